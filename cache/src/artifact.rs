@@ -1,0 +1,88 @@
+//! An artifact: named blobs. A manifest, not the bytes themselves.
+
+use crate::hash::Digest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The manifest of what one recipe made: slash-separated names and the blobs behind them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Artifact(pub BTreeMap<String, Blob>);
+
+/// One file's content. Equality of content is equality of `digest`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blob {
+    /// The blake3 digest of the bytes.
+    pub digest: Digest,
+    /// The number of bytes.
+    pub bytes: u64,
+    /// Set where the bytes stay outside the store, in a person's own file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Reference>,
+}
+
+/// Where a referenced blob lies, and the stat under which its digest was taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The absolute path.
+    pub path: PathBuf,
+    /// The file's stat when it was hashed; another stat now makes the blob a missing one.
+    pub stat: FileStat,
+}
+
+/// What tells that a file has not changed since it was hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStat {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the content, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Last change of the inode, in nanoseconds since 1970.
+    pub ctime_ns: i64,
+}
+
+impl Artifact {
+    /// The blob of that name.
+    pub fn get(&self, name: &str) -> Option<&Blob> {
+        self.0.get(name)
+    }
+
+    /// The names and blobs under `prefix` ("training/"), or the one blob of exactly that name.
+    /// An empty prefix is the whole artifact.
+    pub fn part<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Blob)> {
+        self.0.iter().filter(move |(name, _)| within(name, prefix)).map(|(name, blob)| (name.as_str(), blob))
+    }
+
+    /// The digest of the named parts together: of their names and the digests of their contents.
+    /// Where a blob lies is not part of it.
+    pub fn digest_of(&self, parts: &[&str]) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"voxflow part 1\n");
+        for (name, blob) in self.0.iter().filter(|(name, _)| parts.iter().any(|part| within(name, part))) {
+            hasher.update(&(name.len() as u64).to_le_bytes());
+            hasher.update(name.as_bytes());
+            hasher.update(blob.digest.as_bytes());
+        }
+        Digest::from_bytes(*hasher.finalize().as_bytes())
+    }
+
+    /// The digest of the whole artifact.
+    pub fn digest(&self) -> Digest {
+        self.digest_of(&[""])
+    }
+
+    /// The sum of the sizes of its blobs.
+    pub fn bytes(&self) -> u64 {
+        self.0.values().map(|blob| blob.bytes).sum()
+    }
+}
+
+/// Whether `name` lies in the part `prefix`.
+fn within(name: &str, prefix: &str) -> bool {
+    prefix.is_empty() || name == prefix || (prefix.ends_with('/') && name.starts_with(prefix))
+}

@@ -1,0 +1,48 @@
+//! What can go wrong while remembering. Every error names the thing, the trouble and the way out.
+
+use std::path::PathBuf;
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// What was tried, as in "cannot *write*".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A stored file does not hold what its name promises.
+    #[error("{}: {trouble}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the way out.
+        trouble: String,
+    },
+    /// A value that has no canonical form (NaN, infinity).
+    #[error("recipe of '{kind}': {trouble}")]
+    Recipe {
+        /// The recipe's kind.
+        kind: String,
+        /// What is wrong.
+        trouble: String,
+    },
+    /// Something else, already in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Error {
+    /// Wraps an I/O error with the file and the action that met it.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+}

@@ -1,0 +1,93 @@
+//! Digests of contents and fingerprints of recipes: 32 bytes of blake3, written as 64 hex digits.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+macro_rules! hash_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// The 32 bytes.
+            pub fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// Takes 32 bytes as they are.
+            pub fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+
+            /// The 64 hex digits.
+            pub fn to_hex(&self) -> String {
+                blake3::Hash::from_bytes(self.0).to_hex().to_string()
+            }
+
+            /// The first 12 hex digits, for people.
+            pub fn short(&self) -> String {
+                self.to_hex()[..12].to_string()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.to_hex())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.short())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self> {
+                blake3::Hash::from_hex(text)
+                    .map(|hash| Self(*hash.as_bytes()))
+                    .map_err(|_| Error::Other(format!("'{text}' is not 64 hex digits")))
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.to_hex())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+hash_type! {
+    /// The blake3 hash of some content: a file's bytes, or the list of an artifact's part.
+    Digest
+}
+hash_type! {
+    /// The blake3 hash of a recipe's canonical form: the key under which an artifact is kept.
+    Fingerprint
+}
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The digest of a file's bytes, read through a memory map where the file is large.
+    pub fn of_file(path: &Path) -> Result<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_mmap(path).map_err(Error::io("read", path))?;
+        Ok(Digest(*hasher.finalize().as_bytes()))
+    }
+}

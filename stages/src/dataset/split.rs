@@ -1,0 +1,17 @@
+//! A split: which case is for what. `split.json` of a split artifact.
+
+use serde::{Deserialize, Serialize};
+
+/// The names of the cases of each part, in a meaningful order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// Cases to learn from.
+    pub training: Vec<String>,
+    /// Cases to choose by.
+    pub validation: Vec<String>,
+    /// Cases to report on, read by `test` alone.
+    pub testing: Vec<String>,
+    /// Cases without a label.
+    pub unlabelled: Vec<String>,
+}

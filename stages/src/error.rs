@@ -1,0 +1,99 @@
+//! What can go wrong inside a stage: one line that names the thing, the trouble and the way out.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a stage did not finish.
+#[derive(Debug)]
+pub enum Error {
+    /// It was asked to stop, and did, with what was finished kept.
+    Stopped,
+    /// Some cases could not be done; all were tried. Each with its reason.
+    Cases(Vec<(String, String)>),
+    /// The operating system refused a file operation.
+    Io {
+        /// What was tried, as in "cannot *write*".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The store could not give or keep something.
+    Store(voxflow_cache::Error),
+    /// Anything else, already in words.
+    Failed(String),
+}
+
+impl Error {
+    /// Wraps an I/O error with the file and the action that met it.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// An error in words.
+    pub fn failed(words: impl Into<String>) -> Error {
+        Error::Failed(words.into())
+    }
+
+    /// Whether the disk or the store is at fault rather than the stage (exit code 3).
+    pub fn is_storage(&self) -> bool {
+        match self {
+            Error::Io { source, .. } => storage_is_at_fault(source),
+            Error::Store(_) => true,
+            _ => false,
+        }
+    }
+}
+
+fn storage_is_at_fault(source: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    const EIO: i32 = 5;
+    matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) || source.raw_os_error() == Some(EIO)
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Stopped => f.write_str("stopped as asked; what was finished is kept"),
+            Error::Cases(cases) => {
+                write!(f, "{} {} could not be done:", cases.len(), if cases.len() == 1 { "case" } else { "cases" })?;
+                let width = cases.iter().map(|(case, _)| case.len()).max().unwrap_or(0);
+                cases.iter().try_for_each(|(case, reason)| write!(f, "\n  {case:width$}  {reason}"))
+            }
+            Error::Io { action, path, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
+            Error::Store(error) => error.fmt(f),
+            Error::Failed(words) => f.write_str(words),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<voxflow_cache::Error> for Error {
+    fn from(error: voxflow_cache::Error) -> Self {
+        Error::Store(error)
+    }
+}
+
+/// Names the thing that met an error of a library.
+pub trait Trouble<T> {
+    /// `Err(e)` becomes "{thing}: {e}".
+    fn trouble(self, thing: impl fmt::Display) -> Result<T>;
+    /// `Err(e)` becomes "{path}: {e}".
+    fn trouble_at(self, path: &Path) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> Trouble<T> for std::result::Result<T, E> {
+    fn trouble(self, thing: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| Error::Failed(format!("{thing}: {error}")))
+    }
+
+    fn trouble_at(self, path: &Path) -> Result<T> {
+        self.trouble(path.display())
+    }
+}

@@ -1,0 +1,11 @@
+//! Images: volumes and their geometry, and all that is done to them before and after the network.
+
+pub mod geometry;
+pub mod intensity;
+pub mod prepare;
+pub mod volume;
+
+pub use geometry::{Affine, Geometry};
+pub use intensity::Intensity;
+pub use prepare::Preparation;
+pub use volume::Volume;

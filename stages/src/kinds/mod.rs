@@ -1,0 +1,237 @@
+//! The kinds of stages: the contract that each fulfils, and [`KINDS`], the one table of all.
+//! Parsing, help, docs and tests derive from it. A new kind is one file and one row.
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use schemars::{JsonSchema, Schema};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What a stage makes, and what a role reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ArtifactType {
+    /// One packed file: `archive`.
+    Archive,
+    /// Images and labels with `dataset.json`, the listing ([`crate::dataset::Listing`]).
+    Dataset,
+    /// `split.json`: which case is for what.
+    Split,
+    /// Preprocessed volumes: `volumes.json` and `<case>/{image,label}.nii`, `<case>/geometry.json`.
+    Volumes,
+    /// Volumes joined with their split: `{training,validation,testing,unlabelled}/…`.
+    Cache,
+    /// A trained network, complete in itself: `model.json`, `best.safetensors`, `last.safetensors`.
+    Model,
+    /// Scores per case: `scores.json`, and `predictions/<case>.nii.gz` where written.
+    Scores,
+    /// Label maps in the images' own space: `predictions/<case>.nii.gz`.
+    Predictions,
+    /// A model written for another program.
+    Export,
+}
+
+/// How many stages a role takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Exactly one.
+    One,
+    /// None or one.
+    Optional,
+    /// One or more.
+    Many,
+}
+
+/// A role: what a kind reads of the stages it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    /// The role's name, for `needs: { role: stage }`.
+    pub role: &'static str,
+    /// The type of artifact.
+    pub artifact: ArtifactType,
+    /// The parts that are read ("training/", "split.json"); `[""]` is everything. Only these enter
+    /// the recipe, and only these can be opened.
+    pub parts: &'static [&'static str],
+    /// How many.
+    pub count: Count,
+    /// What for, in a few words.
+    pub doc: &'static str,
+}
+
+/// Which slots a stage takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Mostly waiting (downloads): takes no slot of the others.
+    Io,
+    /// Threads of the processor.
+    Cpu,
+    /// The accelerator, where there is one, else the processor: one stage a device.
+    Gpu,
+}
+
+/// The contract of a stage's parameters: plain data with a name, a version and what it reads and makes.
+pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
+    /// The name in `uses`.
+    const NAME: &'static str;
+    /// Rises when equal recipes would give other bytes.
+    const VERSION: u32;
+    /// The roles it reads.
+    const READS: &'static [Read];
+    /// What it makes.
+    const MAKES: ArtifactType;
+    /// Parameters that say where, not what: left out of the hashed parameters.
+    const LOCATORS: &'static [&'static str] = &[];
+    /// The slots it takes.
+    const POOL: Pool;
+
+    /// Checks what types cannot say. Each mistake is a pair: the dotted path of the parameter
+    /// ("optimizer.betas"), and the trouble with the way out.
+    fn check(&self) -> Vec<(String, String)> {
+        vec![]
+    }
+
+    /// The local files whose content belongs to the recipe, by the name of the input they become.
+    fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        Ok(BTreeMap::new())
+    }
+}
+
+/// A stage whose work needs no libtorch.
+pub trait Run: Stage {
+    /// Makes the artifact.
+    fn run(&self, cx: &Context) -> Result<()>;
+}
+
+/// Where a kind runs.
+#[derive(Clone, Copy)]
+pub enum Place {
+    /// In the program `voxflow`.
+    Here(fn(&Context) -> Result<()>),
+    /// In a child process `voxflow-worker`, which links libtorch.
+    Worker,
+}
+
+/// One row of [`KINDS`].
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// The name in `uses`.
+    pub name: &'static str,
+    /// The version of what it makes.
+    pub version: u32,
+    /// The roles it reads.
+    pub reads: &'static [Read],
+    /// What it makes.
+    pub makes: ArtifactType,
+    /// Parameters that say where, not what.
+    pub locators: &'static [&'static str],
+    /// The slots it takes.
+    pub pool: Pool,
+    /// Where it runs.
+    pub place: Place,
+    schema: fn() -> Schema,
+    understand: fn(&Value) -> Result<Value, Vec<(String, String)>>,
+    local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
+}
+
+impl Kind {
+    /// A kind that runs in the program itself.
+    pub const fn here<S: Run>() -> Kind {
+        Kind::of::<S>(Place::Here(|cx| cx.params::<S>()?.run(cx)))
+    }
+
+    /// A kind that runs in the worker.
+    pub const fn worker<S: Stage>() -> Kind {
+        Kind::of::<S>(Place::Worker)
+    }
+
+    const fn of<S: Stage>(place: Place) -> Kind {
+        Kind {
+            name: S::NAME,
+            version: S::VERSION,
+            reads: S::READS,
+            makes: S::MAKES,
+            locators: S::LOCATORS,
+            pool: S::POOL,
+            place,
+            schema: schema::<S>,
+            understand: understand::<S>,
+            local_files: |params| parse::<S>(params)?.local_files(),
+        }
+    }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<&'static Kind> {
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    /// The JSON schema of its parameters, subschemas inlined; the root's description is the kind's own.
+    pub fn schema(&self) -> Schema {
+        (self.schema)()
+    }
+
+    /// The parameters as understood, locators included: defaults filled in and checked.
+    /// Each mistake is a dotted path (empty where serde does not tell) and the trouble.
+    pub fn understand(&self, params: &Value) -> Result<Value, Vec<(String, String)>> {
+        (self.understand)(params)
+    }
+
+    /// The understood parameters without the locators: what the recipe holds.
+    pub fn hashed(&self, understood: &Value) -> Value {
+        let mut params = understood.clone();
+        if let Value::Object(fields) = &mut params {
+            fields.retain(|key, _| !self.locators.contains(&key.as_str()));
+        }
+        params
+    }
+
+    /// The local files whose content belongs to the recipe.
+    pub fn local_files(&self, understood: &Value) -> Result<BTreeMap<String, PathBuf>> {
+        (self.local_files)(understood)
+    }
+}
+
+fn schema<S: Stage>() -> Schema {
+    schemars::generate::SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator()
+        .into_root_schema_for::<S>()
+}
+
+fn parse<S: Stage>(params: &Value) -> Result<S> {
+    serde_json::from_value(params.clone()).map_err(|error| Error::failed(error.to_string()))
+}
+
+fn understand<S: Stage>(params: &Value) -> Result<Value, Vec<(String, String)>> {
+    let stage: S = serde_json::from_value(params.clone()).map_err(|error| vec![(String::new(), error.to_string())])?;
+    let mistakes = stage.check();
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    serde_json::to_value(&stage).map_err(|error| vec![(String::new(), error.to_string())])
+}
+
+pub mod cache;
+pub mod download;
+pub mod folder;
+pub mod preprocess;
+pub mod split;
+pub mod synthesize;
+pub mod test;
+pub mod train;
+pub mod unpack;
+pub mod validate;
+
+/// Every kind there is, in the order of a pipeline.
+pub const KINDS: &[Kind] = &[
+    Kind::here::<download::Download>(),
+    Kind::here::<folder::Folder>(),
+    Kind::here::<synthesize::Synthesize>(),
+    Kind::here::<unpack::Unpack>(),
+    Kind::here::<split::SplitCases>(),
+    Kind::here::<preprocess::Preprocess>(),
+    Kind::here::<cache::CacheVolumes>(),
+    Kind::worker::<train::Train>(),
+    Kind::worker::<validate::Validate>(),
+    Kind::worker::<test::Test>(),
+];

@@ -1,0 +1,40 @@
+//! `test`: scores a model on the testing cases in each image's own space, and writes the predictions.
+
+use super::{ArtifactType, Count, Pool, Read, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Scores a model on the testing cases in each image's own space, and writes the predictions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Test {}
+
+impl Stage for Test {
+    const NAME: &'static str = "test";
+    const VERSION: u32 = 1;
+    const READS: &'static [Read] = &[
+        Read {
+            role: "dataset",
+            artifact: ArtifactType::Dataset,
+            parts: &[""],
+            count: Count::One,
+            doc: "the original label files",
+        },
+        Read {
+            role: "cache",
+            artifact: ArtifactType::Cache,
+            parts: &["testing/"],
+            count: Count::One,
+            doc: "testing volumes",
+        },
+        Read {
+            role: "model",
+            artifact: ArtifactType::Model,
+            parts: &[""],
+            count: Count::Many,
+            doc: "the network; several are averaged",
+        },
+    ];
+    const MAKES: ArtifactType = ArtifactType::Scores;
+    const POOL: Pool = Pool::Gpu;
+}

@@ -1,0 +1,33 @@
+//! `validate`: scores a model on the validation volumes, on the resampled grid.
+
+use super::{ArtifactType, Count, Pool, Read, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Scores a model on the validation volumes, on the resampled grid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Validate {}
+
+impl Stage for Validate {
+    const NAME: &'static str = "validate";
+    const VERSION: u32 = 1;
+    const READS: &'static [Read] = &[
+        Read {
+            role: "cache",
+            artifact: ArtifactType::Cache,
+            parts: &["validation/"],
+            count: Count::One,
+            doc: "validation volumes",
+        },
+        Read {
+            role: "model",
+            artifact: ArtifactType::Model,
+            parts: &[""],
+            count: Count::Many,
+            doc: "the network; several are averaged",
+        },
+    ];
+    const MAKES: ArtifactType = ArtifactType::Scores;
+    const POOL: Pool = Pool::Gpu;
+}

@@ -1,0 +1,20 @@
+//! Do: the contract of a stage, the parameters of every kind, and the science that needs no network.
+//!
+//! `kinds` lists what exists; `context` is all that a running stage may touch; `dataset`, `image`
+//! and `metric` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives
+//! in `voxflow-net`.
+
+pub mod context;
+pub mod dataset;
+pub mod error;
+pub mod image;
+pub mod kinds;
+pub mod metric;
+pub mod record;
+pub mod task;
+
+pub use context::{Context, Host};
+pub use error::{Error, Result, Trouble};
+pub use kinds::{KINDS, Kind, Run, Stage};
+pub use record::{Message, Metric, Progress};
+pub use task::{Input, InputFile, Task};

@@ -1,0 +1,1 @@
+//! Scores: how well a segmentation agrees with a reference. Pure functions.

@@ -1,0 +1,135 @@
+//! What a stage tells while it works: metrics, progress and words. Facts, not output.
+
+use serde::{Deserialize, Serialize};
+
+/// One row of what was found. `None` where a column does not apply.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metric {
+    /// What was looked at: training, validation, testing, unlabelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// The case's name; `None` for a summary over cases.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
+    /// The label's name; `None` for a summary over labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The grid a score was taken on: resampled, original or roundtrip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grid: Option<String>,
+    /// Epochs finished, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
+    /// Optimizer steps finished, counted from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// The name: dice, hd95_mm, loss, learning_rate, …
+    pub metric: String,
+    /// The value; `None` where there was nothing to average.
+    pub value: Option<f64>,
+    /// True for time, speed and memory, which equal recipes do not repeat.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub measured: bool,
+}
+
+impl Metric {
+    /// A row with this name and value and nothing else.
+    pub fn new(metric: impl Into<String>, value: impl Into<Option<f64>>) -> Metric {
+        Metric { metric: metric.into(), value: value.into(), ..Metric::default() }
+    }
+
+    /// Sets the split.
+    pub fn split(mut self, split: &str) -> Metric {
+        self.split = Some(split.to_string());
+        self
+    }
+
+    /// Sets the case.
+    pub fn case(mut self, case: &str) -> Metric {
+        self.case = Some(case.to_string());
+        self
+    }
+
+    /// Sets the label.
+    pub fn label(mut self, label: &str) -> Metric {
+        self.label = Some(label.to_string());
+        self
+    }
+
+    /// Sets the grid.
+    pub fn grid(mut self, grid: &str) -> Metric {
+        self.grid = Some(grid.to_string());
+        self
+    }
+
+    /// Sets the epoch.
+    pub fn epoch(mut self, epoch: u32) -> Metric {
+        self.epoch = Some(epoch);
+        self
+    }
+
+    /// Sets the step.
+    pub fn step(mut self, step: u64) -> Metric {
+        self.step = Some(step);
+        self
+    }
+}
+
+/// How far a stage is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Units done.
+    pub done: u64,
+    /// Units in all, where known.
+    pub total: Option<u64>,
+    /// The unit: "cases", "bytes", "epochs", "steps".
+    pub unit: String,
+    /// The numbers that matter now, in order: ("loss", "0.231"), ("dice", "0.874").
+    pub numbers: Vec<(String, String)>,
+}
+
+/// What a stage says to whoever runs it. A worker writes one as a JSON line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum Message {
+    /// A metric row (measured or not).
+    Metric(Metric),
+    /// How far it is.
+    Progress(Progress),
+    /// Worth knowing.
+    Info {
+        /// The words.
+        words: String,
+    },
+    /// Worth worrying.
+    Warning {
+        /// The words.
+        words: String,
+    },
+    /// An item was recalled.
+    Item {
+        /// The item's name, as "case spleen_8".
+        name: String,
+        /// True if it had to be made.
+        made: bool,
+        /// Its fingerprint.
+        fingerprint: voxflow_cache::Fingerprint,
+    },
+    /// The device the work runs on, in words ("cpu", "cuda:0 NVIDIA H100").
+    Device {
+        /// The words.
+        name: String,
+        /// Threads of the libtorch pool.
+        threads: usize,
+        /// Version of libtorch.
+        libtorch: String,
+    },
+    /// Work already done before this process was continued from (resumed training).
+    Resumed {
+        /// Epochs finished before.
+        epoch: u32,
+        /// Steps finished before.
+        step: u64,
+    },
+}

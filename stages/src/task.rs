@@ -1,0 +1,71 @@
+//! A task: one stage to be made, as plain data that could go to another process or machine.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use voxflow_cache::{Blob, Recipe};
+
+/// Everything that a running stage is given.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Task {
+    /// The stage's id in the workflow.
+    pub stage: String,
+    /// What is being made. `recipe.params` lack the locators.
+    pub recipe: Recipe,
+    /// The parameters with their locators.
+    pub params: serde_json::Value,
+    /// The inputs by role; only the parts that the kind declares to read.
+    pub inputs: BTreeMap<String, Vec<Input>>,
+    /// An empty folder to write the artifact's files into.
+    pub draft: PathBuf,
+    /// A folder that survives a crash: the stage's unfinished state.
+    pub unfinished: PathBuf,
+    /// Where to compute: "auto", "cpu" or "cuda:N".
+    pub device: String,
+    /// How many threads the stage may keep busy.
+    pub threads: usize,
+}
+
+/// The parts of one needed artifact, as files on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// The id of the stage that made it.
+    pub stage: String,
+    /// Name in the artifact → file.
+    pub files: BTreeMap<String, InputFile>,
+}
+
+/// One file of an input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Where the bytes are. The path has no telling suffix: formats are known from the name.
+    pub path: PathBuf,
+    /// Its content.
+    pub blob: Blob,
+}
+
+impl Input {
+    /// The file of that name.
+    pub fn file(&self, name: &str) -> Result<&InputFile> {
+        self.files.get(name).ok_or_else(|| Error::failed(format!("stage '{}' made no file '{name}'", self.stage)))
+    }
+
+    /// The path of the file of that name.
+    pub fn path(&self, name: &str) -> Result<&Path> {
+        Ok(&self.file(name)?.path)
+    }
+
+    /// Whether there is a file of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
+    /// Reads a JSON file of the input.
+    pub fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.path(name)?;
+        let text = std::fs::read(path).map_err(Error::io("read", path))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::failed(format!("'{name}' of stage '{}': {error}", self.stage)))
+    }
+}
