@@ -1,0 +1,39 @@
+//! What the artifacts of `preprocess` and `cache` say of themselves.
+//!
+//! A volumes artifact holds `volumes.json` and for each case `<case>/image.nii` (float32, plain
+//! NIfTI-1), `<case>/label.nii` (uint8) where labelled, and `<case>/geometry.json`.
+//! A cache artifact holds for each part (training, validation, testing, unlabelled)
+//! `<part>/part.json` and the same files under `<part>/<case>/`; and for each training case
+//! `training/<case>/candidates.bin`.
+
+use crate::dataset::Label;
+use crate::image::Preparation;
+use serde::{Deserialize, Serialize};
+
+/// `volumes.json`: all volumes; `part.json`: those of one part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeList {
+    /// The dataset's name.
+    pub dataset: String,
+    /// How the volumes were made.
+    pub preparation: Preparation,
+    /// The name of each image channel.
+    pub modality: Vec<String>,
+    /// The labels without background.
+    pub labels: Vec<Label>,
+    /// The cases, in a meaningful order.
+    pub cases: Vec<VolumeCase>,
+}
+
+/// One case's volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeCase {
+    /// The case's name.
+    pub name: String,
+    /// Whether there is a `label.nii`.
+    pub labelled: bool,
+    /// The shape of `image.nii`: X, Y, Z.
+    pub shape: [usize; 3],
+}
