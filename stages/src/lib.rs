@@ -17,5 +17,5 @@ pub mod task;
 pub use context::{Context, Host};
 pub use error::{Error, Result, Trouble};
 pub use kinds::{KINDS, Kind, Run, Stage};
-pub use record::{Message, Metric, Progress};
+pub use record::{Message, Metric, Progress, Reply};
 pub use task::{Input, InputFile, Task};

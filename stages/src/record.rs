@@ -1,6 +1,9 @@
 //! What a stage tells while it works: metrics, progress and words. Facts, not output.
 
+use crate::error::Error;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use voxflow_cache::Blob;
 
 /// One row of what was found. `None` where a column does not apply.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -132,4 +135,37 @@ pub enum Message {
         /// Steps finished before.
         step: u64,
     },
+}
+
+/// A worker's last line: how the stage ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum Reply {
+    /// It was made: the draft holds its files, and these blobs of others belong to it too.
+    Done {
+        /// Name in the artifact → blob.
+        adopted: BTreeMap<String, Blob>,
+    },
+    /// It was not made.
+    Failed {
+        /// The trouble in words; one line, save for a table of cases.
+        error: String,
+        /// Whether it was asked to stop, and did.
+        stopped: bool,
+        /// Whether the disk or the store is at fault.
+        storage: bool,
+        /// The cases that could not be done, each with its reason.
+        cases: Vec<(String, String)>,
+    },
+}
+
+impl From<&Error> for Reply {
+    fn from(error: &Error) -> Reply {
+        Reply::Failed {
+            error: error.to_string(),
+            stopped: matches!(error, Error::Stopped),
+            storage: error.is_storage(),
+            cases: if let Error::Cases(cases) = error { cases.clone() } else { vec![] },
+        }
+    }
 }
