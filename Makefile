@@ -1,0 +1,31 @@
+# Everything a person types. Logic lives in the crates and in scripts/.
+.DEFAULT_GOAL := help
+VOXFLOW := target/debug/voxflow
+
+.PHONY: help setup build demo test check doc bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## fetch libtorch once into a cache folder (CUDA=1: also the libraries for an NVIDIA GPU)
+	@python3 scripts/setup.py $(if $(CUDA),--cuda)
+
+build: setup ## build both programs
+	cargo build
+
+demo: build ## run a whole experiment on the embedded phantom (about 10 minutes from nothing)
+	$(VOXFLOW) run workflows/demo.yaml
+
+test: setup ## build and run all tests
+	cargo test
+
+check: setup ## formatting and lints, as CI has them
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+doc: build ## the interface's documentation, and the workflow reference from the table of kinds
+	cargo doc --no-deps
+	$(VOXFLOW) kinds --format markdown > docs/workflow.md
+
+clean: ## remove what was built (libtorch and .voxflow stay)
+	cargo clean
