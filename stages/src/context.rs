@@ -24,6 +24,8 @@ pub trait Host: Sync {
     fn blob_path(&self, blob: &Blob) -> PathBuf;
     /// Adds an existing blob to the stage's own artifact, without copying it.
     fn adopt(&self, name: &str, blob: &Blob);
+    /// The blob of a person's own file, which stays where it is.
+    fn refer(&self, path: &Path) -> Result<Blob>;
 }
 
 /// What a running stage sees.
@@ -97,6 +99,13 @@ impl<'a> Context<'a> {
     /// Adds an existing blob (of an input or an item) to the artifact, without copying it.
     pub fn adopt(&self, name: &str, blob: &Blob) {
         self.host.adopt(name, blob);
+    }
+
+    /// Adds a person's own file to the artifact as `name`; it stays where it is and is referred to.
+    pub fn refer(&self, name: &str, path: &Path) -> Result<Blob> {
+        let blob = self.host.refer(path)?;
+        self.host.adopt(name, &blob);
+        Ok(blob)
     }
 
     /// Recalls one item: looks it up, or makes it and remembers it. Its recipe holds the stage's
