@@ -1,9 +1,13 @@
 //! An artifact: named blobs. A manifest, not the bytes themselves.
 
+use crate::error::{Error, Result};
 use crate::hash::Digest;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// The manifest of what one recipe made: slash-separated names and the blobs behind them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +36,7 @@ pub struct Reference {
 }
 
 /// What tells that a file has not changed since it was hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileStat {
     /// Device number.
     pub device: u64,
@@ -44,6 +48,36 @@ pub struct FileStat {
     pub mtime_ns: i64,
     /// Last change of the inode, in nanoseconds since 1970.
     pub ctime_ns: i64,
+}
+
+impl FileStat {
+    /// The stat of the regular file at `path` (links are followed), or `None` if there is none.
+    pub fn of(path: &Path) -> Result<Option<FileStat>> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(FileStat::from(&metadata))),
+            Ok(_) => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(Error::io("look at", path)(error)),
+        }
+    }
+
+    /// The later of the two times of change, in nanoseconds since 1970.
+    pub fn changed_ns(&self) -> i64 {
+        self.mtime_ns.max(self.ctime_ns)
+    }
+}
+
+impl From<&Metadata> for FileStat {
+    fn from(metadata: &Metadata) -> FileStat {
+        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        FileStat {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
 }
 
 impl Artifact {

@@ -34,6 +34,19 @@ pub enum Error {
         /// What is wrong.
         trouble: String,
     },
+    /// The store was written by a newer program. It is left alone.
+    #[error("{}: is a store of format {found}, and this program knows format {known}; use a newer program or another store", path.display())]
+    Newer {
+        /// The store's folder.
+        path: PathBuf,
+        /// What its format file says.
+        found: String,
+        /// The format of this program.
+        known: u32,
+    },
+    /// It was asked to stop while it waited for somebody else's making.
+    #[error("stopped as asked while waiting for another maker")]
+    Stopped,
     /// Something else, already in words.
     #[error("{0}")]
     Other(String),

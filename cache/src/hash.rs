@@ -84,10 +84,12 @@ impl Digest {
         Digest(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The digest of a file's bytes, read through a memory map where the file is large.
+    /// The digest of a file's bytes. Read and not mapped: a file that shrinks meanwhile, or a disk
+    /// that fails, is then an error and not the end of the process.
     pub fn of_file(path: &Path) -> Result<Digest> {
+        let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
         let mut hasher = blake3::Hasher::new();
-        hasher.update_mmap(path).map_err(Error::io("read", path))?;
+        hasher.update_reader(file).map_err(Error::io("read", path))?;
         Ok(Digest(*hasher.finalize().as_bytes()))
     }
 }

@@ -2,13 +2,44 @@
 //!
 //! This crate knows bytes and hashes. It knows nothing of images, YAML, stages or networks:
 //! those live in `voxflow-stages` and `voxflow`.
+//!
+//! On disk, below the store's folder:
+//!
+//! ```text
+//! format                   which layout this is
+//! blobs/ab/<digest>        contents, read-only
+//! entries/ab/<fingerprint>.json   what was made under a recipe, with a digest of itself
+//! unfinished/ab/<fingerprint>/    checkpoints of what is being made
+//! drafts/<pid>-<number>/   what is being made; left-overs go at the next opening
+//! bad/                     what was found damaged
+//! claims  drafts.lock  gc.lock  index.lock    locks; their contents do not matter
+//! index/                   digests of files by their stat: a hint
+//! ```
 
 pub mod artifact;
+mod blobs;
+mod claims;
+pub mod crash;
+mod drafts;
+mod entries;
 pub mod error;
 pub mod hash;
+mod index;
+mod layout;
+mod publish;
 pub mod recipe;
+mod spread;
+mod store;
+mod upkeep;
 
 pub use artifact::{Artifact, Blob, FileStat, Reference};
+pub use claims::Claim;
+pub use drafts::Draft;
+pub use entries::Entry;
 pub use error::{Error, Result};
 pub use hash::{Digest, Fingerprint};
+pub use index::SESSION_THREAD;
+pub use publish::Made;
 pub use recipe::Recipe;
+pub use store::{FORMAT, Policy, Recall, Store};
+pub use upkeep::{Bad, Count, KindSize, Size};

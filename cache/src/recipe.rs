@@ -4,7 +4,7 @@
 
 use crate::hash::{Digest, Fingerprint};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 use std::collections::BTreeMap;
 
 /// What is made (`kind`, `version`), how (`params`, defaults filled in) and out of what
@@ -29,7 +29,9 @@ impl Recipe {
     }
 
     /// The canonical bytes: every value tagged and length-prefixed, object keys sorted, every
-    /// number as the little-endian bits of an f64 (`1` and `1.0` are equal, `-0.0` is `0.0`).
+    /// number as the little-endian bits of an f64 (`1` and `1.0` are equal, `-0.0` is `0.0`). Only a
+    /// whole number that no f64 holds (a seed above 2^53, say) is written as itself.
+    /// NaN and infinity have no form: JSON values cannot hold them.
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = b"voxflow recipe 1\n".to_vec();
         encode_text(&self.kind, &mut out);
@@ -48,7 +50,7 @@ fn encode(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => out.push(b'0'),
         Value::Bool(flag) => out.extend([b'b', u8::from(*flag)]),
-        Value::Number(number) => encode_number(number.as_f64().unwrap_or(0.0), out),
+        Value::Number(number) => encode_value_number(number, out),
         Value::String(text) => encode_text(text, out),
         Value::Array(items) => {
             out.push(b'[');
@@ -71,6 +73,17 @@ fn encode_text(text: &str, out: &mut Vec<u8>) {
     out.push(b's');
     out.extend((text.len() as u64).to_le_bytes());
     out.extend(text.as_bytes());
+}
+
+fn encode_value_number(number: &Number, out: &mut Vec<u8>) {
+    let float = number.as_f64().unwrap_or(f64::NAN);
+    match number.as_i128() {
+        Some(whole) if float as i128 != whole => {
+            out.push(b'i');
+            out.extend(whole.to_le_bytes());
+        }
+        _ => encode_number(float, out),
+    }
 }
 
 fn encode_number(number: f64, out: &mut Vec<u8>) {

@@ -1,0 +1,134 @@
+//! Blobs: contents, one read-only file each under its digest, and the question whether one is
+//! (still) what its name says.
+
+use crate::artifact::{Blob, FileStat};
+use crate::crash;
+use crate::error::{Error, Result};
+use crate::hash::Digest;
+use crate::index::Index;
+use crate::layout;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A file changed less than this ago may change again without its stat showing it.
+const SETTLED_NS: i64 = 2_000_000_000;
+
+/// How often a file that changes under our hands is read again.
+const ATTEMPTS: usize = 3;
+
+/// What reading a blob found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// The content that the name says.
+    Good,
+    /// No file.
+    Missing,
+    /// Another content.
+    Bad,
+}
+
+/// The folder of blobs.
+#[derive(Clone, Debug)]
+pub(crate) struct Blobs {
+    pub(crate) folder: PathBuf,
+    pub(crate) bad: PathBuf,
+}
+
+impl Blobs {
+    /// Where a blob's bytes lie.
+    pub(crate) fn path(&self, blob: &Blob) -> PathBuf {
+        match &blob.reference {
+            Some(reference) => reference.path.clone(),
+            None => self.kept(&blob.digest),
+        }
+    }
+
+    /// The file of a digest inside the store.
+    pub(crate) fn kept(&self, digest: &Digest) -> PathBuf {
+        layout::fan(&self.folder, &digest.to_hex())
+    }
+
+    /// Whether the blob can be read and is unchanged, as far as its stat tells; a stat that the
+    /// index does not know, or any with `verify`, is settled by reading the bytes. A bad blob is set
+    /// aside and reported.
+    pub(crate) fn usable(&self, blob: &Blob, index: &Index, verify: bool) -> Result<bool> {
+        let path = self.path(blob);
+        let Some(stat) = FileStat::of(&path)? else { return Ok(false) };
+        if let Some(reference) = &blob.reference {
+            return Ok(reference.stat == stat && (!verify || read_digest(&path)?.0 == blob.digest));
+        }
+        if stat.size == blob.bytes && !verify && index.digest(&stat) == Some(blob.digest) {
+            return Ok(true);
+        }
+        Ok(self.verify(&path, &blob.digest, index)? == Check::Good)
+    }
+
+    /// Reads a blob of the store. One that does not hold what `digest` says is set aside.
+    pub(crate) fn verify(&self, path: &Path, digest: &Digest, index: &Index) -> Result<Check> {
+        let (found, stat) = match fresh_digest(path, index) {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Check::Missing),
+            found => found?,
+        };
+        if found == *digest {
+            return Ok(Check::Good);
+        }
+        tracing::warn!("{}: this file is damaged; set aside, it will be made again", path.display());
+        layout::set_aside(path, &stat, &self.bad).map(|()| Check::Bad)
+    }
+
+    /// Moves a synced, read-only draft file to its place. What lies there already stays, if the
+    /// index knows it as right; otherwise it is replaced. Returns the folder to sync, if any.
+    pub(crate) fn keep(&self, file: &Path, digest: &Digest, index: &Index) -> Result<Option<PathBuf>> {
+        let place = self.kept(digest);
+        if FileStat::of(&place)?.is_some_and(|stat| index.digest(&stat) == Some(*digest)) {
+            return layout::remove(file).map(|()| None);
+        }
+        let folder = layout::make_parent(&place)?;
+        crash::at("blob-before-rename");
+        std::fs::rename(file, &place).map_err(Error::io("rename to", &place))?;
+        crash::at("blob-after-rename");
+        if let Some(stat) = FileStat::of(&place)? {
+            index.remember(stat, *digest);
+        }
+        Ok(Some(folder))
+    }
+}
+
+/// The digest of a file and the stat it belongs to, from the index where that knows it.
+pub(crate) fn known_digest(path: &Path, index: &Index) -> Result<(Digest, FileStat)> {
+    if let Some(stat) = FileStat::of(path)?
+        && let Some(digest) = index.digest(&stat)
+    {
+        return Ok((digest, stat));
+    }
+    fresh_digest(path, index)
+}
+
+/// The digest of a file read now. It is remembered if nothing can have changed unseen.
+pub(crate) fn fresh_digest(path: &Path, index: &Index) -> Result<(Digest, FileStat)> {
+    let start = now_ns();
+    let (digest, stat) = read_digest(path)?;
+    if stat.changed_ns() < start - SETTLED_NS {
+        index.remember(stat, digest);
+    }
+    Ok((digest, stat))
+}
+
+fn read_digest(path: &Path) -> Result<(Digest, FileStat)> {
+    for _ in 0..ATTEMPTS {
+        let before = FileStat::of(path)?;
+        let digest = Digest::of_file(path)?;
+        if let Some(stat) = FileStat::of(path)?
+            && before == Some(stat)
+        {
+            return Ok((digest, stat));
+        }
+    }
+    let trouble = "this file changes while it is read; wait until it is written".to_string();
+    Err(Error::Damaged { path: path.to_path_buf(), trouble })
+}
+
+fn now_ns() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
+}

@@ -1,0 +1,137 @@
+//! Drafts: folders on the store's own file system where something is being made. One whose process
+//! is gone is removed when the store is next opened.
+
+use crate::artifact::Blob;
+use crate::claims::ByteLock;
+use crate::crash;
+use crate::error::{Error, Result};
+use crate::layout;
+use std::collections::BTreeMap;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// A folder to make an artifact in, gone when dropped. Nothing in it is part of the store before
+/// it is published.
+#[derive(Debug)]
+pub struct Draft {
+    root: PathBuf,
+    folder: PathBuf,
+    adopted: Mutex<Vec<(String, Blob)>>,
+    _lock: ByteLock,
+}
+
+/// The name of the folder for the maker's files inside a draft.
+const FILES: &str = "files";
+
+impl Draft {
+    /// A new draft below `drafts`, held by a byte of the file `locks`.
+    pub(crate) fn create(drafts: &Path, locks: &Path) -> Result<Draft> {
+        loop {
+            let number = RandomState::new().hash_one(std::process::id());
+            let root = drafts.join(format!("{}-{number:016x}", std::process::id()));
+            // The lock comes first: a folder without one is a left-over.
+            let Some(lock) = ByteLock::attempt(locks, number)? else { continue };
+            if root.exists() {
+                continue;
+            }
+            let folder = root.join(FILES);
+            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+            crash::at("draft-after-create");
+            return Ok(Draft { root, folder, adopted: Mutex::default(), _lock: lock });
+        }
+    }
+
+    /// The empty folder to write into. Every regular file below it becomes a blob.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Adds an existing blob to the artifact under `name`, without copying it. Any thread may.
+    pub fn adopt(&self, name: &str, blob: &Blob) {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_string(), blob.clone()));
+    }
+
+    /// Where the entry is written before it is renamed into place.
+    pub(crate) fn entry_file(&self) -> PathBuf {
+        self.root.join("entry.json")
+    }
+
+    /// The adopted blobs by name. A name that is no relative path, or given twice to different
+    /// contents, is an error.
+    pub(crate) fn adopted(&self) -> Result<BTreeMap<String, Blob>> {
+        let mut blobs: BTreeMap<String, Blob> = BTreeMap::new();
+        for (name, blob) in self.adopted.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if !is_name(name) {
+                return Err(Error::Other(format!("'{name}' is not a name for a file of an artifact")));
+            }
+            match blobs.insert(name.clone(), blob.clone()) {
+                Some(other) if other.digest != blob.digest => return Err(twice(name)),
+                _ => {}
+            }
+        }
+        Ok(blobs)
+    }
+
+    /// The files that were made, by name, sorted. Only regular files are allowed.
+    pub(crate) fn files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let mut found = vec![];
+        collect(&self.folder, "", &mut found)?;
+        Ok(found)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Err(error) = layout::remove(&self.root) {
+            tracing::warn!("{error}; it will be removed later");
+        }
+        crash::at("draft-after-remove");
+    }
+}
+
+/// A name given twice is an error: which content would it be?
+pub(crate) fn twice(name: &str) -> Error {
+    Error::Other(format!("the file '{name}' was made twice, with different contents"))
+}
+
+/// Removes the drafts that nobody holds. Those that cannot be removed are left for the next time.
+pub(crate) fn sweep(drafts: &Path, locks: &Path) {
+    for folder in layout::list(drafts).unwrap_or_default() {
+        let Some(number) = number_of(&folder) else { continue };
+        if let Ok(Some(_lock)) = ByteLock::attempt(locks, number) {
+            let _ = layout::remove(&folder);
+        }
+    }
+}
+
+fn number_of(folder: &Path) -> Option<u64> {
+    let (_, number) = folder.file_name()?.to_str()?.split_once('-')?;
+    u64::from_str_radix(number, 16).ok()
+}
+
+fn is_name(name: &str) -> bool {
+    name.split('/').all(|part| !part.is_empty() && part != "." && part != "..") && !name.contains('\0')
+}
+
+fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
+    for path in layout::list(folder)? {
+        let refuse =
+            |what: &str| Error::Other(format!("{}: is {what}, and an artifact holds plain files", path.display()));
+        let metadata = fs::symlink_metadata(&path).map_err(Error::io("look at", &path))?;
+        let Some(part) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err(refuse("not named in UTF-8"));
+        };
+        let name = if prefix.is_empty() { part.to_string() } else { format!("{prefix}/{part}") };
+        match metadata.file_type() {
+            kind if kind.is_dir() => collect(&path, &name, found)?,
+            kind if kind.is_symlink() => return Err(refuse("a symbolic link")),
+            kind if !kind.is_file() => return Err(refuse("a device, pipe or socket")),
+            _ if metadata.nlink() > 1 => return Err(refuse("a hard link to another file")),
+            _ => found.push((name, path)),
+        }
+    }
+    Ok(())
+}

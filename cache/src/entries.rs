@@ -1,0 +1,172 @@
+//! Entries: what was made under each fingerprint, one JSON file each, with a digest of itself.
+//!
+//! This file reads, checks and writes them; when one may be replaced is the publisher's business.
+
+use crate::artifact::{Artifact, FileStat};
+use crate::crash;
+use crate::error::{Error, Result};
+use crate::hash::{Digest, Fingerprint};
+use crate::layout;
+use crate::recipe::Recipe;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fs::{File, FileTimes};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// An entry is marked as used again only after this time, so that look-ups hardly ever write.
+const USE_GRAIN: Duration = Duration::from_secs(600);
+
+/// What the store remembers of one making.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The recipe's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// What was made, how, out of what.
+    pub recipe: Recipe,
+    /// The files that were made.
+    pub artifact: Artifact,
+    /// What the maker wanted kept beside them: metrics, device, versions. Opaque here.
+    pub record: Value,
+    /// The items that were recalled on the way.
+    pub items: Vec<Fingerprint>,
+    /// When it was made, in seconds since 1970.
+    pub made_at: u64,
+    /// How long making it took.
+    pub seconds: f64,
+}
+
+/// The folder of entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Entries {
+    pub(crate) folder: PathBuf,
+    pub(crate) bad: PathBuf,
+}
+
+/// What was found where an entry should be.
+enum Found {
+    Nothing,
+    Good(Box<Entry>),
+    Bad(String, FileStat),
+}
+
+impl Entries {
+    /// The file of `fingerprint`'s entry.
+    pub(crate) fn path(&self, fingerprint: &Fingerprint) -> PathBuf {
+        layout::fan(&self.folder, &fingerprint.to_hex()).with_extension("json")
+    }
+
+    /// The entry of `fingerprint`, marked as used. A damaged one is set aside, reported, and absent.
+    pub(crate) fn get(&self, fingerprint: &Fingerprint) -> Result<Option<Entry>> {
+        let path = self.path(fingerprint);
+        match look(&path, Some(fingerprint))? {
+            Found::Nothing => Ok(None),
+            Found::Good(entry) => Ok(Some(*entry)),
+            Found::Bad(trouble, stat) => self.refuse(&path, &trouble, &stat).map(|()| None),
+        }
+    }
+
+    /// What is wrong with the entry in a file, if anything. Nothing is marked or moved.
+    pub(crate) fn trouble(&self, path: &Path) -> Result<Option<(String, FileStat)>> {
+        match look(path, None)? {
+            Found::Bad(trouble, stat) => Ok(Some((trouble, stat))),
+            Found::Nothing | Found::Good(_) => Ok(None),
+        }
+    }
+
+    /// All entries. Damaged ones are set aside, reported, and left out.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Result<Entry>> {
+        let read = |path: &PathBuf| match look(path, None)? {
+            Found::Nothing => Ok(None),
+            Found::Good(entry) => Ok(Some(*entry)),
+            Found::Bad(trouble, stat) => self.refuse(path, &trouble, &stat).map(|()| None),
+        };
+        let (paths, error) = match layout::files(&self.folder) {
+            Ok(paths) => (paths, None),
+            Err(error) => (vec![], Some(Err(error))),
+        };
+        paths.into_iter().filter_map(move |path| read(&path).transpose()).chain(error)
+    }
+
+    /// Writes an entry into `file` (not yet where it is looked for) and syncs it.
+    pub(crate) fn write(&self, entry: &Entry, file: &Path) -> Result<()> {
+        let text = encode(entry)?;
+        crash::at("entry-before-write");
+        let mut out = File::create_new(file).map_err(Error::io("create", file))?;
+        let (first, second) = text.split_at(text.len() / 2);
+        out.write_all(first).map_err(Error::io("write", file))?;
+        crash::at("entry-half-written");
+        out.write_all(second).map_err(Error::io("write", file))?;
+        crash::at("entry-after-write");
+        out.sync_all().map_err(Error::io("sync", file))?;
+        crash::at("entry-after-sync");
+        Ok(())
+    }
+
+    fn refuse(&self, path: &Path, trouble: &str, stat: &FileStat) -> Result<()> {
+        tracing::warn!("{}: {trouble}; set aside, it will be made again", path.display());
+        layout::set_aside(path, stat, &self.bad)
+    }
+}
+
+/// `{"digest":"<64 hex digits>","entry":{…}}`: the digest is that of the entry's bytes as they stand.
+fn encode(entry: &Entry) -> Result<Vec<u8>> {
+    let body = serde_json::to_string(entry).map_err(|error| Error::Other(format!("entry: {error}")))?;
+    Ok(format!("{}{body}}}\n", head(&body)).into_bytes())
+}
+
+fn head(body: &str) -> String {
+    format!("{{\"digest\":\"{}\",\"entry\":", Digest::of(body.as_bytes()))
+}
+
+fn decode(text: &str) -> Result<Entry, String> {
+    let broken = || "this entry is damaged".to_string();
+    let body = text.strip_suffix("}\n").ok_or_else(broken)?;
+    let body = body.get(head("").len()..).ok_or_else(broken)?;
+    if !text.starts_with(&head(body)) {
+        return Err(broken());
+    }
+    serde_json::from_str(body).map_err(|error| format!("this entry cannot be read: {error}"))
+}
+
+/// Reads and checks the entry in `path`. Of `wanted`, it is marked as used.
+fn look(path: &Path, wanted: Option<&Fingerprint>) -> Result<Found> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(Error::io("open", path)(error)),
+    };
+    let metadata = file.metadata().map_err(Error::io("look at", path))?;
+    let mut text = Vec::with_capacity(metadata.len() as usize + 1);
+    file.read_to_end(&mut text).map_err(Error::io("read", path))?;
+    let entry = String::from_utf8(text).map_err(|_| "this entry is damaged".to_string()).and_then(|text| decode(&text));
+    match entry.and_then(|entry| belongs(entry, path)) {
+        Ok(entry) => {
+            if wanted.is_some() {
+                mark_used(&file, metadata.modified().ok());
+            }
+            Ok(Found::Good(Box::new(entry)))
+        }
+        Err(trouble) => Ok(Found::Bad(trouble, FileStat::from(&metadata))),
+    }
+}
+
+/// The entry, if it is the one that the file's name promises.
+fn belongs(entry: Entry, path: &Path) -> Result<Entry, String> {
+    let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    match entry.recipe.fingerprint() {
+        truth if truth == entry.fingerprint && truth.to_hex() == name => Ok(entry),
+        truth => Err(format!("this entry is of recipe {}", truth.short())),
+    }
+}
+
+/// The last use of an entry is its file's time of modification. Where it cannot be set, nothing is lost
+/// but gc's order.
+fn mark_used(file: &File, last: Option<SystemTime>) {
+    let now = SystemTime::now();
+    let stale = last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > USE_GRAIN);
+    if stale {
+        let _ = file.set_times(FileTimes::new().set_modified(now));
+    }
+}

@@ -1,0 +1,330 @@
+//! The store: remembers under each fingerprint what was made. To recall is to look up, or to make
+//! and remember.
+//!
+//! Truth is in files (`blobs`, `entries`); the index only saves reading them. How a draft is
+//! published is in `publish`, keeping the store in order in `upkeep`.
+
+use crate::artifact::{Artifact, Blob, Reference};
+use crate::blobs::{self, Blobs};
+use crate::claims::{Claim, FileLock, LockFiles};
+use crate::drafts::{self, Draft};
+use crate::entries::{Entries, Entry};
+use crate::error::{Error, Result};
+use crate::hash::{Digest, Fingerprint};
+use crate::index::Index;
+use crate::layout;
+use crate::publish::Made;
+use crate::recipe::Recipe;
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The format of a store that this program reads and writes.
+pub const FORMAT: u32 = 1;
+
+const FORMAT_FILE: &str = "format";
+const FORMAT_WORDS: &str = "voxflow store ";
+
+/// How long to wait between two attempts to claim what another is making: at first, and at most.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
+
+/// A store on disk. Clones share it; any thread may use it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: PathBuf,
+    blobs: Blobs,
+    entries: Entries,
+    locks: LockFiles,
+    index: Index,
+}
+
+/// How a recall should go.
+#[derive(Clone, Copy)]
+pub struct Policy<'a> {
+    /// Asked while waiting for another maker, and before making.
+    pub stop: &'a dyn Fn() -> bool,
+    /// Read every blob before it is reused, however unchanged it looks.
+    pub verify: bool,
+}
+
+/// What a recall came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recall {
+    /// It was remembered.
+    Reused,
+    /// It was made now.
+    Made,
+}
+
+impl<'a> Policy<'a> {
+    /// Stops when `stop` says so; trusts unchanged stats.
+    pub fn new(stop: &'a dyn Fn() -> bool) -> Policy<'a> {
+        Policy { stop, verify: false }
+    }
+}
+
+impl Store {
+    /// Opens the store in the folder `root`, or makes one there. A folder that holds something
+    /// else, or a store of a newer format, is an error and left alone.
+    pub fn open(root: &Path) -> Result<Store> {
+        Store::open_with(root, true)
+    }
+
+    /// The same for a program that leaves the index alone.
+    pub fn open_without_index(root: &Path) -> Result<Store> {
+        Store::open_with(root, false)
+    }
+
+    fn open_with(root: &Path, index: bool) -> Result<Store> {
+        let root = std::path::absolute(root).map_err(Error::io("find", root))?;
+        settle_format(&root)?;
+        let bad = root.join("bad");
+        let inner = Inner {
+            blobs: Blobs { folder: made_folder(&root, "blobs")?, bad: bad.clone() },
+            entries: Entries { folder: made_folder(&root, "entries")?, bad },
+            locks: LockFiles {
+                claims: root.join("claims"),
+                drafts: root.join("drafts.lock"),
+                removal: root.join("gc.lock"),
+            },
+            index: Index::new(index.then(|| root.join("index"))),
+            root,
+        };
+        drafts::sweep(&made_folder(&inner.root, "drafts")?, &inner.locks.drafts);
+        Ok(Store { inner: Arc::new(inner) })
+    }
+
+    /// The store's folder, absolute.
+    pub fn root(&self) -> &Path {
+        &self.inner.root
+    }
+
+    /// The entries of these fingerprints, in their order. An entry outlives its blobs: ask
+    /// [`Store::usable`] before reading them. A damaged entry is set aside, reported, and absent.
+    pub fn get(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Option<Entry>>> {
+        let _moment = self.moment()?;
+        fingerprints.iter().map(|fingerprint| self.inner.entries.get(fingerprint)).collect()
+    }
+
+    /// The names of the blobs that are missing or changed: none, and all of it can be read.
+    /// What the index knows is judged by stat alone, the rest is read.
+    pub fn usable(&self, artifact: &Artifact) -> Result<Vec<String>> {
+        self.unusable(artifact.0.iter().map(|(name, blob)| (name.as_str(), blob)), false)
+    }
+
+    /// The same for some of an artifact's blobs (see [`Artifact::part`]); with `verify`, every one is read.
+    pub fn unusable<'b>(
+        &self,
+        blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
+        verify: bool,
+    ) -> Result<Vec<String>> {
+        let mut missing = vec![];
+        for (name, blob) in blobs {
+            if !self.inner.blobs.usable(blob, &self.inner.index, verify)? {
+                missing.push(name.to_string());
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Where a blob's bytes lie. For reading only.
+    pub fn path(&self, blob: &Blob) -> PathBuf {
+        self.inner.blobs.path(blob)
+    }
+
+    /// The claim to make what `fingerprint` stands for, or `None` while somebody else has it.
+    /// Never waits.
+    pub fn claim(&self, fingerprint: Fingerprint) -> Result<Option<Claim>> {
+        Claim::attempt(&self.inner.locks.claims, fingerprint)
+    }
+
+    /// A new draft.
+    pub fn draft(&self) -> Result<Draft> {
+        Draft::create(&self.inner.root.join("drafts"), &self.inner.locks.drafts)
+    }
+
+    /// A blob that stays where it is: the file's content, its path and its stat.
+    pub fn refer(&self, path: &Path) -> Result<Blob> {
+        let path = std::path::absolute(path).map_err(Error::io("find", path))?;
+        let (digest, stat) = blobs::known_digest(&path, &self.inner.index)?;
+        Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat }) })
+    }
+
+    /// The digest of a file outside the store, read only if its stat is not known.
+    pub fn digest_of(&self, path: &Path) -> Result<Digest> {
+        blobs::known_digest(path, &self.inner.index).map(|(digest, _)| digest)
+    }
+
+    /// Looks the recipe up, or makes it and remembers it.
+    ///
+    /// `make` writes files into the draft's folder and returns the record and the items for the
+    /// entry. Of several who want the same, in this process or others, one makes it and the others
+    /// wait. Waiting ends with [`Error::Stopped`] when the policy says stop. Not to be called on a
+    /// rayon thread.
+    pub fn recall<E: From<Error>>(
+        &self,
+        recipe: &Recipe,
+        policy: &Policy,
+        make: impl FnOnce(&Draft) -> Result<(Value, Vec<Fingerprint>), E>,
+    ) -> Result<(Entry, Recall), E> {
+        let fingerprint = recipe.fingerprint();
+        if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
+            return Ok((entry, Recall::Reused));
+        }
+        let claim = self.await_claim(fingerprint, policy.stop)?;
+        if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
+            return Ok((entry, Recall::Reused));
+        }
+        let draft = self.draft()?;
+        let started = Instant::now();
+        let (record, items) = make(&draft)?;
+        let made = Made { recipe: recipe.clone(), record, items, seconds: started.elapsed().as_secs_f64() };
+        let entry = self.publish(draft, made)?;
+        drop(claim);
+        Ok((entry, Recall::Made))
+    }
+
+    /// Waits for a claim: tries, sleeps a little, looks at `stop`.
+    pub fn await_claim(&self, fingerprint: Fingerprint, stop: &dyn Fn() -> bool) -> Result<Claim> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            if stop() {
+                return Err(Error::Stopped);
+            }
+            if let Some(claim) = self.claim(fingerprint)? {
+                return Ok(claim);
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Where the unfinished state of a making lies; the folder may not exist.
+    pub fn unfinished(&self, fingerprint: &Fingerprint) -> PathBuf {
+        layout::fan(&self.inner.root.join("unfinished"), &fingerprint.to_hex())
+    }
+
+    /// Forgets what was made under a fingerprint: its entry, its items' entries, its unfinished
+    /// state. The blobs stay for others that hold them.
+    pub fn forget(&self, fingerprint: &Fingerprint) -> Result<()> {
+        let _moment = self.moment()?;
+        let items = self.inner.entries.get(fingerprint)?.map(|entry| entry.items).unwrap_or_default();
+        layout::remove(&self.unfinished(fingerprint))?;
+        for item in &items {
+            layout::remove(&self.entry_path(item))?;
+        }
+        layout::remove(&self.entry_path(fingerprint))
+    }
+
+    /// All entries, in the order of their fingerprints. Damaged ones are set aside and left out.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Entry>> {
+        self.inner.entries.all()
+    }
+
+    /// Writes what the index learned. Dropping the last clone does it too.
+    pub fn flush(&self) {
+        self.inner.index.flush();
+    }
+
+    fn look_up(&self, fingerprint: &Fingerprint, verify: bool) -> Result<Option<Entry>> {
+        let _moment = self.moment()?;
+        self.ready_entry(fingerprint, verify)
+    }
+
+    /// The entry, if all its blobs can be read. To be called within a moment.
+    pub(crate) fn ready_entry(&self, fingerprint: &Fingerprint, verify: bool) -> Result<Option<Entry>> {
+        let Some(entry) = self.inner.entries.get(fingerprint)? else { return Ok(None) };
+        let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
+        Ok(self.unusable(blobs, verify)?.is_empty().then_some(entry))
+    }
+
+    /// While it lives, nothing is removed from the store.
+    pub(crate) fn moment(&self) -> Result<FileLock> {
+        FileLock::shared(&self.inner.locks.removal)
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.inner.index
+    }
+
+    pub(crate) fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    pub(crate) fn entry_files(&self) -> &Entries {
+        &self.inner.entries
+    }
+
+    pub(crate) fn entry_path(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.inner.entries.path(fingerprint)
+    }
+
+    pub(crate) fn write_entry(&self, entry: &Entry, file: &Path) -> Result<()> {
+        self.inner.entries.write(entry, file)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.index.flush();
+    }
+}
+
+fn made_folder(root: &Path, name: &str) -> Result<PathBuf> {
+    let folder = root.join(name);
+    if !folder.is_dir() {
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    }
+    Ok(folder)
+}
+
+/// Reads the store's format, or writes it into a new store.
+fn settle_format(root: &Path) -> Result<()> {
+    let file = root.join(FORMAT_FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) => check_format(root, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_format(root, &file),
+        Err(error) => Err(Error::io("read", file)(error)),
+    }
+}
+
+fn check_format(root: &Path, text: &str) -> Result<()> {
+    let found = text.trim_end().strip_prefix(FORMAT_WORDS).unwrap_or(text.trim_end());
+    match found.parse::<u32>() {
+        Ok(FORMAT) => Ok(()),
+        Ok(number) if number > FORMAT => {
+            Err(Error::Newer { path: root.to_path_buf(), found: found.to_string(), known: FORMAT })
+        }
+        _ => {
+            let trouble = format!("says '{}' and not '{FORMAT_WORDS}{FORMAT}'; is this a store?", text.trim_end());
+            Err(Error::Damaged { path: root.join(FORMAT_FILE), trouble })
+        }
+    }
+}
+
+/// A new store says its format before it holds anything else.
+fn write_format(root: &Path, file: &Path) -> Result<()> {
+    fs::create_dir_all(root).map_err(Error::io("create", root))?;
+    let mine = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FORMAT_FILE))
+    };
+    if !layout::list(root)?.iter().all(mine) && !file.exists() {
+        let trouble = "holds other files and is not a store; give an empty or a new folder".to_string();
+        return Err(Error::Damaged { path: root.to_path_buf(), trouble });
+    }
+    let unique = format!("{FORMAT_FILE}.{}.{:?}", std::process::id(), std::thread::current().id());
+    let draft = root.join(unique);
+    let mut out = fs::File::create(&draft).map_err(Error::io("create", &draft))?;
+    writeln!(out, "{FORMAT_WORDS}{FORMAT}").map_err(Error::io("write", &draft))?;
+    out.sync_all().map_err(Error::io("sync", &draft))?;
+    fs::rename(&draft, file).map_err(Error::io("rename to", file))?;
+    layout::sync_folder(root)
+}

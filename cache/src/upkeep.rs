@@ -1,0 +1,180 @@
+//! Upkeep: how large the store is, whether every file holds what its name says, and a new index.
+
+use crate::artifact::FileStat;
+use crate::blobs::Check;
+use crate::error::Result;
+use crate::hash::Digest;
+use crate::layout;
+use crate::spread::spread;
+use crate::store::Store;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A file of the store that did not hold what its name says. It has been set aside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// Where it was.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub trouble: String,
+}
+
+/// What takes space.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// By kind of recipe.
+    pub kinds: BTreeMap<String, KindSize>,
+    /// All blobs in the store.
+    pub blobs: Count,
+    /// Blobs that no entry names.
+    pub unnamed: Count,
+    /// All entries.
+    pub entries: Count,
+    /// Checkpoints of what is not finished.
+    pub unfinished: Count,
+    /// What is being made, or was when its maker died.
+    pub drafts: Count,
+    /// What was found damaged and set aside.
+    pub bad: Count,
+    /// The index.
+    pub index: Count,
+}
+
+/// What one kind takes. A blob that two kinds name counts for both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KindSize {
+    /// How many entries.
+    pub entries: u64,
+    /// Blobs in the store, each once.
+    pub kept: Count,
+    /// Blobs that lie elsewhere, each once.
+    pub referenced: Count,
+}
+
+/// A number of files and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many.
+    pub files: u64,
+    /// Their bytes together.
+    pub bytes: u64,
+}
+
+impl Count {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl Store {
+    /// Reads every blob and entry on up to `threads` threads. What is bad is set aside and listed.
+    /// `progress` hears the bytes read so far and the bytes in all.
+    pub fn verify(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
+        let files = self.all_files()?;
+        let total = files.iter().map(|file| file.bytes).sum();
+        let done = AtomicU64::new(0);
+        let found = spread(threads, &files, |file| {
+            let trouble = if file.is_blob { self.verify_blob(&file.path) } else { self.verify_entry(&file.path) };
+            progress(done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes, total);
+            trouble.map(|trouble| trouble.map(|trouble| Bad { path: file.path.clone(), trouble }))
+        });
+        self.flush();
+        found.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    /// Makes the index anew from the files, all of which are read.
+    pub fn rebuild_index(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
+        self.index().clear();
+        self.verify(threads, progress)
+    }
+
+    /// What takes space, by kind.
+    pub fn size(&self) -> Result<Size> {
+        let mut size = Size { blobs: count(&self.root().join("blobs"))?, ..Size::default() };
+        let mut named = HashSet::new();
+        let mut seen = HashSet::new();
+        for entry in self.entries() {
+            let entry = entry?;
+            let kind = size.kinds.entry(entry.recipe.kind.clone()).or_default();
+            kind.entries += 1;
+            for blob in entry.artifact.0.values() {
+                let place = if blob.reference.is_some() { &mut kind.referenced } else { &mut kind.kept };
+                if seen.insert((entry.recipe.kind.clone(), blob.digest, blob.reference.is_some())) {
+                    place.add(blob.bytes);
+                }
+                named.insert(blob.digest);
+            }
+        }
+        size.unnamed = self.unnamed(&named)?;
+        size.entries = count(&self.root().join("entries"))?;
+        size.unfinished = count(&self.root().join("unfinished"))?;
+        size.drafts = count(&self.root().join("drafts"))?;
+        size.bad = count(&self.root().join("bad"))?;
+        size.index = count(&self.root().join("index"))?;
+        Ok(size)
+    }
+
+    fn unnamed(&self, named: &HashSet<Digest>) -> Result<Count> {
+        let mut count = Count::default();
+        for path in layout::files(&self.blobs().folder)? {
+            if !named_digest(&path).is_some_and(|digest| named.contains(&digest))
+                && let Some(stat) = FileStat::of(&path)?
+            {
+                count.add(stat.size);
+            }
+        }
+        Ok(count)
+    }
+
+    fn all_files(&self) -> Result<Vec<Listed>> {
+        let blobs = layout::files(&self.blobs().folder)?.into_iter().map(|path| (path, true));
+        let entries = layout::files(&self.entry_files().folder)?.into_iter().map(|path| (path, false));
+        let listed = blobs.chain(entries).map(|(path, is_blob)| {
+            let bytes = FileStat::of(&path)?.map_or(0, |stat| stat.size);
+            Ok(Listed { path, is_blob, bytes })
+        });
+        listed.collect()
+    }
+
+    fn verify_blob(&self, path: &Path) -> Result<Option<String>> {
+        let Some(digest) = named_digest(path) else {
+            return Ok(Some("this is not a blob's name; remove the file".to_string()));
+        };
+        let check = self.blobs().verify(path, &digest, self.index())?;
+        Ok((check == Check::Bad).then(|| "its content is not what its name says".to_string()))
+    }
+
+    fn verify_entry(&self, path: &Path) -> Result<Option<String>> {
+        let Some((trouble, stat)) = self.entry_files().trouble(path)? else { return Ok(None) };
+        layout::set_aside(path, &stat, &self.entry_files().bad)?;
+        Ok(Some(trouble))
+    }
+}
+
+struct Listed {
+    path: PathBuf,
+    is_blob: bool,
+    bytes: u64,
+}
+
+/// The digest that a blob's file name says.
+fn named_digest(path: &Path) -> Option<Digest> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// The files below `folder`, however deep.
+fn count(folder: &Path) -> Result<Count> {
+    let mut total = Count::default();
+    for path in layout::list(folder)? {
+        if path.is_dir() {
+            let inner = count(&path)?;
+            total.files += inner.files;
+            total.bytes += inner.bytes;
+        } else if let Some(stat) = FileStat::of(&path)? {
+            total.add(stat.size);
+        }
+    }
+    Ok(total)
+}
