@@ -1,0 +1,93 @@
+//! The command line: the flags that all commands share, and which command does what.
+
+use crate::commands;
+use crate::exit::{Exit, Result};
+use crate::home::Home;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs 3D medical image segmentation experiments from one YAML file, and does nothing twice.
+#[derive(Debug, Parser)]
+#[command(name = "voxflow", version, max_term_width = 100)]
+pub struct Cli {
+    /// What all commands share.
+    #[command(flatten)]
+    pub globals: Globals,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub struct Globals {
+    /// Folder for runs and, unless --store says otherwise, the store
+    #[arg(long, global = true, value_name = "DIR", env = "VOXFLOW_HOME", default_value = ".voxflow")]
+    pub home: PathBuf,
+    /// Folder of the store, to share one between homes
+    #[arg(long, global = true, value_name = "DIR", env = "VOXFLOW_STORE")]
+    pub store: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Say more
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// Form of log lines on stderr
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line: the run's events.
+    Json,
+}
+
+impl Globals {
+    /// The home these flags name.
+    pub fn home(&self) -> Home {
+        Home::new(&self.home, self.store.as_deref())
+    }
+}
+
+/// The commands, each in a file of its own.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a completion script for a shell
+    Completions(commands::completions::Completions),
+}
+
+impl Command {
+    fn run(&self, _globals: &Globals) -> Result<Exit> {
+        match self {
+            Command::Completions(command) => command.run(),
+        }
+    }
+}
+
+/// Parses the command line, runs the command, and prints its error once.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = cli.command.run(&cli.globals).unwrap_or_else(|error| {
+        commands::complain(&error);
+        error.exit()
+    });
+    ExitCode::from(exit.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

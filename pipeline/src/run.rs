@@ -1,0 +1,191 @@
+//! A run: the folder where the events of one execution are written down, and `run.json`, its record.
+//!
+//! Who fills the folder is elsewhere: the journal (`journal`), the tables (`tables`), the links to
+//! outputs (`outputs`).
+
+use crate::event::{Outcome, RunOutcome};
+use crate::exit::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use time::{OffsetDateTime, macros::format_description};
+use voxflow_cache::{Artifact, Digest, Fingerprint, Recipe};
+
+/// The folder of one run: `<home>/runs/<time>-<workflow>-<short id>/`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The run at an existing folder.
+    pub fn at(path: PathBuf) -> RunFolder {
+        RunFolder { path }
+    }
+
+    /// Creates the folder of a new run, exclusively. The id begins with the time in UTC.
+    pub fn create(runs: &Path, workflow: &str) -> Result<RunFolder> {
+        let name: String = workflow.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+        for attempt in 0u32..100 {
+            let path = runs.join(format!("{}-{name}-{}", timestamp(), short_id(attempt)));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(RunFolder { path }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("create", &path)(error)),
+            }
+        }
+        Err(Error::Storage(format!("{}: no free name for a run; remove old runs", runs.display())))
+    }
+
+    /// The run's id: the name of its folder.
+    pub fn id(&self) -> String {
+        self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file of the run: `workflow.yaml`, `events.jsonl`, `metrics.parquet`, …
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Reads `run.json`.
+    pub fn record(&self) -> Result<RunRecord> {
+        let path = self.file("run.json");
+        let text = fs::read(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))
+    }
+
+    /// Writes `run.json` whole: a temporary file, then a rename.
+    pub fn write_record(&self, record: &RunRecord) -> Result<()> {
+        let mut text =
+            serde_json::to_vec_pretty(record).map_err(|error| Error::Failed(format!("run.json: {error}")))?;
+        text.push(b'\n');
+        let (path, draft) = (self.file("run.json"), self.file(".run.json"));
+        let write = || fs::File::create(&draft).and_then(|mut file| file.write_all(&text));
+        write().and_then(|()| fs::rename(&draft, &path)).map_err(Error::io("write", &path))
+    }
+}
+
+/// `run.json`: all that is needed to say what was done, on what, and why; it outlives the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The form of this file: 1.
+    pub format: u32,
+    /// The run's id.
+    pub run: String,
+    /// The workflow's name.
+    pub workflow: String,
+    /// How it ended; `running` also where its process died.
+    pub outcome: RunOutcome,
+    /// When it began, in milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// Wall time; `None` while it runs.
+    pub seconds: Option<f64>,
+    /// The workflow's seed.
+    pub seed: Option<u64>,
+    /// The sweep it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<Sweep>,
+    /// The `--set` of the command line.
+    #[serde(default)]
+    pub overrides: Vec<String>,
+    /// The device asked for: auto, cpu or cuda:N.
+    pub device: String,
+    /// Threads per stage.
+    pub threads: usize,
+    /// Versions of the program and its parts, by name.
+    pub versions: BTreeMap<String, String>,
+    /// The git commit of the current folder, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_commit: Option<String>,
+    /// The machine, in words by name: host, system, processor, cores, memory.
+    pub machine: BTreeMap<String, String>,
+    /// The folder of the store.
+    pub store: PathBuf,
+    /// The stages in topological order.
+    pub stages: Vec<StageRecord>,
+}
+
+/// Which variant of a sweep a run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// The same for all runs of the sweep.
+    pub id: String,
+    /// The values of this run by dotted path.
+    pub values: BTreeMap<String, Value>,
+}
+
+/// One stage in `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// The stage's id.
+    pub stage: String,
+    /// Its kind.
+    pub kind: String,
+    /// The stages it reads, by role.
+    pub needs: BTreeMap<String, Vec<String>>,
+    /// The parameters as understood, locators included, credentials stripped.
+    pub params: Value,
+    /// What was to be made; `None` where it was never known.
+    pub recipe: Option<Recipe>,
+    /// The recipe's fingerprint.
+    pub fingerprint: Option<Fingerprint>,
+    /// What was made: names, digests, sizes.
+    pub artifact: Option<Artifact>,
+    /// The digest of the whole artifact.
+    pub digest: Option<Digest>,
+    /// How it ended; `None` while it has not.
+    pub outcome: Option<Outcome>,
+    /// Why it was made, reused or skipped.
+    pub reason: Option<String>,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Wall time in this run.
+    pub seconds: f64,
+    /// Wall time of the making.
+    pub made_in_seconds: Option<f64>,
+    /// Who made it, on what: host, device, threads, versions.
+    pub maker: Value,
+}
+
+impl RunRecord {
+    /// The stage of that id.
+    pub fn stage(&self, id: &str) -> Option<&StageRecord> {
+        self.stages.iter().find(|stage| stage.stage == id)
+    }
+}
+
+/// The time in UTC as `20251123-125029`.
+fn timestamp() -> String {
+    let form = format_description!("[year][month][day]-[hour][minute][second]");
+    OffsetDateTime::now_utc().format(form).unwrap_or_default()
+}
+
+/// Six hex digits that differ between processes, moments and attempts.
+fn short_id(attempt: u32) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let seed = format!("{} {} {attempt}", std::process::id(), now.as_nanos());
+    Digest::of(seed.as_bytes()).to_hex()[..6].to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_has_a_folder_of_its_own_whatever_its_workflow_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs: Vec<_> = (0..20).map(|_| RunFolder::create(folder.path(), "a/../b c").unwrap().id()).collect();
+        let different: std::collections::BTreeSet<_> = runs.iter().collect();
+        assert_eq!(different.len(), 20);
+        assert!(runs.iter().all(|id| id.contains("-a----b-c-")), "{runs:?}");
+    }
+}
