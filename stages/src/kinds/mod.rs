@@ -112,6 +112,9 @@ pub enum Place {
     Worker,
 }
 
+/// Mistakes in parameters: the dotted path of each (empty where serde does not tell), and the trouble.
+pub type Mistakes = Vec<(String, String)>;
+
 /// One row of [`KINDS`].
 #[derive(Clone, Copy)]
 pub struct Kind {
@@ -130,7 +133,7 @@ pub struct Kind {
     /// Where it runs.
     pub place: Place,
     schema: fn() -> Schema,
-    understand: fn(&Value) -> Result<Value, Vec<(String, String)>>,
+    understand: fn(&Value) -> Result<Value, Mistakes>,
     local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
 }
 
@@ -172,7 +175,7 @@ impl Kind {
 
     /// The parameters as understood, locators included: defaults filled in and checked.
     /// Each mistake is a dotted path (empty where serde does not tell) and the trouble.
-    pub fn understand(&self, params: &Value) -> Result<Value, Vec<(String, String)>> {
+    pub fn understand(&self, params: &Value) -> Result<Value, Mistakes> {
         (self.understand)(params)
     }
 
@@ -202,7 +205,7 @@ fn parse<S: Stage>(params: &Value) -> Result<S> {
     serde_json::from_value(params.clone()).map_err(|error| Error::failed(error.to_string()))
 }
 
-fn understand<S: Stage>(params: &Value) -> Result<Value, Vec<(String, String)>> {
+fn understand<S: Stage>(params: &Value) -> Result<Value, Mistakes> {
     let stage: S = serde_json::from_value(params.clone()).map_err(|error| vec![(String::new(), error.to_string())])?;
     let mistakes = stage.check();
     if !mistakes.is_empty() {
