@@ -1,0 +1,85 @@
+//! Other processes: this test program started again, doing one of a few things.
+
+use super::{make_toy, never, recall_toy, recipe};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use voxflow_cache::{Draft, Error, Policy, Store};
+
+const ROLE: &str = "VOXFLOW_TEST_ROLE";
+const ROOT: &str = "VOXFLOW_TEST_ROOT";
+
+/// How many recipes a crowd wants.
+pub const CROWD_RECIPES: u32 = 12;
+
+/// A command that plays `role` on the store at `root`.
+pub fn command(role: &str, root: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["children::not_a_test_but_the_body_of_other_processes", "--exact", "--nocapture"]);
+    command.env(ROLE, role).env(ROOT, root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+}
+
+/// Starts a process and waits until it says that it holds what it should.
+pub fn holding(role: &str, root: &Path) -> Child {
+    let mut child = command(role, root).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.ends_with("holding")), "'{role}' ended early");
+    child
+}
+
+#[test]
+fn not_a_test_but_the_body_of_other_processes() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let root = std::env::var_os(ROOT).unwrap();
+    let store = Store::open(Path::new(&root)).unwrap();
+    match role.as_str() {
+        "crowd" => crowd(&store, Path::new(&root)),
+        "claim" => {
+            let _claim = store.claim(recipe(1).fingerprint()).unwrap().unwrap();
+            hold();
+        }
+        "draft" => {
+            let draft = store.draft().unwrap();
+            make_toy(&draft, 1).unwrap();
+            hold();
+        }
+        "toy" => drop(recall_toy(&store, 1)),
+        other => panic!("no role '{other}'"),
+    }
+}
+
+/// Wants every recipe, on several threads, and writes a line for each that it makes.
+pub fn crowd(store: &Store, root: &Path) {
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            scope.spawn(move || {
+                for step in 0..CROWD_RECIPES {
+                    let number = (step * 5 + thread * 7) % CROWD_RECIPES;
+                    let make = |draft: &Draft| -> Result<_, Error> {
+                        log_making(root, number);
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                        make_toy(draft, number)
+                    };
+                    let (entry, _) = store.recall(&recipe(number), &Policy::new(&never), make).unwrap();
+                    super::assert_toy(store, &entry, number);
+                }
+            });
+        }
+    });
+}
+
+fn log_making(root: &Path, number: u32) {
+    let log = root.with_extension("log");
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+    file.write_all(format!("{number}\n").as_bytes()).unwrap();
+}
+
+fn hold() -> ! {
+    let mut out = std::io::stdout();
+    writeln!(out, "\nholding").unwrap();
+    out.flush().unwrap();
+    loop {
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+}

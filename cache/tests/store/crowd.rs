@@ -1,0 +1,83 @@
+//! Many at once: threads and processes on one store make everything once.
+
+use super::*;
+use std::collections::BTreeMap;
+
+fn makings(home: &Home) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    for line in fs::read_to_string(home.root().with_extension("log")).unwrap().lines() {
+        *counts.entry(line.parse().unwrap()).or_default() += 1;
+    }
+    counts
+}
+
+fn assert_all_once(home: &Home) {
+    let expected: BTreeMap<u32, usize> = (0..children::CROWD_RECIPES).map(|number| (number, 1)).collect();
+    assert_eq!(makings(home), expected);
+    assert_eq!(files_below(&home.root().join("drafts")), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn eight_threads_make_each_thing_once() {
+    let home = Home::new();
+    let root = home.root();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| children::crowd(&home.store, &root));
+        }
+    });
+    assert_all_once(&home);
+}
+
+#[test]
+fn four_processes_that_start_on_no_store_at_all_make_each_thing_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store-v1");
+    let crowd: Vec<_> = (0..4).map(|_| children::command("crowd", &root).spawn().unwrap()).collect();
+    for child in crowd {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+    let home = Home { store: Store::open(&root).unwrap(), folder };
+    assert_all_once(&home);
+    (0..children::CROWD_RECIPES).for_each(|number| assert_eq!(recall_toy(&home.store, number).1, Recall::Reused));
+}
+
+#[test]
+fn a_claim_is_one_makers_even_among_threads_of_one_process() {
+    let home = Home::new();
+    let fingerprint = recipe(1).fingerprint();
+    let claim = home.store.claim(fingerprint).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(home.store.claim(fingerprint).unwrap().is_none()));
+    });
+    assert!(home.store.claim(recipe(2).fingerprint()).unwrap().is_some());
+    drop(claim);
+    assert!(home.store.claim(fingerprint).unwrap().is_some());
+}
+
+#[test]
+fn the_claim_of_a_killed_process_is_free_at_once() {
+    let home = Home::new();
+    let mut child = children::holding("claim", &home.root());
+    assert!(home.store.claim(recipe(1).fingerprint()).unwrap().is_none());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(home.store.claim(recipe(1).fingerprint()).unwrap().is_some());
+}
+
+#[test]
+fn the_draft_of_a_killed_process_goes_when_the_store_is_opened_and_that_of_a_living_one_stays() {
+    let home = Home::new();
+    let mut child = children::holding("draft", &home.root());
+    let drafts = home.root().join("drafts");
+    let own = home.store.draft().unwrap();
+    Store::open(&home.root()).unwrap();
+    assert_eq!(files_below(&drafts).len(), 2, "somebody is still writing them");
+    assert!(own.folder().exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Store::open(&home.root()).unwrap();
+    assert_eq!(files_below(&drafts), [] as [PathBuf; 0]);
+    assert!(own.folder().exists());
+}

@@ -1,0 +1,238 @@
+//! Damage: what the stat shows is noticed before it is used, and nothing ever changes a result.
+
+use super::*;
+use std::time::Duration;
+use voxflow_cache::Blob;
+
+fn only_entry(home: &Home) -> PathBuf {
+    files_below(&home.root().join("entries")).remove(0)
+}
+
+#[test]
+fn a_flipped_bit_anywhere_in_an_entry_makes_it_absent_and_it_is_made_again() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let length = fs::metadata(only_entry(&home)).unwrap().len() as usize;
+    for position in (0..length).step_by(7).chain([length - 1]) {
+        flip(&only_entry(&home), position);
+        assert_eq!(home.store.get(&[entry.fingerprint]).unwrap(), [None], "byte {position}");
+        assert!(!home.store.entry_is_there(&entry));
+        assert_eq!(recall_toy(&home.store, 1).1, Recall::Made);
+    }
+}
+
+trait EntryIsThere {
+    fn entry_is_there(&self, entry: &Entry) -> bool;
+}
+
+impl EntryIsThere for Store {
+    fn entry_is_there(&self, entry: &Entry) -> bool {
+        files_below(&self.root().join("entries"))
+            .iter()
+            .any(|path| path.to_string_lossy().contains(&entry.fingerprint.to_hex()))
+    }
+}
+
+#[test]
+fn a_truncated_or_empty_entry_is_absent() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let path = only_entry(&home);
+    let text = fs::read(&path).unwrap();
+    for length in [0, 1, 50, 85, 86, text.len() - 2, text.len() - 1] {
+        fs::write(&path, &text[..length]).unwrap();
+        assert_eq!(home.store.get(&[entry.fingerprint]).unwrap(), [None], "{length} bytes");
+    }
+    fs::write(&path, &text).unwrap();
+    assert_eq!(home.store.get(&[entry.fingerprint]).unwrap(), [Some(entry)]);
+}
+
+#[test]
+fn an_entry_under_another_name_is_not_believed() {
+    let home = Home::new();
+    recall_toy(&home.store, 1);
+    let (second, _) = recall_toy(&home.store, 2);
+    let paths = files_below(&home.root().join("entries"));
+    let (mine, other): (Vec<_>, Vec<_>) =
+        paths.into_iter().partition(|path| path.to_string_lossy().contains(&second.fingerprint.to_hex()));
+    fs::copy(&other[0], &mine[0]).unwrap();
+    assert_eq!(home.store.get(&[second.fingerprint]).unwrap(), [None]);
+}
+
+#[test]
+fn a_flipped_bit_in_a_blob_is_noticed_by_its_stat_and_the_blob_is_made_again() {
+    for reopen in [false, true] {
+        let mut home = Home::new();
+        let (entry, _) = recall_toy(&home.store, 1);
+        if reopen {
+            home = home.reopened();
+        }
+        flip(&home.store.path(&entry.artifact.0["big"]), 4000);
+        assert_eq!(home.store.usable(&entry.artifact).unwrap(), ["big"]);
+        assert_eq!(files_below(&home.root().join("bad")).len(), 1);
+        let (again, recall) = recall_toy(&home.store, 1);
+        assert_eq!(recall, Recall::Made);
+        assert_toy(&home.store, &again, 1);
+    }
+}
+
+#[test]
+fn a_truncated_blob_is_noticed() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let path = home.store.path(&entry.artifact.0["big"]);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "1 1 1").unwrap();
+    assert_eq!(home.store.usable(&entry.artifact).unwrap(), ["big"]);
+}
+
+#[test]
+fn a_blob_that_was_only_touched_is_read_and_found_good() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let path = home.store.path(&entry.artifact.0["big"]);
+    let text = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, text).unwrap();
+    assert_eq!(home.store.usable(&entry.artifact).unwrap(), [] as [&str; 0]);
+    assert_eq!(recall_toy(&home.store, 1).1, Recall::Reused);
+}
+
+#[test]
+fn rot_that_no_stat_shows_is_found_by_reading_when_asked() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let path = home.store.path(&entry.artifact.0["big"]);
+    // Silent rot: the index believes in a content that is not there.
+    let home = home.reopened();
+    flip(&path, 9);
+    let policy = Policy { verify: true, ..Policy::new(&never) };
+    let (again, recall) = home.store.recall(&recipe(1), &policy, |draft| make_toy(draft, 1)).unwrap();
+    assert_eq!(recall, Recall::Made);
+    assert_toy(&home.store, &again, 1);
+}
+
+#[test]
+fn a_referenced_file_stays_where_it_is_and_is_missing_once_changed() {
+    let home = Home::new();
+    let file = home.folder.path().join("archive.tar");
+    fs::write(&file, "archive").unwrap();
+    let blob: Blob = home.store.refer(&file).unwrap();
+    let make = |draft: &Draft| {
+        draft.adopt("archive", &home.store.refer(&file)?);
+        Ok::<_, Error>((Value::Null, vec![]))
+    };
+    let (entry, _) = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap();
+    assert_eq!(entry.artifact.0["archive"], blob);
+    assert_eq!(home.store.path(&blob), file);
+    assert_eq!(files_below(&home.root().join("blobs")), [] as [PathBuf; 0]);
+    assert_eq!(home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap().1, Recall::Reused);
+
+    fs::write(&file, "changed").unwrap();
+    assert_eq!(home.store.usable(&entry.artifact).unwrap(), ["archive"]);
+    let (again, recall) = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap();
+    assert_eq!(recall, Recall::Made);
+    assert_ne!(again.artifact.digest(), entry.artifact.digest());
+    assert_eq!(home.store.get(&[entry.fingerprint]).unwrap(), [Some(again)], "the entry with lost bytes is replaced");
+
+    fs::remove_file(&file).unwrap();
+    assert_eq!(home.store.usable(&entry.artifact).unwrap(), ["archive"]);
+}
+
+#[test]
+fn the_digest_of_an_outside_file_follows_its_content() {
+    let home = Home::new();
+    let file = home.folder.path().join("image.nii");
+    for content in ["one", "two", "333"] {
+        fs::write(&file, content).unwrap();
+        assert_eq!(home.store.digest_of(&file).unwrap(), voxflow_cache::Digest::of(content.as_bytes()));
+    }
+    assert!(matches!(home.store.digest_of(&home.folder.path().join("none")), Err(Error::Io { .. })));
+}
+
+#[test]
+fn only_a_file_that_has_settled_is_remembered() {
+    let home = Home::new();
+    let file = home.folder.path().join("image.nii");
+    fs::write(&file, "content").unwrap();
+    home.store.digest_of(&file).unwrap();
+    home.store.flush();
+    assert!(!home.root().join("index").exists(), "changed a moment ago: it may change again unseen");
+    std::thread::sleep(Duration::from_millis(2100));
+    home.store.digest_of(&file).unwrap();
+    home.store.flush();
+    assert!(home.root().join("index").exists());
+}
+
+/// Ways to spoil the index while nobody has it open.
+fn spoil(index: &Path, way: &str) {
+    match way {
+        "deleted" => fs::remove_dir_all(index).unwrap(),
+        "a file" => {
+            fs::remove_dir_all(index).unwrap();
+            fs::write(index, "not a folder").unwrap();
+        }
+        "garbage" => files_below(index).iter().for_each(|path| fs::write(path, [0xa5; 5000]).unwrap()),
+        "empty files" => files_below(index).iter().for_each(|path| fs::write(path, "").unwrap()),
+        way => {
+            let position: usize = way.strip_prefix("flipped ").unwrap().parse().unwrap();
+            let file = index.join("db");
+            let length = fs::metadata(&file).unwrap().len() as usize;
+            flip(&file, position % length);
+        }
+    }
+}
+
+#[test]
+fn no_state_of_the_index_changes_a_result() {
+    let mut ways: Vec<String> = ["deleted", "a file", "garbage", "empty files"].map(String::from).to_vec();
+    ways.extend((0..40).map(|step| format!("flipped {}", step * 37 + step)));
+    for way in ways {
+        let home = Home::new();
+        let made: Vec<Entry> = (0..3).map(|number| recall_toy(&home.store, number).0).collect();
+        let Home { folder, store } = home;
+        drop(store);
+        let root = folder.path().join("store-v1");
+        spoil(&root.join("index"), &way);
+        let home = Home { store: Store::open(&root).unwrap(), folder };
+        for (number, entry) in (0..).zip(&made) {
+            assert_eq!(recall_toy(&home.store, number), (entry.clone(), Recall::Reused), "{way}");
+        }
+        assert_eq!(recall_toy(&home.store, 9).1, Recall::Made, "{way}");
+        let home = home.reopened();
+        assert_eq!(recall_toy(&home.store, 9).1, Recall::Reused, "{way}");
+    }
+}
+
+#[test]
+fn an_index_that_somebody_holds_for_ever_costs_a_moment_and_nothing_else() {
+    let home = Home::new();
+    recall_toy(&home.store, 1);
+    let home = home.reopened();
+    let lock = fs::File::open(home.root().join("index.lock")).unwrap();
+    lock.lock().unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(recall_toy(&home.store, 1).1, Recall::Reused);
+    assert_eq!(recall_toy(&home.store, 2).1, Recall::Made);
+    drop(home.store);
+    assert!(start.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
+fn a_program_without_an_index_sees_the_same_and_makes_none() {
+    let home = Home::new();
+    let store = Store::open_without_index(&home.root()).unwrap();
+    let (entry, _) = recall_toy(&store, 1);
+    assert_eq!(recall_toy(&store, 1), (entry, Recall::Reused));
+    drop(store);
+    assert!(!home.root().join("index").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_an_error_that_names_it() {
+    let home = Home::new();
+    fs::remove_dir_all(home.root().join("blobs")).unwrap();
+    fs::write(home.root().join("blobs"), "in the way").unwrap();
+    let error = home.store.recall(&recipe(1), &Policy::new(&never), |draft| make_toy(draft, 1)).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if path.starts_with(home.root().join("blobs"))), "{error}");
+}
