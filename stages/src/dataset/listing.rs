@@ -1,6 +1,9 @@
 //! A dataset's listing: `dataset.json` of a dataset artifact, in one form whatever the source's was.
 
+use crate::dataset::name;
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What a dataset holds. Paths are names in the dataset artifact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,5 +50,72 @@ impl Listing {
     /// Whether every channel is CT (values in Hounsfield units).
     pub fn is_ct(&self) -> bool {
         !self.modality.is_empty() && self.modality.iter().all(|name| name.eq_ignore_ascii_case("ct"))
+    }
+
+    /// The case of that name.
+    pub fn case(&self, name: &str) -> Option<&Case> {
+        self.cases.iter().find(|case| case.name == name)
+    }
+
+    /// The cases that have a label.
+    pub fn labelled(&self) -> impl Iterator<Item = &Case> {
+        self.cases.iter().filter(|case| case.label.is_some())
+    }
+
+    /// The cases that have none.
+    pub fn unlabelled(&self) -> impl Iterator<Item = &Case> {
+        self.cases.iter().filter(|case| case.label.is_none())
+    }
+
+    /// Every image and label file.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.cases.iter().flat_map(|case| case.images.iter().chain(&case.label)).map(String::as_str)
+    }
+
+    /// Says that there is no case `name`, and which one may be meant.
+    pub fn no_case(&self, name: &str) -> String {
+        match name::nearest(name, self.cases.iter().map(|case| case.name.as_str())) {
+            Some(near) => format!("no case '{name}' in dataset '{}'; did you mean '{near}'", self.name),
+            None => format!("no case '{name}' among the {} of dataset '{}'", self.cases.len(), self.name),
+        }
+    }
+
+    /// The listing without these cases. A name that it does not have is an error.
+    pub fn without(mut self, exclude: &[String]) -> Result<Listing> {
+        let unknown: Vec<String> =
+            exclude.iter().filter(|name| self.case(name).is_none()).map(|name| self.no_case(name)).collect();
+        if !unknown.is_empty() {
+            return Err(Error::failed(format!("exclude: {}", unknown.join("; "))));
+        }
+        self.cases.retain(|case| !exclude.contains(&case.name));
+        Ok(self)
+    }
+
+    /// Checks what any layout must give: channels, labels, cases, and names that are not there twice.
+    pub fn checked(self) -> Result<Listing> {
+        if self.modality.is_empty() {
+            return Err(Error::failed("no modality: the dataset must name its image channels"));
+        }
+        if self.cases.is_empty() {
+            return Err(Error::failed("no cases in the dataset"));
+        }
+        if self.labels.is_empty() && self.labelled().next().is_some() {
+            return Err(Error::failed("no labels besides background, but cases with label files"));
+        }
+        no_doubles("label value", self.labels.iter().map(|label| label.value.to_string()))?;
+        no_doubles("label", self.labels.iter().map(|label| label.name.clone()))?;
+        no_doubles("case", self.cases.iter().map(|case| case.name.clone()))?;
+        no_doubles("file", self.files().map(str::to_string))?;
+        Ok(self)
+    }
+}
+
+fn no_doubles(what: &str, names: impl Iterator<Item = String>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let mut doubles: Vec<String> = names.filter(|name| !seen.insert(name.clone())).collect();
+    doubles.dedup();
+    match doubles.is_empty() {
+        true => Ok(()),
+        false => Err(Error::failed(format!("{what} listed twice: {}", name::shown(&doubles)))),
     }
 }

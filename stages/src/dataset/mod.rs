@@ -1,6 +1,14 @@
-//! Datasets: the listing of cases and labels, and how cases are split.
+//! Datasets: the listing of cases and labels, the layouts it is read from, how cases are split,
+//! the phantom that stands in for real data, and the trivial answers that a network must beat.
 
+pub mod archive;
+pub mod decathlon;
+pub mod draw;
 pub mod listing;
+pub mod name;
+pub mod nnunet;
+pub mod pattern;
+pub mod patterns;
 pub mod split;
 
 pub use listing::{Case, Label, Listing};

@@ -2,16 +2,68 @@
 
 use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::dataset::pattern::Pattern;
+use crate::dataset::patterns::{self, Pairs};
+use crate::dataset::{Listing, decathlon, name, nnunet};
+use crate::error::{Error, Result, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Refers to an existing folder of images and labels, without copying it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Folder {
     /// The folder.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
+    /// How the folder is laid out; `auto` looks at its dataset.json, or at `images` below.
+    #[serde(default)]
+    pub layout: Layout,
+    /// For patterns: where the images are, as "images/{case}_ct.nii.gz"; `*` stands for anything but
+    /// a slash. A list has one pattern for each image channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Patterns>,
+    /// For patterns: where the labels are, as "labels/{case}.nii.gz". A case without one is unlabelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<String>,
+    /// For patterns: the names of the labels 1, 2 and so on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub label_names: Vec<String>,
+    /// For patterns: the names of the image channels ("CT", "MRI").
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modality: Vec<String>,
+    /// For patterns: the dataset's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Cases to leave out, as if their files were not there.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+/// How a folder is laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// By what is there.
+    #[default]
+    Auto,
+    /// `dataset.json` that lists `training` and `test`, as in the Medical Segmentation Decathlon.
+    Decathlon,
+    /// `dataset.json` with `channel_names`, files with `_0000` channels, as nnU-Net wants it.
+    Nnunet,
+    /// Image and label files found by patterns.
+    Patterns,
+}
+
+/// One pattern, or one for each image channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Patterns {
+    /// One.
+    One(String),
+    /// One for each channel.
+    Each(Vec<String>),
 }
 
 impl Stage for Folder {
@@ -19,11 +71,120 @@ impl Stage for Folder {
     const VERSION: u32 = 1;
     const READS: &'static [Read] = &[];
     const MAKES: ArtifactType = ArtifactType::Dataset;
-    const POOL: Pool = Pool::Cpu;
+    const LOCATORS: &'static [&'static str] = &["path"];
+    const POOL: Pool = Pool::Io;
+
+    fn check(&self) -> Vec<(String, String)> {
+        let mut mistakes = vec![];
+        let mut wrong = |path: &str, trouble: String| mistakes.push((path.to_string(), trouble));
+        if !self.by_patterns() {
+            let given = [
+                ("images", self.images.is_some()),
+                ("labels", self.labels.is_some()),
+                ("label_names", !self.label_names.is_empty()),
+                ("modality", !self.modality.is_empty()),
+                ("name", self.name.is_some()),
+            ];
+            let given = given.iter().filter(|(_, given)| *given);
+            given.for_each(|(key, _)| wrong(key, "is read with 'layout: patterns' and 'images' only".into()));
+            return mistakes;
+        }
+        if self.patterns().is_empty() {
+            wrong("images", "is missing: give a pattern as \"images/{case}.nii.gz\"".into());
+        }
+        if self.modality.len() != self.patterns().len() {
+            wrong("modality", format!("must name {} image channels, one for each pattern", self.patterns().len()));
+        }
+        if self.labels.is_some() && (self.label_names.is_empty() || self.label_names.len() > 255) {
+            wrong("label_names", "must name the labels 1, 2 and so on, at most 255".into());
+        }
+        for (key, text) in
+            self.patterns().iter().map(|text| ("images", text)).chain(self.labels.iter().map(|l| ("labels", l)))
+        {
+            match (Pattern::new(text, "case"), name::relative(text)) {
+                (Err(error), _) | (_, Err(error)) => wrong(key, error.to_string()),
+                _ => {}
+            }
+        }
+        mistakes
+    }
+
+    fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let (listing, source) = self.listing()?;
+        Ok(source
+            .iter()
+            .map(String::as_str)
+            .chain(listing.files())
+            .map(|name| (name.into(), self.path.join(name)))
+            .collect())
+    }
 }
 
 impl Run for Folder {
-    fn run(&self, _cx: &Context) -> Result<()> {
-        Err(Error::failed("not yet"))
+    fn run(&self, cx: &Context) -> Result<()> {
+        let (listing, source) = self.listing()?;
+        let files: Vec<&str> = listing.files().collect();
+        cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
+        if let Some(name) = source {
+            cx.refer(&format!("source/{name}"), &self.path.join(name))?;
+        }
+        cx.create_json("dataset.json", &listing)
+    }
+}
+
+impl Folder {
+    fn by_patterns(&self) -> bool {
+        self.layout == Layout::Patterns || (self.layout == Layout::Auto && self.images.is_some())
+    }
+
+    fn patterns(&self) -> &[String] {
+        match &self.images {
+            None => &[],
+            Some(Patterns::One(pattern)) => std::slice::from_ref(pattern),
+            Some(Patterns::Each(patterns)) => patterns,
+        }
+    }
+
+    /// The listing, and the name of the file that it was read from, if any. Every file is there.
+    fn listing(&self) -> Result<(Listing, Option<String>)> {
+        if !self.path.is_dir() {
+            return Err(Error::failed(format!("{}: is no folder", self.path.display())));
+        }
+        let (listing, source) =
+            if self.by_patterns() { (self.found()?, None) } else { (self.read()?, Some("dataset.json".into())) };
+        let listing = listing.without(&self.exclude).trouble_at(&self.path)?;
+        let missing: Vec<&str> = listing.files().filter(|name| !self.path.join(name).is_file()).collect();
+        match missing.is_empty() {
+            true => Ok((listing, source)),
+            false => {
+                let (count, names) = (missing.len(), name::shown(&missing));
+                Err(Error::failed(format!("{}: {count} listed files are not there: {names}", self.path.display())))
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Listing> {
+        let path = self.path.join("dataset.json");
+        if !path.exists() && self.layout == Layout::Auto {
+            let folder = self.path.display();
+            return Err(Error::failed(format!("{folder}: has no dataset.json; without one, give 'images' patterns")));
+        }
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let nnunet = match self.layout {
+            Layout::Auto => nnunet::is_nnunet(&text, &self.path),
+            layout => layout == Layout::Nnunet,
+        };
+        if nnunet { nnunet::read(&text, &self.path) } else { decathlon::read(&text) }.trouble_at(&path)
+    }
+
+    fn found(&self) -> Result<Listing> {
+        let pairs = Pairs {
+            images: self.patterns(),
+            labels: self.labels.as_deref(),
+            modality: &self.modality,
+            label_names: &self.label_names,
+            name: self.name.as_deref().unwrap_or("dataset"),
+        };
+        patterns::read(&self.path, &pairs).trouble_at(&self.path)
     }
 }

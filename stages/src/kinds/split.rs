@@ -2,17 +2,55 @@
 
 use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::dataset::draw::{Order, Rest, Rule, Selection, split};
+use crate::dataset::pattern::Pattern;
+use crate::dataset::{Listing, decathlon, name};
+use crate::error::{Error, Result, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-/// Decides which case is for training, validation and testing.
+/// Decides which case is for training, validation and testing. Testing is taken first, then
+/// validation, then training. Cases without a label become the part `unlabelled`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SplitCases {
-    /// How many cases to train on (drawn by seed), or their names.
+    /// Cases to learn from: a count, a list of names, or `rest` for all that the others leave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Selection>,
+    /// Cases to choose weights and settings by: a count, a list of names, or `rest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<Selection>,
+    /// Cases to report on: a count, a list of names, or `rest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub testing: Option<Selection>,
+    /// How cases are ordered before counts and folds are taken: drawn by `seed`, as `listed` in the
+    /// dataset, or `sorted` as text. Training is taken from the front, testing from the end,
+    /// validation before it.
     #[serde(default)]
-    pub training: Option<u32>,
+    pub order: Order,
+    /// Seed of the order. The split's own: the workflow's seed does not change it.
+    #[serde(default)]
+    pub seed: u64,
+    /// Cross-validation: the cases that testing leaves are dealt into so many folds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folds: Option<u32>,
+    /// The fold to validate on, from 0; the others train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<u32>,
+    /// A pattern that finds the patient in a case's name, as "patient{group}_*". Cases of one patient
+    /// are never on two sides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Cases to leave out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// A JSON file with lists `training`, `validation` and `testing` instead of counts (Clara's
+    /// datalist; nnU-Net's and MONAI's "test" is understood as testing).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datalist: Option<PathBuf>,
 }
 
 impl Stage for SplitCases {
@@ -26,11 +64,108 @@ impl Stage for SplitCases {
         doc: "the listing of cases and labels",
     }];
     const MAKES: ArtifactType = ArtifactType::Split;
+    const LOCATORS: &'static [&'static str] = &["datalist"];
     const POOL: Pool = Pool::Cpu;
+
+    fn check(&self) -> Vec<(String, String)> {
+        let mut mistakes = vec![];
+        let mut wrong = |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
+        let parts = [("training", &self.training), ("validation", &self.validation), ("testing", &self.testing)];
+        let rest = parts.iter().filter(|(_, part)| **part == Some(Selection::Rest(Rest::Rest)));
+        rest.skip(1).for_each(|(part, _)| wrong(part, "only one part can be 'rest'"));
+        match (self.folds, self.fold) {
+            (Some(folds), _) if folds < 2 => wrong("folds", "must be at least 2"),
+            (Some(folds), Some(fold)) if fold >= folds => wrong("fold", "must be below folds: the first fold is 0"),
+            (Some(_), None) => wrong("fold", "is missing: say which of the folds validates, from 0"),
+            (None, Some(_)) => wrong("folds", "is missing: say how many folds there are"),
+            _ => {}
+        }
+        for (part, selection) in parts {
+            match selection {
+                Some(_) if self.datalist.is_some() => wrong(part, "comes from the datalist: leave one of the two out"),
+                Some(_) if self.folds.is_some() && part != "testing" => {
+                    wrong(part, "comes from the folds: leave it out")
+                }
+                Some(Selection::Rest(_)) if self.folds.is_some() => {
+                    wrong(part, "the folds take the rest: give a number")
+                }
+                Some(Selection::Count(0)) if part == "training" => wrong(part, "must be at least 1"),
+                None if part == "training" && self.folds.is_none() && self.datalist.is_none() => {
+                    wrong(part, "is missing: give a number, a list of names, 'rest', folds or a datalist");
+                }
+                _ => {}
+            }
+        }
+        if self.datalist.is_some() && self.folds.is_some() {
+            wrong("folds", "come from the datalist: leave one of the two out");
+        }
+        if let Some(Err(error)) = self.group.as_deref().map(|text| Pattern::new(text, "group")) {
+            wrong("group", &error.to_string());
+        }
+        mistakes
+    }
+
+    fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        Ok(self.datalist.iter().map(|path| ("datalist".to_string(), path.clone())).collect())
+    }
 }
 
 impl Run for SplitCases {
-    fn run(&self, _cx: &Context) -> Result<()> {
-        Err(Error::failed("not yet"))
+    fn run(&self, cx: &Context) -> Result<()> {
+        let listing: Listing = cx.input("dataset")?.json("dataset.json")?;
+        let listing = listing.without(&self.exclude)?;
+        let (split, notes) = split(&listing, &self.rule(&listing)?)?;
+        if split.training.is_empty() {
+            return Err(Error::failed("no training case: the other parts take all of them"));
+        }
+        notes.into_iter().for_each(|note| cx.info(note));
+        let counts = [split.training.len(), split.validation.len(), split.testing.len(), split.unlabelled.len()];
+        let [training, validation, testing, unlabelled] = counts;
+        cx.info(format!("{training} training, {validation} validation, {testing} testing, {unlabelled} unlabelled"));
+        cx.create_json("split.json", &split)
     }
+}
+
+impl SplitCases {
+    fn rule(&self, listing: &Listing) -> Result<Rule> {
+        let group = self.group.as_deref().map(|text| Pattern::new(text, "group")).transpose()?;
+        let mut rule = Rule {
+            training: self.training.clone(),
+            validation: self.validation.clone(),
+            testing: self.testing.clone(),
+            order: self.order,
+            seed: self.seed,
+            fold: self.folds.zip(self.fold),
+            group,
+        };
+        if let Some(path) = &self.datalist {
+            let [training, validation, testing] = read_datalist(path, listing, &self.exclude)?;
+            (rule.training, rule.validation, rule.testing) = (Some(training), Some(validation), Some(testing));
+        }
+        Ok(rule)
+    }
+}
+
+/// The three lists of a datalist. Images without a label may stand in any list: they stay unlabelled.
+fn read_datalist(path: &Path, listing: &Listing, exclude: &[String]) -> Result<[Selection; 3]> {
+    let text = std::fs::read(path).map_err(Error::io("read", path))?;
+    let json = decathlon::object(&text).trouble_at(path)?;
+    if !json.contains_key("training") {
+        return Err(Error::failed(format!("{}: has no list 'training'", path.display())));
+    }
+    let unlabelled: BTreeSet<&str> = listing.unlabelled().map(|case| case.name.as_str()).collect();
+    let part = |keys: &[&str]| -> Result<Selection> {
+        let mut names = vec![];
+        for entry in keys.iter().filter_map(|key| json.get(*key)?.as_array()).flatten() {
+            let image = entry.as_str().or_else(|| entry.get("image").and_then(Value::as_str));
+            let image =
+                image.ok_or_else(|| Error::failed(format!("{}: entry {entry} has no image", path.display())))?;
+            let case = name::case_name(image).or_else(|_| name::relative(image)).trouble_at(path)?;
+            if !unlabelled.contains(case.as_str()) && !exclude.contains(&case) {
+                names.push(case);
+            }
+        }
+        Ok(Selection::Names(names))
+    };
+    Ok([part(&["training"])?, part(&["validation", "val"])?, part(&["testing", "test"])?])
 }

@@ -1,15 +1,38 @@
 //! `unpack`: unpacks an archive in Decathlon layout (tar or tar.gz) into a dataset.
+//!
+//! What the archive says is not believed: see `dataset::archive` for what is refused.
 
 use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::dataset::archive::{self, Limits};
+use crate::dataset::{decathlon, name};
+use crate::error::{Error, Result, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Unpacks an archive in Decathlon layout (tar or tar.gz) into a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Unpack {}
+pub struct Unpack {
+    /// Cases to leave out, as if the archive did not have them.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// The most that may come out, in GiB. Changes no result, so it is not part of the recipe.
+    #[serde(default = "max_gib")]
+    pub max_gib: f64,
+    /// The most bytes that may come out for each byte of the archive. Not part of the recipe.
+    #[serde(default = "max_ratio")]
+    pub max_ratio: f64,
+}
+
+fn max_gib() -> f64 {
+    1024.0
+}
+
+fn max_ratio() -> f64 {
+    200.0
+}
 
 impl Stage for Unpack {
     const NAME: &'static str = "unpack";
@@ -22,11 +45,59 @@ impl Stage for Unpack {
         doc: "a tar or tar.gz in Decathlon layout",
     }];
     const MAKES: ArtifactType = ArtifactType::Dataset;
+    const LOCATORS: &'static [&'static str] = &["max_gib", "max_ratio"];
     const POOL: Pool = Pool::Cpu;
+
+    fn check(&self) -> Vec<(String, String)> {
+        let limits = [("max_gib", self.max_gib), ("max_ratio", self.max_ratio)];
+        let wrong = limits.iter().filter(|(_, limit)| !limit.is_finite() || *limit <= 0.0);
+        wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string())).collect()
+    }
 }
 
 impl Run for Unpack {
-    fn run(&self, _cx: &Context) -> Result<()> {
-        Err(Error::failed("not yet"))
+    fn run(&self, cx: &Context) -> Result<()> {
+        let input = cx.input("archive")?;
+        let scratch = cx.create(".unpacking")?;
+        std::fs::create_dir_all(&scratch).map_err(Error::io("create", &scratch))?;
+        let limits = Limits { bytes: (self.max_gib * f64::from(1u32 << 30)) as u64, ratio: self.max_ratio };
+        let files = archive::unpack(input.path("archive")?, &scratch, &limits, cx).map_err(|error| match error {
+            Error::Failed(words) => Error::failed(format!("archive of stage '{}': {words}", input.stage)),
+            other => other,
+        })?;
+        let root = root(&files)?;
+        let source = format!("{root}dataset.json");
+        let text = std::fs::read(scratch.join(&source)).map_err(Error::io("read", scratch.join(&source)))?;
+        let listing = decathlon::read(&text).and_then(|listing| listing.without(&self.exclude)).trouble(&source)?;
+        let missing: Vec<&str> = listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
+        if !missing.is_empty() {
+            let (count, names) = (missing.len(), name::shown(&missing));
+            return Err(Error::failed(format!("{source}: {count} listed files are not in the archive: {names}")));
+        }
+        for name in listing.files() {
+            rename(&scratch.join(format!("{root}{name}")), &cx.create(name)?)?;
+        }
+        rename(&scratch.join(&source), &cx.create("source/dataset.json")?)?;
+        std::fs::remove_dir_all(&scratch).map_err(Error::io("remove", &scratch))?;
+        let beside = files.len() - listing.files().count() - 1;
+        if beside > 0 {
+            cx.info(format!("left out {beside} files of the archive that its dataset.json does not list"));
+        }
+        cx.create_json("dataset.json", &listing)
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(Error::io("move", from))
+}
+
+/// The folder of the archive's one `dataset.json`, with its slash, or "" for the top.
+fn root(files: &std::collections::BTreeSet<String>) -> Result<String> {
+    let roots: Vec<&str> = files.iter().filter_map(|name| name.strip_suffix("dataset.json")).collect();
+    let roots: Vec<&str> = roots.into_iter().filter(|root| root.is_empty() || root.ends_with('/')).collect();
+    match roots[..] {
+        [root] => Ok(root.to_string()),
+        [] => Err(Error::failed("archive: has no dataset.json; only the Decathlon's layout can be unpacked")),
+        _ => Err(Error::failed(format!("archive: has more than one dataset.json, in {}", roots.join(", ")))),
     }
 }

@@ -1,0 +1,154 @@
+//! Unpacking tar and tar.gz from people one does not know.
+//!
+//! Refused: paths that lead out, links, devices, names that come twice, archives that end early or
+//! grow without end. Left out: hidden files and what macOS adds. Nothing is written outside the folder.
+
+use crate::context::Context;
+use crate::dataset::name;
+use crate::error::{Error, Result, Trouble};
+use crate::record::Progress;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How much may come out of an archive.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Bytes for each byte of the archive, looked at once 16 MiB have come out.
+    pub ratio: f64,
+}
+
+const FREE: u64 = 16 << 20;
+
+/// Unpacks `archive` into the existing folder `to`; returns the names of the files.
+pub fn unpack(archive: &Path, to: &Path, limits: &Limits, cx: &Context) -> Result<BTreeSet<String>> {
+    let mut file = File::open(archive).map_err(Error::io("open", archive))?;
+    let size = file.metadata().map_err(Error::io("read", archive))?.len();
+    let gzip = format(&mut file)?;
+    let allowed = limits.bytes.min(FREE.max((size as f64 * limits.ratio) as u64));
+    let read = AtomicU64::new(0);
+    let counted = Counted { inner: BufReader::with_capacity(1 << 20, file), count: &read, limit: u64::MAX };
+    let inner: Box<dyn Read + '_> =
+        if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(counted))) } else { Box::new(counted) };
+    let out = AtomicU64::new(0);
+    let mut tar = tar::Archive::new(Counted { inner, count: &out, limit: allowed });
+    let mut names = BTreeSet::new();
+    for entry in tar.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        cx.check_stop()?;
+        if let Some(name) = wanted(&entry)? {
+            if !names.insert(name.clone()) {
+                return Err(Error::failed(format!("'{name}' is in it twice")));
+            }
+            write(&mut entry, &to.join(&name), &name, cx)?;
+        }
+        let done = read.load(Ordering::Relaxed).min(size);
+        cx.progress(Progress { done, total: Some(size), unit: "bytes".into(), numbers: vec![] });
+    }
+    match names.is_empty() {
+        true => Err(Error::failed("has no files in it")),
+        false => Ok(names),
+    }
+}
+
+/// Whether it is gzip rather than plain tar, by its first bytes.
+fn format(file: &mut File) -> Result<bool> {
+    let mut head = vec![];
+    file.take(512).read_to_end(&mut head).trouble("cannot read")?;
+    file.rewind().trouble("cannot read")?;
+    let known: [(&[u8], &str); 5] = [
+        (b"PK", "zip"),
+        (b"\xfd7zXZ", "xz"),
+        (b"BZh", "bzip2"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"7z\xbc\xaf", "7-zip"),
+    ];
+    if let Some((_, other)) = known.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Err(Error::failed(format!("is {other}; tar and tar.gz can be unpacked")));
+    }
+    let gzip = head.starts_with(b"\x1f\x8b");
+    if !gzip && (head.len() < 512 || !is_header(&head)) {
+        return Err(Error::failed("is neither tar nor tar.gz"));
+    }
+    Ok(gzip)
+}
+
+/// Whether a block's checksum is that of a tar header.
+fn is_header(block: &[u8]) -> bool {
+    let header = tar::Header::from_byte_slice(block);
+    let sum: u32 =
+        block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
+    header.cksum().is_ok_and(|said| said == sum)
+}
+
+/// The name to write the entry to; `None` for what is left out.
+fn wanted<R: Read>(entry: &tar::Entry<R>) -> Result<Option<String>> {
+    let kind = entry.header().entry_type();
+    if kind.is_pax_global_extensions() || kind.is_pax_local_extensions() {
+        return Ok(None);
+    }
+    let bytes = entry.path_bytes();
+    let path = std::str::from_utf8(&bytes).trouble(format!("path '{}'", String::from_utf8_lossy(&bytes)))?;
+    if kind.is_dir() && matches!(path, "." | "./") {
+        return Ok(None);
+    }
+    let name = name::relative(path)?;
+    match kind {
+        _ if name::is_hidden(&name) => Ok(None),
+        tar::EntryType::Directory => Ok(None),
+        tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => Ok(Some(name)),
+        tar::EntryType::Symlink | tar::EntryType::Link => {
+            Err(Error::failed(format!("'{name}' is a link; archives with links are refused")))
+        }
+        other => Err(Error::failed(format!("'{name}' is no plain file (type {other:?}); such archives are refused"))),
+    }
+}
+
+fn write<R: Read>(entry: &mut tar::Entry<R>, path: &Path, name: &str, cx: &Context) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    }
+    let mut file = File::create_new(path).map_err(Error::io("create", path))?;
+    let (mut buffer, mut left) = (vec![0; 1 << 18], entry.size());
+    while left > 0 {
+        cx.check_stop()?;
+        match entry.read(&mut buffer).map_err(|error| Error::failed(format!("'{name}': {}", broken(error))))? {
+            0 => return Err(Error::failed(format!("ends in the middle of '{name}'; fetch it again"))),
+            n => {
+                file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
+                left = left.saturating_sub(n as u64);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn broken(error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => Error::failed("ends early; fetch it again"),
+        _ => Error::failed(error.to_string()),
+    }
+}
+
+/// Counts what is read, and refuses to read more than `limit`.
+struct Counted<'a, R> {
+    inner: R,
+    count: &'a AtomicU64,
+    limit: u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if self.count.fetch_add(n as u64, Ordering::Relaxed) + n as u64 > self.limit {
+            let words =
+                format!("unpacks to more than {} bytes; raise 'max_gib' or 'max_ratio' if that is right", self.limit);
+            return Err(std::io::Error::other(words));
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,78 @@
+//! Names of files in a dataset: slash-separated, relative, and never leading out of it.
+
+use crate::error::{Error, Result};
+
+/// The suffixes of the image files that can be read, longest first.
+pub const SUFFIXES: [&str; 2] = [".nii.gz", ".nii"];
+
+/// `path` as a name: without "./" and doubled slashes. Refuses what is absolute, has "..", a
+/// backslash or a control character, or names nothing.
+pub fn relative(path: &str) -> Result<String> {
+    let refuse = |why: &str| Err(Error::failed(format!("path '{}': {why}", path.escape_debug())));
+    if path.starts_with('/') {
+        return refuse("is absolute, but must lie inside the dataset");
+    }
+    if path.contains('\\') || path.chars().any(char::is_control) {
+        return refuse("has a backslash or control character");
+    }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        return refuse("leaves the dataset by '..'");
+    }
+    if parts.is_empty() { refuse("names no file") } else { Ok(parts.join("/")) }
+}
+
+/// The case that an image file belongs to: its name without folders and suffix.
+pub fn case_name(path: &str) -> Result<String> {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    match SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix)).filter(|stem| !stem.is_empty()) {
+        Some(stem) => Ok(stem.to_string()),
+        None => {
+            Err(Error::failed(format!("'{path}': is no image file; those that can be read end in .nii.gz or .nii")))
+        }
+    }
+}
+
+/// Whether a part of the name starts with a dot, or is what macOS adds to archives.
+pub fn is_hidden(name: &str) -> bool {
+    name.split('/').any(|part| part == "__MACOSX" || (part.starts_with('.') && part != "." && part != ".."))
+}
+
+/// The option most like `word`, if one is near.
+pub fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = options.into_iter().map(|option| (strsim::jaro_winkler(word, option), option));
+    scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.75).map(|(_, option)| option)
+}
+
+/// The names for people: the first twenty, and how many more there are.
+pub fn shown<T: AsRef<str>>(names: &[T]) -> String {
+    let mut text = names.iter().take(20).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if names.len() > 20 {
+        text.push_str(&format!(" and {} more", names.len() - 20));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_path_without_its_noise() {
+        assert_eq!(relative("./imagesTr//a.nii.gz").unwrap(), "imagesTr/a.nii.gz");
+    }
+
+    #[test]
+    fn a_path_that_leads_out_is_refused() {
+        for path in ["../a", "a/../../b", "/etc/passwd", "a\\b", "a\nb", "./", ""] {
+            assert!(relative(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_case_is_named_after_its_image() {
+        assert_eq!(case_name("imagesTr/spleen_8.nii.gz").unwrap(), "spleen_8");
+        assert_eq!(case_name("a.b.nii").unwrap(), "a.b");
+        assert!(case_name("imagesTr/spleen_8.dcm").unwrap_err().to_string().contains(".nii.gz or .nii"));
+    }
+}

@@ -1,0 +1,213 @@
+//! Splits: who goes where, and what never happens.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use support::Trial;
+use voxflow_stages::dataset::{Case, Label, Listing, Split};
+
+/// Labelled cases of these names, and two without a label.
+fn listing(names: &[String]) -> Listing {
+    let image = |name: &str| vec![format!("imagesTr/{name}.nii.gz")];
+    let labelled = names.iter().map(|name| Case {
+        name: name.clone(),
+        images: image(name),
+        label: Some(format!("labelsTr/{name}.nii.gz")),
+    });
+    let bare = ["bare_1", "bare_2"].map(|name| Case { name: name.into(), images: image(name), label: None });
+    Listing {
+        name: "Toy".into(),
+        modality: vec!["CT".into()],
+        labels: vec![Label { value: 1, name: "spleen".into() }],
+        cases: labelled.chain(bare).collect(),
+        ..Listing::default()
+    }
+}
+
+/// The spleen task's 41 labelled cases, numbered oddly and listed in an odd order as theirs are.
+fn spleen() -> Listing {
+    listing(&(0..41).map(|i| format!("spleen_{}", (i * 17) % 41 + 2)).collect::<Vec<_>>())
+}
+
+fn run(listing: &Listing, params: Value) -> (Trial, voxflow_stages::Result<()>) {
+    let trial = Trial::new("split", params);
+    let path = trial.folder().join("dataset.json");
+    std::fs::write(&path, serde_json::to_vec(listing).unwrap()).unwrap();
+    let trial = trial.input("dataset", "dataset", &BTreeMap::from([("dataset.json".to_string(), path)]));
+    let result = trial.run();
+    (trial, result)
+}
+
+fn split(listing: &Listing, params: Value) -> Split {
+    let (trial, result) = run(listing, params);
+    result.unwrap();
+    trial.json("split.json")
+}
+
+fn trouble(listing: &Listing, params: Value) -> String {
+    run(listing, params).1.unwrap_err().to_string()
+}
+
+fn sizes(split: &Split) -> [usize; 4] {
+    [split.training.len(), split.validation.len(), split.testing.len(), split.unlabelled.len()]
+}
+
+/// Every name of the three labelled parts, which must all be different.
+fn all(split: &Split) -> BTreeSet<&String> {
+    let names: Vec<_> = split.training.iter().chain(&split.validation).chain(&split.testing).collect();
+    let set: BTreeSet<_> = names.iter().copied().collect();
+    assert_eq!(set.len(), names.len(), "a case is in two parts");
+    set
+}
+
+#[test]
+fn counts_are_drawn_by_the_splits_own_seed() {
+    let params = json!({"training": 31, "validation": 4, "testing": 6});
+    let drawn = split(&spleen(), params.clone());
+    assert_eq!(sizes(&drawn), [31, 4, 6, 2]);
+    assert_eq!(all(&drawn).len(), 41);
+    assert_eq!(drawn, split(&spleen(), params));
+    let other = split(&spleen(), json!({"training": 31, "validation": 4, "testing": 6, "seed": 1}));
+    assert_ne!(drawn.testing, other.testing);
+    assert_eq!(drawn.testing, ["spleen_17", "spleen_3", "spleen_10", "spleen_15", "spleen_27", "spleen_7"]);
+}
+
+#[test]
+fn a_drawn_split_does_not_depend_on_the_order_of_the_listing() {
+    let mut reversed = spleen();
+    reversed.cases.reverse();
+    let params = json!({"training": "rest", "validation": 4, "testing": 6});
+    assert_eq!(split(&spleen(), params.clone()).testing, split(&reversed, params).testing);
+}
+
+#[test]
+fn the_bundles_rule_is_file_names_as_text_and_the_last_nine_validate() {
+    let drawn = split(&spleen(), json!({"training": "rest", "validation": 9, "order": "sorted"}));
+    assert_eq!(sizes(&drawn), [32, 9, 0, 2]);
+    let mut names: Vec<String> = spleen().labelled().map(|case| case.name.clone()).collect();
+    names.sort();
+    assert_eq!(drawn.validation, names[32..]);
+    assert_eq!(drawn.training, names[..32]);
+}
+
+#[test]
+fn in_listed_order_training_comes_first() {
+    let drawn = split(&spleen(), json!({"training": 3, "validation": 2, "order": "listed"}));
+    assert_eq!(drawn.training, ["spleen_2", "spleen_19", "spleen_36"]);
+    assert_eq!(drawn.validation, ["spleen_9", "spleen_26"]);
+}
+
+#[test]
+fn cases_left_over_are_said() {
+    let (trial, result) = run(&spleen(), json!({"training": 38, "testing": 1, "order": "sorted"}));
+    result.unwrap();
+    assert!(
+        trial.words().iter().any(|words| words.starts_with("2 labelled cases are in no part: ")),
+        "{:?}",
+        trial.words()
+    );
+}
+
+#[test]
+fn more_cases_than_there_are_is_an_error() {
+    let words = trouble(&spleen(), json!({"training": 32, "validation": 4, "testing": 6}));
+    assert_eq!(words, "32 + 4 + 6 = 42 cases asked for, but dataset 'Toy' has 41 labelled ones to take from");
+}
+
+#[test]
+fn every_fold_validates_once_and_all_have_the_same_testing_cases() {
+    let folds: Vec<Split> =
+        (0..5).map(|fold| split(&spleen(), json!({"testing": 6, "folds": 5, "fold": fold}))).collect();
+    let validated: BTreeSet<&String> = folds.iter().flat_map(|split| &split.validation).collect();
+    assert_eq!(validated.len(), 35);
+    for fold in &folds {
+        assert_eq!(fold.testing, folds[0].testing);
+        assert_eq!(sizes(fold), [28, 7, 6, 2]);
+        assert_eq!(all(fold).len(), 41);
+    }
+}
+
+#[test]
+fn cases_of_one_patient_are_never_on_two_sides() {
+    let names: Vec<String> = (0..36).map(|i| format!("patient{}_visit{}", i / 3, i % 3)).collect();
+    let patients = |cases: &[String]| -> BTreeSet<String> {
+        cases.iter().map(|case| case.split('_').next().unwrap().to_string()).collect()
+    };
+    let counts = json!({"training": "rest", "validation": 6, "testing": 7, "group": "patient{group}_*"});
+    let folds = json!({"testing": 6, "folds": 3, "fold": 1, "group": "patient{group}_*"});
+    for params in [counts, folds] {
+        let drawn = split(&listing(&names), params);
+        let [training, validation, testing] =
+            [&drawn.training, &drawn.validation, &drawn.testing].map(|part| patients(part));
+        assert!(
+            training.is_disjoint(&validation) && training.is_disjoint(&testing) && validation.is_disjoint(&testing)
+        );
+        assert_eq!(drawn.testing.len(), 6, "7 is no multiple of 3 visits, and never more is taken");
+    }
+    let two_sides =
+        json!({"training": ["patient1_visit0"], "testing": ["patient1_visit1"], "group": "patient{group}_*"});
+    assert!(trouble(&listing(&names), two_sides).contains("of one patient, but on two sides"));
+    let beside = split(
+        &listing(&names),
+        json!({"training": "rest", "testing": ["patient1_visit1"], "group": "patient{group}_*"}),
+    );
+    assert!(!patients(&beside.training).contains("patient1"));
+    assert!(
+        trouble(&listing(&names), json!({"training": 3, "group": "person{group}_*"}))
+            .contains("does not fit patient0_visit0")
+    );
+}
+
+#[test]
+fn names_are_taken_as_given_and_wrong_ones_are_all_reported() {
+    let drawn = split(&spleen(), json!({"training": ["spleen_9", "spleen_2"], "testing": ["spleen_3"]}));
+    assert_eq!((drawn.training.len(), &drawn.testing), (2, &vec!["spleen_3".to_string()]));
+    let words = trouble(&spleen(), json!({"training": ["spleen_9", "bare_1"], "testing": ["spleen_9", "splen_3"]}));
+    for part in ["'bare_1' has no label", "'spleen_9' is in training and in testing", "did you mean 'spleen_3'"] {
+        assert!(words.contains(part), "{words}");
+    }
+}
+
+#[test]
+fn excluded_cases_are_in_no_part() {
+    let drawn = split(&spleen(), json!({"training": "rest", "exclude": ["spleen_9", "bare_1"]}));
+    assert_eq!(sizes(&drawn), [40, 0, 0, 1]);
+    assert!(!drawn.training.contains(&"spleen_9".to_string()));
+    assert!(
+        trouble(&spleen(), json!({"training": "rest", "exclude": ["splen_9"]})).contains("did you mean 'spleen_9'")
+    );
+}
+
+#[test]
+fn a_datalist_in_claras_form_says_who_goes_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dataset_0.json");
+    let text = r#"{"training": [{"image": "imagesTr/spleen_9.nii.gz", "label": "labelsTr/spleen_9.nii.gz"}, {"image": "imagesTr/spleen_2.nii.gz"}],
+                   "validation": [{"image": "./imagesTr/spleen_3.nii.gz"}], "testing": ["imagesTr/spleen_4.nii.gz", "imagesTs/bare_1.nii.gz"]}"#;
+    std::fs::write(&path, text).unwrap();
+    let drawn = split(&spleen(), json!({"datalist": path}));
+    assert_eq!(drawn.training, ["spleen_9", "spleen_2"]);
+    assert_eq!(drawn.validation, ["spleen_3"]);
+    assert_eq!(drawn.testing, ["spleen_4"]);
+    assert_eq!(drawn.unlabelled, ["bare_1", "bare_2"]);
+    let kind = voxflow_stages::Kind::named("split").unwrap();
+    let params = kind.understand(&json!({"datalist": path})).unwrap();
+    assert_eq!(kind.local_files(&params).unwrap()["datalist"], path);
+    assert!(kind.hashed(&params).get("datalist").is_none());
+}
+
+#[test]
+fn mistakes_are_found_before_any_work() {
+    let kind = voxflow_stages::Kind::named("split").unwrap();
+    let wrong =
+        |params: Value| kind.understand(&params).unwrap_err().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    assert_eq!(wrong(json!({})), ["training"]);
+    assert_eq!(wrong(json!({"training": 0})), ["training"]);
+    assert_eq!(wrong(json!({"training": "rest", "testing": "rest"})), ["testing"]);
+    assert_eq!(wrong(json!({"folds": 5})), ["fold"]);
+    assert_eq!(wrong(json!({"folds": 5, "fold": 5})), ["fold"]);
+    assert_eq!(wrong(json!({"folds": 5, "fold": 0, "training": 3})), ["training"]);
+    assert_eq!(wrong(json!({"datalist": "a.json", "training": 3})), ["training"]);
+    assert_eq!(wrong(json!({"training": 3, "group": "patient*"})), ["group"]);
+}
