@@ -1,5 +1,9 @@
 //! Where a prepared volume came from, so that a result can be brought back to the image's own grid.
 
+use crate::error::{Error, Result};
+use crate::image::crop::Box3;
+use crate::image::orientation::Orientation;
+use crate::image::spacing::Grid;
 use serde::{Deserialize, Serialize};
 
 /// A 4×4 matrix by rows: voxel index (i, j, k, 1) to millimetres (x, y, z, 1), RAS+.
@@ -29,4 +33,51 @@ pub struct Geometry {
     pub crop_start: [usize; 3],
     /// The foreground box on the resampled grid: one past the last voxel of each axis.
     pub crop_end: [usize; 3],
+}
+
+impl Geometry {
+    /// The file's own grid.
+    pub fn original(&self) -> Grid {
+        Grid { shape: self.original_shape, affine: self.original_affine }
+    }
+
+    /// The grid after orientation.
+    pub fn oriented(&self) -> Grid {
+        Grid { shape: self.oriented_shape, affine: self.oriented_affine }
+    }
+
+    /// The grid after resampling.
+    pub fn resampled(&self) -> Grid {
+        Grid { shape: self.resampled_shape, affine: self.resampled_affine }
+    }
+
+    /// How the file's axes became the RAS axes.
+    pub fn orientation(&self) -> Orientation {
+        Orientation { axes: self.axes, flips: self.flips }
+    }
+
+    /// The foreground box on the resampled grid.
+    pub fn crop(&self) -> Box3 {
+        Box3 { start: self.crop_start, end: self.crop_end }
+    }
+
+    /// The shape of the prepared volume: X, Y, Z of the foreground box.
+    pub fn prepared_shape(&self) -> [usize; 3] {
+        self.crop().shape()
+    }
+
+    /// Whether the numbers agree with each other, so that nothing that undoes the steps can fail:
+    /// what a file from elsewhere has to be asked.
+    pub fn check(&self) -> Result<()> {
+        let mut axes = self.axes;
+        axes.sort_unstable();
+        let box_fits = (0..3).all(|axis| {
+            self.crop_start[axis] < self.crop_end[axis] && self.crop_end[axis] <= self.resampled_shape[axis]
+        });
+        let turned = axes == [0, 1, 2] && self.orientation().shape(self.original_shape) == self.oriented_shape;
+        if turned && box_fits && self.oriented_shape.iter().all(|&length| length > 0) {
+            return Ok(());
+        }
+        Err(Error::failed("the geometry of a prepared volume contradicts itself; make the volume again"))
+    }
 }

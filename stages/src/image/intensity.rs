@@ -24,3 +24,116 @@ pub enum Zscore {
     /// Voxels that are not zero; zeros stay zero.
     Nonzero,
 }
+
+impl Intensity {
+    /// Scales one channel in place.
+    pub fn apply(&self, channel: &mut [f32]) {
+        match *self {
+            Intensity::Window([low, high]) => stretch(channel, low as f32, (high - low) as f32),
+            Intensity::Zscore(over) => zscore(channel, over),
+            Intensity::Percentile([low, high]) => {
+                let (low, high) = (percentile(channel, low), percentile(channel, high));
+                stretch(channel, low as f32, (high - low) as f32);
+            }
+        }
+    }
+
+    /// Values above this, before scaling, are foreground: the window's lower end, or 0.
+    pub fn foreground_above(&self) -> f32 {
+        match self {
+            Intensity::Window([low, _]) => *low as f32,
+            Intensity::Zscore(_) | Intensity::Percentile(_) => 0.0,
+        }
+    }
+
+    /// What types cannot say: the trouble with the way out.
+    pub fn check(&self) -> Option<String> {
+        match *self {
+            Intensity::Window([low, high]) if !(low.is_finite() && high.is_finite() && low < high) => {
+                Some(format!("a window runs from a lower to a higher finite value, not from {low} to {high}"))
+            }
+            Intensity::Percentile([low, high]) if !(0.0 <= low && low < high && high <= 100.0) => {
+                Some(format!("percentiles rise within 0 to 100, not from {low} to {high}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// (v − low) / width, clipped to 0…1 (MONAI's `ScaleIntensityRange`; without width it only shifts).
+fn stretch(channel: &mut [f32], low: f32, width: f32) {
+    if width == 0.0 {
+        channel.iter_mut().for_each(|value| *value -= low);
+    } else {
+        channel.iter_mut().for_each(|value| *value = ((*value - low) / width).clamp(0.0, 1.0));
+    }
+}
+
+/// Mean 0 and (population) standard deviation 1; a deviation of 0 counts as 1 (MONAI's `NormalizeIntensity`).
+fn zscore(channel: &mut [f32], over: Zscore) {
+    let counts = |value: &f32| over == Zscore::All || *value != 0.0;
+    let (mut n, mut sum) = (0u64, 0.0f64);
+    for value in channel.iter().filter(|value| counts(value)) {
+        n += 1;
+        sum += f64::from(*value);
+    }
+    if n == 0 {
+        return;
+    }
+    let mean = sum / n as f64;
+    let squares: f64 = channel.iter().filter(|value| counts(value)).map(|v| (f64::from(*v) - mean).powi(2)).sum();
+    let deviation = (squares / n as f64).sqrt() as f32;
+    let (mean, deviation) = (mean as f32, if deviation == 0.0 { 1.0 } else { deviation });
+    channel.iter_mut().filter(|value| counts(value)).for_each(|value| *value = (*value - mean) / deviation);
+}
+
+/// The percentile `q` (0 to 100) with linear interpolation between order statistics.
+fn percentile(channel: &[f32], q: f64) -> f64 {
+    let mut values = channel.to_vec();
+    let Some(last) = values.len().checked_sub(1) else { return 0.0 };
+    let place = q / 100.0 * last as f64;
+    let (_, low, above) = values.select_nth_unstable_by(place.floor() as usize, f32::total_cmp);
+    let low = f64::from(*low);
+    let high = above.iter().copied().min_by(f32::total_cmp).map_or(low, f64::from);
+    low + (high - low) * place.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scaled(intensity: Intensity, values: &[f32]) -> Vec<f32> {
+        let mut values = values.to_vec();
+        intensity.apply(&mut values);
+        values
+    }
+
+    #[test]
+    fn a_window_maps_its_ends_to_0_and_1_and_clips() {
+        let window = Intensity::Window([-57.0, 164.0]);
+        assert_eq!(scaled(window, &[-1000.0, -57.0, 53.5, 164.0, 3000.0]), [0.0, 0.0, 0.5, 1.0, 1.0]);
+        assert_eq!(window.foreground_above(), -57.0);
+    }
+
+    #[test]
+    fn a_zscore_of_nonzero_voxels_leaves_zeros_alone() {
+        assert_eq!(scaled(Intensity::Zscore(Zscore::Nonzero), &[0.0, 1.0, 3.0, 0.0]), [0.0, -1.0, 1.0, 0.0]);
+        assert_eq!(scaled(Intensity::Zscore(Zscore::All), &[5.0, 5.0]), [0.0, 0.0]);
+        assert_eq!(scaled(Intensity::Zscore(Zscore::Nonzero), &[0.0, 0.0]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn percentiles_interpolate_between_voxels() {
+        let values: Vec<f32> = (0..5).map(|v| v as f32).collect();
+        assert_eq!(percentile(&values, 10.0), 0.4);
+        assert_eq!(percentile(&values, 100.0), 4.0);
+        assert_eq!(scaled(Intensity::Percentile([0.0, 50.0]), &values), [0.0, 0.5, 1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn windows_and_percentiles_must_rise() {
+        assert!(Intensity::Window([1.0, 1.0]).check().is_some());
+        assert!(Intensity::Percentile([5.0, 101.0]).check().is_some());
+        assert!(Intensity::Percentile([0.5, 99.5]).check().is_none());
+    }
+}

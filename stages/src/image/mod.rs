@@ -1,13 +1,21 @@
 //! Images: volumes and their geometry, and all that is done to them before and after the network.
 
+pub mod affine;
+pub mod crop;
 pub mod geometry;
 pub mod intensity;
+pub mod invert;
+pub mod nifti;
+pub mod orientation;
 pub mod prepare;
+pub mod resample;
+pub mod spacing;
 pub mod stored;
 pub mod volume;
 
 pub use geometry::{Affine, Geometry};
 pub use intensity::Intensity;
+pub use invert::Inverter;
 pub use prepare::Preparation;
 pub use stored::{VolumeCase, VolumeList};
 pub use volume::Volume;

@@ -14,3 +14,26 @@ pub struct Volume<T> {
     /// Voxel index to millimetres in RAS+ world space.
     pub affine: Affine,
 }
+
+impl<T> Volume<T> {
+    /// Voxels of one channel.
+    pub fn voxels(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The channels one after another, each X·Y·Z voxels.
+    pub fn each_channel(&self) -> impl Iterator<Item = &[T]> {
+        self.data.chunks_exact(self.voxels().max(1))
+    }
+
+    /// The channels one after another, each X·Y·Z voxels, to be changed.
+    pub fn each_channel_mut(&mut self) -> impl Iterator<Item = &mut [T]> {
+        let voxels = self.voxels().max(1);
+        self.data.chunks_exact_mut(voxels)
+    }
+
+    /// The volume of one voxel in ml (cm³): |det| of the affine's axes / 1000.
+    pub fn voxel_ml(&self) -> f64 {
+        crate::image::affine::determinant(&self.affine).abs() / 1000.0
+    }
+}

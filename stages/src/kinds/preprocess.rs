@@ -1,11 +1,19 @@
 //! `preprocess`: makes one volume of each case: oriented, resampled, scaled and cropped.
+//!
+//! Each case is an item of its own, so that a changed image or label remakes that volume alone.
 
 use super::{ArtifactType, Count, Pool, Read, Run, Stage};
-use crate::context::Context;
-use crate::error::{Error, Result};
-use crate::image::Preparation;
+use crate::context::{Context, ItemKey, write_json};
+use crate::dataset::{Case, Listing};
+use crate::error::{Error, Result, Trouble};
+use crate::image::prepare::prepare;
+use crate::image::{Geometry, Preparation, VolumeCase, VolumeList, nifti};
+use crate::task::Input;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use voxflow_cache::Artifact;
 
 /// Makes one volume of each case: oriented, resampled, scaled and cropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,10 +32,93 @@ impl Stage for Preprocess {
     }];
     const MAKES: ArtifactType = ArtifactType::Volumes;
     const POOL: Pool = Pool::Cpu;
+
+    fn check(&self) -> Vec<(String, String)> {
+        self.0.check()
+    }
 }
 
 impl Run for Preprocess {
-    fn run(&self, _cx: &Context) -> Result<()> {
-        Err(Error::failed("not yet"))
+    fn run(&self, cx: &Context) -> Result<()> {
+        let dataset = cx.input("dataset")?;
+        let listing: Listing = dataset.json("dataset.json")?;
+        self.0.intensity.for_channels(listing.modality.len())?;
+        let cases = cx.each_case(&listing.cases, |case| &case.name, |case| self.volume(cx, dataset, &listing, case))?;
+        cx.create_json(
+            "volumes.json",
+            &VolumeList {
+                dataset: listing.name,
+                preparation: self.0.clone(),
+                modality: listing.modality,
+                labels: listing.labels,
+                cases,
+            },
+        )
     }
+}
+
+/// Where a case's files are, and what the dataset says of them.
+struct Item {
+    images: Vec<PathBuf>,
+    label: Option<PathBuf>,
+    modality: Vec<String>,
+    allowed: Vec<u8>,
+}
+
+impl Preprocess {
+    /// Recalls one case's volume and adopts its files.
+    fn volume(&self, cx: &Context, dataset: &Input, listing: &Listing, case: &Case) -> Result<VolumeCase> {
+        let (item, key) = item(dataset, listing, case)?;
+        let made = cx.recall("volume", self, &item, &key, make)?;
+        for name in ["image.nii", "label.nii", "geometry.json"] {
+            if let Some(blob) = made.get(name) {
+                cx.adopt(&format!("{}/{name}", case.name), blob);
+            }
+        }
+        if made.get("warnings.json").is_some() {
+            let warnings: Vec<String> = read_json(cx, &made, "warnings.json")?;
+            warnings.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
+        }
+        let geometry: Geometry = read_json(cx, &made, "geometry.json")?;
+        Ok(VolumeCase { name: case.name.clone(), labelled: case.label.is_some(), shape: geometry.prepared_shape() })
+    }
+}
+
+/// The case's files by path, and by content for its recipe.
+fn item(dataset: &Input, listing: &Listing, case: &Case) -> Result<(Item, ItemKey)> {
+    let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
+    let facts = json!({ "modality": listing.modality, "labels": allowed });
+    let mut key = ItemKey { name: case.name.clone(), facts, ..ItemKey::default() };
+    let mut images = vec![];
+    for (index, name) in case.images.iter().enumerate() {
+        let file = dataset.file(name)?;
+        key.inputs.insert(format!("image{index}"), file.blob.digest);
+        images.push(file.path.clone());
+    }
+    let label = case.label.as_ref().map(|name| dataset.file(name)).transpose()?;
+    if let Some(file) = label {
+        key.inputs.insert("label".into(), file.blob.digest);
+    }
+    let label = label.map(|file| file.path.clone());
+    Ok((Item { images, label, modality: listing.modality.clone(), allowed }, key))
+}
+
+/// Makes one case's files. Warnings are kept beside the volume, so that reusing it repeats them.
+fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
+    let prepared = prepare(&params.0, &item.images, item.label.as_deref(), &item.modality, &item.allowed)?;
+    nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false)?;
+    if let Some(label) = &prepared.label {
+        nifti::write_label(&folder.join("label.nii"), label, false)?;
+    }
+    if !prepared.warnings.is_empty() {
+        write_json(&folder.join("warnings.json"), &prepared.warnings)?;
+    }
+    write_json(&folder.join("geometry.json"), &prepared.geometry)
+}
+
+fn read_json<T: DeserializeOwned>(cx: &Context, made: &Artifact, name: &str) -> Result<T> {
+    let blob = made.get(name).ok_or_else(|| Error::failed(format!("a volume without '{name}'; run with --force")))?;
+    let path = cx.blob_path(blob);
+    let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    serde_json::from_slice(&text).trouble_at(&path)
 }

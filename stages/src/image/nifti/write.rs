@@ -1,0 +1,126 @@
+//! Writing NIfTI-1: single files, little-endian, the sform aligned, bytes that repeat.
+
+use super::header::{FIRST_VOXEL, HEADER_BYTES};
+use crate::error::{Error, Result, Trouble};
+use crate::image::affine::{Matrix3, axes, nearest_rotation, spacing_mm};
+use crate::image::{Affine, Volume};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Writes an image as float32, compressed if `gz`. More than one channel makes a 4D file.
+pub fn write_volume_f32(path: &Path, volume: &Volume<f32>, gz: bool) -> Result<()> {
+    let header = header(volume, 16, 32)?;
+    write(path, &header, volume.data.as_chunks::<4096>(), |n, out| out.extend(n.to_le_bytes()), gz)
+}
+
+/// Writes a label map as uint8, compressed if `gz`.
+pub fn write_label(path: &Path, volume: &Volume<u8>, gz: bool) -> Result<()> {
+    let header = header(volume, 2, 8)?;
+    write(path, &header, volume.data.as_chunks::<4096>(), |n, out| out.push(*n), gz)
+}
+
+fn write<T>(
+    path: &Path,
+    header: &[u8],
+    (chunks, rest): (&[[T; 4096]], &[T]),
+    put: impl Fn(&T, &mut Vec<u8>),
+    gz: bool,
+) -> Result<()> {
+    let mut file = BufWriter::new(File::create(path).map_err(Error::io("create", path))?);
+    let mut all = header.to_vec();
+    for chunk in chunks.iter().map(<[T; 4096]>::as_slice).chain([rest]) {
+        chunk.iter().for_each(|number| put(number, &mut all));
+        if !gz {
+            file.write_all(&all).map_err(Error::io("write", path))?;
+            all.clear();
+        }
+    }
+    if gz {
+        file.write_all(&compress(&all, path)?).map_err(Error::io("write", path))?;
+    }
+    file.flush().map_err(Error::io("write", path))
+}
+
+/// One gzip member without name or time, so that equal voxels are equal bytes.
+fn compress(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
+    let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
+    let mut packed = vec![0; compressor.gzip_compress_bound(bytes.len())];
+    let length = compressor.gzip_compress(bytes, &mut packed).trouble_at(path)?;
+    packed.truncate(length);
+    Ok(packed)
+}
+
+/// The first 352 bytes: what nibabel writes for an affine (sform code 2, and a qform of code 0
+/// that agrees), with millimetres as the unit.
+fn header<T>(volume: &Volume<T>, datatype: i16, bits: i16) -> Result<[u8; FIRST_VOXEL]> {
+    let mut bytes = [0u8; FIRST_VOXEL];
+    let mut put = |at: usize, number: &[u8]| bytes[at..at + number.len()].copy_from_slice(number);
+    put(0, &(HEADER_BYTES as i32).to_le_bytes());
+    put(38, b"r");
+    for (axis, length) in dimensions(volume)?.iter().enumerate() {
+        put(40 + 2 * axis, &length.to_le_bytes());
+    }
+    put(70, &datatype.to_le_bytes());
+    put(72, &bits.to_le_bytes());
+    let (qfac, quaternion) = quaternion(&volume.affine);
+    let size = spacing_mm(&volume.affine).map(|size| size as f32);
+    for (axis, size) in [qfac, size[0], size[1], size[2], 1.0, 1.0, 1.0, 1.0].iter().enumerate() {
+        put(76 + 4 * axis, &size.to_le_bytes());
+    }
+    put(108, &(FIRST_VOXEL as f32).to_le_bytes());
+    put(112, &1f32.to_le_bytes());
+    put(123, &[2]);
+    put(254, &2i16.to_le_bytes());
+    for (index, number) in quaternion.iter().enumerate() {
+        put(256 + 4 * index, &(*number as f32).to_le_bytes());
+    }
+    for row in 0..3 {
+        put(268 + 4 * row, &(volume.affine[row][3] as f32).to_le_bytes());
+        for column in 0..4 {
+            put(280 + 16 * row + 4 * column, &(volume.affine[row][column] as f32).to_le_bytes());
+        }
+    }
+    put(344, b"n+1\0");
+    Ok(bytes)
+}
+
+/// `dim`: how many axes, then their lengths.
+fn dimensions<T>(volume: &Volume<T>) -> Result<[i16; 8]> {
+    let axes = if volume.channels > 1 { 4 } else { 3 };
+    let [x, y, z] = volume.shape;
+    let mut dim = [axes, 1, 1, 1, 1, 1, 1, 1];
+    for (slot, length) in dim[1..5].iter_mut().zip([x, y, z, volume.channels]) {
+        *slot = i16::try_from(length).map_err(|_| {
+            Error::failed(format!("a volume of {x}×{y}×{z} voxels is too large for NIfTI-1; use a larger spacing"))
+        })?;
+    }
+    Ok(dim)
+}
+
+/// The sign of the third axis and the quaternion (b, c, d) of the rotation nearest to the axes.
+fn quaternion(affine: &Affine) -> (f32, [f64; 3]) {
+    let size = spacing_mm(affine);
+    let mut unit: Matrix3 = axes(affine);
+    unit.iter_mut().for_each(|row| (0..3).for_each(|column| row[column] /= size[column]));
+    let Some(mut r) = nearest_rotation(&unit) else { return (1.0, [0.0; 3]) };
+    let qfac = if crate::image::affine::determinant(affine) < 0.0 { -1.0 } else { 1.0 };
+    r.iter_mut().for_each(|row| row[2] *= qfac);
+    let bigness = [
+        1.0 + r[0][0] + r[1][1] + r[2][2],
+        1.0 + r[0][0] - r[1][1] - r[2][2],
+        1.0 - r[0][0] + r[1][1] - r[2][2],
+        1.0 - r[0][0] - r[1][1] + r[2][2],
+    ];
+    let largest = (0..4).fold(0, |best, index| if bigness[index] > bigness[best] { index } else { best });
+    let s = 2.0 * bigness[largest].sqrt();
+    let (yz, zx, xy) = (r[2][1] - r[1][2], r[0][2] - r[2][0], r[1][0] - r[0][1]);
+    let [a, b, c, d] = match largest {
+        0 => [s / 4.0, yz / s, zx / s, xy / s],
+        1 => [yz / s, s / 4.0, (r[0][1] + r[1][0]) / s, (r[0][2] + r[2][0]) / s],
+        2 => [zx / s, (r[0][1] + r[1][0]) / s, s / 4.0, (r[1][2] + r[2][1]) / s],
+        _ => [xy / s, (r[0][2] + r[2][0]) / s, (r[1][2] + r[2][1]) / s, s / 4.0],
+    };
+    let sign = if a < 0.0 { -1.0 } else { 1.0 };
+    (qfac as f32, [b * sign, c * sign, d * sign])
+}

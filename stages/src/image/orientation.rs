@@ -1,0 +1,169 @@
+//! Orientation: turning a volume so that its axes run to the right, to the front and up (RAS+),
+//! by flips and permutations only, and back again.
+
+use crate::error::{Error, Result};
+use crate::image::affine::{axes, multiply, nearest_rotation, spacing_mm};
+use crate::image::{Affine, Volume};
+
+/// How a file's axes become the RAS axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orientation {
+    /// For each RAS axis, the axis of the file it comes from.
+    pub axes: [usize; 3],
+    /// For each RAS axis, whether the file's axis is flipped.
+    pub flips: [bool; 3],
+}
+
+impl Orientation {
+    /// The orientation of an affine as nibabel's `io_orientation` finds it: each file axis, the most
+    /// clearly directed first, takes the world axis it changes most, among those not yet taken.
+    pub fn of(affine: &Affine) -> Result<Orientation> {
+        let hopeless = || Error::failed("the affine's axes do not span space; correct the header");
+        let size = spacing_mm(affine);
+        let unit = axes(affine).map(|row| std::array::from_fn(|column| row[column] / size[column]));
+        let mut rotation = nearest_rotation(&unit).ok_or_else(hopeless)?;
+        let strength = |column: usize| (0..3).map(|row| rotation[row][column].powi(2)).fold(0.0, f64::max);
+        let mut order = [0, 1, 2].map(|column| (strength(column), column));
+        order.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut found = Orientation { axes: [3; 3], flips: [false; 3] };
+        for (_, column) in order {
+            let largest =
+                (0..3).fold(
+                    0,
+                    |best, row| {
+                        if rotation[row][column].abs() > rotation[best][column].abs() { row } else { best }
+                    },
+                );
+            if rotation[largest][column].abs() < 1e-8 {
+                return Err(hopeless());
+            }
+            found.axes[largest] = column;
+            found.flips[largest] = rotation[largest][column] < 0.0;
+            rotation[largest] = [0.0; 3];
+        }
+        Ok(found)
+    }
+
+    /// Whether nothing has to be turned.
+    pub fn is_ras(&self) -> bool {
+        self.axes == [0, 1, 2] && self.flips == [false; 3]
+    }
+
+    /// The grid after turning: the file's `shape` along the RAS axes.
+    pub fn shape(&self, shape: [usize; 3]) -> [usize; 3] {
+        self.axes.map(|axis| shape[axis])
+    }
+
+    /// The affine after turning a grid of the file's `shape`.
+    pub fn affine(&self, affine: &Affine, shape: [usize; 3]) -> Affine {
+        let mut turn = [[0.0; 4]; 4];
+        turn[3][3] = 1.0;
+        for ras in 0..3 {
+            let file = self.axes[ras];
+            turn[file][ras] = if self.flips[ras] { -1.0 } else { 1.0 };
+            turn[file][3] = if self.flips[ras] { shape[file] as f64 - 1.0 } else { 0.0 };
+        }
+        multiply(affine, &turn)
+    }
+
+    /// Turns a volume to RAS.
+    pub fn apply<T: Copy>(&self, volume: Volume<T>) -> Volume<T> {
+        if self.is_ras() {
+            return volume;
+        }
+        let stride = [1, volume.shape[0], volume.shape[0] * volume.shape[1]];
+        let shape = self.shape(volume.shape);
+        let walk = Walk::flipped(shape, std::array::from_fn(|ras| (stride[self.axes[ras]], self.flips[ras])));
+        let mut data = Vec::with_capacity(volume.data.len());
+        volume.each_channel().for_each(|channel| walk.copy(channel, &mut data));
+        Volume { channels: volume.channels, shape, data, affine: self.affine(&volume.affine, volume.shape) }
+    }
+
+    /// Turns one channel on the RAS grid back to the file's own grid of `shape`, x fastest.
+    /// `stride` tells how far apart neighbours along each RAS axis lie in `data`.
+    pub fn undo<T: Copy>(&self, data: &[T], stride: [usize; 3], shape: [usize; 3]) -> Vec<T> {
+        let steps = std::array::from_fn(|file| {
+            let ras = self.axes.iter().position(|&axis| axis == file).unwrap_or(file);
+            (stride[ras], self.flips[ras])
+        });
+        let mut out = Vec::with_capacity(data.len());
+        Walk::flipped(shape, steps).copy(data, &mut out);
+        out
+    }
+}
+
+/// A way through a block of memory: where it starts, and the step along each axis of the copy.
+struct Walk {
+    shape: [usize; 3],
+    start: usize,
+    step: [isize; 3],
+}
+
+impl Walk {
+    fn flipped(shape: [usize; 3], steps: [(usize, bool); 3]) -> Walk {
+        let far = |axis: usize| (shape[axis] - 1) * steps[axis].0;
+        Walk {
+            shape,
+            start: (0..3).filter(|&axis| steps[axis].1).map(far).sum(),
+            step: steps.map(|(stride, flip)| if flip { -(stride as isize) } else { stride as isize }),
+        }
+    }
+
+    /// Appends the copy, x fastest. Tiles keep both sides in the processor's cache where the
+    /// source's fastest axis is not x.
+    fn copy<T: Copy>(&self, source: &[T], out: &mut Vec<T>) {
+        const TILE: usize = 32;
+        let [nx, ny, nz] = self.shape;
+        let base = out.len();
+        let Some(&first) = source.first() else { return };
+        out.resize(base + nx * ny * nz, first);
+        let out = &mut out[base..];
+        for (tile, j) in (0..nz.div_ceil(TILE)).flat_map(|tile| (0..ny).map(move |j| (tile, j))) {
+            for x0 in (0..nx).step_by(TILE.max(if self.step[0].abs() == 1 { nx } else { TILE })) {
+                let x1 = (x0 + if self.step[0].abs() == 1 { nx } else { TILE }).min(nx);
+                for k in tile * TILE..((tile + 1) * TILE).min(nz) {
+                    let row = self.start as isize + self.step[1] * j as isize + self.step[2] * k as isize;
+                    let target = &mut out[(k * ny + j) * nx + x0..(k * ny + j) * nx + x1];
+                    for (offset, slot) in target.iter_mut().enumerate() {
+                        *slot = source[(row + self.step[0] * (x0 + offset) as isize) as usize];
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sagittal() -> Volume<u8> {
+        // File axes run to P, S and L.
+        let affine = [[0.0, 0.0, -2.0, 9.0], [-1.0, 0.0, 0.0, 8.0], [0.0, 3.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
+        Volume { channels: 2, shape: [2, 3, 4], data: (0..48).collect(), affine }
+    }
+
+    #[test]
+    fn a_sagittal_volume_is_turned_and_each_voxel_keeps_its_place_in_the_world() {
+        let file = sagittal();
+        let orientation = Orientation::of(&file.affine).unwrap();
+        assert_eq!(orientation, Orientation { axes: [2, 0, 1], flips: [true, true, false] });
+        let ras = orientation.apply(file.clone());
+        assert_eq!(ras.shape, [4, 2, 3]);
+        for (x, y, z) in [(0, 0, 0), (3, 1, 2), (2, 0, 1)] {
+            let world = crate::image::affine::apply(&ras.affine, [x as f64, y as f64, z as f64]);
+            let (i, j, k) = (1 - y, z, 3 - x);
+            assert_eq!(world, crate::image::affine::apply(&file.affine, [i as f64, j as f64, k as f64]));
+            assert_eq!(ras.data[x + 4 * (y + 2 * z)], file.data[i + 2 * (j + 3 * k)]);
+            assert_eq!(ras.data[24 + x + 4 * (y + 2 * z)], file.data[24 + i + 2 * (j + 3 * k)]);
+        }
+    }
+
+    #[test]
+    fn undoing_gives_the_file_back() {
+        let file = Volume { channels: 1, data: (0..24).collect(), ..sagittal() };
+        let orientation = Orientation::of(&file.affine).unwrap();
+        let ras = orientation.apply(file.clone());
+        assert_eq!(orientation.undo(&ras.data, [1, 4, 8], file.shape), file.data);
+    }
+}
