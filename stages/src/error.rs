@@ -44,7 +44,8 @@ impl Error {
     pub fn is_storage(&self) -> bool {
         match self {
             Error::Io { source, .. } => storage_is_at_fault(source),
-            Error::Store(_) => true,
+            Error::Store(voxflow_cache::Error::Outside { source, .. }) => storage_is_at_fault(source),
+            Error::Store(error) => error.is_storage(),
             _ => false,
         }
     }
@@ -76,7 +77,10 @@ impl std::error::Error for Error {}
 
 impl From<voxflow_cache::Error> for Error {
     fn from(error: voxflow_cache::Error) -> Self {
-        Error::Store(error)
+        match error {
+            voxflow_cache::Error::Stopped => Error::Stopped,
+            error => Error::Store(error),
+        }
     }
 }
 
