@@ -18,6 +18,16 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A person's own file, outside the store, could not be read.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Outside {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// A stored file does not hold what its name promises.
     #[error("{}: {trouble}", path.display())]
     Damaged {
@@ -57,5 +67,19 @@ impl Error {
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { action, path, source }
+    }
+
+    /// Whether the store or its disk is at fault, rather than who asked or a person's own file.
+    pub fn is_storage(&self) -> bool {
+        matches!(self, Error::Io { .. } | Error::Damaged { .. } | Error::Newer { .. })
+    }
+
+    /// The same trouble, of a file that is none of the store's.
+    pub(crate) fn outside(self) -> Error {
+        match self {
+            Error::Io { action, path, source } => Error::Outside { action, path, source },
+            Error::Damaged { path, trouble } => Error::Other(format!("{}: {trouble}", path.display())),
+            other => other,
+        }
     }
 }

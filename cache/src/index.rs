@@ -8,11 +8,12 @@ use crate::artifact::FileStat;
 use crate::claims::FileLock;
 use crate::crash;
 use crate::hash::Digest;
+use crate::layout;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The name of the thread that a session runs on, for panic hooks that want to leave it alone.
@@ -26,6 +27,12 @@ const PATIENCE: Duration = Duration::from_millis(2000);
 const FLUSH_AFTER: Duration = Duration::from_secs(5);
 /// Memory that the database may use.
 const CACHE_BYTES: u64 = 16 << 20;
+/// Rows are kept many to a page, since all are read at once.
+const PAGE_ROWS: usize = 500;
+/// Above this many pages that a page would hold, they are joined.
+const LOOSE_PAGES: usize = 32;
+/// After this many failures a process does without the database.
+const FAILURES: u32 = 3;
 
 type Rows = Vec<(FileStat, Digest)>;
 
@@ -43,8 +50,8 @@ struct State {
     /// Not yet in the database.
     fresh: Rows,
     flushed_at: Option<Instant>,
-    /// The database failed in this process; it is not tried again.
-    given_up: bool,
+    /// How often the database failed in this process.
+    failures: u32,
 }
 
 impl Index {
@@ -82,7 +89,12 @@ impl Index {
         let fresh = std::mem::take(&mut state.fresh);
         state.flushed_at = Some(Instant::now());
         if !fresh.is_empty() {
-            self.session(&mut state, move |database| insert(database, &fresh));
+            let fresh = Arc::new(fresh);
+            // A database found damaged has been removed: the second session starts anew.
+            let _ = (0..2).find(|_| {
+                let fresh = fresh.clone();
+                self.session(&mut state, move |database| insert(database, &fresh)).is_some()
+            });
         }
     }
 
@@ -111,18 +123,22 @@ impl Index {
         work: impl FnOnce(&sled::Db) -> sled::Result<T> + Send + 'static,
     ) -> Option<T> {
         let folder = self.folder.clone()?;
-        if state.given_up {
+        if state.failures >= FAILURES {
             return None;
         }
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().name(SESSION_THREAD.to_string());
         let started = thread.spawn(move || drop(sender.send(hold_session(&folder, work))));
-        let result = started.ok().and_then(|_| receiver.recv_timeout(PATIENCE).ok()).flatten();
-        if result.is_none() {
-            state.given_up = true;
-            tracing::debug!("the index could not be used; files are read instead");
+        let outcome = started.ok().and_then(|_| receiver.recv_timeout(PATIENCE).ok()).unwrap_or(Outcome::NoTurn);
+        match outcome {
+            Outcome::Done(result) => return Some(result),
+            Outcome::Damaged => state.failures += 1,
+            Outcome::NoTurn => {
+                tracing::debug!("the index is not to be had; files are read instead");
+                state.failures = FAILURES;
+            }
         }
-        result
+        None
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -130,31 +146,49 @@ impl Index {
     }
 }
 
+/// How a session ended.
+enum Outcome<T> {
+    Done(T),
+    /// It was broken and has been removed.
+    Damaged,
+    /// Somebody else has it, or it takes too long, or locks do not work here.
+    NoTurn,
+}
+
 /// Opens the database under our lock, does `work`, closes it. One that does not open or panics is
 /// removed, so that the next session starts anew.
-fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Option<T> {
-    let _turn = FileLock::exclusive(&folder.with_extension("lock"), TURN).ok()??;
+fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Outcome<T> {
+    let Ok(Some(_turn)) = FileLock::exclusive(&folder.with_extension("lock"), TURN) else { return Outcome::NoTurn };
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let outcome = catch_unwind(AssertUnwindSafe(|| config.open().and_then(|database| work(&database))));
     match outcome {
-        Ok(Ok(result)) => return Some(result),
+        Ok(Ok(result)) => return Outcome::Done(result),
         Ok(Err(error)) => tracing::warn!("{}: {error}; the index starts anew", folder.display()),
         Err(_) => tracing::warn!("{}: the index is damaged and starts anew", folder.display()),
     }
-    let _ = std::fs::remove_dir_all(folder);
-    None
+    if let Err(error) = layout::remove(folder) {
+        tracing::warn!("{error}");
+    }
+    Outcome::Damaged
 }
 
 fn read(database: &sled::Db) -> sled::Result<Rows> {
-    let rows = database.iter().map(|row| row.map(|(key, value)| decode(&key, &value)));
-    Ok(rows.collect::<sled::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    let pages = database.iter().values().collect::<sled::Result<Vec<_>>>()?;
+    Ok(pages.iter().filter_map(|page| decode(page)).flatten().collect())
 }
 
+/// Adds rows as new pages. Where there are many small pages, they become few.
 fn insert(database: &sled::Db, rows: &Rows) -> sled::Result<()> {
     let mut batch = sled::Batch::default();
-    for (stat, digest) in rows {
-        let key = encode_stat(stat);
-        batch.insert(&key[..], [&digest.as_bytes()[..], &check(&key, digest)].concat());
+    let (mut kept, pages) = (read(database)?, database.len());
+    let joined = pages > LOOSE_PAGES + 2 * (kept.len() / PAGE_ROWS);
+    if joined {
+        database.iter().keys().try_for_each(|key| key.map(|key| batch.remove(key)))?;
+        kept.extend(rows);
+        kept = newest(kept);
+    }
+    for page in if joined { &kept } else { rows }.chunks(PAGE_ROWS) {
+        batch.insert(&database.generate_id()?.to_be_bytes(), encode(page));
     }
     crash::at("index-before-insert");
     database.apply_batch(batch)?;
@@ -164,28 +198,101 @@ fn insert(database: &sled::Db, rows: &Rows) -> sled::Result<()> {
     Ok(())
 }
 
-fn encode_stat(stat: &FileStat) -> [u8; 40] {
-    let mut key = [0; 40];
-    let numbers = [stat.device, stat.inode, stat.size, stat.mtime_ns as u64, stat.ctime_ns as u64];
-    key.chunks_exact_mut(8).zip(numbers).for_each(|(place, number)| place.copy_from_slice(&number.to_be_bytes()));
-    key
+/// Of several rows for one inode, the last.
+fn newest(rows: Rows) -> Rows {
+    let rows: HashMap<(u64, u64), (FileStat, Digest)> =
+        rows.into_iter().map(|row| ((row.0.device, row.0.inode), row)).collect();
+    rows.into_values().collect()
 }
 
-/// A row carries a check of itself, since a damaged database may open and tell something false.
-fn check(key: &[u8], digest: &Digest) -> [u8; 8] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"voxflow row 1\n").update(key).update(digest.as_bytes());
-    let mut check = [0; 8];
-    check.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
-    check
+/// The bytes of one row: five numbers and a digest.
+const ROW_BYTES: usize = 5 * 8 + 32;
+
+/// A page is its digest and its rows: a damaged database may open and tell something false.
+fn encode(rows: &[(FileStat, Digest)]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(rows.len() * ROW_BYTES);
+    for (stat, digest) in rows {
+        for number in [stat.device, stat.inode, stat.size, stat.mtime_ns as u64, stat.ctime_ns as u64] {
+            body.extend(number.to_le_bytes());
+        }
+        body.extend(digest.as_bytes());
+    }
+    [&Digest::of(&body).as_bytes()[..], &body].concat()
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Option<(FileStat, Digest)> {
-    let numbers: Vec<u64> =
-        key.chunks_exact(8).map(|part| u64::from_be_bytes(part.try_into().unwrap_or_default())).collect();
-    let [device, inode, size, mtime, ctime] = numbers[..] else { return None };
-    let stat = FileStat { device, inode, size, mtime_ns: mtime as i64, ctime_ns: ctime as i64 };
-    let (digest, written) = value.split_at_checked(32)?;
-    let digest = Digest::from_bytes(digest.try_into().ok()?);
-    (key.len() == 40 && written == check(key, &digest)).then_some((stat, digest))
+fn decode(page: &[u8]) -> Option<Rows> {
+    let (check, body) = page.split_at_checked(32)?;
+    if Digest::of(body).as_bytes() != check {
+        return None;
+    }
+    body.chunks_exact(ROW_BYTES).map(decode_row).collect()
+}
+
+fn decode_row(row: &[u8]) -> Option<(FileStat, Digest)> {
+    let (numbers, digest) = row.split_at_checked(40)?;
+    let number = |index: usize| numbers[index * 8..][..8].try_into().map(u64::from_le_bytes).ok();
+    let stat = FileStat {
+        device: number(0)?,
+        inode: number(1)?,
+        size: number(2)?,
+        mtime_ns: number(3)? as i64,
+        ctime_ns: number(4)? as i64,
+    };
+    Some((stat, Digest::from_bytes(digest.try_into().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(number: u64) -> FileStat {
+        FileStat { device: 1, inode: number, size: number * 3, mtime_ns: -5, ctime_ns: i64::MAX }
+    }
+
+    fn content(number: u64) -> Digest {
+        Digest::of(&number.to_le_bytes())
+    }
+
+    #[test]
+    fn a_hundred_thousand_rows_come_back_in_another_process_and_soon() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Some(folder.path().join("index"));
+        let index = Index::new(place.clone());
+        (0..100_000).for_each(|number| index.remember(stat(number), content(number)));
+        index.flush();
+        let index = Index::new(place);
+        assert_eq!(index.digest(&stat(77)), Some(content(77)));
+        assert_eq!(index.digest(&stat(99_999)), Some(content(99_999)));
+        assert_eq!(index.digest(&stat(100_000)), None);
+    }
+
+    #[test]
+    fn many_small_sessions_are_joined_and_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("index");
+        for round in 0..80 {
+            let index = Index::new(Some(place.clone()));
+            (0..3).for_each(|number| index.remember(stat(round * 3 + number), content(number)));
+            index.flush();
+        }
+        let index = Index::new(Some(place.clone()));
+        assert!((0..240).all(|number| index.digest(&stat(number)) == Some(content(number % 3))));
+        assert!(sled::open(place).unwrap().len() <= LOOSE_PAGES + 1);
+    }
+
+    #[test]
+    fn a_page_that_tells_something_false_is_not_believed() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("index");
+        let database = sled::open(&place).unwrap();
+        let mut lie = encode(&[(stat(1), content(1)), (stat(2), content(2))]);
+        lie[32 + 40] ^= 1;
+        database.insert(b"lie", lie).unwrap();
+        database.insert(b"short", b"page").unwrap();
+        database.insert(b"truth", encode(&[(stat(3), content(3))])).unwrap();
+        drop(database);
+        let index = Index::new(Some(place));
+        let told = [1, 2, 3].map(|number| index.digest(&stat(number)));
+        assert_eq!(told, [None, None, Some(content(3))]);
+    }
 }

@@ -8,7 +8,8 @@
 //! ```text
 //! format                   which layout this is
 //! blobs/ab/<digest>        contents, read-only
-//! entries/ab/<fingerprint>.json   what was made under a recipe, with a digest of itself
+//! entries/ab/<fingerprint>.json   what was made under a recipe, with a digest of itself;
+//!                          the file's time of modification is its last use
 //! unfinished/ab/<fingerprint>/    checkpoints of what is being made
 //! drafts/<pid>-<number>/   what is being made; left-overs go at the next opening
 //! bad/                     what was found damaged
@@ -23,6 +24,7 @@ pub mod crash;
 mod drafts;
 mod entries;
 pub mod error;
+mod format;
 pub mod hash;
 mod index;
 mod layout;
@@ -37,9 +39,10 @@ pub use claims::Claim;
 pub use drafts::Draft;
 pub use entries::Entry;
 pub use error::{Error, Result};
+pub use format::FORMAT;
 pub use hash::{Digest, Fingerprint};
 pub use index::SESSION_THREAD;
 pub use publish::Made;
 pub use recipe::Recipe;
-pub use store::{FORMAT, Policy, Recall, Store};
+pub use store::{Policy, Recall, Store};
 pub use upkeep::{Bad, Count, KindSize, Size};

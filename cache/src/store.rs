@@ -10,6 +10,7 @@ use crate::claims::{Claim, FileLock, LockFiles};
 use crate::drafts::{self, Draft};
 use crate::entries::{Entries, Entry};
 use crate::error::{Error, Result};
+use crate::format;
 use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
 use crate::layout;
@@ -17,16 +18,9 @@ use crate::publish::Made;
 use crate::recipe::Recipe;
 use serde_json::Value;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The format of a store that this program reads and writes.
-pub const FORMAT: u32 = 1;
-
-const FORMAT_FILE: &str = "format";
-const FORMAT_WORDS: &str = "voxflow store ";
 
 /// How long to wait between two attempts to claim what another is making: at first, and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
@@ -85,7 +79,7 @@ impl Store {
 
     fn open_with(root: &Path, index: bool) -> Result<Store> {
         let root = std::path::absolute(root).map_err(Error::io("find", root))?;
-        settle_format(&root)?;
+        format::settle(&root)?;
         let bad = root.join("bad");
         let inner = Inner {
             blobs: Blobs { folder: made_folder(&root, "blobs")?, bad: bad.clone() },
@@ -153,14 +147,17 @@ impl Store {
 
     /// A blob that stays where it is: the file's content, its path and its stat.
     pub fn refer(&self, path: &Path) -> Result<Blob> {
-        let path = std::path::absolute(path).map_err(Error::io("find", path))?;
-        let (digest, stat) = blobs::known_digest(&path, &self.inner.index)?;
+        let path = std::path::absolute(path).map_err(|error| Error::io("find", path)(error).outside())?;
+        if path.to_str().is_none() {
+            return Err(Error::Other(format!("{}: its name is not UTF-8; rename it", path.display())));
+        }
+        let (digest, stat) = blobs::known_digest(&path, &self.inner.index).map_err(Error::outside)?;
         Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat }) })
     }
 
     /// The digest of a file outside the store, read only if its stat is not known.
     pub fn digest_of(&self, path: &Path) -> Result<Digest> {
-        blobs::known_digest(path, &self.inner.index).map(|(digest, _)| digest)
+        blobs::known_digest(path, &self.inner.index).map(|(digest, _)| digest).map_err(Error::outside)
     }
 
     /// Looks the recipe up, or makes it and remembers it.
@@ -284,47 +281,4 @@ fn made_folder(root: &Path, name: &str) -> Result<PathBuf> {
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
     }
     Ok(folder)
-}
-
-/// Reads the store's format, or writes it into a new store.
-fn settle_format(root: &Path) -> Result<()> {
-    let file = root.join(FORMAT_FILE);
-    match fs::read_to_string(&file) {
-        Ok(text) => check_format(root, &text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write_format(root, &file),
-        Err(error) => Err(Error::io("read", file)(error)),
-    }
-}
-
-fn check_format(root: &Path, text: &str) -> Result<()> {
-    let found = text.trim_end().strip_prefix(FORMAT_WORDS).unwrap_or(text.trim_end());
-    match found.parse::<u32>() {
-        Ok(FORMAT) => Ok(()),
-        Ok(number) if number > FORMAT => {
-            Err(Error::Newer { path: root.to_path_buf(), found: found.to_string(), known: FORMAT })
-        }
-        _ => {
-            let trouble = format!("says '{}' and not '{FORMAT_WORDS}{FORMAT}'; is this a store?", text.trim_end());
-            Err(Error::Damaged { path: root.join(FORMAT_FILE), trouble })
-        }
-    }
-}
-
-/// A new store says its format before it holds anything else.
-fn write_format(root: &Path, file: &Path) -> Result<()> {
-    fs::create_dir_all(root).map_err(Error::io("create", root))?;
-    let mine = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FORMAT_FILE))
-    };
-    if !layout::list(root)?.iter().all(mine) && !file.exists() {
-        let trouble = "holds other files and is not a store; give an empty or a new folder".to_string();
-        return Err(Error::Damaged { path: root.to_path_buf(), trouble });
-    }
-    let unique = format!("{FORMAT_FILE}.{}.{:?}", std::process::id(), std::thread::current().id());
-    let draft = root.join(unique);
-    let mut out = fs::File::create(&draft).map_err(Error::io("create", &draft))?;
-    writeln!(out, "{FORMAT_WORDS}{FORMAT}").map_err(Error::io("write", &draft))?;
-    out.sync_all().map_err(Error::io("sync", &draft))?;
-    fs::rename(&draft, file).map_err(Error::io("rename to", file))?;
-    layout::sync_folder(root)
 }

@@ -201,6 +201,20 @@ fn to_forget_takes_the_entry_its_items_and_its_unfinished_state_and_no_other() {
 }
 
 #[test]
+fn a_look_up_marks_the_entry_as_used() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let path = files_below(&home.root().join("entries")).remove(0);
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(90 * 86_400);
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    let age = || path.metadata().unwrap().modified().unwrap().elapsed().unwrap();
+    home.store.entries().for_each(|entry| drop(entry.unwrap()));
+    assert!(age() > Duration::from_secs(86_400), "listing is not using");
+    home.store.get(&[entry.fingerprint]).unwrap();
+    assert!(age() < Duration::from_secs(60));
+}
+
+#[test]
 fn a_store_of_a_newer_format_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("format"), "voxflow store 2\n").unwrap();

@@ -1,0 +1,55 @@
+//! The format of a store: one small file that is written first and read before anything else.
+
+use crate::error::{Error, Result};
+use crate::layout;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The format of a store that this program reads and writes.
+pub const FORMAT: u32 = 1;
+
+const FILE: &str = "format";
+const WORDS: &str = "voxflow store ";
+
+/// Reads the store's format, or writes it into a new store.
+pub(crate) fn settle(root: &Path) -> Result<()> {
+    let file = root.join(FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) => check(root, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(root, &file),
+        Err(error) => Err(Error::io("read", file)(error)),
+    }
+}
+
+fn check(root: &Path, text: &str) -> Result<()> {
+    let found = text.trim_end().strip_prefix(WORDS).unwrap_or(text.trim_end());
+    match found.parse::<u32>() {
+        Ok(FORMAT) => Ok(()),
+        Ok(number) if number > FORMAT => {
+            Err(Error::Newer { path: root.to_path_buf(), found: found.to_string(), known: FORMAT })
+        }
+        _ => {
+            let trouble = format!("says '{}' and not '{WORDS}{FORMAT}'; is this a store?", text.trim_end());
+            Err(Error::Damaged { path: root.join(FILE), trouble })
+        }
+    }
+}
+
+/// A new store says its format before it holds anything else.
+fn write(root: &Path, file: &Path) -> Result<()> {
+    fs::create_dir_all(root).map_err(Error::io("create", root))?;
+    let mine =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE));
+    if !layout::list(root)?.iter().all(mine) && !file.exists() {
+        let trouble = "holds other files and is not a store; give an empty or a new folder".to_string();
+        return Err(Error::Damaged { path: root.to_path_buf(), trouble });
+    }
+    let unique = format!("{FILE}.{}.{:?}", std::process::id(), std::thread::current().id());
+    let draft = root.join(unique);
+    let mut out = fs::File::create(&draft).map_err(Error::io("create", &draft))?;
+    writeln!(out, "{WORDS}{FORMAT}").map_err(Error::io("write", &draft))?;
+    out.sync_all().map_err(Error::io("sync", &draft))?;
+    fs::rename(&draft, file).map_err(Error::io("rename to", file))?;
+    layout::sync_folder(root)
+}
