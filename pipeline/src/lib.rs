@@ -10,3 +10,4 @@ pub mod event;
 pub mod exit;
 pub mod home;
 pub mod run;
+pub mod workflow;

@@ -1,0 +1,335 @@
+//! From a document to a workflow: every mistake is found, all at once, before any work.
+
+use super::environment::{self, Environment};
+use super::mistake::{Mistake, Place, either, nearest};
+use super::order;
+use super::overrides::{Override, Setting};
+use super::parse::Document;
+use super::roles::{self, Roles, StageKinds};
+use super::schema;
+use super::{StageSpec, Sweeping, Workflow};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use voxflow_stages::Kind;
+
+const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
+const STAGE_KEYS: [&str; 3] = ["uses", "needs", "with"];
+
+/// Checks a document with its overrides. `form` holds the mistakes already known.
+pub fn check(
+    mut document: Document,
+    form: Vec<Mistake>,
+    overrides: &[Override],
+    kinds: &'static [Kind],
+    environment: &Environment,
+) -> Result<Workflow, Vec<Mistake>> {
+    let mut checker = Checker { document: &mut document, kinds, environment, mistakes: form };
+    checker.overrides(overrides);
+    let workflow = checker.workflow();
+    let mut mistakes = std::mem::take(&mut checker.mistakes);
+    match workflow {
+        Some(workflow) if mistakes.is_empty() => Ok(workflow),
+        _ => {
+            mistakes.sort();
+            mistakes.dedup();
+            Err(mistakes)
+        }
+    }
+}
+
+struct Checker<'a> {
+    document: &'a mut Document,
+    kinds: &'static [Kind],
+    environment: &'a Environment<'a>,
+    mistakes: Vec<Mistake>,
+}
+
+/// A path of keys.
+fn keys(path: &[&str]) -> Vec<String> {
+    path.iter().map(|key| (*key).to_string()).collect()
+}
+
+impl Checker<'_> {
+    /// Notes a mistake at a path; `on_key` points at the key, otherwise at the value.
+    fn say(&mut self, path: &[String], on_key: bool, trouble: String, nearest: Option<String>) {
+        let places = &self.document.places;
+        let place = if on_key { places.key(path) } else { places.value(path) };
+        let (stage, key) = match path {
+            [first, stage, rest @ ..] if first == "stages" => (Some(stage.clone()), below_with(rest)),
+            path => (None, (!path.is_empty()).then(|| path.join("."))),
+        };
+        self.mistakes.push(Mistake { file: self.document.file.clone(), place, stage, key, trouble, nearest });
+    }
+
+    fn overrides(&mut self, overrides: &[Override]) {
+        for setting in overrides {
+            match setting.apply(&mut self.document.value, self.kinds) {
+                Ok(path) => self.document.places.replace(&path, &setting.place),
+                Err((trouble, nearest)) => {
+                    let (file, place) = (self.document.file.clone(), setting.place.clone());
+                    self.mistakes.push(Mistake { file, place, stage: None, key: None, trouble, nearest });
+                }
+            }
+        }
+    }
+
+    fn workflow(&mut self) -> Option<Workflow> {
+        let value = self.document.value.clone();
+        let Some(top) = value.as_object() else {
+            self.say(&[], false, "must be a mapping with 'name' and 'stages'".into(), None);
+            return None;
+        };
+        self.known_keys(top, &[], &TOP_KEYS);
+        let name = self.name(top);
+        let seed = self.seed(top);
+        let (stages, sound) = self.stages(top, seed);
+        let stages = if sound { self.sorted(stages) } else { None };
+        let sweep = self.sweep(top);
+        Some(Workflow {
+            file: self.document.file.clone(),
+            text: self.document.text.clone(),
+            name,
+            seed,
+            stages: stages?,
+            sweep,
+        })
+    }
+
+    fn known_keys(&mut self, fields: &Map<String, Value>, path: &[String], known: &[&str]) {
+        for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
+            let near = nearest(key, known.iter().copied());
+            let path: Vec<String> = path.iter().chain([key]).cloned().collect();
+            self.say(&path, true, format!("there is no such key; known are {}", either(known)), near);
+        }
+    }
+
+    fn name(&mut self, top: &Map<String, Value>) -> String {
+        let stem =
+            std::path::Path::new(&self.document.file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        match top.get("name") {
+            None => stem.unwrap_or_else(|| "workflow".into()),
+            Some(Value::String(name)) if !name.trim().is_empty() => {
+                let name = name.clone();
+                self.expanded(&Value::String(name), &mut keys(&["name"])).as_str().unwrap_or_default().to_string()
+            }
+            Some(_) => {
+                self.say(&keys(&["name"]), false, "must be text".into(), None);
+                String::new()
+            }
+        }
+    }
+
+    fn seed(&mut self, top: &Map<String, Value>) -> Option<u64> {
+        let seed = top.get("seed")?;
+        let number = seed.as_u64();
+        if number.is_none() {
+            self.say(&keys(&["seed"]), false, format!("must be a whole number from 0, but is {seed}"), None);
+        }
+        number
+    }
+
+    /// The stages in the order of the file, and whether all are sound.
+    fn stages(&mut self, top: &Map<String, Value>, seed: Option<u64>) -> (Vec<StageSpec>, bool) {
+        let Some(fields) = top.get("stages").and_then(Value::as_object).filter(|fields| !fields.is_empty()) else {
+            let path = if top.contains_key("stages") { keys(&["stages"]) } else { vec![] };
+            self.say(&path, false, "needs 'stages', a mapping from name to stage".into(), None);
+            return (vec![], false);
+        };
+        let known: StageKinds = fields.iter().map(|(id, stage)| (id.clone(), self.kind_of(stage))).collect();
+        let before = self.mistakes.len();
+        let stages = fields.iter().filter_map(|(id, stage)| self.stage(id, stage, seed, &known)).collect();
+        // Needs may be wrong while others are right: a circle is looked for among what is sound.
+        (stages, self.mistakes.len() == before)
+    }
+
+    fn kind_of(&self, stage: &Value) -> Option<&'static Kind> {
+        let name = stage.get("uses")?.as_str()?;
+        self.kinds.iter().find(|kind| kind.name == name)
+    }
+
+    fn stage(&mut self, id: &str, stage: &Value, seed: Option<u64>, known: &StageKinds) -> Option<StageSpec> {
+        let path = keys(&["stages", id]);
+        if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            self.say(&path, true, "a stage's name has letters, digits, '_' and '-' only".into(), None);
+        }
+        let Some(fields) = stage.as_object() else {
+            self.say(&path, false, "must be a mapping with 'uses'".into(), None);
+            return None;
+        };
+        self.known_keys(fields, &path, &STAGE_KEYS);
+        let kind = self.kind(&path, fields)?;
+        let needs = self.needs(&path, kind, fields.get("needs"), known);
+        let (written, params) = self.params(&path, kind, fields.get("with"), seed)?;
+        Some(StageSpec { id: id.to_string(), kind, needs: needs?, params, written })
+    }
+
+    fn kind(&mut self, path: &[String], fields: &Map<String, Value>) -> Option<&'static Kind> {
+        let names = || self.kinds.iter().map(|kind| kind.name);
+        let all = either(&names().collect::<Vec<_>>());
+        let uses: Vec<String> = path.iter().cloned().chain(["uses".to_string()]).collect();
+        match fields.get("uses") {
+            None => self.say(path, true, format!("needs 'uses', the kind of stage: {all}"), None),
+            Some(Value::String(name)) => match self.kinds.iter().find(|kind| kind.name == name) {
+                Some(kind) => return Some(kind),
+                None => {
+                    let near = nearest(name, names());
+                    self.say(&uses, false, format!("there is no kind '{name}'; kinds are {all}"), near);
+                }
+            },
+            Some(_) => self.say(&uses, false, format!("must be a kind of stage: {all}"), None),
+        }
+        None
+    }
+
+    fn needs(&mut self, path: &[String], kind: &Kind, needs: Option<&Value>, known: &StageKinds) -> Option<Roles> {
+        match roles::resolve(kind, needs, known) {
+            Ok(roles) => Some(roles),
+            Err(troubles) => {
+                for trouble in troubles {
+                    let below = ["needs".to_string()].into_iter().chain(trouble.path);
+                    let path: Vec<String> = path.iter().cloned().chain(below).collect();
+                    self.say(&path, false, trouble.trouble, trouble.nearest);
+                }
+                None
+            }
+        }
+    }
+
+    /// The parameters as written (with the workflow's seed) and as understood.
+    fn params(
+        &mut self,
+        path: &[String],
+        kind: &Kind,
+        with: Option<&Value>,
+        seed: Option<u64>,
+    ) -> Option<(Value, Value)> {
+        let mut path: Vec<String> = path.iter().cloned().chain(["with".to_string()]).collect();
+        let mut written = with.filter(|with| !with.is_null()).cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        let schema = kind.schema().to_value();
+        if let (Some(seed), Value::Object(fields)) = (seed, &mut written)
+            && kind.name != "split"
+            && schema["properties"].get("seed").is_some()
+        {
+            fields.entry("seed").or_insert(seed.into());
+        }
+        let before = self.mistakes.len();
+        let expanded = self.expanded(&written, &mut path);
+        for finding in schema::check(&schema, &expanded) {
+            let at: Vec<String> = path.iter().cloned().chain(finding.path).collect();
+            self.say(&at, finding.on_key, finding.trouble, finding.nearest);
+        }
+        if self.mistakes.len() > before {
+            return None;
+        }
+        match kind.understand(&expanded) {
+            Ok(params) => Some((written, params)),
+            Err(troubles) => {
+                for (key, trouble) in troubles {
+                    let below = key.split('.').filter(|key| !key.is_empty()).map(str::to_string);
+                    let at: Vec<String> = path.iter().cloned().chain(below).collect();
+                    self.say(&at, false, trouble, None);
+                }
+                None
+            }
+        }
+    }
+
+    /// The value with the variables in its strings filled in.
+    fn expanded(&mut self, value: &Value, path: &mut Vec<String>) -> Value {
+        match value {
+            Value::String(text) => match environment::expand(text, self.environment) {
+                Ok(text) => Value::String(text),
+                Err(trouble) => {
+                    self.say(path, false, trouble, None);
+                    Value::String(text.clone())
+                }
+            },
+            Value::Array(items) => {
+                let each = |(index, item): (usize, &Value)| {
+                    path.push(index.to_string());
+                    let item = self.expanded(item, path);
+                    path.pop();
+                    item
+                };
+                Value::Array(items.iter().enumerate().map(each).collect())
+            }
+            Value::Object(fields) => {
+                let mut out = Map::new();
+                for (key, field) in fields {
+                    path.push(key.clone());
+                    out.insert(key.clone(), self.expanded(field, path));
+                    path.pop();
+                }
+                Value::Object(out)
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn sorted(&mut self, stages: Vec<StageSpec>) -> Option<Vec<StageSpec>> {
+        let index: BTreeMap<&str, usize> = stages.iter().enumerate().map(|(i, stage)| (stage.id.as_str(), i)).collect();
+        let needs: Vec<Vec<usize>> = stages
+            .iter()
+            .map(|stage| stage.needs.values().flatten().filter_map(|id| index.get(id.as_str()).copied()).collect())
+            .collect();
+        match order::topological(&needs) {
+            Ok(order) => {
+                let mut slots: Vec<Option<StageSpec>> = stages.into_iter().map(Some).collect();
+                Some(order.into_iter().filter_map(|i| slots[i].take()).collect())
+            }
+            Err(circle) => {
+                let ids: Vec<&str> = circle.iter().chain(circle.first()).map(|&i| stages[i].id.as_str()).collect();
+                let path = keys(&["stages", ids[0], "needs"]);
+                let words = format!("stages need each other in a circle: {}", ids.join(" needs "));
+                self.say(&path, false, words, None);
+                None
+            }
+        }
+    }
+
+    fn sweep(&mut self, top: &Map<String, Value>) -> Vec<Sweeping> {
+        let fields = match top.get("sweep") {
+            None | Some(Value::Null) => return vec![],
+            Some(Value::Object(fields)) => fields,
+            Some(_) => {
+                self.say(
+                    &keys(&["sweep"]),
+                    false,
+                    "must be a mapping from dotted path to a list of values".into(),
+                    None,
+                );
+                return vec![];
+            }
+        };
+        let mut sweep = vec![];
+        for (path, values) in fields {
+            let here = keys(&["sweep", path]);
+            match values.as_array().filter(|values| !values.is_empty()) {
+                None => self.say(&here, false, "must be a list of values to try".into(), None),
+                Some(values) => {
+                    let place = self.document.places.value(&here);
+                    self.sweep_path(path, values, &here, &place);
+                    sweep.push(Sweeping { path: path.clone(), values: values.clone(), place });
+                }
+            }
+        }
+        sweep
+    }
+
+    /// Finds a path that leads nowhere; the values are checked when each run of the sweep is.
+    fn sweep_path(&mut self, path: &str, values: &[Value], here: &[String], place: &Place) {
+        let mut trial = self.document.value.clone();
+        for value in values {
+            let setting = Override { path: path.into(), value: Setting::Value(value.clone()), place: place.clone() };
+            if let Err((trouble, nearest)) = setting.apply(&mut trial, self.kinds) {
+                return self.say(here, true, trouble, nearest);
+            }
+        }
+    }
+}
+
+/// The dotted key inside a stage, without the leading `with`.
+fn below_with(rest: &[String]) -> Option<String> {
+    let rest = if rest.first().is_some_and(|key| key == "with") && rest.len() > 1 { &rest[1..] } else { rest };
+    (!rest.is_empty()).then(|| rest.join("."))
+}

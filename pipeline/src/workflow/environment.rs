@@ -1,0 +1,85 @@
+//! `${NAME}` and `${NAME:-default}` in string values, as in docker compose; `$$` is a dollar sign.
+
+/// Where variables come from.
+pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+/// The variables of this process.
+pub fn process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The text with its variables filled in, or what is wrong with it.
+pub fn expand(text: &str, environment: &Environment) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        rest = if let Some(after) = after.strip_prefix('$') {
+            out.push('$');
+            after
+        } else if let Some(after) = after.strip_prefix('{') {
+            let (inside, after) =
+                after.split_once('}').ok_or_else(|| "'${' has no '}'; write '$$' for a dollar sign".to_string())?;
+            out.push_str(&variable(inside, environment)?);
+            after
+        } else {
+            return Err("a single '$'; write '${NAME}' for a variable or '$$' for a dollar sign".into());
+        };
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+fn variable(inside: &str, environment: &Environment) -> Result<String, String> {
+    let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err(format!("'${{{inside}}}' is no variable; write '${{NAME}}' or '${{NAME:-default}}'"));
+    }
+    let value = environment(name);
+    match (value, default) {
+        (Some(value), None) => Ok(value),
+        (Some(value), Some(_)) if !value.is_empty() => Ok(value),
+        (_, Some(default)) => Ok(default.to_string()),
+        (None, None) => {
+            Err(format!("the environment has no '{name}'; set it, or write '${{{name}:-default}}' with a default"))
+        }
+    }
+}
+
+/// The text such that [`expand`] gives it back.
+pub fn escape(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        match name {
+            "ROOT" => Some("/data".into()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_and_defaults_are_filled_in_as_docker_compose_does() {
+        let expand = |text| expand(text, &environment).unwrap();
+        assert_eq!(expand("${ROOT}/a.tar"), "/data/a.tar");
+        assert_eq!(expand("${NONE:-x y}/${EMPTY:-z}/${EMPTY}"), "x y/z/");
+        assert_eq!(expand("costs 5$$ ${ROOT}"), "costs 5$ /data");
+        assert_eq!(expand(&escape("${ROOT} $")), "${ROOT} $");
+    }
+
+    #[test]
+    fn what_cannot_be_filled_in_is_a_mistake() {
+        for (text, word) in
+            [("${NONE}", "'NONE'"), ("${A", "no '}'"), ("$HOME", "single '$'"), ("${A B}", "no variable")]
+        {
+            let trouble = expand(text, &environment).unwrap_err();
+            assert!(trouble.contains(word), "{text}: {trouble}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A mistake in a workflow: where, what, and the nearest right word.
+
+use std::fmt;
+
+/// Where something was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the workflow's file; both count from 1.
+    File {
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
+    /// On the command line: the `--set` as given.
+    Set(String),
+    /// Nowhere in particular.
+    Nowhere,
+}
+
+/// One thing that is wrong with a workflow, found before any work.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    /// The file as named on the command line.
+    pub file: String,
+    /// Where.
+    pub place: Place,
+    /// The stage it is in.
+    pub stage: Option<String>,
+    /// The key it is about, dotted.
+    pub key: Option<String>,
+    /// What is wrong and the way out.
+    pub trouble: String,
+    /// The right word that is nearest to what was written.
+    pub nearest: Option<String>,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::File { line, column } => write!(f, "{}:{line}:{column}: ", self.file)?,
+            Place::Set(words) => write!(f, "{words}: ")?,
+            Place::Nowhere => write!(f, "{}: ", self.file)?,
+        }
+        if let Some(stage) = &self.stage {
+            write!(f, "stage '{stage}': ")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "key '{key}': ")?;
+        }
+        f.write_str(&self.trouble)?;
+        self.nearest.as_ref().map_or(Ok(()), |word| write!(f, "; did you mean '{word}'?"))
+    }
+}
+
+/// The word among `known` that was most likely meant, if any is near.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let wanted = word.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + wanted.chars().count().min(candidate.chars().count()) / 3)
+        .min()
+        .map(|(_, candidate)| candidate.to_string())
+}
+
+/// Words for people: "'a', 'b' or 'c'".
+pub fn either<S: AsRef<str>>(words: &[S]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.as_ref())).collect();
+    match quoted.split_last() {
+        None => "nothing".to_string(),
+        Some((only, [])) => only.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_offered_only_if_it_is_near() {
+        let known = ["learning_rate", "epochs", "patch"];
+        assert_eq!(nearest("lerning_rate", known).as_deref(), Some("learning_rate"));
+        assert_eq!(nearest("epoch", known).as_deref(), Some("epochs"));
+        assert_eq!(nearest("Patch", known).as_deref(), Some("patch"));
+        assert_eq!(nearest("batch_size", known), None);
+    }
+
+    #[test]
+    fn a_mistake_reads_from_the_place_to_the_way_out() {
+        let mistake = Mistake {
+            file: "a.yaml".into(),
+            place: Place::File { line: 7, column: 5 },
+            stage: Some("model".into()),
+            key: Some("epoch".into()),
+            trouble: "there is no such key".into(),
+            nearest: Some("epochs".into()),
+        };
+        assert_eq!(
+            mistake.to_string(),
+            "a.yaml:7:5: stage 'model': key 'epoch': there is no such key; did you mean 'epochs'?"
+        );
+    }
+}

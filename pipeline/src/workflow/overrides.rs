@@ -1,0 +1,127 @@
+//! `--set PATH=VALUE`, and the values of a sweep: the same thing written in two places.
+
+use super::mistake::{Place, nearest};
+use super::parse;
+use super::places::Path;
+use super::schema;
+use serde_json::{Map, Value};
+use voxflow_stages::Kind;
+
+/// A value for a dotted path: `model.learning_rate`, or `seed` and `name` of the workflow itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    /// The path as written.
+    pub path: String,
+    /// The value.
+    pub value: Setting,
+    /// Where it was written.
+    pub place: Place,
+}
+
+/// A value to set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Setting {
+    /// As on the command line: YAML, typed by the schema of the parameter.
+    Text(String),
+    /// As in a sweep's list.
+    Value(Value),
+}
+
+impl Override {
+    /// From `PATH=VALUE`.
+    pub fn parse(words: &str) -> Result<Override, String> {
+        let (path, value) =
+            words.split_once('=').ok_or_else(|| format!("'{words}' is not PATH=VALUE, as in model.epochs=10"))?;
+        Ok(Override {
+            path: path.trim().to_string(),
+            value: Setting::Text(value.to_string()),
+            place: Place::Set(format!("--set {words}")),
+        })
+    }
+
+    /// Writes the value into a workflow's value. Returns the path it was written to, or the trouble
+    /// with the nearest right word.
+    pub fn apply(&self, workflow: &mut Value, kinds: &[Kind]) -> Result<Path, (String, Option<String>)> {
+        let keys: Vec<&str> = self.path.split('.').collect();
+        if keys.iter().any(|key| key.is_empty()) {
+            return Err((format!("'{}' is no path; write one as 'model.epochs'", self.path), None));
+        }
+        if let [key @ ("seed" | "name")] = keys[..] {
+            let text = Value::from(schema_of_top(key));
+            let value = self.typed(&[&serde_json::json!({ "type": text })])?;
+            workflow[key] = value;
+            return Ok(vec![key.to_string()]);
+        }
+        let (stage, rest) = (keys[0], &keys[1..]);
+        let stages = workflow.get_mut("stages").and_then(Value::as_object_mut);
+        let stages = stages.ok_or_else(|| ("the workflow has no stages".to_string(), None))?;
+        let near = nearest(stage, stages.keys().map(String::as_str));
+        let Some(found) = stages.get_mut(stage).and_then(Value::as_object_mut) else {
+            return Err((format!("there is no stage '{stage}'"), near));
+        };
+        if rest.is_empty() {
+            return Err((format!("'{stage}' is a stage; name one of its parameters, as '{stage}.seed'"), None));
+        }
+        let schema = found["uses"].as_str().and_then(|name| kinds.iter().find(|kind| kind.name == name));
+        let schema = schema.map(|kind| kind.schema().to_value()).unwrap_or(Value::Bool(true));
+        let below: Path = rest.iter().map(|key| (*key).to_string()).collect();
+        let value = self.typed(&schema::at(&schema, &below))?;
+        let with = found.entry("with").or_insert_with(|| Value::Object(Map::new()));
+        put(with, rest, value).map_err(|trouble| (trouble, None))?;
+        Ok(["stages", stage, "with"].iter().chain(rest).map(|key| (*key).to_string()).collect())
+    }
+
+    fn typed(&self, schemas: &[&Value]) -> Result<Value, (String, Option<String>)> {
+        match &self.value {
+            Setting::Value(value) => Ok(value.clone()),
+            Setting::Text(text) => match parse::value(text) {
+                Ok(read) => Ok(schema::typed(schemas, text, read)),
+                Err(_) if schemas.iter().any(|schema| schema::check(schema, &text.as_str().into()).is_empty()) => {
+                    Ok(Value::String(text.clone()))
+                }
+                Err(trouble) => Err((format!("'{text}' cannot be read: {trouble}"), None)),
+            },
+        }
+    }
+}
+
+fn schema_of_top(key: &str) -> &'static str {
+    if key == "seed" { "integer" } else { "string" }
+}
+
+/// Puts a value at a path of keys and indices, making mappings on the way.
+fn put(target: &mut Value, path: &[&str], value: Value) -> Result<(), String> {
+    let Some((key, rest)) = path.split_first() else {
+        *target = value;
+        return Ok(());
+    };
+    if target.is_null() {
+        *target = Value::Object(Map::new());
+    }
+    match target {
+        Value::Object(fields) => put(fields.entry(*key).or_insert(Value::Null), rest, value),
+        Value::Array(items) => {
+            let count = items.len();
+            let item = key.parse::<usize>().ok().and_then(|index| items.get_mut(index));
+            put(item.ok_or_else(|| format!("a list of {count} values has no '{key}'"))?, rest, value)
+        }
+        _ => Err(format!("'{key}' is below a plain value; set the value itself")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_value_is_put_where_its_path_leads() {
+        let mut value = json!({"a": [1, 2], "b": null});
+        put(&mut value, &["a", "1"], json!(5)).unwrap();
+        put(&mut value, &["b", "c"], json!("x")).unwrap();
+        put(&mut value, &["d", "e"], json!(true)).unwrap();
+        assert_eq!(value, json!({"a": [1, 5], "b": {"c": "x"}, "d": {"e": true}}));
+        assert!(put(&mut value, &["a", "7"], json!(0)).unwrap_err().contains("has no '7'"));
+        assert!(put(&mut value, &["a", "0", "x"], json!(0)).unwrap_err().contains("plain value"));
+    }
+}

@@ -1,0 +1,290 @@
+//! Where each node of a YAML text stands, and what a person can do wrong in its form: duplicate keys,
+//! tags, numbers that are none, and texts so large or deep or self-repeating that they mean harm.
+//!
+//! Values are not read here: that is `parse`.
+
+use super::mistake::Place;
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
+use std::collections::{BTreeMap, HashMap};
+
+/// More bytes than any experiment needs.
+pub const MOST_BYTES: usize = 1 << 20;
+const MOST_DEPTH: usize = 64;
+const MOST_NODES: usize = 100_000;
+
+/// The keys and indices that lead to a node.
+pub type Path = Vec<String>;
+
+/// The places of keys and values by path.
+#[derive(Clone, Debug, Default)]
+pub struct Places(BTreeMap<Path, (Place, Place)>);
+
+/// Trouble in the text's form: where, at which node, what.
+#[derive(Debug, PartialEq)]
+pub struct FormTrouble {
+    /// Where.
+    pub place: Place,
+    /// The node.
+    pub path: Path,
+    /// What, and the way out.
+    pub trouble: String,
+    /// Whether the text has no meaning with it.
+    pub fatal: bool,
+}
+
+impl Places {
+    /// Where the key of a node stands, or the nearest node around it.
+    pub fn key(&self, path: &[String]) -> Place {
+        self.around(path).0
+    }
+
+    /// Where the value of a node begins, or the nearest node around it.
+    pub fn value(&self, path: &[String]) -> Place {
+        match self.0.get(path) {
+            Some((_, value)) => value.clone(),
+            None => self.around(path).0,
+        }
+    }
+
+    /// Forgets what was below `path`: it is now written elsewhere.
+    pub fn replace(&mut self, path: &[String], place: &Place) {
+        self.0.retain(|known, _| !known.starts_with(path));
+        self.0.insert(path.to_vec(), (place.clone(), place.clone()));
+    }
+
+    fn around(&self, path: &[String]) -> (Place, Place) {
+        let found = (0..=path.len()).rev().find_map(|length| self.0.get(&path[..length]));
+        found.cloned().unwrap_or((Place::Nowhere, Place::Nowhere))
+    }
+}
+
+/// Reads the places of a text and the troubles of its form.
+pub fn read(text: &str) -> (Places, Vec<FormTrouble>) {
+    let mut reader = Reader::default();
+    if text.len() > MOST_BYTES {
+        let trouble = format!("is larger than {} KiB; a workflow is a page", MOST_BYTES >> 10);
+        reader.trouble(Place::Nowhere, &[], trouble, true);
+        return (reader.places, reader.troubles);
+    }
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((event, span)) => reader.event(&event, span),
+            Err(error) => {
+                let words = error.info().to_string();
+                reader.trouble(place(error.marker()), &[], format!("not valid YAML: {words}"), true);
+            }
+        }
+        if reader.troubles.iter().any(|trouble| trouble.fatal) {
+            break;
+        }
+    }
+    (reader.places, reader.troubles)
+}
+
+#[derive(Default)]
+struct Reader {
+    places: Places,
+    troubles: Vec<FormTrouble>,
+    stack: Vec<Frame>,
+    documents: usize,
+    nodes: usize,
+    sizes: HashMap<usize, usize>,
+}
+
+/// A mapping or sequence that is open.
+struct Frame {
+    path: Path,
+    /// The keys so far with their lines; `None` in a sequence.
+    keys: Option<HashMap<String, usize>>,
+    /// The key that waits for its value.
+    key: Option<(String, Place)>,
+    index: usize,
+    anchor: usize,
+    nodes_before: usize,
+}
+
+impl Reader {
+    fn event(&mut self, event: &Event, span: Span) {
+        let here = place(&span.start);
+        match event {
+            Event::DocumentStart(_) => {
+                self.documents += 1;
+                if self.documents > 1 {
+                    self.trouble(here, &[], "a second document begins; one file holds one workflow".into(), true);
+                }
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.tag(tag.is_some(), &here);
+                self.scalar(text, *style, &here);
+                self.sizes.insert(*anchor, 1);
+            }
+            Event::Alias(anchor) => {
+                let size = self.sizes.get(anchor).copied().unwrap_or(1);
+                self.count(size, &here);
+                self.node(&here);
+            }
+            Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
+                self.tag(tag.is_some(), &here);
+                self.open(matches!(event, Event::MappingStart(..)), *anchor, &here);
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            _ => {}
+        }
+    }
+
+    /// Notes the place of a value and returns its path.
+    fn node(&mut self, here: &Place) -> Path {
+        let Some(frame) = self.stack.last_mut() else {
+            self.places.0.insert(vec![], (here.clone(), here.clone()));
+            return vec![];
+        };
+        let mut path = frame.path.clone();
+        let key_place = match (&frame.keys, frame.key.take()) {
+            (Some(_), Some((key, place))) => {
+                path.push(key);
+                place
+            }
+            _ => {
+                path.push(frame.index.to_string());
+                frame.index += 1;
+                here.clone()
+            }
+        };
+        self.places.0.entry(path.clone()).or_insert((key_place, here.clone()));
+        path
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, here: &Place) {
+        self.count(1, here);
+        if self.awaits_key() {
+            return self.key(text, here);
+        }
+        let path = self.node(here);
+        let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
+        if style == ScalarStyle::Plain && [".nan", ".inf"].contains(&bare.as_str()) {
+            self.trouble(here.clone(), &path, format!("'{text}' is not a number that can be used"), false);
+        }
+    }
+
+    fn awaits_key(&self) -> bool {
+        self.stack.last().is_some_and(|frame| frame.keys.is_some() && frame.key.is_none())
+    }
+
+    fn key(&mut self, key: &str, here: &Place) {
+        let Some(frame) = self.stack.last_mut() else { return };
+        let line = if let Place::File { line, .. } = here { *line } else { 0 };
+        let before = frame.keys.as_mut().and_then(|keys| {
+            let before = keys.get(key).copied();
+            keys.entry(key.to_string()).or_insert(line);
+            before
+        });
+        frame.key = Some((key.to_string(), here.clone()));
+        let mut path = frame.path.clone();
+        if let Some(first) = before {
+            let stages = path == ["stages"];
+            path.push(key.to_string());
+            let trouble = if stages {
+                format!("two stages are called '{key}', the first in line {first}; give each its own name")
+            } else {
+                format!("is given twice, first in line {first}; remove one")
+            };
+            self.trouble(here.clone(), &path, trouble, false);
+        }
+    }
+
+    fn open(&mut self, mapping: bool, anchor: usize, here: &Place) {
+        self.count(1, here);
+        if self.awaits_key() {
+            return self.trouble(here.clone(), &[], "a key must be plain text".into(), true);
+        }
+        let path = self.node(here);
+        if self.stack.len() >= MOST_DEPTH {
+            return self.trouble(here.clone(), &[], format!("is nested deeper than {MOST_DEPTH}"), true);
+        }
+        let keys = mapping.then(HashMap::new);
+        let nodes_before = self.nodes;
+        self.stack.push(Frame { path, keys, key: None, index: 0, anchor, nodes_before });
+    }
+
+    fn close(&mut self) {
+        if let Some(frame) = self.stack.pop() {
+            self.sizes.insert(frame.anchor, self.nodes - frame.nodes_before + 1);
+        }
+    }
+
+    /// Counts nodes as they are once aliases are followed.
+    fn count(&mut self, nodes: usize, here: &Place) {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MOST_NODES {
+            self.trouble(here.clone(), &[], format!("comes to more than {MOST_NODES} values"), true);
+        }
+    }
+
+    fn tag(&mut self, tagged: bool, here: &Place) {
+        if tagged {
+            self.trouble(here.clone(), &[], "tags ('!…') have no meaning here; remove it".into(), true);
+        }
+    }
+
+    fn trouble(&mut self, place: Place, path: &[String], trouble: String, fatal: bool) {
+        self.troubles.push(FormTrouble { place, path: path.to_vec(), trouble, fatal });
+    }
+}
+
+fn place(marker: &Marker) -> Place {
+    Place::File { line: marker.line(), column: marker.col() + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(dotted: &str) -> Path {
+        dotted.split('.').map(str::to_string).collect()
+    }
+
+    #[test]
+    fn every_key_and_value_has_its_line_and_column() {
+        let (places, troubles) = read("name: x\nstages:\n  a:\n    with: { k: [1, 22] }\n");
+        assert_eq!(troubles, []);
+        assert_eq!(places.key(&path("stages.a.with")), Place::File { line: 4, column: 5 });
+        assert_eq!(places.value(&path("stages.a.with.k.1")), Place::File { line: 4, column: 20 });
+        assert_eq!(places.key(&path("stages.a.with.absent")), Place::File { line: 4, column: 5 });
+    }
+
+    #[test]
+    fn duplicates_are_all_found_and_do_not_hide_the_rest() {
+        let (_, troubles) = read("stages:\n  a: { x: 1, x: 2 }\n  a: { y: 1 }\n");
+        let words: Vec<_> = troubles.iter().map(|trouble| trouble.trouble.as_str()).collect();
+        assert_eq!(
+            words,
+            [
+                "is given twice, first in line 2; remove one",
+                "two stages are called 'a', the first in line 2; give each its own name"
+            ]
+        );
+    }
+
+    #[test]
+    fn texts_that_mean_harm_are_refused_quickly() {
+        let deep = "[".repeat(50_000);
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..9 {
+            let before = level - 1;
+            let list = vec![format!("*a{before}"); 10].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{list}]\n"));
+        }
+        let large = "#".repeat(MOST_BYTES + 1);
+        for text in [deep.as_str(), &bomb, &large, "a:\n\t- b", "{a: 1}: 2", "a: !!python/object x", "--- 1\n--- 2\n"] {
+            let (_, troubles) = read(text);
+            assert!(troubles.iter().any(|trouble| trouble.fatal), "{}", &text[..text.len().min(60)]);
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_refused_with_their_place() {
+        let (_, troubles) = read("a: .nan\nb: -.inf\nc: '.nan'\n");
+        assert_eq!(troubles.len(), 2);
+        assert_eq!(troubles[1].place, Place::File { line: 2, column: 4 });
+    }
+}

@@ -1,0 +1,55 @@
+//! A workflow written back with everything filled in, itself runnable: defaults, overrides and roles
+//! are spelled out, `${NAME}` stays as written.
+
+use super::environment::escape;
+use super::{StageSpec, Workflow, parse, roles};
+use serde_json::{Map, Value, json};
+
+impl Workflow {
+    /// The YAML text of the resolved workflow, one run's: without its sweep.
+    pub fn resolved(&self) -> String {
+        let stages: Map<String, Value> = self.stages.iter().map(|stage| (stage.id.clone(), resolved(stage))).collect();
+        let mut top = Map::new();
+        top.insert("name".into(), escape(&self.name).into());
+        if let Some(seed) = self.seed {
+            top.insert("seed".into(), seed.into());
+        }
+        top.insert("stages".into(), Value::Object(stages));
+        parse::write(&Value::Object(top))
+    }
+}
+
+fn resolved(stage: &StageSpec) -> Value {
+    let mut out = Map::new();
+    out.insert("uses".into(), stage.kind.name.into());
+    if !stage.needs.is_empty() {
+        let needs = stage.needs.iter().map(|(role, ids)| {
+            let many = roles::takes_many(stage.kind, role);
+            (role.clone(), if many { json!(ids) } else { json!(ids.first()) })
+        });
+        out.insert("needs".into(), Value::Object(needs.collect()));
+    }
+    out.insert("with".into(), as_written(&stage.params, Some(&stage.written)));
+    Value::Object(out)
+}
+
+/// The understood value, with strings as they were written where they were written.
+fn as_written(understood: &Value, written: Option<&Value>) -> Value {
+    match understood {
+        Value::String(text) => match written {
+            Some(Value::String(original)) if original.contains('$') => original.clone().into(),
+            _ => escape(text).into(),
+        },
+        Value::Array(items) => {
+            let each = |(index, item)| as_written(item, written.and_then(|list| list.get(index)));
+            items.iter().enumerate().map(each).collect()
+        }
+        Value::Object(fields) => {
+            let each = |(key, field): (&String, &Value)| {
+                (key.clone(), as_written(field, written.and_then(|fields| fields.get(key))))
+            };
+            Value::Object(fields.iter().map(each).collect())
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,179 @@
+//! Which needed stage plays which role: by type where that is plain, by a map where it is written.
+
+use super::mistake::{either, nearest};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use voxflow_stages::Kind;
+use voxflow_stages::kinds::{ArtifactType, Count, Read};
+
+/// Trouble with `needs`: the keys below it, the words, the nearest right word.
+#[derive(Debug, PartialEq)]
+pub struct NeedTrouble {
+    /// Keys and indices below `needs`.
+    pub path: Vec<String>,
+    /// What is wrong.
+    pub trouble: String,
+    /// The right word nearest to what was written.
+    pub nearest: Option<String>,
+}
+
+/// The stages of each role.
+pub type Roles = BTreeMap<String, Vec<String>>;
+
+/// The kinds of all stages that have a known one, by stage id; `None` where the kind is unknown.
+pub type StageKinds = BTreeMap<String, Option<&'static Kind>>;
+
+/// Resolves the `needs` of a stage of this kind.
+pub fn resolve(kind: &Kind, needs: Option<&Value>, stages: &StageKinds) -> Result<Roles, Vec<NeedTrouble>> {
+    let mut resolver = Resolver { kind, stages, roles: Roles::new(), troubles: vec![], unclear: false };
+    match needs {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(ids)) => resolver.list(ids),
+        Some(Value::Object(roles)) => roles.iter().for_each(|(role, ids)| resolver.role(role, ids)),
+        Some(_) => resolver.say(&[], "must be a list of stages, or a mapping from role to stage".into(), None),
+    }
+    resolver.counts();
+    if resolver.troubles.is_empty() { Ok(resolver.roles) } else { Err(resolver.troubles) }
+}
+
+/// A type of artifact in words.
+pub fn type_name(artifact: ArtifactType) -> &'static str {
+    match artifact {
+        ArtifactType::Archive => "an archive",
+        ArtifactType::Dataset => "a dataset",
+        ArtifactType::Split => "a split",
+        ArtifactType::Volumes => "volumes",
+        ArtifactType::Cache => "a cache",
+        ArtifactType::Model => "a model",
+        ArtifactType::Scores => "scores",
+        ArtifactType::Predictions => "predictions",
+        ArtifactType::Export => "an export",
+    }
+}
+
+struct Resolver<'a> {
+    kind: &'a Kind,
+    stages: &'a StageKinds,
+    roles: Roles,
+    troubles: Vec<NeedTrouble>,
+    /// Something needed could not be told, so that a missing role may be a consequence.
+    unclear: bool,
+}
+
+impl Resolver<'_> {
+    fn say(&mut self, path: &[&str], trouble: String, nearest: Option<String>) {
+        let path = path.iter().map(|key| (*key).to_string()).collect();
+        self.troubles.push(NeedTrouble { path, trouble, nearest });
+        self.unclear = true;
+    }
+
+    fn list(&mut self, ids: &[Value]) {
+        for (index, id) in ids.iter().enumerate() {
+            let index = index.to_string();
+            let Some((id, kind)) = self.stage(&[&index], id) else { continue };
+            let fitting: Vec<&Read> = self.kind.reads.iter().filter(|read| read.artifact == kind.makes).collect();
+            match fitting[..] {
+                [] => {
+                    let wanted: Vec<&str> = self.kind.reads.iter().map(|read| type_name(read.artifact)).collect();
+                    let wanted = if wanted.is_empty() { "nothing".into() } else { wanted.join(", ") };
+                    let makes = type_name(kind.makes);
+                    let name = self.kind.name;
+                    self.say(&[&index], format!("'{id}' makes {makes}, and '{name}' reads {wanted}; remove it"), None);
+                }
+                [read] => self.roles.entry(read.role.to_string()).or_default().push(id),
+                _ => {
+                    let roles: Vec<&str> = fitting.iter().map(|read| read.role).collect();
+                    let example = roles.first().copied().unwrap_or_default();
+                    let trouble =
+                        format!("'{id}' could be {}; write which, as in needs: {{ {example}: {id} }}", either(&roles));
+                    self.say(&[&index], trouble, None);
+                }
+            }
+        }
+    }
+
+    fn role(&mut self, role: &str, ids: &Value) {
+        let Some(read) = self.kind.reads.iter().find(|read| read.role == role) else {
+            let known: Vec<&str> = self.kind.reads.iter().map(|read| read.role).collect();
+            let trouble = format!("'{}' has no role '{role}'; it has {}", self.kind.name, either(&known));
+            let near = nearest(role, known.iter().copied());
+            return self.say(&[role], trouble, near);
+        };
+        let single = [ids.clone()];
+        let (list, nested) = ids.as_array().map_or((&single[..], false), |list| (list.as_slice(), true));
+        for (index, id) in list.iter().enumerate() {
+            let index = index.to_string();
+            let path = if nested { vec![role, index.as_str()] } else { vec![role] };
+            let Some((id, kind)) = self.stage(&path, id) else { continue };
+            if kind.makes == read.artifact {
+                self.roles.entry(role.to_string()).or_default().push(id);
+            } else {
+                let (wanted, makes) = (type_name(read.artifact), type_name(kind.makes));
+                self.say(&path, format!("role '{role}' reads {wanted}, and '{id}' makes {makes}"), None);
+            }
+        }
+    }
+
+    /// The needed stage and its kind, if both are known.
+    fn stage(&mut self, path: &[&str], id: &Value) -> Option<(String, &'static Kind)> {
+        let Some(id) = id.as_str() else {
+            self.say(path, format!("must be the name of a stage, but is {id}"), None);
+            return None;
+        };
+        match self.stages.get(id) {
+            Some(Some(kind)) => Some((id.to_string(), kind)),
+            Some(None) => {
+                self.unclear = true;
+                None
+            }
+            None => {
+                let near = nearest(id, self.stages.keys().map(String::as_str));
+                self.say(path, format!("there is no stage '{id}'"), near);
+                None
+            }
+        }
+    }
+
+    /// Checks that each role has as many stages as it takes.
+    fn counts(&mut self) {
+        for read in self.kind.reads {
+            let ids = self.roles.get(read.role).cloned().unwrap_or_default();
+            let repeated = ids.iter().enumerate().find(|(index, id)| ids[..*index].contains(id));
+            if let Some((_, id)) = repeated {
+                self.say(&[], format!("'{id}' is needed twice; remove one"), None);
+            } else if ids.len() > 1 && read.count != Count::Many {
+                let trouble = format!(
+                    "{} could each be the '{}' ({}), and '{}' takes one; keep one",
+                    either(&ids).replace(" or ", " and "),
+                    read.role,
+                    read.doc,
+                    self.kind.name
+                );
+                self.say(&[], trouble, None);
+            } else if ids.is_empty() && read.count != Count::Optional && !self.unclear {
+                self.missing(read);
+            }
+        }
+    }
+
+    fn missing(&mut self, read: &Read) {
+        let makers: Vec<&String> = self
+            .stages
+            .iter()
+            .filter(|(_, kind)| kind.is_some_and(|kind| kind.makes == read.artifact))
+            .map(|(id, _)| id)
+            .collect();
+        let wanted = type_name(read.artifact);
+        let way = match makers[..] {
+            [] => format!("no stage makes {wanted}"),
+            _ => format!("{wanted} is made by {}", either(&makers)),
+        };
+        let trouble = format!("'{}' reads {wanted} ({}), and nothing needed makes it; {way}", self.kind.name, read.doc);
+        self.troubles.push(NeedTrouble { path: vec![], trouble, nearest: None });
+    }
+}
+
+/// Whether a role of this kind takes several stages.
+pub fn takes_many(kind: &Kind, role: &str) -> bool {
+    kind.reads.iter().any(|read| read.role == role && read.count == Count::Many)
+}

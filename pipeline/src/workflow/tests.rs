@@ -1,0 +1,221 @@
+//! Stories of workflows, told with toy kinds so that no real kind's parameters matter.
+
+use super::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use voxflow_stages::kinds::{ArtifactType, Count, Pool, Read};
+use voxflow_stages::{Context, Run, Stage};
+
+macro_rules! toy {
+    ($type:ident, $name:literal, $makes:ident, [$($read:expr),*], $locators:expr, { $($(#[$meta:meta])* $field:ident : $of:ty),* }) => {
+        #[derive(Clone, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        struct $type { $($(#[$meta])* $field: $of),* }
+        impl Stage for $type {
+            const NAME: &'static str = $name;
+            const VERSION: u32 = 1;
+            const READS: &'static [Read] = &[$($read),*];
+            const MAKES: ArtifactType = ArtifactType::$makes;
+            const LOCATORS: &'static [&'static str] = $locators;
+            const POOL: Pool = Pool::Cpu;
+        }
+        impl Run for $type {
+            fn run(&self, _cx: &Context) -> voxflow_stages::Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+const fn read(role: &'static str, artifact: ArtifactType, count: Count) -> Read {
+    Read { role, artifact, parts: &[""], count, doc: "for a test" }
+}
+
+toy!(Source, "source", Dataset, [], &["url"], { #[serde(default)] url: String, #[serde(default)] seed: u64 });
+toy!(Divide, "split", Split, [read("dataset", ArtifactType::Dataset, Count::One)], &[], { #[serde(default)] seed: u64 });
+toy!(Train, "train", Model,
+    [read("dataset", ArtifactType::Dataset, Count::One), read("start", ArtifactType::Model, Count::Optional)], &[],
+    { epochs: u32, #[serde(default)] seed: u64, #[serde(default)] rate: Option<f64>, #[serde(default)] note: String });
+toy!(Mix, "mix", Scores, [read("models", ArtifactType::Model, Count::Many)], &[], {});
+toy!(
+    Pair,
+    "pair",
+    Scores,
+    [read("teacher", ArtifactType::Model, Count::One), read("pupil", ArtifactType::Model, Count::One)],
+    &[],
+    {}
+);
+
+static TOYS: &[Kind] =
+    &[Kind::here::<Source>(), Kind::here::<Divide>(), Kind::here::<Train>(), Kind::here::<Mix>(), Kind::here::<Pair>()];
+
+fn environment(name: &str) -> Option<String> {
+    (name == "ROOT").then(|| "/data".to_string())
+}
+
+fn parse(text: &str, set: &[&str]) -> Result<Workflow, Vec<String>> {
+    let overrides: Vec<Override> = set.iter().map(|words| Override::parse(words).unwrap()).collect();
+    Workflow::parse("w.yaml", text.as_bytes(), &overrides, TOYS, &environment)
+        .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect())
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    parse(text, &[]).map(|_| ()).unwrap_err()
+}
+
+const GOOD: &str = "
+name: toy
+seed: 7
+stages:
+  model: { uses: train, needs: [data], with: { epochs: 3 } }
+  data: { uses: source, with: { url: '${ROOT}/a$$b' } }
+  split: { uses: split, needs: [data] }
+";
+
+#[test]
+fn a_good_workflow_is_sorted_and_filled_in() {
+    let workflow = parse(GOOD, &[]).unwrap();
+    let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
+    assert_eq!(ids, ["data", "model", "split"]);
+    assert_eq!(workflow.stage("data").unwrap().params["url"], "/data/a$b");
+    assert_eq!(workflow.stage("model").unwrap().needs["dataset"], ["data"]);
+}
+
+#[test]
+fn the_seed_is_the_default_of_every_seed_but_the_splits() {
+    let workflow = parse(GOOD, &["data.seed=9"]).unwrap();
+    let seed = |id| workflow.stage(id).unwrap().params["seed"].as_u64().unwrap();
+    assert_eq!((seed("data"), seed("model"), seed("split")), (9, 7, 0));
+}
+
+#[test]
+fn every_mistake_is_found_at_once_with_its_line_and_the_nearest_word() {
+    let text = "name: toy
+stagse: {}
+stages:
+  data: { uses: sorce }
+  model:
+    uses: train
+    needs: [dta]
+    with: { epoch: 3, rate: fast }
+  mix: { uses: mix, needs: [model], wiht: {} }
+";
+    assert_eq!(
+        mistakes(text),
+        [
+            "w.yaml:2:1: key 'stagse': there is no such key; known are 'name', 'seed', 'stages' or 'sweep'; did you mean 'stages'?",
+            "w.yaml:4:17: stage 'data': key 'uses': there is no kind 'sorce'; kinds are 'source', 'split', 'train', 'mix' or 'pair'; did you mean 'source'?",
+            "w.yaml:7:13: stage 'model': key 'needs.0': there is no stage 'dta'; did you mean 'data'?",
+            "w.yaml:8:11: stage 'model': key 'with': needs the key 'epochs': a whole number",
+            "w.yaml:8:13: stage 'model': key 'epoch': there is no such key; did you mean 'epochs'?",
+            "w.yaml:8:29: stage 'model': key 'rate': must be a number, but is the text 'fast'",
+            "w.yaml:9:37: stage 'mix': key 'wiht': there is no such key; known are 'uses', 'needs' or 'with'; did you mean 'with'?",
+        ]
+    );
+}
+
+#[test]
+fn a_circle_and_two_stages_of_one_name_are_mistakes() {
+    let circle = "stages:
+  data: { uses: source }
+  a: { uses: train, needs: [data, b], with: { epochs: 1 } }
+  b: { uses: train, needs: [data, a], with: { epochs: 1 } }
+";
+    let found = mistakes(circle);
+    assert_eq!(found.len(), 1);
+    assert!(found[0].ends_with("stages need each other in a circle: a needs b needs a"), "{found:?}");
+    let twice = "stages:\n  data: { uses: source }\n  data: { uses: source }\n";
+    assert_eq!(
+        mistakes(twice),
+        ["w.yaml:3:3: two stages are called 'data', the first in line 2; give each its own name"]
+    );
+}
+
+#[test]
+fn an_ambiguous_need_names_both_and_a_map_settles_it() {
+    let text = |needs: &str| {
+        format!(
+            "stages:
+  data: {{ uses: source }}
+  a: {{ uses: train, needs: [data], with: {{ epochs: 1 }} }}
+  b: {{ uses: train, needs: [data], with: {{ epochs: 1 }} }}
+  pair: {{ uses: pair, needs: {needs} }}
+"
+        )
+    };
+    let found = mistakes(&text("[a, b]"));
+    assert!(
+        found[0].contains("'a' could be 'teacher' or 'pupil'; write which, as in needs: { teacher: a }"),
+        "{found:?}"
+    );
+    let workflow = parse(&text("{ teacher: a, pupil: b }"), &[]).unwrap();
+    assert_eq!(workflow.stage("pair").unwrap().needs["pupil"], ["b"]);
+    let found = mistakes(&text("{ teacher: a, pupi: b }"));
+    assert!(found.iter().any(|words| words.contains("did you mean 'pupil'?")), "{found:?}");
+    let two = "stages:
+  one: { uses: source }
+  two: { uses: source }
+  split: { uses: split, needs: [one, two] }
+";
+    let found = mistakes(two);
+    assert!(found[0].contains("'one' and 'two' could each be the 'dataset'"), "{found:?}");
+}
+
+#[test]
+fn a_missing_role_says_who_makes_it_and_an_unused_need_is_a_mistake() {
+    let found = mistakes("stages:\n  data: { uses: source }\n  split: { uses: split }\n");
+    assert!(found[0].ends_with("nothing needed makes it; a dataset is made by 'data'"), "{found:?}");
+    let found = mistakes("stages:\n  data: { uses: source }\n  more: { uses: source, needs: [data] }\n");
+    assert!(found[0].contains("'data' makes a dataset, and 'source' reads nothing; remove it"), "{found:?}");
+}
+
+#[test]
+fn set_is_typed_by_the_schema_and_its_mistakes_point_at_the_command_line() {
+    let workflow = parse(GOOD, &["model.epochs=5", "model.note=12", "seed=1", "model.rate=null"]).unwrap();
+    let model = workflow.stage("model").unwrap();
+    assert_eq!((&model.params["epochs"], &model.params["note"]), (&5.into(), &"12".into()));
+    assert_eq!(model.params["seed"], 1);
+    let found = parse(GOOD, &["model.epochs=many", "modle.epochs=1", "model.rat=1"]).map(|_| ()).unwrap_err();
+    assert_eq!(
+        found,
+        [
+            "--set model.epochs=many: stage 'model': key 'epochs': must be a whole number, but is the text 'many'",
+            "--set model.rat=1: stage 'model': key 'rat': there is no such key; did you mean 'rate'?",
+            "--set modle.epochs=1: there is no stage 'modle'; did you mean 'model'?",
+        ]
+    );
+}
+
+#[test]
+fn the_resolved_workflow_is_runnable_and_means_the_same() {
+    let workflow = parse(GOOD, &["model.epochs=5", "model.note=$$HOME"]).unwrap();
+    let text = workflow.resolved();
+    assert!(text.contains("${ROOT}/a$$b"), "variables stay as written: {text}");
+    let again = parse(&text, &[]).unwrap();
+    let params = |workflow: &Workflow| workflow.stages.iter().map(|stage| stage.params.clone()).collect::<Vec<_>>();
+    assert_eq!(params(&again), params(&workflow));
+    assert_eq!(again.resolved(), text);
+}
+
+#[test]
+fn a_sweep_is_every_value_with_every_other() {
+    let text = format!("{GOOD}sweep:\n  model.rate: [0.1, 0.2]\n  model.seed: [1, 2]\n");
+    let workflow = parse(&text, &[]).unwrap();
+    let variants: Vec<_> = workflow.variants().iter().map(|variant| sweep::values(variant)).collect();
+    assert_eq!(variants.len(), 4);
+    assert_eq!((&variants[1]["model.rate"], &variants[1]["model.seed"]), (&0.1.into(), &2.into()));
+    let found = mistakes(&format!("{GOOD}sweep:\n  modl.rate: [0.1]\n  model.seed: 1\n"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("w.yaml:9:3: key 'sweep.modl.rate': there is no stage 'modl'"), "{found:?}");
+}
+
+#[test]
+fn a_variable_without_value_or_default_is_a_mistake_at_its_line() {
+    let found = mistakes("stages:\n  data:\n    uses: source\n    with: { url: '${NOWHERE}/x' }\n");
+    assert_eq!(
+        found,
+        [
+            "w.yaml:4:18: stage 'data': key 'url': the environment has no 'NOWHERE'; set it, or write '${NOWHERE:-default}' with a default"
+        ]
+    );
+}
