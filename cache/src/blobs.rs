@@ -49,19 +49,23 @@ impl Blobs {
         layout::fan(&self.folder, &digest.to_hex())
     }
 
-    /// Whether the blob can be read and is unchanged, as far as its stat tells; a stat that the
-    /// index does not know, or any with `verify`, is settled by reading the bytes. A bad blob is set
-    /// aside and reported.
-    pub(crate) fn usable(&self, blob: &Blob, index: &Index, verify: bool) -> Result<bool> {
-        let path = self.path(blob);
-        let Some(stat) = FileStat::of(&path)? else { return Ok(false) };
-        if let Some(reference) = &blob.reference {
-            return Ok(reference.stat == stat && (!verify || read_digest(&path)?.0 == blob.digest));
+    /// Whether the blob can be read and is unchanged, as far as its stat tells; `None` where only
+    /// reading its bytes can.
+    pub(crate) fn glance(&self, blob: &Blob, index: &Index) -> Result<Option<bool>> {
+        let stat = FileStat::of(&self.path(blob))?;
+        Ok(match (stat, &blob.reference) {
+            (None, _) => Some(false),
+            (Some(stat), Some(reference)) => Some(stat == reference.stat),
+            (Some(stat), None) => (stat.size == blob.bytes && index.digest(&stat) == Some(blob.digest)).then_some(true),
+        })
+    }
+
+    /// Whether the blob's bytes are what they should be. A bad blob of the store is set aside and reported.
+    pub(crate) fn holds(&self, blob: &Blob, index: &Index) -> Result<bool> {
+        match &blob.reference {
+            Some(reference) => Ok(fresh_digest(&reference.path, index)?.0 == blob.digest),
+            None => Ok(self.verify(&self.kept(&blob.digest), &blob.digest, index)? == Check::Good),
         }
-        if stat.size == blob.bytes && !verify && index.digest(&stat) == Some(blob.digest) {
-            return Ok(true);
-        }
-        Ok(self.verify(&path, &blob.digest, index)? == Check::Good)
     }
 
     /// Reads a blob of the store. One that does not hold what `digest` says is set aside.

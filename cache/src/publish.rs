@@ -60,7 +60,9 @@ impl Store {
         }
         let entry = self.keep_entry(&draft, new_entry(made, Artifact(blobs)))?;
         drop(moment);
-        layout::remove(&self.unfinished(&entry.fingerprint))?;
+        if let Err(error) = layout::remove(&self.unfinished(&entry.fingerprint)) {
+            tracing::warn!("{error}; it is of no use any more and may be removed by hand");
+        }
         crash::at("unfinished-after-remove");
         drop(draft);
         self.index().flush_if_due();

@@ -16,6 +16,7 @@ use crate::index::Index;
 use crate::layout;
 use crate::publish::Made;
 use crate::recipe::Recipe;
+use crate::spread::spread;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ use std::time::{Duration, Instant};
 /// How long to wait between two attempts to claim what another is making: at first, and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
+
+/// Blobs that the index does not know are read by this many threads at once.
+const READ_THREADS: usize = 4;
 
 /// A store on disk. Clones share it; any thread may use it.
 #[derive(Clone)]
@@ -120,12 +124,23 @@ impl Store {
         blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
         verify: bool,
     ) -> Result<Vec<String>> {
-        let mut missing = vec![];
+        let Inner { blobs: files, index, .. } = &*self.inner;
+        let (mut missing, mut unknown) = (vec![], vec![]);
         for (name, blob) in blobs {
-            if !self.inner.blobs.usable(blob, &self.inner.index, verify)? {
+            match files.glance(blob, index)? {
+                Some(false) => missing.push(name.to_string()),
+                Some(true) if !verify => {}
+                _ => unknown.push((name, blob)),
+            }
+        }
+        for (held, (name, _)) in
+            spread(READ_THREADS, &unknown, |(_, blob)| files.holds(blob, index)).into_iter().zip(&unknown)
+        {
+            if !held? {
                 missing.push(name.to_string());
             }
         }
+        missing.sort();
         Ok(missing)
     }
 

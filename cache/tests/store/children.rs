@@ -44,6 +44,7 @@ fn not_a_test_but_the_body_of_other_processes() {
             make_toy(&draft, 1).unwrap();
             hold();
         }
+        "cramped" => cramped(&store),
         "toy" => drop(recall_toy(&store, 1)),
         other => panic!("no role '{other}'"),
     }
@@ -82,4 +83,20 @@ fn hold() -> ! {
     loop {
         std::thread::sleep(std::time::Duration::from_secs(60));
     }
+}
+
+/// Publishes files that fit and an entry that does not: no file may grow beyond 2000 bytes.
+fn cramped(store: &Store) {
+    let limit = libc::rlimit { rlim_cur: 2000, rlim_max: 2000 };
+    // SAFETY: plain system calls on this process, which ends soon.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        libc::setrlimit(libc::RLIMIT_FSIZE, &limit);
+    }
+    let make = |draft: &Draft| -> Result<_, Error> {
+        std::fs::write(draft.folder().join("file"), "fits").unwrap();
+        Ok((serde_json::json!("x".repeat(5000)), vec![]))
+    };
+    let error = store.recall(&recipe(1), &Policy::new(&never), make).unwrap_err();
+    assert!(error.is_storage() && error.to_string().contains("entry.json: cannot write"), "{error}");
 }

@@ -81,3 +81,38 @@ fn the_draft_of_a_killed_process_goes_when_the_store_is_opened_and_that_of_a_liv
     assert_eq!(files_below(&drafts), [] as [PathBuf; 0]);
     assert!(own.folder().exists());
 }
+
+#[test]
+fn a_crowd_of_which_half_is_killed_ends_with_everything_made_and_sound() {
+    for delay_ms in [30, 60, 90, 150, 250] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("store-v1");
+        let mut crowd: Vec<_> = (0..6).map(|_| children::command("crowd", &root).spawn().unwrap()).collect();
+        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+        for (number, mut child) in crowd.drain(..).enumerate() {
+            match number % 2 {
+                0 => child.kill().and_then(|()| child.wait()).map(drop).unwrap(),
+                _ => assert!(child.wait_with_output().unwrap().status.success(), "killed others at {delay_ms} ms"),
+            }
+        }
+        let home = Home { store: Store::open(&root).unwrap(), folder };
+        (0..children::CROWD_RECIPES).for_each(|number| {
+            let (entry, recall) = recall_toy(&home.store, number);
+            assert_eq!(recall, Recall::Reused);
+            assert_toy(&home.store, &entry, number);
+        });
+        assert_eq!(home.store.verify(2, &|_, _| ()).unwrap(), []);
+        assert_eq!(files_below(&root.join("drafts")), [] as [PathBuf; 0]);
+        assert!(makings(&home).values().all(|count| *count <= 4), "at most once more for each process killed");
+    }
+}
+
+#[test]
+fn a_write_that_the_disk_refuses_is_an_error_that_publishes_nothing() {
+    let home = Home::new();
+    let output = children::command("cramped", &home.root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(home.store.get(&[recipe(1).fingerprint()]).unwrap(), [None]);
+    assert_eq!(files_below(&home.root().join("drafts")), [] as [PathBuf; 0]);
+    assert_eq!(recall_toy(&home.store, 1).1, Recall::Made);
+}
