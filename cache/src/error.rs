@@ -36,14 +36,6 @@ pub enum Error {
         /// What is wrong with it, and the way out.
         trouble: String,
     },
-    /// A value that has no canonical form (NaN, infinity).
-    #[error("recipe of '{kind}': {trouble}")]
-    Recipe {
-        /// The recipe's kind.
-        kind: String,
-        /// What is wrong.
-        trouble: String,
-    },
     /// The store was written by a newer program. It is left alone.
     #[error("{}: is a store of format {found}, and this program knows format {known}; use a newer program or another store", path.display())]
     Newer {
