@@ -1,21 +1,28 @@
 //! Images: volumes and their geometry, and all that is done to them before and after the network.
 
 pub mod affine;
+pub mod augment;
+pub mod candidates;
 pub mod crop;
 pub mod geometry;
 pub mod intensity;
 pub mod invert;
 pub mod nifti;
 pub mod orientation;
+pub mod patch;
 pub mod prepare;
 pub mod resample;
 pub mod spacing;
 pub mod stored;
 pub mod volume;
+pub mod warp;
 
+pub use augment::Augmentation;
+pub use candidates::Candidates;
 pub use geometry::{Affine, Geometry};
 pub use intensity::Intensity;
 pub use invert::Inverter;
+pub use patch::{Patch, Sampling};
 pub use prepare::Preparation;
 pub use stored::{VolumeCase, VolumeList};
 pub use volume::Volume;

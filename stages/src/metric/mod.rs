@@ -1,1 +1,14 @@
 //! Scores: how well a segmentation agrees with a reference. Pure functions.
+//!
+//! `score` is the one entry for a case and `summary` for many; masks and label maps are in NIfTI
+//! order (x fastest).
+
+pub mod area;
+pub mod components;
+pub mod dice;
+pub mod distance;
+pub mod score;
+pub mod summary;
+pub mod surface;
+
+pub use score::{CaseScore, LabelScore, score_case, spacing_mm};

@@ -1,0 +1,221 @@
+//! Patches: where one is taken from a volume, and the copy itself, in the network's layout.
+//!
+//! Centres are drawn as MONAI's `RandCropByPosNegLabel` and `RandCropByLabelClasses` draw them,
+//! from [`Candidates`]; what is done to a patch afterwards is `augment`.
+
+use crate::error::{Error, Result};
+use crate::image::augment::Augmentation;
+use crate::image::candidates::Candidates;
+use crate::random::Draw;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How often patches are centred on what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Weight of patches centred on a labelled voxel, against `negative`.
+    pub positive: f64,
+    /// Weight of patches centred on a background candidate, against `positive`.
+    pub negative: f64,
+    /// Weights of patches centred on background and on each label, by rising label value; instead
+    /// of `positive` and `negative`. Labels that a case lacks count as 0 there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_ratios: Option<Vec<f64>>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling { positive: 1.0, negative: 1.0, label_ratios: None }
+    }
+}
+
+impl Sampling {
+    /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
+    pub fn check(&self) -> Vec<(String, String)> {
+        let bad = |weight: &f64| !weight.is_finite() || *weight < 0.0;
+        let mut mistakes = vec![];
+        for (path, weight) in [("positive", self.positive), ("negative", self.negative)] {
+            if bad(&weight) {
+                mistakes.push((path.to_string(), format!("{weight} is not a weight; give 0 or more")));
+            }
+        }
+        if mistakes.is_empty() && self.positive + self.negative == 0.0 {
+            mistakes.push(("positive".into(), "both weights are 0; let 'positive' or 'negative' be above 0".into()));
+        }
+        if let Some(ratios) = &self.label_ratios
+            && (ratios.iter().any(bad) || ratios.iter().all(|ratio| *ratio == 0.0))
+        {
+            mistakes.push(("label_ratios".into(), "weights are 0 or more, and one of them is above 0".into()));
+        }
+        mistakes
+    }
+
+    /// Checks what depends on the dataset: `label_ratios` has one weight for background and one for
+    /// each of `labels` labels.
+    pub fn check_labels(&self, labels: usize) -> Result<()> {
+        match &self.label_ratios {
+            Some(ratios) if ratios.len() != labels + 1 => Err(Error::failed(format!(
+                "label_ratios: {} weights for {labels} labels; give {}, background first",
+                ratios.len(),
+                labels + 1
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A piece of a volume with its label, z fastest and channels slowest, as networks read it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patch {
+    /// Number of image channels.
+    pub channels: usize,
+    /// X, Y, Z.
+    pub shape: [usize; 3],
+    /// The image: index = z + Z·(y + Y·(x + X·c)).
+    pub image: Vec<f32>,
+    /// The label values: index = z + Z·(y + Y·x).
+    pub label: Vec<u8>,
+}
+
+/// A case in memory: what patches are copied from.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The image, x fastest and channels slowest.
+    pub image: &'a [f32],
+    /// Number of image channels.
+    pub channels: usize,
+    /// X, Y, Z.
+    pub shape: [usize; 3],
+    /// The label, x fastest.
+    pub label: &'a [u8],
+    /// The voxels that a patch may be centred on.
+    pub candidates: &'a Candidates,
+}
+
+/// Draws one patch of a case and augments it. Every random number derives from (seed, epoch, item).
+/// `item` numbers the patches of an epoch.
+pub fn sample(
+    case: &Case,
+    sampling: &Sampling,
+    augmentation: &Augmentation,
+    patch_shape: [usize; 3],
+    (seed, epoch, item): (u64, u64, u64),
+) -> Patch {
+    let centre = centre(&mut Draw::new(seed, epoch, item, "centre"), case.candidates, sampling);
+    let start = start(centre, case.shape, patch_shape);
+    let mut patch = crop(case.image, case.channels, case.shape, case.label, start, patch_shape);
+    augmentation.draw(patch_shape, (seed, epoch, item)).apply(&mut patch);
+    patch
+}
+
+/// Draws the voxel that a patch is centred on, before it is shifted to stay inside.
+///
+/// With probability positive / (positive + negative) a labelled voxel, else a background candidate;
+/// where one of the two has no voxels, the other. With `label_ratios` a class by its weight, then one
+/// of its voxels; where no class with a weight has voxels, every class that has some counts alike.
+pub fn centre(draw: &mut Draw, candidates: &Candidates, sampling: &Sampling) -> [usize; 3] {
+    let voxel = match &sampling.label_ratios {
+        Some(ratios) => draw_class(draw, candidates, ratios),
+        None => draw_side(draw, candidates, sampling.positive / (sampling.positive + sampling.negative)),
+    };
+    let [nx, ny, _] = candidates.shape();
+    [voxel % nx, voxel / nx % ny, voxel / (nx * ny)]
+}
+
+fn draw_side(draw: &mut Draw, candidates: &Candidates, positive: f64) -> usize {
+    let positive = match (candidates.foreground(), candidates.background()) {
+        (0, _) => 0.0,
+        (_, 0) => 1.0,
+        _ => positive,
+    };
+    if draw.chance(positive) { candidates.draw_foreground(draw) } else { candidates.draw_background(draw) }
+}
+
+fn draw_class(draw: &mut Draw, candidates: &Candidates, ratios: &[f64]) -> usize {
+    let count = |class: usize| if class == 0 { candidates.background() } else { candidates.count(class - 1) };
+    let classes = candidates.labels().len() + 1;
+    let weigh = |ratio: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        (0..classes).map(|class| if count(class) > 0 { ratio(class) } else { 0.0 }).collect()
+    };
+    let mut weights = weigh(&|class| ratios.get(class).copied().unwrap_or(0.0));
+    if weights.iter().all(|weight| *weight == 0.0) {
+        weights = weigh(&|_| 1.0);
+    }
+    match pick(draw.unit(), &weights) {
+        0 => candidates.draw_background(draw),
+        class => candidates.draw_label(class - 1, draw),
+    }
+}
+
+/// The class that `unit` (0 to 1) falls on when weights are laid end to end.
+fn pick(unit: f64, weights: &[f64]) -> usize {
+    let mut rest = unit * weights.iter().sum::<f64>();
+    let mut chosen = 0;
+    for (class, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+        chosen = class;
+        if rest < *weight {
+            break;
+        }
+        rest -= weight;
+    }
+    chosen
+}
+
+/// The first voxel of a patch around `centre`, shifted to stay inside the volume as MONAI's
+/// `correct_crop_centers`. Where the volume is smaller than the patch, the start is negative, with
+/// half of the padding (rounded down) before the volume, as MONAI's symmetric `SpatialPad`.
+pub fn start(centre: [usize; 3], shape: [usize; 3], patch: [usize; 3]) -> [i64; 3] {
+    std::array::from_fn(|axis| match shape[axis].checked_sub(patch[axis]) {
+        Some(room) => centre[axis].saturating_sub(patch[axis] / 2).min(room) as i64,
+        None => -(((patch[axis] - shape[axis]) / 2) as i64),
+    })
+}
+
+/// Copies a patch out of a volume (x fastest) into the network's layout (z fastest); what lies
+/// outside the volume is 0. `image` has `channels` × X·Y·Z values, `label` X·Y·Z.
+pub fn crop(
+    image: &[f32],
+    channels: usize,
+    shape: [usize; 3],
+    label: &[u8],
+    start: [i64; 3],
+    patch_shape: [usize; 3],
+) -> Patch {
+    let voxels: usize = patch_shape.iter().product();
+    let volume: usize = shape.iter().product();
+    let mut patch = Patch { channels, shape: patch_shape, image: vec![0.0; channels * voxels], label: vec![0; voxels] };
+    for (source, target) in image.chunks_exact(volume).zip(patch.image.chunks_exact_mut(voxels)) {
+        transpose(source, shape, start, target, patch_shape);
+    }
+    transpose(label, shape, start, &mut patch.label, patch_shape);
+    patch
+}
+
+/// Copies in tiles of 16 × 16, so that both sides stay in the cache.
+fn transpose<T: Copy>(source: &[T], shape: [usize; 3], start: [i64; 3], target: &mut [T], size: [usize; 3]) {
+    const TILE: usize = 16;
+    let [xs, ys, zs]: [std::ops::Range<usize>; 3] =
+        std::array::from_fn(|axis| inside(start[axis], shape[axis], size[axis]));
+    let at = |axis: usize, index: usize| (start[axis] + index as i64) as usize;
+    for y in ys {
+        for z0 in zs.clone().step_by(TILE) {
+            for x0 in xs.clone().step_by(TILE) {
+                let width = (x0 + TILE).min(xs.end) - x0;
+                for z in z0..(z0 + TILE).min(zs.end) {
+                    let from = at(0, x0) + shape[0] * (at(1, y) + shape[1] * at(2, z));
+                    let row = &source[from..from + width];
+                    let into = target[(x0 * size[1] + y) * size[2] + z..].iter_mut().step_by(size[1] * size[2]);
+                    into.zip(row).for_each(|(target, value)| *target = *value);
+                }
+            }
+        }
+    }
+}
+
+/// The patch's indices along an axis that lie inside the volume.
+fn inside(start: i64, volume: usize, patch: usize) -> std::ops::Range<usize> {
+    let first = (-start).clamp(0, patch as i64) as usize;
+    let last = (volume as i64 - start).clamp(first as i64, patch as i64) as usize;
+    first..last
+}
