@@ -148,7 +148,7 @@ pub struct Change {
 }
 
 impl Augmentation {
-    /// Mistakes that types cannot say, as pairs of a parameter's path and the trouble.
+    /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
     pub fn check(&self, patch_shape: [usize; 3]) -> Vec<(String, String)> {
         let mut mistakes = self.check_numbers();
         let outside = |axes: &[usize]| axes.iter().any(|axis| *axis > 2);
