@@ -9,6 +9,7 @@ pub mod name;
 pub mod nnunet;
 pub mod pattern;
 pub mod patterns;
+pub mod phantom;
 pub mod split;
 
 pub use listing::{Case, Label, Listing};

@@ -2,9 +2,12 @@
 
 use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::dataset::decathlon;
+use crate::dataset::phantom::{Organ, Phantom, file};
+use crate::error::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 /// Draws a phantom dataset in Decathlon layout: abdominal CT with a spleen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,9 +18,31 @@ pub struct Synthesize {
     /// Cases without labels.
     #[serde(default)]
     pub unlabelled: u32,
+    /// Voxels along x, y and z. The field of view stays about 355 × 355 × 200 mm.
+    #[serde(default = "default_shape")]
+    pub shape: [usize; 3],
+    /// The organs to label, in the order of their values.
+    #[serde(default = "default_labels")]
+    pub labels: Vec<Organ>,
+    /// The image channels. "CT" is in Hounsfield units; any other name is a made-up MRI contrast.
+    /// More than one gives 4D images.
+    #[serde(default = "default_modality")]
+    pub modality: Vec<String>,
     /// Seed of all that varies.
     #[serde(default)]
     pub seed: u64,
+}
+
+fn default_shape() -> [usize; 3] {
+    [64, 64, 64]
+}
+
+fn default_labels() -> Vec<Organ> {
+    vec![Organ::Spleen]
+}
+
+fn default_modality() -> Vec<String> {
+    vec!["CT".into()]
 }
 
 impl Stage for Synthesize {
@@ -26,10 +51,86 @@ impl Stage for Synthesize {
     const READS: &'static [Read] = &[];
     const MAKES: ArtifactType = ArtifactType::Dataset;
     const POOL: Pool = Pool::Cpu;
+
+    fn check(&self) -> Vec<(String, String)> {
+        let mut mistakes = vec![];
+        let mut wrong = |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
+        if self.cases == 0 {
+            wrong("cases", "must be at least 1");
+        }
+        if self.shape.iter().any(|size| !(8..=1024).contains(size)) {
+            wrong("shape", "each side must be from 8 to 1024 voxels");
+        }
+        if self.labels.is_empty() || (1..self.labels.len()).any(|i| self.labels[..i].contains(&self.labels[i])) {
+            wrong("labels", "must name at least one organ, and none twice");
+        }
+        if self.modality.is_empty() || self.modality.len() > 16 {
+            wrong("modality", "must name from 1 to 16 channels");
+        }
+        mistakes
+    }
 }
 
 impl Run for Synthesize {
-    fn run(&self, _cx: &Context) -> Result<()> {
-        Err(Error::failed("not yet"))
+    fn run(&self, cx: &Context) -> Result<()> {
+        let phantom = Phantom {
+            shape: self.shape,
+            seed: self.seed,
+            organs: self.labels.clone(),
+            modality: self.modality.clone(),
+        };
+        let cases: Vec<(String, u64)> =
+            (0..u64::from(self.cases + self.unlabelled)).map(|index| (self.name(index), index)).collect();
+        cx.each_case(
+            &cases,
+            |case| &case.0,
+            |(name, index)| {
+                let scan = phantom.scan(*index);
+                match *index < u64::from(self.cases) {
+                    true => {
+                        file::write_image(&scan, &cx.create(&format!("imagesTr/{name}.nii.gz"))?)?;
+                        file::write_label(&scan, &cx.create(&format!("labelsTr/{name}.nii.gz"))?)
+                    }
+                    false => file::write_image(&scan, &cx.create(&format!("imagesTs/{name}.nii.gz"))?),
+                }
+            },
+        )?;
+        let source = serde_json::to_vec_pretty(&self.source()).unwrap_or_default();
+        cx.create_json("source/dataset.json", &self.source())?;
+        cx.create_json("dataset.json", &decathlon::read(&source)?)
+    }
+}
+
+impl Synthesize {
+    /// "phantom_01", with as many digits as the last one needs.
+    fn name(&self, index: u64) -> String {
+        let digits = (self.cases + self.unlabelled).to_string().len().max(2);
+        format!("phantom_{:0digits$}", index + 1)
+    }
+
+    /// The dataset.json that the Decathlon would have.
+    fn source(&self) -> Value {
+        let numbered = |names: Vec<String>| -> Map<String, Value> {
+            names.into_iter().enumerate().map(|(index, name)| (index.to_string(), json!(name))).collect()
+        };
+        let labels = ["background".to_string()].into_iter().chain(self.labels.iter().map(|organ| organ.name().into()));
+        let file = |part: &str, index: u64| format!("./{part}/{}.nii.gz", self.name(index));
+        let training = (0..u64::from(self.cases))
+            .map(|index| json!({"image": file("imagesTr", index), "label": file("labelsTr", index)}));
+        let test =
+            (u64::from(self.cases)..u64::from(self.cases + self.unlabelled)).map(|index| file("imagesTs", index));
+        json!({
+            "name": "Phantom",
+            "description": "synthetic abdominal CT",
+            "licence": "CC0-1.0",
+            "reference": "drawn by voxflow",
+            "tensorImageSize": if self.modality.len() > 1 { "4D" } else { "3D" },
+            "modality": numbered(self.modality.clone()),
+            "labels": numbered(labels.collect()),
+            "numTraining": self.cases,
+            "numTest": self.unlabelled,
+            "training": training.collect::<Vec<_>>(),
+            "test": test.collect::<Vec<_>>(),
+        })
     }
 }

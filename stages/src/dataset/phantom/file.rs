@@ -1,0 +1,72 @@
+//! NIfTI-1 files of phantoms: gzip whose bytes do not depend on time or machine.
+//!
+//! A writer of its own, since these headers must vary as real ones do (codes and axes), which the
+//! writer of results never does.
+
+use super::{Orientation, Scan};
+use crate::error::{Error, Result};
+use flate2::{Compression, GzBuilder};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+const INT16: (i16, i16) = (4, 16);
+const UINT8: (i16, i16) = (2, 8);
+
+/// Writes the image as int16: 3D, or 4D with channels last.
+pub fn write_image(scan: &Scan, path: &Path) -> Result<()> {
+    let channels = scan.image.len() / scan.label.len();
+    let bytes: Vec<u8> = scan.image.iter().flat_map(|value| value.to_le_bytes()).collect();
+    write(path, &header(scan, channels, INT16), &bytes)
+}
+
+/// Writes the label as uint8.
+pub fn write_label(scan: &Scan, path: &Path) -> Result<()> {
+    write(path, &header(scan, 1, UINT8), &scan.label)
+}
+
+fn write(path: &Path, header: &[u8], voxels: &[u8]) -> Result<()> {
+    let file = BufWriter::new(File::create(path).map_err(Error::io("create", path))?);
+    let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(2));
+    let written = gzip.write_all(header).and_then(|()| gzip.write_all(voxels));
+    let flushed = written.and_then(|()| gzip.finish()).and_then(|mut file| file.flush());
+    flushed.map_err(Error::io("write", path))
+}
+
+/// The 352 bytes before the voxels (nifti1.h). Decathlon CTs (LAS) come without qform and with
+/// sform code 2; the others have both.
+fn header(scan: &Scan, channels: usize, (datatype, bits): (i16, i16)) -> Vec<u8> {
+    let mut header = vec![0u8; 352];
+    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &348i32.to_le_bytes());
+    let axes = if channels > 1 { 4 } else { 3 };
+    let [nx, ny, nz] = scan.shape;
+    for (index, size) in [axes, nx, ny, nz, channels, 1, 1, 1].into_iter().enumerate() {
+        put(40 + 2 * index, &(size as i16).to_le_bytes());
+    }
+    put(70, &datatype.to_le_bytes());
+    put(72, &bits.to_le_bytes());
+    let (qform, sform, quaternion, factor) = match scan.orientation {
+        Orientation::Ras => (1i16, 1i16, [0f32, 0.0, 0.0], 1f32),
+        Orientation::Las => (0, 2, [0.0, 1.0, 0.0], -1.0),
+        Orientation::Lps => (1, 1, [0.0, 0.0, 1.0], 1.0),
+    };
+    put(76, &factor.to_le_bytes());
+    scan.spacing_mm.iter().enumerate().for_each(|(axis, size)| put(80 + 4 * axis, &size.to_le_bytes()));
+    put(92, &1f32.to_le_bytes());
+    put(108, &352f32.to_le_bytes());
+    put(112, &1f32.to_le_bytes());
+    put(123, &[2]);
+    put(148, b"voxflow phantom");
+    put(252, &qform.to_le_bytes());
+    put(254, &sform.to_le_bytes());
+    quaternion.iter().enumerate().for_each(|(index, value)| put(256 + 4 * index, &value.to_le_bytes()));
+    for axis in 0..3 {
+        put(268 + 4 * axis, &(scan.affine[axis][3] as f32).to_le_bytes());
+        for column in 0..4 {
+            put(280 + 16 * axis + 4 * column, &(scan.affine[axis][column] as f32).to_le_bytes());
+        }
+    }
+    put(344, b"n+1\0");
+    header
+}
