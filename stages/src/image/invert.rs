@@ -6,10 +6,11 @@
 //! slabs at a time, so that memory beyond the probabilities themselves does not grow with their number.
 
 use crate::error::{Error, Result};
+use crate::image::affine::{IDENTITY, multiply};
 use crate::image::orientation::Orientation;
 use crate::image::resample::{Order, Resampler, X_FASTEST, Z_FASTEST};
 use crate::image::spacing::Grid;
-use crate::image::{Geometry, Volume};
+use crate::image::{Affine, Geometry, Volume};
 
 /// Brings results back to the image's own grid.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ impl Inverter {
     /// For results on the volume that `geometry` tells of.
     pub fn new(geometry: &Geometry) -> Result<Inverter> {
         geometry.check()?;
-        let resampler = Resampler::new(&geometry.resampled(), &geometry.oriented())?;
+        let resampler = Resampler::new(&uncropped(geometry), &geometry.oriented())?;
         Ok(Inverter {
             resampler: resampler.of_box(geometry.crop_start, geometry.crop_end),
             orientation: geometry.orientation(),
@@ -90,4 +91,16 @@ impl Inverter {
         }
         Err(Error::failed(format!("{length} numbers are not {classes} classes of {voxels} prepared voxels")))
     }
+}
+
+/// The resampled grid as the reference has it after cropping and padding back: its origin was moved
+/// to the box and back. That rounding decides, at the rim of a box, whether a voxel has a trace of
+/// probability or none.
+fn uncropped(geometry: &Geometry) -> Grid {
+    let moved = |affine: &Affine, sign: f64| {
+        let mut shift = IDENTITY;
+        (0..3).for_each(|axis| shift[axis][3] = sign * geometry.crop_start[axis] as f64);
+        multiply(affine, &shift)
+    };
+    Grid { shape: geometry.resampled_shape, affine: moved(&moved(&geometry.resampled_affine, 1.0), -1.0) }
 }

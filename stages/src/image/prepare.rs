@@ -121,7 +121,7 @@ pub fn prepare(
         None => oriented,
     };
     let resampler = Resampler::new(&oriented, &wanted)?;
-    let resampled = if resampler.is_same() { oriented } else { wanted };
+    let resampled = resampler.target();
     let mut image = on_grid(image, &resampled, |channel| resampler.linear(channel, X_FASTEST), &resampler);
     let label =
         label.map(|label| on_grid(label, &resampled, |channel| resampler.nearest(channel, X_FASTEST), &resampler));

@@ -5,6 +5,7 @@
 //! last bit. Where the axes run parallel, an axis at a time; otherwise a gather of eight voxels.
 
 use crate::error::{Error, Result};
+use crate::image::Affine;
 use crate::image::affine::{IDENTITY, close, invert, multiply, solve};
 use crate::image::spacing::{Grid, TOLERANCE};
 use rayon::prelude::*;
@@ -30,6 +31,8 @@ pub struct Resampler {
     /// Where that box begins on the source's grid.
     start: [usize; 3],
     target: [usize; 3],
+    /// Where the target lies as the reference's bookkeeping has it: the source's affine times the map.
+    affine: Affine,
     map: Map,
 }
 
@@ -67,7 +70,9 @@ impl Resampler {
         let singular = || Error::failed("a grid's axes do not span space; correct the header");
         let xform = solve(&from.affine, &to.affine).ok_or_else(singular)?;
         let agree = close(&from.affine, &to.affine, TOLERANCE) || close(&xform, &IDENTITY, TOLERANCE);
-        let map = if from.shape == to.shape && agree {
+        let same = from.shape == to.shape && agree;
+        let affine = if same { from.affine } else { multiply(&from.affine, &xform) };
+        let map = if same {
             Map::Same
         } else {
             let theta = normalised(&xform, from.shape, to.shape).ok_or_else(singular)?;
@@ -86,7 +91,7 @@ impl Resampler {
                 }))
             }
         };
-        Ok(Resampler { source: from.shape, start: [0; 3], target: to.shape, map })
+        Ok(Resampler { source: from.shape, start: [0; 3], target: to.shape, affine, map })
     }
 
     /// The same where only the box from `start` to `end` (exclusive) of the source is kept, and
@@ -98,6 +103,11 @@ impl Resampler {
     /// Whether source and target are the same voxels.
     pub fn is_same(&self) -> bool {
         matches!(self.map, Map::Same) && self.source == self.target
+    }
+
+    /// The grid that results have: the source's own where both are the same.
+    pub fn target(&self) -> Grid {
+        Grid { shape: self.target, affine: self.affine }
     }
 
     /// Voxels of the source's data.
