@@ -112,7 +112,6 @@ fn images_agree_within_1e_5_after_scaling() {
         let theirs = x_fastest(image.shape, &theirs);
         assert_eq!(theirs.len(), image.data.len());
         let largest = image.data.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        println!("{:28} largest difference {largest:.1e}", fixture.name());
         assert!(largest <= 1e-5, "{}: differs by {largest}", fixture.name());
     }
 }
@@ -123,7 +122,6 @@ fn labels_are_identical_on_axis_aligned_grids_and_nearly_so_on_oblique_ones() {
         let label = fixture.prepared().label.unwrap();
         let theirs = x_fastest(label.shape, &fixture.u8s("label").1);
         let equal = agreement(&label.data, &theirs);
-        println!("{:28} {:.4} % equal", fixture.name(), 100.0 * equal);
         let wanted = if fixture.is("oblique") { 0.99 } else { 1.0 };
         assert!(equal >= wanted, "{}: {equal} of the labels are equal", fixture.name());
     }
