@@ -3,7 +3,9 @@
 
 pub mod archive;
 pub mod decathlon;
+pub mod digests;
 pub mod draw;
+pub mod fetch;
 pub mod listing;
 pub mod name;
 pub mod nnunet;

@@ -1,12 +1,16 @@
 //! `download`: fetches one file, or refers to a local one.
+//!
+//! The bytes' way over the network is `dataset::fetch`'s.
 
 use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
+use crate::dataset::digests::{Digests, Expected};
+use crate::dataset::fetch::{self, Source};
 use crate::error::{Error, Result};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Fetches an archive by http or https, checked against its digest, or refers to a local file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,11 +23,23 @@ pub struct Download {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The MD5 digest the file must have, in hex.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lowercase")]
     pub md5: Option<String>,
     /// The SHA-256 digest the file must have, in hex.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lowercase")]
     pub sha256: Option<String>,
+    /// The most that a server may send, in GiB. Changes no result, so it is not part of the recipe.
+    #[serde(default = "max_gib")]
+    pub max_gib: f64,
+}
+
+fn max_gib() -> f64 {
+    1024.0
+}
+
+/// Digests are compared and hashed in lower case.
+fn lowercase<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(|text| text.trim().to_ascii_lowercase()))
 }
 
 /// One URL or several mirrors.
@@ -41,8 +57,39 @@ impl Stage for Download {
     const VERSION: u32 = 1;
     const READS: &'static [Read] = &[];
     const MAKES: ArtifactType = ArtifactType::Archive;
-    const LOCATORS: &'static [&'static str] = &["url", "file"];
+    const LOCATORS: &'static [&'static str] = &["url", "file", "max_gib"];
     const POOL: Pool = Pool::Io;
+
+    fn check(&self) -> Vec<(String, String)> {
+        let mut mistakes = vec![];
+        let mut wrong = |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
+        match (&self.url, &self.file) {
+            (Some(_), Some(_)) => wrong("file", "stands beside 'url': leave one of the two out"),
+            (None, None) => wrong("url", "is missing: give a URL, or a local 'file'"),
+            (Some(_), None) if self.md5.is_none() && self.sha256.is_none() => {
+                wrong("md5", "is missing: what is fetched must be known by its 'md5' or 'sha256'");
+            }
+            _ => {}
+        }
+        for (key, digest, digits) in [("md5", &self.md5, 32), ("sha256", &self.sha256, 64)] {
+            let is_hex = |text: &String| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if digest.as_ref().is_some_and(|text| !is_hex(text)) {
+                wrong(key, &format!("must have {digits} hex digits"));
+            }
+        }
+        if self.url.is_some() && self.urls().is_empty() {
+            wrong("url", "names no URL");
+        }
+        for url in self.urls() {
+            if let Err(error) = Source::new(url) {
+                wrong("url", &error.to_string());
+            }
+        }
+        if !self.max_gib.is_finite() || self.max_gib <= 0.0 {
+            wrong("max_gib", "must be above 0");
+        }
+        mistakes
+    }
 
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         Ok(self.file.iter().map(|path| ("file".to_string(), path.clone())).collect())
@@ -50,7 +97,40 @@ impl Stage for Download {
 }
 
 impl Run for Download {
-    fn run(&self, _cx: &Context) -> Result<()> {
-        Err(Error::failed("not yet"))
+    fn run(&self, cx: &Context) -> Result<()> {
+        let expected = Expected { md5: self.md5.clone(), sha256: self.sha256.clone() };
+        match &self.file {
+            Some(path) => {
+                if expected.any() {
+                    Digests::of_file(path, cx)?.check(&expected, &path.display().to_string())?;
+                }
+                cx.refer("archive", path).map(drop)
+            }
+            None => {
+                let limit = (self.max_gib * f64::from(1u32 << 30)) as u64;
+                let sources = self.urls().iter().map(|url| Source::new(url)).collect::<Result<Vec<_>>>()?;
+                let fetched = fetch::fetch(&sources, &expected, limit, cx)?;
+                take(&fetched, &cx.create("archive")?)
+            }
+        }
     }
+}
+
+impl Download {
+    fn urls(&self) -> &[String] {
+        match &self.url {
+            None => &[],
+            Some(Urls::One(url)) => std::slice::from_ref(url),
+            Some(Urls::Mirrors(urls)) => urls,
+        }
+    }
+}
+
+/// Moves the finished file, also where the draft is on another file system.
+fn take(from: &Path, to: &Path) -> Result<()> {
+    if std::fs::rename(from, to).is_ok() {
+        return Ok(());
+    }
+    std::fs::copy(from, to).map_err(Error::io("copy", from))?;
+    std::fs::remove_file(from).map_err(Error::io("remove", from))
 }
