@@ -1,27 +1,40 @@
 //! Exact Euclidean distances between sets of voxels whose sides differ.
 //!
 //! Separable: along x by scanning, along y and z as the lower envelope of parabolas
-//! (Felzenszwalb and Huttenlocher, Distance Transforms of Sampled Functions, 2012). The last axis is
-//! done only where a distance is asked for.
+//! (Felzenszwalb and Huttenlocher, Distance Transforms of Sampled Functions, 2012). Only the
+//! columns along z that hold a voxel in question are kept.
+
+use std::collections::BTreeSet;
 
 /// For each voxel set in `from`, in index order (x fastest), the distance in mm to the nearest voxel
 /// set in `to`; infinite where `to` is empty. Single precision, as MONAI keeps them.
 pub fn distances_mm(from: &[bool], to: &[bool], shape: [usize; 3], spacing_mm: [f64; 3]) -> Vec<f32> {
     let [nx, ny, nz] = shape;
     let slab = nx * ny;
-    let mut squared = vec![f64::INFINITY; to.len()];
+    let columns = wanted_columns(from, slab);
+    let rows: BTreeSet<usize> = columns.iter().map(|column| column % nx).collect();
     let mut envelope = Envelope::default();
+    let mut plane = vec![f64::INFINITY; slab];
+    let mut squared = vec![f64::INFINITY; columns.len() * nz];
     for z in (0..nz).filter(|z| to[z * slab..(z + 1) * slab].contains(&true)) {
-        let (sites, squared) = (&to[z * slab..(z + 1) * slab], &mut squared[z * slab..(z + 1) * slab]);
-        sites.chunks(nx).zip(squared.chunks_mut(nx)).for_each(|(sites, row)| scan(sites, spacing_mm[0], row));
-        (0..nx).for_each(|x| envelope.lower(squared, x, nx, ny, spacing_mm[1]));
+        plane.fill(f64::INFINITY);
+        let sites = &to[z * slab..(z + 1) * slab];
+        let with_sites = sites.chunks(nx).zip(plane.chunks_mut(nx)).filter(|(sites, _)| sites.contains(&true));
+        with_sites.for_each(|(sites, row)| scan(sites, spacing_mm[0], row));
+        rows.iter().for_each(|x| envelope.lower(&mut plane, *x, nx, ny, spacing_mm[1]));
+        let layer = &mut squared[z * columns.len()..(z + 1) * columns.len()];
+        layer.iter_mut().zip(&columns).for_each(|(squared, column)| *squared = plane[*column]);
     }
-    for column in 0..slab {
-        if (0..nz).any(|z| from[column + z * slab]) {
-            envelope.lower(&mut squared, column, slab, nz, spacing_mm[2]);
-        }
-    }
-    from.iter().zip(squared).filter(|(wanted, _)| **wanted).map(|(_, squared)| squared.sqrt() as f32).collect()
+    (0..columns.len()).for_each(|index| envelope.lower(&mut squared, index, columns.len(), nz, spacing_mm[2]));
+    let wanted = (0..nz).flat_map(|z| columns.iter().map(move |column| from[column + z * slab]));
+    wanted.zip(squared).filter(|(wanted, _)| *wanted).map(|(_, squared)| squared.sqrt() as f32).collect()
+}
+
+/// The places (x, y) of a mask that have a voxel at any z, rising.
+fn wanted_columns(mask: &[bool], slab: usize) -> Vec<usize> {
+    let mut columns = vec![false; slab];
+    mask.chunks(slab).for_each(|layer| columns.iter_mut().zip(layer).for_each(|(column, set)| *column |= set));
+    (0..slab).filter(|column| columns[*column]).collect()
 }
 
 /// The squared distance along one row to its nearest site.
