@@ -59,13 +59,22 @@ impl Globals {
 /// The commands, each in a file of its own.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a workflow: make what must be made, reuse the rest
+    Run(commands::run::Run),
+    /// Say what a run would do about each stage, and why
+    Plan(commands::plan::PlanOf),
+    /// Find every mistake of a workflow
+    Check(commands::check::Check),
     /// Write a completion script for a shell
     Completions(commands::completions::Completions),
 }
 
 impl Command {
-    fn run(&self, _globals: &Globals) -> Result<Exit> {
+    fn run(&self, globals: &Globals) -> Result<Exit> {
         match self {
+            Command::Run(command) => command.run(globals),
+            Command::Plan(command) => command.run(globals),
+            Command::Check(command) => command.run(globals),
             Command::Completions(command) => command.run(),
         }
     }
@@ -74,6 +83,7 @@ impl Command {
 /// Parses the command line, runs the command, and prints its error once.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    crate::log::begin(&cli.globals);
     let exit = cli.command.run(&cli.globals).unwrap_or_else(|error| {
         commands::complain(&error);
         error.exit()

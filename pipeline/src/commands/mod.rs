@@ -2,7 +2,11 @@
 //! The only place that prints: data to stdout, words for people to stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod check;
+pub mod choice;
 pub mod completions;
+pub mod plan;
+pub mod run;
 
 use crate::exit::Error;
 

@@ -1,0 +1,34 @@
+//! `voxflow check`: finds every mistake of a workflow without touching the store.
+
+use super::choice::Source;
+use crate::cli::Globals;
+use crate::exit::{Exit, Result};
+use clap::Args;
+
+/// The workflow to check.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Which workflow.
+    #[command(flatten)]
+    pub source: Source,
+    /// Print the workflow with its defaults and overrides filled in
+    #[arg(long)]
+    pub resolved: bool,
+}
+
+impl Check {
+    /// Checks the workflow and every variant of its sweep.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let workflows = self.source.workflows()?;
+        if self.resolved {
+            let texts: Vec<String> = workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
+            print!("{}", texts.join("---\n"));
+        }
+        if let (Some((workflow, _)), false) = (workflows.first(), globals.quiet) {
+            let runs =
+                if workflows.len() > 1 { format!(", {} runs in its sweep", workflows.len()) } else { String::new() };
+            eprintln!("{}: no mistakes; {} stages{runs}", self.source.file.display(), workflow.stages.len());
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,109 @@
+//! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
+
+use super::choice::{Selection, Source};
+use crate::cli::Globals;
+use crate::event::{Decision, Planned};
+use crate::exit::{Error, Exit, Result};
+use crate::home::Home;
+use crate::plan::{Plan, Planner};
+use crate::why::History;
+use crate::words;
+use crate::workflow::sweep;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use voxflow_cache::Store;
+
+/// The workflow to plan.
+#[derive(Debug, Args)]
+pub struct PlanOf {
+    /// Which workflow.
+    #[command(flatten)]
+    pub source: Source,
+    /// Which stages.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Form,
+}
+
+/// The form of a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl PlanOf {
+    /// Prints the plan to stdout.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let workflows = self.source.workflows()?;
+        let wishes = self.selection.wishes()?;
+        let home = globals.home();
+        let (store, _nowhere) = look(&home)?;
+        let planner = Planner::looking(&store, &wishes, History::new(&home, &store));
+        let mut blocked = false;
+        let several = workflows.len() > 1;
+        for (workflow, variant) in workflows {
+            let plan = planner.plan(workflow)?;
+            blocked |= !plan.blocked().is_empty();
+            let values = sweep::values(&variant);
+            match self.format {
+                Form::Json => println!("{}", json!({ "values": values, "stages": plan.planned() })),
+                Form::Text => {
+                    if several {
+                        let words: Vec<String> =
+                            values.iter().map(|(path, value)| format!("{path} = {value}")).collect();
+                        println!("{}", words.join(", "));
+                    }
+                    print!("{}", render(&plan));
+                }
+            }
+        }
+        Ok(if blocked { Exit::Usage } else { Exit::Done })
+    }
+}
+
+/// The store, or an empty one that vanishes where there is none yet.
+fn look(home: &Home) -> Result<(Store, Option<tempfile::TempDir>)> {
+    if home.store().is_dir() {
+        return Ok((Store::open(home.store())?, None));
+    }
+    let nowhere = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+    Ok((Store::open(&nowhere.path().join("store"))?, Some(nowhere)))
+}
+
+/// A line for each stage and one for all.
+fn render(plan: &Plan) -> String {
+    let planned = plan.planned();
+    let width = |of: fn(&Planned) -> &str| planned.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
+    let (stages, kinds) = (width(|stage| &stage.stage), width(|stage| &stage.kind));
+    let mut text = String::new();
+    for stage in &planned {
+        let words = in_words(&stage.decision);
+        text.push_str(&format!("{:stages$}  {:kinds$}  {words}\n", stage.stage, stage.kind));
+    }
+    text
+}
+
+fn in_words(decision: &Decision) -> String {
+    match decision {
+        Decision::Reuse { note, seconds, .. } => {
+            let note = note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
+            format!("reuse (took {}{note})", words::duration(*seconds))
+        }
+        Decision::Run { reason, cost_seconds, .. } => {
+            let cost = cost_seconds.map(|seconds| format!(" (took {} last time)", words::duration(seconds)));
+            format!("run because {reason}{}", cost.unwrap_or_default())
+        }
+        Decision::Follows { stages } => {
+            let all = stages.join(", ");
+            format!("follows {all}: known once {}", if stages.len() == 1 { "that is made" } else { "those are made" })
+        }
+        Decision::Excluded => "left out".into(),
+        Decision::Blocked { reason } => format!("cannot run: {reason}"),
+    }
+}

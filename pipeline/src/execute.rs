@@ -1,0 +1,323 @@
+//! Execution: one thread owns the state, each stage that must be made gets a thread of its own, and
+//! one channel brings their notes. Several runs (a sweep) go on under one schedule.
+
+use crate::event::{Fact, Outcome, RunOutcome};
+use crate::exit::{Error, Result};
+use crate::live::{Done, LiveRun};
+use crate::making::{self, Job, Note, Over};
+use crate::plan::{Plan, Planner, Settled, within};
+use crate::schedule::{Node, Schedule, Slots, StageId, Turn};
+use crate::stop::Stop;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::Scope;
+use std::time::Duration;
+use voxflow_cache::{Recall, Recipe, Store};
+use voxflow_stages::kinds::Pool;
+use voxflow_stages::{Error as StageError, Input, InputFile};
+
+/// How often a quiet run looks whether it was asked to stop.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// How stages are made.
+#[derive(Clone, Debug)]
+pub struct Manner {
+    /// How many stages of each pool at once.
+    pub slots: Slots,
+    /// Threads for each stage.
+    pub threads: usize,
+    /// Where to compute: auto, cpu or cuda:N.
+    pub device: String,
+    /// Whether stages of the pool `gpu` take slots of the processor, there being no accelerator.
+    pub gpu_is_cpu: bool,
+    /// After a failure, go on with what does not depend on it.
+    pub keep_going: bool,
+    /// Read every blob before it is reused.
+    pub verify: bool,
+}
+
+/// How the runs ended.
+pub struct Ending {
+    /// Each run's outcome, in order.
+    pub outcomes: Vec<RunOutcome>,
+    /// The first trouble with the store or the disk.
+    pub storage: Option<String>,
+}
+
+/// Runs the runs. Every stage of each is over exactly once when this returns without error.
+pub fn execute(runs: Vec<LiveRun>, store: &Store, planner: &Planner, manner: &Manner, stop: &Stop) -> Result<Ending> {
+    let (sender, receiver) = channel();
+    let owners: Vec<(usize, usize)> = runs
+        .iter()
+        .enumerate()
+        .flat_map(|(run, live)| (0..live.plan.steps.len()).map(move |step| (run, step)))
+        .collect();
+    let schedule = Schedule::new(nodes(&runs, manner), manner.slots, manner.keep_going);
+    let count = owners.len();
+    std::thread::scope(|scope| {
+        let mut engine = Engine {
+            runs,
+            owners,
+            schedule,
+            store,
+            planner,
+            manner,
+            stop,
+            go: (0..count).map(|_| None).collect(),
+            storage: None,
+            heard_stop: false,
+        };
+        let result = engine.go_through(scope, &sender, &receiver);
+        if result.is_err() {
+            // Whoever still works must end, or the scope would wait for them.
+            stop.ask();
+        }
+        engine.go.clear();
+        result
+    })
+}
+
+/// The nodes of all runs, each run's after those of the runs before it.
+fn nodes(runs: &[LiveRun], manner: &Manner) -> Vec<Node> {
+    let mut nodes = vec![];
+    for live in runs {
+        let first = nodes.len();
+        let stages = live.plan.workflow.stages.iter().zip(&live.plan.steps);
+        nodes.extend(stages.map(|(stage, step)| Node {
+            needs: step.needs.iter().map(|need| first + need).collect(),
+            pool: match stage.kind.pool {
+                Pool::Gpu if manner.gpu_is_cpu => Pool::Cpu,
+                pool => pool,
+            },
+        }));
+    }
+    nodes
+}
+
+struct Engine<'a> {
+    runs: Vec<LiveRun>,
+    /// The run and the step of each node.
+    owners: Vec<(usize, usize)>,
+    schedule: Schedule,
+    store: &'a Store,
+    planner: &'a Planner<'a>,
+    manner: &'a Manner,
+    stop: &'a Stop,
+    /// Where to tell a stage that waited that it has a slot again.
+    go: Vec<Option<Sender<()>>>,
+    storage: Option<String>,
+    heard_stop: bool,
+}
+
+type Notes = (StageId, Note);
+
+impl<'a> Engine<'a> {
+    fn go_through<'s>(
+        &mut self,
+        scope: &'s Scope<'s, '_>,
+        sender: &Sender<Notes>,
+        receiver: &Receiver<Notes>,
+    ) -> Result<Ending>
+    where
+        'a: 's,
+    {
+        self.runs.iter_mut().try_for_each(LiveRun::begin)?;
+        loop {
+            self.hear_stop()?;
+            while let Some(turn) = self.schedule.turn() {
+                match turn {
+                    Turn::Begin(id) => self.start(id, scope, sender)?,
+                    Turn::Resume(id) => self.let_go(id),
+                }
+            }
+            if self.schedule.is_idle() {
+                break;
+            }
+            match receiver.recv_timeout(GLANCE) {
+                Ok((id, note)) => self.hear(id, note)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.skip_rest()?;
+        let stopped = self.heard_stop;
+        let outcomes = self.runs.iter_mut().map(|run| run.end(stopped)).collect::<Result<_>>()?;
+        Ok(Ending { outcomes, storage: self.storage.take() })
+    }
+
+    /// Tells a stage that waited that it has a slot. One that ended meanwhile needs none.
+    fn let_go(&self, id: StageId) {
+        if let Some(go) = &self.go[id] {
+            go.send(()).ok();
+        }
+    }
+
+    fn hear_stop(&mut self) -> Result<()> {
+        if self.heard_stop || !self.stop.is_asked() {
+            return Ok(());
+        }
+        self.heard_stop = true;
+        self.schedule.stop();
+        self.runs.iter_mut().try_for_each(|run| run.tell(Fact::Stopping))
+    }
+
+    /// Begins a stage whose needs are all done: it is reused at once, or gets a thread.
+    fn start<'s>(&mut self, id: StageId, scope: &'s Scope<'s, '_>, sender: &Sender<Notes>) -> Result<()>
+    where
+        'a: 's,
+    {
+        let (run, step) = self.owners[id];
+        let live = &mut self.runs[run];
+        if !live.plan.steps[step].selected {
+            let reason = "left out by '--only' or '--until'".to_string();
+            live.stage_skipped(step, reason, 0.0)?;
+            self.schedule.finish(id, true);
+            return Ok(());
+        }
+        let (recipe, settled) = match self.settle(run, step) {
+            Ok(settled) => settled,
+            Err(error) => return self.failed(id, &error.to_string(), matches!(error, Error::Storage(_)), 0.0),
+        };
+        let live = &mut self.runs[run];
+        live.plan.steps[step].recipe = Some(recipe.clone());
+        if let Settled::Reuse(entry, note) = settled {
+            live.stage_done(step, Done::reused(entry, note), self.store)?;
+            self.schedule.finish(id, true);
+            return Ok(());
+        }
+        live.stage_began(step, &recipe, &settled)?;
+        let job = self.job(id, recipe);
+        let (go, hear_go) = channel();
+        self.go[id] = Some(go);
+        let (store, stop, sender) = (self.store.clone(), self.stop.clone(), sender.clone());
+        let thread = std::thread::Builder::new().name(format!("stage {}", job.stage));
+        let spawned = thread.spawn_scoped(scope, move || making::make(&job, &store, &stop, &sender, &hear_go));
+        spawned.map(|_| ()).map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
+    }
+
+    /// What the plan said, where nothing it rests on was made since; otherwise asked again.
+    fn settle(&self, run: usize, step: usize) -> Result<(Recipe, Settled)> {
+        use crate::event::Decision;
+        let plan = &self.runs[run].plan;
+        let found = &plan.steps[step];
+        let untouched = found.needs.iter().all(|&need| plan.steps[need].entry.is_some() && !plan.is_open(need));
+        match (&found.decision, &found.recipe, &found.entry) {
+            (Decision::Reuse { note, .. }, Some(recipe), Some(entry)) if untouched => {
+                Ok((recipe.clone(), Settled::Reuse(entry.clone(), note.clone())))
+            }
+            (Decision::Run { reason, cost_seconds, .. }, Some(recipe), _) if untouched => {
+                let settled = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
+                Ok((recipe.clone(), settled))
+            }
+            // Its bytes are gone: the entry is still there and must not count.
+            (Decision::Run { reason, cost_seconds, fingerprint }, _, _) => {
+                let (recipe, settled) = self.planner.settle(plan, step)?;
+                let same = recipe.fingerprint() == *fingerprint;
+                let again = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
+                Ok((recipe, if same { again } else { settled }))
+            }
+            _ => self.planner.settle(plan, step),
+        }
+    }
+
+    fn job(&self, id: StageId, recipe: Recipe) -> Job {
+        let (run, step) = self.owners[id];
+        let live = &self.runs[run];
+        let stage = &live.plan.workflow.stages[step];
+        Job {
+            id,
+            stage: stage.id.clone(),
+            kind: stage.kind,
+            recipe,
+            params: stage.params.clone(),
+            inputs: inputs(&live.plan, step, self.store),
+            device: self.manner.device.clone(),
+            threads: self.manner.threads,
+            verify: self.manner.verify,
+            log: live.folder().file("log.txt"),
+        }
+    }
+
+    fn hear(&mut self, id: StageId, note: Note) -> Result<()> {
+        let (run, step) = self.owners[id];
+        match note {
+            Note::Said(message) => self.runs[run].stage_said(step, message),
+            Note::Waiting => {
+                self.schedule.pause(id);
+                let stage = self.runs[run].plan.workflow.stages[step].id.clone();
+                self.runs[run].tell(Fact::StageWaiting { stage })
+            }
+            Note::Resuming => {
+                self.schedule.resume(id);
+                Ok(())
+            }
+            Note::Over(over) => self.over(id, *over),
+        }
+    }
+
+    fn over(&mut self, id: StageId, over: Over) -> Result<()> {
+        let (run, step) = self.owners[id];
+        let Over { result, seconds, items_made, items_reused } = over;
+        match result {
+            Ok((entry, recall)) => {
+                let outcome = if recall == Recall::Made { Outcome::Made } else { Outcome::Reused };
+                let note = (recall == Recall::Reused).then(|| "another run made it meanwhile".to_string());
+                let done = Done { entry: Arc::new(entry), outcome, note, seconds, items_made, items_reused };
+                self.runs[run].stage_done(step, done, self.store)?;
+                self.schedule.finish(id, true);
+                Ok(())
+            }
+            Err(StageError::Stopped) => {
+                self.stop.ask();
+                self.hear_stop()?;
+                self.runs[run].stage_skipped(step, "stopped; what was finished is kept".into(), seconds)?;
+                let skipped = self.schedule.finish(id, false);
+                self.skip(&skipped, "the run was stopped")
+            }
+            Err(error) => self.failed(id, &error.to_string(), error.is_storage(), seconds),
+        }
+    }
+
+    fn failed(&mut self, id: StageId, error: &str, storage: bool, seconds: f64) -> Result<()> {
+        let (run, step) = self.owners[id];
+        let stage = self.runs[run].plan.workflow.stages[step].id.clone();
+        self.runs[run].stage_failed(step, error, seconds)?;
+        let skipped = self.schedule.finish(id, false);
+        if storage {
+            self.schedule.stop();
+            self.storage.get_or_insert_with(|| error.to_string());
+        }
+        self.skip(&skipped, &format!("'{stage}' failed"))
+    }
+
+    fn skip_rest(&mut self) -> Result<()> {
+        let rest = self.schedule.skip_rest();
+        self.skip(&rest, if self.heard_stop { "the run was stopped" } else { "the run ended at a failure" })
+    }
+
+    fn skip(&mut self, nodes: &[StageId], reason: &str) -> Result<()> {
+        for id in nodes {
+            let (run, step) = self.owners[*id];
+            self.runs[run].stage_skipped(step, reason.to_string(), 0.0)?;
+        }
+        Ok(())
+    }
+}
+
+/// The parts of what a stage needs that its kind declares to read, as files.
+fn inputs(plan: &Plan, step: usize, store: &Store) -> BTreeMap<String, Vec<Input>> {
+    let stage = &plan.workflow.stages[step];
+    let mut inputs = BTreeMap::new();
+    for read in stage.kind.reads {
+        let Some(ids) = stage.needs.get(read.role) else { continue };
+        let input = |id: &String| {
+            let blobs = plan.artifact(id).map(|artifact| artifact.0.iter()).into_iter().flatten();
+            let read = blobs.filter(|(name, _)| read.parts.iter().any(|part| within(name, part)));
+            let file = |blob: &voxflow_cache::Blob| InputFile { path: store.path(blob), blob: blob.clone() };
+            Input { stage: id.clone(), files: read.map(|(name, blob)| (name.clone(), file(blob))).collect() }
+        };
+        inputs.insert(read.role.to_string(), ids.iter().map(input).collect());
+    }
+    inputs
+}

@@ -1,0 +1,204 @@
+//! A run in progress: it tells its observers every event, in order, and keeps its record.
+
+use crate::event::{Event, Fact, Finished, Observer, Outcome, RunOutcome, now_ms};
+use crate::exit::Result;
+use crate::making::Record;
+use crate::outputs;
+use crate::plan::{Plan, Settled};
+use crate::run::{RunFolder, RunRecord};
+use std::sync::Arc;
+use std::time::Instant;
+use voxflow_cache::{Entry, Recipe, Store};
+use voxflow_stages::Message;
+
+/// One run: its plan, its folder, its record, and who is told.
+pub struct LiveRun {
+    /// The plan. Decisions are what was known at the start; entries are filled in as they come.
+    pub plan: Plan,
+    folder: RunFolder,
+    record: RunRecord,
+    observers: Vec<Box<dyn Observer>>,
+    began: Instant,
+    began_at_ms: Vec<Option<i64>>,
+    failed: bool,
+    reasons: Vec<Option<String>>,
+}
+
+impl LiveRun {
+    /// A run that has not begun.
+    pub fn new(plan: Plan, folder: RunFolder, record: RunRecord, observers: Vec<Box<dyn Observer>>) -> LiveRun {
+        let count = plan.steps.len();
+        LiveRun {
+            plan,
+            folder,
+            record,
+            observers,
+            began: Instant::now(),
+            began_at_ms: vec![None; count],
+            failed: false,
+            reasons: vec![None; count],
+        }
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Tells every observer.
+    pub fn tell(&mut self, fact: Fact) -> Result<()> {
+        let event = Event { at_ms: now_ms(), fact };
+        self.observers.iter_mut().try_for_each(|observer| observer.observe(&event))
+    }
+
+    /// Begins: `run.json` says that it runs.
+    pub fn begin(&mut self) -> Result<()> {
+        self.folder.write_record(&self.record)?;
+        let fact = Fact::RunStarted {
+            run: self.folder.id(),
+            workflow: self.plan.workflow.name.clone(),
+            folder: self.folder.path().to_path_buf(),
+            stages: self.plan.planned(),
+        };
+        self.tell(fact)
+    }
+
+    /// A stage begins to be made.
+    pub fn stage_began(&mut self, index: usize, recipe: &Recipe, settled: &Settled) -> Result<()> {
+        let Settled::Make { reason, .. } = settled else { return Ok(()) };
+        self.began_at_ms[index] = Some(now_ms());
+        self.reasons[index] = Some(reason.clone());
+        let stage = self.stage_id(index);
+        self.tell(Fact::StageStarted { stage, fingerprint: recipe.fingerprint(), reason: reason.clone() })
+    }
+
+    /// A stage says something.
+    pub fn stage_said(&mut self, index: usize, message: Message) -> Result<()> {
+        let stage = self.stage_id(index);
+        self.tell(Fact::StageSaid { stage, replayed: false, message })
+    }
+
+    /// A stage is there: made now, or reused with its metrics told again.
+    pub fn stage_done(&mut self, index: usize, done: Done, store: &Store) -> Result<()> {
+        let Done { entry, outcome, note, seconds, items_made, items_reused } = done;
+        let record = Record::of(&entry);
+        let stage = self.stage_id(index);
+        if outcome == Outcome::Reused {
+            for metric in record.metrics {
+                let message = Message::Metric(metric);
+                self.tell(Fact::StageSaid { stage: stage.clone(), replayed: true, message })?;
+            }
+        }
+        outputs::link(self.folder.path(), &stage, &entry.artifact, store)?;
+        let reason = self.reasons[index].take().or(note);
+        let finished = Finished {
+            fingerprint: Some(entry.fingerprint),
+            items_made,
+            items_reused,
+            made_in_seconds: Some(entry.seconds),
+            cpu_seconds: record.maker.cpu_seconds,
+            peak_rss_bytes: record.maker.peak_rss_bytes,
+            device: Some(record.maker.device.clone()),
+            ..self.finished(index, outcome, reason, seconds)
+        };
+        let row = &mut self.record.stages[index];
+        row.maker = serde_json::to_value(&record.maker).unwrap_or_default();
+        row.recipe = Some(entry.recipe.clone());
+        row.digest = Some(entry.artifact.digest());
+        row.artifact = Some(entry.artifact.clone());
+        self.plan.steps[index].entry = Some(entry);
+        self.close(index, finished)
+    }
+
+    /// A stage failed.
+    pub fn stage_failed(&mut self, index: usize, error: &str, seconds: f64) -> Result<()> {
+        self.failed = true;
+        let reason = self.reasons[index].take();
+        let error = Some(crate::secret::strip(error));
+        let finished = Finished { error, ..self.finished(index, Outcome::Failed, reason, seconds) };
+        self.close(index, finished)
+    }
+
+    /// A stage is not made, or not finished.
+    pub fn stage_skipped(&mut self, index: usize, reason: String, seconds: f64) -> Result<()> {
+        let finished = self.finished(index, Outcome::Skipped, Some(reason), seconds);
+        self.close(index, finished)
+    }
+
+    /// Ends the run.
+    pub fn end(&mut self, stopped: bool) -> Result<RunOutcome> {
+        let outcome = match (self.failed, stopped) {
+            (true, _) => RunOutcome::Failed,
+            (false, true) => RunOutcome::Interrupted,
+            (false, false) => RunOutcome::Done,
+        };
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.record.outcome = outcome;
+        self.record.seconds = Some(seconds);
+        self.folder.write_record(&self.record)?;
+        self.tell(Fact::RunFinished { outcome, seconds })?;
+        Ok(outcome)
+    }
+
+    fn stage_id(&self, index: usize) -> String {
+        self.plan.workflow.stages[index].id.clone()
+    }
+
+    fn finished(&self, index: usize, outcome: Outcome, reason: Option<String>, seconds: f64) -> Finished {
+        Finished {
+            stage: self.stage_id(index),
+            kind: self.plan.workflow.stages[index].kind.name.to_string(),
+            outcome,
+            fingerprint: self.plan.steps[index].recipe.as_ref().map(Recipe::fingerprint),
+            reason,
+            error: None,
+            items_made: 0,
+            items_reused: 0,
+            started_at_ms: self.began_at_ms[index],
+            seconds,
+            made_in_seconds: None,
+            cpu_seconds: None,
+            peak_rss_bytes: None,
+            device: None,
+        }
+    }
+
+    fn close(&mut self, index: usize, finished: Finished) -> Result<()> {
+        let row = &mut self.record.stages[index];
+        row.outcome = Some(finished.outcome);
+        row.reason.clone_from(&finished.reason);
+        row.error.clone_from(&finished.error);
+        row.fingerprint = finished.fingerprint;
+        row.seconds = finished.seconds;
+        row.made_in_seconds = finished.made_in_seconds;
+        row.recipe = row.recipe.take().or_else(|| self.plan.steps[index].recipe.clone());
+        let lasting = matches!(finished.outcome, Outcome::Made | Outcome::Failed);
+        if lasting {
+            self.folder.write_record(&self.record)?;
+        }
+        self.tell(Fact::StageFinished(Box::new(finished)))
+    }
+}
+
+/// A stage that is there.
+pub struct Done {
+    /// What the store remembers of it.
+    pub entry: Arc<Entry>,
+    /// Made or reused.
+    pub outcome: Outcome,
+    /// Worth knowing of a reused one.
+    pub note: Option<String>,
+    /// Wall time in this run.
+    pub seconds: f64,
+    /// Items made.
+    pub items_made: u64,
+    /// Items found in the store.
+    pub items_reused: u64,
+}
+
+impl Done {
+    /// A stage found in the store.
+    pub fn reused(entry: Arc<Entry>, note: Option<String>) -> Done {
+        Done { entry, outcome: Outcome::Reused, note, seconds: 0.0, items_made: 0, items_reused: 0 }
+    }
+}

@@ -1,0 +1,96 @@
+//! The machine and the program, in words for `run.json`; nothing here is hashed into a recipe.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What is known of this machine: host, system, processor, cores, memory.
+pub fn describe() -> BTreeMap<String, String> {
+    let mut out = BTreeMap::from([
+        ("host".to_string(), host()),
+        ("system".to_string(), format!("{} {}", kernel("ostype"), kernel("osrelease"))),
+        ("cores".to_string(), cores().to_string()),
+    ]);
+    let file = |path: &str, key: &str| {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        line.split_once(':').map(|(_, value)| value.trim().to_string())
+    };
+    out.extend(file("/proc/cpuinfo", "model name").map(|name| ("processor".to_string(), name)));
+    out.extend(file("/proc/meminfo", "MemTotal").map(|size| ("memory".to_string(), size)));
+    out
+}
+
+/// The name of this machine.
+pub fn host() -> String {
+    kernel("hostname")
+}
+
+fn kernel(name: &str) -> String {
+    fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).unwrap_or_default().trim().to_string()
+}
+
+/// How many threads the machine runs at once for this process.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Whether an NVIDIA driver is loaded, which is all that can be told without libtorch.
+pub fn has_accelerator() -> bool {
+    Path::new("/dev/nvidiactl").exists()
+}
+
+/// The version of this program.
+pub fn versions() -> BTreeMap<String, String> {
+    BTreeMap::from([("voxflow".to_string(), env!("CARGO_PKG_VERSION").to_string())])
+}
+
+/// The commit that the git repository around the current folder is at, read from its files.
+pub fn git_commit() -> Option<String> {
+    let folder = std::env::current_dir().ok()?;
+    let dot_git = folder.ancestors().map(|folder| folder.join(".git")).find(|path| path.exists())?;
+    let git = if dot_git.is_file() {
+        let text = fs::read_to_string(&dot_git).ok()?;
+        dot_git.parent()?.join(text.trim().strip_prefix("gitdir: ")?)
+    } else {
+        dot_git
+    };
+    let head = fs::read_to_string(git.join("HEAD")).ok()?;
+    let Some(name) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_string()) };
+    let shared = fs::read_to_string(git.join("commondir")).ok().map(|text| git.join(text.trim()));
+    let places: Vec<PathBuf> = [Some(git), shared].into_iter().flatten().collect();
+    let loose = places.iter().find_map(|place| fs::read_to_string(place.join(name)).ok());
+    loose.map(|text| text.trim().to_string()).or_else(|| {
+        let packed = places.iter().find_map(|place| fs::read_to_string(place.join("packed-refs")).ok())?;
+        packed.lines().find_map(|line| line.strip_suffix(name).map(|commit| commit.trim().to_string()))
+    })
+}
+
+/// Processor seconds that this process used, and its largest resident memory in bytes.
+pub fn usage() -> (f64, u64) {
+    // SAFETY: getrusage fills the struct it is given, and zeros are a valid one.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    read_usage(&usage)
+}
+
+/// The same from the system's struct.
+pub fn read_usage(usage: &libc::rusage) -> (f64, u64) {
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6;
+    (seconds(usage.ru_utime) + seconds(usage.ru_stime), u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_known_and_this_process_has_used_some_of_it() {
+        let machine = describe();
+        assert!(machine["cores"].parse::<usize>().unwrap() > 0 && !machine["host"].is_empty());
+        assert!(usage().1 > 1 << 20);
+    }
+}

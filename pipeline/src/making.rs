@@ -1,0 +1,304 @@
+//! Making one stage, on a thread of its own: claim, look again, draft, run here or in a worker,
+//! publish. What happens on the way is sent to the thread that owns the run.
+
+use crate::machine;
+use crate::stop::Stop;
+use crate::worker;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use voxflow_cache::{Artifact, Blob, Claim, Draft, Entry, Fingerprint, Made, Policy, Recall, Recipe, Store};
+use voxflow_stages::kinds::Place;
+use voxflow_stages::{Context, Error, Host, Input, Kind, Message, Metric, Result, Task};
+
+/// How often a waiting thread looks whether it should stop.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What a making needs, as plain data.
+pub struct Job {
+    /// The stage's number in the schedule.
+    pub id: usize,
+    /// The stage's id in the workflow.
+    pub stage: String,
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// What is made.
+    pub recipe: Recipe,
+    /// The parameters with their locators.
+    pub params: serde_json::Value,
+    /// The inputs by role.
+    pub inputs: BTreeMap<String, Vec<Input>>,
+    /// Where to compute.
+    pub device: String,
+    /// Threads it may keep busy.
+    pub threads: usize,
+    /// Read every blob before it is reused.
+    pub verify: bool,
+    /// Where a worker's stderr goes.
+    pub log: PathBuf,
+}
+
+/// What a making tells the thread that owns the run.
+pub enum Note {
+    /// The stage said something.
+    Said(Message),
+    /// It waits for another maker and gives its slot back.
+    Waiting,
+    /// It wants a slot again.
+    Resuming,
+    /// It is over. The last note.
+    Over(Box<Over>),
+}
+
+/// How a making ended.
+pub struct Over {
+    /// The entry and whether it was made here, or why there is none.
+    pub result: Result<(Entry, Recall)>,
+    /// Wall time.
+    pub seconds: f64,
+    /// Items made.
+    pub items_made: u64,
+    /// Items found in the store.
+    pub items_reused: u64,
+}
+
+/// What an entry's record holds: enough to tell a run of it as if it were made now.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// The metrics in the order they were told.
+    pub metrics: Vec<Metric>,
+    /// Who made it, on what.
+    pub maker: Maker,
+}
+
+/// Who made something, on what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Maker {
+    /// The machine's name.
+    pub host: String,
+    /// The device ("cpu", "cuda:0 …").
+    pub device: String,
+    /// Threads.
+    pub threads: usize,
+    /// Versions of the program and libraries.
+    pub versions: BTreeMap<String, String>,
+    /// Processor time; of the whole program where the stage ran in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// Largest resident memory of the process it was made in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_rss_bytes: Option<u64>,
+}
+
+impl Record {
+    /// The record of an entry. One that another program wrote differently is empty.
+    pub fn of(entry: &Entry) -> Record {
+        serde_json::from_value(entry.record.clone()).unwrap_or_default()
+    }
+}
+
+/// Makes a stage, telling `notes`; `go` hears when a slot is given after waiting.
+pub fn make(job: &Job, store: &Store, stop: &Stop, notes: &Sender<(usize, Note)>, go: &Receiver<()>) {
+    let started = Instant::now();
+    let bench = Bench { job, store, stop, notes, draft: Mutex::new(None), gathered: Mutex::default() };
+    let result = catch_unwind(AssertUnwindSafe(|| bench.make(go))).unwrap_or_else(|panic| {
+        Err(Error::failed(format!("the program broke (panic): {}", panic_words(panic.as_ref()))))
+    });
+    let gathered = bench.gathered();
+    let (items_made, items_reused) = (gathered.items_made, gathered.items_reused);
+    drop(gathered);
+    let over = Over { result, seconds: started.elapsed().as_secs_f64(), items_made, items_reused };
+    bench.note(Note::Over(Box::new(over)));
+}
+
+/// The stage's host: what it says and recalls goes through here.
+struct Bench<'a> {
+    job: &'a Job,
+    store: &'a Store,
+    stop: &'a Stop,
+    notes: &'a Sender<(usize, Note)>,
+    draft: Mutex<Option<Draft>>,
+    gathered: Mutex<Gathered>,
+}
+
+#[derive(Default)]
+struct Gathered {
+    metrics: Vec<Metric>,
+    items: Vec<Fingerprint>,
+    items_made: u64,
+    items_reused: u64,
+    device: Option<String>,
+    threads: Option<usize>,
+    versions: BTreeMap<String, String>,
+}
+
+impl Bench<'_> {
+    fn note(&self, note: Note) {
+        // The owner is gone only when the whole program ends.
+        self.notes.send((self.job.id, note)).ok();
+    }
+
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self, go: &Receiver<()>) -> Result<(Entry, Recall)> {
+        let claim = self.claim(go)?;
+        if let Some(entry) = self.look_again()? {
+            return Ok((entry, Recall::Reused));
+        }
+        let started = Instant::now();
+        let draft = self.store.draft()?;
+        let task = self.task(&draft);
+        *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = Some(draft);
+        let usage = self.work(&task)?;
+        let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let draft = draft.ok_or_else(|| Error::failed("the draft is gone"))?;
+        let (record, items) = self.record(usage)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let made = Made { recipe: self.job.recipe.clone(), record, items, seconds };
+        let entry = self.store.publish(draft, made)?;
+        drop(claim);
+        Ok((entry, Recall::Made))
+    }
+
+    /// Claims the recipe. Whoever must wait gives the slot back meanwhile.
+    fn claim(&self, go: &Receiver<()>) -> Result<Claim> {
+        let fingerprint = self.job.recipe.fingerprint();
+        if let Some(claim) = self.store.claim(fingerprint)? {
+            return Ok(claim);
+        }
+        self.note(Note::Waiting);
+        let claim = self.store.await_claim(fingerprint, &|| self.stop.is_asked())?;
+        self.note(Note::Resuming);
+        loop {
+            match go.recv_timeout(GLANCE) {
+                Ok(()) => return Ok(claim),
+                Err(RecvTimeoutError::Timeout) if !self.stop.is_asked() => {}
+                Err(_) => return Err(Error::Stopped),
+            }
+        }
+    }
+
+    /// What another maker has made meanwhile.
+    fn look_again(&self) -> Result<Option<Entry>> {
+        let entry = self.store.get(&[self.job.recipe.fingerprint()])?.into_iter().flatten().next();
+        let Some(entry) = entry else { return Ok(None) };
+        let bad = self.store.unusable(entry.artifact.part(""), self.job.verify)?;
+        Ok(bad.is_empty().then_some(entry))
+    }
+
+    fn task(&self, draft: &Draft) -> Task {
+        Task {
+            stage: self.job.stage.clone(),
+            recipe: self.job.recipe.clone(),
+            params: self.job.params.clone(),
+            inputs: self.job.inputs.clone(),
+            draft: draft.folder().to_path_buf(),
+            unfinished: self.store.unfinished(&self.job.recipe.fingerprint()),
+            device: self.job.device.clone(),
+            threads: self.job.threads,
+        }
+    }
+
+    /// Does the work here or in a worker. Returns processor seconds and peak memory.
+    fn work(&self, task: &Task) -> Result<(f64, u64)> {
+        match self.job.kind.place {
+            Place::Here(run) => {
+                let (before, _) = machine::usage();
+                run(&Context::new(task, self))?;
+                let (after, peak) = machine::usage();
+                Ok((after - before, peak))
+            }
+            Place::Worker => {
+                let desk = self.store.draft()?;
+                worker::run(task, desk.folder(), &self.job.log, self.stop, self)
+            }
+        }
+    }
+
+    fn record(&self, (cpu_seconds, peak): (f64, u64)) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
+        let mut gathered = self.gathered();
+        let mut versions = machine::versions();
+        versions.append(&mut gathered.versions);
+        let maker = Maker {
+            host: machine::host(),
+            device: gathered.device.clone().unwrap_or_else(|| "cpu".into()),
+            threads: gathered.threads.unwrap_or(self.job.threads),
+            versions,
+            cpu_seconds: Some(cpu_seconds),
+            peak_rss_bytes: Some(peak),
+        };
+        let record = Record { metrics: std::mem::take(&mut gathered.metrics), maker };
+        let record = serde_json::to_value(&record).map_err(|error| Error::failed(format!("record: {error}")))?;
+        let mut items = std::mem::take(&mut gathered.items);
+        items.sort_unstable();
+        items.dedup();
+        Ok((record, items))
+    }
+}
+
+impl Host for Bench<'_> {
+    fn tell(&self, message: Message) {
+        // Held while sending, so that metrics are recorded in the order in which they are told.
+        let mut gathered = self.gathered();
+        match &message {
+            Message::Metric(metric) => gathered.metrics.push(metric.clone()),
+            Message::Device { name, threads, libtorch } => {
+                gathered.device = Some(name.clone());
+                gathered.threads = Some(*threads);
+                gathered.versions.insert("libtorch".into(), libtorch.clone());
+            }
+            Message::Item { made, fingerprint, .. } => {
+                gathered.items.push(*fingerprint);
+                *if *made { &mut gathered.items_made } else { &mut gathered.items_reused } += 1;
+            }
+            _ => {}
+        }
+        self.note(Note::Said(message));
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    fn recall(&self, name: &str, recipe: &Recipe, make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+        let stop = || self.stop.is_asked();
+        let policy = Policy { verify: self.job.verify, ..Policy::new(&stop) };
+        let work = |draft: &Draft| make(draft.folder()).map(|()| (serde_json::Value::Null, vec![]));
+        let (entry, recall) = self.store.recall::<Error>(recipe, &policy, work)?;
+        let made = recall == Recall::Made;
+        self.tell(Message::Item { name: name.to_string(), made, fingerprint: entry.fingerprint });
+        Ok(entry.artifact)
+    }
+
+    fn blob_path(&self, blob: &Blob) -> PathBuf {
+        self.store.path(blob)
+    }
+
+    fn adopt(&self, name: &str, blob: &Blob) {
+        if let Some(draft) = &*self.draft.lock().unwrap_or_else(PoisonError::into_inner) {
+            draft.adopt(name, blob);
+        }
+    }
+
+    fn refer(&self, path: &Path) -> Result<Blob> {
+        Ok(self.store.refer(path)?)
+    }
+}
+
+/// What a panic said, in one line.
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let line = words.and_then(|words| words.lines().next()).unwrap_or("no words");
+    match crate::log::last_panic() {
+        Some(place) if line == "a scoped thread panicked" || line == "no words" => place,
+        _ => line.to_string(),
+    }
+}

@@ -1,0 +1,319 @@
+//! The plan: what is to be done about each stage, as far as it can be known before any work.
+//!
+//! `plan` the command is this pass and nothing else; `execute` asks it again about stages that
+//! follow others, once those are made.
+
+use crate::event::{Decision, Planned};
+use crate::exit::{Error, Result};
+use crate::why::History;
+use crate::workflow::{StageSpec, Workflow, either, nearest};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use voxflow_cache::{Artifact, Digest, Entry, Fingerprint, Recipe, Store};
+use voxflow_stages::kinds::{Count, Read};
+
+/// The prefix of the recipe's inputs that are a person's own files.
+pub const LOCAL: &str = "file/";
+
+/// What the command line wants done differently.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Only these stages; empty for all.
+    pub only: Vec<String>,
+    /// Only these stages and what they need; empty for all.
+    pub until: Vec<String>,
+    /// Stages to make anew.
+    pub force: Vec<String>,
+    /// Older versions of kinds whose artifacts are accepted.
+    pub accept: BTreeMap<String, u32>,
+    /// Read every blob before it is reused.
+    pub verify: bool,
+}
+
+/// A workflow with a decision for each stage.
+pub struct Plan {
+    /// The workflow.
+    pub workflow: Workflow,
+    /// For each stage of the workflow, in its order.
+    pub steps: Vec<Step>,
+}
+
+/// What is known of one stage.
+pub struct Step {
+    /// The positions of the stages it needs.
+    pub needs: Vec<usize>,
+    /// What is to be done.
+    pub decision: Decision,
+    /// What is to be made, once all it needs is known.
+    pub recipe: Option<Recipe>,
+    /// What was made.
+    pub entry: Option<Arc<Entry>>,
+    /// Whether `--only` and `--until` leave it in.
+    pub selected: bool,
+}
+
+impl Plan {
+    /// The decisions, for the run's first event.
+    pub fn planned(&self) -> Vec<Planned> {
+        let each = self.workflow.stages.iter().zip(&self.steps);
+        each.map(|(stage, step)| Planned {
+            stage: stage.id.clone(),
+            kind: stage.kind.name.to_string(),
+            decision: step.decision.clone(),
+        })
+        .collect()
+    }
+
+    /// The artifact of a needed stage, if it is known.
+    pub fn artifact(&self, id: &str) -> Option<&Artifact> {
+        let step = &self.steps[self.workflow.index(id)?];
+        step.entry.as_ref().map(|entry| &entry.artifact)
+    }
+
+    /// Why a stage that is wanted cannot even begin, if there is such a one.
+    pub fn blocked(&self) -> Vec<String> {
+        let each = self.workflow.stages.iter().zip(&self.steps);
+        each.filter_map(|(stage, step)| match &step.decision {
+            Decision::Blocked { reason } => Some(format!("stage '{}': {reason}", stage.id)),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Whether a stage must, or may have to, be made.
+    pub fn is_open(&self, index: usize) -> bool {
+        matches!(self.steps[index].decision, Decision::Run { .. } | Decision::Follows { .. })
+    }
+}
+
+/// What a stage came to, now that all it needs is known.
+pub enum Settled {
+    /// The store has it.
+    Reuse(Arc<Entry>, Option<String>),
+    /// It must be made.
+    Make {
+        /// Why, in words.
+        reason: String,
+        /// Seconds that it took the last time.
+        cost_seconds: Option<f64>,
+    },
+}
+
+/// Resolves workflows against the store.
+pub struct Planner<'a> {
+    store: &'a Store,
+    wishes: &'a Wishes,
+    history: History<'a>,
+    /// What was forced already; `None` for a plan that changes nothing.
+    forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
+}
+
+impl<'a> Planner<'a> {
+    /// A planner that looks only.
+    pub fn looking(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
+        Planner { store, wishes, history, forgotten: None }
+    }
+
+    /// A planner that forgets in the store what is forced, as soon as its recipe is known.
+    pub fn acting(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
+        Planner { store, wishes, history, forgotten: Some(RefCell::default()) }
+    }
+
+    /// Decides about each stage as far as that can be known.
+    pub fn plan(&self, workflow: Workflow) -> Result<Plan> {
+        let selected = self.selection(&workflow)?;
+        let mut plan = Plan { workflow, steps: vec![] };
+        for (index, selected) in selected.into_iter().enumerate() {
+            let stage = &plan.workflow.stages[index];
+            let needs = stage.needed().into_iter().filter_map(|id| plan.workflow.index(id)).collect();
+            let mut step = Step { needs, decision: Decision::Excluded, recipe: None, entry: None, selected };
+            self.decide(&plan, index, &mut step)?;
+            plan.steps.push(step);
+        }
+        self.miss_bytes(&mut plan)?;
+        Ok(plan)
+    }
+
+    /// Which stages `--only` and `--until` leave in.
+    fn selection(&self, workflow: &Workflow) -> Result<Vec<bool>> {
+        let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
+        for (flag, names) in
+            [("--only", &self.wishes.only), ("--until", &self.wishes.until), ("--force", &self.wishes.force)]
+        {
+            if let Some(name) = names.iter().find(|name| !ids.contains(&name.as_str())) {
+                let near = nearest(name, ids.iter().copied()).map(|word| format!("; did you mean '{word}'?"));
+                let near = near.unwrap_or_else(|| format!("; stages are {}", either(&ids)));
+                return Err(Error::usage(format!("{flag} {name}: there is no such stage{near}")));
+            }
+        }
+        let mut wanted: BTreeSet<&str> = self.wishes.until.iter().map(String::as_str).collect();
+        for stage in workflow.stages.iter().rev().filter(|_| !self.wishes.until.is_empty()) {
+            if wanted.contains(stage.id.as_str()) {
+                wanted.extend(stage.needed());
+            }
+        }
+        let only = |id: &str| self.wishes.only.is_empty() || self.wishes.only.iter().any(|name| name == id);
+        let until = |id: &str| self.wishes.until.is_empty() || wanted.contains(id);
+        Ok(ids.into_iter().map(|id| only(id) && until(id)).collect())
+    }
+
+    fn decide(&self, plan: &Plan, index: usize, step: &mut Step) -> Result<()> {
+        let id_of = |need: &usize| plan.workflow.stages[*need].id.clone();
+        let unknown: Vec<usize> = step.needs.iter().copied().filter(|&need| plan.steps[need].entry.is_none()).collect();
+        if !unknown.is_empty() {
+            let out_of_reach = unknown.iter().find(|&&need| !plan.is_open(need));
+            step.decision = match (step.selected, out_of_reach) {
+                (false, _) => Decision::Excluded,
+                (true, None) => Decision::Follows { stages: unknown.iter().map(id_of).collect() },
+                (true, Some(need)) => {
+                    let id = id_of(need);
+                    let reason = if plan.steps[*need].selected {
+                        format!("it needs '{id}', which cannot be made")
+                    } else {
+                        format!("'{id}' must be made first, and '--only' leaves it out")
+                    };
+                    Decision::Blocked { reason }
+                }
+            };
+            return Ok(());
+        }
+        match self.settle(plan, index) {
+            Ok((recipe, settled)) => {
+                let fingerprint = recipe.fingerprint();
+                step.decision = match settled {
+                    Settled::Reuse(entry, note) => {
+                        let seconds = entry.seconds;
+                        step.entry = Some(entry);
+                        Decision::Reuse { fingerprint, seconds, note }
+                    }
+                    Settled::Make { reason, cost_seconds } => Decision::Run { fingerprint, reason, cost_seconds },
+                };
+                step.recipe = Some(recipe);
+            }
+            Err(Error::Storage(words)) => return Err(Error::Storage(words)),
+            Err(error) => step.decision = Decision::Blocked { reason: error.to_string() },
+        }
+        if !step.selected {
+            step.decision = Decision::Excluded;
+        }
+        Ok(())
+    }
+
+    /// Decides about one stage whose needs are all known. The recipe is that of the entry reused
+    /// (which may be of an accepted older version), or of what is to be made.
+    pub fn settle(&self, plan: &Plan, index: usize) -> Result<(Recipe, Settled)> {
+        let stage = &plan.workflow.stages[index];
+        let recipe = self.recipe(stage, plan)?;
+        let fingerprint = recipe.fingerprint();
+        if self.wishes.force.contains(&stage.id) && self.force(fingerprint)? {
+            let cost_seconds = self.history.cost(&plan.workflow.name, &stage.id);
+            return Ok((recipe, Settled::Make { reason: "forced".into(), cost_seconds }));
+        }
+        if let Some(entry) = self.entry(fingerprint)? {
+            return Ok((recipe, Settled::Reuse(entry, None)));
+        }
+        if let Some(version) = self.wishes.accept.get(stage.kind.name).filter(|version| **version != recipe.version) {
+            let older = Recipe { version: *version, ..recipe.clone() };
+            if let Some(entry) = self.entry(older.fingerprint())? {
+                let note = format!("made by version {version}, accepted; the program's is {}", recipe.version);
+                return Ok((older, Settled::Reuse(entry, Some(note))));
+            }
+        }
+        let (reason, cost_seconds) = self.history.explain(&plan.workflow.name, stage, &recipe);
+        Ok((recipe, Settled::Make { reason, cost_seconds }))
+    }
+
+    /// The entry, unless `--verify` finds that its bytes are not what they were.
+    fn entry(&self, fingerprint: Fingerprint) -> Result<Option<Arc<Entry>>> {
+        let entry = self.store.get(&[fingerprint])?.into_iter().flatten().next();
+        let Some(entry) = entry else { return Ok(None) };
+        if self.wishes.verify && !self.store.unusable(entry.artifact.part(""), true)?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(entry)))
+    }
+
+    /// Whether a forced stage must still be made. Its entry is forgotten, once.
+    fn force(&self, fingerprint: Fingerprint) -> Result<bool> {
+        let Some(forgotten) = &self.forgotten else { return Ok(true) };
+        if !forgotten.borrow_mut().insert(fingerprint) {
+            return Ok(self.store.get(&[fingerprint])?.iter().all(Option::is_none));
+        }
+        self.store.forget(&fingerprint)?;
+        Ok(true)
+    }
+
+    fn recipe(&self, stage: &StageSpec, plan: &Plan) -> Result<Recipe> {
+        let mut inputs = BTreeMap::new();
+        for read in stage.kind.reads {
+            let ids = stage.needs.get(read.role).map(Vec::as_slice).unwrap_or_default();
+            for (number, id) in ids.iter().enumerate() {
+                let artifact = plan.artifact(id);
+                let artifact = artifact.ok_or_else(|| Error::Failed(format!("'{id}' is not made yet")))?;
+                inputs.insert(input_name(read, number), artifact.digest_of(read.parts));
+            }
+        }
+        for (name, path) in stage.kind.local_files(&stage.params)? {
+            inputs.insert(format!("{LOCAL}{name}"), self.digest_of(&path)?);
+        }
+        let kind = stage.kind;
+        Ok(Recipe { kind: kind.name.into(), version: kind.version, params: kind.hashed(&stage.params), inputs })
+    }
+
+    /// The digest of a person's own file. That it cannot be read is not the store's fault.
+    fn digest_of(&self, path: &std::path::Path) -> Result<Digest> {
+        self.store.digest_of(path).map_err(|error| Error::Failed(error.to_string()))
+    }
+
+    /// A stage whose bytes are gone is made again if something that must run reads them.
+    fn miss_bytes(&self, plan: &mut Plan) -> Result<()> {
+        for index in (0..plan.steps.len()).rev() {
+            let Some(entry) = plan.steps[index].entry.clone() else { continue };
+            let id = plan.workflow.stages[index].id.clone();
+            let mut missing = None;
+            for (reader, stage) in plan.workflow.stages.iter().enumerate() {
+                if !plan.is_open(reader) || !plan.steps[reader].needs.contains(&index) {
+                    continue;
+                }
+                let parts = parts_read(stage, &id);
+                let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
+                let read = blobs.filter(|(name, _)| parts.iter().any(|part| within(name, part)));
+                if let Some(name) = self.store.unusable(read, self.wishes.verify)?.into_iter().next() {
+                    missing = Some((reader, name));
+                    break;
+                }
+            }
+            let Some((reader, name)) = missing else { continue };
+            let reader_id = plan.workflow.stages[reader].id.clone();
+            if plan.steps[index].selected {
+                let reason = format!("'{name}' is no longer in the store, and '{reader_id}' reads it");
+                let decision =
+                    Decision::Run { fingerprint: entry.fingerprint, reason, cost_seconds: Some(entry.seconds) };
+                plan.steps[index].decision = decision;
+                plan.steps[index].entry = None;
+            } else {
+                let reason = format!("'{name}' of '{id}' is no longer in the store, and '{id}' is left out");
+                plan.steps[reader].decision = Decision::Blocked { reason };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name of an input in the recipe: the role, numbered where it takes several.
+pub fn input_name(read: &Read, number: usize) -> String {
+    if read.count == Count::Many { format!("{}.{number}", read.role) } else { read.role.to_string() }
+}
+
+/// The parts of `id`'s artifact that a stage reads.
+fn parts_read(stage: &StageSpec, id: &str) -> Vec<&'static str> {
+    let reads = stage.kind.reads.iter();
+    let roles = reads.filter(|read| stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id)));
+    roles.flat_map(|read| read.parts.iter().copied()).collect()
+}
+
+/// Whether an artifact's file lies in a part.
+pub fn within(name: &str, part: &str) -> bool {
+    part.is_empty() || name == part || (part.ends_with('/') && name.starts_with(part))
+}

@@ -1,0 +1,226 @@
+//! Why a stage must be made: what differs from the last time, in words.
+//!
+//! The last time is the newest run of the same workflow that has the stage, so that reasons outlive
+//! the store; failing that, the most similar entry of the same kind.
+
+use crate::home::Home;
+use crate::plan::LOCAL;
+use crate::run::RunRecord;
+use crate::workflow::StageSpec;
+use serde_json::Value;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use voxflow_cache::{Digest, Recipe, Store};
+
+/// How many runs are looked through for the last time.
+const MOST_RUNS: usize = 30;
+/// How many differences are spelled out.
+const MOST_WORDS: usize = 4;
+
+/// What was done before; read only when a reason is wanted.
+pub struct History<'a> {
+    home: &'a Home,
+    store: &'a Store,
+    runs: OnceCell<Vec<RunRecord>>,
+    entries: OnceCell<Vec<(Recipe, f64)>>,
+}
+
+/// One difference between two recipes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Difference {
+    /// The kind's version.
+    Version {
+        /// Then.
+        old: u32,
+        /// Now.
+        new: u32,
+    },
+    /// A parameter, by its dotted path; `None` where it was not there.
+    Param {
+        /// The path.
+        path: String,
+        /// Then.
+        old: Option<Value>,
+        /// Now.
+        new: Option<Value>,
+    },
+    /// An input, by its name in the recipe.
+    Input {
+        /// The name.
+        name: String,
+    },
+}
+
+impl<'a> History<'a> {
+    /// The history of a home and its store.
+    pub fn new(home: &'a Home, store: &'a Store) -> History<'a> {
+        History { home, store, runs: OnceCell::new(), entries: OnceCell::new() }
+    }
+
+    /// Why this recipe must be made, and how many seconds it took the last time.
+    pub fn explain(&self, workflow: &str, stage: &StageSpec, recipe: &Recipe) -> (String, Option<f64>) {
+        let last = self.last(workflow, &stage.id).or_else(|| self.most_similar(recipe));
+        let Some((before, seconds)) = last else { return ("not made before".into(), None) };
+        (explain(&differences(&before, recipe), stage, seconds), seconds)
+    }
+
+    /// How many seconds a stage took the last time.
+    pub fn cost(&self, workflow: &str, stage: &str) -> Option<f64> {
+        self.last(workflow, stage)?.1
+    }
+
+    /// The recipe and cost of the stage in the newest run that has made or reused it.
+    fn last(&self, workflow: &str, stage: &str) -> Option<(Recipe, Option<f64>)> {
+        let runs = self.runs.get_or_init(|| {
+            let folders = self.home.all_runs().unwrap_or_default();
+            folders.iter().rev().take(MOST_RUNS).filter_map(|folder| folder.record().ok()).collect()
+        });
+        runs.iter().filter(|run| run.workflow == workflow).find_map(|run| {
+            let stage = run.stage(stage).filter(|stage| stage.made_in_seconds.is_some())?;
+            Some((stage.recipe.clone()?, stage.made_in_seconds))
+        })
+    }
+
+    fn most_similar(&self, recipe: &Recipe) -> Option<(Recipe, Option<f64>)> {
+        let entries = self.entries.get_or_init(|| {
+            let whole = self.store.entries().filter_map(Result::ok).filter(|entry| !entry.recipe.kind.contains('/'));
+            whole.map(|entry| (entry.recipe, entry.seconds)).collect()
+        });
+        let same = entries.iter().filter(|(before, _)| before.kind == recipe.kind);
+        let nearest = same.min_by_key(|(before, _)| differences(before, recipe).len())?;
+        Some((nearest.0.clone(), Some(nearest.1)))
+    }
+}
+
+/// What differs between two recipes.
+pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
+    let mut found = vec![];
+    if old.version != new.version {
+        found.push(Difference::Version { old: old.version, new: new.version });
+    }
+    let (before, now) = (leaves(&old.params), leaves(&new.params));
+    for path in before.keys().chain(now.keys()).collect::<BTreeSet<_>>() {
+        let (old, new) = (before.get(path), now.get(path));
+        if old.map(comparable) != new.map(comparable) {
+            found.push(Difference::Param { path: path.clone(), old: old.cloned(), new: new.cloned() });
+        }
+    }
+    let digest = |inputs: &BTreeMap<String, Digest>, name: &String| inputs.get(name).copied();
+    for name in old.inputs.keys().chain(new.inputs.keys()).collect::<BTreeSet<_>>() {
+        if digest(&old.inputs, name) != digest(&new.inputs, name) {
+            found.push(Difference::Input { name: name.clone() });
+        }
+    }
+    found
+}
+
+/// The leaves of a value by dotted path. A list is a leaf.
+fn leaves(value: &Value) -> BTreeMap<String, Value> {
+    fn gather(value: &Value, path: &str, out: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(fields) if !fields.is_empty() => fields.iter().for_each(|(key, field)| {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                gather(field, &path, out);
+            }),
+            other => drop(out.insert(path.to_string(), other.clone())),
+        }
+    }
+    let mut out = BTreeMap::new();
+    gather(value, "", &mut out);
+    out
+}
+
+/// A value such that equal recipes have equal ones: numbers as f64.
+fn comparable(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or(Value::Null, |number| (number + 0.0).into()),
+        Value::Array(items) => items.iter().map(comparable).collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.iter().map(|(key, field)| (key.clone(), comparable(field))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+fn explain(differences: &[Difference], stage: &StageSpec, seconds: Option<f64>) -> String {
+    let kind = stage.kind.name;
+    match differences {
+        [] => "what was made is no longer in the store".to_string(),
+        [Difference::Version { old, new }] => {
+            let cost = seconds.map(|seconds| format!(": {}", crate::words::duration(seconds))).unwrap_or_default();
+            format!("{kind} is now version {new}, was {old}{cost}; '--accept-version {kind}={old}' reuses it")
+        }
+        _ => {
+            let words = all_words(differences, stage);
+            let more = words.len().saturating_sub(MOST_WORDS);
+            let shown = words[..words.len().min(MOST_WORDS)].join(", ");
+            if more > 0 { format!("{shown} and {more} more") } else { shown }
+        }
+    }
+}
+
+fn all_words(differences: &[Difference], stage: &StageSpec) -> Vec<String> {
+    let mut words = vec![];
+    let mut files = vec![];
+    for difference in differences {
+        match difference {
+            Difference::Version { old, new } => words.push(format!("version {old} → {new}")),
+            Difference::Param { path, old, new } => words.push(format!("{path} {} → {}", shown(old), shown(new))),
+            Difference::Input { name } => match name.strip_prefix(LOCAL) {
+                Some(file) => files.push(file),
+                None => words.push(input_words(name, stage)),
+            },
+        }
+    }
+    match files[..] {
+        [] => {}
+        [file] => words.push(format!("file '{file}' changed")),
+        [first, ..] => words.push(format!("{} files changed, '{first}' first", files.len())),
+    }
+    words
+}
+
+fn input_words(name: &str, stage: &StageSpec) -> String {
+    let (role, number) = name.split_once('.').map_or((name, 0), |(role, number)| (role, number.parse().unwrap_or(0)));
+    match stage.needs.get(role).and_then(|ids| ids.get(number)) {
+        Some(id) => format!("what it reads of '{id}' changed"),
+        None => format!("input '{name}' is gone"),
+    }
+}
+
+fn shown(value: &Option<Value>) -> String {
+    let text = match value {
+        None => return "nothing".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    if text.chars().count() > 40 { text.chars().take(39).chain(['…']).collect() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn recipe(params: Value) -> Recipe {
+        let inputs = BTreeMap::from([("cache".to_string(), Digest::of(b"1"))]);
+        Recipe { kind: "train".into(), version: 3, params, inputs }
+    }
+
+    #[test]
+    fn a_difference_names_the_parameter_and_both_values() {
+        let (old, new) = (json!({"rate": 0.1, "a": {"b": [1, 2]}}), json!({"rate": 0.2, "a": {"b": [1, 2.0]}}));
+        let expected = Difference::Param { path: "rate".into(), old: Some(json!(0.1)), new: Some(json!(0.2)) };
+        assert_eq!(differences(&recipe(old), &recipe(new)), [expected]);
+    }
+
+    #[test]
+    fn versions_and_inputs_differ_by_themselves() {
+        let old = recipe(json!({}));
+        let newer = Recipe { version: 4, ..old.clone() };
+        assert_eq!(differences(&old, &newer), [Difference::Version { old: 3, new: 4 }]);
+        let other = Recipe { inputs: BTreeMap::from([("cache".to_string(), Digest::of(b"2"))]), ..old.clone() };
+        assert_eq!(differences(&old, &other), [Difference::Input { name: "cache".into() }]);
+        assert_eq!(differences(&old, &old), []);
+    }
+}

@@ -1,0 +1,66 @@
+//! Durations, sizes, times and counts in words, for people.
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// A duration: "0.4 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h".
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    match whole {
+        _ if seconds < 0.0095 => format!("{:.0} ms", (seconds * 1000.0).max(0.0)),
+        _ if seconds < 9.95 => format!("{seconds:.1} s"),
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        3600..86400 => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+        _ => format!("{} d {} h", whole / 86400, whole % 86400 / 3600),
+    }
+}
+
+/// A number of bytes: "12 B", "3.4 kB", "1.2 GB" (powers of 1000).
+pub fn bytes(bytes: u64) -> String {
+    let (mut size, mut unit) = (bytes as f64, "B");
+    for next in ["kB", "MB", "GB", "TB"] {
+        if size < 999.5 {
+            break;
+        }
+        (size, unit) = (size / 1000.0, next);
+    }
+    if unit == "B" || size >= 99.95 { format!("{size:.0} {unit}") } else { format!("{size:.1} {unit}") }
+}
+
+/// A count with its noun: "1 stage", "3 stages".
+pub fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// A moment in UTC to the second: "2025-11-23T12:50:29Z".
+pub fn moment(at_ms: i64) -> String {
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    OffsetDateTime::from_unix_timestamp(at_ms.div_euclid(1000))
+        .ok()
+        .and_then(|moment| moment.format(form).ok())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let shown: Vec<String> =
+            [0.004, 0.42, 9.96, 12.3, 192.4, 7500.0, 100_000.0].map(duration).into_iter().collect();
+        assert_eq!(shown, ["4 ms", "0.4 s", "10 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h"]);
+    }
+
+    #[test]
+    fn sizes_are_in_powers_of_a_thousand() {
+        let shown: Vec<String> = [12, 3_400, 999_700, 1_234_000_000, 530_000_000].map(bytes).into_iter().collect();
+        assert_eq!(shown, ["12 B", "3.4 kB", "1.0 MB", "1.2 GB", "530 MB"]);
+    }
+
+    #[test]
+    fn moments_are_in_utc() {
+        assert_eq!(moment(1_700_000_000_999), "2023-11-14T22:13:20Z");
+    }
+}

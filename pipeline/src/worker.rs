@@ -1,0 +1,134 @@
+//! A worker: the child process that makes a stage which needs libtorch. This is the parent's side;
+//! the child's is `voxflow-worker`.
+//!
+//! The child is given a task file, speaks JSON lines on stdout, writes its log to stderr, takes
+//! SIGTERM as "keep what is finished and stop", and dies with its parent.
+
+use crate::machine;
+use crate::stop::Stop;
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use voxflow_stages::context::write_json;
+use voxflow_stages::record::Reply;
+use voxflow_stages::{Error, Host, Message, Result, Task};
+
+/// How long an ended conversation may take to become an ended process before it is looked at again.
+const REAP: Duration = Duration::from_millis(2);
+
+/// The worker's program: `VOXFLOW_WORKER`, or `voxflow-worker` beside this program.
+pub fn program() -> PathBuf {
+    let beside = || {
+        let me = std::env::current_exe().unwrap_or_default();
+        me.parent().map(|folder| folder.join("voxflow-worker")).unwrap_or_else(|| "voxflow-worker".into())
+    };
+    std::env::var_os("VOXFLOW_WORKER").filter(|path: &OsString| !path.is_empty()).map_or_else(beside, PathBuf::from)
+}
+
+/// What is wrong with the worker's program, if it cannot be there.
+pub fn trouble() -> Option<String> {
+    let program = program();
+    (!program.is_file()).then(|| {
+        format!(
+            "'{}' is not there, and training needs it; run 'make setup' and 'cargo build', or set VOXFLOW_WORKER",
+            program.display()
+        )
+    })
+}
+
+/// Runs a task in a worker. `desk` is an empty folder for the task file. What the worker says is
+/// passed to `host`. Returns processor seconds and peak memory.
+pub fn run(task: &Task, desk: &Path, log: &Path, stop: &Stop, host: &dyn Host) -> Result<(f64, u64)> {
+    let file = desk.join("task.json");
+    write_json(&file, task)?;
+    let mut child = spawn(&file, log)?;
+    let pid = i32::try_from(child.id()).unwrap_or(-1);
+    stop.add_worker(pid);
+    let (reply, last_words) = listen(&mut child, host);
+    let (status, usage) = reap(pid, stop);
+    match reply {
+        Some(Reply::Done { adopted }) if status.success() => {
+            adopted.iter().for_each(|(name, blob)| host.adopt(name, blob));
+            Ok(usage)
+        }
+        Some(Reply::Failed { stopped: true, .. }) => Err(Error::Stopped),
+        Some(Reply::Failed { cases, .. }) if !cases.is_empty() => Err(Error::Cases(cases)),
+        Some(Reply::Failed { error, storage: true, .. }) => Err(Error::Store(voxflow_cache::Error::Other(error))),
+        Some(Reply::Failed { error, .. }) => Err(Error::Failed(error)),
+        _ if stop.is_asked() => Err(Error::Stopped),
+        _ => Err(Error::Failed(ending(status, &last_words, log))),
+    }
+}
+
+fn spawn(file: &Path, log: &Path) -> Result<Child> {
+    let program = program();
+    let stderr = OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("open", log))?;
+    let mut command = Command::new(&program);
+    command.arg(file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
+    let parent = rustix::process::getpid();
+    // SAFETY: between fork and exec only two system calls are made, both safe there.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            // The parent may have died before the line above.
+            if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(std::io::ErrorKind::NotFound.into()) }
+        });
+    }
+    command.spawn().map_err(Error::io("start", program))
+}
+
+/// Hears the worker out. Returns its reply, and its last lines that were neither.
+fn listen(child: &mut Child, host: &dyn Host) -> (Option<Reply>, VecDeque<String>) {
+    let (mut reply, mut strange) = (None, VecDeque::new());
+    let Some(stdout) = child.stdout.take() else { return (None, strange) };
+    for line in BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok) {
+        if let Ok(message) = serde_json::from_slice::<Message>(&line) {
+            host.tell(message);
+        } else if let Ok(found) = serde_json::from_slice::<Reply>(&line) {
+            reply = Some(found);
+        } else if !line.is_empty() {
+            strange.push_back(String::from_utf8_lossy(&line).into_owned());
+            if strange.len() > 5 {
+                strange.pop_front();
+            }
+        }
+    }
+    (reply, strange)
+}
+
+/// Waits for the process, with what it used.
+fn reap(pid: i32, stop: &Stop) -> (ExitStatus, (f64, u64)) {
+    loop {
+        let reaped = stop.reap(pid, || {
+            let mut status = 0;
+            // SAFETY: both pointers are to live values, and zeros are a valid rusage.
+            let (found, usage) = unsafe {
+                let mut usage: libc::rusage = std::mem::zeroed();
+                (libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
+            };
+            (found != 0).then(|| (ExitStatus::from_raw(status), machine::read_usage(&usage)))
+        });
+        match reaped {
+            Some(reaped) => return reaped,
+            None => std::thread::sleep(REAP),
+        }
+    }
+}
+
+/// Why a worker ended without saying how.
+fn ending(status: ExitStatus, last_words: &VecDeque<String>, log: &Path) -> String {
+    let how = match (status.signal(), status.code()) {
+        (Some(9), _) => {
+            "was killed (SIGKILL); most likely memory ran out: use smaller patches or fewer per step".into()
+        }
+        (Some(signal), _) => format!("died of signal {signal}"),
+        (None, code) => format!("ended with exit code {} without a reply", code.unwrap_or(-1)),
+    };
+    let said = last_words.back().map(|words| format!(" (last words: {words})")).unwrap_or_default();
+    format!("the worker {how}{said}; its log is {}", log.display())
+}
