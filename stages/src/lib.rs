@@ -10,6 +10,7 @@ pub mod error;
 pub mod image;
 pub mod kinds;
 pub mod metric;
+pub mod model;
 pub mod random;
 pub mod record;
 pub mod task;

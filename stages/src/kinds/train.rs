@@ -1,6 +1,10 @@
 //! `train`: trains a 3D U-Net on the training volumes, choosing weights by the validation volumes.
+//! Its work is done by `voxflow-worker`.
 
 use super::{ArtifactType, Count, Pool, Read, Stage};
+use crate::image::augment::Augmentation;
+use crate::image::patch::Sampling;
+use crate::model::{Inference, Loss, Mistake, Network, Optimizer, Schedule, is_amount, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +14,153 @@ use serde::{Deserialize, Serialize};
 pub struct Train {
     /// Passes over the training volumes.
     pub epochs: u32,
+    /// Sides of a patch in voxels, x, y, z; each a multiple of the product of the strides. Smaller
+    /// volumes are padded with 0.
+    pub patch: [usize; 3],
+    /// Volumes in a batch.
+    #[serde(default = "four")]
+    pub volumes_per_step: usize,
+    /// Patches from each volume of a batch.
+    #[serde(default = "four")]
+    pub patches_per_volume: usize,
+    /// Where patches are taken from.
+    #[serde(default)]
+    pub sampling: Sampling,
+    /// How patches are varied.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+    /// The network.
+    #[serde(default)]
+    pub network: Network,
+    /// What is minimised.
+    #[serde(default)]
+    pub loss: Loss,
+    /// The learning rate, before the schedule.
+    #[serde(default = "learning_rate")]
+    pub learning_rate: f64,
+    /// The optimizer.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// The learning rate over time.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Numbers of the forward and backward pass; weights, norm statistics and loss are always fp32.
+    #[serde(default)]
+    pub precision: Precision,
+    /// Decay per step of a moving average of the weights, which then is what is validated and kept; null for none.
+    #[serde(default)]
+    pub ema: Option<f64>,
+    /// Scale gradients down to this norm where they exceed it; null for never.
+    #[serde(default)]
+    pub clip_gradients: Option<f64>,
+    /// Batches whose gradients are averaged for one optimizer step.
+    #[serde(default = "one")]
+    pub accumulate: usize,
+    /// Stop when the validation score has not risen for this many epochs; null for never.
+    #[serde(default)]
+    pub stop_after: Option<u32>,
+    /// What decides which weights are the best.
+    #[serde(default)]
+    pub best_by: BestBy,
+    /// Keep an epoch's last batch where volumes do not fill it.
+    #[serde(default = "yes")]
+    pub keep_last_batch: bool,
+    /// Epochs between validations; the last epoch is always validated.
+    #[serde(default = "five")]
+    pub validate_every: u32,
+    /// Epochs between checkpoints; one is also written every five minutes.
+    #[serde(default = "twenty")]
+    pub checkpoint_every: u32,
+    /// How the network is slid over volumes, here and by default later.
+    #[serde(default)]
+    pub inference: Inference,
+    /// Refuse fast algorithms that do not repeat bit by bit (on CUDA; the processor always repeats
+    /// with the same number of threads).
+    #[serde(default)]
+    pub deterministic: bool,
+    /// Keep the gradients of convolution biases before norms, which are rounding noise (as MONAI does).
+    #[serde(default)]
+    pub noisy_biases: bool,
+    /// Patterns (with * and ?) of parameter names to leave as they are.
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// The seed of initial weights, order, patches, augmentation and dropout.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// Numbers of the forward and backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    Fp32,
+    /// bfloat16.
+    Bf16,
+    /// 16 bits, with loss scaling.
+    Fp16,
+}
+
+/// What decides which weights are the best.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BestBy {
+    /// Mean Dice over cases and labels of the validation volumes, on the resampled grid.
+    #[default]
+    Dice,
+    /// The last weights are the best.
+    Last,
+}
+
+fn one() -> usize {
+    1
+}
+fn four() -> usize {
+    4
+}
+fn five() -> u32 {
+    5
+}
+fn twenty() -> u32 {
+    20
+}
+fn learning_rate() -> f64 {
+    2e-3
+}
+fn yes() -> bool {
+    true
+}
+
+impl Train {
+    fn check_numbers(&self) -> impl Iterator<Item = Mistake> {
+        let rate = self.learning_rate.is_finite() && self.learning_rate > 0.0;
+        let clip = self.clip_gradients.is_none_or(|norm| is_amount(norm) && norm > 0.0);
+        let ema = self.ema.is_none_or(|decay| (0.0..1.0).contains(&decay));
+        let patterns = self.freeze.iter().filter_map(|pattern| glob::Pattern::new(pattern).err());
+        let patterns: Vec<Mistake> = patterns.map(|error| ("freeze".to_string(), error.to_string())).collect();
+        let least = "must be at least 1";
+        [
+            mistake(self.epochs == 0, "epochs", least),
+            mistake(self.volumes_per_step == 0, "volumes_per_step", least),
+            mistake(self.patches_per_volume == 0, "patches_per_volume", least),
+            mistake(self.accumulate == 0, "accumulate", least),
+            mistake(self.validate_every == 0, "validate_every", least),
+            mistake(self.checkpoint_every == 0, "checkpoint_every", least),
+            mistake(self.stop_after == Some(0), "stop_after", least),
+            mistake(!rate, "learning_rate", "must be above 0"),
+            mistake(!clip, "clip_gradients", "must be above 0"),
+            mistake(!ema, "ema", "must lie in 0 to below 1"),
+            mistake(
+                self.volumes_per_step.saturating_mul(self.patches_per_volume) > 65_536,
+                "patches_per_volume",
+                "a batch of more than 65536 patches does not fit",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(patterns)
+    }
 }
 
 impl Stage for Train {
@@ -33,4 +184,45 @@ impl Stage for Train {
     ];
     const MAKES: ArtifactType = ArtifactType::Model;
     const POOL: Pool = Pool::Gpu;
+
+    fn check(&self) -> Vec<Mistake> {
+        let mut mistakes = self.network.check("network");
+        if mistakes.is_empty() {
+            mistakes.extend(self.network.check_sides(self.patch, "patch"));
+            mistakes.extend(self.inference.check_roi(&self.network, "inference"));
+        }
+        mistakes.extend(self.check_numbers());
+        let sampling = self.sampling.check().into_iter().map(|(path, trouble)| (format!("sampling.{path}"), trouble));
+        mistakes.extend(sampling);
+        let varied = self.augmentation.check(self.patch).into_iter();
+        mistakes.extend(varied.map(|(path, trouble)| (format!("augmentation.{path}"), trouble)));
+        mistakes.extend(self.loss.check("loss"));
+        mistakes.extend(self.optimizer.check("optimizer"));
+        mistakes.extend(self.schedule.check("schedule"));
+        mistakes.extend(self.inference.check("inference"));
+        mistakes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kinds::Kind;
+    use serde_json::json;
+
+    #[test]
+    fn two_lines_are_enough_and_the_rest_is_filled_in() {
+        let kind = Kind::named("train").unwrap();
+        let full = kind.understand(&json!({ "epochs": 3, "patch": [32, 32, 16] })).unwrap();
+        assert_eq!(full["learning_rate"], json!(0.002));
+        assert_eq!(full["network"]["channels"], json!([16, 32, 64, 128, 256]));
+        assert_eq!(kind.understand(&full).unwrap(), full);
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_each_with_its_path() {
+        let kind = Kind::named("train").unwrap();
+        let wrong = json!({ "epochs": 0, "patch": [30, 32, 16], "optimizer": { "betas": [1.0, 0.9] }, "ema": 1.5 });
+        let paths: Vec<String> = kind.understand(&wrong).unwrap_err().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(paths, ["patch", "epochs", "ema", "optimizer.betas"]);
+    }
 }

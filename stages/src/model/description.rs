@@ -1,0 +1,68 @@
+//! `model.json`: what a trained model says of itself, enough to predict with nothing else at hand.
+
+use super::{Inference, Network};
+use crate::dataset::Label;
+use crate::image::Preparation;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which of a model's weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Weights {
+    /// Those with the best validation score: `best.safetensors`.
+    #[default]
+    Best,
+    /// Those after the last step: `last.safetensors`.
+    Last,
+}
+
+impl Weights {
+    /// The name of the file in the model artifact.
+    pub fn file(self) -> &'static str {
+        match self {
+            Weights::Best => "best.safetensors",
+            Weights::Last => "last.safetensors",
+        }
+    }
+}
+
+/// `model.json` of a model artifact.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelCard {
+    /// The version of this format.
+    pub format: u32,
+    /// The dataset it was trained on.
+    pub dataset: String,
+    /// The name of each image channel, in the order of the network's inputs.
+    pub modality: Vec<String>,
+    /// The labels; the network's outputs are the background and then these, in order.
+    pub labels: Vec<Label>,
+    /// How images are prepared.
+    pub preparation: Preparation,
+    /// The network.
+    pub network: Network,
+    /// How it is slid over a volume; the window is filled in.
+    pub inference: Inference,
+    /// How the training went.
+    pub training: TrainingSummary,
+}
+
+/// How a training went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingSummary {
+    /// Epochs done.
+    pub epochs: u32,
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// Training cases.
+    pub training_cases: usize,
+    /// Validation cases.
+    pub validation_cases: usize,
+    /// The epoch whose weights are the best ones; none where nothing was validated.
+    pub best_epoch: Option<u32>,
+    /// Their validation score.
+    pub best_dice: Option<f64>,
+}

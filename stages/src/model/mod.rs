@@ -1,0 +1,34 @@
+//! Models as plain data: how a network is built, trained and used, and what a trained one says of
+//! itself. The tensors live in `voxflow-net`.
+
+pub mod description;
+pub mod inference;
+pub mod loss;
+pub mod network;
+pub mod optimizer;
+pub mod schedule;
+
+pub use description::{ModelCard, Weights};
+pub use inference::{Blend, Inference};
+pub use loss::{Loss, LossKind};
+pub use network::{Network, Norm, PerAxis};
+pub use optimizer::{Optimizer, OptimizerName};
+pub use schedule::{Decay, Schedule, ScheduleName, Unit};
+
+/// A mistake in parameters: the dotted path, and the trouble with the way out.
+pub type Mistake = (String, String);
+
+/// A mistake at `path` if `bad`.
+pub(crate) fn mistake(bad: bool, path: impl Into<String>, trouble: impl Into<String>) -> Option<Mistake> {
+    bad.then(|| (path.into(), trouble.into()))
+}
+
+/// Whether a number can be a fraction in 0..=1.
+pub(crate) fn is_fraction(number: f64) -> bool {
+    (0.0..=1.0).contains(&number)
+}
+
+/// Whether a number is finite and not negative.
+pub(crate) fn is_amount(number: f64) -> bool {
+    number.is_finite() && number >= 0.0
+}

@@ -1,0 +1,156 @@
+//! The network's description: MONAI's `UNet` in three dimensions, by its hyper-parameters.
+
+use super::{Mistake, mistake};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One whole number for all axes, or one for each of x, y and z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PerAxis {
+    /// The same along all axes.
+    All(u32),
+    /// Along x, y and z.
+    Each([u32; 3]),
+}
+
+impl PerAxis {
+    /// Along x, y and z.
+    pub fn xyz(self) -> [u32; 3] {
+        match self {
+            PerAxis::All(number) => [number; 3],
+            PerAxis::Each(numbers) => numbers,
+        }
+    }
+}
+
+/// Normalisation after a convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// Batch norm: eps 1e-5, momentum 0.1, with scale and shift.
+    #[default]
+    Batch,
+    /// Instance norm: eps 1e-5, without scale and shift.
+    Instance,
+}
+
+/// A residual 3D U-Net, built as MONAI's `UNet`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    /// Channels of each level, from the top.
+    pub channels: Vec<u32>,
+    /// Strides between levels, one fewer than channels; each one number or [x, y, z].
+    pub strides: Vec<PerAxis>,
+    /// Kernel of the convolutions; odd.
+    pub kernel: PerAxis,
+    /// Kernel of the transposed convolutions on the way up; odd.
+    pub up_kernel: PerAxis,
+    /// Convolutions in each residual unit on the way down; 0 for plain convolutions.
+    pub residual_units: u32,
+    /// Normalisation after each convolution.
+    pub norm: Norm,
+    /// Probability that dropout zeroes an element; 0 for none.
+    pub dropout: f64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Network {
+            channels: vec![16, 32, 64, 128, 256],
+            strides: vec![PerAxis::All(2); 4],
+            kernel: PerAxis::All(3),
+            up_kernel: PerAxis::All(3),
+            residual_units: 2,
+            norm: Norm::Batch,
+            dropout: 0.0,
+        }
+    }
+}
+
+impl Network {
+    /// The product of the strides along each axis: patch and window sides must be multiples of it.
+    pub fn multiple(&self) -> [usize; 3] {
+        let mut product = [1usize; 3];
+        for stride in &self.strides {
+            for (side, step) in product.iter_mut().zip(stride.xyz()) {
+                *side = side.saturating_mul(step.max(1) as usize);
+            }
+        }
+        product
+    }
+
+    /// What is wrong with the description; `path` is where it stands.
+    pub fn check(&self, path: &str) -> Vec<Mistake> {
+        let even = |kernel: PerAxis| kernel.xyz().iter().any(|side| side % 2 == 0 || *side > 31);
+        let (channels, strides) = (self.channels.len(), self.strides.len());
+        let kernel = "sides must be odd, at most 31";
+        [
+            mistake(channels < 2, format!("{path}.channels"), "needs at least two levels, as in [16, 32]"),
+            mistake(
+                self.channels.iter().any(|count| !(1..=4096).contains(count)),
+                format!("{path}.channels"),
+                "each must lie in 1 to 4096",
+            ),
+            mistake(
+                strides + 1 != channels,
+                format!("{path}.strides"),
+                format!("{channels} levels need {} strides, found {strides}", channels.saturating_sub(1)),
+            ),
+            mistake(
+                self.strides.iter().any(|stride| stride.xyz().iter().any(|step| !(1..=16).contains(step))),
+                format!("{path}.strides"),
+                "each must lie in 1 to 16",
+            ),
+            mistake(even(self.kernel), format!("{path}.kernel"), kernel),
+            mistake(even(self.up_kernel), format!("{path}.up_kernel"), kernel),
+            mistake(self.residual_units > 16, format!("{path}.residual_units"), "must lie in 0 to 16"),
+            mistake(!(0.0..1.0).contains(&self.dropout), format!("{path}.dropout"), "must lie in 0 to below 1"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// What is wrong with the sides of a patch or window for this network.
+    pub fn check_sides(&self, sides: [usize; 3], path: &str) -> Option<Mistake> {
+        let multiple = self.multiple();
+        let fits = |axis: usize| sides[axis] > 0 && sides[axis].is_multiple_of(multiple[axis]);
+        if (0..3).all(fits) {
+            return None;
+        }
+        let below = [0, 1, 2].map(|axis| (sides[axis] / multiple[axis]).max(1) * multiple[axis]);
+        let above = [0, 1, 2].map(|axis| sides[axis].div_ceil(multiple[axis]).max(1) * multiple[axis]);
+        let nearest = if below == above { format!("{below:?}") } else { format!("{below:?} or {above:?}") };
+        let trouble = format!(
+            "{sides:?} does not suit the strides, whose products are {multiple:?}: each side must be a multiple; \
+             the nearest valid is {nearest}"
+        );
+        Some((path.to_string(), trouble))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_that_does_not_suit_the_strides_is_told_the_nearest_valid_sizes() {
+        let network = Network::default();
+        assert_eq!(network.check_sides([96, 96, 48], "patch"), None);
+        let (path, trouble) = network.check_sides([100, 96, 40], "patch").unwrap();
+        assert_eq!(path, "patch");
+        assert!(trouble.ends_with("the nearest valid is [96, 96, 32] or [112, 96, 48]"), "{trouble}");
+    }
+
+    #[test]
+    fn a_level_without_a_stride_is_a_mistake() {
+        let network = Network { strides: vec![PerAxis::All(2); 3], ..Network::default() };
+        let mistakes = network.check("network");
+        assert_eq!(
+            mistakes,
+            vec![("network.strides".to_string(), "5 levels need 4 strides, found 3".to_string())]
+        );
+    }
+}

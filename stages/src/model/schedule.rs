@@ -1,0 +1,149 @@
+//! The learning rate over time, as a factor of the parameter `learning_rate`.
+
+use super::{Mistake, is_amount, is_fraction, mistake};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The course of the learning rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleName {
+    /// The same all the time.
+    #[default]
+    Constant,
+    /// Times `gamma` after every `every` units.
+    Step,
+    /// Half a cosine from 1 to 0.
+    Cosine,
+    /// (1 − t/T)^power.
+    Polynomial,
+}
+
+/// What time is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Epochs: the rate changes after each epoch.
+    #[default]
+    Epochs,
+    /// Optimizer steps.
+    Steps,
+}
+
+/// How the rate falls to 0 over the last part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Decay {
+    /// In a straight line.
+    #[default]
+    Linear,
+    /// Along half a cosine.
+    Cosine,
+}
+
+/// The learning rate over time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// The course.
+    pub name: ScheduleName,
+    /// What `every` and `warmup` are counted in, and how often the rate changes.
+    pub unit: Unit,
+    /// Units between two steps down (for step).
+    pub every: u32,
+    /// The factor of a step down (for step).
+    pub gamma: f64,
+    /// The exponent (for polynomial).
+    pub power: f64,
+    /// Units over which the rate rises in a straight line at the start; the course begins after them.
+    pub warmup: u32,
+    /// The fraction of all steps, at the end, over which the rate falls to 0, step by step.
+    pub decay_last: f64,
+    /// How it falls there.
+    pub decay: Decay,
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule {
+            name: ScheduleName::Constant,
+            unit: Unit::Epochs,
+            every: 5000,
+            gamma: 0.1,
+            power: 0.9,
+            warmup: 0,
+            decay_last: 0.0,
+            decay: Decay::Linear,
+        }
+    }
+}
+
+impl Schedule {
+    /// The factor for optimizer step `step` (from 0) of `epochs` epochs with `steps_per_epoch` each.
+    /// The courses are those of `torch.optim.lr_scheduler`'s StepLR, CosineAnnealingLR and
+    /// PolynomialLR with T = the units after warm-up.
+    pub fn factor(&self, step: u64, steps_per_epoch: u64, epochs: u32) -> f64 {
+        let per_unit = if self.unit == Unit::Epochs { steps_per_epoch.max(1) } else { 1 };
+        let all_steps = steps_per_epoch * u64::from(epochs);
+        let (now, all, warmup) = (step / per_unit, (all_steps / per_unit).max(1), u64::from(self.warmup));
+        let last = self.last(step, all_steps);
+        if now < warmup {
+            return last * (now + 1) as f64 / (warmup + 1) as f64;
+        }
+        last * self.course(now - warmup, all.saturating_sub(warmup).max(1))
+    }
+
+    fn course(&self, now: u64, all: u64) -> f64 {
+        let part = (now as f64 / all as f64).min(1.0);
+        match self.name {
+            ScheduleName::Constant => 1.0,
+            ScheduleName::Step => libm::pow(self.gamma, (now / u64::from(self.every.max(1))) as f64),
+            ScheduleName::Cosine => (1.0 + libm::cos(std::f64::consts::PI * part)) / 2.0,
+            ScheduleName::Polynomial => libm::pow(1.0 - part, self.power),
+        }
+    }
+
+    /// The factor of the last part: 1 before it, then falling to just above 0 at the last step.
+    fn last(&self, step: u64, all_steps: u64) -> f64 {
+        let left = all_steps.saturating_sub(step) as f64 / (all_steps as f64 * self.decay_last).max(1.0);
+        match (left >= 1.0 || self.decay_last <= 0.0, self.decay) {
+            (true, _) => 1.0,
+            (false, Decay::Linear) => left,
+            (false, Decay::Cosine) => (1.0 - libm::cos(std::f64::consts::PI * left)) / 2.0,
+        }
+    }
+
+    /// What is wrong with the description; `path` is where it stands.
+    pub fn check(&self, path: &str) -> Vec<Mistake> {
+        [
+            mistake(self.every == 0, format!("{path}.every"), "must be at least 1"),
+            mistake(!is_amount(self.gamma), format!("{path}.gamma"), "must not be negative"),
+            mistake(!is_amount(self.power), format!("{path}.power"), "must not be negative"),
+            mistake(!is_fraction(self.decay_last), format!("{path}.decay_last"), "must lie in 0 to 1"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_courses_pass_through_their_known_points() {
+        let by = |name| Schedule { name, every: 3, gamma: 0.5, power: 2.0, ..Schedule::default() };
+        let at = |name, epoch: u64| by(name).factor(epoch * 4 + 3, 4, 10);
+        assert_eq!([0, 2, 3, 6].map(|epoch| at(ScheduleName::Step, epoch)), [1.0, 1.0, 0.5, 0.25]);
+        assert!((at(ScheduleName::Cosine, 5) - 0.5).abs() < 1e-12);
+        assert!((at(ScheduleName::Polynomial, 5) - 0.25).abs() < 1e-12);
+    }
+
+    #[test]
+    fn warm_up_rises_from_the_first_unit_and_the_last_part_falls_to_nearly_nothing() {
+        let schedule = Schedule { warmup: 3, decay_last: 0.5, unit: Unit::Steps, ..Schedule::default() };
+        let factors: Vec<f64> = (0..10).map(|step| schedule.factor(step, 5, 2)).collect();
+        assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]);
+    }
+}
