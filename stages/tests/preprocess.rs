@@ -1,0 +1,168 @@
+//! `preprocess` as a stage: items, warnings that reuse repeats, and cases that cannot be done.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use support::Trial;
+use voxflow_stages::image::nifti::{read_image, read_label, write_label, write_volume_f32};
+use voxflow_stages::image::{Affine, Geometry, Inverter, Volume, VolumeList};
+
+const LAS: Affine = [[-1.0, 0.0, 0.0, 40.0], [0.0, 1.0, 0.0, -5.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+
+fn grid<T: Clone>(value: T, shape: [usize; 3]) -> Volume<T> {
+    Volume { channels: 1, shape, data: vec![value; shape.iter().product()], affine: LAS }
+}
+
+/// Three cases: two blocks of tissue in air with a label, and one without a label.
+fn dataset(folder: &Path, change: impl Fn(&str, &mut Volume<f32>, &mut Volume<u8>)) -> BTreeMap<String, PathBuf> {
+    let mut files = BTreeMap::new();
+    let mut cases = vec![];
+    for (index, name) in ["a", "b", "c"].iter().enumerate() {
+        let shape = [8, 9, 6];
+        let (mut image, mut label) = (grid(-1000.0, shape), grid(0, shape));
+        for voxel in 0..image.data.len() {
+            let (x, y, z) = (voxel % 8, voxel / 8 % 9, voxel / 72);
+            if (2..6).contains(&x) && (1..7).contains(&y) && (1..5).contains(&z) {
+                image.data[voxel] = 40.0 + index as f32;
+                label.data[voxel] = u8::from(x < 4);
+            }
+        }
+        change(name, &mut image, &mut label);
+        let (image_name, label_name) = (format!("images/{name}.nii.gz"), format!("labels/{name}.nii.gz"));
+        files.insert(image_name.clone(), folder.join(format!("{name}_image")));
+        write_volume_f32(&files[&image_name], &image, true).unwrap();
+        let mut case = json!({ "name": name, "images": [image_name] });
+        if *name != "c" {
+            files.insert(label_name.clone(), folder.join(format!("{name}_label")));
+            write_label(&files[&label_name], &label, true).unwrap();
+            case["label"] = json!(label_name);
+        }
+        cases.push(case);
+    }
+    let listing =
+        json!({ "name": "Toy", "modality": ["CT"], "labels": [{ "value": 1, "name": "organ" }], "cases": cases });
+    files.insert("dataset.json".into(), folder.join("dataset.json"));
+    std::fs::write(&files["dataset.json"], listing.to_string()).unwrap();
+    files
+}
+
+fn params() -> Value {
+    json!({ "spacing": [1.0, 1.0, 1.0], "intensity": { "window": [-57, 164] }, "crop_foreground": true })
+}
+
+#[test]
+fn each_case_becomes_a_volume_that_leads_back_to_its_own_grid() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = dataset(folder.path(), |_, _, _| {});
+    let trial = Trial::new("preprocess", params()).input("dataset", "dataset", &files);
+    trial.run().unwrap();
+    let made = trial.artifact();
+    let names: Vec<&str> = made.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "a/geometry.json",
+            "a/image.nii",
+            "a/label.nii",
+            "b/geometry.json",
+            "b/image.nii",
+            "b/label.nii",
+            "c/geometry.json",
+            "c/image.nii",
+            "volumes.json"
+        ]
+    );
+    let list: VolumeList = serde_json::from_slice(&trial.read("volumes.json")).unwrap();
+    assert_eq!(list.cases.iter().map(|case| case.labelled).collect::<Vec<_>>(), [true, true, false]);
+    let image = read_image(&made["a/image.nii"], "image").unwrap();
+    let label = read_label(&made["a/label.nii"], "label", &[1]).unwrap();
+    assert_eq!((image.shape, label.shape, list.cases[0].shape), (image.shape, image.shape, image.shape));
+    assert_eq!((image.shape[0], image.shape[1]), (4, 6));
+    assert!(image.data.iter().all(|value| (0.0..=1.0).contains(value)));
+    // LAS was turned: the organ, at low x of the file, is at the right end now.
+    assert_eq!((label.data[0], label.data[3]), (0, 1));
+
+    let geometry: Geometry = serde_json::from_slice(&trial.read("a/geometry.json")).unwrap();
+    let back = Inverter::new(&geometry).unwrap().nearest(&label.data).unwrap();
+    let original = read_label(&files["labels/a.nii.gz"], "label", &[1]).unwrap();
+    assert_eq!(back.shape, original.shape);
+    let wrong = back.data.iter().zip(&original.data).filter(|(a, b)| a != b).count();
+    assert_eq!(wrong, 0);
+}
+
+#[test]
+fn all_bad_cases_are_named_together_with_their_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = dataset(folder.path(), |name, image, label| match name {
+        "a" => *label = grid(0, [8, 9, 5]),
+        "b" => label.affine[2][3] = 7.0,
+        _ => image.data[3] = f32::NAN,
+    });
+    let trial = Trial::new("preprocess", params()).input("dataset", "dataset", &files);
+    let trouble = trial.run().unwrap_err().to_string();
+    assert!(trouble.contains("3 cases could not be done"), "{trouble}");
+    assert!(trouble.contains("8×9×6 and 8×9×5 voxels"), "{trouble}");
+    assert!(trouble.contains("different places (corners up to 7.0 voxels apart)"), "{trouble}");
+    assert!(trouble.contains("1 of 432 voxels are NaN"), "{trouble}");
+}
+
+#[test]
+fn a_case_without_foreground_is_kept_whole_and_every_run_warns_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = dataset(folder.path(), |name, image, _| {
+        if name == "b" {
+            image.data.fill(-1000.0);
+        }
+    });
+    let trial = Trial::new("preprocess", params()).input("dataset", "dataset", &files);
+    for _ in 0..2 {
+        trial.run().unwrap();
+        let list: VolumeList = serde_json::from_slice(&trial.read("volumes.json")).unwrap();
+        assert_eq!(list.cases[1].shape, [8, 9, 11]);
+    }
+    assert_eq!(trial.made().len(), 3, "the second run reuses all");
+    let warnings = trial.words();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings.iter().all(|words| words.starts_with("case b: no voxel exceeds -57")), "{warnings:?}");
+}
+
+#[test]
+fn a_label_stored_in_another_order_of_axes_lands_on_the_same_voxels() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = dataset(folder.path(), |_, _, _| {});
+    let other = tempfile::tempdir().unwrap();
+    let turned = dataset(other.path(), |_, _, label| {
+        let [nx, ny, nz] = label.shape;
+        let data = label.data.clone();
+        // x mirrored: RAS instead of LAS.
+        (0..data.len()).for_each(|v| label.data[v] = data[nx - 1 - v % nx + nx * (v / nx)]);
+        label.affine = [[1.0, 0.0, 0.0, 33.0], [0.0, 1.0, 0.0, -5.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+        assert_eq!((nx, ny, nz), (8, 9, 6));
+    });
+    let label = |files: &BTreeMap<String, PathBuf>| {
+        let trial = Trial::new("preprocess", params()).input("dataset", "dataset", files);
+        trial.run().unwrap();
+        trial.read("a/label.nii")
+    };
+    assert_eq!(label(&plain), label(&turned));
+}
+
+#[test]
+fn scalings_must_be_as_many_as_the_channels_and_make_sense() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = dataset(folder.path(), |_, _, _| {});
+    let two = json!({ "intensity": [{ "zscore": "all" }, { "zscore": "all" }] });
+    let trial = Trial::new("preprocess", two).input("dataset", "dataset", &files);
+    assert!(trial.run().unwrap_err().to_string().contains("2 scalings for 1 channels"));
+
+    let kind = voxflow_stages::Kind::named("preprocess").unwrap();
+    let mistakes = kind
+        .understand(
+            &json!({ "spacing": [1.0, 0.0, 1.0], "intensity": [{ "window": [5, 5] }, { "percentile": [9, 101] }] }),
+        )
+        .unwrap_err();
+    let paths: Vec<&str> = mistakes.iter().map(|mistake| mistake.0.as_str()).collect();
+    assert_eq!(paths, ["spacing", "intensity.0", "intensity.1"]);
+}
