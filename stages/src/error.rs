@@ -24,6 +24,8 @@ pub enum Error {
     },
     /// The store could not give or keep something.
     Store(voxflow_cache::Error),
+    /// The disk or the store is at fault, as another process told it in words.
+    Storage(String),
     /// Anything else, already in words.
     Failed(String),
 }
@@ -46,6 +48,7 @@ impl Error {
             Error::Io { source, .. } => storage_is_at_fault(source),
             Error::Store(voxflow_cache::Error::Outside { source, .. }) => storage_is_at_fault(source),
             Error::Store(error) => error.is_storage(),
+            Error::Storage(_) => true,
             _ => false,
         }
     }
@@ -68,7 +71,7 @@ impl fmt::Display for Error {
             }
             Error::Io { action, path, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
             Error::Store(error) => error.fmt(f),
-            Error::Failed(words) => f.write_str(words),
+            Error::Storage(words) | Error::Failed(words) => f.write_str(words),
         }
     }
 }
