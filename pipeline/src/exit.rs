@@ -85,7 +85,11 @@ impl Error {
 
 impl From<voxflow_cache::Error> for Error {
     fn from(error: voxflow_cache::Error) -> Self {
-        Error::Storage(error.to_string())
+        match error {
+            voxflow_cache::Error::Stopped => Error::Interrupted,
+            voxflow_cache::Error::Outside { .. } => Error::Failed(error.to_string()),
+            error => Error::Storage(error.to_string()),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ pub fn run(task: &Task, desk: &Path, log: &Path, stop: &Stop, host: &dyn Host) -
         }
         Some(Reply::Failed { stopped: true, .. }) => Err(Error::Stopped),
         Some(Reply::Failed { cases, .. }) if !cases.is_empty() => Err(Error::Cases(cases)),
-        Some(Reply::Failed { error, storage: true, .. }) => Err(Error::Store(voxflow_cache::Error::Other(error))),
+        Some(Reply::Failed { error, storage: true, .. }) => Err(Error::Storage(error)),
         Some(Reply::Failed { error, .. }) => Err(Error::Failed(error)),
         _ if stop.is_asked() => Err(Error::Stopped),
         _ => Err(Error::Failed(ending(status, &last_words, log))),
