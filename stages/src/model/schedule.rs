@@ -11,7 +11,7 @@ pub enum ScheduleName {
     /// The same all the time.
     #[default]
     Constant,
-    /// Times `gamma` after every `every` units.
+    /// Times `factor` after every `every` units.
     Step,
     /// Half a cosine from 1 to 0.
     Cosine,
@@ -52,7 +52,7 @@ pub struct Schedule {
     /// Units between two steps down (for step).
     pub every: u32,
     /// The factor of a step down (for step).
-    pub gamma: f64,
+    pub factor: f64,
     /// The exponent (for polynomial).
     pub power: f64,
     /// Units over which the rate rises in a straight line at the start; the course begins after them.
@@ -69,7 +69,7 @@ impl Default for Schedule {
             name: ScheduleName::Constant,
             unit: Unit::Epochs,
             every: 5000,
-            gamma: 0.1,
+            factor: 0.1,
             power: 0.9,
             warmup: 0,
             decay_last: 0.0,
@@ -97,7 +97,7 @@ impl Schedule {
         let part = (now as f64 / all as f64).min(1.0);
         match self.name {
             ScheduleName::Constant => 1.0,
-            ScheduleName::Step => libm::pow(self.gamma, (now / u64::from(self.every.max(1))) as f64),
+            ScheduleName::Step => libm::pow(self.factor, (now / u64::from(self.every.max(1))) as f64),
             ScheduleName::Cosine => (1.0 + libm::cos(std::f64::consts::PI * part)) / 2.0,
             ScheduleName::Polynomial => libm::pow(1.0 - part, self.power),
         }
@@ -117,7 +117,7 @@ impl Schedule {
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         [
             mistake(self.every == 0, format!("{path}.every"), "must be at least 1"),
-            mistake(!is_amount(self.gamma), format!("{path}.gamma"), "must not be negative"),
+            mistake(!is_amount(self.factor), format!("{path}.factor"), "must not be negative"),
             mistake(!is_amount(self.power), format!("{path}.power"), "must not be negative"),
             mistake(!is_fraction(self.decay_last), format!("{path}.decay_last"), "must lie in 0 to 1"),
         ]
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_courses_pass_through_their_known_points() {
-        let by = |name| Schedule { name, every: 3, gamma: 0.5, power: 2.0, ..Schedule::default() };
+        let by = |name| Schedule { name, every: 3, factor: 0.5, power: 2.0, ..Schedule::default() };
         let at = |name, epoch: u64| by(name).factor(epoch * 4 + 3, 4, 10);
         assert_eq!([0, 2, 3, 6].map(|epoch| at(ScheduleName::Step, epoch)), [1.0, 1.0, 0.5, 0.25]);
         assert!((at(ScheduleName::Cosine, 5) - 0.5).abs() < 1e-12);

@@ -1,0 +1,257 @@
+//! The training: steps, epochs and checkpoints. What it goes on from is in `resume`, which weights
+//! it keeps in `choose`.
+
+use crate::amp::compute_kind;
+use crate::cases::{Classes, Part};
+use crate::checkpoint::Writer;
+use crate::device::Place;
+use crate::gradients::{clip, norm};
+use crate::loader::{Batch, Closing, Feed, Plan};
+use crate::optimizer::Optimizer;
+use crate::progress::{Pace, Shown, peak_memory_bytes};
+use crate::resume::State;
+use crate::unet::{Pass, Unet};
+use crate::{loss, weights};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tch::{Kind, Tensor};
+use voxflow_stages::kinds::train::Train;
+use voxflow_stages::{Context, Error, Message, Metric, Result};
+
+/// Tensors by name.
+pub type Named = Vec<(String, Tensor)>;
+
+/// What a training gives.
+pub struct Outcome {
+    /// The weights with the best validation score; the last ones where nothing chooses.
+    pub best: Named,
+    /// The weights after the last step.
+    pub last: Named,
+    /// The epoch of the best weights and their score.
+    pub best_score: Option<(u32, f64)>,
+    /// Epochs done.
+    pub epochs: u32,
+    /// Optimizer steps done.
+    pub steps: u64,
+}
+
+/// A training in hand.
+pub struct Fit<'a> {
+    pub(crate) cx: &'a Context<'a>,
+    pub(crate) params: &'a Train,
+    pub(crate) place: &'a Place,
+    training: &'a Part,
+    pub(crate) validation: &'a Part,
+    pub(crate) classes: &'a Classes,
+    pub(crate) unet: Unet,
+    pub(crate) average: Option<Unet>,
+    pub(crate) optimizer: Optimizer,
+    pub(crate) state: State,
+    pub(crate) best: Option<Named>,
+    pub(crate) writer: Writer,
+    pub(crate) saved: Instant,
+    pub(crate) pace: Pace,
+    batches: u64,
+}
+
+impl<'a> Fit<'a> {
+    /// Sets a training up: a new one, one from given weights, or the rest of an unfinished one.
+    pub fn new(
+        cx: &'a Context<'a>,
+        params: &'a Train,
+        training: &'a Part,
+        validation: &'a Part,
+        classes: &'a Classes,
+        place: &'a Place,
+        start: Option<BTreeMap<String, Tensor>>,
+    ) -> Result<Fit<'a>> {
+        let build = || {
+            let (inputs, outputs) = (training.channels(), classes.count());
+            Unet::new(&params.network, inputs, outputs, params.seed, Kind::Float, place.device)
+        };
+        let unet = build();
+        if let Some(start) = start {
+            weights::fill(&unet, &start)?;
+        }
+        let average = params.ema.map(|_| build());
+        if let Some(average) = &average {
+            weights::fill(average, &weights::snapshot(&unet).into_iter().collect())?;
+        }
+        let patterns: Vec<glob::Pattern> =
+            params.freeze.iter().filter_map(|pattern| glob::Pattern::new(pattern).ok()).collect();
+        let frozen = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        let optimizer = Optimizer::new(&params.optimizer, unet.parameters(), params.noisy_biases, frozen);
+        let batches = Plan::new(params, training, classes).batches();
+        let writer = Writer::new(cx.unfinished()?);
+        let state = State::new(params.precision);
+        let (saved, pace) = (Instant::now(), Pace::new());
+        let mut fit = Fit {
+            cx,
+            params,
+            place,
+            training,
+            validation,
+            classes,
+            unet,
+            average,
+            optimizer,
+            state,
+            best: None,
+            writer,
+            saved,
+            pace,
+            batches,
+        };
+        fit.resume()?;
+        Ok(fit)
+    }
+
+    /// Trains to the end, or stops with a checkpoint when asked to.
+    pub fn fit(mut self) -> Result<Outcome> {
+        let (plan, threads) = (Plan::new(self.params, self.training, self.classes), self.loader_threads());
+        let all = u64::from(self.params.epochs) * self.batches;
+        let first = u64::from(self.state.epoch) * self.batches + self.state.batch;
+        let feed = Feed::new(&plan, first, all, 2 + threads as u64);
+        std::thread::scope(|scope| {
+            let _closing = Closing(&feed);
+            (0..threads).for_each(|_| drop(scope.spawn(|| feed.fill())));
+            while self.state.epoch < self.params.epochs && !self.is_stale() {
+                let began = Instant::now();
+                while self.state.batch < self.batches {
+                    self.checkpoint_if_due()?;
+                    self.step(&feed)?;
+                }
+                self.finish_epoch(began)?;
+            }
+            Ok::<(), Error>(())
+        })?;
+        self.finish()
+    }
+
+    /// One optimizer step: the gradients of `accumulate` batches, or of what is left of the epoch.
+    fn step(&mut self, feed: &Feed) -> Result<()> {
+        let group = (self.params.accumulate as u64).min(self.batches - self.state.batch);
+        let mut loss = 0.0;
+        self.optimizer.zero_grad();
+        for _ in 0..group {
+            let batch = feed.take()?;
+            loss += self.backward(&batch, group)?;
+            self.state.batch += 1;
+            self.pace.batch(batch.shape[0] as u64);
+        }
+        let norm = self.update()?;
+        self.state.sums.add(loss, norm);
+        self.pace.step();
+        self.pace.tell(self.cx, &self.shown());
+        Ok(())
+    }
+
+    /// Adds a batch's gradients; gives its share of the loss.
+    fn backward(&mut self, batch: &Batch, group: u64) -> Result<f64> {
+        let (images, labels) = batch.tensors(self.place.device);
+        if self.params.network.dropout > 0.0 {
+            tch::manual_seed((self.params.seed ^ self.state.number(self.batches).rotate_left(32)) as i64);
+        }
+        let pass = Pass { training: true, compute: compute_kind(self.params.precision) };
+        let logits = self.unet.forward(&images, pass).to_kind(Kind::Float);
+        let loss = loss::loss(&self.params.loss, &logits, &labels) / group as f64;
+        let value = loss.double_value(&[]);
+        if !value.is_finite() {
+            return Err(self.not_finite("loss", value, &batch.cases));
+        }
+        (loss * self.state.scaler.scale).backward();
+        Ok(value)
+    }
+
+    /// Takes the step; gives the norm of the gradients.
+    fn update(&mut self) -> Result<f64> {
+        let mut gradients = self.optimizer.gradients();
+        self.state.scaler.unscale(&mut gradients);
+        let norm = norm(&gradients);
+        if self.state.scaler.accept(norm.is_finite()) {
+            self.params.clip_gradients.into_iter().for_each(|limit| clip(&mut gradients, norm, limit));
+            self.optimizer.step(self.rate());
+            self.follow();
+        } else if !self.state.scaler.active() {
+            return Err(self.not_finite("gradient", norm, &[]));
+        }
+        self.state.step += 1;
+        Ok(norm)
+    }
+
+    /// Ends an epoch: its rows, its validation where one is due, its checkpoint.
+    fn finish_epoch(&mut self, began: Instant) -> Result<()> {
+        self.state.epoch += 1;
+        self.state.batch = 0;
+        let (epoch, step) = (self.state.epoch, self.state.step);
+        let (loss, norm) = self.state.sums.take();
+        let seconds = began.elapsed().as_secs_f64();
+        let row = |name: &str, value: f64| Metric::new(name, value).split("training").epoch(epoch).step(step);
+        let measured = |name: &str, value: f64| Metric { measured: true, ..row(name, value) };
+        let mut rows = vec![row("loss", loss), row("learning_rate", self.last_rate()), row("gradient_norm", norm)];
+        rows.push(measured("epoch_seconds", seconds));
+        rows.push(measured("patches_per_second", self.pace.patches_per_second()));
+        self.state.train_seconds += seconds;
+        if epoch % self.params.validate_every == 0 || epoch == self.params.epochs {
+            rows.extend(self.validate()?);
+        }
+        rows.iter().for_each(|row| self.cx.tell(Message::Metric(row.clone())));
+        self.state.metrics.extend(rows);
+        if epoch % self.params.checkpoint_every == 0 && epoch < self.params.epochs {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint_if_due(&mut self) -> Result<()> {
+        const LONGEST: Duration = Duration::from_secs(300);
+        if self.cx.stopping() {
+            self.save()?;
+            self.writer.wait()?;
+            return Err(Error::Stopped);
+        }
+        if self.saved.elapsed() >= LONGEST { self.save() } else { Ok(()) }
+    }
+
+    fn finish(mut self) -> Result<Outcome> {
+        self.writer.wait()?;
+        let sum = |name: &str, value: f64| self.cx.measure(Metric::new(name, value));
+        sum("train_seconds", self.state.train_seconds);
+        peak_memory_bytes().into_iter().for_each(|bytes| sum("peak_memory_bytes", bytes));
+        let last = weights::snapshot(self.kept());
+        let best = self.best.take().unwrap_or_else(|| weights::snapshot(self.kept()));
+        let (epochs, steps) = (self.state.epoch, self.state.step);
+        Ok(Outcome { best, last, best_score: self.state.best, epochs, steps })
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.batches.div_ceil(self.params.accumulate as u64)
+    }
+
+    fn rate_at(&self, step: u64) -> f64 {
+        self.params.learning_rate * self.params.schedule.factor(step, self.steps_per_epoch(), self.params.epochs)
+    }
+
+    /// The learning rate of the step in hand.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate_at(self.state.step)
+    }
+
+    fn last_rate(&self) -> f64 {
+        self.rate_at(self.state.step.saturating_sub(1))
+    }
+
+    fn loader_threads(&self) -> usize {
+        if self.place.device.is_cuda() { self.cx.threads().clamp(1, 8) } else { 1 }
+    }
+
+    fn shown(&self) -> Shown {
+        Shown {
+            steps: (self.state.step, self.steps_per_epoch() * u64::from(self.params.epochs)),
+            epochs: (self.state.epoch + 1, self.params.epochs),
+            loss: self.state.sums.mean_loss(),
+            dice: (self.state.dice, self.state.best.map(|(_, dice)| dice)),
+            rate: self.last_rate(),
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! All that needs libtorch: the network, its training and its use, behind the program `voxflow-worker`.
+//!
+//! Parameters and descriptions are plain data and live in `voxflow-stages`, as do images and metrics.
+
+pub mod amp;
+pub mod cases;
+pub mod checkpoint;
+pub mod choose;
+pub mod device;
+pub mod fit;
+pub mod gradients;
+pub mod infer;
+pub mod initial;
+pub mod loader;
+pub mod loss;
+pub mod model;
+pub mod optimizer;
+pub mod progress;
+pub mod resume;
+pub mod score;
+pub mod test;
+pub mod train;
+pub mod unet;
+pub mod validate;
+pub mod weights;
+pub mod worker;

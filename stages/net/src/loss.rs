@@ -1,0 +1,68 @@
+//! Losses of logits against labels, as MONAI's `DiceLoss` and `DiceCELoss` with softmax and one-hot.
+
+use tch::{Kind, Tensor};
+use voxflow_stages::model::{Loss, LossKind};
+
+/// The loss of logits (N, C, X, Y, Z) against labels (N, 1, X, Y, Z) of kind Int64, as a scalar.
+pub fn loss(settings: &Loss, logits: &Tensor, labels: &Tensor) -> Tensor {
+    let log_probabilities = logits.log_softmax(1, logits.kind());
+    match settings.name {
+        LossKind::Ce => cross_entropy(&log_probabilities, labels),
+        LossKind::Dice => dice(settings, &log_probabilities.exp(), labels),
+        LossKind::DiceCe => {
+            let [of_dice, of_ce] = settings.weights;
+            dice(settings, &log_probabilities.exp(), labels) * of_dice
+                + cross_entropy(&log_probabilities, labels) * of_ce
+        }
+    }
+}
+
+/// The mean over voxels of −log p(label).
+fn cross_entropy(log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
+    -log_probabilities.gather(1, labels, false).mean(log_probabilities.kind())
+}
+
+/// 1 − (2·Σpt + nr) / (Σp^k + Σt^k + dr), the mean over classes (and patches), with k = 2 for
+/// `squared_pred`, else 1. Σt is Σt² since t is 0 or 1.
+fn dice(settings: &Loss, probabilities: &Tensor, labels: &Tensor) -> Tensor {
+    let mut one_hot = probabilities.zeros_like();
+    let _ = one_hot.scatter_value_(1, labels, 1.0);
+    let first = if settings.include_background { 0 } else { 1 };
+    let classes = probabilities.size()[1] - first;
+    let (p, t) = (probabilities.narrow(1, first, classes), one_hot.narrow(1, first, classes));
+    let axes: &[i64] = if settings.batch { &[0, 2, 3, 4] } else { &[2, 3, 4] };
+    let sum = |tensor: &Tensor| tensor.sum_dim_intlist(axes, false, tensor.kind());
+    let predicted = if settings.squared_pred { sum(&p.square()) } else { sum(&p) };
+    let numerator = sum(&(&p * &t)) * 2.0 + settings.smooth_nr;
+    let denominator = predicted + sum(&t) + settings.smooth_dr;
+    let ratio: Tensor = numerator / denominator;
+    let kind: Kind = ratio.kind();
+    1.0 - ratio.mean(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    fn labels() -> Tensor {
+        Tensor::from_slice(&[0i64, 1, 2, 1, 0, 0, 2, 1]).reshape([1, 1, 2, 2, 2])
+    }
+
+    #[test]
+    fn a_certain_and_right_prediction_costs_nothing() {
+        let logits = Tensor::zeros([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu)).scatter_value(1, &labels(), 50.0);
+        assert!(loss(&Loss::default(), &logits, &labels()).double_value(&[]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_undecided_prediction_costs_what_pencil_and_paper_say() {
+        let logits = Tensor::zeros([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu));
+        let settings = Loss { smooth_nr: 0.0, smooth_dr: 0.0, weights: [1.0, 1.0], ..Loss::default() };
+        // Σpt = count/3, Σp² = 8/9, Σt = count for counts 3, 3, 2.
+        let share = |count: f64| 2.0 * count / 3.0 / (8.0 / 9.0 + count);
+        let dice = 1.0 - (share(3.0) + share(3.0) + share(2.0)) / 3.0;
+        let found = loss(&settings, &logits, &labels()).double_value(&[]);
+        assert!((found - dice - 3f64.ln()).abs() < 1e-12, "{found}");
+    }
+}

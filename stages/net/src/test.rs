@@ -1,0 +1,82 @@
+//! `test`: segments the testing cases, brings the result back to each image's own grid, writes it
+//! there, and scores it against the dataset's own label file.
+
+use crate::cases::{Part, PreparedCase};
+use crate::model::Models;
+use crate::train::begin;
+use std::sync::{Mutex, PoisonError};
+use tch::Tensor;
+use voxflow_stages::dataset::Listing;
+use voxflow_stages::image::Volume;
+use voxflow_stages::image::invert::Inverter;
+use voxflow_stages::image::nifti::{read_label, write_label};
+use voxflow_stages::kinds::test::Test;
+use voxflow_stages::metric::{CaseScore, score_case, spacing_mm, summary};
+use voxflow_stages::{Context, Error, Input, Result};
+
+/// Makes the scores artifact with its predictions.
+pub fn run(cx: &Context) -> Result<()> {
+    let params: Test = cx.params()?;
+    let place = begin(cx)?;
+    let part = Part::open(cx.input("cache")?, "testing")?;
+    if part.cases.is_empty() {
+        return Err(Error::failed("testing: there are no cases; give 'split' a number of testing cases"));
+    }
+    let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
+    models.check(&part.list.labels, &part.list.modality)?;
+    let dataset = cx.input("dataset")?;
+    let listing: Listing = dataset.json("dataset.json")?;
+    let models = Mutex::new(models);
+    let work = |case: &PreparedCase| {
+        let prediction = predict(case, &models)?;
+        write_label(&cx.create(&format!("predictions/{}.nii.gz", case.name))?, &prediction, true)?;
+        score(&prediction, &reference(dataset, &listing, &case.name)?, case, &part, params.tolerance_mm)
+    };
+    let scores = cx.each_case(&part.cases, |case| &case.name, work)?;
+    summary::rows(&scores, part.name, "original").into_iter().for_each(|row| cx.metric(row));
+    cx.create_json("scores.json", &scores)
+}
+
+/// The label map on the image's own grid.
+fn predict(case: &PreparedCase, models: &Mutex<Models>) -> Result<Volume<u8>> {
+    let image = case.tensor()?;
+    // One case at a time through the network, which keeps all threads busy by itself; the rest beside it.
+    let (probabilities, classes) = {
+        let models = models.lock().unwrap_or_else(PoisonError::into_inner);
+        (models.slider()?.probabilities(&image), models.classes.clone())
+    };
+    let mut map = Inverter::new(&case.geometry)?.labels(&plain(&probabilities), classes.count())?;
+    classes.to_values(&mut map.data);
+    Ok(map)
+}
+
+fn plain(tensor: &Tensor) -> Vec<f32> {
+    let tensor = tensor.contiguous();
+    let mut values = vec![0f32; tensor.numel()];
+    tensor.copy_data(&mut values, tensor.numel());
+    values
+}
+
+/// The label as the dataset has it.
+fn reference(dataset: &Input, listing: &Listing, case: &str) -> Result<Volume<u8>> {
+    let found = listing.cases.iter().find(|listed| listed.name == case).and_then(|listed| listed.label.as_ref());
+    let name = found.ok_or_else(|| Error::failed(format!("case '{case}' has no label in '{}'", dataset.stage)))?;
+    let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
+    read_label(dataset.path(name)?, name, &allowed)
+}
+
+fn score(
+    prediction: &Volume<u8>,
+    reference: &Volume<u8>,
+    case: &PreparedCase,
+    part: &Part,
+    tolerance_mm: f64,
+) -> Result<CaseScore> {
+    if prediction.shape != reference.shape {
+        let (image, label) = (prediction.shape, reference.shape);
+        return Err(Error::failed(format!("image {image:?} and label {label:?} have different grids")));
+    }
+    let (spacing, labels) = (spacing_mm(&prediction.affine), &part.list.labels);
+    let scores = score_case(&prediction.data, &reference.data, prediction.shape, spacing, labels, tolerance_mm);
+    Ok(CaseScore { case: case.name.clone(), labels: scores })
+}

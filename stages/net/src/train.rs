@@ -1,0 +1,71 @@
+//! `train`: sets a training up from its volumes, runs [`crate::fit`], and writes the model.
+
+use crate::cases::{Classes, Part};
+use crate::device::{self, Place};
+use crate::fit::{Fit, Outcome};
+use crate::{model, weights};
+use voxflow_stages::kinds::train::Train;
+use voxflow_stages::model::description::TrainingSummary;
+use voxflow_stages::model::{Inference, ModelCard, Weights};
+use voxflow_stages::{Context, Error, Message, Result};
+
+/// Makes the model artifact.
+pub fn run(cx: &Context) -> Result<()> {
+    let params: Train = cx.params()?;
+    let place = begin(cx)?;
+    tch::Cuda::cudnn_set_benchmark(!params.deterministic);
+    let input = cx.input("cache")?;
+    let (training, validation) = (Part::open(input, "training")?, Part::open(input, "validation")?);
+    check(&params, &training)?;
+    let classes = Classes::new(&training.list.labels);
+    let start = cx.optional("start").map(|input| model::start(input, &params, &training)).transpose()?;
+    let outcome = Fit::new(cx, &params, &training, &validation, &classes, &place, start)?.fit()?;
+    write(cx, &params, &training, &validation, &outcome)
+}
+
+/// Chooses the device and tells which one it is.
+pub fn begin(cx: &Context) -> Result<Place> {
+    let place = device::choose(cx.device(), cx.threads())?;
+    let libtorch = device::LIBTORCH.to_string();
+    cx.tell(Message::Device { name: place.name.clone(), threads: cx.threads(), libtorch });
+    Ok(place)
+}
+
+fn check(params: &Train, training: &Part) -> Result<()> {
+    let stage_needs = "training: there are no cases; give 'split' a number of training cases";
+    if training.cases.is_empty() {
+        return Err(Error::failed(stage_needs));
+    }
+    if !params.keep_last_batch && training.cases.len() < params.volumes_per_step {
+        return Err(Error::failed(format!(
+            "training: {} cases do not fill a batch of {}; lower 'volumes_per_step' or set 'keep_last_batch: true'",
+            training.cases.len(),
+            params.volumes_per_step
+        )));
+    }
+    params.sampling.check_labels(training.list.labels.len())
+}
+
+fn write(cx: &Context, params: &Train, training: &Part, validation: &Part, outcome: &Outcome) -> Result<()> {
+    weights::write(&cx.create(Weights::Best.file())?, &outcome.best)?;
+    weights::write(&cx.create(Weights::Last.file())?, &outcome.last)?;
+    let inference = Inference { roi: params.inference.roi.or(Some(params.patch)), ..params.inference.clone() };
+    let card = ModelCard {
+        format: 1,
+        dataset: training.list.dataset.clone(),
+        modality: training.list.modality.clone(),
+        labels: training.list.labels.clone(),
+        preparation: training.list.preparation.clone(),
+        network: params.network.clone(),
+        inference,
+        training: TrainingSummary {
+            epochs: outcome.epochs,
+            steps: outcome.steps,
+            training_cases: training.cases.len(),
+            validation_cases: validation.cases.len(),
+            best_epoch: outcome.best_score.map(|(epoch, _)| epoch),
+            best_dice: outcome.best_score.map(|(_, dice)| dice),
+        },
+    };
+    cx.create_json("model.json", &card)
+}

@@ -1,0 +1,258 @@
+//! MONAI's `UNet` in three dimensions, with its parameter names, as libtorch operations.
+//!
+//! Tensors are (N, C, X, Y, Z). Convolution weights are kept in channels-last order in memory, which
+//! the processor and tensor cores like; shapes do not show it.
+
+mod builder;
+
+use builder::Builder;
+use tch::{Device, Kind, Tensor};
+use voxflow_stages::model::Network;
+
+/// What a tensor of the network is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Learned.
+    Weight,
+    /// A convolution's bias directly before a norm: learned, but the norm takes out what it adds, so
+    /// its gradient is zero but for rounding.
+    Quiet,
+    /// A norm's running statistic: not learned.
+    Statistic,
+}
+
+/// A named tensor of the network.
+#[derive(Debug)]
+pub struct Parameter {
+    /// MONAI's name.
+    pub name: String,
+    /// The values; the network's layers share them.
+    pub tensor: Tensor,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// How a forward pass is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// Norms use (and update) the batch's statistics, dropout drops.
+    pub training: bool,
+    /// The numbers convolutions compute in.
+    pub compute: Kind,
+}
+
+/// The network.
+#[derive(Debug)]
+pub struct Unet {
+    top: Level,
+    parameters: Vec<Parameter>,
+}
+
+impl Unet {
+    /// A network of `inputs` channels and `outputs` classes with initial values of `seed`.
+    /// `kind` is Float, or Double for comparisons.
+    pub fn new(network: &Network, inputs: usize, outputs: usize, seed: u64, kind: Kind, device: Device) -> Unet {
+        let mut builder = Builder::new(network, seed, kind, device);
+        let top = builder.level("model", inputs as i64, outputs as i64, 0);
+        Unet { top, parameters: builder.parameters() }
+    }
+
+    /// Logits (N, classes, X, Y, Z) of images (N, C, X, Y, Z); sides are multiples of the strides' product.
+    pub fn forward(&self, images: &Tensor, pass: Pass) -> Tensor {
+        self.top.forward(&images.to_kind(pass.compute), pass)
+    }
+
+    /// Every tensor, in the order of MONAI's `state_dict`.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// The number of learned values.
+    pub fn count(&self) -> usize {
+        let learned = self.parameters.iter().filter(|parameter| parameter.role != Role::Statistic);
+        learned.map(|parameter| parameter.tensor.numel()).sum()
+    }
+}
+
+/// The same values, laid out with channels last in memory.
+pub fn channels_last(tensor: &Tensor) -> Tensor {
+    tensor.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3])
+}
+
+#[derive(Debug)]
+struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    stride: [i64; 3],
+    padding: [i64; 3],
+    transposed: bool,
+}
+
+impl Conv {
+    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let (weight, bias) = (self.weight.to_kind(pass.compute), self.bias.to_kind(pass.compute));
+        if self.transposed {
+            let output_padding = self.stride.map(|step| step - 1);
+            x.conv_transpose3d(&weight, Some(&bias), self.stride, self.padding, output_padding, 1, [1, 1, 1])
+        } else {
+            x.conv3d(&weight, Some(&bias), self.stride, self.padding, [1, 1, 1], 1)
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Normalise {
+    Batch { weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, tracked: Tensor },
+    Instance,
+}
+
+impl Normalise {
+    const EPS: f64 = 1e-5;
+    const MOMENTUM: f64 = 0.1;
+
+    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        match self {
+            Normalise::Batch { weight, bias, mean, variance, tracked } => {
+                if pass.training {
+                    let _ = tracked.shallow_clone().g_add_scalar_(1);
+                }
+                let (weight, bias) = (Some(weight), Some(bias));
+                let (mean, variance) = (Some(mean), Some(variance));
+                x.batch_norm(weight, bias, mean, variance, pass.training, Self::MOMENTUM, Self::EPS, true)
+            }
+            Normalise::Instance => {
+                let none = None::<&Tensor>;
+                x.instance_norm(none, none, none, none, true, Self::MOMENTUM, Self::EPS, true)
+            }
+        }
+    }
+}
+
+/// Norm, dropout and activation, in this order.
+#[derive(Debug)]
+struct After {
+    normalise: Normalise,
+    dropout: f64,
+    slope: Tensor,
+}
+
+impl After {
+    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let x = self.normalise.forward(x, pass);
+        let x = if self.dropout > 0.0 { x.dropout(self.dropout, pass.training) } else { x };
+        x.prelu(&self.slope.to_kind(x.kind()))
+    }
+}
+
+#[derive(Debug)]
+struct Convolution {
+    conv: Conv,
+    after: Option<After>,
+}
+
+impl Convolution {
+    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let x = self.conv.forward(x, pass);
+        self.after.as_ref().map_or_else(|| x.shallow_clone(), |after| after.forward(&x, pass))
+    }
+}
+
+/// Convolutions in a row, and the input added to their output, through `residual` where shapes differ.
+#[derive(Debug)]
+struct Residual {
+    units: Vec<Convolution>,
+    residual: Option<Conv>,
+}
+
+impl Residual {
+    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let skipped = self.residual.as_ref().map_or_else(|| x.shallow_clone(), |conv| conv.forward(x, pass));
+        let done = self.units.iter().fold(x.shallow_clone(), |x, unit| unit.forward(&x, pass));
+        done + skipped
+    }
+}
+
+#[derive(Debug)]
+enum Block {
+    Plain(Convolution),
+    Residual(Residual),
+}
+
+impl Block {
+    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        match self {
+            Block::Plain(convolution) => convolution.forward(x, pass),
+            Block::Residual(residual) => residual.forward(x, pass),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Below {
+    Level(Box<Level>),
+    Bottom(Block),
+}
+
+/// Down, what lies below beside the skip connection, and up again.
+#[derive(Debug)]
+struct Level {
+    down: Block,
+    below: Below,
+    up: Convolution,
+    up_residual: Option<Residual>,
+}
+
+impl Level {
+    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let down = self.down.forward(x, pass);
+        let below = match &self.below {
+            Below::Level(level) => level.forward(&down, pass),
+            Below::Bottom(block) => block.forward(&down, pass),
+        };
+        let up = self.up.forward(&Tensor::cat(&[down, below], 1), pass);
+        self.up_residual.as_ref().map_or_else(|| up.shallow_clone(), |residual| residual.forward(&up, pass))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxflow_stages::model::{Norm, PerAxis};
+
+    fn unet(network: &Network, outputs: usize) -> Unet {
+        Unet::new(network, 1, outputs, 0, Kind::Float, Device::Cpu)
+    }
+
+    #[test]
+    fn the_reference_networks_have_their_published_numbers_of_parameters() {
+        assert_eq!(unet(&Network::default(), 2).count(), 4_808_917);
+        let wide = Network { channels: vec![32, 64, 128, 256, 512], ..Network::default() };
+        assert_eq!(unet(&wide, 2).count(), 19_221_797);
+    }
+
+    #[test]
+    fn logits_have_the_shape_of_the_image_whatever_the_strides_and_units() {
+        let strides = vec![PerAxis::Each([2, 2, 1]), PerAxis::All(2)];
+        let small = Network { channels: vec![4, 6, 8], strides, ..Network::default() };
+        let image = Tensor::zeros([2, 1, 8, 12, 6], (Kind::Float, Device::Cpu));
+        for residual_units in [0, 1, 3] {
+            for norm in [Norm::Batch, Norm::Instance] {
+                let network = Network { residual_units, norm, ..small.clone() };
+                let logits = unet(&network, 3).forward(&image, Pass { training: true, compute: Kind::Float });
+                assert_eq!(logits.size(), [2, 3, 8, 12, 6]);
+            }
+        }
+    }
+
+    #[test]
+    fn initial_weights_are_spread_as_pytorch_spreads_them() {
+        let network = unet(&Network::default(), 2);
+        let named = |name: &str| &network.parameters().iter().find(|p| p.name == name).unwrap().tensor;
+        let weight = named("model.1.submodule.0.conv.unit1.conv.weight");
+        let bound = 1.0 / f64::sqrt(32.0 * 27.0);
+        assert!(weight.abs().max().double_value(&[]) <= bound);
+        let spread = weight.std(true).double_value(&[]);
+        assert!((spread / (bound / f64::sqrt(3.0)) - 1.0).abs() < 0.02, "standard deviation {spread}");
+        assert_eq!(named("model.0.conv.unit0.adn.A.weight").double_value(&[0]), 0.25);
+    }
+}

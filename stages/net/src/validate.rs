@@ -1,0 +1,37 @@
+//! `validate`: scores models on the validation volumes, on the resampled grid.
+
+use crate::cases::{Part, PreparedCase};
+use crate::model::Models;
+use crate::train::begin;
+use std::sync::{Mutex, PoisonError};
+use voxflow_stages::kinds::validate::Validate;
+use voxflow_stages::metric::{CaseScore, score_case, summary};
+use voxflow_stages::{Context, Error, Result};
+
+/// Makes the scores artifact.
+pub fn run(cx: &Context) -> Result<()> {
+    let params: Validate = cx.params()?;
+    let place = begin(cx)?;
+    let part = Part::open(cx.input("cache")?, "validation")?;
+    if part.cases.is_empty() {
+        return Err(Error::failed("validation: there are no cases; give 'split' a number of validation cases"));
+    }
+    let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
+    models.check(&part.list.labels, &part.list.modality)?;
+    // One case at a time through the network, which keeps all threads busy by itself; scoring beside it.
+    let models = Mutex::new(models);
+    let scores = cx.each_case(&part.cases, |case| &case.name, |case| score(case, &part, &models, &params))?;
+    summary::rows(&scores, part.name, "resampled").into_iter().for_each(|row| cx.metric(row));
+    cx.create_json("scores.json", &scores)
+}
+
+fn score(case: &PreparedCase, part: &Part, models: &Mutex<Models>, params: &Validate) -> Result<CaseScore> {
+    let image = case.tensor()?;
+    let prediction = {
+        let models = models.lock().unwrap_or_else(PoisonError::into_inner);
+        models.classes.volume(&models.slider()?.classes(&image))
+    };
+    let (shape, labels) = (case.image.shape(), &part.list.labels);
+    let scores = score_case(&prediction, case.label_values()?, shape, case.spacing_mm(), labels, params.tolerance_mm);
+    Ok(CaseScore { case: case.name.clone(), labels: scores })
+}

@@ -1,0 +1,129 @@
+//! Weights as safetensors, under MONAI's parameter names.
+
+use crate::unet::Unet;
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::BTreeMap;
+use std::path::Path;
+use tch::{Device, Kind, Tensor, no_grad};
+use voxflow_stages::{Error, Result, Trouble};
+
+/// Named tensors in the form of a safetensors file.
+pub fn pack(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
+    let parts = tensors.iter().map(|(name, tensor)| Ok((name, plain(tensor)?)));
+    let parts: Vec<(&String, Plain)> = parts.collect::<Result<_>>()?;
+    let views = parts.iter().map(|(name, part)| {
+        TensorView::new(part.dtype, part.shape.clone(), &part.bytes).map(|view| (name.as_str(), view)).trouble(name)
+    });
+    let views: Vec<(&str, TensorView)> = views.collect::<Result<_>>()?;
+    safetensors::serialize(views, None).trouble("weights")
+}
+
+/// Tensors of a safetensors file's bytes, on the processor.
+pub fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    let file = safetensors::SafeTensors::deserialize(bytes).trouble("not a safetensors file")?;
+    file.tensors().into_iter().map(|(name, view)| Ok((name.clone(), tensor(&name, &view)?))).collect()
+}
+
+/// Writes a network's tensors to a file.
+pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
+    std::fs::write(path, pack(tensors)?).map_err(Error::io("write", path))
+}
+
+/// Reads a safetensors file.
+pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    unpack(&bytes).trouble_at(path)
+}
+
+/// Copies of a network's tensors on the processor.
+pub fn snapshot(unet: &Unet) -> Vec<(String, Tensor)> {
+    let copy = |tensor: &Tensor| no_grad(|| tensor.detach().to_device(Device::Cpu).copy());
+    unet.parameters().iter().map(|parameter| (parameter.name.clone(), copy(&parameter.tensor))).collect()
+}
+
+/// Puts tensors into a network. A name or shape that does not fit is an error that lists what is
+/// missing, what is left over and what has another shape.
+pub fn fill(unet: &Unet, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    let known: BTreeMap<&str, &Tensor> =
+        unet.parameters().iter().map(|parameter| (parameter.name.as_str(), &parameter.tensor)).collect();
+    let absent = known.keys().filter(|name| !tensors.contains_key(**name));
+    let extra = tensors.keys().filter(|name| !known.contains_key(name.as_str()));
+    let shapes = known.iter().filter_map(|(name, tensor)| {
+        let found = tensors.get(*name).filter(|found| found.size() != tensor.size())?;
+        Some(format!("'{name}' is {:?} instead of {:?}", found.size(), tensor.size()))
+    });
+    let mut wrong: Vec<String> = absent.map(|name| format!("'{name}' is missing")).collect();
+    wrong.extend(extra.map(|name| format!("'{name}' is left over")));
+    wrong.extend(shapes);
+    if !wrong.is_empty() {
+        return Err(Error::failed(format!("weights do not fit the network: {}", wrong.join("; "))));
+    }
+    no_grad(|| known.iter().for_each(|(name, tensor)| tensor.shallow_clone().copy_(&tensors[*name])));
+    Ok(())
+}
+
+struct Plain {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+fn plain(tensor: &Tensor) -> Result<Plain> {
+    let tensor = tensor.to_device(Device::Cpu).contiguous();
+    let (dtype, width) = match tensor.kind() {
+        Kind::Float => (Dtype::F32, 4),
+        Kind::Double => (Dtype::F64, 8),
+        Kind::Int64 => (Dtype::I64, 8),
+        other => return Err(Error::failed(format!("weights of kind {other:?} are not kept"))),
+    };
+    let mut bytes = vec![0u8; tensor.numel() * width];
+    tensor.f_copy_data_u8(&mut bytes, tensor.numel()).trouble("weights")?;
+    Ok(Plain { dtype, shape: tensor.size().iter().map(|side| *side as usize).collect(), bytes })
+}
+
+fn tensor(name: &str, view: &TensorView) -> Result<Tensor> {
+    let kind = match view.dtype() {
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::I64 => Kind::Int64,
+        other => return Err(Error::failed(format!("'{name}' has numbers of kind {other:?}, which weights have not"))),
+    };
+    let shape: Vec<i64> = view.shape().iter().map(|side| *side as i64).collect();
+    Tensor::f_from_data_size(view.data(), &shape, kind).trouble(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxflow_stages::model::{Network, PerAxis};
+
+    fn small(seed: u64) -> Unet {
+        let network = Network { channels: vec![2, 3], strides: vec![PerAxis::All(2)], ..Network::default() };
+        Unet::new(&network, 1, 2, seed, Kind::Float, Device::Cpu)
+    }
+
+    #[test]
+    fn weights_come_back_from_their_file_as_they_were() {
+        let (one, other) = (small(1), small(2));
+        let bytes = pack(&snapshot(&one)).unwrap();
+        fill(&other, &unpack(&bytes).unwrap()).unwrap();
+        for ((name, left), (_, right)) in snapshot(&one).iter().zip(snapshot(&other)) {
+            assert!(left.equal(&right), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_and_what_is_left_over_is_listed() {
+        let unet = small(1);
+        let mut tensors: BTreeMap<String, Tensor> = snapshot(&unet).into_iter().collect();
+        let moved = tensors.remove("model.0.residual.bias").unwrap();
+        tensors.insert("head.bias".into(), moved);
+        let error = fill(&unet, &tensors).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "weights do not fit the network: 'model.0.residual.bias' is missing; 'head.bias' is left over"
+        );
+    }
+}

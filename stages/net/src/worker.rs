@@ -1,0 +1,189 @@
+//! The worker: one stage, one process. It reads a task file, tells what happens as JSON lines on
+//! standard output, and ends with a [`Reply`]. Standard error is free for words.
+
+use crate::{device, test, train, validate};
+use signal_hook::consts::SIGTERM;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::FromRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use voxflow_cache::{Artifact, Blob, Recipe};
+use voxflow_stages::{Context, Error, Host, Message, Reply, Result, Task, Trouble};
+
+/// What makes a stage.
+pub type Make = fn(&Context) -> Result<()>;
+
+/// The kinds that this program makes, by name.
+pub const RUNS: &[(&str, Make)] = &[("train", train::run), ("validate", validate::run), ("test", test::run)];
+
+/// The program: `voxflow-worker TASK.json` or `voxflow-worker --version`.
+pub fn main() -> ExitCode {
+    die_with_parent();
+    let stopping = Arc::new(AtomicBool::new(false));
+    if signal_hook::flag::register(SIGTERM, Arc::clone(&stopping)).is_err() {
+        return ExitCode::FAILURE;
+    }
+    let mut pipe = match own_stdout() {
+        Ok(pipe) => pipe,
+        Err(_) => return ExitCode::FAILURE,
+    };
+    match std::env::args_os().nth(1) {
+        Some(argument) if argument == "--version" => line(&mut pipe, &versions()),
+        Some(path) => serve(Path::new(&path), pipe, stopping),
+        None => {
+            let _ = writeln!(std::io::stderr(), "usage: voxflow-worker TASK.json (voxflow starts it)");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ExitCode {
+    let host = Pipe { pipe: Mutex::new(pipe), stopping, adopted: Mutex::default() };
+    let outcome = caught(|| work(path, &host));
+    let adopted = std::mem::take(&mut *host.adopted.lock().unwrap_or_else(PoisonError::into_inner));
+    let (reply, code) = match &outcome {
+        Ok(()) => (Reply::Done { adopted }, ExitCode::SUCCESS),
+        Err(error) => (Reply::from(error), ExitCode::FAILURE),
+    };
+    host.say(&reply);
+    code
+}
+
+fn work(path: &Path, host: &Pipe) -> Result<()> {
+    let text = std::fs::read(path).map_err(Error::io("read", path))?;
+    let task: Task = serde_json::from_slice(&text).trouble_at(path)?;
+    let kind = &task.recipe.kind;
+    let Some((_, make)) = RUNS.iter().find(|(name, _)| name == kind) else {
+        return Err(Error::failed(format!("kind '{kind}' is not made by voxflow-worker")));
+    };
+    make(&Context::new(&task, host))
+}
+
+/// Runs `work`; a panic (a libtorch error among them) becomes an error of one line.
+pub fn caught(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    std::panic::set_hook(Box::new(|_| {}));
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        let words = payload.downcast_ref::<String>().map(String::as_str);
+        let words = words.or(payload.downcast_ref::<&str>().copied()).unwrap_or("panicked without words");
+        Err(Error::failed(first_line(words)))
+    })
+}
+
+/// What went wrong, without frames of C++ and Rust around it.
+fn first_line(words: &str) -> String {
+    let words = words.strip_prefix("called `Result::unwrap()` on an `Err` value: ").unwrap_or(words);
+    let words = words.strip_prefix("Torch(\"").unwrap_or(words);
+    let line = words.split("\\n").next().and_then(|part| part.lines().next()).unwrap_or(words);
+    format!("libtorch: {}", line.trim_end_matches("\")"))
+}
+
+/// The parent's end of the pipe.
+struct Pipe {
+    pipe: Mutex<File>,
+    stopping: Arc<AtomicBool>,
+    adopted: Mutex<BTreeMap<String, Blob>>,
+}
+
+impl Pipe {
+    fn say(&self, what: &impl serde::Serialize) {
+        let _ = line(&mut self.pipe.lock().unwrap_or_else(PoisonError::into_inner), what);
+    }
+}
+
+/// Writes one JSON line. A parent that is gone takes this process with it, so errors need no word.
+fn line(pipe: &mut File, what: &impl serde::Serialize) -> ExitCode {
+    let Ok(mut text) = serde_json::to_vec(what) else { return ExitCode::FAILURE };
+    text.push(b'\n');
+    if pipe.write_all(&text).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+impl Host for Pipe {
+    fn tell(&self, message: Message) {
+        self.say(&message);
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    fn recall(&self, name: &str, _: &Recipe, _: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+        Err(Error::failed(format!("item '{name}': a worker has no store")))
+    }
+
+    fn blob_path(&self, _: &Blob) -> PathBuf {
+        PathBuf::new()
+    }
+
+    fn adopt(&self, name: &str, blob: &Blob) {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), blob.clone());
+    }
+
+    fn refer(&self, path: &Path) -> Result<Blob> {
+        Err(Error::failed(format!("{}: a worker has no store to refer from", path.display())))
+    }
+}
+
+/// Moves standard output to a descriptor of our own; what libraries print goes to standard error.
+fn own_stdout() -> std::io::Result<File> {
+    // SAFETY: plain system calls on descriptors 1 and 2; the new descriptor belongs to the file alone.
+    unsafe {
+        let own = libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 3);
+        if own < 0 || libc::dup2(2, 1) < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(File::from_raw_fd(own))
+    }
+}
+
+/// Lets the kernel kill this process when its parent ends.
+fn die_with_parent() {
+    // SAFETY: a plain system call on integers.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+    }
+}
+
+fn versions() -> serde_json::Value {
+    serde_json::json!({
+        "voxflow-worker": env!("CARGO_PKG_VERSION"),
+        "libtorch": device::LIBTORCH,
+        "mkldnn": tch::utils::has_mkldnn(),
+        "mkl": tch::utils::has_mkl(),
+        "openmp": tch::utils::has_openmp(),
+        "threads": tch::get_num_threads(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxflow_stages::KINDS;
+    use voxflow_stages::kinds::Place;
+
+    #[test]
+    fn every_kind_of_the_worker_has_a_row_and_no_other_has() {
+        let mut of_worker: Vec<&str> =
+            KINDS.iter().filter(|kind| matches!(kind.place, Place::Worker)).map(|kind| kind.name).collect();
+        let mut rows: Vec<&str> = RUNS.iter().map(|(name, _)| *name).collect();
+        of_worker.sort_unstable();
+        rows.sort_unstable();
+        assert_eq!(rows, of_worker);
+    }
+
+    #[test]
+    fn an_error_of_libtorch_is_one_line_without_frames() {
+        let failing = || {
+            let one = tch::Tensor::from_slice(&[1f32, 2.0]);
+            let _ = &one + tch::Tensor::from_slice(&[1f32, 2.0, 3.0]);
+            Ok(())
+        };
+        let error = caught(failing).unwrap_err().to_string();
+        assert!(error.starts_with("libtorch: The size of tensor a (2) must match"), "{error}");
+        assert!(!error.contains('\n') && !error.contains("frame #"), "{error}");
+    }
+}
