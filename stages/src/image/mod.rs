@@ -12,6 +12,7 @@ pub mod orientation;
 pub mod patch;
 pub mod prepare;
 pub mod resample;
+pub mod sampling;
 pub mod spacing;
 pub mod stored;
 pub mod volume;

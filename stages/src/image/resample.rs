@@ -2,11 +2,12 @@
 //!
 //! Positions are computed in float64 the way PyTorch's `affine_grid` and `grid_sample` do
 //! (normalised coordinates, `align_corners=False`), because ties of nearest labels hang on their
-//! last bit. Where the axes run parallel, an axis at a time; otherwise a gather of eight voxels.
+//! last bit. The values themselves are taken in `sampling`.
 
 use crate::error::{Error, Result};
 use crate::image::Affine;
 use crate::image::affine::{IDENTITY, close, invert, multiply, solve};
+use crate::image::sampling::Plan;
 use crate::image::spacing::{Grid, TOLERANCE};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -27,17 +28,18 @@ const SLABS: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Resampler {
     /// The shape of the source's data: the whole grid, or the box that is kept of it.
-    source: [usize; 3],
+    pub(super) source: [usize; 3],
     /// Where that box begins on the source's grid.
-    start: [usize; 3],
-    target: [usize; 3],
+    pub(super) start: [usize; 3],
+    pub(super) target: [usize; 3],
     /// Where the target lies as the reference's bookkeeping has it: the source's affine times the map.
     affine: Affine,
-    map: Map,
+    pub(super) map: Map,
 }
 
+/// How target voxels lie on the source's grid.
 #[derive(Clone, Debug)]
-enum Map {
+pub(super) enum Map {
     /// Both grids are the same.
     Same,
     /// Each axis by itself: positions on the source's axis.
@@ -46,22 +48,14 @@ enum Map {
     Oblique(Oblique),
 }
 
+/// A map between normalised coordinates.
 #[derive(Clone, Debug)]
-struct Oblique {
+pub(super) struct Oblique {
     theta: [[f64; 4]; 3],
     /// The source's whole grid.
     shape: [usize; 3],
     /// The normalised coordinate of each target voxel, per axis.
     base: [Vec<f64>; 3],
-}
-
-/// Both neighbours of a position on one axis, and their weights. What lies outside the kept box weighs 0.
-#[derive(Clone, Debug, Default)]
-struct Taps {
-    low: Vec<u32>,
-    high: Vec<u32>,
-    low_weight: Vec<f32>,
-    high_weight: Vec<f32>,
 }
 
 impl Resampler {
@@ -116,7 +110,7 @@ impl Resampler {
     }
 
     /// Voxels of one slab of the target: all but its slowest axis.
-    fn slab(&self, order: Order) -> usize {
+    pub(super) fn slab(&self, order: Order) -> usize {
         self.target[order[0]] * self.target[order[1]]
     }
 
@@ -146,7 +140,7 @@ impl Resampler {
     }
 
     /// The position of every target voxel along one axis, for parallel grids.
-    fn positions(&self, axis: usize) -> Vec<f64> {
+    pub(super) fn positions(&self, axis: usize) -> Vec<f64> {
         match &self.map {
             Map::Parallel(positions) => positions[axis].clone(),
             _ => (0..self.target[axis]).map(|index| index as f64).collect(),
@@ -154,204 +148,14 @@ impl Resampler {
     }
 }
 
-/// A resampler made ready for data that lie in one order.
-pub struct Plan<'a> {
-    resampler: &'a Resampler,
-    order: Order,
-    /// By memory axis, fastest first.
-    taps: [Taps; 3],
-    nearest: [Vec<Option<u32>>; 3],
-    stride: [usize; 3],
-}
-
-impl<'a> Plan<'a> {
-    fn new(resampler: &'a Resampler, order: Order) -> Plan<'a> {
-        let place = |axis: usize| (resampler.start[axis], resampler.source[axis]);
-        let oblique = matches!(resampler.map, Map::Oblique(_));
-        let positions = order.map(|axis| if oblique { vec![] } else { resampler.positions(axis) });
-        let mut stride = [0; 3];
-        stride[order[0]] = 1;
-        stride[order[1]] = resampler.source[order[0]];
-        stride[order[2]] = resampler.source[order[0]] * resampler.source[order[1]];
-        Plan {
-            resampler,
-            order,
-            taps: std::array::from_fn(|at| Taps::new(&positions[at], place(order[at]))),
-            nearest: std::array::from_fn(|at| {
-                positions[at].iter().map(|p| inside(p.round_ties_even(), place(order[at]))).collect()
-            }),
-            stride,
-        }
-    }
-
-    /// Trilinear values of the slabs `slabs` of the slowest axis.
-    pub fn linear(&self, source: &[f32], slabs: Range<usize>, out: &mut [f32]) {
-        match &self.resampler.map {
-            Map::Oblique(oblique) => self.walk(oblique, slabs, out, |p| self.gather(source, p)),
-            _ => self.linear_parallel(source, slabs, out),
-        }
-    }
-
-    /// Nearest values of the slabs `slabs` of the slowest axis.
-    pub fn nearest<T: Copy + Default>(&self, source: &[T], slabs: Range<usize>, out: &mut [T]) {
-        if let Map::Oblique(oblique) = &self.resampler.map {
-            self.walk(oblique, slabs, out, |p| {
-                let index = self.index(p.map(f64::round_ties_even));
-                index.map_or_else(T::default, |index| source[index])
-            });
-            return;
-        }
-        let [fast, middle, slow] = &self.nearest;
-        let step = self.order.map(|axis| self.stride[axis]);
-        let rows = slabs.flat_map(|s| middle.iter().map(move |m| (slow[s], *m)));
-        for (row, out) in rows.zip(out.chunks_exact_mut(fast.len().max(1))) {
-            let (Some(slow), Some(middle)) = row else { continue };
-            let row = &source[slow as usize * step[2] + middle as usize * step[1]..];
-            for (slot, index) in out.iter_mut().zip(fast) {
-                *slot = index.map_or_else(T::default, |index| row[index as usize]);
-            }
-        }
-    }
-
-    /// Plane by plane: a source plane is resampled once and serves all slabs between it and the next.
-    fn linear_parallel(&self, source: &[f32], slabs: Range<usize>, out: &mut [f32]) {
-        let slow = &self.taps[2];
-        let size = self.resampler.slab(self.order);
-        let mut planes = [(None, vec![0.0; size]), (None, vec![0.0; size])];
-        for (slab, out) in slabs.zip(out.chunks_exact_mut(size.max(1))) {
-            let (low, high) = (slow.low[slab], slow.high[slab]);
-            let (low_weight, high_weight) = (slow.low_weight[slab], slow.high_weight[slab]);
-            if planes[1].0 == Some(low) {
-                planes.swap(0, 1);
-            }
-            if low_weight != 0.0 {
-                self.plane(source, low, &mut planes[0]);
-            }
-            if high_weight == 0.0 {
-                scale(&planes[0].1, low_weight, out);
-                continue;
-            }
-            self.plane(source, high, &mut planes[1]);
-            if low_weight == 0.0 {
-                scale(&planes[1].1, high_weight, out);
-            } else {
-                blend(&planes[0].1, low_weight, &planes[1].1, high_weight, out);
-            }
-        }
-    }
-
-    /// One source plane (slow index `index`) on the target's two fast axes, unless it is there already.
-    fn plane(&self, source: &[f32], index: u32, (held, plane): &mut (Option<u32>, Vec<f32>)) {
-        if *held == Some(index) {
-            return;
-        }
-        *held = Some(index);
-        let [fast, middle, _] = &self.taps;
-        let width = self.resampler.source[self.order[0]];
-        let base = index as usize * width * self.resampler.source[self.order[1]];
-        let row = |index: u32| &source[base + index as usize * width..][..width];
-        let mut mixed = vec![0.0; width];
-        for (line, out) in plane.chunks_exact_mut(fast.low.len().max(1)).enumerate() {
-            blend(
-                row(middle.low[line]),
-                middle.low_weight[line],
-                row(middle.high[line]),
-                middle.high_weight[line],
-                &mut mixed,
-            );
-            for (i, slot) in out.iter_mut().enumerate() {
-                *slot = mixed[fast.low[i] as usize] * fast.low_weight[i]
-                    + mixed[fast.high[i] as usize] * fast.high_weight[i];
-            }
-        }
-    }
-
-    /// Calls `take` with the position of every voxel of the slabs.
-    fn walk<T>(&self, oblique: &Oblique, slabs: Range<usize>, out: &mut [T], take: impl Fn([f64; 3]) -> T) {
-        let [fast, middle, slow] = self.order;
-        let (width, height) = (self.resampler.target[fast], self.resampler.target[middle]);
-        let lines = slabs.flat_map(|s| (0..height).map(move |m| (s, m)));
-        for ((s, m), out) in lines.zip(out.chunks_exact_mut(width.max(1))) {
-            let mut voxel = [0; 3];
-            (voxel[slow], voxel[middle]) = (s, m);
-            for (f, slot) in out.iter_mut().enumerate() {
-                voxel[fast] = f;
-                *slot = take(oblique.position(voxel));
-            }
-        }
-    }
-
-    /// The trilinear value at a position of the source's whole grid.
-    fn gather(&self, source: &[f32], position: [f64; 3]) -> f32 {
-        let low = position.map(f64::floor);
-        let mut sum = 0.0;
-        for corner in 0..8 {
-            let mut weight = 1.0;
-            let mut voxel = low;
-            for axis in 0..3 {
-                let high = corner >> axis & 1 == 1;
-                let part = position[axis] - low[axis];
-                weight *= if high { part } else { 1.0 - part };
-                voxel[axis] += f64::from(u8::from(high));
-            }
-            if weight != 0.0
-                && let Some(index) = self.index(voxel)
-            {
-                sum += f64::from(source[index]) * weight;
-            }
-        }
-        sum as f32
-    }
-
-    /// Where a voxel of the source's whole grid lies in the data, if it is kept.
-    fn index(&self, voxel: [f64; 3]) -> Option<usize> {
-        (0..3).try_fold(0, |index, axis| {
-            let at = inside(voxel[axis], (self.resampler.start[axis], self.resampler.source[axis]))?;
-            Some(index + at as usize * self.stride[axis])
-        })
-    }
-}
-
 impl Oblique {
     /// The clipped position on the source's grid of a target voxel.
-    fn position(&self, voxel: [usize; 3]) -> [f64; 3] {
+    pub(super) fn position(&self, voxel: [usize; 3]) -> [f64; 3] {
         let [x, y, z] = std::array::from_fn(|axis| self.base[axis][voxel[axis]]);
         std::array::from_fn(|axis| {
             let row = &self.theta[axis];
             clipped(z * row[2] + y * row[1] + x * row[0] + row[3], self.shape[axis])
         })
-    }
-}
-
-impl Taps {
-    fn new(positions: &[f64], place: (usize, usize)) -> Taps {
-        let mut taps = Taps::default();
-        for &position in positions {
-            let low = position.floor();
-            let (at_low, at_high) = (inside(low, place), inside(low + 1.0, place));
-            let part = position - low;
-            taps.low.push(at_low.unwrap_or(0));
-            taps.high.push(at_high.unwrap_or(0));
-            taps.low_weight.push(if at_low.is_some() { (1.0 - part) as f32 } else { 0.0 });
-            taps.high_weight.push(if at_high.is_some() { part as f32 } else { 0.0 });
-        }
-        taps
-    }
-}
-
-/// The index inside the kept box of an index on the whole axis.
-fn inside(index: f64, (start, length): (usize, usize)) -> Option<u32> {
-    let at = index - start as f64;
-    (at >= 0.0 && at < length as f64).then_some(at as u32)
-}
-
-fn scale(source: &[f32], weight: f32, out: &mut [f32]) {
-    out.iter_mut().zip(source).for_each(|(out, value)| *out = value * weight);
-}
-
-fn blend(a: &[f32], a_weight: f32, b: &[f32], b_weight: f32, out: &mut [f32]) {
-    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-        *out = a * a_weight + b * b_weight;
     }
 }
 

@@ -148,9 +148,6 @@ mod tests {
     fn a_level_without_a_stride_is_a_mistake() {
         let network = Network { strides: vec![PerAxis::All(2); 3], ..Network::default() };
         let mistakes = network.check("network");
-        assert_eq!(
-            mistakes,
-            vec![("network.strides".to_string(), "5 levels need 4 strides, found 3".to_string())]
-        );
+        assert_eq!(mistakes, vec![("network.strides".to_string(), "5 levels need 4 strides, found 3".to_string())]);
     }
 }
