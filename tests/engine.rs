@@ -244,6 +244,19 @@ fn credentials_reach_no_file_of_the_run() {
     assert!(resolved.contains("${SECRET_URL}"), "{resolved}");
 }
 
+/// The fingerprint of this recipe is the same on every machine and for ever; see also `voxflow-cache`.
+#[test]
+fn the_golden_fingerprint_holds_through_the_program() {
+    let lab = Lab::new();
+    lab.write(
+        "w.yaml",
+        "stages: { a: { uses: download, with: { url: 'http://x/y', md5: 410d4a301da4e5b2f6f86ec3ddba524e } } }",
+    );
+    let shown = lab.voxflow(&["plan", "w.yaml", "--format", "json"]);
+    let plan: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(plan["stages"][0]["fingerprint"], "628f38272638ef95affc2f59b135153ff4fc74e533ecd372d1002b888d981f8c");
+}
+
 /// Measured as processor time, since other tests run beside this one.
 #[test]
 fn a_run_in_which_nothing_is_to_do_is_quick() {

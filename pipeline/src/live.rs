@@ -90,7 +90,8 @@ impl LiveRun {
             }
         }
         outputs::link(self.folder.path(), &stage, &entry.artifact, store)?;
-        let reason = self.reasons[index].take().or(note);
+        let why_begun = self.reasons[index].take();
+        let reason = if outcome == Outcome::Reused { note } else { why_begun };
         let finished = Finished {
             fingerprint: Some(entry.fingerprint),
             items_made,

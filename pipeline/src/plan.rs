@@ -317,3 +317,100 @@ fn parts_read(stage: &StageSpec, id: &str) -> Vec<&'static str> {
 pub fn within(name: &str, part: &str) -> bool {
     part.is_empty() || name == part || (part.ends_with('/') && name.starts_with(part))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+    use crate::workflow::toys;
+    use serde_json::json;
+    use voxflow_cache::Made;
+
+    struct Bench {
+        _folder: tempfile::TempDir,
+        home: Home,
+        store: Store,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path(), None);
+        home.create().unwrap();
+        let store = Store::open(home.store()).unwrap();
+        Bench { _folder: folder, home, store }
+    }
+
+    impl Bench {
+        fn plan(&self, wishes: &Wishes) -> Plan {
+            let workflow = toys::workflow();
+            Planner::looking(&self.store, wishes, History::new(&self.home, &self.store)).plan(workflow).unwrap()
+        }
+
+        /// Publishes what a recipe would make, as if it had taken an hour.
+        fn publish(&self, recipe: Recipe, text: &str) {
+            let draft = self.store.draft().unwrap();
+            std::fs::write(draft.folder().join("file"), text).unwrap();
+            let made = Made { recipe, record: json!({}), items: vec![], seconds: 3600.0 };
+            self.store.publish(draft, made).unwrap();
+        }
+
+        /// Makes the source, so that everything else can be known.
+        fn with_source(self) -> Bench {
+            let recipe = self.plan(&Wishes::default()).steps[0].recipe.clone().unwrap();
+            self.publish(recipe, "source");
+            self
+        }
+    }
+
+    fn step<'a>(plan: &'a Plan, id: &str) -> &'a Step {
+        &plan.steps[plan.workflow.index(id).unwrap()]
+    }
+
+    #[test]
+    fn what_follows_is_known_once_what_it_needs_is_made() {
+        let bench = bench();
+        let plan = bench.plan(&Wishes::default());
+        assert_eq!(step(&plan, "model").decision, Decision::Follows { stages: vec!["data".into()] });
+        let plan = bench.with_source().plan(&Wishes::default());
+        assert!(matches!(step(&plan, "data").decision, Decision::Reuse { .. }));
+        assert!(matches!(&step(&plan, "model").decision, Decision::Run { reason, .. } if reason == "not made before"));
+    }
+
+    #[test]
+    fn locators_are_not_part_of_the_recipe() {
+        let plan = bench().plan(&Wishes::default());
+        let recipe = step(&plan, "data").recipe.clone().unwrap();
+        assert_eq!(plan.workflow.stage("data").unwrap().params["url"], "/data/a$b");
+        assert_eq!(recipe.params, json!({"seed": 7}));
+    }
+
+    #[test]
+    fn where_only_a_version_differs_the_cost_is_said_and_the_old_one_can_be_accepted() {
+        let bench = bench().with_source();
+        let recipe = step(&bench.plan(&Wishes::default()), "model").recipe.clone().unwrap();
+        bench.publish(Recipe { version: recipe.version + 2, ..recipe.clone() }, "model");
+        let plan = bench.plan(&Wishes::default());
+        let Decision::Run { reason, cost_seconds, .. } = &step(&plan, "model").decision else { panic!("not run") };
+        assert_eq!(reason, "train is now version 1, was 3: 1 h 00 min; '--accept-version train=3' reuses it");
+        assert_eq!(*cost_seconds, Some(3600.0));
+        let wishes = Wishes { accept: BTreeMap::from([("train".to_string(), 3)]), ..Wishes::default() };
+        let plan = bench.plan(&wishes);
+        let Decision::Reuse { note, .. } = &step(&plan, "model").decision else { panic!("not reused") };
+        assert_eq!(note.as_deref(), Some("made by version 3, accepted; the program's is 1"));
+    }
+
+    #[test]
+    fn the_most_similar_entry_explains_what_no_run_remembers() {
+        let bench = bench().with_source();
+        let recipe = step(&bench.plan(&Wishes::default()), "model").recipe.clone().unwrap();
+        let mut params = recipe.params.clone();
+        params["epochs"] = 9.into();
+        bench.publish(Recipe { params: params.clone(), ..recipe.clone() }, "near");
+        params["seed"] = 99.into();
+        params["note"] = "far".into();
+        bench.publish(Recipe { params, ..recipe }, "far");
+        let plan = bench.plan(&Wishes::default());
+        let Decision::Run { reason, .. } = &step(&plan, "model").decision else { panic!("not run") };
+        assert_eq!(reason, "epochs 9 → 3");
+    }
+}

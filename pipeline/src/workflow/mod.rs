@@ -17,6 +17,8 @@ mod schema;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod toys;
 
 pub use environment::Environment;
 pub use mistake::{Mistake, Place, either, nearest};
