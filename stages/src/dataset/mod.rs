@@ -2,6 +2,7 @@
 //! the phantom that stands in for real data, and the trivial answers that a network must beat.
 
 pub mod archive;
+pub mod baseline;
 pub mod decathlon;
 pub mod digests;
 pub mod draw;
