@@ -65,6 +65,16 @@ pub enum Command {
     Plan(commands::plan::PlanOf),
     /// Find every mistake of a workflow
     Check(commands::check::Check),
+    /// List the runs, the newest first
+    Runs(commands::runs::Runs),
+    /// Show a run, or one stage of it
+    Show(commands::show::Show),
+    /// Compare runs: parameters that differ, final metrics
+    Compare(commands::compare::Compare),
+    /// Print where the files of a run lie
+    Path(commands::path::PathOf),
+    /// List the kinds of stages and their parameters
+    Kinds(commands::kinds::Kinds),
     /// Write a completion script for a shell
     Completions(commands::completions::Completions),
 }
@@ -75,6 +85,11 @@ impl Command {
             Command::Run(command) => command.run(globals),
             Command::Plan(command) => command.run(globals),
             Command::Check(command) => command.run(globals),
+            Command::Runs(command) => command.run(globals),
+            Command::Show(command) => command.run(globals),
+            Command::Compare(command) => command.run(globals),
+            Command::Path(command) => command.run(globals),
+            Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

@@ -6,9 +6,11 @@
 
 pub mod cli;
 pub mod commands;
+pub mod console;
 pub mod event;
 pub mod execute;
 pub mod exit;
+pub mod history;
 pub mod home;
 pub mod journal;
 pub mod live;
@@ -17,10 +19,13 @@ pub mod machine;
 pub mod making;
 pub mod outputs;
 pub mod plan;
+pub mod reference;
 pub mod run;
 pub mod schedule;
 pub mod secret;
+pub mod sheet;
 pub mod stop;
+pub mod tables;
 pub mod why;
 pub mod words;
 pub mod worker;

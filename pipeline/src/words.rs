@@ -7,7 +7,7 @@ use time::macros::format_description;
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
     match whole {
-        _ if seconds < 0.0095 => format!("{:.0} ms", (seconds * 1000.0).max(0.0)),
+        _ if seconds < 0.0995 => format!("{:.0} ms", (seconds * 1000.0).max(0.0)),
         _ if seconds < 9.95 => format!("{seconds:.1} s"),
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
@@ -49,8 +49,8 @@ mod tests {
     #[test]
     fn durations_have_two_units_at_most() {
         let shown: Vec<String> =
-            [0.004, 0.42, 9.96, 12.3, 192.4, 7500.0, 100_000.0].map(duration).into_iter().collect();
-        assert_eq!(shown, ["4 ms", "0.4 s", "10 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h"]);
+            [0.004, 0.042, 0.42, 9.96, 12.3, 192.4, 7500.0, 100_000.0].map(duration).into_iter().collect();
+        assert_eq!(shown, ["4 ms", "42 ms", "0.4 s", "10 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h"]);
     }
 
     #[test]

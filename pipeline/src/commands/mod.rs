@@ -4,13 +4,33 @@
 
 pub mod check;
 pub mod choice;
+pub mod compare;
 pub mod completions;
+pub mod kinds;
+pub mod path;
 pub mod plan;
 pub mod run;
+pub mod runs;
+pub mod show;
 
-use crate::exit::Error;
+use crate::exit::{Error, Result};
+use std::io::Write;
 
 /// Prints an error, once.
 pub fn complain(error: &Error) {
     eprintln!("error: {error}");
+}
+
+/// Says something to people.
+pub fn tell(words: &str) {
+    eprintln!("{words}");
+}
+
+/// Writes data to stdout. A reader that has seen enough (`voxflow runs | head`) is no error.
+pub fn answer(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(error)),
+        _ => Ok(()),
+    }
 }

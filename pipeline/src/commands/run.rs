@@ -2,6 +2,7 @@
 
 use super::choice::{Selection, Source};
 use crate::cli::{Globals, LogFormat};
+use crate::console::{Console, Verbosity};
 use crate::event::{Observer, RunOutcome, now_ms};
 use crate::execute::{Manner, execute};
 use crate::exit::{Error, Exit, Result};
@@ -12,6 +13,7 @@ use crate::plan::{Plan, Planner};
 use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
 use crate::schedule::Slots;
 use crate::stop::Stop;
+use crate::tables::Recorder;
 use crate::why::History;
 use crate::workflow::{Override, StageSpec, sweep};
 use crate::{log, machine, secret, worker};
@@ -111,7 +113,7 @@ impl Run {
             if runs.is_empty() {
                 log::also_to(&folder.file("log.txt")).map_err(Error::io("open", folder.file("log.txt")))?;
             }
-            let observers = observers(&folder, globals)?;
+            let observers = observers(&folder, &record, globals)?;
             runs.push(LiveRun::new(plan, folder, record, observers));
         }
         Ok(runs)
@@ -167,10 +169,15 @@ fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
     })
 }
 
-fn observers(folder: &RunFolder, globals: &Globals) -> Result<Vec<Box<dyn Observer>>> {
-    let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(Journal::open(&folder.file("events.jsonl"))?)];
-    if globals.log_format == LogFormat::Json {
-        observers.push(Box::new(JsonLines));
+/// Who is told: the journal first, so that whatever else fails, what happened is written down.
+fn observers(folder: &RunFolder, record: &RunRecord, globals: &Globals) -> Result<Vec<Box<dyn Observer>>> {
+    let params = record.stages.iter().map(|stage| (stage.stage.as_str(), &stage.params));
+    let journal = Journal::open(&folder.file("events.jsonl"))?;
+    let recorder = Recorder::new(folder.path(), params);
+    let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(journal), Box::new(recorder)];
+    match globals.log_format {
+        LogFormat::Json => observers.push(Box::new(JsonLines)),
+        LogFormat::Text => observers.push(Box::new(Console::stderr(Verbosity::of(globals)))),
     }
     Ok(observers)
 }

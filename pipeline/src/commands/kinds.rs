@@ -1,0 +1,89 @@
+//! `voxflow kinds`: every kind of stage with its parameters, from the one table.
+
+use super::answer;
+use crate::console::terminal_width;
+use crate::exit::{Error, Exit, Result};
+use crate::reference;
+use crate::sheet::pretty;
+use crate::workflow::nearest;
+use clap::{Args, ValueEnum};
+use voxflow_stages::{KINDS, Kind};
+
+/// Which kinds, and how they are written.
+#[derive(Debug, Args)]
+pub struct Kinds {
+    /// The kinds to show in full; without any, the list of all
+    #[arg(value_name = "KIND")]
+    pub kinds: Vec<String>,
+    /// How to write them
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Form,
+}
+
+/// How kinds are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// The workflow reference, docs/workflow.md.
+    Markdown,
+    /// Everything as data.
+    Json,
+    /// A JSON schema of workflow files, for editors.
+    Schema,
+}
+
+impl Kinds {
+    /// Writes the reference on stdout.
+    pub fn run(&self) -> Result<Exit> {
+        let named = self.kinds.iter().map(|name| kind(name)).collect::<Result<Vec<&Kind>>>()?;
+        let kinds = if named.is_empty() { KINDS.iter().collect() } else { named };
+        answer(&self.written(&kinds))?;
+        Ok(Exit::Done)
+    }
+
+    fn written(&self, kinds: &[&Kind]) -> String {
+        let width = terminal_width();
+        match self.format {
+            Form::Text if self.kinds.is_empty() => reference::list(kinds).text(width),
+            Form::Text => {
+                let width = usize::from(width.unwrap_or(100)).min(100);
+                kinds.iter().map(|kind| reference::text(kind, width)).collect::<Vec<_>>().join("\n")
+            }
+            Form::Markdown => reference::markdown(kinds),
+            Form::Json => pretty(&reference::json(kinds)),
+            Form::Schema => pretty(&reference::schema(kinds)),
+        }
+    }
+}
+
+fn kind(name: &str) -> Result<&'static Kind> {
+    Kind::named(name).ok_or_else(|| {
+        let hint = match nearest(name, KINDS.iter().map(|kind| kind.name)) {
+            Some(word) => format!("did you mean '{word}'?"),
+            None => "'voxflow kinds' lists all".to_string(),
+        };
+        Error::usage(format!("kind '{name}' is not known: {hint}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_kind_gets_the_nearest_one() {
+        let error = kind("trian").map(|kind| kind.name).expect_err("no such kind").to_string();
+        assert_eq!(error, "kind 'trian' is not known: did you mean 'train'?");
+    }
+
+    #[test]
+    fn every_form_names_every_kind() {
+        let all: Vec<&Kind> = KINDS.iter().collect();
+        for format in [Form::Text, Form::Markdown, Form::Json, Form::Schema] {
+            let text = Kinds { kinds: vec![], format }.written(&all);
+            assert!(KINDS.iter().all(|kind| text.contains(kind.name)), "{format:?}");
+        }
+    }
+}

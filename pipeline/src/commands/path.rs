@@ -1,0 +1,108 @@
+//! `voxflow path`: where the files of a run, or of a stage's output, lie.
+
+use super::{answer, show};
+use crate::cli::Globals;
+use crate::exit::{Error, Exit, Result};
+use crate::history::{self, Past};
+use crate::workflow::nearest;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use voxflow_cache::{Artifact, Blob};
+
+/// What to find.
+#[derive(Debug, Args)]
+pub struct PathOf {
+    /// RUN (its folder), RUN/STAGE (the folder of its outputs) or RUN/STAGE/NAME (one output)
+    #[arg(value_name = "RUN[/STAGE[/NAME]]")]
+    pub what: String,
+}
+
+impl PathOf {
+    /// Writes the path on stdout.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let mut parts = self.what.splitn(3, '/');
+        let run = history::find(&globals.home(), parts.next().unwrap_or_default())?;
+        let path = match (parts.next().filter(|stage| !stage.is_empty()), parts.next()) {
+            (None, _) => run.folder.path().to_path_buf(),
+            (Some(stage), None | Some("")) => folder(&run, stage)?,
+            (Some(stage), Some(name)) => file(&run, stage, name)?,
+        };
+        let path = std::path::absolute(&path).map_err(Error::io("find", &path))?;
+        answer(&format!("{}\n", path.display()))?;
+        Ok(Exit::Done)
+    }
+}
+
+fn folder(run: &Past, id: &str) -> Result<PathBuf> {
+    show::stage(&run.record, id)?;
+    let folder = run.folder.file("outputs").join(id);
+    if folder.is_dir() {
+        Ok(folder)
+    } else {
+        Err(Error::usage(format!("stage '{id}' of run '{}' left no outputs", run.record.run)))
+    }
+}
+
+fn file(run: &Past, id: &str, name: &str) -> Result<PathBuf> {
+    let stage = show::stage(&run.record, id)?;
+    let artifact = stage.artifact.clone().unwrap_or_default();
+    let blob = artifact.get(name).ok_or_else(|| no_output(&artifact, id, name))?;
+    let path = of_blob(run, id, name, blob);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Error::Storage(format!(
+        "output '{name}' of stage '{id}' is no longer at {}: run the workflow again to have it made",
+        path.display()
+    )))
+}
+
+fn no_output(artifact: &Artifact, stage: &str, name: &str) -> Error {
+    let hint = match nearest(name, artifact.0.keys().map(String::as_str)) {
+        Some(word) => format!("did you mean '{word}'?"),
+        None => format!("'voxflow show --stage {stage}' lists those there are"),
+    };
+    Error::usage(format!("stage '{stage}' has no output '{name}': {hint}"))
+}
+
+/// Where an output lies: in the run's `outputs/` under its own name where it is there, else a
+/// person's own file, else the blob in the store.
+pub(super) fn of_blob(run: &Past, stage: &str, name: &str, blob: &Blob) -> PathBuf {
+    let linked = run.folder.file("outputs").join(stage).join(name);
+    if linked.exists() {
+        return linked;
+    }
+    blob.reference.as_ref().map_or_else(|| in_store(&run.record.store, blob), |reference| reference.path.clone())
+}
+
+/// The store's layout is known here so that a path can be told without opening the store.
+fn in_store(store: &Path, blob: &Blob) -> PathBuf {
+    let digest = blob.digest.to_hex();
+    store.join("blobs").join(&digest[..2]).join(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_found_under_its_own_name_first() {
+        let base = tempfile::tempdir().expect("a folder");
+        let run = history::find(&history::tests::home(base.path()), "latest").expect("a run");
+        let error = file(&run, "model", "model.json").expect_err("gone").to_string();
+        assert!(error.contains("is no longer at /nowhere/store-v1/blobs/ab/"), "{error}");
+        let linked = run.folder.file("outputs").join("model/model.json");
+        std::fs::create_dir_all(linked.parent().expect("a folder")).expect("makes");
+        std::fs::write(&linked, "{}").expect("writes");
+        assert_eq!(file(&run, "model", "model.json").expect("is there"), linked);
+        assert_eq!(folder(&run, "model").expect("is there"), run.folder.file("outputs").join("model"));
+    }
+
+    #[test]
+    fn a_misspelt_output_gets_the_nearest_one() {
+        let base = tempfile::tempdir().expect("a folder");
+        let run = history::find(&history::tests::home(base.path()), "latest").expect("a run");
+        let error = file(&run, "model", "model.jsn").expect_err("no such output").to_string();
+        assert_eq!(error, "stage 'model' has no output 'model.jsn': did you mean 'model.json'?");
+    }
+}

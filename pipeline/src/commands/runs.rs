@@ -1,0 +1,88 @@
+//! `voxflow runs`: the runs of a home, the newest first.
+
+use super::answer;
+use crate::cli::Globals;
+use crate::console::terminal_width;
+use crate::event::Outcome;
+use crate::exit::{Exit, Result};
+use crate::history::{self, Past};
+use crate::sheet::{Cell, Format, Sheet};
+use crate::{tables, words};
+use clap::Args;
+
+/// Which runs, and how they are written.
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// Only runs of this workflow
+    #[arg(long, value_name = "NAME")]
+    pub workflow: Option<String>,
+    /// At most so many; 0 is all
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// How to write them
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl Runs {
+    /// Lists the runs on stdout.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let (runs, troubles) = history::all(&globals.home())?;
+        troubles.iter().for_each(super::complain);
+        let fits = |run: &&Past| self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow);
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        let sheet = sheet(runs.iter().rev().filter(fits).take(limit));
+        if sheet.rows.is_empty() && self.format == Format::Text {
+            super::tell("no runs yet: 'voxflow run WORKFLOW' makes one");
+            return Ok(Exit::Done);
+        }
+        answer(&sheet.write(self.format, terminal_width()))?;
+        Ok(Exit::Done)
+    }
+}
+
+fn sheet<'a>(runs: impl Iterator<Item = &'a Past>) -> Sheet {
+    let columns = ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];
+    let mut sheet = Sheet::new("", columns);
+    for run in runs {
+        let record = &run.record;
+        let count = |outcome: Outcome| {
+            Cell::Count(record.stages.iter().filter(|stage| stage.outcome == Some(outcome)).count() as u64)
+        };
+        // A run whose tables are gone or torn is still a run.
+        let metrics = tables::read_metrics(run.folder.path()).unwrap_or_default();
+        let headline = tables::headline(&metrics);
+        sheet.push(vec![
+            Cell::text(&record.run),
+            Cell::text(&record.workflow),
+            Cell::text(words::moment(record.started_at_ms)),
+            Cell::text(record.outcome.word()),
+            count(Outcome::Made),
+            count(Outcome::Reused),
+            count(Outcome::Failed),
+            record.seconds.map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds))),
+            headline.map(|(_, dice)| dice).into(),
+            headline.map(|(stage, _)| stage).into(),
+        ]);
+    }
+    sheet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_has_a_line_with_its_headline() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = history::tests::home(folder.path());
+        let (runs, _) = history::all(&home).expect("runs");
+        let text = sheet(runs.iter().rev().take(1)).text(None);
+        let expected = "\
+run                            workflow  started               outcome  made  reused  failed  took          dice  of
+────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+20260102-000000-spleen-77ffee  spleen    1970-01-01T00:00:03Z  done        1       0       0  3 min 12 s  0.9000  final
+";
+        assert_eq!(text, expected, "\n{text}");
+    }
+}

@@ -1,0 +1,276 @@
+//! `voxflow show`: one run, or one stage of it, in full.
+
+use super::answer;
+use crate::cli::Globals;
+use crate::console::terminal_width;
+use crate::exit::{Error, Exit, Result};
+use crate::history::{self, Past};
+use crate::run::{RunRecord, StageRecord};
+use crate::sheet::{Cell, Sheet, pretty, short};
+use crate::tables::{self, MetricRow, ParamRow};
+use crate::workflow::nearest;
+use crate::{commands::path, reference, words};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+/// Which run, which stage, and how it is written.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The run: latest, its id, the beginning of one, a workflow's name, or a folder
+    #[arg(default_value = "latest")]
+    pub run: String,
+    /// One stage: its recipe, inputs, outputs and metrics
+    #[arg(long, value_name = "ID")]
+    pub stage: Option<String>,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Form,
+}
+
+/// How a run is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// The record and the final metrics as one object.
+    Json,
+}
+
+impl Show {
+    /// Writes the run on stdout.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let run = history::find(&globals.home(), &self.run)?;
+        let metrics = tables::read_metrics(run.folder.path())?;
+        let text = match (&self.stage, self.format) {
+            (None, Form::Text) => whole(&run, &metrics, terminal_width()),
+            (None, Form::Json) => pretty(&json!({"record": run.record, "metrics": finals(&metrics, None)})),
+            (Some(id), Form::Text) => stage_text(&run, stage(&run.record, id)?, &metrics, terminal_width()),
+            (Some(id), Form::Json) => {
+                let record = stage(&run.record, id)?;
+                pretty(&json!({"record": record, "metrics": finals(&metrics, Some(id))}))
+            }
+        };
+        answer(&text)?;
+        Ok(Exit::Done)
+    }
+}
+
+/// The stage of that id, or an error with the nearest one.
+pub(super) fn stage<'a>(record: &'a RunRecord, id: &str) -> Result<&'a StageRecord> {
+    record.stage(id).ok_or_else(|| {
+        let ids: Vec<&str> = record.stages.iter().map(|stage| stage.stage.as_str()).collect();
+        let hint = match nearest(id, ids.iter().copied()) {
+            Some(word) => format!("did you mean '{word}'?"),
+            None => format!("it has {}", ids.join(", ")),
+        };
+        Error::usage(format!("run '{}' has no stage '{id}': {hint}", record.run))
+    })
+}
+
+fn finals(metrics: &[MetricRow], stage: Option<&str>) -> Value {
+    metrics
+        .iter()
+        .filter(|row| row.is_final() && stage.is_none_or(|id| row.stage == id))
+        .map(|row| {
+            let mut value = json!(row.found);
+            value["stage"] = json!(row.stage);
+            value
+        })
+        .collect()
+}
+
+/// A run: what it was, its stages, its scores.
+fn whole(run: &Past, metrics: &[MetricRow], width: Option<u16>) -> String {
+    let record = &run.record;
+    let mut facts = vec![
+        ("workflow", seeded(record)),
+        ("outcome", outcome(record)),
+        ("started", words::moment(record.started_at_ms)),
+        ("device", format!("{}, {} a stage", record.device, words::count(record.threads as u64, "thread"))),
+    ];
+    if !record.overrides.is_empty() {
+        facts.push(("with", record.overrides.join(" ")));
+    }
+    facts.extend(record.git_commit.iter().map(|commit| ("commit", commit.clone())));
+    facts.push(("folder", run.folder.path().display().to_string()));
+    let mut out = format!("run {}\n{}\n", record.run, listed(&facts));
+    out += &stages(record).text(width);
+    for error in record.stages.iter().filter_map(|stage| Some((&stage.stage, stage.error.as_ref()?))) {
+        out += &format!("\n{} failed: {}\n", error.0, error.1);
+    }
+    for sheet in tables::scores(metrics) {
+        out += "\n";
+        out += &sheet.text(width);
+    }
+    out
+}
+
+fn seeded(record: &RunRecord) -> String {
+    record.seed.map_or_else(|| record.workflow.clone(), |seed| format!("{} (seed {seed})", record.workflow))
+}
+
+fn outcome(record: &RunRecord) -> String {
+    let word = record.outcome.word();
+    record.seconds.map_or_else(|| word.to_string(), |seconds| format!("{word} in {}", words::duration(seconds)))
+}
+
+/// "  workflow  demo\n  outcome   done\n".
+fn listed(facts: &[(&str, String)]) -> String {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    facts.iter().map(|(name, words)| format!("  {name:width$}  {words}\n")).collect()
+}
+
+fn stages(record: &RunRecord) -> Sheet {
+    let mut sheet = Sheet::new("", ["stage", "kind", "outcome", "took", "made in", "size", "why"]);
+    for stage in &record.stages {
+        let size = stage.artifact.as_ref().map_or(Cell::Empty, |artifact| Cell::text(words::bytes(artifact.bytes())));
+        let made_in = stage.made_in_seconds.map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds)));
+        sheet.push(vec![
+            Cell::text(&stage.stage),
+            Cell::text(&stage.kind),
+            stage.outcome.map(|outcome| outcome.word()).into(),
+            Cell::text(words::duration(stage.seconds)),
+            made_in,
+            size,
+            stage.reason.as_deref().into(),
+        ]);
+    }
+    sheet
+}
+
+/// One stage: recipe, inputs, outputs, metrics.
+fn stage_text(run: &Past, stage: &StageRecord, metrics: &[MetricRow], width: Option<u16>) -> String {
+    let mut facts = vec![("run", run.record.run.clone()), ("kind", stage.kind.clone())];
+    facts.extend(stage.outcome.map(|outcome| ("outcome", outcome.word().to_string())));
+    facts.extend(stage.reason.iter().map(|reason| ("because", reason.clone())));
+    facts.extend(stage.error.iter().map(|error| ("error", error.clone())));
+    facts.push(("took", words::duration(stage.seconds)));
+    facts.extend(stage.made_in_seconds.map(|seconds| ("made in", words::duration(seconds))));
+    facts.extend(stage.maker.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), plain(value))));
+    facts.extend(stage.recipe.iter().map(|recipe| ("version", recipe.version.to_string())));
+    facts.extend(stage.fingerprint.iter().map(|fingerprint| ("fingerprint", fingerprint.to_hex())));
+    facts.extend(stage.digest.iter().map(|digest| ("content", digest.to_hex())));
+    let mut out = format!("stage {}\n{}", stage.stage, listed(&facts));
+    let sheets = [params(stage), inputs(stage), outputs(run, stage), found(stage, metrics)];
+    for sheet in sheets.iter().filter(|sheet| !sheet.rows.is_empty()) {
+        out += "\n";
+        out += &sheet.text(width);
+    }
+    out
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(words) => words.clone(),
+        Value::Number(number) if number.is_f64() => short(number.as_f64().unwrap_or_default()),
+        other => reference::flow(other),
+    }
+}
+
+fn params(stage: &StageRecord) -> Sheet {
+    let mut sheet = Sheet::new("parameters", ["parameter", "value"]);
+    for row in ParamRow::flatten("", &stage.stage, &stage.params) {
+        sheet.push(vec![Cell::text(row.key), Cell::text(row.value)]);
+    }
+    sheet
+}
+
+fn inputs(stage: &StageRecord) -> Sheet {
+    let mut sheet = Sheet::new("inputs", ["input", "from", "content"]);
+    for (name, digest) in stage.recipe.iter().flat_map(|recipe| &recipe.inputs) {
+        let from = stage.needs.get(name).map(|stages| stages.join(", ")).unwrap_or_default();
+        sheet.push(vec![Cell::text(name), Cell::text(from), Cell::text(digest.to_hex())]);
+    }
+    sheet
+}
+
+fn outputs(run: &Past, stage: &StageRecord) -> Sheet {
+    let mut sheet = Sheet::new("outputs", ["output", "size", "path"]);
+    for (name, blob) in stage.artifact.iter().flat_map(|artifact| &artifact.0) {
+        let path = path::of_blob(run, &stage.stage, name, blob);
+        sheet.push(vec![
+            Cell::text(name),
+            Cell::text(words::bytes(blob.bytes)),
+            Cell::text(path.display().to_string()),
+        ]);
+    }
+    sheet
+}
+
+fn found(stage: &StageRecord, metrics: &[MetricRow]) -> Sheet {
+    let mut sheet = Sheet::new("metrics", ["metric", "split", "label", "grid", "value"]);
+    for row in metrics.iter().filter(|row| row.stage == stage.stage && row.is_final()) {
+        let found = &row.found;
+        let place = [found.split.as_deref(), found.label.as_deref(), found.grid.as_deref()].map(Cell::from);
+        let cells = std::iter::once(Cell::text(&found.metric)).chain(place).chain([found.value.into()]);
+        sheet.push(cells.collect());
+    }
+    sheet.without_empty_columns(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn latest(folder: &std::path::Path) -> (Past, Vec<MetricRow>) {
+        let home = history::tests::home(folder);
+        let run = history::find(&home, "latest").expect("a run");
+        let metrics = tables::read_metrics(run.folder.path()).expect("metrics");
+        (run, metrics)
+    }
+
+    #[test]
+    fn a_run_is_shown_with_its_stages_and_scores() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (run, metrics) = latest(folder.path());
+        let text = whole(&run, &metrics, None);
+        let expected = format!(
+            "\
+run 20260102-000000-spleen-77ffee
+  workflow  spleen (seed 7)
+  outcome   done in 3 min 12 s
+  started   1970-01-01T00:00:03Z
+  device    auto, 2 threads a stage
+  with      model.epochs=2
+  folder    {}
+
+stage  kind   outcome  took  made in  size    why
+────────────────────────────────────────────────────────────────────
+model  train  made     13 s  13 s     1.2 kB  epochs differs: 3 → 2
+
+final (testing cases, original grid)
+label     dice  cases
+──────────────────────
+spleen  0.9000      6
+mean    0.9000      –
+",
+            run.folder.path().display()
+        );
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn a_stage_is_shown_with_recipe_inputs_outputs_and_metrics() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (run, metrics) = latest(folder.path());
+        let text = stage_text(&run, stage(&run.record, "model").expect("a stage"), &metrics, None);
+        for words in [
+            "because      epochs differs: 3 → 2",
+            "fingerprint  abab",
+            "optimizer.learning_rate  0.5",
+            "cache  cache  abab",
+            "model.json  1.2 kB  /nowhere/store-v1/blobs/ab/abab",
+            "train_seconds",
+        ] {
+            assert!(text.contains(words), "'{words}' in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_stage_gets_the_nearest_one() {
+        let record = history::tests::record("r1", "demo", 0);
+        let error = stage(&record, "modle").expect_err("no such stage").to_string();
+        assert_eq!(error, "run 'r1' has no stage 'modle': did you mean 'model'?");
+    }
+}

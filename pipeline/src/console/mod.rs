@@ -1,0 +1,229 @@
+//! The console: what a person sees of a run, on stderr: one calm line for each stage, live bars on a
+//! terminal, and at the end the scores, what was made, and where it lies. Data never comes here.
+
+mod bars;
+mod screen;
+
+pub use screen::{Screen, Style, terminal_width};
+
+use crate::cli::Globals;
+use crate::event::{Decision, Event, Fact, Finished, Observer, Outcome, Planned, RunOutcome};
+use crate::exit::Result;
+use crate::tables::{self, Gathering};
+use crate::words;
+use bars::Bars;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use voxflow_stages::Message;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Nothing but errors.
+    Quiet,
+    /// A line for each stage, warnings, and the end.
+    Normal,
+    /// Also what stages say, item by item.
+    Verbose,
+}
+
+impl Verbosity {
+    /// As the flags say.
+    pub fn of(globals: &Globals) -> Verbosity {
+        match (globals.quiet, globals.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+}
+
+/// Renders the events of a run for people.
+pub struct Console {
+    screen: Screen,
+    style: Style,
+    verbosity: Verbosity,
+    bars: Bars,
+    gathering: Gathering,
+    outcomes: BTreeMap<&'static str, u64>,
+    folder: PathBuf,
+    columns: (usize, usize),
+}
+
+impl Console {
+    /// For stderr, as it is: a terminal or not, with colours or not.
+    pub fn stderr(verbosity: Verbosity) -> Console {
+        let (screen, style) = Screen::stderr(verbosity > Verbosity::Quiet);
+        Console::new(screen, style, verbosity)
+    }
+
+    /// For any screen.
+    pub fn new(screen: Screen, style: Style, verbosity: Verbosity) -> Console {
+        Console {
+            bars: Bars::new(&screen),
+            screen,
+            style,
+            verbosity,
+            gathering: Gathering::default(),
+            outcomes: BTreeMap::new(),
+            folder: PathBuf::new(),
+            columns: (0, 0),
+        }
+    }
+
+    fn say(&mut self, least: Verbosity, line: &str) {
+        if self.verbosity >= least {
+            self.screen.line(line);
+        }
+    }
+
+    fn run_started(&mut self, run: &str, folder: PathBuf, stages: &[Planned]) {
+        self.folder = folder;
+        let width =
+            |of: fn(&Planned) -> &String| stages.iter().map(|stage| of(stage).chars().count()).max().unwrap_or(0);
+        self.columns = (width(|stage| &stage.stage), width(|stage| &stage.kind));
+        let counted = |fits: fn(&Decision) -> bool| stages.iter().filter(|stage| fits(&stage.decision)).count() as u64;
+        let parts = [
+            (counted(|decision| matches!(decision, Decision::Run { .. })), "to make"),
+            (counted(|decision| matches!(decision, Decision::Follows { .. })), "to decide on the way"),
+            (counted(|decision| matches!(decision, Decision::Reuse { .. })), "to reuse"),
+            (counted(|decision| matches!(decision, Decision::Excluded)), "left out"),
+        ];
+        let parts: Vec<String> =
+            parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let stages = words::count(stages.len() as u64, "stage");
+        self.say(Verbosity::Normal, &format!("run {}: {stages}, {}", self.style.bold(run), parts.join(", ")));
+    }
+
+    fn stage_started(&mut self, stage: &str, reason: &str) {
+        let least = if self.bars.live() { Verbosity::Verbose } else { Verbosity::Normal };
+        let line = format!("{} {stage:width$}  {reason}", self.style.dim("…"), width = self.columns.0);
+        self.say(least, &line);
+        if self.verbosity > Verbosity::Quiet {
+            self.bars.start(stage, self.columns.0, reason);
+        }
+    }
+
+    fn said(&mut self, at_ms: i64, stage: &str, message: &Message) {
+        match message {
+            Message::Progress(progress) => {
+                if let Some(line) = self.bars.progress(at_ms, stage, progress) {
+                    let line = format!("  {stage:width$}  {line}", width = self.columns.0);
+                    self.say(Verbosity::Normal, &line);
+                }
+            }
+            Message::Warning { words } => {
+                let line = format!("{} {stage}: {words}", self.style.yellow("warning:"));
+                self.say(Verbosity::Normal, &line);
+            }
+            Message::Info { words } => self.say(Verbosity::Verbose, &format!("  {stage}: {words}")),
+            Message::Item { name, made, .. } => {
+                let done = if *made { "made" } else { "reused" };
+                self.say(Verbosity::Verbose, &format!("  {stage}: {name} {done}"));
+            }
+            Message::Device { name, threads, libtorch } => {
+                let threads = words::count(*threads as u64, "thread");
+                let line = format!("  {stage}: on {name}, {threads}, libtorch {libtorch}");
+                self.say(Verbosity::Verbose, &line);
+            }
+            Message::Resumed { epoch, step } => {
+                self.say(Verbosity::Normal, &format!("  {stage}: goes on after epoch {epoch}, step {step}"));
+            }
+            Message::Metric(_) => {}
+        }
+    }
+
+    fn stage_finished(&mut self, finished: &Finished) {
+        self.bars.finish(&finished.stage);
+        *self.outcomes.entry(finished.outcome.word()).or_default() += 1;
+        let least = if finished.outcome == Outcome::Failed { Verbosity::Quiet } else { Verbosity::Normal };
+        let line = self.stage_line(finished);
+        self.say(least, &line);
+    }
+
+    /// "✓ model   train  made in 3 min 12 s  20 items made, 3 reused".
+    fn stage_line(&self, finished: &Finished) -> String {
+        let (mark, state) = match finished.outcome {
+            Outcome::Made => (self.style.green("✓"), format!("made in {}", words::duration(finished.seconds))),
+            Outcome::Reused => (self.style.dim("="), "reused".to_string()),
+            Outcome::Failed => (self.style.red("✗"), self.style.red("failed")),
+            Outcome::Skipped => (self.style.dim("-"), "skipped".to_string()),
+        };
+        let mut line = format!(
+            "{mark} {:id$}  {:kind$}  {state}",
+            finished.stage,
+            finished.kind,
+            id = self.columns.0,
+            kind = self.columns.1
+        );
+        line += &match finished.outcome {
+            Outcome::Made => items(finished),
+            Outcome::Reused => finished
+                .made_in_seconds
+                .map(|cost| format!(", made in {} before", words::duration(cost)))
+                .unwrap_or_default(),
+            Outcome::Failed => finished.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default(),
+            Outcome::Skipped => finished.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default(),
+        };
+        line
+    }
+
+    fn run_finished(&mut self, outcome: RunOutcome, seconds: f64) {
+        self.bars.clear();
+        if self.verbosity == Verbosity::Quiet {
+            return;
+        }
+        for sheet in tables::scores(&self.gathering.tables.metrics) {
+            self.screen.line("");
+            self.screen.line(sheet.text(self.screen.width()).trim_end());
+        }
+        let parts: Vec<String> = ["made", "reused", "failed", "skipped"]
+            .iter()
+            .filter_map(|word| self.outcomes.get(word).map(|count| format!("{count} {word}")))
+            .collect();
+        let word = match outcome {
+            RunOutcome::Done => self.style.green(outcome.word()),
+            RunOutcome::Running | RunOutcome::Interrupted => self.style.yellow(outcome.word()),
+            RunOutcome::Failed => self.style.red(outcome.word()),
+        };
+        self.screen.line("");
+        self.screen.line(&format!("{word} in {}: {}", words::duration(seconds), parts.join(", ")));
+        self.screen.line(&format!("run folder: {}", self.folder.display()));
+        if outcome == RunOutcome::Interrupted {
+            self.screen.line("what was finished is kept: the same command goes on from there");
+        }
+    }
+}
+
+impl Observer for Console {
+    fn observe(&mut self, event: &Event) -> Result<()> {
+        self.gathering.take(event);
+        match &event.fact {
+            Fact::RunStarted { run, folder, stages, .. } => self.run_started(run, folder.clone(), stages),
+            Fact::StageStarted { stage, reason, .. } => self.stage_started(stage, reason),
+            Fact::StageWaiting { stage } => {
+                self.say(Verbosity::Normal, &format!("  {stage}: waits for another process that makes the same"));
+            }
+            Fact::StageSaid { replayed: true, .. } => {}
+            Fact::StageSaid { stage, message, .. } => self.said(event.at_ms, stage, message),
+            Fact::StageFinished(finished) => self.stage_finished(finished),
+            Fact::Stopping => {
+                self.say(Verbosity::Normal, "stopping after what is in hand; once more to stop at once");
+            }
+            Fact::RunFinished { outcome, seconds } => self.run_finished(*outcome, *seconds),
+        }
+        Ok(())
+    }
+}
+
+fn items(finished: &Finished) -> String {
+    match (finished.items_made, finished.items_reused) {
+        (0, 0) => String::new(),
+        (made, 0) => format!(", {}", words::count(made, "case")),
+        (0, reused) => format!(", {} reused", words::count(reused, "case")),
+        (made, reused) => format!(", {made} cases made, {reused} reused"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,85 @@
+//! What a person sees of a run, to the letter.
+
+use super::*;
+use crate::tables::recorded;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use voxflow_stages::Progress;
+
+/// A screen whose lines can be read.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn seen(verbosity: Verbosity, facts: impl IntoIterator<Item = Fact>) -> String {
+    let paper = Paper::default();
+    let mut console = Console::new(Screen::Plain(Box::new(paper.clone())), Style::plain(), verbosity);
+    for (at, fact) in facts.into_iter().enumerate() {
+        console.observe(&Event { at_ms: 1_700_000_000_000 + at as i64 * 1000, fact }).expect("observes");
+    }
+    String::from_utf8(paper.0.lock().expect("not poisoned").clone()).expect("text")
+}
+
+#[test]
+fn a_run_is_a_line_for_each_stage_then_scores_and_where_it_lies() {
+    let expected = "\
+run r1: 2 stages, 2 to decide on the way
+= model  train  reused, made in 12 s before
+… final  never made before
+✓ final  test   made in 1.2 s, 3 cases made, 4 reused
+
+final (testing cases, original grid)
+label     dice  cases
+──────────────────────
+spleen  0.7500      1
+mean    0.7500      –
+
+done in 2.5 s: 1 made, 1 reused
+run folder: runs/r1
+";
+    let text = seen(Verbosity::Normal, recorded::facts(Path::new("runs/r1")));
+    assert_eq!(text, expected, "\n{text}");
+}
+
+#[test]
+fn quiet_says_nothing_but_errors() {
+    assert_eq!(seen(Verbosity::Quiet, recorded::facts(Path::new("runs/r1"))), "");
+    let failed = Finished { error: Some("no memory".into()), ..recorded::finished("model", "train", Outcome::Failed) };
+    let facts =
+        [Fact::StageFinished(Box::new(failed)), Fact::RunFinished { outcome: RunOutcome::Failed, seconds: 1.0 }];
+    assert_eq!(seen(Verbosity::Quiet, facts), "✗ model  train  failed: no memory\n");
+}
+
+#[test]
+fn verbose_says_what_stages_say_and_normal_only_warnings() {
+    let said = |message| Fact::StageSaid { stage: "model".into(), replayed: false, message };
+    let facts = || {
+        [
+            said(Message::Info { words: "19 milliards".into() }),
+            said(Message::Warning { words: "no foreground in 'case_3'".into() }),
+            said(Message::Device { name: "cpu".into(), threads: 2, libtorch: "2.11.0".into() }),
+            said(Message::Progress(Progress { done: 1, total: Some(3), unit: "epochs".into(), numbers: vec![] })),
+        ]
+    };
+    assert_eq!(seen(Verbosity::Normal, facts()), "warning: model: no foreground in 'case_3'\n");
+    let verbose = "  model: 19 milliards\nwarning: model: no foreground in 'case_3'\n  model: on cpu, 2 threads, libtorch 2.11.0\n";
+    assert_eq!(seen(Verbosity::Verbose, facts()), verbose);
+}
+
+#[test]
+fn what_a_reused_stage_said_once_is_not_said_again() {
+    let message = Message::Warning { words: "old news".into() };
+    let facts = [Fact::StageSaid { stage: "model".into(), replayed: true, message }];
+    assert_eq!(seen(Verbosity::Verbose, facts), "");
+}

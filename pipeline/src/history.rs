@@ -1,0 +1,180 @@
+//! The history: how a person names one of the runs of a home.
+
+use crate::exit::{Error, Result};
+use crate::home::Home;
+use crate::run::{RunFolder, RunRecord};
+use crate::workflow::nearest;
+use std::path::Path;
+
+/// A run and its record.
+#[derive(Clone, Debug)]
+pub struct Past {
+    /// Its folder.
+    pub folder: RunFolder,
+    /// Its `run.json`.
+    pub record: RunRecord,
+}
+
+/// All runs whose record can be read, the newest last, and the troubles of the others.
+pub fn all(home: &Home) -> Result<(Vec<Past>, Vec<Error>)> {
+    let (mut runs, mut troubles) = (vec![], vec![]);
+    for folder in home.all_runs()? {
+        match folder.record() {
+            Ok(record) => runs.push(Past { folder, record }),
+            Err(error) => troubles.push(error),
+        }
+    }
+    runs.sort_by_key(|run| run.record.started_at_ms);
+    Ok((runs, troubles))
+}
+
+/// The run that `name` means: `latest`, a run's id, the beginning of one, its short id (the last six
+/// digits), the newest of a workflow by the workflow's name, or the path of a run's folder.
+pub fn find(home: &Home, name: &str) -> Result<Past> {
+    let here = Path::new(name);
+    if name.contains('/') && here.join("run.json").is_file() {
+        return past(RunFolder::at(here.to_path_buf()));
+    }
+    if name != "latest" && !name.contains('/') && home.runs().join(name).join("run.json").is_file() {
+        return past(RunFolder::at(home.runs().join(name)));
+    }
+    let folders = home.all_runs()?;
+    let ids: Vec<String> = folders.iter().map(RunFolder::id).collect();
+    if ids.is_empty() {
+        return Err(Error::usage(format!(
+            "no runs in '{}' yet: 'voxflow run WORKFLOW' makes one",
+            home.root().display()
+        )));
+    }
+    let fitting: Vec<&String> = ids.iter().filter(|id| begins(id, name)).collect();
+    match fitting[..] {
+        _ if name == "latest" => newest(home, |_| true).ok_or_else(|| unknown(name, &ids)),
+        [one] => past(RunFolder::at(home.runs().join(one))),
+        [] => newest(home, |record| record.workflow == name).ok_or_else(|| unknown(name, &ids)),
+        _ => Err(ambiguous(name, &fitting)),
+    }
+}
+
+/// The last six digits of a run's id.
+pub fn short(id: &str) -> &str {
+    id.rsplit('-').next().unwrap_or(id)
+}
+
+fn past(folder: RunFolder) -> Result<Past> {
+    Ok(Past { record: folder.record()?, folder })
+}
+
+/// Whether the id begins with `name`, or its short id does.
+fn begins(id: &str, name: &str) -> bool {
+    !name.is_empty() && (id.starts_with(name) || short(id).starts_with(name))
+}
+
+fn newest(home: &Home, fits: impl Fn(&RunRecord) -> bool) -> Option<Past> {
+    all(home).ok()?.0.into_iter().rfind(|run| fits(&run.record))
+}
+
+fn ambiguous(name: &str, fitting: &[&String]) -> Error {
+    let shown: Vec<&str> = fitting.iter().rev().take(5).map(|id| id.as_str()).collect();
+    let more = fitting.len().saturating_sub(shown.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Error::usage(format!("run '{name}' could be {}{more}: say more of its id", shown.join(", ")))
+}
+
+fn unknown(name: &str, ids: &[String]) -> Error {
+    let words = ids.iter().flat_map(|id| [id.as_str(), short(id)]).chain(["latest"]);
+    let hint = match nearest(name, words) {
+        Some(word) => format!("did you mean '{word}'?"),
+        None => "'voxflow runs' lists those there are".to_string(),
+    };
+    Error::usage(format!("run '{name}' is not known: {hint}"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::event::RunOutcome;
+    use crate::tables;
+    use serde_json::json;
+
+    /// A home with three runs, of which the last has tables.
+    pub(crate) fn home(folder: &Path) -> Home {
+        let home = Home::new(folder, None);
+        home.create().expect("a home");
+        add(&home, "20260101-000000-demo-abc123", 1_000, 0.5);
+        add(&home, "20260102-000000-demo-abd456", 2_000, 0.75);
+        add(&home, "20260102-000000-spleen-77ffee", 3_000, 0.9);
+        home
+    }
+
+    fn add(home: &Home, id: &str, started_at_ms: i64, dice: f64) {
+        let folder = RunFolder::at(home.runs().join(id));
+        std::fs::create_dir(folder.path()).expect("a run's folder");
+        let workflow = id.split('-').nth(2).expect("a name").to_string();
+        folder.write_record(&record(id, &workflow, started_at_ms)).expect("writes");
+        tables::write(folder.path(), &tables::example(id, dice)).expect("writes");
+    }
+
+    pub(crate) fn record(id: &str, workflow: &str, started_at_ms: i64) -> RunRecord {
+        let digest = "ab".repeat(32);
+        let fields = json!({
+            "format": 1, "run": id, "workflow": workflow, "outcome": RunOutcome::Done, "started_at_ms": started_at_ms,
+            "seconds": 192.0, "seed": 7, "overrides": ["model.epochs=2"], "device": "auto", "threads": 2,
+            "versions": {"voxflow": "0.1.0"}, "machine": {"host": "here"}, "store": "/nowhere/store-v1",
+            "stages": [{
+                "stage": "model", "kind": "train", "needs": {"cache": ["cache"]},
+                "params": {"epochs": 2, "optimizer": {"learning_rate": 0.5}},
+                "recipe": {"kind": "train", "version": 1, "params": {"epochs": 2}, "inputs": {"cache": digest}},
+                "fingerprint": digest, "artifact": {"model.json": {"digest": digest, "bytes": 1234}}, "digest": digest,
+                "outcome": "made", "reason": "epochs differs: 3 → 2", "seconds": 12.5, "made_in_seconds": 12.5,
+                "maker": {"device": "cpu", "threads": 2},
+            }],
+        });
+        serde_json::from_value(fields).expect("a record")
+    }
+
+    #[test]
+    fn a_run_has_many_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = home(folder.path());
+        let found = |name: &str| find(&home, name).map(|run| run.record.run);
+        let path = home.runs().join("20260101-000000-demo-abc123").display().to_string();
+        for (name, id) in [
+            ("latest", "20260102-000000-spleen-77ffee"),
+            ("20260101-000000-demo-abc123", "20260101-000000-demo-abc123"),
+            ("20260101", "20260101-000000-demo-abc123"),
+            ("abd", "20260102-000000-demo-abd456"),
+            ("77ffee", "20260102-000000-spleen-77ffee"),
+            ("demo", "20260102-000000-demo-abd456"),
+            (path.as_str(), "20260101-000000-demo-abc123"),
+        ] {
+            assert_eq!(found(name).expect(name), id, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_ambiguous_name_lists_what_it_could_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = find(&home(folder.path()), "ab").expect_err("two begin so").to_string();
+        assert_eq!(
+            error,
+            "run 'ab' could be 20260102-000000-demo-abd456, 20260101-000000-demo-abc123: say more of its id"
+        );
+    }
+
+    #[test]
+    fn a_misspelt_run_gets_the_nearest_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = home(folder.path());
+        let error = |name: &str| find(&home, name).expect_err("not known").to_string();
+        assert_eq!(error("latets"), "run 'latets' is not known: did you mean 'latest'?");
+        assert_eq!(error("77fee"), "run '77fee' is not known: did you mean '77ffee'?");
+        assert_eq!(error("qqqqqqqqqqqq"), "run 'qqqqqqqqqqqq' is not known: 'voxflow runs' lists those there are");
+    }
+
+    #[test]
+    fn a_home_without_runs_says_how_to_make_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = find(&Home::new(&folder.path().join("none"), None), "latest").expect_err("none").to_string();
+        assert!(error.contains("'voxflow run WORKFLOW' makes one"), "{error}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The reference as Markdown: what `docs/workflow.md` holds.
+
+use super::{Parameter, artifact, count, meaning, runs_in};
+use crate::sheet::escaped;
+use voxflow_stages::kinds::{Kind, Read};
+
+/// What stands before the kinds.
+const OPENING: &str = r#"# Workflow reference
+
+<!-- Generated: voxflow kinds --format markdown > docs/workflow.md -->
+
+A workflow is one YAML file: a name, a seed, and stages.
+
+```yaml
+name: spleen
+seed: 0
+stages:
+  archive: { uses: download, with: { file: "${DATA_ROOT}/Task09_Spleen.tar" } }
+  dataset: { uses: unpack, needs: [archive] }
+```
+
+| key | meaning |
+| --- | --- |
+| `name` | The name of the workflow; part of the names of its runs. |
+| `seed` | The default of every stage's own `seed`. `split` is excepted: its seed is its own. |
+| `stages` | The stages by id. Their order in the file does not matter. |
+| `stages.ID.uses` | The kind of the stage: one of those below. |
+| `stages.ID.needs` | The stages whose artifacts it reads: a list of ids, or a mapping of role to id where ids alone are ambiguous. |
+| `stages.ID.with` | The parameters of the kind: everything that changes what is made. |
+| `sweep` | Optional. Values to try, by dotted path, each combination a run: `model.learning_rate: [0.001, 0.002]`. |
+
+- Text may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
+- Relative paths are relative to the current folder.
+- `--set STAGE.KEY=VALUE` on the command line replaces a parameter; the value is YAML.
+- A parameter that says only *where* something lies, or how much is allowed (marked below), is not part of
+  the fingerprint: what lies there is.
+- An editor that knows JSON schemas can check a workflow while it is written:
+  `voxflow kinds --format schema > workflow.schema.json`.
+
+"#;
+
+/// The reference of these kinds.
+pub fn markdown(kinds: &[&Kind]) -> String {
+    let mut out = OPENING.to_string();
+    out += "## Kinds\n\n| kind | makes | reads | what it does |\n| --- | --- | --- | --- |\n";
+    for kind in kinds {
+        let reads: Vec<&str> = kind.reads.iter().map(|read| read.role).collect();
+        let row = [format!("[`{0}`](#{0})", kind.name), artifact(kind.makes).into(), reads.join(", "), meaning(kind)];
+        out += &line(&row);
+    }
+    for kind in kinds {
+        out += &section(kind);
+    }
+    out
+}
+
+fn section(kind: &Kind) -> String {
+    let mut out = format!("\n## {}\n\n{}\n\n", kind.name, meaning(kind));
+    out += &format!("Version {} · makes {} · runs in `{}`\n", kind.version, artifact(kind.makes), runs_in(kind));
+    if !kind.reads.is_empty() {
+        out += "\n| role | reads | how many | for |\n| --- | --- | --- | --- |\n";
+        out.extend(kind.reads.iter().map(role));
+    }
+    let parameters = Parameter::all(kind);
+    if parameters.is_empty() {
+        return out + "\nIt has no parameters.\n";
+    }
+    out += "\n| parameter | type | default | meaning |\n| --- | --- | --- | --- |\n";
+    out.extend(parameters.iter().map(|parameter| row(kind, parameter)));
+    out.extend(parameters.iter().map(choices));
+    out
+}
+
+fn role(read: &Read) -> String {
+    line(&[format!("`{}`", read.role), artifact(read.artifact).into(), count(read.count).into(), read.doc.into()])
+}
+
+fn row(kind: &Kind, parameter: &Parameter) -> String {
+    let mut doc = parameter.doc.clone();
+    if kind.locators.contains(&parameter.path.as_str()) {
+        doc += " *Not part of the fingerprint.*";
+    }
+    let default = match parameter.default_words() {
+        words if parameter.required || words.is_empty() => words,
+        words => format!("`{words}`"),
+    };
+    line(&[format!("`{}`", parameter.path), parameter.type_words.clone(), default, doc])
+}
+
+fn choices(parameter: &Parameter) -> String {
+    if parameter.choices.is_empty() {
+        return String::new();
+    }
+    let mut out = format!("\n`{}` is one of:\n\n", parameter.path);
+    for choice in &parameter.choices {
+        out += &format!("- `{}`: {}\n", choice.value, choice.doc);
+    }
+    out
+}
+
+fn line(cells: &[String]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
+    format!("| {} |\n", cells.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxflow_stages::KINDS;
+
+    #[test]
+    fn the_committed_reference_is_the_generated_one() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/workflow.md");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        let kinds: Vec<&Kind> = KINDS.iter().collect();
+        assert!(
+            committed == markdown(&kinds),
+            "docs/workflow.md is out of date: write it anew with `voxflow kinds --format markdown > docs/workflow.md`"
+        );
+    }
+
+    #[test]
+    fn every_parameter_of_every_kind_has_a_meaning() {
+        for kind in KINDS {
+            for parameter in Parameter::all(kind) {
+                assert!(!parameter.doc.is_empty(), "'{}' of '{}' has no doc comment", parameter.path, kind.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The reference of all kinds, from their one table: for people, as Markdown, as JSON, and as a JSON
+//! schema of whole workflow files for editors. Nothing of it is written twice by hand.
+
+mod markdown;
+mod parameter;
+mod schema;
+mod text;
+
+pub use markdown::markdown;
+pub use parameter::{Choice, Parameter, flow};
+pub use schema::schema;
+pub use text::{list, text};
+
+use serde_json::{Value, json};
+use voxflow_stages::kinds::{ArtifactType, Count, Kind, Place, Pool, Read};
+
+/// The kinds as data.
+pub fn json(kinds: &[&Kind]) -> Value {
+    kinds.iter().map(|kind| one(kind)).collect()
+}
+
+fn one(kind: &Kind) -> Value {
+    let read = |read: &Read| {
+        json!({
+            "role": read.role, "type": artifact(read.artifact), "count": count(read.count),
+            "parts": read.parts, "meaning": read.doc,
+        })
+    };
+    let parameter = |parameter: &Parameter| {
+        let choice = |choice: &Choice| json!({"value": choice.value, "meaning": choice.doc});
+        json!({
+            "key": parameter.path, "type": parameter.type_words, "required": parameter.required,
+            "default": parameter.default, "meaning": parameter.doc,
+            "locator": kind.locators.contains(&parameter.path.as_str()),
+            "choices": parameter.choices.iter().map(choice).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "name": kind.name,
+        "version": kind.version,
+        "meaning": meaning(kind),
+        "makes": artifact(kind.makes),
+        "runs_in": runs_in(kind),
+        "pool": pool(kind.pool),
+        "reads": kind.reads.iter().map(read).collect::<Vec<_>>(),
+        "parameters": Parameter::all(kind).iter().map(parameter).collect::<Vec<_>>(),
+        "schema": kind.schema(),
+    })
+}
+
+/// What the kind is for: the doc comment of its parameters.
+fn meaning(kind: &Kind) -> String {
+    let schema = kind.schema();
+    schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
+}
+
+fn artifact(artifact: ArtifactType) -> &'static str {
+    match artifact {
+        ArtifactType::Archive => "archive",
+        ArtifactType::Dataset => "dataset",
+        ArtifactType::Split => "split",
+        ArtifactType::Volumes => "volumes",
+        ArtifactType::Cache => "cache",
+        ArtifactType::Model => "model",
+        ArtifactType::Scores => "scores",
+        ArtifactType::Predictions => "predictions",
+        ArtifactType::Export => "export",
+    }
+}
+
+fn count(count: Count) -> &'static str {
+    match count {
+        Count::One => "one",
+        Count::Optional => "optional",
+        Count::Many => "one or more",
+    }
+}
+
+fn runs_in(kind: &Kind) -> &'static str {
+    match kind.place {
+        Place::Here(_) => "voxflow",
+        Place::Worker => "voxflow-worker",
+    }
+}
+
+fn pool(pool: Pool) -> &'static str {
+    match pool {
+        Pool::Io => "io",
+        Pool::Cpu => "cpu",
+        Pool::Gpu => "gpu",
+    }
+}

@@ -1,0 +1,86 @@
+//! A JSON schema of whole workflow files, for editors: each `uses` brings the parameters of its kind.
+
+use super::meaning;
+use serde_json::{Value, json};
+use voxflow_stages::kinds::{Count, Kind};
+
+/// The schema of a workflow made of these kinds.
+pub fn schema(kinds: &[&Kind]) -> Value {
+    let uses = |kind: &&Kind| json!({"const": kind.name, "description": meaning(kind)});
+    let stage = json!({
+        "type": "object",
+        "required": ["uses"],
+        "additionalProperties": false,
+        "properties": {
+            "uses": {"description": "The kind of the stage.", "oneOf": kinds.iter().map(uses).collect::<Vec<_>>()},
+            "needs": {"description": "The stages whose artifacts it reads.", "anyOf": [one_or_more(), {
+                "type": "object", "additionalProperties": one_or_more(),
+            }]},
+            "with": {"type": ["object", "null"], "description": "The parameters of the kind."},
+        },
+        "allOf": kinds.iter().map(|kind| parameters(kind)).collect::<Vec<_>>(),
+    });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "voxflow workflow",
+        "type": "object",
+        "required": ["name", "stages"],
+        "additionalProperties": false,
+        "properties": {
+            "name": {"type": "string", "description": "The name of the workflow, part of the names of its runs."},
+            "seed": {
+                "type": "integer", "minimum": 0, "default": 0,
+                "description": "The default of every stage's own `seed`, `split` excepted.",
+            },
+            "stages": {"type": "object", "minProperties": 1, "additionalProperties": stage,
+                "description": "The stages by id."},
+            "sweep": {
+                "type": "object", "additionalProperties": {"type": "array", "minItems": 1},
+                "description": "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.",
+            },
+        },
+    })
+}
+
+fn one_or_more() -> Value {
+    json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+}
+
+/// If the stage uses the kind, then `with` holds its parameters and `needs` may name its roles.
+fn parameters(kind: &Kind) -> Value {
+    let mut with = kind.schema().as_value().clone();
+    if let Value::Object(fields) = &mut with {
+        fields.remove("$schema");
+        fields.remove("title");
+    }
+    let mut then = json!({"properties": {"with": with}});
+    let needs_with = with["required"].as_array().is_some_and(|required| !required.is_empty());
+    let needs_stages = kind.reads.iter().any(|read| read.count != Count::Optional);
+    let required: Vec<&str> = [("with", needs_with), ("needs", needs_stages)]
+        .into_iter()
+        .filter(|(_, yes)| *yes)
+        .map(|(key, _)| key)
+        .collect();
+    if !required.is_empty() {
+        then["required"] = json!(required);
+    }
+    json!({"if": {"properties": {"uses": {"const": kind.name}}, "required": ["uses"]}, "then": then})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxflow_stages::KINDS;
+
+    #[test]
+    fn every_kind_brings_its_parameters() {
+        let kinds: Vec<&Kind> = KINDS.iter().collect();
+        let schema = schema(&kinds);
+        let stage = &schema["properties"]["stages"]["additionalProperties"];
+        assert_eq!(stage["properties"]["uses"]["oneOf"].as_array().map(Vec::len), Some(KINDS.len()));
+        let rules = stage["allOf"].as_array().expect("rules");
+        let train = rules.iter().find(|rule| rule["if"]["properties"]["uses"]["const"] == "train").expect("train");
+        assert!(train["then"]["properties"]["with"]["properties"]["epochs"].is_object());
+        assert_eq!(train["then"]["required"], json!(["with", "needs"]));
+    }
+}

@@ -1,0 +1,289 @@
+//! A sheet: named columns and rows of cells, written as a table for people, CSV, JSON or Markdown.
+//! What the cells mean is left to who fills them.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde_json::{Map, Value};
+
+/// How a command writes its data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    #[default]
+    Text,
+    /// Comma-separated values, numbers in full.
+    Csv,
+    /// JSON, numbers in full.
+    Json,
+    /// A Markdown table.
+    Markdown,
+}
+
+/// One value of a sheet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Nothing to say.
+    Empty,
+    /// Words.
+    Text(String),
+    /// A measured or computed number.
+    Number(f64),
+    /// A difference: shown with its sign.
+    Change(f64),
+    /// A count.
+    Count(u64),
+}
+
+impl Cell {
+    /// Words, or nothing.
+    pub fn text(words: impl Into<String>) -> Cell {
+        let words = words.into();
+        if words.is_empty() { Cell::Empty } else { Cell::Text(words) }
+    }
+
+    fn for_people(&self) -> String {
+        match self {
+            Cell::Empty => "–".to_string(),
+            Cell::Text(words) => words.clone(),
+            Cell::Number(number) => short(*number),
+            Cell::Change(number) if *number == 0.0 => "=".to_string(),
+            Cell::Change(number) if *number > 0.0 => format!("+{}", short(*number)),
+            Cell::Change(number) => short(*number),
+            Cell::Count(count) => count.to_string(),
+        }
+    }
+
+    fn in_full(&self) -> String {
+        match self {
+            Cell::Empty => String::new(),
+            Cell::Text(words) => words.clone(),
+            Cell::Number(number) | Cell::Change(number) => number.to_string(),
+            Cell::Count(count) => count.to_string(),
+        }
+    }
+
+    fn as_json(&self) -> Value {
+        match self {
+            Cell::Empty => Value::Null,
+            Cell::Text(words) => words.as_str().into(),
+            Cell::Number(number) | Cell::Change(number) => (*number).into(),
+            Cell::Count(count) => (*count).into(),
+        }
+    }
+}
+
+impl From<Option<f64>> for Cell {
+    fn from(number: Option<f64>) -> Cell {
+        number.map_or(Cell::Empty, Cell::Number)
+    }
+}
+
+impl From<Option<&str>> for Cell {
+    fn from(words: Option<&str>) -> Cell {
+        words.map_or(Cell::Empty, Cell::text)
+    }
+}
+
+/// Four significant digits without trailing zeros of whole numbers: "0.8743", "12.35", "1260", "2.0e-5".
+pub fn short(number: f64) -> String {
+    let size = number.abs();
+    match number {
+        _ if !number.is_finite() => number.to_string(),
+        _ if number.fract() == 0.0 && size < 1e15 => format!("{number:.0}"),
+        _ if size < 1e-3 => format!("{number:.1e}"),
+        _ if size < 1.0 => format!("{number:.4}"),
+        _ if size < 10.0 => format!("{number:.3}"),
+        _ if size < 100.0 => format!("{number:.2}"),
+        _ => format!("{number:.1}"),
+    }
+}
+
+/// Columns and rows. Every row has as many cells as there are columns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sheet {
+    /// What stands above it; may be empty.
+    pub title: String,
+    /// The names of the columns.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+impl Sheet {
+    /// An empty sheet with these columns.
+    pub fn new<S: Into<String>>(title: impl Into<String>, columns: impl IntoIterator<Item = S>) -> Sheet {
+        Sheet { title: title.into(), columns: columns.into_iter().map(Into::into).collect(), rows: vec![] }
+    }
+
+    /// Adds a row.
+    pub fn push(&mut self, row: Vec<Cell>) {
+        debug_assert_eq!(row.len(), self.columns.len(), "a cell for every column");
+        self.rows.push(row);
+    }
+
+    /// Leaves out the columns in which no row has a value, the first `keep` excepted.
+    pub fn without_empty_columns(mut self, keep: usize) -> Sheet {
+        let used: Vec<bool> =
+            (0..self.columns.len()).map(|at| at < keep || self.rows.iter().any(|row| row[at] != Cell::Empty)).collect();
+        let mut used_of = used.iter();
+        self.columns.retain(|_| *used_of.next().unwrap_or(&true));
+        for row in &mut self.rows {
+            let mut used_of = used.iter();
+            row.retain(|_| *used_of.next().unwrap_or(&true));
+        }
+        self
+    }
+
+    /// The sheet in a format. `width` limits text to so many columns of a terminal.
+    pub fn write(&self, format: Format, width: Option<u16>) -> String {
+        match format {
+            Format::Text => self.text(width),
+            Format::Csv => self.csv(),
+            Format::Json => pretty(&self.json()),
+            Format::Markdown => self.markdown(),
+        }
+    }
+
+    /// A table for people, with its title; ends with a line break.
+    pub fn text(&self, width: Option<u16>) -> String {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_header(&self.columns);
+        table.set_style(comfy_table::TableComponent::HeaderLines, '─');
+        table.set_style(comfy_table::TableComponent::MiddleHeaderIntersections, '─');
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        if let Some(width) = width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+        }
+        table.add_rows(self.rows.iter().map(|row| row.iter().map(Cell::for_people)));
+        for (at, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 1));
+            if self.is_numeric(at) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let title = if self.title.is_empty() { String::new() } else { format!("{}\n", self.title) };
+        let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_string()).collect();
+        format!("{title}{}\n", lines.join("\n"))
+    }
+
+    /// Comma-separated values with a header (RFC 4180, lines end with a line feed).
+    pub fn csv(&self) -> String {
+        let header: Vec<String> = self.columns.iter().map(|name| quoted(name)).collect();
+        let rows = self.rows.iter().map(|row| row.iter().map(|cell| quoted(&cell.in_full())).collect());
+        std::iter::once(header).chain(rows).map(|cells| cells.join(",") + "\n").collect()
+    }
+
+    /// A list of objects, one a row.
+    pub fn json(&self) -> Value {
+        let object = |row: &Vec<Cell>| -> Value {
+            let fields: Map<String, Value> = self.columns.iter().cloned().zip(row.iter().map(Cell::as_json)).collect();
+            Value::Object(fields)
+        };
+        Value::Array(self.rows.iter().map(object).collect())
+    }
+
+    /// A Markdown table, with its title in bold.
+    pub fn markdown(&self) -> String {
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let mut out = String::new();
+        if !self.title.is_empty() {
+            out += &format!("**{}**\n\n", self.title);
+        }
+        out += &line(self.columns.iter().map(|name| escaped(name)).collect());
+        let rule = |at: usize| if self.is_numeric(at) { "---:" } else { "---" };
+        out += &line((0..self.columns.len()).map(|at| rule(at).to_string()).collect());
+        for row in &self.rows {
+            out += &line(row.iter().map(|cell| escaped(&cell.for_people())).collect());
+        }
+        out
+    }
+
+    fn is_numeric(&self, at: usize) -> bool {
+        let mut cells = self.rows.iter().map(|row| &row[at]).filter(|cell| **cell != Cell::Empty).peekable();
+        cells.peek().is_some() && cells.all(|cell| !matches!(cell, Cell::Text(_)))
+    }
+}
+
+/// Indented JSON with a final line break.
+pub fn pretty(value: &Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn quoted(words: &str) -> String {
+    if words.contains([',', '"', '\n', '\r']) { format!("\"{}\"", words.replace('"', "\"\"")) } else { words.into() }
+}
+
+/// Words inside a cell of a Markdown table.
+pub fn escaped(words: &str) -> String {
+    words.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores() -> Sheet {
+        let mut sheet = Sheet::new("scores", ["label", "dice", "change", "n"]);
+        sheet.push(vec![Cell::text("spleen"), Cell::Number(0.87431), Cell::Change(0.01234), Cell::Count(6)]);
+        sheet.push(vec![Cell::text("a, \"b\" | c"), Cell::Empty, Cell::Change(0.0), Cell::Count(12)]);
+        sheet
+    }
+
+    #[test]
+    fn numbers_stand_to_the_right_and_missing_values_are_dashes() {
+        let expected = "\
+scores
+label         dice   change   n
+────────────────────────────────
+spleen      0.8743  +0.0123   6
+a, \"b\" | c       –        =  12
+";
+        let text = scores().text(None);
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn csv_keeps_numbers_in_full_and_quotes_what_needs_it() {
+        assert_eq!(scores().csv(), "label,dice,change,n\nspleen,0.87431,0.01234,6\n\"a, \"\"b\"\" | c\",,0,12\n");
+    }
+
+    #[test]
+    fn markdown_escapes_bars() {
+        assert_eq!(
+            scores().markdown(),
+            "**scores**\n\n| label | dice | change | n |\n| --- | ---: | ---: | ---: |\n\
+             | spleen | 0.8743 | +0.0123 | 6 |\n| a, \"b\" \\| c | – | = | 12 |\n"
+        );
+    }
+
+    #[test]
+    fn json_has_one_object_a_row() {
+        assert_eq!(
+            scores().json()[0],
+            serde_json::json!({"label": "spleen", "dice": 0.87431, "change": 0.01234, "n": 6})
+        );
+        assert_eq!(scores().json()[1]["dice"], Value::Null);
+    }
+
+    #[test]
+    fn a_narrow_terminal_is_not_overrun() {
+        let mut sheet = scores();
+        sheet.push(vec![Cell::text("a label of many many words in one row"), Cell::Empty, Cell::Empty, Cell::Empty]);
+        let text = sheet.text(Some(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+    }
+
+    #[test]
+    fn numbers_have_four_digits() {
+        let shown: Vec<String> = [0.87431, 12.3456, 1260.0, 1234.56, 0.00002, -0.5].map(short).into();
+        assert_eq!(shown, ["0.8743", "12.35", "1260", "1234.6", "2.0e-5", "-0.5000"]);
+    }
+
+    #[test]
+    fn a_column_without_values_can_be_left_out() {
+        let mut sheet = Sheet::new("", ["a", "b", "c"]);
+        sheet.push(vec![Cell::Empty, Cell::Empty, Cell::Count(1)]);
+        let sheet = sheet.without_empty_columns(1);
+        assert_eq!(sheet.columns, ["a", "c"]);
+        assert_eq!(sheet.rows, vec![vec![Cell::Empty, Cell::Count(1)]]);
+    }
+}

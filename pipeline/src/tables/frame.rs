@@ -1,0 +1,164 @@
+//! A frame: columns of a type each, as one Parquet file. The door to polars; its eager half only,
+//! since starting the lazy engine would take longer than writing a run's tables.
+
+use polars::prelude::*;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use time::OffsetDateTime;
+use voxflow_stages::{Error, Result, Trouble};
+
+/// Columns of equal length.
+pub(super) struct Frame(DataFrame);
+
+/// Columns being gathered.
+#[derive(Default)]
+pub(super) struct Columns(Vec<Column>);
+
+impl Columns {
+    /// Adds a column of words.
+    pub fn text<'a>(mut self, name: &str, values: impl Iterator<Item = Option<&'a str>>) -> Columns {
+        self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
+        self
+    }
+
+    /// Adds a column of small counts.
+    pub fn small(mut self, name: &str, values: impl Iterator<Item = Option<u32>>) -> Columns {
+        self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
+        self
+    }
+
+    /// Adds a column of counts.
+    pub fn count(mut self, name: &str, values: impl Iterator<Item = Option<u64>>) -> Columns {
+        self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
+        self
+    }
+
+    /// Adds a column of numbers.
+    pub fn number(mut self, name: &str, values: impl Iterator<Item = Option<f64>>) -> Columns {
+        self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
+        self
+    }
+
+    /// Adds a column of yes and no.
+    pub fn flag(mut self, name: &str, values: impl Iterator<Item = bool>) -> Columns {
+        self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
+        self
+    }
+
+    /// Adds a column of moments, to the microsecond, in UTC.
+    pub fn moment(mut self, name: &str, values: impl Iterator<Item = Option<OffsetDateTime>>) -> Columns {
+        let micros: Vec<Option<i64>> = values.map(|moment| moment.map(microseconds)).collect();
+        let column = Int64Chunked::new(name.into(), micros);
+        self.0.push(column.into_datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)).into_column());
+        self
+    }
+
+    /// The frame of the columns.
+    pub fn frame(self) -> Result<Frame> {
+        DataFrame::new_infer_height(self.0).map(Frame).trouble("tables")
+    }
+}
+
+impl Frame {
+    /// Reads a file; one that is not there is an empty frame.
+    pub fn read(path: &Path) -> Result<Frame> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Frame(DataFrame::empty())),
+            Err(error) => return Err(Error::io("read", path)(error)),
+        };
+        // A foreign or torn file must become an error, whatever the decoder thinks of it.
+        let read = std::panic::catch_unwind(|| ParquetReader::new(file).read_parallel(ParallelStrategy::None).finish());
+        match read {
+            Ok(frame) => frame.map(Frame).trouble_at(path),
+            Err(_) => Err(Error::failed(format!("{}: is not a table that can be read", path.display()))),
+        }
+    }
+
+    /// Writes the file as a whole: beside it, then renamed over it. Not fsynced.
+    pub fn write(mut self, path: &Path) -> Result<()> {
+        let mut bytes = Vec::with_capacity(16 << 10);
+        ParquetWriter::new(&mut bytes)
+            .with_compression(ParquetCompression::Snappy)
+            .set_parallel(false)
+            .finish(&mut self.0)
+            .trouble_at(path)?;
+        replace(path, &bytes).map_err(Error::io("write", path))
+    }
+
+    /// The number of rows.
+    pub fn height(&self) -> usize {
+        self.0.height()
+    }
+
+    /// The words of a column; null where it is not there.
+    pub fn text(&self, name: &str) -> Result<Vec<Option<String>>> {
+        self.column(name, &DataType::String, |column| {
+            Ok(column.str()?.iter().map(|value| value.map(str::to_string)).collect())
+        })
+    }
+
+    /// The counts of a column.
+    pub fn count(&self, name: &str) -> Result<Vec<Option<u64>>> {
+        self.column(name, &DataType::UInt64, |column| Ok(column.u64()?.iter().collect()))
+    }
+
+    /// The numbers of a column.
+    pub fn number(&self, name: &str) -> Result<Vec<Option<f64>>> {
+        self.column(name, &DataType::Float64, |column| Ok(column.f64()?.iter().collect()))
+    }
+
+    /// The flags of a column.
+    pub fn flag(&self, name: &str) -> Result<Vec<Option<bool>>> {
+        self.column(name, &DataType::Boolean, |column| Ok(column.bool()?.iter().collect()))
+    }
+
+    /// The moments of a column.
+    pub fn moment(&self, name: &str) -> Result<Vec<Option<OffsetDateTime>>> {
+        self.column(name, &DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)), |column| {
+            let physical = column.to_physical_repr();
+            Ok(physical.i64()?.iter().map(|value| value.and_then(moment)).collect())
+        })
+    }
+
+    fn column<T: Clone>(
+        &self,
+        name: &str,
+        dtype: &DataType,
+        values: impl Fn(&Column) -> PolarsResult<Vec<Option<T>>>,
+    ) -> Result<Vec<Option<T>>> {
+        match self.0.column(name) {
+            Err(_) => Ok(vec![None; self.height()]),
+            Ok(column) if column.dtype() == dtype => values(column).trouble(format!("column '{name}'")),
+            Ok(column) => column.cast(dtype).and_then(|column| values(&column)).trouble(format!("column '{name}'")),
+        }
+    }
+
+    /// Names and types of the columns, in words.
+    #[cfg(test)]
+    pub fn schema(&self) -> String {
+        let columns: Vec<String> =
+            self.0.columns().iter().map(|column| format!("{} {}", column.name(), column.dtype())).collect();
+        columns.join(", ")
+    }
+}
+
+fn microseconds(moment: OffsetDateTime) -> i64 {
+    i64::try_from(moment.unix_timestamp_nanos().div_euclid(1000)).unwrap_or(i64::MAX)
+}
+
+fn moment(microseconds: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(microseconds) * 1000).ok()
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // The process's own umask narrows this.
+    let permissions = std::fs::Permissions::from_mode(0o666);
+    let mut draft = tempfile::Builder::new().prefix(".table-").permissions(permissions).tempfile_in(folder)?;
+    draft.write_all(bytes)?;
+    draft.persist(path)?;
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! The tables of a run: metrics, stages and parameters, each a Parquet file in the run's folder.
+//!
+//! They are views of the journal, written whole (temporary file, then rename) and not fsynced.
+//! Only this folder says `polars`; everything outside sees plain rows.
+
+mod compare;
+mod frame;
+mod metrics;
+mod params;
+mod recorder;
+mod scores;
+mod stages;
+
+pub use compare::{Comparison, Side};
+pub use metrics::MetricRow;
+pub use params::ParamRow;
+pub(crate) use recorder::Gathering;
+pub use recorder::Recorder;
+#[cfg(test)]
+pub(crate) use recorder::tests as recorded;
+pub use scores::{headline, scores};
+pub use stages::StageRow;
+#[cfg(test)]
+pub(crate) use tests::example;
+
+use frame::Frame;
+use std::path::Path;
+use voxflow_stages::Result;
+
+/// The file of the metrics table in a run's folder.
+pub const METRICS: &str = "metrics.parquet";
+/// The file of the stages table.
+pub const STAGES: &str = "stages.parquet";
+/// The file of the parameters table.
+pub const PARAMS: &str = "params.parquet";
+
+/// The three tables of a run, as rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tables {
+    /// What was found and measured.
+    pub metrics: Vec<MetricRow>,
+    /// What became of each stage.
+    pub stages: Vec<StageRow>,
+    /// The parameters as understood, one row a value.
+    pub params: Vec<ParamRow>,
+}
+
+/// Writes the three tables into a run's folder, each replaced at once.
+pub fn write(run_dir: &Path, tables: &Tables) -> Result<()> {
+    metrics::frame(&tables.metrics)?.write(&run_dir.join(METRICS))?;
+    stages::frame(&tables.stages)?.write(&run_dir.join(STAGES))?;
+    params::frame(&tables.params)?.write(&run_dir.join(PARAMS))
+}
+
+/// Reads the three tables of a run's folder. A table that is not there is empty; a column that is
+/// not there (an older run) is null.
+pub fn read(run_dir: &Path) -> Result<Tables> {
+    Ok(Tables {
+        metrics: read_metrics(run_dir)?,
+        stages: stages::rows(&Frame::read(&run_dir.join(STAGES))?)?,
+        params: params::rows(&Frame::read(&run_dir.join(PARAMS))?)?,
+    })
+}
+
+/// Reads the metrics table alone.
+pub fn read_metrics(run_dir: &Path) -> Result<Vec<MetricRow>> {
+    metrics::rows(&Frame::read(&run_dir.join(METRICS))?)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+    use time::macros::datetime;
+    use voxflow_stages::Metric;
+
+    /// A run with a training of two epochs and a test of two labels.
+    pub(crate) fn example(run_id: &str, dice: f64) -> Tables {
+        let row = |stage: &str, kind: &str, found: Metric| MetricRow {
+            run_id: run_id.into(),
+            workflow: "demo".into(),
+            stage: stage.into(),
+            kind: kind.into(),
+            found,
+            at: datetime!(2026-01-02 03:04:05.000006 UTC),
+        };
+        let test = |metric: &str, value: Option<f64>| Metric::new(metric, value).split("testing").grid("original");
+        let curve = |epoch, value| Metric::new("dice", value).split("validation").grid("resampled").epoch(epoch);
+        let metrics = vec![
+            row("model", "train", Metric::new("loss", 0.9).split("training").step(1)),
+            row("model", "train", curve(1, 0.5)),
+            row("model", "train", curve(2, 0.75)),
+            row("model", "train", Metric { measured: true, ..Metric::new("train_seconds", 12.5) }),
+            row("final", "test", test("dice", Some(dice - 0.1)).case("case_1").label("spleen")),
+            row("final", "test", test("dice", Some(dice)).label("spleen")),
+            row("final", "test", test("hd95_mm", None).label("spleen")),
+            row("final", "test", test("n", Some(6.0)).label("spleen")),
+            row("final", "test", test("dice", Some(dice))),
+        ];
+        let stages = vec![StageRow {
+            run_id: run_id.into(),
+            stage: "model".into(),
+            kind: "train".into(),
+            fingerprint: Some("ab".repeat(32)),
+            outcome: "made".into(),
+            items_made: 2,
+            items_reused: 1,
+            started_at: Some(datetime!(2026-01-02 03:04:05 UTC)),
+            seconds: Some(12.5),
+            cpu_seconds: Some(20.0),
+            peak_rss_bytes: Some(1 << 31),
+            device: Some("cpu".into()),
+            reason: Some("never made before".into()),
+        }];
+        let mut params =
+            ParamRow::flatten(run_id, "model", &json!({"epochs": 2, "optimizer": {"learning_rate": dice}}));
+        params.extend(ParamRow::flatten(run_id, "final", &json!({})));
+        Tables { metrics, stages, params }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tables = example("r1", 0.9);
+        write(folder.path(), &tables).expect("writes");
+        assert_eq!(read(folder.path()).expect("reads"), tables);
+    }
+
+    #[test]
+    fn empty_tables_keep_their_columns() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), &Tables::default()).expect("writes");
+        assert_eq!(read(folder.path()).expect("reads"), Tables::default());
+        assert_eq!(
+            Frame::read(&folder.path().join(METRICS)).expect("reads").schema(),
+            "run_id str, workflow str, stage str, kind str, split str, case str, label str, grid str, epoch u32, \
+             step u64, metric str, value f64, measured bool, at datetime[μs, UTC]"
+        );
+        assert_eq!(
+            Frame::read(&folder.path().join(STAGES)).expect("reads").schema(),
+            "run_id str, stage str, kind str, fingerprint str, outcome str, items_made u64, items_reused u64, \
+             started_at datetime[μs, UTC], seconds f64, cpu_seconds f64, peak_rss_bytes u64, device str, reason str"
+        );
+        assert_eq!(
+            Frame::read(&folder.path().join(PARAMS)).expect("reads").schema(),
+            "run_id str, stage str, key str, value str"
+        );
+    }
+
+    #[test]
+    fn small_tables_cost_a_run_almost_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let once = || {
+            let begun = std::time::Instant::now();
+            write(folder.path(), &example("r1", 0.9)).expect("writes");
+            begun.elapsed()
+        };
+        // Some 5 ms on a quiet machine; the bound leaves room for a crowded one.
+        let best = (0..10).map(|_| once()).min().unwrap_or_default();
+        assert!(best.as_millis() < 100, "the best of ten took {best:?}");
+    }
+
+    #[test]
+    fn a_run_without_tables_has_empty_ones() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert_eq!(read(folder.path()).expect("reads"), Tables::default());
+    }
+
+    #[test]
+    fn a_file_that_is_no_table_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join(METRICS), b"PAR1 and then nothing of use PAR1").expect("writes");
+        let error = read(folder.path()).expect_err("is no table").to_string();
+        assert!(error.contains("metrics.parquet"), "{error}");
+    }
+
+    #[test]
+    fn writing_replaces_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), &example("r1", 0.9)).expect("writes");
+        write(folder.path(), &example("r1", 0.8)).expect("writes again");
+        assert_eq!(read(folder.path()).expect("reads"), example("r1", 0.8));
+        let mut names: Vec<_> = std::fs::read_dir(folder.path())
+            .expect("lists")
+            .map(|entry| entry.expect("an entry").file_name().into_string().expect("text"))
+            .collect();
+        names.sort();
+        assert_eq!(names, [METRICS, PARAMS, STAGES]);
+    }
+}

@@ -1,0 +1,80 @@
+//! The stages table: what became of each stage of a run, and at what cost.
+
+use super::frame::{Columns, Frame};
+use time::OffsetDateTime;
+use voxflow_stages::Result;
+
+/// One stage of one run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StageRow {
+    /// The run.
+    pub run_id: String,
+    /// The stage's id.
+    pub stage: String,
+    /// The stage's kind.
+    pub kind: String,
+    /// The recipe's fingerprint in hex; none where the recipe was never known.
+    pub fingerprint: Option<String>,
+    /// made, reused, failed or skipped.
+    pub outcome: String,
+    /// Items made.
+    pub items_made: u64,
+    /// Items reused.
+    pub items_reused: u64,
+    /// When work or recall began.
+    pub started_at: Option<OffsetDateTime>,
+    /// How long it took, in seconds.
+    pub seconds: Option<f64>,
+    /// Processor time, in seconds.
+    pub cpu_seconds: Option<f64>,
+    /// The most memory held, in bytes.
+    pub peak_rss_bytes: Option<u64>,
+    /// The device of the maker, in words.
+    pub device: Option<String>,
+    /// Why it ran, failed or was skipped.
+    pub reason: Option<String>,
+}
+
+pub(super) fn frame(rows: &[StageRow]) -> Result<Frame> {
+    Columns::default()
+        .text("run_id", rows.iter().map(|row| Some(row.run_id.as_str())))
+        .text("stage", rows.iter().map(|row| Some(row.stage.as_str())))
+        .text("kind", rows.iter().map(|row| Some(row.kind.as_str())))
+        .text("fingerprint", rows.iter().map(|row| row.fingerprint.as_deref()))
+        .text("outcome", rows.iter().map(|row| Some(row.outcome.as_str())))
+        .count("items_made", rows.iter().map(|row| Some(row.items_made)))
+        .count("items_reused", rows.iter().map(|row| Some(row.items_reused)))
+        .moment("started_at", rows.iter().map(|row| row.started_at))
+        .number("seconds", rows.iter().map(|row| row.seconds))
+        .number("cpu_seconds", rows.iter().map(|row| row.cpu_seconds))
+        .count("peak_rss_bytes", rows.iter().map(|row| row.peak_rss_bytes))
+        .text("device", rows.iter().map(|row| row.device.as_deref()))
+        .text("reason", rows.iter().map(|row| row.reason.as_deref()))
+        .frame()
+}
+
+pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {
+    let [mut run_id, mut stage, mut kind, mut outcome] =
+        [frame.text("run_id")?, frame.text("stage")?, frame.text("kind")?, frame.text("outcome")?];
+    let [mut fingerprint, mut device, mut reason] =
+        [frame.text("fingerprint")?, frame.text("device")?, frame.text("reason")?];
+    let (items_made, items_reused) = (frame.count("items_made")?, frame.count("items_reused")?);
+    let (started_at, seconds) = (frame.moment("started_at")?, frame.number("seconds")?);
+    let (cpu_seconds, peak_rss_bytes) = (frame.number("cpu_seconds")?, frame.count("peak_rss_bytes")?);
+    let row = |i: usize| StageRow {
+        run_id: run_id[i].take().unwrap_or_default(),
+        stage: stage[i].take().unwrap_or_default(),
+        kind: kind[i].take().unwrap_or_default(),
+        fingerprint: fingerprint[i].take(),
+        outcome: outcome[i].take().unwrap_or_default(),
+        items_made: items_made[i].unwrap_or(0),
+        items_reused: items_reused[i].unwrap_or(0),
+        started_at: started_at[i],
+        seconds: seconds[i],
+        cpu_seconds: cpu_seconds[i],
+        peak_rss_bytes: peak_rss_bytes[i],
+        device: device[i].take(),
+        reason: reason[i].take(),
+    };
+    Ok((0..frame.height()).map(row).collect())
+}
