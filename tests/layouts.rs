@@ -1,0 +1,75 @@
+//! The same cases in three layouts are the same volumes; broken cases are told together.
+
+mod support;
+
+use support::{CUBES, Dataset, Lab, said, stderr};
+use std::fs;
+use std::path::Path;
+
+fn until_volumes(source: &str) -> String {
+    let after = CUBES.split_once("  split:").expect("the split").1;
+    let volumes = after.lines().find(|line| line.contains("uses: preprocess")).expect("the volumes");
+    format!("name: cubes\nstages:\n{source}\n{volumes}\n")
+}
+
+/// nnU-Net's layout: `imagesTr/case_0000.nii.gz`, labels by name.
+fn as_nnunet(dataset: &Dataset, to: &Path) {
+    for name in ["imagesTr", "labelsTr", "imagesTs"] {
+        fs::create_dir_all(to.join(name)).expect("a folder");
+    }
+    for case in 0..dataset.labelled {
+        fs::copy(dataset.image(case), to.join(format!("imagesTr/case_{case:02}_0000.nii.gz"))).expect("copy");
+        fs::copy(dataset.label(case), to.join(format!("labelsTr/case_{case:02}.nii.gz"))).expect("copy");
+    }
+    let listing = serde_json::json!({
+        "name": "Cubes", "channel_names": {"0": "MRI"}, "labels": {"background": 0, "cube": 1},
+        "numTraining": dataset.labelled, "file_ending": ".nii.gz",
+    });
+    fs::write(to.join("dataset.json"), listing.to_string()).expect("dataset.json");
+}
+
+fn as_archive(dataset: &Dataset, to: &Path) {
+    let mut tar = tar::Builder::new(fs::File::create(to).expect("an archive"));
+    tar.append_dir_all("Task99_Cubes", &dataset.folder).expect("packing");
+    tar.finish().expect("packing");
+}
+
+#[test]
+fn an_archive_a_folder_and_nnunets_layout_give_the_same_volumes() {
+    let lab = Lab::new();
+    let dataset = Dataset::write(&lab.path("data"), 4, 0);
+    as_nnunet(&dataset, &lab.path("nnunet"));
+    as_archive(&dataset, &lab.path("cubes.tar"));
+    lab.write("folder.yaml", &until_volumes("  dataset: { uses: folder, with: { path: data } }"));
+    lab.write("nnunet.yaml", &until_volumes("  dataset: { uses: folder, with: { path: nnunet } }"));
+    let unpack = "  archive: { uses: download, with: { file: cubes.tar } }\n  dataset: { uses: unpack, needs: [archive] }";
+    lab.write("archive.yaml", &until_volumes(unpack));
+    assert_eq!(lab.run("folder.yaml", &[]).items("volumes"), (4, 0));
+    assert_eq!(lab.run("nnunet.yaml", &[]).items("volumes"), (0, 4));
+    assert_eq!(lab.run("archive.yaml", &[]).items("volumes"), (0, 4));
+}
+
+#[test]
+fn three_broken_cases_among_ten_are_told_together_and_can_be_excluded() {
+    let lab = Lab::new();
+    let dataset = Dataset::write(&lab.path("data"), 10, 0);
+    fs::write(dataset.image(1), b"not an image").expect("breaking a file");
+    let whole = fs::read(dataset.image(4)).expect("reading");
+    fs::write(dataset.image(4), &whole[..whole.len() / 2]).expect("breaking a file");
+    support::write_nifti(&dataset.label(7), &vec![9.0; support::SHAPE.iter().product()], 2);
+    lab.write("cubes.yaml", &until_volumes("  dataset: { uses: folder, with: { path: data } }"));
+    let output = lab.voxflow(&["run", "cubes.yaml"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    for case in ["case_01", "case_04", "case_07"] {
+        assert!(stderr(&output).contains(case), "{}", said(&output));
+    }
+    let failed = lab.newest();
+    assert_eq!(failed.stages["volumes"].outcome, "failed");
+    assert_eq!(failed.items("volumes").0, 7, "the seven good cases were made");
+    assert!(!stderr(&output).contains("case_02"), "{}", said(&output));
+
+    let excluding = "  dataset: { uses: folder, with: { path: data, exclude: [case_01, case_04, case_07] } }";
+    lab.write("cubes.yaml", &until_volumes(excluding));
+    let run = lab.run("cubes.yaml", &[]);
+    assert_eq!(run.items("volumes"), (0, 7));
+}

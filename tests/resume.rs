@@ -1,0 +1,96 @@
+//! Killed in the middle of volumes and of training, a run ends as one that was never interrupted.
+
+mod support;
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+use support::{CUBES, Dataset, Lab, RunView};
+
+fn workflow() -> String {
+    CUBES.replace("epochs: 2", "epochs: 12").replace("validate_every: 1", "validate_every: 2\n      checkpoint_every: 1")
+}
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    Dataset::write(&lab.path("data"), 7, 0);
+    lab.write("cubes.yaml", &workflow());
+    lab
+}
+
+/// Waits until `happened`, then kills the program; returns false if it ended before.
+fn kill_when(mut child: Child, happened: impl Fn() -> bool) -> bool {
+    let patience = Instant::now() + Duration::from_secs(120);
+    while Instant::now() < patience {
+        if child.try_wait().expect("waiting").is_some() {
+            return false;
+        }
+        if happened() {
+            child.kill().expect("SIGKILL");
+            child.wait().expect("waiting");
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("SIGKILL");
+    panic!("nothing happened in two minutes");
+}
+
+fn files_under(folder: &std::path::Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries.flatten().map(|entry| if entry.path().is_dir() { files_under(&entry.path()) } else { 1 }).sum()
+}
+
+fn model_digests(run: &RunView) -> Vec<String> {
+    let folder = run.folder.join("outputs/model");
+    ["best.safetensors", "last.safetensors"]
+        .iter()
+        .map(|name| voxflow_cache::Digest::of_file(&folder.join(name)).expect("weights").to_string())
+        .collect()
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_was_and_ends_the_same() {
+    let whole = lab();
+    let expected = whole.run("cubes.yaml", &["--threads", "1"]);
+
+    let lab = lab();
+    let store = lab.path(".voxflow/store-v1");
+    let entries = |count: usize| {
+        let store = store.clone();
+        move || files_under(&store.join("entries")) >= count
+    };
+    let killed = kill_when(lab.start(&["run", "cubes.yaml", "--threads", "1"]), entries(4));
+    assert!(killed, "the run was still at its volumes");
+    let unfinished = store.join("unfinished");
+    let killed = kill_when(lab.start(&["run", "cubes.yaml", "--threads", "1"]), || files_under(&unfinished) >= 1);
+    assert!(killed, "the run was training");
+
+    let run = lab.run("cubes.yaml", &["--threads", "1"]);
+    assert_eq!(run.stages["volumes"].outcome, "reused");
+    assert_eq!(run.stages["model"].outcome, "made");
+    let events = std::fs::read_to_string(run.folder.join("events.jsonl")).expect("the journal");
+    assert!(events.contains("\"resumed\""), "training went on from a checkpoint");
+    assert_eq!(run.lasting_metrics(), expected.lasting_metrics());
+    assert_eq!(model_digests(&run), model_digests(&expected));
+}
+
+#[test]
+fn ctrl_c_ends_with_a_checkpoint_and_code_130_and_leaves_no_child() {
+    let lab = lab();
+    lab.write("cubes.yaml", &workflow().replace("epochs: 12", "epochs: 5000"));
+    let mut child = lab.start(&["run", "cubes.yaml"]);
+    let unfinished = lab.path(".voxflow/store-v1/unfinished");
+    let patience = Instant::now() + Duration::from_secs(120);
+    while files_under(&unfinished) == 0 {
+        assert!(Instant::now() < patience, "training began");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("SIGINT");
+    let status = child.wait().expect("waiting");
+    assert_eq!(status.code(), Some(130));
+    assert!(files_under(&unfinished) > 0, "the checkpoint is kept");
+    let run = lab.newest();
+    assert_eq!(run.record.outcome, voxflow::event::RunOutcome::Interrupted);
+    assert_eq!(run.stages["volumes"].outcome, "made");
+}
