@@ -1,8 +1,9 @@
 //! The same cases in three layouts are the same volumes; broken cases are told together.
 
-mod support;
+mod lab;
 
-use support::{CUBES, Dataset, Lab, said, stderr};
+use lab::Lab;
+use lab::cubes::{CUBES, Dataset, SHAPE, write_nifti};
 use std::fs;
 use std::path::Path;
 
@@ -40,13 +41,14 @@ fn an_archive_a_folder_and_nnunets_layout_give_the_same_volumes() {
     let dataset = Dataset::write(&lab.path("data"), 4, 0);
     as_nnunet(&dataset, &lab.path("nnunet"));
     as_archive(&dataset, &lab.path("cubes.tar"));
-    lab.write("folder.yaml", &until_volumes("  dataset: { uses: folder, with: { path: data } }"));
-    lab.write("nnunet.yaml", &until_volumes("  dataset: { uses: folder, with: { path: nnunet } }"));
-    let unpack = "  archive: { uses: download, with: { file: cubes.tar } }\n  dataset: { uses: unpack, needs: [archive] }";
-    lab.write("archive.yaml", &until_volumes(unpack));
-    assert_eq!(lab.run("folder.yaml", &[]).items("volumes"), (4, 0));
-    assert_eq!(lab.run("nnunet.yaml", &[]).items("volumes"), (0, 4));
-    assert_eq!(lab.run("archive.yaml", &[]).items("volumes"), (0, 4));
+    let folder = until_volumes("  dataset: { uses: folder, with: { path: data } }");
+    let nnunet = until_volumes("  dataset: { uses: folder, with: { path: nnunet } }");
+    let archive = until_volumes(
+        "  archive: { uses: download, with: { file: cubes.tar } }\n  dataset: { uses: unpack, needs: [archive] }",
+    );
+    assert_eq!(lab.run(&folder, &[], 0).items("volumes"), (4, 0));
+    assert_eq!(lab.run(&nnunet, &[], 0).items("volumes"), (0, 4));
+    assert_eq!(lab.run(&archive, &[], 0).items("volumes"), (0, 4));
 }
 
 #[test]
@@ -56,20 +58,18 @@ fn three_broken_cases_among_ten_are_told_together_and_can_be_excluded() {
     fs::write(dataset.image(1), b"not an image").expect("breaking a file");
     let whole = fs::read(dataset.image(4)).expect("reading");
     fs::write(dataset.image(4), &whole[..whole.len() / 2]).expect("breaking a file");
-    support::write_nifti(&dataset.label(7), &vec![9.0; support::SHAPE.iter().product()], 2);
+    write_nifti(&dataset.label(7), &vec![9.0; SHAPE.iter().product()], 2);
     lab.write("cubes.yaml", &until_volumes("  dataset: { uses: folder, with: { path: data } }"));
-    let output = lab.voxflow(&["run", "cubes.yaml"]);
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let shown = lab.voxflow(&["run", "cubes.yaml"]);
+    assert_eq!(shown.code, 1, "{}", shown.err);
     for case in ["case_01", "case_04", "case_07"] {
-        assert!(stderr(&output).contains(case), "{}", said(&output));
+        assert!(shown.err.contains(case), "{}", shown.err);
     }
-    let failed = lab.newest();
-    assert_eq!(failed.stages["volumes"].outcome, "failed");
+    assert!(!shown.err.contains("case_02"), "{}", shown.err);
+    let failed = lab.last_run();
+    assert_eq!(failed.stage("volumes")["outcome"], "failed");
     assert_eq!(failed.items("volumes").0, 7, "the seven good cases were made");
-    assert!(!stderr(&output).contains("case_02"), "{}", said(&output));
 
     let excluding = "  dataset: { uses: folder, with: { path: data, exclude: [case_01, case_04, case_07] } }";
-    lab.write("cubes.yaml", &until_volumes(excluding));
-    let run = lab.run("cubes.yaml", &[]);
-    assert_eq!(run.items("volumes"), (0, 7));
+    assert_eq!(lab.run(&until_volumes(excluding), &[], 0).items("volumes"), (0, 7));
 }

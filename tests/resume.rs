@@ -1,10 +1,11 @@
 //! Killed in the middle of volumes and of training, a run ends as one that was never interrupted.
 
-mod support;
+mod lab;
 
+use lab::cubes::{CUBES, Dataset};
+use lab::{Lab, Record};
 use std::process::Child;
 use std::time::{Duration, Instant};
-use support::{CUBES, Dataset, Lab, RunView};
 
 fn workflow() -> String {
     CUBES.replace("epochs: 2", "epochs: 12").replace("validate_every: 1", "validate_every: 2\n      checkpoint_every: 1")
@@ -13,7 +14,7 @@ fn workflow() -> String {
 fn lab() -> Lab {
     let lab = Lab::new();
     Dataset::write(&lab.path("data"), 7, 0);
-    lab.write("cubes.yaml", &workflow());
+    lab.write("workflow.yaml", &workflow());
     lab
 }
 
@@ -40,7 +41,7 @@ fn files_under(folder: &std::path::Path) -> usize {
     entries.flatten().map(|entry| if entry.path().is_dir() { files_under(&entry.path()) } else { 1 }).sum()
 }
 
-fn model_digests(run: &RunView) -> Vec<String> {
+fn model_digests(run: &Record) -> Vec<String> {
     let folder = run.folder.join("outputs/model");
     ["best.safetensors", "last.safetensors"]
         .iter()
@@ -51,7 +52,7 @@ fn model_digests(run: &RunView) -> Vec<String> {
 #[test]
 fn a_killed_run_goes_on_where_it_was_and_ends_the_same() {
     let whole = lab();
-    let expected = whole.run("cubes.yaml", &["--threads", "1"]);
+    let expected = whole.run(&workflow(), &["--threads", "1"], 0);
 
     let lab = lab();
     let store = lab.path(".voxflow/store-v1");
@@ -59,26 +60,26 @@ fn a_killed_run_goes_on_where_it_was_and_ends_the_same() {
         let store = store.clone();
         move || files_under(&store.join("entries")) >= count
     };
-    let killed = kill_when(lab.start(&["run", "cubes.yaml", "--threads", "1"]), entries(4));
+    let killed = kill_when(lab.spawn(&["run", "workflow.yaml", "--threads", "1"]), entries(4));
     assert!(killed, "the run was still at its volumes");
     let unfinished = store.join("unfinished");
-    let killed = kill_when(lab.start(&["run", "cubes.yaml", "--threads", "1"]), || files_under(&unfinished) >= 1);
+    let killed = kill_when(lab.spawn(&["run", "workflow.yaml", "--threads", "1"]), || files_under(&unfinished) >= 1);
     assert!(killed, "the run was training");
 
-    let run = lab.run("cubes.yaml", &["--threads", "1"]);
-    assert_eq!(run.stages["volumes"].outcome, "reused");
-    assert_eq!(run.stages["model"].outcome, "made");
+    let run = lab.run(&workflow(), &["--threads", "1"], 0);
+    assert_eq!(run.stage("volumes")["outcome"], "reused");
+    assert_eq!(run.stage("model")["outcome"], "made");
     let events = std::fs::read_to_string(run.folder.join("events.jsonl")).expect("the journal");
     assert!(events.contains("\"resumed\""), "training went on from a checkpoint");
-    assert_eq!(run.lasting_metrics(), expected.lasting_metrics());
+    assert_eq!(run.sorted_metrics(), expected.sorted_metrics());
     assert_eq!(model_digests(&run), model_digests(&expected));
 }
 
 #[test]
 fn ctrl_c_ends_with_a_checkpoint_and_code_130_and_leaves_no_child() {
     let lab = lab();
-    lab.write("cubes.yaml", &workflow().replace("epochs: 12", "epochs: 5000"));
-    let mut child = lab.start(&["run", "cubes.yaml"]);
+    lab.write("workflow.yaml", &workflow().replace("epochs: 12", "epochs: 5000"));
+    let mut child = lab.spawn(&["run", "workflow.yaml"]);
     let unfinished = lab.path(".voxflow/store-v1/unfinished");
     let patience = Instant::now() + Duration::from_secs(120);
     while files_under(&unfinished) == 0 {
@@ -90,7 +91,7 @@ fn ctrl_c_ends_with_a_checkpoint_and_code_130_and_leaves_no_child() {
     let status = child.wait().expect("waiting");
     assert_eq!(status.code(), Some(130));
     assert!(files_under(&unfinished) > 0, "the checkpoint is kept");
-    let run = lab.newest();
-    assert_eq!(run.record.outcome, voxflow::event::RunOutcome::Interrupted);
-    assert_eq!(run.stages["volumes"].outcome, "made");
+    let run = lab.last_run();
+    assert_eq!(run.value["outcome"], "interrupted");
+    assert_eq!(run.stage("volumes")["outcome"], "made");
 }

@@ -1,6 +1,8 @@
 //! A laboratory for end-to-end tests: a folder of its own, and the real program run inside it.
 #![allow(dead_code, missing_docs)]
 
+pub mod cubes;
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -158,4 +160,28 @@ impl Record {
         let kept = said.filter(|event| event["message"]["measured"] != true);
         kept.map(|event| serde_json::json!([event["stage"], event["message"]])).collect()
     }
+
+    /// The ids of the stages that were made, in the run's order.
+    pub fn made(&self) -> Vec<&str> {
+        let stages = self.value["stages"].as_array().unwrap().iter();
+        stages.filter(|stage| stage["outcome"] == "made").map(|stage| stage["stage"].as_str().unwrap()).collect()
+    }
+
+    /// The metrics in a fixed order, as text.
+    pub fn sorted_metrics(&self) -> Vec<String> {
+        let mut rows: Vec<String> = self.metrics().iter().map(Value::to_string).collect();
+        rows.sort();
+        rows
+    }
+}
+
+/// The folder of real data, if this machine has it; says so if not.
+pub fn data_root() -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let folder = std::env::var_os("DATA_ROOT").map_or_else(beside, PathBuf::from).canonicalize().ok();
+    let found = folder.filter(|folder| folder.join("Task04_Hippocampus.tar").exists());
+    if found.is_none() {
+        eprintln!("skipped: no real data here; set DATA_ROOT to the folder that holds Task04_Hippocampus.tar");
+    }
+    found
 }
