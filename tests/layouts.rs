@@ -47,8 +47,11 @@ fn an_archive_a_folder_and_nnunets_layout_give_the_same_volumes() {
         "  archive: { uses: download, with: { file: cubes.tar } }\n  dataset: { uses: unpack, needs: [archive] }",
     );
     assert_eq!(lab.run(&folder, &[], 0).items("volumes"), (4, 0));
-    assert_eq!(lab.run(&nnunet, &[], 0).items("volumes"), (0, 4));
-    assert_eq!(lab.run(&archive, &[], 0).items("volumes"), (0, 4));
+    for other in [&nnunet, &archive] {
+        let run = lab.run(other, &[], 0);
+        let all_are_there = run.stage("volumes")["outcome"] == "reused" || run.items("volumes") == (0, 4);
+        assert!(all_are_there, "{} {:?}", run.outcomes(), run.items("volumes"));
+    }
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn names_comments_order_and_format_remake_nothing() {
     reordered.extend(stages.iter().rev().filter(|line| line.contains("uses: validate") || line.contains("uses: test")));
     reordered.extend(stages.iter().filter(|line| !line.contains("uses: validate") && !line.contains("uses: test")));
     let text = format!("# another comment\n{}\n", reordered.join("\n"))
-        .replace("score:", "validation-scores:")
+        .replace("\n  score:", "\n  validation-scores:")
         .replace("  volumes: {", "  resampled:   {")
         .replace("volumes, split]", "resampled, split]")
         .replace("learning_rate: 0.002", "learning_rate: 2.0e-3");

@@ -8,7 +8,9 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 fn workflow() -> String {
-    CUBES.replace("epochs: 2", "epochs: 12").replace("validate_every: 1", "validate_every: 2\n      checkpoint_every: 1")
+    CUBES
+        .replace("epochs: 2", "epochs: 12")
+        .replace("validate_every: 1", "validate_every: 2\n      checkpoint_every: 1")
 }
 
 fn lab() -> Lab {
@@ -63,7 +65,7 @@ fn a_killed_run_goes_on_where_it_was_and_ends_the_same() {
     let killed = kill_when(lab.spawn(&["run", "workflow.yaml", "--threads", "1"]), entries(4));
     assert!(killed, "the run was still at its volumes");
     let unfinished = store.join("unfinished");
-    let killed = kill_when(lab.spawn(&["run", "workflow.yaml", "--threads", "1"]), || files_under(&unfinished) >= 1);
+    let killed = kill_when(lab.spawn(&["run", "workflow.yaml", "--threads", "1"]), || files_under(&unfinished) >= 2);
     assert!(killed, "the run was training");
 
     let run = lab.run(&workflow(), &["--threads", "1"], 0);

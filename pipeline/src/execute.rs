@@ -258,12 +258,12 @@ impl<'a> Engine<'a> {
 
     fn over(&mut self, id: StageId, over: Over) -> Result<()> {
         let (run, step) = self.owners[id];
-        let Over { result, seconds, items_made, items_reused } = over;
+        let Over { result, seconds } = over;
         match result {
             Ok((entry, recall)) => {
                 let outcome = if recall == Recall::Made { Outcome::Made } else { Outcome::Reused };
                 let note = (recall == Recall::Reused).then(|| "another run made it meanwhile".to_string());
-                let done = Done { entry: Arc::new(entry), outcome, note, seconds, items_made, items_reused };
+                let done = Done { entry: Arc::new(entry), outcome, note, seconds };
                 self.runs[run].stage_done(step, done, self.store)?;
                 self.schedule.finish(id, true);
                 Ok(())

@@ -22,6 +22,8 @@ pub struct LiveRun {
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
     reasons: Vec<Option<String>>,
+    /// (made, reused) items of each stage so far.
+    items: Vec<(u64, u64)>,
 }
 
 impl LiveRun {
@@ -37,6 +39,7 @@ impl LiveRun {
             began_at_ms: vec![None; count],
             failed: false,
             reasons: vec![None; count],
+            items: vec![(0, 0); count],
         }
     }
 
@@ -74,13 +77,17 @@ impl LiveRun {
 
     /// A stage says something.
     pub fn stage_said(&mut self, index: usize, message: Message) -> Result<()> {
+        if let Message::Item { made, .. } = &message {
+            let (items_made, items_reused) = &mut self.items[index];
+            *(if *made { items_made } else { items_reused }) += 1;
+        }
         let stage = self.stage_id(index);
         self.tell(Fact::StageSaid { stage, replayed: false, message })
     }
 
     /// A stage is there: made now, or reused with its metrics told again.
     pub fn stage_done(&mut self, index: usize, done: Done, store: &Store) -> Result<()> {
-        let Done { entry, outcome, note, seconds, items_made, items_reused } = done;
+        let Done { entry, outcome, note, seconds } = done;
         let record = Record::of(&entry);
         let stage = self.stage_id(index);
         if outcome == Outcome::Reused {
@@ -94,8 +101,6 @@ impl LiveRun {
         let reason = if outcome == Outcome::Reused { note } else { why_begun };
         let finished = Finished {
             fingerprint: Some(entry.fingerprint),
-            items_made,
-            items_reused,
             made_in_seconds: Some(entry.seconds),
             cpu_seconds: record.maker.cpu_seconds,
             peak_rss_bytes: record.maker.peak_rss_bytes,
@@ -153,8 +158,8 @@ impl LiveRun {
             fingerprint: self.plan.steps[index].recipe.as_ref().map(Recipe::fingerprint),
             reason,
             error: None,
-            items_made: 0,
-            items_reused: 0,
+            items_made: self.items[index].0,
+            items_reused: self.items[index].1,
             started_at_ms: self.began_at_ms[index],
             seconds,
             made_in_seconds: None,
@@ -191,15 +196,11 @@ pub struct Done {
     pub note: Option<String>,
     /// Wall time in this run.
     pub seconds: f64,
-    /// Items made.
-    pub items_made: u64,
-    /// Items found in the store.
-    pub items_reused: u64,
 }
 
 impl Done {
     /// A stage found in the store.
     pub fn reused(entry: Arc<Entry>, note: Option<String>) -> Done {
-        Done { entry, outcome: Outcome::Reused, note, seconds: 0.0, items_made: 0, items_reused: 0 }
+        Done { entry, outcome: Outcome::Reused, note, seconds: 0.0 }
     }
 }

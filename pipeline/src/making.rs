@@ -60,10 +60,6 @@ pub struct Over {
     pub result: Result<(Entry, Recall)>,
     /// Wall time.
     pub seconds: f64,
-    /// Items made.
-    pub items_made: u64,
-    /// Items found in the store.
-    pub items_reused: u64,
 }
 
 /// What an entry's record holds: enough to tell a run of it as if it were made now.
@@ -110,11 +106,7 @@ pub fn make(job: &Job, store: &Store, stop: &Stop, notes: &Sender<(usize, Note)>
     let result = catch_unwind(AssertUnwindSafe(|| bench.make(go))).unwrap_or_else(|panic| {
         Err(Error::failed(format!("the program broke (panic): {}", panic_words(panic.as_ref()))))
     });
-    let gathered = bench.gathered();
-    let (items_made, items_reused) = (gathered.items_made, gathered.items_reused);
-    drop(gathered);
-    let over = Over { result, seconds: started.elapsed().as_secs_f64(), items_made, items_reused };
-    bench.note(Note::Over(Box::new(over)));
+    bench.note(Note::Over(Box::new(Over { result, seconds: started.elapsed().as_secs_f64() })));
 }
 
 /// The stage's host: what it says and recalls goes through here.
@@ -131,8 +123,6 @@ struct Bench<'a> {
 struct Gathered {
     metrics: Vec<Metric>,
     items: Vec<Fingerprint>,
-    items_made: u64,
-    items_reused: u64,
     device: Option<String>,
     threads: Option<usize>,
     versions: BTreeMap<String, String>,
@@ -255,10 +245,7 @@ impl Host for Bench<'_> {
                 gathered.threads = Some(*threads);
                 gathered.versions.insert("libtorch".into(), libtorch.clone());
             }
-            Message::Item { made, fingerprint, .. } => {
-                gathered.items.push(*fingerprint);
-                *if *made { &mut gathered.items_made } else { &mut gathered.items_reused } += 1;
-            }
+            Message::Item { fingerprint, .. } => gathered.items.push(*fingerprint),
             _ => {}
         }
         self.note(Note::Said(message));

@@ -44,9 +44,7 @@ impl Dataset {
     }
 
     fn write_listing(&self) {
-        let pair = |case: usize| {
-            serde_json::json!({"image": format!("./imagesTr/case_{case:02}.nii.gz"), "label": format!("./labelsTr/case_{case:02}.nii.gz")})
-        };
+        let pair = |case: usize| serde_json::json!({"image": format!("./imagesTr/case_{case:02}.nii.gz"), "label": format!("./labelsTr/case_{case:02}.nii.gz")});
         let listing = serde_json::json!({
             "name": "Cubes", "licence": "none", "tensorImageSize": "3D",
             "modality": {"0": "MRI"}, "labels": {"0": "background", "1": "cube"},

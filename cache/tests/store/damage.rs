@@ -12,9 +12,10 @@ fn only_entry(home: &Home) -> PathBuf {
 fn a_flipped_bit_anywhere_in_an_entry_makes_it_absent_and_it_is_made_again() {
     let home = Home::new();
     let (entry, _) = recall_toy(&home.store, 1);
-    let length = fs::metadata(only_entry(&home)).unwrap().len() as usize;
-    for position in (0..length).step_by(7).chain([length - 1]) {
-        flip(&only_entry(&home), position);
+    let length = || fs::metadata(only_entry(&home)).unwrap().len() as usize;
+    for position in (0..length()).step_by(7).chain([usize::MAX]) {
+        // An entry made again may be shorter by a digit of its time.
+        flip(&only_entry(&home), position.min(length() - 1));
         assert_eq!(home.store.get(&[entry.fingerprint]).unwrap(), [None], "byte {position}");
         assert!(!home.store.entry_is_there(&entry));
         assert_eq!(recall_toy(&home.store, 1).1, Recall::Made);

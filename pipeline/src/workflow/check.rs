@@ -280,7 +280,7 @@ impl Checker<'_> {
             Err(circle) => {
                 let ids: Vec<&str> = circle.iter().chain(circle.first()).map(|&i| stages[i].id.as_str()).collect();
                 let path = keys(&["stages", ids[0], "needs"]);
-                let words = format!("stages need each other in a circle: {}", ids.join(" needs "));
+                let words = format!("stages need each other in a cycle: {}", ids.join(" needs "));
                 self.say(&path, false, words, None);
                 None
             }

@@ -58,7 +58,7 @@ fn a_circle_and_two_stages_of_one_name_are_mistakes() {
 ";
     let found = mistakes(circle);
     assert_eq!(found.len(), 1);
-    assert!(found[0].ends_with("stages need each other in a circle: a needs b needs a"), "{found:?}");
+    assert!(found[0].ends_with("stages need each other in a cycle: a needs b needs a"), "{found:?}");
     let twice = "stages:\n  data: { uses: source }\n  data: { uses: source }\n";
     assert_eq!(
         mistakes(twice),
