@@ -214,6 +214,7 @@ fn understand<S: Stage>(params: &Value) -> Result<Value, Mistakes> {
     serde_json::to_value(&stage).map_err(|error| vec![(String::new(), error.to_string())])
 }
 
+pub mod baseline;
 pub mod cache;
 pub mod download;
 pub mod folder;
@@ -234,6 +235,7 @@ pub const KINDS: &[Kind] = &[
     Kind::here::<split::SplitCases>(),
     Kind::here::<preprocess::Preprocess>(),
     Kind::here::<cache::CacheVolumes>(),
+    Kind::here::<baseline::Baseline>(),
     Kind::worker::<train::Train>(),
     Kind::worker::<validate::Validate>(),
     Kind::worker::<test::Test>(),
