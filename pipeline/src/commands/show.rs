@@ -99,7 +99,8 @@ fn whole(run: &Past, metrics: &[MetricRow], width: Option<u16>) -> String {
     for error in record.stages.iter().filter_map(|stage| Some((&stage.stage, stage.error.as_ref()?))) {
         out += &format!("\n{} failed: {}\n", error.0, error.1);
     }
-    for sheet in tables::scores(metrics) {
+    let sheet = tables::scores(metrics);
+    if !sheet.rows.is_empty() {
         out += "\n";
         out += &sheet.text(width);
     }
@@ -239,11 +240,10 @@ stage  kind   outcome  took  made in  size    why
 ────────────────────────────────────────────────────────────────────
 model  train  made     13 s  13 s     1.2 kB  epochs differs: 3 → 2
 
-final (testing cases, original grid)
-label     dice  cases
-──────────────────────
-spleen  0.9000      6
-mean    0.9000      –
+scores
+stage  cases    grid      label     dice  n
+────────────────────────────────────────────
+final  testing  original  spleen  0.9000  6
 ",
             run.folder.path().display()
         );

@@ -173,7 +173,8 @@ impl Console {
         if self.verbosity == Verbosity::Quiet {
             return;
         }
-        for sheet in tables::scores(&self.gathering.tables.metrics) {
+        let sheet = tables::scores(&self.gathering.tables.metrics);
+        if !sheet.rows.is_empty() {
             self.screen.line("");
             self.screen.line(sheet.text(self.screen.width()).trim_end());
         }

@@ -39,11 +39,10 @@ run r1: 2 stages, 2 to decide on the way
 … final  never made before
 ✓ final  test   made in 1.2 s, 3 cases made, 4 reused
 
-final (testing cases, original grid)
-label     dice  cases
-──────────────────────
-spleen  0.7500      1
-mean    0.7500      –
+scores
+stage  cases    grid      label     dice  n
+────────────────────────────────────────────
+final  testing  original  spleen  0.7500  1
 
 done in 2.5 s: 1 made, 1 reused
 run folder: runs/r1

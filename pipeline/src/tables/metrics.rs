@@ -22,9 +22,9 @@ pub struct MetricRow {
 }
 
 impl MetricRow {
-    /// Whether it sums up: of no single case, and not of one step.
+    /// Whether it sums up: of no single case, and of no step inside an epoch.
     pub fn is_summary(&self) -> bool {
-        self.found.case.is_none() && self.found.step.is_none()
+        self.found.case.is_none() && (self.found.step.is_none() || self.found.epoch.is_some())
     }
 
     /// Whether it stands at the end of its stage: a summary of no single epoch.

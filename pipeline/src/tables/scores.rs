@@ -1,16 +1,15 @@
-//! Scores for people: what `validate` and `test` found for each label, and the one number of a run.
+//! Scores for people: what baselines, `validate` and `test` found for each label, side by side, and
+//! the one number of a run.
 
 use super::metrics::MetricRow;
 use crate::sheet::{Cell, Sheet};
 
 /// The metrics shown for each label, in this order, each with its heading. Others are left to `show`.
-const SHOWN: [(&str, &str); 8] = [
+const SHOWN: [(&str, &str); 6] = [
     ("dice", "dice"),
     ("hd95_mm", "hd95 mm"),
     ("surface_dice", "surface dice"),
-    ("volume_ml", "volume ml"),
-    ("reference_ml", "reference ml"),
-    ("n", "cases"),
+    ("n", "n"),
     ("missed", "missed"),
     ("false_positive", "false positive"),
 ];
@@ -18,61 +17,56 @@ const SHOWN: [(&str, &str); 8] = [
 /// The grids in the order of their weight.
 const GRIDS: [&str; 3] = ["original", "resampled", "roundtrip"];
 
-/// Scores of each label, one sheet for each scoring stage and grid, in the order in which they came.
-pub fn scores(rows: &[MetricRow]) -> Vec<Sheet> {
-    let mut places: Vec<(&str, Option<&str>, Option<&str>)> = vec![];
-    for row in rows.iter().filter(|row| is_score(row)) {
-        let place = (row.stage.as_str(), row.found.split.as_deref(), row.found.grid.as_deref());
-        if !places.contains(&place) {
-            places.push(place);
-        }
+/// What scores belong together: stage, split, grid and label.
+type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
+/// A row for each scoring stage, split, grid and label, in the order in which they came; the mean over
+/// labels follows where there are several. Empty where nothing was scored.
+pub fn scores(rows: &[MetricRow]) -> Sheet {
+    let scored: Vec<&MetricRow> = rows.iter().filter(|row| is_score(row)).collect();
+    let columns = ["stage", "cases", "grid", "label"].into_iter().chain(SHOWN.map(|(_, heading)| heading));
+    let mut sheet = Sheet::new("scores", columns);
+    for place in places(&scored) {
+        let (stage, split, grid, label) = place;
+        let value = |name: &str| {
+            scored
+                .iter()
+                .find(|row| row.found.metric == name && self::place(row) == place)
+                .and_then(|row| row.found.value)
+        };
+        let mut cells = vec![Cell::text(stage), split.into(), grid.into(), Cell::text(label.unwrap_or("mean"))];
+        cells.extend(SHOWN.iter().map(|(name, _)| cell(name, value(name))));
+        sheet.push(cells);
     }
-    places.into_iter().map(|place| sheet(rows, place)).collect()
+    sheet.without_empty_columns(5)
 }
 
 fn is_score(row: &MetricRow) -> bool {
-    matches!(row.kind.as_str(), "validate" | "test") && row.is_final() && !row.found.measured
+    let shown = SHOWN.iter().any(|(name, _)| *name == row.found.metric);
+    shown && row.kind != "train" && row.is_final() && !row.found.measured
 }
 
-fn sheet(rows: &[MetricRow], (stage, split, grid): (&str, Option<&str>, Option<&str>)) -> Sheet {
-    let here: Vec<&MetricRow> = rows
-        .iter()
-        .filter(|row| is_score(row) && row.stage == stage)
-        .filter(|row| row.found.split.as_deref() == split && row.found.grid.as_deref() == grid)
-        .collect();
-    let words: Vec<String> = [split.map(|split| format!("{split} cases")), grid.map(|grid| format!("{grid} grid"))]
-        .into_iter()
-        .flatten()
-        .collect();
-    let title = if words.is_empty() { stage.to_string() } else { format!("{stage} ({})", words.join(", ")) };
-    let mut sheet = Sheet::new(title, std::iter::once("label").chain(SHOWN.map(|(_, heading)| heading)));
-    for label in labels(&here) {
-        let value = |name: &str| {
-            here.iter()
-                .find(|row| row.found.label.as_deref() == label && row.found.metric == name)
-                .map(|row| &row.found)
-        };
-        let cells = SHOWN.iter().map(|(name, _)| cell(name, value(name).and_then(|found| found.value)));
-        sheet.push(std::iter::once(Cell::text(label.unwrap_or("mean"))).chain(cells).collect());
-    }
-    sheet.without_empty_columns(2)
+fn place(row: &MetricRow) -> Place<'_> {
+    let found = &row.found;
+    (&row.stage, found.split.as_deref(), found.grid.as_deref(), found.label.as_deref())
 }
 
-/// The labels in the order in which they came, the summary over labels last.
-fn labels<'a>(rows: &[&'a MetricRow]) -> Vec<Option<&'a str>> {
-    let mut labels: Vec<Option<&str>> = vec![];
+/// The places in the order in which they came, without the mean over a single label.
+fn places<'a>(rows: &[&'a MetricRow]) -> Vec<Place<'a>> {
+    let mut places: Vec<Place> = vec![];
     for row in rows {
-        let label = row.found.label.as_deref();
-        if !labels.contains(&label) {
-            labels.push(label);
+        if !places.contains(&place(row)) {
+            places.push(place(row));
         }
     }
-    labels.sort_by_key(Option::is_none);
-    labels
+    let labels = |of: &Place| places.iter().filter(|one| (one.0, one.1, one.2) == (of.0, of.1, of.2)).count();
+    places.iter().filter(|one| one.3.is_some() || labels(one) != 2).copied().collect()
 }
 
+/// Counts as counts; of what went wrong nothing where nothing did.
 fn cell(metric: &str, value: Option<f64>) -> Cell {
     match (metric, value) {
+        ("missed" | "false_positive", Some(0.0)) => Cell::Empty,
         ("n" | "missed" | "false_positive", Some(count)) if count >= 0.0 => Cell::Count(count as u64),
         (_, value) => value.into(),
     }
@@ -99,14 +93,26 @@ mod tests {
     use crate::tables::tests::example;
 
     #[test]
-    fn each_label_has_a_row_and_the_mean_comes_last() {
-        let sheets = scores(&example("r1", 0.9).metrics);
-        assert_eq!(sheets.len(), 1);
-        assert_eq!(
-            sheets[0].text(None),
-            "final (testing cases, original grid)\nlabel     dice  cases\n\
-             ──────────────────────\nspleen  0.9000      6\nmean    0.9000      –\n"
-        );
+    fn each_label_has_a_row_and_the_mean_comes_where_there_are_several() {
+        let mut rows = example("r1", 0.9).metrics;
+        let one = "\
+scores
+stage  cases    grid      label     dice  n
+────────────────────────────────────────────
+final  testing  original  spleen  0.9000  6
+";
+        assert_eq!(scores(&rows).text(None), one, "\n{}", scores(&rows).text(None));
+        let mut liver = rows.iter().find(|row| row.stage == "final" && row.is_final()).expect("a score").clone();
+        liver.found.label = Some("liver".into());
+        liver.found.value = Some(0.5);
+        rows.push(liver);
+        let labels: Vec<Cell> = scores(&rows).rows.iter().map(|row| row[3].clone()).collect();
+        assert_eq!(labels, ["spleen", "mean", "liver"].map(Cell::text));
+    }
+
+    #[test]
+    fn what_nothing_scored_is_empty() {
+        assert!(scores(&[]).rows.is_empty());
     }
 
     #[test]
