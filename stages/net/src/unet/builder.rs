@@ -107,7 +107,9 @@ impl<'a> Builder<'a> {
         let size = [first, second, kernel[0], kernel[1], kernel[2]];
         // PyTorch takes the second side as fan-in, for transposed convolutions too.
         let fan_in = second * kernel.iter().product::<i64>();
-        let weight = channels_last(&self.initial.uniform(&size, fan_in));
+        let few = shape.outputs < Conv::FEW;
+        let weight = self.initial.uniform(&size, fan_in);
+        let weight = if few && !shape.transposed { weight } else { channels_last(&weight) };
         let bias = self.initial.uniform(&[shape.outputs], fan_in);
         Conv {
             weight: self.keep(format!("{path}.weight"), weight, Role::Weight),
@@ -115,6 +117,7 @@ impl<'a> Builder<'a> {
             stride: shape.stride.xyz().map(i64::from),
             padding: kernel.map(|side| (side - 1) / 2),
             transposed: shape.transposed,
+            few,
         }
     }
 
