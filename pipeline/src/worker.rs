@@ -70,6 +70,11 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
     let stderr = OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("open", log))?;
     let mut command = Command::new(&program);
     command.arg(file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
+    if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+        // libtorch's threads sleep while they wait for each other instead of spinning: where others
+        // need the processor too, a training step is five times as fast.
+        command.env("OMP_WAIT_POLICY", "passive");
+    }
     let parent = rustix::process::getpid();
     // SAFETY: between fork and exec only two system calls are made, both safe there.
     unsafe {

@@ -105,7 +105,8 @@ fn cuda_name(index: usize) -> Option<String> {
         if get.is_null() || name.is_null() {
             return None;
         }
-        let (get, name): (Get, Name) = (std::mem::transmute(get), std::mem::transmute(name));
+        let get = std::mem::transmute::<*mut libc::c_void, Get>(get);
+        let name = std::mem::transmute::<*mut libc::c_void, Name>(name);
         let mut device = 0;
         if get(&mut device, index as libc::c_int) != 0 || name(text.as_mut_ptr(), 127, device) != 0 {
             return None;
