@@ -15,7 +15,8 @@ fn the_second_run_reuses_everything_and_leaves_the_same_files() {
     let second = lab.run(TINY, &[], 0);
     assert_eq!(second.outcomes(), "dataset=reused split=reused volumes=reused cache=reused");
     assert_eq!(first.metrics(), second.metrics());
-    for name in ["workflow.yaml", "resolved.yaml", "run.json", "events.jsonl", "log.txt"] {
+    let views = ["metrics.parquet", "stages.parquet", "params.parquet"];
+    for name in ["workflow.yaml", "resolved.yaml", "run.json", "events.jsonl", "log.txt"].iter().chain(&views) {
         assert!(second.folder.join(name).is_file(), "{name}");
     }
     let link = second.folder.join("outputs/split/split.json");

@@ -1,8 +1,10 @@
 //! `voxflow check`: finds every mistake of a workflow without touching the store.
 
 use super::choice::Source;
+use super::{answer, tell};
 use crate::cli::Globals;
 use crate::exit::{Exit, Result};
+use crate::words;
 use clap::Args;
 
 /// The workflow to check.
@@ -22,12 +24,13 @@ impl Check {
         let workflows = self.source.workflows()?;
         if self.resolved {
             let texts: Vec<String> = workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
-            print!("{}", texts.join("---\n"));
+            answer(&texts.join("---\n"))?;
         }
         if let (Some((workflow, _)), false) = (workflows.first(), globals.quiet) {
             let runs =
                 if workflows.len() > 1 { format!(", {} runs in its sweep", workflows.len()) } else { String::new() };
-            eprintln!("{}: no mistakes; {} stages{runs}", self.source.file.display(), workflow.stages.len());
+            let stages = words::count(workflow.stages.len() as u64, "stage");
+            tell(&format!("{}: no mistakes; {stages}{runs}", self.source.file.display()));
         }
         Ok(Exit::Done)
     }

@@ -1,11 +1,13 @@
 //! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
 
+use super::answer;
 use super::choice::{Selection, Source};
 use crate::cli::Globals;
 use crate::event::{Decision, Planned};
 use crate::exit::{Error, Exit, Result};
 use crate::home::Home;
 use crate::plan::{Plan, Planner};
+use crate::secret;
 use crate::why::History;
 use crate::words;
 use crate::workflow::sweep;
@@ -45,24 +47,24 @@ impl PlanOf {
         let home = globals.home();
         let (store, _nowhere) = look(&home)?;
         let planner = Planner::looking(&store, &wishes, History::new(&home, &store));
-        let mut blocked = false;
+        let (mut blocked, mut text) = (false, String::new());
         let several = workflows.len() > 1;
         for (workflow, variant) in workflows {
             let plan = planner.plan(workflow)?;
             blocked |= !plan.blocked().is_empty();
             let values = sweep::values(&variant);
             match self.format {
-                Form::Json => println!("{}", json!({ "values": values, "stages": plan.planned() })),
+                Form::Json => text.push_str(&format!("{}\n", json!({ "values": values, "stages": plan.planned() }))),
                 Form::Text => {
                     if several {
-                        let words: Vec<String> =
-                            values.iter().map(|(path, value)| format!("{path} = {value}")).collect();
-                        println!("{}", words.join(", "));
+                        let words = values.iter().map(|(path, value)| format!("{path} = {value}"));
+                        text.push_str(&format!("{}\n", words.collect::<Vec<_>>().join(", ")));
                     }
-                    print!("{}", render(&plan));
+                    text.push_str(&render(&plan));
                 }
             }
         }
+        answer(&secret::strip(&text))?;
         Ok(if blocked { Exit::Usage } else { Exit::Done })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::choice::{Selection, Source};
 use crate::cli::{Globals, LogFormat};
-use crate::console::{Console, Verbosity};
+use crate::console::{Console, Screen, Verbosity};
 use crate::event::{Observer, RunOutcome, now_ms};
 use crate::execute::{Manner, execute};
 use crate::exit::{Error, Exit, Result};
@@ -113,7 +113,7 @@ impl Run {
             if runs.is_empty() {
                 log::also_to(&folder.file("log.txt")).map_err(Error::io("open", folder.file("log.txt")))?;
             }
-            let observers = observers(&folder, &record, globals)?;
+            let observers = observers(&folder, &record, globals, !several)?;
             runs.push(LiveRun::new(plan, folder, record, observers));
         }
         Ok(runs)
@@ -170,16 +170,20 @@ fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
 }
 
 /// Who is told: the journal first, so that whatever else fails, what happened is written down.
-fn observers(folder: &RunFolder, record: &RunRecord, globals: &Globals) -> Result<Vec<Box<dyn Observer>>> {
+/// Who is told of a run. Bars move only where one run has the terminal to itself.
+fn observers(folder: &RunFolder, record: &RunRecord, globals: &Globals, alone: bool) -> Result<Vec<Box<dyn Observer>>> {
     let params = record.stages.iter().map(|stage| (stage.stage.as_str(), &stage.params));
     let journal = Journal::open(&folder.file("events.jsonl"))?;
     let recorder = Recorder::new(folder.path(), params);
-    let mut observers: Vec<Box<dyn Observer>> = vec![Box::new(journal), Box::new(recorder)];
-    match globals.log_format {
-        LogFormat::Json => observers.push(Box::new(JsonLines)),
-        LogFormat::Text => observers.push(Box::new(Console::stderr(Verbosity::of(globals)))),
-    }
-    Ok(observers)
+    let for_people: Box<dyn Observer> = match globals.log_format {
+        LogFormat::Json => Box::new(JsonLines),
+        LogFormat::Text if alone => Box::new(Console::stderr(Verbosity::of(globals))),
+        LogFormat::Text => {
+            let (screen, style) = Screen::stderr(false);
+            Box::new(Console::new(screen, style, Verbosity::of(globals)))
+        }
+    };
+    Ok(vec![Box::new(journal), Box::new(recorder), for_people])
 }
 
 /// Refuses what is known to be impossible before any work.
