@@ -174,14 +174,3 @@ impl Record {
         rows
     }
 }
-
-/// The folder of real data, if this machine has it; says so if not.
-pub fn data_root() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let folder = std::env::var_os("DATA_ROOT").map_or_else(beside, PathBuf::from).canonicalize().ok();
-    let found = folder.filter(|folder| folder.join("Task04_Hippocampus.tar").exists());
-    if found.is_none() {
-        eprintln!("skipped: no real data here; set DATA_ROOT to the folder that holds Task04_Hippocampus.tar");
-    }
-    found
-}
