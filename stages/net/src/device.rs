@@ -54,8 +54,11 @@ fn cuda(index: usize) -> Result<Place> {
 
 /// Loads `libtorch_cuda.so` for the whole process.
 fn load_cuda() -> Result<(), String> {
-    let folders = std::env::var_os(CUDA_FOLDER).map(PathBuf::from).into_iter().chain(beside_libtorch());
-    let Some(library) = folders.map(|folder| folder.join("libtorch_cuda.so")).find(|path| path.exists()) else {
+    // `make setup CUDA=1` keeps the wheels' own layout beside `lib/`, out of the linker's sight.
+    let fetched = beside_libtorch().map(|folder| folder.join("../cuda/torch/lib"));
+    let named = std::env::var_os(CUDA_FOLDER).map(PathBuf::from);
+    let mut folders = named.into_iter().chain(beside_libtorch()).chain(fetched);
+    let Some(library) = folders.find_map(|folder| folder.join("libtorch_cuda.so").canonicalize().ok()) else {
         return Err(format!(
             "no 'libtorch_cuda.so' beside libtorch or in {CUDA_FOLDER}; 'make setup CUDA=1' fetches it, \
              '--device cpu' does without"
