@@ -87,11 +87,11 @@ fn a_file_is_fetched_with_progress_in_bytes() {
     let trial = download(json!(server.url("some.tar")), &sha256(&content()));
     trial.run().unwrap();
     assert_eq!(trial.read("archive"), content());
-    let done = trial.messages().into_iter().filter_map(|message| match message {
+    let mut done = trial.messages().into_iter().filter_map(|message| match message {
         voxflow_stages::Message::Progress(progress) => Some((progress.done, progress.total)),
         _ => None,
     });
-    assert_eq!(done.last(), Some((300_000, Some(300_000))));
+    assert_eq!(done.next_back(), Some((300_000, Some(300_000))));
 }
 
 #[test]
