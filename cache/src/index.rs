@@ -160,7 +160,7 @@ enum Outcome<T> {
 fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Outcome<T> {
     let Ok(Some(_turn)) = FileLock::exclusive(&folder.with_extension("lock"), TURN) else { return Outcome::NoTurn };
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let outcome = catch_unwind(AssertUnwindSafe(|| config.open().and_then(|database| work(&database))));
+    let outcome = catch_unwind(AssertUnwindSafe(|| open(&config).and_then(|database| work(&database))));
     match outcome {
         Ok(Ok(result)) => return Outcome::Done(result),
         Ok(Err(error)) => tracing::warn!("{}: {error}; the index starts anew", folder.display()),
@@ -170,6 +170,19 @@ fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T
         tracing::warn!("{error}");
     }
     Outcome::Damaged
+}
+
+/// Opens the database. The last session's own lock may outlive it for a moment, since sled lets go
+/// of it on a thread of its own: an I/O error counts only if it stays.
+fn open(config: &sled::Config) -> sled::Result<sled::Db> {
+    const TRIES: u32 = 8;
+    for _ in 1..TRIES {
+        match config.open() {
+            Err(sled::Error::Io(_)) => std::thread::sleep(Duration::from_millis(10)),
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 fn read(database: &sled::Db) -> sled::Result<Rows> {
