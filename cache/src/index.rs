@@ -172,8 +172,8 @@ fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T
     Outcome::Damaged
 }
 
-/// Opens the database. The last session's own lock may outlive it for a moment, since sled lets go
-/// of it on a thread of its own: an I/O error counts only if it stays.
+/// Opens the database. An I/O error counts as damage only if it stays: once a session that followed
+/// close on another found no rows, most likely because sled still held its own lock for a moment.
 fn open(config: &sled::Config) -> sled::Result<sled::Db> {
     const TRIES: u32 = 8;
     for _ in 1..TRIES {
