@@ -18,6 +18,14 @@ use voxflow_stages::context::write_json;
 use voxflow_stages::record::Reply;
 use voxflow_stages::{Error, Host, Message, Result, Task};
 
+/// Variables by which a person says how libtorch's threads wait for each other.
+const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
+
+/// Turns that libtorch's threads spin before they sleep: long enough to save the kernel's help between
+/// operations (40 % of a small training step), too short to starve others who need the processor
+/// (endless spinning made a step five times as slow beside a compiler).
+const SPINS: &str = "100000";
+
 /// How long an ended conversation may take to become an ended process before it is looked at again.
 const REAP: Duration = Duration::from_millis(2);
 
@@ -70,10 +78,8 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
     let stderr = OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("open", log))?;
     let mut command = Command::new(&program);
     command.arg(file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
-    if std::env::var_os("OMP_WAIT_POLICY").is_none() {
-        // libtorch's threads sleep while they wait for each other instead of spinning: where others
-        // need the processor too, a training step is five times as fast.
-        command.env("OMP_WAIT_POLICY", "passive");
+    if WAITING.iter().all(|name| std::env::var_os(name).is_none()) {
+        command.env(WAITING[1], SPINS);
     }
     let parent = rustix::process::getpid();
     // SAFETY: between fork and exec only two system calls are made, both safe there.
