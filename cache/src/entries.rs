@@ -77,16 +77,20 @@ impl Entries {
 
     /// All entries. Damaged ones are set aside, reported, and left out.
     pub(crate) fn all(&self) -> impl Iterator<Item = Result<Entry>> {
-        let read = |path: &PathBuf| match look(path, None)? {
-            Found::Nothing => Ok(None),
-            Found::Good(entry) => Ok(Some(*entry)),
-            Found::Bad(trouble, stat) => self.refuse(path, &trouble, &stat).map(|()| None),
-        };
         let (paths, error) = match layout::files(&self.folder) {
             Ok(paths) => (paths, None),
             Err(error) => (vec![], Some(Err(error))),
         };
-        paths.into_iter().filter_map(move |path| read(&path).transpose()).chain(error)
+        paths.into_iter().filter_map(move |path| self.at(&path).transpose()).chain(error)
+    }
+
+    /// The entry in a file, not marked as used. A damaged one is set aside, reported, and absent.
+    pub(crate) fn at(&self, path: &Path) -> Result<Option<Entry>> {
+        match look(path, None)? {
+            Found::Nothing => Ok(None),
+            Found::Good(entry) => Ok(Some(*entry)),
+            Found::Bad(trouble, stat) => self.refuse(path, &trouble, &stat).map(|()| None),
+        }
     }
 
     /// Writes an entry into `file` (not yet where it is looked for) and syncs it.

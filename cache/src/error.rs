@@ -66,6 +66,12 @@ impl Error {
         matches!(self, Error::Io { .. } | Error::Damaged { .. } | Error::Newer { .. })
     }
 
+    /// Whether the right to write is missing.
+    pub(crate) fn is_denied(&self) -> bool {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+    }
+
     /// The same trouble, of a file that is none of the store's.
     pub(crate) fn outside(self) -> Error {
         match self {

@@ -9,7 +9,7 @@ use crate::claims::FileLock;
 use crate::crash;
 use crate::hash::Digest;
 use crate::layout;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
@@ -72,6 +72,16 @@ impl Index {
         let mut state = self.state();
         if state.rows.insert(stat, digest) != Some(digest) {
             state.fresh.push((stat, digest));
+        }
+    }
+
+    /// Forgets the files with these stats, here and on disk.
+    pub(crate) fn forget(&self, stats: HashSet<FileStat>) {
+        let mut state = self.state();
+        state.rows.retain(|stat, _| !stats.contains(stat));
+        state.fresh.retain(|(stat, _)| !stats.contains(stat));
+        if !stats.is_empty() && self.folder.as_ref().is_some_and(|folder| folder.exists()) {
+            self.session(&mut state, move |database| remove(database, &stats));
         }
     }
 
@@ -209,6 +219,18 @@ fn insert(database: &sled::Db, rows: &Rows) -> sled::Result<()> {
     database.flush()?;
     crash::at("index-after-flush");
     Ok(())
+}
+
+/// Writes all pages anew without the rows of these files.
+fn remove(database: &sled::Db, stats: &HashSet<FileStat>) -> sled::Result<()> {
+    let mut batch = sled::Batch::default();
+    let kept: Rows = read(database)?.into_iter().filter(|(stat, _)| !stats.contains(stat)).collect();
+    database.iter().keys().try_for_each(|key| key.map(|key| batch.remove(key)))?;
+    for page in kept.chunks(PAGE_ROWS) {
+        batch.insert(&database.generate_id()?.to_be_bytes(), encode(page));
+    }
+    database.apply_batch(batch)?;
+    database.flush().map(|_| ())
 }
 
 /// Of several rows for one inode, the last.

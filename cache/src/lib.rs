@@ -13,6 +13,7 @@
 //! unfinished/ab/<fingerprint>/    checkpoints of what is being made
 //! drafts/<pid>-<number>/   what is being made; left-overs go at the next opening
 //! bad/                     what was found damaged
+//! pins/                    what living runs use, for gc
 //! claims  drafts.lock  gc.lock  index.lock    locks; their contents do not matter
 //! index/                   digests of files by their stat: a hint
 //! ```
@@ -25,13 +26,16 @@ mod drafts;
 mod entries;
 pub mod error;
 mod format;
+mod gc;
 pub mod hash;
 mod index;
 mod layout;
+mod pins;
 mod publish;
 pub mod recipe;
 mod spread;
 mod store;
+mod survey;
 mod upkeep;
 
 pub use artifact::{Artifact, Blob, FileStat, Reference};
@@ -40,6 +44,7 @@ pub use drafts::Draft;
 pub use entries::Entry;
 pub use error::{Error, Result};
 pub use format::FORMAT;
+pub use gc::{Gone, Limits};
 pub use hash::{Digest, Fingerprint};
 pub use index::SESSION_THREAD;
 pub use publish::Made;

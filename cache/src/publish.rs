@@ -106,6 +106,7 @@ impl Store {
         crash::at("entry-after-rename");
         layout::sync_folder(&folder)?;
         crash::at("entry-folder-after-sync");
+        self.pin(&entry.fingerprint)?;
         Ok(entry)
     }
 }

@@ -14,13 +14,14 @@ use crate::format;
 use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
 use crate::layout;
+use crate::pins::Pin;
 use crate::publish::Made;
 use crate::recipe::Recipe;
 use crate::spread::spread;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long to wait between two attempts to claim what another is making: at first, and at most.
@@ -42,6 +43,7 @@ struct Inner {
     entries: Entries,
     locks: LockFiles,
     index: Index,
+    pin: OnceLock<Pin>,
 }
 
 /// How a recall should go.
@@ -94,6 +96,7 @@ impl Store {
                 removal: root.join("gc.lock"),
             },
             index: Index::new(index.then(|| root.join("index"))),
+            pin: OnceLock::new(),
             root,
         };
         drafts::sweep(&made_folder(&inner.root, "drafts")?, &inner.locks.drafts);
@@ -105,11 +108,26 @@ impl Store {
         &self.inner.root
     }
 
+    /// From now on gc leaves alone what this store finds or keeps, until its last clone is dropped.
+    /// A store that cannot be written is not pinned, and nothing here can remove anything from it.
+    pub fn hold(&self) -> Result<()> {
+        let _moment = self.moment()?;
+        match Pin::create(&self.pins_folder()) {
+            Ok(pin) => drop(self.inner.pin.set(pin)),
+            Err(error) if error.is_denied() => tracing::debug!("{error}; nothing is pinned"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// The entries of these fingerprints, in their order. An entry outlives its blobs: ask
     /// [`Store::usable`] before reading them. A damaged entry is set aside, reported, and absent.
     pub fn get(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Option<Entry>>> {
         let _moment = self.moment()?;
-        fingerprints.iter().map(|fingerprint| self.inner.entries.get(fingerprint)).collect()
+        let found = fingerprints.iter().map(|fingerprint| self.inner.entries.get(fingerprint));
+        let found = found.collect::<Result<Vec<_>>>()?;
+        found.iter().flatten().try_for_each(|entry| self.pin(&entry.fingerprint))?;
+        Ok(found)
     }
 
     /// The names of the blobs that are missing or changed: none, and all of it can be read.
@@ -255,7 +273,23 @@ impl Store {
     pub(crate) fn ready_entry(&self, fingerprint: &Fingerprint, verify: bool) -> Result<Option<Entry>> {
         let Some(entry) = self.inner.entries.get(fingerprint)? else { return Ok(None) };
         let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
-        Ok(self.unusable(blobs, verify)?.is_empty().then_some(entry))
+        if !self.unusable(blobs, verify)?.is_empty() {
+            return Ok(None);
+        }
+        self.pin(fingerprint).map(|()| Some(entry))
+    }
+
+    /// To be called within the moment in which the entry was found or kept.
+    pub(crate) fn pin(&self, fingerprint: &Fingerprint) -> Result<()> {
+        self.inner.pin.get().map_or(Ok(()), |pin| pin.add(fingerprint))
+    }
+
+    pub(crate) fn pins_folder(&self) -> PathBuf {
+        self.inner.root.join("pins")
+    }
+
+    pub(crate) fn locks(&self) -> &LockFiles {
+        &self.inner.locks
     }
 
     /// While it lives, nothing is removed from the store.

@@ -7,6 +7,7 @@ use crate::hash::Digest;
 use crate::layout;
 use crate::spread::spread;
 use crate::store::Store;
+use crate::survey::named_digest;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,7 +63,7 @@ pub struct Count {
 }
 
 impl Count {
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
     }
@@ -159,13 +160,8 @@ struct Listed {
     bytes: u64,
 }
 
-/// The digest that a blob's file name says.
-fn named_digest(path: &Path) -> Option<Digest> {
-    path.file_name()?.to_str()?.parse().ok()
-}
-
 /// The files below `folder`, however deep.
-fn count(folder: &Path) -> Result<Count> {
+pub(crate) fn count(folder: &Path) -> Result<Count> {
     let mut total = Count::default();
     for path in layout::list(folder)? {
         if path.is_dir() {

@@ -44,6 +44,12 @@ fn not_a_test_but_the_body_of_other_processes() {
             make_toy(&draft, 1).unwrap();
             hold();
         }
+        "pin" => {
+            store.hold().unwrap();
+            recall_toy(&store, 1);
+            hold();
+        }
+        "gc" => super::gc::collect_everything(&store),
         "cramped" => cramped(&store),
         "toy" => drop(recall_toy(&store, 1)),
         other => panic!("no role '{other}'"),

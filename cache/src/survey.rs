@@ -1,0 +1,131 @@
+//! A survey: what every entry names and when it was last used, and the blobs that are there. It is
+//! kept true by reading again only the entries that are new or were touched.
+
+use crate::artifact::FileStat;
+use crate::entries::{Entries, Entry};
+use crate::error::Result;
+use crate::hash::{Digest, Fingerprint};
+use crate::layout;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// What is known of the entries and blobs of a store.
+#[derive(Default)]
+pub(crate) struct Survey {
+    known: HashMap<Fingerprint, Known>,
+    /// How many entries name a blob of the store.
+    names: HashMap<Digest, usize>,
+    /// The blobs that are there, with their bytes.
+    pub(crate) blobs: HashMap<Digest, u64>,
+}
+
+/// What is known of one entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) kind: String,
+    pub(crate) items: Vec<Fingerprint>,
+    /// The blobs it names in the store, each once.
+    pub(crate) blobs: Vec<Digest>,
+    /// Its file, whose time of modification is its last use.
+    pub(crate) stat: FileStat,
+    pub(crate) path: PathBuf,
+}
+
+impl Survey {
+    /// All entries and blobs of a store.
+    pub(crate) fn of(entries: &Entries, blobs: &Path) -> Result<Survey> {
+        let mut survey = Survey::default();
+        survey.refresh(entries)?;
+        for path in layout::files(blobs)? {
+            if let (Some(digest), Some(stat)) = (named_digest(&path), FileStat::of(&path)?) {
+                survey.blobs.insert(digest, stat.size);
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Reads what is new or touched and drops what is gone. Damaged entries are set aside.
+    pub(crate) fn refresh(&mut self, entries: &Entries) -> Result<()> {
+        let mut there = HashSet::new();
+        for path in layout::files(&entries.folder)? {
+            let (Some(fingerprint), Some(stat)) = (named_fingerprint(&path), FileStat::of(&path)?) else { continue };
+            there.insert(fingerprint);
+            if self.known.get(&fingerprint).is_some_and(|known| known.stat == stat) {
+                continue;
+            }
+            self.remove(&fingerprint);
+            if let Some(entry) = entries.at(&path)? {
+                self.add(entry, stat, path);
+            }
+        }
+        let gone: Vec<Fingerprint> = self.known.keys().filter(|known| !there.contains(known)).copied().collect();
+        gone.iter().for_each(|fingerprint| drop(self.remove(fingerprint)));
+        Ok(())
+    }
+
+    fn add(&mut self, entry: Entry, stat: FileStat, path: PathBuf) {
+        let own = entry.artifact.0.values().filter(|blob| blob.reference.is_none());
+        let blobs: HashSet<Digest> = own.map(|blob| blob.digest).collect();
+        blobs.iter().for_each(|digest| *self.names.entry(*digest).or_default() += 1);
+        let blobs = blobs.into_iter().collect();
+        let known = Known { kind: entry.recipe.kind, items: entry.items, blobs, stat, path };
+        self.known.insert(entry.fingerprint, known);
+    }
+
+    /// Forgets an entry.
+    pub(crate) fn remove(&mut self, fingerprint: &Fingerprint) -> Option<Known> {
+        let known = self.known.remove(fingerprint)?;
+        for digest in &known.blobs {
+            if let Some(count) = self.names.get_mut(digest) {
+                *count -= 1;
+            }
+        }
+        Some(known)
+    }
+
+    /// Forgets a blob that no entry names any more; its bytes.
+    pub(crate) fn take(&mut self, digest: &Digest) -> Option<u64> {
+        if self.names(digest) > 0 { None } else { self.blobs.remove(digest) }
+    }
+
+    pub(crate) fn get(&self, fingerprint: &Fingerprint) -> Option<&Known> {
+        self.known.get(fingerprint)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&Fingerprint, &Known)> {
+        self.known.iter()
+    }
+
+    /// How many entries name this blob.
+    pub(crate) fn names(&self, digest: &Digest) -> usize {
+        self.names.get(digest).copied().unwrap_or(0)
+    }
+
+    /// The blobs that are there and that no entry names.
+    pub(crate) fn unnamed(&self) -> Vec<Digest> {
+        self.blobs.keys().filter(|digest| self.names(digest) == 0).copied().collect()
+    }
+
+    /// These fingerprints, their items, and the items of those.
+    pub(crate) fn reach(&self, roots: impl IntoIterator<Item = Fingerprint>) -> HashSet<Fingerprint> {
+        let mut reached = HashSet::new();
+        let mut next: Vec<Fingerprint> = roots.into_iter().collect();
+        while let Some(fingerprint) = next.pop() {
+            if reached.insert(fingerprint)
+                && let Some(known) = self.known.get(&fingerprint)
+            {
+                next.extend(&known.items);
+            }
+        }
+        reached
+    }
+}
+
+/// The digest that a blob's file name says.
+pub(crate) fn named_digest(path: &Path) -> Option<Digest> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+fn named_fingerprint(path: &Path) -> Option<Fingerprint> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
