@@ -73,6 +73,9 @@ pub enum Command {
     Compare(commands::compare::Compare),
     /// Print where the files of a run lie
     Path(commands::path::PathOf),
+    /// Keep the store in order: size, verify, gc, rebuild
+    #[command(subcommand)]
+    Cache(commands::cache::Cache),
     /// List the kinds of stages and their parameters
     Kinds(commands::kinds::Kinds),
     /// Write a completion script for a shell
@@ -89,6 +92,7 @@ impl Command {
             Command::Show(command) => command.run(globals),
             Command::Compare(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
+            Command::Cache(command) => command.run(globals),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(),
         }

@@ -4,6 +4,7 @@
 //! made and tells [`event`]s; a [`run`] is the folder where they are written down. What a stage does
 //! lives in `voxflow-stages`, what is remembered in `voxflow-cache`, libtorch in `voxflow-worker`.
 
+pub mod amount;
 pub mod cli;
 pub mod commands;
 pub mod console;

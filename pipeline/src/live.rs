@@ -71,6 +71,10 @@ impl LiveRun {
         let Settled::Make { reason, .. } = settled else { return Ok(()) };
         self.began_at_ms[index] = Some(now_ms());
         self.reasons[index] = Some(reason.clone());
+        // Written before the work, so that gc knows what an unfinished training needs.
+        let row = &mut self.record.stages[index];
+        (row.recipe, row.fingerprint) = (Some(recipe.clone()), Some(recipe.fingerprint()));
+        self.folder.write_record(&self.record)?;
         let stage = self.stage_id(index);
         self.tell(Fact::StageStarted { stage, fingerprint: recipe.fingerprint(), reason: reason.clone() })
     }

@@ -1,6 +1,7 @@
 //! A sheet: named columns and rows of cells, written as a table for people, CSV, JSON or Markdown.
 //! What the cells mean is left to who fills them.
 
+use crate::words;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
@@ -31,6 +32,8 @@ pub enum Cell {
     Change(f64),
     /// A count.
     Count(u64),
+    /// A number of bytes: in units for people, in full otherwise.
+    Bytes(u64),
 }
 
 impl Cell {
@@ -49,6 +52,7 @@ impl Cell {
             Cell::Change(number) if *number > 0.0 => format!("+{}", short(*number)),
             Cell::Change(number) => short(*number),
             Cell::Count(count) => count.to_string(),
+            Cell::Bytes(bytes) => words::bytes(*bytes),
         }
     }
 
@@ -57,7 +61,7 @@ impl Cell {
             Cell::Empty => String::new(),
             Cell::Text(words) => words.clone(),
             Cell::Number(number) | Cell::Change(number) => number.to_string(),
-            Cell::Count(count) => count.to_string(),
+            Cell::Count(count) | Cell::Bytes(count) => count.to_string(),
         }
     }
 
@@ -66,7 +70,7 @@ impl Cell {
             Cell::Empty => Value::Null,
             Cell::Text(words) => words.as_str().into(),
             Cell::Number(number) | Cell::Change(number) => (*number).into(),
-            Cell::Count(count) => (*count).into(),
+            Cell::Count(count) | Cell::Bytes(count) => (*count).into(),
         }
     }
 }

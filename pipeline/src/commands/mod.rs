@@ -2,6 +2,7 @@
 //! The only place that prints: data to stdout, words for people to stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod cache;
 pub mod check;
 pub mod choice;
 pub mod compare;

@@ -69,6 +69,7 @@ impl Run {
         let home = globals.home();
         home.create()?;
         let store = Store::open(home.store())?;
+        store.hold()?;
         let planner = Planner::acting(&store, &wishes, History::new(&home, &store));
         let mut plans = vec![];
         for (workflow, variant) in workflows {

@@ -2,8 +2,10 @@
 //! terminal, and at the end the scores, what was made, and where it lies. Data never comes here.
 
 mod bars;
+mod meter;
 mod screen;
 
+pub use meter::Meter;
 pub use screen::{Screen, Style, terminal_width};
 
 use crate::cli::Globals;

@@ -1,0 +1,44 @@
+//! Shares: what groups of fingerprints (runs, say) need of the store's bytes, together and each alone.
+
+use crate::error::Result;
+use crate::hash::{Digest, Fingerprint};
+use crate::store::Store;
+use crate::survey::Survey;
+use std::collections::{HashMap, HashSet};
+
+/// What one group needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Bytes of the blobs that its entries and their items name and that are there.
+    pub bytes: u64,
+    /// Of these, the bytes that no other group needs.
+    pub alone: u64,
+}
+
+impl Store {
+    /// The share of each group, and the bytes that entries of no group name. A blob counts once in a group.
+    pub fn shares(&self, groups: &[Vec<Fingerprint>]) -> Result<(Vec<Share>, u64)> {
+        let survey = Survey::of(self.entry_files(), &self.blobs().folder)?;
+        let needed: Vec<HashSet<Digest>> = groups.iter().map(|group| needed(&survey, group)).collect();
+        let mut groups_of: HashMap<Digest, usize> = HashMap::new();
+        needed.iter().flatten().for_each(|digest| *groups_of.entry(*digest).or_default() += 1);
+        let bytes = |digest: &Digest| survey.blobs.get(digest).copied().unwrap_or(0);
+        let share = |needed: &HashSet<Digest>| Share {
+            bytes: needed.iter().map(bytes).sum(),
+            alone: needed.iter().filter(|digest| groups_of.get(digest) == Some(&1)).map(bytes).sum(),
+        };
+        let free =
+            survey.blobs.iter().filter(|(digest, _)| survey.names(digest) > 0 && !groups_of.contains_key(digest));
+        Ok((needed.iter().map(share).collect(), free.map(|(_, bytes)| bytes).sum()))
+    }
+}
+
+/// The blobs that the entries of a group and their items name.
+fn needed(survey: &Survey, group: &[Fingerprint]) -> HashSet<Digest> {
+    let reached = survey.reach(group.iter().copied());
+    reached
+        .iter()
+        .filter_map(|fingerprint| survey.get(fingerprint))
+        .flat_map(|known| known.blobs.iter().copied())
+        .collect()
+}

@@ -1,0 +1,115 @@
+//! `voxflow cache gc`: lets go of what nobody needs, by age, by size, or by runs.
+
+use super::{size::needs, store};
+use crate::amount;
+use crate::cli::Globals;
+use crate::commands::answer;
+use crate::console::terminal_width;
+use crate::exit::{Error, Exit, Result};
+use crate::history;
+use crate::home::Home;
+use crate::sheet::{Cell, Format, Sheet};
+use crate::words;
+use clap::Args;
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use voxflow_cache::{Count, Fingerprint, Gone, Limits, Store};
+
+/// What may go.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Keep at most so much; what was used longest ago goes first
+    #[arg(long, value_name = "SIZE", value_parser = amount::size)]
+    pub max_size: Option<u64>,
+    /// Let go of what was not used for so long, as 14d
+    #[arg(long, value_name = "AGE", value_parser = amount::age)]
+    pub older_than: Option<Duration>,
+    /// Keep what the newest N runs need; without --max-size and --older-than all else goes [default: 1]
+    #[arg(long, value_name = "N")]
+    pub keep_runs: Option<usize>,
+    /// Let go of checkpoints that no training went on from for so long
+    #[arg(long, value_name = "AGE", value_parser = amount::age, default_value = "30d")]
+    pub unfinished: Duration,
+    /// Only say what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl Gc {
+    /// Prints what went.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let home = globals.home();
+        let store = store(&home)?;
+        let limits = self.limits(&home, &store)?;
+        let gone = store.collect(&limits)?;
+        answer(&sheet(&gone).write(self.format, terminal_width()))?;
+        if !globals.quiet {
+            super::super::tell(&self.verdict(&gone));
+        }
+        Ok(Exit::Done)
+    }
+
+    fn limits(&self, home: &Home, store: &Store) -> Result<Limits> {
+        let unfinished_since = before_now(self.unfinished);
+        let by_runs = self.keep_runs.is_some() && self.older_than.is_none() && self.max_size.is_none();
+        let unused_since = self.older_than.map(before_now).or_else(|| by_runs.then(far_future));
+        Ok(Limits {
+            unused_since,
+            max_bytes: self.max_size,
+            keep: kept(home, store, self.keep_runs.unwrap_or(1), unfinished_since)?,
+            unfinished_since,
+            dry_run: self.dry_run,
+        })
+    }
+
+    fn verdict(&self, gone: &Gone) -> String {
+        let verb = if self.dry_run { "would go" } else { "gone" };
+        let spared = match gone.spared {
+            0 => String::new(),
+            count => format!(", {} spared that somebody used meanwhile", words::count(count, "thing")),
+        };
+        let over = self.max_size.filter(|most| gone.left > *most);
+        let over = over.map(|_| "; what stays is needed, so that it is more than was asked for").unwrap_or_default();
+        format!("{} {verb}{spared}, {} left{over}", words::bytes(gone.bytes()), words::bytes(gone.left))
+    }
+}
+
+/// What the newest runs need, and what those need that have a training to go on with.
+fn kept(home: &Home, store: &Store, newest: usize, unfinished_since: SystemTime) -> Result<HashSet<Fingerprint>> {
+    let (runs, troubles) = history::all(home)?;
+    if let Some(trouble) = troubles.first() {
+        let advice = "what this run needs cannot be known; remove its folder if it is of no use, nothing was removed";
+        return Err(Error::Storage(format!("{trouble}: {advice}")));
+    }
+    let unfinished: HashSet<Fingerprint> = store.unfinished_after(unfinished_since)?.into_iter().collect();
+    let first_kept = runs.len().saturating_sub(newest);
+    let each = runs.iter().enumerate().map(|(index, run)| (index, needs(run)));
+    let kept = each.filter(|(index, needs)| *index >= first_kept || needs.iter().any(|need| unfinished.contains(need)));
+    Ok(kept.flat_map(|(_, needs)| needs).collect())
+}
+
+fn before_now(age: Duration) -> SystemTime {
+    SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH)
+}
+
+/// Everything was used before.
+fn far_future() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(3600)
+}
+
+fn sheet(gone: &Gone) -> Sheet {
+    let mut sheet = Sheet::new("", ["what", "files", "bytes"]);
+    let mut row = |what: &str, count: &Count| {
+        if count.files > 0 {
+            sheet.push(vec![Cell::text(what), Cell::Count(count.files), Cell::Bytes(count.bytes)]);
+        }
+    };
+    gone.kinds.iter().for_each(|(kind, count)| row(kind, count));
+    row("named by no entry", &gone.unnamed);
+    row("old checkpoints", &gone.unfinished);
+    row("set aside as damaged", &gone.bad);
+    sheet
+}

@@ -1,0 +1,91 @@
+//! `voxflow cache size`: what takes space, and what could go.
+
+use super::store;
+use crate::cli::Globals;
+use crate::commands::answer;
+use crate::console::terminal_width;
+use crate::exit::{Exit, Result};
+use crate::history::{self, Past};
+use crate::sheet::{Cell, Format, Sheet};
+use clap::Args;
+use std::collections::BTreeMap;
+use voxflow_cache::{Count, Fingerprint, Share, Store};
+
+/// How to say it.
+#[derive(Debug, Args)]
+pub struct Size {
+    /// Show at most so many runs, the newest first; 0 is all
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// How to write it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl Size {
+    /// Prints one table to stdout.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let home = globals.home();
+        let store = store(&home)?;
+        let (runs, troubles) = history::all(&home)?;
+        troubles.iter().for_each(crate::commands::complain);
+        let mut sheet = Sheet::new("", ["of", "name", "files", "bytes", "needed by no other"]);
+        kinds(&store, &mut sheet)?;
+        let workflows = by_workflow(&runs);
+        let (shares, _) = store.shares(&workflows.values().cloned().collect::<Vec<_>>())?;
+        workflows.keys().zip(shares).for_each(|(name, share)| sheet.push(needing("workflow", name, share)));
+        let (shares, of_no_run) = store.shares(&runs.iter().map(needs).collect::<Vec<_>>())?;
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        for (run, share) in runs.iter().zip(shares).rev().take(limit) {
+            sheet.push(needing("run", &run.record.run, share));
+        }
+        rest(&store, of_no_run, &mut sheet)?;
+        answer(&sheet.write(self.format, terminal_width()))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// The fingerprints of a run's stages.
+pub(super) fn needs(run: &Past) -> Vec<Fingerprint> {
+    run.record.stages.iter().filter_map(|stage| stage.fingerprint).collect()
+}
+
+fn by_workflow(runs: &[Past]) -> BTreeMap<String, Vec<Fingerprint>> {
+    let mut workflows: BTreeMap<String, Vec<Fingerprint>> = BTreeMap::new();
+    for run in runs {
+        workflows.entry(run.record.workflow.clone()).or_default().extend(needs(run));
+    }
+    workflows
+}
+
+fn kinds(store: &Store, sheet: &mut Sheet) -> Result<()> {
+    for (kind, size) in store.size()?.kinds {
+        sheet.push(counted("kind", &kind, size.kept));
+        if size.referenced.files > 0 {
+            sheet.push(counted("kind", &format!("{kind}, outside the store"), size.referenced));
+        }
+    }
+    Ok(())
+}
+
+/// What no run needs, what is on its way or set aside, and all blobs together.
+fn rest(store: &Store, of_no_run: u64, sheet: &mut Sheet) -> Result<()> {
+    let size = store.size()?;
+    sheet.push(needing("could go", "of no run", Share { bytes: of_no_run, alone: of_no_run }));
+    sheet.push(counted("could go", "named by no entry", size.unnamed));
+    sheet.push(counted("could go", "set aside as damaged", size.bad));
+    sheet.push(counted("unfinished", "checkpoints", size.unfinished));
+    sheet.push(counted("unfinished", "drafts", size.drafts));
+    sheet.push(counted("store", "entries", size.entries));
+    sheet.push(counted("store", "index", size.index));
+    sheet.push(counted("store", "all blobs", size.blobs));
+    Ok(())
+}
+
+fn counted(of: &str, name: &str, count: Count) -> Vec<Cell> {
+    vec![Cell::text(of), Cell::text(name), Cell::Count(count.files), Cell::Bytes(count.bytes), Cell::Empty]
+}
+
+fn needing(of: &str, name: &str, share: Share) -> Vec<Cell> {
+    vec![Cell::text(of), Cell::text(name), Cell::Empty, Cell::Bytes(share.bytes), Cell::Bytes(share.alone)]
+}
