@@ -4,6 +4,7 @@
 use crate::artifact::{Blob, FileStat};
 use crate::crash;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::hash::Digest;
 use crate::index::Index;
 use crate::layout;
@@ -90,7 +91,7 @@ impl Blobs {
         }
         let folder = layout::make_parent(&place)?;
         crash::at("blob-before-rename");
-        std::fs::rename(file, &place).map_err(Error::io("rename to", &place))?;
+        fault::pass().and_then(|()| std::fs::rename(file, &place)).map_err(Error::io("rename to", &place))?;
         crash::at("blob-after-rename");
         if let Some(stat) = FileStat::of(&place)? {
             index.remember(stat, *digest);

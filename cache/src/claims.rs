@@ -2,6 +2,7 @@
 //! so it says no pid, leaves nothing behind and ends with the process, however it ends.
 
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::hash::Fingerprint;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -110,13 +111,14 @@ impl Drop for FileLock {
 }
 
 fn open_lock(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let file = fault::pass().and_then(|()| open());
     file.map_err(Error::io("open", path))
 }
 
 /// A shared lock needs no right to write, so that a store may be read where it cannot be changed.
 fn open_shared(path: &Path) -> Result<File> {
-    match File::open(path) {
+    match fault::pass().and_then(|()| File::open(path)) {
         Err(error) if error.kind() == ErrorKind::NotFound => open_lock(path),
         file => file.map_err(Error::io("open", path)),
     }

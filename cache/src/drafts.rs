@@ -5,6 +5,7 @@ use crate::artifact::Blob;
 use crate::claims::ByteLock;
 use crate::crash;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::layout;
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,7 +39,7 @@ impl Draft {
                 continue;
             }
             let folder = root.join(FILES);
-            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+            fault::pass().and_then(|()| fs::create_dir_all(&folder)).map_err(Error::io("create", &folder))?;
             crash::at("draft-after-create");
             return Ok(Draft { root, folder, adopted: Mutex::default(), _lock: lock });
         }

@@ -5,6 +5,7 @@
 use crate::artifact::{Artifact, FileStat};
 use crate::crash;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::hash::{Digest, Fingerprint};
 use crate::layout;
 use crate::recipe::Recipe;
@@ -97,13 +98,13 @@ impl Entries {
     pub(crate) fn write(&self, entry: &Entry, file: &Path) -> Result<()> {
         let text = encode(entry)?;
         crash::at("entry-before-write");
-        let mut out = File::create_new(file).map_err(Error::io("create", file))?;
+        let mut out = fault::pass().and_then(|()| File::create_new(file)).map_err(Error::io("create", file))?;
         let (first, second) = text.split_at(text.len() / 2);
-        out.write_all(first).map_err(Error::io("write", file))?;
+        fault::pass().and_then(|()| out.write_all(first)).map_err(Error::io("write", file))?;
         crash::at("entry-half-written");
-        out.write_all(second).map_err(Error::io("write", file))?;
+        fault::pass().and_then(|()| out.write_all(second)).map_err(Error::io("write", file))?;
         crash::at("entry-after-write");
-        out.sync_all().map_err(Error::io("sync", file))?;
+        fault::pass().and_then(|()| out.sync_all()).map_err(Error::io("sync", file))?;
         crash::at("entry-after-sync");
         Ok(())
     }
@@ -136,7 +137,7 @@ fn decode(text: &str) -> Result<Entry, String> {
 
 /// Reads and checks the entry in `path`. Of `wanted`, it is marked as used.
 fn look(path: &Path, wanted: Option<&Fingerprint>) -> Result<Found> {
-    let mut file = match File::open(path) {
+    let mut file = match fault::pass().and_then(|()| File::open(path)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(Error::io("open", path)(error)),

@@ -1,6 +1,7 @@
 //! The format of a store: one small file that is written first and read before anything else.
 
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::layout;
 use std::fs;
 use std::io::Write;
@@ -47,9 +48,9 @@ fn write(root: &Path, file: &Path) -> Result<()> {
     }
     let unique = format!("{FILE}.{}.{:?}", std::process::id(), std::thread::current().id());
     let draft = root.join(unique);
-    let mut out = fs::File::create(&draft).map_err(Error::io("create", &draft))?;
-    writeln!(out, "{WORDS}{FORMAT}").map_err(Error::io("write", &draft))?;
-    out.sync_all().map_err(Error::io("sync", &draft))?;
-    fs::rename(&draft, file).map_err(Error::io("rename to", file))?;
+    let mut out = fault::pass().and_then(|()| fs::File::create(&draft)).map_err(Error::io("create", &draft))?;
+    fault::pass().and_then(|()| writeln!(out, "{WORDS}{FORMAT}")).map_err(Error::io("write", &draft))?;
+    fault::pass().and_then(|()| out.sync_all()).map_err(Error::io("sync", &draft))?;
+    fault::pass().and_then(|()| fs::rename(&draft, file)).map_err(Error::io("rename to", file))?;
     layout::sync_folder(root)
 }

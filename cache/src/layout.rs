@@ -3,6 +3,7 @@
 
 use crate::artifact::FileStat;
 use crate::error::{Error, Result};
+use crate::fault;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, File};
@@ -40,7 +41,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Makes the folder that `file` will lie in, and syncs the one above if it is new.
 pub(crate) fn make_parent(file: &Path) -> Result<PathBuf> {
     let folder = file.parent().unwrap_or(file).to_path_buf();
-    match fs::create_dir(&folder) {
+    match fault::pass().and_then(|()| fs::create_dir(&folder)) {
         Ok(()) => sync_folder(folder.parent().unwrap_or(&folder))?,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         Err(error) => return Err(Error::io("create", folder)(error)),
@@ -50,11 +51,12 @@ pub(crate) fn make_parent(file: &Path) -> Result<PathBuf> {
 
 /// Makes the names in `folder` durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(Error::io("sync", folder))
+    fault::pass().and_then(|()| File::open(folder)).and_then(|file| file.sync_all()).map_err(Error::io("sync", folder))
 }
 
 /// Renames unless `to` exists; true if it was renamed.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<bool> {
+    fault::pass().map_err(Error::io("rename to", to))?;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),

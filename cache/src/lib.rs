@@ -25,6 +25,7 @@ pub mod crash;
 mod drafts;
 mod entries;
 pub mod error;
+pub mod fault;
 mod format;
 mod gc;
 pub mod hash;

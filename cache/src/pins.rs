@@ -2,6 +2,7 @@
 //! fingerprints; like a claim it says no pid, and without its process it counts for nothing.
 
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::hash::Fingerprint;
 use crate::layout;
 use std::collections::HashSet;
@@ -30,7 +31,8 @@ impl Pin {
     pub(crate) fn create(folder: &Path) -> Result<Pin> {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let path = folder.join(format!("{:016x}", RandomState::new().hash_one(std::process::id())));
-        let file = OpenOptions::new().append(true).create_new(true).open(&path).map_err(Error::io("create", &path))?;
+        let open = || OpenOptions::new().append(true).create_new(true).open(&path);
+        let file = fault::pass().and_then(|()| open()).map_err(Error::io("create", &path))?;
         file.lock().map_err(Error::io("lock", &path))?;
         Ok(Pin { path, held: Mutex::new(Held { file, written: HashSet::new() }) })
     }
@@ -41,7 +43,9 @@ impl Pin {
         if held.written.contains(fingerprint) {
             return Ok(());
         }
-        held.file.write_all(fingerprint.as_bytes()).map_err(Error::io("write", &self.path))?;
+        fault::pass()
+            .and_then(|()| held.file.write_all(fingerprint.as_bytes()))
+            .map_err(Error::io("write", &self.path))?;
         held.written.insert(*fingerprint);
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::crash;
 use crate::drafts::{self, Draft};
 use crate::entries::Entry;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::hash::{Digest, Fingerprint};
 use crate::layout;
 use crate::recipe::Recipe;
@@ -131,9 +132,9 @@ fn prepare(draft: &Draft) -> Result<Vec<Ready>> {
 }
 
 fn settle(path: &Path) -> Result<(Digest, u64)> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = fault::pass().and_then(|()| File::open(path)).map_err(Error::io("open", path))?;
     file.set_permissions(Permissions::from_mode(0o444)).map_err(Error::io("make read-only", path))?;
-    file.sync_all().map_err(Error::io("sync", path))?;
+    fault::pass().and_then(|()| file.sync_all()).map_err(Error::io("sync", path))?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     Ok((Digest::of_file(path)?, bytes))
 }

@@ -6,6 +6,7 @@ use crate::secret;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use voxflow_cache::fault;
 use voxflow_stages::Message;
 
 /// Writes events as they come. What a stage says is written in blocks, everything else at once.
@@ -28,7 +29,7 @@ impl Observer for Journal {
             return Ok(());
         }
         let line = line(event)?;
-        self.out.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))?;
+        fault::pass().and_then(|()| self.out.write_all(line.as_bytes())).map_err(Error::io("write", &self.path))?;
         if !matches!(event.fact, Fact::StageSaid { .. }) {
             self.out.flush().map_err(Error::io("write", &self.path))?;
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
-use voxflow_cache::{Artifact, Store};
+use voxflow_cache::{Artifact, Store, fault};
 
 /// Links what a stage made into the run's folder. What is no longer in the store gets no link.
 pub fn link(run: &Path, stage: &str, artifact: &Artifact, store: &Store) -> Result<()> {
@@ -23,7 +23,7 @@ pub fn link(run: &Path, stage: &str, artifact: &Artifact, store: &Store) -> Resu
         }
         let bytes = store.path(blob);
         let target = if blob.reference.is_some() { bytes } else { relative(&parent, &bytes) };
-        symlink(&target, &link).map_err(Error::io("link", &link))?;
+        fault::pass().and_then(|()| symlink(&target, &link)).map_err(Error::io("link", &link))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use time::{OffsetDateTime, macros::format_description};
-use voxflow_cache::{Artifact, Digest, Fingerprint, Recipe};
+use voxflow_cache::{Artifact, Digest, Fingerprint, Recipe, fault};
 
 /// The folder of one run: `<home>/runs/<time>-<workflow>-<short id>/`.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ impl RunFolder {
         let name: String = workflow.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
         for attempt in 0u32..100 {
             let path = runs.join(format!("{}-{name}-{}", timestamp(), short_id(attempt)));
-            match fs::create_dir(&path) {
+            match fault::pass().and_then(|()| fs::create_dir(&path)) {
                 Ok(()) => return Ok(RunFolder { path }),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("create", &path)(error)),
@@ -68,7 +68,7 @@ impl RunFolder {
             serde_json::to_vec_pretty(record).map_err(|error| Error::Failed(format!("run.json: {error}")))?;
         text.push(b'\n');
         let (path, draft) = (self.file("run.json"), self.file(".run.json"));
-        let write = || fs::File::create(&draft).and_then(|mut file| file.write_all(&text));
+        let write = || fault::pass().and_then(|()| fs::File::create(&draft)).and_then(|mut file| file.write_all(&text));
         write().and_then(|()| fs::rename(&draft, &path)).map_err(Error::io("write", &path))
     }
 }

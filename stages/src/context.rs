@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use voxflow_cache::{Artifact, Blob, Digest, Recipe};
+use voxflow_cache::{Artifact, Blob, Digest, Recipe, fault};
 
 /// What a context needs from the program around it: the engine, or a worker's pipe to it.
 pub trait Host: Sync {
@@ -86,7 +86,7 @@ impl<'a> Context<'a> {
     pub fn create(&self, name: &str) -> Result<PathBuf> {
         let path = self.task.draft.join(name);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            fault::pass().and_then(|()| std::fs::create_dir_all(folder)).map_err(Error::io("create", folder))?;
         }
         Ok(path)
     }
@@ -246,5 +246,5 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut text =
         serde_json::to_vec_pretty(value).map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
     text.push(b'\n');
-    std::fs::write(path, text).map_err(Error::io("write", path))
+    fault::pass().and_then(|()| std::fs::write(path, text)).map_err(Error::io("write", path))
 }

@@ -55,9 +55,10 @@ impl Error {
 }
 
 fn storage_is_at_fault(source: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     const EIO: i32 = 5;
-    matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem) || source.raw_os_error() == Some(EIO)
+    matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge)
+        || source.raw_os_error() == Some(EIO)
 }
 
 impl fmt::Display for Error {

@@ -32,6 +32,9 @@ pub fn holding(role: &str, root: &Path) -> Child {
 fn not_a_test_but_the_body_of_other_processes() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let root = std::env::var_os(ROOT).unwrap();
+    if role == "faulty" {
+        return faulty(Path::new(&root));
+    }
     let store = Store::open(Path::new(&root)).unwrap();
     match role.as_str() {
         "crowd" => crowd(&store, Path::new(&root)),
@@ -88,6 +91,22 @@ fn hold() -> ! {
     out.flush().unwrap();
     loop {
         std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+}
+
+/// Makes a toy on a disk that may fail; an error must be one of the store and name the system's reason.
+fn faulty(root: &Path) {
+    let make = || {
+        let store = Store::open(root)?;
+        store.hold()?;
+        store.recall(&recipe(1), &Policy::new(&never), |draft| make_toy(draft, 1)).map(drop)
+    };
+    let made: Result<(), Error> = make();
+    if let Err(error) = made {
+        let words = error.to_string();
+        assert!(error.is_storage() && (words.contains("os error 28") || words.contains("os error 5")), "{words}");
+        let mut out = std::io::stdout();
+        writeln!(out, "told: {words}").unwrap();
     }
 }
 

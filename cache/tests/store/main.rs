@@ -4,6 +4,7 @@ mod children;
 mod crash;
 mod crowd;
 mod damage;
+mod faults;
 mod gc;
 mod recall;
 mod upkeep;

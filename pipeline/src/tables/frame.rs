@@ -158,6 +158,7 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     // The process's own umask narrows this.
     let permissions = std::fs::Permissions::from_mode(0o666);
     let mut draft = tempfile::Builder::new().prefix(".table-").permissions(permissions).tempfile_in(folder)?;
+    voxflow_cache::fault::pass()?;
     draft.write_all(bytes)?;
     draft.persist(path)?;
     Ok(())

@@ -28,7 +28,8 @@ pub fn write_label(scan: &Scan, path: &Path) -> Result<()> {
 fn write(path: &Path, header: &[u8], voxels: &[u8]) -> Result<()> {
     let file = BufWriter::new(File::create(path).map_err(Error::io("create", path))?);
     let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(2));
-    let written = gzip.write_all(header).and_then(|()| gzip.write_all(voxels));
+    let written =
+        voxflow_cache::fault::pass().and_then(|()| gzip.write_all(header)).and_then(|()| gzip.write_all(voxels));
     let flushed = written.and_then(|()| gzip.finish()).and_then(|mut file| file.flush());
     flushed.map_err(Error::io("write", path))
 }

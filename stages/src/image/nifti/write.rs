@@ -7,6 +7,7 @@ use crate::image::{Affine, Volume};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use voxflow_cache::fault;
 
 /// Writes an image as float32, compressed if `gz`. More than one channel makes a 4D file.
 pub fn write_volume_f32(path: &Path, volume: &Volume<f32>, gz: bool) -> Result<()> {
@@ -39,7 +40,7 @@ fn write<T>(
     if gz {
         file.write_all(&compress(&all, path)?).map_err(Error::io("write", path))?;
     }
-    file.flush().map_err(Error::io("write", path))
+    fault::pass().and_then(|()| file.flush()).map_err(Error::io("write", path))
 }
 
 /// One gzip member without name or time, so that equal voxels are equal bytes.

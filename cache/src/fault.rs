@@ -1,0 +1,38 @@
+//! File operations that fail on purpose: a test names the Nth create, open, write, fsync or rename of
+//! the store (and of the stages and runs that count here too), and it answers as a full or broken disk
+//! would. Without debug assertions every call is nothing.
+
+use std::io;
+
+/// The variable that says which operation fails, and how: `17:ENOSPC` or `17:EIO`.
+pub const VARIABLE: &str = "VOXFLOW_FAULT_AT";
+
+/// The variable that names a file which is made when the operation fails.
+pub const MARK: &str = "VOXFLOW_FAULT_MARK";
+
+/// Counts an operation that is about to be done. The one that [`VARIABLE`] names is an error.
+#[cfg(debug_assertions)]
+pub fn pass() -> io::Result<()> {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static WANTED: OnceLock<Option<(usize, i32)>> = OnceLock::new();
+    static PASSED: AtomicUsize = AtomicUsize::new(0);
+    let wanted = WANTED.get_or_init(|| {
+        let text = std::env::var(VARIABLE).ok()?;
+        let (number, how) = text.split_once(':')?;
+        Some((number.parse().ok()?, if how == "EIO" { libc::EIO } else { libc::ENOSPC }))
+    });
+    match wanted {
+        Some((number, error)) if PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *number => {
+            let mark = std::env::var_os(MARK).map(|mark| std::fs::write(mark, ""));
+            mark.unwrap_or(Ok(())).and_then(|()| Err(io::Error::from_raw_os_error(*error)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nothing: faults exist in debug builds only.
+#[cfg(not(debug_assertions))]
+pub fn pass() -> io::Result<()> {
+    Ok(())
+}
