@@ -30,8 +30,8 @@ fn recall_stage(store: &Store, number: u32, items: &[u32]) -> (Entry, Recall) {
 }
 
 fn last_used(home: &Home, entry: &Entry, hours_ago: u64) {
-    let path = files_below(&home.root().join("entries")).into_iter();
-    let path = path.filter(|path| path.to_string_lossy().contains(&entry.fingerprint.to_hex())).next_back().unwrap();
+    let mut paths = files_below(&home.root().join("entries")).into_iter();
+    let path = paths.find(|path| path.to_string_lossy().contains(&entry.fingerprint.to_hex())).unwrap();
     let time = SystemTime::now() - Duration::from_secs(hours_ago * 3600);
     fs::OpenOptions::new().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
