@@ -1,9 +1,25 @@
-//! Writes the place of libtorch into the programs, so that they run without LD_LIBRARY_PATH.
+//! Writes the place of libtorch into the programs, so that they run without LD_LIBRARY_PATH, and
+//! builds the shim over the switches that tch does not expose.
+
+use std::path::{Path, PathBuf};
+
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
-    if let Ok(libtorch) = std::env::var("LIBTORCH") {
-        let lib = std::path::Path::new(&libtorch).join("lib");
-        let lib = lib.canonicalize().unwrap_or(lib);
-        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
-    }
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo:rerun-if-changed=shim/switches.cpp");
+    let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
+        panic!("LIBTORCH is not set; 'make setup' fetches libtorch, and .cargo/config.toml names it");
+    };
+    let lib = libtorch.join("lib");
+    let lib = lib.canonicalize().unwrap_or(lib);
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    let headers = std::env::var_os("LIBTORCH_INCLUDE").map_or(libtorch, PathBuf::from).join("include");
+    shim(&headers);
+}
+
+fn shim(headers: &Path) {
+    let mut build = cc::Build::new();
+    // The headers warn of much that is not ours; the C++ interface is that of torch's own wheels.
+    build.cpp(true).std("c++17").include(headers).warnings(false).define("_GLIBCXX_USE_CXX11_ABI", "1");
+    build.file("shim/switches.cpp").compile("voxflow_switches");
 }

@@ -18,6 +18,7 @@ pub mod optimizer;
 pub mod progress;
 pub mod resume;
 pub mod score;
+pub mod switches;
 pub mod test;
 pub mod train;
 pub mod unet;

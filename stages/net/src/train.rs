@@ -3,7 +3,7 @@
 use crate::cases::{Classes, Part};
 use crate::device::{self, Place};
 use crate::fit::{Fit, Outcome};
-use crate::{model, weights};
+use crate::{model, switches, weights};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::description::TrainingSummary;
 use voxflow_stages::model::{Inference, ModelCard, Weights};
@@ -12,8 +12,8 @@ use voxflow_stages::{Context, Error, Message, Result};
 /// Makes the model artifact.
 pub fn run(cx: &Context) -> Result<()> {
     let params: Train = cx.params()?;
+    switches::set_deterministic(params.deterministic)?;
     let place = begin(cx)?;
-    tch::Cuda::cudnn_set_benchmark(!params.deterministic);
     let input = cx.input("cache")?;
     let (training, validation) = (Part::open(input, "training")?, Part::open(input, "validation")?);
     check(&params, &training)?;

@@ -43,16 +43,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ExitCode {
+fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
     let host = Pipe { pipe: Mutex::new(pipe), stopping, adopted: Mutex::default() };
     let outcome = caught(|| work(path, &host));
     let adopted = std::mem::take(&mut *host.adopted.lock().unwrap_or_else(PoisonError::into_inner));
-    let (reply, code) = match &outcome {
-        Ok(()) => (Reply::Done { adopted }, ExitCode::SUCCESS),
-        Err(error) => (Reply::from(error), ExitCode::FAILURE),
+    let reply = match &outcome {
+        Ok(()) => Reply::Done { adopted },
+        Err(error) => Reply::from(error),
     };
     host.say(&reply);
-    code
+    leave(outcome.is_ok())
+}
+
+/// Ends the process at once. What libraries do at exit has nothing left to keep here, takes time, and
+/// once crashed in libtorch's own destructors.
+fn leave(done: bool) -> ! {
+    // SAFETY: ends the process; all that was to be kept is written.
+    unsafe { libc::_exit(if done { 0 } else { 1 }) }
 }
 
 fn work(path: &Path, host: &Pipe) -> Result<()> {
