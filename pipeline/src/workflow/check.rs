@@ -1,12 +1,12 @@
 //! From a document to a workflow: every mistake is found, all at once, before any work.
 
 use super::environment::{self, Environment};
+use super::judge;
 use super::mistake::{Mistake, Place, either, nearest};
 use super::order;
 use super::overrides::{Override, Setting};
 use super::parse::Document;
 use super::roles::{self, Roles, StageKinds};
-use super::schema;
 use super::{StageSpec, Sweeping, Workflow};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -214,7 +214,7 @@ impl Checker<'_> {
         }
         let before = self.mistakes.len();
         let expanded = self.expanded(&written, &mut path);
-        for finding in schema::check(&schema, &expanded) {
+        for finding in judge::check(&schema, &expanded) {
             let at: Vec<String> = path.iter().cloned().chain(finding.path).collect();
             self.say(&at, finding.on_key, finding.trouble, finding.nearest);
         }

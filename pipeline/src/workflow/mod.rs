@@ -2,10 +2,11 @@
 //! not exist.
 //!
 //! `parse` and `places` read the text, `overrides` is `--set`, `environment` fills in variables,
-//! `schema` and `roles` know right from wrong, `check` puts them together, `resolved` writes it back.
+//! `schema`, `judge` and `roles` know right from wrong, `check` puts them together, `resolved` writes it back.
 
 mod check;
 pub mod environment;
+mod judge;
 mod mistake;
 mod order;
 mod overrides;

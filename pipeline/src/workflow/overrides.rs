@@ -3,7 +3,7 @@
 use super::mistake::{Place, nearest};
 use super::parse;
 use super::places::Path;
-use super::schema;
+use super::{judge, schema};
 use serde_json::{Map, Value};
 use voxflow_stages::Kind;
 
@@ -75,8 +75,8 @@ impl Override {
         match &self.value {
             Setting::Value(value) => Ok(value.clone()),
             Setting::Text(text) => match parse::value(text) {
-                Ok(read) => Ok(schema::typed(schemas, text, read)),
-                Err(_) if schemas.iter().any(|schema| schema::check(schema, &text.as_str().into()).is_empty()) => {
+                Ok(read) => Ok(judge::typed(schemas, text, read)),
+                Err(_) if schemas.iter().any(|schema| judge::check(schema, &text.as_str().into()).is_empty()) => {
                     Ok(Value::String(text.clone()))
                 }
                 Err(trouble) => Err((format!("'{text}' cannot be read: {trouble}"), None)),

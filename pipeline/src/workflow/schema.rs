@@ -1,30 +1,8 @@
-//! Checks a value against the JSON schema of a kind's parameters, and says what is wrong in words.
-//!
-//! It understands what `schemars` derives from Rust types; what serde alone can tell is left to
-//! `Kind::understand`.
+//! Reads the JSON schema of a kind's parameters, as `schemars` derives it from Rust types: what it
+//! asks of a value, in words. Whether a value fits is for `judge`.
 
-use super::mistake::{either, nearest};
-use serde_json::{Map, Value};
-
-/// One thing wrong with a value.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
-    /// The path below the parameters.
-    pub path: Vec<String>,
-    /// Whether the key itself is at fault, not its value.
-    pub on_key: bool,
-    /// What is wrong.
-    pub trouble: String,
-    /// The right word nearest to what was written.
-    pub nearest: Option<String>,
-}
-
-/// All that is wrong with `value`.
-pub fn check(schema: &Value, value: &Value) -> Vec<Finding> {
-    let mut checker = Checker { path: vec![], findings: vec![] };
-    checker.value(schema, value);
-    checker.findings
-}
+use super::mistake::either;
+use serde_json::Value;
 
 /// The schemas that could apply at a path of keys below `schema`.
 pub fn at<'a>(schema: &'a Value, path: &[String]) -> Vec<&'a Value> {
@@ -41,215 +19,17 @@ pub fn at<'a>(schema: &'a Value, path: &[String]) -> Vec<&'a Value> {
     found
 }
 
-/// The value that `text` means where `schemas` apply: as YAML reads it, or as text where only that fits.
-pub fn typed(schemas: &[&Value], text: &str, read: Value) -> Value {
-    let fits = |value: &Value| schemas.iter().any(|schema| check(schema, value).is_empty());
-    let as_text = Value::String(text.to_string());
-    if !schemas.is_empty() && !fits(&read) && fits(&as_text) { as_text } else { read }
-}
-
-struct Checker {
-    path: Vec<String>,
-    findings: Vec<Finding>,
-}
-
-impl Checker {
-    fn say(&mut self, trouble: String, nearest: Option<String>) {
-        self.findings.push(Finding { path: self.path.clone(), on_key: false, trouble, nearest });
-    }
-
-    fn below(&mut self, key: &str, work: impl FnOnce(&mut Checker)) {
-        self.path.push(key.to_string());
-        work(self);
-        self.path.pop();
-    }
-
-    fn value(&mut self, schema: &Value, value: &Value) {
-        for part in list(schema, "allOf") {
-            self.value(part, value);
-        }
-        let choices = alternatives(schema);
-        if !choices.is_empty() {
-            return self.choice(schema, choices, value);
-        }
-        let words = words(schema);
-        if !words.is_empty() {
-            return self.word(&words, value);
-        }
-        if !has_type(schema, value) {
-            return self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None);
-        }
-        match value {
-            Value::Object(fields) => self.object(schema, fields),
-            Value::Array(items) => self.array(schema, items),
-            Value::Number(_) => self.range(schema, value),
-            _ => {}
-        }
-    }
-
-    fn word(&mut self, words: &[&str], value: &Value) {
-        let text = value.as_str().unwrap_or_default();
-        if !words.contains(&text) {
-            let nearest = nearest(text, words.iter().copied());
-            self.say(format!("must be {}, but is {}", either(words), shown(value)), nearest);
-        }
-    }
-
-    fn object(&mut self, schema: &Value, fields: &Map<String, Value>) {
-        let empty = Map::new();
-        let known = schema["properties"].as_object().unwrap_or(&empty);
-        for (key, field) in fields {
-            match known.get(key) {
-                Some(schema) => self.below(key, |checker| checker.value(schema, field)),
-                None => self.other_key(schema, known, key, field),
-            }
-        }
-        for required in list(schema, "required").iter().filter_map(Value::as_str) {
-            if !fields.contains_key(required) {
-                let what = known.get(required).map(describe).unwrap_or_default();
-                self.say(format!("needs the key '{required}': {what}"), None);
-            }
-        }
-    }
-
-    fn other_key(&mut self, schema: &Value, known: &Map<String, Value>, key: &str, field: &Value) {
-        match &schema["additionalProperties"] {
-            Value::Bool(false) => {
-                let nearest = nearest(key, known.keys().map(String::as_str));
-                let known: Vec<&String> = known.keys().collect();
-                let trouble = match (&nearest, known.is_empty()) {
-                    (Some(_), _) => "there is no such key".to_string(),
-                    (None, true) => "there is no such key; none is known here".to_string(),
-                    (None, false) => format!("there is no such key; known are {}", either(&known)),
-                };
-                self.below(key, |checker| checker.say(trouble, nearest));
-                if let Some(finding) = self.findings.last_mut() {
-                    finding.on_key = true;
-                }
-            }
-            other if other.is_object() => self.below(key, |checker| checker.value(other, field)),
-            _ => {}
-        }
-    }
-
-    fn array(&mut self, schema: &Value, items: &[Value]) {
-        let least = schema["minItems"].as_u64().unwrap_or(0);
-        let most = schema["maxItems"].as_u64().unwrap_or(u64::MAX);
-        if !(least..=most).contains(&(items.len() as u64)) {
-            return self.say(format!("must be {}, but has {} values", describe(schema), items.len()), None);
-        }
-        let first = list(schema, "prefixItems");
-        for (index, item) in items.iter().enumerate() {
-            if let Some(schema) = first.get(index).or_else(|| schema.get("items")) {
-                self.below(&index.to_string(), |checker| checker.value(schema, item));
-            }
-        }
-    }
-
-    fn range(&mut self, schema: &Value, value: &Value) {
-        let number = value.as_f64().unwrap_or(0.0);
-        let limit = |key: &str| schema[key].as_f64();
-        let (least, most) = format_range(schema["format"].as_str().unwrap_or_default());
-        let least = limit("minimum").unwrap_or(least);
-        let most = limit("maximum").unwrap_or(most);
-        let trouble = if number < least {
-            Some(format!("must be at least {least}"))
-        } else if number > most {
-            Some(format!("must be at most {most}"))
-        } else if limit("exclusiveMinimum").is_some_and(|bound| number <= bound) {
-            limit("exclusiveMinimum").map(|bound| format!("must be more than {bound}"))
-        } else if limit("exclusiveMaximum").is_some_and(|bound| number >= bound) {
-            limit("exclusiveMaximum").map(|bound| format!("must be less than {bound}"))
-        } else {
-            None
-        };
-        if let Some(trouble) = trouble {
-            self.say(format!("{trouble}, but is {value}"), None);
-        }
-    }
-
-    /// A value that may be one of several things: right if one fits, else wrong as the likeliest is.
-    fn choice(&mut self, schema: &Value, choices: &[Value], value: &Value) {
-        let mut tries = vec![];
-        for choice in choices {
-            let mut checker = Checker { path: self.path.clone(), findings: vec![] };
-            checker.value(choice, value);
-            if checker.findings.is_empty() {
-                return;
-            }
-            tries.push((likeness(choice, value), checker.findings));
-        }
-        let words = words(schema);
-        if value.is_string() && !words.is_empty() {
-            return self.word(&words, value);
-        }
-        if let Some((tag, words)) = tag(choices).filter(|_| value.is_object()) {
-            return self.tagged(&tag, &words, value, tries);
-        }
-        match best(tries) {
-            Some(findings) => self.findings.extend(findings),
-            None => self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None),
-        }
-    }
-
-    fn tagged(&mut self, tag: &str, words: &[&str], value: &Value, tries: Vec<(i32, Vec<Finding>)>) {
-        match value.get(tag) {
-            None => self.say(format!("needs the key '{tag}': {}", either(words)), None),
-            Some(found) if !found.as_str().is_some_and(|word| words.contains(&word)) => {
-                self.below(tag, |checker| checker.word(words, found));
-            }
-            Some(_) => self.findings.extend(best(tries).unwrap_or_default()),
-        }
-    }
-}
-
-/// The findings of the likeliest choice, if any is of the right type at all.
-fn best(tries: Vec<(i32, Vec<Finding>)>) -> Option<Vec<Finding>> {
-    let most = tries.iter().map(|(likeness, _)| *likeness).max().filter(|likeness| *likeness >= 0)?;
-    tries.into_iter().find(|(likeness, _)| *likeness == most).map(|(_, findings)| findings)
-}
-
-/// How much a value looks as if a schema was meant; negative where the type is another.
-fn likeness(schema: &Value, value: &Value) -> i32 {
-    if let Some(most) = alternatives(schema).iter().map(|choice| likeness(choice, value)).max() {
-        return most;
-    }
-    if !has_type(schema, value) || !words(schema).is_empty() {
-        return -1;
-    }
-    let (Some(known), Some(fields)) = (schema["properties"].as_object(), value.as_object()) else { return 0 };
-    fields
-        .iter()
-        .map(|(key, field)| match known.get(key) {
-            Some(schema) if words(schema).iter().any(|word| field.as_str() == Some(word)) => 100,
-            Some(_) => 1,
-            None => 0,
-        })
-        .sum()
-}
-
-/// The key that tells choices apart, and its words, where all choices that are mappings have one.
-fn tag(choices: &[Value]) -> Option<(String, Vec<&str>)> {
-    let mappings: Vec<&Value> = choices.iter().filter(|choice| choice["properties"].is_object()).collect();
-    let first = mappings.first()?["properties"].as_object()?;
-    let tag = first.iter().find(|(key, _)| {
-        mappings.len() > 1 && mappings.iter().all(|choice| choice["properties"][key.as_str()]["const"].is_string())
-    })?;
-    let words = mappings.iter().filter_map(|choice| choice["properties"][tag.0]["const"].as_str()).collect();
-    Some((tag.0.clone(), words))
-}
-
-fn alternatives(schema: &Value) -> &[Value] {
+pub(super) fn alternatives(schema: &Value) -> &[Value] {
     let any = list(schema, "anyOf");
     if any.is_empty() { list(schema, "oneOf") } else { any }
 }
 
-fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
+pub(super) fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
     schema.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The words that a schema names as possible, its choices' included.
-fn words(schema: &Value) -> Vec<&str> {
+pub(super) fn words(schema: &Value) -> Vec<&str> {
     let own = schema["const"].as_str().into_iter().chain(list(schema, "enum").iter().filter_map(Value::as_str));
     let mut words: Vec<&str> = vec![];
     for word in own.chain(alternatives(schema).iter().flat_map(self::words)) {
@@ -268,7 +48,7 @@ fn types(schema: &Value) -> Vec<&str> {
     }
 }
 
-fn has_type(schema: &Value, value: &Value) -> bool {
+pub(super) fn has_type(schema: &Value, value: &Value) -> bool {
     let fits = |name: &&str| match *name {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
@@ -284,7 +64,7 @@ fn has_type(schema: &Value, value: &Value) -> bool {
 }
 
 /// The range of a Rust integer by its name in the schema.
-fn format_range(format: &str) -> (f64, f64) {
+pub(super) fn format_range(format: &str) -> (f64, f64) {
     match format {
         "uint8" => (0.0, f64::from(u8::MAX)),
         "uint16" => (0.0, f64::from(u16::MAX)),
@@ -334,147 +114,5 @@ fn describe_type(schema: &Value, name: &str) -> String {
             _ => "a list".into(),
         },
         other => other.into(),
-    }
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "nothing".into(),
-        Value::Bool(flag) => format!("{flag}"),
-        Value::Number(number) => format!("{number}"),
-        Value::String(text) => format!("the text '{text}'"),
-        Value::Array(_) => "a list".into(),
-        Value::Object(_) => "a mapping".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use schemars::JsonSchema;
-    use serde_json::json;
-
-    #[derive(JsonSchema)]
-    #[schemars(deny_unknown_fields)]
-    #[allow(dead_code)]
-    struct Params {
-        epochs: u32,
-        patch: Option<[u16; 3]>,
-        norm: Option<Norm>,
-        optimizer: Option<Optimizer>,
-        intensity: Option<Intensity>,
-        #[schemars(range(min = 0.0, max = 1.0))]
-        overlap: Option<f64>,
-    }
-
-    #[derive(JsonSchema)]
-    #[schemars(rename_all = "snake_case")]
-    #[allow(dead_code)]
-    enum Norm {
-        /// Of a batch.
-        Batch,
-        /// Of one.
-        Instance,
-    }
-
-    #[derive(JsonSchema)]
-    #[schemars(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
-    #[allow(dead_code)]
-    enum Optimizer {
-        Adam { betas: Option<[f64; 2]> },
-        Sgd { momentum: Option<f64> },
-    }
-
-    #[derive(JsonSchema)]
-    #[schemars(rename_all = "snake_case")]
-    #[allow(dead_code)]
-    enum Intensity {
-        Window([f64; 2]),
-        Zscore,
-    }
-
-    fn findings(value: Value) -> Vec<String> {
-        let schema = schemars::generate::SchemaSettings::draft2020_12()
-            .with(|settings| settings.inline_subschemas = true)
-            .into_generator()
-            .into_root_schema_for::<Params>();
-        check(schema.as_value(), &value)
-            .into_iter()
-            .map(|finding| {
-                let hint = finding.nearest.map(|word| format!(" ({word}?)")).unwrap_or_default();
-                format!("{}: {}{hint}", finding.path.join("."), finding.trouble)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn what_fits_has_no_findings() {
-        let nothing: [&str; 0] = [];
-        assert_eq!(findings(json!({"epochs": 3})), nothing);
-        let all = json!({
-            "epochs": 3, "patch": [1, 2, 3], "norm": "batch", "optimizer": {"name": "sgd", "momentum": 0.9},
-            "intensity": {"window": [-57, 164]}, "overlap": 0.5
-        });
-        assert_eq!(findings(all), nothing);
-        assert_eq!(findings(json!({"epochs": 3, "intensity": "zscore", "patch": null})), nothing);
-    }
-
-    #[test]
-    fn each_wrong_type_says_what_was_wanted() {
-        assert_eq!(findings(json!({"epochs": "3"})), ["epochs: must be a whole number, but is the text '3'"]);
-        assert_eq!(findings(json!({"epochs": 3.5})), ["epochs: must be a whole number, but is 3.5"]);
-        assert_eq!(findings(json!({})), [": needs the key 'epochs': a whole number"]);
-        assert_eq!(
-            findings(json!({"epochs": 1, "patch": [1, 2]})),
-            ["patch: must be a list of 3 values, but has 2 values"]
-        );
-        assert_eq!(
-            findings(json!({"epochs": 1, "patch": [1, 2, "x"]})),
-            ["patch.2: must be a whole number, but is the text 'x'"]
-        );
-    }
-
-    #[test]
-    fn ranges_are_those_of_the_type_and_of_the_attribute() {
-        assert_eq!(findings(json!({"epochs": -1})), ["epochs: must be at least 0, but is -1"]);
-        assert_eq!(
-            findings(json!({"epochs": 4294967296u64})),
-            ["epochs: must be at most 4294967295, but is 4294967296"]
-        );
-        assert_eq!(findings(json!({"epochs": 1, "overlap": 1.5})), ["overlap: must be at most 1, but is 1.5"]);
-    }
-
-    #[test]
-    fn misspelt_words_are_set_right_at_every_depth() {
-        assert_eq!(
-            findings(json!({"epochs": 1, "norm": "bach"})),
-            ["norm: must be 'batch' or 'instance', but is the text 'bach' (batch?)"]
-        );
-        assert_eq!(findings(json!({"epochs": 1, "epoch": 1})), ["epoch: there is no such key (epochs?)"]);
-        assert_eq!(
-            findings(json!({"epochs": 1, "optimizer": {"name": "sdg"}})),
-            ["optimizer.name: must be 'adam' or 'sgd', but is the text 'sdg' (sgd?)"]
-        );
-        assert_eq!(
-            findings(json!({"epochs": 1, "optimizer": {"name": "sgd", "momentun": 0.9}})),
-            ["optimizer.momentun: there is no such key (momentum?)"]
-        );
-        assert_eq!(
-            findings(json!({"epochs": 1, "intensity": {"windw": [0, 1]}})).first().map(String::as_str),
-            Some("intensity.windw: there is no such key (window?)")
-        );
-        assert_eq!(
-            findings(json!({"epochs": 1, "optimizer": {}})),
-            ["optimizer: needs the key 'name': 'adam' or 'sgd'"]
-        );
-    }
-
-    #[test]
-    fn text_stays_text_where_only_that_fits() {
-        let text = json!({"type": "string"});
-        let number = json!({"type": ["integer", "null"]});
-        assert_eq!(typed(&[&text], "007", json!(7)), json!("007"));
-        assert_eq!(typed(&[&number], "7", json!(7)), json!(7));
-        assert_eq!(typed(&[], "7", json!(7)), json!(7));
     }
 }
