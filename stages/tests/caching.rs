@@ -28,11 +28,17 @@ impl World {
         world
     }
 
-    /// Case n: n + 1 voxels of label `value`, then zeros; the image is 1 in the first half.
+    /// Case n: n + 1 voxels of label `value`, then zeros; the image is 1 in the first half, and its last
+    /// voxel tells it from others.
     fn volume(&self, case: usize, value: u8) {
+        self.volume_with_image_of(case, value, case);
+    }
+
+    fn volume_with_image_of(&self, case: usize, value: u8, other: usize) {
         let folder = self.folder.path().join(format!("case_{case}"));
         std::fs::create_dir_all(&folder).unwrap();
-        let image = (0..24).map(|i| if i < 12 { 1.0 } else { 0.0 }).collect();
+        let mut image: Vec<f32> = (0..24).map(|i| if i < 12 { 1.0 } else { 0.0 }).collect();
+        image[23] = -(other as f32);
         let label = (0..24).map(|i| if i <= case { value } else { 0 }).collect();
         let image = Volume { channels: 1, shape: SHAPE, data: image, affine: IDENTITY };
         write_volume_f32(&folder.join("image.nii"), &image, false).unwrap();
@@ -182,6 +188,14 @@ fn all_that_does_not_fit_is_told_at_once() {
     ] {
         assert!(error.contains(words), "'{words}' is missing in:\n{error}");
     }
+}
+
+#[test]
+fn the_same_image_under_two_names_is_refused() {
+    let world = ct();
+    world.volume_with_image_of(4, 1, 0);
+    let error = world.trial(json!({}), usual()).run().unwrap_err().to_string();
+    assert!(error.contains("case_4  in testing has the same image as 'case_0' in training; exclude one"), "{error}");
 }
 
 #[test]

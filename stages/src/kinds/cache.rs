@@ -81,6 +81,7 @@ impl Run for CacheVolumes {
         let list: VolumeList = volumes.json("volumes.json")?;
         let split: Split = cx.input("split")?.json("split.json")?;
         let parts = parts(&listing, &list, &split)?;
+        refuse_twins(volumes, &parts)?;
         let above = self.threshold(&listing, &list.preparation);
         let training = &parts[0].1;
         let found =
@@ -187,6 +188,20 @@ fn parts(listing: &Listing, list: &VolumeList, split: &Split) -> Result<[(&'stat
         (part, cases)
     });
     if troubles.is_empty() { Ok(parts) } else { Err(Error::Cases(troubles)) }
+}
+
+/// An error where two cases have the same image: a case must not be trained on and tested under
+/// another name, nor be counted twice.
+fn refuse_twins(volumes: &Input, parts: &[(&'static str, Vec<VolumeCase>); 4]) -> Result<()> {
+    let (mut troubles, mut seen) = (vec![], BTreeMap::new());
+    for (part, case) in parts.iter().flat_map(|(part, cases)| cases.iter().map(move |case| (part, case))) {
+        let image = volumes.file(&format!("{}/image.nii", case.name))?.blob.digest;
+        if let Some((other, of)) = seen.insert(image, (&case.name, part)) {
+            let trouble = format!("in {part} has the same image as '{other}' in {of}; exclude one of them");
+            troubles.push((case.name.clone(), trouble));
+        }
+    }
+    if troubles.is_empty() { Ok(()) } else { Err(Error::Cases(troubles)) }
 }
 
 /// Adopts a part's volumes and writes its `part.json`.
