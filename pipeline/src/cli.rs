@@ -71,6 +71,8 @@ pub enum Command {
     Show(commands::show::Show),
     /// Compare runs: parameters that differ, final metrics
     Compare(commands::compare::Compare),
+    /// Write the report of a run, or of several side by side, as one HTML file
+    Report(commands::report::Report),
     /// Print where the files of a run lie
     Path(commands::path::PathOf),
     /// Keep the store in order: size, verify, gc, rebuild
@@ -91,6 +93,7 @@ impl Command {
             Command::Runs(command) => command.run(globals),
             Command::Show(command) => command.run(globals),
             Command::Compare(command) => command.run(globals),
+            Command::Report(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
             Command::Kinds(command) => command.run(),

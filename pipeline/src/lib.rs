@@ -21,6 +21,7 @@ pub mod making;
 pub mod outputs;
 pub mod plan;
 pub mod reference;
+pub mod report;
 pub mod run;
 pub mod schedule;
 pub mod secret;

@@ -2,11 +2,12 @@
 //! suffix and blobs have none.
 
 use crate::exit::{Error, Result};
+use crate::history::Past;
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
-use voxflow_cache::{Artifact, Store, fault};
+use voxflow_cache::{Artifact, Blob, Store, fault};
 
 /// Links what a stage made into the run's folder. What is no longer in the store gets no link.
 pub fn link(run: &Path, stage: &str, artifact: &Artifact, store: &Store) -> Result<()> {
@@ -38,6 +39,22 @@ fn relative(folder: &Path, file: &Path) -> PathBuf {
     let shared = folder.components().zip(file.components()).take_while(|(a, b)| a == b).count();
     let up = folder.components().skip(shared).map(|_| Component::ParentDir);
     up.chain(file.components().skip(shared)).collect()
+}
+
+/// Where an output lies: in the run's `outputs/` under its own name where it is there, else a
+/// person's own file, else the blob in the store.
+pub fn locate(run: &Past, stage: &str, name: &str, blob: &Blob) -> PathBuf {
+    let linked = run.folder.file("outputs").join(stage).join(name);
+    if linked.exists() {
+        return linked;
+    }
+    blob.reference.as_ref().map_or_else(|| in_store(&run.record.store, blob), |reference| reference.path.clone())
+}
+
+/// The store's layout is known here so that a path can be told without opening the store.
+fn in_store(store: &Path, blob: &Blob) -> PathBuf {
+    let digest = blob.digest.to_hex();
+    store.join("blobs").join(&digest[..2]).join(digest)
 }
 
 #[cfg(test)]

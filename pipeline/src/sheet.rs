@@ -43,7 +43,8 @@ impl Cell {
         if words.is_empty() { Cell::Empty } else { Cell::Text(words) }
     }
 
-    fn for_people(&self) -> String {
+    /// As people read it.
+    pub fn for_people(&self) -> String {
         match self {
             Cell::Empty => "–".to_string(),
             Cell::Text(words) => words.clone(),
@@ -56,7 +57,8 @@ impl Cell {
         }
     }
 
-    fn in_full(&self) -> String {
+    /// With all its digits; nothing is empty.
+    pub fn in_full(&self) -> String {
         match self {
             Cell::Empty => String::new(),
             Cell::Text(words) => words.clone(),
@@ -201,7 +203,8 @@ impl Sheet {
         out
     }
 
-    fn is_numeric(&self, at: usize) -> bool {
+    /// Whether a column holds numbers only.
+    pub fn is_numeric(&self, at: usize) -> bool {
         let mut cells = self.rows.iter().map(|row| &row[at]).filter(|cell| **cell != Cell::Empty).peekable();
         cells.peek().is_some() && cells.all(|cell| !matches!(cell, Cell::Text(_)))
     }

@@ -10,12 +10,24 @@ pub mod completions;
 pub mod kinds;
 pub mod path;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod runs;
 pub mod show;
 
 use crate::exit::{Error, Result};
+use clap::ValueEnum;
 use std::io::Write;
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
 
 /// Prints an error, once.
 pub fn complain(error: &Error) {

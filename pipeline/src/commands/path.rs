@@ -4,10 +4,11 @@ use super::{answer, show};
 use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};
 use crate::history::{self, Past};
+use crate::outputs;
 use crate::workflow::nearest;
 use clap::Args;
-use std::path::{Path, PathBuf};
-use voxflow_cache::{Artifact, Blob};
+use std::path::PathBuf;
+use voxflow_cache::Artifact;
 
 /// What to find.
 #[derive(Debug, Args)]
@@ -47,7 +48,7 @@ fn file(run: &Past, id: &str, name: &str) -> Result<PathBuf> {
     let stage = show::stage(&run.record, id)?;
     let artifact = stage.artifact.clone().unwrap_or_default();
     let blob = artifact.get(name).ok_or_else(|| no_output(&artifact, id, name))?;
-    let path = of_blob(run, id, name, blob);
+    let path = outputs::locate(run, id, name, blob);
     if path.exists() {
         return Ok(path);
     }
@@ -63,22 +64,6 @@ fn no_output(artifact: &Artifact, stage: &str, name: &str) -> Error {
         None => format!("'voxflow show --stage {stage}' lists those there are"),
     };
     Error::usage(format!("stage '{stage}' has no output '{name}': {hint}"))
-}
-
-/// Where an output lies: in the run's `outputs/` under its own name where it is there, else a
-/// person's own file, else the blob in the store.
-pub(super) fn of_blob(run: &Past, stage: &str, name: &str, blob: &Blob) -> PathBuf {
-    let linked = run.folder.file("outputs").join(stage).join(name);
-    if linked.exists() {
-        return linked;
-    }
-    blob.reference.as_ref().map_or_else(|| in_store(&run.record.store, blob), |reference| reference.path.clone())
-}
-
-/// The store's layout is known here so that a path can be told without opening the store.
-fn in_store(store: &Path, blob: &Blob) -> PathBuf {
-    let digest = blob.digest.to_hex();
-    store.join("blobs").join(&digest[..2]).join(digest)
 }
 
 #[cfg(test)]

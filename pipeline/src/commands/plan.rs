@@ -1,7 +1,7 @@
 //! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
 
-use super::answer;
 use super::choice::{Selection, Source};
+use super::{Form, answer};
 use crate::cli::Globals;
 use crate::event::{Decision, Planned};
 use crate::exit::{Error, Exit, Result};
@@ -11,7 +11,7 @@ use crate::secret;
 use crate::why::History;
 use crate::words;
 use crate::workflow::sweep;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use voxflow_cache::Store;
 
@@ -27,16 +27,6 @@ pub struct PlanOf {
     /// Form of the output
     #[arg(long, value_enum, default_value_t)]
     pub format: Form,
-}
-
-/// The form of a plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
 }
 
 impl PlanOf {

@@ -16,7 +16,7 @@ use crate::stop::Stop;
 use crate::tables::Recorder;
 use crate::why::History;
 use crate::workflow::{Override, StageSpec, sweep};
-use crate::{log, machine, secret, worker};
+use crate::{log, machine, report, secret, worker};
 use clap::Args;
 use std::fs;
 use voxflow_cache::Store;
@@ -77,8 +77,10 @@ impl Run {
         }
         possible(plans.iter().map(|(plan, _)| plan))?;
         let runs = self.open(plans, &home, globals)?;
+        let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
         let ending = execute(runs, &store, &planner, &self.manner(), &stop)?;
         store.flush();
+        folders.iter().for_each(|folder| report_on(folder, globals));
         Ok(exit(&ending.outcomes, ending.storage.is_some()))
     }
 
@@ -158,6 +160,17 @@ fn stage_record(stage: &StageSpec) -> StageRecord {
         seconds: 0.0,
         made_in_seconds: None,
         maker: serde_json::Value::Null,
+    }
+}
+
+/// Writes the report of a run that made something. A report that cannot be written fails no run.
+fn report_on(folder: &RunFolder, globals: &Globals) {
+    match report::write_if_made(folder) {
+        Ok(Some(path)) if !globals.quiet && globals.log_format == LogFormat::Text => {
+            super::tell(&format!("report: {}", path.display()));
+        }
+        Ok(_) => {}
+        Err(error) => super::complain(&error),
     }
 }
 

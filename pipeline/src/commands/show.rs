@@ -1,6 +1,6 @@
 //! `voxflow show`: one run, or one stage of it, in full.
 
-use super::answer;
+use super::{Form, answer};
 use crate::cli::Globals;
 use crate::console::terminal_width;
 use crate::exit::{Error, Exit, Result};
@@ -9,8 +9,8 @@ use crate::run::{RunRecord, StageRecord};
 use crate::sheet::{Cell, Sheet, pretty, short};
 use crate::tables::{self, MetricRow, ParamRow};
 use crate::workflow::nearest;
-use crate::{commands::path, reference, words};
-use clap::{Args, ValueEnum};
+use crate::{outputs, reference, words};
+use clap::Args;
 use serde_json::{Value, json};
 
 /// Which run, which stage, and how it is written.
@@ -25,16 +25,6 @@ pub struct Show {
     /// How to write it
     #[arg(long, value_enum, default_value_t)]
     pub format: Form,
-}
-
-/// How a run is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// For people.
-    #[default]
-    Text,
-    /// The record and the final metrics as one object.
-    Json,
 }
 
 impl Show {
@@ -189,7 +179,7 @@ fn inputs(stage: &StageRecord) -> Sheet {
 fn outputs(run: &Past, stage: &StageRecord) -> Sheet {
     let mut sheet = Sheet::new("outputs", ["output", "size", "path"]);
     for (name, blob) in stage.artifact.iter().flat_map(|artifact| &artifact.0) {
-        let path = path::of_blob(run, &stage.stage, name, blob);
+        let path = outputs::locate(run, &stage.stage, name, blob);
         sheet.push(vec![
             Cell::text(name),
             Cell::text(words::bytes(blob.bytes)),

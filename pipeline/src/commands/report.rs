@@ -1,0 +1,41 @@
+//! `voxflow report`: one run, or several side by side, as an HTML file that needs nothing else.
+
+use super::answer;
+use crate::cli::Globals;
+use crate::exit::{Error, Exit, Result};
+use crate::history::{self, Past};
+use crate::report::{self, Subject};
+use clap::Args;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which runs, and where the report goes.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The runs, the baseline first: latest, ids, beginnings of ids, workflows' names, or folders
+    #[arg(default_value = "latest", value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// The file; by default report.html in the run's folder, or comparison.html here for several runs
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+impl Report {
+    /// Writes the report, and its path on stdout.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let home = globals.home();
+        let mut runs = self.runs.iter().map(|name| history::find(&home, name)).collect::<Result<Vec<Past>>>()?;
+        let path = match (&self.out, runs.len()) {
+            (None, 1) => report::write(runs.remove(0))?,
+            (out, _) => side_by_side(runs, out.as_deref().unwrap_or(Path::new("comparison.html")))?,
+        };
+        answer(&format!("{}\n", path.display()))?;
+        Ok(Exit::Done)
+    }
+}
+
+fn side_by_side(runs: Vec<Past>, path: &Path) -> Result<PathBuf> {
+    let subjects = runs.into_iter().map(Subject::read).collect::<Result<Vec<_>>>()?;
+    fs::write(path, report::page(&subjects)).map_err(Error::io("write", path))?;
+    Ok(path.to_path_buf())
+}

@@ -1,0 +1,186 @@
+//! The model card: `MODEL_CARD.md`, in the sections of NVIDIA's card for its Clara models, filled from
+//! what really ran. What is not known is said to be missing.
+
+use super::charts::{self, Chart};
+use super::subject::Subject;
+use crate::reference;
+use crate::run::StageRecord;
+use crate::{tables, words};
+use plotters::prelude::*;
+use serde_json::Value;
+use voxflow_stages::model::ModelCard;
+
+const MISSING: &str = "Not known from this run.";
+
+/// The card as Markdown and its pictures (file name, SVG); none where the run has no training.
+pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
+    let stage = subject.stages_of("train").last()?;
+    let model = subject.model(stage);
+    let pictures: Vec<(String, String)> = charts::curves(std::slice::from_ref(subject))
+        .iter()
+        .filter(|chart| chart.id != "rate")
+        .filter_map(|chart| Some((format!("{}.svg", chart.id), picture(chart)?)))
+        .collect();
+    let sections = [
+        ("Overview", overview(subject, stage, model.as_ref())),
+        ("Workflow", flow(subject)),
+        ("Training algorithm", algorithm(stage)),
+        ("Data", data(subject, model.as_ref())),
+        ("Training configuration", listed(&stage.params, &["network", "inference"])),
+        ("Input", input(model.as_ref())),
+        ("Output", output(model.as_ref())),
+        ("Inference details", listed(&stage.params["inference"], &[])),
+        ("Performance", performance(subject, &pictures)),
+        ("Intended use", "Research. Not a medical device: no diagnosis may rest on what this model says.".into()),
+        ("Licence of the data", licence(subject)),
+        ("References", references(subject)),
+    ];
+    let body: Vec<String> =
+        sections.iter().map(|(title, text)| format!("## {title}\n\n{}\n", text.trim_end())).collect();
+    let run = &subject.past.record;
+    Some((
+        format!("# {}: model card\n\nWritten by voxflow from run `{}`.\n\n{}", run.workflow, run.run, body.join("\n")),
+        pictures,
+    ))
+}
+
+fn overview(subject: &Subject, stage: &StageRecord, model: Option<&ModelCard>) -> String {
+    let what = model.map_or_else(
+        || "A 3D U-Net for segmentation.".to_string(),
+        |card| {
+            format!(
+                "A 3D U-Net that segments {} in {} images of the dataset {}.",
+                labels(card),
+                card.modality.join(", "),
+                card.dataset
+            )
+        },
+    );
+    let found = tables::headline(&subject.tables.metrics);
+    let found = found.map(|(by, dice)| format!(" Mean Dice {dice:.4} (stage `{by}`).")).unwrap_or_default();
+    format!("{what}{found} Weights: stage `{}`, files `best.safetensors` and `last.safetensors`.", stage.stage)
+}
+
+fn labels(card: &ModelCard) -> String {
+    card.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// The stages in order, with what each reads.
+fn flow(subject: &Subject) -> String {
+    let line = |stage: &StageRecord| {
+        let needs: Vec<String> = stage.needs.values().flatten().map(|need| format!("`{need}`")).collect();
+        let reads = if needs.is_empty() { String::new() } else { format!(", reads {}", needs.join(", ")) };
+        format!("- `{}`: {}{reads}\n", stage.stage, stage.kind)
+    };
+    subject.past.record.stages.iter().map(line).collect()
+}
+
+fn algorithm(stage: &StageRecord) -> String {
+    let text = |value: &Value| reference::flow(value);
+    format!(
+        "MONAI's `UNet` as libtorch operations.\n\n{}\nLoss: {}. Optimizer: {}.",
+        listed(&stage.params["network"], &[]),
+        text(&stage.params["loss"]["name"]),
+        text(&stage.params["optimizer"]["name"]),
+    )
+}
+
+fn data(subject: &Subject, model: Option<&ModelCard>) -> String {
+    let testing: Vec<String> = subject
+        .scored()
+        .iter()
+        .filter(|place| place.split == "testing")
+        .map(|place| {
+            format!(
+                "- testing: {} (stage `{}`)\n",
+                words::count(subject.cases(&place.stage) as u64, "case"),
+                place.stage
+            )
+        })
+        .take(1)
+        .collect();
+    match model {
+        Some(card) => format!(
+            "Dataset: {}.\n\n- training: {}\n- validation: {}\n{}",
+            card.dataset,
+            words::count(card.training.training_cases as u64, "case"),
+            words::count(card.training.validation_cases as u64, "case"),
+            testing.concat()
+        ),
+        None => format!("{MISSING} The model's own description is no longer in the store.\n\n{}", testing.concat()),
+    }
+}
+
+fn input(model: Option<&ModelCard>) -> String {
+    let Some(card) = model else { return MISSING.into() };
+    let prepared = serde_json::to_value(&card.preparation).unwrap_or_default();
+    format!(
+        "{} ({}), turned to RAS, then prepared as follows.\n\n{}",
+        words::count(card.modality.len() as u64, "channel"),
+        card.modality.join(", "),
+        listed(&prepared, &[])
+    )
+}
+
+fn output(model: Option<&ModelCard>) -> String {
+    let Some(card) = model else { return MISSING.into() };
+    let rows = card.labels.iter().map(|label| format!("- {}: {}\n", label.value, label.name));
+    format!("A label map on the grid of the image.\n\n- 0: background\n{}", rows.collect::<String>())
+}
+
+fn performance(subject: &Subject, pictures: &[(String, String)]) -> String {
+    let sheet = tables::scores(&subject.tables.metrics);
+    let scores = if sheet.rows.is_empty() { format!("{MISSING}\n") } else { sheet.markdown() };
+    let shown = |(name, _): &(String, String)| {
+        let what =
+            if name.starts_with("loss") { "Training loss by iteration" } else { "Validation mean Dice by epoch" };
+        format!("\n![{what}](card/{name})\n")
+    };
+    format!("{scores}{}", pictures.iter().map(shown).collect::<String>())
+}
+
+fn licence(subject: &Subject) -> String {
+    subject.listing().and_then(|listing| listing.licence).unwrap_or_else(|| MISSING.into())
+}
+
+fn references(subject: &Subject) -> String {
+    let data = subject.listing().and_then(|listing| listing.reference).map(|from| format!("- The data: {from}\n"));
+    format!(
+        "{}- Kerfoot et al., Left-Ventricle Quantification Using Residual U-Net, STACOM 2018 (the network)\n\
+         - Ginsburg et al., Stochastic Gradient Methods with Layer-wise Adaptive Moments, 2019 (Novograd)\n",
+        data.unwrap_or_default()
+    )
+}
+
+/// Parameters as a list, those of mappings by their dotted path.
+fn listed(params: &Value, without: &[&str]) -> String {
+    let rows = tables::ParamRow::flatten("", "", params);
+    let kept = rows.iter().filter(|row| !without.iter().any(|key| row.key.split('.').next() == Some(key)));
+    let text: String = kept.map(|row| format!("- {}: {}\n", row.key, row.value)).collect();
+    if text.is_empty() { format!("{MISSING}\n") } else { text }
+}
+
+/// A chart as SVG; none where it cannot be drawn.
+fn picture(chart: &Chart) -> Option<String> {
+    let points = || chart.series.iter().flat_map(|series| chart.at.iter().zip(&series.values));
+    let values: Vec<f64> = points().filter_map(|(_, value)| *value).filter(|value| value.is_finite()).collect();
+    let (low, high) =
+        values.iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
+    let (first, last) = (*chart.at.first()?, *chart.at.last()?);
+    let room = ((high - low) * 0.05).max(1e-6);
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, (640, 320)).into_drawing_area();
+        area.fill(&WHITE).ok()?;
+        let mut builder = ChartBuilder::on(&area);
+        builder.margin(10).x_label_area_size(36).y_label_area_size(56);
+        let mut plot = builder.build_cartesian_2d(first..last.max(first + 1.0), low - room..high + room).ok()?;
+        plot.configure_mesh().x_desc(chart.x.as_str()).max_light_lines(1).draw().ok()?;
+        for (at, series) in chart.series.iter().enumerate() {
+            let line = chart.at.iter().zip(&series.values).filter_map(|(x, y)| Some((*x, (*y)?)));
+            plot.draw_series(LineSeries::new(line, Palette99::pick(at).stroke_width(2))).ok()?;
+        }
+        area.present().ok()?;
+    }
+    Some(text)
+}

@@ -1,0 +1,163 @@
+//! What a report draws, as data for its script: lines over steps and epochs, and scores by case.
+
+use super::subject::{Scored, Subject};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// One chart. The script draws it into the element `id`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Chart {
+    /// The element.
+    pub id: String,
+    /// What stands above it.
+    #[serde(skip)]
+    pub title: String,
+    /// What x is.
+    pub x: String,
+    /// The values of x, rising.
+    pub at: Vec<f64>,
+    /// What each x is called, where x only counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+    /// Whether points are drawn instead of lines.
+    pub points: bool,
+    /// The lines.
+    pub series: Vec<Series>,
+}
+
+/// One line: a value for each x, or none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Series {
+    /// What it is called.
+    pub name: String,
+    /// The values.
+    pub values: Vec<Option<f64>>,
+    /// Whether there are so few that each is marked.
+    pub few: bool,
+}
+
+/// The curves of trainings: loss, validation Dice and learning rate.
+pub fn curves(subjects: &[Subject]) -> Vec<Chart> {
+    let step = |row: &voxflow_stages::Metric| row.step.map(|step| step as f64);
+    let epoch = |row: &voxflow_stages::Metric| row.epoch.map(f64::from);
+    let charts = [
+        curve(subjects, "loss", "Training loss by iteration", ("loss", "training"), "iteration", step),
+        curve(subjects, "dice", "Validation mean Dice by epoch", ("dice", "validation"), "epoch", epoch),
+        curve(subjects, "rate", "Learning rate by iteration", ("learning_rate", "training"), "iteration", step),
+    ];
+    charts.into_iter().filter(|chart| !chart.at.is_empty()).collect()
+}
+
+fn curve(
+    subjects: &[Subject],
+    id: &str,
+    title: &str,
+    (metric, split): (&str, &str),
+    x: &str,
+    place: fn(&voxflow_stages::Metric) -> Option<f64>,
+) -> Chart {
+    let mut lines: Vec<(String, BTreeMap<u64, f64>)> = vec![];
+    for subject in subjects {
+        for row in subject.curve(metric, split) {
+            let name = line_name(subjects, subject, &row.stage);
+            let at = lines.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+                lines.push((name, BTreeMap::new()));
+                lines.len() - 1
+            });
+            if let (Some(place), Some(value)) = (place(&row.found), row.found.value) {
+                lines[at].1.insert(place as u64, value);
+            }
+        }
+    }
+    let mut all: Vec<u64> = lines.iter().flat_map(|(_, line)| line.keys().copied()).collect();
+    all.sort_unstable();
+    all.dedup();
+    let series = lines.into_iter().map(|(name, line)| Series {
+        name,
+        few: line.len() <= 40,
+        values: all.iter().map(|at| line.get(at).copied()).collect(),
+    });
+    Chart {
+        id: id.to_string(),
+        title: title.to_string(),
+        x: x.to_string(),
+        series: series.collect(),
+        at: all.iter().map(|at| *at as f64).collect(),
+        names: None,
+        points: false,
+    }
+}
+
+/// The training's stage where there is one run, the run where there are several, both where both vary.
+fn line_name(subjects: &[Subject], subject: &Subject, stage: &str) -> String {
+    match (subjects.len(), subject.stages_of("train").count()) {
+        (1, _) => stage.to_string(),
+        (_, 0 | 1) => subject.name().to_string(),
+        _ => format!("{} {stage}", subject.name()),
+    }
+}
+
+/// The Dice of each case, from the worst to the best of the first line: a line for each label of one
+/// run, or for each run of several.
+pub fn by_case(subjects: &[Subject], place: &Scored, id: &str) -> Chart {
+    let mut lines: Vec<(String, BTreeMap<String, f64>)> = vec![];
+    for subject in subjects {
+        let dice = scores(subject, place);
+        if subjects.len() > 1 {
+            lines.push((subject.name().to_string(), mean_of_labels(&dice)));
+        } else {
+            let mut labels: Vec<&String> = vec![];
+            dice.iter().for_each(|(label, _, _)| {
+                if !labels.contains(&label) {
+                    labels.push(label);
+                }
+            });
+            for label in labels {
+                let of_label = dice.iter().filter(|(name, _, _)| name == label);
+                lines.push((label.clone(), of_label.map(|(_, case, value)| (case.clone(), *value)).collect()));
+            }
+        }
+    }
+    let order = subjects.first().map(|subject| mean_of_labels(&scores(subject, place))).unwrap_or_default();
+    let mut cases: Vec<(String, f64)> = order.into_iter().collect();
+    cases.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let series = lines.into_iter().map(|(name, line)| Series {
+        name,
+        few: true,
+        values: cases.iter().map(|(case, _)| line.get(case).copied()).collect(),
+    });
+    Chart {
+        id: id.to_string(),
+        title: format!("Dice of each {} case, from the worst to the best", place.split),
+        x: "case".to_string(),
+        series: series.collect(),
+        at: (1..=cases.len()).map(|rank| rank as f64).collect(),
+        names: Some(cases.into_iter().map(|(case, _)| case).collect()),
+        points: true,
+    }
+}
+
+/// (label, case, Dice) of each case that has a value.
+fn scores(subject: &Subject, place: &Scored) -> Vec<(String, String, f64)> {
+    let rows = subject.per_case(place).filter(|row| row.found.metric == "dice");
+    rows.filter_map(|row| {
+        let found = &row.found;
+        Some((found.label.clone().unwrap_or_default(), found.case.clone()?, found.value?))
+    })
+    .collect()
+}
+
+/// The mean over labels of each case.
+pub fn mean_of_labels(scores: &[(String, String, f64)]) -> BTreeMap<String, f64> {
+    let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
+    for (_, case, value) in scores {
+        let sum = sums.entry(case.clone()).or_default();
+        *sum = (sum.0 + value, sum.1 + 1.0);
+    }
+    sums.into_iter().map(|(case, (sum, count))| (case, sum / count)).collect()
+}
+
+/// The mean Dice over labels of each case of one place.
+pub fn dice_of_cases(subject: &Subject, place: &Scored) -> BTreeMap<String, f64> {
+    mean_of_labels(&scores(subject, place))
+}

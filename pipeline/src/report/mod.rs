@@ -1,0 +1,66 @@
+//! Reports: what runs did and found, as one HTML page that needs nothing else.
+//!
+//! Everything comes from a run's record, tables and outputs; nothing is computed anew here but what
+//! is drawn. `subject` is a run as read, `charts` what is drawn of it, `graph` its stages as a
+//! picture, `sections` the parts of the page, `page` puts them together; `card` is the model card.
+
+mod card;
+mod charts;
+mod graph;
+mod page;
+mod sections;
+mod subject;
+
+pub use card::card;
+pub use page::page;
+pub use subject::Subject;
+
+use crate::event::Outcome;
+use crate::exit::{Error, Result};
+use crate::history::Past;
+use crate::run::RunFolder;
+use std::fs;
+use std::path::PathBuf;
+
+/// The file of a run's own report.
+pub const REPORT: &str = "report.html";
+/// The file of a run's model card.
+pub const CARD: &str = "MODEL_CARD.md";
+
+/// The folder of the card's pictures.
+const PICTURES: &str = "card";
+
+/// Writes the report of a run that is over into its folder, and the model card where it has a
+/// training. A run that made nothing gets none: `voxflow report` writes it on demand.
+pub fn write_if_made(folder: &RunFolder) -> Result<Option<PathBuf>> {
+    let past = Past { record: folder.record()?, folder: folder.clone() };
+    let made = past.record.stages.iter().any(|stage| stage.outcome == Some(Outcome::Made));
+    made.then(|| write(past)).transpose()
+}
+
+/// Writes the report of one run, and its model card where it has a training, into the run's folder.
+/// Gives the report's path.
+pub fn write(run: Past) -> Result<PathBuf> {
+    let subject = Subject::read(run)?;
+    let folder = &subject.past.folder;
+    save(folder, REPORT, &page(std::slice::from_ref(&subject)))?;
+    if let Some((text, pictures)) = card(&subject) {
+        save_card(folder, &text, &pictures)?;
+    }
+    Ok(folder.file(REPORT))
+}
+
+fn save_card(folder: &RunFolder, text: &str, pictures: &[(String, String)]) -> Result<()> {
+    let beside = folder.file(PICTURES);
+    fs::create_dir_all(&beside).map_err(Error::io("create", &beside))?;
+    pictures.iter().try_for_each(|(name, svg)| save(folder, &format!("{PICTURES}/{name}"), svg))?;
+    save(folder, CARD, text)
+}
+
+fn save(folder: &RunFolder, name: &str, text: &str) -> Result<()> {
+    let path = folder.file(name);
+    fs::write(&path, text).map_err(Error::io("write", &path))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! The parts of a report's page.
+
+use super::charts::{self, Chart};
+use super::graph;
+use super::page::figures;
+use super::subject::{Scored, Subject};
+use crate::event::Outcome;
+use crate::run::RunRecord;
+use crate::sheet::{Cell, Sheet};
+use crate::tables::{self, Comparison, MetricRow, Side};
+use crate::words;
+use maud::{Markup, html};
+
+/// The body of one run's report.
+pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
+    let record = &subject.past.record;
+    html! {
+        h1 { (record.workflow) }
+        p.outcome { (outcome(subject)) }
+        p.soft { (record.run) " · began " (words::moment(record.started_at_ms)) }
+        @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
+        (scores(subject))
+        @for (at, place) in subject.scored().iter().enumerate() { (cases(subject, place, at, drawn)) }
+        (stages(subject))
+        (workflow(subject))
+        (circumstances(record))
+    }
+}
+
+/// The body of a report of several runs.
+pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
+    let sides: Vec<Side> = subjects
+        .iter()
+        .map(|subject| Side { name: subject.name().to_string(), tables: subject.tables.clone() })
+        .collect();
+    let comparison = Comparison::of(&sides, false);
+    let place = shared_place(subjects);
+    html! {
+        h1 { (subjects.len()) " runs side by side" }
+        p.soft { "Differences are against the first, " (subjects[0].name()) "." }
+        ul { @for subject in subjects { li { b { (subject.name()) } " " (subject.past.record.workflow) ": " (outcome(subject)) } } }
+        @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
+        h2 { "Parameters that differ" }
+        @if comparison.params.is_empty() { p { "None." } } @else { (table(&comparison.params_sheet())) }
+        h2 { "Final metrics" }
+        (table(&comparison.metrics_sheet().without_empty_columns(1)))
+        @if let Some(place) = place { (cases_of_several(subjects, &place, drawn)) }
+    }
+}
+
+/// One sentence: how it ended, what it found, what was made and what reused.
+fn outcome(subject: &Subject) -> String {
+    let record = &subject.past.record;
+    let count = |wanted: Outcome| record.stages.iter().filter(|stage| stage.outcome == Some(wanted)).count();
+    let took = record.seconds.map(|seconds| format!(" in {}", words::duration(seconds))).unwrap_or_default();
+    let found = tables::headline(&subject.tables.metrics).map(|(stage, dice)| {
+        let split = subject.scored().into_iter().find(|place| place.stage == stage).map(|place| place.split);
+        let on = match (subject.cases(stage), split) {
+            (0, _) => "inside the training".to_string(),
+            (cases, split) => words::count(cases as u64, &format!("{} case", split.unwrap_or_default())),
+        };
+        format!("; mean Dice {dice:.4} ({stage}, {on})")
+    });
+    let counts = [
+        (Outcome::Made, "made"),
+        (Outcome::Reused, "reused"),
+        (Outcome::Failed, "failed"),
+        (Outcome::Skipped, "skipped"),
+    ];
+    let counts: Vec<String> =
+        counts.iter().filter(|one| count(one.0) > 0).map(|one| format!("{} {}", count(one.0), one.1)).collect();
+    format!("{}{took}{}; stages: {}.", record.outcome.word(), found.unwrap_or_default(), counts.join(", "))
+}
+
+fn scores(subject: &Subject) -> Markup {
+    let sheet = tables::scores(&subject.tables.metrics);
+    html! { @if !sheet.rows.is_empty() { h2 { "Scores" } (table(&sheet)) } }
+}
+
+/// The scores of single cases of one stage on one grid.
+fn cases(subject: &Subject, place: &Scored, at: usize, drawn: &mut Vec<Chart>) -> Markup {
+    let chart = charts::by_case(std::slice::from_ref(subject), place, &format!("cases-{at}"));
+    let figure = figures(std::slice::from_ref(&chart));
+    drawn.push(chart);
+    let rows: Vec<&MetricRow> = subject.per_case(place).collect();
+    html! {
+        h2 { "Cases of " (place.stage) }
+        p.soft { (place.split) " cases, on the " (place.grid.as_deref().unwrap_or("own")) " grid. A click on a heading sorts." }
+        (figure)
+        (table(&by_case(&rows)))
+    }
+}
+
+/// A row for each case and label, a column for each metric, in the order in which they came.
+fn by_case(rows: &[&MetricRow]) -> Sheet {
+    let mut metrics: Vec<&str> = vec![];
+    let mut places: Vec<(Option<&str>, Option<&str>)> = vec![];
+    for row in rows {
+        let place = (row.found.case.as_deref(), row.found.label.as_deref());
+        if !metrics.contains(&row.found.metric.as_str()) {
+            metrics.push(&row.found.metric);
+        }
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let mut sheet = Sheet::new("", ["case", "label"].into_iter().chain(metrics.iter().copied()));
+    for place in places {
+        let of_place = |metric: &str| {
+            let fits = |row: &&&MetricRow| {
+                row.found.metric == metric && (row.found.case.as_deref(), row.found.label.as_deref()) == place
+            };
+            Cell::from(rows.iter().find(fits).and_then(|row| row.found.value))
+        };
+        sheet.push([place.0.into(), place.1.into()].into_iter().chain(metrics.iter().map(|m| of_place(m))).collect());
+    }
+    sheet
+}
+
+/// The first place where all runs scored single cases.
+fn shared_place(subjects: &[Subject]) -> Option<Scored> {
+    let mut places = subjects.first()?.scored();
+    places.retain(|place| subjects.iter().all(|subject| subject.scored().contains(place)));
+    places.into_iter().next()
+}
+
+fn cases_of_several(subjects: &[Subject], place: &Scored, drawn: &mut Vec<Chart>) -> Markup {
+    let chart = charts::by_case(subjects, place, "cases");
+    let figure = figures(std::slice::from_ref(&chart));
+    let columns = std::iter::once("case").chain(subjects.iter().map(Subject::name));
+    let mut sheet = Sheet::new("", columns);
+    let dice: Vec<_> = subjects.iter().map(|subject| charts::dice_of_cases(subject, place)).collect();
+    for case in chart.names.iter().flatten() {
+        let values = dice.iter().map(|of_run| Cell::from(of_run.get(case).copied()));
+        sheet.push(std::iter::once(Cell::text(case)).chain(values).collect());
+    }
+    drawn.push(chart);
+    html! {
+        h2 { "Dice of single cases" }
+        p.soft { (place.stage) ": " (place.split) " cases, mean over labels. A click on a heading sorts." }
+        (figure)
+        (table(&sheet))
+    }
+}
+
+/// The graph, when each stage worked, and why it ran or did not.
+fn stages(subject: &Subject) -> Markup {
+    let record = &subject.past.record;
+    let mut sheet = Sheet::new("", ["stage", "kind", "outcome", "made in", "size", "why"]);
+    for stage in &record.stages {
+        let size = stage.artifact.as_ref().map_or(Cell::Empty, |artifact| Cell::text(words::bytes(artifact.bytes())));
+        sheet.push(vec![
+            Cell::text(&stage.stage),
+            Cell::text(&stage.kind),
+            stage.outcome.map(|outcome| outcome.word()).into(),
+            stage.made_in_seconds.map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds))),
+            size,
+            stage.error.as_deref().or(stage.reason.as_deref()).into(),
+        ]);
+    }
+    html! {
+        h2 { "Stages" }
+        @if let Some(picture) = graph::graph(record) { div.scroll { (picture) } }
+        (timeline(subject))
+        (table(&sheet))
+    }
+}
+
+/// When each stage that was made in this run worked.
+fn timeline(subject: &Subject) -> Markup {
+    let record = &subject.past.record;
+    let all = record.seconds.filter(|seconds| *seconds > 0.0);
+    let bars: Vec<_> = subject
+        .tables
+        .stages
+        .iter()
+        .filter(|row| row.outcome == "made" || row.outcome == "failed")
+        .filter_map(|row| {
+            let began = row.started_at?.unix_timestamp_nanos() as f64 / 1e9 - record.started_at_ms as f64 / 1e3;
+            Some((row, began.max(0.0), row.seconds?))
+        })
+        .collect();
+    let Some(all) = all.filter(|_| !bars.is_empty()) else { return html! {} };
+    let share = |seconds: f64| format!("{:.3}%", (seconds / all * 100.0).clamp(0.0, 100.0));
+    html! {
+        h3 { "When they worked" }
+        div.timeline {
+            @for (row, began, seconds) in &bars {
+                span { (row.stage) }
+                div.track { div class={ "bar " (row.outcome) } style=(format!("left:{};width:{}", share(*began), share(*seconds))) {} }
+                span.soft { (words::duration(*seconds)) }
+            }
+        }
+    }
+}
+
+fn workflow(subject: &Subject) -> Markup {
+    html! {
+        @if !subject.resolved.is_empty() {
+            h2 { "Workflow" }
+            details { summary { "As resolved: with defaults and overrides filled in; itself runnable" } pre { (subject.resolved) } }
+        }
+    }
+}
+
+fn circumstances(record: &RunRecord) -> Markup {
+    html! {
+        h2 { "Circumstances" }
+        dl {
+            @if let Some(seed) = record.seed { dt { "seed" } dd { (seed) } }
+            dt { "device" } dd { (record.device) ", " (words::count(record.threads as u64, "thread")) " a stage" }
+            @if !record.overrides.is_empty() { dt { "with" } dd { (record.overrides.join(" ")) } }
+            @if let Some(commit) = &record.git_commit { dt { "commit" } dd { (commit) } }
+            @for (name, value) in record.versions.iter().chain(&record.machine) { dt { (name) } dd { (value) } }
+        }
+    }
+}
+
+/// A sheet as a table that sorts by a click.
+fn table(sheet: &Sheet) -> Markup {
+    html! {
+        div.scroll {
+            table.sortable {
+                thead { tr { @for (at, name) in sheet.columns.iter().enumerate() {
+                    th class=[sheet.is_numeric(at).then_some("number")] { (name) }
+                } } }
+                tbody { @for row in &sheet.rows { tr { @for (at, cell) in row.iter().enumerate() {
+                    td class=[class(sheet, at, cell)] data-value=(cell.in_full()) { (cell.for_people()) }
+                } } } }
+            }
+        }
+    }
+}
+
+/// Numbers stand right, outcomes have colours, reasons have room.
+fn class<'a>(sheet: &'a Sheet, at: usize, cell: &'a Cell) -> Option<&'a str> {
+    match (sheet.columns[at].as_str(), cell) {
+        _ if sheet.is_numeric(at) => Some("number"),
+        ("outcome", Cell::Text(word)) => Some(word),
+        ("why", _) => Some("why"),
+        _ => None,
+    }
+}

@@ -1,0 +1,113 @@
+//! A run as a report reads it: its record, its tables, its texts, and what its models say of themselves.
+
+use crate::exit::Result;
+use crate::history::{self, Past};
+use crate::outputs;
+use crate::run::StageRecord;
+use crate::tables::{self, MetricRow, Tables};
+use std::collections::BTreeSet;
+use std::fs;
+use voxflow_stages::dataset::Listing;
+use voxflow_stages::model::ModelCard;
+
+/// One run.
+pub struct Subject {
+    /// The run's folder and record.
+    pub past: Past,
+    /// Its tables.
+    pub tables: Tables,
+    /// The workflow with defaults and overrides filled in; empty where it is not there.
+    pub resolved: String,
+}
+
+impl Subject {
+    /// Reads a run.
+    pub fn read(past: Past) -> Result<Subject> {
+        let tables = tables::read(past.folder.path())?;
+        let resolved = fs::read_to_string(past.folder.file("resolved.yaml")).unwrap_or_default();
+        Ok(Subject { past, tables, resolved })
+    }
+
+    /// How the run is called where several stand side by side.
+    pub fn name(&self) -> &str {
+        history::short(&self.past.record.run)
+    }
+
+    /// The stages of a kind.
+    pub fn stages_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a StageRecord> {
+        self.past.record.stages.iter().filter(move |stage| stage.kind == kind)
+    }
+
+    /// Rows of the metrics table that training told of its epochs.
+    pub fn curve<'a>(&'a self, metric: &'a str, split: &'a str) -> impl Iterator<Item = &'a MetricRow> {
+        self.tables.metrics.iter().filter(move |row| {
+            let found = &row.found;
+            row.kind == "train"
+                && found.metric == metric
+                && found.split.as_deref() == Some(split)
+                && found.epoch.is_some()
+                && found.case.is_none()
+                && found.label.is_none()
+        })
+    }
+
+    /// Scores of single cases: of a stage, on a grid.
+    pub fn per_case<'a>(&'a self, place: &'a Scored) -> impl Iterator<Item = &'a MetricRow> {
+        let fits = |row: &MetricRow, place: &Scored| {
+            row.stage == place.stage && row.found.case.is_some() && row.found.grid == place.grid && !row.found.measured
+        };
+        self.tables.metrics.iter().filter(move |row| fits(row, place))
+    }
+
+    /// Where single cases were scored, tests first.
+    pub fn scored(&self) -> Vec<Scored> {
+        let mut places: Vec<Scored> = vec![];
+        for row in self.tables.metrics.iter().filter(|row| row.kind != "train" && row.found.case.is_some()) {
+            let split = row.found.split.clone().unwrap_or_default();
+            let place =
+                Scored { stage: row.stage.clone(), kind: row.kind.clone(), split, grid: row.found.grid.clone() };
+            if row.found.metric == "dice" && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places.sort_by_key(|place| ["test", "validate"].iter().position(|kind| *kind == place.kind).unwrap_or(2));
+        places
+    }
+
+    /// The number of cases of a stage's scores.
+    pub fn cases(&self, stage: &str) -> usize {
+        let cases = self.tables.metrics.iter().filter(|row| row.stage == stage);
+        cases.filter_map(|row| row.found.case.as_deref()).collect::<BTreeSet<_>>().len()
+    }
+
+    /// `model.json` of a training, if it is still there.
+    pub fn model(&self, stage: &StageRecord) -> Option<ModelCard> {
+        serde_json::from_slice(&self.output(stage, "model.json")?).ok()
+    }
+
+    /// The listing of the run's dataset, if it is still there.
+    pub fn listing(&self) -> Option<Listing> {
+        let stages = self.past.record.stages.iter();
+        let bytes = stages.filter_map(|stage| self.output(stage, "dataset.json")).next()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// An output's bytes, if they are still there.
+    pub fn output(&self, stage: &StageRecord, name: &str) -> Option<Vec<u8>> {
+        let blob = stage.artifact.as_ref()?.get(name)?;
+        fs::read(outputs::locate(&self.past, &stage.stage, name, blob)).ok()
+    }
+}
+
+/// Where single cases were scored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The stage's id.
+    pub stage: String,
+    /// Its kind.
+    pub kind: String,
+    /// What was looked at: validation, testing.
+    pub split: String,
+    /// The grid: resampled, original, roundtrip.
+    pub grid: Option<String>,
+}

@@ -1,0 +1,106 @@
+//! Reports as strings, and in a real browser where there is one.
+
+use super::*;
+use crate::history;
+use crate::home::Home;
+use std::path::Path;
+use std::process::Command;
+
+fn home(folder: &Path) -> Home {
+    let home = history::tests::home(folder);
+    let resolved = "name: spleen # </script><b>\nstages: {}\n";
+    fs::write(home.runs().join("20260102-000000-spleen-77ffee/resolved.yaml"), resolved).expect("writes");
+    home
+}
+
+fn subject(home: &Home, name: &str) -> Subject {
+    Subject::read(history::find(home, name).expect("a run")).expect("tables")
+}
+
+#[test]
+fn a_report_says_the_outcome_in_one_sentence_and_escapes_what_it_quotes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let html = page(&[subject(&home(folder.path()), "latest")]);
+    assert!(html.contains("done in 3 min 12 s; mean Dice 0.9000 (final, 1 testing case); stages: 1 made."), "{html}");
+    assert!(html.contains("epochs differs: 3 → 2"));
+    assert!(html.contains("&lt;/script&gt;&lt;b&gt;") && !html.contains("# </script>"));
+}
+
+#[test]
+fn a_report_fetches_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let html = page(&[subject(&home(folder.path()), "latest")]);
+    for fetching in ["src=\"http", "href=\"http", "<link", "@import", "url(http", "fetch(", "XMLHttpRequest"] {
+        assert!(!html.contains(fetching), "{fetching}");
+    }
+    assert!(html.contains("default-src 'none'"));
+}
+
+#[test]
+fn runs_side_by_side_show_what_differs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = home(folder.path());
+    let html = page(&[subject(&home, "abc123"), subject(&home, "latest")]);
+    for words in ["2 runs side by side", "optimizer.learning_rate", "+0.4000", "Dice of single cases"] {
+        assert!(html.contains(words), "'{words}' in\n{html}");
+    }
+}
+
+#[test]
+fn a_model_card_says_what_is_missing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (text, pictures) = card(&subject(&home(folder.path()), "latest")).expect("a training");
+    for words in [
+        "# spleen: model card",
+        "- optimizer.learning_rate: 0.5",
+        "| final | testing | original | spleen | 0.9000 |",
+        "## Licence of the data\n\nNot known from this run.",
+        "![Validation mean Dice by epoch](card/dice.svg)",
+    ] {
+        assert!(text.contains(words), "'{words}' in\n{text}");
+    }
+    assert_eq!(pictures.len(), 1);
+    assert!(pictures[0].1.starts_with("<svg") && pictures[0].1.contains("<polyline"), "{}", pictures[0].1);
+}
+
+#[test]
+fn a_run_that_made_nothing_gets_no_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = history::find(&home(folder.path()), "latest").expect("a run");
+    let path = write_if_made(&run.folder).expect("writes").expect("a report");
+    assert!(path.is_file() && run.folder.file("card/dice.svg").is_file());
+    let mut record = run.record.clone();
+    record.stages[0].outcome = Some(Outcome::Reused);
+    run.folder.write_record(&record).expect("writes");
+    assert_eq!(write_if_made(&run.folder).expect("reads"), None);
+}
+
+/// What the page holds after its scripts ran, and what the console said; none without a browser.
+fn browsed(html: &str) -> Option<(String, String)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("page.html");
+    fs::write(&file, html).expect("writes");
+    let flags =
+        ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--enable-logging=stderr"];
+    let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
+    let shown = Command::new("chromium").args(flags).arg(profile).arg("--dump-dom").arg(&file).output();
+    let Ok(shown) = shown else {
+        eprintln!("skipped: there is no 'chromium' here to open the report in");
+        return None;
+    };
+    Some((String::from_utf8_lossy(&shown.stdout).into(), String::from_utf8_lossy(&shown.stderr).into()))
+}
+
+#[test]
+fn in_a_browser_the_charts_are_drawn_tables_sort_and_the_console_is_silent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = home(folder.path());
+    let html = page(&[subject(&home, "abc123"), subject(&home, "latest")]);
+    let sorting = "<script>const t = [...document.querySelectorAll('table.sortable')].pop(), h = t.querySelectorAll('th')[1];\
+        h.click(); h.click(); document.body.dataset.sorted = h.getAttribute('aria-sort');</script></body>";
+    let Some((page, console)) = browsed(&html.replace("</body>", sorting)) else { return };
+    assert_eq!(page.matches("data-drawn=\"yes\"").count(), page.matches("class=\"chart\"").count(), "{page}");
+    assert!(page.matches("data-drawn=\"yes\"").count() >= 2);
+    assert!(!console.contains("CONSOLE"), "{console}");
+    assert!(page.contains("data-sorted=\"descending\""), "{page}");
+}
