@@ -65,6 +65,8 @@ pub enum Command {
     Plan(commands::plan::PlanOf),
     /// Find every mistake of a workflow
     Check(commands::check::Check),
+    /// Segment images with a trained model, without a workflow
+    Predict(commands::predict::Predict),
     /// List the runs, the newest first
     Runs(commands::runs::Runs),
     /// Show a run, or one stage of it
@@ -90,6 +92,7 @@ impl Command {
             Command::Run(command) => command.run(globals),
             Command::Plan(command) => command.run(globals),
             Command::Check(command) => command.run(globals),
+            Command::Predict(command) => command.run(globals),
             Command::Runs(command) => command.run(globals),
             Command::Show(command) => command.run(globals),
             Command::Compare(command) => command.run(globals),

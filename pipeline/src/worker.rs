@@ -1,10 +1,12 @@
 //! A worker: the child process that makes a stage which needs libtorch. This is the parent's side;
 //! the child's is `voxflow-worker`.
 //!
-//! The child is given a task file, speaks JSON lines on stdout, writes its log to stderr, takes
-//! SIGTERM as "keep what is finished and stop", and dies with its parent.
+//! The child is given a task file, speaks JSON lines on stdout, hears answers about its items on stdin
+//! (`recalls`), writes its log to stderr, takes SIGTERM as "keep what is finished and stop", and dies
+//! with its parent.
 
 use crate::machine;
+use crate::recalls::Recalls;
 use crate::stop::Stop;
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -16,7 +18,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use voxflow_stages::context::write_json;
 use voxflow_stages::record::Reply;
-use voxflow_stages::{Error, Host, Message, Result, Task};
+use voxflow_stages::{Error, Host, Message, Request, Result, Task};
 
 /// Variables by which a person says how libtorch's threads wait for each other.
 const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
@@ -64,12 +66,11 @@ pub fn run(task: &Task, desk: &Path, log: &Path, stop: &Stop, host: &dyn Host) -
             adopted.iter().for_each(|(name, blob)| host.adopt(name, blob));
             Ok(usage)
         }
-        Some(Reply::Failed { stopped: true, .. }) => Err(Error::Stopped),
-        Some(Reply::Failed { cases, .. }) if !cases.is_empty() => Err(Error::Cases(cases)),
-        Some(Reply::Failed { error, storage: true, .. }) => Err(Error::Storage(error)),
-        Some(Reply::Failed { error, .. }) => Err(Error::Failed(error)),
-        _ if stop.is_asked() => Err(Error::Stopped),
-        _ => Err(Error::Failed(ending(status, &last_words, log))),
+        reply => Err(match reply.and_then(Reply::error) {
+            Some(error) => error,
+            None if stop.is_asked() => Error::Stopped,
+            None => Error::Failed(ending(status, &last_words, log)),
+        }),
     }
 }
 
@@ -77,7 +78,7 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
     let program = program();
     let stderr = OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("open", log))?;
     let mut command = Command::new(&program);
-    command.arg(file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
+    command.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
     if WAITING.iter().all(|name| std::env::var_os(name).is_none()) {
         command.env(WAITING[1], SPINS);
     }
@@ -93,22 +94,28 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
     command.spawn().map_err(Error::io("start", program))
 }
 
-/// Hears the worker out. Returns its reply, and its last lines that were neither.
+/// Hears the worker out. Returns its reply, and its last lines that were none of this.
 fn listen(child: &mut Child, host: &dyn Host) -> (Option<Reply>, VecDeque<String>) {
     let (mut reply, mut strange) = (None, VecDeque::new());
     let Some(stdout) = child.stdout.take() else { return (None, strange) };
-    for line in BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok) {
-        if let Ok(message) = serde_json::from_slice::<Message>(&line) {
-            host.tell(message);
-        } else if let Ok(found) = serde_json::from_slice::<Reply>(&line) {
-            reply = Some(found);
-        } else if !line.is_empty() {
-            strange.push_back(String::from_utf8_lossy(&line).into_owned());
-            if strange.len() > 5 {
-                strange.pop_front();
+    let recalls = Recalls::new(host, child.stdin.take());
+    std::thread::scope(|scope| {
+        for line in BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok) {
+            if let Ok(message) = serde_json::from_slice::<Message>(&line) {
+                host.tell(message);
+            } else if let Ok(request) = serde_json::from_slice::<Request>(&line) {
+                recalls.take(request, scope);
+            } else if let Ok(found) = serde_json::from_slice::<Reply>(&line) {
+                reply = Some(found);
+            } else if !line.is_empty() {
+                strange.push_back(String::from_utf8_lossy(&line).into_owned());
+                if strange.len() > 5 {
+                    strange.pop_front();
+                }
             }
         }
-    }
+        recalls.close();
+    });
     (reply, strange)
 }
 

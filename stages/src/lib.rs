@@ -13,10 +13,12 @@ pub mod metric;
 pub mod model;
 pub mod random;
 pub mod record;
+pub mod request;
 pub mod task;
 
 pub use context::{Context, Host};
 pub use error::{Error, Result, Trouble};
 pub use kinds::{KINDS, Kind, Run, Stage};
 pub use record::{Message, Metric, Progress, Reply};
+pub use request::{Answer, Request};
 pub use task::{Input, InputFile, Task};

@@ -159,6 +159,19 @@ pub enum Reply {
     },
 }
 
+impl Reply {
+    /// The error that it tells of, if it does.
+    pub fn error(self) -> Option<Error> {
+        let Reply::Failed { error, stopped, storage, cases } = self else { return None };
+        Some(match (stopped, storage) {
+            (true, _) => Error::Stopped,
+            _ if !cases.is_empty() => Error::Cases(cases),
+            (_, true) => Error::Storage(error),
+            _ => Error::Failed(error),
+        })
+    }
+}
+
 impl From<&Error> for Reply {
     fn from(error: &Error) -> Reply {
         Reply::Failed {

@@ -10,6 +10,7 @@ pub mod completions;
 pub mod kinds;
 pub mod path;
 pub mod plan;
+pub mod predict;
 pub mod report;
 pub mod run;
 pub mod runs;

@@ -44,7 +44,7 @@ fn folder(run: &Past, id: &str) -> Result<PathBuf> {
     }
 }
 
-fn file(run: &Past, id: &str, name: &str) -> Result<PathBuf> {
+pub(super) fn file(run: &Past, id: &str, name: &str) -> Result<PathBuf> {
     let stage = show::stage(&run.record, id)?;
     let artifact = stage.artifact.clone().unwrap_or_default();
     let blob = artifact.get(name).ok_or_else(|| no_output(&artifact, id, name))?;

@@ -49,7 +49,8 @@ pub struct Run {
     pub device: String,
 }
 
-fn device(text: &str) -> std::result::Result<String, String> {
+/// A device as a person names it.
+pub(super) fn device(text: &str) -> std::result::Result<String, String> {
     let numbered = text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u8>().is_ok());
     match text {
         "auto" | "cpu" => Ok(text.into()),

@@ -76,10 +76,14 @@ impl PreparedCase {
 
     /// The image as a tensor (1, C, X, Y, Z), fp32 on the processor.
     pub fn tensor(&self) -> Result<Tensor> {
-        let [x, y, z] = self.image.shape().map(|side| side as i64);
-        let flat = Tensor::from_slice(self.image.f32s()?);
-        Ok(flat.reshape([1, self.image.channels() as i64, z, y, x]).permute([0, 1, 4, 3, 2]).contiguous())
+        Ok(tensor(self.image.f32s()?, self.image.channels(), self.image.shape()))
     }
+}
+
+/// A volume's voxels (x fastest, channels slowest) as a tensor (1, C, X, Y, Z), fp32 on the processor.
+pub fn tensor(voxels: &[f32], channels: usize, shape: [usize; 3]) -> Tensor {
+    let [x, y, z] = shape.map(|side| side as i64);
+    Tensor::from_slice(voxels).reshape([1, channels as i64, z, y, x]).permute([0, 1, 4, 3, 2]).contiguous()
 }
 
 /// Label values and the network's classes: class 0 is the background, then the labels in order.

@@ -69,11 +69,16 @@ impl Models {
             let (found, known) = (names(labels), names(&self.card.labels));
             return Err(Error::failed(format!("the volumes have labels ({found}), the model knows ({known})")));
         }
-        if modality.len() != self.card.modality.len() {
-            let (found, known) = (modality.join(", "), self.card.modality.join(", "));
-            return Err(Error::failed(format!("the volumes have channels ({found}), the model reads ({known})")));
+        self.check_channels(modality)
+    }
+
+    /// An error if images have another number of channels.
+    pub fn check_channels(&self, modality: &[String]) -> Result<()> {
+        if modality.len() == self.card.modality.len() {
+            return Ok(());
         }
-        Ok(())
+        let (found, known) = (modality.join(", "), self.card.modality.join(", "));
+        Err(Error::failed(format!("the images have channels ({found}), the model reads ({known})")))
     }
 }
 

@@ -3,12 +3,11 @@
 
 use crate::cases::{Part, PreparedCase};
 use crate::model::Models;
+use crate::segment::Segmentation;
 use crate::train::begin;
-use std::sync::{Mutex, PoisonError};
-use tch::Tensor;
+use std::sync::Mutex;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::Volume;
-use voxflow_stages::image::invert::Inverter;
 use voxflow_stages::image::nifti::{read_label, write_label};
 use voxflow_stages::kinds::test::Test;
 use voxflow_stages::metric::{CaseScore, score_case, spacing_mm, summary};
@@ -16,7 +15,7 @@ use voxflow_stages::{Context, Error, Input, Result};
 
 /// Makes the scores artifact with its predictions.
 pub fn run(cx: &Context) -> Result<()> {
-    let params: Test = cx.params()?;
+    let Test(params) = cx.params()?;
     let place = begin(cx)?;
     let part = Part::open(cx.input("cache")?, "testing")?;
     if part.cases.is_empty() {
@@ -28,33 +27,13 @@ pub fn run(cx: &Context) -> Result<()> {
     let listing: Listing = dataset.json("dataset.json")?;
     let models = Mutex::new(models);
     let work = |case: &PreparedCase| {
-        let prediction = predict(case, &models)?;
+        let prediction = Segmentation::of(&models, &case.tensor()?, &case.geometry)?.labels()?;
         write_label(&cx.create(&format!("predictions/{}.nii.gz", case.name))?, &prediction, true)?;
         score(&prediction, &reference(dataset, &listing, &case.name)?, case, &part, params.tolerance_mm)
     };
     let scores = cx.each_case(&part.cases, |case| &case.name, work)?;
     summary::rows(&scores, part.name, "original").into_iter().for_each(|row| cx.metric(row));
     cx.create_json("scores.json", &scores)
-}
-
-/// The label map on the image's own grid.
-fn predict(case: &PreparedCase, models: &Mutex<Models>) -> Result<Volume<u8>> {
-    let image = case.tensor()?;
-    // One case at a time through the network, which keeps all threads busy by itself; the rest beside it.
-    let (probabilities, classes) = {
-        let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        (models.slider()?.probabilities(&image), models.classes.clone())
-    };
-    let mut map = Inverter::new(&case.geometry)?.labels(&plain(&probabilities), classes.count())?;
-    classes.to_values(&mut map.data);
-    Ok(map)
-}
-
-fn plain(tensor: &Tensor) -> Vec<f32> {
-    let tensor = tensor.contiguous();
-    let mut values = vec![0f32; tensor.numel()];
-    tensor.copy_data(&mut values, tensor.numel());
-    values
 }
 
 /// The label as the dataset has it.

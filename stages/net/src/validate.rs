@@ -6,11 +6,12 @@ use crate::train::begin;
 use std::sync::{Mutex, PoisonError};
 use voxflow_stages::kinds::validate::Validate;
 use voxflow_stages::metric::{CaseScore, score_case, summary};
+use voxflow_stages::model::Scoring;
 use voxflow_stages::{Context, Error, Result};
 
 /// Makes the scores artifact.
 pub fn run(cx: &Context) -> Result<()> {
-    let params: Validate = cx.params()?;
+    let Validate(params) = cx.params()?;
     let place = begin(cx)?;
     let part = Part::open(cx.input("cache")?, "validation")?;
     if part.cases.is_empty() {
@@ -25,7 +26,7 @@ pub fn run(cx: &Context) -> Result<()> {
     cx.create_json("scores.json", &scores)
 }
 
-fn score(case: &PreparedCase, part: &Part, models: &Mutex<Models>, params: &Validate) -> Result<CaseScore> {
+fn score(case: &PreparedCase, part: &Part, models: &Mutex<Models>, params: &Scoring) -> Result<CaseScore> {
     let image = case.tensor()?;
     let prediction = {
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,25 +1,25 @@
 //! The worker: one stage, one process. It reads a task file, tells what happens as JSON lines on
 //! standard output, and ends with a [`Reply`]. Standard error is free for words.
 
-use crate::{device, test, train, validate};
+use crate::pipe::{Pipe, line};
+use crate::{device, predict, test, train, validate};
 use signal_hook::consts::SIGTERM;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::FromRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use voxflow_cache::{Artifact, Blob, Recipe};
-use voxflow_stages::{Context, Error, Host, Message, Reply, Result, Task, Trouble};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use voxflow_stages::{Context, Error, Reply, Result, Task, Trouble};
 
 /// What makes a stage.
 pub type Make = fn(&Context) -> Result<()>;
 
 /// The kinds that this program makes, by name.
-pub const RUNS: &[(&str, Make)] = &[("train", train::run), ("validate", validate::run), ("test", test::run)];
+pub const RUNS: &[(&str, Make)] =
+    &[("train", train::run), ("validate", validate::run), ("test", test::run), ("predict", predict::run)];
 
 /// The program: `voxflow-worker TASK.json` or `voxflow-worker --version`.
 pub fn main() -> ExitCode {
@@ -44,11 +44,10 @@ pub fn main() -> ExitCode {
 }
 
 fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
-    let host = Pipe { pipe: Mutex::new(pipe), stopping, adopted: Mutex::default() };
+    let host = Pipe::new(pipe, stopping);
     let outcome = caught(|| work(path, &host));
-    let adopted = std::mem::take(&mut *host.adopted.lock().unwrap_or_else(PoisonError::into_inner));
     let reply = match &outcome {
-        Ok(()) => Reply::Done { adopted },
+        Ok(()) => Reply::Done { adopted: host.take_adopted() },
         Err(error) => Reply::from(error),
     };
     host.say(&reply);
@@ -73,7 +72,7 @@ fn work(path: &Path, host: &Pipe) -> Result<()> {
 }
 
 /// Runs `work`; a panic (a libtorch error among them) becomes an error of one line.
-pub fn caught(work: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::set_hook(Box::new(|_| {}));
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let words = payload.downcast_ref::<String>().map(String::as_str);
@@ -88,52 +87,6 @@ fn first_line(words: &str) -> String {
     let words = words.strip_prefix("Torch(\"").unwrap_or(words);
     let line = words.split("\\n").next().and_then(|part| part.lines().next()).unwrap_or(words);
     format!("libtorch: {}", line.trim_end_matches("\")"))
-}
-
-/// The parent's end of the pipe.
-struct Pipe {
-    pipe: Mutex<File>,
-    stopping: Arc<AtomicBool>,
-    adopted: Mutex<BTreeMap<String, Blob>>,
-}
-
-impl Pipe {
-    fn say(&self, what: &impl serde::Serialize) {
-        let _ = line(&mut self.pipe.lock().unwrap_or_else(PoisonError::into_inner), what);
-    }
-}
-
-/// Writes one JSON line. A parent that is gone takes this process with it, so errors need no word.
-fn line(pipe: &mut File, what: &impl serde::Serialize) -> ExitCode {
-    let Ok(mut text) = serde_json::to_vec(what) else { return ExitCode::FAILURE };
-    text.push(b'\n');
-    if pipe.write_all(&text).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-impl Host for Pipe {
-    fn tell(&self, message: Message) {
-        self.say(&message);
-    }
-
-    fn stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-
-    fn recall(&self, name: &str, _: &Recipe, _: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
-        Err(Error::failed(format!("item '{name}': a worker has no store")))
-    }
-
-    fn blob_path(&self, _: &Blob) -> PathBuf {
-        PathBuf::new()
-    }
-
-    fn adopt(&self, name: &str, blob: &Blob) {
-        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string(), blob.clone());
-    }
-
-    fn refer(&self, path: &Path) -> Result<Blob> {
-        Err(Error::failed(format!("{}: a worker has no store to refer from", path.display())))
-    }
 }
 
 /// Moves standard output to a descriptor of our own; what libraries print goes to standard error.

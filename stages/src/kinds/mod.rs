@@ -26,7 +26,8 @@ pub enum ArtifactType {
     Model,
     /// Scores per case: `scores.json`, and `predictions/<case>.nii.gz` where written.
     Scores,
-    /// Label maps in the images' own space: `predictions/<case>.nii.gz`.
+    /// Label maps in the images' own space: `predictions/<case>.nii.gz`, `predictions.json`, and
+    /// `probabilities/<case>.nii.gz` where written.
     Predictions,
     /// A model written for another program.
     Export,
@@ -218,6 +219,7 @@ pub mod baseline;
 pub mod cache;
 pub mod download;
 pub mod folder;
+pub mod predict;
 pub mod preprocess;
 pub mod split;
 pub mod synthesize;
@@ -239,4 +241,5 @@ pub const KINDS: &[Kind] = &[
     Kind::worker::<train::Train>(),
     Kind::worker::<validate::Validate>(),
     Kind::worker::<test::Test>(),
+    Kind::worker::<predict::Predict>(),
 ];

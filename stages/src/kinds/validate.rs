@@ -1,31 +1,14 @@
 //! `validate`: scores a model on the validation volumes, on the resampled grid.
 
 use super::{ArtifactType, Count, Pool, Read, Stage};
-use crate::model::{Inference, Mistake, Weights, is_amount, mistake};
+use crate::model::{Mistake, Scoring};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Scores a model on the validation volumes, on the resampled grid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Validate {
-    /// Surfaces closer than this, in mm, count as agreeing in surface Dice.
-    #[serde(default = "one_mm")]
-    pub tolerance_mm: f64,
-    /// How the network is slid over volumes; null takes the model's own settings.
-    #[serde(default)]
-    pub inference: Option<Inference>,
-    /// Average over all eight flips of the volume (eight times as slow).
-    #[serde(default)]
-    pub flips: bool,
-    /// Which of the model's weights.
-    #[serde(default)]
-    pub weights: Weights,
-}
-
-fn one_mm() -> f64 {
-    1.0
-}
+#[serde(transparent)]
+pub struct Validate(pub Scoring);
 
 impl Stage for Validate {
     const NAME: &'static str = "validate";
@@ -50,8 +33,6 @@ impl Stage for Validate {
     const POOL: Pool = Pool::Gpu;
 
     fn check(&self) -> Vec<Mistake> {
-        let tolerance = mistake(!is_amount(self.tolerance_mm), "tolerance_mm", "must not be negative");
-        let inference = self.inference.iter().flat_map(|inference| inference.check("inference"));
-        tolerance.into_iter().chain(inference).collect()
+        self.0.check()
     }
 }

@@ -7,6 +7,7 @@ pub mod loss;
 pub mod network;
 pub mod optimizer;
 pub mod schedule;
+pub mod scoring;
 
 pub use description::{ModelCard, Weights};
 pub use inference::{Blend, Inference};
@@ -14,6 +15,7 @@ pub use loss::{Loss, LossKind};
 pub use network::{Network, Norm, PerAxis};
 pub use optimizer::{Optimizer, OptimizerName};
 pub use schedule::{Decay, Schedule, ScheduleName, Unit};
+pub use scoring::Scoring;
 
 /// A mistake in parameters: the dotted path, and the trouble with the way out.
 pub type Mistake = (String, String);

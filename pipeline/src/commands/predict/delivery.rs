@@ -1,0 +1,117 @@
+//! Delivery: the host of a prediction without a store. Each image's files appear whole, under the
+//! image's name, as soon as they are made.
+
+use crate::commands::tell;
+use crate::stop::Stop;
+use crate::words;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use voxflow_cache::{Artifact, Blob, Digest, Recipe};
+use voxflow_stages::{Error, Host, Message, Result};
+
+/// Where results go.
+pub struct Delivery<'a> {
+    out: &'a Path,
+    desk: &'a Path,
+    stop: &'a Stop,
+    images: usize,
+    quiet: bool,
+    done: AtomicUsize,
+    places: Mutex<BTreeMap<Digest, PathBuf>>,
+}
+
+impl<'a> Delivery<'a> {
+    /// Delivers to `out`; `desk` is a folder on the same file system for what is not finished.
+    pub fn new(out: &'a Path, desk: &'a Path, stop: &'a Stop, images: usize, quiet: bool) -> Delivery<'a> {
+        Delivery { out, desk, stop, images, quiet, done: AtomicUsize::new(0), places: Mutex::default() }
+    }
+
+    /// How many images are done.
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Moves a made file to where it belongs.
+    fn deliver(&self, image: &str, file: &Path) -> Result<(String, Blob)> {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let digest = Digest::of_file(file)?;
+        let bytes = fs::metadata(file).map_err(Error::io("read", file))?.len();
+        let place = match self.place(image, &name) {
+            Some(place) => moved(file, place)?,
+            None => file.to_path_buf(),
+        };
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, place);
+        Ok((name, Blob { digest, bytes, reference: None }))
+    }
+
+    /// Where a file of an image goes; nowhere if it is only for the program.
+    fn place(&self, image: &str, file: &str) -> Option<PathBuf> {
+        let name = match file.split_once('.')?.0 {
+            "labels" => format!("{image}.nii.gz"),
+            "probabilities" => format!("{image}_probabilities.nii.gz"),
+            _ => return None,
+        };
+        Some(self.out.join(name))
+    }
+
+    fn say(&self, words: &str) {
+        if !self.quiet {
+            tell(words);
+        }
+    }
+}
+
+/// Moves a file, its bytes safe on the disk first.
+fn moved(file: &Path, place: PathBuf) -> Result<PathBuf> {
+    File::open(file).and_then(|file| file.sync_all()).map_err(Error::io("write", file))?;
+    fs::rename(file, &place).map_err(Error::io("write", &place))?;
+    Ok(place)
+}
+
+impl Host for Delivery<'_> {
+    fn tell(&self, message: Message) {
+        match message {
+            Message::Warning { words } => tell(&format!("warning: {words}")),
+            Message::Device { name, threads, .. } => {
+                let (images, threads) =
+                    (words::count(self.images as u64, "image"), words::count(threads as u64, "thread"));
+                self.say(&format!("{images} on {name}, {threads}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.stop.is_asked()
+    }
+
+    fn recall(&self, name: &str, _: &Recipe, make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+        let started = Instant::now();
+        let folder =
+            tempfile::Builder::new().tempdir_in(self.desk).map_err(Error::io("create a folder in", self.desk))?;
+        // The whole desk goes at the end.
+        let folder = folder.keep();
+        make(&folder)?;
+        let entries = fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
+        let files = entries.flatten().map(|entry| self.deliver(name, &entry.path()));
+        let artifact = Artifact(files.collect::<Result<_>>()?);
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let time = words::duration(started.elapsed().as_secs_f64());
+        self.say(&format!("✓ {name}  {time}  ({done} of {})", self.images));
+        Ok(artifact)
+    }
+
+    fn blob_path(&self, blob: &Blob) -> PathBuf {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned().unwrap_or_default()
+    }
+
+    fn adopt(&self, _: &str, _: &Blob) {}
+
+    fn refer(&self, path: &Path) -> Result<Blob> {
+        Err(Error::failed(format!("{}: predicting needs no reference to it", path.display())))
+    }
+}

@@ -1,0 +1,134 @@
+//! `voxflow predict`: segments images with trained models, without a workflow and without the store.
+//!
+//! What is done is the kind `predict`, in the same worker; only where models come from (`model`),
+//! which images there are (`images`) and where results go (`delivery`) differ.
+
+mod delivery;
+mod images;
+mod model;
+
+use super::run::device;
+use super::tell;
+use crate::cli::Globals;
+use crate::exit::{Error, Exit, Result};
+use crate::stop::Stop;
+use crate::{machine, words, worker};
+use clap::Args;
+use delivery::Delivery;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use voxflow_cache::Recipe;
+use voxflow_stages::model::ModelCard;
+use voxflow_stages::{Input, Kind, Task};
+
+/// Which images, by which models, and where to.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  voxflow predict --model latest scan.nii.gz --out labels
+  voxflow predict --model demo/model --model 77ffee imagesTs/ --out labels --flips
+  voxflow predict --model brain flair.nii.gz,t1.nii.gz,t1gd.nii.gz,t2.nii.gz --out labels
+
+A label map lies on its image's own grid and has its name. Images are prepared as the model itself
+says. All are tried; what cannot be done is told at the end, and the exit code is then 1.")]
+pub struct Predict {
+    /// NIfTI files, or folders of them; the channels of one image in several files are joined by commas
+    #[arg(value_name = "IMAGE", required = true)]
+    pub images: Vec<String>,
+    /// A run (id, prefix, latest), one stage of it (RUN/STAGE), or a folder with model.json; given
+    /// several times, the models' probabilities are averaged
+    #[arg(long = "model", short, value_name = "RUN_OR_FOLDER", required = true)]
+    pub models: Vec<String>,
+    /// Folder to write to; files of the same name there are replaced
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Also write NAME_probabilities.nii.gz: each class's probability, background first
+    #[arg(long)]
+    pub probabilities: bool,
+    /// Average over all eight flips of the image: often a little better, eight times as slow
+    #[arg(long)]
+    pub flips: bool,
+    /// Which of the model's weights
+    #[arg(long, default_value = "best", value_parser = ["best", "last"])]
+    pub weights: String,
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    pub device: String,
+    /// Threads to keep busy; by default one for each core
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+impl Predict {
+    /// Segments the images.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let home = globals.home();
+        let models = self.models.iter().map(|name| model::find(&home, name)).collect::<Result<Vec<Input>>>()?;
+        let cases = images::cases(&self.images)?;
+        cases.iter().try_for_each(|case| case.spare(&self.out))?;
+        worker::trouble().map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;
+        let stop = Stop::default();
+        stop.listen()?;
+        std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
+        let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(&self.out);
+        let desk = desk.map_err(Error::io("create a folder in", &self.out))?;
+        let card: ModelCard = models.first().map(|model| model.json("model.json")).transpose()?.ok_or_else(nothing)?;
+        let task = self.task(models, images::dataset(&cases, &card, desk.path())?, desk.path())?;
+        self.segment(&task, desk.path(), cases.len(), globals, &stop)
+    }
+
+    fn task(&self, models: Vec<Input>, images: Input, desk: &Path) -> Result<Task> {
+        let kind = Kind::named("predict").ok_or_else(nothing)?;
+        let wanted = json!({
+            "cases": "all", "probabilities": self.probabilities, "flips": self.flips, "weights": self.weights,
+        });
+        let params = kind.understand(&wanted).map_err(|mistakes| Error::usage(format!("{mistakes:?}")))?;
+        Ok(Task {
+            stage: "predict".into(),
+            recipe: Recipe {
+                kind: kind.name.into(),
+                version: kind.version,
+                params: params.clone(),
+                inputs: BTreeMap::new(),
+            },
+            params,
+            inputs: BTreeMap::from([("dataset".into(), vec![images]), ("model".into(), models)]),
+            draft: folder(desk, "draft")?,
+            unfinished: desk.join("unfinished"),
+            device: self.device.clone(),
+            threads: self.threads.map_or_else(machine::cores, usize::from),
+        })
+    }
+
+    fn segment(&self, task: &Task, desk: &Path, images: usize, globals: &Globals, stop: &Stop) -> Result<Exit> {
+        let started = Instant::now();
+        let log = tempfile::NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
+        let delivery = Delivery::new(&self.out, desk, stop, images, globals.quiet);
+        let outcome = worker::run(task, desk, log.path(), stop, &delivery);
+        if outcome.as_ref().is_err_and(|error| error.to_string().contains(&log.path().display().to_string())) {
+            log.keep().ok();
+        }
+        if !globals.quiet {
+            let (done, time) = (delivery.done(), words::duration(started.elapsed().as_secs_f64()));
+            tell(&format!("{done} of {} in {time}, in '{}'", words::count(images as u64, "image"), self.out.display()));
+        }
+        match outcome {
+            Ok(_) => Ok(Exit::Done),
+            Err(voxflow_stages::Error::Stopped) => Ok(Exit::Interrupted),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn folder(desk: &Path, name: &str) -> Result<PathBuf> {
+    let folder = desk.join(name);
+    std::fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+    Ok(folder)
+}
+
+/// What clap does not let happen.
+fn nothing() -> Error {
+    Error::usage("--model: no model was given")
+}

@@ -1,0 +1,91 @@
+//! Recalls on behalf of a worker: it has no store, so its items go through this program's host. Each
+//! request waits on a thread of its own, since the item may have to be made by the worker itself.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::ChildStdin;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
+use voxflow_cache::{Artifact, Recipe};
+use voxflow_stages::{Answer, Error, Host, Reply, Request, Result};
+
+/// How a making in the worker ended, by the item's number; `None` once the worker has ended.
+type Makings = Option<BTreeMap<u64, Sender<Option<Reply>>>>;
+
+/// The items that a worker has asked for.
+pub struct Recalls<'a> {
+    host: &'a dyn Host,
+    answers: Mutex<Option<ChildStdin>>,
+    makings: Mutex<Makings>,
+}
+
+impl<'a> Recalls<'a> {
+    /// Answers through `answers` with what `host` recalls.
+    pub fn new(host: &'a dyn Host, answers: Option<ChildStdin>) -> Recalls<'a> {
+        Recalls { host, answers: Mutex::new(answers), makings: Mutex::new(Some(BTreeMap::new())) }
+    }
+
+    /// Takes a request of the worker.
+    pub fn take<'scope>(&'scope self, request: Request, scope: &'scope Scope<'scope, '_>) {
+        match request {
+            Request::Recall { id, name, recipe } => {
+                scope.spawn(move || self.answer(&self.recalled(id, &name, &recipe)));
+            }
+            Request::Made { id, failed } => {
+                if let Some(sender) = lock(&self.makings).as_mut().and_then(|makings| makings.remove(&id)) {
+                    sender.send(failed).ok();
+                }
+            }
+        }
+    }
+
+    /// The worker has ended: whoever waits for it need not wait longer.
+    pub fn close(&self) {
+        lock(&self.makings).take();
+        lock(&self.answers).take();
+    }
+
+    fn recalled(&self, id: u64, name: &str, recipe: &Recipe) -> Answer {
+        match self.host.recall(name, recipe, &|folder| self.have_made(id, folder)) {
+            Ok(artifact) => Answer::Found { id, paths: self.paths(&artifact), artifact },
+            Err(error) => Answer::Failed { id, reply: Reply::from(&error) },
+        }
+    }
+
+    /// Lets the worker make an item in `folder`.
+    fn have_made(&self, id: u64, folder: &Path) -> Result<()> {
+        let made = self.expect(id);
+        self.answer(&Answer::Make { id, folder: folder.to_path_buf() });
+        match made.recv() {
+            Ok(failed) => failed.and_then(Reply::error).map_or(Ok(()), Err),
+            Err(_) => Err(Error::failed("the worker ended before it was made")),
+        }
+    }
+
+    fn expect(&self, id: u64) -> Receiver<Option<Reply>> {
+        let (sender, made) = channel();
+        if let Some(makings) = &mut *lock(&self.makings) {
+            makings.insert(id, sender);
+        }
+        made
+    }
+
+    fn paths(&self, artifact: &Artifact) -> BTreeMap<String, std::path::PathBuf> {
+        artifact.0.iter().map(|(name, blob)| (name.clone(), self.host.blob_path(blob))).collect()
+    }
+
+    /// Writes one line to the worker. One that is gone needs none.
+    fn answer(&self, answer: &Answer) {
+        let Ok(mut line) = serde_json::to_vec(answer) else { return };
+        line.push(b'\n');
+        if let Some(pipe) = &mut *lock(&self.answers) {
+            pipe.write_all(&line).ok();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,119 @@
+//! `predict`: segments images, each in its own space. Its work is done by `voxflow-worker`.
+
+use super::{ArtifactType, Count, Pool, Read, Stage};
+use crate::dataset::{Case, Listing, name};
+use crate::error::{Error, Result};
+use crate::model::{Inference, Mistake, Weights, mistake};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Segments images without labels, each in its own space, as the model itself says they are prepared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Predict {
+    /// Which of the dataset's images.
+    #[serde(default)]
+    pub cases: Cases,
+    /// Also write each class's probability: a 4D file for each image, background first.
+    #[serde(default)]
+    pub probabilities: bool,
+    /// The names of the files; `{case}` is the case's name, which is that of its image file.
+    #[serde(default = "as_the_image")]
+    pub file_name: String,
+    /// How the network is slid over volumes; null takes the model's own settings.
+    #[serde(default)]
+    pub inference: Option<Inference>,
+    /// Average over all eight flips of the volume (eight times as slow).
+    #[serde(default)]
+    pub flips: bool,
+    /// Which of the model's weights.
+    #[serde(default)]
+    pub weights: Weights,
+}
+
+/// Which of a dataset's images are segmented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cases {
+    /// Those without a label, as a challenge gives them.
+    #[default]
+    Unlabelled,
+    /// All.
+    All,
+}
+
+/// What stands for the case in a file name.
+const CASE: &str = "{case}";
+
+fn as_the_image() -> String {
+    format!("{CASE}.nii.gz")
+}
+
+impl Predict {
+    /// The cases to segment, at least one.
+    pub fn chosen<'a>(&self, listing: &'a Listing) -> Result<Vec<&'a Case>> {
+        let wanted = |case: &&Case| self.cases == Cases::All || case.label.is_none();
+        let cases: Vec<&Case> = listing.cases.iter().filter(wanted).collect();
+        match cases.is_empty() {
+            false => Ok(cases),
+            true => Err(Error::failed(format!(
+                "dataset '{}' has no images without labels; 'cases: all' segments the labelled ones",
+                listing.name
+            ))),
+        }
+    }
+
+    /// The suffix of all files.
+    pub fn suffix(&self) -> &'static str {
+        if self.file_name.ends_with(".gz") { ".nii.gz" } else { ".nii" }
+    }
+
+    /// The name of a case's files.
+    pub fn file_of(&self, case: &str) -> String {
+        self.file_name.replace(CASE, case)
+    }
+}
+
+impl Stage for Predict {
+    const NAME: &'static str = "predict";
+    const VERSION: u32 = 1;
+    const READS: &'static [Read] = &[
+        Read { role: "dataset", artifact: ArtifactType::Dataset, parts: &[""], count: Count::One, doc: "the images" },
+        Read {
+            role: "model",
+            artifact: ArtifactType::Model,
+            parts: &[""],
+            count: Count::Many,
+            doc: "the network; several are averaged",
+        },
+    ];
+    const MAKES: ArtifactType = ArtifactType::Predictions;
+    const POOL: Pool = Pool::Gpu;
+
+    fn check(&self) -> Vec<Mistake> {
+        let image = name::case_name(&self.file_name).is_ok();
+        let named = self.file_name.contains(CASE) && !self.file_name.contains(['/', '\\']);
+        let file_name = mistake(
+            !image || !named,
+            "file_name",
+            format!("must hold '{CASE}', no slash, and end in .nii.gz or .nii, as '{CASE}.nii.gz'"),
+        );
+        file_name.into_iter().chain(self.inference.iter().flat_map(|inference| inference.check("inference"))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kinds::Kind;
+    use serde_json::json;
+
+    #[test]
+    fn files_are_named_after_their_images_unless_told_otherwise() {
+        let kind = Kind::named("predict").unwrap();
+        assert_eq!(kind.understand(&json!({})).unwrap()["file_name"], "{case}.nii.gz");
+        for wrong in ["a.nii.gz", "{case}.png", "../{case}.nii.gz"] {
+            let mistakes = kind.understand(&json!({ "file_name": wrong })).unwrap_err();
+            assert_eq!(mistakes[0].0, "file_name", "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Items across a pipe: what a worker, which has no store, asks of the program that started it, and
+//! the answers. A request is a line of the worker's stdout, an answer a line of its stdin.
+
+use crate::record::Reply;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use voxflow_cache::{Artifact, Recipe};
+
+/// What a worker asks. `id` is the worker's own number for the item, which the answers repeat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Request {
+    /// The item of this recipe: look it up, or have it made.
+    Recall {
+        /// The item's number.
+        id: u64,
+        /// Its name for people.
+        name: String,
+        /// What it is.
+        recipe: Recipe,
+    },
+    /// What was to be made has been made, or failed.
+    Made {
+        /// The item's number.
+        id: u64,
+        /// Why it was not made.
+        failed: Option<Reply>,
+    },
+}
+
+/// What a worker is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// It is not there: make it in this empty folder.
+    Make {
+        /// The item's number.
+        id: u64,
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Here it is.
+    Found {
+        /// The item's number.
+        id: u64,
+        /// Its files.
+        artifact: Artifact,
+        /// Where their bytes lie, by name.
+        paths: BTreeMap<String, PathBuf>,
+    },
+    /// It could not be had.
+    Failed {
+        /// The item's number.
+        id: u64,
+        /// Why.
+        reply: Reply,
+    },
+}
+
+impl Answer {
+    /// The item's number.
+    pub fn id(&self) -> u64 {
+        match self {
+            Answer::Make { id, .. } | Answer::Found { id, .. } | Answer::Failed { id, .. } => *id,
+        }
+    }
+}
