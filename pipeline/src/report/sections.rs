@@ -10,6 +10,7 @@ use crate::sheet::{Cell, Sheet};
 use crate::tables::{self, Comparison, MetricRow, Side};
 use crate::words;
 use maud::{Markup, html};
+use voxflow_stages::image::picture::PictureOf;
 
 /// The body of one run's report.
 pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
@@ -21,6 +22,7 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
         (scores(subject))
         @for (at, place) in subject.scored().iter().enumerate() { (cases(subject, place, at, drawn)) }
+        (pictures(subject))
         (stages(subject))
         (workflow(subject))
         (circumstances(record))
@@ -88,6 +90,40 @@ fn cases(subject: &Subject, place: &Scored, at: usize, drawn: &mut Vec<Chart>) -
         p.soft { (place.split) " cases, on the " (place.grid.as_deref().unwrap_or("own")) " grid. A click on a heading sorts." }
         (figure)
         (table(&by_case(&rows)))
+    }
+}
+
+/// The worst, the median and the best case of each test in three planes, as the test drew them.
+fn pictures(subject: &Subject) -> Markup {
+    let tests: Vec<_> = subject.stages_of("test").map(|stage| (stage, subject.pictures(stage))).collect();
+    html! {
+        @for (stage, pictures) in tests.iter().filter(|(_, pictures)| !pictures.is_empty()) {
+            h2 { "Pictures of " (stage.stage) }
+            p.soft {
+                "The slice with most of the labels. Outlines: " span.reference { "reference" } ", "
+                span.prediction { "prediction" } ", " span.both { "both" } "."
+            }
+            @for row in pictures.chunk_by(|(one, _), (other, _)| one.case == other.case) {
+                h3 { (row[0].0.rank) ": " (row[0].0.case)
+                    @if let Some(dice) = row[0].0.dice { " (mean Dice " (format!("{dice:.4}")) ")" } }
+                div.pictures { @for (picture, source) in row { (picture_of(picture, source)) } }
+            }
+        }
+    }
+}
+
+/// One picture with what lies left, right, above and below, and the length of its bar.
+fn picture_of(picture: &PictureOf, source: &str) -> Markup {
+    let [left, right, above, below] = picture.plane.marks();
+    let what = format!("{}, {} plane", picture.case, picture.plane.word());
+    html! {
+        figure {
+            div.framed {
+                img src=(source) alt=(what) loading="lazy";
+                span.left { (left) } span.right { (right) } span.above { (above) } span.below { (below) }
+            }
+            figcaption { (picture.plane.word()) ", bar " (picture.bar_mm) " mm" }
+        }
     }
 }
 

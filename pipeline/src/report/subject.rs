@@ -5,9 +5,12 @@ use crate::history::{self, Past};
 use crate::outputs;
 use crate::run::StageRecord;
 use crate::tables::{self, MetricRow, Tables};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use std::collections::BTreeSet;
 use std::fs;
 use voxflow_stages::dataset::Listing;
+use voxflow_stages::image::picture::PictureOf;
 use voxflow_stages::model::ModelCard;
 
 /// One run.
@@ -90,6 +93,15 @@ impl Subject {
         let stages = self.past.record.stages.iter();
         let bytes = stages.filter_map(|stage| self.output(stage, "dataset.json")).next()?;
         serde_json::from_slice(&bytes).ok()
+    }
+
+    /// The pictures that a test drew and that are still there, each as the address of its own bytes.
+    pub fn pictures(&self, stage: &StageRecord) -> Vec<(PictureOf, String)> {
+        let list = self.output(stage, "pictures.json");
+        let list: Vec<PictureOf> = list.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let address = |bytes: Vec<u8>| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes));
+        let read = |picture: PictureOf| Some((self.output(stage, &picture.file).map(address)?, picture));
+        list.into_iter().filter_map(read).map(|(source, picture)| (picture, source)).collect()
     }
 
     /// An output's bytes, if they are still there.

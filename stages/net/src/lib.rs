@@ -15,6 +15,7 @@ pub mod loader;
 pub mod loss;
 pub mod model;
 pub mod optimizer;
+pub mod pictures;
 pub mod pipe;
 pub mod predict;
 pub mod progress;

@@ -3,6 +3,7 @@
 
 use crate::cases::{Part, PreparedCase};
 use crate::model::Models;
+use crate::pictures;
 use crate::segment::Segmentation;
 use crate::train::begin;
 use std::sync::Mutex;
@@ -28,12 +29,18 @@ pub fn run(cx: &Context) -> Result<()> {
     let models = Mutex::new(models);
     let work = |case: &PreparedCase| {
         let prediction = Segmentation::of(&models, &case.tensor()?, &case.geometry)?.labels()?;
-        write_label(&cx.create(&format!("predictions/{}.nii.gz", case.name))?, &prediction, true)?;
+        write_label(&cx.create(&file_of(&case.name))?, &prediction, true)?;
         score(&prediction, &reference(dataset, &listing, &case.name)?, case, &part, params.tolerance_mm)
     };
     let scores = cx.each_case(&part.cases, |case| &case.name, work)?;
     summary::rows(&scores, part.name, "original").into_iter().for_each(|row| cx.metric(row));
+    pictures::draw(cx, dataset, &listing, &scores, |case| cx.create(&file_of(case)))?;
     cx.create_json("scores.json", &scores)
+}
+
+/// The name of a case's label map in the artifact.
+fn file_of(case: &str) -> String {
+    format!("predictions/{case}.nii.gz")
 }
 
 /// The label as the dataset has it.

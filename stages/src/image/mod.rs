@@ -10,6 +10,7 @@ pub mod invert;
 pub mod nifti;
 pub mod orientation;
 pub mod patch;
+pub mod picture;
 pub mod prepare;
 pub mod resample;
 pub mod sampling;

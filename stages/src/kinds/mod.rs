@@ -24,7 +24,8 @@ pub enum ArtifactType {
     Cache,
     /// A trained network, complete in itself: `model.json`, `best.safetensors`, `last.safetensors`.
     Model,
-    /// Scores per case: `scores.json`, and `predictions/<case>.nii.gz` where written.
+    /// Scores per case: `scores.json`; of a test also `predictions/<case>.nii.gz`, and `pictures.json`
+    /// with `pictures/<rank>-<plane>.png`.
     Scores,
     /// Label maps in the images' own space: `predictions/<case>.nii.gz`, `predictions.json`, and
     /// `probabilities/<case>.nii.gz` where written.

@@ -1,4 +1,5 @@
-//! `test`: scores a model on the testing cases in each image's own space, and writes the predictions.
+//! `test`: scores a model on the testing cases in each image's own space, writes the predictions, and
+//! draws the worst, the median and the best case.
 
 use super::{ArtifactType, Count, Pool, Read, Stage};
 use crate::model::{Mistake, Scoring};
@@ -12,7 +13,7 @@ pub struct Test(pub Scoring);
 
 impl Stage for Test {
     const NAME: &'static str = "test";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const READS: &'static [Read] = &[
         Read {
             role: "dataset",
