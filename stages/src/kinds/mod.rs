@@ -219,7 +219,9 @@ fn understand<S: Stage>(params: &Value) -> Result<Value, Mistakes> {
 pub mod baseline;
 pub mod cache;
 pub mod download;
+pub mod export;
 pub mod folder;
+pub mod import;
 pub mod predict;
 pub mod preprocess;
 pub mod split;
@@ -243,4 +245,6 @@ pub const KINDS: &[Kind] = &[
     Kind::worker::<validate::Validate>(),
     Kind::worker::<test::Test>(),
     Kind::worker::<predict::Predict>(),
+    Kind::here::<import::Import>(),
+    Kind::here::<export::Export>(),
 ];

@@ -2,12 +2,17 @@
 //! itself. The tensors live in `voxflow-net`.
 
 pub mod description;
+pub mod export;
+pub mod foreign;
 pub mod inference;
+pub mod layers;
 pub mod loss;
 pub mod network;
 pub mod optimizer;
+pub mod pickle;
 pub mod schedule;
 pub mod scoring;
+pub mod weights;
 
 pub use description::{ModelCard, Weights};
 pub use inference::{Blend, Inference};

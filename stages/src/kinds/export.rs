@@ -1,0 +1,75 @@
+//! `export`: a model in the form of another program. The forms themselves are `model::export`'s.
+
+use super::{ArtifactType, Count, Pool, Read, Run, Stage};
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::model::export::{bundle, torchscript};
+use crate::model::{ModelCard, Weights, weights};
+use crate::task::Input;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Writes a model for another program: safetensors or TorchScript for PyTorch, or a MONAI bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// What to write.
+    pub format: Format,
+    /// Which of the model's weights.
+    #[serde(default)]
+    pub weights: Weights,
+}
+
+/// What another program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// `model.safetensors`: the weights under the parameter names of MONAI's UNet.
+    Safetensors,
+    /// `model.ts`: the network in evaluation mode, for `torch.jit.load`, from Python or C++.
+    Torchscript,
+    /// A folder that `python -m monai.bundle run` understands: weights, preprocessing, sliding window.
+    Bundle,
+}
+
+impl Stage for Export {
+    const NAME: &'static str = "export";
+    const VERSION: u32 = 1;
+    const READS: &'static [Read] =
+        &[Read { role: "model", artifact: ArtifactType::Model, parts: &[""], count: Count::One, doc: "what to write" }];
+    const MAKES: ArtifactType = ArtifactType::Export;
+    const POOL: Pool = Pool::Io;
+}
+
+impl Run for Export {
+    fn run(&self, cx: &Context) -> Result<()> {
+        let model = cx.input("model")?;
+        let card: ModelCard = model.json("model.json")?;
+        match self.format {
+            Format::Safetensors => {
+                cx.adopt("model.safetensors", &model.file(self.weights.file())?.blob);
+                Ok(())
+            }
+            Format::Torchscript => write(cx, "model.ts", &torchscript::archive(&card, &self.named(model, &card)?)?),
+            Format::Bundle => {
+                bundle::warnings(&card).into_iter().for_each(|words| cx.warn(words));
+                let files = bundle::files(&card, &self.named(model, &card)?)?;
+                files.iter().try_for_each(|(name, bytes)| write(cx, name, bytes))
+            }
+        }
+    }
+}
+
+impl Export {
+    /// The weights by name, in the network's order.
+    fn named(&self, model: &Input, card: &ModelCard) -> Result<weights::Named> {
+        let path = model.path(self.weights.file())?;
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        weights::of_model(&bytes, card).map_err(|error| Error::failed(format!("model '{}': {error}", model.stage)))
+    }
+}
+
+fn write(cx: &Context, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = cx.create(name)?;
+    std::fs::write(&path, bytes).map_err(Error::io("write", path))
+}

@@ -1,0 +1,124 @@
+//! `import`: a model of another program's weights, complete in itself.
+
+use super::{ArtifactType, Pool, Read, Run, Stage};
+use crate::context::Context;
+use crate::dataset::Label;
+use crate::error::{Error, Result, Trouble};
+use crate::image::Preparation;
+use crate::model::description::TrainingSummary;
+use crate::model::foreign::Foreign;
+use crate::model::{Inference, Mistake, ModelCard, Network, Weights, mistake, weights};
+use memmap2::Mmap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Makes a model of weights that another program trained: PyTorch's .pt and .pth (a state_dict),
+/// TorchScript, or safetensors, under the parameter names of MONAI's UNet. Nothing in the file is run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Import {
+    /// The file with the weights.
+    pub file: PathBuf,
+    /// Keys of nested dictionaries that lead to the weights, joined by a slash ("ema/model"); null
+    /// looks under the usual ones (state_dict, model, network, …).
+    #[serde(default)]
+    pub under: Option<String>,
+    /// The network that the weights are of.
+    #[serde(default)]
+    pub network: Network,
+    /// The names of the image channels ("CT", "MRI"), in the order of the network's inputs.
+    pub modality: Vec<String>,
+    /// The names of the labels 1, 2 and so on: the network's outputs after the background.
+    pub labels: Vec<String>,
+    /// How images are prepared for the network: the parameters of 'preprocess'.
+    pub preprocess: Preparation,
+    /// How the network is slid over volumes; 'roi' must be given.
+    pub inference: Inference,
+    /// The name of the dataset that the network was trained on.
+    #[serde(default = "unknown")]
+    pub dataset: String,
+}
+
+fn unknown() -> String {
+    "unknown".into()
+}
+
+impl Stage for Import {
+    const NAME: &'static str = "import";
+    const VERSION: u32 = 1;
+    const READS: &'static [Read] = &[];
+    const MAKES: ArtifactType = ArtifactType::Model;
+    const LOCATORS: &'static [&'static str] = &["file"];
+    const POOL: Pool = Pool::Io;
+
+    fn check(&self) -> Vec<Mistake> {
+        let mut mistakes = self.network.check("network");
+        if mistakes.is_empty() {
+            mistakes.extend(self.inference.check_roi(&self.network, "inference"));
+        }
+        let preprocess = self.preprocess.check().into_iter();
+        mistakes.extend(preprocess.map(|(path, trouble)| (format!("preprocess.{path}"), trouble)));
+        mistakes.extend(self.inference.check("inference"));
+        let own = [
+            mistake(self.inference.roi.is_none(), "inference.roi", "is missing: the file does not say its window"),
+            mistake(self.modality.is_empty(), "modality", "must name the image channels, as [CT]"),
+            mistake(!(1..=255).contains(&self.labels.len()), "labels", "must name 1 to 255 labels, as [spleen]"),
+        ];
+        mistakes.extend(own.into_iter().flatten());
+        if let Err(error) = self.preprocess.intensity.for_channels(self.modality.len()) {
+            mistakes.push(("preprocess.intensity".into(), error.to_string()));
+        }
+        mistakes
+    }
+
+    fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        Ok(BTreeMap::from([("file".to_string(), self.file.clone())]))
+    }
+}
+
+impl Run for Import {
+    fn run(&self, cx: &Context) -> Result<()> {
+        let packed = self.packed(cx).trouble_at(&self.file)?;
+        for which in [Weights::Best, Weights::Last] {
+            write(&cx.create(which.file())?, &packed)?;
+        }
+        cx.create_json("model.json", &self.card())
+    }
+}
+
+impl Import {
+    /// The file's weights as safetensors.
+    fn packed(&self, cx: &Context) -> Result<Vec<u8>> {
+        let file = File::open(&self.file).map_err(Error::io("open", &self.file))?;
+        // SAFETY: the file is read only; who changes it meanwhile changes the numbers that are read,
+        // and who shortens it ends this stage, as with every other mapped file of a person's own.
+        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &self.file))?;
+        let foreign = Foreign::open(&map, self.under.as_deref())?;
+        let wanted = self.network.layers(self.modality.len(), self.labels.len() + 1).tensors();
+        let named = weights::of_foreign(&foreign, wanted)?;
+        let under = if foreign.place.is_empty() { String::new() } else { format!(" under '{}'", foreign.place) };
+        cx.info(format!("{} tensors{under} of a {}", foreign.views.len(), foreign.form));
+        weights::pack(&named)
+    }
+
+    fn card(&self) -> ModelCard {
+        let label = |(value, name): (u8, &String)| Label { value, name: name.clone() };
+        ModelCard {
+            format: 1,
+            dataset: self.dataset.clone(),
+            modality: self.modality.clone(),
+            labels: (1..).zip(&self.labels).map(label).collect(),
+            preparation: self.preprocess.clone(),
+            network: self.network.clone(),
+            inference: self.inference.clone(),
+            training: TrainingSummary::default(),
+        }
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).map_err(Error::io("write", path))
+}

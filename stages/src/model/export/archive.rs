@@ -1,0 +1,50 @@
+//! Torch's zip archives, written: members stored as they are, numbers aligned, always the same bytes.
+
+use crate::error::{Result, Trouble};
+use crate::model::weights::Named;
+use std::io::{Cursor, Write};
+use zip::write::{SimpleFileOptions, ZipWriter};
+use zip::{CompressionMethod, DateTime};
+
+/// An archive in the making. Its members lie in the folder `model`.
+pub struct Archive {
+    zip: ZipWriter<Cursor<Vec<u8>>>,
+}
+
+impl Archive {
+    /// Where torch wants numbers to begin.
+    const ALIGNMENT: u16 = 64;
+
+    /// An archive with its first member, which says what is in it.
+    pub fn new(pickle: &[u8]) -> Result<Archive> {
+        let mut archive = Archive { zip: ZipWriter::new(Cursor::new(vec![])) };
+        archive.add("data.pkl", pickle)?;
+        Ok(archive)
+    }
+
+    /// Adds a member.
+    pub fn add(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .last_modified_time(DateTime::default())
+            .large_file(bytes.len() >= u32::MAX as usize)
+            .with_alignment(Self::ALIGNMENT);
+        self.zip.start_file(format!("model/{name}"), options).trouble(name)?;
+        self.zip.write_all(bytes).trouble(name)
+    }
+
+    /// Adds the numbers of all tensors, under their places, and what ends every archive.
+    pub fn finish(mut self, tensors: &Named) -> Result<Vec<u8>> {
+        self.add("byteorder", b"little")?;
+        for (index, (_, numbers)) in tensors.iter().enumerate() {
+            self.add(&format!("data/{index}"), &numbers.bytes())?;
+        }
+        self.add("version", b"3\n")?;
+        Ok(self.zip.finish().trouble("archive")?.into_inner())
+    }
+}
+
+/// The class of a tensor's storage.
+pub fn storage(counter: bool) -> &'static str {
+    if counter { "LongStorage" } else { "FloatStorage" }
+}

@@ -1,0 +1,116 @@
+//! `model.ts`: a TorchScript archive that `torch.jit.load` runs, with the modules and parameter names
+//! of MONAI's UNet, so that its `state_dict()` is MONAI's too. It computes as in evaluation; the
+//! program is `script`'s.
+
+use super::archive::{Archive, storage};
+use super::script;
+use crate::error::Result;
+use crate::model::ModelCard;
+use crate::model::pickle::Writer;
+use crate::model::weights::Named;
+
+/// The file of the code, and the name under which classes are found in it.
+const SPACE: &str = "voxflow";
+
+/// The archive of a network and its weights.
+pub fn archive(card: &ModelCard, tensors: &Named) -> Result<Vec<u8>> {
+    let layers = card.network.layers(card.modality.len(), card.labels.len() + 1);
+    let mut tree = Module::default();
+    for (index, (spec, _)) in tensors.iter().enumerate() {
+        tree.insert(&spec.name, Attribute { index, shape: spec.shape.clone(), counter: spec.counter });
+    }
+    let mut classes = vec![];
+    let top = tree.declare(&mut classes);
+    classes[top].push_str(&script::forward(&layers, &class(top)));
+    let mut pickle = Writer::default();
+    tree.pickle(&mut pickle, &mut 0);
+    let mut archive = Archive::new(&pickle.finish())?;
+    archive.add(&format!("code/__torch__/{SPACE}.py"), classes.concat().as_bytes())?;
+    archive.add("constants.pkl", b"\x80\x02).")?;
+    archive.finish(tensors)
+}
+
+fn class(index: usize) -> String {
+    format!("__torch__.{SPACE}.{}", name(index))
+}
+
+fn name(index: usize) -> String {
+    format!("Module{index}")
+}
+
+/// A tensor of a module.
+struct Attribute {
+    index: usize,
+    shape: Vec<usize>,
+    counter: bool,
+}
+
+/// A module: tensors and modules by name, in their order.
+#[derive(Default)]
+struct Module {
+    tensors: Vec<(String, Attribute)>,
+    modules: Vec<(String, Module)>,
+}
+
+impl Module {
+    /// Puts a tensor where its dotted name says.
+    fn insert(&mut self, path: &str, attribute: Attribute) {
+        let Some((head, rest)) = path.split_once('.') else {
+            self.tensors.push((path.to_string(), attribute));
+            return;
+        };
+        let place = self.modules.iter().position(|(name, _)| name == head).unwrap_or_else(|| {
+            self.modules.push((head.to_string(), Module::default()));
+            self.modules.len() - 1
+        });
+        self.modules[place].1.insert(rest, attribute);
+    }
+
+    /// Declares the classes of the modules below and then its own, numbered in this order; gives
+    /// the number of its own.
+    fn declare(&self, classes: &mut Vec<String>) -> usize {
+        let below: Vec<usize> = self.modules.iter().map(|(_, module)| module.declare(classes)).collect();
+        let list = |buffers: bool| -> String {
+            let named = self.tensors.iter().filter(|(name, _)| is_buffer(name) == buffers);
+            named.map(|(name, _)| format!("\"{name}\", ")).collect()
+        };
+        let own = classes.len();
+        let mut text = format!("class {}(Module):\n", name(own));
+        text += &format!("  __parameters__ = [{}]\n  __buffers__ = [{}]\n", list(false), list(true));
+        self.tensors.iter().for_each(|(name, _)| text += &format!("  {name} : Tensor\n"));
+        text += "  training : bool\n";
+        for ((name, _), index) in self.modules.iter().zip(below) {
+            text += &format!("  __annotations__[\"{name}\"] = {}\n", class(index));
+        }
+        classes.push(text);
+        own
+    }
+
+    /// Writes the module with its classes numbered as [`Module::declare`] does: `next` is the first
+    /// number that is free.
+    fn pickle(&self, pickle: &mut Writer, next: &mut usize) {
+        let own = *next + self.below();
+        pickle.global(&format!("__torch__.{SPACE}"), &name(own)).op(b')').op(0x81).op(b'}').op(b'(');
+        for (name, Attribute { index, shape, counter }) in &self.tensors {
+            let learned = !is_buffer(name);
+            pickle.text(name).tensor(storage(*counter), &index.to_string(), shape, learned);
+        }
+        pickle.text("training").truth(false);
+        for (name, module) in &self.modules {
+            pickle.text(name);
+            module.pickle(pickle, next);
+        }
+        *next = own + 1;
+        pickle.op(b'u').op(b'b');
+    }
+
+    /// How many modules lie below.
+    fn below(&self) -> usize {
+        self.modules.iter().map(|(_, module)| 1 + module.below()).sum()
+    }
+}
+
+/// Whether a tensor is not learned.
+fn is_buffer(name: &str) -> bool {
+    matches!(name, "running_mean" | "running_var" | "num_batches_tracked")
+}

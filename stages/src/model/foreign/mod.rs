@@ -1,0 +1,122 @@
+//! Weights in other programs' files: torch's (zip archives, TorchScript among them, and the older
+//! plain pickles) and safetensors. Nothing of a file is run, and nothing is believed before it was
+//! checked: what comes out is named views of bytes that are there.
+//!
+//! Which of them a network needs is `weights`' matter.
+
+pub mod archive;
+pub mod legacy;
+pub mod names;
+pub mod numbers;
+
+use super::pickle::{Dtype, Pickle, Storage, View, load};
+use crate::error::{Error, Result, Trouble};
+use archive::Archive;
+use std::collections::BTreeMap;
+
+/// A file's tensors by name.
+#[derive(Debug)]
+pub struct Foreign<'a> {
+    /// What form the file has, in words.
+    pub form: &'static str,
+    /// The keys under which the weights were found, joined by '/'; empty for the top.
+    pub place: String,
+    /// The tensors.
+    pub views: BTreeMap<String, View>,
+    storages: Storages<'a>,
+}
+
+#[derive(Debug)]
+enum Storages<'a> {
+    Archive(Archive<'a>),
+    Slices(BTreeMap<String, &'a [u8]>),
+}
+
+impl<'a> Foreign<'a> {
+    /// Understands a file's bytes, whose form is known by how they begin. `under` names the keys of
+    /// nested dictionaries that lead to the weights, joined by '/'; otherwise they are looked for.
+    pub fn open(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
+        match bytes {
+            [b'P', b'K', ..] => zipped(bytes, under),
+            [0x80, ..] => legacy(bytes, under),
+            [_, _, _, _, _, _, _, _, b'{', ..] => safetensors(bytes),
+            _ => Err(Error::failed(
+                "it begins as none of the files that are read: torch's (.pt, .pth, .ts) and safetensors",
+            )),
+        }
+    }
+
+    /// The bytes of the storage of a view.
+    fn storage(&self, view: &View) -> Result<&'a [u8]> {
+        let (key, wanted) = (&view.storage, view.bytes);
+        let bytes = match &self.storages {
+            Storages::Archive(archive) => archive.storage(key)?,
+            Storages::Slices(slices) => {
+                slices.get(key).copied().ok_or_else(|| Error::failed(format!("storage '{key}' is not in the file")))?
+            }
+        };
+        if bytes.len() == wanted {
+            return Ok(bytes);
+        }
+        Err(Error::failed(format!("storage '{key}' has {} bytes, its tensors say {wanted}", bytes.len())))
+    }
+}
+
+fn zipped<'a>(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
+    let archive = Archive::open(bytes)?;
+    let form = if archive.is_torchscript() { "TorchScript archive" } else { "torch archive" };
+    let (place, views) = names::weights(&whole(archive.pickle()?)?, under)?;
+    Ok(Foreign { form, place, views, storages: Storages::Archive(archive) })
+}
+
+/// The one pickle that the bytes are.
+fn whole(bytes: &[u8]) -> Result<Pickle<'_>> {
+    let pickle = load(bytes)?;
+    if pickle.length == bytes.len() {
+        return Ok(pickle);
+    }
+    Err(Error::failed(format!("pickle: {} bytes follow its end", bytes.len() - pickle.length)))
+}
+
+fn legacy<'a>(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
+    let (pickle, slices) = legacy::open(bytes)?;
+    let (place, views) = names::weights(&pickle, under)?;
+    Ok(Foreign { form: "torch file of the older form", place, views, storages: Storages::Slices(slices) })
+}
+
+fn safetensors(bytes: &[u8]) -> Result<Foreign<'_>> {
+    let file = safetensors::SafeTensors::deserialize(bytes).trouble("safetensors")?;
+    let (mut views, mut slices) = (BTreeMap::new(), BTreeMap::new());
+    for (name, tensor) in file.tensors() {
+        let dtype = dtype(tensor.dtype()).trouble(format!("'{name}'"))?;
+        let count = tensor.data().len() / dtype.bytes();
+        let shape = tensor.shape().to_vec();
+        let strides = numbers::contiguous(&shape).trouble(format!("'{name}'"))?;
+        let storage = Storage { key: &name, dtype: Some(dtype), count };
+        views.insert(name.clone(), View::new(storage, dtype, 0, shape, strides)?);
+        slices.insert(name, tensor.data());
+    }
+    Ok(Foreign {
+        form: "safetensors file",
+        place: String::new(),
+        views: names::unwrapped(views),
+        storages: Storages::Slices(slices),
+    })
+}
+
+fn dtype(dtype: safetensors::Dtype) -> Result<Dtype> {
+    use safetensors::Dtype as Theirs;
+    Ok(match dtype {
+        Theirs::F64 => Dtype::F64,
+        Theirs::F32 => Dtype::F32,
+        Theirs::F16 => Dtype::F16,
+        Theirs::BF16 => Dtype::Bf16,
+        Theirs::I64 => Dtype::I64,
+        Theirs::I32 => Dtype::I32,
+        Theirs::I16 => Dtype::I16,
+        Theirs::I8 => Dtype::I8,
+        Theirs::U8 => Dtype::U8,
+        Theirs::BOOL => Dtype::Bool,
+        other => return Err(Error::failed(format!("numbers of kind {other:?} are not read"))),
+    })
+}

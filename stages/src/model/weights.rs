@@ -1,0 +1,107 @@
+//! A network's weights as plain numbers under MONAI's names, in safetensors: how they are read,
+//! written, and held against the network. As libtorch's tensors they live in `voxflow-net`.
+
+use super::ModelCard;
+use super::foreign::Foreign;
+use super::layers::TensorSpec;
+use crate::dataset::name::shown;
+use crate::error::{Error, Result, Trouble};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+/// The numbers of a tensor, in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Numbers {
+    /// Of weights and statistics.
+    Floats(Vec<f32>),
+    /// Of what counts.
+    Counter(i64),
+}
+
+/// A network's tensors with their numbers, in the network's order.
+pub type Named = Vec<(TensorSpec, Numbers)>;
+
+/// The tensors of a network from another program's file. Names and shapes must be the network's;
+/// a missing counter (`num_batches_tracked`) is 0, as older files have none and nothing is computed
+/// with it.
+pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<Named> {
+    let found = file.views.iter().map(|(name, view)| (name.as_str(), &view.shape[..])).collect::<Vec<_>>();
+    check(&wanted, &found)?;
+    let number = |spec: &TensorSpec| match (spec.counter, file.views.contains_key(&spec.name)) {
+        (true, true) => file.counter(&spec.name).map(Numbers::Counter),
+        (true, false) => Ok(Numbers::Counter(0)),
+        (false, _) => file.floats(&spec.name).map(Numbers::Floats),
+    };
+    wanted.into_iter().map(|spec| Ok((spec.clone(), number(&spec)?))).collect()
+}
+
+/// The tensors of a model's own safetensors file.
+pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<Named> {
+    if let Some((path, trouble)) = card.network.check("network").first() {
+        return Err(Error::failed(format!("{path}: {trouble}")));
+    }
+    let layers = card.network.layers(card.modality.len(), card.labels.len() + 1);
+    of_foreign(&Foreign::open(bytes, None)?, layers.tensors())
+}
+
+/// An error that lists what is missing, what is left over and what has another shape.
+fn check(wanted: &[TensorSpec], found: &[(&str, &[usize])]) -> Result<()> {
+    let of = |name: &str| found.iter().find(|(other, _)| *other == name).map(|(_, shape)| *shape);
+    let quoted = |name: &str| format!("'{name}'");
+    let absent: Vec<String> =
+        wanted.iter().filter(|spec| !spec.counter && of(&spec.name).is_none()).map(|spec| quoted(&spec.name)).collect();
+    let extra = found.iter().filter(|(name, _)| wanted.iter().all(|spec| spec.name != *name));
+    let extra: Vec<String> = extra.map(|(name, _)| quoted(name)).collect();
+    let shapes = wanted.iter().filter_map(|spec| {
+        let shape = of(&spec.name).filter(|shape| *shape != spec.shape)?;
+        Some(format!("'{}' is {shape:?} instead of {:?}", spec.name, spec.shape))
+    });
+    let shapes: Vec<String> = shapes.collect();
+    let lists = [("missing", absent), ("left over", extra), ("of another shape", shapes)];
+    let wrong = lists.iter().filter(|(_, names)| !names.is_empty());
+    let wrong: Vec<String> = wrong.map(|(what, names)| format!("{what}: {}", shown(names))).collect();
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(Error::failed(format!("the weights do not fit 'network'; {}", wrong.join("; ")))),
+    }
+}
+
+/// The tensors as a safetensors file.
+pub fn pack(tensors: &Named) -> Result<Vec<u8>> {
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, numbers)| numbers.bytes()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((spec, _), bytes)| {
+        let dtype = if spec.counter { Dtype::I64 } else { Dtype::F32 };
+        let view = TensorView::new(dtype, spec.shape.clone(), bytes);
+        view.map(|view| (spec.name.as_str(), view)).trouble(&spec.name)
+    });
+    let views: Vec<(&str, TensorView)> = views.collect::<Result<_>>()?;
+    safetensors::serialize(views, None).trouble("weights")
+}
+
+impl Numbers {
+    /// The numbers as little-endian bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Numbers::Floats(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Numbers::Counter(value) => value.to_le_bytes().to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_left_over_and_of_another_shape_is_listed() {
+        let spec = |name: &str, shape: &[usize]| TensorSpec { name: name.into(), shape: shape.into(), counter: false };
+        let counter = TensorSpec { counter: true, ..spec("n", &[]) };
+        let wanted = [spec("a", &[2]), spec("b", &[3]), spec("c", &[1]), counter];
+        let error = check(&wanted, &[("a", &[2]), ("b", &[3, 1]), ("d", &[])]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the weights do not fit 'network'; missing: 'c'; left over: 'd'; \
+             of another shape: 'b' is [3, 1] instead of [3]"
+        );
+    }
+}
