@@ -65,10 +65,11 @@ impl<'a> Fit<'a> {
         place: &'a Place,
         start: Option<BTreeMap<String, Tensor>>,
     ) -> Result<Fit<'a>> {
-        let build = || {
-            let (inputs, outputs) = (training.channels(), classes.count());
-            Unet::new(&params.network, inputs, outputs, params.seed, Kind::Float, place.device)
-        };
+        let patterns: Vec<glob::Pattern> =
+            params.freeze.iter().filter_map(|pattern| glob::Pattern::new(pattern).ok()).collect();
+        let frozen = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        let layers = params.network.layers(training.channels(), classes.count());
+        let build = || Unet::of_layers(&layers, params.seed, Kind::Float, place.device, &frozen);
         let unet = build();
         if let Some(start) = start {
             weights::fill(&unet, &start)?;
@@ -77,9 +78,6 @@ impl<'a> Fit<'a> {
         if let Some(average) = &average {
             weights::fill(average, &weights::snapshot(&unet).into_iter().collect())?;
         }
-        let patterns: Vec<glob::Pattern> =
-            params.freeze.iter().filter_map(|pattern| glob::Pattern::new(pattern).ok()).collect();
-        let frozen = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
         let optimizer = Optimizer::new(&params.optimizer, unet.parameters(), params.noisy_biases, frozen);
         let batches = Plan::new(params, training, classes).batches();
         let writer = Writer::new(cx.unfinished()?);

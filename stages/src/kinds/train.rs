@@ -81,7 +81,8 @@ pub struct Train {
     /// Keep the gradients of convolution biases before norms, which are rounding noise (as MONAI does).
     #[serde(default)]
     pub noisy_biases: bool,
-    /// Patterns (with * and ?) of parameter names to leave as they are.
+    /// Patterns (with * and ?) of parameter names to leave as they are. A batch norm whose running
+    /// statistics are among them normalises by those, in training too.
     #[serde(default)]
     pub freeze: Vec<String>,
     /// The seed of initial weights, order, patches, augmentation and dropout.
@@ -137,8 +138,6 @@ impl Train {
         let rate = self.learning_rate.is_finite() && self.learning_rate > 0.0;
         let clip = self.clip_gradients.is_none_or(|norm| is_amount(norm) && norm > 0.0);
         let ema = self.ema.is_none_or(|decay| (0.0..1.0).contains(&decay));
-        let patterns = self.freeze.iter().filter_map(|pattern| glob::Pattern::new(pattern).err());
-        let patterns: Vec<Mistake> = patterns.map(|error| ("freeze".to_string(), error.to_string())).collect();
         let least = "must be at least 1";
         [
             mistake(self.epochs == 0, "epochs", least),
@@ -159,7 +158,17 @@ impl Train {
         ]
         .into_iter()
         .flatten()
-        .chain(patterns)
+    }
+
+    /// Patterns that are none, and those that no parameter of the network has.
+    fn check_freeze(&self) -> impl Iterator<Item = Mistake> {
+        let names = self.network.layers(1, 2).tensors();
+        let trouble = move |pattern: &String| match glob::Pattern::new(pattern) {
+            Err(error) => Some(error.to_string()),
+            Ok(known) if names.iter().any(|tensor| known.matches(&tensor.name)) => None,
+            Ok(_) => Some(format!("'{pattern}' is of no parameter; they are named as '{}'", names[0].name)),
+        };
+        self.freeze.iter().filter_map(trouble).map(|trouble| ("freeze".to_string(), trouble))
     }
 }
 
@@ -190,6 +199,7 @@ impl Stage for Train {
         if mistakes.is_empty() {
             mistakes.extend(self.network.check_sides(self.patch, "patch"));
             mistakes.extend(self.inference.check_roi(&self.network, "inference"));
+            mistakes.extend(self.check_freeze());
         }
         mistakes.extend(self.check_numbers());
         let sampling = self.sampling.check().into_iter().map(|(path, trouble)| (format!("sampling.{path}"), trouble));

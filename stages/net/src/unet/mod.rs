@@ -9,7 +9,7 @@ mod builder;
 
 use builder::Builder;
 use tch::{Device, Kind, Tensor};
-use voxflow_stages::model::Network;
+use voxflow_stages::model::{Network, layers};
 
 /// What a tensor of the network is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +54,20 @@ impl Unet {
     /// A network of `inputs` channels and `outputs` classes with initial values of `seed`.
     /// `kind` is Float, or Double for comparisons.
     pub fn new(network: &Network, inputs: usize, outputs: usize, seed: u64, kind: Kind, device: Device) -> Unet {
-        let mut builder = Builder::new(network, seed, kind, device);
-        let top = builder.level("model", inputs as i64, outputs as i64, 0);
+        Unet::of_layers(&network.layers(inputs, outputs), seed, kind, device, &|_| false)
+    }
+
+    /// The same of layers. Batch norms whose statistics are `frozen` keep them, and normalise by them
+    /// in training too.
+    pub fn of_layers(
+        layers: &layers::Level,
+        seed: u64,
+        kind: Kind,
+        device: Device,
+        frozen: &dyn Fn(&str) -> bool,
+    ) -> Unet {
+        let mut builder = Builder::new(seed, kind, device, frozen);
+        let top = builder.level(layers);
         Unet { top, parameters: builder.parameters() }
     }
 
@@ -109,7 +121,7 @@ impl Conv {
 
 #[derive(Debug)]
 enum Normalise {
-    Batch { weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, tracked: Tensor },
+    Batch { weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, tracked: Tensor, frozen: bool },
     Instance,
 }
 
@@ -119,13 +131,14 @@ impl Normalise {
 
     fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         match self {
-            Normalise::Batch { weight, bias, mean, variance, tracked } => {
-                if pass.training {
+            Normalise::Batch { weight, bias, mean, variance, tracked, frozen } => {
+                let training = pass.training && !frozen;
+                if training {
                     let _ = tracked.shallow_clone().g_add_scalar_(1);
                 }
                 let (weight, bias) = (Some(weight), Some(bias));
                 let (mean, variance) = (Some(mean), Some(variance));
-                x.batch_norm(weight, bias, mean, variance, pass.training, Self::MOMENTUM, Self::EPS, true)
+                x.batch_norm(weight, bias, mean, variance, training, Self::MOMENTUM, Self::EPS, true)
             }
             Normalise::Instance => {
                 let none = None::<&Tensor>;

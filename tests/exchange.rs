@@ -1,0 +1,111 @@
+//! Models come in from other programs' files, are refined, and go out again.
+
+mod lab;
+
+use lab::Lab;
+use lab::cubes::{CUBES, Dataset};
+use safetensors::SafeTensors;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/weights").join(name)
+}
+
+const IMPORT: &str = "  pretrained:
+    uses: import
+    with:
+      file: FILE
+      network: { channels: [2, 3], strides: [2], residual_units: 1 }
+      modality: [MRI]
+      labels: [cube]
+      preprocess: { spacing: [1.0, 1.0, 1.0], intensity: { zscore: all } }
+      inference: { roi: [16, 16, 16], overlap: 0.25 }
+";
+
+const REFINE: &str = "  model:
+    uses: train
+    needs: [cache, pretrained]
+    with:
+      epochs: 1
+      patch: [16, 16, 16]
+      volumes_per_step: 2
+      patches_per_volume: 1
+      network: { channels: [2, 3], strides: [2], residual_units: 1 }
+      optimizer: { name: adamw, weight_decay: 0.1 }
+      ema: 0.9
+      freeze: ['model.0.*', 'model.2.0.adn.N.weight']
+";
+
+const EXPORT: &str = "  weights: { uses: export, needs: [model], with: { format: safetensors, weights: last } }
+  script: { uses: export, needs: [model], with: { format: torchscript } }
+  bundle: { uses: export, needs: [model], with: { format: bundle } }
+";
+
+/// The bytes of each tensor by name.
+fn tensors(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let mut tensors: Vec<(String, Vec<u8>)> =
+        file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect();
+    tensors.sort();
+    tensors
+}
+
+#[test]
+fn imported_weights_are_refined_but_for_frozen_layers_and_go_out_in_every_form() {
+    let lab = Lab::new();
+    Dataset::write(&lab.path("data"), 7, 0);
+    let (before_training, _) = CUBES.split_once("  model:").expect("the training");
+    let import = IMPORT.replace("FILE", fixture("nested_parallel.pt").to_str().expect("a path"));
+    let run = lab.run(&[before_training, &import, REFINE, EXPORT].concat(), &["--threads", "1"], 0);
+
+    let start = tensors(&fixture("plain.safetensors"));
+    let refined = tensors(&run.folder.join("outputs/weights/model.safetensors"));
+    assert_eq!(refined.len(), start.len());
+    for ((name, old), (other, new)) in start.iter().zip(&refined) {
+        assert_eq!(name, other);
+        let frozen = name.starts_with("model.0.") || name == "model.2.0.adn.N.weight";
+        assert_eq!(old == new, frozen, "{name}");
+    }
+    for name in ["script/model.ts", "bundle/configs/inference.json", "bundle/models/model.pt"] {
+        assert!(fs::metadata(run.folder.join("outputs").join(name)).expect(name).len() > 1000, "{name}");
+    }
+}
+
+#[test]
+fn an_imported_file_is_known_by_its_content_wherever_it_lies() {
+    let lab = Lab::new();
+    let workflow = |file: &str| format!("name: exchange\nstages:\n{}", IMPORT.replace("FILE", file));
+    for (name, file) in [("a.pt", "zip.pt"), ("moved/b.pt", "zip.pt"), ("c.pt", "legacy.pth")] {
+        lab.write(name, "");
+        fs::copy(fixture(file), lab.path(name)).expect("a copy");
+    }
+    assert_eq!(lab.run(&workflow("a.pt"), &[], 0).outcomes(), "pretrained=made");
+    assert_eq!(lab.run(&workflow("moved/b.pt"), &[], 0).outcomes(), "pretrained=reused");
+    let other = lab.run(&workflow("c.pt"), &[], 0);
+    assert_eq!(other.outcomes(), "pretrained=made");
+}
+
+#[test]
+fn a_file_that_would_run_a_program_is_refused_in_one_line_that_names_it() {
+    let lab = Lab::new();
+    let file = fixture("bad_callable.pt");
+    let workflow = format!("name: exchange\nstages:\n{}", IMPORT.replace("FILE", file.to_str().expect("a path")));
+    lab.write("workflow.yaml", &workflow);
+    let shown = lab.voxflow(&["run", "workflow.yaml"]);
+    assert_eq!(shown.code, 1, "{}", shown.err);
+    assert!(shown.err.contains("'posix.system' is none of the names that weights need"), "{}", shown.err);
+    assert!(!lab.path("executed").exists());
+}
+
+#[test]
+fn a_frozen_pattern_that_no_parameter_has_is_found_before_any_work() {
+    let lab = Lab::new();
+    let wrong = CUBES.replace("epochs: 2", "epochs: 2\n      freeze: ['encoder.*']");
+    lab.write("workflow.yaml", &wrong);
+    let shown = lab.voxflow(&["check", "workflow.yaml"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    let said = shown.out + &shown.err;
+    assert!(said.contains("'encoder.*' is of no parameter; they are named as 'model.0.conv.unit0.conv.weight'"), "{said}");
+}
