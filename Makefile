@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VOXFLOW := target/debug/voxflow
 
-.PHONY: help setup build demo test torture check doc bench clean
+.PHONY: help setup build demo test torture parity check doc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: setup ## build and run all tests
 
 torture: setup ## kill 300 runs and fail every file operation in turn (VOXFLOW_TORTURE_SEED=N repeats one)
 	VOXFLOW_TORTURE_KILLS=300 VOXFLOW_TORTURE_STEP=1 cargo test --test torture --test faults -- --nocapture
+
+parity: build ## compare with MONAI, number for number (PARITY_PYTHON=… has it; else 5 GB are fetched once)
+	python3 scripts/parity.py
 
 check: setup ## formatting and lints, as CI has them
 	cargo fmt --check

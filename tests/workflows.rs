@@ -32,6 +32,36 @@ fn every_shipped_workflow_is_right_and_can_be_planned() {
 }
 
 #[test]
+fn the_recipes_in_the_docs_say_what_the_workflows_resolve_to() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join("docs/recipes.md")).unwrap();
+    let lab = Lab::new();
+    let (mut resolved, mut rows) = (serde_yaml::Value::Null, 0);
+    for line in text.lines() {
+        if let Some(file) = line.strip_prefix("## ").and_then(|title| title.split(':').next()) {
+            let workflow = root.join("workflows").join(file).display().to_string();
+            resolved = serde_yaml::from_str(&lab.voxflow(&["check", &workflow, "--resolved"]).out).unwrap();
+        }
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let Some((stage, keys)) = cells.get(1).and_then(|path| path.split_once('.')) else { continue };
+        let found = keys.split('.').fold(&resolved["stages"][stage]["with"], |value, key| &value[key]);
+        let said: serde_yaml::Value = serde_yaml::from_str(cells[2]).unwrap();
+        assert!(equal(found, &said), "{stage}.{keys}: {found:?} in the workflow, {said:?} in docs/recipes.md");
+        rows += 1;
+    }
+    assert!(rows > 70, "{rows} rows");
+}
+
+/// Equal values, whole numbers and others alike.
+fn equal(one: &serde_yaml::Value, other: &serde_yaml::Value) -> bool {
+    match (one.as_sequence(), other.as_sequence()) {
+        (Some(one), Some(other)) => one.len() == other.len() && one.iter().zip(other).all(|(a, b)| equal(a, b)),
+        _ if one.is_number() => one.as_f64() == other.as_f64(),
+        _ => one == other,
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_said_before_any_work() {
     let mut lab = Lab::new();
     lab.set("DATA_ROOT", "/nowhere");

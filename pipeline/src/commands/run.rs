@@ -184,8 +184,8 @@ fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
     })
 }
 
-/// Who is told: the journal first, so that whatever else fails, what happened is written down.
-/// Who is told of a run. Bars move only where one run has the terminal to itself.
+/// Who is told of a run: the journal first, so that whatever else fails, what happened is written
+/// down. Bars move only where one run has the terminal to itself.
 fn observers(folder: &RunFolder, record: &RunRecord, globals: &Globals, alone: bool) -> Result<Vec<Box<dyn Observer>>> {
     let params = record.stages.iter().map(|stage| (stage.stage.as_str(), &stage.params));
     let journal = Journal::open(&folder.file("events.jsonl"))?;
