@@ -107,5 +107,8 @@ fn a_frozen_pattern_that_no_parameter_has_is_found_before_any_work() {
     let shown = lab.voxflow(&["check", "workflow.yaml"]);
     assert_eq!(shown.code, 2, "{}", shown.err);
     let said = shown.out + &shown.err;
-    assert!(said.contains("'encoder.*' is of no parameter; they are named as 'model.0.conv.unit0.conv.weight'"), "{said}");
+    assert!(
+        said.contains("'encoder.*' is of no parameter; they are named as 'model.0.conv.unit0.conv.weight'"),
+        "{said}"
+    );
 }

@@ -1,4 +1,5 @@
-//! `voxflow compare`: two or more runs side by side: parameters that differ, final metrics.
+//! `voxflow compare`: two or more runs side by side: parameters that differ, final metrics, and where
+//! asked the cases that got better and worse.
 
 use super::answer;
 use crate::cli::Globals;
@@ -6,7 +7,7 @@ use crate::console::terminal_width;
 use crate::exit::{Exit, Result};
 use crate::history::{self, Past};
 use crate::sheet::{Format, pretty};
-use crate::tables::{self, Comparison, Side};
+use crate::tables::{self, Comparison, Pairs, Side};
 use clap::Args;
 
 /// Which runs, and how they are written.
@@ -18,6 +19,9 @@ pub struct Compare {
     /// Only these metrics
     #[arg(long = "metric", value_name = "NAME")]
     pub metrics: Vec<String>,
+    /// Each case's Dice too, from the greatest loss to the greatest gain, with a paired test
+    #[arg(long)]
+    pub cases: bool,
     /// Times, speeds and memory too
     #[arg(long)]
     pub measured: bool,
@@ -31,11 +35,14 @@ impl Compare {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let runs = self.runs.iter().map(|name| history::find(&home, name)).collect::<Result<Vec<Past>>>()?;
-        let mut comparison = Comparison::of(&self.sides(&runs)?, self.measured);
+        let sides = self.sides(&runs)?;
+        let mut comparison = Comparison::of(&sides, self.measured);
         if !self.metrics.is_empty() {
             comparison.metrics.retain(|line| self.metrics.contains(&line.what.metric));
         }
-        answer(&self.written(&comparison, &runs))?;
+        let others = if self.cases { &sides[1..] } else { &[] };
+        let pairs: Vec<Pairs> = others.iter().flat_map(|other| Pairs::of(&sides[0], other)).collect();
+        answer(&self.written(&comparison, &pairs, &runs))?;
         Ok(Exit::Done)
     }
 
@@ -51,14 +58,28 @@ impl Compare {
             .collect()
     }
 
-    fn written(&self, comparison: &Comparison, runs: &[Past]) -> String {
+    fn written(&self, comparison: &Comparison, pairs: &[Pairs], runs: &[Past]) -> String {
         match self.format {
-            Format::Json => pretty(&comparison.json()),
+            Format::Json => {
+                let mut all = comparison.json();
+                if self.cases {
+                    all["cases"] = pairs.iter().map(Pairs::json).collect();
+                }
+                pretty(&all)
+            }
+            Format::Csv if self.cases => pairs.iter().map(|pairs| pairs.sheet().csv()).collect(),
             Format::Csv => comparison.long_sheet().csv(),
             Format::Text | Format::Markdown => {
                 let sheets = [comparison.params_sheet(), comparison.metrics_sheet().without_empty_columns(1)];
                 let shown = sheets.iter().filter(|sheet| !sheet.rows.is_empty());
-                let parts: Vec<String> = shown.map(|sheet| sheet.write(self.format, terminal_width())).collect();
+                let mut parts: Vec<String> = shown.map(|sheet| sheet.write(self.format, terminal_width())).collect();
+                for pairs in pairs {
+                    parts.push(format!(
+                        "{}\n{}\n",
+                        pairs.sheet().write(self.format, terminal_width()),
+                        pairs.sentence()
+                    ));
+                }
                 let same = if comparison.params.is_empty() { "no parameter differs\n\n" } else { "" };
                 format!("{}\n{same}{}", self.legend(runs), parts.join("\n"))
             }
@@ -85,9 +106,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let home = history::tests::home(folder.path());
         let names = ["abc123", "latest"].map(String::from).to_vec();
-        let compare = Compare { runs: names, metrics: vec![], measured: false, format };
+        let compare = Compare { runs: names, metrics: vec![], cases: false, measured: false, format };
         let runs: Vec<Past> = compare.runs.iter().map(|name| history::find(&home, name).expect("a run")).collect();
-        compare.written(&Comparison::of(&compare.sides(&runs).expect("tables"), false), &runs)
+        compare.written(&Comparison::of(&compare.sides(&runs).expect("tables"), false), &[], &runs)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::subject::{Scored, Subject};
 use crate::event::Outcome;
 use crate::run::RunRecord;
 use crate::sheet::{Cell, Sheet};
-use crate::tables::{self, Comparison, MetricRow, Side};
+use crate::tables::{self, Comparison, MetricRow, Pairs, Side};
 use crate::words;
 use maud::{Markup, html};
 use voxflow_stages::image::picture::PictureOf;
@@ -46,7 +46,7 @@ pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>
         @if comparison.params.is_empty() { p { "None." } } @else { (table(&comparison.params_sheet())) }
         h2 { "Final metrics" }
         (table(&comparison.metrics_sheet().without_empty_columns(1)))
-        @if let Some(place) = place { (cases_of_several(subjects, &place, drawn)) }
+        @if let Some(place) = place { (cases_of_several(subjects, &sides, &place, drawn)) }
     }
 }
 
@@ -160,7 +160,7 @@ fn shared_place(subjects: &[Subject]) -> Option<Scored> {
     places.into_iter().next()
 }
 
-fn cases_of_several(subjects: &[Subject], place: &Scored, drawn: &mut Vec<Chart>) -> Markup {
+fn cases_of_several(subjects: &[Subject], sides: &[Side], place: &Scored, drawn: &mut Vec<Chart>) -> Markup {
     let chart = charts::by_case(subjects, place, "cases");
     let figure = figures(std::slice::from_ref(&chart));
     let columns = std::iter::once("case").chain(subjects.iter().map(Subject::name));
@@ -175,6 +175,9 @@ fn cases_of_several(subjects: &[Subject], place: &Scored, drawn: &mut Vec<Chart>
         h2 { "Dice of single cases" }
         p.soft { (place.stage) ": " (place.split) " cases, mean over labels. A click on a heading sorts." }
         (figure)
+        @for other in &sides[1..] { @for pairs in Pairs::of(&sides[0], other).iter().filter(|pairs| pairs.stage == place.stage) {
+            p { (pairs.sentence()) "." }
+        } }
         (table(&sheet))
     }
 }

@@ -6,6 +6,7 @@
 mod compare;
 mod frame;
 mod metrics;
+mod pairs;
 mod params;
 mod recorder;
 mod scores;
@@ -13,6 +14,7 @@ mod stages;
 
 pub use compare::{Comparison, Side};
 pub use metrics::MetricRow;
+pub use pairs::Pairs;
 pub use params::ParamRow;
 pub(crate) use recorder::Gathering;
 pub use recorder::Recorder;

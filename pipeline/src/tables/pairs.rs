@@ -1,0 +1,204 @@
+//! Two runs on the same cases: which got better, which worse, and whether chance alone would do that.
+
+use super::{MetricRow, Side};
+use crate::sheet::{Cell, Sheet};
+use crate::words;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The scores of one stage and grid of two runs, case by case.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pairs {
+    /// The runs, the baseline first.
+    pub runs: [String; 2],
+    /// The stage.
+    pub stage: String,
+    /// The grid of its scores.
+    pub grid: Option<String>,
+    /// Mean Dice over labels of each case in both runs, the greatest loss first.
+    pub cases: Vec<(String, [f64; 2])>,
+    /// The test; none where no case differs.
+    pub test: Option<Wilcoxon>,
+}
+
+/// The Wilcoxon signed-rank test, two-sided.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wilcoxon {
+    /// How likely differences at least as lopsided are by chance.
+    pub p: f64,
+    /// The effect size: the matched-pairs rank-biserial correlation, (W₊ − W₋) / (W₊ + W₋), from −1
+    /// (every case worse) to 1 (every case better).
+    pub effect: f64,
+}
+
+impl Pairs {
+    /// The pairs of every stage and grid that both runs scored case by case.
+    pub fn of(baseline: &Side, other: &Side) -> Vec<Pairs> {
+        let (first, second) = (by_case(&baseline.tables.metrics), by_case(&other.tables.metrics));
+        let shared = first.into_iter().filter_map(|(place, one)| Some((second.get(&place)?, place, one)));
+        shared
+            .filter_map(|(two, (stage, grid), one)| {
+                let both = one.into_iter().filter_map(|(case, a)| Some((case.to_string(), [a, *two.get(case)?])));
+                let mut cases: Vec<(String, [f64; 2])> = both.collect();
+                cases.sort_by(|a, b| (a.1[1] - a.1[0]).total_cmp(&(b.1[1] - b.1[0])).then(a.0.cmp(&b.0)));
+                let differences: Vec<f64> = cases.iter().map(|(_, [a, b])| b - a).collect();
+                (!cases.is_empty()).then(|| Pairs {
+                    runs: [baseline.name.clone(), other.name.clone()],
+                    stage: stage.to_string(),
+                    grid: grid.map(str::to_string),
+                    test: wilcoxon(&differences),
+                    cases,
+                })
+            })
+            .collect()
+    }
+
+    /// The cases, the greatest loss first.
+    pub fn sheet(&self) -> Sheet {
+        let [one, two] = &self.runs;
+        let grid = self.grid.as_deref().map(|grid| format!(", {grid} grid")).unwrap_or_default();
+        let difference = format!("{two} − {one}");
+        let title = format!("Dice of each case of {}{grid}", self.stage);
+        let mut sheet = Sheet::new(title, ["case", one.as_str(), two.as_str(), &difference]);
+        for (case, [a, b]) in &self.cases {
+            sheet.push(vec![Cell::text(case), Cell::Number(*a), Cell::Number(*b), Cell::Change(b - a)]);
+        }
+        sheet
+    }
+
+    /// One sentence: how many cases got better and worse, and what to think of it.
+    pub fn sentence(&self) -> String {
+        let count = |fits: fn(f64) -> bool| self.cases.iter().filter(|(_, [a, b])| fits(b - a)).count();
+        let [one, two] = &self.runs;
+        let Some(Wilcoxon { p, effect }) = self.test else {
+            return format!("{}: no case differs between {two} and {one}", self.stage);
+        };
+        let verdict = match p {
+            _ if p < 0.01 => "hardly chance",
+            _ if p < 0.05 => "probably not chance",
+            _ => "may well be chance",
+        };
+        format!(
+            "{}: of {}, {} better and {} worse in {two} than in {one}; {verdict} \
+             (Wilcoxon signed-rank test, p = {p:.2e}; rank-biserial correlation {effect:+.2})",
+            self.stage,
+            words::count(self.cases.len() as u64, "case"),
+            count(|difference| difference > 0.0),
+            count(|difference| difference < 0.0),
+        )
+    }
+
+    /// Everything as one object.
+    pub fn json(&self) -> Value {
+        let case = |(case, values): &(String, [f64; 2])| json!({"case": case, "values": values});
+        json!({
+            "runs": self.runs, "stage": self.stage, "grid": self.grid,
+            "cases": self.cases.iter().map(case).collect::<Vec<_>>(),
+            "p": self.test.map(|test| test.p), "effect": self.test.map(|test| test.effect),
+        })
+    }
+}
+
+/// Mean Dice over labels by (stage, grid) and case.
+fn by_case(rows: &[MetricRow]) -> BTreeMap<(&str, Option<&str>), BTreeMap<&str, f64>> {
+    let mut sums: BTreeMap<(&str, Option<&str>), BTreeMap<&str, (f64, f64)>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.found.metric == "dice" && row.kind != "train") {
+        if let (Some(case), Some(value)) = (&row.found.case, row.found.value) {
+            let place = sums.entry((&row.stage, row.found.grid.as_deref())).or_default();
+            let sum = place.entry(case).or_default();
+            *sum = (sum.0 + value, sum.1 + 1.0);
+        }
+    }
+    let mean =
+        |cases: BTreeMap<&'_ str, (f64, f64)>| cases.into_iter().map(|(case, (sum, n))| (case, sum / n)).collect();
+    sums.into_iter().map(|(place, cases)| (place, mean(cases))).collect()
+}
+
+/// The test of differences: exact for at most 50 without ties, else by the normal approximation with
+/// corrections for ties and continuity. Zeros are left out (Wilcoxon 1945), as in SciPy's `wilcoxon`.
+fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
+    let mut left: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
+    left.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+    if left.is_empty() {
+        return None;
+    }
+    let (ranks, ties) = ranks(&left);
+    let above: f64 = left.iter().zip(&ranks).filter(|(value, _)| **value > 0.0).map(|(_, rank)| rank).sum();
+    let (count, all) = (left.len() as f64, ranks.iter().sum::<f64>());
+    let lesser = above.min(all - above);
+    let exact = left.len() <= 50 && left.len() == differences.len() && ties == 0.0;
+    let p = if exact { exact_p(left.len(), lesser as usize) } else { normal_p(count, ties, lesser) };
+    Some(Wilcoxon { p: p.min(1.0), effect: (2.0 * above - all) / all })
+}
+
+/// Ranks of sizes in rising order, equal ones sharing their mean; and Σ(t³ − t) over groups of t ties.
+fn ranks(sorted: &[f64]) -> (Vec<f64>, f64) {
+    let (mut ranks, mut ties) = (vec![], 0.0);
+    for group in sorted.chunk_by(|a, b| a.abs() == b.abs()) {
+        let (first, size) = (ranks.len() as f64 + 1.0, group.len() as f64);
+        ranks.extend(std::iter::repeat_n(first + (size - 1.0) / 2.0, group.len()));
+        ties += size.powi(3) - size;
+    }
+    (ranks, ties)
+}
+
+/// 2·P(W ≤ w): of the 2ⁿ choices of signs, those whose rank sum is at most w.
+fn exact_p(count: usize, w: usize) -> f64 {
+    let most = count * (count + 1) / 2;
+    let mut ways = vec![0.0; most + 1];
+    ways[0] = 1.0;
+    for rank in 1..=count {
+        for sum in (rank..=most).rev() {
+            ways[sum] += ways[sum - rank];
+        }
+    }
+    2.0 * ways[..=w.min(most)].iter().sum::<f64>() / 2f64.powi(count as i32)
+}
+
+fn normal_p(count: f64, ties: f64, w: f64) -> f64 {
+    let mean = count * (count + 1.0) / 4.0;
+    let variance = count * (count + 1.0) * (2.0 * count + 1.0) / 24.0 - ties / 48.0;
+    let z = ((mean - w).abs() - 0.5).max(0.0) / variance.sqrt();
+    libm::erfc(z / std::f64::consts::SQRT_2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::tests::example;
+
+    fn close(one: f64, other: f64) -> bool {
+        (one - other).abs() <= 1e-12
+    }
+
+    #[test]
+    fn few_cases_have_the_exact_probability_of_scipy() {
+        let test = wilcoxon(&[0.02, -0.01, 0.035, 0.04, -0.005, 0.06, 0.011, 0.027]).expect("differences");
+        assert!(close(test.p, 0.0390625), "{}", test.p);
+        assert!(close(test.effect, (33.0 - 3.0) / 36.0), "{}", test.effect);
+    }
+
+    #[test]
+    fn ties_and_zeros_have_the_approximate_probability_of_scipy() {
+        let differences = [0.02, 0.02, -0.01, 0.035, 0.0, 0.04, -0.005, 0.06, 0.01, 0.027, -0.01, 0.05];
+        let test = wilcoxon(&differences).expect("differences");
+        assert!(close(test.p, 0.023035326803577887), "{}", test.p);
+        assert_eq!(wilcoxon(&[0.0, 0.0]), None);
+    }
+
+    #[test]
+    fn cases_are_listed_from_the_greatest_loss_with_a_sentence() {
+        let side = |name: &str, dice| Side { name: name.into(), tables: example(name, dice) };
+        let pairs = Pairs::of(&side("a1", 0.5), &side("b2", 0.75));
+        assert_eq!(pairs.len(), 1);
+        assert_eq!(pairs[0].cases, [("case_1".to_string(), [0.4, 0.65])]);
+        assert_eq!(
+            pairs[0].sentence(),
+            "final: of 1 case, 1 better and 0 worse in b2 than in a1; may well be chance \
+             (Wilcoxon signed-rank test, p = 1.00e0; rank-biserial correlation +1.00)"
+        );
+        assert!(
+            Pairs::of(&side("a1", 0.5), &side("b2", 0.5))[0].sentence().ends_with("no case differs between b2 and a1")
+        );
+    }
+}
