@@ -21,8 +21,10 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
         p.soft { (record.run) " · began " (words::moment(record.started_at_ms)) }
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
         (scores(subject))
-        @for (at, place) in subject.scored().iter().enumerate() { (cases(subject, place, at, drawn)) }
         (pictures(subject))
+        @for (at, place) in subject.scored().iter().filter(|place| place.kind != "baseline").enumerate() {
+            (cases(subject, place, at, drawn))
+        }
         (stages(subject))
         (workflow(subject))
         (circumstances(record))

@@ -1,4 +1,5 @@
 //! Reports as strings, and in a real browser where there is one.
+#![allow(clippy::print_stderr)] // a test that is skipped says so
 
 use super::*;
 use crate::history;

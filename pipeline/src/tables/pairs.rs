@@ -99,9 +99,12 @@ impl Pairs {
     }
 }
 
+/// Something of each case, by stage and grid.
+type ByCase<'a, T> = BTreeMap<(&'a str, Option<&'a str>), BTreeMap<&'a str, T>>;
+
 /// Mean Dice over labels by (stage, grid) and case.
-fn by_case(rows: &[MetricRow]) -> BTreeMap<(&str, Option<&str>), BTreeMap<&str, f64>> {
-    let mut sums: BTreeMap<(&str, Option<&str>), BTreeMap<&str, (f64, f64)>> = BTreeMap::new();
+fn by_case(rows: &[MetricRow]) -> ByCase<'_, f64> {
+    let mut sums: ByCase<(f64, f64)> = BTreeMap::new();
     for row in rows.iter().filter(|row| row.found.metric == "dice" && row.kind != "train") {
         if let (Some(case), Some(value)) = (&row.found.case, row.found.value) {
             let place = sums.entry((&row.stage, row.found.grid.as_deref())).or_default();
@@ -109,9 +112,11 @@ fn by_case(rows: &[MetricRow]) -> BTreeMap<(&str, Option<&str>), BTreeMap<&str, 
             *sum = (sum.0 + value, sum.1 + 1.0);
         }
     }
-    let mean =
-        |cases: BTreeMap<&'_ str, (f64, f64)>| cases.into_iter().map(|(case, (sum, n))| (case, sum / n)).collect();
-    sums.into_iter().map(|(place, cases)| (place, mean(cases))).collect()
+    sums.into_iter().map(|(place, cases)| (place, means(cases))).collect()
+}
+
+fn means(sums: BTreeMap<&str, (f64, f64)>) -> BTreeMap<&str, f64> {
+    sums.into_iter().map(|(case, (sum, count))| (case, sum / count)).collect()
 }
 
 /// The test of differences: exact for at most 50 without ties, else by the normal approximation with

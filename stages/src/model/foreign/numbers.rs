@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn halves_are_read_at_every_scale() {
         let of = [0x0000, 0x8000, 0x0001, 0x03ff, 0x0400, 0x3c00, 0xc100, 0x7bff];
-        let wanted = [0.0, -0.0, 5.960_464_5e-8, 6.097_555_2e-5, 6.103_515_6e-5, 1.0, -2.5, 65504.0];
+        let wanted = [0.0, -0.0, 5.960_464_5e-8, 6.097_555e-5, 6.103_515_6e-5, 1.0, -2.5, 65504.0];
         assert_eq!(of.map(half).map(f32::to_bits), wanted.map(f32::to_bits));
         assert!(half(0x7c00).is_infinite() && half(0x7e00).is_nan());
     }

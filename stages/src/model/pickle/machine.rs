@@ -222,11 +222,15 @@ impl<'a> Machine<'a> {
     /// A storage by its persistent id: ('storage', class, key, device, count[, None]).
     fn storage(&mut self, id: Value<'a>) -> Result<()> {
         let storage = match self.tuple(id)? {
-            [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), _, count, rest @ ..]
-                if matches!(rest, [] | [Value::None]) =>
-            {
-                Storage { key, dtype: *dtype, count: natural(*count)? }
-            }
+            [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), _, count]
+            | [
+                Value::Text("storage"),
+                Value::Global(Global::Storage(dtype)),
+                Value::Text(key),
+                _,
+                count,
+                Value::None,
+            ] => Storage { key, dtype: *dtype, count: natural(*count)? },
             _ => return Err(Error::failed("a persistent id is none of a storage")),
         };
         self.push(Node::Storage(storage));
@@ -312,7 +316,7 @@ impl<'a> Machine<'a> {
 }
 
 fn pairs<'a>(items: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>> {
-    if items.len() % 2 != 0 {
+    if !items.len().is_multiple_of(2) {
         return Err(Error::failed("a dictionary's key without a value"));
     }
     Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
