@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDS = ["torch==2.11.0", "monai==1.6.1", "nibabel==5.4.2", "scipy==1.17.1", "safetensors==0.8.0", "numpy==2.4.6",
-         "pytorch-ignite==0.5.3"]
+         "pytorch-ignite==0.5.3", "fire==0.7.1"]
 
 
 def interpreter():
