@@ -85,7 +85,9 @@ impl Lab {
 
     pub fn runs(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.path(".voxflow/runs")) else { return vec![] };
-        let mut runs: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        let folders = entries.map(|entry| entry.unwrap().path());
+        // A run that was killed at once has a folder and nothing in it.
+        let mut runs: Vec<PathBuf> = folders.filter(|run| run.join("run.json").exists()).collect();
         // By the moment of creation, since several runs may begin in one second.
         runs.sort_by_key(|run| {
             let record: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
