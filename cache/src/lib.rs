@@ -51,6 +51,6 @@ pub use hash::{Digest, Fingerprint};
 pub use index::SESSION_THREAD;
 pub use publish::Made;
 pub use recipe::Recipe;
-pub use shares::Share;
+pub use shares::{Share, Shares};
 pub use store::{Policy, Recall, Store};
 pub use upkeep::{Bad, Count, KindSize, Size};

@@ -15,11 +15,23 @@ pub struct Share {
     pub alone: u64,
 }
 
+/// What the store holds, to be shared out among groups.
+pub struct Shares {
+    survey: Survey,
+}
+
 impl Store {
+    /// Reads what there is to be shared out.
+    pub fn shares(&self) -> Result<Shares> {
+        Ok(Shares { survey: Survey::of(self.entry_files(), &self.blobs().folder)? })
+    }
+}
+
+impl Shares {
     /// The share of each group, and the bytes that entries of no group name. A blob counts once in a group.
-    pub fn shares(&self, groups: &[Vec<Fingerprint>]) -> Result<(Vec<Share>, u64)> {
-        let survey = Survey::of(self.entry_files(), &self.blobs().folder)?;
-        let needed: Vec<HashSet<Digest>> = groups.iter().map(|group| needed(&survey, group)).collect();
+    pub fn among(&self, groups: &[Vec<Fingerprint>]) -> (Vec<Share>, u64) {
+        let survey = &self.survey;
+        let needed: Vec<HashSet<Digest>> = groups.iter().map(|group| needed(survey, group)).collect();
         let mut groups_of: HashMap<Digest, usize> = HashMap::new();
         needed.iter().flatten().for_each(|digest| *groups_of.entry(*digest).or_default() += 1);
         let bytes = |digest: &Digest| survey.blobs.get(digest).copied().unwrap_or(0);
@@ -29,7 +41,7 @@ impl Store {
         };
         let free =
             survey.blobs.iter().filter(|(digest, _)| survey.names(digest) > 0 && !groups_of.contains_key(digest));
-        Ok((needed.iter().map(share).collect(), free.map(|(_, bytes)| bytes).sum()))
+        (needed.iter().map(share).collect(), free.map(|(_, bytes)| bytes).sum())
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Manner {
 pub struct Ending {
     /// Each run's outcome, in order.
     pub outcomes: Vec<RunOutcome>,
+    /// Whether each run made anything.
+    pub made: Vec<bool>,
     /// The first trouble with the store or the disk.
     pub storage: Option<String>,
 }
@@ -143,7 +145,8 @@ impl<'a> Engine<'a> {
         self.skip_rest()?;
         let stopped = self.heard_stop;
         let outcomes = self.runs.iter_mut().map(|run| run.end(stopped)).collect::<Result<_>>()?;
-        Ok(Ending { outcomes, storage: self.storage.take() })
+        let made = self.runs.iter().map(LiveRun::has_made).collect();
+        Ok(Ending { outcomes, made, storage: self.storage.take() })
     }
 
     /// Tells a stage that waited that it has a slot. One that ended meanwhile needs none.

@@ -28,6 +28,23 @@ pub fn all(home: &Home) -> Result<(Vec<Past>, Vec<Error>)> {
     Ok((runs, troubles))
 }
 
+/// The runs that `names` mean. One run under two names is a mistake: nothing would differ.
+pub fn find_each(home: &Home, names: &[String]) -> Result<Vec<Past>> {
+    let mut runs: Vec<Past> = vec![];
+    for (at, name) in names.iter().enumerate() {
+        let run = find(home, name)?;
+        if let Some(before) = runs.iter().position(|other| other.record.run == run.record.run) {
+            let (one, id) = (&names[before], &run.record.run);
+            return Err(Error::usage(format!(
+                "'{one}' and '{}' are both run '{id}': 'voxflow runs' lists others",
+                names[at]
+            )));
+        }
+        runs.push(run);
+    }
+    Ok(runs)
+}
+
 /// The run that `name` means: `latest`, a run's id, the beginning of one, its short id (the last six
 /// digits), the newest of a workflow by the workflow's name, or the path of a run's folder.
 pub fn find(home: &Home, name: &str) -> Result<Past> {

@@ -48,6 +48,11 @@ impl LiveRun {
         &self.folder
     }
 
+    /// Whether a stage was made.
+    pub fn has_made(&self) -> bool {
+        self.record.stages.iter().any(|stage| stage.outcome == Some(Outcome::Made))
+    }
+
     /// Tells every observer.
     pub fn tell(&mut self, fact: Fact) -> Result<()> {
         let event = Event { at_ms: now_ms(), fact };

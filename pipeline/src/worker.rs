@@ -24,7 +24,7 @@ use voxflow_stages::{Error, Host, Message, Request, Result, Task};
 const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
 
 /// Turns that libtorch's threads spin before they sleep: long enough to save the kernel's help between
-/// operations (40 % of a small training step), too short to starve others who need the processor
+/// operations (a third of a small training step), too short to starve others who need the processor
 /// (endless spinning made a step five times as slow beside a compiler).
 const SPINS: &str = "100000";
 

@@ -94,7 +94,7 @@ fn files_that_are_not_what_they_say_are_refused_with_the_reason() {
     for (name, reason) in [
         ("bad_truncated.pt", "zip archive: "),
         ("bad_truncated_legacy.pt", "it ends too early"),
-        ("bad_size.pt", "the weights do not fit 'network'"),
+        ("bad_size.pt", "the weights do not fit the network"),
         ("bad_view.pt", "leave its 54 numbers"),
         ("bad_opcode.pt", "opcode 'i' (0x69) is none that weights need"),
         ("bad_size.safetensors", "safetensors: "),
@@ -121,7 +121,7 @@ fn weights_of_another_network_are_refused_with_all_that_does_not_fit() {
     let other = Network { residual_units: 0, ..network() };
     let words = of_foreign(&Foreign::open(&bytes, None).unwrap(), other.layers(1, 2).tensors()).unwrap_err();
     let words = words.to_string();
-    assert!(words.starts_with("the weights do not fit 'network'; missing: 'model.0.conv.weight'"), "{words}");
+    assert!(words.starts_with("the weights do not fit the network; missing: 'model.0.conv.weight'"), "{words}");
     assert!(words.contains("left over: 'model.0.conv.unit0."), "{words}");
 }
 

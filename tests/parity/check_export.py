@@ -2,7 +2,7 @@
 
     python tests/parity/check_export.py VOXFLOW
 
-VOXFLOW is the program. Needs torch==2.11.0, monai==1.6.1, nibabel and pytorch-ignite. Networks of
+VOXFLOW is the program. Needs torch==2.11.0, monai==1.6.1, nibabel, pytorch-ignite and fire. Networks of
 several shapes with random weights go in by `import` and out by `export`; TorchScript is held against
 MONAI's UNet, and the segmentations of `test` against those of the bundle run by MONAI on the same
 files. Prints a table: block | what was compared | largest difference | allowed difference. Exits with

@@ -309,6 +309,8 @@ def scores(table, program):
         reference = nib.load(outputs / "dataset" / "labelsTr" / f"{case['case']}.nii.gz")
         maps = [torch.from_numpy(np.asanyarray(image.dataobj).astype(np.uint8) == 1).float()[None, None]
                 for image in (predicted, reference)]
+        if not all(map_.any() for map_ in maps):
+            sys.exit(f"scores: case {case['case']} has an empty label or prediction, so that nothing is compared")
         maps = [torch.cat([1 - map_, map_], 1) for map_ in maps]
         spacing = [float(side) for side in predicted.header.get_zooms()[:3]]
         wanted = {

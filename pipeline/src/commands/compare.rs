@@ -34,7 +34,7 @@ impl Compare {
     /// Writes the comparison on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let runs = self.runs.iter().map(|name| history::find(&home, name)).collect::<Result<Vec<Past>>>()?;
+        let runs = history::find_each(&home, &self.runs)?;
         let sides = self.sides(&runs)?;
         let mut comparison = Comparison::of(&sides, self.measured);
         if !self.metrics.is_empty() {

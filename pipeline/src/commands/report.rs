@@ -24,7 +24,7 @@ impl Report {
     /// Writes the report, and its path on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let mut runs = self.runs.iter().map(|name| history::find(&home, name)).collect::<Result<Vec<Past>>>()?;
+        let mut runs = history::find_each(&home, &self.runs)?;
         let path = match (&self.out, runs.len()) {
             (None, 1) => report::write(runs.remove(0))?,
             (out, _) => side_by_side(runs, out.as_deref().unwrap_or(Path::new("comparison.html")))?,

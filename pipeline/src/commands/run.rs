@@ -6,6 +6,7 @@ use crate::console::{Console, Screen, Verbosity};
 use crate::event::{Observer, RunOutcome, now_ms};
 use crate::execute::{Manner, execute};
 use crate::exit::{Error, Exit, Result};
+use crate::history::Past;
 use crate::home::Home;
 use crate::journal::{Journal, JsonLines};
 use crate::live::LiveRun;
@@ -81,7 +82,8 @@ impl Run {
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
         let ending = execute(runs, &store, &planner, &self.manner(), &stop)?;
         store.flush();
-        folders.iter().for_each(|folder| report_on(folder, globals));
+        let reported = folders.into_iter().zip(&ending.made).filter(|(_, made)| **made);
+        reported.for_each(|(folder, _)| report_on(folder, globals));
         Ok(exit(&ending.outcomes, ending.storage.is_some()))
     }
 
@@ -164,10 +166,10 @@ fn stage_record(stage: &StageSpec) -> StageRecord {
     }
 }
 
-/// Writes the report of a run that made something. A report that cannot be written fails no run.
-fn report_on(folder: &RunFolder, globals: &Globals) {
-    match report::write_if_made(folder) {
-        Ok(Some(path)) if !globals.quiet && globals.log_format == LogFormat::Text => {
+/// Writes the report of a run that is over. A report that cannot be written fails no run.
+fn report_on(folder: RunFolder, globals: &Globals) {
+    match folder.record().and_then(|record| report::write(Past { folder, record })) {
+        Ok(path) if !globals.quiet && globals.log_format == LogFormat::Text => {
             super::tell(&format!("report: {}", path.display()));
         }
         Ok(_) => {}

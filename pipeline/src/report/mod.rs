@@ -15,7 +15,6 @@ pub use card::card;
 pub use page::page;
 pub use subject::Subject;
 
-use crate::event::Outcome;
 use crate::exit::{Error, Result};
 use crate::history::Past;
 use crate::run::RunFolder;
@@ -23,20 +22,12 @@ use std::fs;
 use std::path::PathBuf;
 
 /// The file of a run's own report.
-pub const REPORT: &str = "report.html";
+const REPORT: &str = "report.html";
 /// The file of a run's model card.
-pub const CARD: &str = "MODEL_CARD.md";
+const CARD: &str = "MODEL_CARD.md";
 
 /// The folder of the card's pictures.
 const PICTURES: &str = "card";
-
-/// Writes the report of a run that is over into its folder, and the model card where it has a
-/// training. A run that made nothing gets none: `voxflow report` writes it on demand.
-pub fn write_if_made(folder: &RunFolder) -> Result<Option<PathBuf>> {
-    let past = Past { record: folder.record()?, folder: folder.clone() };
-    let made = past.record.stages.iter().any(|stage| stage.outcome == Some(Outcome::Made));
-    made.then(|| write(past)).transpose()
-}
 
 /// Writes the report of one run, and its model card where it has a training, into the run's folder.
 /// Gives the report's path.

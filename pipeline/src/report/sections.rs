@@ -10,6 +10,7 @@ use crate::sheet::{Cell, Sheet};
 use crate::tables::{self, Comparison, MetricRow, Pairs, Side};
 use crate::words;
 use maud::{Markup, html};
+use std::collections::BTreeMap;
 use voxflow_stages::image::picture::PictureOf;
 
 /// The body of one run's report.
@@ -131,28 +132,35 @@ fn picture_of(picture: &PictureOf, source: &str) -> Markup {
 
 /// A row for each case and label, a column for each metric, in the order in which they came.
 fn by_case(rows: &[&MetricRow]) -> Sheet {
-    let mut metrics: Vec<&str> = vec![];
-    let mut places: Vec<(Option<&str>, Option<&str>)> = vec![];
-    for row in rows {
-        let place = (row.found.case.as_deref(), row.found.label.as_deref());
-        if !metrics.contains(&row.found.metric.as_str()) {
-            metrics.push(&row.found.metric);
-        }
-        if !places.contains(&place) {
-            places.push(place);
-        }
+    let (mut columns, mut lines) = (InOrder::default(), InOrder::default());
+    let mut values = BTreeMap::new();
+    for found in rows.iter().map(|row| &row.found) {
+        let column = columns.number(found.metric.as_str());
+        let line = lines.number((found.case.as_deref(), found.label.as_deref()));
+        values.insert((line, column), found.value);
     }
-    let mut sheet = Sheet::new("", ["case", "label"].into_iter().chain(metrics.iter().copied()));
-    for place in places {
-        let of_place = |metric: &str| {
-            let fits = |row: &&&MetricRow| {
-                row.found.metric == metric && (row.found.case.as_deref(), row.found.label.as_deref()) == place
-            };
-            Cell::from(rows.iter().find(fits).and_then(|row| row.found.value))
-        };
-        sheet.push([place.0.into(), place.1.into()].into_iter().chain(metrics.iter().map(|m| of_place(m))).collect());
+    let mut sheet = Sheet::new("", ["case", "label"].into_iter().chain(columns.items.iter().copied()));
+    for (line, (case, label)) in lines.items.iter().enumerate() {
+        let of_line = (0..columns.items.len()).map(|column| values.get(&(line, column)).copied().flatten().into());
+        sheet.push([Cell::from(*case), Cell::from(*label)].into_iter().chain(of_line).collect());
     }
     sheet
+}
+
+/// Items numbered in the order in which they came first.
+#[derive(Default)]
+struct InOrder<T> {
+    items: Vec<T>,
+    numbers: BTreeMap<T, usize>,
+}
+
+impl<T: Ord + Copy> InOrder<T> {
+    fn number(&mut self, item: T) -> usize {
+        *self.numbers.entry(item).or_insert_with(|| {
+            self.items.push(item);
+            self.items.len() - 1
+        })
+    }
 }
 
 /// The first place where all runs scored single cases.

@@ -65,15 +65,12 @@ fn a_model_card_says_what_is_missing() {
 }
 
 #[test]
-fn a_run_that_made_nothing_gets_no_report() {
+fn report_card_and_its_pictures_lie_in_the_runs_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = history::find(&home(folder.path()), "latest").expect("a run");
-    let path = write_if_made(&run.folder).expect("writes").expect("a report");
-    assert!(path.is_file() && run.folder.file("card/dice.svg").is_file());
-    let mut record = run.record.clone();
-    record.stages[0].outcome = Some(Outcome::Reused);
-    run.folder.write_record(&record).expect("writes");
-    assert_eq!(write_if_made(&run.folder).expect("reads"), None);
+    let place = run.folder.clone();
+    assert_eq!(write(run).expect("writes"), place.file("report.html"));
+    assert!(["report.html", "MODEL_CARD.md", "card/dice.svg"].iter().all(|name| place.file(name).is_file()));
 }
 
 /// What the page holds after its scripts ran, and what the console said; none without a browser.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
 use voxflow_stages::dataset::Label;
 use voxflow_stages::kinds::train::Train;
-use voxflow_stages::model::{Inference, ModelCard, Weights};
+use voxflow_stages::model::{Inference, ModelCard, Network, Weights};
 use voxflow_stages::{Context, Error, Input, Result, Trouble};
 
 /// One or several trained networks that agree on what they see and say.
@@ -110,7 +110,8 @@ fn network(input: &Input, card: &ModelCard, which: Weights, place: &Place) -> Re
 pub fn start(input: &Input, params: &Train, part: &Part) -> Result<BTreeMap<String, Tensor>> {
     let card: ModelCard = input.json("model.json")?;
     let stage = &input.stage;
-    if card.network != params.network {
+    // Dropout has no weights: a refinement may drop more or less than the training did.
+    if (Network { dropout: params.network.dropout, ..card.network }) != params.network {
         return Err(Error::failed(format!(
             "start '{stage}': its network is another one; give 'network' the same values"
         )));

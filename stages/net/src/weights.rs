@@ -1,10 +1,12 @@
 //! Weights as safetensors, under MONAI's parameter names.
 
-use crate::unet::Unet;
+use crate::unet::{Parameter, Unet};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, no_grad};
+use voxflow_stages::model::layers::TensorSpec;
+use voxflow_stages::model::weights::check;
 use voxflow_stages::{Error, Result, Trouble};
 
 /// Named tensors in the form of a safetensors file.
@@ -42,24 +44,24 @@ pub fn snapshot(unet: &Unet) -> Vec<(String, Tensor)> {
 }
 
 /// Puts tensors into a network. A name or shape that does not fit is an error that lists what is
-/// missing, what is left over and what has another shape.
+/// missing, what is left over and what has another shape. A missing counter stays as it is: nothing is
+/// computed with it.
 pub fn fill(unet: &Unet, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let known: BTreeMap<&str, &Tensor> =
-        unet.parameters().iter().map(|parameter| (parameter.name.as_str(), &parameter.tensor)).collect();
-    let absent = known.keys().filter(|name| !tensors.contains_key(**name));
-    let extra = tensors.keys().filter(|name| !known.contains_key(name.as_str()));
-    let shapes = known.iter().filter_map(|(name, tensor)| {
-        let found = tensors.get(*name).filter(|found| found.size() != tensor.size())?;
-        Some(format!("'{name}' is {:?} instead of {:?}", found.size(), tensor.size()))
-    });
-    let mut wrong: Vec<String> = absent.map(|name| format!("'{name}' is missing")).collect();
-    wrong.extend(extra.map(|name| format!("'{name}' is left over")));
-    wrong.extend(shapes);
-    if !wrong.is_empty() {
-        return Err(Error::failed(format!("weights do not fit the network: {}", wrong.join("; "))));
-    }
-    no_grad(|| known.iter().for_each(|(name, tensor)| tensor.shallow_clone().copy_(&tensors[*name])));
+    let wanted: Vec<TensorSpec> = unet.parameters().iter().map(spec).collect();
+    let shapes: Vec<(&str, Vec<usize>)> = tensors.iter().map(|(name, tensor)| (name.as_str(), sides(tensor))).collect();
+    check(&wanted, &shapes.iter().map(|(name, shape)| (*name, &shape[..])).collect())?;
+    let pairs = unet.parameters().iter().filter_map(|known| Some((&known.tensor, tensors.get(&known.name)?)));
+    no_grad(|| pairs.for_each(|(tensor, found)| tensor.shallow_clone().copy_(found)));
     Ok(())
+}
+
+fn spec(parameter: &Parameter) -> TensorSpec {
+    let Parameter { name, tensor, .. } = parameter;
+    TensorSpec { name: name.clone(), shape: sides(tensor), counter: tensor.kind() == Kind::Int64 }
+}
+
+fn sides(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|side| *side as usize).collect()
 }
 
 struct Plain {
@@ -78,7 +80,7 @@ fn plain(tensor: &Tensor) -> Result<Plain> {
     };
     let mut bytes = vec![0u8; tensor.numel() * width];
     tensor.f_copy_data_u8(&mut bytes, tensor.numel()).trouble("weights")?;
-    Ok(Plain { dtype, shape: tensor.size().iter().map(|side| *side as usize).collect(), bytes })
+    Ok(Plain { dtype, shape: sides(&tensor), bytes })
 }
 
 fn tensor(name: &str, view: &TensorView) -> Result<Tensor> {
@@ -123,7 +125,7 @@ mod tests {
         let error = fill(&unet, &tensors).unwrap_err().to_string();
         assert_eq!(
             error,
-            "weights do not fit the network: 'model.0.residual.bias' is missing; 'head.bias' is left over"
+            "the weights do not fit the network; missing: 'model.0.residual.bias'; left over: 'head.bias'"
         );
     }
 }

@@ -61,6 +61,15 @@ pub struct Read {
     pub doc: &'static str,
 }
 
+/// The role of kinds that use trained networks.
+const MODELS: Read = Read {
+    role: "model",
+    artifact: ArtifactType::Model,
+    parts: &[""],
+    count: Count::Many,
+    doc: "the network; several are averaged",
+};
+
 /// Which slots a stage takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {

@@ -1,6 +1,6 @@
 //! `predict`: segments images, each in its own space. Its work is done by `voxflow-worker`.
 
-use super::{ArtifactType, Count, Pool, Read, Stage};
+use super::{ArtifactType, Count, MODELS, Pool, Read, Stage};
 use crate::dataset::{Case, Listing, name};
 use crate::error::{Error, Result};
 use crate::model::{Inference, Mistake, Weights, mistake};
@@ -79,13 +79,7 @@ impl Stage for Predict {
     const VERSION: u32 = 1;
     const READS: &'static [Read] = &[
         Read { role: "dataset", artifact: ArtifactType::Dataset, parts: &[""], count: Count::One, doc: "the images" },
-        Read {
-            role: "model",
-            artifact: ArtifactType::Model,
-            parts: &[""],
-            count: Count::Many,
-            doc: "the network; several are averaged",
-        },
+        MODELS,
     ];
     const MAKES: ArtifactType = ArtifactType::Predictions;
     const POOL: Pool = Pool::Gpu;

@@ -1,7 +1,7 @@
 //! `test`: scores a model on the testing cases in each image's own space, writes the predictions, and
 //! draws the worst, the median and the best case.
 
-use super::{ArtifactType, Count, Pool, Read, Stage};
+use super::{ArtifactType, Count, MODELS, Pool, Read, Stage};
 use crate::model::{Mistake, Scoring};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,13 +29,7 @@ impl Stage for Test {
             count: Count::One,
             doc: "testing volumes",
         },
-        Read {
-            role: "model",
-            artifact: ArtifactType::Model,
-            parts: &[""],
-            count: Count::Many,
-            doc: "the network; several are averaged",
-        },
+        MODELS,
     ];
     const MAKES: ArtifactType = ArtifactType::Scores;
     const POOL: Pool = Pool::Gpu;

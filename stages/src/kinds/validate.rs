@@ -1,6 +1,6 @@
 //! `validate`: scores a model on the validation volumes, on the resampled grid.
 
-use super::{ArtifactType, Count, Pool, Read, Stage};
+use super::{ArtifactType, Count, MODELS, Pool, Read, Stage};
 use crate::model::{Mistake, Scoring};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,13 +21,7 @@ impl Stage for Validate {
             count: Count::One,
             doc: "validation volumes",
         },
-        Read {
-            role: "model",
-            artifact: ArtifactType::Model,
-            parts: &[""],
-            count: Count::Many,
-            doc: "the network; several are averaged",
-        },
+        MODELS,
     ];
     const MAKES: ArtifactType = ArtifactType::Scores;
     const POOL: Pool = Pool::Gpu;

@@ -8,6 +8,7 @@ use crate::dataset::name::shown;
 use crate::error::{Error, Result, Trouble};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The numbers of a tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,8 +26,7 @@ pub type Named = Vec<(TensorSpec, Numbers)>;
 /// a missing counter (`num_batches_tracked`) is 0, as older files have none and nothing is computed
 /// with it.
 pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<Named> {
-    let found = file.views.iter().map(|(name, view)| (name.as_str(), &view.shape[..])).collect::<Vec<_>>();
-    check(&wanted, &found)?;
+    check(&wanted, &file.views.iter().map(|(name, view)| (name.as_str(), &view.shape[..])).collect())?;
     let number = |spec: &TensorSpec| match (spec.counter, file.views.contains_key(&spec.name)) {
         (true, true) => file.counter(&spec.name).map(Numbers::Counter),
         (true, false) => Ok(Numbers::Counter(0)),
@@ -44,14 +44,14 @@ pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<Named> {
     of_foreign(&Foreign::open(bytes, None)?, layers.tensors())
 }
 
-/// An error that lists what is missing, what is left over and what has another shape.
-fn check(wanted: &[TensorSpec], found: &[(&str, &[usize])]) -> Result<()> {
-    let of = |name: &str| found.iter().find(|(other, _)| *other == name).map(|(_, shape)| *shape);
+/// An error that lists what is missing (but for counters), what is left over and what has another shape.
+pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<()> {
+    let of = |name: &str| found.get(name).copied();
+    let known: BTreeSet<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
     let quoted = |name: &str| format!("'{name}'");
     let absent: Vec<String> =
         wanted.iter().filter(|spec| !spec.counter && of(&spec.name).is_none()).map(|spec| quoted(&spec.name)).collect();
-    let extra = found.iter().filter(|(name, _)| wanted.iter().all(|spec| spec.name != *name));
-    let extra: Vec<String> = extra.map(|(name, _)| quoted(name)).collect();
+    let extra: Vec<String> = found.keys().filter(|name| !known.contains(*name)).map(|name| quoted(name)).collect();
     let shapes = wanted.iter().filter_map(|spec| {
         let shape = of(&spec.name).filter(|shape| *shape != spec.shape)?;
         Some(format!("'{}' is {shape:?} instead of {:?}", spec.name, spec.shape))
@@ -62,7 +62,7 @@ fn check(wanted: &[TensorSpec], found: &[(&str, &[usize])]) -> Result<()> {
     let wrong: Vec<String> = wrong.map(|(what, names)| format!("{what}: {}", shown(names))).collect();
     match wrong.is_empty() {
         true => Ok(()),
-        false => Err(Error::failed(format!("the weights do not fit 'network'; {}", wrong.join("; ")))),
+        false => Err(Error::failed(format!("the weights do not fit the network; {}", wrong.join("; ")))),
     }
 }
 
@@ -96,11 +96,12 @@ mod tests {
     fn what_is_missing_left_over_and_of_another_shape_is_listed() {
         let spec = |name: &str, shape: &[usize]| TensorSpec { name: name.into(), shape: shape.into(), counter: false };
         let counter = TensorSpec { counter: true, ..spec("n", &[]) };
+        let found = BTreeMap::from([("a", &[2][..]), ("b", &[3, 1][..]), ("d", &[][..])]);
         let wanted = [spec("a", &[2]), spec("b", &[3]), spec("c", &[1]), counter];
-        let error = check(&wanted, &[("a", &[2]), ("b", &[3, 1]), ("d", &[])]).unwrap_err().to_string();
+        let error = check(&wanted, &found).unwrap_err().to_string();
         assert_eq!(
             error,
-            "the weights do not fit 'network'; missing: 'c'; left over: 'd'; \
+            "the weights do not fit the network; missing: 'c'; left over: 'd'; \
              of another shape: 'b' is [3, 1] instead of [3]"
         );
     }

@@ -45,7 +45,10 @@ impl Gc {
         let store = store(&home)?;
         let limits = self.limits(&home, &store)?;
         let gone = store.collect(&limits)?;
-        answer(&sheet(&gone).write(self.format, terminal_width()))?;
+        let sheet = sheet(&gone);
+        if !(sheet.rows.is_empty() && self.format == Format::Text) {
+            answer(&sheet.write(self.format, terminal_width()))?;
+        }
         if !globals.quiet {
             super::super::tell(&self.verdict(&gone));
         }

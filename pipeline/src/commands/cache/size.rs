@@ -9,7 +9,7 @@ use crate::history::{self, Past};
 use crate::sheet::{Cell, Format, Sheet};
 use clap::Args;
 use std::collections::BTreeMap;
-use voxflow_cache::{Count, Fingerprint, Share, Store};
+use voxflow_cache::{Count, Fingerprint, Share, Size as StoreSize};
 
 /// How to say it.
 #[derive(Debug, Args)]
@@ -30,16 +30,17 @@ impl Size {
         let (runs, troubles) = history::all(&home)?;
         troubles.iter().for_each(crate::commands::complain);
         let mut sheet = Sheet::new("", ["of", "name", "files", "bytes", "needed by no other"]);
-        kinds(&store, &mut sheet)?;
+        let (size, all) = (store.size()?, store.shares()?);
+        kinds(&size, &mut sheet);
         let workflows = by_workflow(&runs);
-        let (shares, _) = store.shares(&workflows.values().cloned().collect::<Vec<_>>())?;
+        let (shares, _) = all.among(&workflows.values().cloned().collect::<Vec<_>>());
         workflows.keys().zip(shares).for_each(|(name, share)| sheet.push(needing("workflow", name, share)));
-        let (shares, of_no_run) = store.shares(&runs.iter().map(needs).collect::<Vec<_>>())?;
+        let (shares, of_no_run) = all.among(&runs.iter().map(needs).collect::<Vec<_>>());
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         for (run, share) in runs.iter().zip(shares).rev().take(limit) {
             sheet.push(needing("run", &run.record.run, share));
         }
-        rest(&store, of_no_run, &mut sheet)?;
+        rest(&size, of_no_run, &mut sheet);
         answer(&sheet.write(self.format, terminal_width()))?;
         Ok(Exit::Done)
     }
@@ -58,19 +59,17 @@ fn by_workflow(runs: &[Past]) -> BTreeMap<String, Vec<Fingerprint>> {
     workflows
 }
 
-fn kinds(store: &Store, sheet: &mut Sheet) -> Result<()> {
-    for (kind, size) in store.size()?.kinds {
-        sheet.push(counted("kind", &kind, size.kept));
+fn kinds(all: &StoreSize, sheet: &mut Sheet) {
+    for (kind, size) in &all.kinds {
+        sheet.push(counted("kind", kind, size.kept));
         if size.referenced.files > 0 {
             sheet.push(counted("kind", &format!("{kind}, outside the store"), size.referenced));
         }
     }
-    Ok(())
 }
 
 /// What no run needs, what is on its way or set aside, and all blobs together.
-fn rest(store: &Store, of_no_run: u64, sheet: &mut Sheet) -> Result<()> {
-    let size = store.size()?;
+fn rest(size: &StoreSize, of_no_run: u64, sheet: &mut Sheet) {
     sheet.push(needing("could go", "of no run", Share { bytes: of_no_run, alone: of_no_run }));
     sheet.push(counted("could go", "named by no entry", size.unnamed));
     sheet.push(counted("could go", "set aside as damaged", size.bad));
@@ -79,7 +78,6 @@ fn rest(store: &Store, of_no_run: u64, sheet: &mut Sheet) -> Result<()> {
     sheet.push(counted("store", "entries", size.entries));
     sheet.push(counted("store", "index", size.index));
     sheet.push(counted("store", "all blobs", size.blobs));
-    Ok(())
 }
 
 fn counted(of: &str, name: &str, count: Count) -> Vec<Cell> {

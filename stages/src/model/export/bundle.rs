@@ -214,7 +214,7 @@ fn metadata(card: &ModelCard) -> Value {
         "monai_version": "1.6.1",
         "pytorch_version": "2.11.0",
         "numpy_version": "2.4.6",
-        "required_packages_version": { "nibabel": "5.4.2", "pytorch-ignite": "0.5.3" },
+        "required_packages_version": { "fire": "0.7.1", "nibabel": "5.4.2", "pytorch-ignite": "0.5.3" },
         "name": format!("{} segmentation", card.dataset),
         "task": format!("segmentation of {} by a 3D U-Net", names(card)),
         "description": format!("A 3D U-Net trained on the dataset {}", card.dataset),
@@ -242,7 +242,7 @@ fn readme(card: &ModelCard) -> String {
          python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir IMAGES\n\
          ```\n\n\
          segments every NIfTI file of the folder IMAGES and writes `eval/<image>_seg.nii.gz` in the image's own \
-         geometry. It needs MONAI 1.6 with nibabel and pytorch-ignite. Test-time flips are not part of a bundle.\n\n\
+         geometry. It needs MONAI 1.6 with fire, nibabel and pytorch-ignite. Test-time flips are not part of a bundle.\n\n\
          | training | |\n|---|---|\n| cases | {cases} |\n| epochs, steps | {epochs}, {steps} |\n| score | {score} |\n\n\
          Licence of the training data: not known to the model; see the dataset. Not a medical device.\n",
         dataset = card.dataset,
