@@ -25,6 +25,7 @@ pub mod reference;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod seal;
 pub mod secret;
 pub mod sheet;
 pub mod stop;

@@ -6,6 +6,7 @@ use crate::making::Record;
 use crate::outputs;
 use crate::plan::{Plan, Settled};
 use crate::run::{RunFolder, RunRecord};
+use crate::seal;
 use std::sync::Arc;
 use std::time::Instant;
 use voxflow_cache::{Entry, Recipe, Store};
@@ -140,7 +141,7 @@ impl LiveRun {
         self.close(index, finished)
     }
 
-    /// Ends the run.
+    /// Ends the run and seals its files.
     pub fn end(&mut self, stopped: bool) -> Result<RunOutcome> {
         let outcome = match (self.failed, stopped) {
             (true, _) => RunOutcome::Failed,
@@ -152,6 +153,7 @@ impl LiveRun {
         self.record.seconds = Some(seconds);
         self.folder.write_record(&self.record)?;
         self.tell(Fact::RunFinished { outcome, seconds })?;
+        seal::write(self.folder.path())?;
         Ok(outcome)
     }
 

@@ -5,6 +5,7 @@
 
 use crate::event::{Outcome, RunOutcome};
 use crate::exit::{Error, Result};
+use crate::seal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -55,10 +56,14 @@ impl RunFolder {
         self.path.join(name)
     }
 
-    /// Reads `run.json`.
+    /// Reads `run.json`. One that changed after the run ended is an error.
     pub fn record(&self) -> Result<RunRecord> {
         let path = self.file("run.json");
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
+        if !seal::holds(&self.path, "run.json", &text) {
+            let words = seal::damaged(&self.path, "run.json");
+            return Err(Error::Failed(format!("{words}; 'voxflow cache verify' sets it aside")));
+        }
         serde_json::from_slice(&text).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))
     }
 

@@ -1,6 +1,7 @@
 //! The tables of a run: metrics, stages and parameters, each a Parquet file in the run's folder.
 //!
-//! They are views of the journal, written whole (temporary file, then rename) and not fsynced.
+//! They are views of the journal, written whole (temporary file, then rename) and not fsynced; one that
+//! is found damaged is made again of it.
 //! Only this folder says `polars`; everything outside sees plain rows.
 
 mod compare;
@@ -8,6 +9,7 @@ mod frame;
 mod metrics;
 mod pairs;
 mod params;
+mod rebuild;
 mod recorder;
 mod scores;
 mod stages;
@@ -16,6 +18,7 @@ pub use compare::{Comparison, Side};
 pub use metrics::MetricRow;
 pub use pairs::Pairs;
 pub use params::ParamRow;
+pub use rebuild::rebuild;
 pub(crate) use recorder::Gathering;
 pub use recorder::Recorder;
 #[cfg(test)]
@@ -57,6 +60,7 @@ pub fn write(run_dir: &Path, tables: &Tables) -> Result<()> {
 /// Reads the three tables of a run's folder. A table that is not there is empty; a column that is
 /// not there (an older run) is null.
 pub fn read(run_dir: &Path) -> Result<Tables> {
+    [STAGES, PARAMS].iter().try_for_each(|name| rebuild::mend(run_dir, name))?;
     Ok(Tables {
         metrics: read_metrics(run_dir)?,
         stages: stages::rows(&Frame::read(&run_dir.join(STAGES))?)?,
@@ -66,6 +70,7 @@ pub fn read(run_dir: &Path) -> Result<Tables> {
 
 /// Reads the metrics table alone.
 pub fn read_metrics(run_dir: &Path) -> Result<Vec<MetricRow>> {
+    rebuild::mend(run_dir, METRICS)?;
     metrics::rows(&Frame::read(&run_dir.join(METRICS))?)
 }
 

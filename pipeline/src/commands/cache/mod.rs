@@ -18,7 +18,7 @@ use voxflow_cache::{Bad, Store};
 pub enum Cache {
     /// Say what takes space, by kind, workflow and run, and what could go
     Size(size::Size),
-    /// Read every stored file and set aside what is damaged; the next run makes it again
+    /// Read every file of the store and the runs and set aside what is damaged; the next run makes it again
     Verify(verify::Verify),
     /// Let go of what nobody needs any more; safe beside running experiments
     ///
@@ -53,7 +53,7 @@ fn store(home: &Home) -> Result<Store> {
 }
 
 /// Reads all files of the store by `read`, with a bar, and lists the bad ones.
-fn read_all(globals: &Globals, read: impl FnOnce(&Progress) -> voxflow_cache::Result<Vec<Bad>>) -> Result<Exit> {
+fn read_all(globals: &Globals, read: impl FnOnce(&Progress) -> Result<Vec<Bad>>) -> Result<Exit> {
     let meter = Meter::stderr(globals.quiet);
     let total = std::sync::atomic::AtomicU64::new(0);
     let bad = read(&|done, all| {
@@ -67,7 +67,10 @@ fn read_all(globals: &Globals, read: impl FnOnce(&Progress) -> voxflow_cache::Re
     let found = match bad.len() {
         0 => "nothing is damaged".to_string(),
         count => {
-            format!("{} set aside; the next run makes again what it needs", words::count(count as u64, "bad file"))
+            format!(
+                "{} set aside or made again; the next run makes what else it needs",
+                words::count(count as u64, "bad file")
+            )
         }
     };
     if !globals.quiet {

@@ -1,0 +1,154 @@
+//! The seal of a run: the digests of its files, written when it is over, so that a file that changed
+//! afterwards is noticed before it is believed. A run without a seal (one whose process died, or an
+//! older one) is read as it is.
+//!
+//! What can be made again of a damaged run is `tables`' matter: tables, of the journal.
+
+use crate::exit::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use voxflow_cache::{Bad, Digest, fault};
+
+/// The file of the seal in a run's folder.
+pub const SEAL: &str = "seal.json";
+
+/// The files that are sealed, where they are there. Reports are views that a person may make anew.
+pub const SEALED: [&str; 7] = [
+    "run.json",
+    "events.jsonl",
+    "metrics.parquet",
+    "stages.parquet",
+    "params.parquet",
+    "workflow.yaml",
+    "resolved.yaml",
+];
+
+/// Digests by the file's name, and one of all of them.
+#[derive(Debug, Serialize, Deserialize)]
+struct Seal {
+    digest: Digest,
+    files: BTreeMap<String, Digest>,
+}
+
+/// Seals a run that is over.
+pub fn write(run: &Path) -> Result<()> {
+    let mut files = BTreeMap::new();
+    for name in SEALED {
+        if let Some(bytes) = bytes(&run.join(name))? {
+            files.insert(name.to_string(), Digest::of(&bytes));
+        }
+    }
+    let mut text = serde_json::to_vec(&Seal { digest: digest(&files), files })
+        .map_err(|error| Error::Failed(format!("{SEAL}: {error}")))?;
+    text.push(b'\n');
+    let (path, draft) = (run.join(SEAL), run.join(".seal.json"));
+    let written = fault::pass().and_then(|()| fs::write(&draft, &text)).and_then(|()| fs::rename(&draft, &path));
+    written.map_err(Error::io("write", &path))
+}
+
+/// Whether these bytes of the file `name` are the sealed ones, as far as a seal tells.
+pub fn holds(run: &Path, name: &str, bytes: &[u8]) -> bool {
+    let sealed = read(run).ok().flatten().and_then(|seal| seal.files.get(name).copied());
+    sealed.is_none_or(|digest| digest == Digest::of(bytes))
+}
+
+/// The same for the file as it lies there. One that is gone is not the sealed one.
+pub fn is_whole(run: &Path, name: &str) -> Result<bool> {
+    let Some(seal) = read(run).ok().flatten() else { return Ok(true) };
+    let Some(digest) = seal.files.get(name) else { return Ok(true) };
+    Ok(bytes(&run.join(name))?.is_some_and(|bytes| Digest::of(&bytes) == *digest))
+}
+
+/// The words for a file that is not the sealed one.
+pub fn damaged(run: &Path, name: &str) -> String {
+    format!("{}: is damaged, since the run ended with another content", run.join(name).display())
+}
+
+/// Reads all sealed files of a run. Tables that are bad are made again of the journal; what else is bad
+/// is set aside beside its place, and the rest is sealed anew, so that it is reported once.
+pub fn verify(run: &Path) -> Result<Vec<Bad>> {
+    let seal = match read(run) {
+        Ok(None) => return Ok(vec![]),
+        Ok(Some(seal)) => seal,
+        Err(()) => return set_aside(run, SEAL).map(|bad| vec![bad]),
+    };
+    let mut bad = vec![];
+    for name in seal.files.keys() {
+        if is_whole(run, name)? {
+            continue;
+        }
+        let rebuilt = name.ends_with(".parquet") && crate::tables::rebuild(run).is_ok();
+        bad.push(if rebuilt {
+            Bad { path: run.join(name), trouble: "is damaged; made again of the journal".into() }
+        } else {
+            set_aside(run, name)?
+        });
+    }
+    if !bad.is_empty() {
+        write(run)?;
+    }
+    Ok(bad)
+}
+
+fn set_aside(run: &Path, name: &str) -> Result<Bad> {
+    let (path, aside) = (run.join(name), run.join(format!("{name}.bad")));
+    match fs::rename(&path, &aside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("rename", &path)(error)),
+        Err(_) => Ok(Bad { path, trouble: "is gone".into() }),
+        Ok(()) => Ok(Bad { path, trouble: format!("is damaged; kept as '{name}.bad'") }),
+    }
+}
+
+/// The seal of a run, if it has one; an error if it has one that is damaged.
+fn read(run: &Path) -> Result<Option<Seal>, ()> {
+    let path: PathBuf = run.join(SEAL);
+    let Some(text) = bytes(&path).map_err(|_| ())? else { return Ok(None) };
+    let seal: Seal = serde_json::from_slice(&text).map_err(|_| ())?;
+    if seal.digest == digest(&seal.files) { Ok(Some(seal)) } else { Err(()) }
+}
+
+fn digest(files: &BTreeMap<String, Digest>) -> Digest {
+    let lines: Vec<String> = files.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
+    Digest::of(lines.concat().as_bytes())
+}
+
+fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(Error::io("read", path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changed_after_the_run_is_noticed_set_aside_and_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        fs::write(run.join("run.json"), "{}").unwrap();
+        assert!(is_whole(run, "run.json").unwrap(), "a run without a seal is read as it is");
+        write(run).unwrap();
+        assert!(is_whole(run, "run.json").unwrap() && verify(run).unwrap().is_empty());
+        fs::write(run.join("run.json"), "{ }").unwrap();
+        assert!(!is_whole(run, "run.json").unwrap() && !holds(run, "run.json", b"{ }"));
+        assert_eq!(verify(run).unwrap()[0].trouble, "is damaged; kept as 'run.json.bad'");
+        assert!(verify(run).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_seal_proves_nothing_and_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        fs::write(run.join("run.json"), "{}").unwrap();
+        write(run).unwrap();
+        let seal = fs::read_to_string(run.join(SEAL)).unwrap();
+        fs::write(run.join(SEAL), seal.replace("run.json", "ran.json")).unwrap();
+        assert!(holds(run, "run.json", b"{}"));
+        assert_eq!(verify(run).unwrap()[0].path, run.join(SEAL));
+    }
+}
