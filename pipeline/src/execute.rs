@@ -309,7 +309,7 @@ impl<'a> Engine<'a> {
 }
 
 /// The parts of what a stage needs that its kind declares to read, as files.
-fn inputs(plan: &Plan, step: usize, store: &Store) -> BTreeMap<String, Vec<Input>> {
+pub(crate) fn inputs(plan: &Plan, step: usize, store: &Store) -> BTreeMap<String, Vec<Input>> {
     let stage = &plan.workflow.stages[step];
     let mut inputs = BTreeMap::new();
     for read in stage.kind.reads {

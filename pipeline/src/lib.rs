@@ -28,6 +28,7 @@ pub mod schedule;
 pub mod seal;
 pub mod secret;
 pub mod sheet;
+pub mod space;
 pub mod stop;
 pub mod tables;
 pub mod why;

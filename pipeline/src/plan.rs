@@ -135,6 +135,11 @@ impl<'a> Planner<'a> {
         Ok(plan)
     }
 
+    /// What was done before.
+    pub fn history(&self) -> &History<'a> {
+        &self.history
+    }
+
     /// Which stages `--only` and `--until` leave in.
     fn selection(&self, workflow: &Workflow) -> Result<Vec<bool>> {
         let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();

@@ -5,7 +5,7 @@
 
 use crate::home::Home;
 use crate::plan::LOCAL;
-use crate::run::RunRecord;
+use crate::run::{RunRecord, StageRecord};
 use crate::workflow::StageSpec;
 use serde_json::Value;
 use std::cell::OnceCell;
@@ -69,16 +69,25 @@ impl<'a> History<'a> {
         self.last(workflow, stage)?.1
     }
 
+    /// How many bytes a stage's artifact had in the store the last time.
+    pub fn bytes(&self, workflow: &str, stage: &str) -> Option<u64> {
+        let artifact = self.rows(workflow, stage).find_map(|row| row.artifact.as_ref())?;
+        Some(artifact.0.values().filter(|blob| blob.reference.is_none()).map(|blob| blob.bytes).sum())
+    }
+
     /// The recipe and cost of the stage in the newest run that has made or reused it.
     fn last(&self, workflow: &str, stage: &str) -> Option<(Recipe, Option<f64>)> {
+        self.rows(workflow, stage).find_map(|row| Some((row.recipe.clone()?, row.made_in_seconds)))
+    }
+
+    /// What the newest runs say of a stage that they made or reused, the newest first.
+    fn rows<'s>(&'s self, workflow: &'s str, stage: &'s str) -> impl Iterator<Item = &'s StageRecord> {
         let runs = self.runs.get_or_init(|| {
             let folders = self.home.all_runs().unwrap_or_default();
             folders.iter().rev().take(MOST_RUNS).filter_map(|folder| folder.record().ok()).collect()
         });
-        runs.iter().filter(|run| run.workflow == workflow).find_map(|run| {
-            let stage = run.stage(stage).filter(|stage| stage.made_in_seconds.is_some())?;
-            Some((stage.recipe.clone()?, stage.made_in_seconds))
-        })
+        let rows = runs.iter().filter(move |run| run.workflow == workflow).filter_map(move |run| run.stage(stage));
+        rows.filter(|row| row.made_in_seconds.is_some())
     }
 
     fn most_similar(&self, recipe: &Recipe) -> Option<(Recipe, Option<f64>)> {

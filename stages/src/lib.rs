@@ -14,6 +14,7 @@ pub mod model;
 pub mod random;
 pub mod record;
 pub mod request;
+pub mod space;
 pub mod task;
 
 pub use context::{Context, Host};

@@ -17,7 +17,7 @@ use crate::stop::Stop;
 use crate::tables::Recorder;
 use crate::why::History;
 use crate::workflow::{Override, StageSpec, sweep};
-use crate::{log, machine, report, secret, worker};
+use crate::{log, machine, report, secret, space, worker};
 use clap::Args;
 use std::fs;
 use voxflow_cache::Store;
@@ -78,7 +78,9 @@ impl Run {
             plans.push((planner.plan(workflow)?, variant));
         }
         possible(plans.iter().map(|(plan, _)| plan))?;
+        let short = space::warning(plans.iter().map(|(plan, _)| plan), &store, planner.history())?;
         let runs = self.open(plans, &home, globals)?;
+        short.iter().for_each(|words| tracing::warn!("{words}"));
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
         let ending = execute(runs, &store, &planner, &self.manner(), &stop)?;
         store.flush();

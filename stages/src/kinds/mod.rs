@@ -3,6 +3,7 @@
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::space::Upstream;
 use schemars::{JsonSchema, Schema};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -106,6 +107,12 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         Ok(BTreeMap::new())
     }
+
+    /// About how many bytes of its own it will write, with its first input of each role; `None` where
+    /// nobody can say before.
+    fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
+        None
+    }
 }
 
 /// A stage whose work needs no libtorch.
@@ -146,6 +153,7 @@ pub struct Kind {
     schema: fn() -> Schema,
     understand: fn(&Value) -> Result<Value, Mistakes>,
     local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
+    expected_bytes: fn(&Value, &BTreeMap<String, Upstream>) -> Option<u64>,
 }
 
 impl Kind {
@@ -171,6 +179,7 @@ impl Kind {
             schema: schema::<S>,
             understand: understand::<S>,
             local_files: |params| parse::<S>(params)?.local_files(),
+            expected_bytes: |params, inputs| parse::<S>(params).ok()?.expected_bytes(inputs),
         }
     }
 
@@ -202,6 +211,11 @@ impl Kind {
     /// The local files whose content belongs to the recipe.
     pub fn local_files(&self, understood: &Value) -> Result<BTreeMap<String, PathBuf>> {
         (self.local_files)(understood)
+    }
+
+    /// About how many bytes of its own a stage will write, where that can be told.
+    pub fn expected_bytes(&self, understood: &Value, inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
+        (self.expected_bytes)(understood, inputs)
     }
 }
 

@@ -6,12 +6,16 @@ use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result, Trouble};
+use crate::image::orientation::Orientation;
 use crate::image::prepare::prepare;
+use crate::image::spacing::Grid;
 use crate::image::{Geometry, Preparation, VolumeCase, VolumeList, nifti};
+use crate::space::Upstream;
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use voxflow_cache::Artifact;
 
@@ -36,7 +40,22 @@ impl Stage for Preprocess {
     fn check(&self) -> Vec<(String, String)> {
         self.0.check()
     }
+
+    /// The resampled volumes as the images' headers tell, before any crop.
+    fn expected_bytes(&self, inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
+        match inputs.get("dataset")? {
+            Upstream::Made(dataset) => {
+                let listing: Listing = dataset.json("dataset.json").ok()?;
+                listing.cases.iter().map(|case| self.volume_bytes(dataset, case)).sum()
+            }
+            Upstream::Foreseen(bytes) => Some(bytes * GROWTH),
+        }
+    }
 }
+
+/// How much larger plain float32 volumes are than the packed images of a dataset, where only their bytes
+/// are known: twice by gzip, twice by the width of numbers, and half as much again for labels and spacing.
+const GROWTH: u64 = 6;
 
 impl Run for Preprocess {
     fn run(&self, cx: &Context) -> Result<()> {
@@ -66,6 +85,21 @@ struct Item {
 }
 
 impl Preprocess {
+    /// The bytes of one case's volume: float32 images, and a byte a voxel for the label.
+    fn volume_bytes(&self, dataset: &Input, case: &Case) -> Option<u64> {
+        let mut bytes = 0;
+        for (index, name) in case.images.iter().enumerate() {
+            let header = nifti::read_header(dataset.path(name).ok()?, name).ok()?;
+            let turn = Orientation::of(&header.affine).ok()?;
+            let (shape, affine) = (turn.shape(header.shape), turn.affine(&header.affine, header.shape));
+            let oriented = Grid { shape, affine };
+            let grid = self.0.spacing.map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing)).ok()?;
+            let label = usize::from(index == 0 && case.label.is_some());
+            bytes += (grid.voxels() * (4 * header.channels + label)) as u64;
+        }
+        Some(bytes)
+    }
+
     /// Recalls one case's volume and adopts its files.
     fn volume(&self, cx: &Context, dataset: &Input, listing: &Listing, case: &Case) -> Result<VolumeCase> {
         let (item, key) = item(dataset, listing, case)?;

@@ -5,9 +5,11 @@ use crate::context::Context;
 use crate::dataset::decathlon;
 use crate::dataset::phantom::{Organ, Phantom, file};
 use crate::error::Result;
+use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Draws a phantom dataset in Decathlon layout: abdominal CT with a spleen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +70,13 @@ impl Stage for Synthesize {
             wrong("modality", "must name from 1 to 16 channels");
         }
         mistakes
+    }
+
+    /// Two bytes a voxel and channel, and one for the label: more than gzip leaves of them.
+    fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
+        let cases = u64::from(self.cases) + u64::from(self.unlabelled);
+        let voxels = self.shape.iter().map(|&side| side as u64).product::<u64>();
+        Some(cases * voxels * (2 * self.modality.len() as u64 + 1))
     }
 }
 

@@ -5,8 +5,10 @@ use super::{ArtifactType, Count, Pool, Read, Stage};
 use crate::image::augment::Augmentation;
 use crate::image::patch::Sampling;
 use crate::model::{Inference, Loss, Mistake, Network, Optimizer, Schedule, is_amount, mistake};
+use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Trains a 3D U-Net on the training volumes, choosing weights by the validation volumes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -211,6 +213,14 @@ impl Stage for Train {
         mistakes.extend(self.schedule.check("schedule"));
         mistakes.extend(self.inference.check("inference"));
         mistakes
+    }
+
+    /// Two models, and three checkpoints while the third is written, each with up to two moments a number.
+    fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
+        const COPIES: u64 = 2 + 3 * 3;
+        let tensors = self.network.layers(1, 2).tensors();
+        let numbers: u64 = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
+        Some(4 * COPIES * numbers)
     }
 }
 

@@ -7,8 +7,10 @@ use crate::context::Context;
 use crate::dataset::archive::{self, Limits};
 use crate::dataset::{decathlon, name};
 use crate::error::{Error, Result, Trouble};
+use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Unpacks an archive in Decathlon layout (tar or tar.gz) into a dataset.
@@ -52,6 +54,11 @@ impl Stage for Unpack {
         let limits = [("max_gib", self.max_gib), ("max_ratio", self.max_ratio)];
         let wrong = limits.iter().filter(|(_, limit)| !limit.is_finite() || *limit <= 0.0);
         wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string())).collect()
+    }
+
+    /// The images in it are compressed already, so that little is lost by taking the archive's own size.
+    fn expected_bytes(&self, inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
+        inputs.get("archive").map(Upstream::bytes)
     }
 }
 

@@ -1,0 +1,92 @@
+//! Space: whether the disk is likely to hold what a run is about to make. A warning before the work; a disk
+//! that is full all the same is an error of the store when it happens.
+
+use crate::event::Decision;
+use crate::execute::inputs;
+use crate::exit::{Error, Result};
+use crate::plan::Plan;
+use crate::why::History;
+use crate::words;
+use std::collections::{BTreeMap, BTreeSet};
+use voxflow_cache::{Store, fault};
+use voxflow_stages::space::Upstream;
+
+/// How many stages a warning names.
+const MOST_NAMED: usize = 3;
+
+/// The warning, if less is free below the store than the runs are likely to write.
+pub fn warning<'a>(plans: impl Iterator<Item = &'a Plan>, store: &Store, history: &History) -> Result<Option<String>> {
+    let mut wanted: Vec<(u64, String)> = vec![];
+    let mut seen = BTreeSet::new();
+    for plan in plans {
+        wanted.extend(forecast(plan, store, history, &mut seen));
+    }
+    let all = wanted.iter().map(|(bytes, _)| bytes).sum();
+    if all == 0 {
+        return Ok(None);
+    }
+    let free = free(store)?;
+    Ok((all > free).then(|| {
+        wanted.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+        let largest = wanted.iter().take(MOST_NAMED);
+        let named: Vec<String> =
+            largest.map(|(bytes, stage)| format!("'{stage}' about {}", words::bytes(*bytes))).collect();
+        format!(
+            "{}: space may not suffice: {} are free, and about {} are to be made ({}); make room by \
+             'voxflow cache gc', or name a folder on another disk by '--store'",
+            store.root().display(),
+            words::bytes(free),
+            words::bytes(all),
+            named.join(", ")
+        )
+    }))
+}
+
+/// About how many bytes each stage that must be made will write. What several runs share counts once.
+fn forecast(plan: &Plan, store: &Store, history: &History, seen: &mut BTreeSet<String>) -> Vec<(u64, String)> {
+    let mut foreseen: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut wanted = vec![];
+    for (index, stage) in plan.workflow.stages.iter().enumerate() {
+        if !plan.is_open(index) {
+            continue;
+        }
+        let upstream = upstream(plan, index, store, &foreseen);
+        let known = upstream.values().all(|input| matches!(input, Upstream::Made(_)));
+        let before = history.bytes(&plan.workflow.name, &stage.id).filter(|_| !known);
+        let bytes = before.or_else(|| stage.kind.expected_bytes(&stage.params, &upstream));
+        let bytes = bytes.or_else(|| history.bytes(&plan.workflow.name, &stage.id)).unwrap_or(0);
+        foreseen.insert(&stage.id, bytes);
+        let new = match &plan.steps[index].decision {
+            Decision::Run { fingerprint, .. } => seen.insert(fingerprint.to_hex()),
+            _ => seen.insert(format!("{} {}", stage.id, stage.params)),
+        };
+        if new && bytes > 0 {
+            wanted.push((bytes, stage.id.clone()));
+        }
+    }
+    wanted
+}
+
+/// The first input of each role, made or foreseen.
+fn upstream(plan: &Plan, index: usize, store: &Store, foreseen: &BTreeMap<&str, u64>) -> BTreeMap<String, Upstream> {
+    let made = inputs(plan, index, store);
+    let roles = plan.workflow.stages[index].needs.iter();
+    let each = roles.filter_map(|(role, ids)| {
+        let id = ids.first()?;
+        let input = match foreseen.get(id.as_str()) {
+            Some(bytes) => Upstream::Foreseen(*bytes),
+            None => Upstream::Made(made.get(role)?.first()?.clone()),
+        };
+        Some((role.clone(), input))
+    });
+    each.collect()
+}
+
+/// Bytes that this process may still write where the store is.
+fn free(store: &Store) -> Result<u64> {
+    if let Some(bytes) = fault::free_bytes() {
+        return Ok(bytes);
+    }
+    let disk = rustix::fs::statvfs(store.root()).map_err(|error| Error::io("look at", store.root())(error.into()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

@@ -1,0 +1,23 @@
+//! Space: about how many bytes a stage will write, told before it is made. Estimates, for a warning: what
+//! is written is never limited by them.
+
+use crate::task::Input;
+
+/// An input of a stage that is not made yet.
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    /// It is there.
+    Made(Input),
+    /// It is not there either, and is expected to take about so many bytes.
+    Foreseen(u64),
+}
+
+impl Upstream {
+    /// Its bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Upstream::Made(input) => input.files.values().map(|file| file.blob.bytes).sum(),
+            Upstream::Foreseen(bytes) => *bytes,
+        }
+    }
+}
