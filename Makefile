@@ -19,8 +19,8 @@ demo: build ## run a whole experiment on the embedded phantom (about 10 minutes 
 test: setup ## build and run all tests
 	cargo test
 
-torture: setup ## kill 300 runs and fail every file operation in turn (VOXFLOW_TORTURE_SEED=N repeats one)
-	VOXFLOW_TORTURE_KILLS=300 VOXFLOW_TORTURE_STEP=1 cargo test --test torture --test faults -- --nocapture
+torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the store (VOXFLOW_TORTURE_SEED=N repeats)
+	@python3 scripts/torture.py
 
 parity: build ## compare with MONAI, number for number (PARITY_PYTHON=… has it; else 5 GB are fetched once)
 	python3 scripts/parity.py

@@ -7,7 +7,7 @@ mod lab;
 
 use lab::chance::Chance;
 use lab::cubes::{CUBES, Dataset};
-use lab::{Lab, Record, TINY};
+use lab::{Lab, Record, TINY, tally};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 use voxflow_cache::crash::{SITES, VARIABLE};
@@ -96,16 +96,20 @@ fn storm(workflow: &str, kills: usize, chance: &mut Chance) -> usize {
 
 #[test]
 fn killed_runs_end_as_if_nothing_had_happened() {
-    let kills: usize = std::env::var("VOXFLOW_TORTURE_KILLS").map_or(40, |number| number.parse().expect("a number"));
-    let mut chance = Chance::of_the_environment("VOXFLOW_TORTURE_SEED");
+    let kills = tally::wanted("VOXFLOW_TORTURE_KILLS", 40);
+    let seed = Chance::of_the_environment("VOXFLOW_TORTURE_SEED").seed;
     // First, so that a failure can be repeated.
-    println!("seed                  {}", chance.seed);
+    println!("seed {seed}");
     let started = Instant::now();
     let trained = kills / 2;
-    let homes = [storm(&training(), trained, &mut chance), storm(TINY, kills - trained, &mut chance)];
-    println!("kills                 {kills}: {trained} with training, {} without", kills - trained);
-    println!("homes                 {}, each finished as one never interrupted", homes[0] + homes[1]);
-    println!("seconds               {:.0}", started.elapsed().as_secs_f64());
+    let homes = std::thread::scope(|scope| {
+        let trainings = scope.spawn(|| storm(&training(), trained, &mut Chance::new(seed)));
+        storm(TINY, kills - trained, &mut Chance::new(!seed)) + trainings.join().expect("a storm that ends well")
+    });
+    let seconds = started.elapsed().as_secs();
+    let words =
+        format!("of whole runs, {trained} of them with a training, in {homes} homes, in {seconds} s, seed {seed}");
+    tally::tell("kills", kills, &words);
 }
 
 #[test]
@@ -120,4 +124,5 @@ fn a_run_that_dies_at_any_site_of_publishing_is_finished_by_the_next() {
         lab.set(VARIABLE, "");
         assert_same(&lab.run(TINY, &[], 0), &expected, &lab, site);
     }
+    tally::tell("kills", SITES.len(), "one at each named site of publishing");
 }

@@ -3,6 +3,8 @@
 
 pub mod chance;
 pub mod cubes;
+pub mod damage;
+pub mod tally;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
