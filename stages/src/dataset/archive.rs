@@ -24,22 +24,29 @@ pub struct Limits {
 
 const FREE: u64 = 16 << 20;
 
+/// The most bytes between two members: headers, long names and fields, which the library keeps in memory.
+const MOST_NAME: u64 = 1 << 20;
+
 /// Unpacks `archive` into the existing folder `to`; returns the names of the files.
 pub fn unpack(archive: &Path, to: &Path, limits: &Limits, cx: &Context) -> Result<BTreeSet<String>> {
     let mut file = File::open(archive).map_err(Error::io("open", archive))?;
     let size = file.metadata().map_err(Error::io("read", archive))?.len();
     let gzip = format(&mut file)?;
     let allowed = limits.bytes.min(FREE.max((size as f64 * limits.ratio) as u64));
-    let read = AtomicU64::new(0);
-    let counted = Counted { inner: BufReader::with_capacity(1 << 20, file), count: &read, limit: u64::MAX };
+    let (read, endless) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let counted =
+        Counted { inner: BufReader::with_capacity(1 << 20, file), count: &read, limit: u64::MAX, pause: &endless };
     let inner: Box<dyn Read + '_> =
         if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(counted))) } else { Box::new(counted) };
-    let out = AtomicU64::new(0);
-    let mut tar = tar::Archive::new(Counted { inner, count: &out, limit: allowed });
+    let (out, pause) = (AtomicU64::new(0), AtomicU64::new(MOST_NAME));
+    let mut tar = tar::Archive::new(Counted { inner, count: &out, limit: allowed, pause: &pause });
     let mut names = BTreeSet::new();
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         cx.check_stop()?;
+        // What is left out of this member is passed over on the way to the next one.
+        let next = out.load(Ordering::Relaxed).saturating_add(entry.size()).saturating_add(MOST_NAME);
+        pause.store(next, Ordering::Relaxed);
         if let Some(name) = wanted(&entry)? {
             if !names.insert(name.clone()) {
                 return Err(Error::failed(format!("'{name}' is in it twice")));
@@ -130,21 +137,32 @@ fn write<R: Read>(entry: &mut tar::Entry<R>, path: &Path, name: &str, cx: &Conte
 fn broken(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => Error::failed("ends early; fetch it again"),
+        // The library's own words for an end within what it passes over, or within a header.
+        _ if ["unexpected EOF", "entire block"].iter().any(|words| error.to_string().contains(words)) => {
+            Error::failed("ends early; fetch it again")
+        }
         _ => Error::failed(error.to_string()),
     }
 }
 
-/// Counts what is read, and refuses to read more than `limit`.
+/// Counts what is read, and refuses to read more than `limit` in all, or beyond `pause`, by which the next
+/// member must have come.
 struct Counted<'a, R> {
     inner: R,
     count: &'a AtomicU64,
     limit: u64,
+    pause: &'a AtomicU64,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.inner.read(buffer)?;
-        if self.count.fetch_add(n as u64, Ordering::Relaxed) + n as u64 > self.limit {
+        let count = self.count.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
+        if count > self.pause.load(Ordering::Relaxed) {
+            let words = format!("has a name of more than {MOST_NAME} bytes; fetch it again, or is it meant to harm?");
+            return Err(std::io::Error::other(words));
+        }
+        if count > self.limit {
             let words =
                 format!("unpacks to more than {} bytes; raise 'max_gib' or 'max_ratio' if that is right", self.limit);
             return Err(std::io::Error::other(words));

@@ -4,6 +4,25 @@
 use crate::dataset::{Case, Label, Listing, name};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// More bytes than any listing has: a million cases.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// The bytes of the file of a `dataset.json`; one beyond all measure is not read.
+pub fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = vec![];
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    match bytes.len() as u64 > MOST_BYTES {
+        true => {
+            Err(Error::failed(format!("{}: is larger than {} MiB; is it a listing?", path.display(), MOST_BYTES >> 20)))
+        }
+        false => Ok(bytes),
+    }
+}
 
 /// Reads the text of a Decathlon `dataset.json`. Paths become names relative to its folder; whether
 /// the files are there is left to the caller.

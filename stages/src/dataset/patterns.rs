@@ -5,7 +5,7 @@ use crate::dataset::pattern::Pattern;
 use crate::dataset::{Case, Label, Listing, name};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What to look for, and what the files do not say of themselves.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +25,7 @@ pub struct Pairs<'a> {
 /// Finds the cases in `folder`: sorted as text, labelled ones first.
 pub fn read(folder: &Path, pairs: &Pairs) -> Result<Listing> {
     let mut files = BTreeSet::new();
-    list(folder, "", &mut files)?;
+    list(folder, "", &mut vec![], &mut files)?;
     let channels = pairs.images.iter().map(|pattern| matches(&files, pattern)).collect::<Result<Vec<_>>>()?;
     let mut labels = pairs.labels.map(|pattern| matches(&files, pattern)).transpose()?.unwrap_or_default();
     let mut cases = vec![];
@@ -72,17 +72,24 @@ fn matches(files: &BTreeSet<String>, text: &str) -> Result<BTreeMap<String, Stri
     }
 }
 
-/// Every file under `folder` by its name, hidden ones left out.
-fn list(folder: &Path, prefix: &str, files: &mut BTreeSet<String>) -> Result<()> {
+/// Every file under `folder` by its name, hidden ones left out. A link to a folder `above` is not followed:
+/// all in it is there already, and again without end.
+fn list(folder: &Path, prefix: &str, above: &mut Vec<PathBuf>, files: &mut BTreeSet<String>) -> Result<()> {
+    let place = folder.canonicalize().map_err(Error::io("list", folder))?;
+    if above.contains(&place) {
+        return Ok(());
+    }
+    above.push(place);
     for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
         let entry = entry.map_err(Error::io("list", folder))?;
         let Some(file) = entry.file_name().to_str().map(str::to_string) else { continue };
         let name = format!("{prefix}{file}");
         match entry.path().is_dir() {
             _ if name::is_hidden(&file) => {}
-            true => list(&entry.path(), &format!("{name}/"), files)?,
+            true => list(&entry.path(), &format!("{name}/"), above, files)?,
             false => drop(files.insert(name)),
         }
     }
+    above.pop();
     Ok(())
 }

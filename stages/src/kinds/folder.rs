@@ -169,7 +169,7 @@ impl Folder {
             let folder = self.path.display();
             return Err(Error::failed(format!("{folder}: has no dataset.json; without one, give 'images' patterns")));
         }
-        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let text = decathlon::bytes(&path)?;
         let nnunet = match self.layout {
             Layout::Auto => nnunet::is_nnunet(&text, &self.path),
             layout => layout == Layout::Nnunet,

@@ -74,7 +74,7 @@ impl Run for Unpack {
         })?;
         let root = root(&files)?;
         let source = format!("{root}dataset.json");
-        let text = std::fs::read(scratch.join(&source)).map_err(Error::io("read", scratch.join(&source)))?;
+        let text = decathlon::bytes(&scratch.join(&source))?;
         let listing = decathlon::read(&text).and_then(|listing| listing.without(&self.exclude)).trouble(&source)?;
         let missing: Vec<&str> = listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
         if !missing.is_empty() {
