@@ -138,12 +138,20 @@ fn reap(pid: i32, stop: &Stop) -> (ExitStatus, (f64, u64)) {
     }
 }
 
+/// Whether the last thing in the log is what Rust says where an allocation fails, before it aborts.
+fn is_out_of_memory(log: &Path) -> bool {
+    let text = std::fs::read(log).unwrap_or_default();
+    let end = &text[text.len().saturating_sub(1 << 12)..];
+    String::from_utf8_lossy(end).contains("memory allocation of")
+}
+
 /// Why a worker ended without saying how.
 fn ending(status: ExitStatus, last_words: &VecDeque<String>, log: &Path) -> String {
+    const REMEDY: &str = "lower 'patch', 'patches_per_volume' or 'volumes_per_step' of a training, 'roi' or 'batch' \
+                          of an inference";
     let how = match (status.signal(), status.code()) {
-        (Some(9), _) => {
-            "was killed (SIGKILL); most likely memory ran out: use smaller patches or fewer per step".into()
-        }
+        (Some(9), _) => format!("was killed (SIGKILL); most likely memory ran out: {REMEDY}"),
+        (Some(libc::SIGABRT), _) if is_out_of_memory(log) => format!("ended because memory ran out: {REMEDY}"),
         (Some(signal), _) => format!("died of signal {signal}"),
         (None, code) => format!("ended with exit code {} without a reply", code.unwrap_or(-1)),
     };

@@ -25,6 +25,7 @@ pub mod segment;
 pub mod switches;
 pub mod test;
 pub mod train;
+pub mod trouble;
 pub mod unet;
 pub mod validate;
 pub mod weights;

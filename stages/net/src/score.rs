@@ -2,7 +2,8 @@
 
 use crate::cases::{Classes, Part};
 use crate::infer::Slider;
-use voxflow_stages::{Metric, Result};
+use crate::worker::caught;
+use voxflow_stages::{Metric, Result, Trouble};
 
 /// Dice of one label in one case: 2·|P∩R| / (|P| + |R|); none where the reference is empty, as MONAI.
 fn dice(prediction: &[u8], reference: &[u8], value: u8) -> Option<f64> {
@@ -26,7 +27,8 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 pub fn dice_rows(part: &Part, classes: &Classes, slider: &Slider) -> Result<Vec<Metric>> {
     let mut cases: Vec<Vec<Option<f64>>> = vec![];
     for case in &part.cases {
-        let prediction = classes.volume(&slider.classes(&case.tensor()?));
+        let prediction = caught(|| Ok(classes.volume(&slider.classes(&case.tensor()?))));
+        let prediction = prediction.trouble(format!("case '{}'", case.name))?;
         let reference = case.label_values()?;
         cases.push(part.list.labels.iter().map(|label| dice(&prediction, reference, label.value)).collect());
     }

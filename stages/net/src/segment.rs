@@ -2,6 +2,7 @@
 
 use crate::cases::Classes;
 use crate::model::Models;
+use crate::trouble;
 use crate::worker::caught;
 use std::sync::{Mutex, PoisonError};
 use tch::Tensor;
@@ -22,7 +23,10 @@ impl Segmentation {
     pub fn of(models: &Mutex<Models>, image: &Tensor, geometry: &Geometry) -> Result<Segmentation> {
         let inverter = Inverter::new(geometry)?;
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        let probabilities = caught(|| Ok(plain(&models.slider()?.probabilities(image))))?;
+        let probabilities = caught(|| {
+            trouble::provoke();
+            Ok(plain(&models.slider()?.probabilities(image)))
+        })?;
         Ok(Segmentation { probabilities, classes: models.classes.clone(), inverter })
     }
 

@@ -3,7 +3,7 @@
 use crate::cases::{Classes, Part};
 use crate::device::{self, Place};
 use crate::fit::{Fit, Outcome};
-use crate::{model, switches, weights};
+use crate::{model, switches, trouble, weights};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::description::TrainingSummary;
 use voxflow_stages::model::{Inference, ModelCard, Weights};
@@ -19,6 +19,7 @@ pub fn run(cx: &Context) -> Result<()> {
     check(&params, &training)?;
     let classes = Classes::new(&training.list.labels);
     let start = cx.optional("start").map(|input| model::start(input, &params, &training)).transpose()?;
+    trouble::provoke();
     let outcome = Fit::new(cx, &params, &training, &validation, &classes, &place, start)?.fit()?;
     write(cx, &params, &training, &validation, &outcome)
 }

@@ -2,7 +2,7 @@
 //! standard output, and ends with a [`Reply`]. Standard error is free for words.
 
 use crate::pipe::{Pipe, line};
-use crate::{device, predict, test, train, validate};
+use crate::{device, predict, test, train, trouble, validate};
 use signal_hook::consts::SIGTERM;
 use std::fs::File;
 use std::io::Write;
@@ -71,22 +71,10 @@ fn work(path: &Path, host: &Pipe) -> Result<()> {
     make(&Context::new(&task, host))
 }
 
-/// Runs `work`; a panic (a libtorch error among them) becomes an error of one line.
+/// Runs `work`; a panic (an error of libtorch among them) becomes an error of one line.
 pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::set_hook(Box::new(|_| {}));
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        let words = payload.downcast_ref::<String>().map(String::as_str);
-        let words = words.or(payload.downcast_ref::<&str>().copied()).unwrap_or("panicked without words");
-        Err(Error::failed(first_line(words)))
-    })
-}
-
-/// What went wrong, without frames of C++ and Rust around it.
-fn first_line(words: &str) -> String {
-    let words = words.strip_prefix("called `Result::unwrap()` on an `Err` value: ").unwrap_or(words);
-    let words = words.strip_prefix("Torch(\"").unwrap_or(words);
-    let line = words.split("\\n").next().and_then(|part| part.lines().next()).unwrap_or(words);
-    format!("libtorch: {}", line.trim_end_matches("\")"))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::failed(trouble::words(panic.as_ref()))))
 }
 
 /// Moves standard output to a descriptor of our own; what libraries print goes to standard error.
