@@ -40,7 +40,7 @@ impl Observer for Journal {
 /// An event as a line of JSON without credentials.
 pub fn line(event: &Event) -> Result<String> {
     let text = serde_json::to_string(event).map_err(|error| Error::Failed(format!("event: {error}")))?;
-    let mut text = if text.contains("://") { secret::strip(&text) } else { text };
+    let mut text = if secret::may_hold(&text) { secret::strip(&text) } else { text };
     text.push('\n');
     Ok(text)
 }

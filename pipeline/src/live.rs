@@ -7,6 +7,7 @@ use crate::outputs;
 use crate::plan::{Plan, Settled};
 use crate::run::{RunFolder, RunRecord};
 use crate::seal;
+use crate::secret;
 use std::sync::Arc;
 use std::time::Instant;
 use voxflow_cache::{Entry, Recipe, Store};
@@ -91,6 +92,11 @@ impl LiveRun {
             let (items_made, items_reused) = &mut self.items[index];
             *(if *made { items_made } else { items_reused }) += 1;
         }
+        let message = match message {
+            Message::Warning { words } => Message::Warning { words: secret::strip(&words) },
+            Message::Info { words } => Message::Info { words: secret::strip(&words) },
+            other => other,
+        };
         let stage = self.stage_id(index);
         self.tell(Fact::StageSaid { stage, replayed: false, message })
     }
@@ -130,7 +136,7 @@ impl LiveRun {
     pub fn stage_failed(&mut self, index: usize, error: &str, seconds: f64) -> Result<()> {
         self.failed = true;
         let reason = self.reasons[index].take();
-        let error = Some(crate::secret::strip(error));
+        let error = Some(secret::strip(error));
         let finished = Finished { error, ..self.finished(index, Outcome::Failed, reason, seconds) };
         self.close(index, finished)
     }

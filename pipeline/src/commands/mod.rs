@@ -32,7 +32,7 @@ pub enum Form {
 
 /// Prints an error, once.
 pub fn complain(error: &Error) {
-    eprintln!("error: {error}");
+    eprintln!("error: {}", crate::secret::strip(&error.to_string()));
 }
 
 /// Says something to people.

@@ -1,11 +1,15 @@
 //! `${NAME}` and `${NAME:-default}` in string values, as in docker compose; `$$` is a dollar sign.
 
+use crate::secret;
+
 /// Where variables come from.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// The variables of this process.
+/// The variables of this process. Those that are secrets by their names are hidden from then on.
 pub fn process(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    let value = std::env::var(name).ok()?;
+    secret::remember(name, &value);
+    Some(value)
 }
 
 /// The text with its variables filled in, or what is wrong with it.
