@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VOXFLOW := target/debug/voxflow
 
-.PHONY: help setup build demo test torture parity check doc clean
+.PHONY: help setup build demo test torture fuzz parity check doc clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: setup ## build and run all tests
 
 torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the store (VOXFLOW_TORTURE_SEED=N repeats)
 	@python3 scripts/torture.py
+
+fuzz: setup ## give a hundred thousand mutants of known inputs to each parser of foreign bytes
+	VOXFLOW_TORTURE_MUTANTS=$(or $(VOXFLOW_TORTURE_MUTANTS),100000) cargo test --test mutants -- --nocapture
 
 parity: build ## compare with MONAI, number for number (PARITY_PYTHON=… has it; else 5 GB are fetched once)
 	python3 scripts/parity.py

@@ -18,9 +18,9 @@ LENGTHS = {
     "VOXFLOW_TORTURE_STEP": "1",
     "VOXFLOW_TORTURE_FLIPS": "420",
     "VOXFLOW_TORTURE_ROUNDS": "8",
-    "VOXFLOW_TORTURE_MUTANTS": "200000",
+    "VOXFLOW_TORTURE_MUTANTS": "2000",
 }
-TESTS = ["torture", "faults", "damage", "crowd", "hostile", "mutants"]
+TESTS = ["torture", "faults", "damage", "crowd", "hostile", "secrets", "workers", "mutants"]
 
 
 def told(arguments):

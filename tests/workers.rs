@@ -3,6 +3,7 @@
 
 mod lab;
 
+use lab::cubes::{CUBES, Dataset};
 use lab::{Lab, TINY};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
@@ -148,4 +149,37 @@ fn no_worker_outlives_its_parent() {
     child.wait().unwrap();
     lab.wait("the end of the worker", |_| test_kill_process(worker).is_err());
     assert_eq!(lab.last_run().value["outcome"], "running", "as far as its record knows");
+}
+
+/// A workflow that trains in a moment, with the real worker, which breaks as `VOXFLOW_WORKER_FAULT` says.
+fn broken(lab: &mut Lab, fault: &str, flags: &[&str]) -> (String, String) {
+    lab.set("VOXFLOW_WORKER_FAULT", fault);
+    let run = lab.run(CUBES, flags, 1);
+    lab.set("VOXFLOW_WORKER_FAULT", "");
+    let failed = run.value["stages"].as_array().unwrap().iter().find(|stage| stage["outcome"] == "failed").unwrap();
+    (failed["stage"].as_str().unwrap().to_string(), failed["error"].as_str().unwrap().to_string())
+}
+
+#[test]
+fn what_breaks_in_a_worker_is_told_with_the_stage_the_case_and_the_way_out() {
+    let mut lab = Lab::new();
+    Dataset::write(&lab.path("data"), 7, 0);
+    let remedy = "lower 'patch', 'patches_per_volume'";
+    for (fault, words) in [
+        ("memory", ["memory ran out", remedy]),
+        ("libtorch", ["libtorch: shape '[3]' is invalid", ""]),
+        ("panic", ["the worker broke (panic): a test asked for it", ""]),
+        ("kill", ["was killed (SIGKILL); most likely memory ran out", remedy]),
+    ] {
+        let (stage, error) = broken(&mut lab, fault, &["--threads", "1"]);
+        assert_eq!(stage, "model", "{fault}");
+        assert!(words.iter().all(|words| error.contains(words)), "{fault}: {error}");
+        assert!(error.lines().count() == 1 && !error.contains("frame #"), "{fault}: {error}");
+    }
+    lab.run(CUBES, &["--threads", "1"], 0);
+    let (stage, error) = broken(&mut lab, "memory", &["--threads", "1", "--set", "final.tolerance_mm=3"]);
+    assert_eq!(stage, "final");
+    let lines: Vec<&str> = error.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (3, "2 cases could not be done:"), "{error}");
+    assert!(lines[1..].iter().all(|line| line.contains("case_") && line.contains("memory ran out")), "{error}");
 }

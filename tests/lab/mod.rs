@@ -5,6 +5,7 @@ pub mod chance;
 pub mod cubes;
 pub mod damage;
 pub mod tally;
+pub mod watch;
 
 use serde_json::Value;
 use std::collections::BTreeMap;

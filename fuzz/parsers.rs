@@ -1,0 +1,128 @@
+//! What reads bytes of people and programs that one does not know, each as one function of bytes: for the
+//! mutants of `tests/mutants` and for the targets of cargo-fuzz alike. Whatever comes in, words come out.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use voxflow::workflow::Workflow;
+use voxflow_cache::{Artifact, Blob, Recipe};
+use voxflow_stages::dataset::archive::{Limits, unpack};
+use voxflow_stages::dataset::{decathlon, nnunet};
+use voxflow_stages::image::nifti;
+use voxflow_stages::model::foreign::Foreign;
+use voxflow_stages::model::pickle;
+use voxflow_stages::{Context, Error, Host, KINDS, Message, Result, Task};
+
+/// What reads bytes.
+pub type Parser = fn(&[u8]);
+
+/// Each with the name of its corpus.
+pub const PARSERS: [(&str, Parser); 7] = [
+    ("nifti", nifti),
+    ("archive", archive),
+    ("listing", listing),
+    ("weights", weights),
+    ("pickle", pickle),
+    ("workflow", workflow),
+    ("journal", journal),
+];
+
+/// An image and a label map.
+pub fn nifti(bytes: &[u8]) {
+    in_a_folder(|folder| {
+        let path = folder.join("image.nii.gz");
+        std::fs::write(&path, bytes).expect("a file");
+        let _ = nifti::read_header(&path, "image");
+        let _ = nifti::read_image(&path, "image");
+        let _ = nifti::read_label(&path, "label", &[1]);
+        let _ = nifti::Mapped::open(&path, "volume").and_then(|volume| volume.f32s().map(<[f32]>::len));
+    });
+}
+
+/// A tar or tar.gz, of which a megabyte may come out, and nothing outside its folder.
+pub fn archive(bytes: &[u8]) {
+    in_a_folder(|folder| {
+        let (path, inside) = (folder.join("some.tar"), folder.join("inside"));
+        std::fs::write(&path, bytes).expect("a file");
+        std::fs::create_dir(&inside).expect("a folder");
+        let task = task(folder);
+        let _ = unpack(&path, &inside, &Limits { bytes: 1 << 20, ratio: 100.0 }, &Context::new(&task, &Nobody));
+        let names = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+        assert_eq!(names.collect::<BTreeSet<_>>(), ["inside", "some.tar"].map(Into::into).into(), "wrote outside");
+    });
+}
+
+/// A `dataset.json` of either layout.
+pub fn listing(bytes: &[u8]) {
+    let _ = decathlon::read(bytes);
+    in_a_folder(|folder| {
+        let _ = nnunet::is_nnunet(bytes, folder);
+        let _ = nnunet::read(bytes, folder);
+    });
+}
+
+/// Weights of torch or safetensors, every tensor of them.
+pub fn weights(bytes: &[u8]) {
+    if let Ok(foreign) = Foreign::open(bytes, None) {
+        for name in foreign.views.keys() {
+            let _ = foreign.floats(name);
+            let _ = foreign.counter(name);
+        }
+    }
+}
+
+/// A pickle alone, which an archive's checksums would otherwise guard.
+pub fn pickle(bytes: &[u8]) {
+    let _ = pickle::load(bytes);
+}
+
+/// A workflow.
+pub fn workflow(bytes: &[u8]) {
+    let _ = Workflow::parse("workflow.yaml", bytes, &[], KINDS, &|_| None);
+}
+
+/// A run's journal, of which its tables are made again.
+pub fn journal(bytes: &[u8]) {
+    const RECORD: &str = include_str!("run.json");
+    in_a_folder(|folder| {
+        std::fs::write(folder.join("run.json"), RECORD).expect("a file");
+        std::fs::write(folder.join("events.jsonl"), bytes).expect("a file");
+        let _ = voxflow::tables::rebuild(folder);
+    });
+}
+
+fn in_a_folder(work: impl FnOnce(&Path)) {
+    work(tempfile::tempdir().expect("a folder").path());
+}
+
+fn task(folder: &Path) -> Task {
+    let recipe = Recipe { kind: "unpack".into(), version: 1, params: serde_json::Value::Null, inputs: [].into() };
+    let (draft, unfinished) = (folder.join("draft"), folder.join("unfinished"));
+    let params = serde_json::Value::Null;
+    let (stage, device) = ("unpack".into(), "cpu".into());
+    Task { stage, recipe, params, inputs: [].into(), draft, unfinished, device, threads: 1 }
+}
+
+/// A host to whom nothing matters.
+struct Nobody;
+
+impl Host for Nobody {
+    fn tell(&self, _message: Message) {}
+
+    fn stopping(&self) -> bool {
+        false
+    }
+
+    fn recall(&self, name: &str, _recipe: &Recipe, _make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+        Err(Error::failed(format!("'{name}' is not remembered here")))
+    }
+
+    fn blob_path(&self, _blob: &Blob) -> PathBuf {
+        PathBuf::new()
+    }
+
+    fn adopt(&self, _name: &str, _blob: &Blob) {}
+
+    fn refer(&self, path: &Path) -> Result<Blob> {
+        Err(Error::failed(format!("'{}' is not referred to here", path.display())))
+    }
+}
