@@ -62,7 +62,7 @@ class Table:
 def fixtures(table, desk):
     """The scripts make what is committed."""
     scripts = sorted(HERE.glob("make_*.py"))
-    for script in scripts:
+    for script in (*scripts, HERE / "drawn.py"):
         shutil.copy(script, desk)
     for script in scripts:
         subprocess.run([sys.executable, desk / script.name], check=True, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""Makes the fixtures of the network: forward passes, losses, optimizers, training steps, sliding windows.
+"""Makes the fixtures of the network in use: forward passes, initial values, sliding windows, averages.
 
 Run with torch==2.11.0 and monai==1.6.1; writes tests/parity/fixtures/network/*.safetensors. All inputs
 are drawn here from fixed seeds. The Rust side is stages/net/tests/parity_network.rs.
@@ -7,13 +7,13 @@ are drawn here from fixed seeds. The Rust side is stages/net/tests/parity_networ
 import json
 from pathlib import Path
 
-import monai
 import torch
 from monai.inferers import sliding_window_inference
-from monai.losses import DiceCELoss, DiceLoss
 from monai.networks.nets import UNet
-from monai.optimizers import Novograd
+from monai.transforms import MeanEnsemble
 from safetensors.torch import save_file
+
+from drawn import drawn, fill
 
 FOLDER = Path(__file__).parent / "fixtures" / "network"
 
@@ -23,121 +23,80 @@ def save(name, tensors, about):
     save_file(tensors, FOLDER / f"{name}.safetensors", metadata={"about": json.dumps(about)})
 
 
-def unet(network, inputs, outputs, dtype=torch.float32):
+def unet(network, inputs, outputs):
     return UNet(
         3, inputs, outputs, network["channels"], network["strides"], kernel_size=network["kernel"],
         up_kernel_size=network["up_kernel"], num_res_units=network["residual_units"], norm=network["norm"],
-    ).to(dtype)
+    )
 
 
-def network(channels=(4, 6, 8), strides=(2, 2), kernel=3, up_kernel=3, residual_units=2, norm="batch"):
+def network(channels=(4, 8, 16), strides=(2, 2), kernel=3, up_kernel=3, residual_units=2, norm="batch"):
     return dict(channels=list(channels), strides=list(strides), kernel=kernel, up_kernel=up_kernel,
                 residual_units=residual_units, norm=norm)
 
 
+def variants():
+    """Networks, their inputs and outputs, and the sides of an image."""
+    for norm in ("batch", "instance"):
+        for residual_units in (0, 1, 2, 3):
+            yield network(residual_units=residual_units, norm=norm), 1, 2, (8, 8, 4)
+    yield network(), 2, 3, (8, 12, 8)
+    yield network(channels=(8, 16, 24), residual_units=1), 4, 4, (4, 8, 8)
+    yield network(channels=(4, 8), strides=(3,), residual_units=0), 1, 2, (9, 6, 6)
+    yield network(channels=(4, 8), strides=(1,)), 1, 2, (5, 6, 7)
+    yield network(channels=(2, 4, 8, 8, 12), strides=(2, 2, (2, 2, 1), (1, 1, 2))), 1, 2, (8, 8, 8)
+    yield network(kernel=5, up_kernel=5), 1, 2, (8, 8, 4)
+    for norm in ("batch", "instance"):
+        yield network(strides=((2, 2, 1), 2), kernel=(3, 3, 1), up_kernel=(3, 3, 1), norm=norm), 1, 3, (8, 8, 6)
+        yield network(strides=((1, 2, 2), (2, 1, 2)), kernel=(1, 3, 3), residual_units=3, norm=norm), 2, 2, (4, 6, 8)
+
+
 def forwards():
-    variants = {
-        "forward_batch": (network(), 1, 2, (8, 12, 8)),
-        "forward_instance": (network(norm="instance", residual_units=1), 2, 3, (8, 8, 4)),
-        "forward_anisotropic": (network(strides=((2, 2, 1), 2), kernel=(3, 3, 1), up_kernel=(3, 3, 1)), 1, 3, (8, 8, 6)),
-        "forward_plain": (network(residual_units=0, channels=(4, 8)[:2], strides=(3,)), 1, 2, (9, 6, 6)),
-    }
-    for seed, (name, (settings, inputs, outputs, shape)) in enumerate(variants.items()):
-        torch.manual_seed(seed)
-        model = unet(settings, inputs, outputs)
-        weights = {f"weights/{key}": value.clone() for key, value in model.state_dict().items()}
-        image = torch.randn(2, inputs, *shape)
-        training = model.train()(image)
-        evaluated = model.eval()(image)  # with the statistics that the training pass has updated
-        save(name, {**weights, "image": image, "training": training, "evaluated": evaluated},
-             dict(network=settings, inputs=inputs, outputs=outputs))
-
-
-def one_hot(labels, classes):
-    """In double precision: MONAI's own `to_onehot_y` gives float32, which costs nine digits."""
-    return monai.networks.one_hot(labels, classes, dtype=torch.float64)
-
-
-def losses():
-    torch.manual_seed(10)
     tensors, cases = {}, []
-    logits = torch.randn(3, 4, 6, 5, 4, dtype=torch.float64) * 3
-    labels = torch.randint(0, 4, (3, 1, 6, 5, 4))
-    labels[0][labels[0] == 2] = 0  # a class that one patch lacks
-    tensors["logits"], tensors["labels"] = logits, labels
-    for name in ("dice_ce", "dice", "ce"):
-        for background in (True, False):
-            for squared in (True, False):
-                for batch in (True, False):
-                    settings = dict(include_background=background, squared_pred=squared, batch=batch)
-                    common = dict(softmax=True, smooth_nr=1e-5, smooth_dr=1e-5, **settings)
-                    given = logits.clone().requires_grad_()
-                    if name == "dice_ce":
-                        loss = DiceCELoss(lambda_dice=0.5, lambda_ce=0.5, **common)(given, one_hot(labels, 4))
-                    elif name == "dice":
-                        loss = DiceLoss(**common)(given, one_hot(labels, 4))
-                    else:
-                        loss = torch.nn.CrossEntropyLoss()(given, labels[:, 0])
-                    loss.backward()
-                    key = str(len(cases))
-                    tensors[f"{key}/loss"], tensors[f"{key}/gradient"] = loss.reshape(1), given.grad
-                    cases.append(dict(name=name, **settings))
-    save("losses", tensors, cases)
+    for index, (settings, inputs, outputs, sides) in enumerate(variants()):
+        model = unet(settings, inputs, outputs)
+        names = fill(model, index)
+        image = drawn(500 + index, 2, inputs, *sides, dtype=torch.float32)
+        tensors[f"{index}/training"] = model.train()(image)
+        tensors[f"{index}/evaluated"] = model.eval()(image)  # with the statistics that the training pass has updated
+        cases.append(dict(network=settings, inputs=inputs, outputs=outputs, sides=sides, names=names))
+    save("forwards", tensors, cases)
 
 
-def optimizers():
-    torch.manual_seed(11)
-    steps = 20
-    start = {"a": torch.randn(4, 3, 3), "b": torch.randn(5), "c": torch.randn(1)}
-    gradients = {key: torch.randn(steps, *value.shape) * 0.3 for key, value in start.items()}
-    tensors = {f"start/{key}": value for key, value in start.items()}
-    tensors |= {f"gradients/{key}": value for key, value in gradients.items()}
-    rate, cases = 0.01, []
-    for settings in (
-        dict(name="novograd"), dict(name="novograd", weight_decay=0.01, betas=[0.95, 0.5]),
-        dict(name="adam"), dict(name="adam", weight_decay=0.1), dict(name="adamw", weight_decay=0.1, betas=[0.8, 0.99]),
-        dict(name="sgd", momentum=0.9), dict(name="sgd", momentum=0.9, nesterov=True, weight_decay=4e-5),
-        dict(name="sgd", momentum=0.0),
-    ):
-        kinds = dict(novograd=Novograd, adam=torch.optim.Adam, adamw=torch.optim.AdamW, sgd=torch.optim.SGD)
-        options = {key: value for key, value in settings.items() if key != "name"}
-        options.setdefault("weight_decay", 0.0)
-        parameters = {key: torch.nn.Parameter(value.clone()) for key, value in start.items()}
-        optimizer = kinds[settings["name"]](list(parameters.values()), lr=rate, **options)
-        for step in range(steps):
-            for key, parameter in parameters.items():
-                parameter.grad = gradients[key][step].clone()
-            optimizer.step()
-        tensors |= {f"{len(cases)}/{key}": value.detach() for key, value in parameters.items()}
-        cases.append(settings)
-    save("optimizers", tensors, dict(rate=rate, steps=steps, cases=cases))
+def initial_values():
+    """The bounds of every tensor that PyTorch draws, the values of those that it does not, and the
+    moments of what it drew, over the bounds, in each kind of tensor."""
+    settings, inputs, outputs, seeds = network(channels=(8, 16, 32)), 2, 3, 20
+    uniform, bounds = torch.Tensor.uniform_, {}
 
+    def recorded(tensor, low, high, **more):
+        bounds[tensor.data_ptr()] = (low, high)
+        return uniform(tensor, low, high, **more)
 
-def trainings():
-    for name, noisy in (("training_quiet", False), ("training_noisy", True)):
-        torch.manual_seed(12)
-        settings = network(channels=(4, 8), strides=(2,))
-        model = unet(settings, 1, 3, torch.float64)
-        tensors = {f"weights/{key}": value.clone() for key, value in model.state_dict().items()}
-        images = torch.randn(2, 2, 1, 8, 8, 8, dtype=torch.float64)
-        labels = torch.randint(0, 3, (2, 2, 1, 8, 8, 8))
-        named = dict(model.named_parameters())
-        # A convolution is normalised where its module has an "adn" beside it.
-        quiet = [key for key in named if key.endswith(".conv.bias") and key.removesuffix("conv.bias") + "adn.A.weight" in named]
-        loss_of = DiceCELoss(softmax=True, squared_pred=True, batch=True, lambda_dice=0.5, lambda_ce=0.5)
-        optimizer = Novograd(model.parameters(), lr=2e-3)
-        losses = []
-        for step in range(20):
-            optimizer.zero_grad()
-            loss = loss_of(model(images[step % 2]), one_hot(labels[step % 2], 3))
-            loss.backward()
-            if not noisy:
-                for key in quiet:
-                    named[key].grad.zero_()
-            optimizer.step()
-            losses.append(loss.detach())
-        save(name, {**tensors, "images": images, "labels": labels, "losses": torch.stack(losses)},
-             dict(network=settings, noisy=noisy))
+    pools, tensors, kinds = {}, {}, {}
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        bounds.clear()
+        torch.Tensor.uniform_ = recorded
+        model = unet(settings, inputs, outputs)
+        torch.Tensor.uniform_ = uniform
+        for path, module in model.named_modules():
+            for name, tensor in module.state_dict(keep_vars=True).items():
+                if "." in name:
+                    continue
+                whole = f"{path}.{name}"
+                if tensor.data_ptr() not in bounds:
+                    tensors[f"fixed/{whole}"] = tensor
+                    continue
+                low, high = bounds[tensor.data_ptr()]
+                assert low == -high
+                kinds[whole] = f"{type(module).__name__} {name}"
+                tensors[f"bound/{whole}"] = torch.tensor([high], dtype=torch.float64)
+                pools.setdefault(kinds[whole], []).append(tensor.detach().double().flatten() / high)
+    for kind, pool in pools.items():
+        pool = torch.cat(pool)
+        tensors[f"moments/{kind}"] = torch.stack([pool.mean(), pool.var(), pool.abs().max()])
+    save("initial", tensors, dict(network=settings, inputs=inputs, outputs=outputs, seeds=seeds, kinds=kinds))
 
 
 def windows():
@@ -157,11 +116,30 @@ def windows():
     save("windows", tensors, cases)
 
 
+def averages():
+    """Probabilities of two networks, averaged by MONAI's MeanEnsemble, without and with all eight flips."""
+    settings, outputs, sides, roi, overlap = network(), 3, (9, 12, 7), (8, 8, 8), 0.25
+    models = [unet(settings, 1, outputs).eval() for _ in range(2)]
+    for seed, model in enumerate(models):
+        fill(model, 900 + seed)
+    image = drawn(950, 1, 1, *sides, dtype=torch.float32)
+    tensors = {}
+    for name, masks in (("models", range(1)), ("models and flips", range(8))):
+        found = []
+        for model in models:
+            for mask in masks:
+                axes = [axis + 2 for axis in range(3) if mask >> axis & 1]
+                logits = sliding_window_inference(image.flip(axes), roi, 4, model, overlap=overlap)
+                found.append(logits.flip(axes).softmax(1))
+        tensors[name] = MeanEnsemble()(torch.stack(found))
+    save("averages", tensors, dict(network=settings, outputs=outputs, sides=sides, roi=roi, overlap=overlap))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    forwards()
-    losses()
-    optimizers()
-    trainings()
-    windows()
+    with torch.no_grad():
+        forwards()
+        initial_values()
+        windows()
+        averages()

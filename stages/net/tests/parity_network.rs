@@ -1,149 +1,98 @@
-//! The network, its losses, optimizers, training steps and sliding window agree with MONAI's, on the
+//! The network, its initial values, its sliding window and averages agree with MONAI's, on the
 //! fixtures that `tests/parity/make_network.py` makes.
 
+mod support;
+
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use support::{Fixture, distance, drawn_single, fill, largest};
 use tch::{Device, Kind, Tensor};
-use voxflow_net::infer::slide;
-use voxflow_net::loss::loss;
-use voxflow_net::optimizer::Optimizer;
-use voxflow_net::unet::{Parameter, Pass, Role, Unet};
-use voxflow_net::weights;
-use voxflow_stages::model::{Inference, Loss, Network, Optimizer as Settings};
-
-/// A fixture: its tensors, and what it says about them.
-struct Fixture<A> {
-    tensors: BTreeMap<String, Tensor>,
-    about: A,
-}
-
-impl<A: DeserializeOwned> Fixture<A> {
-    fn open(name: &str) -> Fixture<A> {
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity/fixtures/network");
-        let bytes = std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap();
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-        let about = serde_json::from_str(&header.metadata().as_ref().unwrap()["about"]).unwrap();
-        Fixture { tensors: weights::unpack(&bytes).unwrap(), about }
-    }
-
-    fn get(&self, name: &str) -> &Tensor {
-        &self.tensors[name]
-    }
-
-    fn under(&self, folder: &str) -> BTreeMap<String, Tensor> {
-        let named = self.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(folder)?, tensor)));
-        named.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).collect()
-    }
-}
-
-/// The largest difference, relative to the largest wanted value.
-fn distance(found: &Tensor, wanted: &Tensor) -> f64 {
-    assert_eq!(found.size(), wanted.size());
-    let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
-    largest(&(found - wanted)) / largest(wanted).max(1e-30)
-}
+use voxflow_net::infer::{Slider, slide};
+use voxflow_net::unet::{Pass, Unet, channels_last};
+use voxflow_stages::model::{Inference, Network};
 
 #[derive(Deserialize)]
 struct AboutForward {
     network: Network,
     inputs: usize,
     outputs: usize,
+    sides: [i64; 3],
+    names: Vec<String>,
+}
+
+/// A network with the values that Python gave its own.
+fn filled(network: &Network, inputs: usize, outputs: usize, seed: u64) -> Unet {
+    let unet = Unet::new(network, inputs, outputs, 5, Kind::Float, Device::Cpu);
+    fill(&unet, seed);
+    unet
 }
 
 #[test]
-fn forward_passes_agree_in_training_and_afterwards() {
-    for name in ["forward_batch", "forward_instance", "forward_anisotropic", "forward_plain"] {
-        let fixture = Fixture::<AboutForward>::open(name);
-        let about = &fixture.about;
-        let unet = Unet::new(&about.network, about.inputs, about.outputs, 5, Kind::Float, Device::Cpu);
-        weights::fill(&unet, &fixture.under("weights/")).unwrap();
-        for (training, wanted) in [(true, "training"), (false, "evaluated")] {
-            let logits = unet.forward(fixture.get("image"), Pass { training, compute: Kind::Float });
-            let off = distance(&logits, fixture.get(wanted));
-            assert!(off <= 1e-5, "{name}, {wanted}: {off:e}");
-        }
-    }
-}
-
-#[test]
-fn losses_and_their_gradients_agree_to_twelve_digits() {
-    let fixture = Fixture::<Vec<Loss>>::open("losses");
-    for (index, settings) in fixture.about.iter().enumerate() {
-        let logits = fixture.get("logits").copy().set_requires_grad(true);
-        let found = loss(settings, &logits, fixture.get("labels"));
-        found.backward();
-        let off = (found.double_value(&[]) - fixture.get(&format!("{index}/loss")).double_value(&[0])).abs();
-        assert!(off <= 1e-12, "{settings:?}: {off:e}");
-        let off = distance(&logits.grad(), fixture.get(&format!("{index}/gradient")));
-        assert!(off <= 1e-12, "gradient of {settings:?}: {off:e}");
-    }
-}
-
-#[derive(Deserialize)]
-struct AboutOptimizers {
-    rate: f64,
-    steps: i64,
-    cases: Vec<Settings>,
-}
-
-#[test]
-fn optimizers_agree_after_twenty_steps_and_over_a_restart() {
-    let fixture = Fixture::<AboutOptimizers>::open("optimizers");
-    for (index, settings) in fixture.about.cases.iter().enumerate() {
-        let parameters: Vec<Parameter> = fixture
-            .under("start/")
-            .into_iter()
-            .map(|(name, tensor)| Parameter { name, tensor: tensor.copy(), role: Role::Weight })
-            .collect();
-        let mut optimizer = Optimizer::new(settings, &parameters, false, |_| false);
-        for step in 0..fixture.about.steps {
-            if step == 7 {
-                let state: BTreeMap<String, Tensor> =
-                    optimizer.state().into_iter().map(|(name, tensor)| (name, tensor.copy())).collect();
-                optimizer = Optimizer::new(settings, &parameters, false, |_| false);
-                assert!(optimizer.restore(|name| state.get(name).map(Tensor::shallow_clone)));
+fn every_variant_agrees_in_training_and_afterwards_whatever_the_layout_of_the_image() {
+    let fixture = Fixture::<Vec<AboutForward>>::open("network/forwards");
+    for (index, about) in (0u64..).zip(&fixture.about) {
+        let [x, y, z] = about.sides;
+        let image = drawn_single(500 + index, &[2, about.inputs as i64, x, y, z]);
+        for (layout, image) in [("channels first", image.contiguous()), ("channels last", channels_last(&image))] {
+            let unet = filled(&about.network, about.inputs, about.outputs, index);
+            let names: Vec<&String> = unet.parameters().iter().map(|parameter| &parameter.name).collect();
+            assert_eq!(names, about.names.iter().collect::<Vec<_>>());
+            for (training, wanted) in [(true, "training"), (false, "evaluated")] {
+                let logits = unet.forward(&image, Pass { training, compute: Kind::Float });
+                let off = distance(&logits, fixture.get(&format!("{index}/{wanted}")));
+                assert!(off <= 1e-5, "{:?}, {layout}, {wanted}: {off:e}", about.network);
             }
-            optimizer.zero_grad();
-            let pulls = parameters.iter().map(|parameter| {
-                (&parameter.tensor * fixture.get(&format!("gradients/{}", parameter.name)).get(step)).sum(Kind::Float)
-            });
-            Tensor::stack(&pulls.collect::<Vec<_>>(), 0).sum(Kind::Float).backward();
-            optimizer.step(fixture.about.rate);
-        }
-        for parameter in &parameters {
-            let off = distance(&parameter.tensor.detach(), fixture.get(&format!("{index}/{}", parameter.name)));
-            assert!(off <= 1e-6, "{settings:?}, {}: {off:e}", parameter.name);
         }
     }
 }
 
 #[derive(Deserialize)]
-struct AboutTraining {
+struct AboutInitial {
     network: Network,
-    noisy: bool,
+    inputs: usize,
+    outputs: usize,
+    seeds: u64,
+    kinds: BTreeMap<String, String>,
 }
 
 #[test]
-fn twenty_training_steps_in_double_precision_have_the_same_losses() {
-    for name in ["training_quiet", "training_noisy"] {
-        let fixture = Fixture::<AboutTraining>::open(name);
-        let unet = Unet::new(&fixture.about.network, 1, 3, 5, Kind::Double, Device::Cpu);
-        weights::fill(&unet, &fixture.under("weights/")).unwrap();
-        let mut optimizer = Optimizer::new(&Settings::default(), unet.parameters(), fixture.about.noisy, |_| false);
-        for step in 0..20 {
-            optimizer.zero_grad();
-            let (image, labels) = (fixture.get("images").get(step % 2), fixture.get("labels").get(step % 2));
-            let logits = unet.forward(&image, Pass { training: true, compute: Kind::Double });
-            let found = loss(&Loss::default(), &logits, &labels);
-            let wanted = fixture.get("losses").double_value(&[step]);
-            let off = (found.double_value(&[]) - wanted).abs() / wanted;
-            assert!(off <= 1e-9, "{name}, step {step}: {off:e}");
-            found.backward();
-            optimizer.step(2e-3);
+fn initial_values_have_the_bounds_and_moments_of_pytorch() {
+    let fixture = Fixture::<AboutInitial>::open("network/initial");
+    let (about, fixed, bounds) = (&fixture.about, fixture.under("fixed/"), fixture.under("bound/"));
+    let mut pools: BTreeMap<&String, Vec<Tensor>> = BTreeMap::new();
+    for seed in 0..about.seeds {
+        let unet = Unet::new(&about.network, about.inputs, about.outputs, seed, Kind::Float, Device::Cpu);
+        assert_eq!(unet.parameters().len(), fixed.len() + bounds.len());
+        for parameter in unet.parameters() {
+            let (name, values) = (&parameter.name, &parameter.tensor);
+            if let Some(wanted) = fixed.get(name) {
+                assert_eq!(values, wanted, "{name}");
+                continue;
+            }
+            let bound = bounds[name].double_value(&[0]);
+            assert!(largest(values) <= bound * (1.0 + 1e-7), "{name}");
+            pools.entry(&about.kinds[name]).or_default().push((values.to_kind(Kind::Double) / bound).flatten(0, -1));
         }
     }
+    assert_eq!(pools.len(), 4, "weights and biases of convolutions and transposed ones");
+    for (kind, pool) in &pools {
+        same_moments(kind, &Tensor::cat(pool, 0), fixture.get(&format!("moments/{kind}")));
+    }
+}
+
+/// Values and what PyTorch drew as many of, both over their bounds, are draws of one uniform
+/// distribution: mean and variance within four standard errors, and both come close to the bound.
+fn same_moments(kind: &str, values: &Tensor, wanted: &Tensor) {
+    let count = values.numel() as f64;
+    let moments = [values.mean(Kind::Double), values.var(true)].map(|moment| moment.double_value(&[]));
+    // The variance of u is 1/3, that of u² 4/45; two samples are compared.
+    let errors = [1.0 / 3.0, 4.0 / 45.0].map(|variance: f64| (2.0 * variance / count).sqrt());
+    for (index, (moment, error)) in (0..).zip(moments.into_iter().zip(errors)) {
+        let off = (moment - wanted.double_value(&[index])).abs();
+        assert!(off <= 4.0 * error, "{kind}, moment {index}: {off:e} is {:.1} standard errors", off / error);
+    }
+    let least = 1.0 - 20.0 / count;
+    assert!(largest(values) >= least && wanted.double_value(&[2]) >= least, "{kind}: nothing lies near the bound");
 }
 
 #[derive(Deserialize)]
@@ -155,7 +104,7 @@ struct AboutWindow {
 
 #[test]
 fn sliding_windows_agree_for_each_blend_overlap_and_size() {
-    let fixture = Fixture::<Vec<AboutWindow>>::open("windows");
+    let fixture = Fixture::<Vec<AboutWindow>>::open("network/windows");
     for (index, AboutWindow { roi, inference }) in fixture.about.iter().enumerate() {
         let settings: Inference = serde_json::from_value(serde_json::to_value(inference).unwrap()).unwrap();
         let count = roi.iter().product::<usize>() as i64;
@@ -165,5 +114,52 @@ fn sliding_windows_agree_for_each_blend_overlap_and_size() {
         let found = slide(fixture.get(&format!("{index}/image")), *roi, &settings, predict);
         let off = distance(&found, fixture.get(&format!("{index}/found")));
         assert!(off <= 1e-5, "{inference:?}: {off:e}");
+    }
+}
+
+#[derive(Deserialize)]
+struct AboutAverages {
+    network: Network,
+    outputs: usize,
+    sides: [i64; 3],
+    roi: [usize; 3],
+    overlap: f64,
+}
+
+#[test]
+fn probabilities_of_several_models_and_all_flips_average_as_monai_averages_them() {
+    let fixture = Fixture::<AboutAverages>::open("network/averages");
+    let about = &fixture.about;
+    let networks = [900, 901].map(|seed| filled(&about.network, 1, about.outputs, seed));
+    let [x, y, z] = about.sides;
+    let image = drawn_single(950, &[1, 1, x, y, z]);
+    for (flips, wanted) in [(false, "models"), (true, "models and flips")] {
+        let slider = Slider {
+            networks: networks.iter().collect(),
+            inference: Inference { overlap: about.overlap, flips, ..Inference::default() },
+            roi: about.roi,
+            device: Device::Cpu,
+            compute: Kind::Float,
+        };
+        let (found, wanted) = (slider.probabilities(&image), fixture.get(wanted));
+        let off = distance(&found, wanted);
+        assert!(off <= 1e-5, "flips {flips}: {off:e}");
+        assert_eq!(slider.classes(&image), wanted.argmax(1, false).squeeze_dim(0).to_kind(Kind::Uint8));
+    }
+}
+
+#[test]
+fn half_precision_gives_the_logits_of_single_precision_to_two_percent() {
+    let network =
+        Network { channels: vec![8, 16, 24], strides: Network::default().strides[..2].to_vec(), ..Network::default() };
+    let image = drawn_single(3, &[2, 1, 16, 16, 16]);
+    for training in [true, false] {
+        let unet = filled(&network, 1, 3, 7);
+        let wanted = unet.forward(&image, Pass { training, compute: Kind::Float });
+        for compute in [Kind::BFloat16, Kind::Half] {
+            let found = unet.forward(&image, Pass { training, compute }).to_kind(Kind::Float);
+            let off = distance(&found, &wanted);
+            assert!(off > 0.0 && off <= 2e-2, "{compute:?}, training {training}: {off:e}");
+        }
     }
 }
