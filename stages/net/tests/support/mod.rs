@@ -2,6 +2,8 @@
 //! against them is the tests'.
 #![allow(dead_code, missing_docs)]
 
+pub mod bench;
+
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
