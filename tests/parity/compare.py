@@ -4,8 +4,8 @@
 
 First the committed fixtures: the scripts make_*.py beside this file are run again, and what they make
 must be what is committed (`make test` holds the program against them). Then live, through the program
-VOXFLOW, on larger inputs: preprocessing, segmentation (`voxflow predict`), scores, and models as
-exported (check_export.py). Exit code 1 if any row is beyond what is allowed. `make parity` provides
+VOXFLOW, on larger inputs: preprocessing, segmentation (`voxflow predict`), scores, models as imported
+(check_import.py) and as exported (check_export.py). Exit code 1 if any row is beyond what is allowed. `make parity` provides
 what it needs.
 """
 
@@ -23,19 +23,16 @@ warnings.filterwarnings("ignore")
 import nibabel as nib
 import numpy as np
 import torch
-from monai import transforms as mt
-from monai.data import MetaTensor
-from monai.inferers import sliding_window_inference
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 from monai.networks.nets import UNet
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 import check_export
+import check_import
+from reference import SPACING, WINDOW, dice, preparation, segmented
 
 HERE = Path(__file__).parent
-WINDOW = {"window": [-57, 164]}
-SPACING = [1.5, 1.5, 2.0]
 ROI = (64, 64, 32)
 
 
@@ -172,16 +169,6 @@ def images(program, data):
     return folder
 
 
-def preparation():
-    keys = ["image", "label"]
-    return mt.Compose([
-        mt.LoadImaged(keys), mt.EnsureChannelFirstd(keys), mt.Orientationd(keys, axcodes="RAS", labels=None),
-        mt.Spacingd(keys, pixdim=SPACING, mode=("bilinear", "nearest")),
-        mt.ScaleIntensityRanged("image", -57, 164, 0.0, 1.0, clip=True),
-        mt.CropForegroundd(keys, source_key="image"),
-    ])
-
-
 def preprocessing(table, program, folder):
     outputs = program.workflow("prepare", {
         "dataset": {"uses": "folder", "with": {
@@ -214,11 +201,6 @@ def preprocessing(table, program, folder):
             table.add("preprocessing", f"{what}: label, 1 − Dice", dices, 5e-4)
 
 
-def dice(one, other, value):
-    one, other = one == value, other == value
-    return 2 * (one & other).sum() / max(one.sum() + other.sum(), 1)
-
-
 NETWORK = dict(channels=[8, 16, 32, 32, 64], strides=[2, 2, 2, 2], residual_units=2, norm="batch")
 
 
@@ -244,28 +226,6 @@ def model_folder(program, image):
     return folder, network
 
 
-def reference_segmentation(network, path, blend, flips):
-    """MONAI's own pipeline: transforms, sliding window, Invertd, argmax."""
-    prepare = mt.Compose([
-        mt.LoadImaged("image"), mt.EnsureChannelFirstd("image"), mt.Orientationd("image", axcodes="RAS", labels=None),
-        mt.Spacingd("image", pixdim=SPACING, mode="bilinear"),
-        mt.ScaleIntensityRanged("image", -57, 164, 0.0, 1.0, clip=True), mt.CropForegroundd("image", source_key="image"),
-    ])
-    item = prepare({"image": path})
-    axes = [[], *([[2], [3], [4], [2, 3], [2, 4], [3, 4], [2, 3, 4]] if flips else [])]
-    image, total = item["image"].as_tensor()[None], 0
-    with torch.no_grad():
-        for flip in axes:
-            turned = torch.flip(image, flip) if flip else image
-            found = sliding_window_inference(turned, ROI, 4, network, overlap=0.5, mode=blend).softmax(1)
-            total = total + (torch.flip(found, flip) if flip else found)
-    item["pred"] = MetaTensor(total[0] / len(axes), affine=item["image"].affine, meta=item["image"].meta,
-                              applied_operations=item["image"].applied_operations)
-    post = mt.Compose([mt.Invertd("pred", transform=prepare, orig_keys="image", nearest_interp=False),
-                       mt.AsDiscreted("pred", argmax=True)])
-    return post(item)["pred"][0].numpy().astype(np.uint8)
-
-
 def segmentation(table, program, folder):
     paths = sorted((folder / "images").glob("*.nii.gz"))
     chosen = [path for path in paths if path.name.startswith(("phantom_0", "phantom_1", "oblique_1", "real"))]
@@ -279,7 +239,7 @@ def segmentation(table, program, folder):
         voxels, dices, shares, affines = 0.0, 0.0, 1.0, 0.0
         for path in images:
             found = nib.load(out / path.name)
-            wanted = reference_segmentation(network, path, "constant", flips)
+            wanted = segmented(network, path, ROI, flips)
             mine = np.asanyarray(found.dataobj)
             voxels = max(voxels, (mine != wanted).mean())
             dices = max(dices, *(1 - dice(mine, wanted, value) for value in (0, 1)))
@@ -299,7 +259,7 @@ def scores(table, program):
         "volumes": {"uses": "preprocess", "needs": ["dataset"], "with": {"spacing": [6, 6, 6], "intensity": WINDOW}},
         "cache": {"uses": "cache", "needs": ["dataset", "volumes", "split"]},
         "model": {"uses": "train", "needs": ["cache"], "with": {
-            "epochs": 20, "patch": [32, 32, 32], "volumes_per_step": 2, "patches_per_volume": 2, "learning_rate": 0.01,
+            "epochs": 80, "patch": [32, 32, 32], "volumes_per_step": 2, "patches_per_volume": 2, "learning_rate": 0.01,
             "network": {"channels": [4, 8, 16], "strides": [2, 2], "residual_units": 1}, "validate_every": 10}},
         "final": {"uses": "test", "needs": ["dataset", "cache", "model"], "with": {"tolerance_mm": 3.0}},
     })
@@ -345,7 +305,7 @@ def main():
         segmentation(table, program, folder)
         scores(table, program)
         lab = check_export.Lab(str(program.path), desk)
-        for row in (*check_export.torchscript(lab), *check_export.bundle(lab)):
+        for row in (*check_import.rows(lab, options.data), *check_export.torchscript(lab), *check_export.bundle(lab)):
             table.add(*row)
     print(table.text())
     if options.markdown:
