@@ -112,3 +112,61 @@ fn a_frozen_pattern_that_no_parameter_has_is_found_before_any_work() {
         "{said}"
     );
 }
+
+/// A command that must succeed.
+fn done(lab: &Lab, arguments: &[&str]) -> String {
+    let shown = lab.voxflow(arguments);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    shown.err
+}
+
+#[test]
+fn a_model_goes_out_and_comes_in_again_without_a_workflow() {
+    let lab = Lab::new();
+    let file = fixture("zip.pt").display().to_string();
+    let described = ["--set", "modality=[MRI]", "--set", "labels=[cube]", "--set", "inference.roi=[16,16,16]"];
+    let network = "network={channels: [2, 3], strides: [2], residual_units: 1}";
+    let more = ["--set", network, "--set", "preprocess={spacing: [1, 1, 1], intensity: {zscore: all}}"];
+    let import = ["import", &file, "--out", "price $5"];
+    let said = done(&lab, &[&import[..], &described, &more].concat());
+    assert!(said.contains("best.safetensors, last.safetensors, model.json in 'price $5'"), "{said}");
+    assert_eq!(tensors(&lab.path("price $5/best.safetensors")), tensors(&fixture("plain.safetensors")));
+
+    for (format, name) in [("safetensors", "model.safetensors"), ("torchscript", "model.ts")] {
+        done(&lab, &["export", "price $5", "--out", "weights", "--format", format]);
+        assert!(lab.path("weights").join(name).is_file(), "{name}");
+        let again = format!("weights/{name}");
+        done(&lab, &["import", &again, "--like", "price $5", "--out", format]);
+        for file in ["model.json", "best.safetensors"] {
+            let (one, other) = (lab.path("price $5").join(file), lab.path(format).join(file));
+            assert!(fs::read(one).unwrap() == fs::read(other).unwrap(), "{format}: {file} differs");
+        }
+    }
+    assert_eq!(fs::read_dir(lab.path("weights")).unwrap().count(), 2, "nothing else is left there");
+    done(&lab, &["export", "price $5", "--out", "bundle"]);
+    assert!(lab.path("bundle/configs/inference.json").is_file());
+}
+
+#[test]
+fn an_import_that_is_not_described_says_what_is_missing_and_writes_nothing() {
+    let lab = Lab::new();
+    let file = fixture("zip.pt").display().to_string();
+    let shown = lab.voxflow(&["import", &file, "--out", "model", "--set", "modalty=[MRI]"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    assert!(shown.err.contains("did you mean 'modality'?"), "{}", shown.err);
+    assert!(shown.err.contains("import: ") && shown.err.contains("'labels'"), "{}", shown.err);
+    assert!(!lab.path("model").exists());
+}
+
+#[test]
+fn a_model_never_takes_the_place_of_the_weights_that_it_is_made_of() {
+    let lab = Lab::new();
+    lab.write("best.safetensors", "weights of a person");
+    let flags = ["--set", "modality=[MRI]", "--set", "labels=[cube]", "--set", "inference.roi=[16,16,16]"];
+    let shown = lab.voxflow(
+        &[&["import", "best.safetensors", "--out", ".", "--set", "preprocess={intensity: {zscore: all}}"][..], &flags]
+            .concat(),
+    );
+    assert!(shown.code == 2 && shown.err.contains("would take the place of 'best.safetensors'"), "{}", shown.err);
+    assert_eq!(fs::read_to_string(lab.path("best.safetensors")).unwrap(), "weights of a person");
+}

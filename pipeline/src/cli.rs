@@ -67,6 +67,10 @@ pub enum Command {
     Check(commands::check::Check),
     /// Segment images with a trained model, without a workflow
     Predict(commands::predict::Predict),
+    /// Make a model of another program's weights, without a workflow
+    Import(commands::import::Import),
+    /// Write a model for another program, without a workflow
+    Export(commands::export::Export),
     /// List the runs, the newest first
     Runs(commands::runs::Runs),
     /// Show a run, or one stage of it
@@ -93,6 +97,8 @@ impl Command {
             Command::Plan(command) => command.run(globals),
             Command::Check(command) => command.run(globals),
             Command::Predict(command) => command.run(globals),
+            Command::Import(command) => command.run(globals),
+            Command::Export(command) => command.run(globals),
             Command::Runs(command) => command.run(globals),
             Command::Show(command) => command.run(globals),
             Command::Compare(command) => command.run(globals),

@@ -78,7 +78,7 @@ impl Source {
 }
 
 /// All mistakes as one error.
-fn refusal(mistakes: &[Mistake]) -> Error {
+pub(super) fn refusal(mistakes: &[Mistake]) -> Error {
     let lines: Vec<String> = mistakes.iter().map(|mistake| secret::strip(&mistake.to_string())).collect();
     let head =
         if lines.len() == 1 { String::new() } else { format!("{} mistakes, and nothing was done\n", lines.len()) };

@@ -1,11 +1,12 @@
 //! Delivery: the host of a prediction without a store. Each image's files appear whole, under the
 //! image's name, as soon as they are made.
 
+use crate::commands::outside::moved;
 use crate::commands::tell;
 use crate::stop::Stop;
 use crate::words;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -41,7 +42,10 @@ impl<'a> Delivery<'a> {
         let digest = Digest::of_file(file)?;
         let bytes = fs::metadata(file).map_err(Error::io("read", file))?.len();
         let place = match self.place(image, &name) {
-            Some(place) => moved(file, place)?,
+            Some(place) => {
+                moved(file, &place)?;
+                place
+            }
             None => file.to_path_buf(),
         };
         self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, place);
@@ -63,13 +67,6 @@ impl<'a> Delivery<'a> {
             tell(words);
         }
     }
-}
-
-/// Moves a file, its bytes safe on the disk first.
-fn moved(file: &Path, place: PathBuf) -> Result<PathBuf> {
-    File::open(file).and_then(|file| file.sync_all()).map_err(Error::io("write", file))?;
-    fs::rename(file, &place).map_err(Error::io("write", &place))?;
-    Ok(place)
 }
 
 impl Host for Delivery<'_> {

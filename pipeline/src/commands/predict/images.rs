@@ -1,6 +1,6 @@
 //! The images named on a command line, as a dataset of cases without labels.
 
-use super::model::input_file;
+use crate::commands::model::input_file;
 use crate::exit::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,14 +1,13 @@
 //! `voxflow predict`: segments images with trained models, without a workflow and without the store.
 //!
-//! What is done is the kind `predict`, in the same worker; only where models come from (`model`),
-//! which images there are (`images`) and where results go (`delivery`) differ.
+//! What is done is the kind `predict`, in the same worker; only which images there are (`images`) and
+//! where results go (`delivery`) differ.
 
 mod delivery;
 mod images;
-mod model;
 
 use super::run::device;
-use super::tell;
+use super::{model, tell};
 use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};
 use crate::stop::Stop;

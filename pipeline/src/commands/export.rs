@@ -1,0 +1,49 @@
+//! `voxflow export`: writes a model for another program, without a workflow. What is written is the
+//! kind `export`'s.
+
+use super::{model, outside, tell};
+use crate::cli::Globals;
+use crate::exit::{Error, Exit, Result};
+use clap::Args;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use voxflow_stages::kinds::export;
+
+/// Which model, in which form, and where to.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  voxflow export latest --out bundle
+  voxflow export demo/model --out weights --format safetensors
+
+A bundle is run by MONAI: python -m monai.bundle run --config_file configs/inference.json
+--bundle_root . --dataset_dir IMAGES")]
+pub struct Export {
+    /// A run (id, prefix, latest), one stage of it (RUN/STAGE), or a folder with model.json
+    #[arg(value_name = "RUN_OR_FOLDER")]
+    pub model: String,
+    /// Folder to write to; files of the same name there are replaced
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A MONAI bundle, TorchScript (model.ts), or the weights alone (model.safetensors)
+    #[arg(long, default_value = "bundle", value_parser = ["bundle", "torchscript", "safetensors"])]
+    pub format: String,
+    /// Which of the model's weights
+    #[arg(long, default_value = "best", value_parser = ["best", "last"])]
+    pub weights: String,
+}
+
+impl Export {
+    /// Writes the model.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let model = model::find(&globals.home(), &self.model)?;
+        let params = json!({ "format": self.format, "weights": self.weights });
+        let stage: export::Export = serde_json::from_value(params).map_err(|error| Error::usage(error.to_string()))?;
+        let names = outside::make(&stage, BTreeMap::from([("model".into(), vec![model])]), &self.out)?;
+        if !globals.quiet {
+            tell(&format!("{} in '{}'", names.join(", "), self.out.display()));
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,118 @@
+//! `voxflow import`: makes a model of another program's weights, without a workflow. What is read is
+//! the kind `import`'s business; here its parameters come together from another model and `--set`.
+
+use super::choice::refusal;
+use super::{model, outside, tell};
+use crate::cli::Globals;
+use crate::exit::{Error, Exit, Result};
+use crate::workflow::{Mistake, Override, Place, Workflow, environment};
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use voxflow_stages::KINDS;
+use voxflow_stages::kinds::import;
+use voxflow_stages::model::{ModelCard, Weights};
+
+/// Which weights, of what network, and where to.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  voxflow import finetuned.pt --like latest --out model
+  voxflow import model.pt --out model --set modality=[CT] --set labels=[spleen] \\
+      --set 'preprocess={spacing: [1.5, 1.5, 2.0], intensity: {window: [-57, 164]}}' \\
+      --set inference.roi=[96,96,96]
+
+The parameters are those of the kind: 'voxflow kinds import' lists them. The folder is a model like any
+other: 'voxflow predict --model DIR' uses it.")]
+pub struct Import {
+    /// PyTorch's .pt or .pth (a state_dict), TorchScript, or safetensors; nothing in it is run
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Folder to write the model to; files of the same name there are replaced
+    #[arg(long, short, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A model whose network, channels, labels, preparation and sliding window the weights share: a run,
+    /// RUN/STAGE, or a folder with model.json
+    #[arg(long, value_name = "RUN_OR_FOLDER")]
+    pub like: Option<String>,
+    /// A parameter of the import, as modality=[CT]; may be given several times
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl Import {
+    /// Makes the model.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let mut params = match &self.like {
+            Some(name) => alike(name, &model::find(&globals.home(), name)?.json("model.json")?)?,
+            None => json!({}),
+        };
+        params["file"] = json!(self.file);
+        let stage = self.understood(&params)?;
+        self.spare(&stage.file)?;
+        let names = outside::make(&stage, BTreeMap::new(), &self.out)?;
+        if !globals.quiet {
+            tell(&format!("{} in '{}'", names.join(", "), self.out.display()));
+        }
+        Ok(Exit::Done)
+    }
+
+    /// The parameters with what is set, judged as in a workflow of this one stage.
+    fn understood(&self, params: &Value) -> Result<import::Import> {
+        let workflow = json!({ "stages": { "import": { "uses": "import", "with": params } } });
+        // A dollar sign of a person's own is no variable here.
+        let text = workflow.to_string().replace('$', "$$");
+        let overrides = self.set.iter().map(|words| below_import(words)).collect::<Result<Vec<Override>>>()?;
+        let workflow = Workflow::parse("import", text.as_bytes(), &overrides, KINDS, &environment::process);
+        let workflow = workflow.map_err(|mistakes| refusal(&mistakes.into_iter().map(by_flag).collect::<Vec<_>>()))?;
+        let params = workflow.stage("import").map(|stage| stage.params.clone()).unwrap_or_default();
+        serde_json::from_value(params).map_err(|error| Error::usage(format!("import: {error}")))
+    }
+
+    /// An error if the model would take the place of the file itself.
+    fn spare(&self, file: &Path) -> Result<()> {
+        let same = |which: Weights| {
+            let place = self.out.join(which.file());
+            place.canonicalize().is_ok_and(|place| file.canonicalize().is_ok_and(|file| file == place))
+        };
+        if [Weights::Best, Weights::Last].into_iter().any(same) {
+            let words = format!("--out: the model would take the place of '{}'; name another folder", file.display());
+            return Err(Error::Usage(words));
+        }
+        Ok(())
+    }
+}
+
+/// The parameters that make weights a model like this one.
+fn alike(name: &str, card: &ModelCard) -> Result<Value> {
+    if !card.labels.iter().map(|label| label.value).eq(1..=card.labels.len() as u8) {
+        let values: Vec<u8> = card.labels.iter().map(|label| label.value).collect();
+        return Err(Error::usage(format!(
+            "--like {name}: its labels have the values {values:?}, and an imported model's are 1, 2 and so on"
+        )));
+    }
+    Ok(json!({
+        "network": card.network,
+        "modality": card.modality,
+        "labels": card.labels.iter().map(|label| &label.name).collect::<Vec<_>>(),
+        "preprocess": card.preparation,
+        "inference": card.inference,
+        "dataset": card.dataset,
+    }))
+}
+
+/// An override of the one stage there is.
+fn below_import(words: &str) -> Result<Override> {
+    let setting = Override::parse(words).map_err(Error::Usage)?;
+    Ok(Override { path: format!("import.{}", setting.path), ..setting })
+}
+
+/// A mistake without the workflow that nobody wrote.
+fn by_flag(mistake: Mistake) -> Mistake {
+    let place = match mistake.place {
+        Place::File { .. } => Place::Nowhere,
+        place => place,
+    };
+    Mistake { place, stage: None, ..mistake }
+}

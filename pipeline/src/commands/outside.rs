@@ -1,0 +1,119 @@
+//! A stage outside of any workflow: made into a folder of a person's, without the store.
+
+use super::tell;
+use crate::exit::{Error, Result};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use voxflow_cache::{Artifact, Blob, Recipe};
+use voxflow_stages::kinds::{Run, Stage};
+use voxflow_stages::{Context, Host, Input, Message, Task};
+
+/// Makes a stage's files in `out`, where those of the same name are replaced; gives their names. They
+/// appear whole, once all are made.
+pub fn make<S: Run>(stage: &S, inputs: BTreeMap<String, Vec<Input>>, out: &Path) -> Result<Vec<String>> {
+    fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(out);
+    let desk = desk.map_err(Error::io("create a folder in", out))?;
+    let task = task(stage, inputs, desk.path())?;
+    let host = Outside::default();
+    stage.run(&Context::new(&task, &host))?;
+    for (name, blob) in host.adopted.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let source = source(&task, &blob)?;
+        fs::copy(source, desk.path().join(name)).map_err(Error::io("copy", source))?;
+    }
+    let mut names = vec![];
+    walk(desk.path(), "", &mut names)?;
+    names.iter().try_for_each(|name| deliver(desk.path(), out, name))?;
+    Ok(names)
+}
+
+/// Moves a file, its bytes safe on the disk first.
+pub fn moved(file: &Path, place: &Path) -> voxflow_stages::Result<()> {
+    let trouble = |path: &Path| voxflow_stages::Error::io("write", path.to_path_buf());
+    File::open(file).and_then(|file| file.sync_all()).map_err(trouble(file))?;
+    fs::rename(file, place).map_err(trouble(place))
+}
+
+fn task<S: Stage>(stage: &S, inputs: BTreeMap<String, Vec<Input>>, desk: &Path) -> Result<Task> {
+    let params = serde_json::to_value(stage).map_err(|error| Error::usage(error.to_string()))?;
+    let recipe = Recipe { kind: S::NAME.into(), version: S::VERSION, params: params.clone(), inputs: BTreeMap::new() };
+    Ok(Task {
+        stage: S::NAME.into(),
+        recipe,
+        params,
+        inputs,
+        draft: desk.to_path_buf(),
+        unfinished: desk.to_path_buf(),
+        device: "cpu".into(),
+        threads: 1,
+    })
+}
+
+/// The file of an input that holds a blob.
+fn source<'a>(task: &'a Task, blob: &Blob) -> Result<&'a Path> {
+    let files = task.inputs.values().flatten().flat_map(|input| input.files.values());
+    let found = files.into_iter().find(|file| file.blob.digest == blob.digest);
+    found.map(|file| file.path.as_path()).ok_or_else(|| Error::Failed("an input's file is not there".into()))
+}
+
+/// The names of all files below a folder, slash-separated.
+fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("list", folder))?.flatten() {
+        let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() {
+            walk(&entry.path(), &format!("{name}/"), names)?;
+        } else {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(())
+}
+
+fn deliver(desk: &Path, out: &Path, name: &str) -> Result<()> {
+    let place = out.join(name);
+    let folder = place.parent().unwrap_or(out);
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    Ok(moved(&desk.join(name), &place)?)
+}
+
+/// The host of such a stage: there is nothing to recall, and nobody to stop it but the process's end.
+#[derive(Default)]
+struct Outside {
+    adopted: Mutex<Vec<(String, Blob)>>,
+}
+
+impl Host for Outside {
+    fn tell(&self, message: Message) {
+        if let Message::Warning { words } = message {
+            tell(&format!("warning: {words}"));
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        false
+    }
+
+    fn recall(
+        &self,
+        name: &str,
+        _: &Recipe,
+        _: &dyn Fn(&Path) -> voxflow_stages::Result<()>,
+    ) -> voxflow_stages::Result<Artifact> {
+        Err(voxflow_stages::Error::failed(format!("item '{name}' needs a store")))
+    }
+
+    fn blob_path(&self, _: &Blob) -> PathBuf {
+        PathBuf::new()
+    }
+
+    fn adopt(&self, name: &str, blob: &Blob) {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_string(), blob.clone()));
+    }
+
+    fn refer(&self, path: &Path) -> voxflow_stages::Result<Blob> {
+        Err(voxflow_stages::Error::failed(format!("{}: a reference to it needs a store", path.display())))
+    }
+}
