@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 VOXFLOW := target/debug/voxflow
 
-.PHONY: help setup build demo test torture fuzz parity check doc clean
+.PHONY: help setup build demo test torture fuzz parity bench-peers check doc clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch libtorch once into a cache folder (CUDA=1: also the libraries for an NVIDIA GPU)
 	@python3 scripts/setup.py $(if $(CUDA),--cuda)
@@ -27,6 +27,9 @@ fuzz: setup ## give a hundred thousand mutants of known inputs to each parser of
 
 parity: build ## compare with MONAI, number for number (PARITY_PYTHON=… has it; else 5 GB are fetched once)
 	python3 scripts/parity.py
+
+bench-peers: build ## measure the program and MONAI side by side, in the environment of 'make parity'
+	python3 scripts/bench_peers.py
 
 check: setup ## formatting and lints, as CI has them
 	cargo fmt --check

@@ -1,0 +1,99 @@
+//! Times parts of a training on one prepared volume, as JSON lines: a part, and its seconds in each
+//! repetition. `scripts/bench_peers.py` runs it and sets MONAI's beside it.
+//!
+//!     cargo bench --bench parts -- FOLDER REPEATS
+//!
+//! FOLDER holds image.nii and label.nii, as `preprocess` writes them.
+#![allow(clippy::print_stdout)]
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+use tch::{Device, Kind, Tensor};
+use voxflow_net::loss::loss;
+use voxflow_net::optimizer::Optimizer;
+use voxflow_net::unet::{Pass, Unet, channels_last};
+use voxflow_stages::image::augment::Augmentation;
+use voxflow_stages::image::candidates::{Candidates, Selection};
+use voxflow_stages::image::nifti::Mapped;
+use voxflow_stages::image::patch::{Case, Patch, Sampling, sample};
+use voxflow_stages::model::{Loss, Network, Optimizer as Settings};
+
+const PATCH: [usize; 3] = [96, 96, 96];
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let [folder, repeats] = &words[..] else { panic!("cargo bench --bench parts -- FOLDER REPEATS") };
+    let (folder, repeats) = (Path::new(folder), repeats.parse().expect("a number of repetitions"));
+    tch::set_num_threads(2);
+    loading(folder, repeats);
+    sampling(folder, repeats);
+    step(repeats);
+}
+
+/// Tells the seconds of each repetition, after one that is not counted.
+fn tell(part: &str, repeats: usize, mut work: impl FnMut()) {
+    work();
+    let seconds: Vec<f64> = (0..repeats)
+        .map(|_| {
+            let began = Instant::now();
+            work();
+            began.elapsed().as_secs_f64()
+        })
+        .collect();
+    println!("{}", serde_json::json!({ "part": part, "seconds": seconds }));
+}
+
+fn open(folder: &Path, name: &str) -> Mapped {
+    Mapped::open(&folder.join(name), name).expect("a prepared volume")
+}
+
+fn loading(folder: &Path, repeats: usize) {
+    tell("open a cached volume", repeats, || {
+        let (image, label) = (open(folder, "image.nii"), open(folder, "label.nii"));
+        black_box((image.f32s().expect("an image")[0], label.u8s().expect("a label")[0]));
+    });
+    tell("open a cached volume and read every voxel", repeats, || {
+        let (image, label) = (open(folder, "image.nii"), open(folder, "label.nii"));
+        let sum: f32 = image.f32s().expect("an image").iter().sum();
+        black_box((sum, label.u8s().expect("a label").iter().map(|value| u64::from(*value)).sum::<u64>()));
+    });
+}
+
+/// Four patches of one volume, shifted in intensity and flipped, as the spleen recipes and a little more.
+fn sampling(folder: &Path, repeats: usize) {
+    let (image, label) = (open(folder, "image.nii"), open(folder, "label.nii"));
+    let (voxels, values) = (image.f32s().expect("an image"), label.u8s().expect("a label"));
+    let background = Some((voxels, 0.0));
+    let candidates = Candidates::compute(image.shape(), values, Selection { labels: &[1], background });
+    let candidates = candidates.expect("a volume with a label");
+    let case = Case { image: voxels, channels: 1, shape: image.shape(), label: values, candidates: &candidates };
+    let augmentation: Augmentation = serde_json::from_value(serde_json::json!({
+        "intensity_shift": { "offset": 0.1, "probability": 0.5 }, "flip": { "probability": 0.5 },
+    }))
+    .expect("an augmentation");
+    let mut epoch = 0;
+    tell("sample and augment 4 patches of 96³", repeats, || {
+        epoch += 1;
+        let patches = (0..4).map(|item| sample(&case, &Sampling::default(), &augmentation, PATCH, (0, epoch, item)));
+        black_box(patches.collect::<Vec<Patch>>());
+    });
+}
+
+/// A whole step of the 16…256 network on two patches: forward, loss, backward, Novograd.
+fn step(repeats: usize) {
+    let unet = Unet::new(&Network::default(), 1, 2, 0, Kind::Float, Device::Cpu);
+    let mut optimizer = Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
+    let image = channels_last(&Tensor::rand([2, 1, 96, 96, 96], (Kind::Float, Device::Cpu)));
+    let labels = Tensor::randint(2, [2, 1, 96, 96, 96], (Kind::Int64, Device::Cpu));
+    for (precision, compute) in [("fp32", Kind::Float), ("bf16", Kind::BFloat16)] {
+        tell(&format!("training step, 2 × 96³, {precision}"), repeats, || {
+            optimizer.zero_grad();
+            let logits = unet.forward(&image, Pass { training: true, compute }).to_kind(Kind::Float);
+            let found = loss(&Loss::default(), &logits, &labels);
+            found.backward();
+            optimizer.step(2e-3);
+            black_box(found.double_value(&[]));
+        });
+    }
+}
