@@ -30,7 +30,7 @@ CLASSES = (0, 1)
 
 def full_size_ct(lab, data):
     """A folder with one CT in LAS orientation, and what to call it."""
-    folder = lab.folder / "ct"
+    folder = lab.folder / "full_size"
     folder.mkdir()
     path, real = folder / "ct.nii.gz", Path(data) / "ct" / "spleen_8_image.nii.gz"
     if real.exists():
