@@ -192,7 +192,7 @@ def preprocessing(table, program, folder):
                 mine, theirs = np.asanyarray(label.dataobj), wanted["label"][0].numpy()
                 labels = max(labels, (mine != theirs).mean())
                 dices = max(dices, 1 - dice(mine, theirs, 1))
-        what = f"{len(cases)} {kind} CTs"
+        what = f"{len(cases)} {kind} CT{'s' * (len(cases) > 1)}"
         table.add("preprocessing", f"{what}: shapes after the foreground crop", shapes, 0)
         table.add("preprocessing", f"{what}: affine, mm", affines, 1e-3)
         table.add("preprocessing", f"{what}: image", voxels, 1e-5)
@@ -245,7 +245,7 @@ def segmentation(table, program, folder):
             dices = max(dices, *(1 - dice(mine, wanted, value) for value in (0, 1)))
             shares = min(shares, wanted.mean(), 1 - wanted.mean())
             affines = max(affines, np.abs(found.affine - nib.load(path).affine).max())
-        what = f"{name}, inversion, argmax on {len(images)} images (rarest class {100 * shares:.0f} %)"
+        what = f"{name}, inversion, argmax on {len(images)} image{'s' * (len(images) > 1)} (rarest class {100 * shares:.0f} %)"
         table.add("predict", f"{what}: share of voxels", voxels, 1e-4)
         table.add("predict", f"{what}: 1 − Dice", dices, 5e-4)
         table.add("predict", f"{what}: affine of the file, mm", affines, 1e-3)
