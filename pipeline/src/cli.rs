@@ -79,6 +79,10 @@ pub enum Command {
     Compare(commands::compare::Compare),
     /// Write the report of a run, or of several side by side, as one HTML file
     Report(commands::report::Report),
+    /// Draw a volume with its labels: slices as one picture, or as a page to leaf through
+    View(commands::view::View),
+    /// Write a commented workflow for a Decathlon task, or for a folder of images and labels
+    New(commands::new::New),
     /// Print where the files of a run lie
     Path(commands::path::PathOf),
     /// Keep the store in order: size, verify, gc, rebuild
@@ -88,6 +92,8 @@ pub enum Command {
     Kinds(commands::kinds::Kinds),
     /// Write a completion script for a shell
     Completions(commands::completions::Completions),
+    /// Write the manual: one page for the program and one for each command
+    Man(commands::man::Man),
 }
 
 impl Command {
@@ -103,10 +109,13 @@ impl Command {
             Command::Show(command) => command.run(globals),
             Command::Compare(command) => command.run(globals),
             Command::Report(command) => command.run(globals),
+            Command::View(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(),
+            Command::New(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }

@@ -1,40 +1,58 @@
 //! The journal: `events.jsonl`, every event of a run but passing progress, one JSON line each.
+//!
+//! It is locked while its run lives, so that others can tell a running run from one whose process died.
 
 use crate::event::{Event, Fact, Observer};
 use crate::exit::{Error, Result};
 use crate::secret;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use voxflow_cache::fault;
 use voxflow_stages::Message;
 
-/// Writes events as they come. What a stage says is written in blocks, everything else at once.
+/// What stages say stays in memory at most so long.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Writes events as they come. What a stage says is written in blocks or after a second, everything
+/// else at once.
 pub struct Journal {
     path: PathBuf,
     out: BufWriter<File>,
+    flushed: Instant,
 }
 
 impl Journal {
     /// Opens the journal in a run's folder.
     pub fn open(path: &Path) -> Result<Journal> {
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
-        Ok(Journal { path: path.to_path_buf(), out: BufWriter::new(file) })
+        // Without the lock (on a file system that has none) followers take the run for dead; it runs all the same.
+        if let Err(error) = file.try_lock() {
+            tracing::debug!("'{}': {error}", path.display());
+        }
+        Ok(Journal { path: path.to_path_buf(), out: BufWriter::new(file), flushed: Instant::now() })
     }
 }
 
 impl Observer for Journal {
     fn observe(&mut self, event: &Event) -> Result<()> {
-        if matches!(&event.fact, Fact::StageSaid { message: Message::Progress(_), .. }) {
-            return Ok(());
+        if !matches!(&event.fact, Fact::StageSaid { message: Message::Progress(_), .. }) {
+            let line = line(event)?;
+            fault::pass().and_then(|()| self.out.write_all(line.as_bytes())).map_err(Error::io("write", &self.path))?;
         }
-        let line = line(event)?;
-        fault::pass().and_then(|()| self.out.write_all(line.as_bytes())).map_err(Error::io("write", &self.path))?;
-        if !matches!(event.fact, Fact::StageSaid { .. }) {
+        if !matches!(event.fact, Fact::StageSaid { .. }) || self.flushed.elapsed() >= PATIENCE {
             self.out.flush().map_err(Error::io("write", &self.path))?;
+            self.flushed = Instant::now();
         }
         Ok(())
     }
+}
+
+/// Whether the process that writes this journal lives.
+pub fn is_being_written(path: &Path) -> bool {
+    let lock = File::open(path).map(|file| file.try_lock_shared());
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
 }
 
 /// An event as a line of JSON without credentials.
@@ -52,5 +70,21 @@ impl Observer for JsonLines {
     fn observe(&mut self, event: &Event) -> Result<()> {
         let written = std::io::stderr().write_all(line(event)?.as_bytes());
         written.map_err(Error::io("write", "stderr"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_is_being_written_as_long_as_its_writer_lives() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        assert!(!is_being_written(&path));
+        let journal = Journal::open(&path).expect("opens");
+        assert!(is_being_written(&path));
+        drop(journal);
+        assert!(!is_being_written(&path));
     }
 }

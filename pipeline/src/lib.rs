@@ -20,6 +20,7 @@ pub mod machine;
 pub mod making;
 pub mod outputs;
 pub mod plan;
+pub mod pulse;
 pub mod recalls;
 pub mod reference;
 pub mod report;

@@ -11,6 +11,7 @@ use crate::home::Home;
 use crate::journal::{Journal, JsonLines};
 use crate::live::LiveRun;
 use crate::plan::{Plan, Planner};
+use crate::pulse::Pulse;
 use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
 use crate::schedule::Slots;
 use crate::stop::Stop;
@@ -202,7 +203,7 @@ fn observers(folder: &RunFolder, record: &RunRecord, globals: &Globals, alone: b
             Box::new(Console::new(screen, style, Verbosity::of(globals)))
         }
     };
-    Ok(vec![Box::new(journal), Box::new(recorder), for_people])
+    Ok(vec![Box::new(journal), Box::new(recorder), Box::new(Pulse::new(folder.path())), for_people])
 }
 
 /// Refuses what is known to be impossible before any work.

@@ -1,5 +1,6 @@
 //! `voxflow show`: one run, or one stage of it, in full.
 
+use super::follow::follow;
 use super::{Form, answer};
 use crate::cli::Globals;
 use crate::console::terminal_width;
@@ -22,6 +23,9 @@ pub struct Show {
     /// One stage: its recipe, inputs, outputs and metrics
     #[arg(long, value_name = "ID")]
     pub stage: Option<String>,
+    /// Show a run of another shell as it goes on, until it ends
+    #[arg(long, short, conflicts_with_all = ["stage", "format"])]
+    pub follow: bool,
     /// How to write it
     #[arg(long, value_enum, default_value_t)]
     pub format: Form,
@@ -31,6 +35,9 @@ impl Show {
     /// Writes the run on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let run = history::find(&globals.home(), &self.run)?;
+        if self.follow {
+            return follow(&run, globals);
+        }
         let metrics = tables::read_metrics(run.folder.path())?;
         let text = match (&self.stage, self.format) {
             (None, Form::Text) => whole(&run, &metrics, terminal_width()),

@@ -1,6 +1,7 @@
 //! Bars: how far each running stage is, as moving bars on a terminal or as a seldom line elsewhere.
 
 use super::Screen;
+use super::keys::Unshown;
 use crate::words;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ pub(super) struct Bars {
     screen: Option<MultiProgress>,
     bars: BTreeMap<String, ProgressBar>,
     said_at_ms: BTreeMap<String, i64>,
+    _keys: Option<Unshown>,
 }
 
 impl Bars {
@@ -23,7 +25,8 @@ impl Bars {
             Screen::Live(screen) => Some(screen.clone()),
             Screen::Plain(_) => None,
         };
-        Bars { screen, bars: BTreeMap::new(), said_at_ms: BTreeMap::new() }
+        let keys = screen.as_ref().and_then(|_| Unshown::begin());
+        Bars { screen, bars: BTreeMap::new(), said_at_ms: BTreeMap::new(), _keys: keys }
     }
 
     /// Whether bars move.
@@ -31,10 +34,10 @@ impl Bars {
         self.screen.is_some()
     }
 
-    /// A stage begins; until it says how far it is, the reason stands there.
-    pub fn start(&mut self, stage: &str, width: usize, reason: &str) {
+    /// A stage began so long ago; until it says how far it is, the reason stands there.
+    pub fn start(&mut self, stage: &str, width: usize, reason: &str, since: Duration) {
         let Some(screen) = &self.screen else { return };
-        let bar = screen.add(ProgressBar::new_spinner().with_prefix(format!("{stage:width$}")));
+        let bar = screen.add(ProgressBar::new_spinner().with_prefix(format!("{stage:width$}")).with_elapsed(since));
         bar.set_style(style("{spinner} {prefix}  {elapsed:>4}  {wide_msg}"));
         bar.set_message(reason.to_string());
         bar.enable_steady_tick(Duration::from_millis(120));

@@ -2,6 +2,7 @@
 //! terminal, and at the end the scores, what was made, and where it lies. Data never comes here.
 
 mod bars;
+mod keys;
 mod meter;
 mod screen;
 
@@ -9,13 +10,14 @@ pub use meter::Meter;
 pub use screen::{Screen, Style, terminal_width};
 
 use crate::cli::Globals;
-use crate::event::{Decision, Event, Fact, Finished, Observer, Outcome, Planned, RunOutcome};
+use crate::event::{Decision, Event, Fact, Finished, Observer, Outcome, Planned, RunOutcome, now_ms};
 use crate::exit::Result;
 use crate::tables::{self, Gathering};
 use crate::words;
 use bars::Bars;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 use voxflow_stages::Message;
 
 /// How much is said.
@@ -97,12 +99,13 @@ impl Console {
         self.say(Verbosity::Normal, &format!("run {}: {stages}, {}", self.style.bold(run), parts.join(", ")));
     }
 
-    fn stage_started(&mut self, stage: &str, reason: &str) {
+    fn stage_started(&mut self, at_ms: i64, stage: &str, reason: &str) {
         let least = if self.bars.live() { Verbosity::Verbose } else { Verbosity::Normal };
         let line = format!("{} {stage:width$}  {reason}", self.style.dim("…"), width = self.columns.0);
         self.say(least, &line);
         if self.verbosity > Verbosity::Quiet {
-            self.bars.start(stage, self.columns.0, reason);
+            let since = Duration::from_millis(u64::try_from(now_ms() - at_ms).unwrap_or(0));
+            self.bars.start(stage, self.columns.0, reason, since);
         }
     }
 
@@ -203,7 +206,7 @@ impl Observer for Console {
         self.gathering.take(event);
         match &event.fact {
             Fact::RunStarted { run, folder, stages, .. } => self.run_started(run, folder.clone(), stages),
-            Fact::StageStarted { stage, reason, .. } => self.stage_started(stage, reason),
+            Fact::StageStarted { stage, reason, .. } => self.stage_started(event.at_ms, stage, reason),
             Fact::StageWaiting { stage } => {
                 self.say(Verbosity::Normal, &format!("  {stage}: waits for another process that makes the same"));
             }

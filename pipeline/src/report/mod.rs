@@ -12,7 +12,7 @@ mod sections;
 mod subject;
 
 pub use card::card;
-pub use page::page;
+pub use page::{POLICY, page};
 pub use subject::Subject;
 
 use crate::exit::{Error, Result};

@@ -54,12 +54,9 @@ fn scene(dataset: &Input, listing: &Listing, case: &str, prediction: &Path) -> R
         return Err(Error::failed(format!("case '{case}' has no image or no label in '{}'", dataset.stage)));
     };
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
-    Scene::new(
-        read_image(dataset.path(image)?, image)?,
-        read_label(dataset.path(label)?, label, &allowed)?,
-        read_label(prediction, "prediction", &allowed)?,
-        listing.is_ct(),
-    )
+    let scene = Scene::new(read_image(dataset.path(image)?, image)?, listing.is_ct())?;
+    let reference = read_label(dataset.path(label)?, label, &allowed)?;
+    scene.with_pair(reference, read_label(prediction, "prediction", &allowed)?)
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ impl Folder {
     }
 
     /// The listing, and the name of the file that it was read from, if any. Every file is there.
-    fn listing(&self) -> Result<(Listing, Option<String>)> {
+    pub fn listing(&self) -> Result<(Listing, Option<String>)> {
         if !self.path.is_dir() {
             return Err(Error::failed(format!("{}: is no folder", self.path.display())));
         }

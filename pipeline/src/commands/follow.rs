@@ -1,0 +1,124 @@
+//! `voxflow show --follow`: attaches to a run of another shell and shows it as that shell does.
+//!
+//! All comes from the run's folder: the journal, read as it grows, and the pulse. The run itself knows
+//! nothing of its followers.
+
+use crate::cli::{Globals, LogFormat};
+use crate::console::{Console, Verbosity};
+use crate::event::{Event, Fact, Observer, RunOutcome};
+use crate::exit::{Error, Exit, Result};
+use crate::history::Past;
+use crate::journal::{self, JsonLines};
+use crate::pulse;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::time::Duration;
+use voxflow_stages::{Message, Progress};
+
+/// How often is looked for news.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Shows what happened in the run and what happens, until it ends; then exits as the run did.
+pub(super) fn follow(run: &Past, globals: &Globals) -> Result<Exit> {
+    let mut observer: Box<dyn Observer> = match globals.log_format {
+        LogFormat::Json => Box::new(JsonLines),
+        LogFormat::Text => Box::new(Console::stderr(Verbosity::of(globals))),
+    };
+    let mut tail = Tail::open(run.folder.file("events.jsonl"))?;
+    let mut seen = BTreeMap::new();
+    loop {
+        // Asked before reading: what a run wrote before it ended is then read below.
+        let is_alive = journal::is_being_written(&tail.path);
+        for event in tail.news()? {
+            observer.observe(&event)?;
+            if let Fact::RunFinished { outcome, .. } = event.fact {
+                return Ok(exit(outcome));
+            }
+        }
+        if !is_alive {
+            return Err(Error::Failed(format!(
+                "the process of run '{}' is gone: the same 'voxflow run' goes on from what is finished",
+                run.record.run
+            )));
+        }
+        for event in beats(run, &mut seen) {
+            observer.observe(&event)?;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn exit(outcome: RunOutcome) -> Exit {
+    match outcome {
+        RunOutcome::Failed => Exit::Failed,
+        RunOutcome::Interrupted => Exit::Interrupted,
+        RunOutcome::Done | RunOutcome::Running => Exit::Done,
+    }
+}
+
+/// The progress that is new, as the events that the journal leaves out.
+fn beats(run: &Past, seen: &mut BTreeMap<String, Progress>) -> Vec<Event> {
+    let now = pulse::read(run.folder.path());
+    let fresh = now.iter().filter(|(stage, progress)| seen.get(*stage) != Some(progress));
+    let events = fresh.map(|(stage, progress)| Event {
+        at_ms: crate::event::now_ms(),
+        fact: Fact::StageSaid { stage: stage.clone(), replayed: false, message: Message::Progress(progress.clone()) },
+    });
+    let events = events.collect();
+    *seen = now;
+    events
+}
+
+/// The end of a growing journal.
+struct Tail {
+    path: PathBuf,
+    lines: BufReader<File>,
+    /// What was read of a line that is not whole yet.
+    begun: Vec<u8>,
+}
+
+impl Tail {
+    fn open(path: PathBuf) -> Result<Tail> {
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        Ok(Tail { path, lines: BufReader::new(file), begun: vec![] })
+    }
+
+    /// The events written since the last look.
+    fn news(&mut self) -> Result<Vec<Event>> {
+        let mut events = vec![];
+        loop {
+            self.lines.read_until(b'\n', &mut self.begun).map_err(Error::io("read", &self.path))?;
+            if !self.begun.ends_with(b"\n") {
+                return Ok(events);
+            }
+            match serde_json::from_slice(&self.begun) {
+                Ok(event) => events.push(event),
+                Err(error) => tracing::warn!("'{}': a line is damaged and passed over: {error}", self.path.display()),
+            }
+            self.begun.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_line_is_an_event_only_once_it_is_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let line = journal::line(&Event { at_ms: 1, fact: Fact::Stopping }).expect("a line");
+        let (first, second) = line.split_at(9);
+        let mut file = File::create(&path).expect("a journal");
+        file.write_all(format!("{line}{first}").as_bytes()).expect("writes");
+        let mut tail = Tail::open(path).expect("opens");
+        assert_eq!(tail.news().expect("reads").len(), 1);
+        assert_eq!(tail.news().expect("reads").len(), 0);
+        file.write_all(format!("{second}torn\n{line}").as_bytes()).expect("writes");
+        assert_eq!(tail.news().expect("reads").len(), 2, "the torn line is passed over");
+    }
+}

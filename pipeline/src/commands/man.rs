@@ -1,0 +1,38 @@
+//! `voxflow man`: the manual, made from the same texts as `--help`.
+
+use super::answer;
+use crate::cli::Cli;
+use crate::exit::{Error, Exit, Result};
+use clap::{Args, CommandFactory};
+use std::path::PathBuf;
+
+/// Where the pages go.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  voxflow man | man -l -                            # read it
+  voxflow man --out ~/.local/share/man/man1         # keep it: voxflow.1, voxflow-run.1, …")]
+pub struct Man {
+    /// Folder for all pages; without it, the program's own page goes to stdout
+    #[arg(long, short, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+impl Man {
+    /// Writes the pages.
+    pub fn run(&self) -> Result<Exit> {
+        let command = Cli::command();
+        match &self.out {
+            Some(folder) => {
+                std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+                clap_mangen::generate_to(command, folder).map_err(Error::io("write into", folder))?;
+            }
+            None => {
+                let mut page = vec![];
+                clap_mangen::Man::new(command).render(&mut page).map_err(Error::io("write", "the page"))?;
+                answer(&String::from_utf8_lossy(&page))?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}

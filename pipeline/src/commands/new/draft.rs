@@ -1,0 +1,231 @@
+//! The draft: a commented workflow as text.
+
+use super::advice::{self, STRIDE};
+use super::tasks::{HOST, Task};
+use crate::words;
+use std::path::Path;
+use voxflow_stages::kinds::folder::{Folder, Layout, Patterns};
+
+/// What a workflow is written for.
+pub(super) struct Data {
+    /// The workflow's name.
+    pub name: String,
+    /// What it is, in words.
+    pub title: String,
+    pub source: Source,
+    /// The image channels.
+    pub modality: Vec<String>,
+    /// The labels' names.
+    pub labels: Vec<String>,
+    pub labelled: usize,
+    pub unlabelled: usize,
+    /// The median size in voxels along the RAS axes.
+    pub shape: [usize; 3],
+    /// The median voxel in mm along the RAS axes.
+    pub spacing_mm: [f64; 3],
+    /// For CT: the values that matter.
+    pub window: Option<[f64; 2]>,
+}
+
+/// Where the data come from.
+pub(super) enum Source {
+    /// The Decathlon's host.
+    Task(&'static Task),
+    /// A folder.
+    Folder(Box<Folder>),
+}
+
+impl Data {
+    /// "CT; spleen".
+    fn content(&self) -> String {
+        let labels = if self.labels.is_empty() { "no labels".into() } else { self.labels.join(", ") };
+        format!("{}; {labels}", self.modality.join(", "))
+    }
+
+    /// "41 labelled cases, 20 without; the median volume has …".
+    fn amount(&self) -> String {
+        let [x, y, z] = self.shape;
+        let [dx, dy, dz] = self.spacing_mm.map(|mm| (mm * 100.0).round() / 100.0);
+        let labelled = words::count(self.labelled as u64, "labelled case");
+        let without = self.unlabelled;
+        format!("{labelled}, {without} without; the median volume has {x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm")
+    }
+
+    /// Both.
+    pub fn sentence(&self) -> String {
+        format!("{}; {}", self.content(), self.amount())
+    }
+}
+
+/// The workflow's text; `file` is where it will lie.
+pub(super) fn draft(data: &Data, file: &Path) -> String {
+    let mut out = head(data, file);
+    out += &source(&data.source);
+    out += &parts(data);
+    out += &volumes(data);
+    out += "  cache: { uses: cache, needs: [dataset, volumes, split] }\n";
+    out += &model(data);
+    out += "  # What needs no learning, for comparison; then the model on the validation and the testing cases.\n";
+    out += "  threshold: { uses: baseline, needs: [cache], with: { method: threshold } }\n";
+    out += "  score: { uses: validate, needs: [cache, model] }\n";
+    out += "  final: { uses: test, needs: [dataset, cache, model] }\n";
+    if data.unlabelled > 0 {
+        out += "  # Label maps of the cases without a label.\n";
+        out += "  predictions: { uses: predict, needs: [dataset, model] }\n";
+    }
+    out
+}
+
+fn head(data: &Data, file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "\
+# {}.
+#
+# {}.
+# {}.
+# Written by 'voxflow new' as a beginning; every value is a choice of voxflow's, with its reason beside it.
+#
+#   voxflow check {file}     # every mistake, with its line
+#   voxflow plan {file}      # what would run, and why
+#   voxflow run {file}       # the whole experiment; run again, it does nothing twice
+#   voxflow kinds train         # every parameter, with its default and meaning
+name: {}
+seed: 0
+stages:
+",
+        data.title,
+        data.content(),
+        data.amount(),
+        data.name
+    )
+}
+
+fn source(source: &Source) -> String {
+    match source {
+        Source::Task(task) => format!(
+            "  archive:
+    uses: download
+    with:
+      url: {HOST}/{}.tar  # or 'file: PATH' for a copy that you have
+      md5: {}
+  dataset: {{ uses: unpack, needs: [archive] }}
+",
+            task.name, task.md5
+        ),
+        Source::Folder(folder) => {
+            let mut with = vec![format!("path: {}", quoted(&folder.path.display().to_string()))];
+            if folder.layout == Layout::Patterns {
+                with.push("layout: patterns".into());
+                if let Some(Patterns::One(images)) = &folder.images {
+                    with.push(format!("images: {}", quoted(images)));
+                }
+                with.extend(folder.labels.iter().map(|labels| format!("labels: {}", quoted(labels))));
+                with.push(format!("modality: {}  # CT where values are Hounsfield units", list(&folder.modality)));
+                with.push(format!("label_names: {}  # the labels 1, 2, …", list(&folder.label_names)));
+            }
+            format!(
+                "  dataset:\n    uses: folder  # referred to, not copied\n    with:\n      {}\n",
+                with.join("\n      ")
+            )
+        }
+    }
+}
+
+fn parts(data: &Data) -> String {
+    let (testing, validation) = advice::held_out(data.labelled);
+    format!(
+        "  # Testing cases are looked at once, at the end; validation cases choose the weights. The draw is fixed.
+  split:
+    uses: split
+    needs: [dataset]
+    with: {{ training: rest, validation: {validation}, testing: {testing} }}
+"
+    )
+}
+
+fn volumes(data: &Data) -> String {
+    let spacing = advice::spacing_mm(data.shape, data.spacing_mm);
+    let coarser = spacing.iter().zip(data.spacing_mm).any(|(new, old)| *new > old * 1.05);
+    let why = if coarser { "the median voxel, coarsened to 8 million a volume" } else { "the median voxel" };
+    let intensity = match data.window {
+        Some([low, high]) => {
+            format!("intensity: {{ window: [{low}, {high}] }}  # Hounsfield units that become 0 and 1")
+        }
+        None => "intensity: { zscore: nonzero }  # scales differ between scanners; 'all' where the background is not 0"
+            .into(),
+    };
+    format!(
+        "  # One grid for all; remembered case by case, so a new case costs one resampling.
+  volumes:
+    uses: preprocess
+    needs: [dataset]
+    with:
+      spacing: {spacing:?}  # mm to the right, front and up: {why}
+      {intensity}
+      crop_foreground: true
+"
+    )
+}
+
+fn model(data: &Data) -> String {
+    let spacing = advice::spacing_mm(data.shape, data.spacing_mm);
+    let patch = advice::patch(data.shape, data.spacing_mm, spacing);
+    format!(
+        "  model:
+    uses: train
+    needs: [cache]
+    with:
+      epochs: 300
+      patch: {patch:?}  # voxels: at most 96, within the median volume, multiples of {STRIDE} (the strides' product)
+      volumes_per_step: 2
+      patches_per_volume: 2       # half of them around a labelled voxel
+      augmentation:
+        affine: {{ probability: 0.5, rotation_degrees: [10, 10, 10], scale: [0.1, 0.1, 0.1] }}
+        intensity_shift: {{ offset: 0.1, probability: 0.5 }}
+      network: {{ channels: [16, 32, 64, 128, 256], strides: [2, 2, 2, 2], residual_units: 2, norm: batch }}
+      loss: {{ name: dice_ce }}
+      learning_rate: 0.002
+      optimizer: {{ name: novograd }}
+      schedule: {{ decay_last: 0.3 }}  # falls to 0 over the last 30 % of the steps
+      # precision: bf16            # about twice as fast on a recent GPU
+      validate_every: 10
+      inference: {{ roi: {patch:?}, overlap: 0.5, blend: gaussian }}
+"
+    )
+}
+
+/// A string as YAML reads it whatever it holds.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('$', "$$")
+}
+
+fn list(words: &[String]) -> String {
+    format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{data, tasks::TASKS, workflow};
+    use super::*;
+
+    #[test]
+    fn the_draft_of_every_task_is_a_right_workflow() {
+        for task in TASKS {
+            let text = draft(&data(task.name).expect("a task"), Path::new("x.yaml"));
+            let checked = workflow(&text, Path::new("x.yaml"));
+            let workflow = checked.unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}\n{text}", task.name));
+            assert_eq!(workflow.stages.len(), 10);
+            assert!(text.contains(task.md5));
+        }
+    }
+
+    #[test]
+    fn no_line_of_a_draft_is_too_long_to_read() {
+        for task in TASKS {
+            let text = draft(&data(task.name).expect("a task"), Path::new("x.yaml"));
+            let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert!(longest <= 130, "{}: {longest}", task.name);
+        }
+    }
+}

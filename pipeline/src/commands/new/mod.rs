@@ -1,0 +1,98 @@
+//! `voxflow new`: writes a commented workflow for a task of the Decathlon, or for a folder of images
+//! and labels that it looks into.
+//!
+//! `tasks` is what is known of the ten tasks, `look` what a folder shows, `layout` how a folder without
+//! a listing is understood, `advice` how settings follow from both, `draft` the text.
+
+mod advice;
+mod draft;
+mod layout;
+mod look;
+mod tasks;
+
+use super::{answer, tell};
+use crate::exit::{Error, Exit, Result};
+use crate::workflow::{Mistake, Workflow, nearest};
+use clap::Args;
+use draft::{Data, Source};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use voxflow_stages::kinds::KINDS;
+
+/// What the workflow is for, and where it goes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  voxflow new spleen                    # a task of the Medical Segmentation Decathlon, downloaded when run
+  voxflow new ~/data/Task09_Spleen      # a folder in Decathlon or nnU-Net layout
+  voxflow new ~/data/livers -o liver.yaml  # images and labels in two folders, or side by side
+
+Of a folder, headers are read for voxel sizes and up to ten labelled cases for values. Grid, patch and
+window follow from them as the comments in the file say. What is written is a beginning, to be changed.")]
+pub struct New {
+    /// A Decathlon task (spleen, Task09_Spleen, 9) or a folder; without one, the tasks are listed
+    #[arg(value_name = "TASK|FOLDER")]
+    pub source: Option<String>,
+    /// The file to write; by default NAME.yaml here. An existing file is not replaced
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+impl New {
+    /// Writes the workflow, and its path on stdout.
+    pub fn run(&self) -> Result<Exit> {
+        let Some(source) = &self.source else {
+            answer(&tasks::listed())?;
+            return Ok(Exit::Done);
+        };
+        let data = data(source)?;
+        let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", data.name)));
+        let text = draft::draft(&data, &out);
+        // What is written is held to the same rules as what a person writes.
+        workflow(&text, &out).map_err(|mistakes| Error::Failed(format!("the draft is wrong: {mistakes:?}")))?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).open(&out).map_err(|error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => {
+                    Error::usage(format!("'{}' exists: name another file with --out", out.display()))
+                }
+                _ => Error::io("create", &out)(error),
+            })?;
+        file.write_all(text.as_bytes()).map_err(Error::io("write", &out))?;
+        let shown = out.display();
+        tell(&format!("{}\nnext: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}", data.sentence()));
+        answer(&format!("{shown}\n"))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Reads a draft as `voxflow run` will.
+fn workflow(text: &str, file: &Path) -> std::result::Result<Workflow, Vec<Mistake>> {
+    Workflow::parse(&file.display().to_string(), text.as_bytes(), &[], KINDS, &|_| None)
+}
+
+fn data(source: &str) -> Result<Data> {
+    let folder = Path::new(source);
+    if folder.is_dir() {
+        return look::look(folder);
+    }
+    if let Some(task) = tasks::find(source) {
+        return Ok(Data {
+            name: task.word().to_lowercase(),
+            title: format!("{} (Medical Segmentation Decathlon, Task{:02})", task.word(), task.number),
+            source: Source::Task(task),
+            modality: task.modality.iter().map(|name| name.to_string()).collect(),
+            labels: task.labels.iter().map(|name| name.to_string()).collect(),
+            labelled: task.labelled,
+            unlabelled: task.unlabelled,
+            shape: task.shape,
+            spacing_mm: task.spacing_mm,
+            window: task.window,
+        });
+    }
+    let hint = match nearest(source, tasks::TASKS.iter().map(tasks::Task::word)) {
+        Some(word) => format!("did you mean '{}'?", word.to_lowercase()),
+        None => "'voxflow new' without a name lists the tasks".to_string(),
+    };
+    Err(Error::usage(format!("'{source}' is neither a folder nor a task of the Decathlon: {hint}")))
+}

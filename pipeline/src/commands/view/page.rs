@@ -1,0 +1,75 @@
+//! The page of a volume: one self-contained HTML file with a slider for each plane.
+
+use super::subject::Subject;
+use crate::exit::{Error, Result};
+use crate::report::POLICY;
+use base64::Engine;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::path::Path;
+use voxflow_stages::image::picture::{Colour, Plane};
+
+const SCRIPT: &str = include_str!("view.js");
+const STYLE: &str = include_str!("view.css");
+
+/// Writes the page: at most `slices` slices of each plane, `side` pixels on the longer side.
+pub(super) fn save(subject: &Subject, planes: &[Plane], slices: usize, side: usize, path: &Path) -> Result<()> {
+    let figures = planes.iter().map(|plane| figure(subject, *plane, slices, side)).collect::<Result<Vec<Markup>>>()?;
+    std::fs::write(path, page(subject, &figures).into_string()).map_err(Error::io("write", path))
+}
+
+fn page(subject: &Subject, figures: &[Markup]) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                title { (subject.name) " · voxflow" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (subject.name) }
+                p { (subject.facts) }
+                ul.legend { @for (name, colour) in subject.legend() { li { span style=(background(colour)) {} (name) } } }
+                main { @for figure in figures { (figure) } }
+                p.hint { "Drag a slider, turn the wheel over a picture, or use the arrow keys. The patient's right is left." }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    }
+}
+
+/// One plane: a picture, a slider, and all slices, of which the script shows one.
+fn figure(subject: &Subject, plane: Plane, slices: usize, side: usize) -> Result<Markup> {
+    let scene = &subject.scene;
+    let slices = scene.sample(plane, slices);
+    let fullest = scene.fullest(plane);
+    let start = slices.iter().position(|slice| *slice >= fullest).unwrap_or(0);
+    let pictures = slices
+        .iter()
+        .map(|slice| {
+            let (raster, bar_mm) = scene.slice(plane, *slice, side);
+            let words =
+                format!("{} {slice}, {:.1} mm; the bar is {bar_mm} mm", plane.word(), scene.position_mm(plane, *slice));
+            Ok((words, base64::engine::general_purpose::STANDARD.encode(raster.png()?)))
+        })
+        .collect::<Result<Vec<(String, String)>>>()?;
+    let [left, right, above, below] = plane.marks();
+    Ok(html! {
+        figure {
+            div.frame {
+                @for (at, (words, png)) in pictures.iter().enumerate() {
+                    img alt=(words) src={ "data:image/png;base64," (png) } hidden[at != start];
+                }
+                span.left { (left) } span.right { (right) } span.above { (above) } span.below { (below) }
+            }
+            input type="range" min="0" max=(pictures.len().saturating_sub(1)) value=(start) aria-label=(plane.word());
+            figcaption { (pictures.get(start).map_or("", |(words, _)| words)) }
+        }
+    })
+}
+
+fn background([red, green, blue]: Colour) -> String {
+    format!("background:rgb({red},{green},{blue})")
+}

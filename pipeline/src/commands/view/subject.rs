@@ -1,0 +1,260 @@
+//! What is viewed: the files of a case, found by name or in a run, and the scene read from them.
+
+use super::super::{path, show};
+use super::colour;
+use crate::exit::{Error, Result};
+use crate::history::{self, Past};
+use crate::home::Home;
+use crate::run::StageRecord;
+use crate::sheet::short;
+use crate::words;
+use crate::workflow::nearest;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use voxflow_stages::dataset::{Label, Listing};
+use voxflow_stages::image::Volume;
+use voxflow_stages::image::nifti::{read_image, read_label};
+use voxflow_stages::image::picture::{Colour, PAIR, Scene};
+
+/// Where the voxels lie, and what is known of them.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    name: String,
+    images: Vec<PathBuf>,
+    label: Option<PathBuf>,
+    prediction: Option<PathBuf>,
+    labels: Vec<Label>,
+    /// Hounsfield units; none where nobody said.
+    is_ct: Option<bool>,
+}
+
+impl Files {
+    /// A file that a person named, and the label maps they named with it.
+    pub fn of_file(file: &Path, label: Option<PathBuf>, prediction: Option<PathBuf>) -> Files {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name.trim_end_matches(".gz").trim_end_matches(".nii").to_string();
+        Files { name, images: vec![file.to_path_buf()], label, prediction, ..Files::default() }
+    }
+
+    /// RUN/STAGE/CASE.
+    pub fn of_case(home: &Home, what: &str) -> Result<Files> {
+        let mut parts = what.splitn(3, '/');
+        let (Some(run), Some(id)) = (parts.next(), parts.next()) else {
+            return Err(Error::usage(format!("'{what}' is no file: name a NIfTI file, or RUN/STAGE/CASE")));
+        };
+        let run = history::find(home, run)?;
+        let stage = show::stage(&run.record, id)?;
+        let case = parts.next().unwrap_or_default();
+        let cases = cases(&run, stage)?;
+        if !cases.contains(case) {
+            return Err(no_case(stage, case, &cases));
+        }
+        found(&run, stage, case)
+    }
+}
+
+/// The cases that a stage has volumes of.
+fn cases(run: &Past, stage: &StageRecord) -> Result<BTreeSet<String>> {
+    if let Some(listing) = listing(run, stage)? {
+        return Ok(listing.cases.into_iter().map(|case| case.name).collect());
+    }
+    let names = stage.artifact.iter().flat_map(|artifact| artifact.0.keys());
+    Ok(names.filter_map(|name| case_of(name)).map(str::to_string).collect())
+}
+
+/// "phantom_03" of `testing/phantom_03/image.nii` and of `predictions/phantom_03.nii.gz`.
+fn case_of(name: &str) -> Option<&str> {
+    let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+    match file.strip_suffix(".gz").unwrap_or(file).strip_suffix(".nii")? {
+        "image" | "label" => folder.rsplit('/').next(),
+        stem => (folder == "predictions").then_some(stem),
+    }
+}
+
+fn no_case(stage: &StageRecord, case: &str, cases: &BTreeSet<String>) -> Error {
+    let id = &stage.stage;
+    let shown: Vec<&str> = cases.iter().map(String::as_str).take(12).collect();
+    let more = if cases.len() > shown.len() { ", …" } else { "" };
+    match nearest(case, cases.iter().map(String::as_str)) {
+        _ if cases.is_empty() => Error::usage(format!(
+            "stage '{id}' ({}) keeps no volumes: view a stage that does, such as the dataset's, the preprocessing's or the test's",
+            stage.kind
+        )),
+        Some(word) if !case.is_empty() => {
+            Error::usage(format!("stage '{id}' has no case '{case}': did you mean '{word}'?"))
+        }
+        _ => Error::usage(format!("say which case of stage '{id}': {}{more}", shown.join(", "))),
+    }
+}
+
+/// The listing in a dataset's artifact.
+fn listing(run: &Past, stage: &StageRecord) -> Result<Option<Listing>> {
+    if stage.artifact.as_ref().and_then(|artifact| artifact.get("dataset.json")).is_none() {
+        return Ok(None);
+    }
+    let path = path::file(run, &stage.stage, "dataset.json")?;
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let listing = serde_json::from_str(&text);
+    listing.map(Some).map_err(|error| Error::Failed(format!("'{}': {error}", path.display())))
+}
+
+/// The listing of the dataset that a stage's inputs go back to, and the stage that has it.
+fn source<'a>(run: &'a Past, stage: &'a StageRecord) -> Result<Option<(&'a StageRecord, Listing)>> {
+    let (mut waiting, mut seen) = (vec![stage], BTreeSet::new());
+    while let Some(next) = waiting.pop() {
+        if let Some(listing) = listing(run, next)? {
+            return Ok(Some((next, listing)));
+        }
+        let needs = next.needs.values().flatten().filter(|id| seen.insert(id.as_str()));
+        waiting.extend(needs.filter_map(|id| run.record.stage(id)));
+    }
+    Ok(None)
+}
+
+/// The files of one case of a stage.
+fn found(run: &Past, stage: &StageRecord, case: &str) -> Result<Files> {
+    let source = source(run, stage)?;
+    let (labels, is_ct) =
+        source.as_ref().map_or((vec![], None), |(_, listing)| (listing.labels.clone(), Some(listing.is_ct())));
+    let mut files = Files { name: case.to_string(), labels, ..Files::default() };
+    let own = |end: &str| {
+        let mut names = stage.artifact.iter().flat_map(|artifact| artifact.0.keys());
+        names.find(|name| case_of(name) == Some(case) && name.ends_with(end)).map(String::as_str)
+    };
+    let locate = |stage: &StageRecord, name: &str| path::file(run, &stage.stage, name);
+    if let Some(image) = own("/image.nii") {
+        // Prepared already: values are no longer Hounsfield units.
+        files.images = vec![locate(stage, image)?];
+        files.label = own("/label.nii").map(|name| locate(stage, name)).transpose()?;
+        return Ok(files);
+    }
+    let Some((dataset, listing)) = &source else {
+        return Err(Error::usage(format!("stage '{}' goes back to no dataset: view its files by path", stage.stage)));
+    };
+    let listed = listing.case(case).ok_or_else(|| Error::usage(listing.no_case(case)))?;
+    files.images = listed.images.iter().map(|name| locate(dataset, name)).collect::<Result<_>>()?;
+    files.label = listed.label.iter().map(|name| locate(dataset, name)).next().transpose()?;
+    files.is_ct = is_ct;
+    if dataset.stage != stage.stage {
+        let predicted = own(".nii.gz").or_else(|| own(".nii"));
+        files.prediction = predicted.map(|name| locate(stage, name)).transpose()?;
+    }
+    Ok(files)
+}
+
+/// A scene with its name and what is to be said of it.
+pub(super) struct Subject {
+    pub name: String,
+    pub scene: Scene,
+    /// Size, spacing and window, in words.
+    pub facts: String,
+    labels: Vec<(u8, String)>,
+    is_pair: bool,
+}
+
+impl Subject {
+    /// Reads the files and puts them over each other.
+    pub fn read(files: Files, channel: usize, window: Option<[f32; 2]>) -> Result<Subject> {
+        let image = image(&files.images, channel)?;
+        let scene = Scene::new(image.one, files.is_ct.unwrap_or(image.has_air))?;
+        let window = window.unwrap_or(scene.window());
+        let scene = scene.with_window(window);
+        let maps = [&files.label, &files.prediction].map(|path| path.as_deref().map(label_map).transpose());
+        let [label, prediction] = maps;
+        let (label, prediction) = (label?, prediction?);
+        let present = present(label.iter().chain(&prediction));
+        let is_pair = label.is_some() && prediction.is_some();
+        let scene = match (label, prediction) {
+            (Some(label), Some(prediction)) => scene.with_pair(label, prediction)?,
+            (Some(one), None) | (None, Some(one)) => scene.with_labels(one)?,
+            (None, None) => scene,
+        };
+        let labels = present.into_iter().map(|value| (value, name_of(&files.labels, value))).collect();
+        let facts = facts(&scene, image.channels, channel);
+        Ok(Subject { name: files.name, scene, facts, labels, is_pair })
+    }
+
+    /// The name and the facts.
+    pub fn caption(&self) -> String {
+        format!("{}: {}", self.name, self.facts)
+    }
+
+    /// What the colours mean.
+    pub fn legend(&self) -> Vec<(String, Colour)> {
+        if self.is_pair {
+            return ["reference", "prediction", "both"].map(str::to_string).into_iter().zip(PAIR).collect();
+        }
+        self.labels.iter().map(|(value, name)| (name.clone(), colour(*value))).collect()
+    }
+}
+
+/// An image's channel, and what was seen on the way.
+struct Channel {
+    one: Volume<f32>,
+    channels: usize,
+    /// Values far below zero, as only CT has in air.
+    has_air: bool,
+}
+
+fn image(paths: &[PathBuf], channel: usize) -> Result<Channel> {
+    let mut volumes = paths.iter().map(|path| Ok(read_image(path, &path.display().to_string())?));
+    let first: Volume<f32> = volumes.next().unwrap_or_else(|| Err(Error::usage("the case has no image")))?;
+    let channels = first.channels.max(paths.len());
+    if channel > channels {
+        return Err(Error::usage(format!("the image has {}, not {channel}", words::count(channels as u64, "channel"))));
+    }
+    let one = match (first.channels, channel) {
+        (_, 1) => first,
+        (1, _) => volumes.nth(channel - 2).unwrap_or_else(|| Err(Error::usage("the case has fewer files")))?,
+        _ => {
+            let voxels = first.voxels();
+            let data = first.data[(channel - 1) * voxels..channel * voxels].to_vec();
+            Volume { channels: 1, data, ..first }
+        }
+    };
+    let has_air = one.data.iter().any(|value| *value < -500.0);
+    Ok(Channel { one, channels, has_air })
+}
+
+fn label_map(path: &Path) -> Result<Volume<u8>> {
+    let all: Vec<u8> = (1..=u8::MAX).collect();
+    Ok(read_label(path, &path.display().to_string(), &all)?)
+}
+
+/// The label values there are.
+fn present<'a>(maps: impl Iterator<Item = &'a Volume<u8>>) -> Vec<u8> {
+    let mut seen = [false; 256];
+    maps.flat_map(|map| &map.data).for_each(|value| seen[usize::from(*value)] = true);
+    (1..=u8::MAX).filter(|value| seen[usize::from(*value)]).collect()
+}
+
+fn name_of(labels: &[Label], value: u8) -> String {
+    let named = labels.iter().find(|label| label.value == value);
+    named.map_or_else(|| format!("label {value}"), |label| label.name.clone())
+}
+
+fn facts(scene: &Scene, channels: usize, channel: usize) -> String {
+    let [x, y, z] = scene.shape();
+    let [dx, dy, dz] = scene.spacing_mm().map(short);
+    let [low, high] = scene.window().map(|value| short(value.into()));
+    let of = if channels > 1 { format!("channel {channel} of {channels}, ") } else { String::new() };
+    format!("{of}{x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm (right, front, up), shown from {low} to {high}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_known_by_the_names_of_its_files() {
+        for (name, case) in [
+            ("phantom_03/image.nii", Some("phantom_03")),
+            ("testing/phantom_03/label.nii", Some("phantom_03")),
+            ("predictions/phantom_03.nii.gz", Some("phantom_03")),
+            ("probabilities/phantom_03.nii.gz", None),
+            ("phantom_03/geometry.json", None),
+        ] {
+            assert_eq!(case_of(name), case, "{name}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Keys pressed while bars move: a Ctrl-C must not leave its "^C" among them, since bars are redrawn
+//! from where the cursor is thought to be.
+
+use std::os::fd::AsRawFd;
+
+/// Keeps the terminal from writing "^C" for Ctrl-C until dropped. Nothing else changes; a process that
+/// dies before leaves a terminal that does not show control keys, and works.
+pub(super) struct Unshown {
+    before: libc::termios,
+}
+
+impl Unshown {
+    /// On the terminal behind stderr; nothing where that cannot be done.
+    pub fn begin() -> Option<Unshown> {
+        // SAFETY: an all-zero termios is a value of the type, and the call fills it in.
+        let mut modes: libc::termios = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is open and `modes` outlives the call.
+        let known = unsafe { libc::tcgetattr(std::io::stderr().as_raw_fd(), &raw mut modes) } == 0;
+        let unshown = known.then_some(Unshown { before: modes })?;
+        modes.c_lflag &= !libc::ECHOCTL;
+        set(&modes);
+        Some(unshown)
+    }
+}
+
+impl Drop for Unshown {
+    fn drop(&mut self) {
+        set(&self.before);
+    }
+}
+
+fn set(modes: &libc::termios) {
+    // SAFETY: the descriptor is open and `modes` outlives the call, which only reads it. From the
+    // background the call would stop the process: a terminal of another group is left alone.
+    unsafe {
+        let terminal = std::io::stderr().as_raw_fd();
+        if libc::tcgetpgrp(terminal) == libc::getpgrp() {
+            libc::tcsetattr(terminal, libc::TCSANOW, modes);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The pulse: how far the stages of a living run are, for those who follow it from another shell.
+//!
+//! `progress.json` in the run's folder is replaced at most once a second and removed at the run's end.
+//! Nothing depends on it: the journal keeps what happened, this only says how far the rest is.
+
+use crate::event::{Event, Fact, Observer};
+use crate::exit::Result;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use voxflow_stages::{Message, Progress};
+
+const FILE: &str = "progress.json";
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Writes the last progress of every running stage.
+pub struct Pulse {
+    folder: PathBuf,
+    latest: BTreeMap<String, Progress>,
+    beat: Option<Instant>,
+}
+
+impl Pulse {
+    /// In a run's folder.
+    pub fn new(folder: &Path) -> Pulse {
+        Pulse { folder: folder.to_path_buf(), latest: BTreeMap::new(), beat: None }
+    }
+
+    fn is_due(&self) -> bool {
+        self.beat.is_none_or(|beat| beat.elapsed() >= BEAT)
+    }
+
+    fn write(&mut self) -> std::io::Result<()> {
+        self.beat = Some(Instant::now());
+        let (path, draft) = (self.folder.join(FILE), self.folder.join(".progress.json"));
+        fs::write(&draft, serde_json::to_vec(&self.latest)?)?;
+        fs::rename(&draft, &path)
+    }
+}
+
+impl Observer for Pulse {
+    /// A pulse that cannot be written ends no run: what is lost is a picture of the last second.
+    fn observe(&mut self, event: &Event) -> Result<()> {
+        let done = match &event.fact {
+            Fact::StageSaid { stage, message: Message::Progress(progress), .. } => {
+                self.latest.insert(stage.clone(), progress.clone());
+                if self.is_due() { self.write() } else { Ok(()) }
+            }
+            Fact::StageFinished(finished) => {
+                self.latest.remove(&finished.stage);
+                Ok(())
+            }
+            Fact::RunFinished { .. } if self.beat.is_some() => fs::remove_file(self.folder.join(FILE)),
+            _ => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::debug!("progress.json: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// The last progress of every running stage; nothing where there is none or no more.
+pub fn read(folder: &Path) -> BTreeMap<String, Progress> {
+    let text = fs::read(folder.join(FILE)).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Outcome, RunOutcome};
+    use crate::tables::recorded;
+
+    #[test]
+    fn the_last_progress_of_each_running_stage_is_there_until_the_run_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut pulse = Pulse::new(folder.path());
+        let mut tell = |fact: Fact| pulse.observe(&Event { at_ms: 0, fact }).expect("observes");
+        let progress = |done| Progress { done, total: Some(9), unit: "cases".into(), numbers: vec![] };
+        let said = |stage: &str, done| Fact::StageSaid {
+            stage: stage.into(),
+            replayed: false,
+            message: Message::Progress(progress(done)),
+        };
+        assert!(read(folder.path()).is_empty());
+        tell(said("volumes", 3));
+        assert_eq!(read(folder.path()), BTreeMap::from([("volumes".to_string(), progress(3))]));
+        tell(said("volumes", 4));
+        assert_eq!(read(folder.path())["volumes"], progress(3), "at most once a second");
+        tell(Fact::StageFinished(Box::new(recorded::finished("volumes", "preprocess", Outcome::Made))));
+        tell(Fact::RunFinished { outcome: RunOutcome::Done, seconds: 1.0 });
+        assert!(!folder.path().join(FILE).exists());
+    }
+}

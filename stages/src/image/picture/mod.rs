@@ -1,0 +1,36 @@
+//! Pictures of a case: slices in three planes with the outlines of labels, laid out as in radiology
+//! (the patient's right on the viewer's left).
+//!
+//! `plane` names the planes, `scene` is a case ready to be cut, `cut` says which voxel each pixel
+//! shows, `raster` is pixels, text on them and PNG, `sheet` puts many slices on one picture.
+
+mod cut;
+mod plane;
+mod raster;
+mod scene;
+mod sheet;
+
+pub use plane::Plane;
+pub use raster::{COLOURS, Colour, Raster};
+pub use scene::{PAIR, Scene};
+pub use sheet::{Sheet, contact_sheet};
+
+use serde::{Deserialize, Serialize};
+
+/// `pictures.json` of a scores artifact: one row a picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PictureOf {
+    /// worst, median or best.
+    pub rank: String,
+    /// The case.
+    pub case: String,
+    /// Its mean Dice over labels.
+    pub dice: Option<f64>,
+    /// The plane.
+    pub plane: Plane,
+    /// The length of the white bar in mm.
+    pub bar_mm: f64,
+    /// The file's name in the artifact.
+    pub file: String,
+}

@@ -1,0 +1,103 @@
+//! The first steps of someone new: a workflow written for their data, a run watched from another
+//! shell, the manual.
+
+mod lab;
+
+use lab::Lab;
+use lab::cubes::Dataset;
+use std::fs;
+use std::time::Duration;
+
+#[test]
+fn a_new_workflow_for_a_task_is_right_and_is_not_written_over() {
+    let lab = Lab::new();
+    let shown = lab.voxflow(&["new", "spleen"]);
+    assert_eq!((shown.code, shown.out.as_str()), (0, "spleen.yaml\n"), "{}", shown.err);
+    assert!(shown.err.contains("41 labelled cases, 20 without"), "{}", shown.err);
+    let checked = lab.voxflow(&["check", "spleen.yaml"]);
+    assert_eq!(checked.code, 0, "{}", checked.err);
+    let again = lab.voxflow(&["new", "spleen"]);
+    assert_eq!(again.code, 2);
+    assert!(again.err.contains("'spleen.yaml' exists: name another file with --out"), "{}", again.err);
+    let misspelt = lab.voxflow(&["new", "splen"]);
+    assert!(misspelt.code == 2 && misspelt.err.contains("did you mean 'spleen'?"), "{}", misspelt.err);
+    let tasks = lab.voxflow(&["new"]);
+    assert_eq!(tasks.out.lines().count(), 12, "a head, a rule, ten tasks: {}", tasks.out);
+}
+
+#[test]
+fn a_new_workflow_for_a_folder_runs_up_to_the_training() {
+    let lab = Lab::new();
+    let dataset = Dataset::write(&lab.path("data"), 6, 1);
+    fs::create_dir_all(lab.path("plain/scans")).expect("makes");
+    fs::create_dir_all(lab.path("plain/masks")).expect("makes");
+    for case in 0..6 {
+        fs::copy(dataset.image(case), lab.path(&format!("plain/scans/p{case}_t1.nii.gz"))).expect("copies");
+        fs::copy(dataset.label(case), lab.path(&format!("plain/masks/p{case}.nii.gz"))).expect("copies");
+    }
+    for (folder, out) in [("data", "listed.yaml"), ("plain", "found.yaml")] {
+        let shown = lab.voxflow(&["new", folder, "--out", out]);
+        assert_eq!((shown.code, shown.out.trim_end()), (0, out), "{}", shown.err);
+        let run = lab.voxflow(&["run", out, "--until", "cache"]);
+        assert_eq!(run.code, 0, "{}\n{}", run.err, fs::read_to_string(lab.path(out)).expect("a draft"));
+    }
+    let text = fs::read_to_string(lab.path("found.yaml")).expect("a draft");
+    assert!(
+        text.contains("images: \"scans/{case}_t1.nii.gz\"") && text.contains("labels: \"masks/{case}.nii.gz\""),
+        "{text}"
+    );
+    assert_eq!(lab.last_run().items("volumes").0 + lab.last_run().items("volumes").1, 6);
+}
+
+/// Two stages that take long enough to be watched.
+const WATCHED: &str = "name: watched
+stages:
+  dataset: { uses: synthesize, with: { cases: 12, shape: [96, 96, 96] } }
+  volumes: { uses: preprocess, needs: [dataset], with: { spacing: [4, 4, 4], intensity: { window: [-57, 164] } } }
+";
+
+#[test]
+fn a_run_is_followed_from_another_shell_to_its_end() {
+    let lab = Lab::new();
+    lab.write("watched.yaml", WATCHED);
+    let mut run = lab.spawn(&["run", "watched.yaml"]);
+    lab.wait("the run's first line", |lab| lab.runs().first().is_some_and(|run| run.join("events.jsonl").exists()));
+    let shown = lab.voxflow(&["show", "latest", "--follow"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for words in ["run ", "watched", "volumes  preprocess  made in", "12 cases", "done in", "run folder:"] {
+        assert!(shown.err.contains(words), "'{words}' in\n{}", shown.err);
+    }
+    assert!(run.wait().expect("ends").success());
+    let after = lab.voxflow(&["show", "--follow", "--log-format", "json"]);
+    let events = after.err.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
+    assert_eq!(events, lab.last_run().events().len(), "a run that is over is told again");
+}
+
+#[test]
+fn a_follower_says_when_the_runs_process_is_gone() {
+    let lab = Lab::new();
+    lab.write("watched.yaml", WATCHED);
+    let mut run = lab.spawn(&["run", "watched.yaml"]);
+    lab.wait("the run's first line", |lab| lab.runs().first().is_some_and(|run| run.join("events.jsonl").exists()));
+    let follower = lab.spawn(&["show", "latest", "--follow"]);
+    std::thread::sleep(Duration::from_millis(300));
+    run.kill().expect("kills");
+    run.wait().expect("is dead");
+    let shown = follower.wait_with_output().expect("ends");
+    let words = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert_eq!(shown.status.code(), Some(1), "{words}");
+    assert!(words.contains("is gone: the same 'voxflow run' goes on"), "{words}");
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let lab = Lab::new();
+    let page = lab.voxflow(&["man"]);
+    assert!(page.code == 0 && page.out.contains(".TH voxflow 1"), "{}", page.err);
+    lab.voxflow(&["man", "--out", "man1"]);
+    let help = lab.voxflow(&["--help"]).out;
+    let commands = help.split_once("Commands:\n").expect("commands").1.split_once("\n\n").expect("an end").0;
+    for name in commands.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+        assert!(lab.path(&format!("man1/voxflow-{name}.1")).is_file(), "{name}");
+    }
+}
