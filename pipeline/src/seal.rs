@@ -41,9 +41,7 @@ pub fn write(run: &Path) -> Result<()> {
             files.insert(name.to_string(), Digest::of(&bytes));
         }
     }
-    let mut text = serde_json::to_vec(&Seal { digest: digest(&files), files })
-        .map_err(|error| Error::Failed(format!("{SEAL}: {error}")))?;
-    text.push(b'\n');
+    let text = text(files)?;
     let (path, draft) = (run.join(SEAL), run.join(".seal.json"));
     let written = fault::pass().and_then(|()| fs::write(&draft, &text)).and_then(|()| fs::rename(&draft, &path));
     written.map_err(Error::io("write", &path))
@@ -105,14 +103,19 @@ fn set_aside(run: &Path, name: &str) -> Result<Bad> {
 /// The seal of a run, if it has one; an error if it has one that is damaged.
 fn read(run: &Path) -> Result<Option<Seal>, ()> {
     let path: PathBuf = run.join(SEAL);
-    let Some(text) = bytes(&path).map_err(|_| ())? else { return Ok(None) };
-    let seal: Seal = serde_json::from_slice(&text).map_err(|_| ())?;
-    if seal.digest == digest(&seal.files) { Ok(Some(seal)) } else { Err(()) }
+    let Some(found) = bytes(&path).map_err(|_| ())? else { return Ok(None) };
+    let seal: Seal = serde_json::from_slice(&found).map_err(|_| ())?;
+    // To the letter: hex digits would mean the same in upper case.
+    if text(seal.files.clone()).is_ok_and(|text| text == found) { Ok(Some(seal)) } else { Err(()) }
 }
 
-fn digest(files: &BTreeMap<String, Digest>) -> Digest {
+/// The seal of these digests, as it is written.
+fn text(files: BTreeMap<String, Digest>) -> Result<Vec<u8>> {
     let lines: Vec<String> = files.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
-    Digest::of(lines.concat().as_bytes())
+    let seal = Seal { digest: Digest::of(lines.concat().as_bytes()), files };
+    let mut text = serde_json::to_vec(&seal).map_err(|error| Error::Failed(format!("{SEAL}: {error}")))?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
@@ -147,8 +150,10 @@ mod tests {
         fs::write(run.join("run.json"), "{}").unwrap();
         write(run).unwrap();
         let seal = fs::read_to_string(run.join(SEAL)).unwrap();
-        fs::write(run.join(SEAL), seal.replace("run.json", "ran.json")).unwrap();
-        assert!(holds(run, "run.json", b"{}"));
-        assert_eq!(verify(run).unwrap()[0].path, run.join(SEAL));
+        for damaged in [seal.replace("run.json", "ran.json"), seal.to_uppercase(), seal.replace('a', "A")] {
+            fs::write(run.join(SEAL), damaged).unwrap();
+            assert!(holds(run, "run.json", b"{}"));
+            assert_eq!(verify(run).unwrap()[0].path, run.join(SEAL));
+        }
     }
 }
