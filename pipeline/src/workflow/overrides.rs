@@ -49,7 +49,8 @@ impl Override {
         if let [key @ ("seed" | "name")] = keys[..] {
             let text = Value::from(schema_of_top(key));
             let value = self.typed(&[&serde_json::json!({ "type": text })])?;
-            workflow[key] = value;
+            let top = workflow.as_object_mut().ok_or_else(|| ("the workflow is no mapping".to_string(), None))?;
+            top.insert(key.to_string(), value);
             return Ok(vec![key.to_string()]);
         }
         let (stage, rest) = (keys[0], &keys[1..]);
@@ -62,7 +63,8 @@ impl Override {
         if rest.is_empty() {
             return Err((format!("'{stage}' is a stage; name one of its parameters, as '{stage}.seed'"), None));
         }
-        let schema = found["uses"].as_str().and_then(|name| kinds.iter().find(|kind| kind.name == name));
+        let schema =
+            found.get("uses").and_then(Value::as_str).and_then(|name| kinds.iter().find(|kind| kind.name == name));
         let schema = schema.map(|kind| kind.schema().to_value()).unwrap_or(Value::Bool(true));
         let below: Path = rest.iter().map(|key| (*key).to_string()).collect();
         let value = self.typed(&schema::at(&schema, &below))?;
