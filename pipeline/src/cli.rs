@@ -61,6 +61,8 @@ impl Globals {
 pub enum Command {
     /// Run a workflow: make what must be made, reuse the rest
     Run(commands::run::Run),
+    /// Run a workflow over grids of values, folds and seeds, and say which variant is best
+    Sweep(commands::sweep::SweepOf),
     /// Say what a run would do about each stage, and why
     Plan(commands::plan::PlanOf),
     /// Find every mistake of a workflow
@@ -75,7 +77,7 @@ pub enum Command {
     Runs(commands::runs::Runs),
     /// Show a run, or one stage of it
     Show(commands::show::Show),
-    /// Compare runs: parameters that differ, final metrics
+    /// Compare runs, or the variants of a sweep: parameters that differ, final metrics, curves
     Compare(commands::compare::Compare),
     /// Write the report of a run, or of several side by side, as one HTML file
     Report(commands::report::Report),
@@ -100,6 +102,7 @@ impl Command {
     fn run(&self, globals: &Globals) -> Result<Exit> {
         match self {
             Command::Run(command) => command.run(globals),
+            Command::Sweep(command) => command.run(globals),
             Command::Plan(command) => command.run(globals),
             Command::Check(command) => command.run(globals),
             Command::Predict(command) => command.run(globals),

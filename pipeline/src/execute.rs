@@ -141,12 +141,22 @@ impl<'a> Engine<'a> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.end_what_is_over()?;
         }
         self.skip_rest()?;
         let stopped = self.heard_stop;
         let outcomes = self.runs.iter_mut().map(|run| run.end(stopped)).collect::<Result<_>>()?;
         let made = self.runs.iter().map(LiveRun::has_made).collect();
         Ok(Ending { outcomes, made, storage: self.storage.take() })
+    }
+
+    /// Ends each run whose stages are all over, so that those that finish early are whole if the rest is
+    /// killed. What was stopped ends with the rest.
+    fn end_what_is_over(&mut self) -> Result<()> {
+        if self.heard_stop {
+            return Ok(());
+        }
+        self.runs.iter_mut().filter(|run| run.is_over()).try_for_each(|run| run.end(false).map(drop))
     }
 
     /// Tells a stage that waited that it has a slot. One that ended meanwhile needs none.
@@ -172,9 +182,9 @@ impl<'a> Engine<'a> {
     {
         let (run, step) = self.owners[id];
         let live = &mut self.runs[run];
-        if !live.plan.steps[step].selected {
-            let reason = "left out by '--only' or '--until'".to_string();
-            live.stage_skipped(step, reason, 0.0)?;
+        live.go();
+        if let Some(reason) = live.plan.steps[step].left_out {
+            live.stage_skipped(step, reason.words().to_string(), 0.0)?;
             self.schedule.finish(id, true);
             return Ok(());
         }
@@ -204,6 +214,14 @@ impl<'a> Engine<'a> {
         use crate::event::Decision;
         let plan = &self.runs[run].plan;
         let found = &plan.steps[step];
+        if self.runs.len() > 1
+            && matches!(found.decision, Decision::Run { .. })
+            && let (recipe, Settled::Reuse(entry, note)) = self.planner.settle(plan, step)?
+            && self.store.unusable(entry.artifact.part(""), false)?.is_empty()
+        {
+            // A run before this one has made it meanwhile.
+            return Ok((recipe, Settled::Reuse(entry, note)));
+        }
         let untouched = found.needs.iter().all(|&need| plan.steps[need].entry.is_some() && !plan.is_open(need));
         match (&found.decision, &found.recipe, &found.entry) {
             (Decision::Reuse { note, .. }, Some(recipe), Some(entry)) if untouched => {

@@ -127,7 +127,9 @@ pub(crate) mod tests {
         let folder = RunFolder::at(home.runs().join(id));
         std::fs::create_dir(folder.path()).expect("a run's folder");
         let workflow = id.split('-').nth(2).expect("a name").to_string();
-        folder.write_record(&record(id, &workflow, started_at_ms)).expect("writes");
+        let mut record = record(id, &workflow, started_at_ms);
+        record.stages[0].params["optimizer"]["learning_rate"] = dice.into();
+        folder.write_record(&record).expect("writes");
         tables::write(folder.path(), &tables::example(id, dice)).expect("writes");
     }
 

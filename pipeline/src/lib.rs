@@ -6,6 +6,7 @@
 
 pub mod amount;
 pub mod cli;
+pub mod cohort;
 pub mod commands;
 pub mod console;
 pub mod event;
@@ -33,6 +34,7 @@ pub mod space;
 pub mod stop;
 pub mod tables;
 pub mod why;
+pub mod wishes;
 pub mod words;
 pub mod worker;
 pub mod workflow;

@@ -20,9 +20,11 @@ pub struct LiveRun {
     folder: RunFolder,
     record: RunRecord,
     observers: Vec<Box<dyn Observer>>,
-    began: Instant,
+    began: Option<Instant>,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
+    /// How it ended, once it has.
+    ended: Option<RunOutcome>,
     reasons: Vec<Option<String>>,
     /// (made, reused) items of each stage so far.
     items: Vec<(u64, u64)>,
@@ -37,7 +39,8 @@ impl LiveRun {
             folder,
             record,
             observers,
-            began: Instant::now(),
+            began: None,
+            ended: None,
             began_at_ms: vec![None; count],
             failed: false,
             reasons: vec![None; count],
@@ -71,6 +74,14 @@ impl LiveRun {
             stages: self.plan.planned(),
         };
         self.tell(fact)
+    }
+
+    /// Its first stage has its turn: a run of a sweep may wait long for others. Its time counts from here.
+    pub fn go(&mut self) {
+        if self.began.is_none() {
+            self.began = Some(Instant::now());
+            self.record.started_at_ms = now_ms();
+        }
     }
 
     /// A stage begins to be made.
@@ -147,17 +158,26 @@ impl LiveRun {
         self.close(index, finished)
     }
 
-    /// Ends the run and seals its files.
+    /// Whether every stage is over.
+    pub fn is_over(&self) -> bool {
+        self.record.stages.iter().all(|stage| stage.outcome.is_some())
+    }
+
+    /// Ends the run, once, and seals its files.
     pub fn end(&mut self, stopped: bool) -> Result<RunOutcome> {
+        if let Some(outcome) = self.ended {
+            return Ok(outcome);
+        }
         let outcome = match (self.failed, stopped) {
             (true, _) => RunOutcome::Failed,
             (false, true) => RunOutcome::Interrupted,
             (false, false) => RunOutcome::Done,
         };
-        let seconds = self.began.elapsed().as_secs_f64();
+        let seconds = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
         self.record.outcome = outcome;
         self.record.seconds = Some(seconds);
         self.folder.write_record(&self.record)?;
+        self.ended = Some(outcome);
         self.tell(Fact::RunFinished { outcome, seconds })?;
         seal::write(self.folder.path())?;
         Ok(outcome)

@@ -6,7 +6,8 @@
 use crate::event::{Decision, Planned};
 use crate::exit::{Error, Result};
 use crate::why::History;
-use crate::workflow::{StageSpec, Workflow, either, nearest};
+use crate::wishes::{LeftOut, Wishes};
+use crate::workflow::{StageSpec, Workflow};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,21 +16,6 @@ use voxflow_stages::kinds::{Count, Read};
 
 /// The prefix of the recipe's inputs that are a person's own files.
 pub const LOCAL: &str = "file/";
-
-/// What the command line wants done differently.
-#[derive(Clone, Debug, Default)]
-pub struct Wishes {
-    /// Only these stages; empty for all.
-    pub only: Vec<String>,
-    /// Only these stages and what they need; empty for all.
-    pub until: Vec<String>,
-    /// Stages to make anew.
-    pub force: Vec<String>,
-    /// Older versions of kinds whose artifacts are accepted.
-    pub accept: BTreeMap<String, u32>,
-    /// Read every blob before it is reused.
-    pub verify: bool,
-}
 
 /// A workflow with a decision for each stage.
 pub struct Plan {
@@ -49,8 +35,8 @@ pub struct Step {
     pub recipe: Option<Recipe>,
     /// What was made.
     pub entry: Option<Arc<Entry>>,
-    /// Whether `--only` and `--until` leave it in.
-    pub selected: bool,
+    /// Why it is not asked for, where it is not.
+    pub left_out: Option<LeftOut>,
 }
 
 impl Plan {
@@ -122,12 +108,12 @@ impl<'a> Planner<'a> {
 
     /// Decides about each stage as far as that can be known.
     pub fn plan(&self, workflow: Workflow) -> Result<Plan> {
-        let selected = self.selection(&workflow)?;
+        let left_out = self.wishes.left_out(&workflow)?;
         let mut plan = Plan { workflow, steps: vec![] };
-        for (index, selected) in selected.into_iter().enumerate() {
+        for (index, left_out) in left_out.into_iter().enumerate() {
             let stage = &plan.workflow.stages[index];
             let needs = stage.needed().into_iter().filter_map(|id| plan.workflow.index(id)).collect();
-            let mut step = Step { needs, decision: Decision::Excluded, recipe: None, entry: None, selected };
+            let mut step = Step { needs, decision: Decision::Excluded, recipe: None, entry: None, left_out };
             self.decide(&plan, index, &mut step)?;
             plan.steps.push(step);
         }
@@ -140,40 +126,17 @@ impl<'a> Planner<'a> {
         &self.history
     }
 
-    /// Which stages `--only` and `--until` leave in.
-    fn selection(&self, workflow: &Workflow) -> Result<Vec<bool>> {
-        let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
-        for (flag, names) in
-            [("--only", &self.wishes.only), ("--until", &self.wishes.until), ("--force", &self.wishes.force)]
-        {
-            if let Some(name) = names.iter().find(|name| !ids.contains(&name.as_str())) {
-                let near = nearest(name, ids.iter().copied()).map(|word| format!("; did you mean '{word}'?"));
-                let near = near.unwrap_or_else(|| format!("; stages are {}", either(&ids)));
-                return Err(Error::usage(format!("{flag} {name}: there is no such stage{near}")));
-            }
-        }
-        let mut wanted: BTreeSet<&str> = self.wishes.until.iter().map(String::as_str).collect();
-        for stage in workflow.stages.iter().rev().filter(|_| !self.wishes.until.is_empty()) {
-            if wanted.contains(stage.id.as_str()) {
-                wanted.extend(stage.needed());
-            }
-        }
-        let only = |id: &str| self.wishes.only.is_empty() || self.wishes.only.iter().any(|name| name == id);
-        let until = |id: &str| self.wishes.until.is_empty() || wanted.contains(id);
-        Ok(ids.into_iter().map(|id| only(id) && until(id)).collect())
-    }
-
     fn decide(&self, plan: &Plan, index: usize, step: &mut Step) -> Result<()> {
         let id_of = |need: &usize| plan.workflow.stages[*need].id.clone();
         let unknown: Vec<usize> = step.needs.iter().copied().filter(|&need| plan.steps[need].entry.is_none()).collect();
         if !unknown.is_empty() {
             let out_of_reach = unknown.iter().find(|&&need| !plan.is_open(need));
-            step.decision = match (step.selected, out_of_reach) {
-                (false, _) => Decision::Excluded,
-                (true, None) => Decision::Follows { stages: unknown.iter().map(id_of).collect() },
-                (true, Some(need)) => {
+            step.decision = match (step.left_out, out_of_reach) {
+                (Some(_), _) => Decision::Excluded,
+                (None, None) => Decision::Follows { stages: unknown.iter().map(id_of).collect() },
+                (None, Some(need)) => {
                     let id = id_of(need);
-                    let reason = if plan.steps[*need].selected {
+                    let reason = if plan.steps[*need].left_out.is_none() {
                         format!("it needs '{id}', which cannot be made")
                     } else {
                         format!("'{id}' must be made first, and '--only' leaves it out")
@@ -199,7 +162,7 @@ impl<'a> Planner<'a> {
             Err(Error::Storage(words)) => return Err(Error::Storage(words)),
             Err(error) => step.decision = Decision::Blocked { reason: error.to_string() },
         }
-        if !step.selected {
+        if step.left_out.is_some() {
             step.decision = Decision::Excluded;
         }
         Ok(())
@@ -291,7 +254,7 @@ impl<'a> Planner<'a> {
             }
             let Some((reader, name)) = missing else { continue };
             let reader_id = plan.workflow.stages[reader].id.clone();
-            if plan.steps[index].selected {
+            if plan.steps[index].left_out.is_none() {
                 let reason = format!("'{name}' is no longer in the store, and '{reader_id}' reads it");
                 let decision =
                     Decision::Run { fingerprint: entry.fingerprint, reason, cost_seconds: Some(entry.seconds) };
@@ -416,6 +379,6 @@ mod tests {
         bench.publish(Recipe { params, ..recipe }, "far");
         let plan = bench.plan(&Wishes::default());
         let Decision::Run { reason, .. } = &step(&plan, "model").decision else { panic!("not run") };
-        assert_eq!(reason, "epochs 9 → 3");
+        assert_eq!(reason, "'epochs' is 3, was 9");
     }
 }

@@ -123,8 +123,24 @@ pub struct RunRecord {
 pub struct Sweep {
     /// The same for all runs of the sweep.
     pub id: String,
+    /// The number of the variant, from 1; its repetitions have the same.
+    #[serde(default)]
+    pub variant: usize,
     /// The values of this run by dotted path.
     pub values: BTreeMap<String, Value>,
+    /// The paths among them that only repeat the variant: folds and seeds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<String>,
+    /// Whether it came after the choice, to test the chosen variant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chosen: bool,
+}
+
+impl Sweep {
+    /// A new sweep's id.
+    pub fn new_id() -> String {
+        format!("sweep-{}", short_id(0))
+    }
 }
 
 /// One stage in `run.json`.

@@ -67,6 +67,23 @@ impl Cell {
         }
     }
 
+    /// The number, where it is one.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Cell::Empty | Cell::Text(_) => None,
+            Cell::Number(number) | Cell::Change(number) => Some(*number),
+            Cell::Count(count) | Cell::Bytes(count) => Some(*count as f64),
+        }
+    }
+
+    /// The count, where it is one.
+    pub fn count(&self) -> Option<u64> {
+        match self {
+            Cell::Count(count) | Cell::Bytes(count) => Some(*count),
+            _ => None,
+        }
+    }
+
     fn as_json(&self) -> Value {
         match self {
             Cell::Empty => Value::Null,

@@ -1,8 +1,9 @@
 //! Why a stage must be made: what differs from the last time, in words.
 //!
-//! The last time is the newest run of the same workflow that has the stage, so that reasons outlive
-//! the store; failing that, the most similar entry of the same kind.
+//! The last time is the run of the same workflow whose stage differs least, so that reasons outlive the
+//! store; failing that, the most similar entry of the same kind.
 
+use crate::history::short;
 use crate::home::Home;
 use crate::plan::LOCAL;
 use crate::run::{RunRecord, StageRecord};
@@ -59,45 +60,49 @@ impl<'a> History<'a> {
 
     /// Why this recipe must be made, and how many seconds it took the last time.
     pub fn explain(&self, workflow: &str, stage: &StageSpec, recipe: &Recipe) -> (String, Option<f64>) {
-        let last = self.last(workflow, &stage.id).or_else(|| self.most_similar(recipe));
-        let Some((before, seconds)) = last else { return ("not made before".into(), None) };
-        (explain(&differences(&before, recipe), stage, seconds), seconds)
+        let in_a_run = self.nearest_run(workflow, &stage.id, recipe);
+        let in_the_store = || self.most_similar(recipe).map(|(before, seconds)| (before, Some(seconds), None));
+        let Some((before, seconds, run)) = in_a_run.or_else(in_the_store) else { return ("not made before".into(), None) };
+        (explain(&differences(before, recipe), stage, seconds, run), seconds)
     }
 
     /// How many seconds a stage took the last time.
     pub fn cost(&self, workflow: &str, stage: &str) -> Option<f64> {
-        self.last(workflow, stage)?.1
+        self.rows(workflow, stage).next()?.1.made_in_seconds
     }
 
     /// How many bytes a stage's artifact had in the store the last time.
     pub fn bytes(&self, workflow: &str, stage: &str) -> Option<u64> {
-        let artifact = self.rows(workflow, stage).find_map(|row| row.artifact.as_ref())?;
+        let artifact = self.rows(workflow, stage).find_map(|(_, row)| row.artifact.as_ref())?;
         Some(artifact.0.values().filter(|blob| blob.reference.is_none()).map(|blob| blob.bytes).sum())
     }
 
-    /// The recipe and cost of the stage in the newest run that has made or reused it.
-    fn last(&self, workflow: &str, stage: &str) -> Option<(Recipe, Option<f64>)> {
-        self.rows(workflow, stage).find_map(|row| Some((row.recipe.clone()?, row.made_in_seconds)))
+    /// The recipe and cost of the stage in the run that differs least, of equals the newest, with the
+    /// run's short id: of twelve variants the one next to this explains it in fewest words.
+    fn nearest_run(&self, workflow: &str, stage: &str, recipe: &Recipe) -> Option<(&Recipe, Option<f64>, Option<&str>)> {
+        let rows = self.rows(workflow, stage);
+        let before = rows.filter_map(|(run, row)| Some((row.recipe.as_ref()?, row.made_in_seconds, Some(short(&run.run)))));
+        before.min_by_key(|(before, ..)| differences(before, recipe).len())
     }
 
     /// What the newest runs say of a stage that they made or reused, the newest first.
-    fn rows<'s>(&'s self, workflow: &'s str, stage: &'s str) -> impl Iterator<Item = &'s StageRecord> {
+    fn rows<'s>(&'s self, workflow: &'s str, stage: &'s str) -> impl Iterator<Item = (&'s RunRecord, &'s StageRecord)> {
         let runs = self.runs.get_or_init(|| {
             let folders = self.home.all_runs().unwrap_or_default();
             folders.iter().rev().take(MOST_RUNS).filter_map(|folder| folder.record().ok()).collect()
         });
-        let rows = runs.iter().filter(move |run| run.workflow == workflow).filter_map(move |run| run.stage(stage));
-        rows.filter(|row| row.made_in_seconds.is_some())
+        let rows = runs.iter().filter(move |run| run.workflow == workflow);
+        rows.filter_map(move |run| Some((run, run.stage(stage)?))).filter(|(_, row)| row.made_in_seconds.is_some())
     }
 
-    fn most_similar(&self, recipe: &Recipe) -> Option<(Recipe, Option<f64>)> {
+    fn most_similar(&self, recipe: &Recipe) -> Option<(&Recipe, f64)> {
         let entries = self.entries.get_or_init(|| {
             let whole = self.store.entries().filter_map(Result::ok).filter(|entry| !entry.recipe.kind.contains('/'));
             whole.map(|entry| (entry.recipe, entry.seconds)).collect()
         });
         let same = entries.iter().filter(|(before, _)| before.kind == recipe.kind);
         let nearest = same.min_by_key(|(before, _)| differences(before, recipe).len())?;
-        Some((nearest.0.clone(), Some(nearest.1)))
+        Some((&nearest.0, nearest.1))
     }
 }
 
@@ -151,7 +156,7 @@ fn comparable(value: &Value) -> Value {
     }
 }
 
-fn explain(differences: &[Difference], stage: &StageSpec, seconds: Option<f64>) -> String {
+fn explain(differences: &[Difference], stage: &StageSpec, seconds: Option<f64>, run: Option<&str>) -> String {
     let kind = stage.kind.name;
     match differences {
         [] => "what was made is no longer in the store".to_string(),
@@ -163,7 +168,12 @@ fn explain(differences: &[Difference], stage: &StageSpec, seconds: Option<f64>) 
             let words = all_words(differences, stage);
             let more = words.len().saturating_sub(MOST_WORDS);
             let shown = words[..words.len().min(MOST_WORDS)].join(", ");
-            if more > 0 { format!("{shown} and {more} more") } else { shown }
+            let shown = if more > 0 { format!("{shown} and {more} more") } else { shown };
+            match (run, differences) {
+                (None, _) => shown,
+                (Some(run), [Difference::Param { .. }]) => format!("{shown} in run {run}"),
+                (Some(run), _) => format!("{shown}; before is run {run}"),
+            }
         }
     }
 }
@@ -174,7 +184,7 @@ fn all_words(differences: &[Difference], stage: &StageSpec) -> Vec<String> {
     for difference in differences {
         match difference {
             Difference::Version { old, new } => words.push(format!("version {old} → {new}")),
-            Difference::Param { path, old, new } => words.push(format!("{path} {} → {}", shown(old), shown(new))),
+            Difference::Param { path, old, new } => words.push(format!("'{path}' is {}, was {}", shown(new), shown(old))),
             Difference::Input { name } => match name.strip_prefix(LOCAL) {
                 Some(file) => files.push(file),
                 None => words.push(input_words(name, stage)),
@@ -199,7 +209,7 @@ fn input_words(name: &str, stage: &StageSpec) -> String {
 
 fn shown(value: &Option<Value>) -> String {
     let text = match value {
-        None => return "nothing".into(),
+        None => return "not there".into(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };

@@ -21,7 +21,7 @@ pub struct Check {
 impl Check {
     /// Checks the workflow and every variant of its sweep.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let workflows = self.source.workflows()?;
+        let workflows = self.source.workflows(&[])?;
         if self.resolved {
             let texts: Vec<String> = workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
             answer(&texts.join("---\n"))?;

@@ -1,9 +1,10 @@
-//! The flags that `run`, `plan` and `check` share: which workflow, with what changed, which stages.
+//! The flags that commands over workflows share: which workflow, with what changed and varied, which
+//! stages.
 
 use crate::exit::{Error, Result};
-use crate::plan::Wishes;
 use crate::secret;
-use crate::workflow::{MOST_BYTES, Mistake, Override, Workflow, environment, nearest};
+use crate::wishes::Wishes;
+use crate::workflow::{MOST_BYTES, Mistake, Override, Variant, Workflow, environment, nearest};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,6 +21,37 @@ pub struct Source {
     /// Change a parameter, as model.epochs=10, or the workflow's seed; may be given several times
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
+}
+
+/// What is varied, beside the `sweep` of the file.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Axes {
+    /// Try each of these values, as model.learning_rate=0.001,0.002; given several times, every value
+    /// with every other. Paths that change together: model.epochs,model.ema=[20,0.9],[40,0.99]
+    #[arg(long, value_name = "PATH=VALUES")]
+    pub over: Vec<String>,
+    /// Cross-validation: deal the cases that testing leaves into so many folds, and validate each
+    /// variant on every fold
+    #[arg(long, value_name = "K")]
+    pub folds: Option<u64>,
+    /// Train each variant once with every seed, as 0,1,2
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
+    pub seeds: Vec<u64>,
+}
+
+impl Axes {
+    /// As what they stand for in a file.
+    pub fn overrides(&self) -> Result<Vec<Override>> {
+        let over = self.over.iter().map(|words| Override::over(words).map_err(Error::Usage));
+        let mut axes = over.collect::<Result<Vec<_>>>()?;
+        axes.extend(self.folds.map(|count| Override::axis("folds", count.into(), format!("--folds {count}"))));
+        if !self.seeds.is_empty() {
+            let words: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
+            let flag = format!("--seeds {}", words.join(","));
+            axes.push(Override::axis("seeds", self.seeds.clone().into(), flag));
+        }
+        Ok(axes)
+    }
 }
 
 /// Which stages.
@@ -43,18 +75,18 @@ pub struct Selection {
 }
 
 impl Source {
-    /// The workflows to run: one, or one for each variant of the sweep, with its overrides.
-    pub fn workflows(&self) -> Result<Vec<(Workflow, Vec<Override>)>> {
+    /// The workflows to run: one, or one for each run of the sweep that the file and `axes` describe.
+    pub fn workflows(&self, axes: &[Override]) -> Result<Vec<(Workflow, Option<Variant>)>> {
         let text = self.read()?;
         let overrides = self.overrides()?;
-        let base = self.parse(&text, &overrides)?;
+        let base = self.parse(&text, &[&overrides, axes].concat())?;
         let variants = base.variants();
         if variants.is_empty() {
-            return Ok(vec![(base, vec![])]);
+            return Ok(vec![(base, None)]);
         }
-        let each = |variant: Vec<Override>| {
-            let overrides: Vec<Override> = overrides.iter().chain(&variant).cloned().collect();
-            Ok((self.parse(&text, &overrides)?, variant))
+        let each = |variant: Variant| {
+            let overrides = [&overrides[..], &variant.overrides].concat();
+            Ok((self.parse(&text, &overrides)?, Some(variant)))
         };
         variants.into_iter().map(each).collect()
     }
@@ -95,6 +127,7 @@ impl Selection {
             force: self.force.clone(),
             accept,
             verify: self.verify,
+            untested: false,
         })
     }
 }

@@ -11,10 +11,13 @@ pub mod export;
 mod follow;
 pub mod import;
 pub mod kinds;
+pub mod launch;
 pub mod man;
+pub mod means;
 mod model;
 pub mod new;
 mod outside;
+pub mod output;
 pub mod path;
 pub mod plan;
 pub mod predict;
@@ -22,6 +25,7 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod show;
+pub mod sweep;
 pub mod view;
 
 use crate::exit::{Error, Result};
@@ -50,8 +54,12 @@ pub fn tell(words: &str) {
 
 /// Writes data to stdout. A reader that has seen enough (`voxflow runs | head`) is no error.
 pub fn answer(text: &str) -> Result<()> {
+    answer_bytes(text.as_bytes())
+}
+
+fn answer_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(error)),
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
 
-use super::choice::{Selection, Source};
+use super::choice::{Axes, Selection, Source};
 use super::{Form, answer};
 use crate::cli::Globals;
 use crate::event::{Decision, Planned};
@@ -9,6 +9,7 @@ use crate::home::Home;
 use crate::plan::{Plan, Planner};
 use crate::secret;
 use crate::why::History;
+use crate::wishes::Wishes;
 use crate::words;
 use crate::workflow::sweep;
 use clap::Args;
@@ -21,6 +22,9 @@ pub struct PlanOf {
     /// Which workflow.
     #[command(flatten)]
     pub source: Source,
+    /// What is varied.
+    #[command(flatten)]
+    pub axes: Axes,
     /// Which stages.
     #[command(flatten)]
     pub selection: Selection,
@@ -32,23 +36,22 @@ pub struct PlanOf {
 impl PlanOf {
     /// Prints the plan to stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let workflows = self.source.workflows()?;
-        let wishes = self.selection.wishes()?;
+        let workflows = self.source.workflows(&self.axes.overrides()?)?;
+        let swept = workflows.iter().any(|(_, variant)| variant.is_some());
+        let wishes = Wishes { untested: swept, ..self.selection.wishes()? };
         let home = globals.home();
         let (store, _nowhere) = look(&home)?;
         let planner = Planner::looking(&store, &wishes, History::new(&home, &store));
         let (mut blocked, mut text) = (false, String::new());
-        let several = workflows.len() > 1;
         for (workflow, variant) in workflows {
             let plan = planner.plan(workflow)?;
             blocked |= !plan.blocked().is_empty();
-            let values = sweep::values(&variant);
+            let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
                 Form::Json => text.push_str(&format!("{}\n", json!({ "values": values, "stages": plan.planned() }))),
                 Form::Text => {
-                    if several {
-                        let words = values.iter().map(|(path, value)| format!("{path} = {value}"));
-                        text.push_str(&format!("{}\n", words.collect::<Vec<_>>().join(", ")));
+                    if !values.is_empty() {
+                        text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }
                     text.push_str(&render(&plan));
                 }
@@ -68,7 +71,7 @@ fn look(home: &Home) -> Result<(Store, Option<tempfile::TempDir>)> {
     Ok((Store::open(&nowhere.path().join("store"))?, Some(nowhere)))
 }
 
-/// A line for each stage and one for all.
+/// A line for each stage, and a sentence where one says it all.
 fn render(plan: &Plan) -> String {
     let planned = plan.planned();
     let width = |of: fn(&Planned) -> &str| planned.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
@@ -78,7 +81,29 @@ fn render(plan: &Plan) -> String {
         let words = in_words(&stage.decision);
         text.push_str(&format!("{:stages$}  {:kinds$}  {words}\n", stage.stage, stage.kind));
     }
-    text
+    text + &sentence(&planned)
+}
+
+/// What all this comes to: "'model' will run: 'learning_rate' is 0.001, was 0.002 in run 1a2b3c;
+/// everything before it is reused".
+fn sentence(planned: &[Planned]) -> String {
+    let runs: Vec<(usize, &Planned, &String)> = planned
+        .iter()
+        .enumerate()
+        .filter_map(|(at, stage)| match &stage.decision {
+            Decision::Run { reason, .. } => Some((at, stage, reason)),
+            _ => None,
+        })
+        .collect();
+    let reused = |stage: &Planned| matches!(stage.decision, Decision::Reuse { .. });
+    match runs[..] {
+        [] if planned.iter().all(reused) => "nothing will run: everything is reused\n".into(),
+        [(at, stage, reason)] if at > 0 => {
+            let rest = if planned[..at].iter().all(reused) { "; everything before it is reused" } else { "" };
+            format!("'{}' will run: {reason}{rest}\n", stage.stage)
+        }
+        _ => String::new(),
+    }
 }
 
 fn in_words(decision: &Decision) -> String {

@@ -7,7 +7,8 @@ use crate::event::Outcome;
 use crate::exit::{Exit, Result};
 use crate::history::{self, Past};
 use crate::sheet::{Cell, Format, Sheet};
-use crate::{tables, words};
+use crate::tables::Summary;
+use crate::words;
 use clap::Args;
 
 /// Which runs, and how they are written.
@@ -50,8 +51,8 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a Past>) -> Sheet {
             Cell::Count(record.stages.iter().filter(|stage| stage.outcome == Some(outcome)).count() as u64)
         };
         // A run whose tables are gone or torn is still a run.
-        let metrics = tables::read_metrics(run.folder.path()).unwrap_or_default();
-        let headline = tables::headline(&metrics);
+        let summary = Summary::read(&run.folder).ok();
+        let headline = summary.as_ref().and_then(Summary::headline);
         sheet.push(vec![
             Cell::text(&record.run),
             Cell::text(&record.workflow),

@@ -5,9 +5,11 @@ mod bars;
 mod keys;
 mod meter;
 mod screen;
+mod variants;
 
 pub use meter::Meter;
 pub use screen::{Screen, Style, terminal_width};
+pub use variants::VariantLines;
 
 use crate::cli::Globals;
 use crate::event::{Decision, Event, Fact, Finished, Observer, Outcome, Planned, RunOutcome, now_ms};

@@ -36,6 +36,12 @@ pub fn schema(kinds: &[&Kind]) -> Value {
                 "description": "The stages by id."},
             "sweep": {
                 "type": "object", "additionalProperties": {"type": "array", "minItems": 1},
+                "properties": {
+                    "folds": {"type": "integer", "minimum": 2,
+                        "description": "Cross-validation: each variant is validated on every fold of the split."},
+                    "seeds": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0},
+                        "description": "Each variant is trained once with every seed."},
+                },
                 "description": "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.",
             },
         },

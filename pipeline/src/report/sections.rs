@@ -7,7 +7,7 @@ use super::subject::{Scored, Subject};
 use crate::event::Outcome;
 use crate::run::RunRecord;
 use crate::sheet::{Cell, Sheet};
-use crate::tables::{self, Comparison, MetricRow, Pairs, Side};
+use crate::tables::{self, Comparison, MetricRow, Pairs, Side, Summary};
 use crate::words;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -38,7 +38,9 @@ pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>
         .iter()
         .map(|subject| Side { name: subject.name().to_string(), tables: subject.tables.clone() })
         .collect();
-    let comparison = Comparison::of(&sides, false);
+    let names: Vec<&str> = subjects.iter().map(Subject::name).collect();
+    let runs: Vec<Summary> = subjects.iter().map(Subject::summary).collect();
+    let comparison = Comparison::of(&names, &runs, false);
     let place = shared_place(subjects);
     html! {
         h1 { (subjects.len()) " runs side by side" }

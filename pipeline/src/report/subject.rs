@@ -4,7 +4,7 @@ use crate::exit::Result;
 use crate::history::{self, Past};
 use crate::outputs;
 use crate::run::StageRecord;
-use crate::tables::{self, MetricRow, Tables};
+use crate::tables::{self, MetricRow, Summary, Tables};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::collections::BTreeSet;
@@ -34,6 +34,11 @@ impl Subject {
     /// How the run is called where several stand side by side.
     pub fn name(&self) -> &str {
         history::short(&self.past.record.run)
+    }
+
+    /// What a comparison needs of it.
+    pub fn summary(&self) -> Summary {
+        Summary::of(&self.past.record, &self.tables.metrics)
     }
 
     /// The stages of a kind.

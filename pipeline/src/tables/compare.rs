@@ -1,12 +1,14 @@
 //! A comparison of runs: the parameters that differ, and the final metrics against the first run.
 
-use super::{MetricRow, ParamRow, Tables};
+use super::Tables;
+use super::column::metric_name;
+use super::summary::{Final, Param, Summary};
 use crate::sheet::{Cell, Sheet};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use voxflow_stages::Metric;
 
-/// One of the runs that are compared.
+/// One of two runs whose cases are compared.
 #[derive(Clone, Debug)]
 pub struct Side {
     /// How it is called in the comparison.
@@ -49,12 +51,12 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares runs. With `measured`, times, speeds and memory too.
-    pub fn of(sides: &[Side], measured: bool) -> Comparison {
+    /// Compares runs, called by these names. With `measured`, times, speeds and memory too.
+    pub fn of(names: &[&str], runs: &[Summary], measured: bool) -> Comparison {
         Comparison {
-            runs: sides.iter().map(|side| side.name.clone()).collect(),
-            params: differing(sides),
-            metrics: finals(sides, measured),
+            runs: names.iter().map(|name| name.to_string()).collect(),
+            params: differing(runs),
+            metrics: finals(runs, measured),
         }
     }
 
@@ -85,27 +87,6 @@ impl Comparison {
         sheet
     }
 
-    /// Everything in long form for CSV: one row a value.
-    pub fn long_sheet(&self) -> Sheet {
-        let columns = ["run", "what", "stage", "split", "label", "grid", "name", "value", "difference"];
-        let mut sheet = Sheet::new("", columns);
-        for (at, run) in self.runs.iter().enumerate() {
-            for line in &self.params {
-                let place = [Cell::text(run), Cell::text("parameter"), Cell::text(&line.stage)];
-                let value = line.values[at].as_deref().into();
-                let rest = [Cell::Empty, Cell::Empty, Cell::Empty, Cell::text(&line.key), value, Cell::Empty];
-                sheet.push(place.into_iter().chain(rest).collect());
-            }
-            for line in &self.metrics {
-                let mut cells = vec![Cell::text(run), Cell::text("metric")];
-                cells.extend(line.place());
-                cells.extend([line.values[at].into(), line.difference(at).into()]);
-                sheet.push(cells);
-            }
-        }
-        sheet
-    }
-
     /// The comparison as one object.
     pub fn json(&self) -> Value {
         let by_run = |values: Vec<Value>| -> Value { Value::Object(self.runs.iter().cloned().zip(values).collect()) };
@@ -132,6 +113,12 @@ impl Comparison {
 }
 
 impl MetricLine {
+    /// Whether one of the names is its metric's, or that of its column.
+    pub fn is_named(&self, names: &[String]) -> bool {
+        let column = metric_name(&self.stage, &self.what);
+        names.iter().any(|name| *name == self.what.metric || *name == column)
+    }
+
     /// The value of a run less that of the first; none for the first itself.
     pub fn difference(&self, at: usize) -> Option<f64> {
         if at == 0 { None } else { Some(self.values[at]? - self.values[0]?) }
@@ -161,11 +148,14 @@ impl MetricLine {
 }
 
 /// The parameters whose values are not the same in all runs, stages in the order of the first run.
-fn differing(sides: &[Side]) -> Vec<ParamLine> {
-    let all = sides.iter().flat_map(|side| &side.tables.params);
-    let lookup: Vec<BTreeMap<(&str, &str), &str>> = sides.iter().map(|side| by_place(&side.tables.params)).collect();
+fn differing(runs: &[Summary]) -> Vec<ParamLine> {
+    fn place(param: &Param) -> (&str, &str) {
+        (&param.stage, &param.key)
+    }
+    let lookup: Vec<BTreeMap<(&str, &str), &str>> =
+        runs.iter().map(|run| run.params.iter().map(|param| (place(param), &*param.value)).collect()).collect();
     let mut lines = vec![];
-    for (stage, key) in in_order(all.map(|row| (row.stage.as_str(), row.key.as_str()))) {
+    for (stage, key) in in_order(runs.iter().flat_map(|run| &run.params).map(place)) {
         let values: Vec<Option<&str>> = lookup.iter().map(|params| params.get(&(stage, key)).copied()).collect();
         if values.iter().any(|value| *value != values[0]) {
             let values = values.into_iter().map(|value| value.map(str::to_string)).collect();
@@ -175,46 +165,27 @@ fn differing(sides: &[Side]) -> Vec<ParamLine> {
     lines
 }
 
-fn by_place(rows: &[ParamRow]) -> BTreeMap<(&str, &str), &str> {
-    rows.iter().map(|row| ((row.stage.as_str(), row.key.as_str()), row.value.as_str())).collect()
-}
-
 /// What makes two rows the same metric: stage, split, label, grid, name.
 type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, &'a str);
 
-fn place(row: &MetricRow) -> Place<'_> {
-    let found = &row.found;
-    (&row.stage, found.split.as_deref(), found.label.as_deref(), found.grid.as_deref(), &found.metric)
+fn place(one: &Final) -> Place<'_> {
+    let found = &one.found;
+    (&one.stage, found.split.as_deref(), found.label.as_deref(), found.grid.as_deref(), &found.metric)
 }
 
-fn finals(sides: &[Side], measured: bool) -> Vec<MetricLine> {
-    let counts = |row: &&MetricRow| row.is_summary() && (measured || !row.found.measured);
-    let all = sides.iter().flat_map(|side| &side.tables.metrics).filter(counts);
-    let lookup: Vec<BTreeMap<Place, &MetricRow>> =
-        sides.iter().map(|side| last_of_each(side.tables.metrics.iter().filter(counts))).collect();
+fn finals(runs: &[Summary], measured: bool) -> Vec<MetricLine> {
+    let of = |run| Summary::finals_of(run, measured).map(|one| (place(one), one));
+    let lookup: Vec<BTreeMap<Place, &Final>> = runs.iter().map(|run| of(run).collect()).collect();
     let line = |at: Place| {
-        let rows: Vec<Option<&&MetricRow>> = lookup.iter().map(|rows| rows.get(&at)).collect();
+        let rows: Vec<Option<&&Final>> = lookup.iter().map(|rows| rows.get(&at)).collect();
         let first = &rows.iter().flatten().next()?.found;
         Some(MetricLine {
             stage: at.0.into(),
-            what: Metric { epoch: None, step: None, value: None, ..first.clone() },
+            what: Metric { value: None, ..first.clone() },
             values: rows.iter().map(|row| row.and_then(|row| row.found.value)).collect(),
         })
     };
-    in_order(all.map(place)).into_iter().filter_map(line).collect()
-}
-
-/// The row without an epoch, or else that of the last epoch.
-fn last_of_each<'a>(rows: impl Iterator<Item = &'a MetricRow>) -> BTreeMap<Place<'a>, &'a MetricRow> {
-    let mut last: BTreeMap<Place, &MetricRow> = BTreeMap::new();
-    let rank = |row: &MetricRow| row.found.epoch.map_or(u64::MAX, u64::from);
-    for row in rows {
-        let kept = last.entry(place(row)).or_insert(row);
-        if rank(row) >= rank(kept) {
-            *kept = row;
-        }
-    }
-    last
+    in_order(runs.iter().flat_map(of).map(|(at, _)| at)).into_iter().filter_map(line).collect()
 }
 
 /// Each once, in the order in which they came first.
@@ -226,11 +197,18 @@ fn in_order<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history;
     use crate::tables::tests::example;
 
+    fn side(name: &str, dice: f64) -> Summary {
+        let tables = example(name, dice);
+        let mut record = history::tests::record(name, "demo", 0);
+        record.stages[0].params["optimizer"]["learning_rate"] = json!(dice);
+        Summary::of(&record, &tables.metrics)
+    }
+
     fn two() -> Comparison {
-        let side = |name: &str, dice| Side { name: name.into(), tables: example(name, dice) };
-        Comparison::of(&[side("a1", 0.5), side("b2", 0.75)], false)
+        Comparison::of(&["a1", "b2"], &[side("a1", 0.5), side("b2", 0.75)], false)
     }
 
     #[test]
@@ -269,14 +247,6 @@ mod tests {
     }
 
     #[test]
-    fn the_long_form_has_a_row_for_each_value() {
-        let csv = two().long_sheet().csv();
-        assert!(csv.starts_with("run,what,stage,split,label,grid,name,value,difference\n"));
-        assert!(csv.contains("b2,metric,final,testing,spleen,original,dice,0.75,0.25\n"), "{csv}");
-        assert!(csv.contains("a1,parameter,model,,,,optimizer.learning_rate,0.5,\n"), "{csv}");
-    }
-
-    #[test]
     fn the_json_names_values_by_run() {
         let json = two().json();
         assert_eq!(json["baseline"], "a1");
@@ -286,9 +256,9 @@ mod tests {
 
     #[test]
     fn measurements_are_compared_on_demand() {
-        let side = |name: &str| Side { name: name.into(), tables: example(name, 0.5) };
-        let sides = [side("a1"), side("b2")];
-        let has = |measured| Comparison::of(&sides, measured).metrics.iter().any(|line| line.what.measured);
+        let sides = [side("a1", 0.5), side("b2", 0.5)];
+        let has =
+            |measured| Comparison::of(&["a1", "b2"], &sides, measured).metrics.iter().any(|line| line.what.measured);
         assert!(has(true) && !has(false));
     }
 }

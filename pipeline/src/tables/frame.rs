@@ -1,6 +1,7 @@
 //! A frame: columns of a type each, as one Parquet file. The door to polars; its eager half only,
 //! since starting the lazy engine would take longer than writing a run's tables.
 
+use crate::sheet::{Cell, Sheet};
 use polars::prelude::*;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -76,14 +77,35 @@ impl Frame {
         }
     }
 
-    /// Writes the file as a whole: beside it, then renamed over it. Not fsynced.
-    pub fn write(mut self, path: &Path) -> Result<()> {
+    /// The columns of a sheet.
+    pub fn of(sheet: &Sheet) -> Result<Frame> {
+        let columns = sheet.columns.iter().enumerate().fold(Columns::default(), |columns, (at, name)| {
+            let cells = || sheet.rows.iter().map(|row| &row[at]);
+            let filled = || cells().filter(|cell| **cell != Cell::Empty);
+            if filled().next().is_some() && filled().all(|cell| matches!(cell, Cell::Count(_) | Cell::Bytes(_))) {
+                return columns.count(name, cells().map(Cell::count));
+            }
+            if sheet.is_numeric(at) {
+                return columns.number(name, cells().map(Cell::number));
+            }
+            let words: Vec<Option<String>> =
+                cells().map(|cell| (*cell != Cell::Empty).then(|| cell.in_full())).collect();
+            columns.text(name, words.iter().map(Option::as_deref))
+        });
+        columns.frame()
+    }
+
+    /// The bytes of a Parquet file.
+    pub fn bytes(mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(16 << 10);
-        ParquetWriter::new(&mut bytes)
-            .with_compression(ParquetCompression::Snappy)
-            .set_parallel(false)
-            .finish(&mut self.0)
-            .trouble_at(path)?;
+        let writer = ParquetWriter::new(&mut bytes).with_compression(ParquetCompression::Snappy).set_parallel(false);
+        writer.finish(&mut self.0).trouble("tables")?;
+        Ok(bytes)
+    }
+
+    /// Writes the file as a whole: beside it, then renamed over it. Not fsynced.
+    pub fn write(self, path: &Path) -> Result<()> {
+        let bytes = self.bytes()?;
         replace(path, &bytes).map_err(Error::io("write", path))
     }
 
@@ -152,7 +174,8 @@ fn moment(microseconds: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(microseconds) * 1000).ok()
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file as a whole: beside it, then renamed over it.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let folder = path.parent().unwrap_or(Path::new("."));
     // The process's own umask narrows this.

@@ -1,9 +1,11 @@
 //! The tables of a run: metrics, stages and parameters, each a Parquet file in the run's folder.
 //!
-//! They are views of the journal, written whole (temporary file, then rename) and not fsynced; one that
-//! is found damaged is made again of it.
+//! `summary` is the run in short, for comparisons; `compare`, `roster` and `variants` put runs beside each
+//! other, below each other, and together. Tables are views of the journal, written whole (temporary
+//! file, then rename) and not fsynced; one that is found damaged is made again of it.
 //! Only this folder says `polars`; everything outside sees plain rows.
 
+mod column;
 mod compare;
 mod frame;
 mod metrics;
@@ -11,9 +13,14 @@ mod pairs;
 mod params;
 mod rebuild;
 mod recorder;
+mod roster;
 mod scores;
 mod stages;
+mod summary;
+mod sweeps;
+mod variants;
 
+pub use column::{Column, Datum};
 pub use compare::{Comparison, Side};
 pub use metrics::MetricRow;
 pub use pairs::Pairs;
@@ -23,11 +30,16 @@ pub(crate) use recorder::Gathering;
 pub use recorder::Recorder;
 #[cfg(test)]
 pub(crate) use recorder::tests as recorded;
+pub use roster::Roster;
 pub use scores::{headline, scores};
 pub use stages::StageRow;
+pub use summary::Summary;
+pub use sweeps::write_sweep;
 #[cfg(test)]
 pub(crate) use tests::example;
+pub use variants::Variants;
 
+use crate::sheet::Sheet;
 use frame::Frame;
 use std::path::Path;
 use voxflow_stages::Result;
@@ -72,6 +84,11 @@ pub fn read(run_dir: &Path) -> Result<Tables> {
 pub fn read_metrics(run_dir: &Path) -> Result<Vec<MetricRow>> {
     rebuild::mend(run_dir, METRICS)?;
     metrics::rows(&Frame::read(&run_dir.join(METRICS))?)
+}
+
+/// A sheet as the bytes of a Parquet file: numbers as f64, counts as u64, everything else as text.
+pub fn parquet(sheet: &Sheet) -> Result<Vec<u8>> {
+    Frame::of(sheet)?.bytes()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The recorder: gathers the tables of a run from its events and writes them into its folder.
 
-use super::{MetricRow, ParamRow, StageRow, Tables};
+use super::{MetricRow, ParamRow, StageRow, Summary, Tables};
 use crate::event::{Event, Fact, Finished, Observer};
 use crate::exit::Result;
 use serde_json::Value;
@@ -51,6 +51,9 @@ impl Observer for Recorder {
         if self.due(event) {
             super::write(&self.folder, self.tables())?;
             self.written_at_ms = event.at_ms;
+        }
+        if matches!(event.fact, Fact::RunFinished { .. }) {
+            Summary::write(&self.folder, &self.tables().metrics);
         }
         Ok(())
     }

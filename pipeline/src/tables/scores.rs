@@ -3,6 +3,7 @@
 
 use super::metrics::MetricRow;
 use crate::sheet::{Cell, Sheet};
+use voxflow_stages::Metric;
 
 /// The metrics shown for each label, in this order, each with its heading. Others are left to `show`.
 const SHOWN: [(&str, &str); 6] = [
@@ -75,11 +76,18 @@ fn cell(metric: &str, value: Option<f64>) -> Cell {
 /// The one number of a run: the mean Dice of its last test, or else of its last validation, or else
 /// of the validation inside its training. With the stage that found it.
 pub fn headline(rows: &[MetricRow]) -> Option<(&str, f64)> {
-    let dice = |kind: &str, grid: Option<&str>| {
-        rows.iter().rev().find_map(|row| {
-            let fits = row.kind == kind && row.found.metric == "dice" && row.is_summary() && row.found.label.is_none();
-            let fits = fits && (grid.is_none() || row.found.grid.as_deref() == grid);
-            row.found.value.filter(|_| fits).map(|value| (row.stage.as_str(), value))
+    headline_of(rows.iter().map(|row| (&*row.stage, &*row.kind, &row.found)))
+}
+
+/// The same of rows as stage, kind and metric.
+pub(super) fn headline_of<'a>(
+    rows: impl DoubleEndedIterator<Item = (&'a str, &'a str, &'a Metric)> + Clone,
+) -> Option<(&'a str, f64)> {
+    let dice = |wanted: &str, grid: Option<&str>| {
+        rows.clone().rev().find_map(|(stage, kind, found)| {
+            let mean = found.metric == "dice" && found.label.is_none() && found.case.is_none();
+            let fits = kind == wanted && mean && (grid.is_none() || found.grid.as_deref() == grid);
+            found.value.filter(|_| fits).map(|value| (stage, value))
         })
     };
     ["test", "validate", "train"]

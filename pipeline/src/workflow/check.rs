@@ -2,12 +2,12 @@
 
 use super::environment::{self, Environment};
 use super::judge;
-use super::mistake::{Mistake, Place, either, nearest};
+use super::mistake::{Mistake, either, nearest};
 use super::order;
-use super::overrides::{Override, Setting};
+use super::overrides::Override;
 use super::parse::Document;
 use super::roles::{self, Roles, StageKinds};
-use super::{StageSpec, Sweeping, Workflow};
+use super::{StageSpec, Workflow};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
@@ -37,21 +37,22 @@ pub fn check(
     }
 }
 
-struct Checker<'a> {
-    document: &'a mut Document,
-    kinds: &'static [Kind],
+/// A document under examination.
+pub(super) struct Checker<'a> {
+    pub(super) document: &'a mut Document,
+    pub(super) kinds: &'static [Kind],
     environment: &'a Environment<'a>,
     mistakes: Vec<Mistake>,
 }
 
 /// A path of keys.
-fn keys(path: &[&str]) -> Vec<String> {
+pub(super) fn keys(path: &[&str]) -> Vec<String> {
     path.iter().map(|key| (*key).to_string()).collect()
 }
 
 impl Checker<'_> {
     /// Notes a mistake at a path; `on_key` points at the key, otherwise at the value.
-    fn say(&mut self, path: &[String], on_key: bool, trouble: String, nearest: Option<String>) {
+    pub(super) fn say(&mut self, path: &[String], on_key: bool, trouble: String, nearest: Option<String>) {
         let places = &self.document.places;
         let place = if on_key { places.key(path) } else { places.value(path) };
         let (stage, key) = match path {
@@ -84,7 +85,7 @@ impl Checker<'_> {
         let seed = self.seed(top);
         let (stages, sound) = self.stages(top, seed);
         let stages = if sound { self.sorted(stages) } else { None };
-        let sweep = self.sweep(top);
+        let sweep = self.sweep(top, stages.as_deref().unwrap_or_default());
         Some(Workflow {
             file: self.document.file.clone(),
             text: self.document.text.clone(),
@@ -283,46 +284,6 @@ impl Checker<'_> {
                 let words = format!("stages need each other in a cycle: {}", ids.join(" needs "));
                 self.say(&path, false, words, None);
                 None
-            }
-        }
-    }
-
-    fn sweep(&mut self, top: &Map<String, Value>) -> Vec<Sweeping> {
-        let fields = match top.get("sweep") {
-            None | Some(Value::Null) => return vec![],
-            Some(Value::Object(fields)) => fields,
-            Some(_) => {
-                self.say(
-                    &keys(&["sweep"]),
-                    false,
-                    "must be a mapping from dotted path to a list of values".into(),
-                    None,
-                );
-                return vec![];
-            }
-        };
-        let mut sweep = vec![];
-        for (path, values) in fields {
-            let here = keys(&["sweep", path]);
-            match values.as_array().filter(|values| !values.is_empty()) {
-                None => self.say(&here, false, "must be a list of values to try".into(), None),
-                Some(values) => {
-                    let place = self.document.places.value(&here);
-                    self.sweep_path(path, values, &here, &place);
-                    sweep.push(Sweeping { path: path.clone(), values: values.clone(), place });
-                }
-            }
-        }
-        sweep
-    }
-
-    /// Finds a path that leads nowhere; the values are checked when each run of the sweep is.
-    fn sweep_path(&mut self, path: &str, values: &[Value], here: &[String], place: &Place) {
-        let mut trial = self.document.value.clone();
-        for value in values {
-            let setting = Override { path: path.into(), value: Setting::Value(value.clone()), place: place.clone() };
-            if let Err((trouble, nearest)) = setting.apply(&mut trial, self.kinds) {
-                return self.say(here, true, trouble, nearest);
             }
         }
     }

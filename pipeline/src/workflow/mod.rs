@@ -2,8 +2,10 @@
 //! not exist.
 //!
 //! `parse` and `places` read the text, `overrides` is `--set`, `environment` fills in variables,
-//! `schema`, `judge` and `roles` know right from wrong, `check` puts them together, `resolved` writes it back.
+//! `schema`, `judge` and `roles` know right from wrong, `check` puts them together, `resolved` writes it
+//! back. `axes` reads a sweep, `sweep` is the runs it comes to.
 
+mod axes;
 mod check;
 pub mod environment;
 mod judge;
@@ -27,6 +29,7 @@ pub use overrides::{Override, Setting};
 pub use places::MOST_BYTES;
 pub use roles::{Roles, type_name};
 pub use schema::describe;
+pub use sweep::{Axis, Variant};
 
 use serde_json::Value;
 use voxflow_stages::Kind;
@@ -45,7 +48,7 @@ pub struct Workflow {
     /// The stages, each after those it needs.
     pub stages: Vec<StageSpec>,
     /// What is to be varied.
-    pub sweep: Vec<Sweeping>,
+    pub sweep: Vec<Axis>,
 }
 
 /// One stage of a workflow.
@@ -61,17 +64,6 @@ pub struct StageSpec {
     pub params: Value,
     /// Its parameters as written, with `${NAME}` and the workflow's seed.
     pub written: Value,
-}
-
-/// One path of a sweep.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sweeping {
-    /// The dotted path.
-    pub path: String,
-    /// The values to try.
-    pub values: Vec<Value>,
-    /// Where they are written.
-    pub place: Place,
 }
 
 impl Workflow {

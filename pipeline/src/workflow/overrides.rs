@@ -1,4 +1,5 @@
-//! `--set PATH=VALUE`, and the values of a sweep: the same thing written in two places.
+//! `--set PATH=VALUE`, the values of a sweep, and its axes on the command line: what is written in a
+//! file and elsewhere too.
 
 use super::mistake::{Place, nearest};
 use super::parse;
@@ -25,6 +26,8 @@ pub enum Setting {
     Text(String),
     /// As in a sweep's list.
     Value(Value),
+    /// An axis of the sweep: what stands under `sweep` in a file.
+    Axis(Value),
 }
 
 impl Override {
@@ -39,9 +42,30 @@ impl Override {
         })
     }
 
+    /// An axis from `--over PATH=V1,V2`; several paths that change together are `PATH,PATH=[V,V],[V,V]`.
+    pub fn over(words: &str) -> Result<Override, String> {
+        let example = "as in model.learning_rate=0.001,0.002";
+        let (path, values) = words.split_once('=').ok_or_else(|| format!("'{words}' is not PATH=VALUES, {example}"))?;
+        let values = parse::value(&format!("[{values}]")).map_err(|trouble| format!("'{words}': {trouble}"))?;
+        Ok(Override::axis(path.trim(), values, format!("--over {words}")))
+    }
+
+    /// An axis that a flag names.
+    pub fn axis(name: &str, values: Value, flag: String) -> Override {
+        Override { path: name.to_string(), value: Setting::Axis(values), place: Place::Set(flag) }
+    }
+
     /// Writes the value into a workflow's value. Returns the path it was written to, or the trouble
     /// with the nearest right word.
     pub fn apply(&self, workflow: &mut Value, kinds: &[Kind]) -> Result<Path, (String, Option<String>)> {
+        if let Setting::Axis(values) = &self.value {
+            let sweep = workflow.as_object_mut().map(|top| top.entry("sweep").or_insert(Value::Null));
+            let written = sweep.map(|sweep| put(sweep, &[&self.path], values.clone()));
+            return match written {
+                Some(Err(trouble)) => Err((trouble, None)),
+                _ => Ok(vec!["sweep".to_string(), self.path.clone()]),
+            };
+        }
         let keys: Vec<&str> = self.path.split('.').collect();
         if keys.iter().any(|key| key.is_empty()) {
             return Err((format!("'{}' is no path; write one as 'model.epochs'", self.path), None));
@@ -75,7 +99,7 @@ impl Override {
 
     fn typed(&self, schemas: &[&Value]) -> Result<Value, (String, Option<String>)> {
         match &self.value {
-            Setting::Value(value) => Ok(value.clone()),
+            Setting::Value(value) | Setting::Axis(value) => Ok(value.clone()),
             Setting::Text(text) => match parse::value(text) {
                 Ok(read) => Ok(judge::typed(schemas, text, read)),
                 Err(_) if schemas.iter().any(|schema| judge::check(schema, &text.as_str().into()).is_empty()) => {

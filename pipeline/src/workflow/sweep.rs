@@ -1,35 +1,73 @@
-//! A sweep: the runs that its lists of values come to, every value with every other.
+//! A sweep: what is varied, and the runs that this comes to: every value with every other. How an axis
+//! is written in a file is `axes`.
 
-use super::{Override, Setting, Workflow};
+use super::{Override, Place, Setting, Workflow};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
+/// The most runs of one sweep: each keeps a folder and a few open files.
+pub const MOST_RUNS: usize = 300;
+
+/// One axis of a sweep: settings that are tried one after the other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    /// The settings: the paths that change together, each with its value.
+    pub settings: Vec<Vec<(String, Value)>>,
+    /// What all its runs have in common: the number of folds.
+    pub common: Vec<(String, Value)>,
+    /// Whether it only repeats a variant, as folds and seeds do: scores are averaged over it.
+    pub repeats: bool,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// One run of a sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// The number of the variant, from 1; its repetitions have the same.
+    pub number: usize,
+    /// What it changes in the workflow.
+    pub overrides: Vec<Override>,
+    /// The swept values by dotted path.
+    pub values: BTreeMap<String, Value>,
+    /// The paths among them that only repeat.
+    pub repeats: Vec<String>,
+}
+
 impl Workflow {
-    /// The overrides of each run of the sweep, the last path varying fastest. Without a sweep, none.
-    pub fn variants(&self) -> Vec<Vec<Override>> {
+    /// The runs of the sweep, the last axis varying fastest. Without a sweep, none.
+    pub fn variants(&self) -> Vec<Variant> {
         if self.sweep.is_empty() {
             return vec![];
         }
-        self.sweep.iter().fold(vec![vec![]], |variants, sweeping| {
-            let setting = |value: &Value| Override {
-                path: sweeping.path.clone(),
-                value: Setting::Value(value.clone()),
-                place: sweeping.place.clone(),
-            };
-            let longer = |variant: &Vec<Override>, value| variant.iter().cloned().chain([setting(value)]).collect();
-            variants
-                .iter()
-                .flat_map(|variant| sweeping.values.iter().map(move |value| longer(variant, value)))
-                .collect()
-        })
+        let first = Variant { number: 0, overrides: vec![], values: BTreeMap::new(), repeats: vec![] };
+        let longer = |variants: Vec<Variant>, axis: &Axis| {
+            variants.iter().flat_map(|variant| axis.settings.iter().map(|one| variant.with(axis, one))).collect()
+        };
+        let mut variants = self.sweep.iter().fold(vec![first], longer);
+        let repetitions: usize =
+            self.sweep.iter().filter(|axis| axis.repeats).map(|axis| axis.settings.len()).product();
+        variants.iter_mut().enumerate().for_each(|(at, variant)| variant.number = at / repetitions + 1);
+        variants
     }
 }
 
-/// The values of one variant by path.
-pub fn values(variant: &[Override]) -> BTreeMap<String, Value> {
-    let value = |setting: &Setting| match setting {
-        Setting::Value(value) => value.clone(),
-        Setting::Text(text) => text.as_str().into(),
-    };
-    variant.iter().map(|setting| (setting.path.clone(), value(&setting.value))).collect()
+impl Variant {
+    fn with(&self, axis: &Axis, setting: &[(String, Value)]) -> Variant {
+        let mut longer = self.clone();
+        for (path, value) in axis.common.iter().chain(setting) {
+            let value = Setting::Value(value.clone());
+            longer.overrides.push(Override { path: path.clone(), value, place: axis.place.clone() });
+        }
+        longer.values.extend(setting.iter().cloned());
+        longer.repeats.extend(setting.iter().filter(|_| axis.repeats).map(|(path, _)| path.clone()));
+        longer
+    }
+}
+
+/// Values as they are set: "model.learning_rate=0.001 split.fold=0".
+pub fn in_words<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
+    let words: Vec<String> = values.into_iter().map(|(path, value)| format!("{path}={}", word(value))).collect();
+    words.join(" ")
 }

@@ -136,12 +136,58 @@ fn the_resolved_workflow_is_runnable_and_means_the_same() {
 fn a_sweep_is_every_value_with_every_other() {
     let text = format!("{GOOD}sweep:\n  model.rate: [0.1, 0.2]\n  model.seed: [1, 2]\n");
     let workflow = parse(&text, &[]).unwrap();
-    let variants: Vec<_> = workflow.variants().iter().map(|variant| sweep::values(variant)).collect();
-    assert_eq!(variants.len(), 4);
-    assert_eq!((&variants[1]["model.rate"], &variants[1]["model.seed"]), (&0.1.into(), &2.into()));
+    let variants: Vec<String> = workflow.variants().iter().map(|variant| sweep::in_words(&variant.values)).collect();
+    let expected = ["0.1 model.seed=1", "0.1 model.seed=2", "0.2 model.seed=1", "0.2 model.seed=2"];
+    assert_eq!(variants, expected.map(|rest| format!("model.rate={rest}")));
     let found = mistakes(&format!("{GOOD}sweep:\n  modl.rate: [0.1]\n  model.seed: 1\n"));
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0].starts_with("w.yaml:9:3: key 'sweep.modl.rate': there is no stage 'modl'"), "{found:?}");
+}
+
+#[test]
+fn paths_can_change_together() {
+    let text = format!("{GOOD}sweep:\n  model.rate, model.epochs: [[0.1, 4], [0.2, 2]]\n");
+    let variants = parse(&text, &[]).unwrap().variants();
+    let words: Vec<String> = variants.iter().map(|variant| sweep::in_words(&variant.values)).collect();
+    assert_eq!(words, ["model.epochs=4 model.rate=0.1", "model.epochs=2 model.rate=0.2"]);
+    let found = mistakes(&format!("{GOOD}sweep:\n  model.rate, model.epochs: [[0.1, 4], 7]\n"));
+    assert!(found[0].ends_with("'7' must be a list of 2 values, one for each path"), "{found:?}");
+}
+
+#[test]
+fn seeds_and_folds_repeat_a_variant_and_keep_its_number() {
+    let text = format!("{GOOD}sweep:\n  seeds: [7, 8]\n  model.rate: [0.1, 0.2]\n");
+    let variants = parse(&text, &[]).unwrap().variants();
+    let each: Vec<_> = variants.iter().map(|one| (one.number, sweep::in_words(&one.values))).collect();
+    let expected = [(1, "0.1 model.seed=7"), (1, "0.1 model.seed=8"), (2, "0.2 model.seed=7"), (2, "0.2 model.seed=8")];
+    assert_eq!(each, expected.map(|(number, rest)| (number, format!("model.rate={rest}"))));
+    assert_eq!(variants[0].repeats, ["model.seed"]);
+}
+
+#[test]
+fn an_axis_is_the_same_on_the_command_line_and_its_mistakes_point_there() {
+    let with = |words: &str| {
+        let axis = [Override::over(words).unwrap()];
+        Workflow::parse("w.yaml", GOOD.as_bytes(), &axis, toys::TOYS, &|_| Some("/data".into()))
+    };
+    let variants = with("model.rate=1e-3, 0.002").map(|workflow| workflow.variants()).unwrap_or_default();
+    let words: Vec<String> = variants.iter().map(|variant| sweep::in_words(&variant.values)).collect();
+    assert_eq!(words, ["model.rate=0.001", "model.rate=0.002"]);
+    let mistakes = with("modle.rate=1,2").map(|_| ()).unwrap_err();
+    assert_eq!(
+        mistakes[0].to_string(),
+        "--over modle.rate=1,2: key 'sweep.modle.rate': there is no stage 'modle'; did you mean 'model'?"
+    );
+}
+
+#[test]
+fn a_sweep_of_too_many_runs_or_of_one_path_twice_is_a_mistake() {
+    let many: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let many = many.join(", ");
+    let found = mistakes(&format!("{GOOD}sweep:\n  model.epochs: [{many}]\n  seeds: [{many}]\n"));
+    assert!(found[0].contains("comes to 400 runs, and 300 is the most"), "{found:?}");
+    let found = mistakes(&format!("{GOOD}sweep:\n  model.seed: [1]\n  seeds: [2]\n"));
+    assert!(found[0].contains("'model.seed' is varied twice"), "{found:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod delivery;
 mod images;
 
-use super::run::device;
+use super::means::device;
 use super::{model, tell};
 use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};

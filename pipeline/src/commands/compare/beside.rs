@@ -1,0 +1,122 @@
+//! Few runs side by side, each a column: parameters that differ, final metrics with differences from the
+//! first, and where asked the cases.
+
+use super::Compare;
+use crate::cohort::Member;
+use crate::commands::output::Form;
+use crate::exit::Result;
+use crate::history::short;
+use crate::sheet::{Format, pretty};
+use crate::tables::{self, Comparison, Pairs, Side, Summary};
+
+/// Writes the comparison; the first run is the baseline.
+pub fn write(compare: &Compare, members: Vec<Member>) -> Result<()> {
+    let people = compare.output.is_for_people();
+    let name = |member: &Member| {
+        let id = &member.summary.run;
+        if people { short(id).to_string() } else { id.clone() }
+    };
+    let names: Vec<String> = members.iter().map(name).collect();
+    let pairs = if compare.cases { pairs(&names, &members)? } else { vec![] };
+    let legend = legend(&members, compare.output.style());
+    let runs: Vec<Summary> = members.into_iter().map(|member| member.summary).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut comparison = Comparison::of(&names, &runs, compare.measured);
+    if !compare.metrics.is_empty() {
+        comparison.metrics.retain(|line| line.is_named(&compare.metrics));
+    }
+    match compare.output.format {
+        Form::Json => {
+            let mut all = comparison.json();
+            if compare.cases {
+                all["cases"] = pairs.iter().map(Pairs::json).collect();
+            }
+            compare.output.deliver(&pretty(&all))
+        }
+        Form::Csv => compare.output.deliver(&pairs.iter().map(|pairs| pairs.sheet().csv()).collect::<String>()),
+        Form::Parquet => pairs.first().map_or(Ok(()), |first| compare.output.deliver_parquet(&first.sheet())),
+        _ => compare.output.deliver(&in_words(compare, &comparison, &pairs, &legend)),
+    }
+}
+
+/// The cases of each further run beside those of the first.
+fn pairs(names: &[String], members: &[Member]) -> Result<Vec<Pairs>> {
+    let side = |(name, member): (&String, &Member)| {
+        Ok(Side { name: name.clone(), tables: tables::read(member.folder.path())? })
+    };
+    let sides: Vec<Side> = names.iter().zip(members).map(side).collect::<Result<_>>()?;
+    Ok(sides[1..].iter().flat_map(|other| Pairs::of(&sides[0], other)).collect())
+}
+
+fn in_words(compare: &Compare, comparison: &Comparison, pairs: &[Pairs], legend: &str) -> String {
+    let (style, width) = (compare.output.style(), compare.output.width());
+    let sheets = [comparison.params_sheet(), comparison.metrics_sheet().without_empty_columns(1)];
+    let shown = sheets.iter().filter(|sheet| !sheet.rows.is_empty());
+    let mut parts: Vec<String> = shown.map(|sheet| sheet.write(style, width)).collect();
+    let each = pairs.iter().map(|pairs| format!("{}\n{}\n", pairs.sheet().write(style, width), pairs.sentence()));
+    parts.extend(each);
+    let same = if comparison.params.is_empty() { "no parameter differs\n\n" } else { "" };
+    format!("{legend}\n{same}{}", parts.join("\n"))
+}
+
+/// Which short name is which run.
+fn legend(members: &[Member], style: Format) -> String {
+    let bullet = if style == Format::Markdown { "- " } else { "" };
+    let line = |(at, member): (usize, &Member)| {
+        let role = if at == 0 { " (baseline)" } else { "" };
+        let summary = &member.summary;
+        format!("{bullet}{} is {}, {}{role}\n", short(&summary.run), summary.run, summary.outcome.word())
+    };
+    members.iter().enumerate().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cohort::Cohort;
+    use crate::commands::output::Output;
+    use crate::history;
+
+    fn written(format: Form) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = history::tests::home(folder.path());
+        let names = ["abc123", "latest"].map(String::from);
+        let members = Cohort::new(&home).named(&names).expect("runs");
+        let out = folder.path().join("out");
+        let compare = Compare { output: Output { format, out: Some(out.clone()) }, ..Compare::default() };
+        write(&compare, members).expect("writes");
+        std::fs::read_to_string(out).expect("reads")
+    }
+
+    #[test]
+    fn people_see_what_differs_and_by_how_much() {
+        let text = written(Form::Text);
+        let expected = "\
+abc123 is 20260101-000000-demo-abc123, done (baseline)
+77ffee is 20260102-000000-spleen-77ffee, done
+
+parameters that differ
+stage  parameter                abc123  77ffee
+───────────────────────────────────────────────
+model  optimizer.learning_rate  0.5     0.9
+
+final metrics
+stage  split       label   grid       metric   abc123  77ffee  77ffee − abc123
+───────────────────────────────────────────────────────────────────────────────
+model  validation  –       resampled  dice     0.7500  0.7500                =
+final  testing     spleen  original   dice     0.5000  0.9000          +0.4000
+final  testing     spleen  original   hd95_mm       –       –                –
+final  testing     spleen  original   n             6       6                =
+final  testing     –       original   dice     0.5000  0.9000          +0.4000
+";
+        assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn programs_get_whole_ids() {
+        let json: serde_json::Value = serde_json::from_str(&written(Form::Json)).expect("JSON");
+        assert_eq!(json["baseline"], "20260101-000000-demo-abc123");
+        let line = "\n| final | testing | spleen | original | dice | 0.5000 | 0.9000 | +0.4000 |\n";
+        assert!(written(Form::Markdown).contains(line));
+    }
+}

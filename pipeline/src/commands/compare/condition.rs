@@ -1,0 +1,102 @@
+//! A condition on runs: NAME, a comparison, VALUE. Nothing more: several conditions must all hold.
+
+use crate::tables::{Column, Datum, Summary};
+use std::cmp::Ordering;
+use std::str::FromStr;
+
+/// The comparisons, longest first.
+const SIGNS: [(&str, fn(Ordering) -> bool); 7] = [
+    ("<=", Ordering::is_le),
+    (">=", Ordering::is_ge),
+    ("!=", Ordering::is_ne),
+    ("==", Ordering::is_eq),
+    ("<", Ordering::is_lt),
+    (">", Ordering::is_gt),
+    ("=", Ordering::is_eq),
+];
+
+/// What a run must fulfil.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    name: String,
+    sign: &'static str,
+    holds: fn(Ordering) -> bool,
+    value: Datum,
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Condition, String> {
+        let form = || {
+            format!(
+                "'{text}' is no condition: write a name, a comparison (< <= > >= = !=) and a value, as in 'score.dice > 0.8'"
+            )
+        };
+        let at = text.find(['<', '>', '=', '!']).ok_or_else(form)?;
+        let (name, rest) = text.split_at(at);
+        let (sign, holds) = SIGNS.into_iter().find(|(sign, _)| rest.starts_with(sign)).ok_or_else(form)?;
+        let (name, value) = (name.trim(), rest[sign.len()..].trim().trim_matches(['"', '\'']));
+        if name.is_empty() || value.is_empty() || value.starts_with(['<', '>', '=', '!']) {
+            return Err(form());
+        }
+        let value = Datum::of(value);
+        if matches!(&value, Datum::Words(_)) && sign.contains(['<', '>']) {
+            return Err(format!("'{text}': '{sign}' compares with a number"));
+        }
+        Ok(Condition { name: name.to_string(), sign, holds, value })
+    }
+}
+
+impl Condition {
+    /// The column it is about, among these runs.
+    pub fn column(&self, runs: &[Summary]) -> Result<Column, String> {
+        Column::named(&self.name, runs)
+    }
+
+    /// Whether a run fulfils it. A run without the value does not, nor one with words where a number is
+    /// compared by size.
+    pub fn holds(&self, column: &Column, run: &Summary) -> bool {
+        let Some(value) = column.of(run) else { return false };
+        let comparable = !self.sign.contains(['<', '>']) || matches!(value, Datum::Number(_));
+        comparable && (self.holds)(value.order(&self.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cohort::Cohort;
+    use crate::history;
+
+    fn fitting(text: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = history::tests::home(folder.path());
+        let runs: Vec<Summary> =
+            Cohort::new(&home).all().expect("runs").iter().map(|member| member.summary.clone()).collect();
+        let condition: Condition = text.parse().expect("a condition");
+        let column = condition.column(&runs).expect("a column");
+        let fitting = runs.iter().filter(|run| condition.holds(&column, run));
+        fitting.map(|run| history::short(&run.run).to_string()).collect()
+    }
+
+    #[test]
+    fn parameters_metrics_and_facts_are_compared() {
+        assert_eq!(fitting("model.optimizer.learning_rate<0.8"), ["abc123", "abd456"]);
+        assert_eq!(fitting("final.dice >= 0.75"), ["abd456", "77ffee"]);
+        assert_eq!(fitting("workflow = spleen"), ["77ffee"]);
+        assert_eq!(fitting("workflow != 'spleen'"), ["abc123", "abd456"]);
+    }
+
+    #[test]
+    fn what_is_no_condition_says_how_one_is_written() {
+        for text in ["dice", "dice >", "> 3", "dice => 3", "dice =< 3", ""] {
+            let error = text.parse::<Condition>().expect_err(text);
+            assert!(error.contains("write a name, a comparison"), "{error}");
+        }
+        assert_eq!(
+            "workflow < demo".parse::<Condition>().expect_err("words"),
+            "'workflow < demo': '<' compares with a number"
+        );
+    }
+}

@@ -1,0 +1,181 @@
+//! `voxflow compare`: runs against each other: few side by side, many one a row, a sweep by its
+//! variants; where asked the cases that got better and worse, or a page with curves.
+
+mod beside;
+mod condition;
+
+use super::output::{Form, Output};
+use super::{sweep, tell};
+use crate::cli::Globals;
+use crate::cohort::{Cohort, Member};
+use crate::exit::{Error, Exit, Result};
+use crate::history::{self, Past};
+use crate::report::{self, Subject};
+use crate::tables::{Column, Roster, Summary, Variants};
+use crate::words::count;
+use clap::Args;
+pub use condition::Condition;
+use std::fs;
+use std::path::Path;
+
+/// As many runs still fit side by side; more are one a row.
+const FEW: usize = 4;
+
+/// Which runs, and how they are written.
+#[derive(Debug, Default, Args)]
+pub struct Compare {
+    /// The runs: latest, ids, beginnings of ids, folders; a workflow's name is all its runs, a sweep's id
+    /// (or 'sweep', the newest) its variants; without any, all runs there are
+    #[arg(value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// Only runs that fulfil this, as 'model.learning_rate < 0.001' or 'score.dice > 0.8': a name, a
+    /// comparison (< <= > >= = !=), a value; may be given several times, and all must hold
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub conditions: Vec<Condition>,
+    /// Show differences from this run; side by side, the first is the baseline
+    #[arg(long, value_name = "RUN")]
+    pub baseline: Option<String>,
+    /// One run a row, sorted by this column: a parameter or a metric, what is better first
+    #[arg(long, value_name = "COLUMN")]
+    pub sort: Option<String>,
+    /// Sort the other way round
+    #[arg(long, requires = "sort")]
+    pub reverse: bool,
+    /// Only these metrics, as dice or final.dice
+    #[arg(long = "metric", value_name = "NAME")]
+    pub metrics: Vec<String>,
+    /// Each case's Dice too, from the greatest loss to the greatest gain, with a paired test
+    #[arg(long)]
+    pub cases: bool,
+    /// Times, speeds and memory too
+    #[arg(long)]
+    pub measured: bool,
+    /// The runs of a sweep rather than its variants
+    #[arg(long)]
+    pub each: bool,
+    /// The form.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl Compare {
+    /// Writes the comparison.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let home = globals.home();
+        let cohort = Cohort::new(&home);
+        if let Some((id, members)) = self.one_sweep(&cohort)? {
+            return self.variants(&id, &members).map(|()| Exit::Done);
+        }
+        let members = self.fitting(cohort.named(&self.runs)?)?;
+        let (members, baseline) = self.with_baseline(members, &cohort)?;
+        match (&self.output.format, members.len()) {
+            (_, 0) => tell("no run fits"),
+            (_, 1) if self.conditions.is_empty() => return Err(lonely(&members[0])),
+            (Form::Html, _) => self.page(members)?,
+            (form, few) if few > 1 && (*form == Form::Json || self.is_beside(few)) => beside::write(self, members)?,
+            _ => self.rows(members, baseline)?,
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Whether few runs stand side by side, each a column.
+    fn is_beside(&self, runs: usize) -> bool {
+        let few = self.output.is_for_people() && runs <= FEW && self.sort.is_none();
+        self.cases || few
+    }
+
+    /// The sweep whose variants are wanted, if that is what is asked for.
+    fn one_sweep(&self, cohort: &Cohort) -> Result<Option<(String, Vec<Member>)>> {
+        let [name] = &self.runs[..] else { return Ok(None) };
+        let by_run = self.each || self.cases || self.output.format == Form::Html || !self.conditions.is_empty();
+        if by_run {
+            return Ok(None);
+        }
+        let members = cohort.sweep(name)?;
+        Ok(members.and_then(|members| Some((members.first()?.summary.sweep.as_ref()?.id.clone(), members))))
+    }
+
+    fn variants(&self, id: &str, members: &[Member]) -> Result<()> {
+        let by = self.metrics.first().map_or("dice", String::as_str).to_string();
+        let runs: Vec<Summary> = members.iter().map(|member| member.summary.clone()).collect();
+        let variants = Variants::of(id, &runs, &by);
+        let (sort, output) = (self.sort.clone(), self.output.clone());
+        sweep::write(variants, &sweep::Judgement { by, with_test: false, sort, output })
+    }
+
+    /// The runs that fulfil all conditions.
+    fn fitting(&self, mut members: Vec<Member>) -> Result<Vec<Member>> {
+        for condition in &self.conditions {
+            let runs: Vec<Summary> = members.iter().map(|member| member.summary.clone()).collect();
+            if runs.is_empty() {
+                break;
+            }
+            let column = condition.column(&runs).map_err(|trouble| Error::usage(format!("--where: {trouble}")))?;
+            members.retain(|member| condition.holds(&column, &member.summary));
+        }
+        Ok(members)
+    }
+
+    /// The runs with the baseline as the first of them, if one is named.
+    fn with_baseline(&self, members: Vec<Member>, cohort: &Cohort) -> Result<(Vec<Member>, Option<Summary>)> {
+        let Some(name) = &self.baseline else { return Ok((members, None)) };
+        let mut found = cohort.named(std::slice::from_ref(name))?;
+        if found.len() > 1 {
+            let all = count(found.len() as u64, "run");
+            return Err(Error::usage(format!("--baseline {name}: means {all}: name one by its id")));
+        }
+        let baseline = found[0].summary.clone();
+        found.extend(members.into_iter().filter(|member| member.summary.run != baseline.run));
+        Ok((found, Some(baseline)))
+    }
+
+    /// One run a row.
+    fn rows(&self, members: Vec<Member>, baseline: Option<Summary>) -> Result<()> {
+        let people = self.output.is_for_people();
+        let runs: Vec<Summary> = members.into_iter().map(|member| member.summary).collect();
+        let mut roster = Roster::new(runs, baseline, self.measured);
+        if let Some(name) = &self.sort {
+            let column =
+                Column::named(name, &roster.runs).map_err(|trouble| Error::usage(format!("--sort: {trouble}")))?;
+            if column.is_testing(&roster.runs) {
+                sweep::warn_of_testing(column.name());
+            }
+            roster.sort(&column, self.reverse);
+        }
+        let more = match (people, self.metrics.is_empty()) {
+            (true, true) => roster.for_people(),
+            (_, true) => 0,
+            (_, false) => {
+                roster.only(&self.metrics);
+                if people { roster.few_params() } else { 0 }
+            }
+        };
+        let sheet = roster.sheet(people);
+        if !people {
+            return self.output.deliver_full(&sheet);
+        }
+        self.output.deliver(&sheet.write(self.output.style(), self.output.width()))?;
+        if more > 0 {
+            tell(&format!("{} more differ: '--format csv' has all columns", count(more as u64, "parameter")));
+        }
+        Ok(())
+    }
+
+    /// A page with curves laid over each other.
+    fn page(&self, members: Vec<Member>) -> Result<()> {
+        let past =
+            |member: Member| -> Result<Past> { Ok(Past { record: member.folder.record()?, folder: member.folder }) };
+        let subjects = members.into_iter().map(|member| Subject::read(past(member)?)).collect::<Result<Vec<_>>>()?;
+        let path = self.output.out.as_deref().unwrap_or(Path::new("comparison.html"));
+        fs::write(path, report::page(&subjects)).map_err(Error::io("write", path))?;
+        super::answer(&format!("{}\n", path.display()))
+    }
+}
+
+fn lonely(member: &Member) -> Error {
+    let run = &member.summary.run;
+    let short = history::short(run);
+    Error::usage(format!(
+        "only run '{run}' is meant, and nothing to compare it with: name another; 'voxflow show {short}' shows one"
+    ))
+}

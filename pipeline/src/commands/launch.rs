@@ -1,0 +1,204 @@
+//! Launching: workflows become plans and runs, are executed under one schedule, and leave reports.
+
+use super::choice::Source;
+use super::means::Means;
+use crate::cli::{Globals, LogFormat};
+use crate::console::{Console, VariantLines, Verbosity};
+use crate::event::{Observer, RunOutcome, now_ms};
+use crate::execute::{Ending, execute};
+use crate::exit::{Error, Exit, Result};
+use crate::history::Past;
+use crate::home::Home;
+use crate::journal::{Journal, JsonLines};
+use crate::live::LiveRun;
+use crate::plan::{Plan, Planner};
+use crate::pulse::Pulse;
+use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
+use crate::stop::Stop;
+use crate::tables::{self, Recorder};
+use crate::why::History;
+use crate::wishes::Wishes;
+use crate::workflow::{StageSpec, Workflow};
+use crate::{log, machine, report, secret, space, worker};
+use std::fs;
+use voxflow_cache::Store;
+use voxflow_stages::kinds::Place;
+
+/// What is needed to launch runs: the home, the store held, and how the command line wants it.
+pub struct Launch<'a> {
+    /// The flags of every command.
+    pub globals: &'a Globals,
+    /// The home.
+    pub home: Home,
+    source: &'a Source,
+    means: &'a Means,
+    store: Store,
+    stop: Stop,
+}
+
+/// Runs that are over.
+pub struct Landed {
+    /// Their folders, in order.
+    pub folders: Vec<RunFolder>,
+    /// How they ended.
+    pub ending: Ending,
+}
+
+impl<'a> Launch<'a> {
+    /// Opens the home and its store; from now on signals are heard.
+    pub fn new(globals: &'a Globals, source: &'a Source, means: &'a Means) -> Result<Launch<'a>> {
+        let stop = Stop::default();
+        stop.listen()?;
+        let home = globals.home();
+        home.create()?;
+        let store = Store::open(home.store())?;
+        store.hold()?;
+        Ok(Launch { globals, home, source, means, store, stop })
+    }
+
+    /// Runs workflows, each a run of its own, to their end.
+    pub fn go(&self, workflows: Vec<(Workflow, Option<Sweep>)>, wishes: &Wishes) -> Result<Landed> {
+        let planner = Planner::acting(&self.store, wishes, History::new(&self.home, &self.store));
+        let mut plans = vec![];
+        for (workflow, sweep) in workflows {
+            plans.push((planner.plan(workflow)?, sweep));
+        }
+        possible(plans.iter().map(|(plan, _)| plan))?;
+        let short = space::warning(plans.iter().map(|(plan, _)| plan), &self.store, planner.history())?;
+        let runs = self.open(plans)?;
+        short.iter().for_each(|words| tracing::warn!("{words}"));
+        let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
+        let ending = execute(runs, &self.store, &planner, &self.means.manner(wishes.verify), &self.stop)?;
+        self.store.flush();
+        let reported = folders.iter().zip(&ending.made).filter(|(_, made)| **made);
+        let alone = folders.len() == 1;
+        reported.for_each(|(folder, _)| report_on(folder.clone(), self.globals, alone));
+        Ok(Landed { folders, ending })
+    }
+
+    /// A folder for each run, with who is told of it.
+    fn open(&self, plans: Vec<(Plan, Option<Sweep>)>) -> Result<Vec<LiveRun>> {
+        let count = plans.len();
+        let mut runs = vec![];
+        for (at, (plan, sweep)) in plans.into_iter().enumerate() {
+            let folder = RunFolder::create(&self.home.runs(), &plan.workflow.name)?;
+            let record = self.record(&plan, &folder, sweep);
+            write_texts(&plan, &folder)?;
+            if let Some(sweep) = &record.sweep {
+                tables::write_sweep(folder.path(), &record.run, sweep)?;
+            }
+            if at == 0 {
+                log::also_to(&folder.file("log.txt")).map_err(Error::io("open", folder.file("log.txt")))?;
+            }
+            let observers = observers(&folder, &record, self.globals, (at + 1, count))?;
+            runs.push(LiveRun::new(plan, folder, record, observers));
+        }
+        Ok(runs)
+    }
+
+    fn record(&self, plan: &Plan, folder: &RunFolder, sweep: Option<Sweep>) -> RunRecord {
+        let store = self.home.store();
+        RunRecord {
+            format: 1,
+            run: folder.id(),
+            workflow: plan.workflow.name.clone(),
+            outcome: RunOutcome::Running,
+            started_at_ms: now_ms(),
+            seconds: None,
+            seed: plan.workflow.seed,
+            sweep,
+            overrides: self.source.set.iter().map(|words| secret::strip(words)).collect(),
+            device: self.means.device.clone(),
+            threads: self.means.threads(),
+            versions: machine::versions(),
+            git_commit: machine::git_commit(),
+            machine: machine::describe(),
+            store: std::path::absolute(store).unwrap_or_else(|_| store.to_path_buf()),
+            stages: plan.workflow.stages.iter().map(stage_record).collect(),
+        }
+    }
+}
+
+fn stage_record(stage: &StageSpec) -> StageRecord {
+    StageRecord {
+        stage: stage.id.clone(),
+        kind: stage.kind.name.to_string(),
+        needs: stage.needs.clone(),
+        params: secret::strip_value(&stage.params),
+        recipe: None,
+        fingerprint: None,
+        artifact: None,
+        digest: None,
+        outcome: None,
+        reason: None,
+        error: None,
+        seconds: 0.0,
+        made_in_seconds: None,
+        maker: serde_json::Value::Null,
+    }
+}
+
+/// Writes the report of a run that is over. A report that cannot be written fails no run.
+fn report_on(folder: RunFolder, globals: &Globals, alone: bool) {
+    match folder.record().and_then(|record| report::write(Past { folder, record })) {
+        Ok(path) if alone && !globals.quiet && globals.log_format == LogFormat::Text => {
+            super::tell(&format!("report: {}", path.display()));
+        }
+        Ok(_) => {}
+        Err(error) => super::complain(&error),
+    }
+}
+
+/// The workflow as written and as resolved, without credentials.
+fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
+    let texts = [("workflow.yaml", plan.workflow.text.clone()), ("resolved.yaml", plan.workflow.resolved())];
+    texts.into_iter().try_for_each(|(name, text)| {
+        let path = folder.file(name);
+        fs::write(&path, secret::strip(&text)).map_err(Error::io("write", &path))
+    })
+}
+
+/// Who is told of a run: the journal first, so that whatever else fails, what happened is written
+/// down. One run has the terminal to itself; of several each line says whose it is. `place` is the
+/// run's number and how many there are.
+fn observers(
+    folder: &RunFolder,
+    record: &RunRecord,
+    globals: &Globals,
+    place: (usize, usize),
+) -> Result<Vec<Box<dyn Observer>>> {
+    let params = record.stages.iter().map(|stage| (stage.stage.as_str(), &stage.params));
+    let journal = Journal::open(&folder.file("events.jsonl"))?;
+    let recorder = Recorder::new(folder.path(), params);
+    let for_people: Box<dyn Observer> = match (globals.log_format, &record.sweep) {
+        (LogFormat::Json, _) => Box::new(JsonLines),
+        (LogFormat::Text, None) => Box::new(Console::stderr(Verbosity::of(globals))),
+        (LogFormat::Text, Some(sweep)) => Box::new(VariantLines::stderr(place, sweep, Verbosity::of(globals))),
+    };
+    Ok(vec![Box::new(journal), Box::new(recorder), Box::new(Pulse::new(folder.path())), for_people])
+}
+
+/// Refuses what is known to be impossible before any work.
+fn possible<'a>(plans: impl Iterator<Item = &'a Plan>) -> Result<()> {
+    let mut troubles = vec![];
+    let mut needs_worker = false;
+    for plan in plans {
+        troubles.extend(plan.blocked());
+        let mut stages = plan.workflow.stages.iter().enumerate();
+        needs_worker |= stages.any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));
+    }
+    troubles.extend(worker::trouble().filter(|_| needs_worker));
+    troubles.dedup();
+    if troubles.is_empty() { Ok(()) } else { Err(Error::Usage(secret::strip(&troubles.join("\n")))) }
+}
+
+/// The exit code of runs that are over: the worst that happened.
+pub fn exit(ending: &Ending) -> Exit {
+    let has = |outcome: RunOutcome| ending.outcomes.contains(&outcome);
+    match () {
+        () if ending.storage.is_some() => Exit::Storage,
+        () if has(RunOutcome::Failed) => Exit::Failed,
+        () if has(RunOutcome::Interrupted) => Exit::Interrupted,
+        () => Exit::Done,
+    }
+}

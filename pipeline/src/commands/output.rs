@@ -1,0 +1,85 @@
+//! The flags by which `compare` and `sweep` are told the form of their tables and where these go.
+
+use super::{answer, answer_bytes};
+use crate::console::terminal_width;
+use crate::exit::{Error, Result};
+use crate::sheet::{Format, Sheet, pretty};
+use crate::tables;
+use clap::{Args, ValueEnum};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+/// The form of a comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// A table for people.
+    #[default]
+    Text,
+    /// A Markdown table.
+    Markdown,
+    /// Comma-separated values, numbers in full.
+    Csv,
+    /// JSON, numbers in full.
+    Json,
+    /// A Parquet file.
+    Parquet,
+    /// A page with curves laid over each other.
+    Html,
+}
+
+/// The form, and where it goes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Output {
+    /// How to write it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Form,
+    /// Write it to this file instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+impl Output {
+    /// Whether people read it: they get short names and few digits.
+    pub fn is_for_people(&self) -> bool {
+        matches!(self.format, Form::Text | Form::Markdown)
+    }
+
+    /// The form of sheets for people.
+    pub fn style(&self) -> Format {
+        if self.format == Form::Markdown { Format::Markdown } else { Format::Text }
+    }
+
+    /// The width that a table has room in.
+    pub fn width(&self) -> Option<u16> {
+        if self.out.is_some() { None } else { terminal_width() }
+    }
+
+    /// Delivers words.
+    pub fn deliver(&self, text: &str) -> Result<()> {
+        match &self.out {
+            Some(path) => std::fs::write(path, text).map_err(Error::io("write", path)),
+            None => answer(text),
+        }
+    }
+
+    /// Delivers a sheet for programs: CSV, JSON or Parquet.
+    pub fn deliver_full(&self, sheet: &Sheet) -> Result<()> {
+        match self.format {
+            Form::Csv => self.deliver(&sheet.csv()),
+            Form::Parquet => self.deliver_parquet(sheet),
+            _ => self.deliver(&pretty(&sheet.json())),
+        }
+    }
+
+    /// Delivers a sheet as a Parquet file; not to a terminal.
+    pub fn deliver_parquet(&self, sheet: &Sheet) -> Result<()> {
+        let bytes = tables::parquet(sheet)?;
+        match &self.out {
+            Some(path) => std::fs::write(path, bytes).map_err(Error::io("write", path)),
+            None if std::io::stdout().is_terminal() => {
+                Err(Error::usage("--format parquet: is not for a terminal: name a file with '--out FILE'"))
+            }
+            None => answer_bytes(&bytes),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! `voxflow sweep`: a workflow over grids of values, folds and seeds, under one schedule; then the table
+//! of its variants, and where asked the test of the best.
+
+use super::choice::{Axes, Selection, Source};
+use super::launch::{Landed, Launch, exit};
+use super::means::Means;
+use super::output::{Form, Output};
+use super::tell;
+use crate::cli::Globals;
+use crate::event::RunOutcome;
+use crate::exit::{Error, Exit, Result};
+use crate::run::{RunFolder, Sweep};
+use crate::tables::{Summary, Variants};
+use crate::wishes::{Wishes, testing};
+use crate::words::count;
+use crate::workflow::sweep::in_words;
+use crate::workflow::{Variant, Workflow};
+use clap::Args;
+
+/// The workflow, what is varied, and how.
+#[derive(Debug, Args)]
+pub struct SweepOf {
+    /// Which workflow.
+    #[command(flatten)]
+    pub source: Source,
+    /// What is varied.
+    #[command(flatten)]
+    pub axes: Axes,
+    /// How variants are judged.
+    #[command(flatten)]
+    pub judgement: Judgement,
+    /// Which stages.
+    #[command(flatten)]
+    pub selection: Selection,
+    /// By what means.
+    #[command(flatten)]
+    pub means: Means,
+}
+
+/// How variants are judged, and how the table is written.
+#[derive(Clone, Debug, Args)]
+pub struct Judgement {
+    /// The validation metric that decides which variant is best, as its mean over folds and seeds
+    #[arg(long, value_name = "METRIC", default_value = "dice")]
+    pub by: String,
+    /// Test the best variant once it is chosen; without this nothing is tested
+    #[arg(long)]
+    pub with_test: bool,
+    /// Sort the table by a column; by default variants stand as they were written
+    #[arg(long, value_name = "COLUMN")]
+    pub sort: Option<String>,
+    /// The form of the table.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl Default for Judgement {
+    fn default() -> Judgement {
+        Judgement { by: "dice".into(), with_test: false, sort: None, output: Output::default() }
+    }
+}
+
+impl SweepOf {
+    /// Runs every variant and writes the table on stdout.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let workflows = self.source.workflows(&self.axes.overrides()?)?;
+        if workflows.iter().any(|(_, variant)| variant.is_none()) {
+            return Err(Error::usage(format!(
+                "{}: nothing is varied: say what with '--over PATH=V1,V2', '--folds K' or '--seeds A,B', or write \
+                 'sweep' into the file",
+                self.source.file.display()
+            )));
+        }
+        if self.judgement.output.format == Form::Html {
+            return Err(no_page());
+        }
+        let wishes = self.selection.wishes()?;
+        go(&Launch::new(globals, &self.source, &self.means)?, workflows, wishes, &self.judgement)
+    }
+}
+
+/// Runs the variants of a sweep, and what the judgement asks for after them.
+pub fn go(
+    launch: &Launch,
+    workflows: Vec<(Workflow, Option<Variant>)>,
+    wishes: Wishes,
+    judgement: &Judgement,
+) -> Result<Exit> {
+    let id = Sweep::new_id();
+    let runs: Vec<(Workflow, Sweep)> =
+        workflows.into_iter().filter_map(|(workflow, variant)| Some((workflow, member(&id, variant?)))).collect();
+    let untestable = runs.first().is_some_and(|(workflow, _)| testing(workflow).is_empty());
+    if judgement.with_test && untestable {
+        return Err(Error::usage(
+            "--with-test: no stage of the workflow reads the testing part: add one of the kind 'test'",
+        ));
+    }
+    let variants = runs.iter().map(|(_, sweep)| sweep.variant).max().unwrap_or(0);
+    if !launch.globals.quiet {
+        let (runs, variants) = (count(runs.len() as u64, "run"), count(variants as u64, "variant"));
+        tell(&format!("{id}: {runs}, {variants}; stages that variants share are made once"));
+    }
+    let landed = launch.go(each(&runs), &Wishes { untested: true, ..wishes.clone() })?;
+    let mut table = table(&id, &landed.folders, &judgement.by)?;
+    let all_done = landed.ending.outcomes.iter().all(|outcome| *outcome == RunOutcome::Done);
+    let mut code = exit(&landed.ending);
+    if judgement.with_test && all_done {
+        let tested = test(launch, runs, table.best, wishes)?;
+        code = exit(&tested.ending);
+        let folders: Vec<RunFolder> = landed.folders.into_iter().chain(tested.folders).collect();
+        table = self::table(&id, &folders, &judgement.by)?;
+    }
+    write(table, judgement)?;
+    if !all_done && !launch.globals.quiet {
+        tell("not all runs are done: the same command goes on from there");
+    }
+    Ok(code)
+}
+
+/// Tests the best variant, in runs of their own that reuse everything before.
+fn test(launch: &Launch, runs: Vec<(Workflow, Sweep)>, best: Option<usize>, wishes: Wishes) -> Result<Landed> {
+    let mut chosen: Vec<(Workflow, Sweep)> =
+        runs.into_iter().filter(|(_, sweep)| Some(sweep.variant) == best).collect();
+    if chosen.is_empty() {
+        return Err(Error::Failed("--with-test: no variant has a validation score to be chosen by".into()));
+    }
+    chosen.iter_mut().for_each(|(_, sweep)| sweep.chosen = true);
+    if !launch.globals.quiet {
+        tell(&format!("testing the best, variant {}", chosen[0].1.variant));
+    }
+    launch.go(each(&chosen), &Wishes { force: vec![], ..wishes })
+}
+
+fn member(id: &str, variant: Variant) -> Sweep {
+    let Variant { number, values, repeats, .. } = variant;
+    Sweep { id: id.to_string(), variant: number, values, repeats, chosen: false }
+}
+
+fn each(runs: &[(Workflow, Sweep)]) -> Vec<(Workflow, Option<Sweep>)> {
+    runs.iter().map(|(workflow, sweep)| (workflow.clone(), Some(sweep.clone()))).collect()
+}
+
+fn table(id: &str, folders: &[RunFolder], by: &str) -> Result<Variants> {
+    let runs = folders.iter().map(Summary::read).collect::<Result<Vec<_>>>()?;
+    Ok(Variants::of(id, &runs, by))
+}
+
+/// Writes the table of a sweep's variants, and in a sentence which is the best.
+pub fn write(mut variants: Variants, judgement: &Judgement) -> Result<()> {
+    if let Some(column) = &judgement.sort {
+        sort(&mut variants, column)?;
+    }
+    let output = &judgement.output;
+    match output.format {
+        Form::Text | Form::Markdown => {
+            let table = variants.sheet().write(output.style(), output.width());
+            output.deliver(&format!("{table}\n{}\n", sentence(&variants)))
+        }
+        Form::Html => Err(no_page()),
+        _ => output.deliver_full(&variants.full_sheet()),
+    }
+}
+
+fn no_page() -> Error {
+    Error::usage(
+        "--format html: a sweep's table has no page: 'voxflow compare SWEEP --each --format html' lays its curves over each other",
+    )
+}
+
+fn sort(variants: &mut Variants, column: &str) -> Result<()> {
+    let names: Vec<String> = variants.paths().into_iter().map(String::from).chain(variants.columns()).collect();
+    let ends = |name: &&String| name.rsplit(['.', ' ']).next() == Some(column);
+    let named = names.iter().find(|name| *name == column).or_else(|| names.iter().find(ends)).cloned();
+    if !named.as_deref().is_some_and(|name| variants.sort(name)) {
+        let columns = names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+        return Err(Error::usage(format!("--sort {column}: there is no such column; there are {columns}")));
+    }
+    if named.is_some_and(|name| name.starts_with("testing ")) {
+        warn_of_testing(column);
+    }
+    Ok(())
+}
+
+/// Says what is wrong with choosing by a testing score.
+pub fn warn_of_testing(column: &str) {
+    tell(&format!(
+        "warning: '{column}' is a score of the testing cases: what is chosen by it is no longer tested; choose by a \
+         validation score"
+    ));
+}
+
+/// "the best is variant 2 (model.learning_rate=0.002): validation dice 0.8478 ± 0.0123 over 3 runs".
+fn sentence(variants: &Variants) -> String {
+    let Variants { sweep, .. } = variants;
+    let deciding = variants.deciding();
+    let found = variants.winner().and_then(|row| Some((row, row.scores.get(&deciding)?)));
+    let Some((row, spread)) = found else {
+        return format!("{sweep}: no variant has '{deciding}', so none can be called the best");
+    };
+    let runs = count(spread.n as u64, "run");
+    let values = in_words(&row.values);
+    let values = if values.is_empty() { String::new() } else { format!(" ({values})") };
+    let open = match variants.open() {
+        0 => String::new(),
+        open => {
+            format!("; so far, {} not done", if open == 1 { "1 run is".into() } else { format!("{open} runs are") })
+        }
+    };
+    format!("{sweep}: the best is variant {}{values}: {deciding} {} over {runs}{open}", row.number, spread.words())
+}

@@ -1,0 +1,165 @@
+//! The lines of one run of a sweep, each with the run's number and what it varies. Several runs go on at
+//! once, so nothing moves, and what is only reused is not told.
+
+use super::bars::Bars;
+use super::{Screen, Style, Verbosity};
+use crate::event::{Event, Fact, Finished, Observer, Outcome, RunOutcome};
+use crate::exit::Result;
+use crate::run::Sweep;
+use crate::tables::{self, Gathering};
+use crate::words;
+use crate::workflow::sweep::in_words;
+use std::collections::BTreeMap;
+use voxflow_stages::Message;
+
+/// Renders the events of one run of a sweep for people.
+pub struct VariantLines {
+    label: String,
+    screen: Screen,
+    style: Style,
+    verbosity: Verbosity,
+    bars: Bars,
+    gathering: Gathering,
+    outcomes: BTreeMap<&'static str, u64>,
+}
+
+impl VariantLines {
+    /// On stderr. `place` is the run's number and how many there are.
+    pub fn stderr(place: (usize, usize), sweep: &Sweep, verbosity: Verbosity) -> VariantLines {
+        let (screen, style) = Screen::stderr(false);
+        VariantLines::new(screen, style, place, sweep, verbosity)
+    }
+
+    /// On any screen.
+    pub fn new(
+        screen: Screen,
+        style: Style,
+        (number, all): (usize, usize),
+        sweep: &Sweep,
+        verbosity: Verbosity,
+    ) -> VariantLines {
+        let label = style.dim(&format!("[{number}/{all} {}]", in_words(&sweep.values)));
+        let (bars, gathering) = (Bars::new(&screen), Gathering::default());
+        VariantLines { label, bars, screen, style, verbosity, gathering, outcomes: BTreeMap::new() }
+    }
+
+    fn say(&mut self, least: Verbosity, words: &str) {
+        if self.verbosity >= least {
+            self.screen.line(&format!("{} {words}", self.label));
+        }
+    }
+
+    fn said(&mut self, at_ms: i64, stage: &str, message: &Message) {
+        match message {
+            Message::Progress(progress) => {
+                if let Some(line) = self.bars.progress(at_ms, stage, progress) {
+                    self.say(Verbosity::Normal, &format!("  {stage}: {line}"));
+                }
+            }
+            Message::Warning { words } => {
+                let line = format!("{} {stage}: {words}", self.style.yellow("warning:"));
+                self.say(Verbosity::Normal, &line);
+            }
+            Message::Resumed { epoch, step } => {
+                self.say(Verbosity::Normal, &format!("  {stage}: goes on after epoch {epoch}, step {step}"));
+            }
+            Message::Info { words } => self.say(Verbosity::Verbose, &format!("  {stage}: {words}")),
+            Message::Metric(_) | Message::Item { .. } | Message::Device { .. } => {}
+        }
+    }
+
+    fn stage_finished(&mut self, finished: &Finished) {
+        self.bars.finish(&finished.stage);
+        *self.outcomes.entry(finished.outcome.word()).or_default() += 1;
+        let stage = &finished.stage;
+        let reason = || finished.error.as_deref().or(finished.reason.as_deref()).unwrap_or_default();
+        let (least, line) = match finished.outcome {
+            Outcome::Made => {
+                let took = words::duration(finished.seconds);
+                (Verbosity::Normal, format!("{} {stage} made in {took}", self.style.green("✓")))
+            }
+            Outcome::Reused => (Verbosity::Verbose, format!("= {stage} reused")),
+            Outcome::Failed => (Verbosity::Quiet, format!("{} {stage} failed: {}", self.style.red("✗"), reason())),
+            Outcome::Skipped => (Verbosity::Verbose, format!("- {stage} skipped: {}", reason())),
+        };
+        self.say(least, &line);
+    }
+
+    /// "done in 3 min 12 s: 3 made, 5 reused; dice 0.8478 (score)".
+    fn run_finished(&mut self, outcome: RunOutcome, seconds: f64) {
+        let counts: Vec<String> = ["made", "reused", "failed", "skipped"]
+            .iter()
+            .filter_map(|word| self.outcomes.get(word).map(|count| format!("{count} {word}")))
+            .collect();
+        let headline = tables::headline(&self.gathering.tables.metrics);
+        let dice = headline.map(|(stage, dice)| format!("; dice {dice:.4} ({stage})")).unwrap_or_default();
+        let word = match outcome {
+            RunOutcome::Done => self.style.green(outcome.word()),
+            RunOutcome::Running | RunOutcome::Interrupted => self.style.yellow(outcome.word()),
+            RunOutcome::Failed => self.style.red(outcome.word()),
+        };
+        let line = format!("{word} in {}: {}{dice}", words::duration(seconds), counts.join(", "));
+        self.say(Verbosity::Normal, &line);
+    }
+}
+
+impl Observer for VariantLines {
+    fn observe(&mut self, event: &Event) -> Result<()> {
+        self.gathering.take(event);
+        match &event.fact {
+            Fact::StageStarted { stage, reason, .. } => {
+                self.say(Verbosity::Verbose, &format!("… {stage}: {reason}"));
+            }
+            Fact::StageSaid { replayed: false, stage, message } => self.said(event.at_ms, stage, message),
+            Fact::StageFinished(finished) => self.stage_finished(finished),
+            Fact::RunFinished { outcome, seconds } => self.run_finished(*outcome, *seconds),
+            Fact::RunStarted { .. } | Fact::StageWaiting { .. } | Fact::StageSaid { .. } | Fact::Stopping => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tables::recorded;
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("paper").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_line_says_whose_it_is_and_what_is_reused_is_not_told() {
+        let paper = Paper::default();
+        let sweep = Sweep {
+            id: "sweep-1".into(),
+            variant: 1,
+            values: [("model.learning_rate".to_string(), 0.001.into())].into(),
+            repeats: vec![],
+            chosen: false,
+        };
+        let screen = Screen::Plain(Box::new(paper.clone()));
+        let mut lines = VariantLines::new(screen, Style::plain(), (2, 6), &sweep, Verbosity::Normal);
+        for fact in recorded::facts(Path::new("r1")) {
+            lines.observe(&Event { at_ms: 0, fact }).expect("observes");
+        }
+        let text = String::from_utf8(paper.0.lock().expect("paper").clone()).expect("text");
+        let expected = "\
+[2/6 model.learning_rate=0.001] ✓ final made in 1.2 s
+[2/6 model.learning_rate=0.001] done in 2.5 s: 1 made, 1 reused; dice 0.7500 (final)
+";
+        assert_eq!(text, expected, "\n{text}");
+    }
+}

@@ -1,0 +1,205 @@
+//! A column over runs: a fact, a parameter or a final metric, by the name that a person gives it.
+
+use super::summary::{Final, Summary};
+use crate::workflow::nearest;
+use std::collections::BTreeSet;
+use voxflow_stages::Metric;
+
+/// The grid whose scores stand beside others and carry its name.
+const BESIDE: &str = "roundtrip";
+
+/// What can be asked of every run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Column {
+    /// Of the run itself: run, workflow, outcome, seconds.
+    Fact(&'static str),
+    /// A parameter: "model.learning_rate".
+    Param(String),
+    /// A final metric: "score.dice", "final.spleen.dice", "final.dice@roundtrip".
+    Metric(String),
+}
+
+/// A value of a column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Datum {
+    /// A number.
+    Number(f64),
+    /// Words.
+    Words(String),
+}
+
+const FACTS: [&str; 4] = ["run", "workflow", "outcome", "seconds"];
+
+impl Column {
+    /// The column that `word` means in these runs: a whole name, or the end of exactly one, as
+    /// `learning_rate` for `model.learning_rate`. Parameters come before metrics.
+    pub fn named(word: &str, runs: &[Summary]) -> Result<Column, String> {
+        if let Some(fact) = FACTS.into_iter().find(|fact| *fact == word) {
+            return Ok(Column::Fact(fact));
+        }
+        let (params, metrics) = (params(runs), metrics(runs));
+        for names in [&params, &metrics] {
+            if let Some(found) = names.iter().find(|column| column.name() == word) {
+                return Ok(found.clone());
+            }
+        }
+        let end = format!(".{word}");
+        for names in [&params, &metrics] {
+            let fitting: Vec<&Column> = names.iter().filter(|column| column.name().ends_with(&end)).collect();
+            match fitting[..] {
+                [] => {}
+                [one] => return Ok(one.clone()),
+                _ => return Err(ambiguous(word, &fitting)),
+            }
+        }
+        let names: Vec<&str> = FACTS.into_iter().chain(params.iter().chain(&metrics).map(Column::name)).collect();
+        let ends = names.iter().map(|name| name.rsplit('.').next().unwrap_or(name));
+        Err(match nearest(word, names.iter().copied().chain(ends)) {
+            Some(near) => format!("'{word}' is no parameter or metric of these runs; did you mean '{near}'?"),
+            None => format!("'{word}' is no parameter or metric of these runs; '--format csv' shows all names"),
+        })
+    }
+
+    /// Its whole name.
+    pub fn name(&self) -> &str {
+        match self {
+            Column::Fact(name) => name,
+            Column::Param(name) | Column::Metric(name) => name,
+        }
+    }
+
+    /// Its value in a run; none where the run does not have it.
+    pub fn of(&self, run: &Summary) -> Option<Datum> {
+        match self {
+            Column::Fact("seconds") => run.seconds.map(Datum::Number),
+            Column::Fact("run") => Some(Datum::Words(run.run.clone())),
+            Column::Fact("workflow") => Some(Datum::Words(run.workflow.clone())),
+            Column::Fact(_) => Some(Datum::Words(run.outcome.word().to_string())),
+            Column::Param(_) => self.written(run).map(Datum::of),
+            Column::Metric(_) => self.metric(run).and_then(|one| one.found.value).map(Datum::Number),
+        }
+    }
+
+    /// A parameter as it is written.
+    pub fn written<'a>(&self, run: &'a Summary) -> Option<&'a str> {
+        let Column::Param(name) = self else { return None };
+        run.params.iter().find(|param| is_named(name, &param.stage, &param.key)).map(|param| &*param.value)
+    }
+
+    /// The row of a metric in a run.
+    pub fn metric<'a>(&self, run: &'a Summary) -> Option<&'a Final> {
+        let Column::Metric(name) = self else { return None };
+        run.finals.iter().find(|one| {
+            one.stage.len() < name.len()
+                && name.starts_with(&*one.stage)
+                && metric_name(&one.stage, &one.found) == *name
+        })
+    }
+
+    /// Whether it holds scores of the testing cases, by which nothing should be chosen.
+    pub fn is_testing(&self, runs: &[Summary]) -> bool {
+        runs.iter().any(|run| self.metric(run).is_some_and(|one| one.found.split.as_deref() == Some("testing")))
+    }
+
+    /// Whether less is better: distances, losses, errors, times, memory.
+    pub fn is_better_low(&self) -> bool {
+        matches!(self, Column::Metric(name) if less_is_better(name)) || *self == Column::Fact("seconds")
+    }
+}
+
+/// Whether less of a metric is better.
+pub fn less_is_better(metric: &str) -> bool {
+    let last = metric.rsplit('.').next().unwrap_or(metric);
+    let last = last.split('@').next().unwrap_or(last);
+    let words = ["loss", "hd95", "missed", "false_positive", "seconds", "bytes", "norm"];
+    words.iter().any(|word| last.contains(word)) && !last.starts_with("n_")
+}
+
+impl Datum {
+    /// A number where it can be read as one.
+    pub fn of(text: &str) -> Datum {
+        text.parse().map_or_else(|_| Datum::Words(text.to_string()), Datum::Number)
+    }
+}
+
+/// The parameters of the runs, in the order in which they came first.
+pub fn params(runs: &[Summary]) -> Vec<Column> {
+    let places = runs.iter().flat_map(|run| &run.params).map(|param| (&*param.stage, &*param.key));
+    in_order(places).into_iter().map(|(stage, key)| Column::Param(format!("{stage}.{key}"))).collect()
+}
+
+/// The final metrics of the runs, in the order in which they came first.
+pub fn metrics(runs: &[Summary]) -> Vec<Column> {
+    let places = runs.iter().flat_map(|run| &run.finals).map(|one| {
+        let found = &one.found;
+        (&*one.stage, found.label.as_deref(), &*found.metric, found.grid.as_deref() == Some(BESIDE))
+    });
+    let name = |(stage, label, metric, beside)| Column::Metric(joined(stage, label, metric, beside));
+    in_order(places).into_iter().map(name).collect()
+}
+
+/// The name of a final metric's column: stage, label where it is of one, metric.
+pub fn metric_name(stage: &str, found: &Metric) -> String {
+    joined(stage, found.label.as_deref(), &found.metric, found.grid.as_deref() == Some(BESIDE))
+}
+
+fn joined(stage: &str, label: Option<&str>, metric: &str, beside: bool) -> String {
+    let label = label.map(|label| format!("{label}.")).unwrap_or_default();
+    let grid = if beside { format!("@{BESIDE}") } else { String::new() };
+    format!("{stage}.{label}{metric}{grid}")
+}
+
+fn is_named(name: &str, stage: &str, key: &str) -> bool {
+    name.strip_prefix(stage).and_then(|rest| rest.strip_prefix('.')) == Some(key)
+}
+
+fn ambiguous(word: &str, fitting: &[&Column]) -> String {
+    let names: Vec<String> = fitting.iter().take(6).map(|column| format!("'{}'", column.name())).collect();
+    format!("'{word}' could be {}: write one of them", names.join(", "))
+}
+
+/// Each once, in the order in which they came first.
+fn in_order<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    items.filter(|item| seen.insert(*item)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history;
+    use crate::run::RunFolder;
+
+    fn runs() -> Vec<Summary> {
+        let base = tempfile::tempdir().expect("a folder");
+        let home = history::tests::home(base.path());
+        let all = home.all_runs().expect("runs");
+        all.iter().map(|folder: &RunFolder| Summary::read(folder).expect("a summary")).collect()
+    }
+
+    #[test]
+    fn the_end_of_a_name_is_enough_where_it_is_the_only_one() {
+        let runs = runs();
+        let named = |word: &str| Column::named(word, &runs);
+        assert_eq!(named("learning_rate"), Ok(Column::Param("model.optimizer.learning_rate".into())));
+        assert_eq!(named("final.spleen.dice"), Ok(Column::Metric("final.spleen.dice".into())));
+        assert_eq!(
+            named("dice"),
+            Err("'dice' could be 'model.dice', 'final.spleen.dice', 'final.dice': write one of them".into())
+        );
+        assert_eq!(
+            named("lerning_rate"),
+            Err("'lerning_rate' is no parameter or metric of these runs; did you mean 'learning_rate'?".into())
+        );
+    }
+
+    #[test]
+    fn a_column_has_a_value_in_each_run_and_knows_what_is_better() {
+        let runs = runs();
+        let dice = Column::named("final.dice", &runs).expect("a column");
+        assert_eq!(dice.of(&runs[0]), Some(Datum::Number(0.5)));
+        assert!(dice.is_testing(&runs) && !dice.is_better_low());
+        assert!(less_is_better("final.hd95_mm") && !less_is_better("final.n_hd95_mm"));
+        assert_eq!(Column::Fact("outcome").of(&runs[0]), Some(Datum::Words("done".into())));
+    }
+}

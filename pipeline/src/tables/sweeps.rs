@@ -1,0 +1,30 @@
+//! The sweep table: which variant of which sweep a run is, one row a swept value.
+
+use super::frame::{Columns, Frame};
+use crate::run::Sweep;
+use std::path::Path;
+use voxflow_stages::Result;
+
+/// The file of the sweep table in the folder of a run that is part of a sweep.
+pub const SWEEP: &str = "sweep.parquet";
+
+/// Writes the table into a run's folder. It never changes.
+pub fn write_sweep(run_dir: &Path, run_id: &str, sweep: &Sweep) -> Result<()> {
+    frame(run_id, sweep)?.write(&run_dir.join(SWEEP))
+}
+
+pub(super) fn frame(run_id: &str, sweep: &Sweep) -> Result<Frame> {
+    let paths = || sweep.values.keys();
+    let values: Vec<String> =
+        sweep.values.values().map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_string)).collect();
+    let variant = u32::try_from(sweep.variant).unwrap_or(u32::MAX);
+    Columns::default()
+        .text("run_id", paths().map(|_| Some(run_id)))
+        .text("sweep_id", paths().map(|_| Some(sweep.id.as_str())))
+        .small("variant", paths().map(|_| Some(variant)))
+        .text("path", paths().map(|path| Some(path.as_str())))
+        .text("value", values.iter().map(|value| Some(value.as_str())))
+        .flag("repeats", paths().map(|path| sweep.repeats.contains(path)))
+        .flag("chosen", paths().map(|_| sweep.chosen))
+        .frame()
+}

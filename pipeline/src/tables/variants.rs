@@ -1,0 +1,311 @@
+//! The variants of a sweep, one a row: scores as mean and standard deviation over folds and seeds, and
+//! which variant is the best by its validation.
+
+use super::column::less_is_better;
+use super::summary::{Final, Summary};
+use crate::event::RunOutcome;
+use crate::run::Sweep;
+use crate::sheet::{Cell, Sheet, short};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The other scores shown beside that which decides.
+const BESIDE: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
+/// Scores of the validation cases: whatever chooses looks at these.
+const VALIDATION: &str = "validation";
+/// Scores of the testing cases, there once the chosen variant is tested.
+const TESTING: &str = "testing";
+
+/// The variants of one sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variants {
+    /// The sweep's id.
+    pub sweep: String,
+    /// The workflow's name.
+    pub workflow: String,
+    /// The metric that decides.
+    pub by: String,
+    /// The variants, in the order of their numbers until sorted.
+    pub rows: Vec<Variant>,
+    /// The number of the best, where one can be named.
+    pub best: Option<usize>,
+}
+
+/// One variant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Its number, from 1.
+    pub number: usize,
+    /// Its values by dotted path.
+    pub values: BTreeMap<String, Value>,
+    /// How many runs it has.
+    pub runs: usize,
+    /// How many of them are done.
+    pub done: usize,
+    /// Its scores by column: "validation dice", "testing dice".
+    pub scores: BTreeMap<String, Spread>,
+}
+
+/// Mean and spread of values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The arithmetic mean.
+    pub mean: f64,
+    /// The standard deviation of the sample (n − 1); none of a single value.
+    pub sd: Option<f64>,
+    /// How many values.
+    pub n: usize,
+}
+
+impl Spread {
+    /// Of values; none of none.
+    pub fn of(values: &[f64]) -> Option<Spread> {
+        let n = values.len();
+        let mean = values.iter().sum::<f64>() / n as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        (n > 0).then(|| Spread { mean, sd: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()), n })
+    }
+
+    /// "0.8478 ± 0.0123".
+    pub fn words(&self) -> String {
+        let sd = self.sd.map(|sd| format!(" ± {}", short(sd))).unwrap_or_default();
+        format!("{}{sd}", short(self.mean))
+    }
+}
+
+impl Variants {
+    /// The variants of the runs of one sweep, judged by a validation metric.
+    pub fn of(sweep: &str, runs: &[Summary], by: &str) -> Variants {
+        let mut numbers: Vec<usize> = members(runs).map(|(sweep, _)| sweep.variant).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let rows: Vec<Variant> = numbers.into_iter().map(|number| variant(number, runs, by)).collect();
+        let workflow = runs.first().map(|run| run.workflow.clone()).unwrap_or_default();
+        let mut variants = Variants { sweep: sweep.to_string(), workflow, by: by.to_string(), rows, best: None };
+        variants.best = variants.choose();
+        variants
+    }
+
+    /// The best by the mean of the deciding metric, among those with the most scored runs: a variant that
+    /// misses folds is not comparable. The first of equals.
+    fn choose(&self) -> Option<usize> {
+        let score = |row: &Variant| row.scores.get(&self.deciding()).copied();
+        let most = self.rows.iter().filter_map(score).map(|spread| spread.n).max()?;
+        let whole = self.rows.iter().filter(|row| score(row).is_some_and(|spread| spread.n == most));
+        let worth = |row: &Variant| {
+            let mean = score(row).map_or(f64::NEG_INFINITY, |spread| spread.mean);
+            if less_is_better(&self.by) { -mean } else { mean }
+        };
+        whole.rev().max_by(|one, two| worth(one).total_cmp(&worth(two))).map(|row| row.number)
+    }
+
+    /// The column that decides.
+    pub fn deciding(&self) -> String {
+        format!("{VALIDATION} {}", self.by)
+    }
+
+    /// The best variant.
+    pub fn winner(&self) -> Option<&Variant> {
+        self.rows.iter().find(|row| Some(row.number) == self.best)
+    }
+
+    /// How many runs are not done.
+    pub fn open(&self) -> usize {
+        self.rows.iter().map(|row| row.runs - row.done).sum()
+    }
+
+    /// Sorts by a column: scores from the best, values rising. False where there is no such column.
+    pub fn sort(&mut self, column: &str) -> bool {
+        if self.paths().contains(&column) {
+            let key = |row: &Variant| {
+                row.values
+                    .get(column)
+                    .map_or(super::Datum::Words(String::new()), |value| super::Datum::of(&written(value)))
+            };
+            self.rows.sort_by(|one, two| key(one).order(&key(two)));
+            return true;
+        }
+        let known = self.columns().contains(&column.to_string());
+        let score = |row: &Variant| row.scores.get(column).map(|spread| spread.mean);
+        let sign = if less_is_better(column) { 1.0 } else { -1.0 };
+        self.rows.sort_by(|one, two| match (score(one), score(two)) {
+            (Some(a), Some(b)) if known => (sign * a).total_cmp(&(sign * b)),
+            (one, two) => one.is_none().cmp(&two.is_none()),
+        });
+        known
+    }
+
+    /// The swept paths.
+    pub fn paths(&self) -> Vec<&str> {
+        self.rows.first().map(|row| row.values.keys().map(String::as_str).collect()).unwrap_or_default()
+    }
+
+    /// The names of the columns of scores: the deciding one, other validation scores, testing scores.
+    pub fn columns(&self) -> Vec<String> {
+        let parts = [VALIDATION, TESTING].into_iter();
+        let all = parts.flat_map(|part| {
+            let metrics = std::iter::once(self.by.as_str()).chain(BESIDE.into_iter().filter(|name| *name != self.by));
+            metrics.map(move |metric| format!("{part} {metric}")).collect::<Vec<_>>()
+        });
+        all.filter(|column| self.rows.iter().any(|row| row.scores.contains_key(column))).collect()
+    }
+
+    /// A row for each variant, for people.
+    pub fn sheet(&self) -> Sheet {
+        let columns = self.columns();
+        let heads = std::iter::once("variant".to_string()).chain(self.paths().into_iter().map(String::from));
+        let heads = heads.chain(["runs".to_string()]).chain(columns.iter().cloned()).chain(["best".to_string()]);
+        let mut sheet = Sheet::new("", heads);
+        for row in &self.rows {
+            let mut cells = vec![Cell::Count(row.number as u64)];
+            cells.extend(row.values.values().map(|value| Cell::text(written(value))));
+            let runs =
+                if row.done == row.runs { row.runs.to_string() } else { format!("{} of {}", row.done, row.runs) };
+            cells.push(Cell::text(runs));
+            cells.extend(
+                columns
+                    .iter()
+                    .map(|column| row.scores.get(column).map_or(Cell::Empty, |spread| Cell::text(spread.words()))),
+            );
+            cells.push(if Some(row.number) == self.best { Cell::text("best") } else { Cell::text(" ") });
+            sheet.push(cells);
+        }
+        sheet
+    }
+
+    /// The same for programs: means and deviations in columns of their own, numbers in full.
+    pub fn full_sheet(&self) -> Sheet {
+        let columns = self.columns();
+        let mut heads = vec!["sweep_id".to_string(), "variant".to_string()];
+        heads.extend(self.paths().into_iter().map(String::from));
+        heads.extend(["runs", "done", "best"].map(String::from));
+        for column in columns.iter().map(|column| column.replace(' ', "_")) {
+            heads.extend([format!("{column}_mean"), format!("{column}_sd"), format!("{column}_n")]);
+        }
+        let mut sheet = Sheet::new("", heads);
+        for row in &self.rows {
+            let mut cells = vec![Cell::text(&self.sweep), Cell::Count(row.number as u64)];
+            cells.extend(row.values.values().map(|value| super::Datum::of(&written(value)).cell()));
+            let best = u64::from(Some(row.number) == self.best);
+            cells.extend([row.runs as u64, row.done as u64, best].map(Cell::Count));
+            for spread in columns.iter().map(|column| row.scores.get(column)) {
+                cells.push(spread.map(|spread| spread.mean).into());
+                cells.push(spread.and_then(|spread| spread.sd).into());
+                cells.push(Cell::Count(spread.map_or(0, |spread| spread.n as u64)));
+            }
+            sheet.push(cells);
+        }
+        sheet
+    }
+}
+
+/// The runs that are part of a sweep, those that only test the chosen variant too.
+fn members(runs: &[Summary]) -> impl Iterator<Item = (&Sweep, &Summary)> {
+    runs.iter().filter_map(|run| Some((run.sweep.as_ref()?, run)))
+}
+
+fn variant(number: usize, runs: &[Summary], by: &str) -> Variant {
+    let of_it: Vec<(&Sweep, &Summary)> = members(runs).filter(|(sweep, _)| sweep.variant == number).collect();
+    let tried: Vec<&Summary> = of_it.iter().filter(|(sweep, _)| !sweep.chosen).map(|(_, run)| *run).collect();
+    let tested: Vec<&Summary> = of_it.iter().filter(|(sweep, _)| sweep.chosen).map(|(_, run)| *run).collect();
+    let mut values = of_it.first().map(|(sweep, _)| sweep.values.clone()).unwrap_or_default();
+    values.retain(|path, _| of_it.iter().all(|(sweep, _)| !sweep.repeats.contains(path)));
+    let mut scores = BTreeMap::new();
+    for metric in std::iter::once(by).chain(BESIDE) {
+        for (part, runs) in [(VALIDATION, &tried), (TESTING, &tested)] {
+            let found: Vec<f64> = runs.iter().filter_map(|run| score(run, part, metric)).collect();
+            scores.extend(Spread::of(&found).map(|spread| (format!("{part} {metric}"), spread)));
+        }
+    }
+    let done = tried.iter().filter(|run| run.outcome == RunOutcome::Done).count();
+    Variant { number, values, runs: tried.len(), done, scores }
+}
+
+/// The mean over labels of a metric on one part of the cases: of the last `validate` or `test`, else of
+/// the last validation of the training.
+fn score(run: &Summary, part: &str, metric: &str) -> Option<f64> {
+    let fits = |one: &&Final, kind: &str| {
+        let found = &one.found;
+        one.kind == kind && found.split.as_deref() == Some(part) && found.label.is_none() && found.metric == metric
+    };
+    let last = |kind: &str| run.finals.iter().rev().find(|one| fits(one, kind));
+    ["validate", "test", "train"].into_iter().find_map(|kind| last(kind)?.found.value)
+}
+
+fn written(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history;
+    use serde_json::json;
+    use voxflow_stages::Metric;
+
+    /// A run of a sweep over a learning rate and two folds.
+    fn run(variant: usize, fold: u64, dice: f64) -> Summary {
+        let rate = if variant == 1 { 0.001 } else { 0.002 };
+        let values = [("model.learning_rate".to_string(), json!(rate)), ("split.fold".to_string(), json!(fold))];
+        let mut record = history::tests::record("r", "demo", 0);
+        record.sweep = Some(Sweep {
+            id: "sweep-1".into(),
+            variant,
+            values: values.into(),
+            repeats: vec!["split.fold".into()],
+            chosen: false,
+        });
+        let found = Metric::new("dice", dice).split(VALIDATION).grid("resampled");
+        let finals = vec![Final { stage: "score".into(), kind: "validate".into(), found }];
+        Summary { finals, ..Summary::of(&record, &[]) }
+    }
+
+    fn tested(mut run: Summary, dice: f64) -> Summary {
+        run.sweep.iter_mut().for_each(|sweep| sweep.chosen = true);
+        let found = Metric::new("dice", dice).split(TESTING).grid("original");
+        run.finals.push(Final { stage: "final".into(), kind: "test".into(), found });
+        run
+    }
+
+    #[test]
+    fn folds_are_averaged_and_the_best_mean_is_marked() {
+        let runs = [run(1, 0, 0.8), run(1, 1, 0.9), run(2, 0, 0.7), run(2, 1, 0.95)];
+        let variants = Variants::of("sweep-1", &runs, "dice");
+        let expected = "\
+variant  model.learning_rate  runs  validation dice  best
+──────────────────────────────────────────────────────────
+      1  0.001                2     0.8500 ± 0.0707  best
+      2  0.002                2     0.8250 ± 0.1768
+";
+        assert_eq!(variants.sheet().text(None), expected, "\n{}", variants.sheet().text(None));
+    }
+
+    #[test]
+    fn a_variant_that_misses_a_fold_cannot_be_the_best() {
+        let mut open = run(2, 1, 0.0);
+        (open.outcome, open.finals) = (RunOutcome::Running, vec![]);
+        let variants = Variants::of("sweep-1", &[run(1, 0, 0.8), run(1, 1, 0.8), run(2, 0, 0.99), open], "dice");
+        assert_eq!((variants.best, variants.open()), (Some(1), 1));
+    }
+
+    #[test]
+    fn testing_never_chooses() {
+        let runs = [run(1, 0, 0.8), run(2, 0, 0.9), tested(run(2, 0, 0.9), 0.1)];
+        let mut variants = Variants::of("sweep-1", &runs, "dice");
+        assert_eq!(variants.best, Some(2));
+        assert_eq!(variants.rows[1].runs, 1, "what tests it is no repetition");
+        assert_eq!(variants.columns(), ["validation dice", "testing dice"]);
+        let csv = variants.full_sheet().csv();
+        assert!(csv.ends_with("sweep-1,2,0.002,1,1,1,0.9,,1,0.1,,1\n"), "{csv}");
+        assert!(variants.sort("validation dice") && variants.rows[0].number == 2);
+        assert!(!variants.sort("dize"));
+    }
+
+    #[test]
+    fn the_deviation_is_that_of_a_sample() {
+        let spread = Spread::of(&[1.0, 2.0, 3.0]).expect("values");
+        assert_eq!((spread.mean, spread.sd, spread.n), (2.0, Some(1.0), 3));
+        assert_eq!(Spread::of(&[4.0]).expect("a value").sd, None);
+        assert_eq!(Spread::of(&[]), None);
+    }
+}

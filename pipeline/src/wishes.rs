@@ -1,0 +1,128 @@
+//! Wishes: what the command line wants done differently, and which stages that leaves out.
+
+use crate::exit::{Error, Result};
+use crate::workflow::{Workflow, either, nearest};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The part of a cache that only tests read.
+const TESTING: &str = "testing/";
+
+/// What the command line wants done differently.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Only these stages; empty for all.
+    pub only: Vec<String>,
+    /// Only these stages and what they need; empty for all.
+    pub until: Vec<String>,
+    /// Stages to make anew.
+    pub force: Vec<String>,
+    /// Older versions of kinds whose artifacts are accepted.
+    pub accept: BTreeMap<String, u32>,
+    /// Read every blob before it is reused.
+    pub verify: bool,
+    /// Leave out what reads the testing part, and what needs that.
+    pub untested: bool,
+}
+
+/// Why a stage is not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftOut {
+    /// `--only` and `--until` name others.
+    Unselected,
+    /// Whatever chooses among variants looks at validation only.
+    Untested,
+}
+
+impl LeftOut {
+    /// As a reason for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            LeftOut::Unselected => "left out by '--only' or '--until'",
+            LeftOut::Untested => "a sweep does not test; '--with-test' tests its best variant",
+        }
+    }
+}
+
+impl Wishes {
+    /// For each stage why it is not asked for, where it is not.
+    pub fn left_out(&self, workflow: &Workflow) -> Result<Vec<Option<LeftOut>>> {
+        let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
+        self.known(&ids)?;
+        let mut wanted: BTreeSet<&str> = self.until.iter().map(String::as_str).collect();
+        for stage in workflow.stages.iter().rev().filter(|_| !self.until.is_empty()) {
+            if wanted.contains(stage.id.as_str()) {
+                wanted.extend(stage.needed());
+            }
+        }
+        let only = |id: &str| self.only.is_empty() || self.only.iter().any(|name| name == id);
+        let until = |id: &str| self.until.is_empty() || wanted.contains(id);
+        let testing = if self.untested { testing(workflow) } else { BTreeSet::new() };
+        let left_out = |id: &str| match (only(id) && until(id), testing.contains(id)) {
+            (false, _) => Some(LeftOut::Unselected),
+            (true, true) => Some(LeftOut::Untested),
+            (true, false) => None,
+        };
+        Ok(ids.into_iter().map(left_out).collect())
+    }
+
+    /// Refuses the name of a stage that is not there.
+    fn known(&self, ids: &[&str]) -> Result<()> {
+        for (flag, names) in [("--only", &self.only), ("--until", &self.until), ("--force", &self.force)] {
+            if let Some(name) = names.iter().find(|name| !ids.contains(&name.as_str())) {
+                let near = nearest(name, ids.iter().copied()).map(|word| format!("; did you mean '{word}'?"));
+                let near = near.unwrap_or_else(|| format!("; stages are {}", either(ids)));
+                return Err(Error::usage(format!("{flag} {name}: there is no such stage{near}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The stages that read the testing part of a cache, and those that need them, near or far.
+pub fn testing(workflow: &Workflow) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for stage in &workflow.stages {
+        let reads = stage.kind.reads.iter().any(|read| read.parts.contains(&TESTING));
+        if reads || stage.needed().iter().any(|id| found.contains(id)) {
+            found.insert(stage.id.as_str());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use voxflow_stages::KINDS;
+
+    const TEXT: &str = "stages:
+  dataset: { uses: synthesize, with: { cases: 6, shape: [24, 24, 24] } }
+  split: { uses: split, needs: [dataset], with: { training: 3, validation: 1, testing: 2 } }
+  volumes: { uses: preprocess, needs: [dataset], with: { spacing: [12, 12, 12], intensity: { window: [-57, 164] } } }
+  cache: { uses: cache, needs: [dataset, volumes, split] }
+  model: { uses: train, needs: [cache], with: { epochs: 1, patch: [16, 16, 16] } }
+  score: { uses: validate, needs: [cache, model] }
+  final: { uses: test, needs: [dataset, cache, model] }
+";
+
+    fn left_out(wishes: &Wishes) -> Vec<(String, Option<LeftOut>)> {
+        let workflow = Workflow::parse("w.yaml", TEXT.as_bytes(), &[], KINDS, &|_| None).map_err(|all| all[0].clone());
+        let workflow = workflow.expect("a workflow");
+        let why = wishes.left_out(&workflow).expect("known stages");
+        workflow.stages.iter().map(|stage| stage.id.clone()).zip(why).filter(|(_, why)| why.is_some()).collect()
+    }
+
+    #[test]
+    fn a_sweep_leaves_out_what_reads_the_testing_part() {
+        let untested = Wishes { untested: true, ..Wishes::default() };
+        assert_eq!(left_out(&untested), [("final".to_string(), Some(LeftOut::Untested))]);
+        assert!(left_out(&Wishes::default()).is_empty());
+    }
+
+    #[test]
+    fn until_keeps_what_a_stage_needs() {
+        let wishes = Wishes { until: vec!["model".into()], untested: true, ..Wishes::default() };
+        let expected = ["score", "final"].map(|id| (id.to_string(), Some(LeftOut::Unselected)));
+        assert_eq!(left_out(&wishes), expected);
+    }
+}

@@ -1,0 +1,126 @@
+//! The axes of a sweep as they are written: dotted paths with lists of values, `folds` and `seeds`.
+
+use super::StageSpec;
+use super::check::{Checker, keys};
+use super::mistake::Place;
+use super::overrides::{Override, Setting};
+use super::sweep::{Axis, MOST_RUNS};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+
+impl Checker<'_> {
+    /// The axes, those that only repeat last.
+    pub(super) fn sweep(&mut self, top: &Map<String, Value>, stages: &[StageSpec]) -> Vec<Axis> {
+        let fields = match top.get("sweep") {
+            None | Some(Value::Null) => return vec![],
+            Some(Value::Object(fields)) => fields,
+            Some(_) => {
+                let trouble = "must be a mapping from dotted path to a list of values".to_string();
+                self.say(&keys(&["sweep"]), false, trouble, None);
+                return vec![];
+            }
+        };
+        let mut axes: Vec<Axis> = fields.iter().filter_map(|(name, values)| self.axis(name, values, stages)).collect();
+        self.each_once(&axes);
+        let runs = axes.iter().fold(1, |runs: usize, axis| runs.saturating_mul(axis.settings.len()));
+        if runs > MOST_RUNS {
+            let trouble = format!("comes to {runs} runs, and {MOST_RUNS} is the most: try fewer values at once");
+            self.say(&keys(&["sweep"]), true, trouble, None);
+        }
+        axes.sort_by_key(|axis| axis.repeats);
+        axes
+    }
+
+    fn axis(&mut self, name: &str, values: &Value, stages: &[StageSpec]) -> Option<Axis> {
+        let here = keys(&["sweep", name]);
+        let place = self.document.places.value(&here);
+        let found = match name {
+            "folds" => folds(values, stages),
+            "seeds" => seeds(values, stages),
+            paths => settings(paths, values).map(|settings| (settings, vec![])),
+        };
+        let (settings, common) = match found {
+            Ok(found) => found,
+            Err(trouble) => {
+                self.say(&here, false, trouble, None);
+                return None;
+            }
+        };
+        let axis = Axis { settings, common, repeats: matches!(name, "folds" | "seeds"), place };
+        self.leads_somewhere(&axis, &here);
+        Some(axis)
+    }
+
+    /// Finds a path that leads nowhere; the values are checked when each run of the sweep is.
+    fn leads_somewhere(&mut self, axis: &Axis, here: &[String]) {
+        let mut trial = self.document.value.clone();
+        for (path, value) in axis.settings.iter().flatten() {
+            let value = Setting::Value(value.clone());
+            let setting = Override { path: path.clone(), value, place: Place::Nowhere };
+            if let Err((trouble, nearest)) = setting.apply(&mut trial, self.kinds) {
+                return self.say(here, true, trouble, nearest);
+            }
+        }
+    }
+
+    /// Two axes over one path would overwrite each other.
+    fn each_once(&mut self, axes: &[Axis]) {
+        let mut seen = BTreeSet::new();
+        for (path, _) in axes.iter().flat_map(|axis| &axis.settings[0]) {
+            if !seen.insert(path) {
+                self.say(&keys(&["sweep"]), true, format!("'{path}' is varied twice: leave one of them out"), None);
+            }
+        }
+    }
+}
+
+type Settings = Vec<Vec<(String, Value)>>;
+type Found = Result<(Settings, Vec<(String, Value)>), String>;
+
+/// `model.rate: [0.1, 0.2]`, or `model.rate, model.epochs: [[0.1, 20], [0.2, 10]]`.
+fn settings(paths: &str, values: &Value) -> Result<Settings, String> {
+    let paths: Vec<&str> = paths.split(',').map(str::trim).collect();
+    let values = values.as_array().filter(|values| !values.is_empty());
+    let values = values.ok_or("must be a list of values to try")?;
+    let together = |value: &Value| match (&paths[..], value) {
+        ([path], value) => Ok(vec![((*path).to_string(), value.clone())]),
+        (_, Value::Array(each)) if each.len() == paths.len() => {
+            Ok(paths.iter().map(|path| (*path).to_string()).zip(each.iter().cloned()).collect())
+        }
+        (_, other) => Err(format!("'{other}' must be a list of {} values, one for each path", paths.len())),
+    };
+    values.iter().map(together).collect()
+}
+
+/// `folds: 5`: each variant validated on every fold in turn.
+fn folds(count: &Value, stages: &[StageSpec]) -> Found {
+    let count = count.as_u64().filter(|count| *count >= 2);
+    let count = count.ok_or("must be a whole number from 2")?;
+    if count > MOST_RUNS as u64 {
+        return Err(format!("must be at most {MOST_RUNS}"));
+    }
+    let splits: Vec<&StageSpec> = stages.iter().filter(|stage| stage.kind.name == "split").collect();
+    let [split] = splits[..] else {
+        let ids: Vec<String> = splits.iter().map(|stage| format!("'{}'", stage.id)).collect();
+        let there = if ids.is_empty() { "there is none".into() } else { format!("there are {}", ids.join(", ")) };
+        return Err(format!("needs one stage of the kind 'split' whose folds it sets, and {there}"));
+    };
+    let path = |key: &str| format!("{}.{key}", split.id);
+    let mut common = vec![(path("folds"), json!(count))];
+    // What training and validation were told gives way to the folds.
+    let told = ["training", "validation"].into_iter().filter(|key| split.written.get(*key).is_some());
+    common.extend(told.map(|key| (path(key), Value::Null)));
+    Ok(((0..count).map(|fold| vec![(path("fold"), json!(fold))]).collect(), common))
+}
+
+/// `seeds: [0, 1, 2]`: each variant trained once with every seed.
+fn seeds(seeds: &Value, stages: &[StageSpec]) -> Found {
+    let wanted = "must be a list of whole numbers from 0";
+    let seeds = seeds.as_array().filter(|seeds| !seeds.is_empty() && seeds.iter().all(Value::is_u64)).ok_or(wanted)?;
+    let trained: Vec<&StageSpec> = stages.iter().filter(|stage| stage.kind.name == "train").collect();
+    if trained.is_empty() {
+        return Err("needs a stage of the kind 'train' whose seed it sets, and there is none".into());
+    }
+    let together = |seed: &Value| trained.iter().map(|stage| (format!("{}.seed", stage.id), seed.clone())).collect();
+    Ok((seeds.iter().map(together).collect(), vec![]))
+}
