@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 VOXFLOW := target/debug/voxflow
 
-.PHONY: help setup build demo test torture fuzz parity bench-peers check doc clean
+.PHONY: help setup build demo test torture fuzz parity bench-peers tables bench-tables check doc clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch libtorch once into a cache folder (CUDA=1: also the libraries for an NVIDIA GPU)
 	@python3 scripts/setup.py $(if $(CUDA),--cuda)
@@ -30,6 +30,12 @@ parity: build ## compare with MONAI, number for number (PARITY_PYTHON=… has it
 
 bench-peers: build ## measure the program and MONAI side by side, in the environment of 'make parity'
 	python3 scripts/bench_peers.py
+
+tables: build ## run the queries of docs/tables.md as they stand there (fetches DuckDB, polars and pandas once)
+	python3 scripts/tables.py
+
+bench-tables: build ## how fast 1000 runs are compared, beside reading the same bytes with polars (release build if there)
+	python3 scripts/bench_tables.py
 
 check: setup ## formatting and lints, as CI has them
 	cargo fmt --check

@@ -48,6 +48,27 @@ fn shared_stages_are_made_once_and_the_table_has_means_over_folds() {
     assert_eq!(again.out, shown.out, "the table can be read again");
     let each = lab.voxflow(&["compare", "sweep", "--each", "--where", "split.fold = 1", "--format", "csv"]);
     assert_eq!(each.out.lines().count(), 3, "{}", each.out);
+    let page = lab.voxflow(&["compare", "sweep", "--each", "--format", "html", "--out", "page.html"]);
+    assert_eq!((page.code, page.out.trim()), (0, "page.html"), "{}", page.err);
+    assert!(std::fs::read_to_string(lab.path("page.html")).expect("a page").contains("6 runs side by side"));
+    lab.voxflow(&["compare", "sweep", "--format", "parquet", "--out", "sweep.parquet"]);
+    assert!(std::fs::read(lab.path("sweep.parquet")).expect("a table").starts_with(b"PAR1"));
+}
+
+#[test]
+fn a_plan_says_in_words_what_another_value_comes_to() {
+    let lab = lab();
+    let epochs = ["--set", "model.epochs=1"];
+    let arguments: Vec<&str> = SWEEP.iter().chain(&epochs).copied().collect();
+    assert_eq!(lab.voxflow(&arguments).code, 0);
+    let plan = ["plan", "workflow.yaml", "--over", "model.learning_rate=0.02,0.003", "--folds", "3"];
+    let arguments: Vec<&str> = plan.iter().chain(&epochs).copied().collect();
+    let shown = lab.voxflow(&arguments);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let why = "'model' will run: 'learning_rate' is 0.003, was 0.02 in run ";
+    assert_eq!(shown.out.matches(why).count(), 3, "{}", shown.out);
+    assert_eq!(shown.out.matches("everything before it is reused").count(), 3, "{}", shown.out);
+    assert!(shown.out.starts_with("model.learning_rate=0.02 split.fold=0\n"), "{}", shown.out);
 }
 
 #[test]
@@ -56,7 +77,9 @@ fn a_killed_sweep_goes_on_where_it_was() {
     let mut child = lab.spawn(&SWEEP);
     lab.wait("two trained models", |lab| {
         let runs = lab.runs();
-        let done = runs.iter().filter(|run| std::fs::read_to_string(run.join("run.json")).is_ok_and(|text| text.contains("\"outcome\": \"done\"")));
+        let done = runs.iter().filter(|run| {
+            std::fs::read_to_string(run.join("run.json")).is_ok_and(|text| text.contains("\"outcome\": \"done\""))
+        });
         done.count() >= 2
     });
     child.kill().expect("SIGKILL");
@@ -103,7 +126,9 @@ fn a_sweep_is_refused_where_nothing_varies_or_a_path_leads_nowhere() {
         assert_eq!(shown.code, 2, "{}", shown.err);
         shown.err
     };
-    assert!(refused(&[]).contains("nothing is varied: say what with '--over PATH=V1,V2', '--folds K' or '--seeds A,B'"));
+    assert!(
+        refused(&[]).contains("nothing is varied: say what with '--over PATH=V1,V2', '--folds K' or '--seeds A,B'")
+    );
     assert!(refused(&["--over", "modle.epochs=1,2"]).contains("there is no stage 'modle'; did you mean 'model'?"));
     assert!(refused(&["--over", "model.epochs=1,many"]).contains("must be a whole number"));
     assert!(refused(&["--folds", "1"]).contains("--folds 1: key 'sweep.folds': must be a whole number from 2"));

@@ -153,7 +153,7 @@ impl<'a> Engine<'a> {
     /// Ends each run whose stages are all over, so that those that finish early are whole if the rest is
     /// killed. What was stopped ends with the rest.
     fn end_what_is_over(&mut self) -> Result<()> {
-        if self.heard_stop {
+        if self.heard_stop || self.runs.len() == 1 {
             return Ok(());
         }
         self.runs.iter_mut().filter(|run| run.is_over()).try_for_each(|run| run.end(false).map(drop))
@@ -172,7 +172,7 @@ impl<'a> Engine<'a> {
         }
         self.heard_stop = true;
         self.schedule.stop();
-        self.runs.iter_mut().try_for_each(|run| run.tell(Fact::Stopping))
+        self.runs.iter_mut().filter(|run| !run.has_ended()).try_for_each(|run| run.tell(Fact::Stopping))
     }
 
     /// Begins a stage whose needs are all done: it is reused at once, or gets a thread.

@@ -163,6 +163,11 @@ impl LiveRun {
         self.record.stages.iter().all(|stage| stage.outcome.is_some())
     }
 
+    /// Whether its last event is told.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     /// Ends the run, once, and seals its files.
     pub fn end(&mut self, stopped: bool) -> Result<RunOutcome> {
         if let Some(outcome) = self.ended {

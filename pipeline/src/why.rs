@@ -62,7 +62,9 @@ impl<'a> History<'a> {
     pub fn explain(&self, workflow: &str, stage: &StageSpec, recipe: &Recipe) -> (String, Option<f64>) {
         let in_a_run = self.nearest_run(workflow, &stage.id, recipe);
         let in_the_store = || self.most_similar(recipe).map(|(before, seconds)| (before, Some(seconds), None));
-        let Some((before, seconds, run)) = in_a_run.or_else(in_the_store) else { return ("not made before".into(), None) };
+        let Some((before, seconds, run)) = in_a_run.or_else(in_the_store) else {
+            return ("not made before".into(), None);
+        };
         (explain(&differences(before, recipe), stage, seconds, run), seconds)
     }
 
@@ -79,9 +81,15 @@ impl<'a> History<'a> {
 
     /// The recipe and cost of the stage in the run that differs least, of equals the newest, with the
     /// run's short id: of twelve variants the one next to this explains it in fewest words.
-    fn nearest_run(&self, workflow: &str, stage: &str, recipe: &Recipe) -> Option<(&Recipe, Option<f64>, Option<&str>)> {
+    fn nearest_run<'s>(
+        &'s self,
+        workflow: &'s str,
+        stage: &'s str,
+        recipe: &Recipe,
+    ) -> Option<(&'s Recipe, Option<f64>, Option<&'s str>)> {
         let rows = self.rows(workflow, stage);
-        let before = rows.filter_map(|(run, row)| Some((row.recipe.as_ref()?, row.made_in_seconds, Some(short(&run.run)))));
+        let before =
+            rows.filter_map(|(run, row)| Some((row.recipe.as_ref()?, row.made_in_seconds, Some(short(&run.run)))));
         before.min_by_key(|(before, ..)| differences(before, recipe).len())
     }
 
@@ -184,7 +192,9 @@ fn all_words(differences: &[Difference], stage: &StageSpec) -> Vec<String> {
     for difference in differences {
         match difference {
             Difference::Version { old, new } => words.push(format!("version {old} → {new}")),
-            Difference::Param { path, old, new } => words.push(format!("'{path}' is {}, was {}", shown(new), shown(old))),
+            Difference::Param { path, old, new } => {
+                words.push(format!("'{path}' is {}, was {}", shown(new), shown(old)))
+            }
             Difference::Input { name } => match name.strip_prefix(LOCAL) {
                 Some(file) => files.push(file),
                 None => words.push(input_words(name, stage)),

@@ -255,7 +255,7 @@ final  testing  original  spleen  0.9000  6
         for words in [
             "because      epochs differs: 3 → 2",
             "fingerprint  abab",
-            "optimizer.learning_rate  0.5",
+            "optimizer.learning_rate  0.9",
             "cache  cache  abab",
             "model.json  1.2 kB  /nowhere/store-v1/blobs/ab/abab",
             "train_seconds",

@@ -163,7 +163,8 @@ pub fn write(mut variants: Variants, judgement: &Judgement) -> Result<()> {
 
 fn no_page() -> Error {
     Error::usage(
-        "--format html: a sweep's table has no page: 'voxflow compare SWEEP --each --format html' lays its curves over each other",
+        "--format html: a table of variants has no page: 'voxflow compare SWEEP --each --format html' lays the curves \
+         of its runs over each other",
     )
 }
 

@@ -9,7 +9,7 @@ use crate::run::Sweep;
 use crate::tables::{self, Gathering};
 use crate::words;
 use crate::workflow::sweep::in_words;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::Message;
 
 /// Renders the events of one run of a sweep for people.
@@ -21,6 +21,8 @@ pub struct VariantLines {
     bars: Bars,
     gathering: Gathering,
     outcomes: BTreeMap<&'static str, u64>,
+    /// The stages that are being made.
+    in_hand: BTreeSet<String>,
 }
 
 impl VariantLines {
@@ -40,7 +42,8 @@ impl VariantLines {
     ) -> VariantLines {
         let label = style.dim(&format!("[{number}/{all} {}]", in_words(&sweep.values)));
         let (bars, gathering) = (Bars::new(&screen), Gathering::default());
-        VariantLines { label, bars, screen, style, verbosity, gathering, outcomes: BTreeMap::new() }
+        let (outcomes, in_hand) = (BTreeMap::new(), BTreeSet::new());
+        VariantLines { label, bars, screen, style, verbosity, gathering, outcomes, in_hand }
     }
 
     fn say(&mut self, least: Verbosity, words: &str) {
@@ -70,6 +73,7 @@ impl VariantLines {
 
     fn stage_finished(&mut self, finished: &Finished) {
         self.bars.finish(&finished.stage);
+        self.in_hand.remove(&finished.stage);
         *self.outcomes.entry(finished.outcome.word()).or_default() += 1;
         let stage = &finished.stage;
         let reason = || finished.error.as_deref().or(finished.reason.as_deref()).unwrap_or_default();
@@ -108,11 +112,16 @@ impl Observer for VariantLines {
         self.gathering.take(event);
         match &event.fact {
             Fact::StageStarted { stage, reason, .. } => {
+                self.in_hand.insert(stage.clone());
                 self.say(Verbosity::Verbose, &format!("… {stage}: {reason}"));
             }
             Fact::StageSaid { replayed: false, stage, message } => self.said(event.at_ms, stage, message),
             Fact::StageFinished(finished) => self.stage_finished(finished),
             Fact::RunFinished { outcome, seconds } => self.run_finished(*outcome, *seconds),
+            // All runs are told to stop; those that work answer.
+            Fact::Stopping if !self.in_hand.is_empty() => {
+                self.say(Verbosity::Normal, "stopping after what is in hand; once more to stop at once");
+            }
             Fact::RunStarted { .. } | Fact::StageWaiting { .. } | Fact::StageSaid { .. } | Fact::Stopping => {}
         }
         Ok(())

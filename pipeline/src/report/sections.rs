@@ -7,11 +7,14 @@ use super::subject::{Scored, Subject};
 use crate::event::Outcome;
 use crate::run::RunRecord;
 use crate::sheet::{Cell, Sheet};
-use crate::tables::{self, Comparison, MetricRow, Pairs, Side, Summary};
+use crate::tables::{self, Comparison, MetricRow, Pairs, Roster, Side, Summary};
 use crate::words;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 use voxflow_stages::image::picture::PictureOf;
+
+/// Of more runs a page has a table with one a row, before those with one a column.
+const FEW: usize = 4;
 
 /// The body of one run's report.
 pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
@@ -47,6 +50,7 @@ pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>
         p.soft { "Differences are against the first, " (subjects[0].name()) "." }
         ul { @for subject in subjects { li { b { (subject.name()) } " " (subject.past.record.workflow) ": " (outcome(subject)) } } }
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
+        @if subjects.len() > FEW { h2 { "Runs" } (table(&Roster::in_short(&runs))) }
         h2 { "Parameters that differ" }
         @if comparison.params.is_empty() { p { "None." } } @else { (table(&comparison.params_sheet())) }
         h2 { "Final metrics" }

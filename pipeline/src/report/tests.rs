@@ -53,7 +53,7 @@ fn a_model_card_says_what_is_missing() {
     let (text, pictures) = card(&subject(&home(folder.path()), "latest")).expect("a training");
     for words in [
         "# spleen: model card",
-        "- optimizer.learning_rate: 0.5",
+        "- optimizer.learning_rate: 0.9",
         "| final | testing | original | spleen | 0.9000 |",
         "## Licence of the data\n\nNot known from this run.",
         "![Validation mean Dice by epoch](card/dice.svg)",

@@ -171,6 +171,39 @@ pub(crate) mod tests {
         );
     }
 
+    /// "name type" of each row of the table below a heading of docs/tables.md.
+    fn documented(heading: &str) -> String {
+        let text = include_str!("../../../docs/tables.md");
+        let section = text.split("\n## ").find(|section| section.starts_with(heading)).expect("a section");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let columns = rows.map(|row| {
+            let mut cells = row.split('|').map(str::trim);
+            let name = cells.next().unwrap_or_default().trim_end_matches('`');
+            let dtype = match cells.next().unwrap_or_default() {
+                "text" => "str",
+                "timestamp" => "datetime[μs, UTC]",
+                other => other,
+            };
+            format!("{name} {dtype}")
+        });
+        columns.collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn the_columns_are_those_that_the_document_lists() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write(folder.path(), &Tables::default()).expect("writes");
+        let values = [("model.seed".to_string(), 1.into())].into();
+        let sweep = crate::run::Sweep { id: "sweep-1".into(), variant: 1, values, repeats: vec![], chosen: false };
+        write_sweep(folder.path(), "r1", &sweep).expect("writes");
+        for (heading, file) in
+            [("metrics", METRICS), ("stages", STAGES), ("params", PARAMS), ("sweep\n", sweeps::SWEEP)]
+        {
+            let schema = Frame::read(&folder.path().join(file)).expect("reads").schema();
+            assert_eq!(schema, documented(heading), "docs/tables.md, {heading}");
+        }
+    }
+
     #[test]
     fn a_run_without_tables_has_empty_ones() {
         let folder = tempfile::tempdir().expect("a folder");

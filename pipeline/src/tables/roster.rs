@@ -36,6 +36,13 @@ impl Roster {
         Roster { runs, baseline, params, metrics }
     }
 
+    /// What people want to see first, with differences from the first run.
+    pub fn in_short(runs: &[Summary]) -> Sheet {
+        let mut roster = Roster::new(runs.to_vec(), runs.first().cloned(), false);
+        roster.for_people();
+        roster.sheet(true)
+    }
+
     /// Keeps only these metrics, by the names of their columns or by the names of the metrics alone.
     pub fn only(&mut self, names: &[String]) {
         let ends =
