@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 VOXFLOW := target/debug/voxflow
 
-.PHONY: help setup build demo test torture fuzz parity bench-peers tables bench-tables check doc clean
+.PHONY: help setup build demo test torture fuzz parity bench-peers tables bench-tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: setup ## formatting and lints, as CI has them
 doc: build ## the interface's documentation, and the workflow reference from the table of kinds
 	cargo doc --no-deps
 	$(VOXFLOW) kinds --format markdown > docs/workflow.md
+
+pictures: ## draw the README's pictures from the newest run of the demo (needs chromium)
+	python3 scripts/pictures.py $(VOXFLOW)
 
 clean: ## remove what was built (libtorch and .voxflow stay)
 	cargo clean

@@ -149,4 +149,28 @@ mod tests {
         assert_eq!((found.state, found.tensors["a"].double_value(&[0])), (2, 2.0));
         assert_eq!(complaints.len(), 1);
     }
+
+    /// A digest of its own keeps chance out of a checkpoint; what is behind that door must hold all the same.
+    #[test]
+    fn no_mutant_of_a_checkpoint_with_a_right_digest_breaks_its_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 7);
+        let path = files(folder.path()).remove(0);
+        let whole = std::fs::read(&path).unwrap();
+        let body = &whole[..whole.len() - 32];
+        let mut draw = voxflow_stages::random::Draw::new(1, 0, 0, "checkpoint");
+        for _ in 0..3000 {
+            let mut mutant = body.to_vec();
+            for _ in 0..1 + draw.below(4) {
+                let at = draw.below(mutant.len() as u64) as usize;
+                mutant[at] = if draw.below(2) == 0 { mutant[at] ^ 1 << draw.below(8) } else { draw.bits() as u8 };
+            }
+            mutant.truncate(if draw.below(4) == 0 { draw.below(mutant.len() as u64) as usize } else { mutant.len() });
+            let digest = blake3::hash(&mutant);
+            mutant.extend(digest.as_bytes());
+            std::fs::write(&path, &mutant).unwrap();
+            let (found, complaints) = newest::<u64>(folder.path());
+            assert_eq!(usize::from(found.is_some()) + complaints.len(), 1);
+        }
+    }
 }
