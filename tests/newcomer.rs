@@ -97,7 +97,8 @@ fn the_manual_has_a_page_for_each_command() {
     lab.voxflow(&["man", "--out", "man1"]);
     let help = lab.voxflow(&["--help"]).out;
     let commands = help.split_once("Commands:\n").expect("commands").1.split_once("\n\n").expect("an end").0;
-    for name in commands.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+    let named = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    for name in named.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
         assert!(lab.path(&format!("man1/voxflow-{name}.1")).is_file(), "{name}");
     }
 }
