@@ -13,7 +13,7 @@ setup: ## fetch libtorch once into a cache folder (CUDA=1: also the libraries fo
 build: setup ## build both programs
 	cargo build
 
-demo: build ## run a whole experiment on the embedded phantom (about 10 minutes from nothing)
+demo: build ## run a whole experiment on the embedded phantom (10 to 15 minutes from nothing)
 	$(VOXFLOW) run workflows/demo.yaml
 
 test: setup ## build and run all tests

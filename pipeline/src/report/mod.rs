@@ -6,13 +6,15 @@
 
 mod card;
 mod charts;
+mod document;
 mod graph;
 mod page;
 mod sections;
 mod subject;
 
 pub use card::card;
-pub use page::{POLICY, page};
+pub use document::document;
+pub use page::page;
 pub use subject::Subject;
 
 use crate::exit::{Error, Result};

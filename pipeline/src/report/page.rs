@@ -1,18 +1,15 @@
-//! The page: one self-contained file. It opens from disk, asks no server for anything (its own
-//! policy forbids it), and holds styles, script and data.
+//! The page: curves, sections and the data that the script draws, in one document.
 
 use super::charts::{self, Chart};
+use super::document::document;
 use super::sections;
 use super::subject::Subject;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 
 const UPLOT_SCRIPT: &str = include_str!("assets/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("assets/uPlot.min.css");
 const SCRIPT: &str = include_str!("assets/report.js");
 const STYLE: &str = include_str!("assets/report.css");
-
-/// Nothing is fetched from anywhere.
-pub const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// The report of one run, or of several side by side, the first being the baseline.
 pub fn page(subjects: &[Subject]) -> String {
@@ -26,25 +23,13 @@ pub fn page(subjects: &[Subject]) -> String {
         [one] => format!("{} · voxflow", one.past.record.run),
         several => format!("{} runs · voxflow", several.len()),
     };
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (title) }
-                style { (PreEscaped(UPLOT_STYLE)) (PreEscaped(STYLE)) }
-            }
-            body {
-                (body)
-                script type="application/json" id="charts" { (PreEscaped(data(&drawn))) }
-                script { (PreEscaped(UPLOT_SCRIPT)) }
-                script { (PreEscaped(SCRIPT)) }
-            }
-        }
-    }
-    .into_string()
+    let content = html! {
+        (body)
+        script type="application/json" id="charts" { (PreEscaped(data(&drawn))) }
+        script { (PreEscaped(UPLOT_SCRIPT)) }
+        script { (PreEscaped(SCRIPT)) }
+    };
+    document(&title, &[UPLOT_STYLE, STYLE], &content)
 }
 
 /// A figure for each chart; the script draws into it.

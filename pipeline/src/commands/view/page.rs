@@ -2,9 +2,9 @@
 
 use super::subject::Subject;
 use crate::exit::{Error, Result};
-use crate::report::POLICY;
+use crate::report::document;
 use base64::Engine;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use std::path::Path;
 use voxflow_stages::image::picture::{Colour, Plane};
 
@@ -14,30 +14,19 @@ const STYLE: &str = include_str!("view.css");
 /// Writes the page: at most `slices` slices of each plane, `side` pixels on the longer side.
 pub(super) fn save(subject: &Subject, planes: &[Plane], slices: usize, side: usize, path: &Path) -> Result<()> {
     let figures = planes.iter().map(|plane| figure(subject, *plane, slices, side)).collect::<Result<Vec<Markup>>>()?;
-    std::fs::write(path, page(subject, &figures).into_string()).map_err(Error::io("write", path))
+    std::fs::write(path, page(subject, &figures)).map_err(Error::io("write", path))
 }
 
-fn page(subject: &Subject, figures: &[Markup]) -> Markup {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (subject.name) " · voxflow" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { (subject.name) }
-                p { (subject.facts) }
-                ul.legend { @for (name, colour) in subject.legend() { li { span style=(background(colour)) {} (name) } } }
-                main { @for figure in figures { (figure) } }
-                p.hint { "Drag a slider, turn the wheel over a picture, or use the arrow keys. The patient's right is left." }
-                script { (PreEscaped(SCRIPT)) }
-            }
-        }
-    }
+fn page(subject: &Subject, figures: &[Markup]) -> String {
+    let body = html! {
+        h1 { (subject.name) }
+        p { (subject.facts) }
+        ul.legend { @for (name, colour) in subject.legend() { li { span style=(background(colour)) {} (name) } } }
+        main { @for figure in figures { (figure) } }
+        p.hint { "Drag a slider, turn the wheel over a picture, or use the arrow keys. The patient's right is left." }
+        script { (PreEscaped(SCRIPT)) }
+    };
+    document(&format!("{} · voxflow", subject.name), &[STYLE], &body)
 }
 
 /// One plane: a picture, a slider, and all slices, of which the script shows one.
