@@ -217,7 +217,12 @@ fn a_sampled_patch_depends_on_seed_epoch_and_item_alone_and_stays_inside() {
         "flip": { "probability": 0.5 }, "noise": { "probability": 1.0, "std": 0.1 },
     }))
     .unwrap();
-    let draw = |key| patch::sample(&case, &Sampling::default(), &augmentation, [8, 8, 8], key);
+    let draw = |key| {
+        let (mut image, mut label) = (vec![f32::NAN; 2 * 512], vec![255; 512]);
+        patch::sample(&case, &Sampling::default(), &augmentation, [8, 8, 8], key, (&mut image, &mut label));
+        assert!(image.iter().all(|value| value.is_finite()) && label.iter().all(|value| *value < 255));
+        (image, label)
+    };
     assert_eq!(draw((1, 2, 3)), draw((1, 2, 3)));
     assert!([(0, 2, 3), (1, 0, 3), (1, 2, 0)].into_iter().all(|key| draw(key) != draw((1, 2, 3))));
     for item in 0..2000 {
@@ -226,4 +231,34 @@ fn a_sampled_patch_depends_on_seed_epoch_and_item_alone_and_stays_inside() {
         assert!((0..3).all(|axis| start[axis] >= 0 && start[axis] as usize + 8 <= SHAPE[axis]));
         assert!((0..3).all(|axis| start[axis] as usize <= centre[axis] && centre[axis] < start[axis] as usize + 8));
     }
+}
+
+/// Mirroring is part of the copy; it must be what mirroring the copy gives, at the border too.
+#[test]
+fn a_patch_that_is_mirrored_while_it_is_copied_is_the_copy_mirrored() {
+    let fixture = Fixture::open();
+    let (image, label) = (fixture.floats("image"), fixture.bytes("label"));
+    let candidates = candidates(&fixture, Some(0.1));
+    let case = Case { image: &image, channels: 2, shape: SHAPE, label: &label, candidates: &candidates };
+    let augmentation: Augmentation = serde_json::from_value(serde_json::json!({
+        "flip": { "probability": 0.5 }, "intensity_shift": { "probability": 0.5, "offset": 0.1 },
+    }))
+    .unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for size in [[8, 8, 8], SHAPE.map(|side| side + 3), [5, 17, 9]] {
+        let voxels: usize = size.iter().product();
+        for item in 0..48 {
+            let key = (4, 0, item);
+            let centre = patch::centre(&mut Draw::new(4, 0, item, "centre"), &candidates, &Sampling::default());
+            let start = patch::start(centre, SHAPE, size);
+            let mut wanted = patch::crop(&image, 2, SHAPE, &label, start, size);
+            let change = augmentation.draw(size, key);
+            seen.insert(change.flips);
+            change.apply(&mut wanted);
+            let mut found = (vec![f32::NAN; 2 * voxels], vec![255; voxels]);
+            patch::sample(&case, &Sampling::default(), &augmentation, size, key, (&mut found.0, &mut found.1));
+            assert_eq!(found, (wanted.image, wanted.label));
+        }
+    }
+    assert_eq!(seen.len(), 8, "all ways of mirroring were drawn");
 }

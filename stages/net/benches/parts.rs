@@ -16,7 +16,7 @@ use voxflow_net::unet::{Pass, Unet, channels_last};
 use voxflow_stages::image::augment::Augmentation;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Mapped;
-use voxflow_stages::image::patch::{Case, Patch, Sampling, sample};
+use voxflow_stages::image::patch::{Case, Sampling, sample};
 use voxflow_stages::model::{Loss, Network, Optimizer as Settings};
 
 const PATCH: [usize; 3] = [96, 96, 96];
@@ -72,11 +72,15 @@ fn sampling(folder: &Path, repeats: usize) {
         "intensity_shift": { "offset": 0.1, "probability": 0.5 }, "flip": { "probability": 0.5 },
     }))
     .expect("an augmentation");
+    let voxels = PATCH.iter().product();
+    let mut batch = vec![(vec![0.0; voxels], vec![0; voxels]); 4];
     let mut epoch = 0;
     tell("sample and augment 4 patches of 96³", repeats, || {
         epoch += 1;
-        let patches = (0..4).map(|item| sample(&case, &Sampling::default(), &augmentation, PATCH, (0, epoch, item)));
-        black_box(patches.collect::<Vec<Patch>>());
+        for ((image, label), item) in batch.iter_mut().zip(0..) {
+            sample(&case, &Sampling::default(), &augmentation, PATCH, (0, epoch, item), (image, label));
+        }
+        black_box(&batch);
     });
 }
 

@@ -135,7 +135,7 @@ impl<'a> Fit<'a> {
             let batch = feed.take()?;
             loss += self.backward(&batch, group)?;
             self.state.batch += 1;
-            self.pace.batch(batch.shape[0] as u64);
+            self.pace.batch(batch.patches as u64);
         }
         let norm = self.update()?;
         self.state.sums.add(loss, norm);

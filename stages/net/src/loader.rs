@@ -5,30 +5,47 @@ use crate::cases::{Classes, Part, PreparedCase};
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
-use voxflow_stages::image::patch::{Case, Patch, sample};
+use voxflow_stages::image::patch::{Case, sample};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::random::Draw;
 use voxflow_stages::{Error, Result};
 
-/// One batch.
+/// One batch, on the processor.
 pub struct Batch {
-    /// Values of (N, C, X, Y, Z), z fastest.
-    pub image: Vec<f32>,
-    /// Classes of (N, 1, X, Y, Z).
-    pub label: Vec<u8>,
-    /// N, C, X, Y, Z.
-    pub shape: [i64; 5],
+    image: Tensor,
+    label: Tensor,
+    /// The number of patches.
+    pub patches: usize,
     /// The names of its cases.
     pub cases: Vec<String>,
 }
 
 impl Batch {
-    /// Images, and labels of kind Int64, on a device.
+    /// A batch of patches that are still 0.
+    fn new(patches: usize, channels: usize, [x, y, z]: [usize; 3]) -> Batch {
+        let zeros = |channels: usize, kind| {
+            Tensor::zeros([patches, channels, x, y, z].map(|side| side as i64), (kind, Device::Cpu))
+        };
+        Batch { image: zeros(channels, Kind::Float), label: zeros(1, Kind::Uint8), patches, cases: vec![] }
+    }
+
+    /// Images (N, C, X, Y, Z), and labels (N, 1, X, Y, Z) of kind Int64, on a device.
     pub fn tensors(&self, device: Device) -> (Tensor, Tensor) {
-        let [n, _, x, y, z] = self.shape;
-        let image = Tensor::from_slice(&self.image).reshape(self.shape).to_device(device);
-        let label = Tensor::from_slice(&self.label).reshape([n, 1, x, y, z]).to_device(device).to_kind(Kind::Int64);
-        (crate::unet::channels_last(&image), label)
+        let label = self.label.to_device(device).to_kind(Kind::Int64);
+        (crate::unet::channels_last(&self.image.to_device(device)), label)
+    }
+
+    /// The memory of each patch: its image and its label.
+    fn memory(&mut self) -> impl Iterator<Item = (&mut [f32], &mut [u8])> {
+        // SAFETY: both tensors were made here, contiguous, of these kinds and on the processor, and
+        // nothing else shares them; the slices borrow the batch.
+        let (image, label) = unsafe {
+            let (image, label) = (self.image.data_ptr().cast::<f32>(), self.label.data_ptr().cast::<u8>());
+            let slices = (self.image.numel(), self.label.numel());
+            (std::slice::from_raw_parts_mut(image, slices.0), std::slice::from_raw_parts_mut(label, slices.1))
+        };
+        let each = (image.len() / self.patches, label.len() / self.patches);
+        image.chunks_exact_mut(each.0).zip(label.chunks_exact_mut(each.1))
     }
 }
 
@@ -58,23 +75,18 @@ impl<'a> Plan<'a> {
         let each = self.params.volumes_per_step;
         let order = self.order(epoch);
         let chosen = &order[(batch * each).min(order.len())..((batch + 1) * each).min(order.len())];
-        let mut made = Batch { image: vec![], label: vec![], shape: [0; 5], cases: vec![] };
-        for &index in chosen {
-            made.cases.push(self.part.cases[index].name.clone());
-            for number in 0..self.params.patches_per_volume {
-                let item = index * self.params.patches_per_volume + number;
-                let patch = self.patch(&self.part.cases[index], (self.params.seed, epoch, item as u64))?;
-                made.image.extend(&patch.image);
-                made.label.extend(&patch.label);
-            }
+        let per_volume = self.params.patches_per_volume;
+        let mut made = Batch::new(chosen.len() * per_volume, self.part.channels(), self.params.patch);
+        made.cases = chosen.iter().map(|&index| self.part.cases[index].name.clone()).collect();
+        let items = chosen.iter().flat_map(|&index| (0..per_volume).map(move |number| (index, number)));
+        for ((index, number), memory) in items.zip(made.memory()) {
+            let item = index * per_volume + number;
+            self.patch(&self.part.cases[index], (self.params.seed, epoch, item as u64), memory)?;
         }
-        let [x, y, z] = self.params.patch.map(|side| side as i64);
-        let count = (chosen.len() * self.params.patches_per_volume) as i64;
-        made.shape = [count, self.part.channels() as i64, x, y, z];
         Ok(made)
     }
 
-    fn patch(&self, case: &PreparedCase, key: (u64, u64, u64)) -> Result<Patch> {
+    fn patch(&self, case: &PreparedCase, key: (u64, u64, u64), memory: (&mut [f32], &mut [u8])) -> Result<()> {
         let candidates = case.candidates.as_ref();
         let candidates = candidates.ok_or_else(|| Error::failed(format!("case '{}' has no candidates", case.name)))?;
         let source = Case {
@@ -84,9 +96,11 @@ impl<'a> Plan<'a> {
             label: case.label_values()?,
             candidates,
         };
-        let mut patch = sample(&source, &self.params.sampling, &self.params.augmentation, self.params.patch, key);
-        self.classes.from_values(&mut patch.label);
-        Ok(patch)
+        let (image, label) = memory;
+        let params = self.params;
+        sample(&source, &params.sampling, &params.augmentation, params.patch, key, (image, &mut *label));
+        self.classes.from_values(label);
+        Ok(())
     }
 
     fn order(&self, epoch: u64) -> Vec<usize> {

@@ -258,7 +258,7 @@ impl Augmentation {
 
 impl Change {
     /// Applies the change.
-    pub fn apply(mut self, patch: &mut Patch) {
+    pub fn apply(self, patch: &mut Patch) {
         warp::flip(patch, self.flips);
         if let Some((turns, axes)) = self.turns {
             warp::turn(patch, turns, axes);
@@ -266,17 +266,22 @@ impl Change {
         if let Some(affine) = &self.affine {
             affine.apply(patch);
         }
+        self.apply_to_values(&mut patch.image);
+    }
+
+    /// Applies what changes values and moves nothing, to the image of a patch.
+    pub fn apply_to_values(mut self, image: &mut [f32]) {
         if let Some((std, draw)) = &mut self.noise {
-            add_noise(&mut patch.image, *std, draw);
+            add_noise(image, *std, draw);
         }
         if let Some(power) = self.gamma {
-            raise(&mut patch.image, power);
+            raise(image, power);
         }
         if let Some(scale) = self.scale {
-            patch.image.iter_mut().for_each(|value| *value *= 1.0 + scale);
+            image.iter_mut().for_each(|value| *value *= 1.0 + scale);
         }
         if let Some(shift) = self.shift {
-            patch.image.iter_mut().for_each(|value| *value += shift);
+            image.iter_mut().for_each(|value| *value += shift);
         }
     }
 }
