@@ -7,6 +7,7 @@
 
 mod builder;
 
+use crate::amp::has_convolutions;
 use builder::Builder;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::{Network, layers};
@@ -107,15 +108,26 @@ impl Conv {
     /// Fewer output channels than this are laid out channels first.
     const FEW: i64 = 8;
 
+    /// Where the device has no convolutions of `pass.compute`, the same rounded values are multiplied
+    /// and summed in fp32, and the sum is rounded: what convolutions in 16 bits do inside.
     fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let (weight, bias) = (self.weight.to_kind(pass.compute), self.bias.to_kind(pass.compute));
-        let x = if self.transposed {
-            let output_padding = self.stride.map(|step| step - 1);
-            x.conv_transpose3d(&weight, Some(&bias), self.stride, self.padding, output_padding, 1, [1, 1, 1])
+        let x = if has_convolutions(pass.compute, x.device()) {
+            self.convolve(x, &weight, &bias)
         } else {
-            x.conv3d(&weight, Some(&bias), self.stride, self.padding, [1, 1, 1], 1)
+            let [x, weight, bias] = [x, &weight, &bias].map(|tensor| tensor.to_kind(Kind::Float));
+            self.convolve(&x, &weight, &bias).to_kind(pass.compute)
         };
         if self.few { x.contiguous() } else { x }
+    }
+
+    fn convolve(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+        if self.transposed {
+            let output_padding = self.stride.map(|step| step - 1);
+            x.conv_transpose3d(weight, Some(bias), self.stride, self.padding, output_padding, 1, [1, 1, 1])
+        } else {
+            x.conv3d(weight, Some(bias), self.stride, self.padding, [1, 1, 1], 1)
+        }
     }
 }
 
@@ -260,6 +272,33 @@ mod tests {
                 let network = Network { residual_units, norm, ..small.clone() };
                 let logits = unet(&network, 3).forward(&image, Pass { training: true, compute: Kind::Float });
                 assert_eq!(logits.size(), [2, 3, 8, 12, 6]);
+            }
+        }
+    }
+
+    /// The same products and sums: what differs is the order of the sums, which may turn the last bit.
+    #[test]
+    fn a_convolution_of_rounded_values_is_the_convolution_in_sixteen_bits_with_its_gradients() {
+        for (compute, last_bit) in [(Kind::BFloat16, 1.0 / 128.0), (Kind::Half, 1.0 / 1024.0)] {
+            let network = unet(&Network::default(), 2);
+            let Block::Residual(residual) = &network.top.down else { panic!("the network has residual units") };
+            let conv = residual.residual.as_ref().unwrap();
+            let image = Tensor::randn([1, 1, 8, 8, 8], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let rounded = |wide: bool| {
+                let image = image.to_kind(compute);
+                let (weight, bias) = (conv.weight.to_kind(compute), conv.bias.to_kind(compute));
+                let out = if wide {
+                    let [x, weight, bias] = [&image, &weight, &bias].map(|tensor| tensor.to_kind(Kind::Float));
+                    conv.convolve(&x, &weight, &bias).to_kind(compute)
+                } else {
+                    conv.convolve(&image, &weight, &bias)
+                };
+                let gradient = Tensor::run_backward(&[out.square().sum(Kind::Float)], &[&image], false, false);
+                [out.to_kind(Kind::Float), gradient[0].to_kind(Kind::Float)]
+            };
+            for (wide, native) in rounded(true).into_iter().zip(rounded(false)) {
+                let off = ((wide - &native).abs() / (native.abs() + native.abs().mean(Kind::Float))).max();
+                assert!(off.double_value(&[]) <= 2.0 * last_bit, "{compute:?}: {off:?}");
             }
         }
     }
