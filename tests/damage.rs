@@ -124,6 +124,30 @@ fn whatever_file_is_damaged_it_is_noticed_or_hurts_nobody_and_the_next_run_is_ri
 }
 
 #[test]
+fn a_damaged_summary_or_sweep_table_changes_no_comparison() {
+    let mut chance = Chance::of_the_environment("VOXFLOW_TORTURE_SEED");
+    let lab = Lab::new();
+    lab.write("workflow.yaml", TINY);
+    let shown = lab.voxflow(&["sweep", "workflow.yaml", "--over", "split.seed=1,2"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let compare = ["compare", "sweep", "--each", "--format", "csv"];
+    let expected = lab.voxflow(&compare);
+    assert!(expected.code == 0 && expected.out.lines().count() == 3, "{}{}", expected.out, expected.err);
+    let run = lab.last_run().folder;
+    let table = fs::read(run.join("sweep.parquet")).unwrap();
+    for damage in EVERY {
+        for name in ["summary", "sweep.parquet"] {
+            let story = format!("{}, seed {}", damage.to(&run.join(name), &mut chance), chance.seed);
+            assert_eq!(lab.voxflow(&compare).out, expected.out, "{story}");
+            assert_eq!(verify(&lab, &story), usize::from(name == "sweep.parquet"), "{story}");
+            assert_eq!(verify(&lab, &story), 0, "it is reported once; {story}");
+            assert_eq!(fs::read(run.join("sweep.parquet")).unwrap(), table, "{story}");
+        }
+    }
+    tally::tell("flips", 2 * EVERY.len(), &format!("of summaries and sweep tables, seed {}", chance.seed));
+}
+
+#[test]
 fn a_damaged_checkpoint_is_left_aside_and_the_training_ends_as_ever() {
     let mut chance = Chance::of_the_environment("VOXFLOW_TORTURE_SEED");
     let workflow = CUBES.replace("epochs: 2", "epochs: 4\n      checkpoint_every: 1");

@@ -16,12 +16,13 @@ use voxflow_cache::{Bad, Digest, fault};
 pub const SEAL: &str = "seal.json";
 
 /// The files that are sealed, where they are there. Reports are views that a person may make anew.
-pub const SEALED: [&str; 7] = [
+pub const SEALED: [&str; 8] = [
     "run.json",
     "events.jsonl",
     "metrics.parquet",
     "stages.parquet",
     "params.parquet",
+    "sweep.parquet",
     "workflow.yaml",
     "resolved.yaml",
 ];

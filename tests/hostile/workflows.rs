@@ -53,6 +53,12 @@ fn workflows_that_mean_harm_are_refused_with_their_place() {
             TINY.replace("name: tiny", "name: '${NO_SUCH_NAME}'").into_bytes(),
             &["NO_SUCH_NAME"],
         ),
+        (
+            "a sweep of a million runs",
+            format!("{TINY}sweep:\n  split.seed: {0:?}\n  seed: {0:?}\n", (0..1000).collect::<Vec<_>>()).into_bytes(),
+            &["comes to 1000000 runs, and 300 is the most"],
+        ),
+        ("seeds without end", format!("{TINY}sweep: {{ seeds: 100000000 }}\n").into_bytes(), &["sweep.seeds"]),
         ("stages that are a number", b"stages: 7\n".to_vec(), &["workflow.yaml:1:9"]),
         ("a stage that is nothing", b"stages: { a: }\n".to_vec(), &["workflow.yaml:1", "'a'"]),
     ];

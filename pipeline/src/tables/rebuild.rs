@@ -1,4 +1,5 @@
-//! The tables made again of what they are views of: the journal, and the parameters in `run.json`.
+//! The tables made again of what they are views of: the journal, and the parameters and the place in a
+//! sweep in `run.json`.
 
 use super::{Gathering, ParamRow};
 use crate::event::Event;
@@ -7,7 +8,7 @@ use crate::seal;
 use std::path::Path;
 use voxflow_stages::{Error, Result};
 
-/// Writes the three tables of the run in `folder` anew. A line of the journal that cannot be read is left
+/// Writes the tables of the run in `folder` anew. A line of the journal that cannot be read is left
 /// out and said; a journal that is not the sealed one is not believed.
 pub fn rebuild(folder: &Path) -> Result<()> {
     const JOURNAL: &str = "events.jsonl";
@@ -30,6 +31,9 @@ pub fn rebuild(folder: &Path) -> Result<()> {
     }
     let params = record.stages.iter().flat_map(|stage| ParamRow::flatten(&record.run, &stage.stage, &stage.params));
     gathering.tables.params = params.collect();
+    if let Some(sweep) = &record.sweep {
+        super::write_sweep(folder, &record.run, sweep)?;
+    }
     super::write(folder, &gathering.tables)
 }
 
