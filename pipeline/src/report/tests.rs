@@ -78,8 +78,14 @@ fn browsed(html: &str) -> Option<(String, String)> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("page.html");
     fs::write(&file, html).expect("writes");
-    let flags =
-        ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--enable-logging=stderr"];
+    let flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=4000",
+        "--enable-logging=stderr",
+        "--window-size=500,900",
+    ];
     let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
     let shown = Command::new("chromium").args(flags).arg(profile).arg("--dump-dom").arg(&file).output();
     let Ok(shown) = shown else {
@@ -89,16 +95,41 @@ fn browsed(html: &str) -> Option<(String, String)> {
     Some((String::from_utf8_lossy(&shown.stdout).into(), String::from_utf8_lossy(&shown.stderr).into()))
 }
 
+/// What a person does with a page, and what it looks like then, kept where the page's text shows it.
+const A_VISIT: &str = "<script>
+  const table = [...document.querySelectorAll('table.sortable')].pop(), head = table.querySelectorAll('th')[1];
+  head.click(); head.click();
+  const seen = document.body.dataset;
+  seen.sorted = head.getAttribute('aria-sort');
+  const over = document.querySelectorAll('.u-over')[0], box = over.getBoundingClientRect();
+  const at = { clientX: box.right - 2, clientY: box.top + box.height / 2, bubbles: true, movementX: 1 };
+  over.dispatchEvent(new MouseEvent('mouseenter', at));
+  over.dispatchEvent(new MouseEvent('mousemove', at));
+  setTimeout(() => {
+    const values = over.closest('.uplot').querySelectorAll('.u-legend .u-value');
+    seen.hovered = [...values].map((value) => value.textContent).join(' ');
+    seen.fetched = performance.getEntriesByType('resource').length;
+    seen.overflows = document.documentElement.scrollWidth > document.documentElement.clientWidth;
+  }, 100);
+</script></body>";
+
 #[test]
-fn in_a_browser_the_charts_are_drawn_tables_sort_and_the_console_is_silent() {
+fn in_a_browser_the_charts_are_drawn_answer_the_pointer_tables_sort_and_the_console_is_silent() {
     let folder = tempfile::tempdir().expect("a folder");
     let home = home(folder.path());
-    let html = page(&[subject(&home, "abc123"), subject(&home, "latest")]);
-    let sorting = "<script>const t = [...document.querySelectorAll('table.sortable')].pop(), h = t.querySelectorAll('th')[1];\
-        h.click(); h.click(); document.body.dataset.sorted = h.getAttribute('aria-sort');</script></body>";
-    let Some((page, console)) = browsed(&html.replace("</body>", sorting)) else { return };
-    assert_eq!(page.matches("data-drawn=\"yes\"").count(), page.matches("class=\"chart\"").count(), "{page}");
-    assert!(page.matches("data-drawn=\"yes\"").count() >= 2);
-    assert!(!console.contains("CONSOLE"), "{console}");
-    assert!(page.contains("data-sorted=\"descending\""), "{page}");
+    for (names, hovered) in [
+        (&["latest"][..], "2 0.75"),
+        (&["abc123", "latest"], "2 0.75 0.75"),
+        (&["abc123", "abd456", "latest"], "2 0.75 0.75 0.75"),
+    ] {
+        let subjects: Vec<Subject> = names.iter().map(|name| subject(&home, name)).collect();
+        let Some((page, console)) = browsed(&page(&subjects).replace("</body>", A_VISIT)) else { return };
+        assert!(!console.contains("CONSOLE"), "{names:?}: {console}");
+        let (drawn, charts) = (page.matches("data-drawn=\"yes\"").count(), page.matches("class=\"chart\"").count());
+        assert!(drawn == charts && charts >= 1, "{names:?}: {drawn} of {charts}");
+        let hovered = format!("data-hovered=\"{hovered}\"");
+        for sign in ["data-sorted=\"descending\"", &hovered, "data-fetched=\"0\"", "data-overflows=\"false\""] {
+            assert!(page.contains(sign), "{names:?}: {sign} in\n{page}");
+        }
+    }
 }
