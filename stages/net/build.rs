@@ -1,12 +1,12 @@
 //! Writes the place of libtorch into the programs, so that they run without LD_LIBRARY_PATH, and
-//! builds the shim over the switches that tch does not expose.
+//! builds the shim: switches that tch does not expose, and a convolution that libtorch lacks.
 
 use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
-    println!("cargo:rerun-if-changed=shim/switches.cpp");
+    println!("cargo:rerun-if-changed=shim");
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
         panic!("LIBTORCH is not set; 'make setup' fetches libtorch, and .cargo/config.toml names it");
     };
@@ -21,5 +21,8 @@ fn shim(headers: &Path) {
     let mut build = cc::Build::new();
     // The headers warn of much that is not ours; the C++ interface is that of torch's own wheels.
     build.cpp(true).std("c++17").include(headers).warnings(false).define("_GLIBCXX_USE_CXX11_ABI", "1");
-    build.file("shim/switches.cpp").compile("voxflow_switches");
+    // libtorch's own threads: its headers are serial without.
+    build.flag_if_supported("-fopenmp").opt_level(3);
+    build.files(["shim/switches.cpp", "shim/convolution.cpp"]).compile("voxflow_shim");
+    println!("cargo:rustc-link-lib=dylib=gomp");
 }

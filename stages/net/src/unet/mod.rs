@@ -6,6 +6,7 @@
 //! Shapes do not show it.
 
 mod builder;
+mod few;
 
 use crate::amp::has_convolutions;
 use builder::Builder;
@@ -125,6 +126,8 @@ impl Conv {
         if self.transposed {
             let output_padding = self.stride.map(|step| step - 1);
             x.conv_transpose3d(weight, Some(bias), self.stride, self.padding, output_padding, 1, [1, 1, 1])
+        } else if few::suits(x, weight, self.stride) {
+            few::convolve(x, weight, bias)
         } else {
             x.conv3d(weight, Some(bias), self.stride, self.padding, [1, 1, 1], 1)
         }
