@@ -1,30 +1,99 @@
-//! A run's `outputs/`: relative links `<stage>/<name>` to the blobs, since people judge files by their
-//! suffix and blobs have none.
+//! What runs made, under names: `outputs/<tree>/` in the home holds relative links to the blobs, since
+//! people judge files by their suffix and blobs have none; a run's own `outputs/<stage>` leads to the tree
+//! of what the stage made. A tree is made once for an artifact, whole, and shared by all runs that reuse it.
 
 use crate::exit::{Error, Result};
 use crate::history::Past;
+use crate::home::Home;
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
-use voxflow_cache::{Artifact, Blob, Store, fault};
+use std::time::{Duration, SystemTime};
+use voxflow_cache::{Artifact, Blob, Digest, Store, fault};
+
+/// The folder's name, in the home and in each run.
+const OUTPUTS: &str = "outputs";
+
+/// A tree that no run leads to may be on its way to one as long as it is younger.
+const GRACE: Duration = Duration::from_secs(3600);
 
 /// Links what a stage made into the run's folder. What is no longer in the store gets no link.
 pub fn link(run: &Path, stage: &str, artifact: &Artifact, store: &Store) -> Result<()> {
-    let folder = std::path::absolute(run.join("outputs").join(stage)).map_err(Error::io("find", run))?;
-    let mut made = BTreeSet::new();
+    let run = std::path::absolute(run).map_err(Error::io("find", run))?;
+    let home = run.ancestors().nth(2).unwrap_or(&run);
+    let tree = home.join(OUTPUTS).join(name_of(artifact, &relative(home, store.root())));
+    if !tree.is_dir() {
+        plant(&tree, artifact, store)?;
+    }
+    let folder = run.join(OUTPUTS);
+    fault::pass().and_then(|()| fs::create_dir_all(&folder)).map_err(Error::io("create", &folder))?;
+    let link = folder.join(stage);
+    fault::pass().and_then(|()| symlink(relative(&folder, &tree), &link)).map_err(Error::io("link", &link))
+}
+
+/// A tree's name, by its names and by what they lead to: blobs of a store, or a person's own files.
+fn name_of(artifact: &Artifact, store: &Path) -> String {
+    let mut bytes = store.as_os_str().as_bytes().to_vec();
     for (name, blob) in &artifact.0 {
-        if !is_plain(name) {
-            continue;
-        }
-        let link = folder.join(name);
-        let parent = link.parent().unwrap_or(&folder).to_path_buf();
+        let place = blob.reference.as_ref().map_or(&b""[..], |reference| reference.path.as_os_str().as_bytes());
+        [name.as_bytes(), b"\0", blob.digest.as_bytes(), place, b"\0"].iter().for_each(|part| bytes.extend(*part));
+    }
+    Digest::of(&bytes).to_hex()[..32].to_string()
+}
+
+/// Makes a tree beside its place and moves it there. Where another process was faster, its tree stays.
+fn plant(tree: &Path, artifact: &Artifact, store: &Store) -> Result<()> {
+    let trees = tree.parent().unwrap_or(tree);
+    fault::pass().and_then(|()| fs::create_dir_all(trees)).map_err(Error::io("create", trees))?;
+    let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(trees).map_err(Error::io("create", trees))?;
+    fill(draft.path(), tree, artifact, store)?;
+    let moved = fault::pass().and_then(|()| fs::rename(draft.path(), tree));
+    match moved {
+        Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(()),
+        moved => moved.map_err(Error::io("rename to", tree)),
+    }
+}
+
+/// The links of a tree that will lie at `tree`.
+fn fill(draft: &Path, tree: &Path, artifact: &Artifact, store: &Store) -> Result<()> {
+    let mut made = BTreeSet::new();
+    for (name, blob) in artifact.0.iter().filter(|(name, _)| is_plain(name)) {
+        let link = draft.join(name);
+        let parent = link.parent().unwrap_or(draft).to_path_buf();
         if made.insert(parent.clone()) {
             fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
         }
         let bytes = store.path(blob);
-        let target = if blob.reference.is_some() { bytes } else { relative(&parent, &bytes) };
+        let place = tree.join(name);
+        let target = match blob.reference {
+            Some(_) => bytes,
+            None => relative(place.parent().unwrap_or(tree), &bytes),
+        };
         fault::pass().and_then(|()| symlink(&target, &link)).map_err(Error::io("link", &link))?;
+    }
+    // A temporary folder is its owner's alone.
+    fs::set_permissions(draft, fs::Permissions::from_mode(0o755)).map_err(Error::io("change the mode of", draft))
+}
+
+/// Removes the trees that no run of the home leads to any more, and what killed processes left of some.
+pub fn prune(home: &Home) -> Result<()> {
+    let trees = home.root().join(OUTPUTS);
+    let mut wanted = BTreeSet::new();
+    for run in home.all_runs()? {
+        let links = fs::read_dir(run.file(OUTPUTS)).into_iter().flatten().flatten();
+        wanted.extend(links.filter_map(|link| fs::read_link(link.path()).ok()?.file_name().map(ToOwned::to_owned)));
+    }
+    let young = |path: &Path| {
+        let changed = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+        changed.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < GRACE))
+    };
+    for tree in fs::read_dir(&trees).into_iter().flatten().flatten() {
+        if !wanted.contains(&tree.file_name()) && !young(&tree.path()) {
+            fs::remove_dir_all(tree.path()).map_err(Error::io("remove", &tree.path()))?;
+        }
     }
     Ok(())
 }
@@ -44,7 +113,7 @@ fn relative(folder: &Path, file: &Path) -> PathBuf {
 /// Where an output lies: in the run's `outputs/` under its own name where it is there, else a
 /// person's own file, else the blob in the store.
 pub fn locate(run: &Past, stage: &str, name: &str, blob: &Blob) -> PathBuf {
-    let linked = run.folder.file("outputs").join(stage).join(name);
+    let linked = run.folder.file(OUTPUTS).join(stage).join(name);
     if linked.exists() {
         return linked;
     }
@@ -66,5 +135,35 @@ mod tests {
         let way = relative(Path::new("/h/runs/r/outputs/a"), Path::new("/h/store-v1/blobs/ab/abc"));
         assert_eq!(way, Path::new("../../../../store-v1/blobs/ab/abc"));
         assert!(is_plain("predictions/a.nii.gz") && !is_plain("../a") && !is_plain("/a"));
+    }
+
+    #[test]
+    fn a_tree_is_named_by_its_names_and_by_what_they_lead_to() {
+        let blob = |bytes: &[u8]| Blob { digest: Digest::of(bytes), bytes: bytes.len() as u64, reference: None };
+        let artifact = |name: &str, bytes: &[u8]| Artifact([(name.to_string(), blob(bytes))].into());
+        let store = Path::new("store-v1");
+        let name = name_of(&artifact("a", b"1"), store);
+        assert_eq!(name, name_of(&artifact("a", b"1"), store));
+        assert!(name != name_of(&artifact("b", b"1"), store) && name != name_of(&artifact("a", b"2"), store));
+        assert_ne!(name, name_of(&artifact("a", b"1"), Path::new("other")));
+    }
+
+    #[test]
+    fn trees_that_no_run_leads_to_go_when_they_are_old() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = crate::history::tests::home(folder.path());
+        let run = home.runs().join("20260101-000000-demo-abc123/outputs");
+        fs::create_dir_all(&run).expect("a folder");
+        let trees = home.root().join(OUTPUTS);
+        let old = SystemTime::now() - 2 * GRACE;
+        for (name, at) in [("kept", old), ("lost", old), (".draft-x", old), ("new", SystemTime::now())] {
+            fs::create_dir_all(trees.join(name)).expect("a folder");
+            fs::File::open(trees.join(name)).and_then(|folder| folder.set_modified(at)).expect("a time");
+        }
+        symlink("../../../outputs/kept", run.join("volumes")).expect("a link");
+        prune(&home).expect("prunes");
+        let left: BTreeSet<String> =
+            fs::read_dir(&trees).expect("lists").map(|tree| tree.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(left, ["kept".to_string(), "new".to_string()].into());
     }
 }

@@ -97,7 +97,11 @@ impl<'a> History<'a> {
     fn rows<'s>(&'s self, workflow: &'s str, stage: &'s str) -> impl Iterator<Item = (&'s RunRecord, &'s StageRecord)> {
         let runs = self.runs.get_or_init(|| {
             let folders = self.home.all_runs().unwrap_or_default();
-            folders.iter().rev().take(MOST_RUNS).filter_map(|folder| folder.record().ok()).collect()
+            let newest = folders.iter().rev().take(MOST_RUNS);
+            let mut runs: Vec<RunRecord> = newest.filter_map(|folder| folder.record().ok()).collect();
+            // Folders are named by the second.
+            runs.sort_by_key(|run| std::cmp::Reverse(run.started_at_ms));
+            runs
         });
         let rows = runs.iter().filter(move |run| run.workflow == workflow);
         rows.filter_map(move |run| Some((run, run.stage(stage)?))).filter(|(_, row)| row.made_in_seconds.is_some())

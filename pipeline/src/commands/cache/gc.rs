@@ -8,6 +8,7 @@ use crate::console::terminal_width;
 use crate::exit::{Error, Exit, Result};
 use crate::history;
 use crate::home::Home;
+use crate::outputs;
 use crate::sheet::{Cell, Format, Sheet};
 use crate::words;
 use clap::Args;
@@ -45,6 +46,9 @@ impl Gc {
         let store = store(&home)?;
         let limits = self.limits(&home, &store)?;
         let gone = store.collect(&limits)?;
+        if !self.dry_run {
+            outputs::prune(&home)?;
+        }
         let sheet = sheet(&gone);
         if !(sheet.rows.is_empty() && self.format == Format::Text) {
             answer(&sheet.write(self.format, terminal_width()))?;
