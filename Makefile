@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 VOXFLOW := target/debug/voxflow
 
-.PHONY: help setup build demo test torture fuzz parity bench-peers tables bench-tables check doc pictures clean
+.PHONY: help setup build demo test torture fuzz parity bench-peers bench-orchestrators tables bench-tables check doc pictures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch libtorch once into a cache folder (CUDA=1: also the libraries for an NVIDIA GPU)
 	@python3 scripts/setup.py $(if $(CUDA),--cuda)
@@ -30,6 +30,9 @@ parity: build ## compare with MONAI, number for number (PARITY_PYTHON=… has it
 
 bench-peers: build ## measure the program and MONAI side by side, in the environment of 'make parity'
 	python3 scripts/bench_peers.py
+
+bench-orchestrators: build ## what a run with nothing to do costs, beside DVC and Snakemake (release build if there; 10 GB of disk)
+	python3 scripts/bench_orchestrators.py
 
 tables: build ## run the queries of docs/tables.md as they stand there (fetches DuckDB, polars and pandas once)
 	python3 scripts/tables.py

@@ -1,4 +1,5 @@
-"""Runs tests/bench/peers.py in the environment of `make parity`. Arguments are passed on."""
+"""Runs tests/bench/peers.py in the environment of `make parity`, with the release build if there is one.
+Arguments are passed on."""
 
 import subprocess
 import sys
@@ -7,5 +8,7 @@ from parity import ROOT, interpreter
 
 if __name__ == "__main__":
     peers = ROOT / "tests" / "bench" / "peers.py"
-    voxflow = ROOT / "target" / "debug" / "voxflow"
-    sys.exit(subprocess.run([interpreter(), peers, voxflow, *sys.argv[1:]], cwd=ROOT).returncode)
+    release = ROOT / "target" / "release" / "voxflow"
+    profile = ["--profile", "release"] if release.exists() else []
+    voxflow = release if profile else ROOT / "target" / "debug" / "voxflow"
+    sys.exit(subprocess.run([interpreter(), peers, voxflow, *profile, *sys.argv[1:]], cwd=ROOT).returncode)

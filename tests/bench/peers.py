@@ -10,6 +10,7 @@ are not counted, the start of the program is. `make bench-peers` provides what i
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -64,6 +65,14 @@ class Bench:
             sys.exit(f"voxflow {' '.join(map(str, words))}\n{done.stderr}")
         return done.stdout
 
+    def peak(self, *command):
+        """The most memory that a command held, in GiB."""
+        child = subprocess.Popen([str(word) for word in command], cwd=self.desk, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, used = os.wait4(child.pid, 0)
+        if status:
+            sys.exit(f"{' '.join(map(str, command))}: status {status}")
+        return used.ru_maxrss / (1 << 20)
+
     def workflow(self, name, stages):
         """Runs stages in a home of their own, from nothing; gives the run's folder."""
         home = self.desk / f"home_{name}"
@@ -72,14 +81,14 @@ class Bench:
         self.voxflow("run", f"{name}.yaml", "--quiet", "--home", home, "--threads", CORES)
         return Path(self.voxflow("path", "latest", "--home", home).strip())
 
-    def add(self, work, ours, theirs):
-        """A row of seconds, both sides' medians; `theirs` says how it was measured."""
+    def add(self, work, ours, theirs, unit="s"):
+        """A row, both sides' medians; `theirs` says how it was measured."""
         ours, (peer, theirs) = statistics.median(ours), (theirs[0], statistics.median(theirs[1]))
-        self.rows.append((work, ours, peer, theirs, theirs / ours))
-        print(f"{work}: {ours:.4g} s, {peer} {theirs:.4g} s, ratio {theirs / ours:.3g}", file=sys.stderr, flush=True)
+        self.rows.append((f"{work}, {unit}", ours, peer, theirs, theirs / ours))
+        print(f"{work}: {ours:.4g} {unit}, {peer} {theirs:.4g} {unit}, ratio {theirs / ours:.3g}", file=sys.stderr, flush=True)
 
     def table(self):
-        head = ("work", "voxflow, s", "against", "its time, s", "ratio")
+        head = ("work", "voxflow", "against", "its figure", "ratio")
         rows = [(work, f"{ours:.3g}", peer, f"{theirs:.3g}", f"{ratio:.3g}") for work, ours, peer, theirs, ratio in self.rows]
         return "\n".join("| " + " | ".join(row) + " |" for row in [head, ("---",) * 5, *rows]) + "\n"
 
@@ -112,6 +121,25 @@ def preprocessing(bench, files):
         theirs.append(timed(lambda: [None for _ in loader]) / CASES)
     bench.add("preprocess a CT with its label, cold", ours, (f"PersistentDataset, {CORES} workers", theirs))
     return run / "outputs" / "volumes" / "ct_0", cached
+
+
+def memory(bench):
+    """Peak memory of preparing the cases one by one: whole processes, and ours two at a time as well."""
+    ours = {}
+    for threads in (1, CORES):
+        run = ["run", "prepared.yaml", "--quiet", "--home", bench.desk / f"home_memory_{threads}", "--threads", threads]
+        bench.voxflow(*run, "--until", "dataset")
+        ours[threads] = [bench.peak(bench.program, *run)]
+    theirs = [bench.peak(sys.executable, __file__, "--prepare", bench.desk)]
+    bench.add("peak memory of preprocessing, one case at a time", ours[1], ("one process of MONAI with its imports", theirs), "GiB")
+    bench.add("peak memory of preprocessing, two cases at a time", ours[CORES], ("one process of MONAI with its imports", theirs), "GiB")
+
+
+def prepare(desk):
+    """What `memory` measures of MONAI."""
+    files = [{part: desk / f"{part}s" / f"ct_{index}.nii.gz" for part in ("image", "label")} for index in range(CASES)]
+    for _ in PersistentDataset(files, preparation(), desk / "persistent_memory"):
+        pass
 
 
 def parts(bench, prepared, cached):
@@ -181,16 +209,20 @@ def inference(bench, files):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("voxflow", type=Path)
+    parser.add_argument("voxflow", type=Path, nargs="?")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--profile", default="dev", help="how the parts are built")
     parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(CORES)
+    if options.prepare:
+        return prepare(options.prepare)
     with tempfile.TemporaryDirectory() as desk:
         bench = Bench(options, Path(desk))
         files = images(bench)
         prepared, cached = preprocessing(bench, files)
+        memory(bench)
         parts(bench, prepared, cached)
         inference(bench, files)
     print(bench.table())

@@ -1,0 +1,243 @@
+"""Measures what a run costs that has nothing to do, beside DVC and Snakemake on the same graph, how that
+grows with items and stages, and what the first run costs beside its stages, `tar` and a bare hash.
+
+    python scripts/bench_orchestrators.py [--cases N] [--repeats N] [--markdown FILE]
+
+The graph is that of workflows/spleen.yaml over an archive of generated CTs of 512×512×100, 41 of 61 with
+labels; its training is made tiny, since nothing of it runs in what is measured. The peers get the same
+files: each of their stages copies what ours made. All are measured in one run, from the start of a process to
+its exit, everything in the page cache.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NEEDS = ["dvc==3.67.1", "snakemake==9.27.1", "blake3==1.0.8"]
+LABELLED = 41
+# The stages of spleen.yaml: what each needs.
+GRAPH = {
+    "archive": [], "dataset": ["archive"], "split": ["dataset"], "volumes": ["dataset"],
+    "cache": ["dataset", "volumes", "split"], "model": ["cache"], "score": ["cache", "model"],
+    "final": ["dataset", "cache", "model"],
+}  # fmt: skip
+TINY = [
+    "archive.md5=null", "model.epochs=1", "model.patch=[32,32,32]", "model.precision=fp32", "model.volumes_per_step=1",
+    "model.patches_per_volume=1", "model.network.channels=[2,4]", "model.network.strides=[2]", "model.optimizer.name=sgd",
+    "model.inference.roi=[96,96,96]", "model.inference.overlap=0",
+]  # fmt: skip
+
+
+def environment() -> Path:
+    """The programs of an environment with the peers, made once."""
+    folder = ROOT / "target" / "orchestrators"
+    done = folder / "complete"
+    if not done.exists():
+        print("making an environment with DVC and Snakemake in target/orchestrators", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", *NEEDS], check=True)
+        done.touch()
+    return folder / "bin"
+
+
+def call(command, folder: Path) -> str:
+    """What a command prints; the end of everything where it fails."""
+    done = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def timed(command, folder: Path, repeats: int) -> list[float]:
+    """Seconds of each repetition, after one that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        call(command, folder)
+        times.append(time.perf_counter() - began)
+    return times[1:]
+
+
+def timed_once(command, folder: Path) -> float:
+    """Seconds of a command."""
+    began = time.perf_counter()
+    call(command, folder)
+    return time.perf_counter() - began
+
+
+class Spleen:
+    """The graph of the spleen, run once by ours."""
+
+    def __init__(self, program: Path, desk: Path, cases: int):
+        self.desk, self.program = desk, program
+        labelled = min(LABELLED, cases)
+        drawn = {"cases": labelled, "unlabelled": cases - labelled, "shape": [512, 512, 100]}
+        (desk / "phantom.yaml").write_text(
+            f"name: phantom\nstages:\n  dataset: {{ uses: synthesize, with: {str(drawn).replace(chr(39), '')} }}\n")
+        call([program, "run", "phantom.yaml", "--quiet", "--home", "phantom"], desk)
+        (made,) = call([program, "path", "latest/dataset", "--home", "phantom"], desk).split()
+        call(["tar", "chf", desk / "task.tar", "--transform", "s,^[.],Task09_Spleen,", "."], desk / made)
+        shutil.rmtree(desk / "phantom")
+        lines = (ROOT / "workflows/spleen.yaml").read_text().splitlines()
+        (at,) = (at for at, line in enumerate(lines) if line.lstrip().startswith("url:"))
+        lines[at] = "      file: task.tar"
+        (desk / "spleen.yaml").write_text("\n".join(lines) + "\n")
+        settings = [word for setting in self.settings(labelled) for word in ("--set", setting)]
+        self.command = [program, "run", "spleen.yaml", "--quiet", *settings]
+        call(["sync"], desk)
+        self.cold = timed_once(self.command, desk)
+        (folder,) = call([program, "path", "latest"], desk).split()
+        self.record = json.loads((desk / folder / "run.json").read_text())
+
+    @staticmethod
+    def settings(labelled: int) -> list[str]:
+        testing = max(1, labelled * 6 // LABELLED)
+        validation = max(1, labelled * 4 // LABELLED)
+        counts = {"training": labelled - testing - validation, "validation": validation, "testing": testing}
+        return TINY + [f"split.{part}={count}" for part, count in counts.items()]
+
+    def seconds(self, stage: str) -> float:
+        """How long a stage of the first run took."""
+        return next(row["seconds"] for row in self.record["stages"] if row["stage"] == stage)
+
+    def files(self) -> dict[str, Path]:
+        """Where each stage's files are."""
+        paths = {stage: call([self.program, "path", f"latest/{stage}"], self.desk).split() for stage in GRAPH}
+        return {stage: self.desk / path for stage, (path,) in paths.items()}
+
+
+def with_dvc(spleen: Spleen, bin: Path, repeats: int) -> list[float]:
+    """The same graph in DVC."""
+    folder = spleen.desk / "dvc"
+    folder.mkdir()
+    call([bin / "dvc", "init", "--no-scm", "--quiet"], folder)
+    call([bin / "dvc", "config", "cache.type", "hardlink,copy"], folder)
+    call([bin / "dvc", "config", "core.analytics", "false"], folder)
+    lines = ["stages:"]
+    for (stage, needs), files in zip(GRAPH.items(), spleen.files().values()):
+        lines += [f"  {stage}:", f"    cmd: cp -rL {files} {stage}"]
+        lines += ["    deps:", *(f"      - {need}" for need in needs)] if needs else []
+        lines += ["    outs:", f"      - {stage}"]
+    (folder / "dvc.yaml").write_text("\n".join(lines) + "\n")
+    call([bin / "dvc", "repro", "--quiet"], folder)
+    return timed([bin / "dvc", "repro", "--quiet"], folder, repeats)
+
+
+def with_snakemake(spleen: Spleen, bin: Path, repeats: int) -> list[float]:
+    """The same graph in Snakemake."""
+    folder = spleen.desk / "snakemake"
+    folder.mkdir()
+    ends = ", ".join(f"'{stage}'" for stage in ("score", "final"))
+    text = f"rule all:\n    input: {ends}\n"
+    for (stage, needs), files in zip(GRAPH.items(), spleen.files().values()):
+        inputs = ", ".join(f"'{need}'" for need in needs)
+        text += f"rule {stage}:\n" + (f"    input: {inputs}\n" if needs else "")
+        text += f"    output: directory('{stage}')\n    shell: 'cp -rL {files} {{output}}'\n"
+    (folder / "Snakefile").write_text(text)
+    command = [bin / "snakemake", "--cores", "2", "--quiet", "all"]
+    call(command, folder)
+    return timed(command, folder, repeats)
+
+
+def hashed_and_unpacked(spleen: Spleen, bin: Path, add) -> None:
+    """The first run beside the sum of its stages, a bare hash of the archive, and `tar`."""
+    stages = sum(spleen.seconds(stage) for stage in GRAPH)
+    add("voxflow, first run, from start to exit", [spleen.cold])
+    add("its stages, one after the other", [stages], spleen.cold)
+    code = "import blake3,sys; blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(sys.argv[1])"
+    add("voxflow, stage archive (copies nothing: hashes it)", [spleen.seconds("archive")])
+    add("blake3 alone, two threads", timed([bin / "python", "-c", code, "task.tar"], spleen.desk, 3), spleen.seconds("archive"))
+    add("voxflow, stage dataset (unpacks and hashes, durable)", [spleen.seconds("dataset")])
+    times = []
+    for number in range(3):
+        folder = spleen.desk / f"tar_{number}"
+        folder.mkdir()
+        times.append(timed_once(["sh", "-c", f"tar xf task.tar -C {folder} && sync -f {folder}"], spleen.desk))
+    add("tar xf, then sync", times, spleen.seconds("dataset"))
+
+
+def items(program: Path, desk: Path, count: int, repeats: int) -> list[float]:
+    """A run of `count` cached volumes that has nothing to do."""
+    folder = desk / f"items_{count}"
+    folder.mkdir()
+    (folder / "w.yaml").write_text(f"""name: items
+stages:
+  dataset: {{ uses: synthesize, with: {{ cases: {count}, shape: [16, 16, 16] }} }}
+  split: {{ uses: split, needs: [dataset], with: {{ training: {count - 2}, validation: 1, testing: 1 }} }}
+  volumes: {{ uses: preprocess, needs: [dataset], with: {{ spacing: [22, 22, 12], intensity: {{ window: [-57, 164] }} }} }}
+  cache: {{ uses: cache, needs: [dataset, volumes, split] }}
+""")
+    command = [program, "run", "w.yaml", "--quiet"]
+    call(command, folder)
+    return timed(command, folder, repeats)
+
+
+def stages(program: Path, desk: Path, count: int, repeats: int) -> tuple[float, list[float]]:
+    """A graph of `count` stages: its first run, and runs that have nothing to do."""
+    folder = desk / f"stages_{count}"
+    folder.mkdir()
+    text = "name: stages\nstages:\n  d: { uses: synthesize, with: { cases: 4, shape: [16, 16, 16] } }\n"
+    kind = "{ uses: split, needs: [d], with: { training: 2, validation: 1, testing: 1, seed: %d } }"
+    text += "".join(f"  s{number}: {kind % number}\n" for number in range(count - 1))
+    (folder / "w.yaml").write_text(text)
+    command = [program, "run", "w.yaml", "--quiet"]
+    began = time.perf_counter()
+    call(command, folder)
+    cold = time.perf_counter() - began
+    return cold, timed(command, folder, repeats)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=61)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--items", type=int, nargs="*", default=[1000, 10_000])
+    parser.add_argument("--stages", type=int, nargs="*", default=[1000, 10_000])
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args()
+    programs = [ROOT / "target" / profile / "voxflow" for profile in ("release", "debug")]
+    program = next((program for program in programs if program.exists()), None)
+    if program is None:
+        sys.exit("target/debug/voxflow is not there: make build")
+    bin, rows = environment(), []
+
+    def add(what: str, times: list[float], ours: float | None = None) -> float:
+        middle = statistics.median(times)
+        rows.append((what, f"{middle * 1000:.0f}", "" if ours is None else f"{middle / ours:.2f}"))
+        print(f"{what}: {middle * 1000:.0f} ms, lowest {min(times) * 1000:.0f}", file=sys.stderr, flush=True)
+        return middle
+
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
+        desk = Path(folder)
+        spleen = Spleen(program, desk, options.cases)
+        print(f"spleen.yaml, {options.cases} cases, cold: {spleen.cold:.0f} s", file=sys.stderr, flush=True)
+        name = f"spleen.yaml with {options.cases} cases"
+        ours = add(f"voxflow, {name}, nothing to do", timed(spleen.command, desk, options.repeats))
+        add(f"DVC, {name}, nothing to do", with_dvc(spleen, bin, options.repeats), ours)
+        add(f"Snakemake, {name}, nothing to do", with_snakemake(spleen, bin, options.repeats), ours)
+        hashed_and_unpacked(spleen, bin, add)
+        for count in options.items:
+            add(f"voxflow, {count} cached volumes, nothing to do", items(program, desk, count, options.repeats))
+        for count in options.stages:
+            cold, times = stages(program, desk, count, options.repeats)
+            rows.append((f"voxflow, {count} stages, all made", f"{cold * 1000:.0f}", ""))
+            add(f"voxflow, {count} stages, nothing to do", times)
+    lines = [f"{program.parent.name} build; {', '.join(NEEDS)}; medians of {options.repeats}", "",
+             "| what | ms | of ours |", "|---|---:|---:|"]
+    lines += [f"| {what} | {milliseconds} | {ratio} |" for what, milliseconds, ratio in rows]
+    print("\n".join(lines))
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
