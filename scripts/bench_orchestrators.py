@@ -85,7 +85,8 @@ class Spleen:
             f"name: phantom\nstages:\n  dataset: {{ uses: synthesize, with: {str(drawn).replace(chr(39), '')} }}\n")
         call([program, "run", "phantom.yaml", "--quiet", "--home", "phantom"], desk)
         (made,) = call([program, "path", "latest/dataset", "--home", "phantom"], desk).split()
-        call(["tar", "chf", desk / "task.tar", "--transform", "s,^[.],Task09_Spleen,", "."], desk / made)
+        parts = ["source/dataset.json", *(part for part in ("imagesTr", "labelsTr", "imagesTs") if (desk / made / part).is_dir())]
+        call(["tar", "chf", desk / "task.tar", "--transform", "s,^source/,,;s,^,Task09_Spleen/,", *parts], desk / made)
         shutil.rmtree(desk / "phantom")
         lines = (ROOT / "workflows/spleen.yaml").read_text().splitlines()
         (at,) = (at for at, line in enumerate(lines) if line.lstrip().startswith("url:"))
