@@ -1,5 +1,5 @@
 """Measures what a run costs that has nothing to do, beside DVC and Snakemake on the same graph, how that
-grows with items and stages, and what the first run costs beside its stages, `tar` and a bare hash.
+grows with items and stages, and what the first run costs beside its stages and `tar`.
 
     python scripts/bench_orchestrators.py [--cases N] [--repeats N] [--markdown FILE]
 
@@ -22,7 +22,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NEEDS = ["dvc==3.67.1", "snakemake==9.27.1", "blake3==1.0.8"]
+NEEDS = ["dvc==3.67.1", "snakemake==9.27.1"]
 LABELLED = 41
 # The stages of spleen.yaml: what each needs.
 GRAPH = {
@@ -149,14 +149,11 @@ def with_snakemake(spleen: Spleen, bin: Path, repeats: int) -> list[float]:
     return timed(command, folder, repeats)
 
 
-def hashed_and_unpacked(spleen: Spleen, bin: Path, add) -> None:
-    """The first run beside the sum of its stages, a bare hash of the archive, and `tar`."""
+def unpacked(spleen: Spleen, add) -> None:
+    """The first run beside the sum of its stages, and its unpacking beside `tar`."""
     stages = sum(spleen.seconds(stage) for stage in GRAPH)
     add("voxflow, first run, from start to exit", [spleen.cold])
     add("its stages, one after the other", [stages], spleen.cold)
-    code = "import blake3,sys; blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(sys.argv[1])"
-    add("voxflow, stage archive (copies nothing: hashes it)", [spleen.seconds("archive")])
-    add("blake3 alone, two threads", timed([bin / "python", "-c", code, "task.tar"], spleen.desk, 3), spleen.seconds("archive"))
     add("voxflow, stage dataset (unpacks and hashes, durable)", [spleen.seconds("dataset")])
     times = []
     for number in range(3):
@@ -225,7 +222,7 @@ def main() -> None:
         ours = add(f"voxflow, {name}, nothing to do", timed(spleen.command, desk, options.repeats))
         add(f"DVC, {name}, nothing to do", with_dvc(spleen, bin, options.repeats), ours)
         add(f"Snakemake, {name}, nothing to do", with_snakemake(spleen, bin, options.repeats), ours)
-        hashed_and_unpacked(spleen, bin, add)
+        unpacked(spleen, add)
         for count in options.items:
             add(f"voxflow, {count} cached volumes, nothing to do", items(program, desk, count, options.repeats))
         for count in options.stages:
