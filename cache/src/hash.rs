@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::fault;
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -79,6 +80,11 @@ hash_type! {
     Fingerprint
 }
 
+/// How much of a file is in memory at a time.
+const PIECE: u64 = 4 << 20;
+/// From this many bytes on it pays to hash with all threads.
+const SEVERAL: usize = 256 << 10;
+
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Digest {
@@ -89,8 +95,15 @@ impl Digest {
     /// that fails, is then an error and not the end of the process.
     pub fn of_file(path: &Path) -> Result<Digest> {
         let file = fault::pass().and_then(|()| std::fs::File::open(path)).map_err(Error::io("open", path))?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(file).map_err(Error::io("read", path))?;
+        let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![]);
+        loop {
+            piece.clear();
+            match (&file).take(PIECE).read_to_end(&mut piece).map_err(Error::io("read", path))? {
+                0 => break,
+                SEVERAL.. => hasher.update_rayon(&piece),
+                _ => hasher.update(&piece),
+            };
+        }
         Ok(Digest(*hasher.finalize().as_bytes()))
     }
 }
