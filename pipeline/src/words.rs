@@ -1,5 +1,6 @@
-//! Durations, sizes, times and counts in words, for people.
+//! Durations, sizes, times, counts and values in words, for people.
 
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -31,6 +32,11 @@ pub fn bytes(bytes: u64) -> String {
 /// A count with its noun: "1 stage", "3 stages".
 pub fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// A value as it is written after `--set`: a string bare, anything else as JSON.
+pub fn value(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
 /// A moment in UTC to the second: "2025-11-23T12:50:29Z".

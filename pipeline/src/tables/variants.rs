@@ -6,6 +6,7 @@ use super::summary::{Final, Summary};
 use crate::event::RunOutcome;
 use crate::run::Sweep;
 use crate::sheet::{Cell, Sheet, short};
+use crate::words;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -120,7 +121,7 @@ impl Variants {
             let key = |row: &Variant| {
                 row.values
                     .get(column)
-                    .map_or(super::Datum::Words(String::new()), |value| super::Datum::of(&written(value)))
+                    .map_or(super::Datum::Words(String::new()), |value| super::Datum::of(&words::value(value)))
             };
             self.rows.sort_by(|one, two| key(one).order(&key(two)));
             return true;
@@ -158,7 +159,7 @@ impl Variants {
         let mut sheet = Sheet::new("", heads);
         for row in &self.rows {
             let mut cells = vec![Cell::Count(row.number as u64)];
-            cells.extend(row.values.values().map(|value| Cell::text(written(value))));
+            cells.extend(row.values.values().map(|value| Cell::text(words::value(value))));
             let runs =
                 if row.done == row.runs { row.runs.to_string() } else { format!("{} of {}", row.done, row.runs) };
             cells.push(Cell::text(runs));
@@ -185,7 +186,7 @@ impl Variants {
         let mut sheet = Sheet::new("", heads);
         for row in &self.rows {
             let mut cells = vec![Cell::text(&self.sweep), Cell::Count(row.number as u64)];
-            cells.extend(row.values.values().map(|value| super::Datum::of(&written(value)).cell()));
+            cells.extend(row.values.values().map(|value| super::Datum::of(&words::value(value)).cell()));
             let best = u64::from(Some(row.number) == self.best);
             cells.extend([row.runs as u64, row.done as u64, best].map(Cell::Count));
             for spread in columns.iter().map(|column| row.scores.get(column)) {
@@ -230,10 +231,6 @@ fn score(run: &Summary, part: &str, metric: &str) -> Option<f64> {
     };
     let last = |kind: &str| run.finals.iter().rev().find(|one| fits(one, kind));
     ["validate", "test", "train"].into_iter().find_map(|kind| last(kind)?.found.value)
-}
-
-fn written(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
 #[cfg(test)]

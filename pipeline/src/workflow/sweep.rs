@@ -2,6 +2,7 @@
 //! is written in a file is `axes`.
 
 use super::{Override, Place, Setting, Workflow};
+use crate::words;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -67,7 +68,7 @@ impl Variant {
 
 /// Values as they are set: "model.learning_rate=0.001 split.fold=0".
 pub fn in_words<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
-    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
-    let words: Vec<String> = values.into_iter().map(|(path, value)| format!("{path}={}", word(value))).collect();
+    let words: Vec<String> =
+        values.into_iter().map(|(path, value)| format!("{path}={}", words::value(value))).collect();
     words.join(" ")
 }
