@@ -141,6 +141,7 @@ impl<'a> Engine<'a> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.runs.iter_mut().try_for_each(LiveRun::keep_record)?;
             self.end_what_is_over()?;
         }
         self.skip_rest()?;

@@ -9,9 +9,15 @@ use crate::run::{RunFolder, RunRecord};
 use crate::seal;
 use crate::secret;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use voxflow_cache::{Entry, Recipe, Store};
 use voxflow_stages::Message;
+
+/// What the writing of `run.json` may take at any rate. It holds every stage: a run of thousands would spend its
+/// time on it.
+const FREE: Duration = Duration::from_millis(100);
+/// The share of a run's time that this may take beyond it: a twentieth.
+const SHARE: u32 = 20;
 
 /// One run: its plan, its folder, its record, and who is told.
 pub struct LiveRun {
@@ -28,6 +34,11 @@ pub struct LiveRun {
     reasons: Vec<Option<String>>,
     /// (made, reused) items of each stage so far.
     items: Vec<(u64, u64)>,
+    created: Instant,
+    /// How long `run.json` was written so far.
+    writing: Duration,
+    /// Whether it lags behind `record`.
+    stale: bool,
 }
 
 impl LiveRun {
@@ -45,6 +56,9 @@ impl LiveRun {
             failed: false,
             reasons: vec![None; count],
             items: vec![(0, 0); count],
+            created: Instant::now(),
+            writing: Duration::ZERO,
+            stale: false,
         }
     }
 
@@ -89,10 +103,11 @@ impl LiveRun {
         let Settled::Make { reason, .. } = settled else { return Ok(()) };
         self.began_at_ms[index] = Some(now_ms());
         self.reasons[index] = Some(reason.clone());
-        // Written before the work, so that gc knows what an unfinished training needs.
+        // Told before the work, so that gc knows what an unfinished training needs.
         let row = &mut self.record.stages[index];
         (row.recipe, row.fingerprint) = (Some(recipe.clone()), Some(recipe.fingerprint()));
-        self.folder.write_record(&self.record)?;
+        self.stale = true;
+        self.keep_record()?;
         let stage = self.stage_id(index);
         self.tell(Fact::StageStarted { stage, fingerprint: recipe.fingerprint(), reason: reason.clone() })
     }
@@ -123,7 +138,7 @@ impl LiveRun {
                 self.tell(Fact::StageSaid { stage: stage.clone(), replayed: true, message })?;
             }
         }
-        outputs::link(self.folder.path(), &stage, &entry.artifact, store)?;
+        outputs::link(&self.folder, &stage, &entry.artifact, store)?;
         let why_begun = self.reasons[index].take();
         let reason = if outcome == Outcome::Reused { note } else { why_begun };
         let finished = Finished {
@@ -156,6 +171,17 @@ impl LiveRun {
     pub fn stage_skipped(&mut self, index: usize, reason: String, seconds: f64) -> Result<()> {
         let finished = self.finished(index, Outcome::Skipped, Some(reason), seconds);
         self.close(index, finished)
+    }
+
+    /// Writes `run.json` where it lags behind and there is time for it.
+    pub fn keep_record(&mut self) -> Result<()> {
+        if self.stale && self.writing <= FREE + self.created.elapsed() / SHARE {
+            let began = Instant::now();
+            self.folder.write_record(&self.record)?;
+            self.writing += began.elapsed();
+            self.stale = false;
+        }
+        Ok(())
     }
 
     /// Whether every stage is over.
@@ -220,10 +246,8 @@ impl LiveRun {
         row.seconds = finished.seconds;
         row.made_in_seconds = finished.made_in_seconds;
         row.recipe = row.recipe.take().or_else(|| self.plan.steps[index].recipe.clone());
-        let lasting = matches!(finished.outcome, Outcome::Made | Outcome::Failed);
-        if lasting {
-            self.folder.write_record(&self.record)?;
-        }
+        self.stale |= matches!(finished.outcome, Outcome::Made | Outcome::Failed);
+        self.keep_record()?;
         self.tell(Fact::StageFinished(Box::new(finished)))
     }
 }

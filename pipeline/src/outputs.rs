@@ -5,6 +5,7 @@
 use crate::exit::{Error, Result};
 use crate::history::Past;
 use crate::home::Home;
+use crate::run::RunFolder;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
@@ -21,14 +22,13 @@ const OUTPUTS: &str = "outputs";
 const GRACE: Duration = Duration::from_secs(3600);
 
 /// Links what a stage made into the run's folder. What is no longer in the store gets no link.
-pub fn link(run: &Path, stage: &str, artifact: &Artifact, store: &Store) -> Result<()> {
-    let run = std::path::absolute(run).map_err(Error::io("find", run))?;
-    let home = run.ancestors().nth(2).unwrap_or(&run);
-    let tree = home.join(OUTPUTS).join(name_of(artifact, &relative(home, store.root())));
+pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) -> Result<()> {
+    let run = RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?);
+    let tree = run.home().join(OUTPUTS).join(name_of(artifact, &relative(run.home(), store.root())));
     if !tree.is_dir() {
         plant(&tree, artifact, store)?;
     }
-    let folder = run.join(OUTPUTS);
+    let folder = run.file(OUTPUTS);
     fault::pass().and_then(|()| fs::create_dir_all(&folder)).map_err(Error::io("create", &folder))?;
     let link = folder.join(stage);
     fault::pass().and_then(|()| symlink(relative(&folder, &tree), &link)).map_err(Error::io("link", &link))
@@ -64,7 +64,7 @@ fn fill(draft: &Path, tree: &Path, artifact: &Artifact, store: &Store) -> Result
         let link = draft.join(name);
         let parent = link.parent().unwrap_or(draft).to_path_buf();
         if made.insert(parent.clone()) {
-            fs::create_dir_all(&parent).map_err(Error::io("create", &parent))?;
+            fault::pass().and_then(|()| fs::create_dir_all(&parent)).map_err(Error::io("create", &parent))?;
         }
         let bytes = store.path(blob);
         let place = tree.join(name);

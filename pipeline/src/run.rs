@@ -51,6 +51,11 @@ impl RunFolder {
         &self.path
     }
 
+    /// The home that its `runs/` lies in.
+    pub fn home(&self) -> &Path {
+        self.path.ancestors().nth(2).unwrap_or(&self.path)
+    }
+
     /// A file of the run: `workflow.yaml`, `events.jsonl`, `metrics.parquet`, …
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
