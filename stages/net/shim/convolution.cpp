@@ -78,6 +78,27 @@ inline std::pair<int64_t, int64_t> taps(int64_t at, int64_t length) {
     return {at == 0 ? 1 : 0, at + 1 == length ? 2 : 3};
 }
 
+// Calls work(tap, row of `to`, row of `from`) for each two rows of a plane of x that a convolution brings
+// together; `tap` is the first of three weights.
+template <typename Work>
+void each_meeting(const Size &from, const Size &to, int64_t plane, const Work &work) {
+    const int64_t item = plane / to.x, i = plane % to.x;
+    const auto [i0, i1] = taps(i, to.x);
+    for (int64_t j = 0; j < to.y; ++j) {
+        const auto [j0, j1] = taps(j, to.y);
+        for (int64_t o = 0; o < to.channels; ++o) {
+            for (int64_t c = 0; c < from.channels; ++c) {
+                for (int64_t a = i0; a < i1; ++a) {
+                    for (int64_t b = j0; b < j1; ++b) {
+                        const int64_t tap = (((o * from.channels + c) * 3 + a) * 3 + b) * 3;
+                        work(tap, to.row(item, o, i, j), from.row(item, c, i + a - 1, j + b - 1));
+                    }
+                }
+            }
+        }
+    }
+}
+
 at::Tensor convolve(const at::Tensor &input, const at::Tensor &weight, const float *bias) {
     const Size from(input);
     auto output = at::empty({from.n, weight.size(0), from.x, from.y, from.z}, input.options());
@@ -86,23 +107,13 @@ at::Tensor convolve(const at::Tensor &input, const at::Tensor &weight, const flo
     float *out = output.mutable_data_ptr<float>();
     at::parallel_for(0, to.n * to.x, 1, [&](int64_t begin, int64_t end) {
         for (int64_t plane = begin; plane < end; ++plane) {
-            const int64_t item = plane / to.x, i = plane % to.x;
-            const auto [i0, i1] = taps(i, to.x);
-            for (int64_t j = 0; j < to.y; ++j) {
-                const auto [j0, j1] = taps(j, to.y);
-                for (int64_t o = 0; o < to.channels; ++o) {
-                    float *target = out + to.row(item, o, i, j);
-                    std::fill_n(target, to.z, bias == nullptr ? 0.0f : bias[o]);
-                    for (int64_t c = 0; c < from.channels; ++c) {
-                        for (int64_t a = i0; a < i1; ++a) {
-                            for (int64_t b = j0; b < j1; ++b) {
-                                const float *three = w + (((o * from.channels + c) * 3 + a) * 3 + b) * 3;
-                                add_row(target, in + from.row(item, c, i + a - 1, j + b - 1), three, to.z);
-                            }
-                        }
-                    }
-                }
+            for (int64_t o = 0; o < to.channels; ++o) {
+                const int64_t first = to.row(plane / to.x, o, plane % to.x, 0);
+                std::fill_n(out + first, to.y * to.z, bias == nullptr ? 0.0f : bias[o]);
             }
+            each_meeting(from, to, plane, [&](int64_t tap, int64_t target, int64_t row) {
+                add_row(out + target, in + row, w + tap, to.z);
+            });
         }
     });
     return output;
@@ -115,21 +126,9 @@ at::Tensor gradient_of_weight(const at::Tensor &input, const at::Tensor &gradien
     std::vector<float> sums(to.n * to.x * values, 0.0f);
     at::parallel_for(0, to.n * to.x, 1, [&](int64_t begin, int64_t end) {
         for (int64_t plane = begin; plane < end; ++plane) {
-            const int64_t item = plane / to.x, i = plane % to.x;
-            const auto [i0, i1] = taps(i, to.x);
-            for (int64_t j = 0; j < to.y; ++j) {
-                const auto [j0, j1] = taps(j, to.y);
-                for (int64_t o = 0; o < to.channels; ++o) {
-                    for (int64_t c = 0; c < from.channels; ++c) {
-                        for (int64_t a = i0; a < i1; ++a) {
-                            for (int64_t b = j0; b < j1; ++b) {
-                                float *three = sums.data() + plane * values + (((o * from.channels + c) * 3 + a) * 3 + b) * 3;
-                                dot_rows(three, grad + to.row(item, o, i, j), in + from.row(item, c, i + a - 1, j + b - 1), to.z);
-                            }
-                        }
-                    }
-                }
-            }
+            each_meeting(from, to, plane, [&](int64_t tap, int64_t target, int64_t row) {
+                dot_rows(sums.data() + plane * values + tap, grad + target, in + row, to.z);
+            });
         }
     });
     auto result = at::empty({to.channels, from.channels, 3, 3, 3}, input.options());
