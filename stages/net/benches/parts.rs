@@ -1,11 +1,12 @@
 //! Times parts of a training on one prepared volume, as JSON lines: a part, and its seconds in each
-//! repetition. `scripts/bench_peers.py` runs it and sets MONAI's beside it.
+//! repetition. `tests/bench/peers.py` runs it and sets MONAI's beside it.
 //!
 //!     cargo bench --bench parts -- FOLDER REPEATS
 //!
 //! FOLDER holds image.nii and label.nii, as `preprocess` writes them.
 #![allow(clippy::print_stdout)]
 
+use serde_json::json;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
@@ -28,7 +29,7 @@ fn main() {
     tch::set_num_threads(2);
     loading(folder, repeats);
     sampling(folder, repeats);
-    step(repeats);
+    steps(repeats);
 }
 
 /// Tells the seconds of each repetition, after one that is not counted.
@@ -41,7 +42,7 @@ fn tell(part: &str, repeats: usize, mut work: impl FnMut()) {
             began.elapsed().as_secs_f64()
         })
         .collect();
-    println!("{}", serde_json::json!({ "part": part, "seconds": seconds }));
+    println!("{}", json!({ "part": part, "seconds": seconds }));
 }
 
 fn open(folder: &Path, name: &str) -> Mapped {
@@ -68,7 +69,7 @@ fn sampling(folder: &Path, repeats: usize) {
     let candidates = Candidates::compute(image.shape(), values, Selection { labels: &[1], background });
     let candidates = candidates.expect("a volume with a label");
     let case = Case { image: voxels, channels: 1, shape: image.shape(), label: values, candidates: &candidates };
-    let augmentation: Augmentation = serde_json::from_value(serde_json::json!({
+    let augmentation: Augmentation = serde_json::from_value(json!({
         "intensity_shift": { "offset": 0.1, "probability": 0.5 }, "flip": { "probability": 0.5 },
     }))
     .expect("an augmentation");
@@ -84,14 +85,37 @@ fn sampling(folder: &Path, repeats: usize) {
     });
 }
 
-/// A whole step of the 16…256 network on two patches: forward, loss, backward, Novograd.
-fn step(repeats: usize) {
-    let unet = Unet::new(&Network::default(), 1, 2, 0, Kind::Float, Device::Cpu);
-    let mut optimizer = Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
-    let image = channels_last(&Tensor::rand([2, 1, 96, 96, 96], (Kind::Float, Device::Cpu)));
-    let labels = Tensor::randint(2, [2, 1, 96, 96, 96], (Kind::Int64, Device::Cpu));
-    for (precision, compute) in [("fp32", Kind::Float), ("bf16", Kind::BFloat16)] {
-        tell(&format!("training step, 2 × 96³, {precision}"), repeats, || {
+/// Whole steps: forward, loss, backward, Novograd; of the spleen's network and of the hippocampus' one.
+fn steps(repeats: usize) {
+    let spleen = Work { network: Network::default(), classes: 2, patches: [2, 96, 96, 96], named: "2 × 96³" };
+    let small = json!({ "channels": [16, 32, 64, 128], "strides": [2, 2, 2], "residual_units": 2 });
+    let hippocampus = Work {
+        network: serde_json::from_value(small).expect("a network"),
+        classes: 3,
+        patches: [4, 32, 48, 32],
+        named: "4 × 32×48×32",
+    };
+    spleen.step(repeats, "fp32", Kind::Float);
+    spleen.step(repeats, "bf16", Kind::BFloat16);
+    hippocampus.step(repeats, "fp32", Kind::Float);
+}
+
+/// What a step works on.
+struct Work {
+    network: Network,
+    classes: i64,
+    patches: [i64; 4],
+    named: &'static str,
+}
+
+impl Work {
+    fn step(&self, repeats: usize, precision: &str, compute: Kind) {
+        let unet = Unet::new(&self.network, 1, self.classes as usize, 0, Kind::Float, Device::Cpu);
+        let mut optimizer = Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
+        let [count, x, y, z] = self.patches;
+        let image = channels_last(&Tensor::rand([count, 1, x, y, z], (Kind::Float, Device::Cpu)));
+        let labels = Tensor::randint(self.classes, [count, 1, x, y, z], (Kind::Int64, Device::Cpu));
+        tell(&format!("training step, {}, {precision}", self.named), repeats, || {
             optimizer.zero_grad();
             let logits = unet.forward(&image, Pass { training: true, compute }).to_kind(Kind::Float);
             let found = loss(&Loss::default(), &logits, &labels);
