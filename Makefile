@@ -1,8 +1,10 @@
 # Everything a person types. Logic lives in the crates and in scripts/.
 .DEFAULT_GOAL := help
 VOXFLOW := target/debug/voxflow
+# What the benchmarks measure: the release build where there is one.
+MEASURED := $(or $(wildcard target/release/voxflow),$(VOXFLOW))
 
-.PHONY: help setup build demo test torture fuzz parity bench-peers bench-orchestrators tables bench-tables check doc pictures clean
+.PHONY: help setup build demo test torture fuzz parity bench-peers bench-hippocampus bench-orchestrators bench-tables tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,20 +27,23 @@ torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the
 fuzz: setup ## give a hundred thousand mutants of known inputs to each parser of foreign bytes
 	VOXFLOW_TORTURE_MUTANTS=$(or $(VOXFLOW_TORTURE_MUTANTS),100000) cargo test --test mutants -- --nocapture
 
-parity: build ## compare with MONAI, number for number (PARITY_PYTHON=… has it; else 5 GB are fetched once)
-	python3 scripts/parity.py
+parity: build ## compare with MONAI, number for number (VOXFLOW_PYTHON=… has it; else 5 GB are fetched once)
+	python3 scripts/python.py monai tests/parity/compare.py $(VOXFLOW)
 
 bench-peers: build ## measure the program and MONAI side by side, in the environment of 'make parity'
-	python3 scripts/bench_peers.py
+	python3 scripts/python.py monai tests/bench/peers.py $(MEASURED)
 
-bench-orchestrators: build ## what a run with nothing to do costs, beside DVC and Snakemake (release build if there; 10 GB of disk)
-	python3 scripts/bench_orchestrators.py
+bench-hippocampus: build ## how long both train until a mean Dice of 0.85 (DATA_ROOT=… has the task; an hour)
+	python3 scripts/python.py monai tests/bench/hippocampus.py $(MEASURED)
 
-tables: build ## run the queries of docs/tables.md as they stand there (fetches DuckDB, polars and pandas once)
-	python3 scripts/tables.py
+bench-orchestrators: build ## what a run with nothing to do costs, beside DVC and Snakemake (10 GB of disk)
+	python3 scripts/python.py orchestrators tests/bench/orchestrators.py $(MEASURED)
 
-bench-tables: build ## how fast 1000 runs are compared, beside reading the same bytes with polars (release build if there)
-	python3 scripts/bench_tables.py
+bench-tables: build ## how fast 1000 runs are compared, beside reading the same bytes with polars
+	python3 scripts/python.py tables tests/bench/tables.py $(MEASURED)
+
+tables: build ## run the queries of docs/tables.md as they stand there
+	python3 scripts/python.py tables scripts/tables.py $(VOXFLOW)
 
 check: setup ## formatting and lints, as CI has them
 	cargo fmt --check

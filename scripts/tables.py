@@ -1,6 +1,10 @@
 """Runs the queries of docs/tables.md as they stand there, on a small sweep made for them, and holds the
-answers of DuckDB, polars and pandas against each other."""
+answers of DuckDB, polars and pandas against each other.
 
+    python scripts/tables.py VOXFLOW
+"""
+
+import os
 import re
 import subprocess
 import sys
@@ -8,8 +12,11 @@ import tempfile
 from glob import glob
 from pathlib import Path
 
+import duckdb
+import pandas as pd
+import polars as pl
+
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ["duckdb==2.0.0", "polars==2.1.0", "pandas==3.1.1", "pyarrow==26.0.1"]
 SMALL = [
     "dataset.cases=12", "dataset.shape=[32,32,32]", "split.testing=3", "volumes.spacing=[8,8,10]", "model.epochs=2",
     "model.validate_every=1", "model.patch=[16,16,16]", "model.inference.roi=[16,16,16]",
@@ -37,10 +44,6 @@ def rows(frame) -> list[tuple]:
 
 def answers(sql: str, in_polars: str, in_pandas: str) -> list[list[tuple]]:
     """What each of the three answers."""
-    import duckdb
-    import pandas as pd
-    import polars as pl
-
     names = {"pl": pl, "pd": pd, "glob": lambda pattern: sorted(glob(pattern))}
     found = [duckdb.sql(sql).df()]
     for code in (in_polars, in_pandas):
@@ -53,8 +56,6 @@ def answers(sql: str, in_polars: str, in_pandas: str) -> list[list[tuple]]:
 
 def ask(home: Path) -> None:
     """Asks every question of the runs in `home`."""
-    import os
-
     os.chdir(home)
     for title, *code in questions((ROOT / "docs/tables.md").read_text()):
         first, *others = answers(*code)
@@ -63,25 +64,13 @@ def ask(home: Path) -> None:
         print(f"{len(first):3} rows, three times the same: {title}")
 
 
-def environment(folder: Path) -> Path:
-    """A Python that has the packages."""
-    python = folder / "bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-    return python
-
-
 def main() -> None:
-    if len(sys.argv) == 2:
-        return ask(Path(sys.argv[1]))
-    python = environment(Path.home() / ".cache/voxflow/tables-venv")
-    voxflow = ROOT / "target/debug/voxflow"
+    program = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as home:
-        command = [voxflow, "sweep", ROOT / "workflows/demo.yaml", "--over", "model.learning_rate=0.001,0.002"]
+        command = [program, "sweep", ROOT / "workflows/demo.yaml", "--over", "model.learning_rate=0.001,0.002"]
         command += ["--folds", "3", "--quiet"] + [word for path in SMALL for word in ("--set", path)]
         subprocess.run(command, check=True, cwd=home)
-        subprocess.run([python, __file__, home], check=True)
+        ask(Path(home))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Measures what a run costs that has nothing to do, beside DVC and Snakemake on the same graph, how that
 grows with items and stages, and what the first run costs beside its stages and `tar`.
 
-    python scripts/bench_orchestrators.py [--cases N] [--repeats N] [--markdown FILE]
+    python tests/bench/orchestrators.py VOXFLOW [--cases N] [--repeats N] [--markdown FILE]
 
 The graph is that of workflows/spleen.yaml over an archive of generated CTs of 512×512×100, 41 of 61 with
 labels; its training is made tiny, since nothing of it runs in what is measured. The peers get the same
 files: each of their stages copies what ours made. All are measured in one run, from the start of a process to
-its exit, everything in the page cache.
+its exit, everything in the page cache. `make bench-orchestrators` provides what it needs.
 """
 
 import argparse
@@ -17,12 +17,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import venv
+from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-NEEDS = ["dvc==3.67.1", "snakemake==9.27.1"]
+from clock import repeated, seconds
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PEERS = Path(sys.executable).parent
 LABELLED = 41
 # The stages of spleen.yaml: what each needs.
 GRAPH = {
@@ -37,18 +38,6 @@ TINY = [
 ]  # fmt: skip
 
 
-def environment() -> Path:
-    """The programs of an environment with the peers, made once."""
-    folder = ROOT / "target" / "orchestrators"
-    done = folder / "complete"
-    if not done.exists():
-        print("making an environment with DVC and Snakemake in target/orchestrators", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([folder / "bin/python", "-m", "pip", "install", "--quiet", *NEEDS], check=True)
-        done.touch()
-    return folder / "bin"
-
-
 def call(command, folder: Path) -> str:
     """What a command prints; the end of everything where it fails."""
     done = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True)
@@ -58,20 +47,8 @@ def call(command, folder: Path) -> str:
 
 
 def timed(command, folder: Path, repeats: int) -> list[float]:
-    """Seconds of each repetition, after one that is not counted."""
-    times = []
-    for _ in range(repeats + 1):
-        began = time.perf_counter()
-        call(command, folder)
-        times.append(time.perf_counter() - began)
-    return times[1:]
-
-
-def timed_once(command, folder: Path) -> float:
-    """Seconds of a command."""
-    began = time.perf_counter()
-    call(command, folder)
-    return time.perf_counter() - began
+    """Seconds of each repetition of a command."""
+    return repeated(repeats, lambda: call(command, folder))
 
 
 class Spleen:
@@ -94,8 +71,9 @@ class Spleen:
         (desk / "spleen.yaml").write_text("\n".join(lines) + "\n")
         settings = [word for setting in self.settings(labelled) for word in ("--set", setting)]
         self.command = [program, "run", "spleen.yaml", "--quiet", *settings]
+        self.plan = [program, "plan", "spleen.yaml", *settings]
         call(["sync"], desk)
-        self.cold = timed_once(self.command, desk)
+        self.cold = seconds(lambda: call(self.command, desk))
         (folder,) = call([program, "path", "latest"], desk).split()
         self.record = json.loads((desk / folder / "run.json").read_text())
 
@@ -116,24 +94,24 @@ class Spleen:
         return {stage: self.desk / path for stage, (path,) in paths.items()}
 
 
-def with_dvc(spleen: Spleen, bin: Path, repeats: int) -> list[float]:
+def with_dvc(spleen: Spleen, repeats: int) -> list[float]:
     """The same graph in DVC."""
     folder = spleen.desk / "dvc"
     folder.mkdir()
-    call([bin / "dvc", "init", "--no-scm", "--quiet"], folder)
-    call([bin / "dvc", "config", "cache.type", "hardlink,copy"], folder)
-    call([bin / "dvc", "config", "core.analytics", "false"], folder)
+    call([PEERS / "dvc", "init", "--no-scm", "--quiet"], folder)
+    call([PEERS / "dvc", "config", "cache.type", "hardlink,copy"], folder)
+    call([PEERS / "dvc", "config", "core.analytics", "false"], folder)
     lines = ["stages:"]
     for (stage, needs), files in zip(GRAPH.items(), spleen.files().values()):
         lines += [f"  {stage}:", f"    cmd: cp -rL {files} {stage}"]
         lines += ["    deps:", *(f"      - {need}" for need in needs)] if needs else []
         lines += ["    outs:", f"      - {stage}"]
     (folder / "dvc.yaml").write_text("\n".join(lines) + "\n")
-    call([bin / "dvc", "repro", "--quiet"], folder)
-    return timed([bin / "dvc", "repro", "--quiet"], folder, repeats)
+    call([PEERS / "dvc", "repro", "--quiet"], folder)
+    return timed([PEERS / "dvc", "repro", "--quiet"], folder, repeats)
 
 
-def with_snakemake(spleen: Spleen, bin: Path, repeats: int) -> list[float]:
+def with_snakemake(spleen: Spleen, repeats: int) -> list[float]:
     """The same graph in Snakemake."""
     folder = spleen.desk / "snakemake"
     folder.mkdir()
@@ -144,7 +122,7 @@ def with_snakemake(spleen: Spleen, bin: Path, repeats: int) -> list[float]:
         text += f"rule {stage}:\n" + (f"    input: {inputs}\n" if needs else "")
         text += f"    output: directory('{stage}')\n    shell: 'cp -rL {files} {{output}}'\n"
     (folder / "Snakefile").write_text(text)
-    command = [bin / "snakemake", "--cores", "2", "--quiet", "all"]
+    command = [PEERS / "snakemake", "--cores", "2", "--quiet", "all"]
     call(command, folder)
     return timed(command, folder, repeats)
 
@@ -159,8 +137,31 @@ def unpacked(spleen: Spleen, add) -> None:
     for number in range(3):
         folder = spleen.desk / f"tar_{number}"
         folder.mkdir()
-        times.append(timed_once(["sh", "-c", f"tar xf task.tar -C {folder} && sync -f {folder}"], spleen.desk))
+        command = ["sh", "-c", f"tar xf task.tar -C {folder} && sync -f {folder}"]
+        times.append(seconds(lambda: call(command, spleen.desk)))
     add("tar xf, then sync", times, spleen.seconds("dataset"))
+
+
+def b3sum() -> Path:
+    """The program `b3sum`, built once."""
+    root = ROOT / "target" / "b3sum"
+    program = root / "bin" / "b3sum"
+    if not program.exists():
+        call(["cargo", "install", "--quiet", "--locked", "b3sum", "--root", root], ROOT)
+    return program
+
+
+def hashed(spleen: Spleen, repeats: int, add) -> None:
+    """The archive's hash: a plan in an empty home, beside a plan that knows it, and `b3sum`."""
+    def afresh() -> None:
+        shutil.rmtree(spleen.desk / "empty", ignore_errors=True)
+        call([*spleen.plan, "--home", "empty"], spleen.desk)
+
+    start = statistics.median(timed(spleen.plan, spleen.desk, repeats))
+    ours = [time - start for time in repeated(repeats, afresh)]
+    theirs = timed([b3sum(), "task.tar"], spleen.desk, repeats)
+    add("voxflow, hashing of the archive (what a plan without it takes is taken off)", ours)
+    add("b3sum of the archive, from start to exit", theirs, statistics.median(ours))
 
 
 def items(program: Path, desk: Path, count: int, repeats: int) -> list[float]:
@@ -188,25 +189,19 @@ def stages(program: Path, desk: Path, count: int, repeats: int) -> tuple[float, 
     text += "".join(f"  s{number}: {kind % number}\n" for number in range(count - 1))
     (folder / "w.yaml").write_text(text)
     command = [program, "run", "w.yaml", "--quiet"]
-    began = time.perf_counter()
-    call(command, folder)
-    cold = time.perf_counter() - began
-    return cold, timed(command, folder, repeats)
+    return seconds(lambda: call(command, folder)), timed(command, folder, repeats)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("voxflow", type=Path)
     parser.add_argument("--cases", type=int, default=61)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--items", type=int, nargs="*", default=[1000, 10_000])
     parser.add_argument("--stages", type=int, nargs="*", default=[1000, 10_000])
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    programs = [ROOT / "target" / profile / "voxflow" for profile in ("release", "debug")]
-    program = next((program for program in programs if program.exists()), None)
-    if program is None:
-        sys.exit("target/debug/voxflow is not there: make build")
-    bin, rows = environment(), []
+    program, rows = options.voxflow.resolve(), []
 
     def add(what: str, times: list[float], ours: float | None = None) -> float:
         middle = statistics.median(times)
@@ -220,16 +215,17 @@ def main() -> None:
         print(f"spleen.yaml, {options.cases} cases, cold: {spleen.cold:.0f} s", file=sys.stderr, flush=True)
         name = f"spleen.yaml with {options.cases} cases"
         ours = add(f"voxflow, {name}, nothing to do", timed(spleen.command, desk, options.repeats))
-        add(f"DVC, {name}, nothing to do", with_dvc(spleen, bin, options.repeats), ours)
-        add(f"Snakemake, {name}, nothing to do", with_snakemake(spleen, bin, options.repeats), ours)
+        add(f"DVC, {name}, nothing to do", with_dvc(spleen, options.repeats), ours)
+        add(f"Snakemake, {name}, nothing to do", with_snakemake(spleen, options.repeats), ours)
         unpacked(spleen, add)
+        hashed(spleen, options.repeats, add)
         for count in options.items:
             add(f"voxflow, {count} cached volumes, nothing to do", items(program, desk, count, options.repeats))
         for count in options.stages:
             cold, times = stages(program, desk, count, options.repeats)
             rows.append((f"voxflow, {count} stages, all made", f"{cold * 1000:.0f}", ""))
             add(f"voxflow, {count} stages, nothing to do", times)
-    lines = [f"{program.parent.name} build; {', '.join(NEEDS)}; medians of {options.repeats}", "",
+    lines = [f"{program.parent.name} build; DVC {version('dvc')}, Snakemake {version('snakemake')}; medians of {options.repeats}", "",
              "| what | ms | of ours |", "|---|---:|---:|"]
     lines += [f"| {what} | {milliseconds} | {ratio} |" for what, milliseconds, ratio in rows]
     print("\n".join(lines))

@@ -1,10 +1,10 @@
 """Measures voxflow and MONAI side by side and prints one table: work, seconds of each, ratio.
 
-    python tests/bench/peers.py VOXFLOW [--repeats N] [--profile release] [--markdown FILE]
+    python tests/bench/peers.py VOXFLOW [--repeats N] [--markdown FILE]
 
 Both sides work on the same generated CTs of 512×512×100 (int16, gzip), in one run, with two threads;
 medians of N repetitions, files in the page cache for both. Whole pieces of work go through the program
-VOXFLOW; parts of a training are timed by `cargo bench --bench parts`. Imports and warm-ups of Python
+VOXFLOW; parts of a training are timed by `cargo bench --bench parts`, built like it. Imports and warm-ups of Python
 are not counted, the start of the program is. `make bench-peers` provides what it needs.
 """
 
@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from torch.utils.data import DataLoader
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "parity"))
+from clock import repeated, seconds
 from reference import SPACING, WINDOW, preparation, segmented
 
 CASES, CORES, ROI = 4, 2, (96, 96, 96)
@@ -40,23 +40,12 @@ PREPARED = {"spacing": SPACING, "intensity": WINDOW, "crop_foreground": True}
 NETWORK = dict(channels=[16, 32, 64, 128, 256], strides=[2, 2, 2, 2])
 
 
-def timed(work):
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def repeated(repeats, work):
-    """Seconds of each repetition, after one that is not counted."""
-    work()
-    return [timed(work) for _ in range(repeats)]
-
-
 class Bench:
     """The program, a folder to work in, and the rows."""
 
     def __init__(self, options, desk):
-        self.program, self.repeats, self.profile = options.voxflow.resolve(), options.repeats, options.profile
+        self.program, self.repeats = options.voxflow.resolve(), options.repeats
+        self.profile = "dev" if self.program.parent.name == "debug" else self.program.parent.name
         self.desk, self.rows = desk, []
 
     def voxflow(self, *words):
@@ -118,7 +107,7 @@ def preprocessing(bench, files):
         ours.append(end["seconds"] / CASES)
         cached = PersistentDataset(files, preparation(), bench.desk / f"persistent_{repeat}")
         loader = DataLoader(cached, batch_size=1, num_workers=CORES, collate_fn=len)
-        theirs.append(timed(lambda: [None for _ in loader]) / CASES)
+        theirs.append(seconds(lambda: [None for _ in loader]) / CASES)
     bench.add("preprocess a CT with its label, cold", ours, (f"PersistentDataset, {CORES} workers", theirs))
     return run / "outputs" / "volumes" / "ct_0", cached
 
@@ -202,8 +191,8 @@ def inference(bench, files):
         found = segmented(network, path, ROI)
         nib.save(nib.Nifti1Image(found, nib.load(path).affine), bench.desk / "theirs.nii.gz")
     for _ in range(bench.repeats):
-        ours.append(timed(lambda: bench.voxflow("predict", "--quiet", "--model", "model", "--threads", CORES, "--out", "labels", path)))
-        theirs.append(timed(monai))
+        ours.append(seconds(lambda: bench.voxflow("predict", "--quiet", "--model", "model", "--threads", CORES, "--out", "labels", path)))
+        theirs.append(seconds(monai))
     bench.add("segment a CT, NIfTI to NIfTI", ours, ("transforms, sliding window, Invertd", theirs))
 
 
@@ -211,7 +200,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("voxflow", type=Path, nargs="?")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--profile", default="dev", help="how the parts are built")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--prepare", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

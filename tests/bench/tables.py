@@ -7,11 +7,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from datetime import datetime, timezone
 from pathlib import Path
 
-from tables import ROOT, environment
+from clock import seconds
 
 RUNS, EPOCHS, CASES, REPEATS = 1000, 1400, 100, 5
 STAGES = [("dataset", "synthesize"), ("split", "split"), ("volumes", "preprocess"), ("cache", "cache"), ("model", "train"),
@@ -73,13 +72,6 @@ def generate(home: Path) -> None:
         frame.write_parquet(folder / "metrics.parquet", compression="snappy")
 
 
-def seconds(work) -> float:
-    """How long something takes, once."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def read_all(home: Path) -> int:
     """The same bytes with polars alone."""
     import polars as pl
@@ -114,16 +106,5 @@ def measure(program: Path) -> None:
             print(f"| {name} | {statistics.median(times):.2f} | {statistics.median(times) / base:.2f} |")
 
 
-def main() -> None:
-    if len(sys.argv) == 2:
-        return measure(Path(sys.argv[1]))
-    programs = [ROOT / "target" / profile / "voxflow" for profile in ("release", "debug")]
-    program = next((program for program in programs if program.exists()), None)
-    if program is None:
-        sys.exit("target/debug/voxflow is not there: make build")
-    python = environment(Path.home() / ".cache/voxflow/tables-venv")
-    subprocess.run([python, __file__, program], check=True)
-
-
 if __name__ == "__main__":
-    main()
+    measure(Path(sys.argv[1]).resolve())
