@@ -29,9 +29,13 @@ pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) ->
         plant(&tree, artifact, store)?;
     }
     let folder = run.file(OUTPUTS);
-    fault::pass().and_then(|()| fs::create_dir_all(&folder)).map_err(Error::io("create", &folder))?;
-    let link = folder.join(stage);
-    fault::pass().and_then(|()| symlink(relative(&folder, &tree), &link)).map_err(Error::io("link", &link))
+    let (target, link) = (relative(&folder, &tree), folder.join(stage));
+    let mut linked = fault::pass().and_then(|()| symlink(&target, &link));
+    if linked.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        fault::pass().and_then(|()| fs::create_dir_all(&folder)).map_err(Error::io("create", &folder))?;
+        linked = symlink(&target, &link);
+    }
+    linked.map_err(Error::io("link", &link))
 }
 
 /// A tree's name, by its names and by what they lead to: blobs of a store, or a person's own files.
