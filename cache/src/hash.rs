@@ -107,3 +107,20 @@ impl Digest {
         Ok(Digest(*hasher.finalize().as_bytes()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_digest_of_its_bytes_whatever_its_length() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let piece = PIECE as usize;
+        for length in [0, 1, SEVERAL - 1, SEVERAL, piece - 1, piece, piece + 1, 2 * piece + SEVERAL + 7] {
+            let bytes: Vec<u8> = (0..length).map(|at| (at * 31 + at / 256) as u8).collect();
+            std::fs::write(&path, &bytes).expect("a file");
+            assert_eq!(Digest::of_file(&path).expect("reads"), Digest::of(&bytes), "{length} bytes");
+        }
+    }
+}
