@@ -1,6 +1,7 @@
 //! Makes the tensors of a network's layers and lists them under MONAI's names, in MONAI's order.
 
-use super::{After, Below, Block, Conv, Convolution, Level, Normalise, Parameter, Residual, Role, channels_last};
+use super::activation::{After, Normalise};
+use super::{Below, Block, Conv, Convolution, Level, Parameter, Residual, Role, channels_last};
 use crate::initial::Initial;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::{Norm, layers};

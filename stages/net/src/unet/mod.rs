@@ -5,10 +5,12 @@
 //! the top), since norms and activations over three interleaved values are six times as slow.
 //! Shapes do not show it.
 
+mod activation;
 mod builder;
 mod few;
 
 use crate::amp::has_convolutions;
+use activation::After;
 use builder::Builder;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::{Network, layers};
@@ -135,60 +137,20 @@ impl Conv {
 }
 
 #[derive(Debug)]
-enum Normalise {
-    Batch { weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, tracked: Tensor, frozen: bool },
-    Instance,
-}
-
-impl Normalise {
-    const EPS: f64 = 1e-5;
-    const MOMENTUM: f64 = 0.1;
-
-    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
-        match self {
-            Normalise::Batch { weight, bias, mean, variance, tracked, frozen } => {
-                let training = pass.training && !frozen;
-                if training {
-                    let _ = tracked.shallow_clone().g_add_scalar_(1);
-                }
-                let (weight, bias) = (Some(weight), Some(bias));
-                let (mean, variance) = (Some(mean), Some(variance));
-                x.batch_norm(weight, bias, mean, variance, training, Self::MOMENTUM, Self::EPS, true)
-            }
-            Normalise::Instance => {
-                let none = None::<&Tensor>;
-                x.instance_norm(none, none, none, none, true, Self::MOMENTUM, Self::EPS, true)
-            }
-        }
-    }
-}
-
-/// Norm, dropout and activation, in this order.
-#[derive(Debug)]
-struct After {
-    normalise: Normalise,
-    dropout: f64,
-    slope: Tensor,
-}
-
-impl After {
-    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
-        let x = self.normalise.forward(x, pass);
-        let x = if self.dropout > 0.0 { x.dropout(self.dropout, pass.training) } else { x };
-        x.prelu(&self.slope.to_kind(x.kind()))
-    }
-}
-
-#[derive(Debug)]
 struct Convolution {
     conv: Conv,
     after: Option<After>,
 }
 
 impl Convolution {
-    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+    /// With `added` to what comes out.
+    fn forward(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
         let x = self.conv.forward(x, pass);
-        self.after.as_ref().map_or_else(|| x.shallow_clone(), |after| after.forward(&x, pass))
+        match (&self.after, added) {
+            (Some(after), _) => after.forward(&x, added, pass),
+            (None, Some(added)) => x + added,
+            (None, None) => x,
+        }
     }
 }
 
@@ -202,8 +164,9 @@ struct Residual {
 impl Residual {
     fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let skipped = self.residual.as_ref().map_or_else(|| x.shallow_clone(), |conv| conv.forward(x, pass));
-        let done = self.units.iter().fold(x.shallow_clone(), |x, unit| unit.forward(&x, pass));
-        done + skipped
+        let last = self.units.len().saturating_sub(1);
+        let units = self.units.iter().enumerate();
+        units.fold(x.shallow_clone(), |x, (at, unit)| unit.forward(&x, (at == last).then_some(&skipped), pass))
     }
 }
 
@@ -216,7 +179,7 @@ enum Block {
 impl Block {
     fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         match self {
-            Block::Plain(convolution) => convolution.forward(x, pass),
+            Block::Plain(convolution) => convolution.forward(x, None, pass),
             Block::Residual(residual) => residual.forward(x, pass),
         }
     }
@@ -244,7 +207,7 @@ impl Level {
             Below::Level(level) => level.forward(&down, pass),
             Below::Bottom(block) => block.forward(&down, pass),
         };
-        let up = self.up.forward(&Tensor::cat(&[down, below], 1), pass);
+        let up = self.up.forward(&Tensor::cat(&[down, below], 1), None, pass);
         self.up_residual.as_ref().map_or_else(|| up.shallow_clone(), |residual| residual.forward(&up, pass))
     }
 }
