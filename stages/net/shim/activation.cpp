@@ -357,6 +357,7 @@ struct Activation : torch::autograd::Function<Activation> {
             context->save_for_backward({laid.tensor, weight, bias, slope, mean.tensor(), inverse.tensor()});
             context->saved_data["measured"] = norm.measured;
             context->saved_data["each_item"] = norm.each_item;
+            context->saved_data["added"] = added.defined();
             return passes.write(Course(mean, inverse, weight, bias, slope), added);
         });
     }
@@ -377,6 +378,7 @@ struct Activation : torch::autograd::Function<Activation> {
                 course.tilt.tensor().copy_(along.tensor() * inverse * inverse / passes.voxels());
             }
             at::Tensor of_x, of_weight, of_bias;
+            const at::Tensor of_added = context->saved_data["added"].toBool() ? gradients[0] : at::Tensor();
             if (context->needs_input_grad(0)) {
                 of_x = passes.back(course, gradient);
             }
@@ -384,7 +386,7 @@ struct Activation : torch::autograd::Function<Activation> {
                 of_weight = (along.tensor() * saved[5]).sum(0);
                 of_bias = plain.tensor().sum(0);
             }
-            return torch::autograd::variable_list{of_x,     gradients[0], of_weight,    of_bias,
+            return torch::autograd::variable_list{of_x,     of_added,     of_weight,    of_bias,
                                                   of_slope, at::Tensor(), at::Tensor(), at::Tensor()};
         });
     }
