@@ -1,14 +1,16 @@
 //! Times parts of a training on one prepared volume, as JSON lines: a part, and its seconds in each
 //! repetition. `tests/bench/peers.py` runs it and sets MONAI's beside it.
 //!
-//!     cargo bench --bench parts -- FOLDER REPEATS
+//!     cargo bench --bench parts -- FOLDER REPEATS [WORDS]
 //!
-//! FOLDER holds image.nii and label.nii, as `preprocess` writes them.
+//! FOLDER holds image.nii and label.nii, as `preprocess` writes them. With WORDS only the parts are timed whose
+//! names hold them. OMP_NUM_THREADS says how many threads a step has, two if it is not set.
 #![allow(clippy::print_stdout)]
 
 use serde_json::json;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 use voxflow_net::loss::loss;
@@ -21,12 +23,17 @@ use voxflow_stages::image::patch::{Case, Sampling, sample};
 use voxflow_stages::model::{Loss, Network, Optimizer as Settings};
 
 const PATCH: [usize; 3] = [96, 96, 96];
+/// What the name of a part that is timed holds.
+static ONLY: OnceLock<String> = OnceLock::new();
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let [folder, repeats] = &words[..] else { panic!("cargo bench --bench parts -- FOLDER REPEATS") };
+    let [folder, repeats, only @ ..] = &words[..] else { panic!("cargo bench --bench parts -- FOLDER REPEATS [WORDS]") };
     let (folder, repeats) = (Path::new(folder), repeats.parse().expect("a number of repetitions"));
-    tch::set_num_threads(2);
+    ONLY.set(only.join(" ")).expect("set once");
+    let threads = std::env::var("OMP_NUM_THREADS").ok().and_then(|number| number.parse().ok());
+    voxflow_net::worker::keep_memory();
+    tch::set_num_threads(threads.unwrap_or(2));
     loading(folder, repeats);
     sampling(folder, repeats);
     steps(repeats);
@@ -34,6 +41,9 @@ fn main() {
 
 /// Tells the seconds of each repetition, after one that is not counted.
 fn tell(part: &str, repeats: usize, mut work: impl FnMut()) {
+    if !part.contains(ONLY.get().map_or("", String::as_str)) {
+        return;
+    }
     work();
     let seconds: Vec<f64> = (0..repeats)
         .map(|_| {

@@ -98,8 +98,8 @@ fn die_with_parent() {
 }
 
 /// Keeps freed memory for the next training step, which asks for the same again: giving it back to
-/// the kernel and having it cleared anew cost a tenth of a small step.
-fn keep_memory() {
+/// the kernel and having it cleared anew cost a tenth of a small step. Call it before other threads run.
+pub fn keep_memory() {
     const PAD: i32 = 64 << 20;
     // SAFETY: mallopt takes integers, and no other thread runs yet.
     #[cfg(target_env = "gnu")]

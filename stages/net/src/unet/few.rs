@@ -14,19 +14,24 @@ const MOST: i64 = 16;
 /// Whether a convolution of `x` with `weight` (outputs, inputs, 3, 3, 3), stride 1 and padding 1 is done here.
 pub(super) fn suits(x: &Tensor, weight: &Tensor, stride: [i64; 3]) -> bool {
     let size = weight.size();
-    (x.device(), x.kind(), stride) == (Device::Cpu, Kind::Float, [1; 3])
+    (x.device(), stride) == (Device::Cpu, [1; 3])
+        && matches!(x.kind(), Kind::Float | Kind::BFloat16 | Kind::Half)
         && size[2..] == [3; 3]
         && size[0] * size[1] <= MOST
 }
 
-/// The convolution, with gradients. Its result is laid out with channels first.
+/// The convolution, with gradients: numbers of 16 bits are multiplied and summed in fp32, and the sum is
+/// rounded. Its result is laid out with channels first.
 pub(super) fn convolve(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.as_ptr().cast::<c_void>());
-    // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads three and gives a new one, or null.
+    let kind = x.kind();
+    let wide = [x, weight, bias].map(|tensor| tensor.to_kind(Kind::Float));
+    let [x, weight, bias] = wide.each_ref().map(|tensor| tensor.as_ptr().cast::<c_void>());
+    // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads three that live on, and gives a new one
+    // or null.
     unsafe {
         let made = voxflow_few_convolution(x, weight, bias);
         assert!(!made.is_null(), "libtorch refused a convolution among few channels");
-        Tensor::from_ptr(made.cast())
+        Tensor::from_ptr(made.cast()).to_kind(kind)
     }
 }
 
