@@ -23,6 +23,7 @@ fn shim(headers: &Path) {
     build.cpp(true).std("c++17").include(headers).warnings(false).define("_GLIBCXX_USE_CXX11_ABI", "1");
     // libtorch's own threads: its headers are serial without.
     build.flag_if_supported("-fopenmp").opt_level(3);
-    build.files(["shim/switches.cpp", "shim/convolution.cpp", "shim/activation.cpp"]).compile("voxflow_shim");
+    let files = ["switches", "convolution", "transposed", "activation"];
+    build.files(files.map(|name| format!("shim/{name}.cpp"))).compile("voxflow_shim");
     println!("cargo:rustc-link-lib=dylib=gomp");
 }

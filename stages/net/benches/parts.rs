@@ -28,7 +28,9 @@ static ONLY: OnceLock<String> = OnceLock::new();
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
-    let [folder, repeats, only @ ..] = &words[..] else { panic!("cargo bench --bench parts -- FOLDER REPEATS [WORDS]") };
+    let [folder, repeats, only @ ..] = &words[..] else {
+        panic!("cargo bench --bench parts -- FOLDER REPEATS [WORDS]")
+    };
     let (folder, repeats) = (Path::new(folder), repeats.parse().expect("a number of repetitions"));
     ONLY.set(only.join(" ")).expect("set once");
     let threads = std::env::var("OMP_NUM_THREADS").ok().and_then(|number| number.parse().ok());

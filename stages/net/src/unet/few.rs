@@ -1,38 +1,60 @@
-//! The convolution among few channels on the processor, `shim/convolution.cpp`: several times as fast
-//! there as libtorch's own, whose blocks of channels are mostly empty.
+//! Convolutions to few channels on the processor, `shim/convolution.cpp` and `shim/transposed.cpp`: several
+//! times as fast there as libtorch's own, whose blocks of channels are mostly empty. Numbers of 16 bits are
+//! multiplied and summed in fp32, and the sum is rounded. Results are laid out with channels first.
 
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
 
+type Operation = unsafe extern "C" fn(*const c_void, *const c_void, *const c_void) -> *mut c_void;
+
 unsafe extern "C" {
     fn voxflow_few_convolution(input: *const c_void, weight: *const c_void, bias: *const c_void) -> *mut c_void;
+    fn voxflow_few_transposed(input: *const c_void, weight: *const c_void, bias: *const c_void) -> *mut c_void;
 }
 
 /// More inputs times outputs than this are left to libtorch.
 const MOST: i64 = 16;
+/// More outputs of a transposed convolution than this are left to libtorch.
+const MOST_OUTPUTS: i64 = 4;
 
 /// Whether a convolution of `x` with `weight` (outputs, inputs, 3, 3, 3), stride 1 and padding 1 is done here.
 pub(super) fn suits(x: &Tensor, weight: &Tensor, stride: [i64; 3]) -> bool {
     let size = weight.size();
-    (x.device(), stride) == (Device::Cpu, [1; 3])
-        && matches!(x.kind(), Kind::Float | Kind::BFloat16 | Kind::Half)
-        && size[2..] == [3; 3]
-        && size[0] * size[1] <= MOST
+    is_here(x) && stride == [1; 3] && size[2..] == [3; 3] && size[0] * size[1] <= MOST
 }
 
-/// The convolution, with gradients: numbers of 16 bits are multiplied and summed in fp32, and the sum is
-/// rounded. Its result is laid out with channels first.
+/// Whether a transposed convolution of `x` with `weight` (inputs, outputs, 3, 3, 3), padding 1 and output padding 1
+/// is done here: one of stride 2.
+pub(super) fn suits_transposed(x: &Tensor, weight: &Tensor, stride: [i64; 3]) -> bool {
+    let size = weight.size();
+    is_here(x) && stride == [2; 3] && size[2..] == [3; 3] && size[1] <= MOST_OUTPUTS
+}
+
+fn is_here(x: &Tensor) -> bool {
+    x.device() == Device::Cpu && matches!(x.kind(), Kind::Float | Kind::BFloat16 | Kind::Half)
+}
+
+/// The convolution, with gradients.
 pub(super) fn convolve(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    let kind = x.kind();
+    call(voxflow_few_convolution, x, weight, bias)
+}
+
+/// The transposed convolution, with gradients.
+pub(super) fn transposed(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    call(voxflow_few_transposed, x, weight, bias)
+}
+
+fn call(operation: Operation, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let wide = [x, weight, bias].map(|tensor| tensor.to_kind(Kind::Float));
-    let [x, weight, bias] = wide.each_ref().map(|tensor| tensor.as_ptr().cast::<c_void>());
+    let [input, weight, bias] = wide.each_ref().map(|tensor| tensor.as_ptr().cast::<c_void>());
     // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads three that live on, and gives a new one
     // or null.
-    unsafe {
-        let made = voxflow_few_convolution(x, weight, bias);
-        assert!(!made.is_null(), "libtorch refused a convolution among few channels");
-        Tensor::from_ptr(made.cast()).to_kind(kind)
-    }
+    let made = unsafe {
+        let made = operation(input, weight, bias);
+        assert!(!made.is_null(), "libtorch refused a convolution to few channels");
+        Tensor::from_ptr(made.cast())
+    };
+    made.to_kind(x.kind())
 }
 
 #[cfg(test)]
@@ -43,11 +65,33 @@ mod tests {
         Tensor::randn(size, (Kind::Float, Device::Cpu)).set_requires_grad(true)
     }
 
+    type Make = fn(&Tensor, &Tensor, &Tensor) -> Tensor;
+
+    fn of_libtorch(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+        x.conv3d(weight, Some(bias), 1, 1, 1, 1)
+    }
+
+    fn transposed_of_libtorch(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+        x.conv_transpose3d(weight, Some(bias), 2, 1, 1, 1, 1)
+    }
+
     /// The result and the gradients of its squares' sum.
-    fn results(x: &Tensor, weight: &Tensor, bias: &Tensor, ours: bool) -> Vec<Tensor> {
-        let out = if ours { convolve(x, weight, bias) } else { x.conv3d(weight, Some(bias), 1, 1, 1, 1) };
+    fn results(make: Make, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Vec<Tensor> {
+        let out = make(x, weight, bias);
         let gradients = Tensor::run_backward(&[out.square().sum(out.kind())], &[x, weight, bias], false, false);
         std::iter::once(out).chain(gradients).map(|tensor| tensor.to_kind(Kind::Double)).collect()
+    }
+
+    /// Ours in single precision beside libtorch's in double.
+    fn held([ours, theirs]: [Make; 2], x: &Tensor, weight: &Tensor, bias: &Tensor) {
+        let found = results(ours, x, weight, bias);
+        let [wide_x, wide_weight, wide_bias] = [x, weight, bias].map(|tensor| tensor.to_kind(Kind::Double));
+        let wanted = results(theirs, &wide_x, &wide_weight, &wide_bias);
+        for (at, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+            assert_eq!(found.size(), wanted.size());
+            let off = (found - wanted).abs().max() / wanted.abs().max();
+            assert!(off.double_value(&[]) < 1e-6, "{:?} by {:?}, result {at}: {off:?}", x.size(), weight.size());
+        }
     }
 
     #[test]
@@ -64,26 +108,39 @@ mod tests {
             let x = random(&[[2, inputs].as_slice(), &sides].concat());
             let (weight, bias) = (random(&[outputs, inputs, 3, 3, 3]), random(&[outputs]));
             assert!(suits(&x, &weight, [1; 3]) && !suits(&x, &weight, [2, 1, 1]));
-            let found = results(&x, &weight, &bias, true);
-            let double = [&x, &weight, &bias].map(|tensor| tensor.to_kind(Kind::Double));
-            let wanted = results(&double[0], &double[1], &double[2], false);
-            for (found, wanted) in found.iter().zip(&wanted) {
-                let off = (found - wanted).abs().max() / wanted.abs().max();
-                assert!(off.double_value(&[]) < 1e-6, "{inputs} to {outputs}, {sides:?}: {off:?}");
-            }
+            held([convolve, of_libtorch], &x, &weight, &bias);
+        }
+    }
+
+    #[test]
+    fn transposed_results_and_gradients_are_those_of_libtorch_in_double_precision() {
+        tch::manual_seed(4);
+        for (inputs, outputs, sides) in
+            [(32, 2, [4, 5, 24]), (7, 4, [3, 2, 16]), (20, 1, [1, 1, 1]), (16, 3, [1, 4, 7]), (48, 2, [2, 3, 33])]
+        {
+            let x = random(&[[2, inputs].as_slice(), &sides].concat());
+            let (weight, bias) = (random(&[inputs, outputs, 3, 3, 3]), random(&[outputs]));
+            assert!(suits_transposed(&x, &weight, [2; 3]) && !suits_transposed(&x, &weight, [2, 2, 1]));
+            held([transposed, transposed_of_libtorch], &x, &weight, &bias);
+            let last = super::super::channels_last(&x).detach().set_requires_grad(true);
+            held([transposed, transposed_of_libtorch], &last, &weight, &bias);
         }
     }
 
     #[test]
     fn results_do_not_depend_on_the_number_of_threads() {
-        let (x, weight, bias) = (random(&[2, 2, 16, 16, 16]), random(&[2, 2, 3, 3, 3]), random(&[2]));
         let before = tch::get_num_threads();
-        let with = |threads| {
+        let bias = random(&[2]);
+        let with = |make: Make, x: &Tensor, weight: &Tensor, threads| {
             tch::set_num_threads(threads);
-            results(&x, &weight, &bias, true)
+            results(make, x, weight, &bias)
         };
-        let (one, two) = (with(1), with(2));
+        let plain = (convolve as Make, random(&[2, 2, 16, 16, 16]), random(&[2, 2, 3, 3, 3]));
+        let up = (transposed as Make, random(&[2, 24, 9, 9, 9]), random(&[24, 2, 3, 3, 3]));
+        for (make, x, weight) in [plain, up] {
+            let (one, two) = (with(make, &x, &weight, 1), with(make, &x, &weight, 2));
+            assert!(one[..3].iter().zip(&two).all(|(one, two)| one.equal(two)));
+        }
         tch::set_num_threads(before);
-        assert!(one[..3].iter().zip(&two).all(|(one, two)| one.equal(two)));
     }
 }

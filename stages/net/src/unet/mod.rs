@@ -125,7 +125,9 @@ impl Conv {
     }
 
     fn convolve(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-        if self.transposed {
+        if self.transposed && few::suits_transposed(x, weight, self.stride) {
+            few::transposed(x, weight, bias)
+        } else if self.transposed {
             let output_padding = self.stride.map(|step| step - 1);
             x.conv_transpose3d(weight, Some(bias), self.stride, self.padding, output_padding, 1, [1, 1, 1])
         } else if few::suits(x, weight, self.stride) {
