@@ -4,7 +4,7 @@ VOXFLOW := target/debug/voxflow
 # What the benchmarks measure: the release build where there is one.
 MEASURED := $(or $(wildcard target/release/voxflow),$(VOXFLOW))
 
-.PHONY: help setup build demo test torture fuzz parity bench-peers bench-hippocampus bench-orchestrators bench-tables tables check doc pictures clean
+.PHONY: help setup build demo test torture fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-tables tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,8 @@ fuzz: setup ## give a hundred thousand mutants of known inputs to each parser of
 
 parity: build ## compare with MONAI, number for number (VOXFLOW_PYTHON=… has it; else 5 GB are fetched once)
 	python3 scripts/python.py monai tests/parity/compare.py $(VOXFLOW)
+
+bench: bench-peers bench-orchestrators bench-tables bench-hippocampus ## all of the following, one after the other, on a machine with nothing else to do
 
 bench-peers: build ## measure the program and MONAI side by side, in the environment of 'make parity'
 	python3 scripts/python.py monai tests/bench/peers.py $(MEASURED)

@@ -76,7 +76,7 @@ impl Predict {
 
 impl Stage for Predict {
     const NAME: &'static str = "predict";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const READS: &'static [Read] = &[
         Read { role: "dataset", artifact: ArtifactType::Dataset, parts: &[""], count: Count::One, doc: "the images" },
         MODELS,

@@ -176,7 +176,7 @@ impl Train {
 
 impl Stage for Train {
     const NAME: &'static str = "train";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const READS: &'static [Read] = &[
         Read {
             role: "cache",
