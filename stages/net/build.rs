@@ -1,5 +1,5 @@
 //! Writes the place of libtorch into the programs, so that they run without LD_LIBRARY_PATH, and
-//! builds the shim: switches that tch does not expose, and a convolution that libtorch lacks.
+//! builds the shim: switches and operations that tch does not expose, and a convolution that libtorch lacks.
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,8 @@ fn shim(headers: &Path) {
     build.cpp(true).std("c++17").include(headers).warnings(false).define("_GLIBCXX_USE_CXX11_ABI", "1");
     // libtorch's own threads: its headers are serial without.
     build.flag_if_supported("-fopenmp").opt_level(3);
-    build.files(["shim/switches.cpp", "shim/convolution.cpp"]).compile("voxflow_shim");
+    build
+        .files(["shim/switches.cpp", "shim/convolution.cpp", "shim/foreach.cpp"])
+        .compile("voxflow_shim");
     println!("cargo:rustc-link-lib=dylib=gomp");
 }

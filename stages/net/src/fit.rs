@@ -6,10 +6,12 @@ use crate::cases::{Classes, Part};
 use crate::checkpoint::Writer;
 use crate::device::Place;
 use crate::gradients::{clip, norm};
+use crate::ledger::Entry;
 use crate::loader::{Batch, Closing, Feed, Plan};
 use crate::optimizer::Optimizer;
 use crate::progress::{Pace, Shown, peak_memory_bytes};
 use crate::resume::State;
+use crate::scaler::Scaler;
 use crate::unet::{Pass, Unet};
 use crate::{loss, weights};
 use std::collections::BTreeMap;
@@ -46,7 +48,10 @@ pub struct Fit<'a> {
     pub(crate) unet: Unet,
     pub(crate) average: Option<Unet>,
     pub(crate) optimizer: Optimizer,
+    pub(crate) scaler: Scaler,
     pub(crate) state: State,
+    /// Steps whose losses and norms are still on the device.
+    pub(crate) ledger: Vec<Entry>,
     pub(crate) best: Option<Named>,
     pub(crate) writer: Writer,
     pub(crate) saved: Instant,
@@ -82,6 +87,7 @@ impl<'a> Fit<'a> {
         let batches = Plan::new(params, training, classes).batches();
         let writer = Writer::new(cx.unfinished()?);
         let state = State::new(params.precision);
+        let scaler = Scaler::new(&state.scaler, place.device);
         let (saved, pace) = (Instant::now(), Pace::new());
         let mut fit = Fit {
             cx,
@@ -93,7 +99,9 @@ impl<'a> Fit<'a> {
             unet,
             average,
             optimizer,
+            scaler,
             state,
+            ledger: vec![],
             best: None,
             writer,
             saved,
@@ -127,25 +135,29 @@ impl<'a> Fit<'a> {
     }
 
     /// One optimizer step: the gradients of `accumulate` batches, or of what is left of the epoch.
+    /// Nothing in it waits for the device.
     fn step(&mut self, feed: &Feed) -> Result<()> {
         let group = (self.params.accumulate as u64).min(self.batches - self.state.batch);
-        let mut loss = 0.0;
+        let mut losses = vec![];
         self.optimizer.zero_grad();
         for _ in 0..group {
             let batch = feed.take()?;
-            loss += self.backward(&batch, group)?;
+            losses.push((self.backward(&batch, group), batch.cases));
             self.state.batch += 1;
             self.pace.batch(batch.patches as u64);
         }
-        let norm = self.update()?;
-        self.state.sums.add(loss, norm);
+        let (step, norm) = (self.state.step, self.update());
+        self.ledger.push(Entry { step, losses, norm });
         self.pace.step();
-        self.pace.tell(self.cx, &self.shown());
+        if self.pace.is_due() {
+            self.settle()?;
+            self.pace.tell(self.cx, &self.shown());
+        }
         Ok(())
     }
 
     /// Adds a batch's gradients; gives its share of the loss.
-    fn backward(&mut self, batch: &Batch, group: u64) -> Result<f64> {
+    fn backward(&mut self, batch: &Batch, group: u64) -> Tensor {
         let (images, labels) = batch.tensors(self.place.device);
         if self.params.network.dropout > 0.0 {
             tch::manual_seed((self.params.seed ^ self.state.number(self.batches).rotate_left(32)) as i64);
@@ -153,32 +165,29 @@ impl<'a> Fit<'a> {
         let pass = Pass { training: true, compute: compute_kind(self.params.precision) };
         let logits = self.unet.forward(&images, pass).to_kind(Kind::Float);
         let loss = loss::loss(&self.params.loss, &logits, &labels) / group as f64;
-        let value = loss.double_value(&[]);
-        if !value.is_finite() {
-            return Err(self.not_finite("loss", value, &batch.cases));
-        }
-        (loss * self.state.scaler.scale).backward();
-        Ok(value)
+        self.scaler.scaled(&loss).backward();
+        loss.detach()
     }
 
-    /// Takes the step; gives the norm of the gradients.
-    fn update(&mut self) -> Result<f64> {
-        let mut gradients = self.optimizer.gradients();
-        self.state.scaler.unscale(&mut gradients);
+    /// Takes the step, but for gradients that overflowed in fp16; gives their norm.
+    fn update(&mut self) -> Tensor {
+        let gradients = self.optimizer.gradients();
+        self.scaler.unscale(&gradients);
         let norm = norm(&gradients);
-        if self.state.scaler.accept(norm.is_finite()) {
-            self.params.clip_gradients.into_iter().for_each(|limit| clip(&mut gradients, norm, limit));
-            self.optimizer.step(self.rate());
-            self.follow();
-        } else if !self.state.scaler.active() {
-            return Err(self.not_finite("gradient", norm, &[]));
+        self.params.clip_gradients.into_iter().for_each(|limit| clip(&gradients, &norm, limit));
+        let taken = self.scaler.accept(&norm);
+        match &taken {
+            None => self.optimizer.step(self.rate()),
+            Some(taken) => self.optimizer.step_if(self.rate(), taken),
         }
+        self.follow(taken.as_ref());
         self.state.step += 1;
-        Ok(norm)
+        norm
     }
 
     /// Ends an epoch: its rows, its validation where one is due, its checkpoint.
     fn finish_epoch(&mut self, began: Instant) -> Result<()> {
+        self.settle()?;
         self.state.epoch += 1;
         self.state.batch = 0;
         let (epoch, step) = (self.state.epoch, self.state.step);
@@ -226,12 +235,13 @@ impl<'a> Fit<'a> {
         self.batches.div_ceil(self.params.accumulate as u64)
     }
 
-    fn rate_at(&self, step: u64) -> f64 {
+    /// The learning rate of a step.
+    pub(crate) fn rate_at(&self, step: u64) -> f64 {
         self.params.learning_rate * self.params.schedule.factor(step, self.steps_per_epoch(), self.params.epochs)
     }
 
     /// The learning rate of the step in hand.
-    pub(crate) fn rate(&self) -> f64 {
+    fn rate(&self) -> f64 {
         self.rate_at(self.state.step)
     }
 
