@@ -24,7 +24,7 @@ fn shim(headers: &Path) {
     // libtorch's own threads: its headers are serial without.
     build.flag_if_supported("-fopenmp").opt_level(3);
     build
-        .files(["shim/switches.cpp", "shim/convolution.cpp", "shim/foreach.cpp"])
+        .files(["shim/switches.cpp", "shim/convolution.cpp", "shim/foreach.cpp", "shim/memory.cpp"])
         .compile("voxflow_shim");
     println!("cargo:rustc-link-lib=dylib=gomp");
 }

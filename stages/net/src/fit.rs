@@ -7,13 +7,14 @@ use crate::checkpoint::Writer;
 use crate::device::Place;
 use crate::gradients::{clip, norm};
 use crate::ledger::Entry;
-use crate::loader::{Batch, Closing, Feed, Plan};
+use crate::loader::{Batch, Plan};
 use crate::optimizer::Optimizer;
 use crate::progress::{Pace, Shown, peak_memory_bytes};
 use crate::resume::State;
 use crate::scaler::Scaler;
+use crate::source::{Closing, Source};
 use crate::unet::{Pass, Unet};
-use crate::{loss, weights};
+use crate::{loss, memory, weights};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
@@ -117,15 +118,16 @@ impl<'a> Fit<'a> {
         let (plan, threads) = (Plan::new(self.params, self.training, self.classes), self.loader_threads());
         let all = u64::from(self.params.epochs) * self.batches;
         let first = u64::from(self.state.epoch) * self.batches + self.state.batch;
-        let feed = Feed::new(&plan, first, all, 2 + threads as u64);
+        let compute = compute_kind(self.params.precision);
+        let source = Source::new(self.cx, &plan, self.place, compute, (first, all), threads)?;
         std::thread::scope(|scope| {
-            let _closing = Closing(&feed);
-            (0..threads).for_each(|_| drop(scope.spawn(|| feed.fill())));
+            let _closing = Closing(&source);
+            source.to_fill().for_each(|feed| drop(scope.spawn(|| feed.fill())));
             while self.state.epoch < self.params.epochs && !self.is_stale() {
                 let began = Instant::now();
                 while self.state.batch < self.batches {
                     self.checkpoint_if_due()?;
-                    self.step(&feed)?;
+                    self.step(&source)?;
                 }
                 self.finish_epoch(began)?;
             }
@@ -136,12 +138,12 @@ impl<'a> Fit<'a> {
 
     /// One optimizer step: the gradients of `accumulate` batches, or of what is left of the epoch.
     /// Nothing in it waits for the device.
-    fn step(&mut self, feed: &Feed) -> Result<()> {
+    fn step(&mut self, source: &Source) -> Result<()> {
         let group = (self.params.accumulate as u64).min(self.batches - self.state.batch);
         let mut losses = vec![];
         self.optimizer.zero_grad();
         for _ in 0..group {
-            let batch = feed.take()?;
+            let batch = source.take(self.state.number(self.batches))?;
             losses.push((self.backward(&batch, group), batch.cases));
             self.state.batch += 1;
             self.pace.batch(batch.patches as u64);
@@ -225,6 +227,8 @@ impl<'a> Fit<'a> {
         let sum = |name: &str, value: f64| self.cx.measure(Metric::new(name, value));
         sum("train_seconds", self.state.train_seconds);
         peak_memory_bytes().into_iter().for_each(|bytes| sum("peak_memory_bytes", bytes));
+        let device = memory::of(self.place.device);
+        device.into_iter().for_each(|memory| sum("peak_device_memory_bytes", memory.peak as f64));
         let last = weights::snapshot(self.kept());
         let best = self.best.take().unwrap_or_else(|| weights::snapshot(self.kept()));
         let (epochs, steps) = (self.state.epoch, self.state.step);
