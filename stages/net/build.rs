@@ -1,5 +1,5 @@
 //! Writes the place of libtorch into the programs, so that they run without LD_LIBRARY_PATH, and
-//! builds the shim: switches that tch does not expose, and operations that libtorch lacks.
+//! builds the shim: switches and operations that tch does not expose, and operations that libtorch lacks.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ fn shim(headers: &Path) {
     build.cpp(true).std("c++17").include(headers).warnings(false).define("_GLIBCXX_USE_CXX11_ABI", "1");
     // libtorch's own threads: its headers are serial without.
     build.flag_if_supported("-fopenmp").opt_level(3);
-    let files = ["switches", "convolution", "transposed", "activation"];
+    let files = ["switches", "memory", "foreach", "convolution", "transposed", "activation"];
     build.files(files.map(|name| format!("shim/{name}.cpp"))).compile("voxflow_shim");
     println!("cargo:rustc-link-lib=dylib=gomp");
 }

@@ -22,3 +22,24 @@ extern "C" int voxflow_deterministic() noexcept {
         return -1;
     }
 }
+
+// fp32 is computed in fp32: an accelerator's shorter fp32 (TF32, ten bits of fraction) is not used.
+extern "C" int voxflow_set_exact_fp32() noexcept {
+    try {
+        auto &context = at::globalContext();
+        context.setAllowTF32CuDNN(false);
+        context.setAllowTF32CuBLAS(false);
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+
+extern "C" int voxflow_exact_fp32() noexcept {
+    try {
+        const auto &context = at::globalContext();
+        return !context.allowTF32CuDNN() && !context.allowTF32CuBLAS();
+    } catch (...) {
+        return -1;
+    }
+}

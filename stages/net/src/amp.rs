@@ -1,8 +1,7 @@
-//! Mixed precision: which numbers convolutions compute in, and the scale that keeps fp16 gradients
-//! from vanishing. Weights, norm statistics and loss stay fp32.
+//! Mixed precision: which numbers convolutions compute in. Weights, norm statistics and loss stay fp32;
+//! the scale that keeps fp16 gradients from vanishing is `scaler`.
 
-use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind};
 use voxflow_stages::kinds::train::Precision;
 
 /// The numbers convolutions compute in.
@@ -44,65 +43,4 @@ fn processor_has_bf16() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn processor_has_fp16() -> bool {
     true
-}
-
-/// A loss scale that halves when gradients overflow and doubles after a while without, as PyTorch's
-/// `GradScaler` with its defaults. For other precisions it stays 1.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scaler {
-    /// The factor on the loss.
-    pub scale: f64,
-    /// Steps since the last overflow or growth.
-    pub steady: u32,
-    active: bool,
-}
-
-impl Scaler {
-    const GROW_AFTER: u32 = 2000;
-
-    /// The scaler of a precision.
-    pub fn new(precision: Precision) -> Scaler {
-        let active = precision == Precision::Fp16;
-        Scaler { scale: if active { 65_536.0 } else { 1.0 }, steady: 0, active }
-    }
-
-    /// Whether gradients are scaled at all.
-    pub fn active(&self) -> bool {
-        self.active
-    }
-
-    /// Divides the gradients by the scale.
-    pub fn unscale(&self, gradients: &mut [Tensor]) {
-        if self.active {
-            no_grad(|| gradients.iter_mut().for_each(|gradient| *gradient *= 1.0 / self.scale));
-        }
-    }
-
-    /// Learns whether the gradients were finite; true if a step may be taken with them.
-    pub fn accept(&mut self, finite: bool) -> bool {
-        if !self.active {
-            return finite;
-        }
-        self.steady = if finite { self.steady + 1 } else { 0 };
-        if !finite {
-            self.scale /= 2.0;
-        } else if self.steady >= Self::GROW_AFTER {
-            (self.scale, self.steady) = (self.scale * 2.0, 0);
-        }
-        finite
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_scale_halves_on_overflow_and_doubles_after_two_thousand_steady_steps() {
-        let mut scaler = Scaler::new(Precision::Fp16);
-        assert!(!scaler.accept(false));
-        assert_eq!(scaler.scale, 32_768.0);
-        (0..2000).for_each(|_| assert!(scaler.accept(true)));
-        assert_eq!(scaler.scale, 65_536.0);
-    }
 }

@@ -1,5 +1,6 @@
 //! Prepared cases as the network meets them: mapped volumes, and class numbers instead of label values.
 
+use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::dataset::Label;
 use voxflow_stages::image::candidates::Candidates;
@@ -76,14 +77,24 @@ impl PreparedCase {
 
     /// The image as a tensor (1, C, X, Y, Z), fp32 on the processor.
     pub fn tensor(&self) -> Result<Tensor> {
-        Ok(tensor(self.image.f32s()?, self.image.channels(), self.image.shape()))
+        self.tensor_on(Device::Cpu)
+    }
+
+    /// The same on a device, which also turns it into the network's layout.
+    pub fn tensor_on(&self, device: Device) -> Result<Tensor> {
+        Ok(tensor_on(self.image.f32s()?, self.image.channels(), self.image.shape(), device))
     }
 }
 
 /// A volume's voxels (x fastest, channels slowest) as a tensor (1, C, X, Y, Z), fp32 on the processor.
 pub fn tensor(voxels: &[f32], channels: usize, shape: [usize; 3]) -> Tensor {
+    tensor_on(voxels, channels, shape, Device::Cpu)
+}
+
+fn tensor_on<T: Element>(voxels: &[T], channels: usize, shape: [usize; 3], device: Device) -> Tensor {
     let [x, y, z] = shape.map(|side| side as i64);
-    Tensor::from_slice(voxels).reshape([1, channels as i64, z, y, x]).permute([0, 1, 4, 3, 2]).contiguous()
+    let flat = Tensor::from_slice(voxels).to_device(device);
+    flat.reshape([1, channels as i64, z, y, x]).permute([0, 1, 4, 3, 2]).contiguous()
 }
 
 /// Label values and the network's classes: class 0 is the background, then the labels in order.
@@ -114,6 +125,13 @@ impl Classes {
     /// Turns class numbers into label values.
     pub fn to_values(&self, classes: &mut [u8]) {
         classes.iter_mut().for_each(|class| *class = self.values.get(*class as usize).copied().unwrap_or(0));
+    }
+
+    /// Class numbers (X, Y, Z) of kind Uint8 of label values (x fastest), on a device.
+    pub fn tensor(&self, values: &[u8], shape: [usize; 3], device: Device) -> Tensor {
+        let mut classes = values.to_vec();
+        self.from_values(&mut classes);
+        tensor_on(&classes, 1, shape, device).squeeze_dim(0).squeeze_dim(0)
     }
 
     /// Label values (x fastest) of class numbers (X, Y, Z) of kind Uint8.

@@ -2,30 +2,39 @@
 
 use crate::amp::compute_kind;
 use crate::fit::Fit;
+use crate::foreach;
 use crate::infer::Slider;
 use crate::unet::Unet;
 use crate::{score, weights};
 use std::time::Instant;
-use tch::{Kind, no_grad};
+use tch::{Kind, Tensor};
 use voxflow_stages::kinds::train::BestBy;
 use voxflow_stages::{Metric, Result};
 
 impl Fit<'_> {
-    /// Moves the average towards the weights, faster in the first steps: min(decay, (1+t)/(10+t)).
-    pub(crate) fn follow(&mut self) {
+    /// Moves the average towards the weights, faster in the first steps: min(decay, (1+t)/(10+t)). A step
+    /// that was not `taken` (a Bool on the device) moves nothing.
+    pub(crate) fn follow(&mut self, taken: Option<&Tensor>) {
         let (Some(average), Some(decay)) = (&self.average, self.params.ema) else { return };
         let time = self.state.step as f64;
         let share = 1.0 - decay.min((1.0 + time) / (10.0 + time));
-        no_grad(|| {
-            for (kept, new) in average.parameters().iter().zip(self.unet.parameters()) {
-                let mut kept = kept.tensor.shallow_clone();
-                if kept.kind() == Kind::Int64 {
-                    kept.copy_(&new.tensor);
-                } else {
-                    let _ = kept.lerp_(&new.tensor, share);
-                }
+        let pairs = average.parameters().iter().zip(self.unet.parameters());
+        let pairs = pairs.map(|(kept, new)| (kept.tensor.shallow_clone(), new.tensor.detach()));
+        let (counts, values): (Vec<_>, Vec<_>) = pairs.partition(|(kept, _)| kept.kind() == Kind::Int64);
+        let ((kept_counts, new_counts), (kept, new)): ((Vec<_>, Vec<_>), (Vec<_>, Vec<_>)) =
+            (counts.into_iter().unzip(), values.into_iter().unzip());
+        match taken {
+            None => {
+                foreach::copy(&kept_counts, &new_counts);
+                foreach::lerp(&kept, &new, share);
             }
-        });
+            Some(taken) => {
+                let or_kept = |(new, kept): (&Tensor, &Tensor)| new.where_self(taken, kept);
+                let counts: Vec<Tensor> = new_counts.iter().zip(&kept_counts).map(or_kept).collect();
+                foreach::copy(&kept_counts, &counts);
+                foreach::lerp_by(&kept, &new, &Tensor::where_scalar(taken, share, 0.0));
+            }
+        }
     }
 
     /// Scores the weights that would be kept, and keeps them if they are the best.

@@ -3,6 +3,7 @@
 //! The program is linked without `libtorch_cuda.so`; where it is found it is loaded before the first
 //! tensor, so one program serves both kinds of machine.
 
+use crate::switches;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use tch::Device;
@@ -44,6 +45,7 @@ fn cpu() -> Place {
 fn cuda(index: usize) -> Result<Place> {
     let refuse = |reason: String| Error::failed(format!("device 'cuda:{index}': {reason}"));
     load_cuda().map_err(refuse)?;
+    switches::set_exact_fp32()?;
     let count = tch::Cuda::device_count().max(0) as usize;
     if index >= count {
         return Err(refuse(format!("libtorch sees {count} CUDA devices; use '--device cpu' or another number")));

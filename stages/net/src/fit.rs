@@ -6,12 +6,15 @@ use crate::cases::{Classes, Part};
 use crate::checkpoint::Writer;
 use crate::device::Place;
 use crate::gradients::{clip, norm};
-use crate::loader::{Batch, Closing, Feed, Plan};
+use crate::ledger::Entry;
+use crate::loader::{Batch, Plan};
 use crate::optimizer::Optimizer;
 use crate::progress::{Pace, Shown, peak_memory_bytes};
 use crate::resume::State;
+use crate::scaler::Scaler;
+use crate::source::{Closing, Source};
 use crate::unet::{Pass, Unet};
-use crate::{loss, weights};
+use crate::{loss, memory, weights};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tch::{Kind, Tensor};
@@ -46,7 +49,10 @@ pub struct Fit<'a> {
     pub(crate) unet: Unet,
     pub(crate) average: Option<Unet>,
     pub(crate) optimizer: Optimizer,
+    pub(crate) scaler: Scaler,
     pub(crate) state: State,
+    /// Steps whose losses and norms are still on the device.
+    pub(crate) ledger: Vec<Entry>,
     pub(crate) best: Option<Named>,
     pub(crate) writer: Writer,
     pub(crate) saved: Instant,
@@ -82,6 +88,7 @@ impl<'a> Fit<'a> {
         let batches = Plan::new(params, training, classes).batches();
         let writer = Writer::new(cx.unfinished()?);
         let state = State::new(params.precision);
+        let scaler = Scaler::new(&state.scaler, place.device);
         let (saved, pace) = (Instant::now(), Pace::new());
         let mut fit = Fit {
             cx,
@@ -93,7 +100,9 @@ impl<'a> Fit<'a> {
             unet,
             average,
             optimizer,
+            scaler,
             state,
+            ledger: vec![],
             best: None,
             writer,
             saved,
@@ -109,15 +118,16 @@ impl<'a> Fit<'a> {
         let (plan, threads) = (Plan::new(self.params, self.training, self.classes), self.loader_threads());
         let all = u64::from(self.params.epochs) * self.batches;
         let first = u64::from(self.state.epoch) * self.batches + self.state.batch;
-        let feed = Feed::new(&plan, first, all, 2 + threads as u64);
+        let compute = compute_kind(self.params.precision);
+        let source = Source::new(self.cx, &plan, self.place, compute, (first, all), threads)?;
         std::thread::scope(|scope| {
-            let _closing = Closing(&feed);
-            (0..threads).for_each(|_| drop(scope.spawn(|| feed.fill())));
+            let _closing = Closing(&source);
+            source.to_fill().for_each(|feed| drop(scope.spawn(|| feed.fill())));
             while self.state.epoch < self.params.epochs && !self.is_stale() {
                 let began = Instant::now();
                 while self.state.batch < self.batches {
                     self.checkpoint_if_due()?;
-                    self.step(&feed)?;
+                    self.step(&source)?;
                 }
                 self.finish_epoch(began)?;
             }
@@ -127,25 +137,29 @@ impl<'a> Fit<'a> {
     }
 
     /// One optimizer step: the gradients of `accumulate` batches, or of what is left of the epoch.
-    fn step(&mut self, feed: &Feed) -> Result<()> {
+    /// Nothing in it waits for the device.
+    fn step(&mut self, source: &Source) -> Result<()> {
         let group = (self.params.accumulate as u64).min(self.batches - self.state.batch);
-        let mut loss = 0.0;
+        let mut losses = vec![];
         self.optimizer.zero_grad();
         for _ in 0..group {
-            let batch = feed.take()?;
-            loss += self.backward(&batch, group)?;
+            let batch = source.take(self.state.number(self.batches))?;
+            losses.push((self.backward(&batch, group), batch.cases));
             self.state.batch += 1;
             self.pace.batch(batch.patches as u64);
         }
-        let norm = self.update()?;
-        self.state.sums.add(loss, norm);
+        let (step, norm) = (self.state.step, self.update());
+        self.ledger.push(Entry { step, losses, norm });
         self.pace.step();
-        self.pace.tell(self.cx, &self.shown());
+        if self.pace.is_due() {
+            self.settle()?;
+            self.pace.tell(self.cx, &self.shown());
+        }
         Ok(())
     }
 
     /// Adds a batch's gradients; gives its share of the loss.
-    fn backward(&mut self, batch: &Batch, group: u64) -> Result<f64> {
+    fn backward(&mut self, batch: &Batch, group: u64) -> Tensor {
         let (images, labels) = batch.tensors(self.place.device);
         if self.params.network.dropout > 0.0 {
             tch::manual_seed((self.params.seed ^ self.state.number(self.batches).rotate_left(32)) as i64);
@@ -153,32 +167,29 @@ impl<'a> Fit<'a> {
         let pass = Pass { training: true, compute: compute_kind(self.params.precision) };
         let logits = self.unet.forward(&images, pass).to_kind(Kind::Float);
         let loss = loss::loss(&self.params.loss, &logits, &labels) / group as f64;
-        let value = loss.double_value(&[]);
-        if !value.is_finite() {
-            return Err(self.not_finite("loss", value, &batch.cases));
-        }
-        (loss * self.state.scaler.scale).backward();
-        Ok(value)
+        self.scaler.scaled(&loss).backward();
+        loss.detach()
     }
 
-    /// Takes the step; gives the norm of the gradients.
-    fn update(&mut self) -> Result<f64> {
-        let mut gradients = self.optimizer.gradients();
-        self.state.scaler.unscale(&mut gradients);
+    /// Takes the step, but for gradients that overflowed in fp16; gives their norm.
+    fn update(&mut self) -> Tensor {
+        let gradients = self.optimizer.gradients();
+        self.scaler.unscale(&gradients);
         let norm = norm(&gradients);
-        if self.state.scaler.accept(norm.is_finite()) {
-            self.params.clip_gradients.into_iter().for_each(|limit| clip(&mut gradients, norm, limit));
-            self.optimizer.step(self.rate());
-            self.follow();
-        } else if !self.state.scaler.active() {
-            return Err(self.not_finite("gradient", norm, &[]));
+        self.params.clip_gradients.into_iter().for_each(|limit| clip(&gradients, &norm, limit));
+        let taken = self.scaler.accept(&norm);
+        match &taken {
+            None => self.optimizer.step(self.rate()),
+            Some(taken) => self.optimizer.step_if(self.rate(), taken),
         }
+        self.follow(taken.as_ref());
         self.state.step += 1;
-        Ok(norm)
+        norm
     }
 
     /// Ends an epoch: its rows, its validation where one is due, its checkpoint.
     fn finish_epoch(&mut self, began: Instant) -> Result<()> {
+        self.settle()?;
         self.state.epoch += 1;
         self.state.batch = 0;
         let (epoch, step) = (self.state.epoch, self.state.step);
@@ -216,6 +227,8 @@ impl<'a> Fit<'a> {
         let sum = |name: &str, value: f64| self.cx.measure(Metric::new(name, value));
         sum("train_seconds", self.state.train_seconds);
         peak_memory_bytes().into_iter().for_each(|bytes| sum("peak_memory_bytes", bytes));
+        let device = memory::of(self.place.device);
+        device.into_iter().for_each(|memory| sum("peak_device_memory_bytes", memory.peak as f64));
         let last = weights::snapshot(self.kept());
         let best = self.best.take().unwrap_or_else(|| weights::snapshot(self.kept()));
         let (epochs, steps) = (self.state.epoch, self.state.step);
@@ -226,12 +239,13 @@ impl<'a> Fit<'a> {
         self.batches.div_ceil(self.params.accumulate as u64)
     }
 
-    fn rate_at(&self, step: u64) -> f64 {
+    /// The learning rate of a step.
+    pub(crate) fn rate_at(&self, step: u64) -> f64 {
         self.params.learning_rate * self.params.schedule.factor(step, self.steps_per_epoch(), self.params.epochs)
     }
 
     /// The learning rate of the step in hand.
-    pub(crate) fn rate(&self) -> f64 {
+    fn rate(&self) -> f64 {
         self.rate_at(self.state.step)
     }
 

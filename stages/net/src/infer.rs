@@ -1,5 +1,6 @@
 //! The sliding window, as MONAI's `sliding_window_inference`, and averages over models and flips.
 
+use crate::memory;
 use crate::unet::{Pass, Unet};
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::model::{Blend, Inference};
@@ -19,7 +20,17 @@ pub struct Slider<'a> {
 }
 
 impl Slider<'_> {
-    /// Class probabilities (1, classes, X, Y, Z), fp32 on the processor, of an image (1, C, X, Y, Z).
+    /// Where a volume of these voxels and channels is best kept while windows slide over it: on the
+    /// networks' device where a part of its free memory holds the image and all sums, else on the processor.
+    pub fn home(&self, voxels: usize, channels: usize, classes: usize) -> Device {
+        const SHARE: u64 = 4;
+        // The image; for the classes the sum, its quotient, and a copy while flips are averaged.
+        let bytes = voxels as u64 * 4 * (channels + 3 * classes + 2) as u64;
+        let fits = memory::of(self.device).is_some_and(|memory| bytes <= memory.free / SHARE);
+        if fits { self.device } else { Device::Cpu }
+    }
+
+    /// Class probabilities (1, classes, X, Y, Z), fp32, of an image (1, C, X, Y, Z); where the image is.
     pub fn probabilities(&self, image: &Tensor) -> Tensor {
         no_grad(|| {
             let passes = self.passes();
@@ -34,7 +45,7 @@ impl Slider<'_> {
         })
     }
 
-    /// Label indices (X, Y, Z), Uint8 on the processor: the class of the largest probability, the
+    /// Label indices (X, Y, Z), Uint8, where the image is: the class of the largest probability, the
     /// first where several are largest.
     pub fn classes(&self, image: &Tensor) -> Tensor {
         no_grad(|| {
@@ -56,14 +67,15 @@ impl Slider<'_> {
         let pass = Pass { training: false, compute: self.compute };
         let predict = |windows: &Tensor| {
             let windows = windows.to_device(self.device);
-            network.forward(&windows, pass).to_kind(image.kind()).to_device(Device::Cpu)
+            network.forward(&windows, pass).to_kind(image.kind()).to_device(image.device())
         };
         slide(image, self.roi, &self.inference, predict)
     }
 }
 
 /// Slides a window over `image` (1, C, X, Y, Z) and blends what `predict` says of batches of windows.
-/// Images smaller than the window are padded with 0 on both sides, and the result is cut back.
+/// Images smaller than the window are padded with 0 on both sides, and the result is cut back. Sums are
+/// kept where the image is, and so must be what `predict` gives.
 pub fn slide(image: &Tensor, roi: [usize; 3], inference: &Inference, predict: impl Fn(&Tensor) -> Tensor) -> Tensor {
     let size: [usize; 3] = [2, 3, 4].map(|axis| image.size()[axis] as usize);
     let before = [0, 1, 2].map(|axis| roi[axis].saturating_sub(size[axis]) / 2);
@@ -74,16 +86,18 @@ pub fn slide(image: &Tensor, roi: [usize; 3], inference: &Inference, predict: im
     if let [only] = starts[..] {
         return narrow(&predict(&window(&image, only)), before, size);
     }
-    let weight = importance(roi, inference.blend).to_kind(image.kind());
+    let weight = importance(roi, inference.blend).to_kind(image.kind()).to_device(image.device());
     let mut sum: Option<Tensor> = None;
-    let count =
-        Tensor::zeros([1, 1].into_iter().chain(sides(padded_size)).collect::<Vec<i64>>(), (image.kind(), Device::Cpu));
+    let count = Tensor::zeros(
+        [1, 1].into_iter().chain(sides(padded_size)).collect::<Vec<i64>>(),
+        (image.kind(), image.device()),
+    );
     for group in starts.chunks(inference.batch.max(1)) {
         let windows: Vec<Tensor> = group.iter().map(|start| window(&image, *start)).collect();
         let scores = predict(&Tensor::cat(&windows, 0)) * &weight;
         let sum = sum.get_or_insert_with(|| {
             let shape: Vec<i64> = [1, scores.size()[1]].into_iter().chain(sides(padded_size)).collect();
-            Tensor::zeros(shape, (scores.kind(), Device::Cpu))
+            Tensor::zeros(shape, (scores.kind(), image.device()))
         });
         for (index, start) in group.iter().enumerate() {
             let _ = window(sum, *start).g_add_(&scores.narrow(0, index as i64, 1));

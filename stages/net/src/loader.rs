@@ -2,18 +2,23 @@
 //! (seed, epoch, item) alone, never on the threads.
 
 use crate::cases::{Classes, Part, PreparedCase};
+use crate::memory::pinned;
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
-use voxflow_stages::image::patch::{Case, sample};
+use voxflow_stages::image::augment::Change;
+use voxflow_stages::image::candidates::Candidates;
+use voxflow_stages::image::patch::{Case, place, sample};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::random::Draw;
 use voxflow_stages::{Error, Result};
 
-/// One batch, on the processor.
+/// One batch.
 pub struct Batch {
-    image: Tensor,
-    label: Tensor,
+    /// Images (N, C, X, Y, Z), fp32.
+    pub(crate) image: Tensor,
+    /// Classes (N, 1, X, Y, Z), Uint8.
+    pub(crate) label: Tensor,
     /// The number of patches.
     pub patches: usize,
     /// The names of its cases.
@@ -21,18 +26,28 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of patches that are still 0.
-    fn new(patches: usize, channels: usize, [x, y, z]: [usize; 3]) -> Batch {
-        let zeros = |channels: usize, kind| {
-            Tensor::zeros([patches, channels, x, y, z].map(|side| side as i64), (kind, Device::Cpu))
-        };
-        Batch { image: zeros(channels, Kind::Float), label: zeros(1, Kind::Uint8), patches, cases: vec![] }
+    /// A batch of patches of these cases that are still 0.
+    pub(crate) fn new(plan: &Plan, chosen: &[usize], device: Device) -> Batch {
+        let patches = chosen.len() * plan.params.patches_per_volume;
+        let [x, y, z] = plan.params.patch;
+        let zeros =
+            |channels: usize, kind| Tensor::zeros([patches, channels, x, y, z].map(|side| side as i64), (kind, device));
+        let (image, label) = (zeros(plan.part.channels(), Kind::Float), zeros(1, Kind::Uint8));
+        let cases = chosen.iter().map(|&index| plan.part.cases[index].name.clone()).collect();
+        Batch { image, label, patches, cases }
     }
 
-    /// Images (N, C, X, Y, Z), and labels (N, 1, X, Y, Z) of kind Int64, on a device.
+    /// Puts the batch where a device copies from without waiting.
+    fn pin(self, device: Device) -> Batch {
+        Batch { image: pinned(self.image, device), label: pinned(self.label, device), ..self }
+    }
+
+    /// Images (N, C, X, Y, Z), and labels (N, 1, X, Y, Z) of kind Int64, on a device. Images are laid out
+    /// with channels last there too: what tensor cores read in 16 bits; for fp32 on a GPU nothing is measured.
     pub fn tensors(&self, device: Device) -> (Tensor, Tensor) {
-        let label = self.label.to_device(device).to_kind(Kind::Int64);
-        (crate::unet::channels_last(&self.image.to_device(device)), label)
+        let [image, label] =
+            [&self.image, &self.label].map(|tensor| tensor.to_device_(device, tensor.kind(), true, false));
+        (crate::unet::channels_last(&image), label.to_kind(Kind::Int64))
     }
 
     /// The memory of each patch: its image and its label.
@@ -52,8 +67,8 @@ impl Batch {
 /// Which patches make up which batch.
 pub struct Plan<'a> {
     params: &'a Train,
-    part: &'a Part,
-    classes: &'a Classes,
+    pub(crate) part: &'a Part,
+    pub(crate) classes: &'a Classes,
 }
 
 impl<'a> Plan<'a> {
@@ -69,32 +84,47 @@ impl<'a> Plan<'a> {
         batches.max(1) as u64
     }
 
-    /// Makes batch `number`, counted from the start of the training.
-    fn make(&self, number: u64) -> Result<Batch> {
+    /// The epoch of batch `number`, counted from the start of the training, and its cases.
+    pub(crate) fn chosen(&self, number: u64) -> (u64, Vec<usize>) {
         let (epoch, batch) = (number / self.batches(), (number % self.batches()) as usize);
-        let each = self.params.volumes_per_step;
-        let order = self.order(epoch);
-        let chosen = &order[(batch * each).min(order.len())..((batch + 1) * each).min(order.len())];
-        let per_volume = self.params.patches_per_volume;
-        let mut made = Batch::new(chosen.len() * per_volume, self.part.channels(), self.params.patch);
-        made.cases = chosen.iter().map(|&index| self.part.cases[index].name.clone()).collect();
-        let items = chosen.iter().flat_map(|&index| (0..per_volume).map(move |number| (index, number)));
-        for ((index, number), memory) in items.zip(made.memory()) {
-            let item = index * per_volume + number;
-            self.patch(&self.part.cases[index], (self.params.seed, epoch, item as u64), memory)?;
+        let mut order: Vec<usize> = (0..self.part.cases.len()).collect();
+        Draw::new(self.params.seed, epoch, 0, "order of volumes").shuffle(&mut order);
+        (
+            epoch,
+            order.into_iter().skip(batch * self.params.volumes_per_step).take(self.params.volumes_per_step).collect(),
+        )
+    }
+
+    /// The patches of cases in order: the case of each, and its number among the patches of the epoch.
+    pub(crate) fn items(&self, chosen: &[usize]) -> impl Iterator<Item = (usize, u64)> {
+        let each = self.params.patches_per_volume;
+        chosen.iter().flat_map(move |&index| (0..each).map(move |number| (index, (index * each + number) as u64)))
+    }
+
+    /// Where a patch of a case begins, and what it gets.
+    pub(crate) fn draw(&self, case: &PreparedCase, epoch: u64, item: u64) -> Result<([i64; 3], Change)> {
+        let (params, key) = (self.params, (self.params.seed, epoch, item));
+        let start = place(candidates(case)?, &params.sampling, case.image.shape(), params.patch, key);
+        Ok((start, params.augmentation.draw(params.patch, key)))
+    }
+
+    /// Makes batch `number` on the processor.
+    pub(crate) fn make(&self, number: u64) -> Result<Batch> {
+        let (epoch, chosen) = self.chosen(number);
+        let mut made = Batch::new(self, &chosen, Device::Cpu);
+        for ((index, item), memory) in self.items(&chosen).zip(made.memory()) {
+            self.patch(&self.part.cases[index], (self.params.seed, epoch, item), memory)?;
         }
         Ok(made)
     }
 
     fn patch(&self, case: &PreparedCase, key: (u64, u64, u64), memory: (&mut [f32], &mut [u8])) -> Result<()> {
-        let candidates = case.candidates.as_ref();
-        let candidates = candidates.ok_or_else(|| Error::failed(format!("case '{}' has no candidates", case.name)))?;
         let source = Case {
             image: case.image.f32s()?,
             channels: case.image.channels(),
             shape: case.image.shape(),
             label: case.label_values()?,
-            candidates,
+            candidates: candidates(case)?,
         };
         let (image, label) = memory;
         let params = self.params;
@@ -102,12 +132,10 @@ impl<'a> Plan<'a> {
         self.classes.from_values(label);
         Ok(())
     }
+}
 
-    fn order(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.part.cases.len()).collect();
-        Draw::new(self.params.seed, epoch, 0, "order of volumes").shuffle(&mut order);
-        order
-    }
+fn candidates(case: &PreparedCase) -> Result<&Candidates> {
+    case.candidates.as_ref().ok_or_else(|| Error::failed(format!("case '{}' has no candidates", case.name)))
 }
 
 /// A bounded queue of batches in order.
@@ -115,6 +143,7 @@ pub struct Feed<'a> {
     plan: &'a Plan<'a>,
     last: u64,
     depth: u64,
+    device: Device,
     queue: Mutex<Queue>,
     moved: Condvar,
 }
@@ -127,20 +156,24 @@ struct Queue {
 }
 
 impl<'a> Feed<'a> {
-    /// A feed of the batches `first..last`, at most `depth` of them ahead.
-    pub fn new(plan: &'a Plan<'a>, first: u64, last: u64, depth: u64) -> Feed<'a> {
+    /// A feed of the batches `first..last`, at most `depth` of them ahead, for a device.
+    pub fn new(plan: &'a Plan<'a>, first: u64, last: u64, depth: u64, device: Device) -> Feed<'a> {
         let queue = Queue { begun: first, taken: first, ready: BTreeMap::new(), closed: false };
-        Feed { plan, last, depth, queue: Mutex::new(queue), moved: Condvar::new() }
+        Feed { plan, last, depth, device, queue: Mutex::new(queue), moved: Condvar::new() }
     }
 
     /// Makes batches until all are made or the feed is closed: the body of a loader thread.
     pub fn fill(&self) {
         while let Some(number) = self.begin() {
-            let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.plan.make(number)));
+            let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.make(number)));
             let made = made.unwrap_or_else(|_| Err(Error::failed(format!("the loader panicked at batch {number}"))));
             self.lock().ready.insert(number, made);
             self.moved.notify_all();
         }
+    }
+
+    fn make(&self, number: u64) -> Result<Batch> {
+        Ok(self.plan.make(number)?.pin(self.device))
     }
 
     /// The next batch, in order.
@@ -180,14 +213,5 @@ impl<'a> Feed<'a> {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Closes the feed when dropped, so that a failed training does not wait for its loaders.
-pub struct Closing<'a>(pub &'a Feed<'a>);
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }

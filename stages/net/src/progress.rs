@@ -54,11 +54,13 @@ impl Pace {
         self.patches as f64 / (self.begun.elapsed().saturating_sub(self.aside)).as_secs_f64().max(1e-9)
     }
 
-    /// Tells, if it is time to.
+    /// Whether it is time to tell.
+    pub fn is_due(&self) -> bool {
+        self.told.is_none_or(|told| told.elapsed() >= Self::BETWEEN)
+    }
+
+    /// Tells.
     pub fn tell(&mut self, cx: &Context, shown: &Shown) {
-        if self.told.is_some_and(|told| told.elapsed() < Self::BETWEEN) {
-            return;
-        }
         self.told = Some(Instant::now());
         let (done, total) = shown.steps;
         let each = self.begun.elapsed().as_secs_f64() / self.steps.max(1) as f64;

@@ -1,8 +1,8 @@
 //! What a training keeps between its steps, and how it goes on from a checkpoint.
 
-use crate::amp::Scaler;
 use crate::checkpoint::{self, Checkpoint};
 use crate::fit::{Fit, Named};
+use crate::scaler::{Scale, Scaler};
 use crate::{device, weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,8 +28,8 @@ pub struct State {
     pub dice: Option<f64>,
     /// The epoch with the best validation score, and the score.
     pub best: Option<(u32, f64)>,
-    /// The loss scale.
-    pub scaler: Scaler,
+    /// The loss scale, as of the newest checkpoint.
+    pub scaler: Scale,
     /// Seconds of training in finished epochs.
     pub train_seconds: f64,
     /// Seconds of validation.
@@ -97,7 +97,7 @@ impl State {
             metrics: vec![],
             dice: None,
             best: None,
-            scaler: Scaler::new(precision),
+            scaler: Scale::new(precision),
             train_seconds: 0.0,
             validate_seconds: 0.0,
             stretches: vec![],
@@ -119,6 +119,7 @@ impl Fit<'_> {
         if let Some(Checkpoint { state, tensors }) = found {
             self.restore(&tensors)?;
             self.state = state;
+            self.scaler = Scaler::new(&self.state.scaler, self.place.device);
             self.state.metrics.iter().for_each(|row| self.cx.tell(Message::Metric(row.clone())));
             self.cx.tell(Message::Resumed { epoch: self.state.epoch, step: self.state.step });
         }
@@ -150,8 +151,10 @@ impl Fit<'_> {
         Ok(())
     }
 
-    /// Begins to write a checkpoint of this moment.
+    /// Waits for the steps so far, and begins to write a checkpoint of this moment.
     pub(crate) fn save(&mut self) -> Result<()> {
+        self.settle()?;
+        self.state.scaler = self.scaler.keep();
         let mut tensors = under("weights/", weights::snapshot(&self.unet));
         if let Some(average) = &self.average {
             tensors.extend(under("average/", weights::snapshot(average)));

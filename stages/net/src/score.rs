@@ -1,20 +1,46 @@
 //! The score that chooses weights: Dice on the resampled grid, cheap enough for every validation.
 
-use crate::cases::{Classes, Part};
+use crate::cases::{Classes, Part, PreparedCase};
 use crate::infer::Slider;
 use crate::worker::caught;
+use tch::{Device, Kind, Tensor};
 use voxflow_stages::{Metric, Result, Trouble};
 
-/// Dice of one label in one case: 2·|P∩R| / (|P| + |R|); none where the reference is empty, as MONAI.
-fn dice(prediction: &[u8], reference: &[u8], value: u8) -> Option<f64> {
-    let (mut both, mut predicted, mut real) = (0u64, 0u64, 0u64);
-    for (p, r) in prediction.iter().zip(reference) {
-        let (p, r) = (*p == value, *r == value);
-        both += u64::from(p && r);
-        predicted += u64::from(p);
-        real += u64::from(r);
+/// How many voxels each class is predicted in where each class is the reference; counted where the two
+/// maps (Uint8) are, so that only numbers leave a device.
+struct Counts {
+    classes: usize,
+    /// Index: predicted · classes + real.
+    voxels: Vec<i64>,
+}
+
+impl Counts {
+    fn new(prediction: &Tensor, reference: &Tensor, classes: usize) -> Counts {
+        let mut pairs = prediction.to_kind(Kind::Int);
+        pairs *= classes as i64;
+        pairs += reference;
+        let counted = pairs.flatten(0, -1).bincount(None::<Tensor>, (classes * classes) as i64).to_device(Device::Cpu);
+        let mut voxels = vec![0; classes * classes];
+        counted.copy_data(&mut voxels, classes * classes);
+        Counts { classes, voxels }
     }
-    (real > 0).then(|| 2.0 * both as f64 / (predicted + real) as f64)
+
+    /// Dice of one class: 2·|P∩R| / (|P| + |R|); none where the reference is empty, as MONAI.
+    fn dice(&self, class: usize) -> Option<f64> {
+        let voxels = |predicted: usize, real: usize| self.voxels[predicted * self.classes + real];
+        let predicted: i64 = (0..self.classes).map(|real| voxels(class, real)).sum();
+        let real: i64 = (0..self.classes).map(|predicted| voxels(predicted, class)).sum();
+        (real > 0).then(|| 2.0 * voxels(class, class) as f64 / (predicted + real) as f64)
+    }
+}
+
+/// Dice of each label in one case. The image goes to the networks' device once, where it fits.
+fn case_dice(case: &PreparedCase, classes: &Classes, slider: &Slider) -> Result<Vec<Option<f64>>> {
+    let (values, shape) = (case.label_values()?, case.image.shape());
+    let home = slider.home(values.len(), case.image.channels(), classes.count());
+    let prediction = slider.classes(&case.tensor_on(home)?);
+    let counts = Counts::new(&prediction, &classes.tensor(values, shape, home), classes.count());
+    Ok((1..classes.count()).map(|class| counts.dice(class)).collect())
 }
 
 /// The mean of what there is.
@@ -25,13 +51,9 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 
 /// Rows of Dice for a part: per label the mean over cases, and the mean over labels last.
 pub fn dice_rows(part: &Part, classes: &Classes, slider: &Slider) -> Result<Vec<Metric>> {
-    let mut cases: Vec<Vec<Option<f64>>> = vec![];
-    for case in &part.cases {
-        let prediction = caught(|| Ok(classes.volume(&slider.classes(&case.tensor()?))));
-        let prediction = prediction.trouble(format!("case '{}'", case.name))?;
-        let reference = case.label_values()?;
-        cases.push(part.list.labels.iter().map(|label| dice(&prediction, reference, label.value)).collect());
-    }
+    let score =
+        |case: &PreparedCase| caught(|| case_dice(case, classes, slider)).trouble(format!("case '{}'", case.name));
+    let cases: Vec<Vec<Option<f64>>> = part.cases.iter().map(score).collect::<Result<_>>()?;
     let labels = part.list.labels.iter().enumerate();
     let means: Vec<(&str, Option<f64>)> =
         labels.map(|(at, label)| (label.name.as_str(), mean(cases.iter().map(|case| case[at])))).collect();
@@ -47,8 +69,11 @@ mod tests {
 
     #[test]
     fn a_label_that_a_case_lacks_does_not_count() {
-        assert_eq!(dice(&[1, 1, 0, 2], &[1, 0, 0, 2], 1), Some(2.0 / 3.0));
-        assert_eq!(dice(&[1, 1, 0, 2], &[0, 0, 0, 2], 1), None);
+        let dice = |prediction: &[u8], reference: &[u8]| {
+            Counts::new(&Tensor::from_slice(prediction), &Tensor::from_slice(reference), 3).dice(1)
+        };
+        assert_eq!(dice(&[1, 1, 0, 2], &[1, 0, 0, 2]), Some(2.0 / 3.0));
+        assert_eq!(dice(&[1, 1, 0, 2], &[0, 0, 0, 2]), None);
         assert_eq!(mean([Some(0.5), None, Some(1.0)].into_iter()), Some(0.75));
     }
 }

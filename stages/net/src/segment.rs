@@ -5,7 +5,7 @@ use crate::model::Models;
 use crate::trouble;
 use crate::worker::caught;
 use std::sync::{Mutex, PoisonError};
-use tch::Tensor;
+use tch::{Device, Tensor};
 use voxflow_stages::Result;
 use voxflow_stages::image::invert::Inverter;
 use voxflow_stages::image::{Geometry, Volume};
@@ -25,7 +25,10 @@ impl Segmentation {
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
         let probabilities = caught(|| {
             trouble::provoke();
-            Ok(plain(&models.slider()?.probabilities(image)))
+            let (slider, size) = (models.slider()?, image.size());
+            let voxels = size[2..].iter().product::<i64>() as usize;
+            let home = slider.home(voxels, size[1] as usize, models.classes.count());
+            Ok(plain(&slider.probabilities(&image.to_device(home)).to_device(Device::Cpu)))
         })?;
         Ok(Segmentation { probabilities, classes: models.classes.clone(), inverter })
     }

@@ -27,12 +27,13 @@ pub fn run(cx: &Context) -> Result<()> {
 }
 
 fn score(case: &PreparedCase, part: &Part, models: &Mutex<Models>, params: &Scoring) -> Result<CaseScore> {
-    let image = case.tensor()?;
+    let (shape, labels) = (case.image.shape(), &part.list.labels);
     let prediction = {
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        models.classes.volume(&models.slider()?.classes(&image))
+        let slider = models.slider()?;
+        let home = slider.home(shape.iter().product(), case.image.channels(), models.classes.count());
+        models.classes.volume(&slider.classes(&case.tensor_on(home)?))
     };
-    let (shape, labels) = (case.image.shape(), &part.list.labels);
     let scores = score_case(&prediction, case.label_values()?, shape, case.spacing_mm(), labels, params.tolerance_mm);
     Ok(CaseScore { case: case.name.clone(), labels: scores })
 }

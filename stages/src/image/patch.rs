@@ -104,8 +104,7 @@ pub fn sample(
     (seed, epoch, item): (u64, u64, u64),
     (image, label): (&mut [f32], &mut [u8]),
 ) {
-    let centre = centre(&mut Draw::new(seed, epoch, item, "centre"), case.candidates, sampling);
-    let start = start(centre, case.shape, patch_shape);
+    let start = place(case.candidates, sampling, case.shape, patch_shape, (seed, epoch, item));
     let change = augmentation.draw(patch_shape, (seed, epoch, item));
     if change.turns.is_none() && change.affine.is_none() {
         let window = Window { shape: case.shape, start, size: patch_shape, flips: change.flips };
@@ -116,6 +115,17 @@ pub fn sample(
     change.apply(&mut patch);
     image.copy_from_slice(&patch.image);
     label.copy_from_slice(&patch.label);
+}
+
+/// Draws where the patch of (seed, epoch, item) begins in a volume of this shape, as [`start`] says.
+pub fn place(
+    candidates: &Candidates,
+    sampling: &Sampling,
+    shape: [usize; 3],
+    patch_shape: [usize; 3],
+    (seed, epoch, item): (u64, u64, u64),
+) -> [i64; 3] {
+    start(centre(&mut Draw::new(seed, epoch, item, "centre"), candidates, sampling), shape, patch_shape)
 }
 
 /// Draws the voxel that a patch is centred on, before it is shifted to stay inside.

@@ -83,7 +83,7 @@ impl Affinity {
 
     /// Rotation · translation · scale, from centred output voxels to centred input voxels: three rows
     /// of (x, y, z, 1).
-    fn matrix(&self) -> [[f64; 4]; 3] {
+    pub fn matrix(&self) -> [[f64; 4]; 3] {
         let [(sx, cx), (sy, cy), (sz, cz)] = self.rotation.map(libm::sincos);
         let rotation = [
             [cy * cz, -cy * sz, sy],

@@ -58,6 +58,11 @@ impl Bench {
         bench
     }
 
+    /// The cache artifact.
+    pub fn cache(&self) -> &Input {
+        &self.cache
+    }
+
     /// A task of a kind over the cache, with a model in a role.
     pub fn task(&self, name: &str, kind: &str, params: &Value, model: Option<(&str, &Task)>) -> Task {
         let at = |what: &str| self.folder.path().join(name).join(what);
@@ -159,10 +164,15 @@ impl Heard {
 }
 
 pub fn start(task: &Task) -> Child {
+    start_with(task, &[])
+}
+
+/// The same with variables in its environment.
+pub fn start_with(task: &Task, variables: &[(&str, &str)]) -> Child {
     let path = task.draft.parent().unwrap().join("task.json");
     std::fs::write(&path, serde_json::to_vec(task).unwrap()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxflow-worker"));
-    command.arg(path).stdout(Stdio::piped()).spawn().unwrap()
+    command.arg(path).envs(variables.iter().copied()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 /// Reads a worker's lines to the end; after `stop_at` lines of metrics it is told to stop.

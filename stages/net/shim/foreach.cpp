@@ -1,0 +1,150 @@
+// Operations on whole lists of tensors, which an accelerator does in a few kernels where a loop would start
+// one for each tensor. On the processor they are loops. No gradients are recorded through them. Every
+// function catches everything: an exception must not reach Rust. Zero means done.
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <vector>
+
+namespace {
+
+using List = std::vector<at::Tensor>;
+
+List list(at::Tensor *const *tensors, size_t count) {
+    List made;
+    made.reserve(count);
+    for (size_t index = 0; index < count; ++index) {
+        made.push_back(*tensors[index]);
+    }
+    return made;
+}
+
+// Calls work with a factor as a number where it lies on the processor, else as a tensor of the list's own
+// numbers: only so do all tensors go in one kernel.
+template <typename Work>
+auto by(const List &tensors, const at::Tensor &factor, const Work &work) {
+    return factor.is_cpu() ? work(tensors, factor.item()) : work(tensors, factor.to(tensors.front().scalar_type()));
+}
+
+void give(const List &tensors, at::Tensor **made) {
+    for (size_t index = 0; index < tensors.size(); ++index) {
+        made[index] = new at::Tensor(tensors[index]);
+    }
+}
+
+template <typename Work>
+int done(const Work &work) noexcept {
+    try {
+        const c10::NoGradGuard guard;
+        work();
+        return 0;
+    } catch (...) {
+        return 1;
+    }
+}
+
+}  // namespace
+
+extern "C" {
+
+// Each tensor *= factor, a tensor without sides, on the tensors' device or on the processor.
+int voxflow_each_scale(at::Tensor *const *tensors, size_t count, const at::Tensor *factor) noexcept {
+    return done([&] {
+        by(list(tensors, count), *factor, [](auto &targets, const auto &value) { at::_foreach_mul_(targets, value); });
+    });
+}
+
+// The products of tensors and a factor.
+int voxflow_each_scaled(at::Tensor *const *tensors, size_t count, const at::Tensor *factor,
+                        at::Tensor **made) noexcept {
+    return done([&] {
+        const auto multiply = [](auto &sources, const auto &value) { return at::_foreach_mul(sources, value); };
+        give(by(list(tensors, count), *factor, multiply), made);
+    });
+}
+
+// Each tensor /= factor.
+int voxflow_each_divide(at::Tensor *const *tensors, size_t count, const at::Tensor *factor) noexcept {
+    return done([&] {
+        by(list(tensors, count), *factor, [](auto &targets, const auto &value) { at::_foreach_div_(targets, value); });
+    });
+}
+
+// Each tensor += number.
+int voxflow_each_raise(at::Tensor *const *tensors, size_t count, double number) noexcept {
+    return done([&] { at::_foreach_add_(list(tensors, count), number); });
+}
+
+// Each tensor += the other of its place.
+int voxflow_each_add(at::Tensor *const *tensors, size_t count, at::Tensor *const *others) noexcept {
+    return done([&] { at::_foreach_add_(list(tensors, count), list(others, count)); });
+}
+
+// Each tensor -= the other of its place.
+int voxflow_each_subtract(at::Tensor *const *tensors, size_t count, at::Tensor *const *others) noexcept {
+    return done([&] { at::_foreach_sub_(list(tensors, count), list(others, count)); });
+}
+
+// Each tensor becomes the other of its place.
+int voxflow_each_copy(at::Tensor *const *tensors, size_t count, at::Tensor *const *others) noexcept {
+    return done([&] { at::_foreach_copy_(list(tensors, count), list(others, count)); });
+}
+
+// Each tensor goes towards the other of its place by this share of the way.
+int voxflow_each_lerp(at::Tensor *const *tensors, size_t count, at::Tensor *const *others, double share) noexcept {
+    return done([&] { at::_foreach_lerp_(list(tensors, count), list(others, count), share); });
+}
+
+// The same with a share on the tensors' device.
+int voxflow_each_lerp_by(at::Tensor *const *tensors, size_t count, at::Tensor *const *others,
+                         const at::Tensor *share) noexcept {
+    return done([&] {
+        const List targets = list(tensors, count);
+        at::_foreach_lerp_(targets, list(others, count), List(count, share->to(targets.front().scalar_type())));
+    });
+}
+
+// The quotients of tensors and what stands in their places, which may be single numbers.
+int voxflow_each_divided(at::Tensor *const *tensors, size_t count, at::Tensor *const *others,
+                         at::Tensor **made) noexcept {
+    return done([&] { give(at::_foreach_div(list(tensors, count), list(others, count)), made); });
+}
+
+// The products of tensors and what stands in their places.
+int voxflow_each_multiplied(at::Tensor *const *tensors, size_t count, at::Tensor *const *others,
+                            at::Tensor **made) noexcept {
+    return done([&] { give(at::_foreach_mul(list(tensors, count), list(others, count)), made); });
+}
+
+// The square roots.
+int voxflow_each_root(at::Tensor *const *tensors, size_t count, at::Tensor **made) noexcept {
+    return done([&] { give(at::_foreach_sqrt(list(tensors, count)), made); });
+}
+
+// The Euclidean norms.
+int voxflow_each_norm(at::Tensor *const *tensors, size_t count, at::Tensor **made) noexcept {
+    return done([&] { give(at::_foreach_norm(list(tensors, count)), made); });
+}
+
+// Each fp32 tensor becomes zero where `taken` is false, also what is no number, and stays to the bit where
+// it is true: its bits are multiplied by 0 or 1 as whole numbers.
+int voxflow_each_silence(at::Tensor *const *tensors, size_t count, const at::Tensor *taken) noexcept {
+    return done([&] {
+        List bits;
+        for (const at::Tensor &tensor : list(tensors, count)) {
+            TORCH_CHECK(tensor.scalar_type() == at::kFloat, "only fp32 is silenced");
+            bits.push_back(tensor.view(at::kInt));
+        }
+        at::_foreach_mul_(bits, taken->to(at::kInt));
+    });
+}
+
+// Drops the gradients: the next ones are taken as they come instead of being added to zeros.
+int voxflow_each_forget(at::Tensor *const *tensors, size_t count) noexcept {
+    return done([&] {
+        for (size_t index = 0; index < count; ++index) {
+            tensors[index]->mutable_grad().reset();
+        }
+    });
+}
+}

@@ -1,0 +1,112 @@
+//! Batches cut on the device are those of the loader. Here the device is the processor: an accelerator
+//! runs the same operations.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::bench::{Bench, done, hear, read, start_with};
+use support::largest;
+use tch::{Device, Kind, Tensor};
+use voxflow_net::cases::{Classes, Part};
+use voxflow_net::loader::{Feed, Plan};
+use voxflow_net::resident::Resident;
+use voxflow_net::source::VOLUMES;
+use voxflow_stages::kinds::train::Train;
+
+/// The parameters of a training with this patch and augmentation.
+fn params(patch: [usize; 3], augmentation: &Value) -> Train {
+    let params = json!({
+        "epochs": 2, "patch": patch, "volumes_per_step": 2, "patches_per_volume": 3, "augmentation": augmentation,
+    });
+    serde_json::from_value(params).unwrap()
+}
+
+/// The images and labels of all batches of two epochs, by the loader and by volumes on the device.
+fn batches(bench: &Bench, params: &Train) -> Vec<[(Tensor, Tensor); 2]> {
+    let part = Part::open(bench.cache(), "training").unwrap();
+    let classes = Classes::new(&part.list.labels);
+    let plan = Plan::new(params, &part, &classes);
+    let (resident, last) = (Resident::new(&plan, Kind::Float, Device::Cpu).unwrap(), 2 * plan.batches());
+    let feed = Feed::new(&plan, 0, last, last, Device::Cpu);
+    feed.fill();
+    let each = (0..last).map(|number| {
+        let (made, cut) = (feed.take().unwrap(), resident.take(number).unwrap());
+        assert_eq!((made.patches, &made.cases), (cut.patches, &cut.cases));
+        [made.tensors(Device::Cpu), cut.tensors(Device::Cpu)]
+    });
+    each.collect()
+}
+
+#[test]
+fn crops_flips_turns_scale_and_shift_have_the_bits_of_the_loader_at_the_border_too() {
+    let augmentation = json!({
+        "flip": { "probability": 0.5 },
+        "rotate90": { "probability": 0.5, "axes": [0, 1] },
+        "intensity_scale": { "probability": 0.5, "factor": 0.1 },
+        "intensity_shift": { "probability": 0.5, "offset": 0.1 },
+    });
+    for bench in [Bench::new(), Bench::of_two()] {
+        // The volumes are of 12×10×8.
+        for patch in [[8, 8, 8], [16, 16, 8], [4, 4, 16]] {
+            for augmentation in [&json!({}), &augmentation] {
+                for [made, cut] in batches(&bench, &params(patch, augmentation)) {
+                    assert!(made.0.equal(&cut.0) && made.1.equal(&cut.1), "{patch:?}, {augmentation}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn affine_changes_and_gamma_are_those_of_the_loader_but_for_rounding() {
+    let affine = json!({ "affine": {
+        "probability": 0.9, "rotation_degrees": [20, 10, 30], "scale": [0.2, 0.1, 0.2],
+        "translation_voxels": [2, 1, 2],
+    } });
+    let gamma = json!({ "gamma": { "probability": 0.9, "range": [0.7, 1.5] }, "flip": { "probability": 0.5 } });
+    for augmentation in [affine, gamma] {
+        for [made, cut] in batches(&Bench::of_two(), &params([8, 8, 16], &augmentation)) {
+            let off = largest(&(&made.0 - &cut.0));
+            assert!(off <= 2e-6, "{augmentation}: {off:e}");
+            assert!(made.1.equal(&cut.1), "{augmentation}: labels");
+        }
+    }
+}
+
+#[test]
+fn noise_is_normal_repeats_and_is_another_for_each_patch() {
+    let (bench, noisy) = (Bench::new(), json!({ "noise": { "probability": 1.0, "std": 0.2 } }));
+    let noise = || -> Vec<Tensor> {
+        let pairs = batches(&bench, &params([8, 8, 8], &noisy))
+            .into_iter()
+            .zip(batches(&bench, &params([8, 8, 8], &json!({}))));
+        pairs.map(|([_, (with, _)], [_, (without, _)])| with - without).collect()
+    };
+    let (one, again) = (noise(), noise());
+    assert!(one.iter().zip(&again).all(|(one, again)| one.equal(again)));
+    let patches: Vec<Tensor> = one.iter().flat_map(|batch| batch.unbind(0)).collect();
+    for (index, patch) in patches.iter().enumerate() {
+        let std = patch.std(true).double_value(&[]);
+        assert!(std > 0.0 && std < 0.22, "{std}");
+        let mean = patch.mean(Kind::Double).double_value(&[]).abs() / std;
+        assert!(mean < 5.0 / 512f64.sqrt(), "{mean}");
+        assert!(patches[..index].iter().all(|before| !before.equal(patch)));
+    }
+}
+
+#[test]
+fn a_training_on_resident_volumes_ends_with_the_bytes_of_one_that_loads_them() {
+    let bench = Bench::of_two();
+    let params = json!({
+        "epochs": 4, "patch": [8, 8, 8], "volumes_per_step": 2, "patches_per_volume": 2,
+        "network": { "channels": [4, 8], "strides": [2], "dropout": 0.1 },
+        "augmentation": { "flip": { "probability": 0.5 }, "intensity_shift": { "offset": 0.1, "probability": 0.5 } },
+    });
+    let train = |name: &str, volumes: &str| {
+        let task = bench.task(name, "train", &params, None);
+        let heard = hear(start_with(&task, &[(VOLUMES, volumes)]), None);
+        assert_eq!(heard.reply, done());
+        (heard.values("loss"), read(task.draft.join("last.safetensors")))
+    };
+    assert_eq!(train("resident", "device"), train("loaded", "memory"));
+}
