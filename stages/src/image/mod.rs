@@ -16,6 +16,7 @@ pub mod resample;
 pub mod sampling;
 pub mod spacing;
 pub mod stored;
+mod tile;
 pub mod volume;
 pub mod warp;
 

@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::image::Affine;
 use crate::image::affine::{IDENTITY, close, invert, multiply, solve};
-use crate::image::sampling::Plan;
+use crate::image::sampling::{Number, Plan};
 use crate::image::spacing::{Grid, TOLERANCE};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -31,6 +31,8 @@ pub struct Resampler {
     pub(super) source: [usize; 3],
     /// Where that box begins on the source's grid.
     pub(super) start: [usize; 3],
+    /// The axes along which the source's data run backwards.
+    pub(super) backwards: [bool; 3],
     pub(super) target: [usize; 3],
     /// Where the target lies as the reference's bookkeeping has it: the source's affine times the map.
     affine: Affine,
@@ -85,13 +87,19 @@ impl Resampler {
                 }))
             }
         };
-        Ok(Resampler { source: from.shape, start: [0; 3], target: to.shape, affine, map })
+        Ok(Resampler { source: from.shape, start: [0; 3], backwards: [false; 3], target: to.shape, affine, map })
     }
 
     /// The same where only the box from `start` to `end` (exclusive) of the source is kept, and
     /// all around it is 0.
     pub fn of_box(self, start: [usize; 3], end: [usize; 3]) -> Resampler {
         Resampler { source: std::array::from_fn(|axis| end[axis] - start[axis]), start, ..self }
+    }
+
+    /// The same where the source's data run backwards along the axes that are set: a file that was not
+    /// turned round is read as if it were.
+    pub fn of_backwards(self, backwards: [bool; 3]) -> Resampler {
+        Resampler { backwards, ..self }
     }
 
     /// Whether source and target are the same voxels.
@@ -115,10 +123,21 @@ impl Resampler {
     }
 
     /// One channel, trilinear. Source and result lie in `order`.
-    pub fn linear(&self, source: &[f32], order: Order) -> Vec<f32> {
+    pub fn linear<T: Number>(&self, source: &[T], order: Order) -> Vec<f32> {
         let mut out = vec![0.0; self.target.iter().product()];
-        self.in_slabs(&mut out, order, |slabs, out, plan| plan.linear(source, slabs, out));
+        self.linear_into(source, order, &mut out, |_, _| {});
         out
+    }
+
+    /// The same into `out`. `finish` is given each slab and its number once it is made, while it is at hand.
+    pub fn linear_into<T: Number>(
+        &self,
+        source: &[T],
+        order: Order,
+        out: &mut [f32],
+        finish: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.in_slabs(out, order, |slabs, out, plan| plan.linear_each(source, slabs, out, &finish));
     }
 
     /// One channel, nearest (half to even). Source and result lie in `order`; outside the box is
