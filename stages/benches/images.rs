@@ -13,8 +13,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use voxflow_stages::image::candidates::{Candidates, Selection};
+use voxflow_stages::image::nifti::Desk;
 use voxflow_stages::image::patch::{Case, Sampling, sample};
-use voxflow_stages::image::prepare::{Prepared, prepare};
+use voxflow_stages::image::prepare::{Files, Prepared, prepare_on};
 use voxflow_stages::image::{Augmentation, Preparation, nifti};
 
 fn main() {
@@ -24,7 +25,7 @@ fn main() {
     };
     let repeats = repeats.parse().expect("a number of repetitions");
     let (image, label, folder) = (PathBuf::from(image), PathBuf::from(label), Path::new(folder));
-    limit(&image, &label, folder, repeats);
+    limit(&image, &label, repeats);
     let prepared = preparing(image, &label, folder, repeats);
     sampling(&prepared, repeats);
 }
@@ -43,7 +44,7 @@ fn tell(part: &str, repeats: usize, mut work: impl FnMut()) {
 }
 
 /// What no preparation can do without: both files unpacked by libdeflate.
-fn limit(image: &Path, label: &Path, _folder: &Path, repeats: usize) {
+fn limit(image: &Path, label: &Path, repeats: usize) {
     let packed = [image, label].map(|path| std::fs::read(path).expect("a file"));
     let length = |packed: &[u8]| packed.last_chunk().map_or(0, |last| u32::from_le_bytes(*last)) as usize;
     let mut whole = packed.each_ref().map(|packed| vec![1u8; length(packed)]);
@@ -61,8 +62,9 @@ fn preparation() -> Preparation {
 }
 
 fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Prepared {
-    let (images, modality) = ([image], ["CT".to_string()]);
-    let work = || prepare(&preparation(), &images, Some(label), &modality, &[1]).expect("a CT with its label");
+    let (images, modality, mut desk) = ([image], ["CT".to_string()], Desk::default());
+    let files = Files { images: &images, label: Some(label), modality: &modality, allowed: &[1] };
+    let mut work = || prepare_on(&mut desk, &preparation(), files).expect("a CT with its label");
     tell("prepare a CT with its label", repeats, || drop(black_box(work())));
     let prepared = work();
     tell("write what was prepared", repeats, || {

@@ -11,38 +11,44 @@ pub trait Tiled<const N: usize>: Copy + Default {
 
 #[cfg(target_arch = "x86_64")]
 mod turning {
+    //! Arrays are taken for vectors by `transmute`, and written out where a closure over them would do:
+    //! builds with assertions check every other way at run time, which costs more than the turning.
+
     use super::Tiled;
-    use bytemuck::cast;
     use std::arch::x86_64::{
         __m128, __m128i, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_epi8, _mm_unpackhi_ps, _mm_unpacklo_epi8,
         _mm_unpacklo_ps,
     };
+    use std::mem::transmute;
 
     impl Tiled<4> for f32 {
         #[inline(always)]
         fn turn(row: impl Fn(usize) -> [f32; 4], mut column: impl FnMut(usize, [f32; 4])) {
-            let [a, b, c, d]: [__m128; 4] = std::array::from_fn(|i| cast(row(i)));
-            // SAFETY: every x86-64 has SSE.
-            let columns = unsafe {
+            // SAFETY: every x86-64 has SSE; four floats and a vector are the same 16 bytes, and any bits are both.
+            let columns: [[f32; 4]; 4] = unsafe {
+                let [a, b, c, d]: [__m128; 4] = transmute([row(0), row(1), row(2), row(3)]);
                 let (low, high) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
                 let first = [_mm_movelh_ps(low, high), _mm_movehl_ps(high, low)];
                 let (low, high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
-                [first[0], first[1], _mm_movelh_ps(low, high), _mm_movehl_ps(high, low)]
+                transmute([first[0], first[1], _mm_movelh_ps(low, high), _mm_movehl_ps(high, low)])
             };
-            columns.iter().enumerate().for_each(|(i, &values)| column(i, cast(values)));
+            (0..4).for_each(|i| column(i, columns[i]));
         }
     }
 
     impl Tiled<16> for u8 {
         #[inline(always)]
         fn turn(row: impl Fn(usize) -> [u8; 16], mut column: impl FnMut(usize, [u8; 16])) {
-            // Loops, not closures over arrays, which are not inlined at this length.
-            let mut rows: [__m128i; 16] = cast([[0u8; 16]; 16]);
+            let mut rows = [[0; 16]; 16];
             for (i, slot) in rows.iter_mut().enumerate() {
-                *slot = cast(row(i));
+                *slot = row(i);
             }
+            // SAFETY: 16 bytes and a vector are the same, and any bits are both.
+            let rows: [__m128i; 16] = unsafe { transmute(rows) };
             let columns = shuffled(&shuffled(&shuffled(&shuffled(&rows))));
-            columns.iter().enumerate().for_each(|(i, &bytes)| column(i, cast(bytes)));
+            // SAFETY: as above.
+            let columns: [[u8; 16]; 16] = unsafe { transmute(columns) };
+            (0..16).for_each(|i| column(i, columns[i]));
         }
     }
 
@@ -51,10 +57,10 @@ mod turning {
     #[inline(always)]
     fn shuffled(rows: &[__m128i; 16]) -> [__m128i; 16] {
         let mut dealt = *rows;
-        for (i, pair) in dealt.chunks_exact_mut(2).enumerate() {
+        for i in 0..8 {
             let (a, b) = (rows[i], rows[8 + i]);
             // SAFETY: every x86-64 has SSE2.
-            (pair[0], pair[1]) = unsafe { (_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)) };
+            (dealt[2 * i], dealt[2 * i + 1]) = unsafe { (_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)) };
         }
         dealt
     }
