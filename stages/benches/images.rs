@@ -27,6 +27,7 @@ fn main() {
     let (image, label, folder) = (PathBuf::from(image), PathBuf::from(label), Path::new(folder));
     limit(&image, &label, repeats);
     let prepared = preparing(image, &label, folder, repeats);
+    copying(repeats);
     sampling(&prepared, repeats);
 }
 
@@ -82,7 +83,17 @@ fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Pre
     prepared
 }
 
-/// Four patches of one volume, shifted in intensity and flipped, or rotated and scaled.
+/// What four patches of 96³ cannot do without: their bytes copied, image and label.
+fn copying(repeats: usize) {
+    let bytes = vec![1u8; 4 * 5 * 96 * 96 * 96];
+    let mut copy = vec![0u8; bytes.len()];
+    tell("copy the bytes of 4 patches of 96³", repeats, || {
+        copy.copy_from_slice(&bytes);
+        black_box(&copy);
+    });
+}
+
+/// Four patches of one volume, shifted in intensity and flipped, or rotated and scaled; by one thread, and by two.
 fn sampling(prepared: &Prepared, repeats: usize) {
     let (image, label) = (&prepared.image, prepared.label.as_ref().expect("a label"));
     let background = Some((image.data.as_slice(), 0.0));
@@ -105,12 +116,22 @@ fn sampling(prepared: &Prepared, repeats: usize) {
         let voxels = side.iter().product();
         let mut batch = vec![(vec![0.0; voxels], vec![0; voxels]); 4];
         let mut epoch = 0;
-        tell(named, repeats, || {
-            epoch += 1;
-            for ((image, label), item) in batch.iter_mut().zip(0..) {
-                sample(&case, &Sampling::default(), &augmentation, side, (0, epoch, item), (image, label));
-            }
-            black_box(&batch);
-        });
+        for threads in [1, 2] {
+            tell(&format!("{named}, {threads} threads"), repeats, || {
+                epoch += 1;
+                let take = |(item, (image, label)): (u64, &mut (Vec<f32>, Vec<u8>))| {
+                    sample(&case, &Sampling::default(), &augmentation, side, (0, epoch, item), (image, label));
+                };
+                std::thread::scope(|scope| {
+                    let mut shares = (0..).zip(batch.chunks_mut(4 / threads));
+                    let own = shares.next();
+                    for (share, some) in shares {
+                        scope.spawn(move || some.iter_mut().zip(0..).for_each(|(one, at)| take((2 * share + at, one))));
+                    }
+                    own.into_iter().flat_map(|(_, some)| some).zip(0..).for_each(|(one, at)| take((at, one)));
+                });
+                black_box(&batch);
+            });
+        }
     }
 }

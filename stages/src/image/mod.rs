@@ -19,6 +19,7 @@ pub mod stored;
 mod tile;
 pub mod volume;
 pub mod warp;
+mod window;
 
 pub use augment::Augmentation;
 pub use candidates::Candidates;

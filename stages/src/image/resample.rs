@@ -215,3 +215,35 @@ fn base_coordinates(length: usize) -> Vec<f64> {
     };
     (0..length).map(|index| line(index) * (n - 1.0) / n).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: [usize; 3] = [5, 4, 3];
+
+    /// Numbers in no order, and the same turned round along x and z.
+    fn numbers() -> (Vec<f32>, Vec<i16>) {
+        let number = |[x, y, z]: [usize; 3]| (x * 31 + y * 17 + z * 5) as i16 % 23 - 11;
+        let voxels = (0..60).map(|voxel| [voxel % 5, voxel / 5 % 4, voxel / 20]);
+        let forwards = voxels.clone().map(|voxel| f32::from(number(voxel))).collect();
+        (forwards, voxels.map(|[x, y, z]| number([4 - x, y, 2 - z])).collect())
+    }
+
+    #[test]
+    fn a_file_that_runs_backwards_is_read_as_if_it_were_turned() {
+        let from = Grid { shape: SHAPE, affine: IDENTITY };
+        let scaled = from.with_spacing([0.7, 1.4, 0.9]).unwrap();
+        let mut slanted = scaled;
+        (slanted.affine[0][1], slanted.affine[1][0]) = (0.3, -0.3);
+        let (forwards, backwards) = numbers();
+        for to in [from, scaled, slanted] {
+            let resampler = Resampler::new(&from, &to).unwrap();
+            let turned = resampler.clone().of_backwards([true, false, true]);
+            assert_eq!(turned.linear(&backwards, X_FASTEST), resampler.linear(&forwards, X_FASTEST));
+            let nearest = turned.nearest(&backwards, X_FASTEST);
+            let nearest: Vec<f32> = nearest.into_iter().map(f32::from).collect();
+            assert_eq!(nearest, resampler.nearest(&forwards, X_FASTEST));
+        }
+    }
+}

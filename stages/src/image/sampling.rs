@@ -109,7 +109,10 @@ impl<'a> Plan<'a> {
         let step = self.order.map(|axis| self.stride[axis]);
         let rows = slabs.flat_map(|s| middle.iter().map(move |m| (slow[s], *m)));
         for (row, out) in rows.zip(out.chunks_exact_mut(fast.len().max(1))) {
-            let (Some(slow), Some(middle)) = row else { continue };
+            let (Some(slow), Some(middle)) = row else {
+                out.fill(T::default());
+                continue;
+            };
             let row = &source[slow as usize * step[2] + middle as usize * step[1]..][..step[1]];
             for (slot, index) in out.iter_mut().zip(fast) {
                 *slot = index.map_or_else(T::default, |index| convert(row[index as usize]));
