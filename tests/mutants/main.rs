@@ -2,6 +2,7 @@
 //! ask for much memory at once or take long. How many for each is `VOXFLOW_TORTURE_MUTANTS`, the seed
 //! `VOXFLOW_TORTURE_SEED`. What once was found lies in the corpus and is read by every run first.
 
+#[path = "../lab/allocator.rs"]
 mod allocator;
 #[path = "../lab/mod.rs"]
 mod lab;

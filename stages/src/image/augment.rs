@@ -269,6 +269,26 @@ impl Change {
         self.apply_to_values(&mut patch.image);
     }
 
+    /// Whether it moves voxels in other ways than by flips.
+    pub(super) fn moves_more_than_flips(&self) -> bool {
+        self.turns.is_some() || self.affine.is_some()
+    }
+
+    /// Applies what is left to do to a patch that is flipped already, into image and label.
+    pub(super) fn apply_after_flips(self, mut patch: Patch, (image, label): (&mut [f32], &mut [u8])) {
+        if let Some((turns, axes)) = self.turns {
+            warp::turn(&mut patch, turns, axes);
+        }
+        match &self.affine {
+            Some(affine) => affine.resample(&patch, (&mut *image, label)),
+            None => {
+                image.copy_from_slice(&patch.image);
+                label.copy_from_slice(&patch.label);
+            }
+        }
+        self.apply_to_values(image);
+    }
+
     /// Applies what changes values and moves nothing, to the image of a patch.
     pub fn apply_to_values(mut self, image: &mut [f32]) {
         if let Some((std, draw)) = &mut self.noise {
@@ -277,11 +297,21 @@ impl Change {
         if let Some(power) = self.gamma {
             raise(image, power);
         }
+        self.scale_and_shift(image);
+    }
+
+    /// Whether what it does to a value hangs on that value alone: it is nothing but scaled and shifted.
+    pub(super) fn is_of_single_values(&self) -> bool {
+        self.noise.is_none() && self.gamma.is_none()
+    }
+
+    /// Scales and shifts some values of an image.
+    pub(super) fn scale_and_shift(&self, values: &mut [f32]) {
         if let Some(scale) = self.scale {
-            image.iter_mut().for_each(|value| *value *= 1.0 + scale);
+            values.iter_mut().for_each(|value| *value *= 1.0 + scale);
         }
         if let Some(shift) = self.shift {
-            image.iter_mut().for_each(|value| *value += shift);
+            values.iter_mut().for_each(|value| *value += shift);
         }
     }
 }

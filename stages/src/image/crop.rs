@@ -23,46 +23,70 @@ impl Box3 {
     }
 }
 
-/// The box around the voxels where any channel exceeds its threshold, widened by `margin` and
-/// clipped to the grid. `None` where there is no such voxel.
-pub fn foreground(image: &Volume<f32>, above: &[f32], margin: usize) -> Option<Box3> {
-    let (mut start, mut end) = (image.shape, [0; 3]);
-    let [nx, ny, _] = image.shape;
-    for (channel, &above) in image.each_channel().zip(above) {
-        for (row, values) in channel.chunks_exact(nx).enumerate() {
-            let Some(first) = values.iter().position(|&value| value > above) else { continue };
-            let last = values.iter().rposition(|&value| value > above).unwrap_or(first);
-            for (axis, (low, high)) in [(first, last), (row % ny, row % ny), (row / ny, row / ny)].iter().enumerate() {
-                start[axis] = start[axis].min(*low);
-                end[axis] = end[axis].max(high + 1);
-            }
-        }
-    }
-    (end[0] > 0).then(|| Box3 {
-        start: start.map(|first| first.saturating_sub(margin)),
-        end: std::array::from_fn(|axis| end[axis].saturating_add(margin).min(image.shape[axis])),
-    })
+/// The smallest box that holds what was found so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreground {
+    start: [usize; 3],
+    end: [usize; 3],
 }
 
-/// The voxels inside the box, with the affine moved along.
-pub fn cropped<T: Copy>(volume: Volume<T>, part: &Box3) -> Volume<T> {
+impl Foreground {
+    /// Nothing found yet.
+    pub fn none() -> Foreground {
+        Foreground { start: [usize::MAX; 3], end: [0; 3] }
+    }
+
+    /// What exceeds `above` in slab `z` of a volume, in rows of `width` voxels.
+    pub fn of_slab(z: usize, slab: &[f32], width: usize, above: f32) -> Foreground {
+        let mut found = Foreground::none();
+        for (y, row) in slab.chunks_exact(width.max(1)).enumerate() {
+            // Told for whole rows first, many voxels at a time.
+            if row.iter().fold(false, |any, &value| any | (value > above)) {
+                let first = row.iter().position(|&value| value > above).unwrap_or(0);
+                let last = row.iter().rposition(|&value| value > above).unwrap_or(first);
+                found = found.and(Foreground { start: [first, y, z], end: [last + 1, y + 1, z + 1] });
+            }
+        }
+        found
+    }
+
+    /// Both together.
+    pub fn and(self, other: Foreground) -> Foreground {
+        Foreground {
+            start: std::array::from_fn(|axis| self.start[axis].min(other.start[axis])),
+            end: std::array::from_fn(|axis| self.end[axis].max(other.end[axis])),
+        }
+    }
+
+    /// Its box, widened by `margin` and clipped to a grid of `shape`. `None` where nothing was found.
+    pub fn boxed(self, shape: [usize; 3], margin: usize) -> Option<Box3> {
+        (self.end[0] > 0).then(|| Box3 {
+            start: self.start.map(|first| first.saturating_sub(margin)),
+            end: std::array::from_fn(|axis| self.end[axis].saturating_add(margin).min(shape[axis])),
+        })
+    }
+}
+
+/// The voxels inside the box, in the memory of the volume, with the affine moved along.
+pub fn cropped<T: Copy>(mut volume: Volume<T>, part: &Box3) -> Volume<T> {
     let shape = part.shape();
     if shape == volume.shape {
         return volume;
     }
-    let mut data = Vec::with_capacity(shape.iter().product::<usize>() * volume.channels);
-    for channel in volume.each_channel() {
-        for z in part.start[2]..part.end[2] {
-            for y in part.start[1]..part.end[1] {
-                let row = volume.shape[0] * (y + volume.shape[1] * z);
-                data.extend_from_slice(&channel[row + part.start[0]..row + part.end[0]]);
-            }
+    let [width, height, depth] = volume.shape;
+    let mut end = 0;
+    for slab in (0..volume.channels).flat_map(|channel| (part.start[2]..part.end[2]).map(move |z| z + depth * channel))
+    {
+        for y in part.start[1]..part.end[1] {
+            let row = width * (y + height * slab);
+            volume.data.copy_within(row + part.start[0]..row + part.end[0], end);
+            end += shape[0];
         }
     }
-    let mut affine = volume.affine;
-    let origin = crate::image::affine::apply(&affine, part.start.map(|first| first as f64));
-    (0..3).for_each(|row| affine[row][3] = origin[row]);
-    Volume { channels: volume.channels, shape, data, affine }
+    volume.data.truncate(end);
+    let origin = crate::image::affine::apply(&volume.affine, part.start.map(|first| first as f64));
+    (0..3).for_each(|row| volume.affine[row][3] = origin[row]);
+    Volume { shape, ..volume }
 }
 
 #[cfg(test)]
@@ -74,6 +98,13 @@ mod tests {
         let mut data = vec![0.0; 2 * 4 * 5 * 6];
         set.iter().for_each(|(channel, [x, y, z])| data[x + 4 * (y + 5 * (z + 6 * channel))] = 1.0);
         Volume { channels: 2, shape: [4, 5, 6], data, affine: IDENTITY }
+    }
+
+    fn foreground(image: &Volume<f32>, above: &[f32], margin: usize) -> Option<Box3> {
+        let slabs = image.each_channel().zip(above).flat_map(|(channel, &above)| {
+            channel.chunks_exact(20).enumerate().map(move |(z, slab)| Foreground::of_slab(z, slab, 4, above))
+        });
+        slabs.fold(Foreground::none(), Foreground::and).boxed(image.shape, margin)
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum Zscore {
 }
 
 impl Intensity {
-    /// Scales one channel in place.
+    /// Scales one channel in place; or a piece of it, where [`Intensity::is_of_single_values`].
     pub fn apply(&self, channel: &mut [f32]) {
         match *self {
             Intensity::Window([low, high]) => stretch(channel, low as f32, (high - low) as f32),
@@ -36,6 +36,11 @@ impl Intensity {
                 stretch(channel, low as f32, (high - low) as f32);
             }
         }
+    }
+
+    /// Whether a value becomes the same wherever it lies: nothing is asked of the rest of the image.
+    pub fn is_of_single_values(&self) -> bool {
+        matches!(self, Intensity::Window(_))
     }
 
     /// Values above this, before scaling, are foreground: the window's lower end, or 0.

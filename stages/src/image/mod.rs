@@ -16,8 +16,10 @@ pub mod resample;
 pub mod sampling;
 pub mod spacing;
 pub mod stored;
+mod tile;
 pub mod volume;
 pub mod warp;
+mod window;
 
 pub use augment::Augmentation;
 pub use candidates::Candidates;

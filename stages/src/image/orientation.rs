@@ -4,6 +4,7 @@
 use crate::error::{Error, Result};
 use crate::image::affine::{axes, multiply, nearest_rotation, spacing_mm};
 use crate::image::{Affine, Volume};
+use std::borrow::Cow;
 
 /// How a file's axes become the RAS axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +72,27 @@ impl Orientation {
         if self.is_ras() {
             return volume;
         }
-        let stride = [1, volume.shape[0], volume.shape[0] * volume.shape[1]];
-        let shape = self.shape(volume.shape);
-        let walk = Walk::flipped(shape, std::array::from_fn(|ras| (stride[self.axes[ras]], self.flips[ras])));
+        let (shape, walk) = (self.shape(volume.shape), self.walk(volume.shape));
         let mut data = Vec::with_capacity(volume.data.len());
         volume.each_channel().for_each(|channel| walk.copy(channel, &mut data));
         Volume { channels: volume.channels, shape, data, affine: self.affine(&volume.affine, volume.shape) }
+    }
+
+    /// One channel of a file's `shape` with its axes in the order of RAS, and along which of them it still
+    /// runs backwards. Copied only where axes change places.
+    pub fn ordered<'a, T: Copy>(&self, channel: &'a [T], shape: [usize; 3]) -> (Cow<'a, [T]>, [bool; 3]) {
+        if self.axes == [0, 1, 2] {
+            return (Cow::Borrowed(channel), self.flips);
+        }
+        let mut data = Vec::with_capacity(channel.len());
+        self.walk(shape).copy(channel, &mut data);
+        (Cow::Owned(data), [false; 3])
+    }
+
+    /// The way through a file of `shape` in the order of RAS.
+    fn walk(&self, shape: [usize; 3]) -> Walk {
+        let stride = [1, shape[0], shape[0] * shape[1]];
+        Walk::flipped(self.shape(shape), std::array::from_fn(|ras| (stride[self.axes[ras]], self.flips[ras])))
     }
 
     /// Turns one channel on the RAS grid back to the file's own grid of `shape`, x fastest.
@@ -137,33 +153,40 @@ impl Walk {
 mod tests {
     use super::*;
 
-    fn sagittal() -> Volume<u8> {
-        // File axes run to P, S and L.
-        let affine = [[0.0, 0.0, -2.0, 9.0], [-1.0, 0.0, 0.0, 8.0], [0.0, 3.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
-        Volume { channels: 2, shape: [2, 3, 4], data: (0..48).collect(), affine }
-    }
+    const SHAPE: [usize; 3] = [2, 3, 4];
+    /// File axes run to P, S and L.
+    const SAGITTAL: Affine = [[0.0, 0.0, -2.0, 9.0], [-1.0, 0.0, 0.0, 8.0], [0.0, 3.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
 
     #[test]
     fn a_sagittal_volume_is_turned_and_each_voxel_keeps_its_place_in_the_world() {
-        let file = sagittal();
-        let orientation = Orientation::of(&file.affine).unwrap();
+        let file: Vec<u8> = (0..24).collect();
+        let orientation = Orientation::of(&SAGITTAL).unwrap();
         assert_eq!(orientation, Orientation { axes: [2, 0, 1], flips: [true, true, false] });
-        let ras = orientation.apply(file.clone());
-        assert_eq!(ras.shape, [4, 2, 3]);
+        let (ras, backwards) = orientation.ordered(&file, SHAPE);
+        assert_eq!((orientation.shape(SHAPE), backwards), ([4, 2, 3], [false; 3]));
+        let affine = orientation.affine(&SAGITTAL, SHAPE);
         for (x, y, z) in [(0, 0, 0), (3, 1, 2), (2, 0, 1)] {
-            let world = crate::image::affine::apply(&ras.affine, [x as f64, y as f64, z as f64]);
+            let world = crate::image::affine::apply(&affine, [x as f64, y as f64, z as f64]);
             let (i, j, k) = (1 - y, z, 3 - x);
-            assert_eq!(world, crate::image::affine::apply(&file.affine, [i as f64, j as f64, k as f64]));
-            assert_eq!(ras.data[x + 4 * (y + 2 * z)], file.data[i + 2 * (j + 3 * k)]);
-            assert_eq!(ras.data[24 + x + 4 * (y + 2 * z)], file.data[24 + i + 2 * (j + 3 * k)]);
+            assert_eq!(world, crate::image::affine::apply(&SAGITTAL, [i as f64, j as f64, k as f64]));
+            assert_eq!(ras[x + 4 * (y + 2 * z)], file[i + 2 * (j + 3 * k)]);
         }
     }
 
     #[test]
+    fn a_file_that_only_runs_backwards_is_not_copied() {
+        let file: Vec<u8> = (0..24).collect();
+        let orientation = Orientation { axes: [0, 1, 2], flips: [true, false, true] };
+        let (same, backwards) = orientation.ordered(&file, SHAPE);
+        assert!(matches!(same, Cow::Borrowed(_)));
+        assert_eq!(backwards, [true, false, true]);
+    }
+
+    #[test]
     fn undoing_gives_the_file_back() {
-        let file = Volume { channels: 1, data: (0..24).collect(), ..sagittal() };
-        let orientation = Orientation::of(&file.affine).unwrap();
-        let ras = orientation.apply(file.clone());
-        assert_eq!(orientation.undo(&ras.data, [1, 4, 8], file.shape), file.data);
+        let file: Vec<u8> = (0..24).collect();
+        let orientation = Orientation::of(&SAGITTAL).unwrap();
+        let (ras, _) = orientation.ordered(&file, SHAPE);
+        assert_eq!(orientation.undo(&ras, [1, 4, 8], SHAPE), file);
     }
 }

@@ -1,4 +1,4 @@
-//! Patches: where one is taken from a volume, and the copy itself, in the network's layout.
+//! Patches: where one is taken from a volume, in the network's layout. The copy itself is in `window`.
 //!
 //! Centres are drawn as MONAI's `RandCropByPosNegLabel` and `RandCropByLabelClasses` draw them,
 //! from [`Candidates`]; what is done to a patch afterwards is `augment`.
@@ -6,6 +6,7 @@
 use crate::error::{Error, Result};
 use crate::image::augment::Augmentation;
 use crate::image::candidates::Candidates;
+use crate::image::window::Window;
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,14 @@ pub struct Patch {
     pub label: Vec<u8>,
 }
 
+impl Patch {
+    /// A patch of zeros.
+    pub(super) fn blank(channels: usize, shape: [usize; 3]) -> Patch {
+        let voxels: usize = shape.iter().product();
+        Patch { channels, shape, image: vec![0.0; channels * voxels], label: vec![0; voxels] }
+    }
+}
+
 /// A case in memory: what patches are copied from.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
@@ -106,15 +115,18 @@ pub fn sample(
 ) {
     let start = place(case.candidates, sampling, case.shape, patch_shape, (seed, epoch, item));
     let change = augmentation.draw(patch_shape, (seed, epoch, item));
-    if change.turns.is_none() && change.affine.is_none() {
-        let window = Window { shape: case.shape, start, size: patch_shape, flips: change.flips };
-        window.copy((case.image, case.label), (image, label));
-        return change.apply_to_values(image);
+    let window = Window { shape: case.shape, start, size: patch_shape, flips: change.flips };
+    let source = (case.image, case.label);
+    if change.moves_more_than_flips() {
+        let mut patch = Patch::blank(case.channels, patch_shape);
+        window.copy(source, (&mut patch.image, &mut patch.label), |_| {});
+        change.apply_after_flips(patch, (image, label));
+    } else if change.is_of_single_values() && window.is_inside() {
+        window.copy(source, (image, label), |line| change.scale_and_shift(line));
+    } else {
+        window.copy(source, (&mut *image, label), |_| {});
+        change.apply_to_values(image);
     }
-    let mut patch = crop(case.image, case.channels, case.shape, case.label, start, patch_shape);
-    change.apply(&mut patch);
-    image.copy_from_slice(&patch.image);
-    label.copy_from_slice(&patch.label);
 }
 
 /// Draws where the patch of (seed, epoch, item) begins in a volume of this shape, as [`start`] says.
@@ -201,93 +213,8 @@ pub fn crop(
     start: [i64; 3],
     patch_shape: [usize; 3],
 ) -> Patch {
-    let voxels: usize = patch_shape.iter().product();
-    let mut patch = Patch { channels, shape: patch_shape, image: vec![0.0; channels * voxels], label: vec![0; voxels] };
+    let mut patch = Patch::blank(channels, patch_shape);
     let window = Window { shape, start, size: patch_shape, flips: [false; 3] };
-    window.copy((image, label), (&mut patch.image, &mut patch.label));
+    window.copy((image, label), (&mut patch.image, &mut patch.label), |_| {});
     patch
-}
-
-/// Which part of a volume a patch shows, and along which axes it is mirrored.
-struct Window {
-    shape: [usize; 3],
-    start: [i64; 3],
-    size: [usize; 3],
-    flips: [bool; 3],
-}
-
-impl Window {
-    /// Copies the part out of image (any number of channels) and label; what is outside is 0.
-    fn copy(&self, (image, label): (&[f32], &[u8]), (to_image, to_label): (&mut [f32], &mut [u8])) {
-        let (volume, voxels): (usize, usize) = (self.shape.iter().product(), self.size.iter().product());
-        if !self.is_inside() {
-            to_image.fill(0.0);
-            to_label.fill(0);
-        }
-        for (source, target) in image.chunks_exact(volume).zip(to_image.chunks_exact_mut(voxels)) {
-            self.transpose(source, target);
-        }
-        self.transpose(label, to_label);
-    }
-
-    /// Whether the volume fills the patch.
-    fn is_inside(&self) -> bool {
-        (0..3).all(|axis| self.inside(axis) == (0..self.size[axis]))
-    }
-
-    /// Copies what is inside, x fastest there and z fastest here, one (x, z) plane after the other by way
-    /// of one that stays in the cache: so both sides are touched in whole rows.
-    fn transpose<T: Copy + Default>(&self, source: &[T], target: &mut [T]) {
-        let [xs, ys, zs]: [std::ops::Range<usize>; 3] = std::array::from_fn(|axis| self.inside(axis));
-        let at = |axis: usize, index: usize| (self.start[axis] + index as i64) as usize;
-        let place = |axis: usize, index: usize| if self.flips[axis] { self.size[axis] - 1 - index } else { index };
-        let (width, depth) = (xs.len(), zs.len());
-        if width == 0 || depth == 0 {
-            return;
-        }
-        let first = place(2, zs.start).min(place(2, zs.end - 1));
-        let mut plane = vec![T::default(); width * depth];
-        for y in ys {
-            let row = |z: usize| {
-                let z = if self.flips[2] { zs.end - 1 - z } else { zs.start + z };
-                let from = at(0, xs.start) + self.shape[0] * (at(1, y) + self.shape[1] * at(2, z));
-                &source[from..from + width]
-            };
-            turn(row, width, depth, &mut plane);
-            for (x, line) in xs.clone().zip(plane.chunks_exact(depth)) {
-                let into = (place(0, x) * self.size[1] + place(1, y)) * self.size[2] + first;
-                target[into..into + depth].copy_from_slice(line);
-            }
-        }
-    }
-
-    /// The patch's indices along an axis that lie inside the volume, before mirroring.
-    fn inside(&self, axis: usize) -> std::ops::Range<usize> {
-        let (start, volume, patch) = (self.start[axis], self.shape[axis] as i64, self.size[axis] as i64);
-        let first = (-start).clamp(0, patch);
-        first as usize..(volume - start).clamp(first, patch) as usize
-    }
-}
-
-/// Writes `depth` rows of `width` values as the columns of `plane`, tile by tile.
-fn turn<'a, T: Copy + Default + 'a>(row: impl Fn(usize) -> &'a [T], width: usize, depth: usize, plane: &mut [T]) {
-    const TILE: usize = 16;
-    for z0 in (0..depth).step_by(TILE) {
-        let rows: [&[T]; TILE] = std::array::from_fn(|z| row((z0 + z).min(depth - 1)));
-        for x0 in (0..width).step_by(TILE) {
-            if x0 + TILE <= width && z0 + TILE <= depth {
-                // Of known length, so that the compiler can keep the tile in registers.
-                let tile = rows.map(|row| row[x0..].first_chunk().copied().unwrap_or([T::default(); TILE]));
-                for x in 0..TILE {
-                    let column: [T; TILE] = std::array::from_fn(|z| tile[z][x]);
-                    plane[(x0 + x) * depth + z0..][..TILE].copy_from_slice(&column);
-                }
-            } else {
-                for x in x0..width.min(x0 + TILE) {
-                    let column = &mut plane[x * depth + z0..x * depth + depth.min(z0 + TILE)];
-                    column.iter_mut().zip(rows).for_each(|(value, row)| *value = row[x]);
-                }
-            }
-        }
-    }
 }

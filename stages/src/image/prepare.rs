@@ -3,15 +3,17 @@
 
 use crate::error::{Error, Result};
 use crate::image::affine::corner_distance;
-use crate::image::crop::{Box3, cropped, foreground};
-use crate::image::nifti::{read_image, read_label};
+use crate::image::crop::{Box3, Foreground, cropped};
+use crate::image::nifti::{Desk, Header, Voxels, load_image, load_label};
 use crate::image::orientation::Orientation;
 use crate::image::resample::{Resampler, X_FASTEST};
+use crate::image::sampling::Number;
 use crate::image::spacing::Grid;
 use crate::image::{Geometry, Intensity, Volume};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The parameters of preparation: those of the kind `preprocess`, kept in every model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,12 +97,23 @@ impl Intensities {
     }
 }
 
+/// The files of one case, and what the dataset says of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// One file (3D, or 4D with channels last), or one 3D file for each channel.
+    pub images: &'a [PathBuf],
+    /// The label map, where there is one.
+    pub label: Option<&'a Path>,
+    /// The channels' names.
+    pub modality: &'a [String],
+    /// The label values besides 0.
+    pub allowed: &'a [u8],
+}
+
 /// Prepares one case: load → RAS → spacing → foreground box → intensity → crop.
 ///
-/// `images` is one file (3D, or 4D with channels last) or one 3D file for each channel, `modality`
-/// the channels' names, `allowed` the label values besides 0. The image's voxels are resampled
-/// trilinearly, the label's to the nearest. The label map may be stored with its axes in another
-/// order than the image; its grid must otherwise be the image's.
+/// The image's voxels are resampled trilinearly, the label's to the nearest. The label map may be
+/// stored with its axes in another order than the image; its grid must otherwise be the image's.
 pub fn prepare(
     preparation: &Preparation,
     images: &[PathBuf],
@@ -108,30 +121,106 @@ pub fn prepare(
     modality: &[String],
     allowed: &[u8],
 ) -> Result<Prepared> {
-    let scalings = preparation.intensity.for_channels(modality.len())?;
-    let image = load(images, modality)?;
-    let original = Grid { shape: image.shape, affine: image.affine };
-    let orientation = Orientation::of(&image.affine)?;
-    let image = orientation.apply(image);
-    let oriented = Grid { shape: image.shape, affine: image.affine };
-    let label = label.map(|path| load_label(path, allowed, &oriented)).transpose()?;
+    prepare_on(&mut Desk::default(), preparation, Files { images, label, modality, allowed })
+}
 
-    let wanted = match preparation.spacing {
-        Some(spacing) => oriented.with_spacing(spacing)?,
-        None => oriented,
-    };
-    let resampler = Resampler::new(&oriented, &wanted)?;
-    let resampled = resampler.target();
-    let mut image = on_grid(image, &resampled, |channel| resampler.linear(channel, X_FASTEST), &resampler);
-    let label =
-        label.map(|label| on_grid(label, &resampled, |channel| resampler.nearest(channel, X_FASTEST), &resampler));
-
+/// The same on a desk that many cases share, one after the other.
+pub fn prepare_on(desk: &mut Desk, preparation: &Preparation, files: Files) -> Result<Prepared> {
+    let (frame, mut image, found) = image(desk, preparation, files)?;
+    let label = files.label.map(|path| label(desk, &frame, path, files.allowed)).transpose()?;
     let mut warnings = vec![];
-    let part = box_of(preparation, &image, &scalings, &mut warnings);
-    image.each_channel_mut().zip(&scalings).for_each(|(channel, scaling)| scaling.apply(channel));
-    let geometry = geometry(original, orientation, oriented, resampled, part);
-    let label = label.map(|label| cropped(label, &part));
-    Ok(Prepared { image: cropped(image, &part), label, geometry, warnings })
+    let part = match found {
+        Ok(part) => part,
+        Err(warning) => {
+            warnings.push(warning);
+            Box3::whole(image.shape)
+        }
+    };
+    image = cropped(image, &part);
+    let Frame { original, orientation, oriented, resampler } = frame;
+    let geometry = geometry(original, orientation, oriented, resampler.target(), part);
+    Ok(Prepared { image, label: label.map(|label| cropped(label, &part)), geometry, warnings })
+}
+
+/// Where a case's file lies, and how its voxels get to where they are wanted.
+struct Frame {
+    original: Grid,
+    orientation: Orientation,
+    oriented: Grid,
+    resampler: Resampler,
+}
+
+impl Frame {
+    fn of(preparation: &Preparation, header: &Header) -> Result<Frame> {
+        let original = grid_of(header);
+        let orientation = Orientation::of(&original.affine)?;
+        let oriented = turned(&orientation, &original);
+        let wanted = preparation.spacing.map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing))?;
+        Ok(Frame { original, orientation, oriented, resampler: Resampler::new(&oriented, &wanted)? })
+    }
+
+    /// Resamples the channels of one file into `out` and scales them, slab by slab as they come; what
+    /// is foreground before scaling goes into `found`.
+    fn resample<T: Number>(&self, voxels: &[T], scalings: &[Intensity], out: &mut [f32], found: &Mutex<Foreground>) {
+        let width = self.resampler.target().shape[0];
+        let sizes = (self.oriented.voxels().max(1), self.resampler.target().voxels().max(1));
+        let channels = voxels.chunks_exact(sizes.0).zip(out.chunks_exact_mut(sizes.1));
+        for ((channel, out), scaling) in channels.zip(scalings) {
+            let (channel, backwards) = self.orientation.ordered(channel, self.original.shape);
+            let resampler = self.resampler.clone().of_backwards(backwards);
+            resampler.linear_into(&channel, X_FASTEST, out, |z, slab| {
+                let here = Foreground::of_slab(z, slab, width, scaling.foreground_above());
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                *found = found.and(here);
+                drop(found);
+                if scaling.is_of_single_values() {
+                    scaling.apply(slab);
+                }
+            });
+            if !scaling.is_of_single_values() {
+                scaling.apply(out);
+            }
+        }
+    }
+}
+
+/// All channels of a case in one volume, resampled and scaled; and the box to crop it to, or a warning
+/// that there is none.
+fn image(
+    desk: &mut Desk,
+    preparation: &Preparation,
+    files: Files,
+) -> Result<(Frame, Volume<f32>, Result<Box3, String>)> {
+    let scalings = preparation.intensity.for_channels(files.modality.len())?;
+    let found = Mutex::new(Foreground::none());
+    let mut all: Option<(Frame, Vec<f32>)> = None;
+    for (index, path) in files.images.iter().enumerate() {
+        let name = if files.images.len() == 1 { "image".to_string() } else { format!("image {}", index + 1) };
+        let (header, voxels) = load_image(path, &name, desk)?;
+        if let Some((frame, _)) = &all {
+            same_grid("image 1", &frame.original, &name, &grid_of(&header))?;
+        }
+        check_channels(&header, &name, files)?;
+        let (frame, out) = match &mut all {
+            Some(all) => all,
+            None => {
+                let frame = Frame::of(preparation, &header)?;
+                let values = frame.resampler.target().voxels() * files.modality.len();
+                all.insert((frame, vec![0.0; values]))
+            }
+        };
+        let (scalings, out) = (&scalings[index..], &mut out[index * frame.resampler.target().voxels()..]);
+        match voxels {
+            Voxels::Bytes(voxels) => frame.resample(voxels, scalings, out, &found),
+            Voxels::Shorts(voxels) => frame.resample(voxels, scalings, out, &found),
+            Voxels::Floats(voxels) => frame.resample(&voxels, scalings, out, &found),
+        }
+    }
+    let (frame, data) = all.ok_or_else(|| Error::failed("has no image; name one in the dataset's listing"))?;
+    let Grid { shape, affine } = frame.resampler.target();
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let part = box_of(preparation, found, shape, &scalings);
+    Ok((frame, Volume { channels: files.modality.len(), shape, data, affine }, part))
 }
 
 fn geometry(original: Grid, orientation: Orientation, oriented: Grid, resampled: Grid, part: Box3) -> Geometry {
@@ -149,71 +238,58 @@ fn geometry(original: Grid, orientation: Orientation, oriented: Grid, resampled:
     }
 }
 
-fn on_grid<T>(volume: Volume<T>, grid: &Grid, resample: impl Fn(&[T]) -> Vec<T>, resampler: &Resampler) -> Volume<T> {
-    if resampler.is_same() {
-        return volume;
-    }
-    let mut data = Vec::with_capacity(grid.voxels() * volume.channels);
-    if volume.channels == 1 {
-        data = resample(&volume.data);
-    } else {
-        volume.each_channel().for_each(|channel| data.extend(resample(channel)));
-    }
-    Volume { channels: volume.channels, shape: grid.shape, data, affine: grid.affine }
-}
-
-fn box_of(preparation: &Preparation, image: &Volume<f32>, scalings: &[Intensity], warnings: &mut Vec<String>) -> Box3 {
+/// The box to crop to, or a warning that nothing is foreground.
+fn box_of(
+    preparation: &Preparation,
+    found: Foreground,
+    shape: [usize; 3],
+    scalings: &[Intensity],
+) -> Result<Box3, String> {
     if !preparation.crop_foreground {
-        return Box3::whole(image.shape);
+        return Ok(Box3::whole(shape));
     }
-    let above: Vec<f32> = scalings.iter().map(Intensity::foreground_above).collect();
-    foreground(image, &above, preparation.crop_margin).unwrap_or_else(|| {
-        let words: Vec<String> = above.iter().map(f32::to_string).collect();
-        warnings.push(format!(
-            "no voxel exceeds {}, so nothing is foreground; the whole volume is kept",
-            words.join(" or ")
-        ));
-        Box3::whole(image.shape)
+    found.boxed(shape, preparation.crop_margin).ok_or_else(|| {
+        let above: Vec<String> = scalings.iter().map(|scaling| scaling.foreground_above().to_string()).collect();
+        format!("no voxel exceeds {}, so nothing is foreground; the whole volume is kept", above.join(" or "))
     })
 }
 
-/// All channels of a case in one volume.
-fn load(images: &[PathBuf], modality: &[String]) -> Result<Volume<f32>> {
-    let Some((first, rest)) = images.split_first() else {
-        return Err(Error::failed("has no image; name one in the dataset's listing"));
-    };
-    let mut image = read_image(first, if rest.is_empty() { "image" } else { "image 1" })?;
-    for (index, path) in rest.iter().enumerate() {
-        let name = format!("image {}", index + 2);
-        let next = read_image(path, &name)?;
-        same_grid("image 1", &grid_of(&image), &name, &grid_of(&next))?;
-        if image.channels != index + 1 || next.channels != 1 {
-            return Err(Error::failed(format!("{name}: a case of several files needs one channel in each")));
-        }
-        image.data.extend(next.data);
-        image.channels += 1;
+/// An error unless the files have as many channels as the dataset names.
+fn check_channels(header: &Header, name: &str, files: Files) -> Result<()> {
+    if files.images.len() > 1 && header.channels != 1 {
+        return Err(Error::failed(format!("{name}: a case of several files needs one channel in each")));
     }
-    if image.channels != modality.len() {
+    let channels = files.images.len().max(header.channels);
+    if channels != files.modality.len() {
         return Err(Error::failed(format!(
-            "image: has {} channels, but the dataset names {} modalities ({}); correct one of them",
-            image.channels,
-            modality.len(),
-            modality.join(", ")
+            "image: has {channels} channels, but the dataset names {} modalities ({}); correct one of them",
+            files.modality.len(),
+            files.modality.join(", ")
         )));
     }
-    Ok(image)
+    Ok(())
 }
 
-/// The label map, turned to RAS by its own header; on the image's oriented grid or an error.
-fn load_label(path: &Path, allowed: &[u8], image: &Grid) -> Result<Volume<u8>> {
-    let label = read_label(path, "label", allowed)?;
-    let turned = Orientation::of(&label.affine)?.apply(label);
-    same_grid("image", image, "label", &grid_of(&turned))?;
-    Ok(turned)
+/// The label map, turned to RAS by its own header and taken to the image's resampled grid; on the
+/// image's oriented grid or an error.
+fn label(desk: &mut Desk, frame: &Frame, path: &Path, allowed: &[u8]) -> Result<Volume<u8>> {
+    let (header, voxels) = load_label(path, "label", allowed, desk)?;
+    let own = grid_of(&header);
+    let orientation = Orientation::of(&own.affine)?;
+    same_grid("image", &frame.oriented, "label", &turned(&orientation, &own))?;
+    let (voxels, backwards) = orientation.ordered(&voxels, own.shape);
+    let data = frame.resampler.clone().of_backwards(backwards).nearest(&voxels, X_FASTEST);
+    let Grid { shape, affine } = frame.resampler.target();
+    Ok(Volume { channels: 1, shape, data, affine })
 }
 
-fn grid_of<T>(volume: &Volume<T>) -> Grid {
-    Grid { shape: volume.shape, affine: volume.affine }
+fn grid_of(header: &Header) -> Grid {
+    Grid { shape: header.shape, affine: header.affine }
+}
+
+/// The grid of a file after turning.
+fn turned(orientation: &Orientation, grid: &Grid) -> Grid {
+    Grid { shape: orientation.shape(grid.shape), affine: orientation.affine(&grid.affine, grid.shape) }
 }
 
 fn same_grid(a_name: &str, a: &Grid, b_name: &str, b: &Grid) -> Result<()> {

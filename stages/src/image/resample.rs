@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 use crate::image::Affine;
 use crate::image::affine::{IDENTITY, close, invert, multiply, solve};
-use crate::image::sampling::Plan;
+use crate::image::sampling::{Number, Plan};
 use crate::image::spacing::{Grid, TOLERANCE};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -31,6 +31,8 @@ pub struct Resampler {
     pub(super) source: [usize; 3],
     /// Where that box begins on the source's grid.
     pub(super) start: [usize; 3],
+    /// The axes along which the source's data run backwards.
+    pub(super) backwards: [bool; 3],
     pub(super) target: [usize; 3],
     /// Where the target lies as the reference's bookkeeping has it: the source's affine times the map.
     affine: Affine,
@@ -85,13 +87,19 @@ impl Resampler {
                 }))
             }
         };
-        Ok(Resampler { source: from.shape, start: [0; 3], target: to.shape, affine, map })
+        Ok(Resampler { source: from.shape, start: [0; 3], backwards: [false; 3], target: to.shape, affine, map })
     }
 
     /// The same where only the box from `start` to `end` (exclusive) of the source is kept, and
     /// all around it is 0.
     pub fn of_box(self, start: [usize; 3], end: [usize; 3]) -> Resampler {
         Resampler { source: std::array::from_fn(|axis| end[axis] - start[axis]), start, ..self }
+    }
+
+    /// The same where the source's data run backwards along the axes that are set: a file that was not
+    /// turned round is read as if it were.
+    pub fn of_backwards(self, backwards: [bool; 3]) -> Resampler {
+        Resampler { backwards, ..self }
     }
 
     /// Whether source and target are the same voxels.
@@ -115,10 +123,21 @@ impl Resampler {
     }
 
     /// One channel, trilinear. Source and result lie in `order`.
-    pub fn linear(&self, source: &[f32], order: Order) -> Vec<f32> {
+    pub fn linear<T: Number>(&self, source: &[T], order: Order) -> Vec<f32> {
         let mut out = vec![0.0; self.target.iter().product()];
-        self.in_slabs(&mut out, order, |slabs, out, plan| plan.linear(source, slabs, out));
+        self.linear_into(source, order, &mut out, |_, _| {});
         out
+    }
+
+    /// The same into `out`. `finish` is given each slab and its number once it is made, while it is at hand.
+    pub fn linear_into<T: Number>(
+        &self,
+        source: &[T],
+        order: Order,
+        out: &mut [f32],
+        finish: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.in_slabs(out, order, |slabs, out, plan| plan.linear_each(source, slabs, out, &finish));
     }
 
     /// One channel, nearest (half to even). Source and result lie in `order`; outside the box is
@@ -195,4 +214,36 @@ fn base_coordinates(length: usize) -> Vec<f64> {
         }
     };
     (0..length).map(|index| line(index) * (n - 1.0) / n).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: [usize; 3] = [5, 4, 3];
+
+    /// Numbers in no order, and the same turned round along x and z.
+    fn numbers() -> (Vec<f32>, Vec<i16>) {
+        let number = |[x, y, z]: [usize; 3]| (x * 31 + y * 17 + z * 5) as i16 % 23 - 11;
+        let voxels = (0..60).map(|voxel| [voxel % 5, voxel / 5 % 4, voxel / 20]);
+        let forwards = voxels.clone().map(|voxel| f32::from(number(voxel))).collect();
+        (forwards, voxels.map(|[x, y, z]| number([4 - x, y, 2 - z])).collect())
+    }
+
+    #[test]
+    fn a_file_that_runs_backwards_is_read_as_if_it_were_turned() {
+        let from = Grid { shape: SHAPE, affine: IDENTITY };
+        let scaled = from.with_spacing([0.7, 1.4, 0.9]).unwrap();
+        let mut slanted = scaled;
+        (slanted.affine[0][1], slanted.affine[1][0]) = (0.3, -0.3);
+        let (forwards, backwards) = numbers();
+        for to in [from, scaled, slanted] {
+            let resampler = Resampler::new(&from, &to).unwrap();
+            let turned = resampler.clone().of_backwards([true, false, true]);
+            assert_eq!(turned.linear(&backwards, X_FASTEST), resampler.linear(&forwards, X_FASTEST));
+            let nearest = turned.nearest(&backwards, X_FASTEST);
+            let nearest: Vec<f32> = nearest.into_iter().map(f32::from).collect();
+            assert_eq!(nearest, resampler.nearest(&forwards, X_FASTEST));
+        }
+    }
 }

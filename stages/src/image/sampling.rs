@@ -6,6 +6,30 @@
 use crate::image::resample::{Map, Oblique, Order, Resampler};
 use std::ops::Range;
 
+/// A stored number, and what it is as float32.
+pub trait Number: Copy + Send + Sync {
+    /// The nearest float32.
+    fn float(self) -> f32;
+}
+
+impl Number for f32 {
+    fn float(self) -> f32 {
+        self
+    }
+}
+
+impl Number for i16 {
+    fn float(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+impl Number for u8 {
+    fn float(self) -> f32 {
+        f32::from(self)
+    }
+}
+
 /// A resampler made ready for data that lie in one order.
 pub struct Plan<'a> {
     resampler: &'a Resampler,
@@ -18,7 +42,6 @@ pub struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     pub(super) fn new(resampler: &'a Resampler, order: Order) -> Plan<'a> {
-        let place = |axis: usize| (resampler.start[axis], resampler.source[axis]);
         let oblique = matches!(resampler.map, Map::Oblique(_));
         let positions = order.map(|axis| if oblique { vec![] } else { resampler.positions(axis) });
         let mut stride = [0; 3];
@@ -28,9 +51,10 @@ impl<'a> Plan<'a> {
         Plan {
             resampler,
             order,
-            taps: std::array::from_fn(|at| Taps::new(&positions[at], place(order[at]))),
+            taps: std::array::from_fn(|at| Taps::new(&positions[at], Side::of(resampler, order[at]))),
             nearest: std::array::from_fn(|at| {
-                positions[at].iter().map(|p| inside(p.round_ties_even(), place(order[at]))).collect()
+                let side = Side::of(resampler, order[at]);
+                positions[at].iter().map(|p| side.inside(p.round_ties_even())).collect()
             }),
             stride,
         }
@@ -38,37 +62,75 @@ impl<'a> Plan<'a> {
 
     /// Trilinear values of the slabs `slabs` of the slowest axis.
     pub fn linear(&self, source: &[f32], slabs: Range<usize>, out: &mut [f32]) {
-        match &self.resampler.map {
-            Map::Oblique(oblique) => self.walk(oblique, slabs, out, |p| self.gather(source, p)),
-            _ => self.linear_parallel(source, slabs, out),
-        }
+        self.linear_each(source, slabs, out, |_, _| {});
+    }
+
+    /// The same of any numbers. `finish` is given each slab and its number once it is made.
+    pub fn linear_each<T: Number>(
+        &self,
+        source: &[T],
+        slabs: Range<usize>,
+        out: &mut [f32],
+        finish: impl Fn(usize, &mut [f32]),
+    ) {
+        let Map::Parallel(_) = &self.resampler.map else {
+            let size = self.resampler.slab(self.order).max(1);
+            for (slab, out) in slabs.zip(out.chunks_exact_mut(size)) {
+                match &self.resampler.map {
+                    Map::Oblique(oblique) => self.walk(oblique, slab..slab + 1, out, |p| self.gather(source, p)),
+                    _ => self.nearest_of(source, slab..slab + 1, out, T::float),
+                }
+                finish(slab, out);
+            }
+            return;
+        };
+        self.linear_parallel(source, slabs, out, finish);
     }
 
     /// Nearest values of the slabs `slabs` of the slowest axis.
     pub fn nearest<T: Copy + Default>(&self, source: &[T], slabs: Range<usize>, out: &mut [T]) {
+        self.nearest_of(source, slabs, out, |value| value);
+    }
+
+    /// The same, each value through `convert`.
+    fn nearest_of<S: Copy, T: Copy + Default>(
+        &self,
+        source: &[S],
+        slabs: Range<usize>,
+        out: &mut [T],
+        convert: impl Fn(S) -> T,
+    ) {
+        let value = |index: Option<usize>| index.map_or_else(T::default, |index| convert(source[index]));
         if let Map::Oblique(oblique) = &self.resampler.map {
-            self.walk(oblique, slabs, out, |p| {
-                let index = self.index(p.map(f64::round_ties_even));
-                index.map_or_else(T::default, |index| source[index])
-            });
+            self.walk(oblique, slabs, out, |p| value(self.index(p.map(f64::round_ties_even))));
             return;
         }
         let [fast, middle, slow] = &self.nearest;
         let step = self.order.map(|axis| self.stride[axis]);
         let rows = slabs.flat_map(|s| middle.iter().map(move |m| (slow[s], *m)));
         for (row, out) in rows.zip(out.chunks_exact_mut(fast.len().max(1))) {
-            let (Some(slow), Some(middle)) = row else { continue };
-            let row = &source[slow as usize * step[2] + middle as usize * step[1]..];
+            let (Some(slow), Some(middle)) = row else {
+                out.fill(T::default());
+                continue;
+            };
+            let row = &source[slow as usize * step[2] + middle as usize * step[1]..][..step[1]];
             for (slot, index) in out.iter_mut().zip(fast) {
-                *slot = index.map_or_else(T::default, |index| row[index as usize]);
+                *slot = index.map_or_else(T::default, |index| convert(row[index as usize]));
             }
         }
     }
 
     /// Plane by plane: a source plane is resampled once and serves all slabs between it and the next.
-    fn linear_parallel(&self, source: &[f32], slabs: Range<usize>, out: &mut [f32]) {
+    fn linear_parallel<T: Number>(
+        &self,
+        source: &[T],
+        slabs: Range<usize>,
+        out: &mut [f32],
+        finish: impl Fn(usize, &mut [f32]),
+    ) {
         let slow = &self.taps[2];
         let size = self.resampler.slab(self.order);
+        let mut mixed = vec![0.0; self.resampler.source[self.order[0]]];
         let mut planes = [(None, vec![0.0; size]), (None, vec![0.0; size])];
         for (slab, out) in slabs.zip(out.chunks_exact_mut(size.max(1))) {
             let (low, high) = (slow.low[slab], slow.high[slab]);
@@ -77,23 +139,31 @@ impl<'a> Plan<'a> {
                 planes.swap(0, 1);
             }
             if low_weight != 0.0 {
-                self.plane(source, low, &mut planes[0]);
+                self.plane(source, low, &mut planes[0], &mut mixed);
+            }
+            if high_weight != 0.0 {
+                self.plane(source, high, &mut planes[1], &mut mixed);
             }
             if high_weight == 0.0 {
                 scale(&planes[0].1, low_weight, out);
-                continue;
-            }
-            self.plane(source, high, &mut planes[1]);
-            if low_weight == 0.0 {
+            } else if low_weight == 0.0 {
                 scale(&planes[1].1, high_weight, out);
             } else {
                 blend(&planes[0].1, low_weight, &planes[1].1, high_weight, out);
             }
+            finish(slab, out);
         }
     }
 
     /// One source plane (slow index `index`) on the target's two fast axes, unless it is there already.
-    fn plane(&self, source: &[f32], index: u32, (held, plane): &mut (Option<u32>, Vec<f32>)) {
+    /// `mixed` has room for one row of the source.
+    fn plane<T: Number>(
+        &self,
+        source: &[T],
+        index: u32,
+        (held, plane): &mut (Option<u32>, Vec<f32>),
+        mixed: &mut [f32],
+    ) {
         if *held == Some(index) {
             return;
         }
@@ -102,18 +172,12 @@ impl<'a> Plan<'a> {
         let width = self.resampler.source[self.order[0]];
         let base = index as usize * width * self.resampler.source[self.order[1]];
         let row = |index: u32| &source[base + index as usize * width..][..width];
-        let mut mixed = vec![0.0; width];
         for (line, out) in plane.chunks_exact_mut(fast.low.len().max(1)).enumerate() {
-            blend(
-                row(middle.low[line]),
-                middle.low_weight[line],
-                row(middle.high[line]),
-                middle.high_weight[line],
-                &mut mixed,
-            );
-            for (i, slot) in out.iter_mut().enumerate() {
-                *slot = mixed[fast.low[i] as usize] * fast.low_weight[i]
-                    + mixed[fast.high[i] as usize] * fast.high_weight[i];
+            let (low, high) = (row(middle.low[line]), row(middle.high[line]));
+            blend(low, middle.low_weight[line], high, middle.high_weight[line], mixed);
+            let (lows, highs) = (fast.low.iter().zip(&fast.low_weight), fast.high.iter().zip(&fast.high_weight));
+            for ((slot, (low, low_weight)), (high, high_weight)) in out.iter_mut().zip(lows).zip(highs) {
+                *slot = mixed[*low as usize] * low_weight + mixed[*high as usize] * high_weight;
             }
         }
     }
@@ -134,7 +198,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The trilinear value at a position of the source's whole grid.
-    fn gather(&self, source: &[f32], position: [f64; 3]) -> f32 {
+    fn gather<T: Number>(&self, source: &[T], position: [f64; 3]) -> f32 {
         let low = position.map(f64::floor);
         let mut sum = 0.0;
         for corner in 0..8 {
@@ -149,7 +213,7 @@ impl<'a> Plan<'a> {
             if weight != 0.0
                 && let Some(index) = self.index(voxel)
             {
-                sum += f64::from(source[index]) * weight;
+                sum += f64::from(source[index].float()) * weight;
             }
         }
         sum as f32
@@ -158,9 +222,32 @@ impl<'a> Plan<'a> {
     /// Where a voxel of the source's whole grid lies in the data, if it is kept.
     fn index(&self, voxel: [f64; 3]) -> Option<usize> {
         (0..3).try_fold(0, |index, axis| {
-            let at = inside(voxel[axis], (self.resampler.start[axis], self.resampler.source[axis]))?;
+            let at = Side::of(self.resampler, axis).inside(voxel[axis])?;
             Some(index + at as usize * self.stride[axis])
         })
+    }
+}
+
+/// One axis of the source's data.
+#[derive(Clone, Copy)]
+struct Side {
+    /// Where the kept box begins on the whole axis.
+    start: usize,
+    length: usize,
+    backwards: bool,
+}
+
+impl Side {
+    fn of(resampler: &Resampler, axis: usize) -> Side {
+        let Resampler { start, source, backwards, .. } = resampler;
+        Side { start: start[axis], length: source[axis], backwards: backwards[axis] }
+    }
+
+    /// The index in the data of an index on the whole axis, if it is kept.
+    fn inside(self, index: f64) -> Option<u32> {
+        let at = index - self.start as f64;
+        let kept = at >= 0.0 && at < self.length as f64;
+        kept.then(|| if self.backwards { self.length as u32 - 1 - at as u32 } else { at as u32 })
     }
 }
 
@@ -174,11 +261,11 @@ struct Taps {
 }
 
 impl Taps {
-    fn new(positions: &[f64], place: (usize, usize)) -> Taps {
+    fn new(positions: &[f64], side: Side) -> Taps {
         let mut taps = Taps::default();
         for &position in positions {
             let low = position.floor();
-            let (at_low, at_high) = (inside(low, place), inside(low + 1.0, place));
+            let (at_low, at_high) = (side.inside(low), side.inside(low + 1.0));
             let part = position - low;
             taps.low.push(at_low.unwrap_or(0));
             taps.high.push(at_high.unwrap_or(0));
@@ -189,18 +276,12 @@ impl Taps {
     }
 }
 
-/// The index inside the kept box of an index on the whole axis.
-fn inside(index: f64, (start, length): (usize, usize)) -> Option<u32> {
-    let at = index - start as f64;
-    (at >= 0.0 && at < length as f64).then_some(at as u32)
-}
-
 fn scale(source: &[f32], weight: f32, out: &mut [f32]) {
     out.iter_mut().zip(source).for_each(|(out, value)| *out = value * weight);
 }
 
-fn blend(a: &[f32], a_weight: f32, b: &[f32], b_weight: f32, out: &mut [f32]) {
+fn blend<T: Number>(a: &[T], a_weight: f32, b: &[T], b_weight: f32, out: &mut [f32]) {
     for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
-        *out = a * a_weight + b * b_weight;
+        *out = a.float() * a_weight + b.float() * b_weight;
     }
 }

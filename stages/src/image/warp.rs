@@ -64,21 +64,27 @@ fn copy<T: Copy>(source: &[T], from: [usize; 3], axes: [usize; 3], flips: [bool;
 impl Affinity {
     /// Resamples the patch: trilinear for the image, nearest for the label, border values outside.
     pub fn apply(&self, patch: &mut Patch) {
+        let mut made = Patch::blank(patch.channels, patch.shape);
+        self.resample(patch, (&mut made.image, &mut made.label));
+        *patch = made;
+    }
+
+    /// The same, into image and label of the patch's shape.
+    pub(super) fn resample(&self, patch: &Patch, (image, label): (&mut [f32], &mut [u8])) {
         let [nx, ny, nz] = patch.shape;
         let voxels = nx * ny * nz;
         let map = Map::new(self.matrix(), patch.shape);
-        let mut image = vec![0.0; patch.image.len()];
-        let mut label = Vec::with_capacity(voxels);
-        let mut row = vec![[0f32; 3]; nz];
+        let mut row = std::array::from_fn(|_| vec![0.0; nz]);
         for (xy, start) in (0..nx * ny).zip((0..voxels).step_by(nz)) {
-            row.iter_mut().enumerate().for_each(|(z, position)| *position = map.position([xy / ny, xy % ny, z]));
+            map.positions([xy / ny, xy % ny], &mut row);
+            let at = |z: usize| [row[0][z], row[1][z], row[2][z]];
             for (source, target) in patch.image.chunks_exact(voxels).zip(image.chunks_exact_mut(voxels)) {
-                let target = &mut target[start..start + nz];
-                target.iter_mut().zip(&row).for_each(|(value, at)| *value = trilinear(source, patch.shape, *at));
+                let target = target[start..start + nz].iter_mut().enumerate();
+                target.for_each(|(z, value)| *value = trilinear(source, patch.shape, at(z)));
             }
-            label.extend(row.iter().map(|at| patch.label[nearest(patch.shape, *at)]));
+            let label = label[start..start + nz].iter_mut().enumerate();
+            label.for_each(|(z, value)| *value = patch.label[nearest(patch.shape, at(z))]);
         }
-        *patch = Patch { channels: patch.channels, shape: patch.shape, image, label };
     }
 
     /// Rotation · translation · scale, from centred output voxels to centred input voxels: three rows
@@ -109,16 +115,16 @@ impl Map {
         Map { matrix: matrix.map(|row| row.map(|entry| entry as f32)), shape: shape.map(|side| side as f32) }
     }
 
-    #[inline]
-    fn position(&self, voxel: [usize; 3]) -> [f32; 3] {
-        let centred: [f32; 3] = std::array::from_fn(|axis| voxel[axis] as f32 - (self.shape[axis] - 1.0) / 2.0);
-        std::array::from_fn(|axis| {
-            let [x, y, z, shift] = self.matrix[axis];
-            let side = self.shape[axis];
-            let place = x * centred[0] + y * centred[1] + z * centred[2] + shift;
-            let normal = place * (2.0 / side.max(2.0));
-            (((normal + 1.0) * side - 1.0) / 2.0).clamp(0.0, side - 1.0)
-        })
+    /// The positions of the voxels (x, y, 0), (x, y, 1) and so on, an axis at a time.
+    fn positions(&self, [x, y]: [usize; 2], row: &mut [Vec<f32>; 3]) {
+        let centred = |axis: usize, voxel: usize| voxel as f32 - (self.shape[axis] - 1.0) / 2.0;
+        for ((places, entries), side) in row.iter_mut().zip(self.matrix).zip(self.shape) {
+            let known = entries[0] * centred(0, x) + entries[1] * centred(1, y);
+            for (z, place) in places.iter_mut().enumerate() {
+                let normal = (known + entries[2] * centred(2, z) + entries[3]) * (2.0 / side.max(2.0));
+                *place = (((normal + 1.0) * side - 1.0) / 2.0).clamp(0.0, side - 1.0);
+            }
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result, Trouble};
+use crate::image::nifti::Desk;
 use crate::image::orientation::Orientation;
-use crate::image::prepare::prepare;
+use crate::image::prepare::{Files, prepare_on};
 use crate::image::spacing::Grid;
 use crate::image::{Geometry, Preparation, VolumeCase, VolumeList, nifti};
 use crate::space::Upstream;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use voxflow_cache::Artifact;
 
 /// Makes one volume of each case: oriented, resampled, scaled and cropped.
@@ -62,7 +64,9 @@ impl Run for Preprocess {
         let dataset = cx.input("dataset")?;
         let listing: Listing = dataset.json("dataset.json")?;
         self.0.intensity.for_channels(listing.modality.len())?;
-        let cases = cx.each_case(&listing.cases, |case| &case.name, |case| self.volume(cx, dataset, &listing, case))?;
+        let desks = Mutex::default();
+        let cases =
+            cx.each_case(&listing.cases, |case| &case.name, |case| self.volume(cx, dataset, &listing, &desks, case))?;
         cx.create_json(
             "volumes.json",
             &VolumeList {
@@ -76,8 +80,12 @@ impl Run for Preprocess {
     }
 }
 
+/// The desks of cases that are done, for the next.
+type Desks = Mutex<Vec<Desk>>;
+
 /// Where a case's files are, and what the dataset says of them.
-struct Item {
+struct Item<'a> {
+    desks: &'a Desks,
     images: Vec<PathBuf>,
     label: Option<PathBuf>,
     modality: Vec<String>,
@@ -101,8 +109,15 @@ impl Preprocess {
     }
 
     /// Recalls one case's volume and adopts its files.
-    fn volume(&self, cx: &Context, dataset: &Input, listing: &Listing, case: &Case) -> Result<VolumeCase> {
-        let (item, key) = item(dataset, listing, case)?;
+    fn volume(
+        &self,
+        cx: &Context,
+        dataset: &Input,
+        listing: &Listing,
+        desks: &Desks,
+        case: &Case,
+    ) -> Result<VolumeCase> {
+        let (item, key) = item(dataset, listing, desks, case)?;
         let made = cx.recall("volume", self, &item, &key, make)?;
         for name in ["image.nii", "label.nii", "geometry.json"] {
             if let Some(blob) = made.get(name) {
@@ -119,7 +134,7 @@ impl Preprocess {
 }
 
 /// The case's files by path, and by content for its recipe.
-fn item(dataset: &Input, listing: &Listing, case: &Case) -> Result<(Item, ItemKey)> {
+fn item<'a>(dataset: &Input, listing: &Listing, desks: &'a Desks, case: &Case) -> Result<(Item<'a>, ItemKey)> {
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
     let facts = json!({ "modality": listing.modality, "labels": allowed });
     let mut key = ItemKey { name: case.name.clone(), facts, ..ItemKey::default() };
@@ -134,12 +149,15 @@ fn item(dataset: &Input, listing: &Listing, case: &Case) -> Result<(Item, ItemKe
         key.inputs.insert("label".into(), file.blob.digest);
     }
     let label = label.map(|file| file.path.clone());
-    Ok((Item { images, label, modality: listing.modality.clone(), allowed }, key))
+    Ok((Item { desks, images, label, modality: listing.modality.clone(), allowed }, key))
 }
 
 /// Makes one case's files. Warnings are kept beside the volume, so that reusing it repeats them.
 fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
-    let prepared = prepare(&params.0, &item.images, item.label.as_deref(), &item.modality, &item.allowed)?;
+    let Item { images, label, modality, allowed, .. } = item;
+    let mut desk = item.desks.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    let prepared = prepare_on(&mut desk, &params.0, Files { images, label: label.as_deref(), modality, allowed })?;
+    item.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
     nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false)?;
     if let Some(label) = &prepared.label {
         nifti::write_label(&folder.join("label.nii"), label, false)?;

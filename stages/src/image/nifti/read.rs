@@ -1,84 +1,73 @@
 //! Voxels of NIfTI files as numbers: images as float32, labels as bytes.
 
-use super::header::{Datatype, Header, Source, open};
-use crate::error::{Error, Result, Trouble};
+use super::header::{Datatype, Header};
+use super::load::{Desk, load};
+use crate::error::{Error, Result};
 use crate::image::Volume;
-use flate2::read::MultiGzDecoder;
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::borrow::Cow;
 use std::path::Path;
 
 /// How far a label may lie from an integer: a slope may have rounded it.
 const LABEL_ROUNDING: f64 = 1e-4;
 
+/// An image's voxels, channels slowest: as they are stored where they mean themselves and are of the
+/// common types, otherwise as float32.
+#[derive(Debug)]
+pub enum Voxels<'a> {
+    /// uint8.
+    Bytes(&'a [u8]),
+    /// int16.
+    Shorts(&'a [i16]),
+    /// float32, or what was converted to it.
+    Floats(Cow<'a, [f32]>),
+}
+
 /// Reads an image, 3D or 4D with channels last: stored · slope + intercept, in float64 and then
 /// rounded to float32. Voxels that are not finite are an error. Errors call the file `name`.
 pub fn read_image(path: &Path, name: &str) -> Result<Volume<f32>> {
-    let (header, bytes) = load(path, name)?;
-    let data = image_voxels(&header, &bytes);
-    let bad = data.iter().filter(|value| !value.is_finite()).count();
-    if bad > 0 {
-        return Err(Error::failed(format!(
-            "{name}: {bad} of {} voxels are NaN or infinite; repair it or leave the case out ('exclude' of 'split')",
-            data.len()
-        )));
-    }
+    let mut desk = Desk::default();
+    let (header, voxels) = load_image(path, name, &mut desk)?;
+    let data = match voxels {
+        Voxels::Bytes(bytes) => bytes.iter().copied().map(f32::from).collect(),
+        Voxels::Shorts(shorts) => shorts.iter().copied().map(f32::from).collect(),
+        Voxels::Floats(floats) => floats.into_owned(),
+    };
     Ok(Volume { channels: header.channels, shape: header.shape, data, affine: header.affine })
+}
+
+/// The same without converting what need not be converted, on a desk.
+pub fn load_image<'a>(path: &Path, name: &str, desk: &'a mut Desk) -> Result<(Header, Voxels<'a>)> {
+    let (header, bytes) = load(path, name, desk)?;
+    let voxels = image_voxels(&header, bytes);
+    if let Voxels::Floats(floats) = &voxels {
+        let bad = floats.iter().filter(|value| !value.is_finite()).count();
+        if bad > 0 {
+            return Err(Error::failed(format!(
+                "{name}: {bad} of {} voxels are NaN or infinite; repair it or leave the case out ('exclude' of 'split')",
+                floats.len()
+            )));
+        }
+    }
+    Ok((header, voxels))
 }
 
 /// Reads a label map, 3D. Its values must be integers, and 0 or one of `allowed`. Errors call the
 /// file `name`.
 pub fn read_label(path: &Path, name: &str, allowed: &[u8]) -> Result<Volume<u8>> {
-    let (header, bytes) = load(path, name)?;
+    let mut desk = Desk::default();
+    let (header, data) = load_label(path, name, allowed, &mut desk)?;
+    Ok(Volume { channels: 1, shape: header.shape, data: data.into_owned(), affine: header.affine })
+}
+
+/// The same without copying what need not be converted, on a desk.
+pub fn load_label<'a>(path: &Path, name: &str, allowed: &[u8], desk: &'a mut Desk) -> Result<(Header, Cow<'a, [u8]>)> {
+    let (header, bytes) = load(path, name, desk)?;
     if header.channels != 1 {
         return Err(Error::failed(format!("{name}: has {} channels; a label map has one", header.channels)));
     }
     let data = label_voxels(&header, bytes).map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
     check_labels(&data, allowed).map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
-    Ok(Volume { channels: 1, shape: header.shape, data, affine: header.affine })
-}
-
-/// The header, and the bytes of the voxels alone. No more is ever decompressed than the header promises.
-fn load(path: &Path, name: &str) -> Result<(Header, Vec<u8>)> {
-    let source = open(path, name)?;
-    let bytes = if source.compressed { inflate(path, name, &source)? } else { plain(path, name, &source)? };
-    Ok((source.header, bytes))
-}
-
-fn plain(path: &Path, name: &str, source: &Source) -> Result<Vec<u8>> {
-    let header = &source.header;
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    file.seek(SeekFrom::Start(header.offset as u64)).map_err(Error::io("read", path))?;
-    let mut voxels = buffer(header.file_bytes() - header.offset, name)?;
-    file.read_exact(&mut voxels).map_err(Error::io("read", path))?;
-    Ok(voxels)
-}
-
-/// One gzip member of just the promised size goes through libdeflate at once; whatever is else
-/// (several members, bytes after the voxels, damage) goes through a stream that tells what is wrong.
-fn inflate(path: &Path, name: &str, source: &Source) -> Result<Vec<u8>> {
-    let header = &source.header;
-    let packed = std::fs::read(path).map_err(Error::io("read", path))?;
-    if packed.len() as u64 != source.bytes {
-        return Err(Error::failed(format!("{name}: changed while it was read; try again")));
-    }
-    let mut whole = buffer(header.file_bytes(), name)?;
-    let inflated = libdeflater::Decompressor::new().gzip_decompress(&packed, &mut whole);
-    if inflated != Ok(whole.len()) {
-        let mut stream = MultiGzDecoder::new(BufReader::new(packed.as_slice()));
-        stream.read_exact(&mut whole).trouble(format!("{name}: its gzip stream is damaged or cut short"))?;
-        // One byte more makes the decoder compare the checksum where the stream ends here.
-        stream.read(&mut [0]).trouble(format!("{name}: its gzip stream is damaged"))?;
-    }
-    whole.drain(..header.offset);
-    Ok(whole)
-}
-
-fn buffer(bytes: usize, name: &str) -> Result<Vec<u8>> {
-    let mut buffer = vec![];
-    buffer.try_reserve_exact(bytes).trouble(format!("{name}: no memory for {bytes} bytes"))?;
-    buffer.resize(bytes, 0);
-    Ok(buffer)
+    Ok((header, data))
 }
 
 /// All stored numbers, of `$type`, each through `$convert`.
@@ -111,7 +100,22 @@ macro_rules! for_each_type {
     };
 }
 
-fn image_voxels(header: &Header, bytes: &[u8]) -> Vec<f32> {
+fn image_voxels<'a>(header: &Header, bytes: &'a [u8]) -> Voxels<'a> {
+    if header.is_unscaled() && header.big_endian == cfg!(target_endian = "big") {
+        let as_stored = match header.datatype {
+            Datatype::U8 => Some(Voxels::Bytes(bytes)),
+            Datatype::I16 => bytemuck::try_cast_slice(bytes).map(Voxels::Shorts).ok(),
+            Datatype::F32 => bytemuck::try_cast_slice(bytes).map(|floats| Voxels::Floats(Cow::Borrowed(floats))).ok(),
+            _ => None,
+        };
+        if let Some(voxels) = as_stored {
+            return voxels;
+        }
+    }
+    Voxels::Floats(Cow::Owned(converted(header, bytes)))
+}
+
+fn converted(header: &Header, bytes: &[u8]) -> Vec<f32> {
     let (slope, intercept) = (header.slope, header.intercept);
     macro_rules! image {
         ($type:ty, $header:expr, $bytes:expr) => {
@@ -125,9 +129,9 @@ fn image_voxels(header: &Header, bytes: &[u8]) -> Vec<f32> {
     for_each_type!(image, header, bytes)
 }
 
-fn label_voxels(header: &Header, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+fn label_voxels<'a>(header: &Header, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, String> {
     if header.datatype == Datatype::U8 && header.is_unscaled() {
-        return Ok(bytes);
+        return Ok(Cow::Borrowed(bytes));
     }
     let (slope, intercept) = (header.slope, header.intercept);
     let mut bad = (0usize, 0.0);
@@ -144,9 +148,9 @@ fn label_voxels(header: &Header, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
             decoded!($type, $header, $bytes, |n| label(n as f64 * slope + intercept))
         };
     }
-    let labels = for_each_type!(labels, header, bytes);
+    let labels: Vec<u8> = for_each_type!(labels, header, bytes);
     match bad {
-        (0, _) => Ok(labels),
+        (0, _) => Ok(Cow::Owned(labels)),
         (count, first) => {
             Err(format!("{count} voxels are no labels (the first is {first}); labels are whole numbers from 0 to 255"))
         }
@@ -155,7 +159,10 @@ fn label_voxels(header: &Header, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
 
 fn check_labels(labels: &[u8], allowed: &[u8]) -> Result<(), String> {
     let mut counts = [0usize; 256];
-    labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    // Most of a label map is background, which is passed over many voxels at a time.
+    for some in labels.chunks(64).filter(|some| some.iter().fold(0, |all, label| all | label) != 0) {
+        some.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    }
     let foreign: Vec<String> = (1..=255u8)
         .filter(|label| counts[usize::from(*label)] > 0 && !allowed.contains(label))
         .map(|label| format!("{label} ({} voxels)", counts[usize::from(label)]))

@@ -4,43 +4,39 @@ use super::header::{FIRST_VOXEL, HEADER_BYTES};
 use crate::error::{Error, Result, Trouble};
 use crate::image::affine::{Matrix3, axes, nearest_rotation, spacing_mm};
 use crate::image::{Affine, Volume};
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use voxflow_cache::fault;
 
 /// Writes an image as float32, compressed if `gz`. More than one channel makes a 4D file.
 pub fn write_volume_f32(path: &Path, volume: &Volume<f32>, gz: bool) -> Result<()> {
-    let header = header(volume, 16, 32)?;
-    write(path, &header, volume.data.as_chunks::<4096>(), |n, out| out.extend(n.to_le_bytes()), gz)
+    write(path, &header(volume, 16, 32)?, &little_endian(&volume.data), gz)
 }
 
 /// Writes a label map as uint8, compressed if `gz`.
 pub fn write_label(path: &Path, volume: &Volume<u8>, gz: bool) -> Result<()> {
-    let header = header(volume, 2, 8)?;
-    write(path, &header, volume.data.as_chunks::<4096>(), |n, out| out.push(*n), gz)
+    write(path, &header(volume, 2, 8)?, &volume.data, gz)
 }
 
-fn write<T>(
-    path: &Path,
-    header: &[u8],
-    (chunks, rest): (&[[T; 4096]], &[T]),
-    put: impl Fn(&T, &mut Vec<u8>),
-    gz: bool,
-) -> Result<()> {
-    let mut file = BufWriter::new(File::create(path).map_err(Error::io("create", path))?);
-    let mut all = header.to_vec();
-    for chunk in chunks.iter().map(<[T; 4096]>::as_slice).chain([rest]) {
-        chunk.iter().for_each(|number| put(number, &mut all));
-        if !gz {
-            file.write_all(&all).map_err(Error::io("write", path))?;
-            all.clear();
-        }
+fn little_endian(numbers: &[f32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        return Cow::Borrowed(bytemuck::cast_slice(numbers));
     }
-    if gz {
-        file.write_all(&compress(&all, path)?).map_err(Error::io("write", path))?;
-    }
-    fault::pass().and_then(|()| file.flush()).map_err(Error::io("write", path))
+    Cow::Owned(numbers.iter().flat_map(|number| number.to_le_bytes()).collect())
+}
+
+fn write(path: &Path, header: &[u8], voxels: &[u8], gz: bool) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    let packed = gz.then(|| compress(&[header, voxels].concat(), path)).transpose()?;
+    let parts = match &packed {
+        Some(packed) => [packed.as_slice(), &[]],
+        None => [header, voxels],
+    };
+    fault::pass()
+        .and_then(|()| parts.iter().try_for_each(|part| file.write_all(part)))
+        .map_err(Error::io("write", path))
 }
 
 /// One gzip member without name or time, so that equal voxels are equal bytes.

@@ -1,7 +1,10 @@
-//! The usual allocator, which remembers the largest request of each thread.
+//! The usual allocator, which remembers the largest request of each thread, and how much all threads
+//! together asked for. A program of tests has it by naming this file as a module.
+#![allow(dead_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Measured;
 
@@ -12,7 +15,16 @@ thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Begins to measure anew.
+static REQUESTED: AtomicUsize = AtomicUsize::new(0);
+
+/// The bytes that all threads asked for while `work` was done, given back meanwhile or not.
+pub fn requested(work: impl FnOnce()) -> usize {
+    let before = REQUESTED.load(Ordering::SeqCst);
+    work();
+    REQUESTED.load(Ordering::SeqCst) - before
+}
+
+/// Begins to measure the largest request anew.
 pub fn forget() {
     LARGEST.set(0);
 }
@@ -23,6 +35,7 @@ pub fn largest() -> usize {
 }
 
 fn note(bytes: usize) {
+    REQUESTED.fetch_add(bytes, Ordering::SeqCst);
     // A thread that ends may ask for memory when its variables are gone.
     let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
 }
