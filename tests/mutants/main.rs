@@ -3,6 +3,8 @@
 //! `VOXFLOW_TORTURE_SEED`. What once was found lies in the corpus and is read by every run first.
 
 mod allocator;
+#[path = "../../fuzz/checksums.rs"]
+mod checksums;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod mutate;

@@ -1,0 +1,8 @@
+//! Drives `parsers::checkpoint` with what cargo-fuzz finds.
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../parsers.rs"]
+mod parsers;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::checkpoint(bytes));
