@@ -1,10 +1,10 @@
-//! What reads bytes of people and programs that one does not know, each as one function of bytes: for the
-//! mutants of `tests/mutants` and for the targets of cargo-fuzz alike. Whatever comes in, words come out.
+//! What of `voxflow-stages` reads bytes of people and programs that one does not know, each as one function
+//! of bytes: for the mutants of `tests/mutants` and for the targets of cargo-fuzz alike. Whatever comes in,
+//! words come out.
 
 use safetensors::SafeTensors;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use voxflow::workflow::Workflow;
 use voxflow_cache::{Artifact, Blob, Recipe};
 use voxflow_stages::dataset::archive::{Limits, unpack};
 use voxflow_stages::dataset::{decathlon, nnunet};
@@ -12,22 +12,7 @@ use voxflow_stages::image::nifti;
 use voxflow_stages::model::checkpoint::split_body;
 use voxflow_stages::model::foreign::Foreign;
 use voxflow_stages::model::pickle;
-use voxflow_stages::{Context, Error, Host, KINDS, Message, Result, Task};
-
-/// What reads bytes.
-pub type Parser = fn(&[u8]);
-
-/// Each with the name of its corpus.
-pub const PARSERS: [(&str, Parser); 8] = [
-    ("nifti", nifti),
-    ("archive", archive),
-    ("listing", listing),
-    ("weights", weights),
-    ("pickle", pickle),
-    ("checkpoint", checkpoint),
-    ("workflow", workflow),
-    ("journal", journal),
-];
+use voxflow_stages::{Context, Error, Host, Message, Result, Task};
 
 /// An image and a label map.
 pub fn nifti(bytes: &[u8]) {
@@ -89,21 +74,6 @@ pub fn checkpoint(bytes: &[u8]) {
     if let Ok(file) = SafeTensors::deserialize(tensors) {
         file.iter().for_each(|(_, view)| drop(view.data().to_vec()));
     }
-}
-
-/// A workflow.
-pub fn workflow(bytes: &[u8]) {
-    let _ = Workflow::parse("workflow.yaml", bytes, &[], KINDS, &|_| None);
-}
-
-/// A run's journal, of which its tables are made again.
-pub fn journal(bytes: &[u8]) {
-    const RECORD: &str = include_str!("run.json");
-    in_a_folder(|folder| {
-        std::fs::write(folder.join("run.json"), RECORD).expect("a file");
-        std::fs::write(folder.join("events.jsonl"), bytes).expect("a file");
-        let _ = voxflow::tables::rebuild(folder);
-    });
 }
 
 fn bytes_below(folder: &Path) -> u64 {
