@@ -16,11 +16,12 @@ LENGTHS = {
     "VOXFLOW_TORTURE_SEED": str(random.randrange(2**32)),
     "VOXFLOW_TORTURE_KILLS": "300",
     "VOXFLOW_TORTURE_STEP": "1",
+    "VOXFLOW_TORTURE_DISKS": "64",
     "VOXFLOW_TORTURE_FLIPS": "140",
     "VOXFLOW_TORTURE_ROUNDS": "8",
     "VOXFLOW_TORTURE_MUTANTS": "2000",
 }
-TESTS = ["torture", "faults", "damage", "crowd", "hostile", "secrets", "workers", "mutants"]
+TESTS = ["torture", "faults", "small_disk", "damage", "crowd", "hostile", "secrets", "workers", "mutants"]
 
 
 def told(arguments):

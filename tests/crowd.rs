@@ -5,10 +5,11 @@
 mod lab;
 
 use lab::chance::Chance;
+use lab::namespace::of_processes;
 use lab::{Lab, TINY, tally};
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CROWD: usize = 8;
@@ -121,4 +122,33 @@ fn some_of_a_crowd_are_killed_and_the_others_do_not_notice() {
     let seconds = started.elapsed().as_secs();
     let words = format!("in crowds of {CROWD}, {killed} killed, in {seconds} s, seed {}", chance.seed);
     tally::tell("processes", joined, &words);
+}
+
+/// A program as process 1 of a container of its own, which dies with the child that is returned.
+fn contained(lab: &Lab, wrapper: &[&str], number: usize) -> Child {
+    let arguments = arguments(number);
+    let inside = lab.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut command = Command::new(wrapper[0]);
+    command.args(&wrapper[1..]).arg(inside.get_program()).args(inside.get_args());
+    command.current_dir(lab.path("")).env("NO_COLOR", "1").env_remove("VOXFLOW_HOME").env_remove("VOXFLOW_STORE");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn programs_that_are_all_process_1_of_their_containers_keep_off_each_others_work() {
+    let Some(wrapper) = of_processes() else { return };
+    let mut chance = Chance::of_the_environment("VOXFLOW_TORTURE_SEED");
+    let lab = Lab::new();
+    lab.write("workflow.yaml", &workflow());
+    let since = Instant::now();
+    let mut crowd: Vec<Child> = (0..4).map(|number| contained(&lab, &wrapper, number)).collect();
+    std::thread::sleep(Duration::from_millis(150 + chance.below(500) as u64));
+    let mut victim = std::mem::replace(&mut crowd[0], contained(&lab, &wrapper, 4));
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    crowd.into_iter().for_each(|child| survive(child, since, chance.seed));
+    made_once(&lab, chance.seed);
+    assert_eq!(lab.voxflow(&["cache", "verify"]).code, 0, "seed {}", chance.seed);
+    assert_eq!(fs::read_dir(lab.path(".voxflow/store-v1/drafts")).unwrap().count(), 0, "seed {}", chance.seed);
+    tally::tell("processes", 5, &format!("each process 1 of a container, 1 killed, seed {}", chance.seed));
 }

@@ -173,10 +173,12 @@ fn a_damaged_checkpoint_is_left_aside_and_the_training_ends_as_ever() {
         let _ = fs::remove_file(&entry);
         let newest = &kept.last().expect("a checkpoint").0;
         let story = format!("{}, seed {}", damage.to(newest, &mut chance), chance.seed);
+        // Whoever reads it first says so: `cache verify`, which sets it aside, or the training.
+        let verified = if chance.below(2) == 0 { verify(&lab, &story) } else { 0 };
         let arguments: Vec<&str> = ["run", "workflow.yaml"].iter().chain(&flags).copied().collect();
         let shown = lab.voxflow(&arguments);
         assert_eq!(shown.code, 0, "{story}: {}", shown.err);
-        assert_eq!(complaints(&shown.err), 1, "{story}: {}", shown.err);
+        assert_eq!(complaints(&shown.err) + verified, 1, "{story}: {}", shown.err);
         assert_eq!(lab.last_run().stage("model")["digest"], *digest, "{story}");
     }
     tally::tell("flips", EVERY.len(), &format!("of checkpoints, seed {}", chance.seed));

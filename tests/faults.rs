@@ -70,6 +70,51 @@ fn a_disk_that_fails_once_is_an_error_of_the_disk_and_the_same_command_finishes(
     tally::tell("faults", told + unhurt, &format!("every {step} operations, {told} of them with exit code 3"));
 }
 
+/// A training with a checkpoint after each epoch.
+fn training() -> String {
+    CUBES.replace("epochs: 2", "epochs: 3\n      checkpoint_every: 1").split("  score:").next().unwrap().to_string()
+}
+
+/// The laboratory of a training whose worker, and nothing else, meets a fault.
+fn with_a_worker_that_meets(fault: &str) -> Lab {
+    let mut lab = Lab::new();
+    Dataset::write(&lab.path("data"), 7, 0);
+    lab.write("workflow.yaml", &training());
+    let worker = std::path::Path::new(env!("CARGO_BIN_EXE_voxflow")).with_file_name("voxflow-worker");
+    let script = format!("#!/bin/sh\n{VARIABLE}={fault} exec '{}' \"$@\"\n", worker.display());
+    let path = lab.write("worker.sh", &script);
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    lab.set("VOXFLOW_WORKER", path.display().to_string());
+    lab
+}
+
+#[test]
+fn a_disk_that_fails_while_a_checkpoint_is_kept_is_told_and_the_training_goes_on_from_the_one_before() {
+    let step = tally::wanted("VOXFLOW_TORTURE_STEP", 23).min(3);
+    let calm = Lab::new();
+    Dataset::write(&calm.path("data"), 7, 0);
+    let expected = calm.run(&training(), &["--threads", "1"], 0);
+    let (mut number, mut told) = (1, 0);
+    loop {
+        let mut lab = with_a_worker_that_meets(&format!("{number}:{}", ["ENOSPC", "EIO"][number % 2]));
+        let shown = lab.voxflow(&["run", "workflow.yaml", "--threads", "1"]);
+        let story = format!("operation {number} of the worker: {}", shown.err);
+        assert!([0, 3].contains(&shown.code), "exit code {}: {story}", shown.code);
+        if shown.code == 0 {
+            break;
+        }
+        assert!(shown.err.contains("os error 28") || shown.err.contains("os error 5"), "{story}");
+        assert!(shown.err.contains(".voxflow/"), "what is full or broken is named: {story}");
+        lab.set("VOXFLOW_WORKER", "");
+        let run = lab.run(&training(), &["--threads", "1"], 0);
+        assert_eq!(run.stage("model")["digest"], expected.stage("model")["digest"], "{story}");
+        assert_eq!(run.sorted_metrics(), expected.sorted_metrics(), "{story}");
+        (number, told) = (number + step, told + 1);
+    }
+    assert!(told > 1, "the checkpoints have {number} operations");
+    tally::tell("faults", told, &format!("in a worker that trains, every {step} operations, all with exit code 3"));
+}
+
 #[test]
 fn files_that_may_not_grow_are_a_full_disk() {
     let lab = Lab::new();

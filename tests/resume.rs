@@ -78,6 +78,26 @@ fn a_killed_run_goes_on_where_it_was_and_ends_the_same() {
 }
 
 #[test]
+fn a_checkpoint_by_time_is_gone_on_from_in_the_midst_of_an_epoch() {
+    let by_time = CUBES.replace("epochs: 2", "epochs: 12");
+    let whole = lab();
+    let expected = whole.run(&by_time, &["--threads", "1", "--until", "model"], 0);
+    let mut lab = lab();
+    lab.write("workflow.yaml", &by_time);
+    // Due before every step; those by epoch come after 20, which are not reached.
+    lab.set("VOXFLOW_CHECKPOINT_MS", "0");
+    let unfinished = lab.path(".voxflow/store-v1/unfinished");
+    let child = lab.spawn(&["run", "workflow.yaml", "--threads", "1", "--until", "model"]);
+    assert!(kill_when(child, || files_under(&unfinished) >= 2), "the run was training");
+    lab.set("VOXFLOW_CHECKPOINT_MS", "300000");
+    let run = lab.run(&by_time, &["--threads", "1", "--until", "model"], 0);
+    let events = std::fs::read_to_string(run.folder.join("events.jsonl")).expect("the journal");
+    assert!(events.contains("\"resumed\""), "training went on from a checkpoint");
+    assert_eq!(run.sorted_metrics(), expected.sorted_metrics());
+    assert_eq!(model_digests(&run), model_digests(&expected));
+}
+
+#[test]
 fn ctrl_c_ends_with_a_checkpoint_and_code_130_and_leaves_no_child() {
     let lab = lab();
     lab.write("workflow.yaml", &workflow().replace("epochs: 12", "epochs: 5000"));

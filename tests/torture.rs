@@ -10,7 +10,7 @@ use lab::cubes::{CUBES, Dataset};
 use lab::{Lab, Record, TINY, tally};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
-use voxflow_cache::crash::{SITES, VARIABLE};
+use voxflow_cache::crash::{CHECKPOINT_SITES, SITES, VARIABLE};
 
 /// Kills in one home before its run is left to finish.
 const IN_ONE_HOME: usize = 5;
@@ -135,4 +135,21 @@ fn a_run_that_dies_at_any_site_of_publishing_is_finished_by_the_next() {
         assert_same(&lab.run(TINY, &[], 0), &expected, &lab, site);
     }
     tally::tell("kills", SITES.len(), "one at each named site of publishing");
+}
+
+#[test]
+fn a_training_that_dies_at_any_site_of_a_checkpoint_is_finished_by_the_next_run() {
+    let (_kept, expected, _) = calm(&training());
+    for site in CHECKPOINT_SITES {
+        let mut lab = lab(&training());
+        lab.set(VARIABLE, format!("{site}:2"));
+        let shown = lab.voxflow(&RUN);
+        assert!(shown.code == 1 && shown.err.contains("died of signal 6"), "the worker should die at '{site}'");
+        lab.set(VARIABLE, "");
+        let run = lab.run(&training(), &RUN[2..], 0);
+        let journal = std::fs::read_to_string(run.folder.join("events.jsonl")).unwrap();
+        assert!(journal.contains("\"resumed\""), "'{site}': the first checkpoint is whole");
+        assert_same(&run, &expected, &lab, site);
+    }
+    tally::tell("kills", CHECKPOINT_SITES.len(), "one at each named site of a training's second checkpoint");
 }

@@ -1,5 +1,5 @@
 //! Places where a test may kill the process: before and after each write, fsync and rename of
-//! publishing. Without debug assertions every call is nothing.
+//! publishing, and of keeping a checkpoint (in `voxflow-net`). Without debug assertions every call is nothing.
 
 /// The variable that names the site to die at: `blob-after-rename`, or `blob-after-rename:3` for
 /// the third time it is passed.
@@ -28,14 +28,23 @@ pub const SITES: &[&str] = &[
     "index-after-flush",
 ];
 
-/// Aborts the process if [`VARIABLE`] names this site.
+/// Every site in the keeping of a checkpoint, in order.
+pub const CHECKPOINT_SITES: &[&str] = &[
+    "checkpoint-before-write",
+    "checkpoint-half-written",
+    "checkpoint-before-sync",
+    "checkpoint-before-rename",
+    "checkpoint-after-rename",
+];
+
+/// Aborts the process if [`VARIABLE`] names this site, one of the lists above.
 #[cfg(debug_assertions)]
-pub(crate) fn at(site: &'static str) {
+pub fn at(site: &'static str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
     static WANTED: OnceLock<Option<(String, usize)>> = OnceLock::new();
     static PASSED: AtomicUsize = AtomicUsize::new(0);
-    debug_assert!(SITES.contains(&site), "crash site '{site}' is not listed");
+    debug_assert!(SITES.contains(&site) || CHECKPOINT_SITES.contains(&site), "crash site '{site}' is not listed");
     let wanted = WANTED.get_or_init(|| {
         let text = std::env::var(VARIABLE).ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
@@ -51,4 +60,4 @@ pub(crate) fn at(site: &'static str) {
 
 /// Nothing: crash sites exist in debug builds only.
 #[cfg(not(debug_assertions))]
-pub(crate) fn at(_site: &'static str) {}
+pub fn at(_site: &'static str) {}

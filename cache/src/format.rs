@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::layout;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -46,8 +47,8 @@ fn write(root: &Path, file: &Path) -> Result<()> {
         let trouble = "holds other files and is not a store; give an empty or a new folder".to_string();
         return Err(Error::Damaged { path: root.to_path_buf(), trouble });
     }
-    let unique = format!("{FILE}.{}.{:?}", std::process::id(), std::thread::current().id());
-    let draft = root.join(unique);
+    // Of chance, since in another container another process may have this one's id.
+    let draft = root.join(format!("{FILE}.{:016x}", RandomState::new().hash_one(std::process::id())));
     let mut out = fault::pass().and_then(|()| fs::File::create(&draft)).map_err(Error::io("create", &draft))?;
     fault::pass().and_then(|()| writeln!(out, "{WORDS}{FORMAT}")).map_err(Error::io("write", &draft))?;
     fault::pass().and_then(|()| out.sync_all()).map_err(Error::io("sync", &draft))?;

@@ -108,9 +108,34 @@ impl Digest {
     }
 }
 
+/// Ends a file's bytes in their own digest, so that it says itself whether it is whole: it has no name
+/// that could.
+pub fn close(bytes: &mut Vec<u8>) {
+    let digest = Digest::of(bytes);
+    bytes.extend(digest.as_bytes());
+}
+
+/// What was [`close`]d, if it is whole.
+pub fn closed(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, digest) = bytes.split_last_chunk::<32>()?;
+    (Digest::of(body).as_bytes() == digest).then_some(body)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_closed_file_opens_again_and_one_with_a_flipped_bit_or_a_cut_does_not() {
+        let mut bytes = b"what is not finished".to_vec();
+        close(&mut bytes);
+        assert_eq!(closed(&bytes), Some(&b"what is not finished"[..]));
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert!(closed(&bytes).is_none() && closed(&bytes[..at]).is_none(), "at byte {at}");
+            bytes[at] ^= 1;
+        }
+    }
 
     #[test]
     fn a_file_has_the_digest_of_its_bytes_whatever_its_length() {

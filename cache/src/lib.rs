@@ -10,7 +10,7 @@
 //! blobs/ab/<digest>        contents, read-only
 //! entries/ab/<fingerprint>.json   what was made under a recipe, with a digest of itself;
 //!                          the file's time of modification is its last use
-//! unfinished/ab/<fingerprint>/    checkpoints of what is being made
+//! unfinished/ab/<fingerprint>/    what a making has so far; a `.checkpoint` ends in its own digest
 //! drafts/<pid>-<number>/   what is being made; left-overs go at the next opening
 //! bad/                     what was found damaged
 //! pins/                    what living runs use, for gc
@@ -52,5 +52,6 @@ pub use index::SESSION_THREAD;
 pub use publish::Made;
 pub use recipe::Recipe;
 pub use shares::{Share, Shares};
+pub use spread::spread;
 pub use store::{Policy, Recall, Store};
-pub use upkeep::{Bad, Count, KindSize, Size};
+pub use upkeep::{Bad, CHECKPOINT, Count, KindSize, Size};

@@ -2,15 +2,19 @@
 
 use crate::artifact::FileStat;
 use crate::blobs::Check;
-use crate::error::Result;
-use crate::hash::Digest;
+use crate::error::{Error, Result};
+use crate::hash::{self, Digest};
 use crate::layout;
 use crate::spread::spread;
 use crate::store::Store;
 use crate::survey::named_digest;
 use std::collections::{BTreeMap, HashSet};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How the name of a file of unfinished state ends that ends in its own digest ([`hash::close`]).
+pub const CHECKPOINT: &str = "checkpoint";
 
 /// A file of the store that did not hold what its name says. It has been set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,14 +74,18 @@ impl Count {
 }
 
 impl Store {
-    /// Reads every blob and entry on up to `threads` threads. What is bad is set aside and listed.
+    /// Reads every blob, entry and checkpoint on up to `threads` threads. What is bad is set aside and listed.
     /// `progress` hears the bytes read so far and the bytes in all.
     pub fn verify(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
         let files = self.all_files()?;
         let total = files.iter().map(|file| file.bytes).sum();
         let done = AtomicU64::new(0);
         let found = spread(threads, &files, |file| {
-            let trouble = if file.is_blob { self.verify_blob(&file.path) } else { self.verify_entry(&file.path) };
+            let trouble = match file.what {
+                What::Blob => self.verify_blob(&file.path),
+                What::Entry => self.verify_entry(&file.path),
+                What::Checkpoint => self.verify_checkpoint(&file.path),
+            };
             progress(done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes, total);
             trouble.map(|trouble| trouble.map(|trouble| Bad { path: file.path.clone(), trouble }))
         });
@@ -130,13 +138,20 @@ impl Store {
     }
 
     fn all_files(&self) -> Result<Vec<Listed>> {
-        let blobs = layout::files(&self.blobs().folder)?.into_iter().map(|path| (path, true));
-        let entries = layout::files(&self.entry_files().folder)?.into_iter().map(|path| (path, false));
-        let listed = blobs.chain(entries).map(|(path, is_blob)| {
+        let blobs = layout::files(&self.blobs().folder)?.into_iter().map(|path| (path, What::Blob));
+        let entries = layout::files(&self.entry_files().folder)?.into_iter().map(|path| (path, What::Entry));
+        let checkpoints = self.checkpoints()?.into_iter().map(|path| (path, What::Checkpoint));
+        let listed = blobs.chain(entries).chain(checkpoints).map(|(path, what)| {
             let bytes = FileStat::of(&path)?.map_or(0, |stat| stat.size);
-            Ok(Listed { path, is_blob, bytes })
+            Ok(Listed { path, what, bytes })
         });
         listed.collect()
+    }
+
+    fn checkpoints(&self) -> Result<Vec<PathBuf>> {
+        let folders = layout::files(&self.root().join("unfinished"))?;
+        let inside = folders.iter().map(|folder| layout::list(folder)).collect::<Result<Vec<_>>>()?;
+        Ok(inside.into_iter().flatten().filter(|path| path.extension().is_some_and(|e| e == CHECKPOINT)).collect())
     }
 
     fn verify_blob(&self, path: &Path) -> Result<Option<String>> {
@@ -152,12 +167,33 @@ impl Store {
         layout::set_aside(path, &stat, &self.entry_files().bad)?;
         Ok(Some(trouble))
     }
+
+    /// One that a training has replaced or finished with meanwhile is no trouble.
+    fn verify_checkpoint(&self, path: &Path) -> Result<Option<String>> {
+        let Some(stat) = FileStat::of(path)? else { return Ok(None) };
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(Error::io("read", path))?,
+        };
+        if hash::closed(&bytes).is_some() {
+            return Ok(None);
+        }
+        layout::set_aside(path, &stat, &self.root().join("bad"))?;
+        Ok(Some("this checkpoint is damaged; the training goes on from the one before".to_string()))
+    }
 }
 
 struct Listed {
     path: PathBuf,
-    is_blob: bool,
+    what: What,
     bytes: u64,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Blob,
+    Entry,
+    Checkpoint,
 }
 
 /// The files below `folder`, however deep.

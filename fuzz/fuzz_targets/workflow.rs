@@ -1,8 +1,10 @@
-//! Drives `parsers::workflow` with what cargo-fuzz finds.
+//! Drives `records::workflow` with what cargo-fuzz finds.
 #![no_main]
 
+#[path = "../drive.rs"]
+mod drive;
 #[allow(dead_code)]
-#[path = "../parsers.rs"]
-mod parsers;
+#[path = "../records.rs"]
+mod records;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| parsers::workflow(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| drive::drive(records::workflow, bytes));

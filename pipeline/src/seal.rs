@@ -66,6 +66,11 @@ pub fn damaged(run: &Path, name: &str) -> String {
     format!("{}: is damaged, since the run ended with another content", run.join(name).display())
 }
 
+/// How many bytes there are to read for [`verify`].
+pub fn bytes_of(run: &Path) -> u64 {
+    SEALED.iter().filter_map(|name| Some(fs::metadata(run.join(name)).ok()?.len())).sum()
+}
+
 /// Reads all sealed files of a run. Tables that are bad are made again of the journal; what else is bad
 /// is set aside beside its place, and the rest is sealed anew, so that it is reported once.
 pub fn verify(run: &Path) -> Result<Vec<Bad>> {

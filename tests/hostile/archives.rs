@@ -62,6 +62,24 @@ fn header(kind: EntryType, name: &str, size: u64) -> Vec<u8> {
     bytes
 }
 
+/// A member that says it is zeros alone, 4 GiB of them, in a header and nothing more.
+fn hole() -> Vec<u8> {
+    toy(|tar| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_size(0);
+        header.set_mode(0o644);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.name[..5].copy_from_slice(b"T/big");
+        let size = format!("{:011o}\0", 1u64 << 32);
+        gnu.realsize.copy_from_slice(size.as_bytes());
+        gnu.sparse[0].offset.copy_from_slice(size.as_bytes());
+        gnu.sparse[0].numbytes.copy_from_slice(b"00000000000\0");
+        header.set_cksum();
+        tar.append(&header, &b""[..]).unwrap();
+    })
+}
+
 fn packed(bytes: &[u8]) -> Vec<u8> {
     swollen(bytes, 0)
 }
@@ -88,6 +106,7 @@ fn archives_that_mean_harm_are_refused_in_words() {
         ("half a gzip", packed(&good)[..100].to_vec(), &["fetch it again"]),
         ("a size beyond the end", header(EntryType::Regular, "T/big", 1 << 40), &["'T/big'", "fetch it again"]),
         ("zeros without end", swollen(&header(EntryType::Regular, "T/big", 1 << 40), 200 << 20), &["'max_ratio'"]),
+        ("a hole of 4 GiB", hole(), &["unpacks to more than", "'max_ratio'"]),
         (
             "a name without end",
             swollen(&header(EntryType::GNULongName, "x", 1 << 40), 200 << 20),

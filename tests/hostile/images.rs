@@ -68,7 +68,15 @@ type Replacement = fn(&Path);
 
 #[test]
 fn images_that_lie_are_refused_by_the_name_of_their_case() {
-    let table: [(&str, Change, &[&str]); 21] = [
+    let table: [(&str, Change, &[&str]); 22] = [
+        (
+            "a spacing of 0 and a singular affine",
+            |bytes| {
+                float(bytes, SPACING, 0.0);
+                float(bytes, AFFINE, 0.0);
+            },
+            &["do not span space"],
+        ),
         ("an axis of length 0", |bytes| put(bytes, DIM, &[0, 0]), &["axis of length 0"]),
         ("an axis below 0", |bytes| put(bytes, DIM, &(-9i16).to_le_bytes()), &["axis of length -9"]),
         ("more voxels than bytes", |bytes| put(bytes, DIM, &[0xff, 0x0f]), &["cut short or lies"]),
@@ -157,9 +165,10 @@ fn labels_that_make_no_sense_are_refused_by_the_name_of_their_case() {
 
 #[test]
 fn files_that_are_cut_short_or_expand_without_end_are_refused_by_the_name_of_their_case() {
-    let table: [(&str, Replacement, &[&str]); 4] = [
+    let table: [(&str, Replacement, &[&str]); 5] = [
         ("half a gzip", |path| truncate(path, 2), &["damaged or cut short"]),
         ("nothing", |path| std::fs::write(path, "").unwrap(), &["is empty"]),
+        ("a gzip that ends without its checksum", |path| truncate_by(path, 8), &["damaged"]),
         ("no NIfTI", |path| std::fs::write(path, [3; 999]).unwrap(), &["is not a NIfTI file"]),
         (
             "a header in a gzip that lies",
@@ -180,6 +189,34 @@ fn files_that_are_cut_short_or_expand_without_end_are_refused_by_the_name_of_the
     tally::tell("bad inputs", table.len(), "packed images");
 }
 
+fn truncate_by(path: &Path, count: usize) {
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(path, &bytes[..bytes.len() - count]).unwrap();
+}
+
+#[test]
+fn voxels_too_large_to_be_resampled_are_refused_by_the_name_of_their_case() {
+    let metres = |bytes: &mut Vec<u8>| {
+        for axis in 0..3 {
+            float(bytes, SPACING + 4 * axis, 1000.0);
+            float(bytes, AFFINE + 20 * axis, 1000.0);
+        }
+    };
+    let words = ["case_02", "resampling would make 19001×17001×15001 voxels"];
+    refused(&lab(metres, metres), "voxels of a metre", workflow().as_bytes(), &words);
+    tally::tell("bad inputs", 1, "images of giants");
+}
+
+#[test]
+fn bytes_after_a_gzip_do_no_harm() {
+    let lab = lab(|_| (), |_| ());
+    let path = lab.path("data/imagesTr/case_02.nii.gz");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [bytes, vec![9; 500]].concat()).unwrap();
+    harmless(&lab, "bytes after a gzip", workflow().as_bytes(), &[]);
+    tally::tell("bad inputs", 1, "bytes after a gzip");
+}
+
 fn truncate(path: &Path, parts: usize) {
     let bytes = std::fs::read(path).unwrap();
     std::fs::write(path, &bytes[..bytes.len() / parts]).unwrap();
@@ -191,11 +228,13 @@ fn what_is_odd_but_means_something_does_no_harm() {
         let header = bytes[..352].to_vec();
         *bytes = [header, 5f32.to_le_bytes().repeat((bytes.len() - 352) / 4)].concat();
     };
-    let table: [(&str, Change, Change, &[&str]); 8] = [
+    let table: [(&str, Change, Change, &[&str]); 10] = [
         ("bits that are not the type's", |bytes| put(bytes, BITPIX, &[8, 0]), |_| (), &[]),
         ("bytes after the voxels", |bytes| bytes.extend([9; 5000]), |_| (), &[]),
         ("50 MiB after the voxels", |bytes| bytes.resize(50 << 20, 0), |_| (), &[]),
         ("an affine of NaN where the spacing is good", |bytes| float(bytes, AFFINE, f32::NAN), |_| (), &[]),
+        ("a spacing of 0 where the affine is good", |bytes| float(bytes, SPACING, 0.0), |_| (), &[]),
+        ("a qfac of NaN", |bytes| float(bytes, QFAC, f32::NAN), |_| (), &[]),
         ("a qfac of 0", |bytes| float(bytes, QFAC, 0.0), |_| (), &[]),
         ("an image of one value", same, |_| (), &[]),
         ("an empty label", |_| (), |bytes| bytes[352..].fill(0), &[]),

@@ -6,6 +6,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// The most memory that one request may ask for: a small gzip may honestly hold a thousand times its size.
+pub const MOST: usize = 256 << 20;
+
 struct Measured;
 
 #[global_allocator]

@@ -4,21 +4,36 @@
 
 #[path = "../lab/allocator.rs"]
 mod allocator;
+#[path = "../../fuzz/checksums.rs"]
+mod checksums;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod mutate;
 #[path = "../../fuzz/parsers.rs"]
 mod parsers;
+#[path = "../../fuzz/records.rs"]
+mod records;
 
 use lab::chance::Chance;
 use lab::tally;
-use parsers::{PARSERS, Parser};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The most memory that one request may ask for: a small gzip may honestly hold a thousand times its size.
-const MOST_MEMORY: usize = 256 << 20;
+/// What reads bytes.
+type Parser = fn(&[u8]);
+
+/// Each with the name of its corpus.
+const PARSERS: [(&str, Parser); 8] = [
+    ("nifti", parsers::nifti),
+    ("archive", parsers::archive),
+    ("listing", parsers::listing),
+    ("weights", parsers::weights),
+    ("pickle", parsers::pickle),
+    ("checkpoint", parsers::checkpoint),
+    ("workflow", records::workflow),
+    ("journal", records::journal),
+];
 
 /// The longest that one input may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,7 +62,7 @@ fn feed(name: &str, parse: Parser, bytes: &[u8]) -> Result<(), String> {
     let started = Instant::now();
     let broken = catch_unwind(|| parse(bytes)).is_err();
     let (largest, took) = (allocator::largest(), started.elapsed());
-    if !broken && largest <= MOST_MEMORY && took <= PATIENCE {
+    if !broken && largest <= allocator::MOST && took <= PATIENCE {
         return Ok(());
     }
     let kept = std::env::temp_dir().join(format!("voxflow-mutant-{name}"));

@@ -1,6 +1,7 @@
 //! Mutation: an input of the corpus with a few changes of chance. What would stop a reader at its door is
 //! undone or redone: what is packed is changed inside, and a tar's checksums are made right again.
 
+use crate::checksums;
 use crate::lab::chance::Chance;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -50,7 +51,7 @@ pub fn of(corpus: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
         bytes.truncate(LONGEST);
     }
     if chance.below(4) > 0 {
-        set_checksums(&mut bytes);
+        checksums::set(&mut bytes);
     }
     if packed { pack(&bytes) } else { bytes }
 }
@@ -91,17 +92,6 @@ fn overwrite(bytes: &mut [u8], at: usize, chance: &mut Chance) {
         _ => text.as_bytes(),
     };
     bytes.iter_mut().skip(at).zip(field).for_each(|(byte, new)| *byte = *new);
-}
-
-/// Makes the checksum of every block right that says it is a tar's header.
-fn set_checksums(bytes: &mut [u8]) {
-    for block in bytes.as_chunks_mut::<512>().0 {
-        if &block[257..262] == b"ustar" {
-            block[148..156].fill(b' ');
-            let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        }
-    }
 }
 
 fn unpacked(bytes: &[u8]) -> Vec<u8> {

@@ -37,6 +37,23 @@ fn verify_lists_and_sets_aside_every_bad_file() {
 }
 
 #[test]
+fn verify_reads_checkpoints_and_leaves_other_unfinished_state_alone() {
+    let home = Home::new();
+    let folder = home.store.unfinished(&recipe(1).fingerprint());
+    fs::create_dir_all(&folder).unwrap();
+    let mut bytes = b"weights".to_vec();
+    voxflow_cache::hash::close(&mut bytes);
+    ["step-1.checkpoint", "step-2.checkpoint"].iter().for_each(|name| fs::write(folder.join(name), &bytes).unwrap());
+    fs::write(folder.join("partial"), "half of a download").unwrap();
+    assert_eq!(home.store.verify(2, &|_, _| ()).unwrap(), []);
+    flip(&folder.join("step-2.checkpoint"), 3);
+    let bad = home.store.verify(2, &|_, _| ()).unwrap();
+    assert_eq!(bad.iter().map(|bad| bad.path.clone()).collect::<Vec<_>>(), [folder.join("step-2.checkpoint")]);
+    assert_eq!(home.store.verify(2, &|_, _| ()).unwrap(), [], "it is reported once");
+    assert_eq!(files_below(&folder), [folder.join("partial"), folder.join("step-1.checkpoint")]);
+}
+
+#[test]
 fn a_rebuilt_index_gives_the_same_results() {
     let home = Home::new();
     let made: Vec<Entry> = (0..4).map(|number| recall_toy(&home.store, number).0).collect();

@@ -13,9 +13,11 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
+use voxflow_net::checkpoint::Writer;
 use voxflow_net::loss::loss;
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::unet::{Pass, Unet, channels_last};
+use voxflow_net::weights::snapshot;
 use voxflow_stages::image::augment::Augmentation;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Mapped;
@@ -107,6 +109,8 @@ fn steps(repeats: usize) {
         patches: [4, 32, 48, 32],
         named: "4 × 32×48×32",
     };
+    spleen.checkpoint(repeats);
+    hippocampus.checkpoint(repeats);
     spleen.step(repeats, "fp32", Kind::Float);
     spleen.step(repeats, "bf16", Kind::BFloat16);
     hippocampus.step(repeats, "fp32", Kind::Float);
@@ -135,5 +139,26 @@ impl Work {
             optimizer.step(2e-3);
             black_box(found.double_value(&[]));
         });
+    }
+
+    /// What a checkpoint costs: copying stops the training, keeping does not.
+    fn checkpoint(&self, repeats: usize) {
+        let unet = Unet::new(&self.network, 1, self.classes as usize, 0, Kind::Float, Device::Cpu);
+        let optimizer = Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
+        let copies = || {
+            let state =
+                optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer/{name}"), tensor.copy()));
+            let best = snapshot(&unet).into_iter().map(|(name, tensor)| (format!("best/{name}"), tensor));
+            snapshot(&unet).into_iter().chain(best).chain(state).collect::<Vec<_>>()
+        };
+        tell(&format!("copying for a checkpoint, {}", self.named), repeats, || drop(black_box(copies())));
+        let folder = std::env::temp_dir().join(format!("voxflow-parts-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let (mut writer, mut step) = (Writer::new(&folder), 0);
+        tell(&format!("copying and keeping a checkpoint, {}", self.named), repeats, || {
+            step += 1;
+            writer.begin(step, &step, copies()).and_then(|()| writer.wait()).expect("a checkpoint");
+        });
+        std::fs::remove_dir_all(&folder).expect("a folder");
     }
 }

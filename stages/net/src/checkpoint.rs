@@ -1,19 +1,32 @@
-//! Checkpoints: everything a training needs to go on, in one file that ends in its own digest.
-//!
-//! Layout: a line of magic, the length of the JSON (8 bytes, little-endian), the JSON, the tensors as
-//! safetensors, and the blake3 digest of all before it.
+//! Checkpoints of a training: written on a thread of their own, the newest two kept, the newest valid one
+//! read back. How their bytes are laid out is in `voxflow_stages::model::checkpoint`.
 
 use crate::weights;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tch::Tensor;
+use voxflow_cache::{CHECKPOINT, crash, fault};
+use voxflow_stages::model::checkpoint::{join, split};
 use voxflow_stages::{Error, Result, Trouble};
 
-const MAGIC: &[u8] = b"voxflow checkpoint 1\n";
+/// How a file is called that is still being written.
+const PART: &str = "part";
 const KEPT: usize = 2;
+
+/// The variable by which a test says after how many milliseconds a checkpoint is due.
+pub const VARIABLE: &str = "VOXFLOW_CHECKPOINT_MS";
+
+/// How much training a kill may cost. A test can ask for less, in debug builds.
+pub fn longest_at_risk() -> Duration {
+    const LONGEST: Duration = Duration::from_secs(300);
+    let asked = || std::env::var(VARIABLE).ok()?.parse().ok().map(Duration::from_millis);
+    if cfg!(debug_assertions) { asked().unwrap_or(LONGEST) } else { LONGEST }
+}
 
 /// A checkpoint read back.
 pub struct Checkpoint<S> {
@@ -67,7 +80,7 @@ impl Drop for Writer {
 /// The newest valid checkpoint of a folder, with words about each that is not.
 pub fn newest<S: DeserializeOwned>(folder: &Path) -> (Option<Checkpoint<S>>, Vec<String>) {
     let mut complaints = vec![];
-    for path in files(folder).into_iter().rev() {
+    for path in files(folder, CHECKPOINT).into_iter().rev() {
         match read(&path) {
             Ok(checkpoint) => return (Some(checkpoint), complaints),
             Err(error) => complaints.push(error.to_string()),
@@ -77,49 +90,56 @@ pub fn newest<S: DeserializeOwned>(folder: &Path) -> (Option<Checkpoint<S>>, Vec
 }
 
 fn keep(folder: &Path, step: u64, state: &[u8], tensors: &[(String, Tensor)]) -> Result<()> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend((state.len() as u64).to_le_bytes());
-    bytes.extend(state);
-    bytes.extend(weights::pack(tensors)?);
-    let digest = blake3::hash(&bytes);
-    bytes.extend(digest.as_bytes());
-    let temporary = folder.join(format!("step-{step:012}.part"));
-    let path = folder.join(format!("step-{step:012}.checkpoint"));
-    let write = || {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, &path)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    write().map_err(Error::io("write", &path))
+    let bytes = join(state, &weights::pack(tensors)?);
+    let path = folder.join(format!("step-{step:012}.{CHECKPOINT}"));
+    let part = path.with_extension(PART);
+    let written = write(&part, &path, &bytes).and_then(|()| sync(folder));
+    if written.is_err() {
+        // What is half written only takes the space that is missing.
+        let _ = std::fs::remove_file(&part);
+    }
+    written.map_err(Error::io("write", &path))
 }
 
-/// The checkpoints of a folder, oldest first.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "checkpoint")).collect();
+fn write(part: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    crash::at("checkpoint-before-write");
+    let mut file = fault::pass().and_then(|()| File::create(part))?;
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    fault::pass().and_then(|()| file.write_all(first))?;
+    crash::at("checkpoint-half-written");
+    fault::pass().and_then(|()| file.write_all(second))?;
+    crash::at("checkpoint-before-sync");
+    fault::pass().and_then(|()| file.sync_all())?;
+    crash::at("checkpoint-before-rename");
+    fault::pass().and_then(|()| std::fs::rename(part, path))?;
+    crash::at("checkpoint-after-rename");
+    Ok(())
+}
+
+fn sync(folder: &Path) -> std::io::Result<()> {
+    fault::pass().and_then(|()| File::open(folder)).and_then(|folder| folder.sync_all())
+}
+
+/// The files of a folder whose names end so, oldest first.
+fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
     files.sort();
     files
 }
 
+/// Removes all but the newest, and what a writer that was killed left half written.
 fn drop_older(folder: &Path) -> Result<()> {
-    let files = files(folder);
-    let old = &files[..files.len().saturating_sub(KEPT)];
+    let mut old = files(folder, CHECKPOINT);
+    old.truncate(old.len().saturating_sub(KEPT));
+    old.extend(files(folder, PART));
     old.iter().try_for_each(|path| std::fs::remove_file(path).map_err(Error::io("remove", path)))
 }
 
 fn read<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let damaged = || Error::failed(format!("{}: checkpoint is damaged and left aside", path.display()));
-    let (body, digest) = bytes.split_last_chunk::<32>().ok_or_else(damaged)?;
-    if blake3::hash(body).as_bytes() != digest {
-        return Err(damaged());
-    }
-    let body = body.strip_prefix(MAGIC).ok_or_else(damaged)?;
-    let (length, body) = body.split_first_chunk::<8>().ok_or_else(damaged)?;
-    let (state, tensors) = body.split_at_checked(u64::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
+    let (state, tensors) = split(&bytes).ok_or_else(damaged)?;
     let state = serde_json::from_slice(state).trouble_at(path)?;
     Ok(Checkpoint { state, tensors: weights::unpack(tensors).trouble_at(path)? })
 }
@@ -128,7 +148,7 @@ fn read<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
 mod tests {
     use super::*;
 
-    fn write(folder: &Path, step: u64) {
+    fn checkpoint(folder: &Path, step: u64) {
         let mut writer = Writer::new(folder);
         writer.begin(step, &step, vec![("a".into(), Tensor::from_slice(&[step as f32]))]).unwrap();
         writer.wait().unwrap();
@@ -137,8 +157,8 @@ mod tests {
     #[test]
     fn the_newest_two_are_kept_and_a_damaged_one_is_passed_over() {
         let folder = tempfile::tempdir().unwrap();
-        (1..=3).for_each(|step| write(folder.path(), step));
-        let names = files(folder.path());
+        (1..=3).for_each(|step| checkpoint(folder.path(), step));
+        let names = files(folder.path(), CHECKPOINT);
         assert_eq!(names.len(), 2);
         let mut bytes = std::fs::read(&names[1]).unwrap();
         let middle = bytes.len() / 2;
@@ -150,12 +170,20 @@ mod tests {
         assert_eq!(complaints.len(), 1);
     }
 
+    #[test]
+    fn what_a_killed_writer_left_half_written_goes_with_the_next_checkpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("step-000000000003.part"), "half").unwrap();
+        checkpoint(folder.path(), 4);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
     /// A digest of its own keeps chance out of a checkpoint; what is behind that door must hold all the same.
     #[test]
     fn no_mutant_of_a_checkpoint_with_a_right_digest_breaks_its_reader() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), 7);
-        let path = files(folder.path()).remove(0);
+        checkpoint(folder.path(), 7);
+        let path = files(folder.path(), CHECKPOINT).remove(0);
         let whole = std::fs::read(&path).unwrap();
         let body = &whole[..whole.len() - 32];
         let mut draw = voxflow_stages::random::Draw::new(1, 0, 0, "checkpoint");
@@ -166,8 +194,7 @@ mod tests {
                 mutant[at] = if draw.below(2) == 0 { mutant[at] ^ 1 << draw.below(8) } else { draw.bits() as u8 };
             }
             mutant.truncate(if draw.below(4) == 0 { draw.below(mutant.len() as u64) as usize } else { mutant.len() });
-            let digest = blake3::hash(&mutant);
-            mutant.extend(digest.as_bytes());
+            voxflow_cache::hash::close(&mut mutant);
             std::fs::write(&path, &mutant).unwrap();
             let (found, complaints) = newest::<u64>(folder.path());
             assert_eq!(usize::from(found.is_some()) + complaints.len(), 1);

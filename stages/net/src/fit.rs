@@ -3,7 +3,7 @@
 
 use crate::amp::compute_kind;
 use crate::cases::{Classes, Part};
-use crate::checkpoint::Writer;
+use crate::checkpoint::{Writer, longest_at_risk};
 use crate::device::Place;
 use crate::gradients::{clip, norm};
 use crate::ledger::Entry;
@@ -16,7 +16,7 @@ use crate::source::{Closing, Source};
 use crate::unet::{Pass, Unet};
 use crate::{loss, memory, weights};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tch::{Kind, Tensor};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::{Context, Error, Message, Metric, Result};
@@ -129,6 +129,8 @@ impl<'a> Fit<'a> {
                     self.checkpoint_if_due()?;
                     self.step(&source)?;
                 }
+                // What comes now may be a long validation.
+                self.checkpoint_if_due()?;
                 self.finish_epoch(began)?;
             }
             Ok::<(), Error>(())
@@ -213,13 +215,12 @@ impl<'a> Fit<'a> {
     }
 
     fn checkpoint_if_due(&mut self) -> Result<()> {
-        const LONGEST: Duration = Duration::from_secs(300);
         if self.cx.stopping() {
             self.save()?;
             self.writer.wait()?;
             return Err(Error::Stopped);
         }
-        if self.saved.elapsed() >= LONGEST { self.save() } else { Ok(()) }
+        if self.saved.elapsed() >= longest_at_risk() { self.save() } else { Ok(()) }
     }
 
     fn finish(mut self) -> Result<Outcome> {

@@ -40,7 +40,8 @@ pub fn unpack(archive: &Path, to: &Path, limits: &Limits, cx: &Context) -> Resul
         if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(counted))) } else { Box::new(counted) };
     let (out, pause) = (AtomicU64::new(0), AtomicU64::new(MOST_NAME));
     let mut tar = tar::Archive::new(Counted { inner, count: &out, limit: allowed, pause: &pause });
-    let mut names = BTreeSet::new();
+    // The holes of a sparse file come out without being read.
+    let (mut names, mut left) = (BTreeSet::new(), allowed);
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         cx.check_stop()?;
@@ -51,7 +52,8 @@ pub fn unpack(archive: &Path, to: &Path, limits: &Limits, cx: &Context) -> Resul
             if !names.insert(name.clone()) {
                 return Err(Error::failed(format!("'{name}' is in it twice")));
             }
-            write(&mut entry, &to.join(&name), &name, cx)?;
+            let written = write(&mut entry, &to.join(&name), &name, left, cx)?;
+            left = left.checked_sub(written).ok_or_else(|| Error::failed(too_much(allowed)))?;
         }
         let done = read.load(Ordering::Relaxed).min(size);
         cx.progress(Progress { done, total: Some(size), unit: "bytes".into(), numbers: vec![] });
@@ -115,23 +117,28 @@ fn wanted<R: Read>(entry: &tar::Entry<R>) -> Result<Option<String>> {
     }
 }
 
-fn write<R: Read>(entry: &mut tar::Entry<R>, path: &Path, name: &str, cx: &Context) -> Result<()> {
+/// Writes a member out, and breaks off beyond `most` bytes; returns how many were written.
+fn write<R: Read>(entry: &mut tar::Entry<R>, path: &Path, name: &str, most: u64, cx: &Context) -> Result<u64> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
     let mut file = File::create_new(path).map_err(Error::io("create", path))?;
-    let (mut buffer, mut left) = (vec![0; 1 << 18], entry.size());
-    while left > 0 {
+    let (mut buffer, size, mut written) = (vec![0; 1 << 18], entry.size(), 0);
+    while written < size && written <= most {
         cx.check_stop()?;
         match entry.read(&mut buffer).map_err(|error| Error::failed(format!("'{name}': {}", broken(error))))? {
             0 => return Err(Error::failed(format!("ends in the middle of '{name}'; fetch it again"))),
             n => {
                 file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
-                left = left.saturating_sub(n as u64);
+                written += n as u64;
             }
         }
     }
-    Ok(())
+    Ok(written)
+}
+
+fn too_much(limit: u64) -> String {
+    format!("unpacks to more than {limit} bytes; raise 'max_gib' or 'max_ratio' if that is right")
 }
 
 fn broken(error: std::io::Error) -> Error {
@@ -163,9 +170,7 @@ impl<R: Read> Read for Counted<'_, R> {
             return Err(std::io::Error::other(words));
         }
         if count > self.limit {
-            let words =
-                format!("unpacks to more than {} bytes; raise 'max_gib' or 'max_ratio' if that is right", self.limit);
-            return Err(std::io::Error::other(words));
+            return Err(std::io::Error::other(too_much(self.limit)));
         }
         Ok(n)
     }

@@ -1,6 +1,7 @@
 //! Models as plain data: how a network is built, trained and used, and what a trained one says of
 //! itself. The tensors live in `voxflow-net`.
 
+pub mod checkpoint;
 pub mod description;
 pub mod export;
 pub mod foreign;

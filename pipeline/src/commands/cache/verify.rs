@@ -6,6 +6,8 @@ use crate::cli::Globals;
 use crate::exit::{Exit, Result};
 use crate::seal;
 use clap::Args;
+use std::sync::atomic::{AtomicU64, Ordering};
+use voxflow_cache::spread;
 
 /// How to read.
 #[derive(Debug, Args)]
@@ -28,11 +30,23 @@ impl Verify {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let store = store(&home)?;
+        let (threads, runs) = (threads(self.threads), home.all_runs()?);
+        let of_runs: u64 = runs.iter().map(|run| seal::bytes_of(run.path())).sum();
         read_all(globals, |progress| {
-            let mut bad = store.verify(threads(self.threads), progress)?;
-            for run in home.all_runs()? {
-                bad.extend(seal::verify(run.path())?);
-            }
+            let of_store = AtomicU64::new(0);
+            let mut bad = store.verify(threads, &|done, all| {
+                of_store.store(all, Ordering::Relaxed);
+                progress(done, all + of_runs);
+            })?;
+            let all = of_store.into_inner() + of_runs;
+            let done = AtomicU64::new(all - of_runs);
+            let found = spread(threads, &runs, |run| {
+                let bytes = seal::bytes_of(run.path());
+                let bad = seal::verify(run.path());
+                progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, all);
+                bad
+            });
+            found.into_iter().try_for_each(|found| found.map(|found| bad.extend(found)))?;
             Ok(bad)
         })
     }
