@@ -84,7 +84,10 @@ fn graph(count: usize) -> String {
 fn volumes(count: usize) -> String {
     TINY.replace("cases: 6, unlabelled: 1, shape: [24, 24, 24]", &format!("cases: {count}, shape: [16, 16, 16]"))
         .replace("spacing: [12, 12, 12]", "spacing: [22, 22, 12]")
-        .replace("training: 3, validation: 1, testing: 2", &format!("training: {}, validation: 1, testing: 1", count - 2))
+        .replace(
+            "training: 3, validation: 1, testing: 2",
+            &format!("training: {}, validation: 1, testing: 1", count - 2),
+        )
 }
 
 #[test]
@@ -105,7 +108,11 @@ fn a_run_with_nothing_to_do_opens_no_database_for_a_persons_own_files() {
     let database = lab.path(".voxflow/store-v1/index/db");
     fs::write(&database, "not a database").unwrap();
     again(&lab, &["--until", "cache"]);
-    assert_eq!(fs::read_to_string(&database).unwrap(), "not a database", "whoever had opened it would have replaced it");
+    assert_eq!(
+        fs::read_to_string(&database).unwrap(),
+        "not a database",
+        "whoever had opened it would have replaced it"
+    );
 }
 
 #[test]

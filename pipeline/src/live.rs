@@ -81,9 +81,12 @@ impl LiveRun {
         self.observers.iter_mut().try_for_each(|observer| observer.observe(&event))
     }
 
-    /// Begins: `run.json` says that it runs.
-    pub fn begin(&mut self) -> Result<()> {
-        self.folder.write_record(&self.record)?;
+    /// Begins: `run.json` says that it runs. A run that is `alone` and has nothing to make is over before anybody
+    /// could read that: its record is written once, at the end.
+    pub fn begin(&mut self, alone: bool) -> Result<()> {
+        if !alone || (0..self.plan.steps.len()).any(|index| self.plan.is_open(index)) {
+            self.folder.write_record(&self.record)?;
+        }
         let fact = Fact::RunStarted {
             run: self.folder.id(),
             workflow: self.plan.workflow.name.clone(),

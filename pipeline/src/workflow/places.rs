@@ -76,10 +76,7 @@ impl Places {
     }
 
     fn root(&mut self) -> usize {
-        if self.0.is_empty() {
-            self.0.push(Node::default());
-        }
-        0
+        if self.0.is_empty() { self.apart() } else { 0 }
     }
 
     /// The node at a key below another, made where it is not there.
@@ -87,10 +84,15 @@ impl Places {
         if let Some(&known) = self.0[at].below.get(key) {
             return known;
         }
-        let new = self.0.len();
-        self.0.push(Node::default());
+        let new = self.apart();
         self.0[at].below.insert(key.to_string(), new);
         new
+    }
+
+    /// A node that nothing leads to.
+    fn apart(&mut self) -> usize {
+        self.0.push(Node::default());
+        self.0.len() - 1
     }
 }
 
@@ -182,7 +184,9 @@ impl Reader {
             frame.index += 1;
             ((frame.index - 1).to_string(), here.clone())
         });
-        let node = self.places.below(frame.node, &name);
+        let twice = self.places.0[frame.node].below.contains_key(&name);
+        // What is given twice counts once: nothing leads to the second.
+        let node = if twice { self.places.apart() } else { self.places.below(frame.node, &name) };
         self.places.0[node].places.get_or_insert((key_place, here.clone()));
         (node, name)
     }
