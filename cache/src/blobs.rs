@@ -8,6 +8,7 @@ use crate::fault;
 use crate::hash::Digest;
 use crate::index::Index;
 use crate::layout;
+use crate::outside::Outside;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -100,14 +101,17 @@ impl Blobs {
     }
 }
 
-/// The digest of a file and the stat it belongs to, from the index where that knows it.
-pub(crate) fn known_digest(path: &Path, index: &Index) -> Result<(Digest, FileStat)> {
-    if let Some(stat) = FileStat::of(path)?
-        && let Some(digest) = index.digest(&stat)
-    {
-        return Ok((digest, stat));
+/// The digest of a file outside the store and the stat it belongs to, read only where neither hint knows it.
+pub(crate) fn known_digest(path: &Path, outside: &Outside, index: &Index) -> Result<(Digest, FileStat)> {
+    let known = FileStat::of(path)?.and_then(|stat| {
+        let digest = outside.digest(&stat).or_else(|| index.digest(&stat))?;
+        Some((digest, stat))
+    });
+    let (digest, stat) = known.map_or_else(|| fresh_digest(path, index), Ok)?;
+    if known.is_some() || index.digest(&stat) == Some(digest) {
+        outside.remember(stat, digest);
     }
-    fresh_digest(path, index)
+    Ok((digest, stat))
 }
 
 /// The digest of a file read now. It is remembered if nothing can have changed unseen.

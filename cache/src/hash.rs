@@ -4,8 +4,12 @@ use crate::error::{Error, Result};
 use crate::fault;
 use std::fmt;
 use std::io::Read;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::str::FromStr;
+
+/// Reads hex digits where they lie: an entry may hold a hundred thousand of them.
+struct Hex<T>(PhantomData<T>);
 
 macro_rules! hash_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -58,14 +62,23 @@ macro_rules! hash_type {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.to_hex())
+                serializer.serialize_str(&blake3::Hash::from_bytes(self.0).to_hex())
             }
         }
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                deserializer.deserialize_str(Hex::<$name>(PhantomData))
+            }
+        }
+
+        impl serde::de::Visitor<'_> for Hex<$name> {
+            type Value = $name;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("64 hex digits")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                text.parse().map_err(E::custom)
             }
         }
     };

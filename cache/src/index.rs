@@ -34,7 +34,7 @@ const LOOSE_PAGES: usize = 32;
 /// After this many failures a process does without the database.
 const FAILURES: u32 = 3;
 
-type Rows = Vec<(FileStat, Digest)>;
+pub(crate) type Rows = Vec<(FileStat, Digest)>;
 
 /// The rows in memory and the database behind them.
 pub(crate) struct Index {
@@ -244,7 +244,7 @@ fn newest(rows: Rows) -> Rows {
 const ROW_BYTES: usize = 5 * 8 + 32;
 
 /// A page is its digest and its rows: a damaged database may open and tell something false.
-fn encode(rows: &[(FileStat, Digest)]) -> Vec<u8> {
+pub(crate) fn encode(rows: &[(FileStat, Digest)]) -> Vec<u8> {
     let mut body = Vec::with_capacity(rows.len() * ROW_BYTES);
     for (stat, digest) in rows {
         for number in [stat.device, stat.inode, stat.size, stat.mtime_ns as u64, stat.ctime_ns as u64] {
@@ -255,7 +255,7 @@ fn encode(rows: &[(FileStat, Digest)]) -> Vec<u8> {
     [&Digest::of(&body).as_bytes()[..], &body].concat()
 }
 
-fn decode(page: &[u8]) -> Option<Rows> {
+pub(crate) fn decode(page: &[u8]) -> Option<Rows> {
     let (check, body) = page.split_at_checked(32)?;
     if Digest::of(body).as_bytes() != check {
         return None;

@@ -16,6 +16,7 @@
 //! pins/                    what living runs use, for gc
 //! claims  drafts.lock  gc.lock  index.lock    locks; their contents do not matter
 //! index/                   digests of files by their stat: a hint
+//! index.outside            the same of files outside the store: spares opening the index
 //! ```
 
 pub mod artifact;
@@ -31,6 +32,7 @@ mod gc;
 pub mod hash;
 mod index;
 mod layout;
+mod outside;
 mod pins;
 mod publish;
 pub mod recipe;

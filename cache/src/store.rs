@@ -4,7 +4,7 @@
 //! Truth is in files (`blobs`, `entries`); the index only saves reading them. How a draft is
 //! published is in `publish`, keeping the store in order in `upkeep`.
 
-use crate::artifact::{Artifact, Blob, Reference};
+use crate::artifact::{Artifact, Blob, FileStat, Reference};
 use crate::blobs::{self, Blobs};
 use crate::claims::{Claim, FileLock, LockFiles};
 use crate::drafts::{self, Draft};
@@ -14,6 +14,7 @@ use crate::format;
 use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
 use crate::layout;
+use crate::outside::Outside;
 use crate::pins::Pin;
 use crate::publish::Made;
 use crate::recipe::Recipe;
@@ -43,6 +44,7 @@ struct Inner {
     entries: Entries,
     locks: LockFiles,
     index: Index,
+    outside: Outside,
     pin: OnceLock<Pin>,
 }
 
@@ -96,6 +98,7 @@ impl Store {
                 removal: root.join("gc.lock"),
             },
             index: Index::new(index.then(|| root.join("index"))),
+            outside: Outside::new(index.then(|| root.join("index.outside"))),
             pin: OnceLock::new(),
             root,
         };
@@ -184,13 +187,17 @@ impl Store {
         if path.to_str().is_none() {
             return Err(Error::Other(format!("{}: its name is not UTF-8; rename it", path.display())));
         }
-        let (digest, stat) = blobs::known_digest(&path, &self.inner.index).map_err(Error::outside)?;
+        let (digest, stat) = self.known_digest(&path)?;
         Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat }) })
     }
 
     /// The digest of a file outside the store, read only if its stat is not known.
     pub fn digest_of(&self, path: &Path) -> Result<Digest> {
-        blobs::known_digest(path, &self.inner.index).map(|(digest, _)| digest).map_err(Error::outside)
+        self.known_digest(path).map(|(digest, _)| digest)
+    }
+
+    fn known_digest(&self, path: &Path) -> Result<(Digest, FileStat)> {
+        blobs::known_digest(path, &self.inner.outside, &self.inner.index).map_err(Error::outside)
     }
 
     /// Looks the recipe up, or makes it and remembers it.
@@ -261,7 +268,7 @@ impl Store {
 
     /// Writes what the index learned. Dropping the last clone does it too.
     pub fn flush(&self) {
-        self.inner.index.flush();
+        self.inner.flush();
     }
 
     fn look_up(&self, fingerprint: &Fingerprint, verify: bool) -> Result<Option<Entry>> {
@@ -301,6 +308,12 @@ impl Store {
         &self.inner.index
     }
 
+    /// Forgets the digests of all files.
+    pub(crate) fn clear_index(&self) {
+        self.inner.index.clear();
+        self.inner.outside.clear();
+    }
+
     pub(crate) fn blobs(&self) -> &Blobs {
         &self.inner.blobs
     }
@@ -318,9 +331,16 @@ impl Store {
     }
 }
 
+impl Inner {
+    fn flush(&self) {
+        self.index.flush();
+        self.outside.flush();
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.index.flush();
+        self.flush();
     }
 }
 

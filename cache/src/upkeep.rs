@@ -95,7 +95,7 @@ impl Store {
 
     /// Makes the index anew from the files, all of which are read.
     pub fn rebuild_index(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
-        self.index().clear();
+        self.clear_index();
         self.verify(threads, progress)
     }
 
@@ -122,6 +122,9 @@ impl Store {
         size.drafts = count(&self.root().join("drafts"))?;
         size.bad = count(&self.root().join("bad"))?;
         size.index = count(&self.root().join("index"))?;
+        if let Some(stat) = FileStat::of(&self.root().join("index.outside"))? {
+            size.index.add(stat.size);
+        }
         Ok(size)
     }
 

@@ -2,6 +2,7 @@
 //! of them; this file renders nothing.
 
 use crate::exit::Result;
+use crate::run::RunRecord;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use voxflow_cache::Fingerprint;
@@ -219,6 +220,9 @@ impl RunOutcome {
 pub trait Observer {
     /// Takes note of an event. An error stops the run: nothing that should be written is lost silently.
     fn observe(&mut self, event: &Event) -> Result<()>;
+
+    /// Hears once, after the last event, what was recorded of the run.
+    fn recorded(&mut self, _record: &RunRecord) {}
 }
 
 /// Milliseconds since 1970, now.

@@ -124,7 +124,8 @@ impl<'a> Engine<'a> {
     where
         'a: 's,
     {
-        self.runs.iter_mut().try_for_each(LiveRun::begin)?;
+        let alone = self.runs.len() == 1;
+        self.runs.iter_mut().try_for_each(|run| run.begin(alone))?;
         loop {
             self.hear_stop()?;
             while let Some(turn) = self.schedule.turn() {

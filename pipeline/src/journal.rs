@@ -2,7 +2,7 @@
 //!
 //! It is locked while its run lives, so that others can tell a running run from one whose process died.
 
-use crate::event::{Event, Fact, Observer};
+use crate::event::{Event, Fact, Observer, Outcome};
 use crate::exit::{Error, Result};
 use crate::secret;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,8 +15,8 @@ use voxflow_stages::Message;
 /// What stages say stays in memory at most so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Writes events as they come. What a stage says is written in blocks or after a second, everything
-/// else at once.
+/// Writes events as they come. What a stage says, and that one was reused, is written in blocks or after a
+/// second, everything else at once.
 pub struct Journal {
     path: PathBuf,
     out: BufWriter<File>,
@@ -41,11 +41,20 @@ impl Observer for Journal {
             let line = line(event)?;
             fault::pass().and_then(|()| self.out.write_all(line.as_bytes())).map_err(Error::io("write", &self.path))?;
         }
-        if !matches!(event.fact, Fact::StageSaid { .. }) || self.flushed.elapsed() >= PATIENCE {
+        if is_news(&event.fact) || self.flushed.elapsed() >= PATIENCE {
             self.out.flush().map_err(Error::io("write", &self.path))?;
             self.flushed = Instant::now();
         }
         Ok(())
+    }
+}
+
+/// Whether a fact may be the last for a while: what is reused is so in a moment, and others follow.
+fn is_news(fact: &Fact) -> bool {
+    match fact {
+        Fact::StageSaid { .. } => false,
+        Fact::StageFinished(finished) => finished.outcome != Outcome::Reused,
+        _ => true,
     }
 }
 

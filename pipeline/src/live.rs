@@ -29,6 +29,8 @@ pub struct LiveRun {
     began: Option<Instant>,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
+    /// How many stages are not over.
+    open: usize,
     /// How it ended, once it has.
     ended: Option<RunOutcome>,
     reasons: Vec<Option<String>>,
@@ -54,6 +56,7 @@ impl LiveRun {
             ended: None,
             began_at_ms: vec![None; count],
             failed: false,
+            open: count,
             reasons: vec![None; count],
             items: vec![(0, 0); count],
             created: Instant::now(),
@@ -78,9 +81,12 @@ impl LiveRun {
         self.observers.iter_mut().try_for_each(|observer| observer.observe(&event))
     }
 
-    /// Begins: `run.json` says that it runs.
-    pub fn begin(&mut self) -> Result<()> {
-        self.folder.write_record(&self.record)?;
+    /// Begins: `run.json` says that it runs. A run that is `alone` and has nothing to make is over before anybody
+    /// could read that: its record is written once, at the end.
+    pub fn begin(&mut self, alone: bool) -> Result<()> {
+        if !alone || (0..self.plan.steps.len()).any(|index| self.plan.is_open(index)) {
+            self.folder.write_record(&self.record)?;
+        }
         let fact = Fact::RunStarted {
             run: self.folder.id(),
             workflow: self.plan.workflow.name.clone(),
@@ -186,7 +192,7 @@ impl LiveRun {
 
     /// Whether every stage is over.
     pub fn is_over(&self) -> bool {
-        self.record.stages.iter().all(|stage| stage.outcome.is_some())
+        self.open == 0
     }
 
     /// Whether its last event is told.
@@ -210,6 +216,7 @@ impl LiveRun {
         self.folder.write_record(&self.record)?;
         self.ended = Some(outcome);
         self.tell(Fact::RunFinished { outcome, seconds })?;
+        self.observers.iter_mut().for_each(|observer| observer.recorded(&self.record));
         seal::write(self.folder.path())?;
         Ok(outcome)
     }
@@ -239,6 +246,7 @@ impl LiveRun {
 
     fn close(&mut self, index: usize, finished: Finished) -> Result<()> {
         let row = &mut self.record.stages[index];
+        self.open -= usize::from(row.outcome.is_none());
         row.outcome = Some(finished.outcome);
         row.reason.clone_from(&finished.reason);
         row.error.clone_from(&finished.error);

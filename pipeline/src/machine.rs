@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What is known of this machine: host, system, processor, cores, memory.
 pub fn describe() -> BTreeMap<String, String> {
@@ -32,7 +33,8 @@ fn kernel(name: &str) -> String {
 
 /// How many threads the machine runs at once for this process.
 pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Whether an NVIDIA driver is loaded, which is all that can be told without libtorch.

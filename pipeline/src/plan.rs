@@ -236,24 +236,15 @@ impl<'a> Planner<'a> {
 
     /// A stage whose bytes are gone is made again if something that must run reads them.
     fn miss_bytes(&self, plan: &mut Plan) -> Result<()> {
+        let mut readers = vec![vec![]; plan.steps.len()];
+        for (reader, step) in plan.steps.iter().enumerate() {
+            step.needs.iter().for_each(|&need| readers[need].push(reader));
+        }
         for index in (0..plan.steps.len()).rev() {
             let Some(entry) = plan.steps[index].entry.clone() else { continue };
-            let id = plan.workflow.stages[index].id.clone();
-            let mut missing = None;
-            for (reader, stage) in plan.workflow.stages.iter().enumerate() {
-                if !plan.is_open(reader) || !plan.steps[reader].needs.contains(&index) {
-                    continue;
-                }
-                let parts = parts_read(stage, &id);
-                let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
-                let read = blobs.filter(|(name, _)| parts.iter().any(|part| within(name, part)));
-                if let Some(name) = self.store.unusable(read, self.wishes.verify)?.into_iter().next() {
-                    missing = Some((reader, name));
-                    break;
-                }
-            }
-            let Some((reader, name)) = missing else { continue };
-            let reader_id = plan.workflow.stages[reader].id.clone();
+            let Some((reader, name)) = self.missing(plan, index, &entry, &readers[index])? else { continue };
+            let stages = &plan.workflow.stages;
+            let (id, reader_id) = (&stages[index].id, &stages[reader].id);
             if plan.steps[index].left_out.is_none() {
                 let reason = format!("'{name}' is no longer in the store, and '{reader_id}' reads it");
                 let decision =
@@ -266,6 +257,24 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The first reader that must run and finds a file of this entry missing, and the file.
+    fn missing(&self, plan: &Plan, index: usize, entry: &Entry, readers: &[usize]) -> Result<Option<(usize, String)>> {
+        let id = &plan.workflow.stages[index].id;
+        let mut looked_at = BTreeSet::new();
+        for &reader in readers.iter().filter(|&&reader| plan.is_open(reader)) {
+            let parts = parts_read(&plan.workflow.stages[reader], id);
+            if !looked_at.insert(parts.clone()) {
+                continue;
+            }
+            let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
+            let read = blobs.filter(|(name, _)| parts.iter().any(|part| within(name, part)));
+            if let Some(name) = self.store.unusable(read, self.wishes.verify)?.into_iter().next() {
+                return Ok(Some((reader, name)));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -60,14 +60,20 @@ pub enum Turn {
     Resume(StageId),
 }
 
-/// Which stages may begin, run, and are over.
+/// Which stages may begin, run, and are over. Each step costs what it changes, however many stages there are.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    nodes: Vec<Node>,
     states: Vec<State>,
+    pools: Vec<Pool>,
+    /// What needs each stage.
+    readers: Vec<Vec<StageId>>,
+    /// How much of what each stage needs is not done.
+    missing: Vec<usize>,
     free: [usize; 3],
-    /// Stages that want a slot, least first: those that resume, then in order.
-    wanting: BTreeSet<(bool, StageId)>,
+    /// Of each pool the stages that want a slot, least first: those that resume, then in order.
+    wanting: [BTreeSet<(bool, StageId)>; 3],
+    /// How many are running, paused or resuming.
+    active: usize,
     keep_going: bool,
     stopped: bool,
 }
@@ -76,20 +82,33 @@ impl Schedule {
     /// A schedule in which nothing has begun. With `keep_going` a failure stops only what needs it.
     /// The needs must be free of circles.
     pub fn new(nodes: Vec<Node>, slots: Slots, keep_going: bool) -> Schedule {
-        let ready = |node: &Node| if node.needs.is_empty() { State::Ready } else { State::Waiting };
-        let states: Vec<State> = nodes.iter().map(ready).collect();
-        let wanting = (0..nodes.len()).filter(|&id| states[id] == State::Ready).map(|id| (true, id)).collect();
-        let free = [slots.io.max(1), slots.cpu.max(1), slots.gpu.max(1)];
-        Schedule { nodes, states, free, wanting, keep_going, stopped: false }
+        let mut readers = vec![vec![]; nodes.len()];
+        for (id, node) in nodes.iter().enumerate() {
+            node.needs.iter().for_each(|&need| readers[need].push(id));
+        }
+        let mut schedule = Schedule {
+            states: vec![State::Waiting; nodes.len()],
+            pools: nodes.iter().map(|node| node.pool).collect(),
+            readers,
+            missing: nodes.iter().map(|node| node.needs.len()).collect(),
+            free: [slots.io.max(1), slots.cpu.max(1), slots.gpu.max(1)],
+            wanting: Default::default(),
+            active: 0,
+            keep_going,
+            stopped: false,
+        };
+        (0..nodes.len()).filter(|&id| nodes[id].needs.is_empty()).for_each(|id| schedule.ready(id));
+        schedule
     }
 
     /// Gives the next slot to a stage. `None` until something changes.
     pub fn turn(&mut self) -> Option<Turn> {
-        let can =
-            |&&(begins, id): &&(bool, StageId)| self.free[slot(self.nodes[id].pool)] > 0 && !(begins && self.stopped);
-        let &(begins, id) = self.wanting.iter().find(can)?;
-        self.wanting.remove(&(begins, id));
-        self.free[slot(self.nodes[id].pool)] -= 1;
+        let open = (0..self.free.len()).filter(|&pool| self.free[pool] > 0);
+        let first = open.filter_map(|pool| self.wanting[pool].first().map(|&(begins, id)| (begins, id, pool)));
+        let (begins, id, pool) = first.filter(|&(begins, ..)| !(begins && self.stopped)).min()?;
+        self.wanting[pool].remove(&(begins, id));
+        self.free[pool] -= 1;
+        self.active += usize::from(begins);
         self.states[id] = State::Running;
         Some(if begins { Turn::Begin(id) } else { Turn::Resume(id) })
     }
@@ -98,23 +117,23 @@ impl Schedule {
     pub fn finish(&mut self, id: StageId, ok: bool) -> Vec<StageId> {
         debug_assert!(self.is_active(id), "stage {id} is {:?} and cannot finish", self.states[id]);
         if self.states[id] == State::Running {
-            self.free[slot(self.nodes[id].pool)] += 1;
+            self.free[slot(self.pools[id])] += 1;
         }
-        self.wanting.remove(&(false, id));
+        self.active -= 1;
+        self.wanting[slot(self.pools[id])].remove(&(false, id));
         self.states[id] = if ok { State::Done } else { State::Failed };
         if ok {
             self.ready_after(id);
             return vec![];
         }
-        let skipped = self.skip_after();
         self.stopped |= !self.keep_going;
-        skipped
+        self.skip_after(id)
     }
 
     /// A running stage waits for others and gives its slot back.
     pub fn pause(&mut self, id: StageId) {
         if self.states[id] == State::Running {
-            self.free[slot(self.nodes[id].pool)] += 1;
+            self.free[slot(self.pools[id])] += 1;
             self.states[id] = State::Paused;
         }
     }
@@ -123,7 +142,7 @@ impl Schedule {
     pub fn resume(&mut self, id: StageId) {
         if self.states[id] == State::Paused {
             self.states[id] = State::Resuming;
-            self.wanting.insert((false, id));
+            self.wanting[slot(self.pools[id])].insert((false, id));
         }
     }
 
@@ -134,9 +153,9 @@ impl Schedule {
 
     /// Skips all that has not begun. Returns it, in order.
     pub fn skip_rest(&mut self) -> Vec<StageId> {
-        self.wanting.retain(|(begins, _)| !begins);
+        self.wanting.iter_mut().for_each(|wanting| wanting.retain(|(begins, _)| !begins));
         let rest: Vec<StageId> =
-            (0..self.nodes.len()).filter(|&id| matches!(self.states[id], State::Waiting | State::Ready)).collect();
+            (0..self.states.len()).filter(|&id| matches!(self.states[id], State::Waiting | State::Ready)).collect();
         rest.iter().for_each(|&id| self.states[id] = State::Skipped);
         rest
     }
@@ -148,34 +167,38 @@ impl Schedule {
 
     /// Whether nothing runs and nothing can begin.
     pub fn is_idle(&self) -> bool {
-        (0..self.nodes.len()).all(|id| !self.is_active(id) && (self.stopped || self.states[id] != State::Ready))
+        self.active == 0 && (self.stopped || self.wanting.iter().all(BTreeSet::is_empty))
     }
 
     fn is_active(&self, id: StageId) -> bool {
         matches!(self.states[id], State::Running | State::Paused | State::Resuming)
     }
 
+    fn ready(&mut self, id: StageId) {
+        self.states[id] = State::Ready;
+        self.wanting[slot(self.pools[id])].insert((true, id));
+    }
+
     fn ready_after(&mut self, done: StageId) {
-        for id in 0..self.nodes.len() {
-            let node = &self.nodes[id];
-            let complete = |need: &StageId| self.states[*need] == State::Done;
-            if self.states[id] == State::Waiting && node.needs.contains(&done) && node.needs.iter().all(complete) {
-                self.states[id] = State::Ready;
-                self.wanting.insert((true, id));
+        for id in std::mem::take(&mut self.readers[done]) {
+            self.missing[id] -= 1;
+            if self.missing[id] == 0 && self.states[id] == State::Waiting {
+                self.ready(id);
             }
         }
     }
 
     /// Skips whatever needs something that failed or was skipped, near or far.
-    fn skip_after(&mut self) -> Vec<StageId> {
-        let mut skipped = vec![];
-        loop {
-            let lost = |id: &StageId| matches!(self.states[*id], State::Failed | State::Skipped);
-            let next = (0..self.nodes.len())
-                .find(|&id| self.states[id] == State::Waiting && self.nodes[id].needs.iter().any(lost));
-            let Some(id) = next else { break };
-            self.states[id] = State::Skipped;
-            skipped.push(id);
+    fn skip_after(&mut self, failed: StageId) -> Vec<StageId> {
+        let (mut skipped, mut lost) = (vec![], vec![failed]);
+        while let Some(id) = lost.pop() {
+            for reader in std::mem::take(&mut self.readers[id]) {
+                if self.states[reader] == State::Waiting {
+                    self.states[reader] = State::Skipped;
+                    skipped.push(reader);
+                    lost.push(reader);
+                }
+            }
         }
         skipped.sort_unstable();
         skipped

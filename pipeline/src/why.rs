@@ -10,11 +10,13 @@ use crate::run::{RunRecord, StageRecord};
 use crate::workflow::StageSpec;
 use serde_json::Value;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
-use voxflow_cache::{Digest, Recipe, Store};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use voxflow_cache::{Digest, Entry, Recipe, Store};
 
 /// How many runs are looked through for the last time.
 const MOST_RUNS: usize = 30;
+/// How many entries of a kind are looked through, the newest, where no run knows the stage.
+const MOST_ENTRIES: usize = 200;
 /// How many differences are spelled out.
 const MOST_WORDS: usize = 4;
 
@@ -22,8 +24,16 @@ const MOST_WORDS: usize = 4;
 pub struct History<'a> {
     home: &'a Home,
     store: &'a Store,
-    runs: OnceCell<Vec<RunRecord>>,
-    entries: OnceCell<Vec<(Recipe, f64)>>,
+    runs: OnceCell<Past>,
+    /// By kind the newest entries: when each was made, of what, and in how many seconds.
+    entries: OnceCell<BTreeMap<String, Vec<(u64, Recipe, f64)>>>,
+}
+
+/// The newest runs, the newest first.
+struct Past {
+    runs: Vec<RunRecord>,
+    /// By workflow and stage, the places of the rows that were made or reused: the run's, and the stage's in it.
+    rows: HashMap<String, HashMap<String, Vec<(usize, usize)>>>,
 }
 
 /// One difference between two recipes.
@@ -81,12 +91,12 @@ impl<'a> History<'a> {
 
     /// The recipe and cost of the stage in the run that differs least, of equals the newest, with the
     /// run's short id: of twelve variants the one next to this explains it in fewest words.
-    fn nearest_run<'s>(
-        &'s self,
-        workflow: &'s str,
-        stage: &'s str,
+    fn nearest_run(
+        &self,
+        workflow: &str,
+        stage: &str,
         recipe: &Recipe,
-    ) -> Option<(&'s Recipe, Option<f64>, Option<&'s str>)> {
+    ) -> Option<(&Recipe, Option<f64>, Option<&str>)> {
         let rows = self.rows(workflow, stage);
         let before =
             rows.filter_map(|(run, row)| Some((row.recipe.as_ref()?, row.made_in_seconds, Some(short(&run.run)))));
@@ -94,27 +104,47 @@ impl<'a> History<'a> {
     }
 
     /// What the newest runs say of a stage that they made or reused, the newest first.
-    fn rows<'s>(&'s self, workflow: &'s str, stage: &'s str) -> impl Iterator<Item = (&'s RunRecord, &'s StageRecord)> {
-        let runs = self.runs.get_or_init(|| {
-            let folders = self.home.all_runs().unwrap_or_default();
-            let newest = folders.iter().rev().take(MOST_RUNS);
-            let mut runs: Vec<RunRecord> = newest.filter_map(|folder| folder.record().ok()).collect();
-            // Folders are named by the second.
-            runs.sort_by_key(|run| std::cmp::Reverse(run.started_at_ms));
-            runs
-        });
-        let rows = runs.iter().filter(move |run| run.workflow == workflow);
-        rows.filter_map(move |run| Some((run, run.stage(stage)?))).filter(|(_, row)| row.made_in_seconds.is_some())
+    fn rows(&self, workflow: &str, stage: &str) -> impl Iterator<Item = (&RunRecord, &StageRecord)> {
+        let Past { runs, rows } = self.runs.get_or_init(|| Past::of(self.home));
+        let places = rows.get(workflow).and_then(|stages| stages.get(stage)).into_iter().flatten();
+        places.map(|&(run, row)| (&runs[run], &runs[run].stages[row]))
     }
 
     fn most_similar(&self, recipe: &Recipe) -> Option<(&Recipe, f64)> {
         let entries = self.entries.get_or_init(|| {
             let whole = self.store.entries().filter_map(Result::ok).filter(|entry| !entry.recipe.kind.contains('/'));
-            whole.map(|entry| (entry.recipe, entry.seconds)).collect()
+            let mut kinds: BTreeMap<String, Vec<_>> = BTreeMap::new();
+            for Entry { recipe, made_at, seconds, .. } in whole {
+                kinds.entry(recipe.kind.clone()).or_default().push((made_at, recipe, seconds));
+            }
+            for entries in kinds.values_mut() {
+                entries.sort_by_key(|(made_at, ..)| std::cmp::Reverse(*made_at));
+                entries.truncate(MOST_ENTRIES);
+            }
+            kinds
         });
-        let same = entries.iter().filter(|(before, _)| before.kind == recipe.kind);
-        let nearest = same.min_by_key(|(before, _)| differences(before, recipe).len())?;
-        Some((&nearest.0, nearest.1))
+        let same = entries.get(&recipe.kind)?.iter();
+        let (_, before, seconds) = same.min_by_key(|(_, before, _)| differences(before, recipe).len())?;
+        Some((before, *seconds))
+    }
+}
+
+impl Past {
+    /// What the newest runs of a home recorded.
+    fn of(home: &Home) -> Past {
+        let folders = home.all_runs().unwrap_or_default();
+        let newest = folders.iter().rev().take(MOST_RUNS);
+        let mut runs: Vec<RunRecord> = newest.filter_map(|folder| folder.record().ok()).collect();
+        // Folders are named by the second.
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at_ms));
+        let mut rows: HashMap<String, HashMap<String, Vec<_>>> = HashMap::new();
+        for (at, run) in runs.iter().enumerate() {
+            let stages = rows.entry(run.workflow.clone()).or_default();
+            for (row, stage) in run.stages.iter().enumerate().filter(|(_, stage)| stage.made_in_seconds.is_some()) {
+                stages.entry(stage.stage.clone()).or_default().push((at, row));
+            }
+        }
+        Past { runs, rows }
     }
 }
 

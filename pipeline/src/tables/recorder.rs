@@ -3,6 +3,7 @@
 use super::{MetricRow, ParamRow, StageRow, Summary, Tables};
 use crate::event::{Event, Fact, Finished, Observer};
 use crate::exit::Result;
+use crate::run::RunRecord;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,10 +53,11 @@ impl Observer for Recorder {
             super::write(&self.folder, self.tables())?;
             self.written_at_ms = event.at_ms;
         }
-        if matches!(event.fact, Fact::RunFinished { .. }) {
-            Summary::write(&self.folder, &self.tables().metrics);
-        }
         Ok(())
+    }
+
+    fn recorded(&mut self, record: &RunRecord) {
+        Summary::of(record, &self.tables().metrics).write(&self.folder);
     }
 }
 

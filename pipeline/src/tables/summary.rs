@@ -9,6 +9,7 @@ use crate::event::RunOutcome;
 use crate::exit::Result;
 use crate::run::{RunFolder, RunRecord, Sweep};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -64,10 +65,10 @@ pub struct Final {
 
 /// A summary as it lies in the folder, with what it was made of.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct Kept<'a> {
     record: Stamp,
     metrics: Stamp,
-    summary: Summary,
+    summary: Cow<'a, Summary>,
 }
 
 /// By what a changed file is known: its size and its time of change; nothing where it is not there.
@@ -92,7 +93,7 @@ impl Summary {
     /// The summary in a run's folder, made anew where there is none that fits.
     pub fn read(folder: &RunFolder) -> Result<Summary> {
         match fs::read(folder.file(SUMMARY)).ok().and_then(|bytes| kept(&bytes)) {
-            Some(kept) if (kept.record, kept.metrics) == stamps(folder.path()) => Ok(kept.summary),
+            Some(kept) if (kept.record, kept.metrics) == stamps(folder.path()) => Ok(kept.summary.into_owned()),
             _ => {
                 let stamps = stamps(folder.path());
                 let summary = Summary::of(&folder.record()?, &super::read_metrics(folder.path())?);
@@ -103,15 +104,13 @@ impl Summary {
     }
 
     /// Keeps the summary of a run whose record and tables have just been written.
-    pub(super) fn write(folder: &Path, metrics: &[MetricRow]) {
-        if let Ok(record) = RunFolder::at(folder.to_path_buf()).record() {
-            Summary::of(&record, metrics).keep(folder, stamps(folder));
-        }
+    pub(super) fn write(&self, folder: &Path) {
+        self.keep(folder, stamps(folder));
     }
 
     /// Writes the file; where that cannot be done the next reader makes it again.
     fn keep(&self, folder: &Path, (record, metrics): (Stamp, Stamp)) {
-        let kept = Kept { record, metrics, summary: self.clone() };
+        let kept = Kept { record, metrics, summary: Cow::Borrowed(self) };
         let text = serde_json::to_string(&kept).map_err(std::io::Error::other);
         let sealed = text.map(|text| format!("{}\n{text}\n", Digest::of(text.as_bytes()).to_hex()));
         if let Err(error) = sealed.and_then(|text| super::frame::replace(&folder.join(SUMMARY), text.as_bytes())) {
@@ -131,7 +130,7 @@ impl Summary {
 }
 
 /// What a file holds, unless a bit of it has changed. Its first line is the digest of its second.
-fn kept(bytes: &[u8]) -> Option<Kept> {
+fn kept(bytes: &[u8]) -> Option<Kept<'static>> {
     let (digest, text) = std::str::from_utf8(bytes).ok()?.trim_end().split_once('\n')?;
     (Digest::of(text.as_bytes()).to_hex() == digest).then(|| serde_json::from_str(text).ok())?
 }

@@ -15,6 +15,9 @@ use voxflow_stages::Kind;
 const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
 const STAGE_KEYS: [&str; 3] = ["uses", "needs", "with"];
 
+/// Nobody reads more at once, and each is compared with all that could have been meant.
+const MOST_MISTAKES: usize = 200;
+
 /// Checks a document with its overrides. `form` holds the mistakes already known.
 pub fn check(
     mut document: Document,
@@ -86,12 +89,14 @@ impl Checker<'_> {
         let (stages, sound) = self.stages(top, seed);
         let stages = if sound { self.sorted(stages) } else { None };
         let sweep = self.sweep(top, stages.as_deref().unwrap_or_default());
+        let stages = stages?;
         Some(Workflow {
             file: self.document.file.clone(),
             text: self.document.text.clone(),
             name,
             seed,
-            stages: stages?,
+            indices: stages.iter().enumerate().map(|(index, stage)| (stage.id.clone(), index)).collect(),
+            stages,
             sweep,
         })
     }
@@ -138,7 +143,15 @@ impl Checker<'_> {
         };
         let known: StageKinds = fields.iter().map(|(id, stage)| (id.clone(), self.kind_of(stage))).collect();
         let before = self.mistakes.len();
-        let stages = fields.iter().filter_map(|(id, stage)| self.stage(id, stage, seed, &known)).collect();
+        let mut stages = vec![];
+        for (id, stage) in fields {
+            if self.mistakes.len() >= MOST_MISTAKES {
+                let trouble = "so many mistakes stand before this stage that the rest was not looked at";
+                self.say(&keys(&["stages", id]), true, trouble.into(), None);
+                break;
+            }
+            stages.extend(self.stage(id, stage, seed, &known));
+        }
         // Needs may be wrong while others are right: a circle is looked for among what is sound.
         (stages, self.mistakes.len() == before)
     }
@@ -166,18 +179,18 @@ impl Checker<'_> {
 
     fn kind(&mut self, path: &[String], fields: &Map<String, Value>) -> Option<&'static Kind> {
         let names = || self.kinds.iter().map(|kind| kind.name);
-        let all = either(&names().collect::<Vec<_>>());
+        let all = || either(&names().collect::<Vec<_>>());
         let uses: Vec<String> = path.iter().cloned().chain(["uses".to_string()]).collect();
         match fields.get("uses") {
-            None => self.say(path, true, format!("needs 'uses', the kind of stage: {all}"), None),
+            None => self.say(path, true, format!("needs 'uses', the kind of stage: {}", all()), None),
             Some(Value::String(name)) => match self.kinds.iter().find(|kind| kind.name == name) {
                 Some(kind) => return Some(kind),
                 None => {
                     let near = nearest(name, names());
-                    self.say(&uses, false, format!("there is no kind '{name}'; kinds are {all}"), near);
+                    self.say(&uses, false, format!("there is no kind '{name}'; kinds are {}", all()), near);
                 }
             },
-            Some(_) => self.say(&uses, false, format!("must be a kind of stage: {all}"), None),
+            Some(_) => self.say(&uses, false, format!("must be a kind of stage: {}", all()), None),
         }
         None
     }
@@ -206,7 +219,7 @@ impl Checker<'_> {
     ) -> Option<(Value, Value)> {
         let mut path: Vec<String> = path.iter().cloned().chain(["with".to_string()]).collect();
         let mut written = with.filter(|with| !with.is_null()).cloned().unwrap_or_else(|| Value::Object(Map::new()));
-        let schema = kind.schema().to_value();
+        let schema = kind.schema().as_value();
         if let (Some(seed), Value::Object(fields)) = (seed, &mut written)
             && kind.name != "split"
             && schema["properties"].get("seed").is_some()
@@ -215,7 +228,7 @@ impl Checker<'_> {
         }
         let before = self.mistakes.len();
         let expanded = self.expanded(&written, &mut path);
-        for finding in judge::check(&schema, &expanded) {
+        for finding in judge::check(schema, &expanded) {
             let at: Vec<String> = path.iter().cloned().chain(finding.path).collect();
             self.say(&at, finding.on_key, finding.trouble, finding.nearest);
         }

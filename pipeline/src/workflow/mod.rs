@@ -32,6 +32,7 @@ pub use schema::describe;
 pub use sweep::{Axis, Variant};
 
 use serde_json::Value;
+use std::collections::HashMap;
 use voxflow_stages::Kind;
 
 /// A valid workflow, its stages in topological order.
@@ -49,6 +50,8 @@ pub struct Workflow {
     pub stages: Vec<StageSpec>,
     /// What is to be varied.
     pub sweep: Vec<Axis>,
+    /// The place of each stage in the order, by its id.
+    indices: HashMap<String, usize>,
 }
 
 /// One stage of a workflow.
@@ -81,12 +84,12 @@ impl Workflow {
 
     /// The stage of that id.
     pub fn stage(&self, id: &str) -> Option<&StageSpec> {
-        self.stages.iter().find(|stage| stage.id == id)
+        self.index(id).map(|index| &self.stages[index])
     }
 
     /// The place of a stage in the order.
     pub fn index(&self, id: &str) -> Option<usize> {
-        self.stages.iter().position(|stage| stage.id == id)
+        self.indices.get(id).copied()
     }
 }
 

@@ -1,24 +1,37 @@
 //! The order of stages: each after those it needs, otherwise as written; or the circle that forbids it.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 /// The order of `0..needs.len()`, where `needs[i]` lists what must come before `i`; or one circle,
 /// each followed by what it needs.
 pub fn topological(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
-    let mut order: Vec<usize> = vec![];
-    let mut placed = vec![false; needs.len()];
-    while let Some(next) = (0..needs.len()).find(|&i| !placed[i] && needs[i].iter().all(|&need| placed[need])) {
-        placed[next] = true;
-        order.push(next);
+    let mut readers = vec![vec![]; needs.len()];
+    for (reader, needs) in needs.iter().enumerate() {
+        needs.iter().for_each(|&need| readers[need].push(reader));
     }
-    match placed.iter().position(|placed| !placed) {
+    let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
+    let mut free: BinaryHeap<_> = (0..needs.len()).filter(|&i| missing[i] == 0).map(Reverse).collect();
+    let mut order: Vec<usize> = vec![];
+    while let Some(Reverse(next)) = free.pop() {
+        order.push(next);
+        for &reader in &readers[next] {
+            missing[reader] -= 1;
+            if missing[reader] == 0 {
+                free.push(Reverse(reader));
+            }
+        }
+    }
+    match missing.iter().position(|&missing| missing > 0) {
         None => Ok(order),
-        Some(start) => Err(circle(needs, &placed, start)),
+        Some(start) => Err(circle(needs, &missing, start)),
     }
 }
 
 /// Follows needs that were never placed until one comes again.
-fn circle(needs: &[Vec<usize>], placed: &[bool], start: usize) -> Vec<usize> {
+fn circle(needs: &[Vec<usize>], missing: &[usize], start: usize) -> Vec<usize> {
     let mut path = vec![start];
-    while let Some(&next) = path.last().and_then(|&last| needs[last].iter().find(|&&need| !placed[need])) {
+    while let Some(&next) = path.last().and_then(|&last| needs[last].iter().find(|&&need| missing[need] > 0)) {
         if let Some(first) = path.iter().position(|&seen| seen == next) {
             return path.split_off(first);
         }

@@ -89,9 +89,10 @@ impl Override {
         }
         let schema =
             found.get("uses").and_then(Value::as_str).and_then(|name| kinds.iter().find(|kind| kind.name == name));
-        let schema = schema.map(|kind| kind.schema().to_value()).unwrap_or(Value::Bool(true));
+        let anything = Value::Bool(true);
+        let schema = schema.map_or(&anything, |kind| kind.schema().as_value());
         let below: Path = rest.iter().map(|key| (*key).to_string()).collect();
-        let value = self.typed(&schema::at(&schema, &below))?;
+        let value = self.typed(&schema::at(schema, &below))?;
         let with = found.entry("with").or_insert_with(|| Value::Object(Map::new()));
         put(with, rest, value).map_err(|trouble| (trouble, None))?;
         Ok(["stages", stage, "with"].iter().chain(rest).map(|key| (*key).to_string()).collect())

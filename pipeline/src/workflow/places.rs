@@ -5,19 +5,28 @@
 
 use super::mistake::Place;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-/// More bytes than any experiment needs.
-pub const MOST_BYTES: usize = 1 << 20;
+/// More bytes than any experiment needs: ten thousand stages with all their parameters filled in.
+pub const MOST_BYTES: usize = 4 << 20;
 const MOST_DEPTH: usize = 64;
-const MOST_NODES: usize = 100_000;
+const MOST_NODES: usize = 500_000;
 
 /// The keys and indices that lead to a node.
 pub type Path = Vec<String>;
 
-/// The places of keys and values by path.
+/// The places of keys and values, as a tree: the first node is the whole text.
 #[derive(Clone, Debug, Default)]
-pub struct Places(BTreeMap<Path, (Place, Place)>);
+pub struct Places(Vec<Node>);
+
+/// A node of the text.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// Where its key and its value stand; nowhere of their own for what only leads to an override.
+    places: Option<(Place, Place)>,
+    /// The nodes below it, by key or index.
+    below: HashMap<String, usize>,
+}
 
 /// Trouble in the text's form: where, at which node, what.
 #[derive(Debug, PartialEq)]
@@ -40,21 +49,50 @@ impl Places {
 
     /// Where the value of a node begins, or the nearest node around it.
     pub fn value(&self, path: &[String]) -> Place {
-        match self.0.get(path) {
-            Some((_, value)) => value.clone(),
-            None => self.around(path).0,
+        match self.walk(path).nth(path.len()) {
+            Some(Node { places: Some((_, value)), .. }) => value.clone(),
+            _ => self.around(path).0,
         }
     }
 
     /// Forgets what was below `path`: it is now written elsewhere.
     pub fn replace(&mut self, path: &[String], place: &Place) {
-        self.0.retain(|known, _| !known.starts_with(path));
-        self.0.insert(path.to_vec(), (place.clone(), place.clone()));
+        let mut at = self.root();
+        for key in path {
+            at = self.below(at, key);
+        }
+        self.0[at] = Node { places: Some((place.clone(), place.clone())), below: HashMap::new() };
     }
 
     fn around(&self, path: &[String]) -> (Place, Place) {
-        let found = (0..=path.len()).rev().find_map(|length| self.0.get(&path[..length]));
-        found.cloned().unwrap_or((Place::Nowhere, Place::Nowhere))
+        let found = self.walk(path).filter_map(|node| node.places.clone()).last();
+        found.unwrap_or((Place::Nowhere, Place::Nowhere))
+    }
+
+    /// The nodes on the way along `path`, as far as they are there; the whole text is the first.
+    fn walk<'a>(&'a self, path: &'a [String]) -> impl Iterator<Item = &'a Node> {
+        let mut keys = path.iter();
+        std::iter::successors(self.0.first(), move |node| Some(&self.0[*node.below.get(keys.next()?)?]))
+    }
+
+    fn root(&mut self) -> usize {
+        if self.0.is_empty() { self.apart() } else { 0 }
+    }
+
+    /// The node at a key below another, made where it is not there.
+    fn below(&mut self, at: usize, key: &str) -> usize {
+        if let Some(&known) = self.0[at].below.get(key) {
+            return known;
+        }
+        let new = self.apart();
+        self.0[at].below.insert(key.to_string(), new);
+        new
+    }
+
+    /// A node that nothing leads to.
+    fn apart(&mut self) -> usize {
+        self.0.push(Node::default());
+        self.0.len() - 1
     }
 }
 
@@ -74,7 +112,7 @@ pub fn read(text: &str) -> (Places, Vec<FormTrouble>) {
                 reader.trouble(place(error.marker()), &[], format!("not valid YAML: {words}"), true);
             }
         }
-        if reader.troubles.iter().any(|trouble| trouble.fatal) {
+        if reader.is_over {
             break;
         }
     }
@@ -89,13 +127,16 @@ struct Reader {
     documents: usize,
     nodes: usize,
     sizes: HashMap<usize, usize>,
+    /// Whether one of the troubles takes the text's meaning.
+    is_over: bool,
 }
 
 /// A mapping or sequence that is open.
 struct Frame {
-    path: Path,
-    /// The keys so far with their lines; `None` in a sequence.
-    keys: Option<HashMap<String, usize>>,
+    node: usize,
+    /// Its own key or index.
+    name: String,
+    mapping: bool,
     /// The key that waits for its value.
     key: Option<(String, Place)>,
     index: usize,
@@ -132,26 +173,27 @@ impl Reader {
         }
     }
 
-    /// Notes the place of a value and returns its path.
-    fn node(&mut self, here: &Place) -> Path {
+    /// Notes the place of a value. Returns its node and its own key or index.
+    fn node(&mut self, here: &Place) -> (usize, String) {
         let Some(frame) = self.stack.last_mut() else {
-            self.places.0.insert(vec![], (here.clone(), here.clone()));
-            return vec![];
+            let root = self.places.root();
+            self.places.0[root].places = Some((here.clone(), here.clone()));
+            return (root, String::new());
         };
-        let mut path = frame.path.clone();
-        let key_place = match (&frame.keys, frame.key.take()) {
-            (Some(_), Some((key, place))) => {
-                path.push(key);
-                place
-            }
-            _ => {
-                path.push(frame.index.to_string());
-                frame.index += 1;
-                here.clone()
-            }
-        };
-        self.places.0.entry(path.clone()).or_insert((key_place, here.clone()));
-        path
+        let (name, key_place) = frame.key.take().unwrap_or_else(|| {
+            frame.index += 1;
+            ((frame.index - 1).to_string(), here.clone())
+        });
+        let twice = self.places.0[frame.node].below.contains_key(&name);
+        // What is given twice counts once: nothing leads to the second.
+        let node = if twice { self.places.apart() } else { self.places.below(frame.node, &name) };
+        self.places.0[node].places.get_or_insert((key_place, here.clone()));
+        (node, name)
+    }
+
+    /// The path of a node below those that are open.
+    fn path(&self, name: &str) -> Path {
+        self.stack.iter().skip(1).map(|frame| frame.name.clone()).chain([name.to_string()]).collect()
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, here: &Place) {
@@ -159,37 +201,30 @@ impl Reader {
         if self.awaits_key() {
             return self.key(text, here);
         }
-        let path = self.node(here);
-        let bare = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
-        if style == ScalarStyle::Plain && [".nan", ".inf"].contains(&bare.as_str()) {
+        let (_, name) = self.node(here);
+        let bare = text.trim_start_matches(['+', '-']);
+        if style == ScalarStyle::Plain && [".nan", ".inf"].iter().any(|word| bare.eq_ignore_ascii_case(word)) {
+            let path = if self.stack.is_empty() { vec![] } else { self.path(&name) };
             self.trouble(here.clone(), &path, format!("'{text}' is not a number that can be used"), false);
         }
     }
 
     fn awaits_key(&self) -> bool {
-        self.stack.last().is_some_and(|frame| frame.keys.is_some() && frame.key.is_none())
+        self.stack.last().is_some_and(|frame| frame.mapping && frame.key.is_none())
     }
 
     fn key(&mut self, key: &str, here: &Place) {
         let Some(frame) = self.stack.last_mut() else { return };
-        let line = if let Place::File { line, .. } = here { *line } else { 0 };
-        let before = frame.keys.as_mut().and_then(|keys| {
-            let before = keys.get(key).copied();
-            keys.entry(key.to_string()).or_insert(line);
-            before
-        });
         frame.key = Some((key.to_string(), here.clone()));
-        let mut path = frame.path.clone();
-        if let Some(first) = before {
-            let stages = path == ["stages"];
-            path.push(key.to_string());
-            let trouble = if stages {
-                format!("two stages are called '{key}', the first in line {first}; give each its own name")
-            } else {
-                format!("is given twice, first in line {first}; remove one")
-            };
-            self.trouble(here.clone(), &path, trouble, false);
-        }
+        let before = self.places.0[frame.node].below.get(key).map(|&node| &self.places.0[node].places);
+        let Some(Some((Place::File { line: first, .. }, _))) = before else { return };
+        let path = self.path(key);
+        let trouble = if path.len() == 2 && path[0] == "stages" {
+            format!("two stages are called '{key}', the first in line {first}; give each its own name")
+        } else {
+            format!("is given twice, first in line {first}; remove one")
+        };
+        self.trouble(here.clone(), &path, trouble, false);
     }
 
     fn open(&mut self, mapping: bool, anchor: usize, here: &Place) {
@@ -197,13 +232,12 @@ impl Reader {
         if self.awaits_key() {
             return self.trouble(here.clone(), &[], "a key must be plain text".into(), true);
         }
-        let path = self.node(here);
+        let (node, name) = self.node(here);
         if self.stack.len() >= MOST_DEPTH {
             return self.trouble(here.clone(), &[], format!("is nested deeper than {MOST_DEPTH}"), true);
         }
-        let keys = mapping.then(HashMap::new);
         let nodes_before = self.nodes;
-        self.stack.push(Frame { path, keys, key: None, index: 0, anchor, nodes_before });
+        self.stack.push(Frame { node, name, mapping, key: None, index: 0, anchor, nodes_before });
     }
 
     fn close(&mut self) {
@@ -227,6 +261,7 @@ impl Reader {
     }
 
     fn trouble(&mut self, place: Place, path: &[String], trouble: String, fatal: bool) {
+        self.is_over |= fatal;
         self.troubles.push(FormTrouble { place, path: path.to_vec(), trouble, fatal });
     }
 }

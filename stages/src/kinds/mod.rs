@@ -7,8 +7,10 @@ use crate::space::Upstream;
 use schemars::{JsonSchema, Schema};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 /// What a stage makes, and what a role reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,7 +152,7 @@ pub struct Kind {
     pub pool: Pool,
     /// Where it runs.
     pub place: Place,
-    schema: fn() -> Schema,
+    schema: fn() -> &'static Schema,
     understand: fn(&Value) -> Result<Value, Mistakes>,
     local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
     expected_bytes: fn(&Value, &BTreeMap<String, Upstream>) -> Option<u64>,
@@ -189,7 +191,7 @@ impl Kind {
     }
 
     /// The JSON schema of its parameters, subschemas inlined; the root's description is the kind's own.
-    pub fn schema(&self) -> Schema {
+    pub fn schema(&self) -> &'static Schema {
         (self.schema)()
     }
 
@@ -219,11 +221,15 @@ impl Kind {
     }
 }
 
-fn schema<S: Stage>() -> Schema {
-    schemars::generate::SchemaSettings::draft2020_12()
-        .with(|settings| settings.inline_subschemas = true)
-        .into_generator()
-        .into_root_schema_for::<S>()
+/// Derived once in a process: a workflow asks for it at each stage.
+fn schema<S: Stage>() -> &'static Schema {
+    static DERIVED: Mutex<BTreeMap<TypeId, &'static Schema>> = Mutex::new(BTreeMap::new());
+    let derive = || {
+        let settings = schemars::generate::SchemaSettings::draft2020_12();
+        let generator = settings.with(|settings| settings.inline_subschemas = true).into_generator();
+        &*Box::leak(Box::new(generator.into_root_schema_for::<S>()))
+    };
+    DERIVED.lock().unwrap_or_else(PoisonError::into_inner).entry(TypeId::of::<S>()).or_insert_with(derive)
 }
 
 fn parse<S: Stage>(params: &Value) -> Result<S> {
