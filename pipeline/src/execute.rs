@@ -286,6 +286,8 @@ impl<'a> Engine<'a> {
         match result {
             Ok((entry, recall)) => {
                 let outcome = if recall == Recall::Made { Outcome::Made } else { Outcome::Reused };
+                let early = if recall == Recall::Made { self.runs[run].plan.steps[step].read_seconds } else { 0.0 };
+                let seconds = seconds + early;
                 let note = (recall == Recall::Reused).then(|| "another run made it meanwhile".to_string());
                 let done = Done { entry: Arc::new(entry), outcome, note, seconds };
                 self.runs[run].stage_done(step, done, self.store)?;
