@@ -38,8 +38,8 @@ bench-peers: build ## measure the program and MONAI side by side, in the environ
 bench-hippocampus: build ## how long both train until a mean Dice of 0.85 (DATA_ROOT=… has the task; an hour)
 	python3 scripts/python.py monai tests/bench/hippocampus.py $(MEASURED)
 
-bench-orchestrators: build ## what a run with nothing to do costs, beside DVC and Snakemake (10 GB of disk)
-	python3 scripts/python.py orchestrators tests/bench/orchestrators.py $(MEASURED)
+bench-orchestrators: build ## what a run with nothing to do costs, beside DVC and Snakemake (10 GB of disk; ARGS=--growth: many items and stages only)
+	python3 scripts/python.py orchestrators tests/bench/orchestrators.py $(MEASURED) $(ARGS)
 
 bench-tables: build ## how fast 1000 runs are compared, beside reading the same bytes with polars
 	python3 scripts/python.py tables tests/bench/tables.py $(MEASURED)

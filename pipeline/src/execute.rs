@@ -147,7 +147,7 @@ impl<'a> Engine<'a> {
         }
         self.skip_rest()?;
         let stopped = self.heard_stop;
-        let outcomes = self.runs.iter_mut().map(|run| run.end(stopped)).collect::<Result<_>>()?;
+        let outcomes = self.runs.iter_mut().map(|run| run.end(stopped, self.store)).collect::<Result<_>>()?;
         let made = self.runs.iter().map(LiveRun::has_made).collect();
         Ok(Ending { outcomes, made, storage: self.storage.take() })
     }
@@ -158,7 +158,8 @@ impl<'a> Engine<'a> {
         if self.heard_stop || self.runs.len() == 1 {
             return Ok(());
         }
-        self.runs.iter_mut().filter(|run| run.is_over()).try_for_each(|run| run.end(false).map(drop))
+        let over = self.runs.iter_mut().filter(|run| run.is_over());
+        over.map(|run| run.end(false, self.store)).try_for_each(|ended| ended.map(drop))
     }
 
     /// Tells a stage that waited that it has a slot. One that ended meanwhile needs none.
@@ -285,6 +286,8 @@ impl<'a> Engine<'a> {
         match result {
             Ok((entry, recall)) => {
                 let outcome = if recall == Recall::Made { Outcome::Made } else { Outcome::Reused };
+                let early = if recall == Recall::Made { self.runs[run].plan.steps[step].read_seconds } else { 0.0 };
+                let seconds = seconds + early;
                 let note = (recall == Recall::Reused).then(|| "another run made it meanwhile".to_string());
                 let done = Done { entry: Arc::new(entry), outcome, note, seconds };
                 self.runs[run].stage_done(step, done, self.store)?;

@@ -29,6 +29,8 @@ pub struct LiveRun {
     began: Option<Instant>,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
+    /// Whether it is alone and has nothing to make.
+    settled: bool,
     /// How many stages are not over.
     open: usize,
     /// How it ended, once it has.
@@ -56,6 +58,7 @@ impl LiveRun {
             ended: None,
             began_at_ms: vec![None; count],
             failed: false,
+            settled: false,
             open: count,
             reasons: vec![None; count],
             items: vec![(0, 0); count],
@@ -84,7 +87,8 @@ impl LiveRun {
     /// Begins: `run.json` says that it runs. A run that is `alone` and has nothing to make is over before anybody
     /// could read that: its record is written once, at the end.
     pub fn begin(&mut self, alone: bool) -> Result<()> {
-        if !alone || (0..self.plan.steps.len()).any(|index| self.plan.is_open(index)) {
+        self.settled = alone && !(0..self.plan.steps.len()).any(|index| self.plan.is_open(index));
+        if !self.settled {
             self.folder.write_record(&self.record)?;
         }
         let fact = Fact::RunStarted {
@@ -144,7 +148,9 @@ impl LiveRun {
                 self.tell(Fact::StageSaid { stage: stage.clone(), replayed: true, message })?;
             }
         }
-        outputs::link(&self.folder, &stage, &entry.artifact, store)?;
+        if !self.settled {
+            outputs::link(&self.folder, &stage, &entry.artifact, store)?;
+        }
         let why_begun = self.reasons[index].take();
         let reason = if outcome == Outcome::Reused { note } else { why_begun };
         let finished = Finished {
@@ -201,9 +207,12 @@ impl LiveRun {
     }
 
     /// Ends the run, once, and seals its files.
-    pub fn end(&mut self, stopped: bool) -> Result<RunOutcome> {
+    pub fn end(&mut self, stopped: bool, store: &Store) -> Result<RunOutcome> {
         if let Some(outcome) = self.ended {
             return Ok(outcome);
+        }
+        if self.settled {
+            self.link_all(store)?;
         }
         let outcome = match (self.failed, stopped) {
             (true, _) => RunOutcome::Failed,
@@ -219,6 +228,13 @@ impl LiveRun {
         self.observers.iter_mut().for_each(|observer| observer.recorded(&self.record));
         seal::write(self.folder.path())?;
         Ok(outcome)
+    }
+
+    /// The links to what was reused, where they were not made stage by stage.
+    fn link_all(&self, store: &Store) -> Result<()> {
+        let over = self.record.stages.iter().filter(|row| row.outcome == Some(Outcome::Reused));
+        let stages: Vec<_> = over.filter_map(|row| Some((row.stage.as_str(), row.artifact.as_ref()?))).collect();
+        if stages.is_empty() { Ok(()) } else { outputs::link_all(&self.folder, &stages, store) }
     }
 
     fn stage_id(&self, index: usize) -> String {

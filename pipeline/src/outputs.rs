@@ -1,6 +1,7 @@
 //! What runs made, under names: `outputs/<tree>/` in the home holds relative links to the blobs, since
 //! people judge files by their suffix and blobs have none; a run's own `outputs/<stage>` leads to the tree
-//! of what the stage made. A tree is made once for an artifact, whole, and shared by all runs that reuse it.
+//! of what the stage made. A tree is made once for an artifact, whole, and shared by all runs that reuse it; so is
+//! the folder of the links themselves, by runs that found everything made.
 
 use crate::exit::{Error, Result};
 use crate::history::Past;
@@ -26,7 +27,7 @@ pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) ->
     let run = RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?);
     let tree = run.home().join(OUTPUTS).join(name_of(artifact, &relative(run.home(), store.root())));
     if !tree.is_dir() {
-        plant(&tree, artifact, store)?;
+        plant(&tree, |draft| fill(draft, &tree, artifact, store))?;
     }
     let folder = run.file(OUTPUTS);
     let (target, link) = (relative(&folder, &tree), folder.join(stage));
@@ -38,6 +39,35 @@ pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) ->
     linked.map_err(Error::io("link", &link))
 }
 
+/// Links what every stage of a run has that made nothing, all at once: its `outputs` leads to a folder in the home
+/// with a link for each stage, which is shared by the runs that have the same.
+pub fn link_all(run: &RunFolder, stages: &[(&str, &Artifact)], store: &Store) -> Result<()> {
+    let run = RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?);
+    let (trees, way) = (run.home().join(OUTPUTS), relative(run.home(), store.root()));
+    let names: Vec<String> = stages.iter().map(|(_, artifact)| name_of(artifact, &way)).collect();
+    let lines: Vec<String> = stages.iter().zip(&names).map(|((stage, _), tree)| format!("{stage} {tree}\n")).collect();
+    let all = trees.join(short(lines.concat().as_bytes()));
+    if !all.is_dir() {
+        for ((_, artifact), name) in stages.iter().zip(&names) {
+            let tree = trees.join(name);
+            if !tree.is_dir() {
+                plant(&tree, |draft| fill(draft, &tree, artifact, store))?;
+            }
+        }
+        plant(&all, |draft| {
+            stages
+                .iter()
+                .zip(&names)
+                .try_for_each(|((stage, _), tree)| make_link(&Path::new("..").join(tree), &draft.join(stage)))
+        })?;
+    }
+    make_link(&relative(run.path(), &all), &run.file(OUTPUTS))
+}
+
+fn make_link(target: &Path, link: &Path) -> Result<()> {
+    fault::pass().and_then(|()| symlink(target, link)).map_err(Error::io("link", link))
+}
+
 /// A tree's name, by its names and by what they lead to: blobs of a store, or a person's own files.
 fn name_of(artifact: &Artifact, store: &Path) -> String {
     let mut bytes = store.as_os_str().as_bytes().to_vec();
@@ -45,15 +75,22 @@ fn name_of(artifact: &Artifact, store: &Path) -> String {
         let place = blob.reference.as_ref().map_or(&b""[..], |reference| reference.path.as_os_str().as_bytes());
         [name.as_bytes(), b"\0", blob.digest.as_bytes(), place, b"\0"].iter().for_each(|part| bytes.extend(*part));
     }
-    Digest::of(&bytes).to_hex()[..32].to_string()
+    short(&bytes)
+}
+
+fn short(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_hex()[..32].to_string()
 }
 
 /// Makes a tree beside its place and moves it there. Where another process was faster, its tree stays.
-fn plant(tree: &Path, artifact: &Artifact, store: &Store) -> Result<()> {
+fn plant(tree: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let trees = tree.parent().unwrap_or(tree);
     fault::pass().and_then(|()| fs::create_dir_all(trees)).map_err(Error::io("create", trees))?;
     let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(trees).map_err(Error::io("create", trees))?;
-    fill(draft.path(), tree, artifact, store)?;
+    fill(draft.path())?;
+    // A temporary folder is its owner's alone.
+    let open = fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755));
+    open.map_err(Error::io("change the mode of", draft.path()))?;
     let moved = fault::pass().and_then(|()| fs::rename(draft.path(), tree));
     match moved {
         Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(()),
@@ -76,19 +113,20 @@ fn fill(draft: &Path, tree: &Path, artifact: &Artifact, store: &Store) -> Result
             Some(_) => bytes,
             None => relative(place.parent().unwrap_or(tree), &bytes),
         };
-        fault::pass().and_then(|()| symlink(&target, &link)).map_err(Error::io("link", &link))?;
+        make_link(&target, &link)?;
     }
-    // A temporary folder is its owner's alone.
-    fs::set_permissions(draft, fs::Permissions::from_mode(0o755)).map_err(Error::io("change the mode of", draft))
+    Ok(())
 }
 
 /// Removes the trees that no run of the home leads to any more, and what killed processes left of some.
 pub fn prune(home: &Home) -> Result<()> {
     let trees = home.root().join(OUTPUTS);
     let mut wanted = BTreeSet::new();
+    let end = |link: &Path| fs::read_link(link).ok()?.file_name().map(ToOwned::to_owned);
     for run in home.all_runs()? {
-        let links = fs::read_dir(run.file(OUTPUTS)).into_iter().flatten().flatten();
-        wanted.extend(links.filter_map(|link| fs::read_link(link.path()).ok()?.file_name().map(ToOwned::to_owned)));
+        let outputs = run.file(OUTPUTS);
+        wanted.extend(end(&outputs));
+        wanted.extend(fs::read_dir(&outputs).into_iter().flatten().flatten().filter_map(|link| end(&link.path())));
     }
     let young = |path: &Path| {
         let changed = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
@@ -160,14 +198,20 @@ mod tests {
         fs::create_dir_all(&run).expect("a folder");
         let trees = home.root().join(OUTPUTS);
         let old = SystemTime::now() - 2 * GRACE;
-        for (name, at) in [("kept", old), ("lost", old), (".draft-x", old), ("new", SystemTime::now())] {
+        for (name, at) in [("kept", old), ("shared", old), ("lost", old), (".draft-x", old), ("new", SystemTime::now())]
+        {
             fs::create_dir_all(trees.join(name)).expect("a folder");
             fs::File::open(trees.join(name)).and_then(|folder| folder.set_modified(at)).expect("a time");
         }
         symlink("../../../outputs/kept", run.join("volumes")).expect("a link");
+        // A run that found everything made, and the folder of links that it leads to.
+        fs::create_dir_all(trees.join("all")).expect("a folder");
+        symlink("../shared", trees.join("all/volumes")).expect("a link");
+        fs::File::open(trees.join("all")).and_then(|folder| folder.set_modified(old)).expect("a time");
+        symlink("../../outputs/all", home.runs().join("20260102-000000-demo-abd456/outputs")).expect("a link");
         prune(&home).expect("prunes");
         let left: BTreeSet<String> =
             fs::read_dir(&trees).expect("lists").map(|tree| tree.unwrap().file_name().into_string().unwrap()).collect();
-        assert_eq!(left, ["kept".to_string(), "new".to_string()].into());
+        assert_eq!(left, ["all", "kept", "new", "shared"].map(String::from).into());
     }
 }

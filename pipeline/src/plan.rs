@@ -8,9 +8,10 @@ use crate::exit::{Error, Result};
 use crate::why::History;
 use crate::wishes::{LeftOut, Wishes};
 use crate::workflow::{StageSpec, Workflow};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use voxflow_cache::{Artifact, Digest, Entry, Fingerprint, Recipe, Store};
 use voxflow_stages::kinds::{Count, Read};
 
@@ -37,6 +38,8 @@ pub struct Step {
     pub entry: Option<Arc<Entry>>,
     /// Why it is not asked for, where it is not.
     pub left_out: Option<LeftOut>,
+    /// How long a person's own files were read to know what is to be made: part of the stage's work, done early.
+    pub read_seconds: f64,
 }
 
 impl Plan {
@@ -93,17 +96,19 @@ pub struct Planner<'a> {
     history: History<'a>,
     /// What was forced already; `None` for a plan that changes nothing.
     forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
+    /// How long files outside the store were read.
+    reading: Cell<Duration>,
 }
 
 impl<'a> Planner<'a> {
     /// A planner that looks only.
     pub fn looking(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
-        Planner { store, wishes, history, forgotten: None }
+        Planner { store, wishes, history, forgotten: None, reading: Cell::default() }
     }
 
     /// A planner that forgets in the store what is forced, as soon as its recipe is known.
     pub fn acting(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
-        Planner { store, wishes, history, forgotten: Some(RefCell::default()) }
+        Planner { store, wishes, history, forgotten: Some(RefCell::default()), reading: Cell::default() }
     }
 
     /// Decides about each stage as far as that can be known.
@@ -113,8 +118,11 @@ impl<'a> Planner<'a> {
         for (index, left_out) in left_out.into_iter().enumerate() {
             let stage = &plan.workflow.stages[index];
             let needs = stage.needed().into_iter().filter_map(|id| plan.workflow.index(id)).collect();
-            let mut step = Step { needs, decision: Decision::Excluded, recipe: None, entry: None, left_out };
+            let (decision, recipe, entry, read_seconds) = (Decision::Excluded, None, None, 0.0);
+            let mut step = Step { needs, decision, recipe, entry, left_out, read_seconds };
+            self.reading.take();
             self.decide(&plan, index, &mut step)?;
+            step.read_seconds = self.reading.take().as_secs_f64();
             plan.steps.push(step);
         }
         self.miss_bytes(&mut plan)?;
@@ -231,7 +239,10 @@ impl<'a> Planner<'a> {
 
     /// The digest of a person's own file. That it cannot be read is not the store's fault.
     fn digest_of(&self, path: &std::path::Path) -> Result<Digest> {
-        self.store.digest_of(path).map_err(|error| Error::Failed(error.to_string()))
+        let began = Instant::now();
+        let digest = self.store.digest_of(path).map_err(|error| Error::Failed(error.to_string()));
+        self.reading.set(self.reading.get() + began.elapsed());
+        digest
     }
 
     /// A stage whose bytes are gone is made again if something that must run reads them.

@@ -1,12 +1,13 @@
 """Measures what a run costs that has nothing to do, beside DVC and Snakemake on the same graph, how that
 grows with items and stages, and what the first run costs beside its stages and `tar`.
 
-    python tests/bench/orchestrators.py VOXFLOW [--cases N] [--repeats N] [--markdown FILE]
+    python tests/bench/orchestrators.py VOXFLOW [--cases N] [--repeats N] [--items N…] [--stages N…] [--growth] [--markdown FILE]
 
 The graph is that of workflows/spleen.yaml over an archive of generated CTs of 512×512×100, 41 of 61 with
 labels; its training is made tiny, since nothing of it runs in what is measured. The peers get the same
 files: each of their stages copies what ours made. All are measured in one run, from the start of a process to
-its exit, everything in the page cache. `make bench-orchestrators` provides what it needs.
+its exit, everything in the page cache. `make bench-orchestrators` provides what it needs; with `--growth` only
+the rows of many items and stages are measured, which needs neither the peers nor 10 GB.
 """
 
 import argparse
@@ -164,8 +165,8 @@ def hashed(spleen: Spleen, repeats: int, add) -> None:
     add("b3sum of the archive, from start to exit", theirs, statistics.median(ours))
 
 
-def items(program: Path, desk: Path, count: int, repeats: int) -> list[float]:
-    """A run of `count` cached volumes that has nothing to do."""
+def items(program: Path, desk: Path, count: int, repeats: int) -> tuple[float, list[float]]:
+    """`count` cached volumes: the first run, and runs that have nothing to do."""
     folder = desk / f"items_{count}"
     folder.mkdir()
     (folder / "w.yaml").write_text(f"""name: items
@@ -176,8 +177,7 @@ stages:
   cache: {{ uses: cache, needs: [dataset, volumes, split] }}
 """)
     command = [program, "run", "w.yaml", "--quiet"]
-    call(command, folder)
-    return timed(command, folder, repeats)
+    return seconds(lambda: call(command, folder)), timed(command, folder, repeats)
 
 
 def stages(program: Path, desk: Path, count: int, repeats: int) -> tuple[float, list[float]]:
@@ -192,6 +192,17 @@ def stages(program: Path, desk: Path, count: int, repeats: int) -> tuple[float, 
     return seconds(lambda: call(command, folder)), timed(command, folder, repeats)
 
 
+def beside_others(spleen: Spleen, options, add) -> None:
+    """The graph of the spleen: nothing to do beside the peers, its first run, its hashing."""
+    print(f"spleen.yaml, {options.cases} cases, cold: {spleen.cold:.0f} s", file=sys.stderr, flush=True)
+    name = f"spleen.yaml with {options.cases} cases"
+    ours = add(f"voxflow, {name}, nothing to do", timed(spleen.command, spleen.desk, options.repeats))
+    add(f"DVC, {name}, nothing to do", with_dvc(spleen, options.repeats), ours)
+    add(f"Snakemake, {name}, nothing to do", with_snakemake(spleen, options.repeats), ours)
+    unpacked(spleen, add)
+    hashed(spleen, options.repeats, add)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("voxflow", type=Path)
@@ -199,6 +210,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--items", type=int, nargs="*", default=[1000, 10_000])
     parser.add_argument("--stages", type=int, nargs="*", default=[1000, 10_000])
+    parser.add_argument("--growth", action="store_true", help="measure only how a run grows with items and stages")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     program, rows = options.voxflow.resolve(), []
@@ -211,21 +223,15 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_FOLDER")) as folder:
         desk = Path(folder)
-        spleen = Spleen(program, desk, options.cases)
-        print(f"spleen.yaml, {options.cases} cases, cold: {spleen.cold:.0f} s", file=sys.stderr, flush=True)
-        name = f"spleen.yaml with {options.cases} cases"
-        ours = add(f"voxflow, {name}, nothing to do", timed(spleen.command, desk, options.repeats))
-        add(f"DVC, {name}, nothing to do", with_dvc(spleen, options.repeats), ours)
-        add(f"Snakemake, {name}, nothing to do", with_snakemake(spleen, options.repeats), ours)
-        unpacked(spleen, add)
-        hashed(spleen, options.repeats, add)
-        for count in options.items:
-            add(f"voxflow, {count} cached volumes, nothing to do", items(program, desk, count, options.repeats))
-        for count in options.stages:
-            cold, times = stages(program, desk, count, options.repeats)
-            rows.append((f"voxflow, {count} stages, all made", f"{cold * 1000:.0f}", ""))
-            add(f"voxflow, {count} stages, nothing to do", times)
-    lines = [f"{program.parent.name} build; DVC {version('dvc')}, Snakemake {version('snakemake')}; medians of {options.repeats}", "",
+        if not options.growth:
+            beside_others(Spleen(program, desk, options.cases), options, add)
+        for what, of, counts in (("cached volumes", items, options.items), ("stages", stages, options.stages)):
+            for count in counts:
+                cold, times = of(program, desk, count, options.repeats)
+                add(f"voxflow, {count} {what}, all made", [cold])
+                add(f"voxflow, {count} {what}, nothing to do", times)
+    peers = "" if options.growth else f"DVC {version('dvc')}, Snakemake {version('snakemake')}; "
+    lines = [f"{program.parent.name} build; {peers}medians of {options.repeats}", "",
              "| what | ms | of ours |", "|---|---:|---:|"]
     lines += [f"| {what} | {milliseconds} | {ratio} |" for what, milliseconds, ratio in rows]
     print("\n".join(lines))
