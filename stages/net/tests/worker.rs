@@ -23,24 +23,28 @@ fn repeated(rows: &[Metric]) -> Vec<Metric> {
 
 #[test]
 fn a_training_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been() {
-    let bench = Bench::new();
-    let whole = bench.task("whole", "train", &params(6), None);
-    let undisturbed = finish(&whole);
-    assert_eq!(undisturbed.resumed, None);
+    for precision in ["fp32", "fp16"] {
+        let bench = Bench::new();
+        let mut settings = params(6);
+        settings["precision"] = json!(precision);
+        let whole = bench.task("whole", "train", &settings, None);
+        let undisturbed = finish(&whole);
+        assert_eq!(undisturbed.resumed, None);
 
-    let broken = bench.task("broken", "train", &params(6), None);
-    let first = hear(start(&broken), Some(7));
-    assert!(matches!(first.reply, Some(Reply::Failed { stopped: true, .. })), "{:?}", first.reply);
-    assert!(!broken.draft.join("model.json").exists());
-    let second = hear(start(&broken), None);
-    assert_eq!(second.reply, done());
-    assert!(second.resumed.unwrap().0 >= 1);
+        let broken = bench.task("broken", "train", &settings, None);
+        let first = hear(start(&broken), Some(7));
+        assert!(matches!(first.reply, Some(Reply::Failed { stopped: true, .. })), "{:?}", first.reply);
+        assert!(!broken.draft.join("model.json").exists());
+        let second = hear(start(&broken), None);
+        assert_eq!(second.reply, done());
+        assert!(second.resumed.unwrap().0 >= 1);
 
-    assert_eq!(repeated(&second.metrics), repeated(&undisturbed.metrics));
-    let epochs = undisturbed.metrics.iter().filter(|row| row.metric == "loss").count();
-    assert_eq!(epochs, 6);
-    for file in ["best.safetensors", "last.safetensors", "model.json"] {
-        assert_eq!(read(whole.draft.join(file)), read(broken.draft.join(file)), "{file}");
+        assert_eq!(repeated(&second.metrics), repeated(&undisturbed.metrics));
+        let epochs = undisturbed.metrics.iter().filter(|row| row.metric == "loss").count();
+        assert_eq!(epochs, 6);
+        for file in ["best.safetensors", "last.safetensors", "model.json"] {
+            assert_eq!(read(whole.draft.join(file)), read(broken.draft.join(file)), "{precision}, {file}");
+        }
     }
 }
 
