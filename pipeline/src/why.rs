@@ -25,9 +25,12 @@ pub struct History<'a> {
     home: &'a Home,
     store: &'a Store,
     runs: OnceCell<Past>,
-    /// By kind the newest entries: when each was made, of what, and in how many seconds.
-    entries: OnceCell<BTreeMap<String, Vec<(u64, Recipe, f64)>>>,
+    /// By kind the newest entries.
+    entries: OnceCell<BTreeMap<String, Vec<Making>>>,
 }
+
+/// Of an entry: when it was made, of what, and in how many seconds.
+type Making = (u64, Recipe, f64);
 
 /// The newest runs, the newest first.
 struct Past {
