@@ -108,15 +108,17 @@ impl Digest {
     /// that fails, is then an error and not the end of the process.
     pub fn of_file(path: &Path) -> Result<Digest> {
         let file = fault::pass().and_then(|()| std::fs::File::open(path)).map_err(Error::io("open", path))?;
-        let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![]);
-        loop {
+        let read = |mut piece: Vec<u8>| {
             piece.clear();
-            match (&file).take(PIECE).read_to_end(&mut piece).map_err(Error::io("read", path))? {
-                0 => break,
-                SEVERAL.. => hasher.update_rayon(&piece),
-                _ => hasher.update(&piece),
-            };
+            (&file).take(PIECE).read_to_end(&mut piece).map_err(Error::io("read", path)).map(|_| piece)
+        };
+        let (mut hasher, mut piece, mut spare) = (blake3::Hasher::new(), read(vec![])?, vec![]);
+        while piece.len() >= SEVERAL {
+            // The next piece is read while this one is hashed.
+            let (_, next) = rayon::join(|| hasher.update_rayon(&piece), || read(std::mem::take(&mut spare)));
+            spare = std::mem::replace(&mut piece, next?);
         }
+        hasher.update(&piece);
         Ok(Digest(*hasher.finalize().as_bytes()))
     }
 }

@@ -10,7 +10,6 @@ are not counted, the start of the program is. `make bench-peers` provides what i
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -55,12 +54,12 @@ class Bench:
         return done.stdout
 
     def peak(self, *command):
-        """The most memory that a command held, in GiB."""
-        child = subprocess.Popen([str(word) for word in command], cwd=self.desk, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(child.pid, 0)
-        if status:
-            sys.exit(f"{' '.join(map(str, command))}: status {status}")
-        return used.ru_maxrss / (1 << 20)
+        """The most memory that a command held, in GiB. A small process starts it: the system counts to a program what
+        the process held that became it."""
+        small = "import resource, subprocess as s, sys; s.run(sys.argv[1:], check=True, stdout=s.DEVNULL, stderr=s.DEVNULL)"
+        small += "; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        words = [sys.executable, "-S", "-c", small, *map(str, command)]
+        return int(subprocess.run(words, cwd=self.desk, check=True, capture_output=True, text=True).stdout) / (1 << 20)
 
     def workflow(self, name, stages):
         """Runs stages in a home of their own, from nothing; gives the run's folder."""
