@@ -34,7 +34,7 @@ from monai.utils import set_determinism
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPE = {"epochs": 32, "validate_every": 2}
-WANTED, CORES, PATIENCE, LOOK = 0.85, 2, 4, 40
+WANTED, CORES, PATIENCE, LOOK = 0.85, 2, 3, 40
 WHOLE = (48, 64, 48)
 
 
