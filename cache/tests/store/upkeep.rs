@@ -19,6 +19,20 @@ fn a_sound_store_verifies_with_progress_to_the_last_byte() {
 }
 
 #[test]
+fn whoever_asks_hears_of_every_byte_that_is_read_again_before_it_is_reused() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let heard = std::sync::Arc::new(AtomicU64::new(0));
+    let told = heard.clone();
+    home.store.on_reading(move |bytes| {
+        told.fetch_add(bytes, Ordering::Relaxed);
+    });
+    assert_eq!(home.store.unusable(entry.artifact.part(""), true).unwrap(), [] as [&str; 0]);
+    let bytes = entry.artifact.part("").map(|(_, blob)| blob.bytes).sum();
+    assert_eq!(heard.load(Ordering::Relaxed), bytes);
+}
+
+#[test]
 fn verify_lists_and_sets_aside_every_bad_file() {
     let home = Home::new();
     (0..4).for_each(|number| drop(recall_toy(&home.store, number)));

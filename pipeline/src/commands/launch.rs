@@ -3,7 +3,7 @@
 use super::choice::Source;
 use super::means::Means;
 use crate::cli::{Globals, LogFormat};
-use crate::console::{Console, VariantLines, Verbosity};
+use crate::console::{Console, Meter, VariantLines, Verbosity};
 use crate::event::{Observer, RunOutcome, now_ms};
 use crate::execute::{Ending, execute};
 use crate::exit::{Error, Exit, Result};
@@ -21,6 +21,7 @@ use crate::wishes::Wishes;
 use crate::workflow::{StageSpec, Workflow};
 use crate::{log, machine, report, secret, space, worker};
 use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::Store;
 use voxflow_stages::kinds::Place;
 
@@ -59,10 +60,12 @@ impl<'a> Launch<'a> {
     /// Runs workflows, each a run of its own, to their end.
     pub fn go(&self, workflows: Vec<(Workflow, Option<Sweep>)>, wishes: &Wishes) -> Result<Landed> {
         let planner = Planner::acting(&self.store, wishes, History::new(&self.home, &self.store));
+        let meter = wishes.verify.then(|| self.meter());
         let mut plans = vec![];
         for (workflow, sweep) in workflows {
             plans.push((planner.plan(workflow)?, sweep));
         }
+        drop(meter.and_then(|meter| meter.lock().unwrap_or_else(PoisonError::into_inner).take()));
         possible(plans.iter().map(|(plan, _)| plan))?;
         let short = space::warning(plans.iter().map(|(plan, _)| plan), &self.store, planner.history())?;
         let runs = self.open(plans)?;
@@ -74,6 +77,18 @@ impl<'a> Launch<'a> {
         let alone = folders.len() == 1;
         reported.for_each(|(folder, _)| report_on(folder.clone(), self.globals, alone));
         Ok(Landed { folders, ending })
+    }
+
+    /// A meter of what the store reads while runs are planned, until it is taken away.
+    fn meter(&self) -> Arc<Mutex<Option<Meter>>> {
+        let hidden = self.globals.quiet || self.globals.log_format == LogFormat::Json;
+        let meter = Arc::new(Mutex::new(Some(Meter::open_ended(hidden))));
+        let told = Arc::clone(&meter);
+        self.store.on_reading(move |bytes| {
+            let meter = told.lock().unwrap_or_else(PoisonError::into_inner);
+            meter.iter().for_each(|meter| meter.more(bytes));
+        });
+        meter
     }
 
     /// A folder for each run, with who is told of it.
