@@ -27,8 +27,8 @@ fn whoever_asks_hears_of_every_byte_that_is_read_again_before_it_is_reused() {
     home.store.on_reading(move |bytes| {
         told.fetch_add(bytes, Ordering::Relaxed);
     });
-    assert_eq!(home.store.unusable(entry.artifact.part(""), true).unwrap(), [] as [&str; 0]);
-    let bytes = entry.artifact.part("").map(|(_, blob)| blob.bytes).sum();
+    assert!(home.store.unusable(entry.artifact.part(""), true).unwrap().is_empty());
+    let bytes: u64 = entry.artifact.part("").map(|(_, blob)| blob.bytes).sum();
     assert_eq!(heard.load(Ordering::Relaxed), bytes);
 }
 
