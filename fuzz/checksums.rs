@@ -1,5 +1,5 @@
-//! The checksums of a tar's headers, made right again after a change of chance: a reader looks no further
-//! where they are wrong.
+//! The checksums of a tar's headers, made right again after a change of chance: a reader looks no
+//! further where they are wrong.
 
 /// Makes the checksum of every block right that says it is a tar's header.
 pub fn set(bytes: &mut [u8]) {

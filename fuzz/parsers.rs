@@ -1,6 +1,6 @@
-//! What of `voxflow-stages` reads bytes of people and programs that one does not know, each as one function
-//! of bytes: for the mutants of `tests/mutants` and for the targets of cargo-fuzz alike. Whatever comes in,
-//! words come out.
+//! What of `voxflow-stages` reads bytes of people and programs that one does not know, each as one
+//! function of bytes: for the mutants of `tests/mutants` and for the targets of cargo-fuzz alike.
+//! Whatever comes in, words come out.
 
 use safetensors::SafeTensors;
 use std::collections::BTreeSet;
@@ -22,7 +22,8 @@ pub fn nifti(bytes: &[u8]) {
         let _ = nifti::read_header(&path, "image");
         let _ = nifti::read_image(&path, "image");
         let _ = nifti::read_label(&path, "label", &[1]);
-        let _ = nifti::Mapped::open(&path, "volume").and_then(|volume| volume.f32s().map(<[f32]>::len));
+        let _ =
+            nifti::Mapped::open(&path, "volume").and_then(|volume| volume.f32s().map(<[f32]>::len));
     });
 }
 
@@ -37,8 +38,14 @@ pub fn archive(bytes: &[u8]) {
         let _ = unpack(&path, &inside, &limits, &Context::new(&task, &Nobody));
         // A buffer more may be written before it is noticed.
         assert!(bytes_below(&inside) <= limits.bytes + (1 << 18), "wrote more than the limit");
-        let names = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
-        assert_eq!(names.collect::<BTreeSet<_>>(), ["inside", "some.tar"].map(Into::into).into(), "wrote outside");
+        let names = std::fs::read_dir(folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name());
+        assert_eq!(
+            names.collect::<BTreeSet<_>>(),
+            ["inside", "some.tar"].map(Into::into).into(),
+            "wrote outside"
+        );
     });
 }
 
@@ -66,8 +73,8 @@ pub fn pickle(bytes: &[u8]) {
     let _ = pickle::load(bytes);
 }
 
-/// A checkpoint without the digest at its end, which would keep all of chance out. What libtorch makes of its
-/// tensors is tried in `voxflow-net`.
+/// A checkpoint without the digest at its end, which would keep all of chance out. What libtorch
+/// makes of its tensors is tried in `voxflow-net`.
 pub fn checkpoint(bytes: &[u8]) {
     let Some((state, tensors)) = split_body(bytes) else { return };
     let _ = serde_json::from_slice::<serde_json::Value>(state);
@@ -77,9 +84,16 @@ pub fn checkpoint(bytes: &[u8]) {
 }
 
 fn bytes_below(folder: &Path) -> u64 {
-    let inside = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let inside =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     inside
-        .map(|path| if path.is_dir() { bytes_below(&path) } else { path.metadata().map_or(0, |meta| meta.len()) })
+        .map(|path| {
+            if path.is_dir() {
+                bytes_below(&path)
+            } else {
+                path.metadata().map_or(0, |meta| meta.len())
+            }
+        })
         .sum()
 }
 
@@ -88,7 +102,12 @@ fn in_a_folder(work: impl FnOnce(&Path)) {
 }
 
 fn task(folder: &Path) -> Task {
-    let recipe = Recipe { kind: "unpack".into(), version: 1, params: serde_json::Value::Null, inputs: [].into() };
+    let recipe = Recipe {
+        kind: "unpack".into(),
+        version: 1,
+        params: serde_json::Value::Null,
+        inputs: [].into(),
+    };
     let (draft, unfinished) = (folder.join("draft"), folder.join("unfinished"));
     let params = serde_json::Value::Null;
     let (stage, device) = ("unpack".into(), "cpu".into());
@@ -105,7 +124,12 @@ impl Host for Nobody {
         false
     }
 
-    fn recall(&self, name: &str, _recipe: &Recipe, _make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+    fn recall(
+        &self,
+        name: &str,
+        _recipe: &Recipe,
+        _make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
         Err(Error::failed(format!("'{name}' is not remembered here")))
     }
 

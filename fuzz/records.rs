@@ -1,5 +1,5 @@
-//! What of the crate `voxflow` reads bytes that one does not know, as `parsers` does for `voxflow-stages`. A
-//! file of its own, since it needs polars, which takes long to build.
+//! What of the crate `voxflow` reads bytes that one does not know, as `parsers` does for
+//! `voxflow-stages`. A file of its own, since it needs polars, which takes long to build.
 
 use voxflow::workflow::Workflow;
 use voxflow_stages::KINDS;

@@ -1,5 +1,5 @@
-//! Links `voxflow` at a fixed address: moving it elsewhere at each start (polars has 77 000 places to mend)
-//! takes longer than a run with nothing to do thinks.
+//! Links `voxflow` at a fixed address: moving it elsewhere at each start (polars has 77 000 places
+//! to mend) takes longer than a run with nothing to do thinks.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

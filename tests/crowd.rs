@@ -1,5 +1,5 @@
-//! Eight programs on one store and one home, some of them killed: the others end well and in time, and
-//! what several want is made once. How many rounds is `VOXFLOW_TORTURE_ROUNDS`, the seed
+//! Eight programs on one store and one home, some of them killed: the others end well and in time,
+//! and what several want is made once. How many rounds is `VOXFLOW_TORTURE_ROUNDS`, the seed
 //! `VOXFLOW_TORTURE_SEED`.
 
 mod lab;
@@ -22,14 +22,19 @@ const DEADLOCK: Duration = Duration::from_secs(180);
 
 /// Long enough that kills find something to interrupt.
 fn workflow() -> String {
-    TINY.replace("cases: 6", "cases: 12").replace("[24, 24, 24]", "[64, 64, 48]").replace("training: 3", "training: 9")
+    TINY.replace("cases: 6", "cases: 12")
+        .replace("[24, 24, 24]", "[64, 64, 48]")
+        .replace("training: 3", "training: 9")
 }
 
-/// The arguments of one of the crowd: all want the same volumes, in two versions, and most of the rest.
+/// The arguments of one of the crowd: all want the same volumes, in two versions, and most of the
+/// rest.
 fn arguments(number: usize) -> Vec<String> {
     let spacing = format!("volumes.spacing=[{0}, {0}, {0}]", 5 + number % 2);
     let candidates = format!("cache.background_above=0.{}", number % 3);
-    ["run", "workflow.yaml", "--threads", "2", "--set", &spacing, "--set", &candidates].map(String::from).to_vec()
+    ["run", "workflow.yaml", "--threads", "2", "--set", &spacing, "--set", &candidates]
+        .map(String::from)
+        .to_vec()
 }
 
 fn join(lab: &Lab, number: usize) -> Child {
@@ -55,10 +60,13 @@ fn makings(lab: &Lab) -> BTreeMap<String, usize> {
     for run in fs::read_dir(lab.path(".voxflow/runs")).unwrap().map(|run| run.unwrap().path()) {
         let journal = fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
         // The last line of one that was killed may be torn.
-        for event in journal.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()) {
+        for event in
+            journal.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        {
             let item = event["message"]["made"] == true;
             let stage = event["event"] == "stage_finished" && event["outcome"] == "made";
-            let fingerprint = if item { &event["message"]["fingerprint"] } else { &event["fingerprint"] };
+            let fingerprint =
+                if item { &event["message"]["fingerprint"] } else { &event["fingerprint"] };
             if item || stage {
                 *makings.entry(fingerprint.as_str().unwrap().to_string()).or_default() += 1;
             }
@@ -120,7 +128,8 @@ fn some_of_a_crowd_are_killed_and_the_others_do_not_notice() {
         assert_eq!(drafts, 0, "left-over drafts, seed {}", chance.seed);
     }
     let seconds = started.elapsed().as_secs();
-    let words = format!("in crowds of {CROWD}, {killed} killed, in {seconds} s, seed {}", chance.seed);
+    let words =
+        format!("in crowds of {CROWD}, {killed} killed, in {seconds} s, seed {}", chance.seed);
     tally::tell("processes", joined, &words);
 }
 
@@ -130,7 +139,11 @@ fn contained(lab: &Lab, wrapper: &[&str], number: usize) -> Child {
     let inside = lab.command(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     let mut command = Command::new(wrapper[0]);
     command.args(&wrapper[1..]).arg(inside.get_program()).args(inside.get_args());
-    command.current_dir(lab.path("")).env("NO_COLOR", "1").env_remove("VOXFLOW_HOME").env_remove("VOXFLOW_STORE");
+    command
+        .current_dir(lab.path(""))
+        .env("NO_COLOR", "1")
+        .env_remove("VOXFLOW_HOME")
+        .env_remove("VOXFLOW_STORE");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -149,6 +162,15 @@ fn programs_that_are_all_process_1_of_their_containers_keep_off_each_others_work
     crowd.into_iter().for_each(|child| survive(child, since, chance.seed));
     made_once(&lab, chance.seed);
     assert_eq!(lab.voxflow(&["cache", "verify"]).code, 0, "seed {}", chance.seed);
-    assert_eq!(fs::read_dir(lab.path(".voxflow/store-v1/drafts")).unwrap().count(), 0, "seed {}", chance.seed);
-    tally::tell("processes", 5, &format!("each process 1 of a container, 1 killed, seed {}", chance.seed));
+    assert_eq!(
+        fs::read_dir(lab.path(".voxflow/store-v1/drafts")).unwrap().count(),
+        0,
+        "seed {}",
+        chance.seed
+    );
+    tally::tell(
+        "processes",
+        5,
+        &format!("each process 1 of a container, 1 killed, seed {}", chance.seed),
+    );
 }

@@ -1,6 +1,6 @@
-//! Every kind of file of a store and its runs, damaged in every way: it is noticed and said in words, or
-//! hurts nobody, and what comes out is right. How often is `VOXFLOW_TORTURE_FLIPS`, the seed
-//! `VOXFLOW_TORTURE_SEED`.
+//! Every kind of file of a store and its runs, damaged in every way: it is noticed and said in
+//! words, or hurts nobody, and what comes out is right. How often is `VOXFLOW_TORTURE_FLIPS`, the
+//! seed `VOXFLOW_TORTURE_SEED`.
 
 mod lab;
 
@@ -51,14 +51,15 @@ fn essence(run: &Record) -> Vec<String> {
     stages.into_iter().chain(run.sorted_metrics()).collect()
 }
 
-/// Damages one file of the store and runs the workflow again: what the run reads is noticed, what it does
-/// not read is found by `cache verify`; either way it is told once and the run is right.
+/// Damages one file of the store and runs the workflow again: what the run reads is noticed, what
+/// it does not read is found by `cache verify`; either way it is told once and the run is right.
 fn hurt_store(lab: &Lab, below: &Path, damage: Damage, chance: &mut Chance, expected: &[String]) {
     let files = self::below(below);
     if files.is_empty() {
         return;
     }
-    let story = format!("{}, seed {}", damage.to(&files[chance.below(files.len())], chance), chance.seed);
+    let story =
+        format!("{}, seed {}", damage.to(&files[chance.below(files.len())], chance), chance.seed);
     let mut said = 0;
     if chance.below(2) == 0 {
         said += verify(lab, &story);
@@ -80,8 +81,8 @@ fn verify(lab: &Lab, story: &str) -> usize {
     bad
 }
 
-/// Damages one file of the last run: who reads it says so or shows what was shown before, what is still
-/// bad then is found by `cache verify`, once, and the next run is right.
+/// Damages one file of the last run: who reads it says so or shows what was shown before, what is
+/// still bad then is found by `cache verify`, once, and the next run is right.
 fn hurt_run(lab: &Lab, name: &str, damage: Damage, chance: &mut Chance, expected: &[String]) {
     let run = lab.last_run().folder;
     let id = run.file_name().unwrap().to_string_lossy().into_owned();
@@ -120,7 +121,11 @@ fn whatever_file_is_damaged_it_is_noticed_or_hurts_nobody_and_the_next_run_is_ri
             hurt_run(&lab, name, damage, &mut chance, &expected);
         }
     }
-    tally::tell("flips", rounds * kinds, &format!("of {kinds} kinds of file, seed {}", chance.seed));
+    tally::tell(
+        "flips",
+        rounds * kinds,
+        &format!("of {kinds} kinds of file, seed {}", chance.seed),
+    );
 }
 
 #[test]
@@ -132,19 +137,29 @@ fn a_damaged_summary_or_sweep_table_changes_no_comparison() {
     assert_eq!(shown.code, 0, "{}", shown.err);
     let compare = ["compare", "sweep", "--each", "--format", "csv"];
     let expected = lab.voxflow(&compare);
-    assert!(expected.code == 0 && expected.out.lines().count() == 3, "{}{}", expected.out, expected.err);
+    assert!(
+        expected.code == 0 && expected.out.lines().count() == 3,
+        "{}{}",
+        expected.out,
+        expected.err
+    );
     let run = lab.last_run().folder;
     let table = fs::read(run.join("sweep.parquet")).unwrap();
     for damage in EVERY {
         for name in ["summary", "sweep.parquet"] {
-            let story = format!("{}, seed {}", damage.to(&run.join(name), &mut chance), chance.seed);
+            let story =
+                format!("{}, seed {}", damage.to(&run.join(name), &mut chance), chance.seed);
             assert_eq!(lab.voxflow(&compare).out, expected.out, "{story}");
             assert_eq!(verify(&lab, &story), usize::from(name == "sweep.parquet"), "{story}");
             assert_eq!(verify(&lab, &story), 0, "it is reported once; {story}");
             assert_eq!(fs::read(run.join("sweep.parquet")).unwrap(), table, "{story}");
         }
     }
-    tally::tell("flips", 2 * EVERY.len(), &format!("of summaries and sweep tables, seed {}", chance.seed));
+    tally::tell(
+        "flips",
+        2 * EVERY.len(),
+        &format!("of summaries and sweep tables, seed {}", chance.seed),
+    );
 }
 
 #[test]
@@ -156,17 +171,23 @@ fn a_damaged_checkpoint_is_left_aside_and_the_training_ends_as_ever() {
     Dataset::write(&lab.path("data"), 7, 0);
     let expected = lab.run(&workflow, &flags, 0);
     let (fingerprint, digest) = (expected.fingerprint("model"), &expected.stage("model")["digest"]);
-    let entry = lab.path(&format!(".voxflow/store-v1/entries/{}/{fingerprint}.json", &fingerprint[..2]));
-    let unfinished = lab.path(&format!(".voxflow/store-v1/unfinished/{}/{fingerprint}", &fingerprint[..2]));
+    let entry =
+        lab.path(&format!(".voxflow/store-v1/entries/{}/{fingerprint}.json", &fingerprint[..2]));
+    let unfinished =
+        lab.path(&format!(".voxflow/store-v1/unfinished/{}/{fingerprint}", &fingerprint[..2]));
     fs::remove_file(&entry).unwrap();
     let mut child = lab.spawn(&["run", "workflow.yaml", "--threads", "1"]);
     lab.wait("two checkpoints", |_| below(&unfinished).len() >= 2);
     child.kill().unwrap();
     child.wait().unwrap();
-    let kept: Vec<(PathBuf, Vec<u8>)> =
-        below(&unfinished).into_iter().map(|path| (path.clone(), fs::read(&path).unwrap())).collect();
-    let kept: Vec<_> =
-        kept.into_iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "checkpoint")).collect();
+    let kept: Vec<(PathBuf, Vec<u8>)> = below(&unfinished)
+        .into_iter()
+        .map(|path| (path.clone(), fs::read(&path).unwrap()))
+        .collect();
+    let kept: Vec<_> = kept
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|e| e == "checkpoint"))
+        .collect();
     for damage in EVERY {
         fs::create_dir_all(&unfinished).unwrap();
         kept.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());

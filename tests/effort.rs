@@ -1,5 +1,6 @@
-//! What a run costs that has nothing to do, counted and not timed: calls and bytes of the real program, and
-//! how memory is asked for as stages and items become more. Seconds are for `make bench-orchestrators`.
+//! What a run costs that has nothing to do, counted and not timed: calls and bytes of the real
+//! program, and how memory is asked for as stages and items become more. Seconds are for `make
+//! bench-orchestrators`.
 
 mod lab;
 
@@ -55,9 +56,11 @@ struct Calls {
     written: u64,
 }
 
-/// Runs a workflow that has been run, and counts what the program does; `None` where the kernel does not count.
+/// Runs a workflow that has been run, and counts what the program does; `None` where the kernel
+/// does not count.
 fn again(lab: &Lab, flags: &[&str]) -> Option<Calls> {
-    let arguments: Vec<&str> = ["run", "workflow.yaml", "--quiet"].iter().chain(flags).copied().collect();
+    let arguments: Vec<&str> =
+        ["run", "workflow.yaml", "--quiet"].iter().chain(flags).copied().collect();
     let mut child = lab.spawn(&arguments);
     let pid = rustix::process::Pid::from_child(&child);
     // The process stays until it is waited for, and its numbers with it.
@@ -85,12 +88,15 @@ fn graph(count: usize) -> String {
 
 /// `count` cached volumes.
 fn volumes(count: usize) -> String {
-    TINY.replace("cases: 6, unlabelled: 1, shape: [24, 24, 24]", &format!("cases: {count}, shape: [16, 16, 16]"))
-        .replace("spacing: [12, 12, 12]", "spacing: [22, 22, 12]")
-        .replace(
-            "training: 3, validation: 1, testing: 2",
-            &format!("training: {}, validation: 1, testing: 1", count - 2),
-        )
+    TINY.replace(
+        "cases: 6, unlabelled: 1, shape: [24, 24, 24]",
+        &format!("cases: {count}, shape: [16, 16, 16]"),
+    )
+    .replace("spacing: [12, 12, 12]", "spacing: [22, 22, 12]")
+    .replace(
+        "training: 3, validation: 1, testing: 2",
+        &format!("training: {}, validation: 1, testing: 1", count - 2),
+    )
 }
 
 #[test]
@@ -136,7 +142,8 @@ fn reading_and_writing_grow_with_the_stages_and_not_with_the_items() {
 /// Requests for memory and their bytes in a run of the whole program, in this process.
 fn requests(home: &Path, workflow: &Path) -> [usize; 2] {
     use clap::Parser;
-    let words = ["voxflow", "run", workflow.to_str().unwrap(), "--quiet", "--home", home.to_str().unwrap()];
+    let words =
+        ["voxflow", "run", workflow.to_str().unwrap(), "--quiet", "--home", home.to_str().unwrap()];
     let before = ASKED.get();
     let cli = voxflow::cli::Cli::parse_from(words);
     let voxflow::cli::Command::Run(run) = &cli.command else { panic!("is a run") };

@@ -16,16 +16,24 @@ fn the_second_run_reuses_everything_and_leaves_the_same_files() {
     assert_eq!(second.outcomes(), "dataset=reused split=reused volumes=reused cache=reused");
     assert_eq!(first.metrics(), second.metrics());
     let views = ["metrics.parquet", "stages.parquet", "params.parquet"];
-    for name in ["workflow.yaml", "resolved.yaml", "run.json", "events.jsonl", "log.txt"].iter().chain(&views) {
+    for name in ["workflow.yaml", "resolved.yaml", "run.json", "events.jsonl", "log.txt"]
+        .iter()
+        .chain(&views)
+    {
         assert!(second.folder.join(name).is_file(), "{name}");
     }
     let link = second.folder.join("outputs/split/split.json");
     assert!(fs::read_link(&link).unwrap().is_relative());
     let split: serde_json::Value = serde_json::from_slice(&fs::read(link).unwrap()).unwrap();
     assert_eq!(split["training"].as_array().unwrap().len(), 3);
-    assert!(lab.path(".voxflow/CACHEDIR.TAG").is_file() && lab.path(".voxflow/.gitignore").is_file());
+    assert!(
+        lab.path(".voxflow/CACHEDIR.TAG").is_file() && lab.path(".voxflow/.gitignore").is_file()
+    );
     assert_eq!(second.value["outcome"], "done");
-    assert!(second.value["machine"]["cores"].is_string() && second.value["versions"]["voxflow"].is_string());
+    assert!(
+        second.value["machine"]["cores"].is_string()
+            && second.value["versions"]["voxflow"].is_string()
+    );
 }
 
 #[test]
@@ -58,7 +66,10 @@ fn another_split_makes_no_volume_and_spacing_back_makes_nothing() {
     let wider = lab.run(TINY, &["--set", "volumes.spacing=[16, 16, 16]"], 0);
     assert_eq!(wider.outcomes(), "dataset=reused split=reused volumes=made cache=made");
     let reason = wider.stage("volumes")["reason"].as_str().unwrap();
-    assert!(reason.starts_with("'spacing' is [16.0,16.0,16.0], was [12.0,12.0,12.0] in run "), "{reason}");
+    assert!(
+        reason.starts_with("'spacing' is [16.0,16.0,16.0], was [12.0,12.0,12.0] in run "),
+        "{reason}"
+    );
     let back = lab.run(TINY, &[], 0);
     assert!(!back.outcomes().contains("made"), "{}", back.outcomes());
 }
@@ -81,10 +92,14 @@ fn a_plan_says_what_a_run_would_do_and_changes_nothing() {
     assert_eq!(shown.code, 0, "{}", shown.err);
     let lines: Vec<&str> = shown.out.lines().collect();
     assert_eq!(lines[0], "dataset  synthesize  run because not made before");
-    assert_eq!(lines[3], "cache    cache       follows dataset, split, volumes: known once those are made");
+    assert_eq!(
+        lines[3],
+        "cache    cache       follows dataset, split, volumes: known once those are made"
+    );
     assert!(!lab.path(".voxflow").exists(), "a plan makes no home");
     lab.run(TINY, &[], 0);
-    let shown = lab.voxflow(&["plan", "w.yaml", "--set", "cache.background_above=0.5", "--force", "split"]);
+    let shown =
+        lab.voxflow(&["plan", "w.yaml", "--set", "cache.background_above=0.5", "--force", "split"]);
     let lines: Vec<&str> = shown.out.lines().collect();
     assert!(lines[0].starts_with("dataset  synthesize  reuse"), "{}", shown.out);
     assert!(lines[1].starts_with("split    split       run because forced"), "{}", shown.out);
@@ -97,7 +112,9 @@ fn mistakes_are_shown_all_at_once_before_any_work() {
     let lab = Lab::new();
     lab.write(
         "w.yaml",
-        &TINY.replace("uses: preprocess", "uses: preproces").replace("[dataset, volumes", "[datset, volumes"),
+        &TINY
+            .replace("uses: preprocess", "uses: preproces")
+            .replace("[dataset, volumes", "[datset, volumes"),
     );
     for command in ["run", "plan", "check"] {
         let shown = lab.voxflow(&[command, "w.yaml", "--set", "split.trainng=1"]);
@@ -164,7 +181,10 @@ fn bytes_that_are_gone_are_remade_only_if_something_that_must_run_reads_them() {
     let removed = |stage: &str| {
         for (_, blob) in first.stage(stage)["artifact"].as_object().unwrap() {
             let digest = blob["digest"].as_str().unwrap();
-            fs::remove_file(lab.path(&format!(".voxflow/store-v1/blobs/{}/{digest}", &digest[..2]))).ok();
+            fs::remove_file(
+                lab.path(&format!(".voxflow/store-v1/blobs/{}/{digest}", &digest[..2])),
+            )
+            .ok();
         }
     };
     removed("dataset");
@@ -173,7 +193,10 @@ fn bytes_that_are_gone_are_remade_only_if_something_that_must_run_reads_them() {
     let run = lab.run(TINY, &["--set", "volumes.spacing=[16, 16, 16]"], 0);
     assert_eq!(run.outcomes(), "dataset=made split=reused volumes=made cache=made");
     assert!(
-        run.stage("dataset")["reason"].as_str().unwrap().contains("no longer in the store, and 'volumes' reads it")
+        run.stage("dataset")["reason"]
+            .as_str()
+            .unwrap()
+            .contains("no longer in the store, and 'volumes' reads it")
     );
     assert_eq!(first.stage("dataset")["digest"], run.stage("dataset")["digest"]);
 }
@@ -199,9 +222,11 @@ fn a_sweep_is_several_runs_that_share_what_they_can() {
     lab.run(&text, &["--jobs", "2"], 0);
     let records: Vec<_> = lab.runs().iter().map(|run| lab::Record::of(run)).collect();
     assert_eq!(records.len(), 3);
-    let made = |stage: &str| records.iter().filter(|run| run.stage(stage)["outcome"] == "made").count();
+    let made =
+        |stage: &str| records.iter().filter(|run| run.stage(stage)["outcome"] == "made").count();
     assert_eq!((made("dataset"), made("volumes"), made("split"), made("cache")), (1, 1, 3, 3));
-    let mut values: Vec<_> = records.iter().map(|run| run.value["sweep"]["values"]["split.seed"].as_u64()).collect();
+    let mut values: Vec<_> =
+        records.iter().map(|run| run.value["sweep"]["values"]["split.seed"].as_u64()).collect();
     values.sort();
     assert_eq!(values, [Some(1), Some(2), Some(3)]);
     assert!(records.iter().all(|run| run.value["sweep"]["id"] == records[0].value["sweep"]["id"]));
@@ -246,7 +271,8 @@ fn credentials_reach_no_file_of_the_run() {
     assert!(resolved.contains("${SECRET_URL}"), "{resolved}");
 }
 
-/// The fingerprint of this recipe is the same on every machine and for ever; see also `voxflow-cache`.
+/// The fingerprint of this recipe is the same on every machine and for ever; see also
+/// `voxflow-cache`.
 #[test]
 fn the_golden_fingerprint_holds_through_the_program() {
     let lab = Lab::new();
@@ -256,7 +282,10 @@ fn the_golden_fingerprint_holds_through_the_program() {
     );
     let shown = lab.voxflow(&["plan", "w.yaml", "--format", "json"]);
     let plan: serde_json::Value = serde_json::from_str(&shown.out).unwrap();
-    assert_eq!(plan["stages"][0]["fingerprint"], "628f38272638ef95affc2f59b135153ff4fc74e533ecd372d1002b888d981f8c");
+    assert_eq!(
+        plan["stages"][0]["fingerprint"],
+        "628f38272638ef95affc2f59b135153ff4fc74e533ecd372d1002b888d981f8c"
+    );
 }
 
 /// Measured as processor time, since other tests run beside this one.
@@ -264,8 +293,9 @@ fn the_golden_fingerprint_holds_through_the_program() {
 fn a_run_in_which_nothing_is_to_do_is_quick() {
     let lab = Lab::new();
     lab.run(TINY, &[], 0);
-    let mut times: Vec<f64> =
-        (0..5).map(|_| processor_seconds(lab.spawn(&["run", "workflow.yaml", "--quiet"]))).collect();
+    let mut times: Vec<f64> = (0..5)
+        .map(|_| processor_seconds(lab.spawn(&["run", "workflow.yaml", "--quiet"])))
+        .collect();
     times.sort_by(f64::total_cmp);
     assert!(times[0] < 0.1, "the thriftiest of five took {} s", times[0]);
 }

@@ -37,7 +37,8 @@ const REFINE: &str = "  model:
       freeze: ['model.0.*', 'model.2.0.adn.N.weight']
 ";
 
-const EXPORT: &str = "  weights: { uses: export, needs: [model], with: { format: safetensors, weights: last } }
+const EXPORT: &str =
+    "  weights: { uses: export, needs: [model], with: { format: safetensors, weights: last } }
   script: { uses: export, needs: [model], with: { format: torchscript } }
   bundle: { uses: export, needs: [model], with: { format: bundle } }
 ";
@@ -69,14 +70,18 @@ fn imported_weights_are_refined_but_for_frozen_layers_and_go_out_in_every_form()
         assert_eq!(old == new, frozen, "{name}");
     }
     for name in ["script/model.ts", "bundle/configs/inference.json", "bundle/models/model.pt"] {
-        assert!(fs::metadata(run.folder.join("outputs").join(name)).expect(name).len() > 1000, "{name}");
+        assert!(
+            fs::metadata(run.folder.join("outputs").join(name)).expect(name).len() > 1000,
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn an_imported_file_is_known_by_its_content_wherever_it_lies() {
     let lab = Lab::new();
-    let workflow = |file: &str| format!("name: exchange\nstages:\n{}", IMPORT.replace("FILE", file));
+    let workflow =
+        |file: &str| format!("name: exchange\nstages:\n{}", IMPORT.replace("FILE", file));
     for (name, file) in [("a.pt", "zip.pt"), ("moved/b.pt", "zip.pt"), ("c.pt", "legacy.pth")] {
         lab.write(name, "");
         fs::copy(fixture(file), lab.path(name)).expect("a copy");
@@ -91,11 +96,18 @@ fn an_imported_file_is_known_by_its_content_wherever_it_lies() {
 fn a_file_that_would_run_a_program_is_refused_in_one_line_that_names_it() {
     let lab = Lab::new();
     let file = fixture("bad_callable.pt");
-    let workflow = format!("name: exchange\nstages:\n{}", IMPORT.replace("FILE", file.to_str().expect("a path")));
+    let workflow = format!(
+        "name: exchange\nstages:\n{}",
+        IMPORT.replace("FILE", file.to_str().expect("a path"))
+    );
     lab.write("workflow.yaml", &workflow);
     let shown = lab.voxflow(&["run", "workflow.yaml"]);
     assert_eq!(shown.code, 1, "{}", shown.err);
-    assert!(shown.err.contains("'posix.system' is none of the names that weights need"), "{}", shown.err);
+    assert!(
+        shown.err.contains("'posix.system' is none of the names that weights need"),
+        "{}",
+        shown.err
+    );
     assert!(!lab.path("executed").exists());
 }
 
@@ -108,7 +120,9 @@ fn a_frozen_pattern_that_no_parameter_has_is_found_before_any_work() {
     assert_eq!(shown.code, 2, "{}", shown.err);
     let said = shown.out + &shown.err;
     assert!(
-        said.contains("'encoder.*' is of no parameter; they are named as 'model.0.conv.unit0.conv.weight'"),
+        said.contains(
+            "'encoder.*' is of no parameter; they are named as 'model.0.conv.unit0.conv.weight'"
+        ),
         "{said}"
     );
 }
@@ -124,13 +138,21 @@ fn done(lab: &Lab, arguments: &[&str]) -> String {
 fn a_model_goes_out_and_comes_in_again_without_a_workflow() {
     let lab = Lab::new();
     let file = fixture("zip.pt").display().to_string();
-    let described = ["--set", "modality=[MRI]", "--set", "labels=[cube]", "--set", "inference.roi=[16,16,16]"];
+    let described =
+        ["--set", "modality=[MRI]", "--set", "labels=[cube]", "--set", "inference.roi=[16,16,16]"];
     let network = "network={channels: [2, 3], strides: [2], residual_units: 1}";
-    let more = ["--set", network, "--set", "preprocess={spacing: [1, 1, 1], intensity: {zscore: all}}"];
+    let more =
+        ["--set", network, "--set", "preprocess={spacing: [1, 1, 1], intensity: {zscore: all}}"];
     let import = ["import", &file, "--out", "price $5"];
     let said = done(&lab, &[&import[..], &described, &more].concat());
-    assert!(said.contains("best.safetensors, last.safetensors, model.json in 'price $5'"), "{said}");
-    assert_eq!(tensors(&lab.path("price $5/best.safetensors")), tensors(&fixture("plain.safetensors")));
+    assert!(
+        said.contains("best.safetensors, last.safetensors, model.json in 'price $5'"),
+        "{said}"
+    );
+    assert_eq!(
+        tensors(&lab.path("price $5/best.safetensors")),
+        tensors(&fixture("plain.safetensors"))
+    );
 
     for (format, name) in [("safetensors", "model.safetensors"), ("torchscript", "model.ts")] {
         done(&lab, &["export", "price $5", "--out", "weights", "--format", format]);
@@ -162,11 +184,26 @@ fn an_import_that_is_not_described_says_what_is_missing_and_writes_nothing() {
 fn a_model_never_takes_the_place_of_the_weights_that_it_is_made_of() {
     let lab = Lab::new();
     lab.write("best.safetensors", "weights of a person");
-    let flags = ["--set", "modality=[MRI]", "--set", "labels=[cube]", "--set", "inference.roi=[16,16,16]"];
+    let flags =
+        ["--set", "modality=[MRI]", "--set", "labels=[cube]", "--set", "inference.roi=[16,16,16]"];
     let shown = lab.voxflow(
-        &[&["import", "best.safetensors", "--out", ".", "--set", "preprocess={intensity: {zscore: all}}"][..], &flags]
-            .concat(),
+        &[
+            &[
+                "import",
+                "best.safetensors",
+                "--out",
+                ".",
+                "--set",
+                "preprocess={intensity: {zscore: all}}",
+            ][..],
+            &flags,
+        ]
+        .concat(),
     );
-    assert!(shown.code == 2 && shown.err.contains("would take the place of 'best.safetensors'"), "{}", shown.err);
+    assert!(
+        shown.code == 2 && shown.err.contains("would take the place of 'best.safetensors'"),
+        "{}",
+        shown.err
+    );
     assert_eq!(fs::read_to_string(lab.path("best.safetensors")).unwrap(), "weights of a person");
 }

@@ -1,6 +1,6 @@
-//! A disk that is full or broken at one moment of a run: exit code 3 and the system's words, nothing
-//! damaged, and the same command afterwards finishes. `VOXFLOW_TORTURE_STEP` is how many operations lie
-//! between two faults; 1 is every one.
+//! A disk that is full or broken at one moment of a run: exit code 3 and the system's words,
+//! nothing damaged, and the same command afterwards finishes. `VOXFLOW_TORTURE_STEP` is how many
+//! operations lie between two faults; 1 is every one.
 
 mod lab;
 
@@ -67,12 +67,21 @@ fn a_disk_that_fails_once_is_an_error_of_the_disk_and_the_same_command_finishes(
     std::thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(work))));
     let (told, unhurt) = (told.into_inner(), unhurt.into_inner());
     assert!(told > 0, "no fault was told");
-    tally::tell("faults", told + unhurt, &format!("every {step} operations, {told} of them with exit code 3"));
+    tally::tell(
+        "faults",
+        told + unhurt,
+        &format!("every {step} operations, {told} of them with exit code 3"),
+    );
 }
 
 /// A training with a checkpoint after each epoch.
 fn training() -> String {
-    CUBES.replace("epochs: 2", "epochs: 3\n      checkpoint_every: 1").split("  score:").next().unwrap().to_string()
+    CUBES
+        .replace("epochs: 2", "epochs: 3\n      checkpoint_every: 1")
+        .split("  score:")
+        .next()
+        .unwrap()
+        .to_string()
 }
 
 /// The laboratory of a training whose worker, and nothing else, meets a fault.
@@ -80,7 +89,8 @@ fn with_a_worker_that_meets(fault: &str) -> Lab {
     let mut lab = Lab::new();
     Dataset::write(&lab.path("data"), 7, 0);
     lab.write("workflow.yaml", &training());
-    let worker = std::path::Path::new(env!("CARGO_BIN_EXE_voxflow")).with_file_name("voxflow-worker");
+    let worker =
+        std::path::Path::new(env!("CARGO_BIN_EXE_voxflow")).with_file_name("voxflow-worker");
     let script = format!("#!/bin/sh\n{VARIABLE}={fault} exec '{}' \"$@\"\n", worker.display());
     let path = lab.write("worker.sh", &script);
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -89,14 +99,16 @@ fn with_a_worker_that_meets(fault: &str) -> Lab {
 }
 
 #[test]
-fn a_disk_that_fails_while_a_checkpoint_is_kept_is_told_and_the_training_goes_on_from_the_one_before() {
+fn a_disk_that_fails_while_a_checkpoint_is_kept_is_told_and_the_training_goes_on_from_the_one_before()
+ {
     let step = tally::wanted("VOXFLOW_TORTURE_STEP", 23).min(3);
     let calm = Lab::new();
     Dataset::write(&calm.path("data"), 7, 0);
     let expected = calm.run(&training(), &["--threads", "1"], 0);
     let (mut number, mut told) = (1, 0);
     loop {
-        let mut lab = with_a_worker_that_meets(&format!("{number}:{}", ["ENOSPC", "EIO"][number % 2]));
+        let mut lab =
+            with_a_worker_that_meets(&format!("{number}:{}", ["ENOSPC", "EIO"][number % 2]));
         let shown = lab.voxflow(&["run", "workflow.yaml", "--threads", "1"]);
         let story = format!("operation {number} of the worker: {}", shown.err);
         assert!([0, 3].contains(&shown.code), "exit code {}: {story}", shown.code);
@@ -112,7 +124,11 @@ fn a_disk_that_fails_while_a_checkpoint_is_kept_is_told_and_the_training_goes_on
         (number, told) = (number + step, told + 1);
     }
     assert!(told > 1, "the checkpoints have {number} operations");
-    tally::tell("faults", told, &format!("in a worker that trains, every {step} operations, all with exit code 3"));
+    tally::tell(
+        "faults",
+        told,
+        &format!("in a worker that trains, every {step} operations, all with exit code 3"),
+    );
 }
 
 #[test]
@@ -125,7 +141,11 @@ fn files_that_may_not_grow_are_a_full_disk() {
         command.pre_exec(|| {
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             let limit = libc::rlimit { rlim_cur: 8_000, rlim_max: 8_000 };
-            if libc::setrlimit(libc::RLIMIT_FSIZE, &limit) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            if libc::setrlimit(libc::RLIMIT_FSIZE, &limit) == 0 {
+                Ok(())
+            } else {
+                Err(std::io::Error::last_os_error())
+            }
         });
     }
     let output = command.output().unwrap();
@@ -154,9 +174,16 @@ fn a_disk_that_is_likely_too_small_is_said_before_the_work() {
     let shown = lab.voxflow(&["run", "workflow.yaml"]);
     assert_eq!(shown.code, 0, "it is a warning: {}", shown.err);
     let words = "space may not suffice: 20.0 kB are free, and about";
-    assert!(shown.err.contains(words) && shown.err.contains("'dataset' about 290 kB"), "{}", shown.err);
+    assert!(
+        shown.err.contains(words) && shown.err.contains("'dataset' about 290 kB"),
+        "{}",
+        shown.err
+    );
     assert!(shown.err.find(words) < shown.err.find("dataset  "), "before any stage: {}", shown.err);
-    assert!(!lab.voxflow(&["run", "workflow.yaml"]).err.contains("space"), "nothing is to be made any more");
+    assert!(
+        !lab.voxflow(&["run", "workflow.yaml"]).err.contains("space"),
+        "nothing is to be made any more"
+    );
     lab.set(FREE, "1000000000");
     let shown = lab.voxflow(&["run", "workflow.yaml", "--force", "dataset"]);
     assert!(!shown.err.contains("space"), "{}", shown.err);
@@ -168,12 +195,20 @@ fn volumes_are_foreseen_by_the_headers_of_their_images() {
     lab.run(TINY, &["--until", "dataset"], 0);
     lab.set(FREE, "0");
     lab.write("workflow.yaml", TINY);
-    let finer = ["run", "workflow.yaml", "--until", "volumes", "--set", "volumes.spacing=[8, 8, 8]"];
+    let finer =
+        ["run", "workflow.yaml", "--until", "volumes", "--set", "volumes.spacing=[8, 8, 8]"];
     let shown = lab.voxflow(&finer);
-    let line = shown.err.lines().find(|line| line.contains("space may not suffice")).unwrap_or_default().to_string();
-    let foreseen: f64 = line.split("'volumes' about ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let line = shown
+        .err
+        .lines()
+        .find(|line| line.contains("space may not suffice"))
+        .unwrap_or_default()
+        .to_string();
+    let foreseen: f64 =
+        line.split("'volumes' about ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     let blobs = lab.last_run().stage("volumes")["artifact"].clone();
-    let written: u64 = blobs.as_object().unwrap().values().map(|blob| blob["bytes"].as_u64().unwrap()).sum();
+    let written: u64 =
+        blobs.as_object().unwrap().values().map(|blob| blob["bytes"].as_u64().unwrap()).sum();
     let ratio = foreseen * 1e6 / written as f64;
     assert!((0.9..1.1).contains(&ratio), "{foreseen} MB foreseen, {written} bytes written: {line}");
 }
@@ -188,7 +223,11 @@ fn an_image_that_may_not_be_read_is_a_failed_case_and_no_error_of_the_disk() {
     lab.write("workflow.yaml", CUBES);
     let shown = lab.voxflow(&["run", "workflow.yaml", "--until", "volumes"]);
     assert!([1, 2].contains(&shown.code), "{}", shown.err);
-    assert!(shown.err.contains("imagesTr/case_02.nii.gz") && !shown.err.contains("panic"), "{}", shown.err);
+    assert!(
+        shown.err.contains("imagesTr/case_02.nii.gz") && !shown.err.contains("panic"),
+        "{}",
+        shown.err
+    );
 }
 
 #[test]

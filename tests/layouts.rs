@@ -9,7 +9,8 @@ use std::path::Path;
 
 fn until_volumes(source: &str) -> String {
     let after = CUBES.split_once("  split:").expect("the split").1;
-    let volumes = after.lines().find(|line| line.contains("uses: preprocess")).expect("the volumes");
+    let volumes =
+        after.lines().find(|line| line.contains("uses: preprocess")).expect("the volumes");
     format!("name: cubes\nstages:\n{source}\n{volumes}\n")
 }
 
@@ -19,8 +20,10 @@ fn as_nnunet(dataset: &Dataset, to: &Path) {
         fs::create_dir_all(to.join(name)).expect("a folder");
     }
     for case in 0..dataset.labelled {
-        fs::copy(dataset.image(case), to.join(format!("imagesTr/case_{case:02}_0000.nii.gz"))).expect("copy");
-        fs::copy(dataset.label(case), to.join(format!("labelsTr/case_{case:02}.nii.gz"))).expect("copy");
+        fs::copy(dataset.image(case), to.join(format!("imagesTr/case_{case:02}_0000.nii.gz")))
+            .expect("copy");
+        fs::copy(dataset.label(case), to.join(format!("labelsTr/case_{case:02}.nii.gz")))
+            .expect("copy");
     }
     let listing = serde_json::json!({
         "name": "Cubes", "channel_names": {"0": "MRI"}, "labels": {"background": 0, "cube": 1},
@@ -49,7 +52,8 @@ fn an_archive_a_folder_and_nnunets_layout_give_the_same_volumes() {
     assert_eq!(lab.run(&folder, &[], 0).items("volumes"), (4, 0));
     for other in [&nnunet, &archive] {
         let run = lab.run(other, &[], 0);
-        let all_are_there = run.stage("volumes")["outcome"] == "reused" || run.items("volumes") == (0, 4);
+        let all_are_there =
+            run.stage("volumes")["outcome"] == "reused" || run.items("volumes") == (0, 4);
         assert!(all_are_there, "{} {:?}", run.outcomes(), run.items("volumes"));
     }
 }
@@ -73,6 +77,7 @@ fn three_broken_cases_among_ten_are_told_together_and_can_be_excluded() {
     assert_eq!(failed.stage("volumes")["outcome"], "failed");
     assert_eq!(failed.items("volumes").0, 7, "the seven good cases were made");
 
-    let excluding = "  dataset: { uses: folder, with: { path: data, exclude: [case_01, case_04, case_07] } }";
+    let excluding =
+        "  dataset: { uses: folder, with: { path: data, exclude: [case_01, case_04, case_07] } }";
     assert_eq!(lab.run(&until_volumes(excluding), &[], 0).items("volumes"), (0, 7));
 }

@@ -1,11 +1,13 @@
-//! What changed is remade, and nothing else: one story for each kind of change, through the program.
+//! What changed is remade, and nothing else: one story for each kind of change, through the
+//! program.
 
 mod lab;
 
 use lab::cubes::{CUBES, Dataset};
 use lab::{Lab, Record};
 
-/// A lab with seven labelled cases and one finished run. Cases 0 to 3 train, 4 validates, 5 and 6 test.
+/// A lab with seven labelled cases and one finished run. Cases 0 to 3 train, 4 validates, 5 and 6
+/// test.
 fn lab() -> (Lab, Dataset) {
     let lab = Lab::new();
     let dataset = Dataset::write(&lab.path("data"), 7, 1);
@@ -53,13 +55,17 @@ fn another_fold_makes_no_volume_and_no_candidate_list_twice() {
         let counts = "training: 4, validation: 1, testing: 2, order: listed";
         CUBES.replace(counts, &format!("testing: 1, folds: 3, fold: {fold}"))
     };
-    let runs: Vec<Record> = (0..3).map(|fold| lab.run(&folds(fold), &["--until", "cache"], 0)).collect();
+    let runs: Vec<Record> =
+        (0..3).map(|fold| lab.run(&folds(fold), &["--until", "cache"], 0)).collect();
     let again = lab.run(&folds(1), &["--until", "cache"], 0);
     assert!(again.made().is_empty(), "{}", again.outcomes());
     let lists: u64 = runs.iter().map(|run| run.items("cache").0).sum();
     assert_eq!(lists, 6, "one candidate list for each case that ever trained");
     assert_eq!(runs[0].items("volumes"), (7, 0));
-    assert!(runs[1].stage("volumes")["outcome"] == "reused" && runs[2].stage("volumes")["outcome"] == "reused");
+    assert!(
+        runs[1].stage("volumes")["outcome"] == "reused"
+            && runs[2].stage("volumes")["outcome"] == "reused"
+    );
 }
 
 #[test]
@@ -75,8 +81,17 @@ fn names_comments_order_and_format_remake_nothing() {
     let lines: Vec<&str> = CUBES.trim().lines().collect();
     let (head, stages) = lines.split_at(2);
     let mut reordered: Vec<&str> = head.to_vec();
-    reordered.extend(stages.iter().rev().filter(|line| line.contains("uses: validate") || line.contains("uses: test")));
-    reordered.extend(stages.iter().filter(|line| !line.contains("uses: validate") && !line.contains("uses: test")));
+    reordered.extend(
+        stages
+            .iter()
+            .rev()
+            .filter(|line| line.contains("uses: validate") || line.contains("uses: test")),
+    );
+    reordered.extend(
+        stages
+            .iter()
+            .filter(|line| !line.contains("uses: validate") && !line.contains("uses: test")),
+    );
     let text = format!("# another comment\n{}\n", reordered.join("\n"))
         .replace("\n  score:", "\n  validation-scores:")
         .replace("  volumes: {", "  resampled:   {")
@@ -98,6 +113,7 @@ fn spacing_changed_and_changed_back_makes_nothing_the_second_time() {
 #[test]
 fn a_default_written_out_remakes_nothing() {
     let (lab, _) = lab();
-    let run = lab.run(CUBES, &["--set", "model.seed=0", "--set", "volumes.crop_foreground=false"], 0);
+    let run =
+        lab.run(CUBES, &["--set", "model.seed=0", "--set", "volumes.crop_foreground=false"], 0);
     assert!(run.made().is_empty(), "{}", run.outcomes());
 }

@@ -1,4 +1,5 @@
-//! Every mistake of a workflow is found before any work, all at once, with its place and the way out.
+//! Every mistake of a workflow is found before any work, all at once, with its place and the way
+//! out.
 
 mod lab;
 
@@ -40,7 +41,11 @@ fn an_unknown_key_is_told_with_the_nearest_right_one() {
 
 #[test]
 fn an_unknown_kind_is_told_with_the_nearest_right_one() {
-    tells(&CUBES.replace("uses: preprocess", "uses: preproces"), "uses: preproces", &["volumes", "'preprocess'"]);
+    tells(
+        &CUBES.replace("uses: preprocess", "uses: preproces"),
+        "uses: preproces",
+        &["volumes", "'preprocess'"],
+    );
 }
 
 #[test]
@@ -55,17 +60,25 @@ fn a_misspelt_stage_in_needs_is_told_with_the_nearest_right_one() {
 #[test]
 fn a_cycle_is_told_with_its_stages() {
     let start = |from: &str| format!("needs: {{ cache: cache, start: {from} }}");
-    let second =
-        format!("  second: {{ uses: train, {}, with: {{ epochs: 1, patch: [16, 16, 16] }} }}\n", start("model"));
-    let text =
-        CUBES.replace("uses: train\n    needs: [cache]", &format!("uses: train\n    {}", start("second"))) + &second;
+    let second = format!(
+        "  second: {{ uses: train, {}, with: {{ epochs: 1, patch: [16, 16, 16] }} }}\n",
+        start("model")
+    );
+    let text = CUBES.replace(
+        "uses: train\n    needs: [cache]",
+        &format!("uses: train\n    {}", start("second")),
+    ) + &second;
     let complaint = complaints(&text.replace("[cache, model]", "{ cache: cache, model: model }"));
     assert!(complaint.contains("cycle: model needs second needs model"), "{complaint}");
 }
 
 #[test]
 fn a_wrong_type_is_told() {
-    tells(&CUBES.replace("epochs: 2", "epochs: many"), "epochs: many", &["model", "epochs", "many"]);
+    tells(
+        &CUBES.replace("epochs: 2", "epochs: many"),
+        "epochs: many",
+        &["model", "epochs", "many"],
+    );
 }
 
 #[test]
@@ -75,7 +88,11 @@ fn a_value_out_of_range_is_told() {
         "learning_rate: -1",
         &["model", "learning_rate"],
     );
-    tells(&CUBES.replace("patch: [16, 16, 16]", "patch: [16, 18, 16]"), "patch:", &["model", "18", "16"]);
+    tells(
+        &CUBES.replace("patch: [16, 16, 16]", "patch: [16, 18, 16]"),
+        "patch:",
+        &["model", "18", "16"],
+    );
 }
 
 #[test]
@@ -109,7 +126,8 @@ fn run_finds_mistakes_before_any_work() {
 #[test]
 fn the_plan_of_the_spleen_workflow_says_what_runs_and_what_cannot_be_known_yet() {
     let lab = Lab::new();
-    let shown = lab.voxflow(&["plan", concat!(env!("CARGO_MANIFEST_DIR"), "/../workflows/spleen.yaml")]);
+    let shown =
+        lab.voxflow(&["plan", concat!(env!("CARGO_MANIFEST_DIR"), "/../workflows/spleen.yaml")]);
     assert_eq!(shown.code, 0, "{}", shown.err);
     let begins = |stage: &str| {
         let line = shown.out.lines().find(|line| line.starts_with(stage));

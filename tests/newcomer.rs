@@ -18,9 +18,17 @@ fn a_new_workflow_for_a_task_is_right_and_is_not_written_over() {
     assert_eq!(checked.code, 0, "{}", checked.err);
     let again = lab.voxflow(&["new", "spleen"]);
     assert_eq!(again.code, 2);
-    assert!(again.err.contains("'spleen.yaml' exists: name another file with --out"), "{}", again.err);
+    assert!(
+        again.err.contains("'spleen.yaml' exists: name another file with --out"),
+        "{}",
+        again.err
+    );
     let misspelt = lab.voxflow(&["new", "splen"]);
-    assert!(misspelt.code == 2 && misspelt.err.contains("did you mean 'spleen'?"), "{}", misspelt.err);
+    assert!(
+        misspelt.code == 2 && misspelt.err.contains("did you mean 'spleen'?"),
+        "{}",
+        misspelt.err
+    );
     let tasks = lab.voxflow(&["new"]);
     assert_eq!(tasks.out.lines().count(), 12, "a head, a rule, ten tasks: {}", tasks.out);
 }
@@ -32,18 +40,27 @@ fn a_new_workflow_for_a_folder_runs_up_to_the_training() {
     fs::create_dir_all(lab.path("plain/scans")).expect("makes");
     fs::create_dir_all(lab.path("plain/masks")).expect("makes");
     for case in 0..6 {
-        fs::copy(dataset.image(case), lab.path(&format!("plain/scans/p{case}_t1.nii.gz"))).expect("copies");
-        fs::copy(dataset.label(case), lab.path(&format!("plain/masks/p{case}.nii.gz"))).expect("copies");
+        fs::copy(dataset.image(case), lab.path(&format!("plain/scans/p{case}_t1.nii.gz")))
+            .expect("copies");
+        fs::copy(dataset.label(case), lab.path(&format!("plain/masks/p{case}.nii.gz")))
+            .expect("copies");
     }
     for (folder, out) in [("data", "listed.yaml"), ("plain", "found.yaml")] {
         let shown = lab.voxflow(&["new", folder, "--out", out]);
         assert_eq!((shown.code, shown.out.trim_end()), (0, out), "{}", shown.err);
         let run = lab.voxflow(&["run", out, "--until", "cache"]);
-        assert_eq!(run.code, 0, "{}\n{}", run.err, fs::read_to_string(lab.path(out)).expect("a draft"));
+        assert_eq!(
+            run.code,
+            0,
+            "{}\n{}",
+            run.err,
+            fs::read_to_string(lab.path(out)).expect("a draft")
+        );
     }
     let text = fs::read_to_string(lab.path("found.yaml")).expect("a draft");
     assert!(
-        text.contains("images: \"scans/{case}_t1.nii.gz\"") && text.contains("labels: \"masks/{case}.nii.gz\""),
+        text.contains("images: \"scans/{case}_t1.nii.gz\"")
+            && text.contains("labels: \"masks/{case}.nii.gz\""),
         "{text}"
     );
     assert_eq!(lab.last_run().items("volumes").0 + lab.last_run().items("volumes").1, 6);
@@ -61,15 +78,23 @@ fn a_run_is_followed_from_another_shell_to_its_end() {
     let lab = Lab::new();
     lab.write("watched.yaml", WATCHED);
     let mut run = lab.spawn(&["run", "watched.yaml"]);
-    lab.wait("the run's first line", |lab| lab.runs().first().is_some_and(|run| run.join("events.jsonl").exists()));
+    lab.wait("the run's first line", |lab| {
+        lab.runs().first().is_some_and(|run| run.join("events.jsonl").exists())
+    });
     let shown = lab.voxflow(&["show", "latest", "--follow"]);
     assert_eq!(shown.code, 0, "{}", shown.err);
-    for words in ["run ", "watched", "volumes  preprocess  made in", "12 cases", "done in", "run folder:"] {
+    for words in
+        ["run ", "watched", "volumes  preprocess  made in", "12 cases", "done in", "run folder:"]
+    {
         assert!(shown.err.contains(words), "'{words}' in\n{}", shown.err);
     }
     assert!(run.wait().expect("ends").success());
     let after = lab.voxflow(&["show", "--follow", "--log-format", "json"]);
-    let events = after.err.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
+    let events = after
+        .err
+        .lines()
+        .filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok())
+        .count();
     assert_eq!(events, lab.last_run().events().len(), "a run that is over is told again");
 }
 
@@ -78,7 +103,9 @@ fn a_follower_says_when_the_runs_process_is_gone() {
     let lab = Lab::new();
     lab.write("watched.yaml", WATCHED);
     let mut run = lab.spawn(&["run", "watched.yaml"]);
-    lab.wait("the run's first line", |lab| lab.runs().first().is_some_and(|run| run.join("events.jsonl").exists()));
+    lab.wait("the run's first line", |lab| {
+        lab.runs().first().is_some_and(|run| run.join("events.jsonl").exists())
+    });
     let follower = lab.spawn(&["show", "latest", "--follow"]);
     std::thread::sleep(Duration::from_millis(300));
     run.kill().expect("kills");
@@ -96,9 +123,12 @@ fn the_manual_has_a_page_for_each_command() {
     assert!(page.code == 0 && page.out.contains(".TH voxflow 1"), "{}", page.err);
     lab.voxflow(&["man", "--out", "man1"]);
     let help = lab.voxflow(&["--help"]).out;
-    let commands = help.split_once("Commands:\n").expect("commands").1.split_once("\n\n").expect("an end").0;
+    let commands =
+        help.split_once("Commands:\n").expect("commands").1.split_once("\n\n").expect("an end").0;
     let named = commands.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    for name in named.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+    for name in
+        named.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help")
+    {
         assert!(lab.path(&format!("man1/voxflow-{name}.1")).is_file(), "{name}");
     }
 }

@@ -8,9 +8,9 @@ use lab::{Lab, Shown};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const IMAGES: &str = "  images: { uses: folder, with: { path: new, images: '{case}.nii.gz', modality: [MRI] } }\n";
-const ANSWER: &str =
-    "  answer: { uses: predict, needs: { dataset: images, model: model }, with: { probabilities: true } }\n";
+const IMAGES: &str =
+    "  images: { uses: folder, with: { path: new, images: '{case}.nii.gz', modality: [MRI] } }\n";
+const ANSWER: &str = "  answer: { uses: predict, needs: { dataset: images, model: model }, with: { probabilities: true } }\n";
 
 /// A trained model, and three new images that have no labels.
 fn lab() -> Lab {
@@ -36,7 +36,10 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn same(one: PathBuf, other: PathBuf) {
-    assert!(fs::read(&one).expect("a file") == fs::read(&other).expect("a file"), "{one:?} and {other:?} differ");
+    assert!(
+        fs::read(&one).expect("a file") == fs::read(&other).expect("a file"),
+        "{one:?} and {other:?} differ"
+    );
 }
 
 fn predict(lab: &Lab, more: &[&str]) -> Shown {
@@ -49,11 +52,15 @@ fn another_image_in_the_folder_redoes_none_of_the_others() {
     let first = lab.run(&workflow(), &["--threads", "1"], 0);
     assert_eq!(first.items("answer"), (3, 0));
     let outputs = first.folder.join("outputs/answer");
-    assert_eq!(names(&outputs.join("predictions")), ["scan_0.nii.gz", "scan_1.nii.gz", "scan_2.nii.gz"]);
+    assert_eq!(
+        names(&outputs.join("predictions")),
+        ["scan_0.nii.gz", "scan_1.nii.gz", "scan_2.nii.gz"]
+    );
     let volumes = first.metrics().into_iter().filter(|row| row[0] == "answer").count();
     assert_eq!(volumes, 3, "one volume for each image and label");
 
-    fs::copy(lab.path("data/imagesTr/case_05.nii.gz"), lab.path("new/scan_9.nii.gz")).expect("copy");
+    fs::copy(lab.path("data/imagesTr/case_05.nii.gz"), lab.path("new/scan_9.nii.gz"))
+        .expect("copy");
     let second = lab.run(&workflow(), &["--threads", "1"], 0);
     assert_eq!(second.items("answer"), (1, 3));
     assert_eq!(second.made(), ["images", "answer"]);
@@ -64,7 +71,10 @@ fn another_image_in_the_folder_redoes_none_of_the_others() {
         let outputs = second.folder.join("outputs/answer");
         let file = format!("scan_{case}.nii.gz");
         same(outputs.join("predictions").join(&file), lab.path("labels").join(&file));
-        same(outputs.join("probabilities").join(&file), lab.path(&format!("labels/scan_{case}_probabilities.nii.gz")));
+        same(
+            outputs.join("probabilities").join(&file),
+            lab.path(&format!("labels/scan_{case}_probabilities.nii.gz")),
+        );
     }
     assert_eq!(names(&lab.path("labels")).len(), 8, "nothing else is left there");
 
@@ -82,7 +92,11 @@ fn a_damaged_image_is_told_and_the_others_are_segmented() {
     fs::write(lab.path("new/scan_1.nii.gz"), "no image").expect("writes");
     let shown = predict(&lab, &["--model", "latest", "new", "--out", "labels"]);
     assert_eq!(shown.code, 1, "{}", shown.err);
-    assert!(shown.err.contains("error: 1 case could not be done:\n  scan_1  image: "), "{}", shown.err);
+    assert!(
+        shown.err.contains("error: 1 case could not be done:\n  scan_1  image: "),
+        "{}",
+        shown.err
+    );
     assert_eq!(names(&lab.path("labels")), ["scan_0.nii.gz", "scan_2.nii.gz"]);
 
     fs::remove_file(lab.path("new/scan_1.nii.gz")).expect("there");

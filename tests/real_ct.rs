@@ -1,5 +1,5 @@
-//! A real CT, made into a one-case Decathlon archive on the fly, through unpack, preprocess and cache.
-//! Skipped, and said so, where the data are not.
+//! A real CT, made into a one-case Decathlon archive on the fly, through unpack, preprocess and
+//! cache. Skipped, and said so, where the data are not.
 
 mod lab;
 
@@ -11,12 +11,15 @@ use voxflow_stages::image::nifti::{Mapped, read_label};
 fn ct() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let folder = std::env::var_os("DATA_ROOT").map_or_else(beside, PathBuf::from).join("ct");
-    let found = folder.canonicalize().ok().filter(|folder| folder.join("spleen_8_image.nii.gz").exists());
+    let found =
+        folder.canonicalize().ok().filter(|folder| folder.join("spleen_8_image.nii.gz").exists());
     if found.is_none() {
         // A test has no other way to say that it was skipped.
         #[allow(clippy::print_stderr)]
         {
-            eprintln!("skipped: no real CT here; set DATA_ROOT to the folder that holds ct/spleen_8_image.nii.gz");
+            eprintln!(
+                "skipped: no real CT here; set DATA_ROOT to the folder that holds ct/spleen_8_image.nii.gz"
+            );
         }
     }
     found
@@ -66,9 +69,15 @@ stages:
     let case = run.folder.join("outputs/cache/training/spleen_8");
 
     let original = read_label(&ct.join("spleen_8_label.nii.gz"), "label", &[1]).unwrap();
-    let before = millilitres(original.data.iter().filter(|&&voxel| voxel == 1).count(), [0.785_156, 0.785_156, 7.5]);
+    let before = millilitres(
+        original.data.iter().filter(|&&voxel| voxel == 1).count(),
+        [0.785_156, 0.785_156, 7.5],
+    );
     let label = Mapped::open(&case.join("label.nii"), "label.nii").unwrap();
-    let after = millilitres(label.u8s().unwrap().iter().filter(|&&voxel| voxel == 1).count(), [1.5, 1.5, 2.0]);
+    let after = millilitres(
+        label.u8s().unwrap().iter().filter(|&&voxel| voxel == 1).count(),
+        [1.5, 1.5, 2.0],
+    );
     assert!((after / before - 1.0).abs() < 0.02, "{before} ml became {after} ml");
 
     let image = Mapped::open(&case.join("image.nii"), "image.nii").unwrap();
@@ -76,7 +85,13 @@ stages:
     let affine = image.header().affine;
     for axis in 0..3 {
         let size = [1.5, 1.5, 2.0][axis];
-        assert!((affine[axis][axis] - size).abs() < 1e-4, "axis {axis} of RAS points along itself: {affine:?}");
+        assert!(
+            (affine[axis][axis] - size).abs() < 1e-4,
+            "axis {axis} of RAS points along itself: {affine:?}"
+        );
     }
-    assert!(image.f32s().unwrap().iter().all(|value| (0.0..=1.0).contains(value)), "windowed to 0…1");
+    assert!(
+        image.f32s().unwrap().iter().all(|value| (0.0..=1.0).contains(value)),
+        "windowed to 0…1"
+    );
 }

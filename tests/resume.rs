@@ -40,14 +40,19 @@ fn kill_when(mut child: Child, happened: impl Fn() -> bool) -> bool {
 
 fn files_under(folder: &std::path::Path) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries.flatten().map(|entry| if entry.path().is_dir() { files_under(&entry.path()) } else { 1 }).sum()
+    entries
+        .flatten()
+        .map(|entry| if entry.path().is_dir() { files_under(&entry.path()) } else { 1 })
+        .sum()
 }
 
 fn model_digests(run: &Record) -> Vec<String> {
     let folder = run.folder.join("outputs/model");
     ["best.safetensors", "last.safetensors"]
         .iter()
-        .map(|name| voxflow_cache::Digest::of_file(&folder.join(name)).expect("weights").to_string())
+        .map(|name| {
+            voxflow_cache::Digest::of_file(&folder.join(name)).expect("weights").to_string()
+        })
         .collect()
 }
 
@@ -65,7 +70,9 @@ fn a_killed_run_goes_on_where_it_was_and_ends_the_same() {
     let killed = kill_when(lab.spawn(&["run", "workflow.yaml", "--threads", "1"]), entries(4));
     assert!(killed, "the run was still at its volumes");
     let unfinished = store.join("unfinished");
-    let killed = kill_when(lab.spawn(&["run", "workflow.yaml", "--threads", "1"]), || files_under(&unfinished) >= 2);
+    let killed = kill_when(lab.spawn(&["run", "workflow.yaml", "--threads", "1"]), || {
+        files_under(&unfinished) >= 2
+    });
     assert!(killed, "the run was training");
 
     let run = lab.run(&workflow(), &["--threads", "1"], 0);

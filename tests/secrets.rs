@@ -1,5 +1,5 @@
-//! Credentials in a URL and in a variable: whatever becomes of the run, they are in no file of the home and
-//! the store, in nothing that is said, and change no fingerprint.
+//! Credentials in a URL and in a variable: whatever becomes of the run, they are in no file of the
+//! home and the store, in nothing that is said, and change no fingerprint.
 
 mod lab;
 
@@ -11,8 +11,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-/// The secrets that each test has: user, password, token, signature, and one in a path by a variable.
-const SECRETS: [&str; 5] = ["us3r-wren", "passw0rd-lynx", "tok3n-otter", "s1gnature-heron", "variabl3-stoat"];
+/// The secrets that each test has: user, password, token, signature, and one in a path by a
+/// variable.
+const SECRETS: [&str; 5] =
+    ["us3r-wren", "passw0rd-lynx", "tok3n-otter", "s1gnature-heron", "variabl3-stoat"];
 
 /// A server of one file; its address.
 fn server(body: Vec<u8>) -> String {
@@ -26,7 +28,10 @@ fn server(body: Vec<u8>) -> String {
             let refused = String::from_utf8_lossy(&request[..length]).contains("/refused/");
             let status = if refused { "403 Forbidden" } else { "200 OK" };
             let body = if refused { &[][..] } else { &body };
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
             let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
         }
     });
@@ -66,7 +71,11 @@ fn lab() -> Lab {
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let inside = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    inside.flat_map(|path| if path.is_dir() && !path.is_symlink() { files(&path) } else { vec![path] }).collect()
+    inside
+        .flat_map(
+            |path| if path.is_dir() && !path.is_symlink() { files(&path) } else { vec![path] },
+        )
+        .collect()
 }
 
 #[track_caller]
@@ -88,7 +97,8 @@ fn assert_unwritten(lab: &Lab) {
     }
 }
 
-/// Runs it in several voices, looks at it with every command that shows runs, and searches for secrets.
+/// Runs it in several voices, looks at it with every command that shows runs, and searches for
+/// secrets.
 fn search(lab: &Lab, text: &str, code: i32) {
     lab.write("workflow.yaml", text);
     let runs: [&[&str]; 3] = [
@@ -129,9 +139,11 @@ fn no_credential_is_written_or_said_whether_the_run_ends_well_or_not() {
 fn no_mistake_repeats_a_credential() {
     let lab = lab();
     let [user, password, token, signature] = [0, 1, 2, 3].map(|at| SECRETS[at]);
-    let url = format!("ftp://{user}:{password}@host/${{DATA_TOKEN}}?token={token}&signature={signature}");
+    let url =
+        format!("ftp://{user}:{password}@host/${{DATA_TOKEN}}?token={token}&signature={signature}");
     for (from, to) in [("", ""), ("url:", "urll:"), ("sha256:", "sha257:"), ("'ftp", "7 # 'ftp")] {
-        let text = format!("stages:\n  a: {{ uses: download, with: {{ sha256: 'x', url: '{url}' }} }}\n");
+        let text =
+            format!("stages:\n  a: {{ uses: download, with: {{ sha256: 'x', url: '{url}' }} }}\n");
         lab.write("workflow.yaml", &text.replace(from, to));
         let shown = lab.voxflow(&["run", "workflow.yaml"]);
         assert_eq!(shown.code, 2, "{}", shown.err);

@@ -1,5 +1,5 @@
-//! Sweeps through the program: what variants share is made once, killed ones go on, nothing is chosen by
-//! the testing cases.
+//! Sweeps through the program: what variants share is made once, killed ones go on, nothing is
+//! chosen by the testing cases.
 
 mod lab;
 
@@ -7,8 +7,16 @@ use lab::cubes::{CUBES, Dataset};
 use lab::{Lab, Record};
 use std::time::Duration;
 
-const SWEEP: [&str; 8] =
-    ["sweep", "workflow.yaml", "--over", "model.learning_rate=0.001,0.02", "--folds", "3", "--threads", "1"];
+const SWEEP: [&str; 8] = [
+    "sweep",
+    "workflow.yaml",
+    "--over",
+    "model.learning_rate=0.001,0.02",
+    "--folds",
+    "3",
+    "--threads",
+    "1",
+];
 
 /// Nine labelled cases: three test, two validate in each fold, four train.
 fn lab() -> Lab {
@@ -34,23 +42,49 @@ fn shared_stages_are_made_once_and_the_table_has_means_over_folds() {
     assert_eq!(shown.code, 0, "{}", shown.err);
     let runs = records(&lab);
     assert_eq!(runs.len(), 6);
-    let counts = ["dataset", "volumes", "split", "cache", "model", "score", "final"].map(|stage| made(&runs, stage));
+    let counts = ["dataset", "volumes", "split", "cache", "model", "score", "final"]
+        .map(|stage| made(&runs, stage));
     assert_eq!(counts, [1, 1, 3, 3, 6, 6, 0], "nothing is tested unless asked");
     assert!(runs.iter().all(|run| run.value["outcome"] == "done"));
 
     let rows: Vec<&str> = shown.out.lines().collect();
-    assert!(rows[0].starts_with("variant  model.learning_rate  runs  validation dice"), "{}", shown.out);
+    assert!(
+        rows[0].starts_with("variant  model.learning_rate  runs  validation dice"),
+        "{}",
+        shown.out
+    );
     assert!(rows[2].contains(" ± ") && rows[3].contains(" ± "), "{}", shown.out);
-    assert_eq!(rows.iter().filter(|row| row.trim_end().ends_with("best")).count(), 2, "the head and one variant");
-    assert!(shown.out.contains("validation dice") && shown.out.contains("over 3 runs"), "{}", shown.out);
+    assert_eq!(
+        rows.iter().filter(|row| row.trim_end().ends_with("best")).count(),
+        2,
+        "the head and one variant"
+    );
+    assert!(
+        shown.out.contains("validation dice") && shown.out.contains("over 3 runs"),
+        "{}",
+        shown.out
+    );
 
     let again = lab.voxflow(&["compare", "sweep"]);
     assert_eq!(again.out, shown.out, "the table can be read again");
-    let each = lab.voxflow(&["compare", "sweep", "--each", "--where", "split.fold = 1", "--format", "csv"]);
+    let each = lab.voxflow(&[
+        "compare",
+        "sweep",
+        "--each",
+        "--where",
+        "split.fold = 1",
+        "--format",
+        "csv",
+    ]);
     assert_eq!(each.out.lines().count(), 3, "{}", each.out);
-    let page = lab.voxflow(&["compare", "sweep", "--each", "--format", "html", "--out", "page.html"]);
+    let page =
+        lab.voxflow(&["compare", "sweep", "--each", "--format", "html", "--out", "page.html"]);
     assert_eq!((page.code, page.out.trim()), (0, "page.html"), "{}", page.err);
-    assert!(std::fs::read_to_string(lab.path("page.html")).expect("a page").contains("6 runs side by side"));
+    assert!(
+        std::fs::read_to_string(lab.path("page.html"))
+            .expect("a page")
+            .contains("6 runs side by side")
+    );
     lab.voxflow(&["compare", "sweep", "--format", "parquet", "--out", "sweep.parquet"]);
     assert!(std::fs::read(lab.path("sweep.parquet")).expect("a table").starts_with(b"PAR1"));
 }
@@ -61,7 +95,8 @@ fn a_plan_says_in_words_what_another_value_comes_to() {
     let epochs = ["--set", "model.epochs=1"];
     let arguments: Vec<&str> = SWEEP.iter().chain(&epochs).copied().collect();
     assert_eq!(lab.voxflow(&arguments).code, 0);
-    let plan = ["plan", "workflow.yaml", "--over", "model.learning_rate=0.02,0.003", "--folds", "3"];
+    let plan =
+        ["plan", "workflow.yaml", "--over", "model.learning_rate=0.02,0.003", "--folds", "3"];
     let arguments: Vec<&str> = plan.iter().chain(&epochs).copied().collect();
     let shown = lab.voxflow(&arguments);
     assert_eq!(shown.code, 0, "{}", shown.err);
@@ -78,7 +113,8 @@ fn a_killed_sweep_goes_on_where_it_was() {
     lab.wait("two trained models", |lab| {
         let runs = lab.runs();
         let done = runs.iter().filter(|run| {
-            std::fs::read_to_string(run.join("run.json")).is_ok_and(|text| text.contains("\"outcome\": \"done\""))
+            std::fs::read_to_string(run.join("run.json"))
+                .is_ok_and(|text| text.contains("\"outcome\": \"done\""))
         });
         done.count() >= 2
     });
@@ -108,29 +144,42 @@ fn with_test_only_the_chosen_variant_is_tested() {
     let runs = records(&lab);
     assert_eq!((runs.len(), made(&runs, "final"), made(&runs, "model")), (9, 3, 6));
     let rows: Vec<Vec<&str>> = shown.out.lines().map(|line| line.split(',').collect()).collect();
-    let at = |name: &str| rows[0].iter().position(|column| *column == name).unwrap_or_else(|| panic!("{name}"));
+    let at = |name: &str| {
+        rows[0].iter().position(|column| *column == name).unwrap_or_else(|| panic!("{name}"))
+    };
     let (best, tested) = (at("best"), at("testing_dice_n"));
     for row in &rows[1..] {
         assert_eq!(row[tested], if row[best] == "1" { "3" } else { "0" }, "{}", shown.out);
     }
     let sorted = lab.voxflow(&["compare", "sweep", "--sort", "testing dice"]);
-    assert!(sorted.err.contains("warning: 'testing dice' is a score of the testing cases"), "{}", sorted.err);
+    assert!(
+        sorted.err.contains("warning: 'testing dice' is a score of the testing cases"),
+        "{}",
+        sorted.err
+    );
 }
 
 #[test]
 fn a_sweep_is_refused_where_nothing_varies_or_a_path_leads_nowhere() {
     let lab = lab();
     let refused = |flags: &[&str]| {
-        let arguments: Vec<&str> = ["sweep", "workflow.yaml"].iter().chain(flags).copied().collect();
+        let arguments: Vec<&str> =
+            ["sweep", "workflow.yaml"].iter().chain(flags).copied().collect();
         let shown = lab.voxflow(&arguments);
         assert_eq!(shown.code, 2, "{}", shown.err);
         shown.err
     };
+    assert!(refused(&[]).contains(
+        "nothing is varied: say what with '--over PATH=V1,V2', '--folds K' or '--seeds A,B'"
+    ));
     assert!(
-        refused(&[]).contains("nothing is varied: say what with '--over PATH=V1,V2', '--folds K' or '--seeds A,B'")
+        refused(&["--over", "modle.epochs=1,2"])
+            .contains("there is no stage 'modle'; did you mean 'model'?")
     );
-    assert!(refused(&["--over", "modle.epochs=1,2"]).contains("there is no stage 'modle'; did you mean 'model'?"));
     assert!(refused(&["--over", "model.epochs=1,many"]).contains("must be a whole number"));
-    assert!(refused(&["--folds", "1"]).contains("--folds 1: key 'sweep.folds': must be a whole number from 2"));
+    assert!(
+        refused(&["--folds", "1"])
+            .contains("--folds 1: key 'sweep.folds': must be a whole number from 2")
+    );
     assert!(lab.runs().is_empty(), "nothing was begun");
 }

@@ -1,4 +1,5 @@
-//! What a person sees on a terminal: a run inside a pseudo-terminal, its screen read back cell by cell.
+//! What a person sees on a terminal: a run inside a pseudo-terminal, its screen read back cell by
+//! cell.
 
 mod lab;
 
@@ -7,7 +8,8 @@ use lab::pty::Terminal;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Eight stages that run side by side, each with a bar of its own, on a dataset that one stage makes.
+/// Eight stages that run side by side, each with a bar of its own, on a dataset that one stage
+/// makes.
 fn side_by_side() -> String {
     let volumes = (3..11).map(|mm| {
         format!(
@@ -18,24 +20,33 @@ fn side_by_side() -> String {
     format!("name: wide\nstages:\n{dataset}{}", volumes.collect::<String>())
 }
 
-/// The rows that begin as no line of a run does: what is left of a line that was too long, or garbled.
+/// The rows that begin as no line of a run does: what is left of a line that was too long, or
+/// garbled.
 fn strays(screen: &vt100::Screen) -> Vec<String> {
     const BEGINNINGS: [&str; 8] =
         ["run ", "✓ ", "… ", "done in ", "run folder: ", "report: ", "stopping ", "interrupted "];
-    let spinner = |line: &str| line.starts_with(|first: char| ('\u{2800}'..='\u{28ff}').contains(&first));
-    let lines: Vec<String> = screen.rows(0, screen.size().1).filter(|line| !line.trim().is_empty()).collect();
-    let strange = |line: &&String| !spinner(line) && !BEGINNINGS.iter().any(|beginning| line.starts_with(beginning));
+    let spinner =
+        |line: &str| line.starts_with(|first: char| ('\u{2800}'..='\u{28ff}').contains(&first));
+    let lines: Vec<String> =
+        screen.rows(0, screen.size().1).filter(|line| !line.trim().is_empty()).collect();
+    let strange = |line: &&String| {
+        !spinner(line) && !BEGINNINGS.iter().any(|beginning| line.starts_with(beginning))
+    };
     // The folder's path may be as long as it likes.
-    let after_a_path = |line: &&String| lines.windows(2).any(|two| two[1] == **line && two[0].contains('/'));
+    let after_a_path =
+        |line: &&String| lines.windows(2).any(|two| two[1] == **line && two[0].contains('/'));
     lines.iter().filter(strange).filter(|line| !after_a_path(line)).cloned().collect()
 }
 
 /// (stage, done, all) of every bar on the screen.
 fn bars(screen: &vt100::Screen) -> Vec<(String, u64, u64)> {
-    let lines = screen.rows(0, screen.size().1).filter(|line| line.contains(" of ") && line.contains("cases"));
+    let lines = screen
+        .rows(0, screen.size().1)
+        .filter(|line| line.contains(" of ") && line.contains("cases"));
     lines
         .filter_map(|line| {
-            let stage = line.split_whitespace().find(|word| word.starts_with("volumes-"))?.to_string();
+            let stage =
+                line.split_whitespace().find(|word| word.starts_with("volumes-"))?.to_string();
             let (before, after) = line.split_once(" of ")?;
             let done = before.split_whitespace().last()?.parse().ok()?;
             Some((stage, done, after.split_whitespace().next()?.parse().ok()?))
@@ -70,7 +81,11 @@ fn eight_bars_move_side_by_side_and_nothing_is_garbled() {
         let line = format!("✓ volumes-{mm:02}  preprocess  made in ");
         assert_eq!(contents.matches(&line).count(), 1, "'{line}' once in\n{contents}");
     }
-    assert_eq!(contents.matches("30 cases").count(), 8, "every stage ends with all of its cases:\n{contents}");
+    assert_eq!(
+        contents.matches("30 cases").count(),
+        8,
+        "every stage ends with all of its cases:\n{contents}"
+    );
     assert!(!screen.hide_cursor(), "the cursor is back");
 }
 
@@ -89,10 +104,16 @@ fn a_narrower_window_is_right_at_once() {
         // What was drawn before the change is drawn anew within a second.
         if narrow.is_some_and(|since: Instant| since.elapsed() > Duration::from_secs(1)) {
             assert_eq!(strays(screen), [] as [&str; 0], "in\n{}", screen.contents());
-            let bars = screen.rows(0, 100).filter(|line| line.contains(" of ") && line.contains('━'));
-            let longest = bars.map(|line| line.trim_end().to_string()).max_by_key(|line| line.chars().count());
-            widest =
-                longest.into_iter().chain([widest.clone()]).max_by_key(|line| line.chars().count()).unwrap_or_default();
+            let bars =
+                screen.rows(0, 100).filter(|line| line.contains(" of ") && line.contains('━'));
+            let longest = bars
+                .map(|line| line.trim_end().to_string())
+                .max_by_key(|line| line.chars().count());
+            widest = longest
+                .into_iter()
+                .chain([widest.clone()])
+                .max_by_key(|line| line.chars().count())
+                .unwrap_or_default();
             looks += 1;
         }
     });
@@ -115,7 +136,11 @@ fn ctrl_c_ends_calmly_and_leaves_a_clean_screen() {
     });
     let screen = terminal.screen();
     assert_eq!(code, 130, "{}", screen.contents());
-    assert!(screen.contents().contains("the same command goes on from there"), "{}", screen.contents());
+    assert!(
+        screen.contents().contains("the same command goes on from there"),
+        "{}",
+        screen.contents()
+    );
     assert_eq!(bars(screen), [], "{}", screen.contents());
     assert!(!screen.hide_cursor(), "the cursor is back");
 }

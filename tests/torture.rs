@@ -1,6 +1,6 @@
-//! Runs that are killed again and again, at random moments and at every named place of publishing, and
-//! then finished: byte by byte they end as a run that was never interrupted. The number of kills is
-//! `VOXFLOW_TORTURE_KILLS`, the seed `VOXFLOW_TORTURE_SEED`; both are printed.
+//! Runs that are killed again and again, at random moments and at every named place of publishing,
+//! and then finished: byte by byte they end as a run that was never interrupted. The number of
+//! kills is `VOXFLOW_TORTURE_KILLS`, the seed `VOXFLOW_TORTURE_SEED`; both are printed.
 #![allow(clippy::print_stdout)]
 
 mod lab;
@@ -17,7 +17,9 @@ const IN_ONE_HOME: usize = 5;
 
 /// A training with a checkpoint after each epoch.
 fn training() -> String {
-    CUBES.replace("epochs: 2", "epochs: 6").replace("validate_every: 1", "validate_every: 2\n      checkpoint_every: 1")
+    CUBES
+        .replace("epochs: 2", "epochs: 6")
+        .replace("validate_every: 1", "validate_every: 2\n      checkpoint_every: 1")
 }
 
 fn lab(workflow: &str) -> Lab {
@@ -31,8 +33,11 @@ const RUN: [&str; 4] = ["run", "workflow.yaml", "--threads", "1"];
 
 /// Nothing of a run but times may tell that it was interrupted.
 fn assert_same(run: &Record, expected: &Record, lab: &Lab, story: &str) {
-    for (stage, other) in
-        run.value["stages"].as_array().unwrap().iter().zip(expected.value["stages"].as_array().unwrap())
+    for (stage, other) in run.value["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(expected.value["stages"].as_array().unwrap())
     {
         for field in ["stage", "fingerprint", "digest", "artifact"] {
             assert_eq!(
@@ -77,8 +82,8 @@ fn kill_once(lab: &mut Lab, chance: &mut Chance, whole: Duration) -> bool {
 }
 
 /// Kills, lets the run finish, compares; in new homes until there were `kills`. Returns the homes.
-/// How long a whole run takes is measured again and again, since the machine may get busy or calm: kills
-/// that come after the end are none.
+/// How long a whole run takes is measured again and again, since the machine may get busy or calm:
+/// kills that come after the end are none.
 fn storm(workflow: &str, kills: usize, chance: &mut Chance) -> usize {
     let (_kept, expected, mut whole) = calm(workflow);
     let (mut done, mut homes) = (0, 0);
@@ -88,10 +93,17 @@ fn storm(workflow: &str, kills: usize, chance: &mut Chance) -> usize {
         if homes % 4 == 0 {
             whole = calm(workflow).2;
         }
-        let in_this = (0..IN_ONE_HOME.min(kills - done)).filter(|_| kill_once(&mut lab, chance, whole)).count();
+        let in_this = (0..IN_ONE_HOME.min(kills - done))
+            .filter(|_| kill_once(&mut lab, chance, whole))
+            .count();
         done += in_this;
         let run = lab.run(workflow, &RUN[2..], 0);
-        assert_same(&run, &expected, &lab, &format!("after {in_this} kills in home {homes}, seed {}", chance.seed));
+        assert_same(
+            &run,
+            &expected,
+            &lab,
+            &format!("after {in_this} kills in home {homes}, seed {}", chance.seed),
+        );
     }
     homes
 }
@@ -114,11 +126,13 @@ fn killed_runs_end_as_if_nothing_had_happened() {
     let trained = kills / 2;
     let homes = std::thread::scope(|scope| {
         let trainings = scope.spawn(|| storm(&training(), trained, &mut Chance::new(seed)));
-        storm(TINY, kills - trained, &mut Chance::new(!seed)) + trainings.join().expect("a storm that ends well")
+        storm(TINY, kills - trained, &mut Chance::new(!seed))
+            + trainings.join().expect("a storm that ends well")
     });
     let seconds = started.elapsed().as_secs();
-    let words =
-        format!("of whole runs, {trained} of them with a training, in {homes} homes, in {seconds} s, seed {seed}");
+    let words = format!(
+        "of whole runs, {trained} of them with a training, in {homes} homes, in {seconds} s, seed {seed}"
+    );
     tally::tell("kills", kills, &words);
 }
 
@@ -144,12 +158,19 @@ fn a_training_that_dies_at_any_site_of_a_checkpoint_is_finished_by_the_next_run(
         let mut lab = lab(&training());
         lab.set(VARIABLE, format!("{site}:2"));
         let shown = lab.voxflow(&RUN);
-        assert!(shown.code == 1 && shown.err.contains("died of signal 6"), "the worker should die at '{site}'");
+        assert!(
+            shown.code == 1 && shown.err.contains("died of signal 6"),
+            "the worker should die at '{site}'"
+        );
         lab.set(VARIABLE, "");
         let run = lab.run(&training(), &RUN[2..], 0);
         let journal = std::fs::read_to_string(run.folder.join("events.jsonl")).unwrap();
         assert!(journal.contains("\"resumed\""), "'{site}': the first checkpoint is whole");
         assert_same(&run, &expected, &lab, site);
     }
-    tally::tell("kills", CHECKPOINT_SITES.len(), "one at each named site of a training's second checkpoint");
+    tally::tell(
+        "kills",
+        CHECKPOINT_SITES.len(),
+        "one at each named site of a training's second checkpoint",
+    );
 }

@@ -24,7 +24,8 @@ fn short_demo() -> String {
 
 /// The lines of the blocks that are to be typed.
 fn commands(page: &str) -> Vec<&str> {
-    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let blocks =
+        page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     blocks.flat_map(str::lines).filter(|line| !line.starts_with("export PATH")).collect()
 }
 
@@ -59,7 +60,8 @@ fn every_command_of_the_tutorial_does_what_the_page_says() {
         said.push((line, out + &err));
     }
     let of = |words: &str| {
-        let found = said.iter().filter(|(line, _)| line.contains(words)).map(|(_, text)| text.as_str());
+        let found =
+            said.iter().filter(|(line, _)| line.contains(words)).map(|(_, text)| text.as_str());
         found.collect::<Vec<_>>()
     };
     let runs = of("voxflow run workflows/demo.yaml");
@@ -68,8 +70,19 @@ fn every_command_of_the_tutorial_does_what_the_page_says() {
     assert!(of("voxflow plan")[0].contains("learning_rate"), "{}", of("voxflow plan")[0]);
     let compared = of("--sort score.dice")[0];
     assert!(["0.0005", "0.002", "0.008"].iter().all(|rate| compared.contains(rate)), "{compared}");
-    assert!(!of("voxflow sweep")[0].contains(" made in "), "all is reused: {}", of("voxflow sweep")[0]);
-    for file in ["given.png", "found.html", "both.html", "worst.html", "spleen.yaml", "labels/phantom_37.nii.gz"] {
+    assert!(
+        !of("voxflow sweep")[0].contains(" made in "),
+        "all is reused: {}",
+        of("voxflow sweep")[0]
+    );
+    for file in [
+        "given.png",
+        "found.html",
+        "both.html",
+        "worst.html",
+        "spleen.yaml",
+        "labels/phantom_37.nii.gz",
+    ] {
         assert!(lab.path(file).is_file(), "{file}");
     }
 }
@@ -79,10 +92,15 @@ fn every_command_of_the_readme_is_one_there_is() {
     let lab = Lab::new();
     let page = fs::read_to_string(root().join("README.md")).expect("the page");
     let help = lab.voxflow(&["--help"]).out;
-    let typed: Vec<&str> = commands(&page).into_iter().filter(|line| line.contains("voxflow ")).collect();
+    let typed: Vec<&str> =
+        commands(&page).into_iter().filter(|line| line.contains("voxflow ")).collect();
     assert!(typed.len() > 10, "{typed:?}");
     for line in typed {
-        let word = line.split("voxflow ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+        let word = line
+            .split("voxflow ")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next())
+            .unwrap_or_default();
         assert!(help.contains(&format!("\n  {word}")), "'{word}' of '{line}'");
     }
 }

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 /// The files below a folder of the store.
 fn stored(lab: &Lab, below: &str) -> Vec<PathBuf> {
     let fans = fs::read_dir(lab.path(".voxflow/store-v1").join(below)).unwrap();
-    let mut files: Vec<PathBuf> =
-        fans.flat_map(|fan| fs::read_dir(fan.unwrap().path()).unwrap()).map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = fans
+        .flat_map(|fan| fs::read_dir(fan.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
     files.sort();
     files
 }
@@ -23,7 +25,8 @@ fn json(lab: &Lab, arguments: &[&str]) -> Vec<serde_json::Value> {
 }
 
 fn bytes(rows: &[serde_json::Value], of: &str, name: &str) -> u64 {
-    let row = rows.iter().find(|row| row["of"] == of && row["name"].as_str().unwrap().contains(name));
+    let row =
+        rows.iter().find(|row| row["of"] == of && row["name"].as_str().unwrap().contains(name));
     row.unwrap_or_else(|| panic!("no row {of} {name}"))["bytes"].as_u64().unwrap()
 }
 
@@ -106,7 +109,12 @@ fn verify_sets_a_damaged_file_aside_and_the_next_run_makes_it_again() {
     fs::write(&bad, content).unwrap();
     let shown = lab.voxflow(&["cache", "verify", "--threads", "2"]);
     assert_eq!(shown.code, 3, "{}", shown.err);
-    assert!(shown.out.contains(digest) && shown.err.contains("1 bad file set aside"), "{}{}", shown.out, shown.err);
+    assert!(
+        shown.out.contains(digest) && shown.err.contains("1 bad file set aside"),
+        "{}{}",
+        shown.out,
+        shown.err
+    );
     assert_eq!(lab.voxflow(&["cache", "verify"]).code, 0, "it is reported once");
     let again = lab.run(TINY, &["--set", "cache.background_above=0.5"], 0);
     assert_eq!(again.stage("split")["outcome"], "made");

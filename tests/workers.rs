@@ -1,5 +1,5 @@
-//! The conversation with a worker, held against scripts that stand in for `voxflow-worker`: replies,
-//! deaths, signals, and children that must not outlive their parent.
+//! The conversation with a worker, held against scripts that stand in for `voxflow-worker`:
+//! replies, deaths, signals, and children that must not outlive their parent.
 
 mod lab;
 
@@ -24,7 +24,9 @@ fn lab(script: &str) -> Lab {
 }
 
 fn workflow() -> String {
-    format!("{TINY}  model: {{ uses: train, needs: [cache], with: {{ epochs: 1, patch: [16, 16, 16] }} }}\n")
+    format!(
+        "{TINY}  model: {{ uses: train, needs: [cache], with: {{ epochs: 1, patch: [16, 16, 16] }} }}\n"
+    )
 }
 
 const DONE: &str = r#"
@@ -43,7 +45,10 @@ fn what_a_worker_makes_and_says_is_kept_and_told_again() {
     let first = lab.run(&workflow(), &[], 0);
     assert_eq!(first.stage("model")["outcome"], "made");
     assert_eq!(first.stage("model")["maker"]["versions"]["libtorch"], "9.9");
-    assert_eq!(fs::read_to_string(first.folder.join("outputs/model/best.safetensors")).unwrap(), "y");
+    assert_eq!(
+        fs::read_to_string(first.folder.join("outputs/model/best.safetensors")).unwrap(),
+        "y"
+    );
     assert_eq!(first.metrics().len(), 1);
     let second = lab.run(&workflow(), &[], 0);
     assert_eq!(second.stage("model")["outcome"], "reused");
@@ -62,7 +67,9 @@ echo '{"say":"failed","error":"loss is NaN in epoch 3","stopped":false,"storage"
 
 #[test]
 fn a_worker_that_dies_says_nothing_but_the_run_does() {
-    for (script, words) in [("kill -9 $$", "memory ran out"), ("exit 7", "exit code 7"), ("kill -6 $$", "signal 6")] {
+    for (script, words) in
+        [("kill -9 $$", "memory ran out"), ("exit 7", "exit code 7"), ("kill -6 $$", "signal 6")]
+    {
         let lab = lab(script);
         let run = lab.run(&workflow(), &[], 1);
         let error = run.stage("model")["error"].as_str().unwrap().to_string();
@@ -100,7 +107,9 @@ fn pid_file(lab: &Lab) -> std::path::PathBuf {
 }
 
 fn worker_pid(lab: &Lab) -> Pid {
-    lab.wait("the worker", |lab| fs::read_to_string(pid_file(lab)).is_ok_and(|text| text.ends_with('\n')));
+    lab.wait("the worker", |lab| {
+        fs::read_to_string(pid_file(lab)).is_ok_and(|text| text.ends_with('\n'))
+    });
     let text = fs::read_to_string(pid_file(lab)).unwrap();
     Pid::from_raw(text.trim().parse().unwrap()).unwrap()
 }
@@ -119,7 +128,8 @@ fn the_first_signal_lets_a_worker_keep_its_state() {
         assert_eq!(run.value["outcome"], "interrupted");
         assert_eq!(run.stage("model")["outcome"], "skipped");
         let fingerprint = run.fingerprint("model");
-        let kept = format!(".voxflow/store-v1/unfinished/{}/{fingerprint}/checkpoint", &fingerprint[..2]);
+        let kept =
+            format!(".voxflow/store-v1/unfinished/{}/{fingerprint}/checkpoint", &fingerprint[..2]);
         assert!(lab.path(&kept).is_file(), "the unfinished state outlives the run");
     }
 }
@@ -151,12 +161,18 @@ fn no_worker_outlives_its_parent() {
     assert_eq!(lab.last_run().value["outcome"], "running", "as far as its record knows");
 }
 
-/// A workflow that trains in a moment, with the real worker, which breaks as `VOXFLOW_WORKER_FAULT` says.
+/// A workflow that trains in a moment, with the real worker, which breaks as `VOXFLOW_WORKER_FAULT`
+/// says.
 fn broken(lab: &mut Lab, fault: &str, flags: &[&str]) -> (String, String) {
     lab.set("VOXFLOW_WORKER_FAULT", fault);
     let run = lab.run(CUBES, flags, 1);
     lab.set("VOXFLOW_WORKER_FAULT", "");
-    let failed = run.value["stages"].as_array().unwrap().iter().find(|stage| stage["outcome"] == "failed").unwrap();
+    let failed = run.value["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|stage| stage["outcome"] == "failed")
+        .unwrap();
     (failed["stage"].as_str().unwrap().to_string(), failed["error"].as_str().unwrap().to_string())
 }
 
@@ -177,9 +193,13 @@ fn what_breaks_in_a_worker_is_told_with_the_stage_the_case_and_the_way_out() {
         assert!(error.lines().count() == 1 && !error.contains("frame #"), "{fault}: {error}");
     }
     lab.run(CUBES, &["--threads", "1"], 0);
-    let (stage, error) = broken(&mut lab, "memory", &["--threads", "1", "--set", "final.tolerance_mm=3"]);
+    let (stage, error) =
+        broken(&mut lab, "memory", &["--threads", "1", "--set", "final.tolerance_mm=3"]);
     assert_eq!(stage, "final");
     let lines: Vec<&str> = error.lines().collect();
     assert_eq!((lines.len(), lines[0]), (3, "2 cases could not be done:"), "{error}");
-    assert!(lines[1..].iter().all(|line| line.contains("case_") && line.contains("memory ran out")), "{error}");
+    assert!(
+        lines[1..].iter().all(|line| line.contains("case_") && line.contains("memory ran out")),
+        "{error}"
+    );
 }

@@ -21,11 +21,19 @@ fn every_shipped_workflow_is_right_and_can_be_planned() {
         let shown = lab.voxflow(&["plan", &name]);
         assert_eq!(shown.code, 0, "{}\n{}", shown.out, shown.err);
         let stages = shown.out.lines().count();
-        assert!(shown.out.lines().next().unwrap().contains("run because not made before"), "{}", shown.out);
+        assert!(
+            shown.out.lines().next().unwrap().contains("run because not made before"),
+            "{}",
+            shown.out
+        );
         assert_eq!(shown.out.matches("follows ").count(), stages - 1, "{}", shown.out);
         let resolved = lab.voxflow(&["check", &name, "--resolved"]).out;
         lab.write("resolved.yaml", &resolved);
-        assert_eq!(lab.voxflow(&["check", "resolved.yaml", "--resolved"]).out, resolved, "resolved is at rest");
+        assert_eq!(
+            lab.voxflow(&["check", "resolved.yaml", "--resolved"]).out,
+            resolved,
+            "resolved is at rest"
+        );
         seen += 1;
     }
     assert!(seen >= 5, "{seen} workflows");
@@ -40,13 +48,20 @@ fn the_recipes_in_the_docs_say_what_the_workflows_resolve_to() {
     for line in text.lines() {
         if let Some(file) = line.strip_prefix("## ").and_then(|title| title.split(':').next()) {
             let workflow = root.join("workflows").join(file).display().to_string();
-            resolved = serde_yaml::from_str(&lab.voxflow(&["check", &workflow, "--resolved"]).out).unwrap();
+            resolved = serde_yaml::from_str(&lab.voxflow(&["check", &workflow, "--resolved"]).out)
+                .unwrap();
         }
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        let Some((stage, keys)) = cells.get(1).and_then(|path| path.split_once('.')) else { continue };
-        let found = keys.split('.').fold(&resolved["stages"][stage]["with"], |value, key| &value[key]);
+        let Some((stage, keys)) = cells.get(1).and_then(|path| path.split_once('.')) else {
+            continue;
+        };
+        let found =
+            keys.split('.').fold(&resolved["stages"][stage]["with"], |value, key| &value[key]);
         let said: serde_yaml::Value = serde_yaml::from_str(cells[2]).unwrap();
-        assert!(equal(found, &said), "{stage}.{keys}: {found:?} in the workflow, {said:?} in docs/recipes.md");
+        assert!(
+            equal(found, &said),
+            "{stage}.{keys}: {found:?} in the workflow, {said:?} in docs/recipes.md"
+        );
         rows += 1;
     }
     assert!(rows > 70, "{rows} rows");
@@ -55,7 +70,9 @@ fn the_recipes_in_the_docs_say_what_the_workflows_resolve_to() {
 /// Equal values, whole numbers and others alike.
 fn equal(one: &serde_yaml::Value, other: &serde_yaml::Value) -> bool {
     match (one.as_sequence(), other.as_sequence()) {
-        (Some(one), Some(other)) => one.len() == other.len() && one.iter().zip(other).all(|(a, b)| equal(a, b)),
+        (Some(one), Some(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(a, b)| equal(a, b))
+        }
         _ if one.is_number() => one.as_f64() == other.as_f64(),
         _ => one == other,
     }
@@ -75,6 +92,10 @@ fn a_file_that_is_not_there_is_said_before_any_work() {
     );
     let shown = lab.voxflow(&["run", workflow]);
     assert_eq!(shown.code, 2);
-    assert!(shown.err.contains("stage 'archive': /nowhere/Task04_Hippocampus.tar: "), "{}", shown.err);
+    assert!(
+        shown.err.contains("stage 'archive': /nowhere/Task04_Hippocampus.tar: "),
+        "{}",
+        shown.err
+    );
     assert!(lab.runs().is_empty());
 }

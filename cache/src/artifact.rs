@@ -56,7 +56,11 @@ impl FileStat {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => Ok(Some(FileStat::from(&metadata))),
             Ok(_) => Ok(None),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(Error::io("look at", path)(error)),
         }
     }
@@ -69,7 +73,8 @@ impl FileStat {
 
 impl From<&Metadata> for FileStat {
     fn from(metadata: &Metadata) -> FileStat {
-        let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         FileStat {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -89,7 +94,10 @@ impl Artifact {
     /// The names and blobs under `prefix` ("training/"), or the one blob of exactly that name.
     /// An empty prefix is the whole artifact.
     pub fn part<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Blob)> {
-        self.0.iter().filter(move |(name, _)| within(name, prefix)).map(|(name, blob)| (name.as_str(), blob))
+        self.0
+            .iter()
+            .filter(move |(name, _)| within(name, prefix))
+            .map(|(name, blob)| (name.as_str(), blob))
     }
 
     /// The digest of the named parts together: of their names and the digests of their contents.
@@ -97,7 +105,9 @@ impl Artifact {
     pub fn digest_of(&self, parts: &[&str]) -> Digest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"voxflow part 1\n");
-        for (name, blob) in self.0.iter().filter(|(name, _)| parts.iter().any(|part| within(name, part))) {
+        for (name, blob) in
+            self.0.iter().filter(|(name, _)| parts.iter().any(|part| within(name, part)))
+        {
             hasher.update(&(name.len() as u64).to_le_bytes());
             hasher.update(name.as_bytes());
             hasher.update(blob.digest.as_bytes());

@@ -58,11 +58,14 @@ impl Blobs {
         Ok(match (stat, &blob.reference) {
             (None, _) => Some(false),
             (Some(stat), Some(reference)) => Some(stat == reference.stat),
-            (Some(stat), None) => (stat.size == blob.bytes && index.digest(&stat) == Some(blob.digest)).then_some(true),
+            (Some(stat), None) => (stat.size == blob.bytes
+                && index.digest(&stat) == Some(blob.digest))
+            .then_some(true),
         })
     }
 
-    /// Whether the blob's bytes are what they should be. A bad blob of the store is set aside and reported.
+    /// Whether the blob's bytes are what they should be. A bad blob of the store is set aside and
+    /// reported.
     pub(crate) fn holds(&self, blob: &Blob, index: &Index) -> Result<bool> {
         match &blob.reference {
             Some(reference) => Ok(fresh_digest(&reference.path, index)?.0 == blob.digest),
@@ -73,26 +76,38 @@ impl Blobs {
     /// Reads a blob of the store. One that does not hold what `digest` says is set aside.
     pub(crate) fn verify(&self, path: &Path, digest: &Digest, index: &Index) -> Result<Check> {
         let (found, stat) = match fresh_digest(path, index) {
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(Check::Missing),
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Ok(Check::Missing);
+            }
             found => found?,
         };
         if found == *digest {
             return Ok(Check::Good);
         }
-        tracing::warn!("{}: this file is damaged; set aside, it will be made again", path.display());
+        tracing::warn!(
+            "{}: this file is damaged; set aside, it will be made again",
+            path.display()
+        );
         layout::set_aside(path, &stat, &self.bad).map(|()| Check::Bad)
     }
 
     /// Moves a synced, read-only draft file to its place. What lies there already stays, if the
     /// index knows it as right; otherwise it is replaced. Returns the folder to sync, if any.
-    pub(crate) fn keep(&self, file: &Path, digest: &Digest, index: &Index) -> Result<Option<PathBuf>> {
+    pub(crate) fn keep(
+        &self,
+        file: &Path,
+        digest: &Digest,
+        index: &Index,
+    ) -> Result<Option<PathBuf>> {
         let place = self.kept(digest);
         if FileStat::of(&place)?.is_some_and(|stat| index.digest(&stat) == Some(*digest)) {
             return layout::remove(file).map(|()| None);
         }
         let folder = layout::make_parent(&place)?;
         crash::at("blob-before-rename");
-        fault::pass().and_then(|()| std::fs::rename(file, &place)).map_err(Error::io("rename to", &place))?;
+        fault::pass()
+            .and_then(|()| std::fs::rename(file, &place))
+            .map_err(Error::io("rename to", &place))?;
         crash::at("blob-after-rename");
         if let Some(stat) = FileStat::of(&place)? {
             index.remember(stat, *digest);
@@ -101,8 +116,13 @@ impl Blobs {
     }
 }
 
-/// The digest of a file outside the store and the stat it belongs to, read only where neither hint knows it.
-pub(crate) fn known_digest(path: &Path, outside: &Outside, index: &Index) -> Result<(Digest, FileStat)> {
+/// The digest of a file outside the store and the stat it belongs to, read only where neither hint
+/// knows it.
+pub(crate) fn known_digest(
+    path: &Path,
+    outside: &Outside,
+    index: &Index,
+) -> Result<(Digest, FileStat)> {
     let known = FileStat::of(path)?.and_then(|stat| {
         let digest = outside.digest(&stat).or_else(|| index.digest(&stat))?;
         Some((digest, stat))

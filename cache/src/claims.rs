@@ -20,7 +20,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The claim of `fingerprint`, or `None` while somebody else, here or in another process, has it.
+    /// The claim of `fingerprint`, or `None` while somebody else, here or in another process, has
+    /// it.
     pub(crate) fn attempt(claims: &Path, fingerprint: Fingerprint) -> Result<Option<Claim>> {
         let mut offset = [0; 8];
         offset.copy_from_slice(&fingerprint.as_bytes()[..8]);
@@ -39,13 +40,16 @@ pub(crate) struct ByteLock {
 }
 
 impl ByteLock {
-    /// Locks the byte at `offset` (reduced modulo 2^62) of the file, or gives `None` if it is taken.
+    /// Locks the byte at `offset` (reduced modulo 2^62) of the file, or gives `None` if it is
+    /// taken.
     pub(crate) fn attempt(path: &Path, offset: u64) -> Result<Option<ByteLock>> {
         let file = open_lock(path)?;
         let offset = (offset % OFFSETS) as i64;
         match set_lock(&file, libc::F_WRLCK as libc::c_short, offset) {
             Ok(()) => Ok(Some(ByteLock { file, offset })),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(None),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
+                Ok(None)
+            }
             Err(error) => Err(Error::io("lock a byte of", path)(error)),
         }
     }
@@ -96,9 +100,15 @@ impl FileLock {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(FileLock(file))),
-                Err(std::fs::TryLockError::Error(error)) => return Err(Error::io("lock", path)(error)),
-                Err(std::fs::TryLockError::WouldBlock) if std::time::Instant::now() >= until => return Ok(None),
-                Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(2)),
+                Err(std::fs::TryLockError::Error(error)) => {
+                    return Err(Error::io("lock", path)(error));
+                }
+                Err(std::fs::TryLockError::WouldBlock) if std::time::Instant::now() >= until => {
+                    return Ok(None);
+                }
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    std::thread::sleep(Duration::from_millis(2))
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Places where a test may kill the process: before and after each write, fsync and rename of
-//! publishing, and of keeping a checkpoint (in `voxflow-net`). Without debug assertions every call is nothing.
+//! publishing, and of keeping a checkpoint (in `voxflow-net`). Without debug assertions every call
+//! is nothing.
 
 /// The variable that names the site to die at: `blob-after-rename`, or `blob-after-rename:3` for
 /// the third time it is passed.
@@ -44,7 +45,10 @@ pub fn at(site: &'static str) {
     use std::sync::atomic::{AtomicUsize, Ordering};
     static WANTED: OnceLock<Option<(String, usize)>> = OnceLock::new();
     static PASSED: AtomicUsize = AtomicUsize::new(0);
-    debug_assert!(SITES.contains(&site) || CHECKPOINT_SITES.contains(&site), "crash site '{site}' is not listed");
+    debug_assert!(
+        SITES.contains(&site) || CHECKPOINT_SITES.contains(&site),
+        "crash site '{site}' is not listed"
+    );
     let wanted = WANTED.get_or_init(|| {
         let text = std::env::var(VARIABLE).ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));

@@ -39,7 +39,9 @@ impl Draft {
                 continue;
             }
             let folder = root.join(FILES);
-            fault::pass().and_then(|()| fs::create_dir_all(&folder)).map_err(Error::io("create", &folder))?;
+            fault::pass()
+                .and_then(|()| fs::create_dir_all(&folder))
+                .map_err(Error::io("create", &folder))?;
             crash::at("draft-after-create");
             return Ok(Draft { root, folder, adopted: Mutex::default(), _lock: lock });
         }
@@ -52,7 +54,10 @@ impl Draft {
 
     /// Adds an existing blob to the artifact under `name`, without copying it. Any thread may.
     pub fn adopt(&self, name: &str, blob: &Blob) {
-        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_string(), blob.clone()));
+        self.adopted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((name.to_string(), blob.clone()));
     }
 
     /// Where the entry is written before it is renamed into place.
@@ -66,7 +71,9 @@ impl Draft {
         let mut blobs: BTreeMap<String, Blob> = BTreeMap::new();
         for (name, blob) in self.adopted.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             if !is_name(name) {
-                return Err(Error::Other(format!("'{name}' is not a name for a file of an artifact")));
+                return Err(Error::Other(format!(
+                    "'{name}' is not a name for a file of an artifact"
+                )));
             }
             match blobs.insert(name.clone(), blob.clone()) {
                 Some(other) if other.digest != blob.digest => return Err(twice(name)),
@@ -114,13 +121,18 @@ fn number_of(folder: &Path) -> Option<u64> {
 }
 
 fn is_name(name: &str) -> bool {
-    name.split('/').all(|part| !part.is_empty() && part != "." && part != "..") && !name.contains('\0')
+    name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && !name.contains('\0')
 }
 
 fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
     for path in layout::list(folder)? {
-        let refuse =
-            |what: &str| Error::Other(format!("{}: is {what}, and an artifact holds plain files", path.display()));
+        let refuse = |what: &str| {
+            Error::Other(format!(
+                "{}: is {what}, and an artifact holds plain files",
+                path.display()
+            ))
+        };
         let metadata = fs::symlink_metadata(&path).map_err(Error::io("look at", &path))?;
         let Some(part) = path.file_name().and_then(|name| name.to_str()) else {
             return Err(refuse("not named in UTF-8"));

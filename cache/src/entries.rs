@@ -58,7 +58,8 @@ impl Entries {
         layout::fan(&self.folder, &fingerprint.to_hex()).with_extension("json")
     }
 
-    /// The entry of `fingerprint`, marked as used. A damaged one is set aside, reported, and absent.
+    /// The entry of `fingerprint`, marked as used. A damaged one is set aside, reported, and
+    /// absent.
     pub(crate) fn get(&self, fingerprint: &Fingerprint) -> Result<Option<Entry>> {
         let path = self.path(fingerprint);
         match look(&path, Some(fingerprint))? {
@@ -98,7 +99,9 @@ impl Entries {
     pub(crate) fn write(&self, entry: &Entry, file: &Path) -> Result<()> {
         let text = encode(entry)?;
         crash::at("entry-before-write");
-        let mut out = fault::pass().and_then(|()| File::create_new(file)).map_err(Error::io("create", file))?;
+        let mut out = fault::pass()
+            .and_then(|()| File::create_new(file))
+            .map_err(Error::io("create", file))?;
         let (first, second) = text.split_at(text.len() / 2);
         fault::pass().and_then(|()| out.write_all(first)).map_err(Error::io("write", file))?;
         crash::at("entry-half-written");
@@ -115,9 +118,11 @@ impl Entries {
     }
 }
 
-/// `{"digest":"<64 hex digits>","entry":{…}}`: the digest is that of the entry's bytes as they stand.
+/// `{"digest":"<64 hex digits>","entry":{…}}`: the digest is that of the entry's bytes as they
+/// stand.
 fn encode(entry: &Entry) -> Result<Vec<u8>> {
-    let body = serde_json::to_string(entry).map_err(|error| Error::Other(format!("entry: {error}")))?;
+    let body =
+        serde_json::to_string(entry).map_err(|error| Error::Other(format!("entry: {error}")))?;
     Ok(format!("{}{body}}}\n", head(&body)).into_bytes())
 }
 
@@ -145,7 +150,9 @@ fn look(path: &Path, wanted: Option<&Fingerprint>) -> Result<Found> {
     let metadata = file.metadata().map_err(Error::io("look at", path))?;
     let mut text = Vec::with_capacity(metadata.len() as usize + 1);
     file.read_to_end(&mut text).map_err(Error::io("read", path))?;
-    let entry = String::from_utf8(text).map_err(|_| "this entry is damaged".to_string()).and_then(|text| decode(&text));
+    let entry = String::from_utf8(text)
+        .map_err(|_| "this entry is damaged".to_string())
+        .and_then(|text| decode(&text));
     match entry.and_then(|entry| belongs(entry, path)) {
         Ok(entry) => {
             if wanted.is_some() {
@@ -166,11 +173,12 @@ fn belongs(entry: Entry, path: &Path) -> Result<Entry, String> {
     }
 }
 
-/// The last use of an entry is its file's time of modification. Where it cannot be set, nothing is lost
-/// but gc's order.
+/// The last use of an entry is its file's time of modification. Where it cannot be set, nothing is
+/// lost but gc's order.
 fn mark_used(file: &File, last: Option<SystemTime>) {
     let now = SystemTime::now();
-    let stale = last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > USE_GRAIN);
+    let stale =
+        last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > USE_GRAIN);
     if stale {
         let _ = file.set_times(FileTimes::new().set_modified(now));
     }

@@ -56,7 +56,10 @@ pub enum Error {
 
 impl Error {
     /// Wraps an I/O error with the file and the action that met it.
-    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { action, path, source }
     }
@@ -76,7 +79,9 @@ impl Error {
     pub(crate) fn outside(self) -> Error {
         match self {
             Error::Io { action, path, source } => Error::Outside { action, path, source },
-            Error::Damaged { path, trouble } => Error::Other(format!("{}: {trouble}", path.display())),
+            Error::Damaged { path, trouble } => {
+                Error::Other(format!("{}: {trouble}", path.display()))
+            }
             other => other,
         }
     }

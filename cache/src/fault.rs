@@ -1,10 +1,11 @@
-//! File operations that fail on purpose: a test names the Nth create, open, write, fsync or rename of
-//! the store (and of the stages and runs that count here too), and it answers as a full or broken disk
-//! would. Without debug assertions every call is nothing.
+//! File operations that fail on purpose: a test names the Nth create, open, write, fsync or rename
+//! of the store (and of the stages and runs that count here too), and it answers as a full or
+//! broken disk would. Without debug assertions every call is nothing.
 
 use std::io;
 
-/// The variable that says which operation fails, and how: `17:ENOSPC`, `17:EIO`, `17:EACCES` or `17:EROFS`.
+/// The variable that says which operation fails, and how: `17:ENOSPC`, `17:EIO`, `17:EACCES` or
+/// `17:EROFS`.
 pub const VARIABLE: &str = "VOXFLOW_FAULT_AT";
 
 /// The variable that names a file which is made when the operation fails.

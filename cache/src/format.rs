@@ -32,7 +32,8 @@ fn check(root: &Path, text: &str) -> Result<()> {
             Err(Error::Newer { path: root.to_path_buf(), found: found.to_string(), known: FORMAT })
         }
         _ => {
-            let trouble = format!("says '{}' and not '{WORDS}{FORMAT}'; is this a store?", text.trim_end());
+            let trouble =
+                format!("says '{}' and not '{WORDS}{FORMAT}'; is this a store?", text.trim_end());
             Err(Error::Damaged { path: root.join(FILE), trouble })
         }
     }
@@ -41,16 +42,23 @@ fn check(root: &Path, text: &str) -> Result<()> {
 /// A new store says its format before it holds anything else.
 fn write(root: &Path, file: &Path) -> Result<()> {
     fs::create_dir_all(root).map_err(Error::io("create", root))?;
-    let mine =
-        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE));
+    let mine = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE))
+    };
     if !layout::list(root)?.iter().all(mine) && !file.exists() {
-        let trouble = "holds other files and is not a store; give an empty or a new folder".to_string();
+        let trouble =
+            "holds other files and is not a store; give an empty or a new folder".to_string();
         return Err(Error::Damaged { path: root.to_path_buf(), trouble });
     }
     // Of chance, since in another container another process may have this one's id.
-    let draft = root.join(format!("{FILE}.{:016x}", RandomState::new().hash_one(std::process::id())));
-    let mut out = fault::pass().and_then(|()| fs::File::create(&draft)).map_err(Error::io("create", &draft))?;
-    fault::pass().and_then(|()| writeln!(out, "{WORDS}{FORMAT}")).map_err(Error::io("write", &draft))?;
+    let draft =
+        root.join(format!("{FILE}.{:016x}", RandomState::new().hash_one(std::process::id())));
+    let mut out = fault::pass()
+        .and_then(|()| fs::File::create(&draft))
+        .map_err(Error::io("create", &draft))?;
+    fault::pass()
+        .and_then(|()| writeln!(out, "{WORDS}{FORMAT}"))
+        .map_err(Error::io("write", &draft))?;
     fault::pass().and_then(|()| out.sync_all()).map_err(Error::io("sync", &draft))?;
     fault::pass().and_then(|()| fs::rename(&draft, file)).map_err(Error::io("rename to", file))?;
     layout::sync_folder(root)

@@ -41,7 +41,8 @@ pub struct Limits {
 /// What went, or would go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gone {
-    /// Entries by kind: how many, and the bytes of the blobs that went with the last entry naming them.
+    /// Entries by kind: how many, and the bytes of the blobs that went with the last entry naming
+    /// them.
     pub kinds: BTreeMap<String, Count>,
     /// Blobs that no entry named.
     pub unnamed: Count,
@@ -107,8 +108,12 @@ impl Store {
 fn choose(survey: &Survey, live: &HashSet<Fingerprint>, limits: &Limits) -> Vec<Chosen> {
     let since = limits.unused_since.map_or(i64::MIN, nanoseconds);
     let most = limits.max_bytes.unwrap_or(u64::MAX);
-    let mut left: u64 =
-        survey.blobs.iter().filter(|(digest, _)| survey.names(digest) > 0).map(|(_, bytes)| bytes).sum();
+    let mut left: u64 = survey
+        .blobs
+        .iter()
+        .filter(|(digest, _)| survey.names(digest) > 0)
+        .map(|(_, bytes)| bytes)
+        .sum();
     let mut names: HashMap<Digest, usize> = HashMap::new();
     let mut chosen = vec![];
     for (used, _, fingerprint) in by_use(survey, live) {
@@ -128,7 +133,8 @@ fn choose(survey: &Survey, live: &HashSet<Fingerprint>, limits: &Limits) -> Vec<
     chosen
 }
 
-/// The entries that may go, in the order of their last use. An item counts as used when its stage was.
+/// The entries that may go, in the order of their last use. An item counts as used when its stage
+/// was.
 fn by_use(survey: &Survey, live: &HashSet<Fingerprint>) -> Vec<(i64, bool, Fingerprint)> {
     let mut as_item: HashMap<Fingerprint, i64> = HashMap::new();
     for (_, known) in survey.all() {
@@ -141,7 +147,11 @@ fn by_use(survey: &Survey, live: &HashSet<Fingerprint>) -> Vec<(i64, bool, Finge
     let mut order: Vec<(i64, bool, Fingerprint)> = free
         .map(|(fingerprint, known)| {
             let stage = as_item.get(fingerprint);
-            (known.stat.mtime_ns.max(stage.copied().unwrap_or(i64::MIN)), stage.is_some(), *fingerprint)
+            (
+                known.stat.mtime_ns.max(stage.copied().unwrap_or(i64::MIN)),
+                stage.is_some(),
+                *fingerprint,
+            )
         })
         .collect();
     order.sort_unstable();
@@ -157,7 +167,8 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// What must stay: what is kept, what living processes pin, and the items of both. To be called alone.
+    /// What must stay: what is kept, what living processes pin, and the items of both. To be called
+    /// alone.
     fn live(&self) -> Result<HashSet<Fingerprint>> {
         let pinned = pins::living(&self.store.pins_folder())?;
         Ok(self.survey.reach(self.limits.keep.iter().copied().chain(pinned)))
@@ -190,8 +201,8 @@ impl Sweep<'_> {
         self.remove(&files, &blobs)
     }
 
-    /// The blobs without an entry. Whoever publishes holds the shared lock from the first blob to the
-    /// entry, so now there is none on its way.
+    /// The blobs without an entry. Whoever publishes holds the shared lock from the first blob to
+    /// the entry, so now there is none on its way.
     fn unnamed(&mut self) -> Result<()> {
         let unnamed = self.survey.unnamed();
         for batch in unnamed.chunks(BATCH) {
@@ -199,7 +210,9 @@ impl Sweep<'_> {
             if !self.limits.dry_run {
                 self.survey.refresh(self.store.entry_files())?;
             }
-            let still = batch.iter().filter_map(|digest| self.survey.take(digest).map(|bytes| (*digest, bytes)));
+            let still = batch
+                .iter()
+                .filter_map(|digest| self.survey.take(digest).map(|bytes| (*digest, bytes)));
             let (still, bytes): (Vec<Digest>, Vec<u64>) = still.unzip();
             bytes.into_iter().for_each(|bytes| self.gone.unnamed.add(bytes));
             self.remove(&[], &still)?;
@@ -212,8 +225,10 @@ impl Sweep<'_> {
         if self.limits.dry_run {
             return Ok(());
         }
-        let paths: Vec<PathBuf> = blobs.iter().map(|digest| self.store.blobs().kept(digest)).collect();
-        let stats: Result<HashSet<FileStat>> = paths.iter().filter_map(|path| FileStat::of(path).transpose()).collect();
+        let paths: Vec<PathBuf> =
+            blobs.iter().map(|digest| self.store.blobs().kept(digest)).collect();
+        let stats: Result<HashSet<FileStat>> =
+            paths.iter().filter_map(|path| FileStat::of(path).transpose()).collect();
         self.store.index().forget(stats?);
         entries.iter().chain(&paths).try_for_each(|path| layout::remove(path))
     }
@@ -221,8 +236,13 @@ impl Sweep<'_> {
     /// Unfinished state that is old and that nobody is at.
     fn unfinished(&mut self) -> Result<()> {
         for folder in layout::files(&self.store.root().join("unfinished"))? {
-            let Some(fingerprint) = folder.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
-            let Some(_claim) = Claim::attempt(&self.store.locks().claims, fingerprint)? else { continue };
+            let Some(fingerprint) = folder.file_name().and_then(|name| name.to_str()?.parse().ok())
+            else {
+                continue;
+            };
+            let Some(_claim) = Claim::attempt(&self.store.locks().claims, fingerprint)? else {
+                continue;
+            };
             if newest(&folder) < self.limits.unfinished_since {
                 let took = count(&folder)?;
                 self.gone.unfinished.files += took.files;
@@ -241,11 +261,14 @@ impl Sweep<'_> {
 
 /// When a folder or a file in it was last changed; long ago if it is gone.
 fn newest(folder: &Path) -> SystemTime {
-    let changed = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH);
+    let changed = |path: &Path| {
+        std::fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH)
+    };
     let files = layout::list(folder).unwrap_or_default();
     files.iter().map(|file| changed(file)).fold(changed(folder), SystemTime::max)
 }
 
 fn nanoseconds(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -107,15 +107,22 @@ impl Digest {
     /// The digest of a file's bytes. Read and not mapped: a file that shrinks meanwhile, or a disk
     /// that fails, is then an error and not the end of the process.
     pub fn of_file(path: &Path) -> Result<Digest> {
-        let file = fault::pass().and_then(|()| std::fs::File::open(path)).map_err(Error::io("open", path))?;
+        let file = fault::pass()
+            .and_then(|()| std::fs::File::open(path))
+            .map_err(Error::io("open", path))?;
         let read = |mut piece: Vec<u8>| {
             piece.clear();
-            (&file).take(PIECE).read_to_end(&mut piece).map_err(Error::io("read", path)).map(|_| piece)
+            (&file)
+                .take(PIECE)
+                .read_to_end(&mut piece)
+                .map_err(Error::io("read", path))
+                .map(|_| piece)
         };
         let (mut hasher, mut piece, mut spare) = (blake3::Hasher::new(), read(vec![])?, vec![]);
         while piece.len() >= SEVERAL {
             // The next piece is read while this one is hashed.
-            let (_, next) = rayon::join(|| hasher.update_rayon(&piece), || read(std::mem::take(&mut spare)));
+            let (_, next) =
+                rayon::join(|| hasher.update_rayon(&piece), || read(std::mem::take(&mut spare)));
             spare = std::mem::replace(&mut piece, next?);
         }
         hasher.update(&piece);
@@ -123,8 +130,8 @@ impl Digest {
     }
 }
 
-/// Ends a file's bytes in their own digest, so that it says itself whether it is whole: it has no name
-/// that could.
+/// Ends a file's bytes in their own digest, so that it says itself whether it is whole: it has no
+/// name that could.
 pub fn close(bytes: &mut Vec<u8>) {
     let digest = Digest::of(bytes);
     bytes.extend(digest.as_bytes());
@@ -157,10 +164,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         let piece = PIECE as usize;
-        for length in [0, 1, SEVERAL - 1, SEVERAL, piece - 1, piece, piece + 1, 2 * piece + SEVERAL + 7] {
+        for length in
+            [0, 1, SEVERAL - 1, SEVERAL, piece - 1, piece, piece + 1, 2 * piece + SEVERAL + 7]
+        {
             let bytes: Vec<u8> = (0..length).map(|at| (at * 31 + at / 256) as u8).collect();
             std::fs::write(&path, &bytes).expect("a file");
-            assert_eq!(Digest::of_file(&path).expect("reads"), Digest::of(&bytes), "{length} bytes");
+            assert_eq!(
+                Digest::of_file(&path).expect("reads"),
+                Digest::of(&bytes),
+                "{length} bytes"
+            );
         }
     }
 }

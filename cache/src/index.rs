@@ -119,7 +119,9 @@ impl Index {
     }
 
     fn load(&self, state: &mut State) {
-        if std::mem::replace(&mut state.loaded, true) || !self.folder.as_ref().is_some_and(|folder| folder.exists()) {
+        if std::mem::replace(&mut state.loaded, true)
+            || !self.folder.as_ref().is_some_and(|folder| folder.exists())
+        {
             return;
         }
         for (stat, digest) in self.session(state, read).unwrap_or_default() {
@@ -139,7 +141,10 @@ impl Index {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().name(SESSION_THREAD.to_string());
         let started = thread.spawn(move || drop(sender.send(hold_session(&folder, work))));
-        let outcome = started.ok().and_then(|_| receiver.recv_timeout(PATIENCE).ok()).unwrap_or(Outcome::NoTurn);
+        let outcome = started
+            .ok()
+            .and_then(|_| receiver.recv_timeout(PATIENCE).ok())
+            .unwrap_or(Outcome::NoTurn);
         match outcome {
             Outcome::Done(result) => return Some(result),
             Outcome::Damaged => state.failures += 1,
@@ -168,9 +173,12 @@ enum Outcome<T> {
 /// Opens the database under our lock, does `work`, closes it. One that does not open or panics is
 /// removed, so that the next session starts anew.
 fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Outcome<T> {
-    let Ok(Some(_turn)) = FileLock::exclusive(&folder.with_extension("lock"), TURN) else { return Outcome::NoTurn };
+    let Ok(Some(_turn)) = FileLock::exclusive(&folder.with_extension("lock"), TURN) else {
+        return Outcome::NoTurn;
+    };
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let outcome = catch_unwind(AssertUnwindSafe(|| open(&config).and_then(|database| work(&database))));
+    let outcome =
+        catch_unwind(AssertUnwindSafe(|| open(&config).and_then(|database| work(&database))));
     match outcome {
         Ok(Ok(result)) => return Outcome::Done(result),
         Ok(Err(error)) => tracing::warn!("{}: {error}; the index starts anew", folder.display()),
@@ -224,7 +232,8 @@ fn insert(database: &sled::Db, rows: &Rows) -> sled::Result<()> {
 /// Writes all pages anew without the rows of these files.
 fn remove(database: &sled::Db, stats: &HashSet<FileStat>) -> sled::Result<()> {
     let mut batch = sled::Batch::default();
-    let kept: Rows = read(database)?.into_iter().filter(|(stat, _)| !stats.contains(stat)).collect();
+    let kept: Rows =
+        read(database)?.into_iter().filter(|(stat, _)| !stats.contains(stat)).collect();
     database.iter().keys().try_for_each(|key| key.map(|key| batch.remove(key)))?;
     for page in kept.chunks(PAGE_ROWS) {
         batch.insert(&database.generate_id()?.to_be_bytes(), encode(page));
@@ -247,7 +256,9 @@ const ROW_BYTES: usize = 5 * 8 + 32;
 pub(crate) fn encode(rows: &[(FileStat, Digest)]) -> Vec<u8> {
     let mut body = Vec::with_capacity(rows.len() * ROW_BYTES);
     for (stat, digest) in rows {
-        for number in [stat.device, stat.inode, stat.size, stat.mtime_ns as u64, stat.ctime_ns as u64] {
+        for number in
+            [stat.device, stat.inode, stat.size, stat.mtime_ns as u64, stat.ctime_ns as u64]
+        {
             body.extend(number.to_le_bytes());
         }
         body.extend(digest.as_bytes());

@@ -32,7 +32,8 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
         read => read.map_err(Error::io("list", folder))?,
     };
-    let paths: std::io::Result<Vec<PathBuf>> = read.map(|entry| entry.map(|entry| entry.path())).collect();
+    let paths: std::io::Result<Vec<PathBuf>> =
+        read.map(|entry| entry.map(|entry| entry.path())).collect();
     let mut paths = paths.map_err(Error::io("list", folder))?;
     paths.sort();
     Ok(paths)
@@ -51,7 +52,10 @@ pub(crate) fn make_parent(file: &Path) -> Result<PathBuf> {
 
 /// Makes the names in `folder` durable.
 pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
-    fault::pass().and_then(|()| File::open(folder)).and_then(|file| file.sync_all()).map_err(Error::io("sync", folder))
+    fault::pass()
+        .and_then(|()| File::open(folder))
+        .and_then(|file| file.sync_all())
+        .map_err(Error::io("sync", folder))
 }
 
 /// Renames unless `to` exists; true if it was renamed.

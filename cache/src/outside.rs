@@ -1,5 +1,6 @@
-//! Digests of a person's own files by their stat, in one small file: all that a run which has nothing to do
-//! must know of what lies outside the store, so that it need not open the database of the index.
+//! Digests of a person's own files by their stat, in one small file: all that a run which has
+//! nothing to do must know of what lies outside the store, so that it need not open the database of
+//! the index.
 //!
 //! A hint like the index itself: whoever finds it missing, damaged or silent asks there.
 
@@ -12,7 +13,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Beyond so many rows only those that this process asked for are kept: the file is read as a whole.
+/// Beyond so many rows only those that this process asked for are kept: the file is read as a
+/// whole.
 const MOST_ROWS: usize = 1 << 16;
 
 /// The rows in memory and the file behind them.
@@ -54,7 +56,8 @@ impl Outside {
         state.used.insert(stat, digest);
     }
 
-    /// Writes the file anew where rows are missing in it. One that cannot be written costs time only.
+    /// Writes the file anew where rows are missing in it. One that cannot be written costs time
+    /// only.
     pub(crate) fn flush(&self) {
         let mut state = self.state();
         let Some(file) = self.file.as_ref().filter(|_| state.stale) else { return };
@@ -98,7 +101,8 @@ impl State {
 
 /// Writes the file beside its place and moves it there: of several who write, the last wins.
 fn write(file: &Path, page: &[u8]) -> std::io::Result<()> {
-    let draft = file.with_extension(format!("{:016x}", RandomState::new().hash_one(std::process::id())));
+    let draft =
+        file.with_extension(format!("{:016x}", RandomState::new().hash_one(std::process::id())));
     let written = std::fs::write(&draft, page).and_then(|()| std::fs::rename(&draft, file));
     written.inspect_err(|_| drop(std::fs::remove_file(&draft)))
 }

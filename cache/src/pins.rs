@@ -60,7 +60,8 @@ impl Drop for Pin {
     }
 }
 
-/// What living processes pin. The pins of dead ones are removed. To be called while nobody has a moment.
+/// What living processes pin. The pins of dead ones are removed. To be called while nobody has a
+/// moment.
 pub(crate) fn living(folder: &Path) -> Result<HashSet<Fingerprint>> {
     let mut pinned = HashSet::new();
     for path in layout::list(folder)? {

@@ -75,7 +75,8 @@ impl Store {
         match blobs.iter().find(|(_, blob)| missing(blob)) {
             None => Ok(()),
             Some((name, blob)) => {
-                let trouble = format!("'{name}' is gone from the store; run again to make it again");
+                let trouble =
+                    format!("'{name}' is gone from the store; run again to make it again");
                 Err(Error::Damaged { path: self.path(blob), trouble })
             }
         }
@@ -88,7 +89,9 @@ impl Store {
         }
         crash::at("blob-folder-before-sync");
         let folders: Vec<PathBuf> = folders.into_iter().collect();
-        spread(SYNC_THREADS, &folders, |folder| layout::sync_folder(folder)).into_iter().collect::<Result<()>>()?;
+        spread(SYNC_THREADS, &folders, |folder| layout::sync_folder(folder))
+            .into_iter()
+            .collect::<Result<()>>()?;
         crash::at("blob-folder-after-sync");
         Ok(())
     }
@@ -124,7 +127,11 @@ fn prepare(draft: &Draft) -> Result<Vec<Ready>> {
     crash::at("blob-before-sync");
     let ready = spread(SYNC_THREADS, &files, |(name, file)| {
         let (digest, bytes) = settle(file)?;
-        Ok(Ready { name: name.clone(), file: file.clone(), blob: Blob { digest, bytes, reference: None } })
+        Ok(Ready {
+            name: name.clone(),
+            file: file.clone(),
+            blob: Blob { digest, bytes, reference: None },
+        })
     });
     let ready = ready.into_iter().collect::<Result<Vec<Ready>>>()?;
     crash::at("blob-after-sync");
@@ -133,7 +140,8 @@ fn prepare(draft: &Draft) -> Result<Vec<Ready>> {
 
 fn settle(path: &Path) -> Result<(Digest, u64)> {
     let file = fault::pass().and_then(|()| File::open(path)).map_err(Error::io("open", path))?;
-    file.set_permissions(Permissions::from_mode(0o444)).map_err(Error::io("make read-only", path))?;
+    file.set_permissions(Permissions::from_mode(0o444))
+        .map_err(Error::io("make read-only", path))?;
     fault::pass().and_then(|()| file.sync_all()).map_err(Error::io("sync", path))?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     Ok((Digest::of_file(path)?, bytes))

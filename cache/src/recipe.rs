@@ -29,10 +29,10 @@ impl Recipe {
     }
 
     /// The canonical bytes: every value tagged and length-prefixed, object keys sorted, every
-    /// number as the little-endian bits of an f64 (`1` and `1.0` are equal, `-0.0` is `0.0`). Only a
-    /// whole number that no f64 holds (a seed above 2^53, say) is written as itself.
-    /// NaN and infinity have no form: JSON values cannot hold them (whoever turns text or structs into
-    /// values refuses them, since they would become null).
+    /// number as the little-endian bits of an f64 (`1` and `1.0` are equal, `-0.0` is `0.0`). Only
+    /// a whole number that no f64 holds (a seed above 2^53, say) is written as itself.
+    /// NaN and infinity have no form: JSON values cannot hold them (whoever turns text or structs
+    /// into values refuses them, since they would become null).
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = b"voxflow recipe 1\n".to_vec();
         encode_text(&self.kind, &mut out);

@@ -1,4 +1,5 @@
-//! Shares: what groups of fingerprints (runs, say) need of the store's bytes, together and each alone.
+//! Shares: what groups of fingerprints (runs, say) need of the store's bytes, together and each
+//! alone.
 
 use crate::error::Result;
 use crate::hash::{Digest, Fingerprint};
@@ -28,19 +29,27 @@ impl Store {
 }
 
 impl Shares {
-    /// The share of each group, and the bytes that entries of no group name. A blob counts once in a group.
+    /// The share of each group, and the bytes that entries of no group name. A blob counts once in
+    /// a group.
     pub fn among(&self, groups: &[Vec<Fingerprint>]) -> (Vec<Share>, u64) {
         let survey = &self.survey;
-        let needed: Vec<HashSet<Digest>> = groups.iter().map(|group| needed(survey, group)).collect();
+        let needed: Vec<HashSet<Digest>> =
+            groups.iter().map(|group| needed(survey, group)).collect();
         let mut groups_of: HashMap<Digest, usize> = HashMap::new();
         needed.iter().flatten().for_each(|digest| *groups_of.entry(*digest).or_default() += 1);
         let bytes = |digest: &Digest| survey.blobs.get(digest).copied().unwrap_or(0);
         let share = |needed: &HashSet<Digest>| Share {
             bytes: needed.iter().map(bytes).sum(),
-            alone: needed.iter().filter(|digest| groups_of.get(digest) == Some(&1)).map(bytes).sum(),
+            alone: needed
+                .iter()
+                .filter(|digest| groups_of.get(digest) == Some(&1))
+                .map(bytes)
+                .sum(),
         };
-        let free =
-            survey.blobs.iter().filter(|(digest, _)| survey.names(digest) > 0 && !groups_of.contains_key(digest));
+        let free = survey
+            .blobs
+            .iter()
+            .filter(|(digest, _)| survey.names(digest) > 0 && !groups_of.contains_key(digest));
         (needed.iter().map(share).collect(), free.map(|(_, bytes)| bytes).sum())
     }
 }

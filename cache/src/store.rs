@@ -128,8 +128,8 @@ impl Store {
         Ok(())
     }
 
-    /// From now on `told` hears of each blob that is read because its stat alone is not trusted: its bytes.
-    /// Several threads may tell at once. The first who asks is told.
+    /// From now on `told` hears of each blob that is read because its stat alone is not trusted:
+    /// its bytes. Several threads may tell at once. The first who asks is told.
     pub fn on_reading(&self, told: impl Fn(u64) + Send + Sync + 'static) {
         drop(self.inner.told_of_reading.set(Box::new(told)));
     }
@@ -150,7 +150,8 @@ impl Store {
         self.unusable(artifact.0.iter().map(|(name, blob)| (name.as_str(), blob)), false)
     }
 
-    /// The same for some of an artifact's blobs (see [`Artifact::part`]); with `verify`, every one is read.
+    /// The same for some of an artifact's blobs (see [`Artifact::part`]); with `verify`, every one
+    /// is read.
     pub fn unusable<'b>(
         &self,
         blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
@@ -197,9 +198,13 @@ impl Store {
 
     /// A blob that stays where it is: the file's content, its path and its stat.
     pub fn refer(&self, path: &Path) -> Result<Blob> {
-        let path = std::path::absolute(path).map_err(|error| Error::io("find", path)(error).outside())?;
+        let path =
+            std::path::absolute(path).map_err(|error| Error::io("find", path)(error).outside())?;
         if path.to_str().is_none() {
-            return Err(Error::Other(format!("{}: its name is not UTF-8; rename it", path.display())));
+            return Err(Error::Other(format!(
+                "{}: its name is not UTF-8; rename it",
+                path.display()
+            )));
         }
         let (digest, stat) = self.known_digest(&path)?;
         Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat }) })
@@ -237,7 +242,12 @@ impl Store {
         let draft = self.draft()?;
         let started = Instant::now();
         let (record, items) = make(&draft)?;
-        let made = Made { recipe: recipe.clone(), record, items, seconds: started.elapsed().as_secs_f64() };
+        let made = Made {
+            recipe: recipe.clone(),
+            record,
+            items,
+            seconds: started.elapsed().as_secs_f64(),
+        };
         let entry = self.publish(draft, made)?;
         drop(claim);
         Ok((entry, Recall::Made))
@@ -267,7 +277,8 @@ impl Store {
     /// state. The blobs stay for others that hold them.
     pub fn forget(&self, fingerprint: &Fingerprint) -> Result<()> {
         let _moment = self.moment()?;
-        let items = self.inner.entries.get(fingerprint)?.map(|entry| entry.items).unwrap_or_default();
+        let items =
+            self.inner.entries.get(fingerprint)?.map(|entry| entry.items).unwrap_or_default();
         layout::remove(&self.unfinished(fingerprint))?;
         for item in &items {
             layout::remove(&self.entry_path(item))?;
@@ -291,7 +302,11 @@ impl Store {
     }
 
     /// The entry, if all its blobs can be read. To be called within a moment.
-    pub(crate) fn ready_entry(&self, fingerprint: &Fingerprint, verify: bool) -> Result<Option<Entry>> {
+    pub(crate) fn ready_entry(
+        &self,
+        fingerprint: &Fingerprint,
+        verify: bool,
+    ) -> Result<Option<Entry>> {
         let Some(entry) = self.inner.entries.get(fingerprint)? else { return Ok(None) };
         let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
         if !self.unusable(blobs, verify)?.is_empty() {

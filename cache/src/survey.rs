@@ -48,7 +48,10 @@ impl Survey {
     pub(crate) fn refresh(&mut self, entries: &Entries) -> Result<()> {
         let mut there = HashSet::new();
         for path in layout::files(&entries.folder)? {
-            let (Some(fingerprint), Some(stat)) = (named_fingerprint(&path), FileStat::of(&path)?) else { continue };
+            let (Some(fingerprint), Some(stat)) = (named_fingerprint(&path), FileStat::of(&path)?)
+            else {
+                continue;
+            };
             there.insert(fingerprint);
             if self.known.get(&fingerprint).is_some_and(|known| known.stat == stat) {
                 continue;
@@ -58,7 +61,8 @@ impl Survey {
                 self.add(entry, stat, path);
             }
         }
-        let gone: Vec<Fingerprint> = self.known.keys().filter(|known| !there.contains(known)).copied().collect();
+        let gone: Vec<Fingerprint> =
+            self.known.keys().filter(|known| !there.contains(known)).copied().collect();
         gone.iter().for_each(|fingerprint| drop(self.remove(fingerprint)));
         Ok(())
     }
@@ -107,7 +111,10 @@ impl Survey {
     }
 
     /// These fingerprints, their items, and the items of those.
-    pub(crate) fn reach(&self, roots: impl IntoIterator<Item = Fingerprint>) -> HashSet<Fingerprint> {
+    pub(crate) fn reach(
+        &self,
+        roots: impl IntoIterator<Item = Fingerprint>,
+    ) -> HashSet<Fingerprint> {
         let mut reached = HashSet::new();
         let mut next: Vec<Fingerprint> = roots.into_iter().collect();
         while let Some(fingerprint) = next.pop() {

@@ -74,8 +74,8 @@ impl Count {
 }
 
 impl Store {
-    /// Reads every blob, entry and checkpoint on up to `threads` threads. What is bad is set aside and listed.
-    /// `progress` hears the bytes read so far and the bytes in all.
+    /// Reads every blob, entry and checkpoint on up to `threads` threads. What is bad is set aside
+    /// and listed. `progress` hears the bytes read so far and the bytes in all.
     pub fn verify(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
         let files = self.all_files()?;
         let total = files.iter().map(|file| file.bytes).sum();
@@ -94,7 +94,11 @@ impl Store {
     }
 
     /// Makes the index anew from the files, all of which are read.
-    pub fn rebuild_index(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
+    pub fn rebuild_index(
+        &self,
+        threads: usize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Vec<Bad>> {
         self.clear_index();
         self.verify(threads, progress)
     }
@@ -109,7 +113,8 @@ impl Store {
             let kind = size.kinds.entry(entry.recipe.kind.clone()).or_default();
             kind.entries += 1;
             for blob in entry.artifact.0.values() {
-                let place = if blob.reference.is_some() { &mut kind.referenced } else { &mut kind.kept };
+                let place =
+                    if blob.reference.is_some() { &mut kind.referenced } else { &mut kind.kept };
                 if seen.insert((entry.recipe.kind.clone(), blob.digest, blob.reference.is_some())) {
                     place.add(blob.bytes);
                 }
@@ -142,7 +147,8 @@ impl Store {
 
     fn all_files(&self) -> Result<Vec<Listed>> {
         let blobs = layout::files(&self.blobs().folder)?.into_iter().map(|path| (path, What::Blob));
-        let entries = layout::files(&self.entry_files().folder)?.into_iter().map(|path| (path, What::Entry));
+        let entries =
+            layout::files(&self.entry_files().folder)?.into_iter().map(|path| (path, What::Entry));
         let checkpoints = self.checkpoints()?.into_iter().map(|path| (path, What::Checkpoint));
         let listed = blobs.chain(entries).chain(checkpoints).map(|(path, what)| {
             let bytes = FileStat::of(&path)?.map_or(0, |stat| stat.size);
@@ -153,8 +159,13 @@ impl Store {
 
     fn checkpoints(&self) -> Result<Vec<PathBuf>> {
         let folders = layout::files(&self.root().join("unfinished"))?;
-        let inside = folders.iter().map(|folder| layout::list(folder)).collect::<Result<Vec<_>>>()?;
-        Ok(inside.into_iter().flatten().filter(|path| path.extension().is_some_and(|e| e == CHECKPOINT)).collect())
+        let inside =
+            folders.iter().map(|folder| layout::list(folder)).collect::<Result<Vec<_>>>()?;
+        Ok(inside
+            .into_iter()
+            .flatten()
+            .filter(|path| path.extension().is_some_and(|e| e == CHECKPOINT))
+            .collect())
     }
 
     fn verify_blob(&self, path: &Path) -> Result<Option<String>> {

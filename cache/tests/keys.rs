@@ -96,9 +96,19 @@ fn every_changed_parameter_makes_another_fingerprint() {
 
 #[test]
 fn values_of_different_types_never_meet() {
-    let values =
-        [json!(null), json!(false), json!(0), json!("0"), json!(""), json!([]), json!({}), json!([0]), json!([[]])];
-    let fingerprints: std::collections::BTreeSet<Fingerprint> = values.iter().cloned().map(with_params).collect();
+    let values = [
+        json!(null),
+        json!(false),
+        json!(0),
+        json!("0"),
+        json!(""),
+        json!([]),
+        json!({}),
+        json!([0]),
+        json!([[]]),
+    ];
+    let fingerprints: std::collections::BTreeSet<Fingerprint> =
+        values.iter().cloned().map(with_params).collect();
     assert_eq!(fingerprints.len(), values.len());
 }
 
@@ -137,7 +147,15 @@ fn whole_numbers_beyond_the_exact_range_of_floats_stay_apart() {
 
 #[test]
 fn a_recipe_read_back_from_json_keeps_its_fingerprint() {
-    let params = json!([0.1, 1.0 / 3.0, 2e-3, f64::MAX, f64::MIN_POSITIVE, 0.873_456_712_345_678_9, 1e-300 / 3.0]);
+    let params = json!([
+        0.1,
+        1.0 / 3.0,
+        2e-3,
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        0.873_456_712_345_678_9,
+        1e-300 / 3.0
+    ]);
     let recipe = Recipe { params, ..golden() };
     let read: Recipe = serde_json::from_str(&serde_json::to_string(&recipe).unwrap()).unwrap();
     assert_eq!(read.fingerprint(), recipe.fingerprint());
@@ -151,7 +169,8 @@ fn artifact(files: &[(&str, &str)]) -> Artifact {
     Artifact(files.iter().map(|(name, content)| (name.to_string(), blob(content))).collect())
 }
 
-const FILES: &[(&str, &str)] = &[("split.json", "s"), ("testing/b", "2"), ("training/a", "1"), ("training2/a", "3")];
+const FILES: &[(&str, &str)] =
+    &[("split.json", "s"), ("testing/b", "2"), ("training/a", "1"), ("training2/a", "3")];
 
 #[test]
 fn a_part_is_what_lies_under_its_prefix() {
@@ -169,7 +188,10 @@ fn a_changed_testing_file_leaves_the_training_part_as_it_was() {
     let before = artifact(FILES);
     let mut after = before.clone();
     after.0.insert("testing/b".to_string(), blob("corrected"));
-    assert_eq!(before.digest_of(&["training/", "split.json"]), after.digest_of(&["training/", "split.json"]));
+    assert_eq!(
+        before.digest_of(&["training/", "split.json"]),
+        after.digest_of(&["training/", "split.json"])
+    );
     assert_ne!(before.digest_of(&["testing/"]), after.digest_of(&["testing/"]));
     assert_ne!(before.digest(), after.digest());
 }
@@ -177,7 +199,12 @@ fn a_changed_testing_file_leaves_the_training_part_as_it_was() {
 #[test]
 fn a_renamed_or_missing_file_changes_the_digest() {
     let before = artifact(FILES);
-    let renamed = artifact(&[("split.json", "s"), ("testing/c", "2"), ("training/a", "1"), ("training2/a", "3")]);
+    let renamed = artifact(&[
+        ("split.json", "s"),
+        ("testing/c", "2"),
+        ("training/a", "1"),
+        ("training2/a", "3"),
+    ]);
     assert_ne!(before.digest(), renamed.digest());
     assert_ne!(before.digest(), artifact(&FILES[1..]).digest());
 }

@@ -30,7 +30,8 @@ pub fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = parts(text).ok_or("write an age as 14d or 36h")?;
     let seconds = AGES.iter().find(|(name, _)| *name == unit).map(|(_, seconds)| *seconds);
     let seconds = seconds.ok_or("ages are in s, min, h, d or w, as 14d")?;
-    Duration::try_from_secs_f64(number * seconds as f64).map_err(|_| "this age is too long".to_string())
+    Duration::try_from_secs_f64(number * seconds as f64)
+        .map_err(|_| "this age is too long".to_string())
 }
 
 /// The number and, in lower case, the unit behind it.

@@ -23,7 +23,13 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 pub struct Globals {
     /// Folder for runs and, unless --store says otherwise, the store
-    #[arg(long, global = true, value_name = "DIR", env = "VOXFLOW_HOME", default_value = ".voxflow")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VOXFLOW_HOME",
+        default_value = ".voxflow"
+    )]
     pub home: PathBuf,
     /// Folder of the store, to share one between homes
     #[arg(long, global = true, value_name = "DIR", env = "VOXFLOW_STORE")]

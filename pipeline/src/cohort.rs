@@ -37,14 +37,18 @@ impl<'a> Cohort<'a> {
         if let Some(all) = self.all.get() {
             return Ok(all);
         }
-        let mut all: Vec<Member> =
-            self.home.all_runs()?.into_iter().filter_map(|folder| Member::read(folder).ok()).collect();
+        let mut all: Vec<Member> = self
+            .home
+            .all_runs()?
+            .into_iter()
+            .filter_map(|folder| Member::read(folder).ok())
+            .collect();
         all.sort_by_key(|member| member.summary.started_at_ms);
         Ok(self.all.get_or_init(|| all))
     }
 
-    /// The runs that `names` mean, each once: what [`history::find`] knows, and all runs of a workflow or
-    /// of a sweep by its name; `sweep` is the newest sweep. No names mean all runs.
+    /// The runs that `names` mean, each once: what [`history::find`] knows, and all runs of a
+    /// workflow or of a sweep by its name; `sweep` is the newest sweep. No names mean all runs.
     pub fn named(&self, names: &[String]) -> Result<Vec<Member>> {
         if names.is_empty() {
             return Ok(self.all()?.to_vec());
@@ -55,34 +59,47 @@ impl<'a> Cohort<'a> {
                 Some(members) => members,
                 None => vec![Member::read(history::find(self.home, name)?.folder)?],
             };
-            found.extend(members.into_iter().filter(|member| seen.insert(member.summary.run.clone())));
+            found.extend(
+                members.into_iter().filter(|member| seen.insert(member.summary.run.clone())),
+            );
         }
         Ok(found)
     }
 
-    /// The runs of the sweep that `name` means: its id, the beginning of it, or `sweep` for the newest.
+    /// The runs of the sweep that `name` means: its id, the beginning of it, or `sweep` for the
+    /// newest.
     pub fn sweep(&self, name: &str) -> Result<Option<Vec<Member>>> {
         if !name.starts_with(NEWEST_SWEEP) {
             return Ok(None);
         }
         let of = |member: &Member| member.summary.sweep.as_ref().map(|sweep| sweep.id.clone());
-        let ids: BTreeSet<String> = self.all()?.iter().filter_map(of).filter(|id| id.starts_with(name)).collect();
+        let ids: BTreeSet<String> =
+            self.all()?.iter().filter_map(of).filter(|id| id.starts_with(name)).collect();
         let newest = || self.all().ok()?.iter().rev().find_map(of);
         let id = match (name, ids.len()) {
             (NEWEST_SWEEP, _) => newest(),
             (_, 0 | 1) => ids.into_iter().next(),
             _ => {
                 let ids: Vec<String> = ids.into_iter().collect();
-                return Err(Error::usage(format!("sweep '{name}' could be {}: say more of its id", ids.join(", "))));
+                return Err(Error::usage(format!(
+                    "sweep '{name}' could be {}: say more of its id",
+                    ids.join(", ")
+                )));
             }
         };
         Ok(id.map(|id| {
-            self.all().unwrap_or_default().iter().filter(|member| of(member).as_ref() == Some(&id)).cloned().collect()
+            self.all()
+                .unwrap_or_default()
+                .iter()
+                .filter(|member| of(member).as_ref() == Some(&id))
+                .cloned()
+                .collect()
         }))
     }
 
     fn workflow(&self, name: &str) -> Result<Option<Vec<Member>>> {
-        if name == "latest" || name.contains('/') || name.starts_with(|c: char| c.is_ascii_digit()) {
+        if name == "latest" || name.contains('/') || name.starts_with(|c: char| c.is_ascii_digit())
+        {
             return Ok(None);
         }
         let of_it = self.all()?.iter().filter(|member| member.summary.workflow == name);
@@ -119,7 +136,13 @@ mod tests {
         assert_eq!(ids(&["demo"]), ["abc123", "abd456"]);
         assert_eq!(ids(&["latest", "demo", "abd"]), ["77ffee", "abc123", "abd456"]);
         assert_eq!(ids(&[]), ["abc123", "abd456", "77ffee"]);
-        assert!(cohort.named(&names(&["dmo"])).expect_err("unknown").to_string().contains("'dmo' is not known"));
+        assert!(
+            cohort
+                .named(&names(&["dmo"]))
+                .expect_err("unknown")
+                .to_string()
+                .contains("'dmo' is not known")
+        );
     }
 
     #[test]
@@ -129,7 +152,8 @@ mod tests {
         let run = RunFolder::at(home.runs().join("20260101-000000-demo-abc123"));
         let mut record = run.record().expect("a record");
         let (values, repeats) = ([("model.seed".to_string(), 1.into())].into(), vec![]);
-        record.sweep = Some(Sweep { id: "sweep-12ab34".into(), variant: 1, values, repeats, chosen: false });
+        record.sweep =
+            Some(Sweep { id: "sweep-12ab34".into(), variant: 1, values, repeats, chosen: false });
         run.write_record(&record).expect("writes");
         let cohort = Cohort::new(&home);
         for name in ["sweep", "sweep-12", "sweep-12ab34"] {

@@ -218,7 +218,8 @@ impl RunOutcome {
 
 /// Someone who is told every event of a run, in order, on one thread.
 pub trait Observer {
-    /// Takes note of an event. An error stops the run: nothing that should be written is lost silently.
+    /// Takes note of an event. An error stops the run: nothing that should be written is lost
+    /// silently.
     fn observe(&mut self, event: &Event) -> Result<()>;
 
     /// Hears once, after the last event, what was recorded of the run.
@@ -227,7 +228,8 @@ pub trait Observer {
 
 /// Milliseconds since 1970, now.
 pub fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -48,7 +48,13 @@ pub struct Ending {
 }
 
 /// Runs the runs. Every stage of each is over exactly once when this returns without error.
-pub fn execute(runs: Vec<LiveRun>, store: &Store, planner: &Planner, manner: &Manner, stop: &Stop) -> Result<Ending> {
+pub fn execute(
+    runs: Vec<LiveRun>,
+    store: &Store,
+    planner: &Planner,
+    manner: &Manner,
+    stop: &Stop,
+) -> Result<Ending> {
     let (sender, receiver) = channel();
     let owners: Vec<(usize, usize)> = runs
         .iter()
@@ -147,13 +153,14 @@ impl<'a> Engine<'a> {
         }
         self.skip_rest()?;
         let stopped = self.heard_stop;
-        let outcomes = self.runs.iter_mut().map(|run| run.end(stopped, self.store)).collect::<Result<_>>()?;
+        let outcomes =
+            self.runs.iter_mut().map(|run| run.end(stopped, self.store)).collect::<Result<_>>()?;
         let made = self.runs.iter().map(LiveRun::has_made).collect();
         Ok(Ending { outcomes, made, storage: self.storage.take() })
     }
 
-    /// Ends each run whose stages are all over, so that those that finish early are whole if the rest is
-    /// killed. What was stopped ends with the rest.
+    /// Ends each run whose stages are all over, so that those that finish early are whole if the
+    /// rest is killed. What was stopped ends with the rest.
     fn end_what_is_over(&mut self) -> Result<()> {
         if self.heard_stop || self.runs.len() == 1 {
             return Ok(());
@@ -175,11 +182,19 @@ impl<'a> Engine<'a> {
         }
         self.heard_stop = true;
         self.schedule.stop();
-        self.runs.iter_mut().filter(|run| !run.has_ended()).try_for_each(|run| run.tell(Fact::Stopping))
+        self.runs
+            .iter_mut()
+            .filter(|run| !run.has_ended())
+            .try_for_each(|run| run.tell(Fact::Stopping))
     }
 
     /// Begins a stage whose needs are all done: it is reused at once, or gets a thread.
-    fn start<'s>(&mut self, id: StageId, scope: &'s Scope<'s, '_>, sender: &Sender<Notes>) -> Result<()>
+    fn start<'s>(
+        &mut self,
+        id: StageId,
+        scope: &'s Scope<'s, '_>,
+        sender: &Sender<Notes>,
+    ) -> Result<()>
     where
         'a: 's,
     {
@@ -193,7 +208,9 @@ impl<'a> Engine<'a> {
         }
         let (recipe, settled) = match self.settle(run, step) {
             Ok(settled) => settled,
-            Err(error) => return self.failed(id, &error.to_string(), matches!(error, Error::Storage(_)), 0.0),
+            Err(error) => {
+                return self.failed(id, &error.to_string(), matches!(error, Error::Storage(_)), 0.0);
+            }
         };
         let live = &mut self.runs[run];
         live.plan.steps[step].recipe = Some(recipe.clone());
@@ -208,8 +225,11 @@ impl<'a> Engine<'a> {
         self.go[id] = Some(go);
         let (store, stop, sender) = (self.store.clone(), self.stop.clone(), sender.clone());
         let thread = std::thread::Builder::new().name(format!("stage {}", job.stage));
-        let spawned = thread.spawn_scoped(scope, move || making::make(&job, &store, &stop, &sender, &hear_go));
-        spawned.map(|_| ()).map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
+        let spawned = thread
+            .spawn_scoped(scope, move || making::make(&job, &store, &stop, &sender, &hear_go));
+        spawned
+            .map(|_| ())
+            .map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
     }
 
     /// What the plan said, where nothing it rests on was made since; otherwise asked again.
@@ -225,7 +245,8 @@ impl<'a> Engine<'a> {
             // A run before this one has made it meanwhile.
             return Ok((recipe, Settled::Reuse(entry, note)));
         }
-        let untouched = found.needs.iter().all(|&need| plan.steps[need].entry.is_some() && !plan.is_open(need));
+        let untouched =
+            found.needs.iter().all(|&need| plan.steps[need].entry.is_some() && !plan.is_open(need));
         match (&found.decision, &found.recipe, &found.entry) {
             (Decision::Reuse { note, .. }, Some(recipe), Some(entry)) if untouched => {
                 Ok((recipe.clone(), Settled::Reuse(entry.clone(), note.clone())))
@@ -286,9 +307,14 @@ impl<'a> Engine<'a> {
         match result {
             Ok((entry, recall)) => {
                 let outcome = if recall == Recall::Made { Outcome::Made } else { Outcome::Reused };
-                let early = if recall == Recall::Made { self.runs[run].plan.steps[step].read_seconds } else { 0.0 };
+                let early = if recall == Recall::Made {
+                    self.runs[run].plan.steps[step].read_seconds
+                } else {
+                    0.0
+                };
                 let seconds = seconds + early;
-                let note = (recall == Recall::Reused).then(|| "another run made it meanwhile".to_string());
+                let note =
+                    (recall == Recall::Reused).then(|| "another run made it meanwhile".to_string());
                 let done = Done { entry: Arc::new(entry), outcome, note, seconds };
                 self.runs[run].stage_done(step, done, self.store)?;
                 self.schedule.finish(id, true);
@@ -297,7 +323,11 @@ impl<'a> Engine<'a> {
             Err(StageError::Stopped) => {
                 self.stop.ask();
                 self.hear_stop()?;
-                self.runs[run].stage_skipped(step, "stopped; what was finished is kept".into(), seconds)?;
+                self.runs[run].stage_skipped(
+                    step,
+                    "stopped; what was finished is kept".into(),
+                    seconds,
+                )?;
                 let skipped = self.schedule.finish(id, false);
                 self.skip(&skipped, "the run was stopped")
             }
@@ -319,7 +349,10 @@ impl<'a> Engine<'a> {
 
     fn skip_rest(&mut self) -> Result<()> {
         let rest = self.schedule.skip_rest();
-        self.skip(&rest, if self.heard_stop { "the run was stopped" } else { "the run ended at a failure" })
+        self.skip(
+            &rest,
+            if self.heard_stop { "the run was stopped" } else { "the run ended at a failure" },
+        )
     }
 
     fn skip(&mut self, nodes: &[StageId], reason: &str) -> Result<()> {
@@ -340,8 +373,14 @@ pub(crate) fn inputs(plan: &Plan, step: usize, store: &Store) -> BTreeMap<String
         let input = |id: &String| {
             let blobs = plan.artifact(id).map(|artifact| artifact.0.iter()).into_iter().flatten();
             let read = blobs.filter(|(name, _)| read.parts.iter().any(|part| within(name, part)));
-            let file = |blob: &voxflow_cache::Blob| InputFile { path: store.path(blob), blob: blob.clone() };
-            Input { stage: id.clone(), files: read.map(|(name, blob)| (name.clone(), file(blob))).collect() }
+            let file = |blob: &voxflow_cache::Blob| InputFile {
+                path: store.path(blob),
+                blob: blob.clone(),
+            };
+            Input {
+                stage: id.clone(),
+                files: read.map(|(name, blob)| (name.clone(), file(blob))).collect(),
+            }
         };
         inputs.insert(read.role.to_string(), ids.iter().map(input).collect());
     }

@@ -45,14 +45,15 @@ pub fn find_each(home: &Home, names: &[String]) -> Result<Vec<Past>> {
     Ok(runs)
 }
 
-/// The run that `name` means: `latest`, a run's id, the beginning of one, its short id (the last six
-/// digits), the newest of a workflow by the workflow's name, or the path of a run's folder.
+/// The run that `name` means: `latest`, a run's id, the beginning of one, its short id (the last
+/// six digits), the newest of a workflow by the workflow's name, or the path of a run's folder.
 pub fn find(home: &Home, name: &str) -> Result<Past> {
     let here = Path::new(name);
     if name.contains('/') && here.join("run.json").is_file() {
         return past(RunFolder::at(here.to_path_buf()));
     }
-    if name != "latest" && !name.contains('/') && home.runs().join(name).join("run.json").is_file() {
+    if name != "latest" && !name.contains('/') && home.runs().join(name).join("run.json").is_file()
+    {
         return past(RunFolder::at(home.runs().join(name)));
     }
     let folders = home.all_runs()?;
@@ -187,13 +188,18 @@ pub(crate) mod tests {
         let error = |name: &str| find(&home, name).expect_err("not known").to_string();
         assert_eq!(error("latets"), "run 'latets' is not known: did you mean 'latest'?");
         assert_eq!(error("77fee"), "run '77fee' is not known: did you mean '77ffee'?");
-        assert_eq!(error("qqqqqqqqqqqq"), "run 'qqqqqqqqqqqq' is not known: 'voxflow runs' lists those there are");
+        assert_eq!(
+            error("qqqqqqqqqqqq"),
+            "run 'qqqqqqqqqqqq' is not known: 'voxflow runs' lists those there are"
+        );
     }
 
     #[test]
     fn a_home_without_runs_says_how_to_make_one() {
         let folder = tempfile::tempdir().expect("a folder");
-        let error = find(&Home::new(&folder.path().join("none"), None), "latest").expect_err("none").to_string();
+        let error = find(&Home::new(&folder.path().join("none"), None), "latest")
+            .expect_err("none")
+            .to_string();
         assert!(error.contains("'voxflow run WORKFLOW' makes one"), "{error}");
     }
 }

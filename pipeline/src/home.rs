@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 const CACHEDIR_TAG: &str =
     "Signature: 8a477f597d28d172789f06886806bc55\n# voxflow keeps here what it can make again.\n";
 
-/// The home folder and the store's folder, which may lie elsewhere. Nothing is created by naming it.
+/// The home folder and the store's folder, which may lie elsewhere. Nothing is created by naming
+/// it.
 #[derive(Clone, Debug)]
 pub struct Home {
     root: PathBuf,
@@ -19,7 +20,10 @@ pub struct Home {
 impl Home {
     /// The home at `root`, with its store inside unless `store` names another folder.
     pub fn new(root: &Path, store: Option<&Path>) -> Home {
-        Home { root: root.to_path_buf(), store: store.map_or_else(|| root.join("store-v1"), Path::to_path_buf) }
+        Home {
+            root: root.to_path_buf(),
+            store: store.map_or_else(|| root.join("store-v1"), Path::to_path_buf),
+        }
     }
 
     /// Creates the folder with its `CACHEDIR.TAG` and `.gitignore` if it is not there.
@@ -79,7 +83,11 @@ mod tests {
         let home = Home::new(&folder.path().join("home"), None);
         assert!(home.all_runs().unwrap().is_empty(), "naming a home does not make one");
         home.create().unwrap();
-        assert!(fs::read_to_string(home.root().join("CACHEDIR.TAG")).unwrap().starts_with("Signature: 8a477f5"));
+        assert!(
+            fs::read_to_string(home.root().join("CACHEDIR.TAG"))
+                .unwrap()
+                .starts_with("Signature: 8a477f5")
+        );
         assert_eq!(fs::read_to_string(home.root().join(".gitignore")).unwrap(), "*\n");
         home.create().unwrap();
     }

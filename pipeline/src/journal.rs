@@ -1,6 +1,7 @@
 //! The journal: `events.jsonl`, every event of a run but passing progress, one JSON line each.
 //!
-//! It is locked while its run lives, so that others can tell a running run from one whose process died.
+//! It is locked while its run lives, so that others can tell a running run from one whose process
+//! died.
 
 use crate::event::{Event, Fact, Observer, Outcome};
 use crate::exit::{Error, Result};
@@ -15,8 +16,8 @@ use voxflow_stages::Message;
 /// What stages say stays in memory at most so long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Writes events as they come. What a stage says, and that one was reused, is written in blocks or after a
-/// second, everything else at once.
+/// Writes events as they come. What a stage says, and that one was reused, is written in blocks or
+/// after a second, everything else at once.
 pub struct Journal {
     path: PathBuf,
     out: BufWriter<File>,
@@ -26,8 +27,13 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in a run's folder.
     pub fn open(path: &Path) -> Result<Journal> {
-        let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io("open", path))?;
-        // Without the lock (on a file system that has none) followers take the run for dead; it runs all the same.
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(Error::io("open", path))?;
+        // Without the lock (on a file system that has none) followers take the run for dead; it
+        // runs all the same.
         if let Err(error) = file.try_lock() {
             tracing::debug!("'{}': {error}", path.display());
         }
@@ -39,7 +45,9 @@ impl Observer for Journal {
     fn observe(&mut self, event: &Event) -> Result<()> {
         if !matches!(&event.fact, Fact::StageSaid { message: Message::Progress(_), .. }) {
             let line = line(event)?;
-            fault::pass().and_then(|()| self.out.write_all(line.as_bytes())).map_err(Error::io("write", &self.path))?;
+            fault::pass()
+                .and_then(|()| self.out.write_all(line.as_bytes()))
+                .map_err(Error::io("write", &self.path))?;
         }
         if is_news(&event.fact) || self.flushed.elapsed() >= PATIENCE {
             self.out.flush().map_err(Error::io("write", &self.path))?;
@@ -66,7 +74,8 @@ pub fn is_being_written(path: &Path) -> bool {
 
 /// An event as a line of JSON without credentials.
 pub fn line(event: &Event) -> Result<String> {
-    let text = serde_json::to_string(event).map_err(|error| Error::Failed(format!("event: {error}")))?;
+    let text =
+        serde_json::to_string(event).map_err(|error| Error::Failed(format!("event: {error}")))?;
     let mut text = if secret::may_hold(&text) { secret::strip(&text) } else { text };
     text.push('\n');
     Ok(text)

@@ -1,8 +1,9 @@
 //! Decides: workflows, the schedule, the runs and their tables.
 //!
 //! `workflow` reads the file; `plan` resolves it against the store; `execute` makes what must be
-//! made and tells [`event`]s; a [`run`] is the folder where they are written down. What a stage does
-//! lives in `voxflow-stages`, what is remembered in `voxflow-cache`, libtorch in `voxflow-worker`.
+//! made and tells [`event`]s; a [`run`] is the folder where they are written down. What a stage
+//! does lives in `voxflow-stages`, what is remembered in `voxflow-cache`, libtorch in
+//! `voxflow-worker`.
 
 pub mod amount;
 pub mod cli;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use voxflow_cache::{Entry, Recipe, Store};
 use voxflow_stages::Message;
 
-/// What the writing of `run.json` may take at any rate. It holds every stage: a run of thousands would spend its
-/// time on it.
+/// What the writing of `run.json` may take at any rate. It holds every stage: a run of thousands
+/// would spend its time on it.
 const FREE: Duration = Duration::from_millis(100);
 /// The share of a run's time that this may take beyond it: a twentieth.
 const SHARE: u32 = 20;
@@ -47,7 +47,12 @@ pub struct LiveRun {
 
 impl LiveRun {
     /// A run that has not begun.
-    pub fn new(plan: Plan, folder: RunFolder, record: RunRecord, observers: Vec<Box<dyn Observer>>) -> LiveRun {
+    pub fn new(
+        plan: Plan,
+        folder: RunFolder,
+        record: RunRecord,
+        observers: Vec<Box<dyn Observer>>,
+    ) -> LiveRun {
         let count = plan.steps.len();
         LiveRun {
             plan,
@@ -84,8 +89,8 @@ impl LiveRun {
         self.observers.iter_mut().try_for_each(|observer| observer.observe(&event))
     }
 
-    /// Begins: `run.json` says that it runs. A run that is `alone` and has nothing to make is over before anybody
-    /// could read that: its record is written once, at the end.
+    /// Begins: `run.json` says that it runs. A run that is `alone` and has nothing to make is over
+    /// before anybody could read that: its record is written once, at the end.
     pub fn begin(&mut self, alone: bool) -> Result<()> {
         self.settled = alone && !(0..self.plan.steps.len()).any(|index| self.plan.is_open(index));
         if !self.settled {
@@ -100,7 +105,8 @@ impl LiveRun {
         self.tell(fact)
     }
 
-    /// Its first stage has its turn: a run of a sweep may wait long for others. Its time counts from here.
+    /// Its first stage has its turn: a run of a sweep may wait long for others. Its time counts
+    /// from here.
     pub fn go(&mut self) {
         if self.began.is_none() {
             self.began = Some(Instant::now());
@@ -119,7 +125,11 @@ impl LiveRun {
         self.stale = true;
         self.keep_record()?;
         let stage = self.stage_id(index);
-        self.tell(Fact::StageStarted { stage, fingerprint: recipe.fingerprint(), reason: reason.clone() })
+        self.tell(Fact::StageStarted {
+            stage,
+            fingerprint: recipe.fingerprint(),
+            reason: reason.clone(),
+        })
     }
 
     /// A stage says something.
@@ -233,7 +243,8 @@ impl LiveRun {
     /// The links to what was reused, where they were not made stage by stage.
     fn link_all(&self, store: &Store) -> Result<()> {
         let over = self.record.stages.iter().filter(|row| row.outcome == Some(Outcome::Reused));
-        let stages: Vec<_> = over.filter_map(|row| Some((row.stage.as_str(), row.artifact.as_ref()?))).collect();
+        let stages: Vec<_> =
+            over.filter_map(|row| Some((row.stage.as_str(), row.artifact.as_ref()?))).collect();
         if stages.is_empty() { Ok(()) } else { outputs::link_all(&self.folder, &stages, store) }
     }
 
@@ -241,7 +252,13 @@ impl LiveRun {
         self.plan.workflow.stages[index].id.clone()
     }
 
-    fn finished(&self, index: usize, outcome: Outcome, reason: Option<String>, seconds: f64) -> Finished {
+    fn finished(
+        &self,
+        index: usize,
+        outcome: Outcome,
+        reason: Option<String>,
+        seconds: f64,
+    ) -> Finished {
         Finished {
             stage: self.stage_id(index),
             kind: self.plan.workflow.stages[index].kind.name.to_string(),

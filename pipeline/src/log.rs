@@ -1,5 +1,5 @@
-//! The log: what libraries and the store say while a run goes on, on stderr and in the run's `log.txt`.
-//! Events are not logged here; they are the journal's.
+//! The log: what libraries and the store say while a run goes on, on stderr and in the run's
+//! `log.txt`. Events are not logged here; they are the journal's.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -17,7 +17,11 @@ static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 pub fn begin(globals: &Globals) {
     let level = if globals.verbose { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("VOXFLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let layer = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Tee).with_ansi(false).without_time();
+    let layer = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(Tee)
+        .with_ansi(false)
+        .without_time();
     match globals.log_format {
         LogFormat::Text => layer.with_target(false).init(),
         LogFormat::Json => layer.json().init(),
@@ -42,12 +46,16 @@ pub fn last_panic() -> Option<String> {
 fn quieten_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map(|at| format!(" ({}:{})", at.file(), at.line())).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(|at| format!(" ({}:{})", at.file(), at.line()))
+            .unwrap_or_default();
         let payload = panic.payload();
         let words = payload.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| payload.downcast_ref::<&str>().copied());
         let words = words.and_then(|words| words.lines().next()).unwrap_or("no words");
-        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{words}{place}"));
+        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(format!("{words}{place}"));
         if std::thread::current().name() == Some("main") {
             usual(panic);
         } else {

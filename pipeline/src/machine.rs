@@ -28,7 +28,10 @@ pub fn host() -> String {
 }
 
 fn kernel(name: &str) -> String {
-    fs::read_to_string(Path::new("/proc/sys/kernel").join(name)).unwrap_or_default().trim().to_string()
+    fs::read_to_string(Path::new("/proc/sys/kernel").join(name))
+        .unwrap_or_default()
+        .trim()
+        .to_string()
 }
 
 /// How many threads the machine runs at once for this process.
@@ -50,7 +53,8 @@ pub fn versions() -> BTreeMap<String, String> {
 /// The commit that the git repository around the current folder is at, read from its files.
 pub fn git_commit() -> Option<String> {
     let folder = std::env::current_dir().ok()?;
-    let dot_git = folder.ancestors().map(|folder| folder.join(".git")).find(|path| path.exists())?;
+    let dot_git =
+        folder.ancestors().map(|folder| folder.join(".git")).find(|path| path.exists())?;
     let git = if dot_git.is_file() {
         let text = fs::read_to_string(&dot_git).ok()?;
         dot_git.parent()?.join(text.trim().strip_prefix("gitdir: ")?)
@@ -58,13 +62,18 @@ pub fn git_commit() -> Option<String> {
         dot_git
     };
     let head = fs::read_to_string(git.join("HEAD")).ok()?;
-    let Some(name) = head.trim().strip_prefix("ref: ") else { return Some(head.trim().to_string()) };
+    let Some(name) = head.trim().strip_prefix("ref: ") else {
+        return Some(head.trim().to_string());
+    };
     let shared = fs::read_to_string(git.join("commondir")).ok().map(|text| git.join(text.trim()));
     let places: Vec<PathBuf> = [Some(git), shared].into_iter().flatten().collect();
     let loose = places.iter().find_map(|place| fs::read_to_string(place.join(name)).ok());
     loose.map(|text| text.trim().to_string()).or_else(|| {
-        let packed = places.iter().find_map(|place| fs::read_to_string(place.join("packed-refs")).ok())?;
-        packed.lines().find_map(|line| line.strip_suffix(name).map(|commit| commit.trim().to_string()))
+        let packed =
+            places.iter().find_map(|place| fs::read_to_string(place.join("packed-refs")).ok())?;
+        packed
+            .lines()
+            .find_map(|line| line.strip_suffix(name).map(|commit| commit.trim().to_string()))
     })
 }
 
@@ -82,7 +91,10 @@ pub fn usage() -> (f64, u64) {
 /// The same from the system's struct.
 pub fn read_usage(usage: &libc::rusage) -> (f64, u64) {
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6;
-    (seconds(usage.ru_utime) + seconds(usage.ru_stime), u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024)
+    (
+        seconds(usage.ru_utime) + seconds(usage.ru_stime),
+        u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+    )
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use voxflow_cache::{Artifact, Blob, Claim, Draft, Entry, Fingerprint, Made, Policy, Recall, Recipe, Store};
+use voxflow_cache::{
+    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Made, Policy, Recall, Recipe, Store,
+};
 use voxflow_stages::kinds::Place;
 use voxflow_stages::{Context, Error, Host, Input, Kind, Message, Metric, Result, Task};
 
@@ -100,9 +102,16 @@ impl Record {
 }
 
 /// Makes a stage, telling `notes`; `go` hears when a slot is given after waiting.
-pub fn make(job: &Job, store: &Store, stop: &Stop, notes: &Sender<(usize, Note)>, go: &Receiver<()>) {
+pub fn make(
+    job: &Job,
+    store: &Store,
+    stop: &Stop,
+    notes: &Sender<(usize, Note)>,
+    go: &Receiver<()>,
+) {
     let started = Instant::now();
-    let bench = Bench { job, store, stop, notes, draft: Mutex::new(None), gathered: Mutex::default() };
+    let bench =
+        Bench { job, store, stop, notes, draft: Mutex::new(None), gathered: Mutex::default() };
     let result = catch_unwind(AssertUnwindSafe(|| bench.make(go))).unwrap_or_else(|panic| {
         Err(Error::failed(format!("the program broke (panic): {}", panic_words(panic.as_ref()))))
     });
@@ -213,7 +222,10 @@ impl Bench<'_> {
         }
     }
 
-    fn record(&self, (cpu_seconds, peak): (f64, u64)) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
+    fn record(
+        &self,
+        (cpu_seconds, peak): (f64, u64),
+    ) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
         let mut gathered = self.gathered();
         let mut versions = machine::versions();
         versions.append(&mut gathered.versions);
@@ -226,7 +238,8 @@ impl Bench<'_> {
             peak_rss_bytes: Some(peak),
         };
         let record = Record { metrics: std::mem::take(&mut gathered.metrics), maker };
-        let record = serde_json::to_value(&record).map_err(|error| Error::failed(format!("record: {error}")))?;
+        let record = serde_json::to_value(&record)
+            .map_err(|error| Error::failed(format!("record: {error}")))?;
         let mut items = std::mem::take(&mut gathered.items);
         items.sort_unstable();
         items.dedup();
@@ -255,7 +268,12 @@ impl Host for Bench<'_> {
         self.stop.is_asked()
     }
 
-    fn recall(&self, name: &str, recipe: &Recipe, make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+    fn recall(
+        &self,
+        name: &str,
+        recipe: &Recipe,
+        make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
         let stop = || self.stop.is_asked();
         let policy = Policy { verify: self.job.verify, ..Policy::new(&stop) };
         let work = |draft: &Draft| make(draft.folder()).map(|()| (serde_json::Value::Null, vec![]));
@@ -282,7 +300,10 @@ impl Host for Bench<'_> {
 
 /// What a panic said, in one line.
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
-    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let words = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     let line = words.and_then(|words| words.lines().next()).unwrap_or("no words");
     match crate::log::last_panic() {
         Some(place) if line == "a scoped thread panicked" || line == "no words" => place,

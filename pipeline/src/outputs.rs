@@ -1,7 +1,8 @@
-//! What runs made, under names: `outputs/<tree>/` in the home holds relative links to the blobs, since
-//! people judge files by their suffix and blobs have none; a run's own `outputs/<stage>` leads to the tree
-//! of what the stage made. A tree is made once for an artifact, whole, and shared by all runs that reuse it; so is
-//! the folder of the links themselves, by runs that found everything made.
+//! What runs made, under names: `outputs/<tree>/` in the home holds relative links to the blobs,
+//! since people judge files by their suffix and blobs have none; a run's own `outputs/<stage>`
+//! leads to the tree of what the stage made. A tree is made once for an artifact, whole, and shared
+//! by all runs that reuse it; so is the folder of the links themselves, by runs that found
+//! everything made.
 
 use crate::exit::{Error, Result};
 use crate::history::Past;
@@ -24,8 +25,10 @@ const GRACE: Duration = Duration::from_secs(3600);
 
 /// Links what a stage made into the run's folder. What is no longer in the store gets no link.
 pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) -> Result<()> {
-    let run = RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?);
-    let tree = run.home().join(OUTPUTS).join(name_of(artifact, &relative(run.home(), store.root())));
+    let run =
+        RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?);
+    let tree =
+        run.home().join(OUTPUTS).join(name_of(artifact, &relative(run.home(), store.root())));
     if !tree.is_dir() {
         plant(&tree, |draft| fill(draft, &tree, artifact, store))?;
     }
@@ -33,19 +36,23 @@ pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) ->
     let (target, link) = (relative(&folder, &tree), folder.join(stage));
     let mut linked = fault::pass().and_then(|()| symlink(&target, &link));
     if linked.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        fault::pass().and_then(|()| fs::create_dir_all(&folder)).map_err(Error::io("create", &folder))?;
+        fault::pass()
+            .and_then(|()| fs::create_dir_all(&folder))
+            .map_err(Error::io("create", &folder))?;
         linked = symlink(&target, &link);
     }
     linked.map_err(Error::io("link", &link))
 }
 
-/// Links what every stage of a run has that made nothing, all at once: its `outputs` leads to a folder in the home
-/// with a link for each stage, which is shared by the runs that have the same.
+/// Links what every stage of a run has that made nothing, all at once: its `outputs` leads to a
+/// folder in the home with a link for each stage, which is shared by the runs that have the same.
 pub fn link_all(run: &RunFolder, stages: &[(&str, &Artifact)], store: &Store) -> Result<()> {
-    let run = RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?);
+    let run =
+        RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?);
     let (trees, way) = (run.home().join(OUTPUTS), relative(run.home(), store.root()));
     let names: Vec<String> = stages.iter().map(|(_, artifact)| name_of(artifact, &way)).collect();
-    let lines: Vec<String> = stages.iter().zip(&names).map(|((stage, _), tree)| format!("{stage} {tree}\n")).collect();
+    let lines: Vec<String> =
+        stages.iter().zip(&names).map(|((stage, _), tree)| format!("{stage} {tree}\n")).collect();
     let all = trees.join(short(lines.concat().as_bytes()));
     if !all.is_dir() {
         for ((_, artifact), name) in stages.iter().zip(&names) {
@@ -55,10 +62,9 @@ pub fn link_all(run: &RunFolder, stages: &[(&str, &Artifact)], store: &Store) ->
             }
         }
         plant(&all, |draft| {
-            stages
-                .iter()
-                .zip(&names)
-                .try_for_each(|((stage, _), tree)| make_link(&Path::new("..").join(tree), &draft.join(stage)))
+            stages.iter().zip(&names).try_for_each(|((stage, _), tree)| {
+                make_link(&Path::new("..").join(tree), &draft.join(stage))
+            })
         })?;
     }
     make_link(&relative(run.path(), &all), &run.file(OUTPUTS))
@@ -72,8 +78,13 @@ fn make_link(target: &Path, link: &Path) -> Result<()> {
 fn name_of(artifact: &Artifact, store: &Path) -> String {
     let mut bytes = store.as_os_str().as_bytes().to_vec();
     for (name, blob) in &artifact.0 {
-        let place = blob.reference.as_ref().map_or(&b""[..], |reference| reference.path.as_os_str().as_bytes());
-        [name.as_bytes(), b"\0", blob.digest.as_bytes(), place, b"\0"].iter().for_each(|part| bytes.extend(*part));
+        let place = blob
+            .reference
+            .as_ref()
+            .map_or(&b""[..], |reference| reference.path.as_os_str().as_bytes());
+        [name.as_bytes(), b"\0", blob.digest.as_bytes(), place, b"\0"]
+            .iter()
+            .for_each(|part| bytes.extend(*part));
     }
     short(&bytes)
 }
@@ -82,18 +93,26 @@ fn short(bytes: &[u8]) -> String {
     Digest::of(bytes).to_hex()[..32].to_string()
 }
 
-/// Makes a tree beside its place and moves it there. Where another process was faster, its tree stays.
+/// Makes a tree beside its place and moves it there. Where another process was faster, its tree
+/// stays.
 fn plant(tree: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let trees = tree.parent().unwrap_or(tree);
     fault::pass().and_then(|()| fs::create_dir_all(trees)).map_err(Error::io("create", trees))?;
-    let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(trees).map_err(Error::io("create", trees))?;
+    let draft = tempfile::Builder::new()
+        .prefix(".draft-")
+        .tempdir_in(trees)
+        .map_err(Error::io("create", trees))?;
     fill(draft.path())?;
     // A temporary folder is its owner's alone.
     let open = fs::set_permissions(draft.path(), fs::Permissions::from_mode(0o755));
     open.map_err(Error::io("change the mode of", draft.path()))?;
     let moved = fault::pass().and_then(|()| fs::rename(draft.path(), tree));
     match moved {
-        Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(()),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) =>
+        {
+            Ok(())
+        }
         moved => moved.map_err(Error::io("rename to", tree)),
     }
 }
@@ -105,7 +124,9 @@ fn fill(draft: &Path, tree: &Path, artifact: &Artifact, store: &Store) -> Result
         let link = draft.join(name);
         let parent = link.parent().unwrap_or(draft).to_path_buf();
         if made.insert(parent.clone()) {
-            fault::pass().and_then(|()| fs::create_dir_all(&parent)).map_err(Error::io("create", &parent))?;
+            fault::pass()
+                .and_then(|()| fs::create_dir_all(&parent))
+                .map_err(Error::io("create", &parent))?;
         }
         let bytes = store.path(blob);
         let place = tree.join(name);
@@ -118,7 +139,8 @@ fn fill(draft: &Path, tree: &Path, artifact: &Artifact, store: &Store) -> Result
     Ok(())
 }
 
-/// Removes the trees that no run of the home leads to any more, and what killed processes left of some.
+/// Removes the trees that no run of the home leads to any more, and what killed processes left of
+/// some.
 pub fn prune(home: &Home) -> Result<()> {
     let trees = home.root().join(OUTPUTS);
     let mut wanted = BTreeSet::new();
@@ -126,7 +148,13 @@ pub fn prune(home: &Home) -> Result<()> {
     for run in home.all_runs()? {
         let outputs = run.file(OUTPUTS);
         wanted.extend(end(&outputs));
-        wanted.extend(fs::read_dir(&outputs).into_iter().flatten().flatten().filter_map(|link| end(&link.path())));
+        wanted.extend(
+            fs::read_dir(&outputs)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|link| end(&link.path())),
+        );
     }
     let young = |path: &Path| {
         let changed = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
@@ -159,7 +187,9 @@ pub fn locate(run: &Past, stage: &str, name: &str, blob: &Blob) -> PathBuf {
     if linked.exists() {
         return linked;
     }
-    blob.reference.as_ref().map_or_else(|| in_store(&run.record.store, blob), |reference| reference.path.clone())
+    blob.reference
+        .as_ref()
+        .map_or_else(|| in_store(&run.record.store, blob), |reference| reference.path.clone())
 }
 
 /// The store's layout is known here so that a path can be told without opening the store.
@@ -181,12 +211,20 @@ mod tests {
 
     #[test]
     fn a_tree_is_named_by_its_names_and_by_what_they_lead_to() {
-        let blob = |bytes: &[u8]| Blob { digest: Digest::of(bytes), bytes: bytes.len() as u64, reference: None };
-        let artifact = |name: &str, bytes: &[u8]| Artifact([(name.to_string(), blob(bytes))].into());
+        let blob = |bytes: &[u8]| Blob {
+            digest: Digest::of(bytes),
+            bytes: bytes.len() as u64,
+            reference: None,
+        };
+        let artifact =
+            |name: &str, bytes: &[u8]| Artifact([(name.to_string(), blob(bytes))].into());
         let store = Path::new("store-v1");
         let name = name_of(&artifact("a", b"1"), store);
         assert_eq!(name, name_of(&artifact("a", b"1"), store));
-        assert!(name != name_of(&artifact("b", b"1"), store) && name != name_of(&artifact("a", b"2"), store));
+        assert!(
+            name != name_of(&artifact("b", b"1"), store)
+                && name != name_of(&artifact("a", b"2"), store)
+        );
         assert_ne!(name, name_of(&artifact("a", b"1"), Path::new("other")));
     }
 
@@ -198,20 +236,32 @@ mod tests {
         fs::create_dir_all(&run).expect("a folder");
         let trees = home.root().join(OUTPUTS);
         let old = SystemTime::now() - 2 * GRACE;
-        for (name, at) in [("kept", old), ("shared", old), ("lost", old), (".draft-x", old), ("new", SystemTime::now())]
-        {
+        for (name, at) in [
+            ("kept", old),
+            ("shared", old),
+            ("lost", old),
+            (".draft-x", old),
+            ("new", SystemTime::now()),
+        ] {
             fs::create_dir_all(trees.join(name)).expect("a folder");
-            fs::File::open(trees.join(name)).and_then(|folder| folder.set_modified(at)).expect("a time");
+            fs::File::open(trees.join(name))
+                .and_then(|folder| folder.set_modified(at))
+                .expect("a time");
         }
         symlink("../../../outputs/kept", run.join("volumes")).expect("a link");
         // A run that found everything made, and the folder of links that it leads to.
         fs::create_dir_all(trees.join("all")).expect("a folder");
         symlink("../shared", trees.join("all/volumes")).expect("a link");
-        fs::File::open(trees.join("all")).and_then(|folder| folder.set_modified(old)).expect("a time");
-        symlink("../../outputs/all", home.runs().join("20260102-000000-demo-abd456/outputs")).expect("a link");
+        fs::File::open(trees.join("all"))
+            .and_then(|folder| folder.set_modified(old))
+            .expect("a time");
+        symlink("../../outputs/all", home.runs().join("20260102-000000-demo-abd456/outputs"))
+            .expect("a link");
         prune(&home).expect("prunes");
-        let left: BTreeSet<String> =
-            fs::read_dir(&trees).expect("lists").map(|tree| tree.unwrap().file_name().into_string().unwrap()).collect();
+        let left: BTreeSet<String> = fs::read_dir(&trees)
+            .expect("lists")
+            .map(|tree| tree.unwrap().file_name().into_string().unwrap())
+            .collect();
         assert_eq!(left, ["all", "kept", "new", "shared"].map(String::from).into());
     }
 }

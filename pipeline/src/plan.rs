@@ -38,7 +38,8 @@ pub struct Step {
     pub entry: Option<Arc<Entry>>,
     /// Why it is not asked for, where it is not.
     pub left_out: Option<LeftOut>,
-    /// How long a person's own files were read to know what is to be made: part of the stage's work, done early.
+    /// How long a person's own files were read to know what is to be made: part of the stage's
+    /// work, done early.
     pub read_seconds: f64,
 }
 
@@ -108,7 +109,13 @@ impl<'a> Planner<'a> {
 
     /// A planner that forgets in the store what is forced, as soon as its recipe is known.
     pub fn acting(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
-        Planner { store, wishes, history, forgotten: Some(RefCell::default()), reading: Cell::default() }
+        Planner {
+            store,
+            wishes,
+            history,
+            forgotten: Some(RefCell::default()),
+            reading: Cell::default(),
+        }
     }
 
     /// Decides about each stage as far as that can be known.
@@ -117,7 +124,8 @@ impl<'a> Planner<'a> {
         let mut plan = Plan { workflow, steps: vec![] };
         for (index, left_out) in left_out.into_iter().enumerate() {
             let stage = &plan.workflow.stages[index];
-            let needs = stage.needed().into_iter().filter_map(|id| plan.workflow.index(id)).collect();
+            let needs =
+                stage.needed().into_iter().filter_map(|id| plan.workflow.index(id)).collect();
             let (decision, recipe, entry, read_seconds) = (Decision::Excluded, None, None, 0.0);
             let mut step = Step { needs, decision, recipe, entry, left_out, read_seconds };
             self.reading.take();
@@ -136,7 +144,8 @@ impl<'a> Planner<'a> {
 
     fn decide(&self, plan: &Plan, index: usize, step: &mut Step) -> Result<()> {
         let id_of = |need: &usize| plan.workflow.stages[*need].id.clone();
-        let unknown: Vec<usize> = step.needs.iter().copied().filter(|&need| plan.steps[need].entry.is_none()).collect();
+        let unknown: Vec<usize> =
+            step.needs.iter().copied().filter(|&need| plan.steps[need].entry.is_none()).collect();
         if !unknown.is_empty() {
             let out_of_reach = unknown.iter().find(|&&need| !plan.is_open(need));
             step.decision = match (step.left_out, out_of_reach) {
@@ -163,7 +172,9 @@ impl<'a> Planner<'a> {
                         step.entry = Some(entry);
                         Decision::Reuse { fingerprint, seconds, note }
                     }
-                    Settled::Make { reason, cost_seconds } => Decision::Run { fingerprint, reason, cost_seconds },
+                    Settled::Make { reason, cost_seconds } => {
+                        Decision::Run { fingerprint, reason, cost_seconds }
+                    }
                 };
                 step.recipe = Some(recipe);
             }
@@ -189,10 +200,15 @@ impl<'a> Planner<'a> {
         if let Some(entry) = self.entry(fingerprint)? {
             return Ok((recipe, Settled::Reuse(entry, None)));
         }
-        if let Some(version) = self.wishes.accept.get(stage.kind.name).filter(|version| **version != recipe.version) {
+        if let Some(version) =
+            self.wishes.accept.get(stage.kind.name).filter(|version| **version != recipe.version)
+        {
             let older = Recipe { version: *version, ..recipe.clone() };
             if let Some(entry) = self.entry(older.fingerprint())? {
-                let note = format!("made by version {version}, accepted; the program's is {}", recipe.version);
+                let note = format!(
+                    "made by version {version}, accepted; the program's is {}",
+                    recipe.version
+                );
                 return Ok((older, Settled::Reuse(entry, Some(note))));
             }
         }
@@ -226,7 +242,8 @@ impl<'a> Planner<'a> {
             let ids = stage.needs.get(read.role).map(Vec::as_slice).unwrap_or_default();
             for (number, id) in ids.iter().enumerate() {
                 let artifact = plan.artifact(id);
-                let artifact = artifact.ok_or_else(|| Error::Failed(format!("'{id}' is not made yet")))?;
+                let artifact =
+                    artifact.ok_or_else(|| Error::Failed(format!("'{id}' is not made yet")))?;
                 inputs.insert(input_name(read, number), artifact.digest_of(read.parts));
             }
         }
@@ -234,7 +251,12 @@ impl<'a> Planner<'a> {
             inputs.insert(format!("{LOCAL}{name}"), self.digest_of(&path)?);
         }
         let kind = stage.kind;
-        Ok(Recipe { kind: kind.name.into(), version: kind.version, params: kind.hashed(&stage.params), inputs })
+        Ok(Recipe {
+            kind: kind.name.into(),
+            version: kind.version,
+            params: kind.hashed(&stage.params),
+            inputs,
+        })
     }
 
     /// The digest of a person's own file. That it cannot be read is not the store's fault.
@@ -253,17 +275,24 @@ impl<'a> Planner<'a> {
         }
         for index in (0..plan.steps.len()).rev() {
             let Some(entry) = plan.steps[index].entry.clone() else { continue };
-            let Some((reader, name)) = self.missing(plan, index, &entry, &readers[index])? else { continue };
+            let Some((reader, name)) = self.missing(plan, index, &entry, &readers[index])? else {
+                continue;
+            };
             let stages = &plan.workflow.stages;
             let (id, reader_id) = (&stages[index].id, &stages[reader].id);
             if plan.steps[index].left_out.is_none() {
-                let reason = format!("'{name}' is no longer in the store, and '{reader_id}' reads it");
-                let decision =
-                    Decision::Run { fingerprint: entry.fingerprint, reason, cost_seconds: Some(entry.seconds) };
+                let reason =
+                    format!("'{name}' is no longer in the store, and '{reader_id}' reads it");
+                let decision = Decision::Run {
+                    fingerprint: entry.fingerprint,
+                    reason,
+                    cost_seconds: Some(entry.seconds),
+                };
                 plan.steps[index].decision = decision;
                 plan.steps[index].entry = None;
             } else {
-                let reason = format!("'{name}' of '{id}' is no longer in the store, and '{id}' is left out");
+                let reason =
+                    format!("'{name}' of '{id}' is no longer in the store, and '{id}' is left out");
                 plan.steps[reader].decision = Decision::Blocked { reason };
             }
         }
@@ -271,7 +300,13 @@ impl<'a> Planner<'a> {
     }
 
     /// The first reader that must run and finds a file of this entry missing, and the file.
-    fn missing(&self, plan: &Plan, index: usize, entry: &Entry, readers: &[usize]) -> Result<Option<(usize, String)>> {
+    fn missing(
+        &self,
+        plan: &Plan,
+        index: usize,
+        entry: &Entry,
+        readers: &[usize],
+    ) -> Result<Option<(usize, String)>> {
         let id = &plan.workflow.stages[index].id;
         let mut looked_at = BTreeSet::new();
         for &reader in readers.iter().filter(|&&reader| plan.is_open(reader)) {
@@ -291,13 +326,19 @@ impl<'a> Planner<'a> {
 
 /// The name of an input in the recipe: the role, numbered where it takes several.
 pub fn input_name(read: &Read, number: usize) -> String {
-    if read.count == Count::Many { format!("{}.{number}", read.role) } else { read.role.to_string() }
+    if read.count == Count::Many {
+        format!("{}.{number}", read.role)
+    } else {
+        read.role.to_string()
+    }
 }
 
 /// The parts of `id`'s artifact that a stage reads.
 fn parts_read(stage: &StageSpec, id: &str) -> Vec<&'static str> {
     let reads = stage.kind.reads.iter();
-    let roles = reads.filter(|read| stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id)));
+    let roles = reads.filter(|read| {
+        stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id))
+    });
     roles.flat_map(|read| read.parts.iter().copied()).collect()
 }
 
@@ -331,7 +372,9 @@ mod tests {
     impl Bench {
         fn plan(&self, wishes: &Wishes) -> Plan {
             let workflow = toys::workflow();
-            Planner::looking(&self.store, wishes, History::new(&self.home, &self.store)).plan(workflow).unwrap()
+            Planner::looking(&self.store, wishes, History::new(&self.home, &self.store))
+                .plan(workflow)
+                .unwrap()
         }
 
         /// Publishes what a recipe would make, as if it had taken an hour.
@@ -358,10 +401,15 @@ mod tests {
     fn what_follows_is_known_once_what_it_needs_is_made() {
         let bench = bench();
         let plan = bench.plan(&Wishes::default());
-        assert_eq!(step(&plan, "model").decision, Decision::Follows { stages: vec!["data".into()] });
+        assert_eq!(
+            step(&plan, "model").decision,
+            Decision::Follows { stages: vec!["data".into()] }
+        );
         let plan = bench.with_source().plan(&Wishes::default());
         assert!(matches!(step(&plan, "data").decision, Decision::Reuse { .. }));
-        assert!(matches!(&step(&plan, "model").decision, Decision::Run { reason, .. } if reason == "not made before"));
+        assert!(
+            matches!(&step(&plan, "model").decision, Decision::Run { reason, .. } if reason == "not made before")
+        );
     }
 
     #[test]
@@ -378,12 +426,20 @@ mod tests {
         let recipe = step(&bench.plan(&Wishes::default()), "model").recipe.clone().unwrap();
         bench.publish(Recipe { version: recipe.version + 2, ..recipe.clone() }, "model");
         let plan = bench.plan(&Wishes::default());
-        let Decision::Run { reason, cost_seconds, .. } = &step(&plan, "model").decision else { panic!("not run") };
-        assert_eq!(reason, "train is now version 1, was 3: 1 h 00 min; '--accept-version train=3' reuses it");
+        let Decision::Run { reason, cost_seconds, .. } = &step(&plan, "model").decision else {
+            panic!("not run")
+        };
+        assert_eq!(
+            reason,
+            "train is now version 1, was 3: 1 h 00 min; '--accept-version train=3' reuses it"
+        );
         assert_eq!(*cost_seconds, Some(3600.0));
-        let wishes = Wishes { accept: BTreeMap::from([("train".to_string(), 3)]), ..Wishes::default() };
+        let wishes =
+            Wishes { accept: BTreeMap::from([("train".to_string(), 3)]), ..Wishes::default() };
         let plan = bench.plan(&wishes);
-        let Decision::Reuse { note, .. } = &step(&plan, "model").decision else { panic!("not reused") };
+        let Decision::Reuse { note, .. } = &step(&plan, "model").decision else {
+            panic!("not reused")
+        };
         assert_eq!(note.as_deref(), Some("made by version 3, accepted; the program's is 1"));
     }
 
@@ -398,7 +454,9 @@ mod tests {
         params["note"] = "far".into();
         bench.publish(Recipe { params, ..recipe }, "far");
         let plan = bench.plan(&Wishes::default());
-        let Decision::Run { reason, .. } = &step(&plan, "model").decision else { panic!("not run") };
+        let Decision::Run { reason, .. } = &step(&plan, "model").decision else {
+            panic!("not run")
+        };
         assert_eq!(reason, "'epochs' is 3, was 9");
     }
 }

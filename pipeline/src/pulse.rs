@@ -1,7 +1,7 @@
 //! The pulse: how far the stages of a living run are, for those who follow it from another shell.
 //!
-//! `progress.json` in the run's folder is replaced at most once a second and removed at the run's end.
-//! Nothing depends on it: the journal keeps what happened, this only says how far the rest is.
+//! `progress.json` in the run's folder is replaced at most once a second and removed at the run's
+//! end. Nothing depends on it: the journal keeps what happened, this only says how far the rest is.
 
 use crate::event::{Event, Fact, Observer};
 use crate::exit::Result;
@@ -51,7 +51,9 @@ impl Observer for Pulse {
                 self.latest.remove(&finished.stage);
                 Ok(())
             }
-            Fact::RunFinished { .. } if self.beat.is_some() => fs::remove_file(self.folder.join(FILE)),
+            Fact::RunFinished { .. } if self.beat.is_some() => {
+                fs::remove_file(self.folder.join(FILE))
+            }
             _ => Ok(()),
         };
         if let Err(error) = done {
@@ -78,7 +80,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut pulse = Pulse::new(folder.path());
         let mut tell = |fact: Fact| pulse.observe(&Event { at_ms: 0, fact }).expect("observes");
-        let progress = |done| Progress { done, total: Some(9), unit: "cases".into(), numbers: vec![] };
+        let progress =
+            |done| Progress { done, total: Some(9), unit: "cases".into(), numbers: vec![] };
         let said = |stage: &str, done| Fact::StageSaid {
             stage: stage.into(),
             replayed: false,
@@ -89,7 +92,11 @@ mod tests {
         assert_eq!(read(folder.path()), BTreeMap::from([("volumes".to_string(), progress(3))]));
         tell(said("volumes", 4));
         assert_eq!(read(folder.path())["volumes"], progress(3), "at most once a second");
-        tell(Fact::StageFinished(Box::new(recorded::finished("volumes", "preprocess", Outcome::Made))));
+        tell(Fact::StageFinished(Box::new(recorded::finished(
+            "volumes",
+            "preprocess",
+            Outcome::Made,
+        ))));
         tell(Fact::RunFinished { outcome: RunOutcome::Done, seconds: 1.0 });
         assert!(!folder.path().join(FILE).exists());
     }

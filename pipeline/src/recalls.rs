@@ -1,5 +1,6 @@
-//! Recalls on behalf of a worker: it has no store, so its items go through this program's host. Each
-//! request waits on a thread of its own, since the item may have to be made by the worker itself.
+//! Recalls on behalf of a worker: it has no store, so its items go through this program's host.
+//! Each request waits on a thread of its own, since the item may have to be made by the worker
+//! itself.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -34,7 +35,9 @@ impl<'a> Recalls<'a> {
                 scope.spawn(move || self.answer(&self.recalled(id, &name, &recipe)));
             }
             Request::Made { id, failed } => {
-                if let Some(sender) = lock(&self.makings).as_mut().and_then(|makings| makings.remove(&id)) {
+                if let Some(sender) =
+                    lock(&self.makings).as_mut().and_then(|makings| makings.remove(&id))
+                {
                     sender.send(failed).ok();
                 }
             }

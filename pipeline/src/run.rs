@@ -1,4 +1,5 @@
-//! A run: the folder where the events of one execution are written down, and `run.json`, its record.
+//! A run: the folder where the events of one execution are written down, and `run.json`, its
+//! record.
 //!
 //! Who fills the folder is elsewhere: the journal (`journal`), the tables (`tables`), the links to
 //! outputs (`outputs`).
@@ -29,7 +30,11 @@ impl RunFolder {
 
     /// Creates the folder of a new run, exclusively. The id begins with the time in UTC.
     pub fn create(runs: &Path, workflow: &str) -> Result<RunFolder> {
-        let name: String = workflow.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+        let name: String = workflow
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .take(40)
+            .collect();
         for attempt in 0u32..100 {
             let path = runs.join(format!("{}-{name}-{}", timestamp(), short_id(attempt)));
             match fault::pass().and_then(|()| fs::create_dir(&path)) {
@@ -69,16 +74,21 @@ impl RunFolder {
             let words = seal::damaged(&self.path, "run.json");
             return Err(Error::Failed(format!("{words}; 'voxflow cache verify' sets it aside")));
         }
-        serde_json::from_slice(&text).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))
+        serde_json::from_slice(&text)
+            .map_err(|error| Error::Failed(format!("{}: {error}", path.display())))
     }
 
     /// Writes `run.json` whole: a temporary file, then a rename.
     pub fn write_record(&self, record: &RunRecord) -> Result<()> {
-        let mut text =
-            serde_json::to_vec_pretty(record).map_err(|error| Error::Failed(format!("run.json: {error}")))?;
+        let mut text = serde_json::to_vec_pretty(record)
+            .map_err(|error| Error::Failed(format!("run.json: {error}")))?;
         text.push(b'\n');
         let (path, draft) = (self.file("run.json"), self.file(".run.json"));
-        let write = || fault::pass().and_then(|()| fs::File::create(&draft)).and_then(|mut file| file.write_all(&text));
+        let write = || {
+            fault::pass()
+                .and_then(|()| fs::File::create(&draft))
+                .and_then(|mut file| file.write_all(&text))
+        };
         write().and_then(|()| fs::rename(&draft, &path)).map_err(Error::io("write", &path))
     }
 }
@@ -197,7 +207,8 @@ fn timestamp() -> String {
 
 /// Six hex digits that differ between processes, moments and attempts.
 fn short_id(attempt: u32) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seed = format!("{} {} {attempt}", std::process::id(), now.as_nanos());
     Digest::of(seed.as_bytes()).to_hex()[..6].to_string()
 }
@@ -209,7 +220,8 @@ mod tests {
     #[test]
     fn each_run_has_a_folder_of_its_own_whatever_its_workflow_is_called() {
         let folder = tempfile::tempdir().unwrap();
-        let runs: Vec<_> = (0..20).map(|_| RunFolder::create(folder.path(), "a/../b c").unwrap().id()).collect();
+        let runs: Vec<_> =
+            (0..20).map(|_| RunFolder::create(folder.path(), "a/../b c").unwrap().id()).collect();
         let different: std::collections::BTreeSet<_> = runs.iter().collect();
         assert_eq!(different.len(), 20);
         assert!(runs.iter().all(|id| id.contains("-a----b-c-")), "{runs:?}");

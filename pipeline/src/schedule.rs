@@ -60,7 +60,8 @@ pub enum Turn {
     Resume(StageId),
 }
 
-/// Which stages may begin, run, and are over. Each step costs what it changes, however many stages there are.
+/// Which stages may begin, run, and are over. Each step costs what it changes, however many stages
+/// there are.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     states: Vec<State>,
@@ -104,7 +105,8 @@ impl Schedule {
     /// Gives the next slot to a stage. `None` until something changes.
     pub fn turn(&mut self) -> Option<Turn> {
         let open = (0..self.free.len()).filter(|&pool| self.free[pool] > 0);
-        let first = open.filter_map(|pool| self.wanting[pool].first().map(|&(begins, id)| (begins, id, pool)));
+        let first = open
+            .filter_map(|pool| self.wanting[pool].first().map(|&(begins, id)| (begins, id, pool)));
         let (begins, id, pool) = first.filter(|&(begins, ..)| !(begins && self.stopped)).min()?;
         self.wanting[pool].remove(&(begins, id));
         self.free[pool] -= 1;
@@ -138,7 +140,8 @@ impl Schedule {
         }
     }
 
-    /// A paused stage wants a slot again; [`Schedule::turn`] gives it one, before any that has not begun.
+    /// A paused stage wants a slot again; [`Schedule::turn`] gives it one, before any that has not
+    /// begun.
     pub fn resume(&mut self, id: StageId) {
         if self.states[id] == State::Paused {
             self.states[id] = State::Resuming;
@@ -154,8 +157,9 @@ impl Schedule {
     /// Skips all that has not begun. Returns it, in order.
     pub fn skip_rest(&mut self) -> Vec<StageId> {
         self.wanting.iter_mut().for_each(|wanting| wanting.retain(|(begins, _)| !begins));
-        let rest: Vec<StageId> =
-            (0..self.states.len()).filter(|&id| matches!(self.states[id], State::Waiting | State::Ready)).collect();
+        let rest: Vec<StageId> = (0..self.states.len())
+            .filter(|&id| matches!(self.states[id], State::Waiting | State::Ready))
+            .collect();
         rest.iter().for_each(|&id| self.states[id] = State::Skipped);
         rest
     }
@@ -234,7 +238,10 @@ mod tests {
     fn a_stage_begins_when_all_it_needs_is_done() {
         let nodes = vec![node(Pool::Cpu, &[]), node(Pool::Cpu, &[]), node(Pool::Cpu, &[0, 1])];
         let mut schedule = Schedule::new(nodes, Slots { cpu: 2, ..ONE }, false);
-        assert_eq!((next(&mut schedule), next(&mut schedule), next(&mut schedule)), (Some(0), Some(1), None));
+        assert_eq!(
+            (next(&mut schedule), next(&mut schedule), next(&mut schedule)),
+            (Some(0), Some(1), None)
+        );
         assert!(schedule.finish(1, true).is_empty());
         assert_eq!(next(&mut schedule), None);
         schedule.finish(0, true);
@@ -245,7 +252,12 @@ mod tests {
 
     #[test]
     fn pools_do_not_take_each_others_slots() {
-        let nodes = vec![node(Pool::Io, &[]), node(Pool::Cpu, &[]), node(Pool::Cpu, &[]), node(Pool::Gpu, &[])];
+        let nodes = vec![
+            node(Pool::Io, &[]),
+            node(Pool::Cpu, &[]),
+            node(Pool::Cpu, &[]),
+            node(Pool::Gpu, &[]),
+        ];
         let mut schedule = Schedule::new(nodes, ONE, false);
         assert_eq!(
             (next(&mut schedule), next(&mut schedule), next(&mut schedule), next(&mut schedule)),
@@ -269,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_paused_stage_may_end_without_a_slot() {
-        let mut schedule = Schedule::new(vec![node(Pool::Cpu, &[]), node(Pool::Cpu, &[])], ONE, false);
+        let mut schedule =
+            Schedule::new(vec![node(Pool::Cpu, &[]), node(Pool::Cpu, &[])], ONE, false);
         next(&mut schedule);
         schedule.pause(0);
         assert_eq!(next(&mut schedule), Some(1));
@@ -282,7 +295,14 @@ mod tests {
 
     #[test]
     fn a_failure_skips_what_needs_it_and_keep_going_decides_about_the_rest() {
-        let nodes = || vec![node(Pool::Cpu, &[]), node(Pool::Cpu, &[0]), node(Pool::Cpu, &[1]), node(Pool::Cpu, &[])];
+        let nodes = || {
+            vec![
+                node(Pool::Cpu, &[]),
+                node(Pool::Cpu, &[0]),
+                node(Pool::Cpu, &[1]),
+                node(Pool::Cpu, &[]),
+            ]
+        };
         for keep_going in [false, true] {
             let mut schedule = Schedule::new(nodes(), ONE, keep_going);
             next(&mut schedule);
@@ -294,7 +314,8 @@ mod tests {
 
     #[test]
     fn after_a_stop_nothing_begins_but_what_runs_may_resume() {
-        let mut schedule = Schedule::new(vec![node(Pool::Cpu, &[]), node(Pool::Cpu, &[])], ONE, true);
+        let mut schedule =
+            Schedule::new(vec![node(Pool::Cpu, &[]), node(Pool::Cpu, &[])], ONE, true);
         next(&mut schedule);
         schedule.pause(0);
         schedule.stop();
@@ -331,7 +352,10 @@ mod tests {
         let mut failed = false;
         while !schedule.is_idle() {
             while let Some(id) = next(&mut schedule) {
-                assert!(nodes[id].needs.iter().all(|&need| schedule.state(need) == State::Done), "seed {seed}");
+                assert!(
+                    nodes[id].needs.iter().all(|&need| schedule.state(need) == State::Done),
+                    "seed {seed}"
+                );
                 running.push(id);
             }
             for pool in [Pool::Io, Pool::Cpu, Pool::Gpu] {

@@ -1,6 +1,6 @@
-//! The seal of a run: the digests of its files, written when it is over, so that a file that changed
-//! afterwards is noticed before it is believed. A run without a seal (one whose process died, or an
-//! older one) is read as it is.
+//! The seal of a run: the digests of its files, written when it is over, so that a file that
+//! changed afterwards is noticed before it is believed. A run without a seal (one whose process
+//! died, or an older one) is read as it is.
 //!
 //! What can be made again of a damaged run is `tables`' matter: tables, of the journal.
 
@@ -44,7 +44,9 @@ pub fn write(run: &Path) -> Result<()> {
     }
     let text = text(files)?;
     let (path, draft) = (run.join(SEAL), run.join(".seal.json"));
-    let written = fault::pass().and_then(|()| fs::write(&draft, &text)).and_then(|()| fs::rename(&draft, &path));
+    let written = fault::pass()
+        .and_then(|()| fs::write(&draft, &text))
+        .and_then(|()| fs::rename(&draft, &path));
     written.map_err(Error::io("write", &path))
 }
 
@@ -71,8 +73,8 @@ pub fn bytes_of(run: &Path) -> u64 {
     SEALED.iter().filter_map(|name| Some(fs::metadata(run.join(name)).ok()?.len())).sum()
 }
 
-/// Reads all sealed files of a run. Tables that are bad are made again of the journal; what else is bad
-/// is set aside beside its place, and the rest is sealed anew, so that it is reported once.
+/// Reads all sealed files of a run. Tables that are bad are made again of the journal; what else is
+/// bad is set aside beside its place, and the rest is sealed anew, so that it is reported once.
 pub fn verify(run: &Path) -> Result<Vec<Bad>> {
     let seal = match read(run) {
         Ok(None) => return Ok(vec![]),
@@ -117,9 +119,11 @@ fn read(run: &Path) -> Result<Option<Seal>, ()> {
 
 /// The seal of these digests, as it is written.
 fn text(files: BTreeMap<String, Digest>) -> Result<Vec<u8>> {
-    let lines: Vec<String> = files.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
+    let lines: Vec<String> =
+        files.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
     let seal = Seal { digest: Digest::of(lines.concat().as_bytes()), files };
-    let mut text = serde_json::to_vec(&seal).map_err(|error| Error::Failed(format!("{SEAL}: {error}")))?;
+    let mut text =
+        serde_json::to_vec(&seal).map_err(|error| Error::Failed(format!("{SEAL}: {error}")))?;
     text.push(b'\n');
     Ok(text)
 }
@@ -156,7 +160,9 @@ mod tests {
         fs::write(run.join("run.json"), "{}").unwrap();
         write(run).unwrap();
         let seal = fs::read_to_string(run.join(SEAL)).unwrap();
-        for damaged in [seal.replace("run.json", "ran.json"), seal.to_uppercase(), seal.replace('a', "A")] {
+        for damaged in
+            [seal.replace("run.json", "ran.json"), seal.to_uppercase(), seal.replace('a', "A")]
+        {
             fs::write(run.join(SEAL), damaged).unwrap();
             assert!(holds(run, "run.json", b"{}"));
             assert_eq!(verify(run).unwrap()[0].path, run.join(SEAL));

@@ -7,13 +7,14 @@ use std::sync::{PoisonError, RwLock};
 const HIDDEN: &str = "***";
 
 /// Words in the name of a query parameter that make its value a secret.
-const TELLING: [&str; 7] = ["token", "signature", "secret", "password", "passwd", "apikey", "credential"];
+const TELLING: [&str; 7] =
+    ["token", "signature", "secret", "password", "passwd", "apikey", "credential"];
 
 /// The values of variables whose names say that they are secrets.
 static REMEMBERED: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
 
-/// From now on the value of the variable `name` is hidden wherever it would be written, if the name says
-/// that it is a secret: `DATA_TOKEN`, but not `DATA_ROOT`.
+/// From now on the value of the variable `name` is hidden wherever it would be written, if the name
+/// says that it is a secret: `DATA_TOKEN`, but not `DATA_ROOT`.
 pub fn remember(name: &str, value: &str) {
     if is_telling(name) && !value.is_empty() {
         REMEMBERED.write().unwrap_or_else(PoisonError::into_inner).insert(value.to_string());
@@ -25,11 +26,14 @@ pub fn may_hold(text: &str) -> bool {
     text.contains("://") || !REMEMBERED.read().unwrap_or_else(PoisonError::into_inner).is_empty()
 }
 
-/// The text without the credentials of the URLs in it (`https://user:pass@host` and the values of query
-/// parameters like `token=…`) and without the remembered values. Everything else stays as it is.
+/// The text without the credentials of the URLs in it (`https://user:pass@host` and the values of
+/// query parameters like `token=…`) and without the remembered values. Everything else stays as it
+/// is.
 pub fn strip(text: &str) -> String {
     let remembered = REMEMBERED.read().unwrap_or_else(PoisonError::into_inner);
-    let text = remembered.iter().fold(text.to_string(), |text, value| text.replace(value.as_str(), HIDDEN));
+    let text = remembered
+        .iter()
+        .fold(text.to_string(), |text, value| text.replace(value.as_str(), HIDDEN));
     strip_urls(&text)
 }
 
@@ -89,9 +93,9 @@ pub fn strip_value(value: &serde_json::Value) -> serde_json::Value {
     match value {
         Value::String(text) => strip(text).into(),
         Value::Array(items) => items.iter().map(strip_value).collect(),
-        Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(key, field)| (key.clone(), strip_value(field))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(key, field)| (key.clone(), strip_value(field))).collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -104,14 +108,20 @@ mod tests {
     fn values_of_telling_variables_are_hidden_from_then_on() {
         remember("MY_DATA_TOKEN", "gh0st-t0ken");
         remember("MY_DATA_ROOT", "/data/r00t");
-        assert_eq!(strip("https://host/gh0st-t0ken/a in /data/r00t"), "https://host/***/a in /data/r00t");
+        assert_eq!(
+            strip("https://host/gh0st-t0ken/a in /data/r00t"),
+            "https://host/***/a in /data/r00t"
+        );
     }
 
     #[test]
     fn credentials_of_urls_are_hidden_and_nothing_else_changes() {
         for (text, stripped) in [
             ("https://me:pw@host/a.tar?x=1", "https://host/a.tar?x=1"),
-            ("cannot get 'https://me@host/a' and http://b", "cannot get 'https://host/a' and http://b"),
+            (
+                "cannot get 'https://me@host/a' and http://b",
+                "cannot get 'https://host/a' and http://b",
+            ),
             ("s3://b/k?X-Amz-Signature=abc&part=2", "s3://b/k?X-Amz-Signature=***&part=2"),
             ("https://host/@scope/a@1", "https://host/@scope/a@1"),
             ("a: \"https://t0k:x@h\"\nb: mail@host", "a: \"https://h\"\nb: mail@host"),

@@ -106,7 +106,8 @@ impl From<Option<&str>> for Cell {
     }
 }
 
-/// Four significant digits without trailing zeros of whole numbers: "0.8743", "12.35", "1260", "2.0e-5".
+/// Four significant digits without trailing zeros of whole numbers: "0.8743", "12.35", "1260",
+/// "2.0e-5".
 pub fn short(number: f64) -> String {
     let size = number.abs();
     match number {
@@ -133,8 +134,15 @@ pub struct Sheet {
 
 impl Sheet {
     /// An empty sheet with these columns.
-    pub fn new<S: Into<String>>(title: impl Into<String>, columns: impl IntoIterator<Item = S>) -> Sheet {
-        Sheet { title: title.into(), columns: columns.into_iter().map(Into::into).collect(), rows: vec![] }
+    pub fn new<S: Into<String>>(
+        title: impl Into<String>,
+        columns: impl IntoIterator<Item = S>,
+    ) -> Sheet {
+        Sheet {
+            title: title.into(),
+            columns: columns.into_iter().map(Into::into).collect(),
+            rows: vec![],
+        }
     }
 
     /// Adds a row.
@@ -145,8 +153,9 @@ impl Sheet {
 
     /// Leaves out the columns in which no row has a value, the first `keep` excepted.
     pub fn without_empty_columns(mut self, keep: usize) -> Sheet {
-        let used: Vec<bool> =
-            (0..self.columns.len()).map(|at| at < keep || self.rows.iter().any(|row| row[at] != Cell::Empty)).collect();
+        let used: Vec<bool> = (0..self.columns.len())
+            .map(|at| at < keep || self.rows.iter().any(|row| row[at] != Cell::Empty))
+            .collect();
         let mut used_of = used.iter();
         self.columns.retain(|_| *used_of.next().unwrap_or(&true));
         for row in &mut self.rows {
@@ -191,14 +200,16 @@ impl Sheet {
     /// Comma-separated values with a header (RFC 4180, lines end with a line feed).
     pub fn csv(&self) -> String {
         let header: Vec<String> = self.columns.iter().map(|name| quoted(name)).collect();
-        let rows = self.rows.iter().map(|row| row.iter().map(|cell| quoted(&cell.in_full())).collect());
+        let rows =
+            self.rows.iter().map(|row| row.iter().map(|cell| quoted(&cell.in_full())).collect());
         std::iter::once(header).chain(rows).map(|cells| cells.join(",") + "\n").collect()
     }
 
     /// A list of objects, one a row.
     pub fn json(&self) -> Value {
         let object = |row: &Vec<Cell>| -> Value {
-            let fields: Map<String, Value> = self.columns.iter().cloned().zip(row.iter().map(Cell::as_json)).collect();
+            let fields: Map<String, Value> =
+                self.columns.iter().cloned().zip(row.iter().map(Cell::as_json)).collect();
             Value::Object(fields)
         };
         Value::Array(self.rows.iter().map(object).collect())
@@ -222,7 +233,8 @@ impl Sheet {
 
     /// Whether a column holds numbers only.
     pub fn is_numeric(&self, at: usize) -> bool {
-        let mut cells = self.rows.iter().map(|row| &row[at]).filter(|cell| **cell != Cell::Empty).peekable();
+        let mut cells =
+            self.rows.iter().map(|row| &row[at]).filter(|cell| **cell != Cell::Empty).peekable();
         cells.peek().is_some() && cells.all(|cell| !matches!(cell, Cell::Text(_)))
     }
 }
@@ -233,7 +245,11 @@ pub fn pretty(value: &Value) -> String {
 }
 
 fn quoted(words: &str) -> String {
-    if words.contains([',', '"', '\n', '\r']) { format!("\"{}\"", words.replace('"', "\"\"")) } else { words.into() }
+    if words.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", words.replace('"', "\"\""))
+    } else {
+        words.into()
+    }
 }
 
 /// Words inside a cell of a Markdown table.
@@ -247,8 +263,18 @@ mod tests {
 
     fn scores() -> Sheet {
         let mut sheet = Sheet::new("scores", ["label", "dice", "change", "n"]);
-        sheet.push(vec![Cell::text("spleen"), Cell::Number(0.87431), Cell::Change(0.01234), Cell::Count(6)]);
-        sheet.push(vec![Cell::text("a, \"b\" | c"), Cell::Empty, Cell::Change(0.0), Cell::Count(12)]);
+        sheet.push(vec![
+            Cell::text("spleen"),
+            Cell::Number(0.87431),
+            Cell::Change(0.01234),
+            Cell::Count(6),
+        ]);
+        sheet.push(vec![
+            Cell::text("a, \"b\" | c"),
+            Cell::Empty,
+            Cell::Change(0.0),
+            Cell::Count(12),
+        ]);
         sheet
     }
 
@@ -267,7 +293,10 @@ a, \"b\" | c       –        =  12
 
     #[test]
     fn csv_keeps_numbers_in_full_and_quotes_what_needs_it() {
-        assert_eq!(scores().csv(), "label,dice,change,n\nspleen,0.87431,0.01234,6\n\"a, \"\"b\"\" | c\",,0,12\n");
+        assert_eq!(
+            scores().csv(),
+            "label,dice,change,n\nspleen,0.87431,0.01234,6\n\"a, \"\"b\"\" | c\",,0,12\n"
+        );
     }
 
     #[test]
@@ -291,14 +320,20 @@ a, \"b\" | c       –        =  12
     #[test]
     fn a_narrow_terminal_is_not_overrun() {
         let mut sheet = scores();
-        sheet.push(vec![Cell::text("a label of many many words in one row"), Cell::Empty, Cell::Empty, Cell::Empty]);
+        sheet.push(vec![
+            Cell::text("a label of many many words in one row"),
+            Cell::Empty,
+            Cell::Empty,
+            Cell::Empty,
+        ]);
         let text = sheet.text(Some(40));
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
     }
 
     #[test]
     fn numbers_have_four_digits() {
-        let shown: Vec<String> = [0.87431, 12.3456, 1260.0, 1234.56, 0.00002, -0.5].map(short).into();
+        let shown: Vec<String> =
+            [0.87431, 12.3456, 1260.0, 1234.56, 0.00002, -0.5].map(short).into();
         assert_eq!(shown, ["0.8743", "12.35", "1260", "1234.6", "2.0e-5", "-0.5000"]);
     }
 

@@ -1,5 +1,5 @@
-//! Space: whether the disk is likely to hold what a run is about to make. A warning before the work; a disk
-//! that is full all the same is an error of the store when it happens.
+//! Space: whether the disk is likely to hold what a run is about to make. A warning before the
+//! work; a disk that is full all the same is an error of the store when it happens.
 
 use crate::event::Decision;
 use crate::execute::inputs;
@@ -15,7 +15,11 @@ use voxflow_stages::space::Upstream;
 const MOST_NAMED: usize = 3;
 
 /// The warning, if less is free below the store than the runs are likely to write.
-pub fn warning<'a>(plans: impl Iterator<Item = &'a Plan>, store: &Store, history: &History) -> Result<Option<String>> {
+pub fn warning<'a>(
+    plans: impl Iterator<Item = &'a Plan>,
+    store: &Store,
+    history: &History,
+) -> Result<Option<String>> {
     let mut wanted: Vec<(u64, String)> = vec![];
     let mut seen = BTreeSet::new();
     for plan in plans {
@@ -42,8 +46,14 @@ pub fn warning<'a>(plans: impl Iterator<Item = &'a Plan>, store: &Store, history
     }))
 }
 
-/// About how many bytes each stage that must be made will write. What several runs share counts once.
-fn forecast(plan: &Plan, store: &Store, history: &History, seen: &mut BTreeSet<String>) -> Vec<(u64, String)> {
+/// About how many bytes each stage that must be made will write. What several runs share counts
+/// once.
+fn forecast(
+    plan: &Plan,
+    store: &Store,
+    history: &History,
+    seen: &mut BTreeSet<String>,
+) -> Vec<(u64, String)> {
     let mut foreseen: BTreeMap<&str, u64> = BTreeMap::new();
     let mut wanted = vec![];
     for (index, stage) in plan.workflow.stages.iter().enumerate() {
@@ -68,7 +78,12 @@ fn forecast(plan: &Plan, store: &Store, history: &History, seen: &mut BTreeSet<S
 }
 
 /// The first input of each role, made or foreseen.
-fn upstream(plan: &Plan, index: usize, store: &Store, foreseen: &BTreeMap<&str, u64>) -> BTreeMap<String, Upstream> {
+fn upstream(
+    plan: &Plan,
+    index: usize,
+    store: &Store,
+    foreseen: &BTreeMap<&str, u64>,
+) -> BTreeMap<String, Upstream> {
     let made = inputs(plan, index, store);
     let roles = plan.workflow.stages[index].needs.iter();
     let each = roles.filter_map(|(role, ids)| {
@@ -87,6 +102,7 @@ fn free(store: &Store) -> Result<u64> {
     if let Some(bytes) = fault::free_bytes() {
         return Ok(bytes);
     }
-    let disk = rustix::fs::statvfs(store.root()).map_err(|error| Error::io("look at", store.root())(error.into()))?;
+    let disk = rustix::fs::statvfs(store.root())
+        .map_err(|error| Error::io("look at", store.root())(error.into()))?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

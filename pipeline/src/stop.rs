@@ -35,7 +35,9 @@ impl Stop {
             }
         };
         let thread = std::thread::Builder::new().name("signals".into()).spawn(listen);
-        thread.map(|_| ()).map_err(|error| Error::Failed(format!("signals: cannot start a thread: {error}")))
+        thread
+            .map(|_| ())
+            .map_err(|error| Error::Failed(format!("signals: cannot start a thread: {error}")))
     }
 
     /// Asks everything to stop, workers by SIGTERM.

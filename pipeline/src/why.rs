@@ -1,7 +1,7 @@
 //! Why a stage must be made: what differs from the last time, in words.
 //!
-//! The last time is the run of the same workflow whose stage differs least, so that reasons outlive the
-//! store; failing that, the most similar entry of the same kind.
+//! The last time is the run of the same workflow whose stage differs least, so that reasons outlive
+//! the store; failing that, the most similar entry of the same kind.
 
 use crate::history::short;
 use crate::home::Home;
@@ -35,7 +35,8 @@ type Making = (u64, Recipe, f64);
 /// The newest runs, the newest first.
 struct Past {
     runs: Vec<RunRecord>,
-    /// By workflow and stage, the places of the rows that were made or reused: the run's, and the stage's in it.
+    /// By workflow and stage, the places of the rows that were made or reused: the run's, and the
+    /// stage's in it.
     rows: HashMap<String, HashMap<String, Vec<(usize, usize)>>>,
 }
 
@@ -72,9 +73,15 @@ impl<'a> History<'a> {
     }
 
     /// Why this recipe must be made, and how many seconds it took the last time.
-    pub fn explain(&self, workflow: &str, stage: &StageSpec, recipe: &Recipe) -> (String, Option<f64>) {
+    pub fn explain(
+        &self,
+        workflow: &str,
+        stage: &StageSpec,
+        recipe: &Recipe,
+    ) -> (String, Option<f64>) {
         let in_a_run = self.nearest_run(workflow, &stage.id, recipe);
-        let in_the_store = || self.most_similar(recipe).map(|(before, seconds)| (before, Some(seconds), None));
+        let in_the_store =
+            || self.most_similar(recipe).map(|(before, seconds)| (before, Some(seconds), None));
         let Some((before, seconds, run)) = in_a_run.or_else(in_the_store) else {
             return ("not made before".into(), None);
         };
@@ -89,11 +96,18 @@ impl<'a> History<'a> {
     /// How many bytes a stage's artifact had in the store the last time.
     pub fn bytes(&self, workflow: &str, stage: &str) -> Option<u64> {
         let artifact = self.rows(workflow, stage).find_map(|(_, row)| row.artifact.as_ref())?;
-        Some(artifact.0.values().filter(|blob| blob.reference.is_none()).map(|blob| blob.bytes).sum())
+        Some(
+            artifact
+                .0
+                .values()
+                .filter(|blob| blob.reference.is_none())
+                .map(|blob| blob.bytes)
+                .sum(),
+        )
     }
 
-    /// The recipe and cost of the stage in the run that differs least, of equals the newest, with the
-    /// run's short id: of twelve variants the one next to this explains it in fewest words.
+    /// The recipe and cost of the stage in the run that differs least, of equals the newest, with
+    /// the run's short id: of twelve variants the one next to this explains it in fewest words.
     fn nearest_run(
         &self,
         workflow: &str,
@@ -101,13 +115,18 @@ impl<'a> History<'a> {
         recipe: &Recipe,
     ) -> Option<(&Recipe, Option<f64>, Option<&str>)> {
         let rows = self.rows(workflow, stage);
-        let before =
-            rows.filter_map(|(run, row)| Some((row.recipe.as_ref()?, row.made_in_seconds, Some(short(&run.run)))));
+        let before = rows.filter_map(|(run, row)| {
+            Some((row.recipe.as_ref()?, row.made_in_seconds, Some(short(&run.run))))
+        });
         before.min_by_key(|(before, ..)| differences(before, recipe).len())
     }
 
     /// What the newest runs say of a stage that they made or reused, the newest first.
-    fn rows(&self, workflow: &str, stage: &str) -> impl Iterator<Item = (&RunRecord, &StageRecord)> {
+    fn rows(
+        &self,
+        workflow: &str,
+        stage: &str,
+    ) -> impl Iterator<Item = (&RunRecord, &StageRecord)> {
         let Past { runs, rows } = self.runs.get_or_init(|| Past::of(self.home));
         let places = rows.get(workflow).and_then(|stages| stages.get(stage)).into_iter().flatten();
         places.map(|&(run, row)| (&runs[run], &runs[run].stages[row]))
@@ -115,7 +134,11 @@ impl<'a> History<'a> {
 
     fn most_similar(&self, recipe: &Recipe) -> Option<(&Recipe, f64)> {
         let entries = self.entries.get_or_init(|| {
-            let whole = self.store.entries().filter_map(Result::ok).filter(|entry| !entry.recipe.kind.contains('/'));
+            let whole = self
+                .store
+                .entries()
+                .filter_map(Result::ok)
+                .filter(|entry| !entry.recipe.kind.contains('/'));
             let mut kinds: BTreeMap<String, Vec<_>> = BTreeMap::new();
             for Entry { recipe, made_at, seconds, .. } in whole {
                 kinds.entry(recipe.kind.clone()).or_default().push((made_at, recipe, seconds));
@@ -127,7 +150,8 @@ impl<'a> History<'a> {
             kinds
         });
         let same = entries.get(&recipe.kind)?.iter();
-        let (_, before, seconds) = same.min_by_key(|(_, before, _)| differences(before, recipe).len())?;
+        let (_, before, seconds) =
+            same.min_by_key(|(_, before, _)| differences(before, recipe).len())?;
         Some((before, *seconds))
     }
 }
@@ -143,7 +167,9 @@ impl Past {
         let mut rows: HashMap<String, HashMap<String, Vec<_>>> = HashMap::new();
         for (at, run) in runs.iter().enumerate() {
             let stages = rows.entry(run.workflow.clone()).or_default();
-            for (row, stage) in run.stages.iter().enumerate().filter(|(_, stage)| stage.made_in_seconds.is_some()) {
+            for (row, stage) in
+                run.stages.iter().enumerate().filter(|(_, stage)| stage.made_in_seconds.is_some())
+            {
                 stages.entry(stage.stage.clone()).or_default().push((at, row));
             }
         }
@@ -161,7 +187,11 @@ pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
     for path in before.keys().chain(now.keys()).collect::<BTreeSet<_>>() {
         let (old, new) = (before.get(path), now.get(path));
         if old.map(comparable) != new.map(comparable) {
-            found.push(Difference::Param { path: path.clone(), old: old.cloned(), new: new.cloned() });
+            found.push(Difference::Param {
+                path: path.clone(),
+                old: old.cloned(),
+                new: new.cloned(),
+            });
         }
     }
     let digest = |inputs: &BTreeMap<String, Digest>, name: &String| inputs.get(name).copied();
@@ -177,10 +207,12 @@ pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
 fn leaves(value: &Value) -> BTreeMap<String, Value> {
     fn gather(value: &Value, path: &str, out: &mut BTreeMap<String, Value>) {
         match value {
-            Value::Object(fields) if !fields.is_empty() => fields.iter().for_each(|(key, field)| {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                gather(field, &path, out);
-            }),
+            Value::Object(fields) if !fields.is_empty() => {
+                fields.iter().for_each(|(key, field)| {
+                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                    gather(field, &path, out);
+                })
+            }
             other => drop(out.insert(path.to_string(), other.clone())),
         }
     }
@@ -192,22 +224,33 @@ fn leaves(value: &Value) -> BTreeMap<String, Value> {
 /// A value such that equal recipes have equal ones: numbers as f64.
 fn comparable(value: &Value) -> Value {
     match value {
-        Value::Number(number) => number.as_f64().map_or(Value::Null, |number| (number + 0.0).into()),
-        Value::Array(items) => items.iter().map(comparable).collect(),
-        Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(key, field)| (key.clone(), comparable(field))).collect())
+        Value::Number(number) => {
+            number.as_f64().map_or(Value::Null, |number| (number + 0.0).into())
         }
+        Value::Array(items) => items.iter().map(comparable).collect(),
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(key, field)| (key.clone(), comparable(field))).collect(),
+        ),
         other => other.clone(),
     }
 }
 
-fn explain(differences: &[Difference], stage: &StageSpec, seconds: Option<f64>, run: Option<&str>) -> String {
+fn explain(
+    differences: &[Difference],
+    stage: &StageSpec,
+    seconds: Option<f64>,
+    run: Option<&str>,
+) -> String {
     let kind = stage.kind.name;
     match differences {
         [] => "what was made is no longer in the store".to_string(),
         [Difference::Version { old, new }] => {
-            let cost = seconds.map(|seconds| format!(": {}", crate::words::duration(seconds))).unwrap_or_default();
-            format!("{kind} is now version {new}, was {old}{cost}; '--accept-version {kind}={old}' reuses it")
+            let cost = seconds
+                .map(|seconds| format!(": {}", crate::words::duration(seconds)))
+                .unwrap_or_default();
+            format!(
+                "{kind} is now version {new}, was {old}{cost}; '--accept-version {kind}={old}' reuses it"
+            )
         }
         _ => {
             let words = all_words(differences, stage);
@@ -247,7 +290,9 @@ fn all_words(differences: &[Difference], stage: &StageSpec) -> Vec<String> {
 }
 
 fn input_words(name: &str, stage: &StageSpec) -> String {
-    let (role, number) = name.split_once('.').map_or((name, 0), |(role, number)| (role, number.parse().unwrap_or(0)));
+    let (role, number) = name
+        .split_once('.')
+        .map_or((name, 0), |(role, number)| (role, number.parse().unwrap_or(0)));
     match stage.needs.get(role).and_then(|ids| ids.get(number)) {
         Some(id) => format!("what it reads of '{id}' changed"),
         None => format!("input '{name}' is gone"),
@@ -275,8 +320,10 @@ mod tests {
 
     #[test]
     fn a_difference_names_the_parameter_and_both_values() {
-        let (old, new) = (json!({"rate": 0.1, "a": {"b": [1, 2]}}), json!({"rate": 0.2, "a": {"b": [1, 2.0]}}));
-        let expected = Difference::Param { path: "rate".into(), old: Some(json!(0.1)), new: Some(json!(0.2)) };
+        let (old, new) =
+            (json!({"rate": 0.1, "a": {"b": [1, 2]}}), json!({"rate": 0.2, "a": {"b": [1, 2.0]}}));
+        let expected =
+            Difference::Param { path: "rate".into(), old: Some(json!(0.1)), new: Some(json!(0.2)) };
         assert_eq!(differences(&recipe(old), &recipe(new)), [expected]);
     }
 
@@ -285,7 +332,10 @@ mod tests {
         let old = recipe(json!({}));
         let newer = Recipe { version: 4, ..old.clone() };
         assert_eq!(differences(&old, &newer), [Difference::Version { old: 3, new: 4 }]);
-        let other = Recipe { inputs: BTreeMap::from([("cache".to_string(), Digest::of(b"2"))]), ..old.clone() };
+        let other = Recipe {
+            inputs: BTreeMap::from([("cache".to_string(), Digest::of(b"2"))]),
+            ..old.clone()
+        };
         assert_eq!(differences(&old, &other), [Difference::Input { name: "cache".into() }]);
         assert_eq!(differences(&old, &old), []);
     }

@@ -67,9 +67,12 @@ impl Wishes {
 
     /// Refuses the name of a stage that is not there.
     fn known(&self, ids: &[&str]) -> Result<()> {
-        for (flag, names) in [("--only", &self.only), ("--until", &self.until), ("--force", &self.force)] {
+        for (flag, names) in
+            [("--only", &self.only), ("--until", &self.until), ("--force", &self.force)]
+        {
             if let Some(name) = names.iter().find(|name| !ids.contains(&name.as_str())) {
-                let near = nearest(name, ids.iter().copied()).map(|word| format!("; did you mean '{word}'?"));
+                let near = nearest(name, ids.iter().copied())
+                    .map(|word| format!("; did you mean '{word}'?"));
                 let near = near.unwrap_or_else(|| format!("; stages are {}", either(ids)));
                 return Err(Error::usage(format!("{flag} {name}: there is no such stage{near}")));
             }
@@ -106,10 +109,17 @@ mod tests {
 ";
 
     fn left_out(wishes: &Wishes) -> Vec<(String, Option<LeftOut>)> {
-        let workflow = Workflow::parse("w.yaml", TEXT.as_bytes(), &[], KINDS, &|_| None).map_err(|all| all[0].clone());
+        let workflow = Workflow::parse("w.yaml", TEXT.as_bytes(), &[], KINDS, &|_| None)
+            .map_err(|all| all[0].clone());
         let workflow = workflow.expect("a workflow");
         let why = wishes.left_out(&workflow).expect("known stages");
-        workflow.stages.iter().map(|stage| stage.id.clone()).zip(why).filter(|(_, why)| why.is_some()).collect()
+        workflow
+            .stages
+            .iter()
+            .map(|stage| stage.id.clone())
+            .zip(why)
+            .filter(|(_, why)| why.is_some())
+            .collect()
     }
 
     #[test]

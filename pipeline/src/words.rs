@@ -26,7 +26,11 @@ pub fn bytes(bytes: u64) -> String {
         }
         (size, unit) = (size / 1000.0, next);
     }
-    if unit == "B" || size >= 99.95 { format!("{size:.0} {unit}") } else { format!("{size:.1} {unit}") }
+    if unit == "B" || size >= 99.95 {
+        format!("{size:.0} {unit}")
+    } else {
+        format!("{size:.1} {unit}")
+    }
 }
 
 /// A count with its noun: "1 stage", "3 stages".
@@ -54,14 +58,20 @@ mod tests {
 
     #[test]
     fn durations_have_two_units_at_most() {
-        let shown: Vec<String> =
-            [0.004, 0.042, 0.42, 9.96, 12.3, 192.4, 7500.0, 100_000.0].map(duration).into_iter().collect();
-        assert_eq!(shown, ["4 ms", "42 ms", "0.4 s", "10 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h"]);
+        let shown: Vec<String> = [0.004, 0.042, 0.42, 9.96, 12.3, 192.4, 7500.0, 100_000.0]
+            .map(duration)
+            .into_iter()
+            .collect();
+        assert_eq!(
+            shown,
+            ["4 ms", "42 ms", "0.4 s", "10 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h"]
+        );
     }
 
     #[test]
     fn sizes_are_in_powers_of_a_thousand() {
-        let shown: Vec<String> = [12, 3_400, 999_700, 1_234_000_000, 530_000_000].map(bytes).into_iter().collect();
+        let shown: Vec<String> =
+            [12, 3_400, 999_700, 1_234_000_000, 530_000_000].map(bytes).into_iter().collect();
         assert_eq!(shown, ["12 B", "3.4 kB", "1.0 MB", "1.2 GB", "530 MB"]);
     }
 

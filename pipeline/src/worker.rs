@@ -1,9 +1,9 @@
 //! A worker: the child process that makes a stage which needs libtorch. This is the parent's side;
 //! the child's is `voxflow-worker`.
 //!
-//! The child is given a task file, speaks JSON lines on stdout, hears answers about its items on stdin
-//! (`recalls`), writes its log to stderr, takes SIGTERM as "keep what is finished and stop", and dies
-//! with its parent.
+//! The child is given a task file, speaks JSON lines on stdout, hears answers about its items on
+//! stdin (`recalls`), writes its log to stderr, takes SIGTERM as "keep what is finished and stop",
+//! and dies with its parent.
 
 use crate::machine;
 use crate::recalls::Recalls;
@@ -23,9 +23,9 @@ use voxflow_stages::{Error, Host, Message, Request, Result, Task};
 /// Variables by which a person says how libtorch's threads wait for each other.
 const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
 
-/// Turns that libtorch's threads spin before they sleep: long enough to save the kernel's help between
-/// operations (a third of a small training step), too short to starve others who need the processor
-/// (endless spinning made a step five times as slow beside a compiler).
+/// Turns that libtorch's threads spin before they sleep: long enough to save the kernel's help
+/// between operations (a third of a small training step), too short to starve others who need the
+/// processor (endless spinning made a step five times as slow beside a compiler).
 const SPINS: &str = "100000";
 
 /// How long an ended conversation may take to become an ended process before it is looked at again.
@@ -35,9 +35,13 @@ const REAP: Duration = Duration::from_millis(2);
 pub fn program() -> PathBuf {
     let beside = || {
         let me = std::env::current_exe().unwrap_or_default();
-        me.parent().map(|folder| folder.join("voxflow-worker")).unwrap_or_else(|| "voxflow-worker".into())
+        me.parent()
+            .map(|folder| folder.join("voxflow-worker"))
+            .unwrap_or_else(|| "voxflow-worker".into())
     };
-    std::env::var_os("VOXFLOW_WORKER").filter(|path: &OsString| !path.is_empty()).map_or_else(beside, PathBuf::from)
+    std::env::var_os("VOXFLOW_WORKER")
+        .filter(|path: &OsString| !path.is_empty())
+        .map_or_else(beside, PathBuf::from)
 }
 
 /// What is wrong with the worker's program, if it cannot be there.
@@ -53,7 +57,13 @@ pub fn trouble() -> Option<String> {
 
 /// Runs a task in a worker. `desk` is an empty folder for the task file. What the worker says is
 /// passed to `host`. Returns processor seconds and peak memory.
-pub fn run(task: &Task, desk: &Path, log: &Path, stop: &Stop, host: &dyn Host) -> Result<(f64, u64)> {
+pub fn run(
+    task: &Task,
+    desk: &Path,
+    log: &Path,
+    stop: &Stop,
+    host: &dyn Host,
+) -> Result<(f64, u64)> {
     let file = desk.join("task.json");
     write_json(&file, task)?;
     let mut child = spawn(&file, log)?;
@@ -76,7 +86,8 @@ pub fn run(task: &Task, desk: &Path, log: &Path, stop: &Stop, host: &dyn Host) -
 
 fn spawn(file: &Path, log: &Path) -> Result<Child> {
     let program = program();
-    let stderr = OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("open", log))?;
+    let stderr =
+        OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("open", log))?;
     let mut command = Command::new(&program);
     command.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
     if WAITING.iter().all(|name| std::env::var_os(name).is_none()) {
@@ -88,7 +99,11 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
         command.pre_exec(move || {
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
             // The parent may have died before the line above.
-            if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(std::io::ErrorKind::NotFound.into()) }
+            if rustix::process::getppid() == Some(parent) {
+                Ok(())
+            } else {
+                Err(std::io::ErrorKind::NotFound.into())
+            }
         });
     }
     command.spawn().map_err(Error::io("start", program))
@@ -151,7 +166,9 @@ fn ending(status: ExitStatus, last_words: &VecDeque<String>, log: &Path) -> Stri
                           of an inference";
     let how = match (status.signal(), status.code()) {
         (Some(9), _) => format!("was killed (SIGKILL); most likely memory ran out: {REMEDY}"),
-        (Some(libc::SIGABRT), _) if is_out_of_memory(log) => format!("ended because memory ran out: {REMEDY}"),
+        (Some(libc::SIGABRT), _) if is_out_of_memory(log) => {
+            format!("ended because memory ran out: {REMEDY}")
+        }
         (Some(signal), _) => format!("died of signal {signal}"),
         (None, code) => format!("ended with exit code {} without a reply", code.unwrap_or(-1)),
     };

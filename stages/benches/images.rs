@@ -19,7 +19,8 @@ use voxflow_stages::image::prepare::{Files, Prepared, prepare_on};
 use voxflow_stages::image::{Augmentation, Preparation, nifti};
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let [image, label, folder, repeats] = &words[..] else {
         panic!("cargo bench --bench images -- IMAGE LABEL FOLDER REPEATS")
     };
@@ -47,7 +48,8 @@ fn tell(part: &str, repeats: usize, mut work: impl FnMut()) {
 /// What no preparation can do without: both files unpacked by libdeflate.
 fn limit(image: &Path, label: &Path, repeats: usize) {
     let packed = [image, label].map(|path| std::fs::read(path).expect("a file"));
-    let length = |packed: &[u8]| packed.last_chunk().map_or(0, |last| u32::from_le_bytes(*last)) as usize;
+    let length =
+        |packed: &[u8]| packed.last_chunk().map_or(0, |last| u32::from_le_bytes(*last)) as usize;
     let mut whole = packed.each_ref().map(|packed| vec![1u8; length(packed)]);
     tell("libdeflate alone, both files", repeats, || {
         for (packed, whole) in packed.iter().zip(&mut whole) {
@@ -70,8 +72,12 @@ fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Pre
     let prepared = work();
     tell("write what was prepared", repeats, || {
         nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false).expect("writes");
-        nifti::write_label(&folder.join("label.nii"), prepared.label.as_ref().expect("a label"), false)
-            .expect("writes");
+        nifti::write_label(
+            &folder.join("label.nii"),
+            prepared.label.as_ref().expect("a label"),
+            false,
+        )
+        .expect("writes");
     });
     let bytes = std::fs::read(folder.join("image.nii")).expect("a file");
     tell("write as many bytes and wait for the disk", repeats, || {
@@ -93,18 +99,19 @@ fn copying(repeats: usize) {
     });
 }
 
-/// Four patches of one volume, shifted in intensity and flipped, or rotated and scaled; by one thread, and by two.
+/// Four patches of one volume, shifted in intensity and flipped, or rotated and scaled; by one
+/// thread, and by two.
 fn sampling(prepared: &Prepared, repeats: usize) {
     let (image, label) = (&prepared.image, prepared.label.as_ref().expect("a label"));
     let background = Some((image.data.as_slice(), 0.0));
-    let candidates = || Candidates::compute(image.shape, &label.data, Selection { labels: &[1], background });
+    let candidates =
+        || Candidates::compute(image.shape, &label.data, Selection { labels: &[1], background });
     tell("find the candidates", repeats, || drop(black_box(candidates())));
     let candidates = candidates().expect("a volume with a label");
     let (shape, image, label) = (image.shape, &image.data[..], &label.data[..]);
     let case = Case { image, channels: 1, shape, label, candidates: &candidates };
     let shifts = json!({ "intensity_shift": { "offset": 0.1, "probability": 0.5 }, "flip": { "probability": 0.5 } });
-    let affine =
-        json!({ "affine": { "probability": 1.0, "rotation_degrees": [15, 15, 15], "scale": [0.15, 0.15, 0.15] } });
+    let affine = json!({ "affine": { "probability": 1.0, "rotation_degrees": [15, 15, 15], "scale": [0.15, 0.15, 0.15] } });
     let noise = json!({ "noise": { "probability": 1.0, "std": 0.1 } });
     for (named, side, augmentation) in [
         ("sample 4 patches of 96³, shifted and flipped", [96, 96, 96], shifts),
@@ -112,7 +119,8 @@ fn sampling(prepared: &Prepared, repeats: usize) {
         ("sample 4 patches of 32×48×32, rotated and scaled", [32, 48, 32], affine),
         ("sample 4 patches of 32×48×32, with noise", [32, 48, 32], noise),
     ] {
-        let augmentation: Augmentation = serde_json::from_value(augmentation).expect("an augmentation");
+        let augmentation: Augmentation =
+            serde_json::from_value(augmentation).expect("an augmentation");
         let voxels = side.iter().product();
         let mut batch = vec![(vec![0.0; voxels], vec![0; voxels]); 4];
         let mut epoch = 0;
@@ -120,15 +128,29 @@ fn sampling(prepared: &Prepared, repeats: usize) {
             tell(&format!("{named}, {threads} threads"), repeats, || {
                 epoch += 1;
                 let take = |(item, (image, label)): (u64, &mut (Vec<f32>, Vec<u8>))| {
-                    sample(&case, &Sampling::default(), &augmentation, side, (0, epoch, item), (image, label));
+                    sample(
+                        &case,
+                        &Sampling::default(),
+                        &augmentation,
+                        side,
+                        (0, epoch, item),
+                        (image, label),
+                    );
                 };
                 std::thread::scope(|scope| {
                     let mut shares = (0..).zip(batch.chunks_mut(4 / threads));
                     let own = shares.next();
                     for (share, some) in shares {
-                        scope.spawn(move || some.iter_mut().zip(0..).for_each(|(one, at)| take((2 * share + at, one))));
+                        scope.spawn(move || {
+                            some.iter_mut()
+                                .zip(0..)
+                                .for_each(|(one, at)| take((2 * share + at, one)))
+                        });
                     }
-                    own.into_iter().flat_map(|(_, some)| some).zip(0..).for_each(|(one, at)| take((at, one)));
+                    own.into_iter()
+                        .flat_map(|(_, some)| some)
+                        .zip(0..)
+                        .for_each(|(one, at)| take((at, one)));
                 });
                 black_box(&batch);
             });

@@ -1,5 +1,6 @@
 //! Writes the place of libtorch into the programs, so that they run without LD_LIBRARY_PATH, and
-//! builds the shim: switches and operations that tch does not expose, and operations that libtorch lacks.
+//! builds the shim: switches and operations that tch does not expose, and operations that libtorch
+//! lacks.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +9,27 @@ fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo:rerun-if-changed=shim");
     let Some(libtorch) = std::env::var_os("LIBTORCH").map(PathBuf::from) else {
-        panic!("LIBTORCH is not set; 'make setup' fetches libtorch, and .cargo/config.toml names it");
+        panic!(
+            "LIBTORCH is not set; 'make setup' fetches libtorch, and .cargo/config.toml names it"
+        );
     };
     let lib = libtorch.join("lib");
     let lib = lib.canonicalize().unwrap_or(lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
-    let headers = std::env::var_os("LIBTORCH_INCLUDE").map_or(libtorch, PathBuf::from).join("include");
+    let headers =
+        std::env::var_os("LIBTORCH_INCLUDE").map_or(libtorch, PathBuf::from).join("include");
     shim(&headers);
 }
 
 fn shim(headers: &Path) {
     let mut build = cc::Build::new();
     // The headers warn of much that is not ours; the C++ interface is that of torch's own wheels.
-    build.cpp(true).std("c++17").include(headers).warnings(false).define("_GLIBCXX_USE_CXX11_ABI", "1");
+    build
+        .cpp(true)
+        .std("c++17")
+        .include(headers)
+        .warnings(false)
+        .define("_GLIBCXX_USE_CXX11_ABI", "1");
     // libtorch's own threads: its headers are serial without.
     build.flag_if_supported("-fopenmp").opt_level(3);
     let files = ["switches", "memory", "foreach", "convolution", "transposed", "activation"];

@@ -19,7 +19,12 @@ pub trait Host: Sync {
     /// Whether the stage was asked to stop.
     fn stopping(&self) -> bool;
     /// Looks an item up in the store, or makes it with `make` (given an empty folder) and keeps it.
-    fn recall(&self, name: &str, recipe: &Recipe, make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact>;
+    fn recall(
+        &self,
+        name: &str,
+        recipe: &Recipe,
+        make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact>;
     /// Where the bytes of an item's blob lie.
     fn blob_path(&self, blob: &Blob) -> PathBuf;
     /// Adds an existing blob to the stage's own artifact, without copying it.
@@ -69,7 +74,8 @@ impl<'a> Context<'a> {
 
     /// The one input of a role.
     pub fn input(&self, role: &str) -> Result<&'a Input> {
-        self.optional(role).ok_or_else(|| Error::failed(format!("stage '{}' has no input '{role}'", self.stage())))
+        self.optional(role)
+            .ok_or_else(|| Error::failed(format!("stage '{}' has no input '{role}'", self.stage())))
     }
 
     /// The input of a role, if there is one.
@@ -86,7 +92,9 @@ impl<'a> Context<'a> {
     pub fn create(&self, name: &str) -> Result<PathBuf> {
         let path = self.task.draft.join(name);
         if let Some(folder) = path.parent() {
-            fault::pass().and_then(|()| std::fs::create_dir_all(folder)).map_err(Error::io("create", folder))?;
+            fault::pass()
+                .and_then(|()| std::fs::create_dir_all(folder))
+                .map_err(Error::io("create", folder))?;
         }
         Ok(path)
     }
@@ -176,7 +184,8 @@ impl<'a> Context<'a> {
 
     /// The folder for unfinished state, which outlives a crash. Made on first use.
     pub fn unfinished(&self) -> Result<&'a Path> {
-        std::fs::create_dir_all(&self.task.unfinished).map_err(Error::io("create", &self.task.unfinished))?;
+        std::fs::create_dir_all(&self.task.unfinished)
+            .map_err(Error::io("create", &self.task.unfinished))?;
         Ok(&self.task.unfinished)
     }
 
@@ -200,7 +209,8 @@ impl<'a> Context<'a> {
         work: impl Fn(&C) -> Result<T> + Sync,
     ) -> Result<Vec<T>> {
         let next = AtomicUsize::new(0);
-        let finished = Mutex::new((0u64, (0..cases.len()).map(|_| None).collect::<Vec<Option<Result<T>>>>()));
+        let finished =
+            Mutex::new((0u64, (0..cases.len()).map(|_| None).collect::<Vec<Option<Result<T>>>>()));
         let total = Some(cases.len() as u64);
         std::thread::scope(|scope| {
             for _ in 0..self.threads().min(cases.len()) {
@@ -212,7 +222,12 @@ impl<'a> Context<'a> {
                         let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
                         finished.0 += 1;
                         finished.1[index] = Some(result);
-                        self.progress(Progress { done: finished.0, total, unit: "cases".into(), numbers: vec![] });
+                        self.progress(Progress {
+                            done: finished.0,
+                            total,
+                            unit: "cases".into(),
+                            numbers: vec![],
+                        });
                     }
                 });
             }
@@ -223,7 +238,11 @@ impl<'a> Context<'a> {
 }
 
 /// The results in order, or the one error that tells of all that went wrong.
-fn gather<C, T>(cases: &[C], name: fn(&C) -> &str, results: Vec<Option<Result<T>>>) -> Result<Vec<T>> {
+fn gather<C, T>(
+    cases: &[C],
+    name: fn(&C) -> &str,
+    results: Vec<Option<Result<T>>>,
+) -> Result<Vec<T>> {
     let mut done = Vec::with_capacity(results.len());
     let (mut bad, mut stopped) = (vec![], false);
     for (case, result) in cases.iter().zip(results) {
@@ -243,8 +262,8 @@ fn gather<C, T>(cases: &[C], name: fn(&C) -> &str, results: Vec<Option<Result<T>
 
 /// Writes `value` as indented JSON with a final line break.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut text =
-        serde_json::to_vec_pretty(value).map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
     text.push(b'\n');
     fault::pass().and_then(|()| std::fs::write(path, text)).map_err(Error::io("write", path))
 }

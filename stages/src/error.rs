@@ -32,7 +32,10 @@ pub enum Error {
 
 impl Error {
     /// Wraps an I/O error with the file and the action that met it.
-    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { action, path, source }
     }
@@ -46,7 +49,9 @@ impl Error {
     pub fn is_storage(&self) -> bool {
         match self {
             Error::Io { source, .. } => storage_is_at_fault(source),
-            Error::Store(voxflow_cache::Error::Outside { source, .. }) => storage_is_at_fault(source),
+            Error::Store(voxflow_cache::Error::Outside { source, .. }) => {
+                storage_is_at_fault(source)
+            }
             Error::Store(error) => error.is_storage(),
             Error::Storage(_) => true,
             _ => false,
@@ -66,11 +71,18 @@ impl fmt::Display for Error {
         match self {
             Error::Stopped => f.write_str("stopped as asked; what was finished is kept"),
             Error::Cases(cases) => {
-                write!(f, "{} {} could not be done:", cases.len(), if cases.len() == 1 { "case" } else { "cases" })?;
+                write!(
+                    f,
+                    "{} {} could not be done:",
+                    cases.len(),
+                    if cases.len() == 1 { "case" } else { "cases" }
+                )?;
                 let width = cases.iter().map(|(case, _)| case.len()).max().unwrap_or(0);
                 cases.iter().try_for_each(|(case, reason)| write!(f, "\n  {case:width$}  {reason}"))
             }
-            Error::Io { action, path, source } => write!(f, "{}: cannot {action}: {source}", path.display()),
+            Error::Io { action, path, source } => {
+                write!(f, "{}: cannot {action}: {source}", path.display())
+            }
             Error::Store(error) => error.fmt(f),
             Error::Storage(words) | Error::Failed(words) => f.write_str(words),
         }

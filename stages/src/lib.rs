@@ -1,4 +1,5 @@
-//! Do: the contract of a stage, the parameters of every kind, and the science that needs no network.
+//! Do: the contract of a stage, the parameters of every kind, and the science that needs no
+//! network.
 //!
 //! `kinds` lists what exists; `context` is all that a running stage may touch; `dataset`, `image`
 //! and `metric` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives

@@ -72,7 +72,8 @@ mod tests {
     fn equal_keys_draw_equal_numbers_and_each_part_of_the_key_counts() {
         let first = |seed, epoch, item, purpose| Draw::new(seed, epoch, item, purpose).bits();
         assert_eq!(first(1, 2, 3, "a"), first(1, 2, 3, "a"));
-        let others = [first(0, 2, 3, "a"), first(1, 0, 3, "a"), first(1, 2, 0, "a"), first(1, 2, 3, "b")];
+        let others =
+            [first(0, 2, 3, "a"), first(1, 0, 3, "a"), first(1, 2, 0, "a"), first(1, 2, 3, "b")];
         assert!(others.iter().all(|other| *other != first(1, 2, 3, "a")));
     }
 

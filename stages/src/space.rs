@@ -1,5 +1,5 @@
-//! Space: about how many bytes a stage will write, told before it is made. Estimates, for a warning: what
-//! is written is never limited by them.
+//! Space: about how many bytes a stage will write, told before it is made. Estimates, for a
+//! warning: what is written is never limited by them.
 
 use crate::task::Input;
 

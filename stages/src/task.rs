@@ -48,7 +48,9 @@ pub struct InputFile {
 impl Input {
     /// The file of that name.
     pub fn file(&self, name: &str) -> Result<&InputFile> {
-        self.files.get(name).ok_or_else(|| Error::failed(format!("stage '{}' made no file '{name}'", self.stage)))
+        self.files
+            .get(name)
+            .ok_or_else(|| Error::failed(format!("stage '{}' made no file '{name}'", self.stage)))
     }
 
     /// The path of the file of that name.

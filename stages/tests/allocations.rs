@@ -1,5 +1,5 @@
-//! What preparing a case and taking a patch ask of memory, counted in bytes: gross losses of speed show
-//! here first, and the same on every machine. One story, since the count is of all threads.
+//! What preparing a case and taking a patch ask of memory, counted in bytes: gross losses of speed
+//! show here first, and the same on every machine. One story, since the count is of all threads.
 
 #[path = "../../tests/lab/allocator.rs"]
 mod allocator;
@@ -17,8 +17,10 @@ const SHAPE: [usize; 3] = [160, 150, 40];
 /// A CT of int16 and its label, x flipped as scanners have it, both compressed.
 fn write_case(folder: &Path) {
     let voxels = SHAPE.iter().product();
-    let affine = [[-1.0, 0.0, 0.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.5, 0.0], [0.0, 0.0, 0.0, 1.0]];
-    let label = (0..voxels).map(|voxel| u8::from(voxel % 160 > 80 && voxel / 160 % 150 > 60)).collect();
+    let affine =
+        [[-1.0, 0.0, 0.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.5, 0.0], [0.0, 0.0, 0.0, 1.0]];
+    let label =
+        (0..voxels).map(|voxel| u8::from(voxel % 160 > 80 && voxel / 160 % 150 > 60)).collect();
     let label = Volume { channels: 1, shape: SHAPE, data: label, affine };
     write_label(&folder.join("label.nii.gz"), &label, true).unwrap();
     write_label(&folder.join("plain.nii"), &label, false).unwrap();
@@ -45,12 +47,21 @@ fn sampled(prepared: &Prepared, augmentation: serde_json::Value) -> f64 {
     const SIDE: [usize; 3] = [48, 40, 32];
     let voxels = SIDE.iter().product();
     let (shape, label) = (prepared.image.shape, &prepared.label.as_ref().unwrap().data[..]);
-    let candidates = Candidates::compute(shape, label, Selection { labels: &[1], background: None }).unwrap();
-    let case = Case { image: &prepared.image.data, channels: 1, shape, label, candidates: &candidates };
+    let candidates =
+        Candidates::compute(shape, label, Selection { labels: &[1], background: None }).unwrap();
+    let case =
+        Case { image: &prepared.image.data, channels: 1, shape, label, candidates: &candidates };
     let augmentation: Augmentation = serde_json::from_value(augmentation).unwrap();
     let (mut image, mut label) = (vec![0.0; voxels], vec![0; voxels]);
     let asked = requested(|| {
-        sample(&case, &Sampling::default(), &augmentation, SIDE, (0, 0, 0), (&mut image, &mut label));
+        sample(
+            &case,
+            &Sampling::default(),
+            &augmentation,
+            SIDE,
+            (0, 0, 0),
+            (&mut image, &mut label),
+        );
     });
     asked as f64 / (5 * voxels) as f64
 }
@@ -64,14 +75,21 @@ fn a_case_is_prepared_in_little_more_than_its_result_and_a_patch_is_taken_withou
     let mut result = 0;
     let first = requested(|| result = 5 * prepared(folder.path(), &mut desk).image.data.capacity());
     let next = requested(|| drop(prepared(folder.path(), &mut desk)));
-    assert!(first < 2 * original + 2 * result, "{first} bytes for a case of {original} that becomes {result}");
+    assert!(
+        first < 2 * original + 2 * result,
+        "{first} bytes for a case of {original} that becomes {result}"
+    );
     assert!(next < result * 3 / 2, "{next} bytes for the next case, which becomes {result}");
 
     let prepared = prepared(folder.path(), &mut desk);
     let shifted = serde_json::json!({
         "flip": { "probability": 1.0 }, "intensity_shift": { "offset": 0.1, "probability": 1.0 },
     });
-    assert!(sampled(&prepared, shifted) < 0.01, "a flipped and shifted patch is copied once, to its place");
-    let turned = serde_json::json!({ "affine": { "probability": 1.0, "rotation_degrees": [9, 9, 9] } });
+    assert!(
+        sampled(&prepared, shifted) < 0.01,
+        "a flipped and shifted patch is copied once, to its place"
+    );
+    let turned =
+        serde_json::json!({ "affine": { "probability": 1.0, "rotation_degrees": [9, 9, 9] } });
     assert!(sampled(&prepared, turned) < 1.1, "an affine change reads a copy of the patch");
 }

@@ -28,8 +28,8 @@ impl World {
         world
     }
 
-    /// Case n: n + 1 voxels of label `value`, then zeros; the image is 1 in the first half, and its last
-    /// voxel tells it from others.
+    /// Case n: n + 1 voxels of label `value`, then zeros; the image is 1 in the first half, and its
+    /// last voxel tells it from others.
     fn volume(&self, case: usize, value: u8) {
         self.volume_with_image_of(case, value, case);
     }
@@ -61,10 +61,12 @@ impl World {
             .collect();
         let list = json!({ "dataset": "Toy", "preparation": { "intensity": self.intensity }, "cases": cases,
             "modality": [self.modality], "labels": [{ "value": 1, "name": "spleen" }, { "value": 2, "name": "liver" }] });
-        let mut files = BTreeMap::from([("volumes.json".to_string(), self.json("volumes.json", &list))]);
+        let mut files =
+            BTreeMap::from([("volumes.json".to_string(), self.json("volumes.json", &list))]);
         for case in 0..6 {
-            for file in
-                ["image.nii", "label.nii", "geometry.json"].into_iter().filter(|file| case < 5 || *file != "label.nii")
+            for file in ["image.nii", "label.nii", "geometry.json"]
+                .into_iter()
+                .filter(|file| case < 5 || *file != "label.nii")
             {
                 let name = format!("case_{case}/{file}");
                 files.insert(name.clone(), self.folder.path().join(name));
@@ -74,10 +76,15 @@ impl World {
     }
 
     fn trial(&self, params: Value, split: Value) -> Trial {
-        let cases: Vec<Value> =
-            (0..6).map(|case| json!({ "name": format!("case_{case}"), "images": [format!("{case}.nii")] })).collect();
-        let listing = json!({ "name": "Toy", "modality": [self.modality], "labels": [], "cases": cases });
-        let dataset = BTreeMap::from([("dataset.json".to_string(), self.json("dataset.json", &listing))]);
+        let cases: Vec<Value> = (0..6)
+            .map(
+                |case| json!({ "name": format!("case_{case}"), "images": [format!("{case}.nii")] }),
+            )
+            .collect();
+        let listing =
+            json!({ "name": "Toy", "modality": [self.modality], "labels": [], "cases": cases });
+        let dataset =
+            BTreeMap::from([("dataset.json".to_string(), self.json("dataset.json", &listing))]);
         let split = BTreeMap::from([("split.json".to_string(), self.json("split.json", &split))]);
         let trial = Trial::new("cache", params).input("dataset", "dataset", &dataset);
         trial.input("volumes", "volumes", &self.volumes()).input("split", "split", &split)
@@ -112,18 +119,31 @@ fn each_part_lists_its_cases_and_holds_their_files_and_only_training_has_candida
     trial.run().unwrap();
     let names: BTreeSet<String> = trial.artifact().into_keys().collect();
     let mut wanted: BTreeSet<String> = BTreeSet::new();
-    for (part, case) in
-        [("training", 2), ("training", 0), ("validation", 1), ("testing", 3), ("testing", 4), ("unlabelled", 5)]
-    {
+    for (part, case) in [
+        ("training", 2),
+        ("training", 0),
+        ("validation", 1),
+        ("testing", 3),
+        ("testing", 4),
+        ("unlabelled", 5),
+    ] {
         wanted.insert(format!("{part}/part.json"));
-        wanted.extend(["image.nii", "geometry.json"].map(|file| format!("{part}/case_{case}/{file}")));
+        wanted.extend(
+            ["image.nii", "geometry.json"].map(|file| format!("{part}/case_{case}/{file}")),
+        );
         wanted.extend((case < 5).then(|| format!("{part}/case_{case}/label.nii")));
         wanted.extend((part == "training").then(|| format!("{part}/case_{case}/candidates.bin")));
     }
     assert_eq!(names, wanted);
     let training: VolumeList = trial.json("training/part.json");
-    assert_eq!(training.cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>(), ["case_2", "case_0"]);
-    assert!(trial.artifact()["training/case_2/image.nii"].starts_with(world.folder.path()), "referred to, not copied");
+    assert_eq!(
+        training.cases.iter().map(|case| case.name.as_str()).collect::<Vec<_>>(),
+        ["case_2", "case_0"]
+    );
+    assert!(
+        trial.artifact()["training/case_2/image.nii"].starts_with(world.folder.path()),
+        "referred to, not copied"
+    );
 }
 
 #[test]
@@ -146,7 +166,10 @@ fn absent_null_and_a_number_are_three_different_parameters() {
     let kind = Kind::named("cache").unwrap();
     let understood = |params: Value| kind.understand(&params).unwrap();
     assert_eq!(understood(json!({})), json!({}));
-    assert_eq!(understood(json!({ "background_above": null })), json!({ "background_above": null }));
+    assert_eq!(
+        understood(json!({ "background_above": null })),
+        json!({ "background_above": null })
+    );
     assert_eq!(understood(json!({ "background_above": 0.1 })), json!({ "background_above": 0.1 }));
     assert!(kind.understand(&json!({ "background_abov": 0 })).is_err());
 }
@@ -157,7 +180,8 @@ fn another_fold_makes_candidates_only_of_cases_new_to_training() {
     let trial = world.trial(json!({}), usual());
     trial.run().unwrap();
     assert_eq!(trial.made().len(), 2);
-    world.json("split.json", &split(&["case_1", "case_2"], &["case_0"], &["case_3", "case_4"], &[]));
+    world
+        .json("split.json", &split(&["case_1", "case_2"], &["case_0"], &["case_3", "case_4"], &[]));
     trial.run().unwrap();
     assert_eq!(trial.made()[2..], ["case_1"]);
 }
@@ -167,7 +191,8 @@ fn a_label_that_no_training_case_has_is_a_warning() {
     let world = ct();
     let trial = world.trial(json!({}), usual());
     trial.run().unwrap();
-    let wanted = "label 'liver' (2) has no voxel in any of the 2 training cases, so it cannot be learnt";
+    let wanted =
+        "label 'liver' (2) has no voxel in any of the 2 training cases, so it cannot be learnt";
     assert_eq!(trial.words(), [wanted]);
     world.volume(0, 2);
     let trial = world.trial(json!({}), usual());
@@ -195,7 +220,11 @@ fn the_same_image_under_two_names_is_refused() {
     let world = ct();
     world.volume_with_image_of(4, 1, 0);
     let error = world.trial(json!({}), usual()).run().unwrap_err().to_string();
-    assert!(error.contains("case_4  in testing has the same image as 'case_0' in training; exclude one"), "{error}");
+    assert!(
+        error
+            .contains("case_4  in testing has the same image as 'case_0' in training; exclude one"),
+        "{error}"
+    );
 }
 
 #[test]

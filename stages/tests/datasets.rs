@@ -1,4 +1,5 @@
-//! Datasets from archives and folders, in every layout, with files that are not what they should be.
+//! Datasets from archives and folders, in every layout, with files that are not what they should
+//! be.
 
 mod support;
 
@@ -13,9 +14,11 @@ const LISTING: &str = r#"{"name": "Toy", "modality": {"0": "MRI"}, "labels": {"1
               {"image": "./imagesTr/toy_1.nii.gz", "label": "./labelsTr/toy_1.nii.gz"}],
  "test": ["./imagesTs/toy_3.nii.gz"]}"#;
 
-/// The files of a small dataset in Decathlon layout. Their bytes are no images: nothing here opens them.
+/// The files of a small dataset in Decathlon layout. Their bytes are no images: nothing here opens
+/// them.
 fn toy() -> BTreeMap<String, Vec<u8>> {
-    let names = ["imagesTr/toy_1", "labelsTr/toy_1", "imagesTr/toy_2", "labelsTr/toy_2", "imagesTs/toy_3"];
+    let names =
+        ["imagesTr/toy_1", "labelsTr/toy_1", "imagesTr/toy_2", "labelsTr/toy_2", "imagesTs/toy_3"];
     let files = names.iter().map(|name| (format!("{name}.nii.gz"), name.repeat(300).into_bytes()));
     files.chain([("dataset.json".to_string(), LISTING.as_bytes().to_vec())]).collect()
 }
@@ -78,14 +81,19 @@ fn folder(path: &Path, mut params: serde_json::Value) -> (Trial, voxflow_stages:
 
 #[test]
 fn a_tar_and_a_tar_gz_become_the_same_dataset_without_mac_litter() {
-    let litter = [("Task99_Toy/._dataset.json", "x"), ("Task99_Toy/imagesTr/._toy_1.nii.gz", "x"), ("__MACOSX/a", "x")];
+    let litter = [
+        ("Task99_Toy/._dataset.json", "x"),
+        ("Task99_Toy/imagesTr/._toy_1.nii.gz", "x"),
+        ("__MACOSX/a", "x"),
+    ];
     let (plain, result) = unpack(&toy_tar(&litter), json!({}));
     result.unwrap();
     let (packed, result) = unpack(&gzip(&toy_tar(&litter)), json!({}));
     result.unwrap();
     assert_eq!(plain.manifest().digest(), packed.manifest().digest());
     let names: Vec<String> = plain.artifact().into_keys().collect();
-    let mut expected: Vec<String> = toy().into_keys().chain(["source/dataset.json".into()]).collect();
+    let mut expected: Vec<String> =
+        toy().into_keys().chain(["source/dataset.json".into()]).collect();
     expected.sort();
     assert_eq!(names, expected);
     assert_eq!(plain.read("imagesTs/toy_3.nii.gz"), toy()["imagesTs/toy_3.nii.gz"]);
@@ -97,9 +105,13 @@ fn a_listing_keeps_the_sources_order_and_knows_what_is_unlabelled() {
     let (trial, result) = unpack(&toy_tar(&[]), json!({}));
     result.unwrap();
     let listing: Listing = trial.json("dataset.json");
-    let names: Vec<_> = listing.cases.iter().map(|case| (case.name.as_str(), case.label.is_some())).collect();
+    let names: Vec<_> =
+        listing.cases.iter().map(|case| (case.name.as_str(), case.label.is_some())).collect();
     assert_eq!(names, [("toy_2", true), ("toy_1", true), ("toy_3", false)]);
-    assert_eq!(listing.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>(), ["front", "back"]);
+    assert_eq!(
+        listing.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>(),
+        ["front", "back"]
+    );
 }
 
 #[test]
@@ -107,16 +119,21 @@ fn an_archive_that_leads_out_is_refused_and_writes_nothing_outside() {
     for name in ["../evil", "Task99_Toy/../../evil", "/tmp/voxflow-evil"] {
         let (trial, result) = unpack(&tar_of(&[(name.into(), b"x".to_vec())]), json!({}));
         let words = result.unwrap_err().to_string();
-        assert!(words.contains("archive of stage 'archive': path") && words.contains("evil"), "{words}");
+        assert!(
+            words.contains("archive of stage 'archive': path") && words.contains("evil"),
+            "{words}"
+        );
         assert!(!trial.folder().join("evil").exists() && !Path::new("/tmp/voxflow-evil").exists());
     }
 }
 
 #[test]
 fn links_and_devices_are_refused() {
-    for (kind, word) in
-        [(tar::EntryType::Symlink, "link"), (tar::EntryType::Link, "link"), (tar::EntryType::Char, "no plain file")]
-    {
+    for (kind, word) in [
+        (tar::EntryType::Symlink, "link"),
+        (tar::EntryType::Link, "link"),
+        (tar::EntryType::Char, "no plain file"),
+    ] {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(0);
@@ -129,7 +146,10 @@ fn links_and_devices_are_refused() {
 
 #[test]
 fn a_name_that_comes_twice_is_refused() {
-    assert!(trouble(&toy_tar(&[("Task99_Toy/imagesTr/toy_1.nii.gz", "other")])).contains("is in it twice"));
+    assert!(
+        trouble(&toy_tar(&[("Task99_Toy/imagesTr/toy_1.nii.gz", "other")]))
+            .contains("is in it twice")
+    );
 }
 
 #[test]
@@ -137,7 +157,10 @@ fn an_archive_that_ends_early_is_refused_wherever_it_is_cut() {
     let whole = toy_tar(&[]);
     for cut in [700, 1700, whole.len() / 2] {
         let words = trouble(&whole[..cut]);
-        assert!(words.contains("ends") && words.contains("fetch it again"), "cut at {cut}: {words}");
+        assert!(
+            words.contains("ends") && words.contains("fetch it again"),
+            "cut at {cut}: {words}"
+        );
     }
     let packed = gzip(&whole);
     assert!(trouble(&packed[..packed.len() / 2]).contains("fetch it again"));
@@ -167,10 +190,17 @@ fn listed_files_that_are_missing_are_all_named() {
     let files: Vec<_> = toy().into_iter().filter(|(name, _)| !name.contains("toy_1")).collect();
     let words = trouble(&tar_of(&files));
     assert!(words.contains("2 listed files"), "{words}");
-    assert!(words.contains("imagesTr/toy_1.nii.gz") && words.contains("labelsTr/toy_1.nii.gz"), "{words}");
+    assert!(
+        words.contains("imagesTr/toy_1.nii.gz") && words.contains("labelsTr/toy_1.nii.gz"),
+        "{words}"
+    );
     let without: BTreeMap<_, _> = files.into_iter().collect();
     let words = folder(folder_of(&without).path(), json!({})).1.unwrap_err().to_string();
-    assert!(words.contains("2 listed files are not there: imagesTr/toy_1.nii.gz, labelsTr/toy_1.nii.gz"), "{words}");
+    assert!(
+        words
+            .contains("2 listed files are not there: imagesTr/toy_1.nii.gz, labelsTr/toy_1.nii.gz"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -214,10 +244,11 @@ fn the_content_of_a_folder_is_its_recipe_and_its_place_is_not() {
 fn toy_nnunet() -> BTreeMap<String, Vec<u8>> {
     let json = r#"{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "front": 1, "back": "2"},
                    "numTraining": 2, "file_ending": ".nii.gz", "name": "Toy"}"#;
-    let files = toy().into_iter().filter(|(name, _)| name != "dataset.json").map(|(name, bytes)| {
-        let image = name.starts_with("images");
-        (if image { name.replace(".nii.gz", "_0000.nii.gz") } else { name }, bytes)
-    });
+    let files =
+        toy().into_iter().filter(|(name, _)| name != "dataset.json").map(|(name, bytes)| {
+            let image = name.starts_with("images");
+            (if image { name.replace(".nii.gz", "_0000.nii.gz") } else { name }, bytes)
+        });
     files.chain([("dataset.json".to_string(), json.as_bytes().to_vec())]).collect()
 }
 
@@ -228,12 +259,17 @@ fn the_layout_of_nnunet_gives_the_same_cases() {
     result.unwrap();
     let (archive, result) = unpack(&toy_tar(&[]), json!({}));
     result.unwrap();
-    let (ours, theirs): (Listing, Listing) = (trial.json("dataset.json"), archive.json("dataset.json"));
-    assert_eq!((&ours.modality, &ours.labels, &ours.name), (&theirs.modality, &theirs.labels, &theirs.name));
+    let (ours, theirs): (Listing, Listing) =
+        (trial.json("dataset.json"), archive.json("dataset.json"));
+    assert_eq!(
+        (&ours.modality, &ours.labels, &ours.name),
+        (&theirs.modality, &theirs.labels, &theirs.name)
+    );
     for case in &ours.cases {
         let other = theirs.case(&case.name).expect("the same cases");
         assert_eq!(trial.read(&case.images[0]), archive.read(&other.images[0]));
-        let label = |trial: &Trial, name: &Option<String>| name.as_ref().map(|name| trial.read(name));
+        let label =
+            |trial: &Trial, name: &Option<String>| name.as_ref().map(|name| trial.read(name));
         assert_eq!(label(&trial, &case.label), label(&archive, &other.label));
     }
 }
@@ -252,10 +288,16 @@ fn the_first_version_of_nnunets_layout_is_known_by_its_files() {
 fn a_missing_channel_is_named() {
     let mut files = toy_nnunet();
     let json = String::from_utf8(files["dataset.json"].clone()).unwrap();
-    files.insert("dataset.json".into(), json.replace(r#""0": "MRI""#, r#""0": "T1", "1": "T2""#).into_bytes());
+    files.insert(
+        "dataset.json".into(),
+        json.replace(r#""0": "MRI""#, r#""0": "T1", "1": "T2""#).into_bytes(),
+    );
     files.insert("imagesTr/toy_1_0001.nii.gz".into(), b"x".to_vec());
     let words = folder(folder_of(&files).path(), json!({})).1.unwrap_err().to_string();
-    assert!(words.contains("imagesTr: the files of channels _0000 to _0001 are not those of toy_2"), "{words}");
+    assert!(
+        words.contains("imagesTr: the files of channels _0000 to _0001 are not those of toy_2"),
+        "{words}"
+    );
 }
 
 #[test]
@@ -268,7 +310,8 @@ fn patterns_find_pairs_without_any_json() {
     let (trial, result) = folder(place.path(), params);
     result.unwrap();
     let listing: Listing = trial.json("dataset.json");
-    let names: Vec<_> = listing.cases.iter().map(|case| (case.name.as_str(), case.label.is_some())).collect();
+    let names: Vec<_> =
+        listing.cases.iter().map(|case| (case.name.as_str(), case.label.is_some())).collect();
     assert_eq!(names, [("toy_1", true), ("toy_2", true), ("toy_3", false)]);
     assert_eq!(trial.read("imagesTs/toy_3.nii.gz"), files["imagesTs/toy_3.nii.gz"]);
     assert!(!trial.artifact().contains_key("source/dataset.json"));
@@ -279,11 +322,19 @@ fn patterns_that_find_nothing_or_too_much_are_named() {
     let place = folder_of(&toy());
     let words = |images: serde_json::Value| {
         let modality: Vec<&str> = vec!["CT"; images.as_array().map_or(1, Vec::len)];
-        folder(place.path(), json!({"images": images, "modality": modality})).1.unwrap_err().to_string()
+        folder(place.path(), json!({"images": images, "modality": modality}))
+            .1
+            .unwrap_err()
+            .to_string()
     };
-    assert!(words(json!("scans/{case}.nii.gz")).contains("pattern 'scans/{case}.nii.gz' finds no file"));
+    assert!(
+        words(json!("scans/{case}.nii.gz")).contains("pattern 'scans/{case}.nii.gz' finds no file")
+    );
     assert!(words(json!("*/{case}.nii.gz")).contains("finds both"));
-    assert!(words(json!(["imagesTr/{case}.nii.gz", "imagesT*/{case}.nii.gz"])).contains("not every channel"));
+    assert!(
+        words(json!(["imagesTr/{case}.nii.gz", "imagesT*/{case}.nii.gz"]))
+            .contains("not every channel")
+    );
 }
 
 #[test]
@@ -303,7 +354,9 @@ fn a_folder_that_is_not_there_is_said_to_be_missing() {
     let words = folder(Path::new("no/such/folder"), json!({})).1.unwrap_err().to_string();
     assert_eq!(words, "no/such/folder: is no folder");
     let empty = tempfile::tempdir().unwrap();
-    assert!(folder(empty.path(), json!({})).1.unwrap_err().to_string().contains("has no dataset.json"));
+    assert!(
+        folder(empty.path(), json!({})).1.unwrap_err().to_string().contains("has no dataset.json")
+    );
 }
 
 #[test]
@@ -315,7 +368,10 @@ fn the_official_hippocampus_archive_unpacks() {
     let listing: Listing = trial.json("dataset.json");
     assert_eq!((listing.name.as_str(), listing.cases.len()), ("Hippocampus", 200));
     assert_eq!(listing.modality, ["MRI"]);
-    assert_eq!(listing.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>(), ["Anterior", "Posterior"]);
+    assert_eq!(
+        listing.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>(),
+        ["Anterior", "Posterior"]
+    );
 }
 
 /// Where the real data lie, or `None` with a word about it.

@@ -27,7 +27,9 @@ impl Server {
                 let Ok(mut stream) = stream else { break };
                 let mut request = vec![];
                 let mut byte = [0];
-                while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                while !request.ends_with(b"\r\n\r\n")
+                    && stream.read(&mut byte).is_ok_and(|n| n == 1)
+                {
                     request.push(byte[0]);
                 }
                 let request = String::from_utf8(request).unwrap().to_lowercase();
@@ -58,8 +60,13 @@ fn sha256(bytes: &[u8]) -> String {
 
 /// Answers as a good server does, ranges and all, but sends no more than `most` bytes.
 fn good(stream: &mut TcpStream, request: &str, body: &[u8], etag: &str, most: usize) {
-    let start = request.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
-    let same = request.lines().find_map(|line| line.strip_prefix("if-range: ")).is_none_or(|wanted| wanted == etag);
+    let start = request
+        .lines()
+        .find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
+    let same = request
+        .lines()
+        .find_map(|line| line.strip_prefix("if-range: "))
+        .is_none_or(|wanted| wanted == etag);
     let start: usize = start.filter(|_| same).unwrap_or(0);
     let rest = &body[start..];
     let status = if start > 0 { "206 Partial Content" } else { "200 OK" };
@@ -83,7 +90,8 @@ fn range(request: &str) -> Option<&str> {
 
 #[test]
 fn a_file_is_fetched_with_progress_in_bytes() {
-    let server = Server::new(|_, request, stream| good(stream, request, &content(), "\"a\"", usize::MAX));
+    let server =
+        Server::new(|_, request, stream| good(stream, request, &content(), "\"a\"", usize::MAX));
     let trial = download(json!(server.url("some.tar")), &sha256(&content()));
     trial.run().unwrap();
     assert_eq!(trial.read("archive"), content());
@@ -103,13 +111,17 @@ fn a_transfer_that_breaks_off_goes_on_where_it_stopped() {
     trial.run().unwrap();
     assert_eq!(trial.read("archive"), content());
     let requests = server.requests();
-    assert_eq!((requests.len(), range(&requests[0]), range(&requests[1])), (2, None, Some("bytes=150000-")));
+    assert_eq!(
+        (requests.len(), range(&requests[0]), range(&requests[1])),
+        (2, None, Some("bytes=150000-"))
+    );
     assert!(requests[1].contains("if-range: \"a\""), "{}", requests[1]);
 }
 
 #[test]
 fn a_stopped_download_goes_on_in_a_later_run() {
-    let server = Server::new(|_, request, stream| good(stream, request, &content(), "\"a\"", 150_000));
+    let server =
+        Server::new(|_, request, stream| good(stream, request, &content(), "\"a\"", 150_000));
     let trial = download(json!(server.url("some.tar")), &sha256(&content()));
     trial.stop();
     assert!(matches!(trial.run(), Err(Error::Stopped)));
@@ -127,10 +139,15 @@ fn a_stopped_download_goes_on_in_a_later_run() {
 
 #[test]
 fn a_wrong_digest_names_both_and_leaves_nothing_to_trust() {
-    let server = Server::new(|_, request, stream| good(stream, request, b"something else", "\"a\"", usize::MAX));
+    let server = Server::new(|_, request, stream| {
+        good(stream, request, b"something else", "\"a\"", usize::MAX)
+    });
     let trial = download(json!(server.url("some.tar")), &sha256(&content()));
     let words = trial.run().unwrap_err().to_string();
-    assert!(words.contains(&sha256(b"something else")) && words.contains(&sha256(&content())), "{words}");
+    assert!(
+        words.contains(&sha256(b"something else")) && words.contains(&sha256(&content())),
+        "{words}"
+    );
     assert!(trial.artifact().is_empty());
     assert_eq!(std::fs::read_dir(&trial.task().unfinished).unwrap().count(), 0);
     assert_eq!(server.requests().len(), 1);
@@ -162,8 +179,11 @@ fn a_content_that_changed_between_two_parts_starts_over() {
 #[test]
 fn parts_of_two_contents_that_no_server_tells_apart_are_found_by_the_digest() {
     let server = Server::new(|index, request, stream| {
-        let request: String =
-            request.lines().filter(|line| !line.starts_with("if-range")).collect::<Vec<_>>().join("\n");
+        let request: String = request
+            .lines()
+            .filter(|line| !line.starts_with("if-range"))
+            .collect::<Vec<_>>()
+            .join("\n");
         match index {
             0 => good(stream, &request, &[7; 300_000], "\"same\"", 150_000),
             _ => good(stream, &request, &content(), "\"same\"", usize::MAX),
@@ -180,11 +200,16 @@ fn parts_of_two_contents_that_no_server_tells_apart_are_found_by_the_digest() {
 
 #[test]
 fn mirrors_are_tried_in_order() {
-    let bad =
-        Server::new(|_, _, stream| drop(stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")));
-    let wrong = Server::new(|_, request, stream| good(stream, request, b"something else", "\"a\"", usize::MAX));
-    let right = Server::new(|_, request, stream| good(stream, request, &content(), "\"a\"", usize::MAX));
-    let trial = download(json!([bad.url("a"), wrong.url("b"), right.url("c")]), &sha256(&content()));
+    let bad = Server::new(|_, _, stream| {
+        drop(stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
+    });
+    let wrong = Server::new(|_, request, stream| {
+        good(stream, request, b"something else", "\"a\"", usize::MAX)
+    });
+    let right =
+        Server::new(|_, request, stream| good(stream, request, &content(), "\"a\"", usize::MAX));
+    let trial =
+        download(json!([bad.url("a"), wrong.url("b"), right.url("c")]), &sha256(&content()));
     trial.run().unwrap();
     assert_eq!(trial.read("archive"), content());
     assert!(trial.words()[0].ends_with("/a: the server answers 404"), "{:?}", trial.words());
@@ -192,12 +217,14 @@ fn mirrors_are_tried_in_order() {
 
 #[test]
 fn a_redirect_is_followed_but_not_to_a_file() {
-    let target = Server::new(|_, request, stream| good(stream, request, &content(), "\"a\"", usize::MAX));
+    let target =
+        Server::new(|_, request, stream| good(stream, request, &content(), "\"a\"", usize::MAX));
     let url = target.url("real");
     let redirect = move |to: String| {
         Server::new(move |_, _, stream| {
-            let head =
-                format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
             let _ = stream.write_all(head.as_bytes());
         })
     };
@@ -207,7 +234,10 @@ fn a_redirect_is_followed_but_not_to_a_file() {
     assert_eq!(trial.read("archive"), content());
     for to in ["file:///etc/passwd", "ftp://127.0.0.1/some.tar"] {
         let sly = redirect(to.into());
-        let words = download(json!(sly.url("some.tar")), &sha256(&content())).run().unwrap_err().to_string();
+        let words = download(json!(sly.url("some.tar")), &sha256(&content()))
+            .run()
+            .unwrap_err()
+            .to_string();
         assert!(words.contains("/some.tar: redirects to what is no http or https URL"), "{words}");
     }
 }
@@ -227,8 +257,9 @@ fn a_body_without_end_is_cut_off() {
 
 #[test]
 fn passwords_and_queries_are_never_shown() {
-    let server =
-        Server::new(|_, _, stream| drop(stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")));
+    let server = Server::new(|_, _, stream| {
+        drop(stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"))
+    });
     let url = format!("http://me:secret@{}/some.tar?token=hidden", server.address);
     let trial = download(json!(url), &sha256(&content()));
     let error = trial.run().unwrap_err().to_string();
@@ -236,8 +267,13 @@ fn passwords_and_queries_are_never_shown() {
     let told = format!("{error} {:?}", trial.messages());
     assert!(!told.contains("secret") && !told.contains("hidden"), "{told}");
     let kind = voxflow_stages::Kind::named("download").unwrap();
-    let wrong = kind.understand(&json!({"url": "ftp://me:secret@host/a?hidden", "md5": "0".repeat(32)})).unwrap_err();
-    assert!(!format!("{wrong:?}").contains("secret") && !format!("{wrong:?}").contains("hidden"), "{wrong:?}");
+    let wrong = kind
+        .understand(&json!({"url": "ftp://me:secret@host/a?hidden", "md5": "0".repeat(32)}))
+        .unwrap_err();
+    assert!(
+        !format!("{wrong:?}").contains("secret") && !format!("{wrong:?}").contains("hidden"),
+        "{wrong:?}"
+    );
 }
 
 #[test]
@@ -248,25 +284,35 @@ fn a_local_file_is_referred_to_and_checked_where_a_digest_is_given() {
     let trial = Trial::new("download", json!({"file": path}));
     trial.run().unwrap();
     assert_eq!(trial.artifact()["archive"], path.canonicalize().unwrap());
-    Trial::new("download", json!({"file": path, "sha256": sha256(&content()).to_uppercase()})).run().unwrap();
-    let words = Trial::new("download", json!({"file": path, "md5": "0".repeat(32)})).run().unwrap_err().to_string();
+    Trial::new("download", json!({"file": path, "sha256": sha256(&content()).to_uppercase()}))
+        .run()
+        .unwrap();
+    let words = Trial::new("download", json!({"file": path, "md5": "0".repeat(32)}))
+        .run()
+        .unwrap_err()
+        .to_string();
     assert!(words.contains("some.tar: its md5 is") && words.contains(&"0".repeat(32)), "{words}");
 }
 
 #[test]
 fn where_it_comes_from_is_no_part_of_the_recipe() {
-    let fingerprint =
-        |url: &str, md5: &str| Trial::new("download", json!({"url": url, "md5": md5})).task().recipe.fingerprint();
+    let fingerprint = |url: &str, md5: &str| {
+        Trial::new("download", json!({"url": url, "md5": md5})).task().recipe.fingerprint()
+    };
     let (a, b) = ("a".repeat(32), "b".repeat(32));
-    assert_eq!(fingerprint("https://one/x.tar", &a), fingerprint("http://two/y.tar", &a.to_uppercase()));
+    assert_eq!(
+        fingerprint("https://one/x.tar", &a),
+        fingerprint("http://two/y.tar", &a.to_uppercase())
+    );
     assert_ne!(fingerprint("https://one/x.tar", &a), fingerprint("https://one/x.tar", &b));
 }
 
 #[test]
 fn mistakes_are_found_before_any_work() {
     let kind = voxflow_stages::Kind::named("download").unwrap();
-    let wrong =
-        |params: Value| kind.understand(&params).unwrap_err().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let wrong = |params: Value| {
+        kind.understand(&params).unwrap_err().into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+    };
     let md5 = "0".repeat(32);
     assert_eq!(wrong(json!({})), ["url"]);
     assert_eq!(wrong(json!({"url": "https://host/a"})), ["md5"]);

@@ -38,7 +38,12 @@ fn bytes(name: &str) -> Vec<u8> {
 }
 
 fn network() -> Network {
-    Network { channels: vec![2, 3], strides: vec![PerAxis::All(2)], residual_units: 1, ..Network::default() }
+    Network {
+        channels: vec![2, 3],
+        strides: vec![PerAxis::All(2)],
+        residual_units: 1,
+        ..Network::default()
+    }
 }
 
 fn wanted() -> Vec<TensorSpec> {
@@ -65,7 +70,8 @@ fn every_form_gives_the_same_numbers() {
         let bytes = bytes(name);
         let foreign = Foreign::open(&bytes, None).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(foreign.place, place, "{name}");
-        let named = of_foreign(&foreign, wanted()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let named =
+            of_foreign(&foreign, wanted()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(learned(named) == plain, "{name} holds other numbers");
     }
 }
@@ -73,9 +79,14 @@ fn every_form_gives_the_same_numbers() {
 #[test]
 fn weights_in_an_unusual_place_are_found_where_they_are_said_to_be() {
     let words = refusal("elsewhere.pt");
-    assert_eq!(words, "there are no tensors; it has 'ema', 'note': name the place of the weights with 'under'");
+    assert_eq!(
+        words,
+        "there are no tensors; it has 'ema', 'note': name the place of the weights with 'under'"
+    );
     let bytes = bytes("elsewhere.pt");
-    assert!(of_foreign(&Foreign::open(&bytes, Some("ema/weights_of_it")).unwrap(), wanted()).is_ok());
+    assert!(
+        of_foreign(&Foreign::open(&bytes, Some("ema/weights_of_it")).unwrap(), wanted()).is_ok()
+    );
     let words = Foreign::open(&bytes, Some("ema/model")).unwrap_err().to_string();
     assert_eq!(words, "under 'ema/model': there is no 'model'; there is 'weights_of_it'");
 }
@@ -84,7 +95,10 @@ fn weights_in_an_unusual_place_are_found_where_they_are_said_to_be() {
 fn callables_are_refused_by_name_and_nothing_is_run() {
     for name in ["bad_callable.pt", "bad_callable_legacy.pt", "bad_pickle.pt"] {
         let words = refusal(name);
-        assert!(words.contains("'posix.system' is none of the names that weights need"), "{name}: {words}");
+        assert!(
+            words.contains("'posix.system' is none of the names that weights need"),
+            "{name}: {words}"
+        );
     }
     assert!(!Path::new("executed").exists());
 }
@@ -107,7 +121,9 @@ fn files_that_are_not_what_they_say_are_refused_with_the_reason() {
     let lying = Foreign::open(&bytes, None).unwrap();
     let words = lying.floats("w").unwrap_err().to_string();
     assert_eq!(words, "'w': storage '0' has 216 bytes, its tensors say 4398046511104");
-    assert!(refusal_of(b"GIF89a and more").starts_with("it begins as none of the files that are read"));
+    assert!(
+        refusal_of(b"GIF89a and more").starts_with("it begins as none of the files that are read")
+    );
     assert!(refusal_of(b"").starts_with("it begins as none"));
 }
 
@@ -119,9 +135,13 @@ fn refusal_of(bytes: &[u8]) -> String {
 fn weights_of_another_network_are_refused_with_all_that_does_not_fit() {
     let bytes = bytes("zip.pt");
     let other = Network { residual_units: 0, ..network() };
-    let words = of_foreign(&Foreign::open(&bytes, None).unwrap(), other.layers(1, 2).tensors()).unwrap_err();
+    let words = of_foreign(&Foreign::open(&bytes, None).unwrap(), other.layers(1, 2).tensors())
+        .unwrap_err();
     let words = words.to_string();
-    assert!(words.starts_with("the weights do not fit the network; missing: 'model.0.conv.weight'"), "{words}");
+    assert!(
+        words.starts_with("the weights do not fit the network; missing: 'model.0.conv.weight'"),
+        "{words}"
+    );
     assert!(words.contains("left over: 'model.0.conv.unit0."), "{words}");
 }
 
@@ -133,13 +153,18 @@ fn damaged_files_are_refused_or_read_right_and_never_crash() {
     for (name, _) in GOOD {
         let whole = bytes(name);
         let checked = whole.starts_with(b"PK");
-        let known = |named: Named| if name == "untracked.pt" || !checked { true } else { learned(named) == plain };
+        let known = |named: Named| {
+            if name == "untracked.pt" || !checked { true } else { learned(named) == plain }
+        };
         let mut draw = Draw::new(7, 0, 0, name);
         for _ in 0..400 {
             let mut damaged = whole.clone();
             let at = draw.below(damaged.len() as u64) as usize;
             damaged[at] ^= 1 << draw.below(8);
-            assert!(read(&damaged).is_ok_and(known) || read(&damaged).is_err(), "{name}, byte {at}");
+            assert!(
+                read(&damaged).is_ok_and(known) || read(&damaged).is_err(),
+                "{name}, byte {at}"
+            );
         }
         for length in (0..whole.len()).step_by(13) {
             let read = read(&whole[..length]);
@@ -164,17 +189,30 @@ fn an_imported_model_says_all_that_is_needed_to_predict_and_goes_out_in_every_fo
     let imported = Trial::new("import", import("nested_parallel.pt"));
     imported.run().unwrap();
     let model = imported.artifact();
-    let card: Value = serde_json::from_slice(&std::fs::read(&model["model.json"]).unwrap()).unwrap();
+    let card: Value =
+        serde_json::from_slice(&std::fs::read(&model["model.json"]).unwrap()).unwrap();
     assert_eq!(card["labels"], json!([{ "value": 1, "name": "spleen" }]));
     assert_eq!(card["inference"]["roi"], json!([16, 16, 16]));
-    assert_eq!(std::fs::read(&model["best.safetensors"]).unwrap(), std::fs::read(&model["last.safetensors"]).unwrap());
+    assert_eq!(
+        std::fs::read(&model["best.safetensors"]).unwrap(),
+        std::fs::read(&model["last.safetensors"]).unwrap()
+    );
 
     for (format, names) in [
         ("safetensors", &["model.safetensors"][..]),
         ("torchscript", &["model.ts"]),
-        ("bundle", &["configs/inference.json", "configs/metadata.json", "docs/README.md", "models/model.pt"]),
+        (
+            "bundle",
+            &[
+                "configs/inference.json",
+                "configs/metadata.json",
+                "docs/README.md",
+                "models/model.pt",
+            ],
+        ),
     ] {
-        let export = Trial::new("export", json!({ "format": format })).input("model", "model", &model);
+        let export =
+            Trial::new("export", json!({ "format": format })).input("model", "model", &model);
         export.run().unwrap();
         let made = export.artifact();
         assert_eq!(made.keys().collect::<Vec<_>>(), names, "{format}");

@@ -2,10 +2,13 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use voxflow_stages::image::nifti::{Mapped, read_header, read_image, read_label, write_label, write_volume_f32};
+use voxflow_stages::image::nifti::{
+    Mapped, read_header, read_image, read_label, write_label, write_volume_f32,
+};
 use voxflow_stages::image::{Affine, Volume};
 
-const AFFINE: Affine = [[-0.5, 0.1, 0.0, 90.0], [0.1, 0.5, 0.0, -80.5], [0.0, 0.0, 2.5, 7.0], [0.0, 0.0, 0.0, 1.0]];
+const AFFINE: Affine =
+    [[-0.5, 0.1, 0.0, 90.0], [0.1, 0.5, 0.0, -80.5], [0.0, 0.0, 2.5, 7.0], [0.0, 0.0, 0.0, 1.0]];
 
 fn image(channels: usize) -> Volume<f32> {
     let data = (0..24 * channels).map(|n| n as f32 * 0.5 - 3.0).collect();
@@ -63,10 +66,19 @@ fn what_is_written_reads_back_plain_and_compressed_whatever_its_name() {
         let path = folder.path().join("no_suffix");
         write_volume_f32(&path, &image(channels), gz).unwrap();
         let back = read_image(&path, "image").unwrap();
-        assert_eq!((back.channels, back.shape, &back.data), (channels, [2, 3, 4], &image(channels).data));
-        (0..16).for_each(|k| assert!((back.affine[k / 4][k % 4] - AFFINE[k / 4][k % 4]).abs() < 1e-6));
+        assert_eq!(
+            (back.channels, back.shape, &back.data),
+            (channels, [2, 3, 4], &image(channels).data)
+        );
+        (0..16)
+            .for_each(|k| assert!((back.affine[k / 4][k % 4] - AFFINE[k / 4][k % 4]).abs() < 1e-6));
     }
-    let label = Volume { channels: 1, shape: [2, 3, 4], data: (0..24).map(|n| n % 3).collect(), affine: AFFINE };
+    let label = Volume {
+        channels: 1,
+        shape: [2, 3, 4],
+        data: (0..24).map(|n| n % 3).collect(),
+        affine: AFFINE,
+    };
     let path = folder.path().join("label");
     write_label(&path, &label, true).unwrap();
     assert_eq!(read_label(&path, "label", &[1, 2]).unwrap().data, label.data);
@@ -94,7 +106,9 @@ fn the_qform_that_is_written_says_what_the_sform_says() {
             bytes[252..256].copy_from_slice(&[1, 0, 0, 0]); // qform code 1, sform code 0
         });
         let back = read_image(&file.path(), "image").unwrap().affine;
-        (0..16).for_each(|k| assert!((back[k / 4][k % 4] - affine[k / 4][k % 4]).abs() < 1e-5, "{back:?} {affine:?}"));
+        (0..16).for_each(|k| {
+            assert!((back[k / 4][k % 4] - affine[k / 4][k % 4]).abs() < 1e-5, "{back:?} {affine:?}")
+        });
     }
 }
 
@@ -155,7 +169,10 @@ fn lying_headers_are_refused_in_words() {
     ];
     for (file, words) in cases {
         let trouble = file.trouble();
-        assert!(trouble.starts_with("image: ") && trouble.contains(words), "'{trouble}' lacks '{words}'");
+        assert!(
+            trouble.starts_with("image: ") && trouble.contains(words),
+            "'{trouble}' lacks '{words}'"
+        );
     }
     let no_quaternion = File::with(|bytes| {
         put(252, &[1, 0, 0, 0])(bytes); // qform code 1, sform code 0
@@ -236,9 +253,16 @@ fn labels_are_declared_whole_numbers() {
     let trouble = read_label(&foreign.path(), "label", &[1, 2]).unwrap_err().to_string();
     assert!(trouble.contains("3 (2 voxels)") && trouble.contains("declares 1, 2"), "{trouble}");
     let negative = File::with(|bytes| bytes[352..354].copy_from_slice(&(-1i16).to_le_bytes()));
-    assert!(read_label(&negative.path(), "label", &[]).unwrap_err().to_string().contains("the first is -1"));
+    assert!(
+        read_label(&negative.path(), "label", &[])
+            .unwrap_err()
+            .to_string()
+            .contains("the first is -1")
+    );
     let half = File::with(put(112, &0.5f32.to_le_bytes()));
-    assert!(read_label(&half.path(), "label", &[]).unwrap_err().to_string().contains("whole numbers"));
+    assert!(
+        read_label(&half.path(), "label", &[]).unwrap_err().to_string().contains("whole numbers")
+    );
 }
 
 #[test]
@@ -248,7 +272,12 @@ fn voxels_that_are_not_finite_are_counted() {
     let mut bad = image(1);
     (bad.data[3], bad.data[7]) = (f32::NAN, f32::INFINITY);
     write_volume_f32(&path, &bad, false).unwrap();
-    assert!(read_image(&path, "image").unwrap_err().to_string().contains("2 of 24 voxels are NaN or infinite"));
+    assert!(
+        read_image(&path, "image")
+            .unwrap_err()
+            .to_string()
+            .contains("2 of 24 voxels are NaN or infinite")
+    );
 }
 
 #[test]

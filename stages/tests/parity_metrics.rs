@@ -17,7 +17,11 @@ fn fixture() -> Vec<u8> {
 
 fn numbers(file: &SafeTensors, name: &str) -> Vec<f64> {
     let tensor = file.tensor(name).unwrap();
-    tensor.data().chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect()
+    tensor
+        .data()
+        .chunks_exact(8)
+        .map(|eight| f64::from_le_bytes(eight.try_into().unwrap()))
+        .collect()
 }
 
 fn labels() -> Vec<Label> {
@@ -30,9 +34,20 @@ fn values(score: &LabelScore) -> [Option<f64>; 4] {
 
 fn cases(file: &SafeTensors) -> Vec<String> {
     // In the order in which they were given to MONAI's metrics.
-    let names = ["blobs", "noise", "equal", "prediction_empty", "reference_empty", "both_empty", "label_2_missed"];
-    let names: Vec<String> =
-        names.into_iter().chain(["label_2_invented", "one_voxel", "full"]).map(String::from).collect();
+    let names = [
+        "blobs",
+        "noise",
+        "equal",
+        "prediction_empty",
+        "reference_empty",
+        "both_empty",
+        "label_2_missed",
+    ];
+    let names: Vec<String> = names
+        .into_iter()
+        .chain(["label_2_invented", "one_voxel", "full"])
+        .map(String::from)
+        .collect();
     assert!(names.iter().all(|name| file.tensor(&format!("{name}.maps")).is_ok()));
     names
 }
@@ -55,10 +70,14 @@ fn scores_equal_monais_for_every_label_and_spacing_empty_ones_too() {
             for (label, score) in score(&file, &name, spacing).iter().enumerate() {
                 for (kind, found) in values(score).into_iter().enumerate() {
                     let wanted = expected[(spacing * 4 + kind) * 2 + label];
-                    let what = format!("{name}, spacing {spacing}, label {label}, {}", SCORES[kind]);
+                    let what =
+                        format!("{name}, spacing {spacing}, label {label}, {}", SCORES[kind]);
                     assert_eq!(found.is_none(), wanted.is_nan(), "{what}: {found:?} and {wanted}");
                     let difference = found.map_or(0.0, |found| (found - wanted).abs());
-                    assert!(difference <= [1e-6, 1e-4, 1e-6, 1e-6][kind], "{what}: {found:?} and {wanted}");
+                    assert!(
+                        difference <= [1e-6, 1e-4, 1e-6, 1e-6][kind],
+                        "{what}: {found:?} and {wanted}"
+                    );
                 }
             }
         }
@@ -69,8 +88,10 @@ fn scores_equal_monais_for_every_label_and_spacing_empty_ones_too() {
 fn means_equal_monais_aggregate() {
     let bytes = fixture();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let scores: Vec<CaseScore> =
-        cases(&file).into_iter().map(|case| CaseScore { labels: score(&file, &case, 1), case }).collect();
+    let scores: Vec<CaseScore> = cases(&file)
+        .into_iter()
+        .map(|case| CaseScore { labels: score(&file, &case, 1), case })
+        .collect();
     let rows = summary::rows(&scores, "testing", "original");
     let found: BTreeMap<(Option<&str>, &str), Option<f64>> = rows
         .iter()
@@ -82,7 +103,10 @@ fn means_equal_monais_aggregate() {
         let name = format!("monai_mean_{name}");
         let near = |label, wanted: f64| {
             let value = found[&(label, name.as_str())].unwrap();
-            assert!((value - wanted).abs() <= 1e-5 * wanted.max(1.0), "{name} {label:?}: {value} and {wanted}");
+            assert!(
+                (value - wanted).abs() <= 1e-5 * wanted.max(1.0),
+                "{name} {label:?}: {value} and {wanted}"
+            );
         };
         near(None, mean[kind]);
         near(Some("one"), batch[kind * 2]);
@@ -100,9 +124,13 @@ fn derived_areas_equal_the_tabulated_ones() {
         for (code, area) in areas.into_iter().enumerate() {
             // Ours: bit dx + 2·dy + 4·dz; theirs: 128 >> (4·dx + 2·dy + dz).
             let corners = (0..8usize).filter(|bit| code >> bit & 1 == 1);
-            let theirs: usize = corners.map(|bit| 128 >> ((bit & 1) << 2 | bit & 2 | bit >> 2)).sum();
+            let theirs: usize =
+                corners.map(|bit| 128 >> ((bit & 1) << 2 | bit & 2 | bit >> 2)).sum();
             let wanted = expected[index * 256 + theirs];
-            assert!((area - wanted).abs() <= 1e-6 * wanted.max(1.0), "code {code}: {area} and {wanted}");
+            assert!(
+                (area - wanted).abs() <= 1e-6 * wanted.max(1.0),
+                "code {code}: {area} and {wanted}"
+            );
         }
     }
 }
@@ -112,12 +140,18 @@ fn components_are_as_large_as_scipys() {
     let bytes = fixture();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let maps = file.tensor("noise.maps").unwrap();
-    let mask: Vec<bool> = maps.data()[..SHAPE.iter().product()].iter().map(|value| *value == 1).collect();
-    for (connectivity, name) in [(Connectivity::Six, "six"), (Connectivity::TwentySix, "twenty_six")] {
+    let mask: Vec<bool> =
+        maps.data()[..SHAPE.iter().product()].iter().map(|value| *value == 1).collect();
+    for (connectivity, name) in
+        [(Connectivity::Six, "six"), (Connectivity::TwentySix, "twenty_six")]
+    {
         let mut sizes = Components::of(&mask, SHAPE, connectivity).sizes;
         sizes.sort();
         let tensor = file.tensor(&format!("components.{name}.sizes")).unwrap();
-        let wanted = tensor.data().chunks_exact(8).map(|eight| u64::from_le_bytes(eight.try_into().unwrap()) as usize);
+        let wanted = tensor
+            .data()
+            .chunks_exact(8)
+            .map(|eight| u64::from_le_bytes(eight.try_into().unwrap()) as usize);
         assert_eq!(sizes, wanted.collect::<Vec<_>>(), "{name}");
     }
 }

@@ -17,7 +17,8 @@ struct Fixture(Vec<u8>);
 
 impl Fixture {
     fn open() -> Fixture {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/sampling");
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/sampling");
         Fixture(std::fs::read(folder.join("patches.safetensors")).unwrap())
     }
 
@@ -26,20 +27,34 @@ impl Fixture {
     }
 
     fn floats(&self, name: &str) -> Vec<f32> {
-        self.bytes(name).chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
+        self.bytes(name)
+            .chunks_exact(4)
+            .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
+            .collect()
     }
 
     fn doubles(&self, name: &str) -> Vec<f64> {
-        self.bytes(name).chunks_exact(8).map(|eight| f64::from_le_bytes(eight.try_into().unwrap())).collect()
+        self.bytes(name)
+            .chunks_exact(8)
+            .map(|eight| f64::from_le_bytes(eight.try_into().unwrap()))
+            .collect()
     }
 
     fn integers(&self, name: &str) -> Vec<i64> {
-        self.bytes(name).chunks_exact(8).map(|eight| i64::from_le_bytes(eight.try_into().unwrap())).collect()
+        self.bytes(name)
+            .chunks_exact(8)
+            .map(|eight| i64::from_le_bytes(eight.try_into().unwrap()))
+            .collect()
     }
 
     /// The patch that the augmentations start from.
     fn patch(&self) -> Patch {
-        Patch { channels: 2, shape: [8, 8, 10], image: self.floats("patch.image"), label: self.bytes("patch.label") }
+        Patch {
+            channels: 2,
+            shape: [8, 8, 10],
+            image: self.floats("patch.image"),
+            label: self.bytes("patch.label"),
+        }
     }
 
     /// Compares a changed patch with the fixture's; the largest difference of the images.
@@ -59,7 +74,8 @@ fn difference(found: &[f32], wanted: &[f32]) -> f32 {
 fn candidates(fixture: &Fixture, above: Option<f32>) -> Candidates {
     let image = fixture.floats("image");
     let background = above.map(|above| (image.as_slice(), above));
-    Candidates::compute(SHAPE, &fixture.bytes("label"), Selection { labels: &[1, 2], background }).unwrap()
+    Candidates::compute(SHAPE, &fixture.bytes("label"), Selection { labels: &[1, 2], background })
+        .unwrap()
 }
 
 #[test]
@@ -93,10 +109,15 @@ fn flips_and_quarter_turns_equal_monais() {
         Change { flips, ..Change::default() }.apply(&mut patch);
         assert_eq!(fixture.compare(&format!("flip.{name}"), &patch), 0.0);
     }
-    for (quarters, plane) in [1, 2, 3].into_iter().flat_map(|quarters| [(quarters, [0, 1]), (quarters, [2, 1])]) {
+    for (quarters, plane) in
+        [1, 2, 3].into_iter().flat_map(|quarters| [(quarters, [0, 1]), (quarters, [2, 1])])
+    {
         let mut patch = fixture.patch();
         Change { turns: Some((quarters, plane)), ..Change::default() }.apply(&mut patch);
-        assert_eq!(fixture.compare(&format!("turn.{quarters}.{}{}", plane[0], plane[1]), &patch), 0.0);
+        assert_eq!(
+            fixture.compare(&format!("turn.{quarters}.{}{}", plane[0], plane[1]), &patch),
+            0.0
+        );
     }
 }
 
@@ -141,9 +162,18 @@ fn candidates_are_monais_voxels() {
     let mut draw = Draw::new(0, 0, 0, "test");
     let mut seen = std::collections::BTreeSet::new();
     seen.extend((0..100_000).map(|_| candidates.draw_background(&mut draw) as i64));
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), background, "every background voxel and no other");
-    assert!((0..2000).all(|_| foreground.binary_search(&(candidates.draw_foreground(&mut draw) as i64)).is_ok()));
-    assert_eq!(self::candidates(&fixture, None).background() as i64, fixture.integers("candidates.all_background")[0]);
+    assert_eq!(
+        seen.into_iter().collect::<Vec<_>>(),
+        background,
+        "every background voxel and no other"
+    );
+    assert!((0..2000).all(|_| {
+        foreground.binary_search(&(candidates.draw_foreground(&mut draw) as i64)).is_ok()
+    }));
+    assert_eq!(
+        self::candidates(&fixture, None).background() as i64,
+        fixture.integers("candidates.all_background")[0]
+    );
 }
 
 #[test]
@@ -158,17 +188,26 @@ fn centres_have_the_asked_share_of_foreground_and_are_uniform_inside_each_pool()
         counts[x + 15 * (y + 13 * z)] += 1.0;
     }
     let pool = |inside: bool| {
-        counts.iter().zip(&label).filter(move |(_, label)| (**label > 0) == inside).map(|(count, _)| *count)
+        counts
+            .iter()
+            .zip(&label)
+            .filter(move |(_, label)| (**label > 0) == inside)
+            .map(|(count, _)| *count)
     };
     let positive: f64 = pool(true).sum();
     let deviation = (draws as f64 * 0.75 * 0.25).sqrt();
     assert!((positive - draws as f64 * 0.75).abs() < 3.3 * deviation, "{positive} of {draws}");
-    for (inside, size) in [(true, candidates.foreground() as f64), (false, candidates.background() as f64)] {
+    for (inside, size) in
+        [(true, candidates.foreground() as f64), (false, candidates.background() as f64)]
+    {
         let each = pool(inside).sum::<f64>() / size;
         let chi2: f64 = pool(inside).map(|count| (count - each).powi(2) / each).sum();
         // Chi-squared with many degrees of freedom is nearly normal: mean k, variance 2k.
         let deviations = (chi2 - (size - 1.0)) / (2.0 * (size - 1.0)).sqrt();
-        assert!(deviations.abs() < 3.5, "foreground {inside}: {deviations} standard deviations from uniform");
+        assert!(
+            deviations.abs() < 3.5,
+            "foreground {inside}: {deviations} standard deviations from uniform"
+        );
     }
 }
 
@@ -180,15 +219,20 @@ fn label_ratios_are_kept_and_labels_a_case_lacks_are_left_out() {
     let shares = |candidates: &Candidates, label: &[u8]| {
         let mut counts = [0u32; 3];
         for item in 0..8000 {
-            let [x, y, z] = patch::centre(&mut Draw::new(2, 0, item, "centre"), candidates, &sampling);
+            let [x, y, z] =
+                patch::centre(&mut Draw::new(2, 0, item, "centre"), candidates, &sampling);
             counts[usize::from(label[x + 15 * (y + 13 * z)])] += 1;
         }
         counts.map(|count| f64::from(count) / 8000.0)
     };
-    let near = |found: [f64; 3], wanted: [f64; 3]| found.iter().zip(wanted).all(|(f, w)| (f - w).abs() < 0.019);
+    let near = |found: [f64; 3], wanted: [f64; 3]| {
+        found.iter().zip(wanted).all(|(f, w)| (f - w).abs() < 0.019)
+    };
     assert!(near(shares(&candidates(&fixture, None), &label), [0.125, 0.25, 0.625]));
     let without: Vec<u8> = label.iter().map(|value| if *value == 2 { 0 } else { *value }).collect();
-    let fewer = Candidates::compute(SHAPE, &without, Selection { labels: &[1, 2], background: None }).unwrap();
+    let fewer =
+        Candidates::compute(SHAPE, &without, Selection { labels: &[1, 2], background: None })
+            .unwrap();
     assert!(near(shares(&fewer, &without), [1.0 / 3.0, 2.0 / 3.0, 0.0]));
     let only_two = Sampling { label_ratios: Some(vec![0.0, 0.0, 1.0]), ..Sampling::default() };
     let [x, y, z] = patch::centre(&mut Draw::new(0, 0, 0, "centre"), &fewer, &only_two);
@@ -199,9 +243,19 @@ fn label_ratios_are_kept_and_labels_a_case_lacks_are_left_out() {
 fn an_empty_pool_gives_way_to_the_other() {
     let fixture = Fixture::open();
     let only = Sampling { positive: 1.0, negative: 0.0, label_ratios: None };
-    let none = Candidates::compute(SHAPE, &vec![0; VOXELS], Selection { labels: &[1, 2], background: None }).unwrap();
+    let none = Candidates::compute(
+        SHAPE,
+        &vec![0; VOXELS],
+        Selection { labels: &[1, 2], background: None },
+    )
+    .unwrap();
     patch::centre(&mut Draw::new(0, 0, 0, "centre"), &none, &only);
-    let full = Candidates::compute(SHAPE, &vec![1; VOXELS], Selection { labels: &[1, 2], background: None }).unwrap();
+    let full = Candidates::compute(
+        SHAPE,
+        &vec![1; VOXELS],
+        Selection { labels: &[1, 2], background: None },
+    )
+    .unwrap();
     let never = Sampling { positive: 0.0, negative: 1.0, label_ratios: None };
     patch::centre(&mut Draw::new(0, 0, 0, "centre"), &full, &never);
     assert_eq!(self::candidates(&fixture, Some(1e9)).background(), 0);
@@ -212,24 +266,38 @@ fn a_sampled_patch_depends_on_seed_epoch_and_item_alone_and_stays_inside() {
     let fixture = Fixture::open();
     let (image, label) = (fixture.floats("image"), fixture.bytes("label"));
     let candidates = candidates(&fixture, Some(0.1));
-    let case = Case { image: &image, channels: 2, shape: SHAPE, label: &label, candidates: &candidates };
+    let case =
+        Case { image: &image, channels: 2, shape: SHAPE, label: &label, candidates: &candidates };
     let augmentation: Augmentation = serde_json::from_value(serde_json::json!({
         "flip": { "probability": 0.5 }, "noise": { "probability": 1.0, "std": 0.1 },
     }))
     .unwrap();
     let draw = |key| {
         let (mut image, mut label) = (vec![f32::NAN; 2 * 512], vec![255; 512]);
-        patch::sample(&case, &Sampling::default(), &augmentation, [8, 8, 8], key, (&mut image, &mut label));
-        assert!(image.iter().all(|value| value.is_finite()) && label.iter().all(|value| *value < 255));
+        patch::sample(
+            &case,
+            &Sampling::default(),
+            &augmentation,
+            [8, 8, 8],
+            key,
+            (&mut image, &mut label),
+        );
+        assert!(
+            image.iter().all(|value| value.is_finite()) && label.iter().all(|value| *value < 255)
+        );
         (image, label)
     };
     assert_eq!(draw((1, 2, 3)), draw((1, 2, 3)));
     assert!([(0, 2, 3), (1, 0, 3), (1, 2, 0)].into_iter().all(|key| draw(key) != draw((1, 2, 3))));
     for item in 0..2000 {
-        let centre = patch::centre(&mut Draw::new(0, 0, item, "centre"), &candidates, &Sampling::default());
+        let centre =
+            patch::centre(&mut Draw::new(0, 0, item, "centre"), &candidates, &Sampling::default());
         let start = patch::start(centre, SHAPE, [8, 8, 8]);
         assert!((0..3).all(|axis| start[axis] >= 0 && start[axis] as usize + 8 <= SHAPE[axis]));
-        assert!((0..3).all(|axis| start[axis] as usize <= centre[axis] && centre[axis] < start[axis] as usize + 8));
+        assert!(
+            (0..3).all(|axis| start[axis] as usize <= centre[axis]
+                && centre[axis] < start[axis] as usize + 8)
+        );
     }
 }
 
@@ -239,7 +307,8 @@ fn a_patch_that_is_mirrored_while_it_is_copied_is_the_copy_mirrored() {
     let fixture = Fixture::open();
     let (image, label) = (fixture.floats("image"), fixture.bytes("label"));
     let candidates = candidates(&fixture, Some(0.1));
-    let case = Case { image: &image, channels: 2, shape: SHAPE, label: &label, candidates: &candidates };
+    let case =
+        Case { image: &image, channels: 2, shape: SHAPE, label: &label, candidates: &candidates };
     let augmentation: Augmentation = serde_json::from_value(serde_json::json!({
         "flip": { "probability": 0.5 }, "intensity_shift": { "probability": 0.5, "offset": 0.1 },
     }))
@@ -249,14 +318,25 @@ fn a_patch_that_is_mirrored_while_it_is_copied_is_the_copy_mirrored() {
         let voxels: usize = size.iter().product();
         for item in 0..48 {
             let key = (4, 0, item);
-            let centre = patch::centre(&mut Draw::new(4, 0, item, "centre"), &candidates, &Sampling::default());
+            let centre = patch::centre(
+                &mut Draw::new(4, 0, item, "centre"),
+                &candidates,
+                &Sampling::default(),
+            );
             let start = patch::start(centre, SHAPE, size);
             let mut wanted = patch::crop(&image, 2, SHAPE, &label, start, size);
             let change = augmentation.draw(size, key);
             seen.insert(change.flips);
             change.apply(&mut wanted);
             let mut found = (vec![f32::NAN; 2 * voxels], vec![255; voxels]);
-            patch::sample(&case, &Sampling::default(), &augmentation, size, key, (&mut found.0, &mut found.1));
+            patch::sample(
+                &case,
+                &Sampling::default(),
+                &augmentation,
+                size,
+                key,
+                (&mut found.0, &mut found.1),
+            );
             assert_eq!(found, (wanted.image, wanted.label));
         }
     }

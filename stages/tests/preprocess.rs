@@ -9,14 +9,18 @@ use support::Trial;
 use voxflow_stages::image::nifti::{read_image, read_label, write_label, write_volume_f32};
 use voxflow_stages::image::{Affine, Geometry, Inverter, Volume, VolumeList};
 
-const LAS: Affine = [[-1.0, 0.0, 0.0, 40.0], [0.0, 1.0, 0.0, -5.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+const LAS: Affine =
+    [[-1.0, 0.0, 0.0, 40.0], [0.0, 1.0, 0.0, -5.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
 
 fn grid<T: Clone>(value: T, shape: [usize; 3]) -> Volume<T> {
     Volume { channels: 1, shape, data: vec![value; shape.iter().product()], affine: LAS }
 }
 
 /// Three cases: two blocks of tissue in air with a label, and one without a label.
-fn dataset(folder: &Path, change: impl Fn(&str, &mut Volume<f32>, &mut Volume<u8>)) -> BTreeMap<String, PathBuf> {
+fn dataset(
+    folder: &Path,
+    change: impl Fn(&str, &mut Volume<f32>, &mut Volume<u8>),
+) -> BTreeMap<String, PathBuf> {
     let mut files = BTreeMap::new();
     let mut cases = vec![];
     for (index, name) in ["a", "b", "c"].iter().enumerate() {
@@ -30,7 +34,8 @@ fn dataset(folder: &Path, change: impl Fn(&str, &mut Volume<f32>, &mut Volume<u8
             }
         }
         change(name, &mut image, &mut label);
-        let (image_name, label_name) = (format!("images/{name}.nii.gz"), format!("labels/{name}.nii.gz"));
+        let (image_name, label_name) =
+            (format!("images/{name}.nii.gz"), format!("labels/{name}.nii.gz"));
         files.insert(image_name.clone(), folder.join(format!("{name}_image")));
         write_volume_f32(&files[&image_name], &image, true).unwrap();
         let mut case = json!({ "name": name, "images": [image_name] });
@@ -41,8 +46,7 @@ fn dataset(folder: &Path, change: impl Fn(&str, &mut Volume<f32>, &mut Volume<u8
         }
         cases.push(case);
     }
-    let listing =
-        json!({ "name": "Toy", "modality": ["CT"], "labels": [{ "value": 1, "name": "organ" }], "cases": cases });
+    let listing = json!({ "name": "Toy", "modality": ["CT"], "labels": [{ "value": 1, "name": "organ" }], "cases": cases });
     files.insert("dataset.json".into(), folder.join("dataset.json"));
     std::fs::write(&files["dataset.json"], listing.to_string()).unwrap();
     files
@@ -75,10 +79,16 @@ fn each_case_becomes_a_volume_that_leads_back_to_its_own_grid() {
         ]
     );
     let list: VolumeList = serde_json::from_slice(&trial.read("volumes.json")).unwrap();
-    assert_eq!(list.cases.iter().map(|case| case.labelled).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(
+        list.cases.iter().map(|case| case.labelled).collect::<Vec<_>>(),
+        [true, true, false]
+    );
     let image = read_image(&made["a/image.nii"], "image").unwrap();
     let label = read_label(&made["a/label.nii"], "label", &[1]).unwrap();
-    assert_eq!((image.shape, label.shape, list.cases[0].shape), (image.shape, image.shape, image.shape));
+    assert_eq!(
+        (image.shape, label.shape, list.cases[0].shape),
+        (image.shape, image.shape, image.shape)
+    );
     assert_eq!((image.shape[0], image.shape[1]), (4, 6));
     assert!(image.data.iter().all(|value| (0.0..=1.0).contains(value)));
     // LAS was turned: the organ, at low x of the file, is at the right end now.
@@ -125,7 +135,10 @@ fn a_case_without_foreground_is_kept_whole_and_every_run_warns_of_it() {
     assert_eq!(trial.made().len(), 3, "the second run reuses all");
     let warnings = trial.words();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings.iter().all(|words| words.starts_with("case b: no voxel exceeds -57")), "{warnings:?}");
+    assert!(
+        warnings.iter().all(|words| words.starts_with("case b: no voxel exceeds -57")),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -138,7 +151,12 @@ fn a_label_stored_in_another_order_of_axes_lands_on_the_same_voxels() {
         let data = label.data.clone();
         // x mirrored: RAS instead of LAS.
         (0..data.len()).for_each(|v| label.data[v] = data[nx - 1 - v % nx + nx * (v / nx)]);
-        label.affine = [[1.0, 0.0, 0.0, 33.0], [0.0, 1.0, 0.0, -5.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+        label.affine = [
+            [1.0, 0.0, 0.0, 33.0],
+            [0.0, 1.0, 0.0, -5.0],
+            [0.0, 0.0, 2.0, 0.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
         assert_eq!((nx, ny, nz), (8, 9, 6));
     });
     let label = |files: &BTreeMap<String, PathBuf>| {

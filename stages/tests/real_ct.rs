@@ -8,7 +8,8 @@ use voxflow_stages::image::{Inverter, Preparation, Volume};
 
 fn data() -> Option<PathBuf> {
     let root = std::env::var_os("DATA_ROOT").map(PathBuf::from);
-    let root = root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+    let root =
+        root.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
     Some(root.join("ct")).filter(|folder| folder.join("spleen_8_image.nii.gz").exists())
 }
 
@@ -22,7 +23,8 @@ fn a_real_ct_keeps_its_organs_volume_there_and_back() {
         eprintln!("skipped: no ct/spleen_8_image.nii.gz under DATA_ROOT");
         return;
     };
-    let (image, label) = (folder.join("spleen_8_image.nii.gz"), folder.join("spleen_8_label.nii.gz"));
+    let (image, label) =
+        (folder.join("spleen_8_image.nii.gz"), folder.join("spleen_8_label.nii.gz"));
     let preparation: Preparation = serde_json::from_value(serde_json::json!({
         "spacing": [1.5, 1.5, 2.0], "intensity": { "window": [-57, 164] }, "crop_foreground": true
     }))

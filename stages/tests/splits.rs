@@ -15,7 +15,11 @@ fn listing(names: &[String]) -> Listing {
         images: image(name),
         label: Some(format!("labelsTr/{name}.nii.gz")),
     });
-    let bare = ["bare_1", "bare_2"].map(|name| Case { name: name.into(), images: image(name), label: None });
+    let bare = ["bare_1", "bare_2"].map(|name| Case {
+        name: name.into(),
+        images: image(name),
+        label: None,
+    });
     Listing {
         name: "Toy".into(),
         modality: vec!["CT".into()],
@@ -34,7 +38,8 @@ fn run(listing: &Listing, params: Value) -> (Trial, voxflow_stages::Result<()>) 
     let trial = Trial::new("split", params);
     let path = trial.folder().join("dataset.json");
     std::fs::write(&path, serde_json::to_vec(listing).unwrap()).unwrap();
-    let trial = trial.input("dataset", "dataset", &BTreeMap::from([("dataset.json".to_string(), path)]));
+    let trial =
+        trial.input("dataset", "dataset", &BTreeMap::from([("dataset.json".to_string(), path)]));
     let result = trial.run();
     (trial, result)
 }
@@ -55,7 +60,8 @@ fn sizes(split: &Split) -> [usize; 4] {
 
 /// Every name of the three labelled parts, which must all be different.
 fn all(split: &Split) -> BTreeSet<&String> {
-    let names: Vec<_> = split.training.iter().chain(&split.validation).chain(&split.testing).collect();
+    let names: Vec<_> =
+        split.training.iter().chain(&split.validation).chain(&split.testing).collect();
     let set: BTreeSet<_> = names.iter().copied().collect();
     assert_eq!(set.len(), names.len(), "a case is in two parts");
     set
@@ -70,7 +76,10 @@ fn counts_are_drawn_by_the_splits_own_seed() {
     assert_eq!(drawn, split(&spleen(), params));
     let other = split(&spleen(), json!({"training": 31, "validation": 4, "testing": 6, "seed": 1}));
     assert_ne!(drawn.testing, other.testing);
-    assert_eq!(drawn.testing, ["spleen_17", "spleen_3", "spleen_10", "spleen_15", "spleen_27", "spleen_7"]);
+    assert_eq!(
+        drawn.testing,
+        ["spleen_17", "spleen_3", "spleen_10", "spleen_15", "spleen_27", "spleen_7"]
+    );
 }
 
 #[test]
@@ -112,13 +121,17 @@ fn cases_left_over_are_said() {
 #[test]
 fn more_cases_than_there_are_is_an_error() {
     let words = trouble(&spleen(), json!({"training": 32, "validation": 4, "testing": 6}));
-    assert_eq!(words, "32 + 4 + 6 = 42 cases asked for, but dataset 'Toy' has 41 labelled ones to take from");
+    assert_eq!(
+        words,
+        "32 + 4 + 6 = 42 cases asked for, but dataset 'Toy' has 41 labelled ones to take from"
+    );
 }
 
 #[test]
 fn every_fold_validates_once_and_all_have_the_same_testing_cases() {
-    let folds: Vec<Split> =
-        (0..5).map(|fold| split(&spleen(), json!({"testing": 6, "folds": 5, "fold": fold}))).collect();
+    let folds: Vec<Split> = (0..5)
+        .map(|fold| split(&spleen(), json!({"testing": 6, "folds": 5, "fold": fold})))
+        .collect();
     let validated: BTreeSet<&String> = folds.iter().flat_map(|split| &split.validation).collect();
     assert_eq!(validated.len(), 35);
     for fold in &folds {
@@ -134,19 +147,21 @@ fn cases_of_one_patient_are_never_on_two_sides() {
     let patients = |cases: &[String]| -> BTreeSet<String> {
         cases.iter().map(|case| case.split('_').next().unwrap().to_string()).collect()
     };
-    let counts = json!({"training": "rest", "validation": 6, "testing": 7, "group": "patient{group}_*"});
+    let counts =
+        json!({"training": "rest", "validation": 6, "testing": 7, "group": "patient{group}_*"});
     let folds = json!({"testing": 6, "folds": 3, "fold": 1, "group": "patient{group}_*"});
     for params in [counts, folds] {
         let drawn = split(&listing(&names), params);
         let [training, validation, testing] =
             [&drawn.training, &drawn.validation, &drawn.testing].map(|part| patients(part));
         assert!(
-            training.is_disjoint(&validation) && training.is_disjoint(&testing) && validation.is_disjoint(&testing)
+            training.is_disjoint(&validation)
+                && training.is_disjoint(&testing)
+                && validation.is_disjoint(&testing)
         );
         assert_eq!(drawn.testing.len(), 6, "7 is no multiple of 3 visits, and never more is taken");
     }
-    let two_sides =
-        json!({"training": ["patient1_visit0"], "testing": ["patient1_visit1"], "group": "patient{group}_*"});
+    let two_sides = json!({"training": ["patient1_visit0"], "testing": ["patient1_visit1"], "group": "patient{group}_*"});
     assert!(trouble(&listing(&names), two_sides).contains("of one patient, but on two sides"));
     let beside = split(
         &listing(&names),
@@ -161,10 +176,18 @@ fn cases_of_one_patient_are_never_on_two_sides() {
 
 #[test]
 fn names_are_taken_as_given_and_wrong_ones_are_all_reported() {
-    let drawn = split(&spleen(), json!({"training": ["spleen_9", "spleen_2"], "testing": ["spleen_3"]}));
+    let drawn =
+        split(&spleen(), json!({"training": ["spleen_9", "spleen_2"], "testing": ["spleen_3"]}));
     assert_eq!((drawn.training.len(), &drawn.testing), (2, &vec!["spleen_3".to_string()]));
-    let words = trouble(&spleen(), json!({"training": ["spleen_9", "bare_1"], "testing": ["spleen_9", "splen_3"]}));
-    for part in ["'bare_1' has no label", "'spleen_9' is in training and in testing", "did you mean 'spleen_3'"] {
+    let words = trouble(
+        &spleen(),
+        json!({"training": ["spleen_9", "bare_1"], "testing": ["spleen_9", "splen_3"]}),
+    );
+    for part in [
+        "'bare_1' has no label",
+        "'spleen_9' is in training and in testing",
+        "did you mean 'spleen_3'",
+    ] {
         assert!(words.contains(part), "{words}");
     }
 }
@@ -175,7 +198,8 @@ fn excluded_cases_are_in_no_part() {
     assert_eq!(sizes(&drawn), [40, 0, 0, 1]);
     assert!(!drawn.training.contains(&"spleen_9".to_string()));
     assert!(
-        trouble(&spleen(), json!({"training": "rest", "exclude": ["splen_9"]})).contains("did you mean 'spleen_9'")
+        trouble(&spleen(), json!({"training": "rest", "exclude": ["splen_9"]}))
+            .contains("did you mean 'spleen_9'")
     );
 }
 
@@ -200,8 +224,9 @@ fn a_datalist_in_claras_form_says_who_goes_where() {
 #[test]
 fn mistakes_are_found_before_any_work() {
     let kind = voxflow_stages::Kind::named("split").unwrap();
-    let wrong =
-        |params: Value| kind.understand(&params).unwrap_err().into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    let wrong = |params: Value| {
+        kind.understand(&params).unwrap_err().into_iter().map(|(path, _)| path).collect::<Vec<_>>()
+    };
     assert_eq!(wrong(json!({})), ["training"]);
     assert_eq!(wrong(json!({"training": 0})), ["training"]);
     assert_eq!(wrong(json!({"training": "rest", "testing": "rest"})), ["testing"]);

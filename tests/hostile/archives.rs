@@ -29,9 +29,11 @@ fn member(tar: &mut tar::Builder<Vec<u8>>, kind: EntryType, name: &[u8], bytes: 
 /// A good small dataset with more members.
 fn toy(more: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut tar = tar::Builder::new(vec![]);
-    for (name, bytes) in
-        [("T/dataset.json", LISTING.as_bytes()), ("T/imagesTr/a.nii.gz", b"i"), ("T/labelsTr/a.nii.gz", b"l")]
-    {
+    for (name, bytes) in [
+        ("T/dataset.json", LISTING.as_bytes()),
+        ("T/imagesTr/a.nii.gz", b"i"),
+        ("T/labelsTr/a.nii.gz", b"l"),
+    ] {
         member(&mut tar, EntryType::Regular, name.as_bytes(), bytes, bytes.len() as u64);
     }
     more(&mut tar);
@@ -88,11 +90,19 @@ fn packed(bytes: &[u8]) -> Vec<u8> {
 fn archives_that_mean_harm_are_refused_in_words() {
     let good = toy(|_| ());
     let table: Vec<(&str, Vec<u8>, &[&str])> = vec![
-        ("a path that climbs out", file("T/../../evil"), &["archive of stage 'archive'", "'T/../../evil'", "'..'"]),
+        (
+            "a path that climbs out",
+            file("T/../../evil"),
+            &["archive of stage 'archive'", "'T/../../evil'", "'..'"],
+        ),
         ("an absolute path", file("/evil"), &["'/evil'", "absolute"]),
         ("a backslash", file("T\\..\\evil"), &["backslash"]),
         ("a line break in a name", file("T/a\nb"), &["control character"]),
-        ("a name that is no UTF-8", toy(|tar| member(tar, EntryType::Regular, b"T/\xff\xfe", b"x", 1)), &["utf-8"]),
+        (
+            "a name that is no UTF-8",
+            toy(|tar| member(tar, EntryType::Regular, b"T/\xff\xfe", b"x", 1)),
+            &["utf-8"],
+        ),
         ("a symbolic link", special(EntryType::Symlink), &["'T/evil' is a link"]),
         ("a hard link", special(EntryType::Link), &["'T/evil' is a link"]),
         ("a device", special(EntryType::Char), &["'T/evil' is no plain file"]),
@@ -104,8 +114,16 @@ fn archives_that_mean_harm_are_refused_in_words() {
         ("half a header", good[..700].to_vec(), &["ends"]),
         ("half a tar", good[..1300].to_vec(), &["ends", "fetch it again"]),
         ("half a gzip", packed(&good)[..100].to_vec(), &["fetch it again"]),
-        ("a size beyond the end", header(EntryType::Regular, "T/big", 1 << 40), &["'T/big'", "fetch it again"]),
-        ("zeros without end", swollen(&header(EntryType::Regular, "T/big", 1 << 40), 200 << 20), &["'max_ratio'"]),
+        (
+            "a size beyond the end",
+            header(EntryType::Regular, "T/big", 1 << 40),
+            &["'T/big'", "fetch it again"],
+        ),
+        (
+            "zeros without end",
+            swollen(&header(EntryType::Regular, "T/big", 1 << 40), 200 << 20),
+            &["'max_ratio'"],
+        ),
         ("a hole of 4 GiB", hole(), &["unpacks to more than", "'max_ratio'"]),
         (
             "a name without end",
@@ -122,7 +140,11 @@ fn archives_that_mean_harm_are_refused_in_words() {
         ("nothing", vec![], &["neither tar nor tar.gz"]),
         ("two listings", file("U/dataset.json"), &["more than one dataset.json"]),
         ("a listing that is no JSON", toy_with_listing("{"), &["dataset.json", "is no JSON"]),
-        ("listed files that are not in it", toy_with_listing(&LISTING.replace("a.nii", "b.nii")), &["2 listed files"]),
+        (
+            "listed files that are not in it",
+            toy_with_listing(&LISTING.replace("a.nii", "b.nii")),
+            &["2 listed files"],
+        ),
     ];
     for (what, archive, words) in &table {
         let lab = Lab::new();
@@ -135,7 +157,13 @@ fn archives_that_mean_harm_are_refused_in_words() {
 
 fn toy_with_listing(listing: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(vec![]);
-    member(&mut tar, EntryType::Regular, b"T/dataset.json", listing.as_bytes(), listing.len() as u64);
+    member(
+        &mut tar,
+        EntryType::Regular,
+        b"T/dataset.json",
+        listing.as_bytes(),
+        listing.len() as u64,
+    );
     tar.into_inner().unwrap()
 }
 

@@ -34,9 +34,21 @@ type Answer = fn(&mut TcpStream);
 #[test]
 fn servers_that_misbehave_are_told_of_by_their_url() {
     let table: [(&str, Answer, &[&str]); 9] = [
-        ("a redirect to a file", |s| say(s, "302 Found\r\nLocation: file:///etc/passwd"), &["no http or https URL"]),
-        ("a redirect to ftp", |s| say(s, "302 Found\r\nLocation: ftp://127.0.0.1/a"), &["no http or https URL"]),
-        ("redirects in a circle", |s| say(s, "302 Found\r\nLocation: /some.tar"), &["redirects without end"]),
+        (
+            "a redirect to a file",
+            |s| say(s, "302 Found\r\nLocation: file:///etc/passwd"),
+            &["no http or https URL"],
+        ),
+        (
+            "a redirect to ftp",
+            |s| say(s, "302 Found\r\nLocation: ftp://127.0.0.1/a"),
+            &["no http or https URL"],
+        ),
+        (
+            "redirects in a circle",
+            |s| say(s, "302 Found\r\nLocation: /some.tar"),
+            &["redirects without end"],
+        ),
         (
             "a body without end",
             |s| {
@@ -45,7 +57,11 @@ fn servers_that_misbehave_are_told_of_by_their_url() {
             },
             &["sends more than", "'max_gib'"],
         ),
-        ("a length beyond the limit", |s| say(s, "200 OK\r\nContent-Length: 99999999999"), &["'max_gib'"]),
+        (
+            "a length beyond the limit",
+            |s| say(s, "200 OK\r\nContent-Length: 99999999999"),
+            &["'max_gib'"],
+        ),
         (
             "a head without end",
             |s| {
@@ -68,9 +84,13 @@ fn servers_that_misbehave_are_told_of_by_their_url() {
     for (what, answer, words) in &table {
         let lab = Lab::new();
         let address = server(*answer);
-        let with = format!("url: 'http://{address}/some.tar', sha256: '{}', max_gib: 0.01", "0".repeat(64));
+        let with = format!(
+            "url: 'http://{address}/some.tar', sha256: '{}', max_gib: 0.01",
+            "0".repeat(64)
+        );
         let workflow = format!("stages:\n  archive: {{ uses: download, with: {{ {with} }} }}\n");
-        let words: Vec<&str> = [address.as_str()].into_iter().chain(words.iter().copied()).collect();
+        let words: Vec<&str> =
+            [address.as_str()].into_iter().chain(words.iter().copied()).collect();
         refused(&lab, what, workflow.as_bytes(), &words);
     }
     tally::tell("bad inputs", table.len(), "downloads");

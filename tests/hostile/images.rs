@@ -78,15 +78,31 @@ fn images_that_lie_are_refused_by_the_name_of_their_case() {
             &["do not span space"],
         ),
         ("an axis of length 0", |bytes| put(bytes, DIM, &[0, 0]), &["axis of length 0"]),
-        ("an axis below 0", |bytes| put(bytes, DIM, &(-9i16).to_le_bytes()), &["axis of length -9"]),
+        (
+            "an axis below 0",
+            |bytes| put(bytes, DIM, &(-9i16).to_le_bytes()),
+            &["axis of length -9"],
+        ),
         ("more voxels than bytes", |bytes| put(bytes, DIM, &[0xff, 0x0f]), &["cut short or lies"]),
-        ("2^45 voxels", |bytes| put(bytes, DIM, &[0xff, 0x7f, 0xff, 0x7f, 0xff, 0x7f]), &["claims more than"]),
+        (
+            "2^45 voxels",
+            |bytes| put(bytes, DIM, &[0xff, 0x7f, 0xff, 0x7f, 0xff, 0x7f]),
+            &["claims more than"],
+        ),
         ("no axes", |bytes| put(bytes, 40, &[0, 0]), &["0 dimensions"]),
         ("two axes", |bytes| put(bytes, 40, &[2, 0]), &["must be 3D"]),
-        ("voxels before the header's end", |bytes| float(bytes, OFFSET, 10.0), &["begin at byte 10"]),
+        (
+            "voxels before the header's end",
+            |bytes| float(bytes, OFFSET, 10.0),
+            &["begin at byte 10"],
+        ),
         ("voxels beyond the end", |bytes| float(bytes, OFFSET, 9e7), &["cut short or lies"]),
         ("voxels at NaN", |bytes| float(bytes, OFFSET, f32::NAN), &["begin at byte NaN"]),
-        ("voxels of an unknown type", |bytes| put(bytes, DATATYPE, &[99, 0]), &["unknown voxel type 99"]),
+        (
+            "voxels of an unknown type",
+            |bytes| put(bytes, DATATYPE, &[99, 0]),
+            &["unknown voxel type 99"],
+        ),
         ("colours", |bytes| put(bytes, DATATYPE, &[128, 0]), &["colours"]),
         (
             "a spacing and an affine of NaN",
@@ -104,7 +120,11 @@ fn images_that_lie_are_refused_by_the_name_of_their_case() {
             },
             &["do not span space"],
         ),
-        ("an infinite affine", |bytes| float(bytes, AFFINE + 12, f32::INFINITY), &["do not span space"]),
+        (
+            "an infinite affine",
+            |bytes| float(bytes, AFFINE + 12, f32::INFINITY),
+            &["do not span space"],
+        ),
         (
             "a qform of NaN",
             |bytes| {
@@ -121,7 +141,11 @@ fn images_that_lie_are_refused_by_the_name_of_their_case() {
             },
             &["do not span space"],
         ),
-        ("a voxel of NaN", |bytes| float(bytes, 352, f32::NAN), &["1 of 5760 voxels are NaN or infinite"]),
+        (
+            "a voxel of NaN",
+            |bytes| float(bytes, 352, f32::NAN),
+            &["1 of 5760 voxels are NaN or infinite"],
+        ),
         ("an infinite voxel", |bytes| float(bytes, 352, f32::INFINITY), &["NaN or infinite"]),
         (
             "a grid other than the label's",
@@ -145,7 +169,11 @@ fn images_that_lie_are_refused_by_the_name_of_their_case() {
 #[test]
 fn labels_that_make_no_sense_are_refused_by_the_name_of_their_case() {
     let table: [(&str, Change, &[&str]); 3] = [
-        ("a label that nobody declared", |bytes| bytes[400] = 7, &["7 (1 voxels)", "does not declare"]),
+        (
+            "a label that nobody declared",
+            |bytes| bytes[400] = 7,
+            &["7 (1 voxels)", "does not declare"],
+        ),
         (
             "several channels",
             |bytes| {
@@ -232,8 +260,18 @@ fn what_is_odd_but_means_something_does_no_harm() {
         ("bits that are not the type's", |bytes| put(bytes, BITPIX, &[8, 0]), |_| (), &[]),
         ("bytes after the voxels", |bytes| bytes.extend([9; 5000]), |_| (), &[]),
         ("50 MiB after the voxels", |bytes| bytes.resize(50 << 20, 0), |_| (), &[]),
-        ("an affine of NaN where the spacing is good", |bytes| float(bytes, AFFINE, f32::NAN), |_| (), &[]),
-        ("a spacing of 0 where the affine is good", |bytes| float(bytes, SPACING, 0.0), |_| (), &[]),
+        (
+            "an affine of NaN where the spacing is good",
+            |bytes| float(bytes, AFFINE, f32::NAN),
+            |_| (),
+            &[],
+        ),
+        (
+            "a spacing of 0 where the affine is good",
+            |bytes| float(bytes, SPACING, 0.0),
+            |_| (),
+            &[],
+        ),
         ("a qfac of NaN", |bytes| float(bytes, QFAC, f32::NAN), |_| (), &[]),
         ("a qfac of 0", |bytes| float(bytes, QFAC, 0.0), |_| (), &[]),
         ("an image of one value", same, |_| (), &[]),
@@ -245,8 +283,15 @@ fn what_is_odd_but_means_something_does_no_harm() {
     }
     let lab = lab(|bytes| bytes[352..].fill(0), |_| ());
     let cropped = workflow().replace("intensity:", "crop_foreground: true, intensity:");
-    harmless(&lab, "nothing above the threshold", cropped.as_bytes(), &["case_02", "nothing is foreground"]);
-    let narrow = CUBES.replace("patch: [16, 16, 16]", "patch: [32, 32, 32]").replace("epochs: 2", "epochs: 1");
+    harmless(
+        &lab,
+        "nothing above the threshold",
+        cropped.as_bytes(),
+        &["case_02", "nothing is foreground"],
+    );
+    let narrow = CUBES
+        .replace("patch: [16, 16, 16]", "patch: [32, 32, 32]")
+        .replace("epochs: 2", "epochs: 1");
     harmless(&lab, "volumes smaller than the patch", narrow.as_bytes(), &[]);
     tally::tell("bad inputs", table.len() + 2, "odd images that do no harm");
 }

@@ -30,18 +30,42 @@ fn listings_that_are_wrong_are_refused_by_name() {
         ("objects without end", "{\"a\":".repeat(1 << 18).into_bytes(), &["is no JSON"]),
         ("no end", vec![b' '; 80 << 20], &["larger than"]),
         ("no training", with("\"training\"", "\"trainings\""), &["has no list 'training'"]),
-        ("training that is no list", with(&format!("[{pair}]"), "7"), &["'training' must be a list"]),
-        ("no modality", with("\"modality\"", "\"channels\""), &["'modality' must name the image channels"]),
-        ("channels with gaps", with("{\"0\": \"MRI\"}", "{\"3\": \"MRI\"}"), &["'modality' must name"]),
+        (
+            "training that is no list",
+            with(&format!("[{pair}]"), "7"),
+            &["'training' must be a list"],
+        ),
+        (
+            "no modality",
+            with("\"modality\"", "\"channels\""),
+            &["'modality' must name the image channels"],
+        ),
+        (
+            "channels with gaps",
+            with("{\"0\": \"MRI\"}", "{\"3\": \"MRI\"}"),
+            &["'modality' must name"],
+        ),
         ("no labels", with("\"labels\"", "\"classes\""), &["'labels' must name the labels"]),
-        ("no label but background", with(", \"1\": \"cube\"", ""), &["no labels besides background"]),
-        ("a label above 255", with("\"1\": \"cube\"", "\"256\": \"cube\""), &["value 256 is above 255"]),
+        (
+            "no label but background",
+            with(", \"1\": \"cube\"", ""),
+            &["no labels besides background"],
+        ),
+        (
+            "a label above 255",
+            with("\"1\": \"cube\"", "\"256\": \"cube\""),
+            &["value 256 is above 255"],
+        ),
         (
             "a huge label",
             with("\"1\": \"cube\"", "\"99999999999999999999\": \"cube\""),
             &["label '99999999999999999999'"],
         ),
-        ("a region for a label", with("\"cube\"", "[1, 2]"), &["label '1'", "regions are not known"]),
+        (
+            "a region for a label",
+            with("\"cube\"", "[1, 2]"),
+            &["label '1'", "regions are not known"],
+        ),
         (
             "one name for two labels",
             with("\"1\": \"cube\"", "\"1\": \"cube\", \"2\": \"cube\""),
@@ -49,11 +73,19 @@ fn listings_that_are_wrong_are_refused_by_name() {
         ),
         ("no cases", with(pair, ""), &["no cases"]),
         ("a case that is a number", with(pair, "7"), &["training[0]"]),
-        ("a case without a label", with(", \"label\": \"./labelsTr/case_00.nii.gz\"", ""), &["training[0]", "'label'"]),
+        (
+            "a case without a label",
+            with(", \"label\": \"./labelsTr/case_00.nii.gz\"", ""),
+            &["training[0]", "'label'"],
+        ),
         ("a case twice", with(pair, &format!("{pair}, {pair}")), &["listed twice"]),
         ("a path that climbs out", image("./../../etc/passwd.nii.gz"), &["training[0]", "'..'"]),
         ("an absolute path", image("/etc/passwd.nii.gz"), &["training[0]", "absolute"]),
-        ("a path with a zero byte", image("a\\u0000.nii.gz"), &["training[0]", "control character"]),
+        (
+            "a path with a zero byte",
+            image("a\\u0000.nii.gz"),
+            &["training[0]", "control character"],
+        ),
         ("an empty path", image(""), &["training[0]"]),
         ("a file that is none of images", image("a.dcm"), &["training[0]", ".nii.gz or .nii"]),
         (
@@ -61,7 +93,11 @@ fn listings_that_are_wrong_are_refused_by_name() {
             image("imagesTr/none.nii.gz"),
             &["1 listed files are not there: imagesTr/none.nii.gz"],
         ),
-        ("a folder for a file", image("imagesTr/folder.nii.gz"), &["not there: imagesTr/folder.nii.gz"]),
+        (
+            "a folder for a file",
+            image("imagesTr/folder.nii.gz"),
+            &["not there: imagesTr/folder.nii.gz"],
+        ),
     ];
     for (what, listing, words) in &table {
         let lab = Lab::new();

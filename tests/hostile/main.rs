@@ -1,5 +1,5 @@
-//! Files that people and servers should never send, through the program: each gets one clear error that
-//! names the file or the case, in little time and memory, and nothing worse.
+//! Files that people and servers should never send, through the program: each gets one clear error
+//! that names the file or the case, in little time and memory, and nothing worse.
 
 mod archives;
 mod downloads;
@@ -15,7 +15,8 @@ use lab::{Lab, Shown};
 /// The most memory that refusing something may take: the libraries' own, and a little.
 const MOST_MEMORY: u64 = 400 << 20;
 
-/// Runs a workflow's bytes and returns what was said, which must be no panic and take little memory.
+/// Runs a workflow's bytes and returns what was said, which must be no panic and take little
+/// memory.
 fn run(lab: &Lab, what: &str, workflow: &[u8]) -> Shown {
     std::fs::write(lab.path("workflow.yaml"), workflow).unwrap();
     let watched = watch(lab.command(&["run", "workflow.yaml", "--threads", "1"]));
@@ -26,7 +27,8 @@ fn run(lab: &Lab, what: &str, workflow: &[u8]) -> Shown {
     watched.shown
 }
 
-/// Asserts that a workflow's bytes are refused, before or in the work, with these words in one error.
+/// Asserts that a workflow's bytes are refused, before or in the work, with these words in one
+/// error.
 #[track_caller]
 fn refused(lab: &Lab, what: &str, workflow: &[u8], words: &[&str]) {
     let shown = run(lab, what, workflow);

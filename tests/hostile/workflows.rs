@@ -21,7 +21,11 @@ fn workflows_that_mean_harm_are_refused_with_their_place() {
         ("a list", b"- a\n- b\n".to_vec(), &["workflow.yaml:1:1"]),
         ("a text", b"hello".to_vec(), &["workflow.yaml:1:1"]),
         ("no YAML", b"a: [1, 2\nb: 3\n".to_vec(), &["workflow.yaml:", "not valid YAML"]),
-        ("bytes that are no text", b"name: a\nb: \xff\n".to_vec(), &["workflow.yaml:2:1", "not UTF-8"]),
+        (
+            "bytes that are no text",
+            b"name: a\nb: \xff\n".to_vec(),
+            &["workflow.yaml:2:1", "not UTF-8"],
+        ),
         ("UTF-16", TINY.encode_utf16().flat_map(u16::to_le_bytes).collect(), &["workflow.yaml"]),
         ("zero bytes", vec![0; 5000], &["workflow.yaml"]),
         ("a tab", b"name: a\nstages:\n\ta: { uses: split }\n".to_vec(), &["workflow.yaml:3"]),
@@ -32,7 +36,11 @@ fn workflows_that_mean_harm_are_refused_with_their_place() {
             stages(100_000).into_bytes(),
             &["'s0'", "so many mistakes stand before this stage"],
         ),
-        ("fifty thousand times the same key", "a: 1\n".repeat(50_000).into_bytes(), &["is given twice"]),
+        (
+            "fifty thousand times the same key",
+            "a: 1\n".repeat(50_000).into_bytes(),
+            &["is given twice"],
+        ),
         ("brackets without end", "[".repeat(500_000).into_bytes(), &["workflow.yaml:1:"]),
         ("braces without end", "{a: ".repeat(200_000).into_bytes(), &["workflow.yaml:1:"]),
         ("an alias bomb", alias_bomb().into_bytes(), &["comes to more than 500000 values"]),
@@ -52,8 +60,16 @@ fn workflows_that_mean_harm_are_refused_with_their_place() {
         ("a key that is a list", b"? [a, b]\n: c\n".to_vec(), &["a key must be plain text"]),
         ("a merge key", TINY.replace("seed: 0", "<<: { seed: 1 }").into_bytes(), &["'<<'"]),
         ("NaN", TINY.replace("seed: 0", "seed: .nan").into_bytes(), &["workflow.yaml:2:7"]),
-        ("a seed below 0", TINY.replace("seed: 0", "seed: -1").into_bytes(), &["workflow.yaml:2:7", "seed"]),
-        ("a huge number", TINY.replace("cases: 6", "cases: 99999999999999999999999").into_bytes(), &["cases"]),
+        (
+            "a seed below 0",
+            TINY.replace("seed: 0", "seed: -1").into_bytes(),
+            &["workflow.yaml:2:7", "seed"],
+        ),
+        (
+            "a huge number",
+            TINY.replace("cases: 6", "cases: 99999999999999999999999").into_bytes(),
+            &["cases"],
+        ),
         (
             "a variable that is not there",
             TINY.replace("name: tiny", "name: '${NO_SUCH_NAME}'").into_bytes(),
@@ -61,10 +77,18 @@ fn workflows_that_mean_harm_are_refused_with_their_place() {
         ),
         (
             "a sweep of a million runs",
-            format!("{TINY}sweep:\n  split.seed: {0:?}\n  seed: {0:?}\n", (0..1000).collect::<Vec<_>>()).into_bytes(),
+            format!(
+                "{TINY}sweep:\n  split.seed: {0:?}\n  seed: {0:?}\n",
+                (0..1000).collect::<Vec<_>>()
+            )
+            .into_bytes(),
             &["comes to 1000000 runs, and 300 is the most"],
         ),
-        ("seeds without end", format!("{TINY}sweep: {{ seeds: 100000000 }}\n").into_bytes(), &["sweep.seeds"]),
+        (
+            "seeds without end",
+            format!("{TINY}sweep: {{ seeds: 100000000 }}\n").into_bytes(),
+            &["sweep.seeds"],
+        ),
         ("stages that are a number", b"stages: 7\n".to_vec(), &["workflow.yaml:1:9"]),
         ("a stage that is nothing", b"stages: { a: }\n".to_vec(), &["workflow.yaml:1", "'a'"]),
     ];
@@ -74,7 +98,9 @@ fn workflows_that_mean_harm_are_refused_with_their_place() {
         assert!(lab.runs().is_empty(), "{what}: something was run");
     }
     let lab = Lab::new();
-    for (what, file) in [("a folder", "."), ("a device without end", "/dev/zero"), ("no file", "none.yaml")] {
+    for (what, file) in
+        [("a folder", "."), ("a device without end", "/dev/zero"), ("no file", "none.yaml")]
+    {
         let shown = lab.voxflow(&["run", file]);
         assert_eq!(shown.code, 2, "{what}: {}", shown.err);
         assert!(shown.err.contains(file) && !shown.err.contains("panic"), "{what}: {}", shown.err);
@@ -83,5 +109,7 @@ fn workflows_that_mean_harm_are_refused_with_their_place() {
 }
 
 fn stages(count: usize) -> String {
-    (0..count).fold("stages:\n".to_string(), |text, number| text + &format!("  s{number}: {{ uses: split }}\n"))
+    (0..count).fold("stages:\n".to_string(), |text, number| {
+        text + &format!("  s{number}: {{ uses: split }}\n")
+    })
 }

@@ -1,12 +1,13 @@
-//! The usual allocator, which remembers the largest request of each thread, and how much all threads
-//! together asked for. A program of tests has it by naming this file as a module.
+//! The usual allocator, which remembers the largest request of each thread, and how much all
+//! threads together asked for. A program of tests has it by naming this file as a module.
 #![allow(dead_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The most memory that one request may ask for: a small gzip may honestly hold a thousand times its size.
+/// The most memory that one request may ask for: a small gzip may honestly hold a thousand times
+/// its size.
 pub const MOST: usize = 256 << 20;
 
 struct Measured;

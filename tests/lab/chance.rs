@@ -12,9 +12,13 @@ impl Chance {
 
     /// The seed in the variable, or one of the moment.
     pub fn of_the_environment(variable: &str) -> Chance {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+        let now =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
         let moment = || u64::from(now.subsec_nanos()) ^ now.as_secs();
-        Chance::new(std::env::var(variable).map_or_else(|_| moment(), |seed| seed.parse().expect("a number")))
+        Chance::new(
+            std::env::var(variable)
+                .map_or_else(|_| moment(), |seed| seed.parse().expect("a number")),
+        )
     }
 
     /// A number below `end` (splitmix64).

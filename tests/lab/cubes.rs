@@ -23,7 +23,11 @@ impl Dataset {
             dataset.write_case(case, 0);
         }
         for case in labelled..labelled + unlabelled {
-            write_nifti(&folder.join(format!("imagesTs/case_{case:02}.nii.gz")), &image(case, 0), 16);
+            write_nifti(
+                &folder.join(format!("imagesTs/case_{case:02}.nii.gz")),
+                &image(case, 0),
+                16,
+            );
         }
         dataset.write_listing();
         dataset
@@ -52,7 +56,8 @@ impl Dataset {
             "training": (0..self.labelled).map(pair).collect::<Vec<_>>(),
             "test": (self.labelled..self.labelled + self.unlabelled).map(|case| format!("./imagesTs/case_{case:02}.nii.gz")).collect::<Vec<_>>(),
         });
-        std::fs::write(self.folder.join("dataset.json"), listing.to_string()).expect("dataset.json");
+        std::fs::write(self.folder.join("dataset.json"), listing.to_string())
+            .expect("dataset.json");
     }
 }
 

@@ -20,7 +20,8 @@ pub enum Damage {
     Emptied,
 }
 
-pub const EVERY: [Damage; 5] = [Damage::Head, Damage::Middle, Damage::Tail, Damage::Cut, Damage::Emptied];
+pub const EVERY: [Damage; 5] =
+    [Damage::Head, Damage::Middle, Damage::Tail, Damage::Cut, Damage::Emptied];
 
 impl Damage {
     /// Damages the file in place, whatever its mode. Returns what was done, in words.

@@ -62,7 +62,11 @@ impl Lab {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_voxflow"));
         command.args(arguments).current_dir(self.folder.path()).envs(&self.environment);
-        command.env("NO_COLOR", "1").env_remove("VOXFLOW_HOME").env_remove("VOXFLOW_STORE").stdin(Stdio::null());
+        command
+            .env("NO_COLOR", "1")
+            .env_remove("VOXFLOW_HOME")
+            .env_remove("VOXFLOW_STORE")
+            .stdin(Stdio::null());
         command
     }
 
@@ -95,7 +99,8 @@ impl Lab {
         let mut runs: Vec<PathBuf> = folders.filter(|run| run.join("run.json").exists()).collect();
         // By the moment of creation, since several runs may begin in one second.
         runs.sort_by_key(|run| {
-            let record: Value = serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
+            let record: Value =
+                serde_json::from_slice(&fs::read(run.join("run.json")).unwrap()).unwrap();
             record["started_at_ms"].as_i64()
         });
         runs
@@ -143,7 +148,11 @@ impl Record {
     pub fn outcomes(&self) -> String {
         let stages = self.value["stages"].as_array().unwrap();
         let each = stages.iter().map(|stage| {
-            format!("{}={}", stage["stage"].as_str().unwrap(), stage["outcome"].as_str().unwrap_or("open"))
+            format!(
+                "{}={}",
+                stage["stage"].as_str().unwrap(),
+                stage["outcome"].as_str().unwrap_or("open")
+            )
         });
         each.collect::<Vec<_>>().join(" ")
     }
@@ -157,7 +166,10 @@ impl Record {
     /// (made, reused) items of a stage.
     pub fn items(&self, id: &str) -> (u64, u64) {
         let events = self.events();
-        let end = events.iter().find(|event| event["event"] == "stage_finished" && event["stage"] == id).unwrap();
+        let end = events
+            .iter()
+            .find(|event| event["event"] == "stage_finished" && event["stage"] == id)
+            .unwrap();
         (end["items_made"].as_u64().unwrap(), end["items_reused"].as_u64().unwrap())
     }
 
@@ -172,7 +184,10 @@ impl Record {
     /// The ids of the stages that were made, in the run's order.
     pub fn made(&self) -> Vec<&str> {
         let stages = self.value["stages"].as_array().unwrap().iter();
-        stages.filter(|stage| stage["outcome"] == "made").map(|stage| stage["stage"].as_str().unwrap()).collect()
+        stages
+            .filter(|stage| stage["outcome"] == "made")
+            .map(|stage| stage["stage"].as_str().unwrap())
+            .collect()
     }
 
     /// The metrics in a fixed order, as text.

@@ -1,4 +1,5 @@
-//! Namespaces of Linux: a file system and process ids of a program's own, where this machine allows them.
+//! Namespaces of Linux: a file system and process ids of a program's own, where this machine allows
+//! them.
 #![allow(clippy::print_stdout)]
 
 use super::Lab;
@@ -23,7 +24,11 @@ fn allowed(flags: &[&'static str], probe: &str) -> Option<Vec<&'static str>> {
     let as_user = [&["unshare", "--user", "--map-root-user"][..], flags].concat();
     let works = |wrapper: &[&str]| {
         let mut command = Command::new(wrapper[0]);
-        command.args(&wrapper[1..]).args(["sh", "-c", probe]).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(&wrapper[1..])
+            .args(["sh", "-c", probe])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
     let found = [as_root, as_user].into_iter().find(|wrapper| works(wrapper));

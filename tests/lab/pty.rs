@@ -31,7 +31,10 @@ impl Keyboard {
     pub fn resize(&mut self, rows: u16, cols: u16) {
         let size = size(rows, cols);
         // SAFETY: the descriptor is open and `size` outlives the call, which only reads it.
-        assert_eq!(unsafe { libc::ioctl(self.end.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }, 0);
+        assert_eq!(
+            unsafe { libc::ioctl(self.end.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) },
+            0
+        );
         self.resized = Some((rows, cols));
     }
 }
@@ -47,7 +50,13 @@ fn pair(rows: u16, cols: u16) -> (OwnedFd, OwnedFd) {
     // SAFETY: both descriptors are written by the call, the name and the modes may be null, and on
     // success (checked) both descriptors are open and owned by nobody else.
     unsafe {
-        let done = libc::openpty(&mut person, &mut program, std::ptr::null_mut(), std::ptr::null(), &raw const size);
+        let done = libc::openpty(
+            &mut person,
+            &mut program,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            &raw const size,
+        );
         assert_eq!(done, 0, "a pseudo-terminal");
         (OwnedFd::from_raw_fd(person), OwnedFd::from_raw_fd(program))
     }

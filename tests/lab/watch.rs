@@ -17,7 +17,8 @@ pub struct Watched {
 /// Runs a command to its end, which must come in time.
 #[allow(clippy::zombie_processes)] // Waited for by wait4, which tells the memory too.
 pub fn watch(mut command: Command) -> Watched {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a program");
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a program");
     let (out, err) = (drain(child.stdout.take()), drain(child.stderr.take()));
     let (pid, started) = (child.id() as i32, Instant::now());
     loop {
@@ -28,8 +29,13 @@ pub fn watch(mut command: Command) -> Watched {
             (libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
         };
         if found == pid {
-            let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) };
-            let words = |thread: std::thread::JoinHandle<String>| thread.join().expect("what was said");
+            let code = if libc::WIFEXITED(status) {
+                libc::WEXITSTATUS(status)
+            } else {
+                -libc::WTERMSIG(status)
+            };
+            let words =
+                |thread: std::thread::JoinHandle<String>| thread.join().expect("what was said");
             let shown = Shown { code, out: words(out), err: words(err) };
             return Watched { shown, peak_bytes: usage.ru_maxrss as u64 * 1024 };
         }

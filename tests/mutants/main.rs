@@ -1,6 +1,7 @@
-//! Mutants: known inputs changed by chance, given to everything that reads foreign bytes. None may panic,
-//! ask for much memory at once or take long. How many for each is `VOXFLOW_TORTURE_MUTANTS`, the seed
-//! `VOXFLOW_TORTURE_SEED`. What once was found lies in the corpus and is read by every run first.
+//! Mutants: known inputs changed by chance, given to everything that reads foreign bytes. None may
+//! panic, ask for much memory at once or take long. How many for each is `VOXFLOW_TORTURE_MUTANTS`,
+//! the seed `VOXFLOW_TORTURE_SEED`. What once was found lies in the corpus and is read by every run
+//! first.
 
 #[path = "../lab/allocator.rs"]
 mod allocator;
@@ -42,14 +43,16 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The inputs that a parser's mutants descend from: its corpus, and what else the repository has of them.
+/// The inputs that a parser's mutants descend from: its corpus, and what else the repository has of
+/// them.
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let more = match name {
         "weights" => Some("tests/parity/fixtures/weights"),
         "workflow" => Some("workflows"),
         _ => None,
     };
-    let folders = [Some(format!("fuzz/corpus/{name}")), more.map(str::to_string)].into_iter().flatten();
+    let folders =
+        [Some(format!("fuzz/corpus/{name}")), more.map(str::to_string)].into_iter().flatten();
     let files = folders.flat_map(|folder| std::fs::read_dir(root().join(folder)).unwrap());
     let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     paths.sort();
@@ -80,7 +83,11 @@ fn hunt(name: &str, parse: Parser, wanted: usize, seed: u64) -> Result<(), Strin
 
 /// Hunts with every second parser.
 fn hunt_half(half: usize, wanted: usize, seed: u64) -> Result<(), String> {
-    PARSERS.iter().skip(half).step_by(2).try_for_each(|(name, parse)| hunt(name, *parse, wanted, seed))
+    PARSERS
+        .iter()
+        .skip(half)
+        .step_by(2)
+        .try_for_each(|(name, parse)| hunt(name, *parse, wanted, seed))
 }
 
 #[test]
@@ -92,11 +99,13 @@ fn no_mutant_breaks_what_reads_it() {
     std::panic::set_hook(Box::new(|_| {}));
     let hunted = std::thread::scope(|scope| {
         let other = scope.spawn(|| hunt_half(1, wanted, seed));
-        hunt_half(0, wanted, seed).and(other.join().unwrap_or_else(|_| Err("the hunt itself broke".into())))
+        hunt_half(0, wanted, seed)
+            .and(other.join().unwrap_or_else(|_| Err("the hunt itself broke".into())))
     });
     std::panic::set_hook(usual);
     assert_eq!(hunted, Ok(()), "seed {seed}");
     let seconds = started.elapsed().as_secs();
-    let words = format!("{wanted} for each of {} parsers, in {seconds} s, seed {seed}", PARSERS.len());
+    let words =
+        format!("{wanted} for each of {} parsers, in {seconds} s, seed {seed}", PARSERS.len());
     tally::tell("mutants", wanted * PARSERS.len(), &words);
 }

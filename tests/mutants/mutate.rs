@@ -1,5 +1,6 @@
-//! Mutation: an input of the corpus with a few changes of chance. What would stop a reader at its door is
-//! undone or redone: what is packed is changed inside, and a tar's checksums are made right again.
+//! Mutation: an input of the corpus with a few changes of chance. What would stop a reader at its
+//! door is undone or redone: what is packed is changed inside, and a tar's checksums are made right
+//! again.
 
 use crate::checksums;
 use crate::lab::chance::Chance;
@@ -11,7 +12,8 @@ use std::io::{Read, Write};
 const LONGEST: usize = 1 << 18;
 
 /// Numbers that are at the edge of something.
-const EDGES: [i64; 12] = [0, 1, -1, 127, 128, 255, 32767, 32768, 65535, 2_147_483_647, -2_147_483_648, i64::MAX];
+const EDGES: [i64; 12] =
+    [0, 1, -1, 127, 128, 255, 32767, 32768, 65535, 2_147_483_647, -2_147_483_648, i64::MAX];
 
 /// Parts that mean something to one reader or another.
 const WORDS: [&str; 24] = [

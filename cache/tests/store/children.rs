@@ -15,8 +15,17 @@ pub const CROWD_RECIPES: u32 = 12;
 /// A command that plays `role` on the store at `root`.
 pub fn command(role: &str, root: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["children::not_a_test_but_the_body_of_other_processes", "--exact", "--nocapture"]);
-    command.env(ROLE, role).env(ROOT, root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args([
+        "children::not_a_test_but_the_body_of_other_processes",
+        "--exact",
+        "--nocapture",
+    ]);
+    command
+        .env(ROLE, role)
+        .env(ROOT, root)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     command
 }
 
@@ -24,7 +33,10 @@ pub fn command(role: &str, root: &Path) -> Command {
 pub fn holding(role: &str, root: &Path) -> Child {
     let mut child = command(role, root).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line.ends_with("holding")), "'{role}' ended early");
+    assert!(
+        lines.map_while(Result::ok).any(|line| line.ends_with("holding")),
+        "'{role}' ended early"
+    );
     child
 }
 
@@ -71,7 +83,8 @@ pub fn crowd(store: &Store, root: &Path) {
                         std::thread::sleep(std::time::Duration::from_millis(5));
                         make_toy(draft, number)
                     };
-                    let (entry, _) = store.recall(&recipe(number), &Policy::new(&never), make).unwrap();
+                    let (entry, _) =
+                        store.recall(&recipe(number), &Policy::new(&never), make).unwrap();
                     super::assert_toy(store, &entry, number);
                 }
             });
@@ -94,7 +107,8 @@ fn hold() -> ! {
     }
 }
 
-/// Makes a toy on a disk that may fail; an error must be one of the store and name the system's reason.
+/// Makes a toy on a disk that may fail; an error must be one of the store and name the system's
+/// reason.
 fn faulty(root: &Path) {
     let make = || {
         let store = Store::open(root)?;
@@ -104,7 +118,10 @@ fn faulty(root: &Path) {
     let made: Result<(), Error> = make();
     if let Err(error) = made {
         let words = error.to_string();
-        assert!(error.is_storage() && (words.contains("os error 28") || words.contains("os error 5")), "{words}");
+        assert!(
+            error.is_storage() && (words.contains("os error 28") || words.contains("os error 5")),
+            "{words}"
+        );
         let mut out = std::io::stdout();
         writeln!(out, "told: {words}").unwrap();
     }
@@ -123,5 +140,8 @@ fn cramped(store: &Store) {
         Ok((serde_json::json!("x".repeat(5000)), vec![]))
     };
     let error = store.recall(&recipe(1), &Policy::new(&never), make).unwrap_err();
-    assert!(error.is_storage() && error.to_string().contains("entry.json: cannot write"), "{error}");
+    assert!(
+        error.is_storage() && error.to_string().contains("entry.json: cannot write"),
+        "{error}"
+    );
 }

@@ -1,5 +1,5 @@
-//! Dying in the midst of publishing, at every named place: afterwards all of it is there or nothing,
-//! and the next maker ends with the same result.
+//! Dying in the midst of publishing, at every named place: afterwards all of it is there or
+//! nothing, and the next maker ends with the same result.
 
 use super::*;
 use std::os::unix::process::ExitStatusExt;

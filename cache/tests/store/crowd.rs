@@ -12,7 +12,8 @@ fn makings(home: &Home) -> BTreeMap<u32, usize> {
 }
 
 fn assert_all_once(home: &Home) {
-    let expected: BTreeMap<u32, usize> = (0..children::CROWD_RECIPES).map(|number| (number, 1)).collect();
+    let expected: BTreeMap<u32, usize> =
+        (0..children::CROWD_RECIPES).map(|number| (number, 1)).collect();
     assert_eq!(makings(home), expected);
     assert_eq!(files_below(&home.root().join("drafts")), [] as [PathBuf; 0]);
 }
@@ -33,14 +34,16 @@ fn eight_threads_make_each_thing_once() {
 fn four_processes_that_start_on_no_store_at_all_make_each_thing_once() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store-v1");
-    let crowd: Vec<_> = (0..4).map(|_| children::command("crowd", &root).spawn().unwrap()).collect();
+    let crowd: Vec<_> =
+        (0..4).map(|_| children::command("crowd", &root).spawn().unwrap()).collect();
     for child in crowd {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
     let home = Home { store: Store::open(&root).unwrap(), folder };
     assert_all_once(&home);
-    (0..children::CROWD_RECIPES).for_each(|number| assert_eq!(recall_toy(&home.store, number).1, Recall::Reused));
+    (0..children::CROWD_RECIPES)
+        .for_each(|number| assert_eq!(recall_toy(&home.store, number).1, Recall::Reused));
 }
 
 #[test]
@@ -87,12 +90,16 @@ fn a_crowd_of_which_half_is_killed_ends_with_everything_made_and_sound() {
     for delay_ms in [30, 60, 90, 150, 250] {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("store-v1");
-        let mut crowd: Vec<_> = (0..6).map(|_| children::command("crowd", &root).spawn().unwrap()).collect();
+        let mut crowd: Vec<_> =
+            (0..6).map(|_| children::command("crowd", &root).spawn().unwrap()).collect();
         std::thread::sleep(std::time::Duration::from_millis(delay_ms));
         for (number, mut child) in crowd.drain(..).enumerate() {
             match number % 2 {
                 0 => child.kill().and_then(|()| child.wait()).map(drop).unwrap(),
-                _ => assert!(child.wait_with_output().unwrap().status.success(), "killed others at {delay_ms} ms"),
+                _ => assert!(
+                    child.wait_with_output().unwrap().status.success(),
+                    "killed others at {delay_ms} ms"
+                ),
             }
         }
         let home = Home { store: Store::open(&root).unwrap(), folder };
@@ -103,7 +110,10 @@ fn a_crowd_of_which_half_is_killed_ends_with_everything_made_and_sound() {
         });
         assert_eq!(home.store.verify(2, &|_, _| ()).unwrap(), []);
         assert_eq!(files_below(&root.join("drafts")), [] as [PathBuf; 0]);
-        assert!(makings(&home).values().all(|count| *count <= 4), "at most once more for each process killed");
+        assert!(
+            makings(&home).values().all(|count| *count <= 4),
+            "at most once more for each process killed"
+        );
     }
 }
 

@@ -54,8 +54,9 @@ fn an_entry_under_another_name_is_not_believed() {
     recall_toy(&home.store, 1);
     let (second, _) = recall_toy(&home.store, 2);
     let paths = files_below(&home.root().join("entries"));
-    let (mine, other): (Vec<_>, Vec<_>) =
-        paths.into_iter().partition(|path| path.to_string_lossy().contains(&second.fingerprint.to_hex()));
+    let (mine, other): (Vec<_>, Vec<_>) = paths
+        .into_iter()
+        .partition(|path| path.to_string_lossy().contains(&second.fingerprint.to_hex()));
     fs::copy(&other[0], &mine[0]).unwrap();
     assert_eq!(home.store.get(&[second.fingerprint]).unwrap(), [None]);
 }
@@ -108,7 +109,8 @@ fn rot_that_no_stat_shows_is_found_by_reading_when_asked() {
     let home = home.reopened();
     flip(&path, 9);
     let policy = Policy { verify: true, ..Policy::new(&never) };
-    let (again, recall) = home.store.recall(&recipe(1), &policy, |draft| make_toy(draft, 1)).unwrap();
+    let (again, recall) =
+        home.store.recall(&recipe(1), &policy, |draft| make_toy(draft, 1)).unwrap();
     assert_eq!(recall, Recall::Made);
     assert_toy(&home.store, &again, 1);
 }
@@ -127,14 +129,21 @@ fn a_referenced_file_stays_where_it_is_and_is_missing_once_changed() {
     assert_eq!(entry.artifact.0["archive"], blob);
     assert_eq!(home.store.path(&blob), file);
     assert_eq!(files_below(&home.root().join("blobs")), [] as [PathBuf; 0]);
-    assert_eq!(home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap().1, Recall::Reused);
+    assert_eq!(
+        home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap().1,
+        Recall::Reused
+    );
 
     fs::write(&file, "changed").unwrap();
     assert_eq!(home.store.usable(&entry.artifact).unwrap(), ["archive"]);
     let (again, recall) = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap();
     assert_eq!(recall, Recall::Made);
     assert_ne!(again.artifact.digest(), entry.artifact.digest());
-    assert_eq!(home.store.get(&[entry.fingerprint]).unwrap(), [Some(again)], "the entry with lost bytes is replaced");
+    assert_eq!(
+        home.store.get(&[entry.fingerprint]).unwrap(),
+        [Some(again)],
+        "the entry with lost bytes is replaced"
+    );
 
     fs::remove_file(&file).unwrap();
     assert_eq!(home.store.usable(&entry.artifact).unwrap(), ["archive"]);
@@ -146,9 +155,15 @@ fn the_digest_of_an_outside_file_follows_its_content() {
     let file = home.folder.path().join("image.nii");
     for content in ["one", "two", "333"] {
         fs::write(&file, content).unwrap();
-        assert_eq!(home.store.digest_of(&file).unwrap(), voxflow_cache::Digest::of(content.as_bytes()));
+        assert_eq!(
+            home.store.digest_of(&file).unwrap(),
+            voxflow_cache::Digest::of(content.as_bytes())
+        );
     }
-    assert!(matches!(home.store.digest_of(&home.folder.path().join("none")), Err(Error::Outside { .. })));
+    assert!(matches!(
+        home.store.digest_of(&home.folder.path().join("none")),
+        Err(Error::Outside { .. })
+    ));
 }
 
 #[test]
@@ -158,7 +173,10 @@ fn only_a_file_that_has_settled_is_remembered() {
     fs::write(&file, "content").unwrap();
     home.store.digest_of(&file).unwrap();
     home.store.flush();
-    assert!(!home.root().join("index").exists(), "changed a moment ago: it may change again unseen");
+    assert!(
+        !home.root().join("index").exists(),
+        "changed a moment ago: it may change again unseen"
+    );
     std::thread::sleep(Duration::from_millis(2100));
     home.store.digest_of(&file).unwrap();
     home.store.flush();
@@ -173,7 +191,9 @@ fn spoil(index: &Path, way: &str) {
             fs::remove_dir_all(index).unwrap();
             fs::write(index, "not a folder").unwrap();
         }
-        "garbage" => files_below(index).iter().for_each(|path| fs::write(path, [0xa5; 5000]).unwrap()),
+        "garbage" => {
+            files_below(index).iter().for_each(|path| fs::write(path, [0xa5; 5000]).unwrap())
+        }
         "empty files" => files_below(index).iter().for_each(|path| fs::write(path, "").unwrap()),
         way => {
             let position: usize = way.strip_prefix("flipped ").unwrap().parse().unwrap();
@@ -186,7 +206,8 @@ fn spoil(index: &Path, way: &str) {
 
 #[test]
 fn no_state_of_the_index_changes_a_result() {
-    let mut ways: Vec<String> = ["deleted", "a file", "garbage", "empty files"].map(String::from).to_vec();
+    let mut ways: Vec<String> =
+        ["deleted", "a file", "garbage", "empty files"].map(String::from).to_vec();
     ways.extend((0..24).map(|step| format!("flipped {}", step * 61)));
     for way in ways {
         let home = Home::new();
@@ -231,7 +252,10 @@ fn a_run_that_makes_nothing_new_opens_the_index_once() {
     let start = std::time::Instant::now();
     recall_toy(&home.store, 1);
     drop(home.store);
-    assert!(start.elapsed() < Duration::from_millis(500), "a second session would wait for the lock");
+    assert!(
+        start.elapsed() < Duration::from_millis(500),
+        "a second session would wait for the lock"
+    );
 }
 
 #[test]
@@ -249,6 +273,12 @@ fn a_folder_that_cannot_be_written_is_an_error_that_names_it() {
     let home = Home::new();
     fs::remove_dir_all(home.root().join("blobs")).unwrap();
     fs::write(home.root().join("blobs"), "in the way").unwrap();
-    let error = home.store.recall(&recipe(1), &Policy::new(&never), |draft| make_toy(draft, 1)).unwrap_err();
-    assert!(matches!(&error, Error::Io { path, .. } if path.starts_with(home.root().join("blobs"))), "{error}");
+    let error = home
+        .store
+        .recall(&recipe(1), &Policy::new(&never), |draft| make_toy(draft, 1))
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { path, .. } if path.starts_with(home.root().join("blobs"))),
+        "{error}"
+    );
 }

@@ -9,7 +9,13 @@ use voxflow_cache::{Gone, Limits};
 /// Limits that let nothing go but what no entry names.
 fn nothing() -> Limits {
     let unfinished_since = SystemTime::UNIX_EPOCH;
-    Limits { unused_since: None, max_bytes: None, keep: HashSet::new(), unfinished_since, dry_run: false }
+    Limits {
+        unused_since: None,
+        max_bytes: None,
+        keep: HashSet::new(),
+        unfinished_since,
+        dry_run: false,
+    }
 }
 
 /// Limits that let everything go.
@@ -23,7 +29,9 @@ fn recall_stage(store: &Store, number: u32, items: &[u32]) -> (Entry, Recall) {
     let stage = Recipe { kind: "stage".to_string(), ..recipe(number) };
     let make = |draft: &Draft| {
         let items: Vec<Entry> = items.iter().map(|item| recall_toy(store, *item).0).collect();
-        items.iter().for_each(|item| draft.adopt(&item.fingerprint.short(), &item.artifact.0["big"]));
+        items
+            .iter()
+            .for_each(|item| draft.adopt(&item.fingerprint.short(), &item.artifact.0["big"]));
         Ok::<_, Error>((Value::Null, items.iter().map(|item| item.fingerprint).collect()))
     };
     store.recall(&stage, &Policy::new(&never), make).unwrap()
@@ -31,7 +39,8 @@ fn recall_stage(store: &Store, number: u32, items: &[u32]) -> (Entry, Recall) {
 
 fn last_used(home: &Home, entry: &Entry, hours_ago: u64) {
     let mut paths = files_below(&home.root().join("entries")).into_iter();
-    let path = paths.find(|path| path.to_string_lossy().contains(&entry.fingerprint.to_hex())).unwrap();
+    let path =
+        paths.find(|path| path.to_string_lossy().contains(&entry.fingerprint.to_hex())).unwrap();
     let time = SystemTime::now() - Duration::from_secs(hours_ago * 3600);
     fs::OpenOptions::new().write(true).open(path).unwrap().set_modified(time).unwrap();
 }
@@ -58,7 +67,11 @@ fn without_limits_only_what_no_entry_names_goes() {
     assert_eq!((gone.unnamed.files, gone.unnamed.bytes, kind(&gone, "toy")), (2, 10_007, 0));
     assert_eq!((entries(&home), blobs(&home)), (1, 2));
     assert_eq!(recall_toy(&home.store, 2).1, Recall::Reused);
-    assert_eq!(home.store.collect(&nothing()).unwrap().bytes(), 0, "the second time nothing is left to do");
+    assert_eq!(
+        home.store.collect(&nothing()).unwrap().bytes(),
+        0,
+        "the second time nothing is left to do"
+    );
 }
 
 #[test]
@@ -81,7 +94,8 @@ fn what_was_used_longest_ago_goes_until_the_rest_fits() {
     let limits = Limits { max_bytes: Some(25_000), ..nothing() };
     let gone = home.store.collect(&limits).unwrap();
     assert_eq!((kind(&gone, "toy"), gone.left), (3, 20_014));
-    let reused: Vec<bool> = (0..5).map(|number| recall_toy(&home.store, number).1 == Recall::Reused).collect();
+    let reused: Vec<bool> =
+        (0..5).map(|number| recall_toy(&home.store, number).1 == Recall::Reused).collect();
     assert_eq!(reused, [false, false, false, true, true], "only what went is made again");
 }
 
@@ -121,7 +135,11 @@ fn bytes_that_two_name_go_with_the_last() {
     let (item, _) = recall_toy(&home.store, 1);
     home.store.forget(&item.fingerprint).unwrap();
     home.store.collect(&nothing()).unwrap();
-    assert_eq!(home.store.usable(&stage.artifact).unwrap(), [] as [&str; 0], "the stage still names its bytes");
+    assert_eq!(
+        home.store.usable(&stage.artifact).unwrap(),
+        [] as [&str; 0],
+        "the stage still names its bytes"
+    );
     assert_eq!(blobs(&home), 1);
 }
 
@@ -165,7 +183,14 @@ fn a_checkpoint_stays_while_it_is_young_or_somebody_is_at_it() {
     fs::write(folder.join("step-1.checkpoint"), "weights").unwrap();
     let since = SystemTime::now() - Duration::from_secs(86_400);
     assert_eq!(home.store.unfinished_after(since).unwrap(), [fingerprint]);
-    assert_eq!(home.store.collect(&Limits { unfinished_since: since, ..everything() }).unwrap().unfinished.files, 0);
+    assert_eq!(
+        home.store
+            .collect(&Limits { unfinished_since: since, ..everything() })
+            .unwrap()
+            .unfinished
+            .files,
+        0
+    );
     let claim = home.store.claim(fingerprint).unwrap();
     assert_eq!(home.store.collect(&everything()).unwrap().unfinished.files, 0);
     drop(claim);
@@ -184,8 +209,8 @@ fn what_was_set_aside_goes() {
     assert_eq!(files_below(&home.root().join("bad")), [] as [PathBuf; 0]);
 }
 
-/// Everything may go at any moment, but for what the publishers and readers, who hold pins, just got:
-/// that must be readable for as long as they live.
+/// Everything may go at any moment, but for what the publishers and readers, who hold pins, just
+/// got: that must be readable for as long as they live.
 #[test]
 fn publishers_and_readers_are_never_robbed_by_a_gc_beside_them() {
     let home = Home::new();
@@ -216,7 +241,8 @@ fn publishers_and_readers_are_never_robbed_by_a_gc_beside_them() {
     assert_eq!(home.store.verify(2, &|_, _| ()).unwrap(), []);
 }
 
-/// Opens the store again and again as short-lived programs do, recalls, and reads it all at the end.
+/// Opens the store again and again as short-lived programs do, recalls, and reads it all at the
+/// end.
 fn use_store(root: &Path, user: u32) -> u64 {
     let mut made = 0;
     for round in 0..12 {
@@ -248,7 +274,8 @@ fn a_gc_that_is_killed_leaves_a_true_store() {
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(home.store.verify(2, &|_, _| ()).unwrap(), []);
-        (0..40).for_each(|number| assert_toy(&home.store, &recall_toy(&home.store, number).0, number));
+        (0..40)
+            .for_each(|number| assert_toy(&home.store, &recall_toy(&home.store, number).0, number));
     }
 }
 

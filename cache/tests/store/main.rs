@@ -43,7 +43,12 @@ impl Home {
 }
 
 fn recipe(number: u32) -> Recipe {
-    Recipe { kind: "toy".to_string(), version: 1, params: json!({ "number": number }), inputs: BTreeMap::new() }
+    Recipe {
+        kind: "toy".to_string(),
+        version: 1,
+        params: json!({ "number": number }),
+        inputs: BTreeMap::new(),
+    }
 }
 
 fn never() -> bool {

@@ -22,7 +22,10 @@ fn another_recipe_is_made_beside_the_first() {
     recall_toy(&home.store, 1);
     assert_eq!(recall_toy(&home.store, 2).1, Recall::Made);
     assert_eq!(recall_toy(&home.store, 1).1, Recall::Reused);
-    let found = home.store.get(&[recipe(2).fingerprint(), recipe(3).fingerprint(), recipe(1).fingerprint()]).unwrap();
+    let found = home
+        .store
+        .get(&[recipe(2).fingerprint(), recipe(3).fingerprint(), recipe(1).fingerprint()])
+        .unwrap();
     assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
 }
 
@@ -34,7 +37,10 @@ fn blobs_are_read_only_and_named_by_their_content() {
     assert_eq!(blobs.len(), 2);
     for path in blobs {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o444);
-        assert_eq!(path.file_name().unwrap().to_str().unwrap(), Digest::of_file(&path).unwrap().to_hex());
+        assert_eq!(
+            path.file_name().unwrap().to_str().unwrap(),
+            Digest::of_file(&path).unwrap().to_hex()
+        );
     }
 }
 
@@ -57,7 +63,9 @@ fn of_two_makers_the_first_wins_and_the_other_gets_what_the_first_made() {
     let publish = |content: &str, record: Value| {
         let draft = home.store.draft().unwrap();
         fs::write(draft.folder().join("file"), content).unwrap();
-        home.store.publish(draft, Made { recipe: recipe(1), record, items: vec![], seconds: 1.0 }).unwrap()
+        home.store
+            .publish(draft, Made { recipe: recipe(1), record, items: vec![], seconds: 1.0 })
+            .unwrap()
     };
     let first = publish("first", json!(1));
     assert_eq!(publish("second", json!(2)), first);
@@ -70,7 +78,11 @@ fn what_was_made_without_its_blobs_is_made_again() {
     let home = Home::new();
     let (first, _) = recall_toy(&home.store, 1);
     fs::remove_file(home.store.path(&first.artifact.0["big"])).unwrap();
-    assert_eq!(home.store.get(&[first.fingerprint]).unwrap(), [Some(first.clone())], "an entry outlives its blobs");
+    assert_eq!(
+        home.store.get(&[first.fingerprint]).unwrap(),
+        [Some(first.clone())],
+        "an entry outlives its blobs"
+    );
     assert_eq!(home.store.usable(&first.artifact).unwrap(), ["big"]);
     let (again, recall) = recall_toy(&home.store, 1);
     assert_eq!(recall, Recall::Made);
@@ -150,7 +162,8 @@ fn equal_contents_are_kept_once() {
 #[test]
 fn numbers_of_a_record_come_back_to_the_last_bit() {
     let home = Home::new();
-    let numbers: Vec<f64> = (1..2000).map(|n| f64::from(n).sqrt() / 7.0 * 10f64.powi(n % 40 - 20)).collect();
+    let numbers: Vec<f64> =
+        (1..2000).map(|n| f64::from(n).sqrt() / 7.0 * 10f64.powi(n % 40 - 20)).collect();
     let record = json!({ "metrics": numbers });
     let make = |_: &Draft| Ok::<_, Error>((record.clone(), vec![]));
     let (fresh, _) = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap();

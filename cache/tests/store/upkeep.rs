@@ -40,7 +40,8 @@ fn verify_lists_and_sets_aside_every_bad_file() {
     let entry = files_below(&home.root().join("entries")).remove(2);
     flip(&blob, 2);
     flip(&entry, 200);
-    let mut bad: Vec<PathBuf> = home.store.verify(2, &|_, _| ()).unwrap().into_iter().map(|bad| bad.path).collect();
+    let mut bad: Vec<PathBuf> =
+        home.store.verify(2, &|_, _| ()).unwrap().into_iter().map(|bad| bad.path).collect();
     bad.sort();
     assert_eq!(bad, [blob.clone(), entry.clone()]);
     assert!(!blob.exists() && !entry.exists());
@@ -57,12 +58,17 @@ fn verify_reads_checkpoints_and_leaves_other_unfinished_state_alone() {
     fs::create_dir_all(&folder).unwrap();
     let mut bytes = b"weights".to_vec();
     voxflow_cache::hash::close(&mut bytes);
-    ["step-1.checkpoint", "step-2.checkpoint"].iter().for_each(|name| fs::write(folder.join(name), &bytes).unwrap());
+    ["step-1.checkpoint", "step-2.checkpoint"]
+        .iter()
+        .for_each(|name| fs::write(folder.join(name), &bytes).unwrap());
     fs::write(folder.join("partial"), "half of a download").unwrap();
     assert_eq!(home.store.verify(2, &|_, _| ()).unwrap(), []);
     flip(&folder.join("step-2.checkpoint"), 3);
     let bad = home.store.verify(2, &|_, _| ()).unwrap();
-    assert_eq!(bad.iter().map(|bad| bad.path.clone()).collect::<Vec<_>>(), [folder.join("step-2.checkpoint")]);
+    assert_eq!(
+        bad.iter().map(|bad| bad.path.clone()).collect::<Vec<_>>(),
+        [folder.join("step-2.checkpoint")]
+    );
     assert_eq!(home.store.verify(2, &|_, _| ()).unwrap(), [], "it is reported once");
     assert_eq!(files_below(&folder), [folder.join("partial"), folder.join("step-1.checkpoint")]);
 }
@@ -98,7 +104,10 @@ fn sizes_count_each_blob_once() {
     assert_eq!(size.kinds["toy"].kept, size.blobs);
     assert_eq!(size.kinds["joined"].kept, Count { files: 1, bytes: 10_000 });
     assert_eq!(size.kinds["joined"].referenced, Count { files: 1, bytes: 5 });
-    assert_eq!((size.entries.files, size.unnamed.files, size.bad.files, size.drafts.files), (2, 0, 0, 0));
+    assert_eq!(
+        (size.entries.files, size.unnamed.files, size.bad.files, size.drafts.files),
+        (2, 0, 0, 0)
+    );
     home.store.forget(&toy.fingerprint).unwrap();
     assert_eq!(home.store.size().unwrap().unnamed, Count { files: 1, bytes: 7 });
 }

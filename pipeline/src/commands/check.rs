@@ -23,12 +23,16 @@ impl Check {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&[])?;
         if self.resolved {
-            let texts: Vec<String> = workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
+            let texts: Vec<String> =
+                workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
             answer(&texts.join("---\n"))?;
         }
         if let (Some((workflow, _)), false) = (workflows.first(), globals.quiet) {
-            let runs =
-                if workflows.len() > 1 { format!(", {} runs in its sweep", workflows.len()) } else { String::new() };
+            let runs = if workflows.len() > 1 {
+                format!(", {} runs in its sweep", workflows.len())
+            } else {
+                String::new()
+            };
             let stages = words::count(workflow.stages.len() as u64, "stage");
             tell(&format!("{}: no mistakes; {stages}{runs}", self.source.file.display()));
         }

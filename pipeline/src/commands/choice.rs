@@ -1,5 +1,5 @@
-//! The flags that commands over workflows share: which workflow, with what changed and varied, which
-//! stages.
+//! The flags that commands over workflows share: which workflow, with what changed and varied,
+//! which stages.
 
 use crate::exit::{Error, Result};
 use crate::secret;
@@ -26,8 +26,9 @@ pub struct Source {
 /// What is varied, beside the `sweep` of the file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Axes {
-    /// Try each of these values, as model.learning_rate=0.001,0.002; given several times, every value
-    /// with every other. Paths that change together: model.epochs,model.ema=[20,0.9],[40,0.99]
+    /// Try each of these values, as model.learning_rate=0.001,0.002; given several times, every
+    /// value with every other. Paths that change together:
+    /// model.epochs,model.ema=[20,0.9],[40,0.99]
     #[arg(long, value_name = "PATH=VALUES")]
     pub over: Vec<String>,
     /// Cross-validation: deal the cases that testing leaves into so many folds, and validate each
@@ -44,7 +45,10 @@ impl Axes {
     pub fn overrides(&self) -> Result<Vec<Override>> {
         let over = self.over.iter().map(|words| Override::over(words).map_err(Error::Usage));
         let mut axes = over.collect::<Result<Vec<_>>>()?;
-        axes.extend(self.folds.map(|count| Override::axis("folds", count.into(), format!("--folds {count}"))));
+        axes.extend(
+            self.folds
+                .map(|count| Override::axis("folds", count.into(), format!("--folds {count}"))),
+        );
         if !self.seeds.is_empty() {
             let words: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
             let flag = format!("--seeds {}", words.join(","));
@@ -75,7 +79,8 @@ pub struct Selection {
 }
 
 impl Source {
-    /// The workflows to run: one, or one for each run of the sweep that the file and `axes` describe.
+    /// The workflows to run: one, or one for each run of the sweep that the file and `axes`
+    /// describe.
     pub fn workflows(&self, axes: &[Override]) -> Result<Vec<(Workflow, Option<Variant>)>> {
         let text = self.read()?;
         let overrides = self.overrides()?;
@@ -93,7 +98,8 @@ impl Source {
 
     fn read(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![];
-        let trouble = |error| Error::usage(format!("{}: cannot be read: {error}", self.file.display()));
+        let trouble =
+            |error| Error::usage(format!("{}: cannot be read: {error}", self.file.display()));
         let file = File::open(&self.file).map_err(trouble)?;
         file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(trouble)?;
         Ok(bytes)
@@ -105,22 +111,31 @@ impl Source {
 
     fn parse(&self, text: &[u8], overrides: &[Override]) -> Result<Workflow> {
         let file = self.file.display().to_string();
-        Workflow::parse(&file, text, overrides, KINDS, &environment::process).map_err(|mistakes| refusal(&mistakes))
+        Workflow::parse(&file, text, overrides, KINDS, &environment::process)
+            .map_err(|mistakes| refusal(&mistakes))
     }
 }
 
 /// All mistakes as one error.
 pub(super) fn refusal(mistakes: &[Mistake]) -> Error {
-    let lines: Vec<String> = mistakes.iter().map(|mistake| secret::strip(&mistake.to_string())).collect();
-    let head =
-        if lines.len() == 1 { String::new() } else { format!("{} mistakes, and nothing was done\n", lines.len()) };
+    let lines: Vec<String> =
+        mistakes.iter().map(|mistake| secret::strip(&mistake.to_string())).collect();
+    let head = if lines.len() == 1 {
+        String::new()
+    } else {
+        format!("{} mistakes, and nothing was done\n", lines.len())
+    };
     Error::Usage(format!("{head}{}", lines.join("\n")))
 }
 
 impl Selection {
     /// The wishes these flags say.
     pub fn wishes(&self) -> Result<Wishes> {
-        let accept = self.accept_version.iter().map(|words| accepted(words)).collect::<Result<BTreeMap<_, _>>>()?;
+        let accept = self
+            .accept_version
+            .iter()
+            .map(|words| accepted(words))
+            .collect::<Result<BTreeMap<_, _>>>()?;
         Ok(Wishes {
             only: self.only.clone(),
             until: self.until.clone(),
@@ -133,13 +148,17 @@ impl Selection {
 }
 
 fn accepted(words: &str) -> Result<(String, u32)> {
-    let form = || Error::usage(format!("--accept-version {words}: write a kind and a version, as train=3"));
+    let form = || {
+        Error::usage(format!("--accept-version {words}: write a kind and a version, as train=3"))
+    };
     let (kind, version) = words.split_once('=').ok_or_else(form)?;
     let version = version.parse().map_err(|_| form())?;
     if !KINDS.iter().any(|known| known.name == kind) {
         let near = nearest(kind, KINDS.iter().map(|kind| kind.name));
         let near = near.map(|word| format!("; did you mean '{word}'?")).unwrap_or_default();
-        return Err(Error::usage(format!("--accept-version {words}: there is no kind '{kind}'{near}")));
+        return Err(Error::usage(format!(
+            "--accept-version {words}: there is no kind '{kind}'{near}"
+        )));
     }
     Ok((kind.to_string(), version))
 }

@@ -39,8 +39,10 @@ impl Export {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let model = model::find(&globals.home(), &self.model)?;
         let params = json!({ "format": self.format, "weights": self.weights });
-        let stage: export::Export = serde_json::from_value(params).map_err(|error| Error::usage(error.to_string()))?;
-        let names = outside::make(&stage, BTreeMap::from([("model".into(), vec![model])]), &self.out)?;
+        let stage: export::Export =
+            serde_json::from_value(params).map_err(|error| Error::usage(error.to_string()))?;
+        let names =
+            outside::make(&stage, BTreeMap::from([("model".into(), vec![model])]), &self.out)?;
         if !globals.quiet {
             tell(&format!("{} in '{}'", names.join(", "), self.out.display()));
         }

@@ -1,7 +1,7 @@
 //! `voxflow show --follow`: attaches to a run of another shell and shows it as that shell does.
 //!
-//! All comes from the run's folder: the journal, read as it grows, and the pulse. The run itself knows
-//! nothing of its followers.
+//! All comes from the run's folder: the journal, read as it grows, and the pulse. The run itself
+//! knows nothing of its followers.
 
 use crate::cli::{Globals, LogFormat};
 use crate::console::{Console, Verbosity};
@@ -64,7 +64,11 @@ fn beats(run: &Past, seen: &mut BTreeMap<String, Progress>) -> Vec<Event> {
     let fresh = now.iter().filter(|(stage, progress)| seen.get(*stage) != Some(progress));
     let events = fresh.map(|(stage, progress)| Event {
         at_ms: crate::event::now_ms(),
-        fact: Fact::StageSaid { stage: stage.clone(), replayed: false, message: Message::Progress(progress.clone()) },
+        fact: Fact::StageSaid {
+            stage: stage.clone(),
+            replayed: false,
+            message: Message::Progress(progress.clone()),
+        },
     });
     let events = events.collect();
     *seen = now;
@@ -95,7 +99,10 @@ impl Tail {
             }
             match serde_json::from_slice(&self.begun) {
                 Ok(event) => events.push(event),
-                Err(error) => tracing::warn!("'{}': a line is damaged and passed over: {error}", self.path.display()),
+                Err(error) => tracing::warn!(
+                    "'{}': a line is damaged and passed over: {error}",
+                    self.path.display()
+                ),
             }
             self.begun.clear();
         }

@@ -1,5 +1,6 @@
-//! `voxflow import`: makes a model of another program's weights, without a workflow. What is read is
-//! the kind `import`'s business; here its parameters come together from another model and `--set`.
+//! `voxflow import`: makes a model of another program's weights, without a workflow. What is read
+//! is the kind `import`'s business; here its parameters come together from another model and
+//! `--set`.
 
 use super::choice::refusal;
 use super::{model, outside, tell};
@@ -32,8 +33,8 @@ pub struct Import {
     /// Folder to write the model to; files of the same name there are replaced
     #[arg(long, short, value_name = "DIR")]
     pub out: PathBuf,
-    /// A model whose network, channels, labels, preparation and sliding window the weights share: a run,
-    /// RUN/STAGE, or a folder with model.json
+    /// A model whose network, channels, labels, preparation and sliding window the weights share: a
+    /// run, RUN/STAGE, or a folder with model.json
     #[arg(long, value_name = "RUN_OR_FOLDER")]
     pub like: Option<String>,
     /// A parameter of the import, as modality=[CT]; may be given several times
@@ -63,9 +64,12 @@ impl Import {
         let workflow = json!({ "stages": { "import": { "uses": "import", "with": params } } });
         // A dollar sign of a person's own is no variable here.
         let text = workflow.to_string().replace('$', "$$");
-        let overrides = self.set.iter().map(|words| below_import(words)).collect::<Result<Vec<Override>>>()?;
-        let workflow = Workflow::parse("import", text.as_bytes(), &overrides, KINDS, &environment::process);
-        let workflow = workflow.map_err(|mistakes| refusal(&mistakes.into_iter().map(by_flag).collect::<Vec<_>>()))?;
+        let overrides =
+            self.set.iter().map(|words| below_import(words)).collect::<Result<Vec<Override>>>()?;
+        let workflow =
+            Workflow::parse("import", text.as_bytes(), &overrides, KINDS, &environment::process);
+        let workflow = workflow
+            .map_err(|mistakes| refusal(&mistakes.into_iter().map(by_flag).collect::<Vec<_>>()))?;
         let params = workflow.stage("import").map(|stage| stage.params.clone()).unwrap_or_default();
         serde_json::from_value(params).map_err(|error| Error::usage(format!("import: {error}")))
     }
@@ -74,10 +78,15 @@ impl Import {
     fn spare(&self, file: &Path) -> Result<()> {
         let same = |which: Weights| {
             let place = self.out.join(which.file());
-            place.canonicalize().is_ok_and(|place| file.canonicalize().is_ok_and(|file| file == place))
+            place
+                .canonicalize()
+                .is_ok_and(|place| file.canonicalize().is_ok_and(|file| file == place))
         };
         if [Weights::Best, Weights::Last].into_iter().any(same) {
-            let words = format!("--out: the model would take the place of '{}'; name another folder", file.display());
+            let words = format!(
+                "--out: the model would take the place of '{}'; name another folder",
+                file.display()
+            );
             return Err(Error::Usage(words));
         }
         Ok(())

@@ -67,11 +67,13 @@ impl<'a> Launch<'a> {
         }
         drop(meter.and_then(|meter| meter.lock().unwrap_or_else(PoisonError::into_inner).take()));
         possible(plans.iter().map(|(plan, _)| plan))?;
-        let short = space::warning(plans.iter().map(|(plan, _)| plan), &self.store, planner.history())?;
+        let short =
+            space::warning(plans.iter().map(|(plan, _)| plan), &self.store, planner.history())?;
         let runs = self.open(plans)?;
         short.iter().for_each(|words| tracing::warn!("{words}"));
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
-        let ending = execute(runs, &self.store, &planner, &self.means.manner(wishes.verify), &self.stop)?;
+        let ending =
+            execute(runs, &self.store, &planner, &self.means.manner(wishes.verify), &self.stop)?;
         self.store.flush();
         let reported = folders.iter().zip(&ending.made).filter(|(_, made)| **made);
         let alone = folders.len() == 1;
@@ -103,7 +105,8 @@ impl<'a> Launch<'a> {
                 tables::write_sweep(folder.path(), &record.run, sweep)?;
             }
             if at == 0 {
-                log::also_to(&folder.file("log.txt")).map_err(Error::io("open", folder.file("log.txt")))?;
+                log::also_to(&folder.file("log.txt"))
+                    .map_err(Error::io("open", folder.file("log.txt")))?;
             }
             let observers = observers(&folder, &record, self.globals, (at + 1, count))?;
             runs.push(LiveRun::new(plan, folder, record, observers));
@@ -166,7 +169,10 @@ fn report_on(folder: RunFolder, globals: &Globals, alone: bool) {
 
 /// The workflow as written and as resolved, without credentials.
 fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
-    let texts = [("workflow.yaml", plan.workflow.text.clone()), ("resolved.yaml", plan.workflow.resolved())];
+    let texts = [
+        ("workflow.yaml", plan.workflow.text.clone()),
+        ("resolved.yaml", plan.workflow.resolved()),
+    ];
     texts.into_iter().try_for_each(|(name, text)| {
         let path = folder.file(name);
         fs::write(&path, secret::strip(&text)).map_err(Error::io("write", &path))
@@ -188,7 +194,9 @@ fn observers(
     let for_people: Box<dyn Observer> = match (globals.log_format, &record.sweep) {
         (LogFormat::Json, _) => Box::new(JsonLines),
         (LogFormat::Text, None) => Box::new(Console::stderr(Verbosity::of(globals))),
-        (LogFormat::Text, Some(sweep)) => Box::new(VariantLines::stderr(place, sweep, Verbosity::of(globals))),
+        (LogFormat::Text, Some(sweep)) => {
+            Box::new(VariantLines::stderr(place, sweep, Verbosity::of(globals)))
+        }
     };
     Ok(vec![Box::new(journal), Box::new(recorder), Box::new(Pulse::new(folder.path())), for_people])
 }
@@ -200,11 +208,16 @@ fn possible<'a>(plans: impl Iterator<Item = &'a Plan>) -> Result<()> {
     for plan in plans {
         troubles.extend(plan.blocked());
         let mut stages = plan.workflow.stages.iter().enumerate();
-        needs_worker |= stages.any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));
+        needs_worker |= stages
+            .any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));
     }
     troubles.extend(worker::trouble().filter(|_| needs_worker));
     troubles.dedup();
-    if troubles.is_empty() { Ok(()) } else { Err(Error::Usage(secret::strip(&troubles.join("\n")))) }
+    if troubles.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Usage(secret::strip(&troubles.join("\n"))))
+    }
 }
 
 /// The exit code of runs that are over: the worst that happened.

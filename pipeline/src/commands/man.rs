@@ -25,11 +25,14 @@ impl Man {
         match &self.out {
             Some(folder) => {
                 std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-                clap_mangen::generate_to(command, folder).map_err(Error::io("write into", folder))?;
+                clap_mangen::generate_to(command, folder)
+                    .map_err(Error::io("write into", folder))?;
             }
             None => {
                 let mut page = vec![];
-                clap_mangen::Man::new(command).render(&mut page).map_err(Error::io("write", "the page"))?;
+                clap_mangen::Man::new(command)
+                    .render(&mut page)
+                    .map_err(Error::io("write", "the page"))?;
                 answer(&String::from_utf8_lossy(&page))?;
             }
         }

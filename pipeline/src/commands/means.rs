@@ -17,8 +17,8 @@ pub struct Means {
     /// How many stages at once on the processor
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: u16,
-    /// Threads for each stage; by default the cores shared among the jobs. Training repeats bit by bit
-    /// only with the same number
+    /// Threads for each stage; by default the cores shared among the jobs. Training repeats bit by
+    /// bit only with the same number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Where to train and predict: auto, cpu or cuda:N
@@ -44,13 +44,15 @@ impl Means {
         self.threads.map_or(shared.max(1), usize::from)
     }
 
-    /// The manner in which stages are made; with `verify` stored bytes are read before they are reused.
+    /// The manner in which stages are made; with `verify` stored bytes are read before they are
+    /// reused.
     pub fn manner(&self, verify: bool) -> Manner {
         Manner {
             slots: Slots { io: IO_SLOTS, cpu: self.jobs.into(), gpu: 1 },
             threads: self.threads(),
             device: self.device.clone(),
-            gpu_is_cpu: self.device == "cpu" || (self.device == "auto" && !machine::has_accelerator()),
+            gpu_is_cpu: self.device == "cpu"
+                || (self.device == "auto" && !machine::has_accelerator()),
             keep_going: self.keep_going,
             verify,
         }

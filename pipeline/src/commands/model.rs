@@ -18,47 +18,67 @@ const WEIGHTS: [&str; 2] = ["best.safetensors", "last.safetensors"];
 /// The model's files.
 pub fn find(home: &Home, name: &str) -> Result<Input> {
     let here = Path::new(name);
-    let folder = if here.file_name().is_some_and(|file| file == CARD) { here.parent() } else { Some(here) };
+    let folder =
+        if here.file_name().is_some_and(|file| file == CARD) { here.parent() } else { Some(here) };
     match folder.filter(|folder| folder.join(CARD).is_file()) {
-        Some(folder) => input(name, |file| Ok(folder.join(file)), |file| folder.join(file).is_file()),
-        None if here.is_dir() && !here.join("run.json").is_file() => {
-            Err(Error::usage(format!("model '{name}': the folder has no {CARD}; name a run, or the folder of a model")))
+        Some(folder) => {
+            input(name, |file| Ok(folder.join(file)), |file| folder.join(file).is_file())
         }
+        None if here.is_dir() && !here.join("run.json").is_file() => Err(Error::usage(format!(
+            "model '{name}': the folder has no {CARD}; name a run, or the folder of a model"
+        ))),
         None => of_run(home, name),
     }
 }
 
 fn of_run(home: &Home, name: &str) -> Result<Input> {
-    let split = if Path::new(name).join("run.json").is_file() { None } else { name.rsplit_once('/') };
+    let split =
+        if Path::new(name).join("run.json").is_file() { None } else { name.rsplit_once('/') };
     let (run, stage) = split.map_or((name, None), |(run, stage)| (run, Some(stage)));
     let run = history::find(home, run)?;
     let stage = match stage {
         Some(id) => show::stage(&run.record, id)?,
         None => only(&run)?,
     };
-    let has = |file: &str| stage.artifact.as_ref().is_some_and(|artifact| artifact.get(file).is_some());
+    let has =
+        |file: &str| stage.artifact.as_ref().is_some_and(|artifact| artifact.get(file).is_some());
     if !has(CARD) {
-        return Err(Error::usage(format!("stage '{}' of run '{}' made no model", stage.stage, run.record.run)));
+        return Err(Error::usage(format!(
+            "stage '{}' of run '{}' made no model",
+            stage.stage, run.record.run
+        )));
     }
     input(name, |file| path::file(&run, &stage.stage, file), has)
 }
 
 /// The one stage that made a model.
 fn only(run: &Past) -> Result<&StageRecord> {
-    let makes = |stage: &&StageRecord| stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some());
+    let makes = |stage: &&StageRecord| {
+        stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
+    };
     let stages: Vec<&StageRecord> = run.record.stages.iter().filter(makes).collect();
     let id = &run.record.run;
     match stages[..] {
         [one] => Ok(one),
-        [] => Err(Error::usage(format!("run '{id}' made no model; 'voxflow runs' lists other runs"))),
+        [] => {
+            Err(Error::usage(format!("run '{id}' made no model; 'voxflow runs' lists other runs")))
+        }
         _ => {
-            let names: Vec<String> = stages.iter().map(|stage| format!("'{id}/{}'", stage.stage)).collect();
-            Err(Error::usage(format!("run '{id}' made several models: name {}", names.join(" or "))))
+            let names: Vec<String> =
+                stages.iter().map(|stage| format!("'{id}/{}'", stage.stage)).collect();
+            Err(Error::usage(format!(
+                "run '{id}' made several models: name {}",
+                names.join(" or ")
+            )))
         }
     }
 }
 
-fn input(name: &str, path: impl Fn(&str) -> Result<PathBuf>, has: impl Fn(&str) -> bool) -> Result<Input> {
+fn input(
+    name: &str,
+    path: impl Fn(&str) -> Result<PathBuf>,
+    has: impl Fn(&str) -> bool,
+) -> Result<Input> {
     let mut input = Input { stage: name.to_string(), ..Input::default() };
     for file in [CARD].into_iter().chain(WEIGHTS).filter(|file| has(file)) {
         input.files.insert(file.to_string(), input_file(path(file)?)?);
@@ -85,12 +105,15 @@ mod tests {
         let folder = base.path().join("kept");
         std::fs::create_dir(&folder).expect("a folder");
         let name = folder.display().to_string();
-        assert!(find(&home, &name).expect_err("is empty").to_string().contains("has no model.json"));
+        assert!(
+            find(&home, &name).expect_err("is empty").to_string().contains("has no model.json")
+        );
         for file in [CARD, WEIGHTS[0]] {
             std::fs::write(folder.join(file), "{}").expect("writes");
         }
         for name in [name.clone(), format!("{name}/{CARD}")] {
-            let files: Vec<String> = find(&home, &name).expect("a model").files.into_keys().collect();
+            let files: Vec<String> =
+                find(&home, &name).expect("a model").files.into_keys().collect();
             assert_eq!(files, [WEIGHTS[0], CARD], "{name}");
         }
     }
@@ -101,8 +124,16 @@ mod tests {
         let home = home(base.path());
         for name in ["latest", "latest/model"] {
             let error = find(&home, name).expect_err("gone").to_string();
-            assert!(error.contains("is no longer at") && error.contains("run the workflow again"), "{error}");
+            assert!(
+                error.contains("is no longer at") && error.contains("run the workflow again"),
+                "{error}"
+            );
         }
-        assert!(find(&home, "latest/modle").expect_err("no such stage").to_string().contains("did you mean 'model'?"));
+        assert!(
+            find(&home, "latest/modle")
+                .expect_err("no such stage")
+                .to_string()
+                .contains("did you mean 'model'?")
+        );
     }
 }

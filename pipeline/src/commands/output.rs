@@ -76,9 +76,9 @@ impl Output {
         let bytes = tables::parquet(sheet)?;
         match &self.out {
             Some(path) => std::fs::write(path, bytes).map_err(Error::io("write", path)),
-            None if std::io::stdout().is_terminal() => {
-                Err(Error::usage("--format parquet: is not for a terminal: name a file with '--out FILE'"))
-            }
+            None if std::io::stdout().is_terminal() => Err(Error::usage(
+                "--format parquet: is not for a terminal: name a file with '--out FILE'",
+            )),
             None => answer_bytes(&bytes),
         }
     }

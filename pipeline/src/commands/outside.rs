@@ -10,9 +10,13 @@ use voxflow_cache::{Artifact, Blob, Recipe};
 use voxflow_stages::kinds::{Run, Stage};
 use voxflow_stages::{Context, Host, Input, Message, Task};
 
-/// Makes a stage's files in `out`, where those of the same name are replaced; gives their names. They
-/// appear whole, once all are made.
-pub fn make<S: Run>(stage: &S, inputs: BTreeMap<String, Vec<Input>>, out: &Path) -> Result<Vec<String>> {
+/// Makes a stage's files in `out`, where those of the same name are replaced; gives their names.
+/// They appear whole, once all are made.
+pub fn make<S: Run>(
+    stage: &S,
+    inputs: BTreeMap<String, Vec<Input>>,
+    out: &Path,
+) -> Result<Vec<String>> {
     fs::create_dir_all(out).map_err(Error::io("create", out))?;
     let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(out);
     let desk = desk.map_err(Error::io("create a folder in", out))?;
@@ -38,7 +42,12 @@ pub fn moved(file: &Path, place: &Path) -> voxflow_stages::Result<()> {
 
 fn task<S: Stage>(stage: &S, inputs: BTreeMap<String, Vec<Input>>, desk: &Path) -> Result<Task> {
     let params = serde_json::to_value(stage).map_err(|error| Error::usage(error.to_string()))?;
-    let recipe = Recipe { kind: S::NAME.into(), version: S::VERSION, params: params.clone(), inputs: BTreeMap::new() };
+    let recipe = Recipe {
+        kind: S::NAME.into(),
+        version: S::VERSION,
+        params: params.clone(),
+        inputs: BTreeMap::new(),
+    };
     Ok(Task {
         stage: S::NAME.into(),
         recipe,
@@ -55,7 +64,9 @@ fn task<S: Stage>(stage: &S, inputs: BTreeMap<String, Vec<Input>>, desk: &Path) 
 fn source<'a>(task: &'a Task, blob: &Blob) -> Result<&'a Path> {
     let files = task.inputs.values().flatten().flat_map(|input| input.files.values());
     let found = files.into_iter().find(|file| file.blob.digest == blob.digest);
-    found.map(|file| file.path.as_path()).ok_or_else(|| Error::Failed("an input's file is not there".into()))
+    found
+        .map(|file| file.path.as_path())
+        .ok_or_else(|| Error::Failed("an input's file is not there".into()))
 }
 
 /// The names of all files below a folder, slash-separated.
@@ -79,7 +90,8 @@ fn deliver(desk: &Path, out: &Path, name: &str) -> Result<()> {
     Ok(moved(&desk.join(name), &place)?)
 }
 
-/// The host of such a stage: there is nothing to recall, and nobody to stop it but the process's end.
+/// The host of such a stage: there is nothing to recall, and nobody to stop it but the process's
+/// end.
 #[derive(Default)]
 struct Outside {
     adopted: Mutex<Vec<(String, Blob)>>,
@@ -110,10 +122,16 @@ impl Host for Outside {
     }
 
     fn adopt(&self, name: &str, blob: &Blob) {
-        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).push((name.to_string(), blob.clone()));
+        self.adopted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((name.to_string(), blob.clone()));
     }
 
     fn refer(&self, path: &Path) -> voxflow_stages::Result<Blob> {
-        Err(voxflow_stages::Error::failed(format!("{}: a reference to it needs a store", path.display())))
+        Err(voxflow_stages::Error::failed(format!(
+            "{}: a reference to it needs a store",
+            path.display()
+        )))
     }
 }

@@ -80,7 +80,10 @@ mod tests {
         std::fs::create_dir_all(linked.parent().expect("a folder")).expect("makes");
         std::fs::write(&linked, "{}").expect("writes");
         assert_eq!(file(&run, "model", "model.json").expect("is there"), linked);
-        assert_eq!(folder(&run, "model").expect("is there"), run.folder.file("outputs").join("model"));
+        assert_eq!(
+            folder(&run, "model").expect("is there"),
+            run.folder.file("outputs").join("model")
+        );
     }
 
     #[test]

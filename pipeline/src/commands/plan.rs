@@ -48,7 +48,10 @@ impl PlanOf {
             blocked |= !plan.blocked().is_empty();
             let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
-                Form::Json => text.push_str(&format!("{}\n", json!({ "values": values, "stages": plan.planned() }))),
+                Form::Json => text.push_str(&format!(
+                    "{}\n",
+                    json!({ "values": values, "stages": plan.planned() })
+                )),
                 Form::Text => {
                     if !values.is_empty() {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
@@ -74,7 +77,8 @@ fn look(home: &Home) -> Result<(Store, Option<tempfile::TempDir>)> {
 /// A line for each stage, and a sentence where one says it all.
 fn render(plan: &Plan) -> String {
     let planned = plan.planned();
-    let width = |of: fn(&Planned) -> &str| planned.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
+    let width =
+        |of: fn(&Planned) -> &str| planned.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (stages, kinds) = (width(|stage| &stage.stage), width(|stage| &stage.kind));
     let mut text = String::new();
     for stage in &planned {
@@ -99,7 +103,11 @@ fn sentence(planned: &[Planned]) -> String {
     match runs[..] {
         [] if planned.iter().all(reused) => "nothing will run: everything is reused\n".into(),
         [(at, stage, reason)] if at > 0 => {
-            let rest = if planned[..at].iter().all(reused) { "; everything before it is reused" } else { "" };
+            let rest = if planned[..at].iter().all(reused) {
+                "; everything before it is reused"
+            } else {
+                ""
+            };
             format!("'{}' will run: {reason}{rest}\n", stage.stage)
         }
         _ => String::new(),
@@ -113,12 +121,16 @@ fn in_words(decision: &Decision) -> String {
             format!("reuse (took {}{note})", words::duration(*seconds))
         }
         Decision::Run { reason, cost_seconds, .. } => {
-            let cost = cost_seconds.map(|seconds| format!(" (took {} last time)", words::duration(seconds)));
+            let cost = cost_seconds
+                .map(|seconds| format!(" (took {} last time)", words::duration(seconds)));
             format!("run because {reason}{}", cost.unwrap_or_default())
         }
         Decision::Follows { stages } => {
             let all = stages.join(", ");
-            format!("follows {all}: known once {}", if stages.len() == 1 { "that is made" } else { "those are made" })
+            format!(
+                "follows {all}: known once {}",
+                if stages.len() == 1 { "that is made" } else { "those are made" }
+            )
         }
         Decision::Excluded => "left out".into(),
         Decision::Blocked { reason } => format!("cannot run: {reason}"),

@@ -15,7 +15,8 @@ pub struct Report {
     /// The runs, the baseline first: latest, ids, beginnings of ids, workflows' names, or folders
     #[arg(default_value = "latest", value_name = "RUN")]
     pub runs: Vec<String>,
-    /// The file; by default report.html in the run's folder, or comparison.html here for several runs
+    /// The file; by default report.html in the run's folder, or comparison.html here for several
+    /// runs
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! `voxflow run`: makes what must be made, reuses the rest, and leaves a run's folder. A workflow with a
-//! `sweep` is run as `voxflow sweep` does.
+//! `voxflow run`: makes what must be made, reuses the rest, and leaves a run's folder. A workflow
+//! with a `sweep` is run as `voxflow sweep` does.
 
 use super::choice::{Selection, Source};
 use super::launch::{Launch, exit};

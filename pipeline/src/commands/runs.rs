@@ -30,7 +30,8 @@ impl Runs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let (runs, troubles) = history::all(&globals.home())?;
         troubles.iter().for_each(super::complain);
-        let fits = |run: &&Past| self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow);
+        let fits =
+            |run: &&Past| self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow);
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         let sheet = sheet(runs.iter().rev().filter(fits).take(limit));
         if sheet.rows.is_empty() && self.format == Format::Text {
@@ -43,12 +44,15 @@ impl Runs {
 }
 
 fn sheet<'a>(runs: impl Iterator<Item = &'a Past>) -> Sheet {
-    let columns = ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];
+    let columns =
+        ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];
     let mut sheet = Sheet::new("", columns);
     for run in runs {
         let record = &run.record;
         let count = |outcome: Outcome| {
-            Cell::Count(record.stages.iter().filter(|stage| stage.outcome == Some(outcome)).count() as u64)
+            Cell::Count(
+                record.stages.iter().filter(|stage| stage.outcome == Some(outcome)).count() as u64
+            )
         };
         // A run whose tables are gone or torn is still a run.
         let summary = Summary::read(&run.folder).ok();

@@ -41,8 +41,12 @@ impl Show {
         let metrics = tables::read_metrics(run.folder.path())?;
         let text = match (&self.stage, self.format) {
             (None, Form::Text) => whole(&run, &metrics, terminal_width()),
-            (None, Form::Json) => pretty(&json!({"record": run.record, "metrics": finals(&metrics, None)})),
-            (Some(id), Form::Text) => stage_text(&run, stage(&run.record, id)?, &metrics, terminal_width()),
+            (None, Form::Json) => {
+                pretty(&json!({"record": run.record, "metrics": finals(&metrics, None)}))
+            }
+            (Some(id), Form::Text) => {
+                stage_text(&run, stage(&run.record, id)?, &metrics, terminal_width())
+            }
             (Some(id), Form::Json) => {
                 let record = stage(&run.record, id)?;
                 pretty(&json!({"record": record, "metrics": finals(&metrics, Some(id))}))
@@ -84,7 +88,10 @@ fn whole(run: &Past, metrics: &[MetricRow], width: Option<u16>) -> String {
         ("workflow", seeded(record)),
         ("outcome", outcome(record)),
         ("started", words::moment(record.started_at_ms)),
-        ("device", format!("{}, {} a stage", record.device, words::count(record.threads as u64, "thread"))),
+        (
+            "device",
+            format!("{}, {} a stage", record.device, words::count(record.threads as u64, "thread")),
+        ),
     ];
     if !record.overrides.is_empty() {
         facts.push(("with", record.overrides.join(" ")));
@@ -93,7 +100,9 @@ fn whole(run: &Past, metrics: &[MetricRow], width: Option<u16>) -> String {
     facts.push(("folder", run.folder.path().display().to_string()));
     let mut out = format!("run {}\n{}\n", record.run, listed(&facts));
     out += &stages(record).text(width);
-    for error in record.stages.iter().filter_map(|stage| Some((&stage.stage, stage.error.as_ref()?))) {
+    for error in
+        record.stages.iter().filter_map(|stage| Some((&stage.stage, stage.error.as_ref()?)))
+    {
         out += &format!("\n{} failed: {}\n", error.0, error.1);
     }
     let sheet = tables::scores(metrics);
@@ -105,12 +114,18 @@ fn whole(run: &Past, metrics: &[MetricRow], width: Option<u16>) -> String {
 }
 
 fn seeded(record: &RunRecord) -> String {
-    record.seed.map_or_else(|| record.workflow.clone(), |seed| format!("{} (seed {seed})", record.workflow))
+    record.seed.map_or_else(
+        || record.workflow.clone(),
+        |seed| format!("{} (seed {seed})", record.workflow),
+    )
 }
 
 fn outcome(record: &RunRecord) -> String {
     let word = record.outcome.word();
-    record.seconds.map_or_else(|| word.to_string(), |seconds| format!("{word} in {}", words::duration(seconds)))
+    record.seconds.map_or_else(
+        || word.to_string(),
+        |seconds| format!("{word} in {}", words::duration(seconds)),
+    )
 }
 
 /// "  workflow  demo\n  outcome   done\n".
@@ -122,8 +137,13 @@ fn listed(facts: &[(&str, String)]) -> String {
 fn stages(record: &RunRecord) -> Sheet {
     let mut sheet = Sheet::new("", ["stage", "kind", "outcome", "took", "made in", "size", "why"]);
     for stage in &record.stages {
-        let size = stage.artifact.as_ref().map_or(Cell::Empty, |artifact| Cell::text(words::bytes(artifact.bytes())));
-        let made_in = stage.made_in_seconds.map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds)));
+        let size = stage
+            .artifact
+            .as_ref()
+            .map_or(Cell::Empty, |artifact| Cell::text(words::bytes(artifact.bytes())));
+        let made_in = stage
+            .made_in_seconds
+            .map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds)));
         sheet.push(vec![
             Cell::text(&stage.stage),
             Cell::text(&stage.kind),
@@ -138,14 +158,26 @@ fn stages(record: &RunRecord) -> Sheet {
 }
 
 /// One stage: recipe, inputs, outputs, metrics.
-fn stage_text(run: &Past, stage: &StageRecord, metrics: &[MetricRow], width: Option<u16>) -> String {
+fn stage_text(
+    run: &Past,
+    stage: &StageRecord,
+    metrics: &[MetricRow],
+    width: Option<u16>,
+) -> String {
     let mut facts = vec![("run", run.record.run.clone()), ("kind", stage.kind.clone())];
     facts.extend(stage.outcome.map(|outcome| ("outcome", outcome.word().to_string())));
     facts.extend(stage.reason.iter().map(|reason| ("because", reason.clone())));
     facts.extend(stage.error.iter().map(|error| ("error", error.clone())));
     facts.push(("took", words::duration(stage.seconds)));
     facts.extend(stage.made_in_seconds.map(|seconds| ("made in", words::duration(seconds))));
-    facts.extend(stage.maker.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), plain(value))));
+    facts.extend(
+        stage
+            .maker
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.as_str(), plain(value))),
+    );
     facts.extend(stage.recipe.iter().map(|recipe| ("version", recipe.version.to_string())));
     facts.extend(stage.fingerprint.iter().map(|fingerprint| ("fingerprint", fingerprint.to_hex())));
     facts.extend(stage.digest.iter().map(|digest| ("content", digest.to_hex())));
@@ -200,8 +232,10 @@ fn found(stage: &StageRecord, metrics: &[MetricRow]) -> Sheet {
     let mut sheet = Sheet::new("metrics", ["metric", "split", "label", "grid", "value"]);
     for row in metrics.iter().filter(|row| row.stage == stage.stage && row.is_final()) {
         let found = &row.found;
-        let place = [found.split.as_deref(), found.label.as_deref(), found.grid.as_deref()].map(Cell::from);
-        let cells = std::iter::once(Cell::text(&found.metric)).chain(place).chain([found.value.into()]);
+        let place =
+            [found.split.as_deref(), found.label.as_deref(), found.grid.as_deref()].map(Cell::from);
+        let cells =
+            std::iter::once(Cell::text(&found.metric)).chain(place).chain([found.value.into()]);
         sheet.push(cells.collect());
     }
     sheet.without_empty_columns(1)

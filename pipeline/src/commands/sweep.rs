@@ -1,5 +1,5 @@
-//! `voxflow sweep`: a workflow over grids of values, folds and seeds, under one schedule; then the table
-//! of its variants, and where asked the test of the best.
+//! `voxflow sweep`: a workflow over grids of values, folds and seeds, under one schedule; then the
+//! table of its variants, and where asked the test of the best.
 
 use super::choice::{Axes, Selection, Source};
 use super::launch::{Landed, Launch, exit};
@@ -87,8 +87,10 @@ pub fn go(
     judgement: &Judgement,
 ) -> Result<Exit> {
     let id = Sweep::new_id();
-    let runs: Vec<(Workflow, Sweep)> =
-        workflows.into_iter().filter_map(|(workflow, variant)| Some((workflow, member(&id, variant?)))).collect();
+    let runs: Vec<(Workflow, Sweep)> = workflows
+        .into_iter()
+        .filter_map(|(workflow, variant)| Some((workflow, member(&id, variant?))))
+        .collect();
     let untestable = runs.first().is_some_and(|(workflow, _)| testing(workflow).is_empty());
     if judgement.with_test && untestable {
         return Err(Error::usage(
@@ -118,11 +120,18 @@ pub fn go(
 }
 
 /// Tests the best variant, in runs of their own that reuse everything before.
-fn test(launch: &Launch, runs: Vec<(Workflow, Sweep)>, best: Option<usize>, wishes: Wishes) -> Result<Landed> {
+fn test(
+    launch: &Launch,
+    runs: Vec<(Workflow, Sweep)>,
+    best: Option<usize>,
+    wishes: Wishes,
+) -> Result<Landed> {
     let mut chosen: Vec<(Workflow, Sweep)> =
         runs.into_iter().filter(|(_, sweep)| Some(sweep.variant) == best).collect();
     if chosen.is_empty() {
-        return Err(Error::Failed("--with-test: no variant has a validation score to be chosen by".into()));
+        return Err(Error::Failed(
+            "--with-test: no variant has a validation score to be chosen by".into(),
+        ));
     }
     chosen.iter_mut().for_each(|(_, sweep)| sweep.chosen = true);
     if !launch.globals.quiet {
@@ -169,12 +178,16 @@ fn no_page() -> Error {
 }
 
 fn sort(variants: &mut Variants, column: &str) -> Result<()> {
-    let names: Vec<String> = variants.paths().into_iter().map(String::from).chain(variants.columns()).collect();
+    let names: Vec<String> =
+        variants.paths().into_iter().map(String::from).chain(variants.columns()).collect();
     let ends = |name: &&String| name.rsplit(['.', ' ']).next() == Some(column);
-    let named = names.iter().find(|name| *name == column).or_else(|| names.iter().find(ends)).cloned();
+    let named =
+        names.iter().find(|name| *name == column).or_else(|| names.iter().find(ends)).cloned();
     if !named.as_deref().is_some_and(|name| variants.sort(name)) {
         let columns = names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
-        return Err(Error::usage(format!("--sort {column}: there is no such column; there are {columns}")));
+        return Err(Error::usage(format!(
+            "--sort {column}: there is no such column; there are {columns}"
+        )));
     }
     if named.is_some_and(|name| name.starts_with("testing ")) {
         warn_of_testing(column);
@@ -190,7 +203,8 @@ pub fn warn_of_testing(column: &str) {
     ));
 }
 
-/// "the best is variant 2 (model.learning_rate=0.002): validation dice 0.8478 ± 0.0123 over 3 runs".
+/// "the best is variant 2 (model.learning_rate=0.002): validation dice 0.8478 ± 0.0123 over 3
+/// runs".
 fn sentence(variants: &Variants) -> String {
     let Variants { sweep, .. } = variants;
     let deciding = variants.deciding();
@@ -204,8 +218,15 @@ fn sentence(variants: &Variants) -> String {
     let open = match variants.open() {
         0 => String::new(),
         open => {
-            format!("; so far, {} not done", if open == 1 { "1 run is".into() } else { format!("{open} runs are") })
+            format!(
+                "; so far, {} not done",
+                if open == 1 { "1 run is".into() } else { format!("{open} runs are") }
+            )
         }
     };
-    format!("{sweep}: the best is variant {}{values}: {deciding} {} over {runs}{open}", row.number, spread.words())
+    format!(
+        "{sweep}: the best is variant {}{values}: {deciding} {} over {runs}{open}",
+        row.number,
+        spread.words()
+    )
 }

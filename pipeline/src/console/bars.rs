@@ -37,7 +37,9 @@ impl Bars {
     /// A stage began so long ago; until it says how far it is, the reason stands there.
     pub fn start(&mut self, stage: &str, width: usize, reason: &str, since: Duration) {
         let Some(screen) = &self.screen else { return };
-        let bar = screen.add(ProgressBar::new_spinner().with_prefix(format!("{stage:width$}")).with_elapsed(since));
+        let bar = screen.add(
+            ProgressBar::new_spinner().with_prefix(format!("{stage:width$}")).with_elapsed(since),
+        );
         bar.set_style(style("{spinner} {prefix}  {elapsed:>4}  {wide_msg}"));
         bar.set_message(reason.to_string());
         bar.enable_steady_tick(Duration::from_millis(120));
@@ -49,7 +51,10 @@ impl Bars {
         let Some(bar) = self.bars.get(stage) else { return self.seldom(at_ms, stage, progress) };
         match progress.total {
             Some(total) if bar.length() != Some(total) => {
-                bar.set_style(style("{spinner} {prefix}  {elapsed:>4}  {bar:24} {wide_msg}").progress_chars("━╸ "));
+                bar.set_style(
+                    style("{spinner} {prefix}  {elapsed:>4}  {bar:24} {wide_msg}")
+                        .progress_chars("━╸ "),
+                );
                 bar.set_length(total);
             }
             _ => {}
@@ -96,7 +101,9 @@ fn left(bar: &ProgressBar, progress: &Progress) -> Option<f64> {
 
 /// "12 of 60 epochs  loss 0.231  dice 0.874  2 min 10 s left".
 fn line(progress: &Progress, left: Option<f64>) -> String {
-    let amount = |number: u64| if progress.unit == "bytes" { words::bytes(number) } else { number.to_string() };
+    let amount = |number: u64| {
+        if progress.unit == "bytes" { words::bytes(number) } else { number.to_string() }
+    };
     let unit = if progress.unit == "bytes" { String::new() } else { format!(" {}", progress.unit) };
     let mut parts = vec![match progress.total {
         Some(total) => format!("{} of {}{unit}", amount(progress.done), amount(total)),
@@ -123,7 +130,8 @@ mod tests {
     #[test]
     fn the_line_says_what_is_done_and_the_numbers_that_matter() {
         assert_eq!(line(&at(12), Some(130.0)), "12 of 60 epochs  loss 0.231  2 min 10 s left");
-        let bytes = Progress { done: 1_500_000, total: None, unit: "bytes".into(), numbers: vec![] };
+        let bytes =
+            Progress { done: 1_500_000, total: None, unit: "bytes".into(), numbers: vec![] };
         assert_eq!(line(&bytes, None), "1.5 MB");
     }
 

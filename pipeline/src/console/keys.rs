@@ -1,10 +1,10 @@
-//! Keys pressed while bars move: a Ctrl-C must not leave its "^C" among them, since bars are redrawn
-//! from where the cursor is thought to be.
+//! Keys pressed while bars move: a Ctrl-C must not leave its "^C" among them, since bars are
+//! redrawn from where the cursor is thought to be.
 
 use std::os::fd::AsRawFd;
 
-/// Keeps the terminal from writing "^C" for Ctrl-C until dropped. Nothing else changes; a process that
-/// dies before leaves a terminal that does not show control keys, and works.
+/// Keeps the terminal from writing "^C" for Ctrl-C until dropped. Nothing else changes; a process
+/// that dies before leaves a terminal that does not show control keys, and works.
 pub(super) struct Unshown {
     before: libc::termios,
 }

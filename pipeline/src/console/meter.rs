@@ -22,7 +22,11 @@ impl Meter {
 
     fn with(quiet: bool, template: &str) -> Meter {
         let hidden = quiet || !std::io::stderr().is_terminal();
-        let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(8) };
+        let target = if hidden {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr_with_hz(8)
+        };
         let style = ProgressStyle::with_template(template);
         let bar = ProgressBar::with_draw_target(None, target);
         Meter(style.map_or(bar.clone(), |style| bar.with_style(style)))

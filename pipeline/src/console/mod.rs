@@ -1,5 +1,5 @@
-//! The console: what a person sees of a run, on stderr: one calm line for each stage, live bars on a
-//! terminal, and at the end the scores, what was made, and where it lies. Data never comes here.
+//! The console: what a person sees of a run, on stderr: one calm line for each stage, live bars on
+//! a terminal, and at the end the scores, what was made, and where it lies. Data never comes here.
 
 mod bars;
 mod keys;
@@ -12,7 +12,9 @@ pub use screen::{Screen, Style, terminal_width};
 pub use variants::VariantLines;
 
 use crate::cli::Globals;
-use crate::event::{Decision, Event, Fact, Finished, Observer, Outcome, Planned, RunOutcome, now_ms};
+use crate::event::{
+    Decision, Event, Fact, Finished, Observer, Outcome, Planned, RunOutcome, now_ms,
+};
 use crate::exit::Result;
 use crate::tables::{self, Gathering};
 use crate::words;
@@ -85,25 +87,38 @@ impl Console {
 
     fn run_started(&mut self, run: &str, folder: PathBuf, stages: &[Planned]) {
         self.folder = folder;
-        let width =
-            |of: fn(&Planned) -> &String| stages.iter().map(|stage| of(stage).chars().count()).max().unwrap_or(0);
+        let width = |of: fn(&Planned) -> &String| {
+            stages.iter().map(|stage| of(stage).chars().count()).max().unwrap_or(0)
+        };
         self.columns = (width(|stage| &stage.stage), width(|stage| &stage.kind));
-        let counted = |fits: fn(&Decision) -> bool| stages.iter().filter(|stage| fits(&stage.decision)).count() as u64;
+        let counted = |fits: fn(&Decision) -> bool| {
+            stages.iter().filter(|stage| fits(&stage.decision)).count() as u64
+        };
         let parts = [
             (counted(|decision| matches!(decision, Decision::Run { .. })), "to make"),
-            (counted(|decision| matches!(decision, Decision::Follows { .. })), "to decide on the way"),
+            (
+                counted(|decision| matches!(decision, Decision::Follows { .. })),
+                "to decide on the way",
+            ),
             (counted(|decision| matches!(decision, Decision::Reuse { .. })), "to reuse"),
             (counted(|decision| matches!(decision, Decision::Excluded)), "left out"),
         ];
-        let parts: Vec<String> =
-            parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let parts: Vec<String> = parts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
         let stages = words::count(stages.len() as u64, "stage");
-        self.say(Verbosity::Normal, &format!("run {}: {stages}, {}", self.style.bold(run), parts.join(", ")));
+        self.say(
+            Verbosity::Normal,
+            &format!("run {}: {stages}, {}", self.style.bold(run), parts.join(", ")),
+        );
     }
 
     fn stage_started(&mut self, at_ms: i64, stage: &str, reason: &str) {
         let least = if self.bars.live() { Verbosity::Verbose } else { Verbosity::Normal };
-        let line = format!("{} {stage:width$}  {reason}", self.style.dim("…"), width = self.columns.0);
+        let line =
+            format!("{} {stage:width$}  {reason}", self.style.dim("…"), width = self.columns.0);
         self.say(least, &line);
         if self.verbosity > Verbosity::Quiet {
             let since = Duration::from_millis(u64::try_from(now_ms() - at_ms).unwrap_or(0));
@@ -134,7 +149,10 @@ impl Console {
                 self.say(Verbosity::Verbose, &line);
             }
             Message::Resumed { epoch, step } => {
-                self.say(Verbosity::Normal, &format!("  {stage}: goes on after epoch {epoch}, step {step}"));
+                self.say(
+                    Verbosity::Normal,
+                    &format!("  {stage}: goes on after epoch {epoch}, step {step}"),
+                );
             }
             Message::Metric(_) => {}
         }
@@ -143,7 +161,8 @@ impl Console {
     fn stage_finished(&mut self, finished: &Finished) {
         self.bars.finish(&finished.stage);
         *self.outcomes.entry(finished.outcome.word()).or_default() += 1;
-        let least = if finished.outcome == Outcome::Failed { Verbosity::Quiet } else { Verbosity::Normal };
+        let least =
+            if finished.outcome == Outcome::Failed { Verbosity::Quiet } else { Verbosity::Normal };
         let line = self.stage_line(finished);
         self.say(least, &line);
     }
@@ -151,7 +170,9 @@ impl Console {
     /// "✓ model   train  made in 3 min 12 s  20 items made, 3 reused".
     fn stage_line(&self, finished: &Finished) -> String {
         let (mark, state) = match finished.outcome {
-            Outcome::Made => (self.style.green("✓"), format!("made in {}", words::duration(finished.seconds))),
+            Outcome::Made => {
+                (self.style.green("✓"), format!("made in {}", words::duration(finished.seconds)))
+            }
             Outcome::Reused => (self.style.dim("="), "reused".to_string()),
             Outcome::Failed => (self.style.red("✗"), self.style.red("failed")),
             Outcome::Skipped => (self.style.dim("-"), "skipped".to_string()),
@@ -169,8 +190,12 @@ impl Console {
                 .made_in_seconds
                 .map(|cost| format!(", made in {} before", words::duration(cost)))
                 .unwrap_or_default(),
-            Outcome::Failed => finished.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default(),
-            Outcome::Skipped => finished.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default(),
+            Outcome::Failed => {
+                finished.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default()
+            }
+            Outcome::Skipped => {
+                finished.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default()
+            }
         };
         line
     }
@@ -207,16 +232,26 @@ impl Observer for Console {
     fn observe(&mut self, event: &Event) -> Result<()> {
         self.gathering.take(event);
         match &event.fact {
-            Fact::RunStarted { run, folder, stages, .. } => self.run_started(run, folder.clone(), stages),
-            Fact::StageStarted { stage, reason, .. } => self.stage_started(event.at_ms, stage, reason),
+            Fact::RunStarted { run, folder, stages, .. } => {
+                self.run_started(run, folder.clone(), stages)
+            }
+            Fact::StageStarted { stage, reason, .. } => {
+                self.stage_started(event.at_ms, stage, reason)
+            }
             Fact::StageWaiting { stage } => {
-                self.say(Verbosity::Normal, &format!("  {stage}: waits for another process that makes the same"));
+                self.say(
+                    Verbosity::Normal,
+                    &format!("  {stage}: waits for another process that makes the same"),
+                );
             }
             Fact::StageSaid { replayed: true, .. } => {}
             Fact::StageSaid { stage, message, .. } => self.said(event.at_ms, stage, message),
             Fact::StageFinished(finished) => self.stage_finished(finished),
             Fact::Stopping => {
-                self.say(Verbosity::Normal, "stopping after what is in hand; once more to stop at once");
+                self.say(
+                    Verbosity::Normal,
+                    "stopping after what is in hand; once more to stop at once",
+                );
             }
             Fact::RunFinished { outcome, seconds } => self.run_finished(*outcome, *seconds),
         }

@@ -59,10 +59,12 @@ impl Style {
         Style { colour: false }
     }
 
-    /// Colours on a terminal, unless `NO_COLOR` is set (no-color.org); anywhere with `CLICOLOR_FORCE`.
+    /// Colours on a terminal, unless `NO_COLOR` is set (no-color.org); anywhere with
+    /// `CLICOLOR_FORCE`.
     pub fn chosen(terminal: bool, variable: impl Fn(&str) -> Option<String>) -> Style {
         let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
-        let forced = variable("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
+        let forced =
+            variable("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
         Style { colour: !set("NO_COLOR") && (terminal || forced) }
     }
 

@@ -24,9 +24,12 @@ impl Write for Paper {
 
 fn seen(verbosity: Verbosity, facts: impl IntoIterator<Item = Fact>) -> String {
     let paper = Paper::default();
-    let mut console = Console::new(Screen::Plain(Box::new(paper.clone())), Style::plain(), verbosity);
+    let mut console =
+        Console::new(Screen::Plain(Box::new(paper.clone())), Style::plain(), verbosity);
     for (at, fact) in facts.into_iter().enumerate() {
-        console.observe(&Event { at_ms: 1_700_000_000_000 + at as i64 * 1000, fact }).expect("observes");
+        console
+            .observe(&Event { at_ms: 1_700_000_000_000 + at as i64 * 1000, fact })
+            .expect("observes");
     }
     String::from_utf8(paper.0.lock().expect("not poisoned").clone()).expect("text")
 }
@@ -54,9 +57,14 @@ run folder: runs/r1
 #[test]
 fn quiet_says_nothing_but_errors() {
     assert_eq!(seen(Verbosity::Quiet, recorded::facts(Path::new("runs/r1"))), "");
-    let failed = Finished { error: Some("no memory".into()), ..recorded::finished("model", "train", Outcome::Failed) };
-    let facts =
-        [Fact::StageFinished(Box::new(failed)), Fact::RunFinished { outcome: RunOutcome::Failed, seconds: 1.0 }];
+    let failed = Finished {
+        error: Some("no memory".into()),
+        ..recorded::finished("model", "train", Outcome::Failed)
+    };
+    let facts = [
+        Fact::StageFinished(Box::new(failed)),
+        Fact::RunFinished { outcome: RunOutcome::Failed, seconds: 1.0 },
+    ];
     assert_eq!(seen(Verbosity::Quiet, facts), "✗ model  train  failed: no memory\n");
 }
 
@@ -68,7 +76,12 @@ fn verbose_says_what_stages_say_and_normal_only_warnings() {
             said(Message::Info { words: "19 milliards".into() }),
             said(Message::Warning { words: "no foreground in 'case_3'".into() }),
             said(Message::Device { name: "cpu".into(), threads: 2, libtorch: "2.11.0".into() }),
-            said(Message::Progress(Progress { done: 1, total: Some(3), unit: "epochs".into(), numbers: vec![] })),
+            said(Message::Progress(Progress {
+                done: 1,
+                total: Some(3),
+                unit: "epochs".into(),
+                numbers: vec![],
+            })),
         ]
     };
     assert_eq!(seen(Verbosity::Normal, facts()), "warning: model: no foreground in 'case_3'\n");

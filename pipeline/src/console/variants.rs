@@ -1,5 +1,5 @@
-//! The lines of one run of a sweep, each with the run's number and what it varies. Several runs go on at
-//! once, so nothing moves, and what is only reused is not told.
+//! The lines of one run of a sweep, each with the run's number and what it varies. Several runs go
+//! on at once, so nothing moves, and what is only reused is not told.
 
 use super::bars::Bars;
 use super::{Screen, Style, Verbosity};
@@ -64,7 +64,10 @@ impl VariantLines {
                 self.say(Verbosity::Normal, &line);
             }
             Message::Resumed { epoch, step } => {
-                self.say(Verbosity::Normal, &format!("  {stage}: goes on after epoch {epoch}, step {step}"));
+                self.say(
+                    Verbosity::Normal,
+                    &format!("  {stage}: goes on after epoch {epoch}, step {step}"),
+                );
             }
             Message::Info { words } => self.say(Verbosity::Verbose, &format!("  {stage}: {words}")),
             Message::Metric(_) | Message::Item { .. } | Message::Device { .. } => {}
@@ -76,14 +79,17 @@ impl VariantLines {
         self.in_hand.remove(&finished.stage);
         *self.outcomes.entry(finished.outcome.word()).or_default() += 1;
         let stage = &finished.stage;
-        let reason = || finished.error.as_deref().or(finished.reason.as_deref()).unwrap_or_default();
+        let reason =
+            || finished.error.as_deref().or(finished.reason.as_deref()).unwrap_or_default();
         let (least, line) = match finished.outcome {
             Outcome::Made => {
                 let took = words::duration(finished.seconds);
                 (Verbosity::Normal, format!("{} {stage} made in {took}", self.style.green("✓")))
             }
             Outcome::Reused => (Verbosity::Verbose, format!("= {stage} reused")),
-            Outcome::Failed => (Verbosity::Quiet, format!("{} {stage} failed: {}", self.style.red("✗"), reason())),
+            Outcome::Failed => {
+                (Verbosity::Quiet, format!("{} {stage} failed: {}", self.style.red("✗"), reason()))
+            }
             Outcome::Skipped => (Verbosity::Verbose, format!("- {stage} skipped: {}", reason())),
         };
         self.say(least, &line);
@@ -96,7 +102,8 @@ impl VariantLines {
             .filter_map(|word| self.outcomes.get(word).map(|count| format!("{count} {word}")))
             .collect();
         let headline = tables::headline(&self.gathering.tables.metrics);
-        let dice = headline.map(|(stage, dice)| format!("; dice {dice:.4} ({stage})")).unwrap_or_default();
+        let dice =
+            headline.map(|(stage, dice)| format!("; dice {dice:.4} ({stage})")).unwrap_or_default();
         let word = match outcome {
             RunOutcome::Done => self.style.green(outcome.word()),
             RunOutcome::Running | RunOutcome::Interrupted => self.style.yellow(outcome.word()),
@@ -115,14 +122,22 @@ impl Observer for VariantLines {
                 self.in_hand.insert(stage.clone());
                 self.say(Verbosity::Verbose, &format!("… {stage}: {reason}"));
             }
-            Fact::StageSaid { replayed: false, stage, message } => self.said(event.at_ms, stage, message),
+            Fact::StageSaid { replayed: false, stage, message } => {
+                self.said(event.at_ms, stage, message)
+            }
             Fact::StageFinished(finished) => self.stage_finished(finished),
             Fact::RunFinished { outcome, seconds } => self.run_finished(*outcome, *seconds),
             // All runs are told to stop; those that work answer.
             Fact::Stopping if !self.in_hand.is_empty() => {
-                self.say(Verbosity::Normal, "stopping after what is in hand; once more to stop at once");
+                self.say(
+                    Verbosity::Normal,
+                    "stopping after what is in hand; once more to stop at once",
+                );
             }
-            Fact::RunStarted { .. } | Fact::StageWaiting { .. } | Fact::StageSaid { .. } | Fact::Stopping => {}
+            Fact::RunStarted { .. }
+            | Fact::StageWaiting { .. }
+            | Fact::StageSaid { .. }
+            | Fact::Stopping => {}
         }
         Ok(())
     }
@@ -160,7 +175,8 @@ mod tests {
             chosen: false,
         };
         let screen = Screen::Plain(Box::new(paper.clone()));
-        let mut lines = VariantLines::new(screen, Style::plain(), (2, 6), &sweep, Verbosity::Normal);
+        let mut lines =
+            VariantLines::new(screen, Style::plain(), (2, 6), &sweep, Verbosity::Normal);
         for fact in recorded::facts(Path::new("r1")) {
             lines.observe(&Event { at_ms: 0, fact }).expect("observes");
         }

@@ -47,7 +47,12 @@ pub fn markdown(kinds: &[&Kind]) -> String {
     out += "## Kinds\n\n| kind | makes | reads | what it does |\n| --- | --- | --- | --- |\n";
     for kind in kinds {
         let reads: Vec<&str> = kind.reads.iter().map(|read| read.role).collect();
-        let row = [format!("[`{0}`](#{0})", kind.name), artifact(kind.makes).into(), reads.join(", "), meaning(kind)];
+        let row = [
+            format!("[`{0}`](#{0})", kind.name),
+            artifact(kind.makes).into(),
+            reads.join(", "),
+            meaning(kind),
+        ];
         out += &line(&row);
     }
     for kind in kinds {
@@ -58,7 +63,12 @@ pub fn markdown(kinds: &[&Kind]) -> String {
 
 fn section(kind: &Kind) -> String {
     let mut out = format!("\n## {}\n\n{}\n\n", kind.name, meaning(kind));
-    out += &format!("Version {} · makes {} · runs in `{}`\n", kind.version, artifact(kind.makes), runs_in(kind));
+    out += &format!(
+        "Version {} · makes {} · runs in `{}`\n",
+        kind.version,
+        artifact(kind.makes),
+        runs_in(kind)
+    );
     if !kind.reads.is_empty() {
         out += "\n| role | reads | how many | for |\n| --- | --- | --- | --- |\n";
         out.extend(kind.reads.iter().map(role));
@@ -74,7 +84,12 @@ fn section(kind: &Kind) -> String {
 }
 
 fn role(read: &Read) -> String {
-    line(&[format!("`{}`", read.role), artifact(read.artifact).into(), count(read.count).into(), read.doc.into()])
+    line(&[
+        format!("`{}`", read.role),
+        artifact(read.artifact).into(),
+        count(read.count).into(),
+        read.doc.into(),
+    ])
 }
 
 fn row(kind: &Kind, parameter: &Parameter) -> String {
@@ -125,7 +140,12 @@ mod tests {
     fn every_parameter_of_every_kind_has_a_meaning() {
         for kind in KINDS {
             for parameter in Parameter::all(kind) {
-                assert!(!parameter.doc.is_empty(), "'{}' of '{}' has no doc comment", parameter.path, kind.name);
+                assert!(
+                    !parameter.doc.is_empty(),
+                    "'{}' of '{}' has no doc comment",
+                    parameter.path,
+                    kind.name
+                );
             }
         }
     }

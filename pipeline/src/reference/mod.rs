@@ -1,5 +1,5 @@
-//! The reference of all kinds, from their one table: for people, as Markdown, as JSON, and as a JSON
-//! schema of whole workflow files for editors. Nothing of it is written twice by hand.
+//! The reference of all kinds, from their one table: for people, as Markdown, as JSON, and as a
+//! JSON schema of whole workflow files for editors. Nothing of it is written twice by hand.
 
 mod markdown;
 mod parameter;

@@ -1,4 +1,5 @@
-//! A parameter of a kind, read off the kind's JSON schema: its path, type in words, default, meaning.
+//! A parameter of a kind, read off the kind's JSON schema: its path, type in words, default,
+//! meaning.
 
 use serde_json::{Map, Value};
 use voxflow_stages::kinds::Kind;
@@ -82,7 +83,12 @@ pub fn type_words(schema: &Value) -> String {
     }
     let values = list(schema, "enum");
     if !values.is_empty() {
-        return values.iter().filter(|value| !value.is_null()).map(flow).collect::<Vec<_>>().join(" | ");
+        return values
+            .iter()
+            .filter(|value| !value.is_null())
+            .map(flow)
+            .collect::<Vec<_>>()
+            .join(" | ");
     }
     let alternatives = alternatives(schema);
     if !alternatives.is_empty() {
@@ -106,13 +112,17 @@ pub fn type_words(schema: &Value) -> String {
 fn type_name(schema: &Value) -> &str {
     match schema.get("type") {
         Some(Value::String(name)) => name,
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or(""),
+        Some(Value::Array(names)) => {
+            names.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or("")
+        }
         _ => "",
     }
 }
 
 fn number_words(noun: &str, schema: &Value) -> String {
-    let bound = |key: &str| schema.get(key).and_then(Value::as_f64).filter(|bound| *bound != 0.0 || key == "minimum");
+    let bound = |key: &str| {
+        schema.get(key).and_then(Value::as_f64).filter(|bound| *bound != 0.0 || key == "minimum")
+    };
     let least = bound("minimum").or(bound("exclusiveMinimum"));
     match (least, bound("maximum")) {
         // The bounds of the machine's own types say nothing to people.
@@ -153,14 +163,21 @@ fn object_words(schema: &Value) -> String {
     let fields = properties(schema);
     let required = list(schema, "required").len();
     match (fields.len(), schema.get("additionalProperties")) {
-        (0, Some(values @ Value::Object(_))) => format!("mapping of name to {}", type_words(values)),
+        (0, Some(values @ Value::Object(_))) => {
+            format!("mapping of name to {}", type_words(values))
+        }
         (1, _) if required == 1 => {
-            let one: Vec<String> =
-                fields.iter().map(|(name, field)| format!("{{{name}: {}}}", type_words(field))).collect();
+            let one: Vec<String> = fields
+                .iter()
+                .map(|(name, field)| format!("{{{name}: {}}}", type_words(field)))
+                .collect();
             one.concat()
         }
         (0, _) => "mapping".to_string(),
-        _ => format!("{{{}}}", fields.iter().map(|(name, field)| tagged(name, field)).collect::<Vec<_>>().join(", ")),
+        _ => format!(
+            "{{{}}}",
+            fields.iter().map(|(name, field)| tagged(name, field)).collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
@@ -171,7 +188,8 @@ fn tagged(name: &str, field: &Value) -> String {
 
 /// The values that a schema allows, with what they mean, where at least one says what it means.
 fn choices(schema: &Value) -> Vec<Choice> {
-    let of = if type_name(schema) == "array" { schema.get("items").unwrap_or(schema) } else { schema };
+    let of =
+        if type_name(schema) == "array" { schema.get("items").unwrap_or(schema) } else { schema };
     let mut found = vec![];
     gather_choices(of, &mut found);
     if found.len() < 2 { vec![] } else { found }
@@ -218,9 +236,12 @@ pub fn flow(value: &Value) -> String {
     match value {
         Value::String(words) if words.is_empty() => "\"\"".to_string(),
         Value::String(words) => words.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", "))
+        }
         Value::Object(fields) => {
-            let fields: Vec<String> = fields.iter().map(|(key, field)| format!("{key}: {}", flow(field))).collect();
+            let fields: Vec<String> =
+                fields.iter().map(|(key, field)| format!("{key}: {}", flow(field))).collect();
             format!("{{{}}}", fields.join(", "))
         }
         Value::Number(number) if number.is_f64() => number.as_f64().unwrap_or_default().to_string(),
@@ -235,7 +256,10 @@ mod tests {
     fn of(kind: &str, path: &str) -> Parameter {
         let kind = Kind::named(kind).expect("a kind");
         let all = Parameter::all(kind);
-        all.iter().find(|parameter| parameter.path == path).unwrap_or_else(|| panic!("{path} in {all:#?}")).clone()
+        all.iter()
+            .find(|parameter| parameter.path == path)
+            .unwrap_or_else(|| panic!("{path} in {all:#?}"))
+            .clone()
     }
 
     #[test]
@@ -251,7 +275,8 @@ mod tests {
         let intensity = of("preprocess", "intensity");
         assert!(intensity.required);
         assert_eq!(intensity.default_words(), "required");
-        let values: Vec<&str> = intensity.choices.iter().map(|choice| choice.value.as_str()).collect();
+        let values: Vec<&str> =
+            intensity.choices.iter().map(|choice| choice.value.as_str()).collect();
         assert!(values.contains(&"{window: [number, number]}"), "{values:?}");
         assert!(values.contains(&"{zscore: all | nonzero}"), "{values:?}");
         assert!(intensity.choices.iter().all(|choice| !choice.doc.is_empty()));

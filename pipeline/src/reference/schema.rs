@@ -1,4 +1,5 @@
-//! A JSON schema of whole workflow files, for editors: each `uses` brings the parameters of its kind.
+//! A JSON schema of whole workflow files, for editors: each `uses` brings the parameters of its
+//! kind.
 
 use super::meaning;
 use serde_json::{Value, json};
@@ -83,9 +84,15 @@ mod tests {
         let kinds: Vec<&Kind> = KINDS.iter().collect();
         let schema = schema(&kinds);
         let stage = &schema["properties"]["stages"]["additionalProperties"];
-        assert_eq!(stage["properties"]["uses"]["oneOf"].as_array().map(Vec::len), Some(KINDS.len()));
+        assert_eq!(
+            stage["properties"]["uses"]["oneOf"].as_array().map(Vec::len),
+            Some(KINDS.len())
+        );
         let rules = stage["allOf"].as_array().expect("rules");
-        let train = rules.iter().find(|rule| rule["if"]["properties"]["uses"]["const"] == "train").expect("train");
+        let train = rules
+            .iter()
+            .find(|rule| rule["if"]["properties"]["uses"]["const"] == "train")
+            .expect("train");
         assert!(train["then"]["properties"]["with"]["properties"]["epochs"].is_object());
         assert_eq!(train["then"]["required"], json!(["with", "needs"]));
     }

@@ -28,7 +28,13 @@ pub fn text(kind: &Kind, width: usize) -> String {
         out += "  nothing\n";
     }
     for read in kind.reads {
-        out += &format!("  {} ({}, {}): {}\n", read.role, artifact(read.artifact), count(read.count), read.doc);
+        out += &format!(
+            "  {} ({}, {}): {}\n",
+            read.role,
+            artifact(read.artifact),
+            count(read.count),
+            read.doc
+        );
     }
     out += &format!("\nmakes\n  {}\n\nparameters\n", artifact(kind.makes));
     let parameters = Parameter::all(kind);

@@ -1,5 +1,5 @@
-//! The model card: `MODEL_CARD.md`, in the sections of NVIDIA's card for its Clara models, filled from
-//! what really ran. What is not known is said to be missing.
+//! The model card: `MODEL_CARD.md`, in the sections of NVIDIA's card for its Clara models, filled
+//! from what really ran. What is not known is said to be missing.
 
 use super::charts::{self, Chart};
 use super::subject::Subject;
@@ -31,15 +31,25 @@ pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
         ("Output", output(model.as_ref())),
         ("Inference details", listed(&stage.params["inference"], &[])),
         ("Performance", performance(subject, &pictures)),
-        ("Intended use", "Research. Not a medical device: no diagnosis may rest on what this model says.".into()),
+        (
+            "Intended use",
+            "Research. Not a medical device: no diagnosis may rest on what this model says.".into(),
+        ),
         ("Licence of the data", licence(subject)),
         ("References", references(subject)),
     ];
-    let body: Vec<String> =
-        sections.iter().map(|(title, text)| format!("## {title}\n\n{}\n", text.trim_end())).collect();
+    let body: Vec<String> = sections
+        .iter()
+        .map(|(title, text)| format!("## {title}\n\n{}\n", text.trim_end()))
+        .collect();
     let run = &subject.past.record;
     Some((
-        format!("# {}: model card\n\nWritten by voxflow from run `{}`.\n\n{}", run.workflow, run.run, body.join("\n")),
+        format!(
+            "# {}: model card\n\nWritten by voxflow from run `{}`.\n\n{}",
+            run.workflow,
+            run.run,
+            body.join("\n")
+        ),
         pictures,
     ))
 }
@@ -57,8 +67,12 @@ fn overview(subject: &Subject, stage: &StageRecord, model: Option<&ModelCard>) -
         },
     );
     let found = tables::headline(&subject.tables.metrics);
-    let found = found.map(|(by, dice)| format!(" Mean Dice {dice:.4} (stage `{by}`).")).unwrap_or_default();
-    format!("{what}{found} Weights: stage `{}`, files `best.safetensors` and `last.safetensors`.", stage.stage)
+    let found =
+        found.map(|(by, dice)| format!(" Mean Dice {dice:.4} (stage `{by}`).")).unwrap_or_default();
+    format!(
+        "{what}{found} Weights: stage `{}`, files `best.safetensors` and `last.safetensors`.",
+        stage.stage
+    )
 }
 
 fn labels(card: &ModelCard) -> String {
@@ -68,8 +82,10 @@ fn labels(card: &ModelCard) -> String {
 /// The stages in order, with what each reads.
 fn flow(subject: &Subject) -> String {
     let line = |stage: &StageRecord| {
-        let needs: Vec<String> = stage.needs.values().flatten().map(|need| format!("`{need}`")).collect();
-        let reads = if needs.is_empty() { String::new() } else { format!(", reads {}", needs.join(", ")) };
+        let needs: Vec<String> =
+            stage.needs.values().flatten().map(|need| format!("`{need}`")).collect();
+        let reads =
+            if needs.is_empty() { String::new() } else { format!(", reads {}", needs.join(", ")) };
         format!("- `{}`: {}{reads}\n", stage.stage, stage.kind)
     };
     subject.past.record.stages.iter().map(line).collect()
@@ -107,7 +123,10 @@ fn data(subject: &Subject, model: Option<&ModelCard>) -> String {
             words::count(card.training.validation_cases as u64, "case"),
             testing.concat()
         ),
-        None => format!("{MISSING} The model's own description is no longer in the store.\n\n{}", testing.concat()),
+        None => format!(
+            "{MISSING} The model's own description is no longer in the store.\n\n{}",
+            testing.concat()
+        ),
     }
 }
 
@@ -125,15 +144,21 @@ fn input(model: Option<&ModelCard>) -> String {
 fn output(model: Option<&ModelCard>) -> String {
     let Some(card) = model else { return MISSING.into() };
     let rows = card.labels.iter().map(|label| format!("- {}: {}\n", label.value, label.name));
-    format!("A label map on the grid of the image.\n\n- 0: background\n{}", rows.collect::<String>())
+    format!(
+        "A label map on the grid of the image.\n\n- 0: background\n{}",
+        rows.collect::<String>()
+    )
 }
 
 fn performance(subject: &Subject, pictures: &[(String, String)]) -> String {
     let sheet = tables::scores(&subject.tables.metrics);
     let scores = if sheet.rows.is_empty() { format!("{MISSING}\n") } else { sheet.markdown() };
     let shown = |(name, _): &(String, String)| {
-        let what =
-            if name.starts_with("loss") { "Training loss by iteration" } else { "Validation mean Dice by epoch" };
+        let what = if name.starts_with("loss") {
+            "Training loss by iteration"
+        } else {
+            "Validation mean Dice by epoch"
+        };
         format!("\n![{what}](card/{name})\n")
     };
     format!("{scores}{}", pictures.iter().map(shown).collect::<String>())
@@ -144,7 +169,10 @@ fn licence(subject: &Subject) -> String {
 }
 
 fn references(subject: &Subject) -> String {
-    let data = subject.listing().and_then(|listing| listing.reference).map(|from| format!("- The data: {from}\n"));
+    let data = subject
+        .listing()
+        .and_then(|listing| listing.reference)
+        .map(|from| format!("- The data: {from}\n"));
     format!(
         "{}- Kerfoot et al., Left-Ventricle Quantification Using Residual U-Net, STACOM 2018 (the network)\n\
          - Ginsburg et al., Stochastic Gradient Methods with Layer-wise Adaptive Moments, 2019 (Novograd)\n",
@@ -155,7 +183,8 @@ fn references(subject: &Subject) -> String {
 /// Parameters as a list, those of mappings by their dotted path.
 fn listed(params: &Value, without: &[&str]) -> String {
     let rows = tables::ParamRow::flatten("", "", params);
-    let kept = rows.iter().filter(|row| !without.iter().any(|key| row.key.split('.').next() == Some(key)));
+    let kept =
+        rows.iter().filter(|row| !without.iter().any(|key| row.key.split('.').next() == Some(key)));
     let text: String = kept.map(|row| format!("- {}: {}\n", row.key, row.value)).collect();
     if text.is_empty() { format!("{MISSING}\n") } else { text }
 }
@@ -163,9 +192,11 @@ fn listed(params: &Value, without: &[&str]) -> String {
 /// A chart as SVG; none where it cannot be drawn.
 fn picture(chart: &Chart) -> Option<String> {
     let points = || chart.series.iter().flat_map(|series| chart.at.iter().zip(&series.values));
-    let values: Vec<f64> = points().filter_map(|(_, value)| *value).filter(|value| value.is_finite()).collect();
-    let (low, high) =
-        values.iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
+    let values: Vec<f64> =
+        points().filter_map(|(_, value)| *value).filter(|value| value.is_finite()).collect();
+    let (low, high) = values
+        .iter()
+        .fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(*value), high.max(*value)));
     let (first, last) = (*chart.at.first()?, *chart.at.last()?);
     let room = ((high - low) * 0.05).max(1e-6);
     let mut text = String::new();
@@ -174,7 +205,9 @@ fn picture(chart: &Chart) -> Option<String> {
         area.fill(&WHITE).ok()?;
         let mut builder = ChartBuilder::on(&area);
         builder.margin(10).x_label_area_size(36).y_label_area_size(56);
-        let mut plot = builder.build_cartesian_2d(first..last.max(first + 1.0), low - room..high + room).ok()?;
+        let mut plot = builder
+            .build_cartesian_2d(first..last.max(first + 1.0), low - room..high + room)
+            .ok()?;
         plot.configure_mesh().x_desc(chart.x.as_str()).max_light_lines(1).draw().ok()?;
         for (at, series) in chart.series.iter().enumerate() {
             let line = chart.at.iter().zip(&series.values).filter_map(|(x, y)| Some((*x, (*y)?)));

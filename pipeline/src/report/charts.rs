@@ -41,9 +41,30 @@ pub fn curves(subjects: &[Subject]) -> Vec<Chart> {
     let step = |row: &voxflow_stages::Metric| row.step.map(|step| step as f64);
     let epoch = |row: &voxflow_stages::Metric| row.epoch.map(f64::from);
     let charts = [
-        curve(subjects, "loss", "Training loss by iteration", ("loss", "training"), "iteration", step),
-        curve(subjects, "dice", "Validation mean Dice by epoch", ("dice", "validation"), "epoch", epoch),
-        curve(subjects, "rate", "Learning rate by iteration", ("learning_rate", "training"), "iteration", step),
+        curve(
+            subjects,
+            "loss",
+            "Training loss by iteration",
+            ("loss", "training"),
+            "iteration",
+            step,
+        ),
+        curve(
+            subjects,
+            "dice",
+            "Validation mean Dice by epoch",
+            ("dice", "validation"),
+            "epoch",
+            epoch,
+        ),
+        curve(
+            subjects,
+            "rate",
+            "Learning rate by iteration",
+            ("learning_rate", "training"),
+            "iteration",
+            step,
+        ),
     ];
     charts.into_iter().filter(|chart| !chart.at.is_empty()).collect()
 }
@@ -88,7 +109,8 @@ fn curve(
     }
 }
 
-/// The training's stage where there is one run, the run where there are several, both where both vary.
+/// The training's stage where there is one run, the run where there are several, both where both
+/// vary.
 fn line_name(subjects: &[Subject], subject: &Subject, stage: &str) -> String {
     match (subjects.len(), subject.stages_of("train").count()) {
         (1, _) => stage.to_string(),
@@ -97,8 +119,8 @@ fn line_name(subjects: &[Subject], subject: &Subject, stage: &str) -> String {
     }
 }
 
-/// The Dice of each case, from the worst to the best of the first line: a line for each label of one
-/// run, or for each run of several.
+/// The Dice of each case, from the worst to the best of the first line: a line for each label of
+/// one run, or for each run of several.
 pub fn by_case(subjects: &[Subject], place: &Scored, id: &str) -> Chart {
     let mut lines: Vec<(String, BTreeMap<String, f64>)> = vec![];
     for subject in subjects {
@@ -114,11 +136,15 @@ pub fn by_case(subjects: &[Subject], place: &Scored, id: &str) -> Chart {
             });
             for label in labels {
                 let of_label = dice.iter().filter(|(name, _, _)| name == label);
-                lines.push((label.clone(), of_label.map(|(_, case, value)| (case.clone(), *value)).collect()));
+                lines.push((
+                    label.clone(),
+                    of_label.map(|(_, case, value)| (case.clone(), *value)).collect(),
+                ));
             }
         }
     }
-    let order = subjects.first().map(|subject| mean_of_labels(&scores(subject, place))).unwrap_or_default();
+    let order =
+        subjects.first().map(|subject| mean_of_labels(&scores(subject, place))).unwrap_or_default();
     let mut cases: Vec<(String, f64)> = order.into_iter().collect();
     cases.sort_by(|a, b| a.1.total_cmp(&b.1));
     let series = lines.into_iter().map(|(name, line)| Series {

@@ -1,10 +1,11 @@
-//! A document: one self-contained HTML file. It opens from disk and asks no server for anything: its own
-//! policy forbids it.
+//! A document: one self-contained HTML file. It opens from disk and asks no server for anything:
+//! its own policy forbids it.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// Nothing is fetched from anywhere.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// A whole file of a title, styles and what its body holds, scripts included.
 pub fn document(title: &str, styles: &[&str], body: &Markup) -> String {

@@ -17,7 +17,8 @@ pub fn graph(record: &RunRecord) -> Option<Markup> {
         return None;
     }
     let places = places(record);
-    let (columns, rows) = places.values().fold((0, 0), |(x, y), place| (x.max(place.0 + 1), y.max(place.1 + 1)));
+    let (columns, rows) =
+        places.values().fold((0, 0), |(x, y), place| (x.max(place.0 + 1), y.max(place.1 + 1)));
     let (width, height) = (columns * (BOX.0 + GAP.0), rows * (BOX.1 + GAP.1) + 4);
     Some(html! {
         svg.graph viewBox=(format!("0 0 {width} {height}")) width=(width) height=(height) role="img"
@@ -75,5 +76,9 @@ fn boxed(stage: &StageRecord, place: (usize, usize)) -> Markup {
 
 fn shortened(id: &str) -> String {
     const MOST: usize = 16;
-    if id.chars().count() <= MOST { id.to_string() } else { id.chars().take(MOST - 1).chain(['…']).collect() }
+    if id.chars().count() <= MOST {
+        id.to_string()
+    } else {
+        id.chars().take(MOST - 1).chain(['…']).collect()
+    }
 }

@@ -62,13 +62,24 @@ pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>
 /// One sentence: how it ended, what it found, what was made and what reused.
 fn outcome(subject: &Subject) -> String {
     let record = &subject.past.record;
-    let count = |wanted: Outcome| record.stages.iter().filter(|stage| stage.outcome == Some(wanted)).count();
-    let took = record.seconds.map(|seconds| format!(" in {}", words::duration(seconds))).unwrap_or_default();
+    let count = |wanted: Outcome| {
+        record.stages.iter().filter(|stage| stage.outcome == Some(wanted)).count()
+    };
+    let took = record
+        .seconds
+        .map(|seconds| format!(" in {}", words::duration(seconds)))
+        .unwrap_or_default();
     let found = tables::headline(&subject.tables.metrics).map(|(stage, dice)| {
-        let split = subject.scored().into_iter().find(|place| place.stage == stage).map(|place| place.split);
+        let split = subject
+            .scored()
+            .into_iter()
+            .find(|place| place.stage == stage)
+            .map(|place| place.split);
         let on = match (subject.cases(stage), split) {
             (0, _) => "inside the training".to_string(),
-            (cases, split) => words::count(cases as u64, &format!("{} case", split.unwrap_or_default())),
+            (cases, split) => {
+                words::count(cases as u64, &format!("{} case", split.unwrap_or_default()))
+            }
         };
         format!("; mean Dice {dice:.4} ({stage}, {on})")
     });
@@ -78,9 +89,17 @@ fn outcome(subject: &Subject) -> String {
         (Outcome::Failed, "failed"),
         (Outcome::Skipped, "skipped"),
     ];
-    let counts: Vec<String> =
-        counts.iter().filter(|one| count(one.0) > 0).map(|one| format!("{} {}", count(one.0), one.1)).collect();
-    format!("{}{took}{}; stages: {}.", record.outcome.word(), found.unwrap_or_default(), counts.join(", "))
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|one| count(one.0) > 0)
+        .map(|one| format!("{} {}", count(one.0), one.1))
+        .collect();
+    format!(
+        "{}{took}{}; stages: {}.",
+        record.outcome.word(),
+        found.unwrap_or_default(),
+        counts.join(", ")
+    )
 }
 
 fn scores(subject: &Subject) -> Markup {
@@ -104,7 +123,8 @@ fn cases(subject: &Subject, place: &Scored, at: usize, drawn: &mut Vec<Chart>) -
 
 /// The worst, the median and the best case of each test in three planes, as the test drew them.
 fn pictures(subject: &Subject) -> Markup {
-    let tests: Vec<_> = subject.stages_of("test").map(|stage| (stage, subject.pictures(stage))).collect();
+    let tests: Vec<_> =
+        subject.stages_of("test").map(|stage| (stage, subject.pictures(stage))).collect();
     html! {
         @for (stage, pictures) in tests.iter().filter(|(_, pictures)| !pictures.is_empty()) {
             h2 { "Pictures of " (stage.stage) }
@@ -145,9 +165,11 @@ fn by_case(rows: &[&MetricRow]) -> Sheet {
         let line = lines.number((found.case.as_deref(), found.label.as_deref()));
         values.insert((line, column), found.value);
     }
-    let mut sheet = Sheet::new("", ["case", "label"].into_iter().chain(columns.items.iter().copied()));
+    let mut sheet =
+        Sheet::new("", ["case", "label"].into_iter().chain(columns.items.iter().copied()));
     for (line, (case, label)) in lines.items.iter().enumerate() {
-        let of_line = (0..columns.items.len()).map(|column| values.get(&(line, column)).copied().flatten().into());
+        let of_line = (0..columns.items.len())
+            .map(|column| values.get(&(line, column)).copied().flatten().into());
         sheet.push([Cell::from(*case), Cell::from(*label)].into_iter().chain(of_line).collect());
     }
     sheet
@@ -176,12 +198,18 @@ fn shared_place(subjects: &[Subject]) -> Option<Scored> {
     places.into_iter().next()
 }
 
-fn cases_of_several(subjects: &[Subject], sides: &[Side], place: &Scored, drawn: &mut Vec<Chart>) -> Markup {
+fn cases_of_several(
+    subjects: &[Subject],
+    sides: &[Side],
+    place: &Scored,
+    drawn: &mut Vec<Chart>,
+) -> Markup {
     let chart = charts::by_case(subjects, place, "cases");
     let figure = figures(std::slice::from_ref(&chart));
     let columns = std::iter::once("case").chain(subjects.iter().map(Subject::name));
     let mut sheet = Sheet::new("", columns);
-    let dice: Vec<_> = subjects.iter().map(|subject| charts::dice_of_cases(subject, place)).collect();
+    let dice: Vec<_> =
+        subjects.iter().map(|subject| charts::dice_of_cases(subject, place)).collect();
     for case in chart.names.iter().flatten() {
         let values = dice.iter().map(|of_run| Cell::from(of_run.get(case).copied()));
         sheet.push(std::iter::once(Cell::text(case)).chain(values).collect());
@@ -203,12 +231,17 @@ fn stages(subject: &Subject) -> Markup {
     let record = &subject.past.record;
     let mut sheet = Sheet::new("", ["stage", "kind", "outcome", "made in", "size", "why"]);
     for stage in &record.stages {
-        let size = stage.artifact.as_ref().map_or(Cell::Empty, |artifact| Cell::text(words::bytes(artifact.bytes())));
+        let size = stage
+            .artifact
+            .as_ref()
+            .map_or(Cell::Empty, |artifact| Cell::text(words::bytes(artifact.bytes())));
         sheet.push(vec![
             Cell::text(&stage.stage),
             Cell::text(&stage.kind),
             stage.outcome.map(|outcome| outcome.word()).into(),
-            stage.made_in_seconds.map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds))),
+            stage
+                .made_in_seconds
+                .map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds))),
             size,
             stage.error.as_deref().or(stage.reason.as_deref()).into(),
         ]);
@@ -231,7 +264,8 @@ fn timeline(subject: &Subject) -> Markup {
         .iter()
         .filter(|row| row.outcome == "made" || row.outcome == "failed")
         .filter_map(|row| {
-            let began = row.started_at?.unix_timestamp_nanos() as f64 / 1e9 - record.started_at_ms as f64 / 1e3;
+            let began = row.started_at?.unix_timestamp_nanos() as f64 / 1e9
+                - record.started_at_ms as f64 / 1e3;
             Some((row, began.max(0.0), row.seconds?))
         })
         .collect();

@@ -1,4 +1,5 @@
-//! A run as a report reads it: its record, its tables, its texts, and what its models say of themselves.
+//! A run as a report reads it: its record, its tables, its texts, and what its models say of
+//! themselves.
 
 use crate::exit::Result;
 use crate::history::{self, Past};
@@ -47,7 +48,11 @@ impl Subject {
     }
 
     /// Rows of the metrics table that training told of its epochs.
-    pub fn curve<'a>(&'a self, metric: &'a str, split: &'a str) -> impl Iterator<Item = &'a MetricRow> {
+    pub fn curve<'a>(
+        &'a self,
+        metric: &'a str,
+        split: &'a str,
+    ) -> impl Iterator<Item = &'a MetricRow> {
         self.tables.metrics.iter().filter(move |row| {
             let found = &row.found;
             row.kind == "train"
@@ -62,7 +67,10 @@ impl Subject {
     /// Scores of single cases: of a stage, on a grid.
     pub fn per_case<'a>(&'a self, place: &'a Scored) -> impl Iterator<Item = &'a MetricRow> {
         let fits = |row: &MetricRow, place: &Scored| {
-            row.stage == place.stage && row.found.case.is_some() && row.found.grid == place.grid && !row.found.measured
+            row.stage == place.stage
+                && row.found.case.is_some()
+                && row.found.grid == place.grid
+                && !row.found.measured
         };
         self.tables.metrics.iter().filter(move |row| fits(row, place))
     }
@@ -70,15 +78,23 @@ impl Subject {
     /// Where single cases were scored, tests first.
     pub fn scored(&self) -> Vec<Scored> {
         let mut places: Vec<Scored> = vec![];
-        for row in self.tables.metrics.iter().filter(|row| row.kind != "train" && row.found.case.is_some()) {
+        for row in
+            self.tables.metrics.iter().filter(|row| row.kind != "train" && row.found.case.is_some())
+        {
             let split = row.found.split.clone().unwrap_or_default();
-            let place =
-                Scored { stage: row.stage.clone(), kind: row.kind.clone(), split, grid: row.found.grid.clone() };
+            let place = Scored {
+                stage: row.stage.clone(),
+                kind: row.kind.clone(),
+                split,
+                grid: row.found.grid.clone(),
+            };
             if row.found.metric == "dice" && !places.contains(&place) {
                 places.push(place);
             }
         }
-        places.sort_by_key(|place| ["test", "validate"].iter().position(|kind| *kind == place.kind).unwrap_or(2));
+        places.sort_by_key(|place| {
+            ["test", "validate"].iter().position(|kind| *kind == place.kind).unwrap_or(2)
+        });
         places
     }
 
@@ -100,12 +116,16 @@ impl Subject {
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// The pictures that a test drew and that are still there, each as the address of its own bytes.
+    /// The pictures that a test drew and that are still there, each as the address of its own
+    /// bytes.
     pub fn pictures(&self, stage: &StageRecord) -> Vec<(PictureOf, String)> {
         let list = self.output(stage, "pictures.json");
-        let list: Vec<PictureOf> = list.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        let address = |bytes: Vec<u8>| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes));
-        let read = |picture: PictureOf| Some((self.output(stage, &picture.file).map(address)?, picture));
+        let list: Vec<PictureOf> =
+            list.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let address =
+            |bytes: Vec<u8>| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes));
+        let read =
+            |picture: PictureOf| Some((self.output(stage, &picture.file).map(address)?, picture));
         list.into_iter().filter_map(read).map(|(source, picture)| (picture, source)).collect()
     }
 

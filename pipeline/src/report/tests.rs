@@ -10,7 +10,8 @@ use std::process::Command;
 fn home(folder: &Path) -> Home {
     let home = history::tests::home(folder);
     let resolved = "name: spleen # </script><b>\nstages: {}\n";
-    fs::write(home.runs().join("20260102-000000-spleen-77ffee/resolved.yaml"), resolved).expect("writes");
+    fs::write(home.runs().join("20260102-000000-spleen-77ffee/resolved.yaml"), resolved)
+        .expect("writes");
     home
 }
 
@@ -22,7 +23,12 @@ fn subject(home: &Home, name: &str) -> Subject {
 fn a_report_says_the_outcome_in_one_sentence_and_escapes_what_it_quotes() {
     let folder = tempfile::tempdir().expect("a folder");
     let html = page(&[subject(&home(folder.path()), "latest")]);
-    assert!(html.contains("done in 3 min 12 s; mean Dice 0.9000 (final, 1 testing case); stages: 1 made."), "{html}");
+    assert!(
+        html.contains(
+            "done in 3 min 12 s; mean Dice 0.9000 (final, 1 testing case); stages: 1 made."
+        ),
+        "{html}"
+    );
     assert!(html.contains("epochs differs: 3 → 2"));
     assert!(html.contains("&lt;/script&gt;&lt;b&gt;") && !html.contains("# </script>"));
 }
@@ -31,7 +37,9 @@ fn a_report_says_the_outcome_in_one_sentence_and_escapes_what_it_quotes() {
 fn a_report_fetches_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let html = page(&[subject(&home(folder.path()), "latest")]);
-    for fetching in ["src=\"http", "href=\"http", "<link", "@import", "url(http", "fetch(", "XMLHttpRequest"] {
+    for fetching in
+        ["src=\"http", "href=\"http", "<link", "@import", "url(http", "fetch(", "XMLHttpRequest"]
+    {
         assert!(!html.contains(fetching), "{fetching}");
     }
     assert!(html.contains("default-src 'none'"));
@@ -42,7 +50,9 @@ fn runs_side_by_side_show_what_differs() {
     let folder = tempfile::tempdir().expect("a folder");
     let home = home(folder.path());
     let html = page(&[subject(&home, "abc123"), subject(&home, "latest")]);
-    for words in ["2 runs side by side", "optimizer.learning_rate", "+0.4000", "Dice of single cases"] {
+    for words in
+        ["2 runs side by side", "optimizer.learning_rate", "+0.4000", "Dice of single cases"]
+    {
         assert!(html.contains(words), "'{words}' in\n{html}");
     }
 }
@@ -61,7 +71,11 @@ fn a_model_card_says_what_is_missing() {
         assert!(text.contains(words), "'{words}' in\n{text}");
     }
     assert_eq!(pictures.len(), 1);
-    assert!(pictures[0].1.starts_with("<svg") && pictures[0].1.contains("<polyline"), "{}", pictures[0].1);
+    assert!(
+        pictures[0].1.starts_with("<svg") && pictures[0].1.contains("<polyline"),
+        "{}",
+        pictures[0].1
+    );
 }
 
 #[test]
@@ -70,7 +84,11 @@ fn report_card_and_its_pictures_lie_in_the_runs_folder() {
     let run = history::find(&home(folder.path()), "latest").expect("a run");
     let place = run.folder.clone();
     assert_eq!(write(run).expect("writes"), place.file("report.html"));
-    assert!(["report.html", "MODEL_CARD.md", "card/dice.svg"].iter().all(|name| place.file(name).is_file()));
+    assert!(
+        ["report.html", "MODEL_CARD.md", "card/dice.svg"]
+            .iter()
+            .all(|name| place.file(name).is_file())
+    );
 }
 
 /// What the page holds after its scripts ran, and what the console said; none without a browser.
@@ -87,15 +105,20 @@ fn browsed(html: &str) -> Option<(String, String)> {
         "--window-size=500,900",
     ];
     let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-    let shown = Command::new("chromium").args(flags).arg(profile).arg("--dump-dom").arg(&file).output();
+    let shown =
+        Command::new("chromium").args(flags).arg(profile).arg("--dump-dom").arg(&file).output();
     let Ok(shown) = shown else {
         eprintln!("skipped: there is no 'chromium' here to open the report in");
         return None;
     };
-    Some((String::from_utf8_lossy(&shown.stdout).into(), String::from_utf8_lossy(&shown.stderr).into()))
+    Some((
+        String::from_utf8_lossy(&shown.stdout).into(),
+        String::from_utf8_lossy(&shown.stderr).into(),
+    ))
 }
 
-/// What a person does with a page, and what it looks like then, kept where the page's text shows it.
+/// What a person does with a page, and what it looks like then, kept where the page's text shows
+/// it.
 const A_VISIT: &str = "<script>
   const table = [...document.querySelectorAll('table.sortable')].pop(), head = table.querySelectorAll('th')[1];
   head.click(); head.click();
@@ -123,12 +146,20 @@ fn in_a_browser_the_charts_are_drawn_answer_the_pointer_tables_sort_and_the_cons
         (&["abc123", "abd456", "latest"], "2 0.75 0.75 0.75"),
     ] {
         let subjects: Vec<Subject> = names.iter().map(|name| subject(&home, name)).collect();
-        let Some((page, console)) = browsed(&page(&subjects).replace("</body>", A_VISIT)) else { return };
+        let Some((page, console)) = browsed(&page(&subjects).replace("</body>", A_VISIT)) else {
+            return;
+        };
         assert!(!console.contains("CONSOLE"), "{names:?}: {console}");
-        let (drawn, charts) = (page.matches("data-drawn=\"yes\"").count(), page.matches("class=\"chart\"").count());
+        let (drawn, charts) =
+            (page.matches("data-drawn=\"yes\"").count(), page.matches("class=\"chart\"").count());
         assert!(drawn == charts && charts >= 1, "{names:?}: {drawn} of {charts}");
         let hovered = format!("data-hovered=\"{hovered}\"");
-        for sign in ["data-sorted=\"descending\"", &hovered, "data-fetched=\"0\"", "data-overflows=\"false\""] {
+        for sign in [
+            "data-sorted=\"descending\"",
+            &hovered,
+            "data-fetched=\"0\"",
+            "data-overflows=\"false\"",
+        ] {
             assert!(page.contains(sign), "{names:?}: {sign} in\n{page}");
         }
     }

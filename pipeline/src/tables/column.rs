@@ -45,18 +45,24 @@ impl Column {
         }
         let end = format!(".{word}");
         for names in [&params, &metrics] {
-            let fitting: Vec<&Column> = names.iter().filter(|column| column.name().ends_with(&end)).collect();
+            let fitting: Vec<&Column> =
+                names.iter().filter(|column| column.name().ends_with(&end)).collect();
             match fitting[..] {
                 [] => {}
                 [one] => return Ok(one.clone()),
                 _ => return Err(ambiguous(word, &fitting)),
             }
         }
-        let names: Vec<&str> = FACTS.into_iter().chain(params.iter().chain(&metrics).map(Column::name)).collect();
+        let names: Vec<&str> =
+            FACTS.into_iter().chain(params.iter().chain(&metrics).map(Column::name)).collect();
         let ends = names.iter().map(|name| name.rsplit('.').next().unwrap_or(name));
         Err(match nearest(word, names.iter().copied().chain(ends)) {
-            Some(near) => format!("'{word}' is no parameter or metric of these runs; did you mean '{near}'?"),
-            None => format!("'{word}' is no parameter or metric of these runs; '--format csv' shows all names"),
+            Some(near) => {
+                format!("'{word}' is no parameter or metric of these runs; did you mean '{near}'?")
+            }
+            None => format!(
+                "'{word}' is no parameter or metric of these runs; '--format csv' shows all names"
+            ),
         })
     }
 
@@ -76,14 +82,19 @@ impl Column {
             Column::Fact("workflow") => Some(Datum::Words(run.workflow.clone())),
             Column::Fact(_) => Some(Datum::Words(run.outcome.word().to_string())),
             Column::Param(_) => self.written(run).map(Datum::of),
-            Column::Metric(_) => self.metric(run).and_then(|one| one.found.value).map(Datum::Number),
+            Column::Metric(_) => {
+                self.metric(run).and_then(|one| one.found.value).map(Datum::Number)
+            }
         }
     }
 
     /// A parameter as it is written.
     pub fn written<'a>(&self, run: &'a Summary) -> Option<&'a str> {
         let Column::Param(name) = self else { return None };
-        run.params.iter().find(|param| is_named(name, &param.stage, &param.key)).map(|param| &*param.value)
+        run.params
+            .iter()
+            .find(|param| is_named(name, &param.stage, &param.key))
+            .map(|param| &*param.value)
     }
 
     /// The row of a metric in a run.
@@ -98,12 +109,15 @@ impl Column {
 
     /// Whether it holds scores of the testing cases, by which nothing should be chosen.
     pub fn is_testing(&self, runs: &[Summary]) -> bool {
-        runs.iter().any(|run| self.metric(run).is_some_and(|one| one.found.split.as_deref() == Some("testing")))
+        runs.iter().any(|run| {
+            self.metric(run).is_some_and(|one| one.found.split.as_deref() == Some("testing"))
+        })
     }
 
     /// Whether less is better: distances, losses, errors, times, memory.
     pub fn is_better_low(&self) -> bool {
-        matches!(self, Column::Metric(name) if less_is_better(name)) || *self == Column::Fact("seconds")
+        matches!(self, Column::Metric(name) if less_is_better(name))
+            || *self == Column::Fact("seconds")
     }
 }
 
@@ -125,7 +139,10 @@ impl Datum {
 /// The parameters of the runs, in the order in which they came first.
 pub fn params(runs: &[Summary]) -> Vec<Column> {
     let places = runs.iter().flat_map(|run| &run.params).map(|param| (&*param.stage, &*param.key));
-    in_order(places).into_iter().map(|(stage, key)| Column::Param(format!("{stage}.{key}"))).collect()
+    in_order(places)
+        .into_iter()
+        .map(|(stage, key)| Column::Param(format!("{stage}.{key}")))
+        .collect()
 }
 
 /// The final metrics of the runs, in the order in which they came first.
@@ -134,7 +151,8 @@ pub fn metrics(runs: &[Summary]) -> Vec<Column> {
         let found = &one.found;
         (&*one.stage, found.label.as_deref(), &*found.metric, found.grid.as_deref() == Some(BESIDE))
     });
-    let name = |(stage, label, metric, beside)| Column::Metric(joined(stage, label, metric, beside));
+    let name =
+        |(stage, label, metric, beside)| Column::Metric(joined(stage, label, metric, beside));
     in_order(places).into_iter().map(name).collect()
 }
 
@@ -154,7 +172,8 @@ fn is_named(name: &str, stage: &str, key: &str) -> bool {
 }
 
 fn ambiguous(word: &str, fitting: &[&Column]) -> String {
-    let names: Vec<String> = fitting.iter().take(6).map(|column| format!("'{}'", column.name())).collect();
+    let names: Vec<String> =
+        fitting.iter().take(6).map(|column| format!("'{}'", column.name())).collect();
     format!("'{word}' could be {}: write one of them", names.join(", "))
 }
 
@@ -181,7 +200,10 @@ mod tests {
     fn the_end_of_a_name_is_enough_where_it_is_the_only_one() {
         let runs = runs();
         let named = |word: &str| Column::named(word, &runs);
-        assert_eq!(named("learning_rate"), Ok(Column::Param("model.optimizer.learning_rate".into())));
+        assert_eq!(
+            named("learning_rate"),
+            Ok(Column::Param("model.optimizer.learning_rate".into()))
+        );
         assert_eq!(named("final.spleen.dice"), Ok(Column::Metric("final.spleen.dice".into())));
         assert_eq!(
             named("dice"),

@@ -62,11 +62,17 @@ impl Comparison {
 
     /// The parameters that differ, one row each.
     pub fn params_sheet(&self) -> Sheet {
-        let columns = ["stage", "parameter"].map(String::from).into_iter().chain(self.runs.iter().cloned());
+        let columns =
+            ["stage", "parameter"].map(String::from).into_iter().chain(self.runs.iter().cloned());
         let mut sheet = Sheet::new("parameters that differ", columns);
         for line in &self.params {
             let place = [Cell::text(&line.stage), Cell::text(&line.key)];
-            sheet.push(place.into_iter().chain(line.values.iter().map(|value| value.as_deref().into())).collect());
+            sheet.push(
+                place
+                    .into_iter()
+                    .chain(line.values.iter().map(|value| value.as_deref().into()))
+                    .collect(),
+            );
         }
         sheet
     }
@@ -89,14 +95,17 @@ impl Comparison {
 
     /// The comparison as one object.
     pub fn json(&self) -> Value {
-        let by_run = |values: Vec<Value>| -> Value { Value::Object(self.runs.iter().cloned().zip(values).collect()) };
+        let by_run = |values: Vec<Value>| -> Value {
+            Value::Object(self.runs.iter().cloned().zip(values).collect())
+        };
         let param = |line: &ParamLine| {
             let values = by_run(line.values.iter().map(|value| json!(value)).collect());
             json!({"stage": line.stage, "key": line.key, "values": values})
         };
         let metric = |line: &MetricLine| {
             let values = by_run(line.values.iter().map(|value| json!(value)).collect());
-            let differences = by_run((0..self.runs.len()).map(|at| json!(line.difference(at))).collect());
+            let differences =
+                by_run((0..self.runs.len()).map(|at| json!(line.difference(at))).collect());
             json!({
                 "stage": line.stage, "split": line.what.split, "label": line.what.label, "grid": line.what.grid,
                 "metric": line.what.metric, "measured": line.what.measured,
@@ -152,11 +161,14 @@ fn differing(runs: &[Summary]) -> Vec<ParamLine> {
     fn place(param: &Param) -> (&str, &str) {
         (&param.stage, &param.key)
     }
-    let lookup: Vec<BTreeMap<(&str, &str), &str>> =
-        runs.iter().map(|run| run.params.iter().map(|param| (place(param), &*param.value)).collect()).collect();
+    let lookup: Vec<BTreeMap<(&str, &str), &str>> = runs
+        .iter()
+        .map(|run| run.params.iter().map(|param| (place(param), &*param.value)).collect())
+        .collect();
     let mut lines = vec![];
     for (stage, key) in in_order(runs.iter().flat_map(|run| &run.params).map(place)) {
-        let values: Vec<Option<&str>> = lookup.iter().map(|params| params.get(&(stage, key)).copied()).collect();
+        let values: Vec<Option<&str>> =
+            lookup.iter().map(|params| params.get(&(stage, key)).copied()).collect();
         if values.iter().any(|value| *value != values[0]) {
             let values = values.into_iter().map(|value| value.map(str::to_string)).collect();
             lines.push(ParamLine { stage: stage.into(), key: key.into(), values });
@@ -170,7 +182,13 @@ type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, &'
 
 fn place(one: &Final) -> Place<'_> {
     let found = &one.found;
-    (&one.stage, found.split.as_deref(), found.label.as_deref(), found.grid.as_deref(), &found.metric)
+    (
+        &one.stage,
+        found.split.as_deref(),
+        found.label.as_deref(),
+        found.grid.as_deref(),
+        &found.metric,
+    )
 }
 
 fn finals(runs: &[Summary], measured: bool) -> Vec<MetricLine> {
@@ -215,15 +233,21 @@ mod tests {
     fn only_parameters_that_differ_are_listed() {
         let lines = two().params;
         assert_eq!(lines.len(), 1);
-        assert_eq!((lines[0].stage.as_str(), lines[0].key.as_str()), ("model", "optimizer.learning_rate"));
+        assert_eq!(
+            (lines[0].stage.as_str(), lines[0].key.as_str()),
+            ("model", "optimizer.learning_rate")
+        );
         assert_eq!(lines[0].values, [Some("0.5".to_string()), Some("0.75".to_string())]);
     }
 
     #[test]
     fn metrics_are_summaries_with_the_last_epoch_and_the_difference_from_the_first_run() {
         let comparison = two();
-        let shown: Vec<(String, Vec<Option<f64>>)> =
-            comparison.metrics.iter().map(|line| (line.what.metric.clone(), line.values.clone())).collect();
+        let shown: Vec<(String, Vec<Option<f64>>)> = comparison
+            .metrics
+            .iter()
+            .map(|line| (line.what.metric.clone(), line.values.clone()))
+            .collect();
         let dice = |a, b| ("dice".to_string(), vec![Some(a), Some(b)]);
         let expected = vec![
             dice(0.75, 0.75),
@@ -243,7 +267,10 @@ mod tests {
         let comparison = two();
         let text = comparison.metrics_sheet().text(None);
         assert!(text.contains("+0.2500"), "{text}");
-        assert_eq!(comparison.params_sheet().csv(), "stage,parameter,a1,b2\nmodel,optimizer.learning_rate,0.5,0.75\n");
+        assert_eq!(
+            comparison.params_sheet().csv(),
+            "stage,parameter,a1,b2\nmodel,optimizer.learning_rate,0.5,0.75\n"
+        );
     }
 
     #[test]
@@ -257,8 +284,12 @@ mod tests {
     #[test]
     fn measurements_are_compared_on_demand() {
         let sides = [side("a1", 0.5), side("b2", 0.5)];
-        let has =
-            |measured| Comparison::of(&["a1", "b2"], &sides, measured).metrics.iter().any(|line| line.what.measured);
+        let has = |measured| {
+            Comparison::of(&["a1", "b2"], &sides, measured)
+                .metrics
+                .iter()
+                .any(|line| line.what.measured)
+        };
         assert!(has(true) && !has(false));
     }
 }

@@ -18,7 +18,11 @@ pub(super) struct Columns(Vec<Column>);
 
 impl Columns {
     /// Adds a column of words.
-    pub fn text<'a>(mut self, name: &str, values: impl Iterator<Item = Option<&'a str>>) -> Columns {
+    pub fn text<'a>(
+        mut self,
+        name: &str,
+        values: impl Iterator<Item = Option<&'a str>>,
+    ) -> Columns {
         self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
         self
     }
@@ -48,10 +52,15 @@ impl Columns {
     }
 
     /// Adds a column of moments, to the microsecond, in UTC.
-    pub fn moment(mut self, name: &str, values: impl Iterator<Item = Option<OffsetDateTime>>) -> Columns {
+    pub fn moment(
+        mut self,
+        name: &str,
+        values: impl Iterator<Item = Option<OffsetDateTime>>,
+    ) -> Columns {
         let micros: Vec<Option<i64>> = values.map(|moment| moment.map(microseconds)).collect();
         let column = Int64Chunked::new(name.into(), micros);
-        self.0.push(column.into_datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)).into_column());
+        self.0
+            .push(column.into_datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)).into_column());
         self
     }
 
@@ -66,39 +75,50 @@ impl Frame {
     pub fn read(path: &Path) -> Result<Frame> {
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Frame(DataFrame::empty())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Ok(Frame(DataFrame::empty()));
+            }
             Err(error) => return Err(Error::io("read", path)(error)),
         };
         // A foreign or torn file must become an error, whatever the decoder thinks of it.
-        let read = std::panic::catch_unwind(|| ParquetReader::new(file).read_parallel(ParallelStrategy::None).finish());
+        let read = std::panic::catch_unwind(|| {
+            ParquetReader::new(file).read_parallel(ParallelStrategy::None).finish()
+        });
         match read {
             Ok(frame) => frame.map(Frame).trouble_at(path),
-            Err(_) => Err(Error::failed(format!("{}: is not a table that can be read", path.display()))),
+            Err(_) => {
+                Err(Error::failed(format!("{}: is not a table that can be read", path.display())))
+            }
         }
     }
 
     /// The columns of a sheet.
     pub fn of(sheet: &Sheet) -> Result<Frame> {
-        let columns = sheet.columns.iter().enumerate().fold(Columns::default(), |columns, (at, name)| {
-            let cells = || sheet.rows.iter().map(|row| &row[at]);
-            let filled = || cells().filter(|cell| **cell != Cell::Empty);
-            if filled().next().is_some() && filled().all(|cell| matches!(cell, Cell::Count(_) | Cell::Bytes(_))) {
-                return columns.count(name, cells().map(Cell::count));
-            }
-            if sheet.is_numeric(at) {
-                return columns.number(name, cells().map(Cell::number));
-            }
-            let words: Vec<Option<String>> =
-                cells().map(|cell| (*cell != Cell::Empty).then(|| cell.in_full())).collect();
-            columns.text(name, words.iter().map(Option::as_deref))
-        });
+        let columns =
+            sheet.columns.iter().enumerate().fold(Columns::default(), |columns, (at, name)| {
+                let cells = || sheet.rows.iter().map(|row| &row[at]);
+                let filled = || cells().filter(|cell| **cell != Cell::Empty);
+                if filled().next().is_some()
+                    && filled().all(|cell| matches!(cell, Cell::Count(_) | Cell::Bytes(_)))
+                {
+                    return columns.count(name, cells().map(Cell::count));
+                }
+                if sheet.is_numeric(at) {
+                    return columns.number(name, cells().map(Cell::number));
+                }
+                let words: Vec<Option<String>> =
+                    cells().map(|cell| (*cell != Cell::Empty).then(|| cell.in_full())).collect();
+                columns.text(name, words.iter().map(Option::as_deref))
+            });
         columns.frame()
     }
 
     /// The bytes of a Parquet file.
     pub fn bytes(mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(16 << 10);
-        let writer = ParquetWriter::new(&mut bytes).with_compression(ParquetCompression::Snappy).set_parallel(false);
+        let writer = ParquetWriter::new(&mut bytes)
+            .with_compression(ParquetCompression::Snappy)
+            .set_parallel(false);
         writer.finish(&mut self.0).trouble("tables")?;
         Ok(bytes)
     }
@@ -138,10 +158,14 @@ impl Frame {
 
     /// The moments of a column.
     pub fn moment(&self, name: &str) -> Result<Vec<Option<OffsetDateTime>>> {
-        self.column(name, &DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)), |column| {
-            let physical = column.to_physical_repr();
-            Ok(physical.i64()?.iter().map(|value| value.and_then(moment)).collect())
-        })
+        self.column(
+            name,
+            &DataType::Datetime(TimeUnit::Microseconds, Some(TimeZone::UTC)),
+            |column| {
+                let physical = column.to_physical_repr();
+                Ok(physical.i64()?.iter().map(|value| value.and_then(moment)).collect())
+            },
+        )
     }
 
     fn column<T: Clone>(
@@ -152,16 +176,25 @@ impl Frame {
     ) -> Result<Vec<Option<T>>> {
         match self.0.column(name) {
             Err(_) => Ok(vec![None; self.height()]),
-            Ok(column) if column.dtype() == dtype => values(column).trouble(format!("column '{name}'")),
-            Ok(column) => column.cast(dtype).and_then(|column| values(&column)).trouble(format!("column '{name}'")),
+            Ok(column) if column.dtype() == dtype => {
+                values(column).trouble(format!("column '{name}'"))
+            }
+            Ok(column) => column
+                .cast(dtype)
+                .and_then(|column| values(&column))
+                .trouble(format!("column '{name}'")),
         }
     }
 
     /// Names and types of the columns, in words.
     #[cfg(test)]
     pub fn schema(&self) -> String {
-        let columns: Vec<String> =
-            self.0.columns().iter().map(|column| format!("{} {}", column.name(), column.dtype())).collect();
+        let columns: Vec<String> = self
+            .0
+            .columns()
+            .iter()
+            .map(|column| format!("{} {}", column.name(), column.dtype()))
+            .collect();
         columns.join(", ")
     }
 }
@@ -180,7 +213,8 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     // The process's own umask narrows this.
     let permissions = std::fs::Permissions::from_mode(0o666);
-    let mut draft = tempfile::Builder::new().prefix(".table-").permissions(permissions).tempfile_in(folder)?;
+    let mut draft =
+        tempfile::Builder::new().prefix(".table-").permissions(permissions).tempfile_in(folder)?;
     voxflow_cache::fault::pass()?;
     draft.write_all(bytes)?;
     draft.persist(path)?;

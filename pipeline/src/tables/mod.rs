@@ -1,9 +1,9 @@
 //! The tables of a run: metrics, stages and parameters, each a Parquet file in the run's folder.
 //!
-//! `summary` is the run in short, for comparisons; `compare`, `roster` and `variants` put runs beside each
-//! other, below each other, and together. Tables are views of the journal, written whole (temporary
-//! file, then rename) and not fsynced; one that is found damaged is made again of it.
-//! Only this folder says `polars`; everything outside sees plain rows.
+//! `summary` is the run in short, for comparisons; `compare`, `roster` and `variants` put runs
+//! beside each other, below each other, and together. Tables are views of the journal, written
+//! whole (temporary file, then rename) and not fsynced; one that is found damaged is made again of
+//! it. Only this folder says `polars`; everything outside sees plain rows.
 
 mod column;
 mod compare;
@@ -108,8 +108,12 @@ pub(crate) mod tests {
             found,
             at: datetime!(2026-01-02 03:04:05.000006 UTC),
         };
-        let test = |metric: &str, value: Option<f64>| Metric::new(metric, value).split("testing").grid("original");
-        let curve = |epoch, value| Metric::new("dice", value).split("validation").grid("resampled").epoch(epoch);
+        let test = |metric: &str, value: Option<f64>| {
+            Metric::new(metric, value).split("testing").grid("original")
+        };
+        let curve = |epoch, value| {
+            Metric::new("dice", value).split("validation").grid("resampled").epoch(epoch)
+        };
         let metrics = vec![
             row("model", "train", Metric::new("loss", 0.9).split("training").step(1)),
             row("model", "train", curve(1, 0.5)),
@@ -136,8 +140,11 @@ pub(crate) mod tests {
             device: Some("cpu".into()),
             reason: Some("never made before".into()),
         }];
-        let mut params =
-            ParamRow::flatten(run_id, "model", &json!({"epochs": 2, "optimizer": {"learning_rate": dice}}));
+        let mut params = ParamRow::flatten(
+            run_id,
+            "model",
+            &json!({"epochs": 2, "optimizer": {"learning_rate": dice}}),
+        );
         params.extend(ParamRow::flatten(run_id, "final", &json!({})));
         Tables { metrics, stages, params }
     }
@@ -174,7 +181,8 @@ pub(crate) mod tests {
     /// "name type" of each row of the table below a heading of docs/tables.md.
     fn documented(heading: &str) -> String {
         let text = include_str!("../../../docs/tables.md");
-        let section = text.split("\n## ").find(|section| section.starts_with(heading)).expect("a section");
+        let section =
+            text.split("\n## ").find(|section| section.starts_with(heading)).expect("a section");
         let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
         let columns = rows.map(|row| {
             let mut cells = row.split('|').map(str::trim);
@@ -194,11 +202,20 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         write(folder.path(), &Tables::default()).expect("writes");
         let values = [("model.seed".to_string(), 1.into())].into();
-        let sweep = crate::run::Sweep { id: "sweep-1".into(), variant: 1, values, repeats: vec![], chosen: false };
+        let sweep = crate::run::Sweep {
+            id: "sweep-1".into(),
+            variant: 1,
+            values,
+            repeats: vec![],
+            chosen: false,
+        };
         write_sweep(folder.path(), "r1", &sweep).expect("writes");
-        for (heading, file) in
-            [("metrics", METRICS), ("stages", STAGES), ("params", PARAMS), ("sweep\n", sweeps::SWEEP)]
-        {
+        for (heading, file) in [
+            ("metrics", METRICS),
+            ("stages", STAGES),
+            ("params", PARAMS),
+            ("sweep\n", sweeps::SWEEP),
+        ] {
             let schema = Frame::read(&folder.path().join(file)).expect("reads").schema();
             assert_eq!(schema, documented(heading), "docs/tables.md, {heading}");
         }
@@ -213,7 +230,8 @@ pub(crate) mod tests {
     #[test]
     fn a_file_that_is_no_table_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join(METRICS), b"PAR1 and then nothing of use PAR1").expect("writes");
+        std::fs::write(folder.path().join(METRICS), b"PAR1 and then nothing of use PAR1")
+            .expect("writes");
         let error = read(folder.path()).expect_err("is no table").to_string();
         assert!(error.contains("metrics.parquet"), "{error}");
     }

@@ -1,4 +1,5 @@
-//! Two runs on the same cases: which got better, which worse, and whether chance alone would do that.
+//! Two runs on the same cases: which got better, which worse, and whether chance alone would do
+//! that.
 
 use super::{MetricRow, Side};
 use crate::sheet::{Cell, Sheet};
@@ -35,12 +36,17 @@ impl Pairs {
     /// The pairs of every stage and grid that both runs scored case by case.
     pub fn of(baseline: &Side, other: &Side) -> Vec<Pairs> {
         let (first, second) = (by_case(&baseline.tables.metrics), by_case(&other.tables.metrics));
-        let shared = first.into_iter().filter_map(|(place, one)| Some((second.get(&place)?, place, one)));
+        let shared =
+            first.into_iter().filter_map(|(place, one)| Some((second.get(&place)?, place, one)));
         shared
             .filter_map(|(two, (stage, grid), one)| {
-                let both = one.into_iter().filter_map(|(case, a)| Some((case.to_string(), [a, *two.get(case)?])));
+                let both = one
+                    .into_iter()
+                    .filter_map(|(case, a)| Some((case.to_string(), [a, *two.get(case)?])));
                 let mut cases: Vec<(String, [f64; 2])> = both.collect();
-                cases.sort_by(|a, b| (a.1[1] - a.1[0]).total_cmp(&(b.1[1] - b.1[0])).then(a.0.cmp(&b.0)));
+                cases.sort_by(|a, b| {
+                    (a.1[1] - a.1[0]).total_cmp(&(b.1[1] - b.1[0])).then(a.0.cmp(&b.0))
+                });
                 let differences: Vec<f64> = cases.iter().map(|(_, [a, b])| b - a).collect();
                 (!cases.is_empty()).then(|| Pairs {
                     runs: [baseline.name.clone(), other.name.clone()],
@@ -61,14 +67,20 @@ impl Pairs {
         let title = format!("Dice of each case of {}{grid}", self.stage);
         let mut sheet = Sheet::new(title, ["case", one.as_str(), two.as_str(), &difference]);
         for (case, [a, b]) in &self.cases {
-            sheet.push(vec![Cell::text(case), Cell::Number(*a), Cell::Number(*b), Cell::Change(b - a)]);
+            sheet.push(vec![
+                Cell::text(case),
+                Cell::Number(*a),
+                Cell::Number(*b),
+                Cell::Change(b - a),
+            ]);
         }
         sheet
     }
 
     /// One sentence: how many cases got better and worse, and what to think of it.
     pub fn sentence(&self) -> String {
-        let count = |fits: fn(f64) -> bool| self.cases.iter().filter(|(_, [a, b])| fits(b - a)).count();
+        let count =
+            |fits: fn(f64) -> bool| self.cases.iter().filter(|(_, [a, b])| fits(b - a)).count();
         let [one, two] = &self.runs;
         let Some(Wilcoxon { p, effect }) = self.test else {
             return format!("{}: no case differs between {two} and {one}", self.stage);
@@ -119,24 +131,29 @@ fn means(sums: BTreeMap<&str, (f64, f64)>) -> BTreeMap<&str, f64> {
     sums.into_iter().map(|(case, (sum, count))| (case, sum / count)).collect()
 }
 
-/// The test of differences: exact for at most 50 without ties, else by the normal approximation with
-/// corrections for ties and continuity. Zeros are left out (Wilcoxon 1945), as in SciPy's `wilcoxon`.
+/// The test of differences: exact for at most 50 without ties, else by the normal approximation
+/// with corrections for ties and continuity. Zeros are left out (Wilcoxon 1945), as in SciPy's
+/// `wilcoxon`.
 fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
-    let mut left: Vec<f64> = differences.iter().copied().filter(|difference| *difference != 0.0).collect();
+    let mut left: Vec<f64> =
+        differences.iter().copied().filter(|difference| *difference != 0.0).collect();
     left.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
     if left.is_empty() {
         return None;
     }
     let (ranks, ties) = ranks(&left);
-    let above: f64 = left.iter().zip(&ranks).filter(|(value, _)| **value > 0.0).map(|(_, rank)| rank).sum();
+    let above: f64 =
+        left.iter().zip(&ranks).filter(|(value, _)| **value > 0.0).map(|(_, rank)| rank).sum();
     let (count, all) = (left.len() as f64, ranks.iter().sum::<f64>());
     let lesser = above.min(all - above);
     let exact = left.len() <= 50 && left.len() == differences.len() && ties == 0.0;
-    let p = if exact { exact_p(left.len(), lesser as usize) } else { normal_p(count, ties, lesser) };
+    let p =
+        if exact { exact_p(left.len(), lesser as usize) } else { normal_p(count, ties, lesser) };
     Some(Wilcoxon { p: p.min(1.0), effect: (2.0 * above - all) / all })
 }
 
-/// Ranks of sizes in rising order, equal ones sharing their mean; and Σ(t³ − t) over groups of t ties.
+/// Ranks of sizes in rising order, equal ones sharing their mean; and Σ(t³ − t) over groups of t
+/// ties.
 fn ranks(sorted: &[f64]) -> (Vec<f64>, f64) {
     let (mut ranks, mut ties) = (vec![], 0.0);
     for group in sorted.chunk_by(|a, b| a.abs() == b.abs()) {
@@ -178,14 +195,16 @@ mod tests {
 
     #[test]
     fn few_cases_have_the_exact_probability_of_scipy() {
-        let test = wilcoxon(&[0.02, -0.01, 0.035, 0.04, -0.005, 0.06, 0.011, 0.027]).expect("differences");
+        let test =
+            wilcoxon(&[0.02, -0.01, 0.035, 0.04, -0.005, 0.06, 0.011, 0.027]).expect("differences");
         assert!(close(test.p, 0.0390625), "{}", test.p);
         assert!(close(test.effect, (33.0 - 3.0) / 36.0), "{}", test.effect);
     }
 
     #[test]
     fn ties_and_zeros_have_the_approximate_probability_of_scipy() {
-        let differences = [0.02, 0.02, -0.01, 0.035, 0.0, 0.04, -0.005, 0.06, 0.01, 0.027, -0.01, 0.05];
+        let differences =
+            [0.02, 0.02, -0.01, 0.035, 0.0, 0.04, -0.005, 0.06, 0.01, 0.027, -0.01, 0.05];
         let test = wilcoxon(&differences).expect("differences");
         assert!(close(test.p, 0.023035326803577887), "{}", test.p);
         assert_eq!(wilcoxon(&[0.0, 0.0]), None);
@@ -203,7 +222,9 @@ mod tests {
              (Wilcoxon signed-rank test, p = 1.00e0; rank-biserial correlation +1.00)"
         );
         assert!(
-            Pairs::of(&side("a1", 0.5), &side("b2", 0.5))[0].sentence().ends_with("no case differs between b2 and a1")
+            Pairs::of(&side("a1", 0.5), &side("b2", 0.5))[0]
+                .sentence()
+                .ends_with("no case differs between b2 and a1")
         );
     }
 }

@@ -22,7 +22,12 @@ impl ParamRow {
     pub fn flatten(run_id: &str, stage: &str, params: &Value) -> Vec<ParamRow> {
         let mut rows = vec![];
         walk("", params, &mut |key, value| {
-            rows.push(ParamRow { run_id: run_id.into(), stage: stage.into(), key: key.into(), value });
+            rows.push(ParamRow {
+                run_id: run_id.into(),
+                stage: stage.into(),
+                key: key.into(),
+                value,
+            });
         });
         rows
     }
@@ -71,7 +76,17 @@ mod tests {
     fn mappings_become_dotted_paths_and_lists_stay_whole() {
         let params = json!({"patch": [96, 96], "optimizer": {"kind": "adam", "lr": 0.002}, "start": null, "extra": {}});
         let rows = ParamRow::flatten("r", "model", &params);
-        let shown: Vec<String> = rows.iter().map(|row| format!("{}={}", row.key, row.value)).collect();
-        assert_eq!(shown, ["patch=[96,96]", "optimizer.kind=adam", "optimizer.lr=0.002", "start=null", "extra={}"]);
+        let shown: Vec<String> =
+            rows.iter().map(|row| format!("{}={}", row.key, row.value)).collect();
+        assert_eq!(
+            shown,
+            [
+                "patch=[96,96]",
+                "optimizer.kind=adam",
+                "optimizer.lr=0.002",
+                "start=null",
+                "extra={}"
+            ]
+        );
     }
 }

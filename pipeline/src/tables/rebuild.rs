@@ -1,5 +1,5 @@
-//! The tables made again of what they are views of: the journal, and the parameters and the place in a
-//! sweep in `run.json`.
+//! The tables made again of what they are views of: the journal, and the parameters and the place
+//! in a sweep in `run.json`.
 
 use super::{Gathering, ParamRow};
 use crate::event::Event;
@@ -17,7 +17,9 @@ pub fn rebuild(folder: &Path) -> Result<()> {
     if !seal::holds(folder, JOURNAL, &journal) {
         return Err(Error::failed(seal::damaged(folder, JOURNAL)));
     }
-    let record = RunFolder::at(folder.to_path_buf()).record().map_err(|error| Error::failed(error.to_string()))?;
+    let record = RunFolder::at(folder.to_path_buf())
+        .record()
+        .map_err(|error| Error::failed(error.to_string()))?;
     let mut gathering = Gathering::default();
     let mut torn = 0;
     for line in journal.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -29,7 +31,10 @@ pub fn rebuild(folder: &Path) -> Result<()> {
     if torn > 0 {
         tracing::warn!("{}: {torn} torn lines are left out", path.display());
     }
-    let params = record.stages.iter().flat_map(|stage| ParamRow::flatten(&record.run, &stage.stage, &stage.params));
+    let params = record
+        .stages
+        .iter()
+        .flat_map(|stage| ParamRow::flatten(&record.run, &stage.stage, &stage.params));
     gathering.tables.params = params.collect();
     if let Some(sweep) = &record.sweep {
         super::write_sweep(folder, &record.run, sweep)?;
@@ -44,7 +49,8 @@ pub(super) fn mend(folder: &Path, name: &str) -> Result<()> {
         return Ok(());
     }
     let words = seal::damaged(folder, name);
-    rebuild(folder).map_err(|error| Error::failed(format!("{words}, and cannot be made again: {error}")))?;
+    rebuild(folder)
+        .map_err(|error| Error::failed(format!("{words}, and cannot be made again: {error}")))?;
     tracing::warn!("{words}; made again of the journal");
     Ok(())
 }

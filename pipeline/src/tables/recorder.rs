@@ -21,11 +21,23 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For the run in `folder`, with the parameters of its stages as understood (credentials stripped).
-    pub fn new<'a>(folder: &Path, params: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Recorder {
-        let run_id = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let params = params.into_iter().flat_map(|(stage, params)| ParamRow::flatten(&run_id, stage, params)).collect();
-        let gathering = Gathering { run_id, tables: Tables { params, ..Tables::default() }, ..Gathering::default() };
+    /// For the run in `folder`, with the parameters of its stages as understood (credentials
+    /// stripped).
+    pub fn new<'a>(
+        folder: &Path,
+        params: impl IntoIterator<Item = (&'a str, &'a Value)>,
+    ) -> Recorder {
+        let run_id =
+            folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let params = params
+            .into_iter()
+            .flat_map(|(stage, params)| ParamRow::flatten(&run_id, stage, params))
+            .collect();
+        let gathering = Gathering {
+            run_id,
+            tables: Tables { params, ..Tables::default() },
+            ..Gathering::default()
+        };
         Recorder { folder: folder.to_path_buf(), gathering, written_at_ms: 0 }
     }
 
@@ -77,7 +89,8 @@ impl Gathering {
             Fact::RunStarted { run, workflow, stages, .. } => {
                 self.run_id.clone_from(run);
                 self.workflow.clone_from(workflow);
-                self.kinds = stages.iter().map(|stage| (stage.stage.clone(), stage.kind.clone())).collect();
+                self.kinds =
+                    stages.iter().map(|stage| (stage.stage.clone(), stage.kind.clone())).collect();
             }
             Fact::StageSaid { stage, message: Message::Metric(found), .. } => {
                 let row = MetricRow {
@@ -116,7 +129,8 @@ fn row(run_id: &str, finished: &Finished) -> StageRow {
 
 /// Milliseconds since 1970 as a moment in UTC.
 pub(crate) fn moment(at_ms: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -194,7 +208,12 @@ pub(crate) mod tests {
         let tables = crate::tables::read(&folder).expect("reads");
         assert_eq!(&tables, recorder.tables());
         assert_eq!(tables.metrics.len(), 4);
-        assert!(tables.metrics.iter().all(|row| row.run_id == "r1" && row.kind == "test" && row.workflow == "demo"));
+        assert!(
+            tables
+                .metrics
+                .iter()
+                .all(|row| row.run_id == "r1" && row.kind == "test" && row.workflow == "demo")
+        );
         let outcomes: Vec<&str> = tables.stages.iter().map(|row| row.outcome.as_str()).collect();
         assert_eq!(outcomes, ["reused", "made"]);
         assert_eq!(tables.params[0].value, "3");
@@ -202,7 +221,10 @@ pub(crate) mod tests {
 
     #[test]
     fn a_failed_stage_has_its_error_as_the_reason() {
-        let failed = Finished { error: Some("out of memory".into()), ..finished("model", "train", Outcome::Failed) };
+        let failed = Finished {
+            error: Some("out of memory".into()),
+            ..finished("model", "train", Outcome::Failed)
+        };
         assert_eq!(row("r1", &failed).reason.as_deref(), Some("out of memory"));
     }
 }

@@ -25,13 +25,16 @@ pub struct Roster {
 }
 
 impl Roster {
-    /// The runs with all parameters that differ and all metrics; with `measured` times and memory too.
+    /// The runs with all parameters that differ and all metrics; with `measured` times and memory
+    /// too.
     pub fn new(runs: Vec<Summary>, baseline: Option<Summary>, measured: bool) -> Roster {
-        let differs = |column: &Column| runs.iter().any(|run| column.of(run) != column.of(&runs[0]));
+        let differs =
+            |column: &Column| runs.iter().any(|run| column.of(run) != column.of(&runs[0]));
         let params = column::params(&runs).into_iter().filter(differs).collect();
         let mut metrics = column::metrics(&runs);
-        let is_measured =
-            |metric: &Column| runs.iter().find_map(|run| metric.metric(run)).is_some_and(|one| one.found.measured);
+        let is_measured = |metric: &Column| {
+            runs.iter().find_map(|run| metric.metric(run)).is_some_and(|one| one.found.measured)
+        };
         metrics.retain(|metric| measured || !is_measured(metric));
         Roster { runs, baseline, params, metrics }
     }
@@ -43,21 +46,24 @@ impl Roster {
         roster.sheet(true)
     }
 
-    /// Keeps only these metrics, by the names of their columns or by the names of the metrics alone.
+    /// Keeps only these metrics, by the names of their columns or by the names of the metrics
+    /// alone.
     pub fn only(&mut self, names: &[String]) {
-        let ends =
-            |column: &Column, name: &String| column.name() == name || column.name().ends_with(&format!(".{name}"));
+        let ends = |column: &Column, name: &String| {
+            column.name() == name || column.name().ends_with(&format!(".{name}"))
+        };
         self.metrics.retain(|metric| names.iter().any(|name| ends(metric, name)));
     }
 
-    /// Keeps what people want to see first: mean scores of `validate` and `test`, else of the training,
-    /// and few parameters. Gives how many parameters are left out.
+    /// Keeps what people want to see first: mean scores of `validate` and `test`, else of the
+    /// training, and few parameters. Gives how many parameters are left out.
     pub fn for_people(&mut self) -> usize {
         let kinds = |wanted: &[&str]| -> Vec<Column> {
             let fits = |metric: &&Column| {
                 let one = self.runs.iter().find_map(|run| metric.metric(run));
                 one.is_some_and(|one| {
-                    let mean = one.found.label.is_none() && SHOWN.contains(&one.found.metric.as_str());
+                    let mean =
+                        one.found.label.is_none() && SHOWN.contains(&one.found.metric.as_str());
                     mean && wanted.contains(&one.kind.as_str())
                 })
             };
@@ -100,17 +106,26 @@ impl Roster {
         let mut sheet = Sheet::new("", columns);
         for run in &self.runs {
             let name = if people { short(&run.run) } else { &run.run };
-            let is_baseline = people && self.baseline.as_ref().is_some_and(|baseline| baseline.run == run.run);
-            let mut row = vec![Cell::text(if is_baseline { format!("{name} (baseline)") } else { name.to_string() })];
+            let is_baseline =
+                people && self.baseline.as_ref().is_some_and(|baseline| baseline.run == run.run);
+            let mut row = vec![Cell::text(if is_baseline {
+                format!("{name} (baseline)")
+            } else {
+                name.to_string()
+            })];
             row.extend((workflows || !people).then(|| Cell::text(&run.workflow)));
             row.push(Cell::text(run.outcome.word()));
             row.extend(self.params.iter().map(|param| match param.of(run) {
-                Some(Datum::Number(_)) if people => Cell::text(param.written(run).unwrap_or_default()),
+                Some(Datum::Number(_)) if people => {
+                    Cell::text(param.written(run).unwrap_or_default())
+                }
                 value => value.map_or(Cell::Empty, Datum::cell),
             }));
             for metric in &self.metrics {
                 row.push(metric.of(run).map_or(Cell::Empty, Datum::cell));
-                row.extend(self.baseline.as_ref().map(|baseline| difference(metric, run, baseline)));
+                row.extend(
+                    self.baseline.as_ref().map(|baseline| difference(metric, run, baseline)),
+                );
             }
             sheet.push(row);
         }
@@ -155,8 +170,12 @@ mod tests {
     fn roster(baseline: bool) -> Roster {
         let base = tempfile::tempdir().expect("a folder");
         let home = history::tests::home(base.path());
-        let runs: Vec<Summary> =
-            home.all_runs().expect("runs").iter().map(|folder| Summary::read(folder).expect("a summary")).collect();
+        let runs: Vec<Summary> = home
+            .all_runs()
+            .expect("runs")
+            .iter()
+            .map(|folder| Summary::read(folder).expect("a summary"))
+            .collect();
         let first = baseline.then(|| runs[0].clone());
         Roster::new(runs, first, false)
     }
@@ -181,7 +200,10 @@ abc123 (baseline)  demo      done     0.5                                0.5000 
     #[test]
     fn programs_get_every_metric_and_whole_ids() {
         let sheet = roster(false).sheet(false);
-        assert_eq!(sheet.columns[..4], ["run", "workflow", "outcome", "model.optimizer.learning_rate"]);
+        assert_eq!(
+            sheet.columns[..4],
+            ["run", "workflow", "outcome", "model.optimizer.learning_rate"]
+        );
         assert!(sheet.columns.contains(&"final.spleen.dice".to_string()), "{:?}", sheet.columns);
         assert_eq!(sheet.rows[0][0], Cell::text("20260101-000000-demo-abc123"));
     }

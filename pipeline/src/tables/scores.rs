@@ -5,7 +5,8 @@ use super::metrics::MetricRow;
 use crate::sheet::{Cell, Sheet};
 use voxflow_stages::Metric;
 
-/// The metrics shown for each label, in this order, each with its heading. Others are left to `show`.
+/// The metrics shown for each label, in this order, each with its heading. Others are left to
+/// `show`.
 const SHOWN: [(&str, &str); 6] = [
     ("dice", "dice"),
     ("hd95_mm", "hd95 mm"),
@@ -21,11 +22,12 @@ const GRIDS: [&str; 3] = ["original", "resampled", "roundtrip"];
 /// What scores belong together: stage, split, grid and label.
 type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
-/// A row for each scoring stage, split, grid and label, in the order in which they came; the mean over
-/// labels follows where there are several. Empty where nothing was scored.
+/// A row for each scoring stage, split, grid and label, in the order in which they came; the mean
+/// over labels follows where there are several. Empty where nothing was scored.
 pub fn scores(rows: &[MetricRow]) -> Sheet {
     let scored: Vec<&MetricRow> = rows.iter().filter(|row| is_score(row)).collect();
-    let columns = ["stage", "cases", "grid", "label"].into_iter().chain(SHOWN.map(|(_, heading)| heading));
+    let columns =
+        ["stage", "cases", "grid", "label"].into_iter().chain(SHOWN.map(|(_, heading)| heading));
     let mut sheet = Sheet::new("scores", columns);
     for place in places(&scored) {
         let (stage, split, grid, label) = place;
@@ -35,7 +37,8 @@ pub fn scores(rows: &[MetricRow]) -> Sheet {
                 .find(|row| row.found.metric == name && self::place(row) == place)
                 .and_then(|row| row.found.value)
         };
-        let mut cells = vec![Cell::text(stage), split.into(), grid.into(), Cell::text(label.unwrap_or("mean"))];
+        let mut cells =
+            vec![Cell::text(stage), split.into(), grid.into(), Cell::text(label.unwrap_or("mean"))];
         cells.extend(SHOWN.iter().map(|(name, _)| cell(name, value(name))));
         sheet.push(cells);
     }
@@ -60,7 +63,9 @@ fn places<'a>(rows: &[&'a MetricRow]) -> Vec<Place<'a>> {
             places.push(place(row));
         }
     }
-    let labels = |of: &Place| places.iter().filter(|one| (one.0, one.1, one.2) == (of.0, of.1, of.2)).count();
+    let labels = |of: &Place| {
+        places.iter().filter(|one| (one.0, one.1, one.2) == (of.0, of.1, of.2)).count()
+    };
     places.iter().filter(|one| one.3.is_some() || labels(one) != 2).copied().collect()
 }
 
@@ -68,7 +73,9 @@ fn places<'a>(rows: &[&'a MetricRow]) -> Vec<Place<'a>> {
 fn cell(metric: &str, value: Option<f64>) -> Cell {
     match (metric, value) {
         ("missed" | "false_positive", Some(0.0)) => Cell::Empty,
-        ("n" | "missed" | "false_positive", Some(count)) if count >= 0.0 => Cell::Count(count as u64),
+        ("n" | "missed" | "false_positive", Some(count)) if count >= 0.0 => {
+            Cell::Count(count as u64)
+        }
         (_, value) => value.into(),
     }
 }
@@ -90,9 +97,9 @@ pub(super) fn headline_of<'a>(
             found.value.filter(|_| fits).map(|value| (stage, value))
         })
     };
-    ["test", "validate", "train"]
-        .into_iter()
-        .find_map(|kind| GRIDS.iter().find_map(|grid| dice(kind, Some(grid))).or_else(|| dice(kind, None)))
+    ["test", "validate", "train"].into_iter().find_map(|kind| {
+        GRIDS.iter().find_map(|grid| dice(kind, Some(grid))).or_else(|| dice(kind, None))
+    })
 }
 
 #[cfg(test)]
@@ -110,7 +117,11 @@ stage  cases    grid      label     dice  n
 final  testing  original  spleen  0.9000  6
 ";
         assert_eq!(scores(&rows).text(None), one, "\n{}", scores(&rows).text(None));
-        let mut liver = rows.iter().find(|row| row.stage == "final" && row.is_final()).expect("a score").clone();
+        let mut liver = rows
+            .iter()
+            .find(|row| row.stage == "final" && row.is_final())
+            .expect("a score")
+            .clone();
         liver.found.label = Some("liver".into());
         liver.found.value = Some(0.5);
         rows.push(liver);

@@ -60,7 +60,8 @@ pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {
         [frame.text("fingerprint")?, frame.text("device")?, frame.text("reason")?];
     let (items_made, items_reused) = (frame.count("items_made")?, frame.count("items_reused")?);
     let (started_at, seconds) = (frame.moment("started_at")?, frame.number("seconds")?);
-    let (cpu_seconds, peak_rss_bytes) = (frame.number("cpu_seconds")?, frame.count("peak_rss_bytes")?);
+    let (cpu_seconds, peak_rss_bytes) =
+        (frame.number("cpu_seconds")?, frame.count("peak_rss_bytes")?);
     let row = |i: usize| StageRow {
         run_id: run_id[i].take().unwrap_or_default(),
         stage: stage[i].take().unwrap_or_default(),

@@ -1,8 +1,8 @@
 //! The summary of a run: what a comparison needs of it, in one small file beside its tables.
 //!
-//! A view: it is made of `run.json` and the metrics table, carries their sizes and times and its own
-//! digest, and is made again where it is missing, damaged, or they have changed. So a thousand runs are compared without reading
-//! millions of rows.
+//! A view: it is made of `run.json` and the metrics table, carries their sizes and times and its
+//! own digest, and is made again where it is missing, damaged, or they have changed. So a thousand
+//! runs are compared without reading millions of rows.
 
 use super::{MetricRow, ParamRow};
 use crate::event::RunOutcome;
@@ -77,7 +77,10 @@ type Stamp = Option<(u64, u64)>;
 impl Summary {
     /// Sums up a run.
     pub fn of(record: &RunRecord, metrics: &[MetricRow]) -> Summary {
-        let params = record.stages.iter().flat_map(|stage| ParamRow::flatten("", &stage.stage, &stage.params));
+        let params = record
+            .stages
+            .iter()
+            .flat_map(|stage| ParamRow::flatten("", &stage.stage, &stage.params));
         Summary {
             run: record.run.clone(),
             workflow: record.workflow.clone(),
@@ -85,7 +88,9 @@ impl Summary {
             started_at_ms: record.started_at_ms,
             seconds: record.seconds,
             sweep: record.sweep.clone(),
-            params: params.map(|ParamRow { stage, key, value, .. }| Param { stage, key, value }).collect(),
+            params: params
+                .map(|ParamRow { stage, key, value, .. }| Param { stage, key, value })
+                .collect(),
             finals: finals(metrics),
         }
     }
@@ -93,7 +98,9 @@ impl Summary {
     /// The summary in a run's folder, made anew where there is none that fits.
     pub fn read(folder: &RunFolder) -> Result<Summary> {
         match fs::read(folder.file(SUMMARY)).ok().and_then(|bytes| kept(&bytes)) {
-            Some(kept) if (kept.record, kept.metrics) == stamps(folder.path()) => Ok(kept.summary.into_owned()),
+            Some(kept) if (kept.record, kept.metrics) == stamps(folder.path()) => {
+                Ok(kept.summary.into_owned())
+            }
             _ => {
                 let stamps = stamps(folder.path());
                 let summary = Summary::of(&folder.record()?, &super::read_metrics(folder.path())?);
@@ -113,7 +120,9 @@ impl Summary {
         let kept = Kept { record, metrics, summary: Cow::Borrowed(self) };
         let text = serde_json::to_string(&kept).map_err(std::io::Error::other);
         let sealed = text.map(|text| format!("{}\n{text}\n", Digest::of(text.as_bytes()).to_hex()));
-        if let Err(error) = sealed.and_then(|text| super::frame::replace(&folder.join(SUMMARY), text.as_bytes())) {
+        if let Err(error) =
+            sealed.and_then(|text| super::frame::replace(&folder.join(SUMMARY), text.as_bytes()))
+        {
             tracing::debug!("{}: {error}", folder.join(SUMMARY).display());
         }
     }
@@ -125,7 +134,9 @@ impl Summary {
 
     /// The one number of a run, with the stage that found it.
     pub fn headline(&self) -> Option<(&str, f64)> {
-        super::scores::headline_of(self.finals.iter().map(|one| (one.stage.as_str(), one.kind.as_str(), &one.found)))
+        super::scores::headline_of(
+            self.finals.iter().map(|one| (one.stage.as_str(), one.kind.as_str(), &one.found)),
+        )
     }
 }
 
@@ -155,8 +166,13 @@ fn finals(rows: &[MetricRow]) -> Vec<Final> {
     let rank = |row: &MetricRow| row.found.epoch.map_or(u64::MAX, u64::from);
     for row in rows.iter().filter(|row| row.is_summary()) {
         let found = &row.found;
-        let place =
-            (&*row.stage, found.split.as_deref(), found.label.as_deref(), found.grid.as_deref(), &*found.metric);
+        let place = (
+            &*row.stage,
+            found.split.as_deref(),
+            found.label.as_deref(),
+            found.grid.as_deref(),
+            &*found.metric,
+        );
         let index = *at.entry(place).or_insert(last.len());
         match last.get(index) {
             None => last.push(row),
@@ -186,9 +202,15 @@ mod tests {
     fn a_summary_has_the_last_epoch_and_no_single_case() {
         let base = tempfile::tempdir().expect("a folder");
         let summary = Summary::read(&folder(base.path())).expect("reads");
-        let shown: Vec<_> = summary.finals.iter().map(|one| (one.stage.as_str(), one.found.value)).collect();
-        let expected =
-            [("model", Some(0.75)), ("model", Some(12.5)), ("final", Some(0.5)), ("final", None), ("final", Some(6.0))];
+        let shown: Vec<_> =
+            summary.finals.iter().map(|one| (one.stage.as_str(), one.found.value)).collect();
+        let expected = [
+            ("model", Some(0.75)),
+            ("model", Some(12.5)),
+            ("final", Some(0.5)),
+            ("final", None),
+            ("final", Some(6.0)),
+        ];
         assert_eq!(shown[..5], expected);
         assert_eq!(summary.headline(), Some(("final", 0.5)));
     }
@@ -204,7 +226,8 @@ mod tests {
         bytes[at] = b'8';
         fs::write(folder.file(SUMMARY), bytes).expect("writes");
         assert_eq!(Summary::read(&folder).expect("a damaged one is made again"), first);
-        super::super::write(folder.path(), &super::super::example("abc123", 0.625)).expect("writes");
+        super::super::write(folder.path(), &super::super::example("abc123", 0.625))
+            .expect("writes");
         assert_eq!(Summary::read(&folder).expect("reads").headline(), Some(("final", 0.625)));
     }
 }

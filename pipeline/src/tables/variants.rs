@@ -1,5 +1,5 @@
-//! The variants of a sweep, one a row: scores as mean and standard deviation over folds and seeds, and
-//! which variant is the best by its validation.
+//! The variants of a sweep, one a row: scores as mean and standard deviation over folds and seeds,
+//! and which variant is the best by its validation.
 
 use super::column::less_is_better;
 use super::summary::{Final, Summary};
@@ -80,19 +80,22 @@ impl Variants {
         let mut numbers: Vec<usize> = members(runs).map(|(sweep, _)| sweep.variant).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let rows: Vec<Variant> = numbers.into_iter().map(|number| variant(number, runs, by)).collect();
+        let rows: Vec<Variant> =
+            numbers.into_iter().map(|number| variant(number, runs, by)).collect();
         let workflow = runs.first().map(|run| run.workflow.clone()).unwrap_or_default();
-        let mut variants = Variants { sweep: sweep.to_string(), workflow, by: by.to_string(), rows, best: None };
+        let mut variants =
+            Variants { sweep: sweep.to_string(), workflow, by: by.to_string(), rows, best: None };
         variants.best = variants.choose();
         variants
     }
 
-    /// The best by the mean of the deciding metric, among those with the most scored runs: a variant that
-    /// misses folds is not comparable. The first of equals.
+    /// The best by the mean of the deciding metric, among those with the most scored runs: a
+    /// variant that misses folds is not comparable. The first of equals.
     fn choose(&self) -> Option<usize> {
         let score = |row: &Variant| row.scores.get(&self.deciding()).copied();
         let most = self.rows.iter().filter_map(score).map(|spread| spread.n).max()?;
-        let whole = self.rows.iter().filter(|row| score(row).is_some_and(|spread| spread.n == most));
+        let whole =
+            self.rows.iter().filter(|row| score(row).is_some_and(|spread| spread.n == most));
         let worth = |row: &Variant| {
             let mean = score(row).map_or(f64::NEG_INFINITY, |spread| spread.mean);
             if less_is_better(&self.by) { -mean } else { mean }
@@ -119,9 +122,9 @@ impl Variants {
     pub fn sort(&mut self, column: &str) -> bool {
         if self.paths().contains(&column) {
             let key = |row: &Variant| {
-                row.values
-                    .get(column)
-                    .map_or(super::Datum::Words(String::new()), |value| super::Datum::of(&words::value(value)))
+                row.values.get(column).map_or(super::Datum::Words(String::new()), |value| {
+                    super::Datum::of(&words::value(value))
+                })
             };
             self.rows.sort_by(|one, two| key(one).order(&key(two)));
             return true;
@@ -138,14 +141,19 @@ impl Variants {
 
     /// The swept paths.
     pub fn paths(&self) -> Vec<&str> {
-        self.rows.first().map(|row| row.values.keys().map(String::as_str).collect()).unwrap_or_default()
+        self.rows
+            .first()
+            .map(|row| row.values.keys().map(String::as_str).collect())
+            .unwrap_or_default()
     }
 
-    /// The names of the columns of scores: the deciding one, other validation scores, testing scores.
+    /// The names of the columns of scores: the deciding one, other validation scores, testing
+    /// scores.
     pub fn columns(&self) -> Vec<String> {
         let parts = [VALIDATION, TESTING].into_iter();
         let all = parts.flat_map(|part| {
-            let metrics = std::iter::once(self.by.as_str()).chain(BESIDE.into_iter().filter(|name| *name != self.by));
+            let metrics = std::iter::once(self.by.as_str())
+                .chain(BESIDE.into_iter().filter(|name| *name != self.by));
             metrics.map(move |metric| format!("{part} {metric}")).collect::<Vec<_>>()
         });
         all.filter(|column| self.rows.iter().any(|row| row.scores.contains_key(column))).collect()
@@ -154,21 +162,30 @@ impl Variants {
     /// A row for each variant, for people.
     pub fn sheet(&self) -> Sheet {
         let columns = self.columns();
-        let heads = std::iter::once("variant".to_string()).chain(self.paths().into_iter().map(String::from));
-        let heads = heads.chain(["runs".to_string()]).chain(columns.iter().cloned()).chain(["best".to_string()]);
+        let heads = std::iter::once("variant".to_string())
+            .chain(self.paths().into_iter().map(String::from));
+        let heads = heads
+            .chain(["runs".to_string()])
+            .chain(columns.iter().cloned())
+            .chain(["best".to_string()]);
         let mut sheet = Sheet::new("", heads);
         for row in &self.rows {
             let mut cells = vec![Cell::Count(row.number as u64)];
             cells.extend(row.values.values().map(|value| Cell::text(words::value(value))));
-            let runs =
-                if row.done == row.runs { row.runs.to_string() } else { format!("{} of {}", row.done, row.runs) };
+            let runs = if row.done == row.runs {
+                row.runs.to_string()
+            } else {
+                format!("{} of {}", row.done, row.runs)
+            };
             cells.push(Cell::text(runs));
-            cells.extend(
-                columns
-                    .iter()
-                    .map(|column| row.scores.get(column).map_or(Cell::Empty, |spread| Cell::text(spread.words()))),
-            );
-            cells.push(if Some(row.number) == self.best { Cell::text("best") } else { Cell::text(" ") });
+            cells.extend(columns.iter().map(|column| {
+                row.scores.get(column).map_or(Cell::Empty, |spread| Cell::text(spread.words()))
+            }));
+            cells.push(if Some(row.number) == self.best {
+                Cell::text("best")
+            } else {
+                Cell::text(" ")
+            });
             sheet.push(cells);
         }
         sheet
@@ -186,7 +203,9 @@ impl Variants {
         let mut sheet = Sheet::new("", heads);
         for row in &self.rows {
             let mut cells = vec![Cell::text(&self.sweep), Cell::Count(row.number as u64)];
-            cells.extend(row.values.values().map(|value| super::Datum::of(&words::value(value)).cell()));
+            cells.extend(
+                row.values.values().map(|value| super::Datum::of(&words::value(value)).cell()),
+            );
             let best = u64::from(Some(row.number) == self.best);
             cells.extend([row.runs as u64, row.done as u64, best].map(Cell::Count));
             for spread in columns.iter().map(|column| row.scores.get(column)) {
@@ -206,9 +225,12 @@ fn members(runs: &[Summary]) -> impl Iterator<Item = (&Sweep, &Summary)> {
 }
 
 fn variant(number: usize, runs: &[Summary], by: &str) -> Variant {
-    let of_it: Vec<(&Sweep, &Summary)> = members(runs).filter(|(sweep, _)| sweep.variant == number).collect();
-    let tried: Vec<&Summary> = of_it.iter().filter(|(sweep, _)| !sweep.chosen).map(|(_, run)| *run).collect();
-    let tested: Vec<&Summary> = of_it.iter().filter(|(sweep, _)| sweep.chosen).map(|(_, run)| *run).collect();
+    let of_it: Vec<(&Sweep, &Summary)> =
+        members(runs).filter(|(sweep, _)| sweep.variant == number).collect();
+    let tried: Vec<&Summary> =
+        of_it.iter().filter(|(sweep, _)| !sweep.chosen).map(|(_, run)| *run).collect();
+    let tested: Vec<&Summary> =
+        of_it.iter().filter(|(sweep, _)| sweep.chosen).map(|(_, run)| *run).collect();
     let mut values = of_it.first().map(|(sweep, _)| sweep.values.clone()).unwrap_or_default();
     values.retain(|path, _| of_it.iter().all(|(sweep, _)| !sweep.repeats.contains(path)));
     let mut scores = BTreeMap::new();
@@ -222,12 +244,15 @@ fn variant(number: usize, runs: &[Summary], by: &str) -> Variant {
     Variant { number, values, runs: tried.len(), done, scores }
 }
 
-/// The mean over labels of a metric on one part of the cases: of the last `validate` or `test`, else of
-/// the last validation of the training.
+/// The mean over labels of a metric on one part of the cases: of the last `validate` or `test`,
+/// else of the last validation of the training.
 fn score(run: &Summary, part: &str, metric: &str) -> Option<f64> {
     let fits = |one: &&Final, kind: &str| {
         let found = &one.found;
-        one.kind == kind && found.split.as_deref() == Some(part) && found.label.is_none() && found.metric == metric
+        one.kind == kind
+            && found.split.as_deref() == Some(part)
+            && found.label.is_none()
+            && found.metric == metric
     };
     let last = |kind: &str| run.finals.iter().rev().find(|one| fits(one, kind));
     ["validate", "test", "train"].into_iter().find_map(|kind| last(kind)?.found.value)
@@ -243,7 +268,10 @@ mod tests {
     /// A run of a sweep over a learning rate and two folds.
     fn run(variant: usize, fold: u64, dice: f64) -> Summary {
         let rate = if variant == 1 { 0.001 } else { 0.002 };
-        let values = [("model.learning_rate".to_string(), json!(rate)), ("split.fold".to_string(), json!(fold))];
+        let values = [
+            ("model.learning_rate".to_string(), json!(rate)),
+            ("split.fold".to_string(), json!(fold)),
+        ];
         let mut record = history::tests::record("r", "demo", 0);
         record.sweep = Some(Sweep {
             id: "sweep-1".into(),
@@ -281,7 +309,11 @@ variant  model.learning_rate  runs  validation dice  best
     fn a_variant_that_misses_a_fold_cannot_be_the_best() {
         let mut open = run(2, 1, 0.0);
         (open.outcome, open.finals) = (RunOutcome::Running, vec![]);
-        let variants = Variants::of("sweep-1", &[run(1, 0, 0.8), run(1, 1, 0.8), run(2, 0, 0.99), open], "dice");
+        let variants = Variants::of(
+            "sweep-1",
+            &[run(1, 0, 0.8), run(1, 1, 0.8), run(2, 0, 0.99), open],
+            "dice",
+        );
         assert_eq!((variants.best, variants.open()), (Some(1), 1));
     }
 

@@ -20,11 +20,15 @@ impl Checker<'_> {
                 return vec![];
             }
         };
-        let mut axes: Vec<Axis> = fields.iter().filter_map(|(name, values)| self.axis(name, values, stages)).collect();
+        let mut axes: Vec<Axis> =
+            fields.iter().filter_map(|(name, values)| self.axis(name, values, stages)).collect();
         self.each_once(&axes);
-        let runs = axes.iter().fold(1, |runs: usize, axis| runs.saturating_mul(axis.settings.len()));
+        let runs =
+            axes.iter().fold(1, |runs: usize, axis| runs.saturating_mul(axis.settings.len()));
         if runs > MOST_RUNS {
-            let trouble = format!("comes to {runs} runs, and {MOST_RUNS} is the most: try fewer values at once");
+            let trouble = format!(
+                "comes to {runs} runs, and {MOST_RUNS} is the most: try fewer values at once"
+            );
             self.say(&keys(&["sweep"]), true, trouble, None);
         }
         axes.sort_by_key(|axis| axis.repeats);
@@ -68,7 +72,12 @@ impl Checker<'_> {
         let mut seen = BTreeSet::new();
         for (path, _) in axes.iter().flat_map(|axis| &axis.settings[0]) {
             if !seen.insert(path) {
-                self.say(&keys(&["sweep"]), true, format!("'{path}' is varied twice: leave one of them out"), None);
+                self.say(
+                    &keys(&["sweep"]),
+                    true,
+                    format!("'{path}' is varied twice: leave one of them out"),
+                    None,
+                );
             }
         }
     }
@@ -87,7 +96,9 @@ fn settings(paths: &str, values: &Value) -> Result<Settings, String> {
         (_, Value::Array(each)) if each.len() == paths.len() => {
             Ok(paths.iter().map(|path| (*path).to_string()).zip(each.iter().cloned()).collect())
         }
-        (_, other) => Err(format!("'{other}' must be a list of {} values, one for each path", paths.len())),
+        (_, other) => {
+            Err(format!("'{other}' must be a list of {} values, one for each path", paths.len()))
+        }
     };
     values.iter().map(together).collect()
 }
@@ -99,16 +110,24 @@ fn folds(count: &Value, stages: &[StageSpec]) -> Found {
     if count > MOST_RUNS as u64 {
         return Err(format!("must be at most {MOST_RUNS}"));
     }
-    let splits: Vec<&StageSpec> = stages.iter().filter(|stage| stage.kind.name == "split").collect();
+    let splits: Vec<&StageSpec> =
+        stages.iter().filter(|stage| stage.kind.name == "split").collect();
     let [split] = splits[..] else {
         let ids: Vec<String> = splits.iter().map(|stage| format!("'{}'", stage.id)).collect();
-        let there = if ids.is_empty() { "there is none".into() } else { format!("there are {}", ids.join(", ")) };
-        return Err(format!("needs one stage of the kind 'split' whose folds it sets, and {there}"));
+        let there = if ids.is_empty() {
+            "there is none".into()
+        } else {
+            format!("there are {}", ids.join(", "))
+        };
+        return Err(format!(
+            "needs one stage of the kind 'split' whose folds it sets, and {there}"
+        ));
     };
     let path = |key: &str| format!("{}.{key}", split.id);
     let mut common = vec![(path("folds"), json!(count))];
     // What training and validation were told gives way to the folds.
-    let told = ["training", "validation"].into_iter().filter(|key| split.written.get(*key).is_some());
+    let told =
+        ["training", "validation"].into_iter().filter(|key| split.written.get(*key).is_some());
     common.extend(told.map(|key| (path(key), Value::Null)));
     Ok(((0..count).map(|fold| vec![(path("fold"), json!(fold))]).collect(), common))
 }
@@ -116,11 +135,19 @@ fn folds(count: &Value, stages: &[StageSpec]) -> Found {
 /// `seeds: [0, 1, 2]`: each variant trained once with every seed.
 fn seeds(seeds: &Value, stages: &[StageSpec]) -> Found {
     let wanted = "must be a list of whole numbers from 0";
-    let seeds = seeds.as_array().filter(|seeds| !seeds.is_empty() && seeds.iter().all(Value::is_u64)).ok_or(wanted)?;
-    let trained: Vec<&StageSpec> = stages.iter().filter(|stage| stage.kind.name == "train").collect();
+    let seeds = seeds
+        .as_array()
+        .filter(|seeds| !seeds.is_empty() && seeds.iter().all(Value::is_u64))
+        .ok_or(wanted)?;
+    let trained: Vec<&StageSpec> =
+        stages.iter().filter(|stage| stage.kind.name == "train").collect();
     if trained.is_empty() {
-        return Err("needs a stage of the kind 'train' whose seed it sets, and there is none".into());
+        return Err(
+            "needs a stage of the kind 'train' whose seed it sets, and there is none".into()
+        );
     }
-    let together = |seed: &Value| trained.iter().map(|stage| (format!("{}.seed", stage.id), seed.clone())).collect();
+    let together = |seed: &Value| {
+        trained.iter().map(|stage| (format!("{}.seed", stage.id), seed.clone())).collect()
+    };
     Ok((seeds.iter().map(together).collect(), vec![]))
 }

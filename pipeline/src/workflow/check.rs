@@ -55,14 +55,29 @@ pub(super) fn keys(path: &[&str]) -> Vec<String> {
 
 impl Checker<'_> {
     /// Notes a mistake at a path; `on_key` points at the key, otherwise at the value.
-    pub(super) fn say(&mut self, path: &[String], on_key: bool, trouble: String, nearest: Option<String>) {
+    pub(super) fn say(
+        &mut self,
+        path: &[String],
+        on_key: bool,
+        trouble: String,
+        nearest: Option<String>,
+    ) {
         let places = &self.document.places;
         let place = if on_key { places.key(path) } else { places.value(path) };
         let (stage, key) = match path {
-            [first, stage, rest @ ..] if first == "stages" => (Some(stage.clone()), below_with(rest)),
+            [first, stage, rest @ ..] if first == "stages" => {
+                (Some(stage.clone()), below_with(rest))
+            }
             path => (None, (!path.is_empty()).then(|| path.join("."))),
         };
-        self.mistakes.push(Mistake { file: self.document.file.clone(), place, stage, key, trouble, nearest });
+        self.mistakes.push(Mistake {
+            file: self.document.file.clone(),
+            place,
+            stage,
+            key,
+            trouble,
+            nearest,
+        });
     }
 
     fn overrides(&mut self, overrides: &[Override]) {
@@ -71,7 +86,14 @@ impl Checker<'_> {
                 Ok(path) => self.document.places.replace(&path, &setting.place),
                 Err((trouble, nearest)) => {
                     let (file, place) = (self.document.file.clone(), setting.place.clone());
-                    self.mistakes.push(Mistake { file, place, stage: None, key: None, trouble, nearest });
+                    self.mistakes.push(Mistake {
+                        file,
+                        place,
+                        stage: None,
+                        key: None,
+                        trouble,
+                        nearest,
+                    });
                 }
             }
         }
@@ -95,7 +117,11 @@ impl Checker<'_> {
             text: self.document.text.clone(),
             name,
             seed,
-            indices: stages.iter().enumerate().map(|(index, stage)| (stage.id.clone(), index)).collect(),
+            indices: stages
+                .iter()
+                .enumerate()
+                .map(|(index, stage)| (stage.id.clone(), index))
+                .collect(),
             stages,
             sweep,
         })
@@ -105,18 +131,27 @@ impl Checker<'_> {
         for key in fields.keys().filter(|key| !known.contains(&key.as_str())) {
             let near = nearest(key, known.iter().copied());
             let path: Vec<String> = path.iter().chain([key]).cloned().collect();
-            self.say(&path, true, format!("there is no such key; known are {}", either(known)), near);
+            self.say(
+                &path,
+                true,
+                format!("there is no such key; known are {}", either(known)),
+                near,
+            );
         }
     }
 
     fn name(&mut self, top: &Map<String, Value>) -> String {
-        let stem =
-            std::path::Path::new(&self.document.file).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let stem = std::path::Path::new(&self.document.file)
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned());
         match top.get("name") {
             None => stem.unwrap_or_else(|| "workflow".into()),
             Some(Value::String(name)) if !name.trim().is_empty() => {
                 let name = name.clone();
-                self.expanded(&Value::String(name), &mut keys(&["name"])).as_str().unwrap_or_default().to_string()
+                self.expanded(&Value::String(name), &mut keys(&["name"]))
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_string()
             }
             Some(_) => {
                 self.say(&keys(&["name"]), false, "must be text".into(), None);
@@ -129,24 +164,33 @@ impl Checker<'_> {
         let seed = top.get("seed")?;
         let number = seed.as_u64();
         if number.is_none() {
-            self.say(&keys(&["seed"]), false, format!("must be a whole number from 0, but is {seed}"), None);
+            self.say(
+                &keys(&["seed"]),
+                false,
+                format!("must be a whole number from 0, but is {seed}"),
+                None,
+            );
         }
         number
     }
 
     /// The stages in the order of the file, and whether all are sound.
     fn stages(&mut self, top: &Map<String, Value>, seed: Option<u64>) -> (Vec<StageSpec>, bool) {
-        let Some(fields) = top.get("stages").and_then(Value::as_object).filter(|fields| !fields.is_empty()) else {
+        let Some(fields) =
+            top.get("stages").and_then(Value::as_object).filter(|fields| !fields.is_empty())
+        else {
             let path = if top.contains_key("stages") { keys(&["stages"]) } else { vec![] };
             self.say(&path, false, "needs 'stages', a mapping from name to stage".into(), None);
             return (vec![], false);
         };
-        let known: StageKinds = fields.iter().map(|(id, stage)| (id.clone(), self.kind_of(stage))).collect();
+        let known: StageKinds =
+            fields.iter().map(|(id, stage)| (id.clone(), self.kind_of(stage))).collect();
         let before = self.mistakes.len();
         let mut stages = vec![];
         for (id, stage) in fields {
             if self.mistakes.len() >= MOST_MISTAKES {
-                let trouble = "so many mistakes stand before this stage that the rest was not looked at";
+                let trouble =
+                    "so many mistakes stand before this stage that the rest was not looked at";
                 self.say(&keys(&["stages", id]), true, trouble.into(), None);
                 break;
             }
@@ -161,10 +205,21 @@ impl Checker<'_> {
         self.kinds.iter().find(|kind| kind.name == name)
     }
 
-    fn stage(&mut self, id: &str, stage: &Value, seed: Option<u64>, known: &StageKinds) -> Option<StageSpec> {
+    fn stage(
+        &mut self,
+        id: &str,
+        stage: &Value,
+        seed: Option<u64>,
+        known: &StageKinds,
+    ) -> Option<StageSpec> {
         let path = keys(&["stages", id]);
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
-            self.say(&path, true, "a stage's name has letters, digits, '_' and '-' only".into(), None);
+            self.say(
+                &path,
+                true,
+                "a stage's name has letters, digits, '_' and '-' only".into(),
+                None,
+            );
         }
         let Some(fields) = stage.as_object() else {
             self.say(&path, false, "must be a mapping with 'uses'".into(), None);
@@ -182,12 +237,19 @@ impl Checker<'_> {
         let all = || either(&names().collect::<Vec<_>>());
         let uses: Vec<String> = path.iter().cloned().chain(["uses".to_string()]).collect();
         match fields.get("uses") {
-            None => self.say(path, true, format!("needs 'uses', the kind of stage: {}", all()), None),
+            None => {
+                self.say(path, true, format!("needs 'uses', the kind of stage: {}", all()), None)
+            }
             Some(Value::String(name)) => match self.kinds.iter().find(|kind| kind.name == name) {
                 Some(kind) => return Some(kind),
                 None => {
                     let near = nearest(name, names());
-                    self.say(&uses, false, format!("there is no kind '{name}'; kinds are {}", all()), near);
+                    self.say(
+                        &uses,
+                        false,
+                        format!("there is no kind '{name}'; kinds are {}", all()),
+                        near,
+                    );
                 }
             },
             Some(_) => self.say(&uses, false, format!("must be a kind of stage: {}", all()), None),
@@ -195,7 +257,13 @@ impl Checker<'_> {
         None
     }
 
-    fn needs(&mut self, path: &[String], kind: &Kind, needs: Option<&Value>, known: &StageKinds) -> Option<Roles> {
+    fn needs(
+        &mut self,
+        path: &[String],
+        kind: &Kind,
+        needs: Option<&Value>,
+        known: &StageKinds,
+    ) -> Option<Roles> {
         match roles::resolve(kind, needs, known) {
             Ok(roles) => Some(roles),
             Err(troubles) => {
@@ -218,7 +286,10 @@ impl Checker<'_> {
         seed: Option<u64>,
     ) -> Option<(Value, Value)> {
         let mut path: Vec<String> = path.iter().cloned().chain(["with".to_string()]).collect();
-        let mut written = with.filter(|with| !with.is_null()).cloned().unwrap_or_else(|| Value::Object(Map::new()));
+        let mut written = with
+            .filter(|with| !with.is_null())
+            .cloned()
+            .unwrap_or_else(|| Value::Object(Map::new()));
         let schema = kind.schema().as_value();
         if let (Some(seed), Value::Object(fields)) = (seed, &mut written)
             && kind.name != "split"
@@ -281,10 +352,18 @@ impl Checker<'_> {
     }
 
     fn sorted(&mut self, stages: Vec<StageSpec>) -> Option<Vec<StageSpec>> {
-        let index: BTreeMap<&str, usize> = stages.iter().enumerate().map(|(i, stage)| (stage.id.as_str(), i)).collect();
+        let index: BTreeMap<&str, usize> =
+            stages.iter().enumerate().map(|(i, stage)| (stage.id.as_str(), i)).collect();
         let needs: Vec<Vec<usize>> = stages
             .iter()
-            .map(|stage| stage.needs.values().flatten().filter_map(|id| index.get(id.as_str()).copied()).collect())
+            .map(|stage| {
+                stage
+                    .needs
+                    .values()
+                    .flatten()
+                    .filter_map(|id| index.get(id.as_str()).copied())
+                    .collect()
+            })
             .collect();
         match order::topological(&needs) {
             Ok(order) => {
@@ -292,7 +371,8 @@ impl Checker<'_> {
                 Some(order.into_iter().filter_map(|i| slots[i].take()).collect())
             }
             Err(circle) => {
-                let ids: Vec<&str> = circle.iter().chain(circle.first()).map(|&i| stages[i].id.as_str()).collect();
+                let ids: Vec<&str> =
+                    circle.iter().chain(circle.first()).map(|&i| stages[i].id.as_str()).collect();
                 let path = keys(&["stages", ids[0], "needs"]);
                 let words = format!("stages need each other in a cycle: {}", ids.join(" needs "));
                 self.say(&path, false, words, None);
@@ -304,6 +384,10 @@ impl Checker<'_> {
 
 /// The dotted key inside a stage, without the leading `with`.
 fn below_with(rest: &[String]) -> Option<String> {
-    let rest = if rest.first().is_some_and(|key| key == "with") && rest.len() > 1 { &rest[1..] } else { rest };
+    let rest = if rest.first().is_some_and(|key| key == "with") && rest.len() > 1 {
+        &rest[1..]
+    } else {
+        rest
+    };
     (!rest.is_empty()).then(|| rest.join("."))
 }

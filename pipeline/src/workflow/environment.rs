@@ -22,12 +22,15 @@ pub fn expand(text: &str, environment: &Environment) -> Result<String, String> {
             out.push('$');
             after
         } else if let Some(after) = after.strip_prefix('{') {
-            let (inside, after) =
-                after.split_once('}').ok_or_else(|| "'${' has no '}'; write '$$' for a dollar sign".to_string())?;
+            let (inside, after) = after
+                .split_once('}')
+                .ok_or_else(|| "'${' has no '}'; write '$$' for a dollar sign".to_string())?;
             out.push_str(&variable(inside, environment)?);
             after
         } else {
-            return Err("a single '$'; write '${NAME}' for a variable or '$$' for a dollar sign".into());
+            return Err(
+                "a single '$'; write '${NAME}' for a variable or '$$' for a dollar sign".into()
+            );
         };
     }
     out.push_str(rest);
@@ -35,19 +38,22 @@ pub fn expand(text: &str, environment: &Environment) -> Result<String, String> {
 }
 
 fn variable(inside: &str, environment: &Environment) -> Result<String, String> {
-    let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
+    let (name, default) =
+        inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(plain) {
-        return Err(format!("'${{{inside}}}' is no variable; write '${{NAME}}' or '${{NAME:-default}}'"));
+        return Err(format!(
+            "'${{{inside}}}' is no variable; write '${{NAME}}' or '${{NAME:-default}}'"
+        ));
     }
     let value = environment(name);
     match (value, default) {
         (Some(value), None) => Ok(value),
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_string()),
-        (None, None) => {
-            Err(format!("the environment has no '{name}'; set it, or write '${{{name}:-default}}' with a default"))
-        }
+        (None, None) => Err(format!(
+            "the environment has no '{name}'; set it, or write '${{{name}:-default}}' with a default"
+        )),
     }
 }
 
@@ -79,9 +85,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_filled_in_is_a_mistake() {
-        for (text, word) in
-            [("${NONE}", "'NONE'"), ("${A", "no '}'"), ("$HOME", "single '$'"), ("${A B}", "no variable")]
-        {
+        for (text, word) in [
+            ("${NONE}", "'NONE'"),
+            ("${A", "no '}'"),
+            ("$HOME", "single '$'"),
+            ("${A B}", "no variable"),
+        ] {
             let trouble = expand(text, &environment).unwrap_err();
             assert!(trouble.contains(word), "{text}: {trouble}");
         }

@@ -26,7 +26,8 @@ pub fn check(schema: &Value, value: &Value) -> Vec<Finding> {
     checker.findings
 }
 
-/// The value that `text` means where `schemas` apply: as YAML reads it, or as text where only that fits.
+/// The value that `text` means where `schemas` apply: as YAML reads it, or as text where only that
+/// fits.
 pub fn typed(schemas: &[&Value], text: &str, read: Value) -> Value {
     let fits = |value: &Value| schemas.iter().any(|schema| check(schema, value).is_empty());
     let as_text = Value::String(text.to_string());
@@ -62,7 +63,8 @@ impl Checker {
             return self.word(&words, value);
         }
         if !has_type(schema, value) {
-            return self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None);
+            return self
+                .say(format!("must be {}, but is {}", describe(schema), shown(value)), None);
         }
         match value {
             Value::Object(fields) => self.object(schema, fields),
@@ -121,7 +123,10 @@ impl Checker {
         let least = schema["minItems"].as_u64().unwrap_or(0);
         let most = schema["maxItems"].as_u64().unwrap_or(u64::MAX);
         if !(least..=most).contains(&(items.len() as u64)) {
-            return self.say(format!("must be {}, but has {} values", describe(schema), items.len()), None);
+            return self.say(
+                format!("must be {}, but has {} values", describe(schema), items.len()),
+                None,
+            );
         }
         let first = list(schema, "prefixItems");
         for (index, item) in items.iter().enumerate() {
@@ -153,7 +158,8 @@ impl Checker {
         }
     }
 
-    /// A value that may be one of several things: right if one fits, else wrong as the likeliest is.
+    /// A value that may be one of several things: right if one fits, else wrong as the likeliest
+    /// is.
     fn choice(&mut self, schema: &Value, choices: &[Value], value: &Value) {
         let mut tries = vec![];
         for choice in choices {
@@ -173,11 +179,19 @@ impl Checker {
         }
         match best(tries) {
             Some(findings) => self.findings.extend(findings),
-            None => self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None),
+            None => {
+                self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None)
+            }
         }
     }
 
-    fn tagged(&mut self, tag: &str, words: &[&str], value: &Value, tries: Vec<(i32, Vec<Finding>)>) {
+    fn tagged(
+        &mut self,
+        tag: &str,
+        words: &[&str],
+        value: &Value,
+        tries: Vec<(i32, Vec<Finding>)>,
+    ) {
         match value.get(tag) {
             None => self.say(format!("needs the key '{tag}': {}", either(words)), None),
             Some(found) if !found.as_str().is_some_and(|word| words.contains(&word)) => {
@@ -190,7 +204,8 @@ impl Checker {
 
 /// The findings of the likeliest choice, if any is of the right type at all.
 fn best(tries: Vec<(i32, Vec<Finding>)>) -> Option<Vec<Finding>> {
-    let most = tries.iter().map(|(likeness, _)| *likeness).max().filter(|likeness| *likeness >= 0)?;
+    let most =
+        tries.iter().map(|(likeness, _)| *likeness).max().filter(|likeness| *likeness >= 0)?;
     tries.into_iter().find(|(likeness, _)| *likeness == most).map(|(_, findings)| findings)
 }
 
@@ -202,7 +217,9 @@ fn likeness(schema: &Value, value: &Value) -> i32 {
     if !has_type(schema, value) || !words(schema).is_empty() {
         return -1;
     }
-    let (Some(known), Some(fields)) = (schema["properties"].as_object(), value.as_object()) else { return 0 };
+    let (Some(known), Some(fields)) = (schema["properties"].as_object(), value.as_object()) else {
+        return 0;
+    };
     fields
         .iter()
         .map(|(key, field)| match known.get(key) {
@@ -215,12 +232,17 @@ fn likeness(schema: &Value, value: &Value) -> i32 {
 
 /// The key that tells choices apart, and its words, where all choices that are mappings have one.
 fn tag(choices: &[Value]) -> Option<(String, Vec<&str>)> {
-    let mappings: Vec<&Value> = choices.iter().filter(|choice| choice["properties"].is_object()).collect();
+    let mappings: Vec<&Value> =
+        choices.iter().filter(|choice| choice["properties"].is_object()).collect();
     let first = mappings.first()?["properties"].as_object()?;
     let tag = first.iter().find(|(key, _)| {
-        mappings.len() > 1 && mappings.iter().all(|choice| choice["properties"][key.as_str()]["const"].is_string())
+        mappings.len() > 1
+            && mappings.iter().all(|choice| choice["properties"][key.as_str()]["const"].is_string())
     })?;
-    let words = mappings.iter().filter_map(|choice| choice["properties"][tag.0]["const"].as_str()).collect();
+    let words = mappings
+        .iter()
+        .filter_map(|choice| choice["properties"][tag.0]["const"].as_str())
+        .collect();
     Some((tag.0.clone(), words))
 }
 
@@ -308,8 +330,14 @@ mod tests {
 
     #[test]
     fn each_wrong_type_says_what_was_wanted() {
-        assert_eq!(findings(json!({"epochs": "3"})), ["epochs: must be a whole number, but is the text '3'"]);
-        assert_eq!(findings(json!({"epochs": 3.5})), ["epochs: must be a whole number, but is 3.5"]);
+        assert_eq!(
+            findings(json!({"epochs": "3"})),
+            ["epochs: must be a whole number, but is the text '3'"]
+        );
+        assert_eq!(
+            findings(json!({"epochs": 3.5})),
+            ["epochs: must be a whole number, but is 3.5"]
+        );
         assert_eq!(findings(json!({})), [": needs the key 'epochs': a whole number"]);
         assert_eq!(
             findings(json!({"epochs": 1, "patch": [1, 2]})),
@@ -328,7 +356,10 @@ mod tests {
             findings(json!({"epochs": 4294967296u64})),
             ["epochs: must be at most 4294967295, but is 4294967296"]
         );
-        assert_eq!(findings(json!({"epochs": 1, "overlap": 1.5})), ["overlap: must be at most 1, but is 1.5"]);
+        assert_eq!(
+            findings(json!({"epochs": 1, "overlap": 1.5})),
+            ["overlap: must be at most 1, but is 1.5"]
+        );
     }
 
     #[test]
@@ -337,7 +368,10 @@ mod tests {
             findings(json!({"epochs": 1, "norm": "bach"})),
             ["norm: must be 'batch' or 'instance', but is the text 'bach' (batch?)"]
         );
-        assert_eq!(findings(json!({"epochs": 1, "epoch": 1})), ["epoch: there is no such key (epochs?)"]);
+        assert_eq!(
+            findings(json!({"epochs": 1, "epoch": 1})),
+            ["epoch: there is no such key (epochs?)"]
+        );
         assert_eq!(
             findings(json!({"epochs": 1, "optimizer": {"name": "sdg"}})),
             ["optimizer.name: must be 'adam' or 'sgd', but is the text 'sdg' (sgd?)"]
@@ -347,7 +381,9 @@ mod tests {
             ["optimizer.momentun: there is no such key (momentum?)"]
         );
         assert_eq!(
-            findings(json!({"epochs": 1, "intensity": {"windw": [0, 1]}})).first().map(String::as_str),
+            findings(json!({"epochs": 1, "intensity": {"windw": [0, 1]}}))
+                .first()
+                .map(String::as_str),
             Some("intensity.windw: there is no such key (window?)")
         );
         assert_eq!(

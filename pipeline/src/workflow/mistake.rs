@@ -58,8 +58,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let wanted = word.to_lowercase();
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + wanted.chars().count().min(candidate.chars().count()) / 3)
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase()), candidate)
+        })
+        .filter(|(distance, candidate)| {
+            *distance <= 1 + wanted.chars().count().min(candidate.chars().count()) / 3
+        })
         .min()
         .map(|(_, candidate)| candidate.to_string())
 }

@@ -2,8 +2,8 @@
 //! not exist.
 //!
 //! `parse` and `places` read the text, `overrides` is `--set`, `environment` fills in variables,
-//! `schema`, `judge` and `roles` know right from wrong, `check` puts them together, `resolved` writes it
-//! back. `axes` reads a sweep, `sweep` is the runs it comes to.
+//! `schema`, `judge` and `roles` know right from wrong, `check` puts them together, `resolved`
+//! writes it back. `axes` reads a sweep, `sweep` is the runs it comes to.
 
 mod axes;
 mod check;

@@ -1,4 +1,5 @@
-//! The order of stages: each after those it needs, otherwise as written; or the circle that forbids it.
+//! The order of stages: each after those it needs, otherwise as written; or the circle that forbids
+//! it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +12,8 @@ pub fn topological(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
         needs.iter().for_each(|&need| readers[need].push(reader));
     }
     let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
-    let mut free: BinaryHeap<_> = (0..needs.len()).filter(|&i| missing[i] == 0).map(Reverse).collect();
+    let mut free: BinaryHeap<_> =
+        (0..needs.len()).filter(|&i| missing[i] == 0).map(Reverse).collect();
     let mut order: Vec<usize> = vec![];
     while let Some(Reverse(next)) = free.pop() {
         order.push(next);
@@ -31,7 +33,9 @@ pub fn topological(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
 /// Follows needs that were never placed until one comes again.
 fn circle(needs: &[Vec<usize>], missing: &[usize], start: usize) -> Vec<usize> {
     let mut path = vec![start];
-    while let Some(&next) = path.last().and_then(|&last| needs[last].iter().find(|&&need| missing[need] > 0)) {
+    while let Some(&next) =
+        path.last().and_then(|&last| needs[last].iter().find(|&&need| missing[need] > 0))
+    {
         if let Some(first) = path.iter().position(|&seen| seen == next) {
             return path.split_off(first);
         }

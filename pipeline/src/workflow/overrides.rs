@@ -1,5 +1,5 @@
-//! `--set PATH=VALUE`, the values of a sweep, and its axes on the command line: what is written in a
-//! file and elsewhere too.
+//! `--set PATH=VALUE`, the values of a sweep, and its axes on the command line: what is written in
+//! a file and elsewhere too.
 
 use super::mistake::{Place, nearest};
 use super::parse;
@@ -33,8 +33,9 @@ pub enum Setting {
 impl Override {
     /// From `PATH=VALUE`.
     pub fn parse(words: &str) -> Result<Override, String> {
-        let (path, value) =
-            words.split_once('=').ok_or_else(|| format!("'{words}' is not PATH=VALUE, as in model.epochs=10"))?;
+        let (path, value) = words
+            .split_once('=')
+            .ok_or_else(|| format!("'{words}' is not PATH=VALUE, as in model.epochs=10"))?;
         Ok(Override {
             path: path.trim().to_string(),
             value: Setting::Text(value.to_string()),
@@ -42,11 +43,15 @@ impl Override {
         })
     }
 
-    /// An axis from `--over PATH=V1,V2`; several paths that change together are `PATH,PATH=[V,V],[V,V]`.
+    /// An axis from `--over PATH=V1,V2`; several paths that change together are
+    /// `PATH,PATH=[V,V],[V,V]`.
     pub fn over(words: &str) -> Result<Override, String> {
         let example = "as in model.learning_rate=0.001,0.002";
-        let (path, values) = words.split_once('=').ok_or_else(|| format!("'{words}' is not PATH=VALUES, {example}"))?;
-        let values = parse::value(&format!("[{values}]")).map_err(|trouble| format!("'{words}': {trouble}"))?;
+        let (path, values) = words
+            .split_once('=')
+            .ok_or_else(|| format!("'{words}' is not PATH=VALUES, {example}"))?;
+        let values = parse::value(&format!("[{values}]"))
+            .map_err(|trouble| format!("'{words}': {trouble}"))?;
         Ok(Override::axis(path.trim(), values, format!("--over {words}")))
     }
 
@@ -57,9 +62,14 @@ impl Override {
 
     /// Writes the value into a workflow's value. Returns the path it was written to, or the trouble
     /// with the nearest right word.
-    pub fn apply(&self, workflow: &mut Value, kinds: &[Kind]) -> Result<Path, (String, Option<String>)> {
+    pub fn apply(
+        &self,
+        workflow: &mut Value,
+        kinds: &[Kind],
+    ) -> Result<Path, (String, Option<String>)> {
         if let Setting::Axis(values) = &self.value {
-            let sweep = workflow.as_object_mut().map(|top| top.entry("sweep").or_insert(Value::Null));
+            let sweep =
+                workflow.as_object_mut().map(|top| top.entry("sweep").or_insert(Value::Null));
             let written = sweep.map(|sweep| put(sweep, &[&self.path], values.clone()));
             return match written {
                 Some(Err(trouble)) => Err((trouble, None)),
@@ -73,7 +83,9 @@ impl Override {
         if let [key @ ("seed" | "name")] = keys[..] {
             let text = Value::from(schema_of_top(key));
             let value = self.typed(&[&serde_json::json!({ "type": text })])?;
-            let top = workflow.as_object_mut().ok_or_else(|| ("the workflow is no mapping".to_string(), None))?;
+            let top = workflow
+                .as_object_mut()
+                .ok_or_else(|| ("the workflow is no mapping".to_string(), None))?;
             top.insert(key.to_string(), value);
             return Ok(vec![key.to_string()]);
         }
@@ -85,10 +97,15 @@ impl Override {
             return Err((format!("there is no stage '{stage}'"), near));
         };
         if rest.is_empty() {
-            return Err((format!("'{stage}' is a stage; name one of its parameters, as '{stage}.seed'"), None));
+            return Err((
+                format!("'{stage}' is a stage; name one of its parameters, as '{stage}.seed'"),
+                None,
+            ));
         }
-        let schema =
-            found.get("uses").and_then(Value::as_str).and_then(|name| kinds.iter().find(|kind| kind.name == name));
+        let schema = found
+            .get("uses")
+            .and_then(Value::as_str)
+            .and_then(|name| kinds.iter().find(|kind| kind.name == name));
         let anything = Value::Bool(true);
         let schema = schema.map_or(&anything, |kind| kind.schema().as_value());
         let below: Path = rest.iter().map(|key| (*key).to_string()).collect();
@@ -103,7 +120,11 @@ impl Override {
             Setting::Value(value) | Setting::Axis(value) => Ok(value.clone()),
             Setting::Text(text) => match parse::value(text) {
                 Ok(read) => Ok(judge::typed(schemas, text, read)),
-                Err(_) if schemas.iter().any(|schema| judge::check(schema, &text.as_str().into()).is_empty()) => {
+                Err(_)
+                    if schemas
+                        .iter()
+                        .any(|schema| judge::check(schema, &text.as_str().into()).is_empty()) =>
+                {
                     Ok(Value::String(text.clone()))
                 }
                 Err(trouble) => Err((format!("'{text}' cannot be read: {trouble}"), None)),
@@ -130,7 +151,11 @@ fn put(target: &mut Value, path: &[&str], value: Value) -> Result<(), String> {
         Value::Array(items) => {
             let count = items.len();
             let item = key.parse::<usize>().ok().and_then(|index| items.get_mut(index));
-            put(item.ok_or_else(|| format!("a list of {count} values has no '{key}'"))?, rest, value)
+            put(
+                item.ok_or_else(|| format!("a list of {count} values has no '{key}'"))?,
+                rest,
+                value,
+            )
         }
         _ => Err(format!("'{key}' is below a plain value; set the value itself")),
     }

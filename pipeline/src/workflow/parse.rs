@@ -27,13 +27,15 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Mistake>), Vec<M
     })?;
     let (places, troubles) = places::read(text);
     let fatal = troubles.iter().any(|trouble| trouble.fatal);
-    let mistakes: Vec<Mistake> = troubles.into_iter().map(|trouble| located(file, trouble)).collect();
+    let mistakes: Vec<Mistake> =
+        troubles.into_iter().map(|trouble| located(file, trouble)).collect();
     if fatal {
         return Err(mistakes);
     }
     match serde_yaml::from_str::<Loose>(text) {
         Ok(Loose(value)) => {
-            let document = Document { file: file.to_string(), text: text.to_string(), value, places };
+            let document =
+                Document { file: file.to_string(), text: text.to_string(), value, places };
             Ok((document, mistakes))
         }
         Err(error) => Err(mistakes.into_iter().chain([syntax(file, &error)]).collect()),
@@ -58,15 +60,25 @@ pub fn write(value: &Value) -> String {
 }
 
 fn located(file: &str, trouble: places::FormTrouble) -> Mistake {
-    let stage = (trouble.path.len() > 2 && trouble.path[0] == "stages").then(|| trouble.path[1].clone());
+    let stage =
+        (trouble.path.len() > 2 && trouble.path[0] == "stages").then(|| trouble.path[1].clone());
     let skip = if stage.is_some() { 2 } else { 0 };
     let words = trouble.trouble.starts_with("is given");
     let key = words.then(|| trouble.path[skip..].join("."));
-    Mistake { file: file.into(), place: trouble.place, stage, key, trouble: trouble.trouble, nearest: None }
+    Mistake {
+        file: file.into(),
+        place: trouble.place,
+        stage,
+        key,
+        trouble: trouble.trouble,
+        nearest: None,
+    }
 }
 
 fn syntax(file: &str, error: &serde_yaml::Error) -> Mistake {
-    let place = error.location().map_or(Place::Nowhere, |at| Place::File { line: at.line(), column: at.column() });
+    let place = error
+        .location()
+        .map_or(Place::Nowhere, |at| Place::File { line: at.line(), column: at.column() });
     mistake(file, place, format!("not valid YAML: {error}"))
 }
 
@@ -150,14 +162,22 @@ mod tests {
 
     #[test]
     fn yaml_becomes_plain_values() {
-        let (document, mistakes) = parse("a.yaml", b"a: [1, -2, 2.5, yes, true, null, '7', 1e-3]\n7: x\n").unwrap();
+        let (document, mistakes) =
+            parse("a.yaml", b"a: [1, -2, 2.5, yes, true, null, '7', 1e-3]\n7: x\n").unwrap();
         assert_eq!(mistakes, []);
-        assert_eq!(document.value, json!({"a": [1, -2, 2.5, "yes", true, null, "7", 0.001], "7": "x"}));
+        assert_eq!(
+            document.value,
+            json!({"a": [1, -2, 2.5, "yes", true, null, "7", 0.001], "7": "x"})
+        );
     }
 
     #[test]
     fn what_is_not_utf_8_or_not_yaml_is_said_with_its_line() {
-        assert!(parse("a.yaml", b"a: 1\nb: \xff\n").unwrap_err()[0].to_string().starts_with("a.yaml:2:1: not UTF-8"));
+        assert!(
+            parse("a.yaml", b"a: 1\nb: \xff\n").unwrap_err()[0]
+                .to_string()
+                .starts_with("a.yaml:2:1: not UTF-8")
+        );
         let error = parse("a.yaml", b"a: 1\nb: [1, 2\nc: 3\n").unwrap_err()[0].to_string();
         assert!(error.starts_with("a.yaml:") && error.contains("not valid YAML"), "{error}");
     }

@@ -1,5 +1,6 @@
-//! Where each node of a YAML text stands, and what a person can do wrong in its form: duplicate keys,
-//! tags, numbers that are none, and texts so large or deep or self-repeating that they mean harm.
+//! Where each node of a YAML text stands, and what a person can do wrong in its form: duplicate
+//! keys, tags, numbers that are none, and texts so large or deep or self-repeating that they mean
+//! harm.
 //!
 //! Values are not read here: that is `parse`.
 
@@ -72,7 +73,9 @@ impl Places {
     /// The nodes on the way along `path`, as far as they are there; the whole text is the first.
     fn walk<'a>(&'a self, path: &'a [String]) -> impl Iterator<Item = &'a Node> {
         let mut keys = path.iter();
-        std::iter::successors(self.0.first(), move |node| Some(&self.0[*node.below.get(keys.next()?)?]))
+        std::iter::successors(self.0.first(), move |node| {
+            Some(&self.0[*node.below.get(keys.next()?)?])
+        })
     }
 
     fn root(&mut self) -> usize {
@@ -109,7 +112,12 @@ pub fn read(text: &str) -> (Places, Vec<FormTrouble>) {
             Ok((event, span)) => reader.event(&event, span),
             Err(error) => {
                 let words = error.info().to_string();
-                reader.trouble(place(error.marker()), &[], format!("not valid YAML: {words}"), true);
+                reader.trouble(
+                    place(error.marker()),
+                    &[],
+                    format!("not valid YAML: {words}"),
+                    true,
+                );
             }
         }
         if reader.is_over {
@@ -151,7 +159,12 @@ impl Reader {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    self.trouble(here, &[], "a second document begins; one file holds one workflow".into(), true);
+                    self.trouble(
+                        here,
+                        &[],
+                        "a second document begins; one file holds one workflow".into(),
+                        true,
+                    );
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -193,7 +206,12 @@ impl Reader {
 
     /// The path of a node below those that are open.
     fn path(&self, name: &str) -> Path {
-        self.stack.iter().skip(1).map(|frame| frame.name.clone()).chain([name.to_string()]).collect()
+        self.stack
+            .iter()
+            .skip(1)
+            .map(|frame| frame.name.clone())
+            .chain([name.to_string()])
+            .collect()
     }
 
     fn scalar(&mut self, text: &str, style: ScalarStyle, here: &Place) {
@@ -203,9 +221,16 @@ impl Reader {
         }
         let (_, name) = self.node(here);
         let bare = text.trim_start_matches(['+', '-']);
-        if style == ScalarStyle::Plain && [".nan", ".inf"].iter().any(|word| bare.eq_ignore_ascii_case(word)) {
+        if style == ScalarStyle::Plain
+            && [".nan", ".inf"].iter().any(|word| bare.eq_ignore_ascii_case(word))
+        {
             let path = if self.stack.is_empty() { vec![] } else { self.path(&name) };
-            self.trouble(here.clone(), &path, format!("'{text}' is not a number that can be used"), false);
+            self.trouble(
+                here.clone(),
+                &path,
+                format!("'{text}' is not a number that can be used"),
+                false,
+            );
         }
     }
 
@@ -216,11 +241,14 @@ impl Reader {
     fn key(&mut self, key: &str, here: &Place) {
         let Some(frame) = self.stack.last_mut() else { return };
         frame.key = Some((key.to_string(), here.clone()));
-        let before = self.places.0[frame.node].below.get(key).map(|&node| &self.places.0[node].places);
+        let before =
+            self.places.0[frame.node].below.get(key).map(|&node| &self.places.0[node].places);
         let Some(Some((Place::File { line: first, .. }, _))) = before else { return };
         let path = self.path(key);
         let trouble = if path.len() == 2 && path[0] == "stages" {
-            format!("two stages are called '{key}', the first in line {first}; give each its own name")
+            format!(
+                "two stages are called '{key}', the first in line {first}; give each its own name"
+            )
         } else {
             format!("is given twice, first in line {first}; remove one")
         };
@@ -234,7 +262,12 @@ impl Reader {
         }
         let (node, name) = self.node(here);
         if self.stack.len() >= MOST_DEPTH {
-            return self.trouble(here.clone(), &[], format!("is nested deeper than {MOST_DEPTH}"), true);
+            return self.trouble(
+                here.clone(),
+                &[],
+                format!("is nested deeper than {MOST_DEPTH}"),
+                true,
+            );
         }
         let nodes_before = self.nodes;
         self.stack.push(Frame { node, name, mapping, key: None, index: 0, anchor, nodes_before });
@@ -250,13 +283,23 @@ impl Reader {
     fn count(&mut self, nodes: usize, here: &Place) {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MOST_NODES {
-            self.trouble(here.clone(), &[], format!("comes to more than {MOST_NODES} values"), true);
+            self.trouble(
+                here.clone(),
+                &[],
+                format!("comes to more than {MOST_NODES} values"),
+                true,
+            );
         }
     }
 
     fn tag(&mut self, tagged: bool, here: &Place) {
         if tagged {
-            self.trouble(here.clone(), &[], "tags ('!…') have no meaning here; remove it".into(), true);
+            self.trouble(
+                here.clone(),
+                &[],
+                "tags ('!…') have no meaning here; remove it".into(),
+                true,
+            );
         }
     }
 
@@ -310,9 +353,21 @@ mod tests {
             bomb.push_str(&format!("a{level}: &a{level} [{list}]\n"));
         }
         let large = "#".repeat(MOST_BYTES + 1);
-        for text in [deep.as_str(), &bomb, &large, "a:\n\t- b", "{a: 1}: 2", "a: !!python/object x", "--- 1\n--- 2\n"] {
+        for text in [
+            deep.as_str(),
+            &bomb,
+            &large,
+            "a:\n\t- b",
+            "{a: 1}: 2",
+            "a: !!python/object x",
+            "--- 1\n--- 2\n",
+        ] {
             let (_, troubles) = read(text);
-            assert!(troubles.iter().any(|trouble| trouble.fatal), "{}", &text[..text.len().min(60)]);
+            assert!(
+                troubles.iter().any(|trouble| trouble.fatal),
+                "{}",
+                &text[..text.len().min(60)]
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! A workflow written back with everything filled in, itself runnable: defaults, overrides and roles
-//! are spelled out, `${NAME}` stays as written.
+//! A workflow written back with everything filled in, itself runnable: defaults, overrides and
+//! roles are spelled out, `${NAME}` stays as written.
 
 use super::environment::escape;
 use super::{StageSpec, Workflow, parse, roles};
@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 impl Workflow {
     /// The YAML text of the resolved workflow, one run's: without its sweep.
     pub fn resolved(&self) -> String {
-        let stages: Map<String, Value> = self.stages.iter().map(|stage| (stage.id.clone(), resolved(stage))).collect();
+        let stages: Map<String, Value> =
+            self.stages.iter().map(|stage| (stage.id.clone(), resolved(stage))).collect();
         let mut top = Map::new();
         top.insert("name".into(), escape(&self.name).into());
         if let Some(seed) = self.seed {

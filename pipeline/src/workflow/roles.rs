@@ -24,13 +24,22 @@ pub type Roles = BTreeMap<String, Vec<String>>;
 pub type StageKinds = BTreeMap<String, Option<&'static Kind>>;
 
 /// Resolves the `needs` of a stage of this kind.
-pub fn resolve(kind: &Kind, needs: Option<&Value>, stages: &StageKinds) -> Result<Roles, Vec<NeedTrouble>> {
-    let mut resolver = Resolver { kind, stages, roles: Roles::new(), troubles: vec![], unclear: false };
+pub fn resolve(
+    kind: &Kind,
+    needs: Option<&Value>,
+    stages: &StageKinds,
+) -> Result<Roles, Vec<NeedTrouble>> {
+    let mut resolver =
+        Resolver { kind, stages, roles: Roles::new(), troubles: vec![], unclear: false };
     match needs {
         None | Some(Value::Null) => {}
         Some(Value::Array(ids)) => resolver.list(ids),
         Some(Value::Object(roles)) => roles.iter().for_each(|(role, ids)| resolver.role(role, ids)),
-        Some(_) => resolver.say(&[], "must be a list of stages, or a mapping from role to stage".into(), None),
+        Some(_) => resolver.say(
+            &[],
+            "must be a list of stages, or a mapping from role to stage".into(),
+            None,
+        ),
     }
     resolver.counts();
     if resolver.troubles.is_empty() { Ok(resolver.roles) } else { Err(resolver.troubles) }
@@ -71,21 +80,30 @@ impl Resolver<'_> {
         for (index, id) in ids.iter().enumerate() {
             let index = index.to_string();
             let Some((id, kind)) = self.stage(&[&index], id) else { continue };
-            let fitting: Vec<&Read> = self.kind.reads.iter().filter(|read| read.artifact == kind.makes).collect();
+            let fitting: Vec<&Read> =
+                self.kind.reads.iter().filter(|read| read.artifact == kind.makes).collect();
             match fitting[..] {
                 [] => {
-                    let wanted: Vec<&str> = self.kind.reads.iter().map(|read| type_name(read.artifact)).collect();
-                    let wanted = if wanted.is_empty() { "nothing".into() } else { wanted.join(", ") };
+                    let wanted: Vec<&str> =
+                        self.kind.reads.iter().map(|read| type_name(read.artifact)).collect();
+                    let wanted =
+                        if wanted.is_empty() { "nothing".into() } else { wanted.join(", ") };
                     let makes = type_name(kind.makes);
                     let name = self.kind.name;
-                    self.say(&[&index], format!("'{id}' makes {makes}, and '{name}' reads {wanted}; remove it"), None);
+                    self.say(
+                        &[&index],
+                        format!("'{id}' makes {makes}, and '{name}' reads {wanted}; remove it"),
+                        None,
+                    );
                 }
                 [read] => self.roles.entry(read.role.to_string()).or_default().push(id),
                 _ => {
                     let roles: Vec<&str> = fitting.iter().map(|read| read.role).collect();
                     let example = roles.first().copied().unwrap_or_default();
-                    let trouble =
-                        format!("'{id}' could be {}; write which, as in needs: {{ {example}: {id} }}", either(&roles));
+                    let trouble = format!(
+                        "'{id}' could be {}; write which, as in needs: {{ {example}: {id} }}",
+                        either(&roles)
+                    );
                     self.say(&[&index], trouble, None);
                 }
             }
@@ -95,12 +113,14 @@ impl Resolver<'_> {
     fn role(&mut self, role: &str, ids: &Value) {
         let Some(read) = self.kind.reads.iter().find(|read| read.role == role) else {
             let known: Vec<&str> = self.kind.reads.iter().map(|read| read.role).collect();
-            let trouble = format!("'{}' has no role '{role}'; it has {}", self.kind.name, either(&known));
+            let trouble =
+                format!("'{}' has no role '{role}'; it has {}", self.kind.name, either(&known));
             let near = nearest(role, known.iter().copied());
             return self.say(&[role], trouble, near);
         };
         let single = [ids.clone()];
-        let (list, nested) = ids.as_array().map_or((&single[..], false), |list| (list.as_slice(), true));
+        let (list, nested) =
+            ids.as_array().map_or((&single[..], false), |list| (list.as_slice(), true));
         for (index, id) in list.iter().enumerate() {
             let index = index.to_string();
             let path = if nested { vec![role, index.as_str()] } else { vec![role] };
@@ -109,7 +129,11 @@ impl Resolver<'_> {
                 self.roles.entry(role.to_string()).or_default().push(id);
             } else {
                 let (wanted, makes) = (type_name(read.artifact), type_name(kind.makes));
-                self.say(&path, format!("role '{role}' reads {wanted}, and '{id}' makes {makes}"), None);
+                self.say(
+                    &path,
+                    format!("role '{role}' reads {wanted}, and '{id}' makes {makes}"),
+                    None,
+                );
             }
         }
     }
@@ -168,7 +192,10 @@ impl Resolver<'_> {
             [] => format!("no stage makes {wanted}"),
             _ => format!("{wanted} is made by {}", either(&makers)),
         };
-        let trouble = format!("'{}' reads {wanted} ({}), and nothing needed makes it; {way}", self.kind.name, read.doc);
+        let trouble = format!(
+            "'{}' reads {wanted} ({}), and nothing needed makes it; {way}",
+            self.kind.name, read.doc
+        );
         self.troubles.push(NeedTrouble { path: vec![], trouble, nearest: None });
     }
 }

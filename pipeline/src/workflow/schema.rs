@@ -30,7 +30,10 @@ pub(super) fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
 
 /// The words that a schema names as possible, its choices' included.
 pub(super) fn words(schema: &Value) -> Vec<&str> {
-    let own = schema["const"].as_str().into_iter().chain(list(schema, "enum").iter().filter_map(Value::as_str));
+    let own = schema["const"]
+        .as_str()
+        .into_iter()
+        .chain(list(schema, "enum").iter().filter_map(Value::as_str));
     let mut words: Vec<&str> = vec![];
     for word in own.chain(alternatives(schema).iter().flat_map(self::words)) {
         if !words.contains(&word) {
@@ -79,7 +82,8 @@ pub(super) fn format_range(format: &str) -> (f64, f64) {
 
 /// What a schema wants, in words.
 pub fn describe(schema: &Value) -> String {
-    let choices = alternatives(schema).iter().filter(|choice| types(choice) != ["null"]).collect::<Vec<_>>();
+    let choices =
+        alternatives(schema).iter().filter(|choice| types(choice) != ["null"]).collect::<Vec<_>>();
     if let [only] = choices[..] {
         return describe(only);
     }
@@ -92,7 +96,12 @@ pub fn describe(schema: &Value) -> String {
     let mut parts: Vec<String> = if words.is_empty() { vec![] } else { vec![either(&words)] };
     parts.extend(others);
     if parts.is_empty() {
-        parts.extend(types(schema).iter().filter(|name| **name != "null").map(|name| describe_type(schema, name)));
+        parts.extend(
+            types(schema)
+                .iter()
+                .filter(|name| **name != "null")
+                .map(|name| describe_type(schema, name)),
+        );
     }
     parts.dedup();
     if parts.is_empty() { "a value".into() } else { parts.join(" or ") }

@@ -1,5 +1,5 @@
-//! A sweep: what is varied, and the runs that this comes to: every value with every other. How an axis
-//! is written in a file is `axes`.
+//! A sweep: what is varied, and the runs that this comes to: every value with every other. How an
+//! axis is written in a file is `axes`.
 
 use super::{Override, Place, Setting, Workflow};
 use crate::words;
@@ -41,14 +41,21 @@ impl Workflow {
         if self.sweep.is_empty() {
             return vec![];
         }
-        let first = Variant { number: 0, overrides: vec![], values: BTreeMap::new(), repeats: vec![] };
+        let first =
+            Variant { number: 0, overrides: vec![], values: BTreeMap::new(), repeats: vec![] };
         let longer = |variants: Vec<Variant>, axis: &Axis| {
-            variants.iter().flat_map(|variant| axis.settings.iter().map(|one| variant.with(axis, one))).collect()
+            variants
+                .iter()
+                .flat_map(|variant| axis.settings.iter().map(|one| variant.with(axis, one)))
+                .collect()
         };
         let mut variants = self.sweep.iter().fold(vec![first], longer);
         let repetitions: usize =
             self.sweep.iter().filter(|axis| axis.repeats).map(|axis| axis.settings.len()).product();
-        variants.iter_mut().enumerate().for_each(|(at, variant)| variant.number = at / repetitions + 1);
+        variants
+            .iter_mut()
+            .enumerate()
+            .for_each(|(at, variant)| variant.number = at / repetitions + 1);
         variants
     }
 }
@@ -58,10 +65,16 @@ impl Variant {
         let mut longer = self.clone();
         for (path, value) in axis.common.iter().chain(setting) {
             let value = Setting::Value(value.clone());
-            longer.overrides.push(Override { path: path.clone(), value, place: axis.place.clone() });
+            longer.overrides.push(Override {
+                path: path.clone(),
+                value,
+                place: axis.place.clone(),
+            });
         }
         longer.values.extend(setting.iter().cloned());
-        longer.repeats.extend(setting.iter().filter(|_| axis.repeats).map(|(path, _)| path.clone()));
+        longer
+            .repeats
+            .extend(setting.iter().filter(|_| axis.repeats).map(|(path, _)| path.clone()));
         longer
     }
 }

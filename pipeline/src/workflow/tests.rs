@@ -58,7 +58,10 @@ fn a_circle_and_two_stages_of_one_name_are_mistakes() {
 ";
     let found = mistakes(circle);
     assert_eq!(found.len(), 1);
-    assert!(found[0].ends_with("stages need each other in a cycle: a needs b needs a"), "{found:?}");
+    assert!(
+        found[0].ends_with("stages need each other in a cycle: a needs b needs a"),
+        "{found:?}"
+    );
     let twice = "stages:\n  data: { uses: source }\n  data: { uses: source }\n";
     assert_eq!(
         mistakes(twice),
@@ -80,7 +83,9 @@ fn an_ambiguous_need_names_both_and_a_map_settles_it() {
     };
     let found = mistakes(&text("[a, b]"));
     assert!(
-        found[0].contains("'a' could be 'teacher' or 'pupil'; write which, as in needs: { teacher: a }"),
+        found[0].contains(
+            "'a' could be 'teacher' or 'pupil'; write which, as in needs: { teacher: a }"
+        ),
         "{found:?}"
     );
     let workflow = parse(&text("{ teacher: a, pupil: b }"), &[]).unwrap();
@@ -99,18 +104,28 @@ fn an_ambiguous_need_names_both_and_a_map_settles_it() {
 #[test]
 fn a_missing_role_says_who_makes_it_and_an_unused_need_is_a_mistake() {
     let found = mistakes("stages:\n  data: { uses: source }\n  split: { uses: split }\n");
-    assert!(found[0].ends_with("nothing needed makes it; a dataset is made by 'data'"), "{found:?}");
-    let found = mistakes("stages:\n  data: { uses: source }\n  more: { uses: source, needs: [data] }\n");
-    assert!(found[0].contains("'data' makes a dataset, and 'source' reads nothing; remove it"), "{found:?}");
+    assert!(
+        found[0].ends_with("nothing needed makes it; a dataset is made by 'data'"),
+        "{found:?}"
+    );
+    let found =
+        mistakes("stages:\n  data: { uses: source }\n  more: { uses: source, needs: [data] }\n");
+    assert!(
+        found[0].contains("'data' makes a dataset, and 'source' reads nothing; remove it"),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn set_is_typed_by_the_schema_and_its_mistakes_point_at_the_command_line() {
-    let workflow = parse(GOOD, &["model.epochs=5", "model.note=12", "seed=1", "model.rate=null"]).unwrap();
+    let workflow =
+        parse(GOOD, &["model.epochs=5", "model.note=12", "seed=1", "model.rate=null"]).unwrap();
     let model = workflow.stage("model").unwrap();
     assert_eq!((&model.params["epochs"], &model.params["note"]), (&5.into(), &"12".into()));
     assert_eq!(model.params["seed"], 1);
-    let found = parse(GOOD, &["model.epochs=many", "modle.epochs=1", "model.rat=1"]).map(|_| ()).unwrap_err();
+    let found = parse(GOOD, &["model.epochs=many", "modle.epochs=1", "model.rat=1"])
+        .map(|_| ())
+        .unwrap_err();
     assert_eq!(
         found,
         [
@@ -127,7 +142,9 @@ fn the_resolved_workflow_is_runnable_and_means_the_same() {
     let text = workflow.resolved();
     assert!(text.contains("${ROOT}/a$$b"), "variables stay as written: {text}");
     let again = parse(&text, &[]).unwrap();
-    let params = |workflow: &Workflow| workflow.stages.iter().map(|stage| stage.params.clone()).collect::<Vec<_>>();
+    let params = |workflow: &Workflow| {
+        workflow.stages.iter().map(|stage| stage.params.clone()).collect::<Vec<_>>()
+    };
     assert_eq!(params(&again), params(&workflow));
     assert_eq!(again.resolved(), text);
 }
@@ -136,19 +153,24 @@ fn the_resolved_workflow_is_runnable_and_means_the_same() {
 fn a_sweep_is_every_value_with_every_other() {
     let text = format!("{GOOD}sweep:\n  model.rate: [0.1, 0.2]\n  model.seed: [1, 2]\n");
     let workflow = parse(&text, &[]).unwrap();
-    let variants: Vec<String> = workflow.variants().iter().map(|variant| sweep::in_words(&variant.values)).collect();
+    let variants: Vec<String> =
+        workflow.variants().iter().map(|variant| sweep::in_words(&variant.values)).collect();
     let expected = ["0.1 model.seed=1", "0.1 model.seed=2", "0.2 model.seed=1", "0.2 model.seed=2"];
     assert_eq!(variants, expected.map(|rest| format!("model.rate={rest}")));
     let found = mistakes(&format!("{GOOD}sweep:\n  modl.rate: [0.1]\n  model.seed: 1\n"));
     assert_eq!(found.len(), 2, "{found:?}");
-    assert!(found[0].starts_with("w.yaml:9:3: key 'sweep.modl.rate': there is no stage 'modl'"), "{found:?}");
+    assert!(
+        found[0].starts_with("w.yaml:9:3: key 'sweep.modl.rate': there is no stage 'modl'"),
+        "{found:?}"
+    );
 }
 
 #[test]
 fn paths_can_change_together() {
     let text = format!("{GOOD}sweep:\n  model.rate, model.epochs: [[0.1, 4], [0.2, 2]]\n");
     let variants = parse(&text, &[]).unwrap().variants();
-    let words: Vec<String> = variants.iter().map(|variant| sweep::in_words(&variant.values)).collect();
+    let words: Vec<String> =
+        variants.iter().map(|variant| sweep::in_words(&variant.values)).collect();
     assert_eq!(words, ["model.epochs=4 model.rate=0.1", "model.epochs=2 model.rate=0.2"]);
     let found = mistakes(&format!("{GOOD}sweep:\n  model.rate, model.epochs: [[0.1, 4], 7]\n"));
     assert!(found[0].ends_with("'7' must be a list of 2 values, one for each path"), "{found:?}");
@@ -158,8 +180,14 @@ fn paths_can_change_together() {
 fn seeds_and_folds_repeat_a_variant_and_keep_its_number() {
     let text = format!("{GOOD}sweep:\n  seeds: [7, 8]\n  model.rate: [0.1, 0.2]\n");
     let variants = parse(&text, &[]).unwrap().variants();
-    let each: Vec<_> = variants.iter().map(|one| (one.number, sweep::in_words(&one.values))).collect();
-    let expected = [(1, "0.1 model.seed=7"), (1, "0.1 model.seed=8"), (2, "0.2 model.seed=7"), (2, "0.2 model.seed=8")];
+    let each: Vec<_> =
+        variants.iter().map(|one| (one.number, sweep::in_words(&one.values))).collect();
+    let expected = [
+        (1, "0.1 model.seed=7"),
+        (1, "0.1 model.seed=8"),
+        (2, "0.2 model.seed=7"),
+        (2, "0.2 model.seed=8"),
+    ];
     assert_eq!(each, expected.map(|(number, rest)| (number, format!("model.rate={rest}"))));
     assert_eq!(variants[0].repeats, ["model.seed"]);
 }
@@ -170,8 +198,10 @@ fn an_axis_is_the_same_on_the_command_line_and_its_mistakes_point_there() {
         let axis = [Override::over(words).unwrap()];
         Workflow::parse("w.yaml", GOOD.as_bytes(), &axis, toys::TOYS, &|_| Some("/data".into()))
     };
-    let variants = with("model.rate=1e-3, 0.002").map(|workflow| workflow.variants()).unwrap_or_default();
-    let words: Vec<String> = variants.iter().map(|variant| sweep::in_words(&variant.values)).collect();
+    let variants =
+        with("model.rate=1e-3, 0.002").map(|workflow| workflow.variants()).unwrap_or_default();
+    let words: Vec<String> =
+        variants.iter().map(|variant| sweep::in_words(&variant.values)).collect();
     assert_eq!(words, ["model.rate=0.001", "model.rate=0.002"]);
     let mistakes = with("modle.rate=1,2").map(|_| ()).unwrap_err();
     assert_eq!(

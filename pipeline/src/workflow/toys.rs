@@ -42,20 +42,29 @@ toy!(
     Pair,
     "pair",
     Scores,
-    [read("teacher", ArtifactType::Model, Count::One), read("pupil", ArtifactType::Model, Count::One)],
+    [
+        read("teacher", ArtifactType::Model, Count::One),
+        read("pupil", ArtifactType::Model, Count::One)
+    ],
     &[],
     {}
 );
 
-pub static TOYS: &[Kind] =
-    &[Kind::here::<Source>(), Kind::here::<Divide>(), Kind::here::<Train>(), Kind::here::<Mix>(), Kind::here::<Pair>()];
+pub static TOYS: &[Kind] = &[
+    Kind::here::<Source>(),
+    Kind::here::<Divide>(),
+    Kind::here::<Train>(),
+    Kind::here::<Mix>(),
+    Kind::here::<Pair>(),
+];
 
 fn environment(name: &str) -> Option<String> {
     (name == "ROOT").then(|| "/data".to_string())
 }
 
 pub fn parse(text: &str, set: &[&str]) -> Result<Workflow, Vec<String>> {
-    let overrides: Vec<Override> = set.iter().map(|words| Override::parse(words).unwrap()).collect();
+    let overrides: Vec<Override> =
+        set.iter().map(|words| Override::parse(words).unwrap()).collect();
     Workflow::parse("w.yaml", text.as_bytes(), &overrides, TOYS, &environment)
         .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect())
 }

@@ -3,8 +3,9 @@
 //!
 //!     cargo bench --bench parts -- FOLDER REPEATS [WORDS]
 //!
-//! FOLDER holds image.nii and label.nii, as `preprocess` writes them. With WORDS only the parts are timed whose
-//! names hold them. OMP_NUM_THREADS says how many threads a step has, two if it is not set.
+//! FOLDER holds image.nii and label.nii, as `preprocess` writes them. With WORDS only the parts are
+//! timed whose names hold them. OMP_NUM_THREADS says how many threads a step has, two if it is not
+//! set.
 #![allow(clippy::print_stdout)]
 
 use serde_json::json;
@@ -29,7 +30,8 @@ const PATCH: [usize; 3] = [96, 96, 96];
 static ONLY: OnceLock<String> = OnceLock::new();
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let words: Vec<String> =
+        std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let [folder, repeats, only @ ..] = &words[..] else {
         panic!("cargo bench --bench parts -- FOLDER REPEATS [WORDS]")
     };
@@ -71,18 +73,29 @@ fn loading(folder: &Path, repeats: usize) {
     tell("open a cached volume and read every voxel", repeats, || {
         let (image, label) = (open(folder, "image.nii"), open(folder, "label.nii"));
         let sum: f32 = image.f32s().expect("an image").iter().sum();
-        black_box((sum, label.u8s().expect("a label").iter().map(|value| u64::from(*value)).sum::<u64>()));
+        black_box((
+            sum,
+            label.u8s().expect("a label").iter().map(|value| u64::from(*value)).sum::<u64>(),
+        ));
     });
 }
 
-/// Four patches of one volume, shifted in intensity and flipped, as the spleen recipes and a little more.
+/// Four patches of one volume, shifted in intensity and flipped, as the spleen recipes and a little
+/// more.
 fn sampling(folder: &Path, repeats: usize) {
     let (image, label) = (open(folder, "image.nii"), open(folder, "label.nii"));
     let (voxels, values) = (image.f32s().expect("an image"), label.u8s().expect("a label"));
     let background = Some((voxels, 0.0));
-    let candidates = Candidates::compute(image.shape(), values, Selection { labels: &[1], background });
+    let candidates =
+        Candidates::compute(image.shape(), values, Selection { labels: &[1], background });
     let candidates = candidates.expect("a volume with a label");
-    let case = Case { image: voxels, channels: 1, shape: image.shape(), label: values, candidates: &candidates };
+    let case = Case {
+        image: voxels,
+        channels: 1,
+        shape: image.shape(),
+        label: values,
+        candidates: &candidates,
+    };
     let augmentation: Augmentation = serde_json::from_value(json!({
         "intensity_shift": { "offset": 0.1, "probability": 0.5 }, "flip": { "probability": 0.5 },
     }))
@@ -93,15 +106,28 @@ fn sampling(folder: &Path, repeats: usize) {
     tell("sample and augment 4 patches of 96³", repeats, || {
         epoch += 1;
         for ((image, label), item) in batch.iter_mut().zip(0..) {
-            sample(&case, &Sampling::default(), &augmentation, PATCH, (0, epoch, item), (image, label));
+            sample(
+                &case,
+                &Sampling::default(),
+                &augmentation,
+                PATCH,
+                (0, epoch, item),
+                (image, label),
+            );
         }
         black_box(&batch);
     });
 }
 
-/// Whole steps: forward, loss, backward, Novograd; of the spleen's network and of the hippocampus' one.
+/// Whole steps: forward, loss, backward, Novograd; of the spleen's network and of the hippocampus'
+/// one.
 fn steps(repeats: usize) {
-    let spleen = Work { network: Network::default(), classes: 2, patches: [2, 96, 96, 96], named: "2 × 96³" };
+    let spleen = Work {
+        network: Network::default(),
+        classes: 2,
+        patches: [2, 96, 96, 96],
+        named: "2 × 96³",
+    };
     let small = json!({ "channels": [16, 32, 64, 128], "strides": [2, 2, 2], "residual_units": 2 });
     let hippocampus = Work {
         network: serde_json::from_value(small).expect("a network"),
@@ -127,13 +153,15 @@ struct Work {
 impl Work {
     fn step(&self, repeats: usize, precision: &str, compute: Kind) {
         let unet = Unet::new(&self.network, 1, self.classes as usize, 0, Kind::Float, Device::Cpu);
-        let mut optimizer = Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
+        let mut optimizer =
+            Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
         let [count, x, y, z] = self.patches;
         let image = channels_last(&Tensor::rand([count, 1, x, y, z], (Kind::Float, Device::Cpu)));
         let labels = Tensor::randint(self.classes, [count, 1, x, y, z], (Kind::Int64, Device::Cpu));
         tell(&format!("training step, {}, {precision}", self.named), repeats, || {
             optimizer.zero_grad();
-            let logits = unet.forward(&image, Pass { training: true, compute }).to_kind(Kind::Float);
+            let logits =
+                unet.forward(&image, Pass { training: true, compute }).to_kind(Kind::Float);
             let found = loss(&Loss::default(), &logits, &labels);
             found.backward();
             optimizer.step(2e-3);
@@ -146,12 +174,17 @@ impl Work {
         let unet = Unet::new(&self.network, 1, self.classes as usize, 0, Kind::Float, Device::Cpu);
         let optimizer = Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
         let copies = || {
-            let state =
-                optimizer.state().into_iter().map(|(name, tensor)| (format!("optimizer/{name}"), tensor.copy()));
-            let best = snapshot(&unet).into_iter().map(|(name, tensor)| (format!("best/{name}"), tensor));
+            let state = optimizer
+                .state()
+                .into_iter()
+                .map(|(name, tensor)| (format!("optimizer/{name}"), tensor.copy()));
+            let best =
+                snapshot(&unet).into_iter().map(|(name, tensor)| (format!("best/{name}"), tensor));
             snapshot(&unet).into_iter().chain(best).chain(state).collect::<Vec<_>>()
         };
-        tell(&format!("copying for a checkpoint, {}", self.named), repeats, || drop(black_box(copies())));
+        tell(&format!("copying for a checkpoint, {}", self.named), repeats, || {
+            drop(black_box(copies()))
+        });
         let folder = std::env::temp_dir().join(format!("voxflow-parts-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let (mut writer, mut step) = (Writer::new(&folder), 0);

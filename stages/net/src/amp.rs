@@ -1,5 +1,5 @@
-//! Mixed precision: which numbers convolutions compute in. Weights, norm statistics and loss stay fp32;
-//! the scale that keeps fp16 gradients from vanishing is `scaler`.
+//! Mixed precision: which numbers convolutions compute in. Weights, norm statistics and loss stay
+//! fp32; the scale that keeps fp16 gradients from vanishing is `scaler`.
 
 use tch::{Device, Kind};
 use voxflow_stages::kinds::train::Precision;
@@ -13,8 +13,9 @@ pub fn compute_kind(precision: Precision) -> Kind {
     }
 }
 
-/// Whether libtorch has fast convolutions of these numbers on a device. Where it has none (a processor
-/// without instructions for 16 bits), it falls back to loops that are ten times as slow as fp32.
+/// Whether libtorch has fast convolutions of these numbers on a device. Where it has none (a
+/// processor without instructions for 16 bits), it falls back to loops that are ten times as slow
+/// as fp32.
 pub fn has_convolutions(compute: Kind, device: Device) -> bool {
     match (device, compute) {
         (Device::Cpu, Kind::BFloat16) => processor_has_bf16(),
@@ -26,7 +27,9 @@ pub fn has_convolutions(compute: Kind, device: Device) -> bool {
 /// What oneDNN asks of a processor before it computes in bf16.
 #[cfg(target_arch = "x86_64")]
 fn processor_has_bf16() -> bool {
-    is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512dq")
+    is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
 }
 
 /// What oneDNN asks of a processor before it computes in fp16.

@@ -1,4 +1,5 @@
-//! Prepared cases as the network meets them: mapped volumes, and class numbers instead of label values.
+//! Prepared cases as the network meets them: mapped volumes, and class numbers instead of label
+//! values.
 
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
@@ -37,7 +38,11 @@ impl Part {
     /// Opens a part of a cache artifact.
     pub fn open(input: &Input, name: &'static str) -> Result<Part> {
         let list: VolumeList = input.json(&format!("{name}/part.json"))?;
-        let cases = list.cases.iter().map(|case| open_case(input, name, &case.name)).collect::<Result<_>>()?;
+        let cases = list
+            .cases
+            .iter()
+            .map(|case| open_case(input, name, &case.name))
+            .collect::<Result<_>>()?;
         Ok(Part { name, list, cases })
     }
 
@@ -49,9 +54,11 @@ impl Part {
 
 fn open_case(input: &Input, part: &str, case: &str) -> Result<PreparedCase> {
     let file = |name: &str| format!("{part}/{case}/{name}");
-    let map = |name: &str| Mapped::open(input.path(&file(name))?, &format!("'{name}' of case '{case}'"));
+    let map =
+        |name: &str| Mapped::open(input.path(&file(name))?, &format!("'{name}' of case '{case}'"));
     let candidates = file("candidates.bin");
-    let candidates = input.has(&candidates).then(|| Candidates::open(input.path(&candidates)?)).transpose()?;
+    let candidates =
+        input.has(&candidates).then(|| Candidates::open(input.path(&candidates)?)).transpose()?;
     Ok(PreparedCase {
         name: case.to_string(),
         image: map("image.nii")?,
@@ -86,12 +93,18 @@ impl PreparedCase {
     }
 }
 
-/// A volume's voxels (x fastest, channels slowest) as a tensor (1, C, X, Y, Z), fp32 on the processor.
+/// A volume's voxels (x fastest, channels slowest) as a tensor (1, C, X, Y, Z), fp32 on the
+/// processor.
 pub fn tensor(voxels: &[f32], channels: usize, shape: [usize; 3]) -> Tensor {
     tensor_on(voxels, channels, shape, Device::Cpu)
 }
 
-fn tensor_on<T: Element>(voxels: &[T], channels: usize, shape: [usize; 3], device: Device) -> Tensor {
+fn tensor_on<T: Element>(
+    voxels: &[T],
+    channels: usize,
+    shape: [usize; 3],
+    device: Device,
+) -> Tensor {
     let [x, y, z] = shape.map(|side| side as i64);
     let flat = Tensor::from_slice(voxels).to_device(device);
     flat.reshape([1, channels as i64, z, y, x]).permute([0, 1, 4, 3, 2]).contiguous()
@@ -109,7 +122,10 @@ impl Classes {
     pub fn new(labels: &[Label]) -> Classes {
         let mut class_of = [0; 256];
         labels.iter().zip(1..).for_each(|(label, class)| class_of[label.value as usize] = class);
-        Classes { values: std::iter::once(0).chain(labels.iter().map(|label| label.value)).collect(), class_of }
+        Classes {
+            values: std::iter::once(0).chain(labels.iter().map(|label| label.value)).collect(),
+            class_of,
+        }
     }
 
     /// The number of classes, background included.
@@ -124,7 +140,9 @@ impl Classes {
 
     /// Turns class numbers into label values.
     pub fn to_values(&self, classes: &mut [u8]) {
-        classes.iter_mut().for_each(|class| *class = self.values.get(*class as usize).copied().unwrap_or(0));
+        classes
+            .iter_mut()
+            .for_each(|class| *class = self.values.get(*class as usize).copied().unwrap_or(0));
     }
 
     /// Class numbers (X, Y, Z) of kind Uint8 of label values (x fastest), on a device.
@@ -136,7 +154,8 @@ impl Classes {
 
     /// Label values (x fastest) of class numbers (X, Y, Z) of kind Uint8.
     pub fn volume(&self, classes: &Tensor) -> Vec<u8> {
-        let flat = classes.permute([2, 1, 0]).contiguous().to_device(Device::Cpu).to_kind(Kind::Uint8);
+        let flat =
+            classes.permute([2, 1, 0]).contiguous().to_device(Device::Cpu).to_kind(Kind::Uint8);
         let mut values = vec![0u8; flat.numel()];
         flat.copy_data(&mut values, flat.numel());
         self.to_values(&mut values);

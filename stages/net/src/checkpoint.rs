@@ -1,5 +1,5 @@
-//! Checkpoints of a training: written on a thread of their own, the newest two kept, the newest valid one
-//! read back. How their bytes are laid out is in `voxflow_stages::model::checkpoint`.
+//! Checkpoints of a training: written on a thread of their own, the newest two kept, the newest
+//! valid one read back. How their bytes are laid out is in `voxflow_stages::model::checkpoint`.
 
 use crate::weights;
 use serde::{Serialize, de::DeserializeOwned};
@@ -50,7 +50,12 @@ impl Writer {
 
     /// Begins to write the checkpoint after `step`, once the one before is done. `tensors` must be
     /// copies: the training goes on meanwhile.
-    pub fn begin(&mut self, step: u64, state: &impl Serialize, tensors: Vec<(String, Tensor)>) -> Result<()> {
+    pub fn begin(
+        &mut self,
+        step: u64,
+        state: &impl Serialize,
+        tensors: Vec<(String, Tensor)>,
+    ) -> Result<()> {
         self.wait()?;
         let state = serde_json::to_vec(state).trouble("checkpoint")?;
         let folder = self.folder.clone();
@@ -65,7 +70,9 @@ impl Writer {
     pub fn wait(&mut self) -> Result<()> {
         match self.writing.take() {
             None => Ok(()),
-            Some(thread) => thread.join().unwrap_or_else(|_| Err(Error::failed("the checkpoint writer panicked"))),
+            Some(thread) => thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::failed("the checkpoint writer panicked"))),
         }
     }
 }
@@ -122,8 +129,10 @@ fn sync(folder: &Path) -> std::io::Result<()> {
 
 /// The files of a folder whose names end so, oldest first.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+    let entries =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
     files.sort();
     files
 }
@@ -138,7 +147,8 @@ fn drop_older(folder: &Path) -> Result<()> {
 
 fn read<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let damaged = || Error::failed(format!("{}: checkpoint is damaged and left aside", path.display()));
+    let damaged =
+        || Error::failed(format!("{}: checkpoint is damaged and left aside", path.display()));
     let (state, tensors) = split(&bytes).ok_or_else(damaged)?;
     let state = serde_json::from_slice(state).trouble_at(path)?;
     Ok(Checkpoint { state, tensors: weights::unpack(tensors).trouble_at(path)? })
@@ -178,7 +188,8 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
-    /// A digest of its own keeps chance out of a checkpoint; what is behind that door must hold all the same.
+    /// A digest of its own keeps chance out of a checkpoint; what is behind that door must hold all
+    /// the same.
     #[test]
     fn no_mutant_of_a_checkpoint_with_a_right_digest_breaks_its_reader() {
         let folder = tempfile::tempdir().unwrap();
@@ -191,9 +202,17 @@ mod tests {
             let mut mutant = body.to_vec();
             for _ in 0..1 + draw.below(4) {
                 let at = draw.below(mutant.len() as u64) as usize;
-                mutant[at] = if draw.below(2) == 0 { mutant[at] ^ 1 << draw.below(8) } else { draw.bits() as u8 };
+                mutant[at] = if draw.below(2) == 0 {
+                    mutant[at] ^ 1 << draw.below(8)
+                } else {
+                    draw.bits() as u8
+                };
             }
-            mutant.truncate(if draw.below(4) == 0 { draw.below(mutant.len() as u64) as usize } else { mutant.len() });
+            mutant.truncate(if draw.below(4) == 0 {
+                draw.below(mutant.len() as u64) as usize
+            } else {
+                mutant.len()
+            });
             voxflow_cache::hash::close(&mut mutant);
             std::fs::write(&path, &mutant).unwrap();
             let (found, complaints) = newest::<u64>(folder.path());

@@ -12,15 +12,16 @@ use voxflow_stages::kinds::train::BestBy;
 use voxflow_stages::{Metric, Result};
 
 impl Fit<'_> {
-    /// Moves the average towards the weights, faster in the first steps: min(decay, (1+t)/(10+t)). A step
-    /// that was not `taken` (a Bool on the device) moves nothing.
+    /// Moves the average towards the weights, faster in the first steps: min(decay, (1+t)/(10+t)).
+    /// A step that was not `taken` (a Bool on the device) moves nothing.
     pub(crate) fn follow(&mut self, taken: Option<&Tensor>) {
         let (Some(average), Some(decay)) = (&self.average, self.params.ema) else { return };
         let time = self.state.step as f64;
         let share = 1.0 - decay.min((1.0 + time) / (10.0 + time));
         let pairs = average.parameters().iter().zip(self.unet.parameters());
         let pairs = pairs.map(|(kept, new)| (kept.tensor.shallow_clone(), new.tensor.detach()));
-        let (counts, values): (Vec<_>, Vec<_>) = pairs.partition(|(kept, _)| kept.kind() == Kind::Int64);
+        let (counts, values): (Vec<_>, Vec<_>) =
+            pairs.partition(|(kept, _)| kept.kind() == Kind::Int64);
         let ((kept_counts, new_counts), (kept, new)): ((Vec<_>, Vec<_>), (Vec<_>, Vec<_>)) =
             (counts.into_iter().unzip(), values.into_iter().unzip());
         match taken {
@@ -30,7 +31,8 @@ impl Fit<'_> {
             }
             Some(taken) => {
                 let or_kept = |(new, kept): (&Tensor, &Tensor)| new.where_self(taken, kept);
-                let counts: Vec<Tensor> = new_counts.iter().zip(&kept_counts).map(or_kept).collect();
+                let counts: Vec<Tensor> =
+                    new_counts.iter().zip(&kept_counts).map(or_kept).collect();
                 foreach::copy(&kept_counts, &counts);
                 foreach::lerp_by(&kept, &new, &Tensor::where_scalar(taken, share, 0.0));
             }
@@ -45,7 +47,8 @@ impl Fit<'_> {
         let began = Instant::now();
         let rows = score::dice_rows(self.validation, self.classes, &self.slider())?;
         let (epoch, step) = (self.state.epoch, self.state.step);
-        let mut rows: Vec<Metric> = rows.into_iter().map(|row| row.epoch(epoch).step(step)).collect();
+        let mut rows: Vec<Metric> =
+            rows.into_iter().map(|row| row.epoch(epoch).step(step)).collect();
         self.state.dice = rows.last().and_then(|mean| mean.value);
         if let Some(dice) = self.state.dice
             && self.params.best_by == BestBy::Dice
@@ -57,7 +60,8 @@ impl Fit<'_> {
         let seconds = began.elapsed();
         self.pace.aside(seconds);
         self.state.validate_seconds += seconds.as_secs_f64();
-        let measured = Metric { measured: true, ..Metric::new("validate_seconds", seconds.as_secs_f64()) };
+        let measured =
+            Metric { measured: true, ..Metric::new("validate_seconds", seconds.as_secs_f64()) };
         rows.push(measured.split("validation").epoch(epoch).step(step));
         Ok(rows)
     }

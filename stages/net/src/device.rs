@@ -1,7 +1,7 @@
 //! Where tensors live: the processor, or a CUDA device whose library is loaded when asked for.
 //!
-//! The program is linked without `libtorch_cuda.so`; where it is found it is loaded before the first
-//! tensor, so one program serves both kinds of machine.
+//! The program is linked without `libtorch_cuda.so`; where it is found it is loaded before the
+//! first tensor, so one program serves both kinds of machine.
 
 use crate::switches;
 use std::ffi::CString;
@@ -33,7 +33,9 @@ pub fn choose(wanted: &str, threads: usize) -> Result<Place> {
         "auto" => Ok(cuda(0).unwrap_or_else(|_| cpu())),
         other => match other.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
             Some(index) => cuda(index),
-            None => Err(Error::failed(format!("device '{other}' is unknown; use 'auto', 'cpu' or 'cuda:0'"))),
+            None => Err(Error::failed(format!(
+                "device '{other}' is unknown; use 'auto', 'cpu' or 'cuda:0'"
+            ))),
         },
     }
 }
@@ -48,10 +50,15 @@ fn cuda(index: usize) -> Result<Place> {
     switches::set_exact_fp32()?;
     let count = tch::Cuda::device_count().max(0) as usize;
     if index >= count {
-        return Err(refuse(format!("libtorch sees {count} CUDA devices; use '--device cpu' or another number")));
+        return Err(refuse(format!(
+            "libtorch sees {count} CUDA devices; use '--device cpu' or another number"
+        )));
     }
     let model = cuda_name(index).unwrap_or_default();
-    Ok(Place { device: Device::Cuda(index), name: format!("cuda:{index} {model}").trim_end().to_string() })
+    Ok(Place {
+        device: Device::Cuda(index),
+        name: format!("cuda:{index} {model}").trim_end().to_string(),
+    })
 }
 
 /// Loads `libtorch_cuda.so` for the whole process.
@@ -60,7 +67,9 @@ fn load_cuda() -> Result<(), String> {
     let fetched = beside_libtorch().map(|folder| folder.join("../cuda/torch/lib"));
     let named = std::env::var_os(CUDA_FOLDER).map(PathBuf::from);
     let mut folders = named.into_iter().chain(beside_libtorch()).chain(fetched);
-    let Some(library) = folders.find_map(|folder| folder.join("libtorch_cuda.so").canonicalize().ok()) else {
+    let Some(library) =
+        folders.find_map(|folder| folder.join("libtorch_cuda.so").canonicalize().ok())
+    else {
         return Err(format!(
             "no 'libtorch_cuda.so' beside libtorch or in {CUDA_FOLDER}; 'make setup CUDA=1' fetches it, \
              '--device cpu' does without"
@@ -70,7 +79,8 @@ fn load_cuda() -> Result<(), String> {
 }
 
 fn open(library: &Path) -> Result<(), String> {
-    let name = CString::new(library.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
+    let name =
+        CString::new(library.as_os_str().as_encoded_bytes()).map_err(|error| error.to_string())?;
     // SAFETY: `name` is a C string; the library stays loaded for the life of the process.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
     if !handle.is_null() {
@@ -91,7 +101,10 @@ fn open(library: &Path) -> Result<(), String> {
 fn beside_libtorch() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let path = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
-    path.map(Path::new).find(|path| path.ends_with("libtorch_cpu.so")).and_then(Path::parent).map(Path::to_path_buf)
+    path.map(Path::new)
+        .find(|path| path.ends_with("libtorch_cpu.so"))
+        .and_then(Path::parent)
+        .map(Path::to_path_buf)
 }
 
 /// The model's name of a device, by the driver's own library, which libtorch has loaded.
@@ -113,7 +126,8 @@ fn cuda_name(index: usize) -> Option<String> {
         let get = std::mem::transmute::<*mut libc::c_void, Get>(get);
         let name = std::mem::transmute::<*mut libc::c_void, Name>(name);
         let mut device = 0;
-        if get(&mut device, index as libc::c_int) != 0 || name(text.as_mut_ptr(), 127, device) != 0 {
+        if get(&mut device, index as libc::c_int) != 0 || name(text.as_mut_ptr(), 127, device) != 0
+        {
             return None;
         }
         Some(std::ffi::CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned())

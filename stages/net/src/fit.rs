@@ -84,7 +84,8 @@ impl<'a> Fit<'a> {
         if let Some(average) = &average {
             weights::fill(average, &weights::snapshot(&unet).into_iter().collect())?;
         }
-        let optimizer = Optimizer::new(&params.optimizer, unet.parameters(), params.noisy_biases, frozen);
+        let optimizer =
+            Optimizer::new(&params.optimizer, unet.parameters(), params.noisy_biases, frozen);
         let batches = Plan::new(params, training, classes).batches();
         let writer = Writer::new(cx.unfinished()?);
         let state = State::new(params.precision);
@@ -115,7 +116,8 @@ impl<'a> Fit<'a> {
 
     /// Trains to the end, or stops with a checkpoint when asked to.
     pub fn fit(mut self) -> Result<Outcome> {
-        let (plan, threads) = (Plan::new(self.params, self.training, self.classes), self.loader_threads());
+        let (plan, threads) =
+            (Plan::new(self.params, self.training, self.classes), self.loader_threads());
         let all = u64::from(self.params.epochs) * self.batches;
         let first = u64::from(self.state.epoch) * self.batches + self.state.batch;
         let compute = compute_kind(self.params.precision);
@@ -164,7 +166,9 @@ impl<'a> Fit<'a> {
     fn backward(&mut self, batch: &Batch, group: u64) -> Tensor {
         let (images, labels) = batch.tensors(self.place.device);
         if self.params.network.dropout > 0.0 {
-            tch::manual_seed((self.params.seed ^ self.state.number(self.batches).rotate_left(32)) as i64);
+            tch::manual_seed(
+                (self.params.seed ^ self.state.number(self.batches).rotate_left(32)) as i64,
+            );
         }
         let pass = Pass { training: true, compute: compute_kind(self.params.precision) };
         let logits = self.unet.forward(&images, pass).to_kind(Kind::Float);
@@ -197,9 +201,15 @@ impl<'a> Fit<'a> {
         let (epoch, step) = (self.state.epoch, self.state.step);
         let (loss, norm) = self.state.sums.take();
         let seconds = began.elapsed().as_secs_f64();
-        let row = |name: &str, value: f64| Metric::new(name, value).split("training").epoch(epoch).step(step);
+        let row = |name: &str, value: f64| {
+            Metric::new(name, value).split("training").epoch(epoch).step(step)
+        };
         let measured = |name: &str, value: f64| Metric { measured: true, ..row(name, value) };
-        let mut rows = vec![row("loss", loss), row("learning_rate", self.last_rate()), row("gradient_norm", norm)];
+        let mut rows = vec![
+            row("loss", loss),
+            row("learning_rate", self.last_rate()),
+            row("gradient_norm", norm),
+        ];
         rows.push(measured("epoch_seconds", seconds));
         rows.push(measured("patches_per_second", self.pace.patches_per_second()));
         self.state.train_seconds += seconds;
@@ -242,7 +252,8 @@ impl<'a> Fit<'a> {
 
     /// The learning rate of a step.
     pub(crate) fn rate_at(&self, step: u64) -> f64 {
-        self.params.learning_rate * self.params.schedule.factor(step, self.steps_per_epoch(), self.params.epochs)
+        self.params.learning_rate
+            * self.params.schedule.factor(step, self.steps_per_epoch(), self.params.epochs)
     }
 
     /// The learning rate of the step in hand.

@@ -1,6 +1,6 @@
-//! Operations on whole lists of tensors, through the shim in `shim/foreach.cpp`: a few kernels on an
-//! accelerator instead of one for each tensor, and no gradients recorded. On the processor they give the
-//! bits of the same operations one by one.
+//! Operations on whole lists of tensors, through the shim in `shim/foreach.cpp`: a few kernels on
+//! an accelerator instead of one for each tensor, and no gradients recorded. On the processor they
+//! give the bits of the same operations one by one.
 //!
 //! A factor is a tensor without sides: on the processor where its value is known, on the tensors'
 //! device where only that knows it. So nothing here waits for a device.
@@ -21,9 +21,20 @@ unsafe extern "C" {
     fn voxflow_each_subtract(tensors: Pointers, count: usize, others: Pointers) -> c_int;
     fn voxflow_each_copy(tensors: Pointers, count: usize, others: Pointers) -> c_int;
     fn voxflow_each_lerp(tensors: Pointers, count: usize, others: Pointers, share: f64) -> c_int;
-    fn voxflow_each_lerp_by(tensors: Pointers, count: usize, others: Pointers, share: Pointer) -> c_int;
-    fn voxflow_each_divided(tensors: Pointers, count: usize, others: Pointers, made: Made) -> c_int;
-    fn voxflow_each_multiplied(tensors: Pointers, count: usize, others: Pointers, made: Made) -> c_int;
+    fn voxflow_each_lerp_by(
+        tensors: Pointers,
+        count: usize,
+        others: Pointers,
+        share: Pointer,
+    ) -> c_int;
+    fn voxflow_each_divided(tensors: Pointers, count: usize, others: Pointers, made: Made)
+    -> c_int;
+    fn voxflow_each_multiplied(
+        tensors: Pointers,
+        count: usize,
+        others: Pointers,
+        made: Made,
+    ) -> c_int;
     fn voxflow_each_root(tensors: Pointers, count: usize, made: Made) -> c_int;
     fn voxflow_each_norm(tensors: Pointers, count: usize, made: Made) -> c_int;
     fn voxflow_each_silence(tensors: Pointers, count: usize, taken: Pointer) -> c_int;
@@ -37,7 +48,11 @@ fn pointers(list: &[Tensor]) -> Vec<Pointer> {
 /// Calls the shim with a list that is not empty.
 fn change(list: &[Tensor], call: impl FnOnce(Pointers) -> c_int) {
     if !list.is_empty() {
-        assert_eq!(call(pointers(list).as_ptr()), 0, "libtorch refused an operation on a list of tensors");
+        assert_eq!(
+            call(pointers(list).as_ptr()),
+            0,
+            "libtorch refused an operation on a list of tensors"
+        );
     }
 }
 
@@ -57,18 +72,25 @@ fn make(list: &[Tensor], call: impl FnOnce(Pointers, Made) -> c_int) -> Vec<Tens
 
 /// Each tensor *= factor.
 pub fn scale(list: &[Tensor], factor: &Tensor) {
-    // SAFETY: here and below, a tch tensor is a pointer to libtorch's; lists have the length that is given.
-    change(list, |tensors| unsafe { voxflow_each_scale(tensors, list.len(), factor.as_ptr().cast()) });
+    // SAFETY: here and below, a tch tensor is a pointer to libtorch's; lists have the length that
+    // is given.
+    change(list, |tensors| unsafe {
+        voxflow_each_scale(tensors, list.len(), factor.as_ptr().cast())
+    });
 }
 
 /// The products of tensors and a factor.
 pub fn scaled(list: &[Tensor], factor: &Tensor) -> Vec<Tensor> {
-    make(list, |tensors, made| unsafe { voxflow_each_scaled(tensors, list.len(), factor.as_ptr().cast(), made) })
+    make(list, |tensors, made| unsafe {
+        voxflow_each_scaled(tensors, list.len(), factor.as_ptr().cast(), made)
+    })
 }
 
 /// Each tensor /= factor.
 pub fn divide(list: &[Tensor], factor: &Tensor) {
-    change(list, |tensors| unsafe { voxflow_each_divide(tensors, list.len(), factor.as_ptr().cast()) });
+    change(list, |tensors| unsafe {
+        voxflow_each_divide(tensors, list.len(), factor.as_ptr().cast())
+    });
 }
 
 /// Each tensor += number.
@@ -78,25 +100,34 @@ pub fn raise(list: &[Tensor], number: f64) {
 
 /// Each tensor += the other of its place.
 pub fn add(list: &[Tensor], others: &[Tensor]) {
-    change_by(list, others, |tensors, others| unsafe { voxflow_each_add(tensors, list.len(), others) });
+    change_by(list, others, |tensors, others| unsafe {
+        voxflow_each_add(tensors, list.len(), others)
+    });
 }
 
 /// Each tensor -= the other of its place.
 pub fn subtract(list: &[Tensor], others: &[Tensor]) {
-    change_by(list, others, |tensors, others| unsafe { voxflow_each_subtract(tensors, list.len(), others) });
+    change_by(list, others, |tensors, others| unsafe {
+        voxflow_each_subtract(tensors, list.len(), others)
+    });
 }
 
 /// Each tensor becomes the other of its place.
 pub fn copy(list: &[Tensor], others: &[Tensor]) {
-    change_by(list, others, |tensors, others| unsafe { voxflow_each_copy(tensors, list.len(), others) });
+    change_by(list, others, |tensors, others| unsafe {
+        voxflow_each_copy(tensors, list.len(), others)
+    });
 }
 
 /// Each tensor goes towards the other of its place by this share of the way.
 pub fn lerp(list: &[Tensor], others: &[Tensor], share: f64) {
-    change_by(list, others, |tensors, others| unsafe { voxflow_each_lerp(tensors, list.len(), others, share) });
+    change_by(list, others, |tensors, others| unsafe {
+        voxflow_each_lerp(tensors, list.len(), others, share)
+    });
 }
 
-/// The same with a share that only the device knows. libtorch has no kernel for whole lists of this.
+/// The same with a share that only the device knows. libtorch has no kernel for whole lists of
+/// this.
 pub fn lerp_by(list: &[Tensor], others: &[Tensor], share: &Tensor) {
     change_by(list, others, |tensors, others| unsafe {
         voxflow_each_lerp_by(tensors, list.len(), others, share.as_ptr().cast())
@@ -107,12 +138,16 @@ pub fn lerp_by(list: &[Tensor], others: &[Tensor], share: &Tensor) {
 pub fn divided(list: &[Tensor], others: &[Tensor]) -> Vec<Tensor> {
     assert_eq!(list.len(), others.len(), "two lists of tensors differ in length");
     let others = pointers(others);
-    make(list, |tensors, made| unsafe { voxflow_each_divided(tensors, list.len(), others.as_ptr(), made) })
+    make(list, |tensors, made| unsafe {
+        voxflow_each_divided(tensors, list.len(), others.as_ptr(), made)
+    })
 }
 
 /// The squares.
 pub fn squares(list: &[Tensor]) -> Vec<Tensor> {
-    make(list, |tensors, made| unsafe { voxflow_each_multiplied(tensors, list.len(), tensors, made) })
+    make(list, |tensors, made| unsafe {
+        voxflow_each_multiplied(tensors, list.len(), tensors, made)
+    })
 }
 
 /// The square roots.
@@ -120,10 +155,12 @@ pub fn roots(list: &[Tensor]) -> Vec<Tensor> {
     make(list, |tensors, made| unsafe { voxflow_each_root(tensors, list.len(), made) })
 }
 
-/// Each fp32 tensor becomes zero where `taken` (a Bool without sides) is false, infinities and what is no
-/// number too; where it is true, it stays to the bit.
+/// Each fp32 tensor becomes zero where `taken` (a Bool without sides) is false, infinities and what
+/// is no number too; where it is true, it stays to the bit.
 pub fn silence(list: &[Tensor], taken: &Tensor) {
-    change(list, |tensors| unsafe { voxflow_each_silence(tensors, list.len(), taken.as_ptr().cast()) });
+    change(list, |tensors| unsafe {
+        voxflow_each_silence(tensors, list.len(), taken.as_ptr().cast())
+    });
 }
 
 /// Forgets the gradients of the tensors.
@@ -133,10 +170,14 @@ pub fn forget_gradients(list: &[Tensor]) {
 
 /// The sum of squares of each tensor, side by side in one tensor; there must be one.
 ///
-/// On the processor by sums, whose order the results of trainings there hold; on an accelerator by the
-/// norms of all tensors at once.
+/// On the processor by sums, whose order the results of trainings there hold; on an accelerator by
+/// the norms of all tensors at once.
 pub fn sums_of_squares(list: &[Tensor]) -> Tensor {
-    if list.iter().all(|tensor| tensor.device() == Device::Cpu) { by_sums(list) } else { by_norms(list) }
+    if list.iter().all(|tensor| tensor.device() == Device::Cpu) {
+        by_sums(list)
+    } else {
+        by_norms(list)
+    }
 }
 
 fn by_sums(list: &[Tensor]) -> Tensor {
@@ -160,7 +201,11 @@ mod tests {
 
     fn lists() -> [Vec<Tensor>; 2] {
         tch::manual_seed(3);
-        let list = |_| [[3, 4, 5], [1, 1, 7]].map(|size| Tensor::randn(size, (Kind::Float, Device::Cpu))).into();
+        let list = |_| {
+            [[3, 4, 5], [1, 1, 7]]
+                .map(|size| Tensor::randn(size, (Kind::Float, Device::Cpu)))
+                .into()
+        };
         [0, 1].map(list)
     }
 
@@ -168,7 +213,12 @@ mod tests {
     fn lists_are_changed_to_the_bits_of_the_same_operations_one_by_one() {
         let [a, b] = lists();
         let check = |found: &[Tensor], wanted: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
-            assert!(found.iter().zip(a.iter().zip(&b)).all(|(found, (a, b))| found.equal(&wanted(a, b))));
+            assert!(
+                found
+                    .iter()
+                    .zip(a.iter().zip(&b))
+                    .all(|(found, (a, b))| found.equal(&wanted(a, b)))
+            );
         };
         let changed = |change: &dyn Fn(&[Tensor])| {
             let list: Vec<Tensor> = a.iter().map(Tensor::copy).collect();
@@ -193,7 +243,11 @@ mod tests {
 
     #[test]
     fn silenced_tensors_are_zero_whatever_they_were_and_others_keep_every_bit() {
-        let list = || Vec::from([f32::NAN, f32::INFINITY, 1.5, -0.0].map(|value| Tensor::from_slice(&[value])));
+        let list = || {
+            Vec::from(
+                [f32::NAN, f32::INFINITY, 1.5, -0.0].map(|value| Tensor::from_slice(&[value])),
+            )
+        };
         let (kept, gone) = (list(), list());
         silence(&kept, &Tensor::from(true));
         silence(&gone, &Tensor::from(false));

@@ -21,7 +21,8 @@ pub struct Slider<'a> {
 
 impl Slider<'_> {
     /// Where a volume of these voxels and channels is best kept while windows slide over it: on the
-    /// networks' device where a part of its free memory holds the image and all sums, else on the processor.
+    /// networks' device where a part of its free memory holds the image and all sums, else on the
+    /// processor.
     pub fn home(&self, voxels: usize, channels: usize, classes: usize) -> Device {
         const SHARE: u64 = 4;
         // The image; for the classes the sum, its quotient, and a copy while flips are averaged.
@@ -30,7 +31,8 @@ impl Slider<'_> {
         if fits { self.device } else { Device::Cpu }
     }
 
-    /// Class probabilities (1, classes, X, Y, Z), fp32, of an image (1, C, X, Y, Z); where the image is.
+    /// Class probabilities (1, classes, X, Y, Z), fp32, of an image (1, C, X, Y, Z); where the
+    /// image is.
     pub fn probabilities(&self, image: &Tensor) -> Tensor {
         no_grad(|| {
             let passes = self.passes();
@@ -45,12 +47,13 @@ impl Slider<'_> {
         })
     }
 
-    /// Label indices (X, Y, Z), Uint8, where the image is: the class of the largest probability, the
-    /// first where several are largest.
+    /// Label indices (X, Y, Z), Uint8, where the image is: the class of the largest probability,
+    /// the first where several are largest.
     pub fn classes(&self, image: &Tensor) -> Tensor {
         no_grad(|| {
             let one = self.passes().len() == 1;
-            let scores = if one { self.logits(self.networks[0], image) } else { self.probabilities(image) };
+            let scores =
+                if one { self.logits(self.networks[0], image) } else { self.probabilities(image) };
             scores.squeeze_dim(0).argmax(0, false).to_kind(Kind::Uint8)
         })
     }
@@ -58,8 +61,13 @@ impl Slider<'_> {
     /// Every network with every flip.
     fn passes(&self) -> Vec<(&Unet, Vec<i64>)> {
         let flips = if self.inference.flips { 8 } else { 1 };
-        let axes = |mask: u32| (0..3).filter(|axis| mask >> axis & 1 == 1).map(|axis| axis + 2).collect::<Vec<i64>>();
-        self.networks.iter().flat_map(|network| (0..flips).map(move |mask| (*network, axes(mask)))).collect()
+        let axes = |mask: u32| {
+            (0..3).filter(|axis| mask >> axis & 1 == 1).map(|axis| axis + 2).collect::<Vec<i64>>()
+        };
+        self.networks
+            .iter()
+            .flat_map(|network| (0..flips).map(move |mask| (*network, axes(mask))))
+            .collect()
     }
 
     /// Blended logits of one network.
@@ -73,10 +81,15 @@ impl Slider<'_> {
     }
 }
 
-/// Slides a window over `image` (1, C, X, Y, Z) and blends what `predict` says of batches of windows.
-/// Images smaller than the window are padded with 0 on both sides, and the result is cut back. Sums are
-/// kept where the image is, and so must be what `predict` gives.
-pub fn slide(image: &Tensor, roi: [usize; 3], inference: &Inference, predict: impl Fn(&Tensor) -> Tensor) -> Tensor {
+/// Slides a window over `image` (1, C, X, Y, Z) and blends what `predict` says of batches of
+/// windows. Images smaller than the window are padded with 0 on both sides, and the result is cut
+/// back. Sums are kept where the image is, and so must be what `predict` gives.
+pub fn slide(
+    image: &Tensor,
+    roi: [usize; 3],
+    inference: &Inference,
+    predict: impl Fn(&Tensor) -> Tensor,
+) -> Tensor {
     let size: [usize; 3] = [2, 3, 4].map(|axis| image.size()[axis] as usize);
     let before = [0, 1, 2].map(|axis| roi[axis].saturating_sub(size[axis]) / 2);
     let padded_size = [0, 1, 2].map(|axis| size[axis].max(roi[axis]));
@@ -96,7 +109,8 @@ pub fn slide(image: &Tensor, roi: [usize; 3], inference: &Inference, predict: im
         let windows: Vec<Tensor> = group.iter().map(|start| window(&image, *start)).collect();
         let scores = predict(&Tensor::cat(&windows, 0)) * &weight;
         let sum = sum.get_or_insert_with(|| {
-            let shape: Vec<i64> = [1, scores.size()[1]].into_iter().chain(sides(padded_size)).collect();
+            let shape: Vec<i64> =
+                [1, scores.size()[1]].into_iter().chain(sides(padded_size)).collect();
             Tensor::zeros(shape, (scores.kind(), image.device()))
         });
         for (index, start) in group.iter().enumerate() {
@@ -122,7 +136,8 @@ fn pad(image: &Tensor, size: [usize; 3], before: [usize; 3], padded: [usize; 3])
         return image.shallow_clone();
     }
     let after = |axis: usize| (padded[axis] - size[axis] - before[axis]) as i64;
-    let sides: Vec<i64> = [2, 1, 0].into_iter().flat_map(|axis| [before[axis] as i64, after(axis)]).collect();
+    let sides: Vec<i64> =
+        [2, 1, 0].into_iter().flat_map(|axis| [before[axis] as i64, after(axis)]).collect();
     image.constant_pad_nd(sides)
 }
 
@@ -131,15 +146,19 @@ fn pad(image: &Tensor, size: [usize; 3], before: [usize; 3], padded: [usize; 3])
 pub fn starts(size: [usize; 3], roi: [usize; 3], overlap: f64) -> Vec<[usize; 3]> {
     let along = |axis: usize| -> Vec<usize> {
         let (size, roi) = (size[axis], roi[axis]);
-        let interval = if roi == size { roi } else { ((roi as f64 * (1.0 - overlap)) as usize).max(1) };
+        let interval =
+            if roi == size { roi } else { ((roi as f64 * (1.0 - overlap)) as usize).max(1) };
         let count = (size - roi).div_ceil(interval) + 1;
         (0..count).map(|index| (index * interval).min(size - roi)).collect()
     };
     let [x, y, z] = [along(0), along(1), along(2)];
-    x.iter().flat_map(|&x| y.iter().flat_map(move |&y| [(x, y)]).collect::<Vec<_>>()).fold(vec![], |mut all, (x, y)| {
-        all.extend(z.iter().map(|&z| [x, y, z]));
-        all
-    })
+    x.iter().flat_map(|&x| y.iter().flat_map(move |&y| [(x, y)]).collect::<Vec<_>>()).fold(
+        vec![],
+        |mut all, (x, y)| {
+            all.extend(z.iter().map(|&z| [x, y, z]));
+            all
+        },
+    )
 }
 
 /// A window's weights (1, 1, X, Y, Z): 1, or a Gaussian of sigma = side/8, not below a thousandth.
@@ -166,7 +185,10 @@ mod tests {
 
     #[test]
     fn windows_cover_the_image_and_the_last_ends_with_it() {
-        assert_eq!(starts([10, 4, 4], [4, 4, 4], 0.5), [[0, 0, 0], [2, 0, 0], [4, 0, 0], [6, 0, 0]]);
+        assert_eq!(
+            starts([10, 4, 4], [4, 4, 4], 0.5),
+            [[0, 0, 0], [2, 0, 0], [4, 0, 0], [6, 0, 0]]
+        );
         assert_eq!(starts([9, 4, 4], [4, 4, 4], 0.25), [[0, 0, 0], [3, 0, 0], [5, 0, 0]]);
     }
 

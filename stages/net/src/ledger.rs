@@ -1,7 +1,7 @@
-//! Losses and gradient norms of the steps just taken, while they are still on the device: asking for
-//! each would make every step wait. They are fetched together when progress is told, at the end of an
-//! epoch and before a checkpoint; so it is then that a loss that is no number ends the training, before
-//! anything of it is kept.
+//! Losses and gradient norms of the steps just taken, while they are still on the device: asking
+//! for each would make every step wait. They are fetched together when progress is told, at the end
+//! of an epoch and before a checkpoint; so it is then that a loss that is no number ends the
+//! training, before anything of it is kept.
 
 use crate::fit::Fit;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -11,7 +11,8 @@ use voxflow_stages::Result;
 pub struct Entry {
     /// Steps done before it.
     pub step: u64,
-    /// For each of its batches the share in the loss (fp32, without sides), and the names of the cases.
+    /// For each of its batches the share in the loss (fp32, without sides), and the names of the
+    /// cases.
     pub losses: Vec<(Tensor, Vec<String>)>,
     /// The norm of its gradients: fp64, without sides.
     pub norm: Tensor,
@@ -19,7 +20,8 @@ pub struct Entry {
 
 /// The values of steps, all losses and then all norms, in one copy.
 fn fetch(entries: &[Entry]) -> (Vec<f64>, Vec<f64>) {
-    let losses: Vec<&Tensor> = entries.iter().flat_map(|entry| entry.losses.iter().map(|(loss, _)| loss)).collect();
+    let losses: Vec<&Tensor> =
+        entries.iter().flat_map(|entry| entry.losses.iter().map(|(loss, _)| loss)).collect();
     let norms: Vec<&Tensor> = entries.iter().map(|entry| &entry.norm).collect();
     let together = no_grad(|| {
         let losses = Tensor::stack(&losses, 0).to_kind(Kind::Double);
@@ -33,8 +35,9 @@ fn fetch(entries: &[Entry]) -> (Vec<f64>, Vec<f64>) {
 }
 
 impl Fit<'_> {
-    /// Waits for the steps taken so far and adds them to the epoch's sums. The first step whose loss is
-    /// no number is an error, as is one whose gradients are none, but for fp16, which leaves it out.
+    /// Waits for the steps taken so far and adds them to the epoch's sums. The first step whose
+    /// loss is no number is an error, as is one whose gradients are none, but for fp16, which
+    /// leaves it out.
     pub(crate) fn settle(&mut self) -> Result<()> {
         let entries = std::mem::take(&mut self.ledger);
         if entries.is_empty() {

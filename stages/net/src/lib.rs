@@ -1,6 +1,8 @@
-//! All that needs libtorch: the network, its training and its use, behind the program `voxflow-worker`.
+//! All that needs libtorch: the network, its training and its use, behind the program
+//! `voxflow-worker`.
 //!
-//! Parameters and descriptions are plain data and live in `voxflow-stages`, as do images and metrics.
+//! Parameters and descriptions are plain data and live in `voxflow-stages`, as do images and
+//! metrics.
 
 pub mod amp;
 pub mod cases;

@@ -30,8 +30,9 @@ impl Batch {
     pub(crate) fn new(plan: &Plan, chosen: &[usize], device: Device) -> Batch {
         let patches = chosen.len() * plan.params.patches_per_volume;
         let [x, y, z] = plan.params.patch;
-        let zeros =
-            |channels: usize, kind| Tensor::zeros([patches, channels, x, y, z].map(|side| side as i64), (kind, device));
+        let zeros = |channels: usize, kind| {
+            Tensor::zeros([patches, channels, x, y, z].map(|side| side as i64), (kind, device))
+        };
         let (image, label) = (zeros(plan.part.channels(), Kind::Float), zeros(1, Kind::Uint8));
         let cases = chosen.iter().map(|&index| plan.part.cases[index].name.clone()).collect();
         Batch { image, label, patches, cases }
@@ -42,11 +43,12 @@ impl Batch {
         Batch { image: pinned(self.image, device), label: pinned(self.label, device), ..self }
     }
 
-    /// Images (N, C, X, Y, Z), and labels (N, 1, X, Y, Z) of kind Int64, on a device. Images are laid out
-    /// with channels last there too: what tensor cores read in 16 bits; for fp32 on a GPU nothing is measured.
+    /// Images (N, C, X, Y, Z), and labels (N, 1, X, Y, Z) of kind Int64, on a device. Images are
+    /// laid out with channels last there too: what tensor cores read in 16 bits; for fp32 on a GPU
+    /// nothing is measured.
     pub fn tensors(&self, device: Device) -> (Tensor, Tensor) {
-        let [image, label] =
-            [&self.image, &self.label].map(|tensor| tensor.to_device_(device, tensor.kind(), true, false));
+        let [image, label] = [&self.image, &self.label]
+            .map(|tensor| tensor.to_device_(device, tensor.kind(), true, false));
         (crate::unet::channels_last(&image), label.to_kind(Kind::Int64))
     }
 
@@ -55,9 +57,13 @@ impl Batch {
         // SAFETY: both tensors were made here, contiguous, of these kinds and on the processor, and
         // nothing else shares them; the slices borrow the batch.
         let (image, label) = unsafe {
-            let (image, label) = (self.image.data_ptr().cast::<f32>(), self.label.data_ptr().cast::<u8>());
+            let (image, label) =
+                (self.image.data_ptr().cast::<f32>(), self.label.data_ptr().cast::<u8>());
             let slices = (self.image.numel(), self.label.numel());
-            (std::slice::from_raw_parts_mut(image, slices.0), std::slice::from_raw_parts_mut(label, slices.1))
+            (
+                std::slice::from_raw_parts_mut(image, slices.0),
+                std::slice::from_raw_parts_mut(label, slices.1),
+            )
         };
         let each = (image.len() / self.patches, label.len() / self.patches);
         image.chunks_exact_mut(each.0).zip(label.chunks_exact_mut(each.1))
@@ -91,20 +97,33 @@ impl<'a> Plan<'a> {
         Draw::new(self.params.seed, epoch, 0, "order of volumes").shuffle(&mut order);
         (
             epoch,
-            order.into_iter().skip(batch * self.params.volumes_per_step).take(self.params.volumes_per_step).collect(),
+            order
+                .into_iter()
+                .skip(batch * self.params.volumes_per_step)
+                .take(self.params.volumes_per_step)
+                .collect(),
         )
     }
 
-    /// The patches of cases in order: the case of each, and its number among the patches of the epoch.
+    /// The patches of cases in order: the case of each, and its number among the patches of the
+    /// epoch.
     pub(crate) fn items(&self, chosen: &[usize]) -> impl Iterator<Item = (usize, u64)> {
         let each = self.params.patches_per_volume;
-        chosen.iter().flat_map(move |&index| (0..each).map(move |number| (index, (index * each + number) as u64)))
+        chosen.iter().flat_map(move |&index| {
+            (0..each).map(move |number| (index, (index * each + number) as u64))
+        })
     }
 
     /// Where a patch of a case begins, and what it gets.
-    pub(crate) fn draw(&self, case: &PreparedCase, epoch: u64, item: u64) -> Result<([i64; 3], Change)> {
+    pub(crate) fn draw(
+        &self,
+        case: &PreparedCase,
+        epoch: u64,
+        item: u64,
+    ) -> Result<([i64; 3], Change)> {
         let (params, key) = (self.params, (self.params.seed, epoch, item));
-        let start = place(candidates(case)?, &params.sampling, case.image.shape(), params.patch, key);
+        let start =
+            place(candidates(case)?, &params.sampling, case.image.shape(), params.patch, key);
         Ok((start, params.augmentation.draw(params.patch, key)))
     }
 
@@ -118,7 +137,12 @@ impl<'a> Plan<'a> {
         Ok(made)
     }
 
-    fn patch(&self, case: &PreparedCase, key: (u64, u64, u64), memory: (&mut [f32], &mut [u8])) -> Result<()> {
+    fn patch(
+        &self,
+        case: &PreparedCase,
+        key: (u64, u64, u64),
+        memory: (&mut [f32], &mut [u8]),
+    ) -> Result<()> {
         let source = Case {
             image: case.image.f32s()?,
             channels: case.image.channels(),
@@ -128,14 +152,23 @@ impl<'a> Plan<'a> {
         };
         let (image, label) = memory;
         let params = self.params;
-        sample(&source, &params.sampling, &params.augmentation, params.patch, key, (image, &mut *label));
+        sample(
+            &source,
+            &params.sampling,
+            &params.augmentation,
+            params.patch,
+            key,
+            (image, &mut *label),
+        );
         self.classes.from_values(label);
         Ok(())
     }
 }
 
 fn candidates(case: &PreparedCase) -> Result<&Candidates> {
-    case.candidates.as_ref().ok_or_else(|| Error::failed(format!("case '{}' has no candidates", case.name)))
+    case.candidates
+        .as_ref()
+        .ok_or_else(|| Error::failed(format!("case '{}' has no candidates", case.name)))
 }
 
 /// A bounded queue of batches in order.
@@ -166,7 +199,9 @@ impl<'a> Feed<'a> {
     pub fn fill(&self) {
         while let Some(number) = self.begin() {
             let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.make(number)));
-            let made = made.unwrap_or_else(|_| Err(Error::failed(format!("the loader panicked at batch {number}"))));
+            let made = made.unwrap_or_else(|_| {
+                Err(Error::failed(format!("the loader panicked at batch {number}")))
+            });
             self.lock().ready.insert(number, made);
             self.moved.notify_all();
         }

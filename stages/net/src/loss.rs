@@ -1,4 +1,5 @@
-//! Losses of logits against labels, as MONAI's `DiceLoss` and `DiceCELoss` with softmax and one-hot.
+//! Losses of logits against labels, as MONAI's `DiceLoss` and `DiceCELoss` with softmax and
+//! one-hot.
 
 use tch::{Kind, Tensor};
 use voxflow_stages::model::{Loss, LossKind};
@@ -51,14 +52,19 @@ mod tests {
 
     #[test]
     fn a_certain_and_right_prediction_costs_nothing() {
-        let logits = Tensor::zeros([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu)).scatter_value(1, &labels(), 50.0);
+        let logits = Tensor::zeros([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu)).scatter_value(
+            1,
+            &labels(),
+            50.0,
+        );
         assert!(loss(&Loss::default(), &logits, &labels()).double_value(&[]).abs() < 1e-9);
     }
 
     #[test]
     fn an_undecided_prediction_costs_what_pencil_and_paper_say() {
         let logits = Tensor::zeros([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu));
-        let settings = Loss { smooth_nr: 0.0, smooth_dr: 0.0, weights: [1.0, 1.0], ..Loss::default() };
+        let settings =
+            Loss { smooth_nr: 0.0, smooth_dr: 0.0, weights: [1.0, 1.0], ..Loss::default() };
         // Σpt = count/3, Σp² = 8/9, Σt = count for counts 3, 3, 2.
         let share = |count: f64| 2.0 * count / 3.0 / (8.0 / 9.0 + count);
         let dice = 1.0 - (share(3.0) + share(3.0) + share(2.0)) / 3.0;

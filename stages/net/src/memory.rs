@@ -1,5 +1,5 @@
-//! Memory of devices: how much is free, how much was taken, and host memory that a device copies from
-//! by itself. Through the shim in `shim/memory.cpp`.
+//! Memory of devices: how much is free, how much was taken, and host memory that a device copies
+//! from by itself. Through the shim in `shim/memory.cpp`.
 
 use std::ffi::{c_int, c_void};
 use tch::{Device, Tensor};
@@ -27,8 +27,8 @@ pub fn of(device: Device) -> Option<DeviceMemory> {
     (status == 0).then_some(DeviceMemory { free: free.max(0) as u64, peak: peak.max(0) as u64 })
 }
 
-/// The same values in memory that `device` copies from while this process goes on; as they are where
-/// that is none.
+/// The same values in memory that `device` copies from while this process goes on; as they are
+/// where that is none.
 pub fn pinned(tensor: Tensor, device: Device) -> Tensor {
     if !device.is_cuda() {
         return tensor;

@@ -33,12 +33,16 @@ impl Models {
         place: Place,
     ) -> Result<Models> {
         let inputs = cx.many("model");
-        let cards: Vec<ModelCard> = inputs.iter().map(|input| input.json("model.json")).collect::<Result<_>>()?;
-        let Some(card) = cards.first().cloned() else { return Err(Error::failed("no model was given")) };
+        let cards: Vec<ModelCard> =
+            inputs.iter().map(|input| input.json("model.json")).collect::<Result<_>>()?;
+        let Some(card) = cards.first().cloned() else {
+            return Err(Error::failed("no model was given"));
+        };
         for (other, input) in cards.iter().zip(inputs) {
             same(&card, other, &input.stage)?;
         }
-        let networks = inputs.iter().zip(&cards).map(|(input, card)| network(input, card, which, &place));
+        let networks =
+            inputs.iter().zip(&cards).map(|(input, card)| network(input, card, which, &place));
         let networks = networks.collect::<Result<_>>()?;
         let mut inference = inference.unwrap_or(&card.inference).clone();
         inference.roi = inference.roi.or(card.inference.roi);
@@ -51,8 +55,10 @@ impl Models {
 
     /// The sliding window of all models together.
     pub fn slider(&self) -> Result<Slider<'_>> {
-        let roi =
-            self.inference.roi.ok_or_else(|| Error::failed("inference.roi: is not set, nor does the model say"))?;
+        let roi = self
+            .inference
+            .roi
+            .ok_or_else(|| Error::failed("inference.roi: is not set, nor does the model say"))?;
         Ok(Slider {
             networks: self.networks.iter().collect(),
             inference: self.inference.clone(),
@@ -64,10 +70,14 @@ impl Models {
 
     /// An error if volumes were made for other labels, channels or another preparation.
     pub fn check(&self, labels: &[Label], modality: &[String]) -> Result<()> {
-        let names = |labels: &[Label]| labels.iter().map(|label| label.name.clone()).collect::<Vec<_>>().join(", ");
+        let names = |labels: &[Label]| {
+            labels.iter().map(|label| label.name.clone()).collect::<Vec<_>>().join(", ")
+        };
         if labels != self.card.labels {
             let (found, known) = (names(labels), names(&self.card.labels));
-            return Err(Error::failed(format!("the volumes have labels ({found}), the model knows ({known})")));
+            return Err(Error::failed(format!(
+                "the volumes have labels ({found}), the model knows ({known})"
+            )));
         }
         self.check_channels(modality)
     }
@@ -83,7 +93,9 @@ impl Models {
 }
 
 fn same(one: &ModelCard, other: &ModelCard, stage: &str) -> Result<()> {
-    let differs = |what: &str| Err(Error::failed(format!("model '{stage}': its {what} differ from the first model's")));
+    let differs = |what: &str| {
+        Err(Error::failed(format!("model '{stage}': its {what} differ from the first model's")))
+    };
     if one.labels != other.labels {
         return differs("labels");
     }
@@ -98,8 +110,14 @@ fn network(input: &Input, card: &ModelCard, which: Weights, place: &Place) -> Re
     if let Some((path, trouble)) = mistakes.first() {
         return Err(Error::failed(format!("model '{}': {path}: {trouble}", input.stage)));
     }
-    let unet =
-        Unet::new(&card.network, card.modality.len().max(1), card.labels.len() + 1, 0, Kind::Float, place.device);
+    let unet = Unet::new(
+        &card.network,
+        card.modality.len().max(1),
+        card.labels.len() + 1,
+        0,
+        Kind::Float,
+        place.device,
+    );
     let file = which.file();
     let tensors = weights::read(input.path(file)?)?;
     weights::fill(&unet, &tensors).trouble(format!("'{file}' of stage '{}'", input.stage))?;
@@ -116,8 +134,12 @@ pub fn start(input: &Input, params: &Train, part: &Part) -> Result<BTreeMap<Stri
             "start '{stage}': its network is another one; give 'network' the same values"
         )));
     }
-    if card.labels.len() != part.list.labels.len() || card.modality.len() != part.list.modality.len() {
-        return Err(Error::failed(format!("start '{stage}': it has another number of labels or channels")));
+    if card.labels.len() != part.list.labels.len()
+        || card.modality.len() != part.list.modality.len()
+    {
+        return Err(Error::failed(format!(
+            "start '{stage}': it has another number of labels or channels"
+        )));
     }
     weights::read(input.path(Weights::Best.file())?)
 }

@@ -1,7 +1,8 @@
 //! Optimizers as operations on lists of tensors, with a state that can be kept in a checkpoint.
 //!
 //! A step may depend on what only the device knows (whether gradients overflowed): then its factors
-//! are chosen there, so that a step that is left out changes nothing and nobody waits for the answer.
+//! are chosen there, so that a step that is left out changes nothing and nobody waits for the
+//! answer.
 
 use crate::foreach::{self, known};
 use crate::unet::{Parameter, Role};
@@ -28,8 +29,8 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// An optimizer of a network's tensors that leaves frozen tensors alone. Marks tensors that need gradients.
-    /// Biases directly before norms get none unless `noisy_biases`.
+    /// An optimizer of a network's tensors that leaves frozen tensors alone. Marks tensors that
+    /// need gradients. Biases directly before norms get none unless `noisy_biases`.
     pub fn new(
         settings: &Settings,
         parameters: &[Parameter],
@@ -48,7 +49,9 @@ impl Optimizer {
     /// Forgets the gradients.
     pub fn zero_grad(&mut self) {
         let heard = self.slots.iter().filter(|slot| !slot.silent);
-        foreach::forget_gradients(&heard.map(|slot| slot.tensor.shallow_clone()).collect::<Vec<_>>());
+        foreach::forget_gradients(
+            &heard.map(|slot| slot.tensor.shallow_clone()).collect::<Vec<_>>(),
+        );
     }
 
     /// The gradients there are.
@@ -63,12 +66,13 @@ impl Optimizer {
         self.advance(&Taking::Certain(self.steps), rate);
     }
 
-    /// One step at this learning rate where `taken`, a Bool on the device, is true; elsewhere nothing
-    /// but the gradients changes, and the step does not count.
+    /// One step at this learning rate where `taken`, a Bool on the device, is true; elsewhere
+    /// nothing but the gradients changes, and the step does not count.
     pub fn step_if(&mut self, rate: f64, taken: &Tensor) {
         self.steps += 1;
         let left_out = taken.logical_not().to_kind(Kind::Int64);
-        let left_out = self.left_out.as_ref().map_or(left_out.shallow_clone(), |before| before + left_out);
+        let left_out =
+            self.left_out.as_ref().map_or(left_out.shallow_clone(), |before| before + left_out);
         let steps = (self.steps as i64 - &left_out).to_kind(Kind::Double);
         self.left_out = Some(left_out);
         foreach::silence(&self.gradients(), taken);
@@ -105,7 +109,8 @@ impl Optimizer {
     /// The state by name, for a checkpoint. Waits for the device.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let left_out = self.left_out.as_ref().map_or(0, |steps| steps.int64_value(&[]));
-        let mut state = vec![("steps".to_string(), Tensor::from_slice(&[self.steps as i64 - left_out]))];
+        let mut state =
+            vec![("steps".to_string(), Tensor::from_slice(&[self.steps as i64 - left_out]))];
         for slot in &self.slots {
             state.push((format!("first/{}", slot.name), slot.first.shallow_clone()));
             if let Some(second) = &slot.second {
@@ -121,11 +126,17 @@ impl Optimizer {
         (self.steps, self.left_out) = (steps.int64_value(&[0]) as u64, None);
         no_grad(|| {
             let copy = |name: String, target: &mut Tensor| {
-                find(&name).filter(|found| found.size() == target.size()).map(|found| target.copy_(&found)).is_some()
+                find(&name)
+                    .filter(|found| found.size() == target.size())
+                    .map(|found| target.copy_(&found))
+                    .is_some()
             };
             self.slots.iter_mut().all(|slot| {
                 copy(format!("first/{}", slot.name), &mut slot.first)
-                    && slot.second.as_mut().is_none_or(|second| copy(format!("second/{}", slot.name), second))
+                    && slot
+                        .second
+                        .as_mut()
+                        .is_none_or(|second| copy(format!("second/{}", slot.name), second))
             })
         })
     }
@@ -137,7 +148,9 @@ fn slot(name: OptimizerName, parameter: &Parameter, silent: bool) -> Slot {
     let second = match name {
         OptimizerName::Sgd => None,
         // A single fp32 number even where weights are fp64, as MONAI's.
-        OptimizerName::Novograd => Some(Tensor::zeros([] as [i64; 0], (Kind::Float, tensor.device()))),
+        OptimizerName::Novograd => {
+            Some(Tensor::zeros([] as [i64; 0], (Kind::Float, tensor.device())))
+        }
         OptimizerName::Adam | OptimizerName::Adamw => Some(zeros()),
     };
     Slot { name: parameter.name.clone(), first: zeros(), second, tensor, silent }
@@ -156,7 +169,9 @@ impl Taking {
         match self {
             Taking::Certain(_) => known(factor),
             Taking::If(taken, _) => {
-                let full = |number: f64| Tensor::full([] as [i64; 0], number, (Kind::Double, taken.device()));
+                let full = |number: f64| {
+                    Tensor::full([] as [i64; 0], number, (Kind::Double, taken.device()))
+                };
                 full(factor).where_self(taken, &full(idle))
             }
         }
@@ -216,7 +231,8 @@ impl Lists {
         foreach::subtract(&self.tensors, &foreach::scaled(&self.first, &taking.factor(rate, 0.0)));
     }
 
-    /// Kingma & Ba 2015, with decay added to the gradient; or Loshchilov & Hutter 2019, with it apart.
+    /// Kingma & Ba 2015, with decay added to the gradient; or Loshchilov & Hutter 2019, with it
+    /// apart.
     fn adam(&self, settings: &Settings, rate: f64, taking: &Taking) {
         let [beta1, beta2] = settings.betas();
         if settings.name == OptimizerName::Adam {
@@ -260,7 +276,10 @@ impl Lists {
     /// Adds decay·w.
     fn decay(&self, to: &[Tensor], settings: &Settings, taking: &Taking) {
         if settings.weight_decay != 0.0 {
-            foreach::add(to, &foreach::scaled(&self.tensors, &taking.factor(settings.weight_decay, 0.0)));
+            foreach::add(
+                to,
+                &foreach::scaled(&self.tensors, &taking.factor(settings.weight_decay, 0.0)),
+            );
         }
     }
 }

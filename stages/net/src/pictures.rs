@@ -22,13 +22,21 @@ pub fn draw(
         for plane in Plane::ALL {
             let file = format!("pictures/{rank}-{}.png", plane.word());
             let bar_mm = scene.draw(plane, &cx.create(&file)?)?;
-            rows.push(PictureOf { rank: rank.into(), case: case.into(), dice: Some(dice), plane, bar_mm, file });
+            rows.push(PictureOf {
+                rank: rank.into(),
+                case: case.into(),
+                dice: Some(dice),
+                plane,
+                bar_mm,
+                file,
+            });
         }
     }
     cx.create_json("pictures.json", &rows)
 }
 
-/// The worst, the median and the best case by mean Dice over labels; cases without any are left out.
+/// The worst, the median and the best case by mean Dice over labels; cases without any are left
+/// out.
 fn ranked(scores: &[CaseScore]) -> Vec<(&'static str, &str, f64)> {
     let mut cases: Vec<(&str, f64)> =
         scores.iter().filter_map(|score| Some((score.case.as_str(), mean(score)?))).collect();
@@ -51,7 +59,10 @@ fn scene(dataset: &Input, listing: &Listing, case: &str, prediction: &Path) -> R
     let listed = listing.case(case).ok_or_else(|| Error::failed(listing.no_case(case)))?;
     let (image, label) = (listed.images.first(), listed.label.as_ref());
     let (Some(image), Some(label)) = (image, label) else {
-        return Err(Error::failed(format!("case '{case}' has no image or no label in '{}'", dataset.stage)));
+        return Err(Error::failed(format!(
+            "case '{case}' has no image or no label in '{}'",
+            dataset.stage
+        )));
     };
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
     let scene = Scene::new(read_image(dataset.path(image)?, image)?, listing.is_ct())?;
@@ -74,7 +85,10 @@ mod tests {
     fn the_worst_the_median_and_the_best_are_chosen_by_mean_dice() {
         let scores = [("a", Some(0.9)), ("b", Some(0.1)), ("c", None), ("d", Some(0.5))];
         let scores: Vec<CaseScore> = scores.iter().map(|(case, dice)| score(case, *dice)).collect();
-        assert_eq!(ranked(&scores), [("worst", "b", 0.1), ("median", "d", 0.5), ("best", "a", 0.9)]);
+        assert_eq!(
+            ranked(&scores),
+            [("worst", "b", 0.1), ("median", "d", 0.5), ("best", "a", 0.9)]
+        );
         assert_eq!(ranked(&scores[..1]), [("best", "a", 0.9)]);
         assert!(ranked(&[]).is_empty());
     }

@@ -1,5 +1,5 @@
-//! The pipe to the program that started this worker: facts go out as JSON lines, and items, for which
-//! a worker has no store, are recalled through it.
+//! The pipe to the program that started this worker: facts go out as JSON lines, and items, for
+//! which a worker has no store, are recalled through it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -65,7 +65,10 @@ impl Pipe {
     }
 
     fn keep(&self, artifact: &Artifact, paths: &BTreeMap<String, PathBuf>) {
-        let places = artifact.0.iter().filter_map(|(name, blob)| Some((blob.digest, paths.get(name)?.clone())));
+        let places = artifact
+            .0
+            .iter()
+            .filter_map(|(name, blob)| Some((blob.digest, paths.get(name)?.clone())));
         lock(&self.places).extend(places);
     }
 }
@@ -101,7 +104,12 @@ impl Host for Pipe {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    fn recall(&self, name: &str, recipe: &Recipe, make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+    fn recall(
+        &self,
+        name: &str,
+        recipe: &Recipe,
+        make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
         let (id, answers) = self.enlist();
         self.say(&Request::Recall { id, name: name.to_string(), recipe: recipe.clone() });
         let found = loop {
@@ -115,9 +123,15 @@ impl Host for Pipe {
                     break Ok(artifact);
                 }
                 Ok(Answer::Failed { reply, .. }) => {
-                    break Err(reply.error().unwrap_or_else(|| Error::failed(format!("item '{name}': no answer"))));
+                    break Err(reply
+                        .error()
+                        .unwrap_or_else(|| Error::failed(format!("item '{name}': no answer"))));
                 }
-                Err(_) => break Err(Error::failed(format!("item '{name}': who started this worker is gone"))),
+                Err(_) => {
+                    break Err(Error::failed(format!(
+                        "item '{name}': who started this worker is gone"
+                    )));
+                }
             }
         };
         if let Some(waiting) = &mut *lock(&self.waiting) {

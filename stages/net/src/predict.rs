@@ -1,5 +1,6 @@
-//! `predict`: prepares each image as the model's card says, segments it, and writes the result in the
-//! image's own space. Each image is an item, so that another image in the folder redoes no other.
+//! `predict`: prepares each image as the model's card says, segments it, and writes the result in
+//! the image's own space. Each image is an item, so that another image in the folder redoes no
+//! other.
 
 use crate::cases::tensor;
 use crate::model::Models;
@@ -51,7 +52,9 @@ pub fn run(cx: &Context) -> Result<()> {
     let desk = Desk { model: identity(cx, &params)?, models: Mutex::new(models), dataset };
     let rows = cx.each_case(&cases, |case| &case.name, |case| desk.predict(cx, &params, case))?;
     for row in &rows {
-        let metric = |(label, ml): (&String, &f64)| Metric::new("volume_ml", *ml).case(&row.case).label(label);
+        let metric = |(label, ml): (&String, &f64)| {
+            Metric::new("volume_ml", *ml).case(&row.case).label(label)
+        };
         row.volumes_ml.iter().map(metric).for_each(|row| cx.metric(row.grid("original")));
     }
     cx.create_json("predictions.json", &rows)
@@ -84,13 +87,18 @@ struct Item<'a> {
 impl Desk<'_> {
     /// Recalls one prediction, adopts its files and repeats its warnings.
     fn predict(&self, cx: &Context, params: &Predict, case: &Case) -> Result<Predicted> {
-        let files = case.images.iter().map(|name| self.dataset.file(name)).collect::<Result<Vec<_>>>()?;
-        let images = files.iter().enumerate().map(|(index, file)| (format!("image{index}"), file.blob.digest));
+        let files =
+            case.images.iter().map(|name| self.dataset.file(name)).collect::<Result<Vec<_>>>()?;
+        let images = files
+            .iter()
+            .enumerate()
+            .map(|(index, file)| (format!("image{index}"), file.blob.digest));
         let inputs = images.chain(self.model.clone()).collect();
         let key = ItemKey { name: case.name.clone(), inputs, ..ItemKey::default() };
         let images = files.iter().map(|file| file.path.clone()).collect();
         let file = params.file_of(&case.name);
-        let made = cx.recall("image", params, &Item { images, models: &self.models }, &key, make)?;
+        let made =
+            cx.recall("image", params, &Item { images, models: &self.models }, &key, make)?;
         for (name, folder) in FILES {
             if let Some(blob) = made.get(&format!("{name}{}", params.suffix())) {
                 cx.adopt(&format!("{folder}/{file}"), blob);
@@ -98,13 +106,18 @@ impl Desk<'_> {
         }
         let facts = facts(cx, &made)?;
         facts.warnings.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-        Ok(Predicted { case: case.name.clone(), file: format!("predictions/{file}"), volumes_ml: facts.volumes_ml })
+        Ok(Predicted {
+            case: case.name.clone(),
+            file: format!("predictions/{file}"),
+            volumes_ml: facts.volumes_ml,
+        })
     }
 }
 
 fn facts(cx: &Context, made: &Artifact) -> Result<Facts> {
-    let blob =
-        made.get(FACTS).ok_or_else(|| Error::failed(format!("a prediction without '{FACTS}'; run with --force")))?;
+    let blob = made.get(FACTS).ok_or_else(|| {
+        Error::failed(format!("a prediction without '{FACTS}'; run with --force"))
+    })?;
     let path = cx.blob_path(blob);
     let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
     serde_json::from_slice(&text).trouble_at(&path)
@@ -123,13 +136,16 @@ fn make(params: &Predict, item: &Item, folder: &Path) -> Result<()> {
     if params.probabilities {
         nifti::write_volume_f32(&path_of_probabilities, &found.probabilities()?, packed)?;
     }
-    let facts = Facts { volumes_ml: volumes_ml(&labels, &card.labels), warnings: prepared.warnings };
+    let facts =
+        Facts { volumes_ml: volumes_ml(&labels, &card.labels), warnings: prepared.warnings };
     write_json(&folder.join(FACTS), &facts)
 }
 
 fn volumes_ml(map: &Volume<u8>, labels: &[Label]) -> BTreeMap<String, f64> {
     let mut voxels = [0u64; 256];
     map.data.iter().for_each(|value| voxels[usize::from(*value)] += 1);
-    let ml = |label: &Label| (label.name.clone(), voxels[usize::from(label.value)] as f64 * map.voxel_ml());
+    let ml = |label: &Label| {
+        (label.name.clone(), voxels[usize::from(label.value)] as f64 * map.voxel_ml())
+    };
     labels.iter().map(ml).collect()
 }

@@ -51,7 +51,8 @@ impl Pace {
 
     /// Patches per second of training time.
     pub fn patches_per_second(&self) -> f64 {
-        self.patches as f64 / (self.begun.elapsed().saturating_sub(self.aside)).as_secs_f64().max(1e-9)
+        self.patches as f64
+            / (self.begun.elapsed().saturating_sub(self.aside)).as_secs_f64().max(1e-9)
     }
 
     /// Whether it is time to tell.
@@ -64,7 +65,8 @@ impl Pace {
         self.told = Some(Instant::now());
         let (done, total) = shown.steps;
         let each = self.begun.elapsed().as_secs_f64() / self.steps.max(1) as f64;
-        let mut numbers = vec![("epoch".to_string(), format!("{}/{}", shown.epochs.0, shown.epochs.1))];
+        let mut numbers =
+            vec![("epoch".to_string(), format!("{}/{}", shown.epochs.0, shown.epochs.1))];
         numbers.push(("loss".into(), format!("{:.4}", shown.loss)));
         numbers.extend(shown.dice.0.map(|dice| ("dice".into(), format!("{dice:.4}"))));
         numbers.extend(shown.dice.1.map(|dice| ("best".into(), format!("{dice:.4}"))));
@@ -85,14 +87,23 @@ impl Default for Pace {
 fn clock(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{rest:02}") } else { format!("{minutes}:{rest:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{rest:02}")
+    } else {
+        format!("{minutes}:{rest:02}")
+    }
 }
 
 /// The largest memory this process has held, in bytes, as the kernel counts it.
 pub fn peak_memory_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<f64>().ok().map(|kibibytes| kibibytes * 1024.0)
+    line.trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .map(|kibibytes| kibibytes * 1024.0)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Training volumes that live on the device: patches are cut, turned and varied there, so that nothing
-//! but drawn parameters goes from the processor to it.
+//! Training volumes that live on the device: patches are cut, turned and varied there, so that
+//! nothing but drawn parameters goes from the processor to it.
 //!
-//! Batches are those of the loader: all parameters are the same stateless draws. Crops, flips, quarter
-//! turns, scale and shift have its very bits where volumes are kept in fp32; affine changes and gamma
-//! agree to rounding. Noise comes from the device's own generator, seeded by (seed, epoch, item): it
-//! repeats on a device, and is another on another.
+//! Batches are those of the loader: all parameters are the same stateless draws. Crops, flips,
+//! quarter turns, scale and shift have its very bits where volumes are kept in fp32; affine changes
+//! and gamma agree to rounding. Noise comes from the device's own generator, seeded by (seed,
+//! epoch, item): it repeats on a device, and is another on another.
 
 use crate::cases::{Classes, PreparedCase};
 use crate::loader::{Batch, Plan};
@@ -31,14 +31,20 @@ impl<'a> Resident<'a> {
     /// Bytes that the volumes of a plan take in these numbers.
     pub fn bytes(plan: &Plan, kind: Kind) -> u64 {
         let voxels = |case: &PreparedCase| case.image.shape().iter().product::<usize>() as u64;
-        let each = |case: &PreparedCase| voxels(case) * (case.image.channels() * kind.elt_size_in_bytes() + 1) as u64;
+        let each = |case: &PreparedCase| {
+            voxels(case) * (case.image.channels() * kind.elt_size_in_bytes() + 1) as u64
+        };
         plan.part.cases.iter().map(each).sum()
     }
 
     /// Takes the volumes of a plan to the device, images as `kind`.
     pub fn new(plan: &'a Plan<'a>, kind: Kind, device: Device) -> Result<Resident<'a>> {
         let held = |case| hold(case, plan.classes, kind, device);
-        Ok(Resident { plan, device, cases: plan.part.cases.iter().map(held).collect::<Result<_>>()? })
+        Ok(Resident {
+            plan,
+            device,
+            cases: plan.part.cases.iter().map(held).collect::<Result<_>>()?,
+        })
     }
 
     /// Makes batch `number`, counted from the start of the training.
@@ -60,7 +66,10 @@ impl<'a> Resident<'a> {
 
 fn hold(case: &PreparedCase, classes: &Classes, kind: Kind, device: Device) -> Result<Held> {
     let image = case.tensor_on(device)?.squeeze_dim(0).to_kind(kind);
-    Ok(Held { image, label: classes.tensor(case.label_values()?, case.image.shape(), device).unsqueeze(0) })
+    Ok(Held {
+        image,
+        label: classes.tensor(case.label_values()?, case.image.shape(), device).unsqueeze(0),
+    })
 }
 
 /// The place of one patch in a batch: its image (C, x, y, z), and its label (1, x, y, z).
@@ -70,7 +79,8 @@ struct Slot {
 }
 
 impl Slot {
-    /// Copies the part of a volume that begins at `start`, mirrored; what lies outside stays as it is.
+    /// Copies the part of a volume that begins at `start`, mirrored; what lies outside stays as it
+    /// is.
     fn cut(&self, held: &Held, start: [i64; 3], flips: [bool; 3]) {
         let (volume, patch) = (sides(&held.image), sides(&self.image));
         let inside: [(i64, i64); 3] = std::array::from_fn(|axis| {
@@ -80,9 +90,12 @@ impl Slot {
         if inside.iter().any(|(first, last)| first == last) {
             return;
         }
-        let mirrored: Vec<i64> = (0..3).filter(|axis| flips[*axis]).map(|axis| axis as i64 + 1).collect();
+        let mirrored: Vec<i64> =
+            (0..3).filter(|axis| flips[*axis]).map(|axis| axis as i64 + 1).collect();
         for (source, target) in [(&held.image, &self.image), (&held.label, &self.label)] {
-            let part = narrow(source, |axis| (start[axis] + inside[axis].0, inside[axis].1 - inside[axis].0));
+            let part = narrow(source, |axis| {
+                (start[axis] + inside[axis].0, inside[axis].1 - inside[axis].0)
+            });
             let part = if mirrored.is_empty() { part } else { part.flip(&mirrored[..]) };
             let place = |axis: usize| match (inside[axis], flips[axis]) {
                 ((first, last), false) => (first, last - first),
@@ -111,7 +124,9 @@ impl Slot {
         if let Some(power) = change.gamma {
             let low = image.min();
             let range = image.max() - &low;
-            let raised = ((&image - &low) / (&range + 1e-7)).pow_tensor_scalar(f64::from(power)) * range + low;
+            let raised = ((&image - &low) / (&range + 1e-7)).pow_tensor_scalar(f64::from(power))
+                * range
+                + low;
             image.copy_(&raised);
         }
         if let Some(scale) = change.scale {
@@ -129,15 +144,19 @@ impl Slot {
         const BORDER: i64 = 1;
         let grid = grid(affine, sides(&self.image), self.image.device());
         let sample = |tensor: &Tensor, how| {
-            tensor.to_kind(Kind::Float).unsqueeze(0).grid_sampler(&grid, how, BORDER, false).squeeze_dim(0)
+            tensor
+                .to_kind(Kind::Float)
+                .unsqueeze(0)
+                .grid_sampler(&grid, how, BORDER, false)
+                .squeeze_dim(0)
         };
         self.image.shallow_clone().copy_(&sample(&self.image, TRILINEAR));
         self.label.shallow_clone().copy_(&sample(&self.label, NEAREST));
     }
 }
 
-/// Where each voxel of an affine change lies, for `grid_sampler` (1, X, Y, Z, 3): by the single-precision
-/// steps of `warp`.
+/// Where each voxel of an affine change lies, for `grid_sampler` (1, X, Y, Z, 3): by the
+/// single-precision steps of `warp`.
 fn grid(affine: &Affinity, sides: [i64; 3], device: Device) -> Tensor {
     let centred: [Tensor; 3] = std::array::from_fn(|axis| {
         let mut shape = [1i64; 3];

@@ -135,7 +135,9 @@ impl Fit<'_> {
 
     fn restore(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let under = |folder: &str| -> BTreeMap<String, Tensor> {
-            let named = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(folder)?, tensor)));
+            let named = tensors
+                .iter()
+                .filter_map(|(name, tensor)| Some((name.strip_prefix(folder)?, tensor)));
             named.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).collect()
         };
         weights::fill(&self.unet, &under("weights/"))?;
@@ -146,7 +148,9 @@ impl Fit<'_> {
         self.best = (!best.is_empty()).then(|| best.into_iter().collect());
         let optimizer = under("optimizer/");
         if !self.optimizer.restore(|name| optimizer.get(name).map(Tensor::shallow_clone)) {
-            return Err(Error::failed("the checkpoint is of another optimizer; run with '--force' to begin anew"));
+            return Err(Error::failed(
+                "the checkpoint is of another optimizer; run with '--force' to begin anew",
+            ));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! The scale that keeps fp16 gradients from vanishing: it halves when gradients overflow and doubles
-//! after a while without, as PyTorch's `GradScaler` with its defaults. It lives on the device, so that
-//! no step waits for the answer whether gradients overflowed; for other precisions there is none.
+//! The scale that keeps fp16 gradients from vanishing: it halves when gradients overflow and
+//! doubles after a while without, as PyTorch's `GradScaler` with its defaults. It lives on the
+//! device, so that no step waits for the answer whether gradients overflowed; for other precisions
+//! there is none.
 
 use crate::foreach;
 use serde::{Deserialize, Serialize};
@@ -48,9 +49,11 @@ impl Scaler {
     pub fn keep(&self) -> Scale {
         match &self.0 {
             None => Scale { scale: 1.0, steady: 0, active: false },
-            Some(Active { scale, steady }) => {
-                Scale { scale: scale.double_value(&[0]), steady: steady.int64_value(&[0]) as u32, active: true }
-            }
+            Some(Active { scale, steady }) => Scale {
+                scale: scale.double_value(&[0]),
+                steady: steady.int64_value(&[0]) as u32,
+                active: true,
+            },
         }
     }
 
@@ -72,8 +75,8 @@ impl Scaler {
         }
     }
 
-    /// Learns whether the gradients (their norm) were finite; gives that as a Bool on the device, where
-    /// a step depends on it.
+    /// Learns whether the gradients (their norm) were finite; gives that as a Bool on the device,
+    /// where a step depends on it.
     pub fn accept(&mut self, norm: &Tensor) -> Option<Tensor> {
         let Active { scale, steady } = self.0.as_mut()?;
         let finite = norm.isfinite();
@@ -90,8 +93,12 @@ mod tests {
     #[test]
     fn the_scale_halves_on_overflow_and_doubles_after_two_thousand_steady_steps() {
         let mut scaler = Scaler::new(&Scale::new(Precision::Fp16), Device::Cpu);
-        let accept = |scaler: &mut Scaler, norm: f64| bool::try_from(scaler.accept(&foreach::known(norm)).unwrap());
-        assert!(!accept(&mut scaler, f64::INFINITY).unwrap() && !accept(&mut scaler, f64::NAN).unwrap());
+        let accept = |scaler: &mut Scaler, norm: f64| {
+            bool::try_from(scaler.accept(&foreach::known(norm)).unwrap())
+        };
+        assert!(
+            !accept(&mut scaler, f64::INFINITY).unwrap() && !accept(&mut scaler, f64::NAN).unwrap()
+        );
         assert_eq!(scaler.keep(), Scale { scale: 16_384.0, steady: 0, active: true });
         (0..1999).for_each(|_| assert!(accept(&mut scaler, 1.0).unwrap()));
         assert_eq!(scaler.keep(), Scale { scale: 16_384.0, steady: 1999, active: true });

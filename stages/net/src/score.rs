@@ -6,8 +6,8 @@ use crate::worker::caught;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::{Metric, Result, Trouble};
 
-/// How many voxels each class is predicted in where each class is the reference; counted where the two
-/// maps (Uint8) are, so that only numbers leave a device.
+/// How many voxels each class is predicted in where each class is the reference; counted where the
+/// two maps (Uint8) are, so that only numbers leave a device.
 struct Counts {
     classes: usize,
     /// Index: predicted · classes + real.
@@ -19,7 +19,10 @@ impl Counts {
         let mut pairs = prediction.to_kind(Kind::Int);
         pairs *= classes as i64;
         pairs += reference;
-        let counted = pairs.flatten(0, -1).bincount(None::<Tensor>, (classes * classes) as i64).to_device(Device::Cpu);
+        let counted = pairs
+            .flatten(0, -1)
+            .bincount(None::<Tensor>, (classes * classes) as i64)
+            .to_device(Device::Cpu);
         let mut voxels = vec![0; classes * classes];
         counted.copy_data(&mut voxels, classes * classes);
         Counts { classes, voxels }
@@ -45,18 +48,21 @@ fn case_dice(case: &PreparedCase, classes: &Classes, slider: &Slider) -> Result<
 
 /// The mean of what there is.
 fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let (sum, count) = values.flatten().fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    let (sum, count) =
+        values.flatten().fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / f64::from(count))
 }
 
 /// Rows of Dice for a part: per label the mean over cases, and the mean over labels last.
 pub fn dice_rows(part: &Part, classes: &Classes, slider: &Slider) -> Result<Vec<Metric>> {
-    let score =
-        |case: &PreparedCase| caught(|| case_dice(case, classes, slider)).trouble(format!("case '{}'", case.name));
+    let score = |case: &PreparedCase| {
+        caught(|| case_dice(case, classes, slider)).trouble(format!("case '{}'", case.name))
+    };
     let cases: Vec<Vec<Option<f64>>> = part.cases.iter().map(score).collect::<Result<_>>()?;
     let labels = part.list.labels.iter().enumerate();
-    let means: Vec<(&str, Option<f64>)> =
-        labels.map(|(at, label)| (label.name.as_str(), mean(cases.iter().map(|case| case[at])))).collect();
+    let means: Vec<(&str, Option<f64>)> = labels
+        .map(|(at, label)| (label.name.as_str(), mean(cases.iter().map(|case| case[at]))))
+        .collect();
     let row = |value: Option<f64>| Metric::new("dice", value).split(part.name).grid("resampled");
     let mut rows: Vec<Metric> = means.iter().map(|(name, value)| row(*value).label(name)).collect();
     rows.push(row(mean(means.iter().map(|(_, value)| *value))));

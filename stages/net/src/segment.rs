@@ -18,8 +18,9 @@ pub struct Segmentation {
 }
 
 impl Segmentation {
-    /// Of a prepared image (1, C, X, Y, Z). One image at a time goes through the networks, which keep
-    /// all threads busy by themselves; the rest goes on beside it. An error of libtorch is this image's.
+    /// Of a prepared image (1, C, X, Y, Z). One image at a time goes through the networks, which
+    /// keep all threads busy by themselves; the rest goes on beside it. An error of libtorch is
+    /// this image's.
     pub fn of(models: &Mutex<Models>, image: &Tensor, geometry: &Geometry) -> Result<Segmentation> {
         let inverter = Inverter::new(geometry)?;
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! Where a training's batches come from: volumes on the device, or threads that make them in memory.
+//! Where a training's batches come from: volumes on the device, or threads that make them in
+//! memory.
 
 use crate::device::Place;
 use crate::loader::{Batch, Feed, Plan};
@@ -12,7 +13,8 @@ use voxflow_stages::{Context, Result};
 /// `memory`.
 pub const VOLUMES: &str = "VOXFLOW_TRAINING_VOLUMES";
 
-/// The part of a device's free memory that volumes may take: a share of 1 in this; a step needs the rest.
+/// The part of a device's free memory that volumes may take: a share of 1 in this; a step needs the
+/// rest.
 const SHARE: u64 = 4;
 
 /// A source of batches.
@@ -24,7 +26,8 @@ pub enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The source of batches `first..last`: the device where it has room, else `threads`. Tells which.
+    /// The source of batches `first..last`: the device where it has room, else `threads`. Tells
+    /// which.
     pub fn new(
         cx: &Context,
         plan: &'a Plan<'a>,
@@ -42,7 +45,10 @@ impl<'a> Source<'a> {
         };
         let name = &place.name;
         if fits {
-            cx.info(format!("training volumes: {} on {name}, where patches are cut and varied", size(bytes)));
+            cx.info(format!(
+                "training volumes: {} on {name}, where patches are cut and varied",
+                size(bytes)
+            ));
             return Ok(Source::Resident(Resident::new(plan, compute, place.device)?));
         }
         if let Some(free) = free {
@@ -54,7 +60,8 @@ impl<'a> Source<'a> {
 
     /// The feed once for each thread that is to fill it.
     pub fn to_fill(&self) -> impl Iterator<Item = &Feed<'a>> {
-        let feed = if let Source::Feed(feed, threads) = self { Some((feed, *threads)) } else { None };
+        let feed =
+            if let Source::Feed(feed, threads) = self { Some((feed, *threads)) } else { None };
         feed.into_iter().flat_map(|(feed, threads)| std::iter::repeat_n(feed, threads))
     }
 

@@ -15,10 +15,11 @@ unsafe extern "C" {
 /// The workspace that cuBLAS needs to repeat bit by bit; it reads it when CUDA starts.
 const CUBLAS: (&str, &str) = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
 
-/// Refuses algorithms that do not repeat bit by bit (an operation that has no other is an error), or
-/// lets cuDNN search for the fastest when it meets a shape for the first time. A training meets few:
-/// its batches, the shorter last one of an epoch, and the windows of validations, so the choice is made
-/// in its first steps and stays. Call it before the first tensor, while no other thread runs.
+/// Refuses algorithms that do not repeat bit by bit (an operation that has no other is an error),
+/// or lets cuDNN search for the fastest when it meets a shape for the first time. A training meets
+/// few: its batches, the shorter last one of an epoch, and the windows of validations, so the
+/// choice is made in its first steps and stays. Call it before the first tensor, while no other
+/// thread runs.
 pub fn set_deterministic(on: bool) -> Result<()> {
     if on && std::env::var_os(CUBLAS.0).is_none() {
         // SAFETY: the worker calls this before it starts threads or CUDA.
@@ -31,8 +32,8 @@ pub fn set_deterministic(on: bool) -> Result<()> {
     }
 }
 
-/// Lets fp32 mean fp32 on an accelerator too. PyTorch's own default is TF32 for convolutions, which is
-/// as fast as 16 bits and as rough; who wants speed says `precision: bf16` or `fp16`.
+/// Lets fp32 mean fp32 on an accelerator too. PyTorch's own default is TF32 for convolutions, which
+/// is as fast as 16 bits and as rough; who wants speed says `precision: bf16` or `fp16`.
 pub fn set_exact_fp32() -> Result<()> {
     // SAFETY: takes nothing, and catches every exception.
     match unsafe { voxflow_set_exact_fp32() } {

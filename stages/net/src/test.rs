@@ -20,7 +20,9 @@ pub fn run(cx: &Context) -> Result<()> {
     let place = begin(cx)?;
     let part = Part::open(cx.input("cache")?, "testing")?;
     if part.cases.is_empty() {
-        return Err(Error::failed("testing: there are no cases; give 'split' a number of testing cases"));
+        return Err(Error::failed(
+            "testing: there are no cases; give 'split' a number of testing cases",
+        ));
     }
     let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
     models.check(&part.list.labels, &part.list.modality)?;
@@ -30,7 +32,13 @@ pub fn run(cx: &Context) -> Result<()> {
     let work = |case: &PreparedCase| {
         let prediction = Segmentation::of(&models, &case.tensor()?, &case.geometry)?.labels()?;
         write_label(&cx.create(&file_of(&case.name))?, &prediction, true)?;
-        score(&prediction, &reference(dataset, &listing, &case.name)?, case, &part, params.tolerance_mm)
+        score(
+            &prediction,
+            &reference(dataset, &listing, &case.name)?,
+            case,
+            &part,
+            params.tolerance_mm,
+        )
     };
     let scores = cx.each_case(&part.cases, |case| &case.name, work)?;
     summary::rows(&scores, part.name, "original").into_iter().for_each(|row| cx.metric(row));
@@ -45,8 +53,14 @@ fn file_of(case: &str) -> String {
 
 /// The label as the dataset has it.
 fn reference(dataset: &Input, listing: &Listing, case: &str) -> Result<Volume<u8>> {
-    let found = listing.cases.iter().find(|listed| listed.name == case).and_then(|listed| listed.label.as_ref());
-    let name = found.ok_or_else(|| Error::failed(format!("case '{case}' has no label in '{}'", dataset.stage)))?;
+    let found = listing
+        .cases
+        .iter()
+        .find(|listed| listed.name == case)
+        .and_then(|listed| listed.label.as_ref());
+    let name = found.ok_or_else(|| {
+        Error::failed(format!("case '{case}' has no label in '{}'", dataset.stage))
+    })?;
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
     read_label(dataset.path(name)?, name, &allowed)
 }
@@ -60,9 +74,18 @@ fn score(
 ) -> Result<CaseScore> {
     if prediction.shape != reference.shape {
         let (image, label) = (prediction.shape, reference.shape);
-        return Err(Error::failed(format!("image {image:?} and label {label:?} have different grids")));
+        return Err(Error::failed(format!(
+            "image {image:?} and label {label:?} have different grids"
+        )));
     }
     let (spacing, labels) = (spacing_mm(&prediction.affine), &part.list.labels);
-    let scores = score_case(&prediction.data, &reference.data, prediction.shape, spacing, labels, tolerance_mm);
+    let scores = score_case(
+        &prediction.data,
+        &reference.data,
+        prediction.shape,
+        spacing,
+        labels,
+        tolerance_mm,
+    );
     Ok(CaseScore { case: case.name.clone(), labels: scores })
 }

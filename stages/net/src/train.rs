@@ -18,7 +18,8 @@ pub fn run(cx: &Context) -> Result<()> {
     let (training, validation) = (Part::open(input, "training")?, Part::open(input, "validation")?);
     check(&params, &training)?;
     let classes = Classes::new(&training.list.labels);
-    let start = cx.optional("start").map(|input| model::start(input, &params, &training)).transpose()?;
+    let start =
+        cx.optional("start").map(|input| model::start(input, &params, &training)).transpose()?;
     trouble::provoke();
     let outcome = Fit::new(cx, &params, &training, &validation, &classes, &place, start)?.fit()?;
     write(cx, &params, &training, &validation, &outcome)
@@ -47,10 +48,17 @@ fn check(params: &Train, training: &Part) -> Result<()> {
     params.sampling.check_labels(training.list.labels.len())
 }
 
-fn write(cx: &Context, params: &Train, training: &Part, validation: &Part, outcome: &Outcome) -> Result<()> {
+fn write(
+    cx: &Context,
+    params: &Train,
+    training: &Part,
+    validation: &Part,
+    outcome: &Outcome,
+) -> Result<()> {
     weights::write(&cx.create(Weights::Best.file())?, &outcome.best)?;
     weights::write(&cx.create(Weights::Last.file())?, &outcome.last)?;
-    let inference = Inference { roi: params.inference.roi.or(Some(params.patch)), ..params.inference.clone() };
+    let inference =
+        Inference { roi: params.inference.roi.or(Some(params.patch)), ..params.inference.clone() };
     let card = ModelCard {
         format: 1,
         dataset: training.list.dataset.clone(),

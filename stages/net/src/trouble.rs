@@ -1,7 +1,8 @@
-//! What broke, in one line: errors of libtorch and panics, without frames around them and with the likely
-//! way out. In debug builds a test can ask for each.
+//! What broke, in one line: errors of libtorch and panics, without frames around them and with the
+//! likely way out. In debug builds a test can ask for each.
 
-/// The variable by which a test breaks the work of a stage: `panic`, `memory`, `libtorch` or `kill`.
+/// The variable by which a test breaks the work of a stage: `panic`, `memory`, `libtorch` or
+/// `kill`.
 #[cfg(debug_assertions)]
 pub const VARIABLE: &str = "VOXFLOW_WORKER_FAULT";
 
@@ -19,7 +20,8 @@ pub fn words(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// One line of what a panic said. An error of libtorch was unwrapped by its bindings.
 fn line(words: &str) -> String {
-    let inner = words.strip_prefix("called `Result::unwrap()` on an `Err` value: ").unwrap_or(words);
+    let inner =
+        words.strip_prefix("called `Result::unwrap()` on an `Err` value: ").unwrap_or(words);
     let torch = inner.strip_prefix("Torch(\"");
     let inner = torch.unwrap_or(inner);
     let first = inner.split("\\n").next().and_then(|part| part.lines().next()).unwrap_or(inner);
@@ -58,14 +60,22 @@ mod tests {
 
     #[test]
     fn memory_that_ran_out_is_told_with_the_way_out_and_a_panic_is_not_called_libtorchs() {
-        let unwrapped =
-            |words: &str| line(&format!("called `Result::unwrap()` on an `Err` value: Torch(\"{words}\\nframe #0\")"));
+        let unwrapped = |words: &str| {
+            line(&format!(
+                "called `Result::unwrap()` on an `Err` value: Torch(\"{words}\\nframe #0\")"
+            ))
+        };
         let cuda = unwrapped("CUDA out of memory. Tried to allocate 20.00 GiB.");
         assert!(
-            cuda.starts_with("memory ran out (CUDA out of memory. Tried to allocate 20.00 GiB.): lower 'patch'"),
+            cuda.starts_with(
+                "memory ran out (CUDA out of memory. Tried to allocate 20.00 GiB.): lower 'patch'"
+            ),
             "{cuda}"
         );
         assert_eq!(unwrapped("shape '[3]' is invalid"), "libtorch: shape '[3]' is invalid");
-        assert_eq!(line("index 3 is out of bounds\nmore"), "the worker broke (panic): index 3 is out of bounds");
+        assert_eq!(
+            line("index 3 is out of bounds\nmore"),
+            "the worker broke (panic): index 3 is out of bounds"
+        );
     }
 }

@@ -15,25 +15,42 @@ pub fn run(cx: &Context) -> Result<()> {
     let place = begin(cx)?;
     let part = Part::open(cx.input("cache")?, "validation")?;
     if part.cases.is_empty() {
-        return Err(Error::failed("validation: there are no cases; give 'split' a number of validation cases"));
+        return Err(Error::failed(
+            "validation: there are no cases; give 'split' a number of validation cases",
+        ));
     }
     let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
     models.check(&part.list.labels, &part.list.modality)?;
-    // One case at a time through the network, which keeps all threads busy by itself; scoring beside it.
+    // One case at a time through the network, which keeps all threads busy by itself; scoring
+    // beside it.
     let models = Mutex::new(models);
-    let scores = cx.each_case(&part.cases, |case| &case.name, |case| score(case, &part, &models, &params))?;
+    let scores =
+        cx.each_case(&part.cases, |case| &case.name, |case| score(case, &part, &models, &params))?;
     summary::rows(&scores, part.name, "resampled").into_iter().for_each(|row| cx.metric(row));
     cx.create_json("scores.json", &scores)
 }
 
-fn score(case: &PreparedCase, part: &Part, models: &Mutex<Models>, params: &Scoring) -> Result<CaseScore> {
+fn score(
+    case: &PreparedCase,
+    part: &Part,
+    models: &Mutex<Models>,
+    params: &Scoring,
+) -> Result<CaseScore> {
     let (shape, labels) = (case.image.shape(), &part.list.labels);
     let prediction = {
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
         let slider = models.slider()?;
-        let home = slider.home(shape.iter().product(), case.image.channels(), models.classes.count());
+        let home =
+            slider.home(shape.iter().product(), case.image.channels(), models.classes.count());
         models.classes.volume(&slider.classes(&case.tensor_on(home)?))
     };
-    let scores = score_case(&prediction, case.label_values()?, shape, case.spacing_mm(), labels, params.tolerance_mm);
+    let scores = score_case(
+        &prediction,
+        case.label_values()?,
+        shape,
+        case.spacing_mm(),
+        labels,
+        params.tolerance_mm,
+    );
     Ok(CaseScore { case: case.name.clone(), labels: scores })
 }

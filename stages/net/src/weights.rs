@@ -14,7 +14,9 @@ pub fn pack(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     let parts = tensors.iter().map(|(name, tensor)| Ok((name, plain(tensor)?)));
     let parts: Vec<(&String, Plain)> = parts.collect::<Result<_>>()?;
     let views = parts.iter().map(|(name, part)| {
-        TensorView::new(part.dtype, part.shape.clone(), &part.bytes).map(|view| (name.as_str(), view)).trouble(name)
+        TensorView::new(part.dtype, part.shape.clone(), &part.bytes)
+            .map(|view| (name.as_str(), view))
+            .trouble(name)
     });
     let views: Vec<(&str, TensorView)> = views.collect::<Result<_>>()?;
     safetensors::serialize(views, None).trouble("weights")
@@ -23,7 +25,10 @@ pub fn pack(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
 /// Tensors of a safetensors file's bytes, on the processor.
 pub fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let file = safetensors::SafeTensors::deserialize(bytes).trouble("not a safetensors file")?;
-    file.tensors().into_iter().map(|(name, view)| Ok((name.clone(), tensor(&name, &view)?))).collect()
+    file.tensors()
+        .into_iter()
+        .map(|(name, view)| Ok((name.clone(), tensor(&name, &view)?)))
+        .collect()
 }
 
 /// Writes a network's tensors to a file.
@@ -40,17 +45,24 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
 /// Copies of a network's tensors on the processor.
 pub fn snapshot(unet: &Unet) -> Vec<(String, Tensor)> {
     let copy = |tensor: &Tensor| no_grad(|| tensor.detach().to_device(Device::Cpu).copy());
-    unet.parameters().iter().map(|parameter| (parameter.name.clone(), copy(&parameter.tensor))).collect()
+    unet.parameters()
+        .iter()
+        .map(|parameter| (parameter.name.clone(), copy(&parameter.tensor)))
+        .collect()
 }
 
 /// Puts tensors into a network. A name or shape that does not fit is an error that lists what is
-/// missing, what is left over and what has another shape. A missing counter stays as it is: nothing is
-/// computed with it.
+/// missing, what is left over and what has another shape. A missing counter stays as it is: nothing
+/// is computed with it.
 pub fn fill(unet: &Unet, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let wanted: Vec<TensorSpec> = unet.parameters().iter().map(spec).collect();
-    let shapes: Vec<(&str, Vec<usize>)> = tensors.iter().map(|(name, tensor)| (name.as_str(), sides(tensor))).collect();
+    let shapes: Vec<(&str, Vec<usize>)> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), sides(tensor))).collect();
     check(&wanted, &shapes.iter().map(|(name, shape)| (*name, &shape[..])).collect())?;
-    let pairs = unet.parameters().iter().filter_map(|known| Some((&known.tensor, tensors.get(&known.name)?)));
+    let pairs = unet
+        .parameters()
+        .iter()
+        .filter_map(|known| Some((&known.tensor, tensors.get(&known.name)?)));
     no_grad(|| pairs.for_each(|(tensor, found)| tensor.shallow_clone().copy_(found)));
     Ok(())
 }
@@ -90,7 +102,11 @@ fn tensor(name: &str, view: &TensorView) -> Result<Tensor> {
         Dtype::F16 => Kind::Half,
         Dtype::BF16 => Kind::BFloat16,
         Dtype::I64 => Kind::Int64,
-        other => return Err(Error::failed(format!("'{name}' has numbers of kind {other:?}, which weights have not"))),
+        other => {
+            return Err(Error::failed(format!(
+                "'{name}' has numbers of kind {other:?}, which weights have not"
+            )));
+        }
     };
     let shape: Vec<i64> = view.shape().iter().map(|side| *side as i64).collect();
     Tensor::f_from_data_size(view.data(), &shape, kind).trouble(name)
@@ -102,7 +118,8 @@ mod tests {
     use voxflow_stages::model::{Network, PerAxis};
 
     fn small(seed: u64) -> Unet {
-        let network = Network { channels: vec![2, 3], strides: vec![PerAxis::All(2)], ..Network::default() };
+        let network =
+            Network { channels: vec![2, 3], strides: vec![PerAxis::All(2)], ..Network::default() };
         Unet::new(&network, 1, 2, seed, Kind::Float, Device::Cpu)
     }
 

@@ -18,8 +18,12 @@ use voxflow_stages::{Context, Error, Reply, Result, Task, Trouble};
 pub type Make = fn(&Context) -> Result<()>;
 
 /// The kinds that this program makes, by name.
-pub const RUNS: &[(&str, Make)] =
-    &[("train", train::run), ("validate", validate::run), ("test", test::run), ("predict", predict::run)];
+pub const RUNS: &[(&str, Make)] = &[
+    ("train", train::run),
+    ("validate", validate::run),
+    ("test", test::run),
+    ("predict", predict::run),
+];
 
 /// The program: `voxflow-worker TASK.json` or `voxflow-worker --version`.
 pub fn main() -> ExitCode {
@@ -37,7 +41,8 @@ pub fn main() -> ExitCode {
         Some(argument) if argument == "--version" => line(&mut pipe, &versions()),
         Some(path) => serve(Path::new(&path), pipe, stopping),
         None => {
-            let _ = writeln!(std::io::stderr(), "usage: voxflow-worker TASK.json (voxflow starts it)");
+            let _ =
+                writeln!(std::io::stderr(), "usage: voxflow-worker TASK.json (voxflow starts it)");
             ExitCode::from(2)
         }
     }
@@ -54,8 +59,8 @@ fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
     leave(outcome.is_ok())
 }
 
-/// Ends the process at once. What libraries do at exit has nothing left to keep here, takes time, and
-/// once crashed in libtorch's own destructors.
+/// Ends the process at once. What libraries do at exit has nothing left to keep here, takes time,
+/// and once crashed in libtorch's own destructors.
 fn leave(done: bool) -> ! {
     // SAFETY: ends the process; all that was to be kept is written.
     unsafe { libc::_exit(if done { 0 } else { 1 }) }
@@ -74,12 +79,14 @@ fn work(path: &Path, host: &Pipe) -> Result<()> {
 /// Runs `work`; a panic (an error of libtorch among them) becomes an error of one line.
 pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::set_hook(Box::new(|_| {}));
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::failed(trouble::words(panic.as_ref()))))
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Error::failed(trouble::words(panic.as_ref()))))
 }
 
 /// Moves standard output to a descriptor of our own; what libraries print goes to standard error.
 fn own_stdout() -> std::io::Result<File> {
-    // SAFETY: plain system calls on descriptors 1 and 2; the new descriptor belongs to the file alone.
+    // SAFETY: plain system calls on descriptors 1 and 2; the new descriptor belongs to the file
+    // alone.
     unsafe {
         let own = libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 3);
         if own < 0 || libc::dup2(2, 1) < 0 {
@@ -98,7 +105,8 @@ fn die_with_parent() {
 }
 
 /// Keeps freed memory for the next training step, which asks for the same again: giving it back to
-/// the kernel and having it cleared anew cost a tenth of a small step. Call it before other threads run.
+/// the kernel and having it cleared anew cost a tenth of a small step. Call it before other threads
+/// run.
 pub fn keep_memory() {
     const PAD: i32 = 64 << 20;
     // SAFETY: mallopt takes integers, and no other thread runs yet.
@@ -129,8 +137,11 @@ mod tests {
 
     #[test]
     fn every_kind_of_the_worker_has_a_row_and_no_other_has() {
-        let mut of_worker: Vec<&str> =
-            KINDS.iter().filter(|kind| matches!(kind.place, Place::Worker)).map(|kind| kind.name).collect();
+        let mut of_worker: Vec<&str> = KINDS
+            .iter()
+            .filter(|kind| matches!(kind.place, Place::Worker))
+            .map(|kind| kind.name)
+            .collect();
         let mut rows: Vec<&str> = RUNS.iter().map(|(name, _)| *name).collect();
         of_worker.sort_unstable();
         rows.sort_unstable();

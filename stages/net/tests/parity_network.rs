@@ -33,9 +33,12 @@ fn every_variant_agrees_in_training_and_afterwards_whatever_the_layout_of_the_im
     for (index, about) in (0u64..).zip(&fixture.about) {
         let [x, y, z] = about.sides;
         let image = drawn_single(500 + index, &[2, about.inputs as i64, x, y, z]);
-        for (layout, image) in [("channels first", image.contiguous()), ("channels last", channels_last(&image))] {
+        for (layout, image) in
+            [("channels first", image.contiguous()), ("channels last", channels_last(&image))]
+        {
             let unet = filled(&about.network, about.inputs, about.outputs, index);
-            let names: Vec<&String> = unet.parameters().iter().map(|parameter| &parameter.name).collect();
+            let names: Vec<&String> =
+                unet.parameters().iter().map(|parameter| &parameter.name).collect();
             assert_eq!(names, about.names.iter().collect::<Vec<_>>());
             for (training, wanted) in [(true, "training"), (false, "evaluated")] {
                 let logits = unet.forward(&image, Pass { training, compute: Kind::Float });
@@ -61,7 +64,8 @@ fn initial_values_have_the_bounds_and_moments_of_pytorch() {
     let (about, fixed, bounds) = (&fixture.about, fixture.under("fixed/"), fixture.under("bound/"));
     let mut pools: BTreeMap<&String, Vec<Tensor>> = BTreeMap::new();
     for seed in 0..about.seeds {
-        let unet = Unet::new(&about.network, about.inputs, about.outputs, seed, Kind::Float, Device::Cpu);
+        let unet =
+            Unet::new(&about.network, about.inputs, about.outputs, seed, Kind::Float, Device::Cpu);
         assert_eq!(unet.parameters().len(), fixed.len() + bounds.len());
         for parameter in unet.parameters() {
             let (name, values) = (&parameter.name, &parameter.tensor);
@@ -71,7 +75,10 @@ fn initial_values_have_the_bounds_and_moments_of_pytorch() {
             }
             let bound = bounds[name].double_value(&[0]);
             assert!(largest(values) <= bound * (1.0 + 1e-7), "{name}");
-            pools.entry(&about.kinds[name]).or_default().push((values.to_kind(Kind::Double) / bound).flatten(0, -1));
+            pools
+                .entry(&about.kinds[name])
+                .or_default()
+                .push((values.to_kind(Kind::Double) / bound).flatten(0, -1));
         }
     }
     assert_eq!(pools.len(), 4, "weights and biases of convolutions and transposed ones");
@@ -84,15 +91,23 @@ fn initial_values_have_the_bounds_and_moments_of_pytorch() {
 /// distribution: mean and variance within four standard errors, and both come close to the bound.
 fn same_moments(kind: &str, values: &Tensor, wanted: &Tensor) {
     let count = values.numel() as f64;
-    let moments = [values.mean(Kind::Double), values.var(true)].map(|moment| moment.double_value(&[]));
+    let moments =
+        [values.mean(Kind::Double), values.var(true)].map(|moment| moment.double_value(&[]));
     // The variance of u is 1/3, that of u² 4/45; two samples are compared.
     let errors = [1.0 / 3.0, 4.0 / 45.0].map(|variance: f64| (2.0 * variance / count).sqrt());
     for (index, (moment, error)) in (0..).zip(moments.into_iter().zip(errors)) {
         let off = (moment - wanted.double_value(&[index])).abs();
-        assert!(off <= 4.0 * error, "{kind}, moment {index}: {off:e} is {:.1} standard errors", off / error);
+        assert!(
+            off <= 4.0 * error,
+            "{kind}, moment {index}: {off:e} is {:.1} standard errors",
+            off / error
+        );
     }
     let least = 1.0 - 20.0 / count;
-    assert!(largest(values) >= least && wanted.double_value(&[2]) >= least, "{kind}: nothing lies near the bound");
+    assert!(
+        largest(values) >= least && wanted.double_value(&[2]) >= least,
+        "{kind}: nothing lies near the bound"
+    );
 }
 
 #[derive(Deserialize)]
@@ -106,11 +121,14 @@ struct AboutWindow {
 fn sliding_windows_agree_for_each_blend_overlap_and_size() {
     let fixture = Fixture::<Vec<AboutWindow>>::open("network/windows");
     for (index, AboutWindow { roi, inference }) in fixture.about.iter().enumerate() {
-        let settings: Inference = serde_json::from_value(serde_json::to_value(inference).unwrap()).unwrap();
+        let settings: Inference =
+            serde_json::from_value(serde_json::to_value(inference).unwrap()).unwrap();
         let count = roi.iter().product::<usize>() as i64;
         let sides = roi.map(|side| side as i64);
         let ramp = Tensor::arange(count, (Kind::Float, Device::Cpu)).reshape(sides) / 100.0;
-        let predict = |windows: &Tensor| Tensor::cat(&[windows * &ramp, windows.narrow(1, 0, 1) + &ramp * &ramp], 1);
+        let predict = |windows: &Tensor| {
+            Tensor::cat(&[windows * &ramp, windows.narrow(1, 0, 1) + &ramp * &ramp], 1)
+        };
         let found = slide(fixture.get(&format!("{index}/image")), *roi, &settings, predict);
         let off = distance(&found, fixture.get(&format!("{index}/found")));
         assert!(off <= 1e-5, "{inference:?}: {off:e}");
@@ -144,14 +162,20 @@ fn probabilities_of_several_models_and_all_flips_average_as_monai_averages_them(
         let (found, wanted) = (slider.probabilities(&image), fixture.get(wanted));
         let off = distance(&found, wanted);
         assert!(off <= 1e-5, "flips {flips}: {off:e}");
-        assert_eq!(slider.classes(&image), wanted.argmax(1, false).squeeze_dim(0).to_kind(Kind::Uint8));
+        assert_eq!(
+            slider.classes(&image),
+            wanted.argmax(1, false).squeeze_dim(0).to_kind(Kind::Uint8)
+        );
     }
 }
 
 #[test]
 fn half_precision_gives_the_logits_of_single_precision_to_two_percent() {
-    let network =
-        Network { channels: vec![8, 16, 24], strides: Network::default().strides[..2].to_vec(), ..Network::default() };
+    let network = Network {
+        channels: vec![8, 16, 24],
+        strides: Network::default().strides[..2].to_vec(),
+        ..Network::default()
+    };
     let image = drawn_single(3, &[2, 1, 16, 16, 16]);
     for training in [true, false] {
         let unet = filled(&network, 1, 3, 7);

@@ -1,5 +1,5 @@
-//! Losses, clipping, optimizers, schedules and training steps agree with MONAI's and PyTorch's, on the
-//! fixtures that `tests/parity/make_training.py` makes.
+//! Losses, clipping, optimizers, schedules and training steps agree with MONAI's and PyTorch's, on
+//! the fixtures that `tests/parity/make_training.py` makes.
 
 mod support;
 
@@ -20,7 +20,9 @@ fn losses_and_their_gradients_agree_to_twelve_digits() {
         let logits = fixture.get("logits").copy().set_requires_grad(true);
         let found = loss(settings, &logits, fixture.get("labels"));
         found.backward();
-        let off = (found.double_value(&[]) - fixture.get(&format!("{index}/loss")).double_value(&[0])).abs();
+        let off = (found.double_value(&[])
+            - fixture.get(&format!("{index}/loss")).double_value(&[0]))
+        .abs();
         assert!(off <= 1e-12, "{settings:?}: {off:e}");
         let off = distance(&logits.grad(), fixture.get(&format!("{index}/gradient")));
         assert!(off <= 1e-12, "gradient of {settings:?}: {off:e}");
@@ -66,7 +68,10 @@ fn gradients_are_clipped_as_by_pytorch_and_never_above_the_limit() {
         let found: Vec<Tensor> = shapes.map(|(seed, shape)| drawn_single(seed, shape)).collect();
         let measured = gradients::norm(&found);
         let norm = measured.double_value(&[]);
-        assert!((norm - fixture.get(&format!("{limit:.1}/norm")).double_value(&[0])).abs() <= 1e-6 * norm);
+        assert!(
+            (norm - fixture.get(&format!("{limit:.1}/norm")).double_value(&[0])).abs()
+                <= 1e-6 * norm
+        );
         gradients::clip(&found, &measured, *limit);
         for (index, gradient) in found.iter().enumerate() {
             let off = distance(gradient, fixture.get(&format!("{limit:.1}/{index}")));
@@ -78,14 +83,24 @@ fn gradients_are_clipped_as_by_pytorch_and_never_above_the_limit() {
 
 /// Learned tensors by name.
 fn parameters(values: BTreeMap<String, Tensor>) -> Vec<Parameter> {
-    let learned = |(name, tensor): (String, Tensor)| Parameter { name, tensor: tensor.copy(), role: Role::Weight };
+    let learned = |(name, tensor): (String, Tensor)| Parameter {
+        name,
+        tensor: tensor.copy(),
+        role: Role::Weight,
+    };
     values.into_iter().map(learned).collect()
 }
 
 /// One step with given gradients.
-fn step(optimizer: &mut Optimizer, parameters: &[Parameter], gradient: impl Fn(&str) -> Tensor, rate: f64) {
+fn step(
+    optimizer: &mut Optimizer,
+    parameters: &[Parameter],
+    gradient: impl Fn(&str) -> Tensor,
+    rate: f64,
+) {
     optimizer.zero_grad();
-    let pull = |parameter: &Parameter| (&parameter.tensor * gradient(&parameter.name)).sum(Kind::Float);
+    let pull =
+        |parameter: &Parameter| (&parameter.tensor * gradient(&parameter.name)).sum(Kind::Float);
     Tensor::stack(&parameters.iter().map(pull).collect::<Vec<_>>(), 0).sum(Kind::Float).backward();
     optimizer.step(rate);
 }
@@ -105,8 +120,11 @@ fn optimizers_agree_after_twenty_steps_and_over_a_restart() {
         let mut optimizer = Optimizer::new(settings, &parameters, false, |_| false);
         for number in 0..fixture.about.steps {
             if number == 7 {
-                let state: BTreeMap<String, Tensor> =
-                    optimizer.state().into_iter().map(|(name, tensor)| (name, tensor.copy())).collect();
+                let state: BTreeMap<String, Tensor> = optimizer
+                    .state()
+                    .into_iter()
+                    .map(|(name, tensor)| (name, tensor.copy()))
+                    .collect();
                 optimizer = Optimizer::new(settings, &parameters, false, |_| false);
                 assert!(optimizer.restore(|name| state.get(name).map(Tensor::shallow_clone)));
             }
@@ -114,7 +132,10 @@ fn optimizers_agree_after_twenty_steps_and_over_a_restart() {
             step(&mut optimizer, &parameters, gradient, fixture.about.rate);
         }
         for parameter in &parameters {
-            let off = distance(&parameter.tensor.detach(), fixture.get(&format!("{index}/{}", parameter.name)));
+            let off = distance(
+                &parameter.tensor.detach(),
+                fixture.get(&format!("{index}/{}", parameter.name)),
+            );
             assert!(off <= 1e-6, "{settings:?}, {}: {off:e}", parameter.name);
         }
     }
@@ -140,13 +161,18 @@ fn schedules_agree_at_every_step_and_so_do_the_weights_that_optimizers_reach_by_
     let fixture = Fixture::<AboutSchedules>::open("training/schedules");
     let AboutSchedules { rate, steps_per_epoch, epochs, cases } = &fixture.about;
     for (index, Course { schedule, optimizer: settings }) in cases.iter().enumerate() {
-        let start = (30..).zip(SHAPES).map(|(seed, (name, shape))| (name.to_string(), drawn_single(seed, shape)));
+        let start = (30..)
+            .zip(SHAPES)
+            .map(|(seed, (name, shape))| (name.to_string(), drawn_single(seed, shape)));
         let parameters = parameters(start.collect());
         let mut optimizer = Optimizer::new(settings, &parameters, false, |_| false);
         for number in 0..steps_per_epoch * u64::from(*epochs) {
             let now = rate * schedule.factor(number, *steps_per_epoch, *epochs);
             let wanted = fixture.get(&format!("{index}/rates")).double_value(&[number as i64]);
-            assert!((now - wanted).abs() <= 1e-12, "{schedule:?}, step {number}: {now} and {wanted}");
+            assert!(
+                (now - wanted).abs() <= 1e-12,
+                "{schedule:?}, step {number}: {now} and {wanted}"
+            );
             let gradient = |name: &str| {
                 let place = SHAPES.iter().position(|(known, _)| *known == name).unwrap();
                 drawn_single(1000 + 10 * number + place as u64, SHAPES[place].1)
@@ -154,7 +180,10 @@ fn schedules_agree_at_every_step_and_so_do_the_weights_that_optimizers_reach_by_
             step(&mut optimizer, &parameters, gradient, now);
         }
         for parameter in &parameters {
-            let off = distance(&parameter.tensor.detach(), fixture.get(&format!("{index}/{}", parameter.name)));
+            let off = distance(
+                &parameter.tensor.detach(),
+                fixture.get(&format!("{index}/{}", parameter.name)),
+            );
             assert!(off <= 1e-6, "{schedule:?}, {settings:?}, {}: {off:e}", parameter.name);
         }
     }
@@ -170,9 +199,12 @@ struct AboutTraining {
 fn twenty_training_steps_in_double_precision_and_three_in_single_have_the_same_losses() {
     for name in ["training/training_quiet", "training/training_noisy"] {
         let fixture = Fixture::<AboutTraining>::open(name);
-        for (kind, wanted, allowed) in [(Kind::Double, "losses", 1e-9), (Kind::Float, "losses_single", 1e-5)] {
+        for (kind, wanted, allowed) in
+            [(Kind::Double, "losses", 1e-9), (Kind::Float, "losses_single", 1e-5)]
+        {
             let wanted = fixture.get(wanted);
-            for (number, found) in training(&fixture, kind, wanted.numel()).into_iter().enumerate() {
+            for (number, found) in training(&fixture, kind, wanted.numel()).into_iter().enumerate()
+            {
                 let wanted = wanted.double_value(&[number as i64]);
                 let off = (found - wanted).abs() / wanted;
                 assert!(off <= allowed, "{name}, {kind:?}, step {number}: {off:e}");
@@ -185,11 +217,17 @@ fn twenty_training_steps_in_double_precision_and_three_in_single_have_the_same_l
 fn training(fixture: &Fixture<AboutTraining>, kind: Kind, steps: usize) -> Vec<f64> {
     let unet = Unet::new(&fixture.about.network, 1, 3, 5, kind, Device::Cpu);
     weights::fill(&unet, &fixture.under("weights/")).unwrap();
-    let mut optimizer = Optimizer::new(&Settings::default(), unet.parameters(), fixture.about.noisy, |_| false);
+    let mut optimizer =
+        Optimizer::new(&Settings::default(), unet.parameters(), fixture.about.noisy, |_| false);
     let step = |number: usize| {
         optimizer.zero_grad();
-        let [image, labels] = ["images", "labels"].map(|name| fixture.get(name).get(number as i64 % 2));
-        let found = loss(&Loss::default(), &unet.forward(&image, Pass { training: true, compute: kind }), &labels);
+        let [image, labels] =
+            ["images", "labels"].map(|name| fixture.get(name).get(number as i64 % 2));
+        let found = loss(
+            &Loss::default(),
+            &unet.forward(&image, Pass { training: true, compute: kind }),
+            &labels,
+        );
         found.backward();
         optimizer.step(2e-3);
         found.double_value(&[])

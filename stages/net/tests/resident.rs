@@ -1,5 +1,5 @@
-//! Batches cut on the device are those of the loader. Here the device is the processor: an accelerator
-//! runs the same operations.
+//! Batches cut on the device are those of the loader. Here the device is the processor: an
+//! accelerator runs the same operations.
 
 mod support;
 
@@ -26,7 +26,8 @@ fn batches(bench: &Bench, params: &Train) -> Vec<[(Tensor, Tensor); 2]> {
     let part = Part::open(bench.cache(), "training").unwrap();
     let classes = Classes::new(&part.list.labels);
     let plan = Plan::new(params, &part, &classes);
-    let (resident, last) = (Resident::new(&plan, Kind::Float, Device::Cpu).unwrap(), 2 * plan.batches());
+    let (resident, last) =
+        (Resident::new(&plan, Kind::Float, Device::Cpu).unwrap(), 2 * plan.batches());
     let feed = Feed::new(&plan, 0, last, last, Device::Cpu);
     feed.fill();
     let each = (0..last).map(|number| {
@@ -50,7 +51,10 @@ fn crops_flips_turns_scale_and_shift_have_the_bits_of_the_loader_at_the_border_t
         for patch in [[8, 8, 8], [16, 16, 8], [4, 4, 16]] {
             for augmentation in [&json!({}), &augmentation] {
                 for [made, cut] in batches(&bench, &params(patch, augmentation)) {
-                    assert!(made.0.equal(&cut.0) && made.1.equal(&cut.1), "{patch:?}, {augmentation}");
+                    assert!(
+                        made.0.equal(&cut.0) && made.1.equal(&cut.1),
+                        "{patch:?}, {augmentation}"
+                    );
                 }
             }
         }

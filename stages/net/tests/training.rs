@@ -35,7 +35,10 @@ fn two_labels_are_told_apart_by_two_modalities() {
     finish(&train);
     let scored = finish(&bench.task("score", "validate", &json!({}), Some(("model", &train))));
     for label in ["lower half", "upper half"] {
-        let rows = scored.metrics.iter().filter(|row| row.metric == "dice" && row.label.as_deref() == Some(label));
+        let rows = scored
+            .metrics
+            .iter()
+            .filter(|row| row.metric == "dice" && row.label.as_deref() == Some(label));
         let dice: Vec<f64> = rows.filter_map(|row| row.value).collect();
         assert!(dice.len() >= 2 && dice.iter().all(|dice| *dice > 0.7), "{label}: {dice:?}");
     }
@@ -45,10 +48,17 @@ fn two_labels_are_told_apart_by_two_modalities() {
 fn two_accumulated_halves_make_the_steps_of_the_whole_batch() {
     let bench = Bench::new();
     let whole = bench.task("whole", "train", &params(json!({})), None);
-    let halves = bench.task("halves", "train", &params(json!({ "volumes_per_step": 2, "accumulate": 2 })), None);
+    let halves = bench.task(
+        "halves",
+        "train",
+        &params(json!({ "volumes_per_step": 2, "accumulate": 2 })),
+        None,
+    );
     let (one, other) = (finish(&whole).values("loss"), finish(&halves).values("loss"));
     assert_eq!((one.len(), other.len()), (3, 3));
-    one.iter().zip(&other).for_each(|(one, other)| assert!((one - other).abs() <= 1e-6, "{one} and {other}"));
+    one.iter()
+        .zip(&other)
+        .for_each(|(one, other)| assert!((one - other).abs() <= 1e-6, "{one} and {other}"));
     let (whole, halves) = (last(&whole), last(&halves));
     for (name, tensor) in &whole {
         let off = distance(&halves[name], tensor);
@@ -68,7 +78,10 @@ fn a_step_of_clipped_gradients_is_as_long_as_the_limit_and_points_where_the_whol
         let task = bench.task(name, "train", &params(more), Some(("start", &start)));
         finish(&task);
         let (before, after) = (last(&start), last(&task));
-        before.iter().map(|(name, tensor)| (&after[name] - tensor).flatten(0, -1)).collect::<Vec<Tensor>>()
+        before
+            .iter()
+            .map(|(name, tensor)| (&after[name] - tensor).flatten(0, -1))
+            .collect::<Vec<Tensor>>()
     };
     let (free, bound) = (moved("free", None), moved("bound", Some(0.01)));
     let [length, limited] = [&free, &bound].map(|moves| gradients::norm(moves).double_value(&[]));
@@ -81,11 +94,15 @@ fn a_step_of_clipped_gradients_is_as_long_as_the_limit_and_points_where_the_whol
 fn a_training_in_half_precision_learns_and_keeps_weights_in_single() {
     let bench = Bench::new();
     for precision in ["bf16", "fp16"] {
-        let params =
-            params(json!({ "epochs": 15, "precision": precision, "network": { "channels": [4, 8], "strides": [2] } }));
+        let params = params(
+            json!({ "epochs": 15, "precision": precision, "network": { "channels": [4, 8], "strides": [2] } }),
+        );
         let task = bench.task(precision, "train", &params, None);
         let losses = finish(&task).values("loss");
         assert!(losses[14] < 0.8 * losses[0], "{precision}: {losses:?}");
-        assert!(last(&task).values().all(|tensor| [Kind::Float, Kind::Int64].contains(&tensor.kind())), "{precision}");
+        assert!(
+            last(&task).values().all(|tensor| [Kind::Float, Kind::Int64].contains(&tensor.kind())),
+            "{precision}"
+        );
     }
 }

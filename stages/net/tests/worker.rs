@@ -33,7 +33,11 @@ fn a_training_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been() {
 
         let broken = bench.task("broken", "train", &settings, None);
         let first = hear(start(&broken), Some(7));
-        assert!(matches!(first.reply, Some(Reply::Failed { stopped: true, .. })), "{:?}", first.reply);
+        assert!(
+            matches!(first.reply, Some(Reply::Failed { stopped: true, .. })),
+            "{:?}",
+            first.reply
+        );
         assert!(!broken.draft.join("model.json").exists());
         let second = hear(start(&broken), None);
         assert_eq!(second.reply, done());
@@ -43,7 +47,11 @@ fn a_training_that_was_stopped_goes_on_and_ends_as_if_it_had_not_been() {
         let epochs = undisturbed.metrics.iter().filter(|row| row.metric == "loss").count();
         assert_eq!(epochs, 6);
         for file in ["best.safetensors", "last.safetensors", "model.json"] {
-            assert_eq!(read(whole.draft.join(file)), read(broken.draft.join(file)), "{precision}, {file}");
+            assert_eq!(
+                read(whole.draft.join(file)),
+                read(broken.draft.join(file)),
+                "{precision}, {file}"
+            );
         }
     }
 }
@@ -79,7 +87,10 @@ fn a_learning_rate_that_breaks_the_training_ends_it_with_a_word_about_where() {
         panic!("the training should have failed")
     };
     assert!(error.starts_with("training: the "), "{error}");
-    assert!(error.contains("in epoch 1, step ") && error.contains("lower 'learning_rate'"), "{error}");
+    assert!(
+        error.contains("in epoch 1, step ") && error.contains("lower 'learning_rate'"),
+        "{error}"
+    );
     assert!(!error.contains('\n'), "{error}");
 }
 
@@ -88,13 +99,16 @@ fn a_device_that_is_not_there_is_refused_with_the_way_out() {
     let bench = Bench::new();
     let mut task = bench.task("cuda", "train", &params(1), None);
     task.device = "cuda:99".into();
-    let Some(Reply::Failed { error, .. }) = hear(start(&task), None).reply else { panic!("it should have failed") };
+    let Some(Reply::Failed { error, .. }) = hear(start(&task), None).reply else {
+        panic!("it should have failed")
+    };
     assert!(error.starts_with("device 'cuda:99': ") && error.contains("--device cpu"), "{error}");
 }
 
 #[test]
 fn the_version_is_one_line_of_json_that_names_libtorch() {
-    let output = Command::new(env!("CARGO_BIN_EXE_voxflow-worker")).arg("--version").output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_voxflow-worker")).arg("--version").output().unwrap();
     let versions: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(versions["libtorch"], json!("2.11.0"));
 }

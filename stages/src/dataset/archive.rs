@@ -1,7 +1,8 @@
 //! Unpacking tar and tar.gz from people one does not know.
 //!
 //! Refused: paths that lead out, links, devices, names that come twice, archives that end early or
-//! grow without end. Left out: hidden files and what macOS adds. Nothing is written outside the folder.
+//! grow without end. Left out: hidden files and what macOS adds. Nothing is written outside the
+//! folder.
 
 use crate::context::Context;
 use crate::dataset::name;
@@ -24,20 +25,33 @@ pub struct Limits {
 
 const FREE: u64 = 16 << 20;
 
-/// The most bytes between two members: headers, long names and fields, which the library keeps in memory.
+/// The most bytes between two members: headers, long names and fields, which the library keeps in
+/// memory.
 const MOST_NAME: u64 = 1 << 20;
 
 /// Unpacks `archive` into the existing folder `to`; returns the names of the files.
-pub fn unpack(archive: &Path, to: &Path, limits: &Limits, cx: &Context) -> Result<BTreeSet<String>> {
+pub fn unpack(
+    archive: &Path,
+    to: &Path,
+    limits: &Limits,
+    cx: &Context,
+) -> Result<BTreeSet<String>> {
     let mut file = File::open(archive).map_err(Error::io("open", archive))?;
     let size = file.metadata().map_err(Error::io("read", archive))?.len();
     let gzip = format(&mut file)?;
     let allowed = limits.bytes.min(FREE.max((size as f64 * limits.ratio) as u64));
     let (read, endless) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-    let counted =
-        Counted { inner: BufReader::with_capacity(1 << 20, file), count: &read, limit: u64::MAX, pause: &endless };
-    let inner: Box<dyn Read + '_> =
-        if gzip { Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(counted))) } else { Box::new(counted) };
+    let counted = Counted {
+        inner: BufReader::with_capacity(1 << 20, file),
+        count: &read,
+        limit: u64::MAX,
+        pause: &endless,
+    };
+    let inner: Box<dyn Read + '_> = if gzip {
+        Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(counted)))
+    } else {
+        Box::new(counted)
+    };
     let (out, pause) = (AtomicU64::new(0), AtomicU64::new(MOST_NAME));
     let mut tar = tar::Archive::new(Counted { inner, count: &out, limit: allowed, pause: &pause });
     // The holes of a sparse file come out without being read.
@@ -46,7 +60,8 @@ pub fn unpack(archive: &Path, to: &Path, limits: &Limits, cx: &Context) -> Resul
         let mut entry = entry.map_err(broken)?;
         cx.check_stop()?;
         // What is left out of this member is passed over on the way to the next one.
-        let next = out.load(Ordering::Relaxed).saturating_add(entry.size()).saturating_add(MOST_NAME);
+        let next =
+            out.load(Ordering::Relaxed).saturating_add(entry.size()).saturating_add(MOST_NAME);
         pause.store(next, Ordering::Relaxed);
         if let Some(name) = wanted(&entry)? {
             if !names.insert(name.clone()) {
@@ -89,8 +104,11 @@ fn format(file: &mut File) -> Result<bool> {
 /// Whether a block's checksum is that of a tar header.
 fn is_header(block: &[u8]) -> bool {
     let header = tar::Header::from_byte_slice(block);
-    let sum: u32 =
-        block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) })
+        .sum();
     header.cksum().is_ok_and(|said| said == sum)
 }
 
@@ -101,7 +119,8 @@ fn wanted<R: Read>(entry: &tar::Entry<R>) -> Result<Option<String>> {
         return Ok(None);
     }
     let bytes = entry.path_bytes();
-    let path = std::str::from_utf8(&bytes).trouble(format!("path '{}'", String::from_utf8_lossy(&bytes)))?;
+    let path = std::str::from_utf8(&bytes)
+        .trouble(format!("path '{}'", String::from_utf8_lossy(&bytes)))?;
     if kind.is_dir() && matches!(path, "." | "./") {
         return Ok(None);
     }
@@ -109,16 +128,26 @@ fn wanted<R: Read>(entry: &tar::Entry<R>) -> Result<Option<String>> {
     match kind {
         _ if name::is_hidden(&name) => Ok(None),
         tar::EntryType::Directory => Ok(None),
-        tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => Ok(Some(name)),
+        tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
+            Ok(Some(name))
+        }
         tar::EntryType::Symlink | tar::EntryType::Link => {
             Err(Error::failed(format!("'{name}' is a link; archives with links are refused")))
         }
-        other => Err(Error::failed(format!("'{name}' is no plain file (type {other:?}); such archives are refused"))),
+        other => Err(Error::failed(format!(
+            "'{name}' is no plain file (type {other:?}); such archives are refused"
+        ))),
     }
 }
 
 /// Writes a member out, and breaks off beyond `most` bytes; returns how many were written.
-fn write<R: Read>(entry: &mut tar::Entry<R>, path: &Path, name: &str, most: u64, cx: &Context) -> Result<u64> {
+fn write<R: Read>(
+    entry: &mut tar::Entry<R>,
+    path: &Path,
+    name: &str,
+    most: u64,
+    cx: &Context,
+) -> Result<u64> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
@@ -126,8 +155,15 @@ fn write<R: Read>(entry: &mut tar::Entry<R>, path: &Path, name: &str, most: u64,
     let (mut buffer, size, mut written) = (vec![0; 1 << 18], entry.size(), 0);
     while written < size && written <= most {
         cx.check_stop()?;
-        match entry.read(&mut buffer).map_err(|error| Error::failed(format!("'{name}': {}", broken(error))))? {
-            0 => return Err(Error::failed(format!("ends in the middle of '{name}'; fetch it again"))),
+        match entry
+            .read(&mut buffer)
+            .map_err(|error| Error::failed(format!("'{name}': {}", broken(error))))?
+        {
+            0 => {
+                return Err(Error::failed(format!(
+                    "ends in the middle of '{name}'; fetch it again"
+                )));
+            }
             n => {
                 file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
                 written += n as u64;
@@ -145,15 +181,18 @@ fn broken(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::UnexpectedEof => Error::failed("ends early; fetch it again"),
         // The library's own words for an end within what it passes over, or within a header.
-        _ if ["unexpected EOF", "entire block"].iter().any(|words| error.to_string().contains(words)) => {
+        _ if ["unexpected EOF", "entire block"]
+            .iter()
+            .any(|words| error.to_string().contains(words)) =>
+        {
             Error::failed("ends early; fetch it again")
         }
         _ => Error::failed(error.to_string()),
     }
 }
 
-/// Counts what is read, and refuses to read more than `limit` in all, or beyond `pause`, by which the next
-/// member must have come.
+/// Counts what is read, and refuses to read more than `limit` in all, or beyond `pause`, by which
+/// the next member must have come.
 struct Counted<'a, R> {
     inner: R,
     count: &'a AtomicU64,
@@ -166,7 +205,9 @@ impl<R: Read> Read for Counted<'_, R> {
         let n = self.inner.read(buffer)?;
         let count = self.count.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
         if count > self.pause.load(Ordering::Relaxed) {
-            let words = format!("has a name of more than {MOST_NAME} bytes; fetch it again, or is it meant to harm?");
+            let words = format!(
+                "has a name of more than {MOST_NAME} bytes; fetch it again, or is it meant to harm?"
+            );
             return Err(std::io::Error::other(words));
         }
         if count > self.limit {

@@ -1,6 +1,6 @@
-//! The trivial answers that a network must beat: the best threshold after smoothing with its largest
-//! component, and the mean training label. Both are chosen to be as good as they can be on the cases
-//! they are shown. Whoever prints them decides which cases those are.
+//! The trivial answers that a network must beat: the best threshold after smoothing with its
+//! largest component, and the mean training label. Both are chosen to be as good as they can be on
+//! the cases they are shown. Whoever prints them decides which cases those are.
 
 use crate::image::Volume;
 use crate::metric::components::{Components, Connectivity};
@@ -9,7 +9,8 @@ use rayon::prelude::*;
 /// An image and its label on one grid, both in the same orientation for all cases.
 pub type Pair<'a> = (&'a Volume<f32>, &'a Volume<u8>);
 
-/// Values from `low` to `high` of the smoothed image (first channel), reduced to the largest component.
+/// Values from `low` to `high` of the smoothed image (first channel), reduced to the largest
+/// component.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Band {
     /// The least value taken.
@@ -29,12 +30,17 @@ pub fn best_threshold(cases: &[Pair], value: u8) -> Band {
     }
     let score = |band: &Band| {
         let masks = cases.iter().zip(&smoothed).map(|((image, label), smoothed)| {
-            dice(&largest(smoothed.iter().map(|v| band.has(*v)).collect(), image.shape), label, value)
+            dice(
+                &largest(smoothed.iter().map(|v| band.has(*v)).collect(), image.shape),
+                label,
+                value,
+            )
         });
         masks.sum::<f64>()
     };
     let scores: Vec<f64> = bands.par_iter().map(score).collect();
-    let best = scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(index, _)| index);
+    let best =
+        scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(index, _)| index);
     bands.get(best).copied().unwrap_or(Band { low: f32::INFINITY, high: f32::INFINITY })
 }
 
@@ -98,15 +104,23 @@ pub struct MeanLabel {
 /// The mean of the labels, cut at the level with the greatest mean Dice over them. All should have
 /// the same voxel size.
 pub fn mean_label(labels: &[&Volume<u8>], value: u8) -> MeanLabel {
-    let shape = std::array::from_fn(|axis| labels.iter().map(|label| label.shape[axis]).max().unwrap_or(1));
+    let shape =
+        std::array::from_fn(|axis| labels.iter().map(|label| label.shape[axis]).max().unwrap_or(1));
     let mut counts = vec![0u32; shape.iter().product()];
     for label in labels {
         for (at, count) in counts.iter_mut().enumerate() {
-            *count += u32::from(centred(at, shape, label.shape).is_some_and(|at| label.data[at] == value));
+            *count += u32::from(
+                centred(at, shape, label.shape).is_some_and(|at| label.data[at] == value),
+            );
         }
     }
-    let cut = |least: u32| MeanLabel { shape, mask: counts.iter().map(|count| *count >= least).collect() };
-    let score = |mean: &MeanLabel| labels.iter().map(|label| dice(&mean.apply(label.shape), label, value)).sum::<f64>();
+    let cut = |least: u32| MeanLabel {
+        shape,
+        mask: counts.iter().map(|count| *count >= least).collect(),
+    };
+    let score = |mean: &MeanLabel| {
+        labels.iter().map(|label| dice(&mean.apply(label.shape), label, value)).sum::<f64>()
+    };
     let cuts = (1..=labels.len().max(1) as u32).map(&cut);
     let scored = cuts.map(|mean| (score(&mean), mean));
     scored.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(|| cut(1), |(_, mean)| mean)
@@ -125,7 +139,9 @@ fn centred(at: usize, from: [usize; 3], to: [usize; 3]) -> Option<usize> {
     let place = [at % from[0], at / from[0] % from[1], at / (from[0] * from[1])];
     let mut moved = [0; 3];
     for axis in 0..3 {
-        moved[axis] = (place[axis] + to[axis] / 2).checked_sub(from[axis] / 2).filter(|index| *index < to[axis])?;
+        moved[axis] = (place[axis] + to[axis] / 2)
+            .checked_sub(from[axis] / 2)
+            .filter(|index| *index < to[axis])?;
     }
     Some(moved[0] + to[0] * (moved[1] + to[1] * moved[2]))
 }

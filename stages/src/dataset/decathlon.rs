@@ -17,9 +17,11 @@ pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     match bytes.len() as u64 > MOST_BYTES {
-        true => {
-            Err(Error::failed(format!("{}: is larger than {} MiB; is it a listing?", path.display(), MOST_BYTES >> 20)))
-        }
+        true => Err(Error::failed(format!(
+            "{}: is larger than {} MiB; is it a listing?",
+            path.display(),
+            MOST_BYTES >> 20
+        ))),
         false => Ok(bytes),
     }
 }
@@ -69,22 +71,34 @@ pub fn channels(value: Option<&Value>, key: &str) -> Result<Vec<String>> {
         Some(Value::String(name)) => vec![Some(name.as_str())],
         Some(Value::Array(names)) => names.iter().map(Value::as_str).collect(),
         Some(Value::Object(fields)) => (0..fields.len())
-            .map(|index| fields.iter().find(|(key, _)| number(key) == Some(index as u64)).and_then(|(_, v)| v.as_str()))
+            .map(|index| {
+                fields
+                    .iter()
+                    .find(|(key, _)| number(key) == Some(index as u64))
+                    .and_then(|(_, v)| v.as_str())
+            })
             .collect(),
         _ => vec![],
     };
     match names.iter().copied().collect::<Option<Vec<&str>>>() {
-        Some(names) if !names.is_empty() => Ok(names.iter().map(|name| name.trim().to_string()).collect()),
-        _ => Err(Error::failed(format!("'{key}' must name the image channels, as {{\"0\": \"CT\"}}"))),
+        Some(names) if !names.is_empty() => {
+            Ok(names.iter().map(|name| name.trim().to_string()).collect())
+        }
+        _ => Err(Error::failed(format!(
+            "'{key}' must name the image channels, as {{\"0\": \"CT\"}}"
+        ))),
     }
 }
 
 /// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), background left out.
 pub fn labels(value: Option<&Value>) -> Result<Vec<Label>> {
     let Some(Value::Object(fields)) = value else {
-        return Err(Error::failed("'labels' must name the labels, as {\"0\": \"background\", \"1\": \"spleen\"}"));
+        return Err(Error::failed(
+            "'labels' must name the labels, as {\"0\": \"background\", \"1\": \"spleen\"}",
+        ));
     };
-    let mut labels = fields.iter().map(|(key, value)| label(key, value)).collect::<Result<Vec<_>>>()?;
+    let mut labels =
+        fields.iter().map(|(key, value)| label(key, value)).collect::<Result<Vec<_>>>()?;
     labels.retain(|label| label.value > 0);
     labels.sort_by_key(|label| label.value);
     Ok(labels)
@@ -92,7 +106,9 @@ pub fn labels(value: Option<&Value>) -> Result<Vec<Label>> {
 
 fn label(key: &str, value: &Value) -> Result<Label> {
     let of_value = match value {
-        Value::Number(value) => value.as_f64().filter(|value| value.fract() == 0.0 && *value >= 0.0).map(|v| v as u64),
+        Value::Number(value) => {
+            value.as_f64().filter(|value| value.fract() == 0.0 && *value >= 0.0).map(|v| v as u64)
+        }
         Value::String(text) => number(text),
         _ => None,
     };
@@ -130,7 +146,10 @@ fn at(key: &str, index: usize, error: Error) -> Error {
 
 fn labelled(entry: &Value) -> Result<Case> {
     let field = |key: &str| {
-        entry.get(key).and_then(Value::as_str).ok_or_else(|| Error::failed(format!("must be an object with '{key}'")))
+        entry
+            .get(key)
+            .and_then(Value::as_str)
+            .ok_or_else(|| Error::failed(format!("must be an object with '{key}'")))
     };
     let label = name::relative(field("label")?)?;
     Ok(Case { label: Some(label), ..case(field("image")?)? })
@@ -180,7 +199,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let wrong = |from: &str, to: &str| read(ODD.replace(from, to).as_bytes()).unwrap_err().to_string();
+        let wrong =
+            |from: &str, to: &str| read(ODD.replace(from, to).as_bytes()).unwrap_err().to_string();
         assert!(wrong("\"training\"", "\"trainings\"").contains("has no list 'training'"));
         assert!(wrong("\"image\":\"./imagesTr", "\"image\":\"../imagesTr").contains("training[0]"));
         assert!(wrong("\"label\":\"./labelsTr", "\"label\":\"/labelsTr").contains("absolute"));

@@ -59,7 +59,9 @@ impl Digests {
         ];
         for (name, expected, found) in found {
             if let Some(expected) = expected.as_ref().filter(|expected| **expected != found) {
-                return Err(Error::failed(format!("{what}: its {name} is {found}, but should be {expected}")));
+                return Err(Error::failed(format!(
+                    "{what}: its {name} is {found}, but should be {expected}"
+                )));
             }
         }
         Ok(())

@@ -78,7 +78,9 @@ pub fn split(listing: &Listing, rule: &Rule) -> Result<(Split, Vec<String>)> {
     if let Some((folds, fold)) = rule.fold {
         take_fold(&mut pool, folds, fold, &mut parts)?;
     }
-    if let Some(part) = selections.iter().position(|selection| matches!(selection, Some(Selection::Rest(_)))) {
+    if let Some(part) =
+        selections.iter().position(|selection| matches!(selection, Some(Selection::Rest(_))))
+    {
         parts[part].extend(pool.drain(..).flatten().map(str::to_string));
     }
     let left: Vec<&str> = pool.into_iter().flatten().collect();
@@ -115,11 +117,18 @@ fn units<'a>(listing: &'a Listing, rule: &Rule) -> Result<Vec<Unit<'a>>> {
 
 /// The patient of each case; without a pattern, the case itself.
 fn groups(names: &[&str], rule: &Rule) -> Result<Vec<String>> {
-    let Some(pattern) = &rule.group else { return Ok(names.iter().map(|name| name.to_string()).collect()) };
-    let strange: Vec<&str> = names.iter().copied().filter(|name| pattern.find(name).is_none()).collect();
+    let Some(pattern) = &rule.group else {
+        return Ok(names.iter().map(|name| name.to_string()).collect());
+    };
+    let strange: Vec<&str> =
+        names.iter().copied().filter(|name| pattern.find(name).is_none()).collect();
     match strange.is_empty() {
-        true => Ok(names.iter().filter_map(|name| pattern.find(name)).map(str::to_string).collect()),
-        false => Err(Error::failed(format!("group: the pattern does not fit {}", name::shown(&strange)))),
+        true => {
+            Ok(names.iter().filter_map(|name| pattern.find(name)).map(str::to_string).collect())
+        }
+        false => {
+            Err(Error::failed(format!("group: the pattern does not fit {}", name::shown(&strange))))
+        }
     }
 }
 
@@ -140,9 +149,12 @@ fn take_names(
         for name in names {
             match listing.case(name) {
                 None => wrong.push(format!("{}: {}", PARTS[part], listing.no_case(name))),
-                Some(case) if case.label.is_none() => wrong.push(format!("{}: '{name}' has no label", PARTS[part])),
+                Some(case) if case.label.is_none() => {
+                    wrong.push(format!("{}: '{name}' has no label", PARTS[part]))
+                }
                 Some(_) => match part_of.insert(name, part) {
-                    Some(other) => wrong.push(format!("'{name}' is in {} and in {}", PARTS[other], PARTS[part])),
+                    Some(other) => wrong
+                        .push(format!("'{name}' is in {} and in {}", PARTS[other], PARTS[part])),
                     None => parts[part].push(name.clone()),
                 },
             }
@@ -150,13 +162,19 @@ fn take_names(
     }
     let mut sides: Vec<String> = vec![];
     pool.retain(|unit| {
-        let taken: BTreeSet<usize> = unit.iter().filter_map(|name| part_of.get(name).copied()).collect();
+        let taken: BTreeSet<usize> =
+            unit.iter().filter_map(|name| part_of.get(name).copied()).collect();
         if taken.len() > 1 {
-            sides.push(format!("group: {} are of one patient, but on two sides", name::shown(unit)));
+            sides
+                .push(format!("group: {} are of one patient, but on two sides", name::shown(unit)));
         }
-        let beside: Vec<&str> = unit.iter().copied().filter(|name| !part_of.contains_key(name)).collect();
+        let beside: Vec<&str> =
+            unit.iter().copied().filter(|name| !part_of.contains_key(name)).collect();
         if !taken.is_empty() && !beside.is_empty() {
-            notes.push(format!("left out, since the same patient is named elsewhere: {}", name::shown(&beside)));
+            notes.push(format!(
+                "left out, since the same patient is named elsewhere: {}",
+                name::shown(&beside)
+            ));
         }
         taken.is_empty()
     });
@@ -178,7 +196,8 @@ fn take_counts(
     });
     let (asked, free) = (counts.iter().sum::<usize>(), pool.iter().map(Vec::len).sum::<usize>());
     if asked > free {
-        let terms: Vec<String> = counts.iter().filter(|count| **count > 0).map(usize::to_string).collect();
+        let terms: Vec<String> =
+            counts.iter().filter(|count| **count > 0).map(usize::to_string).collect();
         return Err(Error::failed(format!(
             "{} = {asked} cases asked for, but dataset '{}' has {free} labelled ones to take from",
             terms.join(" + "),
@@ -204,7 +223,8 @@ fn take_counts(
 fn take(pool: &mut Vec<Unit>, count: usize, from_end: bool) -> Vec<String> {
     let mut room = count;
     let mut taken = vec![false; pool.len()];
-    let indices: Vec<usize> = if from_end { (0..pool.len()).rev().collect() } else { (0..pool.len()).collect() };
+    let indices: Vec<usize> =
+        if from_end { (0..pool.len()).rev().collect() } else { (0..pool.len()).collect() };
     for index in indices {
         if pool[index].len() <= room {
             room -= pool[index].len();
@@ -217,7 +237,12 @@ fn take(pool: &mut Vec<Unit>, count: usize, from_end: bool) -> Vec<String> {
 }
 
 /// Fills folds one unit at a time, the smallest first; fold `fold` validates and the others train.
-fn take_fold(pool: &mut Vec<Unit>, folds: u32, fold: u32, parts: &mut [Vec<String>; 3]) -> Result<()> {
+fn take_fold(
+    pool: &mut Vec<Unit>,
+    folds: u32,
+    fold: u32,
+    parts: &mut [Vec<String>; 3],
+) -> Result<()> {
     if pool.len() < folds as usize {
         return Err(Error::failed(format!(
             "{folds} folds of {} cases or patients: each needs at least one",

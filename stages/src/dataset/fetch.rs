@@ -1,8 +1,8 @@
 //! Fetching one file by http or https: mirrors in order, going on where a transfer broke off.
 //!
 //! What has come so far lies in the stage's unfinished folder: `partial` with the bytes, and
-//! `partial.json` with what the server said of the content (its ETag or date, its length), so that a
-//! content that changed between two parts starts over. The digest has the last word: what was put
+//! `partial.json` with what the server said of the content (its ETag or date, its length), so that
+//! a content that changed between two parts starts over. The digest has the last word: what was put
 //! together of parts and is wrong is fetched once more in one piece.
 
 use crate::context::Context;
@@ -39,10 +39,15 @@ impl Source {
     pub fn new(url: &str) -> Result<Source> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
-        let (host, path) = (host.rsplit('@').next().unwrap_or(host), path.split(['?', '#']).next().unwrap_or(path));
+        let (host, path) = (
+            host.rsplit('@').next().unwrap_or(host),
+            path.split(['?', '#']).next().unwrap_or(path),
+        );
         let shown = format!("{scheme}://{}/{path}", host.split(['?', '#']).next().unwrap_or(host));
         if !matches!(scheme, "http" | "https") || url.parse::<ureq::http::Uri>().is_err() {
-            return Err(Error::failed(format!("'{shown}': must be an http or https URL (a local file is 'file')")));
+            return Err(Error::failed(format!(
+                "'{shown}': must be an http or https URL (a local file is 'file')"
+            )));
         }
         Ok(Source { url: url.to_string(), shown })
     }
@@ -121,7 +126,8 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// All of one source: broken transfers go on, a wrong whole made of parts is tried in one piece.
+    /// All of one source: broken transfers go on, a wrong whole made of parts is tried in one
+    /// piece.
     fn source(&mut self, source: &Source, expected: &Expected) -> Result<PathBuf> {
         loop {
             let whole = self.whole(source)?;
@@ -137,7 +143,10 @@ impl Fetch<'_> {
                     if whole {
                         return Err(error);
                     }
-                    self.cx.warn(format!("{}: its parts do not fit together; fetching it anew", source.shown));
+                    self.cx.warn(format!(
+                        "{}: its parts do not fit together; fetching it anew",
+                        source.shown
+                    ));
                 }
             }
         }
@@ -162,7 +171,11 @@ impl Fetch<'_> {
                     return Err(Error::failed(format!("{}: {reason}", source.shown)));
                 }
             };
-            self.cx.info(format!("{}: {reason}; going on after {} bytes", source.shown, self.have()));
+            self.cx.info(format!(
+                "{}: {reason}; going on after {} bytes",
+                source.shown,
+                self.have()
+            ));
             self.pause(Duration::from_millis(200 << (breaks + refusals).min(6)))?;
         }
     }
@@ -178,19 +191,28 @@ impl Fetch<'_> {
             Err(outcome) => return Ok(outcome),
         };
         match response.status().as_u16() {
-            206 if have > 0 && continues(&response, have, partial.length) => self.body(source, response, have),
+            206 if have > 0 && continues(&response, have, partial.length) => {
+                self.body(source, response, have)
+            }
             200 => self.body(source, response, 0),
             206 | 416 if have > 0 => {
                 self.forget()?;
                 Ok(Outcome::Broken("its content has changed".into(), 0))
             }
-            status @ (408 | 425 | 429 | 500..=599) => Ok(Outcome::Broken(format!("the server answers {status}"), 0)),
+            status @ (408 | 425 | 429 | 500..=599) => {
+                Ok(Outcome::Broken(format!("the server answers {status}"), 0))
+            }
             status => Ok(Outcome::Refused(format!("the server answers {status}"))),
         }
     }
 
     /// Asks for the bytes after the first `have`, following redirects.
-    fn ask(&self, source: &Source, have: u64, validator: Option<&str>) -> Result<Response<Body>, Outcome> {
+    fn ask(
+        &self,
+        source: &Source,
+        have: u64,
+        validator: Option<&str>,
+    ) -> Result<Response<Body>, Outcome> {
         let mut place = source.clone();
         for _ in 0..=REDIRECTS {
             let mut request = self.agent.get(&place.url);
@@ -203,7 +225,8 @@ impl Fetch<'_> {
             let response = request.call().map_err(|error| trouble(&error, &place))?;
             match (response.status().as_u16(), header(&response, "location")) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => {
-                    let refused = || Outcome::Refused("redirects to what is no http or https URL".into());
+                    let refused =
+                        || Outcome::Refused("redirects to what is no http or https URL".into());
                     place = place.redirected(location).ok_or_else(refused)?;
                 }
                 _ => return Ok(response),
@@ -222,7 +245,8 @@ impl Fetch<'_> {
             )));
         }
         if have == 0 {
-            let partial = Partial { url: Some(url_digest(source)), validator: validator(&response), length };
+            let partial =
+                Partial { url: Some(url_digest(source)), validator: validator(&response), length };
             self.forget()?;
             crate::context::write_json(&self.folder.join("partial.json"), &partial)?;
         }
@@ -242,7 +266,12 @@ impl Fetch<'_> {
                     file.write_all(&buffer[..n]).map_err(Error::io("write", &path))?;
                     done += n as u64;
                 }
-                Err(error) => return Ok(Outcome::Broken(format!("the connection broke off ({error})"), done - have)),
+                Err(error) => {
+                    return Ok(Outcome::Broken(
+                        format!("the connection broke off ({error})"),
+                        done - have,
+                    ));
+                }
             }
             if done > self.limit {
                 self.forget()?;
@@ -275,7 +304,13 @@ impl Fetch<'_> {
     /// How many bytes are there, of a content that is known.
     fn have(&self) -> u64 {
         let known = self.folder.join("partial.json").exists();
-        self.folder.join("partial").metadata().map(|meta| meta.len()).ok().filter(|_| known).unwrap_or(0)
+        self.folder
+            .join("partial")
+            .metadata()
+            .map(|meta| meta.len())
+            .ok()
+            .filter(|_| known)
+            .unwrap_or(0)
     }
 
     fn partial(&self) -> Partial {
@@ -295,7 +330,9 @@ fn synced(file: &File, path: &Path) -> Result<()> {
 
 fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path)(error))
+        }
         _ => Ok(()),
     }
 }
@@ -320,11 +357,14 @@ fn validator(response: &Response<Body>) -> Option<String> {
 
 /// Whether a partial answer starts where we are, in a whole of the length that we know.
 fn continues(response: &Response<Body>, have: u64, length: Option<u64>) -> bool {
-    let Some(range) = header(response, "content-range").and_then(|text| text.strip_prefix("bytes ")) else {
+    let Some(range) =
+        header(response, "content-range").and_then(|text| text.strip_prefix("bytes "))
+    else {
         return false;
     };
     let (span, total) = range.split_once('/').unwrap_or((range, "*"));
-    let starts = span.split_once('-').and_then(|(start, _)| start.trim().parse().ok()) == Some(have);
+    let starts =
+        span.split_once('-').and_then(|(start, _)| start.trim().parse().ok()) == Some(have);
     starts && (total == "*" || length.is_none() || total.trim().parse().ok() == length)
 }
 
@@ -335,7 +375,9 @@ fn trouble(error: &ureq::Error, source: &Source) -> Outcome {
         Io(error) => Outcome::Broken(format!("cannot connect ({error})"), 0),
         Timeout(_) => Outcome::Broken("the server does not answer".into(), 0),
         ConnectionFailed => Outcome::Broken("cannot connect".into(), 0),
-        HostNotFound => Outcome::Refused("there is no such host; check the URL and the network".into()),
+        HostNotFound => {
+            Outcome::Refused("there is no such host; check the URL and the network".into())
+        }
         other => Outcome::Refused(other.to_string().replace(&source.url, &source.shown)),
     }
 }

@@ -1,4 +1,5 @@
-//! A dataset's listing: `dataset.json` of a dataset artifact, in one form whatever the source's was.
+//! A dataset's listing: `dataset.json` of a dataset artifact, in one form whatever the source's
+//! was.
 
 use crate::dataset::name;
 use crate::error::{Error, Result};
@@ -49,7 +50,8 @@ pub struct Case {
 impl Listing {
     /// Whether every channel is CT (values in Hounsfield units).
     pub fn is_ct(&self) -> bool {
-        !self.modality.is_empty() && self.modality.iter().all(|name| name.eq_ignore_ascii_case("ct"))
+        !self.modality.is_empty()
+            && self.modality.iter().all(|name| name.eq_ignore_ascii_case("ct"))
     }
 
     /// The case of that name.
@@ -75,15 +77,24 @@ impl Listing {
     /// Says that there is no case `name`, and which one may be meant.
     pub fn no_case(&self, name: &str) -> String {
         match name::nearest(name, self.cases.iter().map(|case| case.name.as_str())) {
-            Some(near) => format!("no case '{name}' in dataset '{}'; did you mean '{near}'", self.name),
-            None => format!("no case '{name}' among the {} of dataset '{}'", self.cases.len(), self.name),
+            Some(near) => {
+                format!("no case '{name}' in dataset '{}'; did you mean '{near}'", self.name)
+            }
+            None => format!(
+                "no case '{name}' among the {} of dataset '{}'",
+                self.cases.len(),
+                self.name
+            ),
         }
     }
 
     /// The listing without these cases. A name that it does not have is an error.
     pub fn without(mut self, exclude: &[String]) -> Result<Listing> {
-        let unknown: Vec<String> =
-            exclude.iter().filter(|name| self.case(name).is_none()).map(|name| self.no_case(name)).collect();
+        let unknown: Vec<String> = exclude
+            .iter()
+            .filter(|name| self.case(name).is_none())
+            .map(|name| self.no_case(name))
+            .collect();
         if !unknown.is_empty() {
             return Err(Error::failed(format!("exclude: {}", unknown.join("; "))));
         }
@@ -91,7 +102,8 @@ impl Listing {
         Ok(self)
     }
 
-    /// Checks what any layout must give: channels, labels, cases, and names that are not there twice.
+    /// Checks what any layout must give: channels, labels, cases, and names that are not there
+    /// twice.
     pub fn checked(self) -> Result<Listing> {
         if self.modality.is_empty() {
             return Err(Error::failed("no modality: the dataset must name its image channels"));

@@ -15,7 +15,8 @@ pub fn relative(path: &str) -> Result<String> {
     if path.contains('\\') || path.chars().any(char::is_control) {
         return refuse("has a backslash or control character");
     }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> =
+        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.contains(&"..") {
         return refuse("leaves the dataset by '..'");
     }
@@ -25,23 +26,31 @@ pub fn relative(path: &str) -> Result<String> {
 /// The case that an image file belongs to: its name without folders and suffix.
 pub fn case_name(path: &str) -> Result<String> {
     let file = path.rsplit('/').next().unwrap_or(path);
-    match SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix)).filter(|stem| !stem.is_empty()) {
+    match SUFFIXES
+        .iter()
+        .find_map(|suffix| file.strip_suffix(suffix))
+        .filter(|stem| !stem.is_empty())
+    {
         Some(stem) => Ok(stem.to_string()),
-        None => {
-            Err(Error::failed(format!("'{path}': is no image file; those that can be read end in .nii.gz or .nii")))
-        }
+        None => Err(Error::failed(format!(
+            "'{path}': is no image file; those that can be read end in .nii.gz or .nii"
+        ))),
     }
 }
 
 /// Whether a part of the name starts with a dot, or is what macOS adds to archives.
 pub fn is_hidden(name: &str) -> bool {
-    name.split('/').any(|part| part == "__MACOSX" || (part.starts_with('.') && part != "." && part != ".."))
+    name.split('/')
+        .any(|part| part == "__MACOSX" || (part.starts_with('.') && part != "." && part != ".."))
 }
 
 /// The option most like `word`, if one is near.
 pub fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let scored = options.into_iter().map(|option| (strsim::jaro_winkler(word, option), option));
-    scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.75).map(|(_, option)| option)
+    scored
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(score, _)| *score > 0.75)
+        .map(|(_, option)| option)
 }
 
 /// The names for people: the first twenty, and how many more there are.
@@ -73,6 +82,8 @@ mod tests {
     fn a_case_is_named_after_its_image() {
         assert_eq!(case_name("imagesTr/spleen_8.nii.gz").unwrap(), "spleen_8");
         assert_eq!(case_name("a.b.nii").unwrap(), "a.b");
-        assert!(case_name("imagesTr/spleen_8.dcm").unwrap_err().to_string().contains(".nii.gz or .nii"));
+        assert!(
+            case_name("imagesTr/spleen_8.dcm").unwrap_err().to_string().contains(".nii.gz or .nii")
+        );
     }
 }

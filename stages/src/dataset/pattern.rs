@@ -1,5 +1,6 @@
 //! A pattern for names: `*` stands for anything, and one placeholder in braces for what is asked
-//! ("patient{group}_*" finds the patient, "images/{case}.nii.gz" the case). Neither crosses a slash.
+//! ("patient{group}_*" finds the patient, "images/{case}.nii.gz" the case). Neither crosses a
+//! slash.
 
 use crate::error::{Error, Result};
 
@@ -21,7 +22,8 @@ impl Pattern {
         let (before, after) = text.split_once(&placeholder).unwrap_or((text, ""));
         let after = after.replace(&placeholder, "*");
         let source = format!("^{}([^/]+?){}$", loose(before), loose(&after));
-        let regex = regex::Regex::new(&source).map_err(|error| Error::failed(format!("pattern '{text}': {error}")))?;
+        let regex = regex::Regex::new(&source)
+            .map_err(|error| Error::failed(format!("pattern '{text}': {error}")))?;
         Ok(Pattern { text: text.to_string(), placeholder, regex })
     }
 
@@ -36,7 +38,8 @@ impl Pattern {
     pub fn with(&self, value: &str) -> Result<regex::Regex> {
         let parts: Vec<String> = self.text.split(&self.placeholder).map(loose).collect();
         let source = format!("^{}$", parts.join(&regex::escape(value)));
-        regex::Regex::new(&source).map_err(|error| Error::failed(format!("pattern '{}': {error}", self.text)))
+        regex::Regex::new(&source)
+            .map_err(|error| Error::failed(format!("pattern '{}': {error}", self.text)))
     }
 }
 

@@ -26,26 +26,33 @@ pub struct Pairs<'a> {
 pub fn read(folder: &Path, pairs: &Pairs) -> Result<Listing> {
     let mut files = BTreeSet::new();
     list(folder, "", &mut vec![], &mut files)?;
-    let channels = pairs.images.iter().map(|pattern| matches(&files, pattern)).collect::<Result<Vec<_>>>()?;
-    let mut labels = pairs.labels.map(|pattern| matches(&files, pattern)).transpose()?.unwrap_or_default();
+    let channels =
+        pairs.images.iter().map(|pattern| matches(&files, pattern)).collect::<Result<Vec<_>>>()?;
+    let mut labels =
+        pairs.labels.map(|pattern| matches(&files, pattern)).transpose()?.unwrap_or_default();
     let mut cases = vec![];
     let mut partial = vec![];
     for case in channels.iter().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>() {
-        let images: Vec<String> = channels.iter().filter_map(|channel| channel.get(case).cloned()).collect();
+        let images: Vec<String> =
+            channels.iter().filter_map(|channel| channel.get(case).cloned()).collect();
         if images.len() < channels.len() {
             partial.push(case.as_str());
         }
         cases.push(Case { name: case.clone(), images, label: labels.remove(case) });
     }
     if !partial.is_empty() {
-        return Err(Error::failed(format!("not every channel has a file for {}", name::shown(&partial))));
+        return Err(Error::failed(format!(
+            "not every channel has a file for {}",
+            name::shown(&partial)
+        )));
     }
     if !labels.is_empty() {
         let labels: Vec<&String> = labels.values().collect();
         return Err(Error::failed(format!("labels without an image: {}", name::shown(&labels))));
     }
     cases.sort_by_key(|case| case.label.is_none());
-    let label = |(index, name): (usize, &String)| Label { value: index as u8 + 1, name: name.clone() };
+    let label =
+        |(index, name): (usize, &String)| Label { value: index as u8 + 1, name: name.clone() };
     let listing = Listing {
         name: pairs.name.to_string(),
         modality: pairs.modality.to_vec(),
@@ -63,7 +70,9 @@ fn matches(files: &BTreeSet<String>, text: &str) -> Result<BTreeMap<String, Stri
     for file in files {
         let Some(case) = pattern.find(file) else { continue };
         if let Some(other) = found.insert(case.to_string(), file.clone()) {
-            return Err(Error::failed(format!("pattern '{text}' finds both '{other}' and '{file}' for case '{case}'")));
+            return Err(Error::failed(format!(
+                "pattern '{text}' finds both '{other}' and '{file}' for case '{case}'"
+            )));
         }
     }
     match found.is_empty() {
@@ -72,9 +81,14 @@ fn matches(files: &BTreeSet<String>, text: &str) -> Result<BTreeMap<String, Stri
     }
 }
 
-/// Every file under `folder` by its name, hidden ones left out. A link to a folder `above` is not followed:
-/// all in it is there already, and again without end.
-fn list(folder: &Path, prefix: &str, above: &mut Vec<PathBuf>, files: &mut BTreeSet<String>) -> Result<()> {
+/// Every file under `folder` by its name, hidden ones left out. A link to a folder `above` is not
+/// followed: all in it is there already, and again without end.
+fn list(
+    folder: &Path,
+    prefix: &str,
+    above: &mut Vec<PathBuf>,
+    files: &mut BTreeSet<String>,
+) -> Result<()> {
     let place = folder.canonicalize().map_err(Error::io("list", folder))?;
     if above.contains(&place) {
         return Ok(());

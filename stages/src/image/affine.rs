@@ -1,12 +1,14 @@
 //! Small matrices: 4×4 affines and the few decompositions that geometry needs.
 //!
 //! Sums run in the order, and divisions are made the way (by a reciprocal, in `solve`), that the
-//! reference's LAPACK uses, since positions that fall exactly between two voxels hang on the last bit.
+//! reference's LAPACK uses, since positions that fall exactly between two voxels hang on the last
+//! bit.
 
 use crate::image::Affine;
 
 /// The matrix that changes nothing.
-pub const IDENTITY: Affine = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+pub const IDENTITY: Affine =
+    [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
 
 /// A 3×3 matrix by rows.
 pub type Matrix3 = [[f64; 3]; 3];
@@ -14,21 +16,26 @@ pub type Matrix3 = [[f64; 3]; 3];
 /// a · b.
 pub fn multiply<const N: usize>(a: &[[f64; N]; N], b: &[[f64; N]; N]) -> [[f64; N]; N] {
     std::array::from_fn(|row| {
-        std::array::from_fn(|column| (0..N).fold(0.0, |sum, inner| sum + a[row][inner] * b[inner][column]))
+        std::array::from_fn(|column| {
+            (0..N).fold(0.0, |sum, inner| sum + a[row][inner] * b[inner][column])
+        })
     })
 }
 
 /// The world point of a voxel index.
 pub fn apply(affine: &Affine, index: [f64; 3]) -> [f64; 3] {
     let point = [index[0], index[1], index[2], 1.0];
-    std::array::from_fn(|row| (0..4).fold(0.0, |sum, inner| sum + affine[row][inner] * point[inner]))
+    std::array::from_fn(|row| {
+        (0..4).fold(0.0, |sum, inner| sum + affine[row][inner] * point[inner])
+    })
 }
 
 /// The X of a · X = b by elimination with row pivots; `None` where a pivot is 0 or not finite.
 pub fn solve<const N: usize>(a: &[[f64; N]; N], b: &[[f64; N]; N]) -> Option<[[f64; N]; N]> {
     let (mut a, mut x) = (*a, *b);
     for column in 0..N {
-        let pivot = (column..N).max_by(|&i, &j| a[i][column].abs().total_cmp(&a[j][column].abs()).then(j.cmp(&i)))?;
+        let pivot = (column..N)
+            .max_by(|&i, &j| a[i][column].abs().total_cmp(&a[j][column].abs()).then(j.cmp(&i)))?;
         if a[pivot][column] == 0.0 || !a[pivot][column].is_finite() {
             return None;
         }
@@ -56,7 +63,8 @@ fn less<const N: usize>(row: [f64; N], factor: f64, other: [f64; N]) -> [f64; N]
 
 /// The inverse; `None` for a singular matrix.
 pub fn invert<const N: usize>(a: &[[f64; N]; N]) -> Option<[[f64; N]; N]> {
-    let identity = std::array::from_fn(|row| std::array::from_fn(|column| f64::from(u8::from(row == column))));
+    let identity =
+        std::array::from_fn(|row| std::array::from_fn(|column| f64::from(u8::from(row == column))));
     solve(a, &identity)
 }
 
@@ -68,7 +76,8 @@ pub fn axes(affine: &Affine) -> Matrix3 {
 /// The voxel size along each axis in mm (column norms); 1 where it is 0.
 pub fn spacing_mm(affine: &Affine) -> [f64; 3] {
     std::array::from_fn(|column| {
-        let norm = (0..3).fold(0.0, |sum, row| sum + affine[row][column] * affine[row][column]).sqrt();
+        let norm =
+            (0..3).fold(0.0, |sum, row| sum + affine[row][column] * affine[row][column]).sqrt();
         if norm == 0.0 { 1.0 } else { norm }
     })
 }
@@ -76,14 +85,16 @@ pub fn spacing_mm(affine: &Affine) -> [f64; 3] {
 /// The determinant of the axes: the signed volume of a voxel in mm³.
 pub fn determinant(affine: &Affine) -> f64 {
     let m = affine;
-    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
+    m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
+        - m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0])
         + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
 }
 
 /// Whether all numbers are finite and the three axes span space.
 pub fn is_usable(affine: &Affine) -> bool {
     let size: f64 = spacing_mm(affine).iter().product();
-    affine.iter().flatten().all(|number| number.is_finite()) && determinant(affine).abs() > 1e-6 * size
+    affine.iter().flatten().all(|number| number.is_finite())
+        && determinant(affine).abs() > 1e-6 * size
 }
 
 /// The nearest orthogonal matrix (the orthogonal factor of the polar decomposition), by Higham's
@@ -92,7 +103,8 @@ pub fn nearest_rotation(matrix: &Matrix3) -> Option<Matrix3> {
     let mut x = *matrix;
     for _ in 0..60 {
         let inverse = invert(&x)?;
-        let next: Matrix3 = std::array::from_fn(|i| std::array::from_fn(|j| 0.5 * (x[i][j] + inverse[j][i])));
+        let next: Matrix3 =
+            std::array::from_fn(|i| std::array::from_fn(|j| 0.5 * (x[i][j] + inverse[j][i])));
         let change: f64 = (0..9).map(|k| (next[k / 3][k % 3] - x[k / 3][k % 3]).abs()).sum();
         x = next;
         if change < 1e-15 {
@@ -104,8 +116,9 @@ pub fn nearest_rotation(matrix: &Matrix3) -> Option<Matrix3> {
 
 /// The upper triangular U with Uᵀ·U = matrixᵀ·matrix (Cholesky). `None` for a singular matrix.
 pub fn upper_factor(matrix: &Matrix3) -> Option<Matrix3> {
-    let gram: Matrix3 =
-        std::array::from_fn(|i| std::array::from_fn(|j| (0..3).fold(0.0, |sum, k| sum + matrix[k][i] * matrix[k][j])));
+    let gram: Matrix3 = std::array::from_fn(|i| {
+        std::array::from_fn(|j| (0..3).fold(0.0, |sum, k| sum + matrix[k][i] * matrix[k][j]))
+    });
     let mut upper = [[0.0; 3]; 3];
     for i in 0..3 {
         let rest = (0..i).fold(gram[i][i], |rest, k| rest - upper[k][i] * upper[k][i]);
@@ -123,7 +136,10 @@ pub fn upper_factor(matrix: &Matrix3) -> Option<Matrix3> {
 
 /// Whether each |a − b| ≤ `absolute` + 1e-5·|b|.
 pub fn close(a: &Affine, b: &Affine, absolute: f64) -> bool {
-    a.iter().flatten().zip(b.iter().flatten()).all(|(a, b)| (a - b).abs() <= absolute + 1e-5 * b.abs())
+    a.iter()
+        .flatten()
+        .zip(b.iter().flatten())
+        .all(|(a, b)| (a - b).abs() <= absolute + 1e-5 * b.abs())
 }
 
 /// The largest distance, in voxels of `a`, between the corners that two affines give a grid.
@@ -140,7 +156,9 @@ pub fn corner_distance(a: &Affine, b: &Affine, shape: [usize; 3]) -> f64 {
 /// The eight corner voxels of a grid, the last axis changing fastest.
 pub fn corners(shape: [usize; 3]) -> [[f64; 3]; 8] {
     std::array::from_fn(|corner| {
-        std::array::from_fn(|axis| if corner >> (2 - axis) & 1 == 1 { shape[axis] as f64 - 1.0 } else { 0.0 })
+        std::array::from_fn(|axis| {
+            if corner >> (2 - axis) & 1 == 1 { shape[axis] as f64 - 1.0 } else { 0.0 }
+        })
     })
 }
 
@@ -150,8 +168,18 @@ mod tests {
 
     #[test]
     fn solving_undoes_multiplying() {
-        let a = [[0.0, 2.0, 0.1, 5.0], [-1.5, 0.2, 0.0, -7.0], [0.0, 0.3, 3.0, 1.0], [0.0, 0.0, 0.0, 1.0]];
-        let b = [[1.0, 0.5, 0.0, 2.0], [0.0, 2.0, 0.0, 3.0], [0.1, 0.0, 1.0, 4.0], [0.0, 0.0, 0.0, 1.0]];
+        let a = [
+            [0.0, 2.0, 0.1, 5.0],
+            [-1.5, 0.2, 0.0, -7.0],
+            [0.0, 0.3, 3.0, 1.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
+        let b = [
+            [1.0, 0.5, 0.0, 2.0],
+            [0.0, 2.0, 0.0, 3.0],
+            [0.1, 0.0, 1.0, 4.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
         let x = solve(&a, &multiply(&a, &b)).unwrap();
         (0..16).for_each(|k| assert!((x[k / 4][k % 4] - b[k / 4][k % 4]).abs() < 1e-12));
     }
@@ -170,6 +198,8 @@ mod tests {
         let r = nearest_rotation(&[[1.0, 0.2, 0.0], [0.0, -1.0, 0.1], [0.0, 0.0, 1.0]]).unwrap();
         let transposed: Matrix3 = std::array::from_fn(|i| std::array::from_fn(|j| r[j][i]));
         let product = multiply(&r, &transposed);
-        (0..9).for_each(|k| assert!((product[k / 3][k % 3] - f64::from(u8::from(k / 3 == k % 3))).abs() < 1e-14));
+        (0..9).for_each(|k| {
+            assert!((product[k / 3][k % 3] - f64::from(u8::from(k / 3 == k % 3))).abs() < 1e-14)
+        });
     }
 }

@@ -55,8 +55,8 @@ pub struct Flip {
 pub struct Rotate90 {
     /// Probability, 0 to 1; one to three quarter turns are equally likely.
     pub probability: f64,
-    /// The two axes of the plane, turning from the first to the second. The patch must be as long on
-    /// both.
+    /// The two axes of the plane, turning from the first to the second. The patch must be as long
+    /// on both.
     #[serde(default = "first_plane")]
     pub axes: [usize; 2],
 }
@@ -70,8 +70,8 @@ pub struct AffineRange {
     /// Degrees about each axis.
     #[serde(default)]
     pub rotation_degrees: [f64; 3],
-    /// Relative change of scale along each axis: 0.1 draws factors from 0.9 to 1.1. A factor above 1
-    /// shows more of the volume.
+    /// Relative change of scale along each axis: 0.1 draws factors from 0.9 to 1.1. A factor above
+    /// 1 shows more of the volume.
     #[serde(default)]
     pub scale: [f64; 3],
     /// Voxels along each axis.
@@ -157,7 +157,10 @@ impl Augmentation {
         }
         if let Some(Rotate90 { axes, .. }) = &self.rotate90 {
             if outside(axes) || axes[0] == axes[1] {
-                mistakes.push(("rotate90.axes".into(), "a plane has two different axes of 0, 1 and 2".into()));
+                mistakes.push((
+                    "rotate90.axes".into(),
+                    "a plane has two different axes of 0, 1 and 2".into(),
+                ));
             } else if patch_shape[axes[0]] != patch_shape[axes[1]] {
                 let trouble = format!(
                     "patches of {patch_shape:?} are not as long on axis {} as on axis {}; choose another plane or patch",
@@ -173,12 +176,18 @@ impl Augmentation {
         let mut mistakes = vec![];
         for (name, probability) in self.probabilities() {
             if !(0.0..=1.0).contains(&probability) {
-                mistakes.push((format!("{name}.probability"), format!("{probability} is not between 0 and 1")));
+                mistakes.push((
+                    format!("{name}.probability"),
+                    format!("{probability} is not between 0 and 1"),
+                ));
             }
         }
         let mut positive = |path: &str, bad: bool| {
             if bad {
-                mistakes.push((path.to_string(), "numbers must be finite and not negative".to_string()));
+                mistakes.push((
+                    path.to_string(),
+                    "numbers must be finite and not negative".to_string(),
+                ));
             }
         };
         let bad = |number: &f64| !number.is_finite() || *number < 0.0;
@@ -188,14 +197,24 @@ impl Augmentation {
             positive("affine.translation_voxels", affine.translation_voxels.iter().any(bad));
         }
         positive("noise.std", self.noise.as_ref().is_some_and(|noise| bad(&noise.std)));
-        positive("gamma.range", self.gamma.as_ref().is_some_and(|gamma| gamma.range.iter().any(bad)));
-        positive("intensity_scale.factor", self.intensity_scale.as_ref().is_some_and(|scale| bad(&scale.factor)));
-        positive("intensity_shift.offset", self.intensity_shift.as_ref().is_some_and(|shift| bad(&shift.offset)));
+        positive(
+            "gamma.range",
+            self.gamma.as_ref().is_some_and(|gamma| gamma.range.iter().any(bad)),
+        );
+        positive(
+            "intensity_scale.factor",
+            self.intensity_scale.as_ref().is_some_and(|scale| bad(&scale.factor)),
+        );
+        positive(
+            "intensity_shift.offset",
+            self.intensity_shift.as_ref().is_some_and(|shift| bad(&shift.offset)),
+        );
         mistakes
     }
 
     fn probabilities(&self) -> Vec<(&'static str, f64)> {
-        let of = |name, probability: Option<f64>| probability.map(|probability| (name, probability));
+        let of =
+            |name, probability: Option<f64>| probability.map(|probability| (name, probability));
         [
             of("flip", self.flip.as_ref().map(|change| change.probability)),
             of("rotate90", self.rotate90.as_ref().map(|change| change.probability)),
@@ -210,8 +229,8 @@ impl Augmentation {
         .collect()
     }
 
-    /// Draws what the patch of this (seed, epoch, item) gets. Each kind of change has a stream of its
-    /// own, so that adding one leaves the others as they were.
+    /// Draws what the patch of this (seed, epoch, item) gets. Each kind of change has a stream of
+    /// its own, so that adding one leaves the others as they were.
     pub fn draw(&self, patch_shape: [usize; 3], (seed, epoch, item): (u64, u64, u64)) -> Change {
         let stream = |purpose: &str, probability: f64| {
             let mut draw = Draw::new(seed, epoch, item, purpose);
@@ -227,30 +246,34 @@ impl Augmentation {
         if let Some(turn) = &self.rotate90 {
             let square = patch_shape[turn.axes[0]] == patch_shape[turn.axes[1]];
             let turns = |mut draw: Draw| if square { draw.below(3) as u8 + 1 } else { 2 };
-            change.turns = stream("rotate90", turn.probability).map(|draw| (turns(draw), turn.axes));
+            change.turns =
+                stream("rotate90", turn.probability).map(|draw| (turns(draw), turn.axes));
         }
         if let Some(affine) = &self.affine {
             change.affine = stream("affine", affine.probability).map(|mut draw| warp::Affinity {
-                rotation: affine.rotation_degrees.map(|range| symmetric(&mut draw, range).to_radians()),
+                rotation: affine
+                    .rotation_degrees
+                    .map(|range| symmetric(&mut draw, range).to_radians()),
                 translation: affine.translation_voxels.map(|range| symmetric(&mut draw, range)),
                 scale: affine.scale.map(|range| 1.0 + symmetric(&mut draw, range)),
             });
         }
         if let Some(noise) = &self.noise {
-            change.noise =
-                stream("noise", noise.probability).map(|mut draw| (draw.between(0.0, noise.std) as f32, draw));
+            change.noise = stream("noise", noise.probability)
+                .map(|mut draw| (draw.between(0.0, noise.std) as f32, draw));
         }
         if let Some(gamma) = &self.gamma {
             let [low, high] = gamma.range;
-            change.gamma = stream("gamma", gamma.probability).map(|mut draw| draw.between(low, high) as f32);
+            change.gamma =
+                stream("gamma", gamma.probability).map(|mut draw| draw.between(low, high) as f32);
         }
         if let Some(scale) = &self.intensity_scale {
-            change.scale =
-                stream("intensity_scale", scale.probability).map(|mut draw| symmetric(&mut draw, scale.factor) as f32);
+            change.scale = stream("intensity_scale", scale.probability)
+                .map(|mut draw| symmetric(&mut draw, scale.factor) as f32);
         }
         if let Some(shift) = &self.intensity_shift {
-            change.shift =
-                stream("intensity_shift", shift.probability).map(|mut draw| symmetric(&mut draw, shift.offset) as f32);
+            change.shift = stream("intensity_shift", shift.probability)
+                .map(|mut draw| symmetric(&mut draw, shift.offset) as f32);
         }
         change
     }
@@ -275,7 +298,11 @@ impl Change {
     }
 
     /// Applies what is left to do to a patch that is flipped already, into image and label.
-    pub(super) fn apply_after_flips(self, mut patch: Patch, (image, label): (&mut [f32], &mut [u8])) {
+    pub(super) fn apply_after_flips(
+        self,
+        mut patch: Patch,
+        (image, label): (&mut [f32], &mut [u8]),
+    ) {
         if let Some((turns, axes)) = self.turns {
             warp::turn(&mut patch, turns, axes);
         }
@@ -300,7 +327,8 @@ impl Change {
         self.scale_and_shift(image);
     }
 
-    /// Whether what it does to a value hangs on that value alone: it is nothing but scaled and shifted.
+    /// Whether what it does to a value hangs on that value alone: it is nothing but scaled and
+    /// shifted.
     pub(super) fn is_of_single_values(&self) -> bool {
         self.noise.is_none() && self.gamma.is_none()
     }
@@ -322,7 +350,8 @@ fn add_noise(values: &mut [f32], std: f32, draw: &mut Draw) {
     for pair in values.chunks_mut(2) {
         let bits = draw.bits();
         let radius = libm::sqrtf(-2.0 * libm::logf(((bits >> 40) as f32 + 1.0) * UNIT));
-        let (sine, cosine) = libm::sincosf(std::f32::consts::TAU * (((bits & 0xff_ffff) as f32) * UNIT));
+        let (sine, cosine) =
+            libm::sincosf(std::f32::consts::TAU * (((bits & 0xff_ffff) as f32) * UNIT));
         pair.iter_mut().zip([cosine, sine]).for_each(|(value, wave)| *value += std * radius * wave);
     }
 }
@@ -331,7 +360,9 @@ fn add_noise(values: &mut [f32], std: f32, draw: &mut Draw) {
 fn raise(values: &mut [f32], power: f32) {
     let low = values.iter().copied().fold(f32::INFINITY, f32::min);
     let range = values.iter().copied().fold(f32::NEG_INFINITY, f32::max) - low;
-    values.iter_mut().for_each(|value| *value = libm::powf((*value - low) / (range + 1e-7), power) * range + low);
+    values.iter_mut().for_each(|value| {
+        *value = libm::powf((*value - low) / (range + 1e-7), power) * range + low
+    });
 }
 
 #[cfg(test)]

@@ -76,7 +76,10 @@ impl Candidates {
     pub fn compute(shape: [usize; 3], label: &[u8], selection: Selection) -> Result<Candidates> {
         let voxels = voxels(shape)?;
         if label.len() != voxels {
-            return Err(Error::failed(format!("label: {} voxels where the image's grid has {voxels}", label.len())));
+            return Err(Error::failed(format!(
+                "label: {} voxels where the image's grid has {voxels}",
+                label.len()
+            )));
         }
         let lists = foreground(label, selection.labels)?;
         let mask = background(label, selection.background)?;
@@ -95,8 +98,9 @@ impl Candidates {
         let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
         // SAFETY: the file is a published blob or a finished draft; nobody writes to either.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
-        Candidates::parse(Bytes::Mapped(map))
-            .map_err(|error| Error::failed(format!("{}: {error}; remove it, and it is made again", path.display())))
+        Candidates::parse(Bytes::Mapped(map)).map_err(|error| {
+            Error::failed(format!("{}: {error}; remove it, and it is made again", path.display()))
+        })
     }
 
     /// The case's grid: X, Y, Z.
@@ -190,13 +194,21 @@ impl Candidates {
             let data = &self.bytes[list.offset..list.offset + list.count as usize * 4];
             let indices = data.chunks_exact(4).map(|four| read_u32(four, 0) as usize);
             if !indices.clone().all(|index| index < voxels) || !indices.is_sorted_by(|a, b| a < b) {
-                return Err(damaged(format!("the voxels of label {} do not rise inside the grid", list.value)));
+                return Err(damaged(format!(
+                    "the voxels of label {} do not rise inside the grid",
+                    list.value
+                )));
             }
         }
-        let set: u64 = (0..self.head.words).map(|index| u64::from(self.word(index).count_ones())).sum();
-        let beyond = if voxels % 64 == 0 { 0 } else { self.word(self.head.words - 1) >> (voxels % 64) };
+        let set: u64 =
+            (0..self.head.words).map(|index| u64::from(self.word(index).count_ones())).sum();
+        let beyond =
+            if voxels % 64 == 0 { 0 } else { self.word(self.head.words - 1) >> (voxels % 64) };
         if set != self.head.background || beyond != 0 {
-            return Err(damaged(format!("{set} background bits where the head says {}", self.head.background)));
+            return Err(damaged(format!(
+                "{set} background bits where the head says {}",
+                self.head.background
+            )));
         }
         if self.foreground() + self.head.background == 0 {
             return Err(Error::failed(
@@ -214,7 +226,8 @@ impl Head {
             return Err(damaged("it does not begin as one"));
         }
         let number = |index: usize| read_u64(bytes, 8 + index * 8);
-        let shape = [number(0), number(1), number(2)].map(|side| usize::try_from(side).unwrap_or(usize::MAX));
+        let shape = [number(0), number(1), number(2)]
+            .map(|side| usize::try_from(side).unwrap_or(usize::MAX));
         let voxels = voxels(shape)?;
         let (labels, background) = (number(3), number(4));
         let mask = FIXED + labels.min(256) as usize * 16;
@@ -248,7 +261,10 @@ fn damaged(trouble: impl std::fmt::Display) -> Error {
 fn voxels(shape: [usize; 3]) -> Result<usize> {
     let product = shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
     product.filter(|voxels| (1..=u32::MAX as usize).contains(voxels)).ok_or_else(|| {
-        Error::failed(format!("a grid of {shape:?} voxels has no candidates: 1 to {} voxels are possible", u32::MAX))
+        Error::failed(format!(
+            "a grid of {shape:?} voxels has no candidates: 1 to {} voxels are possible",
+            u32::MAX
+        ))
     })
 }
 
@@ -259,7 +275,9 @@ fn foreground(label: &[u8], labels: &[u8]) -> Result<Vec<Vec<u32>>> {
     let mut lists = vec![Vec::new(); labels.len()];
     for (index, value) in label.iter().enumerate().filter(|(_, value)| **value != 0) {
         let list = slot[usize::from(*value)].ok_or_else(|| {
-            Error::failed(format!("label: value {value} is not among the dataset's labels {labels:?}"))
+            Error::failed(format!(
+                "label: value {value} is not among the dataset's labels {labels:?}"
+            ))
         })?;
         lists[list].push(index as u32);
     }
@@ -268,10 +286,15 @@ fn foreground(label: &[u8], labels: &[u8]) -> Result<Vec<Vec<u32>>> {
 
 /// One bit for each voxel: labelled 0, and above the threshold in any channel.
 fn background(label: &[u8], image: Option<(&[f32], f32)>) -> Result<Vec<u64>> {
-    let mut mask: Vec<u64> = label.chunks(64).map(|chunk| pack(chunk.iter().map(|value| *value == 0))).collect();
+    let mut mask: Vec<u64> =
+        label.chunks(64).map(|chunk| pack(chunk.iter().map(|value| *value == 0))).collect();
     if let Some((image, threshold)) = image {
         if image.is_empty() || image.len() % label.len() != 0 {
-            return Err(Error::failed(format!("image: {} values for {} voxels", image.len(), label.len())));
+            return Err(Error::failed(format!(
+                "image: {} values for {} voxels",
+                image.len(),
+                label.len()
+            )));
         }
         let mut above = vec![0u64; mask.len()];
         for channel in image.chunks_exact(label.len()) {
@@ -292,7 +315,10 @@ fn encode(shape: [usize; 3], labels: &[u8], lists: &[Vec<u32>], mask: &[u64]) ->
     let background: u64 = mask.iter().map(|word| u64::from(word.count_ones())).sum();
     let mut numbers = shape.map(|side| side as u64).to_vec();
     numbers.extend([labels.len() as u64, background]);
-    labels.iter().zip(lists).for_each(|(value, list)| numbers.extend([u64::from(*value), list.len() as u64]));
+    labels
+        .iter()
+        .zip(lists)
+        .for_each(|(value, list)| numbers.extend([u64::from(*value), list.len() as u64]));
     let mut bytes = MAGIC.to_vec();
     numbers.iter().chain(mask).for_each(|number| bytes.extend(number.to_le_bytes()));
     lists.iter().flatten().for_each(|index| bytes.extend(index.to_le_bytes()));

@@ -17,8 +17,13 @@ fn some() -> Candidates {
 #[test]
 fn counts_follow_the_label_and_the_threshold() {
     let some = some();
-    assert_eq!((some.count(0), some.count(1), some.foreground(), some.background()), (10, 5, 15, 29));
-    let all = Candidates::compute([5, 4, 3], &case().0, Selection { labels: &[1, 2], background: None }).unwrap();
+    assert_eq!(
+        (some.count(0), some.count(1), some.foreground(), some.background()),
+        (10, 5, 15, 29)
+    );
+    let all =
+        Candidates::compute([5, 4, 3], &case().0, Selection { labels: &[1, 2], background: None })
+            .unwrap();
     assert_eq!(all.background(), 45);
 }
 
@@ -27,7 +32,11 @@ fn background_counts_where_any_channel_is_above() {
     let (label, image) = case();
     let two: Vec<f32> = image.iter().copied().chain(image.iter().map(|value| -value)).collect();
     let selection = Selection { labels: &[1, 2], background: Some((&two, 0.0)) };
-    assert_eq!(Candidates::compute([5, 4, 3], &label, selection).unwrap().background(), 44, "all but the one at 0");
+    assert_eq!(
+        Candidates::compute([5, 4, 3], &label, selection).unwrap().background(),
+        44,
+        "all but the one at 0"
+    );
 }
 
 #[test]
@@ -47,8 +56,13 @@ fn draws_are_uniform_over_each_pool() {
     let mut counts = [0f64; 60];
     (0..45_000).for_each(|_| counts[some.draw_foreground(&mut draw)] += 1.0);
     (0..87_000).for_each(|_| counts[some.draw_background(&mut draw)] += 1.0);
-    let chi2 = |range: std::ops::Range<usize>| counts[range].iter().map(|n| (n - 3000.0).powi(2) / 3000.0).sum::<f64>();
-    assert!(chi2(0..15) < 36.1 && counts[15..31].iter().all(|n| *n == 0.0), "14 degrees of freedom, p = 0.001");
+    let chi2 = |range: std::ops::Range<usize>| {
+        counts[range].iter().map(|n| (n - 3000.0).powi(2) / 3000.0).sum::<f64>()
+    };
+    assert!(
+        chi2(0..15) < 36.1 && counts[15..31].iter().all(|n| *n == 0.0),
+        "14 degrees of freedom, p = 0.001"
+    );
     assert!(chi2(31..60) < 56.9, "28 degrees of freedom, p = 0.001");
 }
 
@@ -56,13 +70,17 @@ fn draws_are_uniform_over_each_pool() {
 fn a_rare_background_voxel_is_found() {
     let mut label = vec![1; 100_000];
     label[77_777] = 0;
-    let rare = Candidates::compute([100, 100, 10], &label, Selection { labels: &[1], background: None }).unwrap();
+    let rare =
+        Candidates::compute([100, 100, 10], &label, Selection { labels: &[1], background: None })
+            .unwrap();
     assert_eq!(rare.draw_background(&mut Draw::new(0, 0, 0, "test")), 77_777);
 }
 
 #[test]
 fn a_value_that_is_no_label_is_named() {
-    let error = Candidates::compute([5, 4, 3], &case().0, Selection { labels: &[1], background: None }).unwrap_err();
+    let error =
+        Candidates::compute([5, 4, 3], &case().0, Selection { labels: &[1], background: None })
+            .unwrap_err();
     assert_eq!(error.to_string(), "label: value 2 is not among the dataset's labels [1]");
 }
 
@@ -77,14 +95,21 @@ fn a_case_without_any_candidate_is_an_error() {
 fn every_truncation_and_every_lie_is_refused() {
     let good = some().bytes.to_vec();
     for length in 0..good.len() {
-        assert!(Candidates::parse(Bytes::Owned(good[..length].to_vec())).is_err(), "cut to {length} bytes");
+        assert!(
+            Candidates::parse(Bytes::Owned(good[..length].to_vec())).is_err(),
+            "cut to {length} bytes"
+        );
     }
     for at in 0..FIXED + 32 {
         for bit in 0..8 {
             let mut bad = good.clone();
             bad[at] ^= 1 << bit;
-            let permuted = Candidates::parse(Bytes::Owned(bad)).is_ok_and(|list| list.foreground() == 15);
-            assert!(!permuted || at >= FIXED, "bit {bit} of byte {at} changes only a label's value");
+            let permuted =
+                Candidates::parse(Bytes::Owned(bad)).is_ok_and(|list| list.foreground() == 15);
+            assert!(
+                !permuted || at >= FIXED,
+                "bit {bit} of byte {at} changes only a label's value"
+            );
         }
     }
     let mut outside = good.clone();

@@ -44,7 +44,8 @@ impl Foreground {
             if row.iter().fold(false, |any, &value| any | (value > above)) {
                 let first = row.iter().position(|&value| value > above).unwrap_or(0);
                 let last = row.iter().rposition(|&value| value > above).unwrap_or(first);
-                found = found.and(Foreground { start: [first, y, z], end: [last + 1, y + 1, z + 1] });
+                found =
+                    found.and(Foreground { start: [first, y, z], end: [last + 1, y + 1, z + 1] });
             }
         }
         found
@@ -58,7 +59,8 @@ impl Foreground {
         }
     }
 
-    /// Its box, widened by `margin` and clipped to a grid of `shape`. `None` where nothing was found.
+    /// Its box, widened by `margin` and clipped to a grid of `shape`. `None` where nothing was
+    /// found.
     pub fn boxed(self, shape: [usize; 3], margin: usize) -> Option<Box3> {
         (self.end[0] > 0).then(|| Box3 {
             start: self.start.map(|first| first.saturating_sub(margin)),
@@ -75,7 +77,8 @@ pub fn cropped<T: Copy>(mut volume: Volume<T>, part: &Box3) -> Volume<T> {
     }
     let [width, height, depth] = volume.shape;
     let mut end = 0;
-    for slab in (0..volume.channels).flat_map(|channel| (part.start[2]..part.end[2]).map(move |z| z + depth * channel))
+    for slab in (0..volume.channels)
+        .flat_map(|channel| (part.start[2]..part.end[2]).map(move |z| z + depth * channel))
     {
         for y in part.start[1]..part.end[1] {
             let row = width * (y + height * slab);
@@ -102,7 +105,10 @@ mod tests {
 
     fn foreground(image: &Volume<f32>, above: &[f32], margin: usize) -> Option<Box3> {
         let slabs = image.each_channel().zip(above).flat_map(|(channel, &above)| {
-            channel.chunks_exact(20).enumerate().map(move |(z, slab)| Foreground::of_slab(z, slab, 4, above))
+            channel
+                .chunks_exact(20)
+                .enumerate()
+                .map(move |(z, slab)| Foreground::of_slab(z, slab, 4, above))
         });
         slabs.fold(Foreground::none(), Foreground::and).boxed(image.shape, margin)
     }

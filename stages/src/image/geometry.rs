@@ -72,12 +72,16 @@ impl Geometry {
         let mut axes = self.axes;
         axes.sort_unstable();
         let box_fits = (0..3).all(|axis| {
-            self.crop_start[axis] < self.crop_end[axis] && self.crop_end[axis] <= self.resampled_shape[axis]
+            self.crop_start[axis] < self.crop_end[axis]
+                && self.crop_end[axis] <= self.resampled_shape[axis]
         });
-        let turned = axes == [0, 1, 2] && self.orientation().shape(self.original_shape) == self.oriented_shape;
+        let turned = axes == [0, 1, 2]
+            && self.orientation().shape(self.original_shape) == self.oriented_shape;
         if turned && box_fits && self.oriented_shape.iter().all(|&length| length > 0) {
             return Ok(());
         }
-        Err(Error::failed("the geometry of a prepared volume contradicts itself; make the volume again"))
+        Err(Error::failed(
+            "the geometry of a prepared volume contradicts itself; make the volume again",
+        ))
     }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Intensity {
     /// Map these two values (Hounsfield units for CT) to 0 and 1, and clip.
     Window([f64; 2]),
-    /// Subtract the mean and divide by the standard deviation, of all voxels or of the non-zero ones.
+    /// Subtract the mean and divide by the standard deviation, of all voxels or of the non-zero
+    /// ones.
     Zscore(Zscore),
     /// Map these two percentiles (0 to 100) of the image to 0 and 1, and clip.
     Percentile([f64; 2]),
@@ -38,7 +39,8 @@ impl Intensity {
         }
     }
 
-    /// Whether a value becomes the same wherever it lies: nothing is asked of the rest of the image.
+    /// Whether a value becomes the same wherever it lies: nothing is asked of the rest of the
+    /// image.
     pub fn is_of_single_values(&self) -> bool {
         matches!(self, Intensity::Window(_))
     }
@@ -54,8 +56,12 @@ impl Intensity {
     /// What types cannot say: the trouble with the way out.
     pub fn check(&self) -> Option<String> {
         match *self {
-            Intensity::Window([low, high]) if !(low.is_finite() && high.is_finite() && low < high) => {
-                Some(format!("a window runs from a lower to a higher finite value, not from {low} to {high}"))
+            Intensity::Window([low, high])
+                if !(low.is_finite() && high.is_finite() && low < high) =>
+            {
+                Some(format!(
+                    "a window runs from a lower to a higher finite value, not from {low} to {high}"
+                ))
             }
             Intensity::Percentile([low, high]) if !(0.0 <= low && low < high && high <= 100.0) => {
                 Some(format!("percentiles rise within 0 to 100, not from {low} to {high}"))
@@ -74,7 +80,8 @@ fn stretch(channel: &mut [f32], low: f32, width: f32) {
     }
 }
 
-/// Mean 0 and (population) standard deviation 1; a deviation of 0 counts as 1 (MONAI's `NormalizeIntensity`).
+/// Mean 0 and (population) standard deviation 1; a deviation of 0 counts as 1 (MONAI's
+/// `NormalizeIntensity`).
 fn zscore(channel: &mut [f32], over: Zscore) {
     let counts = |value: &f32| over == Zscore::All || *value != 0.0;
     let (mut n, mut sum) = (0u64, 0.0f64);
@@ -86,10 +93,14 @@ fn zscore(channel: &mut [f32], over: Zscore) {
         return;
     }
     let mean = sum / n as f64;
-    let squares: f64 = channel.iter().filter(|value| counts(value)).map(|v| (f64::from(*v) - mean).powi(2)).sum();
+    let squares: f64 =
+        channel.iter().filter(|value| counts(value)).map(|v| (f64::from(*v) - mean).powi(2)).sum();
     let deviation = (squares / n as f64).sqrt() as f32;
     let (mean, deviation) = (mean as f32, if deviation == 0.0 { 1.0 } else { deviation });
-    channel.iter_mut().filter(|value| counts(value)).for_each(|value| *value = (*value - mean) / deviation);
+    channel
+        .iter_mut()
+        .filter(|value| counts(value))
+        .for_each(|value| *value = (*value - mean) / deviation);
 }
 
 /// The percentile `q` (0 to 100) with linear interpolation between order statistics.
@@ -116,13 +127,19 @@ mod tests {
     #[test]
     fn a_window_maps_its_ends_to_0_and_1_and_clips() {
         let window = Intensity::Window([-57.0, 164.0]);
-        assert_eq!(scaled(window, &[-1000.0, -57.0, 53.5, 164.0, 3000.0]), [0.0, 0.0, 0.5, 1.0, 1.0]);
+        assert_eq!(
+            scaled(window, &[-1000.0, -57.0, 53.5, 164.0, 3000.0]),
+            [0.0, 0.0, 0.5, 1.0, 1.0]
+        );
         assert_eq!(window.foreground_above(), -57.0);
     }
 
     #[test]
     fn a_zscore_of_nonzero_voxels_leaves_zeros_alone() {
-        assert_eq!(scaled(Intensity::Zscore(Zscore::Nonzero), &[0.0, 1.0, 3.0, 0.0]), [0.0, -1.0, 1.0, 0.0]);
+        assert_eq!(
+            scaled(Intensity::Zscore(Zscore::Nonzero), &[0.0, 1.0, 3.0, 0.0]),
+            [0.0, -1.0, 1.0, 0.0]
+        );
         assert_eq!(scaled(Intensity::Zscore(Zscore::All), &[5.0, 5.0]), [0.0, 0.0]);
         assert_eq!(scaled(Intensity::Zscore(Zscore::Nonzero), &[0.0, 0.0]), [0.0, 0.0]);
     }

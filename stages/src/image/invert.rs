@@ -3,7 +3,8 @@
 //! The steps of preparation backwards, as MONAI's `Invertd` undoes them: outside the foreground box
 //! every probability is 0 (so the first class wins, which is background), trilinear back to the
 //! oriented grid, the largest class, then the file's own order of axes. Classes are compared a few
-//! slabs at a time, so that memory beyond the probabilities themselves does not grow with their number.
+//! slabs at a time, so that memory beyond the probabilities themselves does not grow with their
+//! number.
 
 use crate::error::{Error, Result};
 use crate::image::affine::{IDENTITY, multiply};
@@ -89,7 +90,9 @@ impl Inverter {
         if classes > 0 && length == voxels * classes {
             return Ok(voxels);
         }
-        Err(Error::failed(format!("{length} numbers are not {classes} classes of {voxels} prepared voxels")))
+        Err(Error::failed(format!(
+            "{length} numbers are not {classes} classes of {voxels} prepared voxels"
+        )))
     }
 }
 
@@ -102,5 +105,8 @@ fn uncropped(geometry: &Geometry) -> Grid {
         (0..3).for_each(|axis| shift[axis][3] = sign * geometry.crop_start[axis] as f64);
         multiply(affine, &shift)
     };
-    Grid { shape: geometry.resampled_shape, affine: moved(&moved(&geometry.resampled_affine, 1.0), -1.0) }
+    Grid {
+        shape: geometry.resampled_shape,
+        affine: moved(&moved(&geometry.resampled_affine, 1.0), -1.0),
+    }
 }

@@ -16,25 +16,23 @@ pub struct Orientation {
 }
 
 impl Orientation {
-    /// The orientation of an affine as nibabel's `io_orientation` finds it: each file axis, the most
-    /// clearly directed first, takes the world axis it changes most, among those not yet taken.
+    /// The orientation of an affine as nibabel's `io_orientation` finds it: each file axis, the
+    /// most clearly directed first, takes the world axis it changes most, among those not yet
+    /// taken.
     pub fn of(affine: &Affine) -> Result<Orientation> {
         let hopeless = || Error::failed("the affine's axes do not span space; correct the header");
         let size = spacing_mm(affine);
         let unit = axes(affine).map(|row| std::array::from_fn(|column| row[column] / size[column]));
         let mut rotation = nearest_rotation(&unit).ok_or_else(hopeless)?;
-        let strength = |column: usize| (0..3).map(|row| rotation[row][column].powi(2)).fold(0.0, f64::max);
+        let strength =
+            |column: usize| (0..3).map(|row| rotation[row][column].powi(2)).fold(0.0, f64::max);
         let mut order = [0, 1, 2].map(|column| (strength(column), column));
         order.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mut found = Orientation { axes: [3; 3], flips: [false; 3] };
         for (_, column) in order {
-            let largest =
-                (0..3).fold(
-                    0,
-                    |best, row| {
-                        if rotation[row][column].abs() > rotation[best][column].abs() { row } else { best }
-                    },
-                );
+            let largest = (0..3).fold(0, |best, row| {
+                if rotation[row][column].abs() > rotation[best][column].abs() { row } else { best }
+            });
             if rotation[largest][column].abs() < 1e-8 {
                 return Err(hopeless());
             }
@@ -75,12 +73,21 @@ impl Orientation {
         let (shape, walk) = (self.shape(volume.shape), self.walk(volume.shape));
         let mut data = Vec::with_capacity(volume.data.len());
         volume.each_channel().for_each(|channel| walk.copy(channel, &mut data));
-        Volume { channels: volume.channels, shape, data, affine: self.affine(&volume.affine, volume.shape) }
+        Volume {
+            channels: volume.channels,
+            shape,
+            data,
+            affine: self.affine(&volume.affine, volume.shape),
+        }
     }
 
-    /// One channel of a file's `shape` with its axes in the order of RAS, and along which of them it still
-    /// runs backwards. Copied only where axes change places.
-    pub fn ordered<'a, T: Copy>(&self, channel: &'a [T], shape: [usize; 3]) -> (Cow<'a, [T]>, [bool; 3]) {
+    /// One channel of a file's `shape` with its axes in the order of RAS, and along which of them
+    /// it still runs backwards. Copied only where axes change places.
+    pub fn ordered<'a, T: Copy>(
+        &self,
+        channel: &'a [T],
+        shape: [usize; 3],
+    ) -> (Cow<'a, [T]>, [bool; 3]) {
         if self.axes == [0, 1, 2] {
             return (Cow::Borrowed(channel), self.flips);
         }
@@ -92,7 +99,10 @@ impl Orientation {
     /// The way through a file of `shape` in the order of RAS.
     fn walk(&self, shape: [usize; 3]) -> Walk {
         let stride = [1, shape[0], shape[0] * shape[1]];
-        Walk::flipped(self.shape(shape), std::array::from_fn(|ras| (stride[self.axes[ras]], self.flips[ras])))
+        Walk::flipped(
+            self.shape(shape),
+            std::array::from_fn(|ras| (stride[self.axes[ras]], self.flips[ras])),
+        )
     }
 
     /// Turns one channel on the RAS grid back to the file's own grid of `shape`, x fastest.
@@ -121,7 +131,8 @@ impl Walk {
         Walk {
             shape,
             start: (0..3).filter(|&axis| steps[axis].1).map(far).sum(),
-            step: steps.map(|(stride, flip)| if flip { -(stride as isize) } else { stride as isize }),
+            step: steps
+                .map(|(stride, flip)| if flip { -(stride as isize) } else { stride as isize }),
         }
     }
 
@@ -138,7 +149,8 @@ impl Walk {
             for x0 in (0..nx).step_by(TILE.max(if self.step[0].abs() == 1 { nx } else { TILE })) {
                 let x1 = (x0 + if self.step[0].abs() == 1 { nx } else { TILE }).min(nx);
                 for k in tile * TILE..((tile + 1) * TILE).min(nz) {
-                    let row = self.start as isize + self.step[1] * j as isize + self.step[2] * k as isize;
+                    let row =
+                        self.start as isize + self.step[1] * j as isize + self.step[2] * k as isize;
                     let target = &mut out[(k * ny + j) * nx + x0..(k * ny + j) * nx + x1];
                     for (offset, slot) in target.iter_mut().enumerate() {
                         *slot = source[(row + self.step[0] * (x0 + offset) as isize) as usize];
@@ -155,7 +167,8 @@ mod tests {
 
     const SHAPE: [usize; 3] = [2, 3, 4];
     /// File axes run to P, S and L.
-    const SAGITTAL: Affine = [[0.0, 0.0, -2.0, 9.0], [-1.0, 0.0, 0.0, 8.0], [0.0, 3.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
+    const SAGITTAL: Affine =
+        [[0.0, 0.0, -2.0, 9.0], [-1.0, 0.0, 0.0, 8.0], [0.0, 3.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
 
     #[test]
     fn a_sagittal_volume_is_turned_and_each_voxel_keeps_its_place_in_the_world() {
@@ -168,7 +181,10 @@ mod tests {
         for (x, y, z) in [(0, 0, 0), (3, 1, 2), (2, 0, 1)] {
             let world = crate::image::affine::apply(&affine, [x as f64, y as f64, z as f64]);
             let (i, j, k) = (1 - y, z, 3 - x);
-            assert_eq!(world, crate::image::affine::apply(&SAGITTAL, [i as f64, j as f64, k as f64]));
+            assert_eq!(
+                world,
+                crate::image::affine::apply(&SAGITTAL, [i as f64, j as f64, k as f64])
+            );
             assert_eq!(ras[x + 4 * (y + 2 * z)], file[i + 2 * (j + 3 * k)]);
         }
     }

@@ -1,4 +1,5 @@
-//! Patches: where one is taken from a volume, in the network's layout. The copy itself is in `window`.
+//! Patches: where one is taken from a volume, in the network's layout. The copy itself is in
+//! `window`.
 //!
 //! Centres are drawn as MONAI's `RandCropByPosNegLabel` and `RandCropByLabelClasses` draw them,
 //! from [`Candidates`]; what is done to a patch afterwards is `augment`.
@@ -38,16 +39,23 @@ impl Sampling {
         let mut mistakes = vec![];
         for (path, weight) in [("positive", self.positive), ("negative", self.negative)] {
             if bad(&weight) {
-                mistakes.push((path.to_string(), format!("{weight} is not a weight; give 0 or more")));
+                mistakes
+                    .push((path.to_string(), format!("{weight} is not a weight; give 0 or more")));
             }
         }
         if mistakes.is_empty() && self.positive + self.negative == 0.0 {
-            mistakes.push(("positive".into(), "both weights are 0; let 'positive' or 'negative' be above 0".into()));
+            mistakes.push((
+                "positive".into(),
+                "both weights are 0; let 'positive' or 'negative' be above 0".into(),
+            ));
         }
         if let Some(ratios) = &self.label_ratios
             && (ratios.iter().any(bad) || ratios.iter().all(|ratio| *ratio == 0.0))
         {
-            mistakes.push(("label_ratios".into(), "weights are 0 or more, and one of them is above 0".into()));
+            mistakes.push((
+                "label_ratios".into(),
+                "weights are 0 or more, and one of them is above 0".into(),
+            ));
         }
         mistakes
     }
@@ -103,8 +111,8 @@ pub struct Case<'a> {
 }
 
 /// Draws one patch of a case and augments it, into `image` (channels × X·Y·Z values) and `label`
-/// (X·Y·Z), in the layout of [`Patch`]. Every random number derives from (seed, epoch, item); `item`
-/// numbers the patches of an epoch.
+/// (X·Y·Z), in the layout of [`Patch`]. Every random number derives from (seed, epoch, item);
+/// `item` numbers the patches of an epoch.
 pub fn sample(
     case: &Case,
     sampling: &Sampling,
@@ -129,7 +137,8 @@ pub fn sample(
     }
 }
 
-/// Draws where the patch of (seed, epoch, item) begins in a volume of this shape, as [`start`] says.
+/// Draws where the patch of (seed, epoch, item) begins in a volume of this shape, as [`start`]
+/// says.
 pub fn place(
     candidates: &Candidates,
     sampling: &Sampling,
@@ -137,18 +146,25 @@ pub fn place(
     patch_shape: [usize; 3],
     (seed, epoch, item): (u64, u64, u64),
 ) -> [i64; 3] {
-    start(centre(&mut Draw::new(seed, epoch, item, "centre"), candidates, sampling), shape, patch_shape)
+    start(
+        centre(&mut Draw::new(seed, epoch, item, "centre"), candidates, sampling),
+        shape,
+        patch_shape,
+    )
 }
 
 /// Draws the voxel that a patch is centred on, before it is shifted to stay inside.
 ///
 /// With probability positive / (positive + negative) a labelled voxel, else a background candidate;
-/// where one of the two has no voxels, the other. With `label_ratios` a class by its weight, then one
-/// of its voxels; where no class with a weight has voxels, every class that has some counts alike.
+/// where one of the two has no voxels, the other. With `label_ratios` a class by its weight, then
+/// one of its voxels; where no class with a weight has voxels, every class that has some counts
+/// alike.
 pub fn centre(draw: &mut Draw, candidates: &Candidates, sampling: &Sampling) -> [usize; 3] {
     let voxel = match &sampling.label_ratios {
         Some(ratios) => draw_class(draw, candidates, ratios),
-        None => draw_side(draw, candidates, sampling.positive / (sampling.positive + sampling.negative)),
+        None => {
+            draw_side(draw, candidates, sampling.positive / (sampling.positive + sampling.negative))
+        }
     };
     let [nx, ny, _] = candidates.shape();
     [voxel % nx, voxel / nx % ny, voxel / (nx * ny)]
@@ -160,11 +176,17 @@ fn draw_side(draw: &mut Draw, candidates: &Candidates, positive: f64) -> usize {
         (_, 0) => 1.0,
         _ => positive,
     };
-    if draw.chance(positive) { candidates.draw_foreground(draw) } else { candidates.draw_background(draw) }
+    if draw.chance(positive) {
+        candidates.draw_foreground(draw)
+    } else {
+        candidates.draw_background(draw)
+    }
 }
 
 fn draw_class(draw: &mut Draw, candidates: &Candidates, ratios: &[f64]) -> usize {
-    let count = |class: usize| if class == 0 { candidates.background() } else { candidates.count(class - 1) };
+    let count = |class: usize| {
+        if class == 0 { candidates.background() } else { candidates.count(class - 1) }
+    };
     let classes = candidates.labels().len() + 1;
     let weigh = |ratio: &dyn Fn(usize) -> f64| -> Vec<f64> {
         (0..classes).map(|class| if count(class) > 0 { ratio(class) } else { 0.0 }).collect()

@@ -19,7 +19,8 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preparation {
-    /// Voxel size in mm along the R, A and S axes after resampling; null keeps the image's own grid.
+    /// Voxel size in mm along the R, A and S axes after resampling; null keeps the image's own
+    /// grid.
     #[serde(default)]
     pub spacing: Option<[f64; 3]>,
     /// How intensities are scaled: one for all channels, or a list with one for each.
@@ -69,15 +70,20 @@ impl Preparation {
             mistakes.push(("spacing".into(), "voxel sizes are positive and finite, in mm".into()));
         }
         match &self.intensity {
-            Intensities::One(one) => mistakes.extend(one.check().map(|trouble| ("intensity".into(), trouble))),
-            Intensities::Each(each) if each.is_empty() => {
-                mistakes.push(("intensity".into(), "the list is empty; give one scaling for each channel".into()));
+            Intensities::One(one) => {
+                mistakes.extend(one.check().map(|trouble| ("intensity".into(), trouble)))
             }
-            Intensities::Each(each) => mistakes.extend(
-                each.iter()
-                    .enumerate()
-                    .filter_map(|(index, one)| one.check().map(|trouble| (format!("intensity.{index}"), trouble))),
-            ),
+            Intensities::Each(each) if each.is_empty() => {
+                mistakes.push((
+                    "intensity".into(),
+                    "the list is empty; give one scaling for each channel".into(),
+                ));
+            }
+            Intensities::Each(each) => {
+                mistakes.extend(each.iter().enumerate().filter_map(|(index, one)| {
+                    one.check().map(|trouble| (format!("intensity.{index}"), trouble))
+                }))
+            }
         }
         mistakes
     }
@@ -155,13 +161,25 @@ impl Frame {
         let original = grid_of(header);
         let orientation = Orientation::of(&original.affine)?;
         let oriented = turned(&orientation, &original);
-        let wanted = preparation.spacing.map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing))?;
-        Ok(Frame { original, orientation, oriented, resampler: Resampler::new(&oriented, &wanted)? })
+        let wanted =
+            preparation.spacing.map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing))?;
+        Ok(Frame {
+            original,
+            orientation,
+            oriented,
+            resampler: Resampler::new(&oriented, &wanted)?,
+        })
     }
 
-    /// Resamples the channels of one file into `out` and scales them, slab by slab as they come; what
-    /// is foreground before scaling goes into `found`.
-    fn resample<T: Number>(&self, voxels: &[T], scalings: &[Intensity], out: &mut [f32], found: &Mutex<Foreground>) {
+    /// Resamples the channels of one file into `out` and scales them, slab by slab as they come;
+    /// what is foreground before scaling goes into `found`.
+    fn resample<T: Number>(
+        &self,
+        voxels: &[T],
+        scalings: &[Intensity],
+        out: &mut [f32],
+        found: &Mutex<Foreground>,
+    ) {
         let width = self.resampler.target().shape[0];
         let sizes = (self.oriented.voxels().max(1), self.resampler.target().voxels().max(1));
         let channels = voxels.chunks_exact(sizes.0).zip(out.chunks_exact_mut(sizes.1));
@@ -184,8 +202,8 @@ impl Frame {
     }
 }
 
-/// All channels of a case in one volume, resampled and scaled; and the box to crop it to, or a warning
-/// that there is none.
+/// All channels of a case in one volume, resampled and scaled; and the box to crop it to, or a
+/// warning that there is none.
 fn image(
     desk: &mut Desk,
     preparation: &Preparation,
@@ -195,7 +213,11 @@ fn image(
     let found = Mutex::new(Foreground::none());
     let mut all: Option<(Frame, Vec<f32>)> = None;
     for (index, path) in files.images.iter().enumerate() {
-        let name = if files.images.len() == 1 { "image".to_string() } else { format!("image {}", index + 1) };
+        let name = if files.images.len() == 1 {
+            "image".to_string()
+        } else {
+            format!("image {}", index + 1)
+        };
         let (header, voxels) = load_image(path, &name, desk)?;
         if let Some((frame, _)) = &all {
             same_grid("image 1", &frame.original, &name, &grid_of(&header))?;
@@ -209,21 +231,29 @@ fn image(
                 all.insert((frame, vec![0.0; values]))
             }
         };
-        let (scalings, out) = (&scalings[index..], &mut out[index * frame.resampler.target().voxels()..]);
+        let (scalings, out) =
+            (&scalings[index..], &mut out[index * frame.resampler.target().voxels()..]);
         match voxels {
             Voxels::Bytes(voxels) => frame.resample(voxels, scalings, out, &found),
             Voxels::Shorts(voxels) => frame.resample(voxels, scalings, out, &found),
             Voxels::Floats(voxels) => frame.resample(&voxels, scalings, out, &found),
         }
     }
-    let (frame, data) = all.ok_or_else(|| Error::failed("has no image; name one in the dataset's listing"))?;
+    let (frame, data) =
+        all.ok_or_else(|| Error::failed("has no image; name one in the dataset's listing"))?;
     let Grid { shape, affine } = frame.resampler.target();
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let part = box_of(preparation, found, shape, &scalings);
     Ok((frame, Volume { channels: files.modality.len(), shape, data, affine }, part))
 }
 
-fn geometry(original: Grid, orientation: Orientation, oriented: Grid, resampled: Grid, part: Box3) -> Geometry {
+fn geometry(
+    original: Grid,
+    orientation: Orientation,
+    oriented: Grid,
+    resampled: Grid,
+    part: Box3,
+) -> Geometry {
     Geometry {
         original_shape: original.shape,
         original_affine: original.affine,
@@ -249,15 +279,21 @@ fn box_of(
         return Ok(Box3::whole(shape));
     }
     found.boxed(shape, preparation.crop_margin).ok_or_else(|| {
-        let above: Vec<String> = scalings.iter().map(|scaling| scaling.foreground_above().to_string()).collect();
-        format!("no voxel exceeds {}, so nothing is foreground; the whole volume is kept", above.join(" or "))
+        let above: Vec<String> =
+            scalings.iter().map(|scaling| scaling.foreground_above().to_string()).collect();
+        format!(
+            "no voxel exceeds {}, so nothing is foreground; the whole volume is kept",
+            above.join(" or ")
+        )
     })
 }
 
 /// An error unless the files have as many channels as the dataset names.
 fn check_channels(header: &Header, name: &str, files: Files) -> Result<()> {
     if files.images.len() > 1 && header.channels != 1 {
-        return Err(Error::failed(format!("{name}: a case of several files needs one channel in each")));
+        return Err(Error::failed(format!(
+            "{name}: a case of several files needs one channel in each"
+        )));
     }
     let channels = files.images.len().max(header.channels);
     if channels != files.modality.len() {
@@ -289,7 +325,10 @@ fn grid_of(header: &Header) -> Grid {
 
 /// The grid of a file after turning.
 fn turned(orientation: &Orientation, grid: &Grid) -> Grid {
-    Grid { shape: orientation.shape(grid.shape), affine: orientation.affine(&grid.affine, grid.shape) }
+    Grid {
+        shape: orientation.shape(grid.shape),
+        affine: orientation.affine(&grid.affine, grid.shape),
+    }
 }
 
 fn same_grid(a_name: &str, a: &Grid, b_name: &str, b: &Grid) -> Result<()> {

@@ -34,7 +34,8 @@ pub struct Resampler {
     /// The axes along which the source's data run backwards.
     pub(super) backwards: [bool; 3],
     pub(super) target: [usize; 3],
-    /// Where the target lies as the reference's bookkeeping has it: the source's affine times the map.
+    /// Where the target lies as the reference's bookkeeping has it: the source's affine times the
+    /// map.
     affine: Affine,
     pub(super) map: Map,
 }
@@ -61,11 +62,13 @@ pub(super) struct Oblique {
 }
 
 impl Resampler {
-    /// From grid `from` to grid `to`. Grids of equal shape whose affines agree to 1e-3 are the same.
+    /// From grid `from` to grid `to`. Grids of equal shape whose affines agree to 1e-3 are the
+    /// same.
     pub fn new(from: &Grid, to: &Grid) -> Result<Resampler> {
         let singular = || Error::failed("a grid's axes do not span space; correct the header");
         let xform = solve(&from.affine, &to.affine).ok_or_else(singular)?;
-        let agree = close(&from.affine, &to.affine, TOLERANCE) || close(&xform, &IDENTITY, TOLERANCE);
+        let agree =
+            close(&from.affine, &to.affine, TOLERANCE) || close(&xform, &IDENTITY, TOLERANCE);
         let same = from.shape == to.shape && agree;
         let affine = if same { from.affine } else { multiply(&from.affine, &xform) };
         let map = if same {
@@ -74,20 +77,30 @@ impl Resampler {
             let theta = normalised(&xform, from.shape, to.shape).ok_or_else(singular)?;
             let base = to.shape.map(base_coordinates);
             let slanted = (0..3).any(|row| {
-                (0..3)
-                    .filter(|&column| column != row)
-                    .any(|column| (theta[row][column] * from.shape[row] as f64 / 2.0).abs() > PARALLEL)
+                (0..3).filter(|&column| column != row).any(|column| {
+                    (theta[row][column] * from.shape[row] as f64 / 2.0).abs() > PARALLEL
+                })
             });
             if slanted {
                 Map::Oblique(Oblique { theta, shape: from.shape, base })
             } else {
                 Map::Parallel(std::array::from_fn(|axis| {
                     let [scale, shift] = [theta[axis][axis], theta[axis][3]];
-                    base[axis].iter().map(|b| clipped(b * scale + shift, from.shape[axis])).collect()
+                    base[axis]
+                        .iter()
+                        .map(|b| clipped(b * scale + shift, from.shape[axis]))
+                        .collect()
                 }))
             }
         };
-        Ok(Resampler { source: from.shape, start: [0; 3], backwards: [false; 3], target: to.shape, affine, map })
+        Ok(Resampler {
+            source: from.shape,
+            start: [0; 3],
+            backwards: [false; 3],
+            target: to.shape,
+            affine,
+            map,
+        })
     }
 
     /// The same where only the box from `start` to `end` (exclusive) of the source is kept, and
@@ -96,8 +109,8 @@ impl Resampler {
         Resampler { source: std::array::from_fn(|axis| end[axis] - start[axis]), start, ..self }
     }
 
-    /// The same where the source's data run backwards along the axes that are set: a file that was not
-    /// turned round is read as if it were.
+    /// The same where the source's data run backwards along the axes that are set: a file that was
+    /// not turned round is read as if it were.
     pub fn of_backwards(self, backwards: [bool; 3]) -> Resampler {
         Resampler { backwards, ..self }
     }
@@ -129,7 +142,8 @@ impl Resampler {
         out
     }
 
-    /// The same into `out`. `finish` is given each slab and its number once it is made, while it is at hand.
+    /// The same into `out`. `finish` is given each slab and its number once it is made, while it is
+    /// at hand.
     pub fn linear_into<T: Number>(
         &self,
         source: &[T],
@@ -149,7 +163,12 @@ impl Resampler {
     }
 
     /// Fills `out` in runs of slabs of the slowest axis, in parallel; every run is its own work.
-    pub fn in_slabs<T: Send>(&self, out: &mut [T], order: Order, fill: impl Fn(Range<usize>, &mut [T], &Plan) + Sync) {
+    pub fn in_slabs<T: Send>(
+        &self,
+        out: &mut [T],
+        order: Order,
+        fill: impl Fn(Range<usize>, &mut [T], &Plan) + Sync,
+    ) {
         let plan = Plan::new(self, order);
         let slab = self.slab(order).max(1);
         out.par_chunks_mut(slab * SLABS).enumerate().for_each(|(run, out)| {
@@ -178,7 +197,8 @@ impl Oblique {
     }
 }
 
-/// A normalised coordinate as a position on an axis of `length` voxels, moved to its border if outside.
+/// A normalised coordinate as a position on an axis of `length` voxels, moved to its border if
+/// outside.
 fn clipped(coordinate: f64, length: usize) -> f64 {
     let length = length as f64;
     (((coordinate + 1.0) * length - 1.0) / 2.0).max(0.0).min(length - 1.0)
@@ -186,7 +206,11 @@ fn clipped(coordinate: f64, length: usize) -> f64 {
 
 /// `xform` (target voxel to source voxel) between normalised coordinates, where an axis runs from
 /// −1 to 1 over the outer faces of its voxels.
-fn normalised(xform: &[[f64; 4]; 4], source: [usize; 3], target: [usize; 3]) -> Option<[[f64; 4]; 3]> {
+fn normalised(
+    xform: &[[f64; 4]; 4],
+    source: [usize; 3],
+    target: [usize; 3],
+) -> Option<[[f64; 4]; 3]> {
     let normal = |shape: [usize; 3]| {
         let mut matrix = IDENTITY;
         for axis in 0..3 {
@@ -240,7 +264,10 @@ mod tests {
         for to in [from, scaled, slanted] {
             let resampler = Resampler::new(&from, &to).unwrap();
             let turned = resampler.clone().of_backwards([true, false, true]);
-            assert_eq!(turned.linear(&backwards, X_FASTEST), resampler.linear(&forwards, X_FASTEST));
+            assert_eq!(
+                turned.linear(&backwards, X_FASTEST),
+                resampler.linear(&forwards, X_FASTEST)
+            );
             let nearest = turned.nearest(&backwards, X_FASTEST);
             let nearest: Vec<f32> = nearest.into_iter().map(f32::from).collect();
             assert_eq!(nearest, resampler.nearest(&forwards, X_FASTEST));

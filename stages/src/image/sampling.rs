@@ -51,7 +51,9 @@ impl<'a> Plan<'a> {
         Plan {
             resampler,
             order,
-            taps: std::array::from_fn(|at| Taps::new(&positions[at], Side::of(resampler, order[at]))),
+            taps: std::array::from_fn(|at| {
+                Taps::new(&positions[at], Side::of(resampler, order[at]))
+            }),
             nearest: std::array::from_fn(|at| {
                 let side = Side::of(resampler, order[at]);
                 positions[at].iter().map(|p| side.inside(p.round_ties_even())).collect()
@@ -77,7 +79,9 @@ impl<'a> Plan<'a> {
             let size = self.resampler.slab(self.order).max(1);
             for (slab, out) in slabs.zip(out.chunks_exact_mut(size)) {
                 match &self.resampler.map {
-                    Map::Oblique(oblique) => self.walk(oblique, slab..slab + 1, out, |p| self.gather(source, p)),
+                    Map::Oblique(oblique) => {
+                        self.walk(oblique, slab..slab + 1, out, |p| self.gather(source, p))
+                    }
                     _ => self.nearest_of(source, slab..slab + 1, out, T::float),
                 }
                 finish(slab, out);
@@ -100,7 +104,8 @@ impl<'a> Plan<'a> {
         out: &mut [T],
         convert: impl Fn(S) -> T,
     ) {
-        let value = |index: Option<usize>| index.map_or_else(T::default, |index| convert(source[index]));
+        let value =
+            |index: Option<usize>| index.map_or_else(T::default, |index| convert(source[index]));
         if let Map::Oblique(oblique) = &self.resampler.map {
             self.walk(oblique, slabs, out, |p| value(self.index(p.map(f64::round_ties_even))));
             return;
@@ -120,7 +125,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Plane by plane: a source plane is resampled once and serves all slabs between it and the next.
+    /// Plane by plane: a source plane is resampled once and serves all slabs between it and the
+    /// next.
     fn linear_parallel<T: Number>(
         &self,
         source: &[T],
@@ -155,8 +161,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// One source plane (slow index `index`) on the target's two fast axes, unless it is there already.
-    /// `mixed` has room for one row of the source.
+    /// One source plane (slow index `index`) on the target's two fast axes, unless it is there
+    /// already. `mixed` has room for one row of the source.
     fn plane<T: Number>(
         &self,
         source: &[T],
@@ -175,15 +181,24 @@ impl<'a> Plan<'a> {
         for (line, out) in plane.chunks_exact_mut(fast.low.len().max(1)).enumerate() {
             let (low, high) = (row(middle.low[line]), row(middle.high[line]));
             blend(low, middle.low_weight[line], high, middle.high_weight[line], mixed);
-            let (lows, highs) = (fast.low.iter().zip(&fast.low_weight), fast.high.iter().zip(&fast.high_weight));
-            for ((slot, (low, low_weight)), (high, high_weight)) in out.iter_mut().zip(lows).zip(highs) {
+            let (lows, highs) =
+                (fast.low.iter().zip(&fast.low_weight), fast.high.iter().zip(&fast.high_weight));
+            for ((slot, (low, low_weight)), (high, high_weight)) in
+                out.iter_mut().zip(lows).zip(highs)
+            {
                 *slot = mixed[*low as usize] * low_weight + mixed[*high as usize] * high_weight;
             }
         }
     }
 
     /// Calls `take` with the position of every voxel of the slabs.
-    fn walk<T>(&self, oblique: &Oblique, slabs: Range<usize>, out: &mut [T], take: impl Fn([f64; 3]) -> T) {
+    fn walk<T>(
+        &self,
+        oblique: &Oblique,
+        slabs: Range<usize>,
+        out: &mut [T],
+        take: impl Fn([f64; 3]) -> T,
+    ) {
         let [fast, middle, slow] = self.order;
         let (width, height) = (self.resampler.target[fast], self.resampler.target[middle]);
         let lines = slabs.flat_map(|s| (0..height).map(move |m| (s, m)));
@@ -251,7 +266,8 @@ impl Side {
     }
 }
 
-/// Both neighbours of a position on one axis, and their weights. What lies outside the kept box weighs 0.
+/// Both neighbours of a position on one axis, and their weights. What lies outside the kept box
+/// weighs 0.
 #[derive(Clone, Debug, Default)]
 struct Taps {
     low: Vec<u32>,

@@ -27,7 +27,8 @@ impl Grid {
     pub fn with_spacing(&self, spacing: [f64; 3]) -> Result<Grid> {
         let own = spacing_mm(&self.affine);
         let size: [f64; 3] = std::array::from_fn(|axis| {
-            let close = (spacing[axis] - TOLERANCE..=spacing[axis] + TOLERANCE).contains(&own[axis]);
+            let close =
+                (spacing[axis] - TOLERANCE..=spacing[axis] + TOLERANCE).contains(&own[axis]);
             if close { own[axis] } else { spacing[axis] }
         });
         let mut affine = zoomed(&self.affine, size).ok_or_else(singular)?;
@@ -56,7 +57,8 @@ fn singular() -> Error {
 fn zoomed(affine: &Affine, size: [f64; 3]) -> Option<Affine> {
     let own = axes(affine);
     let rotation = multiply(&own, &invert(&upper_factor(&own)?)?);
-    let zoom: Matrix3 = std::array::from_fn(|i| std::array::from_fn(|j| if i == j { size[i] } else { 0.0 }));
+    let zoom: Matrix3 =
+        std::array::from_fn(|i| std::array::from_fn(|j| if i == j { size[i] } else { 0.0 }));
     let scaled = multiply(&rotation, &zoom);
     let mut affine = IDENTITY;
     (0..3).for_each(|row| affine[row][..3].copy_from_slice(&scaled[row]));
@@ -72,7 +74,9 @@ fn extent(there: &[[f64; 3]; 8]) -> Result<[usize; 3]> {
     });
     if lengths.iter().product::<f64>() > MOST_VOXELS {
         let [x, y, z] = lengths;
-        return Err(Error::failed(format!("resampling would make {x}×{y}×{z} voxels; use a larger 'spacing'")));
+        return Err(Error::failed(format!(
+            "resampling would make {x}×{y}×{z} voxels; use a larger 'spacing'"
+        )));
     }
     Ok(lengths.map(|length| length as usize))
 }
@@ -81,7 +85,10 @@ fn extent(there: &[[f64; 3]; 8]) -> Result<[usize; 3]> {
 fn first_corner(there: &[[f64; 3]; 8]) -> Option<usize> {
     (0..8).find(|&index| {
         (0..3).all(|axis| {
-            let least = there.iter().map(|corner| corner[axis] - there[index][axis]).fold(f64::INFINITY, f64::min);
+            let least = there
+                .iter()
+                .map(|corner| corner[axis] - there[index][axis])
+                .fold(f64::INFINITY, f64::min);
             least.abs() <= 1e-8
         })
     })

@@ -1,5 +1,5 @@
-//! Tiles: small squares of values whose rows become columns, which is how a volume (x fastest) becomes
-//! a patch (z fastest) nearly as fast as memory is copied.
+//! Tiles: small squares of values whose rows become columns, which is how a volume (x fastest)
+//! becomes a patch (z fastest) nearly as fast as memory is copied.
 //!
 //! With the instructions that every x86-64 has; elsewhere value by value. All give the same bits.
 
@@ -11,20 +11,22 @@ pub trait Tiled<const N: usize>: Copy + Default {
 
 #[cfg(target_arch = "x86_64")]
 mod turning {
-    //! Arrays are taken for vectors by `transmute`, and written out where a closure over them would do:
-    //! builds with assertions check every other way at run time, which costs more than the turning.
+    //! Arrays are taken for vectors by `transmute`, and written out where a closure over them would
+    //! do: builds with assertions check every other way at run time, which costs more than the
+    //! turning.
 
     use super::Tiled;
     use std::arch::x86_64::{
-        __m128, __m128i, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_epi8, _mm_unpackhi_ps, _mm_unpacklo_epi8,
-        _mm_unpacklo_ps,
+        __m128, __m128i, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_epi8, _mm_unpackhi_ps,
+        _mm_unpacklo_epi8, _mm_unpacklo_ps,
     };
     use std::mem::transmute;
 
     impl Tiled<4> for f32 {
         #[inline(always)]
         fn turn(row: impl Fn(usize) -> [f32; 4], mut column: impl FnMut(usize, [f32; 4])) {
-            // SAFETY: every x86-64 has SSE; four floats and a vector are the same 16 bytes, and any bits are both.
+            // SAFETY: every x86-64 has SSE; four floats and a vector are the same 16 bytes, and any
+            // bits are both.
             let columns: [[f32; 4]; 4] = unsafe {
                 let [a, b, c, d]: [__m128; 4] = transmute([row(0), row(1), row(2), row(3)]);
                 let (low, high) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
@@ -52,15 +54,16 @@ mod turning {
         }
     }
 
-    /// The first eight rows dealt into the last eight, byte by byte. The place of a byte (row and column,
-    /// four bits each) turns by one bit, so that four times exchange row and column.
+    /// The first eight rows dealt into the last eight, byte by byte. The place of a byte (row and
+    /// column, four bits each) turns by one bit, so that four times exchange row and column.
     #[inline(always)]
     fn shuffled(rows: &[__m128i; 16]) -> [__m128i; 16] {
         let mut dealt = *rows;
         for i in 0..8 {
             let (a, b) = (rows[i], rows[8 + i]);
             // SAFETY: every x86-64 has SSE2.
-            (dealt[2 * i], dealt[2 * i + 1]) = unsafe { (_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)) };
+            (dealt[2 * i], dealt[2 * i + 1]) =
+                unsafe { (_mm_unpacklo_epi8(a, b), _mm_unpackhi_epi8(a, b)) };
         }
         dealt
     }
@@ -70,7 +73,10 @@ mod turning {
 mod turning {
     use super::Tiled;
 
-    fn turn<T: Copy, const N: usize>(row: impl Fn(usize) -> [T; N], mut column: impl FnMut(usize, [T; N])) {
+    fn turn<T: Copy, const N: usize>(
+        row: impl Fn(usize) -> [T; N],
+        mut column: impl FnMut(usize, [T; N]),
+    ) {
         let rows: [[T; N]; N] = std::array::from_fn(row);
         (0..N).for_each(|j| column(j, rows.map(|row| row[j])));
     }
@@ -92,9 +98,14 @@ mod turning {
 mod tests {
     use super::*;
 
-    fn check<T: Tiled<N> + PartialEq + std::fmt::Debug, const N: usize>(value: impl Fn(usize) -> T) {
+    fn check<T: Tiled<N> + PartialEq + std::fmt::Debug, const N: usize>(
+        value: impl Fn(usize) -> T,
+    ) {
         let mut columns = vec![];
-        T::turn(|i| std::array::from_fn(|j| value(i * N + j)), |j, column| columns.push((j, column)));
+        T::turn(
+            |i| std::array::from_fn(|j| value(i * N + j)),
+            |j, column| columns.push((j, column)),
+        );
         assert_eq!(columns.len(), N);
         for (j, column) in columns {
             (0..N).for_each(|i| assert_eq!(column[i], value(i * N + j), "row {i}, column {j}"));

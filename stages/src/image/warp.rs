@@ -1,8 +1,10 @@
-//! The spatial changes of a patch: mirroring, quarter turns and affine maps, given their parameters.
+//! The spatial changes of a patch: mirroring, quarter turns and affine maps, given their
+//! parameters.
 
 use crate::image::patch::Patch;
 
-/// An affine change about the patch's centre, as MONAI's `RandAffine` once its parameters are drawn.
+/// An affine change about the patch's centre, as MONAI's `RandAffine` once its parameters are
+/// drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affinity {
     /// Radians about the three axes; the rotations are composed as Rx·Ry·Rz.
@@ -39,18 +41,31 @@ fn rearrange(patch: &mut Patch, axes: [usize; 3], flips: [bool; 3]) {
     let voxels: usize = from.iter().product();
     let shape = axes.map(|axis| from[axis]);
     let mut image = Vec::with_capacity(patch.image.len());
-    patch.image.chunks_exact(voxels).for_each(|channel| copy(channel, from, axes, flips, &mut image));
+    patch
+        .image
+        .chunks_exact(voxels)
+        .for_each(|channel| copy(channel, from, axes, flips, &mut image));
     let mut label = Vec::with_capacity(voxels);
     copy(&patch.label, from, axes, flips, &mut label);
     *patch = Patch { channels: patch.channels, shape, image, label };
 }
 
-fn copy<T: Copy>(source: &[T], from: [usize; 3], axes: [usize; 3], flips: [bool; 3], out: &mut Vec<T>) {
+fn copy<T: Copy>(
+    source: &[T],
+    from: [usize; 3],
+    axes: [usize; 3],
+    flips: [bool; 3],
+    out: &mut Vec<T>,
+) {
     let strides = [from[1] * from[2], from[2], 1];
     // For each axis of the result: where its first voxel lies, and the step to the next.
     let walk: [(usize, isize, usize); 3] = std::array::from_fn(|d| {
         let (length, stride) = (from[axes[d]], strides[axes[d]]);
-        if flips[d] { ((length - 1) * stride, -(stride as isize), length) } else { (0, stride as isize, length) }
+        if flips[d] {
+            ((length - 1) * stride, -(stride as isize), length)
+        } else {
+            (0, stride as isize, length)
+        }
     });
     let at = |d: usize, index: usize| walk[d].0 as isize + walk[d].1 * index as isize;
     for x in 0..walk[0].2 {
@@ -78,7 +93,9 @@ impl Affinity {
         for (xy, start) in (0..nx * ny).zip((0..voxels).step_by(nz)) {
             map.positions([xy / ny, xy % ny], &mut row);
             let at = |z: usize| [row[0][z], row[1][z], row[2][z]];
-            for (source, target) in patch.image.chunks_exact(voxels).zip(image.chunks_exact_mut(voxels)) {
+            for (source, target) in
+                patch.image.chunks_exact(voxels).zip(image.chunks_exact_mut(voxels))
+            {
                 let target = target[start..start + nz].iter_mut().enumerate();
                 target.for_each(|(z, value)| *value = trilinear(source, patch.shape, at(z)));
             }
@@ -87,8 +104,8 @@ impl Affinity {
         }
     }
 
-    /// Rotation · translation · scale, from centred output voxels to centred input voxels: three rows
-    /// of (x, y, z, 1).
+    /// Rotation · translation · scale, from centred output voxels to centred input voxels: three
+    /// rows of (x, y, z, 1).
     pub fn matrix(&self) -> [[f64; 4]; 3] {
         let [(sx, cx), (sy, cy), (sz, cz)] = self.rotation.map(libm::sincos);
         let rotation = [
@@ -97,7 +114,8 @@ impl Affinity {
             [sx * sz - cx * sy * cz, sx * cz + cx * sy * sz, cx * cy],
         ];
         rotation.map(|row| {
-            let shift: f64 = row.iter().zip(self.translation).map(|(entry, shift)| entry * shift).sum();
+            let shift: f64 =
+                row.iter().zip(self.translation).map(|(entry, shift)| entry * shift).sum();
             [row[0] * self.scale[0], row[1] * self.scale[1], row[2] * self.scale[2], shift]
         })
     }
@@ -112,7 +130,10 @@ struct Map {
 
 impl Map {
     fn new(matrix: [[f64; 4]; 3], shape: [usize; 3]) -> Map {
-        Map { matrix: matrix.map(|row| row.map(|entry| entry as f32)), shape: shape.map(|side| side as f32) }
+        Map {
+            matrix: matrix.map(|row| row.map(|entry| entry as f32)),
+            shape: shape.map(|side| side as f32),
+        }
     }
 
     /// The positions of the voxels (x, y, 0), (x, y, 1) and so on, an axis at a time.
@@ -121,7 +142,8 @@ impl Map {
         for ((places, entries), side) in row.iter_mut().zip(self.matrix).zip(self.shape) {
             let known = entries[0] * centred(0, x) + entries[1] * centred(1, y);
             for (z, place) in places.iter_mut().enumerate() {
-                let normal = (known + entries[2] * centred(2, z) + entries[3]) * (2.0 / side.max(2.0));
+                let normal =
+                    (known + entries[2] * centred(2, z) + entries[3]) * (2.0 / side.max(2.0));
                 *place = (((normal + 1.0) * side - 1.0) / 2.0).clamp(0.0, side - 1.0);
             }
         }

@@ -1,5 +1,5 @@
-//! A window: the part of a volume that a patch shows, and its copy from the volume's layout (x fastest) to
-//! the patch's (z fastest).
+//! A window: the part of a volume that a patch shows, and its copy from the volume's layout (x
+//! fastest) to the patch's (z fastest).
 
 use crate::image::tile::Tiled;
 use std::ops::Range;
@@ -20,15 +20,16 @@ pub(super) struct Window {
 const BAND: usize = 16;
 
 impl Window {
-    /// Copies the part out of image (any number of channels) and label; what is outside is 0. `finish`
-    /// is given each line of the image once it is copied, while it is at hand.
+    /// Copies the part out of image (any number of channels) and label; what is outside is 0.
+    /// `finish` is given each line of the image once it is copied, while it is at hand.
     pub fn copy(
         &self,
         (image, label): (&[f32], &[u8]),
         (to_image, to_label): (&mut [f32], &mut [u8]),
         finish: impl Fn(&mut [f32]),
     ) {
-        let (volume, voxels): (usize, usize) = (self.shape.iter().product(), self.size.iter().product());
+        let (volume, voxels): (usize, usize) =
+            (self.shape.iter().product(), self.size.iter().product());
         if !self.is_inside() {
             to_image.fill(0.0);
             to_label.fill(0);
@@ -44,15 +45,22 @@ impl Window {
         (0..3).all(|axis| self.filled(axis) == (0..self.size[axis]))
     }
 
-    /// Copies what is inside, x fastest there and z fastest here, one (x, z) plane after the other: so the
-    /// rows of a plane are read whole, and every line of the patch is written whole.
-    fn transpose<T: Tiled<N>, const N: usize>(&self, source: &[T], target: &mut [T], finish: impl Fn(&mut [T])) {
+    /// Copies what is inside, x fastest there and z fastest here, one (x, z) plane after the other:
+    /// so the rows of a plane are read whole, and every line of the patch is written whole.
+    fn transpose<T: Tiled<N>, const N: usize>(
+        &self,
+        source: &[T],
+        target: &mut [T],
+        finish: impl Fn(&mut [T]),
+    ) {
         let [xs, ys, zs] = std::array::from_fn(|axis| self.filled(axis));
         let step = self.size[1] * self.size[2];
         // In the order of the source's rows, which a flip turns round.
-        let (first, step) = if self.flips[0] { (xs.end.max(1) - 1, step.wrapping_neg()) } else { (xs.start, step) };
+        let (first, step) =
+            if self.flips[0] { (xs.end.max(1) - 1, step.wrapping_neg()) } else { (xs.start, step) };
         let row = |y: usize, z: usize| {
-            let from = self.shown(0, first) + self.shape[0] * (self.shown(1, y) + self.shape[1] * self.shown(2, z));
+            let from = self.shown(0, first)
+                + self.shape[0] * (self.shown(1, y) + self.shape[1] * self.shown(2, z));
             &source[from..from + xs.len()]
         };
         for y in ys {
@@ -76,7 +84,8 @@ impl Window {
 
     /// The patch's indices along an axis that the volume fills.
     fn filled(&self, axis: usize) -> Range<usize> {
-        let (start, volume, patch) = (self.start[axis], self.shape[axis] as i64, self.size[axis] as i64);
+        let (start, volume, patch) =
+            (self.start[axis], self.shape[axis] as i64, self.size[axis] as i64);
         let first = (-start).clamp(0, patch);
         let (first, end) = (first as usize, (volume - start).clamp(first, patch) as usize);
         if self.flips[axis] { self.size[axis] - end..self.size[axis] - first } else { first..end }
@@ -89,17 +98,25 @@ impl Window {
     }
 }
 
-/// Writes the rows as columns, tile by tile: value x of all rows from place `first` + x · `step` on. Rows
-/// are at least `N` long; the last tile begins early where none fits.
+/// Writes the rows as columns, tile by tile: value x of all rows from place `first` + x · `step`
+/// on. Rows are at least `N` long; the last tile begins early where none fits.
 #[inline(always)]
-fn turn<T: Tiled<N>, const N: usize>(rows: &[&[T]; BAND], target: &mut [T], (first, step): (usize, usize)) {
+fn turn<T: Tiled<N>, const N: usize>(
+    rows: &[&[T]; BAND],
+    target: &mut [T],
+    (first, step): (usize, usize),
+) {
     let width = rows[0].len();
     for x in (0..width).step_by(N).map(|x| x.min(width - N)) {
         for band in (0..BAND).step_by(N) {
             // Whole arrays are read and written: the compiler then needs no calls for them.
-            let row = |i: usize| rows[band + i][x..].first_chunk().map_or([T::default(); N], |values| *values);
+            let row = |i: usize| {
+                rows[band + i][x..].first_chunk().map_or([T::default(); N], |values| *values)
+            };
             T::turn(row, |i, column| {
-                if let Some(place) = target[first.wrapping_add((x + i).wrapping_mul(step)) + band..].first_chunk_mut() {
+                if let Some(place) = target[first.wrapping_add((x + i).wrapping_mul(step)) + band..]
+                    .first_chunk_mut()
+                {
                     *place = column;
                 }
             });

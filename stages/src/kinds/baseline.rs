@@ -1,7 +1,7 @@
 //! `baseline`: what needs no learning. A network that does not beat these has learned nothing.
 //!
-//! The segmentations themselves are in [`crate::dataset::baseline`]. They are chosen on the training
-//! volumes and scored on the validation volumes: only `test` reads the testing part.
+//! The segmentations themselves are in [`crate::dataset::baseline`]. They are chosen on the
+//! training volumes and scored on the validation volumes: only `test` reads the testing part.
 
 use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
@@ -29,7 +29,8 @@ pub struct Baseline {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// The band of values, after smoothing, that fits the training labels best; its largest component.
+    /// The band of values, after smoothing, that fits the training labels best; its largest
+    /// component.
     Threshold,
     /// The region where the training labels mostly are, volumes laid centre on centre.
     MeanLabel,
@@ -65,7 +66,8 @@ impl Run for Baseline {
         let input = cx.input("cache")?;
         let (list, training) = load(cx, input, "training")?;
         let (_, validation) = load(cx, input, "validation")?;
-        let mut predictions: Vec<Vec<u8>> = validation.iter().map(|case| vec![0; case.label.data.len()]).collect();
+        let mut predictions: Vec<Vec<u8>> =
+            validation.iter().map(|case| vec![0; case.label.data.len()]).collect();
         for label in &list.labels {
             cx.check_stop()?;
             let masks = self.masks(&training, &validation, label.value);
@@ -82,12 +84,20 @@ impl Run for Baseline {
             .zip(&predictions)
             .map(|(case, prediction)| {
                 let (reference, spacing) = (&case.label, spacing_mm(&case.label.affine));
-                let labels =
-                    score_case(prediction, &reference.data, reference.shape, spacing, &list.labels, self.tolerance_mm);
+                let labels = score_case(
+                    prediction,
+                    &reference.data,
+                    reference.shape,
+                    spacing,
+                    &list.labels,
+                    self.tolerance_mm,
+                );
                 CaseScore { case: case.name.clone(), labels }
             })
             .collect();
-        summary::rows(&scores, "validation", "resampled").into_iter().for_each(|row| cx.metric(row));
+        summary::rows(&scores, "validation", "resampled")
+            .into_iter()
+            .for_each(|row| cx.metric(row));
         cx.create_json("scores.json", &scores)
     }
 }
@@ -122,7 +132,9 @@ struct Loaded {
 fn load(cx: &Context, input: &Input, part: &str) -> Result<(VolumeList, Vec<Loaded>)> {
     let list: VolumeList = input.json(&format!("{part}/part.json"))?;
     if list.cases.is_empty() {
-        return Err(Error::failed(format!("{part}: there are no cases; give 'split' a number of {part} cases")));
+        return Err(Error::failed(format!(
+            "{part}: there are no cases; give 'split' a number of {part} cases"
+        )));
     }
     let allowed: Vec<u8> = list.labels.iter().map(|label| label.value).collect();
     let read = |case: &VolumeCase| {

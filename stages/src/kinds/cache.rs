@@ -1,8 +1,9 @@
 //! `cache`: joins volumes with their split and their candidate voxels, without copying them.
 //!
 //! Geometry and intensity belong to `preprocess`, folds to `split`, patches to `train`. A training
-//! case's candidates are an item of their own, keyed by its volume, so another fold makes only those
-//! of cases that no fold trained on before. That a training needs cases is for `train` to say.
+//! case's candidates are an item of their own, keyed by its volume, so another fold makes only
+//! those of cases that no fold trained on before. That a training needs cases is for `train` to
+//! say.
 
 use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::{Context, ItemKey};
@@ -67,7 +68,10 @@ impl Stage for CacheVolumes {
     fn check(&self) -> Vec<(String, String)> {
         match self.background_above {
             Some(Some(value)) if !value.is_finite() => {
-                vec![("background_above".into(), "must be a finite number, or null for every voxel".into())]
+                vec![(
+                    "background_above".into(),
+                    "must be a finite number, or null for every voxel".into(),
+                )]
             }
             _ => vec![],
         }
@@ -84,8 +88,11 @@ impl Run for CacheVolumes {
         refuse_twins(volumes, &parts)?;
         let above = self.threshold(&listing, &list.preparation);
         let training = &parts[0].1;
-        let found =
-            cx.each_case(training, |case| &case.name, |case| self.candidates(cx, volumes, &list, case, above))?;
+        let found = cx.each_case(
+            training,
+            |case| &case.name,
+            |case| self.candidates(cx, volumes, &list, case, above),
+        )?;
         warn_of_unseen(cx, &list.labels, &found);
         for (part, cases) in parts {
             join(cx, volumes, &list, part, cases)?;
@@ -122,18 +129,26 @@ impl CacheVolumes {
         case: &VolumeCase,
         above: Option<f64>,
     ) -> Result<Vec<u64>> {
-        let (image, label) =
-            (volumes.file(&format!("{}/image.nii", case.name))?, volumes.file(&format!("{}/label.nii", case.name))?);
+        let (image, label) = (
+            volumes.file(&format!("{}/image.nii", case.name))?,
+            volumes.file(&format!("{}/label.nii", case.name))?,
+        );
         let labels: Vec<u8> = list.labels.iter().map(|label| label.value).collect();
         let mut inputs = BTreeMap::from([("label".to_string(), label.blob.digest)]);
         if above.is_some() {
             inputs.insert("image".to_string(), image.blob.digest);
         }
-        let key = ItemKey { name: case.name.clone(), inputs, facts: json!({ "above": above, "labels": labels }) };
+        let key = ItemKey {
+            name: case.name.clone(),
+            inputs,
+            facts: json!({ "above": above, "labels": labels }),
+        };
         let above = above.map(|above| above as f32);
         let item = Item { image: image.path.clone(), label: label.path.clone(), labels, above };
         let made = cx.recall("candidates", self, &item, &key, make)?;
-        let blob = made.get(FILE).ok_or_else(|| Error::failed("candidates without a file; run with --force"))?;
+        let blob = made
+            .get(FILE)
+            .ok_or_else(|| Error::failed("candidates without a file; run with --force"))?;
         cx.adopt(&format!("training/{}/{FILE}", case.name), blob);
         let candidates = Candidates::open(&cx.blob_path(blob))?;
         Ok((0..candidates.labels().len()).map(|index| candidates.count(index)).collect())
@@ -148,7 +163,9 @@ fn make(_: &CacheVolumes, item: &Item, folder: &Path) -> Result<()> {
     let image = item.above.map(|_| Mapped::open(&item.image, "image")).transpose()?;
     if let Some(image) = image.as_ref().filter(|image| image.shape() != label.shape()) {
         let (image, label) = (image.shape(), label.shape());
-        return Err(Error::failed(format!("image has {image:?} voxels and label {label:?}; make the volume again")));
+        return Err(Error::failed(format!(
+            "image has {image:?} voxels and label {label:?}; make the volume again"
+        )));
     }
     let background = match (&image, item.above) {
         (Some(image), Some(above)) => Some((image.f32s()?, above)),
@@ -159,8 +176,13 @@ fn make(_: &CacheVolumes, item: &Item, folder: &Path) -> Result<()> {
 }
 
 /// The cases of each part in the split's order. All that does not fit together is told at once.
-fn parts(listing: &Listing, list: &VolumeList, split: &Split) -> Result<[(&'static str, Vec<VolumeCase>); 4]> {
-    let volumes: BTreeMap<&str, &VolumeCase> = list.cases.iter().map(|case| (case.name.as_str(), case)).collect();
+fn parts(
+    listing: &Listing,
+    list: &VolumeList,
+    split: &Split,
+) -> Result<[(&'static str, Vec<VolumeCase>); 4]> {
+    let volumes: BTreeMap<&str, &VolumeCase> =
+        list.cases.iter().map(|case| (case.name.as_str(), case)).collect();
     let named = [
         ("training", &split.training),
         ("validation", &split.validation),
@@ -172,15 +194,24 @@ fn parts(listing: &Listing, list: &VolumeList, split: &Split) -> Result<[(&'stat
         let mut cases = vec![];
         for name in names {
             if let Some(other) = seen.insert(name.as_str(), part) {
-                troubles.push((name.clone(), format!("is in {other} and again in {part}; split the cases anew")));
+                troubles.push((
+                    name.clone(),
+                    format!("is in {other} and again in {part}; split the cases anew"),
+                ));
             }
             match volumes.get(name.as_str()) {
                 Some(case) if !case.labelled && part != "unlabelled" => {
-                    troubles.push((name.clone(), format!("has no label, but is for {part}; move or exclude it")));
+                    troubles.push((
+                        name.clone(),
+                        format!("has no label, but is for {part}; move or exclude it"),
+                    ));
                 }
                 Some(case) => cases.push((*case).clone()),
                 None if listing.case(name).is_some() => {
-                    troubles.push((name.clone(), "has no volume; let 'volumes' and 'split' need one dataset".into()));
+                    troubles.push((
+                        name.clone(),
+                        "has no volume; let 'volumes' and 'split' need one dataset".into(),
+                    ));
                 }
                 None => troubles.push((name.clone(), listing.no_case(name))),
             }
@@ -194,10 +225,13 @@ fn parts(listing: &Listing, list: &VolumeList, split: &Split) -> Result<[(&'stat
 /// another name, nor be counted twice.
 fn refuse_twins(volumes: &Input, parts: &[(&'static str, Vec<VolumeCase>); 4]) -> Result<()> {
     let (mut troubles, mut seen) = (vec![], BTreeMap::new());
-    for (part, case) in parts.iter().flat_map(|(part, cases)| cases.iter().map(move |case| (part, case))) {
+    for (part, case) in
+        parts.iter().flat_map(|(part, cases)| cases.iter().map(move |case| (part, case)))
+    {
         let image = volumes.file(&format!("{}/image.nii", case.name))?.blob.digest;
         if let Some((other, of)) = seen.insert(image, (&case.name, part)) {
-            let trouble = format!("in {part} has the same image as '{other}' in {of}; exclude one of them");
+            let trouble =
+                format!("in {part} has the same image as '{other}' in {of}; exclude one of them");
             troubles.push((case.name.clone(), trouble));
         }
     }
@@ -205,9 +239,16 @@ fn refuse_twins(volumes: &Input, parts: &[(&'static str, Vec<VolumeCase>); 4]) -
 }
 
 /// Adopts a part's volumes and writes its `part.json`.
-fn join(cx: &Context, volumes: &Input, list: &VolumeList, part: &str, cases: Vec<VolumeCase>) -> Result<()> {
+fn join(
+    cx: &Context,
+    volumes: &Input,
+    list: &VolumeList,
+    part: &str,
+    cases: Vec<VolumeCase>,
+) -> Result<()> {
     for case in &cases {
-        let names = ["image.nii", "label.nii", "geometry.json"].map(|file| format!("{}/{file}", case.name));
+        let names =
+            ["image.nii", "label.nii", "geometry.json"].map(|file| format!("{}/{file}", case.name));
         for name in names.iter().filter(|name| case.labelled || !name.ends_with("/label.nii")) {
             cx.adopt(&format!("{part}/{name}"), &volumes.file(name)?.blob);
         }

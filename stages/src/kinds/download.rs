@@ -62,7 +62,8 @@ impl Stage for Download {
 
     fn check(&self) -> Vec<(String, String)> {
         let mut mistakes = vec![];
-        let mut wrong = |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
+        let mut wrong =
+            |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
         match (&self.url, &self.file) {
             (Some(_), Some(_)) => wrong("file", "stands beside 'url': leave one of the two out"),
             (None, None) => wrong("url", "is missing: give a URL, or a local 'file'"),
@@ -72,7 +73,9 @@ impl Stage for Download {
             _ => {}
         }
         for (key, digest, digits) in [("md5", &self.md5, 32), ("sha256", &self.sha256, 64)] {
-            let is_hex = |text: &String| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_hex = |text: &String| {
+                text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+            };
             if digest.as_ref().is_some_and(|text| !is_hex(text)) {
                 wrong(key, &format!("must have {digits} hex digits"));
             }
@@ -108,7 +111,8 @@ impl Run for Download {
             }
             None => {
                 let limit = (self.max_gib * f64::from(1u32 << 30)) as u64;
-                let sources = self.urls().iter().map(|url| Source::new(url)).collect::<Result<Vec<_>>>()?;
+                let sources =
+                    self.urls().iter().map(|url| Source::new(url)).collect::<Result<Vec<_>>>()?;
                 let fetched = fetch::fetch(&sources, &expected, limit, cx)?;
                 take(&fetched, &cx.create("archive")?)
             }

@@ -28,15 +28,21 @@ pub enum Format {
     Safetensors,
     /// `model.ts`: the network in evaluation mode, for `torch.jit.load`, from Python or C++.
     Torchscript,
-    /// A folder that `python -m monai.bundle run` understands: weights, preprocessing, sliding window.
+    /// A folder that `python -m monai.bundle run` understands: weights, preprocessing, sliding
+    /// window.
     Bundle,
 }
 
 impl Stage for Export {
     const NAME: &'static str = "export";
     const VERSION: u32 = 1;
-    const READS: &'static [Read] =
-        &[Read { role: "model", artifact: ArtifactType::Model, parts: &[""], count: Count::One, doc: "what to write" }];
+    const READS: &'static [Read] = &[Read {
+        role: "model",
+        artifact: ArtifactType::Model,
+        parts: &[""],
+        count: Count::One,
+        doc: "what to write",
+    }];
     const MAKES: ArtifactType = ArtifactType::Export;
     const POOL: Pool = Pool::Io;
 }
@@ -50,7 +56,9 @@ impl Run for Export {
                 cx.adopt("model.safetensors", &model.file(self.weights.file())?.blob);
                 Ok(())
             }
-            Format::Torchscript => write(cx, "model.ts", &torchscript::archive(&card, &self.named(model, &card)?)?),
+            Format::Torchscript => {
+                write(cx, "model.ts", &torchscript::archive(&card, &self.named(model, &card)?)?)
+            }
             Format::Bundle => {
                 bundle::warnings(&card).into_iter().for_each(|words| cx.warn(words));
                 let files = bundle::files(&card, &self.named(model, &card)?)?;
@@ -65,7 +73,8 @@ impl Export {
     fn named(&self, model: &Input, card: &ModelCard) -> Result<weights::Named> {
         let path = model.path(self.weights.file())?;
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        weights::of_model(&bytes, card).map_err(|error| Error::failed(format!("model '{}': {error}", model.stage)))
+        weights::of_model(&bytes, card)
+            .map_err(|error| Error::failed(format!("model '{}': {error}", model.stage)))
     }
 }
 

@@ -20,11 +20,12 @@ pub struct Folder {
     /// How the folder is laid out; `auto` looks at its dataset.json, or at `images` below.
     #[serde(default)]
     pub layout: Layout,
-    /// For patterns: where the images are, as "images/{case}_ct.nii.gz"; `*` stands for anything but
-    /// a slash. A list has one pattern for each image channel.
+    /// For patterns: where the images are, as "images/{case}_ct.nii.gz"; `*` stands for anything
+    /// but a slash. A list has one pattern for each image channel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Patterns>,
-    /// For patterns: where the labels are, as "labels/{case}.nii.gz". A case without one is unlabelled.
+    /// For patterns: where the labels are, as "labels/{case}.nii.gz". A case without one is
+    /// unlabelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
     /// For patterns: the names of the labels 1, 2 and so on.
@@ -86,20 +87,28 @@ impl Stage for Folder {
                 ("name", self.name.is_some()),
             ];
             let given = given.iter().filter(|(_, given)| *given);
-            given.for_each(|(key, _)| wrong(key, "is read with 'layout: patterns' and 'images' only".into()));
+            given.for_each(|(key, _)| {
+                wrong(key, "is read with 'layout: patterns' and 'images' only".into())
+            });
             return mistakes;
         }
         if self.patterns().is_empty() {
             wrong("images", "is missing: give a pattern as \"images/{case}.nii.gz\"".into());
         }
         if self.modality.len() != self.patterns().len() {
-            wrong("modality", format!("must name {} image channels, one for each pattern", self.patterns().len()));
+            wrong(
+                "modality",
+                format!("must name {} image channels, one for each pattern", self.patterns().len()),
+            );
         }
         if self.labels.is_some() && (self.label_names.is_empty() || self.label_names.len() > 255) {
             wrong("label_names", "must name the labels 1, 2 and so on, at most 255".into());
         }
-        for (key, text) in
-            self.patterns().iter().map(|text| ("images", text)).chain(self.labels.iter().map(|l| ("labels", l)))
+        for (key, text) in self
+            .patterns()
+            .iter()
+            .map(|text| ("images", text))
+            .chain(self.labels.iter().map(|l| ("labels", l)))
         {
             match (Pattern::new(text, "case"), name::relative(text)) {
                 (Err(error), _) | (_, Err(error)) => wrong(key, error.to_string()),
@@ -150,15 +159,22 @@ impl Folder {
         if !self.path.is_dir() {
             return Err(Error::failed(format!("{}: is no folder", self.path.display())));
         }
-        let (listing, source) =
-            if self.by_patterns() { (self.found()?, None) } else { (self.read()?, Some("dataset.json".into())) };
+        let (listing, source) = if self.by_patterns() {
+            (self.found()?, None)
+        } else {
+            (self.read()?, Some("dataset.json".into()))
+        };
         let listing = listing.without(&self.exclude).trouble_at(&self.path)?;
-        let missing: Vec<&str> = listing.files().filter(|name| !self.path.join(name).is_file()).collect();
+        let missing: Vec<&str> =
+            listing.files().filter(|name| !self.path.join(name).is_file()).collect();
         match missing.is_empty() {
             true => Ok((listing, source)),
             false => {
                 let (count, names) = (missing.len(), name::shown(&missing));
-                Err(Error::failed(format!("{}: {count} listed files are not there: {names}", self.path.display())))
+                Err(Error::failed(format!(
+                    "{}: {count} listed files are not there: {names}",
+                    self.path.display()
+                )))
             }
         }
     }
@@ -167,14 +183,17 @@ impl Folder {
         let path = self.path.join("dataset.json");
         if !path.exists() && self.layout == Layout::Auto {
             let folder = self.path.display();
-            return Err(Error::failed(format!("{folder}: has no dataset.json; without one, give 'images' patterns")));
+            return Err(Error::failed(format!(
+                "{folder}: has no dataset.json; without one, give 'images' patterns"
+            )));
         }
         let text = decathlon::bytes(&path)?;
         let nnunet = match self.layout {
             Layout::Auto => nnunet::is_nnunet(&text, &self.path),
             layout => layout == Layout::Nnunet,
         };
-        if nnunet { nnunet::read(&text, &self.path) } else { decathlon::read(&text) }.trouble_at(&path)
+        if nnunet { nnunet::read(&text, &self.path) } else { decathlon::read(&text) }
+            .trouble_at(&path)
     }
 
     fn found(&self) -> Result<Listing> {

@@ -16,7 +16,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Makes a model of weights that another program trained: PyTorch's .pt and .pth (a state_dict),
-/// TorchScript, or safetensors, under the parameter names of MONAI's UNet. Nothing in the file is run.
+/// TorchScript, or safetensors, under the parameter names of MONAI's UNet. Nothing in the file is
+/// run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
@@ -63,9 +64,17 @@ impl Stage for Import {
         mistakes.extend(preprocess.map(|(path, trouble)| (format!("preprocess.{path}"), trouble)));
         mistakes.extend(self.inference.check("inference"));
         let own = [
-            mistake(self.inference.roi.is_none(), "inference.roi", "is missing: the file does not say its window"),
+            mistake(
+                self.inference.roi.is_none(),
+                "inference.roi",
+                "is missing: the file does not say its window",
+            ),
             mistake(self.modality.is_empty(), "modality", "must name the image channels, as [CT]"),
-            mistake(!(1..=255).contains(&self.labels.len()), "labels", "must name 1 to 255 labels, as [spleen]"),
+            mistake(
+                !(1..=255).contains(&self.labels.len()),
+                "labels",
+                "must name 1 to 255 labels, as [spleen]",
+            ),
         ];
         mistakes.extend(own.into_iter().flatten());
         if let Err(error) = self.preprocess.intensity.for_channels(self.modality.len()) {
@@ -93,13 +102,18 @@ impl Import {
     /// The file's weights as safetensors.
     fn packed(&self, cx: &Context) -> Result<Vec<u8>> {
         let file = File::open(&self.file).map_err(Error::io("open", &self.file))?;
-        // SAFETY: the file is read only; who changes it meanwhile changes the numbers that are read,
-        // and who shortens it ends this stage, as with every other mapped file of a person's own.
+        // SAFETY: the file is read only; who changes it meanwhile changes the numbers that are
+        // read, and who shortens it ends this stage, as with every other mapped file of a person's
+        // own.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &self.file))?;
         let foreign = Foreign::open(&map, self.under.as_deref())?;
         let wanted = self.network.layers(self.modality.len(), self.labels.len() + 1).tensors();
         let named = weights::of_foreign(&foreign, wanted)?;
-        let under = if foreign.place.is_empty() { String::new() } else { format!(" under '{}'", foreign.place) };
+        let under = if foreign.place.is_empty() {
+            String::new()
+        } else {
+            format!(" under '{}'", foreign.place)
+        };
         cx.info(format!("{} tensors{under} of a {}", foreign.views.len(), foreign.form));
         weights::pack(&named)
     }

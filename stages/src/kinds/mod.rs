@@ -27,8 +27,8 @@ pub enum ArtifactType {
     Cache,
     /// A trained network, complete in itself: `model.json`, `best.safetensors`, `last.safetensors`.
     Model,
-    /// Scores per case: `scores.json`; of a test also `predictions/<case>.nii.gz`, and `pictures.json`
-    /// with `pictures/<rank>-<plane>.png`.
+    /// Scores per case: `scores.json`; of a test also `predictions/<case>.nii.gz`, and
+    /// `pictures.json` with `pictures/<rank>-<plane>.png`.
     Scores,
     /// Label maps in the images' own space: `predictions/<case>.nii.gz`, `predictions.json`, and
     /// `probabilities/<case>.nii.gz` where written.
@@ -84,7 +84,8 @@ pub enum Pool {
     Gpu,
 }
 
-/// The contract of a stage's parameters: plain data with a name, a version and what it reads and makes.
+/// The contract of a stage's parameters: plain data with a name, a version and what it reads and
+/// makes.
 pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
     /// The name in `uses`.
     const NAME: &'static str;
@@ -110,8 +111,8 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
         Ok(BTreeMap::new())
     }
 
-    /// About how many bytes of its own it will write, with its first input of each role; `None` where
-    /// nobody can say before.
+    /// About how many bytes of its own it will write, with its first input of each role; `None`
+    /// where nobody can say before.
     fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
         None
     }
@@ -132,7 +133,8 @@ pub enum Place {
     Worker,
 }
 
-/// Mistakes in parameters: the dotted path of each (empty where serde does not tell), and the trouble.
+/// Mistakes in parameters: the dotted path of each (empty where serde does not tell), and the
+/// trouble.
 pub type Mistakes = Vec<(String, String)>;
 
 /// One row of [`KINDS`].
@@ -190,7 +192,8 @@ impl Kind {
         KINDS.iter().find(|kind| kind.name == name)
     }
 
-    /// The JSON schema of its parameters, subschemas inlined; the root's description is the kind's own.
+    /// The JSON schema of its parameters, subschemas inlined; the root's description is the kind's
+    /// own.
     pub fn schema(&self) -> &'static Schema {
         (self.schema)()
     }
@@ -216,7 +219,11 @@ impl Kind {
     }
 
     /// About how many bytes of its own a stage will write, where that can be told.
-    pub fn expected_bytes(&self, understood: &Value, inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
+    pub fn expected_bytes(
+        &self,
+        understood: &Value,
+        inputs: &BTreeMap<String, Upstream>,
+    ) -> Option<u64> {
         (self.expected_bytes)(understood, inputs)
     }
 }
@@ -226,10 +233,15 @@ fn schema<S: Stage>() -> &'static Schema {
     static DERIVED: Mutex<BTreeMap<TypeId, &'static Schema>> = Mutex::new(BTreeMap::new());
     let derive = || {
         let settings = schemars::generate::SchemaSettings::draft2020_12();
-        let generator = settings.with(|settings| settings.inline_subschemas = true).into_generator();
+        let generator =
+            settings.with(|settings| settings.inline_subschemas = true).into_generator();
         &*Box::leak(Box::new(generator.into_root_schema_for::<S>()))
     };
-    DERIVED.lock().unwrap_or_else(PoisonError::into_inner).entry(TypeId::of::<S>()).or_insert_with(derive)
+    DERIVED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .entry(TypeId::of::<S>())
+        .or_insert_with(derive)
 }
 
 fn parse<S: Stage>(params: &Value) -> Result<S> {
@@ -237,7 +249,8 @@ fn parse<S: Stage>(params: &Value) -> Result<S> {
 }
 
 fn understand<S: Stage>(params: &Value) -> Result<Value, Mistakes> {
-    let stage: S = serde_json::from_value(params.clone()).map_err(|error| vec![(String::new(), error.to_string())])?;
+    let stage: S = serde_json::from_value(params.clone())
+        .map_err(|error| vec![(String::new(), error.to_string())])?;
     let mistakes = stage.check();
     if !mistakes.is_empty() {
         return Err(mistakes);

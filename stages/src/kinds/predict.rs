@@ -7,7 +7,8 @@ use crate::model::{Inference, Mistake, Weights, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Segments images without labels, each in its own space, as the model itself says they are prepared.
+/// Segments images without labels, each in its own space, as the model itself says they are
+/// prepared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Predict {
@@ -78,7 +79,13 @@ impl Stage for Predict {
     const NAME: &'static str = "predict";
     const VERSION: u32 = 3;
     const READS: &'static [Read] = &[
-        Read { role: "dataset", artifact: ArtifactType::Dataset, parts: &[""], count: Count::One, doc: "the images" },
+        Read {
+            role: "dataset",
+            artifact: ArtifactType::Dataset,
+            parts: &[""],
+            count: Count::One,
+            doc: "the images",
+        },
         MODELS,
     ];
     const MAKES: ArtifactType = ArtifactType::Predictions;
@@ -92,7 +99,10 @@ impl Stage for Predict {
             "file_name",
             format!("must hold '{CASE}', no slash, and end in .nii.gz or .nii, as '{CASE}.nii.gz'"),
         );
-        file_name.into_iter().chain(self.inference.iter().flat_map(|inference| inference.check("inference"))).collect()
+        file_name
+            .into_iter()
+            .chain(self.inference.iter().flat_map(|inference| inference.check("inference")))
+            .collect()
     }
 }
 

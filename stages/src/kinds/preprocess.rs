@@ -55,8 +55,9 @@ impl Stage for Preprocess {
     }
 }
 
-/// How much larger plain float32 volumes are than the packed images of a dataset, where only their bytes
-/// are known: twice by gzip, twice by the width of numbers, and half as much again for labels and spacing.
+/// How much larger plain float32 volumes are than the packed images of a dataset, where only their
+/// bytes are known: twice by gzip, twice by the width of numbers, and half as much again for labels
+/// and spacing.
 const GROWTH: u64 = 6;
 
 impl Run for Preprocess {
@@ -65,8 +66,11 @@ impl Run for Preprocess {
         let listing: Listing = dataset.json("dataset.json")?;
         self.0.intensity.for_channels(listing.modality.len())?;
         let desks = Mutex::default();
-        let cases =
-            cx.each_case(&listing.cases, |case| &case.name, |case| self.volume(cx, dataset, &listing, &desks, case))?;
+        let cases = cx.each_case(
+            &listing.cases,
+            |case| &case.name,
+            |case| self.volume(cx, dataset, &listing, &desks, case),
+        )?;
         cx.create_json(
             "volumes.json",
             &VolumeList {
@@ -99,9 +103,14 @@ impl Preprocess {
         for (index, name) in case.images.iter().enumerate() {
             let header = nifti::read_header(dataset.path(name).ok()?, name).ok()?;
             let turn = Orientation::of(&header.affine).ok()?;
-            let (shape, affine) = (turn.shape(header.shape), turn.affine(&header.affine, header.shape));
+            let (shape, affine) =
+                (turn.shape(header.shape), turn.affine(&header.affine, header.shape));
             let oriented = Grid { shape, affine };
-            let grid = self.0.spacing.map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing)).ok()?;
+            let grid = self
+                .0
+                .spacing
+                .map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing))
+                .ok()?;
             let label = usize::from(index == 0 && case.label.is_some());
             bytes += (grid.voxels() * (4 * header.channels + label)) as u64;
         }
@@ -129,12 +138,21 @@ impl Preprocess {
             warnings.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
         }
         let geometry: Geometry = read_json(cx, &made, "geometry.json")?;
-        Ok(VolumeCase { name: case.name.clone(), labelled: case.label.is_some(), shape: geometry.prepared_shape() })
+        Ok(VolumeCase {
+            name: case.name.clone(),
+            labelled: case.label.is_some(),
+            shape: geometry.prepared_shape(),
+        })
     }
 }
 
 /// The case's files by path, and by content for its recipe.
-fn item<'a>(dataset: &Input, listing: &Listing, desks: &'a Desks, case: &Case) -> Result<(Item<'a>, ItemKey)> {
+fn item<'a>(
+    dataset: &Input,
+    listing: &Listing,
+    desks: &'a Desks,
+    case: &Case,
+) -> Result<(Item<'a>, ItemKey)> {
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
     let facts = json!({ "modality": listing.modality, "labels": allowed });
     let mut key = ItemKey { name: case.name.clone(), facts, ..ItemKey::default() };
@@ -155,8 +173,13 @@ fn item<'a>(dataset: &Input, listing: &Listing, desks: &'a Desks, case: &Case) -
 /// Makes one case's files. Warnings are kept beside the volume, so that reusing it repeats them.
 fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
     let Item { images, label, modality, allowed, .. } = item;
-    let mut desk = item.desks.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-    let prepared = prepare_on(&mut desk, &params.0, Files { images, label: label.as_deref(), modality, allowed })?;
+    let mut desk =
+        item.desks.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    let prepared = prepare_on(
+        &mut desk,
+        &params.0,
+        Files { images, label: label.as_deref(), modality, allowed },
+    )?;
     item.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
     nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false)?;
     if let Some(label) = &prepared.label {
@@ -169,7 +192,9 @@ fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
 }
 
 fn read_json<T: DeserializeOwned>(cx: &Context, made: &Artifact, name: &str) -> Result<T> {
-    let blob = made.get(name).ok_or_else(|| Error::failed(format!("a volume without '{name}'; run with --force")))?;
+    let blob = made
+        .get(name)
+        .ok_or_else(|| Error::failed(format!("a volume without '{name}'; run with --force")))?;
     let path = cx.blob_path(blob);
     let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
     serde_json::from_slice(&text).trouble_at(&path)

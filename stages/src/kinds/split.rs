@@ -40,8 +40,8 @@ pub struct SplitCases {
     /// The fold to validate on, from 0; the others train.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<u32>,
-    /// A pattern that finds the patient in a case's name, as "patient{group}_*". Cases of one patient
-    /// are never on two sides.
+    /// A pattern that finds the patient in a case's name, as "patient{group}_*". Cases of one
+    /// patient are never on two sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Cases to leave out.
@@ -69,29 +69,45 @@ impl Stage for SplitCases {
 
     fn check(&self) -> Vec<(String, String)> {
         let mut mistakes = vec![];
-        let mut wrong = |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
-        let parts = [("training", &self.training), ("validation", &self.validation), ("testing", &self.testing)];
+        let mut wrong =
+            |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
+        let parts = [
+            ("training", &self.training),
+            ("validation", &self.validation),
+            ("testing", &self.testing),
+        ];
         let rest = parts.iter().filter(|(_, part)| **part == Some(Selection::Rest(Rest::Rest)));
         rest.skip(1).for_each(|(part, _)| wrong(part, "only one part can be 'rest'"));
         match (self.folds, self.fold) {
             (Some(folds), _) if folds < 2 => wrong("folds", "must be at least 2"),
-            (Some(folds), Some(fold)) if fold >= folds => wrong("fold", "must be below folds: the first fold is 0"),
-            (Some(_), None) => wrong("fold", "is missing: say which of the folds validates, from 0"),
+            (Some(folds), Some(fold)) if fold >= folds => {
+                wrong("fold", "must be below folds: the first fold is 0")
+            }
+            (Some(_), None) => {
+                wrong("fold", "is missing: say which of the folds validates, from 0")
+            }
             (None, Some(_)) => wrong("folds", "is missing: say how many folds there are"),
             _ => {}
         }
         for (part, selection) in parts {
             match selection {
-                Some(_) if self.datalist.is_some() => wrong(part, "comes from the datalist: leave one of the two out"),
+                Some(_) if self.datalist.is_some() => {
+                    wrong(part, "comes from the datalist: leave one of the two out")
+                }
                 Some(_) if self.folds.is_some() && part != "testing" => {
                     wrong(part, "comes from the folds: leave it out")
                 }
                 Some(Selection::Rest(_)) if self.folds.is_some() => {
                     wrong(part, "the folds take the rest: give a number")
                 }
-                Some(Selection::Count(0)) if part == "training" => wrong(part, "must be at least 1"),
+                Some(Selection::Count(0)) if part == "training" => {
+                    wrong(part, "must be at least 1")
+                }
                 None if part == "training" && self.folds.is_none() && self.datalist.is_none() => {
-                    wrong(part, "is missing: give a number, a list of names, 'rest', folds or a datalist");
+                    wrong(
+                        part,
+                        "is missing: give a number, a list of names, 'rest', folds or a datalist",
+                    );
                 }
                 _ => {}
             }
@@ -119,7 +135,12 @@ impl Run for SplitCases {
             return Err(Error::failed("no training case: the other parts take all of them"));
         }
         notes.into_iter().for_each(|note| cx.info(note));
-        let counts = [split.training.len(), split.validation.len(), split.testing.len(), split.unlabelled.len()];
+        let counts = [
+            split.training.len(),
+            split.validation.len(),
+            split.testing.len(),
+            split.unlabelled.len(),
+        ];
         let [training, validation, testing, unlabelled] = counts;
         cx.info(format!("{training} training, {validation} validation, {testing} testing, {unlabelled} unlabelled"));
         cx.create_json("split.json", &split)
@@ -140,13 +161,15 @@ impl SplitCases {
         };
         if let Some(path) = &self.datalist {
             let [training, validation, testing] = read_datalist(path, listing, &self.exclude)?;
-            (rule.training, rule.validation, rule.testing) = (Some(training), Some(validation), Some(testing));
+            (rule.training, rule.validation, rule.testing) =
+                (Some(training), Some(validation), Some(testing));
         }
         Ok(rule)
     }
 }
 
-/// The three lists of a datalist. Images without a label may stand in any list: they stay unlabelled.
+/// The three lists of a datalist. Images without a label may stand in any list: they stay
+/// unlabelled.
 fn read_datalist(path: &Path, listing: &Listing, exclude: &[String]) -> Result<[Selection; 3]> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     let json = decathlon::object(&text).trouble_at(path)?;
@@ -158,9 +181,11 @@ fn read_datalist(path: &Path, listing: &Listing, exclude: &[String]) -> Result<[
         let mut names = vec![];
         for entry in keys.iter().filter_map(|key| json.get(*key)?.as_array()).flatten() {
             let image = entry.as_str().or_else(|| entry.get("image").and_then(Value::as_str));
-            let image =
-                image.ok_or_else(|| Error::failed(format!("{}: entry {entry} has no image", path.display())))?;
-            let case = name::case_name(image).or_else(|_| name::relative(image)).trouble_at(path)?;
+            let image = image.ok_or_else(|| {
+                Error::failed(format!("{}: entry {entry} has no image", path.display()))
+            })?;
+            let case =
+                name::case_name(image).or_else(|_| name::relative(image)).trouble_at(path)?;
             if !unlabelled.contains(case.as_str()) && !exclude.contains(&case) {
                 names.push(case);
             }

@@ -56,14 +56,17 @@ impl Stage for Synthesize {
 
     fn check(&self) -> Vec<(String, String)> {
         let mut mistakes = vec![];
-        let mut wrong = |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
+        let mut wrong =
+            |path: &str, trouble: &str| mistakes.push((path.to_string(), trouble.to_string()));
         if self.cases == 0 {
             wrong("cases", "must be at least 1");
         }
         if self.shape.iter().any(|size| !(8..=1024).contains(size)) {
             wrong("shape", "each side must be from 8 to 1024 voxels");
         }
-        if self.labels.is_empty() || (1..self.labels.len()).any(|i| self.labels[..i].contains(&self.labels[i])) {
+        if self.labels.is_empty()
+            || (1..self.labels.len()).any(|i| self.labels[..i].contains(&self.labels[i]))
+        {
             wrong("labels", "must name at least one organ, and none twice");
         }
         if self.modality.is_empty() || self.modality.len() > 16 {
@@ -88,8 +91,9 @@ impl Run for Synthesize {
             organs: self.labels.clone(),
             modality: self.modality.clone(),
         };
-        let cases: Vec<(String, u64)> =
-            (0..u64::from(self.cases + self.unlabelled)).map(|index| (self.name(index), index)).collect();
+        let cases: Vec<(String, u64)> = (0..u64::from(self.cases + self.unlabelled))
+            .map(|index| (self.name(index), index))
+            .collect();
         cx.each_case(
             &cases,
             |case| &case.0,
@@ -100,7 +104,9 @@ impl Run for Synthesize {
                         file::write_image(&scan, &cx.create(&format!("imagesTr/{name}.nii.gz"))?)?;
                         file::write_label(&scan, &cx.create(&format!("labelsTr/{name}.nii.gz"))?)
                     }
-                    false => file::write_image(&scan, &cx.create(&format!("imagesTs/{name}.nii.gz"))?),
+                    false => {
+                        file::write_image(&scan, &cx.create(&format!("imagesTs/{name}.nii.gz"))?)
+                    }
                 }
             },
         )?;
@@ -120,14 +126,21 @@ impl Synthesize {
     /// The dataset.json that the Decathlon would have.
     fn source(&self) -> Value {
         let numbered = |names: Vec<String>| -> Map<String, Value> {
-            names.into_iter().enumerate().map(|(index, name)| (index.to_string(), json!(name))).collect()
+            names
+                .into_iter()
+                .enumerate()
+                .map(|(index, name)| (index.to_string(), json!(name)))
+                .collect()
         };
-        let labels = ["background".to_string()].into_iter().chain(self.labels.iter().map(|organ| organ.name().into()));
+        let labels = ["background".to_string()]
+            .into_iter()
+            .chain(self.labels.iter().map(|organ| organ.name().into()));
         let file = |part: &str, index: u64| format!("./{part}/{}.nii.gz", self.name(index));
-        let training = (0..u64::from(self.cases))
-            .map(|index| json!({"image": file("imagesTr", index), "label": file("labelsTr", index)}));
-        let test =
-            (u64::from(self.cases)..u64::from(self.cases + self.unlabelled)).map(|index| file("imagesTs", index));
+        let training = (0..u64::from(self.cases)).map(
+            |index| json!({"image": file("imagesTr", index), "label": file("labelsTr", index)}),
+        );
+        let test = (u64::from(self.cases)..u64::from(self.cases + self.unlabelled))
+            .map(|index| file("imagesTs", index));
         json!({
             "name": "Phantom",
             "description": "synthetic abdominal CT",

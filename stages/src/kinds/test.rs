@@ -1,5 +1,5 @@
-//! `test`: scores a model on the testing cases in each image's own space, writes the predictions, and
-//! draws the worst, the median and the best case.
+//! `test`: scores a model on the testing cases in each image's own space, writes the predictions,
+//! and draws the worst, the median and the best case.
 
 use super::{ArtifactType, Count, MODELS, Pool, Read, Stage};
 use crate::model::{Mistake, Scoring};

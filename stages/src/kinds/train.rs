@@ -49,7 +49,8 @@ pub struct Train {
     /// Numbers of the forward and backward pass; weights, norm statistics and loss are always fp32.
     #[serde(default)]
     pub precision: Precision,
-    /// Decay per step of a moving average of the weights, which then is what is validated and kept; null for none.
+    /// Decay per step of a moving average of the weights, which then is what is validated and kept;
+    /// null for none.
     #[serde(default)]
     pub ema: Option<f64>,
     /// Scale gradients down to this norm where they exceed it; null for never.
@@ -80,7 +81,8 @@ pub struct Train {
     /// with the same number of threads).
     #[serde(default)]
     pub deterministic: bool,
-    /// Keep the gradients of convolution biases before norms, which are rounding noise (as MONAI does).
+    /// Keep the gradients of convolution biases before norms, which are rounding noise (as MONAI
+    /// does).
     #[serde(default)]
     pub noisy_biases: bool,
     /// Patterns (with * and ?) of parameter names to leave as they are. A batch norm whose running
@@ -168,7 +170,10 @@ impl Train {
         let trouble = move |pattern: &String| match glob::Pattern::new(pattern) {
             Err(error) => Some(error.to_string()),
             Ok(known) if names.iter().any(|tensor| known.matches(&tensor.name)) => None,
-            Ok(_) => Some(format!("'{pattern}' is of no parameter; they are named as '{}'", names[0].name)),
+            Ok(_) => Some(format!(
+                "'{pattern}' is of no parameter; they are named as '{}'",
+                names[0].name
+            )),
         };
         self.freeze.iter().filter_map(trouble).map(|trouble| ("freeze".to_string(), trouble))
     }
@@ -204,7 +209,11 @@ impl Stage for Train {
             mistakes.extend(self.check_freeze());
         }
         mistakes.extend(self.check_numbers());
-        let sampling = self.sampling.check().into_iter().map(|(path, trouble)| (format!("sampling.{path}"), trouble));
+        let sampling = self
+            .sampling
+            .check()
+            .into_iter()
+            .map(|(path, trouble)| (format!("sampling.{path}"), trouble));
         mistakes.extend(sampling);
         let varied = self.augmentation.check(self.patch).into_iter();
         mistakes.extend(varied.map(|(path, trouble)| (format!("augmentation.{path}"), trouble)));
@@ -215,11 +224,13 @@ impl Stage for Train {
         mistakes
     }
 
-    /// Two models, and three checkpoints while the third is written, each with up to two moments a number.
+    /// Two models, and three checkpoints while the third is written, each with up to two moments a
+    /// number.
     fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
         const COPIES: u64 = 2 + 3 * 3;
         let tensors = self.network.layers(1, 2).tensors();
-        let numbers: u64 = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
+        let numbers: u64 =
+            tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
         Some(4 * COPIES * numbers)
     }
 }
@@ -242,7 +253,8 @@ mod tests {
     fn all_mistakes_are_told_at_once_each_with_its_path() {
         let kind = Kind::named("train").unwrap();
         let wrong = json!({ "epochs": 0, "patch": [30, 32, 16], "optimizer": { "betas": [1.0, 0.9] }, "ema": 1.5 });
-        let paths: Vec<String> = kind.understand(&wrong).unwrap_err().into_iter().map(|(path, _)| path).collect();
+        let paths: Vec<String> =
+            kind.understand(&wrong).unwrap_err().into_iter().map(|(path, _)| path).collect();
         assert_eq!(paths, ["patch", "epochs", "ema", "optimizer.betas"]);
     }
 }

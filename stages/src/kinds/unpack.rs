@@ -56,7 +56,8 @@ impl Stage for Unpack {
         wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string())).collect()
     }
 
-    /// The images in it are compressed already, so that little is lost by taking the archive's own size.
+    /// The images in it are compressed already, so that little is lost by taking the archive's own
+    /// size.
     fn expected_bytes(&self, inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
         inputs.get("archive").map(Upstream::bytes)
     }
@@ -67,19 +68,30 @@ impl Run for Unpack {
         let input = cx.input("archive")?;
         let scratch = cx.create(".unpacking")?;
         std::fs::create_dir_all(&scratch).map_err(Error::io("create", &scratch))?;
-        let limits = Limits { bytes: (self.max_gib * f64::from(1u32 << 30)) as u64, ratio: self.max_ratio };
-        let files = archive::unpack(input.path("archive")?, &scratch, &limits, cx).map_err(|error| match error {
-            Error::Failed(words) => Error::failed(format!("archive of stage '{}': {words}", input.stage)),
-            other => other,
-        })?;
+        let limits =
+            Limits { bytes: (self.max_gib * f64::from(1u32 << 30)) as u64, ratio: self.max_ratio };
+        let files =
+            archive::unpack(input.path("archive")?, &scratch, &limits, cx).map_err(|error| {
+                match error {
+                    Error::Failed(words) => {
+                        Error::failed(format!("archive of stage '{}': {words}", input.stage))
+                    }
+                    other => other,
+                }
+            })?;
         let root = root(&files)?;
         let source = format!("{root}dataset.json");
         let text = decathlon::bytes(&scratch.join(&source))?;
-        let listing = decathlon::read(&text).and_then(|listing| listing.without(&self.exclude)).trouble(&source)?;
-        let missing: Vec<&str> = listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
+        let listing = decathlon::read(&text)
+            .and_then(|listing| listing.without(&self.exclude))
+            .trouble(&source)?;
+        let missing: Vec<&str> =
+            listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
         if !missing.is_empty() {
             let (count, names) = (missing.len(), name::shown(&missing));
-            return Err(Error::failed(format!("{source}: {count} listed files are not in the archive: {names}")));
+            return Err(Error::failed(format!(
+                "{source}: {count} listed files are not in the archive: {names}"
+            )));
         }
         for name in listing.files() {
             rename(&scratch.join(format!("{root}{name}")), &cx.create(name)?)?;
@@ -88,7 +100,9 @@ impl Run for Unpack {
         std::fs::remove_dir_all(&scratch).map_err(Error::io("remove", &scratch))?;
         let beside = files.len() - listing.files().count() - 1;
         if beside > 0 {
-            cx.info(format!("left out {beside} files of the archive that its dataset.json does not list"));
+            cx.info(format!(
+                "left out {beside} files of the archive that its dataset.json does not list"
+            ));
         }
         cx.create_json("dataset.json", &listing)
     }
@@ -100,11 +114,18 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// The folder of the archive's one `dataset.json`, with its slash, or "" for the top.
 fn root(files: &std::collections::BTreeSet<String>) -> Result<String> {
-    let roots: Vec<&str> = files.iter().filter_map(|name| name.strip_suffix("dataset.json")).collect();
-    let roots: Vec<&str> = roots.into_iter().filter(|root| root.is_empty() || root.ends_with('/')).collect();
+    let roots: Vec<&str> =
+        files.iter().filter_map(|name| name.strip_suffix("dataset.json")).collect();
+    let roots: Vec<&str> =
+        roots.into_iter().filter(|root| root.is_empty() || root.ends_with('/')).collect();
     match roots[..] {
         [root] => Ok(root.to_string()),
-        [] => Err(Error::failed("archive: has no dataset.json; only the Decathlon's layout can be unpacked")),
-        _ => Err(Error::failed(format!("archive: has more than one dataset.json, in {}", roots.join(", ")))),
+        [] => Err(Error::failed(
+            "archive: has no dataset.json; only the Decathlon's layout can be unpacked",
+        )),
+        _ => Err(Error::failed(format!(
+            "archive: has more than one dataset.json, in {}",
+            roots.join(", ")
+        ))),
     }
 }

@@ -1,19 +1,21 @@
 //! The area of a mask's surface inside each cube of eight neighbouring voxel centres.
 //!
-//! The surface of marching cubes: it runs through the middles of the cube's edges that join an inside
-//! and an outside corner. Of a cube with more than four corners inside, the complement is taken; on a
-//! face whose diagonals disagree, inside corners are kept apart; a loop of more than three points is
-//! filled with the triangles of largest total area. These rules give the areas that MONAI and
-//! DeepMind's surface-distance tabulate, which the tests compare.
+//! The surface of marching cubes: it runs through the middles of the cube's edges that join an
+//! inside and an outside corner. Of a cube with more than four corners inside, the complement is
+//! taken; on a face whose diagonals disagree, inside corners are kept apart; a loop of more than
+//! three points is filled with the triangles of largest total area. These rules give the areas that
+//! MONAI and DeepMind's surface-distance tabulate, which the tests compare.
 
 type Point = [f64; 3];
 
-/// The surface area in mm² for each of the 256 codes. Bit dx + 2·dy + 4·dz of a code is the corner at
-/// (dx, dy, dz).
+/// The surface area in mm² for each of the 256 codes. Bit dx + 2·dy + 4·dz of a code is the corner
+/// at (dx, dy, dz).
 pub fn areas_mm2(spacing_mm: [f64; 3]) -> [f64; 256] {
     let [x, y, z] = spacing_mm;
     let faces = [y * z, x * z, x * y];
-    std::array::from_fn(|code| triangles(code).iter().map(|triangle| length(scale(normal(triangle), faces))).sum())
+    std::array::from_fn(|code| {
+        triangles(code).iter().map(|triangle| length(scale(normal(triangle), faces))).sum()
+    })
 }
 
 /// The triangles of a code, in units of the cube.
@@ -27,8 +29,9 @@ fn segments(code: usize) -> Vec<[Point; 2]> {
     let mut segments = vec![];
     for axis in 0..3 {
         for side in 0..2 {
-            let ring: [usize; 4] = [(0, 0), (0, 1), (1, 1), (1, 0)]
-                .map(|(first, second)| side << axis | first << ((axis + 1) % 3) | second << ((axis + 2) % 3));
+            let ring: [usize; 4] = [(0, 0), (0, 1), (1, 1), (1, 0)].map(|(first, second)| {
+                side << axis | first << ((axis + 1) % 3) | second << ((axis + 2) % 3)
+            });
             join(code, ring, &mut segments);
         }
     }
@@ -42,7 +45,9 @@ fn join(code: usize, ring: [usize; 4], segments: &mut Vec<[Point; 2]>) {
     let cuts: Vec<usize> = (0..4).filter(|place| inside(*place) != inside(place + 1)).collect();
     match cuts.len() {
         2 => segments.push([cut(cuts[0]), cut(cuts[1])]),
-        4 => (0..4).filter(|place| inside(*place)).for_each(|place| segments.push([cut(place + 3), cut(place)])),
+        4 => (0..4)
+            .filter(|place| inside(*place))
+            .for_each(|place| segments.push([cut(place + 3), cut(place)])),
         _ => {}
     }
 }
@@ -58,7 +63,9 @@ fn loops(mut segments: Vec<[Point; 2]>) -> Vec<Vec<Point>> {
         let mut points = vec![first];
         while end != first {
             points.push(end);
-            let Some(index) = segments.iter().position(|segment| segment.contains(&end)) else { break };
+            let Some(index) = segments.iter().position(|segment| segment.contains(&end)) else {
+                break;
+            };
             let [a, b] = segments.swap_remove(index);
             end = if a == end { b } else { a };
         }
@@ -76,14 +83,19 @@ fn fill(points: &[Point]) -> Vec<[Point; 3]> {
         triangles.extend(fill(&points[apex..]));
         triangles
     });
-    let area = |triangles: &Vec<[Point; 3]>| triangles.iter().map(|triangle| length(normal(triangle))).sum::<f64>();
+    let area = |triangles: &Vec<[Point; 3]>| {
+        triangles.iter().map(|triangle| length(normal(triangle))).sum::<f64>()
+    };
     choices.max_by(|one, other| area(one).total_cmp(&area(other))).unwrap_or_default()
 }
 
 /// Perpendicular to a triangle, as long as its area.
 fn normal([a, b, c]: &[Point; 3]) -> Point {
-    let (u, v): (Point, Point) = (std::array::from_fn(|i| b[i] - a[i]), std::array::from_fn(|i| c[i] - a[i]));
-    std::array::from_fn(|i| (u[(i + 1) % 3] * v[(i + 2) % 3] - u[(i + 2) % 3] * v[(i + 1) % 3]) / 2.0)
+    let (u, v): (Point, Point) =
+        (std::array::from_fn(|i| b[i] - a[i]), std::array::from_fn(|i| c[i] - a[i]));
+    std::array::from_fn(|i| {
+        (u[(i + 1) % 3] * v[(i + 2) % 3] - u[(i + 2) % 3] * v[(i + 1) % 3]) / 2.0
+    })
 }
 
 fn scale(point: Point, factors: [f64; 3]) -> Point {
@@ -101,7 +113,10 @@ mod tests {
     #[test]
     fn a_flat_surface_has_the_area_of_the_face_and_a_corner_that_of_its_triangle() {
         let areas = areas_mm2([2.0, 3.0, 5.0]);
-        assert!((areas[0b0000_1111] - 6.0).abs() < 1e-12, "the lower four corners: a face of 2 × 3 mm");
+        assert!(
+            (areas[0b0000_1111] - 6.0).abs() < 1e-12,
+            "the lower four corners: a face of 2 × 3 mm"
+        );
         let triangle = (15f64.powi(2) + 10f64.powi(2) + 6f64.powi(2)).sqrt() / 8.0;
         assert!((areas[1] - triangle).abs() < 1e-12 && (areas[254] - triangle).abs() < 1e-12);
         assert_eq!((areas[0], areas[255]), (0.0, 0.0));

@@ -29,7 +29,8 @@ impl Components {
             let touched = before.iter().filter_map(|step| neighbour(place, *step, shape));
             for other in touched.filter(|other| mask[*other]) {
                 let root = numbers[other];
-                numbers[i] = if numbers[i] == 0 { root } else { unite(&mut parents, numbers[i], root) };
+                numbers[i] =
+                    if numbers[i] == 0 { root } else { unite(&mut parents, numbers[i], root) };
             }
             if numbers[i] == 0 {
                 numbers[i] = parents.len() as u32;
@@ -61,15 +62,17 @@ pub fn keep_largest(map: &mut [u8], shape: [usize; 3], value: u8, connectivity: 
 /// The steps to neighbours of smaller index.
 fn neighbours_before(connectivity: Connectivity) -> Vec<[isize; 3]> {
     let steps = |i: isize| [i % 3 - 1, i / 3 % 3 - 1, i / 9 - 1];
-    let touching =
-        |step: &[isize; 3]| connectivity == Connectivity::TwentySix || step.iter().map(|s| s.abs()).sum::<isize>() == 1;
+    let touching = |step: &[isize; 3]| {
+        connectivity == Connectivity::TwentySix || step.iter().map(|s| s.abs()).sum::<isize>() == 1
+    };
     (0..13).map(steps).filter(touching).collect()
 }
 
 fn neighbour(place: [usize; 3], step: [isize; 3], shape: [usize; 3]) -> Option<usize> {
     let mut moved = [0; 3];
     for axis in 0..3 {
-        moved[axis] = place[axis].checked_add_signed(step[axis]).filter(|index| *index < shape[axis])?;
+        moved[axis] =
+            place[axis].checked_add_signed(step[axis]).filter(|index| *index < shape[axis])?;
     }
     Some(moved[0] + shape[0] * (moved[1] + shape[1] * moved[2]))
 }
@@ -124,8 +127,16 @@ mod tests {
         assert_eq!(Components::of(&diagonal, [3, 3, 1], Connectivity::Six).sizes, [1, 1, 1]);
         assert_eq!(Components::of(&diagonal, [3, 3, 1], Connectivity::TwentySix).sizes, [3]);
         let across = mask(&["#...", "...#"]);
-        assert_eq!(Components::of(&across, [2, 2, 2], Connectivity::TwentySix).sizes, [2], "a cube's diagonal");
-        assert_eq!(Components::of(&across, [4, 2, 1], Connectivity::TwentySix).sizes, [1, 1], "rows do not wrap");
+        assert_eq!(
+            Components::of(&across, [2, 2, 2], Connectivity::TwentySix).sizes,
+            [2],
+            "a cube's diagonal"
+        );
+        assert_eq!(
+            Components::of(&across, [4, 2, 1], Connectivity::TwentySix).sizes,
+            [1, 1],
+            "rows do not wrap"
+        );
     }
 
     #[test]

@@ -6,9 +6,14 @@
 
 use std::collections::BTreeSet;
 
-/// For each voxel set in `from`, in index order (x fastest), the distance in mm to the nearest voxel
-/// set in `to`; infinite where `to` is empty. Single precision, as MONAI keeps them.
-pub fn distances_mm(from: &[bool], to: &[bool], shape: [usize; 3], spacing_mm: [f64; 3]) -> Vec<f32> {
+/// For each voxel set in `from`, in index order (x fastest), the distance in mm to the nearest
+/// voxel set in `to`; infinite where `to` is empty. Single precision, as MONAI keeps them.
+pub fn distances_mm(
+    from: &[bool],
+    to: &[bool],
+    shape: [usize; 3],
+    spacing_mm: [f64; 3],
+) -> Vec<f32> {
     let [nx, ny, nz] = shape;
     let slab = nx * ny;
     let columns = wanted_columns(from, slab);
@@ -19,21 +24,28 @@ pub fn distances_mm(from: &[bool], to: &[bool], shape: [usize; 3], spacing_mm: [
     for z in (0..nz).filter(|z| to[z * slab..(z + 1) * slab].contains(&true)) {
         plane.fill(f64::INFINITY);
         let sites = &to[z * slab..(z + 1) * slab];
-        let with_sites = sites.chunks(nx).zip(plane.chunks_mut(nx)).filter(|(sites, _)| sites.contains(&true));
+        let with_sites =
+            sites.chunks(nx).zip(plane.chunks_mut(nx)).filter(|(sites, _)| sites.contains(&true));
         with_sites.for_each(|(sites, row)| scan(sites, spacing_mm[0], row));
         rows.iter().for_each(|x| envelope.lower(&mut plane, *x, nx, ny, spacing_mm[1]));
         let layer = &mut squared[z * columns.len()..(z + 1) * columns.len()];
         layer.iter_mut().zip(&columns).for_each(|(squared, column)| *squared = plane[*column]);
     }
-    (0..columns.len()).for_each(|index| envelope.lower(&mut squared, index, columns.len(), nz, spacing_mm[2]));
+    (0..columns.len())
+        .for_each(|index| envelope.lower(&mut squared, index, columns.len(), nz, spacing_mm[2]));
     let wanted = (0..nz).flat_map(|z| columns.iter().map(move |column| from[column + z * slab]));
-    wanted.zip(squared).filter(|(wanted, _)| *wanted).map(|(_, squared)| squared.sqrt() as f32).collect()
+    wanted
+        .zip(squared)
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, squared)| squared.sqrt() as f32)
+        .collect()
 }
 
 /// The places (x, y) of a mask that have a voxel at any z, rising.
 fn wanted_columns(mask: &[bool], slab: usize) -> Vec<usize> {
     let mut columns = vec![false; slab];
-    mask.chunks(slab).for_each(|layer| columns.iter_mut().zip(layer).for_each(|(column, set)| *column |= set));
+    mask.chunks(slab)
+        .for_each(|layer| columns.iter_mut().zip(layer).for_each(|(column, set)| *column |= set));
     (0..slab).filter(|column| columns[*column]).collect()
 }
 
@@ -85,8 +97,8 @@ impl Envelope {
             let mut begin = f64::NEG_INFINITY;
             while let Some((vertex, since)) = self.vertices.last() {
                 let other = *vertex as f64;
-                begin =
-                    ((height - self.line[*vertex]) / weight + place * place - other * other) / (2.0 * (place - other));
+                begin = ((height - self.line[*vertex]) / weight + place * place - other * other)
+                    / (2.0 * (place - other));
                 if begin > *since {
                     break;
                 }
@@ -112,12 +124,17 @@ mod tests {
             let (from, to) = (mask(), mask());
             let places = |mask: &[bool]| -> Vec<[f64; 3]> {
                 let set = mask.iter().enumerate().filter(|(_, set)| **set);
-                set.map(|(i, _)| [(i % 9) as f64 * 0.7, (i / 9 % 7) as f64 * 1.3, (i / 63) as f64 * 2.9]).collect()
+                set.map(|(i, _)| {
+                    [(i % 9) as f64 * 0.7, (i / 9 % 7) as f64 * 1.3, (i / 63) as f64 * 2.9]
+                })
+                .collect()
             };
             let distances = distances_mm(&from, &to, shape, spacing);
             assert_eq!(distances.len(), places(&from).len());
             for (a, found) in places(&from).iter().zip(distances) {
-                let each = places(&to).into_iter().map(|b| (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>().sqrt());
+                let each = places(&to)
+                    .into_iter()
+                    .map(|b| (0..3).map(|i| (a[i] - b[i]).powi(2)).sum::<f64>().sqrt());
                 let least = each.fold(f64::INFINITY, f64::min) as f32;
                 assert!((found - least).abs() <= 1e-5 || found == least, "{found} is not {least}");
             }

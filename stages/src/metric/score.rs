@@ -50,10 +50,13 @@ impl LabelScore {
 
 /// The sides of a voxel: the lengths of the affine's columns.
 pub fn spacing_mm(affine: &Affine) -> [f64; 3] {
-    std::array::from_fn(|column| (0..3).map(|row| affine[row][column] * affine[row][column]).sum::<f64>().sqrt())
+    std::array::from_fn(|column| {
+        (0..3).map(|row| affine[row][column] * affine[row][column]).sum::<f64>().sqrt()
+    })
 }
 
-/// Scores every label. Label maps have X·Y·Z voxels, x fastest; `tolerance_mm` is that of surface Dice.
+/// Scores every label. Label maps have X·Y·Z voxels, x fastest; `tolerance_mm` is that of surface
+/// Dice.
 ///
 /// # Panics
 /// Where the two maps are not of that size.
@@ -73,8 +76,10 @@ pub fn score_case(
     let ml = |voxels: u64| voxels as f64 * spacing_mm.iter().product::<f64>() / 1000.0;
     let score = |label: &Label| {
         let extent = &extents[usize::from(label.value)];
-        let surface =
-            surface_scores(&extent.masks(label.value, prediction, reference, shape, spacing_mm), tolerance_mm);
+        let surface = surface_scores(
+            &extent.masks(label.value, prediction, reference, shape, spacing_mm),
+            tolerance_mm,
+        );
         let SurfaceScores { hd95_mm, surface_dice, surface_dice_area } = surface;
         LabelScore {
             label: label.name.clone(),
@@ -100,12 +105,15 @@ struct Extent {
 }
 
 impl Extent {
-    const EMPTY: Extent = Extent { prediction: 0, reference: 0, both: 0, first: [usize::MAX; 3], last: [0; 3] };
+    const EMPTY: Extent =
+        Extent { prediction: 0, reference: 0, both: 0, first: [usize::MAX; 3], last: [0; 3] };
 
     /// Those of all 256 values, in one pass.
     fn of_all(prediction: &[u8], reference: &[u8], [nx, ny, _]: [usize; 3]) -> Vec<Extent> {
         let mut extents = vec![Extent::EMPTY; 256];
-        for (row, (predicted, wanted)) in prediction.chunks(nx).zip(reference.chunks(nx)).enumerate() {
+        for (row, (predicted, wanted)) in
+            prediction.chunks(nx).zip(reference.chunks(nx)).enumerate()
+        {
             if predicted.iter().chain(wanted).all(|value| *value == 0) {
                 continue;
             }
@@ -128,19 +136,35 @@ impl Extent {
     }
 
     /// The box with a margin of one voxel, as masks of one value. Outside the image nothing is set.
-    fn masks(&self, value: u8, prediction: &[u8], reference: &[u8], shape: [usize; 3], spacing_mm: [f64; 3]) -> Masks {
+    fn masks(
+        &self,
+        value: u8,
+        prediction: &[u8],
+        reference: &[u8],
+        shape: [usize; 3],
+        spacing_mm: [f64; 3],
+    ) -> Masks {
         if self.prediction + self.reference == 0 {
-            return Masks { shape: [2; 3], spacing_mm, prediction: vec![false; 8], reference: vec![false; 8] };
+            return Masks {
+                shape: [2; 3],
+                spacing_mm,
+                prediction: vec![false; 8],
+                reference: vec![false; 8],
+            };
         }
         let size: [usize; 3] = std::array::from_fn(|axis| self.last[axis] - self.first[axis] + 3);
         let cut = |map: &[u8]| {
             let mut mask = vec![false; size.iter().product()];
             for z in 0..size[2] - 2 {
                 for y in 0..size[1] - 2 {
-                    let from = self.first[0] + shape[0] * (self.first[1] + y + shape[1] * (self.first[2] + z));
+                    let from = self.first[0]
+                        + shape[0] * (self.first[1] + y + shape[1] * (self.first[2] + z));
                     let into = 1 + size[0] * (y + 1 + size[1] * (z + 1));
                     let row = map[from..from + size[0] - 2].iter().map(|found| *found == value);
-                    mask[into..into + size[0] - 2].iter_mut().zip(row).for_each(|(set, found)| *set = found);
+                    mask[into..into + size[0] - 2]
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(set, found)| *set = found);
                 }
             }
             mask
@@ -155,7 +179,12 @@ mod tests {
 
     #[test]
     fn spacing_is_the_length_of_the_columns() {
-        let oblique = [[0.0, -3.0, 0.0, 7.0], [1.2, 0.0, 0.0, 8.0], [1.6, 0.0, 5.0, 9.0], [0.0, 0.0, 0.0, 1.0]];
+        let oblique = [
+            [0.0, -3.0, 0.0, 7.0],
+            [1.2, 0.0, 0.0, 8.0],
+            [1.6, 0.0, 5.0, 9.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
         assert_eq!(spacing_mm(&oblique), [2.0, 3.0, 5.0]);
     }
 
@@ -163,7 +192,10 @@ mod tests {
     fn a_label_that_fills_the_image_to_its_border_has_a_surface_there() {
         let (map, label) = (vec![1; 27], Label { value: 1, name: "all".into() });
         let score = &score_case(&map, &map, [3, 3, 3], [1.0, 2.0, 3.0], &[label], 1.0)[0];
-        assert_eq!((score.dice, score.hd95_mm, score.surface_dice), (Some(1.0), Some(0.0), Some(1.0)));
+        assert_eq!(
+            (score.dice, score.hd95_mm, score.surface_dice),
+            (Some(1.0), Some(0.0), Some(1.0))
+        );
         assert!((score.volume_ml - 0.162).abs() < 1e-12);
     }
 
@@ -172,8 +204,11 @@ mod tests {
         let shape = [512, 512, 110];
         let ball = |centre: f64| -> Vec<u8> {
             let inside = |i: usize| {
-                let place =
-                    [(i % 512) as f64 - centre, (i / 512 % 512) as f64 - 250.0, ((i / 262_144) as f64 - 55.0) * 3.0];
+                let place = [
+                    (i % 512) as f64 - centre,
+                    (i / 512 % 512) as f64 - 250.0,
+                    ((i / 262_144) as f64 - 55.0) * 3.0,
+                ];
                 place.iter().map(|side| side * side).sum::<f64>() < 80.0 * 80.0
             };
             (0..512 * 512 * 110).map(|i| u8::from(inside(i))).collect()
@@ -184,6 +219,9 @@ mod tests {
         let score = &score_case(&prediction, &reference, shape, [0.8, 0.8, 2.5], &labels, 2.0)[0];
         let took = begun.elapsed();
         assert!(score.hd95_mm.is_some_and(|hd95| (1.6..=2.5).contains(&hd95)), "{score:?}");
-        assert!(took < std::time::Duration::from_secs(5), "{took:?}: 0.5 s where nothing else runs");
+        assert!(
+            took < std::time::Duration::from_secs(5),
+            "{took:?}: 0.5 s where nothing else runs"
+        );
     }
 }

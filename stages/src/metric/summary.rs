@@ -1,10 +1,12 @@
-//! Scores as rows: every case and label, the means over cases for each label, and the means over labels.
+//! Scores as rows: every case and label, the means over cases for each label, and the means over
+//! labels.
 //!
-//! Two kinds of mean stand side by side. Ours is over the cases where the score is defined, and null
-//! where there are none. MONAI's (`monai_mean_…`) is that of its metrics' `aggregate`: undefined
-//! scores are left out and 0 stands for a mean of nothing; over labels it averages each case's labels
-//! first, then the cases that have any. A missed organ thus improves HD95 in both, so `missed` and
-//! `false_positive` are told beside them, and `n` says how many cases have the label at all.
+//! Two kinds of mean stand side by side. Ours is over the cases where the score is defined, and
+//! null where there are none. MONAI's (`monai_mean_…`) is that of its metrics' `aggregate`:
+//! undefined scores are left out and 0 stands for a mean of nothing; over labels it averages each
+//! case's labels first, then the cases that have any. A missed organ thus improves HD95 in both, so
+//! `missed` and `false_positive` are told beside them, and `n` says how many cases have the label
+//! at all.
 
 use crate::metric::score::{CaseScore, LabelScore};
 use crate::record::Metric;
@@ -25,8 +27,9 @@ const SCORES: [Score; 4] = [
 pub fn rows(cases: &[CaseScore], split: &str, grid: &str) -> Vec<Metric> {
     let mut rows: Vec<Metric> = cases.iter().flat_map(case_rows).collect();
     let names = cases.first().map(|case| case.labels.as_slice()).unwrap_or_default();
-    let columns: Vec<Vec<&LabelScore>> =
-        (0..names.len()).map(|label| cases.iter().filter_map(|case| case.labels.get(label)).collect()).collect();
+    let columns: Vec<Vec<&LabelScore>> = (0..names.len())
+        .map(|label| cases.iter().filter_map(|case| case.labels.get(label)).collect())
+        .collect();
     for (name, column) in names.iter().zip(&columns) {
         rows.extend(label_rows(column).into_iter().map(|row| row.label(&name.label)));
     }
@@ -42,7 +45,8 @@ pub fn mean_dice(cases: &[CaseScore]) -> Option<f64> {
 
 fn case_rows(case: &CaseScore) -> Vec<Metric> {
     let one = |score: &LabelScore| {
-        let mut rows: Vec<Metric> = SCORES.iter().map(|(name, value)| Metric::new(*name, value(score))).collect();
+        let mut rows: Vec<Metric> =
+            SCORES.iter().map(|(name, value)| Metric::new(*name, value(score))).collect();
         rows.push(Metric::new("volume_ml", score.volume_ml));
         rows.push(Metric::new("reference_ml", score.reference_ml));
         rows.into_iter().map(|row| row.case(&case.case).label(&score.label)).collect::<Vec<_>>()
@@ -58,13 +62,18 @@ fn label_rows(column: &[&LabelScore]) -> Vec<Metric> {
         rows.push(Metric::new(format!("monai_mean_{name}"), mean.unwrap_or(0.0)));
     }
     rows.push(Metric::new("volume_ml", mean(column.iter().map(|score| Some(score.volume_ml)))));
-    rows.push(Metric::new("reference_ml", mean(column.iter().map(|score| Some(score.reference_ml)))));
+    rows.push(Metric::new(
+        "reference_ml",
+        mean(column.iter().map(|score| Some(score.reference_ml))),
+    ));
     rows.extend(counts(column).map(|(name, count)| Metric::new(name, count)));
     rows
 }
 
 fn counts(column: &[&LabelScore]) -> [(&'static str, f64); 5] {
-    let count = |test: &dyn Fn(&LabelScore) -> bool| column.iter().filter(|score| test(score)).count() as f64;
+    let count = |test: &dyn Fn(&LabelScore) -> bool| {
+        column.iter().filter(|score| test(score)).count() as f64
+    };
     [
         ("n", count(&|score| score.dice.is_some())),
         ("n_hd95_mm", count(&|score| score.hd95_mm.is_some())),
@@ -77,7 +86,10 @@ fn counts(column: &[&LabelScore]) -> [(&'static str, f64); 5] {
 fn overall_rows(cases: &[CaseScore], columns: &[Vec<&LabelScore>]) -> Vec<Metric> {
     let mut rows = vec![];
     for (name, value) in SCORES {
-        rows.push(Metric::new(name, mean(columns.iter().map(|column| mean(column.iter().map(|score| value(score)))))));
+        rows.push(Metric::new(
+            name,
+            mean(columns.iter().map(|column| mean(column.iter().map(|score| value(score))))),
+        ));
         let by_case = cases.iter().map(|case| mean(case.labels.iter().map(value)));
         rows.push(Metric::new(format!("monai_mean_{name}"), mean(by_case).unwrap_or(0.0)));
     }
@@ -88,7 +100,8 @@ fn overall_rows(cases: &[CaseScore], columns: &[Vec<&LabelScore>]) -> Vec<Metric
 
 /// The mean of what is there; `None` of nothing.
 fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let (sum, count) = values.flatten().fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    let (sum, count) =
+        values.flatten().fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / f64::from(count))
 }
 
@@ -96,27 +109,48 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn score(label: &str, dice: Option<f64>, hd95_mm: Option<f64>, volume_ml: f64, reference_ml: f64) -> LabelScore {
+    fn score(
+        label: &str,
+        dice: Option<f64>,
+        hd95_mm: Option<f64>,
+        volume_ml: f64,
+        reference_ml: f64,
+    ) -> LabelScore {
         let surface = if volume_ml + reference_ml > 0.0 { Some(dice.unwrap_or(0.0)) } else { None };
         let label = label.to_string();
-        LabelScore { label, dice, hd95_mm, surface_dice: surface, surface_dice_area: surface, volume_ml, reference_ml }
+        LabelScore {
+            label,
+            dice,
+            hd95_mm,
+            surface_dice: surface,
+            surface_dice_area: surface,
+            volume_ml,
+            reference_ml,
+        }
     }
 
-    /// Three cases: good; spleen missed and a liver that is not there; nothing to find and nothing found.
+    /// Three cases: good; spleen missed and a liver that is not there; nothing to find and nothing
+    /// found.
     fn cases() -> Vec<CaseScore> {
         let labels = |a, b| vec![a, b];
         let good = labels(
             score("spleen", Some(0.9), Some(2.0), 180.0, 200.0),
             score("liver", Some(0.6), Some(9.0), 90.0, 100.0),
         );
-        let bad = labels(score("spleen", Some(0.0), None, 0.0, 150.0), score("liver", None, None, 50.0, 0.0));
-        let none = labels(score("spleen", None, None, 0.0, 0.0), score("liver", None, None, 0.0, 0.0));
+        let bad = labels(
+            score("spleen", Some(0.0), None, 0.0, 150.0),
+            score("liver", None, None, 50.0, 0.0),
+        );
+        let none =
+            labels(score("spleen", None, None, 0.0, 0.0), score("liver", None, None, 0.0, 0.0));
         let named = [("a", good), ("b", bad), ("c", none)];
         named.map(|(case, labels)| CaseScore { case: case.to_string(), labels }).to_vec()
     }
 
     fn find(rows: &[Metric], label: Option<&str>, metric: &str) -> Option<f64> {
-        let row = rows.iter().find(|row| row.case.is_none() && row.label.as_deref() == label && row.metric == metric);
+        let row = rows.iter().find(|row| {
+            row.case.is_none() && row.label.as_deref() == label && row.metric == metric
+        });
         row.unwrap_or_else(|| panic!("no row {label:?} {metric}")).value
     }
 
@@ -125,26 +159,49 @@ mod tests {
         let rows = rows(&cases(), "testing", "original");
         assert_eq!(find(&rows, Some("spleen"), "dice"), Some(0.45));
         assert_eq!(find(&rows, Some("spleen"), "hd95_mm"), Some(2.0));
-        assert_eq!(find(&rows, Some("liver"), "surface_dice"), Some(0.3), "a false positive counts as 0");
+        assert_eq!(
+            find(&rows, Some("liver"), "surface_dice"),
+            Some(0.3),
+            "a false positive counts as 0"
+        );
         assert_eq!(find(&rows, None, "dice"), Some((0.45 + 0.6) / 2.0));
         assert_eq!(mean_dice(&cases()), Some((0.45 + 0.6) / 2.0));
-        assert_eq!(find(&rows, None, "monai_mean_dice"), Some((0.75 + 0.0) / 2.0), "each case's labels first");
+        assert_eq!(
+            find(&rows, None, "monai_mean_dice"),
+            Some((0.75 + 0.0) / 2.0),
+            "each case's labels first"
+        );
     }
 
     #[test]
     fn what_was_missed_or_invented_is_counted() {
         let rows = rows(&cases(), "testing", "original");
         let count = |label, metric| find(&rows, label, metric);
-        assert_eq!((count(Some("spleen"), "n"), count(Some("spleen"), "missed")), (Some(2.0), Some(1.0)));
-        assert_eq!((count(Some("liver"), "n"), count(Some("liver"), "false_positive")), (Some(1.0), Some(1.0)));
-        assert_eq!((count(Some("spleen"), "n_hd95_mm"), count(None, "missed")), (Some(1.0), Some(1.0)));
+        assert_eq!(
+            (count(Some("spleen"), "n"), count(Some("spleen"), "missed")),
+            (Some(2.0), Some(1.0))
+        );
+        assert_eq!(
+            (count(Some("liver"), "n"), count(Some("liver"), "false_positive")),
+            (Some(1.0), Some(1.0))
+        );
+        assert_eq!(
+            (count(Some("spleen"), "n_hd95_mm"), count(None, "missed")),
+            (Some(1.0), Some(1.0))
+        );
     }
 
     #[test]
     fn nothing_to_average_is_null_and_monai_says_zero() {
         let rows = rows(&cases()[1..], "validation", "resampled");
-        assert_eq!((find(&rows, None, "hd95_mm"), find(&rows, None, "monai_mean_hd95_mm")), (None, Some(0.0)));
-        let row = rows.iter().find(|row| row.case.as_deref() == Some("c") && row.metric == "dice").unwrap();
+        assert_eq!(
+            (find(&rows, None, "hd95_mm"), find(&rows, None, "monai_mean_hd95_mm")),
+            (None, Some(0.0))
+        );
+        let row = rows
+            .iter()
+            .find(|row| row.case.as_deref() == Some("c") && row.metric == "dice")
+            .unwrap();
         assert_eq!(
             (row.value, row.split.as_deref(), row.grid.as_deref()),
             (None, Some("validation"), Some("resampled"))

@@ -1,7 +1,7 @@
 //! Surface scores of two masks: the 95th percentile of the Hausdorff distance, and surface Dice.
 //!
-//! Definitions are MONAI's (`compute_hausdorff_distance`, `compute_surface_dice`). Masks must have a
-//! margin of one empty voxel on every side, as `score` cuts them.
+//! Definitions are MONAI's (`compute_hausdorff_distance`, `compute_surface_dice`). Masks must have
+//! a margin of one empty voxel on every side, as `score` cuts them.
 
 use crate::metric::area::areas_mm2;
 use crate::metric::distance::distances_mm;
@@ -22,8 +22,8 @@ pub struct Masks {
 /// What the surfaces of two masks tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SurfaceScores {
-    /// The larger of the two directed 95th percentiles of the distances between border voxels, in mm.
-    /// `None` where a mask is empty.
+    /// The larger of the two directed 95th percentiles of the distances between border voxels, in
+    /// mm. `None` where a mask is empty.
     pub hd95_mm: Option<f64>,
     /// The share of border voxels of both masks within the tolerance of the other's border. `None`
     /// where both masks are empty, 0 where one is.
@@ -36,8 +36,9 @@ pub struct SurfaceScores {
 pub fn surface_scores(masks: &Masks, tolerance_mm: f64) -> SurfaceScores {
     let borders = [border(&masks.prediction, masks.shape), border(&masks.reference, masks.shape)];
     let [to_reference, to_prediction] = both_ways(&borders, masks.shape, masks.spacing_mm);
-    let hd95_mm =
-        percentile(&to_reference, 0.95).zip(percentile(&to_prediction, 0.95)).map(|(a, b)| f64::from(a.max(b)));
+    let hd95_mm = percentile(&to_reference, 0.95)
+        .zip(percentile(&to_prediction, 0.95))
+        .map(|(a, b)| f64::from(a.max(b)));
     let finite = masks.prediction.contains(&true) && masks.reference.contains(&true);
     let distances = to_reference.iter().chain(&to_prediction);
     let surface_dice = share(distances.map(|distance| (*distance, 1.0)), tolerance_mm);
@@ -51,7 +52,11 @@ fn border(mask: &[bool], [nx, ny, _]: [usize; 3]) -> Vec<bool> {
     mask.iter().enumerate().map(|(i, set)| *set && !inner(i)).collect()
 }
 
-fn both_ways([one, other]: &[Vec<bool>; 2], shape: [usize; 3], spacing_mm: [f64; 3]) -> [Vec<f32>; 2] {
+fn both_ways(
+    [one, other]: &[Vec<bool>; 2],
+    shape: [usize; 3],
+    spacing_mm: [f64; 3],
+) -> [Vec<f32>; 2] {
     [distances_mm(one, other, shape, spacing_mm), distances_mm(other, one, shape, spacing_mm)]
 }
 
@@ -82,12 +87,16 @@ fn area_dice(masks: &Masks, tolerance_mm: f64) -> Option<f64> {
     let areas = areas_mm2(masks.spacing_mm);
     let codes = [codes(&masks.prediction, masks.shape), codes(&masks.reference, masks.shape)];
     let shape = masks.shape.map(|side| side - 1);
-    let surfaces =
-        codes.each_ref().map(|codes| codes.iter().map(|code| !matches!(code, 0 | 255)).collect::<Vec<bool>>());
+    let surfaces = codes
+        .each_ref()
+        .map(|codes| codes.iter().map(|code| !matches!(code, 0 | 255)).collect::<Vec<bool>>());
     let distances = both_ways(&surfaces, shape, masks.spacing_mm);
     let elements = codes.iter().zip(distances).flat_map(|(codes, distances)| {
         let on_surface = codes.iter().filter(|code| !matches!(**code, 0 | 255));
-        distances.into_iter().zip(on_surface.map(|code| areas[usize::from(*code)])).collect::<Vec<_>>()
+        distances
+            .into_iter()
+            .zip(on_surface.map(|code| areas[usize::from(*code)]))
+            .collect::<Vec<_>>()
     });
     share(elements, tolerance_mm)
 }
@@ -101,7 +110,8 @@ fn codes(mask: &[bool], [nx, ny, nz]: [usize; 3]) -> Vec<u8> {
                 let start = nx * (y + row % 2 + ny * (z + row / 2));
                 &mask[start..start + nx]
             });
-            let pair = |x: usize| (0..4).fold(0, |bits, row| bits | u8::from(rows[row][x]) << (2 * row));
+            let pair =
+                |x: usize| (0..4).fold(0, |bits, row| bits | u8::from(rows[row][x]) << (2 * row));
             codes.extend((0..nx - 1).map(|x| pair(x) | pair(x + 1) << 1));
         }
     }

@@ -1,8 +1,8 @@
-//! The file of a checkpoint: everything a training needs to go on, in bytes that end in their own digest.
-//! What the state and the tensors mean is `voxflow-net`'s matter.
+//! The file of a checkpoint: everything a training needs to go on, in bytes that end in their own
+//! digest. What the state and the tensors mean is `voxflow-net`'s matter.
 //!
-//! Layout: a line of magic, the length of the JSON (8 bytes, little-endian), the JSON, the tensors as
-//! safetensors, and the blake3 digest of all before it.
+//! Layout: a line of magic, the length of the JSON (8 bytes, little-endian), the JSON, the tensors
+//! as safetensors, and the blake3 digest of all before it.
 
 use voxflow_cache::hash::{close, closed};
 

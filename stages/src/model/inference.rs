@@ -19,7 +19,8 @@ pub enum Blend {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inference {
-    /// Sides of the window in voxels, x, y, z; null takes the training patch. Smaller volumes are padded.
+    /// Sides of the window in voxels, x, y, z; null takes the training patch. Smaller volumes are
+    /// padded.
     pub roi: Option<[usize; 3]>,
     /// The fraction by which neighbouring windows overlap.
     pub overlap: f64,
@@ -41,9 +42,21 @@ impl Inference {
     /// What is wrong with the description; `path` is where it stands.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         [
-            mistake(!(0.0..1.0).contains(&self.overlap), format!("{path}.overlap"), "must lie in 0 to below 1"),
-            mistake(!(1..=4096).contains(&self.batch), format!("{path}.batch"), "must lie in 1 to 4096"),
-            mistake(self.roi.is_some_and(|roi| roi.contains(&0)), format!("{path}.roi"), "sides must be at least 1"),
+            mistake(
+                !(0.0..1.0).contains(&self.overlap),
+                format!("{path}.overlap"),
+                "must lie in 0 to below 1",
+            ),
+            mistake(
+                !(1..=4096).contains(&self.batch),
+                format!("{path}.batch"),
+                "must lie in 1 to 4096",
+            ),
+            mistake(
+                self.roi.is_some_and(|roi| roi.contains(&0)),
+                format!("{path}.roi"),
+                "sides must be at least 1",
+            ),
         ]
         .into_iter()
         .flatten()

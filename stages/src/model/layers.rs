@@ -42,7 +42,8 @@ pub struct Convolution {
     pub after: Option<After>,
 }
 
-/// Convolutions in a row, and the input added to their output, through `residual` where shapes differ.
+/// Convolutions in a row, and the input added to their output, through `residual` where shapes
+/// differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Residual {
     /// The row.
@@ -94,14 +95,15 @@ pub struct TensorSpec {
 }
 
 impl Network {
-    /// The layers of a network of `inputs` channels and `outputs` classes. The description must pass
-    /// [`Network::check`].
+    /// The layers of a network of `inputs` channels and `outputs` classes. The description must
+    /// pass [`Network::check`].
     pub fn layers(&self, inputs: usize, outputs: usize) -> Level {
         self.level("model", inputs as u32, outputs as u32, 0)
     }
 
     fn level(&self, path: &str, inputs: u32, outputs: u32, depth: usize) -> Level {
-        let (width, below_width, stride) = (self.channels[depth], self.channels[depth + 1], self.strides[depth]);
+        let (width, below_width, stride) =
+            (self.channels[depth], self.channels[depth + 1], self.strides[depth]);
         let bottom = depth + 2 == self.channels.len();
         let below_path = format!("{path}.1.submodule");
         let below = if bottom {
@@ -111,7 +113,12 @@ impl Network {
         };
         let joined = width + if bottom { below_width } else { width };
         let (up, up_residual) = self.up(&format!("{path}.2"), joined, outputs, stride, depth == 0);
-        Level { down: self.block(&format!("{path}.0"), inputs, width, stride), below, up, up_residual }
+        Level {
+            down: self.block(&format!("{path}.0"), inputs, width, stride),
+            below,
+            up,
+            up_residual,
+        }
     }
 
     fn block(&self, path: &str, inputs: u32, outputs: u32, stride: PerAxis) -> Block {
@@ -122,7 +129,14 @@ impl Network {
         }
     }
 
-    fn up(&self, path: &str, inputs: u32, outputs: u32, stride: PerAxis, top: bool) -> (Convolution, Option<Residual>) {
+    fn up(
+        &self,
+        path: &str,
+        inputs: u32,
+        outputs: u32,
+        stride: PerAxis,
+        top: bool,
+    ) -> (Convolution, Option<Residual>) {
         let conv = |path: &str| Conv {
             kernel: self.up_kernel.xyz(),
             transposed: true,
@@ -146,7 +160,10 @@ impl Network {
         let unit = |index: u32| {
             let first = Conv { path: format!("{path}.conv.unit{index}"), ..whole.clone() };
             let later = || Conv { inputs: whole.outputs, stride: [1; 3], ..first.clone() };
-            self.convolution(if index == 0 { first } else { later() }, last_normalised || index + 1 < units)
+            self.convolution(
+                if index == 0 { first } else { later() },
+                last_normalised || index + 1 < units,
+            )
         };
         let units = (0..units).map(unit).collect();
         let strided = whole.stride != [1; 3];
@@ -171,7 +188,8 @@ impl Network {
 impl Conv {
     /// The sides of the weight.
     pub fn weight_shape(&self) -> [u32; 5] {
-        let (first, second) = if self.transposed { (self.inputs, self.outputs) } else { (self.outputs, self.inputs) };
+        let (first, second) =
+            if self.transposed { (self.inputs, self.outputs) } else { (self.outputs, self.inputs) };
         let [x, y, z] = self.kernel;
         [first, second, x, y, z]
     }
@@ -197,7 +215,10 @@ impl After {
         if self.norm == Norm::Batch {
             let each = ["N.weight", "N.bias", "N.running_mean", "N.running_var"];
             found.extend(each.map(|name| numbers(&self.path, name, &[self.channels])));
-            found.push(TensorSpec { counter: true, ..numbers(&self.path, "N.num_batches_tracked", &[]) });
+            found.push(TensorSpec {
+                counter: true,
+                ..numbers(&self.path, "N.num_batches_tracked", &[])
+            });
         }
         found.push(numbers(&self.path, "A.weight", &[1]));
     }
@@ -257,8 +278,12 @@ mod tests {
     #[test]
     fn the_reference_network_has_its_published_number_of_parameters() {
         let tensors = Network::default().layers(1, 2).tensors();
-        let learned = tensors.iter().filter(|tensor| !tensor.counter && !tensor.name.contains("running_"));
-        assert_eq!(learned.map(|tensor| tensor.shape.iter().product::<usize>()).sum::<usize>(), 4_808_917);
+        let learned =
+            tensors.iter().filter(|tensor| !tensor.counter && !tensor.name.contains("running_"));
+        assert_eq!(
+            learned.map(|tensor| tensor.shape.iter().product::<usize>()).sum::<usize>(),
+            4_808_917
+        );
         assert_eq!(tensors[0].name, "model.0.conv.unit0.conv.weight");
         assert_eq!(tensors.last().unwrap().name, "model.2.1.conv.unit0.conv.bias");
     }

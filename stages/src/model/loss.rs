@@ -54,10 +54,19 @@ impl Default for Loss {
 impl Loss {
     /// What is wrong with the description; `path` is where it stands.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
-        let weights = self.weights.iter().any(|weight| !is_amount(*weight)) || self.weights == [0.0, 0.0];
+        let weights =
+            self.weights.iter().any(|weight| !is_amount(*weight)) || self.weights == [0.0, 0.0];
         [
-            mistake(!is_amount(self.smooth_nr), format!("{path}.smooth_nr"), "must not be negative"),
-            mistake(!is_amount(self.smooth_dr), format!("{path}.smooth_dr"), "must not be negative"),
+            mistake(
+                !is_amount(self.smooth_nr),
+                format!("{path}.smooth_nr"),
+                "must not be negative",
+            ),
+            mistake(
+                !is_amount(self.smooth_dr),
+                format!("{path}.smooth_dr"),
+                "must not be negative",
+            ),
             mistake(weights, format!("{path}.weights"), "must not be negative, nor both 0"),
         ]
         .into_iter()

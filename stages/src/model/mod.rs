@@ -27,7 +27,11 @@ pub use scoring::Scoring;
 pub type Mistake = (String, String);
 
 /// A mistake at `path` if `bad`.
-pub(crate) fn mistake(bad: bool, path: impl Into<String>, trouble: impl Into<String>) -> Option<Mistake> {
+pub(crate) fn mistake(
+    bad: bool,
+    path: impl Into<String>,
+    trouble: impl Into<String>,
+) -> Option<Mistake> {
     bad.then(|| (path.into(), trouble.into()))
 }
 

@@ -87,7 +87,11 @@ impl Network {
         let (channels, strides) = (self.channels.len(), self.strides.len());
         let kernel = "sides must be odd, at most 31";
         [
-            mistake(channels < 2, format!("{path}.channels"), "needs at least two levels, as in [16, 32]"),
+            mistake(
+                channels < 2,
+                format!("{path}.channels"),
+                "needs at least two levels, as in [16, 32]",
+            ),
             mistake(
                 self.channels.iter().any(|count| !(1..=4096).contains(count)),
                 format!("{path}.channels"),
@@ -96,17 +100,30 @@ impl Network {
             mistake(
                 strides + 1 != channels,
                 format!("{path}.strides"),
-                format!("{channels} levels need {} strides, found {strides}", channels.saturating_sub(1)),
+                format!(
+                    "{channels} levels need {} strides, found {strides}",
+                    channels.saturating_sub(1)
+                ),
             ),
             mistake(
-                self.strides.iter().any(|stride| stride.xyz().iter().any(|step| !(1..=16).contains(step))),
+                self.strides
+                    .iter()
+                    .any(|stride| stride.xyz().iter().any(|step| !(1..=16).contains(step))),
                 format!("{path}.strides"),
                 "each must lie in 1 to 16",
             ),
             mistake(even(self.kernel), format!("{path}.kernel"), kernel),
             mistake(even(self.up_kernel), format!("{path}.up_kernel"), kernel),
-            mistake(self.residual_units > 16, format!("{path}.residual_units"), "must lie in 0 to 16"),
-            mistake(!(0.0..1.0).contains(&self.dropout), format!("{path}.dropout"), "must lie in 0 to below 1"),
+            mistake(
+                self.residual_units > 16,
+                format!("{path}.residual_units"),
+                "must lie in 0 to 16",
+            ),
+            mistake(
+                !(0.0..1.0).contains(&self.dropout),
+                format!("{path}.dropout"),
+                "must lie in 0 to below 1",
+            ),
         ]
         .into_iter()
         .flatten()
@@ -121,8 +138,10 @@ impl Network {
             return None;
         }
         let below = [0, 1, 2].map(|axis| (sides[axis] / multiple[axis]).max(1) * multiple[axis]);
-        let above = [0, 1, 2].map(|axis| sides[axis].div_ceil(multiple[axis]).max(1) * multiple[axis]);
-        let nearest = if below == above { format!("{below:?}") } else { format!("{below:?} or {above:?}") };
+        let above =
+            [0, 1, 2].map(|axis| sides[axis].div_ceil(multiple[axis]).max(1) * multiple[axis]);
+        let nearest =
+            if below == above { format!("{below:?}") } else { format!("{below:?} or {above:?}") };
         let trouble = format!(
             "{sides:?} does not suit the strides, whose products are {multiple:?}: each side must be a multiple; \
              the nearest valid is {nearest}"
@@ -141,13 +160,19 @@ mod tests {
         assert_eq!(network.check_sides([96, 96, 48], "patch"), None);
         let (path, trouble) = network.check_sides([100, 96, 40], "patch").unwrap();
         assert_eq!(path, "patch");
-        assert!(trouble.ends_with("the nearest valid is [96, 96, 32] or [112, 96, 48]"), "{trouble}");
+        assert!(
+            trouble.ends_with("the nearest valid is [96, 96, 32] or [112, 96, 48]"),
+            "{trouble}"
+        );
     }
 
     #[test]
     fn a_level_without_a_stride_is_a_mistake() {
         let network = Network { strides: vec![PerAxis::All(2); 3], ..Network::default() };
         let mistakes = network.check("network");
-        assert_eq!(mistakes, vec![("network.strides".to_string(), "5 levels need 4 strides, found 3".to_string())]);
+        assert_eq!(
+            mistakes,
+            vec![("network.strides".to_string(), "5 levels need 4 strides, found 3".to_string())]
+        );
     }
 }

@@ -25,7 +25,8 @@ pub enum OptimizerName {
 pub struct Optimizer {
     /// Which one.
     pub name: OptimizerName,
-    /// Decay of the first and second moment (not for sgd); null: 0.9 and 0.98 for novograd, 0.9 and 0.999 else.
+    /// Decay of the first and second moment (not for sgd); null: 0.9 and 0.98 for novograd, 0.9 and
+    /// 0.999 else.
     pub betas: Option<[f64; 2]>,
     /// Added to the root of the second moment (not for sgd).
     pub eps: f64,
@@ -53,7 +54,11 @@ impl Default for Optimizer {
 impl Optimizer {
     /// The betas, or the defaults of the optimizer's name.
     pub fn betas(&self) -> [f64; 2] {
-        self.betas.unwrap_or(if self.name == OptimizerName::Novograd { [0.9, 0.98] } else { [0.9, 0.999] })
+        self.betas.unwrap_or(if self.name == OptimizerName::Novograd {
+            [0.9, 0.98]
+        } else {
+            [0.9, 0.999]
+        })
     }
 
     /// What is wrong with the description; `path` is where it stands.
@@ -67,8 +72,16 @@ impl Optimizer {
                 "each must lie in 0 to below 1",
             ),
             mistake(!is_amount(self.eps), format!("{path}.eps"), "must not be negative"),
-            mistake(!is_amount(self.weight_decay), format!("{path}.weight_decay"), "must not be negative"),
-            mistake(!fraction(self.momentum), format!("{path}.momentum"), "must lie in 0 to below 1"),
+            mistake(
+                !is_amount(self.weight_decay),
+                format!("{path}.weight_decay"),
+                "must not be negative",
+            ),
+            mistake(
+                !fraction(self.momentum),
+                format!("{path}.momentum"),
+                "must lie in 0 to below 1",
+            ),
             mistake(nesterov, format!("{path}.nesterov"), "needs a momentum above 0"),
         ]
         .into_iter()

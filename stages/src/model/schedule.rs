@@ -55,7 +55,8 @@ pub struct Schedule {
     pub factor: f64,
     /// The exponent (for polynomial).
     pub power: f64,
-    /// Units over which the rate rises in a straight line at the start; the course begins after them.
+    /// Units over which the rate rises in a straight line at the start; the course begins after
+    /// them.
     pub warmup: u32,
     /// The fraction of all steps, at the end, over which the rate falls to 0, step by step.
     pub decay_last: f64,
@@ -79,13 +80,14 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The factor for optimizer step `step` (from 0) of `epochs` epochs with `steps_per_epoch` each.
-    /// The courses are those of `torch.optim.lr_scheduler`'s StepLR, CosineAnnealingLR and
+    /// The factor for optimizer step `step` (from 0) of `epochs` epochs with `steps_per_epoch`
+    /// each. The courses are those of `torch.optim.lr_scheduler`'s StepLR, CosineAnnealingLR and
     /// PolynomialLR with T = the units after warm-up.
     pub fn factor(&self, step: u64, steps_per_epoch: u64, epochs: u32) -> f64 {
         let per_unit = if self.unit == Unit::Epochs { steps_per_epoch.max(1) } else { 1 };
         let all_steps = steps_per_epoch * u64::from(epochs);
-        let (now, all, warmup) = (step / per_unit, (all_steps / per_unit).max(1), u64::from(self.warmup));
+        let (now, all, warmup) =
+            (step / per_unit, (all_steps / per_unit).max(1), u64::from(self.warmup));
         let last = self.last(step, all_steps);
         if now < warmup {
             return last * (now + 1) as f64 / (warmup + 1) as f64;
@@ -97,7 +99,9 @@ impl Schedule {
         let part = (now as f64 / all as f64).min(1.0);
         match self.name {
             ScheduleName::Constant => 1.0,
-            ScheduleName::Step => libm::pow(self.factor, (now / u64::from(self.every.max(1))) as f64),
+            ScheduleName::Step => {
+                libm::pow(self.factor, (now / u64::from(self.every.max(1))) as f64)
+            }
             ScheduleName::Cosine => (1.0 + libm::cos(std::f64::consts::PI * part)) / 2.0,
             ScheduleName::Polynomial => libm::pow(1.0 - part, self.power),
         }
@@ -105,7 +109,8 @@ impl Schedule {
 
     /// The factor of the last part: 1 before it, then falling to just above 0 at the last step.
     fn last(&self, step: u64, all_steps: u64) -> f64 {
-        let left = all_steps.saturating_sub(step) as f64 / (all_steps as f64 * self.decay_last).max(1.0);
+        let left =
+            all_steps.saturating_sub(step) as f64 / (all_steps as f64 * self.decay_last).max(1.0);
         match (left >= 1.0 || self.decay_last <= 0.0, self.decay) {
             (true, _) => 1.0,
             (false, Decay::Linear) => left,
@@ -119,7 +124,11 @@ impl Schedule {
             mistake(self.every == 0, format!("{path}.every"), "must be at least 1"),
             mistake(!is_amount(self.factor), format!("{path}.factor"), "must not be negative"),
             mistake(!is_amount(self.power), format!("{path}.power"), "must not be negative"),
-            mistake(!is_fraction(self.decay_last), format!("{path}.decay_last"), "must lie in 0 to 1"),
+            mistake(
+                !is_fraction(self.decay_last),
+                format!("{path}.decay_last"),
+                "must lie in 0 to 1",
+            ),
         ]
         .into_iter()
         .flatten()
@@ -142,7 +151,8 @@ mod tests {
 
     #[test]
     fn warm_up_rises_from_the_first_unit_and_the_last_part_falls_to_nearly_nothing() {
-        let schedule = Schedule { warmup: 3, decay_last: 0.5, unit: Unit::Steps, ..Schedule::default() };
+        let schedule =
+            Schedule { warmup: 3, decay_last: 0.5, unit: Unit::Steps, ..Schedule::default() };
         let factors: Vec<f64> = (0..10).map(|step| schedule.factor(step, 5, 2)).collect();
         assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]);
     }

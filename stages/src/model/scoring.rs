@@ -29,7 +29,8 @@ fn one_mm() -> f64 {
 impl Scoring {
     /// What types cannot say.
     pub fn check(&self) -> Vec<Mistake> {
-        let tolerance = mistake(!is_amount(self.tolerance_mm), "tolerance_mm", "must not be negative");
+        let tolerance =
+            mistake(!is_amount(self.tolerance_mm), "tolerance_mm", "must not be negative");
         let inference = self.inference.iter().flat_map(|inference| inference.check("inference"));
         tolerance.into_iter().chain(inference).collect()
     }

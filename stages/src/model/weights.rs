@@ -26,7 +26,10 @@ pub type Named = Vec<(TensorSpec, Numbers)>;
 /// a missing counter (`num_batches_tracked`) is 0, as older files have none and nothing is computed
 /// with it.
 pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<Named> {
-    check(&wanted, &file.views.iter().map(|(name, view)| (name.as_str(), &view.shape[..])).collect())?;
+    check(
+        &wanted,
+        &file.views.iter().map(|(name, view)| (name.as_str(), &view.shape[..])).collect(),
+    )?;
     let number = |spec: &TensorSpec| match (spec.counter, file.views.contains_key(&spec.name)) {
         (true, true) => file.counter(&spec.name).map(Numbers::Counter),
         (true, false) => Ok(Numbers::Counter(0)),
@@ -44,14 +47,19 @@ pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<Named> {
     of_foreign(&Foreign::open(bytes, None)?, layers.tensors())
 }
 
-/// An error that lists what is missing (but for counters), what is left over and what has another shape.
+/// An error that lists what is missing (but for counters), what is left over and what has another
+/// shape.
 pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<()> {
     let of = |name: &str| found.get(name).copied();
     let known: BTreeSet<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
     let quoted = |name: &str| format!("'{name}'");
-    let absent: Vec<String> =
-        wanted.iter().filter(|spec| !spec.counter && of(&spec.name).is_none()).map(|spec| quoted(&spec.name)).collect();
-    let extra: Vec<String> = found.keys().filter(|name| !known.contains(*name)).map(|name| quoted(name)).collect();
+    let absent: Vec<String> = wanted
+        .iter()
+        .filter(|spec| !spec.counter && of(&spec.name).is_none())
+        .map(|spec| quoted(&spec.name))
+        .collect();
+    let extra: Vec<String> =
+        found.keys().filter(|name| !known.contains(*name)).map(|name| quoted(name)).collect();
     let shapes = wanted.iter().filter_map(|spec| {
         let shape = of(&spec.name).filter(|shape| *shape != spec.shape)?;
         Some(format!("'{}' is {shape:?} instead of {:?}", spec.name, spec.shape))
@@ -59,10 +67,13 @@ pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<
     let shapes: Vec<String> = shapes.collect();
     let lists = [("missing", absent), ("left over", extra), ("of another shape", shapes)];
     let wrong = lists.iter().filter(|(_, names)| !names.is_empty());
-    let wrong: Vec<String> = wrong.map(|(what, names)| format!("{what}: {}", shown(names))).collect();
+    let wrong: Vec<String> =
+        wrong.map(|(what, names)| format!("{what}: {}", shown(names))).collect();
     match wrong.is_empty() {
         true => Ok(()),
-        false => Err(Error::failed(format!("the weights do not fit the network; {}", wrong.join("; ")))),
+        false => {
+            Err(Error::failed(format!("the weights do not fit the network; {}", wrong.join("; "))))
+        }
     }
 }
 
@@ -82,7 +93,9 @@ impl Numbers {
     /// The numbers as little-endian bytes.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
-            Numbers::Floats(values) => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Numbers::Floats(values) => {
+                values.iter().flat_map(|value| value.to_le_bytes()).collect()
+            }
             Numbers::Counter(value) => value.to_le_bytes().to_vec(),
         }
     }
@@ -94,7 +107,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_left_over_and_of_another_shape_is_listed() {
-        let spec = |name: &str, shape: &[usize]| TensorSpec { name: name.into(), shape: shape.into(), counter: false };
+        let spec = |name: &str, shape: &[usize]| TensorSpec {
+            name: name.into(),
+            shape: shape.into(),
+            counter: false,
+        };
         let counter = TensorSpec { counter: true, ..spec("n", &[]) };
         let found = BTreeMap::from([("a", &[2][..]), ("b", &[3, 1][..]), ("d", &[][..])]);
         let wanted = [spec("a", &[2]), spec("b", &[3]), spec("c", &[1]), counter];

@@ -68,7 +68,8 @@ impl Trial {
 
     /// Gives it an input: an artifact's files by name.
     pub fn input(mut self, role: &str, stage: &str, artifact: &BTreeMap<String, PathBuf>) -> Trial {
-        let file = |path: &PathBuf| InputFile { path: path.clone(), blob: blob_of(path).expect("a blob") };
+        let file =
+            |path: &PathBuf| InputFile { path: path.clone(), blob: blob_of(path).expect("a blob") };
         let files = artifact.iter().map(|(name, path)| (name.clone(), file(path))).collect();
         self.task.inputs.entry(role.into()).or_default().push(Input { stage: stage.into(), files });
         self
@@ -77,7 +78,9 @@ impl Trial {
     /// Runs the stage.
     pub fn run(&self) -> Result<()> {
         let kind = Kind::named(&self.task.recipe.kind).expect("a known kind");
-        let voxflow_stages::kinds::Place::Here(run) = kind.place else { panic!("'{}' runs in the worker", kind.name) };
+        let voxflow_stages::kinds::Place::Here(run) = kind.place else {
+            panic!("'{}' runs in the worker", kind.name)
+        };
         run(&Context::new(&self.task, &self.host))
     }
 
@@ -113,13 +116,19 @@ impl Trial {
 
     /// The manifest of what was made.
     pub fn manifest(&self) -> Artifact {
-        Artifact(self.artifact().into_iter().map(|(name, path)| (name, blob_of(&path).expect("a blob"))).collect())
+        Artifact(
+            self.artifact()
+                .into_iter()
+                .map(|(name, path)| (name, blob_of(&path).expect("a blob")))
+                .collect(),
+        )
     }
 
     /// The bytes of one file of what was made.
     pub fn read(&self, name: &str) -> Vec<u8> {
         let artifact = self.artifact();
-        let path = artifact.get(name).unwrap_or_else(|| panic!("no '{name}' among {:?}", artifact.keys()));
+        let path =
+            artifact.get(name).unwrap_or_else(|| panic!("no '{name}' among {:?}", artifact.keys()));
         std::fs::read(path).expect("a readable file")
     }
 
@@ -151,7 +160,8 @@ impl Trial {
 
 impl Host for TrialHost {
     fn tell(&self, message: Message) {
-        if let (Message::Progress(progress), Some(limit)) = (&message, *self.stop_after.lock().unwrap())
+        if let (Message::Progress(progress), Some(limit)) =
+            (&message, *self.stop_after.lock().unwrap())
             && progress.done >= limit
         {
             self.stop.store(true, Ordering::Relaxed);
@@ -163,7 +173,12 @@ impl Host for TrialHost {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn recall(&self, name: &str, recipe: &Recipe, make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+    fn recall(
+        &self,
+        name: &str,
+        recipe: &Recipe,
+        make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
         let fingerprint = recipe.fingerprint().to_hex();
         if let Some(artifact) = self.items.lock().unwrap().get(&fingerprint) {
             return Ok(artifact.clone());
@@ -187,7 +202,9 @@ impl Host for TrialHost {
     fn blob_path(&self, blob: &Blob) -> PathBuf {
         match &blob.reference {
             Some(reference) => reference.path.clone(),
-            None => self.paths.lock().unwrap().get(&blob.digest).cloned().expect("a blob of an item"),
+            None => {
+                self.paths.lock().unwrap().get(&blob.digest).cloned().expect("a blob of an item")
+            }
         }
     }
 
@@ -212,7 +229,11 @@ pub fn blob_of(path: &Path) -> Result<Blob> {
         mtime_ns: meta.mtime() * 1_000_000_000 + meta.mtime_nsec(),
         ctime_ns: meta.ctime() * 1_000_000_000 + meta.ctime_nsec(),
     };
-    Ok(Blob { digest: Digest::of_file(&path)?, bytes: meta.size(), reference: Some(Reference { path, stat }) })
+    Ok(Blob {
+        digest: Digest::of_file(&path)?,
+        bytes: meta.size(),
+        reference: Some(Reference { path, stat }),
+    })
 }
 
 /// Every file under `folder`, by its name relative to it.

@@ -25,7 +25,8 @@ pub struct Gc {
     /// Let go of what was not used for so long, as 14d
     #[arg(long, value_name = "AGE", value_parser = amount::age)]
     pub older_than: Option<Duration>,
-    /// Keep what the newest N runs need; without --max-size and --older-than all else goes [default: 1]
+    /// Keep what the newest N runs need; without --max-size and --older-than all else goes
+    /// [default: 1]
     #[arg(long, value_name = "N")]
     pub keep_runs: Option<usize>,
     /// Let go of checkpoints that no training went on from for so long
@@ -61,7 +62,8 @@ impl Gc {
 
     fn limits(&self, home: &Home, store: &Store) -> Result<Limits> {
         let unfinished_since = before_now(self.unfinished);
-        let by_runs = self.keep_runs.is_some() && self.older_than.is_none() && self.max_size.is_none();
+        let by_runs =
+            self.keep_runs.is_some() && self.older_than.is_none() && self.max_size.is_none();
         let unused_since = self.older_than.map(before_now).or_else(|| by_runs.then(far_future));
         Ok(Limits {
             unused_since,
@@ -76,25 +78,41 @@ impl Gc {
         let verb = if self.dry_run { "would go" } else { "gone" };
         let spared = match gone.spared {
             0 => String::new(),
-            count => format!(", {} spared that somebody used meanwhile", words::count(count, "thing")),
+            count => {
+                format!(", {} spared that somebody used meanwhile", words::count(count, "thing"))
+            }
         };
         let over = self.max_size.filter(|most| gone.left > *most);
-        let over = over.map(|_| "; what stays is needed, so that it is more than was asked for").unwrap_or_default();
-        format!("{} {verb}{spared}, {} left{over}", words::bytes(gone.bytes()), words::bytes(gone.left))
+        let over = over
+            .map(|_| "; what stays is needed, so that it is more than was asked for")
+            .unwrap_or_default();
+        format!(
+            "{} {verb}{spared}, {} left{over}",
+            words::bytes(gone.bytes()),
+            words::bytes(gone.left)
+        )
     }
 }
 
 /// What the newest runs need, and what those need that have a training to go on with.
-fn kept(home: &Home, store: &Store, newest: usize, unfinished_since: SystemTime) -> Result<HashSet<Fingerprint>> {
+fn kept(
+    home: &Home,
+    store: &Store,
+    newest: usize,
+    unfinished_since: SystemTime,
+) -> Result<HashSet<Fingerprint>> {
     let (runs, troubles) = history::all(home)?;
     if let Some(trouble) = troubles.first() {
         let advice = "what this run needs cannot be known; remove its folder if it is of no use, nothing was removed";
         return Err(Error::Storage(format!("{trouble}: {advice}")));
     }
-    let unfinished: HashSet<Fingerprint> = store.unfinished_after(unfinished_since)?.into_iter().collect();
+    let unfinished: HashSet<Fingerprint> =
+        store.unfinished_after(unfinished_since)?.into_iter().collect();
     let first_kept = runs.len().saturating_sub(newest);
     let each = runs.iter().enumerate().map(|(index, run)| (index, needs(run)));
-    let kept = each.filter(|(index, needs)| *index >= first_kept || needs.iter().any(|need| unfinished.contains(need)));
+    let kept = each.filter(|(index, needs)| {
+        *index >= first_kept || needs.iter().any(|need| unfinished.contains(need))
+    });
     Ok(kept.flat_map(|(_, needs)| needs).collect())
 }
 

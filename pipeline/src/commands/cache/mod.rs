@@ -18,14 +18,15 @@ use voxflow_cache::{Bad, Store};
 pub enum Cache {
     /// Say what takes space, by kind, workflow and run, and what could go
     Size(size::Size),
-    /// Read every file of the store and the runs and set aside what is damaged; the next run makes it again
+    /// Read every file of the store and the runs and set aside what is damaged; the next run makes
+    /// it again
     Verify(verify::Verify),
     /// Let go of what nobody needs any more; safe beside running experiments
     ///
-    /// Without --max-size, --older-than or --keep-runs only what no entry names goes. Never goes: what a
-    /// run in progress uses, what the newest run needs (or the newest N, by --keep-runs), and what an
-    /// unfinished training needs. What went is made again when a run wants it. Runs of other homes that
-    /// share the store count by when they last used something.
+    /// Without --max-size, --older-than or --keep-runs only what no entry names goes. Never goes:
+    /// what a run in progress uses, what the newest run needs (or the newest N, by --keep-runs),
+    /// and what an unfinished training needs. What went is made again when a run wants it. Runs of
+    /// other homes that share the store count by when they last used something.
     Gc(gc::Gc),
     /// Make the index anew from the files, all of which are read
     Rebuild(verify::Rebuild),
@@ -47,7 +48,9 @@ impl Cache {
 fn store(home: &Home) -> Result<Store> {
     if !home.store().is_dir() {
         let place = home.store().display();
-        return Err(Error::usage(format!("no store in '{place}' yet: 'voxflow run WORKFLOW' makes one")));
+        return Err(Error::usage(format!(
+            "no store in '{place}' yet: 'voxflow run WORKFLOW' makes one"
+        )));
     }
     Ok(Store::open(home.store())?)
 }
@@ -61,7 +64,8 @@ fn read_all(globals: &Globals, read: impl FnOnce(&Progress) -> Result<Vec<Bad>>)
         meter.at(done, all);
     })?;
     drop(meter);
-    let lines: BTreeSet<String> = bad.iter().map(|bad| format!("{}: {}\n", bad.path.display(), bad.trouble)).collect();
+    let lines: BTreeSet<String> =
+        bad.iter().map(|bad| format!("{}: {}\n", bad.path.display(), bad.trouble)).collect();
     super::answer(&lines.into_iter().collect::<String>())?;
     let read = words::bytes(total.into_inner());
     let found = match bad.len() {

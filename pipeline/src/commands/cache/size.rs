@@ -34,7 +34,10 @@ impl Size {
         kinds(&size, &mut sheet);
         let workflows = by_workflow(&runs);
         let (shares, _) = all.among(&workflows.values().cloned().collect::<Vec<_>>());
-        workflows.keys().zip(shares).for_each(|(name, share)| sheet.push(needing("workflow", name, share)));
+        workflows
+            .keys()
+            .zip(shares)
+            .for_each(|(name, share)| sheet.push(needing("workflow", name, share)));
         let (shares, of_no_run) = all.among(&runs.iter().map(needs).collect::<Vec<_>>());
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         for (run, share) in runs.iter().zip(shares).rev().take(limit) {
@@ -81,9 +84,21 @@ fn rest(size: &StoreSize, of_no_run: u64, sheet: &mut Sheet) {
 }
 
 fn counted(of: &str, name: &str, count: Count) -> Vec<Cell> {
-    vec![Cell::text(of), Cell::text(name), Cell::Count(count.files), Cell::Bytes(count.bytes), Cell::Empty]
+    vec![
+        Cell::text(of),
+        Cell::text(name),
+        Cell::Count(count.files),
+        Cell::Bytes(count.bytes),
+        Cell::Empty,
+    ]
 }
 
 fn needing(of: &str, name: &str, share: Share) -> Vec<Cell> {
-    vec![Cell::text(of), Cell::text(name), Cell::Empty, Cell::Bytes(share.bytes), Cell::Bytes(share.alone)]
+    vec![
+        Cell::text(of),
+        Cell::text(name),
+        Cell::Empty,
+        Cell::Bytes(share.bytes),
+        Cell::Bytes(share.alone),
+    ]
 }

@@ -1,5 +1,5 @@
-//! Few runs side by side, each a column: parameters that differ, final metrics with differences from the
-//! first, and where asked the cases.
+//! Few runs side by side, each a column: parameters that differ, final metrics with differences
+//! from the first, and where asked the cases.
 
 use super::Compare;
 use crate::cohort::Member;
@@ -33,8 +33,12 @@ pub fn write(compare: &Compare, members: Vec<Member>) -> Result<()> {
             }
             compare.output.deliver(&pretty(&all))
         }
-        Form::Csv => compare.output.deliver(&pairs.iter().map(|pairs| pairs.sheet().csv()).collect::<String>()),
-        Form::Parquet => pairs.first().map_or(Ok(()), |first| compare.output.deliver_parquet(&first.sheet())),
+        Form::Csv => compare
+            .output
+            .deliver(&pairs.iter().map(|pairs| pairs.sheet().csv()).collect::<String>()),
+        Form::Parquet => {
+            pairs.first().map_or(Ok(()), |first| compare.output.deliver_parquet(&first.sheet()))
+        }
         _ => compare.output.deliver(&in_words(compare, &comparison, &pairs, &legend)),
     }
 }
@@ -53,7 +57,9 @@ fn in_words(compare: &Compare, comparison: &Comparison, pairs: &[Pairs], legend:
     let sheets = [comparison.params_sheet(), comparison.metrics_sheet().without_empty_columns(1)];
     let shown = sheets.iter().filter(|sheet| !sheet.rows.is_empty());
     let mut parts: Vec<String> = shown.map(|sheet| sheet.write(style, width)).collect();
-    let each = pairs.iter().map(|pairs| format!("{}\n{}\n", pairs.sheet().write(style, width), pairs.sentence()));
+    let each = pairs
+        .iter()
+        .map(|pairs| format!("{}\n{}\n", pairs.sheet().write(style, width), pairs.sentence()));
     parts.extend(each);
     let same = if comparison.params.is_empty() { "no parameter differs\n\n" } else { "" };
     format!("{legend}\n{same}{}", parts.join("\n"))
@@ -65,7 +71,12 @@ fn legend(members: &[Member], style: Format) -> String {
     let line = |(at, member): (usize, &Member)| {
         let role = if at == 0 { " (baseline)" } else { "" };
         let summary = &member.summary;
-        format!("{bullet}{} is {}, {}{role}\n", short(&summary.run), summary.run, summary.outcome.word())
+        format!(
+            "{bullet}{} is {}, {}{role}\n",
+            short(&summary.run),
+            summary.run,
+            summary.outcome.word()
+        )
     };
     members.iter().enumerate().map(line).collect()
 }
@@ -83,7 +94,8 @@ mod tests {
         let names = ["abc123", "latest"].map(String::from);
         let members = Cohort::new(&home).named(&names).expect("runs");
         let out = folder.path().join("out");
-        let compare = Compare { output: Output { format, out: Some(out.clone()) }, ..Compare::default() };
+        let compare =
+            Compare { output: Output { format, out: Some(out.clone()) }, ..Compare::default() };
         write(&compare, members).expect("writes");
         std::fs::read_to_string(out).expect("reads")
     }

@@ -38,7 +38,8 @@ impl FromStr for Condition {
         };
         let at = text.find(['<', '>', '=', '!']).ok_or_else(form)?;
         let (name, rest) = text.split_at(at);
-        let (sign, holds) = SIGNS.into_iter().find(|(sign, _)| rest.starts_with(sign)).ok_or_else(form)?;
+        let (sign, holds) =
+            SIGNS.into_iter().find(|(sign, _)| rest.starts_with(sign)).ok_or_else(form)?;
         let (name, value) = (name.trim(), rest[sign.len()..].trim().trim_matches(['"', '\'']));
         if name.is_empty() || value.is_empty() || value.starts_with(['<', '>', '=', '!']) {
             return Err(form());
@@ -57,8 +58,8 @@ impl Condition {
         Column::named(&self.name, runs)
     }
 
-    /// Whether a run fulfils it. A run without the value does not, nor one with words where a number is
-    /// compared by size.
+    /// Whether a run fulfils it. A run without the value does not, nor one with words where a
+    /// number is compared by size.
     pub fn holds(&self, column: &Column, run: &Summary) -> bool {
         let Some(value) = column.of(run) else { return false };
         let comparable = !self.sign.contains(['<', '>']) || matches!(value, Datum::Number(_));
@@ -75,8 +76,12 @@ mod tests {
     fn fitting(text: &str) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         let home = history::tests::home(folder.path());
-        let runs: Vec<Summary> =
-            Cohort::new(&home).all().expect("runs").iter().map(|member| member.summary.clone()).collect();
+        let runs: Vec<Summary> = Cohort::new(&home)
+            .all()
+            .expect("runs")
+            .iter()
+            .map(|member| member.summary.clone())
+            .collect();
         let condition: Condition = text.parse().expect("a condition");
         let column = condition.column(&runs).expect("a column");
         let fitting = runs.iter().filter(|run| condition.holds(&column, run));

@@ -24,12 +24,12 @@ const FEW: usize = 4;
 /// Which runs, and how they are written.
 #[derive(Debug, Default, Args)]
 pub struct Compare {
-    /// The runs: latest, ids, beginnings of ids, folders; a workflow's name is all its runs, a sweep's id
-    /// (or 'sweep', the newest) its variants; without any, all runs there are
+    /// The runs: latest, ids, beginnings of ids, folders; a workflow's name is all its runs, a
+    /// sweep's id (or 'sweep', the newest) its variants; without any, all runs there are
     #[arg(value_name = "RUN")]
     pub runs: Vec<String>,
-    /// Only runs that fulfil this, as 'model.learning_rate < 0.001' or 'score.dice > 0.8': a name, a
-    /// comparison (< <= > >= = !=), a value; may be given several times, and all must hold
+    /// Only runs that fulfil this, as 'model.learning_rate < 0.001' or 'score.dice > 0.8': a name,
+    /// a comparison (< <= > >= = !=), a value; may be given several times, and all must hold
     #[arg(long = "where", value_name = "CONDITION")]
     pub conditions: Vec<Condition>,
     /// Show differences from this run; side by side, the first is the baseline
@@ -72,7 +72,9 @@ impl Compare {
             (_, 0) => tell("no run fits"),
             (_, 1) if self.conditions.is_empty() => return Err(lonely(&members[0])),
             (Form::Html, _) => self.page(members)?,
-            (form, few) if few > 1 && (*form == Form::Json || self.is_beside(few)) => beside::write(self, members)?,
+            (form, few) if few > 1 && (*form == Form::Json || self.is_beside(few)) => {
+                beside::write(self, members)?
+            }
             _ => self.rows(members, baseline)?,
         }
         Ok(Exit::Done)
@@ -87,12 +89,17 @@ impl Compare {
     /// The sweep whose variants are wanted, if that is what is asked for.
     fn one_sweep(&self, cohort: &Cohort) -> Result<Option<(String, Vec<Member>)>> {
         let [name] = &self.runs[..] else { return Ok(None) };
-        let by_run = self.each || self.cases || self.output.format == Form::Html || !self.conditions.is_empty();
+        let by_run = self.each
+            || self.cases
+            || self.output.format == Form::Html
+            || !self.conditions.is_empty();
         if by_run {
             return Ok(None);
         }
         let members = cohort.sweep(name)?;
-        Ok(members.and_then(|members| Some((members.first()?.summary.sweep.as_ref()?.id.clone(), members))))
+        Ok(members.and_then(|members| {
+            Some((members.first()?.summary.sweep.as_ref()?.id.clone(), members))
+        }))
     }
 
     fn variants(&self, id: &str, members: &[Member]) -> Result<()> {
@@ -110,19 +117,27 @@ impl Compare {
             if runs.is_empty() {
                 break;
             }
-            let column = condition.column(&runs).map_err(|trouble| Error::usage(format!("--where: {trouble}")))?;
+            let column = condition
+                .column(&runs)
+                .map_err(|trouble| Error::usage(format!("--where: {trouble}")))?;
             members.retain(|member| condition.holds(&column, &member.summary));
         }
         Ok(members)
     }
 
     /// The runs with the baseline as the first of them, if one is named.
-    fn with_baseline(&self, members: Vec<Member>, cohort: &Cohort) -> Result<(Vec<Member>, Option<Summary>)> {
+    fn with_baseline(
+        &self,
+        members: Vec<Member>,
+        cohort: &Cohort,
+    ) -> Result<(Vec<Member>, Option<Summary>)> {
         let Some(name) = &self.baseline else { return Ok((members, None)) };
         let mut found = cohort.named(std::slice::from_ref(name))?;
         if found.len() > 1 {
             let all = count(found.len() as u64, "run");
-            return Err(Error::usage(format!("--baseline {name}: means {all}: name one by its id")));
+            return Err(Error::usage(format!(
+                "--baseline {name}: means {all}: name one by its id"
+            )));
         }
         let baseline = found[0].summary.clone();
         found.extend(members.into_iter().filter(|member| member.summary.run != baseline.run));
@@ -135,8 +150,8 @@ impl Compare {
         let runs: Vec<Summary> = members.into_iter().map(|member| member.summary).collect();
         let mut roster = Roster::new(runs, baseline, self.measured);
         if let Some(name) = &self.sort {
-            let column =
-                Column::named(name, &roster.runs).map_err(|trouble| Error::usage(format!("--sort: {trouble}")))?;
+            let column = Column::named(name, &roster.runs)
+                .map_err(|trouble| Error::usage(format!("--sort: {trouble}")))?;
             if column.is_testing(&roster.runs) {
                 sweep::warn_of_testing(column.name());
             }
@@ -156,16 +171,23 @@ impl Compare {
         }
         self.output.deliver(&sheet.write(self.output.style(), self.output.width()))?;
         if more > 0 {
-            tell(&format!("{} more differ: '--format csv' has all columns", count(more as u64, "parameter")));
+            tell(&format!(
+                "{} more differ: '--format csv' has all columns",
+                count(more as u64, "parameter")
+            ));
         }
         Ok(())
     }
 
     /// A page with curves laid over each other.
     fn page(&self, members: Vec<Member>) -> Result<()> {
-        let past =
-            |member: Member| -> Result<Past> { Ok(Past { record: member.folder.record()?, folder: member.folder }) };
-        let subjects = members.into_iter().map(|member| Subject::read(past(member)?)).collect::<Result<Vec<_>>>()?;
+        let past = |member: Member| -> Result<Past> {
+            Ok(Past { record: member.folder.record()?, folder: member.folder })
+        };
+        let subjects = members
+            .into_iter()
+            .map(|member| Subject::read(past(member)?))
+            .collect::<Result<Vec<_>>>()?;
         let path = self.output.out.as_deref().unwrap_or(Path::new("comparison.html"));
         fs::write(path, report::page(&subjects)).map_err(Error::io("write", path))?;
         super::answer(&format!("{}\n", path.display()))

@@ -1,5 +1,5 @@
-//! Advice: settings that follow from the size of the images. All of it is a beginning, with its reason
-//! in the draft's comments.
+//! Advice: settings that follow from the size of the images. All of it is a beginning, with its
+//! reason in the draft's comments.
 
 /// A resampled volume of median size has at most so many voxels (about 200 × 200 × 200).
 const VOXELS: f64 = 8e6;
@@ -8,11 +8,13 @@ pub(super) const STRIDE: usize = 16;
 /// The largest patch side.
 const SIDE: usize = 96;
 
-/// The grid to resample to: the median spacing, its finest axes coarsened until a median volume has at
-/// most 8 million voxels; to two digits.
+/// The grid to resample to: the median spacing, its finest axes coarsened until a median volume has
+/// at most 8 million voxels; to two digits.
 pub(super) fn spacing_mm(shape: [usize; 3], median_mm: [f64; 3]) -> [f64; 3] {
     let extent: [f64; 3] = std::array::from_fn(|axis| shape[axis] as f64 * median_mm[axis]);
-    let voxels = |floor: f64| -> f64 { (0..3).map(|axis| extent[axis] / median_mm[axis].max(floor)).product() };
+    let voxels = |floor: f64| -> f64 {
+        (0..3).map(|axis| extent[axis] / median_mm[axis].max(floor)).product()
+    };
     let mut floor = median_mm.iter().copied().fold(f64::INFINITY, f64::min);
     while voxels(floor) > VOXELS {
         floor *= 1.02;
@@ -36,7 +38,8 @@ pub(super) fn patch(shape: [usize; 3], median_mm: [f64; 3], spacing_mm: [f64; 3]
     })
 }
 
-/// How many cases to keep for the test and for choosing weights: a fifth and a seventh, at least one each.
+/// How many cases to keep for the test and for choosing weights: a fifth and a seventh, at least
+/// one each.
 pub(super) fn held_out(labelled: usize) -> (usize, usize) {
     let testing = (labelled / 5).max(1);
     let validation = (labelled / 7).max(1);

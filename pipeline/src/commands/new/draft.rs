@@ -38,7 +38,8 @@ pub(super) enum Source {
 impl Data {
     /// "CT; spleen".
     fn content(&self) -> String {
-        let labels = if self.labels.is_empty() { "no labels".into() } else { self.labels.join(", ") };
+        let labels =
+            if self.labels.is_empty() { "no labels".into() } else { self.labels.join(", ") };
         format!("{}; {labels}", self.modality.join(", "))
     }
 
@@ -48,7 +49,9 @@ impl Data {
         let [dx, dy, dz] = self.spacing_mm.map(|mm| (mm * 100.0).round() / 100.0);
         let labelled = words::count(self.labelled as u64, "labelled case");
         let without = self.unlabelled;
-        format!("{labelled}, {without} without; the median volume has {x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm")
+        format!(
+            "{labelled}, {without} without; the median volume has {x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm"
+        )
     }
 
     /// Both.
@@ -120,9 +123,17 @@ fn source(source: &Source) -> String {
                 if let Some(Patterns::One(images)) = &folder.images {
                     with.push(format!("images: {}", quoted(images)));
                 }
-                with.extend(folder.labels.iter().map(|labels| format!("labels: {}", quoted(labels))));
-                with.push(format!("modality: {}  # CT where values are Hounsfield units", list(&folder.modality)));
-                with.push(format!("label_names: {}  # the labels 1, 2, …", list(&folder.label_names)));
+                with.extend(
+                    folder.labels.iter().map(|labels| format!("labels: {}", quoted(labels))),
+                );
+                with.push(format!(
+                    "modality: {}  # CT where values are Hounsfield units",
+                    list(&folder.modality)
+                ));
+                with.push(format!(
+                    "label_names: {}  # the labels 1, 2, …",
+                    list(&folder.label_names)
+                ));
             }
             format!(
                 "  dataset:\n    uses: folder  # referred to, not copied\n    with:\n      {}\n",
@@ -147,7 +158,11 @@ fn parts(data: &Data) -> String {
 fn volumes(data: &Data) -> String {
     let spacing = advice::spacing_mm(data.shape, data.spacing_mm);
     let coarser = spacing.iter().zip(data.spacing_mm).any(|(new, old)| *new > old * 1.05);
-    let why = if coarser { "the median voxel, coarsened to 8 million a volume" } else { "the median voxel" };
+    let why = if coarser {
+        "the median voxel, coarsened to 8 million a volume"
+    } else {
+        "the median voxel"
+    };
     let intensity = match data.window {
         Some([low, high]) => {
             format!("intensity: {{ window: [{low}, {high}] }}  # Hounsfield units that become 0 and 1")
@@ -214,7 +229,8 @@ mod tests {
         for task in TASKS {
             let text = draft(&data(task.name).expect("a task"), Path::new("x.yaml"));
             let checked = workflow(&text, Path::new("x.yaml"));
-            let workflow = checked.unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}\n{text}", task.name));
+            let workflow =
+                checked.unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}\n{text}", task.name));
             assert_eq!(workflow.stages.len(), 10);
             assert!(text.contains(task.md5));
         }

@@ -30,9 +30,13 @@ pub(super) fn patterns(folder: &Path) -> Result<Patterns> {
     let images: Vec<&&Name> = images.iter().filter(|name| name.folder == place.folder).collect();
     let stems: Vec<&str> = images.iter().map(|name| name.stem.as_str()).collect();
     let ending = shared_ending(&stems);
-    let (label_folder, label_suffix) = labels.first().map_or(("", ""), |name| (&name.folder, &name.suffix));
-    let label_stems: BTreeSet<&str> =
-        labels.iter().filter(|name| name.folder == label_folder).map(|name| name.stem.as_str()).collect();
+    let (label_folder, label_suffix) =
+        labels.first().map_or(("", ""), |name| (&name.folder, &name.suffix));
+    let label_stems: BTreeSet<&str> = labels
+        .iter()
+        .filter(|name| name.folder == label_folder)
+        .map(|name| name.stem.as_str())
+        .collect();
     for ending in [ending, ""] {
         let cases: Vec<&str> = stems.iter().filter_map(|stem| stem.strip_suffix(ending)).collect();
         if let Some((before, after)) = around(&cases, &label_stems) {
@@ -57,12 +61,18 @@ pub(super) fn patterns(folder: &Path) -> Result<Patterns> {
 
 /// What stands before and after the case in the labels' names, such that most cases have a label.
 fn around(cases: &[&str], labels: &BTreeSet<&str>) -> Option<(String, String)> {
-    let candidates = cases.iter().flat_map(|case| labels.iter().filter_map(move |label| label.split_once(case)));
+    let candidates =
+        cases.iter().flat_map(|case| labels.iter().filter_map(move |label| label.split_once(case)));
     let all: BTreeSet<(&str, &str)> = candidates.collect();
     let fitting = |(before, after): &(&str, &str)| {
-        cases.iter().filter(|case| labels.contains(format!("{before}{case}{after}").as_str())).count()
+        cases
+            .iter()
+            .filter(|case| labels.contains(format!("{before}{case}{after}").as_str()))
+            .count()
     };
-    let best = all.into_iter().max_by_key(|pair| (fitting(pair), std::cmp::Reverse(pair.0.len() + pair.1.len())))?;
+    let best = all
+        .into_iter()
+        .max_by_key(|pair| (fitting(pair), std::cmp::Reverse(pair.0.len() + pair.1.len())))?;
     (fitting(&best) * 2 >= labels.len()).then(|| (best.0.to_string(), best.1.to_string()))
 }
 
@@ -70,7 +80,11 @@ fn around(cases: &[&str], labels: &BTreeSet<&str>) -> Option<(String, String)> {
 fn shared_ending<'a>(stems: &[&'a str]) -> &'a str {
     let ending = |stem: &'a str| stem.rfind('_').map_or("", |at| &stem[at..]);
     let first = stems.first().map_or("", |stem| ending(stem));
-    if stems.iter().all(|stem| ending(stem) == first && stem.len() > first.len()) { first } else { "" }
+    if stems.iter().all(|stem| ending(stem) == first && stem.len() > first.len()) {
+        first
+    } else {
+        ""
+    }
 }
 
 /// A NIfTI file of the folder, or of a folder directly below.
@@ -86,7 +100,9 @@ impl Name {
     fn is_label(&self) -> bool {
         let says = |text: &str| {
             let text = text.to_lowercase();
-            LABEL_WORDS.iter().any(|word| text.split(['_', '-', '.', '/', ' ']).any(|part| part.starts_with(word)))
+            LABEL_WORDS.iter().any(|word| {
+                text.split(['_', '-', '.', '/', ' ']).any(|part| part.starts_with(word))
+            })
         };
         says(&self.folder) || (self.folder.is_empty() && says(&self.stem))
     }
@@ -110,7 +126,11 @@ fn name(folder: &str, file: &str) -> Option<Name> {
     let suffix = [".nii.gz", ".nii"].into_iter().find(|suffix| file.ends_with(suffix))?;
     let stem = file.strip_suffix(suffix)?;
     // Files that some systems leave beside the true ones.
-    (!stem.starts_with('.')).then(|| Name { folder: folder.into(), stem: stem.into(), suffix: suffix.into() })
+    (!stem.starts_with('.')).then(|| Name {
+        folder: folder.into(),
+        stem: stem.into(),
+        suffix: suffix.into(),
+    })
 }
 
 /// (name, whether it is a folder), in order.
@@ -181,7 +201,10 @@ mod tests {
             }
             assert_eq!(found.expect("patterns"), (images.to_string(), Some(labels.to_string())));
         }
-        assert_eq!(found(&["a.nii", ".b.nii"]).expect("images alone"), ("{case}.nii".to_string(), None));
+        assert_eq!(
+            found(&["a.nii", ".b.nii"]).expect("images alone"),
+            ("{case}.nii".to_string(), None)
+        );
         assert!(found(&["readme.txt"]).is_err());
     }
 }

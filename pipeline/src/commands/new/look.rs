@@ -21,10 +21,18 @@ pub(super) fn look(path: &Path) -> Result<Data> {
     let (listing, _) = folder.listing()?;
     let headers = headers(path, &listing)?;
     let values = values(path, &listing)?;
-    let name = path.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let name = path
+        .canonicalize()
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let name = name.unwrap_or_else(|| "experiment".into());
-    let modality = if folder.layout == Layout::Patterns { values.modality() } else { listing.modality.clone() };
-    let labels = if folder.layout == Layout::Patterns { values.labels() } else { listing.labels.clone() };
+    let modality = if folder.layout == Layout::Patterns {
+        values.modality()
+    } else {
+        listing.modality.clone()
+    };
+    let labels =
+        if folder.layout == Layout::Patterns { values.labels() } else { listing.labels.clone() };
     let is_ct = modality.iter().all(|name| name.eq_ignore_ascii_case("ct"));
     let labels: Vec<String> = labels.into_iter().map(|label| label.name).collect();
     let folder = Folder {
@@ -74,8 +82,9 @@ fn by_patterns(path: &Path) -> Result<Folder> {
 
 /// "Task09 Spleen" → "task09-spleen".
 fn slug(name: &str) -> String {
-    let kept =
-        name.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' });
+    let kept = name.chars().map(|letter| {
+        if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }
+    });
     let slug: String = kept.collect();
     let slug = slug.trim_matches('-');
     if slug.starts_with(|letter: char| letter.is_ascii_alphabetic()) {
@@ -108,7 +117,9 @@ fn headers(folder: &Path, listing: &Listing) -> Result<Grid> {
         sizes.get(sizes.len() / 2).copied().zip(mm.get(mm.len() / 2).copied())
     };
     match [median(0), median(1), median(2)] {
-        [Some(x), Some(y), Some(z)] => Ok(Grid { shape: [x.0, y.0, z.0], spacing_mm: [x.1, y.1, z.1] }),
+        [Some(x), Some(y), Some(z)] => {
+            Ok(Grid { shape: [x.0, y.0, z.0], spacing_mm: [x.1, y.1, z.1] })
+        }
         _ => Err(Error::usage(format!("'{}': has no images", folder.display()))),
     }
 }
@@ -128,14 +139,18 @@ impl Values {
     }
 
     fn labels(&self) -> Vec<Label> {
-        (1..=self.largest_label).map(|value| Label { value, name: format!("label_{value}") }).collect()
+        (1..=self.largest_label)
+            .map(|value| Label { value, name: format!("label_{value}") })
+            .collect()
     }
 
-    /// The 0.5th to the 99.5th percentile inside the labels, to ten units; soft tissue without labels.
+    /// The 0.5th to the 99.5th percentile inside the labels, to ten units; soft tissue without
+    /// labels.
     fn window(&self) -> [f64; 2] {
         let mut sorted = self.inside.clone();
         sorted.sort_by(f32::total_cmp);
-        let at = |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).copied();
+        let at =
+            |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).copied();
         match (at(0.005), at(0.995)) {
             (Some(low), Some(high)) if low < high => {
                 [(f64::from(low) / 10.0).floor() * 10.0, (f64::from(high) / 10.0).ceil() * 10.0]
@@ -156,7 +171,8 @@ fn values(folder: &Path, listing: &Listing) -> Result<Values> {
         values.has_air |= image.data.iter().any(|value| *value < AIR_HU);
         let Some(name) = &case.label else { continue };
         let label = read_label(&folder.join(name), name, &all)?;
-        values.largest_label = label.data.iter().copied().max().unwrap_or(0).max(values.largest_label);
+        values.largest_label =
+            label.data.iter().copied().max().unwrap_or(0).max(values.largest_label);
         let inside = image.data.iter().zip(&label.data).filter(|(_, label)| **label > 0);
         values.inside.extend(inside.map(|(value, _)| *value));
     }
@@ -177,7 +193,10 @@ mod tests {
 
     #[test]
     fn the_window_is_that_of_the_voxels_inside_labels() {
-        let values = Values { inside: (0..1000).map(|value| value as f32 / 10.0).collect(), ..Values::default() };
+        let values = Values {
+            inside: (0..1000).map(|value| value as f32 / 10.0).collect(),
+            ..Values::default()
+        };
         assert_eq!(values.window(), [0.0, 100.0]);
         assert_eq!(Values::default().window(), [-160.0, 240.0]);
     }

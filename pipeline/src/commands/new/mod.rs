@@ -1,8 +1,8 @@
-//! `voxflow new`: writes a commented workflow for a task of the Decathlon, or for a folder of images
-//! and labels that it looks into.
+//! `voxflow new`: writes a commented workflow for a task of the Decathlon, or for a folder of
+//! images and labels that it looks into.
 //!
-//! `tasks` is what is known of the ten tasks, `look` what a folder shows, `layout` how a folder without
-//! a listing is understood, `advice` how settings follow from both, `draft` the text.
+//! `tasks` is what is known of the ten tasks, `look` what a folder shows, `layout` how a folder
+//! without a listing is understood, `advice` how settings follow from both, `draft` the text.
 
 mod advice;
 mod draft;
@@ -50,17 +50,23 @@ impl New {
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", data.name)));
         let text = draft::draft(&data, &out);
         // What is written is held to the same rules as what a person writes.
-        workflow(&text, &out).map_err(|mistakes| Error::Failed(format!("the draft is wrong: {mistakes:?}")))?;
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).open(&out).map_err(|error| match error.kind() {
-                std::io::ErrorKind::AlreadyExists => {
-                    Error::usage(format!("'{}' exists: name another file with --out", out.display()))
-                }
+        workflow(&text, &out)
+            .map_err(|mistakes| Error::Failed(format!("the draft is wrong: {mistakes:?}")))?;
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&out).map_err(
+            |error| match error.kind() {
+                std::io::ErrorKind::AlreadyExists => Error::usage(format!(
+                    "'{}' exists: name another file with --out",
+                    out.display()
+                )),
                 _ => Error::io("create", &out)(error),
-            })?;
+            },
+        )?;
         file.write_all(text.as_bytes()).map_err(Error::io("write", &out))?;
         let shown = out.display();
-        tell(&format!("{}\nnext: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}", data.sentence()));
+        tell(&format!(
+            "{}\nnext: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}",
+            data.sentence()
+        ));
         answer(&format!("{shown}\n"))?;
         Ok(Exit::Done)
     }
@@ -79,7 +85,11 @@ fn data(source: &str) -> Result<Data> {
     if let Some(task) = tasks::find(source) {
         return Ok(Data {
             name: task.word().to_lowercase(),
-            title: format!("{} (Medical Segmentation Decathlon, Task{:02})", task.word(), task.number),
+            title: format!(
+                "{} (Medical Segmentation Decathlon, Task{:02})",
+                task.word(),
+                task.number
+            ),
             source: Source::Task(task),
             modality: task.modality.iter().map(|name| name.to_string()).collect(),
             labels: task.labels.iter().map(|name| name.to_string()).collect(),

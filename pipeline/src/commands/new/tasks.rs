@@ -1,8 +1,8 @@
 //! The ten tasks of the Medical Segmentation Decathlon: what is known before they are downloaded.
 //!
-//! Counts, modalities and labels are those of the tasks' `dataset.json`; sizes are the medians over the
-//! labelled cases that nnU-Net's authors published (Isensee et al., Nature Methods 2021, supplement),
-//! rounded; digests are those of the archives as MONAI lists them.
+//! Counts, modalities and labels are those of the tasks' `dataset.json`; sizes are the medians over
+//! the labelled cases that nnU-Net's authors published (Isensee et al., Nature Methods 2021,
+//! supplement), rounded; digests are those of the archives as MONAI lists them.
 
 use crate::sheet::{Cell, Sheet};
 

@@ -27,8 +27,22 @@ pub struct Delivery<'a> {
 
 impl<'a> Delivery<'a> {
     /// Delivers to `out`; `desk` is a folder on the same file system for what is not finished.
-    pub fn new(out: &'a Path, desk: &'a Path, stop: &'a Stop, images: usize, quiet: bool) -> Delivery<'a> {
-        Delivery { out, desk, stop, images, quiet, done: AtomicUsize::new(0), places: Mutex::default() }
+    pub fn new(
+        out: &'a Path,
+        desk: &'a Path,
+        stop: &'a Stop,
+        images: usize,
+        quiet: bool,
+    ) -> Delivery<'a> {
+        Delivery {
+            out,
+            desk,
+            stop,
+            images,
+            quiet,
+            done: AtomicUsize::new(0),
+            places: Mutex::default(),
+        }
     }
 
     /// How many images are done.
@@ -38,7 +52,8 @@ impl<'a> Delivery<'a> {
 
     /// Moves a made file to where it belongs.
     fn deliver(&self, image: &str, file: &Path) -> Result<(String, Blob)> {
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name =
+            file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let digest = Digest::of_file(file)?;
         let bytes = fs::metadata(file).map_err(Error::io("read", file))?.len();
         let place = match self.place(image, &name) {
@@ -74,8 +89,10 @@ impl Host for Delivery<'_> {
         match message {
             Message::Warning { words } => tell(&format!("warning: {words}")),
             Message::Device { name, threads, .. } => {
-                let (images, threads) =
-                    (words::count(self.images as u64, "image"), words::count(threads as u64, "thread"));
+                let (images, threads) = (
+                    words::count(self.images as u64, "image"),
+                    words::count(threads as u64, "thread"),
+                );
                 self.say(&format!("{images} on {name}, {threads}"));
             }
             _ => {}
@@ -86,10 +103,16 @@ impl Host for Delivery<'_> {
         self.stop.is_asked()
     }
 
-    fn recall(&self, name: &str, _: &Recipe, make: &dyn Fn(&Path) -> Result<()>) -> Result<Artifact> {
+    fn recall(
+        &self,
+        name: &str,
+        _: &Recipe,
+        make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
         let started = Instant::now();
-        let folder =
-            tempfile::Builder::new().tempdir_in(self.desk).map_err(Error::io("create a folder in", self.desk))?;
+        let folder = tempfile::Builder::new()
+            .tempdir_in(self.desk)
+            .map_err(Error::io("create a folder in", self.desk))?;
         // The whole desk goes at the end.
         let folder = folder.keep();
         make(&folder)?;
@@ -103,7 +126,12 @@ impl Host for Delivery<'_> {
     }
 
     fn blob_path(&self, blob: &Blob) -> PathBuf {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&blob.digest).cloned().unwrap_or_default()
+        self.places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&blob.digest)
+            .cloned()
+            .unwrap_or_default()
     }
 
     fn adopt(&self, _: &str, _: &Blob) {}

@@ -21,7 +21,8 @@ impl ImageCase {
     /// An error if the result in `out` would take the place of the image itself.
     pub fn spare(&self, out: &Path) -> Result<()> {
         let target = out.join(format!("{}.nii.gz", self.name)).canonicalize().ok();
-        match self.files.iter().find(|file| target.is_some() && file.canonicalize().ok() == target) {
+        match self.files.iter().find(|file| target.is_some() && file.canonicalize().ok() == target)
+        {
             Some(file) => Err(Error::usage(format!(
                 "image '{}': its label map would take its place; give --out another folder",
                 file.display()
@@ -31,7 +32,8 @@ impl ImageCase {
     }
 }
 
-/// The images in the order given, those of a folder sorted by name. What is wrong is told all at once.
+/// The images in the order given, those of a folder sorted by name. What is wrong is told all at
+/// once.
 pub fn cases(arguments: &[String]) -> Result<Vec<ImageCase>> {
     let (mut cases, mut troubles): (Vec<ImageCase>, Vec<String>) = (vec![], vec![]);
     for argument in arguments {
@@ -44,7 +46,10 @@ pub fn cases(arguments: &[String]) -> Result<Vec<ImageCase>> {
     for case in &cases {
         if let Some(other) = seen.insert(&case.name, &case.files[0]) {
             let (one, two) = (other.display(), case.files[0].display());
-            troubles.push(format!("images '{one}' and '{two}' would both become '{}'; rename one", case.name));
+            troubles.push(format!(
+                "images '{one}' and '{two}' would both become '{}'; rename one",
+                case.name
+            ));
         }
     }
     if troubles.is_empty() { Ok(cases) } else { Err(Error::usage(troubles.join("\n"))) }
@@ -60,17 +65,23 @@ fn of_argument(argument: &str) -> Result<Vec<ImageCase>> {
         false => argument.split(',').map(PathBuf::from).collect(),
     };
     match files.iter().find(|file| !file.is_file()) {
-        Some(missing) => Err(Error::usage(format!("image '{}': there is no such file", missing.display()))),
+        Some(missing) => {
+            Err(Error::usage(format!("image '{}': there is no such file", missing.display())))
+        }
         None => Ok(vec![case(files)?]),
     }
 }
 
 fn of_folder(folder: &Path) -> Result<Vec<ImageCase>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io("list", folder))?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_image(path)).collect();
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| is_image(path)).collect();
     files.sort();
     match files.is_empty() {
-        true => Err(Error::usage(format!("folder '{}': holds no .nii.gz or .nii file", folder.display()))),
+        true => Err(Error::usage(format!(
+            "folder '{}': holds no .nii.gz or .nii file",
+            folder.display()
+        ))),
         false => files.into_iter().map(|file| case(vec![file])).collect(),
     }
 }
@@ -115,7 +126,8 @@ mod tests {
     fn folder(files: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for file in files {
-            std::fs::create_dir_all(folder.path().join(file).parent().expect("a folder")).expect("a folder");
+            std::fs::create_dir_all(folder.path().join(file).parent().expect("a folder"))
+                .expect("a folder");
             std::fs::write(folder.path().join(file), "x").expect("writes");
         }
         folder
@@ -124,8 +136,11 @@ mod tests {
     #[test]
     fn a_folder_gives_its_images_sorted_and_nothing_else() {
         let folder = folder(&["b.nii.gz", "a.nii", "._a.nii", "notes.txt"]);
-        let names: Vec<String> =
-            cases(&[folder.path().display().to_string()]).expect("images").into_iter().map(|case| case.name).collect();
+        let names: Vec<String> = cases(&[folder.path().display().to_string()])
+            .expect("images")
+            .into_iter()
+            .map(|case| case.name)
+            .collect();
         assert_eq!(names, ["a", "b"]);
     }
 
@@ -133,9 +148,12 @@ mod tests {
     fn two_images_of_one_name_and_one_that_is_missing_are_told_together() {
         let folder = folder(&["x/a.nii.gz", "y/a.nii.gz"]);
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let error = cases(&[at("x/a.nii.gz"), at("y/a.nii.gz"), at("none.nii")]).expect_err("wrong").to_string();
+        let error = cases(&[at("x/a.nii.gz"), at("y/a.nii.gz"), at("none.nii")])
+            .expect_err("wrong")
+            .to_string();
         assert!(
-            error.contains("would both become 'a'") && error.contains("none.nii': there is no such file"),
+            error.contains("would both become 'a'")
+                && error.contains("none.nii': there is no such file"),
             "{error}"
         );
     }
@@ -143,8 +161,15 @@ mod tests {
     #[test]
     fn an_image_is_never_replaced_by_its_own_label_map() {
         let folder = folder(&["a.nii.gz", "b.nii.gz"]);
-        let found = cases(&[folder.path().join("a.nii.gz").display().to_string()]).expect("an image");
-        assert!(found[0].spare(folder.path()).expect_err("refused").to_string().contains("would take its place"));
+        let found =
+            cases(&[folder.path().join("a.nii.gz").display().to_string()]).expect("an image");
+        assert!(
+            found[0]
+                .spare(folder.path())
+                .expect_err("refused")
+                .to_string()
+                .contains("would take its place")
+        );
         found[0].spare(&folder.path().join("out")).expect("another folder");
     }
 }

@@ -1,7 +1,8 @@
-//! `voxflow predict`: segments images with trained models, without a workflow and without the store.
+//! `voxflow predict`: segments images with trained models, without a workflow and without the
+//! store.
 //!
-//! What is done is the kind `predict`, in the same worker; only which images there are (`images`) and
-//! where results go (`delivery`) differ.
+//! What is done is the kind `predict`, in the same worker; only which images there are (`images`)
+//! and where results go (`delivery`) differ.
 
 mod delivery;
 mod images;
@@ -33,7 +34,8 @@ Examples:
 A label map lies on its image's own grid and has its name. Images are prepared as the model itself
 says. All are tried; what cannot be done is told at the end, and the exit code is then 1.")]
 pub struct Predict {
-    /// NIfTI files, or folders of them; the channels of one image in several files are joined by commas
+    /// NIfTI files, or folders of them; the channels of one image in several files are joined by
+    /// commas
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
     /// A run (id, prefix, latest), one stage of it (RUN/STAGE), or a folder with model.json; given
@@ -64,7 +66,11 @@ impl Predict {
     /// Segments the images.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let models = self.models.iter().map(|name| model::find(&home, name)).collect::<Result<Vec<Input>>>()?;
+        let models = self
+            .models
+            .iter()
+            .map(|name| model::find(&home, name))
+            .collect::<Result<Vec<Input>>>()?;
         let cases = images::cases(&self.images)?;
         cases.iter().try_for_each(|case| case.spare(&self.out))?;
         worker::trouble().map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;
@@ -73,7 +79,11 @@ impl Predict {
         std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
         let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(&self.out);
         let desk = desk.map_err(Error::io("create a folder in", &self.out))?;
-        let card: ModelCard = models.first().map(|model| model.json("model.json")).transpose()?.ok_or_else(nothing)?;
+        let card: ModelCard = models
+            .first()
+            .map(|model| model.json("model.json"))
+            .transpose()?
+            .ok_or_else(nothing)?;
         let task = self.task(models, images::dataset(&cases, &card, desk.path())?, desk.path())?;
         self.segment(&task, desk.path(), cases.len(), globals, &stop)
     }
@@ -83,7 +93,8 @@ impl Predict {
         let wanted = json!({
             "cases": "all", "probabilities": self.probabilities, "flips": self.flips, "weights": self.weights,
         });
-        let params = kind.understand(&wanted).map_err(|mistakes| Error::usage(format!("{mistakes:?}")))?;
+        let params =
+            kind.understand(&wanted).map_err(|mistakes| Error::usage(format!("{mistakes:?}")))?;
         Ok(Task {
             stage: "predict".into(),
             recipe: Recipe {
@@ -101,17 +112,32 @@ impl Predict {
         })
     }
 
-    fn segment(&self, task: &Task, desk: &Path, images: usize, globals: &Globals, stop: &Stop) -> Result<Exit> {
+    fn segment(
+        &self,
+        task: &Task,
+        desk: &Path,
+        images: usize,
+        globals: &Globals,
+        stop: &Stop,
+    ) -> Result<Exit> {
         let started = Instant::now();
-        let log = tempfile::NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
+        let log =
+            tempfile::NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
         let delivery = Delivery::new(&self.out, desk, stop, images, globals.quiet);
         let outcome = worker::run(task, desk, log.path(), stop, &delivery);
-        if outcome.as_ref().is_err_and(|error| error.to_string().contains(&log.path().display().to_string())) {
+        if outcome
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains(&log.path().display().to_string()))
+        {
             log.keep().ok();
         }
         if !globals.quiet {
             let (done, time) = (delivery.done(), words::duration(started.elapsed().as_secs_f64()));
-            tell(&format!("{done} of {} in {time}, in '{}'", words::count(images as u64, "image"), self.out.display()));
+            tell(&format!(
+                "{done} of {} in {time}, in '{}'",
+                words::count(images as u64, "image"),
+                self.out.display()
+            ));
         }
         match outcome {
             Ok(_) => Ok(Exit::Done),

@@ -1,5 +1,5 @@
-//! `voxflow view`: a volume with its labels as a picture or as a page to leaf through, the first thing
-//! a person wants to see of new data and after preprocessing.
+//! `voxflow view`: a volume with its labels as a picture or as a page to leaf through, the first
+//! thing a person wants to see of new data and after preprocessing.
 //!
 //! `subject` finds the files and reads them, `page` writes the HTML; the pixels are drawn by
 //! `voxflow_stages::image::picture`.
@@ -39,7 +39,8 @@ pub struct View {
     /// A second label map, to compare with the first
     #[arg(long, short, value_name = "FILE", requires = "label")]
     pub prediction: Option<PathBuf>,
-    /// Where to write: a .png (a contact sheet) or an .html (a page with a slider); by default CASE.png here
+    /// Where to write: a .png (a contact sheet) or an .html (a page with a slider); by default
+    /// CASE.png here
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Only this plane; by default all three
@@ -75,17 +76,24 @@ impl View {
     /// Writes the picture, and its path on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let files = match Path::new(&self.what) {
-            file if file.is_file() => Files::of_file(file, self.label.clone(), self.prediction.clone()),
+            file if file.is_file() => {
+                Files::of_file(file, self.label.clone(), self.prediction.clone())
+            }
             _ => self.of_run(globals)?,
         };
         let subject = Subject::read(files, usize::from(self.channel), self.window)?;
-        let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.png", subject.name)));
+        let out =
+            self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.png", subject.name)));
         match out.extension().and_then(|suffix| suffix.to_str()) {
             Some("png") => self.sheet(&subject, &out)?,
-            Some("html") => page::save(&subject, &self.planes(), self.slices(160), self.side(480), &out)?,
+            Some("html") => {
+                page::save(&subject, &self.planes(), self.slices(160), self.side(480), &out)?
+            }
             _ => {
                 let out = out.display();
-                return Err(Error::usage(format!("'{out}': write a file that ends in .png or .html")));
+                return Err(Error::usage(format!(
+                    "'{out}': write a file that ends in .png or .html"
+                )));
             }
         }
         if !globals.quiet {
@@ -109,7 +117,12 @@ impl View {
         let caption: Vec<(String, Colour)> =
             std::iter::once((subject.caption(), GREY)).chain(subject.legend()).collect();
         let planes = self.planes();
-        let sheet = Sheet { planes: &planes, slices: self.slices(8), side: self.side(200), caption: &caption };
+        let sheet = Sheet {
+            planes: &planes,
+            slices: self.slices(8),
+            side: self.side(200),
+            caption: &caption,
+        };
         Ok(contact_sheet(&subject.scene, &sheet).save(out)?)
     }
 
@@ -137,7 +150,8 @@ fn colour(value: u8) -> Colour {
 }
 
 fn window(text: &str) -> std::result::Result<[f32; 2], String> {
-    let numbers: Vec<f32> = text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
+    let numbers: Vec<f32> =
+        text.split(',').filter_map(|number| number.trim().parse().ok()).collect();
     match numbers[..] {
         [low, high] if low < high && low.is_finite() && high.is_finite() => Ok([low, high]),
         _ => Err("write two numbers, the lower one first, such as -57,164".into()),

@@ -12,8 +12,17 @@ const SCRIPT: &str = include_str!("view.js");
 const STYLE: &str = include_str!("view.css");
 
 /// Writes the page: at most `slices` slices of each plane, `side` pixels on the longer side.
-pub(super) fn save(subject: &Subject, planes: &[Plane], slices: usize, side: usize, path: &Path) -> Result<()> {
-    let figures = planes.iter().map(|plane| figure(subject, *plane, slices, side)).collect::<Result<Vec<Markup>>>()?;
+pub(super) fn save(
+    subject: &Subject,
+    planes: &[Plane],
+    slices: usize,
+    side: usize,
+    path: &Path,
+) -> Result<()> {
+    let figures = planes
+        .iter()
+        .map(|plane| figure(subject, *plane, slices, side))
+        .collect::<Result<Vec<Markup>>>()?;
     std::fs::write(path, page(subject, &figures)).map_err(Error::io("write", path))
 }
 
@@ -39,8 +48,11 @@ fn figure(subject: &Subject, plane: Plane, slices: usize, side: usize) -> Result
         .iter()
         .map(|slice| {
             let (raster, bar_mm) = scene.slice(plane, *slice, side);
-            let words =
-                format!("{} {slice}, {:.1} mm; the bar is {bar_mm} mm", plane.word(), scene.position_mm(plane, *slice));
+            let words = format!(
+                "{} {slice}, {:.1} mm; the bar is {bar_mm} mm",
+                plane.word(),
+                scene.position_mm(plane, *slice)
+            );
             Ok((words, base64::engine::general_purpose::STANDARD.encode(raster.png()?)))
         })
         .collect::<Result<Vec<(String, String)>>>()?;

@@ -31,7 +31,8 @@ pub(super) struct Files {
 impl Files {
     /// A file that a person named, and the label maps they named with it.
     pub fn of_file(file: &Path, label: Option<PathBuf>, prediction: Option<PathBuf>) -> Files {
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name =
+            file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = name.trim_end_matches(".gz").trim_end_matches(".nii").to_string();
         Files { name, images: vec![file.to_path_buf()], label, prediction, ..Files::default() }
     }
@@ -40,7 +41,9 @@ impl Files {
     pub fn of_case(home: &Home, what: &str) -> Result<Files> {
         let mut parts = what.splitn(3, '/');
         let (Some(run), Some(id)) = (parts.next(), parts.next()) else {
-            return Err(Error::usage(format!("'{what}' is no file: name a NIfTI file, or RUN/STAGE/CASE")));
+            return Err(Error::usage(format!(
+                "'{what}' is no file: name a NIfTI file, or RUN/STAGE/CASE"
+            )));
         };
         let run = history::find(home, run)?;
         let stage = show::stage(&run.record, id)?;
@@ -114,8 +117,9 @@ fn source<'a>(run: &'a Past, stage: &'a StageRecord) -> Result<Option<(&'a Stage
 /// The files of one case of a stage.
 fn found(run: &Past, stage: &StageRecord, case: &str) -> Result<Files> {
     let source = source(run, stage)?;
-    let (labels, is_ct) =
-        source.as_ref().map_or((vec![], None), |(_, listing)| (listing.labels.clone(), Some(listing.is_ct())));
+    let (labels, is_ct) = source
+        .as_ref()
+        .map_or((vec![], None), |(_, listing)| (listing.labels.clone(), Some(listing.is_ct())));
     let mut files = Files { name: case.to_string(), labels, ..Files::default() };
     let own = |end: &str| {
         let mut names = stage.artifact.iter().flat_map(|artifact| artifact.0.keys());
@@ -129,7 +133,10 @@ fn found(run: &Past, stage: &StageRecord, case: &str) -> Result<Files> {
         return Ok(files);
     }
     let Some((dataset, listing)) = &source else {
-        return Err(Error::usage(format!("stage '{}' goes back to no dataset: view its files by path", stage.stage)));
+        return Err(Error::usage(format!(
+            "stage '{}' goes back to no dataset: view its files by path",
+            stage.stage
+        )));
     };
     let listed = listing.case(case).ok_or_else(|| Error::usage(listing.no_case(case)))?;
     files.images = listed.images.iter().map(|name| locate(dataset, name)).collect::<Result<_>>()?;
@@ -159,7 +166,8 @@ impl Subject {
         let scene = Scene::new(image.one, files.is_ct.unwrap_or(image.has_air))?;
         let window = window.unwrap_or(scene.window());
         let scene = scene.with_window(window);
-        let maps = [&files.label, &files.prediction].map(|path| path.as_deref().map(label_map).transpose());
+        let maps = [&files.label, &files.prediction]
+            .map(|path| path.as_deref().map(label_map).transpose());
         let [label, prediction] = maps;
         let (label, prediction) = (label?, prediction?);
         let present = present(label.iter().chain(&prediction));
@@ -169,7 +177,8 @@ impl Subject {
             (Some(one), None) | (None, Some(one)) => scene.with_labels(one)?,
             (None, None) => scene,
         };
-        let labels = present.into_iter().map(|value| (value, name_of(&files.labels, value))).collect();
+        let labels =
+            present.into_iter().map(|value| (value, name_of(&files.labels, value))).collect();
         let facts = facts(&scene, image.channels, channel);
         Ok(Subject { name: files.name, scene, facts, labels, is_pair })
     }
@@ -182,7 +191,11 @@ impl Subject {
     /// What the colours mean.
     pub fn legend(&self) -> Vec<(String, Colour)> {
         if self.is_pair {
-            return ["reference", "prediction", "both"].map(str::to_string).into_iter().zip(PAIR).collect();
+            return ["reference", "prediction", "both"]
+                .map(str::to_string)
+                .into_iter()
+                .zip(PAIR)
+                .collect();
         }
         self.labels.iter().map(|(value, name)| (name.clone(), colour(*value))).collect()
     }
@@ -198,14 +211,20 @@ struct Channel {
 
 fn image(paths: &[PathBuf], channel: usize) -> Result<Channel> {
     let mut volumes = paths.iter().map(|path| Ok(read_image(path, &path.display().to_string())?));
-    let first: Volume<f32> = volumes.next().unwrap_or_else(|| Err(Error::usage("the case has no image")))?;
+    let first: Volume<f32> =
+        volumes.next().unwrap_or_else(|| Err(Error::usage("the case has no image")))?;
     let channels = first.channels.max(paths.len());
     if channel > channels {
-        return Err(Error::usage(format!("the image has {}, not {channel}", words::count(channels as u64, "channel"))));
+        return Err(Error::usage(format!(
+            "the image has {}, not {channel}",
+            words::count(channels as u64, "channel")
+        )));
     }
     let one = match (first.channels, channel) {
         (_, 1) => first,
-        (1, _) => volumes.nth(channel - 2).unwrap_or_else(|| Err(Error::usage("the case has fewer files")))?,
+        (1, _) => volumes
+            .nth(channel - 2)
+            .unwrap_or_else(|| Err(Error::usage("the case has fewer files")))?,
         _ => {
             let voxels = first.voxels();
             let data = first.data[(channel - 1) * voxels..channel * voxels].to_vec();
@@ -237,8 +256,11 @@ fn facts(scene: &Scene, channels: usize, channel: usize) -> String {
     let [x, y, z] = scene.shape();
     let [dx, dy, dz] = scene.spacing_mm().map(short);
     let [low, high] = scene.window().map(|value| short(value.into()));
-    let of = if channels > 1 { format!("channel {channel} of {channels}, ") } else { String::new() };
-    format!("{of}{x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm (right, front, up), shown from {low} to {high}")
+    let of =
+        if channels > 1 { format!("channel {channel} of {channels}, ") } else { String::new() };
+    format!(
+        "{of}{x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm (right, front, up), shown from {low} to {high}"
+    )
 }
 
 #[cfg(test)]

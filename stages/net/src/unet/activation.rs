@@ -24,7 +24,14 @@ unsafe extern "C" {
 
 #[derive(Debug)]
 pub(super) enum Normalise {
-    Batch { weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, tracked: Tensor, frozen: bool },
+    Batch {
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        tracked: Tensor,
+        frozen: bool,
+    },
     Instance,
 }
 
@@ -46,7 +53,16 @@ impl Normalise {
             Normalise::Batch { weight, bias, mean, variance, .. } => {
                 let (weight, bias) = (Some(weight), Some(bias));
                 let (mean, variance) = (Some(mean), Some(variance));
-                x.batch_norm(weight, bias, mean, variance, measured, Self::MOMENTUM, Self::EPS, true)
+                x.batch_norm(
+                    weight,
+                    bias,
+                    mean,
+                    variance,
+                    measured,
+                    Self::MOMENTUM,
+                    Self::EPS,
+                    true,
+                )
             }
             Normalise::Instance => {
                 let none = None::<&Tensor>;
@@ -95,16 +111,19 @@ impl After {
 
     fn at_once(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
         let pointer = |tensor: &Tensor| tensor.as_ptr().cast::<c_void>();
-        let (measured, each_item) = (self.normalise.is_measured(pass), matches!(self.normalise, Normalise::Instance));
+        let (measured, each_item) =
+            (self.normalise.is_measured(pass), matches!(self.normalise, Normalise::Instance));
         let [weight, bias, mean, variance] = match &self.normalise {
-            Normalise::Batch { weight, bias, mean, variance, .. } => [weight, bias, mean, variance].map(pointer),
+            Normalise::Batch { weight, bias, mean, variance, .. } => {
+                [weight, bias, mean, variance].map(pointer)
+            }
             Normalise::Instance => [null(); 4],
         };
         let (added, slope) = (added.map_or(null(), pointer), pointer(&self.slope));
         let (measured, each_item) = (c_int::from(measured), c_int::from(each_item));
         let (momentum, eps) = (Normalise::MOMENTUM, Normalise::EPS);
-        // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads those given, moves the running
-        // statistics, and gives a new tensor, or null.
+        // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads those given, moves the
+        // running statistics, and gives a new tensor, or null.
         unsafe {
             let made = voxflow_activation(
                 pointer(x),
@@ -151,22 +170,27 @@ mod tests {
 
     /// The same in another kind, with tensors of its own.
     fn copy(after: &After, kind: Kind) -> After {
-        let copy = |tensor: &Tensor| tensor.detach().to_kind(kind).copy().set_requires_grad(tensor.requires_grad());
+        let copy = |tensor: &Tensor| {
+            tensor.detach().to_kind(kind).copy().set_requires_grad(tensor.requires_grad())
+        };
         let normalise = match &after.normalise {
             Normalise::Instance => Normalise::Instance,
-            Normalise::Batch { weight, bias, mean, variance, tracked, frozen } => Normalise::Batch {
-                weight: copy(weight),
-                bias: copy(bias),
-                mean: copy(mean),
-                variance: copy(variance),
-                tracked: tracked.copy(),
-                frozen: *frozen,
-            },
+            Normalise::Batch { weight, bias, mean, variance, tracked, frozen } => {
+                Normalise::Batch {
+                    weight: copy(weight),
+                    bias: copy(bias),
+                    mean: copy(mean),
+                    variance: copy(variance),
+                    tracked: tracked.copy(),
+                    frozen: *frozen,
+                }
+            }
         };
         After { normalise, dropout: after.dropout, slope: copy(&after.slope) }
     }
 
-    /// The result, the gradients of x, the learned tensors and what is added, and the running statistics.
+    /// The result, the gradients of x, the learned tensors and what is added, and the running
+    /// statistics.
     fn results(after: &After, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Vec<Tensor> {
         let alone = |tensor: &Tensor| tensor.detach().set_requires_grad(true);
         let (x, added) = (alone(x), added.map(alone));
@@ -202,21 +226,30 @@ mod tests {
     #[test]
     fn results_and_gradients_are_those_of_libtorch_in_double_precision() {
         tch::manual_seed(2);
-        for (channels, sides) in [(16, [5, 6, 7]), (2, [24, 25, 30]), (40, [3, 2, 3]), (5, [1, 1, 4]), (1, [3, 4, 5])] {
+        for (channels, sides) in
+            [(16, [5, 6, 7]), (2, [24, 25, 30]), (40, [3, 2, 3]), (5, [1, 1, 4]), (1, [3, 4, 5])]
+        {
             let size = [[2, channels].as_slice(), &sides].concat();
             let (x, added) = (random(&size) * 2.0 + 3.0, random(&size));
             for normalise in [batch(channels, false), batch(channels, true), Normalise::Instance] {
-                let after =
-                    After { normalise, dropout: 0.0, slope: Tensor::from_slice(&[0.25f32]).set_requires_grad(true) };
+                let after = After {
+                    normalise,
+                    dropout: 0.0,
+                    slope: Tensor::from_slice(&[0.25f32]).set_requires_grad(true),
+                };
                 for (way, (x, added)) in layouts(&x).iter().zip(&layouts(&added)).enumerate() {
                     for pass in [TRAINING, USE] {
-                        let [single, double] = [Kind::Float, Kind::Double].map(|kind| copy(&after, kind));
+                        let [single, double] =
+                            [Kind::Float, Kind::Double].map(|kind| copy(&after, kind));
                         assert!(single.is_one_operation(x, pass));
                         let added = (way % 2 == 0).then_some(added);
                         let found = results(&single, x, added, pass);
                         let wide = |tensor: &Tensor| tensor.to_kind(Kind::Double);
                         let wanted = results(&double, &wide(x), added.map(wide).as_ref(), pass);
-                        let words = format!("{channels} channels, {:?}, layout {way}, {pass:?}", after.normalise);
+                        let words = format!(
+                            "{channels} channels, {:?}, layout {way}, {pass:?}",
+                            after.normalise
+                        );
                         held(&found, &wanted, 2e-5, &words);
                     }
                 }
@@ -227,21 +260,31 @@ mod tests {
     #[test]
     fn sixteen_bits_are_rounded_once_and_summed_in_more() {
         tch::manual_seed(3);
-        let after = After { normalise: batch(16, false), dropout: 0.0, slope: Tensor::from_slice(&[0.25f32]) };
-        let [x, added] = [0, 1].map(|_| channels_last(&random(&[2, 16, 8, 8, 8])).to_kind(Kind::BFloat16));
+        let after = After {
+            normalise: batch(16, false),
+            dropout: 0.0,
+            slope: Tensor::from_slice(&[0.25f32]),
+        };
+        let [x, added] =
+            [0, 1].map(|_| channels_last(&random(&[2, 16, 8, 8, 8])).to_kind(Kind::BFloat16));
         let found = copy(&after, Kind::Float).forward(&x, Some(&added), TRAINING);
         let [x, added] = [x, added].map(|tensor| tensor.to_kind(Kind::Float));
-        let wanted = copy(&after, Kind::Float).forward(&x, Some(&added), TRAINING).to_kind(Kind::BFloat16);
+        let wanted =
+            copy(&after, Kind::Float).forward(&x, Some(&added), TRAINING).to_kind(Kind::BFloat16);
         assert_eq!(found.kind(), Kind::BFloat16);
         assert!(found.equal(&wanted));
-        let no_number = Tensor::from_slice(&[f32::NAN; 16]).reshape([1, 16, 1, 1, 1]).to_kind(Kind::BFloat16);
+        let no_number =
+            Tensor::from_slice(&[f32::NAN; 16]).reshape([1, 16, 1, 1, 1]).to_kind(Kind::BFloat16);
         assert!(after.forward(&no_number, None, USE).isnan().all().int64_value(&[]) == 1);
     }
 
     #[test]
     fn results_do_not_depend_on_the_number_of_threads() {
         let before = tch::get_num_threads();
-        let (x, added) = (channels_last(&random(&[2, 24, 20, 20, 20])), channels_last(&random(&[2, 24, 20, 20, 20])));
+        let (x, added) = (
+            channels_last(&random(&[2, 24, 20, 20, 20])),
+            channels_last(&random(&[2, 24, 20, 20, 20])),
+        );
         let after = After {
             normalise: batch(24, false),
             dropout: 0.0,

@@ -16,7 +16,12 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(seed: u64, kind: Kind, device: Device, frozen: &'a dyn Fn(&str) -> bool) -> Builder<'a> {
+    pub(super) fn new(
+        seed: u64,
+        kind: Kind,
+        device: Device,
+        frozen: &'a dyn Fn(&str) -> bool,
+    ) -> Builder<'a> {
         Builder { initial: Initial::new(seed), kind, device, frozen, parameters: vec![] }
     }
 
@@ -32,7 +37,12 @@ impl<'a> Builder<'a> {
             layers::Below::Level(level) => Below::Level(Box::new(self.level(level))),
         };
         let up = self.convolution(&level.up);
-        Level { down, below, up, up_residual: level.up_residual.as_ref().map(|residual| self.residual(residual)) }
+        Level {
+            down,
+            below,
+            up,
+            up_residual: level.up_residual.as_ref().map(|residual| self.residual(residual)),
+        }
     }
 
     fn block(&mut self, block: &layers::Block) -> Block {
@@ -44,7 +54,10 @@ impl<'a> Builder<'a> {
 
     fn residual(&mut self, residual: &layers::Residual) -> Residual {
         let units = residual.units.iter().map(|unit| self.convolution(unit)).collect();
-        Residual { units, residual: residual.residual.as_ref().map(|conv| self.conv(conv, Role::Weight)) }
+        Residual {
+            units,
+            residual: residual.residual.as_ref().map(|conv| self.conv(conv, Role::Weight)),
+        }
     }
 
     fn convolution(&mut self, convolution: &layers::Convolution) -> Convolution {
@@ -76,14 +89,20 @@ impl<'a> Builder<'a> {
             Norm::Instance => Normalise::Instance,
             Norm::Batch => self.batch_norm(&format!("{}.N", after.path), i64::from(after.channels)),
         };
-        let slope = self.keep(format!("{}.A.weight", after.path), Initial::constant(&[1], 0.25), Role::Weight);
+        let slope = self.keep(
+            format!("{}.A.weight", after.path),
+            Initial::constant(&[1], 0.25),
+            Role::Weight,
+        );
         After { normalise, dropout: after.dropout, slope }
     }
 
     fn batch_norm(&mut self, path: &str, channels: i64) -> Normalise {
         let full = |value| Initial::constant(&[channels], value);
         let tracked = Tensor::zeros([] as [i64; 0], (Kind::Int64, Device::Cpu));
-        let frozen = ["running_mean", "running_var"].iter().any(|name| (self.frozen)(&format!("{path}.{name}")));
+        let frozen = ["running_mean", "running_var"]
+            .iter()
+            .any(|name| (self.frozen)(&format!("{path}.{name}")));
         Normalise::Batch {
             weight: self.keep(format!("{path}.weight"), full(1.0), Role::Weight),
             bias: self.keep(format!("{path}.bias"), full(0.0), Role::Weight),

@@ -1,6 +1,7 @@
-//! Convolutions to few channels on the processor, `shim/convolution.cpp` and `shim/transposed.cpp`: several
-//! times as fast there as libtorch's own, whose blocks of channels are mostly empty. Numbers of 16 bits are
-//! multiplied and summed in fp32, and the sum is rounded. Results are laid out with channels first.
+//! Convolutions to few channels on the processor, `shim/convolution.cpp` and `shim/transposed.cpp`:
+//! several times as fast there as libtorch's own, whose blocks of channels are mostly empty.
+//! Numbers of 16 bits are multiplied and summed in fp32, and the sum is rounded. Results are laid
+//! out with channels first.
 
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
@@ -8,8 +9,16 @@ use tch::{Device, Kind, Tensor};
 type Operation = unsafe extern "C" fn(*const c_void, *const c_void, *const c_void) -> *mut c_void;
 
 unsafe extern "C" {
-    fn voxflow_few_convolution(input: *const c_void, weight: *const c_void, bias: *const c_void) -> *mut c_void;
-    fn voxflow_few_transposed(input: *const c_void, weight: *const c_void, bias: *const c_void) -> *mut c_void;
+    fn voxflow_few_convolution(
+        input: *const c_void,
+        weight: *const c_void,
+        bias: *const c_void,
+    ) -> *mut c_void;
+    fn voxflow_few_transposed(
+        input: *const c_void,
+        weight: *const c_void,
+        bias: *const c_void,
+    ) -> *mut c_void;
 }
 
 /// More inputs times outputs than this are left to libtorch.
@@ -17,14 +26,15 @@ const MOST: i64 = 16;
 /// More outputs of a transposed convolution than this are left to libtorch.
 const MOST_OUTPUTS: i64 = 4;
 
-/// Whether a convolution of `x` with `weight` (outputs, inputs, 3, 3, 3), stride 1 and padding 1 is done here.
+/// Whether a convolution of `x` with `weight` (outputs, inputs, 3, 3, 3), stride 1 and padding 1 is
+/// done here.
 pub(super) fn suits(x: &Tensor, weight: &Tensor, stride: [i64; 3]) -> bool {
     let size = weight.size();
     is_here(x) && stride == [1; 3] && size[2..] == [3; 3] && size[0] * size[1] <= MOST
 }
 
-/// Whether a transposed convolution of `x` with `weight` (inputs, outputs, 3, 3, 3), padding 1 and output padding 1
-/// is done here: one of stride 2.
+/// Whether a transposed convolution of `x` with `weight` (inputs, outputs, 3, 3, 3), padding 1 and
+/// output padding 1 is done here: one of stride 2.
 pub(super) fn suits_transposed(x: &Tensor, weight: &Tensor, stride: [i64; 3]) -> bool {
     let size = weight.size();
     is_here(x) && stride == [2; 3] && size[2..] == [3; 3] && size[1] <= MOST_OUTPUTS
@@ -47,8 +57,8 @@ pub(super) fn transposed(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
 fn call(operation: Operation, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let wide = [x, weight, bias].map(|tensor| tensor.to_kind(Kind::Float));
     let [input, weight, bias] = wide.each_ref().map(|tensor| tensor.as_ptr().cast::<c_void>());
-    // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads three that live on, and gives a new one
-    // or null.
+    // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads three that live on, and gives
+    // a new one or null.
     let made = unsafe {
         let made = operation(input, weight, bias);
         assert!(!made.is_null(), "libtorch refused a convolution to few channels");
@@ -78,19 +88,26 @@ mod tests {
     /// The result and the gradients of its squares' sum.
     fn results(make: Make, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Vec<Tensor> {
         let out = make(x, weight, bias);
-        let gradients = Tensor::run_backward(&[out.square().sum(out.kind())], &[x, weight, bias], false, false);
+        let gradients =
+            Tensor::run_backward(&[out.square().sum(out.kind())], &[x, weight, bias], false, false);
         std::iter::once(out).chain(gradients).map(|tensor| tensor.to_kind(Kind::Double)).collect()
     }
 
     /// Ours in single precision beside libtorch's in double.
     fn held([ours, theirs]: [Make; 2], x: &Tensor, weight: &Tensor, bias: &Tensor) {
         let found = results(ours, x, weight, bias);
-        let [wide_x, wide_weight, wide_bias] = [x, weight, bias].map(|tensor| tensor.to_kind(Kind::Double));
+        let [wide_x, wide_weight, wide_bias] =
+            [x, weight, bias].map(|tensor| tensor.to_kind(Kind::Double));
         let wanted = results(theirs, &wide_x, &wide_weight, &wide_bias);
         for (at, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
             assert_eq!(found.size(), wanted.size());
             let off = (found - wanted).abs().max() / wanted.abs().max();
-            assert!(off.double_value(&[]) < 1e-6, "{:?} by {:?}, result {at}: {off:?}", x.size(), weight.size());
+            assert!(
+                off.double_value(&[]) < 1e-6,
+                "{:?} by {:?}, result {at}: {off:?}",
+                x.size(),
+                weight.size()
+            );
         }
     }
 
@@ -115,12 +132,18 @@ mod tests {
     #[test]
     fn transposed_results_and_gradients_are_those_of_libtorch_in_double_precision() {
         tch::manual_seed(4);
-        for (inputs, outputs, sides) in
-            [(32, 2, [4, 5, 24]), (7, 4, [3, 2, 16]), (20, 1, [1, 1, 1]), (16, 3, [1, 4, 7]), (48, 2, [2, 3, 33])]
-        {
+        for (inputs, outputs, sides) in [
+            (32, 2, [4, 5, 24]),
+            (7, 4, [3, 2, 16]),
+            (20, 1, [1, 1, 1]),
+            (16, 3, [1, 4, 7]),
+            (48, 2, [2, 3, 33]),
+        ] {
             let x = random(&[[2, inputs].as_slice(), &sides].concat());
             let (weight, bias) = (random(&[inputs, outputs, 3, 3, 3]), random(&[outputs]));
-            assert!(suits_transposed(&x, &weight, [2; 3]) && !suits_transposed(&x, &weight, [2, 2, 1]));
+            assert!(
+                suits_transposed(&x, &weight, [2; 3]) && !suits_transposed(&x, &weight, [2, 2, 1])
+            );
             held([transposed, transposed_of_libtorch], &x, &weight, &bias);
             let last = super::super::channels_last(&x).detach().set_requires_grad(true);
             held([transposed, transposed_of_libtorch], &last, &weight, &bias);

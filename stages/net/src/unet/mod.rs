@@ -1,9 +1,9 @@
 //! MONAI's `UNet` in three dimensions, with its parameter names, as libtorch operations.
 //!
-//! Tensors are (N, C, X, Y, Z). Memory is laid out with channels last where there are several, which
-//! the processor and tensor cores like, and with channels first where there are few (the classes at
-//! the top), since norms and activations over three interleaved values are six times as slow.
-//! Shapes do not show it.
+//! Tensors are (N, C, X, Y, Z). Memory is laid out with channels last where there are several,
+//! which the processor and tensor cores like, and with channels first where there are few (the
+//! classes at the top), since norms and activations over three interleaved values are six times as
+//! slow. Shapes do not show it.
 
 mod activation;
 mod builder;
@@ -20,8 +20,8 @@ use voxflow_stages::model::{Network, layers};
 pub enum Role {
     /// Learned.
     Weight,
-    /// A convolution's bias directly before a norm: learned, but the norm takes out what it adds, so
-    /// its gradient is zero but for rounding.
+    /// A convolution's bias directly before a norm: learned, but the norm takes out what it adds,
+    /// so its gradient is zero but for rounding.
     Quiet,
     /// A norm's running statistic: not learned.
     Statistic,
@@ -57,12 +57,19 @@ pub struct Unet {
 impl Unet {
     /// A network of `inputs` channels and `outputs` classes with initial values of `seed`.
     /// `kind` is Float, or Double for comparisons.
-    pub fn new(network: &Network, inputs: usize, outputs: usize, seed: u64, kind: Kind, device: Device) -> Unet {
+    pub fn new(
+        network: &Network,
+        inputs: usize,
+        outputs: usize,
+        seed: u64,
+        kind: Kind,
+        device: Device,
+    ) -> Unet {
         Unet::of_layers(&network.layers(inputs, outputs), seed, kind, device, &|_| false)
     }
 
-    /// The same of layers. Batch norms whose statistics are `frozen` keep them, and normalise by them
-    /// in training too.
+    /// The same of layers. Batch norms whose statistics are `frozen` keep them, and normalise by
+    /// them in training too.
     pub fn of_layers(
         layers: &layers::Level,
         seed: u64,
@@ -75,7 +82,8 @@ impl Unet {
         Unet { top, parameters: builder.parameters() }
     }
 
-    /// Logits (N, classes, X, Y, Z) of images (N, C, X, Y, Z); sides are multiples of the strides' product.
+    /// Logits (N, classes, X, Y, Z) of images (N, C, X, Y, Z); sides are multiples of the strides'
+    /// product.
     pub fn forward(&self, images: &Tensor, pass: Pass) -> Tensor {
         self.top.forward(&images.to_kind(pass.compute), pass)
     }
@@ -111,8 +119,9 @@ impl Conv {
     /// Fewer output channels than this are laid out channels first.
     const FEW: i64 = 8;
 
-    /// Where the device has no convolutions of `pass.compute`, the same rounded values are multiplied
-    /// and summed in fp32, and the sum is rounded: what convolutions in 16 bits do inside.
+    /// Where the device has no convolutions of `pass.compute`, the same rounded values are
+    /// multiplied and summed in fp32, and the sum is rounded: what convolutions in 16 bits do
+    /// inside.
     fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let (weight, bias) = (self.weight.to_kind(pass.compute), self.bias.to_kind(pass.compute));
         let x = if has_convolutions(pass.compute, x.device()) {
@@ -129,7 +138,15 @@ impl Conv {
             few::transposed(x, weight, bias)
         } else if self.transposed {
             let output_padding = self.stride.map(|step| step - 1);
-            x.conv_transpose3d(weight, Some(bias), self.stride, self.padding, output_padding, 1, [1, 1, 1])
+            x.conv_transpose3d(
+                weight,
+                Some(bias),
+                self.stride,
+                self.padding,
+                output_padding,
+                1,
+                [1, 1, 1],
+            )
         } else if few::suits(x, weight, self.stride) {
             few::convolve(x, weight, bias)
         } else {
@@ -156,7 +173,8 @@ impl Convolution {
     }
 }
 
-/// Convolutions in a row, and the input added to their output, through `residual` where shapes differ.
+/// Convolutions in a row, and the input added to their output, through `residual` where shapes
+/// differ.
 #[derive(Debug)]
 struct Residual {
     units: Vec<Convolution>,
@@ -165,10 +183,13 @@ struct Residual {
 
 impl Residual {
     fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
-        let skipped = self.residual.as_ref().map_or_else(|| x.shallow_clone(), |conv| conv.forward(x, pass));
+        let skipped =
+            self.residual.as_ref().map_or_else(|| x.shallow_clone(), |conv| conv.forward(x, pass));
         let last = self.units.len().saturating_sub(1);
         let units = self.units.iter().enumerate();
-        units.fold(x.shallow_clone(), |x, (at, unit)| unit.forward(&x, (at == last).then_some(&skipped), pass))
+        units.fold(x.shallow_clone(), |x, (at, unit)| {
+            unit.forward(&x, (at == last).then_some(&skipped), pass)
+        })
     }
 }
 
@@ -210,7 +231,9 @@ impl Level {
             Below::Bottom(block) => block.forward(&down, pass),
         };
         let up = self.up.forward(&Tensor::cat(&[down, below], 1), None, pass);
-        self.up_residual.as_ref().map_or_else(|| up.shallow_clone(), |residual| residual.forward(&up, pass))
+        self.up_residual
+            .as_ref()
+            .map_or_else(|| up.shallow_clone(), |residual| residual.forward(&up, pass))
     }
 }
 
@@ -238,34 +261,43 @@ mod tests {
         for residual_units in [0, 1, 3] {
             for norm in [Norm::Batch, Norm::Instance] {
                 let network = Network { residual_units, norm, ..small.clone() };
-                let logits = unet(&network, 3).forward(&image, Pass { training: true, compute: Kind::Float });
+                let logits = unet(&network, 3)
+                    .forward(&image, Pass { training: true, compute: Kind::Float });
                 assert_eq!(logits.size(), [2, 3, 8, 12, 6]);
             }
         }
     }
 
-    /// The same products and sums: what differs is the order of the sums, which may turn the last bit.
+    /// The same products and sums: what differs is the order of the sums, which may turn the last
+    /// bit.
     #[test]
     fn a_convolution_of_rounded_values_is_the_convolution_in_sixteen_bits_with_its_gradients() {
         for (compute, last_bit) in [(Kind::BFloat16, 1.0 / 128.0), (Kind::Half, 1.0 / 1024.0)] {
             let network = unet(&Network::default(), 2);
-            let Block::Residual(residual) = &network.top.down else { panic!("the network has residual units") };
+            let Block::Residual(residual) = &network.top.down else {
+                panic!("the network has residual units")
+            };
             let conv = residual.residual.as_ref().unwrap();
-            let image = Tensor::randn([1, 1, 8, 8, 8], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+            let image =
+                Tensor::randn([1, 1, 8, 8, 8], (Kind::Float, Device::Cpu)).set_requires_grad(true);
             let rounded = |wide: bool| {
                 let image = image.to_kind(compute);
                 let (weight, bias) = (conv.weight.to_kind(compute), conv.bias.to_kind(compute));
                 let out = if wide {
-                    let [x, weight, bias] = [&image, &weight, &bias].map(|tensor| tensor.to_kind(Kind::Float));
+                    let [x, weight, bias] =
+                        [&image, &weight, &bias].map(|tensor| tensor.to_kind(Kind::Float));
                     conv.convolve(&x, &weight, &bias).to_kind(compute)
                 } else {
                     conv.convolve(&image, &weight, &bias)
                 };
-                let gradient = Tensor::run_backward(&[out.square().sum(Kind::Float)], &[&image], false, false);
+                let gradient =
+                    Tensor::run_backward(&[out.square().sum(Kind::Float)], &[&image], false, false);
                 [out.to_kind(Kind::Float), gradient[0].to_kind(Kind::Float)]
             };
             for (wide, native) in rounded(true).into_iter().zip(rounded(false)) {
-                let off = ((wide - &native).abs() / (native.abs() + native.abs().mean(Kind::Float))).max();
+                let off = ((wide - &native).abs()
+                    / (native.abs() + native.abs().mean(Kind::Float)))
+                .max();
                 assert!(off.double_value(&[]) <= 2.0 * last_bit, "{compute:?}: {off:?}");
             }
         }
@@ -274,12 +306,16 @@ mod tests {
     #[test]
     fn initial_weights_are_spread_as_pytorch_spreads_them() {
         let network = unet(&Network::default(), 2);
-        let named = |name: &str| &network.parameters().iter().find(|p| p.name == name).unwrap().tensor;
+        let named =
+            |name: &str| &network.parameters().iter().find(|p| p.name == name).unwrap().tensor;
         let weight = named("model.1.submodule.0.conv.unit1.conv.weight");
         let bound = 1.0 / f64::sqrt(32.0 * 27.0);
         assert!(weight.abs().max().double_value(&[]) <= bound);
         let spread = weight.std(true).double_value(&[]);
-        assert!((spread / (bound / f64::sqrt(3.0)) - 1.0).abs() < 0.02, "standard deviation {spread}");
+        assert!(
+            (spread / (bound / f64::sqrt(3.0)) - 1.0).abs() < 0.02,
+            "standard deviation {spread}"
+        );
         assert_eq!(named("model.0.conv.unit0.adn.A.weight").double_value(&[0]), 0.25);
     }
 }

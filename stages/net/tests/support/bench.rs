@@ -1,4 +1,5 @@
-//! A worker and something to train on: a small cache artifact, tasks over it, and what the worker says.
+//! A worker and something to train on: a small cache artifact, tasks over it, and what the worker
+//! says.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -33,8 +34,10 @@ impl Bench {
     }
 
     fn of(modality: &[&str], labels: &[(u8, &str)]) -> Bench {
-        let labels: Vec<Label> =
-            labels.iter().map(|(value, name)| Label { value: *value, name: (*name).into() }).collect();
+        let labels: Vec<Label> = labels
+            .iter()
+            .map(|(value, name)| Label { value: *value, name: (*name).into() })
+            .collect();
         let cache = Input { stage: "cache".into(), files: BTreeMap::new() };
         let mut bench = Bench { folder: tempfile::tempdir().unwrap(), cache, labels };
         for (part, cases) in [("training", 0..5), ("validation", 5..7)] {
@@ -42,7 +45,8 @@ impl Bench {
             for (name, seed) in names.iter().zip(cases) {
                 bench.add_case(&format!("{part}/{name}"), modality.len(), seed);
             }
-            let case = |name: &String| VolumeCase { name: name.clone(), labelled: true, shape: SHAPE };
+            let case =
+                |name: &String| VolumeCase { name: name.clone(), labelled: true, shape: SHAPE };
             let list = json!({
                 "dataset": "Balls",
                 "preparation": { "intensity": { "window": [0, 1] } },
@@ -64,7 +68,13 @@ impl Bench {
     }
 
     /// A task of a kind over the cache, with a model in a role.
-    pub fn task(&self, name: &str, kind: &str, params: &Value, model: Option<(&str, &Task)>) -> Task {
+    pub fn task(
+        &self,
+        name: &str,
+        kind: &str,
+        params: &Value,
+        model: Option<(&str, &Task)>,
+    ) -> Task {
         let at = |what: &str| self.folder.path().join(name).join(what);
         std::fs::create_dir_all(at("draft")).unwrap();
         let mut inputs = BTreeMap::from([("cache".to_string(), vec![self.cache.clone()])]);
@@ -77,7 +87,12 @@ impl Bench {
         }
         let kind = voxflow_stages::Kind::named(kind).unwrap();
         let params = kind.understand(params).unwrap();
-        let recipe = Recipe { kind: kind.name.into(), version: 1, params: params.clone(), inputs: BTreeMap::new() };
+        let recipe = Recipe {
+            kind: kind.name.into(),
+            version: 1,
+            params: params.clone(),
+            inputs: BTreeMap::new(),
+        };
         Task {
             stage: name.into(),
             recipe,
@@ -93,18 +108,26 @@ impl Bench {
     fn add_case(&mut self, case: &str, channels: usize, seed: usize) {
         let values: Vec<u8> = self.labels.iter().map(|label| label.value).collect();
         let (image, label) = ball(channels, &values, seed);
-        let candidates =
-            Candidates::compute(SHAPE, &label.data, Selection { labels: &values, background: None }).unwrap();
+        let candidates = Candidates::compute(
+            SHAPE,
+            &label.data,
+            Selection { labels: &values, background: None },
+        )
+        .unwrap();
         let affine = label.affine;
         let geometry = json!({
             "original_shape": SHAPE, "original_affine": affine, "axes": [0, 1, 2], "flips": [false, false, false],
             "oriented_shape": SHAPE, "oriented_affine": affine, "resampled_shape": SHAPE, "resampled_affine": affine,
             "crop_start": [0, 0, 0], "crop_end": SHAPE,
         });
-        self.add(&format!("{case}/image.nii"), |path| write_volume_f32(path, &image, false).unwrap());
+        self.add(&format!("{case}/image.nii"), |path| {
+            write_volume_f32(path, &image, false).unwrap()
+        });
         self.add(&format!("{case}/label.nii"), |path| write_label(path, &label, false).unwrap());
         self.add(&format!("{case}/candidates.bin"), |path| candidates.write(path).unwrap());
-        self.add(&format!("{case}/geometry.json"), |path| std::fs::write(path, geometry.to_string()).unwrap());
+        self.add(&format!("{case}/geometry.json"), |path| {
+            std::fs::write(path, geometry.to_string()).unwrap()
+        });
     }
 
     fn add(&mut self, name: &str, write: impl FnOnce(&Path)) {
@@ -115,7 +138,8 @@ impl Bench {
     }
 }
 
-/// A ball in noise, and its label: the first value, or the second in the upper half where there are two.
+/// A ball in noise, and its label: the first value, or the second in the upper half where there are
+/// two.
 fn ball(channels: usize, values: &[u8], seed: usize) -> (Volume<f32>, Volume<u8>) {
     let centre = [3.0 + (seed % 3) as f64 * 2.0, 4.0 + (seed % 2) as f64 * 2.0, 4.0];
     let mut draw = voxflow_stages::random::Draw::new(seed as u64, 0, 0, "ball");
@@ -124,9 +148,14 @@ fn ball(channels: usize, values: &[u8], seed: usize) -> (Volume<f32>, Volume<u8>
         for y in 0..SHAPE[1] {
             for x in 0..SHAPE[0] {
                 let square = |a: usize, b: f64| (a as f64 - b) * (a as f64 - b);
-                let inside = square(x, centre[0]) + square(y, centre[1]) + square(z, centre[2]) < 7.0;
+                let inside =
+                    square(x, centre[0]) + square(y, centre[1]) + square(z, centre[2]) < 7.0;
                 let upper = z as f64 >= centre[2];
-                label.push(if !inside { 0 } else { values[usize::from(upper && values.len() > 1)] });
+                label.push(if !inside {
+                    0
+                } else {
+                    values[usize::from(upper && values.len() > 1)]
+                });
                 for (channel, voxels) in image.iter_mut().enumerate() {
                     let bright = inside && (channel == 0 || upper);
                     voxels.push((if bright { 0.8 } else { 0.2 } + 0.1 * draw.normal()) as f32);
@@ -134,7 +163,8 @@ fn ball(channels: usize, values: &[u8], seed: usize) -> (Volume<f32>, Volume<u8>
             }
         }
     }
-    let affine = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+    let affine =
+        [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
     let image = Volume { channels, shape: SHAPE, data: image.concat(), affine };
     (image, Volume { channels: 1, shape: SHAPE, data: label, affine })
 }
@@ -158,7 +188,8 @@ pub struct Heard {
 impl Heard {
     /// The values of a metric over all cases and labels, in the order of their epochs.
     pub fn values(&self, metric: &str) -> Vec<f64> {
-        let whole = |row: &&Metric| row.metric == metric && row.case.is_none() && row.label.is_none();
+        let whole =
+            |row: &&Metric| row.metric == metric && row.case.is_none() && row.label.is_none();
         self.metrics.iter().filter(whole).filter_map(|row| row.value).collect()
     }
 }

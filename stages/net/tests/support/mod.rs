@@ -32,7 +32,10 @@ impl<A: DeserializeOwned> Fixture<A> {
     }
 
     pub fn under(&self, folder: &str) -> BTreeMap<String, Tensor> {
-        let named = self.tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(folder)?, tensor)));
+        let named = self
+            .tensors
+            .iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix(folder)?, tensor)));
         named.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).collect()
     }
 }
@@ -93,7 +96,9 @@ fn spread(name: &str, shape: &[i64]) -> Option<(f64, f64)> {
         _ if name.ends_with("running_var") => Some((1.0, 0.5)),
         _ if name.ends_with(".N.weight") => Some((1.0, 0.3)),
         _ if name.ends_with(".A.weight") => Some((0.25, 0.2)),
-        _ if shape.len() > 1 => Some((0.0, 1.0 / (shape[1..].iter().product::<i64>() as f64).sqrt())),
+        _ if shape.len() > 1 => {
+            Some((0.0, 1.0 / (shape[1..].iter().product::<i64>() as f64).sqrt()))
+        }
         _ => Some((0.0, 0.3)),
     }
 }

@@ -40,8 +40,12 @@ impl Mix {
         match organ {
             Organ::Spleen => self.weights[Tissue::Spleen as usize],
             Organ::Liver => self.weights[Tissue::Liver as usize],
-            Organ::Kidneys => self.weights[Tissue::Kidney as usize] + self.weights[Tissue::Pelvis as usize],
-            Organ::Stomach => self.weights[Tissue::Stomach as usize] + self.weights[Tissue::Gas as usize],
+            Organ::Kidneys => {
+                self.weights[Tissue::Kidney as usize] + self.weights[Tissue::Pelvis as usize]
+            }
+            Organ::Stomach => {
+                self.weights[Tissue::Stomach as usize] + self.weights[Tissue::Gas as usize]
+            }
         }
     }
 
@@ -69,7 +73,9 @@ impl Anatomy {
         let stomach = jitter([-42.0, 22.0, 26.0], [8.0, 7.0, 12.0]);
         let bowel = jitter([-78.0, 18.0, -34.0], [8.0, 9.0, 12.0]);
         let spleen = jitter([-84.0, -26.0, 18.0], [8.0, 13.0, 16.0]);
-        let mut radii = |base: [f64; 3], by: f64| base.map(|radius| radius * size * draw.between(1.0 - by, 1.0 + by));
+        let mut radii = |base: [f64; 3], by: f64| {
+            base.map(|radius| radius * size * draw.between(1.0 - by, 1.0 + by))
+        };
         let liver_radii = radii([64.0, 58.0, 58.0], 0.12);
         let lobe_radii = radii([52.0, 24.0, 30.0], 0.2);
         let right_radii = radii([24.0, 20.0, 46.0], 0.12);
@@ -80,7 +86,9 @@ impl Anatomy {
         let mut angles = |by: f64| -> [f64; 3] { std::array::from_fn(|_| draw.between(-by, by)) };
         let (right_turn, left_turn, spleen_turn, stomach_turn) =
             (angles(10.0), angles(12.0), angles(20.0), angles(15.0));
-        let pelvis = |centre: [f64; 3], radii: [f64; 3]| Blob::new(centre, radii.map(|radius| radius * 0.42));
+        let pelvis = |centre: [f64; 3], radii: [f64; 3]| {
+            Blob::new(centre, radii.map(|radius| radius * 0.42))
+        };
         Anatomy {
             body: [(145.0 * size) as f32, (102.0 * size * draw.between(0.94, 1.06)) as f32],
             fat_mm: fat as f32,
@@ -139,7 +147,10 @@ impl Anatomy {
             mix.over(Tissue::Bone, part(depth.max(along.abs() - 5.0)));
         }
         for side in [-1.0, 1.0] {
-            mix.over(Tissue::Muscle, part(column(p, [side * 36.0, -self.body[1] + 38.0], [27.0, 19.0])));
+            mix.over(
+                Tissue::Muscle,
+                part(column(p, [side * 36.0, -self.body[1] + 38.0], [27.0, 19.0])),
+            );
         }
         let spine = column(p, [0.0, -self.body[1] + 48.0], [19.0, 17.0]);
         let disc = (p[2] + 2.0 * self.rib_phase).rem_euclid(34.0) < 8.0;
@@ -147,8 +158,8 @@ impl Anatomy {
         mix.over(Tissue::Blood, part(column(p, self.aorta, [10.0, 10.0])));
     }
 
-    /// The organs of the cavity. Each leaves room for those before it; the spleen keeps a layer of fat
-    /// from its neighbours that vanishes in places.
+    /// The organs of the cavity. Each leaves room for those before it; the spleen keeps a layer of
+    /// fat from its neighbours that vanishes in places.
     fn organs(&self, p: Point, cavity: f32, part: &impl Fn(f32) -> f32, mix: &mut Mix) {
         let across = p[0].abs() - 58.0;
         let dome = p[2] - self.dome_mm + 0.0045 * (across * across + p[1] * p[1]);
@@ -159,7 +170,8 @@ impl Anatomy {
         let kidney = self.kidneys[0].distance(p).min(self.kidneys[1].distance(p)).max(bound);
         let stomach = self.stomach.distance(p).max(bound).max(1.5 - liver).max(1.0 - kidney);
         let neighbour = kidney.min(stomach).min(liver);
-        let (spleen, bowel) = (self.spleen.distance(p).max(bound), self.bowel.distance(p).max(bound));
+        let (spleen, bowel) =
+            (self.spleen.distance(p).max(bound), self.bowel.distance(p).max(bound));
         let near = spleen.min(bowel) < 10.0;
         let gap = if near { (self.gap_mm + self.gap.at(p)).clamp(0.0, 6.0) } else { 0.0 };
         let spleen = spleen.max(cavity + gap * 0.6);
@@ -176,7 +188,11 @@ impl Anatomy {
         mix.weights.iter_mut().for_each(|weight| *weight *= 1.0 - full.min(1.0));
         let pelvis = kidney * part(self.pelves[0].distance(p).min(self.pelves[1].distance(p)));
         let gas = stomach * part(self.gas_level - p[1]);
-        let food = if stomach > gas { (stomach - gas) * (0.04 + self.food.at(p)).clamp(0.0, 0.2) } else { 0.0 };
+        let food = if stomach > gas {
+            (stomach - gas) * (0.04 + self.food.at(p)).clamp(0.0, 0.2)
+        } else {
+            0.0
+        };
         let parts = [
             (Tissue::Liver, liver),
             (Tissue::Kidney, kidney - pelvis),

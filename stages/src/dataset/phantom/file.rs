@@ -28,8 +28,9 @@ pub fn write_label(scan: &Scan, path: &Path) -> Result<()> {
 fn write(path: &Path, header: &[u8], voxels: &[u8]) -> Result<()> {
     let file = BufWriter::new(File::create(path).map_err(Error::io("create", path))?);
     let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(2));
-    let written =
-        voxflow_cache::fault::pass().and_then(|()| gzip.write_all(header)).and_then(|()| gzip.write_all(voxels));
+    let written = voxflow_cache::fault::pass()
+        .and_then(|()| gzip.write_all(header))
+        .and_then(|()| gzip.write_all(voxels));
     let flushed = written.and_then(|()| gzip.finish()).and_then(|mut file| file.flush());
     flushed.map_err(Error::io("write", path))
 }
@@ -53,7 +54,10 @@ fn header(scan: &Scan, channels: usize, (datatype, bits): (i16, i16)) -> Vec<u8>
         Orientation::Lps => (1, 1, [0.0, 0.0, 1.0], 1.0),
     };
     put(76, &factor.to_le_bytes());
-    scan.spacing_mm.iter().enumerate().for_each(|(axis, size)| put(80 + 4 * axis, &size.to_le_bytes()));
+    scan.spacing_mm
+        .iter()
+        .enumerate()
+        .for_each(|(axis, size)| put(80 + 4 * axis, &size.to_le_bytes()));
     put(92, &1f32.to_le_bytes());
     put(108, &352f32.to_le_bytes());
     put(112, &1f32.to_le_bytes());
@@ -61,7 +65,10 @@ fn header(scan: &Scan, channels: usize, (datatype, bits): (i16, i16)) -> Vec<u8>
     put(148, b"voxflow phantom");
     put(252, &qform.to_le_bytes());
     put(254, &sform.to_le_bytes());
-    quaternion.iter().enumerate().for_each(|(index, value)| put(256 + 4 * index, &value.to_le_bytes()));
+    quaternion
+        .iter()
+        .enumerate()
+        .for_each(|(index, value)| put(256 + 4 * index, &value.to_le_bytes()));
     for axis in 0..3 {
         put(268 + 4 * axis, &(scan.affine[axis][3] as f32).to_le_bytes());
         for column in 0..4 {

@@ -1,12 +1,13 @@
 //! The phantom: a believable abdominal CT with a spleen, drawn from a seed.
 //!
 //! Made so that nothing simple finds the spleen: it varies in place, size and shape, its neighbours
-//! touch it and share its Hounsfield units, the contrast phase changes all of them from case to case,
-//! and the whole pose is shifted by up to 20 mm an axis. What remains is what a network must learn:
-//! where it lies among the others, its shape, and the thin fat around most of it.
+//! touch it and share its Hounsfield units, the contrast phase changes all of them from case to
+//! case, and the whole pose is shifted by up to 20 mm an axis. What remains is what a network must
+//! learn: where it lies among the others, its shape, and the thin fat around most of it.
 //!
-//! Voxels are the same on every machine: additions, multiplications, divisions and roots in f32, and
-//! transcendental functions from `libm`. Writing files is left to [`file`], the layout to the kind.
+//! Voxels are the same on every machine: additions, multiplications, divisions and roots in f32,
+//! and transcendental functions from `libm`. Writing files is left to [`file`], the layout to the
+//! kind.
 
 pub mod anatomy;
 pub mod file;
@@ -123,14 +124,19 @@ impl Phantom {
             channel.chunks_mut(nx * ny).enumerate().for_each(|(z, slice)| channels[z].push(slice));
         }
         let slices = channels.par_iter_mut().zip(label.par_chunks_mut(nx * ny)).enumerate();
-        slices.for_each(|(z, (image, label))| self.slice(&grid, &anatomy, &contrasts, z, image, label));
-        let image = image.par_iter().map(|value| value.round().clamp(-1024.0, 32_000.0) as i16).collect();
+        slices.for_each(|(z, (image, label))| {
+            self.slice(&grid, &anatomy, &contrasts, z, image, label)
+        });
+        let image =
+            image.par_iter().map(|value| value.round().clamp(-1024.0, 32_000.0) as i16).collect();
         let Grid { shape, spacing_mm, orientation, affine, .. } = grid;
         Scan { shape, spacing_mm, orientation, affine, image, label }
     }
 
     fn contrasts(&self, index: u64) -> Vec<Contrast> {
-        let channel = |(channel, name): (usize, &String)| Contrast::draw(self.seed, index, channel as u64, name);
+        let channel = |(channel, name): (usize, &String)| {
+            Contrast::draw(self.seed, index, channel as u64, name)
+        };
         self.modality.iter().enumerate().map(channel).collect()
     }
 
@@ -151,8 +157,9 @@ impl Phantom {
                 let place = grid.place([x, y, z]);
                 let mix = anatomy.mix(place, width_mm);
                 for (channel, contrast) in image.iter_mut().zip(contrasts) {
-                    channel[at] +=
-                        (0..TISSUES).map(|tissue| mix.weights[tissue] * contrast.levels[tissue]).sum::<f32>();
+                    channel[at] += (0..TISSUES)
+                        .map(|tissue| mix.weights[tissue] * contrast.levels[tissue])
+                        .sum::<f32>();
                 }
                 let organ = self.organs.iter().position(|organ| mix.of(*organ) >= 0.5);
                 label[at] = organ.map_or(0, |position| position as u8 + 1);
@@ -160,22 +167,26 @@ impl Phantom {
         }
     }
 
-    /// Anisotropic and varying spacing, one of three orientations, somewhere in the scanner's space.
+    /// Anisotropic and varying spacing, one of three orientations, somewhere in the scanner's
+    /// space.
     fn grid(&self, index: u64) -> Grid {
         let mut draw = Draw::new(self.seed, 0, index, "phantom grid");
         let field_mm = draw.between(335.0, 375.0);
         let extent_mm = [field_mm, field_mm, draw.between(185.0, 220.0)];
-        let spacing_mm: [f32; 3] = std::array::from_fn(|axis| (extent_mm[axis] / self.shape[axis] as f64) as f32);
+        let spacing_mm: [f32; 3] =
+            std::array::from_fn(|axis| (extent_mm[axis] / self.shape[axis] as f64) as f32);
         let turns = [Orientation::Las, Orientation::Ras, Orientation::Lps];
         let orientation = turns[((index + draw.below(2)) % 3) as usize];
-        let centre_mm = [draw.between(-30.0, 30.0), draw.between(-30.0, 30.0), draw.between(-400.0, 400.0)];
+        let centre_mm =
+            [draw.between(-30.0, 30.0), draw.between(-30.0, 30.0), draw.between(-400.0, 400.0)];
         let shift_mm = std::array::from_fn(|_| draw.between(-20.0, 20.0) as f32);
         let mut affine = [[0.0; 4]; 4];
         affine[3][3] = 1.0;
         for axis in 0..3 {
             let step = orientation.signs()[axis] * f64::from(spacing_mm[axis]);
             affine[axis][axis] = step;
-            affine[axis][3] = f64::from((centre_mm[axis] - step * (self.shape[axis] as f64 - 1.0) / 2.0) as f32);
+            affine[axis][3] =
+                f64::from((centre_mm[axis] - step * (self.shape[axis] as f64 - 1.0) / 2.0) as f32);
         }
         Grid { shape: self.shape, spacing_mm, orientation, affine, shift_mm }
     }
@@ -187,7 +198,8 @@ impl Grid {
         let signs = self.orientation.signs();
         std::array::from_fn(|axis| {
             let middle = (self.shape[axis] as f32 - 1.0) / 2.0;
-            signs[axis] as f32 * self.spacing_mm[axis] * (index[axis] as f32 - middle) - self.shift_mm[axis]
+            signs[axis] as f32 * self.spacing_mm[axis] * (index[axis] as f32 - middle)
+                - self.shift_mm[axis]
         })
     }
 }

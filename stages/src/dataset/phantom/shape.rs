@@ -32,7 +32,8 @@ impl Blob {
     /// Turns it by these angles in degrees about x, then y, then z.
     pub fn turned(mut self, degrees: [f64; 3]) -> Blob {
         for (axis, angle) in degrees.iter().enumerate() {
-            let (sin, cos) = (libm::sin(angle * TAU / 360.0) as f32, libm::cos(angle * TAU / 360.0) as f32);
+            let (sin, cos) =
+                (libm::sin(angle * TAU / 360.0) as f32, libm::cos(angle * TAU / 360.0) as f32);
             let (i, j) = ((axis + 1) % 3, (axis + 2) % 3);
             for row in &mut self.rows {
                 (row[i], row[j]) = (cos * row[i] - sin * row[j], sin * row[i] + cos * row[j]);
@@ -41,7 +42,8 @@ impl Blob {
         self
     }
 
-    /// Bends it: its first axis moves by `bend` × the square of the distance along the others (1/mm).
+    /// Bends it: its first axis moves by `bend` × the square of the distance along the others
+    /// (1/mm).
     pub fn bent(self, bend: f64) -> Blob {
         Blob { bend: bend as f32, ..self }
     }
@@ -63,7 +65,11 @@ impl Blob {
         let k0 = norm(scaled);
         let k1 = norm(std::array::from_fn(|axis| scaled[axis] / self.radii[axis]));
         let distance = if k1 > 1e-6 { k0 * (k0 - 1.0) / k1 } else { -self.radii[0] };
-        if distance.abs() < 3.0 * self.waves.height + 10.0 { distance + self.waves.at(p) } else { distance }
+        if distance.abs() < 3.0 * self.waves.height + 10.0 {
+            distance + self.waves.at(p)
+        } else {
+            distance
+        }
     }
 }
 
@@ -93,7 +99,9 @@ impl Waves {
 
     /// The value at a point; its standard deviation is about the height.
     pub fn at(&self, p: Point) -> f32 {
-        let wave = |(k, phase): &([f32; 3], f32)| libm::sinf(k[0] * p[0] + k[1] * p[1] + k[2] * p[2] + phase);
+        let wave = |(k, phase): &([f32; 3], f32)| {
+            libm::sinf(k[0] * p[0] + k[1] * p[1] + k[2] * p[2] + phase)
+        };
         self.height * 0.8 * self.waves.iter().map(wave).sum::<f32>()
     }
 }

@@ -84,7 +84,10 @@ fn mri(draw: &mut Draw, channel: u64) -> Contrast {
     }
     neighbours(&mut levels, draw, 12.0, 80.0);
     let scale = draw.between(0.5, 3.0);
-    Contrast { levels: levels.map(|level| (level * scale) as f32), noise: (draw.between(18.0, 30.0) * scale) as f32 }
+    Contrast {
+        levels: levels.map(|level| (level * scale) as f32),
+        noise: (draw.between(18.0, 30.0) * scale) as f32,
+    }
 }
 
 /// Gives the spleen's neighbours its level, but for a little.

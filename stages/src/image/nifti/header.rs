@@ -60,7 +60,9 @@ impl Datatype {
             768 => Datatype::U32,
             1024 => Datatype::I64,
             1280 => Datatype::U64,
-            32 | 1792 | 2048 => return Err("holds complex numbers; store their magnitude instead".into()),
+            32 | 1792 | 2048 => {
+                return Err("holds complex numbers; store their magnitude instead".into());
+            }
             128 | 2304 => return Err("holds colours; store one channel for each instead".into()),
             _ => return Err(format!("has the unknown voxel type {code}; is it damaged?")),
         })
@@ -111,7 +113,9 @@ impl Header {
             .map_err(|error| format!("has an unreadable NIfTI header ({error})"))?;
         let big_endian = bytes[..4] == 348i32.to_be_bytes();
         if (raw.endianness == nifti::Endianness::Big) != big_endian {
-            return Err("has a header whose number of dimensions makes no sense; is it damaged?".into());
+            return Err(
+                "has a header whose number of dimensions makes no sense; is it damaged?".into()
+            );
         }
         let (shape, channels) = grid(&raw.dim)?;
         let datatype = Datatype::of_code(raw.datatype)?;
@@ -143,7 +147,10 @@ pub(super) fn open(path: &Path, name: &str) -> Result<Source> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     let mut start = vec![];
-    (&mut file).take(HEADER_BYTES as u64).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    (&mut file)
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut start)
+        .map_err(Error::io("read", path))?;
     let compressed = start.starts_with(&[0x1f, 0x8b]);
     if compressed {
         let whole = File::open(path).map_err(Error::io("open", path))?;
@@ -153,8 +160,10 @@ pub(super) fn open(path: &Path, name: &str) -> Result<Source> {
             .read_to_end(&mut start)
             .trouble(format!("{name}: is damaged, its gzip stream does not open"))?;
     }
-    let header = Header::parse(&start).map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
-    check_size(&header, compressed, bytes).map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
+    let header =
+        Header::parse(&start).map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
+    check_size(&header, compressed, bytes)
+        .map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
     Ok(Source { header, compressed, bytes })
 }
 
@@ -183,11 +192,16 @@ fn check_kind(bytes: &[u8]) -> Result<(), String> {
         return Err("is not a NIfTI file".into());
     }
     if bytes.len() < HEADER_BYTES {
-        return Err(format!("ends after {} of the 348 bytes of its header; fetch it again", bytes.len()));
+        return Err(format!(
+            "ends after {} of the 348 bytes of its header; fetch it again",
+            bytes.len()
+        ));
     }
     match &bytes[344..348] {
         b"n+1\0" => Ok(()),
-        b"ni1\0" => Err("is the header of a pair of files (.hdr, .img); convert it to a single .nii".into()),
+        b"ni1\0" => {
+            Err("is the header of a pair of files (.hdr, .img); convert it to a single .nii".into())
+        }
         _ => Err("is not a NIfTI-1 file (its magic is missing); convert it".into()),
     }
 }
@@ -204,19 +218,29 @@ fn grid(dim: &[u16; 8]) -> Result<([usize; 3], usize), String> {
     }
     if axes < 3 || lengths[4.min(axes)..].iter().any(|&length| length > 1) {
         let words: Vec<String> = lengths.iter().map(usize::to_string).collect();
-        return Err(format!("has the shape {}; it must be 3D, or 4D with channels last", words.join("×")));
+        return Err(format!(
+            "has the shape {}; it must be 3D, or 4D with channels last",
+            words.join("×")
+        ));
     }
     let channels = lengths.get(3).copied().unwrap_or(1);
     let voxels = lengths.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
     match voxels {
-        Some(voxels) if voxels <= MOST_VOXELS => Ok(([lengths[0], lengths[1], lengths[2]], channels)),
+        Some(voxels) if voxels <= MOST_VOXELS => {
+            Ok(([lengths[0], lengths[1], lengths[2]], channels))
+        }
         _ => Err(format!("claims more than {MOST_VOXELS} voxels; split it, or is it damaged?")),
     }
 }
 
 fn voxel_offset(offset: f32) -> Result<usize, String> {
-    let sane = offset.is_finite() && offset.fract() == 0.0 && (FIRST_VOXEL as f32..=1e8).contains(&offset);
-    if sane { Ok(offset as usize) } else { Err(format!("says that its voxels begin at byte {offset}; is it damaged?")) }
+    let sane =
+        offset.is_finite() && offset.fract() == 0.0 && (FIRST_VOXEL as f32..=1e8).contains(&offset);
+    if sane {
+        Ok(offset as usize)
+    } else {
+        Err(format!("says that its voxels begin at byte {offset}; is it damaged?"))
+    }
 }
 
 /// Slope and intercept; a slope that is 0 or not finite means none, as in nibabel.
@@ -225,7 +249,9 @@ fn scaling(slope: f32, intercept: f32) -> Result<(f64, f64), String> {
         return Ok((1.0, 0.0));
     }
     if !intercept.is_finite() {
-        return Err(format!("has a slope of {slope} but an intercept of {intercept}; correct its header"));
+        return Err(format!(
+            "has a slope of {slope} but an intercept of {intercept}; correct its header"
+        ));
     }
     Ok((f64::from(slope), f64::from(intercept)))
 }

@@ -7,15 +7,16 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Memory for reading files, used again from one file to the next: asking the system for as much anew
-/// takes as long as half of the unpacking.
+/// Memory for reading files, used again from one file to the next: asking the system for as much
+/// anew takes as long as half of the unpacking.
 #[derive(Debug, Default)]
 pub struct Desk {
     packed: Vec<u8>,
     whole: Vec<u8>,
 }
 
-/// The header, and the bytes of the voxels alone. No more is ever decompressed than the header promises.
+/// The header, and the bytes of the voxels alone. No more is ever decompressed than the header
+/// promises.
 pub(super) fn load<'a>(path: &Path, name: &str, desk: &'a mut Desk) -> Result<(Header, &'a [u8])> {
     let source = open(path, name)?;
     let header = source.header.clone();
@@ -37,7 +38,8 @@ fn plain<'a>(path: &Path, name: &str, source: &Source, desk: &'a mut Desk) -> Re
 }
 
 /// One gzip member of just the promised size goes through libdeflate at once; whatever is else
-/// (several members, bytes after the voxels, damage) goes through a stream that tells what is wrong.
+/// (several members, bytes after the voxels, damage) goes through a stream that tells what is
+/// wrong.
 fn inflate<'a>(path: &Path, name: &str, source: &Source, desk: &'a mut Desk) -> Result<&'a [u8]> {
     let packed = room(&mut desk.packed, source.bytes as usize, name)?;
     let file = File::open(path).map_err(Error::io("open", path))?;
@@ -49,7 +51,9 @@ fn inflate<'a>(path: &Path, name: &str, source: &Source, desk: &'a mut Desk) -> 
     let inflated = libdeflater::Decompressor::new().gzip_decompress(packed, whole);
     if inflated != Ok(whole.len()) {
         let mut stream = MultiGzDecoder::new(BufReader::new(&*packed));
-        stream.read_exact(whole).trouble(format!("{name}: its gzip stream is damaged or cut short"))?;
+        stream
+            .read_exact(whole)
+            .trouble(format!("{name}: its gzip stream is damaged or cut short"))?;
         // One byte more makes the decoder compare the checksum where the stream ends here.
         stream.read(&mut [0]).trouble(format!("{name}: its gzip stream is damaged"))?;
     }

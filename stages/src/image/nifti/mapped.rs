@@ -18,10 +18,13 @@ impl Mapped {
     pub fn open(path: &Path, name: &str) -> Result<Mapped> {
         let source = open(path, name)?;
         if source.compressed || !source.header.is_unscaled() || source.header.big_endian {
-            return Err(Error::failed(format!("{name}: is not a plain volume as this program writes; make it again")));
+            return Err(Error::failed(format!(
+                "{name}: is not a plain volume as this program writes; make it again"
+            )));
         }
         let file = File::open(path).map_err(Error::io("open", path))?;
-        // SAFETY: stored volumes are never changed in place (mode 0444), so the mapping stays valid.
+        // SAFETY: stored volumes are never changed in place (mode 0444), so the mapping stays
+        // valid.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
         if map.len() < source.header.file_bytes() {
             return Err(Error::failed(format!("{name}: changed while it was opened; try again")));
@@ -46,8 +49,9 @@ impl Mapped {
 
     /// The voxels of a float32 file: index = x + X·(y + Y·(z + Z·c)).
     pub fn f32s(&self) -> Result<&[f32]> {
-        bytemuck::try_cast_slice(self.voxels(Datatype::F32)?)
-            .map_err(|error| Error::failed(format!("a mapped volume does not lie on 4-byte boundaries: {error}")))
+        bytemuck::try_cast_slice(self.voxels(Datatype::F32)?).map_err(|error| {
+            Error::failed(format!("a mapped volume does not lie on 4-byte boundaries: {error}"))
+        })
     }
 
     /// The voxels of a uint8 file: index = x + X·(y + Y·z).

@@ -1,8 +1,10 @@
-//! NIfTI-1 files: reading scanners' and people's files with care, writing our own, and mapping those.
+//! NIfTI-1 files: reading scanners' and people's files with care, writing our own, and mapping
+//! those.
 //!
-//! `header` says what a file holds and where it lies; `load` unpacks it, `read` decodes voxels; `write` makes plain
-//! files whose bytes repeat; `mapped` opens our own without copying. Whether a file is compressed
-//! is seen from its first bytes, never from its name, since stored blobs have no telling names.
+//! `header` says what a file holds and where it lies; `load` unpacks it, `read` decodes voxels;
+//! `write` makes plain files whose bytes repeat; `mapped` opens our own without copying. Whether a
+//! file is compressed is seen from its first bytes, never from its name, since stored blobs have no
+//! telling names.
 
 mod header;
 mod load;

@@ -26,7 +26,9 @@ fn corrected(raw: &NiftiHeader, size: [f32; 3], sform: Affine) -> Affine {
     }
     match qform(raw, size) {
         // The header keeps what is set into it as float32.
-        Ok(qform) if agrees(&qform, raw, size, axes) => qform.map(|row| row.map(|number| f64::from(number as f32))),
+        Ok(qform) if agrees(&qform, raw, size, axes) => {
+            qform.map(|row| row.map(|number| f64::from(number as f32)))
+        }
         _ => sform,
     }
 }
@@ -34,7 +36,10 @@ fn corrected(raw: &NiftiHeader, size: [f32; 3], sform: Affine) -> Affine {
 /// Whether the norms of the columns are the voxel sizes, to 1e-5 relative.
 fn agrees(affine: &Affine, raw: &NiftiHeader, size: [f32; 3], axes: usize) -> bool {
     (0..axes.min(4)).all(|column| {
-        let norm = (0..4.min(axes)).map(|row| affine[row][column] * affine[row][column]).sum::<f64>().sqrt();
+        let norm = (0..4.min(axes))
+            .map(|row| affine[row][column] * affine[row][column])
+            .sum::<f64>()
+            .sqrt();
         let norm = if norm == 0.0 { 1.0 } else { norm };
         let step = f64::from(if column < 3 { size[column] } else { raw.pixdim[4] });
         (norm - step).abs() <= 1e-8 + 1e-5 * step.abs()
@@ -47,7 +52,9 @@ fn has_code(code: i16) -> bool {
 
 /// The voxel sizes as nibabel repairs them: positive, and 1 for 0.
 fn voxel_size(raw: &NiftiHeader) -> [f32; 3] {
-    std::array::from_fn(|axis| if raw.pixdim[axis + 1] == 0.0 { 1.0 } else { raw.pixdim[axis + 1].abs() })
+    std::array::from_fn(
+        |axis| if raw.pixdim[axis + 1] == 0.0 { 1.0 } else { raw.pixdim[axis + 1].abs() },
+    )
 }
 
 fn sform(raw: &NiftiHeader) -> Affine {
@@ -92,7 +99,11 @@ fn rotation([w, x, y, z]: [f64; 4]) -> [[f64; 3]; 3] {
     let (wx, wy, wz) = (w * xs, w * ys, w * zs);
     let (xx, xy, xz) = (x * xs, x * ys, x * zs);
     let (yy, yz, zz) = (y * ys, y * zs, z * zs);
-    [[1.0 - (yy + zz), xy - wz, xz + wy], [xy + wz, 1.0 - (xx + zz), yz - wx], [xz - wy, yz + wx, 1.0 - (xx + yy)]]
+    [
+        [1.0 - (yy + zz), xy - wz, xz + wy],
+        [xy + wz, 1.0 - (xx + zz), yz - wx],
+        [xz - wy, yz + wx, 1.0 - (xx + yy)],
+    ]
 }
 
 /// No codes: x negated, and the middle of the grid at the origin (nibabel's base affine).

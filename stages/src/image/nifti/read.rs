@@ -10,8 +10,8 @@ use std::path::Path;
 /// How far a label may lie from an integer: a slope may have rounded it.
 const LABEL_ROUNDING: f64 = 1e-4;
 
-/// An image's voxels, channels slowest: as they are stored where they mean themselves and are of the
-/// common types, otherwise as float32.
+/// An image's voxels, channels slowest: as they are stored where they mean themselves and are of
+/// the common types, otherwise as float32.
 #[derive(Debug)]
 pub enum Voxels<'a> {
     /// uint8.
@@ -60,12 +60,21 @@ pub fn read_label(path: &Path, name: &str, allowed: &[u8]) -> Result<Volume<u8>>
 }
 
 /// The same without copying what need not be converted, on a desk.
-pub fn load_label<'a>(path: &Path, name: &str, allowed: &[u8], desk: &'a mut Desk) -> Result<(Header, Cow<'a, [u8]>)> {
+pub fn load_label<'a>(
+    path: &Path,
+    name: &str,
+    allowed: &[u8],
+    desk: &'a mut Desk,
+) -> Result<(Header, Cow<'a, [u8]>)> {
     let (header, bytes) = load(path, name, desk)?;
     if header.channels != 1 {
-        return Err(Error::failed(format!("{name}: has {} channels; a label map has one", header.channels)));
+        return Err(Error::failed(format!(
+            "{name}: has {} channels; a label map has one",
+            header.channels
+        )));
     }
-    let data = label_voxels(&header, bytes).map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
+    let data = label_voxels(&header, bytes)
+        .map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
     check_labels(&data, allowed).map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
     Ok((header, data))
 }
@@ -105,7 +114,9 @@ fn image_voxels<'a>(header: &Header, bytes: &'a [u8]) -> Voxels<'a> {
         let as_stored = match header.datatype {
             Datatype::U8 => Some(Voxels::Bytes(bytes)),
             Datatype::I16 => bytemuck::try_cast_slice(bytes).map(Voxels::Shorts).ok(),
-            Datatype::F32 => bytemuck::try_cast_slice(bytes).map(|floats| Voxels::Floats(Cow::Borrowed(floats))).ok(),
+            Datatype::F32 => bytemuck::try_cast_slice(bytes)
+                .map(|floats| Voxels::Floats(Cow::Borrowed(floats)))
+                .ok(),
             _ => None,
         };
         if let Some(voxels) = as_stored {
@@ -151,16 +162,17 @@ fn label_voxels<'a>(header: &Header, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, S
     let labels: Vec<u8> = for_each_type!(labels, header, bytes);
     match bad {
         (0, _) => Ok(Cow::Owned(labels)),
-        (count, first) => {
-            Err(format!("{count} voxels are no labels (the first is {first}); labels are whole numbers from 0 to 255"))
-        }
+        (count, first) => Err(format!(
+            "{count} voxels are no labels (the first is {first}); labels are whole numbers from 0 to 255"
+        )),
     }
 }
 
 fn check_labels(labels: &[u8], allowed: &[u8]) -> Result<(), String> {
     let mut counts = [0usize; 256];
     // Most of a label map is background, which is passed over many voxels at a time.
-    for some in labels.chunks(64).filter(|some| some.iter().fold(0, |all, label| all | label) != 0) {
+    for some in labels.chunks(64).filter(|some| some.iter().fold(0, |all, label| all | label) != 0)
+    {
         some.iter().for_each(|&label| counts[usize::from(label)] += 1);
     }
     let foreign: Vec<String> = (1..=255u8)

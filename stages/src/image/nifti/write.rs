@@ -89,7 +89,9 @@ fn dimensions<T>(volume: &Volume<T>) -> Result<[i16; 8]> {
     let mut dim = [axes, 1, 1, 1, 1, 1, 1, 1];
     for (slot, length) in dim[1..5].iter_mut().zip([x, y, z, volume.channels]) {
         *slot = i16::try_from(length).map_err(|_| {
-            Error::failed(format!("a volume of {x}×{y}×{z} voxels is too large for NIfTI-1; use a larger spacing"))
+            Error::failed(format!(
+                "a volume of {x}×{y}×{z} voxels is too large for NIfTI-1; use a larger spacing"
+            ))
         })?;
     }
     Ok(dim)
@@ -109,7 +111,8 @@ fn quaternion(affine: &Affine) -> (f32, [f64; 3]) {
         1.0 - r[0][0] + r[1][1] - r[2][2],
         1.0 - r[0][0] - r[1][1] + r[2][2],
     ];
-    let largest = (0..4).fold(0, |best, index| if bigness[index] > bigness[best] { index } else { best });
+    let largest =
+        (0..4).fold(0, |best, index| if bigness[index] > bigness[best] { index } else { best });
     let s = 2.0 * bigness[largest].sqrt();
     let (yz, zx, xy) = (r[2][1] - r[1][2], r[0][2] - r[2][0], r[1][0] - r[0][1]);
     let [a, b, c, d] = match largest {

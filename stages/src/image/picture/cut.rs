@@ -53,7 +53,8 @@ impl Cut {
     pub fn bar(&self, raster: &mut Raster) -> f64 {
         const LENGTHS_MM: [f64; 7] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0];
         let longest = self.width as f64 / self.pixels_per_mm / 3.0;
-        let length = LENGTHS_MM.into_iter().rev().find(|length| *length <= longest).unwrap_or(LENGTHS_MM[0]);
+        let length =
+            LENGTHS_MM.into_iter().rev().find(|length| *length <= longest).unwrap_or(LENGTHS_MM[0]);
         let end = (8 + (length * self.pixels_per_mm).round() as usize).min(self.width);
         for y in self.height.saturating_sub(11)..self.height.saturating_sub(8) {
             raster.pixels[(y * self.width + 8.min(end)) * 3..(y * self.width + end) * 3].fill(255);

@@ -62,13 +62,18 @@ impl Raster {
         }
     }
 
-    /// Writes a line of text with its upper left corner at (x, y), each letter 8 × 8 pixels on a black
-    /// edge. Letters outside Latin-1 become '?'.
+    /// Writes a line of text with its upper left corner at (x, y), each letter 8 × 8 pixels on a
+    /// black edge. Letters outside Latin-1 become '?'.
     pub fn write(&mut self, x: usize, y: usize, text: &str, colour: Colour) {
-        let ink: Vec<(usize, usize)> = text.chars().enumerate().flat_map(|(at, letter)| ink(at, letter)).collect();
+        let ink: Vec<(usize, usize)> =
+            text.chars().enumerate().flat_map(|(at, letter)| ink(at, letter)).collect();
         for (dx, dy) in &ink {
             for (edge_x, edge_y) in [(0, 1), (2, 1), (1, 0), (1, 2)] {
-                self.dot((x + dx + edge_x).wrapping_sub(1), (y + dy + edge_y).wrapping_sub(1), [0; 3]);
+                self.dot(
+                    (x + dx + edge_x).wrapping_sub(1),
+                    (y + dy + edge_y).wrapping_sub(1),
+                    [0; 3],
+                );
             }
         }
         ink.iter().for_each(|(dx, dy)| self.dot(x + dx, y + dy, colour));

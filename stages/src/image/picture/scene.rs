@@ -64,7 +64,8 @@ impl Scene {
         Ok(Scene { over: Over::Pair { reference, prediction }, ..self })
     }
 
-    /// A label map in RAS. Its own affine is not looked at: masks of other tools often have poor headers.
+    /// A label map in RAS. Its own affine is not looked at: masks of other tools often have poor
+    /// headers.
     fn turned(&self, labels: Volume<u8>, what: &str) -> Result<Volume<u8>> {
         if self.turn.shape(labels.shape) != self.image.shape {
             return Err(Error::failed(format!(
@@ -110,24 +111,32 @@ impl Scene {
         match &self.over {
             Over::Nothing => {}
             Over::Labels(labels) => colour(labels, &cut, &mut raster),
-            Over::Pair { reference, prediction } => outline(reference, prediction, &cut, &mut raster),
+            Over::Pair { reference, prediction } => {
+                outline(reference, prediction, &cut, &mut raster)
+            }
         }
         let bar_mm = cut.bar(&mut raster);
         (raster, bar_mm)
     }
 
-    /// The slice through the plane's third axis with most labelled voxels; the middle one where none is.
+    /// The slice through the plane's third axis with most labelled voxels; the middle one where
+    /// none is.
     pub fn fullest(&self, plane: Plane) -> usize {
         let counts = self.labelled(plane);
         let most = counts.iter().copied().max().unwrap_or(0);
-        if most == 0 { counts.len() / 2 } else { counts.iter().position(|count| *count == most).unwrap_or(0) }
+        if most == 0 {
+            counts.len() / 2
+        } else {
+            counts.iter().position(|count| *count == most).unwrap_or(0)
+        }
     }
 
     /// At most `count` slices, evenly spread over those with labels, or over all where none has.
     pub fn spread(&self, plane: Plane, count: usize) -> Vec<usize> {
         let counts = self.labelled(plane);
         let first = counts.iter().position(|count| *count > 0).unwrap_or(0);
-        let last = counts.iter().rposition(|count| *count > 0).unwrap_or(counts.len().saturating_sub(1));
+        let last =
+            counts.iter().rposition(|count| *count > 0).unwrap_or(counts.len().saturating_sub(1));
         evenly(first, last - first + 1, count)
     }
 
@@ -136,8 +145,8 @@ impl Scene {
         evenly(0, self.image.shape[plane.axes()[2]], count)
     }
 
-    /// Where a slice lies along its axis, in mm of the world (to the right, to the front, up), at the
-    /// volume's middle.
+    /// Where a slice lies along its axis, in mm of the world (to the right, to the front, up), at
+    /// the volume's middle.
     pub fn position_mm(&self, plane: Plane, slice: usize) -> f64 {
         let axis = plane.axes()[2];
         let mut index = self.image.shape.map(|size| (size as f64 - 1.0) / 2.0);
@@ -162,7 +171,9 @@ impl Scene {
         };
         for at in 0..self.image.voxels() {
             if maps.iter().any(|map| map.data[at] > 0) {
-                counts[[at % shape[0], at / shape[0] % shape[1], at / shape[0] / shape[1]][axis]] += 1;
+                counts
+                    [[at % shape[0], at / shape[0] % shape[1], at / shape[0] / shape[1]][axis]] +=
+                    1;
             }
         }
         counts
@@ -170,7 +181,8 @@ impl Scene {
 
     fn grey(&self, voxel: usize) -> u8 {
         let [low, high] = self.window;
-        ((self.image.data[voxel] - low) / (high - low).max(f32::MIN_POSITIVE) * 255.0).clamp(0.0, 255.0) as u8
+        ((self.image.data[voxel] - low) / (high - low).max(f32::MIN_POSITIVE) * 255.0)
+            .clamp(0.0, 255.0) as u8
     }
 }
 
@@ -213,7 +225,9 @@ fn evenly(first: usize, span: usize, count: usize) -> Vec<usize> {
 fn percentiles(values: &[f32]) -> [f32; 2] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f32::total_cmp);
-    let at = |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(0.0);
+    let at = |share: f64| {
+        sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(0.0)
+    };
     [at(0.01), at(0.99)]
 }
 
@@ -221,16 +235,24 @@ fn percentiles(values: &[f32]) -> [f32; 2] {
 mod tests {
     use super::*;
 
-    /// A block of one label in a volume of 8 x 6 x 4 voxels of 1 x 1 x 2 mm, x flipped as in most CTs.
+    /// A block of one label in a volume of 8 x 6 x 4 voxels of 1 x 1 x 2 mm, x flipped as in most
+    /// CTs.
     fn parts() -> (Volume<f32>, Volume<u8>, Volume<u8>) {
         let shape = [8, 6, 4];
-        let affine = [[-1.0, 0.0, 0.0, 7.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+        let affine = [
+            [-1.0, 0.0, 0.0, 7.0],
+            [0.0, 1.0, 0.0, 0.0],
+            [0.0, 0.0, 2.0, 0.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
         let volume = |data: Vec<u8>| Volume { channels: 1, shape, data, affine };
         let label = |x: usize| {
-            let inside = move |at: usize| at % 8 >= x && at % 8 < x + 2 && at / 8 % 6 >= 4 && at / 48 == 2;
+            let inside =
+                move |at: usize| at % 8 >= x && at % 8 < x + 2 && at / 8 % 6 >= 4 && at / 48 == 2;
             volume((0..192).map(|at| u8::from(inside(at))).collect())
         };
-        let image = Volume { channels: 1, shape, data: (0..192).map(|at| at as f32).collect(), affine };
+        let image =
+            Volume { channels: 1, shape, data: (0..192).map(|at| at as f32).collect(), affine };
         (image, label(0), label(1))
     }
 
@@ -255,7 +277,8 @@ mod tests {
         let (width, height, bytes) = read(&path);
         assert_eq!((width, height, bar_mm), (320, 240, 2.0));
         // File x = 0 is the patient's right: the label touches the left edge and the top.
-        let green: Vec<usize> = (0..width * height).filter(|at| bytes[at * 3..at * 3 + 3] == PAIR[0]).collect();
+        let green: Vec<usize> =
+            (0..width * height).filter(|at| bytes[at * 3..at * 3 + 3] == PAIR[0]).collect();
         assert!(green.iter().all(|at| at % width <= 80 && at / width <= 80), "{}", green.len());
         assert!(!green.is_empty());
     }
@@ -280,18 +303,28 @@ mod tests {
     #[test]
     fn each_label_has_its_colour_and_the_inside_is_only_tinted() {
         let (image, mut labels, _) = parts();
-        labels.data.iter_mut().enumerate().for_each(|(at, label)| *label = if at % 8 < 4 { 1 } else { 2 });
+        labels
+            .data
+            .iter_mut()
+            .enumerate()
+            .for_each(|(at, label)| *label = if at % 8 < 4 { 1 } else { 2 });
         let scene = Scene::new(image, true).unwrap().with_labels(labels).unwrap();
         let (raster, _) = scene.slice(Plane::Axial, 0, 80);
-        let count = |colour: Colour| raster.pixels.chunks(3).filter(|pixel| *pixel == colour).count();
-        assert_eq!([count(COLOURS[0]), count(COLOURS[1])], [60, 60], "the edge between them, both sides");
+        let count =
+            |colour: Colour| raster.pixels.chunks(3).filter(|pixel| *pixel == colour).count();
+        assert_eq!(
+            [count(COLOURS[0]), count(COLOURS[1])],
+            [60, 60],
+            "the edge between them, both sides"
+        );
     }
 
     #[test]
     fn labels_on_another_grid_are_refused() {
         let (image, label, _) = parts();
         let other = Volume { shape: [8, 6, 5], ..label };
-        let error = Scene::new(image, true).unwrap().with_labels(other).err().expect("differs").to_string();
+        let error =
+            Scene::new(image, true).unwrap().with_labels(other).err().expect("differs").to_string();
         assert!(error.contains("[8, 6, 4] and [8, 6, 5]"), "{error}");
     }
 }

@@ -23,10 +23,14 @@ pub struct Sheet<'a> {
 
 /// Draws the sheet: each plane's slices in rows, one plane below the other.
 pub fn contact_sheet(scene: &Scene, sheet: &Sheet) -> Raster {
-    let blocks: Vec<Raster> = sheet.planes.iter().map(|plane| block(scene, sheet, *plane)).collect();
-    let words = sheet.caption.iter().map(|(line, _)| line.chars().count() * LETTER).max().unwrap_or(0);
+    let blocks: Vec<Raster> =
+        sheet.planes.iter().map(|plane| block(scene, sheet, *plane)).collect();
+    let words =
+        sheet.caption.iter().map(|(line, _)| line.chars().count() * LETTER).max().unwrap_or(0);
     let width = blocks.iter().map(|block| block.width).max().unwrap_or(0).max(words) + 2 * GAP;
-    let height = blocks.iter().map(|block| block.height + GAP).sum::<usize>() + sheet.caption.len() * LINE + 2 * GAP;
+    let height = blocks.iter().map(|block| block.height + GAP).sum::<usize>()
+        + sheet.caption.len() * LINE
+        + 2 * GAP;
     let mut all = Raster::new(width, height);
     let mut y = GAP;
     for block in &blocks {
@@ -42,8 +46,11 @@ pub fn contact_sheet(scene: &Scene, sheet: &Sheet) -> Raster {
 
 /// The slices of one plane.
 fn block(scene: &Scene, sheet: &Sheet, plane: Plane) -> Raster {
-    let tiles: Vec<Raster> =
-        scene.spread(plane, sheet.slices).into_iter().map(|slice| tile(scene, sheet, plane, slice)).collect();
+    let tiles: Vec<Raster> = scene
+        .spread(plane, sheet.slices)
+        .into_iter()
+        .map(|slice| tile(scene, sheet, plane, slice))
+        .collect();
     let (width, height) = tiles.first().map_or((1, 1), |tile| (tile.width, tile.height));
     let columns = columns(tiles.len());
     let rows = tiles.len().div_ceil(columns);
@@ -65,7 +72,8 @@ fn tile(scene: &Scene, sheet: &Sheet, plane: Plane, slice: usize) -> Raster {
     let (mut tile, bar_mm) = scene.slice(plane, slice, sheet.side);
     let (width, height) = (tile.width, tile.height);
     let [left, right, above, below] = plane.marks();
-    let (middle_x, middle_y) = ((width / 2).saturating_sub(LETTER / 2), (height / 2).saturating_sub(LETTER / 2));
+    let (middle_x, middle_y) =
+        ((width / 2).saturating_sub(LETTER / 2), (height / 2).saturating_sub(LETTER / 2));
     tile.write(3, middle_y, left, WHITE);
     tile.write(width.saturating_sub(LETTER + 3), middle_y, right, WHITE);
     tile.write(middle_x, 3, above, WHITE);
@@ -84,13 +92,22 @@ mod tests {
 
     #[test]
     fn a_sheet_holds_all_tiles_in_rows_and_the_caption_below() {
-        let affine = [[2.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+        let affine = [
+            [2.0, 0.0, 0.0, 0.0],
+            [0.0, 2.0, 0.0, 0.0],
+            [0.0, 0.0, 2.0, 0.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
         let image = Volume { channels: 1, shape: [10, 10, 20], data: vec![1000.0; 2000], affine };
         let scene = Scene::new(image, true).unwrap();
         let caption = [("spleen".to_string(), [1, 2, 3])];
         let sheet = Sheet { planes: &[Plane::Axial], slices: 8, side: 50, caption: &caption };
         let raster = contact_sheet(&scene, &sheet);
-        assert_eq!((raster.width, raster.height), (4 * 56 - 6 + 12, 2 * 56 - 6 + 6 + 12 + 12), "two rows of four");
+        assert_eq!(
+            (raster.width, raster.height),
+            (4 * 56 - 6 + 12, 2 * 56 - 6 + 6 + 12 + 12),
+            "two rows of four"
+        );
         assert!(raster.pixels.chunks(3).any(|pixel| pixel == [1, 2, 3]), "the caption");
         assert_eq!([0, 1, 4, 8, 12].map(columns), [1, 1, 4, 4, 6]);
     }

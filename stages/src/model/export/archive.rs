@@ -1,4 +1,5 @@
-//! Torch's zip archives, written: members stored as they are, numbers aligned, always the same bytes.
+//! Torch's zip archives, written: members stored as they are, numbers aligned, always the same
+//! bytes.
 
 use crate::error::{Result, Trouble};
 use crate::model::weights::Named;

@@ -1,5 +1,5 @@
-//! A MONAI bundle: the weights, and configurations that make MONAI prepare an image, slide the network
-//! over it and bring the result back as this program does.
+//! A MONAI bundle: the weights, and configurations that make MONAI prepare an image, slide the
+//! network over it and bring the result back as this program does.
 
 use super::state_dict;
 use crate::error::{Error, Result};
@@ -20,7 +20,9 @@ pub fn files(card: &ModelCard, tensors: &Named) -> Result<Vec<(&'static str, Vec
 
 /// What a bundle does otherwise than the model.
 pub fn warnings(card: &ModelCard) -> Option<String> {
-    card.inference.flips.then(|| "the bundle does without the flips of 'inference.flips', which MONAI has not".into())
+    card.inference.flips.then(|| {
+        "the bundle does without the flips of 'inference.flips', which MONAI has not".into()
+    })
 }
 
 fn text(value: &Value) -> Vec<u8> {
@@ -152,7 +154,8 @@ fn scaled(scaling: &Intensity) -> Value {
 
 fn inferer(card: &ModelCard) -> Result<Value> {
     let inference = &card.inference;
-    let roi = inference.roi.ok_or_else(|| Error::failed("the model does not say 'inference.roi'"))?;
+    let roi =
+        inference.roi.ok_or_else(|| Error::failed("the model does not say 'inference.roi'"))?;
     let mode = match inference.blend {
         Blend::Constant => "constant",
         Blend::Gaussian => "gaussian",
@@ -194,7 +197,8 @@ fn metadata(card: &ModelCard) -> Value {
             .collect::<serde_json::Map<_, _>>()
             .into()
     };
-    let classes = std::iter::once("background").chain(card.labels.iter().map(|label| label.name.as_str()));
+    let classes =
+        std::iter::once("background").chain(card.labels.iter().map(|label| label.name.as_str()));
     let sides = card.network.multiple().map(|multiple| format!("{multiple}*n"));
     let image = json!({
         "type": "image", "format": "magnitude", "modality": card.modality.join(", "),
@@ -259,7 +263,8 @@ mod tests {
     use super::*;
 
     fn card(preparation: Value, labels: Value) -> ModelCard {
-        let modality = if preparation["intensity"].is_array() { json!(["CT", "PET"]) } else { json!(["CT"]) };
+        let modality =
+            if preparation["intensity"].is_array() { json!(["CT", "PET"]) } else { json!(["CT"]) };
         let card = json!({
             "format": 1, "dataset": "Spleen", "modality": modality, "labels": labels, "preparation": preparation,
             "network": {}, "inference": { "roi": [96, 96, 96] },
@@ -271,7 +276,12 @@ mod tests {
     }
 
     fn targets(transforms: &Value) -> Vec<&str> {
-        transforms.as_array().unwrap().iter().map(|transform| transform["_target_"].as_str().unwrap()).collect()
+        transforms
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|transform| transform["_target_"].as_str().unwrap())
+            .collect()
     }
 
     #[test]
@@ -279,27 +289,39 @@ mod tests {
         let spleen = json!([{ "value": 1, "name": "spleen" }]);
         let ct = json!({ "spacing": [1.5, 1.5, 2.0], "intensity": { "window": [-57, 164] }, "crop_foreground": true });
         let config = inference(&card(ct, spleen.clone())).unwrap();
-        let steps = ["LoadImaged", "Orientationd", "Spacingd", "ScaleIntensityRanged", "CropForegroundd"];
+        let steps =
+            ["LoadImaged", "Orientationd", "Spacingd", "ScaleIntensityRanged", "CropForegroundd"];
         assert_eq!(targets(&config["preprocessing"]["transforms"]), steps);
         let mri = json!({ "intensity": { "zscore": "nonzero" }, "crop_foreground": true, "crop_margin": 2 });
         let config = inference(&card(mri, spleen)).unwrap();
-        let steps =
-            ["LoadImaged", "Orientationd", "CopyItemsd", "NormalizeIntensityd", "CropForegroundd", "DeleteItemsd"];
+        let steps = [
+            "LoadImaged",
+            "Orientationd",
+            "CopyItemsd",
+            "NormalizeIntensityd",
+            "CropForegroundd",
+            "DeleteItemsd",
+        ];
         assert_eq!(targets(&config["preprocessing"]["transforms"]), steps);
     }
 
     #[test]
     fn labels_with_gaps_are_mapped_to_their_values() {
         let labels = json!([{ "value": 2, "name": "a" }, { "value": 7, "name": "b" }]);
-        let config = inference(&card(json!({ "intensity": { "window": [0, 1] } }), labels)).unwrap();
+        let config =
+            inference(&card(json!({ "intensity": { "window": [0, 1] } }), labels)).unwrap();
         let last = &config["postprocessing"]["transforms"][3];
-        assert_eq!((&last["orig_labels"], &last["target_labels"]), (&json!([1, 2]), &json!([2, 7])));
+        assert_eq!(
+            (&last["orig_labels"], &last["target_labels"]),
+            (&json!([1, 2]), &json!([2, 7]))
+        );
     }
 
     #[test]
     fn channels_that_are_scaled_differently_are_refused_with_the_way_out() {
         let mixed = json!({ "intensity": [{ "window": [0, 1] }, { "zscore": "all" }] });
-        let words = inference(&card(mixed, json!([{ "value": 1, "name": "a" }]))).unwrap_err().to_string();
+        let words =
+            inference(&card(mixed, json!([{ "value": 1, "name": "a" }]))).unwrap_err().to_string();
         assert!(words.starts_with("a bundle scales all channels alike"), "{words}");
     }
 }

@@ -5,7 +5,10 @@ use crate::model::layers::{After, Below, Block, Conv, Convolution, Level, Residu
 
 /// The method `forward` of the class with this name.
 pub fn forward(layers: &Level, class: &str) -> String {
-    let mut program = Program { text: format!("  def forward(self: {class},\n    x: Tensor) -> Tensor:\n"), values: 0 };
+    let mut program = Program {
+        text: format!("  def forward(self: {class},\n    x: Tensor) -> Tensor:\n"),
+        values: 0,
+    };
     let logits = program.level(layers, "x");
     program.text + &format!("    return {logits}\n")
 }
@@ -33,7 +36,10 @@ impl Program {
         };
         let joined = self.value(&format!("torch.cat([{down}, {below}], 1)"));
         let up = self.convolution(&level.up, &joined);
-        level.up_residual.as_ref().map_or_else(|| up.clone(), |residual| self.residual(residual, &up))
+        level
+            .up_residual
+            .as_ref()
+            .map_or_else(|| up.clone(), |residual| self.residual(residual, &up))
     }
 
     fn block(&mut self, block: &Block, x: &str) -> String {
@@ -44,8 +50,10 @@ impl Program {
     }
 
     fn residual(&mut self, residual: &Residual, x: &str) -> String {
-        let around = residual.residual.as_ref().map_or_else(|| x.to_string(), |conv| self.conv(conv, x));
-        let through = residual.units.iter().fold(x.to_string(), |x, unit| self.convolution(unit, &x));
+        let around =
+            residual.residual.as_ref().map_or_else(|| x.to_string(), |conv| self.conv(conv, x));
+        let through =
+            residual.units.iter().fold(x.to_string(), |x, unit| self.convolution(unit, &x));
         self.value(&format!("torch.add({through}, {around})"))
     }
 

@@ -10,7 +10,12 @@ pub fn archive(tensors: &Named) -> Result<Vec<u8>> {
     let mut pickle = Writer::default();
     pickle.global("collections", "OrderedDict").op(b')').op(b'R').op(b'(');
     for (index, (spec, _)) in tensors.iter().enumerate() {
-        pickle.text(&spec.name).tensor(storage(spec.counter), &index.to_string(), &spec.shape, false);
+        pickle.text(&spec.name).tensor(
+            storage(spec.counter),
+            &index.to_string(),
+            &spec.shape,
+            false,
+        );
     }
     pickle.op(b'u');
     Archive::new(&pickle.finish())?.finish(tensors)

@@ -1,6 +1,6 @@
-//! `model.ts`: a TorchScript archive that `torch.jit.load` runs, with the modules and parameter names
-//! of MONAI's UNet, so that its `state_dict()` is MONAI's too. It computes as in evaluation; the
-//! program is `script`'s.
+//! `model.ts`: a TorchScript archive that `torch.jit.load` runs, with the modules and parameter
+//! names of MONAI's UNet, so that its `state_dict()` is MONAI's too. It computes as in evaluation;
+//! the program is `script`'s.
 
 use super::archive::{Archive, storage};
 use super::script;
@@ -17,7 +17,10 @@ pub fn archive(card: &ModelCard, tensors: &Named) -> Result<Vec<u8>> {
     let layers = card.network.layers(card.modality.len(), card.labels.len() + 1);
     let mut tree = Module::default();
     for (index, (spec, _)) in tensors.iter().enumerate() {
-        tree.insert(&spec.name, Attribute { index, shape: spec.shape.clone(), counter: spec.counter });
+        tree.insert(
+            &spec.name,
+            Attribute { index, shape: spec.shape.clone(), counter: spec.counter },
+        );
     }
     let mut classes = vec![];
     let top = tree.declare(&mut classes);
@@ -69,14 +72,16 @@ impl Module {
     /// Declares the classes of the modules below and then its own, numbered in this order; gives
     /// the number of its own.
     fn declare(&self, classes: &mut Vec<String>) -> usize {
-        let below: Vec<usize> = self.modules.iter().map(|(_, module)| module.declare(classes)).collect();
+        let below: Vec<usize> =
+            self.modules.iter().map(|(_, module)| module.declare(classes)).collect();
         let list = |buffers: bool| -> String {
             let named = self.tensors.iter().filter(|(name, _)| is_buffer(name) == buffers);
             named.map(|(name, _)| format!("\"{name}\", ")).collect()
         };
         let own = classes.len();
         let mut text = format!("class {}(Module):\n", name(own));
-        text += &format!("  __parameters__ = [{}]\n  __buffers__ = [{}]\n", list(false), list(true));
+        text +=
+            &format!("  __parameters__ = [{}]\n  __buffers__ = [{}]\n", list(false), list(true));
         self.tensors.iter().for_each(|(name, _)| text += &format!("  {name} : Tensor\n"));
         text += "  training : bool\n";
         for ((name, _), index) in self.modules.iter().zip(below) {
@@ -90,7 +95,12 @@ impl Module {
     /// number that is free.
     fn pickle(&self, pickle: &mut Writer, next: &mut usize) {
         let own = *next + self.below();
-        pickle.global(&format!("__torch__.{SPACE}"), &name(own)).op(b')').op(0x81).op(b'}').op(b'(');
+        pickle
+            .global(&format!("__torch__.{SPACE}"), &name(own))
+            .op(b')')
+            .op(0x81)
+            .op(b'}')
+            .op(b'(');
         for (name, Attribute { index, shape, counter }) in &self.tensors {
             let learned = !is_buffer(name);
             pickle.text(name).tensor(storage(*counter), &index.to_string(), shape, learned);

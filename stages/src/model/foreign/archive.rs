@@ -32,7 +32,8 @@ impl<'a> Archive<'a> {
             let plain = file.compression() == CompressionMethod::Stored && !file.encrypted();
             let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
             let start = size(file.data_start());
-            let member = Member { start, size: size(file.compressed_size()), crc: file.crc32(), plain };
+            let member =
+                Member { start, size: size(file.compressed_size()), crc: file.crc32(), plain };
             let name = file.name().to_string();
             if members.insert(name.clone(), member).is_some() {
                 return Err(Error::failed(format!("zip archive: '{name}' is there twice")));
@@ -41,7 +42,11 @@ impl<'a> Archive<'a> {
         let mut pickles = members.keys().filter_map(|name| name.strip_suffix("/data.pkl"));
         let folder = match (pickles.next(), pickles.next()) {
             (Some(folder), None) => folder.to_string(),
-            _ => return Err(Error::failed("zip archive: is none of torch's, which hold one 'data.pkl'")),
+            _ => {
+                return Err(Error::failed(
+                    "zip archive: is none of torch's, which hold one 'data.pkl'",
+                ));
+            }
         };
         let archive = Archive { bytes, members, folder };
         archive.check_order()?;
@@ -67,7 +72,9 @@ impl<'a> Archive<'a> {
     fn check_order(&self) -> Result<()> {
         let name = format!("{}/byteorder", self.folder);
         if self.members.contains_key(&name) && self.member("byteorder")? != b"little" {
-            return Err(Error::failed("zip archive: its numbers are big-endian; save it again on a usual machine"));
+            return Err(Error::failed(
+                "zip archive: its numbers are big-endian; save it again on a usual machine",
+            ));
         }
         Ok(())
     }
@@ -81,7 +88,9 @@ impl<'a> Archive<'a> {
             return Err(refuse("is compressed or encrypted, which torch's archives are not"));
         }
         let end = member.start.checked_add(member.size).filter(|end| *end <= self.bytes.len());
-        let bytes = end.map(|end| &self.bytes[member.start..end]).ok_or_else(|| refuse("leaves the file"))?;
+        let bytes = end
+            .map(|end| &self.bytes[member.start..end])
+            .ok_or_else(|| refuse("leaves the file"))?;
         if crc32fast::hash(bytes) != member.crc {
             return Err(refuse(
                 "has not the bytes that its checksum is of: the file is damaged; fetch or save it again",

@@ -37,7 +37,11 @@ fn next<'a>(rest: &mut &'a [u8]) -> Result<Pickle<'a>> {
 }
 
 /// The bytes of each storage, in the order of the list of their keys.
-fn slices<'a>(content: &Pickle, keys: &Pickle, rest: &'a [u8]) -> Result<BTreeMap<String, &'a [u8]>> {
+fn slices<'a>(
+    content: &Pickle,
+    keys: &Pickle,
+    rest: &'a [u8],
+) -> Result<BTreeMap<String, &'a [u8]>> {
     let sizes = sizes(content)?;
     let Some(Node::List(keys)) = keys.node(keys.root) else {
         return Err(Error::failed("the list of storages is no list"));
@@ -45,14 +49,19 @@ fn slices<'a>(content: &Pickle, keys: &Pickle, rest: &'a [u8]) -> Result<BTreeMa
     let mut reader = Reader::new(rest);
     let mut slices = BTreeMap::new();
     for key in keys {
-        let Value::Text(key) = *key else { return Err(Error::failed("the name of a storage is no text")) };
-        let known = sizes.get(key).ok_or_else(|| Error::failed(format!("storage '{key}' has no tensor")))?;
+        let Value::Text(key) = *key else {
+            return Err(Error::failed("the name of a storage is no text"));
+        };
+        let known = sizes
+            .get(key)
+            .ok_or_else(|| Error::failed(format!("storage '{key}' has no tensor")))?;
         let (dtype, count) = *known;
         let thing = format!("storage '{key}'");
         let found = reader.length::<8>().trouble(&thing)?;
         let bytes = count.checked_mul(dtype.bytes()).filter(|_| found == count);
-        let bytes =
-            bytes.ok_or_else(|| Error::failed(format!("{thing} has {found} numbers, its tensors say {count}")))?;
+        let bytes = bytes.ok_or_else(|| {
+            Error::failed(format!("{thing} has {found} numbers, its tensors say {count}"))
+        })?;
         slices.insert(key.to_string(), reader.take(bytes).trouble(&thing)?);
     }
     Ok(slices)
@@ -65,7 +74,10 @@ fn sizes<'a>(content: &Pickle<'a>) -> Result<BTreeMap<&'a str, (Dtype, usize)>> 
         let Node::Storage(storage) = node else { continue };
         let size = (storage.dtype.unwrap_or(Dtype::U8), storage.count);
         if sizes.insert(storage.key, size).is_some_and(|before| before != size) {
-            return Err(Error::failed(format!("storage '{}' is said to have two sizes", storage.key)));
+            return Err(Error::failed(format!(
+                "storage '{}' is said to have two sizes",
+                storage.key
+            )));
         }
     }
     Ok(sizes)

@@ -51,14 +51,18 @@ impl<'a> Foreign<'a> {
         let (key, wanted) = (&view.storage, view.bytes);
         let bytes = match &self.storages {
             Storages::Archive(archive) => archive.storage(key)?,
-            Storages::Slices(slices) => {
-                slices.get(key).copied().ok_or_else(|| Error::failed(format!("storage '{key}' is not in the file")))?
-            }
+            Storages::Slices(slices) => slices
+                .get(key)
+                .copied()
+                .ok_or_else(|| Error::failed(format!("storage '{key}' is not in the file")))?,
         };
         if bytes.len() == wanted {
             return Ok(bytes);
         }
-        Err(Error::failed(format!("storage '{key}' has {} bytes, its tensors say {wanted}", bytes.len())))
+        Err(Error::failed(format!(
+            "storage '{key}' has {} bytes, its tensors say {wanted}",
+            bytes.len()
+        )))
     }
 }
 
@@ -81,7 +85,12 @@ fn whole(bytes: &[u8]) -> Result<Pickle<'_>> {
 fn legacy<'a>(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
     let (pickle, slices) = legacy::open(bytes)?;
     let (place, views) = names::weights(&pickle, under)?;
-    Ok(Foreign { form: "torch file of the older form", place, views, storages: Storages::Slices(slices) })
+    Ok(Foreign {
+        form: "torch file of the older form",
+        place,
+        views,
+        storages: Storages::Slices(slices),
+    })
 }
 
 fn safetensors(bytes: &[u8]) -> Result<Foreign<'_>> {

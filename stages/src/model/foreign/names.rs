@@ -48,11 +48,16 @@ pub fn weights(pickle: &Pickle, under: Option<&str>) -> Result<(String, BTreeMap
 
 /// The views without the prefixes that all names share with a wrapper.
 pub fn unwrapped(mut views: BTreeMap<String, View>) -> BTreeMap<String, View> {
-    while let Some(prefix) = PREFIXES.iter().find(|prefix| views.keys().all(|name| name.starts_with(**prefix))) {
+    while let Some(prefix) =
+        PREFIXES.iter().find(|prefix| views.keys().all(|name| name.starts_with(**prefix)))
+    {
         if views.is_empty() {
             break;
         }
-        views = views.into_iter().map(|(name, view)| (name[prefix.len()..].to_string(), view)).collect();
+        views = views
+            .into_iter()
+            .map(|(name, view)| (name[prefix.len()..].to_string(), view))
+            .collect();
     }
     views
 }
@@ -60,7 +65,10 @@ pub fn unwrapped(mut views: BTreeMap<String, View>) -> BTreeMap<String, View> {
 fn told<'a>(pickle: &Pickle<'a>, under: &str) -> Result<Value<'a>> {
     under.split('/').try_fold(pickle.root, |value, key| {
         pickle.get(value, key).ok_or_else(|| {
-            Error::failed(format!("under '{under}': there is no '{key}'; there is {}", keys(pickle, value)))
+            Error::failed(format!(
+                "under '{under}': there is no '{key}'; there is {}",
+                keys(pickle, value)
+            ))
         })
     })
 }
@@ -72,8 +80,11 @@ fn found<'a>(pickle: &Pickle<'a>) -> Result<(String, Value<'a>)> {
         return Err(Error::failed("it holds no dictionary of tensors; save model.state_dict()"));
     }
     while !matches!(pickle.node(value), Some(Node::Module(_))) && place.len() < DEEPEST {
-        let inner = |key: &&str| pickle.get(value, key).filter(|inner| pickle.entries(*inner).is_some());
-        let Some((key, inner)) = KEYS.iter().find_map(|key| Some((*key, inner(key)?))) else { break };
+        let inner =
+            |key: &&str| pickle.get(value, key).filter(|inner| pickle.entries(*inner).is_some());
+        let Some((key, inner)) = KEYS.iter().find_map(|key| Some((*key, inner(key)?))) else {
+            break;
+        };
         place.push(key);
         value = inner;
     }
@@ -84,7 +95,9 @@ fn keys(pickle: &Pickle, value: Value) -> String {
     let entries = pickle.entries(value).unwrap_or_default();
     let names: Vec<String> = entries
         .iter()
-        .filter_map(|(key, _)| if let Value::Text(key) = key { Some(format!("'{key}'")) } else { None })
+        .filter_map(
+            |(key, _)| if let Value::Text(key) = key { Some(format!("'{key}'")) } else { None },
+        )
         .collect();
     if names.is_empty() { "nothing".to_string() } else { shown(&names) }
 }
@@ -101,13 +114,17 @@ impl<'a> Walk<'_, 'a> {
         for (key, value) in self.pickle.entries(value).unwrap_or_default() {
             let Value::Text(key) = key else { continue };
             self.left = self.left.checked_sub(1).ok_or_else(|| {
-                Error::failed(format!("more than {MOST} entries; keep the weights alone in the file"))
+                Error::failed(format!(
+                    "more than {MOST} entries; keep the weights alone in the file"
+                ))
             })?;
             if let Some(view) = self.pickle.tensor(*value) {
                 self.views.insert(format!("{prefix}{key}"), view.clone());
             } else if matches!(self.pickle.node(*value), Some(Node::Module(_))) {
                 if depth == DEEPEST {
-                    return Err(Error::failed(format!("modules are nested more than {DEEPEST} times")));
+                    return Err(Error::failed(format!(
+                        "modules are nested more than {DEEPEST} times"
+                    )));
                 }
                 self.collect(*value, &format!("{prefix}{key}."), depth + 1)?;
             }

@@ -13,12 +13,20 @@ impl Foreign<'_> {
             Dtype::F32 => gather(view, bytes, f32::from_le_bytes),
             Dtype::F64 => gather(view, bytes, |bytes| f64::from_le_bytes(bytes) as f32),
             Dtype::F16 => gather(view, bytes, |bytes| half(u16::from_le_bytes(bytes))),
-            Dtype::Bf16 => gather(view, bytes, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)),
-            other => return Err(Error::failed(format!("'{name}' has numbers of kind {other:?}; weights are floats"))),
+            Dtype::Bf16 => gather(view, bytes, |bytes| {
+                f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+            }),
+            other => {
+                return Err(Error::failed(format!(
+                    "'{name}' has numbers of kind {other:?}; weights are floats"
+                )));
+            }
         };
         match values.iter().find(|value| !value.is_finite()) {
             None => Ok(values),
-            Some(value) => Err(Error::failed(format!("'{name}' holds {value}, which is no finite fp32 number"))),
+            Some(value) => Err(Error::failed(format!(
+                "'{name}' holds {value}, which is no finite fp32 number"
+            ))),
         }
     }
 
@@ -29,7 +37,11 @@ impl Foreign<'_> {
         let values: Vec<i64> = match view.dtype {
             Dtype::I64 => gather(view, bytes, i64::from_le_bytes),
             Dtype::I32 => gather(view, bytes, |bytes| i32::from_le_bytes(bytes).into()),
-            other => return Err(Error::failed(format!("'{name}' has numbers of kind {other:?}; it counts"))),
+            other => {
+                return Err(Error::failed(format!(
+                    "'{name}' has numbers of kind {other:?}; it counts"
+                )));
+            }
         };
         values.first().copied().ok_or_else(|| Error::failed(format!("'{name}' is empty")))
     }
@@ -44,7 +56,8 @@ pub fn contiguous(shape: &[usize]) -> Result<Vec<usize>> {
     let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
         let stride = strides[axis].checked_mul(shape[axis].max(1));
-        strides[axis - 1] = stride.ok_or_else(|| Error::failed("the product of its sides overflows"))?;
+        strides[axis - 1] =
+            stride.ok_or_else(|| Error::failed("the product of its sides overflows"))?;
     }
     Ok(strides)
 }
@@ -74,7 +87,8 @@ fn gather<T, const N: usize>(view: &View, bytes: &[u8], number: impl Fn([u8; N])
 
 /// A 16-bit float: one sign, five exponent and ten fraction bits.
 fn half(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (u32::from(bits >> 15) << 31, (bits >> 10) & 31, u32::from(bits & 1023));
+    let (sign, exponent, fraction) =
+        (u32::from(bits >> 15) << 31, (bits >> 10) & 31, u32::from(bits & 1023));
     match exponent {
         0 => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()),
         31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),

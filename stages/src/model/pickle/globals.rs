@@ -67,9 +67,10 @@ pub fn known(module: &str, name: &str) -> Option<Global> {
         ("torch._utils", "_rebuild_tensor_v3") => Some(Global::TypedTensor),
         ("torch._utils", "_rebuild_parameter") => Some(Global::Parameter),
         ("torch", "Size") => Some(Global::Same),
-        ("torch.jit._pickle", "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist") => {
-            Some(Global::Same)
-        }
+        (
+            "torch.jit._pickle",
+            "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist",
+        ) => Some(Global::Same),
         ("torch.jit._pickle", "restore_type_tag") => Some(Global::Same),
         ("torch.storage" | "torch", "UntypedStorage") => Some(Global::Storage(None)),
         ("torch", name) => torch(name),

@@ -11,15 +11,22 @@ const MOST_OPCODES: usize = 1 << 20;
 
 /// Reads the one pickle that the bytes begin with.
 pub fn load(bytes: &[u8]) -> Result<Pickle<'_>> {
-    let mut machine =
-        Machine { reader: Reader::new(bytes), stack: vec![], marks: vec![], memo: BTreeMap::new(), nodes: vec![] };
+    let mut machine = Machine {
+        reader: Reader::new(bytes),
+        stack: vec![],
+        marks: vec![],
+        memo: BTreeMap::new(),
+        nodes: vec![],
+    };
     for _ in 0..MOST_OPCODES {
         let at = machine.reader.at();
         if let Some(root) = machine.step().trouble(format!("pickle, byte {at}"))? {
             return Ok(Pickle { root, nodes: machine.nodes, length: machine.reader.at() });
         }
     }
-    Err(Error::failed(format!("pickle: has more than {MOST_OPCODES} opcodes; keep the weights alone in the file")))
+    Err(Error::failed(format!(
+        "pickle: has more than {MOST_OPCODES} opcodes; keep the weights alone in the file"
+    )))
 }
 
 struct Machine<'a> {
@@ -38,9 +45,15 @@ impl<'a> Machine<'a> {
         if opcode == b'.' {
             return self.pop().map(Some);
         }
-        if !(self.plain(opcode)? || self.container(opcode)? || self.memory(opcode)? || self.object(opcode)?) {
+        if !(self.plain(opcode)?
+            || self.container(opcode)?
+            || self.memory(opcode)?
+            || self.object(opcode)?)
+        {
             let shown = char::from(opcode).escape_default();
-            return Err(Error::failed(format!("opcode '{shown}' ({opcode:#04x}) is none that weights need")));
+            return Err(Error::failed(format!(
+                "opcode '{shown}' ({opcode:#04x}) is none that weights need"
+            )));
         }
         Ok(None)
     }
@@ -133,14 +146,19 @@ impl<'a> Machine<'a> {
             0x80 => {
                 let protocol = self.reader.byte()?;
                 let known = (2..=5).contains(&protocol);
-                return if known { Ok(true) } else { Err(Error::failed(format!("protocol {protocol} is unknown"))) };
+                return if known {
+                    Ok(true)
+                } else {
+                    Err(Error::failed(format!("protocol {protocol} is unknown")))
+                };
             }
             0x95 => return self.reader.take(8).map(|_| true),
             _ => return Ok(false),
         };
         if matches!(opcode, b'h' | b'j') {
             let value = self.memo.get(&place).copied();
-            self.stack.push(value.ok_or_else(|| Error::failed(format!("nothing was kept as {place}")))?);
+            self.stack
+                .push(value.ok_or_else(|| Error::failed(format!("nothing was kept as {place}")))?);
         } else {
             let value = self.peek()?;
             self.memo.insert(place, value);
@@ -162,7 +180,11 @@ impl<'a> Machine<'a> {
             b'R' => self.pop_many(2).and_then(|parts| self.apply(parts[0], parts[1]))?,
             0x81 => match self.pop_many(2)?[..] {
                 [Value::Global(Global::Module), _] => self.push(Node::Module(Value::None)),
-                _ => return Err(Error::failed("makes an object of a class that is none of TorchScript's modules")),
+                _ => {
+                    return Err(Error::failed(
+                        "makes an object of a class that is none of TorchScript's modules",
+                    ));
+                }
             },
             b'b' => self.build()?,
             b'Q' => self.pop().and_then(|id| self.storage(id))?,
@@ -185,7 +207,9 @@ impl<'a> Machine<'a> {
 
     /// What a known name makes of its arguments.
     fn apply(&mut self, callable: Value<'a>, arguments: Value<'a>) -> Result<()> {
-        let Value::Global(global) = callable else { return Err(Error::failed("calls what is no name")) };
+        let Value::Global(global) = callable else {
+            return Err(Error::failed("calls what is no name"));
+        };
         let arguments = self.tuple(arguments)?.to_vec();
         match (global, &arguments[..]) {
             (Global::OrderedDict, []) => self.push(Node::Dict(vec![])),
@@ -193,12 +217,20 @@ impl<'a> Machine<'a> {
                 let view = self.view(*storage, None, *offset, *shape, *strides)?;
                 self.push(Node::Tensor(view));
             }
-            (Global::TypedTensor, [storage, offset, shape, strides, _, _, Value::Global(Global::Dtype(dtype)), ..]) => {
+            (
+                Global::TypedTensor,
+                [storage, offset, shape, strides, _, _, Value::Global(Global::Dtype(dtype)), ..],
+            ) => {
                 let view = self.view(*storage, Some(*dtype), *offset, *shape, *strides)?;
                 self.push(Node::Tensor(view));
             }
             (Global::Parameter | Global::Same, [first, ..]) => self.stack.push(*first),
-            _ => return Err(Error::failed(format!("{global:?} cannot take these {} arguments", arguments.len()))),
+            _ => {
+                return Err(Error::failed(format!(
+                    "{global:?} cannot take these {} arguments",
+                    arguments.len()
+                )));
+            }
         }
         Ok(())
     }
@@ -214,15 +246,24 @@ impl<'a> Machine<'a> {
         let Some(Node::Storage(storage)) = self.node(storage) else {
             return Err(Error::failed("a tensor without a storage"));
         };
-        let dtype = dtype.or(storage.dtype).ok_or_else(|| Error::failed("a tensor of unknown numbers"))?;
-        let sides = |value| self.tuple(value)?.iter().map(|side| natural(*side)).collect::<Result<Vec<usize>>>();
+        let dtype =
+            dtype.or(storage.dtype).ok_or_else(|| Error::failed("a tensor of unknown numbers"))?;
+        let sides = |value| {
+            self.tuple(value)?.iter().map(|side| natural(*side)).collect::<Result<Vec<usize>>>()
+        };
         View::new(*storage, dtype, natural(offset)?, sides(shape)?, sides(strides)?)
     }
 
     /// A storage by its persistent id: ('storage', class, key, device, count[, None]).
     fn storage(&mut self, id: Value<'a>) -> Result<()> {
         let storage = match self.tuple(id)? {
-            [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), _, count]
+            [
+                Value::Text("storage"),
+                Value::Global(Global::Storage(dtype)),
+                Value::Text(key),
+                _,
+                count,
+            ]
             | [
                 Value::Text("storage"),
                 Value::Global(Global::Storage(dtype)),
@@ -282,7 +323,9 @@ impl<'a> Machine<'a> {
     }
 
     fn top_node(&mut self) -> Result<&mut Node<'a>> {
-        let Value::Node(place) = self.peek()? else { return Err(Error::failed("changes what holds nothing")) };
+        let Value::Node(place) = self.peek()? else {
+            return Err(Error::failed("changes what holds nothing"));
+        };
         self.nodes.get_mut(place).ok_or_else(|| Error::failed("changes what is not there"))
     }
 
@@ -293,7 +336,11 @@ impl<'a> Machine<'a> {
 
     fn peek(&self) -> Result<Value<'a>> {
         let above = self.stack.len() > self.floor();
-        self.stack.last().copied().filter(|_| above).ok_or_else(|| Error::failed("the stack is empty"))
+        self.stack
+            .last()
+            .copied()
+            .filter(|_| above)
+            .ok_or_else(|| Error::failed("the stack is empty"))
     }
 
     fn pop(&mut self) -> Result<Value<'a>> {
@@ -324,7 +371,9 @@ fn pairs<'a>(items: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>> {
 
 fn natural(value: Value<'_>) -> Result<usize> {
     match value {
-        Value::Int(number) => usize::try_from(number).map_err(|_| Error::failed(format!("{number} is no size"))),
+        Value::Int(number) => {
+            usize::try_from(number).map_err(|_| Error::failed(format!("{number} is no size")))
+        }
         _ => Err(Error::failed("a size is no whole number")),
     }
 }
@@ -340,19 +389,34 @@ mod tests {
     #[test]
     fn a_callable_is_refused_by_name_before_it_has_arguments() {
         let words = refusal(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00echo\x85R.");
-        assert!(words.starts_with("pickle, byte 2: 'posix.system' is none of the names that weights need"), "{words}");
+        assert!(
+            words.starts_with(
+                "pickle, byte 2: 'posix.system' is none of the names that weights need"
+            ),
+            "{words}"
+        );
         assert!(refusal(b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.").contains("'builtins.eval'"));
     }
 
     #[test]
     fn opcodes_that_weights_do_not_need_are_refused_with_their_place() {
-        assert_eq!(refusal(b"\x80\x02(ios\nsystem\n."), "pickle, byte 3: opcode 'i' (0x69) is none that weights need");
-        assert_eq!(refusal(b"\x80\x02N"), "pickle, byte 3: it ends too early: 1 bytes are missing where 0 are left");
-        assert!(refusal(b"\x80\x02X\xff\xff\xff\xffabc").contains("4294967295 bytes are missing where 3 are left"));
+        assert_eq!(
+            refusal(b"\x80\x02(ios\nsystem\n."),
+            "pickle, byte 3: opcode 'i' (0x69) is none that weights need"
+        );
+        assert_eq!(
+            refusal(b"\x80\x02N"),
+            "pickle, byte 3: it ends too early: 1 bytes are missing where 0 are left"
+        );
+        assert!(
+            refusal(b"\x80\x02X\xff\xff\xff\xffabc")
+                .contains("4294967295 bytes are missing where 3 are left")
+        );
         assert!(refusal(b"\x80\x02h\x07.").contains("nothing was kept as 7"));
         assert!(refusal(b"\x80\x02(N0").contains("opcode '0'"));
         assert!(
-            refusal(b"\x80\x02N(u.").contains("changes what holds nothing") || !refusal(b"\x80\x02N(u.").is_empty()
+            refusal(b"\x80\x02N(u.").contains("changes what holds nothing")
+                || !refusal(b"\x80\x02N(u.").is_empty()
         );
     }
 
@@ -360,8 +424,10 @@ mod tests {
     fn values_that_hold_each_other_end_as_plain_data() {
         let pickle = load(b"\x80\x02]q\x00h\x00a}q\x01(X\x01\x00\x00\x00ah\x01u\x86.").unwrap();
         assert!(matches!(pickle.node(pickle.root), Some(Node::Tuple(items)) if items.len() == 2));
-        let deep: Vec<u8> =
-            std::iter::repeat_n(b']', 1000).chain(std::iter::repeat_n(b'a', 999)).chain(*b".").collect();
+        let deep: Vec<u8> = std::iter::repeat_n(b']', 1000)
+            .chain(std::iter::repeat_n(b'a', 999))
+            .chain(*b".")
+            .collect();
         assert_eq!(load(&deep).unwrap().nodes.len(), 1000);
     }
 

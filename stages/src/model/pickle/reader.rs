@@ -25,7 +25,9 @@ impl<'a> Reader<'a> {
         let end = self.at.checked_add(count).filter(|end| *end <= self.bytes.len());
         let Some(end) = end else {
             let left = self.bytes.len() - self.at;
-            return Err(Error::failed(format!("it ends too early: {count} bytes are missing where {left} are left")));
+            return Err(Error::failed(format!(
+                "it ends too early: {count} bytes are missing where {left} are left"
+            )));
         };
         let part = &self.bytes[self.at..end];
         self.at = end;

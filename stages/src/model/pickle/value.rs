@@ -99,9 +99,9 @@ impl View {
             Some(last) if count <= has && (count == 0 || last < has) => {
                 Ok(View { storage: key.to_string(), bytes, dtype, offset, shape, strides })
             }
-            _ => {
-                Err(refuse(&format!("sides {shape:?} with strides {strides:?} from {offset} leave its {has} numbers")))
-            }
+            _ => Err(refuse(&format!(
+                "sides {shape:?} with strides {strides:?} from {offset} leave its {has} numbers"
+            ))),
         }
     }
 

@@ -57,10 +57,23 @@ impl Writer {
     }
 
     /// A contiguous tensor of a whole storage.
-    pub fn tensor(&mut self, storage: &str, key: &str, shape: &[usize], learned: bool) -> &mut Writer {
+    pub fn tensor(
+        &mut self,
+        storage: &str,
+        key: &str,
+        shape: &[usize],
+        learned: bool,
+    ) -> &mut Writer {
         let count = shape.iter().product();
         self.global("torch._utils", "_rebuild_tensor_v2").op(b'(');
-        self.op(b'(').text("storage").global("torch", storage).text(key).text("cpu").int(count).op(b't').op(b'Q');
+        self.op(b'(')
+            .text("storage")
+            .global("torch", storage)
+            .text(key)
+            .text("cpu")
+            .int(count)
+            .op(b't')
+            .op(b'Q');
         self.int(0).ints(shape).ints(&strides(shape)).truth(learned);
         self.global("collections", "OrderedDict").op(b')').op(b'R').op(b't').op(b'R')
     }
