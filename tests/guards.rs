@@ -330,3 +330,23 @@ fn runs_with_other_testing_cases_are_marked_in_comparisons() {
     let json = lab.voxflow(&["compare", "guards", "--format", "json"]).out;
     assert!(json.contains("\"test_sets\""), "{json}");
 }
+
+#[test]
+fn a_card_that_cannot_be_used_is_told_with_the_reason() {
+    let mut lab = Lab::new();
+    Dataset::write(&lab.path("data"), 5, 0);
+    let workflow = stages(&[part("", "data", FIRST, PLAIN), model("model", "cache: cache")]);
+    lab.set("VOXFLOW_NVIDIA_CARD", "0");
+    lab.write("workflow.yaml", &workflow);
+    let shown = lab.voxflow(&["run", "workflow.yaml"]);
+    assert!(shown.code == 0 && !shown.err.contains("card"), "{}", shown.err);
+    lab.set("VOXFLOW_NVIDIA_CARD", "1");
+    let shown = lab.voxflow(&["run", "workflow.yaml", "--force", "model"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let words =
+        "warning: model: there is an NVIDIA card, but the processor is used: device 'cuda:0': ";
+    assert!(shown.err.contains(words), "{}", shown.err);
+    let events = lab.last_run().events();
+    assert!(events.iter().any(|event| event["message"]["say"] == "warning"));
+    assert_eq!(lab.last_run().stage("model")["device"], "cpu");
+}

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use ureq::http::Response;
 use ureq::{Agent, Body};
+use url::Url;
 use voxflow_cache::Digest;
 
 /// How often one source is asked again after a transfer that brought something, but not all.
@@ -52,16 +53,17 @@ impl Source {
         Ok(Source { url: url.to_string(), shown })
     }
 
-    /// Where a redirect leads: to an http or https URL, or to another path of the same host.
+    /// Where a redirect leads: `location` resolved against this URL (RFC 3986, section 5). User and
+    /// password stay with their host.
     fn redirected(&self, location: &str) -> Option<Source> {
-        let (scheme, rest) = self.url.split_once("://")?;
-        let host = rest.split(['/', '?', '#']).next()?;
-        let url = match location {
-            _ if location.starts_with("//") => format!("{scheme}:{location}"),
-            _ if location.starts_with('/') => format!("{scheme}://{host}{location}"),
-            _ => location.to_string(),
-        };
-        Source::new(&url).ok()
+        let from = Url::parse(&self.url).ok()?;
+        let mut to = from.join(location).ok()?;
+        to.set_fragment(None);
+        if to.username().is_empty() && to.origin() == from.origin() {
+            to.set_username(from.username()).ok()?;
+            to.set_password(from.password()).ok()?;
+        }
+        Source::new(to.as_str()).ok()
     }
 }
 
