@@ -209,7 +209,12 @@ impl<'a> Engine<'a> {
         let (recipe, settled) = match self.settle(run, step) {
             Ok(settled) => settled,
             Err(error) => {
-                return self.failed(id, &error.to_string(), matches!(error, Error::Storage(_)), 0.0);
+                return self.failed(
+                    id,
+                    &error.to_string(),
+                    matches!(error, Error::Storage(_)),
+                    0.0,
+                );
             }
         };
         let live = &mut self.runs[run];

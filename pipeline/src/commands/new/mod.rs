@@ -2,19 +2,22 @@
 //! images and labels that it looks into.
 //!
 //! `tasks` is what is known of the ten tasks, `look` what a folder shows, `layout` how a folder
-//! without a listing is understood, `advice` how settings follow from both, `draft` the text.
+//! without a listing is understood, `voxels` what its voxels say, `shown` how it was read, for
+//! people, `advice` how settings follow from all this, `draft` the text.
 
 mod advice;
 mod draft;
 mod layout;
 mod look;
+mod shown;
 mod tasks;
+mod voxels;
 
 use super::{answer, tell};
 use crate::exit::{Error, Exit, Result};
 use crate::workflow::{Mistake, Workflow, nearest};
 use clap::Args;
-use draft::{Data, Source};
+use draft::{Data, Scaling, Source};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -97,7 +100,12 @@ fn data(source: &str) -> Result<Data> {
             unlabelled: task.unlabelled,
             shape: task.shape,
             spacing_mm: task.spacing_mm,
-            window: task.window,
+            scaling: vec![
+                task.window.map_or(Scaling::Zscore, Scaling::Window);
+                task.modality.len()
+            ],
+            group: None,
+            partly_read: None,
         });
     }
     let hint = match nearest(source, tasks::TASKS.iter().map(tasks::Task::word)) {

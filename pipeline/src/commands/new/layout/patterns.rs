@@ -1,0 +1,287 @@
+//! Forms as patterns: with endings, with what they find and must not find, and with names for the
+//! channels.
+
+use super::Found;
+use super::forms::{CASE, Form};
+use super::pair::Pairing;
+use crate::commands::survey::{ImageFile, Survey, says_label};
+use crate::exit::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use voxflow_stages::dataset::pattern::Pattern;
+use voxflow_stages::image::nifti::{Header, read_header};
+
+/// So many derived cases are left out by name; more need a wildcard.
+const NAMED: usize = 20;
+
+/// The patterns of a pairing over all files of the folder.
+pub(super) fn found(
+    folder: &Path,
+    survey: &Survey,
+    images: &[ImageFile],
+    pairing: &Pairing,
+    holds_labels: &dyn Fn(&str) -> Option<bool>,
+) -> Result<Found> {
+    let file = |at: u32| &images[at as usize];
+    let mut unused: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut leave = |form: &Form, reason: &str| {
+        let names = form.pairs.iter().map(|pair| file(pair.1).path.clone());
+        unused.entry(reason.to_string()).or_default().extend(names);
+    };
+    pairing.left.iter().for_each(|(form, reason)| leave(form, reason));
+    let (channels, aside) = same_grid(folder, pairing, images, holds_labels);
+    aside.iter().for_each(|(form, reason)| leave(form, reason));
+    let written: Vec<String> = channels.iter().map(|form| text(form, images)).collect();
+    let labels = text(&pairing.label, images);
+    let cases = Matched::new(&written, &labels, survey)?;
+    let exclude = cases.derived(folder);
+    let used = cases.files(&exclude);
+    let known: BTreeSet<String> = unused.values().flatten().cloned().collect();
+    for file in survey.images.iter().filter(|file| !used.contains(file.path.as_str())) {
+        if !known.contains(&file.path) {
+            let reason = reason(file, &cases);
+            unused.entry(reason.into()).or_default().push(file.path.clone());
+        }
+    }
+    Ok(Found {
+        channels: names(&channels),
+        group: group(&cases, &exclude),
+        images: written,
+        labels,
+        exclude,
+        unused,
+    })
+}
+
+fn reason(file: &ImageFile, cases: &Matched) -> &'static str {
+    let is_found = cases.images.iter().any(|found| found.values().any(|path| *path == file.path));
+    match (is_found, says_label(file, 0)) {
+        (true, _) => "derived from a case's image, or of another kind",
+        (false, true) => "other label files",
+        (false, false) => "other images",
+    }
+}
+
+/// A form with the ending of its files, and its wildcard folders with what their names share.
+fn text(form: &Form, images: &[ImageFile]) -> String {
+    let files: Vec<&ImageFile> = form.pairs.iter().map(|pair| &images[pair.1 as usize]).collect();
+    let endings: BTreeSet<&str> = files.iter().map(|file| file.ending.as_str()).collect();
+    let ending = match endings.iter().next() {
+        Some(only) if endings.len() == 1 => (*only).to_string(),
+        _ => ".nii*".to_string(),
+    };
+    let mut parts: Vec<String> = form.text.split('/').map(str::to_string).collect();
+    let folders = parts.len() - 1;
+    for (at, part) in parts.iter_mut().take(folders).enumerate().filter(|(_, part)| *part == "*") {
+        let names: BTreeSet<&str> = files.iter().map(|file| file.folders[at].as_str()).collect();
+        *part = format!("{}*", shared_start(&names));
+    }
+    format!("{}{ending}", parts.join("/"))
+}
+
+/// "sub-" of sub-01 and sub-02: what names begin with, up to a separator or a digit.
+fn shared_start(names: &BTreeSet<&str>) -> String {
+    let (Some(first), Some(last)) = (names.first(), names.last()) else { return String::new() };
+    let shared: String =
+        first.chars().zip(last.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
+    shared.trim_end_matches(|letter: char| letter.is_ascii_digit()).to_string()
+}
+
+/// The channels that lie on the first one's grid and hold no labels; the others with the reason.
+fn same_grid(
+    folder: &Path,
+    pairing: &Pairing,
+    images: &[ImageFile],
+    holds_labels: &dyn Fn(&str) -> Option<bool>,
+) -> (Vec<Form>, Vec<(Form, &'static str)>) {
+    let cases: Vec<u32> = pairing.label.pairs.iter().map(|pair| pair.0).collect();
+    let path = |form: &Form, case: u32| form.file(case).map(|at| &images[at as usize].path);
+    let header = |name: &String| read_header(&folder.join(name), name).ok();
+    let label = cases.iter().find_map(|case| Some((*case, header(path(&pairing.label, *case)?)?)));
+    let mut aside = vec![];
+    let mut kept: Vec<Form> = pairing.images.clone();
+    if kept.len() > 1 {
+        let (plain, labels): (Vec<Form>, Vec<Form>) = kept.into_iter().partition(|form| {
+            let file = form.pairs.first().map(|pair| &images[pair.1 as usize].path);
+            file.and_then(|path| holds_labels(path)) != Some(true)
+        });
+        let only_labels = plain.is_empty();
+        kept = if only_labels { labels.clone() } else { plain };
+        if !only_labels {
+            aside.extend(
+                labels.into_iter().map(|form| (form, "hold few whole values, as labels do")),
+            );
+        }
+    }
+    if let (Some((case, label)), true) = (label, kept.len() > 1) {
+        let fits = |form: &Form| {
+            let own = path(form, case).and_then(header);
+            own.is_none_or(|own| is_same(&own, &label))
+        };
+        let (same, other): (Vec<Form>, Vec<Form>) = kept.into_iter().partition(fits);
+        kept = if same.is_empty() { other.clone() } else { same };
+        let others = other.into_iter().filter(|form| !kept.iter().any(|own| own.text == form.text));
+        aside.extend(
+            others
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|form| (form, "on another grid than the label")),
+        );
+    }
+    (kept, aside)
+}
+
+fn is_same(one: &Header, other: &Header) -> bool {
+    let mut shapes = [one.shape, other.shape];
+    shapes.iter_mut().for_each(|shape| shape.sort_unstable());
+    shapes[0] == shapes[1]
+}
+
+/// What patterns find among all files, as the kind `folder` will.
+struct Matched {
+    /// For each channel: case → path.
+    images: Vec<BTreeMap<String, String>>,
+    labels: BTreeMap<String, String>,
+}
+
+impl Matched {
+    fn new(images: &[String], labels: &str, survey: &Survey) -> Result<Matched> {
+        let find = |text: &str| -> Result<BTreeMap<String, String>> {
+            let pattern =
+                Pattern::new(text, "case").map_err(|error| Error::Failed(error.to_string()))?;
+            let paths = survey.images.iter().map(|file| &file.path);
+            Ok(paths
+                .filter_map(|path| Some((pattern.find(path)?.to_string(), path.clone())))
+                .collect())
+        };
+        let labels = find(labels)?;
+        let taken: BTreeSet<&String> = labels.values().collect();
+        let images = images.iter().map(|text| {
+            let mut found = find(text)?;
+            found.retain(|_, path| !taken.contains(path));
+            Ok(found)
+        });
+        Ok(Matched { images: images.collect::<Result<_>>()?, labels })
+    }
+
+    /// The cases without a label that are no cases: files made from a case's image, label files,
+    /// images of another kind than the labelled ones.
+    fn derived(&self, folder: &Path) -> Vec<String> {
+        let channels = |case: &str| {
+            let path = self.images[0].get(case)?;
+            Some(read_header(&folder.join(path), path).ok()?.channels)
+        };
+        let usual = self.labels.keys().find_map(|case| channels(case));
+        let (labelled, open): (Vec<&String>, Vec<&String>) =
+            self.images[0].keys().partition(|case| self.labels.contains_key(*case));
+        let mut named: Vec<String> = vec![];
+        let mut wild: BTreeMap<String, usize> = BTreeMap::new();
+        for case in open {
+            let owner =
+                labelled.iter().filter(|own| case.len() > own.len() && case.contains(**own));
+            let owner = owner.max_by_key(|own| own.len());
+            let path = &self.images[0][case];
+            let is_label = ImageFile::of(path).is_some_and(|file| says_label(&file, 0));
+            let is_other = channels(case).zip(usual).is_some_and(|(own, usual)| own != usual);
+            let rest = owner.and_then(|own| case.split_once(own.as_str()));
+            let is_part = |text: &str, at_end: bool| {
+                let letter = if at_end { text.chars().last() } else { text.chars().next() };
+                letter.is_none_or(|letter| !letter.is_alphanumeric())
+            };
+            match rest {
+                Some((before, after)) if is_part(before, true) && is_part(after, false) => {
+                    *wild.entry(format!("{before}*{after}")).or_default() += 1;
+                }
+                _ if is_label || is_other => match last_word(case) {
+                    Some(tail) => *wild.entry(format!("*{tail}")).or_default() += 1,
+                    None => named.push(case.clone()),
+                },
+                _ => {}
+            }
+        }
+        let is_safe = |text: &str| !labelled.iter().any(|case| is_like(text, case));
+        let mut all: Vec<String> = wild.into_keys().filter(|text| is_safe(text)).collect();
+        named.retain(|case| !all.iter().any(|text| is_like(text, case)));
+        named.truncate(NAMED);
+        all.extend(named);
+        all
+    }
+
+    /// The files that are used.
+    fn files(&self, exclude: &[String]) -> BTreeSet<&str> {
+        let is_out = |case: &str| exclude.iter().any(|text| is_like(text, case));
+        let all = self.images.iter().chain([&self.labels]);
+        all.flatten().filter(|(case, _)| !is_out(case)).map(|(_, path)| path.as_str()).collect()
+    }
+}
+
+/// "_4d" of "patient001_4d".
+fn last_word(case: &str) -> Option<&str> {
+    case.rfind(['_', '-', '.']).map(|at| &case[at..])
+}
+
+/// Whether a name is that of an exclusion, in which `*` stands for anything.
+fn is_like(text: &str, case: &str) -> bool {
+    match text.split_once('*') {
+        Some((before, after)) => {
+            case.len() >= before.len() + after.len()
+                && case.starts_with(before)
+                && case.ends_with(after)
+        }
+        None => text == case,
+    }
+}
+
+/// Where several cases are of one patient (a folder with several, or a shared first word): the
+/// pattern that keeps them on one side of the split.
+fn group(cases: &Matched, exclude: &[String]) -> Option<String> {
+    let is_out = |case: &str| exclude.iter().any(|text| is_like(text, case));
+    let names: Vec<(&String, &String)> =
+        cases.images[0].iter().filter(|(case, _)| !is_out(case)).collect();
+    let folder = |path: &str| path.rsplit('/').nth(1).map(str::to_string);
+    let owner = |(case, path): (&String, &String)| {
+        let mut folders = path.split('/').rev().skip(1);
+        let own = folders.find(|folder| case.starts_with(*folder) && case.len() > folder.len())?;
+        let next = case[own.len()..].chars().next()?;
+        (!next.is_alphanumeric()).then(|| (own.to_string(), next))
+    };
+    let owners: Vec<(String, char)> =
+        names.iter().map(|name| owner(*name)).collect::<Option<_>>()?;
+    let _ = folder;
+    let distinct: BTreeSet<&str> = owners.iter().map(|(name, _)| name.as_str()).collect();
+    let separator = owners.first()?.1;
+    let is_plain =
+        owners.iter().all(|(name, next)| *next == separator && !name.contains(separator));
+    (distinct.len() < owners.len() && is_plain).then(|| format!("{{group}}{separator}*"))
+}
+
+/// The channels' names: what differs between their forms.
+fn names(channels: &[Form]) -> Vec<String> {
+    let words: Vec<Vec<String>> = channels
+        .iter()
+        .map(|form| {
+            let text = form.text.replace(CASE, "").replace('*', "");
+            let parts = text.split(|letter: char| !letter.is_alphanumeric());
+            parts.filter(|part| !part.is_empty()).map(str::to_string).collect()
+        })
+        .collect();
+    let is_shared = |word: &String| words.iter().all(|other| other.contains(word));
+    let name = |(at, own): (usize, &Vec<String>)| {
+        let own: Vec<&str> = own
+            .iter()
+            .filter(|word| channels.len() > 1 && !is_shared(word))
+            .map(String::as_str)
+            .collect();
+        let name = own.join("_");
+        match name.chars().all(|letter| letter.is_ascii_digit()) {
+            true => format!("channel_{at}"),
+            false => name,
+        }
+    };
+    let names: Vec<String> = words.iter().enumerate().map(name).collect();
+    let distinct: BTreeSet<&String> = names.iter().collect();
+    match distinct.len() == names.len() {
+        true => names,
+        false => (0..names.len()).map(|at| format!("channel_{at}")).collect(),
+    }
+}
