@@ -7,6 +7,7 @@ pub mod decathlon;
 pub mod digests;
 pub mod draw;
 pub mod fetch;
+pub mod foreign;
 pub mod listing;
 pub mod name;
 pub mod nnunet;

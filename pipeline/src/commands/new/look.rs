@@ -60,7 +60,7 @@ fn by_listing(path: &Path) -> Result<Data> {
 
 fn by_patterns(path: &Path) -> Result<Data> {
     let judge = Judge::new(path);
-    let found = layout(path, &|name| judge.holds_labels(name))?;
+    let found = layout(path, &|name| judge.look(name))?;
     let one = |found: &Found| match &found.images[..] {
         [one] => json!(one),
         each => json!(each),

@@ -49,7 +49,7 @@ fn row(folder: &Path, case: &Case) -> Vec<Cell> {
     let numbers = |all: Vec<String>| Cell::text(all.join(" x "));
     vec![
         Cell::text(&case.name),
-        Cell::text(case.images.join(", ")),
+        Cell::text(together(&case.images)),
         Cell::text(case.label.clone().unwrap_or_default()),
         Cell::Count(headers.iter().map(|header| header.channels as u64).sum()),
         numbers(first.map_or(vec![], |h| h.shape.iter().map(usize::to_string).collect())),
@@ -60,7 +60,46 @@ fn row(folder: &Path, case: &Case) -> Vec<Cell> {
     ]
 }
 
+/// "p1/{t1,t2}.nii" for p1/t1.nii and p1/t2.nii.
+fn together(names: &[String]) -> String {
+    let [first, rest @ ..] = names else { return String::new() };
+    if rest.is_empty() {
+        return first.clone();
+    }
+    let shared = |letters: &dyn Fn(&str) -> Vec<char>| {
+        let own = letters(first);
+        let same = |at: &usize| rest.iter().all(|name| letters(name).get(*at) == own.get(*at));
+        let count = (0..own.len()).take_while(same).count();
+        // Whole words only.
+        (0..=count).rev().find(|at| *at == 0 || !own[at - 1].is_alphanumeric()).unwrap_or(0)
+    };
+    let start = shared(&|name| name.chars().collect());
+    let end = shared(&|name| name.chars().rev().collect());
+    let middle = |name: &String| {
+        let letters: Vec<char> = name.chars().collect();
+        letters[start..letters.len().saturating_sub(end).max(start)].iter().collect::<String>()
+    };
+    let before: String = first.chars().take(start).collect();
+    let after: String = first.chars().skip(first.chars().count() - end).collect();
+    let each: Vec<String> = names.iter().map(middle).collect();
+    format!("{before}{{{}}}{after}", each.join(","))
+}
+
 /// "1.200" → "1.2".
 fn plain(number: String) -> String {
     number.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_case_are_named_together() {
+        let shown =
+            |names: &[&str]| together(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(shown(&["a/p1_t1.nii.gz", "a/p1_t2.nii.gz"]), "a/p1_{t1,t2}.nii.gz");
+        assert_eq!(shown(&["CT/p1.nii", "PET/p1.nii"]), "{CT,PET}/p1.nii");
+        assert_eq!(shown(&["p1.nii"]), "p1.nii");
+    }
 }

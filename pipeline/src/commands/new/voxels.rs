@@ -15,14 +15,27 @@ const LABEL_VOXELS: usize = 400_000_000;
 const AIR_HU: f32 = -500.0;
 /// A file with more distinct values holds no labels.
 const MOST_LABELS: usize = 256;
+/// A label may be so far from a whole number.
+const ROUNDING: f32 = 1e-2;
 /// In a label map with more than three values, at least this share of the labelled voxels has a
 /// neighbour of the same value.
 const SAME_NEIGHBOUR: f64 = 0.5;
 
+/// What the voxels of a file seem to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Few whole numbers in connected areas.
+    Label,
+    /// Few whole numbers: a label if the file's name says so.
+    Whole,
+    /// Anything else.
+    Image,
+}
+
 /// Looks at files once each.
 pub(super) struct Judge<'a> {
     folder: &'a Path,
-    known: RefCell<BTreeMap<String, Option<bool>>>,
+    known: RefCell<BTreeMap<String, Option<Look>>>,
 }
 
 impl<'a> Judge<'a> {
@@ -30,33 +43,36 @@ impl<'a> Judge<'a> {
         Judge { folder, known: RefCell::default() }
     }
 
-    /// Whether the file's voxels are a label's; nothing where it cannot be read.
-    pub fn holds_labels(&self, name: &str) -> Option<bool> {
+    /// What the file's voxels seem to be; nothing where it cannot be read.
+    pub fn look(&self, name: &str) -> Option<Look> {
         if let Some(known) = self.known.borrow().get(name) {
             return *known;
         }
         let volume = read_image(&self.folder.join(name), name).ok();
-        let verdict =
-            volume.map(|volume| volume.channels == 1 && are_labels(&volume.data, volume.shape[0]));
+        let verdict = volume.map(|volume| match volume.channels {
+            1 => look(&volume.data, volume.shape[0]),
+            _ => Look::Image,
+        });
         self.known.borrow_mut().insert(name.to_string(), verdict);
         verdict
     }
 }
 
-/// Whole numbers from 0 on, few of them, in connected areas.
-fn are_labels(data: &[f32], row: usize) -> bool {
+/// Labels are whole numbers from 0 on, few of them, in connected areas.
+fn look(data: &[f32], row: usize) -> Look {
     let mut distinct = HashSet::new();
     for value in data {
-        if *value < 0.0 || (value - value.round()).abs() > 1e-3 {
-            return false;
+        let whole = value.round();
+        if whole < 0.0 || (value - whole).abs() > ROUNDING {
+            return Look::Image;
         }
-        distinct.insert(value.round() as i64);
+        distinct.insert(whole as i64);
         if distinct.len() > MOST_LABELS {
-            return false;
+            return Look::Image;
         }
     }
-    if !distinct.contains(&0) || distinct.len() <= 3 {
-        return distinct.contains(&0);
+    if !distinct.contains(&0) {
+        return Look::Whole;
     }
     let (mut all, mut same) = (0usize, 0usize);
     for line in data.chunks(row.max(1)) {
@@ -65,7 +81,10 @@ fn are_labels(data: &[f32], row: usize) -> bool {
             same += usize::from(pair[0] == pair[1]);
         }
     }
-    same as f64 >= SAME_NEIGHBOUR * all as f64
+    match distinct.len() <= 3 || same as f64 >= SAME_NEIGHBOUR * all as f64 {
+        true => Look::Label,
+        false => Look::Whole,
+    }
 }
 
 /// What the voxels of some cases say.
@@ -156,10 +175,11 @@ mod tests {
     fn labels_are_few_whole_values_in_areas() {
         let map: Vec<f32> = (0..400).map(|at| ((at / 20) % 5) as f32).collect();
         let noise: Vec<f32> = (0..400).map(|at| ((at * 7919) % 5) as f32).collect();
-        assert!(are_labels(&map, 20) && !are_labels(&noise, 20));
-        assert!(are_labels(&[0.0, 255.0, 0.0], 3), "a mask");
-        assert!(!are_labels(&[100.0, 101.0], 2), "no background");
-        assert!(!are_labels(&[0.0, 0.5], 2) && !are_labels(&[0.0, -1.0], 2));
+        assert_eq!((look(&map, 20), look(&noise, 20)), (Look::Label, Look::Whole));
+        assert_eq!(look(&[0.0, 255.0, 0.0], 3), Look::Label, "a mask");
+        assert_eq!(look(&[0.0, 0.9999, 0.0], 3), Look::Label, "rounded");
+        assert_eq!(look(&[100.0, 101.0], 2), Look::Whole, "no background");
+        assert_eq!((look(&[0.0, 0.5], 2), look(&[0.0, -1.0], 2)), (Look::Image, Look::Image));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 mod foreign;
 mod words;
 
-pub use foreign::{foreign, foreign_files};
-pub use words::{label_tail, says_label, tokens};
+pub use foreign::foreign_files;
+pub use words::{says_label, tokens};
 
 use crate::exit::{Error, Result};
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use voxflow_stages::dataset::name::is_hidden;
 
 /// Endings of the image files that can be read, longest first, compared without case.
-const ENDINGS: [&str; 4] = [".nii.gz", ".nii", ".hdr", ".img"];
+const ENDINGS: [&str; 3] = [".nii.gz", ".nii", ".hdr"];
 /// Folders deeper than this are not looked into.
 const DEPTH: usize = 9;
 
@@ -66,16 +66,16 @@ impl ImageFile {
     }
 }
 
-/// Looks at all files in and below `folder`. A header and its voxels in two files (.hdr and .img)
-/// are one image.
+/// Looks at all files in and below `folder`. A header and its voxels in two files are one image,
+/// that of the header.
 pub fn survey(folder: &Path) -> Result<Survey> {
     let mut survey = Survey::default();
     let mut paths = BTreeSet::new();
     list(folder, "", &mut vec![], &mut paths)?;
     for path in &paths {
-        match ImageFile::of(path) {
-            Some(file) if !is_second_half(&file, &paths) => survey.images.push(file),
-            Some(_) => {}
+        match ImageFile::of(path).filter(|file| is_whole(file, &paths)) {
+            Some(file) => survey.images.push(file),
+            None if is_voxels(path, &paths) => {}
             None => survey.others.push(path.clone()),
         }
     }
@@ -83,11 +83,19 @@ pub fn survey(folder: &Path) -> Result<Survey> {
     Ok(survey)
 }
 
-/// Whether the file is the header of an image that is listed by its voxels.
-fn is_second_half(file: &ImageFile, paths: &BTreeSet<String>) -> bool {
-    let stem = &file.path[..file.path.len() - file.ending.len()];
-    file.ending.eq_ignore_ascii_case(".hdr")
-        && [".img", ".IMG"].iter().any(|ending| paths.contains(&format!("{stem}{ending}")))
+/// Whether the file is more than a header without its voxels.
+fn is_whole(file: &ImageFile, paths: &BTreeSet<String>) -> bool {
+    !file.ending.eq_ignore_ascii_case(".hdr") || other_half(&file.path, [".img", ".IMG"], paths)
+}
+
+/// Whether the file holds the voxels of a header that is there.
+fn is_voxels(path: &str, paths: &BTreeSet<String>) -> bool {
+    path.to_ascii_lowercase().ends_with(".img") && other_half(path, [".hdr", ".HDR"], paths)
+}
+
+fn other_half(path: &str, endings: [&str; 2], paths: &BTreeSet<String>) -> bool {
+    let stem = &path[..path.len() - 4];
+    endings.iter().any(|ending| paths.contains(&format!("{stem}{ending}")))
 }
 
 /// A link to a folder `above` is not followed: all in it is there already, and again without end.
@@ -123,15 +131,17 @@ mod tests {
     #[test]
     fn a_folder_is_seen_with_its_capitals_and_pairs_and_without_hidden_files() {
         let base = tempfile::tempdir().expect("a folder");
-        for file in ["p1/SCAN.NII.GZ", "p1/a.hdr", "p1/a.img", "b.nii", ".b.nii", "notes.txt"] {
+        for file in
+            ["p1/SCAN.NII.GZ", "p1/a.hdr", "p1/a.img", "x.img", "b.nii", ".b.nii", "notes.txt"]
+        {
             let path = base.path().join(file);
             fs::create_dir_all(path.parent().expect("a parent")).expect("makes");
             fs::write(path, "").expect("writes");
         }
         let survey = survey(base.path()).expect("a survey");
         let paths: Vec<&str> = survey.images.iter().map(|file| file.path.as_str()).collect();
-        assert_eq!(paths, ["b.nii", "p1/SCAN.NII.GZ", "p1/a.img"]);
-        assert_eq!(survey.others, ["notes.txt"]);
+        assert_eq!(paths, ["b.nii", "p1/SCAN.NII.GZ", "p1/a.hdr"]);
+        assert_eq!(survey.others, ["notes.txt", "x.img"], "voxels without a header");
         assert_eq!(survey.images[1].name(), "p1/SCAN");
         assert_eq!(survey.images[1].ending, ".NII.GZ");
     }

@@ -98,16 +98,6 @@ fn split_camel(text: &str) -> String {
     out
 }
 
-/// The name without the words that say label and the separators beside them: "p1_seg" and
-/// "seg-p1" → "p1". None where no word says label.
-pub fn label_tail(stem: &str) -> Option<String> {
-    let parts = tokens(stem);
-    let at = parts.iter().rposition(|part| word(part) == Some(true))?;
-    let kept: String = parts[..at].iter().chain(&parts[at + 1..]).copied().collect();
-    let kept = kept.trim_matches(|letter: char| !letter.is_alphanumeric()).to_string();
-    (!kept.is_empty()).then_some(kept)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,8 +152,5 @@ mod tests {
     #[test]
     fn a_name_is_split_where_its_kind_of_letter_changes() {
         assert_eq!(tokens("img01_t1-x"), ["img", "01", "_", "t", "1", "-", "x"]);
-        assert_eq!(label_tail("p1_seg").as_deref(), Some("p1"));
-        assert_eq!(label_tail("seg-p1").as_deref(), Some("p1"));
-        assert_eq!((label_tail("p1"), label_tail("seg")), (None, None));
     }
 }

@@ -10,6 +10,7 @@ mod pair;
 mod patterns;
 mod trouble;
 
+use super::voxels::Look;
 use crate::commands::survey::{ImageFile, Survey, says_label, survey};
 use crate::exit::Result;
 use pair::Pairing;
@@ -33,26 +34,31 @@ pub(super) struct Found {
     pub unused: BTreeMap<String, Vec<String>>,
 }
 
+/// Looks at a file's voxels.
+type Eyes<'a> = dyn Fn(&str) -> Option<Look> + 'a;
+
 /// More images than this are judged by a part of them.
 const MANY: usize = 1500;
+/// Names that say nothing: at most so many folders or roles are looked at.
+const MOST_GROUPS: usize = 12;
 /// Of many, so many files of a folder and so many folders of a folder are looked at.
 const OF_EACH: usize = 240;
 
-/// Reads the layout of a folder; `holds_labels` looks at a file's voxels.
-pub(super) fn layout(folder: &Path, holds_labels: &dyn Fn(&str) -> Option<bool>) -> Result<Found> {
+/// Reads the layout of a folder; `look` sees a file's voxels.
+pub(super) fn layout(folder: &Path, look: &Eyes) -> Result<Found> {
     let survey = survey(folder)?;
     let images = sample(&usable(&survey.images));
     let by_name = by_name(&images);
-    let pairing = by_name.as_ref().filter(|pairing| is_likely(pairing, &images, holds_labels));
+    let pairing = by_name.as_ref().filter(|pairing| is_likely(pairing, &images, look));
     let by_values = match pairing {
         Some(_) => None,
-        None => by_values(&images, holds_labels),
+        None => by_values(&images, look),
     };
     match pairing.or(by_values.as_ref()) {
         Some(pairing) if !pairing.rivals.is_empty() => {
             Err(trouble::rivals(folder, pairing, &images))
         }
-        Some(pairing) => patterns::found(folder, &survey, &images, pairing, holds_labels),
+        Some(pairing) => patterns::found(folder, &survey, &images, pairing, look),
         None => Err(trouble::nothing(folder, &survey, by_name.is_some())),
     }
 }
@@ -101,22 +107,14 @@ fn by_name(images: &[ImageFile]) -> Option<Pairing> {
 }
 
 /// Whether the first files of a pairing hold what their names say.
-fn is_likely(
-    pairing: &Pairing,
-    images: &[ImageFile],
-    holds_labels: &dyn Fn(&str) -> Option<bool>,
-) -> bool {
+fn is_likely(pairing: &Pairing, images: &[ImageFile], look: &Eyes) -> bool {
     let files = pairing.label.pairs.iter().map(|pair| &images[pair.1 as usize].path);
-    files.take(2).all(|path| holds_labels(path) != Some(false))
+    files.take(2).all(|path| look(path) != Some(Look::Image))
 }
 
-/// Names say nothing: the voxels of a few files of each folder, or of each role, decide.
-fn by_values(images: &[ImageFile], holds_labels: &dyn Fn(&str) -> Option<bool>) -> Option<Pairing> {
-    let judged = |files: &[usize]| {
-        let mut seen = files.iter().take(6).filter_map(|at| holds_labels(&images[*at].path));
-        let first = seen.next()?;
-        seen.take(1).all(|other| other == first).then_some(first)
-    };
+/// Names say nothing, or not the truth: the voxels of a few files of each folder, or of each role,
+/// decide.
+fn by_values(images: &[ImageFile], look: &Eyes) -> Option<Pairing> {
     let mut folders: BTreeMap<&[String], Vec<usize>> = BTreeMap::new();
     for (at, file) in images.iter().enumerate() {
         folders.entry(&file.folders).or_default().push(at);
@@ -126,23 +124,33 @@ fn by_values(images: &[ImageFile], holds_labels: &dyn Fn(&str) -> Option<bool>) 
         .map(|form| form.pairs.iter().map(|pair| pair.1 as usize).collect())
         .collect();
     let folders: Vec<Vec<usize>> = folders.into_values().collect();
-    for groups in [folders, roles] {
-        if groups.len() > 12 {
-            continue;
-        }
-        let verdicts: Vec<Option<bool>> = groups.iter().map(|group| judged(group)).collect();
-        if !verdicts.contains(&Some(true)) || !verdicts.contains(&Some(false)) {
-            continue;
-        }
-        let mut labels = vec![false; images.len()];
-        for (group, verdict) in groups.iter().zip(&verdicts) {
-            group.iter().for_each(|at| labels[*at] = *verdict == Some(true));
-        }
-        if let Some(pairing) = pair::pairing(images, &labels) {
-            return Some(pairing);
-        }
+    let few = [folders, roles].into_iter().filter(|groups| groups.len() <= MOST_GROUPS);
+    few.into_iter().find_map(|groups| of_groups(images, &groups, look))
+}
+
+/// The pairing where some groups hold labels and others images. What is named a label and is none
+/// is not taken for an image either.
+fn of_groups(images: &[ImageFile], groups: &[Vec<usize>], look: &Eyes) -> Option<Pairing> {
+    let judged = |group: &Vec<usize>| {
+        let mut seen = group.iter().take(6).filter_map(|at| look(&images[*at].path));
+        let first = seen.next()?;
+        seen.take(1).all(|other| other == first).then_some(first)
+    };
+    let verdicts: Vec<Option<Look>> = groups.iter().map(judged).collect();
+    let sign = [Look::Label, Look::Whole].into_iter().find(|sign| {
+        verdicts.contains(&Some(*sign)) && verdicts.iter().any(|own| *own != Some(*sign))
+    })?;
+    let shared = shared_folders(images);
+    let mut roles = vec![None; images.len()];
+    for (group, verdict) in groups.iter().zip(&verdicts) {
+        let is_label = *verdict == Some(sign);
+        let kept = group.iter().filter(|at| is_label || !says_label(&images[**at], shared));
+        kept.for_each(|at| roles[*at] = Some(is_label));
     }
-    None
+    let (kept, labels): (Vec<ImageFile>, Vec<bool>) =
+        images.iter().zip(roles).filter_map(|(file, role)| Some((file.clone(), role?))).unzip();
+    let pairing = pair::pairing(&kept, &labels)?;
+    Some(pairing.over(&kept, images))
 }
 
 /// What a survey has, for messages.

@@ -40,6 +40,20 @@ pub(super) struct Pairing {
     pub left: Vec<(Form, &'static str)>,
 }
 
+impl Pairing {
+    /// The same with its files numbered as in `all`.
+    pub fn over(mut self, files: &[ImageFile], all: &[ImageFile]) -> Pairing {
+        let place = |at: u32| all.iter().position(|file| *file == files[at as usize]);
+        let forms = self.images.iter_mut().chain([&mut self.label]).chain(&mut self.rivals);
+        for form in forms.chain(self.left.iter_mut().map(|(form, _)| form)) {
+            for pair in &mut form.pairs {
+                pair.1 = place(pair.1).unwrap_or_default() as u32;
+            }
+        }
+        self
+    }
+}
+
 /// The best pair of an image form and a label form, and the image's other channels.
 pub(super) fn pairing(files: &[ImageFile], is_label: &[bool]) -> Option<Pairing> {
     let constant = constant(files);

@@ -1,9 +1,10 @@
 //! Forms as patterns: with endings, with what they find and must not find, and with names for the
 //! channels.
 
-use super::Found;
+use super::super::voxels::Look;
 use super::forms::{CASE, Form};
 use super::pair::Pairing;
+use super::{Eyes, Found};
 use crate::commands::survey::{ImageFile, Survey, says_label};
 use crate::exit::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,7 @@ pub(super) fn found(
     survey: &Survey,
     images: &[ImageFile],
     pairing: &Pairing,
-    holds_labels: &dyn Fn(&str) -> Option<bool>,
+    look: &Eyes,
 ) -> Result<Found> {
     let file = |at: u32| &images[at as usize];
     let mut unused: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -29,7 +30,7 @@ pub(super) fn found(
         unused.entry(reason.to_string()).or_default().extend(names);
     };
     pairing.left.iter().for_each(|(form, reason)| leave(form, reason));
-    let (channels, aside) = same_grid(folder, pairing, images, holds_labels);
+    let (channels, aside) = same_grid(folder, pairing, images, look);
     aside.iter().for_each(|(form, reason)| leave(form, reason));
     let written: Vec<String> = channels.iter().map(|form| text(form, images)).collect();
     let labels = text(&pairing.label, images);
@@ -92,7 +93,7 @@ fn same_grid(
     folder: &Path,
     pairing: &Pairing,
     images: &[ImageFile],
-    holds_labels: &dyn Fn(&str) -> Option<bool>,
+    look: &Eyes,
 ) -> (Vec<Form>, Vec<(Form, &'static str)>) {
     let cases: Vec<u32> = pairing.label.pairs.iter().map(|pair| pair.0).collect();
     let path = |form: &Form, case: u32| form.file(case).map(|at| &images[at as usize].path);
@@ -103,7 +104,7 @@ fn same_grid(
     if kept.len() > 1 {
         let (plain, labels): (Vec<Form>, Vec<Form>) = kept.into_iter().partition(|form| {
             let file = form.pairs.first().map(|pair| &images[pair.1 as usize].path);
-            file.and_then(|path| holds_labels(path)) != Some(true)
+            file.and_then(|path| look(path)) != Some(Look::Label)
         });
         let only_labels = plain.is_empty();
         kept = if only_labels { labels.clone() } else { plain };
@@ -114,19 +115,19 @@ fn same_grid(
         }
     }
     if let (Some((case, label)), true) = (label, kept.len() > 1) {
-        let fits = |form: &Form| {
-            let own = path(form, case).and_then(header);
-            own.is_none_or(|own| is_same(&own, &label))
-        };
+        let own = |form: &Form| path(form, case).and_then(header);
+        let fits = |form: &Form| own(form).is_none_or(|own| is_same(&own, &label));
         let (same, other): (Vec<Form>, Vec<Form>) = kept.into_iter().partition(fits);
-        kept = if same.is_empty() { other.clone() } else { same };
-        let others = other.into_iter().filter(|form| !kept.iter().any(|own| own.text == form.text));
-        aside.extend(
-            others
-                .collect::<Vec<_>>()
-                .into_iter()
-                .map(|form| (form, "on another grid than the label")),
-        );
+        let (one, many): (Vec<Form>, Vec<Form>) =
+            same.into_iter().partition(|form| own(form).is_none_or(|own| own.channels == 1));
+        let with = |reason| move |form| (form, reason);
+        kept = if one.is_empty() { many.iter().take(1).cloned().collect() } else { one };
+        let many = many.into_iter().filter(|form| !kept.iter().any(|own| own.text == form.text));
+        aside.extend(many.collect::<Vec<_>>().into_iter().map(with("several channels in a file")));
+        match kept.is_empty() {
+            true => kept = other,
+            false => aside.extend(other.into_iter().map(with("on another grid than the label"))),
+        }
     }
     (kept, aside)
 }
