@@ -30,9 +30,7 @@ pub fn foreign(path: &str) -> Option<String> {
 /// A remark on a path that begins with `~`, which only a shell expands; empty for others.
 pub fn tilde(path: &Path) -> &'static str {
     match path.to_str() {
-        Some(text) if text.starts_with('~') => {
-            "; '~' is not expanded in a workflow: write ${HOME} instead"
-        }
+        Some(text) if text.starts_with('~') => "; only shells expand '~': write ${HOME} instead",
         _ => "",
     }
 }

@@ -4,7 +4,7 @@ use super::advice::{self, STRIDE};
 use super::tasks::{HOST, Task};
 use crate::words;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a workflow is written for.
 pub(super) struct Data {
@@ -42,8 +42,8 @@ pub(super) enum Scaling {
 
 /// Where the data come from.
 pub(super) enum Source {
-    /// The Decathlon's host.
-    Task(&'static Task),
+    /// The Decathlon's host, or an archive of the task.
+    Task(&'static Task, Option<PathBuf>),
     /// A folder: the parameters of the kind `folder`, in the order to write them.
     Folder(Vec<(String, Value)>),
 }
@@ -123,16 +123,27 @@ stages:
 
 fn source(source: &Source) -> String {
     match source {
-        Source::Task(task) => format!(
-            "  archive:
+        Source::Task(task, archive) => {
+            let from = match archive {
+                Some(path) => format!("file: {}", quoted(&path.display().to_string())),
+                None => {
+                    format!(
+                        "url: {HOST}/{}.tar  # or 'file: PATH' for a copy that you have",
+                        task.name
+                    )
+                }
+            };
+            format!(
+                "  archive:
     uses: download
     with:
-      url: {HOST}/{}.tar  # or 'file: PATH' for a copy that you have
+      {from}
       md5: {}
   dataset: {{ uses: unpack, needs: [archive] }}
 ",
-            task.name, task.md5
-        ),
+                task.md5
+            )
+        }
         Source::Folder(with) => {
             let line = |(key, value): &(String, Value)| {
                 let remark = match key.as_str() {
