@@ -101,7 +101,10 @@ const SEVERAL: usize = 256 << 10;
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Digest {
-        Digest(*blake3::hash(bytes).as_bytes())
+        if bytes.len() < SEVERAL {
+            return Digest(*blake3::hash(bytes).as_bytes());
+        }
+        Digest(*blake3::Hasher::new().update_rayon(bytes).finalize().as_bytes())
     }
 
     /// The digest of a file's bytes. Read and not mapped: a file that shrinks meanwhile, or a disk

@@ -184,3 +184,31 @@ fn scalings_must_be_as_many_as_the_channels_and_make_sense() {
     let paths: Vec<&str> = mistakes.iter().map(|mistake| mistake.0.as_str()).collect();
     assert_eq!(paths, ["spacing", "intensity.0", "intensity.1"]);
 }
+
+#[test]
+fn an_image_is_known_by_its_voxels_whatever_its_header_name_and_compression() {
+    let folder = tempfile::tempdir().unwrap();
+    let digests = |change: &dyn Fn(&mut Volume<f32>), packed: bool| {
+        let base = tempfile::tempdir_in(folder.path()).unwrap();
+        let mut files = dataset(base.path(), |name, image, _| {
+            if name == "c" {
+                change(image)
+            }
+        });
+        let moved = base.path().join("another");
+        let image = read_image(&files["images/c.nii.gz"], "image").unwrap();
+        write_volume_f32(&moved, &image, packed).unwrap();
+        files.insert("images/c.nii.gz".into(), moved);
+        let trial = Trial::new("preprocess", params()).input("dataset", "dataset", &files);
+        trial.run().unwrap();
+        let list: VolumeList = trial.json("volumes.json");
+        let geometry: Geometry = trial.json("c/geometry.json");
+        assert_eq!(list.cases[2].image_digests, geometry.image_digests);
+        assert_ne!(list.cases[0].image_digests, list.cases[2].image_digests);
+        geometry.image_digests
+    };
+    let plain = digests(&|_| {}, false);
+    assert_eq!(plain.len(), 1);
+    assert_eq!(plain, digests(&|image| image.affine[0][3] = 7.0, true));
+    assert_ne!(plain, digests(&|image| image.data[3] += 1.0, true));
+}

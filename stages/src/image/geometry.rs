@@ -5,6 +5,7 @@ use crate::image::crop::Box3;
 use crate::image::orientation::Orientation;
 use crate::image::spacing::Grid;
 use serde::{Deserialize, Serialize};
+use voxflow_cache::Digest;
 
 /// A 4×4 matrix by rows: voxel index (i, j, k, 1) to millimetres (x, y, z, 1), RAS+.
 pub type Affine = [[f64; 4]; 4];
@@ -33,6 +34,11 @@ pub struct Geometry {
     pub crop_start: [usize; 3],
     /// The foreground box on the resampled grid: one past the last voxel of each axis.
     pub crop_end: [usize; 3],
+    /// For each image file, the digest of its voxels as they are stored, unpacked and least
+    /// significant byte first: the same image under another name, header or compression has the
+    /// same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_digests: Vec<Digest>,
 }
 
 impl Geometry {

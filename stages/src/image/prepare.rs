@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::image::affine::corner_distance;
 use crate::image::crop::{Box3, Foreground, cropped};
-use crate::image::nifti::{Desk, Header, Voxels, load_image, load_label};
+use crate::image::nifti::{Desk, Header, Loaded, Voxels, load_image, load_label};
 use crate::image::orientation::Orientation;
 use crate::image::resample::{Resampler, X_FASTEST};
 use crate::image::sampling::Number;
@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use voxflow_cache::Digest;
 
 /// The parameters of preparation: those of the kind `preprocess`, kept in every model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -132,7 +133,7 @@ pub fn prepare(
 
 /// The same on a desk that many cases share, one after the other.
 pub fn prepare_on(desk: &mut Desk, preparation: &Preparation, files: Files) -> Result<Prepared> {
-    let (frame, mut image, found) = image(desk, preparation, files)?;
+    let Scaled { frame, mut image, found, digests } = image(desk, preparation, files)?;
     let label = files.label.map(|path| label(desk, &frame, path, files.allowed)).transpose()?;
     let mut warnings = vec![];
     let part = match found {
@@ -145,6 +146,7 @@ pub fn prepare_on(desk: &mut Desk, preparation: &Preparation, files: Files) -> R
     image = cropped(image, &part);
     let Frame { original, orientation, oriented, resampler } = frame;
     let geometry = geometry(original, orientation, oriented, resampler.target(), part);
+    let geometry = Geometry { image_digests: digests, ..geometry };
     Ok(Prepared { image, label: label.map(|label| cropped(label, &part)), geometry, warnings })
 }
 
@@ -202,15 +204,20 @@ impl Frame {
     }
 }
 
-/// All channels of a case in one volume, resampled and scaled; and the box to crop it to, or a
-/// warning that there is none.
-fn image(
-    desk: &mut Desk,
-    preparation: &Preparation,
-    files: Files,
-) -> Result<(Frame, Volume<f32>, Result<Box3, String>)> {
+/// All channels of a case in one volume, resampled and scaled.
+struct Scaled {
+    frame: Frame,
+    image: Volume<f32>,
+    /// The box to crop it to, or a warning that there is none.
+    found: Result<Box3, String>,
+    /// Of the voxels of each file, as they are stored.
+    digests: Vec<Digest>,
+}
+
+fn image(desk: &mut Desk, preparation: &Preparation, files: Files) -> Result<Scaled> {
     let scalings = preparation.intensity.for_channels(files.modality.len())?;
     let found = Mutex::new(Foreground::none());
+    let mut digests = vec![];
     let mut all: Option<(Frame, Vec<f32>)> = None;
     for (index, path) in files.images.iter().enumerate() {
         let name = if files.images.len() == 1 {
@@ -218,7 +225,9 @@ fn image(
         } else {
             format!("image {}", index + 1)
         };
-        let (header, voxels) = load_image(path, &name, desk)?;
+        let loaded = load_image(path, &name, desk)?;
+        digests.push(loaded.digest());
+        let Loaded { header, voxels, .. } = loaded;
         if let Some((frame, _)) = &all {
             same_grid("image 1", &frame.original, &name, &grid_of(&header))?;
         }
@@ -244,7 +253,8 @@ fn image(
     let Grid { shape, affine } = frame.resampler.target();
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let part = box_of(preparation, found, shape, &scalings);
-    Ok((frame, Volume { channels: files.modality.len(), shape, data, affine }, part))
+    let image = Volume { channels: files.modality.len(), shape, data, affine };
+    Ok(Scaled { frame, image, found: part, digests })
 }
 
 fn geometry(
@@ -265,6 +275,7 @@ fn geometry(
         resampled_affine: resampled.affine,
         crop_start: part.start,
         crop_end: part.end,
+        image_digests: vec![],
     }
 }
 

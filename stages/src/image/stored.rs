@@ -9,6 +9,7 @@
 use crate::dataset::Label;
 use crate::image::Preparation;
 use serde::{Deserialize, Serialize};
+use voxflow_cache::Digest;
 
 /// `volumes.json`: all volumes; `part.json`: those of one part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,4 +37,7 @@ pub struct VolumeCase {
     pub labelled: bool,
     /// The shape of `image.nii`: X, Y, Z.
     pub shape: [usize; 3],
+    /// For each image file, the digest of its voxels, as [`crate::image::Geometry`] has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_digests: Vec<Digest>,
 }

@@ -204,12 +204,14 @@ impl Kind {
         (self.understand)(params)
     }
 
-    /// The understood parameters without the locators: what the recipe holds.
+    /// The parameters in the recipe: as understood, without locators, and without those that have
+    /// their neutral value ([`neutral`]).
     pub fn hashed(&self, understood: &Value) -> Value {
         let mut params = understood.clone();
         if let Value::Object(fields) = &mut params {
             fields.retain(|key, _| !self.locators.contains(&key.as_str()));
         }
+        neutral::drop_neutral(self.schema().as_value(), &mut params);
         params
     }
 
@@ -264,6 +266,7 @@ pub mod download;
 pub mod export;
 pub mod folder;
 pub mod import;
+mod neutral;
 pub mod predict;
 pub mod preprocess;
 pub mod split;

@@ -28,7 +28,7 @@ pub struct Preprocess(pub Preparation);
 
 impl Stage for Preprocess {
     const NAME: &'static str = "preprocess";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const READS: &'static [Read] = &[Read {
         role: "dataset",
         artifact: ArtifactType::Dataset,
@@ -142,6 +142,7 @@ impl Preprocess {
             name: case.name.clone(),
             labelled: case.label.is_some(),
             shape: geometry.prepared_shape(),
+            image_digests: geometry.image_digests,
         })
     }
 }

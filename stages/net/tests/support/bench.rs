@@ -45,8 +45,12 @@ impl Bench {
             for (name, seed) in names.iter().zip(cases) {
                 bench.add_case(&format!("{part}/{name}"), modality.len(), seed);
             }
-            let case =
-                |name: &String| VolumeCase { name: name.clone(), labelled: true, shape: SHAPE };
+            let case = |name: &String| VolumeCase {
+                name: name.clone(),
+                labelled: true,
+                shape: SHAPE,
+                image_digests: vec![],
+            };
             let list = json!({
                 "dataset": "Balls",
                 "preparation": { "intensity": { "window": [0, 1] } },

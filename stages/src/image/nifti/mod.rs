@@ -16,5 +16,5 @@ mod write;
 pub use header::{Datatype, Header, read_header};
 pub use load::Desk;
 pub use mapped::Mapped;
-pub use read::{Voxels, load_image, load_label, read_image, read_label};
+pub use read::{Loaded, Voxels, load_image, load_label, read_image, read_label};
 pub use write::{write_label, write_volume_f32};

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::image::Volume;
 use std::borrow::Cow;
 use std::path::Path;
+use voxflow_cache::Digest;
 
 /// How far a label may lie from an integer: a slope may have rounded it.
 const LABEL_ROUNDING: f64 = 1e-4;
@@ -22,11 +23,35 @@ pub enum Voxels<'a> {
     Floats(Cow<'a, [f32]>),
 }
 
+/// An image file on a desk.
+#[derive(Debug)]
+pub struct Loaded<'a> {
+    /// What the file says of itself.
+    pub header: Header,
+    /// Its voxels.
+    pub voxels: Voxels<'a>,
+    bytes: &'a [u8],
+}
+
+impl Loaded<'_> {
+    /// The digest of the voxels as they are stored, least significant byte first.
+    pub fn digest(&self) -> Digest {
+        match (self.header.big_endian, self.header.datatype.bytes()) {
+            (false, _) | (_, 1) => Digest::of(self.bytes),
+            (true, width) => {
+                let mut turned = self.bytes.to_vec();
+                turned.chunks_exact_mut(width).for_each(<[u8]>::reverse);
+                Digest::of(&turned)
+            }
+        }
+    }
+}
+
 /// Reads an image, 3D or 4D with channels last: stored · slope + intercept, in float64 and then
 /// rounded to float32. Voxels that are not finite are an error. Errors call the file `name`.
 pub fn read_image(path: &Path, name: &str) -> Result<Volume<f32>> {
     let mut desk = Desk::default();
-    let (header, voxels) = load_image(path, name, &mut desk)?;
+    let Loaded { header, voxels, .. } = load_image(path, name, &mut desk)?;
     let data = match voxels {
         Voxels::Bytes(bytes) => bytes.iter().copied().map(f32::from).collect(),
         Voxels::Shorts(shorts) => shorts.iter().copied().map(f32::from).collect(),
@@ -36,7 +61,7 @@ pub fn read_image(path: &Path, name: &str) -> Result<Volume<f32>> {
 }
 
 /// The same without converting what need not be converted, on a desk.
-pub fn load_image<'a>(path: &Path, name: &str, desk: &'a mut Desk) -> Result<(Header, Voxels<'a>)> {
+pub fn load_image<'a>(path: &Path, name: &str, desk: &'a mut Desk) -> Result<Loaded<'a>> {
     let (header, bytes) = load(path, name, desk)?;
     let voxels = image_voxels(&header, bytes);
     if let Voxels::Floats(floats) = &voxels {
@@ -48,7 +73,7 @@ pub fn load_image<'a>(path: &Path, name: &str, desk: &'a mut Desk) -> Result<(He
             )));
         }
     }
-    Ok((header, voxels))
+    Ok(Loaded { header, voxels, bytes })
 }
 
 /// Reads a label map, 3D. Its values must be integers, and 0 or one of `allowed`. Errors call the
