@@ -78,6 +78,7 @@ fn by_patterns(path: &Path) -> Result<Data> {
     let mut first = written.clone();
     first.push(("label_names".into(), json!(["label"])));
     first.push(("modality".into(), json!(found.channels)));
+    first.push(("require_labels".into(), json!(false)));
     let mut listing = listing(&first)?;
     if listing.unlabelled().next().is_some() {
         written.push(("require_labels".into(), json!(false)));

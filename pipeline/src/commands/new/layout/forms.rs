@@ -7,6 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The placeholder of a form.
 pub(super) const CASE: &str = "{case}";
+/// What makes the name of a case longer, where one placeholder is not enough.
+pub(super) const PART: &str = "{part}";
+/// So many words of a stem may be a second part of the case's name.
+const LONG: usize = 8;
 /// So many folders of a path are varied; those above stay as they are.
 const VARIED: usize = 5;
 
@@ -23,9 +27,9 @@ impl Form {
     /// The less of it, the better: wildcards, then letters that stand fast.
     pub fn complexity(&self) -> (usize, usize, usize) {
         let stem = self.text.rsplit('/').next().unwrap_or(&self.text);
-        let stars = self.text.matches('*').count();
+        let stars = self.text.matches('*').count() + self.text.matches(PART).count();
         let loose = usize::from(stem.contains('*'));
-        (stars + loose, stem.replace(CASE, "").len(), self.text.len())
+        (stars + loose, stem.replace(CASE, "").replace(PART, "").len(), self.text.len())
     }
 
     /// The file of a case.
@@ -132,6 +136,7 @@ fn readings(
                 tell(format!("{folders}{stem}"), folder);
             });
         }
+        in_two_parts(file, at, &fixed, tell);
     }
     let parts = tokens(&file.stem);
     for from in 0..parts.len() {
@@ -146,6 +151,36 @@ fn readings(
                 tell(format!("{folders}{before}{CASE}{after}"), &case);
             });
         }
+    }
+}
+
+/// Tells the readings in which a folder and a folder below it, or a part of the stem, name the
+/// case: "{case}/{part}/ct", "{case}/ct_{part}".
+fn in_two_parts(
+    file: &ImageFile,
+    at: usize,
+    fixed: &dyn Fn(usize) -> bool,
+    tell: &mut dyn FnMut(String, &str),
+) {
+    let folder = &file.folders[at];
+    for below in (at + 1..file.folders.len()).filter(|below| !fixed(*below)) {
+        let case = format!("{folder}_{}", file.folders[below]);
+        above(file, Some((at, folder)), &|place| place == below || fixed(place), &mut |folders| {
+            let mut all: Vec<&str> = folders.split('/').collect();
+            all[below] = PART;
+            tell(format!("{}{}", all.join("/"), file.stem), &case);
+        });
+    }
+    let parts = tokens(&file.stem);
+    for part in 0..parts.len().min(LONG) {
+        if !parts[part].contains(char::is_alphanumeric) {
+            continue;
+        }
+        let (before, after) = (parts[..part].concat(), parts[part + 1..].concat());
+        let case = format!("{folder}_{}", parts[part]);
+        above(file, Some((at, folder)), fixed, &mut |folders| {
+            tell(format!("{folders}{before}{PART}{after}"), &case);
+        });
     }
 }
 

@@ -2,13 +2,14 @@
 //! channels.
 
 use super::super::voxels::Look;
-use super::forms::{CASE, Form};
+use super::forms::{CASE, Form, PART};
 use super::pair::Pairing;
 use super::{Eyes, Found};
 use crate::commands::survey::{ImageFile, Survey, says_label};
 use crate::exit::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use voxflow_stages::dataset::name::{is_excluded, is_like, split_suffix};
 use voxflow_stages::dataset::pattern::Pattern;
 use voxflow_stages::image::nifti::{Header, read_header};
 
@@ -66,10 +67,12 @@ fn reason(file: &ImageFile, cases: &Matched) -> &'static str {
 /// A form with the ending of its files, and its wildcard folders with what their names share.
 fn text(form: &Form, images: &[ImageFile]) -> String {
     let files: Vec<&ImageFile> = form.pairs.iter().map(|pair| &images[pair.1 as usize]).collect();
-    let endings: BTreeSet<&str> = files.iter().map(|file| file.ending.as_str()).collect();
-    let ending = match endings.iter().next() {
-        Some(only) if endings.len() == 1 => (*only).to_string(),
-        _ => ".nii*".to_string(),
+    let endings: BTreeSet<String> =
+        files.iter().map(|file| file.ending.to_ascii_lowercase()).collect();
+    let ending = match (files.first(), endings.contains(".hdr")) {
+        (Some(file), _) if endings.len() == 1 => file.ending.clone(),
+        (_, true) => ".*".to_string(),
+        (_, false) => ".nii*".to_string(),
     };
     let mut parts: Vec<String> = form.text.split('/').map(str::to_string).collect();
     let folders = parts.len() - 1;
@@ -146,23 +149,25 @@ struct Matched {
 }
 
 impl Matched {
+    /// A file belongs to the pattern that says most of its name, as the kind `folder` has it.
     fn new(images: &[String], labels: &str, survey: &Survey) -> Result<Matched> {
-        let find = |text: &str| -> Result<BTreeMap<String, String>> {
-            let pattern =
-                Pattern::new(text, "case").map_err(|error| Error::Failed(error.to_string()))?;
-            let paths = survey.images.iter().map(|file| &file.path);
-            Ok(paths
-                .filter_map(|path| Some((pattern.find(path)?.to_string(), path.clone())))
-                .collect())
-        };
-        let labels = find(labels)?;
-        let taken: BTreeSet<&String> = labels.values().collect();
-        let images = images.iter().map(|text| {
-            let mut found = find(text)?;
-            found.retain(|_, path| !taken.contains(path));
-            Ok(found)
-        });
-        Ok(Matched { images: images.collect::<Result<_>>()?, labels })
+        let texts = images.iter().map(String::as_str).chain([labels]);
+        let patterns = texts
+            .map(|text| Pattern::new(&small_ending(text), "case"))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::Failed(error.to_string()))?;
+        let mut found = vec![BTreeMap::new(); patterns.len()];
+        for file in &survey.images {
+            let plain = format!("{}{}", file.name(), file.ending.to_ascii_lowercase());
+            let fits = |(at, pattern): (usize, &Pattern)| {
+                Some((pattern.detail(), at, pattern.name_in(&plain)?))
+            };
+            if let Some((_, at, case)) = patterns.iter().enumerate().filter_map(fits).max() {
+                found[at].insert(case, file.path.clone());
+            }
+        }
+        let labels = found.pop().unwrap_or_default();
+        Ok(Matched { images: found, labels })
     }
 
     /// The cases without a label that are no cases: files made from a case's image, label files,
@@ -200,9 +205,9 @@ impl Matched {
                 _ => {}
             }
         }
-        let is_safe = |text: &str| !labelled.iter().any(|case| is_like(text, case));
+        let is_safe = |text: &str| !labelled.iter().any(|case| is_like(case, text));
         let mut all: Vec<String> = wild.into_keys().filter(|text| is_safe(text)).collect();
-        named.retain(|case| !all.iter().any(|text| is_like(text, case)));
+        named.retain(|case| !all.iter().any(|text| is_like(case, text)));
         named.truncate(NAMED);
         all.extend(named);
         all
@@ -210,7 +215,7 @@ impl Matched {
 
     /// The files that are used.
     fn files(&self, exclude: &[String]) -> BTreeSet<&str> {
-        let is_out = |case: &str| exclude.iter().any(|text| is_like(text, case));
+        let is_out = |case: &str| is_excluded(case, exclude);
         let all = self.images.iter().chain([&self.labels]);
         all.flatten().filter(|(case, _)| !is_out(case)).map(|(_, path)| path.as_str()).collect()
     }
@@ -221,25 +226,20 @@ fn last_word(case: &str) -> Option<&str> {
     case.rfind(['_', '-', '.']).map(|at| &case[at..])
 }
 
-/// Whether a name is that of an exclusion, in which `*` stands for anything.
-fn is_like(text: &str, case: &str) -> bool {
-    match text.split_once('*') {
-        Some((before, after)) => {
-            case.len() >= before.len() + after.len()
-                && case.starts_with(before)
-                && case.ends_with(after)
-        }
-        None => text == case,
+/// A pattern with its ending in small letters, as files are compared.
+fn small_ending(text: &str) -> String {
+    match split_suffix(text) {
+        Some((stem, ending)) => format!("{stem}{}", ending.to_ascii_lowercase()),
+        None => text.to_string(),
     }
 }
 
 /// Where several cases are of one patient (a folder with several, or a shared first word): the
 /// pattern that keeps them on one side of the split.
 fn group(cases: &Matched, exclude: &[String]) -> Option<String> {
-    let is_out = |case: &str| exclude.iter().any(|text| is_like(text, case));
+    let is_out = |case: &str| is_excluded(case, exclude);
     let names: Vec<(&String, &String)> =
         cases.images[0].iter().filter(|(case, _)| !is_out(case)).collect();
-    let folder = |path: &str| path.rsplit('/').nth(1).map(str::to_string);
     let owner = |(case, path): (&String, &String)| {
         let mut folders = path.split('/').rev().skip(1);
         let own = folders.find(|folder| case.starts_with(*folder) && case.len() > folder.len())?;
@@ -248,7 +248,6 @@ fn group(cases: &Matched, exclude: &[String]) -> Option<String> {
     };
     let owners: Vec<(String, char)> =
         names.iter().map(|name| owner(*name)).collect::<Option<_>>()?;
-    let _ = folder;
     let distinct: BTreeSet<&str> = owners.iter().map(|(name, _)| name.as_str()).collect();
     let separator = owners.first()?.1;
     let is_plain =
@@ -261,7 +260,7 @@ fn names(channels: &[Form]) -> Vec<String> {
     let words: Vec<Vec<String>> = channels
         .iter()
         .map(|form| {
-            let text = form.text.replace(CASE, "").replace('*', "");
+            let text = form.text.replace(CASE, "").replace(PART, "").replace('*', "");
             let parts = text.split(|letter: char| !letter.is_alphanumeric());
             parts.filter(|part| !part.is_empty()).map(str::to_string).collect()
         })
