@@ -171,11 +171,12 @@ fn parts(data: &Data) -> String {
         None => String::new(),
     };
     format!(
-        "  # Testing cases are looked at once, at the end; validation cases choose the weights. The draw is fixed.
+        "  # Testing cases are looked at once, at the end; validation cases choose the weights. By a hash of its
+  # name, so that a new case moves no other.
   split:
     uses: split
     needs: [dataset]
-    with: {{ training: rest, validation: {validation}, testing: {testing}{group} }}
+    with: {{ training: rest, validation: {validation}, testing: {testing}, order: hash{group} }}
 "
     )
 }

@@ -16,6 +16,23 @@ use voxflow_stages::image::nifti::{Header, read_header};
 /// So many derived cases are left out by name; more need a wildcard.
 const NAMED: usize = 20;
 
+/// Names of folders that are parts of a dataset.
+const PARTS: [&str; 11] = [
+    "train",
+    "training",
+    "tr",
+    "val",
+    "valid",
+    "validation",
+    "test",
+    "testing",
+    "ts",
+    "dev",
+    "holdout",
+];
+/// Folders whose names begin with so many equal letters are parts too ("imagesTr", "imagesTs").
+const ALIKE: usize = 5;
+
 /// The patterns of a pairing over all files of the folder.
 pub(super) fn found(
     folder: &Path,
@@ -35,7 +52,7 @@ pub(super) fn found(
     aside.iter().for_each(|(form, reason)| leave(form, reason));
     let written: Vec<String> = channels.iter().map(|form| text(form, images)).collect();
     let labels = text(&pairing.label, images);
-    let cases = Matched::new(&written, &labels, survey)?;
+    let (written, cases) = widened(written, &labels, survey)?;
     let exclude = cases.derived(folder);
     let used = cases.files(&exclude);
     let known: BTreeSet<String> = unused.values().flatten().cloned().collect();
@@ -62,6 +79,49 @@ fn reason(file: &ImageFile, cases: &Matched) -> &'static str {
         (false, true) => "other label files",
         (false, false) => "other images",
     }
+}
+
+/// The image patterns, with a wildcard for a folder whose neighbours hold images of the same names
+/// without labels (imagesTr and imagesTs, train and test): these are cases to predict.
+fn widened(images: Vec<String>, labels: &str, survey: &Survey) -> Result<(Vec<String>, Matched)> {
+    let cases = Matched::new(&images, labels, survey)?;
+    let places = images[0].split('/').count() - 1;
+    for place in 0..places {
+        let Some(wide) = wide_folder(&images, place, survey) else { continue };
+        let wider: Vec<String> =
+            images.iter().map(|text| with_folder(text, place, &wide)).collect();
+        let found = Matched::new(&wider, labels, survey)?;
+        let is_kept = |(own, wide): (&BTreeMap<String, String>, &BTreeMap<String, String>)| {
+            own.iter().all(|(case, path)| wide.get(case) == Some(path)) && wide.len() > own.len()
+        };
+        if !found.doubled && cases.images.iter().zip(&found.images).all(is_kept) {
+            return Ok((wider, found));
+        }
+    }
+    Ok((images, cases))
+}
+
+/// The wildcard for a folder of the patterns and its neighbours, where they are parts of a dataset.
+fn wide_folder(images: &[String], place: usize, survey: &Survey) -> Option<String> {
+    let own = images[0].split('/').nth(place).filter(|part| !part.contains(['*', '{']))?;
+    let depth = images[0].split('/').count() - 1;
+    let all = survey.images.iter().filter(|file| file.folders.len() == depth);
+    let mut names: BTreeSet<&str> = all.map(|file| file.folders[place].as_str()).collect();
+    let is_part = |name: &str| PARTS.contains(&name.to_lowercase().as_str());
+    let is_like = |name: &&str| {
+        *name == own
+            || (is_part(name) && is_part(own))
+            || shared_start(&BTreeSet::from([own, *name])).len() >= ALIKE
+    };
+    names.retain(is_like);
+    let start = Some(shared_start(&names)).filter(|start| start.len() >= ALIKE);
+    (names.len() > 1).then(|| format!("{}*", start.unwrap_or_default()))
+}
+
+fn with_folder(text: &str, place: usize, folder: &str) -> String {
+    let parts = text.split('/').enumerate();
+    let parts = parts.map(|(at, part)| if at == place { folder } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// A form with the ending of its files, and its wildcard folders with what their names share.
@@ -146,6 +206,8 @@ struct Matched {
     /// For each channel: case → path.
     images: Vec<BTreeMap<String, String>>,
     labels: BTreeMap<String, String>,
+    /// Whether a pattern finds two files for one case.
+    doubled: bool,
 }
 
 impl Matched {
@@ -157,17 +219,18 @@ impl Matched {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Error::Failed(error.to_string()))?;
         let mut found = vec![BTreeMap::new(); patterns.len()];
+        let mut doubled = false;
         for file in &survey.images {
             let plain = format!("{}{}", file.name(), file.ending.to_ascii_lowercase());
             let fits = |(at, pattern): (usize, &Pattern)| {
                 Some((pattern.detail(), at, pattern.name_in(&plain)?))
             };
             if let Some((_, at, case)) = patterns.iter().enumerate().filter_map(fits).max() {
-                found[at].insert(case, file.path.clone());
+                doubled |= found[at].insert(case, file.path.clone()).is_some();
             }
         }
         let labels = found.pop().unwrap_or_default();
-        Ok(Matched { images: found, labels })
+        Ok(Matched { images: found, labels, doubled })
     }
 
     /// The cases without a label that are no cases: files made from a case's image, label files,
