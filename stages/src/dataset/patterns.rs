@@ -106,7 +106,7 @@ fn deal(
             )));
         }
     }
-    for (one, _) in sought.iter().zip(&found).filter(|(_, files)| files.is_empty()) {
+    if let Some((one, _)) = sought.iter().zip(&found).find(|(_, files)| files.is_empty()) {
         return Err(none(tree, one));
     }
     tree.tell(notes);

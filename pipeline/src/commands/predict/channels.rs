@@ -55,7 +55,7 @@ fn named(stem: &str, modality: &[String]) -> Option<(String, usize)> {
     }
     let words: Vec<&str> = stem.split(['_', '-', '.', ' ']).collect();
     let channel = |word: &&str| modality.iter().position(|name| name.eq_ignore_ascii_case(word));
-    let at = words.iter().rposition(|word| channel(&word).is_some())?;
+    let at = words.iter().rposition(|word| channel(word).is_some())?;
     let channel = channel(&words[at])?;
     // What stands around the word, with its separators.
     let start = words[..at].iter().map(|word| word.len() + 1).sum::<usize>();

@@ -189,11 +189,9 @@ fn stems(stem: &str, case: &str) -> BTreeSet<String> {
     let parts = tokens(stem);
     let mut all = BTreeSet::from([stem.to_string(), "*".to_string()]);
     all.extend(with_case(stem, case));
-    if let (Some(first), Some(last)) = (parts.first(), parts.last()) {
-        if parts.len() > 1 {
-            all.insert(format!("{first}*"));
-            all.insert(format!("*{last}"));
-        }
+    if let [first, .., last] = parts[..] {
+        all.insert(format!("{first}*"));
+        all.insert(format!("*{last}"));
     }
     all
 }

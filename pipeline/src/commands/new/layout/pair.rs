@@ -80,27 +80,23 @@ pub(super) fn pairing(files: &[ImageFile], is_label: &[bool]) -> Option<Pairing>
 
 /// The pair with most cases, then the simplest.
 fn best<'a>(labels: &'a [Form], images: &'a [Form]) -> Option<(&'a Form, &'a Form)> {
-    let mut best: Option<(usize, (usize, usize, usize), &Form, &Form)> = None;
+    let mut best: Option<(&Form, &Form)> = None;
+    let (mut most, mut least) = (1, (usize::MAX, 0, 0));
     for label in labels.iter().take(TRIED) {
         for image in images {
-            let most = label.pairs.len().min(image.pairs.len());
-            if best.is_some_and(|(matched, ..)| most < matched) {
+            if label.pairs.len().min(image.pairs.len()) < most {
                 break;
             }
             let matched = label.shared(image);
-            if matched < 2 {
-                continue;
-            }
             let (a, b) = (label.complexity(), image.complexity());
             let complexity = (a.0 + b.0, a.1 + b.1, a.2 + b.2);
-            if best.is_none_or(|(most, least, ..)| {
-                matched > most || (matched == most && complexity < least)
-            }) {
-                best = Some((matched, complexity, label, image));
+            if matched > 1 && (matched > most || (matched == most && complexity < least)) {
+                (most, least) = (matched, complexity);
+                best = Some((label, image));
             }
         }
     }
-    best.map(|(_, _, label, image)| (label, image))
+    best
 }
 
 /// The simplest form of each role: forms that share no file.

@@ -40,12 +40,13 @@ pub(super) fn nothing(folder: &Path, survey: &Survey, refuted: bool) -> Error {
     let count = words::count(survey.images.len() as u64, "image file");
     lines.push(format!("saw {count}: {}", few.join(", ")));
     lines.extend(foreign_files(folder, &survey.others));
-    let path = survey.images.first().map_or("", |file| file.path.as_str());
-    lines.push(format!(
-        "write the dataset by hand with '{{case}}' for what differs from case to case \
+    lines.push(
+        "write the dataset by hand with '{case}' for what differs from case to case \
          ('voxflow kinds folder'), as in"
-    ));
-    lines.push(by_hand(folder, &likely(path), "LABELS/{case}.nii.gz"));
+            .into(),
+    );
+    let (images, labels) = likely(survey);
+    lines.push(by_hand(folder, &images, &labels));
     Error::usage(lines.join("\n  "))
 }
 
@@ -78,12 +79,30 @@ fn by_hand(folder: &Path, images: &str, labels: &str) -> String {
     )
 }
 
-/// A path with its most telling part as the case: the folder where there is one, else the name.
-fn likely(path: &str) -> String {
-    let Some(file) = ImageFile::of(path) else { return "{case}.nii.gz".into() };
-    let folders = file.folders.join("/");
-    match folders.is_empty() {
-        true => format!("{{case}}{}", file.ending),
-        false => format!("{folders}/{{case}}{}", file.ending),
+/// Patterns for images and labels, to be filled in: the case is a folder where several have files
+/// of one name, else the file.
+fn likely(survey: &Survey) -> (String, String) {
+    let images = &survey.images;
+    let is_shared =
+        |file: &&ImageFile| images.iter().filter(|own| own.stem == file.stem).count() > 1;
+    let by_folder = images.iter().find(|file| !file.folders.is_empty() && is_shared(file));
+    let Some(file) = by_folder.or(images.first()) else {
+        return ("IMAGES/{case}.nii.gz".into(), "LABELS/{case}.nii.gz".into());
+    };
+    let mut folders = file.folders.clone();
+    let ending = &file.ending;
+    let differs = |at: &usize| {
+        images.iter().any(|own| own.stem == file.stem && own.folders.get(*at) != folders.get(*at))
+    };
+    match (0..folders.len()).find(differs) {
+        Some(at) => {
+            folders[at] = "{case}".into();
+            let folders = folders.join("/");
+            (format!("{folders}/{}{ending}", file.stem), format!("{folders}/LABEL{ending}"))
+        }
+        None => {
+            let folders: String = folders.iter().map(|folder| format!("{folder}/")).collect();
+            (format!("{folders}{{case}}{ending}"), format!("LABELS/{{case}}{ending}"))
+        }
     }
 }
