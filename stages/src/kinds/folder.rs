@@ -2,15 +2,19 @@
 
 use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
+use crate::dataset::fields::Said;
+use crate::dataset::layout;
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::patterns::{self, Pairs};
-use crate::dataset::{LabelNames, Listing, decathlon, name, nnunet};
+use crate::dataset::{Label, LabelNames, Listing, document, name};
 use crate::error::{Error, Result, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+pub use crate::dataset::layout::Layout;
 
 /// Refers to an existing folder of images and labels, without copying it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,15 +34,15 @@ pub struct Folder {
     /// unless `require_labels` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
-    /// For patterns: the names of the labels 1, 2 and so on, or a mapping of voxel value to name,
-    /// as {1: edema, 2: core, 4: enhancing} or {255: tumor}.
+    /// The names of the labels 1, 2 and so on, or a mapping of voxel value to name, as
+    /// {1: edema, 2: core, 4: enhancing} or {255: tumor}. With a dataset.json, in place of its own.
     #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
     pub label_names: LabelNames,
-    /// For patterns: the names of the image channels ("CT", "MRI"): one for each pattern, or, with
-    /// one pattern, one for each channel that its files have.
+    /// The names of the image channels ("CT", "MRI"): one for each pattern, or, with one pattern,
+    /// one for each channel that its files have. With a dataset.json, in place of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modality: Vec<String>,
-    /// For patterns: the dataset's name.
+    /// The dataset's name. With a dataset.json, in place of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Cases to leave out, as if their files were not there.
@@ -56,21 +60,6 @@ pub(super) fn yes() -> bool {
 
 pub(super) fn is_true(flag: &bool) -> bool {
     *flag
-}
-
-/// How a folder is laid out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// By what is there.
-    #[default]
-    Auto,
-    /// `dataset.json` that lists `training` and `test`, as in the Medical Segmentation Decathlon.
-    Decathlon,
-    /// `dataset.json` with `channel_names`, files with `_0000` channels, as nnU-Net wants it.
-    Nnunet,
-    /// Image and label files found by patterns.
-    Patterns,
 }
 
 /// One pattern, or one for each image channel.
@@ -94,14 +83,11 @@ impl Stage for Folder {
     fn check(&self) -> Vec<(String, String)> {
         let mut mistakes = vec![];
         let mut wrong = |path: &str, trouble: String| mistakes.push((path.to_string(), trouble));
+        if let Err(troubles) = self.label_names.labels() {
+            troubles.into_iter().for_each(|trouble| wrong("label_names", trouble));
+        }
         if !self.by_patterns() {
-            let given = [
-                ("images", self.images.is_some()),
-                ("labels", self.labels.is_some()),
-                ("label_names", !self.label_names.is_empty()),
-                ("modality", !self.modality.is_empty()),
-                ("name", self.name.is_some()),
-            ];
+            let given = [("images", self.images.is_some()), ("labels", self.labels.is_some())];
             let given = given.iter().filter(|(_, given)| *given);
             given.for_each(|(key, _)| {
                 wrong(key, "is read with 'layout: patterns' and 'images' only".into())
@@ -121,13 +107,9 @@ impl Stage for Folder {
                 format!("must name {patterns} image channels, one for each pattern"),
             ),
         }
-        match self.label_names.labels() {
-            Err(troubles) => troubles.into_iter().for_each(|trouble| wrong("label_names", trouble)),
-            Ok(labels) if labels.is_empty() && self.labels.is_some() => wrong(
-                "label_names",
-                "must name the labels: [spleen] for value 1, or {255: tumor} for others".into(),
-            ),
-            Ok(_) => {}
+        if self.labels.is_some() && self.label_names.labels().is_ok_and(|all| all.is_empty()) {
+            let words = "must name the labels: [spleen] for value 1, or {255: tumor} for others";
+            wrong("label_names", words.into());
         }
         let mut texts: Vec<&String> = self.patterns().iter().chain(&self.labels).collect();
         texts.sort();
@@ -197,11 +179,9 @@ impl Folder {
             return Err(Error::failed(format!("{}: is no folder", self.path.display())));
         }
         let mut notes = Notes::default();
-        let (listing, source) = if self.by_patterns() {
-            (self.found(&mut notes)?, None)
-        } else {
-            let listing = self.read()?.without(&self.exclude).trouble_at(&self.path)?;
-            (listing, Some("dataset.json".into()))
+        let (listing, source) = match self.by_patterns() {
+            true => (self.found(&mut notes)?, None),
+            false => (self.read(&mut notes)?, Some("dataset.json".into())),
         };
         let missing: Vec<String> =
             listing.files().filter(|name| !self.path.join(name).is_file()).collect();
@@ -216,42 +196,62 @@ impl Folder {
         Ok((listing, source, notes))
     }
 
-    fn read(&self) -> Result<Listing> {
+    fn read(&self, notes: &mut Notes) -> Result<Listing> {
         let path = self.path.join("dataset.json");
-        if !path.exists() && self.layout == Layout::Auto {
-            let folder = self.path.display();
-            return Err(Error::failed(format!(
-                "{folder}: has no dataset.json; without one, give 'images' patterns"
-            )));
+        if !path.exists() {
+            return Err(self.no_listing());
         }
-        let text = decathlon::bytes(&path)?;
-        let nnunet = match self.layout {
-            Layout::Auto => nnunet::is_nnunet(&text, &self.path),
-            layout => layout == Layout::Nnunet,
+        let said = Said {
+            labels: self.values()?,
+            modality: &self.modality,
+            name: self.name.as_deref(),
+            exclude: &self.exclude,
+            unlabelled: !self.require_labels,
         };
-        if nnunet { nnunet::read(&text, &self.path) } else { decathlon::read(&text) }
-            .trouble_at(&path)
+        let text = document::bytes(&path)?;
+        let listing = layout::read(&text, &self.path, self.layout, &said, notes);
+        let listing = listing.trouble_at(&path)?;
+        layout::tell_beside(&listing, &self.path, notes)?;
+        Ok(listing)
+    }
+
+    /// Says that there is no dataset.json, and what there is.
+    fn no_listing(&self) -> Error {
+        let folder = self.path.display();
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut lists: Vec<String> = names.filter(|name| name.ends_with(".json")).collect();
+        lists.sort();
+        let other = match lists.is_empty() {
+            true => String::new(),
+            false => format!(" (there is {}; a listing must have that name)", name::shown(&lists)),
+        };
+        Error::failed(format!(
+            "{folder}: has no dataset.json{other}; without one, give 'images' patterns"
+        ))
+    }
+
+    fn values(&self) -> Result<Vec<Label>> {
+        self.label_names.labels().map_err(|wrong| Error::failed(wrong.join("; ")))
     }
 
     fn found(&self, notes: &mut Notes) -> Result<Listing> {
-        let values = self.label_names.labels().map_err(|wrong| Error::failed(wrong.join("; ")))?;
         let pairs = Pairs {
             images: self.patterns(),
             labels: self.labels.as_deref(),
             modality: &self.modality,
-            values,
+            values: self.values()?,
             name: self.name.as_deref().unwrap_or("dataset"),
             exclude: &self.exclude,
         };
-        let listing = patterns::read(&self.path, &pairs, notes)
+        let needed = self.labels.as_ref().filter(|_| self.require_labels);
+        let lacks = |case: &str| {
+            let pattern = needed.map(|pattern| pattern.replace("{case}", case));
+            format!("no '{}'", pattern.unwrap_or_default())
+        };
+        patterns::read(&self.path, &pairs, notes)
             .and_then(Listing::checked)
-            .trouble_at(&self.path)?;
-        match &self.labels {
-            Some(pattern) => {
-                listing.with_labels(self.require_labels, |case| pattern.replace("{case}", case))
-            }
-            None => Ok(listing),
-        }
-        .trouble_at(&self.path)
+            .and_then(|listing| listing.with_labels(|_| needed.is_some(), lacks))
+            .trouble_at(&self.path)
     }
 }
