@@ -344,3 +344,21 @@ fn channel_names_stand_in_for_modality_and_a_difference_is_told() {
     let found = read(&PAIRS, both);
     assert!(says(&found.warnings, "'modality' and 'channel_names' differ"));
 }
+
+#[test]
+fn cases_that_may_be_without_a_label_are_told_all_the_same() {
+    let lists = json!({"training": [pair("a"), "im/b.nii"]});
+    let allowed = json!({"require_labels": false});
+    let found = read_with(&PAIRS, decathlon(lists), allowed).ok().unwrap();
+    assert!(says(&found.warnings, "1 of 2 cases have no label: b"), "{:?}", found.warnings);
+    assert!(says(&found.infos, "1 labelled, 1 without a label: b"), "{:?}", found.infos);
+}
+
+#[test]
+fn cases_with_the_same_image_are_told() {
+    let folder =
+        folder_of(&PAIRS, &decathlon(json!({"training": [pair("a"), pair("b")]})).to_string());
+    std::fs::copy(folder.path().join("im/a.nii"), folder.path().join("im/b.nii")).unwrap();
+    let found = read_in(folder.path(), json!({})).ok().unwrap();
+    assert!(says(&found.warnings, "cases with the same image: a, b"), "{:?}", found.warnings);
+}

@@ -50,8 +50,9 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
         return Err(Error::failed("no cases: its lists 'training' and 'test' are empty"));
     }
     let listing = listing.checked()?.without(said.exclude)?;
-    let needs = |name: &str| !said.unlabelled && !tests.contains(&name.to_string());
-    listing.with_labels(needs, |_| "no 'label' in dataset.json".into())
+    let needs = |name: &str| !tests.contains(&name.to_string());
+    let lacks = |_: &str| "no 'label' in dataset.json".to_string();
+    listing.with_labels(said.unlabelled, needs, lacks, notes)
 }
 
 /// The entries of a list under any of its names.

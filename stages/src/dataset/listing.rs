@@ -105,12 +105,14 @@ impl Listing {
         Ok(self)
     }
 
-    /// An error that names all cases that need a label and have none. `lacks` says what such a case
-    /// lacks.
+    /// Holds the cases that need a label to having one: an error that names all that have none, or
+    /// a warning where they are `allowed`. `lacks` says what such a case lacks.
     pub fn with_labels(
         self,
+        allowed: bool,
         needs: impl Fn(&str) -> bool,
         lacks: impl Fn(&str) -> String,
+        notes: &mut Notes,
     ) -> Result<Listing> {
         let needing = self.cases.iter().filter(|case| needs(&case.name));
         let all = needing.clone().count();
@@ -119,12 +121,19 @@ impl Listing {
         if lacking.is_empty() {
             return Ok(self);
         }
-        let (count, first) = (lacking.len(), lacks(lacking[0]));
+        let first = lacks(lacking[0]);
         let names = name::shown(&lacking);
-        Err(Error::failed(format!(
-            "{count} of {all} cases have no label: {names} ({first}); leave them out by 'exclude', \
-             or give 'require_labels: false' to have them as unlabelled"
-        )))
+        let words = format!("{} of {all} cases have no label: {names} ({first})", lacking.len());
+        match allowed {
+            true => notes.warn(words),
+            false => {
+                return Err(Error::failed(format!(
+                    "{words}; leave them out by 'exclude', or give 'require_labels: false' to have \
+                     them as unlabelled"
+                )));
+            }
+        }
+        Ok(self)
     }
 
     /// Says how many cases have labels, which have none, and which have names that are easily
@@ -151,7 +160,7 @@ impl Listing {
         match without.is_empty() {
             true => format!("{labelled} labelled"),
             false => {
-                let (count, names) = (without.len(), name::shown(&without));
+                let (count, names) = (without.len(), name::few(&without, 5));
                 format!("{labelled} labelled, {count} without a label: {names}")
             }
         }

@@ -44,11 +44,11 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
     }
     cases.sort_by_key(|case| (!first.contains(&case.name), case.label.is_none()));
     let listing = Listing { cases, ..head }.checked()?.without(said.exclude)?;
-    let needs = |name: &str| !said.unlabelled && first.contains(name);
-    listing.with_labels(needs, |case| match json.contains_key("dataset") {
+    let lacks = |case: &str| match json.contains_key("dataset") {
         true => "no 'label' in dataset.json".into(),
         false => format!("no 'labelsTr/{case}{ending}'"),
-    })
+    };
+    listing.with_labels(said.unlabelled, |name| first.contains(name), lacks, notes)
 }
 
 /// Whether a `dataset.json` is nnU-Net's rather than the Decathlon's: by its own words, or for

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use voxflow_cache::Digest;
 
 pub use crate::dataset::layout::Layout;
 
@@ -146,11 +147,30 @@ impl Run for Folder {
         let (listing, source, notes) = self.look()?;
         notes.0.into_iter().for_each(|note| cx.tell(note));
         let files: Vec<String> = listing.files().collect();
-        cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
+        let blobs =
+            cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
+        let digests = files.iter().map(String::as_str).zip(blobs.iter().map(|blob| blob.digest));
+        tell_twins(&listing, &digests.collect(), cx);
         if let Some(name) = source {
             cx.refer(&format!("source/{name}"), &self.path.join(name))?;
         }
         cx.create_json("dataset.json", &listing)
+    }
+}
+
+/// Warns of cases whose images have the same bytes, by copies or by links.
+fn tell_twins(listing: &Listing, digests: &BTreeMap<&str, Digest>, cx: &Context) {
+    let mut of: BTreeMap<Vec<Digest>, Vec<&str>> = BTreeMap::new();
+    for case in &listing.cases {
+        let images = case
+            .images
+            .iter()
+            .flat_map(|name| [Some(name.clone()), name::data_of(name)].into_iter().flatten());
+        let images = images.filter_map(|name| digests.get(name.as_str()).copied());
+        of.entry(images.collect()).or_default().push(&case.name);
+    }
+    for names in of.into_values().filter(|names| names.len() > 1) {
+        cx.warn(format!("cases with the same image: {}", name::shown(&names)));
     }
 }
 
@@ -248,14 +268,14 @@ impl Folder {
             name: self.name.as_deref().unwrap_or("dataset"),
             exclude: &self.exclude,
         };
-        let needed = self.labels.as_ref().filter(|_| self.require_labels);
         let lacks = |case: &str| {
-            let pattern = needed.map(|pattern| pattern.replace("{case}", case));
-            format!("no '{}'", pattern.unwrap_or_default())
+            let pattern = self.labels.as_deref().unwrap_or_default();
+            format!("no '{}'", pattern.replace("{case}", case))
         };
+        let needs = |_: &str| self.labels.is_some();
         patterns::read(&self.path, &pairs, notes)
             .and_then(Listing::checked)
-            .and_then(|listing| listing.with_labels(|_| needed.is_some(), lacks))
+            .and_then(|listing| listing.with_labels(!self.require_labels, needs, lacks, notes))
             .trouble_at(&self.path)
     }
 }

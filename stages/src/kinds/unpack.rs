@@ -9,7 +9,7 @@ use crate::dataset::archive::{self, Limits};
 use crate::dataset::fields::Said;
 use crate::dataset::layout::{self, Layout};
 use crate::dataset::notes::Notes;
-use crate::dataset::{document, name};
+use crate::dataset::{LabelNames, document, name};
 use crate::error::{Error, Result, Trouble};
 use crate::space::Upstream;
 use schemars::JsonSchema;
@@ -24,6 +24,10 @@ pub struct Unpack {
     /// Cases to leave out, as if the archive did not have them.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// The names of the labels in place of dataset.json's own: of 1, 2 and so on, or a mapping of
+    /// voxel value to name, as {255: tumor}.
+    #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
+    pub label_names: LabelNames,
     /// A case to train on without a label file is an error. With `false` it is unlabelled. What a
     /// dataset.json lists as `test`, and imagesTs, may be unlabelled anyway.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
@@ -61,7 +65,9 @@ impl Stage for Unpack {
     fn check(&self) -> Vec<(String, String)> {
         let limits = [("max_gib", self.max_gib), ("max_ratio", self.max_ratio)];
         let wrong = limits.iter().filter(|(_, limit)| !limit.is_finite() || *limit <= 0.0);
-        wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string())).collect()
+        let wrong = wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string()));
+        let labels = self.label_names.labels().err().unwrap_or_default().into_iter();
+        wrong.chain(labels.map(|trouble| ("label_names".to_string(), trouble))).collect()
     }
 
     /// The images in it are compressed already, so that little is lost by taking the archive's own
