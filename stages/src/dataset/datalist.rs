@@ -37,7 +37,7 @@ pub fn read(
     let mut unlabelled = vec![];
     let parts = parts.map(|names| {
         let mut kept = vec![];
-        for name in names.into_iter().filter(|name| !exclude.contains(name)) {
+        for name in names.into_iter().filter(|name| !name::is_excluded(name, exclude)) {
             match listing.case(&name).is_some_and(|case| case.label.is_none()) {
                 true => unlabelled.push(name),
                 false => kept.push(name),

@@ -11,6 +11,7 @@ pub mod draw;
 pub mod entry;
 pub mod fetch;
 pub mod fields;
+pub mod foreign;
 pub mod labels;
 pub mod layout;
 pub mod listing;

@@ -122,7 +122,7 @@ impl Part<'_> {
         let is_whole = |has: &BTreeMap<usize, String>| has.keys().copied().eq(0..channels);
         let wrong: Vec<&String> = found
             .iter()
-            .filter(|(case, has)| !is_whole(has) && !exclude.contains(case))
+            .filter(|(case, has)| !is_whole(has) && !name::is_excluded(case, exclude))
             .map(|(case, _)| case)
             .collect();
         if !wrong.is_empty() {
@@ -160,7 +160,7 @@ impl Part<'_> {
         let cases: Vec<Case> = cases.collect();
         let alone: Vec<&str> = labels
             .into_iter()
-            .filter(|(case, _)| !exclude.contains(&case.to_string()))
+            .filter(|(case, _)| !name::is_excluded(case, exclude))
             .map(|(_, file)| file)
             .collect();
         match alone.is_empty() || cases.is_empty() {
@@ -202,7 +202,7 @@ fn listed(listed: &Value, folder: &Path, head: &Listing, exclude: &[String]) -> 
             return Err(at(Error::failed("its name must be that of a file, without slashes")));
         }
         let (has, wanted) = (entry.images.len(), head.modality.len());
-        if has != 1 && has != wanted && !exclude.contains(case) {
+        if has != 1 && has != wanted && !name::is_excluded(case, exclude) {
             return Err(at(Error::failed(format!("has {has} images for {wanted} channels"))));
         }
         cases.push(Case { name: case.clone(), images: entry.images, label: entry.label });

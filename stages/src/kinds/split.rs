@@ -44,7 +44,7 @@ pub struct SplitCases {
     /// patient are never on two sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Cases to leave out.
+    /// Cases to leave out; `*` stands for anything.
     #[serde(default)]
     pub exclude: Vec<String>,
     /// A JSON file with lists `training`, `validation` and `testing` instead of counts (Clara's and

@@ -96,8 +96,13 @@ impl Run for Unpack {
         let root = root(&files)?;
         let source = format!("{root}dataset.json");
         let text = document::bytes(&scratch.join(&source))?;
-        let said =
-            Said { exclude: &self.exclude, unlabelled: !self.require_labels, ..Said::default() };
+        let labels = self.label_names.labels();
+        let said = Said {
+            labels: labels.map_err(|wrong| Error::failed(wrong.join("; ")))?,
+            exclude: &self.exclude,
+            unlabelled: !self.require_labels,
+            ..Said::default()
+        };
         let (inside, mut notes) = (scratch.join(&root), Notes::default());
         let listing =
             layout::read(&text, &inside, Layout::Auto, &said, &mut notes).trouble(&source)?;
