@@ -21,6 +21,7 @@ pub mod log;
 pub mod machine;
 pub mod making;
 pub mod outputs;
+pub mod own_files;
 pub mod plan;
 pub mod pulse;
 pub mod recalls;
