@@ -2,8 +2,38 @@
 
 use crate::error::{Error, Result};
 
-/// The suffixes of the image files that can be read, longest first.
-pub const SUFFIXES: [&str; 2] = [".nii.gz", ".nii"];
+/// The suffixes of the image files that can be read, longest first. They are compared without case.
+pub const SUFFIXES: [&str; 3] = [".nii.gz", ".nii", ".hdr"];
+
+/// The suffixes in words.
+pub const SUFFIX_WORDS: &str = ".nii.gz or .nii, or .hdr with its .img";
+
+/// A file's name without its suffix, and the suffix: "a.NII.GZ" is "a" and ".NII.GZ". `None` for
+/// what is no image file.
+pub fn split_suffix(path: &str) -> Option<(&str, &str)> {
+    let split = |suffix: &&str| path.split_at_checked(path.len().checked_sub(suffix.len())?);
+    let has = |(_, end): &(&str, &str)| SUFFIXES.iter().any(|one| end.eq_ignore_ascii_case(one));
+    SUFFIXES.iter().filter_map(split).find(has)
+}
+
+/// The header of a pair of files, for either of them: "a.hdr" for "a.img". Any other name is its
+/// own.
+pub fn header_of(name: &str) -> String {
+    match name.len().checked_sub(4).and_then(|at| name.split_at_checked(at)) {
+        Some((stem, ".img")) => format!("{stem}.hdr"),
+        Some((stem, ".IMG")) => format!("{stem}.HDR"),
+        _ => name.to_string(),
+    }
+}
+
+/// The file of voxels beside the header of a pair: "a.img" for "a.hdr".
+pub fn data_of(name: &str) -> Option<String> {
+    match name.len().checked_sub(4).and_then(|at| name.split_at_checked(at)) {
+        Some((stem, ".hdr")) => Some(format!("{stem}.img")),
+        Some((stem, ".HDR")) => Some(format!("{stem}.IMG")),
+        _ => None,
+    }
+}
 
 /// `path` as a name: without "./" and doubled slashes. Refuses what is absolute, has "..", a
 /// backslash or a control character, or names nothing.
@@ -26,14 +56,10 @@ pub fn relative(path: &str) -> Result<String> {
 /// The case that an image file belongs to: its name without folders and suffix.
 pub fn case_name(path: &str) -> Result<String> {
     let file = path.rsplit('/').next().unwrap_or(path);
-    match SUFFIXES
-        .iter()
-        .find_map(|suffix| file.strip_suffix(suffix))
-        .filter(|stem| !stem.is_empty())
-    {
-        Some(stem) => Ok(stem.to_string()),
+    match split_suffix(file).filter(|(stem, _)| !stem.is_empty()) {
+        Some((stem, _)) => Ok(stem.to_string()),
         None => Err(Error::failed(format!(
-            "'{path}': is no image file; those that can be read end in .nii.gz or .nii"
+            "'{path}': is no image file; those that can be read end in {SUFFIX_WORDS}"
         ))),
     }
 }
@@ -82,6 +108,15 @@ mod tests {
     fn a_case_is_named_after_its_image() {
         assert_eq!(case_name("imagesTr/spleen_8.nii.gz").unwrap(), "spleen_8");
         assert_eq!(case_name("a.b.nii").unwrap(), "a.b");
+        assert_eq!(case_name("CT/SCAN.NII.Gz").unwrap(), "SCAN");
+        assert_eq!(
+            (header_of("p/a.img"), data_of("p/a.hdr")),
+            ("p/a.hdr".into(), Some("p/a.img".into()))
+        );
+        assert_eq!(
+            (header_of("ä"), data_of("a.nii"), split_suffix("é.gz")),
+            ("ä".into(), None, None)
+        );
         assert!(
             case_name("imagesTr/spleen_8.dcm").unwrap_err().to_string().contains(".nii.gz or .nii")
         );

@@ -85,7 +85,7 @@ impl Run for Unpack {
         let listing = decathlon::read(&text)
             .and_then(|listing| listing.without(&self.exclude))
             .trouble(&source)?;
-        let missing: Vec<&str> =
+        let missing: Vec<String> =
             listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
         if !missing.is_empty() {
             let (count, names) = (missing.len(), name::shown(&missing));
@@ -94,7 +94,7 @@ impl Run for Unpack {
             )));
         }
         for name in listing.files() {
-            rename(&scratch.join(format!("{root}{name}")), &cx.create(name)?)?;
+            rename(&scratch.join(format!("{root}{name}")), &cx.create(&name)?)?;
         }
         rename(&scratch.join(&source), &cx.create("source/dataset.json")?)?;
         std::fs::remove_dir_all(&scratch).map_err(Error::io("remove", &scratch))?;
