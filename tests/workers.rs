@@ -135,7 +135,8 @@ fn worker_pid(lab: &Lab) -> Pid {
 
 #[test]
 fn the_first_signal_lets_a_worker_keep_its_state() {
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+    use Signal as S;
+    for signal in [S::INT, S::TERM, S::HUP, S::XCPU, S::USR1, S::USR2] {
         let lab = lab(PATIENT);
         lab.write("w.yaml", &workflow());
         let child = lab.spawn(&["run", "w.yaml"]);
@@ -234,7 +235,7 @@ fn state(pid: Pid) -> char {
 fn what_suspends_and_continues_a_run_does_so_to_its_worker_and_the_workers_children() {
     let script = PATIENT.replace(
         "echo $$ >",
-        "(while true; do sleep 0.01; done) & echo $! > \"$unfinished/../../child\"; echo $$ >",
+        "(while true; do sleep 0.01; done) > /dev/null & echo $! > \"$unfinished/../../child\"; echo $$ >",
     );
     let lab = lab(&script);
     lab.write("w.yaml", &workflow());

@@ -1,10 +1,12 @@
 //! Signals: the first SIGINT or SIGTERM asks to stop, the second ends everything at once. SIGHUP
-//! only ever asks, since a terminal that closes often sends it twice, and is left ignored where it
-//! was (`nohup`). What suspends this program suspends its workers too, and continues them with it.
+//! and the warnings of batch systems only ever ask. Signals that whoever started this program has
+//! ignored stay so (`nohup`). What suspends this program suspends its workers too, and continues
+//! them with it.
 
 use crate::exit::{Error, Exit, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
-use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGXCPU};
 use std::collections::BTreeSet;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Always caught.
 const ALWAYS: [i32; 3] = [SIGINT, SIGTERM, SIGCONT];
-/// Caught unless whoever started this program has them ignored. A terminal suspends by SIGTSTP, or
-/// by the other two when a program in the background writes to it or reads from it.
-const UNLESS_IGNORED: [i32; 4] = [SIGHUP, SIGTSTP, SIGTTIN, SIGTTOU];
+/// These ask, however often they come: a closed terminal sends more than one, a limit of processor
+/// time one a second, and batch systems warn by the others before they end a job.
+const ASKING: [i32; 4] = [SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2];
+/// A terminal suspends by SIGTSTP, or by the others when a program in the background writes to it
+/// or reads from it.
+const SUSPENDING: [i32; 3] = [SIGTSTP, SIGTTIN, SIGTTOU];
 
 /// Whether the run was asked to stop, and the workers that must hear of it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -31,8 +36,8 @@ struct Inner {
 impl Stop {
     /// Begins to listen for signals. To be called once in a process.
     pub fn listen(&self) -> Result<()> {
-        let heeded = UNLESS_IGNORED.into_iter().filter(|signal| !is_ignored(*signal));
-        let caught = ALWAYS.into_iter().chain(heeded);
+        let others = ASKING.into_iter().chain(SUSPENDING);
+        let caught = ALWAYS.into_iter().chain(others.filter(|signal| !is_ignored(*signal)));
         let mut signals = signal_hook::iterator::Signals::new(caught)
             .map_err(|error| Error::Failed(format!("signals: cannot be caught: {error}")))?;
         let stop = self.clone();
@@ -45,9 +50,9 @@ impl Stop {
 
     fn hear(&self, signal: i32) {
         match signal {
-            SIGTSTP | SIGTTIN | SIGTTOU => self.suspend(),
             SIGCONT => self.signal_workers(Signal::CONT),
-            SIGHUP => self.ask(),
+            _ if SUSPENDING.contains(&signal) => self.suspend(),
+            _ if ASKING.contains(&signal) => self.ask(),
             _ if self.is_asked() => {
                 self.signal_workers(Signal::KILL);
                 signal_hook::low_level::exit(Exit::Interrupted.code().into());

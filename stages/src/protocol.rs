@@ -99,8 +99,8 @@ fn build_id() -> &'static str {
     ID.get_or_init(|| {
         let mut text = format!("{PROTOCOL} {}\n", env!("CARGO_PKG_VERSION"));
         for kind in KINDS {
-            let (reads, makes, items) = (kind.reads, kind.makes, kind.items);
-            text += &format!("{} {} {reads:?} {makes:?} {items:?}\n", kind.name, kind.version);
+            let (reads, holds, items) = (kind.reads, kind.holds, kind.items);
+            text += &format!("{} {} {reads:?} {holds:?} {items:?}\n", kind.name, kind.version);
             text += &format!("{:?}\n{}\n", kind.locators, kind.schema().as_value());
         }
         Digest::of(text.as_bytes()).to_hex()[..16].to_string()

@@ -3,7 +3,7 @@
 
 use crate::pipe::{Pipe, line};
 use crate::{device, predict, test, train, trouble, validate};
-use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::FromRawFd;
@@ -32,7 +32,7 @@ pub fn main() -> ExitCode {
     die_with_parent();
     keep_memory();
     let stopping = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGHUP] {
+    for signal in [SIGTERM, SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2] {
         if signal_hook::flag::register(signal, Arc::clone(&stopping)).is_err() {
             return ExitCode::FAILURE;
         }

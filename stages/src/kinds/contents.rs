@@ -8,7 +8,7 @@ use voxflow_cache::Recipe;
 impl Kind {
     /// An error if files that its artifact must hold are not among `names`.
     pub fn check_artifact<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<()> {
-        match missing(self.makes.holds(), names) {
+        match missing(self.holds, names) {
             None => Ok(()),
             Some(file) => {
                 let name = self.name;
@@ -72,6 +72,8 @@ mod tests {
         );
         let none = KINDS.iter().filter(|kind| kind.check_artifact(std::iter::empty()).is_ok());
         assert_eq!(none.count(), 0, "every kind makes something");
+        let test = Kind::named("test").unwrap();
+        test.check_artifact(["scores.json"].into_iter()).unwrap_err();
         let export = Kind::named("export").unwrap();
         export.check_artifact(["model.ts"].into_iter()).unwrap();
         let predict = Kind::named("predict").unwrap();

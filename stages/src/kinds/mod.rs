@@ -41,7 +41,7 @@ pub enum ArtifactType {
 impl ArtifactType {
     /// The files without which an artifact of this type is none. A name that ends in a slash
     /// stands for any file below it, an empty one for any file.
-    pub fn holds(self) -> &'static [&'static str] {
+    pub const fn holds(self) -> &'static [&'static str] {
         match self {
             ArtifactType::Archive => &["archive"],
             ArtifactType::Dataset => &["dataset.json"],
@@ -132,6 +132,8 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const MAKES: ArtifactType;
     /// Parameters that say where, not what: left out of the hashed parameters.
     const LOCATORS: &'static [&'static str] = &[];
+    /// The files without which its artifact is none; see [`ArtifactType::holds`].
+    const HOLDS: &'static [&'static str] = Self::MAKES.holds();
     /// The items that it recalls.
     const ITEMS: &'static [Items] = &[];
     /// The slots it takes.
@@ -193,6 +195,8 @@ pub struct Kind {
     pub makes: ArtifactType,
     /// Parameters that say where, not what.
     pub locators: &'static [&'static str],
+    /// The files without which its artifact is none.
+    pub holds: &'static [&'static str],
     /// The items that it recalls.
     pub items: &'static [Items],
     /// The slots it takes.
@@ -224,6 +228,7 @@ impl Kind {
             reads: S::READS,
             makes: S::MAKES,
             locators: S::LOCATORS,
+            holds: S::HOLDS,
             items: S::ITEMS,
             pool: S::POOL,
             place,
