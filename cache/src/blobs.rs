@@ -57,6 +57,9 @@ impl Blobs {
         let stat = FileStat::of(&self.path(blob))?;
         Ok(match (stat, &blob.reference) {
             (None, _) => Some(false),
+            (Some(stat), Some(reference)) if stat == reference.stat && reference.fresh => {
+                (index.digest(&stat) == Some(blob.digest)).then_some(true)
+            }
             (Some(stat), Some(reference)) => Some(stat == reference.stat),
             (Some(stat), None) => (stat.size == blob.bytes
                 && index.digest(&stat) == Some(blob.digest))
@@ -138,10 +141,15 @@ pub(crate) fn known_digest(
 pub(crate) fn fresh_digest(path: &Path, index: &Index) -> Result<(Digest, FileStat)> {
     let start = now_ns();
     let (digest, stat) = read_digest(path)?;
-    if stat.changed_ns() < start - SETTLED_NS {
+    if is_settled(&stat, start) {
         index.remember(stat, digest);
     }
     Ok((digest, stat))
+}
+
+/// True if a change after `moment` must have given the file another stat than this one.
+pub(crate) fn is_settled(stat: &FileStat, moment: i64) -> bool {
+    stat.changed_ns() < moment - SETTLED_NS
 }
 
 fn read_digest(path: &Path) -> Result<(Digest, FileStat)> {
@@ -158,6 +166,7 @@ fn read_digest(path: &Path) -> Result<(Digest, FileStat)> {
     Err(Error::Damaged { path: path.to_path_buf(), trouble })
 }
 
-fn now_ns() -> i64 {
+/// Nanoseconds since 1970.
+pub(crate) fn now_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
 }

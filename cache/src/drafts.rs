@@ -7,7 +7,7 @@ use crate::crash;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::layout;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
@@ -58,6 +58,12 @@ impl Draft {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push((name.to_string(), blob.clone()));
+    }
+
+    /// The names of all that the artifact would hold now, in their order.
+    pub fn names(&self) -> Result<BTreeSet<String>> {
+        let files = self.files()?.into_iter().map(|(name, _)| name);
+        Ok(files.chain(self.adopted()?.into_keys()).collect())
     }
 
     /// Where the entry is written before it is renamed into place.

@@ -206,8 +206,10 @@ impl Store {
                 path.display()
             )));
         }
+        let moment = blobs::now_ns();
         let (digest, stat) = self.known_digest(&path)?;
-        Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat }) })
+        let fresh = !blobs::is_settled(&stat, moment);
+        Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat, fresh }) })
     }
 
     /// The digest of a file outside the store, read only if its stat is not known.
@@ -215,7 +217,8 @@ impl Store {
         self.known_digest(path).map(|(digest, _)| digest)
     }
 
-    fn known_digest(&self, path: &Path) -> Result<(Digest, FileStat)> {
+    /// The digest of a file outside the store and the stat it belongs to.
+    pub(crate) fn known_digest(&self, path: &Path) -> Result<(Digest, FileStat)> {
         blobs::known_digest(path, &self.inner.outside, &self.inner.index).map_err(Error::outside)
     }
 

@@ -24,6 +24,7 @@ pub mod making;
 pub mod markdown;
 pub mod moved_cases;
 pub mod outputs;
+pub mod own_files;
 pub mod plan;
 pub mod pulse;
 pub mod recalls;
