@@ -75,8 +75,8 @@ impl Entry {
             };
             stems.iter().all(|stem| stem.starts_with(&first[..*at]) && is_end(stem) == Some(true))
         };
-        let ends = first.char_indices().map(|(at, _)| at).chain([first.len()]);
-        let shared = ends.filter(words).next_back().map_or("", |at| &first[..at]);
+        let mut ends = first.char_indices().map(|(at, _)| at).chain([first.len()]);
+        let shared = ends.rfind(words).map_or("", |at| &first[..at]);
         let shared = shared.trim_end_matches(|letter: char| !letter.is_alphanumeric());
         if shared.is_empty() { first.to_string() } else { shared.to_string() }
     }
@@ -96,7 +96,7 @@ pub fn names(lists: &[&[Entry]]) -> Vec<String> {
     let plain: Vec<String> = all().map(Entry::name).collect();
     let same =
         |list: &&[Entry]| list.len() > 1 && list.iter().all(|entry| entry.name() == list[0].name());
-    if !lists.iter().any(|list| same(list)) {
+    if !lists.iter().any(same) {
         return plain;
     }
     let folders: Option<Vec<(String, String)>> = all().map(Entry::folders).collect();

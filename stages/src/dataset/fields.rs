@@ -57,7 +57,7 @@ pub fn head(
     channel_keys: [&str; 2],
     notes: &mut Notes,
 ) -> Result<Listing> {
-    for (key, why) in REFUSED.iter().filter(|(key, _)| json.contains_key(*key)) {
+    if let Some((key, why)) = REFUSED.iter().find(|(key, _)| json.contains_key(*key)) {
         return Err(Error::failed(format!("'{key}': {why}")));
     }
     let key = channel_keys.into_iter().find(|key| json.contains_key(*key));
