@@ -3,7 +3,9 @@
 
 use crate::dataset::name;
 use crate::error::{Error, Result};
+use crate::image::nifti::suffix;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// What a dataset holds. Paths are names in the dataset artifact.
@@ -69,9 +71,19 @@ impl Listing {
         self.cases.iter().filter(|case| case.label.is_none())
     }
 
-    /// Every image and label file.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
-        self.cases.iter().flat_map(|case| case.images.iter().chain(&case.label)).map(String::as_str)
+    /// Every image and label file, and the second file of each that is one of a pair.
+    pub fn files(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let named = self.cases.iter().flat_map(|case| case.images.iter().chain(&case.label));
+        named.flat_map(|name| {
+            let second = suffix::second(name).map(Cow::Owned);
+            std::iter::once(Cow::Borrowed(name.as_str())).chain(second)
+        })
+    }
+
+    /// The name of a label's value.
+    pub fn label_name(&self, value: u8) -> &str {
+        let named = self.labels.iter().find(|label| label.value == value);
+        named.map_or("unnamed", |label| label.name.as_str())
     }
 
     /// Says that there is no case `name`, and which one may be meant.
@@ -117,7 +129,7 @@ impl Listing {
         no_doubles("label value", self.labels.iter().map(|label| label.value.to_string()))?;
         no_doubles("label", self.labels.iter().map(|label| label.name.clone()))?;
         no_doubles("case", self.cases.iter().map(|case| case.name.clone()))?;
-        no_doubles("file", self.files().map(str::to_string))?;
+        no_doubles("file", self.files().map(Cow::into_owned))?;
         Ok(self)
     }
 }

@@ -1,9 +1,9 @@
 //! Names of files in a dataset: slash-separated, relative, and never leading out of it.
 
 use crate::error::{Error, Result};
+use crate::image::nifti::suffix;
 
-/// The suffixes of the image files that can be read, longest first.
-pub const SUFFIXES: [&str; 2] = [".nii.gz", ".nii"];
+pub use crate::image::nifti::suffix::SUFFIXES;
 
 /// `path` as a name: without "./" and doubled slashes. Refuses what is absolute, has "..", a
 /// backslash or a control character, or names nothing.
@@ -26,14 +26,10 @@ pub fn relative(path: &str) -> Result<String> {
 /// The case that an image file belongs to: its name without folders and suffix.
 pub fn case_name(path: &str) -> Result<String> {
     let file = path.rsplit('/').next().unwrap_or(path);
-    match SUFFIXES
-        .iter()
-        .find_map(|suffix| file.strip_suffix(suffix))
-        .filter(|stem| !stem.is_empty())
-    {
+    match suffix::split(file).map(|(stem, _)| stem).filter(|stem| !stem.is_empty()) {
         Some(stem) => Ok(stem.to_string()),
         None => Err(Error::failed(format!(
-            "'{path}': is no image file; those that can be read end in .nii.gz or .nii"
+            "'{path}': is no image file; those that can be read end in .nii.gz or .nii, or are pairs of .hdr and .img"
         ))),
     }
 }

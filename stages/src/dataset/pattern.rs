@@ -3,6 +3,7 @@
 //! slash.
 
 use crate::error::{Error, Result};
+use crate::image::nifti::suffix;
 
 /// A pattern with one kind of placeholder.
 #[derive(Clone, Debug)]
@@ -21,7 +22,7 @@ impl Pattern {
         }
         let (before, after) = text.split_once(&placeholder).unwrap_or((text, ""));
         let after = after.replace(&placeholder, "*");
-        let source = format!("^{}([^/]+?){}$", loose(before), loose(&after));
+        let source = format!("^{}([^/]+?){}$", loose(before), ending(&after));
         let regex = regex::Regex::new(&source)
             .map_err(|error| Error::failed(format!("pattern '{text}': {error}")))?;
         Ok(Pattern { text: text.to_string(), placeholder, regex })
@@ -36,10 +37,23 @@ impl Pattern {
 
     /// Matches the names in which the placeholder stands for `value`.
     pub fn with(&self, value: &str) -> Result<regex::Regex> {
-        let parts: Vec<String> = self.text.split(&self.placeholder).map(loose).collect();
+        let mut parts: Vec<String> = self.text.split(&self.placeholder).map(loose).collect();
+        let last = self.text.rsplit(&self.placeholder).next().map(ending);
+        last.into_iter().for_each(|last| {
+            parts.pop();
+            parts.push(last);
+        });
         let source = format!("^{}$", parts.join(&regex::escape(value)));
         regex::Regex::new(&source)
             .map_err(|error| Error::failed(format!("pattern '{}': {error}", self.text)))
+    }
+}
+
+/// The same of a pattern's end, where an image's suffix may be in small or capital letters.
+fn ending(text: &str) -> String {
+    match suffix::split(text) {
+        Some((before, suffix)) => format!("{}(?i:{})", loose(before), regex::escape(suffix)),
+        None => loose(text),
     }
 }
 

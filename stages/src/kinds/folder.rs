@@ -8,6 +8,7 @@ use crate::dataset::{Listing, decathlon, name, nnunet};
 use crate::error::{Error, Result, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -122,9 +123,9 @@ impl Stage for Folder {
         let (listing, source) = self.listing()?;
         Ok(source
             .iter()
-            .map(String::as_str)
+            .map(|name| Cow::Borrowed(name.as_str()))
             .chain(listing.files())
-            .map(|name| (name.into(), self.path.join(name)))
+            .map(|name| (name.to_string(), self.path.join(&*name)))
             .collect())
     }
 }
@@ -132,8 +133,8 @@ impl Stage for Folder {
 impl Run for Folder {
     fn run(&self, cx: &Context) -> Result<()> {
         let (listing, source) = self.listing()?;
-        let files: Vec<&str> = listing.files().collect();
-        cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
+        let files: Vec<Cow<str>> = listing.files().collect();
+        cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(&**name)))?;
         if let Some(name) = source {
             cx.refer(&format!("source/{name}"), &self.path.join(name))?;
         }
@@ -165,8 +166,8 @@ impl Folder {
             (self.read()?, Some("dataset.json".into()))
         };
         let listing = listing.without(&self.exclude).trouble_at(&self.path)?;
-        let missing: Vec<&str> =
-            listing.files().filter(|name| !self.path.join(name).is_file()).collect();
+        let missing: Vec<Cow<str>> =
+            listing.files().filter(|name| !self.path.join(&**name).is_file()).collect();
         match missing.is_empty() {
             true => Ok((listing, source)),
             false => {

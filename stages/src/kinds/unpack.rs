@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Trouble};
 use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -85,7 +86,7 @@ impl Run for Unpack {
         let listing = decathlon::read(&text)
             .and_then(|listing| listing.without(&self.exclude))
             .trouble(&source)?;
-        let missing: Vec<&str> =
+        let missing: Vec<Cow<str>> =
             listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
         if !missing.is_empty() {
             let (count, names) = (missing.len(), name::shown(&missing));
@@ -94,7 +95,7 @@ impl Run for Unpack {
             )));
         }
         for name in listing.files() {
-            rename(&scratch.join(format!("{root}{name}")), &cx.create(name)?)?;
+            rename(&scratch.join(format!("{root}{name}")), &cx.create(&name)?)?;
         }
         rename(&scratch.join(&source), &cx.create("source/dataset.json")?)?;
         std::fs::remove_dir_all(&scratch).map_err(Error::io("remove", &scratch))?;

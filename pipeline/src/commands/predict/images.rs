@@ -8,6 +8,7 @@ use voxflow_stages::Input;
 use voxflow_stages::context::write_json;
 use voxflow_stages::dataset::name::{case_name, is_hidden};
 use voxflow_stages::dataset::{Case, Listing};
+use voxflow_stages::image::nifti::{ImageFile, suffix};
 use voxflow_stages::model::ModelCard;
 
 /// One image: a file, or one file for each channel.
@@ -76,10 +77,16 @@ fn of_folder(folder: &Path) -> Result<Vec<ImageCase>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io("list", folder))?;
     let mut files: Vec<PathBuf> =
         entries.flatten().map(|entry| entry.path()).filter(|path| is_image(path)).collect();
+    // Of a pair, the header stands for both.
+    let is_second = |path: &PathBuf| {
+        let file = ImageFile::at(path);
+        file.voxels.as_ref() == Some(path)
+    };
+    files.retain(|path| !is_second(path));
     files.sort();
     match files.is_empty() {
         true => Err(Error::usage(format!(
-            "folder '{}': holds no .nii.gz or .nii file",
+            "folder '{}': holds no .nii.gz or .nii file, and no pair of .hdr and .img",
             folder.display()
         ))),
         false => files.into_iter().map(|file| case(vec![file])).collect(),
@@ -106,10 +113,9 @@ pub fn dataset(cases: &[ImageCase], card: &ModelCard, desk: &Path) -> Result<Inp
         ..Listing::default()
     };
     for case in cases {
-        let name = |channel: usize| format!("{}/{channel}", case.name);
-        let images = (0..case.files.len()).map(name).collect();
+        let mut images = vec![];
         for (channel, file) in case.files.iter().enumerate() {
-            input.files.insert(name(channel), input_file(file.clone())?);
+            images.push(add(&mut input, &format!("{}/{channel}", case.name), file)?);
         }
         listing.cases.push(Case { name: case.name.clone(), images, label: None });
     }
@@ -117,6 +123,17 @@ pub fn dataset(cases: &[ImageCase], card: &ModelCard, desk: &Path) -> Result<Inp
     write_json(&path, &listing)?;
     input.files.insert("dataset.json".into(), input_file(path)?);
     Ok(input)
+}
+
+/// Adds an image's files under a name without suffix, or with that of a pair; the name.
+fn add(input: &mut Input, name: &str, file: &Path) -> Result<String> {
+    let file = ImageFile::at(file);
+    let name = if file.voxels.is_some() { format!("{name}.hdr") } else { name.to_string() };
+    if let (Some(voxels), Some(second)) = (&file.voxels, suffix::second(&name)) {
+        input.files.insert(second, input_file(voxels.clone())?);
+    }
+    input.files.insert(name.clone(), input_file(file.header)?);
+    Ok(name)
 }
 
 #[cfg(test)]
