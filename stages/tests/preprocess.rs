@@ -133,7 +133,8 @@ fn a_case_without_foreground_is_kept_whole_and_every_run_warns_of_it() {
         assert_eq!(list.cases[1].shape, [8, 9, 11]);
     }
     assert_eq!(trial.made().len(), 3, "the second run reuses all");
-    let warnings = trial.words();
+    let mut warnings = trial.words();
+    warnings.retain(|words| words.starts_with("case b"));
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(
         warnings.iter().all(|words| words.starts_with("case b: no voxel exceeds -57")),
