@@ -96,23 +96,36 @@ def trees(paths):
 
 
 def paths(module, text):
-    """The absolute paths inside the crate that a module names."""
+    """The absolute paths inside the crate that a module names, those through its own imports too."""
     text = code(text)
     uses = re.findall(r"^\s*(?:pub(?:\([a-z ]+\))? )?use ([^;]+);", text, re.M)
     flat = [path for tree in uses for path in trees(re.sub(r"\s+", " ", tree))]
     inline = re.sub(r"^\s*(?:pub(?:\([a-z ]+\))? )?use [^;]+;", "", text, flags=re.M)
-    flat += re.findall(r"\b(?:crate|super|self)(?:::\w+)+", inline)
-    for path in flat:
-        parts = path.split("::")
-        if parts[0] == "crate":
-            yield tuple(parts[1:])
-        elif parts[0] == "self":
-            yield module + tuple(parts[1:])
-        elif parts[0] == "super":
-            above = module
-            while parts and parts[0] == "super":
-                above, parts = above[:-1], parts[1:]
-            yield above + tuple(parts)
+    named = re.findall(r"(?<![\w:])\w+(?:::\w+)+", inline)
+    imported = {}
+    for path in flat + [path for path in named if path.split("::")[0] in ("crate", "self", "super")]:
+        found = absolute(module, path.split("::"))
+        if found is not None:
+            imported[path.split("::")[-1]] = found
+            yield found
+    for path in named:
+        first, *rest = path.split("::")
+        if first in imported:
+            yield imported[first] + tuple(rest)
+
+
+def absolute(module, parts):
+    """The path from the crate's root; `None` outside the crate."""
+    if parts[0] == "crate":
+        return tuple(parts[1:])
+    if parts[0] == "self":
+        return module + tuple(parts[1:])
+    if parts[0] != "super":
+        return None
+    above = module
+    while parts and parts[0] == "super":
+        above, parts = above[:-1], parts[1:]
+    return above + tuple(parts)
 
 
 def reexports(files):

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Desk;
-use voxflow_stages::image::patch::{Case, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
 use voxflow_stages::image::prepare::{Files, Prepared, prepare_on};
 use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, nifti};
 

@@ -8,7 +8,7 @@ use allocator::requested;
 use std::path::Path;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::{Datatype, Desk, read_header, write_label};
-use voxflow_stages::image::patch::{Case, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
 use voxflow_stages::image::prepare::{Files, Prepared, prepare_on};
 use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, Volume};
 

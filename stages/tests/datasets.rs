@@ -306,7 +306,7 @@ fn patterns_find_pairs_without_any_json() {
     files.remove("dataset.json");
     let place = folder_of(&files);
     let params = json!({"images": "images*/{case}.nii.gz", "labels": "labelsTr/{case}.nii.gz",
-                        "label_names": ["front", "back"], "modality": ["MRI"]});
+                        "label_names": ["front", "back"], "modality": ["MRI"], "require_labels": false});
     let (trial, result) = folder(place.path(), params);
     result.unwrap();
     let listing: Listing = trial.json("dataset.json");

@@ -5,7 +5,7 @@ use safetensors::SafeTensors;
 use std::path::Path;
 use voxflow_stages::image::augment::Change;
 use voxflow_stages::image::candidates::Selection;
-use voxflow_stages::image::patch::{self, Case};
+use voxflow_stages::image::patch_sampler::{self, Case};
 use voxflow_stages::image::warp::Affinity;
 use voxflow_stages::image::{Augmentation, Candidates, Patch, Sampling};
 use voxflow_stages::random::Draw;
@@ -88,10 +88,14 @@ fn crops_and_their_padding_equal_monais() {
         let starts = fixture.integers(&format!("crop.{index}.starts"));
         let mut last = [0; 3];
         for (centre, wanted) in centres.chunks_exact(3).zip(starts.chunks_exact(3)) {
-            last = patch::start(std::array::from_fn(|axis| centre[axis] as usize), SHAPE, size);
+            last = patch_sampler::start(
+                std::array::from_fn(|axis| centre[axis] as usize),
+                SHAPE,
+                size,
+            );
             assert_eq!(last, wanted, "patch {size:?} around {centre:?}");
         }
-        let patch = patch::crop(&image, 2, SHAPE, &label, last, size);
+        let patch = patch_sampler::crop(&image, 2, SHAPE, &label, last, size);
         assert_eq!(fixture.compare(&format!("crop.{index}"), &patch), 0.0, "a crop copies");
     }
 }
@@ -184,7 +188,8 @@ fn centres_have_the_asked_share_of_foreground_and_are_uniform_inside_each_pool()
     let draws = 40_000;
     let mut counts = vec![0f64; VOXELS];
     for item in 0..draws {
-        let [x, y, z] = patch::centre(&mut Draw::new(9, 0, item, "centre"), &candidates, &sampling);
+        let [x, y, z] =
+            patch_sampler::centre(&mut Draw::new(9, 0, item, "centre"), &candidates, &sampling);
         counts[x + 15 * (y + 13 * z)] += 1.0;
     }
     let pool = |inside: bool| {
@@ -220,7 +225,7 @@ fn label_ratios_are_kept_and_labels_a_case_lacks_are_left_out() {
         let mut counts = [0u32; 3];
         for item in 0..8000 {
             let [x, y, z] =
-                patch::centre(&mut Draw::new(2, 0, item, "centre"), candidates, &sampling);
+                patch_sampler::centre(&mut Draw::new(2, 0, item, "centre"), candidates, &sampling);
             counts[usize::from(label[x + 15 * (y + 13 * z)])] += 1;
         }
         counts.map(|count| f64::from(count) / 8000.0)
@@ -235,7 +240,7 @@ fn label_ratios_are_kept_and_labels_a_case_lacks_are_left_out() {
             .unwrap();
     assert!(near(shares(&fewer, &without), [1.0 / 3.0, 2.0 / 3.0, 0.0]));
     let only_two = Sampling { label_ratios: Some(vec![0.0, 0.0, 1.0]), ..Sampling::default() };
-    let [x, y, z] = patch::centre(&mut Draw::new(0, 0, 0, "centre"), &fewer, &only_two);
+    let [x, y, z] = patch_sampler::centre(&mut Draw::new(0, 0, 0, "centre"), &fewer, &only_two);
     assert!(x < 15 && y < 13 && z < 11, "a case without the only wanted label still gives patches");
 }
 
@@ -249,7 +254,7 @@ fn an_empty_pool_gives_way_to_the_other() {
         Selection { labels: &[1, 2], background: None },
     )
     .unwrap();
-    patch::centre(&mut Draw::new(0, 0, 0, "centre"), &none, &only);
+    patch_sampler::centre(&mut Draw::new(0, 0, 0, "centre"), &none, &only);
     let full = Candidates::compute(
         SHAPE,
         &vec![1; VOXELS],
@@ -257,7 +262,7 @@ fn an_empty_pool_gives_way_to_the_other() {
     )
     .unwrap();
     let never = Sampling { positive: 0.0, negative: 1.0, label_ratios: None };
-    patch::centre(&mut Draw::new(0, 0, 0, "centre"), &full, &never);
+    patch_sampler::centre(&mut Draw::new(0, 0, 0, "centre"), &full, &never);
     assert_eq!(self::candidates(&fixture, Some(1e9)).background(), 0);
 }
 
@@ -274,7 +279,7 @@ fn a_sampled_patch_depends_on_seed_epoch_and_item_alone_and_stays_inside() {
     .unwrap();
     let draw = |key| {
         let (mut image, mut label) = (vec![f32::NAN; 2 * 512], vec![255; 512]);
-        patch::sample(
+        patch_sampler::sample(
             &case,
             &Sampling::default(),
             &augmentation,
@@ -290,9 +295,12 @@ fn a_sampled_patch_depends_on_seed_epoch_and_item_alone_and_stays_inside() {
     assert_eq!(draw((1, 2, 3)), draw((1, 2, 3)));
     assert!([(0, 2, 3), (1, 0, 3), (1, 2, 0)].into_iter().all(|key| draw(key) != draw((1, 2, 3))));
     for item in 0..2000 {
-        let centre =
-            patch::centre(&mut Draw::new(0, 0, item, "centre"), &candidates, &Sampling::default());
-        let start = patch::start(centre, SHAPE, [8, 8, 8]);
+        let centre = patch_sampler::centre(
+            &mut Draw::new(0, 0, item, "centre"),
+            &candidates,
+            &Sampling::default(),
+        );
+        let start = patch_sampler::start(centre, SHAPE, [8, 8, 8]);
         assert!((0..3).all(|axis| start[axis] >= 0 && start[axis] as usize + 8 <= SHAPE[axis]));
         assert!(
             (0..3).all(|axis| start[axis] as usize <= centre[axis]
@@ -318,18 +326,18 @@ fn a_patch_that_is_mirrored_while_it_is_copied_is_the_copy_mirrored() {
         let voxels: usize = size.iter().product();
         for item in 0..48 {
             let key = (4, 0, item);
-            let centre = patch::centre(
+            let centre = patch_sampler::centre(
                 &mut Draw::new(4, 0, item, "centre"),
                 &candidates,
                 &Sampling::default(),
             );
-            let start = patch::start(centre, SHAPE, size);
-            let mut wanted = patch::crop(&image, 2, SHAPE, &label, start, size);
+            let start = patch_sampler::start(centre, SHAPE, size);
+            let mut wanted = patch_sampler::crop(&image, 2, SHAPE, &label, start, size);
             let change = augmentation.draw(size, key);
             seen.insert(change.flips);
             change.apply(&mut wanted);
             let mut found = (vec![f32::NAN; 2 * voxels], vec![255; voxels]);
-            patch::sample(
+            patch_sampler::sample(
                 &case,
                 &Sampling::default(),
                 &augmentation,

@@ -132,7 +132,7 @@ fn a_dataset_is_laid_out_as_the_decathlons_are() {
     };
     assert_eq!(listing.cases[3], last);
     let artifact = trial.artifact();
-    assert!(listing.files().all(|name| artifact.contains_key(&*name)));
+    assert!(listing.files().all(|name| artifact.contains_key(&name)));
     assert_eq!(listing.cases[0].label.as_deref(), Some("labelsTr/phantom_01.nii.gz"));
     let again = Trial::new("synthesize", params);
     again.run().unwrap();

@@ -22,7 +22,7 @@ use voxflow_net::weights::snapshot;
 use voxflow_stages::image::augment::Augmentation;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Mapped;
-use voxflow_stages::image::patch::{Case, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
 use voxflow_stages::model::{Loss, Network, Optimizer as Settings};
 
 const PATCH: [usize; 3] = [96, 96, 96];

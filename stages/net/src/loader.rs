@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::image::augment::Change;
 use voxflow_stages::image::candidates::Candidates;
-use voxflow_stages::image::patch::{Case, place, sample};
+use voxflow_stages::image::patch_sampler::{Case, place, sample};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::random::Draw;
 use voxflow_stages::{Error, Result};

@@ -2,11 +2,11 @@
 //! was.
 
 use crate::dataset::name;
+use crate::dataset::notes::Notes;
 use crate::error::{Error, Result};
-use crate::image::nifti::suffix;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::iter;
 
 /// What a dataset holds. Paths are names in the dataset artifact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,13 +71,10 @@ impl Listing {
         self.cases.iter().filter(|case| case.label.is_none())
     }
 
-    /// Every image and label file, and the second file of each that is one of a pair.
-    pub fn files(&self) -> impl Iterator<Item = Cow<'_, str>> {
+    /// Every image and label file, both of a pair.
+    pub fn files(&self) -> impl Iterator<Item = String> {
         let named = self.cases.iter().flat_map(|case| case.images.iter().chain(&case.label));
-        named.flat_map(|name| {
-            let second = suffix::second(name).map(Cow::Owned);
-            std::iter::once(Cow::Borrowed(name.as_str())).chain(second)
-        })
+        named.flat_map(|name| iter::once(name.clone()).chain(name::data_of(name)))
     }
 
     /// The name of a label's value.
@@ -114,6 +111,39 @@ impl Listing {
         Ok(self)
     }
 
+    /// An error that names all cases without a label, unless they need none. `wanted` says what was
+    /// looked for.
+    pub fn with_labels(self, required: bool, wanted: impl Fn(&str) -> String) -> Result<Listing> {
+        let lacking: Vec<&str> = self.unlabelled().map(|case| case.name.as_str()).collect();
+        if !required || lacking.is_empty() {
+            return Ok(self);
+        }
+        let (count, all) = (lacking.len(), self.cases.len());
+        let (first, names) = (wanted(lacking[0]), name::shown(&lacking));
+        Err(Error::failed(format!(
+            "{count} of {all} cases have no label file: {names} (looked for '{first}'); leave them \
+             out by 'exclude', or give 'require_labels: false' to have them as unlabelled"
+        )))
+    }
+
+    /// Says how many cases have labels, and which have none.
+    pub fn tell(&self, notes: &mut Notes) {
+        notes.info(self.amount());
+    }
+
+    /// "12 labelled, 1 without a label: case02".
+    pub fn amount(&self) -> String {
+        let without: Vec<&str> = self.unlabelled().map(|case| case.name.as_str()).collect();
+        let labelled = self.cases.len() - without.len();
+        match without.is_empty() {
+            true => format!("{labelled} labelled"),
+            false => {
+                let (count, names) = (without.len(), name::shown(&without));
+                format!("{labelled} labelled, {count} without a label: {names}")
+            }
+        }
+    }
+
     /// Checks what any layout must give: channels, labels, cases, and names that are not there
     /// twice.
     pub fn checked(self) -> Result<Listing> {
@@ -129,7 +159,7 @@ impl Listing {
         no_doubles("label value", self.labels.iter().map(|label| label.value.to_string()))?;
         no_doubles("label", self.labels.iter().map(|label| label.name.clone()))?;
         no_doubles("case", self.cases.iter().map(|case| case.name.clone()))?;
-        no_doubles("file", self.files().map(Cow::into_owned))?;
+        no_doubles("file", self.files())?;
         Ok(self)
     }
 }

@@ -7,13 +7,17 @@ pub mod decathlon;
 pub mod digests;
 pub mod draw;
 pub mod fetch;
+pub mod labels;
 pub mod listing;
 pub mod name;
 pub mod nnunet;
+pub mod notes;
 pub mod pattern;
 pub mod patterns;
 pub mod phantom;
 pub mod split;
+pub mod tree;
 
+pub use labels::LabelNames;
 pub use listing::{Case, Label, Listing};
 pub use split::Split;

@@ -3,7 +3,29 @@
 use crate::error::{Error, Result};
 use crate::image::nifti::suffix;
 
-pub use crate::image::nifti::suffix::SUFFIXES;
+/// The suffixes that name an image, longest first: of a pair, its header's. They are compared
+/// without case.
+pub const SUFFIXES: [&str; 4] = [".nii.gz", ".hdr.gz", ".nii", ".hdr"];
+
+/// The suffixes in words.
+pub const SUFFIX_WORDS: &str = ".nii.gz or .nii, or .hdr with its .img";
+
+/// A file's name without its suffix, and the suffix: "a.NII.GZ" is "a" and ".NII.GZ". `None` for
+/// what names no image.
+pub fn split_suffix(path: &str) -> Option<(&str, &str)> {
+    suffix::split(path).filter(|_| !suffix::is_voxels(path))
+}
+
+/// The header of a pair of files, for either of them: "a.hdr" for "a.img". Any other name is its
+/// own.
+pub fn header_of(name: &str) -> String {
+    suffix::second(name).filter(|_| suffix::is_voxels(name)).unwrap_or_else(|| name.to_string())
+}
+
+/// The file of voxels beside the header of a pair: "a.img" for "a.hdr".
+pub fn data_of(name: &str) -> Option<String> {
+    suffix::second(name).filter(|_| !suffix::is_voxels(name))
+}
 
 /// `path` as a name: without "./" and doubled slashes. Refuses what is absolute, has "..", a
 /// backslash or a control character, or names nothing.
@@ -26,10 +48,10 @@ pub fn relative(path: &str) -> Result<String> {
 /// The case that an image file belongs to: its name without folders and suffix.
 pub fn case_name(path: &str) -> Result<String> {
     let file = path.rsplit('/').next().unwrap_or(path);
-    match suffix::split(file).map(|(stem, _)| stem).filter(|stem| !stem.is_empty()) {
-        Some(stem) => Ok(stem.to_string()),
+    match suffix::split(file).filter(|(stem, _)| !stem.is_empty()) {
+        Some((stem, _)) => Ok(stem.to_string()),
         None => Err(Error::failed(format!(
-            "'{path}': is no image file; those that can be read end in .nii.gz or .nii, or are pairs of .hdr and .img"
+            "'{path}': is no image file; those that can be read end in {SUFFIX_WORDS}"
         ))),
     }
 }
@@ -78,6 +100,15 @@ mod tests {
     fn a_case_is_named_after_its_image() {
         assert_eq!(case_name("imagesTr/spleen_8.nii.gz").unwrap(), "spleen_8");
         assert_eq!(case_name("a.b.nii").unwrap(), "a.b");
+        assert_eq!(case_name("CT/SCAN.NII.Gz").unwrap(), "SCAN");
+        assert_eq!(
+            (header_of("p/a.img"), data_of("p/a.hdr")),
+            ("p/a.hdr".into(), Some("p/a.img".into()))
+        );
+        assert_eq!(
+            (header_of("ä"), data_of("a.nii"), split_suffix("é.gz")),
+            ("ä".into(), None, None)
+        );
         assert!(
             case_name("imagesTr/spleen_8.dcm").unwrap_err().to_string().contains(".nii.gz or .nii")
         );

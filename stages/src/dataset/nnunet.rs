@@ -5,7 +5,6 @@
 use crate::dataset::decathlon::{channels, labels, object, text_of};
 use crate::dataset::{Case, Listing, name};
 use crate::error::{Error, Result};
-use crate::image::nifti::suffix;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -16,10 +15,9 @@ pub fn read(text: &[u8], folder: &Path) -> Result<Listing> {
     let key = if json.contains_key("channel_names") { "channel_names" } else { "modality" };
     let modality = channels(json.get(key), key)?;
     let ending = text_of(&json, "file_ending").unwrap_or_else(|| ".nii.gz".into());
-    if suffix::split(&ending).is_none_or(|(before, _)| !before.is_empty()) {
+    if !name::SUFFIXES.contains(&ending.as_str()) {
         return Err(Error::failed(format!(
-            "file_ending '{ending}': those that can be read are {}",
-            name::SUFFIXES.join(", ")
+            "file_ending '{ending}': those that can be read are .nii.gz and .nii"
         )));
     }
     let mut cases = cases(folder, "imagesTr", &ending, modality.len())?;
@@ -47,7 +45,9 @@ pub fn is_nnunet(text: &[u8], folder: &Path) -> bool {
         _ if json.contains_key("channel_names") => true,
         None => json.contains_key("file_ending"),
         Some(path) => {
-            let channel = suffix::split(path).map(|(stem, end)| format!("{stem}_0000{end}"));
+            let channel = name::SUFFIXES
+                .iter()
+                .find_map(|end| Some(format!("{}_0000{end}", path.strip_suffix(end)?)));
             !folder.join(path).exists() && channel.is_some_and(|path| folder.join(path).exists())
         }
     }

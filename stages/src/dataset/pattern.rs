@@ -3,14 +3,27 @@
 //! slash.
 
 use crate::error::{Error, Result};
-use crate::image::nifti::suffix;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// A pattern with one kind of placeholder.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Pattern {
     text: String,
     placeholder: String,
-    regex: regex::Regex,
+    /// By the least length of what the placeholder stands for, as they are needed.
+    regexes: Mutex<BTreeMap<usize, regex::Regex>>,
+}
+
+impl Clone for Pattern {
+    fn clone(&self) -> Pattern {
+        let regexes = self.regexes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Pattern {
+            text: self.text.clone(),
+            placeholder: self.placeholder.clone(),
+            regexes: Mutex::new(regexes),
+        }
+    }
 }
 
 impl Pattern {
@@ -20,40 +33,53 @@ impl Pattern {
         if !text.contains(&placeholder) {
             return Err(Error::failed(format!("pattern '{text}' has no '{placeholder}'")));
         }
-        let (before, after) = text.split_once(&placeholder).unwrap_or((text, ""));
-        let after = after.replace(&placeholder, "*");
-        let source = format!("^{}([^/]+?){}$", loose(before), ending(&after));
-        let regex = regex::Regex::new(&source)
-            .map_err(|error| Error::failed(format!("pattern '{text}': {error}")))?;
-        Ok(Pattern { text: text.to_string(), placeholder, regex })
+        let pattern = Pattern { text: text.to_string(), placeholder, regexes: Mutex::default() };
+        pattern.regex(1)?;
+        Ok(pattern)
     }
 
     /// What the placeholder stands for in `name`: as little as fits.
     pub fn find<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let found = self.regex.captures(name)?.get(1)?.as_str();
         let once = self.text.matches(&self.placeholder).count() == 1;
-        (once || self.with(found).ok()?.is_match(name)).then_some(found)
+        let mut least = 1;
+        loop {
+            let found = self.regex(least).ok()?.captures(name)?.get(1)?.as_str();
+            if once || self.with(found).ok()?.is_match(name) {
+                return Some(found);
+            }
+            least = found.chars().count() + 1;
+        }
+    }
+
+    /// How much of a name the pattern says itself: of two that fit, the one that says more is
+    /// meant.
+    pub fn detail(&self) -> usize {
+        let parts: Vec<&str> = self.text.split(&self.placeholder).collect();
+        let said: usize =
+            parts.iter().map(|part| part.chars().filter(|letter| *letter != '*').count()).sum();
+        said + parts.len()
+    }
+
+    fn regex(&self, least: usize) -> Result<regex::Regex> {
+        let mut regexes = self.regexes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(regex) = regexes.get(&least) {
+            return Ok(regex.clone());
+        }
+        let (before, after) = self.text.split_once(&self.placeholder).unwrap_or((&self.text, ""));
+        let after = after.replace(&self.placeholder, "*");
+        let source = format!("^{}([^/]{{{least},}}?){}$", loose(before), loose(&after));
+        let regex = regex::Regex::new(&source)
+            .map_err(|error| Error::failed(format!("pattern '{}': {error}", self.text)))?;
+        regexes.insert(least, regex.clone());
+        Ok(regex)
     }
 
     /// Matches the names in which the placeholder stands for `value`.
     pub fn with(&self, value: &str) -> Result<regex::Regex> {
-        let mut parts: Vec<String> = self.text.split(&self.placeholder).map(loose).collect();
-        let last = self.text.rsplit(&self.placeholder).next().map(ending);
-        last.into_iter().for_each(|last| {
-            parts.pop();
-            parts.push(last);
-        });
+        let parts: Vec<String> = self.text.split(&self.placeholder).map(loose).collect();
         let source = format!("^{}$", parts.join(&regex::escape(value)));
         regex::Regex::new(&source)
             .map_err(|error| Error::failed(format!("pattern '{}': {error}", self.text)))
-    }
-}
-
-/// The same of a pattern's end, where an image's suffix may be in small or capital letters.
-fn ending(text: &str) -> String {
-    match suffix::split(text) {
-        Some((before, suffix)) => format!("{}(?i:{})", loose(before), regex::escape(suffix)),
-        None => loose(text),
     }
 }
 
@@ -80,5 +106,8 @@ mod tests {
         assert_eq!(pattern.find("p1/p1_ct.nii.gz"), Some("p1"));
         assert_eq!(pattern.find("p1/p2_ct.nii.gz"), None);
         assert_eq!(pattern.find("x/p1/p1_ct.nii.gz"), None);
+        let pattern = Pattern::new("{case}_{case}.nii", "case").unwrap();
+        assert_eq!(pattern.find("a_b_a_b.nii"), Some("a_b"));
+        assert_eq!(pattern.find("a_b_a_c.nii"), None);
     }
 }

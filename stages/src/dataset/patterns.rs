@@ -1,109 +1,171 @@
 //! Pairs by patterns: a folder without any `dataset.json`, in which images and labels are found by
-//! their names ("images/{case}_*.nii.gz", "labels/{case}.nii.gz").
+//! their names ("images/{case}_*.nii.gz", "labels/{case}.nii.gz", "{case}/t1.nii.gz").
+//!
+//! A file belongs to the pattern that says most of its name: what "{case}_seg.nii.gz" finds is no
+//! image of "{case}.nii.gz".
 
+use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
+use crate::dataset::tree::Tree;
 use crate::dataset::{Case, Label, Listing, name};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What to look for, and what the files do not say of themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Pairs<'a> {
-    /// A pattern with `{case}` for each image channel.
+    /// A pattern with `{case}` for each image channel, or one for files of several channels.
     pub images: &'a [String],
     /// The pattern of the label files.
     pub labels: Option<&'a str>,
     /// The name of each channel.
     pub modality: &'a [String],
-    /// The names of the labels 1, 2, …
-    pub label_names: &'a [String],
+    /// The labels without background.
+    pub values: Vec<Label>,
     /// The dataset's name.
     pub name: &'a str,
+    /// Cases that are as if their files were not there.
+    pub exclude: &'a [String],
 }
 
 /// Finds the cases in `folder`: sorted as text, labelled ones first.
-pub fn read(folder: &Path, pairs: &Pairs) -> Result<Listing> {
-    let mut files = BTreeSet::new();
-    list(folder, "", &mut vec![], &mut files)?;
-    let channels =
-        pairs.images.iter().map(|pattern| matches(&files, pattern)).collect::<Result<Vec<_>>>()?;
-    let mut labels =
-        pairs.labels.map(|pattern| matches(&files, pattern)).transpose()?.unwrap_or_default();
-    let mut cases = vec![];
-    let mut partial = vec![];
-    for case in channels.iter().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>() {
-        let images: Vec<String> =
-            channels.iter().filter_map(|channel| channel.get(case).cloned()).collect();
-        if images.len() < channels.len() {
-            partial.push(case.as_str());
-        }
-        cases.push(Case { name: case.clone(), images, label: labels.remove(case) });
-    }
-    if !partial.is_empty() {
-        return Err(Error::failed(format!(
-            "not every channel has a file for {}",
-            name::shown(&partial)
-        )));
-    }
-    if !labels.is_empty() {
-        let labels: Vec<&String> = labels.values().collect();
-        return Err(Error::failed(format!("labels without an image: {}", name::shown(&labels))));
+pub fn read(folder: &Path, pairs: &Pairs, notes: &mut Notes) -> Result<Listing> {
+    let tree = Tree::of(folder)?;
+    let texts: Vec<&str> = pairs.images.iter().map(String::as_str).chain(pairs.labels).collect();
+    let sought = texts.iter().map(|text| Sought::new(text)).collect::<Result<Vec<_>>>()?;
+    let found = deal(&tree, &sought, pairs, notes)?;
+    let channels = pairs.images.len();
+    let mut cases: Vec<Case> = vec![];
+    let names: BTreeSet<&String> = found.iter().flat_map(BTreeMap::keys).collect();
+    for name in &names {
+        let images = found[..channels].iter().filter_map(|files| files.get(*name).cloned());
+        let label = found.get(channels).and_then(|files| files.get(*name).cloned());
+        cases.push(Case { name: name.to_string(), images: images.collect(), label });
     }
     cases.sort_by_key(|case| case.label.is_none());
-    let label =
-        |(index, name): (usize, &String)| Label { value: index as u8 + 1, name: name.clone() };
     let listing = Listing {
         name: pairs.name.to_string(),
         modality: pairs.modality.to_vec(),
-        labels: pairs.label_names.iter().enumerate().map(label).collect(),
+        labels: pairs.values.clone(),
         cases,
         ..Listing::default()
     };
-    listing.checked()
+    let listing = listing.without(pairs.exclude)?;
+    whole(&listing, &found, pairs)?;
+    Ok(listing)
 }
 
-/// The file of each case. Two files for one case are an error.
-fn matches(files: &BTreeSet<String>, text: &str) -> Result<BTreeMap<String, String>> {
-    let pattern = Pattern::new(text.trim_start_matches("./"), "case")?;
-    let mut found = BTreeMap::new();
-    for file in files {
-        let Some(case) = pattern.find(file) else { continue };
-        if let Some(other) = found.insert(case.to_string(), file.clone()) {
+/// A pattern that is looked for. Its suffix is compared without case, as those of files are.
+struct Sought<'a> {
+    text: &'a str,
+    pattern: Pattern,
+}
+
+impl<'a> Sought<'a> {
+    fn new(text: &'a str) -> Result<Sought<'a>> {
+        let plain = name::header_of(text.trim_start_matches("./"));
+        Ok(Sought { text, pattern: Pattern::new(&small_suffix(&plain), "case")? })
+    }
+}
+
+/// "images/a.NII.GZ" as "images/a.nii.gz".
+fn small_suffix(file: &str) -> String {
+    match name::split_suffix(file) {
+        Some((stem, suffix)) => format!("{stem}{}", suffix.to_ascii_lowercase()),
+        None => file.to_string(),
+    }
+}
+
+/// The file of each case, for each pattern.
+fn deal(
+    tree: &Tree,
+    sought: &[Sought],
+    pairs: &Pairs,
+    notes: &mut Notes,
+) -> Result<Vec<BTreeMap<String, String>>> {
+    let mut found = vec![BTreeMap::new(); sought.len()];
+    let mut left = vec![];
+    for file in tree.images() {
+        let plain = small_suffix(file);
+        let fits = |(at, one): (usize, &Sought)| {
+            Some((one.pattern.detail(), at, one.pattern.find(&plain)?.to_string()))
+        };
+        // Of two patterns that say as much, the last is meant: the label's.
+        let Some((_, at, case)) = sought.iter().enumerate().filter_map(fits).max() else {
+            left.push(file);
+            continue;
+        };
+        if pairs.exclude.contains(&case) && found[at].contains_key(&case) {
+            continue;
+        }
+        if let Some(other) = found[at].insert(case.clone(), file.to_string()) {
             return Err(Error::failed(format!(
-                "pattern '{text}' finds both '{other}' and '{file}' for case '{case}'"
+                "pattern '{}' finds both '{other}' and '{file}' for case '{case}'",
+                sought[at].text
             )));
         }
     }
-    match found.is_empty() {
-        true => Err(Error::failed(format!("pattern '{text}' finds no file"))),
-        false => Ok(found),
+    for (one, _) in sought.iter().zip(&found).filter(|(_, files)| files.is_empty()) {
+        return Err(none(tree, one));
     }
+    tree.tell(notes);
+    if !left.is_empty() {
+        let (count, names) = (left.len(), name::shown(&left));
+        notes.info(format!("{count} image files that no pattern finds are left out: {names}"));
+    }
+    Ok(found)
 }
 
-/// Every file under `folder` by its name, hidden ones left out. A link to a folder `above` is not
-/// followed: all in it is there already, and again without end.
-fn list(
-    folder: &Path,
-    prefix: &str,
-    above: &mut Vec<PathBuf>,
-    files: &mut BTreeSet<String>,
-) -> Result<()> {
-    let place = folder.canonicalize().map_err(Error::io("list", folder))?;
-    if above.contains(&place) {
-        return Ok(());
+/// Says what a pattern looked for, and what there is.
+fn none(tree: &Tree, sought: &Sought) -> Error {
+    let text = sought.text;
+    let find = |file: &&str| sought.pattern.find(&small_suffix(file)).is_some();
+    let taken: Vec<&str> = tree.images().filter(find).collect();
+    if !taken.is_empty() {
+        let names = name::shown(&taken);
+        return Error::failed(format!(
+            "pattern '{text}' finds only files that another pattern says more of: {names}"
+        ));
     }
-    above.push(place);
-    for entry in std::fs::read_dir(folder).map_err(Error::io("list", folder))? {
-        let entry = entry.map_err(Error::io("list", folder))?;
-        let Some(file) = entry.file_name().to_str().map(str::to_string) else { continue };
-        let name = format!("{prefix}{file}");
-        match entry.path().is_dir() {
-            _ if name::is_hidden(&file) => {}
-            true => list(&entry.path(), &format!("{name}/"), above, files)?,
-            false => drop(files.insert(name)),
+    let strange: Vec<&str> =
+        tree.others().filter(|file| sought.pattern.find(file).is_some()).collect();
+    if !strange.is_empty() {
+        let (names, suffixes) = (name::shown(&strange), name::SUFFIX_WORDS);
+        return Error::failed(format!(
+            "pattern '{text}' finds no image: {names} do not end in {suffixes}; convert them"
+        ));
+    }
+    Error::failed(format!("pattern '{text}' finds no file; {}", tree.holds()))
+}
+
+/// Every case has a file of each channel, and every label an image.
+fn whole(listing: &Listing, found: &[BTreeMap<String, String>], pairs: &Pairs) -> Result<()> {
+    let mut partial = vec![];
+    let channels = pairs.images.len();
+    let has_image = |case: &&Case| !case.images.is_empty();
+    for case in listing.cases.iter().filter(has_image) {
+        let lacks = |at: &usize| !found[*at].contains_key(&case.name);
+        let lacking: Vec<&str> =
+            (0..channels).filter(lacks).map(|at| pairs.images[at].as_str()).collect();
+        if !lacking.is_empty() {
+            let wanted = lacking.join("', '").replace("{case}", &case.name);
+            partial.push(format!("{} (no '{wanted}')", case.name));
         }
     }
-    above.pop();
-    Ok(())
+    if !partial.is_empty() {
+        let names = name::shown(&partial);
+        return Err(Error::failed(format!(
+            "not every channel has a file for {names}; leave such cases out by 'exclude'"
+        )));
+    }
+    let alone = listing.cases.iter().filter(|case| case.images.is_empty());
+    let labels: Vec<&String> = alone.filter_map(|case| case.label.as_ref()).collect();
+    match labels.is_empty() {
+        true => Ok(()),
+        false => Err(Error::failed(format!(
+            "labels without an image: {}; leave such cases out by 'exclude'",
+            name::shown(&labels)
+        ))),
+    }
 }

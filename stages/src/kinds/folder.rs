@@ -2,18 +2,18 @@
 
 use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
+use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::patterns::{self, Pairs};
-use crate::dataset::{Listing, decathlon, name, nnunet};
+use crate::dataset::{LabelNames, Listing, decathlon, name, nnunet};
 use crate::error::{Error, Result, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Refers to an existing folder of images and labels, without copying it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Folder {
     /// The folder.
@@ -22,17 +22,20 @@ pub struct Folder {
     #[serde(default)]
     pub layout: Layout,
     /// For patterns: where the images are, as "images/{case}_ct.nii.gz"; `*` stands for anything
-    /// but a slash. A list has one pattern for each image channel.
+    /// but a slash. A list has one pattern for each image channel. A file belongs to the pattern
+    /// that says most of its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Patterns>,
-    /// For patterns: where the labels are, as "labels/{case}.nii.gz". A case without one is
-    /// unlabelled.
+    /// For patterns: where the labels are, as "labels/{case}.nii.gz". Every case must have one,
+    /// unless `require_labels` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
-    /// For patterns: the names of the labels 1, 2 and so on.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub label_names: Vec<String>,
-    /// For patterns: the names of the image channels ("CT", "MRI").
+    /// For patterns: the names of the labels 1, 2 and so on, or a mapping of voxel value to name,
+    /// as {1: edema, 2: core, 4: enhancing} or {255: tumor}.
+    #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
+    pub label_names: LabelNames,
+    /// For patterns: the names of the image channels ("CT", "MRI"): one for each pattern, or, with
+    /// one pattern, one for each channel that its files have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modality: Vec<String>,
     /// For patterns: the dataset's name.
@@ -41,6 +44,18 @@ pub struct Folder {
     /// Cases to leave out, as if their files were not there.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// A case without a label file is an error where labels are given. With `false` it is
+    /// unlabelled. What a dataset.json lists as `test`, and imagesTs, may be unlabelled anyway.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub require_labels: bool,
+}
+
+pub(super) fn yes() -> bool {
+    true
+}
+
+pub(super) fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 /// How a folder is laid out.
@@ -96,14 +111,28 @@ impl Stage for Folder {
         if self.patterns().is_empty() {
             wrong("images", "is missing: give a pattern as \"images/{case}.nii.gz\"".into());
         }
-        if self.modality.len() != self.patterns().len() {
-            wrong(
+        let (patterns, channels) = (self.patterns().len(), self.modality.len());
+        match patterns {
+            1 if channels == 0 => wrong("modality", "must name the image channels".into()),
+            0 | 1 => {}
+            _ if channels == patterns => {}
+            _ => wrong(
                 "modality",
-                format!("must name {} image channels, one for each pattern", self.patterns().len()),
-            );
+                format!("must name {patterns} image channels, one for each pattern"),
+            ),
         }
-        if self.labels.is_some() && (self.label_names.is_empty() || self.label_names.len() > 255) {
-            wrong("label_names", "must name the labels 1, 2 and so on, at most 255".into());
+        match self.label_names.labels() {
+            Err(troubles) => troubles.into_iter().for_each(|trouble| wrong("label_names", trouble)),
+            Ok(labels) if labels.is_empty() && self.labels.is_some() => wrong(
+                "label_names",
+                "must name the labels: [spleen] for value 1, or {255: tumor} for others".into(),
+            ),
+            Ok(_) => {}
+        }
+        let mut texts: Vec<&String> = self.patterns().iter().chain(&self.labels).collect();
+        texts.sort();
+        for twice in texts.windows(2).filter(|pair| pair[0] == pair[1]) {
+            wrong("images", format!("pattern '{}' is there twice", twice[0]));
         }
         for (key, text) in self
             .patterns()
@@ -121,20 +150,17 @@ impl Stage for Folder {
 
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         let (listing, source) = self.listing()?;
-        Ok(source
-            .iter()
-            .map(|name| Cow::Borrowed(name.as_str()))
-            .chain(listing.files())
-            .map(|name| (name.to_string(), self.path.join(&*name)))
-            .collect())
+        let files = source.into_iter().chain(listing.files());
+        Ok(files.map(|name| (name.clone(), self.path.join(name))).collect())
     }
 }
 
 impl Run for Folder {
     fn run(&self, cx: &Context) -> Result<()> {
-        let (listing, source) = self.listing()?;
-        let files: Vec<Cow<str>> = listing.files().collect();
-        cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(&**name)))?;
+        let (listing, source, notes) = self.look()?;
+        notes.0.into_iter().for_each(|note| cx.tell(note));
+        let files: Vec<String> = listing.files().collect();
+        cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
         if let Some(name) = source {
             cx.refer(&format!("source/{name}"), &self.path.join(name))?;
         }
@@ -143,6 +169,11 @@ impl Run for Folder {
 }
 
 impl Folder {
+    /// A folder that tells all about itself.
+    pub fn at(path: impl Into<PathBuf>) -> Folder {
+        Folder { path: path.into(), require_labels: true, ..Folder::default() }
+    }
+
     fn by_patterns(&self) -> bool {
         self.layout == Layout::Patterns || (self.layout == Layout::Auto && self.images.is_some())
     }
@@ -157,27 +188,32 @@ impl Folder {
 
     /// The listing, and the name of the file that it was read from, if any. Every file is there.
     pub fn listing(&self) -> Result<(Listing, Option<String>)> {
+        self.look().map(|(listing, source, _)| (listing, source))
+    }
+
+    /// The listing, the file that it was read from, and what is worth saying of them.
+    fn look(&self) -> Result<(Listing, Option<String>, Notes)> {
         if !self.path.is_dir() {
             return Err(Error::failed(format!("{}: is no folder", self.path.display())));
         }
+        let mut notes = Notes::default();
         let (listing, source) = if self.by_patterns() {
-            (self.found()?, None)
+            (self.found(&mut notes)?, None)
         } else {
-            (self.read()?, Some("dataset.json".into()))
+            let listing = self.read()?.without(&self.exclude).trouble_at(&self.path)?;
+            (listing, Some("dataset.json".into()))
         };
-        let listing = listing.without(&self.exclude).trouble_at(&self.path)?;
-        let missing: Vec<Cow<str>> =
-            listing.files().filter(|name| !self.path.join(&**name).is_file()).collect();
-        match missing.is_empty() {
-            true => Ok((listing, source)),
-            false => {
-                let (count, names) = (missing.len(), name::shown(&missing));
-                Err(Error::failed(format!(
-                    "{}: {count} listed files are not there: {names}",
-                    self.path.display()
-                )))
-            }
+        let missing: Vec<String> =
+            listing.files().filter(|name| !self.path.join(name).is_file()).collect();
+        if !missing.is_empty() {
+            let (count, names) = (missing.len(), name::shown(&missing));
+            return Err(Error::failed(format!(
+                "{}: {count} listed files are not there: {names}",
+                self.path.display()
+            )));
         }
+        listing.tell(&mut notes);
+        Ok((listing, source, notes))
     }
 
     fn read(&self) -> Result<Listing> {
@@ -197,14 +233,25 @@ impl Folder {
             .trouble_at(&path)
     }
 
-    fn found(&self) -> Result<Listing> {
+    fn found(&self, notes: &mut Notes) -> Result<Listing> {
+        let values = self.label_names.labels().map_err(|wrong| Error::failed(wrong.join("; ")))?;
         let pairs = Pairs {
             images: self.patterns(),
             labels: self.labels.as_deref(),
             modality: &self.modality,
-            label_names: &self.label_names,
+            values,
             name: self.name.as_deref().unwrap_or("dataset"),
+            exclude: &self.exclude,
         };
-        patterns::read(&self.path, &pairs).trouble_at(&self.path)
+        let listing = patterns::read(&self.path, &pairs, notes)
+            .and_then(Listing::checked)
+            .trouble_at(&self.path)?;
+        match &self.labels {
+            Some(pattern) => {
+                listing.with_labels(self.require_labels, |case| pattern.replace("{case}", case))
+            }
+            None => Ok(listing),
+        }
+        .trouble_at(&self.path)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{ArtifactType, Count, Pool, Read, Stage};
 use crate::image::augment::Augmentation;
-use crate::image::patch::Sampling;
+use crate::image::patch_sampler::Sampling;
 use crate::model::{Inference, Loss, Mistake, Network, Optimizer, Schedule, is_amount, mistake};
 use crate::space::Upstream;
 use schemars::JsonSchema;

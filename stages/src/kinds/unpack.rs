@@ -10,7 +10,6 @@ use crate::error::{Error, Result, Trouble};
 use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -86,7 +85,7 @@ impl Run for Unpack {
         let listing = decathlon::read(&text)
             .and_then(|listing| listing.without(&self.exclude))
             .trouble(&source)?;
-        let missing: Vec<Cow<str>> =
+        let missing: Vec<String> =
             listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
         if !missing.is_empty() {
             let (count, names) = (missing.len(), name::shown(&missing));

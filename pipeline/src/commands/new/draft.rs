@@ -132,7 +132,7 @@ fn source(source: &Source) -> String {
                 ));
                 with.push(format!(
                     "label_names: {}  # the labels 1, 2, …",
-                    list(&folder.label_names)
+                    serde_json::json!(folder.label_names).to_string().replace('$', "$$")
                 ));
             }
             format!(

@@ -4,7 +4,7 @@ use super::draft::{Data, Source};
 use super::layout::patterns;
 use crate::exit::{Error, Result};
 use std::path::Path;
-use voxflow_stages::dataset::{Case, Label, Listing};
+use voxflow_stages::dataset::{Case, Label, LabelNames, Listing};
 use voxflow_stages::image::affine::spacing_mm;
 use voxflow_stages::image::nifti::{read_header, read_image, read_label};
 use voxflow_stages::image::orientation::Orientation;
@@ -37,7 +37,10 @@ pub(super) fn look(path: &Path) -> Result<Data> {
     let labels: Vec<String> = labels.into_iter().map(|label| label.name).collect();
     let folder = Folder {
         modality: if folder.layout == Layout::Patterns { modality.clone() } else { vec![] },
-        label_names: if folder.layout == Layout::Patterns { labels.clone() } else { vec![] },
+        label_names: match folder.layout {
+            Layout::Patterns => labels.clone().into(),
+            _ => LabelNames::default(),
+        },
         ..folder
     };
     Ok(Data {
@@ -55,16 +58,7 @@ pub(super) fn look(path: &Path) -> Result<Data> {
 }
 
 fn plain(path: &Path) -> Folder {
-    Folder {
-        path: path.to_path_buf(),
-        layout: Layout::Auto,
-        images: None,
-        labels: None,
-        label_names: vec![],
-        modality: vec![],
-        name: None,
-        exclude: vec![],
-    }
+    Folder::at(path)
 }
 
 fn by_patterns(path: &Path) -> Result<Folder> {
@@ -73,7 +67,7 @@ fn by_patterns(path: &Path) -> Result<Folder> {
         layout: Layout::Patterns,
         images: Some(Patterns::One(found.images)),
         // Stand-ins, until the voxels have been read.
-        label_names: found.labels.iter().map(|_| "label".into()).collect(),
+        label_names: found.labels.iter().map(|_| "label".into()).collect::<Vec<_>>().into(),
         modality: vec!["image".into()],
         labels: found.labels,
         ..plain(path)

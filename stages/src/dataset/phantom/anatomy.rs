@@ -2,7 +2,7 @@
 //!
 //! Coordinates are millimetres from the body's centre: right, anterior, superior.
 
-use super::Organ;
+use super::organ::Organ;
 use super::shape::{Blob, Point, Waves, column, inside};
 use super::tissue::{TISSUES, Tissue};
 use crate::random::Draw;

@@ -12,42 +12,16 @@
 pub mod anatomy;
 pub mod file;
 pub mod noise;
+pub mod organ;
 pub mod shape;
 pub mod tissue;
 
 use crate::image::Affine;
 use crate::random::Draw;
 use anatomy::Anatomy;
+pub use organ::Organ;
 use rayon::prelude::*;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tissue::{Contrast, TISSUES};
-
-/// An organ that can be labelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Organ {
-    /// The spleen.
-    Spleen,
-    /// The liver.
-    Liver,
-    /// Both kidneys.
-    Kidneys,
-    /// The stomach with what is in it.
-    Stomach,
-}
-
-impl Organ {
-    /// Its name in listings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Organ::Spleen => "spleen",
-            Organ::Liver => "liver",
-            Organ::Kidneys => "kidneys",
-            Organ::Stomach => "stomach",
-        }
-    }
-}
 
 /// How an affine's axes point, as nibabel writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +91,7 @@ impl Phantom {
         let anatomy = Anatomy::draw(&mut Draw::new(self.seed, 0, index, "phantom anatomy"));
         let contrasts = self.contrasts(index);
         let [nx, ny, nz] = self.shape;
-        let mut image = noise::field(self, index, &contrasts);
+        let mut image = noise::field(self.shape, self.seed, index, &contrasts);
         let mut label = vec![0u8; nx * ny * nz];
         let mut channels: Vec<Vec<&mut [f32]>> = (0..nz).map(|_| vec![]).collect();
         for channel in image.chunks_mut(nx * ny * nz) {

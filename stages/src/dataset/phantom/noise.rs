@@ -1,18 +1,17 @@
 //! Noise as a reconstruction leaves it: correlated between neighbouring voxels.
 
-use super::Phantom;
 use super::tissue::Contrast;
 use crate::random::Draw;
 use rayon::prelude::*;
 
-/// Noise for all channels of a case. Every slice has a stream of its own, so slices can be drawn in
-/// any order.
-pub fn field(phantom: &Phantom, index: u64, contrasts: &[Contrast]) -> Vec<f32> {
-    let [nx, ny, nz] = phantom.shape;
+/// Noise for all channels of case `index`, x fastest. Every slice has a stream of its own, so slices
+/// can be drawn in any order.
+pub fn field(shape: [usize; 3], seed: u64, index: u64, contrasts: &[Contrast]) -> Vec<f32> {
+    let [nx, ny, nz] = shape;
     let mut field = Vec::with_capacity(nx * ny * nz * contrasts.len());
     for (channel, contrast) in contrasts.iter().enumerate() {
         let purpose = format!("phantom noise {channel}");
-        let plane = |z: usize| plane(nx, ny, Draw::new(phantom.seed, z as u64, index, &purpose));
+        let plane = |z: usize| plane(nx, ny, Draw::new(seed, z as u64, index, &purpose));
         let planes: Vec<Vec<f32>> = (0..nz + 2).into_par_iter().map(plane).collect();
         // 1-2-1 over slices, whose squares sum to 6.
         let scale = contrast.noise / 6f32.sqrt();

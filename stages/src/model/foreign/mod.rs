@@ -46,6 +46,23 @@ impl<'a> Foreign<'a> {
         }
     }
 
+    /// The numbers of a tensor as fp32, in row-major order; an error unless all are finite.
+    pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
+        self.read(name, numbers::floats)
+    }
+
+    /// The one whole number of a tensor.
+    pub fn counter(&self, name: &str) -> Result<i64> {
+        self.read(name, numbers::counter)
+    }
+
+    fn read<T>(&self, name: &str, numbers: fn(&View, &[u8]) -> Result<T>) -> Result<T> {
+        let view = self.views.get(name);
+        let view = view.ok_or_else(|| Error::failed(format!("'{name}' is missing")))?;
+        let bytes = self.storage(view).trouble(format!("'{name}'"))?;
+        numbers(view, bytes).map_err(|error| Error::failed(format!("'{name}' {error}")))
+    }
+
     /// The bytes of the storage of a view.
     fn storage(&self, view: &View) -> Result<&'a [u8]> {
         let (key, wanted) = (&view.storage, view.bytes);

@@ -1,54 +1,35 @@
 //! A view's numbers, in row-major order and in the network's own kinds.
 
-use super::Foreign;
-use crate::error::{Error, Result, Trouble};
+use crate::error::{Error, Result};
 use crate::model::pickle::{Dtype, View};
 
-impl Foreign<'_> {
-    /// The numbers of a tensor as fp32.
-    pub fn floats(&self, name: &str) -> Result<Vec<f32>> {
-        let view = self.view(name)?;
-        let bytes = self.storage(view).trouble(format!("'{name}'"))?;
-        let values: Vec<f32> = match view.dtype {
-            Dtype::F32 => gather(view, bytes, f32::from_le_bytes),
-            Dtype::F64 => gather(view, bytes, |bytes| f64::from_le_bytes(bytes) as f32),
-            Dtype::F16 => gather(view, bytes, |bytes| half(u16::from_le_bytes(bytes))),
-            Dtype::Bf16 => gather(view, bytes, |bytes| {
-                f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
-            }),
-            other => {
-                return Err(Error::failed(format!(
-                    "'{name}' has numbers of kind {other:?}; weights are floats"
-                )));
-            }
-        };
-        match values.iter().find(|value| !value.is_finite()) {
-            None => Ok(values),
-            Some(value) => Err(Error::failed(format!(
-                "'{name}' holds {value}, which is no finite fp32 number"
-            ))),
+/// The numbers of a view of floats, as fp32; an error unless all are finite.
+pub fn floats(view: &View, bytes: &[u8]) -> Result<Vec<f32>> {
+    let values: Vec<f32> = match view.dtype {
+        Dtype::F32 => gather(view, bytes, f32::from_le_bytes),
+        Dtype::F64 => gather(view, bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+        Dtype::F16 => gather(view, bytes, |bytes| half(u16::from_le_bytes(bytes))),
+        Dtype::Bf16 => gather(view, bytes, bfloat),
+        other => {
+            return Err(Error::failed(format!(
+                "has numbers of kind {other:?}; weights are floats"
+            )));
         }
+    };
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(values),
+        Some(value) => Err(Error::failed(format!("holds {value}, which is no finite fp32 number"))),
     }
+}
 
-    /// The one whole number of a tensor.
-    pub fn counter(&self, name: &str) -> Result<i64> {
-        let view = self.view(name)?;
-        let bytes = self.storage(view).trouble(format!("'{name}'"))?;
-        let values: Vec<i64> = match view.dtype {
-            Dtype::I64 => gather(view, bytes, i64::from_le_bytes),
-            Dtype::I32 => gather(view, bytes, |bytes| i32::from_le_bytes(bytes).into()),
-            other => {
-                return Err(Error::failed(format!(
-                    "'{name}' has numbers of kind {other:?}; it counts"
-                )));
-            }
-        };
-        values.first().copied().ok_or_else(|| Error::failed(format!("'{name}' is empty")))
-    }
-
-    fn view(&self, name: &str) -> Result<&View> {
-        self.views.get(name).ok_or_else(|| Error::failed(format!("'{name}' is missing")))
-    }
+/// The one whole number of a view.
+pub fn counter(view: &View, bytes: &[u8]) -> Result<i64> {
+    let values: Vec<i64> = match view.dtype {
+        Dtype::I64 => gather(view, bytes, i64::from_le_bytes),
+        Dtype::I32 => gather(view, bytes, |bytes| i32::from_le_bytes(bytes).into()),
+        other => return Err(Error::failed(format!("has numbers of kind {other:?}; it counts"))),
+    };
+    values.first().copied().ok_or_else(|| Error::failed("is empty"))
 }
 
 /// The strides of a tensor whose numbers lie in row-major order.
@@ -83,6 +64,11 @@ fn gather<T, const N: usize>(view: &View, bytes: &[u8], number: impl Fn([u8; N])
         }
     }
     found
+}
+
+/// The upper half of an fp32.
+fn bfloat(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
 /// A 16-bit float: one sign, five exponent and ten fraction bits.

@@ -1,0 +1,325 @@
+//! Labels: which voxel value has which name, in every way in which a data set or a workflow says
+//! it. What is declared wrongly is told all at once.
+
+use crate::dataset::{Label, name};
+use schemars::JsonSchema;
+use serde::ser::{Serialize, Serializer};
+use serde::{Deserialize, Serialize as Derived};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The names of the labels in a workflow: a list for the values 1, 2 and so on, or a mapping of
+/// value to name (`{1: edema, 4: enhancing}`), as in dataset.json.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum LabelNames {
+    /// The names of 1, 2 and so on.
+    List(Vec<String>),
+    /// Value to name; name to value is understood too.
+    Mapping(BTreeMap<String, Word>),
+}
+
+/// One side of a mapping.
+#[derive(Clone, Debug, PartialEq, Derived, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Word {
+    /// A name, or a value as text.
+    Text(String),
+    /// A value.
+    Number(serde_json::Number),
+}
+
+impl Default for LabelNames {
+    fn default() -> LabelNames {
+        LabelNames::List(vec![])
+    }
+}
+
+impl From<Vec<String>> for LabelNames {
+    fn from(names: Vec<String>) -> LabelNames {
+        LabelNames::List(names)
+    }
+}
+
+impl From<&[Label]> for LabelNames {
+    /// The shorter form that says the same.
+    fn from(labels: &[Label]) -> LabelNames {
+        let counted = labels.iter().zip(1..).all(|(label, value)| label.value == value);
+        match counted {
+            true => LabelNames::List(labels.iter().map(|label| label.name.clone()).collect()),
+            false => {
+                let pair =
+                    |label: &Label| (label.value.to_string(), Word::Text(label.name.clone()));
+                LabelNames::Mapping(labels.iter().map(pair).collect())
+            }
+        }
+    }
+}
+
+/// Written in one form whatever the workflow's was, so that what says the same is one recipe.
+impl Serialize for LabelNames {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = match self.labels() {
+            Ok(labels) => LabelNames::from(&labels[..]),
+            Err(_) => self.clone(),
+        };
+        match &written {
+            LabelNames::List(names) => names.serialize(serializer),
+            LabelNames::Mapping(names) => names.serialize(serializer),
+        }
+    }
+}
+
+impl LabelNames {
+    /// Whether nothing is named.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            LabelNames::List(names) => names.is_empty(),
+            LabelNames::Mapping(names) => names.is_empty(),
+        }
+    }
+
+    /// The labels without background, by rising value; or all that is wrong with them.
+    pub fn labels(&self) -> Result<Vec<Label>, Vec<String>> {
+        match self {
+            LabelNames::List(names) => {
+                let numbered = names.iter().zip(1u32..);
+                checked(numbered.map(|(name, value)| (Ok(value.into()), name.clone())).collect())
+            }
+            LabelNames::Mapping(names) => {
+                let pair = |(key, word): (&String, &Word)| match word {
+                    Word::Text(text) => entry(key, &Value::String(text.clone())),
+                    Word::Number(number) => entry(key, &Value::Number(number.clone())),
+                };
+                checked(names.iter().map(pair).collect())
+            }
+        }
+    }
+}
+
+/// A declared label: its value, or why it has none, and its name.
+pub type Declared = (Result<f64, String>, String);
+
+/// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list that begins with the
+/// background.
+pub fn of_json(value: Option<&Value>) -> Result<Vec<Label>, Vec<String>> {
+    let form = "'labels' must name the labels, as {\"0\": \"background\", \"1\": \"spleen\"}";
+    match value {
+        Some(Value::Object(fields)) => {
+            checked(fields.iter().map(|(key, value)| entry(key, value)).collect())
+        }
+        Some(Value::Array(names)) => {
+            let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
+            match names {
+                Some(names) if names.first().is_some_and(|name| is_background(name)) => {
+                    let numbered = names.iter().zip(0u32..);
+                    let pair = |(name, value): (&&str, u32)| (Ok(value.into()), name.to_string());
+                    checked(numbered.map(pair).collect())
+                }
+                _ => Err(vec![format!("'labels' is a list that tells no values: {form}")]),
+            }
+        }
+        _ => Err(vec![form.into()]),
+    }
+}
+
+/// One entry of a mapping, whichever side is the value.
+fn entry(key: &str, value: &Value) -> Declared {
+    let of_value = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => number(text),
+        _ => None,
+    };
+    let trouble = |why: String| (Err(why), String::new());
+    match (number(key), value, of_value) {
+        (_, Value::Array(_), _) => trouble(format!(
+            "label '{key}': is a region ({value}), and regions are not known: give each voxel \
+             value a label of its own"
+        )),
+        (Some(one), _, Some(other)) if one != other => trouble(format!(
+            "label '{key}': stands with the number {other}; one of the two must be a name"
+        )),
+        (Some(number), Value::String(name), _) => (Ok(number), name.clone()),
+        (_, _, Some(number)) => (Ok(number), key.to_string()),
+        _ => trouble(format!("label '{key}': must be one number and one name, but is {value}")),
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    text.parse().ok().filter(|_| plain)
+}
+
+/// Holds declared labels to the rules: whole values from 0 to 255, each once; names that people can
+/// tell apart; the background at 0 and nowhere else.
+fn checked(declared: Vec<Declared>) -> Result<Vec<Label>, Vec<String>> {
+    let mut wrong = vec![];
+    let mut labels: Vec<Label> = vec![];
+    for (value, name) in declared {
+        let name = name.trim().to_string();
+        let label = value.and_then(|value| {
+            Ok(Label { value: whole(value).map_err(|why| format!("label '{name}': {why}"))?, name })
+        });
+        match label.and_then(|label| judged(&label).map(|()| label)) {
+            Ok(label) => labels.push(label),
+            Err(trouble) => wrong.push(trouble),
+        }
+    }
+    labels.sort_by_key(|label| label.value);
+    wrong.extend(doubles(&labels));
+    labels.retain(|label| label.value > 0);
+    if wrong.is_empty() { Ok(labels) } else { Err(wrong) }
+}
+
+/// A voxel value that a label map can hold.
+fn whole(value: f64) -> Result<u8, String> {
+    if value.fract() != 0.0 || !value.is_finite() {
+        return Err(format!("value {value} is no whole number"));
+    }
+    if value < 0.0 {
+        return Err(format!("value {value} is below 0"));
+    }
+    if value > 255.0 {
+        return Err(format!("value {value} is above 255, the largest that a label can have"));
+    }
+    Ok(value as u8)
+}
+
+/// What one label may not be.
+fn judged(label: &Label) -> Result<(), String> {
+    let Label { value, name } = label;
+    match *value {
+        _ if name.is_empty() => Err(format!("label value {value}: has no name")),
+        0 if !is_background(name) => Err(format!(
+            "label '{name}': has value 0, which is the background: give it a value from 1 on, in \
+             the label files too, or name 0 'background'"
+        )),
+        1.. if ["background", "bg"].contains(&plain(name).as_str()) => Err(format!(
+            "label '{name}': has value {value}, but the background is 0: leave it out, or give it \
+             another name"
+        )),
+        _ if plain(name) == "ignore" => Err(format!(
+            "label '{name}': voxels to ignore (value {value}) are not known, and would be learnt \
+             as an organ: give them another value in the label files (0, or that of the label they \
+             most likely belong to) and leave 'ignore' out"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Values, and names, that are there more than once. Names that differ only in case or spaces are
+/// one: nobody could tell them apart in a table.
+fn doubles(labels: &[Label]) -> Vec<String> {
+    let mut wrong = vec![];
+    let mut values: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
+    let mut names: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for label in labels {
+        values.entry(label.value).or_default().push(&label.name);
+        names.entry(plain(&label.name)).or_default().push(&label.name);
+    }
+    for (value, names) in values.iter().filter(|(_, names)| names.len() > 1) {
+        wrong.push(format!("label value listed twice: {value}, of {}", name::shown(names)));
+    }
+    for names in names.into_values().filter(|names| names.len() > 1) {
+        match names.iter().all(|name| *name == names[0]) {
+            true => wrong.push(format!("label listed twice: {}", names[0])),
+            false => {
+                let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+                let names = names.join(" and ");
+                wrong.push(format!("labels {names} differ only in capitals or spaces"));
+            }
+        }
+    }
+    wrong
+}
+
+/// A name without what people do not see: capitals, and how words are set apart.
+fn plain(name: &str) -> String {
+    let words = name.split(|letter: char| letter.is_whitespace() || letter == '_');
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect();
+    words.join(" ")
+}
+
+/// Whether a name says that there is nothing: the names that data sets give to value 0.
+pub fn is_background(name: &str) -> bool {
+    let words = ["bg", "bkg", "none", "nothing", "empty", "void", "null", "clear", "clear label"];
+    let more = ["unlabeled", "unlabelled", "unlabel", "no label", "outside", "exterior"];
+    let plain = plain(name);
+    plain.contains("background") || words.iter().chain(&more).any(|word| plain == *word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn said(value: Value) -> Result<Vec<(u8, String)>, String> {
+        let names: LabelNames = serde_json::from_value(value).unwrap();
+        let labels = names.labels().map_err(|wrong| wrong.join("; "))?;
+        Ok(labels.into_iter().map(|label| (label.value, label.name)).collect())
+    }
+
+    #[test]
+    fn values_have_names_by_list_or_by_mapping_either_way_round() {
+        let brats = vec![(1, "edema".into()), (2, "core".into()), (4, "enhancing".into())];
+        assert_eq!(said(json!({"1": "edema", "2": "core", "4": "enhancing"})), Ok(brats.clone()));
+        assert_eq!(said(json!({"edema": 1, "core": "2", "enhancing": 4.0})), Ok(brats));
+        assert_eq!(
+            said(json!({"0": "Background", "255": "tumor"})),
+            Ok(vec![(255, "tumor".into())])
+        );
+        assert_eq!(said(json!(["a", "b"])), Ok(vec![(1, "a".into()), (2, "b".into())]));
+    }
+
+    #[test]
+    fn names_that_people_can_tell_apart_are_two() {
+        assert!(said(json!(["rib 1 1", "rib 11", "t1", "t-1"])).is_ok());
+    }
+
+    #[test]
+    fn what_says_the_same_is_written_in_one_form() {
+        let written = |value: Value| {
+            serde_json::to_value(serde_json::from_value::<LabelNames>(value).unwrap()).unwrap()
+        };
+        assert_eq!(written(json!({"2": "b", "0": "background", "1": "a"})), json!(["a", "b"]));
+        assert_eq!(written(json!(["a", "b"])), json!(["a", "b"]));
+        assert_eq!(written(json!({"tumor": 255})), json!({"255": "tumor"}));
+    }
+
+    #[test]
+    fn labels_that_mean_nothing_are_refused_by_name() {
+        for (value, words) in [
+            (json!({"0": "liver", "1": "tumor"}), "label 'liver': has value 0"),
+            (json!({"liver": 0}), "label 'liver': has value 0"),
+            (json!({"1": "background"}), "the background is 0"),
+            (json!(["background", "tumor"]), "label 'background': has value 1"),
+            (json!({"1": "a", "2": "a"}), "label listed twice: a"),
+            (json!({"1": "Tumor", "2": "tumor "}), "differ only in capitals or spaces"),
+            (json!({"1": "kidney tumor", "2": "kidney_tumor"}), "differ only in capitals"),
+            (json!({"1": "", "2": "b"}), "label value 1: has no name"),
+            (json!({"1": "a", "01": "b"}), "label value listed twice: 1"),
+            (json!({"256": "a"}), "value 256 is above 255"),
+            (json!({"99999999999999999999": "a"}), "is above 255"),
+            (json!({"-1": "a"}), "value -1 is below 0"),
+            (json!({"1.5": "a"}), "value 1.5 is no whole number"),
+            (json!({"1": " "}), "has no name"),
+            (json!({"1": "a", "2": "ignore"}), "voxels to ignore"),
+            (json!({"1": 2}), "one of the two must be a name"),
+            (json!({"a": "b"}), "must be one number and one name"),
+        ] {
+            let trouble = said(value.clone()).expect_err("a refusal");
+            assert!(trouble.contains(words), "{value}: {trouble}");
+        }
+    }
+
+    #[test]
+    fn a_list_in_a_json_begins_with_the_background_or_tells_no_values() {
+        let labels = of_json(Some(&json!(["background", "a", "b"]))).unwrap();
+        assert_eq!(labels.iter().map(|label| label.value).collect::<Vec<_>>(), [1, 2]);
+        assert!(of_json(Some(&json!(["a", "b"]))).unwrap_err()[0].contains("tells no values"));
+        assert!(
+            of_json(Some(&json!({"whole": [1, 2]}))).unwrap_err()[0].contains("regions are not")
+        );
+    }
+}

@@ -1,0 +1,19 @@
+//! Notes: what is worth saying about a data set as it was found, before anything is made of it.
+
+use crate::record::Message;
+
+/// What is worth saying, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notes(pub Vec<Message>);
+
+impl Notes {
+    /// Worth knowing.
+    pub fn info(&mut self, words: impl Into<String>) {
+        self.0.push(Message::Info { words: words.into() });
+    }
+
+    /// Worth worrying.
+    pub fn warn(&mut self, words: impl Into<String>) {
+        self.0.push(Message::Warning { words: words.into() });
+    }
+}

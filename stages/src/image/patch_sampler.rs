@@ -1,0 +1,221 @@
+//! The patch sampler: where a patch is taken from a volume. The copy itself is in `window`.
+//!
+//! Centres are drawn as MONAI's `RandCropByPosNegLabel` and `RandCropByLabelClasses` draw them,
+//! from [`Candidates`]; what is done to a patch afterwards is `augment`.
+
+use crate::error::{Error, Result};
+use crate::image::augment::Augmentation;
+use crate::image::candidates::Candidates;
+use crate::image::patch::Patch;
+use crate::image::window::Window;
+use crate::random::Draw;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How often patches are centred on what.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Weight of patches centred on a labelled voxel, against `negative`.
+    pub positive: f64,
+    /// Weight of patches centred on a background candidate, against `positive`.
+    pub negative: f64,
+    /// Weights of patches centred on background and on each label, by rising label value; instead
+    /// of `positive` and `negative`. Labels that a case lacks count as 0 there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_ratios: Option<Vec<f64>>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Sampling { positive: 1.0, negative: 1.0, label_ratios: None }
+    }
+}
+
+impl Sampling {
+    /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
+    pub fn check(&self) -> Vec<(String, String)> {
+        let bad = |weight: &f64| !weight.is_finite() || *weight < 0.0;
+        let mut mistakes = vec![];
+        for (path, weight) in [("positive", self.positive), ("negative", self.negative)] {
+            if bad(&weight) {
+                mistakes
+                    .push((path.to_string(), format!("{weight} is not a weight; give 0 or more")));
+            }
+        }
+        if mistakes.is_empty() && self.positive + self.negative == 0.0 {
+            mistakes.push((
+                "positive".into(),
+                "both weights are 0; let 'positive' or 'negative' be above 0".into(),
+            ));
+        }
+        if let Some(ratios) = &self.label_ratios
+            && (ratios.iter().any(bad) || ratios.iter().all(|ratio| *ratio == 0.0))
+        {
+            mistakes.push((
+                "label_ratios".into(),
+                "weights are 0 or more, and one of them is above 0".into(),
+            ));
+        }
+        mistakes
+    }
+
+    /// Checks what depends on the dataset: `label_ratios` has one weight for background and one for
+    /// each of `labels` labels.
+    pub fn check_labels(&self, labels: usize) -> Result<()> {
+        match &self.label_ratios {
+            Some(ratios) if ratios.len() != labels + 1 => Err(Error::failed(format!(
+                "label_ratios: {} weights for {labels} labels; give {}, background first",
+                ratios.len(),
+                labels + 1
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A case in memory, from which patches are copied.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The image, x fastest and channels slowest.
+    pub image: &'a [f32],
+    /// Number of image channels.
+    pub channels: usize,
+    /// X, Y, Z.
+    pub shape: [usize; 3],
+    /// The label, x fastest.
+    pub label: &'a [u8],
+    /// The voxels that a patch may be centred on.
+    pub candidates: &'a Candidates,
+}
+
+/// Draws one patch of a case and augments it, into `image` (channels × X·Y·Z values) and `label`
+/// (X·Y·Z), in the layout of [`Patch`]. Every random number derives from (seed, epoch, item);
+/// `item` numbers the patches of an epoch.
+pub fn sample(
+    case: &Case,
+    sampling: &Sampling,
+    augmentation: &Augmentation,
+    patch_shape: [usize; 3],
+    (seed, epoch, item): (u64, u64, u64),
+    (image, label): (&mut [f32], &mut [u8]),
+) {
+    let start = place(case.candidates, sampling, case.shape, patch_shape, (seed, epoch, item));
+    let change = augmentation.draw(patch_shape, (seed, epoch, item));
+    let window = Window { shape: case.shape, start, size: patch_shape, flips: change.flips };
+    let source = (case.image, case.label);
+    if change.moves_more_than_flips() {
+        let mut patch = Patch::blank(case.channels, patch_shape);
+        window.copy(source, (&mut patch.image, &mut patch.label), |_| {});
+        change.apply_after_flips(patch, (image, label));
+    } else if change.is_of_single_values() && window.is_inside() {
+        window.copy(source, (image, label), |line| change.scale_and_shift(line));
+    } else {
+        window.copy(source, (&mut *image, label), |_| {});
+        change.apply_to_values(image);
+    }
+}
+
+/// Draws where the patch of (seed, epoch, item) begins in a volume of this shape, as [`start`]
+/// says.
+pub fn place(
+    candidates: &Candidates,
+    sampling: &Sampling,
+    shape: [usize; 3],
+    patch_shape: [usize; 3],
+    (seed, epoch, item): (u64, u64, u64),
+) -> [i64; 3] {
+    start(
+        centre(&mut Draw::new(seed, epoch, item, "centre"), candidates, sampling),
+        shape,
+        patch_shape,
+    )
+}
+
+/// Draws the voxel that a patch is centred on, before it is shifted to stay inside.
+///
+/// With probability positive / (positive + negative) a labelled voxel, else a background candidate;
+/// where one of the two has no voxels, the other. With `label_ratios` a class by its weight, then
+/// one of its voxels; where no class with a weight has voxels, every class that has some counts
+/// alike.
+pub fn centre(draw: &mut Draw, candidates: &Candidates, sampling: &Sampling) -> [usize; 3] {
+    let voxel = match &sampling.label_ratios {
+        Some(ratios) => draw_class(draw, candidates, ratios),
+        None => {
+            draw_side(draw, candidates, sampling.positive / (sampling.positive + sampling.negative))
+        }
+    };
+    let [nx, ny, _] = candidates.shape();
+    [voxel % nx, voxel / nx % ny, voxel / (nx * ny)]
+}
+
+fn draw_side(draw: &mut Draw, candidates: &Candidates, positive: f64) -> usize {
+    let positive = match (candidates.foreground(), candidates.background()) {
+        (0, _) => 0.0,
+        (_, 0) => 1.0,
+        _ => positive,
+    };
+    if draw.chance(positive) {
+        candidates.draw_foreground(draw)
+    } else {
+        candidates.draw_background(draw)
+    }
+}
+
+fn draw_class(draw: &mut Draw, candidates: &Candidates, ratios: &[f64]) -> usize {
+    let count = |class: usize| {
+        if class == 0 { candidates.background() } else { candidates.count(class - 1) }
+    };
+    let classes = candidates.labels().len() + 1;
+    let weigh = |ratio: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        (0..classes).map(|class| if count(class) > 0 { ratio(class) } else { 0.0 }).collect()
+    };
+    let mut weights = weigh(&|class| ratios.get(class).copied().unwrap_or(0.0));
+    if weights.iter().all(|weight| *weight == 0.0) {
+        weights = weigh(&|_| 1.0);
+    }
+    match pick(draw.unit(), &weights) {
+        0 => candidates.draw_background(draw),
+        class => candidates.draw_label(class - 1, draw),
+    }
+}
+
+/// The class that `unit` (0 to 1) falls on when weights are laid end to end.
+fn pick(unit: f64, weights: &[f64]) -> usize {
+    let mut rest = unit * weights.iter().sum::<f64>();
+    let mut chosen = 0;
+    for (class, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+        chosen = class;
+        if rest < *weight {
+            break;
+        }
+        rest -= weight;
+    }
+    chosen
+}
+
+/// The first voxel of a patch around `centre`, shifted to stay inside the volume as MONAI's
+/// `correct_crop_centers`. Where the volume is smaller than the patch, the start is negative, with
+/// half of the padding (rounded down) before the volume, as MONAI's symmetric `SpatialPad`.
+pub fn start(centre: [usize; 3], shape: [usize; 3], patch: [usize; 3]) -> [i64; 3] {
+    std::array::from_fn(|axis| match shape[axis].checked_sub(patch[axis]) {
+        Some(room) => centre[axis].saturating_sub(patch[axis] / 2).min(room) as i64,
+        None => -(((patch[axis] - shape[axis]) / 2) as i64),
+    })
+}
+
+/// Copies a patch out of a volume (x fastest) into the network's layout (z fastest); what lies
+/// outside the volume is 0. `image` has `channels` × X·Y·Z values, `label` X·Y·Z.
+pub fn crop(
+    image: &[f32],
+    channels: usize,
+    shape: [usize; 3],
+    label: &[u8],
+    start: [i64; 3],
+    patch_shape: [usize; 3],
+) -> Patch {
+    let mut patch = Patch::blank(channels, patch_shape);
+    let window = Window { shape, start, size: patch_shape, flips: [false; 3] };
+    window.copy((image, label), (&mut patch.image, &mut patch.label), |_| {});
+    patch
+}
