@@ -86,11 +86,12 @@ fn render(plan: &Plan) -> String {
         |of: fn(&Planned) -> &str| planned.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (stages, kinds) = (width(|stage| &stage.stage), width(|stage| &stage.kind));
     let mut text = String::new();
-    for stage in &planned {
+    for (_, stage) in planned.iter().enumerate().filter(|(at, _)| !plan.is_consequence(*at)) {
         let words = in_words(&stage.decision);
         text.push_str(&format!("{:stages$}  {:kinds$}  {words}\n", stage.stage, stage.kind));
     }
-    text + &sentence(&planned)
+    let consequences = plan.consequences().map(|words| format!("{words}\n"));
+    text + &consequences.unwrap_or_default() + &sentence(&planned)
 }
 
 /// What all this comes to: "'model' will run: 'learning_rate' is 0.001, was 0.002 in run 1a2b3c;

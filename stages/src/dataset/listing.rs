@@ -97,17 +97,18 @@ impl Listing {
         }
     }
 
-    /// The listing without these cases. A name that it does not have is an error.
+    /// The listing without these cases; `*` in a name stands for anything. A name that it does not
+    /// have is an error.
     pub fn without(mut self, exclude: &[String]) -> Result<Listing> {
         let unknown: Vec<String> = exclude
             .iter()
-            .filter(|name| self.case(name).is_none())
+            .filter(|text| !self.cases.iter().any(|case| name::is_like(&case.name, text)))
             .map(|name| self.no_case(name))
             .collect();
         if !unknown.is_empty() {
             return Err(Error::failed(format!("exclude: {}", unknown.join("; "))));
         }
-        self.cases.retain(|case| !exclude.contains(&case.name));
+        self.cases.retain(|case| !name::is_excluded(&case.name, exclude));
         Ok(self)
     }
 

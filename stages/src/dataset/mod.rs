@@ -7,6 +7,7 @@ pub mod decathlon;
 pub mod digests;
 pub mod draw;
 pub mod fetch;
+pub mod foreign;
 pub mod labels;
 pub mod listing;
 pub mod name;

@@ -1,5 +1,6 @@
 //! Names of files in a dataset: slash-separated, relative, and never leading out of it.
 
+use crate::dataset::foreign::foreign;
 use crate::error::{Error, Result};
 use crate::image::nifti::suffix;
 
@@ -50,6 +51,9 @@ pub fn case_name(path: &str) -> Result<String> {
     let file = path.rsplit('/').next().unwrap_or(path);
     match suffix::split(file).filter(|(stem, _)| !stem.is_empty()) {
         Some((stem, _)) => Ok(stem.to_string()),
+        None if foreign(path).is_some() => {
+            Err(Error::failed(format!("'{path}': {}", foreign(path).unwrap_or_default())))
+        }
         None => Err(Error::failed(format!(
             "'{path}': is no image file; those that can be read end in {SUFFIX_WORDS}"
         ))),
@@ -60,6 +64,26 @@ pub fn case_name(path: &str) -> Result<String> {
 pub fn is_hidden(name: &str) -> bool {
     name.split('/')
         .any(|part| part == "__MACOSX" || (part.starts_with('.') && part != "." && part != ".."))
+}
+
+/// Whether a case is left out: by its name, or by one with `*` for anything ("*_4d").
+pub fn is_excluded(case: &str, exclude: &[String]) -> bool {
+    exclude.iter().any(|text| is_like(case, text))
+}
+
+/// Whether `name` is `text`, in which `*` stands for anything.
+pub fn is_like(name: &str, text: &str) -> bool {
+    let mut parts = text.split('*');
+    let (Some(first), Some(last)) = (parts.next(), parts.next_back()) else { return name == text };
+    let Some(rest) = name.strip_prefix(first) else { return false };
+    let Some(mut rest) = rest.strip_suffix(last) else { return false };
+    parts.all(|part| match rest.split_once(part) {
+        Some((_, after)) => {
+            rest = after;
+            true
+        }
+        None => false,
+    })
 }
 
 /// The option most like `word`, if one is near.
@@ -90,6 +114,21 @@ mod tests {
     }
 
     #[test]
+    fn an_exclusion_may_stand_for_several() {
+        for (name, text, like) in [
+            ("p1_4d", "*_4d", true),
+            ("p1_4d_x", "*_4d", false),
+            ("p1", "p1", true),
+            ("p12", "p1", false),
+            ("mask_p1_x", "mask_*_x", true),
+            ("a", "a*a", false),
+            ("abcabc", "a*b*c", true),
+        ] {
+            assert_eq!(is_like(name, text), like, "{name} {text}");
+        }
+    }
+
+    #[test]
     fn a_path_that_leads_out_is_refused() {
         for path in ["../a", "a/../../b", "/etc/passwd", "a\\b", "a\nb", "./", ""] {
             assert!(relative(path).is_err(), "{path:?}");
@@ -110,7 +149,7 @@ mod tests {
             ("ä".into(), None, None)
         );
         assert!(
-            case_name("imagesTr/spleen_8.dcm").unwrap_err().to_string().contains(".nii.gz or .nii")
+            case_name("imagesTr/spleen_8.dat").unwrap_err().to_string().contains(".nii.gz or .nii")
         );
     }
 }

@@ -22,7 +22,8 @@ pub struct Folder {
     #[serde(default)]
     pub layout: Layout,
     /// For patterns: where the images are, as "images/{case}_ct.nii.gz"; `*` stands for anything
-    /// but a slash. A list has one pattern for each image channel. A file belongs to the pattern
+    /// but a slash, and further words in braces make the case's name longer:
+    /// "{case}/{visit}/ct.nii.gz" finds "p1_v2". A list has one pattern for each image channel. A file belongs to the pattern
     /// that says most of its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Patterns>,
@@ -41,7 +42,8 @@ pub struct Folder {
     /// For patterns: the dataset's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Cases to leave out, as if their files were not there.
+    /// Cases to leave out, as if their files were not there; `*` stands for anything, as in
+    /// "*_4d".
     #[serde(default)]
     pub exclude: Vec<String>,
     /// A case without a label file is an error where labels are given. With `false` it is

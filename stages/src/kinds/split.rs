@@ -44,7 +44,7 @@ pub struct SplitCases {
     /// patient are never on two sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Cases to leave out.
+    /// Cases to leave out; `*` stands for anything.
     #[serde(default)]
     pub exclude: Vec<String>,
     /// A JSON file with lists `training`, `validation` and `testing` instead of counts (Clara's
@@ -192,7 +192,7 @@ fn read_datalist(path: &Path, listing: &Listing, exclude: &[String]) -> Result<[
             })?;
             let case =
                 name::case_name(image).or_else(|_| name::relative(image)).trouble_at(path)?;
-            if !unlabelled.contains(case.as_str()) && !exclude.contains(&case) {
+            if !unlabelled.contains(case.as_str()) && !name::is_excluded(&case, exclude) {
                 names.push(case);
             }
         }
