@@ -147,14 +147,14 @@ impl LiveRun {
         self.tell(Fact::StageSaid { stage, replayed: false, message })
     }
 
-    /// A stage is there: made now, or reused with its metrics told again.
+    /// A stage is there: made now, or reused with its metrics and warnings told again.
     pub fn stage_done(&mut self, index: usize, done: Done, store: &Store) -> Result<()> {
         let Done { entry, outcome, note, seconds } = done;
         let record = Record::of(&entry);
         let stage = self.stage_id(index);
         if outcome == Outcome::Reused {
-            for metric in record.metrics {
-                let message = Message::Metric(metric);
+            let warnings = record.warnings.into_iter().map(|words| Message::Warning { words });
+            for message in record.metrics.into_iter().map(Message::Metric).chain(warnings) {
                 self.tell(Fact::StageSaid { stage: stage.clone(), replayed: true, message })?;
             }
         }

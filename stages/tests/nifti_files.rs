@@ -145,7 +145,7 @@ fn lying_headers_are_refused_in_words() {
         (File::with(|bytes| bytes.clear()), "is empty"),
         (File::with(|bytes| bytes.truncate(200)), "200 of the 348"),
         (File::with(put(0, b"PK\x03\x04")), "is not a NIfTI file"),
-        (File::with(put(0, &540i32.to_le_bytes())), "NIfTI-2"),
+        (File::with(put(0, &540i32.to_le_bytes())), "400 of the 540"),
         (File::with(put(344, b"ni1\0")), "pair"),
         (File::with(put(344, b"xxxx")), "magic"),
         (File::with(put(40, &9i16.to_le_bytes())), "damaged"),
@@ -159,7 +159,8 @@ fn lying_headers_are_refused_in_words() {
         (File::with(put(70, &77i16.to_le_bytes())), "unknown voxel type 77"),
         (File::with(put(70, &32i16.to_le_bytes())), "complex"),
         (File::with(put(70, &128i16.to_le_bytes())), "colours"),
-        (File::with(put(108, &0f32.to_le_bytes())), "begin at byte 0"),
+        (File::with(put(70, &1536i16.to_le_bytes())), "128-bit"),
+        (File::with(put(108, &360.5f32.to_le_bytes())), "begin at byte 360.5"),
         (File::with(put(108, &f32::NAN.to_le_bytes())), "begin at byte NaN"),
         (File::with(put(108, &(-352f32).to_le_bytes())), "begin at byte -352"),
         (File::with(put(108, &1e30f32.to_le_bytes())), "begin at byte"),
@@ -251,13 +252,13 @@ fn labels_are_declared_whole_numbers() {
         bytes[354] = 3;
     });
     let trouble = read_label(&foreign.path(), "label", &[1, 2]).unwrap_err().to_string();
-    assert!(trouble.contains("3 (2 voxels)") && trouble.contains("declares 1, 2"), "{trouble}");
+    assert!(trouble.contains("3 (2 voxels)") && trouble.contains("declared: 1, 2"), "{trouble}");
     let negative = File::with(|bytes| bytes[352..354].copy_from_slice(&(-1i16).to_le_bytes()));
     assert!(
         read_label(&negative.path(), "label", &[])
             .unwrap_err()
             .to_string()
-            .contains("the first is -1")
+            .contains("-1 (1 voxel)")
     );
     let half = File::with(put(112, &0.5f32.to_le_bytes()));
     assert!(
