@@ -5,7 +5,7 @@ use super::super::voxels::Look;
 use super::forms::{CASE, Form, PART};
 use super::pair::Pairing;
 use super::{Eyes, Found};
-use crate::commands::survey::{ImageFile, Survey, says_label};
+use crate::commands::survey::{ImageFile, Survey, says_label, tokens};
 use crate::exit::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,6 +29,10 @@ const PARTS: [&str; 11] = [
     "ts",
     "dev",
     "holdout",
+];
+/// Folders that hold several patients begin with these words.
+const PLACES: [&str; 10] = [
+    "site", "center", "centre", "hospital", "scanner", "vendor", "batch", "fold", "cohort", "group",
 ];
 /// Folders whose names begin with so many equal letters are parts too ("imagesTr", "imagesTs").
 const ALIKE: usize = 5;
@@ -73,6 +77,13 @@ pub(super) fn found(
 }
 
 fn reason(file: &ImageFile, cases: &Matched) -> &'static str {
+    let partial = cases.partial();
+    let is_of = |found: &BTreeMap<String, String>| {
+        found.iter().any(|(case, path)| *path == file.path && partial.contains(case))
+    };
+    if cases.images.iter().chain([&cases.labels]).any(is_of) {
+        return "of cases that lack a file";
+    }
     let is_found = cases.images.iter().any(|found| found.values().any(|path| *path == file.path));
     match (is_found, says_label(file, 0)) {
         (true, _) => "derived from a case's image, or of another kind",
@@ -233,7 +244,15 @@ impl Matched {
         Ok(Matched { images: found, labels, doubled })
     }
 
-    /// The cases without a label that are no cases: files made from a case's image, label files,
+    /// The cases that lack an image, or one of its channels.
+    fn partial(&self) -> BTreeSet<String> {
+        let all = self.images.iter().chain([&self.labels]).flat_map(BTreeMap::keys);
+        let lacks = |case: &&String| self.images.iter().any(|found| !found.contains_key(*case));
+        all.filter(lacks).cloned().collect()
+    }
+
+    /// The cases that are left out: those that lack a file, and those without a label that are no
+    /// cases: files made from a case's image, label files,
     /// images of another kind than the labelled ones.
     fn derived(&self, folder: &Path) -> Vec<String> {
         let channels = |case: &str| {
@@ -272,7 +291,11 @@ impl Matched {
         let mut all: Vec<String> = wild.into_keys().filter(|text| is_safe(text)).collect();
         named.retain(|case| !all.iter().any(|text| is_like(case, text)));
         named.truncate(NAMED);
-        all.extend(named);
+        let partial = self.partial();
+        all.extend(named.into_iter().filter(|case| !partial.contains(case)));
+        all.extend(
+            partial.iter().filter(|case| !is_excluded(case, &all)).cloned().collect::<Vec<_>>(),
+        );
         all
     }
 
@@ -315,7 +338,14 @@ fn group(cases: &Matched, exclude: &[String]) -> Option<String> {
     let separator = owners.first()?.1;
     let is_plain =
         owners.iter().all(|(name, next)| *next == separator && !name.contains(separator));
-    (distinct.len() < owners.len() && is_plain).then(|| format!("{{group}}{separator}*"))
+    let is_patient = |name: &&str| {
+        let word = tokens(name).first().map(|word| word.to_lowercase()).unwrap_or_default();
+        !PLACES.iter().any(|place| word == *place)
+    };
+    // Fewer than three cannot lie on three sides.
+    let are_patients = distinct.len() >= 3 && distinct.iter().all(is_patient);
+    (distinct.len() < owners.len() && are_patients && is_plain)
+        .then(|| format!("{{group}}{separator}*"))
 }
 
 /// The channels' names: what differs between their forms.
