@@ -365,6 +365,21 @@ stages:
 }
 
 #[test]
+fn a_path_that_leads_nowhere_names_the_one_that_was_meant() {
+    let lab = Lab::new();
+    lab.write("cubes.yaml", lab::cubes::CUBES);
+    for set in
+        ["epochs=3", "stages.model.epochs=3", "stages.model.with.epochs=3", "model.with.epochs=3"]
+    {
+        let shown = lab.voxflow(&["check", "cubes.yaml", "--without-files", "--set", set]);
+        assert_eq!(shown.code, 2, "{}", shown.err);
+        assert!(shown.err.contains("did you mean 'model.epochs'?"), "{set}: {}", shown.err);
+    }
+    let right = ["check", "cubes.yaml", "--without-files", "--set", "model.epochs=3"];
+    assert_eq!(lab.voxflow(&right).code, 0);
+}
+
+#[test]
 fn a_tasks_archive_is_read_where_it_lies() {
     let lab = Lab::new();
     lab.write("Task09_Spleen.tar", "stands in for the archive");
