@@ -25,7 +25,11 @@ pub fn expand(text: &str, environment: &Environment) -> Result<String, String> {
             let (inside, after) = after
                 .split_once('}')
                 .ok_or_else(|| "'${' has no '}'; write '$$' for a dollar sign".to_string())?;
-            out.push_str(&variable(inside, environment)?);
+            let value = variable(inside, environment)?;
+            if text.contains("://") {
+                secret::remember_in_url(&value);
+            }
+            out.push_str(&value);
             after
         } else {
             return Err(
