@@ -1,7 +1,7 @@
 //! `predict`: segments images, each in its own space. Its work is done by `voxflow-worker`.
 
 use super::{ArtifactType, Count, Items, MODELS, Pool, Read, Stage};
-use crate::dataset::{Case, Listing, name};
+use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result};
 use crate::image::nifti::suffix;
 use crate::model::{Inference, Mistake, Weights, mistake};
