@@ -2,6 +2,7 @@
 //! publish. What happens on the way is sent to the thread that owns the run.
 
 use crate::machine;
+use crate::secret;
 use crate::stop::Stop;
 use crate::worker;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,9 @@ pub struct Over {
 pub struct Record {
     /// The metrics in the order they were told.
     pub metrics: Vec<Metric>,
+    /// What it warned of, without credentials; told again where it is reused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Who made it, on what.
     pub maker: Maker,
 }
@@ -131,6 +135,7 @@ struct Bench<'a> {
 #[derive(Default)]
 struct Gathered {
     metrics: Vec<Metric>,
+    warnings: Vec<String>,
     items: Vec<Fingerprint>,
     device: Option<String>,
     threads: Option<usize>,
@@ -237,7 +242,11 @@ impl Bench<'_> {
             cpu_seconds: Some(cpu_seconds),
             peak_rss_bytes: Some(peak),
         };
-        let record = Record { metrics: std::mem::take(&mut gathered.metrics), maker };
+        let record = Record {
+            metrics: std::mem::take(&mut gathered.metrics),
+            warnings: std::mem::take(&mut gathered.warnings),
+            maker,
+        };
         let record = serde_json::to_value(&record)
             .map_err(|error| Error::failed(format!("record: {error}")))?;
         let mut items = std::mem::take(&mut gathered.items);
@@ -253,6 +262,7 @@ impl Host for Bench<'_> {
         let mut gathered = self.gathered();
         match &message {
             Message::Metric(metric) => gathered.metrics.push(metric.clone()),
+            Message::Warning { words } => gathered.warnings.push(secret::strip(words)),
             Message::Device { name, threads, libtorch } => {
                 gathered.device = Some(name.clone());
                 gathered.threads = Some(*threads);
