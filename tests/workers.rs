@@ -76,6 +76,25 @@ fn what_a_worker_makes_and_says_is_kept_and_told_again() {
 }
 
 #[test]
+fn warnings_are_recorded_and_told_again_where_the_stage_is_reused() {
+    let warning = |words: &str| format!("echo '{{\"say\":\"warning\",\"words\":\"{words}\"}}'\n");
+    let told: String = ["case a: cut", "case b: cut", "slow disk"].map(warning).concat();
+    let lab = lab(&format!("{told}{DONE}"));
+    let grouped = serde_json::json!(["2 cases (a, b): cut", "slow disk"]);
+    for outcome in ["made", "reused"] {
+        let run = lab.run(&workflow(), &[], 0);
+        assert_eq!(run.stage("model")["outcome"], outcome);
+        assert_eq!(run.stage("model")["warnings"], grouped);
+        let shown = lab.voxflow(&["show", "latest"]).out;
+        assert!(shown.contains("warning: model: 2 cases (a, b): cut"), "{shown}");
+        let page = fs::read_to_string(run.folder.join("report.html")).unwrap();
+        assert!(page.contains("Warnings</h2>") && page.contains("2 cases (a, b): cut"));
+        let card = fs::read_to_string(run.folder.join("MODEL_CARD.md")).unwrap();
+        assert!(card.contains("## Warnings") && card.contains("`model`: slow disk"), "{card}");
+    }
+}
+
+#[test]
 fn a_failure_is_told_in_the_workers_own_words() {
     let lab = lab(r#"echo "a line for the log" >&2
 echo '{"say":"failed","error":"loss is NaN in epoch 3","stopped":false,"storage":false,"cases":[]}'; exit 1"#);

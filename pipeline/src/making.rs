@@ -74,7 +74,7 @@ pub struct Over {
 pub struct Record {
     /// The metrics in the order they were told.
     pub metrics: Vec<Metric>,
-    /// The warnings.
+    /// What it warned of, without credentials; told again where it is reused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// Who made it, on what.
