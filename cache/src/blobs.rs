@@ -54,7 +54,10 @@ impl Blobs {
     /// Whether the blob can be read and is unchanged, as far as its stat tells; `None` where only
     /// reading its bytes can.
     pub(crate) fn glance(&self, blob: &Blob, index: &Index) -> Result<Option<bool>> {
-        let stat = FileStat::of(&self.path(blob))?;
+        let stat = match (FileStat::of(&self.path(blob)), &blob.reference) {
+            (Err(error), Some(_)) => return Ok(lost(&error)),
+            (stat, _) => stat?,
+        };
         Ok(match (stat, &blob.reference) {
             (None, _) => Some(false),
             (Some(stat), Some(reference)) if stat == reference.stat && reference.fresh => {
@@ -71,7 +74,10 @@ impl Blobs {
     /// reported.
     pub(crate) fn holds(&self, blob: &Blob, index: &Index) -> Result<bool> {
         match &blob.reference {
-            Some(reference) => Ok(fresh_digest(&reference.path, index)?.0 == blob.digest),
+            Some(reference) => match fresh_digest(&reference.path, index) {
+                Err(error) => Ok(lost(&error).unwrap_or_default()),
+                Ok((digest, _)) => Ok(digest == blob.digest),
+            },
             None => Ok(self.verify(&self.kept(&blob.digest), &blob.digest, index)? == Check::Good),
         }
     }
@@ -117,6 +123,13 @@ impl Blobs {
         }
         Ok(Some(folder))
     }
+}
+
+/// A reference that cannot be looked at or read, in another person's private folder or on a lost
+/// mount, is a missing one: its stage is then made from the files of who asks.
+fn lost(error: &Error) -> Option<bool> {
+    tracing::debug!("{error}; it counts as missing");
+    Some(false)
 }
 
 /// The digest of a file outside the store and the stat it belongs to, read only where neither hint

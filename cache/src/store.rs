@@ -171,8 +171,13 @@ impl Store {
             self.inner.told_of_reading.get().into_iter().for_each(|told| told(blob.bytes));
             held
         };
-        for (held, (name, _)) in spread(READ_THREADS, &unknown, read).into_iter().zip(&unknown) {
+        for (held, (name, blob)) in spread(READ_THREADS, &unknown, read).into_iter().zip(&unknown) {
             if !held? {
+                // A change through a memory mapping may have left the stat as it was.
+                if let Some(reference) = &blob.reference {
+                    self.inner.outside.forget(&reference.stat);
+                    index.forget([reference.stat].into());
+                }
                 missing.push(name.to_string());
             }
         }
