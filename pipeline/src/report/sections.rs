@@ -31,7 +31,6 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
             (cases(subject, place, at, drawn))
         }
         (stages(subject))
-        (warnings(subject))
         (workflow(subject))
         (circumstances(record))
     }
@@ -290,15 +289,6 @@ fn timeline(subject: &Subject) -> Markup {
                 span.soft { (words::duration(*seconds)) }
             }
         }
-    }
-}
-
-fn warnings(subject: &Subject) -> Markup {
-    let all = subject.warnings();
-    let mut sheet = Sheet::new("", ["stage", "warning"]);
-    all.iter().for_each(|(stage, words)| sheet.push(vec![Cell::text(stage), Cell::text(words)]));
-    html! {
-        @if !all.is_empty() { h2 { "Warnings" } (table(&sheet)) }
     }
 }
 
