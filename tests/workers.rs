@@ -289,7 +289,7 @@ fn error_of(lab: &Lab, workflow: &str) -> String {
 #[test]
 fn a_worker_that_says_done_without_its_files_has_failed() {
     for file in ["model.json", "best.safetensors", "last.safetensors"] {
-        let mut lab = lab(&format!("{DONE}").replace(&format!("/{file}\""), "/other\""));
+        let mut lab = lab(&DONE.replace(&format!("/{file}\""), "/other\""));
         let error = error_of(&lab, &workflow());
         assert!(
             error.contains(&format!("kind 'train' ended without its file '{file}'")),
