@@ -38,6 +38,7 @@ pub mod secret;
 pub mod sheet;
 pub mod space;
 pub mod stop;
+pub mod store_homes;
 pub mod tables;
 pub mod warnings;
 pub mod why;
