@@ -142,7 +142,7 @@ fn the_draft_of_another_host_or_mount_is_left_alone_until_it_is_old() {
         fs::File::open(path).unwrap().set_modified(time).unwrap();
     };
     for draft in &foreign {
-        ["files/deep", "files", ""].map(|part| age(&draft.join(part), 8));
+        ["files/deep", "files", ""].iter().for_each(|part| age(&draft.join(part), 8));
     }
     Store::open(&home.root()).unwrap();
     assert!(foreign.iter().all(|draft| draft.exists()), "its newest file is young");
