@@ -23,6 +23,7 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
         h1 { (record.workflow) }
         p.outcome { (outcome(subject)) }
         p.soft { (record.run) " · began " (words::moment(record.started_at_ms)) }
+        (warnings(record))
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
         (scores(subject))
         (pictures(subject))
@@ -30,7 +31,6 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
             (cases(subject, place, at, drawn))
         }
         (stages(subject))
-        (warnings(subject))
         (workflow(subject))
         (circumstances(record))
     }
@@ -98,10 +98,17 @@ fn outcome(subject: &Subject) -> String {
         .collect();
     format!(
         "{}{took}{}; stages: {}.",
-        record.outcome.word(),
+        record.outcome_words(),
         found.unwrap_or_default(),
         counts.join(", ")
     )
+}
+
+fn warnings(record: &RunRecord) -> Markup {
+    html! { @if record.warnings().next().is_some() {
+        h2 { "Warnings" }
+        ul { @for (stage, words) in record.warnings() { li { b { (stage) } ": " (words) } } }
+    } }
 }
 
 fn scores(subject: &Subject) -> Markup {
@@ -282,15 +289,6 @@ fn timeline(subject: &Subject) -> Markup {
                 span.soft { (words::duration(*seconds)) }
             }
         }
-    }
-}
-
-fn warnings(subject: &Subject) -> Markup {
-    let all = subject.warnings();
-    let mut sheet = Sheet::new("", ["stage", "warning"]);
-    all.iter().for_each(|(stage, words)| sheet.push(vec![Cell::text(stage), Cell::text(words)]));
-    html! {
-        @if !all.is_empty() { h2 { "Warnings" } (table(&sheet)) }
     }
 }
 

@@ -1,7 +1,6 @@
 //! A run as a report reads it: its record, its tables, its texts, and what its models say of
 //! themselves.
 
-use crate::event::{Event, Fact};
 use crate::exit::Result;
 use crate::history::{self, Past};
 use crate::outputs;
@@ -11,7 +10,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::collections::BTreeSet;
 use std::fs;
-use voxflow_stages::Message;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::picture::PictureOf;
 use voxflow_stages::model::ModelCard;
@@ -42,20 +40,6 @@ impl Subject {
     /// What a comparison needs of it.
     pub fn summary(&self) -> Summary {
         Summary::of(&self.past.record, &self.tables.metrics)
-    }
-
-    /// What stages warned of, with their ids, those of reused stages too.
-    pub fn warnings(&self) -> Vec<(String, String)> {
-        let text = fs::read_to_string(self.past.folder.file("events.jsonl")).unwrap_or_default();
-        let said = text.lines().filter(|line| line.contains(r#""say":"warning""#));
-        let events = said.filter_map(|line| serde_json::from_str::<Event>(line).ok());
-        let warning = |event: Event| match event.fact {
-            Fact::StageSaid { stage, message: Message::Warning { words }, .. } => {
-                Some((stage, words))
-            }
-            _ => None,
-        };
-        events.filter_map(warning).collect()
     }
 
     /// The stages of a kind.

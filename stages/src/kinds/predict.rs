@@ -1,6 +1,6 @@
 //! `predict`: segments images, each in its own space. Its work is done by `voxflow-worker`.
 
-use super::{ArtifactType, Count, MODELS, Pool, Read, Stage};
+use super::{ArtifactType, Count, Items, MODELS, Pool, Read, Stage};
 use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result};
 use crate::image::nifti::suffix;
@@ -91,6 +91,8 @@ impl Stage for Predict {
         MODELS,
     ];
     const MAKES: ArtifactType = ArtifactType::Predictions;
+    const ITEMS: &'static [Items] =
+        &[Items { what: "image", reads: "dataset", holds: &["labels.nii*", "facts.json"] }];
     const POOL: Pool = Pool::Gpu;
 
     fn check(&self) -> Vec<Mistake> {

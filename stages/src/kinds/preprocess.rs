@@ -2,7 +2,7 @@
 //!
 //! Each case is an item of its own, so that a changed image or label remakes that volume alone.
 
-use super::{ArtifactType, Count, Pool, Read, Run, Stage};
+use super::{ArtifactType, Count, Items, Pool, Read, Run, Stage};
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result, Trouble};
@@ -36,6 +36,8 @@ impl Stage for Preprocess {
         doc: "images and labels",
     }];
     const MAKES: ArtifactType = ArtifactType::Volumes;
+    const ITEMS: &'static [Items] =
+        &[Items { what: "volume", reads: "dataset", holds: &["image.nii", "geometry.json"] }];
     const POOL: Pool = Pool::Cpu;
 
     fn check(&self) -> Vec<(String, String)> {
