@@ -36,6 +36,11 @@ impl File {
         self.0.path().join("file")
     }
 
+    fn trouble_or_shape(&self) -> Result<[usize; 3], String> {
+        let image = read_image(&self.path(), "image");
+        image.map(|image| image.shape).map_err(|error| error.to_string())
+    }
+
     fn trouble(&self) -> String {
         read_image(&self.path(), "image").expect_err("a bad file").to_string()
     }
@@ -286,4 +291,28 @@ fn a_header_alone_can_be_asked() {
     let file = File::with(|_| {});
     let header = read_header(&file.path(), "image").unwrap();
     assert_eq!((header.shape, header.channels, header.file_bytes()), ([2, 3, 4], 1, 352 + 48));
+}
+
+#[test]
+fn more_axes_than_a_volume_has_are_refused() {
+    // 2 x 3 x 2 x 2 channels in 1 and in 2 axes, and a sixth axis.
+    let dims = |dim: [i16; 8]| File::with(put(40, &dim.map(i16::to_le_bytes).concat()));
+    assert!(dims([4, 2, 3, 2, 2, 1, 1, 1]).trouble_or_shape().is_ok());
+    assert!(dims([5, 2, 3, 2, 1, 2, 1, 1]).trouble_or_shape().is_ok());
+    for (dim, words) in
+        [([5, 2, 3, 1, 2, 2, 1, 1], "2×3×1×2×2"), ([6, 2, 3, 2, 1, 1, 2, 1], "2×3×2×1×1×2")]
+    {
+        let trouble = dims(dim).trouble();
+        assert!(trouble.contains(words) && trouble.contains("must be 3D"), "{trouble}");
+    }
+}
+
+#[test]
+fn a_voxel_size_that_is_missing_is_told() {
+    let file = File::with(|bytes| {
+        put(252, &[1, 0, 0, 0])(bytes); // qform code 1, sform code 0
+        put(84, &0f32.to_le_bytes())(bytes);
+    });
+    let header = read_header(&file.path(), "image").unwrap();
+    assert!(header.warnings.concat().contains("no voxel size (pixdim 0) along 1 of its axes"));
 }

@@ -348,3 +348,31 @@ fn a_contradiction_in_a_header_is_told_for_each_case_in_every_run() {
     assert_eq!(geometry.original_affine, LAS);
     assert_eq!(geometry.space.map(|space| (space.sform_code, space.qform_code)), Some((2, 0)));
 }
+
+#[test]
+fn channels_in_files_of_different_orders_are_one_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = grid(0.0, [8, 9, 6]);
+    first.data.iter_mut().enumerate().for_each(|(at, value)| *value = at as f32);
+    // The same values, stored from the other end of the first axis.
+    let mut second = first.clone();
+    second.data.chunks_exact_mut(8).for_each(<[f32]>::reverse);
+    (0..3).for_each(|row| second.affine[row][3] += 7.0 * second.affine[row][0]);
+    (0..3).for_each(|row| second.affine[row][0] *= -1.0);
+    let names = ["a", "b"].map(|name| folder.path().join(name));
+    write_volume_f32(&names[0], &first, false).unwrap();
+    write_volume_f32(&names[1], &second, false).unwrap();
+    let listing = json!({ "name": "Toy", "modality": ["T1", "T2"], "labels": [],
+        "cases": [{ "name": "c", "images": ["a.nii", "b.nii"] }] });
+    let path = folder.path().join("dataset.json");
+    std::fs::write(&path, listing.to_string()).unwrap();
+    let [a, b] = names;
+    let files = [("a.nii", a), ("b.nii", b), ("dataset.json", path)];
+    let files = files.map(|(name, path)| (name.to_string(), path)).into();
+    let params = json!({ "intensity": { "window": [0, 432] } });
+    let trial = Trial::new("preprocess", params).input("dataset", "dataset", &files);
+    trial.run().unwrap();
+    let image = read_image(&trial.artifact()["c/image.nii"], "image").unwrap();
+    let (one, two) = image.data.split_at(432);
+    assert_eq!((image.channels, one == two), (2, true));
+}
