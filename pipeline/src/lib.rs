@@ -16,6 +16,7 @@ pub mod exit;
 pub mod history;
 pub mod home;
 pub mod journal;
+pub mod labelled_cases;
 pub mod live;
 pub mod log;
 pub mod machine;

@@ -105,11 +105,16 @@ pub fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Op
 
 /// The names for people: the first twenty, and how many more there are.
 pub fn shown<T: AsRef<str>>(names: &[T]) -> String {
-    let mut text = names.iter().take(20).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-    if names.len() > 20 {
-        text.push_str(&format!(" and {} more", names.len() - 20));
+    few(names, 20)
+}
+
+/// The first `most` names, and how many more there are.
+pub fn few<T: AsRef<str>>(names: &[T], most: usize) -> String {
+    let text = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 #[cfg(test)]
