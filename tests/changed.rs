@@ -33,16 +33,20 @@ fn changed_at(lab: &Lab, workflow: &str, stage: &str, change: impl FnOnce()) -> 
     let store = Store::open(&lab.path(".voxflow/store-v1")).unwrap();
     let claim = store.claim(fingerprint).unwrap().expect("the claim");
     let child = lab.spawn(&["run", "workflow.yaml"]);
-    lab.wait("the stage to wait", |lab| {
-        lab.runs().iter().any(|run| {
-            let text = fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
-            text.lines().any(|line| line.contains("\"stage_waiting\"") && line.contains(stage))
-        })
-    });
+    lab.wait("the stage to wait", |lab| is_told(lab, "stage_waiting", stage));
     change();
     drop(claim);
     let code = child.wait_with_output().unwrap().status.code().unwrap_or(-1);
     (lab.last_run(), code)
+}
+
+/// True once the journal of a run tells an event of a stage.
+fn is_told(lab: &Lab, event: &str, stage: &str) -> bool {
+    let (event, stage) = (format!("\"{event}\""), format!("\"{stage}\""));
+    lab.runs().iter().any(|run| {
+        let text = fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+        text.lines().any(|line| line.contains(&event) && line.contains(&stage))
+    })
 }
 
 /// A stage that failed, without an entry, and whose error has these words.
@@ -139,7 +143,7 @@ fn files_that_were_touched_are_the_same_files() {
 #[test]
 fn a_folder_that_is_changed_before_it_is_referred_to_is_refused() {
     for (change, words) in [
-        ("label", [CHANGED, "sTr/case_03.nii.gz"]),
+        ("case", [CHANGED, "case_03.nii.gz"]),
         ("listing", ["dataset.json", CHANGED]),
         ("more", ["was not there, or not the same", "case_09"]),
         ("fewer", ["is gone", "case_06"]),
@@ -153,7 +157,7 @@ fn a_folder_that_is_changed_before_it_is_referred_to_is_refused() {
             _ => "name: found\nstages:\n  dataset: { uses: folder, with: { path: data } }\n",
         };
         let changed = changed_at(&lab, workflow, "dataset", || match change {
-            "label" => data.write_case(3, 1),
+            "case" => data.write_case(3, 1),
             "more" => drop(fs::copy(data.image(0), data.image(9)).unwrap()),
             "fewer" => fs::remove_file(data.image(6)).unwrap(),
             _ => {
@@ -213,12 +217,7 @@ fn what_is_replaced_after_the_plan_and_before_its_stage_begins_is_planned_anew()
     lab.write("workflow.yaml", &workflow);
     let flags = ["run", "workflow.yaml", "--jobs", "1", "--device", "cpu", "--keep-going"];
     let child = lab.spawn(&flags);
-    lab.wait("the training", |lab| {
-        let text = lab.runs().get(1).map(|run| fs::read_to_string(run.join("events.jsonl")));
-        text.is_some_and(|text| text.unwrap_or_default().contains("stage_started"))
-    });
-    let planned = Record::of(lab.runs().last().unwrap());
-    assert!(planned.events().iter().any(|event| event["stage"] == "model"), "it is first");
+    lab.wait("the training", |lab| is_told(lab, "stage_started", "model"));
     lab.write("list.json", &list("phantom_5"));
     lab.write("go", "");
     child.wait_with_output().unwrap();
