@@ -59,7 +59,9 @@ fn pair(rows: u16, cols: u16) -> (OwnedFd, OwnedFd) {
         );
         assert_eq!(done, 0, "a pseudo-terminal");
         // A program that inherited the person's end would keep its own terminal open.
-        [person, program].map(|end| libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC));
+        for end in [person, program] {
+            libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
         (OwnedFd::from_raw_fd(person), OwnedFd::from_raw_fd(program))
     }
 }

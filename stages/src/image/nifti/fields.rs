@@ -1,4 +1,7 @@
-//! The fields of a NIfTI header as they are stored, alike for versions 1 and 2.
+//! The fields of a NIfTI header as they are stored, alike for versions 1 and 2. Version 1 is split by
+//! the crate `nifti`, which does not know version 2.
+
+use nifti::{Endianness, NiftiHeader};
 
 /// Bytes of the header of each version.
 pub(super) const HEADER_BYTES: [usize; 2] = [348, 540];
@@ -53,8 +56,39 @@ impl Fields {
             ),
             _ => return Err("is not a NIfTI-2 file (its magic is missing); convert it".into()),
         };
-        let from = Numbers { bytes, big_endian };
-        Ok(if version == 1 { from.version_1(is_pair) } else { from.version_2(is_pair) })
+        if version == 1 {
+            return Fields::version_1(bytes, is_pair, big_endian);
+        }
+        Ok(Numbers { bytes, big_endian }.version_2(is_pair))
+    }
+
+    fn version_1(bytes: &[u8], is_pair: bool, big_endian: bool) -> Result<Fields, String> {
+        let raw = NiftiHeader::from_reader(bytes)
+            .map_err(|error| format!("has an unreadable NIfTI header ({error})"))?;
+        if (raw.endianness == Endianness::Big) != big_endian {
+            return Err(
+                "has a header whose number of dimensions makes no sense; is it damaged?".into()
+            );
+        }
+        let wide = |row: [f32; 4]| row.map(f64::from);
+        Ok(Fields {
+            version: 1,
+            is_pair,
+            big_endian,
+            // The standard's lengths are signed.
+            dim: raw.dim.map(|length| i64::from(length as i16)),
+            datatype: raw.datatype,
+            pixdim: raw.pixdim.map(f64::from),
+            vox_offset: f64::from(raw.vox_offset),
+            slope: f64::from(raw.scl_slope),
+            intercept: f64::from(raw.scl_inter),
+            units: raw.xyzt_units,
+            qform_code: i64::from(raw.qform_code),
+            sform_code: i64::from(raw.sform_code),
+            quaternion: [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from),
+            qform_offset: [raw.quatern_x, raw.quatern_y, raw.quatern_z].map(f64::from),
+            sform: [wide(raw.srow_x), wide(raw.srow_y), wide(raw.srow_z)],
+        })
     }
 }
 
@@ -98,33 +132,8 @@ impl Numbers<'_> {
         i64::from_le_bytes(self.at(place))
     }
 
-    fn f32(&self, place: usize) -> f64 {
-        f64::from(f32::from_le_bytes(self.at(place)))
-    }
-
     fn f64(&self, place: usize) -> f64 {
         f64::from_le_bytes(self.at(place))
-    }
-
-    fn version_1(&self, is_pair: bool) -> Fields {
-        let f32s = |place: usize, index: usize| self.f32(place + 4 * index);
-        Fields {
-            version: 1,
-            is_pair,
-            big_endian: self.big_endian,
-            dim: std::array::from_fn(|axis| i64::from(self.i16(40 + 2 * axis))),
-            datatype: self.i16(70),
-            pixdim: std::array::from_fn(|axis| f32s(76, axis)),
-            vox_offset: self.f32(108),
-            slope: self.f32(112),
-            intercept: self.f32(116),
-            units: self.bytes[123],
-            qform_code: i64::from(self.i16(252)),
-            sform_code: i64::from(self.i16(254)),
-            quaternion: std::array::from_fn(|index| f32s(256, index)),
-            qform_offset: std::array::from_fn(|index| f32s(268, index)),
-            sform: std::array::from_fn(|row| std::array::from_fn(|at| f32s(280 + 16 * row, at))),
-        }
     }
 
     fn version_2(&self, is_pair: bool) -> Fields {
