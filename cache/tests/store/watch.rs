@@ -76,6 +76,7 @@ fn wait_for_the_clock(path: &Path) {
 }
 
 #[test]
+#[allow(clippy::print_stderr)] // a test that is skipped says so
 fn a_change_that_leaves_the_stat_as_it_was_is_found_by_the_bytes() {
     let home = Home::new();
     let path = written(&home, "a", "one");
