@@ -38,6 +38,7 @@ impl<'a> Foreign<'a> {
     pub fn open(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
         match bytes {
             [b'P', b'K', ..] => zipped(bytes, under),
+            _ if has_safetensors_header(bytes) => safetensors(bytes),
             [0x80, ..] => legacy(bytes, under),
             [_, _, _, _, _, _, _, _, b'{', ..] => safetensors(bytes),
             _ => Err(Error::failed(
@@ -81,6 +82,13 @@ impl<'a> Foreign<'a> {
             bytes.len()
         )))
     }
+}
+
+/// True if the bytes begin with the length of a JSON object that lies within them. The length may
+/// begin with 0x80, as every pickle does, so this is asked before pickles are looked for.
+fn has_safetensors_header(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return false };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= rest.len() as u64
 }
 
 fn zipped<'a>(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
