@@ -5,6 +5,7 @@ use crate::event::{Fact, Outcome, RunOutcome};
 use crate::exit::{Error, Result};
 use crate::live::{Done, LiveRun};
 use crate::making::{self, Job, Note, Over};
+use crate::moved_cases;
 use crate::plan::{Plan, Planner, Settled, within};
 use crate::schedule::{Node, Schedule, Slots, StageId, Turn};
 use crate::stop::Stop;
@@ -13,9 +14,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
 use std::time::Duration;
-use voxflow_cache::{Recall, Recipe, Store};
+use voxflow_cache::{Entry, Recall, Recipe, Store};
 use voxflow_stages::kinds::Pool;
-use voxflow_stages::{Error as StageError, Input, InputFile};
+use voxflow_stages::{Error as StageError, Input, InputFile, Message};
 
 /// How often a quiet run looks whether it was asked to stop.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -220,6 +221,8 @@ impl<'a> Engine<'a> {
         let live = &mut self.runs[run];
         live.plan.steps[step].recipe = Some(recipe.clone());
         if let Settled::Reuse(entry, note) = settled {
+            self.warn_of_moved(run, step, &entry)?;
+            let live = &mut self.runs[run];
             live.stage_done(step, Done::reused(entry, note), self.store)?;
             self.schedule.finish(id, true);
             return Ok(());
@@ -321,6 +324,7 @@ impl<'a> Engine<'a> {
                 let note =
                     (recall == Recall::Reused).then(|| "another run made it meanwhile".to_string());
                 let done = Done { entry: Arc::new(entry), outcome, note, seconds };
+                self.warn_of_moved(run, step, &done.entry)?;
                 self.runs[run].stage_done(step, done, self.store)?;
                 self.schedule.finish(id, true);
                 Ok(())
@@ -337,6 +341,22 @@ impl<'a> Engine<'a> {
                 self.skip(&skipped, "the run was stopped")
             }
             Err(error) => self.failed(id, &error.to_string(), error.is_storage(), seconds),
+        }
+    }
+
+    /// Says which cases a split puts on another side than the last run's, unless the run has
+    /// nothing to make: then no score is new.
+    fn warn_of_moved(&mut self, run: usize, step: usize, entry: &Entry) -> Result<()> {
+        let plan = &self.runs[run].plan;
+        let stage = &plan.workflow.stages[step];
+        let is_open = |index| plan.is_open(index);
+        if !moved_cases::is_split(stage) || !(0..plan.steps.len()).any(is_open) {
+            return Ok(());
+        }
+        let (name, history) = (&plan.workflow.name, self.planner.history());
+        match moved_cases::words(&entry.artifact, name, stage, self.store, history) {
+            Some(words) => self.runs[run].stage_said(step, Message::Warning { words }),
+            None => Ok(()),
         }
     }
 

@@ -20,6 +20,7 @@ pub mod live;
 pub mod log;
 pub mod machine;
 pub mod making;
+pub mod moved_cases;
 pub mod outputs;
 pub mod plan;
 pub mod pulse;

@@ -88,6 +88,11 @@ impl<'a> History<'a> {
         (explain(&differences(before, recipe), stage, seconds, run), seconds)
     }
 
+    /// The records of a stage in the newest runs that made or reused it, the newest first.
+    pub fn records(&self, workflow: &str, stage: &str) -> impl Iterator<Item = &StageRecord> {
+        self.rows(workflow, stage).map(|(_, row)| row)
+    }
+
     /// How many seconds a stage took the last time.
     pub fn cost(&self, workflow: &str, stage: &str) -> Option<f64> {
         self.rows(workflow, stage).next()?.1.made_in_seconds

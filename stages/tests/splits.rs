@@ -236,3 +236,101 @@ fn mistakes_are_found_before_any_work() {
     assert_eq!(wrong(json!({"datalist": "a.json", "training": 3})), ["training"]);
     assert_eq!(wrong(json!({"training": 3, "group": "patient*"})), ["group"]);
 }
+
+/// The part of each case.
+fn sides(split: &Split) -> BTreeMap<&str, &str> {
+    let parts = [
+        ("training", &split.training),
+        ("validation", &split.validation),
+        ("testing", &split.testing),
+    ];
+    let each = parts.into_iter().flat_map(|(part, names)| names.iter().map(move |n| (n, part)));
+    each.map(|(name, part)| (name.as_str(), part)).collect()
+}
+
+/// How many cases that both splits have are on another side in the second.
+fn moved(before: &Split, after: &Split) -> usize {
+    let (before, after) = (sides(before), sides(after));
+    before.iter().filter(|(name, part)| after.get(*name).is_some_and(|now| now != *part)).count()
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|index| format!("case_{index:02}")).collect()
+}
+
+#[test]
+fn drawn_by_hash_a_new_case_moves_no_more_than_the_counts_ask_for() {
+    let params = json!({ "training": "rest", "validation": 3, "testing": 5, "order": "hash" });
+    let before = split(&listing(&numbered(20)), params.clone());
+    assert_eq!(sizes(&before), [12, 3, 5, 2]);
+    for name in ["aaa", "case_07b", "zzz", "x1", "x2", "x3", "x4", "x5", "x6", "x7"] {
+        let names: Vec<String> = numbered(20).into_iter().chain([name.to_string()]).collect();
+        let after = split(&listing(&names), params.clone());
+        let displaced = match sides(&after)[name] {
+            "training" => 0,
+            _ => 2,
+        };
+        assert!(moved(&before, &after) <= displaced, "{name}");
+    }
+}
+
+#[test]
+fn drawn_by_hash_an_excluded_training_case_moves_no_other() {
+    let params = json!({ "training": "rest", "validation": 3, "testing": 5, "order": "hash" });
+    let before = split(&listing(&numbered(20)), params);
+    for name in &before.training {
+        let params = json!({
+            "training": "rest", "validation": 3, "testing": 5, "order": "hash", "exclude": [name],
+        });
+        assert_eq!(moved(&before, &split(&listing(&numbered(20)), params)), 0, "{name}");
+    }
+}
+
+#[test]
+fn drawn_by_hash_the_order_of_the_listing_does_not_matter_and_another_seed_does() {
+    let params =
+        |seed: u64| json!({ "training": "rest", "testing": 5, "order": "hash", "seed": seed });
+    let (names, backwards) = (numbered(20), numbered(20).into_iter().rev().collect::<Vec<_>>());
+    let one = split(&listing(&names), params(0));
+    assert_eq!(one, split(&listing(&backwards), params(0)));
+    assert_ne!(one.testing, split(&listing(&names), params(1)).testing);
+}
+
+#[test]
+fn folds_drawn_by_hash_are_of_equal_size_and_a_new_case_moves_few_others() {
+    let params = |fold: u32| json!({ "testing": 4, "folds": 5, "fold": fold, "order": "hash" });
+    let fold_of = |names: &[String]| -> BTreeMap<String, u32> {
+        let folds = (0..5).flat_map(|fold| {
+            let split = split(&listing(names), params(fold));
+            assert!(split.validation.len().abs_diff((names.len() - 4) / 5) <= 1, "{split:?}");
+            split.validation.into_iter().map(move |name| (name, fold))
+        });
+        folds.collect()
+    };
+    let before = fold_of(&numbered(41));
+    assert_eq!(before.len(), 37);
+    let mut moves = 0;
+    for new in 0..8 {
+        let names: Vec<String> = numbered(41).into_iter().chain([format!("new_{new}")]).collect();
+        let after = fold_of(&names);
+        moves += before.iter().filter(|(n, f)| after.get(*n).is_some_and(|now| now != *f)).count();
+    }
+    assert!(moves <= 8 * 3, "{moves} moves for 8 new cases, one after the other");
+}
+
+#[test]
+fn drawn_by_hash_a_patient_goes_to_one_side_and_stays_there() {
+    let names = |patients: usize| -> Vec<String> {
+        let scans = |patient| ["a", "b"].map(|scan| format!("patient{patient:02}_{scan}"));
+        (0..patients).flat_map(scans).collect()
+    };
+    let params = json!({
+        "training": "rest", "testing": 4, "order": "hash", "group": "patient{group}_*",
+    });
+    let before = split(&listing(&names(10)), params.clone());
+    let of = |split: &Split| split.testing.iter().map(|n| n[..9].to_string()).collect();
+    let patients: BTreeSet<String> = of(&before);
+    assert_eq!((before.testing.len(), patients.len()), (4, 2));
+    let after: BTreeSet<String> = of(&split(&listing(&names(11)), params));
+    assert!(after.intersection(&patients).count() >= 1);
+}

@@ -6,6 +6,7 @@ use crate::cli::Globals;
 use crate::event::{Decision, Planned};
 use crate::exit::{Error, Exit, Result};
 use crate::home::Home;
+use crate::moved_cases;
 use crate::plan::{Plan, Planner};
 use crate::secret;
 use crate::why::History;
@@ -45,18 +46,22 @@ impl PlanOf {
         let (mut blocked, mut text) = (false, String::new());
         for (workflow, variant) in workflows {
             let plan = planner.plan(workflow)?;
+            let moved = moved_cases::foreseen(&plan, &store, planner.history());
             blocked |= !plan.blocked().is_empty();
             let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
                 Form::Json => text.push_str(&format!(
                     "{}\n",
-                    json!({ "values": values, "stages": plan.planned() })
+                    json!({ "values": values, "stages": plan.planned(), "moved_cases": moved })
                 )),
                 Form::Text => {
                     if !values.is_empty() {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }
                     text.push_str(&render(&plan));
+                    for (stage, words) in &moved {
+                        text.push_str(&format!("warning: {stage}: {words}\n"));
+                    }
                 }
             }
         }

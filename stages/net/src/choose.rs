@@ -81,9 +81,12 @@ impl Fit<'_> {
         self.average.as_ref().unwrap_or(&self.unet)
     }
 
-    /// Whether the score has not risen for too long.
+    /// True if the last validation came `stop_after` epochs or more after the best one. Epochs
+    /// that were not validated say nothing, so training ends with a validated epoch.
     pub(crate) fn is_stale(&self) -> bool {
-        let since = |best: u32| self.state.epoch.saturating_sub(best);
+        let (epoch, every) = (self.state.epoch, self.params.validate_every);
+        let validated = if epoch == self.params.epochs { epoch } else { epoch / every * every };
+        let since = |best: u32| validated.saturating_sub(best);
         let patience = self.params.stop_after.zip(self.state.best);
         patience.is_some_and(|(patience, (best, _))| since(best) >= patience)
     }

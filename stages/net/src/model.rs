@@ -5,12 +5,13 @@ use crate::device::Place;
 use crate::infer::Slider;
 use crate::unet::Unet;
 use crate::weights;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tch::{Kind, Tensor};
-use voxflow_stages::dataset::Label;
 use voxflow_stages::kinds::train::Train;
-use voxflow_stages::model::{Inference, ModelCard, Network, Weights};
-use voxflow_stages::{Context, Error, Input, Result, Trouble};
+use voxflow_stages::model::provenance::{Leak, leak_words};
+use voxflow_stages::model::suits::{check_channels, differences};
+use voxflow_stages::model::{Inference, ModelCard, Network, Provenance, Weights};
+use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
 
 /// One or several trained networks that agree on what they see and say.
 pub struct Models {
@@ -18,6 +19,8 @@ pub struct Models {
     pub card: ModelCard,
     /// Its classes.
     pub classes: Classes,
+    /// Each model's stage, and what it says of itself.
+    known: Vec<(String, ModelCard)>,
     networks: Vec<Unet>,
     inference: Inference,
     place: Place,
@@ -41,16 +44,12 @@ impl Models {
         for (other, input) in cards.iter().zip(inputs) {
             same(&card, other, &input.stage)?;
         }
+        let inference = settings(inputs, &cards, inference, flips)?;
         let networks =
             inputs.iter().zip(&cards).map(|(input, card)| network(input, card, which, &place));
         let networks = networks.collect::<Result<_>>()?;
-        let mut inference = inference.unwrap_or(&card.inference).clone();
-        inference.roi = inference.roi.or(card.inference.roi);
-        inference.flips |= flips;
-        if let Some((path, trouble)) = inference.check_roi(&card.network, "inference") {
-            return Err(Error::failed(format!("{path}: {trouble}")));
-        }
-        Ok(Models { classes: Classes::new(&card.labels), card, networks, inference, place })
+        let known = inputs.iter().map(|input| input.stage.clone()).zip(cards).collect();
+        Ok(Models { classes: Classes::new(&card.labels), card, known, networks, inference, place })
     }
 
     /// The sliding window of all models together.
@@ -68,41 +67,117 @@ impl Models {
         })
     }
 
-    /// An error if volumes were made for other labels, channels or another preparation.
-    pub fn check(&self, labels: &[Label], modality: &[String]) -> Result<()> {
-        let names = |labels: &[Label]| {
-            labels.iter().map(|label| label.name.clone()).collect::<Vec<_>>().join(", ")
-        };
-        if labels != self.card.labels {
-            let (found, known) = (names(labels), names(&self.card.labels));
-            return Err(Error::failed(format!(
-                "the volumes have labels ({found}), the model knows ({known})"
-            )));
+    /// An error if a part's volumes do not suit the models (labels, channels, preparation), or if a
+    /// model has seen its cases. `chosen`: cases by which weights were chosen count as seen, too.
+    /// `allow_leakage` makes a warning and a metric of seen cases.
+    pub fn check(
+        &self,
+        cx: &Context,
+        part: &Part,
+        chosen: bool,
+        allow_leakage: bool,
+    ) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for (stage, card) in &self.known {
+            let words = card.check_volumes(&part.list).trouble(format!("model '{stage}'"))?;
+            words.iter().for_each(|words| cx.warn(format!("model '{stage}': {words}")));
+            let provenance = card.provenance.as_ref();
+            if provenance.is_none_or(|known| known.incomplete) {
+                cx.warn(format!(
+                    "model '{stage}' does not say all cases that it was trained on: whether it has \
+                     seen {} cases is not known",
+                    part.name
+                ));
+            }
+            let leaks = provenance.map(|known| known.leaks(&part.list.cases, chosen));
+            let leaks = leaks.unwrap_or_default();
+            refuse_leaks(cx, stage, part.name, &leaks, allow_leakage)?;
+            seen.extend(leaks.into_iter().map(|leak| leak.case));
         }
-        self.check_channels(modality)
+        if !seen.is_empty() {
+            cx.metric(Metric::new("leaked_cases", seen.len() as f64).split(part.name));
+        }
+        Ok(())
     }
 
-    /// An error if images have another number of channels.
-    pub fn check_channels(&self, modality: &[String]) -> Result<()> {
-        if modality.len() == self.card.modality.len() {
-            return Ok(());
-        }
-        let (found, known) = (modality.join(", "), self.card.modality.join(", "));
-        Err(Error::failed(format!("the images have channels ({found}), the model reads ({known})")))
+    /// An error if images have another number of channels, or the model's in another order; a
+    /// warning if they have other names.
+    pub fn check_channels(&self, cx: &Context, modality: &[String]) -> Result<()> {
+        check_channels(&self.card.modality, modality)?.iter().for_each(|words| cx.warn(words));
+        Ok(())
     }
 }
 
+/// An error that lists the cases that a model has seen, or a warning where that is allowed.
+fn refuse_leaks(
+    cx: &Context,
+    stage: &str,
+    part: &str,
+    leaks: &[Leak],
+    allow_leakage: bool,
+) -> Result<()> {
+    if leaks.is_empty() {
+        return Ok(());
+    }
+    let words =
+        format!("data leakage: model '{stage}' has seen {part} cases: {}", leak_words(leaks));
+    if allow_leakage {
+        cx.warn(words);
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "{words}; take these cases out of the {part} part, or set 'allow_leakage: true' to score \
+         them all the same"
+    )))
+}
+
 fn same(one: &ModelCard, other: &ModelCard, stage: &str) -> Result<()> {
-    let differs = |what: &str| {
-        Err(Error::failed(format!("model '{stage}': its {what} differ from the first model's")))
-    };
+    let of = || format!("model '{stage}' beside the first");
     if one.labels != other.labels {
-        return differs("labels");
+        return Err(Error::failed(format!("{}: its labels differ", of())));
     }
     if one.modality != other.modality {
-        return differs("channels");
+        check_channels(&one.modality, &other.modality).trouble(of())?;
     }
-    if one.preparation != other.preparation { differs("preparation parameters") } else { Ok(()) }
+    let differs = differences(&one.preparation, &other.preparation, one.modality.len());
+    match differs.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(Error::failed(format!("{}: its volumes were prepared otherwise: {differs}", of())))
+        }
+    }
+}
+
+/// The sliding window of all models: `given`, or what the models agree on. It suits every network.
+fn settings(
+    inputs: &[Input],
+    cards: &[ModelCard],
+    given: Option<&Inference>,
+    flips: bool,
+) -> Result<Inference> {
+    let of = |card: &ModelCard| {
+        let own = given.unwrap_or(&card.inference).clone();
+        Inference { roi: own.roi.or(card.inference.roi), ..own }
+    };
+    let mut all = cards.iter().map(of);
+    let Some(first) = all.next() else { return Err(Error::failed("no model was given")) };
+    if let Some((other, input)) = all.zip(&inputs[1..]).find(|(other, _)| *other != first) {
+        let words = |inference: &Inference| serde_json::to_string(inference).unwrap_or_default();
+        return Err(Error::failed(format!(
+            "models '{}' and '{}' are slid over volumes in different ways, {} and {}; give \
+             'inference' with a 'roi' for all of them",
+            inputs[0].stage,
+            input.stage,
+            words(&first),
+            words(&other)
+        )));
+    }
+    for (input, card) in inputs.iter().zip(cards) {
+        if let Some((path, trouble)) = first.check_roi(&card.network, "inference") {
+            return Err(Error::failed(format!("model '{}': {path}: {trouble}", input.stage)));
+        }
+    }
+    Ok(Inference { flips: first.flips || flips, ..first })
 }
 
 fn network(input: &Input, card: &ModelCard, which: Weights, place: &Place) -> Result<Unet> {
@@ -124,22 +199,50 @@ fn network(input: &Input, card: &ModelCard, which: Weights, place: &Place) -> Re
     Ok(unet)
 }
 
-/// The weights that a training starts from, by name: those of a model of the same network.
-pub fn start(input: &Input, params: &Train, part: &Part) -> Result<BTreeMap<String, Tensor>> {
+/// What a training starts from.
+pub struct Start {
+    /// The weights by name.
+    pub weights: BTreeMap<String, Tensor>,
+    /// The cases that decided them, where the model says so.
+    pub provenance: Option<Provenance>,
+}
+
+/// The start of a training: a model of the same network. Volumes that were prepared otherwise, and
+/// other names of labels, are a warning: a training may move to other data.
+pub fn start(
+    cx: &Context,
+    input: &Input,
+    params: &Train,
+    training: &Part,
+    validation: &Part,
+) -> Result<Start> {
     let card: ModelCard = input.json("model.json")?;
     let stage = &input.stage;
+    let of = || format!("start '{stage}'");
     // Dropout has no weights: a refinement may drop more or less than the training did.
-    if (Network { dropout: params.network.dropout, ..card.network }) != params.network {
+    if (Network { dropout: params.network.dropout, ..card.network.clone() }) != params.network {
         return Err(Error::failed(format!(
-            "start '{stage}': its network is another one; give 'network' the same values"
+            "{}: its network is another one; give 'network' the same values",
+            of()
         )));
     }
-    if card.labels.len() != part.list.labels.len()
-        || card.modality.len() != part.list.modality.len()
-    {
-        return Err(Error::failed(format!(
-            "start '{stage}': it has another number of labels or channels"
-        )));
+    let list = &training.list;
+    if card.labels.len() != list.labels.len() {
+        return Err(Error::failed(format!("{}: it has another number of labels", of())));
     }
-    weights::read(input.path(Weights::Best.file())?)
+    let channels = check_channels(&card.modality, &list.modality).trouble(of())?;
+    channels.iter().for_each(|words| cx.warn(format!("{}: {words}", of())));
+    let differs = differences(&card.preparation, &list.preparation, list.modality.len());
+    if !differs.is_empty() {
+        cx.warn(format!("{}: its volumes were prepared otherwise: {differs}", of()));
+    }
+    if card.labels != list.labels {
+        cx.warn(format!("{}: its labels have other names or values; their order counts", of()));
+    }
+    if let Some(known) = &card.provenance {
+        let leaks = known.leaks(&validation.list.cases, false);
+        refuse_leaks(cx, stage, validation.name, &leaks, params.allow_leakage)?;
+    }
+    let weights = weights::read(input.path(Weights::Best.file())?)?;
+    Ok(Start { weights, provenance: card.provenance })
 }

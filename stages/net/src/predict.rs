@@ -48,7 +48,7 @@ pub fn run(cx: &Context) -> Result<()> {
     let listing: Listing = dataset.json("dataset.json")?;
     let cases = params.chosen(&listing)?;
     let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
-    models.check_channels(&listing.modality)?;
+    models.check_channels(cx, &listing.modality)?;
     let desk = Desk { model: identity(cx, &params)?, models: Mutex::new(models), dataset };
     let rows = cx.each_case(&cases, |case| &case.name, |case| desk.predict(cx, &params, case))?;
     for row in &rows {

@@ -25,7 +25,7 @@ pub fn run(cx: &Context) -> Result<()> {
         ));
     }
     let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
-    models.check(&part.list.labels, &part.list.modality)?;
+    models.check(cx, &part, true, params.allow_leakage)?;
     let dataset = cx.input("dataset")?;
     let listing: Listing = dataset.json("dataset.json")?;
     let models = Mutex::new(models);

@@ -6,7 +6,7 @@ use crate::fit::{Fit, Outcome};
 use crate::{model, switches, trouble, weights};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::description::TrainingSummary;
-use voxflow_stages::model::{Inference, ModelCard, Weights};
+use voxflow_stages::model::{Inference, ModelCard, Provenance, Weights};
 use voxflow_stages::{Context, Error, Message, Result};
 
 /// Makes the model artifact.
@@ -18,11 +18,15 @@ pub fn run(cx: &Context) -> Result<()> {
     let (training, validation) = (Part::open(input, "training")?, Part::open(input, "validation")?);
     check(&params, &training)?;
     let classes = Classes::new(&training.list.labels);
-    let start =
-        cx.optional("start").map(|input| model::start(input, &params, &training)).transpose()?;
+    let start = cx.optional("start");
+    let start = start.map(|input| model::start(cx, input, &params, &training, &validation));
+    let start = start.transpose()?;
+    let ancestor = start.as_ref().map(|start| start.provenance.as_ref());
+    let provenance = Provenance::of(&training.list, &validation.list, ancestor);
+    let start = start.map(|start| start.weights);
     trouble::provoke();
     let outcome = Fit::new(cx, &params, &training, &validation, &classes, &place, start)?.fit()?;
-    write(cx, &params, &training, &validation, &outcome)
+    write(cx, &params, &training, &validation, &outcome, provenance)
 }
 
 /// Chooses the device and tells which one it is.
@@ -45,6 +49,10 @@ fn check(params: &Train, training: &Part) -> Result<()> {
             params.volumes_per_step
         )));
     }
+    let smallest = params.smallest_batch(training.cases.len());
+    if let Some((path, trouble)) = params.check_batch_norm(smallest) {
+        return Err(Error::failed(format!("{path}: {trouble}")));
+    }
     params.sampling.check_labels(training.list.labels.len())
 }
 
@@ -54,6 +62,7 @@ fn write(
     training: &Part,
     validation: &Part,
     outcome: &Outcome,
+    provenance: Provenance,
 ) -> Result<()> {
     weights::write(&cx.create(Weights::Best.file())?, &outcome.best)?;
     weights::write(&cx.create(Weights::Last.file())?, &outcome.last)?;
@@ -75,6 +84,7 @@ fn write(
             best_epoch: outcome.best_score.map(|(epoch, _)| epoch),
             best_dice: outcome.best_score.map(|(_, dice)| dice),
         },
+        provenance: Some(provenance),
     };
     cx.create_json("model.json", &card)
 }

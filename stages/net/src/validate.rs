@@ -3,6 +3,7 @@
 use crate::cases::{Part, PreparedCase};
 use crate::model::Models;
 use crate::train::begin;
+use crate::worker::caught;
 use std::sync::{Mutex, PoisonError};
 use voxflow_stages::kinds::validate::Validate;
 use voxflow_stages::metric::{CaseScore, score_case, summary};
@@ -20,7 +21,7 @@ pub fn run(cx: &Context) -> Result<()> {
         ));
     }
     let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
-    models.check(&part.list.labels, &part.list.modality)?;
+    models.check(cx, &part, false, params.allow_leakage)?;
     // One case at a time through the network, which keeps all threads busy by itself; scoring
     // beside it.
     let models = Mutex::new(models);
@@ -39,10 +40,12 @@ fn score(
     let (shape, labels) = (case.image.shape(), &part.list.labels);
     let prediction = {
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        let slider = models.slider()?;
-        let home =
-            slider.home(shape.iter().product(), case.image.channels(), models.classes.count());
-        models.classes.volume(&slider.classes(&case.tensor_on(home)?))
+        caught(|| {
+            let slider = models.slider()?;
+            let home =
+                slider.home(shape.iter().product(), case.image.channels(), models.classes.count());
+            Ok(models.classes.volume(&slider.classes(&case.tensor_on(home)?)))
+        })?
     };
     let scores = score_case(
         &prediction,

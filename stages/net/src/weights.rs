@@ -5,11 +5,13 @@ use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, no_grad};
+use voxflow_stages::dataset::name::shown;
 use voxflow_stages::model::layers::TensorSpec;
 use voxflow_stages::model::weights::check;
 use voxflow_stages::{Error, Result, Trouble};
 
-/// Named tensors in the form of a safetensors file.
+/// Named tensors in the form of a safetensors file. They may hold numbers that are not finite, as
+/// a checkpoint's do; weights that leave a training are checked ([`write`]).
 pub fn pack(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     let parts = tensors.iter().map(|(name, tensor)| Ok((name, plain(tensor)?)));
     let parts: Vec<(&String, Plain)> = parts.collect::<Result<_>>()?;
@@ -31,15 +33,33 @@ pub fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         .collect()
 }
 
-/// Writes a network's tensors to a file.
+/// Writes a network's tensors to a file; an error unless all numbers are finite.
 pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
+    check_finite(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))).trouble(
+        "the training gave weights that are no numbers; lower 'learning_rate' or set 'clip_gradients'",
+    )?;
     std::fs::write(path, pack(tensors)?).map_err(Error::io("write", path))
 }
 
-/// Reads a safetensors file.
+/// Reads a network's weights from a safetensors file; an error unless all numbers are finite.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    unpack(&bytes).trouble_at(path)
+    let tensors = unpack(&bytes).trouble_at(path)?;
+    check_finite(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))).trouble_at(path)?;
+    Ok(tensors)
+}
+
+/// An error that names the tensors with numbers that are not finite.
+fn check_finite<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
+    let is_bad = |tensor: &Tensor| {
+        tensor.is_floating_point() && !bool::try_from(tensor.isfinite().all()).is_ok_and(|all| all)
+    };
+    let bad = tensors.filter(|(_, tensor)| is_bad(tensor));
+    let bad: Vec<String> = bad.map(|(name, _)| format!("'{name}'")).collect();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{} holds numbers that are not finite", shown(&bad))))
 }
 
 /// Copies of a network's tensors on the processor.

@@ -10,6 +10,7 @@ use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use voxflow_cache::Digest;
 
 /// The cases of one part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +40,9 @@ pub enum Order {
     /// Drawn by the seed, from the names sorted as text.
     #[default]
     Seed,
+    /// Each case by a hash of its name (or patient) and the seed: a new, removed or excluded case
+    /// moves no other, but for the few that keep the counts.
+    Hash,
     /// As the dataset lists them.
     Listed,
     /// Sorted as text.
@@ -74,9 +78,9 @@ pub fn split(listing: &Listing, rule: &Rule) -> Result<(Split, Vec<String>)> {
     let mut parts: [Vec<String>; 3] = Default::default();
     let selections = [&rule.training, &rule.validation, &rule.testing];
     take_names(listing, &selections, &mut pool, &mut parts, &mut notes)?;
-    take_counts(listing, &selections, &mut pool, &mut parts, &mut notes)?;
+    take_counts(listing, rule, &selections, &mut pool, &mut parts, &mut notes)?;
     if let Some((folds, fold)) = rule.fold {
-        take_fold(&mut pool, folds, fold, &mut parts)?;
+        take_fold(&mut pool, (folds, fold), rule, &mut parts)?;
     }
     if let Some(part) =
         selections.iter().position(|selection| matches!(selection, Some(Selection::Rest(_))))
@@ -182,9 +186,11 @@ fn take_names(
     if wrong.is_empty() { Ok(()) } else { Err(Error::failed(wrong.join("; "))) }
 }
 
-/// Takes testing from the end of the pool, validation before it, training from the front.
+/// Takes testing from the end of the pool, validation before it, training from the front; or each
+/// part by the ranks of its own that hashes give.
 fn take_counts(
     listing: &Listing,
+    rule: &Rule,
     selections: &[&Option<Selection>; 3],
     pool: &mut Vec<Unit>,
     parts: &mut [Vec<String>; 3],
@@ -205,7 +211,7 @@ fn take_counts(
         )));
     }
     for part in [2, 1, 0] {
-        let taken = take(pool, counts[part], part > 0);
+        let taken = take(pool, counts[part], turns(pool, part, rule));
         if taken.len() < counts[part] {
             notes.push(format!(
                 "{}: {} of {} cases, since patients stay together",
@@ -219,12 +225,28 @@ fn take_counts(
     Ok(())
 }
 
-/// Takes whole units, never more than `count` cases, and keeps their order.
-fn take(pool: &mut Vec<Unit>, count: usize, from_end: bool) -> Vec<String> {
+/// The indices of the pool in the order in which a part takes them.
+fn turns(pool: &[Unit], part: usize, rule: &Rule) -> Vec<usize> {
+    let mut indices: Vec<usize> = (0..pool.len()).collect();
+    match rule.order {
+        Order::Hash => indices.sort_by_cached_key(|index| rank(rule, PARTS[part], &pool[*index])),
+        _ if part > 0 => indices.reverse(),
+        _ => {}
+    }
+    indices
+}
+
+/// The rank of a case or patient for a purpose: blake3 of the seed, the purpose and the name.
+fn rank(rule: &Rule, purpose: &str, unit: &Unit) -> Digest {
+    let name = unit.first().copied().unwrap_or_default();
+    let name = rule.group.as_ref().and_then(|pattern| pattern.find(name)).unwrap_or(name);
+    Digest::of(format!("split {} {purpose} {name}", rule.seed).as_bytes())
+}
+
+/// Takes whole units in this order, never more than `count` cases; they keep the pool's order.
+fn take(pool: &mut Vec<Unit>, count: usize, indices: Vec<usize>) -> Vec<String> {
     let mut room = count;
     let mut taken = vec![false; pool.len()];
-    let indices: Vec<usize> =
-        if from_end { (0..pool.len()).rev().collect() } else { (0..pool.len()).collect() };
     for index in indices {
         if pool[index].len() <= room {
             room -= pool[index].len();
@@ -236,11 +258,11 @@ fn take(pool: &mut Vec<Unit>, count: usize, from_end: bool) -> Vec<String> {
     chosen.flatten().map(str::to_string).collect()
 }
 
-/// Fills folds one unit at a time, the smallest first; fold `fold` validates and the others train.
+/// Deals the pool into folds; fold `fold` validates and the others train.
 fn take_fold(
     pool: &mut Vec<Unit>,
-    folds: u32,
-    fold: u32,
+    (folds, fold): (u32, u32),
+    rule: &Rule,
     parts: &mut [Vec<String>; 3],
 ) -> Result<()> {
     if pool.len() < folds as usize {
@@ -249,11 +271,44 @@ fn take_fold(
             pool.len()
         )));
     }
-    let mut sizes = vec![0; folds as usize];
-    for unit in pool.drain(..) {
-        let smallest = (0..sizes.len()).min_by_key(|index| sizes[*index]).unwrap_or(0);
-        sizes[smallest] += unit.len();
-        parts[usize::from(smallest == fold as usize)].extend(unit.into_iter().map(str::to_string));
+    let dealt = match rule.order {
+        Order::Hash => dealt_by_hash(pool, folds as usize, rule),
+        _ => dealt_in_turn(pool, folds as usize),
+    };
+    for (unit, own) in pool.drain(..).zip(dealt) {
+        parts[usize::from(own == fold as usize)].extend(unit.into_iter().map(str::to_string));
     }
     Ok(())
+}
+
+/// The fold of each unit: one unit at a time to the fold with the fewest cases.
+fn dealt_in_turn(pool: &[Unit], folds: usize) -> Vec<usize> {
+    let mut sizes = vec![0; folds];
+    let smallest = |unit: &Unit| {
+        let smallest = (0..folds).min_by_key(|index| sizes[*index]).unwrap_or(0);
+        sizes[smallest] += unit.len();
+        smallest
+    };
+    pool.iter().map(smallest).collect()
+}
+
+/// The fold of each unit: in the order of their ranks, each to the fold that its hash likes best
+/// and that has room. Folds differ by one unit at most (consistent hashing with bounded loads), and
+/// a new unit moves one or two others.
+fn dealt_by_hash(pool: &[Unit], folds: usize, rule: &Rule) -> Vec<usize> {
+    let (least, mut larger) = (pool.len() / folds, pool.len() % folds);
+    let mut sizes = vec![0; folds];
+    let mut dealt = vec![0; pool.len()];
+    let mut indices: Vec<usize> = (0..pool.len()).collect();
+    indices.sort_by_cached_key(|index| rank(rule, "fold", &pool[*index]));
+    for index in indices {
+        let mut liked: Vec<usize> = (0..folds).collect();
+        liked.sort_by_cached_key(|fold| rank(rule, &format!("fold {fold}"), &pool[index]));
+        let has_room = |fold: &usize| sizes[*fold] < least || (sizes[*fold] == least && larger > 0);
+        let own = liked.into_iter().find(has_room).unwrap_or(0);
+        larger -= usize::from(sizes[own] == least);
+        sizes[own] += 1;
+        dealt[index] = own;
+    }
+    dealt
 }

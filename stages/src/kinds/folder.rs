@@ -148,6 +148,10 @@ impl Stage for Folder {
         mistakes
     }
 
+    fn foresee_listing(&self) -> Option<Listing> {
+        self.listing().ok().map(|(listing, _)| listing)
+    }
+
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         let (listing, source) = self.listing()?;
         let files = source.into_iter().chain(listing.files());

@@ -129,6 +129,7 @@ impl Import {
             network: self.network.clone(),
             inference: self.inference.clone(),
             training: TrainingSummary::default(),
+            provenance: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Parsing, help, docs and tests derive from it. A new kind is one file and one row.
 
 use crate::context::Context;
+use crate::dataset::Listing;
 use crate::error::{Error, Result};
 use crate::space::Upstream;
 use schemars::{JsonSchema, Schema};
@@ -111,6 +112,12 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
         Ok(BTreeMap::new())
     }
 
+    /// The listing of the dataset that it will make, where that costs no more than a look into a
+    /// folder; `None` otherwise.
+    fn foresee_listing(&self) -> Option<Listing> {
+        None
+    }
+
     /// About how many bytes of its own it will write, with its first input of each role; `None`
     /// where nobody can say before.
     fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
@@ -157,6 +164,7 @@ pub struct Kind {
     schema: fn() -> &'static Schema,
     understand: fn(&Value) -> Result<Value, Mistakes>,
     local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
+    listing: fn(&Value) -> Option<Listing>,
     expected_bytes: fn(&Value, &BTreeMap<String, Upstream>) -> Option<u64>,
 }
 
@@ -183,6 +191,7 @@ impl Kind {
             schema: schema::<S>,
             understand: understand::<S>,
             local_files: |params| parse::<S>(params)?.local_files(),
+            listing: |params| parse::<S>(params).ok()?.foresee_listing(),
             expected_bytes: |params, inputs| parse::<S>(params).ok()?.expected_bytes(inputs),
         }
     }
@@ -218,6 +227,11 @@ impl Kind {
     /// The local files whose content belongs to the recipe.
     pub fn local_files(&self, understood: &Value) -> Result<BTreeMap<String, PathBuf>> {
         (self.local_files)(understood)
+    }
+
+    /// The listing of the dataset that a stage will make, where that is known before.
+    pub fn listing(&self, understood: &Value) -> Option<Listing> {
+        (self.listing)(understood)
     }
 
     /// About how many bytes of its own a stage will write, where that can be told.

@@ -4,7 +4,7 @@ use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::draw::{Order, Rest, Rule, Selection, split};
 use crate::dataset::pattern::Pattern;
-use crate::dataset::{Listing, decathlon, name};
+use crate::dataset::{Listing, Split, decathlon, name};
 use crate::error::{Error, Result, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,12 +26,12 @@ pub struct SplitCases {
     /// Cases to report on: a count, a list of names, or `rest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub testing: Option<Selection>,
-    /// How cases are ordered before counts and folds are taken: drawn by `seed`, as `listed` in the
-    /// dataset, or `sorted` as text. Training is taken from the front, testing from the end,
-    /// validation before it.
+    /// How cases are taken for counts and folds: by a `hash` of each name, so that a new case moves
+    /// no other; or in an order drawn by `seed`, as `listed` in the dataset, or `sorted` as text,
+    /// training from the front, testing from the end, validation before it.
     #[serde(default)]
     pub order: Order,
-    /// Seed of the order. The split's own: the workflow's seed does not change it.
+    /// Seed of the order or hash. The split's own: the workflow's seed does not change it.
     #[serde(default)]
     pub seed: u64,
     /// Cross-validation: the cases that testing leaves are dealt into so many folds.
@@ -129,11 +129,7 @@ impl Stage for SplitCases {
 impl Run for SplitCases {
     fn run(&self, cx: &Context) -> Result<()> {
         let listing: Listing = cx.input("dataset")?.json("dataset.json")?;
-        let listing = listing.without(&self.exclude)?;
-        let (split, notes) = split(&listing, &self.rule(&listing)?)?;
-        if split.training.is_empty() {
-            return Err(Error::failed("no training case: the other parts take all of them"));
-        }
+        let (split, notes) = self.of_listing(listing)?;
         notes.into_iter().for_each(|note| cx.info(note));
         let counts = [
             split.training.len(),
@@ -148,6 +144,16 @@ impl Run for SplitCases {
 }
 
 impl SplitCases {
+    /// The split of a listing's cases, and notes for people. Reads the datalist, nothing else.
+    pub fn of_listing(&self, listing: Listing) -> Result<(Split, Vec<String>)> {
+        let listing = listing.without(&self.exclude)?;
+        let (split, notes) = split(&listing, &self.rule(&listing)?)?;
+        if split.training.is_empty() {
+            return Err(Error::failed("no training case: the other parts take all of them"));
+        }
+        Ok((split, notes))
+    }
+
     fn rule(&self, listing: &Listing) -> Result<Rule> {
         let group = self.group.as_deref().map(|text| Pattern::new(text, "group")).transpose()?;
         let mut rule = Rule {

@@ -13,7 +13,7 @@ pub struct Test(pub Scoring);
 
 impl Stage for Test {
     const NAME: &'static str = "test";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const READS: &'static [Read] = &[
         Read {
             role: "dataset",

@@ -4,7 +4,9 @@
 use super::{ArtifactType, Count, Pool, Read, Stage};
 use crate::image::augment::Augmentation;
 use crate::image::patch_sampler::Sampling;
-use crate::model::{Inference, Loss, Mistake, Network, Optimizer, Schedule, is_amount, mistake};
+use crate::model::{
+    Inference, Loss, Mistake, Network, Norm, Optimizer, Schedule, is_amount, mistake,
+};
 use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,7 +61,8 @@ pub struct Train {
     /// Batches whose gradients are averaged for one optimizer step.
     #[serde(default = "one")]
     pub accumulate: usize,
-    /// Stop when the validation score has not risen for this many epochs; null for never.
+    /// Early-stopping patience: stop at the first validation that comes this many epochs or more
+    /// after the best one; null for never.
     #[serde(default)]
     pub stop_after: Option<u32>,
     /// What decides which weights are the best.
@@ -89,6 +92,11 @@ pub struct Train {
     /// statistics are among them normalises by those, in training too.
     #[serde(default)]
     pub freeze: Vec<String>,
+    /// Choose weights by validation cases that the model of `start` was trained on, with a warning,
+    /// instead of refusing them (data leakage).
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub allow_leakage: bool,
     /// The seed of initial weights, order, patches, augmentation and dropout.
     #[serde(default)]
     pub seed: u64,
@@ -164,6 +172,51 @@ impl Train {
         .flatten()
     }
 
+    /// A batch of `volumes` leaves batch norm one value a channel to take a variance of. PyTorch
+    /// refuses that ("Expected more than 1 value per channel when training"); libtorch itself would
+    /// write NaN into the running statistics.
+    pub fn check_batch_norm(&self, volumes: usize) -> Option<Mistake> {
+        let is_single = self.network.norm == Norm::Batch
+            && volumes.saturating_mul(self.patches_per_volume) == 1
+            && self.network.deepest_voxels(self.patch) == 1
+            && !self.freezes_deepest_norms();
+        mistake(
+            is_single,
+            "patch",
+            format!(
+                "a batch of one patch {:?} leaves one voxel on the deepest level, and batch norm \
+                 needs more than one value per channel; enlarge 'patch', raise 'volumes_per_step' or \
+                 'patches_per_volume', or set 'keep_last_batch: false' where only an epoch's last \
+                 batch is that small",
+                self.patch
+            ),
+        )
+    }
+
+    /// The volumes of the smallest batch of an epoch over `cases` training cases.
+    pub fn smallest_batch(&self, cases: usize) -> usize {
+        match cases % self.volumes_per_step {
+            _ if cases < self.volumes_per_step => cases,
+            0 => self.volumes_per_step,
+            _ if !self.keep_last_batch => self.volumes_per_step,
+            rest => rest,
+        }
+    }
+
+    /// Whether every batch norm of the deepest level keeps its running statistics.
+    fn freezes_deepest_norms(&self) -> bool {
+        let tensors = self.network.layers(1, 2).tensors();
+        let statistics = tensors.iter().map(|tensor| tensor.name.as_str());
+        let statistics: Vec<&str> =
+            statistics.filter(|name| name.ends_with(".running_var")).collect();
+        let depth = |name: &str| name.matches("submodule").count();
+        let deepest = statistics.iter().map(|name| depth(name)).max();
+        let patterns = self.freeze.iter().filter_map(|text| glob::Pattern::new(text).ok());
+        let patterns: Vec<glob::Pattern> = patterns.collect();
+        let is_frozen = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+        statistics.iter().filter(|name| Some(depth(name)) == deepest).all(|name| is_frozen(name))
+    }
+
     /// Patterns that are none, and those that no parameter of the network has.
     fn check_freeze(&self) -> impl Iterator<Item = Mistake> {
         let names = self.network.layers(1, 2).tensors();
@@ -181,7 +234,7 @@ impl Train {
 
 impl Stage for Train {
     const NAME: &'static str = "train";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const READS: &'static [Read] = &[
         Read {
             role: "cache",
@@ -204,7 +257,12 @@ impl Stage for Train {
     fn check(&self) -> Vec<Mistake> {
         let mut mistakes = self.network.check("network");
         if mistakes.is_empty() {
-            mistakes.extend(self.network.check_sides(self.patch, "patch"));
+            let sides = self.network.check_sides(self.patch, "patch");
+            mistakes.extend(
+                sides
+                    .or_else(|| self.network.check_instance_norm(self.patch, "patch"))
+                    .or_else(|| self.check_batch_norm(self.volumes_per_step)),
+            );
             mistakes.extend(self.inference.check_roi(&self.network, "inference"));
             mistakes.extend(self.check_freeze());
         }

@@ -12,7 +12,7 @@ pub struct Validate(pub Scoring);
 
 impl Stage for Validate {
     const NAME: &'static str = "validate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const READS: &'static [Read] = &[
         Read {
             role: "cache",

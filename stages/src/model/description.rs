@@ -1,6 +1,6 @@
 //! `model.json`: what a trained model says of itself, enough to predict with nothing else at hand.
 
-use super::{Inference, Network};
+use super::{Inference, Network, Provenance};
 use crate::dataset::Label;
 use crate::image::Preparation;
 use schemars::JsonSchema;
@@ -47,6 +47,10 @@ pub struct ModelCard {
     pub inference: Inference,
     /// How the training went.
     pub training: TrainingSummary,
+    /// The cases that decided the weights; `None` where nobody knows (another program's weights, or
+    /// a model of before this was kept).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// How a training went.

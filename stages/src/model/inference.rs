@@ -65,6 +65,8 @@ impl Inference {
 
     /// What is wrong with the window's sides for this network.
     pub fn check_roi(&self, network: &Network, path: &str) -> Option<Mistake> {
-        network.check_sides(self.roi?, &format!("{path}.roi"))
+        let path = format!("{path}.roi");
+        let roi = self.roi?;
+        network.check_sides(roi, &path).or_else(|| network.check_instance_norm(roi, &path))
     }
 }

@@ -11,8 +11,10 @@ pub mod loss;
 pub mod network;
 pub mod optimizer;
 pub mod pickle;
+pub mod provenance;
 pub mod schedule;
 pub mod scoring;
+pub mod suits;
 pub mod weights;
 
 pub use description::{ModelCard, Weights};
@@ -20,6 +22,7 @@ pub use inference::{Blend, Inference};
 pub use loss::{Loss, LossKind};
 pub use network::{Network, Norm, PerAxis};
 pub use optimizer::{Optimizer, OptimizerName};
+pub use provenance::Provenance;
 pub use schedule::{Decay, Schedule, ScheduleName, Unit};
 pub use scoring::Scoring;
 

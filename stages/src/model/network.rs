@@ -130,6 +130,26 @@ impl Network {
         .collect()
     }
 
+    /// The voxels of the deepest level for a patch or window of these sides.
+    pub fn deepest_voxels(&self, sides: [usize; 3]) -> usize {
+        let multiple = self.multiple();
+        (0..3).map(|axis| sides[axis] / multiple[axis]).product()
+    }
+
+    /// Instance norm over one value gives 0 whatever the value is; PyTorch refuses it ("Expected
+    /// more than 1 spatial element").
+    pub fn check_instance_norm(&self, sides: [usize; 3], path: &str) -> Option<Mistake> {
+        let is_single = self.norm == Norm::Instance && self.deepest_voxels(sides) == 1;
+        mistake(
+            is_single,
+            path,
+            format!(
+                "{sides:?} leaves one voxel on the deepest level, and instance norm needs more than \
+                 one; enlarge it, or take fewer or smaller strides"
+            ),
+        )
+    }
+
     /// What is wrong with the sides of a patch or window for this network.
     pub fn check_sides(&self, sides: [usize; 3], path: &str) -> Option<Mistake> {
         let multiple = self.multiple();

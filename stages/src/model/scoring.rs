@@ -20,6 +20,11 @@ pub struct Scoring {
     /// Which of the model's weights.
     #[serde(default)]
     pub weights: Weights,
+    /// Score cases that the model was trained on or chosen by, with a warning, instead of refusing
+    /// them (data leakage).
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub allow_leakage: bool,
 }
 
 fn one_mm() -> f64 {

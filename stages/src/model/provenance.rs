@@ -1,0 +1,160 @@
+//! The cases that decided a model's weights, its ancestors' included; and the guard against
+//! scoring a model on them (data leakage). Cases are known by the voxels of their images, so that
+//! another name, dataset, file format or preparation hides none.
+
+use crate::image::{VolumeCase, VolumeList};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use voxflow_cache::Digest;
+
+/// The cases that decided a model's weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Cases that gave gradients, to the model or to an ancestor of it.
+    pub training: Vec<SeenCase>,
+    /// Cases by which weights were chosen.
+    pub validation: Vec<SeenCase>,
+    /// An ancestor does not say its cases, so that there may be more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
+}
+
+/// A case that a model has seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenCase {
+    /// The dataset's name.
+    pub dataset: String,
+    /// The case's name there.
+    pub name: String,
+    /// The digest of the voxels of each image file.
+    pub images: Vec<Digest>,
+}
+
+/// What a model learnt from a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The case was trained on.
+    Training,
+    /// Weights were chosen by the case.
+    Validation,
+}
+
+/// A case that is to be scored, and that the model has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leak {
+    /// The case as it is named where it is scored.
+    pub case: String,
+    /// How the model saw it.
+    pub seen: Seen,
+    /// The case as the model's training named it.
+    pub known_as: SeenCase,
+}
+
+impl Provenance {
+    /// The cases of a new training, and those of the model that it starts from. `start` is `None`
+    /// for a training from nothing, and `Some(None)` for a model that does not say its cases.
+    pub fn of(
+        training: &VolumeList,
+        validation: &VolumeList,
+        start: Option<Option<&Provenance>>,
+    ) -> Provenance {
+        let mut all = match start {
+            Some(Some(ancestor)) => ancestor.clone(),
+            Some(None) => Provenance { incomplete: true, ..Provenance::default() },
+            None => Provenance::default(),
+        };
+        add(&mut all.training, training);
+        add(&mut all.validation, validation);
+        all
+    }
+
+    /// The cases among `cases` that were trained on, and, where `chosen` says so, those that
+    /// weights were chosen by. A case counts once, as trained on before chosen by.
+    pub fn leaks(&self, cases: &[VolumeCase], chosen: bool) -> Vec<Leak> {
+        let mut known: BTreeMap<Digest, (Seen, &SeenCase)> = BTreeMap::new();
+        let validation = self.validation.iter().filter(|_| chosen);
+        let each = validation.map(|case| (Seen::Validation, case));
+        for (seen, case) in each.chain(self.training.iter().map(|case| (Seen::Training, case))) {
+            known.extend(case.images.iter().map(|image| (*image, (seen, case))));
+        }
+        let leak = |case: &VolumeCase| {
+            let found = case.image_digests.iter().filter_map(|image| known.get(image));
+            let (seen, known_as) = found.min_by_key(|(seen, _)| *seen == Seen::Validation)?;
+            Some(Leak { case: case.name.clone(), seen: *seen, known_as: (*known_as).clone() })
+        };
+        cases.iter().filter_map(leak).collect()
+    }
+}
+
+/// Adds a list's cases that are not there yet.
+fn add(seen: &mut Vec<SeenCase>, list: &VolumeList) {
+    for case in &list.cases {
+        let images = case.image_digests.clone();
+        let new = SeenCase { dataset: list.dataset.clone(), name: case.name.clone(), images };
+        if !seen.contains(&new) {
+            seen.push(new);
+        }
+    }
+}
+
+/// The leaks in words, each with the case's own name and the model's: "'a' (trained on)".
+pub fn leak_words(leaks: &[Leak]) -> String {
+    let words = |leak: &Leak| {
+        let how = match leak.seen {
+            Seen::Training => "trained on",
+            Seen::Validation => "weights chosen by it",
+        };
+        let other = match leak.known_as.name == leak.case {
+            true => String::new(),
+            false => format!(" as '{}' of '{}'", leak.known_as.name, leak.known_as.dataset),
+        };
+        format!("'{}' ({how}{other})", leak.case)
+    };
+    leaks.iter().map(words).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(dataset: &str, cases: &[(&str, u8)]) -> VolumeList {
+        let case = |(name, image): &(&str, u8)| VolumeCase {
+            name: name.to_string(),
+            labelled: true,
+            shape: [1; 3],
+            image_digests: vec![Digest::of(&[*image])],
+        };
+        serde_json::from_value(serde_json::json!({
+            "dataset": dataset, "preparation": { "intensity": { "zscore": "all" } },
+            "modality": ["CT"], "labels": [],
+            "cases": cases.iter().map(case).collect::<Vec<_>>(),
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_case_is_known_by_its_voxels_under_any_name() {
+        let seen = Provenance::of(&list("a", &[("x", 1)]), &list("a", &[("y", 2)]), None);
+        let others = list("b", &[("p", 1), ("q", 2), ("r", 3)]);
+        let leaks = seen.leaks(&others.cases, true);
+        assert_eq!(
+            leak_words(&leaks),
+            "'p' (trained on as 'x' of 'a'), 'q' (weights chosen by it as 'y' of 'a')"
+        );
+        assert_eq!(seen.leaks(&others.cases, false).len(), 1);
+    }
+
+    #[test]
+    fn a_model_inherits_the_cases_of_the_model_it_starts_from() {
+        let none = list("a", &[]);
+        let first = Provenance::of(&list("a", &[("x", 1)]), &none, None);
+        let second = Provenance::of(&list("a", &[("y", 2)]), &none, Some(Some(&first)));
+        let third = Provenance::of(&list("a", &[("y", 2)]), &none, Some(Some(&second)));
+        assert_eq!(second, third, "a case counts once");
+        assert_eq!(third.leaks(&list("c", &[("x", 1)]).cases, false).len(), 1);
+        assert!(!third.incomplete);
+        assert!(Provenance::of(&none, &none, Some(None)).incomplete);
+    }
+}

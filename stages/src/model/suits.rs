@@ -1,0 +1,171 @@
+//! Whether volumes suit a model: their labels, their channels and how they were prepared. A
+//! difference that makes scores meaningless is an error that names both sides; one that may be
+//! meant is a warning.
+
+use super::ModelCard;
+use crate::dataset::Label;
+use crate::error::{Error, Result};
+use crate::image::{Preparation, VolumeList};
+
+impl ModelCard {
+    /// The warnings about volumes that this model is to be scored on; an error where their labels,
+    /// channels or preparation are others.
+    pub fn check_volumes(&self, list: &VolumeList) -> Result<Vec<String>> {
+        self.check_labels(&list.labels)?;
+        let channels = check_channels(&self.modality, &list.modality)?;
+        let crop = self.check_preparation(&list.preparation)?;
+        Ok(channels.into_iter().chain(crop).collect())
+    }
+
+    fn check_labels(&self, labels: &[Label]) -> Result<()> {
+        if labels == self.labels {
+            return Ok(());
+        }
+        let (found, known) = (label_words(labels), label_words(&self.labels));
+        Err(Error::failed(format!(
+            "the volumes have labels ({found}), the model knows ({known}); \
+             use the dataset's labels that it was trained on, or train a model for these"
+        )))
+    }
+
+    /// A warning where only the crop differs.
+    fn check_preparation(&self, found: &Preparation) -> Result<Option<String>> {
+        let channels = self.modality.len();
+        let differs = differences(&self.preparation, found, channels);
+        if differs.is_empty() {
+            return Ok(None);
+        }
+        let words = format!("the volumes were prepared otherwise than the model's: {differs}");
+        if has_same_values(&self.preparation, found, channels) {
+            return Ok(Some(words));
+        }
+        Err(Error::failed(format!(
+            "{words}; give 'preprocess' of these volumes the model's parameters, or train on them"
+        )))
+    }
+}
+
+/// A warning where channels have other names than the model's; an error where their number differs
+/// or a channel that the model knows stands at another place. Case does not count.
+pub fn check_channels(known: &[String], found: &[String]) -> Result<Option<String>> {
+    let (known_words, found_words) = (known.join(", "), found.join(", "));
+    if known.len() != found.len() {
+        return Err(Error::failed(format!(
+            "the images have channels ({found_words}), the model reads ({known_words})"
+        )));
+    }
+    let plain = |names: &[String]| -> Vec<String> {
+        names.iter().map(|name| name.trim().to_lowercase()).collect()
+    };
+    let (known, found) = (plain(known), plain(found));
+    let is_moved = |(at, name): (usize, &String)| known[at] != *name && known.contains(name);
+    if found.iter().enumerate().any(is_moved) {
+        return Err(Error::failed(format!(
+            "the images have channels in the order ({found_words}), the model reads \
+             ({known_words}); list them in the model's order"
+        )));
+    }
+    Ok((known != found).then(|| {
+        format!(
+            "the images have channels ({found_words}), the model was trained on ({known_words}): \
+             make sure that they mean the same, in the same order"
+        )
+    }))
+}
+
+/// The parameters in which two preparations differ, each with both values; empty for none.
+pub fn differences(there: &Preparation, here: &Preparation, channels: usize) -> String {
+    let words = |name: &str, there: String, here: String| {
+        (there != here).then(|| format!("{name} {there} for the model, {here} here"))
+    };
+    let crop = |preparation: &Preparation| match preparation.crop_foreground {
+        true => format!("to the foreground with a margin of {}", preparation.crop_margin),
+        false => "none".to_string(),
+    };
+    let each = [
+        words("spacing", spacing_words(there), spacing_words(here)),
+        words("intensity", intensity_words(there, channels), intensity_words(here, channels)),
+        words("crop", crop(there), crop(here)),
+    ];
+    each.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// Whether voxels have the same size and values, whatever was cropped away.
+fn has_same_values(there: &Preparation, here: &Preparation, channels: usize) -> bool {
+    spacing_words(there) == spacing_words(here)
+        && intensity_words(there, channels) == intensity_words(here, channels)
+}
+
+fn spacing_words(preparation: &Preparation) -> String {
+    match preparation.spacing {
+        Some([x, y, z]) => format!("{x} x {y} x {z} mm"),
+        None => "of each image".to_string(),
+    }
+}
+
+/// The scaling of each channel in YAML's flow style; of one channel where all are equal.
+fn intensity_words(preparation: &Preparation, channels: usize) -> String {
+    let each = preparation.intensity.for_channels(channels).unwrap_or_default();
+    let words = |one: &_| serde_json::to_string(one).unwrap_or_default().replace('"', "");
+    let mut all: Vec<String> = each.iter().map(words).collect();
+    all.dedup();
+    if all.len() == 1 { all.remove(0) } else { format!("[{}]", all.join(", ")) }
+}
+
+fn label_words(labels: &[Label]) -> String {
+    let words = |label: &Label| format!("{} = {}", label.value, label.name);
+    labels.iter().map(words).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Intensity;
+    use crate::image::prepare::Intensities;
+
+    fn names(each: &[&str]) -> Vec<String> {
+        each.iter().map(|name| name.to_string()).collect()
+    }
+
+    fn preparation(spacing: [f64; 3], window: [f64; 2]) -> Preparation {
+        Preparation {
+            spacing: Some(spacing),
+            intensity: Intensities::One(Intensity::Window(window)),
+            crop_foreground: false,
+            crop_margin: 0,
+        }
+    }
+
+    #[test]
+    fn channels_in_another_order_are_an_error_and_other_names_a_warning() {
+        let check = |known: &[&str], found: &[&str]| check_channels(&names(known), &names(found));
+        assert_eq!(check(&["T1", "T2"], &["t1", "T2 "]).unwrap(), None);
+        let error = check(&["T1", "T2"], &["T2", "T1"]).unwrap_err().to_string();
+        assert!(error.contains("in the order (T2, T1), the model reads (T1, T2)"), "{error}");
+        assert!(check(&["T1", "T2", "FLAIR"], &["T1", "T1", "x"]).is_err());
+        assert!(check(&["T1", "T2"], &["T1"]).is_err());
+        assert!(check(&["CT"], &["MRI"]).unwrap().unwrap().contains("(MRI)"));
+    }
+
+    #[test]
+    fn one_scaling_for_all_channels_is_the_same_for_each() {
+        let one = preparation([2.0, 2.0, 3.0], [-100.0, 150.0]);
+        let each = vec![Intensity::Window([-100.0, 150.0]); 2];
+        let other = Preparation { intensity: Intensities::Each(each), ..one.clone() };
+        assert_eq!(differences(&one, &other, 2), "");
+        let other = preparation([3.0, 3.0, 3.0], [-1000.0, 3000.0]);
+        assert_eq!(
+            differences(&one, &other, 1),
+            "spacing 2 x 2 x 3 mm for the model, 3 x 3 x 3 mm here; intensity {window:[-100.0,150.0]} \
+             for the model, {window:[-1000.0,3000.0]} here"
+        );
+    }
+
+    #[test]
+    fn another_crop_changes_no_value() {
+        let one = preparation([2.0, 2.0, 3.0], [-100.0, 150.0]);
+        let cropped = Preparation { crop_foreground: true, crop_margin: 4, ..one.clone() };
+        assert!(has_same_values(&one, &cropped, 1));
+        assert!(differences(&one, &cropped, 1).contains("with a margin of 4 here"));
+    }
+}
