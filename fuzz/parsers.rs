@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Artifact, Blob, Recipe};
 use voxflow_stages::dataset::archive::{Limits, unpack};
-use voxflow_stages::dataset::{decathlon, nnunet};
+use voxflow_stages::dataset::fields::Said;
+use voxflow_stages::dataset::notes::Notes;
+use voxflow_stages::dataset::{Listing, datalist, decathlon, nnunet};
 use voxflow_stages::image::nifti;
 use voxflow_stages::model::checkpoint::split_body;
 use voxflow_stages::model::foreign::Foreign;
@@ -51,10 +53,16 @@ pub fn archive(bytes: &[u8]) {
 
 /// A `dataset.json` of either layout.
 pub fn listing(bytes: &[u8]) {
-    let _ = decathlon::read(bytes);
     in_a_folder(|folder| {
+        let (said, mut notes) = (Said::default(), Notes::default());
         let _ = nnunet::is_nnunet(bytes, folder);
-        let _ = nnunet::read(bytes, folder);
+        let _ = decathlon::read(bytes, folder, &said, &mut notes);
+        let _ = nnunet::read(bytes, folder, &said, &mut notes);
+        let path = folder.join("list.json");
+        std::fs::write(&path, bytes).expect("a file");
+        for fold in [None, Some(0)] {
+            let _ = datalist::read(&path, &Listing::default(), &[], fold, &mut notes);
+        }
     });
 }
 

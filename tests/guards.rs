@@ -291,3 +291,62 @@ fn cases_that_change_sides_are_named_by_plan_and_run() {
     assert_eq!(before["testing"], after["testing"]);
     assert_eq!(before["validation"], after["validation"]);
 }
+
+#[test]
+fn runs_with_other_testing_cases_are_marked_in_comparisons() {
+    let lab = Lab::new();
+    Dataset::write(&lab.path("data"), 6, 0);
+    let workflow = |split: &str, rate: &str| {
+        let train = model("model", "cache: cache")
+            .replace("epochs: 2", &format!("epochs: 2\n      learning_rate: {rate}"));
+        let test =
+            "  final: { uses: test, needs: { dataset: dataset, cache: cache, model: model } }\n";
+        stages(&[part("", "data", split, PLAIN), train, test.into()])
+    };
+    lab.run(&workflow(FIRST, "0.001"), &[], 0);
+    lab.run(&workflow(FIRST, "0.002"), &[], 0);
+    let note = "tested on different cases";
+    let shown = lab.voxflow(&["compare", "guards"]);
+    assert!(!(shown.out + &shown.err).contains(note));
+    lab.run(&workflow(&FIRST.replace("[case_04]", "[case_05]"), "0.002"), &[], 0);
+    for arguments in [&["compare", "guards"][..], &["compare", "guards", "--sort", "final.dice"]] {
+        let shown = lab.voxflow(arguments);
+        assert!((shown.out + &shown.err).contains(note), "{arguments:?}");
+    }
+    let csv = lab.voxflow(&["compare", "guards", "--format", "csv"]).out;
+    let sets: Vec<&str> = csv.lines().map(|line| line.split(',').nth(3).unwrap()).collect();
+    assert_eq!(sets[0], "test set");
+    assert!(sets[1] != sets[3] || sets[1] != sets[2], "{csv}");
+    // A parameter and a metric of one name stay apart.
+    let heads: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    assert!(heads.contains(&"model.learning_rate"), "{heads:?}");
+    assert!(heads.contains(&"metric.model.learning_rate"), "{heads:?}");
+    assert_eq!(heads.iter().collect::<std::collections::BTreeSet<_>>().len(), heads.len());
+    let parquet = ["compare", "guards", "--format", "parquet", "--out", "runs.parquet"];
+    assert_eq!(lab.voxflow(&parquet).code, 0);
+    assert_eq!(&fs::read(lab.path("runs.parquet")).unwrap()[..4], b"PAR1");
+    let sorted = lab.voxflow(&["compare", "guards", "--sort", "metric.model.learning_rate"]);
+    assert_eq!(sorted.code, 0, "{}", sorted.err);
+    let json = lab.voxflow(&["compare", "guards", "--format", "json"]).out;
+    assert!(json.contains("\"test_sets\""), "{json}");
+}
+
+#[test]
+fn a_card_that_cannot_be_used_is_told_with_the_reason() {
+    let mut lab = Lab::new();
+    Dataset::write(&lab.path("data"), 5, 0);
+    let workflow = stages(&[part("", "data", FIRST, PLAIN), model("model", "cache: cache")]);
+    lab.set("VOXFLOW_NVIDIA_CARD", "0");
+    lab.write("workflow.yaml", &workflow);
+    let shown = lab.voxflow(&["run", "workflow.yaml"]);
+    assert!(shown.code == 0 && !shown.err.contains("card"), "{}", shown.err);
+    lab.set("VOXFLOW_NVIDIA_CARD", "1");
+    let shown = lab.voxflow(&["run", "workflow.yaml", "--force", "model"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let words =
+        "warning: model: there is an NVIDIA card, but the processor is used: device 'cuda:0': ";
+    assert!(shown.err.contains(words), "{}", shown.err);
+    let events = lab.last_run().events();
+    assert!(events.iter().any(|event| event["message"]["say"] == "warning"));
+    assert_eq!(lab.last_run().stage("model")["device"], "cpu");
+}

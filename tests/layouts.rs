@@ -81,3 +81,69 @@ fn three_broken_cases_among_ten_are_told_together_and_can_be_excluded() {
         "  dataset: { uses: folder, with: { path: data, exclude: [case_01, case_04, case_07] } }";
     assert_eq!(lab.run(&until_volumes(excluding), &[], 0).items("volumes"), (0, 7));
 }
+
+/// The labels that a data set's stage has in the last run: (value, name).
+fn labels(lab: &Lab) -> Vec<(u64, String)> {
+    let listing = fs::read_to_string(lab.last_run().folder.join("outputs/dataset/dataset.json"));
+    let listing: serde_json::Value =
+        serde_json::from_str(&listing.expect("a listing")).expect("JSON");
+    let labels = listing["labels"].as_array().expect("labels").clone();
+    let pair = |label: &serde_json::Value| {
+        (label["value"].as_u64().expect("a value"), label["name"].as_str().expect("a name").into())
+    };
+    labels.iter().map(pair).collect()
+}
+
+const BY_PATTERNS: &str = "path: data, images: 'imagesTr/{case}.nii.gz', \
+    labels: 'labelsTr/{case}.nii.gz', modality: [MRI]";
+
+fn dataset_alone(with: &str) -> String {
+    format!("name: cubes\nstages:\n  dataset: {{ uses: folder, with: {{ {with} }} }}\n")
+}
+
+#[test]
+fn the_values_of_labels_have_names_in_a_workflow_and_on_the_command_line() {
+    let lab = Lab::new();
+    Dataset::write(&lab.path("data"), 2, 0);
+    for names in ["{1: edema, 4: enhancing}", "{'4': enhancing, edema: 1}"] {
+        lab.run(&dataset_alone(&format!("{BY_PATTERNS}, label_names: {names}")), &[], 0);
+        assert_eq!(labels(&lab), [(1, "edema".into()), (4, "enhancing".into())]);
+    }
+    let plain = dataset_alone(&format!("{BY_PATTERNS}, label_names: [cube]"));
+    lab.run(&plain, &["--set", "dataset.label_names={255: tumor}"], 0);
+    assert_eq!(labels(&lab), [(255, "tumor".into())]);
+}
+
+#[test]
+fn labels_that_cannot_be_are_found_by_check_with_their_line() {
+    let lab = Lab::new();
+    for (names, words) in [
+        ("[a, a]", "label listed twice: a"),
+        ("{1: a, 2: A}", "differ only in capitals or spaces"),
+        ("{0: liver, 1: tumor}", "label 'liver': has value 0"),
+        ("{300: a}", "above 255"),
+        ("{1: a, 1: b}", "is given twice"),
+    ] {
+        lab.write("w.yaml", &dataset_alone(&format!("{BY_PATTERNS}, label_names: {names}")));
+        let shown = lab.voxflow(&["check", "w.yaml"]);
+        assert_eq!(shown.code, 2, "{names}");
+        assert!(shown.err.contains(words) && shown.err.contains("w.yaml:3:"), "{}", shown.err);
+    }
+}
+
+#[test]
+fn a_missing_label_stops_before_any_work_and_if_allowed_plan_and_run_say_it() {
+    let lab = Lab::new();
+    let dataset = Dataset::write(&lab.path("data"), 4, 0);
+    fs::remove_file(dataset.label(2)).expect("removing");
+    lab.write("w.yaml", &dataset_alone(&format!("{BY_PATTERNS}, label_names: [cube]")));
+    let shown = lab.voxflow(&["run", "w.yaml"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    assert!(shown.err.contains("1 of 4 cases have no label: case_02"), "{}", shown.err);
+    let allowed = ["--set", "dataset.require_labels=false"];
+    let plan = lab.voxflow(&[&["plan", "w.yaml"][..], &allowed].concat());
+    assert!(plan.out.contains("dataset: 3 labelled, 1 without a label: case_02"), "{}", plan.out);
+    let run = lab.voxflow(&[&["run", "w.yaml"][..], &allowed].concat());
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(run.err.contains("1 of 4 cases have no label: case_02"), "{}", run.err);
+}

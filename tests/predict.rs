@@ -4,6 +4,7 @@
 mod lab;
 
 use lab::cubes::{CUBES, Dataset, write_nifti};
+use lab::layouts::{Holds::Image, Holds::Label, write};
 use lab::{Lab, Shown};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use std::path::{Path, PathBuf};
 const IMAGES: &str =
     "  images: { uses: folder, with: { path: new, images: '{case}.nii.gz', modality: [MRI] } }\n";
 const ANSWER: &str = "  answer: { uses: predict, needs: { dataset: images, model: model }, with: { probabilities: true } }\n";
+
+const ONE: lab::layouts::Holds = Label(&[1]);
 
 /// A trained model, and three new images that have no labels.
 fn lab() -> Lab {
@@ -105,4 +108,84 @@ fn a_damaged_image_is_told_and_the_others_are_segmented() {
     assert_eq!(shown.code, 2, "an image is never overwritten: {}", shown.err);
     let shown = predict(&lab, &["--model", "latset", "new", "--out", "labels"]);
     assert!(shown.code == 2 && shown.err.contains("did you mean 'latest'"), "{}", shown.err);
+}
+
+#[test]
+fn nested_folders_are_mirrored_and_labels_beside_images_are_left_out() {
+    let lab = lab();
+    lab.run(CUBES, &["--until", "model", "--threads", "1"], 0);
+    for (from, to) in [
+        ("data/imagesTr/case_00.nii.gz", "tree/a/scan.nii.gz"),
+        ("data/imagesTr/case_01.nii.gz", "tree/b/deep/SCAN.NII.GZ"),
+        ("data/labelsTr/case_01.nii.gz", "tree/b/deep/scan_seg.nii.gz"),
+        ("data/imagesTr/case_02.nii.gz", "tree/scan_0000.nii.gz"),
+    ] {
+        fs::create_dir_all(lab.path(to).parent().expect("a folder")).expect("a folder");
+        fs::copy(lab.path(from), lab.path(to)).expect("copies");
+    }
+    // Twice, and into a folder below: what was made is no image.
+    for _ in 0..2 {
+        let shown = predict(&lab, &["--model", "latest", "tree", "--out", "tree/made"]);
+        assert_eq!(shown.code, 0, "{}", shown.err);
+        assert!(shown.err.contains("1 file left out, labels by their names"), "{}", shown.err);
+        assert!(shown.err.contains("3 of 3 images"), "{}", shown.err);
+    }
+    assert_eq!(names(&lab.path("tree/made")), ["a", "b", "scan.nii.gz"]);
+    assert!(lab.path("tree/made/a/scan.nii.gz").is_file());
+    assert!(lab.path("tree/made/b/deep/SCAN.nii.gz").is_file());
+    let shown = predict(&lab, &["--model", "latest", "data/imagesTr", "--out", "flat"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    same(lab.path("flat/case_02.nii.gz"), lab.path("tree/made/scan.nii.gz"));
+}
+
+#[test]
+fn images_with_other_channels_than_the_models_are_told_together_before_any_work() {
+    let lab = lab();
+    lab.run(CUBES, &["--until", "model", "--threads", "1"], 0);
+    let two = vec![1.0; 2 * 20 * 18 * 16];
+    write_nifti(&lab.path("new/both.nii.gz"), &two, 16);
+    let pair = "new/scan_0.nii.gz,new/scan_1.nii.gz";
+    let shown = predict(&lab, &["--model", "latest", "new", pair, "--out", "labels"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    for words in [
+        "image 'new/both.nii.gz': has 2 channels, and the model reads 1 channel (MRI)",
+        "image 'new/scan_0.nii.gz,new/scan_1.nii.gz': has 2 channels",
+    ] {
+        assert!(shown.err.contains(words), "'{words}' in\n{}", shown.err);
+    }
+    assert!(!lab.path("labels").exists(), "nothing was begun");
+}
+
+#[test]
+fn the_channels_of_one_image_are_joined_by_number_or_by_name() {
+    let lab = Lab::new();
+    write(&lab, "data", &[("p#_t1.nii", Image(0)), ("p#_t2.nii", Image(1)), ("p#_gt.nii", ONE)]);
+    let folder = "path: data, images: ['{case}_t1.nii', '{case}_t2.nii'], labels: '{case}_gt.nii', modality: [t1, t2], label_names: [x]";
+    let workflow = CUBES.replace("path: data", folder).replace(
+        "training: 4, validation: 1, testing: 2",
+        "training: 4, validation: 1, testing: 1",
+    );
+    lab.run(&workflow, &["--until", "model", "--threads", "1"], 0);
+    fs::create_dir_all(lab.path("numbered")).expect("a folder");
+    for case in ["07", "08"] {
+        for (channel, name) in ["t1", "t2"].iter().enumerate() {
+            let to = lab.path(&format!("numbered/p{case}_000{channel}.nii"));
+            fs::copy(lab.path(&format!("data/p{case}_{name}.nii")), to).expect("copies");
+        }
+    }
+    let shown = predict(&lab, &["--model", "latest", "numbered", "--out", "one"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert_eq!(names(&lab.path("one")), ["p07.nii.gz", "p08.nii.gz"]);
+    let shown = predict(&lab, &["--model", "latest", "data", "--out", "two"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert_eq!(names(&lab.path("two")).len(), 6);
+    let shown =
+        predict(&lab, &["--model", "latest", "data/p07_t1.nii,data/p07_t2.nii", "--out", "three"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for other in ["two/p07.nii.gz", "three/p07.nii.gz"] {
+        same(lab.path("one/p07.nii.gz"), lab.path(other));
+    }
+    let shown = predict(&lab, &["--model", "latest", "data/p07_t1.nii", "--out", "four"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    assert!(shown.err.contains("files joined by commas, or in files NAME_0000"), "{}", shown.err);
 }

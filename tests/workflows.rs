@@ -86,14 +86,16 @@ fn a_file_that_is_not_there_is_said_before_any_work() {
     let shown = lab.voxflow(&["plan", workflow]);
     assert_eq!(shown.code, 2);
     assert!(
-        shown.out.starts_with("archive  download    cannot run: /nowhere/Task04_Hippocampus.tar: "),
+        shown.out.starts_with(
+            "archive  download    cannot run: '/nowhere/Task04_Hippocampus.tar' is not there"
+        ),
         "{}",
         shown.out
     );
     let shown = lab.voxflow(&["run", workflow]);
     assert_eq!(shown.code, 2);
     assert!(
-        shown.err.contains("stage 'archive': /nowhere/Task04_Hippocampus.tar: "),
+        shown.err.contains("stage 'archive': '/nowhere/Task04_Hippocampus.tar' is not there"),
         "{}",
         shown.err
     );

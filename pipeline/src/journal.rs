@@ -74,9 +74,12 @@ pub fn is_being_written(path: &Path) -> bool {
 
 /// An event as a line of JSON without credentials.
 pub fn line(event: &Event) -> Result<String> {
-    let text =
-        serde_json::to_string(event).map_err(|error| Error::Failed(format!("event: {error}")))?;
-    let mut text = if secret::may_hold(&text) { secret::strip(&text) } else { text };
+    let trouble = |error: serde_json::Error| Error::Failed(format!("event: {error}"));
+    let mut text = serde_json::to_string(event).map_err(trouble)?;
+    if secret::may_hold(&text) {
+        let value = serde_json::from_str(&text).map_err(trouble)?;
+        text = serde_json::to_string(&secret::strip_value(&value)).map_err(trouble)?;
+    }
     text.push('\n');
     Ok(text)
 }

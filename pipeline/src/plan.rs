@@ -7,7 +7,8 @@ use crate::event::{Decision, Planned};
 use crate::exit::{Error, Result};
 use crate::why::History;
 use crate::wishes::{LeftOut, Wishes};
-use crate::workflow::{StageSpec, Workflow};
+use crate::words;
+use crate::workflow::{StageSpec, Workflow, environment, paths};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -61,14 +62,37 @@ impl Plan {
         step.entry.as_ref().map(|entry| &entry.artifact)
     }
 
-    /// Why a stage that is wanted cannot even begin, if there is such a one.
+    /// Why a stage that is wanted cannot even begin, if there is such a one; what follows from it
+    /// in one line.
     pub fn blocked(&self) -> Vec<String> {
-        let each = self.workflow.stages.iter().zip(&self.steps);
-        each.filter_map(|(stage, step)| match &step.decision {
-            Decision::Blocked { reason } => Some(format!("stage '{}': {reason}", stage.id)),
-            _ => None,
-        })
-        .collect()
+        let each = self.workflow.stages.iter().zip(&self.steps).enumerate();
+        let causes = each.filter(|(index, _)| !self.is_consequence(*index));
+        let mut lines: Vec<String> = causes
+            .filter_map(|(_, (stage, step))| match &step.decision {
+                Decision::Blocked { reason } => Some(format!("stage '{}': {reason}", stage.id)),
+                _ => None,
+            })
+            .collect();
+        lines.extend(self.consequences());
+        lines
+    }
+
+    /// Whether a stage cannot run for no other reason than that one it needs cannot.
+    pub fn is_consequence(&self, index: usize) -> bool {
+        let is_blocked =
+            |index: usize| matches!(self.steps[index].decision, Decision::Blocked { .. });
+        is_blocked(index) && self.steps[index].needs.iter().any(|need| is_blocked(*need))
+    }
+
+    /// "7 stages after it cannot run: split, …".
+    pub fn consequences(&self) -> Option<String> {
+        let stages = self.workflow.stages.iter().enumerate();
+        let ids: Vec<&str> = stages
+            .filter(|(index, _)| self.is_consequence(*index))
+            .map(|(_, stage)| stage.id.as_str())
+            .collect();
+        let count = words::count(ids.len() as u64, "stage");
+        (!ids.is_empty()).then(|| format!("{count} after it cannot run: {}", ids.join(", ")))
     }
 
     /// Whether a stage must, or may have to, be made.
@@ -247,8 +271,15 @@ impl<'a> Planner<'a> {
                 inputs.insert(input_name(read, number), artifact.digest_of(read.parts));
             }
         }
-        for (name, path) in stage.kind.local_files(&stage.params)? {
-            inputs.insert(format!("{LOCAL}{name}"), self.digest_of(&path)?);
+        // Behind a file that is not there may be a variable that is not set.
+        let explained = |error: String| {
+            let words = paths::words(stage, &environment::process);
+            Error::Failed(words.unwrap_or(error))
+        };
+        let files = stage.kind.local_files(&stage.params);
+        for (name, path) in files.map_err(|error| explained(error.to_string()))? {
+            let digest = self.digest_of(&path).map_err(|error| explained(error.to_string()))?;
+            inputs.insert(format!("{LOCAL}{name}"), digest);
         }
         let kind = stage.kind;
         Ok(Recipe {

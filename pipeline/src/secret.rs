@@ -1,22 +1,61 @@
 //! Credentials in URLs and variables, and how they are kept out of everything that is written.
+//!
+//! Of a URL no user, no fragment and no query value is kept, but for a few harmless keys: nobody can
+//! list all the names under which services expect a password. A variable is a secret if a URL is
+//! written with it, or if its name says so. What is replaced is the content of strings, before they
+//! are encoded, so that records stay what they are: JSON, YAML, tables.
 
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock};
 
-/// What stands where a secret stood.
+/// Stands where a secret stood.
 const HIDDEN: &str = "***";
 
-/// Words in the name of a query parameter that make its value a secret.
-const TELLING: [&str; 7] =
-    ["token", "signature", "secret", "password", "passwd", "apikey", "credential"];
+/// The same in the text of a YAML file, where an asterisk may begin an alias.
+const HIDDEN_IN_YAML: &str = "hidden";
 
-/// The values of variables whose names say that they are secrets.
+/// Query parameters whose values are kept: they say which file, in which form.
+const HARMLESS: [&str; 7] = ["download", "dl", "export", "format", "part", "raw", "version"];
+
+/// Words in the name of a variable that make its value a secret wherever it is used.
+const TELLING: [&str; 10] = [
+    "token",
+    "signature",
+    "secret",
+    "password",
+    "passwd",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "credential",
+    "auth",
+];
+
+/// A secret that is shorter is replaced only where it is a whole segment of a URL's path: a text
+/// may hold its letters by chance.
+const SHORTEST: usize = 6;
+
+/// The values of variables that are secrets.
 static REMEMBERED: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
 
 /// From now on the value of the variable `name` is hidden wherever it would be written, if the name
 /// says that it is a secret: `DATA_TOKEN`, but not `DATA_ROOT`.
 pub fn remember(name: &str, value: &str) {
-    if is_telling(name) && !value.is_empty() {
+    if is_telling(name) {
+        remember_value(value);
+    }
+}
+
+/// From now on a value is hidden that a URL is written with, whatever its variable is called. A
+/// value that is a URL itself is hidden in parts, as every URL.
+pub fn remember_in_url(value: &str) {
+    if !value.contains("://") {
+        remember_value(value);
+    }
+}
+
+fn remember_value(value: &str) {
+    if !value.is_empty() {
         REMEMBERED.write().unwrap_or_else(PoisonError::into_inner).insert(value.to_string());
     }
 }
@@ -26,25 +65,33 @@ pub fn may_hold(text: &str) -> bool {
     text.contains("://") || !REMEMBERED.read().unwrap_or_else(PoisonError::into_inner).is_empty()
 }
 
-/// The text without the credentials of the URLs in it (`https://user:pass@host` and the values of
-/// query parameters like `token=…`) and without the remembered values. Everything else stays as it
-/// is.
+/// The text without the credentials of the URLs in it and without the remembered values. Everything
+/// else stays as it is. For texts that people read; a record is stripped value by value
+/// ([`strip_value`]).
 pub fn strip(text: &str) -> String {
-    let remembered = REMEMBERED.read().unwrap_or_else(PoisonError::into_inner);
-    let text = remembered
-        .iter()
-        .fold(text.to_string(), |text, value| text.replace(value.as_str(), HIDDEN));
-    strip_urls(&text)
+    strip_with(text, HIDDEN)
 }
 
-fn strip_urls(text: &str) -> String {
+/// The same of the text of a YAML file, which stays one.
+pub fn strip_yaml(text: &str) -> String {
+    strip_with(text, HIDDEN_IN_YAML)
+}
+
+fn strip_with(text: &str, hidden: &str) -> String {
+    let remembered = REMEMBERED.read().unwrap_or_else(PoisonError::into_inner);
+    let long = remembered.iter().filter(|value| value.len() >= SHORTEST);
+    let text = long.fold(text.to_string(), |text, value| text.replace(value.as_str(), hidden));
+    strip_urls(&text, &remembered)
+}
+
+fn strip_urls(text: &str, remembered: &BTreeSet<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
         let (url, after) = after.split_at(length(after));
-        out.push_str(&strip_url(url));
+        out.push_str(&strip_url(url, remembered));
         rest = after;
     }
     out.push_str(rest);
@@ -67,24 +114,32 @@ fn length(text: &str) -> usize {
 }
 
 /// A URL behind its `://`.
-fn strip_url(url: &str) -> String {
+fn strip_url(url: &str, remembered: &BTreeSet<String>) -> String {
     let host_end = url.find(['/', '?', '#']).unwrap_or(url.len());
-    let (authority, path) = url.split_at(host_end);
+    let (authority, rest) = url.split_at(host_end);
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let Some((path, query)) = path.split_once('?') else { return format!("{host}{path}") };
-    let fields: Vec<String> = query.split('&').map(strip_field).collect();
-    format!("{host}{path}?{}", fields.join("&"))
+    let (rest, fragment) = rest.split_once('#').map_or((rest, ""), |(rest, _)| (rest, "#"));
+    let (path, query) =
+        rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let segment = |part: &str| if remembered.contains(part) { HIDDEN } else { part }.to_string();
+    let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
+    let query = query.map(|query| query.split('&').map(strip_field).collect::<Vec<_>>().join("&"));
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let fragment = if fragment.is_empty() { String::new() } else { format!("#{HIDDEN}") };
+    format!("{host}{path}{query}{fragment}")
 }
 
+/// A field of a query. One without a name may be a key by itself.
 fn strip_field(field: &str) -> String {
-    let Some((name, _)) = field.split_once('=') else { return field.to_string() };
-    if is_telling(name) { format!("{name}={HIDDEN}") } else { field.to_string() }
+    let Some((name, value)) = field.split_once('=') else { return HIDDEN.to_string() };
+    let is_harmless = HARMLESS.contains(&name.to_ascii_lowercase().as_str());
+    if is_harmless || value.is_empty() { field.to_string() } else { format!("{name}={HIDDEN}") }
 }
 
-/// Whether the name of a parameter or variable says that its value is a secret.
+/// Whether the name of a variable says that its value is a secret.
 fn is_telling(name: &str) -> bool {
     let plain = name.to_ascii_lowercase().replace(['-', '_'], "");
-    TELLING.iter().any(|word| plain.contains(word)) || plain == "sig" || plain.ends_with("key")
+    TELLING.iter().any(|word| plain.contains(word)) || plain == "sig"
 }
 
 /// The same for every string in a value.
@@ -115,9 +170,25 @@ mod tests {
     }
 
     #[test]
+    fn values_that_urls_are_written_with_are_hidden_and_short_ones_there_alone() {
+        remember_in_url("p4ssphrase");
+        remember_in_url("7z");
+        remember("CONTRAST_KEY", "contrast");
+        assert_eq!(strip("say p4ssphrase"), "say ***");
+        assert_eq!(strip("https://h/7z/a7z, 7z"), "https://h/***/a7z, 7z");
+        assert_eq!(strip("contrast"), "contrast");
+        assert_eq!(strip_yaml("a: p4ssphrase"), "a: hidden");
+    }
+
+    #[test]
     fn credentials_of_urls_are_hidden_and_nothing_else_changes() {
         for (text, stripped) in [
-            ("https://me:pw@host/a.tar?x=1", "https://host/a.tar?x=1"),
+            ("https://me:pw@host/a.tar?raw=1", "https://host/a.tar?raw=1"),
+            (
+                "https://h/a?auth=x&pass=y&pwd=z&code=q",
+                "https://h/a?auth=***&pass=***&pwd=***&code=***",
+            ),
+            ("https://h/a?t0ken#access=x", "https://h/a?***#***"),
             (
                 "cannot get 'https://me@host/a' and http://b",
                 "cannot get 'https://host/a' and http://b",

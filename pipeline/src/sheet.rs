@@ -1,6 +1,7 @@
 //! A sheet: named columns and rows of cells, written as a table for people, CSV, JSON or Markdown.
 //! What the cells mean is left to who fills them.
 
+use crate::markdown::plain;
 use crate::words;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
@@ -220,13 +221,13 @@ impl Sheet {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut out = String::new();
         if !self.title.is_empty() {
-            out += &format!("**{}**\n\n", self.title);
+            out += &format!("**{}**\n\n", plain(&self.title));
         }
-        out += &line(self.columns.iter().map(|name| escaped(name)).collect());
+        out += &line(self.columns.iter().map(|name| plain(name)).collect());
         let rule = |at: usize| if self.is_numeric(at) { "---:" } else { "---" };
         out += &line((0..self.columns.len()).map(|at| rule(at).to_string()).collect());
         for row in &self.rows {
-            out += &line(row.iter().map(|cell| escaped(&cell.for_people())).collect());
+            out += &line(row.iter().map(|cell| plain(&cell.for_people())).collect());
         }
         out
     }

@@ -385,3 +385,18 @@ fn data_root() -> Option<PathBuf> {
     }
     there.then_some(root)
 }
+
+#[test]
+fn an_archive_in_nnunets_layout_unpacks_and_its_labels_may_be_named_by_the_workflow() {
+    let files: Vec<_> = toy_nnunet()
+        .into_iter()
+        .map(|(name, bytes)| (format!("Dataset099/{name}"), bytes))
+        .collect();
+    let (trial, result) =
+        unpack(&tar_of(&files), json!({"label_names": {"1": "head", "2": "tail"}}));
+    result.unwrap();
+    let listing: Listing = trial.json("dataset.json");
+    assert_eq!(listing.cases.len(), 3);
+    assert_eq!(listing.labels[1].name, "tail");
+    assert_eq!(trial.read("imagesTr/toy_1_0000.nii.gz"), toy()["imagesTr/toy_1.nii.gz"]);
+}

@@ -217,7 +217,7 @@ fn cases_without_a_label_file_are_an_error_that_lists_them_unless_allowed() {
     let files = ["im/a.nii", "im/b.nii", "im/c.nii", "lb/a.nii"];
     let patterns = json!({"images": "im/{case}.nii", "labels": "lb/{case}.nii"});
     let words = refused(&files, patterns.clone());
-    assert!(words.contains("2 of 3 cases have no label file: b, c"), "{words}");
+    assert!(words.contains("2 of 3 cases have no label: b, c"), "{words}");
     assert!(words.contains("'lb/b.nii'") && words.contains("require_labels: false"), "{words}");
     let mut allowed = patterns.clone();
     allowed["require_labels"] = json!(false);

@@ -59,7 +59,7 @@ fn listings_that_are_wrong_are_refused_by_name() {
         (
             "a huge label",
             with("\"1\": \"cube\"", "\"99999999999999999999\": \"cube\""),
-            &["label '99999999999999999999'"],
+            &["label 'cube'", "is above 255"],
         ),
         (
             "a region for a label",

@@ -4,6 +4,7 @@
 pub mod chance;
 pub mod cubes;
 pub mod damage;
+pub mod layouts;
 pub mod namespace;
 pub mod pty;
 pub mod tally;

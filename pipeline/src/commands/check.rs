@@ -1,10 +1,12 @@
-//! `voxflow check`: finds every mistake of a workflow without touching the store.
+//! `voxflow check`: finds every mistake of a workflow without touching the store, also local files
+//! and folders that are not there.
 
-use super::choice::Source;
+use super::choice::{Source, refusal};
 use super::{answer, tell};
 use crate::cli::Globals;
 use crate::exit::{Exit, Result};
 use crate::words;
+use crate::workflow::{environment, paths};
 use clap::Args;
 
 /// The workflow to check.
@@ -16,6 +18,9 @@ pub struct Check {
     /// Print the workflow with its defaults and overrides filled in
     #[arg(long)]
     pub resolved: bool,
+    /// Do not look whether the files and folders that the workflow names are there
+    #[arg(long)]
+    pub without_files: bool,
 }
 
 impl Check {
@@ -26,6 +31,15 @@ impl Check {
             let texts: Vec<String> =
                 workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
             answer(&texts.join("---\n"))?;
+        }
+        let mut missing: Vec<_> = workflows
+            .iter()
+            .filter(|_| !self.without_files)
+            .flat_map(|(workflow, _)| paths::missing(workflow, &environment::process))
+            .collect();
+        missing.dedup();
+        if !missing.is_empty() {
+            return Err(refusal(&missing));
         }
         if let (Some((workflow, _)), false) = (workflows.first(), globals.quiet) {
             let runs = if workflows.len() > 1 {

@@ -8,9 +8,10 @@ use crate::workflow::{MOST_BYTES, Mistake, Override, Variant, Workflow, environm
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use voxflow_stages::KINDS;
+use voxflow_stages::dataset::foreign::tilde;
 
 /// A workflow and what the command line changes in it.
 #[derive(Clone, Debug, Args)]
@@ -98,8 +99,7 @@ impl Source {
 
     fn read(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![];
-        let trouble =
-            |error| Error::usage(format!("{}: cannot be read: {error}", self.file.display()));
+        let trouble = |error| Error::usage(unreadable(&self.file, &error));
         let file = File::open(&self.file).map_err(trouble)?;
         file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(trouble)?;
         Ok(bytes)
@@ -114,6 +114,32 @@ impl Source {
         Workflow::parse(&file, text, overrides, KINDS, &environment::process)
             .map_err(|mistakes| refusal(&mistakes))
     }
+}
+
+/// A workflow that cannot be read, with the one that was likely meant.
+fn unreadable(file: &Path, error: &io::Error) -> String {
+    let shown = file.display();
+    if file.is_dir() {
+        return format!("{shown}: is a folder; name the file of a workflow");
+    }
+    if error.kind() != io::ErrorKind::NotFound {
+        return format!("{shown}: cannot be read: {error}");
+    }
+    let is_workflow = |name: &String| name.ends_with(".yaml") || name.ends_with(".yml");
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
+    let names: Vec<String> = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(is_workflow)
+        .collect();
+    let stem = file.file_stem().unwrap_or_default();
+    let same = names.iter().find(|name| Path::new(name).file_stem() == Some(stem)).cloned();
+    let wanted = file.file_name().unwrap_or_default().to_string_lossy();
+    let near = same.or_else(|| nearest(&wanted, names.iter().map(String::as_str)));
+    let near = near.map(|near| folder.map_or(near.clone().into(), |folder| folder.join(&near)));
+    let near = near.map(|near| format!("; did you mean '{}'?", near.display()));
+    format!("{shown}: there is no such file{}{}", tilde(file), near.unwrap_or_default())
 }
 
 /// All mistakes as one error.

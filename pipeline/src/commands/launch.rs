@@ -175,7 +175,7 @@ fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
     ];
     texts.into_iter().try_for_each(|(name, text)| {
         let path = folder.file(name);
-        fs::write(&path, secret::strip(&text)).map_err(Error::io("write", &path))
+        fs::write(&path, secret::strip_yaml(&text)).map_err(Error::io("write", &path))
     })
 }
 

@@ -25,6 +25,7 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod show;
+mod survey;
 pub mod sweep;
 pub mod view;
 

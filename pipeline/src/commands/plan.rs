@@ -6,6 +6,7 @@ use crate::cli::Globals;
 use crate::event::{Decision, Planned};
 use crate::exit::{Error, Exit, Result};
 use crate::home::Home;
+use crate::labelled_cases;
 use crate::moved_cases;
 use crate::plan::{Plan, Planner};
 use crate::secret;
@@ -46,19 +47,26 @@ impl PlanOf {
         let (mut blocked, mut text) = (false, String::new());
         for (workflow, variant) in workflows {
             let plan = planner.plan(workflow)?;
+            let labelled = labelled_cases::words(&plan, &store);
             let moved = moved_cases::foreseen(&plan, &store, planner.history());
             blocked |= !plan.blocked().is_empty();
             let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
                 Form::Json => text.push_str(&format!(
                     "{}\n",
-                    json!({ "values": values, "stages": plan.planned(), "moved_cases": moved })
+                    json!({
+                        "values": values, "stages": plan.planned(), "moved_cases": moved,
+                        "labelled_cases": labelled,
+                    })
                 )),
                 Form::Text => {
                     if !values.is_empty() {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }
                     text.push_str(&render(&plan));
+                    for (stage, words) in &labelled {
+                        text.push_str(&format!("{stage}: {words}\n"));
+                    }
                     for (stage, words) in &moved {
                         text.push_str(&format!("warning: {stage}: {words}\n"));
                     }
@@ -86,11 +94,12 @@ fn render(plan: &Plan) -> String {
         |of: fn(&Planned) -> &str| planned.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (stages, kinds) = (width(|stage| &stage.stage), width(|stage| &stage.kind));
     let mut text = String::new();
-    for stage in &planned {
+    for (_, stage) in planned.iter().enumerate().filter(|(at, _)| !plan.is_consequence(*at)) {
         let words = in_words(&stage.decision);
         text.push_str(&format!("{:stages$}  {:kinds$}  {words}\n", stage.stage, stage.kind));
     }
-    text + &sentence(&planned)
+    let consequences = plan.consequences().map(|words| format!("{words}\n"));
+    text + &consequences.unwrap_or_default() + &sentence(&planned)
 }
 
 /// What all this comes to: "'model' will run: 'learning_rate' is 0.001, was 0.002 in run 1a2b3c;

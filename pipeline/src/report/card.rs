@@ -3,6 +3,7 @@
 
 use super::charts::{self, Chart};
 use super::subject::Subject;
+use crate::markdown::plain;
 use crate::reference;
 use crate::run::StageRecord;
 use crate::{tables, words};
@@ -46,7 +47,7 @@ pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
     Some((
         format!(
             "# {}: model card\n\nWritten by voxflow from run `{}`.\n\n{}",
-            run.workflow,
+            plain(&run.workflow),
             run.run,
             body.join("\n")
         ),
@@ -61,8 +62,8 @@ fn overview(subject: &Subject, stage: &StageRecord, model: Option<&ModelCard>) -
             format!(
                 "A 3D U-Net that segments {} in {} images of the dataset {}.",
                 labels(card),
-                card.modality.join(", "),
-                card.dataset
+                plain_list(&card.modality),
+                plain(&card.dataset)
             )
         },
     );
@@ -76,7 +77,12 @@ fn overview(subject: &Subject, stage: &StageRecord, model: Option<&ModelCard>) -
 }
 
 fn labels(card: &ModelCard) -> String {
-    card.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>().join(", ")
+    let names: Vec<String> = card.labels.iter().map(|label| label.name.clone()).collect();
+    plain_list(&names)
+}
+
+fn plain_list(names: &[String]) -> String {
+    names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// The stages in order, with what each reads.
@@ -118,7 +124,7 @@ fn data(subject: &Subject, model: Option<&ModelCard>) -> String {
     match model {
         Some(card) => format!(
             "Dataset: {}.\n\n- training: {}\n- validation: {}\n{}",
-            card.dataset,
+            plain(&card.dataset),
             words::count(card.training.training_cases as u64, "case"),
             words::count(card.training.validation_cases as u64, "case"),
             testing.concat()
@@ -136,14 +142,15 @@ fn input(model: Option<&ModelCard>) -> String {
     format!(
         "{} ({}), turned to RAS, then prepared as follows.\n\n{}",
         words::count(card.modality.len() as u64, "channel"),
-        card.modality.join(", "),
+        plain_list(&card.modality),
         listed(&prepared, &[])
     )
 }
 
 fn output(model: Option<&ModelCard>) -> String {
     let Some(card) = model else { return MISSING.into() };
-    let rows = card.labels.iter().map(|label| format!("- {}: {}\n", label.value, label.name));
+    let rows =
+        card.labels.iter().map(|label| format!("- {}: {}\n", label.value, plain(&label.name)));
     format!(
         "A label map on the grid of the image.\n\n- 0: background\n{}",
         rows.collect::<String>()
@@ -165,14 +172,15 @@ fn performance(subject: &Subject, pictures: &[(String, String)]) -> String {
 }
 
 fn licence(subject: &Subject) -> String {
-    subject.listing().and_then(|listing| listing.licence).unwrap_or_else(|| MISSING.into())
+    let licence = subject.listing().and_then(|listing| listing.licence);
+    licence.map_or_else(|| MISSING.into(), |licence| plain(&licence))
 }
 
 fn references(subject: &Subject) -> String {
     let data = subject
         .listing()
         .and_then(|listing| listing.reference)
-        .map(|from| format!("- The data: {from}\n"));
+        .map(|from| format!("- The data: {}\n", plain(&from)));
     format!(
         "{}- Kerfoot et al., Left-Ventricle Quantification Using Residual U-Net, STACOM 2018 (the network)\n\
          - Ginsburg et al., Stochastic Gradient Methods with Layer-wise Adaptive Moments, 2019 (Novograd)\n",
@@ -185,7 +193,8 @@ fn listed(params: &Value, without: &[&str]) -> String {
     let rows = tables::ParamRow::flatten("", "", params);
     let kept =
         rows.iter().filter(|row| !without.iter().any(|key| row.key.split('.').next() == Some(key)));
-    let text: String = kept.map(|row| format!("- {}: {}\n", row.key, row.value)).collect();
+    let text: String =
+        kept.map(|row| format!("- {}: {}\n", plain(&row.key), plain(&row.value))).collect();
     if text.is_empty() { format!("{MISSING}\n") } else { text }
 }
 

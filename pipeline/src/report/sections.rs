@@ -48,6 +48,7 @@ pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>
     html! {
         h1 { (subjects.len()) " runs side by side" }
         p.soft { "Differences are against the first, " (subjects[0].name()) "." }
+        @if let Some(note) = comparison.note { p { b { "Note: " } (note) "." } }
         ul { @for subject in subjects { li { b { (subject.name()) } " " (subject.past.record.workflow) ": " (outcome(subject)) } } }
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
         @if subjects.len() > FEW { h2 { "Runs" } (table(&Roster::in_short(&runs))) }

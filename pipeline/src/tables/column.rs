@@ -28,6 +28,9 @@ pub enum Datum {
     Words(String),
 }
 
+/// Stands before the name of a metric that a parameter has, too.
+const METRIC: &str = "metric.";
+
 const FACTS: [&str; 4] = ["run", "workflow", "outcome", "seconds"];
 
 impl Column {
@@ -38,6 +41,10 @@ impl Column {
             return Ok(Column::Fact(fact));
         }
         let (params, metrics) = (params(runs), metrics(runs));
+        let bare = word.strip_prefix(METRIC).unwrap_or(word);
+        if let Some(found) = metrics.iter().find(|column| bare != word && column.name() == bare) {
+            return Ok(found.clone());
+        }
         for names in [&params, &metrics] {
             if let Some(found) = names.iter().find(|column| column.name() == word) {
                 return Ok(found.clone());
@@ -64,6 +71,15 @@ impl Column {
                 "'{word}' is no parameter or metric of these runs; '--format csv' shows all names"
             ),
         })
+    }
+
+    /// The name that is unique among all columns of these runs: a metric that is called like a
+    /// parameter (a training's learning rate at its end) is "metric.model.learning_rate".
+    pub fn heading(&self, params: &BTreeSet<String>) -> String {
+        match self {
+            Column::Metric(name) if params.contains(name) => format!("{METRIC}{name}"),
+            other => other.name().to_string(),
+        }
     }
 
     /// Its whole name.

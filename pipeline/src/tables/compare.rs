@@ -2,7 +2,7 @@
 
 use super::Tables;
 use super::column::metric_name;
-use super::summary::{Final, Param, Summary};
+use super::summary::{Final, Param, Summary, unequal_test_sets};
 use crate::sheet::{Cell, Sheet};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -48,6 +48,10 @@ pub struct Comparison {
     pub params: Vec<ParamLine>,
     /// Final metrics: summaries, the last epoch where there are epochs.
     pub metrics: Vec<MetricLine>,
+    /// The set of testing cases of each run.
+    pub test_sets: Vec<Option<String>>,
+    /// A note where these differ.
+    pub note: Option<&'static str>,
 }
 
 impl Comparison {
@@ -57,6 +61,8 @@ impl Comparison {
             runs: names.iter().map(|name| name.to_string()).collect(),
             params: differing(runs),
             metrics: finals(runs, measured),
+            test_sets: runs.iter().map(|run| run.test_set.clone()).collect(),
+            note: unequal_test_sets(runs),
         }
     }
 
@@ -115,6 +121,8 @@ impl Comparison {
         json!({
             "runs": self.runs,
             "baseline": self.runs.first(),
+            "test_sets": by_run(self.test_sets.iter().map(|set| json!(set)).collect()),
+            "note": self.note,
             "params": self.params.iter().map(param).collect::<Vec<_>>(),
             "metrics": self.metrics.iter().map(metric).collect::<Vec<_>>(),
         })

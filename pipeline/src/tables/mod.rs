@@ -33,7 +33,7 @@ pub(crate) use recorder::tests as recorded;
 pub use roster::Roster;
 pub use scores::{headline, scores};
 pub use stages::StageRow;
-pub use summary::Summary;
+pub use summary::{Summary, unequal_test_sets};
 pub use sweeps::write_sweep;
 #[cfg(test)]
 pub(crate) use tests::example;

@@ -1,13 +1,16 @@
 //! A roster: many runs, one a row, with what differs among them and what they found.
 
 use super::column::{self, Column, Datum};
-use super::summary::Summary;
+use super::summary::{Summary, unequal_test_sets};
 use crate::history::short;
 use crate::sheet::{Cell, Sheet};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// The metrics that people see of each scoring stage, unless they name others.
 const SHOWN: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
+/// Structures whose prediction is empty; shown where there are any.
+const MISSED: &str = "missed";
 /// The most parameters that people see.
 const MOST_PARAMS: usize = 8;
 
@@ -22,6 +25,8 @@ pub struct Roster {
     params: Vec<Column>,
     /// Final metrics.
     metrics: Vec<Column>,
+    /// The names of all parameters, those that do not differ included.
+    known: BTreeSet<String>,
 }
 
 impl Roster {
@@ -30,13 +35,15 @@ impl Roster {
     pub fn new(runs: Vec<Summary>, baseline: Option<Summary>, measured: bool) -> Roster {
         let differs =
             |column: &Column| runs.iter().any(|run| column.of(run) != column.of(&runs[0]));
-        let params = column::params(&runs).into_iter().filter(differs).collect();
+        let params = column::params(&runs);
+        let known = params.iter().map(|param| param.name().to_string()).collect();
+        let params = params.into_iter().filter(differs).collect();
         let mut metrics = column::metrics(&runs);
         let is_measured = |metric: &Column| {
             runs.iter().find_map(|run| metric.metric(run)).is_some_and(|one| one.found.measured)
         };
         metrics.retain(|metric| measured || !is_measured(metric));
-        Roster { runs, baseline, params, metrics }
+        Roster { runs, baseline, params, metrics, known }
     }
 
     /// What people want to see first, with differences from the first run.
@@ -62,8 +69,9 @@ impl Roster {
             let fits = |metric: &&Column| {
                 let one = self.runs.iter().find_map(|run| metric.metric(run));
                 one.is_some_and(|one| {
-                    let mean =
-                        one.found.label.is_none() && SHOWN.contains(&one.found.metric.as_str());
+                    let name = one.found.metric.as_str();
+                    let is_shown = SHOWN.contains(&name) || (name == MISSED && self.misses(metric));
+                    let mean = one.found.label.is_none() && is_shown;
                     mean && wanted.contains(&one.kind.as_str())
                 })
             };
@@ -72,6 +80,13 @@ impl Roster {
         let shown = kinds(&["validate", "test"]);
         self.metrics = if shown.is_empty() { kinds(&["train"]) } else { shown };
         self.few_params()
+    }
+
+    /// Whether a count of missed structures is above 0 in any run: its other scores then are means
+    /// over fewer cases.
+    fn misses(&self, column: &Column) -> bool {
+        let values = self.runs.iter().filter_map(|run| column.metric(run)?.found.value);
+        values.into_iter().any(|missed| missed > 0.0)
     }
 
     /// Keeps as many parameters as people can take in. Gives how many are left out.
@@ -98,10 +113,13 @@ impl Roster {
         let mut columns = vec!["run".to_string()];
         columns.extend((workflows || !people).then(|| "workflow".to_string()));
         columns.push("outcome".to_string());
+        let test_sets = unequal_test_sets(&self.runs).is_some();
+        columns.extend(test_sets.then(|| "test set".to_string()));
         columns.extend(self.params.iter().map(|param| param.name().to_string()));
         for metric in &self.metrics {
-            columns.push(metric.name().to_string());
-            columns.extend(self.baseline.as_ref().map(|_| format!("Δ {}", metric.name())));
+            let heading = metric.heading(&self.known);
+            columns.push(heading.clone());
+            columns.extend(self.baseline.as_ref().map(|_| format!("Δ {heading}")));
         }
         let mut sheet = Sheet::new("", columns);
         for run in &self.runs {
@@ -115,6 +133,7 @@ impl Roster {
             })];
             row.extend((workflows || !people).then(|| Cell::text(&run.workflow)));
             row.push(Cell::text(run.outcome.word()));
+            row.extend(test_sets.then(|| run.test_set.as_deref().into()));
             row.extend(self.params.iter().map(|param| match param.of(run) {
                 Some(Datum::Number(_)) if people => {
                     Cell::text(param.written(run).unwrap_or_default())

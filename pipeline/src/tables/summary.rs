@@ -10,7 +10,7 @@ use crate::exit::Result;
 use crate::run::{RunFolder, RunRecord, Sweep};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -39,6 +39,8 @@ pub struct Summary {
     pub params: Vec<Param>,
     /// Its final metrics: of no single case, the last epoch where there are epochs.
     pub finals: Vec<Final>,
+    /// The set of testing cases that it was scored on, as a short digest of their names.
+    pub test_set: Option<String>,
 }
 
 /// A parameter of a stage.
@@ -92,6 +94,7 @@ impl Summary {
                 .map(|ParamRow { stage, key, value, .. }| Param { stage, key, value })
                 .collect(),
             finals: finals(metrics),
+            test_set: test_set(metrics),
         }
     }
 
@@ -153,6 +156,23 @@ fn stamps(folder: &Path) -> (Stamp, Stamp) {
         Some((metadata.len(), u64::try_from(modified.as_nanos()).ok()?))
     };
     (stamp("run.json"), stamp(super::METRICS))
+}
+
+/// A note where runs were scored on different testing cases.
+pub fn unequal_test_sets(runs: &[Summary]) -> Option<&'static str> {
+    let sets: BTreeSet<&String> = runs.iter().filter_map(|run| run.test_set.as_ref()).collect();
+    (sets.len() > 1).then_some(
+        "these runs were tested on different cases ('test set'): their test scores are not \
+         comparable",
+    )
+}
+
+/// The digest of the names of all cases in rows of the testing part; `None` if there are none.
+fn test_set(rows: &[MetricRow]) -> Option<String> {
+    let testing = rows.iter().filter(|row| row.found.split.as_deref() == Some("testing"));
+    let cases: BTreeSet<&str> = testing.filter_map(|row| row.found.case.as_deref()).collect();
+    let names: Vec<&str> = cases.into_iter().collect();
+    (!names.is_empty()).then(|| Digest::of(names.join("\n").as_bytes()).to_hex()[..8].to_string())
 }
 
 /// What makes two rows the same metric: stage, split, label, grid, name.

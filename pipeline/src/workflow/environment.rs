@@ -25,7 +25,11 @@ pub fn expand(text: &str, environment: &Environment) -> Result<String, String> {
             let (inside, after) = after
                 .split_once('}')
                 .ok_or_else(|| "'${' has no '}'; write '$$' for a dollar sign".to_string())?;
-            out.push_str(&variable(inside, environment)?);
+            let value = variable(inside, environment)?;
+            if text.contains("://") {
+                secret::remember_in_url(&value);
+            }
+            out.push_str(&value);
             after
         } else {
             return Err(
@@ -57,6 +61,35 @@ fn variable(inside: &str, environment: &Environment) -> Result<String, String> {
     }
 }
 
+/// A variable in a text.
+#[derive(Debug, PartialEq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// What stands in where it is not set.
+    pub default: Option<String>,
+}
+
+/// The variables that a text names, as far as [`expand`] understands it.
+pub fn variables(text: &str) -> Vec<Variable> {
+    let mut found = vec![];
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('$') {
+        let inside = after.strip_prefix('{').and_then(|after| after.split_once('}'));
+        rest = match inside {
+            Some((inside, after)) => {
+                let (name, default) = inside
+                    .split_once(":-")
+                    .map_or((inside, None), |(name, default)| (name, Some(default.to_string())));
+                found.push(Variable { name: name.to_string(), default });
+                after
+            }
+            None => after.strip_prefix('$').unwrap_or(after),
+        };
+    }
+    found
+}
+
 /// The text such that [`expand`] gives it back.
 pub fn escape(text: &str) -> String {
     text.replace('$', "$$")
@@ -81,6 +114,16 @@ mod tests {
         assert_eq!(expand("${NONE:-x y}/${EMPTY:-z}/${EMPTY}"), "x y/z/");
         assert_eq!(expand("costs 5$$ ${ROOT}"), "costs 5$ /data");
         assert_eq!(expand(&escape("${ROOT} $")), "${ROOT} $");
+    }
+
+    #[test]
+    fn the_variables_of_a_text_are_known_with_their_defaults() {
+        let found = variables("$${A}/${B}/${C:-x y}$");
+        let of = |name: &str, default: Option<&str>| Variable {
+            name: name.into(),
+            default: default.map(str::to_string),
+        };
+        assert_eq!(found, [of("B", None), of("C", Some("x y"))]);
     }
 
     #[test]

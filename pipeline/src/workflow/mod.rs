@@ -3,7 +3,7 @@
 //!
 //! `parse` and `places` read the text, `overrides` is `--set`, `environment` fills in variables,
 //! `schema`, `judge` and `roles` know right from wrong, `check` puts them together, `resolved`
-//! writes it back. `axes` reads a sweep, `sweep` is the runs it comes to.
+//! writes it back. `paths` looks for a person's own files. `axes` reads a sweep, `sweep` is the runs it comes to.
 
 mod axes;
 mod check;
@@ -13,6 +13,7 @@ mod mistake;
 mod order;
 mod overrides;
 mod parse;
+pub mod paths;
 mod places;
 mod resolved;
 mod roles;

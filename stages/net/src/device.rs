@@ -22,6 +22,8 @@ pub struct Place {
     pub device: Device,
     /// "cpu", "cuda:0 NVIDIA H100".
     pub name: String,
+    /// Why `auto` took the processor although there is a card.
+    pub fallback: Option<String>,
 }
 
 /// The device that "auto", "cpu" or "cuda:N" asks for. Call it before the first tensor.
@@ -30,7 +32,15 @@ pub fn choose(wanted: &str, threads: usize) -> Result<Place> {
     tch::set_num_interop_threads(1);
     match wanted {
         "cpu" => Ok(cpu()),
-        "auto" => Ok(cuda(0).unwrap_or_else(|_| cpu())),
+        "auto" => Ok(cuda(0).unwrap_or_else(|error| Place {
+            fallback: has_card().then(|| {
+                format!(
+                    "there is an NVIDIA card, but the processor is used: {error}; \
+                     '--device cuda' insists on the card, '--device cpu' on the processor"
+                )
+            }),
+            ..cpu()
+        })),
         other => match other.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
             Some(index) => cuda(index),
             None => Err(Error::failed(format!(
@@ -41,7 +51,35 @@ pub fn choose(wanted: &str, threads: usize) -> Result<Place> {
 }
 
 fn cpu() -> Place {
-    Place { device: Device::Cpu, name: "cpu".into() }
+    Place { device: Device::Cpu, name: "cpu".into(), fallback: None }
+}
+
+/// Whether this machine has an NVIDIA card, whatever its libraries say: its device files, the
+/// kernel module's folder, or WSL's device. `VOXFLOW_NVIDIA_CARD` (0 or 1) answers for tests.
+fn has_card() -> bool {
+    if let Some(answer) = std::env::var_os("VOXFLOW_NVIDIA_CARD") {
+        return answer == "1";
+    }
+    ["/dev/nvidia0", "/dev/nvidiactl", "/proc/driver/nvidia/version", "/dev/dxg"]
+        .iter()
+        .any(|path| Path::new(path).exists())
+}
+
+/// Why libtorch sees no device.
+fn reason_for_none() -> String {
+    // SAFETY: a plain call of the dynamic linker with a C string.
+    let driver = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW) };
+    if driver.is_null() {
+        return "the NVIDIA driver's library 'libcuda.so.1' cannot be loaded; install the driver, \
+                or give the container access to it"
+            .into();
+    }
+    match std::env::var("CUDA_VISIBLE_DEVICES") {
+        Ok(visible) => format!("CUDA_VISIBLE_DEVICES is '{visible}', which leaves no device"),
+        Err(_) => "libtorch sees no CUDA device: the driver may be too old for CUDA 13 (it wants \
+                   580 or newer), see 'nvidia-smi'"
+            .into(),
+    }
 }
 
 fn cuda(index: usize) -> Result<Place> {
@@ -49,6 +87,9 @@ fn cuda(index: usize) -> Result<Place> {
     load_cuda().map_err(refuse)?;
     switches::set_exact_fp32()?;
     let count = tch::Cuda::device_count().max(0) as usize;
+    if count == 0 {
+        return Err(refuse(reason_for_none()));
+    }
     if index >= count {
         return Err(refuse(format!(
             "libtorch sees {count} CUDA devices; use '--device cpu' or another number"
@@ -58,6 +99,7 @@ fn cuda(index: usize) -> Result<Place> {
     Ok(Place {
         device: Device::Cuda(index),
         name: format!("cuda:{index} {model}").trim_end().to_string(),
+        fallback: None,
     })
 }
 

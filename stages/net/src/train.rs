@@ -34,6 +34,7 @@ pub fn begin(cx: &Context) -> Result<Place> {
     let place = device::choose(cx.device(), cx.threads())?;
     let libtorch = device::LIBTORCH.to_string();
     cx.tell(Message::Device { name: place.name.clone(), threads: cx.threads(), libtorch });
+    place.fallback.iter().for_each(|words| cx.warn(words));
     Ok(place)
 }
 

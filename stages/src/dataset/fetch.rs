@@ -52,17 +52,54 @@ impl Source {
         Ok(Source { url: url.to_string(), shown })
     }
 
-    /// Where a redirect leads: to an http or https URL, or to another path of the same host.
+    /// Where a redirect leads: `location` resolved against this URL. User and password stay with
+    /// their host.
     fn redirected(&self, location: &str) -> Option<Source> {
-        let (scheme, rest) = self.url.split_once("://")?;
-        let host = rest.split(['/', '?', '#']).next()?;
-        let url = match location {
-            _ if location.starts_with("//") => format!("{scheme}:{location}"),
-            _ if location.starts_with('/') => format!("{scheme}://{host}{location}"),
-            _ => location.to_string(),
-        };
-        Source::new(&url).ok()
+        Source::new(&resolve(&self.url, location)?).ok()
     }
+}
+
+/// A reference resolved against a URL: RFC 3986, section 5.2, without its fragment. (The crate `url`
+/// would draw Unicode's tables into the program for this.)
+fn resolve(base: &str, reference: &str) -> Option<String> {
+    let reference = reference.split('#').next().unwrap_or_default();
+    let (scheme, rest) = base.split_once("://")?;
+    let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, rest) = rest.split_at(host_end);
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (path, _) = rest.split_once('?').unwrap_or((rest, ""));
+    let is_absolute = reference.split(['/', '?']).next().is_some_and(|head| head.contains(':'));
+    let (target, query) = reference
+        .split_once('?')
+        .map_or((reference, None), |(target, query)| (target, Some(query)));
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let folder = &path[..path.rfind('/').map_or(0, |at| at + 1)];
+    let joined = match target {
+        _ if is_absolute => return Some(reference.to_string()),
+        _ if target.starts_with("//") => return Some(format!("{scheme}:{reference}")),
+        "" if reference.is_empty() => return Some(format!("{scheme}://{host}{rest}")),
+        "" => path.to_string(),
+        _ if target.starts_with('/') => without_dots(target),
+        _ => without_dots(&format!("/{}{target}", folder.trim_start_matches('/'))),
+    };
+    Some(format!("{scheme}://{host}{joined}{query}"))
+}
+
+/// A path without its segments `.` and `..`.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = vec![];
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    for (at, segment) in segments.iter().enumerate() {
+        match *segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            other => kept.push(other),
+        }
+        if at + 1 == segments.len() && matches!(*segment, "." | "..") {
+            kept.push("");
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 /// What is known of the bytes in `partial`.
@@ -379,5 +416,43 @@ fn trouble(error: &ureq::Error, source: &Source) -> Outcome {
             Outcome::Refused("there is no such host; check the URL and the network".into())
         }
         other => Outcome::Refused(other.to_string().replace(&source.url, &source.shown)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resolve;
+
+    /// The examples of RFC 3986, section 5.4, with http.
+    #[test]
+    fn a_redirect_is_resolved_as_the_standard_says() {
+        for (reference, wanted) in [
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g", "http://g"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y", "http://a/b/c/g?y"),
+            ("g#s", "http://a/b/c/g"),
+            ("", "http://a/b/c/d;p?q"),
+            (".", "http://a/b/c/"),
+            ("./", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../../g", "http://a/g"),
+            ("../../../g", "http://a/g"),
+            ("/./g", "http://a/g"),
+            ("g;x=1/../y", "http://a/b/c/y"),
+            ("g?y/../x", "http://a/b/c/g?y/../x"),
+            ("https://other/x?z", "https://other/x?z"),
+        ] {
+            assert_eq!(
+                resolve("http://a/b/c/d;p?q", reference).as_deref(),
+                Some(wanted),
+                "{reference}"
+            );
+        }
+        assert_eq!(resolve("http://me:pw@h", "b.tar").as_deref(), Some("http://me:pw@h/b.tar"));
     }
 }

@@ -5,7 +5,7 @@ use crate::dataset::name;
 use crate::dataset::notes::Notes;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 
 /// What a dataset holds. Paths are names in the dataset artifact.
@@ -91,38 +91,67 @@ impl Listing {
         }
     }
 
-    /// The listing without these cases. A name that it does not have is an error.
+    /// The listing without these cases; `*` in a name stands for anything. A name that it does not
+    /// have is an error.
     pub fn without(mut self, exclude: &[String]) -> Result<Listing> {
         let unknown: Vec<String> = exclude
             .iter()
-            .filter(|name| self.case(name).is_none())
+            .filter(|text| !self.cases.iter().any(|case| name::is_like(&case.name, text)))
             .map(|name| self.no_case(name))
             .collect();
         if !unknown.is_empty() {
             return Err(Error::failed(format!("exclude: {}", unknown.join("; "))));
         }
-        self.cases.retain(|case| !exclude.contains(&case.name));
+        self.cases.retain(|case| !name::is_excluded(&case.name, exclude));
         Ok(self)
     }
 
-    /// An error that names all cases without a label, unless they need none. `wanted` says what was
-    /// looked for.
-    pub fn with_labels(self, required: bool, wanted: impl Fn(&str) -> String) -> Result<Listing> {
-        let lacking: Vec<&str> = self.unlabelled().map(|case| case.name.as_str()).collect();
-        if !required || lacking.is_empty() {
+    /// Holds the cases that need a label to having one: an error that names all that have none, or
+    /// a warning where they are `allowed`. `lacks` says what such a case lacks.
+    pub fn with_labels(
+        self,
+        allowed: bool,
+        needs: impl Fn(&str) -> bool,
+        lacks: impl Fn(&str) -> String,
+        notes: &mut Notes,
+    ) -> Result<Listing> {
+        let needing = self.cases.iter().filter(|case| needs(&case.name));
+        let all = needing.clone().count();
+        let lacking: Vec<&str> =
+            needing.filter(|case| case.label.is_none()).map(|case| case.name.as_str()).collect();
+        if lacking.is_empty() {
             return Ok(self);
         }
-        let (count, all) = (lacking.len(), self.cases.len());
-        let (first, names) = (wanted(lacking[0]), name::shown(&lacking));
-        Err(Error::failed(format!(
-            "{count} of {all} cases have no label file: {names} (looked for '{first}'); leave them \
-             out by 'exclude', or give 'require_labels: false' to have them as unlabelled"
-        )))
+        let first = lacks(lacking[0]);
+        let names = name::shown(&lacking);
+        let words = format!("{} of {all} cases have no label: {names} ({first})", lacking.len());
+        match allowed {
+            true => notes.warn(words),
+            false => {
+                return Err(Error::failed(format!(
+                    "{words}; leave them out by 'exclude', or give 'require_labels: false' to have \
+                     them as unlabelled"
+                )));
+            }
+        }
+        Ok(self)
     }
 
-    /// Says how many cases have labels, and which have none.
+    /// Says how many cases have labels, which have none, and which have names that are easily
+    /// mistaken for each other.
     pub fn tell(&self, notes: &mut Notes) {
         notes.info(self.amount());
+        let mut plain: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for case in &self.cases {
+            let name = case.name.trim().to_lowercase();
+            plain.entry(name).or_default().push(format!("'{}'", case.name));
+        }
+        let alike = plain.into_values().filter(|names| names.len() > 1);
+        let alike: Vec<String> = alike.map(|names| names.join(" and ")).collect();
+        if !alike.is_empty() {
+            let names = name::shown(&alike);
+            notes.warn(format!("cases whose names differ only in capitals or spaces: {names}"));
+        }
     }
 
     /// "12 labelled, 1 without a label: case02".
@@ -132,7 +161,7 @@ impl Listing {
         match without.is_empty() {
             true => format!("{labelled} labelled"),
             false => {
-                let (count, names) = (without.len(), name::shown(&without));
+                let (count, names) = (without.len(), name::few(&without, 5));
                 format!("{labelled} labelled, {count} without a label: {names}")
             }
         }

@@ -3,11 +3,17 @@
 
 pub mod archive;
 pub mod baseline;
+pub mod datalist;
 pub mod decathlon;
 pub mod digests;
+pub mod document;
 pub mod draw;
+pub mod entry;
 pub mod fetch;
+pub mod fields;
+pub mod foreign;
 pub mod labels;
+pub mod layout;
 pub mod listing;
 pub mod name;
 pub mod nnunet;

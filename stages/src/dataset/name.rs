@@ -1,5 +1,6 @@
 //! Names of files in a dataset: slash-separated, relative, and never leading out of it.
 
+use crate::dataset::foreign::foreign;
 use crate::error::{Error, Result};
 
 /// The suffixes of the image files that can be read, longest first. They are compared without case.
@@ -58,6 +59,9 @@ pub fn case_name(path: &str) -> Result<String> {
     let file = path.rsplit('/').next().unwrap_or(path);
     match split_suffix(file).filter(|(stem, _)| !stem.is_empty()) {
         Some((stem, _)) => Ok(stem.to_string()),
+        None if foreign(path).is_some() => {
+            Err(Error::failed(format!("'{path}': {}", foreign(path).unwrap_or_default())))
+        }
         None => Err(Error::failed(format!(
             "'{path}': is no image file; those that can be read end in {SUFFIX_WORDS}"
         ))),
@@ -68,6 +72,26 @@ pub fn case_name(path: &str) -> Result<String> {
 pub fn is_hidden(name: &str) -> bool {
     name.split('/')
         .any(|part| part == "__MACOSX" || (part.starts_with('.') && part != "." && part != ".."))
+}
+
+/// Whether a case is left out: by its name, or by one with `*` for anything ("*_4d").
+pub fn is_excluded(case: &str, exclude: &[String]) -> bool {
+    exclude.iter().any(|text| is_like(case, text))
+}
+
+/// Whether `name` is `text`, in which `*` stands for anything.
+pub fn is_like(name: &str, text: &str) -> bool {
+    let mut parts = text.split('*');
+    let (Some(first), Some(last)) = (parts.next(), parts.next_back()) else { return name == text };
+    let Some(rest) = name.strip_prefix(first) else { return false };
+    let Some(mut rest) = rest.strip_suffix(last) else { return false };
+    parts.all(|part| match rest.split_once(part) {
+        Some((_, after)) => {
+            rest = after;
+            true
+        }
+        None => false,
+    })
 }
 
 /// The option most like `word`, if one is near.
@@ -81,11 +105,16 @@ pub fn nearest<'a>(word: &str, options: impl IntoIterator<Item = &'a str>) -> Op
 
 /// The names for people: the first twenty, and how many more there are.
 pub fn shown<T: AsRef<str>>(names: &[T]) -> String {
-    let mut text = names.iter().take(20).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-    if names.len() > 20 {
-        text.push_str(&format!(" and {} more", names.len() - 20));
+    few(names, 20)
+}
+
+/// The first `most` names, and how many more there are.
+pub fn few<T: AsRef<str>>(names: &[T], most: usize) -> String {
+    let text = names.iter().take(most).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(most) {
+        0 => text,
+        more => format!("{text} and {more} more"),
     }
-    text
 }
 
 #[cfg(test)]
@@ -95,6 +124,21 @@ mod tests {
     #[test]
     fn a_name_is_the_path_without_its_noise() {
         assert_eq!(relative("./imagesTr//a.nii.gz").unwrap(), "imagesTr/a.nii.gz");
+    }
+
+    #[test]
+    fn an_exclusion_may_stand_for_several() {
+        for (name, text, like) in [
+            ("p1_4d", "*_4d", true),
+            ("p1_4d_x", "*_4d", false),
+            ("p1", "p1", true),
+            ("p12", "p1", false),
+            ("mask_p1_x", "mask_*_x", true),
+            ("a", "a*a", false),
+            ("abcabc", "a*b*c", true),
+        ] {
+            assert_eq!(is_like(name, text), like, "{name} {text}");
+        }
     }
 
     #[test]
@@ -118,7 +162,7 @@ mod tests {
             ("ä".into(), None, None)
         );
         assert!(
-            case_name("imagesTr/spleen_8.dcm").unwrap_err().to_string().contains(".nii.gz or .nii")
+            case_name("imagesTr/spleen_8.dat").unwrap_err().to_string().contains(".nii.gz or .nii")
         );
     }
 }

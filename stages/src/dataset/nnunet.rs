@@ -1,96 +1,268 @@
 //! nnU-Net's layout: `dataset.json` with `channel_names`, `labels` by name and `file_ending`, and
-//! one file for each channel (`imagesTr/<case>_0000.nii.gz`). Version 1's `modality` is understood
-//! too.
+//! one file for each channel (`imagesTr/<case>_0000.nii.gz`), or the files of each case under
+//! `dataset`. Version 1's `modality` is understood too.
 
-use crate::dataset::decathlon::{channels, labels, object, text_of};
+use crate::dataset::document::{object, text_of};
+use crate::dataset::entry::{Entry, file_name};
+use crate::dataset::fields::{self, Said};
+use crate::dataset::notes::Notes;
+use crate::dataset::tree::Tree;
 use crate::dataset::{Case, Listing, name};
 use crate::error::{Error, Result};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Reads the text of an nnU-Net `dataset.json` and the folders beside it. Cases come sorted as
 /// text, those of `imagesTr` (with their labels) before those of `imagesTs`.
-pub fn read(text: &[u8], folder: &Path) -> Result<Listing> {
+pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Result<Listing> {
     let json = object(text)?;
-    let key = if json.contains_key("channel_names") { "channel_names" } else { "modality" };
-    let modality = channels(json.get(key), key)?;
-    let ending = text_of(&json, "file_ending").unwrap_or_else(|| ".nii.gz".into());
-    if !name::SUFFIXES.contains(&ending.as_str()) {
-        return Err(Error::failed(format!(
-            "file_ending '{ending}': those that can be read are .nii.gz and .nii"
-        )));
-    }
-    let mut cases = cases(folder, "imagesTr", &ending, modality.len())?;
-    for case in &mut cases {
-        case.label = Some(format!("labelsTr/{}{ending}", case.name));
-    }
-    cases.extend(self::cases(folder, "imagesTs", &ending, modality.len())?);
-    let listing = Listing {
-        name: text_of(&json, "name").unwrap_or_else(|| "dataset".into()),
-        licence: text_of(&json, "licence").or_else(|| text_of(&json, "license")),
-        reference: text_of(&json, "reference"),
-        modality,
-        labels: labels(json.get("labels"))?,
-        cases,
+    let head = fields::head(&json, said, ["channel_names", "modality"], notes)?;
+    let ending = ending(&json)?;
+    let read = ["labels", "dataset", "training", "test", "file_ending"];
+    fields::rest(&json, &read, notes)?;
+    let part = |images: &'static str, labels: &'static str| Part {
+        folder,
+        images,
+        labels,
+        ending: &ending,
+        channels: head.modality.len(),
     };
-    listing.checked()
+    let (training, test) = (part("imagesTr", "labelsTr"), part("imagesTs", "labelsTs"));
+    let mut cases = match json.get("dataset") {
+        Some(listed) => self::listed(listed, folder, &head, said.exclude)?,
+        None => training.cases(said.exclude, notes)?,
+    };
+    let first: BTreeSet<String> = cases.iter().map(|case| case.name.clone()).collect();
+    fields::count(&json, "numTraining", cases.len(), "cases to train on", notes);
+    tell_listed(&json, &first, notes);
+    let tests = test.cases(said.exclude, notes)?;
+    tell_labelled(&tests, notes);
+    cases.extend(tests);
+    if cases.is_empty() {
+        return Err(training.none());
+    }
+    cases.sort_by_key(|case| (!first.contains(&case.name), case.label.is_none()));
+    let listing = Listing { cases, ..head }.checked()?.without(said.exclude)?;
+    let lacks = |case: &str| match json.contains_key("dataset") {
+        true => "no 'label' in dataset.json".into(),
+        false => format!("no 'labelsTr/{case}{ending}'"),
+    };
+    listing.with_labels(said.unlabelled, |name| first.contains(name), lacks, notes)
 }
 
 /// Whether a `dataset.json` is nnU-Net's rather than the Decathlon's: by its own words, or for
 /// version 1, which keeps the Decathlon's, by the channel number in the files' names.
 pub fn is_nnunet(text: &[u8], folder: &Path) -> bool {
     let Ok(json) = object(text) else { return false };
-    let first = || json.get("training")?.get(0)?.get("image")?.as_str();
-    match first() {
-        _ if json.contains_key("channel_names") => true,
-        None => json.contains_key("file_ending"),
-        Some(path) => {
-            let channel = name::SUFFIXES
-                .iter()
-                .find_map(|end| Some(format!("{}_0000{end}", path.strip_suffix(end)?)));
-            !folder.join(path).exists() && channel.is_some_and(|path| folder.join(path).exists())
-        }
+    if json.get("dataset").is_some_and(Value::is_object) {
+        return true;
+    }
+    let spoken = json.contains_key("channel_names") || json.contains_key("file_ending");
+    let first = || Entry::read(json.get("training")?.get(0)?).ok();
+    let Some(path) = first().and_then(|entry| entry.images.into_iter().next()) else {
+        return spoken;
+    };
+    let Some((stem, suffix)) = name::split_suffix(&path) else { return spoken };
+    let numbered = |stem: &str| channel(&format!("{stem}{suffix}"), suffix).is_some();
+    match folder.join(&path).exists() {
+        true => spoken && numbered(stem),
+        false => spoken || folder.join(format!("{stem}_0000{suffix}")).exists(),
     }
 }
 
-/// The cases of one folder, each with all its channels.
-fn cases(folder: &Path, part: &str, ending: &str, channels: usize) -> Result<Vec<Case>> {
-    let mut found: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
-    let path = folder.join(part);
-    if !path.exists() {
-        return Ok(vec![]);
+/// The ending of all files, with its dot and in small letters.
+fn ending(json: &Map<String, Value>) -> Result<String> {
+    let said = text_of(json, "file_ending").unwrap_or_else(|| ".nii.gz".into());
+    let ending = format!(".{}", said.trim_start_matches('.').to_ascii_lowercase());
+    match name::split_suffix(&ending) {
+        Some(("", _)) => Ok(name::header_of(&ending)),
+        _ if ending == ".img" => Ok(".hdr".into()),
+        _ => Err(Error::failed(format!(
+            "file_ending '{said}': those that can be read are {}; convert the files",
+            name::SUFFIX_WORDS
+        ))),
     }
-    for entry in std::fs::read_dir(&path).map_err(Error::io("list", &path))? {
-        let file = entry.map_err(Error::io("list", &path))?.file_name();
-        if let Some((case, channel)) = file.to_str().and_then(|file| channel(file, ending)) {
-            found.entry(case.to_string()).or_default().insert(channel);
+}
+
+/// A folder of images, and that of their labels.
+struct Part<'a> {
+    folder: &'a Path,
+    images: &'static str,
+    labels: &'static str,
+    ending: &'a str,
+    channels: usize,
+}
+
+impl Part<'_> {
+    /// The cases of the folder, each with all its channels, and its label where there is one.
+    fn cases(&self, exclude: &[String], notes: &mut Notes) -> Result<Vec<Case>> {
+        let Part { images: part, channels, .. } = *self;
+        let tree = Tree::of_folders(self.folder, [part])?;
+        let mut found: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
+        let mut strange = vec![];
+        for file in tree.images() {
+            let plain = file.strip_prefix(part).and_then(|file| file.strip_prefix('/'));
+            match plain.and_then(|file| channel(file, self.ending)) {
+                Some((case, channel)) => {
+                    found.entry(case.into()).or_default().insert(channel, file.into());
+                }
+                None => strange.push(file),
+            }
+        }
+        tree.tell(notes);
+        if !found.is_empty() && !strange.is_empty() {
+            let (names, ending) = (name::shown(&strange), self.ending);
+            notes.warn(format!(
+                "{part}: files that do not end in a channel number and '{ending}' are left out: \
+                 {names}"
+            ));
+        }
+        found.retain(|_, files| !files.is_empty());
+        let is_whole = |has: &BTreeMap<usize, String>| has.keys().copied().eq(0..channels);
+        let wrong: Vec<&String> = found
+            .iter()
+            .filter(|(case, has)| !is_whole(has) && !name::is_excluded(case, exclude))
+            .map(|(case, _)| case)
+            .collect();
+        if !wrong.is_empty() {
+            let last = channels.saturating_sub(1);
+            let wrong = name::shown(&wrong);
+            return Err(Error::failed(format!(
+                "{part}: the files of channels _0000 to _{last:04} are not those of {wrong}"
+            )));
+        }
+        self.with_labels(found, exclude, notes)
+    }
+
+    /// The same with their labels. A label that is nobody's is an error.
+    fn with_labels(
+        &self,
+        found: BTreeMap<String, BTreeMap<usize, String>>,
+        exclude: &[String],
+        notes: &mut Notes,
+    ) -> Result<Vec<Case>> {
+        let tree = Tree::of_folders(self.folder, [self.labels])?;
+        tree.tell(notes);
+        let mut labels: BTreeMap<&str, &str> = BTreeMap::new();
+        for file in tree.images() {
+            let plain = file.rsplit('/').next().unwrap_or(file);
+            let Some((stem, suffix)) = name::split_suffix(plain) else { continue };
+            if suffix.eq_ignore_ascii_case(self.ending) {
+                labels.insert(stem, file);
+            }
+        }
+        let cases = found.into_iter().map(|(name, images)| Case {
+            images: images.into_values().collect(),
+            label: labels.remove(name.as_str()).map(str::to_string),
+            name,
+        });
+        let cases: Vec<Case> = cases.collect();
+        let alone: Vec<&str> = labels
+            .into_iter()
+            .filter(|(case, _)| !name::is_excluded(case, exclude))
+            .map(|(_, file)| file)
+            .collect();
+        match alone.is_empty() || cases.is_empty() {
+            true => Ok(cases),
+            false => {
+                let (names, images) = (name::shown(&alone), self.images);
+                Err(Error::failed(format!("labels without an image in {images}: {names}")))
+            }
         }
     }
-    let wrong: Vec<&str> = found
-        .iter()
-        .filter(|(_, has)| !has.iter().copied().eq(0..channels))
-        .map(|(case, _)| case.as_str())
-        .collect();
-    if !wrong.is_empty() {
-        let last = channels.saturating_sub(1);
-        let wrong = name::shown(&wrong);
-        return Err(Error::failed(format!(
-            "{part}: the files of channels _0000 to _{last:04} are not those of {wrong}"
-        )));
+
+    /// Says what was looked for, and what there is.
+    fn none(&self) -> Error {
+        let Part { images, ending, folder, .. } = self;
+        let holds = match Tree::of(folder) {
+            Ok(tree) => tree.holds(),
+            Err(error) => error.to_string(),
+        };
+        Error::failed(format!(
+            "no cases in the dataset: looked for '{images}/<case>_0000{ending}' (channel 0; \
+             'file_ending' of dataset.json says how names end), but {holds}"
+        ))
     }
-    let images = |case: &str| {
-        (0..channels).map(|channel| format!("{part}/{case}_{channel:04}{ending}")).collect()
+}
+
+/// The cases under `dataset`: {"case": {"images": ["a.nii.gz"], "label": "b.nii.gz"}}.
+fn listed(listed: &Value, folder: &Path, head: &Listing, exclude: &[String]) -> Result<Vec<Case>> {
+    let Value::Object(fields) = listed else {
+        return Err(Error::failed(
+            "'dataset' must say the files of each case, as {\"a\": {\"images\": [\"a.nii.gz\"], \
+             \"label\": \"b.nii.gz\"}}",
+        ));
     };
-    Ok(found
-        .into_keys()
-        .map(|case| Case { images: images(&case), name: case, label: None })
-        .collect())
+    let mut cases = vec![];
+    for (case, files) in fields {
+        let at = |error: Error| Error::failed(format!("dataset['{case}']: {error}"));
+        let entry = entry_of(files).and_then(|entry| entry.inside(folder)).map_err(at)?;
+        if case.contains('/') || file_name(case, folder).ok().as_deref() != Some(case) {
+            return Err(at(Error::failed("its name must be that of a file, without slashes")));
+        }
+        let (has, wanted) = (entry.images.len(), head.modality.len());
+        if has != 1 && has != wanted && !name::is_excluded(case, exclude) {
+            return Err(at(Error::failed(format!("has {has} images for {wanted} channels"))));
+        }
+        cases.push(Case { name: case.clone(), images: entry.images, label: entry.label });
+    }
+    cases.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(cases)
+}
+
+/// Files under nnU-Net's `images` as those of a list's `image`.
+fn entry_of(files: &Value) -> Result<Entry> {
+    let Value::Object(fields) = files else {
+        return Err(Error::failed("must be an object with 'images' and 'label'"));
+    };
+    let mut fields = fields.clone();
+    if let Some(images) = fields.remove("images") {
+        fields.insert("image".into(), images);
+    }
+    Entry::read(&Value::Object(fields))
+}
+
+/// Version 1 lists its cases too; those in the folder count.
+fn tell_listed(json: &Map<String, Value>, found: &BTreeSet<String>, notes: &mut Notes) {
+    let Some(Value::Array(items)) = json.get("training") else { return };
+    let entries = items.iter().filter_map(|item| Entry::read(item).ok());
+    let listed: BTreeSet<String> = entries.map(|entry| entry.name()).collect();
+    let plain = |name: &String| listed.contains(name) || listed.contains(&format!("{name}_0000"));
+    let missing: Vec<&String> = listed
+        .iter()
+        .filter(|name| {
+            !found.contains(*name)
+                && !name.strip_suffix("_0000").is_some_and(|name| found.contains(name))
+        })
+        .collect();
+    if !missing.is_empty() {
+        let names = name::shown(&missing);
+        notes.warn(format!("cases that dataset.json lists have no files in imagesTr: {names}"));
+    }
+    let beside: Vec<&String> = found.iter().filter(|name| !plain(name)).collect();
+    if !listed.is_empty() && !beside.is_empty() {
+        let names = name::shown(&beside);
+        notes.warn(format!("cases of imagesTr that dataset.json does not list: {names}"));
+    }
+}
+
+/// Labels of the test part make labelled cases.
+fn tell_labelled(tests: &[Case], notes: &mut Notes) {
+    let labelled = tests.iter().filter(|case| case.label.is_some()).count();
+    if labelled > 0 {
+        notes.warn(format!(
+            "{labelled} cases of imagesTs have labels in labelsTs, and are labelled cases like \
+             all others: name them in 'testing' of 'split' to keep them apart"
+        ));
+    }
 }
 
 /// "la_003_0000.nii.gz" is channel 0 of "la_003".
 fn channel<'a>(file: &'a str, ending: &str) -> Option<(&'a str, usize)> {
-    let (case, channel) = file.strip_suffix(ending)?.rsplit_once('_')?;
+    let (stem, suffix) = name::split_suffix(file)?;
+    let (case, channel) = stem.rsplit_once('_')?;
     let digits = channel.len() == 4 && channel.bytes().all(|byte| byte.is_ascii_digit());
-    (digits && !case.is_empty() && !case.starts_with('.'))
+    (digits && !case.is_empty() && suffix.eq_ignore_ascii_case(ending))
         .then(|| Some((case, channel.parse().ok()?)))?
 }

@@ -1,6 +1,6 @@
 //! A pattern for names: `*` stands for anything, and one placeholder in braces for what is asked
 //! ("patient{group}_*" finds the patient, "images/{case}.nii.gz" the case). Neither crosses a
-//! slash.
+//! slash. Further placeholders make the name longer: "{case}/{visit}/ct.nii.gz" finds "p1_v2".
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -40,24 +40,57 @@ impl Pattern {
 
     /// What the placeholder stands for in `name`: as little as fits.
     pub fn find<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let once = self.text.matches(&self.placeholder).count() == 1;
+        self.values(name)?.into_iter().find(|(text, _)| *text == self.placeholder).map(|(_, v)| v)
+    }
+
+    /// What all placeholders stand for, joined by `_` in the order of the pattern.
+    pub fn name_in(&self, name: &str) -> Option<String> {
+        let values: Vec<&str> = self.values(name)?.into_iter().map(|(_, value)| value).collect();
+        Some(values.join("_"))
+    }
+
+    /// Each placeholder with what it stands for.
+    fn values<'a>(&self, name: &'a str) -> Option<Vec<(&str, &'a str)>> {
+        let placeholders = self.placeholders();
         let mut least = 1;
         loop {
-            let found = self.regex(least).ok()?.captures(name)?.get(1)?.as_str();
-            if once || self.with(found).ok()?.is_match(name) {
-                return Some(found);
+            let captures = self.regex(least).ok()?.captures(name)?;
+            let values: Vec<(&str, &str)> = placeholders
+                .iter()
+                .zip(captures.iter().skip(1).flatten())
+                .map(|(text, found)| (*text, found.as_str()))
+                .collect();
+            let once = placeholders.iter().all(|text| self.text.matches(text).count() == 1);
+            if once || self.filled(&values).ok()?.is_match(name) {
+                return Some(values);
             }
-            least = found.chars().count() + 1;
+            let own = values.iter().find(|(text, _)| *text == self.placeholder)?;
+            least = own.1.chars().count() + 1;
         }
+    }
+
+    /// The placeholders, each once, in the order of the text.
+    fn placeholders(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = vec![];
+        for (piece, _) in
+            pieces(&self.text).into_iter().filter(|(_, is_placeholder)| *is_placeholder)
+        {
+            if !all.contains(&piece) {
+                all.push(piece);
+            }
+        }
+        all
     }
 
     /// How much of a name the pattern says itself: of two that fit, the one that says more is
     /// meant.
     pub fn detail(&self) -> usize {
-        let parts: Vec<&str> = self.text.split(&self.placeholder).collect();
-        let said: usize =
-            parts.iter().map(|part| part.chars().filter(|letter| *letter != '*').count()).sum();
-        said + parts.len()
+        let letters = |text: &str| text.chars().filter(|letter| *letter != '*').count();
+        let size = |(piece, is_placeholder): (&str, bool)| match is_placeholder {
+            true => 1,
+            false => letters(piece),
+        };
+        pieces(&self.text).into_iter().map(size).sum::<usize>() + 1
     }
 
     fn regex(&self, least: usize) -> Result<regex::Regex> {
@@ -65,22 +98,66 @@ impl Pattern {
         if let Some(regex) = regexes.get(&least) {
             return Ok(regex.clone());
         }
-        let (before, after) = self.text.split_once(&self.placeholder).unwrap_or((&self.text, ""));
-        let after = after.replace(&self.placeholder, "*");
-        let source = format!("^{}([^/]{{{least},}}?){}$", loose(before), loose(&after));
-        let regex = regex::Regex::new(&source)
-            .map_err(|error| Error::failed(format!("pattern '{}': {error}", self.text)))?;
+        let mut seen: Vec<&str> = vec![];
+        let source = pieces(&self.text).into_iter().map(|(piece, is_placeholder)| {
+            let is_first = is_placeholder && !seen.contains(&piece);
+            seen.push(piece);
+            match (is_placeholder, is_first) {
+                (false, _) => loose(piece),
+                (true, false) => "[^/]*".to_string(),
+                (true, true) if piece == self.placeholder => format!("([^/]{{{least},}}?)"),
+                (true, true) => "([^/]+?)".to_string(),
+            }
+        });
+        let regex = self.compiled(&source.collect::<String>())?;
         regexes.insert(least, regex.clone());
         Ok(regex)
     }
 
-    /// Matches the names in which the placeholder stands for `value`.
-    pub fn with(&self, value: &str) -> Result<regex::Regex> {
-        let parts: Vec<String> = self.text.split(&self.placeholder).map(loose).collect();
-        let source = format!("^{}$", parts.join(&regex::escape(value)));
-        regex::Regex::new(&source)
+    /// Matches the names in which the placeholders stand for these values.
+    fn filled(&self, values: &[(&str, &str)]) -> Result<regex::Regex> {
+        let value =
+            |text: &str| values.iter().find(|(own, _)| *own == text).map(|(_, value)| *value);
+        let source = pieces(&self.text).into_iter().map(|(piece, is_placeholder)| {
+            match value(piece).filter(|_| is_placeholder) {
+                Some(value) => regex::escape(value),
+                None => loose(piece),
+            }
+        });
+        self.compiled(&source.collect::<String>())
+    }
+
+    fn compiled(&self, source: &str) -> Result<regex::Regex> {
+        regex::Regex::new(&format!("^{source}$"))
             .map_err(|error| Error::failed(format!("pattern '{}': {error}", self.text)))
     }
+}
+
+/// The text in pieces, each with whether it is a placeholder: a word in braces.
+fn pieces(text: &str) -> Vec<(&str, bool)> {
+    let mut pieces = vec![];
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let inside = rest[open + 1..].find('}').map(|close| &rest[open + 1..open + 1 + close]);
+        let is_word = |word: &&str| {
+            !word.is_empty() && word.chars().all(|l| l.is_ascii_alphanumeric() || l == '_')
+        };
+        let end = match inside.filter(is_word) {
+            Some(word) => {
+                pieces.push((&rest[..open], false));
+                pieces.push((&rest[open..open + word.len() + 2], true));
+                open + word.len() + 2
+            }
+            None => {
+                pieces.push((&rest[..=open], false));
+                open + 1
+            }
+        };
+        rest = &rest[end..];
+    }
+    pieces.push((rest, false));
+    pieces.retain(|(piece, _)| !piece.is_empty());
+    pieces
 }
 
 /// A regular expression in which only `*` is special.
@@ -109,5 +186,16 @@ mod tests {
         let pattern = Pattern::new("{case}_{case}.nii", "case").unwrap();
         assert_eq!(pattern.find("a_b_a_b.nii"), Some("a_b"));
         assert_eq!(pattern.find("a_b_a_c.nii"), None);
+    }
+    #[test]
+    fn further_placeholders_make_the_name_longer() {
+        let pattern = Pattern::new("{case}/{visit}/{case}_ct.nii.gz", "case").unwrap();
+        assert_eq!(pattern.name_in("p1/v2/p1_ct.nii.gz").as_deref(), Some("p1_v2"));
+        assert_eq!(pattern.find("p1/v2/p1_ct.nii.gz"), Some("p1"));
+        assert_eq!(pattern.name_in("p1/v2/p2_ct.nii.gz"), None);
+        let pattern = Pattern::new("{site}/{case}.nii", "case").unwrap();
+        assert_eq!(pattern.name_in("a/p1.nii").as_deref(), Some("a_p1"));
+        let pattern = Pattern::new("{case}{}{x y}.nii", "case").unwrap();
+        assert_eq!(pattern.name_in("p1{}{x y}.nii").as_deref(), Some("p1"), "no words in braces");
     }
 }

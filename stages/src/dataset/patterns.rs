@@ -89,14 +89,14 @@ fn deal(
     for file in tree.images() {
         let plain = small_suffix(file);
         let fits = |(at, one): (usize, &Sought)| {
-            Some((one.pattern.detail(), at, one.pattern.find(&plain)?.to_string()))
+            Some((one.pattern.detail(), at, one.pattern.name_in(&plain)?))
         };
         // Of two patterns that say as much, the last is meant: the label's.
         let Some((_, at, case)) = sought.iter().enumerate().filter_map(fits).max() else {
             left.push(file);
             continue;
         };
-        if pairs.exclude.contains(&case) && found[at].contains_key(&case) {
+        if name::is_excluded(&case, pairs.exclude) && found[at].contains_key(&case) {
             continue;
         }
         if let Some(other) = found[at].insert(case.clone(), file.to_string()) {
@@ -106,7 +106,7 @@ fn deal(
             )));
         }
     }
-    for (one, _) in sought.iter().zip(&found).filter(|(_, files)| files.is_empty()) {
+    if let Some((one, _)) = sought.iter().zip(&found).find(|(_, files)| files.is_empty()) {
         return Err(none(tree, one));
     }
     tree.tell(notes);

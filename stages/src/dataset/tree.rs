@@ -112,11 +112,8 @@ impl Tree {
     }
 }
 
-/// The first three names, and how many more.
+/// The first three names in quotes, and how many more.
 fn few(names: &[&str]) -> String {
-    let shown: Vec<String> = names.iter().take(3).map(|name| format!("'{name}'")).collect();
-    match names.len() {
-        0..=3 => shown.join(", "),
-        count => format!("{} and {} more", shown.join(", "), count - 3),
-    }
+    let shown: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+    name::few(&shown, 3)
 }

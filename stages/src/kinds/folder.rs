@@ -2,15 +2,20 @@
 
 use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
+use crate::dataset::fields::Said;
+use crate::dataset::layout;
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::patterns::{self, Pairs};
-use crate::dataset::{LabelNames, Listing, decathlon, name, nnunet};
+use crate::dataset::{Label, LabelNames, Listing, document, name};
 use crate::error::{Error, Result, Trouble};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use voxflow_cache::Digest;
+
+pub use crate::dataset::layout::Layout;
 
 /// Refers to an existing folder of images and labels, without copying it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +27,8 @@ pub struct Folder {
     #[serde(default)]
     pub layout: Layout,
     /// For patterns: where the images are, as "images/{case}_ct.nii.gz"; `*` stands for anything
-    /// but a slash. A list has one pattern for each image channel. A file belongs to the pattern
+    /// but a slash, and further words in braces make the case's name longer:
+    /// "{case}/{visit}/ct.nii.gz" finds "p1_v2". A list has one pattern for each image channel. A file belongs to the pattern
     /// that says most of its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Patterns>,
@@ -30,18 +36,19 @@ pub struct Folder {
     /// unless `require_labels` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
-    /// For patterns: the names of the labels 1, 2 and so on, or a mapping of voxel value to name,
-    /// as {1: edema, 2: core, 4: enhancing} or {255: tumor}.
+    /// The names of the labels 1, 2 and so on, or a mapping of voxel value to name, as
+    /// {1: edema, 2: core, 4: enhancing} or {255: tumor}. With a dataset.json, in place of its own.
     #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
     pub label_names: LabelNames,
-    /// For patterns: the names of the image channels ("CT", "MRI"): one for each pattern, or, with
-    /// one pattern, one for each channel that its files have.
+    /// The names of the image channels ("CT", "MRI"): one for each pattern, or, with one pattern,
+    /// one for each channel that its files have. With a dataset.json, in place of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modality: Vec<String>,
-    /// For patterns: the dataset's name.
+    /// The dataset's name. With a dataset.json, in place of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Cases to leave out, as if their files were not there.
+    /// Cases to leave out, as if their files were not there; `*` stands for anything, as in
+    /// "*_4d".
     #[serde(default)]
     pub exclude: Vec<String>,
     /// A case without a label file is an error where labels are given. With `false` it is
@@ -56,21 +63,6 @@ pub(super) fn yes() -> bool {
 
 pub(super) fn is_true(flag: &bool) -> bool {
     *flag
-}
-
-/// How a folder is laid out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Layout {
-    /// By what is there.
-    #[default]
-    Auto,
-    /// `dataset.json` that lists `training` and `test`, as in the Medical Segmentation Decathlon.
-    Decathlon,
-    /// `dataset.json` with `channel_names`, files with `_0000` channels, as nnU-Net wants it.
-    Nnunet,
-    /// Image and label files found by patterns.
-    Patterns,
 }
 
 /// One pattern, or one for each image channel.
@@ -94,14 +86,11 @@ impl Stage for Folder {
     fn check(&self) -> Vec<(String, String)> {
         let mut mistakes = vec![];
         let mut wrong = |path: &str, trouble: String| mistakes.push((path.to_string(), trouble));
+        if let Err(troubles) = self.label_names.labels() {
+            troubles.into_iter().for_each(|trouble| wrong("label_names", trouble));
+        }
         if !self.by_patterns() {
-            let given = [
-                ("images", self.images.is_some()),
-                ("labels", self.labels.is_some()),
-                ("label_names", !self.label_names.is_empty()),
-                ("modality", !self.modality.is_empty()),
-                ("name", self.name.is_some()),
-            ];
+            let given = [("images", self.images.is_some()), ("labels", self.labels.is_some())];
             let given = given.iter().filter(|(_, given)| *given);
             given.for_each(|(key, _)| {
                 wrong(key, "is read with 'layout: patterns' and 'images' only".into())
@@ -121,13 +110,9 @@ impl Stage for Folder {
                 format!("must name {patterns} image channels, one for each pattern"),
             ),
         }
-        match self.label_names.labels() {
-            Err(troubles) => troubles.into_iter().for_each(|trouble| wrong("label_names", trouble)),
-            Ok(labels) if labels.is_empty() && self.labels.is_some() => wrong(
-                "label_names",
-                "must name the labels: [spleen] for value 1, or {255: tumor} for others".into(),
-            ),
-            Ok(_) => {}
+        if self.labels.is_some() && self.label_names.labels().is_ok_and(|all| all.is_empty()) {
+            let words = "must name the labels: [spleen] for value 1, or {255: tumor} for others";
+            wrong("label_names", words.into());
         }
         let mut texts: Vec<&String> = self.patterns().iter().chain(&self.labels).collect();
         texts.sort();
@@ -164,11 +149,30 @@ impl Run for Folder {
         let (listing, source, notes) = self.look()?;
         notes.0.into_iter().for_each(|note| cx.tell(note));
         let files: Vec<String> = listing.files().collect();
-        cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
+        let blobs =
+            cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
+        let digests = files.iter().map(String::as_str).zip(blobs.iter().map(|blob| blob.digest));
+        tell_twins(&listing, &digests.collect(), cx);
         if let Some(name) = source {
             cx.refer(&format!("source/{name}"), &self.path.join(name))?;
         }
         cx.create_json("dataset.json", &listing)
+    }
+}
+
+/// Warns of cases whose images have the same bytes, by copies or by links.
+fn tell_twins(listing: &Listing, digests: &BTreeMap<&str, Digest>, cx: &Context) {
+    let mut of: BTreeMap<Vec<Digest>, Vec<&str>> = BTreeMap::new();
+    for case in &listing.cases {
+        let images = case
+            .images
+            .iter()
+            .flat_map(|name| [Some(name.clone()), name::data_of(name)].into_iter().flatten());
+        let images = images.filter_map(|name| digests.get(name.as_str()).copied());
+        of.entry(images.collect()).or_default().push(&case.name);
+    }
+    for names in of.into_values().filter(|names| names.len() > 1) {
+        cx.warn(format!("cases with the same image: {}", name::shown(&names)));
     }
 }
 
@@ -201,11 +205,9 @@ impl Folder {
             return Err(Error::failed(format!("{}: is no folder", self.path.display())));
         }
         let mut notes = Notes::default();
-        let (listing, source) = if self.by_patterns() {
-            (self.found(&mut notes)?, None)
-        } else {
-            let listing = self.read()?.without(&self.exclude).trouble_at(&self.path)?;
-            (listing, Some("dataset.json".into()))
+        let (listing, source) = match self.by_patterns() {
+            true => (self.found(&mut notes)?, None),
+            false => (self.read(&mut notes)?, Some("dataset.json".into())),
         };
         let missing: Vec<String> =
             listing.files().filter(|name| !self.path.join(name).is_file()).collect();
@@ -220,42 +222,62 @@ impl Folder {
         Ok((listing, source, notes))
     }
 
-    fn read(&self) -> Result<Listing> {
+    fn read(&self, notes: &mut Notes) -> Result<Listing> {
         let path = self.path.join("dataset.json");
-        if !path.exists() && self.layout == Layout::Auto {
-            let folder = self.path.display();
-            return Err(Error::failed(format!(
-                "{folder}: has no dataset.json; without one, give 'images' patterns"
-            )));
+        if !path.exists() {
+            return Err(self.no_listing());
         }
-        let text = decathlon::bytes(&path)?;
-        let nnunet = match self.layout {
-            Layout::Auto => nnunet::is_nnunet(&text, &self.path),
-            layout => layout == Layout::Nnunet,
+        let said = Said {
+            labels: self.values()?,
+            modality: &self.modality,
+            name: self.name.as_deref(),
+            exclude: &self.exclude,
+            unlabelled: !self.require_labels,
         };
-        if nnunet { nnunet::read(&text, &self.path) } else { decathlon::read(&text) }
-            .trouble_at(&path)
+        let text = document::bytes(&path)?;
+        let listing = layout::read(&text, &self.path, self.layout, &said, notes);
+        let listing = listing.trouble_at(&path)?;
+        layout::tell_beside(&listing, &self.path, notes)?;
+        Ok(listing)
+    }
+
+    /// Says that there is no dataset.json, and what there is.
+    fn no_listing(&self) -> Error {
+        let folder = self.path.display();
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut lists: Vec<String> = names.filter(|name| name.ends_with(".json")).collect();
+        lists.sort();
+        let other = match lists.is_empty() {
+            true => String::new(),
+            false => format!(" (there is {}; a listing must have that name)", name::shown(&lists)),
+        };
+        Error::failed(format!(
+            "{folder}: has no dataset.json{other}; without one, give 'images' patterns"
+        ))
+    }
+
+    fn values(&self) -> Result<Vec<Label>> {
+        self.label_names.labels().map_err(|wrong| Error::failed(wrong.join("; ")))
     }
 
     fn found(&self, notes: &mut Notes) -> Result<Listing> {
-        let values = self.label_names.labels().map_err(|wrong| Error::failed(wrong.join("; ")))?;
         let pairs = Pairs {
             images: self.patterns(),
             labels: self.labels.as_deref(),
             modality: &self.modality,
-            values,
+            values: self.values()?,
             name: self.name.as_deref().unwrap_or("dataset"),
             exclude: &self.exclude,
         };
-        let listing = patterns::read(&self.path, &pairs, notes)
+        let lacks = |case: &str| {
+            let pattern = self.labels.as_deref().unwrap_or_default();
+            format!("no '{}'", pattern.replace("{case}", case))
+        };
+        let needs = |_: &str| self.labels.is_some();
+        patterns::read(&self.path, &pairs, notes)
             .and_then(Listing::checked)
-            .trouble_at(&self.path)?;
-        match &self.labels {
-            Some(pattern) => {
-                listing.with_labels(self.require_labels, |case| pattern.replace("{case}", case))
-            }
-            None => Ok(listing),
-        }
-        .trouble_at(&self.path)
+            .and_then(|listing| listing.with_labels(!self.require_labels, needs, lacks, notes))
+            .trouble_at(&self.path)
     }
 }

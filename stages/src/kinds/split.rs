@@ -3,14 +3,14 @@
 use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::draw::{Order, Rest, Rule, Selection, split};
+use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
-use crate::dataset::{Listing, Split, decathlon, name};
-use crate::error::{Error, Result, Trouble};
+use crate::dataset::{Listing, Split, datalist};
+use crate::error::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Decides which case is for training, validation and testing. Testing is taken first, then
 /// validation, then training. Cases without a label become the part `unlabelled`.
@@ -37,18 +37,19 @@ pub struct SplitCases {
     /// Cross-validation: the cases that testing leaves are dealt into so many folds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<u32>,
-    /// The fold to validate on, from 0; the others train.
+    /// The fold to validate on, from 0; the others train. With a datalist: one of its own folds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<u32>,
     /// A pattern that finds the patient in a case's name, as "patient{group}_*". Cases of one
     /// patient are never on two sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Cases to leave out.
+    /// Cases to leave out; `*` stands for anything.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// A JSON file with lists `training`, `validation` and `testing` instead of counts (Clara's
-    /// datalist; nnU-Net's and MONAI's "test" is understood as testing).
+    /// A JSON file with lists `training`, `validation` and `testing` instead of counts (Clara's and
+    /// MONAI's datalists, whose "test" is testing), or nnU-Net's splits_final.json. With `fold`, the
+    /// training cases of that fold validate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datalist: Option<PathBuf>,
 }
@@ -86,7 +87,9 @@ impl Stage for SplitCases {
             (Some(_), None) => {
                 wrong("fold", "is missing: say which of the folds validates, from 0")
             }
-            (None, Some(_)) => wrong("folds", "is missing: say how many folds there are"),
+            (None, Some(_)) if self.datalist.is_none() => {
+                wrong("folds", "is missing: say how many folds there are")
+            }
             _ => {}
         }
         for (part, selection) in parts {
@@ -130,7 +133,7 @@ impl Run for SplitCases {
     fn run(&self, cx: &Context) -> Result<()> {
         let listing: Listing = cx.input("dataset")?.json("dataset.json")?;
         let (split, notes) = self.of_listing(listing)?;
-        notes.into_iter().for_each(|note| cx.info(note));
+        notes.0.into_iter().for_each(|note| cx.tell(note));
         let counts = [
             split.training.len(),
             split.validation.len(),
@@ -145,16 +148,19 @@ impl Run for SplitCases {
 
 impl SplitCases {
     /// The split of a listing's cases, and notes for people. Reads the datalist, nothing else.
-    pub fn of_listing(&self, listing: Listing) -> Result<(Split, Vec<String>)> {
+    pub fn of_listing(&self, listing: Listing) -> Result<(Split, Notes)> {
         let listing = listing.without(&self.exclude)?;
-        let (split, notes) = split(&listing, &self.rule(&listing)?)?;
+        let mut notes = Notes::default();
+        let rule = self.rule(&listing, &mut notes)?;
+        let (split, more) = split(&listing, &rule)?;
         if split.training.is_empty() {
             return Err(Error::failed("no training case: the other parts take all of them"));
         }
+        more.into_iter().for_each(|note| notes.info(note));
         Ok((split, notes))
     }
 
-    fn rule(&self, listing: &Listing) -> Result<Rule> {
+    fn rule(&self, listing: &Listing, notes: &mut Notes) -> Result<Rule> {
         let group = self.group.as_deref().map(|text| Pattern::new(text, "group")).transpose()?;
         let mut rule = Rule {
             training: self.training.clone(),
@@ -166,37 +172,10 @@ impl SplitCases {
             group,
         };
         if let Some(path) = &self.datalist {
-            let [training, validation, testing] = read_datalist(path, listing, &self.exclude)?;
-            (rule.training, rule.validation, rule.testing) =
-                (Some(training), Some(validation), Some(testing));
+            let parts = datalist::read(path, listing, &self.exclude, self.fold, notes)?;
+            [rule.training, rule.validation, rule.testing] =
+                parts.map(|names| Some(Selection::Names(names)));
         }
         Ok(rule)
     }
-}
-
-/// The three lists of a datalist. Images without a label may stand in any list: they stay
-/// unlabelled.
-fn read_datalist(path: &Path, listing: &Listing, exclude: &[String]) -> Result<[Selection; 3]> {
-    let text = std::fs::read(path).map_err(Error::io("read", path))?;
-    let json = decathlon::object(&text).trouble_at(path)?;
-    if !json.contains_key("training") {
-        return Err(Error::failed(format!("{}: has no list 'training'", path.display())));
-    }
-    let unlabelled: BTreeSet<&str> = listing.unlabelled().map(|case| case.name.as_str()).collect();
-    let part = |keys: &[&str]| -> Result<Selection> {
-        let mut names = vec![];
-        for entry in keys.iter().filter_map(|key| json.get(*key)?.as_array()).flatten() {
-            let image = entry.as_str().or_else(|| entry.get("image").and_then(Value::as_str));
-            let image = image.ok_or_else(|| {
-                Error::failed(format!("{}: entry {entry} has no image", path.display()))
-            })?;
-            let case =
-                name::case_name(image).or_else(|_| name::relative(image)).trouble_at(path)?;
-            if !unlabelled.contains(case.as_str()) && !exclude.contains(&case) {
-                names.push(case);
-            }
-        }
-        Ok(Selection::Names(names))
-    };
-    Ok([part(&["training"])?, part(&["validation", "val"])?, part(&["testing", "test"])?])
 }

@@ -3,6 +3,8 @@
 use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::decathlon;
+use crate::dataset::fields::Said;
+use crate::dataset::notes::Notes;
 use crate::dataset::phantom::{Organ, Phantom, file};
 use crate::error::Result;
 use crate::space::Upstream;
@@ -10,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Draws a phantom dataset in Decathlon layout: abdominal CT with a spleen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -112,7 +115,9 @@ impl Run for Synthesize {
         )?;
         let source = serde_json::to_vec_pretty(&self.source()).unwrap_or_default();
         cx.create_json("source/dataset.json", &self.source())?;
-        cx.create_json("dataset.json", &decathlon::read(&source)?)
+        let (place, said) = (Path::new("source"), Said::default());
+        let listing = decathlon::read(&source, place, &said, &mut Notes::default())?;
+        cx.create_json("dataset.json", &listing)
     }
 }
 

@@ -1,11 +1,15 @@
-//! `unpack`: unpacks an archive in Decathlon layout (tar or tar.gz) into a dataset.
+//! `unpack`: unpacks an archive in Decathlon or nnU-Net layout (tar or tar.gz) into a dataset.
 //!
 //! What the archive says is not believed: see `dataset::archive` for what is refused.
 
+use super::folder::{is_true, yes};
 use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::archive::{self, Limits};
-use crate::dataset::{decathlon, name};
+use crate::dataset::fields::Said;
+use crate::dataset::layout::{self, Layout};
+use crate::dataset::notes::Notes;
+use crate::dataset::{LabelNames, document, name};
 use crate::error::{Error, Result, Trouble};
 use crate::space::Upstream;
 use schemars::JsonSchema;
@@ -13,13 +17,21 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Unpacks an archive in Decathlon layout (tar or tar.gz) into a dataset.
+/// Unpacks an archive in Decathlon or nnU-Net layout (tar or tar.gz) into a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Unpack {
     /// Cases to leave out, as if the archive did not have them.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// The names of the labels in place of dataset.json's own: of 1, 2 and so on, or a mapping of
+    /// voxel value to name, as {255: tumor}.
+    #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
+    pub label_names: LabelNames,
+    /// A case to train on without a label file is an error. With `false` it is unlabelled. What a
+    /// dataset.json lists as `test`, and imagesTs, may be unlabelled anyway.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub require_labels: bool,
     /// The most that may come out, in GiB. Changes no result, so it is not part of the recipe.
     #[serde(default = "max_gib")]
     pub max_gib: f64,
@@ -38,13 +50,13 @@ fn max_ratio() -> f64 {
 
 impl Stage for Unpack {
     const NAME: &'static str = "unpack";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const READS: &'static [Read] = &[Read {
         role: "archive",
         artifact: ArtifactType::Archive,
         parts: &["archive"],
         count: Count::One,
-        doc: "a tar or tar.gz in Decathlon layout",
+        doc: "a tar or tar.gz in Decathlon or nnU-Net layout",
     }];
     const MAKES: ArtifactType = ArtifactType::Dataset;
     const LOCATORS: &'static [&'static str] = &["max_gib", "max_ratio"];
@@ -53,7 +65,9 @@ impl Stage for Unpack {
     fn check(&self) -> Vec<(String, String)> {
         let limits = [("max_gib", self.max_gib), ("max_ratio", self.max_ratio)];
         let wrong = limits.iter().filter(|(_, limit)| !limit.is_finite() || *limit <= 0.0);
-        wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string())).collect()
+        let wrong = wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string()));
+        let labels = self.label_names.labels().err().unwrap_or_default().into_iter();
+        wrong.chain(labels.map(|trouble| ("label_names".to_string(), trouble))).collect()
     }
 
     /// The images in it are compressed already, so that little is lost by taking the archive's own
@@ -81,10 +95,19 @@ impl Run for Unpack {
             })?;
         let root = root(&files)?;
         let source = format!("{root}dataset.json");
-        let text = decathlon::bytes(&scratch.join(&source))?;
-        let listing = decathlon::read(&text)
-            .and_then(|listing| listing.without(&self.exclude))
-            .trouble(&source)?;
+        let text = document::bytes(&scratch.join(&source))?;
+        let labels = self.label_names.labels();
+        let said = Said {
+            labels: labels.map_err(|wrong| Error::failed(wrong.join("; ")))?,
+            exclude: &self.exclude,
+            unlabelled: !self.require_labels,
+            ..Said::default()
+        };
+        let (inside, mut notes) = (scratch.join(&root), Notes::default());
+        let listing =
+            layout::read(&text, &inside, Layout::Auto, &said, &mut notes).trouble(&source)?;
+        listing.tell(&mut notes);
+        notes.0.into_iter().for_each(|note| cx.tell(note));
         let missing: Vec<String> =
             listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
         if !missing.is_empty() {
@@ -121,7 +144,7 @@ fn root(files: &std::collections::BTreeSet<String>) -> Result<String> {
     match roots[..] {
         [root] => Ok(root.to_string()),
         [] => Err(Error::failed(
-            "archive: has no dataset.json; only the Decathlon's layout can be unpacked",
+            "archive: has no dataset.json; the Decathlon's and nnU-Net's layouts can be unpacked",
         )),
         _ => Err(Error::failed(format!(
             "archive: has more than one dataset.json, in {}",

@@ -1,10 +1,10 @@
 //! Scores as rows: every case and label, the means over cases for each label, and the means over
 //! labels.
 //!
-//! Two kinds of mean stand side by side. Ours is over the cases where the score is defined, and
-//! null where there are none. MONAI's (`monai_mean_…`) is that of its metrics' `aggregate`:
-//! undefined scores are left out and 0 stands for a mean of nothing; over labels it averages each
-//! case's labels first, then the cases that have any. A missed organ thus improves HD95 in both, so
+//! Two kinds of mean stand side by side. Ours is over the cases where the score is defined. MONAI's
+//! (`monai_mean_…`) is that of its metrics' `aggregate`: over labels it averages each case's labels
+//! first, then the cases that have any. Both are null where there is nothing to average; MONAI says
+//! 0 there, which would read as a perfect distance. A missed organ thus improves HD95 in both, so
 //! `missed` and `false_positive` are told beside them, and `n` says how many cases have the label
 //! at all.
 
@@ -59,7 +59,7 @@ fn label_rows(column: &[&LabelScore]) -> Vec<Metric> {
     for (name, value) in SCORES {
         let mean = mean(column.iter().map(|score| value(score)));
         rows.push(Metric::new(name, mean));
-        rows.push(Metric::new(format!("monai_mean_{name}"), mean.unwrap_or(0.0)));
+        rows.push(Metric::new(format!("monai_mean_{name}"), mean));
     }
     rows.push(Metric::new("volume_ml", mean(column.iter().map(|score| Some(score.volume_ml)))));
     rows.push(Metric::new(
@@ -91,7 +91,7 @@ fn overall_rows(cases: &[CaseScore], columns: &[Vec<&LabelScore>]) -> Vec<Metric
             mean(columns.iter().map(|column| mean(column.iter().map(|score| value(score))))),
         ));
         let by_case = cases.iter().map(|case| mean(case.labels.iter().map(value)));
-        rows.push(Metric::new(format!("monai_mean_{name}"), mean(by_case).unwrap_or(0.0)));
+        rows.push(Metric::new(format!("monai_mean_{name}"), mean(by_case)));
     }
     let all: Vec<&LabelScore> = columns.iter().flatten().copied().collect();
     rows.extend(counts(&all).map(|(name, count)| Metric::new(name, count)));
@@ -192,11 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_average_is_null_and_monai_says_zero() {
+    fn nothing_to_average_is_null() {
         let rows = rows(&cases()[1..], "validation", "resampled");
         assert_eq!(
             (find(&rows, None, "hd95_mm"), find(&rows, None, "monai_mean_hd95_mm")),
-            (None, Some(0.0))
+            (None, None)
         );
         let row = rows
             .iter()

@@ -62,7 +62,8 @@ fn in_words(compare: &Compare, comparison: &Comparison, pairs: &[Pairs], legend:
         .map(|pairs| format!("{}\n{}\n", pairs.sheet().write(style, width), pairs.sentence()));
     parts.extend(each);
     let same = if comparison.params.is_empty() { "no parameter differs\n\n" } else { "" };
-    format!("{legend}\n{same}{}", parts.join("\n"))
+    let note = comparison.note.map(|note| format!("note: {note}\n\n")).unwrap_or_default();
+    format!("{legend}\n{note}{same}{}", parts.join("\n"))
 }
 
 /// Which short name is which run.

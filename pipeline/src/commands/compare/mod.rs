@@ -11,7 +11,7 @@ use crate::cohort::{Cohort, Member};
 use crate::exit::{Error, Exit, Result};
 use crate::history::{self, Past};
 use crate::report::{self, Subject};
-use crate::tables::{Column, Roster, Summary, Variants};
+use crate::tables::{Column, Roster, Summary, Variants, unequal_test_sets};
 use crate::words::count;
 use clap::Args;
 pub use condition::Condition;
@@ -165,6 +165,7 @@ impl Compare {
                 if people { roster.few_params() } else { 0 }
             }
         };
+        unequal_test_sets(&roster.runs).into_iter().for_each(|note| tell(&format!("note: {note}")));
         let sheet = roster.sheet(people);
         if !people {
             return self.output.deliver_full(&sheet);

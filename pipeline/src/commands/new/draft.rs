@@ -3,8 +3,8 @@
 use super::advice::{self, STRIDE};
 use super::tasks::{HOST, Task};
 use crate::words;
-use std::path::Path;
-use voxflow_stages::kinds::folder::{Folder, Layout, Patterns};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 /// What a workflow is written for.
 pub(super) struct Data {
@@ -23,16 +23,29 @@ pub(super) struct Data {
     pub shape: [usize; 3],
     /// The median voxel in mm along the RAS axes.
     pub spacing_mm: [f64; 3],
-    /// For CT: the values that matter.
-    pub window: Option<[f64; 2]>,
+    /// What becomes of each channel's values.
+    pub scaling: Vec<Scaling>,
+    /// A pattern for the patient, where several cases are of one.
+    pub group: Option<String>,
+    /// So many label files were read for their values, if not all.
+    pub partly_read: Option<usize>,
+}
+
+/// What becomes of a channel's values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scaling {
+    /// For CT: the Hounsfield units that become 0 and 1.
+    Window([f64; 2]),
+    /// By mean and deviation.
+    Zscore,
 }
 
 /// Where the data come from.
 pub(super) enum Source {
-    /// The Decathlon's host.
-    Task(&'static Task),
-    /// A folder.
-    Folder(Box<Folder>),
+    /// The Decathlon's host, or an archive of the task.
+    Task(&'static Task, Option<PathBuf>),
+    /// A folder: the parameters of the kind `folder`, in the order to write them.
+    Folder(Vec<(String, Value)>),
 }
 
 impl Data {
@@ -49,8 +62,12 @@ impl Data {
         let [dx, dy, dz] = self.spacing_mm.map(|mm| (mm * 100.0).round() / 100.0);
         let labelled = words::count(self.labelled as u64, "labelled case");
         let without = self.unlabelled;
+        let read = match self.partly_read {
+            Some(count) => format!(" (label values of the first {count})"),
+            None => String::new(),
+        };
         format!(
-            "{labelled}, {without} without; the median volume has {x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm"
+            "{labelled}{read}, {without} without; the median volume has {x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm"
         )
     }
 
@@ -106,35 +123,39 @@ stages:
 
 fn source(source: &Source) -> String {
     match source {
-        Source::Task(task) => format!(
-            "  archive:
+        Source::Task(task, archive) => {
+            let from = match archive {
+                Some(path) => format!("file: {}", quoted(&path.display().to_string())),
+                None => {
+                    format!(
+                        "url: {HOST}/{}.tar  # or 'file: PATH' for a copy that you have",
+                        task.name
+                    )
+                }
+            };
+            format!(
+                "  archive:
     uses: download
     with:
-      url: {HOST}/{}.tar  # or 'file: PATH' for a copy that you have
+      {from}
       md5: {}
   dataset: {{ uses: unpack, needs: [archive] }}
 ",
-            task.name, task.md5
-        ),
-        Source::Folder(folder) => {
-            let mut with = vec![format!("path: {}", quoted(&folder.path.display().to_string()))];
-            if folder.layout == Layout::Patterns {
-                with.push("layout: patterns".into());
-                if let Some(Patterns::One(images)) = &folder.images {
-                    with.push(format!("images: {}", quoted(images)));
-                }
-                with.extend(
-                    folder.labels.iter().map(|labels| format!("labels: {}", quoted(labels))),
-                );
-                with.push(format!(
-                    "modality: {}  # CT where values are Hounsfield units",
-                    list(&folder.modality)
-                ));
-                with.push(format!(
-                    "label_names: {}  # the labels 1, 2, …",
-                    serde_json::json!(folder.label_names).to_string().replace('$', "$$")
-                ));
-            }
+                task.md5
+            )
+        }
+        Source::Folder(with) => {
+            let line = |(key, value): &(String, Value)| {
+                let remark = match key.as_str() {
+                    "modality" => "  # CT where values are Hounsfield units",
+                    "label_names" => "  # the values found in the label files; give them names",
+                    "require_labels" => "  # cases without a label are predicted, not trained on",
+                    "exclude" => "  # found by the pattern, but no cases",
+                    _ => "",
+                };
+                format!("{key}: {}{remark}", yaml(value))
+            };
+            let with: Vec<String> = with.iter().map(line).collect();
             format!(
                 "  dataset:\n    uses: folder  # referred to, not copied\n    with:\n      {}\n",
                 with.join("\n      ")
@@ -145,12 +166,17 @@ fn source(source: &Source) -> String {
 
 fn parts(data: &Data) -> String {
     let (testing, validation) = advice::held_out(data.labelled);
+    let group = match &data.group {
+        Some(group) => format!(", group: {}", quoted(group)),
+        None => String::new(),
+    };
     format!(
-        "  # Testing cases are looked at once, at the end; validation cases choose the weights. The draw is fixed.
+        "  # Testing cases are looked at once, at the end; validation cases choose the weights. By a hash of its
+  # name, so that a new case moves no other.
   split:
     uses: split
     needs: [dataset]
-    with: {{ training: rest, validation: {validation}, testing: {testing} }}
+    with: {{ training: rest, validation: {validation}, testing: {testing}, order: hash{group} }}
 "
     )
 }
@@ -163,13 +189,7 @@ fn volumes(data: &Data) -> String {
     } else {
         "the median voxel"
     };
-    let intensity = match data.window {
-        Some([low, high]) => {
-            format!("intensity: {{ window: [{low}, {high}] }}  # Hounsfield units that become 0 and 1")
-        }
-        None => "intensity: { zscore: nonzero }  # scales differ between scanners; 'all' where the background is not 0"
-            .into(),
-    };
+    let intensity = intensity(&data.scaling);
     format!(
         "  # One grid for all; remembered case by case, so a new case costs one resampling.
   volumes:
@@ -181,6 +201,23 @@ fn volumes(data: &Data) -> String {
       crop_foreground: true
 "
     )
+}
+
+fn intensity(scaling: &[Scaling]) -> String {
+    let one = |scaling: &Scaling| match scaling {
+        Scaling::Window([low, high]) => format!("{{ window: [{low}, {high}] }}"),
+        Scaling::Zscore => "{ zscore: nonzero }".to_string(),
+    };
+    const UNITS: &str = "Hounsfield units that become 0 and 1";
+    const SCALES: &str = "scales differ between scanners; 'all' where the background is not 0";
+    match scaling {
+        [first, rest @ ..] if rest.iter().any(|other| other != first) => {
+            let each: Vec<String> = scaling.iter().map(one).collect();
+            format!("intensity: [{}]  # one for each channel", each.join(", "))
+        }
+        [first @ Scaling::Window(_), ..] => format!("intensity: {}  # {UNITS}", one(first)),
+        _ => format!("intensity: {}  # {SCALES}", one(&Scaling::Zscore)),
+    }
 }
 
 fn model(data: &Data) -> String {
@@ -210,13 +247,26 @@ fn model(data: &Data) -> String {
     )
 }
 
-/// A string as YAML reads it whatever it holds.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string().replace('$', "$$")
+/// A value on one line of YAML.
+fn yaml(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Array(all) => {
+            format!("[{}]", all.iter().map(yaml).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(all) => {
+            let mut pairs: Vec<(&String, &Value)> = all.iter().collect();
+            pairs.sort_by_key(|(key, _)| (key.len(), *key));
+            let pairs = pairs.into_iter().map(|(key, value)| format!("{key}: {}", yaml(value)));
+            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
 }
 
-fn list(words: &[String]) -> String {
-    format!("[{}]", words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
+/// A string as YAML reads it whatever it holds.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string().replace('$', "$$")
 }
 
 #[cfg(test)]

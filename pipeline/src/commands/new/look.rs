@@ -1,76 +1,181 @@
 //! A look into a folder: what its listing, its headers and some of its voxels say.
 
-use super::draft::{Data, Source};
-use super::layout::patterns;
+use super::draft::{Data, Scaling, Source};
+use super::layout::{Found, layout};
+use super::shown;
+use super::voxels::{Judge, Values, values};
 use crate::exit::{Error, Result};
-use std::path::Path;
-use voxflow_stages::dataset::{Case, Label, LabelNames, Listing};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::affine::spacing_mm;
-use voxflow_stages::image::nifti::{read_header, read_image, read_label};
+use voxflow_stages::image::nifti::read_header;
 use voxflow_stages::image::orientation::Orientation;
-use voxflow_stages::kinds::folder::{Folder, Layout, Patterns};
+use voxflow_stages::kinds::folder::Folder;
 
-/// So many labelled cases are read for their values.
-const READ: usize = 10;
-/// No voxel of an MRI, but the air of every CT, is below this.
-const AIR_HU: f32 = -500.0;
+/// Fewer labelled cases cannot be split into training, validation and testing.
+const FEWEST: usize = 3;
 
 /// Looks at a folder in any of the layouts that the kind `folder` knows.
 pub(super) fn look(path: &Path) -> Result<Data> {
-    let folder = if path.join("dataset.json").is_file() { plain(path) } else { by_patterns(path)? };
-    let (listing, _) = folder.listing()?;
-    let headers = headers(path, &listing)?;
+    match listed(path)? {
+        Some(path) => by_listing(&path),
+        None => by_patterns(path),
+    }
+}
+
+/// The folder that holds a dataset.json: this one, or the only one below.
+fn listed(path: &Path) -> Result<Option<PathBuf>> {
+    let has = |folder: &PathBuf| folder.join("dataset.json").is_file();
+    if has(&path.to_path_buf()) {
+        return Ok(Some(path.to_path_buf()));
+    }
+    let entries = std::fs::read_dir(path).map_err(Error::io("list", path))?;
+    let mut below: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(has).collect();
+    below.sort();
+    match below.len() {
+        0 | 1 => Ok(below.pop()),
+        _ => {
+            let names: Vec<String> =
+                below.iter().take(3).map(|path| format!("'{}'", path.display())).collect();
+            Err(Error::usage(format!(
+                "'{}': holds {} datasets: name one of them, as {}",
+                path.display(),
+                below.len(),
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+fn by_listing(path: &Path) -> Result<Data> {
+    let written = vec![("path".to_string(), json!(path))];
+    let listing = listing(&written)?;
     let values = values(path, &listing)?;
+    let modality = listing.modality.clone();
+    let labels = listing.labels.iter().map(|label| (label.value, label.name.clone())).collect();
+    data(Seen { path, written, listing, values, modality, labels, group: None })
+}
+
+fn by_patterns(path: &Path) -> Result<Data> {
+    let judge = Judge::new(path);
+    let found = layout(path, &|name| judge.look(name))?;
+    let one = |found: &Found| match &found.images[..] {
+        [one] => json!(one),
+        each => json!(each),
+    };
+    let mut written = vec![
+        ("path".to_string(), json!(path)),
+        ("layout".to_string(), json!("patterns")),
+        ("images".to_string(), one(&found)),
+        ("labels".to_string(), json!(found.labels)),
+    ];
+    if !found.exclude.is_empty() {
+        written.push(("exclude".into(), json!(found.exclude)));
+    }
+    // Stand-ins, until the voxels have been read.
+    let mut first = written.clone();
+    first.push(("label_names".into(), json!(["label"])));
+    first.push(("modality".into(), json!(found.channels)));
+    first.push(("require_labels".into(), json!(false)));
+    let mut listing = listing(&first)?;
+    if listing.unlabelled().next().is_some() {
+        written.push(("require_labels".into(), json!(false)));
+    }
+    let values = values(path, &listing)?;
+    let modality = modality(&found.channels, &values);
+    let labels: BTreeMap<u8, String> =
+        values.labels.iter().map(|value| (*value, format!("label_{value}"))).collect();
+    written.push(("modality".into(), json!(modality)));
+    written.push(("label_names".into(), names(&labels)));
+    listing.modality.clone_from(&modality);
+    shown::layout(&found);
+    let group = found.group;
+    data(Seen { path, written, listing, values, modality, labels, group })
+}
+
+/// The names of labels 1, 2, … as a list, of other values as a mapping.
+fn names(labels: &BTreeMap<u8, String>) -> Value {
+    let is_row = labels.keys().copied().eq((1..=u8::MAX).take(labels.len()));
+    match is_row {
+        true => json!(labels.values().collect::<Vec<_>>()),
+        false => json!(labels),
+    }
+}
+
+/// The channels' names: as the files say, else by their values; those of one file with several
+/// channels by number.
+fn modality(channels: &[String], values: &Values) -> Vec<String> {
+    let by_value = |at: usize| if values.has_air[at] { "CT" } else { "MRI" }.to_string();
+    match (channels, values.has_air.len()) {
+        (_, 1) => vec![by_value(0)],
+        (names, count) if names.len() == count => names.to_vec(),
+        (_, count) => (0..count).map(|at| format!("channel_{at}")).collect(),
+    }
+}
+
+fn listing(written: &[(String, Value)]) -> Result<Listing> {
+    let with: serde_json::Map<String, Value> = written.iter().cloned().collect();
+    let folder: Folder = serde_json::from_value(with.into())
+        .map_err(|error| Error::Failed(format!("the draft is wrong: {error}")))?;
+    Ok(folder.listing()?.0)
+}
+
+/// A folder that was understood.
+struct Seen<'a> {
+    path: &'a Path,
+    written: Vec<(String, Value)>,
+    listing: Listing,
+    values: Values,
+    modality: Vec<String>,
+    labels: BTreeMap<u8, String>,
+    group: Option<String>,
+}
+
+fn data(seen: Seen) -> Result<Data> {
+    let Seen { path, listing, values, modality, labels, .. } = seen;
+    shown::cases(path, &listing);
+    let labelled = listing.labelled().count();
+    if labelled < FEWEST {
+        return Err(Error::usage(format!(
+            "'{}': has {labelled} labelled cases; training, validation and testing need one each",
+            path.display()
+        )));
+    }
+    if labels.is_empty() {
+        return Err(Error::usage(format!(
+            "'{}': all {} label files that were read are empty (only 0)",
+            path.display(),
+            values.read
+        )));
+    }
+    let headers = headers(path, &listing)?;
     let name = path
         .canonicalize()
         .ok()
         .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
     let name = name.unwrap_or_else(|| "experiment".into());
-    let modality = if folder.layout == Layout::Patterns {
-        values.modality()
-    } else {
-        listing.modality.clone()
-    };
-    let labels =
-        if folder.layout == Layout::Patterns { values.labels() } else { listing.labels.clone() };
-    let is_ct = modality.iter().all(|name| name.eq_ignore_ascii_case("ct"));
-    let labels: Vec<String> = labels.into_iter().map(|label| label.name).collect();
-    let folder = Folder {
-        modality: if folder.layout == Layout::Patterns { modality.clone() } else { vec![] },
-        label_names: match folder.layout {
-            Layout::Patterns => labels.clone().into(),
-            _ => LabelNames::default(),
-        },
-        ..folder
+    let scaling = |at: usize| {
+        let is_ct = modality[at].eq_ignore_ascii_case("ct");
+        match is_ct || values.has_air.get(at).copied().unwrap_or(false) {
+            true => Scaling::Window(values.window(at)),
+            false => Scaling::Zscore,
+        }
     };
     Ok(Data {
         title: format!("{name}, from the folder {}", path.display()),
         name: slug(&name),
-        source: Source::Folder(Box::new(folder)),
+        scaling: (0..modality.len()).map(scaling).collect(),
+        source: Source::Folder(seen.written),
         modality,
-        labels,
-        labelled: listing.labelled().count(),
+        labels: labels.into_values().collect(),
+        partly_read: (values.read < labelled).then_some(values.read),
+        labelled,
         unlabelled: listing.unlabelled().count(),
         shape: headers.shape,
         spacing_mm: headers.spacing_mm,
-        window: is_ct.then(|| values.window()),
-    })
-}
-
-fn plain(path: &Path) -> Folder {
-    Folder::at(path)
-}
-
-fn by_patterns(path: &Path) -> Result<Folder> {
-    let found = patterns(path)?;
-    Ok(Folder {
-        layout: Layout::Patterns,
-        images: Some(Patterns::One(found.images)),
-        // Stand-ins, until the voxels have been read.
-        label_names: found.labels.iter().map(|_| "label".into()).collect::<Vec<_>>().into(),
-        modality: vec!["image".into()],
-        labels: found.labels,
-        ..plain(path)
+        group: seen.group,
     })
 }
 
@@ -118,61 +223,6 @@ fn headers(folder: &Path, listing: &Listing) -> Result<Grid> {
     }
 }
 
-/// What the voxels of some cases say.
-#[derive(Default)]
-struct Values {
-    has_air: bool,
-    largest_label: u8,
-    /// Image values inside labels, where there are any.
-    inside: Vec<f32>,
-}
-
-impl Values {
-    fn modality(&self) -> Vec<String> {
-        vec![if self.has_air { "CT".into() } else { "MRI".into() }]
-    }
-
-    fn labels(&self) -> Vec<Label> {
-        (1..=self.largest_label)
-            .map(|value| Label { value, name: format!("label_{value}") })
-            .collect()
-    }
-
-    /// The 0.5th to the 99.5th percentile inside the labels, to ten units; soft tissue without
-    /// labels.
-    fn window(&self) -> [f64; 2] {
-        let mut sorted = self.inside.clone();
-        sorted.sort_by(f32::total_cmp);
-        let at =
-            |share: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).copied();
-        match (at(0.005), at(0.995)) {
-            (Some(low), Some(high)) if low < high => {
-                [(f64::from(low) / 10.0).floor() * 10.0, (f64::from(high) / 10.0).ceil() * 10.0]
-            }
-            _ => [-160.0, 240.0],
-        }
-    }
-}
-
-fn values(folder: &Path, listing: &Listing) -> Result<Values> {
-    let mut values = Values::default();
-    let labelled: Vec<&Case> = listing.labelled().collect();
-    let cases = if labelled.is_empty() { listing.cases.iter().collect() } else { labelled };
-    let all: Vec<u8> = (1..=u8::MAX).collect();
-    for case in cases.into_iter().take(READ) {
-        let Some(name) = case.images.first() else { continue };
-        let image = read_image(&folder.join(name), name)?;
-        values.has_air |= image.data.iter().any(|value| *value < AIR_HU);
-        let Some(name) = &case.label else { continue };
-        let label = read_label(&folder.join(name), name, &all)?;
-        values.largest_label =
-            label.data.iter().copied().max().unwrap_or(0).max(values.largest_label);
-        let inside = image.data.iter().zip(&label.data).filter(|(_, label)| **label > 0);
-        values.inside.extend(inside.map(|(value, _)| *value));
-    }
-    Ok(values)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,15 +233,5 @@ mod tests {
             ["Task09 Spleen", "9 livers", "ä"].map(slug),
             ["task09-spleen", "experiment-9-livers", "experiment-"]
         );
-    }
-
-    #[test]
-    fn the_window_is_that_of_the_voxels_inside_labels() {
-        let values = Values {
-            inside: (0..1000).map(|value| value as f32 / 10.0).collect(),
-            ..Values::default()
-        };
-        assert_eq!(values.window(), [0.0, 100.0]);
-        assert_eq!(Values::default().window(), [-160.0, 240.0]);
     }
 }

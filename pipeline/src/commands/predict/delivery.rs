@@ -58,6 +58,8 @@ impl<'a> Delivery<'a> {
         let bytes = fs::metadata(file).map_err(Error::io("read", file))?.len();
         let place = match self.place(image, &name) {
             Some(place) => {
+                let folder = place.parent().unwrap_or(self.out);
+                fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
                 moved(file, &place)?;
                 place
             }

@@ -1,20 +1,32 @@
 //! The images named on a command line, as a dataset of cases without labels.
 
+use super::channels::{Named, joined};
 use crate::commands::model::input_file;
+use crate::commands::survey::{ImageFile, foreign_files, says_label, survey};
 use crate::exit::{Error, Result};
+use crate::words;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use voxflow_stages::Input;
 use voxflow_stages::context::write_json;
-use voxflow_stages::dataset::name::{case_name, is_hidden};
+use voxflow_stages::dataset::foreign::{foreign, tilde};
 use voxflow_stages::dataset::{Case, Listing};
+use voxflow_stages::image::nifti::read_header;
 use voxflow_stages::model::ModelCard;
 
 /// One image: a file, or one file for each channel.
 #[derive(Debug, PartialEq)]
 pub struct ImageCase {
+    /// The name of its label map, with the folders that it has below the one that was named.
     name: String,
     files: Vec<PathBuf>,
+}
+
+/// The images, and what is to be said of files that are none.
+#[derive(Debug, Default)]
+pub struct Images {
+    pub cases: Vec<ImageCase>,
+    pub notes: Vec<String>,
 }
 
 impl ImageCase {
@@ -30,70 +42,184 @@ impl ImageCase {
             None => Ok(()),
         }
     }
+
+    /// Why the model cannot read the image, if its headers say so. What is damaged is told when
+    /// it is read.
+    fn trouble(&self, modality: &[String]) -> Option<String> {
+        let header = |file: &PathBuf| read_header(file, &file.display().to_string()).ok();
+        let headers: Vec<_> = self.files.iter().map(header).collect::<Option<_>>()?;
+        let channels: usize = headers.iter().map(|header| header.channels).sum();
+        if channels == modality.len() {
+            return None;
+        }
+        let files: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        let (has, reads) = (
+            words::count(channels as u64, "channel"),
+            words::count(modality.len() as u64, "channel"),
+        );
+        Some(format!(
+            "image '{}': has {has}, and the model reads {reads} ({})",
+            files.join(","),
+            modality.join(", ")
+        ))
+    }
 }
 
-/// The images in the order given, those of a folder sorted by name. What is wrong is told all at
-/// once.
-pub fn cases(arguments: &[String]) -> Result<Vec<ImageCase>> {
-    let (mut cases, mut troubles): (Vec<ImageCase>, Vec<String>) = (vec![], vec![]);
-    for argument in arguments {
-        match of_argument(argument) {
-            Ok(found) => cases.extend(found),
-            Err(error) => troubles.push(error.to_string()),
+impl Images {
+    /// The images in the order given, those of a folder sorted by name; label maps in `out` are
+    /// none. What is wrong is told all at once.
+    pub fn of(arguments: &[String], modality: &[String], out: &Path) -> Result<Images> {
+        let mut images = Images::default();
+        let mut troubles: Vec<String> = vec![];
+        for argument in arguments {
+            match images.add(argument, modality, out) {
+                Ok(()) => {}
+                Err(error) => troubles.push(error.to_string()),
+            }
         }
-    }
-    let mut seen: BTreeMap<&str, &Path> = BTreeMap::new();
-    for case in &cases {
-        if let Some(other) = seen.insert(&case.name, &case.files[0]) {
-            let (one, two) = (other.display(), case.files[0].display());
-            troubles.push(format!(
-                "images '{one}' and '{two}' would both become '{}'; rename one",
-                case.name
-            ));
+        troubles.extend(images.same_names());
+        let unfit: Vec<String> =
+            images.cases.iter().filter_map(|case| case.trouble(modality)).collect();
+        if !unfit.is_empty() {
+            troubles.extend(unfit);
+            if modality.len() > 1 {
+                troubles.push(
+                    "the channels of an image lie in one 4D file, in files joined by commas, or in \
+                     files NAME_0000, NAME_0001 and so on of a folder"
+                        .into(),
+                );
+            }
         }
+        if troubles.is_empty() { Ok(images) } else { Err(Error::usage(troubles.join("\n"))) }
     }
-    if troubles.is_empty() { Ok(cases) } else { Err(Error::usage(troubles.join("\n"))) }
+
+    fn add(&mut self, argument: &str, modality: &[String], out: &Path) -> Result<()> {
+        let found = match Path::new(argument).is_dir() {
+            true => self.of_folder(Path::new(argument), modality, out)?,
+            false => vec![of_files(argument, modality)?],
+        };
+        self.cases.extend(found.into_iter().map(|(name, files)| ImageCase { name, files }));
+        Ok(())
+    }
+
+    fn of_folder(&mut self, folder: &Path, modality: &[String], out: &Path) -> Result<Vec<Named>> {
+        let survey = survey(folder)?;
+        let own = |path: &str| folder.join(path);
+        let out =
+            out.canonicalize().ok().filter(|out| Some(out) != folder.canonicalize().ok().as_ref());
+        let is_result = |file: &ImageFile| match (&out, own(&file.path).canonicalize()) {
+            (Some(out), Ok(path)) => path.starts_with(out),
+            _ => false,
+        };
+        let files: Vec<ImageFile> =
+            survey.images.into_iter().filter(|file| !is_result(file)).collect();
+        let (labels, images): (Vec<ImageFile>, Vec<ImageFile>) =
+            files.into_iter().partition(|file| says_label(file, 0));
+        // Where all names say label, they say nothing.
+        let (images, labels) = if images.is_empty() { (labels, vec![]) } else { (images, labels) };
+        if images.is_empty() {
+            return Err(Error::usage(nothing_in(folder, &survey.others)));
+        }
+        self.notes.extend(left_out(folder, &labels));
+        let mut folders: BTreeMap<Vec<String>, Vec<(ImageFile, PathBuf)>> = BTreeMap::new();
+        for file in images {
+            let path = own(&file.path);
+            folders.entry(file.folders.clone()).or_default().push((file, path));
+        }
+        let mut found: Vec<Named> =
+            folders.values().flat_map(|files| joined(files, modality)).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Images whose label maps would have one name.
+    fn same_names(&self) -> Vec<String> {
+        let mut seen: BTreeMap<&str, &Path> = BTreeMap::new();
+        let mut troubles = vec![];
+        for case in &self.cases {
+            if let Some(other) = seen.insert(&case.name, &case.files[0]) {
+                let (one, two) = (other.display(), case.files[0].display());
+                troubles.push(format!(
+                    "images '{one}' and '{two}' would both become '{}'; rename one, or give each a \
+                     call and an --out of its own",
+                    case.name
+                ));
+            }
+        }
+        let doubled = self.cases.iter().filter_map(|case| {
+            let other = format!("{}_probabilities", case.name);
+            let other = self.cases.iter().find(|own| own.name == other)?;
+            Some(format!(
+                "image '{}': has the name of the probabilities of '{}'; rename it",
+                other.files[0].display(),
+                case.files[0].display()
+            ))
+        });
+        troubles.extend(doubled);
+        troubles
+    }
 }
 
-fn of_argument(argument: &str) -> Result<Vec<ImageCase>> {
-    if Path::new(argument).is_dir() {
-        return of_folder(Path::new(argument));
+/// Labels beside the images are no images.
+fn left_out(folder: &Path, labels: &[ImageFile]) -> Option<String> {
+    let few: Vec<&str> = labels.iter().take(3).map(|file| file.path.as_str()).collect();
+    let more = if labels.len() > 3 { ", …" } else { "" };
+    let count = words::count(labels.len() as u64, "file");
+    (!labels.is_empty()).then(|| {
+        format!(
+            "'{}': {count} left out, labels by their names ({}{more}); name a file itself to \
+             segment it",
+            folder.display(),
+            few.join(", ")
+        )
+    })
+}
+
+fn nothing_in(folder: &Path, others: &[String]) -> String {
+    let mut lines = vec![format!(
+        "folder '{}': holds no image (.nii.gz, .nii, .hdr with .img), also in folders below",
+        folder.display()
+    )];
+    lines.extend(foreign_files(folder, others));
+    if lines.len() == 1 && !others.is_empty() {
+        let few: Vec<String> = others.iter().take(3).map(|name| format!("'{name}'")).collect();
+        let count = words::count(others.len() as u64, "file");
+        lines.push(format!("there are {count}: {}", few.join(", ")));
     }
+    lines.join("\n  ")
+}
+
+/// A file, or the channels of an image joined by commas.
+fn of_files(argument: &str, modality: &[String]) -> Result<Named> {
     // A file whose own name holds a comma is one file.
     let files: Vec<PathBuf> = match Path::new(argument).is_file() {
         true => vec![argument.into()],
         false => argument.split(',').map(PathBuf::from).collect(),
     };
-    match files.iter().find(|file| !file.is_file()) {
-        Some(missing) => {
-            Err(Error::usage(format!("image '{}': there is no such file", missing.display())))
-        }
-        None => Ok(vec![case(files)?]),
+    if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+        return Err(Error::usage(format!(
+            "image '{}': there is no such file{}",
+            missing.display(),
+            tilde(missing)
+        )));
     }
-}
-
-fn of_folder(folder: &Path) -> Result<Vec<ImageCase>> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io("list", folder))?;
-    let mut files: Vec<PathBuf> =
-        entries.flatten().map(|entry| entry.path()).filter(|path| is_image(path)).collect();
-    files.sort();
-    match files.is_empty() {
-        true => Err(Error::usage(format!(
-            "folder '{}': holds no .nii.gz or .nii file",
-            folder.display()
-        ))),
-        false => files.into_iter().map(|file| case(vec![file])).collect(),
+    let named = |file: &PathBuf| {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        ImageFile::of(&name).map(|image| (image, file.clone())).ok_or_else(|| {
+            let why = foreign(&name).unwrap_or_else(|| {
+                "is no image file; those that can be read end in .nii.gz or .nii, or .hdr with its .img".into()
+            });
+            Error::usage(format!("image '{}': {why}", file.display()))
+        })
+    };
+    let named: Vec<(ImageFile, PathBuf)> = files.iter().map(named).collect::<Result<_>>()?;
+    let mut images = joined(&named, modality);
+    match images.len() {
+        // Their order is that of the channels; only the name comes from the set.
+        1 => Ok((images.remove(0).0, files)),
+        _ => Ok((named[0].0.stem.clone(), files)),
     }
-}
-
-fn is_image(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    path.is_file() && !is_hidden(name) && case_name(name).is_ok()
-}
-
-fn case(files: Vec<PathBuf>) -> Result<ImageCase> {
-    let name = case_name(&files.first().map(|file| file.display().to_string()).unwrap_or_default());
-    Ok(ImageCase { name: name.map_err(|error| Error::usage(format!("image {error}")))?, files })
 }
 
 /// The cases as the dataset that the kind `predict` reads, with the channels that the model knows.
@@ -133,24 +259,49 @@ mod tests {
         folder
     }
 
+    fn images(arguments: &[String], modality: &[&str], out: &Path) -> Result<Images> {
+        let modality: Vec<String> = modality.iter().map(|name| name.to_string()).collect();
+        Images::of(arguments, &modality, out)
+    }
+
+    fn names(folder: &Path, modality: &[&str]) -> Vec<String> {
+        let found = images(&[folder.display().to_string()], modality, &folder.join("out"));
+        found.expect("images").cases.into_iter().map(|case| case.name).collect()
+    }
+
     #[test]
     fn a_folder_gives_its_images_sorted_and_nothing_else() {
-        let folder = folder(&["b.nii.gz", "a.nii", "._a.nii", "notes.txt"]);
-        let names: Vec<String> = cases(&[folder.path().display().to_string()])
-            .expect("images")
-            .into_iter()
-            .map(|case| case.name)
-            .collect();
-        assert_eq!(names, ["a", "b"]);
+        let folder = folder(&["b.nii.gz", "a.nii", "C.NII.GZ", "._a.nii", "notes.txt"]);
+        assert_eq!(names(folder.path(), &["CT"]), ["C", "a", "b"]);
+    }
+
+    #[test]
+    fn folders_below_are_mirrored_and_labels_and_results_left_out() {
+        let folder = folder(&[
+            "x/a.nii.gz",
+            "y/a.nii.gz",
+            "y/a_seg.nii.gz",
+            "labels/a.nii.gz",
+            "out/x/a.nii.gz",
+        ]);
+        assert_eq!(names(folder.path(), &["CT"]), ["x/a", "y/a"]);
+        let argument = [folder.path().display().to_string()];
+        let notes = images(&argument, &["CT"], &folder.path().join("out")).expect("images").notes;
+        assert!(
+            notes[0].contains("2 files left out, labels by their names (labels/a.nii.gz, y/a_seg"),
+            "{notes:?}"
+        );
+        let named = folder.path().join("y/a_seg.nii.gz").display().to_string();
+        let found = images(&[named], &["CT"], Path::new("out")).expect("an image");
+        assert_eq!(found.cases[0].name, "a_seg");
     }
 
     #[test]
     fn two_images_of_one_name_and_one_that_is_missing_are_told_together() {
         let folder = folder(&["x/a.nii.gz", "y/a.nii.gz"]);
         let at = |name: &str| folder.path().join(name).display().to_string();
-        let error = cases(&[at("x/a.nii.gz"), at("y/a.nii.gz"), at("none.nii")])
-            .expect_err("wrong")
-            .to_string();
+        let all = [at("x/a.nii.gz"), at("y/a.nii.gz"), at("none.nii")];
+        let error = images(&all, &["CT"], Path::new("out")).expect_err("wrong").to_string();
         assert!(
             error.contains("would both become 'a'")
                 && error.contains("none.nii': there is no such file"),
@@ -159,17 +310,23 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_with_nothing_to_read_says_what_is_there() {
+        let folder = folder(&["a.nrrd", "b.nrrd", "notes.txt"]);
+        let argument = [folder.path().display().to_string()];
+        let error = images(&argument, &["CT"], Path::new("out")).expect_err("none").to_string();
+        assert!(error.contains("2 files ('a.nrrd'): NRRD is not supported"), "{error}");
+        let file = folder.path().join("a.nrrd").display().to_string();
+        let error = images(&[file], &["CT"], Path::new("out")).expect_err("none").to_string();
+        assert!(error.contains("a.nrrd': NRRD is not supported; convert it"), "{error}");
+    }
+
+    #[test]
     fn an_image_is_never_replaced_by_its_own_label_map() {
         let folder = folder(&["a.nii.gz", "b.nii.gz"]);
-        let found =
-            cases(&[folder.path().join("a.nii.gz").display().to_string()]).expect("an image");
-        assert!(
-            found[0]
-                .spare(folder.path())
-                .expect_err("refused")
-                .to_string()
-                .contains("would take its place")
-        );
-        found[0].spare(&folder.path().join("out")).expect("another folder");
+        let file = folder.path().join("a.nii.gz").display().to_string();
+        let found = images(&[file], &["CT"], folder.path()).expect("an image");
+        let error = found.cases[0].spare(folder.path()).expect_err("refused").to_string();
+        assert!(error.contains("would take its place"), "{error}");
+        found.cases[0].spare(&folder.path().join("out")).expect("another folder");
     }
 }

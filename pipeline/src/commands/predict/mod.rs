@@ -4,6 +4,7 @@
 //! What is done is the kind `predict`, in the same worker; only which images there are (`images`)
 //! and where results go (`delivery`) differ.
 
+mod channels;
 mod delivery;
 mod images;
 
@@ -15,6 +16,7 @@ use crate::stop::Stop;
 use crate::{machine, words, worker};
 use clap::Args;
 use delivery::Delivery;
+use images::Images;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,11 +33,13 @@ Examples:
   voxflow predict --model demo/model --model 77ffee imagesTs/ --out labels --flips
   voxflow predict --model brain flair.nii.gz,t1.nii.gz,t1gd.nii.gz,t2.nii.gz --out labels
 
-A label map lies on its image's own grid and has its name. Images are prepared as the model itself
+A label map lies on its image's own grid and has its name, below --out as the image lies below the
+folder that was named; of nnU-Net's a_0000.nii.gz it is a.nii.gz. Files that are labels by their names
+(a_seg.nii.gz, labels/a.nii.gz) are left out of folders. Images are prepared as the model itself
 says. All are tried; what cannot be done is told at the end, and the exit code is then 1.")]
 pub struct Predict {
-    /// NIfTI files, or folders of them; the channels of one image in several files are joined by
-    /// commas
+    /// NIfTI files, or folders of them and of folders; the channels of one image in several files
+    /// are joined by commas, or named a_0000, a_0001 in a folder
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
     /// A run (id, prefix, latest), one stage of it (RUN/STAGE), or a folder with model.json; given
@@ -71,19 +75,22 @@ impl Predict {
             .iter()
             .map(|name| model::find(&home, name))
             .collect::<Result<Vec<Input>>>()?;
-        let cases = images::cases(&self.images)?;
+        let card: ModelCard = models
+            .first()
+            .map(|model| model.json("model.json"))
+            .transpose()?
+            .ok_or_else(nothing)?;
+        let Images { cases, notes } = Images::of(&self.images, &card.modality, &self.out)?;
         cases.iter().try_for_each(|case| case.spare(&self.out))?;
+        if !globals.quiet {
+            notes.iter().for_each(|note| tell(note));
+        }
         worker::trouble().map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;
         let stop = Stop::default();
         stop.listen()?;
         std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
         let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(&self.out);
         let desk = desk.map_err(Error::io("create a folder in", &self.out))?;
-        let card: ModelCard = models
-            .first()
-            .map(|model| model.json("model.json"))
-            .transpose()?
-            .ok_or_else(nothing)?;
         let task = self.task(models, images::dataset(&cases, &card, desk.path())?, desk.path())?;
         self.segment(&task, desk.path(), cases.len(), globals, &stop)
     }

@@ -1,0 +1,350 @@
+//! Forms as patterns: with endings, with what they find and must not find, and with names for the
+//! channels.
+
+use super::super::voxels::Look;
+use super::forms::{CASE, Form, PART};
+use super::pair::Pairing;
+use super::{Eyes, Found};
+use crate::commands::survey::{ImageFile, Survey, says_label};
+use crate::exit::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use voxflow_stages::dataset::name::{is_excluded, is_like, split_suffix};
+use voxflow_stages::dataset::pattern::Pattern;
+use voxflow_stages::image::nifti::{Header, read_header};
+
+/// So many derived cases are left out by name; more need a wildcard.
+const NAMED: usize = 20;
+
+/// Names of folders that are parts of a dataset.
+const PARTS: [&str; 11] = [
+    "train",
+    "training",
+    "tr",
+    "val",
+    "valid",
+    "validation",
+    "test",
+    "testing",
+    "ts",
+    "dev",
+    "holdout",
+];
+/// Folders whose names begin with so many equal letters are parts too ("imagesTr", "imagesTs").
+const ALIKE: usize = 5;
+
+/// The patterns of a pairing over all files of the folder.
+pub(super) fn found(
+    folder: &Path,
+    survey: &Survey,
+    images: &[ImageFile],
+    pairing: &Pairing,
+    look: &Eyes,
+) -> Result<Found> {
+    let file = |at: u32| &images[at as usize];
+    let mut unused: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut leave = |form: &Form, reason: &str| {
+        let names = form.pairs.iter().map(|pair| file(pair.1).path.clone());
+        unused.entry(reason.to_string()).or_default().extend(names);
+    };
+    pairing.left.iter().for_each(|(form, reason)| leave(form, reason));
+    let (channels, aside) = same_grid(folder, pairing, images, look);
+    aside.iter().for_each(|(form, reason)| leave(form, reason));
+    let written: Vec<String> = channels.iter().map(|form| text(form, images)).collect();
+    let labels = text(&pairing.label, images);
+    let (written, cases) = widened(written, &labels, survey)?;
+    let exclude = cases.derived(folder);
+    let used = cases.files(&exclude);
+    let known: BTreeSet<String> = unused.values().flatten().cloned().collect();
+    for file in survey.images.iter().filter(|file| !used.contains(file.path.as_str())) {
+        if !known.contains(&file.path) {
+            let reason = reason(file, &cases);
+            unused.entry(reason.into()).or_default().push(file.path.clone());
+        }
+    }
+    Ok(Found {
+        channels: names(&channels),
+        group: group(&cases, &exclude),
+        images: written,
+        labels,
+        exclude,
+        unused,
+    })
+}
+
+fn reason(file: &ImageFile, cases: &Matched) -> &'static str {
+    let is_found = cases.images.iter().any(|found| found.values().any(|path| *path == file.path));
+    match (is_found, says_label(file, 0)) {
+        (true, _) => "derived from a case's image, or of another kind",
+        (false, true) => "other label files",
+        (false, false) => "other images",
+    }
+}
+
+/// The image patterns, with a wildcard for a folder whose neighbours hold images of the same names
+/// without labels (imagesTr and imagesTs, train and test): these are cases to predict.
+fn widened(images: Vec<String>, labels: &str, survey: &Survey) -> Result<(Vec<String>, Matched)> {
+    let cases = Matched::new(&images, labels, survey)?;
+    let places = images[0].split('/').count() - 1;
+    for place in 0..places {
+        let Some(wide) = wide_folder(&images, place, survey) else { continue };
+        let wider: Vec<String> =
+            images.iter().map(|text| with_folder(text, place, &wide)).collect();
+        let found = Matched::new(&wider, labels, survey)?;
+        let is_kept = |(own, wide): (&BTreeMap<String, String>, &BTreeMap<String, String>)| {
+            own.iter().all(|(case, path)| wide.get(case) == Some(path)) && wide.len() > own.len()
+        };
+        if !found.doubled && cases.images.iter().zip(&found.images).all(is_kept) {
+            return Ok((wider, found));
+        }
+    }
+    Ok((images, cases))
+}
+
+/// The wildcard for a folder of the patterns and its neighbours, where they are parts of a dataset.
+fn wide_folder(images: &[String], place: usize, survey: &Survey) -> Option<String> {
+    let own = images[0].split('/').nth(place).filter(|part| !part.contains(['*', '{']))?;
+    let depth = images[0].split('/').count() - 1;
+    let all = survey.images.iter().filter(|file| file.folders.len() == depth);
+    let mut names: BTreeSet<&str> = all.map(|file| file.folders[place].as_str()).collect();
+    let is_part = |name: &str| PARTS.contains(&name.to_lowercase().as_str());
+    let is_like = |name: &&str| {
+        *name == own
+            || (is_part(name) && is_part(own))
+            || shared_start(&BTreeSet::from([own, *name])).len() >= ALIKE
+    };
+    names.retain(is_like);
+    let start = Some(shared_start(&names)).filter(|start| start.len() >= ALIKE);
+    (names.len() > 1).then(|| format!("{}*", start.unwrap_or_default()))
+}
+
+fn with_folder(text: &str, place: usize, folder: &str) -> String {
+    let parts = text.split('/').enumerate();
+    let parts = parts.map(|(at, part)| if at == place { folder } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// A form with the ending of its files, and its wildcard folders with what their names share.
+fn text(form: &Form, images: &[ImageFile]) -> String {
+    let files: Vec<&ImageFile> = form.pairs.iter().map(|pair| &images[pair.1 as usize]).collect();
+    let endings: BTreeSet<String> =
+        files.iter().map(|file| file.ending.to_ascii_lowercase()).collect();
+    let ending = match (files.first(), endings.contains(".hdr")) {
+        (Some(file), _) if endings.len() == 1 => file.ending.clone(),
+        (_, true) => ".*".to_string(),
+        (_, false) => ".nii*".to_string(),
+    };
+    let mut parts: Vec<String> = form.text.split('/').map(str::to_string).collect();
+    let folders = parts.len() - 1;
+    for (at, part) in parts.iter_mut().take(folders).enumerate().filter(|(_, part)| *part == "*") {
+        let names: BTreeSet<&str> = files.iter().map(|file| file.folders[at].as_str()).collect();
+        *part = format!("{}*", shared_start(&names));
+    }
+    format!("{}{ending}", parts.join("/"))
+}
+
+/// "sub-" of sub-01 and sub-02: what names begin with, up to a separator or a digit.
+fn shared_start(names: &BTreeSet<&str>) -> String {
+    let (Some(first), Some(last)) = (names.first(), names.last()) else { return String::new() };
+    let shared: String =
+        first.chars().zip(last.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
+    shared.trim_end_matches(|letter: char| letter.is_ascii_digit()).to_string()
+}
+
+/// The channels that lie on the first one's grid and hold no labels; the others with the reason.
+fn same_grid(
+    folder: &Path,
+    pairing: &Pairing,
+    images: &[ImageFile],
+    look: &Eyes,
+) -> (Vec<Form>, Vec<(Form, &'static str)>) {
+    let cases: Vec<u32> = pairing.label.pairs.iter().map(|pair| pair.0).collect();
+    let path = |form: &Form, case: u32| form.file(case).map(|at| &images[at as usize].path);
+    let header = |name: &String| read_header(&folder.join(name), name).ok();
+    let label = cases.iter().find_map(|case| Some((*case, header(path(&pairing.label, *case)?)?)));
+    let mut aside = vec![];
+    let mut kept: Vec<Form> = pairing.images.clone();
+    if kept.len() > 1 {
+        let (plain, labels): (Vec<Form>, Vec<Form>) = kept.into_iter().partition(|form| {
+            let file = form.pairs.first().map(|pair| &images[pair.1 as usize].path);
+            file.and_then(|path| look(path)) != Some(Look::Label)
+        });
+        let only_labels = plain.is_empty();
+        kept = if only_labels { labels.clone() } else { plain };
+        if !only_labels {
+            aside.extend(
+                labels.into_iter().map(|form| (form, "hold few whole values, as labels do")),
+            );
+        }
+    }
+    if let (Some((case, label)), true) = (label, kept.len() > 1) {
+        let own = |form: &Form| path(form, case).and_then(header);
+        let fits = |form: &Form| own(form).is_none_or(|own| is_same(&own, &label));
+        let (same, other): (Vec<Form>, Vec<Form>) = kept.into_iter().partition(fits);
+        let (one, many): (Vec<Form>, Vec<Form>) =
+            same.into_iter().partition(|form| own(form).is_none_or(|own| own.channels == 1));
+        let with = |reason| move |form| (form, reason);
+        kept = if one.is_empty() { many.iter().take(1).cloned().collect() } else { one };
+        let many = many.into_iter().filter(|form| !kept.iter().any(|own| own.text == form.text));
+        aside.extend(many.collect::<Vec<_>>().into_iter().map(with("several channels in a file")));
+        match kept.is_empty() {
+            true => kept = other,
+            false => aside.extend(other.into_iter().map(with("on another grid than the label"))),
+        }
+    }
+    (kept, aside)
+}
+
+fn is_same(one: &Header, other: &Header) -> bool {
+    let mut shapes = [one.shape, other.shape];
+    shapes.iter_mut().for_each(|shape| shape.sort_unstable());
+    shapes[0] == shapes[1]
+}
+
+/// What patterns find among all files, as the kind `folder` will.
+struct Matched {
+    /// For each channel: case → path.
+    images: Vec<BTreeMap<String, String>>,
+    labels: BTreeMap<String, String>,
+    /// Whether a pattern finds two files for one case.
+    doubled: bool,
+}
+
+impl Matched {
+    /// A file belongs to the pattern that says most of its name, as the kind `folder` has it.
+    fn new(images: &[String], labels: &str, survey: &Survey) -> Result<Matched> {
+        let texts = images.iter().map(String::as_str).chain([labels]);
+        let patterns = texts
+            .map(|text| Pattern::new(&small_ending(text), "case"))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::Failed(error.to_string()))?;
+        let mut found = vec![BTreeMap::new(); patterns.len()];
+        let mut doubled = false;
+        for file in &survey.images {
+            let plain = format!("{}{}", file.name(), file.ending.to_ascii_lowercase());
+            let fits = |(at, pattern): (usize, &Pattern)| {
+                Some((pattern.detail(), at, pattern.name_in(&plain)?))
+            };
+            if let Some((_, at, case)) = patterns.iter().enumerate().filter_map(fits).max() {
+                doubled |= found[at].insert(case, file.path.clone()).is_some();
+            }
+        }
+        let labels = found.pop().unwrap_or_default();
+        Ok(Matched { images: found, labels, doubled })
+    }
+
+    /// The cases without a label that are no cases: files made from a case's image, label files,
+    /// images of another kind than the labelled ones.
+    fn derived(&self, folder: &Path) -> Vec<String> {
+        let channels = |case: &str| {
+            let path = self.images[0].get(case)?;
+            Some(read_header(&folder.join(path), path).ok()?.channels)
+        };
+        let usual = self.labels.keys().find_map(|case| channels(case));
+        let (labelled, open): (Vec<&String>, Vec<&String>) =
+            self.images[0].keys().partition(|case| self.labels.contains_key(*case));
+        let mut named: Vec<String> = vec![];
+        let mut wild: BTreeMap<String, usize> = BTreeMap::new();
+        for case in open {
+            let owner =
+                labelled.iter().filter(|own| case.len() > own.len() && case.contains(**own));
+            let owner = owner.max_by_key(|own| own.len());
+            let path = &self.images[0][case];
+            let is_label = ImageFile::of(path).is_some_and(|file| says_label(&file, 0));
+            let is_other = channels(case).zip(usual).is_some_and(|(own, usual)| own != usual);
+            let rest = owner.and_then(|own| case.split_once(own.as_str()));
+            let is_part = |text: &str, at_end: bool| {
+                let letter = if at_end { text.chars().last() } else { text.chars().next() };
+                letter.is_none_or(|letter| !letter.is_alphanumeric())
+            };
+            match rest {
+                Some((before, after)) if is_part(before, true) && is_part(after, false) => {
+                    *wild.entry(format!("{before}*{after}")).or_default() += 1;
+                }
+                _ if is_label || is_other => match last_word(case) {
+                    Some(tail) => *wild.entry(format!("*{tail}")).or_default() += 1,
+                    None => named.push(case.clone()),
+                },
+                _ => {}
+            }
+        }
+        let is_safe = |text: &str| !labelled.iter().any(|case| is_like(case, text));
+        let mut all: Vec<String> = wild.into_keys().filter(|text| is_safe(text)).collect();
+        named.retain(|case| !all.iter().any(|text| is_like(case, text)));
+        named.truncate(NAMED);
+        all.extend(named);
+        all
+    }
+
+    /// The files that are used.
+    fn files(&self, exclude: &[String]) -> BTreeSet<&str> {
+        let is_out = |case: &str| is_excluded(case, exclude);
+        let all = self.images.iter().chain([&self.labels]);
+        all.flatten().filter(|(case, _)| !is_out(case)).map(|(_, path)| path.as_str()).collect()
+    }
+}
+
+/// "_4d" of "patient001_4d".
+fn last_word(case: &str) -> Option<&str> {
+    case.rfind(['_', '-', '.']).map(|at| &case[at..])
+}
+
+/// A pattern with its ending in small letters, as files are compared.
+fn small_ending(text: &str) -> String {
+    match split_suffix(text) {
+        Some((stem, ending)) => format!("{stem}{}", ending.to_ascii_lowercase()),
+        None => text.to_string(),
+    }
+}
+
+/// Where several cases are of one patient (a folder with several, or a shared first word): the
+/// pattern that keeps them on one side of the split.
+fn group(cases: &Matched, exclude: &[String]) -> Option<String> {
+    let is_out = |case: &str| is_excluded(case, exclude);
+    let names: Vec<(&String, &String)> =
+        cases.images[0].iter().filter(|(case, _)| !is_out(case)).collect();
+    let owner = |(case, path): (&String, &String)| {
+        let mut folders = path.split('/').rev().skip(1);
+        let own = folders.find(|folder| case.starts_with(*folder) && case.len() > folder.len())?;
+        let next = case[own.len()..].chars().next()?;
+        (!next.is_alphanumeric()).then(|| (own.to_string(), next))
+    };
+    let owners: Vec<(String, char)> =
+        names.iter().map(|name| owner(*name)).collect::<Option<_>>()?;
+    let distinct: BTreeSet<&str> = owners.iter().map(|(name, _)| name.as_str()).collect();
+    let separator = owners.first()?.1;
+    let is_plain =
+        owners.iter().all(|(name, next)| *next == separator && !name.contains(separator));
+    (distinct.len() < owners.len() && is_plain).then(|| format!("{{group}}{separator}*"))
+}
+
+/// The channels' names: what differs between their forms.
+fn names(channels: &[Form]) -> Vec<String> {
+    let words: Vec<Vec<String>> = channels
+        .iter()
+        .map(|form| {
+            let text = form.text.replace(CASE, "").replace(PART, "").replace('*', "");
+            let parts = text.split(|letter: char| !letter.is_alphanumeric());
+            parts.filter(|part| !part.is_empty()).map(str::to_string).collect()
+        })
+        .collect();
+    let is_shared = |word: &String| words.iter().all(|other| other.contains(word));
+    let name = |(at, own): (usize, &Vec<String>)| {
+        let own: Vec<&str> = own
+            .iter()
+            .filter(|word| channels.len() > 1 && !is_shared(word))
+            .map(String::as_str)
+            .collect();
+        let name = own.join("_");
+        match name.chars().all(|letter| letter.is_ascii_digit()) {
+            true => format!("channel_{at}"),
+            false => name,
+        }
+    };
+    let names: Vec<String> = words.iter().enumerate().map(name).collect();
+    let distinct: BTreeSet<&String> = names.iter().collect();
+    match distinct.len() == names.len() {
+        true => names,
+        false => (0..names.len()).map(|at| format!("channel_{at}")).collect(),
+    }
+}

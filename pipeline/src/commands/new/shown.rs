@@ -1,0 +1,105 @@
+//! How a folder was read, for people: the patterns, three cases, and what is not used.
+
+use super::layout::Found;
+use crate::commands::tell;
+use crate::sheet::{Cell, Sheet};
+use crate::words;
+use std::path::Path;
+use voxflow_stages::dataset::{Case, Listing};
+use voxflow_stages::image::affine::spacing_mm;
+use voxflow_stages::image::nifti::read_header;
+
+/// The patterns, and the files that they leave.
+pub(super) fn layout(found: &Found) {
+    tell(&format!("images: {}\nlabels: {}", found.images.join(", "), found.labels));
+    for (reason, names) in &found.unused {
+        let few: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+        let more = match names.len().saturating_sub(3) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let count = words::count(names.len() as u64, "file");
+        tell(&format!("not used: {count} ({reason}): {}{more}", few.join(", ")));
+    }
+    if !found.exclude.is_empty() {
+        tell(&format!("exclude: {}", found.exclude.join(", ")));
+    }
+}
+
+/// Three cases, and how many there are.
+pub(super) fn cases(folder: &Path, listing: &Listing) {
+    let head = ["case", "image", "label", "channels", "shape", "spacing (mm)"];
+    let mut sheet = Sheet::new("", head);
+    let count = listing.cases.len();
+    let places: Vec<usize> = match count {
+        0..=3 => (0..count).collect(),
+        _ => vec![0, count / 2, count - 1],
+    };
+    places.into_iter().for_each(|at| sheet.push(row(folder, &listing.cases[at])));
+    tell(sheet.text(crate::console::terminal_width()).trim_end());
+    let (labelled, without) = (listing.labelled().count(), listing.unlabelled().count());
+    let without = if without > 0 { format!(", {without} without a label") } else { String::new() };
+    tell(&format!("{}: {labelled} labelled{without}", words::count(count as u64, "case")));
+}
+
+fn row(folder: &Path, case: &Case) -> Vec<Cell> {
+    let headers: Vec<_> =
+        case.images.iter().filter_map(|name| read_header(&folder.join(name), name).ok()).collect();
+    let first = headers.first();
+    let numbers = |all: Vec<String>| Cell::text(all.join(" x "));
+    vec![
+        Cell::text(&case.name),
+        Cell::text(together(&case.images)),
+        Cell::text(case.label.clone().unwrap_or_default()),
+        Cell::Count(headers.iter().map(|header| header.channels as u64).sum()),
+        numbers(first.map_or(vec![], |h| h.shape.iter().map(usize::to_string).collect())),
+        numbers(first.map_or(vec![], |header| {
+            let mm = spacing_mm(&header.affine);
+            mm.iter().map(|mm| format!("{:.3}", mm)).map(plain).collect()
+        })),
+    ]
+}
+
+/// "p1/{t1,t2}.nii" for p1/t1.nii and p1/t2.nii.
+fn together(names: &[String]) -> String {
+    let [first, rest @ ..] = names else { return String::new() };
+    if rest.is_empty() {
+        return first.clone();
+    }
+    let shared = |letters: &dyn Fn(&str) -> Vec<char>| {
+        let own = letters(first);
+        let same = |at: &usize| rest.iter().all(|name| letters(name).get(*at) == own.get(*at));
+        let count = (0..own.len()).take_while(same).count();
+        // Whole words only.
+        (0..=count).rev().find(|at| *at == 0 || !own[at - 1].is_alphanumeric()).unwrap_or(0)
+    };
+    let start = shared(&|name| name.chars().collect());
+    let end = shared(&|name| name.chars().rev().collect());
+    let middle = |name: &String| {
+        let letters: Vec<char> = name.chars().collect();
+        letters[start..letters.len().saturating_sub(end).max(start)].iter().collect::<String>()
+    };
+    let before: String = first.chars().take(start).collect();
+    let after: String = first.chars().skip(first.chars().count() - end).collect();
+    let each: Vec<String> = names.iter().map(middle).collect();
+    format!("{before}{{{}}}{after}", each.join(","))
+}
+
+/// "1.200" → "1.2".
+fn plain(number: String) -> String {
+    number.trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_case_are_named_together() {
+        let shown =
+            |names: &[&str]| together(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(shown(&["a/p1_t1.nii.gz", "a/p1_t2.nii.gz"]), "a/p1_{t1,t2}.nii.gz");
+        assert_eq!(shown(&["CT/p1.nii", "PET/p1.nii"]), "{CT,PET}/p1.nii");
+        assert_eq!(shown(&["p1.nii"]), "p1.nii");
+    }
+}

@@ -1,0 +1,156 @@
+//! Names that say "label", and the words that names are made of.
+
+use super::ImageFile;
+
+/// Words for labels; a longer word that begins with one counts too ("segmentations").
+const LABEL: [&str; 14] = [
+    "label",
+    "mask",
+    "seg",
+    "dseg",
+    "annot",
+    "truth",
+    "groundtruth",
+    "gt",
+    "roi",
+    "delineation",
+    "contour",
+    "lbl",
+    "msk",
+    "aseg",
+];
+/// Words for images: the nearer of two words decides.
+const IMAGE: [&str; 9] = ["image", "imaging", "img", "scan", "volume", "vol", "raw", "t1w", "t2w"];
+
+/// Parts of a name with whether they are separators: "a_seg-1" → a, _, seg, -, 1. Letters and
+/// digits are parts of their own ("img01" → img, 01).
+pub fn tokens(text: &str) -> Vec<&str> {
+    #[derive(PartialEq, Clone, Copy)]
+    enum Class {
+        Letter,
+        Digit,
+        Other,
+    }
+    let class = |letter: char| match letter {
+        letter if letter.is_ascii_digit() => Class::Digit,
+        letter if letter.is_alphanumeric() => Class::Letter,
+        _ => Class::Other,
+    };
+    let mut parts = vec![];
+    let mut start = 0;
+    let mut last = None;
+    for (at, letter) in text.char_indices() {
+        let class = class(letter);
+        if last.is_some_and(|last| last != class || class == Class::Other) {
+            parts.push(&text[start..at]);
+            start = at;
+        }
+        last = Some(class);
+    }
+    if start < text.len() {
+        parts.push(&text[start..]);
+    }
+    parts
+}
+
+/// Whether the name of a file says that it holds labels: its own words, or those of the folders
+/// below the first `shared` ones; the word nearest to the file decides.
+pub fn says_label(file: &ImageFile, shared: usize) -> bool {
+    let parts = [&file.stem].into_iter().chain(file.folders.iter().skip(shared).rev());
+    let says: Vec<Option<bool>> = parts.map(|part| word(part)).collect();
+    match says.first().copied().flatten() {
+        Some(true) => true,
+        // "labels/img_01.nii": the folder decides, the case has its image's name.
+        _ => says.into_iter().skip(1).flatten().next().unwrap_or(false),
+    }
+}
+
+/// The last word of a name that means label or image.
+fn word(text: &str) -> Option<bool> {
+    let lower = split_camel(text).to_lowercase();
+    let parts = tokens(&lower);
+    parts.into_iter().rev().find_map(|part| {
+        let label = LABEL.iter().any(|word| match word.len() {
+            0..=3 => part == *word || part == format!("{word}s") || long(word, part),
+            _ => part.starts_with(word),
+        });
+        let image = IMAGE.iter().any(|word| part.starts_with(word));
+        label.then_some(true).or(image.then_some(false))
+    })
+}
+
+/// "segmentation" and "segment" for "seg", and no "segway" for others.
+fn long(word: &str, part: &str) -> bool {
+    word == "seg" && (part.starts_with("segm") || part.starts_with("segs"))
+}
+
+/// "aLabel" → "a Label".
+fn split_camel(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 4);
+    let mut last = ' ';
+    for letter in text.chars() {
+        if last.is_lowercase() && letter.is_uppercase() {
+            out.push(' ');
+        }
+        out.push(letter);
+        last = letter;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_say_label() {
+        let says = |path: &str| says_label(&ImageFile::of(path).expect("an image"), 0);
+        for path in [
+            "a1_seg.nii",
+            "a1-seg.nii",
+            "seg_a1.nii",
+            "a_mask.nii",
+            "a_label.nii",
+            "a_labels.nii",
+            "a_gt.nii",
+            "a_dseg.nii",
+            "a_roi.nii",
+            "a_ROI.nii",
+            "labels/img_01.nii",
+            "labelsTr/a.nii",
+            "SEG/a.nii",
+            "p1/segmentation.nii.gz",
+            "segmentation-0.nii",
+            "Masks/p1.nii",
+            "p1/groundTruth.nii",
+            "p1/tumorSeg.nii",
+            "p1/seg.nii",
+            "gt/a.nii",
+            "ground_truth/a.nii",
+            "label01.nii",
+            "p/a_desc-lesion_mask.nii.gz",
+            "seg1.nii",
+        ] {
+            assert!(says(path), "{path}");
+        }
+        for path in [
+            "a1.nii",
+            "images/a.nii",
+            "imagesTr/gta.nii",
+            "p1/imaging.nii.gz",
+            "segway.nii",
+            "legs.nii",
+            "volume-0.nii",
+            "p1/t1.nii",
+            "seg_dataset/images/a.nii",
+            "CT/a.nii",
+        ] {
+            assert!(!says(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_split_where_its_kind_of_letter_changes() {
+        assert_eq!(tokens("img01_t1-x"), ["img", "01", "_", "t", "1", "-", "x"]);
+    }
+}

@@ -1,0 +1,51 @@
+//! Texts of other people (names of datasets, labels, cases) inside Markdown.
+
+/// The text as Markdown that shows it: nothing in it is markup or HTML, and it stays in its line
+/// and in its cell. What can be no markup (an underscore inside a word, brackets that are no link)
+/// stays as it is, so that the source reads well.
+pub fn plain(text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let mut out = String::with_capacity(text.len());
+    for (at, letter) in letters.iter().enumerate() {
+        let (before, after) = (at.checked_sub(1).map(|at| letters[at]), letters.get(at + 1));
+        match letter {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            _ if letter.is_control() => out.push(' '),
+            _ if is_markup(before, *letter, after.copied()) => out.extend(['\\', *letter]),
+            _ => out.push(*letter),
+        }
+    }
+    out
+}
+
+fn is_markup(before: Option<char>, letter: char, after: Option<char>) -> bool {
+    let in_word = |other: Option<char>| other.is_some_and(char::is_alphanumeric);
+    match letter {
+        '\\' | '`' | '*' | '|' | '~' => true,
+        '_' => !(in_word(before) && in_word(after)),
+        ']' => matches!(after, Some('(' | '[' | ':')),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn markup_is_shown_and_plain_texts_stay() {
+        for (text, shown) in [
+            ("hd95_mm [16, 32] x-1.5", "hd95_mm [16, 32] x-1.5"),
+            (
+                "</script><script>alert(3)</script>",
+                "&lt;/script&gt;&lt;script&gt;alert(3)&lt;/script&gt;",
+            ),
+            ("[a](javascript:x)", "[a\\](javascript:x)"),
+            ("a|b\n# c `d` *e* _f_", "a\\|b # c \\`d\\` \\*e\\* \\_f\\_"),
+        ] {
+            assert_eq!(plain(text), shown);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The fields of a `dataset.json` that all layouts share, what a workflow may say in their place,
+//! and those that nobody reads: told once, or refused where they change what the data mean.
+
+use crate::dataset::document::{channels, count_of, text_of};
+use crate::dataset::notes::Notes;
+use crate::dataset::{Label, Listing, labels, name};
+use crate::error::{Error, Result};
+use serde_json::{Map, Value};
+
+/// What a workflow says of a data set, in place of the words of its `dataset.json`.
+#[derive(Clone, Debug, Default)]
+pub struct Said<'a> {
+    /// The labels without background, if any are named.
+    pub labels: Vec<Label>,
+    /// The image channels, if any are named.
+    pub modality: &'a [String],
+    /// The data set's name.
+    pub name: Option<&'a str>,
+    /// Cases that are as if their files were not there.
+    pub exclude: &'a [String],
+    /// Labelled lists may hold cases without a label.
+    pub unlabelled: bool,
+}
+
+/// Fields that say which cases there are.
+pub const LISTS: [&str; 9] =
+    ["training", "train", "validation", "val", "valid", "test", "testing", "dataset", "labels"];
+
+/// Fields that are read, or that people read for themselves, or that bind no reader.
+const READ: [&str; 13] = [
+    "name",
+    "licence",
+    "license",
+    "reference",
+    "modality",
+    "channel_names",
+    "numTraining",
+    "numTest",
+    "numValidation",
+    "file_ending",
+    "overwrite_image_reader_writer",
+    "description",
+    "tensorImageSize",
+];
+
+/// Fields that would change what voxels mean.
+const REFUSED: [(&str, &str); 2] = [
+    ("ignore_label", "voxels to ignore are not known; give them another value in the label files"),
+    ("ignore_index", "voxels to ignore are not known; give them another value in the label files"),
+];
+
+/// A listing without cases: names, channels and labels. Of the two names that the field of channels
+/// has, the layout's own counts first.
+pub fn head(
+    json: &Map<String, Value>,
+    said: &Said,
+    channel_keys: [&str; 2],
+    notes: &mut Notes,
+) -> Result<Listing> {
+    if let Some((key, why)) = REFUSED.iter().find(|(key, _)| json.contains_key(*key)) {
+        return Err(Error::failed(format!("'{key}': {why}")));
+    }
+    let key = channel_keys.into_iter().find(|key| json.contains_key(*key));
+    let key = key.unwrap_or(channel_keys[0]);
+    let modality = match said.modality {
+        [] => channels(json.get(key), key)?,
+        names => names.to_vec(),
+    };
+    if let (Some(one), Some(other)) = (json.get(channel_keys[0]), json.get(channel_keys[1]))
+        && one != other
+    {
+        let [counts, does_not] = channel_keys;
+        notes.warn(format!("'{counts}' and '{does_not}' differ; '{counts}' counts"));
+    }
+    let labels = match said.labels.is_empty() {
+        true => {
+            labels::of_json(json.get("labels")).map_err(|wrong| Error::failed(wrong.join("; ")))?
+        }
+        false => said.labels.clone(),
+    };
+    let said_name = said.name.map(str::to_string);
+    Ok(Listing {
+        name: said_name.or_else(|| text_of(json, "name")).unwrap_or_else(|| "dataset".into()),
+        licence: text_of(json, "licence").or_else(|| text_of(json, "license")),
+        reference: text_of(json, "reference"),
+        modality,
+        labels,
+        cases: vec![],
+    })
+}
+
+/// A warning where a count that the file gives is not that of its cases.
+pub fn count(json: &Map<String, Value>, key: &str, found: usize, what: &str, notes: &mut Notes) {
+    if let Some(said) = count_of(json, key).filter(|said| *said != found as u64) {
+        notes.warn(format!("'{key}' of dataset.json is {said}, but there are {found} {what}"));
+    }
+}
+
+/// Tells the fields that nobody reads. A list of cases among them is refused: they would be lost.
+pub fn rest(json: &Map<String, Value>, read: &[&str], notes: &mut Notes) -> Result<()> {
+    let is_unknown = |key: &&String| !read.contains(&key.as_str()) && !READ.contains(&key.as_str());
+    for (key, value) in json.iter().filter(|(key, _)| is_unknown(key)) {
+        if holds_cases(value) {
+            return Err(Error::failed(format!(
+                "list '{key}' holds cases, but is not known here; known are 'training', \
+                 'validation' and 'test'"
+            )));
+        }
+    }
+    let unread: Vec<&String> = json.keys().filter(is_unknown).collect();
+    if !unread.is_empty() {
+        let names = name::shown(&unread);
+        notes.info(format!("fields of dataset.json that are not used: {names}"));
+    }
+    Ok(())
+}
+
+/// Whether a value looks like a list of images.
+fn holds_cases(value: &Value) -> bool {
+    let is_case = |value: &Value| match value {
+        Value::String(path) => name::case_name(path).is_ok(),
+        Value::Object(fields) => fields.contains_key("image") || fields.contains_key("images"),
+        _ => false,
+    };
+    match value {
+        Value::Array(items) => items.first().is_some_and(is_case),
+        Value::Object(fields) => {
+            fields.values().next().is_some_and(|value| value.is_object() && is_case(value))
+        }
+        _ => false,
+    }
+}
