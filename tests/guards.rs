@@ -348,5 +348,8 @@ fn a_card_that_cannot_be_used_is_told_with_the_reason() {
     assert!(shown.err.contains(words), "{}", shown.err);
     let events = lab.last_run().events();
     assert!(events.iter().any(|event| event["message"]["say"] == "warning"));
-    assert_eq!(lab.last_run().stage("model")["device"], "cpu");
+    let device = events.iter().find(|event| event["message"]["say"] == "device").unwrap();
+    assert_eq!(device["message"]["name"], "cpu");
+    let warned = lab.last_run().stage("model")["warnings"].to_string();
+    assert!(warned.contains("there is an NVIDIA card"), "{warned}");
 }

@@ -117,6 +117,40 @@ fn a_follower_says_when_the_runs_process_is_gone() {
 }
 
 #[test]
+fn a_run_that_was_killed_is_interrupted_in_every_list() {
+    let lab = Lab::new();
+    lab.write("watched.yaml", WATCHED);
+    let mut run = lab.spawn(&["run", "watched.yaml"]);
+    lab.wait("a stage that has begun", |lab| {
+        let text = |run: &std::path::PathBuf| std::fs::read_to_string(run.join("run.json"));
+        lab.runs()
+            .first()
+            .and_then(|run| text(run).ok())
+            .is_some_and(|text| text.contains("\"running\"") && text.contains("\"recipe\": {"))
+    });
+    let living = lab.voxflow(&["runs", "--format", "csv"]).out;
+    assert!(living.contains(",running,"), "{living}");
+    run.kill().expect("kills");
+    run.wait().expect("is dead");
+    for words in [&["runs"][..], &["show", "latest"], &["runs", "--format", "markdown"]] {
+        let shown = lab.voxflow(words);
+        assert!(shown.out.contains("interrupted: its process is gone"), "{words:?}: {}", shown.out);
+    }
+    for words in [&["runs", "--format", "csv"][..], &["show", "latest", "--format", "json"]] {
+        let shown = lab.voxflow(words);
+        assert!(shown.out.contains("interrupted"), "{words:?}: {}", shown.out);
+        assert!(!shown.out.contains("running"), "{words:?}: {}", shown.out);
+    }
+    let shown = lab.voxflow(&["show", "latest", "--format", "json"]).out;
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let stages = shown["record"]["stages"].as_array().expect("stages");
+    let begun = stages.iter().filter(|stage| {
+        stage["reason"].as_str().is_some_and(|reason| reason == "interrupted: its process is gone")
+    });
+    assert!(begun.count() > 0, "{shown}");
+}
+
+#[test]
 fn the_manual_has_a_page_for_each_command() {
     let lab = Lab::new();
     let page = lab.voxflow(&["man"]);

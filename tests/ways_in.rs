@@ -243,6 +243,50 @@ fn voxels_decide_where_names_say_nothing_or_not_the_truth() {
 }
 
 #[test]
+fn cases_that_lack_a_file_are_named_and_left_out_or_unlabelled() {
+    let files = [("p#/t1.nii", Image(0)), ("p#/t2.nii", Image(1)), ("p#/seg.nii", ONE)];
+    let lab = Lab::new();
+    write(&lab, "data", &files);
+    fs::remove_file(lab.path("data/p08/t2.nii")).expect("there");
+    fs::remove_file(lab.path("data/p41/seg.nii")).expect("there");
+    Written::for_folder(lab)
+        .has(&["modality: [\"t1\", \"t2\"]", "exclude: [\"p08\"]", "require_labels: false"])
+        .says("not used: 2 files (of cases that lack a file): p08/seg.nii, p08/t1.nii")
+        .says("5 cases: 4 labelled, 1 without a label: p41")
+        .runs(5);
+    let lab = Lab::new();
+    write(&lab, "data", &[("images/c#.nii", Image(0)), ("labels/c#.nii", ONE)]);
+    fs::remove_file(lab.path("data/images/c11.nii")).expect("there");
+    Written::for_folder(lab)
+        .has(&["exclude: [\"c11\"]"])
+        .says("not used: 1 file (of cases that lack a file): labels/c11.nii")
+        .runs(5);
+}
+
+#[test]
+fn folders_beside_the_labelled_images_are_cases_to_predict() {
+    Written::of(&[
+        ("imagesTr/a#.nii.gz", Ct),
+        ("labelsTr/a#.nii.gz", ONE),
+        ("imagesVa/b#.nii.gz", Image(0)),
+        ("labelsVa/b#.nii.gz", ONE),
+        ("imagesTs/c#.nii.gz", Image(1)),
+    ])
+    .has(&["images: \"images*/{case}.nii.gz\"", "labels: \"labels*/{case}.nii.gz\""])
+    .has(&["require_labels: false", "predictions: { uses: predict"])
+    .says("18 cases: 12 labelled, 6 without a label")
+    .runs(18);
+    Written::of(&[
+        ("siteA/p#/img.nii", Image(0)),
+        ("siteA/p#/seg.nii", ONE),
+        ("siteB/p#/img.nii", Image(1)),
+        ("siteB/p#/seg.nii", ONE),
+    ])
+    .has(&["images: \"{case}/{part}/img.nii\"", "testing: 2, order: hash }"])
+    .runs(12);
+}
+
+#[test]
 fn what_cannot_be_read_says_what_was_looked_for_what_is_there_and_what_to_write() {
     let words = refused(&[("images/c#.nii", Image(0))]);
     for part in [
@@ -318,6 +362,21 @@ stages:
     );
     let shown = lab.voxflow(&["check", "w.yml"]);
     assert!(shown.err.contains("there is no such file; did you mean 'w.yaml'?"), "{}", shown.err);
+}
+
+#[test]
+fn a_path_that_leads_nowhere_names_the_one_that_was_meant() {
+    let lab = Lab::new();
+    lab.write("cubes.yaml", lab::cubes::CUBES);
+    for set in
+        ["epochs=3", "stages.model.epochs=3", "stages.model.with.epochs=3", "model.with.epochs=3"]
+    {
+        let shown = lab.voxflow(&["check", "cubes.yaml", "--without-files", "--set", set]);
+        assert_eq!(shown.code, 2, "{}", shown.err);
+        assert!(shown.err.contains("did you mean 'model.epochs'?"), "{set}: {}", shown.err);
+    }
+    let right = ["check", "cubes.yaml", "--without-files", "--set", "model.epochs=3"];
+    assert_eq!(lab.voxflow(&right).code, 0);
 }
 
 #[test]

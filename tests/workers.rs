@@ -8,6 +8,7 @@ use lab::{Lab, TINY};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use voxflow_stages::protocol::{Build, Opening};
 
 /// What every script begins with: `$draft` is the folder to write into.
 const HEAD: &str = "#!/bin/sh
@@ -17,10 +18,28 @@ unfinished=$(sed -n 's/^  \"unfinished\": \"\\(.*\\)\",$/\\1/p' \"$1\")
 
 fn lab(script: &str) -> Lab {
     let mut lab = Lab::new();
+    let path = greeting_worker(&lab, script);
+    lab.set("VOXFLOW_WORKER", path);
+    lab
+}
+
+fn lab_without_hello(script: &str) -> Lab {
+    let mut lab = Lab::new();
+    let path = worker(&lab, script);
+    lab.set("VOXFLOW_WORKER", path);
+    lab
+}
+
+/// Writes a worker that says who it is and goes on with the script.
+fn greeting_worker(lab: &Lab, script: &str) -> String {
+    let hello = serde_json::to_string(&Opening::Hello(Build::own())).unwrap();
+    worker(lab, &format!("echo '{hello}'\n{script}"))
+}
+
+fn worker(lab: &Lab, script: &str) -> String {
     let path = lab.write("worker.sh", &format!("{HEAD}{script}"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    lab.set("VOXFLOW_WORKER", path.display().to_string());
-    lab
+    path.display().to_string()
 }
 
 fn workflow() -> String {
@@ -54,6 +73,25 @@ fn what_a_worker_makes_and_says_is_kept_and_told_again() {
     assert_eq!(second.stage("model")["outcome"], "reused");
     assert_eq!(second.metrics(), first.metrics());
     assert_eq!(second.stage("model")["maker"]["threads"], 3);
+}
+
+#[test]
+fn warnings_are_recorded_and_told_again_where_the_stage_is_reused() {
+    let warning = |words: &str| format!("echo '{{\"say\":\"warning\",\"words\":\"{words}\"}}'\n");
+    let told: String = ["case a: cut", "case b: cut", "slow disk"].map(warning).concat();
+    let lab = lab(&format!("{told}{DONE}"));
+    let grouped = serde_json::json!(["2 cases (a, b): cut", "slow disk"]);
+    for outcome in ["made", "reused"] {
+        let run = lab.run(&workflow(), &[], 0);
+        assert_eq!(run.stage("model")["outcome"], outcome);
+        assert_eq!(run.stage("model")["warnings"], grouped);
+        let shown = lab.voxflow(&["show", "latest"]).out;
+        assert!(shown.contains("warning: model: 2 cases (a, b): cut"), "{shown}");
+        let page = fs::read_to_string(run.folder.join("report.html")).unwrap();
+        assert!(page.contains("Warnings</h2>") && page.contains("2 cases (a, b): cut"));
+        let card = fs::read_to_string(run.folder.join("MODEL_CARD.md")).unwrap();
+        assert!(card.contains("## Warnings") && card.contains("`model`: slow disk"), "{card}");
+    }
 }
 
 #[test]
@@ -116,7 +154,8 @@ fn worker_pid(lab: &Lab) -> Pid {
 
 #[test]
 fn the_first_signal_lets_a_worker_keep_its_state() {
-    for signal in [Signal::INT, Signal::TERM] {
+    use Signal as S;
+    for signal in [S::INT, S::TERM, S::HUP, S::XCPU, S::USR1, S::USR2] {
         let lab = lab(PATIENT);
         lab.write("w.yaml", &workflow());
         let child = lab.spawn(&["run", "w.yaml"]);
@@ -159,6 +198,200 @@ fn no_worker_outlives_its_parent() {
     child.wait().unwrap();
     lab.wait("the end of the worker", |_| test_kill_process(worker).is_err());
     assert_eq!(lab.last_run().value["outcome"], "running", "as far as its record knows");
+}
+
+#[test]
+fn a_hang_up_asks_once_however_often_it_comes_and_not_under_nohup() {
+    let lab = lab(&PATIENT.replace("trap '", "trap 'sleep 0.5; "));
+    lab.write("w.yaml", &workflow());
+    let child = lab.spawn(&["run", "w.yaml"]);
+    worker_pid(&lab);
+    let program = Pid::from_raw(child.id() as i32).unwrap();
+    for _ in 0..2 {
+        kill_process(program, Signal::HUP).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    assert_eq!(lab.last_run().value["outcome"], "interrupted");
+    fs::remove_file(pid_file(&lab)).unwrap();
+
+    let command = lab.command(&[]);
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" run w.yaml 2> err.txt"]);
+    shell.arg(command.get_program()).current_dir(lab.path(""));
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = shell.spawn().unwrap();
+    let worker = worker_pid(&lab);
+    let program = Pid::from_raw(child.id() as i32).unwrap();
+    kill_process(program, Signal::HUP).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none() && test_kill_process(worker).is_ok());
+    kill_process(program, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_run_whose_terminal_is_closed_keeps_its_state_and_says_how_it_ended() {
+    let lab = lab(PATIENT);
+    lab.write("w.yaml", &workflow());
+    let is_working = || fs::read_to_string(pid_file(&lab)).is_ok_and(|text| text.ends_with('\n'));
+    let status = lab::pty::hang_up(&lab, &["run", "w.yaml"], is_working);
+    assert_eq!(status.code(), Some(130));
+    let run = lab.last_run();
+    assert_eq!(run.value["outcome"], "interrupted");
+    let fingerprint = run.fingerprint("model");
+    let kept = format!(".voxflow/store-v1/unfinished/{}/{fingerprint}", &fingerprint[..2]);
+    assert!(lab.path(&kept).join("checkpoint").is_file());
+}
+
+/// The letter of a process's state; `T` is stopped.
+fn state(pid: Pid) -> char {
+    let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
+    text.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+}
+
+#[test]
+fn what_suspends_and_continues_a_run_does_so_to_its_worker_and_the_workers_children() {
+    let script = PATIENT.replace(
+        "echo $$ >",
+        "(while true; do sleep 0.01; done) > /dev/null & echo $! > \"$unfinished/../../child\"; echo $$ >",
+    );
+    let lab = lab(&script);
+    lab.write("w.yaml", &workflow());
+    let child = lab.spawn(&["run", "w.yaml"]);
+    let worker = worker_pid(&lab);
+    let text = fs::read_to_string(pid_file(&lab).with_file_name("child")).unwrap();
+    let grandchild = Pid::from_raw(text.trim().parse().unwrap()).unwrap();
+    let program = Pid::from_raw(child.id() as i32).unwrap();
+    let family = [program, worker, grandchild];
+    for signal in [Signal::TSTP, Signal::TTOU, Signal::TTIN] {
+        kill_process(program, signal).unwrap();
+        lab.wait("all to stand still", |_| family.iter().all(|pid| state(*pid) == 'T'));
+        kill_process(program, Signal::CONT).unwrap();
+        lab.wait("all to go on", |_| family.iter().all(|pid| state(*pid) != 'T'));
+    }
+    kill_process(program, Signal::TSTP).unwrap();
+    lab.wait("all to stand still", |_| family.iter().all(|pid| state(*pid) == 'T'));
+    kill_process(program, Signal::TERM).unwrap();
+    kill_process(program, Signal::CONT).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    kill_process(grandchild, Signal::KILL).ok();
+}
+
+/// Runs the workflow with a worker that must fail, and gives the error of its last stage.
+fn error_of(lab: &Lab, workflow: &str) -> String {
+    let run = lab.run(workflow, &[], 1);
+    let stage = run.value["stages"].as_array().unwrap().last().unwrap();
+    assert_eq!((&stage["outcome"], &stage["artifact"]), (&"failed".into(), &().into()));
+    stage["error"].as_str().unwrap().to_string()
+}
+
+#[test]
+fn a_worker_that_says_done_without_its_files_has_failed() {
+    for file in ["model.json", "best.safetensors", "last.safetensors"] {
+        let mut lab = lab(&DONE.replace(&format!("/{file}\""), "/other\""));
+        let error = error_of(&lab, &workflow());
+        assert!(
+            error.contains(&format!("kind 'train' ended without its file '{file}'")),
+            "{error}"
+        );
+        let whole = greeting_worker(&lab, DONE);
+        lab.set("VOXFLOW_WORKER", whole);
+        assert_eq!(lab.run(&workflow(), &[], 0).stage("model")["outcome"], "made");
+    }
+    let lab = lab(r#"echo '{"say":"done","adopted":{}}'"#);
+    assert!(error_of(&lab, &workflow()).contains("without its file 'model.json'"));
+}
+
+#[test]
+fn a_worker_of_another_build_is_told_apart_before_it_makes_anything() {
+    let own = Build::own();
+    let mut kinds = own.kinds.clone();
+    kinds.insert("train".into(), 2);
+    let others = [
+        (None, "speaks protocol 0, not 1"),
+        (Some(Build { protocol: 9, ..own.clone() }), "speaks protocol 9, not 1"),
+        (Some(Build { version: "0.0.1".into(), ..own.clone() }), "is version 0.0.1, not"),
+        (Some(Build { kinds, ..own.clone() }), "makes version 2 of 'train', not"),
+        (Some(Build { build: "0123".into(), ..own }), "is build 0123, not"),
+    ];
+    for (build, words) in others {
+        let hello = build.map_or(String::new(), |build| {
+            format!("echo '{}'\n", serde_json::to_string(&Opening::Hello(build)).unwrap())
+        });
+        let lab = lab_without_hello(&format!("{hello}{DONE}sleep 100"));
+        let error = error_of(&lab, &workflow());
+        let wanted = [words, "worker.sh' ", "'cargo build' builds both programs"];
+        assert!(wanted.iter().all(|words| error.contains(words)), "{error}");
+        assert!(lab.last_run().metrics().is_empty(), "nothing that it says counts");
+    }
+}
+
+/// A workflow that predicts, with a script for the worker: `say` answers for its first item, whose
+/// recipe names the first image.
+fn predicting(say: &str, kind: &str, version: u32) -> (Lab, Dataset) {
+    let mut lab = Lab::new();
+    let data = Dataset::write(&lab.path("data"), 7, 1);
+    let image = lab.path("data/imagesTs/case_07.nii.gz");
+    let digest = voxflow_cache::Digest::of(&fs::read(&image).unwrap()).to_hex();
+    let script = format!(
+        r#"case "$(grep -c '"kind": "train"' "$1")" in 1) {DONE} exit 0;; esac
+image='{}'
+make() {{ read line; folder=$(echo "$line" | sed 's/.*"folder":"\([^"]*\)".*/\1/'); }}
+made() {{ echo '{{"ask":"made","id":0,"failed":null}}'; }}
+echo '{{"ask":"recall","id":0,"name":"case_07","recipe":{{"kind":"{kind}","version":{version},"params":null,"inputs":{{"image0":"{digest}"}}}}}}'
+{say}
+read line; echo "$line" >&2
+mkdir "$draft/predictions"; echo x > "$draft/predictions/a.nii.gz"; echo '[]' > "$draft/predictions.json"
+echo '{{"say":"done","adopted":{{}}}}'"#,
+        image.display()
+    );
+    let path = greeting_worker(&lab, &script);
+    lab.set("VOXFLOW_WORKER", path);
+    (lab, data)
+}
+
+const PREDICT: &str = "  labels: { uses: predict, needs: [dataset, model] }\n";
+
+/// What the worker's log says in the end of such a run.
+fn heard(say: &str, kind: &str, version: u32) -> String {
+    let (lab, _) = predicting(say, kind, version);
+    let workflow = format!("{}{PREDICT}", CUBES.split("  score:").next().unwrap());
+    let run = lab.run(&workflow, &[], 0);
+    fs::read_to_string(run.folder.join("log.txt")).unwrap()
+}
+
+const MADE: &str = r#"echo x > "$folder/labels.nii.gz"; echo '{}' > "$folder/facts.json"; made"#;
+
+#[test]
+fn an_item_of_a_worker_is_kept_if_it_is_whole_and_of_the_stages_kind_and_version() {
+    let version = Build::own().kinds["predict"];
+    let log = heard(&format!("make; {MADE}"), "predict/image", version);
+    assert!(log.contains(r#""answer":"found""#), "{log}");
+    let log = heard("make; made", "predict/image", version);
+    assert!(log.contains("'predict/image' was made without its file 'labels.nii*'"), "{log}");
+    for (kind, version) in [("predict/image", version + 1), ("preprocess/volume", version)] {
+        let log = heard("", kind, version);
+        assert!(log.contains(&format!("asks for version {version} of '{kind}'")), "{log}");
+    }
+}
+
+#[test]
+fn an_item_whose_image_is_written_meanwhile_is_made_again_and_never_of_other_bytes() {
+    let version = Build::own().kinds["predict"];
+    let again = format!(
+        "make; touch \"$image\"; echo y > \"$folder/stray\"; {MADE}\nmake; ls \"$folder\" >&2; {MADE}"
+    );
+    let log = heard(&again, "predict/image", version);
+    assert!(log.contains(r#""answer":"found""#) && !log.contains("stray"), "{log}");
+    let log = heard(&format!("make; echo x >> \"$image\"; {MADE}"), "predict/image", version);
+    assert!(log.contains("case_07.nii.gz: was changed during the run"), "{log}");
+    let log = heard(
+        r#"make; echo x >> "$image"; echo '{"ask":"made","id":0,"failed":{"say":"failed","error":"bad","stopped":false,"storage":false,"cases":[]}}'"#,
+        "predict/image",
+        version,
+    );
+    assert!(log.contains("case_07.nii.gz: was changed during the run"), "not 'bad': {log}");
 }
 
 /// A workflow that trains in a moment, with the real worker, which breaks as `VOXFLOW_WORKER_FAULT`

@@ -33,6 +33,10 @@ pub struct Reference {
     pub path: PathBuf,
     /// The file's stat when it was hashed; another stat now makes the blob a missing one.
     pub stat: FileStat,
+    /// True if the file had changed so shortly before it was hashed that a later change may have
+    /// left this stat: the bytes are then read before they are believed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fresh: bool,
 }
 
 /// What tells that a file has not changed since it was hashed.

@@ -54,9 +54,15 @@ impl Blobs {
     /// Whether the blob can be read and is unchanged, as far as its stat tells; `None` where only
     /// reading its bytes can.
     pub(crate) fn glance(&self, blob: &Blob, index: &Index) -> Result<Option<bool>> {
-        let stat = FileStat::of(&self.path(blob))?;
+        let stat = match (FileStat::of(&self.path(blob)), &blob.reference) {
+            (Err(error), Some(_)) => return Ok(lost(&error)),
+            (stat, _) => stat?,
+        };
         Ok(match (stat, &blob.reference) {
             (None, _) => Some(false),
+            (Some(stat), Some(reference)) if stat == reference.stat && reference.fresh => {
+                (index.digest(&stat) == Some(blob.digest)).then_some(true)
+            }
             (Some(stat), Some(reference)) => Some(stat == reference.stat),
             (Some(stat), None) => (stat.size == blob.bytes
                 && index.digest(&stat) == Some(blob.digest))
@@ -68,7 +74,10 @@ impl Blobs {
     /// reported.
     pub(crate) fn holds(&self, blob: &Blob, index: &Index) -> Result<bool> {
         match &blob.reference {
-            Some(reference) => Ok(fresh_digest(&reference.path, index)?.0 == blob.digest),
+            Some(reference) => match fresh_digest(&reference.path, index) {
+                Err(error) => Ok(lost(&error).unwrap_or_default()),
+                Ok((digest, _)) => Ok(digest == blob.digest),
+            },
             None => Ok(self.verify(&self.kept(&blob.digest), &blob.digest, index)? == Check::Good),
         }
     }
@@ -116,6 +125,13 @@ impl Blobs {
     }
 }
 
+/// A reference that cannot be looked at or read, in another person's private folder or on a lost
+/// mount, is a missing one: its stage is then made from the files of who asks.
+fn lost(error: &Error) -> Option<bool> {
+    tracing::debug!("{error}; it counts as missing");
+    Some(false)
+}
+
 /// The digest of a file outside the store and the stat it belongs to, read only where neither hint
 /// knows it.
 pub(crate) fn known_digest(
@@ -138,10 +154,15 @@ pub(crate) fn known_digest(
 pub(crate) fn fresh_digest(path: &Path, index: &Index) -> Result<(Digest, FileStat)> {
     let start = now_ns();
     let (digest, stat) = read_digest(path)?;
-    if stat.changed_ns() < start - SETTLED_NS {
+    if is_settled(&stat, start) {
         index.remember(stat, digest);
     }
     Ok((digest, stat))
+}
+
+/// True if a change after `moment` must have given the file another stat than this one.
+pub(crate) fn is_settled(stat: &FileStat, moment: i64) -> bool {
+    stat.changed_ns() < moment - SETTLED_NS
 }
 
 fn read_digest(path: &Path) -> Result<(Digest, FileStat)> {
@@ -158,6 +179,7 @@ fn read_digest(path: &Path) -> Result<(Digest, FileStat)> {
     Err(Error::Damaged { path: path.to_path_buf(), trouble })
 }
 
-fn now_ns() -> i64 {
+/// Nanoseconds since 1970.
+pub(crate) fn now_ns() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
 }

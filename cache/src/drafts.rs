@@ -6,13 +6,15 @@ use crate::claims::ByteLock;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::fault;
+use crate::hash::Digest;
 use crate::layout;
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// A folder to make an artifact in, gone when dropped. Nothing in it is part of the store before
 /// it is published.
@@ -20,6 +22,8 @@ use std::sync::{Mutex, PoisonError};
 pub struct Draft {
     root: PathBuf,
     folder: PathBuf,
+    /// Open, so that no other folder can get its inode.
+    made: File,
     adopted: Mutex<Vec<(String, Blob)>>,
     _lock: ByteLock,
 }
@@ -27,12 +31,16 @@ pub struct Draft {
 /// The name of the folder for the maker's files inside a draft.
 const FILES: &str = "files";
 
+/// A draft of another host or mount in which nothing changed for so long is a left-over.
+const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 impl Draft {
     /// A new draft below `drafts`, held by a byte of the file `locks`.
     pub(crate) fn create(drafts: &Path, locks: &Path) -> Result<Draft> {
         loop {
             let number = RandomState::new().hash_one(std::process::id());
-            let root = drafts.join(format!("{}-{number:016x}", std::process::id()));
+            let name = format!("{}-{number:016x}-{:016x}", std::process::id(), place_of(drafts));
+            let root = drafts.join(name);
             // The lock comes first: a folder without one is a left-over.
             let Some(lock) = ByteLock::attempt(locks, number)? else { continue };
             if root.exists() {
@@ -43,7 +51,8 @@ impl Draft {
                 .and_then(|()| fs::create_dir_all(&folder))
                 .map_err(Error::io("create", &folder))?;
             crash::at("draft-after-create");
-            return Ok(Draft { root, folder, adopted: Mutex::default(), _lock: lock });
+            let made = File::open(&folder).map_err(Error::io("open", &folder))?;
+            return Ok(Draft { root, folder, made, adopted: Mutex::default(), _lock: lock });
         }
     }
 
@@ -58,6 +67,24 @@ impl Draft {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push((name.to_string(), blob.clone()));
+    }
+
+    /// The names of all that the artifact would hold now, in their order.
+    pub fn names(&self) -> Result<BTreeSet<String>> {
+        let files = self.files()?.into_iter().map(|(name, _)| name);
+        Ok(files.chain(self.adopted()?.into_keys()).collect())
+    }
+
+    /// An error if the folder is not the one that was made: somebody removed it meanwhile, and what
+    /// lies there now may be a part only.
+    pub(crate) fn check(&self) -> Result<()> {
+        let made = self.made.metadata().map_err(Error::io("look at", &self.folder))?;
+        let now = fs::symlink_metadata(&self.folder).ok();
+        if now.is_some_and(|now| (now.dev(), now.ino()) == (made.dev(), made.ino())) {
+            return Ok(());
+        }
+        let trouble = "this folder was removed while it was written; run again to make it again";
+        Err(Error::Damaged { path: self.folder.clone(), trouble: trouble.to_string() })
     }
 
     /// Where the entry is written before it is renamed into place.
@@ -106,18 +133,45 @@ pub(crate) fn twice(name: &str) -> Error {
 }
 
 /// Removes the drafts that nobody holds. Those that cannot be removed are left for the next time.
+///
+/// Locks may be seen on one host or through one mount only, so that a draft of another place goes
+/// by its age.
 pub(crate) fn sweep(drafts: &Path, locks: &Path) {
+    let here = place_of(drafts);
     for folder in layout::list(drafts).unwrap_or_default() {
-        let Some(number) = number_of(&folder) else { continue };
+        let Some((number, place)) = named(&folder) else { continue };
+        if place != Some(here) && !is_old(&folder) {
+            continue;
+        }
         if let Ok(Some(_lock)) = ByteLock::attempt(locks, number) {
             let _ = layout::remove(&folder);
         }
     }
 }
 
-fn number_of(folder: &Path) -> Option<u64> {
-    let (_, number) = folder.file_name()?.to_str()?.split_once('-')?;
-    u64::from_str_radix(number, 16).ok()
+/// The number and the place in a draft's name. Programs of before wrote no place.
+fn named(folder: &Path) -> Option<(u64, Option<u64>)> {
+    let hex = |part: &str| u64::from_str_radix(part, 16).ok();
+    let mut parts = folder.file_name()?.to_str()?.split('-').skip(1);
+    let number = hex(parts.next()?)?;
+    Some((number, parts.next().and_then(hex)))
+}
+
+/// Where locks are shared for sure: a kernel since it started, and a mount.
+fn place_of(drafts: &Path) -> u64 {
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let device = fs::metadata(drafts).map_or(0, |metadata| metadata.dev());
+    let digest = Digest::of(&[&boot[..], &device.to_le_bytes()[..]].concat()).to_hex();
+    u64::from_str_radix(&digest[..16], 16).unwrap_or(0)
+}
+
+/// True if nothing in the folder, at any depth, was changed lately.
+fn is_old(folder: &Path) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(folder) else { return false };
+    let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+    let inside = if metadata.is_dir() { layout::list(folder) } else { Ok(vec![]) };
+    age.is_some_and(|age| age > FOREIGN_AGE)
+        && inside.is_ok_and(|paths| paths.iter().all(|path| is_old(path)))
 }
 
 fn is_name(name: &str) -> bool {

@@ -28,6 +28,14 @@ pub enum Error {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// A person's own file does not hold what was to be made of it.
+    #[error("{}: {trouble}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What happened to it, and the way out.
+        trouble: &'static str,
+    },
     /// A stored file does not hold what its name promises.
     #[error("{}: {trouble}", path.display())]
     Damaged {

@@ -41,6 +41,7 @@ mod spread;
 mod store;
 mod survey;
 mod upkeep;
+mod watch;
 
 pub use artifact::{Artifact, Blob, FileStat, Reference};
 pub use claims::Claim;
@@ -57,3 +58,4 @@ pub use shares::{Share, Shares};
 pub use spread::spread;
 pub use store::{Policy, Recall, Store};
 pub use upkeep::{Bad, CHECKPOINT, Count, KindSize, Size};
+pub use watch::{OwnFile, Seen, Watch};

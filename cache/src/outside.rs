@@ -56,6 +56,14 @@ impl Outside {
         state.used.insert(stat, digest);
     }
 
+    /// Forgets the file with this stat: its bytes were found to be others.
+    pub(crate) fn forget(&self, stat: &FileStat) {
+        let mut state = self.state();
+        self.load(&mut state);
+        let known = state.known.remove(stat).is_some();
+        state.stale |= known | state.used.remove(stat).is_some();
+    }
+
     /// Writes the file anew where rows are missing in it. One that cannot be written costs time
     /// only.
     pub(crate) fn flush(&self) {

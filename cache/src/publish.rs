@@ -48,7 +48,9 @@ impl Store {
     /// The first wins: if an entry is there whose blobs can be read, that one is returned and the
     /// draft is dropped. An entry without its blobs is replaced.
     pub fn publish(&self, draft: Draft, made: Made) -> Result<Entry> {
+        draft.check()?;
         let ready = prepare(&draft)?;
+        draft.check()?;
         let mut blobs = draft.adopted()?;
         let moment = self.moment()?;
         self.check_adopted(&blobs)?;

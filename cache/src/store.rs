@@ -171,8 +171,13 @@ impl Store {
             self.inner.told_of_reading.get().into_iter().for_each(|told| told(blob.bytes));
             held
         };
-        for (held, (name, _)) in spread(READ_THREADS, &unknown, read).into_iter().zip(&unknown) {
+        for (held, (name, blob)) in spread(READ_THREADS, &unknown, read).into_iter().zip(&unknown) {
             if !held? {
+                // A change through a memory mapping may have left the stat as it was.
+                if let Some(reference) = &blob.reference {
+                    self.inner.outside.forget(&reference.stat);
+                    index.forget([reference.stat].into());
+                }
                 missing.push(name.to_string());
             }
         }
@@ -206,8 +211,10 @@ impl Store {
                 path.display()
             )));
         }
+        let moment = blobs::now_ns();
         let (digest, stat) = self.known_digest(&path)?;
-        Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat }) })
+        let fresh = !blobs::is_settled(&stat, moment);
+        Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat, fresh }) })
     }
 
     /// The digest of a file outside the store, read only if its stat is not known.
@@ -215,7 +222,8 @@ impl Store {
         self.known_digest(path).map(|(digest, _)| digest)
     }
 
-    fn known_digest(&self, path: &Path) -> Result<(Digest, FileStat)> {
+    /// The digest of a file outside the store and the stat it belongs to.
+    pub(crate) fn known_digest(&self, path: &Path) -> Result<(Digest, FileStat)> {
         blobs::known_digest(path, &self.inner.outside, &self.inner.index).map_err(Error::outside)
     }
 

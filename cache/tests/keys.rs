@@ -214,7 +214,7 @@ fn where_a_blob_lies_does_not_change_the_digest() {
     let kept = artifact(FILES);
     let mut referenced = kept.clone();
     let stat = FileStat { device: 1, inode: 2, size: 1, mtime_ns: 3, ctime_ns: 4 };
-    let reference = Some(Reference { path: PathBuf::from("/data/a"), stat });
+    let reference = Some(Reference { path: PathBuf::from("/data/a"), stat, fresh: false });
     referenced.0.insert("training/a".to_string(), Blob { reference, ..blob("1") });
     assert_eq!(kept.digest(), referenced.digest());
 }

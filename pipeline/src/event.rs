@@ -47,7 +47,8 @@ pub enum Fact {
         /// The stage's id.
         stage: String,
     },
-    /// A stage said something; the metrics of a reused stage are said again, in order.
+    /// A stage said something; the metrics and then the warnings of a reused stage are said
+    /// again, in order.
     StageSaid {
         /// The stage's id.
         stage: String,

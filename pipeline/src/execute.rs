@@ -6,7 +6,7 @@ use crate::exit::{Error, Result};
 use crate::live::{Done, LiveRun};
 use crate::making::{self, Job, Note, Over};
 use crate::moved_cases;
-use crate::plan::{Plan, Planner, Settled, within};
+use crate::plan::{LOCAL, Plan, Planner, Settled, within};
 use crate::schedule::{Node, Schedule, Slots, StageId, Turn};
 use crate::stop::Stop;
 use std::collections::BTreeMap;
@@ -259,7 +259,10 @@ impl<'a> Engine<'a> {
             (Decision::Reuse { note, .. }, Some(recipe), Some(entry)) if untouched => {
                 Ok((recipe.clone(), Settled::Reuse(entry.clone(), note.clone())))
             }
-            (Decision::Run { reason, cost_seconds, .. }, Some(recipe), _) if untouched => {
+            // A person's own files may have been changed since: those are planned anew.
+            (Decision::Run { reason, cost_seconds, .. }, Some(recipe), _)
+                if untouched && !reads_own_files(recipe) =>
+            {
                 let settled = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
                 Ok((recipe.clone(), settled))
             }
@@ -387,6 +390,11 @@ impl<'a> Engine<'a> {
         }
         Ok(())
     }
+}
+
+/// True if a recipe names files of a person's own.
+fn reads_own_files(recipe: &Recipe) -> bool {
+    recipe.inputs.keys().any(|name| name.starts_with(LOCAL))
 }
 
 /// The parts of what a stage needs that its kind declares to read, as files.

@@ -7,7 +7,7 @@ use crate::outputs;
 use crate::plan::{Plan, Settled};
 use crate::run::{RunFolder, RunRecord};
 use crate::seal;
-use crate::secret;
+use crate::{secret, warnings};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use voxflow_cache::{Entry, Recipe, Store};
@@ -36,6 +36,8 @@ pub struct LiveRun {
     /// How it ended, once it has.
     ended: Option<RunOutcome>,
     reasons: Vec<Option<String>>,
+    /// What each stage warned of so far.
+    warnings: Vec<Vec<String>>,
     /// (made, reused) items of each stage so far.
     items: Vec<(u64, u64)>,
     created: Instant,
@@ -66,6 +68,7 @@ impl LiveRun {
             settled: false,
             open: count,
             reasons: vec![None; count],
+            warnings: vec![vec![]; count],
             items: vec![(0, 0); count],
             created: Instant::now(),
             writing: Duration::ZERO,
@@ -139,7 +142,11 @@ impl LiveRun {
             *(if *made { items_made } else { items_reused }) += 1;
         }
         let message = match message {
-            Message::Warning { words } => Message::Warning { words: secret::strip(&words) },
+            Message::Warning { words } => {
+                let words = secret::strip(&words);
+                self.warnings[index].push(words.clone());
+                Message::Warning { words }
+            }
             Message::Info { words } => Message::Info { words: secret::strip(&words) },
             other => other,
         };
@@ -147,14 +154,16 @@ impl LiveRun {
         self.tell(Fact::StageSaid { stage, replayed: false, message })
     }
 
-    /// A stage is there: made now, or reused with its metrics told again.
+    /// A stage is there: made now, or reused with its metrics and warnings told again.
     pub fn stage_done(&mut self, index: usize, done: Done, store: &Store) -> Result<()> {
         let Done { entry, outcome, note, seconds } = done;
         let record = Record::of(&entry);
         let stage = self.stage_id(index);
         if outcome == Outcome::Reused {
-            for metric in record.metrics {
-                let message = Message::Metric(metric);
+            self.warnings[index].extend(record.warnings);
+            let warnings = warnings::grouped(&self.warnings[index]);
+            let warnings = warnings.into_iter().map(|words| Message::Warning { words });
+            for message in record.metrics.into_iter().map(Message::Metric).chain(warnings) {
                 self.tell(Fact::StageSaid { stage: stage.clone(), replayed: true, message })?;
             }
         }
@@ -283,6 +292,7 @@ impl LiveRun {
         row.outcome = Some(finished.outcome);
         row.reason.clone_from(&finished.reason);
         row.error.clone_from(&finished.error);
+        row.warnings = warnings::grouped(&self.warnings[index]);
         row.fingerprint = finished.fingerprint;
         row.seconds = finished.seconds;
         row.made_in_seconds = finished.made_in_seconds;

@@ -2,9 +2,13 @@
 //! publish. What happens on the way is sent to the thread that owns the run.
 
 use crate::machine;
+use crate::own_files::{ATTEMPTS, OwnFiles, seen_again, touched};
+use crate::secret;
 use crate::stop::Stop;
 use crate::worker;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -12,7 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use voxflow_cache::{
-    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Made, Policy, Recall, Recipe, Store,
+    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Made, Policy, Recall, Recipe, Seen, Store,
 };
 use voxflow_stages::kinds::Place;
 use voxflow_stages::{Context, Error, Host, Input, Kind, Message, Metric, Result, Task};
@@ -70,6 +74,9 @@ pub struct Over {
 pub struct Record {
     /// The metrics in the order they were told.
     pub metrics: Vec<Metric>,
+    /// What it warned of, without credentials; told again where it is reused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Who made it, on what.
     pub maker: Maker,
 }
@@ -110,8 +117,15 @@ pub fn make(
     go: &Receiver<()>,
 ) {
     let started = Instant::now();
-    let bench =
-        Bench { job, store, stop, notes, draft: Mutex::new(None), gathered: Mutex::default() };
+    let bench = Bench {
+        job,
+        store,
+        stop,
+        notes,
+        own: OwnFiles::of(job, store),
+        draft: Mutex::new(None),
+        gathered: Mutex::default(),
+    };
     let result = catch_unwind(AssertUnwindSafe(|| bench.make(go))).unwrap_or_else(|panic| {
         Err(Error::failed(format!("the program broke (panic): {}", panic_words(panic.as_ref()))))
     });
@@ -124,6 +138,7 @@ struct Bench<'a> {
     store: &'a Store,
     stop: &'a Stop,
     notes: &'a Sender<(usize, Note)>,
+    own: OwnFiles<'a>,
     draft: Mutex<Option<Draft>>,
     gathered: Mutex<Gathered>,
 }
@@ -131,6 +146,7 @@ struct Bench<'a> {
 #[derive(Default)]
 struct Gathered {
     metrics: Vec<Metric>,
+    warnings: Vec<String>,
     items: Vec<Fingerprint>,
     device: Option<String>,
     threads: Option<usize>,
@@ -152,19 +168,43 @@ impl Bench<'_> {
         if let Some(entry) = self.look_again()? {
             return Ok((entry, Recall::Reused));
         }
+        for _ in 1..ATTEMPTS {
+            if let Ok(entry) = self.attempt()? {
+                drop(claim);
+                return Ok((entry, Recall::Made));
+            }
+        }
+        let entry = self.attempt()?.map_err(|file| touched(&file))?;
+        drop(claim);
+        Ok((entry, Recall::Made))
+    }
+
+    /// Does the work and publishes what it made; or gives the file that was written meanwhile, its
+    /// bytes the same in the end, so that nobody can say what the work has read.
+    fn attempt(&self) -> Result<Result<Entry, PathBuf>> {
         let started = Instant::now();
+        let watch = self.own.watch_stage()?;
         let draft = self.store.draft()?;
         let task = self.task(&draft);
         *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = Some(draft);
-        let usage = self.work(&task)?;
+        let (usage, seen) = self.own.look_again(&watch, self.work(&task))?;
         let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner).take();
         let draft = draft.ok_or_else(|| Error::failed("the draft is gone"))?;
+        if let Seen::Touched(file) = seen {
+            return self.begin_again(file);
+        }
+        let names = draft.names()?;
+        self.job.kind.check_artifact(names.iter().map(String::as_str))?;
         let (record, items) = self.record(usage)?;
         let seconds = started.elapsed().as_secs_f64();
         let made = Made { recipe: self.job.recipe.clone(), record, items, seconds };
-        let entry = self.store.publish(draft, made)?;
-        drop(claim);
-        Ok((entry, Recall::Made))
+        Ok(Ok(self.store.publish(draft, made)?))
+    }
+
+    /// Forgets an attempt. Metrics cannot be taken back, so that a stage that told some has failed.
+    fn begin_again(&self, file: PathBuf) -> Result<Result<Entry, PathBuf>> {
+        let told = std::mem::take(&mut *self.gathered());
+        if told.metrics.is_empty() { Ok(Err(file)) } else { Err(touched(&file)) }
     }
 
     /// Claims the recipe. Whoever must wait gives the slot back meanwhile.
@@ -237,7 +277,11 @@ impl Bench<'_> {
             cpu_seconds: Some(cpu_seconds),
             peak_rss_bytes: Some(peak),
         };
-        let record = Record { metrics: std::mem::take(&mut gathered.metrics), maker };
+        let record = Record {
+            metrics: std::mem::take(&mut gathered.metrics),
+            warnings: std::mem::take(&mut gathered.warnings),
+            maker,
+        };
         let record = serde_json::to_value(&record)
             .map_err(|error| Error::failed(format!("record: {error}")))?;
         let mut items = std::mem::take(&mut gathered.items);
@@ -253,6 +297,7 @@ impl Host for Bench<'_> {
         let mut gathered = self.gathered();
         match &message {
             Message::Metric(metric) => gathered.metrics.push(metric.clone()),
+            Message::Warning { words } => gathered.warnings.push(secret::strip(words)),
             Message::Device { name, threads, libtorch } => {
                 gathered.device = Some(name.clone());
                 gathered.threads = Some(*threads);
@@ -276,8 +321,17 @@ impl Host for Bench<'_> {
     ) -> Result<Artifact> {
         let stop = || self.stop.is_asked();
         let policy = Policy { verify: self.job.verify, ..Policy::new(&stop) };
-        let work = |draft: &Draft| make(draft.folder()).map(|()| (serde_json::Value::Null, vec![]));
-        let (entry, recall) = self.store.recall::<Error>(recipe, &policy, work)?;
+        let mut attempts = 1..=ATTEMPTS;
+        let (entry, recall) = loop {
+            let written = RefCell::new(None);
+            let work = |draft: &Draft| {
+                self.make_item(recipe, draft, make, &written).map(|()| (Value::Null, vec![]))
+            };
+            match self.store.recall::<Error>(recipe, &policy, work) {
+                Err(_) if written.borrow().is_some() && attempts.next() != Some(ATTEMPTS) => {}
+                recalled => break recalled?,
+            }
+        };
         let made = recall == Recall::Made;
         self.tell(Message::Item { name: name.to_string(), made, fingerprint: entry.fingerprint });
         Ok(entry.artifact)
@@ -294,7 +348,28 @@ impl Host for Bench<'_> {
     }
 
     fn refer(&self, path: &Path) -> Result<Blob> {
-        Ok(self.store.refer(path)?)
+        self.own.refer(path)
+    }
+}
+
+impl Bench<'_> {
+    /// Makes an item of files that nobody changes meanwhile; `written` is set where one was, its
+    /// bytes the same in the end.
+    fn make_item(
+        &self,
+        recipe: &Recipe,
+        draft: &Draft,
+        make: &dyn Fn(&Path) -> Result<()>,
+        written: &RefCell<Option<PathBuf>>,
+    ) -> Result<()> {
+        let watch = self.own.watch_item(recipe)?;
+        let ((), seen) = seen_again(&watch, make(draft.folder()))?;
+        if let Seen::Touched(file) = seen {
+            let error = touched(&file);
+            *written.borrow_mut() = Some(file);
+            return Err(error);
+        }
+        self.job.kind.check_item(recipe, draft.folder())
     }
 }
 

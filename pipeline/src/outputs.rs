@@ -180,16 +180,24 @@ fn relative(folder: &Path, file: &Path) -> PathBuf {
     up.chain(file.components().skip(shared)).collect()
 }
 
-/// Where an output lies: in the run's `outputs/` under its own name where it is there, else a
-/// person's own file, else the blob in the store.
+/// Where an output lies: in the run's `outputs/` under its own name while that is a link to what
+/// was made, else the person's own file or the blob in the store. A file that somebody saved over
+/// the link counts only where nothing else is left (a run's folder that was copied with what its
+/// links lead to) and its bytes are those that were made.
 pub fn locate(run: &Past, stage: &str, name: &str, blob: &Blob) -> PathBuf {
     let linked = run.folder.file(OUTPUTS).join(stage).join(name);
-    if linked.exists() {
-        return linked;
+    let reference = blob.reference.as_ref();
+    let kept = reference
+        .map_or_else(|| in_store(&run.record.store, blob), |reference| reference.path.clone());
+    let (linked_to, kept_at) = (fs::canonicalize(&linked).ok(), fs::canonicalize(&kept).ok());
+    match (linked_to, kept_at) {
+        (Some(linked_to), Some(kept_at)) if linked_to == kept_at => linked,
+        (_, Some(_)) => kept,
+        (Some(_), None) if Digest::of_file(&linked).is_ok_and(|found| found == blob.digest) => {
+            linked
+        }
+        _ => kept,
     }
-    blob.reference
-        .as_ref()
-        .map_or_else(|| in_store(&run.record.store, blob), |reference| reference.path.clone())
 }
 
 /// The store's layout is known here so that a path can be told without opening the store.

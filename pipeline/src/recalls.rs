@@ -18,14 +18,16 @@ type Makings = Option<BTreeMap<u64, Sender<Option<Reply>>>>;
 /// The items that a worker has asked for.
 pub struct Recalls<'a> {
     host: &'a dyn Host,
+    stage: &'a Recipe,
     answers: Mutex<Option<ChildStdin>>,
     makings: Mutex<Makings>,
 }
 
 impl<'a> Recalls<'a> {
-    /// Answers through `answers` with what `host` recalls.
-    pub fn new(host: &'a dyn Host, answers: Option<ChildStdin>) -> Recalls<'a> {
-        Recalls { host, answers: Mutex::new(answers), makings: Mutex::new(Some(BTreeMap::new())) }
+    /// Answers through `answers` with what `host` recalls for a stage of that recipe.
+    pub fn new(host: &'a dyn Host, stage: &'a Recipe, answers: Option<ChildStdin>) -> Recalls<'a> {
+        let makings = Mutex::new(Some(BTreeMap::new()));
+        Recalls { host, stage, answers: Mutex::new(answers), makings }
     }
 
     /// Takes a request of the worker.
@@ -51,10 +53,25 @@ impl<'a> Recalls<'a> {
     }
 
     fn recalled(&self, id: u64, name: &str, recipe: &Recipe) -> Answer {
-        match self.host.recall(name, recipe, &|folder| self.have_made(id, folder)) {
+        let recalled = self
+            .of_stage(recipe)
+            .and_then(|()| self.host.recall(name, recipe, &|folder| self.have_made(id, folder)));
+        match recalled {
             Ok(artifact) => Answer::Found { id, paths: self.paths(&artifact), artifact },
             Err(error) => Answer::Failed { id, reply: Reply::from(&error) },
         }
+    }
+
+    /// An error if an item is not one of the stage's kind in the stage's version.
+    fn of_stage(&self, item: &Recipe) -> Result<()> {
+        let kind = item.kind.split_once('/').map(|(kind, _)| kind);
+        if kind == Some(self.stage.kind.as_str()) && item.version == self.stage.version {
+            return Ok(());
+        }
+        Err(Error::failed(format!(
+            "the worker asks for version {} of '{}' to make version {} of '{}'",
+            item.version, item.kind, self.stage.version, self.stage.kind
+        )))
     }
 
     /// Lets the worker make an item in `folder`.

@@ -6,7 +6,9 @@
 
 use crate::event::{Outcome, RunOutcome};
 use crate::exit::{Error, Result};
+use crate::liveness::{self, Liveness};
 use crate::seal;
+use crate::{machine, words};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -66,8 +68,27 @@ impl RunFolder {
         self.path.join(name)
     }
 
-    /// Reads `run.json`. One that changed after the run ended is an error.
+    /// Reads `run.json`. One that changed after the run ended is an error. A run whose process is
+    /// gone without a word is interrupted, whatever the file says.
     pub fn record(&self) -> Result<RunRecord> {
+        let record = self.read_record()?;
+        if record.outcome != RunOutcome::Running {
+            return Ok(record);
+        }
+        let host = record.machine.get("host").map_or("", String::as_str);
+        match liveness::judge(&self.path, host, &machine::host()) {
+            Liveness::Alive => Ok(record),
+            Liveness::Unseen(age) => {
+                let age = words::duration(age.as_secs_f64());
+                let note = format!("on {host}, last sign {age} ago");
+                Ok(RunRecord { note: Some(note), ..record })
+            }
+            // Read again: a run that ended meanwhile has said how before it let the lock go.
+            Liveness::Gone => Ok(self.read_record()?.without_process()),
+        }
+    }
+
+    fn read_record(&self) -> Result<RunRecord> {
         let path = self.file("run.json");
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
         if !seal::holds(&self.path, "run.json", &text) {
@@ -102,8 +123,12 @@ pub struct RunRecord {
     pub run: String,
     /// The workflow's name.
     pub workflow: String,
-    /// How it ended; `running` also where its process died.
+    /// How it ended. In the file `running` also where its process died; `RunFolder::record`
+    /// knows better.
     pub outcome: RunOutcome,
+    /// What a reader found out about a run that has not said how it ended; never in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// When it began, in milliseconds since 1970.
     pub started_at_ms: i64,
     /// Wall time; `None` while it runs.
@@ -184,6 +209,9 @@ pub struct StageRecord {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What it warned of, also where it is reused; one line for many cases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Wall time in this run.
     pub seconds: f64,
     /// Wall time of the making.
@@ -196,6 +224,42 @@ impl RunRecord {
     /// The stage of that id.
     pub fn stage(&self, id: &str) -> Option<&StageRecord> {
         self.stages.iter().find(|stage| stage.stage == id)
+    }
+
+    /// "done", "interrupted: its process is gone", "running on node-3, last sign 12 s ago".
+    pub fn outcome_words(&self) -> String {
+        let word = self.outcome.word();
+        match &self.note {
+            None => word.to_string(),
+            Some(note) if self.outcome == RunOutcome::Running => format!("{word} {note}"),
+            Some(note) => format!("{word}: {note}"),
+        }
+    }
+
+    /// The stages and their warnings.
+    pub fn warnings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.stages.iter().flat_map(|stage| {
+            stage.warnings.iter().map(|words| (stage.stage.as_str(), words.as_str()))
+        })
+    }
+
+    /// The record of a run that died: interrupted, with what it had begun.
+    fn without_process(mut self) -> RunRecord {
+        if self.outcome != RunOutcome::Running {
+            return self;
+        }
+        let gone = "its process is gone";
+        (self.outcome, self.note) = (RunOutcome::Interrupted, Some(gone.into()));
+        for stage in self.stages.iter_mut().filter(|stage| stage.outcome.is_none()) {
+            let had_begun = stage.fingerprint.is_some();
+            stage.outcome = Some(Outcome::Skipped);
+            stage.reason = Some(if had_begun {
+                format!("interrupted: {gone}")
+            } else {
+                "not begun: the run was interrupted".into()
+            });
+        }
+        self
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use voxflow_stages::context::write_json;
+use voxflow_stages::protocol::{Build, Opening, Order, REMEDY};
 use voxflow_stages::record::Reply;
 use voxflow_stages::{Error, Host, Message, Request, Result, Task};
 
@@ -65,12 +66,20 @@ pub fn run(
     host: &dyn Host,
 ) -> Result<(f64, u64)> {
     let file = desk.join("task.json");
-    write_json(&file, task)?;
-    let mut child = spawn(&file, log)?;
+    write_json(&file, &Order::new(task))?;
+    let mut child = stop.start_worker(|| spawn(&file, log))?;
     let pid = i32::try_from(child.id()).unwrap_or(-1);
-    stop.add_worker(pid);
-    let (reply, last_words) = listen(&mut child, host);
+    let heard = listen(&mut child, task, host);
+    if heard.stranger.is_some() {
+        stop.end_worker(pid);
+    }
     let (status, usage) = reap(pid, stop);
+    let Heard { reply, stranger, last_words } = heard;
+    if let Some(difference) = stranger {
+        let program = program();
+        let words = format!("the worker '{}' {difference}; {REMEDY}", program.display());
+        return Err(Error::Failed(words));
+    }
     match reply {
         Some(Reply::Done { adopted }) if status.success() => {
             adopted.iter().for_each(|(name, blob)| host.adopt(name, blob));
@@ -109,29 +118,69 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
     command.spawn().map_err(Error::io("start", program))
 }
 
-/// Hears the worker out. Returns its reply, and its last lines that were none of this.
-fn listen(child: &mut Child, host: &dyn Host) -> (Option<Reply>, VecDeque<String>) {
-    let (mut reply, mut strange) = (None, VecDeque::new());
-    let Some(stdout) = child.stdout.take() else { return (None, strange) };
-    let recalls = Recalls::new(host, child.stdin.take());
+/// What a worker has said that is not for the host.
+#[derive(Default)]
+struct Heard {
+    reply: Option<Reply>,
+    /// The difference, where it is of another build.
+    stranger: Option<String>,
+    /// Its last lines that were no message.
+    last_words: VecDeque<String>,
+}
+
+/// A line of a worker, as far as it is one of the conversation.
+enum Line {
+    Opening(Build),
+    Message(Message),
+    Request(Request),
+    Reply(Reply),
+}
+
+impl Line {
+    fn read(line: &[u8]) -> Option<Line> {
+        serde_json::from_slice(line)
+            .map(Line::Message)
+            .or_else(|_| serde_json::from_slice(line).map(Line::Request))
+            .or_else(|_| serde_json::from_slice(line).map(Line::Reply))
+            .or_else(|_| serde_json::from_slice(line).map(|Opening::Hello(own)| Line::Opening(own)))
+            .ok()
+    }
+}
+
+/// Hears the worker out, unless it is of another build: what that makes is not asked for.
+fn listen(child: &mut Child, task: &Task, host: &dyn Host) -> Heard {
+    let mut heard = Heard::default();
+    let Some(stdout) = child.stdout.take() else { return heard };
+    let recalls = Recalls::new(host, &task.recipe, child.stdin.take());
     std::thread::scope(|scope| {
+        let (mut is_known, own) = (false, Build::own());
         for line in BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok) {
-            if let Ok(message) = serde_json::from_slice::<Message>(&line) {
-                host.tell(message);
-            } else if let Ok(request) = serde_json::from_slice::<Request>(&line) {
-                recalls.take(request, scope);
-            } else if let Ok(found) = serde_json::from_slice::<Reply>(&line) {
-                reply = Some(found);
-            } else if !line.is_empty() {
-                strange.push_back(String::from_utf8_lossy(&line).into_owned());
-                if strange.len() > 5 {
-                    strange.pop_front();
+            match Line::read(&line) {
+                Some(Line::Opening(build)) => {
+                    heard.stranger = own.difference(&build);
+                    is_known = true;
                 }
+                Some(_) if !is_known => heard.stranger = own.difference(&Build::default()),
+                Some(Line::Message(message)) => host.tell(message),
+                Some(Line::Request(request)) => recalls.take(request, scope),
+                Some(Line::Reply(found)) => heard.reply = Some(found),
+                None if !line.is_empty() => keep_words(&mut heard.last_words, &line),
+                None => {}
+            }
+            if heard.stranger.is_some() {
+                break;
             }
         }
         recalls.close();
     });
-    (reply, strange)
+    heard
+}
+
+fn keep_words(words: &mut VecDeque<String>, line: &[u8]) {
+    words.push_back(String::from_utf8_lossy(line).into_owned());
+    if words.len() > 5 {
+        words.pop_front();
+    }
 }
 
 /// Waits for the process, with what it used.

@@ -16,7 +16,7 @@ use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Desk;
 use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
 use voxflow_stages::image::prepare::{Files, Prepared, prepare_on};
-use voxflow_stages::image::{Augmentation, Preparation, nifti};
+use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, nifti};
 
 fn main() {
     let words: Vec<String> =
@@ -66,7 +66,8 @@ fn preparation() -> Preparation {
 
 fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Prepared {
     let (images, modality, mut desk) = ([image], ["CT".to_string()], Desk::default());
-    let files = Files { images: &images, label: Some(label), modality: &modality, allowed: &[1] };
+    let case = CaseFiles::at(&images, Some(label));
+    let files = Files { case: &case, modality: &modality, allowed: &[1] };
     let mut work = || prepare_on(&mut desk, &preparation(), files).expect("a CT with its label");
     tell("prepare a CT with its label", repeats, || drop(black_box(work())));
     let prepared = work();

@@ -12,6 +12,7 @@ pub mod image;
 pub mod kinds;
 pub mod metric;
 pub mod model;
+pub mod protocol;
 pub mod random;
 pub mod record;
 pub mod request;

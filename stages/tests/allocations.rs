@@ -10,7 +10,7 @@ use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::{Datatype, Desk, read_header, write_label};
 use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
 use voxflow_stages::image::prepare::{Files, Prepared, prepare_on};
-use voxflow_stages::image::{Augmentation, Preparation, Volume};
+use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, Volume};
 
 const SHAPE: [usize; 3] = [160, 150, 40];
 
@@ -38,7 +38,8 @@ fn prepared(folder: &Path, desk: &mut Desk) -> Prepared {
     let preparation: Preparation = serde_json::from_value(all).unwrap();
     let (images, modality) = ([folder.join("image.nii")], ["CT".to_string()]);
     let label = folder.join("label.nii.gz");
-    let files = Files { images: &images, label: Some(&label), modality: &modality, allowed: &[1] };
+    let case = CaseFiles::at(&images, Some(&label));
+    let files = Files { case: &case, modality: &modality, allowed: &[1] };
     prepare_on(desk, &preparation, files).unwrap()
 }
 

@@ -36,6 +36,11 @@ impl File {
         self.0.path().join("file")
     }
 
+    fn trouble_or_shape(&self) -> Result<[usize; 3], String> {
+        let image = read_image(&self.path(), "image");
+        image.map(|image| image.shape).map_err(|error| error.to_string())
+    }
+
     fn trouble(&self) -> String {
         read_image(&self.path(), "image").expect_err("a bad file").to_string()
     }
@@ -145,7 +150,7 @@ fn lying_headers_are_refused_in_words() {
         (File::with(|bytes| bytes.clear()), "is empty"),
         (File::with(|bytes| bytes.truncate(200)), "200 of the 348"),
         (File::with(put(0, b"PK\x03\x04")), "is not a NIfTI file"),
-        (File::with(put(0, &540i32.to_le_bytes())), "NIfTI-2"),
+        (File::with(put(0, &540i32.to_le_bytes())), "400 of the 540"),
         (File::with(put(344, b"ni1\0")), "pair"),
         (File::with(put(344, b"xxxx")), "magic"),
         (File::with(put(40, &9i16.to_le_bytes())), "damaged"),
@@ -159,7 +164,8 @@ fn lying_headers_are_refused_in_words() {
         (File::with(put(70, &77i16.to_le_bytes())), "unknown voxel type 77"),
         (File::with(put(70, &32i16.to_le_bytes())), "complex"),
         (File::with(put(70, &128i16.to_le_bytes())), "colours"),
-        (File::with(put(108, &0f32.to_le_bytes())), "begin at byte 0"),
+        (File::with(put(70, &1536i16.to_le_bytes())), "128-bit"),
+        (File::with(put(108, &360.5f32.to_le_bytes())), "begin at byte 360.5"),
         (File::with(put(108, &f32::NAN.to_le_bytes())), "begin at byte NaN"),
         (File::with(put(108, &(-352f32).to_le_bytes())), "begin at byte -352"),
         (File::with(put(108, &1e30f32.to_le_bytes())), "begin at byte"),
@@ -251,13 +257,13 @@ fn labels_are_declared_whole_numbers() {
         bytes[354] = 3;
     });
     let trouble = read_label(&foreign.path(), "label", &[1, 2]).unwrap_err().to_string();
-    assert!(trouble.contains("3 (2 voxels)") && trouble.contains("declares 1, 2"), "{trouble}");
+    assert!(trouble.contains("3 (2 voxels)") && trouble.contains("declared: 1, 2"), "{trouble}");
     let negative = File::with(|bytes| bytes[352..354].copy_from_slice(&(-1i16).to_le_bytes()));
     assert!(
         read_label(&negative.path(), "label", &[])
             .unwrap_err()
             .to_string()
-            .contains("the first is -1")
+            .contains("-1 (1 voxel)")
     );
     let half = File::with(put(112, &0.5f32.to_le_bytes()));
     assert!(
@@ -285,4 +291,28 @@ fn a_header_alone_can_be_asked() {
     let file = File::with(|_| {});
     let header = read_header(&file.path(), "image").unwrap();
     assert_eq!((header.shape, header.channels, header.file_bytes()), ([2, 3, 4], 1, 352 + 48));
+}
+
+#[test]
+fn more_axes_than_a_volume_has_are_refused() {
+    // 2 x 3 x 2 x 2 channels in 1 and in 2 axes, and a sixth axis.
+    let dims = |dim: [i16; 8]| File::with(put(40, &dim.map(i16::to_le_bytes).concat()));
+    assert!(dims([4, 2, 3, 2, 2, 1, 1, 1]).trouble_or_shape().is_ok());
+    assert!(dims([5, 2, 3, 2, 1, 2, 1, 1]).trouble_or_shape().is_ok());
+    for (dim, words) in
+        [([5, 2, 3, 1, 2, 2, 1, 1], "2×3×1×2×2"), ([6, 2, 3, 2, 1, 1, 2, 1], "2×3×2×1×1×2")]
+    {
+        let trouble = dims(dim).trouble();
+        assert!(trouble.contains(words) && trouble.contains("must be 3D"), "{trouble}");
+    }
+}
+
+#[test]
+fn a_voxel_size_that_is_missing_is_told() {
+    let file = File::with(|bytes| {
+        put(252, &[1, 0, 0, 0])(bytes); // qform code 1, sform code 0
+        put(84, &0f32.to_le_bytes())(bytes);
+    });
+    let header = read_header(&file.path(), "image").unwrap();
+    assert!(header.warnings.concat().contains("no voxel size (pixdim 0) along 1 of its axes"));
 }

@@ -76,7 +76,7 @@ fn listings_that_are_wrong_are_refused_by_name() {
         (
             "a case without a label",
             with(", \"label\": \"./labelsTr/case_00.nii.gz\"", ""),
-            &["training[0]", "'label'"],
+            &["case_00", "'label'"],
         ),
         ("a case twice", with(pair, &format!("{pair}, {pair}")), &["listed twice"]),
         ("a path that climbs out", image("./../../etc/passwd.nii.gz"), &["training[0]", "'..'"]),
@@ -87,7 +87,11 @@ fn listings_that_are_wrong_are_refused_by_name() {
             &["training[0]", "control character"],
         ),
         ("an empty path", image(""), &["training[0]"]),
-        ("a file that is none of images", image("a.dcm"), &["training[0]", ".nii.gz or .nii"]),
+        (
+            "a file that is none of images",
+            image("a.dcm"),
+            &["training[0]", "DICOM is not supported"],
+        ),
         (
             "a file that is not there",
             image("imagesTr/none.nii.gz"),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -58,28 +58,55 @@ fn pair(rows: u16, cols: u16) -> (OwnedFd, OwnedFd) {
             &raw const size,
         );
         assert_eq!(done, 0, "a pseudo-terminal");
+        // A program that inherited the person's end would keep its own terminal open.
+        for end in [person, program] {
+            libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
         (OwnedFd::from_raw_fd(person), OwnedFd::from_raw_fd(program))
     }
+}
+
+/// Starts the program in a session of its own at one end of a pseudo-terminal.
+fn spawn(lab: &Lab, arguments: &[&str], program: &OwnedFd) -> Child {
+    let mut command = lab.command(arguments);
+    command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
+    let end = || program.try_clone().unwrap();
+    command.stdin(end()).stdout(end()).stderr(end());
+    // SAFETY: only two calls to the system, both safe between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    command.spawn().unwrap()
+}
+
+/// Runs the program on a terminal that is closed once it is `ready`, and waits for its end.
+pub fn hang_up(lab: &Lab, arguments: &[&str], ready: impl Fn() -> bool) -> ExitStatus {
+    let (person, program) = pair(30, 80);
+    let mut child = spawn(lab, arguments, &program);
+    drop(program);
+    let mut person = File::from(person);
+    // SAFETY: sets a flag of an open descriptor.
+    unsafe { libc::fcntl(person.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+    let end = Instant::now() + Duration::from_secs(60);
+    while !ready() {
+        assert!(Instant::now() < end, "not ready");
+        let _ = person.read(&mut [0; 4096]);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(person);
+    child.wait().unwrap()
 }
 
 impl Terminal {
     /// Runs the program on a screen of that size.
     pub fn run(lab: &Lab, arguments: &[&str], rows: u16, cols: u16) -> Terminal {
         let (person, program) = pair(rows, cols);
-        let mut command = lab.command(arguments);
-        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
-        let end = || program.try_clone().unwrap();
-        command.stdin(end()).stdout(end()).stderr(end());
-        // SAFETY: only two calls to the system, both safe between fork and exec.
-        unsafe {
-            command.pre_exec(|| {
-                if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                Ok(())
-            });
-        }
-        let child = command.spawn().unwrap();
+        let child = spawn(lab, arguments, &program);
         let mut reader = File::from(person.try_clone().unwrap());
         let (sender, output) = channel();
         std::thread::spawn(move || {

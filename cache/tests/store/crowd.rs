@@ -126,3 +126,45 @@ fn a_write_that_the_disk_refuses_is_an_error_that_publishes_nothing() {
     assert_eq!(files_below(&home.root().join("drafts")), [] as [PathBuf; 0]);
     assert_eq!(recall_toy(&home.store, 1).1, Recall::Made);
 }
+
+#[test]
+fn the_draft_of_another_host_or_mount_is_left_alone_until_it_is_old() {
+    let home = Home::new();
+    let drafts = home.root().join("drafts");
+    // Nobody here holds these: one of a place that is not ours, one of a program of before.
+    let foreign = [drafts.join("77-00000000000000aa-0123456789abcdef"), drafts.join("77-00bb")];
+    for draft in &foreign {
+        fs::create_dir_all(draft.join("files/deep")).unwrap();
+        fs::write(draft.join("files/deep/a"), b"half").unwrap();
+    }
+    let age = |path: &Path, days: u64| {
+        let time = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86400);
+        fs::File::open(path).unwrap().set_modified(time).unwrap();
+    };
+    for draft in &foreign {
+        ["files/deep", "files", ""].iter().for_each(|part| age(&draft.join(part), 8));
+    }
+    Store::open(&home.root()).unwrap();
+    assert!(foreign.iter().all(|draft| draft.exists()), "its newest file is young");
+    foreign.iter().for_each(|draft| age(&draft.join("files/deep/a"), 8));
+    Store::open(&home.root()).unwrap();
+    assert!(!foreign.iter().any(|draft| draft.exists()));
+}
+
+#[test]
+fn a_draft_whose_folder_was_removed_and_made_again_is_not_published() {
+    let home = Home::new();
+    let folder = std::sync::Mutex::new(PathBuf::new());
+    let make = |draft: &Draft| {
+        fs::write(draft.folder().join("first"), b"1").unwrap();
+        fs::remove_dir_all(draft.folder()).unwrap();
+        fs::create_dir_all(draft.folder()).unwrap();
+        fs::write(draft.folder().join("second"), b"2").unwrap();
+        *folder.lock().unwrap() = draft.folder().to_path_buf();
+        Ok::<_, Error>((Value::Null, vec![]))
+    };
+    let error = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap_err();
+    assert!(error.to_string().contains("was removed while it was written"), "{error}");
+    assert!(home.store.get(&[recipe(1).fingerprint()]).unwrap()[0].is_none());
+    assert!(!folder.lock().unwrap().exists());
+}

@@ -282,3 +282,65 @@ fn a_folder_that_cannot_be_written_is_an_error_that_names_it() {
         "{error}"
     );
 }
+
+#[test]
+fn a_reference_that_cannot_be_looked_at_is_a_missing_one() {
+    let home = Home::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("image");
+    fs::write(&file, b"voxels").unwrap();
+    let mut blob = home.store.refer(&file).unwrap();
+    // A link to itself fails as a private folder or a lost mount does, for root as well.
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    for verify in [false, true] {
+        let missing = home.store.unusable([("image", &blob)], verify).unwrap();
+        assert_eq!(missing, ["image"]);
+    }
+    blob.reference.as_mut().unwrap().path = folder.path().join("a".repeat(300));
+    assert_eq!(home.store.unusable([("image", &blob)], false).unwrap(), ["image"]);
+    assert!(home.store.refer(&file).is_err(), "a person's own file is still an error");
+}
+
+#[test]
+fn a_change_that_left_the_stat_as_it_was_is_forgotten_once_it_is_read() {
+    let home = Home::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("label");
+    fs::write(&file, b"before").unwrap();
+    let mut old = None;
+    write_through_a_mapping(&file, b"after!", || {
+        std::thread::sleep(Duration::from_millis(2600));
+        old = Some(home.store.refer(&file).unwrap());
+    });
+    let old = old.unwrap();
+    if home.store.refer(&file).unwrap().digest != old.digest {
+        // This file system shows such a change at once.
+        return;
+    }
+    assert_eq!(home.store.unusable([("label", &old)], true).unwrap(), ["label"]);
+    let new = home.store.refer(&file).unwrap();
+    assert_ne!(new.digest, old.digest);
+    let again = Store::open(&home.root()).unwrap();
+    assert_eq!(again.refer(&file).unwrap().digest, new.digest);
+}
+
+/// Overwrites a file's bytes through a mapping whose page is dirty already, as `np.memmap` does:
+/// the first write moves the times, the later ones do not. `between` runs after the first.
+fn write_through_a_mapping(path: &Path, bytes: &[u8], between: impl FnOnce()) {
+    use std::os::fd::AsRawFd;
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let (access, null) = (libc::PROT_READ | libc::PROT_WRITE, std::ptr::null_mut());
+    // SAFETY: a new mapping of an open file, of the file's length, unmapped below; nothing else in
+    // this process maps the file.
+    unsafe {
+        let fd = file.as_raw_fd();
+        let start = libc::mmap(null, bytes.len(), access, libc::MAP_SHARED, fd, 0);
+        assert_ne!(start, libc::MAP_FAILED);
+        let mapped = start.cast::<u8>();
+        mapped.write_volatile(mapped.read_volatile());
+        between();
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), mapped, bytes.len());
+        libc::munmap(start, bytes.len());
+    }
+}

@@ -8,6 +8,7 @@ mod faults;
 mod gc;
 mod recall;
 mod upkeep;
+mod watch;
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -8,7 +8,8 @@ use crate::console::{Console, Verbosity};
 use crate::event::{Event, Fact, Observer, RunOutcome};
 use crate::exit::{Error, Exit, Result};
 use crate::history::Past;
-use crate::journal::{self, JsonLines};
+use crate::journal::JsonLines;
+use crate::liveness;
 use crate::pulse;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,7 +31,7 @@ pub(super) fn follow(run: &Past, globals: &Globals) -> Result<Exit> {
     let mut seen = BTreeMap::new();
     loop {
         // Asked before reading: what a run wrote before it ended is then read below.
-        let is_alive = journal::is_being_written(&tail.path);
+        let is_alive = liveness::is_locked(&tail.path);
         for event in tail.news()? {
             observer.observe(&event)?;
             if let Fact::RunFinished { outcome, .. } = event.fact {
@@ -112,6 +113,7 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal;
     use std::io::Write;
 
     #[test]

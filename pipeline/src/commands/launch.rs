@@ -19,7 +19,7 @@ use crate::tables::{self, Recorder};
 use crate::why::History;
 use crate::wishes::Wishes;
 use crate::workflow::{StageSpec, Workflow};
-use crate::{log, machine, report, secret, space, worker};
+use crate::{log, machine, report, secret, space, store_homes, worker};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::Store;
@@ -96,6 +96,7 @@ impl<'a> Launch<'a> {
     /// A folder for each run, with who is told of it.
     fn open(&self, plans: Vec<(Plan, Option<Sweep>)>) -> Result<Vec<LiveRun>> {
         let count = plans.len();
+        store_homes::register(&self.home);
         let mut runs = vec![];
         for (at, (plan, sweep)) in plans.into_iter().enumerate() {
             let folder = RunFolder::create(&self.home.runs(), &plan.workflow.name)?;
@@ -121,6 +122,7 @@ impl<'a> Launch<'a> {
             run: folder.id(),
             workflow: plan.workflow.name.clone(),
             outcome: RunOutcome::Running,
+            note: None,
             started_at_ms: now_ms(),
             seconds: None,
             seed: plan.workflow.seed,
@@ -150,6 +152,7 @@ fn stage_record(stage: &StageSpec) -> StageRecord {
         outcome: None,
         reason: None,
         error: None,
+        warnings: vec![],
         seconds: 0.0,
         made_in_seconds: None,
         maker: serde_json::Value::Null,

@@ -45,12 +45,12 @@ pub enum Form {
 
 /// Prints an error, once.
 pub fn complain(error: &Error) {
-    eprintln!("error: {}", crate::secret::strip(&error.to_string()));
+    tell(&format!("error: {}", crate::secret::strip(&error.to_string())));
 }
 
-/// Says something to people.
+/// Says something to people. A terminal that is gone (a lost connection) hears nothing.
 pub fn tell(words: &str) {
-    eprintln!("{words}");
+    let _gone = writeln!(std::io::stderr(), "{words}");
 }
 
 /// Writes data to stdout. A reader that has seen enough (`voxflow runs | head`) is no error.

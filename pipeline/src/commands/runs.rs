@@ -33,7 +33,8 @@ impl Runs {
         let fits =
             |run: &&Past| self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow);
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let sheet = sheet(runs.iter().rev().filter(fits).take(limit));
+        let people = matches!(self.format, Format::Text | Format::Markdown);
+        let sheet = sheet(runs.iter().rev().filter(fits).take(limit), people);
         if sheet.rows.is_empty() && self.format == Format::Text {
             super::tell("no runs yet: 'voxflow run WORKFLOW' makes one");
             return Ok(Exit::Done);
@@ -43,7 +44,8 @@ impl Runs {
     }
 }
 
-fn sheet<'a>(runs: impl Iterator<Item = &'a Past>) -> Sheet {
+/// The outcome is words for people, one word for programs.
+fn sheet<'a>(runs: impl Iterator<Item = &'a Past>, people: bool) -> Sheet {
     let columns =
         ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];
     let mut sheet = Sheet::new("", columns);
@@ -61,7 +63,11 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a Past>) -> Sheet {
             Cell::text(&record.run),
             Cell::text(&record.workflow),
             Cell::text(words::moment(record.started_at_ms)),
-            Cell::text(record.outcome.word()),
+            if people {
+                Cell::text(record.outcome_words())
+            } else {
+                Cell::text(record.outcome.word())
+            },
             count(Outcome::Made),
             count(Outcome::Reused),
             count(Outcome::Failed),
@@ -82,7 +88,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let home = history::tests::home(folder.path());
         let (runs, _) = history::all(&home).expect("runs");
-        let text = sheet(runs.iter().rev().take(1)).text(None);
+        let text = sheet(runs.iter().rev().take(1), true).text(None);
         let expected = "\
 run                            workflow  started               outcome  made  reused  failed  took          dice  of
 ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -105,6 +105,11 @@ fn whole(run: &Past, metrics: &[MetricRow], width: Option<u16>) -> String {
     {
         out += &format!("\n{} failed: {}\n", error.0, error.1);
     }
+    let warnings: String =
+        record.warnings().map(|(stage, words)| format!("warning: {stage}: {words}\n")).collect();
+    if !warnings.is_empty() {
+        out += &format!("\n{warnings}");
+    }
     let sheet = tables::scores(metrics);
     if !sheet.rows.is_empty() {
         out += "\n";
@@ -121,11 +126,10 @@ fn seeded(record: &RunRecord) -> String {
 }
 
 fn outcome(record: &RunRecord) -> String {
-    let word = record.outcome.word();
-    record.seconds.map_or_else(
-        || word.to_string(),
-        |seconds| format!("{word} in {}", words::duration(seconds)),
-    )
+    let word = record.outcome_words();
+    record
+        .seconds
+        .map_or_else(|| word.clone(), |seconds| format!("{word} in {}", words::duration(seconds)))
 }
 
 /// "  workflow  demo\n  outcome   done\n".
@@ -168,6 +172,7 @@ fn stage_text(
     facts.extend(stage.outcome.map(|outcome| ("outcome", outcome.word().to_string())));
     facts.extend(stage.reason.iter().map(|reason| ("because", reason.clone())));
     facts.extend(stage.error.iter().map(|error| ("error", error.clone())));
+    facts.extend(stage.warnings.iter().map(|words| ("warning", words.clone())));
     facts.push(("took", words::duration(stage.seconds)));
     facts.extend(stage.made_in_seconds.map(|seconds| ("made in", words::duration(seconds))));
     facts.extend(

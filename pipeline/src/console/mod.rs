@@ -244,7 +244,8 @@ impl Observer for Console {
                     &format!("  {stage}: waits for another process that makes the same"),
                 );
             }
-            Fact::StageSaid { replayed: true, .. } => {}
+            Fact::StageSaid { replayed: true, message, .. }
+                if !matches!(message, Message::Warning { .. }) => {}
             Fact::StageSaid { stage, message, .. } => self.said(event.at_ms, stage, message),
             Fact::StageFinished(finished) => self.stage_finished(finished),
             Fact::Stopping => {

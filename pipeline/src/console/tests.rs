@@ -90,8 +90,11 @@ fn verbose_says_what_stages_say_and_normal_only_warnings() {
 }
 
 #[test]
-fn what_a_reused_stage_said_once_is_not_said_again() {
-    let message = Message::Warning { words: "old news".into() };
-    let facts = [Fact::StageSaid { stage: "model".into(), replayed: true, message }];
-    assert_eq!(seen(Verbosity::Verbose, facts), "");
+fn a_reused_stage_says_again_what_it_warned_of_and_nothing_else() {
+    let said = |message| Fact::StageSaid { stage: "model".into(), replayed: true, message };
+    let facts = [
+        said(Message::Info { words: "old news".into() }),
+        said(Message::Warning { words: "no foreground".into() }),
+    ];
+    assert_eq!(seen(Verbosity::Verbose, facts), "warning: model: no foreground\n");
 }

@@ -24,6 +24,7 @@ pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
         .collect();
     let sections = [
         ("Overview", overview(subject, stage, model.as_ref())),
+        ("Warnings", warnings(subject)),
         ("Workflow", flow(subject)),
         ("Training algorithm", algorithm(stage)),
         ("Data", data(subject, model.as_ref())),
@@ -41,6 +42,7 @@ pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
     ];
     let body: Vec<String> = sections
         .iter()
+        .filter(|(_, text)| !text.is_empty())
         .map(|(title, text)| format!("## {title}\n\n{}\n", text.trim_end()))
         .collect();
     let run = &subject.past.record;
@@ -83,6 +85,12 @@ fn labels(card: &ModelCard) -> String {
 
 fn plain_list(names: &[String]) -> String {
     names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// What the stages warned of; empty where they did not.
+fn warnings(subject: &Subject) -> String {
+    let line = |(stage, words): (&str, &str)| format!("- `{stage}`: {}\n", plain(words));
+    subject.past.record.warnings().map(line).collect()
 }
 
 /// The stages in order, with what each reads.

@@ -23,6 +23,7 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
         h1 { (record.workflow) }
         p.outcome { (outcome(subject)) }
         p.soft { (record.run) " · began " (words::moment(record.started_at_ms)) }
+        (warnings(record))
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
         (scores(subject))
         (pictures(subject))
@@ -97,10 +98,17 @@ fn outcome(subject: &Subject) -> String {
         .collect();
     format!(
         "{}{took}{}; stages: {}.",
-        record.outcome.word(),
+        record.outcome_words(),
         found.unwrap_or_default(),
         counts.join(", ")
     )
+}
+
+fn warnings(record: &RunRecord) -> Markup {
+    html! { @if record.warnings().next().is_some() {
+        h2 { "Warnings" }
+        ul { @for (stage, words) in record.warnings() { li { b { (stage) } ": " (words) } } }
+    } }
 }
 
 fn scores(subject: &Subject) -> Markup {

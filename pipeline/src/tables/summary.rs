@@ -101,13 +101,20 @@ impl Summary {
     /// The summary in a run's folder, made anew where there is none that fits.
     pub fn read(folder: &RunFolder) -> Result<Summary> {
         match fs::read(folder.file(SUMMARY)).ok().and_then(|bytes| kept(&bytes)) {
-            Some(kept) if (kept.record, kept.metrics) == stamps(folder.path()) => {
+            Some(kept)
+                if kept.summary.outcome != RunOutcome::Running
+                    && (kept.record, kept.metrics) == stamps(folder.path()) =>
+            {
                 Ok(kept.summary.into_owned())
             }
             _ => {
                 let stamps = stamps(folder.path());
-                let summary = Summary::of(&folder.record()?, &super::read_metrics(folder.path())?);
-                summary.keep(folder.path(), stamps);
+                let record = folder.record()?;
+                let summary = Summary::of(&record, &super::read_metrics(folder.path())?);
+                // How a run ended that did not say so itself is judged anew by each reader.
+                if record.note.is_none() && record.outcome != RunOutcome::Running {
+                    summary.keep(folder.path(), stamps);
+                }
                 Ok(summary)
             }
         }

@@ -92,7 +92,12 @@ impl Override {
         let (stage, rest) = (keys[0], &keys[1..]);
         let stages = workflow.get_mut("stages").and_then(Value::as_object_mut);
         let stages = stages.ok_or_else(|| ("the workflow has no stages".to_string(), None))?;
-        let near = nearest(stage, stages.keys().map(String::as_str));
+        let near = meant(&keys, stages, kinds)
+            .or_else(|| nearest(stage, stages.keys().map(String::as_str)));
+        if let ([_, "with", ..], Some(path)) = (&keys[..], &near) {
+            let trouble = "a path leads from the stage to its parameter, without 'with'";
+            return Err((trouble.into(), Some(path.clone())));
+        }
         let Some(found) = stages.get_mut(stage).and_then(Value::as_object_mut) else {
             return Err((format!("there is no stage '{stage}'"), near));
         };
@@ -130,6 +135,33 @@ impl Override {
                 Err(trouble) => Err((format!("'{text}' cannot be read: {trouble}"), None)),
             },
         }
+    }
+}
+
+/// The path that was meant by one with 'stages' or 'with' in it, or without its stage.
+fn meant(keys: &[&str], stages: &Map<String, Value>, kinds: &[Kind]) -> Option<String> {
+    let own = |key: &str| stages.contains_key(key);
+    match keys {
+        ["stages", stage, "with", rest @ ..] | ["stages", stage, rest @ ..]
+            if own(stage) && !own("stages") && !rest.is_empty() =>
+        {
+            Some(format!("{stage}.{}", rest.join(".")))
+        }
+        [stage, "with", rest @ ..] if own(stage) && !rest.is_empty() => {
+            Some(format!("{stage}.{}", rest.join(".")))
+        }
+        [key, ..] if !own(key) => {
+            let has = |stage: &Value| {
+                let kind = stage.get("uses").and_then(Value::as_str);
+                let kind = kinds.iter().find(|known| Some(known.name) == kind);
+                kind.is_some_and(|kind| {
+                    kind.schema().as_value().pointer(&format!("/properties/{key}")).is_some()
+                })
+            };
+            let (stage, _) = stages.iter().find(|(_, stage)| has(stage))?;
+            Some(format!("{stage}.{}", keys.join(".")))
+        }
+        _ => None,
     }
 }
 

@@ -25,6 +25,8 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Mistake>), Vec<M
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
         vec![mistake(file, Place::File { line, column: 1 }, "not UTF-8; save it as UTF-8".into())]
     })?;
+    // YAML 1.2 allows a byte order mark (section 5.2), which editors of Windows write.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (places, troubles) = places::read(text);
     let fatal = troubles.iter().any(|trouble| trouble.fatal);
     let mistakes: Vec<Mistake> =

@@ -17,6 +17,16 @@ fn a_good_workflow_is_sorted_and_filled_in() {
 }
 
 #[test]
+fn a_byte_order_mark_and_the_line_ends_of_windows_change_nothing() {
+    let marked = format!("\u{feff}{}", GOOD.replace('\n', "\r\n"));
+    let (one, other) = (parse(GOOD, &[]).unwrap(), parse(&marked, &[]).unwrap());
+    let params = |workflow: &Workflow| -> Vec<Value> {
+        workflow.stages.iter().map(|stage| stage.params.clone()).collect()
+    };
+    assert_eq!(params(&one), params(&other));
+}
+
+#[test]
 fn the_seed_is_the_default_of_every_seed_but_the_splits() {
     let workflow = parse(GOOD, &["data.seed=9"]).unwrap();
     let seed = |id| workflow.stage(id).unwrap().params["seed"].as_u64().unwrap();

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use voxflow_stages::dataset::Listing;
-use voxflow_stages::image::nifti::{read_image, read_label};
+use voxflow_stages::image::CaseFiles;
+use voxflow_stages::image::case::{read_channel, read_label_on};
+use voxflow_stages::image::nifti::ImageFile;
 use voxflow_stages::image::picture::{PictureOf, Plane, Scene};
 use voxflow_stages::metric::CaseScore;
 use voxflow_stages::{Context, Error, Input, Result};
@@ -57,17 +59,16 @@ fn mean(score: &CaseScore) -> Option<f64> {
 
 fn scene(dataset: &Input, listing: &Listing, case: &str, prediction: &Path) -> Result<Scene> {
     let listed = listing.case(case).ok_or_else(|| Error::failed(listing.no_case(case)))?;
-    let (image, label) = (listed.images.first(), listed.label.as_ref());
-    let (Some(image), Some(label)) = (image, label) else {
-        return Err(Error::failed(format!(
-            "case '{case}' has no image or no label in '{}'",
-            dataset.stage
-        )));
-    };
+    let files = CaseFiles::of(dataset, listed)?;
+    let label = files.label.ok_or_else(|| {
+        Error::failed(format!("case '{case}' has no label in '{}'", dataset.stage))
+    })?;
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
-    let scene = Scene::new(read_image(dataset.path(image)?, image)?, listing.is_ct())?;
-    let reference = read_label(dataset.path(label)?, label, &allowed)?;
-    scene.with_pair(reference, read_label(prediction, "prediction", &allowed)?)
+    let image = read_channel(&files.images, 1)?;
+    let grid = image.grid();
+    let reference = read_label_on(grid, &label, "label", &allowed)?;
+    let prediction = read_label_on(grid, &ImageFile::at(prediction), "prediction", &allowed)?;
+    Scene::new(image, listing.is_ct())?.with_pair(reference, prediction)
 }
 
 #[cfg(test)]

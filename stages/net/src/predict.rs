@@ -8,13 +8,14 @@ use crate::segment::Segmentation;
 use crate::train::begin;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use voxflow_cache::{Artifact, Digest};
 use voxflow_stages::context::{ItemKey, write_json};
 use voxflow_stages::dataset::{Case, Label, Listing};
-use voxflow_stages::image::prepare::prepare;
-use voxflow_stages::image::{Volume, nifti};
+use voxflow_stages::image::case::image_digests;
+use voxflow_stages::image::prepare::{Files, prepare_on};
+use voxflow_stages::image::{CaseFiles, Volume, nifti};
 use voxflow_stages::kinds::predict::Predict;
 use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
 
@@ -80,25 +81,19 @@ struct Desk<'a> {
 
 /// One image's files, and what segments them.
 struct Item<'a> {
-    images: Vec<PathBuf>,
+    files: CaseFiles,
     models: &'a Mutex<Models>,
 }
 
 impl Desk<'_> {
     /// Recalls one prediction, adopts its files and repeats its warnings.
     fn predict(&self, cx: &Context, params: &Predict, case: &Case) -> Result<Predicted> {
-        let files =
-            case.images.iter().map(|name| self.dataset.file(name)).collect::<Result<Vec<_>>>()?;
-        let images = files
-            .iter()
-            .enumerate()
-            .map(|(index, file)| (format!("image{index}"), file.blob.digest));
-        let inputs = images.chain(self.model.clone()).collect();
+        let mut inputs = image_digests(self.dataset, case)?;
+        inputs.extend(self.model.clone());
         let key = ItemKey { name: case.name.clone(), inputs, ..ItemKey::default() };
-        let images = files.iter().map(|file| file.path.clone()).collect();
+        let files = CaseFiles { label: None, ..CaseFiles::of(self.dataset, case)? };
         let file = params.file_of(&case.name);
-        let made =
-            cx.recall("image", params, &Item { images, models: &self.models }, &key, make)?;
+        let made = cx.recall("image", params, &Item { files, models: &self.models }, &key, make)?;
         for (name, folder) in FILES {
             if let Some(blob) = made.get(&format!("{name}{}", params.suffix())) {
                 cx.adopt(&format!("{folder}/{file}"), blob);
@@ -126,15 +121,18 @@ fn facts(cx: &Context, made: &Artifact) -> Result<Facts> {
 /// Makes one image's files.
 fn make(params: &Predict, item: &Item, folder: &Path) -> Result<()> {
     let card = item.models.lock().unwrap_or_else(PoisonError::into_inner).card.clone();
-    let prepared = prepare(&card.preparation, &item.images, None, &card.modality, &[])?;
+    let files = Files { case: &item.files, modality: &card.modality, allowed: &[] };
+    let prepared = prepare_on(&mut nifti::Desk::default(), &card.preparation, files)?;
     let image = tensor(&prepared.image.data, prepared.image.channels, prepared.image.shape);
     let found = Segmentation::of(item.models, &image, &prepared.geometry)?;
     let (labels, packed) = (found.labels()?, params.suffix().ends_with(".gz"));
     let [path_of_labels, path_of_probabilities] =
         FILES.map(|(name, _)| folder.join(format!("{name}{}", params.suffix())));
-    nifti::write_label(&path_of_labels, &labels, packed)?;
+    let space = prepared.geometry.space.as_ref();
+    nifti::write_label_in(&path_of_labels, &labels, space, packed)?;
     if params.probabilities {
-        nifti::write_volume_f32(&path_of_probabilities, &found.probabilities()?, packed)?;
+        let all = found.probabilities()?;
+        nifti::write_volume_f32_in(&path_of_probabilities, &all, space, packed)?;
     }
     let facts =
         Facts { volumes_ml: volumes_ml(&labels, &card.labels), warnings: prepared.warnings };

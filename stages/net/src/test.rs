@@ -9,7 +9,8 @@ use crate::train::begin;
 use std::sync::Mutex;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::Volume;
-use voxflow_stages::image::nifti::{read_label, write_label};
+use voxflow_stages::image::case::read_reference;
+use voxflow_stages::image::nifti::write_label_in;
 use voxflow_stages::kinds::test::Test;
 use voxflow_stages::metric::{CaseScore, score_case, spacing_mm, summary};
 use voxflow_stages::{Context, Error, Input, Result};
@@ -31,14 +32,10 @@ pub fn run(cx: &Context) -> Result<()> {
     let models = Mutex::new(models);
     let work = |case: &PreparedCase| {
         let prediction = Segmentation::of(&models, &case.tensor()?, &case.geometry)?.labels()?;
-        write_label(&cx.create(&file_of(&case.name))?, &prediction, true)?;
-        score(
-            &prediction,
-            &reference(dataset, &listing, &case.name)?,
-            case,
-            &part,
-            params.tolerance_mm,
-        )
+        let path = cx.create(&file_of(&case.name))?;
+        write_label_in(&path, &prediction, case.geometry.space.as_ref(), true)?;
+        let reference = reference(dataset, &listing, case)?;
+        Ok(score(&prediction, &reference, case, &part, params.tolerance_mm))
     };
     let scores = cx.each_case(&part.cases, |case| &case.name, work)?;
     summary::rows(&scores, part.name, "original").into_iter().for_each(|row| cx.metric(row));
@@ -51,18 +48,13 @@ fn file_of(case: &str) -> String {
     format!("predictions/{case}.nii.gz")
 }
 
-/// The label as the dataset has it.
-fn reference(dataset: &Input, listing: &Listing, case: &str) -> Result<Volume<u8>> {
-    let found = listing
-        .cases
-        .iter()
-        .find(|listed| listed.name == case)
-        .and_then(|listed| listed.label.as_ref());
-    let name = found.ok_or_else(|| {
-        Error::failed(format!("case '{case}' has no label in '{}'", dataset.stage))
+/// The label as the dataset has it, on the image's own grid as the prediction is.
+fn reference(dataset: &Input, listing: &Listing, case: &PreparedCase) -> Result<Volume<u8>> {
+    let listed = listing.case(&case.name).ok_or_else(|| {
+        Error::failed(format!("case '{}' is not in '{}'", case.name, dataset.stage))
     })?;
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
-    read_label(dataset.path(name)?, name, &allowed)
+    read_reference(&case.geometry, dataset, listed, &allowed)
 }
 
 fn score(
@@ -71,13 +63,7 @@ fn score(
     case: &PreparedCase,
     part: &Part,
     tolerance_mm: f64,
-) -> Result<CaseScore> {
-    if prediction.shape != reference.shape {
-        let (image, label) = (prediction.shape, reference.shape);
-        return Err(Error::failed(format!(
-            "image {image:?} and label {label:?} have different grids"
-        )));
-    }
+) -> CaseScore {
     let (spacing, labels) = (spacing_mm(&prediction.affine), &part.list.labels);
     let scores = score_case(
         &prediction.data,
@@ -87,5 +73,5 @@ fn score(
         labels,
         tolerance_mm,
     );
-    Ok(CaseScore { case: case.name.clone(), labels: scores })
+    CaseScore { case: case.name.clone(), labels: scores }
 }

@@ -3,7 +3,7 @@
 
 use crate::pipe::{Pipe, line};
 use crate::{device, predict, test, train, trouble, validate};
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::FromRawFd;
@@ -12,7 +12,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use voxflow_stages::{Context, Error, Reply, Result, Task, Trouble};
+use voxflow_cache::Recipe;
+use voxflow_stages::protocol::{Build, Opening, REMEDY};
+use voxflow_stages::{Context, Error, Kind, Reply, Result, Task, Trouble};
 
 /// What makes a stage.
 pub type Make = fn(&Context) -> Result<()>;
@@ -30,8 +32,10 @@ pub fn main() -> ExitCode {
     die_with_parent();
     keep_memory();
     let stopping = Arc::new(AtomicBool::new(false));
-    if signal_hook::flag::register(SIGTERM, Arc::clone(&stopping)).is_err() {
-        return ExitCode::FAILURE;
+    for signal in [SIGTERM, SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2] {
+        if signal_hook::flag::register(signal, Arc::clone(&stopping)).is_err() {
+            return ExitCode::FAILURE;
+        }
     }
     let mut pipe = match own_stdout() {
         Ok(pipe) => pipe,
@@ -50,6 +54,7 @@ pub fn main() -> ExitCode {
 
 fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
     let host = Pipe::new(pipe, stopping);
+    host.say(&Opening::Hello(Build::own()));
     let outcome = caught(|| work(path, &host));
     let reply = match &outcome {
         Ok(()) => Reply::Done { adopted: host.take_adopted() },
@@ -68,12 +73,31 @@ fn leave(done: bool) -> ! {
 
 fn work(path: &Path, host: &Pipe) -> Result<()> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
+    let sender: Build = serde_json::from_slice(&text).trouble_at(path)?;
+    if let Some(difference) = Build::own().difference(&sender) {
+        let words = format!("the program that started voxflow-worker {difference}; {REMEDY}");
+        return Err(Error::failed(words));
+    }
     let task: Task = serde_json::from_slice(&text).trouble_at(path)?;
-    let kind = &task.recipe.kind;
-    let Some((_, make)) = RUNS.iter().find(|(name, _)| name == kind) else {
+    run_of(&task.recipe)?(&Context::new(&task, host))
+}
+
+/// The function that makes a recipe, in the version that the recipe names.
+fn run_of(recipe: &Recipe) -> Result<Make> {
+    let (kind, wanted) = (&recipe.kind, recipe.version);
+    let Some((name, make)) = RUNS.iter().find(|(name, _)| name == kind) else {
         return Err(Error::failed(format!("kind '{kind}' is not made by voxflow-worker")));
     };
-    make(&Context::new(&task, host))
+    match Kind::named(name).map(|kind| kind.version) {
+        Some(version) if version == wanted => Ok(*make),
+        version => {
+            let version = version.unwrap_or(0);
+            let words = format!(
+                "version {wanted} of '{kind}' is asked for, and voxflow-worker makes version {version}"
+            );
+            Err(Error::failed(format!("{words}; {REMEDY}")))
+        }
+    }
 }
 
 /// Runs `work`; a panic (an error of libtorch among them) becomes an error of one line.
@@ -119,7 +143,13 @@ pub fn keep_memory() {
 }
 
 fn versions() -> serde_json::Value {
+    let Build { protocol, build, kinds, .. } = Build::own();
+    let made = |kind: &&str| RUNS.iter().any(|(name, _)| name == kind);
+    let kinds: Vec<_> = kinds.iter().filter(|(kind, _)| made(&kind.as_str())).collect();
     serde_json::json!({
+        "protocol": protocol,
+        "build": build,
+        "kinds": kinds.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         "voxflow-worker": env!("CARGO_PKG_VERSION"),
         "libtorch": device::LIBTORCH,
         "mkldnn": tch::utils::has_mkldnn(),

@@ -5,6 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use std::process::Command;
 use support::bench::{Bench, done, finish, hear, read, start};
+use voxflow_stages::protocol::{Build, Opening, Order};
 use voxflow_stages::{Metric, Reply};
 
 fn params(epochs: u32) -> Value {
@@ -105,10 +106,57 @@ fn a_device_that_is_not_there_is_refused_with_the_way_out() {
     assert!(error.starts_with("device 'cuda:99': ") && error.contains("--device cpu"), "{error}");
 }
 
+/// What the worker says to a task file with this JSON, besides its first line.
+fn reply_to(bench: &Bench, name: &str, change: impl Fn(&mut Value)) -> Reply {
+    let task = bench.task(name, "train", &params(1), None);
+    let mut order = serde_json::to_value(Order::new(&task)).unwrap();
+    change(&mut order);
+    let path = task.draft.join("../task.json");
+    std::fs::write(&path, order.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_voxflow-worker"));
+    let output = command.arg(path).output().unwrap();
+    let lines: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let first: Opening = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(first, Opening::Hello(Build::own()), "it says first who it is");
+    assert!(!task.draft.join("model.json").exists());
+    serde_json::from_str(lines[1]).unwrap()
+}
+
+#[test]
+fn a_worker_makes_nothing_in_another_version_or_for_another_build() {
+    let bench = Bench::new();
+    for (name, pointer, value, words) in [
+        ("version", "/recipe/version", json!(99), "version 99 of 'train' is asked for"),
+        ("older", "/recipe/version", json!(1), "version 1 of 'train' is asked for"),
+        ("kind", "/recipe/kind", json!("preprocess"), "'preprocess' is not made by"),
+        ("protocol", "/protocol", json!(7), "speaks protocol 7, not 1; 'cargo build' builds both"),
+        ("build", "/build", json!("00"), "is build 00, not"),
+        ("kinds", "/kinds/test", json!(1), "makes version 1 of 'test', not"),
+    ] {
+        let change = |order: &mut Value| *order.pointer_mut(pointer).unwrap() = value.clone();
+        let Reply::Failed { error, stopped: false, storage: false, .. } =
+            reply_to(&bench, name, change)
+        else {
+            panic!("{name}: it should have failed")
+        };
+        assert!(error.contains(words) && error.lines().count() == 1, "{name}: {error}");
+    }
+    let silent = |order: &mut Value| {
+        ["protocol", "version", "build", "kinds"].iter().for_each(|key| {
+            order.as_object_mut().unwrap().remove(*key);
+        });
+    };
+    let Reply::Failed { error, .. } = reply_to(&bench, "silent", silent) else { panic!("made") };
+    assert!(error.contains("speaks protocol 0, not 1"), "a program from before: {error}");
+}
+
 #[test]
 fn the_version_is_one_line_of_json_that_names_libtorch() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_voxflow-worker")).arg("--version").output().unwrap();
     let versions: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(versions["libtorch"], json!("2.11.0"));
+    assert_eq!(versions["build"], json!(Build::own().build));
+    assert_eq!(versions["kinds"]["train"], json!(Build::own().kinds["train"]));
 }

@@ -77,6 +77,12 @@ impl Listing {
         named.flat_map(|name| iter::once(name.clone()).chain(name::data_of(name)))
     }
 
+    /// The name of a label's value.
+    pub fn label_name(&self, value: u8) -> &str {
+        let named = self.labels.iter().find(|label| label.value == value);
+        named.map_or("unnamed", |label| label.name.as_str())
+    }
+
     /// Says that there is no case `name`, and which one may be meant.
     pub fn no_case(&self, name: &str) -> String {
         match name::nearest(name, self.cases.iter().map(|case| case.name.as_str())) {

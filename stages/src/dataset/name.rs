@@ -2,38 +2,30 @@
 
 use crate::dataset::foreign::foreign;
 use crate::error::{Error, Result};
+use crate::image::nifti::suffix;
 
-/// The suffixes of the image files that can be read, longest first. They are compared without case.
-pub const SUFFIXES: [&str; 3] = [".nii.gz", ".nii", ".hdr"];
+/// The suffixes that name an image, longest first: of a pair, its header's. They are compared
+/// without case.
+pub const SUFFIXES: [&str; 4] = [".nii.gz", ".hdr.gz", ".nii", ".hdr"];
 
 /// The suffixes in words.
 pub const SUFFIX_WORDS: &str = ".nii.gz or .nii, or .hdr with its .img";
 
 /// A file's name without its suffix, and the suffix: "a.NII.GZ" is "a" and ".NII.GZ". `None` for
-/// what is no image file.
+/// what names no image.
 pub fn split_suffix(path: &str) -> Option<(&str, &str)> {
-    let split = |suffix: &&str| path.split_at_checked(path.len().checked_sub(suffix.len())?);
-    let has = |(_, end): &(&str, &str)| SUFFIXES.iter().any(|one| end.eq_ignore_ascii_case(one));
-    SUFFIXES.iter().filter_map(split).find(has)
+    suffix::split(path).filter(|_| !suffix::is_voxels(path))
 }
 
 /// The header of a pair of files, for either of them: "a.hdr" for "a.img". Any other name is its
 /// own.
 pub fn header_of(name: &str) -> String {
-    match name.len().checked_sub(4).and_then(|at| name.split_at_checked(at)) {
-        Some((stem, ".img")) => format!("{stem}.hdr"),
-        Some((stem, ".IMG")) => format!("{stem}.HDR"),
-        _ => name.to_string(),
-    }
+    suffix::second(name).filter(|_| suffix::is_voxels(name)).unwrap_or_else(|| name.to_string())
 }
 
 /// The file of voxels beside the header of a pair: "a.img" for "a.hdr".
 pub fn data_of(name: &str) -> Option<String> {
-    match name.len().checked_sub(4).and_then(|at| name.split_at_checked(at)) {
-        Some((stem, ".hdr")) => Some(format!("{stem}.img")),
-        Some((stem, ".HDR")) => Some(format!("{stem}.IMG")),
-        _ => None,
-    }
+    suffix::second(name).filter(|_| !suffix::is_voxels(name))
 }
 
 /// `path` as a name: without "./" and doubled slashes. Refuses what is absolute, has "..", a
@@ -57,7 +49,7 @@ pub fn relative(path: &str) -> Result<String> {
 /// The case that an image file belongs to: its name without folders and suffix.
 pub fn case_name(path: &str) -> Result<String> {
     let file = path.rsplit('/').next().unwrap_or(path);
-    match split_suffix(file).filter(|(stem, _)| !stem.is_empty()) {
+    match suffix::split(file).filter(|(stem, _)| !stem.is_empty()) {
         Some((stem, _)) => Ok(stem.to_string()),
         None if foreign(path).is_some() => {
             Err(Error::failed(format!("'{path}': {}", foreign(path).unwrap_or_default())))

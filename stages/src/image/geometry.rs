@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::image::crop::Box3;
+use crate::image::nifti::Space;
 use crate::image::orientation::Orientation;
 use crate::image::spacing::Grid;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct Geometry {
     /// same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_digests: Vec<Digest>,
+    /// How the first image's file says where it lies, which results on its grid repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<Space>,
 }
 
 impl Geometry {

@@ -3,10 +3,12 @@
 pub mod affine;
 pub mod augment;
 pub mod candidates;
+pub mod case;
 pub mod crop;
 pub mod geometry;
 pub mod intensity;
 pub mod invert;
+pub mod losses;
 pub mod nifti;
 pub mod orientation;
 pub mod patch;
@@ -24,9 +26,11 @@ mod window;
 
 pub use augment::Augmentation;
 pub use candidates::Candidates;
+pub use case::CaseFiles;
 pub use geometry::{Affine, Geometry};
 pub use intensity::Intensity;
 pub use invert::Inverter;
+pub use losses::Loss;
 pub use patch::Patch;
 pub use patch_sampler::Sampling;
 pub use prepare::Preparation;

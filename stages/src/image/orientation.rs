@@ -48,6 +48,14 @@ impl Orientation {
         self.axes == [0, 1, 2] && self.flips == [false; 3]
     }
 
+    /// This turn, and then `next` of what it gives.
+    pub fn then(&self, next: &Orientation) -> Orientation {
+        Orientation {
+            axes: next.axes.map(|axis| self.axes[axis]),
+            flips: std::array::from_fn(|at| next.flips[at] ^ self.flips[next.axes[at]]),
+        }
+    }
+
     /// The grid after turning: the file's `shape` along the RAS axes.
     pub fn shape(&self, shape: [usize; 3]) -> [usize; 3] {
         self.axes.map(|axis| shape[axis])

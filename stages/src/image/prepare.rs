@@ -2,9 +2,12 @@
 //! training volumes and for images to predict.
 
 use crate::error::{Error, Result};
-use crate::image::affine::corner_distance;
+use crate::image::case::{CaseFiles, Frame, warnings_of};
 use crate::image::crop::{Box3, Foreground, cropped};
-use crate::image::nifti::{Desk, Header, Loaded, Voxels, load_image, load_label};
+use crate::image::losses::{self, Loss};
+use crate::image::nifti::{
+    Desk, Header, ImageFile, LabelMap, Loaded, Space, Voxels, counts, load_image, load_label,
+};
 use crate::image::orientation::Orientation;
 use crate::image::resample::{Resampler, X_FASTEST};
 use crate::image::sampling::Number;
@@ -45,9 +48,6 @@ pub enum Intensities {
     Each(Vec<Intensity>),
 }
 
-/// How far (in voxels) the corners of two grids may lie apart that are meant to be one.
-const SAME_PLACE: f64 = 0.5;
-
 /// What preparation makes of one case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
@@ -59,6 +59,8 @@ pub struct Prepared {
     pub geometry: Geometry,
     /// What is worth worrying about.
     pub warnings: Vec<String>,
+    /// Labelled voxels that were taken away.
+    pub losses: Vec<Loss>,
 }
 
 impl Preparation {
@@ -107,10 +109,8 @@ impl Intensities {
 /// The files of one case, and what the dataset says of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Files<'a> {
-    /// One file (3D, or 4D with channels last), or one 3D file for each channel.
-    pub images: &'a [PathBuf],
-    /// The label map, where there is one.
-    pub label: Option<&'a Path>,
+    /// Where they are.
+    pub case: &'a CaseFiles,
     /// The channels' names.
     pub modality: &'a [String],
     /// The label values besides 0.
@@ -119,8 +119,8 @@ pub struct Files<'a> {
 
 /// Prepares one case: load → RAS → spacing → foreground box → intensity → crop.
 ///
-/// The image's voxels are resampled trilinearly, the label's to the nearest. The label map may be
-/// stored with its axes in another order than the image; its grid must otherwise be the image's.
+/// The image's voxels are resampled trilinearly, the label's to the nearest. Files may be stored
+/// with their axes in different orders; their grids must otherwise be the first image's.
 pub fn prepare(
     preparation: &Preparation,
     images: &[PathBuf],
@@ -128,14 +128,16 @@ pub fn prepare(
     modality: &[String],
     allowed: &[u8],
 ) -> Result<Prepared> {
-    prepare_on(&mut Desk::default(), preparation, Files { images, label, modality, allowed })
+    let case = CaseFiles::at(images, label);
+    prepare_on(&mut Desk::default(), preparation, Files { case: &case, modality, allowed })
 }
 
 /// The same on a desk that many cases share, one after the other.
 pub fn prepare_on(desk: &mut Desk, preparation: &Preparation, files: Files) -> Result<Prepared> {
-    let Scaled { frame, mut image, found, digests } = image(desk, preparation, files)?;
-    let label = files.label.map(|path| label(desk, &frame, path, files.allowed)).transpose()?;
-    let mut warnings = vec![];
+    let Scaled { way, mut image, found, digests, space, mut warnings } =
+        image(desk, preparation, files)?;
+    let label = files.case.label.as_ref();
+    let label = label.map(|file| label_on(desk, &way, file, files.allowed)).transpose()?;
     let part = match found {
         Ok(part) => part,
         Err(warning) => {
@@ -144,40 +146,68 @@ pub fn prepare_on(desk: &mut Desk, preparation: &Preparation, files: Files) -> R
         }
     };
     image = cropped(image, &part);
-    let Frame { original, orientation, oriented, resampler } = frame;
-    let geometry = geometry(original, orientation, oriented, resampler.target(), part);
-    let geometry = Geometry { image_digests: digests, ..geometry };
-    Ok(Prepared { image, label: label.map(|label| cropped(label, &part)), geometry, warnings })
+    let geometry = Geometry { image_digests: digests, space: Some(space), ..way.geometry(part) };
+    let (label, losses) = match label {
+        Some(label) => {
+            warnings.extend(label.warnings);
+            let (map, lost) = cropped_label(label.map, &part);
+            (Some(map), [label.losses, lost].concat())
+        }
+        None => (None, vec![]),
+    };
+    Ok(Prepared { image, label, geometry, warnings, losses })
 }
 
-/// Where a case's file lies, and how its voxels get to where they are wanted.
-struct Frame {
-    original: Grid,
-    orientation: Orientation,
+/// The label map within the box, and the labelled voxels outside.
+fn cropped_label(label: Volume<u8>, part: &Box3) -> (Volume<u8>, Vec<Loss>) {
+    if *part == Box3::whole(label.shape) {
+        return (label, vec![]);
+    }
+    let before = counts(&label.data);
+    let label = cropped(label, part);
+    let lost = losses::by_crop(&before, &counts(&label.data));
+    (label, lost)
+}
+
+/// Where a case's files lie, and how their voxels get to where they are wanted.
+struct Way {
+    frame: Frame,
     oriented: Grid,
     resampler: Resampler,
 }
 
-impl Frame {
-    fn of(preparation: &Preparation, header: &Header) -> Result<Frame> {
-        let original = grid_of(header);
-        let orientation = Orientation::of(&original.affine)?;
-        let oriented = turned(&orientation, &original);
+impl Way {
+    fn of(preparation: &Preparation, header: &Header) -> Result<Way> {
+        let frame = Frame::of(header.grid())?;
+        let oriented = frame.oriented();
         let wanted =
             preparation.spacing.map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing))?;
-        Ok(Frame {
-            original,
-            orientation,
-            oriented,
-            resampler: Resampler::new(&oriented, &wanted)?,
-        })
+        Ok(Way { frame, oriented, resampler: Resampler::new(&oriented, &wanted)? })
     }
 
-    /// Resamples the channels of one file into `out` and scales them, slab by slab as they come;
-    /// what is foreground before scaling goes into `found`.
+    fn geometry(&self, part: Box3) -> Geometry {
+        let (Frame { grid, orientation }, resampled) = (self.frame, self.resampler.target());
+        Geometry {
+            original_shape: grid.shape,
+            original_affine: grid.affine,
+            axes: orientation.axes,
+            flips: orientation.flips,
+            oriented_shape: self.oriented.shape,
+            oriented_affine: self.oriented.affine,
+            resampled_shape: resampled.shape,
+            resampled_affine: resampled.affine,
+            crop_start: part.start,
+            crop_end: part.end,
+            image_digests: vec![],
+            space: None,
+        }
+    }
+
+    /// Resamples the channels of one file of `shape` into `out` and scales them, slab by slab as
+    /// they come; what is foreground before scaling goes into `found`.
     fn resample<T: Number>(
         &self,
-        voxels: &[T],
+        (voxels, turn, shape): (&[T], &Orientation, [usize; 3]),
         scalings: &[Intensity],
         out: &mut [f32],
         found: &Mutex<Foreground>,
@@ -186,7 +216,7 @@ impl Frame {
         let sizes = (self.oriented.voxels().max(1), self.resampler.target().voxels().max(1));
         let channels = voxels.chunks_exact(sizes.0).zip(out.chunks_exact_mut(sizes.1));
         for ((channel, out), scaling) in channels.zip(scalings) {
-            let (channel, backwards) = self.orientation.ordered(channel, self.original.shape);
+            let (channel, backwards) = turn.ordered(channel, shape);
             let resampler = self.resampler.clone().of_backwards(backwards);
             resampler.linear_into(&channel, X_FASTEST, out, |z, slab| {
                 let here = Foreground::of_slab(z, slab, width, scaling.foreground_above());
@@ -206,76 +236,66 @@ impl Frame {
 
 /// All channels of a case in one volume, resampled and scaled.
 struct Scaled {
-    frame: Frame,
+    way: Way,
     image: Volume<f32>,
     /// The box to crop it to, or a warning that there is none.
     found: Result<Box3, String>,
     /// Of the voxels of each file, as they are stored.
     digests: Vec<Digest>,
+    /// Of the first file.
+    space: Space,
+    warnings: Vec<String>,
 }
 
 fn image(desk: &mut Desk, preparation: &Preparation, files: Files) -> Result<Scaled> {
     let scalings = preparation.intensity.for_channels(files.modality.len())?;
     let found = Mutex::new(Foreground::none());
-    let mut digests = vec![];
-    let mut all: Option<(Frame, Vec<f32>)> = None;
-    for (index, path) in files.images.iter().enumerate() {
-        let name = if files.images.len() == 1 {
-            "image".to_string()
-        } else {
-            format!("image {}", index + 1)
-        };
-        let loaded = load_image(path, &name, desk)?;
+    let (mut digests, mut warnings) = (vec![], vec![]);
+    let mut all: Option<(Way, Space, Vec<f32>)> = None;
+    for (index, file) in files.case.images.iter().enumerate() {
+        let name = name_of(files.case, index);
+        let loaded = load_image(file, &name, desk)?;
         digests.push(loaded.digest());
         let Loaded { header, voxels, .. } = loaded;
-        if let Some((frame, _)) = &all {
-            same_grid("image 1", &frame.original, &name, &grid_of(&header))?;
-        }
         check_channels(&header, &name, files)?;
-        let (frame, out) = match &mut all {
+        warnings.extend(warnings_of(&header, &name));
+        let (way, _, out) = match &mut all {
             Some(all) => all,
             None => {
-                let frame = Frame::of(preparation, &header)?;
-                let values = frame.resampler.target().voxels() * files.modality.len();
-                all.insert((frame, vec![0.0; values]))
+                let way = Way::of(preparation, &header)?;
+                let values = way.resampler.target().voxels() * files.modality.len();
+                all.insert((way, header.space.clone(), vec![0.0; values]))
             }
         };
+        let turn = way.frame.turn_to_ras(&name, &header.grid())?;
         let (scalings, out) =
-            (&scalings[index..], &mut out[index * frame.resampler.target().voxels()..]);
+            (&scalings[index..], &mut out[index * way.resampler.target().voxels()..]);
         match voxels {
-            Voxels::Bytes(voxels) => frame.resample(voxels, scalings, out, &found),
-            Voxels::Shorts(voxels) => frame.resample(voxels, scalings, out, &found),
-            Voxels::Floats(voxels) => frame.resample(&voxels, scalings, out, &found),
+            Voxels::Bytes(voxels) => {
+                way.resample((voxels, &turn, header.shape), scalings, out, &found)
+            }
+            Voxels::Shorts(voxels) => {
+                way.resample((voxels, &turn, header.shape), scalings, out, &found)
+            }
+            Voxels::Floats(voxels) => {
+                way.resample((&voxels[..], &turn, header.shape), scalings, out, &found)
+            }
         }
     }
-    let (frame, data) =
+    let (way, space, data) =
         all.ok_or_else(|| Error::failed("has no image; name one in the dataset's listing"))?;
-    let Grid { shape, affine } = frame.resampler.target();
+    let Grid { shape, affine } = way.resampler.target();
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let part = box_of(preparation, found, shape, &scalings);
+    let found = box_of(preparation, found, shape, &scalings);
     let image = Volume { channels: files.modality.len(), shape, data, affine };
-    Ok(Scaled { frame, image, found: part, digests })
+    Ok(Scaled { way, image, found, digests, space, warnings })
 }
 
-fn geometry(
-    original: Grid,
-    orientation: Orientation,
-    oriented: Grid,
-    resampled: Grid,
-    part: Box3,
-) -> Geometry {
-    Geometry {
-        original_shape: original.shape,
-        original_affine: original.affine,
-        axes: orientation.axes,
-        flips: orientation.flips,
-        oriented_shape: oriented.shape,
-        oriented_affine: oriented.affine,
-        resampled_shape: resampled.shape,
-        resampled_affine: resampled.affine,
-        crop_start: part.start,
-        crop_end: part.end,
-        image_digests: vec![],
+/// "image" where it is the only file, or "image 2".
+fn name_of(case: &CaseFiles, index: usize) -> String {
+    match case.images.len() {
+        1 => "image".to_string(),
+        _ => format!("image {}", index + 1),
     }
 }
 
@@ -301,12 +321,12 @@ fn box_of(
 
 /// An error unless the files have as many channels as the dataset names.
 fn check_channels(header: &Header, name: &str, files: Files) -> Result<()> {
-    if files.images.len() > 1 && header.channels != 1 {
+    if files.case.images.len() > 1 && header.channels != 1 {
         return Err(Error::failed(format!(
             "{name}: a case of several files needs one channel in each"
         )));
     }
-    let channels = files.images.len().max(header.channels);
+    let channels = files.case.images.len().max(header.channels);
     if channels != files.modality.len() {
         return Err(Error::failed(format!(
             "image: has {channels} channels, but the dataset names {} modalities ({}); correct one of them",
@@ -317,46 +337,30 @@ fn check_channels(header: &Header, name: &str, files: Files) -> Result<()> {
     Ok(())
 }
 
-/// The label map, turned to RAS by its own header and taken to the image's resampled grid; on the
-/// image's oriented grid or an error.
-fn label(desk: &mut Desk, frame: &Frame, path: &Path, allowed: &[u8]) -> Result<Volume<u8>> {
-    let (header, voxels) = load_label(path, "label", allowed, desk)?;
-    let own = grid_of(&header);
-    let orientation = Orientation::of(&own.affine)?;
-    same_grid("image", &frame.oriented, "label", &turned(&orientation, &own))?;
-    let (voxels, backwards) = orientation.ordered(&voxels, own.shape);
-    let data = frame.resampler.clone().of_backwards(backwards).nearest(&voxels, X_FASTEST);
-    let Grid { shape, affine } = frame.resampler.target();
-    Ok(Volume { channels: 1, shape, data, affine })
+/// A label map on the image's resampled grid, and what was lost and noticed on the way.
+struct Label {
+    map: Volume<u8>,
+    losses: Vec<Loss>,
+    warnings: Vec<String>,
 }
 
-fn grid_of(header: &Header) -> Grid {
-    Grid { shape: header.shape, affine: header.affine }
-}
-
-/// The grid of a file after turning.
-fn turned(orientation: &Orientation, grid: &Grid) -> Grid {
-    Grid {
-        shape: orientation.shape(grid.shape),
-        affine: orientation.affine(&grid.affine, grid.shape),
-    }
-}
-
-fn same_grid(a_name: &str, a: &Grid, b_name: &str, b: &Grid) -> Result<()> {
-    let words = |shape: [usize; 3]| shape.map(|length| length.to_string()).join("×");
-    if a.shape != b.shape {
-        return Err(Error::failed(format!(
-            "{a_name} and {b_name} have different grids: {} and {} voxels along R, A, S; resample one of them, or leave the case out",
-            words(a.shape),
-            words(b.shape)
-        )));
-    }
-    let apart = corner_distance(&a.affine, &b.affine, a.shape);
-    if apart > SAME_PLACE {
-        return Err(Error::failed(format!(
-            "{a_name} and {b_name} both have {} voxels but lie in different places (corners up to {apart:.1} voxels apart); correct a header, or leave the case out",
-            words(a.shape)
-        )));
-    }
-    Ok(())
+fn label_on(desk: &mut Desk, way: &Way, file: &ImageFile, allowed: &[u8]) -> Result<Label> {
+    let name = "label";
+    let LabelMap { header, voxels, counts: before, rounded } =
+        load_label(file, name, allowed, desk)?;
+    let turn = way.frame.turn_to_ras(name, &header.grid())?;
+    let (voxels, backwards) = turn.ordered(&voxels, header.shape);
+    let resampler = way.resampler.clone().of_backwards(backwards);
+    let data = resampler.nearest(&voxels, X_FASTEST);
+    let losses = match way.resampler.is_same() {
+        true => vec![],
+        false => {
+            let (taken, after) = (resampler.taken(X_FASTEST), counts(&data));
+            losses::by_resampling(&voxels, turn.shape(header.shape), &taken, &before, &after)
+        }
+    };
+    let Grid { shape, affine } = way.resampler.target();
+    let warnings =
+        warnings_of(&header, name).chain(rounded.map(|words| format!("{name}: {words}"))).collect();
+    Ok(Label { map: Volume { channels: 1, shape, data, affine }, losses, warnings })
 }

@@ -11,6 +11,7 @@ use crate::image::sampling::{Number, Plan};
 use crate::image::spacing::{Grid, TOLERANCE};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The order of axes in memory, fastest first.
 pub type Order = [usize; 3];
@@ -59,6 +60,43 @@ pub(super) struct Oblique {
     shape: [usize; 3],
     /// The normalised coordinate of each target voxel, per axis.
     base: [Vec<f64>; 3],
+}
+
+/// Voxels of a source that are looked at; x, y, z as they lie in memory.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    /// All.
+    All,
+    /// Those of which each index is looked at.
+    Axes([Vec<bool>; 3]),
+    /// A bit for each voxel, x fastest.
+    Voxels {
+        /// The bits.
+        bits: Vec<u64>,
+        /// X, Y, Z.
+        shape: [usize; 3],
+    },
+}
+
+impl Taken {
+    fn of_axes(axes: [Vec<bool>; 3]) -> Taken {
+        match axes.iter().flatten().all(|taken| *taken) {
+            true => Taken::All,
+            false => Taken::Axes(axes),
+        }
+    }
+
+    /// Whether a voxel is.
+    pub fn has(&self, [x, y, z]: [usize; 3]) -> bool {
+        match self {
+            Taken::All => true,
+            Taken::Axes([xs, ys, zs]) => xs[x] && ys[y] && zs[z],
+            Taken::Voxels { bits, shape } => {
+                let voxel = x + shape[0] * (y + shape[1] * z);
+                bits[voxel / 64] >> (voxel % 64) & 1 == 1
+            }
+        }
+    }
 }
 
 impl Resampler {
@@ -160,6 +198,27 @@ impl Resampler {
         let mut out = vec![T::default(); self.target.iter().product()];
         self.in_slabs(&mut out, order, |slabs, out, plan| plan.nearest(source, slabs, out));
         out
+    }
+
+    /// Which of the source's voxels nearest values are taken from.
+    pub fn taken(&self, order: Order) -> Taken {
+        if matches!(self.map, Map::Same) {
+            return Taken::All;
+        }
+        let plan = Plan::new(self, order);
+        if matches!(self.map, Map::Parallel(_)) {
+            return Taken::of_axes(plan.taken());
+        }
+        let bits: Vec<AtomicU64> =
+            (0..self.source_voxels().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        let mut nothing = vec![(); self.target.iter().product()];
+        self.in_slabs(&mut nothing, order, |slabs, out, plan| {
+            plan.mark(slabs, out, |voxel| {
+                bits[voxel / 64].fetch_or(1 << (voxel % 64), Ordering::Relaxed);
+            });
+        });
+        let bits = bits.into_iter().map(AtomicU64::into_inner).collect();
+        Taken::Voxels { bits, shape: self.source }
     }
 
     /// Fills `out` in runs of slabs of the slowest axis, in parallel; every run is its own work.

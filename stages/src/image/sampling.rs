@@ -91,6 +91,25 @@ impl<'a> Plan<'a> {
         self.linear_parallel(source, slabs, out, finish);
     }
 
+    /// Which indices of the source's axes (x, y, z) nearest values are taken from, on parallel grids.
+    pub fn taken(&self) -> [Vec<bool>; 3] {
+        let mut taken = self.resampler.source.map(|length| vec![false; length]);
+        for (at, indices) in self.nearest.iter().enumerate() {
+            let axis = &mut taken[self.order[at]];
+            indices.iter().flatten().for_each(|index| axis[*index as usize] = true);
+        }
+        taken
+    }
+
+    /// Calls `mark` with the source voxel of each nearest value of the slabs, on oblique grids.
+    pub fn mark(&self, slabs: Range<usize>, out: &mut [()], mark: impl Fn(usize)) {
+        if let Map::Oblique(oblique) = &self.resampler.map {
+            self.walk(oblique, slabs, out, |p| {
+                self.index(p.map(f64::round_ties_even)).into_iter().for_each(&mark);
+            });
+        }
+    }
+
     /// Nearest values of the slabs `slabs` of the slowest axis.
     pub fn nearest<T: Copy + Default>(&self, source: &[T], slabs: Range<usize>, out: &mut [T]) {
         self.nearest_of(source, slabs, out, |value| value);

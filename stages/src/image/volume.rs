@@ -1,6 +1,7 @@
 //! A volume: voxels with channels, on a grid that lies in space.
 
 use crate::image::Affine;
+use crate::image::spacing::Grid;
 
 /// `channels` × X × Y × Z voxels, x fastest and channels slowest, as NIfTI stores them.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,11 @@ impl<T> Volume<T> {
     /// Voxels of one channel.
     pub fn voxels(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Its shape and where it lies.
+    pub fn grid(&self) -> Grid {
+        Grid { shape: self.shape, affine: self.affine }
     }
 
     /// The channels one after another, each X·Y·Z voxels.

@@ -5,7 +5,7 @@
 //! those of cases that no fold trained on before. That a training needs cases is for `train` to
 //! say.
 
-use super::{ArtifactType, Count, Pool, Read, Run, Stage};
+use super::{ArtifactType, Count, Items, Pool, Read, Run, Stage};
 use crate::context::{Context, ItemKey};
 use crate::dataset::{Label, Listing, Split};
 use crate::error::{Error, Result};
@@ -63,6 +63,8 @@ impl Stage for CacheVolumes {
         },
     ];
     const MAKES: ArtifactType = ArtifactType::Cache;
+    const ITEMS: &'static [Items] =
+        &[Items { what: "candidates", reads: "volumes", holds: &["candidates.bin"] }];
     const POOL: Pool = Pool::Cpu;
 
     fn check(&self) -> Vec<(String, String)> {

@@ -38,6 +38,40 @@ pub enum ArtifactType {
     Export,
 }
 
+impl ArtifactType {
+    /// The files without which an artifact of this type is none. A name that ends in a slash
+    /// stands for any file below it, an empty one for any file.
+    pub const fn holds(self) -> &'static [&'static str] {
+        match self {
+            ArtifactType::Archive => &["archive"],
+            ArtifactType::Dataset => &["dataset.json"],
+            ArtifactType::Split => &["split.json"],
+            ArtifactType::Volumes => &["volumes.json"],
+            ArtifactType::Cache => &[
+                "training/part.json",
+                "validation/part.json",
+                "testing/part.json",
+                "unlabelled/part.json",
+            ],
+            ArtifactType::Model => &["model.json", "best.safetensors", "last.safetensors"],
+            ArtifactType::Scores => &["scores.json"],
+            ArtifactType::Predictions => &["predictions.json", "predictions/"],
+            ArtifactType::Export => &[""],
+        }
+    }
+}
+
+/// Items of a kind: what a stage recalls one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Items {
+    /// The name after the kind's in their recipes: `volume` of `preprocess/volume`.
+    pub what: &'static str,
+    /// The role whose files are read by these items and by nothing else of the stage.
+    pub reads: &'static str,
+    /// The files without which an item is none; a final `*` stands for any ending.
+    pub holds: &'static [&'static str],
+}
+
 /// How many stages a role takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -98,6 +132,10 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const MAKES: ArtifactType;
     /// Parameters that say where, not what: left out of the hashed parameters.
     const LOCATORS: &'static [&'static str] = &[];
+    /// The files without which its artifact is none; see [`ArtifactType::holds`].
+    const HOLDS: &'static [&'static str] = Self::MAKES.holds();
+    /// The items that it recalls.
+    const ITEMS: &'static [Items] = &[];
     /// The slots it takes.
     const POOL: Pool;
 
@@ -157,6 +195,10 @@ pub struct Kind {
     pub makes: ArtifactType,
     /// Parameters that say where, not what.
     pub locators: &'static [&'static str],
+    /// The files without which its artifact is none.
+    pub holds: &'static [&'static str],
+    /// The items that it recalls.
+    pub items: &'static [Items],
     /// The slots it takes.
     pub pool: Pool,
     /// Where it runs.
@@ -186,6 +228,8 @@ impl Kind {
             reads: S::READS,
             makes: S::MAKES,
             locators: S::LOCATORS,
+            holds: S::HOLDS,
+            items: S::ITEMS,
             pool: S::POOL,
             place,
             schema: schema::<S>,
@@ -276,6 +320,7 @@ fn understand<S: Stage>(params: &Value) -> Result<Value, Mistakes> {
 
 pub mod baseline;
 pub mod cache;
+mod contents;
 pub mod download;
 pub mod export;
 pub mod folder;

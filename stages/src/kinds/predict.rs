@@ -1,8 +1,9 @@
 //! `predict`: segments images, each in its own space. Its work is done by `voxflow-worker`.
 
-use super::{ArtifactType, Count, MODELS, Pool, Read, Stage};
-use crate::dataset::{Case, Listing, name};
+use super::{ArtifactType, Count, Items, MODELS, Pool, Read, Stage};
+use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result};
+use crate::image::nifti::suffix;
 use crate::model::{Inference, Mistake, Weights, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,7 +67,8 @@ impl Predict {
 
     /// The suffix of all files.
     pub fn suffix(&self) -> &'static str {
-        if self.file_name.ends_with(".gz") { ".nii.gz" } else { ".nii" }
+        let packed = suffix::split(&self.file_name).is_some_and(|(_, end)| end.len() > 4);
+        if packed { ".nii.gz" } else { ".nii" }
     }
 
     /// The name of a case's files.
@@ -77,7 +79,7 @@ impl Predict {
 
 impl Stage for Predict {
     const NAME: &'static str = "predict";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const READS: &'static [Read] = &[
         Read {
             role: "dataset",
@@ -89,10 +91,13 @@ impl Stage for Predict {
         MODELS,
     ];
     const MAKES: ArtifactType = ArtifactType::Predictions;
+    const ITEMS: &'static [Items] =
+        &[Items { what: "image", reads: "dataset", holds: &["labels.nii*", "facts.json"] }];
     const POOL: Pool = Pool::Gpu;
 
     fn check(&self) -> Vec<Mistake> {
-        let image = name::case_name(&self.file_name).is_ok();
+        let ending = suffix::split(&self.file_name).map(|(_, ending)| ending);
+        let image = ending.is_some() && suffix::second(&self.file_name).is_none();
         let named = self.file_name.contains(CASE) && !self.file_name.contains(['/', '\\']);
         let file_name = mistake(
             !image || !named,
@@ -115,7 +120,7 @@ mod tests {
     fn files_are_named_after_their_images_unless_told_otherwise() {
         let kind = Kind::named("predict").unwrap();
         assert_eq!(kind.understand(&json!({})).unwrap()["file_name"], "{case}.nii.gz");
-        for wrong in ["a.nii.gz", "{case}.png", "../{case}.nii.gz"] {
+        for wrong in ["a.nii.gz", "{case}.png", "{case}.img", "../{case}.nii.gz"] {
             let mistakes = kind.understand(&json!({ "file_name": wrong })).unwrap_err();
             assert_eq!(mistakes[0].0, "file_name", "{wrong}");
         }

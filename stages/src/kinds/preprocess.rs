@@ -2,22 +2,21 @@
 //!
 //! Each case is an item of its own, so that a changed image or label remakes that volume alone.
 
-use super::{ArtifactType, Count, Pool, Read, Run, Stage};
+use super::{ArtifactType, Count, Items, Pool, Read, Run, Stage};
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result, Trouble};
+use crate::image::case::{Frame, image_digests, label_digests};
 use crate::image::nifti::Desk;
-use crate::image::orientation::Orientation;
 use crate::image::prepare::{Files, prepare_on};
-use crate::image::spacing::Grid;
-use crate::image::{Geometry, Preparation, VolumeCase, VolumeList, nifti};
+use crate::image::{CaseFiles, Geometry, Loss, Preparation, VolumeCase, VolumeList, nifti};
 use crate::space::Upstream;
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use voxflow_cache::Artifact;
 
@@ -37,6 +36,8 @@ impl Stage for Preprocess {
         doc: "images and labels",
     }];
     const MAKES: ArtifactType = ArtifactType::Volumes;
+    const ITEMS: &'static [Items] =
+        &[Items { what: "volume", reads: "dataset", holds: &["image.nii", "geometry.json"] }];
     const POOL: Pool = Pool::Cpu;
 
     fn check(&self) -> Vec<(String, String)> {
@@ -90,8 +91,7 @@ type Desks = Mutex<Vec<Desk>>;
 /// Where a case's files are, and what the dataset says of them.
 struct Item<'a> {
     desks: &'a Desks,
-    images: Vec<PathBuf>,
-    label: Option<PathBuf>,
+    files: CaseFiles,
     modality: Vec<String>,
     allowed: Vec<u8>,
 }
@@ -100,12 +100,10 @@ impl Preprocess {
     /// The bytes of one case's volume: float32 images, and a byte a voxel for the label.
     fn volume_bytes(&self, dataset: &Input, case: &Case) -> Option<u64> {
         let mut bytes = 0;
-        for (index, name) in case.images.iter().enumerate() {
-            let header = nifti::read_header(dataset.path(name).ok()?, name).ok()?;
-            let turn = Orientation::of(&header.affine).ok()?;
-            let (shape, affine) =
-                (turn.shape(header.shape), turn.affine(&header.affine, header.shape));
-            let oriented = Grid { shape, affine };
+        let files = CaseFiles::of(dataset, case).ok()?;
+        for (index, file) in files.images.iter().enumerate() {
+            let header = nifti::read_header(file, "image").ok()?;
+            let oriented = Frame::of(header.grid()).ok()?.oriented();
             let grid = self
                 .0
                 .spacing
@@ -127,7 +125,8 @@ impl Preprocess {
         case: &Case,
     ) -> Result<VolumeCase> {
         let (item, key) = item(dataset, listing, desks, case)?;
-        let made = cx.recall("volume", self, &item, &key, make)?;
+        let made = cx.recall("volume", self, &item, &key, make);
+        let made = made.map_err(|error| with_way_out(error, dataset, case))?;
         for name in ["image.nii", "label.nii", "geometry.json"] {
             if let Some(blob) = made.get(name) {
                 cx.adopt(&format!("{}/{name}", case.name), blob);
@@ -136,6 +135,11 @@ impl Preprocess {
         if made.get("warnings.json").is_some() {
             let warnings: Vec<String> = read_json(cx, &made, "warnings.json")?;
             warnings.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
+        }
+        if made.get(LOSSES).is_some() {
+            let losses: Vec<Loss> = read_json(cx, &made, LOSSES)?;
+            let words = |loss: &Loss| loss.words(listing.label_name(loss.label));
+            losses.iter().for_each(|loss| cx.warn(format!("case {}: {}", case.name, words(loss))));
         }
         let geometry: Geometry = read_json(cx, &made, "geometry.json")?;
         Ok(VolumeCase {
@@ -156,31 +160,33 @@ fn item<'a>(
 ) -> Result<(Item<'a>, ItemKey)> {
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
     let facts = json!({ "modality": listing.modality, "labels": allowed });
-    let mut key = ItemKey { name: case.name.clone(), facts, ..ItemKey::default() };
-    let mut images = vec![];
-    for (index, name) in case.images.iter().enumerate() {
-        let file = dataset.file(name)?;
-        key.inputs.insert(format!("image{index}"), file.blob.digest);
-        images.push(file.path.clone());
+    let mut inputs = image_digests(dataset, case)?;
+    inputs.extend(label_digests(dataset, case)?);
+    let key = ItemKey { name: case.name.clone(), facts, inputs };
+    let files = CaseFiles::of(dataset, case)?;
+    Ok((Item { desks, files, modality: listing.modality.clone(), allowed }, key))
+}
+
+/// What losses are kept as, beside the volume.
+const LOSSES: &str = "losses.json";
+
+/// The trouble with a case's files, and how to go on without it.
+fn with_way_out(error: Error, dataset: &Input, case: &Case) -> Error {
+    match error {
+        Error::Failed(words) => Error::failed(format!(
+            "{words}; or leave the case out: 'exclude: [{}]' of stage '{}'",
+            case.name, dataset.stage
+        )),
+        other => other,
     }
-    let label = case.label.as_ref().map(|name| dataset.file(name)).transpose()?;
-    if let Some(file) = label {
-        key.inputs.insert("label".into(), file.blob.digest);
-    }
-    let label = label.map(|file| file.path.clone());
-    Ok((Item { desks, images, label, modality: listing.modality.clone(), allowed }, key))
 }
 
 /// Makes one case's files. Warnings are kept beside the volume, so that reusing it repeats them.
 fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
-    let Item { images, label, modality, allowed, .. } = item;
+    let Item { files, modality, allowed, .. } = item;
     let mut desk =
         item.desks.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-    let prepared = prepare_on(
-        &mut desk,
-        &params.0,
-        Files { images, label: label.as_deref(), modality, allowed },
-    )?;
+    let prepared = prepare_on(&mut desk, &params.0, Files { case: files, modality, allowed })?;
     item.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
     nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false)?;
     if let Some(label) = &prepared.label {
@@ -188,6 +194,9 @@ fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
     }
     if !prepared.warnings.is_empty() {
         write_json(&folder.join("warnings.json"), &prepared.warnings)?;
+    }
+    if !prepared.losses.is_empty() {
+        write_json(&folder.join(LOSSES), &prepared.losses)?;
     }
     write_json(&folder.join("geometry.json"), &prepared.geometry)
 }

@@ -32,6 +32,7 @@ impl Stage for Test {
         MODELS,
     ];
     const MAKES: ArtifactType = ArtifactType::Scores;
+    const HOLDS: &'static [&'static str] = &["scores.json", "pictures.json", "predictions/"];
     const POOL: Pool = Pool::Gpu;
 
     fn check(&self) -> Vec<Mistake> {

@@ -232,7 +232,7 @@ pub fn blob_of(path: &Path) -> Result<Blob> {
     Ok(Blob {
         digest: Digest::of_file(&path)?,
         bytes: meta.size(),
-        reference: Some(Reference { path, stat }),
+        reference: Some(Reference { path, stat, fresh: false }),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::history;
 use crate::home::Home;
 use crate::outputs;
 use crate::sheet::{Cell, Format, Sheet};
-use crate::words;
+use crate::{store_homes, words};
 use clap::Args;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,7 +25,8 @@ pub struct Gc {
     /// Let go of what was not used for so long, as 14d
     #[arg(long, value_name = "AGE", value_parser = amount::age)]
     pub older_than: Option<Duration>,
-    /// Keep what the newest N runs need; without --max-size and --older-than all else goes
+    /// Keep what the newest N runs need; without --max-size and --older-than all else goes, but for
+    /// what any run of another home needs that shares the store
     /// [default: 1]
     #[arg(long, value_name = "N")]
     pub keep_runs: Option<usize>,
@@ -65,10 +66,21 @@ impl Gc {
         let by_runs =
             self.keep_runs.is_some() && self.older_than.is_none() && self.max_size.is_none();
         let unused_since = self.older_than.map(before_now).or_else(|| by_runs.then(far_future));
+        let mut keep = kept(home, store, self.keep_runs.unwrap_or(1), unfinished_since)?;
+        match store_homes::others(home) {
+            Err(error) if by_runs => return Err(error),
+            others => {
+                // By age or size the runs of others count by their last use, as our own do.
+                let newest = if by_runs { usize::MAX } else { 1 };
+                for other in others.unwrap_or_default() {
+                    keep.extend(kept(&other, store, newest, unfinished_since)?);
+                }
+            }
+        }
         Ok(Limits {
             unused_since,
             max_bytes: self.max_size,
-            keep: kept(home, store, self.keep_runs.unwrap_or(1), unfinished_since)?,
+            keep,
             unfinished_since,
             dry_run: self.dry_run,
         })

@@ -37,9 +37,7 @@ pub(super) fn cases(folder: &Path, listing: &Listing) {
     };
     places.into_iter().for_each(|at| sheet.push(row(folder, &listing.cases[at])));
     tell(sheet.text(crate::console::terminal_width()).trim_end());
-    let (labelled, without) = (listing.labelled().count(), listing.unlabelled().count());
-    let without = if without > 0 { format!(", {without} without a label") } else { String::new() };
-    tell(&format!("{}: {labelled} labelled{without}", words::count(count as u64, "case")));
+    tell(&format!("{}: {}", words::count(count as u64, "case"), listing.amount()));
 }
 
 fn row(folder: &Path, case: &Case) -> Vec<Cell> {

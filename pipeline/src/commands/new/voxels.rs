@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use voxflow_stages::dataset::{Case, Listing};
-use voxflow_stages::image::nifti::{read_header, read_image, read_label};
+use voxflow_stages::image::case::read_label_on;
+use voxflow_stages::image::nifti::{ImageFile, read_header, read_image, read_label};
 
 /// So many labelled cases are read for their values.
 const READ: usize = 10;
@@ -150,13 +151,19 @@ pub(super) fn values(folder: &Path, listing: &Listing) -> Result<Values> {
             break;
         }
         budget = budget.saturating_sub(voxels);
-        let label = read_label(&folder.join(name), name, &all)?;
+        // On the image's own grid, since the two are laid over each other below.
+        let placed = case.images.first().and_then(|image| {
+            let grid = read_header(&folder.join(image), image).ok()?.grid();
+            read_label_on(grid, &ImageFile::at(&folder.join(name)), name, &all).ok()
+        });
+        let is_placed = placed.is_some();
+        let label = placed.map_or_else(|| read_label(&folder.join(name), name, &all), Ok)?;
         let mut seen = [false; 256];
         label.data.iter().for_each(|value| seen[usize::from(*value)] = true);
         values.labels.extend((1..=u8::MAX).filter(|value| seen[usize::from(*value)]));
         values.read += 1;
         if at < READ {
-            values.image(folder, case, Some(&label.data))?;
+            values.image(folder, case, is_placed.then_some(&label.data[..]))?;
         }
     }
     if labelled.is_empty() {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe};
-use voxflow_stages::{Error, Host, Message, Result};
+use voxflow_stages::{Error, Host, Kind, Message, Result};
 
 /// Where results go.
 pub struct Delivery<'a> {
@@ -108,7 +108,7 @@ impl Host for Delivery<'_> {
     fn recall(
         &self,
         name: &str,
-        _: &Recipe,
+        recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
         let started = Instant::now();
@@ -118,6 +118,7 @@ impl Host for Delivery<'_> {
         // The whole desk goes at the end.
         let folder = folder.keep();
         make(&folder)?;
+        Kind::named("predict").map_or(Ok(()), |kind| kind.check_item(recipe, &folder))?;
         let entries = fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
         let files = entries.flatten().map(|entry| self.deliver(name, &entry.path()));
         let artifact = Artifact(files.collect::<Result<_>>()?);

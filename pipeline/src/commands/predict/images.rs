@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use voxflow_stages::Input;
 use voxflow_stages::context::write_json;
 use voxflow_stages::dataset::foreign::{foreign, tilde};
+use voxflow_stages::dataset::name::header_of;
 use voxflow_stages::dataset::{Case, Listing};
-use voxflow_stages::image::nifti::read_header;
+use voxflow_stages::image::nifti::{self, read_header};
 use voxflow_stages::model::ModelCard;
 
 /// One image: a file, or one file for each channel.
@@ -205,7 +206,8 @@ fn of_files(argument: &str, modality: &[String]) -> Result<Named> {
     }
     let named = |file: &PathBuf| {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
-        let name = name.unwrap_or_default();
+        // Either file of a pair names both.
+        let name = header_of(&name.unwrap_or_default());
         ImageFile::of(&name).map(|image| (image, file.clone())).ok_or_else(|| {
             let why = foreign(&name).unwrap_or_else(|| {
                 "is no image file; those that can be read end in .nii.gz or .nii, or .hdr with its .img".into()
@@ -232,10 +234,9 @@ pub fn dataset(cases: &[ImageCase], card: &ModelCard, desk: &Path) -> Result<Inp
         ..Listing::default()
     };
     for case in cases {
-        let name = |channel: usize| format!("{}/{channel}", case.name);
-        let images = (0..case.files.len()).map(name).collect();
+        let mut images = vec![];
         for (channel, file) in case.files.iter().enumerate() {
-            input.files.insert(name(channel), input_file(file.clone())?);
+            images.push(add(&mut input, &format!("{}/{channel}", case.name), file)?);
         }
         listing.cases.push(Case { name: case.name.clone(), images, label: None });
     }
@@ -243,6 +244,17 @@ pub fn dataset(cases: &[ImageCase], card: &ModelCard, desk: &Path) -> Result<Inp
     write_json(&path, &listing)?;
     input.files.insert("dataset.json".into(), input_file(path)?);
     Ok(input)
+}
+
+/// Adds an image's files under a name without suffix, or with that of a pair; the name.
+fn add(input: &mut Input, name: &str, file: &Path) -> Result<String> {
+    let file = nifti::ImageFile::at(file);
+    let name = if file.voxels.is_some() { format!("{name}.hdr") } else { name.to_string() };
+    if let (Some(voxels), Some(second)) = (&file.voxels, nifti::suffix::second(&name)) {
+        input.files.insert(second, input_file(voxels.clone())?);
+    }
+    input.files.insert(name.clone(), input_file(file.header)?);
+    Ok(name)
 }
 
 #[cfg(test)]

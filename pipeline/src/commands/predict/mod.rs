@@ -147,6 +147,9 @@ impl Predict {
             ));
         }
         match outcome {
+            Ok(_) if delivery.done() < images => {
+                Err(Error::Failed("the worker ended before all images were done".into()))
+            }
             Ok(_) => Ok(Exit::Done),
             Err(voxflow_stages::Error::Stopped) => Ok(Exit::Interrupted),
             Err(error) => Err(error.into()),

@@ -13,16 +13,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use voxflow_stages::dataset::{Label, Listing};
 use voxflow_stages::image::Volume;
-use voxflow_stages::image::nifti::{read_image, read_label};
+use voxflow_stages::image::case::{channels, read_channel, read_label_on};
+use voxflow_stages::image::nifti::{ImageFile, suffix};
 use voxflow_stages::image::picture::{Colour, PAIR, Scene};
+use voxflow_stages::image::spacing::Grid;
 
 /// Where the voxels lie, and what is known of them.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     name: String,
-    images: Vec<PathBuf>,
-    label: Option<PathBuf>,
-    prediction: Option<PathBuf>,
+    images: Vec<ImageFile>,
+    label: Option<ImageFile>,
+    prediction: Option<ImageFile>,
     labels: Vec<Label>,
     /// Hounsfield units; none where nobody said.
     is_ct: Option<bool>,
@@ -33,8 +35,10 @@ impl Files {
     pub fn of_file(file: &Path, label: Option<PathBuf>, prediction: Option<PathBuf>) -> Files {
         let name =
             file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let name = name.trim_end_matches(".gz").trim_end_matches(".nii").to_string();
-        Files { name, images: vec![file.to_path_buf()], label, prediction, ..Files::default() }
+        let name = suffix::split(&name).map_or(name.as_str(), |(stem, _)| stem).to_string();
+        let [label, prediction] =
+            [label, prediction].map(|path| path.as_ref().map(ImageFile::from));
+        Files { name, images: vec![ImageFile::at(file)], label, prediction, ..Files::default() }
     }
 
     /// RUN/STAGE/CASE.
@@ -68,7 +72,7 @@ fn cases(run: &Past, stage: &StageRecord) -> Result<BTreeSet<String>> {
 /// "phantom_03" of `testing/phantom_03/image.nii` and of `predictions/phantom_03.nii.gz`.
 fn case_of(name: &str) -> Option<&str> {
     let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
-    match file.strip_suffix(".gz").unwrap_or(file).strip_suffix(".nii")? {
+    match suffix::split(file)?.0 {
         "image" | "label" => folder.rsplit('/').next(),
         stem => (folder == "predictions").then_some(stem),
     }
@@ -125,7 +129,7 @@ fn found(run: &Past, stage: &StageRecord, case: &str) -> Result<Files> {
         let mut names = stage.artifact.iter().flat_map(|artifact| artifact.0.keys());
         names.find(|name| case_of(name) == Some(case) && name.ends_with(end)).map(String::as_str)
     };
-    let locate = |stage: &StageRecord, name: &str| path::file(run, &stage.stage, name);
+    let locate = |stage: &StageRecord, name: &str| located(run, stage, name);
     if let Some(image) = own("/image.nii") {
         // Prepared already: values are no longer Hounsfield units.
         files.images = vec![locate(stage, image)?];
@@ -143,10 +147,22 @@ fn found(run: &Past, stage: &StageRecord, case: &str) -> Result<Files> {
     files.label = listed.label.iter().map(|name| locate(dataset, name)).next().transpose()?;
     files.is_ct = is_ct;
     if dataset.stage != stage.stage {
-        let predicted = own(".nii.gz").or_else(|| own(".nii"));
+        let predicted = own("");
         files.prediction = predicted.map(|name| locate(stage, name)).transpose()?;
     }
     Ok(files)
+}
+
+/// A file of a stage's artifact, with the other one where it is of a pair.
+fn located(run: &Past, stage: &StageRecord, name: &str) -> Result<ImageFile> {
+    let path = path::file(run, &stage.stage, name)?;
+    let has = |name: &String| stage.artifact.as_ref().is_some_and(|made| made.get(name).is_some());
+    let other = suffix::second(name).filter(has);
+    let other = other.map(|other| path::file(run, &stage.stage, &other)).transpose()?;
+    Ok(match other {
+        Some(header) if suffix::is_voxels(name) => ImageFile { header, voxels: Some(path) },
+        voxels => ImageFile { header: path, voxels },
+    })
 }
 
 /// A scene with its name and what is to be said of it.
@@ -162,14 +178,21 @@ pub(super) struct Subject {
 impl Subject {
     /// Reads the files and puts them over each other.
     pub fn read(files: Files, channel: usize, window: Option<[f32; 2]>) -> Result<Subject> {
-        let image = image(&files.images, channel)?;
-        let scene = Scene::new(image.one, files.is_ct.unwrap_or(image.has_air))?;
+        let channels = channels(&files.images)?;
+        if channel > channels {
+            let found = words::count(channels as u64, "channel");
+            return Err(Error::usage(format!("the image has {found}, not {channel}")));
+        }
+        let image = read_channel(&files.images, channel)?;
+        let grid = image.grid();
+        // As only CT has in air.
+        let has_air = image.data.iter().any(|value| *value < -500.0);
+        let scene = Scene::new(image, files.is_ct.unwrap_or(has_air))?;
         let window = window.unwrap_or(scene.window());
         let scene = scene.with_window(window);
-        let maps = [&files.label, &files.prediction]
-            .map(|path| path.as_deref().map(label_map).transpose());
-        let [label, prediction] = maps;
-        let (label, prediction) = (label?, prediction?);
+        let map =
+            |file: &Option<ImageFile>| file.as_ref().map(|file| label_map(grid, file)).transpose();
+        let (label, prediction) = (map(&files.label)?, map(&files.prediction)?);
         let present = present(label.iter().chain(&prediction));
         let is_pair = label.is_some() && prediction.is_some();
         let scene = match (label, prediction) {
@@ -179,7 +202,7 @@ impl Subject {
         };
         let labels =
             present.into_iter().map(|value| (value, name_of(&files.labels, value))).collect();
-        let facts = facts(&scene, image.channels, channel);
+        let facts = facts(&scene, channels, channel);
         Ok(Subject { name: files.name, scene, facts, labels, is_pair })
     }
 
@@ -201,43 +224,9 @@ impl Subject {
     }
 }
 
-/// An image's channel, and what was seen on the way.
-struct Channel {
-    one: Volume<f32>,
-    channels: usize,
-    /// Values far below zero, as only CT has in air.
-    has_air: bool,
-}
-
-fn image(paths: &[PathBuf], channel: usize) -> Result<Channel> {
-    let mut volumes = paths.iter().map(|path| Ok(read_image(path, &path.display().to_string())?));
-    let first: Volume<f32> =
-        volumes.next().unwrap_or_else(|| Err(Error::usage("the case has no image")))?;
-    let channels = first.channels.max(paths.len());
-    if channel > channels {
-        return Err(Error::usage(format!(
-            "the image has {}, not {channel}",
-            words::count(channels as u64, "channel")
-        )));
-    }
-    let one = match (first.channels, channel) {
-        (_, 1) => first,
-        (1, _) => volumes
-            .nth(channel - 2)
-            .unwrap_or_else(|| Err(Error::usage("the case has fewer files")))?,
-        _ => {
-            let voxels = first.voxels();
-            let data = first.data[(channel - 1) * voxels..channel * voxels].to_vec();
-            Volume { channels: 1, data, ..first }
-        }
-    };
-    let has_air = one.data.iter().any(|value| *value < -500.0);
-    Ok(Channel { one, channels, has_air })
-}
-
-fn label_map(path: &Path) -> Result<Volume<u8>> {
+fn label_map(grid: Grid, file: &ImageFile) -> Result<Volume<u8>> {
     let all: Vec<u8> = (1..=u8::MAX).collect();
-    Ok(read_label(path, &path.display().to_string(), &all)?)
+    Ok(read_label_on(grid, file, &file.header.display().to_string(), &all)?)
 }
 
 /// The label values there are.

@@ -11,6 +11,7 @@ use voxflow_stages::dataset::Label;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::{write_label, write_volume_f32};
 use voxflow_stages::image::{Volume, VolumeCase, VolumeList};
+use voxflow_stages::protocol::{Opening, Order};
 use voxflow_stages::{Input, InputFile, Message, Metric, Reply, Task};
 
 const SHAPE: [usize; 3] = [12, 10, 8];
@@ -93,7 +94,7 @@ impl Bench {
         let params = kind.understand(params).unwrap();
         let recipe = Recipe {
             kind: kind.name.into(),
-            version: 1,
+            version: kind.version,
             params: params.clone(),
             inputs: BTreeMap::new(),
         };
@@ -205,7 +206,7 @@ pub fn start(task: &Task) -> Child {
 /// The same with variables in its environment.
 pub fn start_with(task: &Task, variables: &[(&str, &str)]) -> Child {
     let path = task.draft.parent().unwrap().join("task.json");
-    std::fs::write(&path, serde_json::to_vec(task).unwrap()).unwrap();
+    std::fs::write(&path, serde_json::to_vec(&Order::new(task)).unwrap()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxflow-worker"));
     command.arg(path).envs(variables.iter().copied()).stdout(Stdio::piped()).spawn().unwrap()
 }
@@ -217,6 +218,9 @@ pub fn hear(mut child: Child, stop_at: Option<usize>) -> Heard {
     for line in lines.map(Result::unwrap) {
         if let Ok(reply) = serde_json::from_str::<Reply>(&line) {
             heard.reply = Some(reply);
+            continue;
+        }
+        if serde_json::from_str::<Opening>(&line).is_ok() {
             continue;
         }
         match serde_json::from_str::<Message>(&line).unwrap() {

@@ -1,21 +1,20 @@
-//! A NIfTI-1 header: what a file holds, checked before anything is believed or allocated.
+//! A NIfTI header: what a file holds, checked before anything is believed or allocated.
 //!
-//! The fields are split by the crate `nifti`; where the grid lies is worked out in `placement`.
+//! The bytes are split in `fields`; where the grid lies is worked out in `placement`.
 
-use super::placement;
+use super::ImageFile;
+use super::fields::{Fields, HEADER_BYTES};
+use super::placement::{Placement, Space, place};
 use crate::error::{Error, Result, Trouble};
 use crate::image::Affine;
-use crate::image::affine::is_usable;
+use crate::image::spacing::Grid;
 use flate2::read::MultiGzDecoder;
-use nifti::NiftiHeader;
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
-/// Bytes of a NIfTI-1 header.
-pub(super) const HEADER_BYTES: usize = 348;
-/// Where the voxels of a single file begin at the earliest: header and four bytes for extensions.
-pub(super) const FIRST_VOXEL: usize = 352;
+/// Bytes between the header of a single file and its first voxel: a flag for extensions.
+pub(super) const FLAG_BYTES: usize = 4;
 /// The most voxels that one file may hold (8 GiB as float32).
 pub(super) const MOST_VOXELS: usize = 1 << 31;
 /// Deflate cannot expand more than 1032 times.
@@ -64,6 +63,8 @@ impl Datatype {
                 return Err("holds complex numbers; store their magnitude instead".into());
             }
             128 | 2304 => return Err("holds colours; store one channel for each instead".into()),
+            1536 => return Err("holds 128-bit numbers; store them as float64 instead".into()),
+            1 => return Err("holds single bits; store them as uint8 instead".into()),
             _ => return Err(format!("has the unknown voxel type {code}; is it damaged?")),
         })
     }
@@ -74,7 +75,7 @@ impl Datatype {
 pub struct Header {
     /// X, Y, Z.
     pub shape: [usize; 3],
-    /// The fourth axis; 1 where there is none.
+    /// The fourth axis, or the fifth where the fourth has length 1; 1 where there is none.
     pub channels: usize,
     /// How voxels are stored.
     pub datatype: Datatype,
@@ -86,8 +87,12 @@ pub struct Header {
     pub slope: f64,
     /// A voxel means stored · slope + intercept.
     pub intercept: f64,
-    /// Voxel index to millimetres in RAS+ world space, after the header's corrections.
+    /// Voxel index to millimetres in RAS+ world space.
     pub affine: Affine,
+    /// How the file says that, for results on its grid.
+    pub space: Space,
+    /// What the header contradicts itself in, and what counts: predicates, as errors are.
+    pub warnings: Vec<String>,
 }
 
 impl Header {
@@ -98,7 +103,12 @@ impl Header {
 
     /// Bytes of the (decompressed) file up to its last voxel.
     pub fn file_bytes(&self) -> usize {
-        self.offset + self.voxels() * self.datatype.bytes()
+        self.offset + self.voxel_bytes()
+    }
+
+    /// Bytes of the voxels alone.
+    pub fn voxel_bytes(&self) -> usize {
+        self.voxels() * self.datatype.bytes()
     }
 
     /// Whether stored values mean themselves.
@@ -106,65 +116,120 @@ impl Header {
         self.slope == 1.0 && self.intercept == 0.0
     }
 
-    /// Understands the first 348 bytes of a file. The error is a predicate ("has 2 dimensions; …").
-    pub fn parse(bytes: &[u8]) -> Result<Header, String> {
-        check_kind(bytes)?;
-        let raw = NiftiHeader::from_reader(&bytes[..HEADER_BYTES])
-            .map_err(|error| format!("has an unreadable NIfTI header ({error})"))?;
-        let big_endian = bytes[..4] == 348i32.to_be_bytes();
-        if (raw.endianness == nifti::Endianness::Big) != big_endian {
-            return Err(
-                "has a header whose number of dimensions makes no sense; is it damaged?".into()
-            );
-        }
-        let (shape, channels) = grid(&raw.dim)?;
-        let datatype = Datatype::of_code(raw.datatype)?;
-        let offset = voxel_offset(raw.vox_offset)?;
-        let (slope, intercept) = scaling(raw.scl_slope, raw.scl_inter)?;
-        let affine = placement::affine(&raw)?;
-        if !is_usable(&affine) {
-            return Err("has an affine whose axes do not span space; correct its header".into());
-        }
-        Ok(Header { shape, channels, datatype, big_endian, offset, slope, intercept, affine })
+    /// The grid.
+    pub fn grid(&self) -> Grid {
+        Grid { shape: self.shape, affine: self.affine }
+    }
+
+    /// Understands the fields of a header; `whole` is the length of the decompressed file with the
+    /// voxels, where it is known. The error is a predicate ("has 2 dimensions; …").
+    fn of(fields: &Fields, whole: Option<u64>) -> Result<Header, String> {
+        let (shape, channels) = grid(fields)?;
+        let datatype = Datatype::of_code(fields.datatype)?;
+        let (slope, intercept) = scaling(fields.slope, fields.intercept)?;
+        let Placement { affine, space, warnings } = place(fields, shape)?;
+        let mut header = Header {
+            shape,
+            channels,
+            datatype,
+            big_endian: fields.big_endian,
+            offset: 0,
+            slope,
+            intercept,
+            affine,
+            space,
+            warnings,
+        };
+        header.offset = voxel_offset(fields, header.voxel_bytes(), whole)?;
+        Ok(header)
     }
 }
 
-/// Reads the header of the file at `path`, compressed or not. Errors call the file `name`.
-pub fn read_header(path: &Path, name: &str) -> Result<Header> {
-    open(path, name).map(|source| source.header)
+/// Reads the header of an image, compressed or not. Errors call the file `name`.
+pub fn read_header(file: impl Into<ImageFile>, name: &str) -> Result<Header> {
+    open(&file.into(), name).map(|source| source.header)
 }
 
-/// A file whose header was read, and how the rest is stored.
+/// An image whose header was read, and how the rest is stored.
 pub(super) struct Source {
     pub header: Header,
+    /// The file with the voxels.
+    pub path: PathBuf,
+    /// Whether that is compressed.
     pub compressed: bool,
-    /// Bytes of the file on disk.
+    /// Its bytes on disk.
     pub bytes: u64,
 }
 
 /// Reads the header, and checks that the file can hold the voxels that it promises.
-pub(super) fn open(path: &Path, name: &str) -> Result<Source> {
+pub(super) fn open(file: &ImageFile, name: &str) -> Result<Source> {
+    let wrong = |trouble: String| Error::failed(format!("{name}: {trouble}"));
+    let mut first = start(&file.header, HEADER_BYTES[0], name)?;
+    if Fields::version(&first.start) == Some(2) {
+        first = start(&file.header, HEADER_BYTES[1], name)?;
+    }
+    let fields = Fields::split(&first.start).map_err(wrong)?;
+    let voxels = match (fields.is_pair, &file.voxels) {
+        (false, _) => first,
+        (true, Some(path)) => start(path, 0, name)?,
+        (true, None) => {
+            return Err(wrong(
+                "is the header of a pair of files, and its .img is not beside it; bring both to one folder under one name".into(),
+            ));
+        }
+    };
+    let header = Header::of(&fields, voxels.whole()?).map_err(wrong)?;
+    check_size(&header, voxels.compressed, voxels.bytes).map_err(wrong)?;
+    let Start { path, compressed, bytes, .. } = voxels;
+    Ok(Source { header, path, compressed, bytes })
+}
+
+/// The beginning of a file.
+struct Start {
+    path: PathBuf,
+    /// Decompressed.
+    start: Vec<u8>,
+    compressed: bool,
+    /// Of the file on disk.
+    bytes: u64,
+}
+
+/// Reads up to `length` bytes of a file, decompressed.
+fn start(path: &Path, length: usize, name: &str) -> Result<Start> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     let mut start = vec![];
     (&mut file)
-        .take(HEADER_BYTES as u64)
+        .take(length.max(2) as u64)
         .read_to_end(&mut start)
         .map_err(Error::io("read", path))?;
     let compressed = start.starts_with(&[0x1f, 0x8b]);
-    if compressed {
+    if compressed && length > 0 {
         let whole = File::open(path).map_err(Error::io("open", path))?;
         start.clear();
         MultiGzDecoder::new(std::io::BufReader::new(whole))
-            .take(HEADER_BYTES as u64)
+            .take(length as u64)
             .read_to_end(&mut start)
             .trouble(format!("{name}: is damaged, its gzip stream does not open"))?;
     }
-    let header =
-        Header::parse(&start).map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
-    check_size(&header, compressed, bytes)
-        .map_err(|trouble| Error::failed(format!("{name}: {trouble}")))?;
-    Ok(Source { header, compressed, bytes })
+    Ok(Start { path: path.to_path_buf(), start, compressed, bytes })
+}
+
+impl Start {
+    /// The length of the file, decompressed; of a compressed one modulo 2³², as gzip writes it.
+    fn whole(&self) -> Result<Option<u64>> {
+        if !self.compressed {
+            return Ok(Some(self.bytes));
+        }
+        let read = || -> std::io::Result<u32> {
+            let mut file = File::open(&self.path)?;
+            file.seek(SeekFrom::End(-4))?;
+            let mut length = [0; 4];
+            file.read_exact(&mut length)?;
+            Ok(u32::from_le_bytes(length))
+        };
+        Ok(read().ok().map(u64::from))
+    }
 }
 
 fn check_size(header: &Header, compressed: bool, bytes: u64) -> Result<(), String> {
@@ -181,70 +246,53 @@ fn check_size(header: &Header, compressed: bool, bytes: u64) -> Result<(), Strin
     Ok(())
 }
 
-fn check_kind(bytes: &[u8]) -> Result<(), String> {
-    let [a, b, c, d, ..] = bytes else { return Err("is empty, not a NIfTI file".into()) };
-    let first = [*a, *b, *c, *d];
-    let sizes = [i32::from_le_bytes(first), i32::from_be_bytes(first)];
-    if sizes.contains(&540) {
-        return Err("is NIfTI-2; convert it to NIfTI-1".into());
-    }
-    if !sizes.contains(&348) {
-        return Err("is not a NIfTI file".into());
-    }
-    if bytes.len() < HEADER_BYTES {
-        return Err(format!(
-            "ends after {} of the 348 bytes of its header; fetch it again",
-            bytes.len()
-        ));
-    }
-    match &bytes[344..348] {
-        b"n+1\0" => Ok(()),
-        b"ni1\0" => {
-            Err("is the header of a pair of files (.hdr, .img); convert it to a single .nii".into())
-        }
-        _ => Err("is not a NIfTI-1 file (its magic is missing); convert it".into()),
-    }
-}
-
-/// Shape and channels: three axes, or four, or more where the rest have length 1.
-fn grid(dim: &[u16; 8]) -> Result<([usize; 3], usize), String> {
-    let axes = usize::from(dim[0]);
+/// Shape and channels: three axes, or four, or five where the fourth has length 1 (vectors); more
+/// where the rest have length 1.
+fn grid(fields: &Fields) -> Result<([usize; 3], usize), String> {
+    let dim = &fields.dim;
+    let axes = usize::try_from(dim[0]).unwrap_or(0);
     if !(1..=7).contains(&axes) {
-        return Err(format!("has {axes} dimensions; is it damaged?"));
+        return Err(format!("has {} dimensions; is it damaged?", dim[0]));
     }
-    let lengths: Vec<usize> = dim[1..=axes].iter().map(|&length| usize::from(length)).collect();
-    if let Some(bad) = lengths.iter().find(|&&length| length == 0 || length > i16::MAX as usize) {
-        return Err(format!("has an axis of length {}; is it damaged?", *bad as u16 as i16));
+    let lengths = &dim[1..=axes];
+    if let Some(bad) = lengths.iter().find(|&&length| length < 1) {
+        return Err(format!("has an axis of length {bad}; is it damaged?"));
     }
-    if axes < 3 || lengths[4.min(axes)..].iter().any(|&length| length > 1) {
-        let words: Vec<String> = lengths.iter().map(usize::to_string).collect();
+    let long = |axis: usize| lengths.get(axis).copied().unwrap_or(1);
+    let channels = long(3).max(long(4));
+    if axes < 3 || (long(3) > 1 && long(4) > 1) || long(5) > 1 || long(6) > 1 {
+        let words: Vec<String> = lengths.iter().map(i64::to_string).collect();
         return Err(format!(
             "has the shape {}; it must be 3D, or 4D with channels last",
             words.join("×")
         ));
     }
-    let channels = lengths.get(3).copied().unwrap_or(1);
-    let voxels = lengths.iter().try_fold(1usize, |product, &length| product.checked_mul(length));
-    match voxels {
-        Some(voxels) if voxels <= MOST_VOXELS => {
-            Ok(([lengths[0], lengths[1], lengths[2]], channels))
+    let product = |product: i64, &length: &i64| product.checked_mul(length);
+    match lengths.iter().try_fold(1, product) {
+        Some(voxels) if voxels <= MOST_VOXELS as i64 => {
+            Ok(([long(0) as usize, long(1) as usize, long(2) as usize], channels as usize))
         }
         _ => Err(format!("claims more than {MOST_VOXELS} voxels; split it, or is it damaged?")),
     }
 }
 
-fn voxel_offset(offset: f32) -> Result<usize, String> {
-    let sane =
-        offset.is_finite() && offset.fract() == 0.0 && (FIRST_VOXEL as f32..=1e8).contains(&offset);
-    if sane {
-        Ok(offset as usize)
-    } else {
-        Err(format!("says that its voxels begin at byte {offset}; is it damaged?"))
+/// The byte of the first voxel. In a single file one that lies within the header is none: some
+/// programs write 0, and some leave out the flag for extensions, which the file's length tells.
+fn voxel_offset(fields: &Fields, voxels: usize, whole: Option<u64>) -> Result<usize, String> {
+    let offset = fields.vox_offset;
+    if !offset.is_finite() || offset.fract() != 0.0 || !(0.0..=1e8).contains(&offset) {
+        return Err(format!("says that its voxels begin at byte {offset}; is it damaged?"));
     }
+    let (offset, header) = (offset as usize, HEADER_BYTES[fields.version - 1]);
+    if fields.is_pair || offset >= header + FLAG_BYTES {
+        return Ok(offset);
+    }
+    let is_bare = whole == Some(((header + voxels) as u64) & 0xffff_ffff);
+    Ok(if is_bare { header } else { header + FLAG_BYTES })
 }
 
 /// Slope and intercept; a slope that is 0 or not finite means none, as in nibabel.
-fn scaling(slope: f32, intercept: f32) -> Result<(f64, f64), String> {
+fn scaling(slope: f64, intercept: f64) -> Result<(f64, f64), String> {
     if slope == 0.0 || !slope.is_finite() {
         return Ok((1.0, 0.0));
     }
@@ -253,5 +301,5 @@ fn scaling(slope: f32, intercept: f32) -> Result<(f64, f64), String> {
             "has a slope of {slope} but an intercept of {intercept}; correct its header"
         ));
     }
-    Ok((f64::from(slope), f64::from(intercept)))
+    Ok((slope, intercept))
 }

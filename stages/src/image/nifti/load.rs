@@ -1,5 +1,6 @@
 //! The bytes of a file's voxels in memory, unpacked where they are compressed.
 
+use super::ImageFile;
 use super::header::{Header, Source, open};
 use crate::error::{Error, Result, Trouble};
 use flate2::read::MultiGzDecoder;
@@ -17,9 +18,13 @@ pub struct Desk {
 
 /// The header, and the bytes of the voxels alone. No more is ever decompressed than the header
 /// promises.
-pub(super) fn load<'a>(path: &Path, name: &str, desk: &'a mut Desk) -> Result<(Header, &'a [u8])> {
-    let source = open(path, name)?;
-    let header = source.header.clone();
+pub(super) fn load<'a>(
+    file: &ImageFile,
+    name: &str,
+    desk: &'a mut Desk,
+) -> Result<(Header, &'a [u8])> {
+    let source = open(file, name)?;
+    let (header, path) = (source.header.clone(), &source.path);
     let voxels = if source.compressed {
         &inflate(path, name, &source, desk)?[header.offset..]
     } else {

@@ -1,5 +1,6 @@
 //! Our own plain NIfTI files, mapped into memory: no copy, and pages shared between processes.
 
+use super::ImageFile;
 use super::header::{Datatype, Header, open};
 use crate::error::{Error, Result};
 use memmap2::Mmap;
@@ -16,7 +17,7 @@ pub struct Mapped {
 impl Mapped {
     /// Maps the file. Errors call it `name`.
     pub fn open(path: &Path, name: &str) -> Result<Mapped> {
-        let source = open(path, name)?;
+        let source = open(&ImageFile { header: path.to_path_buf(), voxels: None }, name)?;
         if source.compressed || !source.header.is_unscaled() || source.header.big_endian {
             return Err(Error::failed(format!(
                 "{name}: is not a plain volume as this program writes; make it again"

@@ -1,89 +1,198 @@
-//! Where a file's grid lies: nibabel's best affine, then MONAI's correction of disagreeing headers.
+//! Where a file's grid lies: the sform where its code is set and its axes span space, else the
+//! qform where its code is set, else a grid centred at the origin with x negated (nibabel's rule).
+//!
+//! The voxel sizes never decide between the two. What a header contradicts itself in is told as a
+//! warning: a predicate, as errors are.
 
+use super::fields::Fields;
 use crate::image::Affine;
-use crate::image::affine::{IDENTITY, multiply};
-use nifti::NiftiHeader;
+use crate::image::affine::{IDENTITY, corner_distance, is_usable, multiply, spacing_mm};
+use serde::{Deserialize, Serialize};
 
-/// The affine that MONAI's reader gives: the sform if its code is 1 to 5, else the qform if its
-/// code is, else a grid centred at the origin with x negated; and where that disagrees with the
-/// voxel sizes, the qform if it agrees.
-pub(super) fn affine(raw: &NiftiHeader) -> Result<Affine, String> {
-    let size = voxel_size(raw);
-    let best = match (has_code(raw.sform_code), has_code(raw.qform_code)) {
-        (true, _) => sform(raw),
-        (false, true) => qform(raw, size)?,
-        (false, false) => return Ok(centred(raw, size)),
+/// A quaternion this little longer than 1 is rounding.
+const LONGER: f64 = 3.0 * f32::EPSILON as f64;
+/// Voxel sizes that agree to this share are the same.
+const SAME_SIZE: f64 = 1e-5;
+/// So many voxels apart, two matrices mean two places.
+const ELSEWHERE: f64 = 0.5;
+
+/// A header's words on space besides the affine, which results on its grid repeat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Space {
+    /// 0 where none is set, or where it cannot be used.
+    pub sform_code: i16,
+    /// 0 where none is set, or where it cannot be used.
+    pub qform_code: i16,
+    /// Of space and time, as NIfTI writes them.
+    pub units: u8,
+    /// The qform itself, where its code is set: it may lead elsewhere than the sform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qform: Option<Qform>,
+}
+
+/// A qform as it is stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Qform {
+    /// 1 or −1: the direction of the third axis.
+    pub qfac: f32,
+    /// b, c, d.
+    pub quaternion: [f32; 3],
+    /// The first voxel's place in mm.
+    pub offset: [f32; 3],
+}
+
+/// Where a grid lies, and what there is to say of it.
+pub(super) struct Placement {
+    pub affine: Affine,
+    pub space: Space,
+    pub warnings: Vec<String>,
+}
+
+/// Where a grid of `shape` lies. The error is a predicate.
+pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<Placement, String> {
+    let mut warnings = vec![];
+    warnings.extend(unknown_code("sform", fields.sform_code));
+    warnings.extend(unknown_code("qform", fields.qform_code));
+    warnings.extend(foreign_unit(fields.units));
+    let sform = has_code(fields.sform_code).then(|| sform(fields));
+    let qform = has_code(fields.qform_code).then(|| qform(fields));
+    let usable = |affine: &Affine| is_usable(affine);
+    let good_sform = sform.filter(usable);
+    let good_qform = qform.clone().and_then(Result::ok).filter(usable);
+    let space = Space {
+        sform_code: if good_sform.is_some() { fields.sform_code as i16 } else { 0 },
+        qform_code: if good_qform.is_some() { fields.qform_code as i16 } else { 0 },
+        units: fields.units,
+        qform: good_qform.map(|_| Qform {
+            qfac: qfac(fields) as f32,
+            quaternion: fields.quaternion.map(|number| number as f32),
+            offset: fields.qform_offset.map(|number| number as f32),
+        }),
     };
-    Ok(if has_code(raw.sform_code) { corrected(raw, size, best) } else { best })
-}
-
-/// MONAI's `correct_nifti_header_if_necessary`. It compares as many columns as the file has axes:
-/// with four, it takes the translation for the fourth axis's step. Surprising, and the reference.
-fn corrected(raw: &NiftiHeader, size: [f32; 3], sform: Affine) -> Affine {
-    let axes = usize::from(raw.dim[0]);
-    if axes >= 5 || agrees(&sform, raw, size, axes) {
-        return sform;
-    }
-    match qform(raw, size) {
-        // The header keeps what is set into it as float32.
-        Ok(qform) if agrees(&qform, raw, size, axes) => {
-            qform.map(|row| row.map(|number| f64::from(number as f32)))
+    let affine = match (good_sform, sform, good_qform, qform) {
+        (Some(affine), _, other, _) => {
+            warnings.extend(other_size(fields, &affine));
+            let same_code = fields.sform_code == fields.qform_code;
+            let other = other.filter(|_| same_code);
+            warnings.extend(other.and_then(|other| other_place(&affine, &other, shape)));
+            affine
         }
-        _ => sform,
-    }
+        (_, Some(_), Some(affine), _) => {
+            warnings.push("has an sform whose axes do not span space; its qform counts".into());
+            affine
+        }
+        (_, Some(_), None, _) => {
+            return Err(
+                "has an sform whose axes do not span space, and no qform that does; correct its header"
+                    .into(),
+            );
+        }
+        (_, _, Some(affine), _) => {
+            warnings.extend(no_size(fields));
+            affine
+        }
+        (_, _, _, Some(Err(trouble))) => return Err(trouble),
+        (_, _, _, Some(Ok(_))) => {
+            return Err("has a qform whose axes do not span space; correct its header".into());
+        }
+        _ => {
+            warnings.extend(no_size(fields));
+            Some(centred(fields)).filter(usable).ok_or_else(|| {
+                "has neither sform nor qform, and voxel sizes that are no numbers; correct its header"
+                    .to_string()
+            })?
+        }
+    };
+    Ok(Placement { affine, space, warnings })
 }
 
-/// Whether the norms of the columns are the voxel sizes, to 1e-5 relative.
-fn agrees(affine: &Affine, raw: &NiftiHeader, size: [f32; 3], axes: usize) -> bool {
-    (0..axes.min(4)).all(|column| {
-        let norm = (0..4.min(axes))
-            .map(|row| affine[row][column] * affine[row][column])
-            .sum::<f64>()
-            .sqrt();
-        let norm = if norm == 0.0 { 1.0 } else { norm };
-        let step = f64::from(if column < 3 { size[column] } else { raw.pixdim[4] });
-        (norm - step).abs() <= 1e-8 + 1e-5 * step.abs()
-    })
-}
-
-fn has_code(code: i16) -> bool {
+fn has_code(code: i64) -> bool {
     (1..=5).contains(&code)
 }
 
-/// The voxel sizes as nibabel repairs them: positive, and 1 for 0.
-fn voxel_size(raw: &NiftiHeader) -> [f32; 3] {
-    std::array::from_fn(
-        |axis| if raw.pixdim[axis + 1] == 0.0 { 1.0 } else { raw.pixdim[axis + 1].abs() },
-    )
+fn unknown_code(what: &str, code: i64) -> Option<String> {
+    (code != 0 && !has_code(code))
+        .then(|| format!("has the unknown {what} code {code}; it is taken for one that is not set"))
 }
 
-fn sform(raw: &NiftiHeader) -> Affine {
-    let mut affine = IDENTITY;
-    for (row, numbers) in [raw.srow_x, raw.srow_y, raw.srow_z].iter().enumerate() {
-        affine[row] = numbers.map(f64::from);
-    }
-    affine
+/// Readers that convert units differ from those that do not.
+fn foreign_unit(units: u8) -> Option<String> {
+    let unit = match units & 7 {
+        1 => "metres",
+        3 => "micrometres",
+        _ => return None,
+    };
+    Some(format!("says that its unit is {unit}; its sizes are taken for mm as they stand"))
+}
+
+/// A warning where the voxel sizes are not those of the sform.
+fn other_size(fields: &Fields, sform: &Affine) -> Option<String> {
+    let (said, true_size) = (sizes(fields).map(f64::abs), spacing_mm(sform));
+    let agrees = |axis: usize| (said[axis] - true_size[axis]).abs() <= SAME_SIZE * true_size[axis];
+    let words = |sizes: [f64; 3]| sizes.map(|size| (size as f32).to_string()).join(" x ");
+    (!(0..3).all(agrees)).then(|| {
+        format!(
+            "has voxel sizes (pixdim) of {} mm, but an sform of {} mm; the sform counts",
+            words(said),
+            words(true_size)
+        )
+    })
+}
+
+/// A warning where two matrices of one meaning lead to two places.
+fn other_place(sform: &Affine, qform: &Affine, shape: [usize; 3]) -> Option<String> {
+    let apart = corner_distance(sform, qform, shape);
+    (apart > ELSEWHERE).then(|| {
+        format!(
+            "has a qform that lies up to {apart:.1} voxels from its sform, though both have one code; the sform counts"
+        )
+    })
+}
+
+/// A warning where a voxel size is needed that is not there.
+fn no_size(fields: &Fields) -> Option<String> {
+    let missing = sizes(fields).iter().filter(|size| **size == 0.0).count();
+    (missing > 0)
+        .then(|| format!("has no voxel size (pixdim 0) along {missing} of its axes; 1 mm is taken"))
+}
+
+fn sizes(fields: &Fields) -> [f64; 3] {
+    [fields.pixdim[1], fields.pixdim[2], fields.pixdim[3]]
+}
+
+/// The voxel sizes as nibabel repairs them: positive, and 1 for 0.
+fn voxel_size(fields: &Fields) -> [f64; 3] {
+    sizes(fields).map(|size| if size == 0.0 { 1.0 } else { size.abs() })
+}
+
+fn qfac(fields: &Fields) -> f64 {
+    if fields.pixdim[0] == -1.0 { -1.0 } else { 1.0 }
+}
+
+fn sform(fields: &Fields) -> Affine {
+    let [x, y, z] = fields.sform;
+    [x, y, z, IDENTITY[3]]
 }
 
 /// Rotation by the quaternion, zoom by the voxel sizes, and the offset (NIfTI-1, "method 2").
-fn qform(raw: &NiftiHeader, size: [f32; 3]) -> Result<Affine, String> {
-    let [b, c, d] = [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from);
+fn qform(fields: &Fields) -> Result<Affine, String> {
+    let [b, c, d] = fields.quaternion;
     let rest = 1.0 - (b * b + c * c + d * d);
-    let small = 3.0 * f64::from(f32::EPSILON);
-    if rest.is_nan() || rest <= -small {
+    if rest.is_nan() || rest <= -LONGER {
         return Err("has a qform whose quaternion is longer than 1; correct its header".into());
     }
-    let a = if rest.abs() < small { 0.0 } else { rest.sqrt() };
-    let qfac = if raw.pixdim[0] == -1.0 { -1.0 } else { 1.0 };
-    let zoom = [f64::from(size[0]), f64::from(size[1]), f64::from(size[2]) * qfac];
+    let a = if rest.abs() < LONGER { 0.0 } else { rest.sqrt() };
+    let size = voxel_size(fields);
+    let zoom = [size[0], size[1], size[2] * qfac(fields)];
     let rotation = rotation([a, b, c, d]);
-    let offset = [raw.quatern_x, raw.quatern_y, raw.quatern_z].map(f64::from);
     let mut affine = IDENTITY;
     for row in 0..3 {
         for column in 0..3 {
             affine[row][column] = rotation[row][column] * zoom[column];
         }
-        affine[row][3] = offset[row];
+        affine[row][3] = fields.qform_offset[row];
     }
     Ok(affine)
 }
@@ -107,13 +216,12 @@ fn rotation([w, x, y, z]: [f64; 4]) -> [[f64; 3]; 3] {
 }
 
 /// No codes: x negated, and the middle of the grid at the origin (nibabel's base affine).
-fn centred(raw: &NiftiHeader, size: [f32; 3]) -> Affine {
-    let mut zoom = IDENTITY;
-    let mut shift = IDENTITY;
+fn centred(fields: &Fields) -> Affine {
+    let (mut zoom, mut shift, size) = (IDENTITY, IDENTITY, voxel_size(fields));
     for axis in 0..3 {
         let sign = if axis == 0 { -1.0 } else { 1.0 };
-        zoom[axis][axis] = sign * f64::from(size[axis]);
-        shift[axis][3] = -(f64::from(raw.dim[axis + 1]) - 1.0) / 2.0;
+        zoom[axis][axis] = sign * size[axis];
+        shift[axis][3] = -(fields.dim[axis + 1] as f64 - 1.0) / 2.0;
     }
     multiply(&zoom, &shift)
 }

@@ -1,6 +1,11 @@
-//! Writing NIfTI-1: single files, little-endian, the sform aligned, bytes that repeat.
+//! Writing NIfTI-1: single files, little-endian, bytes that repeat.
+//!
+//! Our own volumes have an aligned sform. Results on a person's grid repeat what that header says
+//! of space, so that every reader places both alike.
 
-use super::header::{FIRST_VOXEL, HEADER_BYTES};
+use super::fields::HEADER_BYTES;
+use super::header::FLAG_BYTES;
+use super::placement::{Qform, Space};
 use crate::error::{Error, Result, Trouble};
 use crate::image::affine::{Matrix3, axes, nearest_rotation, spacing_mm};
 use crate::image::{Affine, Volume};
@@ -12,12 +17,32 @@ use voxflow_cache::fault;
 
 /// Writes an image as float32, compressed if `gz`. More than one channel makes a 4D file.
 pub fn write_volume_f32(path: &Path, volume: &Volume<f32>, gz: bool) -> Result<()> {
-    write(path, &header(volume, 16, 32)?, &little_endian(&volume.data), gz)
+    write(path, &header(volume, 16, 32, None)?, &little_endian(&volume.data), gz)
 }
 
 /// Writes a label map as uint8, compressed if `gz`.
 pub fn write_label(path: &Path, volume: &Volume<u8>, gz: bool) -> Result<()> {
-    write(path, &header(volume, 2, 8)?, &volume.data, gz)
+    write(path, &header(volume, 2, 8, None)?, &volume.data, gz)
+}
+
+/// The same as [`write_volume_f32`] with codes, units and qform of the image it belongs to.
+pub fn write_volume_f32_in(
+    path: &Path,
+    volume: &Volume<f32>,
+    space: Option<&Space>,
+    gz: bool,
+) -> Result<()> {
+    write(path, &header(volume, 16, 32, space)?, &little_endian(&volume.data), gz)
+}
+
+/// The same as [`write_label`] with codes, units and qform of the image it belongs to.
+pub fn write_label_in(
+    path: &Path,
+    volume: &Volume<u8>,
+    space: Option<&Space>,
+    gz: bool,
+) -> Result<()> {
+    write(path, &header(volume, 2, 8, space)?, &volume.data, gz)
 }
 
 fn little_endian(numbers: &[f32]) -> Cow<'_, [u8]> {
@@ -48,32 +73,44 @@ fn compress(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
     Ok(packed)
 }
 
-/// The first 352 bytes: what nibabel writes for an affine (sform code 2, and a qform of code 0
-/// that agrees), with millimetres as the unit.
-fn header<T>(volume: &Volume<T>, datatype: i16, bits: i16) -> Result<[u8; FIRST_VOXEL]> {
+/// Bytes before the first voxel.
+const FIRST_VOXEL: usize = HEADER_BYTES[0] + FLAG_BYTES;
+
+/// The first 352 bytes. Without `space`, what nibabel writes for an affine: sform code 2, and a
+/// qform of code 0 that agrees, with millimetres as the unit.
+fn header<T>(
+    volume: &Volume<T>,
+    datatype: i16,
+    bits: i16,
+    space: Option<&Space>,
+) -> Result<[u8; FIRST_VOXEL]> {
+    let own = Space { sform_code: 2, qform_code: 0, units: 2, qform: None };
+    let space = space.unwrap_or(&own);
+    let qform = space.qform.clone().unwrap_or_else(|| qform_of(&volume.affine));
     let mut bytes = [0u8; FIRST_VOXEL];
     let mut put = |at: usize, number: &[u8]| bytes[at..at + number.len()].copy_from_slice(number);
-    put(0, &(HEADER_BYTES as i32).to_le_bytes());
+    put(0, &(HEADER_BYTES[0] as i32).to_le_bytes());
     put(38, b"r");
     for (axis, length) in dimensions(volume)?.iter().enumerate() {
         put(40 + 2 * axis, &length.to_le_bytes());
     }
     put(70, &datatype.to_le_bytes());
     put(72, &bits.to_le_bytes());
-    let (qfac, quaternion) = quaternion(&volume.affine);
     let size = spacing_mm(&volume.affine).map(|size| size as f32);
-    for (axis, size) in [qfac, size[0], size[1], size[2], 1.0, 1.0, 1.0, 1.0].iter().enumerate() {
+    for (axis, size) in
+        [qform.qfac, size[0], size[1], size[2], 1.0, 1.0, 1.0, 1.0].iter().enumerate()
+    {
         put(76 + 4 * axis, &size.to_le_bytes());
     }
     put(108, &(FIRST_VOXEL as f32).to_le_bytes());
     put(112, &1f32.to_le_bytes());
-    put(123, &[2]);
-    put(254, &2i16.to_le_bytes());
-    for (index, number) in quaternion.iter().enumerate() {
-        put(256 + 4 * index, &(*number as f32).to_le_bytes());
+    put(123, &[space.units]);
+    put(252, &space.qform_code.to_le_bytes());
+    put(254, &space.sform_code.to_le_bytes());
+    for (index, number) in qform.quaternion.iter().chain(&qform.offset).enumerate() {
+        put(256 + 4 * index, &number.to_le_bytes());
     }
     for row in 0..3 {
-        put(268 + 4 * row, &(volume.affine[row][3] as f32).to_le_bytes());
         for column in 0..4 {
             put(280 + 16 * row + 4 * column, &(volume.affine[row][column] as f32).to_le_bytes());
         }
@@ -95,6 +132,13 @@ fn dimensions<T>(volume: &Volume<T>) -> Result<[i16; 8]> {
         })?;
     }
     Ok(dim)
+}
+
+/// The qform nearest to an affine: the rotation nearest to its axes.
+fn qform_of(affine: &Affine) -> Qform {
+    let (qfac, quaternion) = quaternion(affine);
+    let offset = [0, 1, 2].map(|row| affine[row][3] as f32);
+    Qform { qfac, quaternion: quaternion.map(|number| number as f32), offset }
 }
 
 /// The sign of the third axis and the quaternion (b, c, d) of the rotation nearest to the axes.

@@ -2,10 +2,11 @@
 //! which belong together.
 //!
 //! `forms` is every way to read a name, `pair` chooses images and labels among them, `patterns`
-//! writes them as the kind `folder` reads them, `trouble` says what was looked for where nothing
+//! writes them as the kind `folder` reads them, `matched` is what these find, `trouble` says what was looked for where nothing
 //! fits.
 
 mod forms;
+mod matched;
 mod pair;
 mod patterns;
 mod trouble;

@@ -135,13 +135,13 @@ fn rank(form: &Form) -> usize {
     secondary * 10 + wild * 5 + words.len().saturating_sub(1)
 }
 
-/// All roles that have an image of every case that `image` and `label` share, `image`'s among
-/// them.
+/// All roles that have an image of most cases that `image` and `label` share, `image`'s among them.
 fn channels(images: &[Form], image: &Form, label: &Form) -> Vec<Form> {
     let matched: Vec<u32> =
         image.pairs.iter().map(|pair| pair.0).filter(|case| label.file(*case).is_some()).collect();
     let whole = images.iter().filter(|form| {
-        form.pairs.len() >= matched.len() && matched.iter().all(|case| form.file(*case).is_some())
+        let own = matched.iter().filter(|case| form.file(**case).is_some()).count();
+        own * 4 >= matched.len() * 3
     });
     let mut all = roles(whole);
     if !all.iter().any(|form| form.text == image.text) {

@@ -84,7 +84,7 @@ fn by_hand(folder: &Path, images: &str, labels: &str) -> String {
 fn likely(survey: &Survey) -> (String, String) {
     let images = &survey.images;
     let is_shared =
-        |file: &&ImageFile| images.iter().filter(|own| own.stem == file.stem).count() > 1;
+        |file: &&ImageFile| images.iter().filter(|own| own.stem == file.stem).count() > 2;
     let by_folder = images.iter().find(|file| !file.folders.is_empty() && is_shared(file));
     let Some(file) = by_folder.or(images.first()) else {
         return ("IMAGES/{case}.nii.gz".into(), "LABELS/{case}.nii.gz".into());

@@ -1,0 +1,71 @@
+//! Liveness: whether a run whose record says "running" still has a process.
+//!
+//! The journal's lock decides on this machine. A lock of another host may be invisible here, so
+//! there the age of the last file written decides.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A run of another host that wrote nothing for so long is taken for dead.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// What a living run writes as it goes on.
+const SIGNS: [&str; 3] = ["progress.json", "events.jsonl", "run.json"];
+
+/// What is known of a run's process.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Liveness {
+    /// It holds the journal's lock.
+    Alive,
+    /// It may live on another host; its last sign is so old.
+    Unseen(Duration),
+    /// It ended without saying how.
+    Gone,
+}
+
+/// Judges the run in `folder`, which ran on `host` (empty where that is not known).
+pub fn judge(folder: &Path, host: &str, this_host: &str) -> Liveness {
+    if is_locked(&folder.join("events.jsonl")) {
+        return Liveness::Alive;
+    }
+    if host.is_empty() || host == this_host {
+        return Liveness::Gone;
+    }
+    let written = |name: &&str| folder.join(name).metadata().and_then(|meta| meta.modified()).ok();
+    let last = SIGNS.iter().filter_map(written).max();
+    // A clock that is ahead of this one's is a fresh sign.
+    let age = last.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+    match age {
+        Some(age) if age <= PATIENCE => Liveness::Unseen(age),
+        _ => Liveness::Gone,
+    }
+}
+
+/// Whether a living process holds this journal's lock.
+pub fn is_locked(journal: &Path) -> bool {
+    let lock = File::open(journal).map(|file| file.try_lock_shared());
+    matches!(lock, Ok(Err(TryLockError::WouldBlock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_life_and_only_another_hosts_run_is_judged_by_its_last_sign() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("events.jsonl");
+        let journal = File::create(&path).expect("a journal");
+        journal.try_lock().expect("a lock");
+        assert_eq!(judge(folder.path(), "here", "here"), Liveness::Alive);
+        assert_eq!(judge(folder.path(), "there", "here"), Liveness::Alive);
+        drop(journal);
+        assert_eq!(judge(folder.path(), "here", "here"), Liveness::Gone);
+        assert!(matches!(judge(folder.path(), "there", "here"), Liveness::Unseen(_)));
+        let old = SystemTime::now() - 2 * PATIENCE;
+        let file = File::options().write(true).open(&path).expect("opens");
+        file.set_modified(old).expect("sets the time");
+        assert_eq!(judge(folder.path(), "there", "here"), Liveness::Gone);
+    }
+}

@@ -1,0 +1,127 @@
+//! The person's own files that a stage and its items read: watched from before they are read until
+//! what was made of them is published.
+
+use crate::making::Job;
+use crate::plan::LOCAL;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use voxflow_cache::{Blob, Digest, OwnFile, Recipe, Seen, Store, Watch};
+use voxflow_stages::{Error, InputFile, Result};
+
+/// How often something is made again because a file was written meanwhile, its bytes unchanged.
+pub const ATTEMPTS: usize = 3;
+
+/// The files outside the store that a stage may read.
+pub struct OwnFiles<'a> {
+    job: &'a Job,
+    store: &'a Store,
+    /// The files behind referenced inputs, for items, whose recipes name digests.
+    by_digest: BTreeMap<Digest, Vec<OwnFile>>,
+    /// The stage's own files by path, as they were when it began.
+    local: Mutex<BTreeMap<PathBuf, Digest>>,
+}
+
+impl<'a> OwnFiles<'a> {
+    /// Those of a job.
+    pub fn of(job: &'a Job, store: &'a Store) -> OwnFiles<'a> {
+        let mut by_digest: BTreeMap<Digest, Vec<OwnFile>> = BTreeMap::new();
+        for file in inputs(job, |_| true) {
+            by_digest.entry(file.blob.digest).or_default().extend(OwnFile::of(&file.blob));
+        }
+        OwnFiles { job, store, by_digest, local: Mutex::default() }
+    }
+
+    /// Watches what the stage reads itself. An error if that is not what its recipe names.
+    pub fn watch_stage(&self) -> Result<Watch<'a>> {
+        let by_items = |role: &str| self.job.kind.items.iter().any(|items| items.reads == role);
+        let mut files: Vec<OwnFile> = inputs(self.job, |role| !by_items(role))
+            .filter_map(|file| OwnFile::of(&file.blob))
+            .collect();
+        let local = self.named()?;
+        files.extend(local.iter().map(|(path, digest)| OwnFile::new(path, *digest)));
+        *self.local() = local;
+        Ok(self.store.watch(files)?)
+    }
+
+    /// The result of the stage's work, and whether its files were left alone meanwhile. What it met
+    /// while they were changed, an error or none, says nothing of the files that its recipe names.
+    pub fn look_again<T>(&self, watch: &Watch, made: Result<T>) -> Result<(T, Seen)> {
+        if !matches!(made, Err(Error::Stopped)) {
+            self.named()?;
+        }
+        seen_again(watch, made)
+    }
+
+    /// Watches what an item reads.
+    pub fn watch_item(&self, recipe: &Recipe) -> Result<Watch<'a>> {
+        let digests: BTreeSet<&Digest> = recipe.inputs.values().collect();
+        let files = digests.into_iter().filter_map(|digest| self.by_digest.get(digest));
+        Ok(self.store.watch(files.flatten().cloned().collect())?)
+    }
+
+    /// The blob of a file that the stage refers to, which must be one that its recipe names.
+    pub fn refer(&self, path: &Path) -> Result<Blob> {
+        let blob = self.store.refer(path)?;
+        let named = self.local().get(path).copied();
+        if named == Some(blob.digest) { Ok(blob) } else { Err(came(path)) }
+    }
+
+    fn local(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Digest>> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stage's own files, and the digests that the recipe says they have. An error if they are
+    /// not those that the recipe names.
+    fn named(&self) -> Result<BTreeMap<PathBuf, Digest>> {
+        let recipe = &self.job.recipe;
+        let found = self.job.kind.local_files(&self.job.params)?;
+        let named = recipe
+            .inputs
+            .iter()
+            .filter_map(|(name, digest)| Some((name.strip_prefix(LOCAL)?, digest)));
+        let named: BTreeMap<&str, &Digest> = named.collect();
+        if let Some(name) = named.keys().find(|name| !found.contains_key(**name)) {
+            let words = "was there when the run began and is gone; run again without it";
+            return Err(Error::failed(format!("'{name}' of stage '{}' {words}", self.job.stage)));
+        }
+        found
+            .into_iter()
+            .map(|(name, path)| match named.get(name.as_str()) {
+                Some(digest) => Ok((path, **digest)),
+                None => Err(came(&path)),
+            })
+            .collect()
+    }
+}
+
+/// What was made of watched files, and how they look now. A stop needs no second look.
+pub fn seen_again<T>(watch: &Watch, made: Result<T>) -> Result<(T, Seen)> {
+    if let Err(Error::Stopped) = made {
+        return Err(Error::Stopped);
+    }
+    let seen = watch.look_again()?;
+    made.map(|made| (made, seen))
+}
+
+/// The error for a file whose stat moved in vain until nobody could wait longer.
+pub fn touched(path: &Path) -> Error {
+    let path = path.display();
+    Error::failed(format!("{path}: was written while it was read; run again once nobody writes it"))
+}
+
+fn came(path: &Path) -> Error {
+    Error::failed(format!(
+        "{}: was not there, or not the same, when the run began; run again",
+        path.display()
+    ))
+}
+
+/// The files of the inputs whose roles are wanted.
+fn inputs<'j>(
+    job: &'j Job,
+    wanted: impl Fn(&str) -> bool + 'j,
+) -> impl Iterator<Item = &'j InputFile> {
+    let roles = job.inputs.iter().filter(move |(role, _)| wanted(role));
+    roles.flat_map(|(_, inputs)| inputs).flat_map(|input| input.files.values())
+}

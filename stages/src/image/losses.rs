@@ -1,0 +1,267 @@
+//! Losses: labelled voxels that resampling and cropping took away, told by label.
+//!
+//! Nearest-neighbour resampling to larger voxels passes over some voxels of the source. A label, or
+//! a connected part of it, all of whose voxels are passed over is lost; that there are fewer voxels
+//! than before is no loss.
+
+use crate::image::resample::Taken;
+use serde::{Deserialize, Serialize};
+
+/// What one label lost, in voxels of the grid on which it was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loss {
+    /// The label's value.
+    pub label: u8,
+    /// Voxels lost.
+    pub voxels: u64,
+    /// Voxels there were.
+    pub of: u64,
+    /// How.
+    pub by: Cause,
+}
+
+/// What takes voxels of a label away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// They lie outside the foreground box.
+    Crop,
+    /// None of the label's voxels is met by the resampled grid.
+    Resampling,
+    /// So many of the label's connected parts are not.
+    Parts {
+        /// Lost.
+        lost: u64,
+        /// Of so many.
+        of: u64,
+    },
+}
+
+impl Loss {
+    /// The loss in words, of the label called `name`.
+    pub fn words(&self, name: &str) -> String {
+        let Loss { label, voxels, of, .. } = self;
+        let share = share(*voxels, *of);
+        let left = if voxels == of { "; nothing of it is left" } else { "" };
+        match self.by {
+            Cause::Crop => format!(
+                "label '{name}' ({label}): {voxels} of {of} voxels ({share}) lie outside the foreground box and are cut away by 'crop_foreground'{left}"
+            ),
+            Cause::Resampling => format!(
+                "label '{name}' ({label}): {voxels} of {of} voxels ({share}) are lost by resampling{left}; 'spacing' is too large for it"
+            ),
+            Cause::Parts { lost, of: parts } => format!(
+                "label '{name}' ({label}): {lost} of {parts} connected parts ({voxels} of {of} voxels, {share}) are lost by resampling; 'spacing' is too large for them"
+            ),
+        }
+    }
+}
+
+/// "57 %", and with a digit more below one.
+fn share(part: u64, of: u64) -> String {
+    let percent = 100.0 * part as f64 / of.max(1) as f64;
+    let digits = match percent {
+        0.95.. => 0,
+        0.095.. => 1,
+        _ => 2,
+    };
+    format!("{percent:.digits$} %")
+}
+
+/// What a crop took: the voxels of each label before and after.
+pub fn by_crop(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
+    let labels = (1..=255u8).map(|label| (label, before[usize::from(label)]));
+    let lost = |(label, of): (u8, u64)| {
+        let voxels = of - after[usize::from(label)].min(of);
+        (voxels > 0).then_some(Loss { label, voxels, of, by: Cause::Crop })
+    };
+    labels.filter_map(lost).collect()
+}
+
+/// What resampling took of a label map of `shape`, x fastest, whose labels have so many voxels
+/// `before` on this grid and `after` on the other. `taken` tells which of its voxels were looked
+/// at.
+pub fn by_resampling(
+    voxels: &[u8],
+    shape: [usize; 3],
+    taken: &Taken,
+    before: &[u64; 256],
+    after: &[u64; 256],
+) -> Vec<Loss> {
+    if matches!(taken, Taken::All) || before.iter().all(|count| *count == 0) {
+        return vec![];
+    }
+    let parts = parts(voxels, shape, taken);
+    let of_label = |label: u8| {
+        let (of, left) = (before[usize::from(label)], after[usize::from(label)]);
+        if of > 0 && left == 0 {
+            return Some(Loss { label, voxels: of, of, by: Cause::Resampling });
+        }
+        let own = || parts.iter().filter(move |part| part.label == label);
+        let lost = own().filter(|part| !part.taken);
+        let (count, voxels) = lost.fold((0, 0), |(n, sum), part| (n + 1, sum + part.voxels));
+        let by = Cause::Parts { lost: count, of: own().count() as u64 };
+        (count > 0).then_some(Loss { label, voxels, of, by })
+    };
+    (1..=255).filter_map(of_label).collect()
+}
+
+/// A connected part of a label: voxels that touch by face, edge or corner.
+struct Part {
+    label: u8,
+    voxels: u64,
+    taken: bool,
+}
+
+/// Voxels of one label beside each other in one row.
+struct Run {
+    from: u32,
+    to: u32,
+    part: u32,
+}
+
+fn parts(voxels: &[u8], shape: [usize; 3], taken: &Taken) -> Vec<Part> {
+    let [nx, ny, _] = shape;
+    let mut parts: Vec<Part> = vec![];
+    let mut parent: Vec<u32> = vec![];
+    let mut runs: Vec<Run> = vec![];
+    let mut rows: Vec<usize> = vec![0];
+    for (row, line) in voxels.chunks_exact(nx.max(1)).enumerate() {
+        let (first, y, z) = (runs.len(), row % ny, row / ny);
+        // Most rows are background, told many voxels at a time.
+        if line.iter().fold(0, |all, label| all | label) != 0 {
+            add_runs(line, [y, z], taken, (&mut runs, &mut parts, &mut parent));
+        }
+        let above = |back: usize| row.checked_sub(back).map(|row| rows[row]..rows[row + 1]);
+        let near = [
+            (y > 0).then(|| above(1)).flatten(),
+            (y > 0).then(|| above(ny + 1)).flatten(),
+            above(ny),
+            (y + 1 < ny).then(|| above(ny - 1)).flatten().filter(|_| z > 0),
+        ];
+        for other in near.into_iter().flatten().filter(|_| runs.len() > first) {
+            let (before, own) = runs.split_at(first);
+            join(&before[other], own, &parts, &mut parent);
+        }
+        rows.push(runs.len());
+    }
+    gathered(parts, &mut parent)
+}
+
+fn add_runs(
+    line: &[u8],
+    [y, z]: [usize; 2],
+    taken: &Taken,
+    (runs, parts, parent): (&mut Vec<Run>, &mut Vec<Part>, &mut Vec<u32>),
+) {
+    let mut x = 0;
+    while x < line.len() {
+        let from = x;
+        while x < line.len() && line[x] == line[from] {
+            x += 1;
+        }
+        if line[from] > 0 {
+            let part = parts.len() as u32;
+            let taken = (from..x).any(|x| taken.has([x, y, z]));
+            parts.push(Part { label: line[from], voxels: (x - from) as u64, taken });
+            parent.push(part);
+            runs.push(Run { from: from as u32, to: x as u32, part });
+        }
+    }
+}
+
+/// Joins the runs of two neighbouring rows that touch and have one label.
+fn join(others: &[Run], own: &[Run], parts: &[Part], parent: &mut [u32]) {
+    let mut start = 0;
+    for run in own {
+        start += others[start..].iter().take_while(|other| other.to < run.from).count();
+        for other in others[start..].iter().take_while(|other| other.from <= run.to) {
+            if parts[run.part as usize].label == parts[other.part as usize].label {
+                let (a, b) = (root(parent, run.part), root(parent, other.part));
+                parent[a.max(b) as usize] = a.min(b);
+            }
+        }
+    }
+}
+
+fn root(parent: &mut [u32], mut part: u32) -> u32 {
+    while parent[part as usize] != part {
+        parent[part as usize] = parent[parent[part as usize] as usize];
+        part = parent[part as usize];
+    }
+    part
+}
+
+/// The parts whose runs were joined, each once.
+fn gathered(mut parts: Vec<Part>, parent: &mut [u32]) -> Vec<Part> {
+    for at in 0..parts.len() {
+        let root = root(parent, at as u32) as usize;
+        if root != at {
+            let (voxels, taken) = (parts[at].voxels, parts[at].taken);
+            parts[root].voxels += voxels;
+            parts[root].taken |= taken;
+        }
+    }
+    let is_root = |at: usize| parent[at] as usize == at;
+    parts.into_iter().enumerate().filter(|(at, _)| is_root(*at)).map(|(_, part)| part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every second voxel of 6 x 6 x 6 along each axis.
+    fn taken() -> Taken {
+        Taken::Axes([0, 1, 2].map(|_| (0..6).map(|at| at % 2 == 0).collect()))
+    }
+
+    fn map(voxels: &[([usize; 3], u8)]) -> Vec<u8> {
+        let mut data = vec![0; 216];
+        voxels.iter().for_each(|([x, y, z], label)| data[x + 6 * (y + 6 * z)] = *label);
+        data
+    }
+
+    fn lost(voxels: &[([usize; 3], u8)], after: &[(u8, u64)]) -> Vec<Loss> {
+        let data = map(voxels);
+        let mut left = [0; 256];
+        after.iter().for_each(|(label, count)| left[usize::from(*label)] = *count);
+        let before = crate::image::nifti::counts(&data);
+        by_resampling(&data, [6, 6, 6], &taken(), &before, &left)
+    }
+
+    #[test]
+    fn parts_that_no_resampled_voxel_meets_are_lost() {
+        // One part of two voxels that touch by a corner, one of which is met; and a lone voxel.
+        let voxels = [([1, 1, 1], 3), ([2, 2, 2], 3), ([5, 5, 5], 3), ([4, 4, 4], 7)];
+        let wanted = [Loss { label: 3, voxels: 1, of: 3, by: Cause::Parts { lost: 1, of: 2 } }];
+        assert_eq!(lost(&voxels, &[(3, 1), (7, 1)]), wanted);
+        assert!(lost(&voxels[..2], &[(3, 1)]).is_empty());
+    }
+
+    #[test]
+    fn a_label_of_which_nothing_is_left_is_one_loss() {
+        let wanted = [Loss { label: 2, voxels: 2, of: 2, by: Cause::Resampling }];
+        assert_eq!(lost(&[([1, 1, 1], 2), ([5, 1, 3], 2)], &[]), wanted);
+        assert!(wanted[0].words("cyst").contains("2 of 2 voxels (100 %)"));
+        assert!(wanted[0].words("cyst").contains("nothing of it is left"));
+    }
+
+    #[test]
+    fn touching_labels_are_parts_of_their_own() {
+        let voxels = [([0, 0, 0], 1), ([1, 1, 1], 2), ([2, 2, 2], 2), ([3, 3, 3], 1)];
+        let losses = lost(&voxels, &[(1, 1), (2, 1)]);
+        let wanted = Loss { label: 1, voxels: 1, of: 2, by: Cause::Parts { lost: 1, of: 2 } };
+        assert_eq!(losses, [wanted]);
+    }
+
+    #[test]
+    fn a_crop_is_told_with_its_share() {
+        let (mut before, mut after) = ([0; 256], [0; 256]);
+        (before[1], after[1], before[2], after[2]) = (63, 27, 5, 5);
+        let losses = by_crop(&before, &after);
+        assert_eq!(losses.len(), 1);
+        assert!(losses[0].words("a").contains("36 of 63 voxels (57 %)"), "{losses:?}");
+        assert_eq!([share(1, 1000), share(3, 100_000)], ["0.1 %", "0.00 %"]);
+    }
+}

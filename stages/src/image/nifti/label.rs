@@ -1,0 +1,189 @@
+//! Label maps: voxels as whole numbers from 0 to 255.
+//!
+//! Values are what slope and intercept make of what is stored. One that is nearly whole is rounded,
+//! and told; one that is not, or that nobody declared, is an error which lists what was found.
+
+use super::ImageFile;
+use super::header::{Datatype, Header};
+use super::load::{Desk, load};
+use super::read::{decoded, for_each_type};
+use crate::error::{Error, Result};
+use crate::image::Volume;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// How far a value may lie from a whole number.
+const TOLERANCE: f64 = 0.01;
+/// How far at the most where the values are scaled: half a slope, so that what was rounded in
+/// scaling still counts, up to a quarter.
+const SCALED_TOLERANCE: f64 = 0.25;
+/// Relative distances up to this are those of float32 and not worth a word.
+const SILENT: f64 = 1e-6;
+/// So many different values are told.
+const SHOWN: usize = 8;
+/// So many are counted.
+const COUNTED: usize = 4096;
+
+/// A label map on a desk.
+#[derive(Debug)]
+pub struct LabelMap<'a> {
+    /// What the file says of itself.
+    pub header: Header,
+    /// The values, x fastest.
+    pub voxels: Cow<'a, [u8]>,
+    /// How many voxels have each value; 0 is not counted.
+    pub counts: [u64; 256],
+    /// A warning where values were rounded.
+    pub rounded: Option<String>,
+}
+
+/// Reads a label map, 3D. Its values must be 0 or one of `allowed`. Errors call the file `name`.
+pub fn read_label(file: impl Into<ImageFile>, name: &str, allowed: &[u8]) -> Result<Volume<u8>> {
+    let mut desk = Desk::default();
+    let LabelMap { header, voxels, .. } = load_label(&file.into(), name, allowed, &mut desk)?;
+    Ok(Volume {
+        channels: 1,
+        shape: header.shape,
+        data: voxels.into_owned(),
+        affine: header.affine,
+    })
+}
+
+/// The same without copying what need not be converted, on a desk.
+pub fn load_label<'a>(
+    file: &ImageFile,
+    name: &str,
+    allowed: &[u8],
+    desk: &'a mut Desk,
+) -> Result<LabelMap<'a>> {
+    let wrong = |trouble: String| Error::failed(format!("{name}: {trouble}"));
+    let (header, bytes) = load(file, name, desk)?;
+    if header.channels != 1 {
+        return Err(wrong(format!(
+            "has {} channels; a label map has one, in which each label is a number",
+            header.channels
+        )));
+    }
+    let (voxels, rounded) = values(&header, bytes).map_err(wrong)?;
+    let counts = counts(&voxels);
+    check(&counts, allowed).map_err(wrong)?;
+    Ok(LabelMap { header, voxels, counts, rounded })
+}
+
+/// How many voxels have each value from 1 to 255. Most of a label map is background, which is
+/// passed over many voxels at a time.
+pub fn counts(voxels: &[u8]) -> [u64; 256] {
+    let mut counts = [0; 256];
+    for some in voxels.chunks(64).filter(|some| some.iter().fold(0, |all, label| all | label) != 0)
+    {
+        some.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    }
+    counts[0] = 0;
+    counts
+}
+
+/// Numbers on their way to whole ones.
+struct Rounding {
+    tolerance: f64,
+    /// Voxels that were moved, the largest distance, and the value that it was.
+    moved: (u64, f64, f64),
+    /// Values that are no labels, by their bits, with their voxels.
+    foreign: BTreeMap<u64, u64>,
+    foreign_voxels: u64,
+}
+
+impl Rounding {
+    fn label(&mut self, value: f64) -> u8 {
+        let whole = value.round_ties_even();
+        let off = (value - whole).abs();
+        if !(off <= self.tolerance && (0.0..=255.0).contains(&whole)) {
+            self.foreign_voxels += 1;
+            if self.foreign.len() < COUNTED || self.foreign.contains_key(&value.to_bits()) {
+                *self.foreign.entry(value.to_bits()).or_default() += 1;
+            }
+            return 0;
+        }
+        if off > SILENT * whole.max(1.0) {
+            let (count, largest, _) = self.moved;
+            self.moved.0 = count + 1;
+            if off > largest {
+                (self.moved.1, self.moved.2) = (off, value);
+            }
+        }
+        whole as u8
+    }
+
+    fn finish(self, voxels: usize) -> Result<Option<String>, String> {
+        if self.foreign_voxels > 0 {
+            return Err(self.refusal(voxels));
+        }
+        let (count, largest, value) = self.moved;
+        Ok((count > 0).then(|| {
+            let largest = largest as f32;
+            format!(
+                "{count} of {voxels} voxels are not whole numbers (at most {largest:.1e} away: {}) and were rounded",
+                value as f32
+            )
+        }))
+    }
+
+    fn refusal(&self, voxels: usize) -> String {
+        let mut values: Vec<(f64, u64)> =
+            self.foreign.iter().map(|(bits, count)| (f64::from_bits(*bits), *count)).collect();
+        values.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.total_cmp(&b.0)));
+        let more = values.len().saturating_sub(SHOWN);
+        values.truncate(SHOWN);
+        let words: Vec<String> = values
+            .iter()
+            .map(|(value, count)| counted(&(*value as f32).to_string(), *count))
+            .collect();
+        let more = if more > 0 { format!(" and {more} other values") } else { String::new() };
+        format!(
+            "{} of {voxels} voxels are no labels: {}{more}; labels are whole numbers from 0 to 255 (up to {} away is rounded): write the file anew with such values",
+            self.foreign_voxels,
+            words.join(", "),
+            self.tolerance
+        )
+    }
+}
+
+fn counted(value: &str, voxels: u64) -> String {
+    format!("{value} ({voxels} {})", if voxels == 1 { "voxel" } else { "voxels" })
+}
+
+/// The voxels as labels, and a warning where some were rounded.
+fn values<'a>(header: &Header, bytes: &'a [u8]) -> Result<(Cow<'a, [u8]>, Option<String>), String> {
+    if header.datatype == Datatype::U8 && header.is_unscaled() {
+        return Ok((Cow::Borrowed(bytes), None));
+    }
+    let (slope, intercept) = (header.slope, header.intercept);
+    let half = if header.is_unscaled() { 0.0 } else { slope.abs() / 2.0 };
+    let tolerance = TOLERANCE.max(half.min(SCALED_TOLERANCE));
+    let mut rounding =
+        Rounding { tolerance, moved: (0, 0.0, 0.0), foreign: BTreeMap::new(), foreign_voxels: 0 };
+    macro_rules! labels {
+        ($type:ty, $header:expr, $bytes:expr) => {
+            decoded!($type, $header, $bytes, |n| rounding.label(n as f64 * slope + intercept))
+        };
+    }
+    let labels: Vec<u8> = for_each_type!(labels, header, bytes);
+    Ok((Cow::Owned(labels), rounding.finish(header.voxels())?))
+}
+
+fn check(counts: &[u64; 256], allowed: &[u8]) -> Result<(), String> {
+    let of = |values: &mut dyn Iterator<Item = u8>| {
+        let words: Vec<String> =
+            values.map(|value| counted(&value.to_string(), counts[usize::from(value)])).collect();
+        words.join(", ")
+    };
+    let is_foreign = |value: &u8| counts[usize::from(*value)] > 0 && !allowed.contains(value);
+    let foreign = of(&mut (1..=255u8).filter(is_foreign));
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let declared: Vec<String> = allowed.iter().map(u8::to_string).collect();
+    let declared = if declared.is_empty() { "none".into() } else { declared.join(", ") };
+    Err(format!(
+        "holds the values {foreign}, which are not declared (declared: {declared}); declare each with its name, as {{255: tumor}}, in 'label_names' of the kind 'folder' or in 'labels' of dataset.json, or correct the file"
+    ))
+}

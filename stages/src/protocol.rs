@@ -1,0 +1,139 @@
+//! The first line of a worker, by which two programs know whether they are of one build.
+//!
+//! The build id is the digest of all that a task and its answers rest on: the protocol, the crate's
+//! version, and each kind's name, version, roles and parameters as its schema has them. It is the
+//! same for two builds of one source, whatever the commit or the machine, and another as soon as a
+//! parameter or a version of a kind differs; a change of what is computed that neither shows is
+//! what a kind's VERSION is raised for.
+
+use crate::kinds::KINDS;
+use crate::task::Task;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use voxflow_cache::Digest;
+
+/// Rises with every change of what the two programs say to each other.
+pub const PROTOCOL: u32 = 1;
+
+/// A worker's first line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum Opening {
+    /// Who speaks.
+    Hello(Build),
+}
+
+/// One of the two programs, as far as the other must know it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Build {
+    /// The protocol it speaks; 0 where it does not say.
+    #[serde(default)]
+    pub protocol: u32,
+    /// Its version.
+    #[serde(default)]
+    pub version: String,
+    /// The build id.
+    #[serde(default)]
+    pub build: String,
+    /// The versions of the kinds that it knows.
+    #[serde(default)]
+    pub kinds: BTreeMap<String, u32>,
+}
+
+impl Build {
+    /// This program.
+    pub fn own() -> Build {
+        Build {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").into(),
+            build: build_id().to_string(),
+            kinds: KINDS.iter().map(|kind| (kind.name.to_string(), kind.version)).collect(),
+        }
+    }
+
+    /// The first difference of `other` from this one, to follow the other's name in a sentence.
+    pub fn difference(&self, other: &Build) -> Option<String> {
+        if other.protocol != self.protocol {
+            let (theirs, ours) = (other.protocol, self.protocol);
+            return Some(format!("speaks protocol {theirs}, not {ours}"));
+        }
+        if other.version != self.version {
+            return Some(format!("is version {}, not {}", other.version, self.version));
+        }
+        let kinds = self.kinds.iter().chain(&other.kinds).map(|(kind, _)| kind);
+        let version = |build: &Build, kind: &str| build.kinds.get(kind).copied().unwrap_or(0);
+        if let Some(kind) = kinds.into_iter().find(|k| version(self, k) != version(other, k)) {
+            let (theirs, ours) = (version(other, kind), version(self, kind));
+            return Some(format!("makes version {theirs} of '{kind}', not {ours}"));
+        }
+        (other.build != self.build)
+            .then(|| format!("is build {}, not {}: parameters differ", other.build, self.build))
+    }
+}
+
+/// What a worker is given: a task, and who sends it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Order<'a> {
+    /// The program that sends it.
+    #[serde(flatten)]
+    pub sender: Build,
+    /// What is to be made.
+    #[serde(flatten)]
+    pub task: &'a Task,
+}
+
+impl<'a> Order<'a> {
+    /// A task from this program.
+    pub fn new(task: &'a Task) -> Order<'a> {
+        Order { sender: Build::own(), task }
+    }
+}
+
+/// The way out where two programs are not of one build.
+pub const REMEDY: &str = "'cargo build' builds both programs; if they were built while the run \
+                          went on, run again, and unset VOXFLOW_WORKER if it names an older one";
+
+fn build_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| {
+        let mut text = format!("{PROTOCOL} {}\n", env!("CARGO_PKG_VERSION"));
+        for kind in KINDS {
+            let (reads, holds, items) = (kind.reads, kind.holds, kind.items);
+            text += &format!("{} {} {reads:?} {holds:?} {items:?}\n", kind.name, kind.version);
+            text += &format!("{:?}\n{}\n", kind.locators, kind.schema().as_value());
+        }
+        Digest::of(text.as_bytes()).to_hex()[..16].to_string()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_programs_of_one_build_agree_and_each_difference_has_its_words() {
+        let own = Build::own();
+        assert_eq!(own.difference(&Build::own()), None);
+        let mut kinds = own.kinds.clone();
+        kinds.insert("train".into(), 99);
+        for (other, words) in [
+            (Build { protocol: 0, ..own.clone() }, "speaks protocol 0, not 1"),
+            (Build { version: "9.9.9".into(), ..own.clone() }, "is version 9.9.9, not"),
+            (Build { kinds, ..own.clone() }, "makes version 99 of 'train', not"),
+            (Build { kinds: BTreeMap::new(), ..own.clone() }, "makes version 0 of 'baseline'"),
+            (Build { build: "00".into(), ..own.clone() }, "is build 00, not"),
+        ] {
+            let found = own.difference(&other).unwrap();
+            assert!(found.starts_with(words), "{found}");
+        }
+    }
+
+    #[test]
+    fn the_first_line_is_read_as_it_was_written() {
+        let line = serde_json::to_string(&Opening::Hello(Build::own())).unwrap();
+        assert!(line.starts_with(r#"{"say":"hello","protocol":1,"#), "{line}");
+        assert_eq!(serde_json::from_str::<Opening>(&line).unwrap(), Opening::Hello(Build::own()));
+        serde_json::from_str::<Opening>(r#"{"say":"done","adopted":{}}"#).unwrap_err();
+    }
+}
