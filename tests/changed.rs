@@ -210,21 +210,22 @@ fn what_is_replaced_after_the_plan_and_before_its_stage_begins_is_planned_anew()
     );
     lab.run(TINY, &[], 0);
     let list = |testing: &str| {
-        let pairs = [("case_00", "phantom_1"), ("case_01", "phantom_2"), ("case_02", "phantom_3")];
+        let pairs =
+            [("case_00", "phantom_01"), ("case_01", "phantom_02"), ("case_02", "phantom_03")];
         pairs.iter().fold(datalist(testing), |text, (from, to)| text.replace(from, to))
     };
-    lab.write("list.json", &list("phantom_4"));
+    lab.write("list.json", &list("phantom_04"));
     lab.write("workflow.yaml", &workflow);
     let flags = ["run", "workflow.yaml", "--jobs", "1", "--device", "cpu", "--keep-going"];
     let child = lab.spawn(&flags);
     lab.wait("the training", |lab| is_told(lab, "stage_started", "model"));
-    lab.write("list.json", &list("phantom_5"));
+    lab.write("list.json", &list("phantom_05"));
     lab.write("go", "");
     child.wait_with_output().unwrap();
     let run = lab.last_run();
     assert_eq!(run.stage("later")["outcome"], "made", "{}", run.outcomes());
     let split = fs::read_to_string(run.folder.join("outputs/later/split.json")).unwrap();
-    assert!(split.contains("phantom_5"), "{split}");
+    assert!(split.contains("phantom_05"), "{split}");
     let again = lab.run(&workflow, &["--only", "later"], 0);
     assert_eq!(again.stage("later")["outcome"], "reused");
     assert_eq!(again.fingerprint("later"), run.fingerprint("later"));

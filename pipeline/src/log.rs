@@ -21,6 +21,8 @@ pub fn begin(globals: &Globals) {
         .with_env_filter(filter)
         .with_writer(Tee)
         .with_ansi(false)
+        // A terminal that is gone is no reason to panic.
+        .log_internal_errors(false)
         .without_time();
     match globals.log_format {
         LogFormat::Text => layer.with_target(false).init(),

@@ -139,7 +139,7 @@ fn images_that_lie_are_refused_by_the_name_of_their_case() {
                 put(bytes, QFORM, &[0, 0, 0, 0]);
                 float(bytes, SPACING, f32::NAN);
             },
-            &["do not span space"],
+            &["neither sform nor qform"],
         ),
         (
             "a voxel of NaN",

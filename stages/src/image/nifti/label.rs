@@ -184,6 +184,6 @@ fn check(counts: &[u64; 256], allowed: &[u8]) -> Result<(), String> {
     let declared: Vec<String> = allowed.iter().map(u8::to_string).collect();
     let declared = if declared.is_empty() { "none".into() } else { declared.join(", ") };
     Err(format!(
-        "holds the values {foreign}, which are not declared (declared: {declared}); declare each with its name, as {{255: tumor}}, in 'label_names' of the kind 'folder' or in 'labels' of dataset.json, or correct the file"
+        "holds the values {foreign}, which are not declared (declared: {declared}); declare each with its name, as {{255: tumor}}, in 'label_names' of the dataset's stage, or correct the file"
     ))
 }
