@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 use voxflow_net::checkpoint::Writer;
-use voxflow_net::loss::loss;
+use voxflow_net::loss::of_outputs;
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::weights::snapshot;
@@ -165,9 +165,8 @@ impl Work {
         let labels = Tensor::randint(self.classes, [count, 1, x, y, z], (Kind::Int64, Device::Cpu));
         tell(&format!("training step, {}, {precision}", self.named), repeats, || {
             optimizer.zero_grad();
-            let logits =
-                network.logits(&image, Pass { training: true, compute }).to_kind(Kind::Float);
-            let found = loss(&Loss::default(), &logits, &labels);
+            let outputs = network.forward(&image, Pass { training: true, compute });
+            let found = of_outputs(&Loss::default(), &outputs, &labels);
             found.backward();
             optimizer.step(2e-3);
             black_box(found.double_value(&[]));
