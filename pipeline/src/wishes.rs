@@ -3,9 +3,7 @@
 use crate::exit::{Error, Result};
 use crate::workflow::{Workflow, either, nearest};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The part of a cache that only tests read.
-const TESTING: &str = "testing/";
+use voxflow_stages::stage::TESTING_PART;
 
 /// What the command line wants done differently.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +83,7 @@ impl Wishes {
 pub fn testing(workflow: &Workflow) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for stage in &workflow.stages {
-        let reads = stage.kind.reads.iter().any(|read| read.parts.contains(&TESTING));
+        let reads = stage.kind.reads.iter().any(|read| read.parts.contains(&TESTING_PART));
         if reads || stage.needed().iter().any(|id| found.contains(id)) {
             found.insert(stage.id.as_str());
         }

@@ -94,6 +94,9 @@ pub struct Read {
     pub doc: &'static str,
 }
 
+/// The part of a cache that only tests read.
+pub const TESTING_PART: &str = "testing/";
+
 /// The role of kinds that use trained networks.
 pub const MODELS: Read = Read {
     role: "model",
@@ -112,6 +115,41 @@ pub enum Pool {
     Cpu,
     /// The accelerator, where there is one, else the processor: one stage a device.
     Gpu,
+}
+
+/// The metrics that a kind reports, and so where tables and reports show them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Yields {
+    /// None.
+    Nothing,
+    /// Losses and validation scores by epoch.
+    Curves,
+    /// Scores of a trained model on its validation cases.
+    ValidationScores,
+    /// Scores of a trained model on its testing cases.
+    TestScores,
+    /// Scores of anything else, such as a baseline: listed, but never the score of a run.
+    OtherScores,
+}
+
+impl Yields {
+    /// Sources of the score of a run, the most trusted first.
+    pub const HEADLINE: [Yields; 3] =
+        [Yields::TestScores, Yields::ValidationScores, Yields::Curves];
+
+    /// True for scores of single cases.
+    pub fn is_scores(self) -> bool {
+        matches!(self, Yields::ValidationScores | Yields::TestScores | Yields::OtherScores)
+    }
+}
+
+/// The origin of a kind's parameter `seed` where a stage does not give one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// The workflow's `seed`.
+    Workflow,
+    /// The kind's own default, so that the workflow's seed varies the training and not the cases.
+    Own,
 }
 
 /// The contract of a stage's parameters: plain data with a name, a version and what it reads and
@@ -133,6 +171,10 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const ITEMS: &'static [Items] = &[];
     /// The slots it takes.
     const POOL: Pool;
+    /// The metrics it reports.
+    const YIELDS: Yields = Yields::Nothing;
+    /// The origin of its parameter `seed`, if it has one.
+    const SEED: Seed = Seed::Workflow;
 
     /// Checks what types cannot say. Each mistake is a pair: the dotted path of the parameter
     /// ("optimizer.betas"), and the trouble with the way out.

@@ -10,12 +10,13 @@ use crate::{tables, words};
 use plotters::prelude::*;
 use serde_json::Value;
 use voxflow_stages::model::ModelCard;
+use voxflow_stages::stage::Yields;
 
 const MISSING: &str = "Not known from this run.";
 
 /// The card as Markdown and its pictures (file name, SVG); none where the run has no training.
 pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
-    let stage = subject.stages_of("train").last()?;
+    let stage = subject.stages_with(Yields::Curves).last()?;
     let model = subject.model(stage);
     let pictures: Vec<(String, String)> = charts::curves(std::slice::from_ref(subject))
         .iter()

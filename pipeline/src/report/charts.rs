@@ -4,6 +4,7 @@ use super::subject::{Scored, Subject};
 use maud::{Markup, html};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use voxflow_stages::stage::Yields;
 
 /// One chart. The script draws it into the element `id`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -113,7 +114,7 @@ fn curve(
 /// The training's stage where there is one run, the run where there are several, both where both
 /// vary.
 fn line_name(subjects: &[Subject], subject: &Subject, stage: &str) -> String {
-    match (subjects.len(), subject.stages_of("train").count()) {
+    match (subjects.len(), subject.stages_with(Yields::Curves).count()) {
         (1, _) => stage.to_string(),
         (_, 0 | 1) => subject.name().to_string(),
         _ => format!("{} {stage}", subject.name()),

@@ -6,6 +6,8 @@ use crate::history::short;
 use crate::sheet::{Cell, Sheet};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use voxflow_stages::Kind;
+use voxflow_stages::stage::Yields;
 
 /// The metrics that people see of each scoring stage, unless they name others.
 const SHOWN: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
@@ -62,23 +64,22 @@ impl Roster {
         self.metrics.retain(|metric| names.iter().any(|name| ends(metric, name)));
     }
 
-    /// Keeps what people want to see first: mean scores of `validate` and `test`, else of the
-    /// training, and few parameters. Gives how many parameters are left out.
+    /// Keeps mean scores on validation and testing cases, else of the training, and few parameters. Gives how many parameters are left out.
     pub fn for_people(&mut self) -> usize {
-        let kinds = |wanted: &[&str]| -> Vec<Column> {
+        let of_kinds = |wanted: &[Yields]| -> Vec<Column> {
             let fits = |metric: &&Column| {
                 let one = self.runs.iter().find_map(|run| metric.metric(run));
                 one.is_some_and(|one| {
                     let name = one.found.metric.as_str();
                     let is_shown = SHOWN.contains(&name) || (name == MISSED && self.misses(metric));
                     let mean = one.found.label.is_none() && is_shown;
-                    mean && wanted.contains(&one.kind.as_str())
+                    mean && wanted.contains(&Kind::yields_of(&one.kind))
                 })
             };
             self.metrics.iter().filter(fits).cloned().collect()
         };
-        let shown = kinds(&["validate", "test"]);
-        self.metrics = if shown.is_empty() { kinds(&["train"]) } else { shown };
+        let shown = of_kinds(&[Yields::ValidationScores, Yields::TestScores]);
+        self.metrics = if shown.is_empty() { of_kinds(&[Yields::Curves]) } else { shown };
         self.few_params()
     }
 

@@ -9,6 +9,8 @@ use crate::sheet::{Cell, Sheet, short};
 use crate::words;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use voxflow_stages::Kind;
+use voxflow_stages::stage::Yields;
 
 /// The other scores shown beside that which decides.
 const BESIDE: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
@@ -242,18 +244,19 @@ fn variant(number: usize, runs: &[Summary], by: &str) -> Variant {
     Variant { number, values, runs: tried.len(), done, scores }
 }
 
-/// The mean over labels of a metric on one part of the cases: of the last `validate` or `test`,
-/// else of the last validation of the training.
+/// The mean over labels of a metric on one part of the cases: of the last stage that scores a
+/// model, else of the last validation of the training.
 fn score(run: &Summary, part: &str, metric: &str) -> Option<f64> {
-    let fits = |one: &&Final, kind: &str| {
+    let fits = |one: &&Final, yields: Yields| {
         let found = &one.found;
-        one.kind == kind
+        Kind::yields_of(&one.kind) == yields
             && found.split.as_deref() == Some(part)
             && found.label.is_none()
             && found.metric == metric
     };
-    let last = |kind: &str| run.finals.iter().rev().find(|one| fits(one, kind));
-    ["validate", "test", "train"].into_iter().find_map(|kind| last(kind)?.found.value)
+    let last = |yields| run.finals.iter().rev().find(|one| fits(one, yields));
+    let order = [Yields::ValidationScores, Yields::TestScores, Yields::Curves];
+    order.into_iter().find_map(|yields| last(yields)?.found.value)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::dataset::Listing;
 use crate::error::{Error, Result};
 use crate::space::Upstream;
-use crate::stage::{ArtifactType, Items, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Items, Pool, Read, Seed, Stage, Yields};
 use schemars::Schema;
 use serde_json::Value;
 use std::any::TypeId;
@@ -53,6 +53,10 @@ pub struct Kind {
     pub items: &'static [Items],
     /// The slots it takes.
     pub pool: Pool,
+    /// The metrics it reports.
+    pub yields: Yields,
+    /// The origin of its parameter `seed`, if it has one.
+    pub seed: Seed,
     /// Where it runs.
     pub place: Place,
     schema: fn() -> &'static Schema,
@@ -83,6 +87,8 @@ impl Kind {
             holds: S::HOLDS,
             items: S::ITEMS,
             pool: S::POOL,
+            yields: S::YIELDS,
+            seed: S::SEED,
             place,
             schema: schema::<S>,
             understand: understand::<S>,

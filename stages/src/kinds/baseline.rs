@@ -10,7 +10,7 @@ use crate::image::nifti::{read_image, read_label};
 use crate::image::{Volume, VolumeCase, VolumeList};
 use crate::kind::Run;
 use crate::metric::{CaseScore, score_case, spacing_mm, summary};
-use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,7 @@ impl Stage for Baseline {
     }];
     const MAKES: ArtifactType = ArtifactType::Scores;
     const POOL: Pool = Pool::Cpu;
+    const YIELDS: Yields = Yields::OtherScores;
 
     fn check(&self) -> Vec<(String, String)> {
         match self.tolerance_mm.is_finite() && self.tolerance_mm >= 0.0 {

@@ -2,7 +2,7 @@
 //! and draws the worst, the median and the best case.
 
 use crate::model::{Mistake, Scoring};
-use crate::stage::{ArtifactType, Count, MODELS, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, MODELS, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,7 @@ impl Stage for Test {
     const MAKES: ArtifactType = ArtifactType::Scores;
     const HOLDS: &'static [&'static str] = &["scores.json", "pictures.json", "predictions/"];
     const POOL: Pool = Pool::Gpu;
+    const YIELDS: Yields = Yields::TestScores;
 
     fn check(&self) -> Vec<Mistake> {
         self.0.check()

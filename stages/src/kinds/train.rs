@@ -7,7 +7,7 @@ use crate::model::{
     Inference, Loss, Mistake, Network, Norm, Optimizer, Schedule, is_amount, mistake,
 };
 use crate::space::Upstream;
-use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -253,6 +253,7 @@ impl Stage for Train {
     ];
     const MAKES: ArtifactType = ArtifactType::Model;
     const POOL: Pool = Pool::Gpu;
+    const YIELDS: Yields = Yields::Curves;
 
     fn check(&self) -> Vec<Mistake> {
         let mut mistakes = self.network.check("network");
