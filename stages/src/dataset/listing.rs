@@ -1,8 +1,8 @@
 //! A dataset's listing: `dataset.json` of a dataset artifact, in one form whatever the source's
 //! was.
 
-use crate::dataset::name;
 use crate::dataset::notes::Notes;
+use crate::dataset::{Numbering, name};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,9 @@ pub struct Listing {
     pub modality: Vec<String>,
     /// The labels without background, by rising value.
     pub labels: Vec<Label>,
+    /// The source of their values; no part of the file.
+    #[serde(skip)]
+    pub numbering: Numbering,
     /// The cases in the source's own order, labelled ones first.
     pub cases: Vec<Case>,
 }
