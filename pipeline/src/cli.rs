@@ -1,10 +1,9 @@
-//! The command line: the flags that all commands share, and which command does what.
+//! The command line: its commands, and how each is called.
 
 use crate::commands;
 use crate::exit::{Exit, Result};
-use crate::home::Home;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::path::PathBuf;
+use crate::globals::Globals;
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Runs 3D medical image segmentation experiments from one YAML file, and does nothing twice.
@@ -17,49 +16,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Flags of every command.
-#[derive(Clone, Debug, Args)]
-pub struct Globals {
-    /// Folder for runs and, unless --store says otherwise, the store
-    #[arg(
-        long,
-        global = true,
-        value_name = "DIR",
-        env = "VOXFLOW_HOME",
-        default_value = ".voxflow"
-    )]
-    pub home: PathBuf,
-    /// Folder of the store, to share one between homes
-    #[arg(long, global = true, value_name = "DIR", env = "VOXFLOW_STORE")]
-    pub store: Option<PathBuf>,
-    /// Say nothing but errors
-    #[arg(long, short, global = true)]
-    pub quiet: bool,
-    /// Say more
-    #[arg(long, short, global = true, conflicts_with = "quiet")]
-    pub verbose: bool,
-    /// Form of log lines on stderr
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub log_format: LogFormat,
-}
-
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line: the run's events.
-    Json,
-}
-
-impl Globals {
-    /// The home these flags name.
-    pub fn home(&self) -> Home {
-        Home::new(&self.home, self.store.as_deref())
-    }
 }
 
 /// The commands, each in a file of its own.
@@ -122,9 +78,9 @@ impl Command {
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
             Command::Kinds(command) => command.run(),
-            Command::Completions(command) => command.run(),
+            Command::Completions(command) => command.run(Cli::command()),
             Command::New(command) => command.run(),
-            Command::Man(command) => command.run(),
+            Command::Man(command) => command.run(Cli::command()),
         }
     }
 }
@@ -143,7 +99,6 @@ pub fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {

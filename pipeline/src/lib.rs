@@ -13,6 +13,7 @@ pub mod console;
 pub mod event;
 pub mod execute;
 pub mod exit;
+pub mod globals;
 pub mod history;
 pub mod home;
 pub mod journal;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cli::{Globals, LogFormat};
+use crate::globals::{Globals, LogFormat};
 
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);

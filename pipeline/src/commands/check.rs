@@ -3,8 +3,8 @@
 
 use super::choice::{Source, refusal};
 use super::{answer, tell};
-use crate::cli::Globals;
 use crate::exit::{Exit, Result};
+use crate::globals::Globals;
 use crate::words;
 use crate::workflow::{environment, paths};
 use clap::Args;

@@ -1,8 +1,7 @@
 //! `voxflow completions`: a completion script for a shell.
 
-use crate::cli::Cli;
 use crate::exit::{Exit, Result};
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 /// The shell to write for.
@@ -13,9 +12,9 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Writes the script to stdout.
-    pub fn run(&self) -> Result<Exit> {
-        clap_complete::generate(self.shell, &mut Cli::command(), "voxflow", &mut std::io::stdout());
+    /// Writes the script for the whole command line to stdout.
+    pub fn run(&self, mut command: Command) -> Result<Exit> {
+        clap_complete::generate(self.shell, &mut command, "voxflow", &mut std::io::stdout());
         Ok(Exit::Done)
     }
 }

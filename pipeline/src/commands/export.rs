@@ -2,8 +2,8 @@
 //! kind `export`'s.
 
 use super::{model, outside, tell};
-use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -3,10 +3,10 @@
 //! All comes from the run's folder: the journal, read as it grows, and the pulse. The run itself
 //! knows nothing of its followers.
 
-use crate::cli::{Globals, LogFormat};
 use crate::console::{Console, Verbosity};
 use crate::event::{Event, Fact, Observer, RunOutcome};
 use crate::exit::{Error, Exit, Result};
+use crate::globals::{Globals, LogFormat};
 use crate::history::Past;
 use crate::journal::JsonLines;
 use crate::liveness;

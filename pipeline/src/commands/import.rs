@@ -4,8 +4,8 @@
 
 use super::choice::refusal;
 use super::{model, outside, tell};
-use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::workflow::{Mistake, Override, Place, Workflow, environment};
 use clap::Args;
 use serde_json::{Value, json};

@@ -2,11 +2,11 @@
 
 use super::choice::Source;
 use super::means::Means;
-use crate::cli::{Globals, LogFormat};
 use crate::console::{Console, Meter, VariantLines, Verbosity};
 use crate::event::{Observer, RunOutcome, now_ms};
 use crate::execute::{Ending, execute};
 use crate::exit::{Error, Exit, Result};
+use crate::globals::{Globals, LogFormat};
 use crate::history::Past;
 use crate::home::Home;
 use crate::journal::{Journal, JsonLines};

@@ -1,9 +1,8 @@
 //! `voxflow man`: the manual, made from the same texts as `--help`.
 
 use super::answer;
-use crate::cli::Cli;
 use crate::exit::{Error, Exit, Result};
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use std::path::PathBuf;
 
 /// Where the pages go.
@@ -19,9 +18,8 @@ pub struct Man {
 }
 
 impl Man {
-    /// Writes the pages.
-    pub fn run(&self) -> Result<Exit> {
-        let command = Cli::command();
+    /// Writes the pages of the whole command line.
+    pub fn run(&self, command: Command) -> Result<Exit> {
         match &self.out {
             Some(folder) => {
                 std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;

@@ -1,8 +1,8 @@
 //! `voxflow path`: where the files of a run, or of a stage's output, lie.
 
 use super::{answer, show};
-use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::history::{self, Past};
 use crate::outputs;
 use crate::workflow::nearest;

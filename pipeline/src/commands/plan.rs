@@ -2,9 +2,9 @@
 
 use super::choice::{Axes, Selection, Source};
 use super::{Form, answer};
-use crate::cli::Globals;
 use crate::event::{Decision, Planned};
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::home::Home;
 use crate::labelled_cases;
 use crate::moved_cases;

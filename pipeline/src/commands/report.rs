@@ -1,8 +1,8 @@
 //! `voxflow report`: one run, or several side by side, as an HTML file that needs nothing else.
 
 use super::answer;
-use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::history::{self, Past};
 use crate::report::{self, Subject};
 use clap::Args;

@@ -5,8 +5,8 @@ use super::choice::{Selection, Source};
 use super::launch::{Launch, exit};
 use super::means::Means;
 use super::sweep;
-use crate::cli::Globals;
 use crate::exit::{Exit, Result};
+use crate::globals::Globals;
 use clap::Args;
 
 /// The workflow to run, and how.

@@ -1,10 +1,10 @@
 //! `voxflow runs`: the runs of a home, the newest first.
 
 use super::answer;
-use crate::cli::Globals;
 use crate::console::terminal_width;
 use crate::event::Outcome;
 use crate::exit::{Exit, Result};
+use crate::globals::Globals;
 use crate::history::{self, Past};
 use crate::sheet::{Cell, Format, Sheet};
 use crate::tables::Summary;

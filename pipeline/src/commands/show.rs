@@ -2,9 +2,9 @@
 
 use super::follow::follow;
 use super::{Form, answer};
-use crate::cli::Globals;
 use crate::console::terminal_width;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::history::{self, Past};
 use crate::run::{RunRecord, StageRecord};
 use crate::sheet::{Cell, Sheet, pretty, short};

@@ -29,7 +29,8 @@ impl Screen {
     pub fn line(&mut self, line: &str) {
         let _gone = match self {
             Screen::Plain(out) => writeln!(out, "{line}"),
-            Screen::Live(bars) => bars.suspend(|| writeln!(std::io::stderr(), "{line}")),
+            // Not `suspend`, which panics where the terminal is gone.
+            Screen::Live(bars) => bars.println(line),
         };
     }
 

@@ -2,10 +2,10 @@
 
 use super::{size::needs, store};
 use crate::amount;
-use crate::cli::Globals;
 use crate::commands::answer;
 use crate::console::terminal_width;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::history;
 use crate::home::Home;
 use crate::outputs;

@@ -4,9 +4,9 @@ pub mod gc;
 pub mod size;
 pub mod verify;
 
-use crate::cli::Globals;
 use crate::console::Meter;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::home::Home;
 use crate::{machine, words};
 use clap::Subcommand;

@@ -1,10 +1,10 @@
 //! `voxflow cache size`: what takes space, and what could go.
 
 use super::store;
-use crate::cli::Globals;
 use crate::commands::answer;
 use crate::console::terminal_width;
 use crate::exit::{Exit, Result};
+use crate::globals::Globals;
 use crate::history::{self, Past};
 use crate::sheet::{Cell, Format, Sheet};
 use clap::Args;

@@ -2,8 +2,8 @@
 //! compared with its name, and `verify` compares the files of the runs with their seals.
 
 use super::{read_all, store, threads};
-use crate::cli::Globals;
 use crate::exit::{Exit, Result};
+use crate::globals::Globals;
 use crate::seal;
 use clap::Args;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,9 +6,9 @@ mod condition;
 
 use super::output::{Form, Output};
 use super::{sweep, tell};
-use crate::cli::Globals;
 use crate::cohort::{Cohort, Member};
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::history::{self, Past};
 use crate::report::{self, Subject};
 use crate::tables::{Column, Roster, Summary, Variants, unequal_test_sets};

@@ -10,8 +10,8 @@ mod images;
 
 use super::means::device;
 use super::{model, tell};
-use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use crate::stop::Stop;
 use crate::{machine, words, worker};
 use clap::Args;

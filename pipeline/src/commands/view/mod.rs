@@ -8,8 +8,8 @@ mod page;
 mod subject;
 
 use super::{answer, tell};
-use crate::cli::Globals;
 use crate::exit::{Error, Exit, Result};
+use crate::globals::Globals;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use subject::{Files, Subject};
