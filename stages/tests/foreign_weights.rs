@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use support::Trial;
 use voxflow_stages::Result;
 use voxflow_stages::model::foreign::Foreign;
-use voxflow_stages::model::layers::TensorSpec;
+use voxflow_stages::model::tensor_spec::TensorSpec;
 use voxflow_stages::model::weights::{Named, of_foreign, pack};
 use voxflow_stages::model::{Network, PerAxis};
 use voxflow_stages::random::Draw;
@@ -47,7 +47,7 @@ fn network() -> Network {
 }
 
 fn wanted() -> Vec<TensorSpec> {
-    network().layers(1, 2).tensors()
+    network().graph(1, 2).tensors()
 }
 
 fn read(bytes: &[u8]) -> Result<Named> {
@@ -56,7 +56,7 @@ fn read(bytes: &[u8]) -> Result<Named> {
 
 /// The numbers as safetensors, without the counters, which older files lack.
 fn learned(named: Named) -> Vec<u8> {
-    pack(&named.into_iter().filter(|(spec, _)| !spec.counter).collect()).unwrap()
+    pack(&named.into_iter().filter(|(spec, _)| !spec.is_counter()).collect()).unwrap()
 }
 
 fn refusal(name: &str) -> String {
@@ -150,8 +150,8 @@ fn refusal_of(bytes: &[u8]) -> String {
 fn weights_of_another_network_are_refused_with_all_that_does_not_fit() {
     let bytes = bytes("zip.pt");
     let other = Network { residual_units: 0, ..network() };
-    let words = of_foreign(&Foreign::open(&bytes, None).unwrap(), other.layers(1, 2).tensors())
-        .unwrap_err();
+    let words =
+        of_foreign(&Foreign::open(&bytes, None).unwrap(), other.graph(1, 2).tensors()).unwrap_err();
     let words = words.to_string();
     assert!(
         words.starts_with("the weights do not fit the network; missing: 'model.0.conv.weight'"),

@@ -15,9 +15,9 @@ use std::sync::OnceLock;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
 use voxflow_net::checkpoint::Writer;
-use voxflow_net::loss::loss;
+use voxflow_net::loss::of_outputs;
+use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
-use voxflow_net::unet::{Pass, Unet, channels_last};
 use voxflow_net::weights::snapshot;
 use voxflow_stages::image::augment::Augmentation;
 use voxflow_stages::image::candidates::{Candidates, Selection};
@@ -152,17 +152,21 @@ struct Work {
 
 impl Work {
     fn step(&self, repeats: usize, precision: &str, compute: Kind) {
-        let unet = Unet::new(&self.network, 1, self.classes as usize, 0, Kind::Float, Device::Cpu);
+        let network = GraphNetwork::new(
+            &self.network.graph(1, self.classes as usize),
+            0,
+            Kind::Float,
+            Device::Cpu,
+        );
         let mut optimizer =
-            Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
+            Optimizer::new(&Settings::default(), network.parameters(), false, |_| false);
         let [count, x, y, z] = self.patches;
         let image = channels_last(&Tensor::rand([count, 1, x, y, z], (Kind::Float, Device::Cpu)));
         let labels = Tensor::randint(self.classes, [count, 1, x, y, z], (Kind::Int64, Device::Cpu));
         tell(&format!("training step, {}, {precision}", self.named), repeats, || {
             optimizer.zero_grad();
-            let logits =
-                unet.forward(&image, Pass { training: true, compute }).to_kind(Kind::Float);
-            let found = loss(&Loss::default(), &logits, &labels);
+            let outputs = network.forward(&image, Pass { training: true, compute });
+            let found = of_outputs(&Loss::default(), &outputs, &labels);
             found.backward();
             optimizer.step(2e-3);
             black_box(found.double_value(&[]));
@@ -171,16 +175,23 @@ impl Work {
 
     /// What a checkpoint costs: copying stops the training, keeping does not.
     fn checkpoint(&self, repeats: usize) {
-        let unet = Unet::new(&self.network, 1, self.classes as usize, 0, Kind::Float, Device::Cpu);
-        let optimizer = Optimizer::new(&Settings::default(), unet.parameters(), false, |_| false);
+        let network = GraphNetwork::new(
+            &self.network.graph(1, self.classes as usize),
+            0,
+            Kind::Float,
+            Device::Cpu,
+        );
+        let optimizer =
+            Optimizer::new(&Settings::default(), network.parameters(), false, |_| false);
         let copies = || {
             let state = optimizer
                 .state()
                 .into_iter()
                 .map(|(name, tensor)| (format!("optimizer/{name}"), tensor.copy()));
-            let best =
-                snapshot(&unet).into_iter().map(|(name, tensor)| (format!("best/{name}"), tensor));
-            snapshot(&unet).into_iter().chain(best).chain(state).collect::<Vec<_>>()
+            let best = snapshot(&network)
+                .into_iter()
+                .map(|(name, tensor)| (format!("best/{name}"), tensor));
+            snapshot(&network).into_iter().chain(best).chain(state).collect::<Vec<_>>()
         };
         tell(&format!("copying for a checkpoint, {}", self.named), repeats, || {
             drop(black_box(copies()))

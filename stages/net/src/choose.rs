@@ -4,7 +4,7 @@ use crate::amp::compute_kind;
 use crate::fit::Fit;
 use crate::foreach;
 use crate::infer::Slider;
-use crate::unet::Unet;
+use crate::network::GraphNetwork;
 use crate::{score, weights};
 use std::time::Instant;
 use tch::{Kind, Tensor};
@@ -18,7 +18,7 @@ impl Fit<'_> {
         let (Some(average), Some(decay)) = (&self.average, self.params.ema) else { return };
         let time = self.state.step as f64;
         let share = 1.0 - decay.min((1.0 + time) / (10.0 + time));
-        let pairs = average.parameters().iter().zip(self.unet.parameters());
+        let pairs = average.parameters().iter().zip(self.network.parameters());
         let pairs = pairs.map(|(kept, new)| (kept.tensor.shallow_clone(), new.tensor.detach()));
         let (counts, values): (Vec<_>, Vec<_>) =
             pairs.partition(|(kept, _)| kept.kind() == Kind::Int64);
@@ -77,8 +77,8 @@ impl Fit<'_> {
     }
 
     /// The network that is validated and kept: the average, where there is one.
-    pub(crate) fn kept(&self) -> &Unet {
-        self.average.as_ref().unwrap_or(&self.unet)
+    pub(crate) fn kept(&self) -> &GraphNetwork {
+        self.average.as_ref().unwrap_or(&self.network)
     }
 
     /// True if the last validation came `stop_after` epochs or more after the best one. Epochs

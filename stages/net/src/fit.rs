@@ -8,12 +8,12 @@ use crate::device::Place;
 use crate::gradients::{clip, norm};
 use crate::ledger::Entry;
 use crate::loader::{Batch, Plan};
+use crate::network::{GraphNetwork, Pass};
 use crate::optimizer::Optimizer;
 use crate::progress::{Pace, Shown, peak_memory_bytes};
 use crate::resume::State;
 use crate::scaler::Scaler;
 use crate::source::{Closing, Source};
-use crate::unet::{Pass, Unet};
 use crate::{loss, memory, weights};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -46,8 +46,8 @@ pub struct Fit<'a> {
     training: &'a Part,
     pub(crate) validation: &'a Part,
     pub(crate) classes: &'a Classes,
-    pub(crate) unet: Unet,
-    pub(crate) average: Option<Unet>,
+    pub(crate) network: GraphNetwork,
+    pub(crate) average: Option<GraphNetwork>,
     pub(crate) optimizer: Optimizer,
     pub(crate) scaler: Scaler,
     pub(crate) state: State,
@@ -74,18 +74,21 @@ impl<'a> Fit<'a> {
         let patterns: Vec<glob::Pattern> =
             params.freeze.iter().filter_map(|pattern| glob::Pattern::new(pattern).ok()).collect();
         let frozen = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
-        let layers = params.network.layers(training.channels(), classes.count());
-        let build = || Unet::of_layers(&layers, params.seed, Kind::Float, place.device, &frozen);
-        let unet = build();
+        let graph = params.network.graph(training.channels(), classes.count());
+        let build = || {
+            let (kind, device) = (Kind::Float, place.device);
+            GraphNetwork::with_frozen(&graph, params.seed, kind, device, &frozen)
+        };
+        let network = build();
         if let Some(start) = start {
-            weights::fill(&unet, &start)?;
+            weights::fill(&network, &start)?;
         }
         let average = params.ema.map(|_| build());
         if let Some(average) = &average {
-            weights::fill(average, &weights::snapshot(&unet).into_iter().collect())?;
+            weights::fill(average, &weights::snapshot(&network).into_iter().collect())?;
         }
         let optimizer =
-            Optimizer::new(&params.optimizer, unet.parameters(), params.noisy_biases, frozen);
+            Optimizer::new(&params.optimizer, network.parameters(), params.noisy_biases, frozen);
         let batches = Plan::new(params, training, classes).batches();
         let writer = Writer::new(cx.unfinished()?);
         let state = State::new(params.precision);
@@ -98,7 +101,7 @@ impl<'a> Fit<'a> {
             training,
             validation,
             classes,
-            unet,
+            network,
             average,
             optimizer,
             scaler,
@@ -171,8 +174,8 @@ impl<'a> Fit<'a> {
             );
         }
         let pass = Pass { training: true, compute: compute_kind(self.params.precision) };
-        let logits = self.unet.forward(&images, pass).to_kind(Kind::Float);
-        let loss = loss::loss(&self.params.loss, &logits, &labels) / group as f64;
+        let outputs = self.network.forward(&images, pass);
+        let loss = loss::of_outputs(&self.params.loss, &outputs, &labels) / group as f64;
         self.scaler.scaled(&loss).backward();
         loss.detach()
     }

@@ -1,14 +1,14 @@
 //! The sliding window, as MONAI's `sliding_window_inference`, and averages over models and flips.
 
 use crate::memory;
-use crate::unet::{Pass, Unet};
+use crate::network::{GraphNetwork, Pass};
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::model::{Blend, Inference};
 
 /// A network and how it is slid over volumes.
 pub struct Slider<'a> {
     /// The networks; their probabilities are averaged.
-    pub networks: Vec<&'a Unet>,
+    pub networks: Vec<&'a GraphNetwork>,
     /// The settings; `roi` must be set.
     pub inference: Inference,
     /// Sides of the window.
@@ -59,7 +59,7 @@ impl Slider<'_> {
     }
 
     /// Every network with every flip.
-    fn passes(&self) -> Vec<(&Unet, Vec<i64>)> {
+    fn passes(&self) -> Vec<(&GraphNetwork, Vec<i64>)> {
         let flips = if self.inference.flips { 8 } else { 1 };
         let axes = |mask: u32| {
             (0..3).filter(|axis| mask >> axis & 1 == 1).map(|axis| axis + 2).collect::<Vec<i64>>()
@@ -71,11 +71,11 @@ impl Slider<'_> {
     }
 
     /// Blended logits of one network.
-    fn logits(&self, network: &Unet, image: &Tensor) -> Tensor {
+    fn logits(&self, network: &GraphNetwork, image: &Tensor) -> Tensor {
         let pass = Pass { training: false, compute: self.compute };
         let predict = |windows: &Tensor| {
             let windows = windows.to_device(self.device);
-            network.forward(&windows, pass).to_kind(image.kind()).to_device(image.device())
+            network.logits(&windows, pass).to_kind(image.kind()).to_device(image.device())
         };
         slide(image, self.roi, &self.inference, predict)
     }

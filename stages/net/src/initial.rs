@@ -1,6 +1,7 @@
 //! Initial values as PyTorch's layers draw them, from our own stateless draws.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+use voxflow_stages::model::tensor_spec::{InitialValue, TensorSpec};
 use voxflow_stages::random::Draw;
 
 /// Draws initial values: each tensor has a stream of its own, so that a seed gives the same weights
@@ -16,19 +17,23 @@ impl Initial {
         Initial { seed, drawn: 0 }
     }
 
-    /// Uniform in ±1/√`fan_in`: what `kaiming_uniform_(a=√5)` gives a convolution's weight, and
-    /// PyTorch's convolutions their bias.
-    pub fn uniform(&mut self, size: &[i64], fan_in: i64) -> Tensor {
+    /// The next tensor of a network.
+    pub fn tensor(&mut self, spec: &TensorSpec) -> Tensor {
+        let size: Vec<i64> = spec.shape.iter().map(|side| *side as i64).collect();
+        let kind = if spec.is_counter() { Kind::Int64 } else { Kind::Float };
+        match spec.initial {
+            InitialValue::Uniform { fan_in } => self.uniform(&size, fan_in),
+            InitialValue::Constant(value) => Tensor::full(&size, value, (kind, Device::Cpu)),
+        }
+    }
+
+    /// Uniform in ±1/√`fan_in`.
+    fn uniform(&mut self, size: &[i64], fan_in: usize) -> Tensor {
         let bound = 1.0 / (fan_in as f64).sqrt();
         let mut draw = Draw::new(self.seed, 0, self.drawn, "initial weights");
         self.drawn += 1;
         let count = size.iter().product::<i64>();
         let values: Vec<f32> = (0..count).map(|_| draw.between(-bound, bound) as f32).collect();
         Tensor::from_slice(&values).reshape(size)
-    }
-
-    /// The same value everywhere.
-    pub fn constant(size: &[i64], value: f64) -> Tensor {
-        Tensor::full(size, value, (Kind::Float, tch::Device::Cpu))
     }
 }

@@ -49,7 +49,7 @@ impl Batch {
     pub fn tensors(&self, device: Device) -> (Tensor, Tensor) {
         let [image, label] = [&self.image, &self.label]
             .map(|tensor| tensor.to_device_(device, tensor.kind(), true, false));
-        (crate::unet::channels_last(&image), label.to_kind(Kind::Int64))
+        (crate::network::channels_last(&image), label.to_kind(Kind::Int64))
     }
 
     /// The memory of each patch: its image and its label.

@@ -4,6 +4,34 @@
 use tch::{Kind, Tensor};
 use voxflow_stages::model::{Loss, LossKind};
 
+/// The loss of a network's outputs, the logits first. The others may be smaller; they count with
+/// MONAI's weights of deep supervision: ½, ¼, … of the first, a sixteenth at least, against the
+/// label nearest to each voxel's centre.
+pub fn of_outputs(settings: &Loss, outputs: &[Tensor], labels: &Tensor) -> Tensor {
+    let mut losses = outputs.iter().zip(0..).map(|(output, index)| {
+        let output = output.to_kind(at_least_single(output.kind()));
+        let loss = loss(settings, &output, &resized(labels, &output.size()[2..]));
+        if index == 0 { loss } else { loss * 0.5f64.powi(index).max(0.0625) }
+    });
+    let first = losses.next().unwrap_or_default();
+    losses.fold(first, |sum, loss| sum + loss)
+}
+
+/// Kinds below fp32 are widened.
+fn at_least_single(kind: Kind) -> Kind {
+    if kind == Kind::Double { Kind::Double } else { Kind::Float }
+}
+
+/// Labels of other sides, by the nearest voxel's centre.
+fn resized(labels: &Tensor, sides: &[i64]) -> Tensor {
+    if &labels.size()[2..] == sides {
+        return labels.shallow_clone();
+    }
+    let nearest =
+        labels.to_kind(Kind::Float).internal_upsample_nearest_exact3d(sides, None, None, None);
+    nearest.to_kind(Kind::Int64)
+}
+
 /// The loss of logits (N, C, X, Y, Z) against labels (N, 1, X, Y, Z) of kind Int64, as a scalar.
 pub fn loss(settings: &Loss, logits: &Tensor, labels: &Tensor) -> Tensor {
     let log_probabilities = logits.log_softmax(1, logits.kind());
@@ -58,6 +86,26 @@ mod tests {
             50.0,
         );
         assert!(loss(&Loss::default(), &logits, &labels()).double_value(&[]).abs() < 1e-9);
+    }
+
+    #[test]
+    fn further_outputs_count_half_as_much_each_against_labels_of_their_size() {
+        let (labels, settings) = (labels(), Loss::default());
+        let logits = Tensor::randn([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu));
+        let alone = of_outputs(&settings, &[logits.shallow_clone()], &labels);
+        assert_eq!(alone, loss(&settings, &logits, &labels));
+        // The centres of the small voxels are nearest to the second of four along each axis.
+        let wide = labels.repeat([1, 1, 2, 2, 2]);
+        let large = Tensor::randn([1, 3, 4, 4, 4], (Kind::Double, Device::Cpu));
+        let one = Tensor::randn([1, 3, 1, 1, 1], (Kind::Double, Device::Cpu));
+        let outputs = [&large, &logits, &one].map(Tensor::shallow_clone);
+        let found = of_outputs(&settings, &outputs, &wide).double_value(&[]);
+        let small = wide.slice(2, 1, 4, 2).slice(3, 1, 4, 2).slice(4, 1, 4, 2);
+        let last = wide.narrow(2, 2, 1).narrow(3, 2, 1).narrow(4, 2, 1);
+        let of =
+            |logits: &Tensor, labels: &Tensor| loss(&settings, logits, labels).double_value(&[]);
+        let wanted = of(&large, &wide) + of(&logits, &small) / 2.0 + of(&one, &last) / 4.0;
+        assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
     }
 
     #[test]

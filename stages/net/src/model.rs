@@ -3,7 +3,7 @@
 use crate::cases::{Classes, Part};
 use crate::device::Place;
 use crate::infer::Slider;
-use crate::unet::Unet;
+use crate::network::GraphNetwork;
 use crate::weights;
 use std::collections::{BTreeMap, BTreeSet};
 use tch::{Kind, Tensor};
@@ -21,7 +21,7 @@ pub struct Models {
     pub classes: Classes,
     /// Each model's stage, and what it says of itself.
     known: Vec<(String, ModelCard)>,
-    networks: Vec<Unet>,
+    networks: Vec<GraphNetwork>,
     inference: Inference,
     place: Place,
 }
@@ -180,23 +180,16 @@ fn settings(
     Ok(Inference { flips: first.flips || flips, ..first })
 }
 
-fn network(input: &Input, card: &ModelCard, which: Weights, place: &Place) -> Result<Unet> {
+fn network(input: &Input, card: &ModelCard, which: Weights, place: &Place) -> Result<GraphNetwork> {
     let mistakes = card.network.check("network");
     if let Some((path, trouble)) = mistakes.first() {
         return Err(Error::failed(format!("model '{}': {path}: {trouble}", input.stage)));
     }
-    let unet = Unet::new(
-        &card.network,
-        card.modality.len().max(1),
-        card.labels.len() + 1,
-        0,
-        Kind::Float,
-        place.device,
-    );
+    let network = GraphNetwork::new(&card.graph(), 0, Kind::Float, place.device);
     let file = which.file();
     let tensors = weights::read(input.path(file)?)?;
-    weights::fill(&unet, &tensors).trouble(format!("'{file}' of stage '{}'", input.stage))?;
-    Ok(unet)
+    weights::fill(&network, &tensors).trouble(format!("'{file}' of stage '{}'", input.stage))?;
+    Ok(network)
 }
 
 /// What a training starts from.

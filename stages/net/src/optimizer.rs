@@ -5,8 +5,9 @@
 //! answer.
 
 use crate::foreach::{self, known};
-use crate::unet::{Parameter, Role};
+use crate::network::Parameter;
 use tch::{Kind, Tensor, no_grad};
+use voxflow_stages::model::tensor_spec::TensorRole;
 use voxflow_stages::model::{Optimizer as Settings, OptimizerName};
 
 /// A learned tensor with its moments.
@@ -37,9 +38,9 @@ impl Optimizer {
         noisy_biases: bool,
         frozen: impl Fn(&str) -> bool,
     ) -> Optimizer {
-        let learned = parameters.iter().filter(|parameter| parameter.role != Role::Statistic);
+        let learned = parameters.iter().filter(|parameter| parameter.role.is_learned());
         let slots = learned.filter(|parameter| !frozen(&parameter.name)).map(|parameter| {
-            let silent = parameter.role == Role::Quiet && !noisy_biases;
+            let silent = parameter.role == TensorRole::BiasBeforeNorm && !noisy_biases;
             let _ = parameter.tensor.set_requires_grad(!silent);
             slot(settings.name, parameter, silent)
         });

@@ -8,8 +8,8 @@ fn some(settings: &Settings) -> (Vec<Parameter>, Optimizer) {
     let tensor = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu));
     let named = |name: &str, tensor, role| Parameter { name: name.into(), tensor, role };
     let parameters = vec![
-        named("w", tensor(&[3, 4]), Role::Weight),
-        named("b", tensor(&[5]).abs() + 1.0, Role::Quiet),
+        named("w", tensor(&[3, 4]), TensorRole::Weight),
+        named("b", tensor(&[5]).abs() + 1.0, TensorRole::BiasBeforeNorm),
     ];
     let optimizer = Optimizer::new(settings, &parameters, false, |_| false);
     (parameters, optimizer)

@@ -140,7 +140,7 @@ impl Fit<'_> {
                 .filter_map(|(name, tensor)| Some((name.strip_prefix(folder)?, tensor)));
             named.map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).collect()
         };
-        weights::fill(&self.unet, &under("weights/"))?;
+        weights::fill(&self.network, &under("weights/"))?;
         if let Some(average) = &self.average {
             weights::fill(average, &under("average/"))?;
         }
@@ -159,7 +159,7 @@ impl Fit<'_> {
     pub(crate) fn save(&mut self) -> Result<()> {
         self.settle()?;
         self.state.scaler = self.scaler.keep();
-        let mut tensors = under("weights/", weights::snapshot(&self.unet));
+        let mut tensors = under("weights/", weights::snapshot(&self.network));
         if let Some(average) = &self.average {
             tensors.extend(under("average/", weights::snapshot(average)));
         }

@@ -1,12 +1,11 @@
 //! Weights as safetensors, under MONAI's parameter names.
 
-use crate::unet::{Parameter, Unet};
+use crate::network::GraphNetwork;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::dataset::name::shown;
-use voxflow_stages::model::layers::TensorSpec;
 use voxflow_stages::model::weights::check;
 use voxflow_stages::{Error, Result, Trouble};
 
@@ -63,9 +62,10 @@ fn check_finite<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Res
 }
 
 /// Copies of a network's tensors on the processor.
-pub fn snapshot(unet: &Unet) -> Vec<(String, Tensor)> {
+pub fn snapshot(network: &GraphNetwork) -> Vec<(String, Tensor)> {
     let copy = |tensor: &Tensor| no_grad(|| tensor.detach().to_device(Device::Cpu).copy());
-    unet.parameters()
+    network
+        .parameters()
         .iter()
         .map(|parameter| (parameter.name.clone(), copy(&parameter.tensor)))
         .collect()
@@ -74,22 +74,16 @@ pub fn snapshot(unet: &Unet) -> Vec<(String, Tensor)> {
 /// Puts tensors into a network. A name or shape that does not fit is an error that lists what is
 /// missing, what is left over and what has another shape. A missing counter stays as it is: nothing
 /// is computed with it.
-pub fn fill(unet: &Unet, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-    let wanted: Vec<TensorSpec> = unet.parameters().iter().map(spec).collect();
+pub fn fill(network: &GraphNetwork, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let shapes: Vec<(&str, Vec<usize>)> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), sides(tensor))).collect();
-    check(&wanted, &shapes.iter().map(|(name, shape)| (*name, &shape[..])).collect())?;
-    let pairs = unet
+    check(network.specs(), &shapes.iter().map(|(name, shape)| (*name, &shape[..])).collect())?;
+    let pairs = network
         .parameters()
         .iter()
         .filter_map(|known| Some((&known.tensor, tensors.get(&known.name)?)));
     no_grad(|| pairs.for_each(|(tensor, found)| tensor.shallow_clone().copy_(found)));
     Ok(())
-}
-
-fn spec(parameter: &Parameter) -> TensorSpec {
-    let Parameter { name, tensor, .. } = parameter;
-    TensorSpec { name: name.clone(), shape: sides(tensor), counter: tensor.kind() == Kind::Int64 }
 }
 
 fn sides(tensor: &Tensor) -> Vec<usize> {
@@ -137,10 +131,10 @@ mod tests {
     use super::*;
     use voxflow_stages::model::{Network, PerAxis};
 
-    fn small(seed: u64) -> Unet {
+    fn small(seed: u64) -> GraphNetwork {
         let network =
             Network { channels: vec![2, 3], strides: vec![PerAxis::All(2)], ..Network::default() };
-        Unet::new(&network, 1, 2, seed, Kind::Float, Device::Cpu)
+        GraphNetwork::new(&network.graph(1, 2), seed, Kind::Float, Device::Cpu)
     }
 
     #[test]
@@ -155,11 +149,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_and_what_is_left_over_is_listed() {
-        let unet = small(1);
-        let mut tensors: BTreeMap<String, Tensor> = snapshot(&unet).into_iter().collect();
+        let network = small(1);
+        let mut tensors: BTreeMap<String, Tensor> = snapshot(&network).into_iter().collect();
         let moved = tensors.remove("model.0.residual.bias").unwrap();
         tensors.insert("head.bias".into(), moved);
-        let error = fill(&unet, &tensors).unwrap_err().to_string();
+        let error = fill(&network, &tensors).unwrap_err().to_string();
         assert_eq!(
             error,
             "the weights do not fit the network; missing: 'model.0.residual.bias'; left over: 'head.bias'"

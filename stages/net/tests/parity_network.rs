@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use support::{Fixture, distance, drawn_single, fill, largest};
 use tch::{Device, Kind, Tensor};
 use voxflow_net::infer::{Slider, slide};
-use voxflow_net::unet::{Pass, Unet, channels_last};
+use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_stages::model::{Inference, Network};
 
 #[derive(Deserialize)]
@@ -21,10 +21,10 @@ struct AboutForward {
 }
 
 /// A network with the values that Python gave its own.
-fn filled(network: &Network, inputs: usize, outputs: usize, seed: u64) -> Unet {
-    let unet = Unet::new(network, inputs, outputs, 5, Kind::Float, Device::Cpu);
-    fill(&unet, seed);
-    unet
+fn filled(network: &Network, inputs: usize, outputs: usize, seed: u64) -> GraphNetwork {
+    let network = GraphNetwork::new(&network.graph(inputs, outputs), 5, Kind::Float, Device::Cpu);
+    fill(&network, seed);
+    network
 }
 
 #[test]
@@ -36,12 +36,12 @@ fn every_variant_agrees_in_training_and_afterwards_whatever_the_layout_of_the_im
         for (layout, image) in
             [("channels first", image.contiguous()), ("channels last", channels_last(&image))]
         {
-            let unet = filled(&about.network, about.inputs, about.outputs, index);
+            let network = filled(&about.network, about.inputs, about.outputs, index);
             let names: Vec<&String> =
-                unet.parameters().iter().map(|parameter| &parameter.name).collect();
+                network.parameters().iter().map(|parameter| &parameter.name).collect();
             assert_eq!(names, about.names.iter().collect::<Vec<_>>());
             for (training, wanted) in [(true, "training"), (false, "evaluated")] {
-                let logits = unet.forward(&image, Pass { training, compute: Kind::Float });
+                let logits = network.logits(&image, Pass { training, compute: Kind::Float });
                 let off = distance(&logits, fixture.get(&format!("{index}/{wanted}")));
                 assert!(off <= 1e-5, "{:?}, {layout}, {wanted}: {off:e}", about.network);
             }
@@ -64,10 +64,14 @@ fn initial_values_have_the_bounds_and_moments_of_pytorch() {
     let (about, fixed, bounds) = (&fixture.about, fixture.under("fixed/"), fixture.under("bound/"));
     let mut pools: BTreeMap<&String, Vec<Tensor>> = BTreeMap::new();
     for seed in 0..about.seeds {
-        let unet =
-            Unet::new(&about.network, about.inputs, about.outputs, seed, Kind::Float, Device::Cpu);
-        assert_eq!(unet.parameters().len(), fixed.len() + bounds.len());
-        for parameter in unet.parameters() {
+        let network = GraphNetwork::new(
+            &about.network.graph(about.inputs, about.outputs),
+            seed,
+            Kind::Float,
+            Device::Cpu,
+        );
+        assert_eq!(network.parameters().len(), fixed.len() + bounds.len());
+        for parameter in network.parameters() {
             let (name, values) = (&parameter.name, &parameter.tensor);
             if let Some(wanted) = fixed.get(name) {
                 assert_eq!(values, wanted, "{name}");
@@ -178,10 +182,10 @@ fn half_precision_gives_the_logits_of_single_precision_to_two_percent() {
     };
     let image = drawn_single(3, &[2, 1, 16, 16, 16]);
     for training in [true, false] {
-        let unet = filled(&network, 1, 3, 7);
-        let wanted = unet.forward(&image, Pass { training, compute: Kind::Float });
+        let network = filled(&network, 1, 3, 7);
+        let wanted = network.logits(&image, Pass { training, compute: Kind::Float });
         for compute in [Kind::BFloat16, Kind::Half] {
-            let found = unet.forward(&image, Pass { training, compute }).to_kind(Kind::Float);
+            let found = network.logits(&image, Pass { training, compute }).to_kind(Kind::Float);
             let off = distance(&found, &wanted);
             assert!(off > 0.0 && off <= 2e-2, "{compute:?}, training {training}: {off:e}");
         }

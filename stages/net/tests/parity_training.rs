@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use support::{Fixture, distance, drawn_labels, drawn_single, largest};
 use tch::{Device, Kind, Tensor};
 use voxflow_net::loss::loss;
+use voxflow_net::network::{GraphNetwork, Parameter, Pass};
 use voxflow_net::optimizer::Optimizer;
-use voxflow_net::unet::{Parameter, Pass, Role, Unet};
 use voxflow_net::{gradients, weights};
+use voxflow_stages::model::tensor_spec::TensorRole;
 use voxflow_stages::model::{Loss, Network, Optimizer as Settings, Schedule};
 
 #[test]
@@ -86,7 +87,7 @@ fn parameters(values: BTreeMap<String, Tensor>) -> Vec<Parameter> {
     let learned = |(name, tensor): (String, Tensor)| Parameter {
         name,
         tensor: tensor.copy(),
-        role: Role::Weight,
+        role: TensorRole::Weight,
     };
     values.into_iter().map(learned).collect()
 }
@@ -215,17 +216,17 @@ fn twenty_training_steps_in_double_precision_and_three_in_single_have_the_same_l
 
 /// The losses of a training on two batches in turn.
 fn training(fixture: &Fixture<AboutTraining>, kind: Kind, steps: usize) -> Vec<f64> {
-    let unet = Unet::new(&fixture.about.network, 1, 3, 5, kind, Device::Cpu);
-    weights::fill(&unet, &fixture.under("weights/")).unwrap();
+    let network = GraphNetwork::new(&fixture.about.network.graph(1, 3), 5, kind, Device::Cpu);
+    weights::fill(&network, &fixture.under("weights/")).unwrap();
     let mut optimizer =
-        Optimizer::new(&Settings::default(), unet.parameters(), fixture.about.noisy, |_| false);
+        Optimizer::new(&Settings::default(), network.parameters(), fixture.about.noisy, |_| false);
     let step = |number: usize| {
         optimizer.zero_grad();
         let [image, labels] =
             ["images", "labels"].map(|name| fixture.get(name).get(number as i64 % 2));
         let found = loss(
             &Loss::default(),
-            &unet.forward(&image, Pass { training: true, compute: kind }),
+            &network.logits(&image, Pass { training: true, compute: kind }),
             &labels,
         );
         found.backward();

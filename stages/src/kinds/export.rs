@@ -57,7 +57,8 @@ impl Run for Export {
                 Ok(())
             }
             Format::Torchscript => {
-                write(cx, "model.ts", &torchscript::archive(&card, &self.named(model, &card)?)?)
+                let named = self.named(model, &card)?;
+                write(cx, "model.ts", &torchscript::archive(&card.graph(), &named)?)
             }
             Format::Bundle => {
                 bundle::warnings(&card).into_iter().for_each(|words| cx.warn(words));

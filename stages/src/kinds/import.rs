@@ -107,7 +107,7 @@ impl Import {
         // own.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &self.file))?;
         let foreign = Foreign::open(&map, self.under.as_deref())?;
-        let wanted = self.network.layers(self.modality.len(), self.labels.len() + 1).tensors();
+        let wanted = self.network.graph(self.modality.len(), self.labels.len() + 1).tensors();
         let named = weights::of_foreign(&foreign, wanted)?;
         let under = if foreign.place.is_empty() {
             String::new()

@@ -205,7 +205,7 @@ impl Train {
 
     /// Whether every batch norm of the deepest level keeps its running statistics.
     fn freezes_deepest_norms(&self) -> bool {
-        let tensors = self.network.layers(1, 2).tensors();
+        let tensors = self.network.graph(1, 2).tensors();
         let statistics = tensors.iter().map(|tensor| tensor.name.as_str());
         let statistics: Vec<&str> =
             statistics.filter(|name| name.ends_with(".running_var")).collect();
@@ -219,7 +219,7 @@ impl Train {
 
     /// Patterns that are none, and those that no parameter of the network has.
     fn check_freeze(&self) -> impl Iterator<Item = Mistake> {
-        let names = self.network.layers(1, 2).tensors();
+        let names = self.network.graph(1, 2).tensors();
         let trouble = move |pattern: &String| match glob::Pattern::new(pattern) {
             Err(error) => Some(error.to_string()),
             Ok(known) if names.iter().any(|tensor| known.matches(&tensor.name)) => None,
@@ -286,10 +286,7 @@ impl Stage for Train {
     /// number.
     fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
         const COPIES: u64 = 2 + 3 * 3;
-        let tensors = self.network.layers(1, 2).tensors();
-        let numbers: u64 =
-            tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>() as u64).sum();
-        Some(4 * COPIES * numbers)
+        Some(4 * COPIES * self.network.graph(1, 2).numel())
     }
 }
 

@@ -1,5 +1,6 @@
 //! `model.json`: what a trained model says of itself, enough to predict with nothing else at hand.
 
+use super::graph::Graph;
 use super::{Inference, Network, Provenance};
 use crate::dataset::Label;
 use crate::image::Preparation;
@@ -51,6 +52,13 @@ pub struct ModelCard {
     /// a model of before this was kept).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+}
+
+impl ModelCard {
+    /// The graph of the network.
+    pub fn graph(&self) -> Graph {
+        self.network.graph(self.modality.len().max(1), self.labels.len() + 1)
+    }
 }
 
 /// How a training went.

@@ -5,8 +5,8 @@ pub mod checkpoint;
 pub mod description;
 pub mod export;
 pub mod foreign;
+pub mod graph;
 pub mod inference;
-pub mod layers;
 pub mod loss;
 pub mod network;
 pub mod optimizer;
@@ -15,6 +15,8 @@ pub mod provenance;
 pub mod schedule;
 pub mod scoring;
 pub mod suits;
+pub mod tensor_spec;
+pub mod unet;
 pub mod weights;
 
 pub use description::{ModelCard, Weights};

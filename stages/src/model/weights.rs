@@ -3,7 +3,7 @@
 
 use super::ModelCard;
 use super::foreign::Foreign;
-use super::layers::TensorSpec;
+use super::tensor_spec::TensorSpec;
 use crate::dataset::name::shown;
 use crate::error::{Error, Result, Trouble};
 use safetensors::Dtype;
@@ -30,7 +30,8 @@ pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<Named> {
         &wanted,
         &file.views.iter().map(|(name, view)| (name.as_str(), &view.shape[..])).collect(),
     )?;
-    let number = |spec: &TensorSpec| match (spec.counter, file.views.contains_key(&spec.name)) {
+    let number = |spec: &TensorSpec| match (spec.is_counter(), file.views.contains_key(&spec.name))
+    {
         (true, true) => file.counter(&spec.name).map(Numbers::Counter),
         (true, false) => Ok(Numbers::Counter(0)),
         (false, _) => file.floats(&spec.name).map(Numbers::Floats),
@@ -43,8 +44,7 @@ pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<Named> {
     if let Some((path, trouble)) = card.network.check("network").first() {
         return Err(Error::failed(format!("{path}: {trouble}")));
     }
-    let layers = card.network.layers(card.modality.len(), card.labels.len() + 1);
-    of_foreign(&Foreign::open(bytes, None)?, layers.tensors())
+    of_foreign(&Foreign::open(bytes, None)?, card.graph().tensors())
 }
 
 /// An error that lists what is missing (but for counters), what is left over and what has another
@@ -55,7 +55,7 @@ pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<
     let quoted = |name: &str| format!("'{name}'");
     let absent: Vec<String> = wanted
         .iter()
-        .filter(|spec| !spec.counter && of(&spec.name).is_none())
+        .filter(|spec| !spec.is_counter() && of(&spec.name).is_none())
         .map(|spec| quoted(&spec.name))
         .collect();
     let extra: Vec<String> =
@@ -81,7 +81,7 @@ pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<
 pub fn pack(tensors: &Named) -> Result<Vec<u8>> {
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, numbers)| numbers.bytes()).collect();
     let views = tensors.iter().zip(&bytes).map(|((spec, _), bytes)| {
-        let dtype = if spec.counter { Dtype::I64 } else { Dtype::F32 };
+        let dtype = if spec.is_counter() { Dtype::I64 } else { Dtype::F32 };
         let view = TensorView::new(dtype, spec.shape.clone(), bytes);
         view.map(|view| (spec.name.as_str(), view)).trouble(&spec.name)
     });
@@ -104,15 +104,17 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tensor_spec::{InitialValue, TensorRole};
 
     #[test]
     fn what_is_missing_left_over_and_of_another_shape_is_listed() {
         let spec = |name: &str, shape: &[usize]| TensorSpec {
             name: name.into(),
             shape: shape.into(),
-            counter: false,
+            role: TensorRole::Weight,
+            initial: InitialValue::Constant(0.0),
         };
-        let counter = TensorSpec { counter: true, ..spec("n", &[]) };
+        let counter = TensorSpec { role: TensorRole::Counter, ..spec("n", &[]) };
         let found = BTreeMap::from([("a", &[2][..]), ("b", &[3, 1][..]), ("d", &[][..])]);
         let wanted = [spec("a", &[2]), spec("b", &[3]), spec("c", &[1]), counter];
         let error = check(&wanted, &found).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
-use voxflow_net::unet::Unet;
+use voxflow_net::network::GraphNetwork;
 use voxflow_net::weights;
 
 /// A fixture: its tensors, and what it says about them.
@@ -77,8 +77,8 @@ pub fn drawn_labels(seed: u64, classes: i64, shape: &[i64]) -> Tensor {
 }
 
 /// Gives every tensor of a network values as after a training: `fill` of `tests/parity/drawn.py`.
-pub fn fill(unet: &Unet, seed: u64) {
-    let named = (0..).zip(unet.parameters()).map(|(index, parameter)| {
+pub fn fill(network: &GraphNetwork, seed: u64) {
+    let named = (0..).zip(network.parameters()).map(|(index, parameter)| {
         let (name, shape) = (&parameter.name, parameter.tensor.size());
         let values = match spread(name, &shape) {
             Some((middle, reach)) => middle + drawn(seed * 1000 + index, &shape) * reach,
@@ -86,7 +86,7 @@ pub fn fill(unet: &Unet, seed: u64) {
         };
         (name.clone(), values)
     });
-    weights::fill(unet, &named.collect()).unwrap();
+    weights::fill(network, &named.collect()).unwrap();
 }
 
 /// Middle and reach of a tensor's values; none for a counter.

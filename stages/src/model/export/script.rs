@@ -1,16 +1,27 @@
 //! The forward pass of a network as a TorchScript program: one line for each operation.
 
 use crate::model::Norm;
-use crate::model::layers::{After, Below, Block, Conv, Convolution, Level, Residual};
+use crate::model::graph::{Activation, Conv, Graph, Node, Op};
 
-/// The method `forward` of the class with this name.
-pub fn forward(layers: &Level, class: &str) -> String {
-    let mut program = Program {
-        text: format!("  def forward(self: {class},\n    x: Tensor) -> Tensor:\n"),
-        values: 0,
+/// The method `forward` of the class with this name. Of several outputs it gives a tuple.
+pub fn forward(graph: &Graph, class: &str) -> String {
+    let mut program = Program { text: String::new(), values: 0 };
+    let mut names = vec![String::new(); graph.nodes.len()];
+    for id in graph.order() {
+        let node = &graph.nodes[id.0];
+        let inputs: Vec<&str> = node.inputs.iter().map(|input| names[input.0].as_str()).collect();
+        names[id.0] = program.node(node, &inputs);
+    }
+    let outputs: Vec<&str> = graph.outputs.iter().map(|id| names[id.0].as_str()).collect();
+    let (kind, value) = match outputs[..] {
+        [only] => ("Tensor".to_string(), only.to_string()),
+        _ => {
+            let kinds = vec!["Tensor"; outputs.len()].join(", ");
+            (format!("Tuple[{kinds}]"), format!("({})", outputs.join(", ")))
+        }
     };
-    let logits = program.level(layers, "x");
-    program.text + &format!("    return {logits}\n")
+    let head = format!("  def forward(self: {class},\n    x: Tensor) -> {kind}:\n");
+    head + &program.text + &format!("    return {value}\n")
 }
 
 /// Lines, each of which names a value.
@@ -28,67 +39,57 @@ impl Program {
         name
     }
 
-    fn level(&mut self, level: &Level, x: &str) -> String {
-        let down = self.block(&level.down, x);
-        let below = match &level.below {
-            Below::Level(level) => self.level(level, &down),
-            Below::Bottom(block) => self.block(block, &down),
+    /// Computes a node of its inputs' names; dropout drops nothing in evaluation.
+    fn node(&mut self, node: &Node, inputs: &[&str]) -> String {
+        let x = inputs.first().copied().unwrap_or("x");
+        let expression = match &node.op {
+            Op::Input | Op::Dropout(_) => return x.to_string(),
+            Op::Conv(conv) => convolution(node, conv, x),
+            Op::Norm { kind, affine } => norm(node, *kind, *affine, x),
+            Op::Activation(Activation::PRelu) => {
+                format!("torch.prelu({x}, {})", tensor(&node.path, "weight"))
+            }
+            Op::Activation(Activation::LeakyRelu(slope)) => {
+                format!("torch.leaky_relu({x}, {slope:?})")
+            }
+            Op::Add => format!("torch.add({})", inputs.join(", ")),
+            Op::Cat => format!("torch.cat([{}], 1)", inputs.join(", ")),
         };
-        let joined = self.value(&format!("torch.cat([{down}, {below}], 1)"));
-        let up = self.convolution(&level.up, &joined);
-        level
-            .up_residual
-            .as_ref()
-            .map_or_else(|| up.clone(), |residual| self.residual(residual, &up))
+        self.value(&expression)
     }
+}
 
-    fn block(&mut self, block: &Block, x: &str) -> String {
-        match block {
-            Block::Plain(convolution) => self.convolution(convolution, x),
-            Block::Residual(residual) => self.residual(residual, x),
+fn convolution(node: &Node, conv: &Conv, x: &str) -> String {
+    let weight = tensor(&node.path, "weight");
+    let bias = if conv.bias { tensor(&node.path, "bias") } else { "None".to_string() };
+    let Conv { stride, padding, .. } = conv;
+    match conv.transposed {
+        None => {
+            format!("torch.conv3d({x}, {weight}, {bias}, {stride:?}, {padding:?}, [1, 1, 1], 1)")
         }
+        Some(output_padding) => format!(
+            "torch.conv_transpose3d({x}, {weight}, {bias}, {stride:?}, {padding:?}, \
+             {output_padding:?}, 1, [1, 1, 1])"
+        ),
     }
+}
 
-    fn residual(&mut self, residual: &Residual, x: &str) -> String {
-        let around =
-            residual.residual.as_ref().map_or_else(|| x.to_string(), |conv| self.conv(conv, x));
-        let through =
-            residual.units.iter().fold(x.to_string(), |x, unit| self.convolution(unit, &x));
-        self.value(&format!("torch.add({through}, {around})"))
-    }
-
-    fn convolution(&mut self, convolution: &Convolution, x: &str) -> String {
-        let x = self.conv(&convolution.conv, x);
-        convolution.after.as_ref().map_or_else(|| x.clone(), |after| self.after(after, &x))
-    }
-
-    fn conv(&mut self, conv: &Conv, x: &str) -> String {
-        let (weight, bias) = (tensor(&conv.path, "weight"), tensor(&conv.path, "bias"));
-        let (stride, padding) = (conv.stride, conv.padding());
-        self.value(&match conv.transposed {
-            false => format!("torch.conv3d({x}, {weight}, {bias}, {stride:?}, {padding:?}, [1, 1, 1], 1)"),
-            true => {
-                let output = conv.output_padding();
-                format!(
-                    "torch.conv_transpose3d({x}, {weight}, {bias}, {stride:?}, {padding:?}, {output:?}, 1, [1, 1, 1])"
-                )
-            }
-        })
-    }
-
-    /// Norm and activation; dropout drops nothing in evaluation.
-    fn after(&mut self, after: &After, x: &str) -> String {
-        let of = |name: &str| tensor(&after.path, name);
-        let x = self.value(&match after.norm {
-            Norm::Instance => format!("torch.instance_norm({x}, None, None, None, None, True, 0.1, 1e-05, True)"),
-            Norm::Batch => {
-                let (weight, bias) = (of("N.weight"), of("N.bias"));
-                let (mean, variance) = (of("N.running_mean"), of("N.running_var"));
-                format!("torch.batch_norm({x}, {weight}, {bias}, {mean}, {variance}, False, 0.1, 1e-05, True)")
-            }
-        });
-        self.value(&format!("torch.prelu({x}, {})", of("A.weight")))
-    }
+/// Batch norms use their running statistics, instance norms the image's.
+fn norm(node: &Node, kind: Norm, affine: bool, x: &str) -> String {
+    let of = |name: &str, given: bool| match given {
+        true => tensor(&node.path, name),
+        false => "None".to_string(),
+    };
+    let (weight, bias) = (of("weight", affine), of("bias", affine));
+    let running = kind == Norm::Batch;
+    let (mean, variance) = (of("running_mean", running), of("running_var", running));
+    let (function, measured) = match kind {
+        Norm::Batch => ("batch_norm", "False"),
+        Norm::Instance => ("instance_norm", "True"),
+    };
+    format!(
+        "torch.{function}({x}, {weight}, {bias}, {mean}, {variance}, {measured}, 0.1, 1e-05, True)"
+    )
 }
 
 /// The expression of a tensor of `self`. Names that begin with a digit are no identifiers.

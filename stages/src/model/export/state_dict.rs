@@ -11,7 +11,7 @@ pub fn archive(tensors: &Named) -> Result<Vec<u8>> {
     pickle.global("collections", "OrderedDict").op(b')').op(b'R').op(b'(');
     for (index, (spec, _)) in tensors.iter().enumerate() {
         pickle.text(&spec.name).tensor(
-            storage(spec.counter),
+            storage(spec.is_counter()),
             &index.to_string(),
             &spec.shape,
             false,

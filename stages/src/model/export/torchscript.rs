@@ -1,30 +1,27 @@
-//! `model.ts`: a TorchScript archive that `torch.jit.load` runs, with the modules and parameter
-//! names of MONAI's UNet, so that its `state_dict()` is MONAI's too. It computes as in evaluation;
-//! the program is `script`'s.
+//! `model.ts`: a TorchScript archive that `torch.jit.load` runs, with the names of the
+//! network's tensors, so that its `state_dict()` is that of the Python network. It computes as in
+//! evaluation; the program is `script`'s.
 
 use super::archive::{Archive, storage};
 use super::script;
 use crate::error::Result;
-use crate::model::ModelCard;
+use crate::model::graph::Graph;
 use crate::model::pickle::Writer;
+use crate::model::tensor_spec::TensorSpec;
 use crate::model::weights::Named;
 
 /// The file of the code, and the name under which classes are found in it.
 const SPACE: &str = "voxflow";
 
 /// The archive of a network and its weights.
-pub fn archive(card: &ModelCard, tensors: &Named) -> Result<Vec<u8>> {
-    let layers = card.network.layers(card.modality.len(), card.labels.len() + 1);
+pub fn archive(graph: &Graph, tensors: &Named) -> Result<Vec<u8>> {
     let mut tree = Module::default();
     for (index, (spec, _)) in tensors.iter().enumerate() {
-        tree.insert(
-            &spec.name,
-            Attribute { index, shape: spec.shape.clone(), counter: spec.counter },
-        );
+        tree.insert(&spec.name, Attribute { index, spec });
     }
     let mut classes = vec![];
     let top = tree.declare(&mut classes);
-    classes[top].push_str(&script::forward(&layers, &class(top)));
+    classes[top].push_str(&script::forward(graph, &class(top)));
     let mut pickle = Writer::default();
     tree.pickle(&mut pickle, &mut 0);
     let mut archive = Archive::new(&pickle.finish())?;
@@ -42,22 +39,21 @@ fn name(index: usize) -> String {
 }
 
 /// A tensor of a module.
-struct Attribute {
+struct Attribute<'a> {
     index: usize,
-    shape: Vec<usize>,
-    counter: bool,
+    spec: &'a TensorSpec,
 }
 
 /// A module: tensors and modules by name, in their order.
 #[derive(Default)]
-struct Module {
-    tensors: Vec<(String, Attribute)>,
-    modules: Vec<(String, Module)>,
+struct Module<'a> {
+    tensors: Vec<(String, Attribute<'a>)>,
+    modules: Vec<(String, Module<'a>)>,
 }
 
-impl Module {
+impl<'a> Module<'a> {
     /// Puts a tensor where its dotted name says.
-    fn insert(&mut self, path: &str, attribute: Attribute) {
+    fn insert(&mut self, path: &str, attribute: Attribute<'a>) {
         let Some((head, rest)) = path.split_once('.') else {
             self.tensors.push((path.to_string(), attribute));
             return;
@@ -75,7 +71,8 @@ impl Module {
         let below: Vec<usize> =
             self.modules.iter().map(|(_, module)| module.declare(classes)).collect();
         let list = |buffers: bool| -> String {
-            let named = self.tensors.iter().filter(|(name, _)| is_buffer(name) == buffers);
+            let is_wanted = |spec: &TensorSpec| spec.role.is_learned() != buffers;
+            let named = self.tensors.iter().filter(|(_, tensor)| is_wanted(tensor.spec));
             named.map(|(name, _)| format!("\"{name}\", ")).collect()
         };
         let own = classes.len();
@@ -101,9 +98,9 @@ impl Module {
             .op(0x81)
             .op(b'}')
             .op(b'(');
-        for (name, Attribute { index, shape, counter }) in &self.tensors {
-            let learned = !is_buffer(name);
-            pickle.text(name).tensor(storage(*counter), &index.to_string(), shape, learned);
+        for (name, Attribute { index, spec }) in &self.tensors {
+            let (storage, learned) = (storage(spec.is_counter()), spec.role.is_learned());
+            pickle.text(name).tensor(storage, &index.to_string(), &spec.shape, learned);
         }
         pickle.text("training").truth(false);
         for (name, module) in &self.modules {
@@ -118,9 +115,4 @@ impl Module {
     fn below(&self) -> usize {
         self.modules.iter().map(|(_, module)| 1 + module.below()).sum()
     }
-}
-
-/// Whether a tensor is not learned.
-fn is_buffer(name: &str) -> bool {
-    matches!(name, "running_mean" | "running_var" | "num_batches_tracked")
 }

@@ -5,6 +5,7 @@ use super::Pass;
 use std::ffi::{c_double, c_int, c_void};
 use std::ptr::null;
 use tch::{Device, Kind, Tensor};
+use voxflow_stages::model::graph::{Activation, Op};
 
 unsafe extern "C" {
     fn voxflow_activation(
@@ -22,58 +23,86 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
+/// A norm: its learned scale and shift, and whose statistics it normalises by.
 #[derive(Debug)]
-pub(super) enum Normalise {
-    Batch {
-        weight: Tensor,
-        bias: Tensor,
-        mean: Tensor,
-        variance: Tensor,
-        tracked: Tensor,
-        frozen: bool,
-    },
-    Instance,
+pub(super) struct Normalise {
+    affine: Option<[Tensor; 2]>,
+    statistics: Statistics,
+}
+
+#[derive(Debug)]
+enum Statistics {
+    /// Of the batch in training unless frozen, else the running ones.
+    Batch { mean: Tensor, variance: Tensor, tracked: Tensor, frozen: bool },
+    /// Of each item.
+    Item,
 }
 
 impl Normalise {
     const EPS: f64 = 1e-5;
     const MOMENTUM: f64 = 0.1;
 
-    /// Whether the statistics are those of what is normalised.
+    /// Of a node with its tensors: scale and shift, then mean, variance and counter.
+    pub(super) fn new(op: &Op, tensors: &[Tensor], frozen: bool) -> Normalise {
+        let own = |tensor: &Tensor| tensor.shallow_clone();
+        let (affine, statistics) = match (op, tensors) {
+            (Op::Norm { affine: true, .. }, [weight, bias, rest @ ..]) => {
+                (Some([own(weight), own(bias)]), rest)
+            }
+            _ => (None, tensors),
+        };
+        let statistics = match statistics {
+            [mean, variance, tracked] => Statistics::Batch {
+                mean: own(mean),
+                variance: own(variance),
+                tracked: own(tracked),
+                frozen,
+            },
+            _ => Statistics::Item,
+        };
+        Normalise { affine, statistics }
+    }
+
+    /// True if the statistics are those of what is normalised.
     fn is_measured(&self, pass: Pass) -> bool {
-        match self {
-            Normalise::Batch { frozen, .. } => pass.training && !frozen,
-            Normalise::Instance => true,
+        match self.statistics {
+            Statistics::Batch { frozen, .. } => pass.training && !frozen,
+            Statistics::Item => true,
         }
     }
 
-    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
-        let measured = self.is_measured(pass);
-        match self {
-            Normalise::Batch { weight, bias, mean, variance, .. } => {
-                let (weight, bias) = (Some(weight), Some(bias));
-                let (mean, variance) = (Some(mean), Some(variance));
-                x.batch_norm(
-                    weight,
-                    bias,
-                    mean,
-                    variance,
-                    measured,
-                    Self::MOMENTUM,
-                    Self::EPS,
-                    true,
-                )
-            }
-            Normalise::Instance => {
-                let none = None::<&Tensor>;
-                x.instance_norm(none, none, none, none, measured, Self::MOMENTUM, Self::EPS, true)
-            }
+    fn is_of_items(&self) -> bool {
+        matches!(self.statistics, Statistics::Item)
+    }
+
+    /// Scale and shift.
+    fn affine(&self) -> [Option<&Tensor>; 2] {
+        self.affine.as_ref().map_or([None; 2], |affine| affine.each_ref().map(Some))
+    }
+
+    /// Running mean and variance.
+    fn running(&self) -> [Option<&Tensor>; 2] {
+        match &self.statistics {
+            Statistics::Batch { mean, variance, .. } => [Some(mean), Some(variance)],
+            Statistics::Item => [None; 2],
         }
     }
 
-    /// Counts a batch whose statistics were taken.
+    /// By libtorch's own operation. Counts the batch.
+    pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        self.count(pass);
+        let ([weight, bias], [mean, variance]) = (self.affine(), self.running());
+        let (measured, momentum, eps) = (self.is_measured(pass), Self::MOMENTUM, Self::EPS);
+        if self.is_of_items() {
+            x.instance_norm(weight, bias, mean, variance, measured, momentum, eps, true)
+        } else {
+            x.batch_norm(weight, bias, mean, variance, measured, momentum, eps, true)
+        }
+    }
+
+    /// Counts a batch whose statistics are taken.
     fn count(&self, pass: Pass) {
-        if let Normalise::Batch { tracked, .. } = self
+        if let Statistics::Batch { tracked, .. } = &self.statistics
             && self.is_measured(pass)
         {
             let _ = tracked.shallow_clone().g_add_scalar_(1);
@@ -81,19 +110,32 @@ impl Normalise {
     }
 }
 
+/// The slope below 0 of an activation: its tensor, or a constant.
+pub(super) fn slope(
+    activation: Activation,
+    tensors: &[Tensor],
+    (kind, device): (Kind, Device),
+) -> Tensor {
+    match activation {
+        Activation::PRelu => tensors[0].shallow_clone(),
+        Activation::LeakyRelu(slope) => Tensor::full([1], slope, (kind, device)),
+    }
+}
+
 /// Norm, dropout and activation, in this order.
 #[derive(Debug)]
-pub(super) struct After {
+pub(super) struct NormAct {
     pub(super) normalise: Normalise,
     pub(super) dropout: f64,
+    /// The activation's slope below 0.
     pub(super) slope: Tensor,
 }
 
-impl After {
+impl NormAct {
     /// With `added` to what comes out.
     pub(super) fn forward(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
-        self.normalise.count(pass);
         if self.is_one_operation(x, pass) {
+            self.normalise.count(pass);
             return self.at_once(x, added, pass);
         }
         let x = self.normalise.forward(x, pass);
@@ -111,16 +153,12 @@ impl After {
 
     fn at_once(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
         let pointer = |tensor: &Tensor| tensor.as_ptr().cast::<c_void>();
-        let (measured, each_item) =
-            (self.normalise.is_measured(pass), matches!(self.normalise, Normalise::Instance));
-        let [weight, bias, mean, variance] = match &self.normalise {
-            Normalise::Batch { weight, bias, mean, variance, .. } => {
-                [weight, bias, mean, variance].map(pointer)
-            }
-            Normalise::Instance => [null(); 4],
-        };
-        let (added, slope) = (added.map_or(null(), pointer), pointer(&self.slope));
-        let (measured, each_item) = (c_int::from(measured), c_int::from(each_item));
+        let or_null = |tensor: Option<&Tensor>| tensor.map_or(null(), pointer);
+        let measured = c_int::from(self.normalise.is_measured(pass));
+        let each_item = c_int::from(self.normalise.is_of_items());
+        let [weight, bias] = self.normalise.affine().map(or_null);
+        let [mean, variance] = self.normalise.running().map(or_null);
+        let (added, slope) = (or_null(added), pointer(&self.slope));
         let (momentum, eps) = (Normalise::MOMENTUM, Normalise::EPS);
         // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads those given, moves the
         // running statistics, and gives a new tensor, or null.
@@ -156,54 +194,66 @@ mod tests {
         Tensor::randn(size, (Kind::Float, Device::Cpu))
     }
 
+    fn spread(channels: i64, least: f64) -> Tensor {
+        Tensor::rand([channels], (Kind::Float, Device::Cpu)) + least
+    }
+
+    fn affine(channels: i64) -> Option<[Tensor; 2]> {
+        Some([0.5, -0.5].map(|least| spread(channels, least).set_requires_grad(true)))
+    }
+
     fn batch(channels: i64, frozen: bool) -> Normalise {
-        let spread = |least: f64| Tensor::rand([channels], (Kind::Float, Device::Cpu)) + least;
-        Normalise::Batch {
-            weight: spread(0.5).set_requires_grad(true),
-            bias: (spread(-0.5)).set_requires_grad(true),
-            mean: spread(-0.5),
-            variance: spread(0.5),
+        let affine = affine(channels);
+        let statistics = Statistics::Batch {
+            mean: spread(channels, -0.5),
+            variance: spread(channels, 0.5),
             tracked: Tensor::zeros([] as [i64; 0], (Kind::Int64, Device::Cpu)),
             frozen,
-        }
+        };
+        Normalise { affine, statistics }
+    }
+
+    fn instance(affine: Option<[Tensor; 2]>) -> Normalise {
+        Normalise { affine, statistics: Statistics::Item }
+    }
+
+    fn learned_slope() -> Tensor {
+        Tensor::from_slice(&[0.25f32]).set_requires_grad(true)
     }
 
     /// The same in another kind, with tensors of its own.
-    fn copy(after: &After, kind: Kind) -> After {
+    fn copy(norm_act: &NormAct, kind: Kind) -> NormAct {
         let copy = |tensor: &Tensor| {
             tensor.detach().to_kind(kind).copy().set_requires_grad(tensor.requires_grad())
         };
-        let normalise = match &after.normalise {
-            Normalise::Instance => Normalise::Instance,
-            Normalise::Batch { weight, bias, mean, variance, tracked, frozen } => {
-                Normalise::Batch {
-                    weight: copy(weight),
-                    bias: copy(bias),
-                    mean: copy(mean),
-                    variance: copy(variance),
-                    tracked: tracked.copy(),
-                    frozen: *frozen,
-                }
-            }
+        let normalise = &norm_act.normalise;
+        let statistics = match &normalise.statistics {
+            Statistics::Item => Statistics::Item,
+            Statistics::Batch { mean, variance, tracked, frozen } => Statistics::Batch {
+                mean: copy(mean),
+                variance: copy(variance),
+                tracked: tracked.copy(),
+                frozen: *frozen,
+            },
         };
-        After { normalise, dropout: after.dropout, slope: copy(&after.slope) }
+        let affine = normalise.affine.as_ref().map(|affine| affine.each_ref().map(copy));
+        let normalise = Normalise { affine, statistics };
+        NormAct { normalise, dropout: norm_act.dropout, slope: copy(&norm_act.slope) }
     }
 
     /// The result, the gradients of x, the learned tensors and what is added, and the running
     /// statistics.
-    fn results(after: &After, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Vec<Tensor> {
+    fn results(norm_act: &NormAct, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Vec<Tensor> {
         let alone = |tensor: &Tensor| tensor.detach().set_requires_grad(true);
         let (x, added) = (alone(x), added.map(alone));
-        let out = after.forward(&x, added.as_ref(), pass);
-        let mut of = vec![&x, &after.slope];
+        let out = norm_act.forward(&x, added.as_ref(), pass);
+        let mut of = vec![&x];
+        of.extend(Some(&norm_act.slope).filter(|slope| slope.requires_grad()));
         of.extend(&added);
-        let mut kept = vec![];
-        if let Normalise::Batch { weight, bias, mean, variance, .. } = &after.normalise {
-            of.extend([weight, bias]);
-            kept.extend([mean, variance]);
-        }
+        of.extend(norm_act.normalise.affine().into_iter().flatten());
+        let kept = norm_act.normalise.running().into_iter().flatten();
         let gradients = Tensor::run_backward(&[out.square().sum(Kind::Double)], &of, false, false);
-        let kept = kept.into_iter().map(Tensor::shallow_clone);
+        let kept = kept.map(Tensor::shallow_clone);
         let all = std::iter::once(out.detach()).chain(gradients).chain(kept);
         all.map(|tensor| tensor.to_kind(Kind::Double)).collect()
     }
@@ -231,16 +281,17 @@ mod tests {
         {
             let size = [[2, channels].as_slice(), &sides].concat();
             let (x, added) = (random(&size) * 2.0 + 3.0, random(&size));
-            for normalise in [batch(channels, false), batch(channels, true), Normalise::Instance] {
-                let after = After {
-                    normalise,
-                    dropout: 0.0,
-                    slope: Tensor::from_slice(&[0.25f32]).set_requires_grad(true),
-                };
+            for (normalise, slope) in [
+                (batch(channels, false), learned_slope()),
+                (batch(channels, true), learned_slope()),
+                (instance(None), learned_slope()),
+                (instance(affine(channels)), Tensor::from_slice(&[0.01f32])),
+            ] {
+                let norm_act = NormAct { normalise, dropout: 0.0, slope };
                 for (way, (x, added)) in layouts(&x).iter().zip(&layouts(&added)).enumerate() {
                     for pass in [TRAINING, USE] {
                         let [single, double] =
-                            [Kind::Float, Kind::Double].map(|kind| copy(&after, kind));
+                            [Kind::Float, Kind::Double].map(|kind| copy(&norm_act, kind));
                         assert!(single.is_one_operation(x, pass));
                         let added = (way % 2 == 0).then_some(added);
                         let found = results(&single, x, added, pass);
@@ -248,7 +299,7 @@ mod tests {
                         let wanted = results(&double, &wide(x), added.map(wide).as_ref(), pass);
                         let words = format!(
                             "{channels} channels, {:?}, layout {way}, {pass:?}",
-                            after.normalise
+                            norm_act.normalise
                         );
                         held(&found, &wanted, 2e-5, &words);
                     }
@@ -260,22 +311,20 @@ mod tests {
     #[test]
     fn sixteen_bits_are_rounded_once_and_summed_in_more() {
         tch::manual_seed(3);
-        let after = After {
-            normalise: batch(16, false),
-            dropout: 0.0,
-            slope: Tensor::from_slice(&[0.25f32]),
-        };
+        let slope = Tensor::from_slice(&[0.25f32]);
+        let norm_act = NormAct { normalise: batch(16, false), dropout: 0.0, slope };
         let [x, added] =
             [0, 1].map(|_| channels_last(&random(&[2, 16, 8, 8, 8])).to_kind(Kind::BFloat16));
-        let found = copy(&after, Kind::Float).forward(&x, Some(&added), TRAINING);
+        let found = copy(&norm_act, Kind::Float).forward(&x, Some(&added), TRAINING);
         let [x, added] = [x, added].map(|tensor| tensor.to_kind(Kind::Float));
-        let wanted =
-            copy(&after, Kind::Float).forward(&x, Some(&added), TRAINING).to_kind(Kind::BFloat16);
+        let wanted = copy(&norm_act, Kind::Float)
+            .forward(&x, Some(&added), TRAINING)
+            .to_kind(Kind::BFloat16);
         assert_eq!(found.kind(), Kind::BFloat16);
         assert!(found.equal(&wanted));
         let no_number =
             Tensor::from_slice(&[f32::NAN; 16]).reshape([1, 16, 1, 1, 1]).to_kind(Kind::BFloat16);
-        assert!(after.forward(&no_number, None, USE).isnan().all().int64_value(&[]) == 1);
+        assert!(norm_act.forward(&no_number, None, USE).isnan().all().int64_value(&[]) == 1);
     }
 
     #[test]
@@ -285,14 +334,11 @@ mod tests {
             channels_last(&random(&[2, 24, 20, 20, 20])),
             channels_last(&random(&[2, 24, 20, 20, 20])),
         );
-        let after = After {
-            normalise: batch(24, false),
-            dropout: 0.0,
-            slope: Tensor::from_slice(&[0.25f32]).set_requires_grad(true),
-        };
+        let norm_act =
+            NormAct { normalise: batch(24, false), dropout: 0.0, slope: learned_slope() };
         let with = |threads| {
             tch::set_num_threads(threads);
-            results(&copy(&after, Kind::Float), &x, Some(&added), TRAINING)
+            results(&copy(&norm_act, Kind::Float), &x, Some(&added), TRAINING)
         };
         let (one, two) = (with(1), with(2));
         tch::set_num_threads(before);

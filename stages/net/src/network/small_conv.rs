@@ -3,6 +3,7 @@
 //! Numbers of 16 bits are multiplied and summed in fp32, and the sum is rounded. Results are laid
 //! out with channels first.
 
+use super::conv::Geometry;
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
 
@@ -21,37 +22,32 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
+/// Convolutions of `weight` (outputs, inputs, 3, 3, 3).
+const PLAIN: Geometry = Geometry { stride: [1; 3], padding: [1; 3], transposed: None };
+/// Transposed convolutions of `weight` (inputs, outputs, 3, 3, 3).
+const TRANSPOSED: Geometry = Geometry { stride: [2; 3], padding: [1; 3], transposed: Some([1; 3]) };
 /// More inputs times outputs than this are left to libtorch.
 const MOST: i64 = 16;
 /// More outputs of a transposed convolution than this are left to libtorch.
 const MOST_OUTPUTS: i64 = 4;
 
-/// Whether a convolution of `x` with `weight` (outputs, inputs, 3, 3, 3), stride 1 and padding 1 is
-/// done here.
-pub(super) fn suits(x: &Tensor, weight: &Tensor, stride: [i64; 3]) -> bool {
+/// The convolution with gradients, if it is one that is done here: on the processor, with sides of
+/// 3, and the stride and padding that the shim has.
+pub(super) fn convolve(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    geometry: Geometry,
+) -> Option<Tensor> {
+    let on_processor = x.device() == Device::Cpu;
+    let known = matches!(x.kind(), Kind::Float | Kind::BFloat16 | Kind::Half);
     let size = weight.size();
-    is_here(x) && stride == [1; 3] && size[2..] == [3; 3] && size[0] * size[1] <= MOST
-}
-
-/// Whether a transposed convolution of `x` with `weight` (inputs, outputs, 3, 3, 3), padding 1 and
-/// output padding 1 is done here: one of stride 2.
-pub(super) fn suits_transposed(x: &Tensor, weight: &Tensor, stride: [i64; 3]) -> bool {
-    let size = weight.size();
-    is_here(x) && stride == [2; 3] && size[2..] == [3; 3] && size[1] <= MOST_OUTPUTS
-}
-
-fn is_here(x: &Tensor) -> bool {
-    x.device() == Device::Cpu && matches!(x.kind(), Kind::Float | Kind::BFloat16 | Kind::Half)
-}
-
-/// The convolution, with gradients.
-pub(super) fn convolve(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    call(voxflow_few_convolution, x, weight, bias)
-}
-
-/// The transposed convolution, with gradients.
-pub(super) fn transposed(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    call(voxflow_few_transposed, x, weight, bias)
+    let operation = match geometry {
+        PLAIN if size[0] * size[1] <= MOST => voxflow_few_convolution as Operation,
+        TRANSPOSED if size[1] <= MOST_OUTPUTS => voxflow_few_transposed,
+        _ => return None,
+    };
+    (on_processor && known && size[2..] == [3; 3]).then(|| call(operation, x, weight, bias))
 }
 
 fn call(operation: Operation, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
@@ -76,6 +72,31 @@ mod tests {
     }
 
     type Make = fn(&Tensor, &Tensor, &Tensor) -> Tensor;
+
+    fn plain(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+        convolve(x, weight, bias, PLAIN).unwrap()
+    }
+
+    fn transposed(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+        convolve(x, weight, bias, TRANSPOSED).unwrap()
+    }
+
+    #[test]
+    fn other_strides_and_paddings_are_left_to_libtorch() {
+        let (x, weight, bias) = (random(&[1, 2, 4, 4, 4]), random(&[2, 2, 3, 3, 3]), random(&[2]));
+        for known in [PLAIN, TRANSPOSED] {
+            assert!(convolve(&x, &weight, &bias, known).is_some());
+            for other in [
+                Geometry { stride: [2, 2, 1], ..known },
+                Geometry { padding: [1, 1, 0], ..known },
+                Geometry { transposed: Some([0; 3]), ..known },
+            ] {
+                assert!(convolve(&x, &weight, &bias, other).is_none(), "{other:?}");
+            }
+        }
+        let wide = random(&[1, 8, 4, 4, 4]);
+        assert!(convolve(&wide, &random(&[8, 8, 3, 3, 3]), &random(&[8]), PLAIN).is_none());
+    }
 
     fn of_libtorch(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
         x.conv3d(weight, Some(bias), 1, 1, 1, 1)
@@ -124,8 +145,7 @@ mod tests {
         ] {
             let x = random(&[[2, inputs].as_slice(), &sides].concat());
             let (weight, bias) = (random(&[outputs, inputs, 3, 3, 3]), random(&[outputs]));
-            assert!(suits(&x, &weight, [1; 3]) && !suits(&x, &weight, [2, 1, 1]));
-            held([convolve, of_libtorch], &x, &weight, &bias);
+            held([plain, of_libtorch], &x, &weight, &bias);
         }
     }
 
@@ -141,9 +161,6 @@ mod tests {
         ] {
             let x = random(&[[2, inputs].as_slice(), &sides].concat());
             let (weight, bias) = (random(&[inputs, outputs, 3, 3, 3]), random(&[outputs]));
-            assert!(
-                suits_transposed(&x, &weight, [2; 3]) && !suits_transposed(&x, &weight, [2, 2, 1])
-            );
             held([transposed, transposed_of_libtorch], &x, &weight, &bias);
             let last = super::super::channels_last(&x).detach().set_requires_grad(true);
             held([transposed, transposed_of_libtorch], &last, &weight, &bias);
@@ -158,9 +175,9 @@ mod tests {
             tch::set_num_threads(threads);
             results(make, x, weight, &bias)
         };
-        let plain = (convolve as Make, random(&[2, 2, 16, 16, 16]), random(&[2, 2, 3, 3, 3]));
+        let same = (plain as Make, random(&[2, 2, 16, 16, 16]), random(&[2, 2, 3, 3, 3]));
         let up = (transposed as Make, random(&[2, 24, 9, 9, 9]), random(&[24, 2, 3, 3, 3]));
-        for (make, x, weight) in [plain, up] {
+        for (make, x, weight) in [same, up] {
             let (one, two) = (with(make, &x, &weight, 1), with(make, &x, &weight, 2));
             assert!(one[..3].iter().zip(&two).all(|(one, two)| one.equal(two)));
         }

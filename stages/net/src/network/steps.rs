@@ -1,0 +1,161 @@
+//! The steps that compute a graph: libtorch operations in the graph's order, each value freed after
+//! its last use.
+
+use super::Pass;
+use super::conv::Conv;
+use super::fusion::{Fusion, NormActNodes};
+use super::norm_act::{NormAct, Normalise, slope};
+use std::collections::BTreeSet;
+use tch::{Device, Kind, Tensor};
+use voxflow_stages::model::graph::{Graph, NodeId, Op};
+
+/// An operation on values, which are known by their nodes.
+#[derive(Debug)]
+pub(super) struct Step {
+    operation: Operation,
+    inputs: Vec<usize>,
+    /// The node whose value this is.
+    pub(super) output: usize,
+    /// The values that no later step reads.
+    freed: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Operation {
+    Input,
+    Conv(Conv),
+    /// With a second input, that is added.
+    NormAct(NormAct),
+    Norm(Normalise),
+    Dropout(f64),
+    /// With this slope below 0.
+    Activation(Tensor),
+    Add,
+    Cat,
+}
+
+/// The steps of a graph with the tensors of each node, which are of `options`.
+pub(super) fn of_graph(
+    graph: &Graph,
+    tensors: &[Vec<Tensor>],
+    is_frozen: &dyn Fn(usize) -> bool,
+    options: (Kind, Device),
+) -> Vec<Step> {
+    let builder = Builder { graph, tensors, is_frozen, options };
+    let fusion = Fusion::of_graph(graph);
+    let order = graph.order().into_iter().filter(|node| !fusion.inner.contains(node));
+    let mut steps: Vec<Step> = order
+        .map(|node| match fusion.patterns.get(&node) {
+            Some(pattern) => builder.norm_act(node, pattern),
+            None => builder.step(node),
+        })
+        .collect();
+    free(&mut steps, graph);
+    steps
+}
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    tensors: &'a [Vec<Tensor>],
+    is_frozen: &'a dyn Fn(usize) -> bool,
+    options: (Kind, Device),
+}
+
+impl Builder<'_> {
+    fn step(&self, id: NodeId) -> Step {
+        let (node, tensors) = (&self.graph.nodes[id.0], &self.tensors[id.0]);
+        let operation = match &node.op {
+            Op::Input => Operation::Input,
+            Op::Conv(conv) => Operation::Conv(Conv::new(node, conv, tensors)),
+            Op::Norm { .. } => Operation::Norm(self.normalise(id)),
+            Op::Dropout(probability) => Operation::Dropout(*probability),
+            Op::Activation(activation) => {
+                Operation::Activation(slope(*activation, tensors, self.options))
+            }
+            Op::Add => Operation::Add,
+            Op::Cat => Operation::Cat,
+        };
+        let inputs = node.inputs.iter().map(|input| input.0).collect();
+        Step { operation, inputs, output: id.0, freed: vec![] }
+    }
+
+    fn norm_act(&self, last: NodeId, pattern: &NormActNodes) -> Step {
+        let Operation::Activation(slope) = self.step(pattern.activation).operation else {
+            return self.step(last);
+        };
+        let normalise = self.normalise(pattern.norm);
+        let norm_act = NormAct { normalise, dropout: pattern.dropout, slope };
+        let inputs = self.graph.nodes[pattern.norm.0].inputs.iter().chain(&pattern.added);
+        Step {
+            operation: Operation::NormAct(norm_act),
+            inputs: inputs.map(|input| input.0).collect(),
+            output: last.0,
+            freed: vec![],
+        }
+    }
+
+    fn normalise(&self, id: NodeId) -> Normalise {
+        Normalise::new(&self.graph.nodes[id.0].op, &self.tensors[id.0], (self.is_frozen)(id.0))
+    }
+}
+
+/// Notes the last use of each value.
+fn free(steps: &mut [Step], graph: &Graph) {
+    let mut needed: BTreeSet<usize> = graph.outputs.iter().map(|output| output.0).collect();
+    for step in steps.iter_mut().rev() {
+        let inputs: BTreeSet<usize> = step.inputs.iter().copied().collect();
+        step.freed = inputs.into_iter().filter(|input| needed.insert(*input)).collect();
+    }
+}
+
+/// The value of each node; undefined tensors where it is freed or was not needed.
+pub(super) fn run(steps: &[Step], nodes: usize, images: &Tensor, pass: Pass) -> Vec<Tensor> {
+    let mut values: Vec<Tensor> = (0..nodes).map(|_| Tensor::new()).collect();
+    for step in steps {
+        let inputs: Vec<&Tensor> = step.inputs.iter().map(|input| &values[*input]).collect();
+        let value = step.operation.forward(images, &inputs, pass);
+        values[step.output] = value;
+        step.freed.iter().for_each(|value| values[*value] = Tensor::new());
+    }
+    values
+}
+
+impl Operation {
+    fn forward(&self, images: &Tensor, inputs: &[&Tensor], pass: Pass) -> Tensor {
+        match self {
+            Operation::Input => images.to_kind(pass.compute),
+            Operation::Conv(conv) => conv.forward(inputs[0], pass),
+            Operation::NormAct(norm_act) => {
+                norm_act.forward(inputs[0], inputs.get(1).copied(), pass)
+            }
+            Operation::Norm(norm) => norm.forward(inputs[0], pass),
+            Operation::Dropout(probability) => inputs[0].dropout(*probability, pass.training),
+            Operation::Activation(slope) => inputs[0].prelu(&slope.to_kind(inputs[0].kind())),
+            Operation::Add => inputs[0] + inputs[1],
+            Operation::Cat => Tensor::cat(inputs, 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::GraphNetwork;
+    use super::*;
+    use voxflow_stages::model::Network;
+
+    #[test]
+    fn at_most_the_skip_connections_and_what_is_in_hand_are_kept() {
+        let graph = Network::default().graph(1, 2);
+        let network = GraphNetwork::new(&graph, 0, Kind::Float, Device::Cpu);
+        let (mut there, mut most) = (BTreeSet::new(), 0);
+        for step in &network.steps {
+            assert!(step.inputs.iter().all(|input| there.contains(input)), "{step:?}");
+            there.insert(step.output);
+            most = most.max(there.len());
+            step.freed.iter().for_each(|value| assert!(there.remove(value)));
+        }
+        assert_eq!(there.into_iter().collect::<Vec<_>>(), network.outputs);
+        // Four skip connections; and a block's input, shortcut, value and result.
+        assert!(most <= 4 + 4, "{most}");
+    }
+}
