@@ -176,15 +176,16 @@ fn volumes_on_sheared_grids_are_by_the_determinant_in_every_stage_and_told_once_
     let mut volumes = vec![];
     for row in run.metrics() {
         let (stage, row) = (row[0].as_str().unwrap().to_string(), &row[1]);
-        if row["name"] == "reference_ml" && !row["case"].is_null() {
+        if row["metric"] == "reference_ml" && !row["case"].is_null() {
             volumes.push((stage, row["value"].as_f64().unwrap()));
         }
     }
     assert_eq!(volumes.len(), 4, "one in each of score and trivial, two in final: {volumes:?}");
-    assert!(volumes.iter().all(|(_, ml)| (ml - 0.3087).abs() < 1e-9), "{volumes:?}");
+    assert!(volumes.iter().all(|(_, ml)| (ml - 0.3087).abs() < 1e-7), "{volumes:?}");
     let scored = |name: &str| {
         let rows = run.metrics().into_iter().filter(|row| row[0] == name);
-        let rows = rows.filter(|row| row[1]["name"] == "volume_ml" && row[1]["case"] == "case_05");
+        let rows =
+            rows.filter(|row| row[1]["metric"] == "volume_ml" && row[1]["case"] == "case_05");
         rows.map(|row| row[1]["value"].as_f64().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(scored("final"), scored("maps"), "one label map has one volume");

@@ -15,8 +15,8 @@ pub fn trouble(device: &str) -> Option<String> {
     let output = probe.output().ok()?;
     match serde_json::from_slice(&output.stdout).ok()? {
         Probed::Usable(_) => None,
-        Probed::Unusable(words) => Some(format!(
-            "{words}; '--device auto' takes the processor where there is no card"
-        )),
+        Probed::Unusable(words) => {
+            Some(format!("{words}; '--device auto' takes the processor where there is no card"))
+        }
     }
 }

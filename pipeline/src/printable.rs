@@ -5,17 +5,17 @@ use crate::event::Event;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// The text with control characters as `\x1b` or `\u{202e}`; line feeds and tabs stay.
+/// The text with control characters as `\u001b`; line feeds and tabs stay. JSON stays what it is: the
+/// escapes are JSON's own.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
-        match letter as u32 {
-            _ if !is_control(letter) => out.push(letter),
-            code @ 0..=0xff => out += &format!("\\x{code:02x}"),
-            code => out += &format!("\\u{{{code:x}}}"),
+        match is_control(letter) {
+            true => out += &format!("\\u{:04x}", letter as u32),
+            false => out.push(letter),
         }
     }
     Cow::Owned(out)
@@ -62,10 +62,10 @@ mod tests {
     #[test]
     fn control_characters_are_shown_and_lines_stay() {
         for (text, shown) in [
-            ("case \u{1b}[31mred\u{1b}[0m", "case \\x1b[31mred\\x1b[0m"),
-            ("a\u{7}\u{8}\r\n\tb", "a\\x07\\x08\\x0d\n\tb"),
-            ("\u{9b}2J \u{7f}", "\\x9b2J \\x7f"),
-            ("gnp.\u{202e}exe", "gnp.\\u{202e}exe"),
+            ("case \u{1b}[31mred\u{1b}[0m", "case \\u001b[31mred\\u001b[0m"),
+            ("a\u{7}\u{8}\r\n\tb", "a\\u0007\\u0008\\u000d\n\tb"),
+            ("\u{9b}2J \u{7f}", "\\u009b2J \\u007f"),
+            ("gnp.\u{202e}exe", "gnp.\\u202eexe"),
             ("plain äöü 医学", "plain äöü 医学"),
         ] {
             assert_eq!(printable(text), shown);
@@ -83,7 +83,7 @@ mod tests {
                 message: Message::Warning { words: words.into() },
             },
         };
-        assert_eq!(*event(&said("case \u{1b}]0;x\u{7}")), said("case \\x1b]0;x\\x07"));
+        assert_eq!(*event(&said("case \u{1b}]0;x\u{7}")), said("case \\u001b]0;x\\u0007"));
         assert!(matches!(event(&said("case a")), Cow::Borrowed(_)));
     }
 }

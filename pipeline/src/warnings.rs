@@ -14,11 +14,11 @@ pub fn grouped(told: &[String]) -> Vec<String> {
         let (case, words) = parted(words);
         let (shape, numbers) = taken_apart(words);
         // Without a case, numbers tell different things.
-        let fits = |group: &&mut Group| match case {
+        let fits = |group: &Group| match case {
             Some(_) => group.has_cases() && group.shape == shape,
             None => !group.has_cases() && group.told.contains(words),
         };
-        let at = groups.iter_mut().position(|mut group| fits(&&mut *group)).unwrap_or_else(|| {
+        let at = groups.iter().position(fits).unwrap_or_else(|| {
             groups.push(Group { shape, first: words, ..Group::default() });
             groups.len() - 1
         });
@@ -100,7 +100,8 @@ fn taken_apart(words: &str) -> (Vec<&str>, Vec<&str>) {
     let bytes = words.as_bytes();
     while at < bytes.len() {
         let byte = bytes[at];
-        quoted ^= byte == b'\'' && !(in_word && bytes.get(at + 1).is_some_and(u8::is_ascii_alphabetic));
+        quoted ^=
+            byte == b'\'' && !(in_word && bytes.get(at + 1).is_some_and(u8::is_ascii_alphabetic));
         let begins = byte.is_ascii_digit() && !quoted && !in_word;
         let end = at + if begins { number_length(&bytes[at..]) } else { 0 };
         let after = bytes.get(end).copied().unwrap_or(b' ');
@@ -119,9 +120,8 @@ fn taken_apart(words: &str) -> (Vec<&str>, Vec<&str>) {
 
 /// The length of a number such as 12, 0.5 or 1.2e-4 at the start of a text.
 fn number_length(bytes: &[u8]) -> usize {
-    let digits = |from: usize| {
-        from + bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count()
-    };
+    let digits =
+        |from: usize| from + bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let mut end = digits(0);
     if bytes.get(end) == Some(&b'.') && digits(end + 1) > end + 1 {
         end = digits(end + 1);
@@ -165,7 +165,9 @@ mod tests {
         let told = [cut("b", 36, "57"), cut("a", 5, "7.9"), cut("c", 36, "57")];
         assert_eq!(
             grouped(&told),
-            ["3 cases (a, b, c): label 'rib 1' (1): 5 to 36 of 63 voxels (7.9 to 57 %) are cut away"]
+            [
+                "3 cases (a, b, c): label 'rib 1' (1): 5 to 36 of 63 voxels (7.9 to 57 %) are cut away"
+            ]
         );
         assert_eq!(
             lines(["case a: at most 1.0e-4 away", "case b: at most 2.5e-6 away"]),
