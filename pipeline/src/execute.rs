@@ -18,7 +18,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
 use std::time::Duration;
 use voxflow_cache::{Entry, Recall, Recipe, Store};
-use voxflow_stages::kinds::Pool;
+use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error as StageError, Input, InputFile, Message};
 
 /// How often a quiet run looks whether it was asked to stop.

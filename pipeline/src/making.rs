@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use voxflow_cache::{
     Artifact, Blob, Claim, Draft, Entry, Fingerprint, Made, Policy, Recall, Recipe, Seen, Store,
 };
-use voxflow_stages::kinds::Place;
+use voxflow_stages::kind::Place;
 use voxflow_stages::{Context, Error, Host, Message, Metric, Result, Task};
 
 /// How often a waiting thread looks whether it should stop.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use voxflow_cache::{Artifact, Digest, Entry, Fingerprint, Recipe, Store};
-use voxflow_stages::kinds::{Count, Read};
+use voxflow_stages::stage::{Count, Read};
 
 /// A workflow with a decision for each stage.
 pub struct Plan {

@@ -24,7 +24,7 @@ use crate::{device, log, machine, report, secret, space, store_homes, worker};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::Store;
-use voxflow_stages::kinds::Place;
+use voxflow_stages::kind::Place;
 
 /// What is needed to launch runs: the home, the store held, and how the command line wants it.
 pub struct Launch<'a> {

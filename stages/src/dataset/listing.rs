@@ -1,8 +1,8 @@
 //! A dataset's listing: `dataset.json` of a dataset artifact, in one form whatever the source's
 //! was.
 
+use crate::dataset::name;
 use crate::dataset::notes::Notes;
-use crate::dataset::{Numbering, name};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,19 @@ pub struct Listing {
     pub numbering: Numbering,
     /// The cases in the source's own order, labelled ones first.
     pub cases: Vec<Case>,
+}
+
+/// The source of the labels' values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Numbering {
+    /// Each name stands beside its value.
+    #[default]
+    Given,
+    /// A list of names, from value 1 on.
+    Counted,
+    /// A list that may or may not begin with the background: only as many names as values are
+    /// clear.
+    Unclear,
 }
 
 /// One label.

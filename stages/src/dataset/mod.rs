@@ -26,6 +26,5 @@ pub mod split;
 pub mod tree;
 
 pub use labels::LabelNames;
-pub use listing::{Case, Label, Listing};
-pub use numbering::Numbering;
+pub use listing::{Case, Label, Listing, Numbering};
 pub use split::Split;

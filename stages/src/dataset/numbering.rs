@@ -2,43 +2,29 @@
 //! hold as many other values as there are names, these values in order (BraTS has 1, 2 and 4).
 
 use crate::context::Context;
-use crate::dataset::{Case, Label, Listing, name};
+use crate::dataset::listing::{Case, Label, Listing, Numbering};
+use crate::dataset::name;
 use crate::error::{Error, Result};
 use crate::image::nifti::{Desk, ImageFile, load_label};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The source of the labels' values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Numbering {
-    /// Each name stands beside its value.
-    #[default]
-    Given,
-    /// A list of names, from value 1 on.
-    Counted,
-    /// A list that may or may not begin with the background: only as many names as values are
-    /// clear.
-    Unclear,
-}
-
 /// Values of label files, each with the cases that have it.
 type Found<'a> = BTreeMap<u8, Vec<&'a str>>;
 
-impl Numbering {
-    /// The labels as the values in the files have them, where a list of names does not say it.
-    /// `None` where they are right as they are.
-    fn labels(self, labels: &[Label], found: &Found) -> Result<Option<Vec<Label>>> {
-        let is_counted = found.keys().all(|value| usize::from(*value) <= labels.len());
-        if self == Numbering::Given || (self == Numbering::Counted && is_counted) {
-            return Ok(None);
-        }
-        if labels.len() != found.len() {
-            return Err(mismatch(labels, found));
-        }
-        let named = found.keys().zip(labels);
-        let named = named.map(|(value, label)| Label { value: *value, name: label.name.clone() });
-        Ok(Some(named.collect()))
+/// The labels as the values in the files have them, where a list of names does not say it. `None`
+/// where they are right as they are.
+fn renumbered(numbering: Numbering, labels: &[Label], found: &Found) -> Result<Option<Vec<Label>>> {
+    let is_counted = found.keys().all(|value| usize::from(*value) <= labels.len());
+    if numbering == Numbering::Given || (numbering == Numbering::Counted && is_counted) {
+        return Ok(None);
     }
+    if labels.len() != found.len() {
+        return Err(mismatch(labels, found));
+    }
+    let named = found.keys().zip(labels);
+    let named = named.map(|(value, label)| Label { value: *value, name: label.name.clone() });
+    Ok(Some(named.collect()))
 }
 
 fn mismatch(labels: &[Label], found: &Found) -> Error {
@@ -72,7 +58,7 @@ pub fn settle(cx: &Context, listing: Listing, folder: &Path) -> Result<Listing> 
         let Some(values) = values else { return Ok(listing) };
         values.iter().for_each(|value| found.entry(*value).or_default().push(&case.name));
     }
-    let Some(labels) = listing.numbering.labels(&listing.labels, &found)? else {
+    let Some(labels) = renumbered(listing.numbering, &listing.labels, &found)? else {
         return Ok(listing);
     };
     let values: Vec<String> = found.keys().map(u8::to_string).collect();
@@ -103,7 +89,7 @@ mod tests {
         let label = |value: usize| Label { value: value as u8, name: format!("name{value}") };
         let labels: Vec<Label> = (1..=names).map(label).collect();
         let found = values.iter().map(|value| (*value, vec!["a", "b"])).collect();
-        let told = numbering.labels(&labels, &found).map_err(|error| error.to_string())?;
+        let told = renumbered(numbering, &labels, &found).map_err(|error| error.to_string())?;
         let told = told.unwrap_or(labels);
         Ok(told.iter().map(|label| label.value).collect())
     }
