@@ -6,8 +6,8 @@ use tch::{Device, Kind, Tensor};
 use voxflow_stages::dataset::Label;
 use voxflow_stages::image::candidates::Candidates;
 use voxflow_stages::image::nifti::Mapped;
+use voxflow_stages::image::spacing::Grid;
 use voxflow_stages::image::{Geometry, VolumeList};
-use voxflow_stages::metric::spacing_mm;
 use voxflow_stages::{Error, Input, Result};
 
 /// One part of a cache artifact.
@@ -77,9 +77,10 @@ impl PreparedCase {
         }
     }
 
-    /// Sides of a voxel in mm.
-    pub fn spacing_mm(&self) -> [f64; 3] {
-        spacing_mm(&self.geometry.resampled_affine)
+    /// The size of the volume, and the axes of the resampled grid. A crop moves the origin only,
+    /// which is not in it.
+    pub fn grid(&self) -> Grid {
+        Grid { shape: self.image.shape(), affine: self.geometry.resampled_affine }
     }
 
     /// The image as a tensor (1, C, X, Y, Z), fp32 on the processor.

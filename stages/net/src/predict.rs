@@ -121,7 +121,8 @@ fn facts(cx: &Context, made: &Artifact) -> Result<Facts> {
 /// Makes one image's files.
 fn make(params: &Predict, item: &Item, folder: &Path) -> Result<()> {
     let card = item.models.lock().unwrap_or_else(PoisonError::into_inner).card.clone();
-    let files = Files { case: &item.files, modality: &card.modality, allowed: &[] };
+    let modality = &card.modality;
+    let files = Files { case: &item.files, modality, named_by: "the model", allowed: &[] };
     let prepared = prepare_on(&mut nifti::Desk::default(), &card.preparation, files)?;
     let image = tensor(&prepared.image.data, prepared.image.channels, prepared.image.shape);
     let found = Segmentation::of(item.models, &image, &prepared.geometry)?;

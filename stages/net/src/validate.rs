@@ -6,7 +6,7 @@ use crate::train::begin;
 use crate::worker::caught;
 use std::sync::{Mutex, PoisonError};
 use voxflow_stages::kinds::validate::Validate;
-use voxflow_stages::metric::{CaseScore, score_case, summary};
+use voxflow_stages::metric::{CaseScore, score_case, skew_warning, summary};
 use voxflow_stages::model::Scoring;
 use voxflow_stages::{Context, Error, Result};
 
@@ -25,8 +25,12 @@ pub fn run(cx: &Context) -> Result<()> {
     // One case at a time through the network, which keeps all threads busy by itself; scoring
     // beside it.
     let models = Mutex::new(models);
-    let scores =
-        cx.each_case(&part.cases, |case| &case.name, |case| score(case, &part, &models, &params))?;
+    let work = |case: &PreparedCase| {
+        let skew = skew_warning(&case.grid());
+        skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
+        score(case, &part, &models, &params)
+    };
+    let scores = cx.each_case(&part.cases, |case| &case.name, work)?;
     summary::rows(&scores, part.name, "resampled").into_iter().for_each(|row| cx.metric(row));
     cx.create_json("scores.json", &scores)
 }
@@ -47,13 +51,7 @@ fn score(
             Ok(models.classes.volume(&slider.classes(&case.tensor_on(home)?)))
         })?
     };
-    let scores = score_case(
-        &prediction,
-        case.label_values()?,
-        shape,
-        case.spacing_mm(),
-        labels,
-        params.tolerance_mm,
-    );
+    let scores =
+        score_case(&prediction, case.label_values()?, &case.grid(), labels, params.tolerance_mm);
     Ok(CaseScore { case: case.name.clone(), labels: scores })
 }

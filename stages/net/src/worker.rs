@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use voxflow_cache::Recipe;
-use voxflow_stages::protocol::{Build, Opening, REMEDY};
+use voxflow_stages::protocol::{Build, Opening, Probed, REMEDY};
 use voxflow_stages::{Context, Error, Kind, Reply, Result, Task, Trouble};
 
 /// What makes a stage.
@@ -27,7 +27,7 @@ pub const RUNS: &[(&str, Make)] = &[
     ("predict", predict::run),
 ];
 
-/// The program: `voxflow-worker TASK.json` or `voxflow-worker --version`.
+/// The program: `voxflow-worker TASK.json`, `voxflow-worker --version`, or `--device NAME`.
 pub fn main() -> ExitCode {
     die_with_parent();
     keep_memory();
@@ -43,12 +43,25 @@ pub fn main() -> ExitCode {
     };
     match std::env::args_os().nth(1) {
         Some(argument) if argument == "--version" => line(&mut pipe, &versions()),
+        Some(argument) if argument == "--device" => {
+            line(&mut pipe, &probed());
+            leave(true)
+        }
         Some(path) => serve(Path::new(&path), pipe, stopping),
         None => {
             let _ =
                 writeln!(std::io::stderr(), "usage: voxflow-worker TASK.json (voxflow starts it)");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Whether the device that is named can be used, before a task is made on it.
+fn probed() -> Probed {
+    let device = std::env::args().nth(2).unwrap_or_default();
+    match caught(|| device::choose(&device, 1)) {
+        Ok(place) => Probed::Usable(place.name),
+        Err(error) => Probed::Unusable(error.to_string()),
     }
 }
 
