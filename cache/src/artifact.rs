@@ -26,7 +26,7 @@ pub struct Blob {
     pub reference: Option<Reference>,
 }
 
-/// Where a referenced blob lies, and the stat under which its digest was taken.
+/// Path of a referenced blob, and the stat under which its digest was computed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     /// The absolute path.
@@ -39,7 +39,7 @@ pub struct Reference {
     pub fresh: bool,
 }
 
-/// What tells that a file has not changed since it was hashed.
+/// The stat of a file; equal stats mean unchanged content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileStat {
     /// Device number.

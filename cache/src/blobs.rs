@@ -16,10 +16,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A file changed less than this ago may change again without its stat showing it.
 const SETTLED_NS: i64 = 2_000_000_000;
 
-/// How often a file that changes under our hands is read again.
+/// Attempts at reading a file that changes meanwhile.
 const ATTEMPTS: usize = 3;
 
-/// What reading a blob found.
+/// Result of checking a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
     /// The content that the name says.
@@ -38,7 +38,7 @@ pub(crate) struct Blobs {
 }
 
 impl Blobs {
-    /// Where a blob's bytes lie.
+    /// Path of a blob's bytes.
     pub(crate) fn path(&self, blob: &Blob) -> PathBuf {
         match &blob.reference {
             Some(reference) => reference.path.clone(),
@@ -51,7 +51,7 @@ impl Blobs {
         layout::fan(&self.folder, &digest.to_hex())
     }
 
-    /// Whether the blob can be read and is unchanged, as far as its stat tells; `None` where only
+    /// True if the blob can be read and is unchanged, as far as its stat tells; `None` where only
     /// reading its bytes can.
     pub(crate) fn glance(&self, blob: &Blob, index: &Index) -> Result<Option<bool>> {
         let stat = match (FileStat::of(&self.path(blob)), &blob.reference) {
@@ -70,7 +70,7 @@ impl Blobs {
         })
     }
 
-    /// Whether the blob's bytes are what they should be. A bad blob of the store is set aside and
+    /// True if the blob's bytes are what they should be. A bad blob of the store is set aside and
     /// reported.
     pub(crate) fn holds(&self, blob: &Blob, index: &Index) -> Result<bool> {
         match &blob.reference {

@@ -87,7 +87,7 @@ impl Draft {
         Err(Error::Damaged { path: self.folder.clone(), trouble: trouble.to_string() })
     }
 
-    /// Where the entry is written before it is renamed into place.
+    /// Temporary path of the entry before the rename.
     pub(crate) fn entry_file(&self) -> PathBuf {
         self.root.join("entry.json")
     }
@@ -157,7 +157,7 @@ fn named(folder: &Path) -> Option<(u64, Option<u64>)> {
     Some((number, parts.next().and_then(hex)))
 }
 
-/// Where locks are shared for sure: a kernel since it started, and a mount.
+/// Identity of the boot and mount within which locks are surely shared.
 fn place_of(drafts: &Path) -> u64 {
     let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let device = fs::metadata(drafts).map_or(0, |metadata| metadata.dev());

@@ -26,7 +26,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What lies in `folder`, sorted. Nothing if it is missing.
+/// Entries of `folder`, sorted; empty if it is missing.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),

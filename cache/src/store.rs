@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How long to wait between two attempts to claim what another is making: at first, and at most.
+/// First and longest wait between attempts to claim a recipe that another process makes.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
@@ -52,7 +52,7 @@ struct Inner {
 /// Hears how many bytes were read.
 type Told = dyn Fn(u64) + Send + Sync;
 
-/// How a recall should go.
+/// Options of a recall.
 #[derive(Clone, Copy)]
 pub struct Policy<'a> {
     /// Asked while waiting for another maker, and before making.
@@ -61,7 +61,7 @@ pub struct Policy<'a> {
     pub verify: bool,
 }
 
-/// What a recall came to.
+/// Origin of a recalled entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recall {
     /// It was remembered.
@@ -185,7 +185,7 @@ impl Store {
         Ok(missing)
     }
 
-    /// Where a blob's bytes lie. For reading only.
+    /// Path of a blob's bytes, for reading only.
     pub fn path(&self, blob: &Blob) -> PathBuf {
         self.inner.blobs.path(blob)
     }
@@ -276,7 +276,7 @@ impl Store {
         }
     }
 
-    /// Where the unfinished state of a making lies; the folder may not exist.
+    /// Folder of a making's unfinished state; it may not exist.
     pub fn unfinished(&self, fingerprint: &Fingerprint) -> PathBuf {
         layout::fan(&self.inner.root.join("unfinished"), &fingerprint.to_hex())
     }

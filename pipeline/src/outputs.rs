@@ -168,7 +168,7 @@ pub fn prune(home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// Whether a name stays below its folder.
+/// True if a name stays below its folder.
 fn is_plain(name: &str) -> bool {
     Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }

@@ -25,17 +25,17 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// What is known of one stage.
+/// One stage of a plan.
 pub struct Step {
     /// The positions of the stages it needs.
     pub needs: Vec<usize>,
-    /// What is to be done.
+    /// The decision.
     pub decision: Decision,
-    /// What is to be made, once all it needs is known.
+    /// The recipe, once all inputs are known.
     pub recipe: Option<Recipe>,
-    /// What was made.
+    /// The artifact.
     pub entry: Option<Arc<Entry>>,
-    /// Why it is not asked for, where it is not.
+    /// The reason for leaving it out, if it is left out.
     pub left_out: Option<LeftOut>,
     /// How long a person's own files were read to know what is to be made: part of the stage's
     /// work, done early.
@@ -75,7 +75,7 @@ impl Plan {
         lines
     }
 
-    /// Whether a stage cannot run for no other reason than that one it needs cannot.
+    /// True if a stage cannot run for no other reason than that one it needs cannot.
     pub fn is_consequence(&self, index: usize) -> bool {
         let is_blocked =
             |index: usize| matches!(self.steps[index].decision, Decision::Blocked { .. });
@@ -93,19 +93,19 @@ impl Plan {
         (!ids.is_empty()).then(|| format!("{count} after it cannot run: {}", ids.join(", ")))
     }
 
-    /// Whether a stage must, or may have to, be made.
+    /// True if a stage must, or may have to, be made.
     pub fn is_open(&self, index: usize) -> bool {
         matches!(self.steps[index].decision, Decision::Run { .. } | Decision::Follows { .. })
     }
 }
 
-/// What a stage came to, now that all it needs is known.
+/// The decision about a stage whose inputs are all known.
 pub enum Settled {
     /// The store has it.
     Reuse(Arc<Entry>, Option<String>),
     /// It must be made.
     Make {
-        /// Why, in words.
+        /// The reason, for people.
         reason: String,
         /// Seconds that it took the last time.
         cost_seconds: Option<f64>,
@@ -117,9 +117,9 @@ pub struct Planner<'a> {
     store: &'a Store,
     wishes: &'a Wishes,
     history: History<'a>,
-    /// What was forced already; `None` for a plan that changes nothing.
+    /// Entries already forgotten by `--force`; `None` for a plan that changes nothing.
     forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
-    /// How long files outside the store were read.
+    /// Time spent on reading files outside the store.
     reading: Cell<Duration>,
 }
 
@@ -159,7 +159,7 @@ impl<'a> Planner<'a> {
         Ok(plan)
     }
 
-    /// What was done before.
+    /// Earlier runs, for explanations.
     pub fn history(&self) -> &History<'a> {
         &self.history
     }
@@ -248,7 +248,7 @@ impl<'a> Planner<'a> {
         Ok(Some(Arc::new(entry)))
     }
 
-    /// Whether a forced stage must still be made. Its entry is forgotten, once.
+    /// True if a forced stage must still be made. Its entry is forgotten, once.
     fn force(&self, fingerprint: Fingerprint) -> Result<bool> {
         let Some(forgotten) = &self.forgotten else { return Ok(true) };
         if !forgotten.borrow_mut().insert(fingerprint) {
@@ -371,7 +371,7 @@ fn parts_read(stage: &StageSpec, id: &str) -> Vec<&'static str> {
     roles.flat_map(|read| read.parts.iter().copied()).collect()
 }
 
-/// Whether an artifact's file lies in a part.
+/// True if an artifact's file lies in a part.
 pub fn within(name: &str, part: &str) -> bool {
     part.is_empty() || name == part || (part.ends_with('/') && name.starts_with(part))
 }

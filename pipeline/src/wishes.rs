@@ -5,7 +5,7 @@ use crate::workflow::{Workflow, either, nearest};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::stage::TESTING_PART;
 
-/// What the command line wants done differently.
+/// The selection of stages on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// Only these stages; empty for all.
@@ -22,7 +22,7 @@ pub struct Wishes {
     pub untested: bool,
 }
 
-/// Why a stage is not asked for.
+/// The reason for leaving out a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
     /// `--only` and `--until` name others.

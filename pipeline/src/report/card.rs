@@ -88,7 +88,7 @@ fn plain_list(names: &[String]) -> String {
     names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// What the stages warned of; empty where they did not.
+/// Warnings of the stages; empty without any.
 fn warnings(subject: &Subject) -> String {
     let line = |(stage, words): (&str, &str)| format!("- `{stage}`: {}\n", plain(words));
     subject.past.record.warnings().map(line).collect()

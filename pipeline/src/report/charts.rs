@@ -1,4 +1,4 @@
-//! What a report draws, as data for its script: lines over steps and epochs, and scores by case.
+//! Charts of a report as data for its script: lines over steps and epochs, and scores by case.
 
 use super::subject::{Scored, Subject};
 use maud::{Markup, html};
@@ -11,17 +11,17 @@ use voxflow_stages::stage::Yields;
 pub struct Chart {
     /// The element.
     pub id: String,
-    /// What stands above it.
+    /// The title.
     #[serde(skip)]
     pub title: String,
-    /// What x is.
+    /// The unit of x.
     pub x: String,
     /// The values of x, rising.
     pub at: Vec<f64>,
-    /// What each x is called, where x only counts.
+    /// Names of the x values, if x is an index.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
-    /// Whether points are drawn instead of lines.
+    /// True if points are drawn instead of lines.
     pub points: bool,
     /// The lines.
     pub series: Vec<Series>,
@@ -30,11 +30,11 @@ pub struct Chart {
 /// One line: a value for each x, or none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Series {
-    /// What it is called.
+    /// The name.
     pub name: String,
     /// The values.
     pub values: Vec<Option<f64>>,
-    /// Whether there are so few that each is marked.
+    /// True if there are so few that each is marked.
     pub few: bool,
 }
 

@@ -34,12 +34,12 @@ impl Subject {
         Ok(Subject { past, tables, resolved })
     }
 
-    /// How the run is called where several stand side by side.
+    /// Name of the run beside others.
     pub fn name(&self) -> &str {
         history::short(&self.past.record.run)
     }
 
-    /// What a comparison needs of it.
+    /// Its summary.
     pub fn summary(&self) -> Summary {
         Summary::of(&self.past.record, &self.tables.metrics)
     }
@@ -78,7 +78,7 @@ impl Subject {
         self.tables.metrics.iter().filter(move |row| fits(row, place))
     }
 
-    /// Where single cases were scored, tests first.
+    /// Stages and grids with scores of single cases, tests first.
     pub fn scored(&self) -> Vec<Scored> {
         let mut places: Vec<Scored> = vec![];
         let is_score =
@@ -142,14 +142,14 @@ impl Subject {
     }
 }
 
-/// Where single cases were scored.
+/// A stage and grid with scores of single cases.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The stage's id.
     pub stage: String,
     /// The metrics of its kind.
     pub yields: Yields,
-    /// What was looked at: validation, testing.
+    /// The part of the cases: validation, testing.
     pub split: String,
     /// The grid: resampled, original, roundtrip.
     pub grid: Option<String>,

@@ -27,7 +27,7 @@ pub struct Pairs {
 /// The Wilcoxon signed-rank test, two-sided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wilcoxon {
-    /// How likely differences at least as lopsided are by chance.
+    /// Probability of differences at least as one-sided by chance (two-sided p-value).
     pub p: f64,
     /// The effect size: the matched-pairs rank-biserial correlation, (W₊ − W₋) / (W₊ + W₋), from −1
     /// (every case worse) to 1 (every case better).

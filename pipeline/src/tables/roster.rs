@@ -48,7 +48,7 @@ impl Roster {
         Roster { runs, baseline, params, metrics, known }
     }
 
-    /// What people want to see first, with differences from the first run.
+    /// A short table for people, with differences from the first run.
     pub fn in_short(runs: &[Summary]) -> Sheet {
         let mut roster = Roster::new(runs.to_vec(), runs.first().cloned(), false);
         roster.for_people();
@@ -83,7 +83,7 @@ impl Roster {
         self.few_params()
     }
 
-    /// Whether a count of missed structures is above 0 in any run: its other scores then are means
+    /// True if a count of missed structures is above 0 in any run: its other scores then are means
     /// over fewer cases.
     fn misses(&self, column: &Column) -> bool {
         let values = self.runs.iter().filter_map(|run| column.metric(run)?.found.value);

@@ -21,7 +21,7 @@ const SHOWN: [(&str, &str); 6] = [
 /// The grids in the order of their weight.
 const GRIDS: [&str; 3] = ["original", "resampled", "roundtrip"];
 
-/// What scores belong together: stage, split, grid and label.
+/// Identity of a group of scores: stage, split, grid and label.
 type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
 /// A row for each scoring stage, split, grid and label, in the order in which they came; the mean

@@ -41,9 +41,9 @@ pub struct Variant {
     pub number: usize,
     /// Its values by dotted path.
     pub values: BTreeMap<String, Value>,
-    /// How many runs it has.
+    /// Number of runs.
     pub runs: usize,
-    /// How many of them are done.
+    /// Number of finished runs.
     pub done: usize,
     /// Its scores by column: "validation dice", "testing dice".
     pub scores: BTreeMap<String, Spread>,
@@ -56,7 +56,7 @@ pub struct Spread {
     pub mean: f64,
     /// The standard deviation of the sample (n − 1); none of a single value.
     pub sd: Option<f64>,
-    /// How many values.
+    /// Number of values.
     pub n: usize,
 }
 
@@ -115,7 +115,7 @@ impl Variants {
         self.rows.iter().find(|row| Some(row.number) == self.best)
     }
 
-    /// How many runs are not done.
+    /// Number of unfinished runs.
     pub fn open(&self) -> usize {
         self.rows.iter().map(|row| row.runs - row.done).sum()
     }
