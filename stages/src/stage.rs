@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// What a stage makes, and what a role reads.
+/// Types of artifacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ArtifactType {
     /// One packed file: `archive`.
@@ -67,7 +67,7 @@ pub struct Items {
     pub holds: &'static [&'static str],
 }
 
-/// How many stages a role takes.
+/// Number of stages that a role takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Exactly one.
@@ -88,9 +88,9 @@ pub struct Read {
     /// The parts that are read ("training/", "split.json"); `[""]` is everything. Only these enter
     /// the recipe, and only these can be opened.
     pub parts: &'static [&'static str],
-    /// How many.
+    /// The number.
     pub count: Count,
-    /// What for, in a few words.
+    /// The purpose, in a few words.
     pub doc: &'static str,
 }
 
@@ -106,7 +106,7 @@ pub const MODELS: Read = Read {
     doc: "the network; several are averaged",
 };
 
-/// Which slots a stage takes.
+/// The resource pool of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// Mostly waiting (downloads): takes no slot of the others.
@@ -152,6 +152,9 @@ pub enum Seed {
     Own,
 }
 
+/// Reads a small file of an input: the role, of which the first stage counts, and the file's name.
+pub type Peek<'a> = dyn Fn(&str, &str) -> Result<Vec<u8>> + 'a;
+
 /// The contract of a stage's parameters: plain data with a name, a version and what it reads and
 /// makes.
 pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
@@ -161,12 +164,14 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const VERSION: u32;
     /// The roles it reads.
     const READS: &'static [Read];
-    /// What it makes.
+    /// The type of its artifact.
     const MAKES: ArtifactType;
     /// Parameters that say where, not what: left out of the hashed parameters.
     const LOCATORS: &'static [&'static str] = &[];
     /// The files without which its artifact is none; see [`ArtifactType::holds`].
     const HOLDS: &'static [&'static str] = Self::MAKES.holds();
+    /// The roles of which it reads fewer files than their parts, as [`Stage::names_read`] tells.
+    const NARROWED: &'static [&'static str] = &[];
     /// The items that it recalls.
     const ITEMS: &'static [Items] = &[];
     /// The slots it takes.
@@ -185,6 +190,11 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     /// The local files whose content belongs to the recipe, by the name of the input they become.
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         Ok(BTreeMap::new())
+    }
+
+    /// The files that it reads of a narrowed role's artifact, by what small files of its inputs say.
+    fn names_read(_role: &str, _peek: &Peek) -> Result<BTreeSet<String>> {
+        Ok(BTreeSet::new())
     }
 
     /// The listing of the dataset that it will make, where that costs no more than a look into a

@@ -128,7 +128,7 @@ fn first_plane() -> [usize; 2] {
     [0, 1]
 }
 
-/// What one patch gets: drawn parameters.
+/// Drawn parameters for one patch.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
     /// The axes to mirror.
@@ -292,7 +292,7 @@ impl Change {
         self.apply_to_values(&mut patch.image);
     }
 
-    /// Whether it moves voxels in other ways than by flips.
+    /// True if it moves voxels in other ways than by flips.
     pub(super) fn moves_more_than_flips(&self) -> bool {
         self.turns.is_some() || self.affine.is_some()
     }
@@ -327,7 +327,7 @@ impl Change {
         self.scale_and_shift(image);
     }
 
-    /// Whether what it does to a value hangs on that value alone: it is nothing but scaled and
+    /// True if what it does to a value hangs on that value alone: it is nothing but scaled and
     /// shifted.
     pub(super) fn is_of_single_values(&self) -> bool {
         self.noise.is_none() && self.gamma.is_none()

@@ -7,11 +7,11 @@ use crate::context::Context;
 use crate::dataset::Listing;
 use crate::error::{Error, Result};
 use crate::space::Upstream;
-use crate::stage::{ArtifactType, Items, Pool, Read, Seed, Stage, Yields};
+use crate::stage::{ArtifactType, Items, Peek, Pool, Read, Seed, Stage, Yields};
 use schemars::Schema;
 use serde_json::Value;
 use std::any::TypeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ pub trait Run: Stage {
     fn run(&self, cx: &Context) -> Result<()>;
 }
 
-/// Where a kind runs.
+/// The program that runs a kind.
 #[derive(Clone, Copy)]
 pub enum Place {
     /// In the program `voxflow`.
@@ -43,7 +43,7 @@ pub struct Kind {
     pub version: u32,
     /// The roles it reads.
     pub reads: &'static [Read],
-    /// What it makes.
+    /// The type of its artifact.
     pub makes: ArtifactType,
     /// Parameters that say where, not what.
     pub locators: &'static [&'static str],
@@ -57,8 +57,11 @@ pub struct Kind {
     pub yields: Yields,
     /// The origin of its parameter `seed`, if it has one.
     pub seed: Seed,
-    /// Where it runs.
+    /// The program that runs it.
     pub place: Place,
+    /// The roles of which fewer files are read than their parts.
+    pub narrowed: &'static [&'static str],
+    names_read: fn(&str, &Peek) -> Result<BTreeSet<String>>,
     schema: fn() -> &'static Schema,
     understand: fn(&Value) -> Result<Value, Mistakes>,
     local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
@@ -90,6 +93,8 @@ impl Kind {
             yields: S::YIELDS,
             seed: S::SEED,
             place,
+            narrowed: S::NARROWED,
+            names_read: S::names_read,
             schema: schema::<S>,
             understand: understand::<S>,
             local_files: |params| parse::<S>(params)?.local_files(),
@@ -119,6 +124,11 @@ impl Kind {
         }
         neutral::drop_neutral(self.schema().as_value(), &mut params);
         params
+    }
+
+    /// The files that are read of a narrowed role's artifact.
+    pub fn names_read(&self, role: &str, peek: &Peek) -> Result<BTreeSet<String>> {
+        (self.names_read)(role, peek)
     }
 
     /// The local files whose content belongs to the recipe.

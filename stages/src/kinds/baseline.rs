@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// How to segment.
+    /// The method of segmentation.
     pub method: Method,
     /// Tolerance of the surface Dice in mm.
     #[serde(default = "one")]

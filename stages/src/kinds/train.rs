@@ -27,16 +27,16 @@ pub struct Train {
     /// Patches from each volume of a batch.
     #[serde(default = "four")]
     pub patches_per_volume: usize,
-    /// Where patches are taken from.
+    /// Sampling of patches.
     #[serde(default)]
     pub sampling: Sampling,
-    /// How patches are varied.
+    /// Random augmentation of patches.
     #[serde(default)]
     pub augmentation: Augmentation,
     /// The network.
     #[serde(default)]
     pub network: Network,
-    /// What is minimised.
+    /// The loss.
     #[serde(default)]
     pub loss: Loss,
     /// The learning rate, before the schedule.
@@ -65,7 +65,7 @@ pub struct Train {
     /// after the best one; null for never.
     #[serde(default)]
     pub stop_after: Option<u32>,
-    /// What decides which weights are the best.
+    /// Criterion of the best weights.
     #[serde(default)]
     pub best_by: BestBy,
     /// Keep an epoch's last batch where volumes do not fill it.
@@ -77,7 +77,7 @@ pub struct Train {
     /// Epochs between checkpoints; one is also written every five minutes.
     #[serde(default = "twenty")]
     pub checkpoint_every: u32,
-    /// How the network is slid over volumes, here and by default later.
+    /// Sliding-window inference, here and by default later.
     #[serde(default)]
     pub inference: Inference,
     /// Refuse fast algorithms that do not repeat bit by bit (on CUDA; the processor always repeats
@@ -115,7 +115,7 @@ pub enum Precision {
     Fp16,
 }
 
-/// What decides which weights are the best.
+/// Criterion of the best weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BestBy {
@@ -203,7 +203,7 @@ impl Train {
         }
     }
 
-    /// Whether every batch norm of the deepest level keeps its running statistics.
+    /// True if every batch norm of the deepest level keeps its running statistics.
     fn freezes_deepest_norms(&self) -> bool {
         let tensors = self.network.graph(1, 2).tensors();
         let statistics = tensors.iter().map(|tensor| tensor.name.as_str());

@@ -1,6 +1,6 @@
 //! `unpack`: unpacks an archive in Decathlon or nnU-Net layout (tar or tar.gz) into a dataset.
 //!
-//! What the archive says is not believed: see `dataset::archive` for what is refused.
+//! The archive is not trusted: see `dataset::archive` for the checks.
 
 use super::folder::{is_true, yes};
 use crate::context::Context;
@@ -82,7 +82,7 @@ impl Run for Unpack {
     fn run(&self, cx: &Context) -> Result<()> {
         let input = cx.input("archive")?;
         let scratch = cx.create(".unpacking")?;
-        std::fs::create_dir_all(&scratch).map_err(Error::io("create", &scratch))?;
+        cx.create_folder(&scratch)?;
         let limits =
             Limits { bytes: (self.max_gib * f64::from(1u32 << 30)) as u64, ratio: self.max_ratio };
         let files =

@@ -7,7 +7,7 @@ use crate::image::Preparation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which of a model's weights.
+/// The weights of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
@@ -40,13 +40,13 @@ pub struct ModelCard {
     pub modality: Vec<String>,
     /// The labels; the network's outputs are the background and then these, in order.
     pub labels: Vec<Label>,
-    /// How images are prepared.
+    /// Preparation of images.
     pub preparation: Preparation,
     /// The network.
     pub network: Network,
-    /// How it is slid over a volume; the window is filled in.
+    /// Sliding-window inference, with its window filled in.
     pub inference: Inference,
-    /// How the training went.
+    /// Summary of the training.
     pub training: TrainingSummary,
     /// The cases that decided the weights; `None` where nobody knows (another program's weights, or
     /// a model of before this was kept).
@@ -61,7 +61,7 @@ impl ModelCard {
     }
 }
 
-/// How a training went.
+/// Summary of a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSummary {

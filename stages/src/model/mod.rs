@@ -40,12 +40,12 @@ pub(crate) fn mistake(
     bad.then(|| (path.into(), trouble.into()))
 }
 
-/// Whether a number can be a fraction in 0..=1.
+/// True if a number can be a fraction in 0..=1.
 pub(crate) fn is_fraction(number: f64) -> bool {
     (0.0..=1.0).contains(&number)
 }
 
-/// Whether a number is finite and not negative.
+/// True if a number is finite and not negative.
 pub(crate) fn is_amount(number: f64) -> bool {
     number.is_finite() && number >= 0.0
 }

@@ -81,7 +81,7 @@ impl Network {
         product
     }
 
-    /// What is wrong with the description; `path` is where it stands.
+    /// Mistakes in the description; `path` is its position.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         let even = |kernel: PerAxis| kernel.xyz().iter().any(|side| side % 2 == 0 || *side > 31);
         let (channels, strides) = (self.channels.len(), self.strides.len());
@@ -150,7 +150,7 @@ impl Network {
         )
     }
 
-    /// What is wrong with the sides of a patch or window for this network.
+    /// The mistake in the sides of a patch or window for this network, if any.
     pub fn check_sides(&self, sides: [usize; 3], path: &str) -> Option<Mistake> {
         let multiple = self.multiple();
         let fits = |axis: usize| sides[axis] > 0 && sides[axis].is_multiple_of(multiple[axis]);

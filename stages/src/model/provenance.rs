@@ -32,7 +32,7 @@ pub struct SeenCase {
     pub images: Vec<Digest>,
 }
 
-/// What a model learnt from a case.
+/// Use of a case by a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// The case was trained on.
@@ -46,7 +46,7 @@ pub enum Seen {
 pub struct Leak {
     /// The case as it is named where it is scored.
     pub case: String,
-    /// How the model saw it.
+    /// Its use.
     pub seen: Seen,
     /// The case as the model's training named it.
     pub known_as: SeenCase,

@@ -19,7 +19,7 @@ pub enum ScheduleName {
     Polynomial,
 }
 
-/// What time is counted in.
+/// Unit of training time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -30,7 +30,7 @@ pub enum Unit {
     Steps,
 }
 
-/// How the rate falls to 0 over the last part.
+/// Decay of the rate to 0 over the last part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
@@ -47,7 +47,7 @@ pub enum Decay {
 pub struct Schedule {
     /// The course.
     pub name: ScheduleName,
-    /// What `every` and `warmup` are counted in, and how often the rate changes.
+    /// Unit of `every` and `warmup`, and of changes of the rate.
     pub unit: Unit,
     /// Units between two steps down (for step).
     pub every: u32,
@@ -60,7 +60,7 @@ pub struct Schedule {
     pub warmup: u32,
     /// The fraction of all steps, at the end, over which the rate falls to 0, step by step.
     pub decay_last: f64,
-    /// How it falls there.
+    /// The shape of the decay.
     pub decay: Decay,
 }
 
@@ -118,7 +118,7 @@ impl Schedule {
         }
     }
 
-    /// What is wrong with the description; `path` is where it stands.
+    /// Mistakes in the description; `path` is its position.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         [
             mistake(self.every == 0, format!("{path}.every"), "must be at least 1"),

@@ -1,4 +1,4 @@
-//! Whether volumes suit a model: their labels, their channels and how they were prepared. A
+//! True if volumes suit a model: their labels, their channels and how they were prepared. A
 //! difference that makes scores meaningless is an error that names both sides; one that may be
 //! meant is a warning.
 
@@ -90,7 +90,7 @@ pub fn differences(there: &Preparation, here: &Preparation, channels: usize) -> 
     each.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// Whether voxels have the same size and values, whatever was cropped away.
+/// True if voxels have the same size and values, whatever was cropped away.
 fn has_same_values(there: &Preparation, here: &Preparation, channels: usize) -> bool {
     spacing_words(there) == spacing_words(here)
         && intensity_words(there, channels) == intensity_words(here, channels)

@@ -13,7 +13,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Where torch wants numbers to begin.
+    /// Alignment of storages in torch's files, in bytes.
     const ALIGNMENT: u16 = 64;
 
     /// An archive with its first member, which says what is in it.

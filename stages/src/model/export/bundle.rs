@@ -18,7 +18,7 @@ pub fn files(card: &ModelCard, tensors: &Named) -> Result<Vec<(&'static str, Vec
     ])
 }
 
-/// What a bundle does otherwise than the model.
+/// Differences between a bundle and the model.
 pub fn warnings(card: &ModelCard) -> Option<String> {
     card.inference.flips.then(|| {
         "the bundle does without the flips of 'inference.flips', which MONAI has not".into()

@@ -111,7 +111,7 @@ impl<'a> Module<'a> {
         pickle.op(b'u').op(b'b');
     }
 
-    /// How many modules lie below.
+    /// Number of modules below.
     fn below(&self) -> usize {
         self.modules.iter().map(|(_, module)| 1 + module.below()).sum()
     }

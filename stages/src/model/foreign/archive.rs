@@ -53,7 +53,7 @@ impl<'a> Archive<'a> {
         Ok(archive)
     }
 
-    /// Whether there is code beside the weights.
+    /// True if there is code beside the weights.
     pub fn is_torchscript(&self) -> bool {
         self.members.contains_key(&format!("{}/constants.pkl", self.folder))
     }

@@ -67,7 +67,7 @@ fn slices<'a>(
     Ok(slices)
 }
 
-/// What numbers each storage has, and how many.
+/// Number format and length of each storage.
 fn sizes<'a>(content: &Pickle<'a>) -> Result<BTreeMap<&'a str, (Dtype, usize)>> {
     let mut sizes = BTreeMap::new();
     for node in &content.nodes {

@@ -2,7 +2,7 @@
 //! plain pickles) and safetensors. Nothing of a file is run, and nothing is believed before it was
 //! checked: what comes out is named views of bytes that are there.
 //!
-//! Which of them a network needs is `weights`' matter.
+//! `weights` selects those that a network needs.
 
 pub mod archive;
 pub mod legacy;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 /// A file's tensors by name.
 #[derive(Debug)]
 pub struct Foreign<'a> {
-    /// What form the file has, in words.
+    /// The file's format, for people.
     pub form: &'static str,
     /// The keys under which the weights were found, joined by '/'; empty for the top.
     pub place: String,

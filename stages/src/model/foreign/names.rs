@@ -19,10 +19,10 @@ const KEYS: [&str; 9] = [
     "model_state",
 ];
 
-/// What wrappers put before all names: parallel training, torch.compile.
+/// Prefixes of wrappers: parallel training, torch.compile.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
-/// How deep dictionaries may be nested around the weights, and modules in each other.
+/// Deepest nesting of dictionaries around weights, and of modules.
 const DEEPEST: usize = 64;
 
 /// More tensors and modules than any network has.

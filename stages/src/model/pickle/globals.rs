@@ -1,7 +1,7 @@
 //! The names that may stand in a file of weights, and what numbers torch knows. Nothing else is
 //! looked up, and none of these is called: each is only understood.
 
-/// What numbers a storage holds.
+/// Number format of a storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
     /// 64-bit float.
@@ -53,13 +53,13 @@ pub enum Global {
     Storage(Option<Dtype>),
     /// `torch.float32` and the like.
     Dtype(Dtype),
-    /// What gives its first argument back: `torch.Size`, TorchScript's typed lists.
+    /// Returns its first argument: `torch.Size`, TorchScript's typed lists.
     Same,
     /// A module's class in TorchScript.
     Module,
 }
 
-/// What a name means, if it is one that weights need.
+/// The meaning of a name, if weights need it.
 pub fn known(module: &str, name: &str) -> Option<Global> {
     match (module, name) {
         ("collections", "OrderedDict") => Some(Global::OrderedDict),

@@ -205,7 +205,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// What a known name makes of its arguments.
+    /// The result of calling a known name.
     fn apply(&mut self, callable: Value<'a>, arguments: Value<'a>) -> Result<()> {
         let Value::Global(global) = callable else {
             return Err(Error::failed("calls what is no name"));

@@ -1,4 +1,4 @@
-//! What a pickle holds, as plain data. Values that hold others are nodes of one arena.
+//! A pickle as plain data. Values that contain others are nodes of one arena.
 
 use super::{Dtype, Global};
 use crate::error::{Error, Result};
@@ -48,9 +48,9 @@ pub enum Node<'a> {
 pub struct Storage<'a> {
     /// Its name in the file.
     pub key: &'a str,
-    /// What numbers; `None` for plain bytes.
+    /// Number format; `None` for plain bytes.
     pub dtype: Option<Dtype>,
-    /// How many.
+    /// The number.
     pub count: usize,
 }
 
@@ -60,9 +60,9 @@ pub struct Storage<'a> {
 pub struct View {
     /// The name of the storage that has the numbers.
     pub storage: String,
-    /// How many bytes the storage must have.
+    /// Bytes that the storage must have.
     pub bytes: usize,
-    /// What numbers.
+    /// Number format.
     pub dtype: Dtype,
     /// The first one.
     pub offset: usize,
@@ -105,7 +105,7 @@ impl View {
         }
     }
 
-    /// How many numbers.
+    /// Number of elements.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
@@ -120,11 +120,11 @@ fn last(offset: usize, shape: &[usize], strides: &[usize]) -> Option<usize> {
 /// A pickle's content.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    /// What the whole is.
+    /// The root value.
     pub root: Value<'a>,
-    /// What values refer to.
+    /// Nodes that values refer to.
     pub nodes: Vec<Node<'a>>,
-    /// How many bytes it took.
+    /// Bytes read.
     pub length: usize,
 }
 
@@ -149,7 +149,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// What a dictionary has under a key; the last, where the key is there twice.
+    /// Value of a dictionary's key; the last one of duplicates.
     pub fn get(&self, value: Value<'a>, key: &str) -> Option<Value<'a>> {
         let found = self.entries(value)?.iter().rev().find(|(name, _)| *name == Value::Text(key));
         found.map(|(_, value)| *value)
