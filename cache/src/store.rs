@@ -17,6 +17,7 @@ use crate::index_place;
 use crate::layout;
 use crate::outside::Outside;
 use crate::pins::Pin;
+use crate::presence::Look;
 use crate::publish::Made;
 use crate::recipe::Recipe;
 use crate::sharing;
@@ -60,6 +61,9 @@ pub struct Policy<'a> {
     /// Read every blob before it is reused, however unchanged it looks.
     pub verify: bool,
 }
+
+/// Waits for the claim that somebody else has.
+pub type Wait<'a> = &'a dyn Fn() -> Result<Claim>;
 
 /// What a recall came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,11 +198,29 @@ impl Store {
         policy: &Policy,
         make: impl FnOnce(&Draft) -> Result<(Value, Vec<Fingerprint>), E>,
     ) -> Result<(Entry, Recall), E> {
+        self.recall_with(recipe, policy, |wait| wait().map_err(E::from), make)
+    }
+
+    /// The same. Where somebody else has the claim, `waiting` is called with the wait for it, so
+    /// that it can give back meanwhile what others could use.
+    pub fn recall_with<E: From<Error>>(
+        &self,
+        recipe: &Recipe,
+        policy: &Policy,
+        waiting: impl FnOnce(Wait) -> Result<Claim, E>,
+        make: impl FnOnce(&Draft) -> Result<(Value, Vec<Fingerprint>), E>,
+    ) -> Result<(Entry, Recall), E> {
         let fingerprint = recipe.fingerprint();
         if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
             return Ok((entry, Recall::Reused));
         }
-        let claim = self.await_claim(fingerprint, policy.stop)?;
+        if (policy.stop)() {
+            return Err(Error::Stopped.into());
+        }
+        let claim = match self.claim(fingerprint)? {
+            Some(claim) => claim,
+            None => waiting(&|| self.await_claim(fingerprint, policy.stop))?,
+        };
         if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
             return Ok((entry, Recall::Reused));
         }
@@ -271,8 +293,7 @@ impl Store {
         verify: bool,
     ) -> Result<Option<Entry>> {
         let Some(entry) = self.inner.entries.get(fingerprint)? else { return Ok(None) };
-        let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
-        if !self.unusable(blobs, verify)?.is_empty() {
+        if !self.presence(entry.artifact.part(""), Look::of(verify))?.is_empty() {
             return Ok(None);
         }
         self.pin(fingerprint).map(|()| Some(entry))

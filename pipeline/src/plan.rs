@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use voxflow_cache::{Artifact, Digest, Entry, Fingerprint, Recipe, Store};
+use voxflow_cache::{Artifact, Digest, Entry, Fingerprint, Look, Presence, Recipe, Store};
 
 /// A workflow with a decision for each stage.
 pub struct Plan {
@@ -112,6 +112,9 @@ pub enum Settled {
     },
 }
 
+/// A file that cannot be used, and what has become of it.
+type Lost = (String, Presence);
+
 /// Resolves workflows against the store.
 pub struct Planner<'a> {
     store: &'a Store,
@@ -123,7 +126,7 @@ pub struct Planner<'a> {
     reading: Cell<Duration>,
     /// The files found lost while planning, by the entry they belong to: variants of a sweep share
     /// entries.
-    lost: RefCell<BTreeMap<Fingerprint, Option<String>>>,
+    lost: RefCell<BTreeMap<Fingerprint, Option<Lost>>>,
 }
 
 impl<'a> Planner<'a> {
@@ -259,11 +262,12 @@ impl<'a> Planner<'a> {
     fn entry(&self, fingerprint: Fingerprint, whole: bool) -> Result<Option<Arc<Entry>>> {
         let entry = self.store.get(&[fingerprint])?.into_iter().flatten().next();
         let Some(entry) = entry else { return Ok(None) };
-        let is_good = match (self.wishes.verify, whole) {
-            (true, _) => self.store.unusable(entry.artifact.part(""), true)?.is_empty(),
-            (false, true) => self.store.first_lost(&entry.artifact)?.is_none(),
-            (false, false) => true,
+        let look = match (self.wishes.verify, whole) {
+            (true, _) => Look::Read,
+            (false, true) => Look::Stat,
+            (false, false) => return Ok(Some(Arc::new(entry))),
         };
+        let is_good = self.store.presence(entry.artifact.part(""), look)?.is_empty();
         Ok(is_good.then(|| Arc::new(entry)))
     }
 
@@ -334,19 +338,19 @@ impl<'a> Planner<'a> {
             let is_wanted = plan.steps[index].left_out.is_none();
             let id = &plan.workflow.stages[index].id;
             let reason = match self.missing(plan, index, &entry, &readers[index])? {
-                Some((reader, name)) if !is_wanted => {
-                    let trouble = format!("'{name}' of '{id}' is no longer in the store");
+                Some((reader, (name, presence))) if !is_wanted => {
+                    let trouble = format!("'{name}' of '{id}' {}", presence.words());
                     let reason = format!("{trouble}, and '{id}' is left out");
                     plan.steps[reader].decision = Decision::Blocked { reason };
                     continue;
                 }
-                Some((reader, name)) => {
+                Some((reader, (name, presence))) => {
                     let reader = &plan.workflow.stages[reader].id;
-                    format!("'{name}' is no longer in the store, and '{reader}' reads it")
+                    format!("'{name}' {}, and '{reader}' reads it", presence.words())
                 }
                 None if !is_wanted => continue,
                 None => match self.first_lost(&entry)? {
-                    Some(name) => format!("'{name}' is no longer in the store"),
+                    Some((name, presence)) => format!("'{name}' {}", presence.words()),
                     None => continue,
                 },
             };
@@ -359,11 +363,11 @@ impl<'a> Planner<'a> {
     }
 
     /// The first file of an entry that is not there with its size.
-    fn first_lost(&self, entry: &Entry) -> Result<Option<String>> {
+    fn first_lost(&self, entry: &Entry) -> Result<Option<Lost>> {
         if let Some(known) = self.lost.borrow().get(&entry.fingerprint) {
             return Ok(known.clone());
         }
-        let lost = self.store.first_lost(&entry.artifact)?;
+        let lost = self.store.presence(entry.artifact.part(""), Look::Stat)?.into_iter().next();
         self.lost.borrow_mut().insert(entry.fingerprint, lost.clone());
         Ok(lost)
     }
@@ -375,7 +379,7 @@ impl<'a> Planner<'a> {
         index: usize,
         entry: &Entry,
         readers: &[usize],
-    ) -> Result<Option<(usize, String)>> {
+    ) -> Result<Option<(usize, Lost)>> {
         let id = &plan.workflow.stages[index].id;
         let artifact = |id: &str| plan.artifact(id);
         let made = Made { artifact: &artifact, store: self.store };
@@ -387,8 +391,9 @@ impl<'a> Planner<'a> {
             }
             let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
             let read = blobs.filter(|(name, _)| names.iter().any(|names| names.has(name)));
-            if let Some(name) = self.store.unusable(read, self.wishes.verify)?.into_iter().next() {
-                return Ok(Some((reader, name)));
+            let look = Look::of(self.wishes.verify);
+            if let Some(lost) = self.store.presence(read, look)?.into_iter().next() {
+                return Ok(Some((reader, lost)));
             }
         }
         Ok(None)
