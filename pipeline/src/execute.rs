@@ -8,7 +8,7 @@ use crate::live::{Done, LiveRun};
 use crate::making::{self, Note, Over};
 use crate::moved_cases;
 use crate::outcome::{Outcome, RunOutcome};
-use crate::plan::{Planner, Settled};
+use crate::planner::{Planner, Settled};
 use crate::reads::{Made, inputs};
 use crate::schedule::{Node, Schedule, Slots, StageId, Turn};
 use crate::stop::Stop;
