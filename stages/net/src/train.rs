@@ -2,7 +2,8 @@
 
 use crate::cases::{Classes, Part};
 use crate::device::{self, Place};
-use crate::fit::{Fit, Outcome};
+use crate::fit::model::Model;
+use crate::fit::{Fit, Outcome, TrainingData};
 use crate::{model, switches, trouble, weights};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::description::TrainingSummary;
@@ -23,9 +24,12 @@ pub fn run(cx: &Context) -> Result<()> {
     let start = start.transpose()?;
     let ancestor = start.as_ref().map(|start| start.provenance.as_ref());
     let provenance = Provenance::of(&training.list, &validation.list, ancestor);
-    let start = start.map(|start| start.weights);
+    let start = start.as_ref().map(|start| &start.weights);
     trouble::provoke();
-    let outcome = Fit::new(cx, &params, &training, &validation, &classes, &place, start)?.fit()?;
+    let graph = params.network.graph(training.channels(), classes.count());
+    let model = Model::new(&graph, &params, place.device, start)?;
+    let data = TrainingData { training: &training, validation: &validation, classes: &classes };
+    let outcome = Fit::new(cx, &params, data, &place, model)?.fit()?;
     write(cx, &params, &training, &validation, &outcome, provenance)
 }
 

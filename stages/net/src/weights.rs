@@ -9,6 +9,9 @@ use voxflow_stages::dataset::name::shown;
 use voxflow_stages::model::weights::check;
 use voxflow_stages::{Error, Result, Trouble};
 
+/// Tensors by name, in the order of a network's `state_dict`.
+pub type NamedTensors = Vec<(String, Tensor)>;
+
 /// Named tensors in the form of a safetensors file. They may hold numbers that are not finite, as
 /// a checkpoint's do; weights that leave a training are checked ([`write`]).
 pub fn pack(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
@@ -62,12 +65,30 @@ fn check_finite<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Res
 }
 
 /// Copies of a network's tensors on the processor.
-pub fn snapshot(network: &GraphNetwork) -> Vec<(String, Tensor)> {
+pub fn snapshot(network: &GraphNetwork) -> NamedTensors {
     let copy = |tensor: &Tensor| no_grad(|| tensor.detach().to_device(Device::Cpu).copy());
     network
         .parameters()
         .iter()
         .map(|parameter| (parameter.name.clone(), copy(&parameter.tensor)))
+        .collect()
+}
+
+/// The tensors with a prefix before their names.
+pub fn with_prefix(prefix: &str, tensors: NamedTensors) -> NamedTensors {
+    tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
+}
+
+/// The tensors whose names begin with a prefix, by the rest of their names.
+pub fn without_prefix(
+    prefix: &str,
+    tensors: &BTreeMap<String, Tensor>,
+) -> BTreeMap<String, Tensor> {
+    tensors
+        .iter()
+        .filter_map(|(name, tensor)| {
+            Some((name.strip_prefix(prefix)?.to_string(), tensor.shallow_clone()))
+        })
         .collect()
 }
 
