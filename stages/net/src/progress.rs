@@ -31,7 +31,13 @@ impl Throughput {
 
     /// Starts counting now.
     pub fn new() -> Throughput {
-        Throughput { begun: Instant::now(), steps: 0, patches: 0, last_shown: None, excluded: Duration::ZERO }
+        Throughput {
+            begun: Instant::now(),
+            steps: 0,
+            patches: 0,
+            last_shown: None,
+            excluded: Duration::ZERO,
+        }
     }
 
     /// Counts the patches of a batch.

@@ -1,6 +1,7 @@
-//! A network of its own in one function: it is built, trained, exported and imported without a line
-//! elsewhere. It has what MONAI's `UNet` has not: two outputs, affine instance norms, fixed slopes,
-//! convolutions without bias, transposed ones of side 2. Its TorchScript is run by libtorch.
+//! Another network in one function: it is built, trained by the training loop, exported and
+//! imported without a line elsewhere. Unlike MONAI's `UNet` it has two outputs, affine instance
+//! norms, leaky ReLUs, convolutions without bias and transposed convolutions of side 2. Its
+//! TorchScript is run by libtorch.
 
 mod support;
 
@@ -11,11 +12,12 @@ use support::bench::Bench;
 use support::{distance, drawn_labels, drawn_single};
 use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
 use voxflow_cache::{Artifact, Blob, Recipe};
-use voxflow_net::cases::{Classes, Part};
+use voxflow_net::classes::Classes;
 use voxflow_net::fit::model::Model;
 use voxflow_net::fit::{Fit, Outcome, TrainingData};
 use voxflow_net::network::{GraphNetwork, Pass};
 use voxflow_net::optimizer::Optimizer;
+use voxflow_net::subset::Subset;
 use voxflow_net::{device, loss, weights};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::export::{script, state_dict, torchscript};
@@ -147,7 +149,8 @@ struct StopAfter(AtomicUsize);
 
 impl Host for StopAfter {
     fn tell(&self, _message: Message) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        let _ =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
     }
 
     fn stopping(&self) -> bool {
@@ -178,14 +181,15 @@ fn train_toy(task: &Task, messages: usize) -> Result<Outcome> {
     let host = StopAfter(AtomicUsize::new(messages));
     let cx = Context::new(task, &host);
     let params: Train = cx.params()?;
-    let place = device::choose("cpu", 1)?;
+    let info = device::choose("cpu", 1)?;
     let cache = cx.input("cache")?;
-    let (training, validation) = (Part::open(cache, "training")?, Part::open(cache, "validation")?);
+    let training = Subset::open(cache, "training")?;
+    let validation = Subset::open(cache, "validation")?;
     let classes = Classes::new(&training.list.labels);
     let graph = toy(training.channels() as u32, classes.count() as u32);
-    let model = Model::new(&graph, &params, place.device, None)?;
+    let model = Model::new(&graph, &params, info.device, None)?;
     let data = TrainingData { training: &training, validation: &validation, classes: &classes };
-    Fit::new(&cx, &params, data, &place, model)?.fit()
+    Fit::new(&cx, &params, data, &info, model)?.fit()
 }
 
 #[test]

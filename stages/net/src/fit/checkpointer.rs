@@ -1,7 +1,7 @@
-//! When checkpoints of a training are due, and the processes that it ran in.
+//! The checkpoint schedule of a training, and its sessions.
 
 use super::state::{Session, TrainingState};
-use crate::checkpoint::{self, Checkpoint, Writer, longest_at_risk};
+use crate::checkpoint::{self, Checkpoint, CheckpointWriter, longest_at_risk};
 use crate::weights::NamedTensors;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use voxflow_stages::{Context, Result};
 /// Writes the checkpoints of a training and finds the newest one.
 pub struct Checkpointer {
     folder: PathBuf,
-    writer: Writer,
+    writer: CheckpointWriter,
     saved: Instant,
     /// Epochs between checkpoints, and all epochs.
     every: u32,
@@ -20,11 +20,11 @@ pub struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Of a training whose checkpoints lie in `folder`, which exists.
+    /// Checkpoints in `folder`, which must exist.
     pub fn new(folder: &Path, params: &Train) -> Checkpointer {
         Checkpointer {
             folder: folder.to_path_buf(),
-            writer: Writer::new(folder),
+            writer: CheckpointWriter::new(folder),
             saved: Instant::now(),
             every: params.checkpoint_every,
             epochs: params.epochs,

@@ -1,29 +1,33 @@
-//! Training: the loop over epochs, steps and batches. Each part with a state has an owner of its own:
-//! weights in `model`, gradients and optimizer in `stepper`, the best weights in `selection`, losses
-//! and metric rows in `step_log`, checkpoints in `checkpointer`.
+//! Training: the loop over epochs, steps and batches. Each part with a state has an owner of its
+//! own: weights in `model`, gradients and optimizer in `stepper`, the best weights in
+//! `model_selection`, losses and metric rows in `step_log`, checkpoints in `checkpointer`.
 
 mod checkpointer;
+mod epoch_stats;
 mod learning_rate;
 pub mod model;
-mod selection;
+mod model_selection;
 mod state;
 mod step_log;
 mod stepper;
 
 use crate::amp::compute_kind;
-use crate::cases::{Classes, Part};
+use crate::batch::Batch;
+use crate::batch_sampler::BatchSampler;
+use crate::batch_source::{BatchSource, CloseOnDrop};
 use crate::checkpoint::Checkpoint;
-use crate::device::{self, Place};
-use crate::infer::Slider;
-use crate::loader::{Batch, Plan};
+use crate::classes::Classes;
+use crate::device::{self, DeviceInfo};
+use crate::dice::dice_rows;
 use crate::progress::peak_memory_bytes;
-use crate::source::{Closing, Source};
+use crate::sliding_window::SlidingWindow;
+use crate::subset::Subset;
 use crate::weights::NamedTensors;
-use crate::{loss, memory, score, weights};
+use crate::{device_memory, loss, weights};
 use checkpointer::Checkpointer;
 use learning_rate::LearningRate;
 use model::Model;
-use selection::Selection;
+use model_selection::Selection;
 use state::{Position, Session, TrainingState};
 use std::time::Instant;
 use step_log::{LogState, StepLog, StepRecord};
@@ -50,9 +54,9 @@ pub struct Outcome {
 #[derive(Clone, Copy)]
 pub struct TrainingData<'a> {
     /// Cases to learn from.
-    pub training: &'a Part,
+    pub training: &'a Subset,
     /// Cases to select weights by; may be empty.
-    pub validation: &'a Part,
+    pub validation: &'a Subset,
     /// The classes of both.
     pub classes: &'a Classes,
 }
@@ -61,7 +65,7 @@ pub struct TrainingData<'a> {
 pub struct Fit<'a> {
     cx: &'a Context<'a>,
     params: &'a Train,
-    place: &'a Place,
+    info: &'a DeviceInfo,
     data: TrainingData<'a>,
     /// Batches per epoch.
     batches: u64,
@@ -75,20 +79,20 @@ pub struct Fit<'a> {
 }
 
 impl<'a> Fit<'a> {
-    /// A new training of a model, or the rest of an unfinished one.
+    /// Starts a training, or resumes an unfinished training.
     pub fn new(
         cx: &'a Context<'a>,
         params: &'a Train,
         data: TrainingData<'a>,
-        place: &'a Place,
+        info: &'a DeviceInfo,
         model: Model,
     ) -> Result<Fit<'a>> {
-        let batches = Plan::new(params, data.training, data.classes).batches();
-        let stepper = Stepper::new(params, &model, place.device);
+        let batches = BatchSampler::new(params, data.training, data.classes).batches();
+        let stepper = Stepper::new(params, &model, info.device);
         let mut fit = Fit {
             cx,
             params,
-            place,
+            info,
             data,
             batches,
             learning_rate: LearningRate::new(params, stepper.steps_per_epoch(batches)),
@@ -106,14 +110,16 @@ impl<'a> Fit<'a> {
     /// Trains to the end, or stops with a checkpoint when asked to.
     pub fn fit(mut self) -> Result<Outcome> {
         let TrainingData { training, classes, .. } = self.data;
-        let (plan, threads) = (Plan::new(self.params, training, classes), self.loader_threads());
+        let sampler = BatchSampler::new(self.params, training, classes);
         let all = u64::from(self.params.epochs) * self.batches;
         let first = self.position.batch_number(self.batches);
         let compute = compute_kind(self.params.precision);
-        let source = Source::new(self.cx, &plan, self.place, compute, (first, all), threads)?;
+        let batches = (first, all);
+        let threads = self.loader_threads();
+        let source = BatchSource::new(self.cx, &sampler, self.info, compute, batches, threads)?;
         std::thread::scope(|scope| {
-            let _closing = Closing(&source);
-            source.to_fill().for_each(|feed| drop(scope.spawn(|| feed.fill())));
+            let _closing = CloseOnDrop(&source);
+            source.loaders().for_each(|queue| drop(scope.spawn(|| queue.fill())));
             while !self.is_finished() {
                 let began = Instant::now();
                 while self.position.batch < self.batches {
@@ -134,9 +140,9 @@ impl<'a> Fit<'a> {
         epoch >= self.params.epochs || self.selection.patience_exceeded(epoch)
     }
 
-    /// One optimizer step: the gradients of `accumulate` batches, or of the rest of the epoch.
-    /// Nothing in it waits for the device.
-    fn step(&mut self, source: &Source) -> Result<()> {
+    /// An optimizer step over the gradients from `accumulate` batches, or from the rest of the
+    /// epoch. Never waits for the device.
+    fn step(&mut self, source: &BatchSource) -> Result<()> {
         let group = self.stepper.batches_of_step(self.batches - self.position.batch);
         let mut losses = vec![];
         self.stepper.zero_grad();
@@ -155,9 +161,9 @@ impl<'a> Fit<'a> {
         self.log.show_if_due(self.cx, self.position, &self.learning_rate, &self.selection)
     }
 
-    /// Adds a batch's gradients; gives its share of the loss of a step of `group` batches.
+    /// Adds a batch's gradients; returns its share in the loss of a step over `group` batches.
     fn backward(&self, batch: &Batch, group: u64) -> Tensor {
-        let (images, labels) = batch.tensors(self.place.device);
+        let (images, labels) = batch.tensors(self.info.device);
         if self.params.network.dropout > 0.0 {
             // Dropout draws from libtorch's generator: seeded by batch, a resumed training drops
             // the same elements.
@@ -191,7 +197,7 @@ impl<'a> Fit<'a> {
             return Ok(vec![]);
         }
         let began = Instant::now();
-        let rows = score::dice_rows(validation, classes, &self.slider())?;
+        let rows = dice_rows(validation, classes, &self.sliding_window())?;
         let Position { epoch, step, .. } = self.position;
         let mut rows: Vec<Metric> =
             rows.into_iter().map(|row| row.epoch(epoch).step(step)).collect();
@@ -201,12 +207,12 @@ impl<'a> Fit<'a> {
         Ok(rows)
     }
 
-    fn slider(&self) -> Slider<'_> {
-        Slider {
+    fn sliding_window(&self) -> SlidingWindow<'_> {
+        SlidingWindow {
             networks: vec![self.model.eval_model()],
             inference: self.params.inference.clone(),
             roi: self.params.inference.roi.unwrap_or(self.params.patch),
-            device: self.place.device,
+            device: self.info.device,
             compute: compute_kind(self.params.precision),
         }
     }
@@ -217,7 +223,7 @@ impl<'a> Fit<'a> {
         if let Some(bytes) = peak_memory_bytes() {
             self.measure("peak_memory_bytes", bytes);
         }
-        if let Some(memory) = memory::of(self.place.device) {
+        if let Some(memory) = device_memory::of(self.info.device) {
             self.measure("peak_device_memory_bytes", memory.peak as f64);
         }
         let last = weights::snapshot(self.model.eval_model());
@@ -232,7 +238,7 @@ impl<'a> Fit<'a> {
     }
 
     fn loader_threads(&self) -> usize {
-        if self.place.device.is_cuda() { self.cx.threads().clamp(1, 8) } else { 1 }
+        if self.info.device.is_cuda() { self.cx.threads().clamp(1, 8) } else { 1 }
     }
 }
 
@@ -247,7 +253,7 @@ impl Fit<'_> {
         if self.checkpointer.is_overdue() { self.save() } else { Ok(()) }
     }
 
-    /// Waits for the steps so far, and begins to write a checkpoint of this moment.
+    /// Waits for all steps, then starts to write a checkpoint.
     fn save(&mut self) -> Result<()> {
         self.log.fetch()?;
         let log = self.log.state().clone();
@@ -270,7 +276,7 @@ impl Fit<'_> {
         self.checkpointer.save(&state, tensors)
     }
 
-    /// Goes on from the newest valid checkpoint, if there is one.
+    /// Restores the newest valid checkpoint, if any, and begins a session.
     fn resume(&mut self) -> Result<()> {
         let mut earlier = vec![];
         if let Some(Checkpoint { state, tensors }) = self.checkpointer.newest(self.cx) {
@@ -291,7 +297,7 @@ impl Fit<'_> {
         }
         let session = Session {
             from_step: self.position.step,
-            device: self.place.name.clone(),
+            device: self.info.name.clone(),
             threads: self.cx.threads(),
             libtorch: device::LIBTORCH.into(),
             voxflow: env!("CARGO_PKG_VERSION").into(),

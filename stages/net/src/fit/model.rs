@@ -36,17 +36,15 @@ impl Model {
     ) -> Result<Model> {
         let freeze: Vec<glob::Pattern> =
             params.freeze.iter().filter_map(|pattern| glob::Pattern::new(pattern).ok()).collect();
-        let build = || {
-            let is_frozen = |name: &str| matches_any(&freeze, name);
-            GraphNetwork::with_frozen(graph, params.seed, Kind::Float, device, &is_frozen)
-        };
-        let network = build();
+        let network = build(graph, params.seed, device, &freeze);
         if let Some(start) = start {
             weights::fill(&network, start)?;
         }
-        let ema = params.ema.map(|decay| Ema { network: build(), decay });
-        if let Some(ema) = &ema {
-            weights::fill(&ema.network, &weights::snapshot(&network).into_iter().collect())?;
+        let mut ema = None;
+        if let Some(decay) = params.ema {
+            let average = build(graph, params.seed, device, &freeze);
+            weights::fill(&average, &weights::snapshot(&network).into_iter().collect())?;
+            ema = Some(Ema { network: average, decay });
         }
         Ok(Model { network, ema, freeze })
     }
@@ -56,7 +54,7 @@ impl Model {
         &self.network
     }
 
-    /// The network that is validated and kept: the moving average, if there is one.
+    /// The network to validate and keep: the moving average if enabled.
     pub fn eval_model(&self) -> &GraphNetwork {
         self.ema.as_ref().map_or(&self.network, |ema| &ema.network)
     }
@@ -72,8 +70,8 @@ impl Model {
     }
 
     /// Moves the average towards the weights after step `step` (from 0), faster in the first steps:
-    /// the decay is min(decay, (1+t)/(10+t)). `taken` is a Bool on the device where the step may
-    /// have been skipped; a skipped step leaves the average as it is.
+    /// the decay is min(decay, (1+t)/(10+t)). `taken` is the Bool from
+    /// [`Update`](super::stepper::Update): a skipped step leaves the average unchanged.
     pub fn update_ema(&self, step: u64, taken: Option<&Tensor>) {
         let Some(ema) = &self.ema else { return };
         let time = step as f64;
@@ -113,7 +111,7 @@ impl Model {
         tensors
     }
 
-    /// Takes the tensors of a checkpoint; an error if they are of another network.
+    /// Restores a checkpoint's tensors. Errors if they belong to another network.
     pub fn restore(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         weights::fill(&self.network, &without_prefix(WEIGHTS, tensors))?;
         match &self.ema {
@@ -123,11 +121,16 @@ impl Model {
     }
 }
 
-/// Tensors of the average and of the network, side by side.
+/// Tensors from the average and from the network, side by side.
 #[derive(Default)]
 struct Pairs {
     old: Vec<Tensor>,
     new: Vec<Tensor>,
+}
+
+/// A network with initial weights.
+fn build(graph: &Graph, seed: u64, device: Device, freeze: &[glob::Pattern]) -> GraphNetwork {
+    GraphNetwork::with_frozen(graph, seed, Kind::Float, device, &|name| matches_any(freeze, name))
 }
 
 fn matches_any(patterns: &[glob::Pattern], name: &str) -> bool {

@@ -1,8 +1,8 @@
-//! The part of a training that is not tensors, as its checkpoints keep it. Names and order of the
-//! fields are the stored format: trainings of earlier releases go on from it.
+//! A training's state except its tensors, in the stored format of checkpoints. Field names and
+//! their order must stay: trainings from earlier releases resume from them.
 
-use super::step_log::EpochStats;
-use crate::scaler::Scale;
+use super::epoch_stats::EpochStats;
+use crate::grad_scaler::LossScale;
 use serde::{Deserialize, Serialize};
 use voxflow_stages::Metric;
 
@@ -45,7 +45,7 @@ pub struct TrainingState {
     pub best: Option<(u32, f64)>,
     /// The loss scale.
     #[serde(rename = "scaler")]
-    pub loss_scale: Scale,
+    pub loss_scale: LossScale,
     /// Seconds of training in finished epochs.
     pub train_seconds: f64,
     /// Seconds of validation.
@@ -55,7 +55,7 @@ pub struct TrainingState {
     pub sessions: Vec<Session>,
 }
 
-/// The share of a training that one worker process did.
+/// A worker process's share in a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Optimizer steps done when it began.

@@ -4,11 +4,11 @@
 //! wait. They are read together when progress is shown, at the end of an epoch and before a
 //! checkpoint; a loss that is not finite fails the training then, before anything is stored.
 
+use super::epoch_stats::EpochStats;
 use super::learning_rate::LearningRate;
-use super::selection::Selection;
+use super::model_selection::Selection;
 use super::state::Position;
 use crate::progress::{ProgressSnapshot, Throughput};
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::{Context, Error, Message, Metric, Result};
@@ -21,39 +21,10 @@ pub struct StepRecord {
     pub step: u64,
     /// Its learning rate.
     pub rate: f64,
-    /// The share of each of its batches in the loss (fp32, without sides), and the batch's cases.
+    /// Each batch's share in the loss (fp32, without sides), and its cases.
     pub losses: Vec<(Tensor, Vec<String>)>,
     /// The norm of its gradients: fp64, without sides.
     pub norm: Tensor,
-}
-
-/// Sums over the steps of an epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EpochStats {
-    loss: f64,
-    norm: f64,
-    steps: u64,
-    finite_norms: u64,
-}
-
-impl EpochStats {
-    /// Adds a step. A norm that overflowed (fp16) is left out.
-    fn add(&mut self, loss: f64, norm: f64) {
-        self.loss += loss;
-        self.steps += 1;
-        if norm.is_finite() {
-            self.norm += norm;
-            self.finite_norms += 1;
-        }
-    }
-
-    fn mean_loss(&self) -> f64 {
-        self.loss / self.steps.max(1) as f64
-    }
-
-    fn mean_norm(&self) -> f64 {
-        self.norm / self.finite_norms.max(1) as f64
-    }
 }
 
 /// The part of the log that a checkpoint keeps.
@@ -132,8 +103,8 @@ impl StepLog {
         Ok(())
     }
 
-    /// Waits for the steps so far and adds them to the epoch's sums. Errors on the first loss that
-    /// is not finite, and on such a gradient norm unless overflows are skipped.
+    /// Waits for all steps and adds them to the epoch's sums. Errors on a loss that is not finite,
+    /// and on a gradient norm that is not finite unless overflows are skipped.
     pub fn fetch(&mut self) -> Result<()> {
         let records = std::mem::take(&mut self.pending);
         if records.is_empty() {
@@ -157,7 +128,7 @@ impl StepLog {
         Ok(())
     }
 
-    /// The training rows of an epoch that just ended after `seconds`; the next epoch's sums begin.
+    /// The training rows for an epoch that took `seconds`; starts the next epoch's sums.
     pub fn end_epoch(&mut self, position: Position, rate: f64, seconds: f64) -> Vec<Metric> {
         let stats = std::mem::take(&mut self.state.epoch_stats);
         self.state.train_seconds += seconds;
@@ -171,7 +142,7 @@ impl StepLog {
         rows.map(|row| row.split("training").epoch(position.epoch).step(position.step)).into()
     }
 
-    /// The row of a validation's time, which is no time of training.
+    /// The metric row for a validation's duration, which does not count as training time.
     pub fn end_validation(&mut self, position: Position, time: Duration) -> Metric {
         self.throughput.exclude(time);
         self.state.validate_seconds += time.as_secs_f64();
@@ -191,7 +162,7 @@ fn measured(name: &str, value: f64) -> Metric {
     Metric { measured: true, ..Metric::new(name, value) }
 }
 
-/// The values of steps in one copy from the device: all losses, and all norms.
+/// All losses and all norms, read in a single copy from the device.
 fn values(records: &[StepRecord]) -> (Vec<f64>, Vec<f64>) {
     let losses: Vec<&Tensor> =
         records.iter().flat_map(|record| record.losses.iter().map(|(loss, _)| loss)).collect();
@@ -207,7 +178,7 @@ fn values(records: &[StepRecord]) -> (Vec<f64>, Vec<f64>) {
     (values, norms)
 }
 
-/// The error of a loss or gradient that is not finite, with the step and the way out.
+/// The error for a loss or gradient that is not finite, with step and way out.
 fn not_finite(quantity: &str, value: f64, record: &StepRecord, cases: &[String]) -> Error {
     let StepRecord { epoch, step, rate, .. } = record;
     let step = step + 1;
@@ -224,11 +195,11 @@ fn not_finite(quantity: &str, value: f64, record: &StepRecord, cases: &[String])
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::foreach::known;
+    use crate::foreach::cpu_scalar;
 
     fn record(step: u64, losses: &[f32], norm: f64) -> StepRecord {
         let losses = losses.iter().map(|loss| (Tensor::from(*loss), vec!["a".into()])).collect();
-        StepRecord { epoch: 1, step, rate: 0.1, losses, norm: known(norm) }
+        StepRecord { epoch: 1, step, rate: 0.1, losses, norm: cpu_scalar(norm) }
     }
 
     #[test]
@@ -243,11 +214,15 @@ mod tests {
             let mut log = StepLog::new(skips_overflows);
             log.push(record(0, &[0.5], 2.0));
             log.push(record(1, &[1.5], f64::INFINITY));
-            log.fetch().map(|()| (log.state.epoch_stats.mean_loss(), log.state.epoch_stats.mean_norm()))
+            log.fetch()
+                .map(|()| (log.state.epoch_stats.mean_loss(), log.state.epoch_stats.mean_norm()))
         };
         assert_eq!(log(true).unwrap(), (1.0, 2.0));
         let error = log(false).unwrap_err().to_string();
-        assert!(error.starts_with("training: the gradient is inf in epoch 1, step 2; lower"), "{error}");
+        assert!(
+            error.starts_with("training: the gradient is inf in epoch 1, step 2; lower"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Optimizer steps: gradient accumulation, loss scaling, clipping.
 
 use super::model::Model;
+use crate::grad_scaler::{GradScaler, LossScale};
 use crate::gradients::{clip, norm};
 use crate::optimizer::Optimizer;
-use crate::scaler::{Scale, Scaler};
-use crate::weights::{NamedTensors, with_prefix, without_prefix};
+use crate::weights::{NamedTensors, cpu_copy, with_prefix, without_prefix};
 use std::collections::BTreeMap;
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Tensor};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::{Error, Result};
 
@@ -16,7 +16,7 @@ const OPTIMIZER: &str = "optimizer/";
 /// Turns losses into steps of the optimizer.
 pub struct Stepper {
     optimizer: Optimizer,
-    scaler: Scaler,
+    scaler: GradScaler,
     device: Device,
     /// Limit of the gradient norm.
     clip: Option<f64>,
@@ -28,8 +28,8 @@ pub struct Stepper {
 pub struct Update {
     /// Norm of the gradients before clipping: fp64, without sides.
     pub norm: Tensor,
-    /// A Bool on the device, false if the step was skipped because gradients overflowed; `None`
-    /// where no step is ever skipped.
+    /// A Bool on the device, false if the step was skipped because gradients overflowed; `None` if
+    /// steps are never skipped (bf16, fp32).
     pub taken: Option<Tensor>,
 }
 
@@ -44,7 +44,7 @@ impl Stepper {
         );
         Stepper {
             optimizer,
-            scaler: Scaler::new(&Scale::new(params.precision), device),
+            scaler: GradScaler::new(&LossScale::new(params.precision), device),
             device,
             clip: params.clip_gradients,
             accumulate: params.accumulate as u64,
@@ -63,7 +63,7 @@ impl Stepper {
 
     /// True if steps whose gradients overflow are skipped (fp16).
     pub fn skips_overflows(&self) -> bool {
-        self.scaler.active()
+        self.scaler.is_active()
     }
 
     /// Forgets the gradients of the last step.
@@ -73,7 +73,7 @@ impl Stepper {
 
     /// Adds the gradients of a loss.
     pub fn backward(&self, loss: &Tensor) {
-        self.scaler.scaled(loss).backward();
+        self.scaler.scale(loss).backward();
     }
 
     /// Takes a step with the gradients so far, without waiting for the device.
@@ -84,7 +84,7 @@ impl Stepper {
         if let Some(limit) = self.clip {
             clip(&gradients, &norm, limit);
         }
-        let taken = self.scaler.accept(&norm);
+        let taken = self.scaler.update(&norm);
         match &taken {
             None => self.optimizer.step(rate),
             Some(taken) => self.optimizer.step_if(rate, taken),
@@ -93,29 +93,25 @@ impl Stepper {
     }
 
     /// The loss scale for a checkpoint. Waits for the device.
-    pub fn loss_scale(&self) -> Scale {
-        self.scaler.keep()
+    pub fn loss_scale(&self) -> LossScale {
+        self.scaler.state()
     }
 
     /// Copies of the optimizer's tensors for a checkpoint. Waits for the device.
     pub fn snapshot(&self) -> NamedTensors {
         let state = self.optimizer.state().into_iter();
-        with_prefix(OPTIMIZER, state.map(|(name, tensor)| (name, copy(&tensor))).collect())
+        with_prefix(OPTIMIZER, state.map(|(name, tensor)| (name, cpu_copy(&tensor))).collect())
     }
 
-    /// Takes the state of a checkpoint; an error if it is of another optimizer.
-    pub fn restore(&mut self, scale: &Scale, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    /// Restores a checkpoint's state. Errors if the checkpoint belongs to another optimizer.
+    pub fn restore(&mut self, scale: &LossScale, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let state = without_prefix(OPTIMIZER, tensors);
         if !self.optimizer.restore(|name| state.get(name).map(Tensor::shallow_clone)) {
             return Err(Error::failed(
                 "the checkpoint is of another optimizer; run with '--force' to begin anew",
             ));
         }
-        self.scaler = Scaler::new(scale, self.device);
+        self.scaler = GradScaler::new(scale, self.device);
         Ok(())
     }
-}
-
-fn copy(tensor: &Tensor) -> Tensor {
-    no_grad(|| tensor.detach().to_device(Device::Cpu).copy())
 }

@@ -38,8 +38,8 @@ impl Selection {
         epoch.is_multiple_of(self.validate_every) || epoch == self.epochs
     }
 
-    /// Notes a validation score (`None`: no label had a reference). `snapshot` is called for the
-    /// weights if the score is the best so far.
+    /// Records a validation score (`None`: no label had a reference). If the score is the best so
+    /// far, `snapshot` is called for the weights.
     pub fn consider(
         &mut self,
         epoch: u32,
@@ -66,23 +66,27 @@ impl Selection {
         self.best
     }
 
-    /// The weights of the best score; `None` if nothing was selected.
+    /// The weights with the best score; `None` if nothing was selected.
     pub fn take_best_weights(&mut self) -> Option<NamedTensors> {
         self.best_weights.take()
     }
 
-    /// True if the last validation came `stop_after` epochs or more after the best one. Epochs
-    /// without validation do not count, so a training ends with a validated epoch.
+    /// True if the last validation came `stop_after` epochs or more after the best. Epochs without
+    /// validation do not count, so a training ends with a validated epoch.
     pub fn patience_exceeded(&self, epoch: u32) -> bool {
         let Some((patience, (best, _))) = self.patience.zip(self.best) else { return false };
-        let validated = if self.is_due(epoch) { epoch } else { epoch - epoch % self.validate_every };
+        let validated =
+            if self.is_due(epoch) { epoch } else { epoch - epoch % self.validate_every };
         validated.saturating_sub(best) >= patience
     }
 
     /// The best weights for a checkpoint. They are never changed, so they are shared.
     pub fn snapshot(&self) -> NamedTensors {
         let best = self.best_weights.iter().flatten();
-        with_prefix(BEST, best.map(|(name, values)| (name.clone(), values.shallow_clone())).collect())
+        with_prefix(
+            BEST,
+            best.map(|(name, values)| (name.clone(), values.shallow_clone())).collect(),
+        )
     }
 
     /// Takes the scores and tensors of a checkpoint.
