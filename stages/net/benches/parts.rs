@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
-use voxflow_net::checkpoint::Writer;
+use voxflow_net::checkpoint::CheckpointWriter;
 use voxflow_net::loss::of_outputs;
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
@@ -198,7 +198,7 @@ impl Work {
         });
         let folder = std::env::temp_dir().join(format!("voxflow-parts-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let (mut writer, mut step) = (Writer::new(&folder), 0);
+        let (mut writer, mut step) = (CheckpointWriter::new(&folder), 0);
         tell(&format!("copying and keeping a checkpoint, {}", self.named), repeats, || {
             step += 1;
             writer.begin(step, &step, copies()).and_then(|()| writer.wait()).expect("a checkpoint");

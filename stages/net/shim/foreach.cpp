@@ -71,7 +71,7 @@ int voxflow_each_divide(at::Tensor *const *tensors, size_t count, const at::Tens
 }
 
 // Each tensor += number.
-int voxflow_each_raise(at::Tensor *const *tensors, size_t count, double number) noexcept {
+int voxflow_each_add_scalar(at::Tensor *const *tensors, size_t count, double number) noexcept {
     return done([&] { at::_foreach_add_(list(tensors, count), number); });
 }
 
@@ -128,7 +128,7 @@ int voxflow_each_norm(at::Tensor *const *tensors, size_t count, at::Tensor **mad
 
 // Each fp32 tensor becomes zero where `taken` is false, also what is no number, and stays to the bit where
 // it is true: its bits are multiplied by 0 or 1 as whole numbers.
-int voxflow_each_silence(at::Tensor *const *tensors, size_t count, const at::Tensor *taken) noexcept {
+int voxflow_each_zero_unless(at::Tensor *const *tensors, size_t count, const at::Tensor *taken) noexcept {
     return done([&] {
         List bits;
         for (const at::Tensor &tensor : list(tensors, count)) {
@@ -140,7 +140,7 @@ int voxflow_each_silence(at::Tensor *const *tensors, size_t count, const at::Ten
 }
 
 // Drops the gradients: the next ones are taken as they come instead of being added to zeros.
-int voxflow_each_forget(at::Tensor *const *tensors, size_t count) noexcept {
+int voxflow_each_zero_grad(at::Tensor *const *tensors, size_t count) noexcept {
     return done([&] {
         for (size_t index = 0; index < count; ++index) {
             tensors[index]->mutable_grad().reset();

@@ -4,9 +4,9 @@
 use tch::{Kind, Tensor};
 use voxflow_stages::model::{Loss, LossKind};
 
-/// The loss of a network's outputs, the logits first. The others may be smaller; they count with
-/// MONAI's weights of deep supervision: ½, ¼, … of the first, a sixteenth at least, against the
-/// label nearest to each voxel's centre.
+/// The loss of a network's outputs, logits first. Further outputs may be smaller: they are compared
+/// with labels resampled by nearest neighbour, and weighted as in MONAI's `DeepSupervisionLoss`:
+/// max(½ⁱ, 1/16).
 pub fn of_outputs(settings: &Loss, outputs: &[Tensor], labels: &Tensor) -> Tensor {
     let mut losses = outputs.iter().zip(0..).map(|(output, index)| {
         let output = output.to_kind(at_least_single(output.kind()));
@@ -17,12 +17,12 @@ pub fn of_outputs(settings: &Loss, outputs: &[Tensor], labels: &Tensor) -> Tenso
     losses.fold(first, |sum, loss| sum + loss)
 }
 
-/// Kinds below fp32 are widened.
+/// fp32 for 16-bit kinds.
 fn at_least_single(kind: Kind) -> Kind {
     if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }
 
-/// Labels of other sides, by the nearest voxel's centre.
+/// Labels resampled by nearest neighbour (PyTorch's `nearest-exact`).
 fn resized(labels: &Tensor, sides: &[i64]) -> Tensor {
     if &labels.size()[2..] == sides {
         return labels.shallow_clone();
@@ -60,13 +60,16 @@ fn dice(settings: &Loss, probabilities: &Tensor, labels: &Tensor) -> Tensor {
     let classes = probabilities.size()[1] - first;
     let (p, t) = (probabilities.narrow(1, first, classes), one_hot.narrow(1, first, classes));
     let axes: &[i64] = if settings.batch { &[0, 2, 3, 4] } else { &[2, 3, 4] };
-    let sum = |tensor: &Tensor| tensor.sum_dim_intlist(axes, false, tensor.kind());
-    let predicted = if settings.squared_pred { sum(&p.square()) } else { sum(&p) };
-    let numerator = sum(&(&p * &t)) * 2.0 + settings.smooth_nr;
-    let denominator = predicted + sum(&t) + settings.smooth_dr;
+    let predicted = if settings.squared_pred { sum(&p.square(), axes) } else { sum(&p, axes) };
+    let numerator = sum(&(&p * &t), axes) * 2.0 + settings.smooth_nr;
+    let denominator = predicted + sum(&t, axes) + settings.smooth_dr;
     let ratio: Tensor = numerator / denominator;
     let kind: Kind = ratio.kind();
     1.0 - ratio.mean(kind)
+}
+
+fn sum(tensor: &Tensor, axes: &[i64]) -> Tensor {
+    tensor.sum_dim_intlist(axes, false, tensor.kind())
 }
 
 #[cfg(test)]

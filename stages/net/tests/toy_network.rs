@@ -1,19 +1,31 @@
-//! A network of its own in one function: it is built, trained, exported and imported without a line
-//! elsewhere. It has what MONAI's `UNet` has not: two outputs, affine instance norms, fixed slopes,
-//! convolutions without bias, transposed ones of side 2. Its TorchScript is run by libtorch.
+//! Another network in one function: it is built, trained by the training loop, exported and
+//! imported without a line elsewhere. Unlike MONAI's `UNet` it has two outputs, affine instance
+//! norms, leaky ReLUs, convolutions without bias and transposed convolutions of side 2. Its
+//! TorchScript is run by libtorch.
 
 mod support;
 
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::bench::Bench;
 use support::{distance, drawn_labels, drawn_single};
 use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
+use voxflow_cache::{Artifact, Blob, Recipe};
+use voxflow_net::classes::Classes;
+use voxflow_net::fit::model::Model;
+use voxflow_net::fit::{Fit, Outcome, TrainingData};
 use voxflow_net::network::{GraphNetwork, Pass};
 use voxflow_net::optimizer::Optimizer;
-use voxflow_net::{loss, weights};
+use voxflow_net::subset::Subset;
+use voxflow_net::{device, loss, weights};
+use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::export::{script, state_dict, torchscript};
 use voxflow_stages::model::foreign::Foreign;
 use voxflow_stages::model::graph::{Activation, Conv, Graph, NodeId};
 use voxflow_stages::model::weights::{Named, of_foreign, pack};
 use voxflow_stages::model::{Loss, Network, Norm, Optimizer as Settings, PerAxis};
+use voxflow_stages::{Context, Error, Host, Message, Result, Task};
 
 const TRAINING: Pass = Pass { training: true, compute: Kind::Float };
 const USE: Pass = Pass { training: false, compute: Kind::Float };
@@ -130,6 +142,79 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
         losses.push(loss.double_value(&[]));
     }
     assert!(losses[14] < 0.9 * losses[0], "{losses:?}");
+}
+
+/// Asks the training to stop after this many messages.
+struct StopAfter(AtomicUsize);
+
+impl Host for StopAfter {
+    fn tell(&self, _message: Message) {
+        let _ =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    }
+
+    fn stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn recall(
+        &self,
+        _name: &str,
+        _recipe: &Recipe,
+        _make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
+        unreachable!("a training has no items")
+    }
+
+    fn blob_path(&self, _blob: &Blob) -> PathBuf {
+        unreachable!("a training has no items")
+    }
+
+    fn adopt(&self, _name: &str, _blob: &Blob) {}
+
+    fn refer(&self, _path: &Path) -> Result<Blob> {
+        unreachable!("a training refers to nothing")
+    }
+}
+
+fn train_toy(task: &Task, messages: usize) -> Result<Outcome> {
+    let host = StopAfter(AtomicUsize::new(messages));
+    let cx = Context::new(task, &host);
+    let params: Train = cx.params()?;
+    let info = device::choose("cpu", 1)?;
+    let cache = cx.input("cache")?;
+    let training = Subset::open(cache, "training")?;
+    let validation = Subset::open(cache, "validation")?;
+    let classes = Classes::new(&training.list.labels);
+    let graph = toy(training.channels() as u32, classes.count() as u32);
+    let model = Model::new(&graph, &params, info.device, None)?;
+    let data = TrainingData { training: &training, validation: &validation, classes: &classes };
+    Fit::new(&cx, &params, data, &info, model)?.fit()
+}
+
+#[test]
+fn the_training_loop_trains_validates_stops_and_resumes_it_like_any_other() {
+    let bench = Bench::new();
+    let params = json!({
+        "epochs": 12, "patch": [8, 8, 8], "volumes_per_step": 2, "patches_per_volume": 2,
+        "learning_rate": 0.01, "ema": 0.5, "validate_every": 4, "checkpoint_every": 1,
+    });
+    let whole = train_toy(&bench.task("whole", "train", &params, None), usize::MAX).unwrap();
+    let (epoch, dice) = whole.best_score.unwrap();
+    assert!([4, 8, 12].contains(&epoch) && dice > 0.5, "Dice {dice} in epoch {epoch}");
+    let names: Vec<String> = whole.last.iter().map(|(name, _)| name.clone()).collect();
+    let wanted: Vec<String> = toy(1, 2).tensors().into_iter().map(|spec| spec.name).collect();
+    assert_eq!(names, wanted);
+
+    let task = bench.task("broken", "train", &params, None);
+    assert!(matches!(train_toy(&task, 30), Err(Error::Stopped)));
+    let resumed = train_toy(&task, usize::MAX).unwrap();
+    assert_eq!((resumed.steps, resumed.best_score), (whole.steps, whole.best_score));
+    for (found, wanted) in [(&resumed.last, &whole.last), (&resumed.best, &whole.best)] {
+        for ((name, found), (_, wanted)) in found.iter().zip(wanted) {
+            assert!(found.equal(wanted), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -1,14 +1,15 @@
-//! Convolutions, by libtorch or, to few channels on the processor, by `small_conv`.
+//! Convolutions: by libtorch, or by `small_conv` for few channels on the processor.
 
-use super::{Pass, small_conv};
+use super::pass::Pass;
+use super::small_conv::{self, Geometry};
 use crate::amp::has_convolutions;
 use tch::{Kind, Tensor};
 use voxflow_stages::model::graph::{self, Node, Op};
 
-/// Fewer output channels than this are laid out channels first.
+/// Results of fewer channels are laid out channels first.
 const FEW: u32 = 8;
 
-/// True if the node is a convolution whose weight is laid out with channels last.
+/// True if the node is a convolution with a channels-last weight.
 pub(super) fn is_channels_last(node: &Node) -> bool {
     match &node.op {
         Op::Conv(conv) => node.channels >= FEW || conv.transposed.is_some(),
@@ -16,25 +17,16 @@ pub(super) fn is_channels_last(node: &Node) -> bool {
     }
 }
 
-/// Sides of a convolution along x, y, z.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Geometry {
-    pub(super) stride: [i64; 3],
-    pub(super) padding: [i64; 3],
-    /// Output padding of a transposed convolution.
-    pub(super) transposed: Option<[i64; 3]>,
-}
-
 #[derive(Debug)]
 pub(super) struct Conv {
     weight: Tensor,
     bias: Option<Tensor>,
     geometry: Geometry,
-    few: bool,
+    channels_first: bool,
 }
 
 impl Conv {
-    /// Of a node with its tensors.
+    /// The convolution of a node with its tensors.
     pub(super) fn new(node: &Node, conv: &graph::Conv, tensors: &[Tensor]) -> Conv {
         let geometry = Geometry {
             stride: conv.stride.map(i64::from),
@@ -45,13 +37,12 @@ impl Conv {
             weight: tensors[0].shallow_clone(),
             bias: tensors.get(1).map(Tensor::shallow_clone),
             geometry,
-            few: node.channels < FEW,
+            channels_first: node.channels < FEW,
         }
     }
 
-    /// Where the device has no convolutions of `pass.compute`, the same rounded values are
-    /// multiplied and summed in fp32, and the sum is rounded: what convolutions in 16 bits do
-    /// inside.
+    /// If the device has no convolutions in `pass.compute`, the rounded values are multiplied and
+    /// summed in fp32 and the sum is rounded, as 16-bit convolutions do internally.
     pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let weight = self.weight.to_kind(pass.compute);
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(pass.compute));
@@ -62,7 +53,7 @@ impl Conv {
             let bias = bias.map(|bias| bias.to_kind(Kind::Float));
             self.convolve(&x, &weight, bias.as_ref()).to_kind(pass.compute)
         };
-        if self.few { x.contiguous() } else { x }
+        if self.channels_first { x.contiguous() } else { x }
     }
 
     fn convolve(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {

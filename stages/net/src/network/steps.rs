@@ -1,20 +1,20 @@
-//! The steps that compute a graph: libtorch operations in the graph's order, each value freed after
-//! its last use.
+//! The execution plan of a graph: libtorch operations in order, each value freed after its last
+//! use.
 
-use super::Pass;
 use super::conv::Conv;
 use super::fusion::{Fusion, NormActNodes};
 use super::norm_act::{NormAct, Normalise, slope};
+use super::pass::Pass;
 use std::collections::BTreeSet;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::graph::{Graph, NodeId, Op};
 
-/// An operation on values, which are known by their nodes.
+/// An operation. Values are numbered by their nodes.
 #[derive(Debug)]
 pub(super) struct Step {
     operation: Operation,
     inputs: Vec<usize>,
-    /// The node whose value this is.
+    /// The node of the result.
     pub(super) output: usize,
     /// The values that no later step reads.
     freed: Vec<usize>,
@@ -24,24 +24,24 @@ pub(super) struct Step {
 enum Operation {
     Input,
     Conv(Conv),
-    /// With a second input, that is added.
+    /// A second input is added to the result.
     NormAct(NormAct),
     Norm(Normalise),
     Dropout(f64),
-    /// With this slope below 0.
+    /// The slope below 0.
     Activation(Tensor),
     Add,
     Cat,
 }
 
-/// The steps of a graph with the tensors of each node, which are of `options`.
+/// A graph's steps. `tensors` lists each node's tensors, with kind and device `options`.
 pub(super) fn of_graph(
     graph: &Graph,
     tensors: &[Vec<Tensor>],
     is_frozen: &dyn Fn(usize) -> bool,
     options: (Kind, Device),
 ) -> Vec<Step> {
-    let builder = Builder { graph, tensors, is_frozen, options };
+    let builder = StepBuilder { graph, tensors, is_frozen, options };
     let fusion = Fusion::of_graph(graph);
     let order = graph.order().into_iter().filter(|node| !fusion.inner.contains(node));
     let mut steps: Vec<Step> = order
@@ -50,18 +50,18 @@ pub(super) fn of_graph(
             None => builder.step(node),
         })
         .collect();
-    free(&mut steps, graph);
+    mark_last_uses(&mut steps, graph);
     steps
 }
 
-struct Builder<'a> {
+struct StepBuilder<'a> {
     graph: &'a Graph,
     tensors: &'a [Vec<Tensor>],
     is_frozen: &'a dyn Fn(usize) -> bool,
     options: (Kind, Device),
 }
 
-impl Builder<'_> {
+impl StepBuilder<'_> {
     fn step(&self, id: NodeId) -> Step {
         let (node, tensors) = (&self.graph.nodes[id.0], &self.tensors[id.0]);
         let operation = match &node.op {
@@ -99,8 +99,8 @@ impl Builder<'_> {
     }
 }
 
-/// Notes the last use of each value.
-fn free(steps: &mut [Step], graph: &Graph) {
+/// Sets `freed`: each value is freed by its last reader, outputs never.
+fn mark_last_uses(steps: &mut [Step], graph: &Graph) {
     let mut needed: BTreeSet<usize> = graph.outputs.iter().map(|output| output.0).collect();
     for step in steps.iter_mut().rev() {
         let inputs: BTreeSet<usize> = step.inputs.iter().copied().collect();
@@ -108,7 +108,7 @@ fn free(steps: &mut [Step], graph: &Graph) {
     }
 }
 
-/// The value of each node; undefined tensors where it is freed or was not needed.
+/// Runs the steps and returns the value of each node; undefined if it was freed or never computed.
 pub(super) fn run(steps: &[Step], nodes: usize, images: &Tensor, pass: Pass) -> Vec<Tensor> {
     let mut values: Vec<Tensor> = (0..nodes).map(|_| Tensor::new()).collect();
     for step in steps {

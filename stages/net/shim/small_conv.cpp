@@ -173,7 +173,7 @@ struct Few : torch::autograd::Function<Few> {
 }  // namespace
 
 // Gives a new tensor, or null where libtorch refused.
-extern "C" at::Tensor *voxflow_few_convolution(const at::Tensor *input, const at::Tensor *weight,
+extern "C" at::Tensor *voxflow_small_conv(const at::Tensor *input, const at::Tensor *weight,
                                                const at::Tensor *bias) noexcept {
     try {
         return new at::Tensor(Few::apply(input->contiguous(), weight->contiguous(), bias->contiguous()));

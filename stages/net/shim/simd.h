@@ -15,7 +15,7 @@
 // For what such functions are made of: inlined, it is compiled for their processor.
 #define INLINE inline __attribute__((always_inline))
 
-namespace lanes {
+namespace simd {
 
 constexpr int64_t COUNT = 16;
 typedef float Floats __attribute__((vector_size(COUNT * 4)));
@@ -65,4 +65,4 @@ INLINE void store(c10::BFloat16 *to, const Floats &lanes, int64_t width) {
 
 INLINE Floats all(float value) { return value - Floats{}; }
 
-}  // namespace lanes
+}  // namespace simd

@@ -9,7 +9,7 @@
 // padding 1, output (N, O, 2X, 2Y, 2Z) with channels first, all fp32. Sums over voxels are kept for each plane
 // of x and added in a fixed order, so that results do not depend on the number of threads. Every function catches
 // everything: an exception must not reach Rust.
-#include "lanes.h"
+#include "simd.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -20,32 +20,32 @@
 
 namespace {
 
-using lanes::Floats;
+using simd::Floats;
 
 // Even and odd outputs of a row, first those of one vector of inputs: even += w1 · x[z], odd += w2 · x[z] + w0 ·
 // x[z + 1]. `taps` holds for each tap a weight for each channel; a channel's row of inputs is `stride` long.
 FOR_EACH_PROCESSOR
 void add_outputs(const float *x, int64_t stride, const float *taps, int64_t tap_step, int64_t channels, int64_t vectors,
                  float *even, float *odd) {
-    for (int64_t at = 0; at < vectors * lanes::COUNT; at += lanes::COUNT) {
-        Floats evens = lanes::load(even + at, lanes::COUNT), odds = lanes::load(odd + at, lanes::COUNT), later = {};
+    for (int64_t at = 0; at < vectors * simd::COUNT; at += simd::COUNT) {
+        Floats evens = simd::load(even + at, simd::COUNT), odds = simd::load(odd + at, simd::COUNT), later = {};
         for (int64_t channel = 0; channel < channels; ++channel) {
             const float *row = x + channel * stride + at;
-            const Floats here = lanes::load(row, lanes::COUNT), next = lanes::load(row + 1, lanes::COUNT);
+            const Floats here = simd::load(row, simd::COUNT), next = simd::load(row + 1, simd::COUNT);
             evens += taps[tap_step + channel] * here;
             odds += taps[2 * tap_step + channel] * here;
             later += taps[channel] * next;
         }
-        lanes::store(even + at, evens, lanes::COUNT);
-        lanes::store(odd + at, odds + later, lanes::COUNT);
+        simd::store(even + at, evens, simd::COUNT);
+        simd::store(odd + at, odds + later, simd::COUNT);
     }
 }
 
 // A row of inputs with channels last as a row of each channel.
 FOR_EACH_PROCESSOR
 void turn_row(const float *x, int64_t step, int64_t channels, int64_t length, float *turned, int64_t stride) {
-    for (int64_t channel = 0; channel < channels; channel += lanes::COUNT) {
-        const int64_t width = std::min(lanes::COUNT, channels - channel);
+    for (int64_t channel = 0; channel < channels; channel += simd::COUNT) {
+        const int64_t width = std::min(simd::COUNT, channels - channel);
         for (int64_t z = 0; z < length; ++z) {
             const float *from = x + z * step + channel;
             for (int64_t lane = 0; lane < width; ++lane) {
@@ -67,20 +67,20 @@ constexpr int64_t ROWS = 6;
 template <int64_t COUNT>
 INLINE void sum_inputs(const Meeting *meetings, int64_t count, int64_t channels, int64_t tap_step, int64_t z, float *result,
                        int64_t step) {
-    for (int64_t channel = 0; channel < channels; channel += lanes::COUNT) {
-        const int64_t width = std::min(lanes::COUNT, channels - channel);
+    for (int64_t channel = 0; channel < channels; channel += simd::COUNT) {
+        const int64_t width = std::min(simd::COUNT, channels - channel);
         Floats sums[COUNT] = {};
         for (int64_t at = 0; at < count; ++at) {
             const float *row = meetings[at].row + 2 * z;
             for (int64_t tap = 0; tap < 3; ++tap) {
-                const Floats weight = lanes::load(meetings[at].taps + tap * tap_step + channel, width);
+                const Floats weight = simd::load(meetings[at].taps + tap * tap_step + channel, width);
                 for (int64_t each = 0; each < COUNT; ++each) {
                     sums[each] += row[2 * each + tap] * weight;
                 }
             }
         }
         for (int64_t each = 0; each < COUNT; ++each) {
-            lanes::store(result + (z + each) * step + channel, sums[each], width);
+            simd::store(result + (z + each) * step + channel, sums[each], width);
         }
     }
 }
@@ -101,18 +101,18 @@ void write_inputs(const Meeting *meetings, int64_t count, int64_t channels, int6
 FOR_EACH_PROCESSOR
 void add_weights(const float *x, int64_t step, const float *row, int64_t channels, int64_t length, float *taps,
                  int64_t tap_step) {
-    for (int64_t channel = 0; channel < channels; channel += lanes::COUNT) {
-        const int64_t width = std::min(lanes::COUNT, channels - channel);
+    for (int64_t channel = 0; channel < channels; channel += simd::COUNT) {
+        const int64_t width = std::min(simd::COUNT, channels - channel);
         Floats sums[2][3] = {};
         for (int64_t z = 0; z < length; ++z) {
-            const Floats values = lanes::load(x + z * step + channel, width);
+            const Floats values = simd::load(x + z * step + channel, width);
             for (int64_t tap = 0; tap < 3; ++tap) {
                 sums[z & 1][tap] += row[2 * z + tap] * values;
             }
         }
         for (int64_t tap = 0; tap < 3; ++tap) {
             float *target = taps + tap * tap_step + channel;
-            lanes::store(target, lanes::load(target, width) + sums[0][tap] + sums[1][tap], width);
+            simd::store(target, simd::load(target, width) + sums[0][tap] + sums[1][tap], width);
         }
     }
 }
@@ -153,7 +153,7 @@ struct Up {
 
 // The two planes of outputs that begin at input plane i, of one item.
 void write_planes(const Up &up, const float *in, const float *bias, float *out, int64_t item, int64_t i) {
-    const int64_t vectors = (up.z + lanes::COUNT - 1) / lanes::COUNT, padded = vectors * lanes::COUNT, stride = padded + 1;
+    const int64_t vectors = (up.z + simd::COUNT - 1) / simd::COUNT, padded = vectors * simd::COUNT, stride = padded + 1;
     const float *taps = up.taps.const_data_ptr<float>();
     // Turned rows: of planes i and i + 1, of rows j and j + 1; what is beyond the input is 0.
     std::vector<float> turned[2][2];
@@ -308,7 +308,7 @@ struct FewUp : torch::autograd::Function<FewUp> {
 }  // namespace
 
 // Gives a new tensor, or null where libtorch refused.
-extern "C" at::Tensor *voxflow_few_transposed(const at::Tensor *input, const at::Tensor *weight,
+extern "C" at::Tensor *voxflow_small_conv_transposed(const at::Tensor *input, const at::Tensor *weight,
                                               const at::Tensor *bias) noexcept {
     try {
         return new at::Tensor(FewUp::apply(*input, *weight, *bias));

@@ -14,7 +14,7 @@
 
 namespace {
 
-using lanes::Floats;
+using simd::Floats;
 
 // Rows of a tile in the tensors that a loop reads and writes; what it does not need is null.
 template <typename Number>
@@ -40,7 +40,7 @@ INLINE void sum_values_of(const Rows<Number> &rows, const Way &, Floats *sums) {
     const int64_t width = WIDTH ? WIDTH : rows.width;
     Floats total = {};
     for (int64_t row = 0; row < rows.count; ++row) {
-        total += lanes::load(rows.x + row * rows.x_step, width);
+        total += simd::load(rows.x + row * rows.x_step, width);
     }
     sums[0] = total;
 }
@@ -51,7 +51,7 @@ INLINE void sum_squares_of(const Rows<Number> &rows, const Way &way, Floats *sum
     const int64_t width = WIDTH ? WIDTH : rows.width;
     Floats total = {};
     for (int64_t row = 0; row < rows.count; ++row) {
-        const Floats off = lanes::load(rows.x + row * rows.x_step, width) - way.mean;
+        const Floats off = simd::load(rows.x + row * rows.x_step, width) - way.mean;
         total += off * off;
     }
     sums[0] = total;
@@ -62,11 +62,11 @@ template <int64_t WIDTH, typename Number>
 INLINE void write_values_of(const Rows<Number> &rows, const Way &way, Floats *) {
     const int64_t width = WIDTH ? WIDTH : rows.width;
     for (int64_t row = 0; row < rows.count; ++row) {
-        Floats found = way.activated(way.normalised(lanes::load(rows.x + row * rows.x_step, width)));
+        Floats found = way.activated(way.normalised(simd::load(rows.x + row * rows.x_step, width)));
         if (rows.other != nullptr) {
-            found += lanes::load(rows.other + row * rows.other_step, width);
+            found += simd::load(rows.other + row * rows.other_step, width);
         }
-        lanes::store(rows.result + row * rows.result_step, found, width);
+        simd::store(rows.result + row * rows.result_step, found, width);
     }
 }
 
@@ -77,8 +77,8 @@ INLINE void sum_gradients_of(const Rows<Number> &rows, const Way &way, Floats *s
     const int64_t width = WIDTH ? WIDTH : rows.width;
     Floats plain = {}, along = {}, of_slope = {};
     for (int64_t row = 0; row < rows.count; ++row) {
-        const Floats x = lanes::load(rows.x + row * rows.x_step, width), z = way.normalised(x);
-        const Floats given = lanes::load(rows.other + row * rows.other_step, width), gradient = way.back(z, given);
+        const Floats x = simd::load(rows.x + row * rows.x_step, width), z = way.normalised(x);
+        const Floats given = simd::load(rows.other + row * rows.other_step, width), gradient = way.back(z, given);
         plain += gradient;
         along += gradient * (x - way.mean);
         of_slope += z > 0 ? Floats{} : z * given;
@@ -91,18 +91,18 @@ template <int64_t WIDTH, typename Number>
 INLINE void write_gradients_of(const Rows<Number> &rows, const Way &way, Floats *) {
     const int64_t width = WIDTH ? WIDTH : rows.width;
     for (int64_t row = 0; row < rows.count; ++row) {
-        const Floats x = lanes::load(rows.x + row * rows.x_step, width);
-        const Floats gradient = way.back(way.normalised(x), lanes::load(rows.other + row * rows.other_step, width));
+        const Floats x = simd::load(rows.x + row * rows.x_step, width);
+        const Floats gradient = way.back(way.normalised(x), simd::load(rows.other + row * rows.other_step, width));
         const Floats found = way.scale * (gradient - way.level - (x - way.mean) * way.tilt);
-        lanes::store(rows.result + row * rows.result_step, found, width);
+        simd::store(rows.result + row * rows.result_step, found, width);
     }
 }
 
 // A loop for each processor and each type of numbers.
 #define LOOP(name, Number)                                                                 \
     FOR_EACH_PROCESSOR void name(const Rows<Number> &rows, const Way &way, Floats *sums) { \
-        if (rows.width == lanes::COUNT) {                                                  \
-            name##_of<lanes::COUNT>(rows, way, sums);                                      \
+        if (rows.width == simd::COUNT) {                                                  \
+            name##_of<simd::COUNT>(rows, way, sums);                                      \
         } else {                                                                           \
             name##_of<0>(rows, way, sums);                                                 \
         }                                                                                  \
@@ -138,7 +138,7 @@ struct Course {
 
     Way way(const Blocks &blocks, int64_t group, const Tile &tile) const {
         const auto of = [&](const Table &table) { return blocks.of(table[group], tile); };
-        return {of(scale), of(shift), lanes::all(slope), of(mean), of(level), of(tilt)};
+        return {of(scale), of(shift), simd::all(slope), of(mean), of(level), of(tilt)};
     }
 };
 
@@ -154,13 +154,13 @@ struct Laid {
             return {t, *found};
         }
         return channels_last ? Laid{t.contiguous(at::MemoryFormat::ChannelsLast3d), {true, t.size(1)}}
-                             : Laid{t.contiguous(), {false, lanes::COUNT}};
+                             : Laid{t.contiguous(), {false, simd::COUNT}};
     }
 
     static Laid like(const Laid &other) {
         const bool last = other.layout.channels_last;
         const auto format = last ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous;
-        return {at::empty_like(other.tensor, format), {last, last ? other.tensor.size(1) : lanes::COUNT}};
+        return {at::empty_like(other.tensor, format), {last, last ? other.tensor.size(1) : simd::COUNT}};
     }
 
     template <typename Number>
@@ -403,7 +403,7 @@ Maybe maybe(const at::Tensor *tensor) { return tensor == nullptr ? Maybe() : May
 }  // namespace
 
 // Gives a new tensor, or null where libtorch refused. `added`, the norm's four tensors may be null.
-extern "C" at::Tensor *voxflow_activation(const at::Tensor *x, const at::Tensor *added, const at::Tensor *weight,
+extern "C" at::Tensor *voxflow_norm_act(const at::Tensor *x, const at::Tensor *added, const at::Tensor *weight,
                                           const at::Tensor *bias, const at::Tensor *slope, const at::Tensor *mean,
                                           const at::Tensor *variance, int measured, int each_item, double momentum,
                                           double eps) noexcept {
