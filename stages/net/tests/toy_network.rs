@@ -198,6 +198,7 @@ fn the_training_loop_trains_validates_stops_and_resumes_it_like_any_other() {
     let params = json!({
         "epochs": 12, "patch": [8, 8, 8], "volumes_per_step": 2, "patches_per_volume": 2,
         "learning_rate": 0.01, "ema": 0.5, "validate_every": 4, "checkpoint_every": 1,
+        "network": { "channels": [4, 8], "strides": [2] },
     });
     let whole = train_toy(&bench.task("whole", "train", &params, None), usize::MAX).unwrap();
     let (epoch, dice) = whole.best_score.unwrap();
