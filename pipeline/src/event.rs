@@ -2,6 +2,7 @@
 //! of them; this file renders nothing.
 
 use crate::exit::Result;
+use crate::outcome::{Outcome, RunOutcome};
 use crate::run::RunRecord;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -121,32 +122,6 @@ pub enum Decision {
     },
 }
 
-/// How a stage ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Made now.
-    Made,
-    /// Found in the store.
-    Reused,
-    /// It failed.
-    Failed,
-    /// Not tried: something it needs failed, or the run stopped before it.
-    Skipped,
-}
-
-impl Outcome {
-    /// The word used in tables: made, reused, failed, skipped.
-    pub fn word(self) -> &'static str {
-        match self {
-            Outcome::Made => "made",
-            Outcome::Reused => "reused",
-            Outcome::Failed => "failed",
-            Outcome::Skipped => "skipped",
-        }
-    }
-}
-
 /// All that is known of a stage once it is over. A row of `stages.parquet`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
@@ -189,32 +164,6 @@ pub struct Finished {
     /// The device of whoever made it ("cpu", "cuda:0 …").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunOutcome {
-    /// Not yet, or its process died.
-    Running,
-    /// Every stage was made or reused.
-    Done,
-    /// A stage failed.
-    Failed,
-    /// It was stopped by a signal.
-    Interrupted,
-}
-
-impl RunOutcome {
-    /// The word used in lists: running, done, failed, interrupted.
-    pub fn word(self) -> &'static str {
-        match self {
-            RunOutcome::Running => "running",
-            RunOutcome::Done => "done",
-            RunOutcome::Failed => "failed",
-            RunOutcome::Interrupted => "interrupted",
-        }
-    }
 }
 
 /// Someone who is told every event of a run, in order, on one thread.

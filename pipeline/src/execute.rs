@@ -1,21 +1,24 @@
 //! Execution: one thread owns the state, each stage that must be made gets a thread of its own, and
 //! one channel brings their notes. Several runs (a sweep) go on under one schedule.
 
-use crate::event::{Fact, Outcome, RunOutcome};
+use crate::event::Fact;
 use crate::exit::{Error, Result};
+use crate::job::Job;
 use crate::live::{Done, LiveRun};
-use crate::making::{self, Job, Note, Over};
+use crate::making::{self, Note, Over};
 use crate::moved_cases;
-use crate::plan::{LOCAL, Plan, Planner, Settled, within};
+use crate::outcome::{Outcome, RunOutcome};
+use crate::plan::{Plan, Planner, Settled, within};
 use crate::schedule::{Node, Schedule, Slots, StageId, Turn};
 use crate::stop::Stop;
+use crate::workflow::paths::LOCAL;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
 use std::time::Duration;
 use voxflow_cache::{Entry, Recall, Recipe, Store};
-use voxflow_stages::kinds::Pool;
+use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error as StageError, Input, InputFile, Message};
 
 /// How often a quiet run looks whether it was asked to stop.

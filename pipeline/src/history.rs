@@ -110,7 +110,7 @@ fn unknown(name: &str, ids: &[String]) -> Error {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::event::RunOutcome;
+    use crate::outcome::RunOutcome;
     use crate::tables;
     use serde_json::json;
 

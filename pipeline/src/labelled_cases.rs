@@ -3,7 +3,7 @@
 use crate::plan::Plan;
 use voxflow_cache::Store;
 use voxflow_stages::dataset::Listing;
-use voxflow_stages::kinds::ArtifactType;
+use voxflow_stages::stage::ArtifactType;
 
 /// The stage's id and the words for each data set that is there, or can be listed, and has cases
 /// without a label.

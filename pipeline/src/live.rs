@@ -1,8 +1,9 @@
 //! A run in progress: it tells its observers every event, in order, and keeps its record.
 
-use crate::event::{Event, Fact, Finished, Observer, Outcome, RunOutcome, now_ms};
+use crate::event::{Event, Fact, Finished, Observer, now_ms};
 use crate::exit::Result;
 use crate::making::Record;
+use crate::outcome::{Outcome, RunOutcome};
 use crate::outputs;
 use crate::plan::{Plan, Settled};
 use crate::run::{RunFolder, RunRecord};

@@ -1,6 +1,7 @@
 //! Making one stage, on a thread of its own: claim, look again, draft, run here or in a worker,
 //! publish. What happens on the way is sent to the thread that owns the run.
 
+use crate::job::Job;
 use crate::machine;
 use crate::own_files::{ATTEMPTS, OwnFiles, seen_again, touched};
 use crate::secret;
@@ -18,35 +19,11 @@ use std::time::{Duration, Instant};
 use voxflow_cache::{
     Artifact, Blob, Claim, Draft, Entry, Fingerprint, Made, Policy, Recall, Recipe, Seen, Store,
 };
-use voxflow_stages::kinds::Place;
-use voxflow_stages::{Context, Error, Host, Input, Kind, Message, Metric, Result, Task};
+use voxflow_stages::kind::Place;
+use voxflow_stages::{Context, Error, Host, Message, Metric, Result, Task};
 
 /// How often a waiting thread looks whether it should stop.
 const GLANCE: Duration = Duration::from_millis(50);
-
-/// What a making needs, as plain data.
-pub struct Job {
-    /// The stage's number in the schedule.
-    pub id: usize,
-    /// The stage's id in the workflow.
-    pub stage: String,
-    /// Its kind.
-    pub kind: &'static Kind,
-    /// What is made.
-    pub recipe: Recipe,
-    /// The parameters with their locators.
-    pub params: serde_json::Value,
-    /// The inputs by role.
-    pub inputs: BTreeMap<String, Vec<Input>>,
-    /// Where to compute.
-    pub device: String,
-    /// Threads it may keep busy.
-    pub threads: usize,
-    /// Read every blob before it is reused.
-    pub verify: bool,
-    /// Where a worker's stderr goes.
-    pub log: PathBuf,
-}
 
 /// What a making tells the thread that owns the run.
 pub enum Note {

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use voxflow_cache::{Artifact, Store};
 use voxflow_stages::dataset::{Listing, Split};
-use voxflow_stages::kinds::ArtifactType;
 use voxflow_stages::kinds::split::SplitCases;
+use voxflow_stages::stage::ArtifactType;
 
 /// How many cases are named.
 const MOST_NAMES: usize = 8;

@@ -1,8 +1,8 @@
 //! The person's own files that a stage and its items read: watched from before they are read until
 //! what was made of them is published.
 
-use crate::making::Job;
-use crate::plan::LOCAL;
+use crate::job::Job;
+use crate::workflow::paths::LOCAL;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};

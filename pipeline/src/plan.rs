@@ -8,16 +8,14 @@ use crate::exit::{Error, Result};
 use crate::why::History;
 use crate::wishes::{LeftOut, Wishes};
 use crate::words;
+use crate::workflow::paths::LOCAL;
 use crate::workflow::{StageSpec, Workflow, environment, paths};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use voxflow_cache::{Artifact, Digest, Entry, Fingerprint, Recipe, Store};
-use voxflow_stages::kinds::{Count, Read};
-
-/// The prefix of the recipe's inputs that are a person's own files.
-pub const LOCAL: &str = "file/";
+use voxflow_stages::stage::{Count, Read};
 
 /// A workflow with a decision for each stage.
 pub struct Plan {

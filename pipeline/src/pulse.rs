@@ -72,7 +72,7 @@ pub fn read(folder: &Path) -> BTreeMap<String, Progress> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Outcome, RunOutcome};
+    use crate::outcome::{Outcome, RunOutcome};
     use crate::tables::recorded;
 
     #[test]

@@ -4,9 +4,9 @@
 //! Who fills the folder is elsewhere: the journal (`journal`), the tables (`tables`), the links to
 //! outputs (`outputs`).
 
-use crate::event::{Outcome, RunOutcome};
 use crate::exit::{Error, Result};
 use crate::liveness::{self, Liveness};
+use crate::outcome::{Outcome, RunOutcome};
 use crate::seal;
 use crate::{machine, words};
 use serde::{Deserialize, Serialize};

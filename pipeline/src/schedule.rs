@@ -5,7 +5,7 @@
 //! ([`Schedule::resume`]).
 
 use std::collections::BTreeSet;
-use voxflow_stages::kinds::Pool;
+use voxflow_stages::stage::Pool;
 
 /// A stage in the schedule, by its position in the list given to [`Schedule::new`].
 pub type StageId = usize;

@@ -5,9 +5,9 @@
 
 use crate::history::short;
 use crate::home::Home;
-use crate::plan::LOCAL;
 use crate::run::{RunRecord, StageRecord};
 use crate::workflow::StageSpec;
+use crate::workflow::paths::LOCAL;
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

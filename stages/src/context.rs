@@ -1,8 +1,8 @@
 //! The context: all that a running stage may touch of the world.
 
 use crate::error::{Error, Result};
-use crate::kinds::Stage;
 use crate::record::{Message, Metric, Progress};
+use crate::stage::Stage;
 use crate::task::{Input, Task};
 use serde::Serialize;
 use serde_json::{Value, json};

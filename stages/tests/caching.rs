@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use support::Trial;
 use voxflow_stages::image::nifti::{write_label, write_volume_f32};
 use voxflow_stages::image::{Candidates, Volume, VolumeList};
-use voxflow_stages::kinds::Kind;
+use voxflow_stages::kind::Kind;
 
 const SHAPE: [usize; 3] = [4, 3, 2];
 const IDENTITY: [[f64; 4]; 4] =

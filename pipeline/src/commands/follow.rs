@@ -4,12 +4,13 @@
 //! knows nothing of its followers.
 
 use crate::console::{Console, Verbosity};
-use crate::event::{Event, Fact, Observer, RunOutcome};
+use crate::event::{Event, Fact, Observer};
 use crate::exit::{Error, Exit, Result};
 use crate::globals::{Globals, LogFormat};
 use crate::history::Past;
 use crate::journal::JsonLines;
 use crate::liveness;
+use crate::outcome::RunOutcome;
 use crate::pulse;
 use std::collections::BTreeMap;
 use std::fs::File;

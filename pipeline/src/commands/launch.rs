@@ -3,7 +3,7 @@
 use super::choice::Source;
 use super::means::Means;
 use crate::console::{Console, Meter, VariantLines, Verbosity};
-use crate::event::{Observer, RunOutcome, now_ms};
+use crate::event::{Observer, now_ms};
 use crate::execute::{Ending, execute};
 use crate::exit::{Error, Exit, Result};
 use crate::globals::{Globals, LogFormat};
@@ -11,6 +11,7 @@ use crate::history::Past;
 use crate::home::Home;
 use crate::journal::{Journal, JsonLines};
 use crate::live::LiveRun;
+use crate::outcome::RunOutcome;
 use crate::plan::{Plan, Planner};
 use crate::pulse::Pulse;
 use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
@@ -23,7 +24,7 @@ use crate::{log, machine, report, secret, space, store_homes, worker};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::Store;
-use voxflow_stages::kinds::Place;
+use voxflow_stages::kind::Place;
 
 /// What is needed to launch runs: the home, the store held, and how the command line wants it.
 pub struct Launch<'a> {

@@ -7,7 +7,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use voxflow_cache::{Artifact, Blob, Recipe};
-use voxflow_stages::kinds::{Run, Stage};
+use voxflow_stages::kind::Run;
+use voxflow_stages::stage::Stage;
 use voxflow_stages::{Context, Host, Input, Message, Task};
 
 /// Makes a stage's files in `out`, where those of the same name are replaced; gives their names.

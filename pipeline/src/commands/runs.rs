@@ -2,10 +2,10 @@
 
 use super::answer;
 use crate::console::terminal_width;
-use crate::event::Outcome;
 use crate::exit::{Exit, Result};
 use crate::globals::Globals;
 use crate::history::{self, Past};
+use crate::outcome::Outcome;
 use crate::sheet::{Cell, Format, Sheet};
 use crate::tables::Summary;
 use crate::words;

@@ -11,11 +11,10 @@ pub use meter::Meter;
 pub use screen::{Screen, Style, terminal_width};
 pub use variants::VariantLines;
 
-use crate::event::{
-    Decision, Event, Fact, Finished, Observer, Outcome, Planned, RunOutcome, now_ms,
-};
+use crate::event::{Decision, Event, Fact, Finished, Observer, Planned, now_ms};
 use crate::exit::Result;
 use crate::globals::Globals;
+use crate::outcome::{Outcome, RunOutcome};
 use crate::tables::{self, Gathering};
 use crate::words;
 use bars::Bars;

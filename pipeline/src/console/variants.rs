@@ -3,8 +3,9 @@
 
 use super::bars::Bars;
 use super::{Screen, Style, Verbosity};
-use crate::event::{Event, Fact, Finished, Observer, Outcome, RunOutcome};
+use crate::event::{Event, Fact, Finished, Observer};
 use crate::exit::Result;
+use crate::outcome::{Outcome, RunOutcome};
 use crate::run::Sweep;
 use crate::tables::{self, Gathering};
 use crate::words;

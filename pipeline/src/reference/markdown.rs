@@ -2,7 +2,8 @@
 
 use super::{Parameter, artifact, count, meaning, runs_in};
 use crate::sheet::escaped;
-use voxflow_stages::kinds::{Kind, Read};
+use voxflow_stages::kind::Kind;
+use voxflow_stages::stage::Read;
 
 /// What stands before the kinds.
 const OPENING: &str = r#"# Workflow reference

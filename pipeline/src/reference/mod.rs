@@ -12,7 +12,8 @@ pub use schema::schema;
 pub use text::{list, text};
 
 use serde_json::{Value, json};
-use voxflow_stages::kinds::{ArtifactType, Count, Kind, Place, Pool, Read};
+use voxflow_stages::kind::{Kind, Place};
+use voxflow_stages::stage::{ArtifactType, Count, Pool, Read};
 
 /// The kinds as data.
 pub fn json(kinds: &[&Kind]) -> Value {

@@ -2,7 +2,7 @@
 //! meaning.
 
 use serde_json::{Map, Value};
-use voxflow_stages::kinds::Kind;
+use voxflow_stages::kind::Kind;
 
 /// One parameter. Those of nested mappings have dotted paths and follow their mapping.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,8 @@
 
 use super::meaning;
 use serde_json::{Value, json};
-use voxflow_stages::kinds::{Count, Kind};
+use voxflow_stages::kind::Kind;
+use voxflow_stages::stage::Count;
 
 /// The schema of a workflow made of these kinds.
 pub fn schema(kinds: &[&Kind]) -> Value {

@@ -2,7 +2,7 @@
 
 use super::{Parameter, artifact, count, meaning, runs_in};
 use crate::sheet::{Cell, Sheet};
-use voxflow_stages::kinds::Kind;
+use voxflow_stages::kind::Kind;
 
 /// All kinds, one line each.
 pub fn list(kinds: &[&Kind]) -> Sheet {

@@ -1,6 +1,7 @@
 //! What a report draws, as data for its script: lines over steps and epochs, and scores by case.
 
 use super::subject::{Scored, Subject};
+use maud::{Markup, html};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -186,4 +187,15 @@ pub fn mean_of_labels(scores: &[(String, String, f64)]) -> BTreeMap<String, f64>
 /// The mean Dice over labels of each case of one place.
 pub fn dice_of_cases(subject: &Subject, place: &Scored) -> BTreeMap<String, f64> {
     mean_of_labels(&scores(subject, place))
+}
+
+/// A figure for each chart; the script draws into it.
+pub fn figures(charts: &[Chart]) -> Markup {
+    html! {
+        div.charts {
+            @for chart in charts {
+                figure { figcaption { (chart.title) } div.chart id=(chart.id) {} }
+            }
+        }
+    }
 }

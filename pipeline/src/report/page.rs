@@ -1,10 +1,10 @@
 //! The page: curves, sections and the data that the script draws, in one document.
 
-use super::charts::{self, Chart};
+use super::charts::{self, Chart, figures};
 use super::document::document;
 use super::sections;
 use super::subject::Subject;
-use maud::{Markup, PreEscaped, html};
+use maud::{PreEscaped, html};
 
 const UPLOT_SCRIPT: &str = include_str!("assets/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("assets/uPlot.min.css");
@@ -30,17 +30,6 @@ pub fn page(subjects: &[Subject]) -> String {
         script { (PreEscaped(SCRIPT)) }
     };
     document(&title, &[UPLOT_STYLE, STYLE], &content)
-}
-
-/// A figure for each chart; the script draws into it.
-pub fn figures(charts: &[Chart]) -> Markup {
-    html! {
-        div.charts {
-            @for chart in charts {
-                figure { figcaption { (chart.title) } div.chart id=(chart.id) {} }
-            }
-        }
-    }
 }
 
 /// JSON that cannot end the element it stands in.

@@ -1,10 +1,9 @@
 //! The parts of a report's page.
 
-use super::charts::{self, Chart};
+use super::charts::{self, Chart, figures};
 use super::graph;
-use super::page::figures;
 use super::subject::{Scored, Subject};
-use crate::event::Outcome;
+use crate::outcome::Outcome;
 use crate::run::RunRecord;
 use crate::sheet::{Cell, Sheet};
 use crate::tables::{self, Comparison, MetricRow, Pairs, Roster, Side, Summary};

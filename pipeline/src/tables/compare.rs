@@ -1,8 +1,8 @@
 //! A comparison of runs: the parameters that differ, and the final metrics against the first run.
 
-use super::Tables;
 use super::column::metric_name;
 use super::summary::{Final, Param, Summary, unequal_test_sets};
+use super::table::Tables;
 use crate::sheet::{Cell, Sheet};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

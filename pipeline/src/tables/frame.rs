@@ -199,6 +199,11 @@ impl Frame {
     }
 }
 
+/// A sheet as the bytes of a Parquet file: numbers as f64, counts as u64, everything else as text.
+pub fn parquet(sheet: &Sheet) -> Result<Vec<u8>> {
+    Frame::of(sheet)?.bytes()
+}
+
 fn microseconds(moment: OffsetDateTime) -> i64 {
     i64::try_from(moment.unix_timestamp_nanos().div_euclid(1000)).unwrap_or(i64::MAX)
 }

@@ -8,9 +8,11 @@
 mod column;
 mod compare;
 mod frame;
+mod gathering;
 mod metrics;
 mod pairs;
 mod params;
+mod read;
 mod rebuild;
 mod recorder;
 mod roster;
@@ -18,15 +20,18 @@ mod scores;
 mod stages;
 mod summary;
 mod sweeps;
+mod table;
 mod variants;
 
 pub use column::{Column, Datum};
 pub use compare::{Comparison, Side};
+pub use frame::parquet;
+pub(crate) use gathering::Gathering;
 pub use metrics::MetricRow;
 pub use pairs::Pairs;
 pub use params::ParamRow;
+pub use read::{read, read_metrics};
 pub use rebuild::rebuild;
-pub(crate) use recorder::Gathering;
 pub use recorder::Recorder;
 #[cfg(test)]
 pub(crate) use recorder::tests as recorded;
@@ -35,64 +40,14 @@ pub use scores::{headline, scores};
 pub use stages::StageRow;
 pub use summary::{Summary, unequal_test_sets};
 pub use sweeps::write_sweep;
+pub use table::{METRICS, PARAMS, STAGES, Tables, write};
 #[cfg(test)]
 pub(crate) use tests::example;
 pub use variants::Variants;
 
-use crate::sheet::Sheet;
-use frame::Frame;
-use std::path::Path;
-use voxflow_stages::Result;
-
-/// The file of the metrics table in a run's folder.
-pub const METRICS: &str = "metrics.parquet";
-/// The file of the stages table.
-pub const STAGES: &str = "stages.parquet";
-/// The file of the parameters table.
-pub const PARAMS: &str = "params.parquet";
-
-/// The three tables of a run, as rows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tables {
-    /// What was found and measured.
-    pub metrics: Vec<MetricRow>,
-    /// What became of each stage.
-    pub stages: Vec<StageRow>,
-    /// The parameters as understood, one row a value.
-    pub params: Vec<ParamRow>,
-}
-
-/// Writes the three tables into a run's folder, each replaced at once.
-pub fn write(run_dir: &Path, tables: &Tables) -> Result<()> {
-    metrics::frame(&tables.metrics)?.write(&run_dir.join(METRICS))?;
-    stages::frame(&tables.stages)?.write(&run_dir.join(STAGES))?;
-    params::frame(&tables.params)?.write(&run_dir.join(PARAMS))
-}
-
-/// Reads the three tables of a run's folder. A table that is not there is empty; a column that is
-/// not there (an older run) is null.
-pub fn read(run_dir: &Path) -> Result<Tables> {
-    [STAGES, PARAMS].iter().try_for_each(|name| rebuild::mend(run_dir, name))?;
-    Ok(Tables {
-        metrics: read_metrics(run_dir)?,
-        stages: stages::rows(&Frame::read(&run_dir.join(STAGES))?)?,
-        params: params::rows(&Frame::read(&run_dir.join(PARAMS))?)?,
-    })
-}
-
-/// Reads the metrics table alone.
-pub fn read_metrics(run_dir: &Path) -> Result<Vec<MetricRow>> {
-    rebuild::mend(run_dir, METRICS)?;
-    metrics::rows(&Frame::read(&run_dir.join(METRICS))?)
-}
-
-/// A sheet as the bytes of a Parquet file: numbers as f64, counts as u64, everything else as text.
-pub fn parquet(sheet: &Sheet) -> Result<Vec<u8>> {
-    Frame::of(sheet)?.bytes()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::frame::Frame;
     use super::*;
     use serde_json::json;
     use time::macros::datetime;

@@ -1,7 +1,8 @@
 //! Two runs on the same cases: which got better, which worse, and whether chance alone would do
 //! that.
 
-use super::{MetricRow, Side};
+use super::compare::Side;
+use super::metrics::MetricRow;
 use crate::sheet::{Cell, Sheet};
 use crate::words;
 use serde_json::{Value, json};

@@ -1,7 +1,10 @@
 //! The tables made again of what they are views of: the journal, and the parameters and the place
 //! in a sweep in `run.json`.
 
-use super::{Gathering, ParamRow};
+use super::gathering::Gathering;
+use super::params::ParamRow;
+use super::sweeps::write_sweep;
+use super::table::write;
 use crate::event::Event;
 use crate::run::RunFolder;
 use crate::seal;
@@ -37,9 +40,9 @@ pub fn rebuild(folder: &Path) -> Result<()> {
         .flat_map(|stage| ParamRow::flatten(&record.run, &stage.stage, &stage.params));
     gathering.tables.params = params.collect();
     if let Some(sweep) = &record.sweep {
-        super::write_sweep(folder, &record.run, sweep)?;
+        write_sweep(folder, &record.run, sweep)?;
     }
-    super::write(folder, &gathering.tables)
+    write(folder, &gathering.tables)
 }
 
 /// Makes the table `name` again if it is not the one that the run ended with.

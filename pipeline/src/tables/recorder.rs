@@ -1,14 +1,14 @@
 //! The recorder: gathers the tables of a run from its events and writes them into its folder.
 
-use super::{MetricRow, ParamRow, StageRow, Summary, Tables};
-use crate::event::{Event, Fact, Finished, Observer};
+use super::gathering::Gathering;
+use super::params::ParamRow;
+use super::summary::Summary;
+use super::table::{Tables, write};
+use crate::event::{Event, Fact, Observer};
 use crate::exit::Result;
 use crate::run::RunRecord;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use time::OffsetDateTime;
-use voxflow_stages::Message;
 
 /// Tables on disk are at most about this much older than the last finished stage.
 const REWRITE_AFTER_MS: i64 = 10_000;
@@ -33,11 +33,7 @@ impl Recorder {
             .into_iter()
             .flat_map(|(stage, params)| ParamRow::flatten(&run_id, stage, params))
             .collect();
-        let gathering = Gathering {
-            run_id,
-            tables: Tables { params, ..Tables::default() },
-            ..Gathering::default()
-        };
+        let gathering = Gathering::new(run_id, params);
         Recorder { folder: folder.to_path_buf(), gathering, written_at_ms: 0 }
     }
 
@@ -62,7 +58,7 @@ impl Observer for Recorder {
             self.written_at_ms = event.at_ms;
         }
         if self.due(event) {
-            super::write(&self.folder, self.tables())?;
+            write(&self.folder, self.tables())?;
             self.written_at_ms = event.at_ms;
         }
         Ok(())
@@ -73,73 +69,14 @@ impl Observer for Recorder {
     }
 }
 
-/// Rows gathered from events, without a disk.
-#[derive(Default)]
-pub(crate) struct Gathering {
-    run_id: String,
-    workflow: String,
-    kinds: BTreeMap<String, String>,
-    pub(crate) tables: Tables,
-}
-
-impl Gathering {
-    /// Takes what the tables hold of an event.
-    pub(crate) fn take(&mut self, event: &Event) {
-        match &event.fact {
-            Fact::RunStarted { run, workflow, stages, .. } => {
-                self.run_id.clone_from(run);
-                self.workflow.clone_from(workflow);
-                self.kinds =
-                    stages.iter().map(|stage| (stage.stage.clone(), stage.kind.clone())).collect();
-            }
-            Fact::StageSaid { stage, message: Message::Metric(found), .. } => {
-                let row = MetricRow {
-                    run_id: self.run_id.clone(),
-                    workflow: self.workflow.clone(),
-                    stage: stage.clone(),
-                    kind: self.kinds.get(stage).cloned().unwrap_or_default(),
-                    found: found.clone(),
-                    at: moment(event.at_ms),
-                };
-                self.tables.metrics.push(row);
-            }
-            Fact::StageFinished(finished) => self.tables.stages.push(row(&self.run_id, finished)),
-            _ => {}
-        }
-    }
-}
-
-fn row(run_id: &str, finished: &Finished) -> StageRow {
-    StageRow {
-        run_id: run_id.to_string(),
-        stage: finished.stage.clone(),
-        kind: finished.kind.clone(),
-        fingerprint: finished.fingerprint.map(|fingerprint| fingerprint.to_hex()),
-        outcome: finished.outcome.word().to_string(),
-        items_made: finished.items_made,
-        items_reused: finished.items_reused,
-        started_at: finished.started_at_ms.map(moment),
-        seconds: Some(finished.seconds),
-        cpu_seconds: finished.cpu_seconds,
-        peak_rss_bytes: finished.peak_rss_bytes,
-        device: finished.device.clone(),
-        reason: finished.error.clone().or_else(|| finished.reason.clone()),
-    }
-}
-
-/// Milliseconds since 1970 as a moment in UTC.
-pub(crate) fn moment(at_ms: i64) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::event::{Decision, Outcome, Planned, RunOutcome};
+    use crate::event::{Decision, Finished, Planned};
+    use crate::outcome::{Outcome, RunOutcome};
     use serde_json::json;
     use voxflow_cache::Fingerprint;
-    use voxflow_stages::Metric;
+    use voxflow_stages::{Message, Metric};
 
     /// A stage that is over.
     pub(crate) fn finished(stage: &str, kind: &str, outcome: Outcome) -> Finished {
@@ -217,14 +154,5 @@ pub(crate) mod tests {
         let outcomes: Vec<&str> = tables.stages.iter().map(|row| row.outcome.as_str()).collect();
         assert_eq!(outcomes, ["reused", "made"]);
         assert_eq!(tables.params[0].value, "3");
-    }
-
-    #[test]
-    fn a_failed_stage_has_its_error_as_the_reason() {
-        let failed = Finished {
-            error: Some("out of memory".into()),
-            ..finished("model", "train", Outcome::Failed)
-        };
-        assert_eq!(row("r1", &failed).reason.as_deref(), Some("out of memory"));
     }
 }

@@ -4,9 +4,12 @@
 //! own digest, and is made again where it is missing, damaged, or they have changed. So a thousand
 //! runs are compared without reading millions of rows.
 
-use super::{MetricRow, ParamRow};
-use crate::event::RunOutcome;
+use super::metrics::MetricRow;
+use super::params::ParamRow;
+use super::read::read_metrics;
+use super::table::METRICS;
 use crate::exit::Result;
+use crate::outcome::RunOutcome;
 use crate::run::{RunFolder, RunRecord, Sweep};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -110,7 +113,7 @@ impl Summary {
             _ => {
                 let stamps = stamps(folder.path());
                 let record = folder.record()?;
-                let summary = Summary::of(&record, &super::read_metrics(folder.path())?);
+                let summary = Summary::of(&record, &read_metrics(folder.path())?);
                 // How a run ended that did not say so itself is judged anew by each reader.
                 if record.note.is_none() && record.outcome != RunOutcome::Running {
                     summary.keep(folder.path(), stamps);
@@ -162,7 +165,7 @@ fn stamps(folder: &Path) -> (Stamp, Stamp) {
         let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some((metadata.len(), u64::try_from(modified.as_nanos()).ok()?))
     };
-    (stamp("run.json"), stamp(super::METRICS))
+    (stamp("run.json"), stamp(METRICS))
 }
 
 /// A note where runs were scored on different testing cases.

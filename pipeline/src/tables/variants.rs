@@ -1,9 +1,9 @@
 //! The variants of a sweep, one a row: scores as mean and standard deviation over folds and seeds,
 //! and which variant is the best by its validation.
 
-use super::column::less_is_better;
+use super::column::{Datum, less_is_better};
 use super::summary::{Final, Summary};
-use crate::event::RunOutcome;
+use crate::outcome::RunOutcome;
 use crate::run::Sweep;
 use crate::sheet::{Cell, Sheet, short};
 use crate::words;
@@ -122,9 +122,9 @@ impl Variants {
     pub fn sort(&mut self, column: &str) -> bool {
         if self.paths().contains(&column) {
             let key = |row: &Variant| {
-                row.values.get(column).map_or(super::Datum::Words(String::new()), |value| {
-                    super::Datum::of(&words::value(value))
-                })
+                row.values
+                    .get(column)
+                    .map_or(Datum::Words(String::new()), |value| Datum::of(&words::value(value)))
             };
             self.rows.sort_by(|one, two| key(one).order(&key(two)));
             return true;
@@ -203,9 +203,7 @@ impl Variants {
         let mut sheet = Sheet::new("", heads);
         for row in &self.rows {
             let mut cells = vec![Cell::text(&self.sweep), Cell::Count(row.number as u64)];
-            cells.extend(
-                row.values.values().map(|value| super::Datum::of(&words::value(value)).cell()),
-            );
+            cells.extend(row.values.values().map(|value| Datum::of(&words::value(value)).cell()));
             let best = u64::from(Some(row.number) == self.best);
             cells.extend([row.runs as u64, row.done as u64, best].map(Cell::Count));
             for spread in columns.iter().map(|column| row.scores.get(column)) {

@@ -4,7 +4,8 @@ use super::StageSpec;
 use super::check::{Checker, keys};
 use super::mistake::Place;
 use super::overrides::{Override, Setting};
-use super::sweep::{Axis, MOST_RUNS};
+use super::spec::Axis;
+use super::sweep::MOST_RUNS;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 

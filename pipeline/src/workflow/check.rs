@@ -7,7 +7,7 @@ use super::order;
 use super::overrides::Override;
 use super::parse::Document;
 use super::roles::{self, Roles, StageKinds};
-use super::{StageSpec, Workflow};
+use super::spec::{StageSpec, Workflow};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;

@@ -18,6 +18,7 @@ mod places;
 mod resolved;
 mod roles;
 mod schema;
+mod spec;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
@@ -30,45 +31,10 @@ pub use overrides::{Override, Setting};
 pub use places::MOST_BYTES;
 pub use roles::{Roles, type_name};
 pub use schema::describe;
-pub use sweep::{Axis, Variant};
+pub use spec::{Axis, StageSpec, Workflow};
+pub use sweep::Variant;
 
-use serde_json::Value;
-use std::collections::HashMap;
 use voxflow_stages::Kind;
-
-/// A valid workflow, its stages in topological order.
-#[derive(Clone)]
-pub struct Workflow {
-    /// The file as named on the command line.
-    pub file: String,
-    /// The text as written.
-    pub text: String,
-    /// The name: `name`, or the file's.
-    pub name: String,
-    /// The default of each stage's own seed.
-    pub seed: Option<u64>,
-    /// The stages, each after those it needs.
-    pub stages: Vec<StageSpec>,
-    /// What is to be varied.
-    pub sweep: Vec<Axis>,
-    /// The place of each stage in the order, by its id.
-    indices: HashMap<String, usize>,
-}
-
-/// One stage of a workflow.
-#[derive(Clone)]
-pub struct StageSpec {
-    /// Its id.
-    pub id: String,
-    /// Its kind.
-    pub kind: &'static Kind,
-    /// The stages it reads, by role.
-    pub needs: Roles,
-    /// Its parameters as understood: defaults filled in, locators included.
-    pub params: Value,
-    /// Its parameters as written, with `${NAME}` and the workflow's seed.
-    pub written: Value,
-}
 
 impl Workflow {
     /// Reads and checks a workflow's text. `file` is how mistakes name it.
@@ -81,28 +47,5 @@ impl Workflow {
     ) -> Result<Workflow, Vec<Mistake>> {
         let (document, mistakes) = parse::parse(file, text)?;
         check::check(document, mistakes, overrides, kinds, environment)
-    }
-
-    /// The stage of that id.
-    pub fn stage(&self, id: &str) -> Option<&StageSpec> {
-        self.index(id).map(|index| &self.stages[index])
-    }
-
-    /// The place of a stage in the order.
-    pub fn index(&self, id: &str) -> Option<usize> {
-        self.indices.get(id).copied()
-    }
-}
-
-impl StageSpec {
-    /// The ids of the stages it needs, each once, in the order of roles.
-    pub fn needed(&self) -> Vec<&str> {
-        let mut ids: Vec<&str> = vec![];
-        for id in self.needs.values().flatten() {
-            if !ids.contains(&id.as_str()) {
-                ids.push(id);
-            }
-        }
-        ids
     }
 }

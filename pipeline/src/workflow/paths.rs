@@ -7,6 +7,9 @@ use std::fs;
 use std::path::Path;
 use voxflow_stages::dataset::foreign::tilde;
 
+/// The prefix of the recipe's inputs that are a person's own files.
+pub const LOCAL: &str = "file/";
+
 /// Keys of kinds that hold a path of this machine.
 const PATHS: [&str; 3] = ["path", "file", "datalist"];
 

@@ -4,7 +4,7 @@ use super::mistake::{either, nearest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
-use voxflow_stages::kinds::{ArtifactType, Count, Read};
+use voxflow_stages::stage::{ArtifactType, Count, Read};
 
 /// Trouble with `needs`: the keys below it, the words, the nearest right word.
 #[derive(Debug, PartialEq)]

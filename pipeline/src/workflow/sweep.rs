@@ -1,26 +1,14 @@
 //! A sweep: what is varied, and the runs that this comes to: every value with every other. How an
 //! axis is written in a file is `axes`.
 
-use super::{Override, Place, Setting, Workflow};
+use super::spec::{Axis, Workflow};
+use super::{Override, Setting};
 use crate::words;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The most runs of one sweep: each keeps a folder and a few open files.
 pub const MOST_RUNS: usize = 300;
-
-/// One axis of a sweep: settings that are tried one after the other.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Axis {
-    /// The settings: the paths that change together, each with its value.
-    pub settings: Vec<Vec<(String, Value)>>,
-    /// What all its runs have in common: the number of folds.
-    pub common: Vec<(String, Value)>,
-    /// Whether it only repeats a variant, as folds and seeds do: scores are averaged over it.
-    pub repeats: bool,
-    /// Where it is written.
-    pub place: Place,
-}
 
 /// One run of a sweep.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 use super::toys::{GOOD, parse};
 use super::*;
+use serde_json::Value;
 
 fn mistakes(text: &str) -> Vec<String> {
     parse(text, &[]).map(|_| ()).unwrap_err()

@@ -4,7 +4,7 @@
 use super::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use voxflow_stages::kinds::{ArtifactType, Count, Pool, Read};
+use voxflow_stages::stage::{ArtifactType, Count, Pool, Read};
 use voxflow_stages::{Context, Run, Stage};
 
 macro_rules! toy {

@@ -157,7 +157,7 @@ fn versions() -> serde_json::Value {
 mod tests {
     use super::*;
     use voxflow_stages::KINDS;
-    use voxflow_stages::kinds::Place;
+    use voxflow_stages::kind::Place;
 
     #[test]
     fn every_kind_of_the_worker_has_a_row_and_no_other_has() {

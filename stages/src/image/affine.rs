@@ -4,7 +4,8 @@
 //! reference's LAPACK uses, since positions that fall exactly between two voxels hang on the last
 //! bit.
 
-use crate::image::Affine;
+/// A 4×4 matrix by rows: voxel index (i, j, k, 1) to millimetres (x, y, z, 1), RAS+.
+pub type Affine = [[f64; 4]; 4];
 
 /// The matrix that changes nothing.
 pub const IDENTITY: Affine =

@@ -1,15 +1,13 @@
 //! Where a prepared volume came from, so that a result can be brought back to the image's own grid.
 
 use crate::error::{Error, Result};
+use crate::image::affine::Affine;
 use crate::image::crop::Box3;
 use crate::image::nifti::Space;
 use crate::image::orientation::Orientation;
 use crate::image::spacing::Grid;
 use serde::{Deserialize, Serialize};
 use voxflow_cache::Digest;
-
-/// A 4×4 matrix by rows: voxel index (i, j, k, 1) to millimetres (x, y, z, 1), RAS+.
-pub type Affine = [[f64; 4]; 4];
 
 /// The steps of preparation, with what undoing them needs. `<case>/geometry.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

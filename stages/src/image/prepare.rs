@@ -4,13 +4,13 @@
 use crate::error::{Error, Result};
 use crate::image::case::{CaseFiles, Frame, warnings_of};
 use crate::image::crop::{Box3, Foreground, cropped};
+use crate::image::interpolate::Number;
 use crate::image::losses::{self, Loss};
 use crate::image::nifti::{
     Desk, Header, ImageFile, LabelMap, Loaded, Space, Voxels, counts, load_image, load_label,
 };
 use crate::image::orientation::Orientation;
 use crate::image::resample::{Resampler, X_FASTEST};
-use crate::image::sampling::Number;
 use crate::image::spacing::Grid;
 use crate::image::{Geometry, Intensity, Volume};
 use schemars::JsonSchema;

@@ -1,66 +1,17 @@
 //! Resampling: values of one grid at the voxels of another, trilinear or nearest, borders extended.
-//!
-//! Positions are computed in float64 the way PyTorch's `affine_grid` and `grid_sample` do
-//! (normalised coordinates, `align_corners=False`), because ties of nearest labels hang on their
-//! last bit. The values themselves are taken in `sampling`.
+//! Positions are found in `grid_map`, values in `interpolate`.
 
-use crate::error::{Error, Result};
-use crate::image::Affine;
-use crate::image::affine::{IDENTITY, close, invert, multiply, solve};
-use crate::image::sampling::{Number, Plan};
-use crate::image::spacing::{Grid, TOLERANCE};
+use crate::error::Result;
+use crate::image::grid_map::{GridMap, Map};
+pub use crate::image::grid_map::{Order, X_FASTEST, Z_FASTEST};
+use crate::image::interpolate::{Interpolator, Number};
+use crate::image::spacing::Grid;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The order of axes in memory, fastest first.
-pub type Order = [usize; 3];
-/// As NIfTI files and [`crate::image::Volume`] lie.
-pub const X_FASTEST: Order = [0, 1, 2];
-/// As tensors (X, Y, Z) lie.
-pub const Z_FASTEST: Order = [2, 1, 0];
-
-/// Off-diagonals that move nothing by more than this many voxels are taken for rounding.
-const PARALLEL: f64 = 1e-6;
 /// Slabs that one task makes.
 const SLABS: usize = 16;
-
-/// Takes values from one grid to another.
-#[derive(Clone, Debug)]
-pub struct Resampler {
-    /// The shape of the source's data: the whole grid, or the box that is kept of it.
-    pub(super) source: [usize; 3],
-    /// Where that box begins on the source's grid.
-    pub(super) start: [usize; 3],
-    /// The axes along which the source's data run backwards.
-    pub(super) backwards: [bool; 3],
-    pub(super) target: [usize; 3],
-    /// Where the target lies as the reference's bookkeeping has it: the source's affine times the
-    /// map.
-    affine: Affine,
-    pub(super) map: Map,
-}
-
-/// How target voxels lie on the source's grid.
-#[derive(Clone, Debug)]
-pub(super) enum Map {
-    /// Both grids are the same.
-    Same,
-    /// Each axis by itself: positions on the source's axis.
-    Parallel([Vec<f64>; 3]),
-    /// Any direction: the map of normalised coordinates.
-    Oblique(Oblique),
-}
-
-/// A map between normalised coordinates.
-#[derive(Clone, Debug)]
-pub(super) struct Oblique {
-    theta: [[f64; 4]; 3],
-    /// The source's whole grid.
-    shape: [usize; 3],
-    /// The normalised coordinate of each target voxel, per axis.
-    base: [Vec<f64>; 3],
-}
 
 /// Voxels of a source that are looked at; x, y, z as they lie in memory.
 #[derive(Clone, Debug)]
@@ -99,83 +50,47 @@ impl Taken {
     }
 }
 
+/// Takes values from one grid to another.
+#[derive(Clone, Debug)]
+pub struct Resampler(GridMap);
+
 impl Resampler {
     /// From grid `from` to grid `to`. Grids of equal shape whose affines agree to 1e-3 are the
     /// same.
     pub fn new(from: &Grid, to: &Grid) -> Result<Resampler> {
-        let singular = || Error::failed("a grid's axes do not span space; correct the header");
-        let xform = solve(&from.affine, &to.affine).ok_or_else(singular)?;
-        let agree =
-            close(&from.affine, &to.affine, TOLERANCE) || close(&xform, &IDENTITY, TOLERANCE);
-        let same = from.shape == to.shape && agree;
-        let affine = if same { from.affine } else { multiply(&from.affine, &xform) };
-        let map = if same {
-            Map::Same
-        } else {
-            let theta = normalised(&xform, from.shape, to.shape).ok_or_else(singular)?;
-            let base = to.shape.map(base_coordinates);
-            let slanted = (0..3).any(|row| {
-                (0..3).filter(|&column| column != row).any(|column| {
-                    (theta[row][column] * from.shape[row] as f64 / 2.0).abs() > PARALLEL
-                })
-            });
-            if slanted {
-                Map::Oblique(Oblique { theta, shape: from.shape, base })
-            } else {
-                Map::Parallel(std::array::from_fn(|axis| {
-                    let [scale, shift] = [theta[axis][axis], theta[axis][3]];
-                    base[axis]
-                        .iter()
-                        .map(|b| clipped(b * scale + shift, from.shape[axis]))
-                        .collect()
-                }))
-            }
-        };
-        Ok(Resampler {
-            source: from.shape,
-            start: [0; 3],
-            backwards: [false; 3],
-            target: to.shape,
-            affine,
-            map,
-        })
+        GridMap::new(from, to).map(Resampler)
     }
 
     /// The same where only the box from `start` to `end` (exclusive) of the source is kept, and
     /// all around it is 0.
     pub fn of_box(self, start: [usize; 3], end: [usize; 3]) -> Resampler {
-        Resampler { source: std::array::from_fn(|axis| end[axis] - start[axis]), start, ..self }
+        Resampler(self.0.of_box(start, end))
     }
 
     /// The same where the source's data run backwards along the axes that are set: a file that was
-    /// not turned round is read as if it were.
+    /// not reoriented is read as if it were.
     pub fn of_backwards(self, backwards: [bool; 3]) -> Resampler {
-        Resampler { backwards, ..self }
-    }
-
-    /// Whether source and target are the same voxels.
-    pub fn is_same(&self) -> bool {
-        matches!(self.map, Map::Same) && self.source == self.target
+        Resampler(self.0.of_backwards(backwards))
     }
 
     /// The grid that results have: the source's own where both are the same.
     pub fn target(&self) -> Grid {
-        Grid { shape: self.target, affine: self.affine }
+        self.0.target()
+    }
+
+    /// True if source and target are the same voxels.
+    pub fn is_same(&self) -> bool {
+        self.0.is_same()
     }
 
     /// Voxels of the source's data.
     pub fn source_voxels(&self) -> usize {
-        self.source.iter().product()
-    }
-
-    /// Voxels of one slab of the target: all but its slowest axis.
-    pub(super) fn slab(&self, order: Order) -> usize {
-        self.target[order[0]] * self.target[order[1]]
+        self.0.source_voxels()
     }
 
     /// One channel, trilinear. Source and result lie in `order`.
     pub fn linear<T: Number>(&self, source: &[T], order: Order) -> Vec<f32> {
-        let mut out = vec![0.0; self.target.iter().product()];
+        let mut out = vec![0.0; self.0.target.iter().product()];
         self.linear_into(source, order, &mut out, |_, _| {});
         out
     }
@@ -189,36 +104,40 @@ impl Resampler {
         out: &mut [f32],
         finish: impl Fn(usize, &mut [f32]) + Sync,
     ) {
-        self.in_slabs(out, order, |slabs, out, plan| plan.linear_each(source, slabs, out, &finish));
+        self.in_slabs(out, order, |slabs, out, interpolator| {
+            interpolator.linear_each(source, slabs, out, &finish)
+        });
     }
 
     /// One channel, nearest (half to even). Source and result lie in `order`; outside the box is
     /// `T::default()`.
     pub fn nearest<T: Copy + Default + Send + Sync>(&self, source: &[T], order: Order) -> Vec<T> {
-        let mut out = vec![T::default(); self.target.iter().product()];
-        self.in_slabs(&mut out, order, |slabs, out, plan| plan.nearest(source, slabs, out));
+        let mut out = vec![T::default(); self.0.target.iter().product()];
+        self.in_slabs(&mut out, order, |slabs, out, interpolator| {
+            interpolator.nearest(source, slabs, out)
+        });
         out
     }
 
     /// Which of the source's voxels nearest values are taken from.
     pub fn taken(&self, order: Order) -> Taken {
-        if matches!(self.map, Map::Same) {
+        if matches!(self.0.map, Map::Same) {
             return Taken::All;
         }
-        let plan = Plan::new(self, order);
-        if matches!(self.map, Map::Parallel(_)) {
-            return Taken::of_axes(plan.taken());
+        let interpolator = Interpolator::new(&self.0, order);
+        if matches!(self.0.map, Map::Parallel(_)) {
+            return Taken::of_axes(interpolator.taken());
         }
         let bits: Vec<AtomicU64> =
             (0..self.source_voxels().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        let mut nothing = vec![(); self.target.iter().product()];
-        self.in_slabs(&mut nothing, order, |slabs, out, plan| {
-            plan.mark(slabs, out, |voxel| {
+        let mut nothing = vec![(); self.0.target.iter().product()];
+        self.in_slabs(&mut nothing, order, |slabs, out, interpolator| {
+            interpolator.mark(slabs, out, |voxel| {
                 bits[voxel / 64].fetch_or(1 << (voxel % 64), Ordering::Relaxed);
             });
         });
         let bits = bits.into_iter().map(AtomicU64::into_inner).collect();
-        Taken::Voxels { bits, shape: self.source }
+        Taken::Voxels { bits, shape: self.0.source }
     }
 
     /// Fills `out` in runs of slabs of the slowest axis, in parallel; every run is its own work.
@@ -226,82 +145,21 @@ impl Resampler {
         &self,
         out: &mut [T],
         order: Order,
-        fill: impl Fn(Range<usize>, &mut [T], &Plan) + Sync,
+        fill: impl Fn(Range<usize>, &mut [T], &Interpolator) + Sync,
     ) {
-        let plan = Plan::new(self, order);
-        let slab = self.slab(order).max(1);
+        let interpolator = Interpolator::new(&self.0, order);
+        let slab = self.0.slab(order).max(1);
         out.par_chunks_mut(slab * SLABS).enumerate().for_each(|(run, out)| {
             let first = run * SLABS;
-            fill(first..first + out.len() / slab, out, &plan);
+            fill(first..first + out.len() / slab, out, &interpolator);
         });
     }
-
-    /// The position of every target voxel along one axis, for parallel grids.
-    pub(super) fn positions(&self, axis: usize) -> Vec<f64> {
-        match &self.map {
-            Map::Parallel(positions) => positions[axis].clone(),
-            _ => (0..self.target[axis]).map(|index| index as f64).collect(),
-        }
-    }
-}
-
-impl Oblique {
-    /// The clipped position on the source's grid of a target voxel.
-    pub(super) fn position(&self, voxel: [usize; 3]) -> [f64; 3] {
-        let [x, y, z] = std::array::from_fn(|axis| self.base[axis][voxel[axis]]);
-        std::array::from_fn(|axis| {
-            let row = &self.theta[axis];
-            clipped(z * row[2] + y * row[1] + x * row[0] + row[3], self.shape[axis])
-        })
-    }
-}
-
-/// A normalised coordinate as a position on an axis of `length` voxels, moved to its border if
-/// outside.
-fn clipped(coordinate: f64, length: usize) -> f64 {
-    let length = length as f64;
-    (((coordinate + 1.0) * length - 1.0) / 2.0).max(0.0).min(length - 1.0)
-}
-
-/// `xform` (target voxel to source voxel) between normalised coordinates, where an axis runs from
-/// −1 to 1 over the outer faces of its voxels.
-fn normalised(
-    xform: &[[f64; 4]; 4],
-    source: [usize; 3],
-    target: [usize; 3],
-) -> Option<[[f64; 4]; 3]> {
-    let normal = |shape: [usize; 3]| {
-        let mut matrix = IDENTITY;
-        for axis in 0..3 {
-            matrix[axis][axis] = 2.0 / shape[axis] as f64;
-            matrix[axis][3] = 1.0 / shape[axis] as f64 - 1.0;
-        }
-        matrix
-    };
-    let theta = multiply(&multiply(&normal(source), xform), &invert(&normal(target))?);
-    Some([theta[0], theta[1], theta[2]])
-}
-
-/// The centres of `length` voxels between −1 and 1: as torch does, a line from −1 to 1 built from
-/// both ends with fused multiply-adds, then shrunk.
-fn base_coordinates(length: usize) -> Vec<f64> {
-    if length == 1 {
-        return vec![0.0];
-    }
-    let (n, step) = (length as f64, 2.0 / (length as f64 - 1.0));
-    let line = |index: usize| {
-        if index < length / 2 {
-            step.mul_add(index as f64, -1.0)
-        } else {
-            (-step).mul_add((length - index - 1) as f64, 1.0)
-        }
-    };
-    (0..length).map(|index| line(index) * (n - 1.0) / n).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::affine::IDENTITY;
 
     const SHAPE: [usize; 3] = [5, 4, 3];
 

@@ -3,13 +3,14 @@
 //! The segmentations themselves are in [`crate::dataset::baseline`]. They are chosen on the
 //! training volumes and scored on the validation volumes: only `test` reads the testing part.
 
-use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::baseline::{best_threshold, mean_label};
 use crate::error::{Error, Result};
 use crate::image::nifti::{read_image, read_label};
 use crate::image::{Volume, VolumeCase, VolumeList};
+use crate::kind::Run;
 use crate::metric::{CaseScore, score_case, spacing_mm, summary};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

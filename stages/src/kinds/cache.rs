@@ -5,7 +5,6 @@
 //! those of cases that no fold trained on before. That a training needs cases is for `train` to
 //! say.
 
-use super::{ArtifactType, Count, Items, Pool, Read, Run, Stage};
 use crate::context::{Context, ItemKey};
 use crate::dataset::{Label, Listing, Split};
 use crate::error::{Error, Result};
@@ -13,6 +12,8 @@ use crate::image::candidates::Selection;
 use crate::image::nifti::Mapped;
 use crate::image::prepare::Intensities;
 use crate::image::{Candidates, Intensity, Preparation, VolumeCase, VolumeList};
+use crate::kind::Run;
+use crate::stage::{ArtifactType, Count, Items, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};

@@ -2,11 +2,12 @@
 //!
 //! The bytes' way over the network is `dataset::fetch`'s.
 
-use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::digests::{Digests, Expected};
 use crate::dataset::fetch::{self, Source};
 use crate::error::{Error, Result};
+use crate::kind::Run;
+use crate::stage::{ArtifactType, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;

@@ -1,10 +1,11 @@
 //! `export`: a model in the form of another program. The forms themselves are `model::export`'s.
 
-use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::kind::Run;
 use crate::model::export::{bundle, torchscript};
 use crate::model::{ModelCard, Weights, weights};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,5 @@
 //! `folder`: refers to an existing folder of images and labels, without copying it.
 
-use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::fields::Said;
 use crate::dataset::layout;
@@ -9,6 +8,8 @@ use crate::dataset::pattern::Pattern;
 use crate::dataset::patterns::{self, Pairs};
 use crate::dataset::{Label, LabelNames, Listing, document, name};
 use crate::error::{Error, Result, Trouble};
+use crate::kind::Run;
+use crate::stage::{ArtifactType, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

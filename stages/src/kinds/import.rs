@@ -1,13 +1,14 @@
 //! `import`: a model of another program's weights, complete in itself.
 
-use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::Label;
 use crate::error::{Error, Result, Trouble};
 use crate::image::Preparation;
+use crate::kind::Run;
 use crate::model::description::TrainingSummary;
 use crate::model::foreign::Foreign;
 use crate::model::{Inference, Mistake, ModelCard, Network, Weights, mistake, weights};
+use crate::stage::{ArtifactType, Pool, Read, Stage};
 use memmap2::Mmap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

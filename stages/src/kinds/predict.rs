@@ -1,10 +1,10 @@
 //! `predict`: segments images, each in its own space. Its work is done by `voxflow-worker`.
 
-use super::{ArtifactType, Count, Items, MODELS, Pool, Read, Stage};
 use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result};
 use crate::image::nifti::suffix;
 use crate::model::{Inference, Mistake, Weights, mistake};
+use crate::stage::{ArtifactType, Count, Items, MODELS, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -113,7 +113,7 @@ impl Stage for Predict {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::Kind;
+    use crate::kind::Kind;
     use serde_json::json;
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! Each case is an item of its own, so that a changed image or label remakes that volume alone.
 
-use super::{ArtifactType, Count, Items, Pool, Read, Run, Stage};
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result, Trouble};
@@ -10,7 +9,9 @@ use crate::image::case::{Frame, image_digests, label_digests};
 use crate::image::nifti::Desk;
 use crate::image::prepare::{Files, prepare_on};
 use crate::image::{CaseFiles, Geometry, Loss, Preparation, VolumeCase, VolumeList, nifti};
+use crate::kind::Run;
 use crate::space::Upstream;
+use crate::stage::{ArtifactType, Count, Items, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

@@ -1,12 +1,13 @@
 //! `split`: decides which case is for training, validation and testing.
 
-use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::draw::{Order, Rest, Rule, Selection, split};
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::{Listing, Split, datalist};
 use crate::error::{Error, Result};
+use crate::kind::Run;
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

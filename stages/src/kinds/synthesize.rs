@@ -1,13 +1,14 @@
 //! `synthesize`: draws a phantom dataset in Decathlon layout: abdominal CT with a spleen.
 
-use super::{ArtifactType, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::decathlon;
 use crate::dataset::fields::Said;
 use crate::dataset::notes::Notes;
 use crate::dataset::phantom::{Organ, Phantom, file};
 use crate::error::Result;
+use crate::kind::Run;
 use crate::space::Upstream;
+use crate::stage::{ArtifactType, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

@@ -1,8 +1,8 @@
 //! `test`: scores a model on the testing cases in each image's own space, writes the predictions,
 //! and draws the worst, the median and the best case.
 
-use super::{ArtifactType, Count, MODELS, Pool, Read, Stage};
 use crate::model::{Mistake, Scoring};
+use crate::stage::{ArtifactType, Count, MODELS, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

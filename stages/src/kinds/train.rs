@@ -1,13 +1,13 @@
 //! `train`: trains a 3D U-Net on the training volumes, choosing weights by the validation volumes.
 //! Its work is done by `voxflow-worker`.
 
-use super::{ArtifactType, Count, Pool, Read, Stage};
 use crate::image::augment::Augmentation;
 use crate::image::patch_sampler::Sampling;
 use crate::model::{
     Inference, Loss, Mistake, Network, Norm, Optimizer, Schedule, is_amount, mistake,
 };
 use crate::space::Upstream;
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -292,7 +292,7 @@ impl Stage for Train {
 
 #[cfg(test)]
 mod tests {
-    use crate::kinds::Kind;
+    use crate::kind::Kind;
     use serde_json::json;
 
     #[test]

@@ -3,7 +3,6 @@
 //! What the archive says is not believed: see `dataset::archive` for what is refused.
 
 use super::folder::{is_true, yes};
-use super::{ArtifactType, Count, Pool, Read, Run, Stage};
 use crate::context::Context;
 use crate::dataset::archive::{self, Limits};
 use crate::dataset::fields::Said;
@@ -11,7 +10,9 @@ use crate::dataset::layout::{self, Layout};
 use crate::dataset::notes::Notes;
 use crate::dataset::{LabelNames, document, name};
 use crate::error::{Error, Result, Trouble};
+use crate::kind::Run;
 use crate::space::Upstream;
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! `validate`: scores a model on the validation volumes, on the resampled grid.
 
-use super::{ArtifactType, Count, MODELS, Pool, Read, Stage};
 use crate::model::{Mistake, Scoring};
+use crate::stage::{ArtifactType, Count, MODELS, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

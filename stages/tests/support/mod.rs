@@ -78,7 +78,7 @@ impl Trial {
     /// Runs the stage.
     pub fn run(&self) -> Result<()> {
         let kind = Kind::named(&self.task.recipe.kind).expect("a known kind");
-        let voxflow_stages::kinds::Place::Here(run) = kind.place else {
+        let voxflow_stages::kind::Place::Here(run) = kind.place else {
             panic!("'{}' runs in the worker", kind.name)
         };
         run(&Context::new(&self.task, &self.host))

@@ -1,6 +1,7 @@
 //! `voxflow cache gc`: lets go of what nobody needs, by age, by size, or by runs.
 
-use super::{size::needs, store};
+use super::size::needs;
+use super::store::store;
 use crate::amount;
 use crate::commands::answer;
 use crate::console::terminal_width;
@@ -56,7 +57,7 @@ impl Gc {
             answer(&sheet.write(self.format, terminal_width()))?;
         }
         if !globals.quiet {
-            super::super::tell(&self.verdict(&gone));
+            crate::commands::tell(&self.verdict(&gone));
         }
         Ok(Exit::Done)
     }

@@ -1,6 +1,6 @@
 //! `voxflow cache size`: what takes space, and what could go.
 
-use super::store;
+use super::store::store;
 use crate::commands::answer;
 use crate::console::terminal_width;
 use crate::exit::{Exit, Result};

@@ -1,10 +1,10 @@
 //! `voxflow cache verify` and `voxflow cache rebuild`: every file of the store is read and
 //! compared with its name, and `verify` compares the files of the runs with their seals.
 
-use super::{read_all, store, threads};
+use super::store::{read_all, store, threads};
 use crate::exit::{Exit, Result};
 use crate::globals::Globals;
-use crate::seal;
+use crate::{seal, tables};
 use clap::Args;
 use std::sync::atomic::{AtomicU64, Ordering};
 use voxflow_cache::spread;
@@ -42,7 +42,7 @@ impl Verify {
             let done = AtomicU64::new(all - of_runs);
             let found = spread(threads, &runs, |run| {
                 let bytes = seal::bytes_of(run.path());
-                let bad = seal::verify(run.path());
+                let bad = seal::verify(run.path(), |run| tables::rebuild(run).is_ok());
                 progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, all);
                 bad
             });

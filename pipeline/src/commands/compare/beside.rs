@@ -1,7 +1,7 @@
 //! Few runs side by side, each a column: parameters that differ, final metrics with differences
 //! from the first, and where asked the cases.
 
-use super::Compare;
+use super::args::Compare;
 use crate::cohort::Member;
 use crate::commands::output::Form;
 use crate::exit::Result;

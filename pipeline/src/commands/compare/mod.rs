@@ -1,10 +1,11 @@
 //! `voxflow compare`: runs against each other: few side by side, many one a row, a sweep by its
 //! variants; where asked the cases that got better and worse, or a page with curves.
 
+mod args;
 mod beside;
 mod condition;
 
-use super::output::{Form, Output};
+use super::output::Form;
 use super::{sweep, tell};
 use crate::cohort::{Cohort, Member};
 use crate::exit::{Error, Exit, Result};
@@ -13,50 +14,13 @@ use crate::history::{self, Past};
 use crate::report::{self, Subject};
 use crate::tables::{Column, Roster, Summary, Variants, unequal_test_sets};
 use crate::words::count;
-use clap::Args;
+pub use args::Compare;
 pub use condition::Condition;
 use std::fs;
 use std::path::Path;
 
 /// As many runs still fit side by side; more are one a row.
 const FEW: usize = 4;
-
-/// Which runs, and how they are written.
-#[derive(Debug, Default, Args)]
-pub struct Compare {
-    /// The runs: latest, ids, beginnings of ids, folders; a workflow's name is all its runs, a
-    /// sweep's id (or 'sweep', the newest) its variants; without any, all runs there are
-    #[arg(value_name = "RUN")]
-    pub runs: Vec<String>,
-    /// Only runs that fulfil this, as 'model.learning_rate < 0.001' or 'score.dice > 0.8': a name,
-    /// a comparison (< <= > >= = !=), a value; may be given several times, and all must hold
-    #[arg(long = "where", value_name = "CONDITION")]
-    pub conditions: Vec<Condition>,
-    /// Show differences from this run; side by side, the first is the baseline
-    #[arg(long, value_name = "RUN")]
-    pub baseline: Option<String>,
-    /// One run a row, sorted by this column: a parameter or a metric, what is better first
-    #[arg(long, value_name = "COLUMN")]
-    pub sort: Option<String>,
-    /// Sort the other way round
-    #[arg(long, requires = "sort")]
-    pub reverse: bool,
-    /// Only these metrics, as dice or final.dice
-    #[arg(long = "metric", value_name = "NAME")]
-    pub metrics: Vec<String>,
-    /// Each case's Dice too, from the greatest loss to the greatest gain, with a paired test
-    #[arg(long)]
-    pub cases: bool,
-    /// Times, speeds and memory too
-    #[arg(long)]
-    pub measured: bool,
-    /// The runs of a sweep rather than its variants
-    #[arg(long)]
-    pub each: bool,
-    /// The form.
-    #[command(flatten)]
-    pub output: Output,
-}
 
 impl Compare {
     /// Writes the comparison.

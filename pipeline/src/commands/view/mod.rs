@@ -13,7 +13,7 @@ use crate::globals::Globals;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use subject::{Files, Subject};
-use voxflow_stages::image::picture::{COLOURS, Colour, Plane, Sheet, contact_sheet};
+use voxflow_stages::image::picture::{Colour, Plane, Sheet, contact_sheet};
 
 /// The caption's colour where it speaks of no label.
 const GREY: Colour = [190, 190, 190];
@@ -142,11 +142,6 @@ impl View {
     fn side(&self, default: usize) -> usize {
         self.side.map_or(default, usize::from)
     }
-}
-
-/// The colour of a label's value, as the pictures have it.
-fn colour(value: u8) -> Colour {
-    COLOURS[usize::from(value.saturating_sub(1)) % COLOURS.len()]
 }
 
 fn window(text: &str) -> std::result::Result<[f32; 2], String> {

@@ -1,7 +1,6 @@
 //! What is viewed: the files of a case, found by name or in a run, and the scene read from them.
 
 use super::super::{path, show};
-use super::colour;
 use crate::exit::{Error, Result};
 use crate::history::{self, Past};
 use crate::home::Home;
@@ -15,7 +14,7 @@ use voxflow_stages::dataset::{Label, Listing};
 use voxflow_stages::image::Volume;
 use voxflow_stages::image::case::{channels, read_channel, read_label_on};
 use voxflow_stages::image::nifti::{ImageFile, suffix};
-use voxflow_stages::image::picture::{Colour, PAIR, Scene};
+use voxflow_stages::image::picture::{COLOURS, Colour, PAIR, Scene};
 use voxflow_stages::image::spacing::Grid;
 
 /// Where the voxels lie, and what is known of them.
@@ -250,6 +249,11 @@ fn facts(scene: &Scene, channels: usize, channel: usize) -> String {
     format!(
         "{of}{x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm (right, front, up), shown from {low} to {high}"
     )
+}
+
+/// The colour of a label's value, as the pictures have it.
+pub(super) fn colour(value: u8) -> Colour {
+    COLOURS[usize::from(value.saturating_sub(1)) % COLOURS.len()]
 }
 
 #[cfg(test)]

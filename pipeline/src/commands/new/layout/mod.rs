@@ -6,37 +6,20 @@
 //! fits.
 
 mod forms;
+mod found;
 mod matched;
 mod pair;
 mod patterns;
 mod trouble;
 
 use super::voxels::Look;
-use crate::commands::survey::{ImageFile, Survey, says_label, survey};
+use crate::commands::survey::{ImageFile, says_label, survey};
 use crate::exit::Result;
+use found::Eyes;
+pub(super) use found::Found;
 use pair::Pairing;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// A folder as it was read.
-#[derive(Debug, PartialEq)]
-pub(super) struct Found {
-    /// "images/{case}.nii.gz", one for each channel.
-    pub images: Vec<String>,
-    /// "labels/{case}_mask.nii.gz"
-    pub labels: String,
-    /// The channels' names, as far as the files' names tell.
-    pub channels: Vec<String>,
-    /// Cases to leave out: derived files that the image pattern finds too.
-    pub exclude: Vec<String>,
-    /// A part of a case's name that several cases share, as a pattern ("{group}_*").
-    pub group: Option<String>,
-    /// Image files that are not used: (reason, names).
-    pub unused: BTreeMap<String, Vec<String>>,
-}
-
-/// Looks at a file's voxels.
-type Eyes<'a> = dyn Fn(&str) -> Option<Look> + 'a;
 
 /// More images than this are judged by a part of them.
 const MANY: usize = 1500;
@@ -152,14 +135,4 @@ fn of_groups(images: &[ImageFile], groups: &[Vec<usize>], look: &Eyes) -> Option
         images.iter().zip(roles).filter_map(|(file, role)| Some((file.clone(), role?))).unzip();
     let pairing = pair::pairing(&kept, &labels)?;
     Some(pairing.over(&kept, images))
-}
-
-/// What a survey has, for messages.
-fn first_paths(survey: &Survey) -> Vec<String> {
-    let count = survey.images.len();
-    let places = match count {
-        0..=3 => (0..count).collect(),
-        _ => vec![0, count / 2, count - 1],
-    };
-    places.into_iter().map(|at| survey.images[at].path.clone()).collect()
 }

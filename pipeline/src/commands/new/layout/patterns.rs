@@ -3,9 +3,9 @@
 
 use super::super::voxels::Look;
 use super::forms::{CASE, Form, PART};
+use super::found::{Eyes, Found};
 use super::matched::{Matched, group};
 use super::pair::Pairing;
-use super::{Eyes, Found};
 use crate::commands::survey::{ImageFile, Survey, says_label};
 use crate::exit::Result;
 use std::collections::{BTreeMap, BTreeSet};

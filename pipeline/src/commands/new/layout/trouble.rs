@@ -1,7 +1,7 @@
 //! Folders that could not be understood: what was looked for, what is there, what to write.
 
-use super::first_paths;
 use super::forms::Form;
+use super::found::first_paths;
 use super::pair::Pairing;
 use crate::commands::survey::{ImageFile, Survey, foreign_files};
 use crate::exit::Error;

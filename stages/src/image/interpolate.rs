@@ -1,9 +1,9 @@
-//! Sampling: values at the positions that a resampler found, for data that lie in one order.
+//! Interpolation: values at the positions of a [`GridMap`], for data that lie in one order.
 //!
 //! Parallel grids are taken an axis at a time: a source plane is resampled once and serves all
 //! slabs between it and the next. Oblique ones gather eight voxels, or the nearest.
 
-use crate::image::resample::{Map, Oblique, Order, Resampler};
+use crate::image::grid_map::{GridMap, Map, Oblique, Order};
 use std::ops::Range;
 
 /// A stored number, and what it is as float32.
@@ -30,9 +30,9 @@ impl Number for u8 {
     }
 }
 
-/// A resampler made ready for data that lie in one order.
-pub struct Plan<'a> {
-    resampler: &'a Resampler,
+/// Interpolates data that lie in one order.
+pub struct Interpolator<'a> {
+    map: &'a GridMap,
     order: Order,
     /// By memory axis, fastest first.
     taps: [Taps; 3],
@@ -40,22 +40,22 @@ pub struct Plan<'a> {
     stride: [usize; 3],
 }
 
-impl<'a> Plan<'a> {
-    pub(super) fn new(resampler: &'a Resampler, order: Order) -> Plan<'a> {
-        let oblique = matches!(resampler.map, Map::Oblique(_));
-        let positions = order.map(|axis| if oblique { vec![] } else { resampler.positions(axis) });
+impl<'a> Interpolator<'a> {
+    pub(super) fn new(grid_map: &'a GridMap, order: Order) -> Interpolator<'a> {
+        let oblique = matches!(grid_map.map, Map::Oblique(_));
+        let positions = order.map(|axis| if oblique { vec![] } else { grid_map.positions(axis) });
         let mut stride = [0; 3];
         stride[order[0]] = 1;
-        stride[order[1]] = resampler.source[order[0]];
-        stride[order[2]] = resampler.source[order[0]] * resampler.source[order[1]];
-        Plan {
-            resampler,
+        stride[order[1]] = grid_map.source[order[0]];
+        stride[order[2]] = grid_map.source[order[0]] * grid_map.source[order[1]];
+        Interpolator {
+            map: grid_map,
             order,
             taps: std::array::from_fn(|at| {
-                Taps::new(&positions[at], Side::of(resampler, order[at]))
+                Taps::new(&positions[at], Side::of(grid_map, order[at]))
             }),
             nearest: std::array::from_fn(|at| {
-                let side = Side::of(resampler, order[at]);
+                let side = Side::of(grid_map, order[at]);
                 positions[at].iter().map(|p| side.inside(p.round_ties_even())).collect()
             }),
             stride,
@@ -75,10 +75,10 @@ impl<'a> Plan<'a> {
         out: &mut [f32],
         finish: impl Fn(usize, &mut [f32]),
     ) {
-        let Map::Parallel(_) = &self.resampler.map else {
-            let size = self.resampler.slab(self.order).max(1);
+        let Map::Parallel(_) = &self.map.map else {
+            let size = self.map.slab(self.order).max(1);
             for (slab, out) in slabs.zip(out.chunks_exact_mut(size)) {
-                match &self.resampler.map {
+                match &self.map.map {
                     Map::Oblique(oblique) => {
                         self.walk(oblique, slab..slab + 1, out, |p| self.gather(source, p))
                     }
@@ -93,7 +93,7 @@ impl<'a> Plan<'a> {
 
     /// Which indices of the source's axes (x, y, z) nearest values are taken from, on parallel grids.
     pub fn taken(&self) -> [Vec<bool>; 3] {
-        let mut taken = self.resampler.source.map(|length| vec![false; length]);
+        let mut taken = self.map.source.map(|length| vec![false; length]);
         for (at, indices) in self.nearest.iter().enumerate() {
             let axis = &mut taken[self.order[at]];
             indices.iter().flatten().for_each(|index| axis[*index as usize] = true);
@@ -103,7 +103,7 @@ impl<'a> Plan<'a> {
 
     /// Calls `mark` with the source voxel of each nearest value of the slabs, on oblique grids.
     pub fn mark(&self, slabs: Range<usize>, out: &mut [()], mark: impl Fn(usize)) {
-        if let Map::Oblique(oblique) = &self.resampler.map {
+        if let Map::Oblique(oblique) = &self.map.map {
             self.walk(oblique, slabs, out, |p| {
                 self.index(p.map(f64::round_ties_even)).into_iter().for_each(&mark);
             });
@@ -125,7 +125,7 @@ impl<'a> Plan<'a> {
     ) {
         let value =
             |index: Option<usize>| index.map_or_else(T::default, |index| convert(source[index]));
-        if let Map::Oblique(oblique) = &self.resampler.map {
+        if let Map::Oblique(oblique) = &self.map.map {
             self.walk(oblique, slabs, out, |p| value(self.index(p.map(f64::round_ties_even))));
             return;
         }
@@ -154,8 +154,8 @@ impl<'a> Plan<'a> {
         finish: impl Fn(usize, &mut [f32]),
     ) {
         let slow = &self.taps[2];
-        let size = self.resampler.slab(self.order);
-        let mut mixed = vec![0.0; self.resampler.source[self.order[0]]];
+        let size = self.map.slab(self.order);
+        let mut mixed = vec![0.0; self.map.source[self.order[0]]];
         let mut planes = [(None, vec![0.0; size]), (None, vec![0.0; size])];
         for (slab, out) in slabs.zip(out.chunks_exact_mut(size.max(1))) {
             let (low, high) = (slow.low[slab], slow.high[slab]);
@@ -194,8 +194,8 @@ impl<'a> Plan<'a> {
         }
         *held = Some(index);
         let [fast, middle, _] = &self.taps;
-        let width = self.resampler.source[self.order[0]];
-        let base = index as usize * width * self.resampler.source[self.order[1]];
+        let width = self.map.source[self.order[0]];
+        let base = index as usize * width * self.map.source[self.order[1]];
         let row = |index: u32| &source[base + index as usize * width..][..width];
         for (line, out) in plane.chunks_exact_mut(fast.low.len().max(1)).enumerate() {
             let (low, high) = (row(middle.low[line]), row(middle.high[line]));
@@ -219,7 +219,7 @@ impl<'a> Plan<'a> {
         take: impl Fn([f64; 3]) -> T,
     ) {
         let [fast, middle, slow] = self.order;
-        let (width, height) = (self.resampler.target[fast], self.resampler.target[middle]);
+        let (width, height) = (self.map.target[fast], self.map.target[middle]);
         let lines = slabs.flat_map(|s| (0..height).map(move |m| (s, m)));
         for ((s, m), out) in lines.zip(out.chunks_exact_mut(width.max(1))) {
             let mut voxel = [0; 3];
@@ -256,7 +256,7 @@ impl<'a> Plan<'a> {
     /// Where a voxel of the source's whole grid lies in the data, if it is kept.
     fn index(&self, voxel: [f64; 3]) -> Option<usize> {
         (0..3).try_fold(0, |index, axis| {
-            let at = Side::of(self.resampler, axis).inside(voxel[axis])?;
+            let at = Side::of(self.map, axis).inside(voxel[axis])?;
             Some(index + at as usize * self.stride[axis])
         })
     }
@@ -272,8 +272,8 @@ struct Side {
 }
 
 impl Side {
-    fn of(resampler: &Resampler, axis: usize) -> Side {
-        let Resampler { start, source, backwards, .. } = resampler;
+    fn of(grid_map: &GridMap, axis: usize) -> Side {
+        let GridMap { start, source, backwards, .. } = grid_map;
         Side { start: start[axis], length: source[axis], backwards: backwards[axis] }
     }
 

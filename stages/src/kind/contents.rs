@@ -1,7 +1,8 @@
 //! Whether what was made is there: the files that artifacts and items must hold.
 
-use super::{Items, Kind};
+use super::Kind;
 use crate::error::{Error, Result};
+use crate::stage::Items;
 use std::path::Path;
 use voxflow_cache::Recipe;
 

@@ -1,0 +1,30 @@
+//! The making of one stage as plain data.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use voxflow_cache::Recipe;
+use voxflow_stages::{Input, Kind};
+
+/// A stage to be made.
+pub struct Job {
+    /// The stage's number in the schedule.
+    pub id: usize,
+    /// The stage's id in the workflow.
+    pub stage: String,
+    /// Its kind.
+    pub kind: &'static Kind,
+    /// What is made.
+    pub recipe: Recipe,
+    /// The parameters with their locators.
+    pub params: serde_json::Value,
+    /// The inputs by role.
+    pub inputs: BTreeMap<String, Vec<Input>>,
+    /// Where to compute.
+    pub device: String,
+    /// Threads it may keep busy.
+    pub threads: usize,
+    /// Read every blob before it is reused.
+    pub verify: bool,
+    /// Where a worker's stderr goes.
+    pub log: PathBuf,
+}

@@ -1,0 +1,166 @@
+//! A kind: one type of stage as a row of the table [`KINDS`](crate::KINDS).
+
+mod contents;
+mod neutral;
+
+use crate::context::Context;
+use crate::dataset::Listing;
+use crate::error::{Error, Result};
+use crate::space::Upstream;
+use crate::stage::{ArtifactType, Items, Pool, Read, Stage};
+use schemars::Schema;
+use serde_json::Value;
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+/// A stage whose work needs no libtorch.
+pub trait Run: Stage {
+    /// Makes the artifact.
+    fn run(&self, cx: &Context) -> Result<()>;
+}
+
+/// Where a kind runs.
+#[derive(Clone, Copy)]
+pub enum Place {
+    /// In the program `voxflow`.
+    Here(fn(&Context) -> Result<()>),
+    /// In a child process `voxflow-worker`, which links libtorch.
+    Worker,
+}
+
+/// Mistakes in parameters: the dotted path of each (empty where serde does not tell), and the
+/// trouble.
+pub type Mistakes = Vec<(String, String)>;
+
+/// One row of [`KINDS`].
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// The name in `uses`.
+    pub name: &'static str,
+    /// The version of what it makes.
+    pub version: u32,
+    /// The roles it reads.
+    pub reads: &'static [Read],
+    /// What it makes.
+    pub makes: ArtifactType,
+    /// Parameters that say where, not what.
+    pub locators: &'static [&'static str],
+    /// The files without which its artifact is none.
+    pub holds: &'static [&'static str],
+    /// The items that it recalls.
+    pub items: &'static [Items],
+    /// The slots it takes.
+    pub pool: Pool,
+    /// Where it runs.
+    pub place: Place,
+    schema: fn() -> &'static Schema,
+    understand: fn(&Value) -> Result<Value, Mistakes>,
+    local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
+    listing: fn(&Value) -> Option<Listing>,
+    expected_bytes: fn(&Value, &BTreeMap<String, Upstream>) -> Option<u64>,
+}
+
+impl Kind {
+    /// A kind that runs in the program itself.
+    pub const fn here<S: Run>() -> Kind {
+        Kind::of::<S>(Place::Here(|cx| cx.params::<S>()?.run(cx)))
+    }
+
+    /// A kind that runs in the worker.
+    pub const fn worker<S: Stage>() -> Kind {
+        Kind::of::<S>(Place::Worker)
+    }
+
+    const fn of<S: Stage>(place: Place) -> Kind {
+        Kind {
+            name: S::NAME,
+            version: S::VERSION,
+            reads: S::READS,
+            makes: S::MAKES,
+            locators: S::LOCATORS,
+            holds: S::HOLDS,
+            items: S::ITEMS,
+            pool: S::POOL,
+            place,
+            schema: schema::<S>,
+            understand: understand::<S>,
+            local_files: |params| parse::<S>(params)?.local_files(),
+            listing: |params| parse::<S>(params).ok()?.foresee_listing(),
+            expected_bytes: |params, inputs| parse::<S>(params).ok()?.expected_bytes(inputs),
+        }
+    }
+
+    /// The JSON schema of its parameters, subschemas inlined; the root's description is the kind's
+    /// own.
+    pub fn schema(&self) -> &'static Schema {
+        (self.schema)()
+    }
+
+    /// The parameters as understood, locators included: defaults filled in and checked.
+    /// Each mistake is a dotted path (empty where serde does not tell) and the trouble.
+    pub fn understand(&self, params: &Value) -> Result<Value, Mistakes> {
+        (self.understand)(params)
+    }
+
+    /// The parameters in the recipe: as understood, without locators, and without those that have
+    /// their neutral value ([`neutral`]).
+    pub fn hashed(&self, understood: &Value) -> Value {
+        let mut params = understood.clone();
+        if let Value::Object(fields) = &mut params {
+            fields.retain(|key, _| !self.locators.contains(&key.as_str()));
+        }
+        neutral::drop_neutral(self.schema().as_value(), &mut params);
+        params
+    }
+
+    /// The local files whose content belongs to the recipe.
+    pub fn local_files(&self, understood: &Value) -> Result<BTreeMap<String, PathBuf>> {
+        (self.local_files)(understood)
+    }
+
+    /// The listing of the dataset that a stage will make, where that is known before.
+    pub fn listing(&self, understood: &Value) -> Option<Listing> {
+        (self.listing)(understood)
+    }
+
+    /// About how many bytes of its own a stage will write, where that can be told.
+    pub fn expected_bytes(
+        &self,
+        understood: &Value,
+        inputs: &BTreeMap<String, Upstream>,
+    ) -> Option<u64> {
+        (self.expected_bytes)(understood, inputs)
+    }
+}
+
+/// Derived once in a process: a workflow asks for it at each stage.
+fn schema<S: Stage>() -> &'static Schema {
+    static DERIVED: Mutex<BTreeMap<TypeId, &'static Schema>> = Mutex::new(BTreeMap::new());
+    let derive = || {
+        let settings = schemars::generate::SchemaSettings::draft2020_12();
+        let generator =
+            settings.with(|settings| settings.inline_subschemas = true).into_generator();
+        &*Box::leak(Box::new(generator.into_root_schema_for::<S>()))
+    };
+    DERIVED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .entry(TypeId::of::<S>())
+        .or_insert_with(derive)
+}
+
+fn parse<S: Stage>(params: &Value) -> Result<S> {
+    serde_json::from_value(params.clone()).map_err(|error| Error::failed(error.to_string()))
+}
+
+fn understand<S: Stage>(params: &Value) -> Result<Value, Mistakes> {
+    let stage: S = serde_json::from_value(params.clone())
+        .map_err(|error| vec![(String::new(), error.to_string())])?;
+    let mistakes = stage.check();
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    serde_json::to_value(&stage).map_err(|error| vec![(String::new(), error.to_string())])
+}
