@@ -2,6 +2,7 @@
 //! trained models. Tensors live in `voxflow-net`.
 
 pub mod checkpoint;
+pub mod compatibility;
 pub mod description;
 pub mod export;
 pub mod foreign;
@@ -14,7 +15,6 @@ pub mod pickle;
 pub mod provenance;
 pub mod schedule;
 pub mod scoring;
-pub mod suits;
 pub mod tensor_spec;
 pub mod unet;
 pub mod weights;
