@@ -9,7 +9,7 @@ use crate::subset::Subset;
 use crate::weights;
 use std::collections::BTreeSet;
 use tch::Kind;
-use voxflow_stages::model::suits::{check_channels, differences};
+use voxflow_stages::model::compatibility::{check_channels, differences};
 use voxflow_stages::model::{Inference, ModelCard, Weights};
 use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
 

@@ -6,7 +6,7 @@ use crate::weights;
 use std::collections::BTreeMap;
 use tch::Tensor;
 use voxflow_stages::kinds::train::Train;
-use voxflow_stages::model::suits::{check_channels, differences};
+use voxflow_stages::model::compatibility::{check_channels, differences};
 use voxflow_stages::model::{ModelCard, Network, Provenance, Weights};
 use voxflow_stages::{Context, Error, Input, Result, Trouble};
 

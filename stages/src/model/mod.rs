@@ -1,7 +1,8 @@
-//! Models as plain data: how a network is built, trained and used, and what a trained one says of
-//! itself. The tensors live in `voxflow-net`.
+//! Models as plain data: networks, training and inference parameters, and the description of
+//! trained models. Tensors live in `voxflow-net`.
 
 pub mod checkpoint;
+pub mod compatibility;
 pub mod description;
 pub mod export;
 pub mod foreign;
@@ -14,7 +15,6 @@ pub mod pickle;
 pub mod provenance;
 pub mod schedule;
 pub mod scoring;
-pub mod suits;
 pub mod tensor_spec;
 pub mod unet;
 pub mod weights;
@@ -40,12 +40,12 @@ pub(crate) fn mistake(
     bad.then(|| (path.into(), trouble.into()))
 }
 
-/// Whether a number can be a fraction in 0..=1.
+/// True for numbers in 0..=1.
 pub(crate) fn is_fraction(number: f64) -> bool {
     (0.0..=1.0).contains(&number)
 }
 
-/// Whether a number is finite and not negative.
+/// True for finite numbers that are not negative.
 pub(crate) fn is_amount(number: f64) -> bool {
     number.is_finite() && number >= 0.0
 }

@@ -19,7 +19,7 @@ pub enum ScheduleName {
     Polynomial,
 }
 
-/// What time is counted in.
+/// Unit of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -30,7 +30,7 @@ pub enum Unit {
     Steps,
 }
 
-/// How the rate falls to 0 over the last part.
+/// Decay to 0 over the last part of the training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
@@ -47,7 +47,7 @@ pub enum Decay {
 pub struct Schedule {
     /// The course.
     pub name: ScheduleName,
-    /// What `every` and `warmup` are counted in, and how often the rate changes.
+    /// Unit for `every` and `warmup`, and for changes of the rate.
     pub unit: Unit,
     /// Units between two steps down (for step).
     pub every: u32,
@@ -58,9 +58,9 @@ pub struct Schedule {
     /// Units over which the rate rises in a straight line at the start; the course begins after
     /// them.
     pub warmup: u32,
-    /// The fraction of all steps, at the end, over which the rate falls to 0, step by step.
+    /// Final fraction of all steps over which the rate falls to 0, step by step.
     pub decay_last: f64,
-    /// How it falls there.
+    /// Shape of the decay.
     pub decay: Decay,
 }
 
@@ -80,9 +80,9 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The factor for optimizer step `step` (from 0) of `epochs` epochs with `steps_per_epoch`
-    /// each. The courses are those of `torch.optim.lr_scheduler`'s StepLR, CosineAnnealingLR and
-    /// PolynomialLR with T = the units after warm-up.
+    /// The factor for optimizer step `step` (from 0) in a training over `epochs` epochs with
+    /// `steps_per_epoch` each. The schedules equal StepLR, CosineAnnealingLR and PolynomialLR in
+    /// `torch.optim.lr_scheduler` with T = units after warm-up.
     pub fn factor(&self, step: u64, steps_per_epoch: u64, epochs: u32) -> f64 {
         let per_unit = if self.unit == Unit::Epochs { steps_per_epoch.max(1) } else { 1 };
         let all_steps = steps_per_epoch * u64::from(epochs);
@@ -107,7 +107,7 @@ impl Schedule {
         }
     }
 
-    /// The factor of the last part: 1 before it, then falling to just above 0 at the last step.
+    /// The decay's factor: 1 before the final part, then falling to just above 0 at the last step.
     fn last(&self, step: u64, all_steps: u64) -> f64 {
         let left =
             all_steps.saturating_sub(step) as f64 / (all_steps as f64 * self.decay_last).max(1.0);
@@ -118,7 +118,7 @@ impl Schedule {
         }
     }
 
-    /// What is wrong with the description; `path` is where it stands.
+    /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         [
             mistake(self.every == 0, format!("{path}.every"), "must be at least 1"),

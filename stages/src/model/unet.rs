@@ -5,8 +5,8 @@ use super::graph::{Activation, Conv, Graph, NodeId};
 use super::{Network, Norm, PerAxis};
 
 impl Network {
-    /// The graph of a network of `inputs` channels and `outputs` classes. The description must
-    /// pass [`Network::check`].
+    /// The graph for `inputs` channels and `outputs` classes. The parameters must pass
+    /// [`Network::check`].
     pub fn graph(&self, inputs: usize, outputs: usize) -> Graph {
         let mut unet = Unet { network: self, graph: Graph::new(inputs as u32) };
         let logits = unet.level("model", Graph::INPUT, outputs as u32, 0);
@@ -57,8 +57,8 @@ impl Unet<'_> {
         self.residual(&format!("{path}.1"), x, outputs, same, 1, !top)
     }
 
-    /// `units` convolutions, the first of which has the strides, and the input added to their
-    /// output, through a convolution of its own where shapes differ.
+    /// `units` convolutions, the first with the strides, plus the input; the input passes through a
+    /// convolution if shapes differ.
     fn residual(
         &mut self,
         path: &str,
@@ -86,7 +86,7 @@ impl Unet<'_> {
         self.graph.add(branch, shortcut)
     }
 
-    /// A convolution, and norm, dropout and activation where it is `normalised`.
+    /// A convolution; if `normalised`, then norm, dropout and activation.
     fn convolution(
         &mut self,
         path: &str,

@@ -13,10 +13,10 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Where torch wants numbers to begin.
+    /// Alignment that torch wants for tensor data.
     const ALIGNMENT: u16 = 64;
 
-    /// An archive with its first member, which says what is in it.
+    /// Starts an archive with `data.pkl`, its table of contents.
     pub fn new(pickle: &[u8]) -> Result<Archive> {
         let mut archive = Archive { zip: ZipWriter::new(Cursor::new(vec![])) };
         archive.add("data.pkl", pickle)?;
@@ -34,7 +34,7 @@ impl Archive {
         self.zip.write_all(bytes).trouble(name)
     }
 
-    /// Adds the numbers of all tensors, under their places, and what ends every archive.
+    /// Adds all tensors' numbers by index, and the archive's trailing members.
     pub fn finish(mut self, tensors: &Named) -> Result<Vec<u8>> {
         self.add("byteorder", b"little")?;
         for (index, (_, numbers)) in tensors.iter().enumerate() {

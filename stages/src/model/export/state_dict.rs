@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::model::pickle::Writer;
 use crate::model::weights::Named;
 
-/// The archive of a network's weights.
+/// The archive for a network's weights.
 pub fn archive(tensors: &Named) -> Result<Vec<u8>> {
     let mut pickle = Writer::default();
     pickle.global("collections", "OrderedDict").op(b')').op(b'R').op(b'(');

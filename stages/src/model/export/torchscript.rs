@@ -1,6 +1,6 @@
-//! `model.ts`: a TorchScript archive that `torch.jit.load` runs, with the names of the
-//! network's tensors, so that its `state_dict()` is that of the Python network. It computes as in
-//! evaluation; the program is `script`'s.
+//! `model.ts`: a TorchScript archive for `torch.jit.load`. Tensors keep their names, so
+//! `state_dict()` equals the Python network's. It computes in evaluation mode; `script` writes the
+//! program.
 
 use super::archive::{Archive, storage};
 use super::script;
@@ -10,10 +10,10 @@ use crate::model::pickle::Writer;
 use crate::model::tensor_spec::TensorSpec;
 use crate::model::weights::Named;
 
-/// The file of the code, and the name under which classes are found in it.
+/// The code file's name, and the namespace for its classes.
 const SPACE: &str = "voxflow";
 
-/// The archive of a network and its weights.
+/// The archive for a network and its weights.
 pub fn archive(graph: &Graph, tensors: &Named) -> Result<Vec<u8>> {
     let mut tree = Module::default();
     for (index, (spec, _)) in tensors.iter().enumerate() {
@@ -52,7 +52,7 @@ struct Module<'a> {
 }
 
 impl<'a> Module<'a> {
-    /// Puts a tensor where its dotted name says.
+    /// Inserts a tensor at its dotted path.
     fn insert(&mut self, path: &str, attribute: Attribute<'a>) {
         let Some((head, rest)) = path.split_once('.') else {
             self.tensors.push((path.to_string(), attribute));
@@ -65,20 +65,18 @@ impl<'a> Module<'a> {
         self.modules[place].1.insert(rest, attribute);
     }
 
-    /// Declares the classes of the modules below and then its own, numbered in this order; gives
-    /// the number of its own.
+    /// Declares the submodules' classes and then its own, numbered in this order; returns its own
+    /// number.
     fn declare(&self, classes: &mut Vec<String>) -> usize {
         let below: Vec<usize> =
             self.modules.iter().map(|(_, module)| module.declare(classes)).collect();
-        let list = |buffers: bool| -> String {
-            let is_wanted = |spec: &TensorSpec| spec.role.is_learned() != buffers;
-            let named = self.tensors.iter().filter(|(_, tensor)| is_wanted(tensor.spec));
-            named.map(|(name, _)| format!("\"{name}\", ")).collect()
-        };
         let own = classes.len();
         let mut text = format!("class {}(Module):\n", name(own));
-        text +=
-            &format!("  __parameters__ = [{}]\n  __buffers__ = [{}]\n", list(false), list(true));
+        text += &format!(
+            "  __parameters__ = [{}]\n  __buffers__ = [{}]\n",
+            self.names(true),
+            self.names(false)
+        );
         self.tensors.iter().for_each(|(name, _)| text += &format!("  {name} : Tensor\n"));
         text += "  training : bool\n";
         for ((name, _), index) in self.modules.iter().zip(below) {
@@ -86,6 +84,13 @@ impl<'a> Module<'a> {
         }
         classes.push(text);
         own
+    }
+
+    /// The quoted names of its learned tensors (parameters), or of the others (buffers).
+    fn names(&self, learned: bool) -> String {
+        let tensors = self.tensors.iter();
+        let wanted = tensors.filter(|(_, tensor)| tensor.spec.role.is_learned() == learned);
+        wanted.map(|(name, _)| format!("\"{name}\", ")).collect()
     }
 
     /// Writes the module with its classes numbered as [`Module::declare`] does: `next` is the first
@@ -111,7 +116,7 @@ impl<'a> Module<'a> {
         pickle.op(b'u').op(b'b');
     }
 
-    /// How many modules lie below.
+    /// Number of modules below.
     fn below(&self) -> usize {
         self.modules.iter().map(|(_, module)| 1 + module.below()).sum()
     }

@@ -30,10 +30,10 @@ impl<'a> Archive<'a> {
         for index in 0..zip.len() {
             let file = zip.by_index_raw(index).trouble("zip archive")?;
             let plain = file.compression() == CompressionMethod::Stored && !file.encrypted();
-            let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
-            let start = size(file.data_start());
-            let member =
-                Member { start, size: size(file.compressed_size()), crc: file.crc32(), plain };
+            // Larger numbers than memory has fail when the member is read.
+            let [start, size] = [file.data_start(), file.compressed_size()]
+                .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+            let member = Member { start, size, crc: file.crc32(), plain };
             let name = file.name().to_string();
             if members.insert(name.clone(), member).is_some() {
                 return Err(Error::failed(format!("zip archive: '{name}' is there twice")));
@@ -53,12 +53,12 @@ impl<'a> Archive<'a> {
         Ok(archive)
     }
 
-    /// Whether there is code beside the weights.
+    /// True for TorchScript, with code beside the weights.
     pub fn is_torchscript(&self) -> bool {
         self.members.contains_key(&format!("{}/constants.pkl", self.folder))
     }
 
-    /// The pickle that says what there is.
+    /// The pickle with the table of contents.
     pub fn pickle(&self) -> Result<&'a [u8]> {
         self.member("data.pkl")
     }
@@ -93,7 +93,8 @@ impl<'a> Archive<'a> {
             .ok_or_else(|| refuse("leaves the file"))?;
         if crc32fast::hash(bytes) != member.crc {
             return Err(refuse(
-                "has not the bytes that its checksum is of: the file is damaged; fetch or save it again",
+                "has not the bytes that its checksum is of: the file is damaged; fetch or save it \
+                 again",
             ));
         }
         Ok(bytes)

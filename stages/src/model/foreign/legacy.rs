@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const VERSION: i64 = 1001;
 
-/// The content of a file, and the bytes of its storages.
+/// A file's content and its storages' bytes.
 pub fn open(bytes: &[u8]) -> Result<(Pickle<'_>, BTreeMap<String, &[u8]>)> {
     let mut rest = bytes;
     if next(&mut rest)?.root != Value::Long(&MAGIC) {
@@ -36,7 +36,7 @@ fn next<'a>(rest: &mut &'a [u8]) -> Result<Pickle<'a>> {
     Ok(pickle)
 }
 
-/// The bytes of each storage, in the order of the list of their keys.
+/// Each storage's bytes, in the order of the key list.
 fn slices<'a>(
     content: &Pickle,
     keys: &Pickle,
@@ -67,7 +67,7 @@ fn slices<'a>(
     Ok(slices)
 }
 
-/// What numbers each storage has, and how many.
+/// Each storage's number type and length.
 fn sizes<'a>(content: &Pickle<'a>) -> Result<BTreeMap<&'a str, (Dtype, usize)>> {
     let mut sizes = BTreeMap::new();
     for node in &content.nodes {

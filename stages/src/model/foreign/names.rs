@@ -1,12 +1,12 @@
-//! Where in a file the weights are, and what they are called: nested dictionaries, modules of
-//! TorchScript, and the prefixes that wrappers put before names.
+//! Finds the weights in a file and their names: nested dictionaries, TorchScript modules, and name
+//! prefixes added by wrappers.
 
 use crate::dataset::name::shown;
 use crate::error::{Error, Result};
 use crate::model::pickle::{Node, Pickle, Value, View};
 use std::collections::BTreeMap;
 
-/// Keys under which programs keep weights, in the order in which they are looked for.
+/// Keys under which programs keep weights, in search order.
 const KEYS: [&str; 9] = [
     "state_dict",
     "model_state_dict",
@@ -19,10 +19,10 @@ const KEYS: [&str; 9] = [
     "model_state",
 ];
 
-/// What wrappers put before all names: parallel training, torch.compile.
+/// Name prefixes from wrappers: parallel training, torch.compile.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
-/// How deep dictionaries may be nested around the weights, and modules in each other.
+/// Maximum nesting depth of dictionaries and modules.
 const DEEPEST: usize = 64;
 
 /// More tensors and modules than any network has.

@@ -1,4 +1,4 @@
-//! The pickle machine: a stack, a memo, and the opcodes that files of weights are made of.
+//! The pickle machine: a stack, a memo, and the opcodes used by weight files.
 
 use super::globals::{Dtype, Global, known};
 use super::reader::Reader;
@@ -6,10 +6,10 @@ use super::value::{Node, Pickle, Storage, Value, View};
 use crate::error::{Error, Result, Trouble};
 use std::collections::BTreeMap;
 
-/// More opcodes than any file of weights has; they bound the memory that a pickle can take.
+/// Maximum number of opcodes, above any weight file's; bounds a pickle's memory.
 const MOST_OPCODES: usize = 1 << 20;
 
-/// Reads the one pickle that the bytes begin with.
+/// Reads the pickle at the start of the bytes.
 pub fn load(bytes: &[u8]) -> Result<Pickle<'_>> {
     let mut machine = Machine {
         reader: Reader::new(bytes),
@@ -32,14 +32,14 @@ pub fn load(bytes: &[u8]) -> Result<Pickle<'_>> {
 struct Machine<'a> {
     reader: Reader<'a>,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack where marks were set.
+    /// Stack heights at marks.
     marks: Vec<usize>,
     memo: BTreeMap<usize, Value<'a>>,
     nodes: Vec<Node<'a>>,
 }
 
 impl<'a> Machine<'a> {
-    /// One opcode; the result, if it was the last one.
+    /// Executes an opcode; returns the result after the last.
     fn step(&mut self) -> Result<Option<Value<'a>>> {
         let opcode = self.reader.byte()?;
         if opcode == b'.' {
@@ -92,7 +92,7 @@ impl<'a> Machine<'a> {
         self.reader.take(length).map(Value::Bytes)
     }
 
-    /// A string of Python 2: text, or bytes where it is none.
+    /// A Python 2 string: text if valid UTF-8, else bytes.
     fn old_text<const N: usize>(&mut self) -> Result<Value<'a>> {
         let length = self.reader.length::<N>()?;
         let bytes = self.reader.take(length)?;
@@ -205,7 +205,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// What a known name makes of its arguments.
+    /// Applies a known global to its arguments.
     fn apply(&mut self, callable: Value<'a>, arguments: Value<'a>) -> Result<()> {
         let Value::Global(global) = callable else {
             return Err(Error::failed("calls what is no name"));
@@ -248,10 +248,12 @@ impl<'a> Machine<'a> {
         };
         let dtype =
             dtype.or(storage.dtype).ok_or_else(|| Error::failed("a tensor of unknown numbers"))?;
-        let sides = |value| {
-            self.tuple(value)?.iter().map(|side| natural(*side)).collect::<Result<Vec<usize>>>()
-        };
-        View::new(*storage, dtype, natural(offset)?, sides(shape)?, sides(strides)?)
+        let (shape, strides) = (self.sides(shape)?, self.sides(strides)?);
+        View::new(*storage, dtype, natural(offset)?, shape, strides)
+    }
+
+    fn sides(&self, value: Value<'a>) -> Result<Vec<usize>> {
+        self.tuple(value)?.iter().map(|side| natural(*side)).collect()
     }
 
     /// A storage by its persistent id: ('storage', class, key, device, count[, None]).

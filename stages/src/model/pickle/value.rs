@@ -1,4 +1,4 @@
-//! What a pickle holds, as plain data. Values that hold others are nodes of one arena.
+//! A pickle's content as plain data. Compound values are nodes in an arena.
 
 use super::{Dtype, Global};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Bytes.
     Bytes(&'a [u8]),
-    /// One of the names that may stand in a file of weights.
+    /// An allowed global name.
     Global(Global),
     /// The place of a node in the arena.
     Node(usize),
@@ -48,21 +48,21 @@ pub enum Node<'a> {
 pub struct Storage<'a> {
     /// Its name in the file.
     pub key: &'a str,
-    /// What numbers; `None` for plain bytes.
+    /// The number type; `None` for plain bytes.
     pub dtype: Option<Dtype>,
-    /// How many.
+    /// Number of elements.
     pub count: usize,
 }
 
-/// A tensor: which numbers of a storage, in which order. They all lie inside it, and are no more
-/// than it has.
+/// A tensor as a strided view of a storage. All its numbers lie inside the storage, which has at
+/// least as many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// The name of the storage that has the numbers.
+    /// The storage's name.
     pub storage: String,
-    /// How many bytes the storage must have.
+    /// Required size of the storage in bytes.
     pub bytes: usize,
-    /// What numbers.
+    /// The number type.
     pub dtype: Dtype,
     /// The first one.
     pub offset: usize,
@@ -76,7 +76,7 @@ impl View {
     /// More axes than any layer's weights have.
     const MOST_AXES: usize = 8;
 
-    /// The view of these numbers of a storage, if they lie inside it.
+    /// A checked view. Errors unless its numbers lie inside the storage.
     pub fn new(
         storage: Storage<'_>,
         dtype: Dtype,
@@ -105,7 +105,7 @@ impl View {
         }
     }
 
-    /// How many numbers.
+    /// Number of elements.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
@@ -120,16 +120,16 @@ fn last(offset: usize, shape: &[usize], strides: &[usize]) -> Option<usize> {
 /// A pickle's content.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    /// What the whole is.
+    /// The root value.
     pub root: Value<'a>,
-    /// What values refer to.
+    /// The arena that values refer to.
     pub nodes: Vec<Node<'a>>,
-    /// How many bytes it took.
+    /// Size in bytes.
     pub length: usize,
 }
 
 impl<'a> Pickle<'a> {
-    /// The node that a value is, if it is one.
+    /// The node, if the value is a node.
     pub fn node(&self, value: Value<'a>) -> Option<&Node<'a>> {
         match value {
             Value::Node(place) => self.nodes.get(place),
@@ -137,7 +137,7 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// The entries of a dictionary, or the attributes of a module.
+    /// A dictionary's entries, or a module's attributes.
     pub fn entries(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
         match self.node(value)? {
             Node::Dict(entries) => Some(entries),
@@ -149,13 +149,13 @@ impl<'a> Pickle<'a> {
         }
     }
 
-    /// What a dictionary has under a key; the last, where the key is there twice.
+    /// A dictionary's value under a key; the last value if the key occurs twice.
     pub fn get(&self, value: Value<'a>, key: &str) -> Option<Value<'a>> {
         let found = self.entries(value)?.iter().rev().find(|(name, _)| *name == Value::Text(key));
         found.map(|(_, value)| *value)
     }
 
-    /// The tensor that a value is, if it is one.
+    /// The tensor, if the value is a tensor.
     pub fn tensor(&self, value: Value<'a>) -> Option<&View> {
         match self.node(value)? {
             Node::Tensor(view) => Some(view),
