@@ -16,7 +16,6 @@ const REMEDY: &str = "lower 'patch', 'patches_per_volume' or 'volumes_per_step' 
 
 /// Runs `work`; a panic, such as an error from libtorch, becomes a one-line error.
 pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::set_hook(Box::new(|_| {}));
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|panic| Err(Error::failed(panic_message(panic.as_ref()))))
 }

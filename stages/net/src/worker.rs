@@ -56,6 +56,8 @@ pub fn main() -> ExitCode {
 fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
     let host = Pipe::new(pipe, stopping);
     host.send(&Opening::Hello(Build::own()));
+    // Panics are reported as errors of the stage, not on standard error too.
+    std::panic::set_hook(Box::new(|_| {}));
     let outcome = catch_panic(|| run_task(path, &host));
     let reply = match &outcome {
         Ok(()) => Reply::Done { adopted: host.take_adopted() },
