@@ -353,3 +353,36 @@ fn a_card_that_cannot_be_used_is_told_with_the_reason() {
     let warned = lab.last_run().stage("model")["warnings"].to_string();
     assert!(warned.contains("there is an NVIDIA card"), "{warned}");
 }
+
+#[test]
+fn a_device_that_is_insisted_on_and_cannot_be_used_is_refused_before_any_work() {
+    let mut lab = Lab::new();
+    let data = Dataset::write(&lab.path("data"), 5, 0);
+    lab.set("VOXFLOW_LIBTORCH_CUDA", lab.path("nothing").display().to_string());
+    lab.set("CUDA_VISIBLE_DEVICES", "");
+    let score = "  score: { uses: validate, needs: { cache: cache, model: model } }\n";
+    let test = "  final: { uses: test, needs: { dataset: dataset, cache: cache, model: model } }\n";
+    let maps = "  maps: { uses: predict, needs: [dataset, model], with: { cases: all } }\n";
+    let base = [part("", "data", FIRST, PLAIN), model("model", "cache: cache")];
+    let parts = [&base[..], &[score.into(), test.into(), maps.into()]].concat();
+    for count in 2..=5 {
+        // One more stage each time: all before it are made by the processor.
+        lab.write("workflow.yaml", &stages(&parts[..count]));
+        for device in ["cuda", "cuda:0", "cuda:7"] {
+            let shown = lab.voxflow(&["run", "workflow.yaml", "--device", device]);
+            let name = if device == "cuda" { "cuda:0" } else { device };
+            assert_eq!(shown.code, 2, "{}", shown.err);
+            assert!(shown.err.starts_with(&format!("error: device '{name}': ")), "{}", shown.err);
+            assert!(shown.err.contains("--device cpu"), "{}", shown.err);
+            assert_eq!(lab.runs().len(), count - 2, "no run was begun");
+        }
+        assert_eq!(lab.voxflow(&["run", "workflow.yaml", "--device", "cpu"]).code, 0);
+    }
+    // All is made: no device is asked for.
+    assert_eq!(lab.voxflow(&["run", "workflow.yaml", "--device", "cuda"]).code, 0);
+    let image = data.image(0).display().to_string();
+    let predict = ["predict", "--model", "latest", &image, "--out", "maps", "--device", "cuda"];
+    let shown = lab.voxflow(&predict);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    assert!(shown.err.contains("device 'cuda:0': ") && !lab.path("maps").exists(), "{}", shown.err);
+}

@@ -156,6 +156,51 @@ fn a_label_map_lies_where_its_image_lies_and_says_it_in_the_same_way() {
     assert_eq!(unpacked(&lab.path("again/pair.nii.gz")), unpacked(&lab.path("labels/pair.nii.gz")));
 }
 
+/// numpy: `343 * abs(det([[1, 0, .3], [0, 1, 0], [0, 0, .9]])) / 1000` for the cube of 7³ voxels.
+/// The sides alone multiply to 0.325.
+#[test]
+fn volumes_on_sheared_grids_are_by_the_determinant_in_every_stage_and_told_once_per_case() {
+    let lab = Lab::new();
+    let data = Dataset::write(&lab.path("data"), 7, 0);
+    for path in (0..7).flat_map(|case| [data.image(case), data.label(case)]) {
+        let (mut header, voxels) = unpacked(&path);
+        put(&mut header, 280, &[1.0, 0.0, 0.3, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.9, 0.0]);
+        put(&mut header, 80, &[1.0, 1.0, 0.948_683_3]);
+        fs::write(&path, [header, voxels].concat()).expect("writes");
+    }
+    let own_grid = CUBES.replace("spacing: [1.0, 1.0, 1.0], ", "");
+    let workflow = own_grid
+        + "  trivial: { uses: baseline, needs: [cache], with: { method: mean_label } }\n  \
+           maps: { uses: predict, needs: [dataset, model], with: { cases: all } }\n";
+    let run = lab.run(&workflow, &["--threads", "1"], 0);
+    let mut volumes = vec![];
+    for row in run.metrics() {
+        let (stage, row) = (row[0].as_str().unwrap().to_string(), &row[1]);
+        if row["metric"] == "reference_ml" && !row["case"].is_null() {
+            volumes.push((stage, row["value"].as_f64().unwrap()));
+        }
+    }
+    assert_eq!(volumes.len(), 4, "one in each of score and trivial, two in final: {volumes:?}");
+    assert!(volumes.iter().all(|(_, ml)| (ml - 0.3087).abs() < 1e-7), "{volumes:?}");
+    let scored = |name: &str| {
+        let rows = run.metrics().into_iter().filter(|row| row[0] == name);
+        let rows =
+            rows.filter(|row| row[1]["metric"] == "volume_ml" && row[1]["case"] == "case_05");
+        rows.map(|row| row[1]["value"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(scored("final"), scored("maps"), "one label map has one volume");
+    let events = run.events();
+    let warned = |stage: &str| {
+        let said = events.iter().filter(|event| event["stage"] == stage);
+        let said = said.filter(|event| event["message"]["say"] == "warning");
+        said.filter(|event| {
+            event["message"]["words"].as_str().unwrap().contains("axes are not at right angles")
+        })
+        .count()
+    };
+    assert_eq!(["score", "trivial", "final"].map(warned), [1, 1, 2]);
+}
+
 #[test]
 fn a_voxel_that_is_no_number_is_told_to_a_prediction_without_a_word_of_stages() {
     let lab = Lab::new();

@@ -19,7 +19,7 @@ pub struct Globals {
     /// Folder of the store, to share one between homes
     #[arg(long, global = true, value_name = "DIR", env = "VOXFLOW_STORE")]
     pub store: Option<PathBuf>,
-    /// Say nothing but errors
+    /// Say nothing but warnings and errors
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Say more

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::globals::{Globals, LogFormat};
+use crate::printable::printable;
 
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
@@ -74,7 +75,7 @@ impl Write for Tee {
         if let Some(file) = FILE.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             file.write_all(bytes)?;
         }
-        std::io::stderr().write_all(bytes)?;
+        std::io::stderr().write_all(printable(&String::from_utf8_lossy(bytes)).as_bytes())?;
         Ok(bytes.len())
     }
 

@@ -2,9 +2,11 @@
 //! What the cells mean is left to who fills them.
 
 use crate::markdown::plain;
+use crate::printable::printable;
 use crate::words;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// How a command writes its data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -179,14 +181,18 @@ impl Sheet {
     /// A table for people, with its title; ends with a line break.
     pub fn text(&self, width: Option<u16>) -> String {
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_header(&self.columns);
+        table
+            .load_preset(presets::NOTHING)
+            .set_header(self.columns.iter().map(|name| in_line(name)));
         table.set_style(comfy_table::TableComponent::HeaderLines, '─');
         table.set_style(comfy_table::TableComponent::MiddleHeaderIntersections, '─');
         table.set_content_arrangement(ContentArrangement::Disabled);
         if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
-        table.add_rows(self.rows.iter().map(|row| row.iter().map(Cell::for_people)));
+        let cells = |row: &Vec<Cell>| row.iter().map(Cell::for_people).collect::<Vec<_>>();
+        let rows = self.rows.iter().map(cells);
+        table.add_rows(rows.map(|row| row.into_iter().map(|cell| in_line(&cell))));
         for (at, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 1));
             if self.is_numeric(at) {
@@ -198,11 +204,15 @@ impl Sheet {
         format!("{title}{}\n", lines.join("\n"))
     }
 
-    /// Comma-separated values with a header (RFC 4180, lines end with a line feed).
+    /// Comma-separated values with a header (RFC 4180, lines end with a line feed). Text that a
+    /// spreadsheet would take for a formula has a single quote before it, as OWASP advises.
     pub fn csv(&self) -> String {
-        let header: Vec<String> = self.columns.iter().map(|name| quoted(name)).collect();
-        let rows =
-            self.rows.iter().map(|row| row.iter().map(|cell| quoted(&cell.in_full())).collect());
+        let header: Vec<String> = self.columns.iter().map(|name| quoted(&inert(name))).collect();
+        let cell = |cell: &Cell| match cell {
+            Cell::Text(words) => quoted(&inert(words)),
+            other => other.in_full(),
+        };
+        let rows = self.rows.iter().map(|row| row.iter().map(cell).collect());
         std::iter::once(header).chain(rows).map(|cells| cells.join(",") + "\n").collect()
     }
 
@@ -243,6 +253,20 @@ impl Sheet {
 /// Indented JSON with a final line break.
 pub fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
+}
+
+/// Text that no spreadsheet takes for a formula. A number stays a number.
+fn inert(words: &str) -> Cow<'_, str> {
+    let is_formula = words.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']);
+    match is_formula && words.parse::<f64>().is_err() {
+        true => Cow::Owned(format!("'{words}")),
+        false => Cow::Borrowed(words),
+    }
+}
+
+/// Text in one line of a table on a terminal.
+fn in_line(words: &str) -> String {
+    printable(words).replace('\n', " ")
 }
 
 fn quoted(words: &str) -> String {
@@ -298,6 +322,35 @@ a, \"b\" | c       –        =  12
             scores().csv(),
             "label,dice,change,n\nspleen,0.87431,0.01234,6\n\"a, \"\"b\"\" | c\",,0,12\n"
         );
+    }
+
+    /// OWASP's "CSV injection": cells that begin with =, +, -, @, tab or carriage return.
+    #[test]
+    fn csv_holds_no_formulas_and_numbers_stay_numbers() {
+        let mut sheet = Sheet::new("", ["=label", "dice"]);
+        for (words, number) in [
+            ("=HYPERLINK(\"http://x\",\"y\")", -0.5),
+            ("+1+cmd|' /C calc'!A0", 1e-7),
+            ("-a", 1.0),
+            ("@SUM(A1)", 2.0),
+            ("\t=1", 3.0),
+            ("a=b", 4.0),
+        ] {
+            sheet.push(vec![Cell::text(words), Cell::Change(number)]);
+        }
+        sheet.push(vec![Cell::text("-57"), Cell::text("+1e-3")]);
+        assert_eq!(
+            sheet.csv(),
+            "'=label,dice\n\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\",-0.5\n\
+             '+1+cmd|' /C calc'!A0,0.0000001\n'-a,1\n'@SUM(A1),2\n'\t=1,3\na=b,4\n-57,+1e-3\n"
+        );
+    }
+
+    #[test]
+    fn a_table_obeys_no_control_characters() {
+        let mut sheet = Sheet::new("", ["case"]);
+        sheet.push(vec![Cell::text("a\u{1b}[2Jb\nc")]);
+        assert!(sheet.text(None).ends_with("a\\u001b[2Jb c\n"), "{}", sheet.text(None));
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn preparation() -> Preparation {
 fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Prepared {
     let (images, modality, mut desk) = ([image], ["CT".to_string()], Desk::default());
     let case = CaseFiles::at(&images, Some(label));
-    let files = Files { case: &case, modality: &modality, allowed: &[1] };
+    let files = Files { case: &case, modality: &modality, named_by: "the dataset", allowed: &[1] };
     let mut work = || prepare_on(&mut desk, &preparation(), files).expect("a CT with its label");
     tell("prepare a CT with its label", repeats, || drop(black_box(work())));
     let prepared = work();

@@ -90,6 +90,16 @@ impl<'a> Order<'a> {
     }
 }
 
+/// A worker's answer to `--device NAME`: a line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probed {
+    /// The device's name in words.
+    Usable(String),
+    /// The reason why it cannot be used.
+    Unusable(String),
+}
+
 /// The way out where two programs are not of one build.
 pub const REMEDY: &str = "'cargo build' builds both programs; if they were built while the run \
                           went on, run again, and unset VOXFLOW_WORKER if it names an older one";

@@ -39,7 +39,7 @@ fn prepared(folder: &Path, desk: &mut Desk) -> Prepared {
     let (images, modality) = ([folder.join("image.nii")], ["CT".to_string()]);
     let label = folder.join("label.nii.gz");
     let case = CaseFiles::at(&images, Some(&label));
-    let files = Files { case: &case, modality: &modality, allowed: &[1] };
+    let files = Files { case: &case, modality: &modality, named_by: "the dataset", allowed: &[1] };
     prepare_on(desk, &preparation, files).unwrap()
 }
 

@@ -62,6 +62,17 @@ fn trouble(archive: &[u8]) -> String {
     unpack(archive, json!({})).1.expect_err("a refused archive").to_string()
 }
 
+#[test]
+fn archives_within_an_archive_are_named() {
+    let inner = tar_of(&[("a/dataset.json".into(), b"{}".to_vec())]);
+    let outer = tar_of(&[("README".into(), b"x".to_vec()), ("data/task.tar".into(), inner)]);
+    let words = trouble(&gzip(&outer));
+    let wanted = "has no dataset.json, but archives within it (data/task.tar), which are not";
+    assert!(words.contains(wanted), "{words}");
+    let words = trouble(&tar_of(&[("README".into(), b"x".to_vec())]));
+    assert!(words.contains("has no dataset.json; the Decathlon's"), "{words}");
+}
+
 fn folder_of(files: &BTreeMap<String, Vec<u8>>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {

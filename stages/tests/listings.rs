@@ -185,16 +185,36 @@ fn a_key_that_is_given_twice_is_refused() {
 }
 
 #[test]
+fn a_name_of_value_0_that_is_no_background_is_a_warning_and_no_label() {
+    for labels in [json!({"liver": 0, "tumor": 1}), json!({"0": "liver", "1": "tumor"})] {
+        for listing in [
+            decathlon(json!({"training": [pair("a")], "labels": labels})),
+            nnunet(json!({"labels": labels})),
+        ] {
+            let read = read(&[&PAIRS[..], &CHANNELS].concat(), listing);
+            let names: Vec<&str> =
+                read.listing.labels.iter().map(|label| label.name.as_str()).collect();
+            assert_eq!(names, ["tumor"]);
+            let words = "label 'liver' has value 0 in dataset.json, which is the background";
+            assert!(read.warnings.iter().any(|said| said.starts_with(words)), "{labels}");
+        }
+    }
+    for name in ["background", "Clear Label", "unlabelled"] {
+        let listing = decathlon(json!({"training": [pair("a")], "labels": {"0": name, "1": "a"}}));
+        assert!(read(&PAIRS, listing).warnings.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn labels_that_change_what_voxels_mean_are_refused_by_name() {
     for (labels, words) in [
         (json!({"background": 0, "a": 1, "ignore": 2}), "label 'ignore': voxels to ignore"),
-        (json!({"liver": 0, "tumor": 1}), "label 'liver': has value 0, which is the background"),
-        (json!({"0": "liver", "1": "tumor"}), "label 'liver': has value 0"),
+        (json!({"background": 0, "liver": 0, "tumor": 1}), "label 'liver': has value 0"),
         (json!({"1": "background", "2": "tumor"}), "label 'background': has value 1"),
         (json!({"background": 0, "whole": [1, 2], "core": [2]}), "regions are not known"),
         (json!({"0": "background", "1": "Tumor", "2": "tumor"}), "differ only in capitals"),
         (json!({"background": 0, "a": 1, "b": 1}), "label value listed twice: 1, of a, b"),
-        (json!(["a", "b"]), "'labels' is a list that tells no values"),
+        (json!([]), "'labels' must name the labels"),
         (json!({"a": 1.5}), "no whole number"),
         (json!({"a": -1}), "below 0"),
         (json!({"a": 256}), "above 255"),

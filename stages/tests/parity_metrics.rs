@@ -4,6 +4,8 @@ use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
 use voxflow_stages::dataset::Label;
+use voxflow_stages::image::affine::IDENTITY;
+use voxflow_stages::image::spacing::Grid;
 use voxflow_stages::metric::components::{Components, Connectivity};
 use voxflow_stages::metric::{CaseScore, LabelScore, area::areas_mm2, score_case, summary};
 
@@ -56,8 +58,10 @@ fn score(file: &SafeTensors, name: &str, spacing: usize) -> Vec<LabelScore> {
     let (spacings, tolerances) = (numbers(file, "spacings"), numbers(file, "tolerances"));
     let maps = file.tensor(&format!("{name}.maps")).unwrap();
     let (prediction, reference) = maps.data().split_at(SHAPE.iter().product());
-    let sides = spacings[spacing * 3..spacing * 3 + 3].try_into().unwrap();
-    score_case(prediction, reference, SHAPE, sides, &labels(), tolerances[spacing])
+    let mut affine = IDENTITY;
+    (0..3).for_each(|axis| affine[axis][axis] = spacings[spacing * 3 + axis]);
+    let grid = Grid { shape: SHAPE, affine };
+    score_case(prediction, reference, &grid, &labels(), tolerances[spacing])
 }
 
 #[test]

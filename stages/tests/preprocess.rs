@@ -103,6 +103,38 @@ fn each_case_becomes_a_volume_that_leads_back_to_its_own_grid() {
 }
 
 #[test]
+fn a_labelled_case_without_a_labelled_voxel_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = dataset(folder.path(), |name, _, label| {
+        if name == "b" {
+            label.data.fill(0);
+        }
+    });
+    let trial = Trial::new("preprocess", params()).input("dataset", "dataset", &files);
+    let named = || {
+        trial.run().unwrap();
+        let all = trial.warnings();
+        all.into_iter().filter(|words| words.contains("case b: label: is all background")).count()
+    };
+    assert_eq!((named(), named()), (1, 2), "reuse repeats it");
+}
+
+#[test]
+fn channels_that_the_dataset_does_not_name_are_counted_in_good_english() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = dataset(folder.path(), |name, image, _| {
+        if name == "c" {
+            image.channels = 2;
+            image.data.extend(image.data.clone());
+        }
+    });
+    let trial = Trial::new("preprocess", params()).input("dataset", "dataset", &files);
+    let words = trial.run().unwrap_err().to_string();
+    let wanted = "image: has 2 channels, but the dataset names 1 channel (CT); correct one of them";
+    assert!(words.contains(wanted), "{words}");
+}
+
+#[test]
 fn all_bad_cases_are_named_together_with_their_reasons() {
     let folder = tempfile::tempdir().unwrap();
     let files = dataset(folder.path(), |name, image, label| match name {

@@ -20,7 +20,7 @@ use crate::tables::{self, Recorder};
 use crate::why::History;
 use crate::wishes::Wishes;
 use crate::workflow::{StageSpec, Workflow};
-use crate::{log, machine, report, secret, space, store_homes, worker};
+use crate::{device, log, machine, report, secret, space, store_homes, worker};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::Store;
@@ -67,7 +67,7 @@ impl<'a> Launch<'a> {
             plans.push((planner.plan(workflow)?, sweep));
         }
         drop(meter.and_then(|meter| meter.lock().unwrap_or_else(PoisonError::into_inner).take()));
-        possible(plans.iter().map(|(plan, _)| plan))?;
+        possible(plans.iter().map(|(plan, _)| plan), &self.means.device)?;
         let short =
             space::warning(plans.iter().map(|(plan, _)| plan), &self.store, planner.history())?;
         let runs = self.open(plans)?;
@@ -205,8 +205,9 @@ fn observers(
     Ok(vec![Box::new(journal), Box::new(recorder), Box::new(Pulse::new(folder.path())), for_people])
 }
 
-/// Refuses what is known to be impossible before any work.
-fn possible<'a>(plans: impl Iterator<Item = &'a Plan>) -> Result<()> {
+/// Refuses what is known to be impossible before any work: a device that is insisted on and cannot
+/// be used, too.
+fn possible<'a>(plans: impl Iterator<Item = &'a Plan>, device: &str) -> Result<()> {
     let mut troubles = vec![];
     let mut needs_worker = false;
     for plan in plans {
@@ -215,7 +216,9 @@ fn possible<'a>(plans: impl Iterator<Item = &'a Plan>) -> Result<()> {
         needs_worker |= stages
             .any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));
     }
-    troubles.extend(worker::trouble().filter(|_| needs_worker));
+    if needs_worker {
+        troubles.extend(worker::trouble().or_else(|| device::trouble(device)));
+    }
     troubles.dedup();
     if troubles.is_empty() {
         Ok(())

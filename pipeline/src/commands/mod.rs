@@ -30,8 +30,9 @@ pub mod sweep;
 pub mod view;
 
 use crate::exit::{Error, Result};
+use crate::printable::printable;
 use clap::ValueEnum;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -50,12 +51,21 @@ pub fn complain(error: &Error) {
 
 /// Says something to people. A terminal that is gone (a lost connection) hears nothing.
 pub fn tell(words: &str) {
-    let _gone = writeln!(std::io::stderr(), "{words}");
+    let _gone = writeln!(std::io::stderr(), "{}", printable(words));
 }
 
-/// Writes data to stdout. A reader that has seen enough (`voxflow runs | head`) is no error.
+/// Writes text for people to stdout. A reader that has seen enough (`voxflow runs | head`) is no
+/// error.
 pub fn answer(text: &str) -> Result<()> {
-    answer_bytes(text.as_bytes())
+    answer_bytes(printable(text).as_bytes())
+}
+
+/// Writes data (paths, CSV) to stdout: as they are for a program, printable on a terminal.
+pub fn answer_data(text: &str) -> Result<()> {
+    match std::io::stdout().is_terminal() {
+        true => answer(text),
+        false => answer_bytes(text.as_bytes()),
+    }
 }
 
 fn answer_bytes(bytes: &[u8]) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The flags by which `compare` and `sweep` are told the form of their tables and where these go.
 
-use super::{answer, answer_bytes};
+use super::{answer_bytes, answer_data};
 use crate::console::terminal_width;
 use crate::exit::{Error, Result};
 use crate::sheet::{Format, Sheet, pretty};
@@ -58,7 +58,7 @@ impl Output {
     pub fn deliver(&self, text: &str) -> Result<()> {
         match &self.out {
             Some(path) => std::fs::write(path, text).map_err(Error::io("write", path)),
-            None => answer(text),
+            None => answer_data(text),
         }
     }
 

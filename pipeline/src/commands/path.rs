@@ -1,6 +1,6 @@
 //! `voxflow path`: where the files of a run, or of a stage's output, lie.
 
-use super::{answer, show};
+use super::{answer_data, show};
 use crate::exit::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::history::{self, Past};
@@ -29,7 +29,7 @@ impl PathOf {
             (Some(stage), Some(name)) => file(&run, stage, name)?,
         };
         let path = std::path::absolute(&path).map_err(Error::io("find", &path))?;
-        answer(&format!("{}\n", path.display()))?;
+        answer_data(&format!("{}\n", path.display()))?;
         Ok(Exit::Done)
     }
 }

@@ -1,6 +1,6 @@
 //! `voxflow report`: one run, or several side by side, as an HTML file that needs nothing else.
 
-use super::answer;
+use super::answer_data;
 use crate::exit::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::history::{self, Past};
@@ -30,7 +30,7 @@ impl Report {
             (None, 1) => report::write(runs.remove(0))?,
             (out, _) => side_by_side(runs, out.as_deref().unwrap_or(Path::new("comparison.html")))?,
         };
-        answer(&format!("{}\n", path.display()))?;
+        answer_data(&format!("{}\n", path.display()))?;
         Ok(Exit::Done)
     }
 }

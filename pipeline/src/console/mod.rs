@@ -16,7 +16,7 @@ use crate::exit::Result;
 use crate::globals::Globals;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::tables::{self, Gathering};
-use crate::words;
+use crate::{printable, warnings, words};
 use bars::Bars;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ use voxflow_stages::Message;
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
-    /// Nothing but errors.
+    /// Nothing but errors, and the warnings of what is made, grouped.
     Quiet,
     /// A line for each stage, warnings, and the end.
     Normal,
@@ -53,6 +53,8 @@ pub struct Console {
     bars: Bars,
     gathering: Gathering,
     outcomes: BTreeMap<&'static str, u64>,
+    /// The warnings of the stages in hand, where they are told at their end.
+    warned: BTreeMap<String, Vec<String>>,
     folder: PathBuf,
     columns: (usize, usize),
 }
@@ -73,6 +75,7 @@ impl Console {
             verbosity,
             gathering: Gathering::default(),
             outcomes: BTreeMap::new(),
+            warned: BTreeMap::new(),
             folder: PathBuf::new(),
             columns: (0, 0),
         }
@@ -133,6 +136,9 @@ impl Console {
                     self.say(Verbosity::Normal, &line);
                 }
             }
+            Message::Warning { words } if self.verbosity == Verbosity::Quiet => {
+                self.warned.entry(stage.to_string()).or_default().push(words.clone());
+            }
             Message::Warning { words } => {
                 let line = format!("{} {stage}: {words}", self.style.yellow("warning:"));
                 self.say(Verbosity::Normal, &line);
@@ -159,6 +165,11 @@ impl Console {
 
     fn stage_finished(&mut self, finished: &Finished) {
         self.bars.finish(&finished.stage);
+        let warned = self.warned.remove(&finished.stage).unwrap_or_default();
+        for words in warnings::grouped(&warned) {
+            let (stage, warning) = (&finished.stage, self.style.yellow("warning:"));
+            self.say(Verbosity::Quiet, &format!("{warning} {stage}: {words}"));
+        }
         *self.outcomes.entry(finished.outcome.word()).or_default() += 1;
         let least =
             if finished.outcome == Outcome::Failed { Verbosity::Quiet } else { Verbosity::Normal };
@@ -229,6 +240,7 @@ impl Console {
 
 impl Observer for Console {
     fn observe(&mut self, event: &Event) -> Result<()> {
+        let event = &*printable::event(event);
         self.gathering.take(event);
         match &event.fact {
             Fact::RunStarted { run, folder, stages, .. } => {
@@ -244,7 +256,8 @@ impl Observer for Console {
                 );
             }
             Fact::StageSaid { replayed: true, message, .. }
-                if !matches!(message, Message::Warning { .. }) => {}
+                if self.verbosity == Verbosity::Quiet
+                    || !matches!(message, Message::Warning { .. }) => {}
             Fact::StageSaid { stage, message, .. } => self.said(event.at_ms, stage, message),
             Fact::StageFinished(finished) => self.stage_finished(finished),
             Fact::Stopping => {

@@ -55,7 +55,7 @@ run folder: runs/r1
 }
 
 #[test]
-fn quiet_says_nothing_but_errors() {
+fn quiet_says_nothing_but_warnings_and_errors() {
     assert_eq!(seen(Verbosity::Quiet, recorded::facts(Path::new("runs/r1"))), "");
     let failed = Finished {
         error: Some("no memory".into()),
@@ -66,6 +66,39 @@ fn quiet_says_nothing_but_errors() {
         Fact::RunFinished { outcome: RunOutcome::Failed, seconds: 1.0 },
     ];
     assert_eq!(seen(Verbosity::Quiet, facts), "✗ model  train  failed: no memory\n");
+    let warned = |replayed: bool, words: &str| Fact::StageSaid {
+        stage: "model".into(),
+        replayed,
+        message: Message::Warning { words: words.into() },
+    };
+    let made = Fact::StageFinished(Box::new(recorded::finished("model", "train", Outcome::Made)));
+    let facts = [
+        warned(true, "told before"),
+        warned(false, "case a: odd"),
+        warned(false, "case b: odd"),
+        made,
+    ];
+    assert_eq!(seen(Verbosity::Quiet, facts), "warning: model: 2 cases (a, b): odd\n");
+}
+
+#[test]
+fn control_characters_of_other_people_are_shown_and_not_obeyed() {
+    let words = "case \u{1b}[2J\u{9b}31mx\r: is odd".to_string();
+    let fact = Fact::StageSaid {
+        stage: "model".into(),
+        replayed: false,
+        message: Message::Warning { words },
+    };
+    let failed = Finished {
+        error: Some("case \u{1b}]0;x\u{7}: bad\ncase b: bad".into()),
+        ..recorded::finished("model", "train", Outcome::Failed)
+    };
+    let text = seen(Verbosity::Normal, [fact, Fact::StageFinished(Box::new(failed))]);
+    assert_eq!(
+        text,
+        "warning: model: case \\u001b[2J\\u009b31mx\\u000d: is odd\n\
+         ✗ model  train  failed: case \\u001b]0;x\\u0007: bad\ncase b: bad\n"
+    );
 }
 
 #[test]

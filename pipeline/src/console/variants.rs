@@ -8,8 +8,8 @@ use crate::exit::Result;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::run::Sweep;
 use crate::tables::{self, Gathering};
-use crate::words;
 use crate::workflow::sweep::in_words;
+use crate::{printable, warnings, words};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::Message;
 
@@ -22,6 +22,8 @@ pub struct VariantLines {
     bars: Bars,
     gathering: Gathering,
     outcomes: BTreeMap<&'static str, u64>,
+    /// The warnings of the stages in hand, where they are told at their end.
+    warned: BTreeMap<String, Vec<String>>,
     /// The stages that are being made.
     in_hand: BTreeSet<String>,
 }
@@ -43,8 +45,8 @@ impl VariantLines {
     ) -> VariantLines {
         let label = style.dim(&format!("[{number}/{all} {}]", in_words(&sweep.values)));
         let (bars, gathering) = (Bars::new(&screen), Gathering::default());
-        let (outcomes, in_hand) = (BTreeMap::new(), BTreeSet::new());
-        VariantLines { label, bars, screen, style, verbosity, gathering, outcomes, in_hand }
+        let (outcomes, warned, in_hand) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        VariantLines { label, bars, screen, style, verbosity, gathering, outcomes, warned, in_hand }
     }
 
     fn say(&mut self, least: Verbosity, words: &str) {
@@ -59,6 +61,9 @@ impl VariantLines {
                 if let Some(line) = self.bars.progress(at_ms, stage, progress) {
                     self.say(Verbosity::Normal, &format!("  {stage}: {line}"));
                 }
+            }
+            Message::Warning { words } if self.verbosity == Verbosity::Quiet => {
+                self.warned.entry(stage.to_string()).or_default().push(words.clone());
             }
             Message::Warning { words } => {
                 let line = format!("{} {stage}: {words}", self.style.yellow("warning:"));
@@ -78,6 +83,11 @@ impl VariantLines {
     fn stage_finished(&mut self, finished: &Finished) {
         self.bars.finish(&finished.stage);
         self.in_hand.remove(&finished.stage);
+        let warned = self.warned.remove(&finished.stage).unwrap_or_default();
+        for words in warnings::grouped(&warned) {
+            let (stage, warning) = (&finished.stage, self.style.yellow("warning:"));
+            self.say(Verbosity::Quiet, &format!("{warning} {stage}: {words}"));
+        }
         *self.outcomes.entry(finished.outcome.word()).or_default() += 1;
         let stage = &finished.stage;
         let reason =
@@ -117,6 +127,7 @@ impl VariantLines {
 
 impl Observer for VariantLines {
     fn observe(&mut self, event: &Event) -> Result<()> {
+        let event = &*printable::event(event);
         self.gathering.take(event);
         match &event.fact {
             Fact::StageStarted { stage, reason, .. } => {

@@ -1,7 +1,7 @@
 //! From a document to a workflow: every mistake is found, all at once, before any work.
 
 use super::environment::{self, Environment};
-use super::judge;
+use super::judge::{self, Finding};
 use super::mistake::{Mistake, either, nearest};
 use super::order;
 use super::overrides::Override;
@@ -154,7 +154,11 @@ impl Checker<'_> {
                     .to_string()
             }
             Some(_) => {
-                self.say(&keys(&["name"]), false, "must be text".into(), None);
+                let (path, words) = (keys(&["name"]), "must be text".to_string());
+                let value = top.get("name").filter(|name| name.is_number() || name.is_boolean());
+                let written = value.zip(self.document.written(&path));
+                let quoted = written.map(|(value, written)| judge::unquoted(written, value));
+                self.say(&path, false, quoted.unwrap_or(words), None);
                 String::new()
             }
         }
@@ -300,8 +304,9 @@ impl Checker<'_> {
         let before = self.mistakes.len();
         let expanded = self.expanded(&written, &mut path);
         for finding in judge::check(schema, &expanded) {
-            let at: Vec<String> = path.iter().cloned().chain(finding.path).collect();
-            self.say(&at, finding.on_key, finding.trouble, finding.nearest);
+            let at: Vec<String> = path.iter().cloned().chain(finding.path.clone()).collect();
+            let trouble = self.quoted(&at, &finding, &expanded).unwrap_or(finding.trouble);
+            self.say(&at, finding.on_key, trouble, finding.nearest);
         }
         if self.mistakes.len() > before {
             return None;
@@ -317,6 +322,16 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// The trouble with a scalar that lacks its quotes, by what the file says.
+    fn quoted(&self, at: &[String], finding: &Finding, params: &Value) -> Option<String> {
+        let written = self.document.written(at).filter(|_| finding.wants_quotes)?;
+        let value = finding.path.iter().try_fold(params, |value, key| match value {
+            Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+            other => other.get(key),
+        })?;
+        Some(judge::unquoted(written, value))
     }
 
     /// The value with the variables in its strings filled in.

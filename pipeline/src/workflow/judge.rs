@@ -13,6 +13,8 @@ pub struct Finding {
     pub path: Vec<String>,
     /// Whether the key itself is at fault, not its value.
     pub on_key: bool,
+    /// Text was wanted, but what is written means something else to YAML.
+    pub wants_quotes: bool,
     /// What is wrong.
     pub trouble: String,
     /// The right word nearest to what was written.
@@ -41,7 +43,9 @@ struct Checker {
 
 impl Checker {
     fn say(&mut self, trouble: String, nearest: Option<String>) {
-        self.findings.push(Finding { path: self.path.clone(), on_key: false, trouble, nearest });
+        let path = self.path.clone();
+        let finding = Finding { path, on_key: false, wants_quotes: false, trouble, nearest };
+        self.findings.push(finding);
     }
 
     fn below(&mut self, key: &str, work: impl FnOnce(&mut Checker)) {
@@ -63,8 +67,12 @@ impl Checker {
             return self.word(&words, value);
         }
         if !has_type(schema, value) {
-            return self
-                .say(format!("must be {}, but is {}", describe(schema), shown(value)), None);
+            self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None);
+            let is_scalar = value.is_number() || value.is_boolean();
+            if let Some(finding) = self.findings.last_mut().filter(|_| describe(schema) == "text") {
+                finding.wants_quotes = is_scalar;
+            }
+            return;
         }
         match value {
             Value::Object(fields) => self.object(schema, fields),
@@ -244,6 +252,12 @@ fn tag(choices: &[Value]) -> Option<(String, Vec<&str>)> {
         .filter_map(|choice| choice["properties"][tag.0]["const"].as_str())
         .collect();
     Some((tag.0.clone(), words))
+}
+
+/// The trouble with a scalar that should be text, as it is written, with the way out.
+pub fn unquoted(written: &str, value: &Value) -> String {
+    let meaning = if value.is_boolean() { "a truth value" } else { "a number" };
+    format!("must be text, but {written} is {meaning} to YAML; put it in quotes: '{written}'")
 }
 
 fn shown(value: &Value) -> String {

@@ -19,6 +19,19 @@ pub struct Document {
     pub places: Places,
 }
 
+impl Document {
+    /// A scalar as it is written at a path, where that is in the file and no text in quotes.
+    pub fn written(&self, path: &[String]) -> Option<&str> {
+        let Place::File { line, column } = self.places.value(path) else { return None };
+        let line = self.text.lines().nth(line.checked_sub(1)?)?;
+        let (start, _) = line.char_indices().nth(column.checked_sub(1)?)?;
+        let end = |text: &&str| text.find([',', ']', '}', '#']).unwrap_or(text.len());
+        let scalar = line[start..][..end(&&line[start..])].trim_end();
+        let is_plain = !scalar.is_empty() && !scalar.starts_with(['"', '\'', '[', '{', '*', '&']);
+        is_plain.then_some(scalar)
+    }
+}
+
 /// Reads a text. The troubles of its form come back with the document where it still has a meaning.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Mistake>), Vec<Mistake>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {

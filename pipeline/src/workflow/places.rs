@@ -111,13 +111,10 @@ pub fn read(text: &str) -> (Places, Vec<FormTrouble>) {
         match event {
             Ok((event, span)) => reader.event(&event, span),
             Err(error) => {
-                let words = error.info().to_string();
-                reader.trouble(
-                    place(error.marker()),
-                    &[],
-                    format!("not valid YAML: {words}"),
-                    true,
-                );
+                let (words, marker) = (error.info(), error.marker());
+                let way_out = variable_hint(text, marker.line());
+                let trouble = format!("not valid YAML: {words}{way_out}");
+                reader.trouble(place(marker), &[], trouble, true);
             }
         }
         if reader.is_over {
@@ -125,6 +122,23 @@ pub fn read(text: &str) -> (Places, Vec<FormTrouble>) {
         }
     }
     (reader.places, reader.troubles)
+}
+
+/// The way out where a line has a variable without quotes: inside `{…}` and `[…]` YAML takes its
+/// braces for a mapping.
+fn variable_hint(text: &str, line: usize) -> String {
+    let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    let is_bare = |at: &usize| {
+        let before = &line[..*at];
+        ['"', '\''].iter().all(|quote| before.matches(*quote).count() % 2 == 0)
+    };
+    let Some(at) = line.match_indices("${").map(|(at, _)| at).find(is_bare) else {
+        return String::new();
+    };
+    let end = line[at..].find('}').map_or(line.len(), |end| at + end + 1);
+    let rest = line[end..].find([',', ']', '}', ' ']).map_or(line.len(), |more| end + more);
+    let start = line[..at].rfind([' ', '[', '{', ',']).map_or(0, |space| space + 1);
+    format!("; a variable inside {{…}} or […] needs quotes: \"{}\"", &line[start..rest])
 }
 
 #[derive(Default)]
@@ -319,6 +333,21 @@ mod tests {
 
     fn path(dotted: &str) -> Path {
         dotted.split('.').map(str::to_string).collect()
+    }
+
+    #[test]
+    fn a_variable_without_quotes_in_a_flow_mapping_is_told_with_its_quotes() {
+        for (text, quoted) in [
+            ("a: 1\nb: { path: ${D}, c: 2 }\n", "\"${D}\""),
+            ("b: { path: data/${D:-x}/more }\n", "\"data/${D:-x}/more\""),
+            ("b: [a, ${D}]\n", "\"${D}\""),
+        ] {
+            let (_, troubles) = read(text);
+            let words = &troubles.first().expect("a trouble").trouble;
+            assert!(words.contains(&format!("needs quotes: {quoted}")), "{text}: {words}");
+        }
+        assert_eq!(variable_hint("b: { path: \"${D}\", c: [1, 2 }", 1), "");
+        assert_eq!(read("b: { path: \"${D}\" }\nc: ${D}\n").1, []);
     }
 
     #[test]

@@ -125,7 +125,8 @@ fn read_facts(cx: &Context, made: &Artifact) -> Result<PredictionFacts> {
 /// Makes one image's files.
 fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
     let card = item.models.lock().unwrap_or_else(PoisonError::into_inner).card.clone();
-    let files = Files { case: &item.files, modality: &card.modality, allowed: &[] };
+    let modality = &card.modality;
+    let files = Files { case: &item.files, modality, named_by: "the model", allowed: &[] };
     let prepared = prepare_on(&mut nifti::Desk::default(), &card.preparation, files)?;
     let Volume { data, channels, shape, .. } = &prepared.image;
     let image = volume_tensor(data, *channels, *shape, Device::Cpu);

@@ -4,8 +4,8 @@ use crate::volume_tensor::volume_tensor;
 use tch::{Device, Tensor};
 use voxflow_stages::image::candidates::Candidates;
 use voxflow_stages::image::nifti::Mapped;
+use voxflow_stages::image::spacing::Grid;
 use voxflow_stages::image::{Geometry, VolumeList};
-use voxflow_stages::metric::spacing_mm;
 use voxflow_stages::{Error, Input, Result};
 
 /// One subset of a cache artifact.
@@ -75,9 +75,10 @@ impl PreparedCase {
         }
     }
 
-    /// Voxel size in mm.
-    pub fn spacing_mm(&self) -> [f64; 3] {
-        spacing_mm(&self.geometry.resampled_affine)
+    /// The volume's shape and the axes of its grid. The origin is that of the resampled volume before
+    /// cropping.
+    pub fn grid(&self) -> Grid {
+        Grid { shape: self.image.shape(), affine: self.geometry.resampled_affine }
     }
 
     /// The image as a tensor (1, C, X, Y, Z), fp32 on the processor.

@@ -12,7 +12,7 @@ use voxflow_stages::image::Volume;
 use voxflow_stages::image::case::read_reference;
 use voxflow_stages::image::nifti::write_label_in;
 use voxflow_stages::kinds::test::Test;
-use voxflow_stages::metric::{CaseScore, score_case, spacing_mm, summary};
+use voxflow_stages::metric::{CaseScore, score_case, skew_warning, summary};
 use voxflow_stages::{Context, Error, Input, Result};
 
 /// Makes the scores artifact with its predictions.
@@ -36,6 +36,8 @@ pub fn run(cx: &Context) -> Result<()> {
         let path = cx.create(&prediction_file(&case.name))?;
         write_label_in(&path, &prediction, case.geometry.space.as_ref(), true)?;
         let reference = read_label(dataset, &listing, case)?;
+        let skew = skew_warning(&prediction.grid());
+        skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
         Ok(score(&prediction, &reference, case, &subset, params.tolerance_mm))
     };
     let scores = cx.each_case(&subset.cases, |case| &case.name, segment)?;
@@ -65,14 +67,7 @@ fn score(
     subset: &Subset,
     tolerance_mm: f64,
 ) -> CaseScore {
-    let (spacing, labels) = (spacing_mm(&prediction.affine), &subset.list.labels);
-    let scores = score_case(
-        &prediction.data,
-        &reference.data,
-        prediction.shape,
-        spacing,
-        labels,
-        tolerance_mm,
-    );
+    let (grid, labels) = (prediction.grid(), &subset.list.labels);
+    let scores = score_case(&prediction.data, &reference.data, &grid, labels, tolerance_mm);
     CaseScore { case: case.name.clone(), labels: scores }
 }

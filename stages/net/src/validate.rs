@@ -6,7 +6,7 @@ use crate::failure::catch_panic;
 use crate::subset::{PreparedCase, Subset};
 use std::sync::{Mutex, PoisonError};
 use voxflow_stages::kinds::validate::Validate;
-use voxflow_stages::metric::{CaseScore, score_case, summary};
+use voxflow_stages::metric::{CaseScore, score_case, skew_warning, summary};
 use voxflow_stages::model::Scoring;
 use voxflow_stages::{Context, Error, Result};
 
@@ -25,11 +25,12 @@ pub fn run(cx: &Context) -> Result<()> {
     // The lock lets one case at a time through the network, which keeps all threads busy by itself;
     // other cases are scored meanwhile.
     let models = Mutex::new(models);
-    let scores = cx.each_case(
-        &subset.cases,
-        |case| &case.name,
-        |case| score(case, &subset, &models, &params),
-    )?;
+    let work = |case: &PreparedCase| {
+        let skew = skew_warning(&case.grid());
+        skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
+        score(case, &subset, &models, &params)
+    };
+    let scores = cx.each_case(&subset.cases, |case| &case.name, work)?;
     summary::rows(&scores, subset.name, "resampled").into_iter().for_each(|row| cx.metric(row));
     cx.create_json("scores.json", &scores)
 }
@@ -50,13 +51,7 @@ fn score(
             Ok(classes.volume(&window.classes(&case.tensor_on(device)?)))
         })?
     };
-    let scores = score_case(
-        &prediction,
-        case.label_values()?,
-        shape,
-        case.spacing_mm(),
-        labels,
-        params.tolerance_mm,
-    );
+    let scores =
+        score_case(&prediction, case.label_values()?, &case.grid(), labels, params.tolerance_mm);
     Ok(CaseScore { case: case.name.clone(), labels: scores })
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use voxflow_cache::Recipe;
-use voxflow_stages::protocol::{Build, Opening, REMEDY};
+use voxflow_stages::protocol::{Build, Opening, Probed, REMEDY};
 use voxflow_stages::{Context, Error, Kind, Reply, Result, Task, Trouble};
 
 /// Runs a stage.
@@ -28,8 +28,10 @@ const STAGES: &[(&str, RunStage)] = &[
     ("predict", predict::run),
 ];
 
-/// The program: `voxflow-worker TASK.json` or `voxflow-worker --version`.
+/// The program: `voxflow-worker TASK.json`, `voxflow-worker --version`, or `--device NAME`.
 pub fn main() -> ExitCode {
+    // Panics become errors in messages, and are not printed to standard error too.
+    std::panic::set_hook(Box::new(|_| {}));
     die_with_parent();
     keep_memory();
     let stopping = Arc::new(AtomicBool::new(false));
@@ -44,6 +46,10 @@ pub fn main() -> ExitCode {
     };
     match std::env::args_os().nth(1) {
         Some(argument) if argument == "--version" => write_line(&mut pipe, &versions()),
+        Some(argument) if argument == "--device" => {
+            write_line(&mut pipe, &probe_device());
+            exit_now(true)
+        }
         Some(path) => serve(Path::new(&path), pipe, stopping),
         None => {
             let _ =
@@ -53,11 +59,18 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Tries the device of the second argument, before any task needs it.
+fn probe_device() -> Probed {
+    let device = std::env::args().nth(2).unwrap_or_default();
+    match catch_panic(|| device::choose(&device, 1)) {
+        Ok(info) => Probed::Usable(info.name),
+        Err(error) => Probed::Unusable(error.to_string()),
+    }
+}
+
 fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
     let host = Pipe::new(pipe, stopping);
     host.send(&Opening::Hello(Build::own()));
-    // Panics are reported as errors of the stage, not on standard error too.
-    std::panic::set_hook(Box::new(|_| {}));
     let outcome = catch_panic(|| run_task(path, &host));
     let reply = match &outcome {
         Ok(()) => Reply::Done { adopted: host.take_adopted() },

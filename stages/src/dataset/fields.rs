@@ -3,7 +3,7 @@
 
 use crate::dataset::document::{channels, count_of, text_of};
 use crate::dataset::notes::Notes;
-use crate::dataset::{Label, Listing, labels, name};
+use crate::dataset::{Label, Listing, Numbering, labels, name};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
@@ -12,6 +12,8 @@ use serde_json::{Map, Value};
 pub struct Said<'a> {
     /// The labels without background, if any are named.
     pub labels: Vec<Label>,
+    /// The source of their values.
+    pub numbering: Numbering,
     /// The image channels, if any are named.
     pub modality: &'a [String],
     /// The data set's name.
@@ -72,11 +74,10 @@ pub fn head(
         let [counts, does_not] = channel_keys;
         notes.warn(format!("'{counts}' and '{does_not}' differ; '{counts}' counts"));
     }
-    let labels = match said.labels.is_empty() {
-        true => {
-            labels::of_json(json.get("labels")).map_err(|wrong| Error::failed(wrong.join("; ")))?
-        }
-        false => said.labels.clone(),
+    let (labels, numbering) = match said.labels.is_empty() {
+        true => labels::of_json(json.get("labels"), notes)
+            .map_err(|wrong| Error::failed(wrong.join("; ")))?,
+        false => (said.labels.clone(), said.numbering),
     };
     let said_name = said.name.map(str::to_string);
     Ok(Listing {
@@ -85,6 +86,7 @@ pub fn head(
         reference: text_of(json, "reference"),
         modality,
         labels,
+        numbering,
         cases: vec![],
     })
 }

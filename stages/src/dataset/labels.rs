@@ -1,7 +1,8 @@
 //! Labels: which voxel value has which name, in every way in which a data set or a workflow says
 //! it. What is declared wrongly is told all at once.
 
-use crate::dataset::{Label, name};
+use crate::dataset::notes::Notes;
+use crate::dataset::{Label, Numbering, name};
 use schemars::JsonSchema;
 use serde::ser::{Serialize, Serializer};
 use serde::{Deserialize, Serialize as Derived};
@@ -9,7 +10,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The names of the labels in a workflow: a list for the values 1, 2 and so on, or a mapping of
-/// value to name (`{1: edema, 4: enhancing}`), as in dataset.json.
+/// value to name (`{1: edema, 4: enhancing}`), as in dataset.json. A mapping that counts from 1 is
+/// the same as a list.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum LabelNames {
@@ -97,30 +99,61 @@ impl LabelNames {
     }
 }
 
+impl LabelNames {
+    /// The source of the values: those of a list are still to be compared with the label files.
+    pub fn numbering(&self) -> Numbering {
+        let is_counted = |labels: &[Label]| matches!(LabelNames::from(labels), LabelNames::List(_));
+        match self.labels().is_ok_and(|labels| is_counted(&labels)) {
+            true => Numbering::Counted,
+            false => Numbering::Given,
+        }
+    }
+}
+
 /// A declared label: its value, or why it has none, and its name.
 pub type Declared = (Result<f64, String>, String);
 
-/// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list that begins with the
-/// background.
-pub fn of_json(value: Option<&Value>) -> Result<Vec<Label>, Vec<String>> {
+/// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list; and the source of their
+/// values. A name of value 0 that is not known as a background is told.
+pub fn of_json(
+    value: Option<&Value>,
+    notes: &mut Notes,
+) -> Result<(Vec<Label>, Numbering), Vec<String>> {
     let form = "'labels' must name the labels, as {\"0\": \"background\", \"1\": \"spleen\"}";
+    let refuse = || Err(vec![form.to_string()]);
     match value {
         Some(Value::Object(fields)) => {
-            checked(fields.iter().map(|(key, value)| entry(key, value)).collect())
+            let all: Vec<Declared> = fields.iter().map(|(key, value)| entry(key, value)).collect();
+            Ok((checked(without_zero(all, notes))?, Numbering::Given))
         }
         Some(Value::Array(names)) => {
             let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
-            match names {
-                Some(names) if names.first().is_some_and(|name| is_background(name)) => {
-                    let numbered = names.iter().zip(0u32..);
-                    let pair = |(name, value): (&&str, u32)| (Ok(value.into()), name.to_string());
-                    checked(numbered.map(pair).collect())
-                }
-                _ => Err(vec![format!("'labels' is a list that tells no values: {form}")]),
-            }
+            let Some(names) = names else { return refuse() };
+            let (names, numbering) = match names.split_first() {
+                None => return refuse(),
+                Some((first, rest)) if is_background(first) => (rest, Numbering::Counted),
+                Some(_) => (&names[..], Numbering::Unclear),
+            };
+            let pair = |(name, value): (&&str, u32)| (Ok(value.into()), name.to_string());
+            Ok((checked(names.iter().zip(1..).map(pair).collect())?, numbering))
         }
-        _ => Err(vec![form.into()]),
+        _ => refuse(),
     }
+}
+
+/// The same without the background under a name of its own ("brain", "fond"), which is told. Other
+/// people's files name it so; in the files themselves 0 can be nothing else.
+fn without_zero(mut declared: Vec<Declared>, notes: &mut Notes) -> Vec<Declared> {
+    let is_zero = |(value, _): &&Declared| *value == Ok(0.0);
+    if declared.iter().filter(is_zero).count() == 1 {
+        for (_, name) in declared.extract_if(.., |one| is_zero(&&*one) && !is_background(&one.1)) {
+            notes.warn(format!(
+                "label '{name}' has value 0 in dataset.json, which is the background: it is \
+                 neither learnt nor scored; an organ needs a value from 1 on, in the label files too"
+            ));
+        }
+    }
+    declared
 }
 
 /// One entry of a mapping, whichever side is the value.
@@ -181,7 +214,10 @@ fn whole(value: f64) -> Result<u8, String> {
         return Err(format!("value {value} is below 0"));
     }
     if value > 255.0 {
-        return Err(format!("value {value} is above 255, the largest that a label can have"));
+        return Err(format!(
+            "value {value} is above 255, the largest that a label can have; renumber it, in the \
+             label files too"
+        ));
     }
     Ok(value as u8)
 }
@@ -314,12 +350,23 @@ mod tests {
     }
 
     #[test]
-    fn a_list_in_a_json_begins_with_the_background_or_tells_no_values() {
-        let labels = of_json(Some(&json!(["background", "a", "b"]))).unwrap();
+    fn a_list_in_a_json_counts_from_the_background_or_is_compared_with_the_files() {
+        let read = |value: Value| of_json(Some(&value), &mut Notes::default());
+        let (labels, numbering) = read(json!(["background", "a", "b"])).unwrap();
         assert_eq!(labels.iter().map(|label| label.value).collect::<Vec<_>>(), [1, 2]);
-        assert!(of_json(Some(&json!(["a", "b"]))).unwrap_err()[0].contains("tells no values"));
-        assert!(
-            of_json(Some(&json!({"whole": [1, 2]}))).unwrap_err()[0].contains("regions are not")
-        );
+        assert_eq!(numbering, Numbering::Counted);
+        assert_eq!(read(json!(["a", "b"])).unwrap().1, Numbering::Unclear);
+        assert!(read(json!([])).unwrap_err()[0].contains("must name the labels"));
+        assert!(read(json!({"whole": [1, 2]})).unwrap_err()[0].contains("regions are not"));
+    }
+
+    #[test]
+    fn a_background_under_a_name_of_its_own_is_told_and_no_label() {
+        let mut notes = Notes::default();
+        let (labels, _) = of_json(Some(&json!({"brain": 0, "tumor": 1})), &mut notes).unwrap();
+        assert_eq!(labels, [Label { value: 1, name: "tumor".into() }]);
+        assert!(format!("{notes:?}").contains("label 'brain' has value 0"), "{notes:?}");
+        let twice = of_json(Some(&json!({"background": 0, "liver": 0, "a": 1})), &mut notes);
+        assert!(twice.unwrap_err()[0].contains("label 'liver': has value 0"));
     }
 }

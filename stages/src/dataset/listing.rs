@@ -24,8 +24,24 @@ pub struct Listing {
     pub modality: Vec<String>,
     /// The labels without background, by rising value.
     pub labels: Vec<Label>,
+    /// The source of their values; no part of the file.
+    #[serde(skip)]
+    pub numbering: Numbering,
     /// The cases in the source's own order, labelled ones first.
     pub cases: Vec<Case>,
+}
+
+/// The source of the labels' values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Numbering {
+    /// Each name stands beside its value.
+    #[default]
+    Given,
+    /// A list of names, from value 1 on.
+    Counted,
+    /// A list that may or may not begin with the background: only as many names as values are
+    /// clear.
+    Unclear,
 }
 
 /// One label.

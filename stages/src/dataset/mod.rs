@@ -18,6 +18,7 @@ pub mod listing;
 pub mod name;
 pub mod nnunet;
 pub mod notes;
+pub mod numbering;
 pub mod pattern;
 pub mod patterns;
 pub mod phantom;
@@ -25,5 +26,5 @@ pub mod split;
 pub mod tree;
 
 pub use labels::LabelNames;
-pub use listing::{Case, Label, Listing};
+pub use listing::{Case, Label, Listing, Numbering};
 pub use split::Split;

@@ -7,7 +7,7 @@
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::tree::Tree;
-use crate::dataset::{Case, Label, Listing, name};
+use crate::dataset::{Case, Label, Listing, Numbering, name};
 use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,6 +23,8 @@ pub struct Pairs<'a> {
     pub modality: &'a [String],
     /// The labels without background.
     pub values: Vec<Label>,
+    /// The source of their values.
+    pub numbering: Numbering,
     /// The dataset's name.
     pub name: &'a str,
     /// Cases that are as if their files were not there.
@@ -48,6 +50,7 @@ pub fn read(folder: &Path, pairs: &Pairs, notes: &mut Notes) -> Result<Listing> 
         name: pairs.name.to_string(),
         modality: pairs.modality.to_vec(),
         labels: pairs.values.clone(),
+        numbering: pairs.numbering,
         cases,
         ..Listing::default()
     };

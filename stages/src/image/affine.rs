@@ -91,7 +91,25 @@ pub fn determinant(affine: &Affine) -> f64 {
         + m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])
 }
 
-/// Whether all numbers are finite and the three axes span space.
+/// The volume of a voxel in ml (cm³): |det| of the axes / 1000, sheared or not.
+pub fn voxel_ml(affine: &Affine) -> f64 {
+    determinant(affine).abs() / 1000.0
+}
+
+/// The two axes (0 to 2) whose angle is the farthest from a right one, and that angle in degrees.
+pub fn most_skewed(affine: &Affine) -> ([usize; 2], f64) {
+    let (m, size) = (affine, spacing_mm(affine));
+    let angle = |[a, b]: [usize; 2]| {
+        let product: f64 = (0..3).map(|row| m[row][a] * m[row][b]).sum();
+        ([a, b], (product / (size[a] * size[b])).clamp(-1.0, 1.0).acos().to_degrees())
+    };
+    let worse = |one: ([usize; 2], f64), other: ([usize; 2], f64)| {
+        if (other.1 - 90.0).abs() > (one.1 - 90.0).abs() { other } else { one }
+    };
+    [[0, 2], [1, 2]].map(angle).into_iter().fold(angle([0, 1]), worse)
+}
+
+/// True if all numbers are finite and the three axes span space.
 pub fn is_usable(affine: &Affine) -> bool {
     let size: f64 = spacing_mm(affine).iter().product();
     affine.iter().flatten().all(|number| number.is_finite())
@@ -192,6 +210,30 @@ mod tests {
         assert!(invert(&flat).is_none());
         assert!(!is_usable(&flat));
         assert!(is_usable(&IDENTITY));
+    }
+
+    /// By numpy: `affines.voxel_sizes`, `abs(numpy.linalg.det(a[:3, :3]))` and the angles between
+    /// columns, of the identity sheared by 30 % and of a sheared oblique grid.
+    #[test]
+    fn a_sheared_voxel_is_smaller_than_the_product_of_its_sides() {
+        let mut sheared = IDENTITY;
+        sheared[0][2] = 0.3;
+        assert!((voxel_ml(&sheared) - 0.001).abs() < 1e-15);
+        let (axes, degrees) = most_skewed(&sheared);
+        assert!(axes == [0, 2] && (degrees - 73.300_755_766_006_37).abs() < 1e-9, "{degrees}");
+        let oblique = [
+            [0.9, -0.3, 0.2, 5.0],
+            [0.4, 1.1, -0.25, -7.0],
+            [0.1, 0.35, 2.5, 3.0],
+            [0.0, 0.0, 0.0, 1.0],
+        ];
+        assert!((voxel_ml(&oblique) - 0.002_867_25).abs() < 1e-12, "{}", voxel_ml(&oblique));
+        let (axes, degrees) = most_skewed(&oblique);
+        assert!(
+            axes == [1, 2] && (degrees - 79.651_395_439_696_47).abs() < 1e-9,
+            "{axes:?} {degrees}"
+        );
+        assert_eq!(most_skewed(&IDENTITY).1, 90.0);
     }
 
     #[test]

@@ -113,6 +113,8 @@ pub struct Files<'a> {
     pub case: &'a CaseFiles,
     /// The channels' names.
     pub modality: &'a [String],
+    /// The one that names them: "the dataset" or "the model".
+    pub named_by: &'static str,
     /// The label values besides 0.
     pub allowed: &'a [u8],
 }
@@ -129,7 +131,11 @@ pub fn prepare(
     allowed: &[u8],
 ) -> Result<Prepared> {
     let case = CaseFiles::at(images, label);
-    prepare_on(&mut Desk::default(), preparation, Files { case: &case, modality, allowed })
+    prepare_on(
+        &mut Desk::default(),
+        preparation,
+        Files { case: &case, modality, named_by: "the dataset", allowed },
+    )
 }
 
 /// The same on a desk that many cases share, one after the other.
@@ -328,13 +334,24 @@ fn check_channels(header: &Header, name: &str, files: Files) -> Result<()> {
     }
     let channels = files.case.images.len().max(header.channels);
     if channels != files.modality.len() {
+        let (named, by) = (files.modality.len(), files.named_by);
         return Err(Error::failed(format!(
-            "image: has {channels} channels, but the dataset names {} modalities ({}); correct one of them",
-            files.modality.len(),
-            files.modality.join(", ")
+            "image: has {}, but {by} names {} ({}); {}",
+            counted_channels(channels),
+            counted_channels(named),
+            files.modality.join(", "),
+            match by {
+                "the model" => "give it an image with these",
+                _ => "correct one of them",
+            }
         )));
     }
     Ok(())
+}
+
+/// "1 channel", "2 channels".
+fn counted_channels(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "channel" } else { "channels" })
 }
 
 /// A label map on the image's resampled grid, and what was lost and noticed on the way.
@@ -360,7 +377,11 @@ fn label_on(desk: &mut Desk, way: &Way, file: &ImageFile, allowed: &[u8]) -> Res
         }
     };
     let Grid { shape, affine } = way.resampler.target();
+    let is_background = before.iter().all(|count| *count == 0);
+    let told = rounded
+        .into_iter()
+        .chain(is_background.then(|| "is all background; it has no labelled voxel".to_string()));
     let warnings =
-        warnings_of(&header, name).chain(rounded.map(|words| format!("{name}: {words}"))).collect();
+        warnings_of(&header, name).chain(told.map(|words| format!("{name}: {words}"))).collect();
     Ok(Label { map: Volume { channels: 1, shape, data, affine }, losses, warnings })
 }

@@ -38,8 +38,8 @@ impl<T> Volume<T> {
         self.data.chunks_exact_mut(voxels)
     }
 
-    /// The volume of one voxel in ml (cm³): |det| of the affine's axes / 1000.
+    /// The volume of one voxel in ml.
     pub fn voxel_ml(&self) -> f64 {
-        crate::image::affine::determinant(&self.affine).abs() / 1000.0
+        crate::image::affine::voxel_ml(&self.affine)
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::nifti::{read_image, read_label};
 use crate::image::{Volume, VolumeCase, VolumeList};
 use crate::kind::Run;
-use crate::metric::{CaseScore, score_case, spacing_mm, summary};
+use crate::metric::{CaseScore, score_case, skew_warning, summary};
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
@@ -43,7 +43,7 @@ fn one() -> f64 {
 
 impl Stage for Baseline {
     const NAME: &'static str = "baseline";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const READS: &'static [Read] = &[Read {
         role: "cache",
         artifact: ArtifactType::Cache,
@@ -84,15 +84,11 @@ impl Run for Baseline {
             .iter()
             .zip(&predictions)
             .map(|(case, prediction)| {
-                let (reference, spacing) = (&case.label, spacing_mm(&case.label.affine));
-                let labels = score_case(
-                    prediction,
-                    &reference.data,
-                    reference.shape,
-                    spacing,
-                    &list.labels,
-                    self.tolerance_mm,
-                );
+                let (reference, grid) = (&case.label.data, case.label.grid());
+                let skew = skew_warning(&grid);
+                skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
+                let labels =
+                    score_case(prediction, reference, &grid, &list.labels, self.tolerance_mm);
                 CaseScore { case: case.name.clone(), labels }
             })
             .collect();

@@ -6,7 +6,7 @@ use crate::dataset::layout;
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::patterns::{self, Pairs};
-use crate::dataset::{Label, LabelNames, Listing, document, name};
+use crate::dataset::{Label, LabelNames, Listing, document, name, numbering};
 use crate::error::{Error, Result, Trouble};
 use crate::kind::Run;
 use crate::stage::{ArtifactType, Pool, Read, Stage};
@@ -38,7 +38,9 @@ pub struct Folder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
     /// The names of the labels 1, 2 and so on, or a mapping of voxel value to name, as
-    /// {1: edema, 2: core, 4: enhancing} or {255: tumor}. With a dataset.json, in place of its own.
+    /// {1: edema, 2: core, 4: enhancing} or {255: tumor}. A list beside label files that hold as
+    /// many other values names these in order, with a warning. With a dataset.json, in place of its
+    /// own.
     #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
     pub label_names: LabelNames,
     /// The names of the image channels ("CT", "MRI"): one for each pattern, or, with one pattern,
@@ -78,7 +80,7 @@ pub enum Patterns {
 
 impl Stage for Folder {
     const NAME: &'static str = "folder";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const READS: &'static [Read] = &[];
     const MAKES: ArtifactType = ArtifactType::Dataset;
     const LOCATORS: &'static [&'static str] = &["path"];
@@ -149,6 +151,7 @@ impl Run for Folder {
     fn run(&self, cx: &Context) -> Result<()> {
         let (listing, source, notes) = self.look()?;
         notes.0.into_iter().for_each(|note| cx.tell(note));
+        let listing = numbering::settle(cx, listing, &self.path)?;
         let files: Vec<String> = listing.files().collect();
         let blobs =
             cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
@@ -230,6 +233,7 @@ impl Folder {
         }
         let said = Said {
             labels: self.values()?,
+            numbering: self.label_names.numbering(),
             modality: &self.modality,
             name: self.name.as_deref(),
             exclude: &self.exclude,
@@ -268,6 +272,7 @@ impl Folder {
             labels: self.labels.as_deref(),
             modality: &self.modality,
             values: self.values()?,
+            numbering: self.label_names.numbering(),
             name: self.name.as_deref().unwrap_or("dataset"),
             exclude: &self.exclude,
         };

@@ -187,7 +187,8 @@ fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
     let Item { files, modality, allowed, .. } = item;
     let mut desk =
         item.desks.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-    let prepared = prepare_on(&mut desk, &params.0, Files { case: files, modality, allowed })?;
+    let files = Files { case: files, modality, named_by: "the dataset", allowed };
+    let prepared = prepare_on(&mut desk, &params.0, files)?;
     item.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
     nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false)?;
     if let Some(label) = &prepared.label {

@@ -8,14 +8,14 @@ use crate::dataset::archive::{self, Limits};
 use crate::dataset::fields::Said;
 use crate::dataset::layout::{self, Layout};
 use crate::dataset::notes::Notes;
-use crate::dataset::{LabelNames, document, name};
+use crate::dataset::{LabelNames, document, name, numbering};
 use crate::error::{Error, Result, Trouble};
 use crate::kind::Run;
 use crate::space::Upstream;
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Unpacks an archive in Decathlon or nnU-Net layout (tar or tar.gz) into a dataset.
@@ -100,6 +100,7 @@ impl Run for Unpack {
         let labels = self.label_names.labels();
         let said = Said {
             labels: labels.map_err(|wrong| Error::failed(wrong.join("; ")))?,
+            numbering: self.label_names.numbering(),
             exclude: &self.exclude,
             unlabelled: !self.require_labels,
             ..Said::default()
@@ -117,6 +118,7 @@ impl Run for Unpack {
                 "{source}: {count} listed files are not in the archive: {names}"
             )));
         }
+        let listing = numbering::settle(cx, listing, &inside)?;
         for name in listing.files() {
             rename(&scratch.join(format!("{root}{name}")), &cx.create(&name)?)?;
         }
@@ -136,17 +138,32 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(Error::io("move", from))
 }
 
+/// Says that there is no dataset.json, and the archives within, which are not looked into.
+fn no_listing(files: &BTreeSet<String>) -> Error {
+    let is_archive = |name: &&str| {
+        let name = name.to_ascii_lowercase();
+        [".tar", ".tar.gz", ".tgz", ".zip"].iter().any(|suffix| name.ends_with(suffix))
+    };
+    let within: Vec<&str> = files.iter().map(String::as_str).filter(is_archive).collect();
+    let words = match within.is_empty() {
+        true => "; the Decathlon's and nnU-Net's layouts can be unpacked".to_string(),
+        false => format!(
+            ", but archives within it ({}), which are not unpacked: take out the one that is meant",
+            name::shown(&within)
+        ),
+    };
+    Error::failed(format!("archive: has no dataset.json{words}"))
+}
+
 /// The folder of the archive's one `dataset.json`, with its slash, or "" for the top.
-fn root(files: &std::collections::BTreeSet<String>) -> Result<String> {
+fn root(files: &BTreeSet<String>) -> Result<String> {
     let roots: Vec<&str> =
         files.iter().filter_map(|name| name.strip_suffix("dataset.json")).collect();
     let roots: Vec<&str> =
         roots.into_iter().filter(|root| root.is_empty() || root.ends_with('/')).collect();
     match roots[..] {
         [root] => Ok(root.to_string()),
-        [] => Err(Error::failed(
-            "archive: has no dataset.json; the Decathlon's and nnU-Net's layouts can be unpacked",
-        )),
+        [] => Err(no_listing(files)),
         _ => Err(Error::failed(format!(
             "archive: has more than one dataset.json, in {}",
             roots.join(", ")

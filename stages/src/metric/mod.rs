@@ -11,4 +11,4 @@ pub mod score;
 pub mod summary;
 pub mod surface;
 
-pub use score::{CaseScore, LabelScore, score_case, spacing_mm};
+pub use score::{CaseScore, LabelScore, score_case, skew_warning};

@@ -1,7 +1,8 @@
 //! The scores of one case: every label of a segmentation against its reference.
 
 use crate::dataset::Label;
-use crate::image::Affine;
+use crate::image::affine::{most_skewed, spacing_mm, voxel_ml};
+use crate::image::spacing::Grid;
 use crate::metric::dice::dice;
 use crate::metric::surface::{Masks, SurfaceScores, surface_scores};
 use serde::{Deserialize, Serialize};
@@ -48,23 +49,33 @@ impl LabelScore {
     }
 }
 
-/// The sides of a voxel: the lengths of the affine's columns.
-pub fn spacing_mm(affine: &Affine) -> [f64; 3] {
-    std::array::from_fn(|column| {
-        (0..3).map(|row| affine[row][column] * affine[row][column]).sum::<f64>().sqrt()
+/// Angles between axes within this of 90° count as right ones: distances are then off by 0.1 %.
+const RIGHT_ANGLE_DEGREES: f64 = 0.1;
+
+/// A warning where the axes of a grid are not at right angles, as all distances suppose.
+pub fn skew_warning(grid: &Grid) -> Option<String> {
+    let ([a, b], degrees) = most_skewed(&grid.affine);
+    let name = |axis: usize| ["x", "y", "z"][axis];
+    ((degrees - 90.0).abs() > RIGHT_ANGLE_DEGREES).then(|| {
+        format!(
+            "axes are not at right angles ({} and {}: {degrees:.1}°), as hd95_mm, surface_dice and \
+             surface_dice_area suppose; dice and volumes hold; for exact distances resample the \
+             files to a grid with right angles",
+            name(a),
+            name(b)
+        )
     })
 }
 
-/// Scores every label. Label maps have X·Y·Z voxels, x fastest; `tolerance_mm` is that of surface
-/// Dice.
+/// Scores every label. Label maps lie on `grid`, x fastest; `tolerance_mm` is that of surface Dice.
+/// Volumes are exact on any grid; distances suppose axes at right angles ([`skew_warning`]).
 ///
 /// # Panics
 /// Where the two maps are not of that size.
 pub fn score_case(
     prediction: &[u8],
     reference: &[u8],
-    shape: [usize; 3],
-    spacing_mm: [f64; 3],
+    &Grid { shape, affine }: &Grid,
     labels: &[Label],
     tolerance_mm: f64,
 ) -> Vec<LabelScore> {
@@ -73,7 +84,8 @@ pub fn score_case(
         "label maps fit"
     );
     let extents = Extent::of_all(prediction, reference, shape);
-    let ml = |voxels: u64| voxels as f64 * spacing_mm.iter().product::<f64>() / 1000.0;
+    let (spacing_mm, voxel_ml) = (spacing_mm(&affine), voxel_ml(&affine));
+    let ml = |voxels: u64| voxels as f64 * voxel_ml;
     let score = |label: &Label| {
         let extent = &extents[usize::from(label.value)];
         let surface = surface_scores(
@@ -177,21 +189,35 @@ impl Extent {
 mod tests {
     use super::*;
 
+    /// A grid from the origin with these columns.
+    fn grid(shape: [usize; 3], [x, y, z]: [[f64; 3]; 3]) -> Grid {
+        let row = |row: usize| [x[row], y[row], z[row], 0.0];
+        Grid { shape, affine: [row(0), row(1), row(2), [0.0, 0.0, 0.0, 1.0]] }
+    }
+
+    fn straight(shape: [usize; 3], [x, y, z]: [f64; 3]) -> Grid {
+        grid(shape, [[x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, z]])
+    }
+
+    /// numpy: `count * abs(det(affine[:3, :3])) / 1000`, where the sides multiply to 0.6702 ml.
     #[test]
-    fn spacing_is_the_length_of_the_columns() {
-        let oblique = [
-            [0.0, -3.0, 0.0, 7.0],
-            [1.2, 0.0, 0.0, 8.0],
-            [1.6, 0.0, 5.0, 9.0],
-            [0.0, 0.0, 0.0, 1.0],
-        ];
-        assert_eq!(spacing_mm(&oblique), [2.0, 3.0, 5.0]);
+    fn volumes_on_a_sheared_grid_are_by_the_determinant() {
+        let sheared = grid([5, 5, 5], [[2.0, 0.0, 0.0], [0.0, 2.5, 0.0], [0.5, 0.3, 0.9]]);
+        let label = Label { value: 1, name: "all".into() };
+        let score = &score_case(&[1; 125], &[1; 125], &sheared, &[label], 1.0)[0];
+        assert!((score.volume_ml - 0.5625).abs() < 1e-12, "{}", score.volume_ml);
+        assert_eq!(score.volume_ml, score.reference_ml);
+        let words = skew_warning(&sheared).expect("a warning");
+        assert!(words.starts_with("axes are not at right angles (x and z: 62.2°)"), "{words}");
+        assert_eq!(skew_warning(&straight([5, 5, 5], [1.0, 2.0, 3.0])), None);
+        let turned = grid([5, 5, 5], [[0.0, 1.2, 1.6], [-3.0, 0.0, 0.0], [0.0, -4.0, 3.0]]);
+        assert_eq!(skew_warning(&turned), None, "oblique axes are no skewed ones");
     }
 
     #[test]
     fn a_label_that_fills_the_image_to_its_border_has_a_surface_there() {
         let (map, label) = (vec![1; 27], Label { value: 1, name: "all".into() });
-        let score = &score_case(&map, &map, [3, 3, 3], [1.0, 2.0, 3.0], &[label], 1.0)[0];
+        let score = &score_case(&map, &map, &straight([3; 3], [1.0, 2.0, 3.0]), &[label], 1.0)[0];
         assert_eq!(
             (score.dice, score.hd95_mm, score.surface_dice),
             (Some(1.0), Some(0.0), Some(1.0))
@@ -216,7 +242,8 @@ mod tests {
         let (prediction, reference) = (ball(250.0), ball(253.0));
         let begun = std::time::Instant::now();
         let labels = [Label { value: 1, name: "ball".into() }];
-        let score = &score_case(&prediction, &reference, shape, [0.8, 0.8, 2.5], &labels, 2.0)[0];
+        let grid = straight(shape, [0.8, 0.8, 2.5]);
+        let score = &score_case(&prediction, &reference, &grid, &labels, 2.0)[0];
         let took = begun.elapsed();
         assert!(score.hd95_mm.is_some_and(|hd95| (1.6..=2.5).contains(&hd95)), "{score:?}");
         assert!(

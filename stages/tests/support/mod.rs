@@ -156,6 +156,15 @@ impl Trial {
     pub fn messages(&self) -> Vec<Message> {
         self.host.messages.lock().unwrap().clone()
     }
+
+    /// The warnings it told.
+    pub fn warnings(&self) -> Vec<String> {
+        let words = self.messages().into_iter().filter_map(|message| match message {
+            Message::Warning { words } => Some(words),
+            _ => None,
+        });
+        words.collect()
+    }
 }
 
 impl Host for TrialHost {

@@ -155,7 +155,7 @@ impl Compare {
             .collect::<Result<Vec<_>>>()?;
         let path = self.output.out.as_deref().unwrap_or(Path::new("comparison.html"));
         fs::write(path, report::page(&subjects)).map_err(Error::io("write", path))?;
-        super::answer(&format!("{}\n", path.display()))
+        super::answer_data(&format!("{}\n", path.display()))
     }
 }
 

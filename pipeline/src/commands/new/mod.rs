@@ -13,7 +13,7 @@ mod shown;
 mod tasks;
 mod voxels;
 
-use super::{answer, tell};
+use super::{answer, answer_data, tell};
 use crate::exit::{Error, Exit, Result};
 use crate::workflow::{Mistake, Workflow, nearest};
 use clap::Args;
@@ -75,7 +75,7 @@ impl New {
             "{}\nnext: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}",
             data.sentence()
         ));
-        answer(&format!("{shown}\n"))?;
+        answer_data(&format!("{shown}\n"))?;
         Ok(Exit::Done)
     }
 }

@@ -85,7 +85,8 @@ impl Predict {
         if !globals.quiet {
             notes.iter().for_each(|note| tell(note));
         }
-        worker::trouble().map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;
+        let trouble = worker::trouble().or_else(|| crate::device::trouble(&self.device));
+        trouble.map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;
         let stop = Stop::default();
         stop.listen()?;
         std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;

@@ -7,7 +7,7 @@
 mod page;
 mod subject;
 
-use super::{answer, tell};
+use super::{answer_data, tell};
 use crate::exit::{Error, Exit, Result};
 use crate::globals::Globals;
 use clap::{Args, ValueEnum};
@@ -99,7 +99,7 @@ impl View {
         if !globals.quiet {
             tell(&subject.caption());
         }
-        answer(&format!("{}\n", out.display()))?;
+        answer_data(&format!("{}\n", out.display()))?;
         Ok(Exit::Done)
     }
 
