@@ -77,7 +77,7 @@ impl Optimizer {
                 "must not be negative",
             ),
             mistake(
-                !fraction(self.momentum),
+                !(0.0..1.0).contains(&self.momentum),
                 format!("{path}.momentum"),
                 "must lie in 0 to below 1",
             ),
