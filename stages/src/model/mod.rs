@@ -1,6 +1,7 @@
 //! Models as plain data: networks, training and inference parameters, and the description of
 //! trained models. Tensors live in `voxflow-net`.
 
+pub mod architecture;
 pub mod checkpoint;
 pub mod compatibility;
 pub mod description;
@@ -22,7 +23,7 @@ pub mod weights;
 pub use description::{ModelCard, Weights};
 pub use inference::{Blend, Inference};
 pub use loss::{Loss, LossKind};
-pub use network::{Network, Norm, PerAxis};
+pub use network::{Network, NetworkName, Norm, PerAxis};
 pub use optimizer::{Optimizer, OptimizerName};
 pub use provenance::Provenance;
 pub use schedule::{Decay, Schedule, ScheduleName, Unit};

@@ -1,4 +1,4 @@
-//! The network's description: MONAI's `UNet` in three dimensions, by its hyper-parameters.
+//! A network by its hyper-parameters. The graph of each architecture is in `architecture`.
 
 use super::{Mistake, mistake};
 use schemars::JsonSchema;
@@ -35,10 +35,30 @@ pub enum Norm {
     Instance,
 }
 
-/// A residual 3D U-Net, built as MONAI's `UNet`.
+/// The architecture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkName {
+    /// A residual 3D U-Net, built as MONAI's `UNet`.
+    #[default]
+    Unet,
+}
+
+impl NetworkName {
+    /// Models stored before there were names are U-Nets, and U-Nets are stored like them.
+    fn is_unnamed(&self) -> bool {
+        *self == NetworkName::Unet
+    }
+}
+
+/// A network and its hyper-parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
+    /// The architecture's name.
+    #[serde(skip_serializing_if = "NetworkName::is_unnamed")]
+    #[schemars(extend("x-neutral" = "unet"))]
+    pub name: NetworkName,
     /// Channels of each level, from the top.
     pub channels: Vec<u32>,
     /// Strides between levels, one fewer than channels; each one number or [x, y, z].
@@ -58,6 +78,7 @@ pub struct Network {
 impl Default for Network {
     fn default() -> Self {
         Network {
+            name: NetworkName::Unet,
             channels: vec![16, 32, 64, 128, 256],
             strides: vec![PerAxis::All(2); 4],
             kernel: PerAxis::All(3),
@@ -187,6 +208,16 @@ mod tests {
             trouble.ends_with("the nearest valid is [96, 96, 32] or [112, 96, 48]"),
             "{trouble}"
         );
+    }
+
+    #[test]
+    fn a_unet_may_be_named_and_is_stored_as_before_there_were_names() {
+        let named: Network = serde_json::from_str(r#"{ "name": "unet", "dropout": 0.5 }"#).unwrap();
+        let unnamed: Network = serde_json::from_str(r#"{ "dropout": 0.5 }"#).unwrap();
+        assert_eq!(named, unnamed);
+        let stored = serde_json::to_value(&named).unwrap();
+        assert_eq!(stored.get("name"), None);
+        assert!(serde_json::from_str::<Network>(r#"{ "name": "resnet" }"#).is_err());
     }
 
     #[test]

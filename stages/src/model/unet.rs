@@ -4,15 +4,12 @@
 use super::graph::{Activation, Conv, Graph, NodeId};
 use super::{Network, Norm, PerAxis};
 
-impl Network {
-    /// The graph for `inputs` channels and `outputs` classes. The parameters must pass
-    /// [`Network::check`].
-    pub fn graph(&self, inputs: usize, outputs: usize) -> Graph {
-        let mut unet = Unet { network: self, graph: Graph::new(inputs as u32) };
-        let logits = unet.level("model", Graph::INPUT, outputs as u32, 0);
-        unet.graph.output(logits);
-        unet.graph
-    }
+/// The graph for `inputs` channels and `outputs` classes.
+pub fn graph(network: &Network, inputs: usize, outputs: usize) -> Graph {
+    let mut unet = Unet { network, graph: Graph::new(inputs as u32) };
+    let logits = unet.level("model", Graph::INPUT, outputs as u32, 0);
+    unet.graph.output(logits);
+    unet.graph
 }
 
 /// A graph in the making.

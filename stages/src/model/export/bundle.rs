@@ -5,7 +5,7 @@ use super::state_dict;
 use crate::error::{Error, Result};
 use crate::image::intensity::{Intensity, Zscore};
 use crate::model::weights::Named;
-use crate::model::{Blend, ModelCard, Norm};
+use crate::model::{Blend, ModelCard, NetworkName, Norm};
 use serde_json::{Map, Value, json};
 
 /// The files of a bundle by name.
@@ -76,6 +76,7 @@ fn network(card: &ModelCard) -> Value {
         Norm::Batch => "batch",
         Norm::Instance => "instance",
     };
+    let NetworkName::Unet = network.name;
     json!({
         "_target_": "UNet",
         "spatial_dims": 3,
