@@ -23,7 +23,7 @@ use voxflow_stages::image::augment::Augmentation;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Mapped;
 use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
-use voxflow_stages::model::{Loss, Network, Optimizer as Settings};
+use voxflow_stages::model::{LossParams, Network, OptimizerParams};
 
 const PATCH: [usize; 3] = [96, 96, 96];
 /// What the name of a part that is timed holds.
@@ -159,14 +159,14 @@ impl Work {
             Device::Cpu,
         );
         let mut optimizer =
-            Optimizer::new(&Settings::default(), network.parameters(), false, |_| false);
+            Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
         let [count, x, y, z] = self.patches;
         let image = channels_last(&Tensor::rand([count, 1, x, y, z], (Kind::Float, Device::Cpu)));
         let labels = Tensor::randint(self.classes, [count, 1, x, y, z], (Kind::Int64, Device::Cpu));
         tell(&format!("training step, {}, {precision}", self.named), repeats, || {
             optimizer.zero_grad();
             let outputs = network.forward(&image, Pass { training: true, compute });
-            let found = of_outputs(&Loss::default(), &outputs, &labels);
+            let found = of_outputs(&LossParams::default(), &outputs, &labels);
             found.backward();
             optimizer.step(2e-3);
             black_box(found.double_value(&[]));
@@ -182,7 +182,7 @@ impl Work {
             Device::Cpu,
         );
         let optimizer =
-            Optimizer::new(&Settings::default(), network.parameters(), false, |_| false);
+            Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
         let copies = || {
             let state = optimizer
                 .state()

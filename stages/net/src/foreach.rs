@@ -10,11 +10,16 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 type Pointer = *const c_void;
 type Pointers = *const Pointer;
-type Made = *mut *mut c_void;
+type OutPointers = *mut *mut c_void;
 
 unsafe extern "C" {
     fn voxflow_each_scale(tensors: Pointers, count: usize, factor: Pointer) -> c_int;
-    fn voxflow_each_scaled(tensors: Pointers, count: usize, factor: Pointer, made: Made) -> c_int;
+    fn voxflow_each_scaled(
+        tensors: Pointers,
+        count: usize,
+        factor: Pointer,
+        made: OutPointers,
+    ) -> c_int;
     fn voxflow_each_divide(tensors: Pointers, count: usize, factor: Pointer) -> c_int;
     fn voxflow_each_add_scalar(tensors: Pointers, count: usize, number: f64) -> c_int;
     fn voxflow_each_add(tensors: Pointers, count: usize, others: Pointers) -> c_int;
@@ -27,16 +32,20 @@ unsafe extern "C" {
         others: Pointers,
         share: Pointer,
     ) -> c_int;
-    fn voxflow_each_divided(tensors: Pointers, count: usize, others: Pointers, made: Made)
-    -> c_int;
+    fn voxflow_each_divided(
+        tensors: Pointers,
+        count: usize,
+        others: Pointers,
+        made: OutPointers,
+    ) -> c_int;
     fn voxflow_each_multiplied(
         tensors: Pointers,
         count: usize,
         others: Pointers,
-        made: Made,
+        made: OutPointers,
     ) -> c_int;
-    fn voxflow_each_root(tensors: Pointers, count: usize, made: Made) -> c_int;
-    fn voxflow_each_norm(tensors: Pointers, count: usize, made: Made) -> c_int;
+    fn voxflow_each_root(tensors: Pointers, count: usize, made: OutPointers) -> c_int;
+    fn voxflow_each_norm(tensors: Pointers, count: usize, made: OutPointers) -> c_int;
     fn voxflow_each_zero_unless(tensors: Pointers, count: usize, keep: Pointer) -> c_int;
     fn voxflow_each_zero_grad(tensors: Pointers, count: usize) -> c_int;
 }
@@ -60,7 +69,7 @@ fn change_by(list: &[Tensor], others: &[Tensor], call: impl FnOnce(Pointers, Poi
 }
 
 /// Calls the shim for a new list of the same length.
-fn make(list: &[Tensor], call: impl FnOnce(Pointers, Made) -> c_int) -> Vec<Tensor> {
+fn make(list: &[Tensor], call: impl FnOnce(Pointers, OutPointers) -> c_int) -> Vec<Tensor> {
     let mut made: Vec<*mut c_void> = vec![std::ptr::null_mut(); list.len()];
     change(list, |tensors| call(tensors, made.as_mut_ptr()));
     // SAFETY: the call succeeded, so each pointer is a new tensor that nothing else owns.

@@ -2,12 +2,12 @@
 //! one-hot.
 
 use tch::{Kind, Tensor};
-use voxflow_stages::model::{Loss, LossKind};
+use voxflow_stages::model::{LossKind, LossParams};
 
 /// The loss of a network's outputs, logits first. Further outputs may be smaller: they are compared
 /// with labels resampled by nearest neighbour, and weighted as in MONAI's `DeepSupervisionLoss`:
 /// max(½ⁱ, 1/16).
-pub fn of_outputs(settings: &Loss, outputs: &[Tensor], labels: &Tensor) -> Tensor {
+pub fn of_outputs(settings: &LossParams, outputs: &[Tensor], labels: &Tensor) -> Tensor {
     let mut losses = outputs.iter().zip(0..).map(|(output, index)| {
         let output = output.to_kind(at_least_single(output.kind()));
         let loss = loss(settings, &output, &resized(labels, &output.size()[2..]));
@@ -33,7 +33,7 @@ fn resized(labels: &Tensor, sides: &[i64]) -> Tensor {
 }
 
 /// The loss of logits (N, C, X, Y, Z) against labels (N, 1, X, Y, Z) of kind Int64, as a scalar.
-pub fn loss(settings: &Loss, logits: &Tensor, labels: &Tensor) -> Tensor {
+pub fn loss(settings: &LossParams, logits: &Tensor, labels: &Tensor) -> Tensor {
     let log_probabilities = logits.log_softmax(1, logits.kind());
     match settings.name {
         LossKind::Ce => cross_entropy(&log_probabilities, labels),
@@ -53,7 +53,7 @@ fn cross_entropy(log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
 
 /// 1 − (2·Σpt + nr) / (Σp^k + Σt^k + dr), the mean over classes (and patches), with k = 2 for
 /// `squared_pred`, else 1. Σt is Σt² since t is 0 or 1.
-fn dice(settings: &Loss, probabilities: &Tensor, labels: &Tensor) -> Tensor {
+fn dice(settings: &LossParams, probabilities: &Tensor, labels: &Tensor) -> Tensor {
     let mut one_hot = probabilities.zeros_like();
     let _ = one_hot.scatter_value_(1, labels, 1.0);
     let first = if settings.include_background { 0 } else { 1 };
@@ -88,12 +88,12 @@ mod tests {
             &labels(),
             50.0,
         );
-        assert!(loss(&Loss::default(), &logits, &labels()).double_value(&[]).abs() < 1e-9);
+        assert!(loss(&LossParams::default(), &logits, &labels()).double_value(&[]).abs() < 1e-9);
     }
 
     #[test]
     fn further_outputs_count_half_as_much_each_against_labels_of_their_size() {
-        let (labels, settings) = (labels(), Loss::default());
+        let (labels, settings) = (labels(), LossParams::default());
         let logits = Tensor::randn([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu));
         let alone = of_outputs(&settings, &[logits.shallow_clone()], &labels);
         assert_eq!(alone, loss(&settings, &logits, &labels));
@@ -114,8 +114,12 @@ mod tests {
     #[test]
     fn an_undecided_prediction_costs_what_pencil_and_paper_say() {
         let logits = Tensor::zeros([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu));
-        let settings =
-            Loss { smooth_nr: 0.0, smooth_dr: 0.0, weights: [1.0, 1.0], ..Loss::default() };
+        let settings = LossParams {
+            smooth_nr: 0.0,
+            smooth_dr: 0.0,
+            weights: [1.0, 1.0],
+            ..LossParams::default()
+        };
         // Σpt = count/3, Σp² = 8/9, Σt = count for counts 3, 3, 2.
         let share = |count: f64| 2.0 * count / 3.0 / (8.0 / 9.0 + count);
         let dice = 1.0 - (share(3.0) + share(3.0) + share(2.0)) / 3.0;

@@ -7,7 +7,7 @@ use crate::foreach::{self, cpu_scalar};
 use crate::network::Parameter;
 use tch::{Kind, Tensor, no_grad};
 use voxflow_stages::model::tensor_spec::TensorRole;
-use voxflow_stages::model::{Optimizer as Settings, OptimizerName};
+use voxflow_stages::model::{OptimizerName, OptimizerParams};
 
 /// A learned tensor and the optimizer's moments of it.
 struct ParamState {
@@ -21,7 +21,7 @@ struct ParamState {
 
 /// An optimizer of a network's learned tensors.
 pub struct Optimizer {
-    settings: Settings,
+    settings: OptimizerParams,
     params: Vec<ParamState>,
     steps: u64,
     /// Number of skipped steps, on the device; `None` until a step may be skipped.
@@ -32,8 +32,8 @@ impl Optimizer {
     /// An optimizer for the learned tensors except frozen ones; marks the tensors that need
     /// gradients. Biases directly before norms need gradients only with `noisy_biases`.
     pub fn new(
-        settings: &Settings,
-        parameters: &[Parameter],
+        settings: &OptimizerParams,
+        parameters: &[NetworkTensor],
         noisy_biases: bool,
         frozen: impl Fn(&str) -> bool,
     ) -> Optimizer {
@@ -140,7 +140,7 @@ impl Optimizer {
     }
 }
 
-fn new_state(name: OptimizerName, parameter: &Parameter, ignores_gradient: bool) -> ParamState {
+fn new_state(name: OptimizerName, parameter: &NetworkTensor, ignores_gradient: bool) -> ParamState {
     let tensor = parameter.tensor.shallow_clone();
     let second = match name {
         OptimizerName::Sgd => None,
@@ -229,7 +229,7 @@ struct ParamLists {
 impl ParamLists {
     /// Ginsburg et al. 2019 as MONAI does it: v ← ‖g‖² at first, else β₂v + (1−β₂)‖g‖²;
     /// m ← β₁m + g/(√v + eps) + decay·w; w ← w − rate·m.
-    fn novograd(&self, settings: &Settings, rate: f64, decision: &StepDecision) {
+    fn novograd(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
         let [beta1, beta2] = settings.betas();
         let squares = foreach::sums_of_squares(&self.gradients);
         let before = Tensor::stack(&self.second, 0);
@@ -249,7 +249,7 @@ impl ParamLists {
 
     /// Kingma & Ba 2015, with decay added to the gradient; or Loshchilov & Hutter 2019, with it
     /// apart.
-    fn adam(&self, settings: &Settings, rate: f64, decision: &StepDecision) {
+    fn adam(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
         let [beta1, beta2] = settings.betas();
         if settings.name == OptimizerName::Adam {
             self.decay(&self.gradients, settings, decision);
@@ -273,7 +273,7 @@ impl ParamLists {
     }
 
     /// PyTorch's SGD. The first momentum is the first gradient, since momenta begin at zero.
-    fn sgd(&self, settings: &Settings, rate: f64, decision: &StepDecision) {
+    fn sgd(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
         self.decay(&self.gradients, settings, decision);
         let rate = decision.factor(rate, 0.0);
         if settings.momentum == 0.0 {
@@ -293,7 +293,7 @@ impl ParamLists {
     }
 
     /// Adds decay·w.
-    fn decay(&self, to: &[Tensor], settings: &Settings, decision: &StepDecision) {
+    fn decay(&self, to: &[Tensor], settings: &OptimizerParams, decision: &StepDecision) {
         if settings.weight_decay != 0.0 {
             foreach::add(
                 to,

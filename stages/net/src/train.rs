@@ -4,7 +4,7 @@ use crate::classes::Classes;
 use crate::device::choose_device;
 use crate::failure::inject_fault;
 use crate::fit::model::Model;
-use crate::fit::{Fit, Outcome, TrainingData};
+use crate::fit::{Fit, TrainingData, TrainingResult};
 use crate::subset::Subset;
 use crate::{pretrained, torch_flags, weights};
 use voxflow_stages::kinds::train::Train;
@@ -63,7 +63,7 @@ fn write(
     params: &Train,
     training: &Subset,
     validation: &Subset,
-    outcome: &Outcome,
+    outcome: &TrainingResult,
     provenance: Provenance,
 ) -> Result<()> {
     weights::write(&cx.create(Weights::Best.file())?, &outcome.best)?;

@@ -12,7 +12,7 @@ use voxflow_stages::{Error, Result, Trouble};
 /// Tensors by name, in the order of a network's `state_dict`.
 pub type NamedTensors = Vec<(String, Tensor)>;
 
-/// Named tensors as a safetensors file. Numbers may be infinite or NaN, as in a checkpoint; weights
+/// Named tensors as a safetensors file. TensorNumbers may be infinite or NaN, as in a checkpoint; weights
 /// that leave a training are checked ([`write`]).
 pub fn pack(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     // The views borrow the bytes: all bytes come first.

@@ -15,7 +15,7 @@ use voxflow_cache::{Artifact, Blob, Recipe};
 use voxflow_net::classes::Classes;
 use voxflow_net::device::DeviceInfo;
 use voxflow_net::fit::model::Model;
-use voxflow_net::fit::{Fit, Outcome, TrainingData};
+use voxflow_net::fit::{Fit, TrainingData, TrainingResult};
 use voxflow_net::network::{GraphNetwork, Pass};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::subset::Subset;
@@ -24,8 +24,8 @@ use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::export::{script, state_dict, torchscript};
 use voxflow_stages::model::foreign::Foreign;
 use voxflow_stages::model::graph::{Activation, Conv, Graph, NodeId};
-use voxflow_stages::model::weights::{Named, of_foreign, pack};
-use voxflow_stages::model::{Loss, Network, Norm, Optimizer as Settings, PerAxis};
+use voxflow_stages::model::weights::{StateDict, of_foreign, pack};
+use voxflow_stages::model::{LossParams, Network, Norm, OptimizerParams, PerAxis};
 use voxflow_stages::{Context, Error, Host, Message, Result, Task};
 
 const TRAINING: Pass = Pass { training: true, compute: Kind::Float };
@@ -66,7 +66,7 @@ fn network(graph: &Graph, seed: u64) -> GraphNetwork {
 }
 
 /// The network's tensors as plain data.
-fn plain(graph: &Graph, network: &GraphNetwork) -> Named {
+fn plain(graph: &Graph, network: &GraphNetwork) -> StateDict {
     let bytes = weights::pack(&weights::snapshot(network)).unwrap();
     of_foreign(&Foreign::open(&bytes, None).unwrap(), graph.tensors()).unwrap()
 }
@@ -120,12 +120,12 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
         (drawn_single(1, &[2, 1, 8, 12, 8]), drawn_labels(2, 2, &[2, 1, 8, 12, 8]));
     let gradients = |network: &GraphNetwork, kind: Kind| {
         let optimizer =
-            Optimizer::new(&Settings::default(), network.parameters(), false, |_| false);
+            Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
         let pass = Pass { training: true, compute: kind };
         let outputs = network.forward(&image.to_kind(kind), pass);
         let sizes: Vec<Vec<i64>> = outputs.iter().map(Tensor::size).collect();
         assert_eq!(sizes, [[2, 2, 8, 12, 8], [2, 2, 4, 6, 4]]);
-        loss::of_outputs(&Loss::default(), &outputs, &labels).backward();
+        loss::of_outputs(&LossParams::default(), &outputs, &labels).backward();
         optimizer.gradients()
     };
     let (found, wanted) = (gradients(&single, Kind::Float), gradients(&double, Kind::Double));
@@ -133,11 +133,13 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
     for (found, wanted) in found.iter().zip(&wanted) {
         assert!(distance(&found.to_kind(Kind::Double), wanted) < 1e-4);
     }
-    let mut optimizer = Optimizer::new(&Settings::default(), single.parameters(), false, |_| false);
+    let mut optimizer =
+        Optimizer::new(&OptimizerParams::default(), single.parameters(), false, |_| false);
     let mut losses = vec![];
     for _ in 0..15 {
         optimizer.zero_grad();
-        let loss = loss::of_outputs(&Loss::default(), &single.forward(&image, TRAINING), &labels);
+        let loss =
+            loss::of_outputs(&LossParams::default(), &single.forward(&image, TRAINING), &labels);
         loss.backward();
         optimizer.step(0.01);
         losses.push(loss.double_value(&[]));
@@ -178,7 +180,7 @@ impl Host for StopAfter {
     }
 }
 
-fn train_toy(task: &Task, messages: usize) -> Result<Outcome> {
+fn train_toy(task: &Task, messages: usize) -> Result<TrainingResult> {
     let host = StopAfter(AtomicUsize::new(messages));
     let cx = Context::new(task, &host);
     let params: Train = cx.params()?;

@@ -20,7 +20,7 @@ pub enum LossKind {
 /// The loss function on softmax probabilities against one-hot labels, as MONAI's `DiceCELoss`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Loss {
+pub struct LossParams {
     /// The loss: Dice, cross-entropy, or both.
     pub name: LossKind,
     /// Count the background as a class in Dice.
@@ -37,9 +37,9 @@ pub struct Loss {
     pub weights: [f64; 2],
 }
 
-impl Default for Loss {
+impl Default for LossParams {
     fn default() -> Self {
-        Loss {
+        LossParams {
             name: LossKind::DiceCe,
             include_background: true,
             squared_pred: true,
@@ -51,7 +51,7 @@ impl Default for Loss {
     }
 }
 
-impl Loss {
+impl LossParams {
     /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         let weights =

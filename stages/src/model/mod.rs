@@ -22,11 +22,11 @@ pub mod weights;
 
 pub use description::{ModelCard, Weights};
 pub use inference::{Blend, Inference};
-pub use loss::{Loss, LossKind};
+pub use loss::{LossKind, LossParams};
 pub use network::{Network, NetworkName, Norm, PerAxis};
-pub use optimizer::{Optimizer, OptimizerName};
+pub use optimizer::{OptimizerName, OptimizerParams};
 pub use provenance::Provenance;
-pub use schedule::{Decay, Schedule, ScheduleName, Unit};
+pub use schedule::{Decay, LearningRateSchedule, ScheduleName, TimeUnit};
 pub use scoring::Scoring;
 
 /// A mistake in parameters: the dotted path, and the trouble with the way out.

@@ -22,7 +22,7 @@ pub enum OptimizerName {
 /// The optimizer and its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Optimizer {
+pub struct OptimizerParams {
     /// The optimizer's name.
     pub name: OptimizerName,
     /// Decay of the first and second moment (not for sgd); null: 0.9 and 0.98 for novograd, 0.9 and
@@ -38,9 +38,9 @@ pub struct Optimizer {
     pub nesterov: bool,
 }
 
-impl Default for Optimizer {
+impl Default for OptimizerParams {
     fn default() -> Self {
-        Optimizer {
+        OptimizerParams {
             name: OptimizerName::Novograd,
             betas: None,
             eps: 1e-8,
@@ -51,7 +51,7 @@ impl Default for Optimizer {
     }
 }
 
-impl Optimizer {
+impl OptimizerParams {
     /// The betas, or the defaults of the optimizer's name.
     pub fn betas(&self) -> [f64; 2] {
         self.betas.unwrap_or(if self.name == OptimizerName::Novograd {

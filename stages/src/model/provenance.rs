@@ -34,7 +34,7 @@ pub struct SeenCase {
 
 /// A case's use in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum SeenAs {
     /// The case was trained on.
     Training,
     /// Weights were chosen by the case.
@@ -47,7 +47,7 @@ pub struct Leak {
     /// The case's name in the scored dataset.
     pub case: String,
     /// Its use in the model's training.
-    pub seen: Seen,
+    pub seen: SeenAs,
     /// The case as the model's training named it.
     pub known_as: SeenCase,
 }
@@ -73,15 +73,15 @@ impl Provenance {
     /// The cases among `cases` used for training and, with `chosen`, for selecting weights. A case
     /// counts once; training takes precedence.
     pub fn leaks(&self, cases: &[VolumeCase], chosen: bool) -> Vec<Leak> {
-        let mut known: BTreeMap<Digest, (Seen, &SeenCase)> = BTreeMap::new();
+        let mut known: BTreeMap<Digest, (SeenAs, &SeenCase)> = BTreeMap::new();
         let validation = self.validation.iter().filter(|_| chosen);
-        let each = validation.map(|case| (Seen::Validation, case));
-        for (seen, case) in each.chain(self.training.iter().map(|case| (Seen::Training, case))) {
+        let each = validation.map(|case| (SeenAs::Validation, case));
+        for (seen, case) in each.chain(self.training.iter().map(|case| (SeenAs::Training, case))) {
             known.extend(case.images.iter().map(|image| (*image, (seen, case))));
         }
         let leaks = cases.iter().filter_map(|case| {
             let found = case.image_digests.iter().filter_map(|image| known.get(image));
-            let (seen, known_as) = found.min_by_key(|(seen, _)| *seen == Seen::Validation)?;
+            let (seen, known_as) = found.min_by_key(|(seen, _)| *seen == SeenAs::Validation)?;
             Some(Leak { case: case.name.clone(), seen: *seen, known_as: (*known_as).clone() })
         });
         leaks.collect()
@@ -106,8 +106,8 @@ pub fn leak_words(leaks: &[Leak]) -> String {
 
 fn words_of_leak(leak: &Leak) -> String {
     let how = match leak.seen {
-        Seen::Training => "trained on",
-        Seen::Validation => "weights chosen by it",
+        SeenAs::Training => "trained on",
+        SeenAs::Validation => "weights chosen by it",
     };
     let other = match leak.known_as.name == leak.case {
         true => String::new(),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The numbers of a tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Numbers {
+pub enum TensorNumbers {
     /// Of weights and statistics.
     Floats(Vec<f32>),
     /// Of what counts.
@@ -20,11 +20,11 @@ pub enum Numbers {
 }
 
 /// A network's tensors with their numbers, in the network's order.
-pub type Named = Vec<(TensorSpec, Numbers)>;
+pub type StateDict = Vec<(TensorSpec, TensorNumbers)>;
 
 /// A network's tensors from another program's file. Errors unless names and shapes match. A missing
 /// counter (`num_batches_tracked`) is 0: older files lack counters, and they do not affect results.
-pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<Named> {
+pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<StateDict> {
     check(
         &wanted,
         &file.views.iter().map(|(name, view)| (name.as_str(), &view.shape[..])).collect(),
@@ -32,9 +32,9 @@ pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<Named> {
     let mut named = vec![];
     for spec in wanted {
         let numbers = match (spec.is_counter(), file.views.contains_key(&spec.name)) {
-            (true, true) => Numbers::Counter(file.counter(&spec.name)?),
-            (true, false) => Numbers::Counter(0),
-            (false, _) => Numbers::Floats(file.floats(&spec.name)?),
+            (true, true) => TensorNumbers::Counter(file.counter(&spec.name)?),
+            (true, false) => TensorNumbers::Counter(0),
+            (false, _) => TensorNumbers::Floats(file.floats(&spec.name)?),
         };
         named.push((spec, numbers));
     }
@@ -42,7 +42,7 @@ pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<Named> {
 }
 
 /// The tensors of a model's own safetensors file.
-pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<Named> {
+pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<StateDict> {
     if let Some((path, trouble)) = card.network.check("network").first() {
         return Err(Error::failed(format!("{path}: {trouble}")));
     }
@@ -79,7 +79,7 @@ pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<
 }
 
 /// The tensors as a safetensors file.
-pub fn pack(tensors: &Named) -> Result<Vec<u8>> {
+pub fn pack(tensors: &StateDict) -> Result<Vec<u8>> {
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, numbers)| numbers.bytes()).collect();
     let views = tensors.iter().zip(&bytes).map(|((spec, _), bytes)| {
         let dtype = if spec.is_counter() { Dtype::I64 } else { Dtype::F32 };
@@ -90,14 +90,14 @@ pub fn pack(tensors: &Named) -> Result<Vec<u8>> {
     safetensors::serialize(views, None).trouble("weights")
 }
 
-impl Numbers {
+impl TensorNumbers {
     /// The numbers as little-endian bytes.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
-            Numbers::Floats(values) => {
+            TensorNumbers::Floats(values) => {
                 values.iter().flat_map(|value| value.to_le_bytes()).collect()
             }
-            Numbers::Counter(value) => value.to_le_bytes().to_vec(),
+            TensorNumbers::Counter(value) => value.to_le_bytes().to_vec(),
         }
     }
 }

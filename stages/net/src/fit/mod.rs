@@ -27,7 +27,7 @@ use crate::{device_memory, loss, weights};
 use checkpointer::Checkpointer;
 use learning_rate::LearningRate;
 use model::Model;
-use model_selection::Selection;
+use model_selection::ModelSelection;
 use state::{Position, Session, TrainingState};
 use std::time::Instant;
 use step_log::{LogState, StepLog, StepRecord};
@@ -37,7 +37,7 @@ use voxflow_stages::kinds::train::Train;
 use voxflow_stages::{Context, Error, Message, Metric, Result};
 
 /// The result of a training.
-pub struct Outcome {
+pub struct TrainingResult {
     /// The weights with the best validation score; the last ones if nothing was selected.
     pub best: NamedTensors,
     /// The weights after the last step.
@@ -73,7 +73,7 @@ pub struct Fit<'a> {
     position: Position,
     model: Model,
     stepper: Stepper,
-    selection: Selection,
+    selection: ModelSelection,
     log: StepLog,
     checkpointer: Checkpointer,
 }
@@ -98,7 +98,7 @@ impl<'a> Fit<'a> {
             learning_rate: LearningRate::new(params, stepper.steps_per_epoch(batches)),
             position: Position::default(),
             model,
-            selection: Selection::new(params),
+            selection: ModelSelection::new(params),
             log: StepLog::new(stepper.skips_overflows()),
             stepper,
             checkpointer: Checkpointer::new(cx.unfinished()?, params),
@@ -108,7 +108,7 @@ impl<'a> Fit<'a> {
     }
 
     /// Trains to the end, or stops with a checkpoint when asked to.
-    pub fn fit(mut self) -> Result<Outcome> {
+    pub fn fit(mut self) -> Result<TrainingResult> {
         let TrainingData { training, classes, .. } = self.data;
         let sampler = BatchSampler::new(self.params, training, classes);
         let all = u64::from(self.params.epochs) * self.batches;
@@ -217,7 +217,7 @@ impl<'a> Fit<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Outcome> {
+    fn finish(mut self) -> Result<TrainingResult> {
         self.checkpointer.wait()?;
         self.measure("train_seconds", self.log.state().train_seconds);
         if let Some(bytes) = peak_memory_bytes() {
@@ -230,7 +230,13 @@ impl<'a> Fit<'a> {
         let best = self.selection.take_best_weights();
         let best = best.unwrap_or_else(|| weights::snapshot(self.model.eval_model()));
         let Position { epoch, step, .. } = self.position;
-        Ok(Outcome { best, last, best_score: self.selection.best(), epochs: epoch, steps: step })
+        Ok(TrainingResult {
+            best,
+            last,
+            best_score: self.selection.best(),
+            epochs: epoch,
+            steps: step,
+        })
     }
 
     fn measure(&self, name: &str, value: f64) {

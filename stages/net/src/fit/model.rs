@@ -77,7 +77,7 @@ impl Model {
         let time = step as f64;
         let share = 1.0 - ema.decay.min((1.0 + time) / (10.0 + time));
         // Counters are whole numbers and cannot be averaged: they are copied.
-        let (mut counters, mut values) = (Pairs::default(), Pairs::default());
+        let (mut counters, mut values) = (TensorPairs::default(), TensorPairs::default());
         for (old, new) in ema.network.parameters().iter().zip(self.network.parameters()) {
             let is_counter = old.tensor.kind() == Kind::Int64;
             let pairs = if is_counter { &mut counters } else { &mut values };
@@ -123,7 +123,7 @@ impl Model {
 
 /// Tensors from the average and from the network, side by side.
 #[derive(Default)]
-struct Pairs {
+struct TensorPairs {
     old: Vec<Tensor>,
     new: Vec<Tensor>,
 }

@@ -9,7 +9,7 @@ use voxflow_stages::kinds::train::{BestBy, Train};
 const BEST: &str = "best/";
 
 /// The best weights so far.
-pub struct Selection {
+pub struct ModelSelection {
     best_by: BestBy,
     patience: Option<u32>,
     validate_every: u32,
@@ -19,10 +19,10 @@ pub struct Selection {
     best_weights: Option<NamedTensors>,
 }
 
-impl Selection {
+impl ModelSelection {
     /// Before the first validation.
-    pub fn new(params: &Train) -> Selection {
-        Selection {
+    pub fn new(params: &Train) -> ModelSelection {
+        ModelSelection {
             best_by: params.best_by,
             patience: params.stop_after,
             validate_every: params.validate_every,
@@ -107,10 +107,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn selection(more: serde_json::Value) -> Selection {
+    fn selection(more: serde_json::Value) -> ModelSelection {
         let mut params = json!({ "epochs": 23, "patch": [8, 8, 8], "validate_every": 5 });
         params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Selection::new(&serde_json::from_value(params).unwrap())
+        ModelSelection::new(&serde_json::from_value(params).unwrap())
     }
 
     fn weights(value: f32) -> NamedTensors {

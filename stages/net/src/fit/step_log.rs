@@ -6,7 +6,7 @@
 
 use super::epoch_stats::EpochStats;
 use super::learning_rate::LearningRate;
-use super::model_selection::Selection;
+use super::model_selection::ModelSelection;
 use super::state::Position;
 use crate::progress::{ProgressSnapshot, Throughput};
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl StepLog {
         cx: &Context,
         position: Position,
         learning_rate: &LearningRate,
-        selection: &Selection,
+        selection: &ModelSelection,
     ) -> Result<()> {
         if !self.throughput.is_due() {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Convolutions: by libtorch, or by `small_conv` for few channels on the processor.
 
 use super::pass::Pass;
-use super::small_conv::{self, Geometry};
+use super::small_conv::{self, ConvGeometry};
 use crate::amp::has_convolutions;
 use tch::{Kind, Tensor};
 use voxflow_stages::model::graph::{self, Node, Op};
@@ -18,22 +18,22 @@ pub(super) fn is_channels_last(node: &Node) -> bool {
 }
 
 #[derive(Debug)]
-pub(super) struct Conv {
+pub(super) struct ConvStep {
     weight: Tensor,
     bias: Option<Tensor>,
-    geometry: Geometry,
+    geometry: ConvGeometry,
     channels_first: bool,
 }
 
-impl Conv {
+impl ConvStep {
     /// The convolution of a node with its tensors.
-    pub(super) fn new(node: &Node, conv: &graph::Conv, tensors: &[Tensor]) -> Conv {
-        let geometry = Geometry {
+    pub(super) fn new(node: &Node, conv: &graph::Conv, tensors: &[Tensor]) -> ConvStep {
+        let geometry = ConvGeometry {
             stride: conv.stride.map(i64::from),
             padding: conv.padding.map(i64::from),
             transposed: conv.transposed.map(|padding| padding.map(i64::from)),
         };
-        Conv {
+        ConvStep {
             weight: tensors[0].shallow_clone(),
             bias: tensors.get(1).map(Tensor::shallow_clone),
             geometry,
@@ -62,7 +62,7 @@ impl Conv {
         {
             return found;
         }
-        let Geometry { stride, padding, transposed } = self.geometry;
+        let ConvGeometry { stride, padding, transposed } = self.geometry;
         match transposed {
             None => x.conv3d(weight, bias, stride, padding, [1, 1, 1], 1),
             Some(output_padding) => {
@@ -87,7 +87,7 @@ mod tests {
         let node = graph.conv("conv", Graph::INPUT, 16, shape.clone());
         let random = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu));
         let tensors = [random(&[16, 1, 3, 3, 3]) * 0.2, random(&[16]) * 0.2];
-        let conv = Conv::new(&graph.nodes[node.0], &shape, &tensors);
+        let conv = ConvStep::new(&graph.nodes[node.0], &shape, &tensors);
         for (compute, last_bit) in [(Kind::BFloat16, 1.0 / 128.0), (Kind::Half, 1.0 / 1024.0)] {
             let image = random(&[1, 1, 8, 8, 8]).set_requires_grad(true);
             let rounded = |wide: bool| {

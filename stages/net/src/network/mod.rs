@@ -15,14 +15,14 @@ mod steps;
 pub use pass::Pass;
 
 use crate::initializer::Initializer;
-use steps::Step;
+use steps::ExecutionStep;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::graph::Graph;
 use voxflow_stages::model::tensor_spec::{TensorRole, TensorSpec};
 
 /// A named tensor of a network.
 #[derive(Debug)]
-pub struct Parameter {
+pub struct NetworkTensor {
     /// Its key in the `state_dict`.
     pub name: String,
     /// The values, shared with the network's operations.
@@ -35,8 +35,8 @@ pub struct Parameter {
 #[derive(Debug)]
 pub struct GraphNetwork {
     specs: Vec<TensorSpec>,
-    parameters: Vec<Parameter>,
-    steps: Vec<Step>,
+    parameters: Vec<NetworkTensor>,
+    steps: Vec<ExecutionStep>,
     /// The nodes of the outputs.
     outputs: Vec<usize>,
     nodes: usize,
@@ -71,7 +71,7 @@ impl GraphNetwork {
                 let kind = if spec.is_counter() { Kind::Int64 } else { kind };
                 let tensor = values.to_device(device).to_kind(kind);
                 own.push(tensor.shallow_clone());
-                parameters.push(Parameter { name: spec.name.clone(), tensor, role: spec.role });
+                parameters.push(NetworkTensor { name: spec.name.clone(), tensor, role: spec.role });
             }
             tensors.push(own);
         }
@@ -104,7 +104,7 @@ impl GraphNetwork {
     }
 
     /// All tensors, in the order of the `state_dict`.
-    pub fn parameters(&self) -> &[Parameter] {
+    pub fn parameters(&self) -> &[NetworkTensor] {
         &self.parameters
     }
 

@@ -6,7 +6,8 @@
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
 
-type Operation = unsafe extern "C" fn(*const c_void, *const c_void, *const c_void) -> *mut c_void;
+type ShimFunction =
+    unsafe extern "C" fn(*const c_void, *const c_void, *const c_void) -> *mut c_void;
 
 unsafe extern "C" {
     fn voxflow_small_conv(
@@ -23,7 +24,7 @@ unsafe extern "C" {
 
 /// Strides and padding of a convolution along x, y, z.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Geometry {
+pub(super) struct ConvGeometry {
     pub(super) stride: [i64; 3],
     pub(super) padding: [i64; 3],
     /// Output padding of a transposed convolution.
@@ -31,9 +32,10 @@ pub(super) struct Geometry {
 }
 
 /// Convolutions of `weight` (outputs, inputs, 3, 3, 3).
-const PLAIN: Geometry = Geometry { stride: [1; 3], padding: [1; 3], transposed: None };
+const PLAIN: ConvGeometry = ConvGeometry { stride: [1; 3], padding: [1; 3], transposed: None };
 /// Transposed convolutions of `weight` (inputs, outputs, 3, 3, 3).
-const TRANSPOSED: Geometry = Geometry { stride: [2; 3], padding: [1; 3], transposed: Some([1; 3]) };
+const TRANSPOSED: ConvGeometry =
+    ConvGeometry { stride: [2; 3], padding: [1; 3], transposed: Some([1; 3]) };
 /// Larger products of input and output channels are left to libtorch.
 const MAX_CHANNELS: i64 = 16;
 /// Transposed convolutions of more output channels are left to libtorch.
@@ -45,20 +47,20 @@ pub(super) fn convolve(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
-    geometry: Geometry,
+    geometry: ConvGeometry,
 ) -> Option<Tensor> {
     let on_processor = x.device() == Device::Cpu;
     let known = matches!(x.kind(), Kind::Float | Kind::BFloat16 | Kind::Half);
     let size = weight.size();
     let operation = match geometry {
-        PLAIN if size[0] * size[1] <= MAX_CHANNELS => voxflow_small_conv as Operation,
+        PLAIN if size[0] * size[1] <= MAX_CHANNELS => voxflow_small_conv as ShimFunction,
         TRANSPOSED if size[1] <= MAX_OUTPUTS => voxflow_small_conv_transposed,
         _ => return None,
     };
     (on_processor && known && size[2..] == [3; 3]).then(|| call(operation, x, weight, bias))
 }
 
-fn call(operation: Operation, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+fn call(operation: ShimFunction, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let wide = [x, weight, bias].map(|tensor| tensor.to_kind(Kind::Float));
     let [input, weight, bias] = wide.each_ref().map(|tensor| tensor.as_ptr().cast::<c_void>());
     // SAFETY: the three tensors outlive the call, which returns a new tensor or null.
@@ -94,9 +96,9 @@ mod tests {
         for known in [PLAIN, TRANSPOSED] {
             assert!(convolve(&x, &weight, &bias, known).is_some());
             for other in [
-                Geometry { stride: [2, 2, 1], ..known },
-                Geometry { padding: [1, 1, 0], ..known },
-                Geometry { transposed: Some([0; 3]), ..known },
+                ConvGeometry { stride: [2, 2, 1], ..known },
+                ConvGeometry { padding: [1, 1, 0], ..known },
+                ConvGeometry { transposed: Some([0; 3]), ..known },
             ] {
                 assert!(convolve(&x, &weight, &bias, other).is_none(), "{other:?}");
             }

@@ -4,12 +4,12 @@
 use super::state_dict;
 use crate::error::{Error, Result};
 use crate::image::intensity::{Intensity, Zscore};
-use crate::model::weights::Named;
+use crate::model::weights::StateDict;
 use crate::model::{Blend, ModelCard, NetworkName, Norm};
 use serde_json::{Map, Value, json};
 
 /// The files of a bundle by name.
-pub fn files(card: &ModelCard, tensors: &Named) -> Result<Vec<(&'static str, Vec<u8>)>> {
+pub fn files(card: &ModelCard, tensors: &StateDict) -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(vec![
         ("configs/metadata.json", text(&metadata(card))),
         ("configs/inference.json", text(&inference(card)?)),

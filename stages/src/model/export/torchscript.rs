@@ -2,19 +2,19 @@
 //! `state_dict()` equals the Python network's. It computes in evaluation mode; `script` writes the
 //! program.
 
-use super::archive::{Archive, storage};
+use super::archive::{ArchiveWriter, storage};
 use super::script;
 use crate::error::Result;
 use crate::model::graph::Graph;
-use crate::model::pickle::Writer;
+use crate::model::pickle::PickleWriter;
 use crate::model::tensor_spec::TensorSpec;
-use crate::model::weights::Named;
+use crate::model::weights::StateDict;
 
 /// The code file's name, and the namespace for its classes.
 const SPACE: &str = "voxflow";
 
 /// The archive for a network and its weights.
-pub fn archive(graph: &Graph, tensors: &Named) -> Result<Vec<u8>> {
+pub fn archive(graph: &Graph, tensors: &StateDict) -> Result<Vec<u8>> {
     let mut tree = Module::default();
     for (index, (spec, _)) in tensors.iter().enumerate() {
         tree.insert(&spec.name, Attribute { index, spec });
@@ -22,9 +22,9 @@ pub fn archive(graph: &Graph, tensors: &Named) -> Result<Vec<u8>> {
     let mut classes = vec![];
     let top = tree.declare(&mut classes);
     classes[top].push_str(&script::forward(graph, &class(top)));
-    let mut pickle = Writer::default();
+    let mut pickle = PickleWriter::default();
     tree.pickle(&mut pickle, &mut 0);
-    let mut archive = Archive::new(&pickle.finish())?;
+    let mut archive = ArchiveWriter::new(&pickle.finish())?;
     archive.add(&format!("code/__torch__/{SPACE}.py"), classes.concat().as_bytes())?;
     archive.add("constants.pkl", b"\x80\x02).")?;
     archive.finish(tensors)
@@ -95,7 +95,7 @@ impl<'a> Module<'a> {
 
     /// Writes the module with its classes numbered as [`Module::declare`] does: `next` is the first
     /// number that is free.
-    fn pickle(&self, pickle: &mut Writer, next: &mut usize) {
+    fn pickle(&self, pickle: &mut PickleWriter, next: &mut usize) {
         let own = *next + self.below();
         pickle
             .global(&format!("__torch__.{SPACE}"), &name(own))

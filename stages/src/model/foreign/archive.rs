@@ -7,14 +7,14 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// An archive's members, in place.
 #[derive(Debug)]
-pub struct Archive<'a> {
+pub struct TorchArchive<'a> {
     bytes: &'a [u8],
-    members: BTreeMap<String, Member>,
+    members: BTreeMap<String, ArchiveMember>,
     folder: String,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Member {
+struct ArchiveMember {
     start: usize,
     size: usize,
     crc: u32,
@@ -22,9 +22,9 @@ struct Member {
     plain: bool,
 }
 
-impl<'a> Archive<'a> {
+impl<'a> TorchArchive<'a> {
     /// Reads the directory of an archive.
-    pub fn open(bytes: &'a [u8]) -> Result<Archive<'a>> {
+    pub fn open(bytes: &'a [u8]) -> Result<TorchArchive<'a>> {
         let mut zip = ZipArchive::new(Cursor::new(bytes)).trouble("zip archive")?;
         let mut members = BTreeMap::new();
         for index in 0..zip.len() {
@@ -33,7 +33,7 @@ impl<'a> Archive<'a> {
             // Larger numbers than memory has fail when the member is read.
             let [start, size] = [file.data_start(), file.compressed_size()]
                 .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
-            let member = Member { start, size, crc: file.crc32(), plain };
+            let member = ArchiveMember { start, size, crc: file.crc32(), plain };
             let name = file.name().to_string();
             if members.insert(name.clone(), member).is_some() {
                 return Err(Error::failed(format!("zip archive: '{name}' is there twice")));
@@ -48,7 +48,7 @@ impl<'a> Archive<'a> {
                 ));
             }
         };
-        let archive = Archive { bytes, members, folder };
+        let archive = TorchArchive { bytes, members, folder };
         archive.check_order()?;
         Ok(archive)
     }

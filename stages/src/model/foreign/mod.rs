@@ -11,7 +11,7 @@ pub mod numbers;
 
 use super::pickle::{Dtype, Pickle, Storage, View, load};
 use crate::error::{Error, Result, Trouble};
-use archive::Archive;
+use archive::TorchArchive;
 use std::collections::BTreeMap;
 
 /// A file's tensors by name.
@@ -28,7 +28,7 @@ pub struct Foreign<'a> {
 
 #[derive(Debug)]
 enum Storages<'a> {
-    Archive(Archive<'a>),
+    Archive(TorchArchive<'a>),
     Slices(BTreeMap<String, &'a [u8]>),
 }
 
@@ -92,7 +92,7 @@ fn has_safetensors_header(bytes: &[u8]) -> bool {
 }
 
 fn zipped<'a>(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
-    let archive = Archive::open(bytes)?;
+    let archive = TorchArchive::open(bytes)?;
     let form = if archive.is_torchscript() { "TorchScript archive" } else { "torch archive" };
     let (place, views) = names::weights(&whole(archive.pickle()?)?, under)?;
     Ok(Foreign { form, place, views, storages: Storages::Archive(archive) })

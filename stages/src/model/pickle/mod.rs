@@ -12,5 +12,5 @@ pub mod write;
 
 pub use globals::{Dtype, Global};
 pub use machine::load;
-pub use value::{Node, Pickle, Storage, Value, View};
-pub use write::Writer;
+pub use value::{Pickle, PickleNode, PickleValue, Storage, View};
+pub use write::PickleWriter;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 
 /// A value; text and bytes are parts of the pickle itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
+pub enum PickleValue<'a> {
     /// `None`.
     None,
     /// A truth value.
@@ -28,15 +28,15 @@ pub enum Value<'a> {
 
 /// A value that holds others.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Node<'a> {
+pub enum PickleNode<'a> {
     /// A tuple.
-    Tuple(Vec<Value<'a>>),
+    Tuple(Vec<PickleValue<'a>>),
     /// A list or set.
-    List(Vec<Value<'a>>),
+    List(Vec<PickleValue<'a>>),
     /// A dictionary, in its order.
-    Dict(Vec<(Value<'a>, Value<'a>)>),
+    Dict(Vec<(PickleValue<'a>, PickleValue<'a>)>),
     /// A module of TorchScript, by its attributes.
-    Module(Value<'a>),
+    Module(PickleValue<'a>),
     /// Numbers that lie elsewhere in the file.
     Storage(Storage<'a>),
     /// A tensor.
@@ -121,28 +121,28 @@ fn last(offset: usize, shape: &[usize], strides: &[usize]) -> Option<usize> {
 #[derive(Debug)]
 pub struct Pickle<'a> {
     /// The root value.
-    pub root: Value<'a>,
+    pub root: PickleValue<'a>,
     /// The arena that values refer to.
-    pub nodes: Vec<Node<'a>>,
+    pub nodes: Vec<PickleNode<'a>>,
     /// Size in bytes.
     pub length: usize,
 }
 
 impl<'a> Pickle<'a> {
     /// The node, if the value is a node.
-    pub fn node(&self, value: Value<'a>) -> Option<&Node<'a>> {
+    pub fn node(&self, value: PickleValue<'a>) -> Option<&PickleNode<'a>> {
         match value {
-            Value::Node(place) => self.nodes.get(place),
+            PickleValue::Node(place) => self.nodes.get(place),
             _ => None,
         }
     }
 
     /// A dictionary's entries, or a module's attributes.
-    pub fn entries(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
+    pub fn entries(&self, value: PickleValue<'a>) -> Option<&[(PickleValue<'a>, PickleValue<'a>)]> {
         match self.node(value)? {
-            Node::Dict(entries) => Some(entries),
-            Node::Module(state) => match self.node(*state)? {
-                Node::Dict(entries) => Some(entries),
+            PickleNode::Dict(entries) => Some(entries),
+            PickleNode::Module(state) => match self.node(*state)? {
+                PickleNode::Dict(entries) => Some(entries),
                 _ => None,
             },
             _ => None,
@@ -150,15 +150,16 @@ impl<'a> Pickle<'a> {
     }
 
     /// A dictionary's value under a key; the last value if the key occurs twice.
-    pub fn get(&self, value: Value<'a>, key: &str) -> Option<Value<'a>> {
-        let found = self.entries(value)?.iter().rev().find(|(name, _)| *name == Value::Text(key));
+    pub fn get(&self, value: PickleValue<'a>, key: &str) -> Option<PickleValue<'a>> {
+        let found =
+            self.entries(value)?.iter().rev().find(|(name, _)| *name == PickleValue::Text(key));
         found.map(|(_, value)| *value)
     }
 
     /// The tensor, if the value is a tensor.
-    pub fn tensor(&self, value: Value<'a>) -> Option<&View> {
+    pub fn tensor(&self, value: PickleValue<'a>) -> Option<&View> {
         match self.node(value)? {
-            Node::Tensor(view) => Some(view),
+            PickleNode::Tensor(view) => Some(view),
             _ => None,
         }
     }
