@@ -57,7 +57,7 @@ impl NetworkName {
 pub struct Network {
     /// The architecture's name.
     #[serde(skip_serializing_if = "NetworkName::is_unnamed")]
-    #[schemars(extend("x-neutral" = "unet"))]
+    #[schemars(extend("x-neutral" = "unet", "default" = "unet"))]
     pub name: NetworkName,
     /// Channels of each level, from the top.
     pub channels: Vec<u32>,
