@@ -1,4 +1,5 @@
-// How a tensor (N, C, X, Y, Z) lies in memory, and its voxels in blocks that fit the processor's cache.
+// How a tensor (N, C, X, Y, Z) lies in memory, and its voxels in blocks that fit the processor's
+// cache.
 #pragma once
 #include "simd.h"
 

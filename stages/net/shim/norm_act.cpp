@@ -1,12 +1,13 @@
 // A norm, its PReLU and what is added to both in one, on the processor, with gradients.
 //
-// libtorch goes over memory once for each and keeps what is between them for the gradients. Here one pass
-// takes each channel's mean and variance and one writes prelu(scale · x + shift) + added; the gradients read
-// x and the output's gradient twice.
+// libtorch goes over memory once for each and keeps what is between them for the gradients. Here
+// one pass takes each channel's mean and variance and one writes prelu(scale · x + shift) + added;
+// the gradients read x and the output's gradient twice.
 //
-// Sizes: x and added (N, C, X, Y, Z) in fp32 or bf16; weight, bias and running statistics (C) and slope (1) in
-// fp32. Sums are kept for each block and added in a fixed order in fp64, so that results do not depend on the
-// number of threads. Every function catches everything: an exception must not reach Rust.
+// Sizes: x and added (N, C, X, Y, Z) in fp32 or bf16; weight, bias and running statistics (C) and
+// slope (1) in fp32. Sums are kept for each block and added in a fixed order in fp64, so that
+// results do not depend on the number of threads. Every function catches everything: an exception
+// must not reach Rust.
 #include "blocks.h"
 
 #include <ATen/Parallel.h>
@@ -70,8 +71,8 @@ INLINE void write_values_of(const Rows<Number> &rows, const Way &way, Floats *) 
     }
 }
 
-// `other` is the output's gradient. Sums of the normalised value's gradient, of that times x - mean, and of
-// the slope's gradient.
+// `other` is the output's gradient. Sums of the normalised value's gradient, of that times x -
+// mean, and of the slope's gradient.
 template <int64_t WIDTH, typename Number>
 INLINE void sum_gradients_of(const Rows<Number> &rows, const Way &way, Floats *sums) {
     const int64_t width = WIDTH ? WIDTH : rows.width;
@@ -181,7 +182,8 @@ class Passes {
 
     Table table() const { return Table(blocks_.groups, blocks_.channels); }
 
-    // Means and variances: of each block about its own mean, put together in their order (Chan et al. 1979).
+    // Means and variances: of each block about its own mean, put together in their order (Chan et
+    // al. 1979).
     void measure(const Table &mean, const Table &variance) const {
         const Table means(blocks_.count(), blocks_.channels), squares(blocks_.count(), blocks_.channels);
         each_block([&](int64_t block) {
@@ -228,7 +230,8 @@ class Passes {
         return result.tensor;
     }
 
-    // Sums of the normalised values' gradients and of those times x - mean; gives the slope's gradient.
+    // Sums of the normalised values' gradients and of those times x - mean; gives the slope's
+    // gradient.
     float gather(const Course &course, const Laid &gradient, const Table &plain, const Table &along) const {
         const Table blocks[3] = {Table(blocks_.count(), blocks_.channels), Table(blocks_.count(), blocks_.channels),
                                  Table(blocks_.count(), blocks_.channels)};
@@ -315,7 +318,8 @@ auto with_passes(const Laid &x, bool each_item, const Work &work) {
                                                    : work(Passes<float>(x, each_item));
 }
 
-// How a norm is made: of the statistics of what it is given, or of running ones; for each item, or for all.
+// How a norm is made: of the statistics of what it is given, or of running ones; for each item, or
+// for all.
 struct Norm {
     bool measured, each_item;
     double momentum, eps;

@@ -1,12 +1,13 @@
-// Sixteen numbers at once, in fp32, read from and written to memory in fp32 or bf16. The compiler makes of
-// them what the processor has.
+// Sixteen numbers at once, in fp32, read from and written to memory in fp32 or bf16. The compiler
+// makes of them what the processor has.
 #pragma once
 #include <c10/util/BFloat16.h>
 
 #include <cstdint>
 #include <cstring>
 
-// A function compiled for several generations of processors; the program takes the newest that runs.
+// A function compiled for several generations of processors; the program takes the newest that
+// runs.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else

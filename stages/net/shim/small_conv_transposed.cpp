@@ -1,14 +1,15 @@
-// A transposed convolution to few channels on the processor, with its gradients: the step up to full
-// resolution, from many channels to as many as there are classes.
+// A transposed convolution to few channels on the processor, with its gradients: the step up to
+// full resolution, from many channels to as many as there are classes.
 //
-// oneDNN computes outputs in blocks of 16 channels, of which two are used. Here a stride of 2 makes of each
-// axis even outputs, 2i, which meet input i at tap 1, and odd ones, 2i + 1, which meet i at tap 2 and i + 1 at tap
-// 0; so rows of inputs are multiplied and summed straight into rows of outputs.
+// oneDNN computes outputs in blocks of 16 channels, of which two are used. Here a stride of 2 makes
+// of each axis even outputs, 2i, which meet input i at tap 1, and odd ones, 2i + 1, which meet i at
+// tap 2 and i + 1 at tap 0; so rows of inputs are multiplied and summed straight into rows of
+// outputs.
 //
-// Sizes: input (N, C, X, Y, Z) with channels last, weight (C, O, 3, 3, 3), bias (O), stride 2, padding 1, output
-// padding 1, output (N, O, 2X, 2Y, 2Z) with channels first, all fp32. Sums over voxels are kept for each plane
-// of x and added in a fixed order, so that results do not depend on the number of threads. Every function catches
-// everything: an exception must not reach Rust.
+// Sizes: input (N, C, X, Y, Z) with channels last, weight (C, O, 3, 3, 3), bias (O), stride 2,
+// padding 1, output padding 1, output (N, O, 2X, 2Y, 2Z) with channels first, all fp32. Sums over
+// voxels are kept for each plane of x and added in a fixed order, so that results do not depend on
+// the number of threads. Every function catches everything: an exception must not reach Rust.
 #include "simd.h"
 
 #include <ATen/ATen.h>
@@ -22,8 +23,9 @@ namespace {
 
 using simd::Floats;
 
-// Even and odd outputs of a row, first those of one vector of inputs: even += w1 · x[z], odd += w2 · x[z] + w0 ·
-// x[z + 1]. `taps` holds for each tap a weight for each channel; a channel's row of inputs is `stride` long.
+// Even and odd outputs of a row, first those of one vector of inputs: even += w1 · x[z], odd += w2
+// · x[z] + w0 · x[z + 1]. `taps` holds for each tap a weight for each channel; a channel's row of
+// inputs is `stride` long.
 FOR_EACH_PROCESSOR
 void add_outputs(const float *x, int64_t stride, const float *taps, int64_t tap_step, int64_t channels, int64_t vectors,
                  float *even, float *odd) {
@@ -55,8 +57,8 @@ void turn_row(const float *x, int64_t step, int64_t channels, int64_t length, fl
     }
 }
 
-// Rows of outputs that meet a row of inputs, and the weights between them: for input z the numbers 2z, 2z + 1 and
-// 2z + 2 of a row, which begins with the 0 before the first output.
+// Rows of outputs that meet a row of inputs, and the weights between them: for input z the numbers
+// 2z, 2z + 1 and 2z + 2 of a row, which begins with the 0 before the first output.
 struct Meeting {
     const float *row, *taps;
 };
@@ -97,7 +99,8 @@ void write_inputs(const Meeting *meetings, int64_t count, int64_t channels, int6
     }
 }
 
-// Adds the gradient of a meeting's weights: of each tap the sum over z of output's gradient times input.
+// Adds the gradient of a meeting's weights: of each tap the sum over z of output's gradient times
+// input.
 FOR_EACH_PROCESSOR
 void add_weights(const float *x, int64_t step, const float *row, int64_t channels, int64_t length, float *taps,
                  int64_t tap_step) {
@@ -117,7 +120,8 @@ void add_weights(const float *x, int64_t step, const float *row, int64_t channel
     }
 }
 
-// Where an output of each parity meets inputs on one axis: how many inputs further on, and by which tap.
+// Where an output of each parity meets inputs on one axis: how many inputs further on, and by which
+// tap.
 struct Source {
     int64_t ahead, tap;
 };
@@ -201,8 +205,8 @@ at::Tensor convolve(const at::Tensor &input, const at::Tensor &weight, const at:
     return output;
 }
 
-// The rows of the output's gradient that meet input row (i, j), copied behind a 0 into `desk`; gives for each
-// the offset of its weights.
+// The rows of the output's gradient that meet input row (i, j), copied behind a 0 into `desk`;
+// gives for each the offset of its weights.
 class Rows {
   public:
     explicit Rows(const Up &up) : up_(up), length_(2 * up.z + 1), desk_(9 * up.outputs * length_, 0.0f) {}
