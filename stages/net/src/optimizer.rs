@@ -4,7 +4,7 @@
 //! then chosen on the device: a skipped step changes nothing, and the processor does not wait.
 
 use crate::foreach::{self, cpu_scalar};
-use crate::network::Parameter;
+use crate::network::NetworkTensor;
 use tch::{Kind, Tensor, no_grad};
 use voxflow_stages::model::tensor_spec::TensorRole;
 use voxflow_stages::model::{OptimizerName, OptimizerParams};
