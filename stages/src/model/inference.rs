@@ -39,7 +39,7 @@ impl Default for Inference {
 }
 
 impl Inference {
-    /// Mistakes in the description; `path` is its position.
+    /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         [
             mistake(
@@ -63,7 +63,7 @@ impl Inference {
         .collect()
     }
 
-    /// The mistake in the window's sides for this network, if any.
+    /// Mistakes in the window's sides for this network.
     pub fn check_roi(&self, network: &Network, path: &str) -> Option<Mistake> {
         let path = format!("{path}.roi");
         let roi = self.roi?;

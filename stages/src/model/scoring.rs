@@ -1,10 +1,10 @@
-//! Scoring of models: the parameters of the kinds `validate` and `test`.
+//! Scoring: the parameters of the kinds `validate` and `test`.
 
 use super::{Inference, Mistake, Weights, is_amount, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Scoring of models.
+/// Scoring parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scoring {
@@ -17,10 +17,10 @@ pub struct Scoring {
     /// Average over all eight flips of the volume (eight times as slow).
     #[serde(default)]
     pub flips: bool,
-    /// The weights of the model.
+    /// The weights to use: best or last.
     #[serde(default)]
     pub weights: Weights,
-    /// Score cases that the model was trained on or chosen by, with a warning, instead of refusing
+    /// Score cases used for the model's training or selection, with a warning, instead of refusing
     /// them (data leakage).
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
@@ -32,7 +32,7 @@ fn one_mm() -> f64 {
 }
 
 impl Scoring {
-    /// Mistakes that types cannot express.
+    /// Checks beyond types.
     pub fn check(&self) -> Vec<Mistake> {
         let tolerance =
             mistake(!is_amount(self.tolerance_mm), "tolerance_mm", "must not be negative");
