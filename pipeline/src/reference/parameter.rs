@@ -67,12 +67,14 @@ fn gather(path: &str, schema: &Value, found: &mut Vec<Parameter>) {
     }
 }
 
-/// The schema itself where it is a mapping with named keys, or the one mapping beside null.
+/// The schema itself where it is a mapping with named keys, or the one mapping beside null and
+/// lists.
 fn mapping(schema: &Value) -> Option<&Value> {
     if !properties(schema).is_empty() {
         return Some(schema);
     }
-    let mut mappings = alternatives(schema).into_iter().filter(|one| !is_null(one));
+    let is_other = |one: &&Value| is_null(one) || type_name(one) == "array";
+    let mut mappings = alternatives(schema).into_iter().filter(|one| !is_other(one));
     mappings.next().filter(|one| !properties(one).is_empty() && mappings.next().is_none())
 }
 

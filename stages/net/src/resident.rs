@@ -10,8 +10,9 @@ use crate::cases::{Classes, PreparedCase};
 use crate::loader::{Batch, Plan};
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::Result;
-use voxflow_stages::image::augment::Change;
+use voxflow_stages::image::transform::Canvas;
 use voxflow_stages::image::warp::Affinity;
+use voxflow_stages::random::Draw;
 
 /// The volumes of a training on a device.
 pub struct Resident<'a> {
@@ -54,10 +55,12 @@ impl<'a> Resident<'a> {
         let batch = Batch::new(self.plan, &chosen, self.device);
         no_grad(|| {
             for ((index, item), place) in items.zip(0..) {
-                let (start, change) = self.plan.draw(&self.plan.part.cases[index], epoch, item)?;
-                let slot = Slot { image: batch.image.get(place), label: batch.label.get(place) };
-                slot.cut(&self.cases[index], start, change.flips);
-                slot.apply(change);
+                let (start, changes) = self.plan.draw(&self.plan.part.cases[index], epoch, item)?;
+                let (mirrored, changes) = changes.split_mirrors();
+                let mut slot =
+                    Slot { image: batch.image.get(place), label: batch.label.get(place) };
+                slot.cut(&self.cases[index], start, mirrored);
+                changes.apply(&mut slot);
             }
             Ok(batch)
         })
@@ -104,45 +107,30 @@ impl Slot {
             narrow(target, place).copy_(&part);
         }
     }
+}
 
-    /// Applies what is left of a change once the patch is cut and mirrored.
-    fn apply(&self, mut change: Change) {
-        if let Some((turns, axes)) = change.turns {
-            let axes = axes.map(|axis| axis as i64 + 1);
-            for tensor in [&self.image, &self.label] {
-                tensor.shallow_clone().copy_(&tensor.rot90(turns.into(), axes));
-            }
-        }
-        if let Some(affine) = &change.affine {
-            self.warp(affine);
-        }
-        let mut image = self.image.shallow_clone();
-        if let Some((std, draw)) = &mut change.noise {
-            tch::manual_seed(draw.bits() as i64);
-            image += image.randn_like() * f64::from(*std);
-        }
-        if let Some(power) = change.gamma {
-            let low = image.min();
-            let range = image.max() - &low;
-            let raised = ((&image - &low) / (&range + 1e-7)).pow_tensor_scalar(f64::from(power))
-                * range
-                + low;
-            image.copy_(&raised);
-        }
-        if let Some(scale) = change.scale {
-            image *= f64::from(1.0 + scale);
-        }
-        if let Some(shift) = change.shift {
-            image += f64::from(shift);
+/// The operations of changes where the patch is, so that nothing waits for the device.
+impl Canvas for Slot {
+    fn mirror(&mut self, axes: [bool; 3]) {
+        let axes: Vec<i64> =
+            (0..3).filter(|axis| axes[*axis]).map(|axis| axis as i64 + 1).collect();
+        for tensor in [&self.image, &self.label] {
+            tensor.shallow_clone().copy_(&tensor.flip(&axes[..]));
         }
     }
 
-    /// Resamples the patch: trilinear for the image, nearest for the label, border values outside.
-    fn warp(&self, affine: &Affinity) {
+    fn turn(&mut self, quarters: u8, axes: [usize; 2]) {
+        let axes = axes.map(|axis| axis as i64 + 1);
+        for tensor in [&self.image, &self.label] {
+            tensor.shallow_clone().copy_(&tensor.rot90(quarters.into(), axes));
+        }
+    }
+
+    fn resample(&mut self, affinity: &Affinity) {
         const TRILINEAR: i64 = 0;
         const NEAREST: i64 = 1;
         const BORDER: i64 = 1;
-        let grid = grid(affine, sides(&self.image), self.image.device());
+        let grid = grid(affinity, sides(&self.image), self.image.device());
         let sample = |tensor: &Tensor, how| {
             tensor
                 .to_kind(Kind::Float)
@@ -152,6 +140,28 @@ impl Slot {
         };
         self.image.shallow_clone().copy_(&sample(&self.image, TRILINEAR));
         self.label.shallow_clone().copy_(&sample(&self.label, NEAREST));
+    }
+
+    /// By the device's own generator, seeded from the stream.
+    fn add_noise(&mut self, std: f32, draw: &mut Draw) {
+        tch::manual_seed(draw.bits() as i64);
+        self.image += self.image.randn_like() * f64::from(std);
+    }
+
+    fn raise(&mut self, power: f32) {
+        let (image, low) = (&self.image, self.image.min());
+        let range = image.max() - &low;
+        let raised =
+            ((image - &low) / (&range + 1e-7)).pow_tensor_scalar(f64::from(power)) * range + low;
+        self.image.copy_(&raised);
+    }
+
+    fn multiply(&mut self, factor: f32) {
+        self.image *= f64::from(factor);
+    }
+
+    fn add(&mut self, offset: f32) {
+        self.image += f64::from(offset);
     }
 }
 
