@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::cubes::{CUBES, Dataset};
+use lab::cubes::{CUBES, Dataset, write_nifti};
 use lab::{Lab, Record};
 
 /// A lab with seven labelled cases and one finished run. Cases 0 to 3 train, 4 validates, 5 and 6
@@ -45,6 +45,38 @@ fn a_changed_testing_case_does_not_retrain() {
     assert_eq!(run.made(), ["dataset", "volumes", "cache", "final"]);
     assert_eq!(run.items("volumes"), (1, 7));
     assert_eq!(run.items("cache"), (0, 4));
+}
+
+#[test]
+fn a_changed_unlabelled_image_tests_nothing_again_and_a_changed_label_of_a_test_does() {
+    let (lab, dataset) = lab();
+    write_nifti(&dataset.folder.join("imagesTs/case_07.nii.gz"), &[5.0; 20 * 18 * 16], 16);
+    let run = lab.run(CUBES, &[], 0);
+    assert_eq!(run.made(), ["dataset", "volumes", "cache"]);
+    write_nifti(&dataset.label(6), &[1.0; 20 * 18 * 16], 2);
+    let run = lab.run(CUBES, &[], 0);
+    assert_eq!(run.made(), ["dataset", "volumes", "cache", "final"]);
+}
+
+#[test]
+fn where_the_file_that_tells_what_a_test_reads_is_lost_it_is_made_again_and_nothing_else() {
+    let (lab, _) = lab();
+    let first = lab.last_run();
+    for (stage, name) in [("cache", "testing/part.json"), ("dataset", "dataset.json")] {
+        let digest = first.stage(stage)["artifact"][name]["digest"].as_str().unwrap();
+        let blob = lab.path(&format!(".voxflow/store-v1/blobs/{}/{digest}", &digest[..2]));
+        std::fs::remove_file(&blob).unwrap();
+        let run = lab.run(CUBES, &[], 0);
+        assert_eq!(run.made(), [stage], "{}", run.outcomes());
+        // A changed byte, which no size tells.
+        let mut bytes = std::fs::read(&blob).unwrap();
+        bytes[3] ^= 1;
+        std::fs::remove_file(&blob).unwrap();
+        std::fs::write(&blob, bytes).unwrap();
+        let run = lab.run(CUBES, &[], 0);
+        assert_eq!(run.made(), [stage], "{}", run.outcomes());
+        assert_eq!(lab.last_run().fingerprint("final"), first.fingerprint("final"));
+    }
 }
 
 #[test]

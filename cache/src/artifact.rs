@@ -2,9 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::hash::Digest;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -40,7 +42,11 @@ pub struct Reference {
 }
 
 /// What tells that a file has not changed since it was hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// Equality leaves the device out: the number of one file system differs between hosts, mounts and
+/// boots (NFS, btrfs, overlay, FUSE). It counts where both times are whole seconds, as in images of
+/// file systems (squashfs, ISO), where files of two images may agree in all the rest.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct FileStat {
     /// Device number.
     pub device: u64,
@@ -54,7 +60,30 @@ pub struct FileStat {
     pub ctime_ns: i64,
 }
 
+impl PartialEq for FileStat {
+    fn eq(&self, other: &FileStat) -> bool {
+        self.numbers() == other.numbers()
+            && (self.device == other.device || !self.has_whole_seconds())
+    }
+}
+
+impl Eq for FileStat {}
+
+impl Hash for FileStat {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.numbers().hash(state);
+    }
+}
+
 impl FileStat {
+    fn numbers(&self) -> (u64, u64, i64, i64) {
+        (self.inode, self.size, self.mtime_ns, self.ctime_ns)
+    }
+
+    fn has_whole_seconds(&self) -> bool {
+        self.mtime_ns % 1_000_000_000 == 0 && self.ctime_ns % 1_000_000_000 == 0
+    }
+
     /// The stat of the regular file at `path` (links are followed), or `None` if there is none.
     pub fn of(path: &Path) -> Result<Option<FileStat>> {
         match std::fs::metadata(path) {
@@ -66,6 +95,21 @@ impl FileStat {
                 Ok(None)
             }
             Err(error) => Err(Error::io("look at", path)(error)),
+        }
+    }
+
+    /// The stat of a person's own file, asked for through an open descriptor: network file systems
+    /// answer a mere look out of a cache that may be a minute old, and ask their server when a file
+    /// is opened. One that may not be opened is looked at.
+    pub fn of_opened(path: &Path) -> Result<Option<FileStat>> {
+        // A pipe is not waited for.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()).map(File::from) {
+            Ok(file) => {
+                let metadata = file.metadata().map_err(Error::io("look at", path))?;
+                Ok(metadata.is_file().then(|| FileStat::from(&metadata)))
+            }
+            Err(_) => FileStat::of(path),
         }
     }
 

@@ -30,6 +30,20 @@ pub(crate) enum Check {
     Bad,
 }
 
+/// Digests by stat: of a person's own files, and of all files.
+#[derive(Clone, Copy)]
+pub(crate) struct Hints<'a> {
+    pub(crate) outside: &'a Outside,
+    pub(crate) index: &'a Index,
+}
+
+impl Hints<'_> {
+    /// The digest of the file with this stat, if known. The index is opened last.
+    pub(crate) fn digest(&self, stat: &FileStat) -> Option<Digest> {
+        self.outside.digest(stat).or_else(|| self.index.digest(stat))
+    }
+}
+
 /// The folder of blobs.
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
@@ -53,21 +67,42 @@ impl Blobs {
 
     /// Whether the blob can be read and is unchanged, as far as its stat tells; `None` where only
     /// reading its bytes can.
-    pub(crate) fn glance(&self, blob: &Blob, index: &Index) -> Result<Option<bool>> {
-        let stat = match (FileStat::of(&self.path(blob)), &blob.reference) {
-            (Err(error), Some(_)) => return Ok(lost(&error)),
-            (stat, _) => stat?,
+    pub(crate) fn glance(&self, blob: &Blob, hints: Hints) -> Result<Option<bool>> {
+        let Some(reference) = &blob.reference else {
+            return Ok(match FileStat::of(&self.kept(&blob.digest))? {
+                None => Some(false),
+                Some(stat) => (stat.size == blob.bytes
+                    && hints.index.digest(&stat) == Some(blob.digest))
+                .then_some(true),
+            });
         };
-        Ok(match (stat, &blob.reference) {
-            (None, _) => Some(false),
-            (Some(stat), Some(reference)) if stat == reference.stat && reference.fresh => {
-                (index.digest(&stat) == Some(blob.digest)).then_some(true)
-            }
-            (Some(stat), Some(reference)) => Some(stat == reference.stat),
-            (Some(stat), None) => (stat.size == blob.bytes
-                && index.digest(&stat) == Some(blob.digest))
-            .then_some(true),
+        Ok(match FileStat::of_opened(&reference.path) {
+            Err(error) => Some(lost(&error)),
+            Ok(None) => Some(false),
+            Ok(Some(stat)) if stat == reference.stat && !reference.fresh => Some(true),
+            Ok(Some(stat)) if stat.size != blob.bytes => Some(false),
+            // A file that was touched, copied or restored may have the same bytes.
+            Ok(Some(stat)) => hints.digest(&stat).map(|digest| digest == blob.digest),
         })
+    }
+
+    /// Whether a blob is there with all its bytes, at the cost of a stat: a changed byte of the
+    /// store is not noticed, and bytes outside are read only where nothing is known of them.
+    pub(crate) fn is_whole(&self, blob: &Blob, hints: Hints) -> Result<bool> {
+        let Some(reference) = &blob.reference else {
+            let stat = FileStat::of(&self.kept(&blob.digest))?;
+            return Ok(stat.is_some_and(|stat| stat.size == blob.bytes));
+        };
+        match FileStat::of_opened(&reference.path) {
+            Err(error) => Ok(lost(&error)),
+            Ok(None) => Ok(false),
+            Ok(Some(stat)) if stat == reference.stat && !reference.fresh => Ok(true),
+            Ok(Some(stat)) if stat.size != blob.bytes => Ok(false),
+            Ok(Some(_)) => match known_digest(&reference.path, hints) {
+                Err(error) => Ok(lost(&error)),
+                Ok((digest, _)) => Ok(digest == blob.digest),
+            },
+        }
     }
 
     /// Whether the blob's bytes are what they should be. A bad blob of the store is set aside and
@@ -75,7 +110,7 @@ impl Blobs {
     pub(crate) fn holds(&self, blob: &Blob, index: &Index) -> Result<bool> {
         match &blob.reference {
             Some(reference) => match fresh_digest(&reference.path, index) {
-                Err(error) => Ok(lost(&error).unwrap_or_default()),
+                Err(error) => Ok(lost(&error)),
                 Ok((digest, _)) => Ok(digest == blob.digest),
             },
             None => Ok(self.verify(&self.kept(&blob.digest), &blob.digest, index)? == Check::Good),
@@ -127,25 +162,18 @@ impl Blobs {
 
 /// A reference that cannot be looked at or read, in another person's private folder or on a lost
 /// mount, is a missing one: its stage is then made from the files of who asks.
-fn lost(error: &Error) -> Option<bool> {
+fn lost(error: &Error) -> bool {
     tracing::debug!("{error}; it counts as missing");
-    Some(false)
+    false
 }
 
 /// The digest of a file outside the store and the stat it belongs to, read only where neither hint
 /// knows it.
-pub(crate) fn known_digest(
-    path: &Path,
-    outside: &Outside,
-    index: &Index,
-) -> Result<(Digest, FileStat)> {
-    let known = FileStat::of(path)?.and_then(|stat| {
-        let digest = outside.digest(&stat).or_else(|| index.digest(&stat))?;
-        Some((digest, stat))
-    });
-    let (digest, stat) = known.map_or_else(|| fresh_digest(path, index), Ok)?;
-    if known.is_some() || index.digest(&stat) == Some(digest) {
-        outside.remember(stat, digest);
+pub(crate) fn known_digest(path: &Path, hints: Hints) -> Result<(Digest, FileStat)> {
+    let known = FileStat::of_opened(path)?.and_then(|stat| Some((hints.digest(&stat)?, stat)));
+    let (digest, stat) = known.map_or_else(|| fresh_digest(path, hints.index), Ok)?;
+    if known.is_some() || hints.index.digest(&stat) == Some(digest) {
+        hints.outside.remember(stat, digest);
     }
     Ok((digest, stat))
 }

@@ -6,8 +6,9 @@ use crate::claims::ByteLock;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::hash::Digest;
 use crate::layout;
+use crate::place::Place;
+use crate::sharing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
@@ -39,7 +40,7 @@ impl Draft {
     pub(crate) fn create(drafts: &Path, locks: &Path) -> Result<Draft> {
         loop {
             let number = RandomState::new().hash_one(std::process::id());
-            let name = format!("{}-{number:016x}-{:016x}", std::process::id(), place_of(drafts));
+            let name = format!("{}-{number:016x}-{}", std::process::id(), Place::of(drafts));
             let root = drafts.join(name);
             // The lock comes first: a folder without one is a left-over.
             let Some(lock) = ByteLock::attempt(locks, number)? else { continue };
@@ -48,8 +49,8 @@ impl Draft {
             }
             let folder = root.join(FILES);
             fault::pass()
-                .and_then(|()| fs::create_dir_all(&folder))
-                .map_err(Error::io("create", &folder))?;
+                .and_then(|()| sharing::make_folders(&folder))
+                .map_err(Error::in_store("create", &folder))?;
             crash::at("draft-after-create");
             let made = File::open(&folder).map_err(Error::io("open", &folder))?;
             return Ok(Draft { root, folder, made, adopted: Mutex::default(), _lock: lock });
@@ -137,7 +138,7 @@ pub(crate) fn twice(name: &str) -> Error {
 /// Locks may be seen on one host or through one mount only, so that a draft of another place goes
 /// by its age.
 pub(crate) fn sweep(drafts: &Path, locks: &Path) {
-    let here = place_of(drafts);
+    let here = Place::of(drafts);
     for folder in layout::list(drafts).unwrap_or_default() {
         let Some((number, place)) = named(&folder) else { continue };
         if place != Some(here) && !is_old(&folder) {
@@ -150,19 +151,10 @@ pub(crate) fn sweep(drafts: &Path, locks: &Path) {
 }
 
 /// The number and the place in a draft's name. Programs of before wrote no place.
-fn named(folder: &Path) -> Option<(u64, Option<u64>)> {
-    let hex = |part: &str| u64::from_str_radix(part, 16).ok();
+fn named(folder: &Path) -> Option<(u64, Option<Place>)> {
     let mut parts = folder.file_name()?.to_str()?.split('-').skip(1);
-    let number = hex(parts.next()?)?;
-    Some((number, parts.next().and_then(hex)))
-}
-
-/// Where locks are shared for sure: a kernel since it started, and a mount.
-fn place_of(drafts: &Path) -> u64 {
-    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let device = fs::metadata(drafts).map_or(0, |metadata| metadata.dev());
-    let digest = Digest::of(&[&boot[..], &device.to_le_bytes()[..]].concat()).to_hex();
-    u64::from_str_radix(&digest[..16], 16).unwrap_or(0)
+    let number = u64::from_str_radix(parts.next()?, 16).ok()?;
+    Some((number, parts.next().and_then(Place::named)))
 }
 
 /// True if nothing in the folder, at any depth, was changed lately.

@@ -9,9 +9,10 @@ use crate::fault;
 use crate::hash::{Digest, Fingerprint};
 use crate::layout;
 use crate::recipe::Recipe;
+use crate::sharing;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs::{File, FileTimes};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -109,6 +110,7 @@ impl Entries {
         crash::at("entry-after-write");
         fault::pass().and_then(|()| out.sync_all()).map_err(Error::io("sync", file))?;
         crash::at("entry-after-sync");
+        sharing::share(file);
         Ok(())
     }
 
@@ -145,7 +147,7 @@ fn look(path: &Path, wanted: Option<&Fingerprint>) -> Result<Found> {
     let mut file = match fault::pass().and_then(|()| File::open(path)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) => return Err(Error::io("open", path)(error)),
+        Err(error) => return Err(Error::in_store("open", path)(error)),
     };
     let metadata = file.metadata().map_err(Error::io("look at", path))?;
     let mut text = Vec::with_capacity(metadata.len() as usize + 1);
@@ -173,13 +175,12 @@ fn belongs(entry: Entry, path: &Path) -> Result<Entry, String> {
     }
 }
 
-/// The last use of an entry is its file's time of modification. Where it cannot be set, nothing is
-/// lost but gc's order.
+/// The last use of an entry is its file's time of modification. Where it cannot be set, nothing is lost but gc's order.
 fn mark_used(file: &File, last: Option<SystemTime>) {
     let now = SystemTime::now();
     let stale =
         last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > USE_GRAIN);
     if stale {
-        let _ = file.set_times(FileTimes::new().set_modified(now));
+        layout::touch(file);
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong while remembering. Every error names the thing, the trouble and the way out.
 
+use crate::denied;
 use std::path::PathBuf;
 
 /// The result of this crate's functions.
@@ -70,6 +71,19 @@ impl Error {
     ) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { action, path, source }
+    }
+
+    /// The same for a file of a store, which may be another user's: where the right is missing, it
+    /// says whose the store is and how it can be shared.
+    pub(crate) fn in_store(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| {
+            let source = denied::explained(source, &path);
+            Error::Io { action, path, source }
+        }
     }
 
     /// Whether the store or its disk is at fault, rather than who asked or a person's own file.

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::layout;
+use crate::sharing;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -20,7 +21,7 @@ pub(crate) fn settle(root: &Path) -> Result<()> {
     match fs::read_to_string(&file) {
         Ok(text) => check(root, &text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(root, &file),
-        Err(error) => Err(Error::io("read", file)(error)),
+        Err(error) => Err(Error::in_store("read", file)(error)),
     }
 }
 
@@ -41,7 +42,7 @@ fn check(root: &Path, text: &str) -> Result<()> {
 
 /// A new store says its format before it holds anything else.
 fn write(root: &Path, file: &Path) -> Result<()> {
-    fs::create_dir_all(root).map_err(Error::io("create", root))?;
+    sharing::make_folders(root).map_err(Error::in_store("create", root))?;
     let mine = |path: &PathBuf| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE))
     };
@@ -55,7 +56,8 @@ fn write(root: &Path, file: &Path) -> Result<()> {
         root.join(format!("{FILE}.{:016x}", RandomState::new().hash_one(std::process::id())));
     let mut out = fault::pass()
         .and_then(|()| fs::File::create(&draft))
-        .map_err(Error::io("create", &draft))?;
+        .map_err(Error::in_store("create", &draft))?;
+    sharing::share(&draft);
     fault::pass()
         .and_then(|()| writeln!(out, "{WORDS}{FORMAT}"))
         .map_err(Error::io("write", &draft))?;

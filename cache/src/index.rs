@@ -9,6 +9,7 @@ use crate::claims::FileLock;
 use crate::crash;
 use crate::hash::Digest;
 use crate::layout;
+use crate::sharing;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -173,12 +174,17 @@ enum Outcome<T> {
 /// Opens the database under our lock, does `work`, closes it. One that does not open or panics is
 /// removed, so that the next session starts anew.
 fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Outcome<T> {
+    let above = folder.parent().unwrap_or(folder);
+    if !above.is_dir() && std::fs::create_dir_all(above).is_err() {
+        return Outcome::NoTurn;
+    }
     let Ok(Some(_turn)) = FileLock::exclusive(&folder.with_extension("lock"), TURN) else {
         return Outcome::NoTurn;
     };
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let outcome =
         catch_unwind(AssertUnwindSafe(|| open(&config).and_then(|database| work(&database))));
+    share_all(folder);
     match outcome {
         Ok(Ok(result)) => return Outcome::Done(result),
         Ok(Err(error)) => tracing::warn!("{}: {error}; the index starts anew", folder.display()),
@@ -188,6 +194,14 @@ fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T
         tracing::warn!("{error}");
     }
     Outcome::Damaged
+}
+
+/// The files of the database are the group's too, where the store is.
+fn share_all(path: &Path) {
+    sharing::share(path);
+    if path.is_dir() {
+        layout::list(path).unwrap_or_default().iter().for_each(|path| share_all(path));
+    }
 }
 
 /// Opens the database. An I/O error counts as damage only if it stays: once a session that followed

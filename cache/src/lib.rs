@@ -13,9 +13,11 @@
 //! unfinished/ab/<fingerprint>/    what a making has so far; a `.checkpoint` ends in its own digest
 //! drafts/<pid>-<number>/   what is being made; left-overs go at the next opening
 //! bad/                     what was found damaged
-//! pins/                    what living runs use, for gc
+//! pins/<number>-<place>    what a living run uses, for gc; its file's time is the last beat
+//! homes/                   who uses the store: the engine's matter
 //! claims  drafts.lock  gc.lock  index.lock    locks; their contents do not matter
-//! index/                   digests of files by their stat: a hint
+//! index/                   digests of files by their stat: a hint; on a network file system it
+//!                          lies in the user's cache folder
 //! index.outside            the same of files outside the store: spares opening the index
 //! ```
 
@@ -23,6 +25,7 @@ pub mod artifact;
 mod blobs;
 mod claims;
 pub mod crash;
+mod denied;
 mod drafts;
 mod entries;
 pub mod error;
@@ -31,12 +34,16 @@ mod format;
 mod gc;
 pub mod hash;
 mod index;
+mod index_place;
 mod layout;
 mod outside;
 mod pins;
+mod place;
+mod presence;
 mod publish;
 pub mod recipe;
 mod shares;
+pub mod sharing;
 mod spread;
 mod store;
 mod survey;
@@ -52,6 +59,7 @@ pub use format::FORMAT;
 pub use gc::{Gone, Limits};
 pub use hash::{Digest, Fingerprint};
 pub use index::SESSION_THREAD;
+pub use layout::{blob_path, rename_new};
 pub use publish::Made;
 pub use recipe::Recipe;
 pub use shares::{Share, Shares};

@@ -8,6 +8,7 @@ use crate::artifact::FileStat;
 use crate::hash::Digest;
 use crate::index;
 use crate::layout;
+use crate::sharing;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -111,7 +112,10 @@ impl State {
 fn write(file: &Path, page: &[u8]) -> std::io::Result<()> {
     let draft =
         file.with_extension(format!("{:016x}", RandomState::new().hash_one(std::process::id())));
-    let written = std::fs::write(&draft, page).and_then(|()| std::fs::rename(&draft, file));
+    let written = std::fs::write(&draft, page).and_then(|()| {
+        sharing::share(&draft);
+        std::fs::rename(&draft, file)
+    });
     written.inspect_err(|_| drop(std::fs::remove_file(&draft)))
 }
 

@@ -1,16 +1,28 @@
 //! Pins: what living processes use, so that gc leaves it alone. A pin is a locked file of
 //! fingerprints; like a claim it says no pid, and without its process it counts for nothing.
+//!
+//! The lock of another host or mount may be invisible here. A pin of such a place, which is in its
+//! name, counts until its file was not touched for a day; whoever holds it touches it now and then.
 
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::hash::Fingerprint;
 use crate::layout;
+use crate::place::Place;
+use crate::sharing;
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A pin of another place counts for so long after its last beat.
+const FOREIGN_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// The time between two beats.
+const BEAT: Duration = Duration::from_secs(600);
 
 /// The pin of one process. Dropping it ends it.
 #[derive(Debug)]
@@ -23,18 +35,22 @@ pub(crate) struct Pin {
 struct Held {
     file: File,
     written: HashSet<Fingerprint>,
+    beat: Instant,
 }
 
 impl Pin {
     /// A new pin below `folder`. To be called within a moment: gc takes a file that nobody has
     /// locked for a left-over.
     pub(crate) fn create(folder: &Path) -> Result<Pin> {
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let path = folder.join(format!("{:016x}", RandomState::new().hash_one(std::process::id())));
+        sharing::make_folders(folder).map_err(Error::in_store("create", folder))?;
+        let number = RandomState::new().hash_one(std::process::id());
+        let path = folder.join(format!("{number:016x}-{}", Place::of(folder)));
         let open = || OpenOptions::new().append(true).create_new(true).open(&path);
-        let file = fault::pass().and_then(|()| open()).map_err(Error::io("create", &path))?;
+        let file = fault::pass().and_then(|()| open()).map_err(Error::in_store("create", &path))?;
+        sharing::share(&path);
         file.lock().map_err(Error::io("lock", &path))?;
-        Ok(Pin { path, held: Mutex::new(Held { file, written: HashSet::new() }) })
+        let held = Held { file, written: HashSet::new(), beat: Instant::now() };
+        Ok(Pin { path, held: Mutex::new(held) })
     }
 
     /// Adds what is used from now on. To be called within the moment in which it was found.
@@ -47,7 +63,17 @@ impl Pin {
             .and_then(|()| held.file.write_all(fingerprint.as_bytes()))
             .map_err(Error::io("write", &self.path))?;
         held.written.insert(*fingerprint);
+        held.beat = Instant::now();
         Ok(())
+    }
+
+    /// Touches the file, if that was not done lately.
+    pub(crate) fn beat(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.beat.elapsed() >= BEAT {
+            held.beat = Instant::now();
+            layout::touch(&held.file);
+        }
     }
 }
 
@@ -63,19 +89,48 @@ impl Drop for Pin {
 /// What living processes pin. The pins of dead ones are removed. To be called while nobody has a
 /// moment.
 pub(crate) fn living(folder: &Path) -> Result<HashSet<Fingerprint>> {
-    let mut pinned = HashSet::new();
+    let (mut pinned, here) = (HashSet::new(), Place::of(folder));
     for path in layout::list(folder)? {
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            file => file.map_err(Error::io("open", &path))?,
-        };
-        match file.try_lock() {
-            Ok(()) => layout::remove(&path)?,
-            Err(fs::TryLockError::WouldBlock) => pinned.extend(read(&path)?),
-            Err(fs::TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+        if is_living(&path, here)? {
+            pinned.extend(read(&path)?);
+        } else {
+            layout::remove(&path)?;
         }
     }
     Ok(pinned)
+}
+
+/// Whether somebody holds the pin, or may hold it at another place.
+fn is_living(path: &Path, here: Place) -> Result<bool> {
+    // For writing, since some network file systems lock exclusively through such files only.
+    let opened = match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(path),
+        opened => opened,
+    };
+    let file = match opened {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        opened => opened.map_err(Error::in_store("open", path))?,
+    };
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Ok(()) => Ok(is_foreign(path, here) && !is_old(&file)),
+        Err(fs::TryLockError::Error(error)) => {
+            tracing::debug!("{}: cannot lock: {error}; judged by its age", path.display());
+            Ok(!is_old(&file))
+        }
+    }
+}
+
+/// Whether a pin's name says another place. Programs of before wrote none, and locks decide.
+fn is_foreign(path: &Path, here: Place) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let place = name.split_once('-').and_then(|(_, place)| Place::named(place));
+    place.is_some_and(|place| place != here)
+}
+
+fn is_old(file: &File) -> bool {
+    let touched = file.metadata().and_then(|metadata| metadata.modified());
+    touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > FOREIGN_AGE))
 }
 
 fn read(path: &Path) -> Result<Vec<Fingerprint>> {

@@ -4,8 +4,8 @@
 //! Truth is in files (`blobs`, `entries`); the index only saves reading them. How a draft is
 //! published is in `publish`, keeping the store in order in `upkeep`.
 
-use crate::artifact::{Artifact, Blob, FileStat, Reference};
-use crate::blobs::{self, Blobs};
+use crate::artifact::{Blob, FileStat};
+use crate::blobs::{Blobs, Hints};
 use crate::claims::{Claim, FileLock, LockFiles};
 use crate::drafts::{self, Draft};
 use crate::entries::{Entries, Entry};
@@ -13,24 +13,22 @@ use crate::error::{Error, Result};
 use crate::format;
 use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
+use crate::index_place;
 use crate::layout;
 use crate::outside::Outside;
 use crate::pins::Pin;
 use crate::publish::Made;
 use crate::recipe::Recipe;
-use crate::spread::spread;
+use crate::sharing;
 use serde_json::Value;
-use std::fs;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long to wait between two attempts to claim what another is making: at first, and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
-
-/// Blobs that the index does not know are read by this many threads at once.
-const READ_THREADS: usize = 4;
 
 /// A store on disk. Clones share it; any thread may use it.
 #[derive(Clone)]
@@ -47,6 +45,8 @@ struct Inner {
     outside: Outside,
     pin: OnceLock<Pin>,
     told_of_reading: OnceLock<Box<Told>>,
+    /// What this process has read though it looked unchanged, and found as it should be.
+    read_again: Mutex<HashMap<FileStat, Digest>>,
 }
 
 /// Hears how many bytes were read.
@@ -94,17 +94,18 @@ impl Store {
         format::settle(&root)?;
         let bad = root.join("bad");
         let inner = Inner {
-            blobs: Blobs { folder: made_folder(&root, "blobs")?, bad: bad.clone() },
+            blobs: Blobs { folder: made_folder(&root, layout::BLOBS)?, bad: bad.clone() },
             entries: Entries { folder: made_folder(&root, "entries")?, bad },
             locks: LockFiles {
                 claims: root.join("claims"),
                 drafts: root.join("drafts.lock"),
                 removal: root.join("gc.lock"),
             },
-            index: Index::new(index.then(|| root.join("index"))),
+            index: Index::new(index.then(|| index_place::of(&root))),
             outside: Outside::new(index.then(|| root.join("index.outside"))),
             pin: OnceLock::new(),
             told_of_reading: OnceLock::new(),
+            read_again: Mutex::default(),
             root,
         };
         drafts::sweep(&made_folder(&inner.root, "drafts")?, &inner.locks.drafts);
@@ -128,6 +129,12 @@ impl Store {
         Ok(())
     }
 
+    /// Says that what is held is still in use, where other hosts cannot see its lock. To be called
+    /// now and then; it writes at most once in ten minutes.
+    pub fn keep_hold(&self) {
+        self.inner.pin.get().into_iter().for_each(Pin::beat);
+    }
+
     /// From now on `told` hears of each blob that is read because its stat alone is not trusted:
     /// its bytes. Several threads may tell at once. The first who asks is told.
     pub fn on_reading(&self, told: impl Fn(u64) + Send + Sync + 'static) {
@@ -142,47 +149,6 @@ impl Store {
         let found = found.collect::<Result<Vec<_>>>()?;
         found.iter().flatten().try_for_each(|entry| self.pin(&entry.fingerprint))?;
         Ok(found)
-    }
-
-    /// The names of the blobs that are missing or changed: none, and all of it can be read.
-    /// What the index knows is judged by stat alone, the rest is read.
-    pub fn usable(&self, artifact: &Artifact) -> Result<Vec<String>> {
-        self.unusable(artifact.0.iter().map(|(name, blob)| (name.as_str(), blob)), false)
-    }
-
-    /// The same for some of an artifact's blobs (see [`Artifact::part`]); with `verify`, every one
-    /// is read.
-    pub fn unusable<'b>(
-        &self,
-        blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
-        verify: bool,
-    ) -> Result<Vec<String>> {
-        let Inner { blobs: files, index, .. } = &*self.inner;
-        let (mut missing, mut unknown) = (vec![], vec![]);
-        for (name, blob) in blobs {
-            match files.glance(blob, index)? {
-                Some(false) => missing.push(name.to_string()),
-                Some(true) if !verify => {}
-                _ => unknown.push((name, blob)),
-            }
-        }
-        let read = |(_, blob): &(&str, &Blob)| {
-            let held = files.holds(blob, index);
-            self.inner.told_of_reading.get().into_iter().for_each(|told| told(blob.bytes));
-            held
-        };
-        for (held, (name, blob)) in spread(READ_THREADS, &unknown, read).into_iter().zip(&unknown) {
-            if !held? {
-                // A change through a memory mapping may have left the stat as it was.
-                if let Some(reference) = &blob.reference {
-                    self.inner.outside.forget(&reference.stat);
-                    index.forget([reference.stat].into());
-                }
-                missing.push(name.to_string());
-            }
-        }
-        missing.sort();
-        Ok(missing)
     }
 
     /// Where a blob's bytes lie. For reading only.
@@ -201,30 +167,19 @@ impl Store {
         Draft::create(&self.inner.root.join("drafts"), &self.inner.locks.drafts)
     }
 
-    /// A blob that stays where it is: the file's content, its path and its stat.
-    pub fn refer(&self, path: &Path) -> Result<Blob> {
-        let path =
-            std::path::absolute(path).map_err(|error| Error::io("find", path)(error).outside())?;
-        if path.to_str().is_none() {
-            return Err(Error::Other(format!(
-                "{}: its name is not UTF-8; rename it",
-                path.display()
-            )));
-        }
-        let moment = blobs::now_ns();
-        let (digest, stat) = self.known_digest(&path)?;
-        let fresh = !blobs::is_settled(&stat, moment);
-        Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat, fresh }) })
+    /// The digests of the files that this process has read though their stats were known.
+    pub(crate) fn read_again(&self) -> MutexGuard<'_, HashMap<FileStat, Digest>> {
+        self.inner.read_again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The digest of a file outside the store, read only if its stat is not known.
-    pub fn digest_of(&self, path: &Path) -> Result<Digest> {
-        self.known_digest(path).map(|(digest, _)| digest)
+    /// Tells whoever asked that so many bytes were read.
+    pub(crate) fn tell_of_reading(&self, bytes: u64) {
+        self.inner.told_of_reading.get().into_iter().for_each(|told| told(bytes));
     }
 
-    /// The digest of a file outside the store and the stat it belongs to.
-    pub(crate) fn known_digest(&self, path: &Path) -> Result<(Digest, FileStat)> {
-        blobs::known_digest(path, &self.inner.outside, &self.inner.index).map_err(Error::outside)
+    /// What is known of files by their stats.
+    pub(crate) fn hints(&self) -> Hints<'_> {
+        Hints { outside: &self.inner.outside, index: &self.inner.index }
     }
 
     /// Looks the recipe up, or makes it and remembers it.
@@ -384,7 +339,7 @@ impl Drop for Inner {
 fn made_folder(root: &Path, name: &str) -> Result<PathBuf> {
     let folder = root.join(name);
     if !folder.is_dir() {
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        sharing::make_folders(&folder).map_err(Error::in_store("create", &folder))?;
     }
     Ok(folder)
 }

@@ -4,6 +4,7 @@ use crate::artifact::FileStat;
 use crate::blobs::Check;
 use crate::error::{Error, Result};
 use crate::hash::{self, Digest};
+use crate::index_place;
 use crate::layout;
 use crate::spread::spread;
 use crate::store::Store;
@@ -126,7 +127,7 @@ impl Store {
         size.unfinished = count(&self.root().join("unfinished"))?;
         size.drafts = count(&self.root().join("drafts"))?;
         size.bad = count(&self.root().join("bad"))?;
-        size.index = count(&self.root().join("index"))?;
+        size.index = count(&index_place::of(self.root()))?;
         if let Some(stat) = FileStat::of(&self.root().join("index.outside"))? {
             size.index.add(stat.size);
         }

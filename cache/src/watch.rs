@@ -102,7 +102,7 @@ impl Watch<'_> {
 }
 
 fn stat_of(path: &Path) -> Result<FileStat> {
-    let stat = FileStat::of(path).map_err(Error::outside)?;
+    let stat = FileStat::of_opened(path).map_err(Error::outside)?;
     stat.ok_or_else(|| Error::Changed { path: path.to_path_buf(), trouble: GONE })
 }
 

@@ -8,18 +8,18 @@ use crate::live::{Done, LiveRun};
 use crate::making::{self, Note, Over};
 use crate::moved_cases;
 use crate::outcome::{Outcome, RunOutcome};
-use crate::plan::{Plan, Planner, Settled, within};
+use crate::plan::{Planner, Settled};
+use crate::reads::{Made, inputs};
 use crate::schedule::{Node, Schedule, Slots, StageId, Turn};
 use crate::stop::Stop;
 use crate::workflow::paths::LOCAL;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::Scope;
 use std::time::Duration;
 use voxflow_cache::{Entry, Recall, Recipe, Store};
 use voxflow_stages::stage::Pool;
-use voxflow_stages::{Error as StageError, Input, InputFile, Message};
+use voxflow_stages::{Error as StageError, Message};
 
 /// How often a quiet run looks whether it was asked to stop.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -153,6 +153,7 @@ impl<'a> Engine<'a> {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.runs.iter_mut().try_for_each(LiveRun::keep_record)?;
+            self.store.keep_hold();
             self.end_what_is_over()?;
         }
         self.skip_rest()?;
@@ -269,12 +270,17 @@ impl<'a> Engine<'a> {
                 let settled = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
                 Ok((recipe.clone(), settled))
             }
-            // Its bytes are gone: the entry is still there and must not count.
+            // Its bytes were gone: the entry is still there and counts only if they are back, since
+            // a stage before it has made the same.
             (Decision::Run { reason, cost_seconds, fingerprint }, _, _) => {
                 let (recipe, settled) = self.planner.settle(plan, step)?;
+                let is_back = match &settled {
+                    Settled::Reuse(entry, _) => self.store.usable(&entry.artifact)?.is_empty(),
+                    Settled::Make { .. } => false,
+                };
                 let same = recipe.fingerprint() == *fingerprint;
                 let again = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
-                Ok((recipe, if same { again } else { settled }))
+                Ok((recipe, if same && !is_back { again } else { settled }))
             }
             _ => self.planner.settle(plan, step),
         }
@@ -284,13 +290,14 @@ impl<'a> Engine<'a> {
         let (run, step) = self.owners[id];
         let live = &self.runs[run];
         let stage = &live.plan.workflow.stages[step];
+        let made = Made { artifact: &|id| live.plan.artifact(id), store: self.store };
         Job {
             id,
             stage: stage.id.clone(),
             kind: stage.kind,
             recipe,
             params: stage.params.clone(),
-            inputs: inputs(&live.plan, step, self.store),
+            inputs: inputs(made, stage),
             device: self.manner.device.clone(),
             threads: self.manner.threads,
             verify: self.manner.verify,
@@ -398,27 +405,4 @@ impl<'a> Engine<'a> {
 /// True if a recipe names files of a person's own.
 fn reads_own_files(recipe: &Recipe) -> bool {
     recipe.inputs.keys().any(|name| name.starts_with(LOCAL))
-}
-
-/// The parts of what a stage needs that its kind declares to read, as files.
-pub(crate) fn inputs(plan: &Plan, step: usize, store: &Store) -> BTreeMap<String, Vec<Input>> {
-    let stage = &plan.workflow.stages[step];
-    let mut inputs = BTreeMap::new();
-    for read in stage.kind.reads {
-        let Some(ids) = stage.needs.get(read.role) else { continue };
-        let input = |id: &String| {
-            let blobs = plan.artifact(id).map(|artifact| artifact.0.iter()).into_iter().flatten();
-            let read = blobs.filter(|(name, _)| read.parts.iter().any(|part| within(name, part)));
-            let file = |blob: &voxflow_cache::Blob| InputFile {
-                path: store.path(blob),
-                blob: blob.clone(),
-            };
-            Input {
-                stage: id.clone(),
-                files: read.map(|(name, blob)| (name.clone(), file(blob))).collect(),
-            }
-        };
-        inputs.insert(read.role.to_string(), ids.iter().map(input).collect());
-    }
-    inputs
 }

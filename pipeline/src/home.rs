@@ -4,6 +4,7 @@ use crate::exit::{Error, Result};
 use crate::run::RunFolder;
 use std::fs;
 use std::path::{Path, PathBuf};
+use voxflow_cache::sharing;
 
 /// The tag by which backup programs leave a folder out (bford.info/cachedir).
 const CACHEDIR_TAG: &str =
@@ -28,7 +29,7 @@ impl Home {
 
     /// Creates the folder with its `CACHEDIR.TAG` and `.gitignore` if it is not there.
     pub fn create(&self) -> Result<()> {
-        fs::create_dir_all(self.runs()).map_err(Error::io("create", self.runs()))?;
+        sharing::make_folders(&self.runs()).map_err(Error::io("create", self.runs()))?;
         for (name, text) in [("CACHEDIR.TAG", CACHEDIR_TAG), (".gitignore", "*\n")] {
             let path = self.root.join(name);
             if !path.exists() {

@@ -33,6 +33,7 @@ pub mod own_files;
 pub mod plan;
 pub mod printable;
 pub mod pulse;
+pub mod reads;
 pub mod recalls;
 pub mod reference;
 pub mod report;

@@ -5,6 +5,7 @@
 
 use crate::event::{Decision, Planned};
 use crate::exit::{Error, Result};
+use crate::reads::{self, Made, NamesRead, input_name};
 use crate::why::History;
 use crate::wishes::{LeftOut, Wishes};
 use crate::words;
@@ -15,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use voxflow_cache::{Artifact, Digest, Entry, Fingerprint, Recipe, Store};
-use voxflow_stages::stage::{Count, Read};
 
 /// A workflow with a decision for each stage.
 pub struct Plan {
@@ -121,23 +121,27 @@ pub struct Planner<'a> {
     forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
     /// How long files outside the store were read.
     reading: Cell<Duration>,
+    /// The files found lost while planning, by the entry they belong to: variants of a sweep share
+    /// entries.
+    lost: RefCell<BTreeMap<Fingerprint, Option<String>>>,
 }
 
 impl<'a> Planner<'a> {
     /// A planner that looks only.
     pub fn looking(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
-        Planner { store, wishes, history, forgotten: None, reading: Cell::default() }
-    }
-
-    /// A planner that forgets in the store what is forced, as soon as its recipe is known.
-    pub fn acting(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
         Planner {
             store,
             wishes,
             history,
-            forgotten: Some(RefCell::default()),
+            forgotten: None,
             reading: Cell::default(),
+            lost: RefCell::default(),
         }
+    }
+
+    /// A planner that forgets in the store what is forced, as soon as its recipe is known.
+    pub fn acting(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
+        Planner { forgotten: Some(RefCell::default()), ..Planner::looking(store, wishes, history) }
     }
 
     /// Decides about each stage as far as that can be known.
@@ -185,7 +189,14 @@ impl<'a> Planner<'a> {
             };
             return Ok(());
         }
-        match self.settle(plan, index) {
+        let artifact = |id: &str| plan.artifact(id);
+        let made = Made { artifact: &artifact, store: self.store };
+        if let Some(id) = reads::lost(made, &plan.workflow.stages[index]) {
+            // What it reads is not known before that is made again.
+            step.decision = Decision::Follows { stages: vec![id] };
+            return Ok(());
+        }
+        match self.find(plan, index, false) {
             Ok((recipe, settled)) => {
                 let fingerprint = recipe.fingerprint();
                 step.decision = match settled {
@@ -212,6 +223,11 @@ impl<'a> Planner<'a> {
     /// Decides about one stage whose needs are all known. The recipe is that of the entry reused
     /// (which may be of an accepted older version), or of what is to be made.
     pub fn settle(&self, plan: &Plan, index: usize) -> Result<(Recipe, Settled)> {
+        self.find(plan, index, true)
+    }
+
+    /// The same; an entry counts though its files are lost unless it must be `whole`.
+    fn find(&self, plan: &Plan, index: usize, whole: bool) -> Result<(Recipe, Settled)> {
         let stage = &plan.workflow.stages[index];
         let recipe = self.recipe(stage, plan)?;
         let fingerprint = recipe.fingerprint();
@@ -219,14 +235,14 @@ impl<'a> Planner<'a> {
             let cost_seconds = self.history.cost(&plan.workflow.name, &stage.id);
             return Ok((recipe, Settled::Make { reason: "forced".into(), cost_seconds }));
         }
-        if let Some(entry) = self.entry(fingerprint)? {
+        if let Some(entry) = self.entry(fingerprint, whole)? {
             return Ok((recipe, Settled::Reuse(entry, None)));
         }
         if let Some(version) =
             self.wishes.accept.get(stage.kind.name).filter(|version| **version != recipe.version)
         {
             let older = Recipe { version: *version, ..recipe.clone() };
-            if let Some(entry) = self.entry(older.fingerprint())? {
+            if let Some(entry) = self.entry(older.fingerprint(), whole)? {
                 let note = format!(
                     "made by version {version}, accepted; the program's is {}",
                     recipe.version
@@ -238,14 +254,17 @@ impl<'a> Planner<'a> {
         Ok((recipe, Settled::Make { reason, cost_seconds }))
     }
 
-    /// The entry, unless `--verify` finds that its bytes are not what they were.
-    fn entry(&self, fingerprint: Fingerprint) -> Result<Option<Arc<Entry>>> {
+    /// The entry, unless a file of it is lost or `--verify` finds that its bytes are not what they
+    /// were.
+    fn entry(&self, fingerprint: Fingerprint, whole: bool) -> Result<Option<Arc<Entry>>> {
         let entry = self.store.get(&[fingerprint])?.into_iter().flatten().next();
         let Some(entry) = entry else { return Ok(None) };
-        if self.wishes.verify && !self.store.unusable(entry.artifact.part(""), true)?.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Arc::new(entry)))
+        let is_good = match (self.wishes.verify, whole) {
+            (true, _) => self.store.unusable(entry.artifact.part(""), true)?.is_empty(),
+            (false, true) => self.store.first_lost(&entry.artifact)?.is_none(),
+            (false, false) => true,
+        };
+        Ok(is_good.then(|| Arc::new(entry)))
     }
 
     /// Whether a forced stage must still be made. Its entry is forgotten, once.
@@ -260,13 +279,16 @@ impl<'a> Planner<'a> {
 
     fn recipe(&self, stage: &StageSpec, plan: &Plan) -> Result<Recipe> {
         let mut inputs = BTreeMap::new();
+        let artifact = |id: &str| plan.artifact(id);
+        let made = Made { artifact: &artifact, store: self.store };
         for read in stage.kind.reads {
             let ids = stage.needs.get(read.role).map(Vec::as_slice).unwrap_or_default();
             for (number, id) in ids.iter().enumerate() {
                 let artifact = plan.artifact(id);
                 let artifact =
                     artifact.ok_or_else(|| Error::Failed(format!("'{id}' is not made yet")))?;
-                inputs.insert(input_name(read, number), artifact.digest_of(read.parts));
+                let names = NamesRead::of(made, stage, read)?;
+                inputs.insert(input_name(read, number), names.digest(artifact));
             }
         }
         // Behind a file that is not there may be a variable that is not set.
@@ -291,41 +313,59 @@ impl<'a> Planner<'a> {
     /// The digest of a person's own file. That it cannot be read is not the store's fault.
     fn digest_of(&self, path: &std::path::Path) -> Result<Digest> {
         let began = Instant::now();
-        let digest = self.store.digest_of(path).map_err(|error| Error::Failed(error.to_string()));
+        let verify = self.wishes.verify;
+        let digest =
+            if verify { self.store.read_digest_of(path) } else { self.store.digest_of(path) };
+        let digest = digest.map_err(|error| Error::Failed(error.to_string()));
         self.reading.set(self.reading.get() + began.elapsed());
         digest
     }
 
-    /// A stage whose bytes are gone is made again if something that must run reads them.
+    /// A stage whose bytes are gone is made again: those that something reads which must run, and of
+    /// what is reused whatever is not there with its size.
     fn miss_bytes(&self, plan: &mut Plan) -> Result<()> {
         let mut readers = vec![vec![]; plan.steps.len()];
         for (reader, step) in plan.steps.iter().enumerate() {
             step.needs.iter().for_each(|&need| readers[need].push(reader));
         }
+        // Backwards, so that what a stage to be made again reads is looked at after it.
         for index in (0..plan.steps.len()).rev() {
             let Some(entry) = plan.steps[index].entry.clone() else { continue };
-            let Some((reader, name)) = self.missing(plan, index, &entry, &readers[index])? else {
-                continue;
+            let is_wanted = plan.steps[index].left_out.is_none();
+            let id = &plan.workflow.stages[index].id;
+            let reason = match self.missing(plan, index, &entry, &readers[index])? {
+                Some((reader, name)) if !is_wanted => {
+                    let trouble = format!("'{name}' of '{id}' is no longer in the store");
+                    let reason = format!("{trouble}, and '{id}' is left out");
+                    plan.steps[reader].decision = Decision::Blocked { reason };
+                    continue;
+                }
+                Some((reader, name)) => {
+                    let reader = &plan.workflow.stages[reader].id;
+                    format!("'{name}' is no longer in the store, and '{reader}' reads it")
+                }
+                None if !is_wanted => continue,
+                None => match self.first_lost(&entry)? {
+                    Some(name) => format!("'{name}' is no longer in the store"),
+                    None => continue,
+                },
             };
-            let stages = &plan.workflow.stages;
-            let (id, reader_id) = (&stages[index].id, &stages[reader].id);
-            if plan.steps[index].left_out.is_none() {
-                let reason =
-                    format!("'{name}' is no longer in the store, and '{reader_id}' reads it");
-                let decision = Decision::Run {
-                    fingerprint: entry.fingerprint,
-                    reason,
-                    cost_seconds: Some(entry.seconds),
-                };
-                plan.steps[index].decision = decision;
-                plan.steps[index].entry = None;
-            } else {
-                let reason =
-                    format!("'{name}' of '{id}' is no longer in the store, and '{id}' is left out");
-                plan.steps[reader].decision = Decision::Blocked { reason };
-            }
+            let step = &mut plan.steps[index];
+            let (fingerprint, cost_seconds) = (entry.fingerprint, Some(entry.seconds));
+            step.decision = Decision::Run { fingerprint, reason, cost_seconds };
+            step.entry = None;
         }
         Ok(())
+    }
+
+    /// The first file of an entry that is not there with its size.
+    fn first_lost(&self, entry: &Entry) -> Result<Option<String>> {
+        if let Some(known) = self.lost.borrow().get(&entry.fingerprint) {
+            return Ok(known.clone());
+        }
+        let lost = self.store.first_lost(&entry.artifact)?;
+        self.lost.borrow_mut().insert(entry.fingerprint, lost.clone());
+        Ok(lost)
     }
 
     /// The first reader that must run and finds a file of this entry missing, and the file.
@@ -337,43 +377,22 @@ impl<'a> Planner<'a> {
         readers: &[usize],
     ) -> Result<Option<(usize, String)>> {
         let id = &plan.workflow.stages[index].id;
+        let artifact = |id: &str| plan.artifact(id);
+        let made = Made { artifact: &artifact, store: self.store };
         let mut looked_at = BTreeSet::new();
         for &reader in readers.iter().filter(|&&reader| plan.is_open(reader)) {
-            let parts = parts_read(&plan.workflow.stages[reader], id);
-            if !looked_at.insert(parts.clone()) {
+            let names = reads::all_of(made, &plan.workflow.stages[reader], id);
+            if !looked_at.insert(names.clone()) {
                 continue;
             }
             let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
-            let read = blobs.filter(|(name, _)| parts.iter().any(|part| within(name, part)));
+            let read = blobs.filter(|(name, _)| names.iter().any(|names| names.has(name)));
             if let Some(name) = self.store.unusable(read, self.wishes.verify)?.into_iter().next() {
                 return Ok(Some((reader, name)));
             }
         }
         Ok(None)
     }
-}
-
-/// The name of an input in the recipe: the role, numbered where it takes several.
-pub fn input_name(read: &Read, number: usize) -> String {
-    if read.count == Count::Many {
-        format!("{}.{number}", read.role)
-    } else {
-        read.role.to_string()
-    }
-}
-
-/// The parts of `id`'s artifact that a stage reads.
-fn parts_read(stage: &StageSpec, id: &str) -> Vec<&'static str> {
-    let reads = stage.kind.reads.iter();
-    let roles = reads.filter(|read| {
-        stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id))
-    });
-    roles.flat_map(|read| read.parts.iter().copied()).collect()
-}
-
-/// Whether an artifact's file lies in a part.
-pub fn within(name: &str, part: &str) -> bool {
-    part.is_empty() || name == part || (part.ends_with('/') && name.starts_with(part))
 }
 
 #[cfg(test)]

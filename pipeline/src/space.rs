@@ -2,9 +2,9 @@
 //! work; a disk that is full all the same is an error of the store when it happens.
 
 use crate::event::Decision;
-use crate::execute::inputs;
 use crate::exit::{Error, Result};
 use crate::plan::Plan;
+use crate::reads::{Made, inputs};
 use crate::why::History;
 use crate::words;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,8 +84,9 @@ fn upstream(
     store: &Store,
     foreseen: &BTreeMap<&str, u64>,
 ) -> BTreeMap<String, Upstream> {
-    let made = inputs(plan, index, store);
-    let roles = plan.workflow.stages[index].needs.iter();
+    let stage = &plan.workflow.stages[index];
+    let made = inputs(Made { artifact: &|id| plan.artifact(id), store }, stage);
+    let roles = stage.needs.iter();
     let each = roles.filter_map(|(role, ids)| {
         let id = ids.first()?;
         let input = match foreseen.get(id.as_str()) {

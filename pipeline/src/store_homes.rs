@@ -1,12 +1,17 @@
-//! The homes that use a store: a small file for each in the store's folder `homes`, so that `cache
-//! gc` in one home keeps what the runs of the others need.
+//! The homes that use a store, so that `cache gc` in one keeps what the runs of the others need: in
+//! the store's folder `homes` a small file for each says where it is, and one beside it
+//! (`.needs`) lists the fingerprints of its runs for who cannot look into it, from another host or
+//! as another user.
 
+use crate::event::{Event, Fact, Observer};
 use crate::exit::{Error, Result};
 use crate::home::Home;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use voxflow_cache::Digest;
+use voxflow_cache::{Digest, Fingerprint, sharing};
 
 /// A home, as a run of it wrote it down.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -17,55 +22,182 @@ struct Registered {
     host: String,
 }
 
+/// Another home that uses the store, as far as it can be looked at.
+#[derive(Clone, Debug)]
+pub struct Other {
+    /// Its path, and its host if that is another.
+    pub name: String,
+    /// The home, where its runs can be read from here.
+    pub home: Option<Home>,
+    /// What its runs need, as they wrote it down.
+    pub listed: Option<HashSet<Fingerprint>>,
+}
+
 /// Writes down that a home uses its store. A store that cannot be written to has nothing that could
 /// be collected by its reader, so failing is no error.
 pub fn register(home: &Home) {
     let Ok(root) = std::path::absolute(home.root()) else { return };
-    let path = folder(home.store()).join(format!("{}.json", name_of(&root)));
+    let path = file_of(home, &root);
     if path.exists() {
         return;
     }
     let text = serde_json::to_string(&Registered { home: root, host: host() }).unwrap_or_default();
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    let written = fs::create_dir_all(folder(home.store()))
-        .and_then(|()| fs::write(&part, text))
-        .and_then(|()| fs::rename(&part, &path));
-    if let Err(error) = written {
+    if let Err(error) = replace(&path, text.as_bytes()) {
         tracing::debug!("{}: {error}", path.display());
     }
 }
 
-/// The other homes that use the store and still exist. An error where one is out of reach, so that
-/// nobody can say what it needs.
-pub fn others(home: &Home) -> Result<Vec<Home>> {
-    let own = std::path::absolute(home.root()).unwrap_or_default();
+/// The other homes that use the store and were not removed. Those that were are forgotten where
+/// `forget` says so.
+pub fn others(home: &Home, forget: bool) -> Result<Vec<Other>> {
+    let own = file_of(home, &std::path::absolute(home.root()).unwrap_or_default());
     let mut found = vec![];
     for entry in fs::read_dir(folder(home.store())).into_iter().flatten().flatten() {
-        let text = fs::read(entry.path()).unwrap_or_default();
-        let Ok(other) = serde_json::from_slice::<Registered>(&text) else { continue };
-        let is_there = other.home.join("runs").is_dir();
-        if other.home == own || (!is_there && other.host == host()) {
+        let path = entry.path();
+        if path == own || path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        if !is_there {
-            return Err(out_of_reach(&other));
+        let text = fs::read(&path).map_err(Error::io("read", &path))?;
+        let other: Registered = serde_json::from_slice(&text).map_err(|_| {
+            let words = "does not say which home uses the store; remove the file if none does";
+            Error::Storage(format!("{}: {words}", path.display()))
+        })?;
+        let needs = path.with_extension(NEEDS);
+        match presence(&other) {
+            Presence::Removed if forget => {
+                [&path, &needs].into_iter().for_each(|path| drop(fs::remove_file(path)));
+            }
+            Presence::Removed => {}
+            seen => found.push(Other {
+                home: matches!(seen, Presence::Here)
+                    .then(|| Home::new(&other.home, Some(home.store()))),
+                listed: read(&needs),
+                name: if other.host == host() {
+                    other.home.display().to_string()
+                } else {
+                    format!("{} of host '{}'", other.home.display(), other.host)
+                },
+            }),
         }
-        found.push(Home::new(&other.home, Some(home.store())));
     }
     Ok(found)
 }
 
-fn out_of_reach(other: &Registered) -> Error {
-    Error::usage(format!(
-        "the home {} of host '{}' uses this store too and cannot be looked at from here: what it needs \
-         is not known; run gc there, or say with '--older-than AGE' what may go by its last use",
-        other.home.display(),
-        other.host
-    ))
+/// Writes down what the runs of a home need, all of them, instead of what was listed.
+pub fn list_anew(home: &Home, needs: &HashSet<Fingerprint>) {
+    let path = needs_of(home);
+    let bytes: Vec<u8> = needs.iter().flat_map(|need| *need.as_bytes()).collect();
+    if path.exists()
+        && let Err(error) = replace(&path, &bytes)
+    {
+        tracing::debug!("{}: {error}", path.display());
+    }
+}
+
+impl Other {
+    /// The error where nobody can say what the home needs.
+    pub fn out_of_reach(&self) -> Error {
+        Error::usage(format!(
+            "the home {} uses this store too and cannot be looked at from here: what it needs is \
+             not known; run gc there, or say with '--older-than AGE' what may go by its last use",
+            self.name
+        ))
+    }
+}
+
+/// Lists what the stages of a run need, as soon as each is known.
+pub struct Needs {
+    file: PathBuf,
+    listed: HashSet<Fingerprint>,
+}
+
+impl Needs {
+    /// Those of a home.
+    pub fn of(home: &Home) -> Needs {
+        let file = needs_of(home);
+        Needs { listed: read(&file).unwrap_or_default(), file }
+    }
+
+    fn add(&mut self, fingerprint: &Fingerprint) {
+        if !self.listed.insert(*fingerprint) {
+            return;
+        }
+        let open = || fs::OpenOptions::new().create(true).append(true).open(&self.file);
+        let added = open().and_then(|mut file| {
+            sharing::share(&self.file);
+            file.write_all(fingerprint.as_bytes())
+        });
+        if let Err(error) = added {
+            tracing::debug!("{}: {error}", self.file.display());
+        }
+    }
+}
+
+impl Observer for Needs {
+    fn observe(&mut self, event: &Event) -> Result<()> {
+        match &event.fact {
+            Fact::StageStarted { fingerprint, .. } => self.add(fingerprint),
+            Fact::StageFinished(finished) => {
+                finished.fingerprint.iter().for_each(|fingerprint| self.add(fingerprint));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// What can be seen of another home from here.
+enum Presence {
+    /// Its runs can be listed.
+    Here,
+    /// It was removed.
+    Removed,
+    /// It lies on another host, on a lost mount or in another user's private folder.
+    Unseen,
+}
+
+/// The path of another host's home means nothing here, even where something lies there.
+fn presence(other: &Registered) -> Presence {
+    if other.host != host() {
+        return Presence::Unseen;
+    }
+    let folder_is_there = || other.home.parent().is_some_and(Path::is_dir);
+    match fs::read_dir(other.home.join("runs")) {
+        Ok(_) => Presence::Here,
+        Err(error) if error.kind() == ErrorKind::NotFound && folder_is_there() => Presence::Removed,
+        Err(_) => Presence::Unseen,
+    }
+}
+
+/// How the file's name ends that lists what a home needs.
+const NEEDS: &str = "needs";
+
+fn needs_of(home: &Home) -> PathBuf {
+    let root = std::path::absolute(home.root()).unwrap_or_default();
+    file_of(home, &root).with_extension(NEEDS)
+}
+
+fn read(needs: &Path) -> Option<HashSet<Fingerprint>> {
+    let bytes = fs::read(needs).ok()?;
+    let (whole, _) = bytes.as_chunks::<32>();
+    Some(whole.iter().map(|bytes| Fingerprint::from_bytes(*bytes)).collect())
+}
+
+/// Writes a file beside its place and moves it there.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    sharing::make_folders(path.parent().unwrap_or(path))?;
+    fs::write(&part, bytes)?;
+    sharing::share(&part);
+    fs::rename(&part, path)
 }
 
 fn folder(store: &Path) -> PathBuf {
     store.join("homes")
+}
+
+fn file_of(home: &Home, root: &Path) -> PathBuf {
+    folder(home.store()).join(format!("{}.json", name_of(root)))
 }
 
 fn name_of(root: &Path) -> String {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use voxflow_cache::{Artifact, Blob, Digest, Recipe, fault};
+use voxflow_cache::{Artifact, Blob, Digest, Recipe, fault, sharing};
 
 /// What a context needs from the program around it: the engine, or a worker's pipe to it.
 pub trait Host: Sync {
@@ -88,15 +88,21 @@ impl<'a> Context<'a> {
         self.task.inputs.get(role).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The path to write the artifact's file `name` to; its folder exists.
+    /// The path to write the artifact's file `name` to; its folder exists. The draft itself is not
+    /// made again where somebody removed it.
     pub fn create(&self, name: &str) -> Result<PathBuf> {
         let path = self.task.draft.join(name);
         if let Some(folder) = path.parent() {
-            fault::pass()
-                .and_then(|()| std::fs::create_dir_all(folder))
-                .map_err(Error::io("create", folder))?;
+            self.create_folder(folder)?;
         }
         Ok(path)
+    }
+
+    /// Makes a folder in the draft, and those above it.
+    pub fn create_folder(&self, folder: &Path) -> Result<()> {
+        fault::pass()
+            .and_then(|()| sharing::make_folders_below(&self.task.draft, folder))
+            .map_err(Error::io("create", folder))
     }
 
     /// Writes `value` as the artifact's JSON file `name`.
@@ -184,7 +190,7 @@ impl<'a> Context<'a> {
 
     /// The folder for unfinished state, which outlives a crash. Made on first use.
     pub fn unfinished(&self) -> Result<&'a Path> {
-        std::fs::create_dir_all(&self.task.unfinished)
+        sharing::make_folders(&self.task.unfinished)
             .map_err(Error::io("create", &self.task.unfinished))?;
         Ok(&self.task.unfinished)
     }

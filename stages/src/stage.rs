@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// What a stage makes, and what a role reads.
@@ -114,6 +114,9 @@ pub enum Pool {
     Gpu,
 }
 
+/// Reads a small file of an input: the role, of which the first stage counts, and the file's name.
+pub type Peek<'a> = dyn Fn(&str, &str) -> Result<Vec<u8>> + 'a;
+
 /// The contract of a stage's parameters: plain data with a name, a version and what it reads and
 /// makes.
 pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
@@ -129,6 +132,8 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const LOCATORS: &'static [&'static str] = &[];
     /// The files without which its artifact is none; see [`ArtifactType::holds`].
     const HOLDS: &'static [&'static str] = Self::MAKES.holds();
+    /// The roles of which it reads fewer files than their parts, as [`Stage::names_read`] tells.
+    const NARROWED: &'static [&'static str] = &[];
     /// The items that it recalls.
     const ITEMS: &'static [Items] = &[];
     /// The slots it takes.
@@ -143,6 +148,11 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     /// The local files whose content belongs to the recipe, by the name of the input they become.
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         Ok(BTreeMap::new())
+    }
+
+    /// The files that it reads of a narrowed role's artifact, by what small files of its inputs say.
+    fn names_read(_role: &str, _peek: &Peek) -> Result<BTreeSet<String>> {
+        Ok(BTreeSet::new())
     }
 
     /// The listing of the dataset that it will make, where that costs no more than a look into a

@@ -150,3 +150,11 @@ fn mistakes_are_found_before_any_work() {
     assert_eq!(wrong(json!({"cases": 1, "labels": ["liver", "liver"]})), ["labels"]);
     assert_eq!(wrong(json!({"cases": 1, "modality": []})), ["modality"]);
 }
+
+#[test]
+fn a_stage_whose_draft_was_removed_meanwhile_fails_and_does_not_make_it_again() {
+    let trial = Trial::new("synthesize", json!({ "cases": 2, "shape": [16, 16, 16] }));
+    std::fs::remove_dir_all(&trial.task().draft).unwrap();
+    trial.run().unwrap_err();
+    assert!(!trial.task().draft.exists());
+}

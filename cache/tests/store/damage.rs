@@ -2,7 +2,7 @@
 
 use super::*;
 use std::time::Duration;
-use voxflow_cache::Blob;
+use voxflow_cache::{Artifact, Blob, FileStat};
 
 fn only_entry(home: &Home) -> PathBuf {
     files_below(&home.root().join("entries")).remove(0)
@@ -323,6 +323,69 @@ fn a_change_that_left_the_stat_as_it_was_is_forgotten_once_it_is_read() {
     assert_ne!(new.digest, old.digest);
     let again = Store::open(&home.root()).unwrap();
     assert_eq!(again.refer(&file).unwrap().digest, new.digest);
+}
+
+#[test]
+fn a_file_that_was_touched_moved_away_and_back_or_mounted_elsewhere_is_still_the_same() {
+    let home = Home::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("image");
+    fs::write(&file, b"voxels").unwrap();
+    let blob = home.store.refer(&file).unwrap();
+    let artifact = Artifact([("image".to_string(), blob.clone())].into());
+    let is_there = |store: &Store, artifact: &Artifact| {
+        let unusable = store.usable(artifact).unwrap();
+        assert_eq!(store.first_lost(artifact).unwrap().is_none(), unusable.is_empty());
+        unusable.is_empty()
+    };
+    assert!(is_there(&home.store, &artifact));
+    // The same file system under another number, as after a mount or on another host.
+    let mut elsewhere = blob;
+    let reference = elsewhere.reference.as_mut().unwrap();
+    (reference.stat.device, reference.fresh) = (reference.stat.device + 1, false);
+    assert!(is_there(&home.store, &Artifact([("image".to_string(), elsewhere)].into())));
+    fs::File::open(&file).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    fs::copy(&file, folder.path().join("copy")).unwrap();
+    fs::rename(folder.path().join("copy"), &file).unwrap();
+    assert!(is_there(&home.store, &artifact), "its bytes are the same");
+    fs::write(&file, b"VOXELS").unwrap();
+    assert!(!is_there(&home.store, &artifact));
+    fs::write(&file, b"voxels and more").unwrap();
+    assert!(!is_there(&home.store, &artifact));
+    fs::remove_file(&file).unwrap();
+    assert!(!is_there(&home.store, &artifact));
+}
+
+#[test]
+fn a_device_counts_only_where_the_times_of_a_file_are_whole_seconds() {
+    let stat = |device: u64, nanoseconds: i64| FileStat {
+        device,
+        inode: 2,
+        size: 3,
+        mtime_ns: 1_700_000_000_000_000_000 + nanoseconds,
+        ctime_ns: 1_700_000_000_000_000_000,
+    };
+    assert_eq!(stat(1, 5), stat(2, 5));
+    // Files of two images of file systems that were made with fixed times.
+    assert_ne!(stat(1, 0), stat(2, 0));
+    assert_eq!(stat(1, 0), stat(1, 0));
+    assert_ne!(stat(1, 5), stat(1, 6));
+}
+
+#[test]
+fn a_blob_of_the_store_is_lost_where_it_is_gone_or_has_another_size() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let lost = || home.store.first_lost(&entry.artifact).unwrap();
+    assert_eq!(lost(), None);
+    let path = home.store.path(&entry.artifact.0["sub/small"]);
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(lost().as_deref(), Some("sub/small"));
+    fs::write(&path, &bytes[1..]).unwrap();
+    assert_eq!(lost().as_deref(), Some("sub/small"));
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(lost(), None);
 }
 
 /// Overwrites a file's bytes through a mapping whose page is dirty already, as `np.memmap` does:

@@ -209,6 +209,29 @@ fn what_was_set_aside_goes() {
     assert_eq!(files_below(&home.root().join("bad")), [] as [PathBuf; 0]);
 }
 
+#[test]
+fn a_pin_of_another_host_counts_without_its_lock_until_it_is_a_day_old() {
+    let home = Home::new();
+    let (entry, _) = recall_toy(&home.store, 1);
+    let pins = home.root().join("pins");
+    let pin = |name: &str, age: Duration| {
+        fs::create_dir_all(&pins).unwrap();
+        fs::write(pins.join(name), entry.fingerprint.as_bytes()).unwrap();
+        let file = fs::File::options().write(true).open(pins.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - age).unwrap();
+    };
+    let (hour, day) = (Duration::from_secs(3600), Duration::from_secs(86400));
+    let is_there = || home.store.get(&[entry.fingerprint]).unwrap()[0].is_some();
+    pin("00000000000000aa-0123456789abcdef", 20 * hour);
+    home.store.collect(&everything()).unwrap();
+    assert!(is_there() && files_below(&pins).len() == 1);
+    // One whose last beat is too long ago, and one of a program of before, which wrote no place.
+    pin("00000000000000aa-0123456789abcdef", day + hour);
+    pin("00000000000000bb", hour);
+    home.store.collect(&everything()).unwrap();
+    assert!(!is_there() && files_below(&pins).is_empty());
+}
+
 /// Everything may go at any moment, but for what the publishers and readers, who hold pins, just
 /// got: that must be readable for as long as they live.
 #[test]

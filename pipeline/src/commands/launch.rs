@@ -16,6 +16,7 @@ use crate::plan::{Plan, Planner};
 use crate::pulse::Pulse;
 use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
 use crate::stop::Stop;
+use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
 use crate::why::History;
 use crate::wishes::Wishes;
@@ -110,7 +111,8 @@ impl<'a> Launch<'a> {
                 log::also_to(&folder.file("log.txt"))
                     .map_err(Error::io("open", folder.file("log.txt")))?;
             }
-            let observers = observers(&folder, &record, self.globals, (at + 1, count))?;
+            let mut observers = observers(&folder, &record, self.globals, (at + 1, count))?;
+            observers.push(Box::new(Needs::of(&self.home)));
             runs.push(LiveRun::new(plan, folder, record, observers));
         }
         Ok(runs)

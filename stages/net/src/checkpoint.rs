@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tch::Tensor;
-use voxflow_cache::{CHECKPOINT, crash, fault};
+use voxflow_cache::{CHECKPOINT, crash, fault, sharing};
 use voxflow_stages::model::checkpoint::{join, split};
 use voxflow_stages::{Error, Result, Trouble};
 
@@ -111,6 +111,7 @@ fn keep(folder: &Path, step: u64, state: &[u8], tensors: &[(String, Tensor)]) ->
 fn write(part: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     crash::at("checkpoint-before-write");
     let mut file = fault::pass().and_then(|()| File::create(part))?;
+    sharing::share(part);
     let (first, second) = bytes.split_at(bytes.len() / 2);
     fault::pass().and_then(|()| file.write_all(first))?;
     crash::at("checkpoint-half-written");

@@ -149,7 +149,7 @@ fn write<R: Read>(
     cx: &Context,
 ) -> Result<u64> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        cx.create_folder(folder)?;
     }
     let mut file = File::create_new(path).map_err(Error::io("create", path))?;
     let (mut buffer, size, mut written) = (vec![0; 1 << 18], entry.size(), 0);

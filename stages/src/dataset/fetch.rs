@@ -290,6 +290,7 @@ impl Fetch<'_> {
         let path = self.folder.join("partial");
         let opened = OpenOptions::new().create(true).append(true).open(&path);
         let mut file = opened.map_err(Error::io("open", &path))?;
+        voxflow_cache::sharing::share(&path);
         let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         let (mut buffer, mut done) = (vec![0; 1 << 17], have);
         loop {

@@ -7,11 +7,11 @@ use crate::context::Context;
 use crate::dataset::Listing;
 use crate::error::{Error, Result};
 use crate::space::Upstream;
-use crate::stage::{ArtifactType, Items, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Items, Peek, Pool, Read, Stage};
 use schemars::Schema;
 use serde_json::Value;
 use std::any::TypeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -55,6 +55,9 @@ pub struct Kind {
     pub pool: Pool,
     /// Where it runs.
     pub place: Place,
+    /// The roles of which fewer files are read than their parts.
+    pub narrowed: &'static [&'static str],
+    names_read: fn(&str, &Peek) -> Result<BTreeSet<String>>,
     schema: fn() -> &'static Schema,
     understand: fn(&Value) -> Result<Value, Mistakes>,
     local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
@@ -84,6 +87,8 @@ impl Kind {
             items: S::ITEMS,
             pool: S::POOL,
             place,
+            narrowed: S::NARROWED,
+            names_read: S::names_read,
             schema: schema::<S>,
             understand: understand::<S>,
             local_files: |params| parse::<S>(params)?.local_files(),
@@ -113,6 +118,11 @@ impl Kind {
         }
         neutral::drop_neutral(self.schema().as_value(), &mut params);
         params
+    }
+
+    /// The files that are read of a narrowed role's artifact.
+    pub fn names_read(&self, role: &str, peek: &Peek) -> Result<BTreeSet<String>> {
+        (self.names_read)(role, peek)
     }
 
     /// The local files whose content belongs to the recipe.

@@ -1,10 +1,18 @@
 //! `test`: scores a model on the testing cases in each image's own space, writes the predictions,
 //! and draws the worst, the median and the best case.
 
+use crate::dataset::Listing;
+use crate::error::{Error, Result};
+use crate::image::VolumeList;
 use crate::model::{Mistake, Scoring};
-use crate::stage::{ArtifactType, Count, MODELS, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, MODELS, Peek, Pool, Read, Stage};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The listing of a dataset artifact.
+const LISTING: &str = "dataset.json";
 
 /// Scores a model on the testing cases in each image's own space, and writes the predictions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,8 +42,22 @@ impl Stage for Test {
     const MAKES: ArtifactType = ArtifactType::Scores;
     const HOLDS: &'static [&'static str] = &["scores.json", "pictures.json", "predictions/"];
     const POOL: Pool = Pool::Gpu;
+    const NARROWED: &'static [&'static str] = &["dataset"];
+
+    /// The listing and the files of the testing cases: what else changes in a dataset changes no
+    /// score.
+    fn names_read(_role: &str, peek: &Peek) -> Result<BTreeSet<String>> {
+        let list: VolumeList = json(&peek("cache", "testing/part.json")?)?;
+        let mut listing: Listing = json(&peek("dataset", LISTING)?)?;
+        listing.cases.retain(|case| list.cases.iter().any(|tested| tested.name == case.name));
+        Ok(listing.files().chain([LISTING.to_string()]).collect())
+    }
 
     fn check(&self) -> Vec<Mistake> {
         self.0.check()
     }
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| Error::failed(error.to_string()))
 }

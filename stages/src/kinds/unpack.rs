@@ -82,7 +82,7 @@ impl Run for Unpack {
     fn run(&self, cx: &Context) -> Result<()> {
         let input = cx.input("archive")?;
         let scratch = cx.create(".unpacking")?;
-        std::fs::create_dir_all(&scratch).map_err(Error::io("create", &scratch))?;
+        cx.create_folder(&scratch)?;
         let limits =
             Limits { bytes: (self.max_gib * f64::from(1u32 << 30)) as u64, ratio: self.max_ratio };
         let files =

@@ -68,14 +68,20 @@ impl Gc {
             self.keep_runs.is_some() && self.older_than.is_none() && self.max_size.is_none();
         let unused_since = self.older_than.map(before_now).or_else(|| by_runs.then(far_future));
         let mut keep = kept(home, store, self.keep_runs.unwrap_or(1), unfinished_since)?;
-        match store_homes::others(home) {
-            Err(error) if by_runs => return Err(error),
-            others => {
-                // By age or size the runs of others count by their last use, as our own do.
-                let newest = if by_runs { usize::MAX } else { 1 };
-                for other in others.unwrap_or_default() {
-                    keep.extend(kept(&other, store, newest, unfinished_since)?);
-                }
+        if !self.dry_run {
+            store_homes::list_anew(home, &kept(home, store, usize::MAX, unfinished_since)?);
+        }
+        // What was not used for an age may go; whoever asks for that means other homes too.
+        let newest = if self.older_than.is_some() { 1 } else { usize::MAX };
+        for other in store_homes::others(home, !self.dry_run)? {
+            let seen =
+                other.home.as_ref().map(|other| kept(other, store, newest, unfinished_since));
+            match (seen, &other.listed) {
+                (Some(Ok(needs)), _) => keep.extend(needs),
+                (_, Some(listed)) => keep.extend(listed),
+                (None, None) if self.older_than.is_some() => {}
+                (None, None) => return Err(other.out_of_reach()),
+                (Some(Err(error)), None) => return Err(error),
             }
         }
         Ok(Limits {

@@ -6,7 +6,9 @@ use crate::console::terminal_width;
 use crate::exit::{Exit, Result};
 use crate::globals::Globals;
 use crate::history::{self, Past};
+use crate::home::Home;
 use crate::sheet::{Cell, Format, Sheet};
+use crate::store_homes;
 use clap::Args;
 use std::collections::BTreeMap;
 use voxflow_cache::{Count, Fingerprint, Share, Size as StoreSize};
@@ -38,7 +40,12 @@ impl Size {
             .keys()
             .zip(shares)
             .for_each(|(name, share)| sheet.push(needing("workflow", name, share)));
-        let (shares, of_no_run) = all.among(&runs.iter().map(needs).collect::<Vec<_>>());
+        let others = others(&home)?;
+        let groups = runs.iter().map(needs).chain(others.iter().map(|(_, needs)| needs.clone()));
+        let (shares, of_no_run) = all.among(&groups.collect::<Vec<_>>());
+        for ((name, _), share) in others.iter().zip(&shares[runs.len()..]) {
+            sheet.push(needing("other home", name, *share));
+        }
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         for (run, share) in runs.iter().zip(shares).rev().take(limit) {
             sheet.push(needing("run", &run.record.run, share));
@@ -47,6 +54,18 @@ impl Size {
         answer(&sheet.write(self.format, terminal_width()))?;
         Ok(Exit::Done)
     }
+}
+
+/// What other homes need that share the store, by their names, as far as it can be known.
+fn others(home: &Home) -> Result<Vec<(String, Vec<Fingerprint>)>> {
+    let others = store_homes::others(home, false)?.into_iter();
+    let needed = |other: store_homes::Other| {
+        let runs = other.home.as_ref().and_then(|home| history::all(home).ok());
+        let listed = other.listed.into_iter().flatten().collect();
+        let needs = runs.map_or(listed, |(runs, _)| runs.iter().flat_map(needs).collect());
+        (other.name, needs)
+    };
+    Ok(others.map(needed).collect())
 }
 
 /// The fingerprints of a run's stages.

@@ -1,10 +1,11 @@
 //! `voxflow cache verify` and `voxflow cache rebuild`: every file of the store is read and
-//! compared with its name, and `verify` compares the files of the runs with their seals.
+//! compared with its name, and `verify` compares the files of the runs with their seals, and their
+//! links with what was made.
 
 use super::store::{read_all, store, threads};
 use crate::exit::{Exit, Result};
 use crate::globals::Globals;
-use crate::{seal, tables};
+use crate::{outputs, seal, tables};
 use clap::Args;
 use std::sync::atomic::{AtomicU64, Ordering};
 use voxflow_cache::spread;
@@ -47,6 +48,8 @@ impl Verify {
                 bad
             });
             found.into_iter().try_for_each(|found| found.map(|found| bad.extend(found)))?;
+            let records: Vec<_> = runs.iter().filter_map(|run| run.record().ok()).collect();
+            bad.extend(outputs::verify(&home, &records)?);
             Ok(bad)
         })
     }

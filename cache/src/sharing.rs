@@ -1,0 +1,126 @@
+//! Folders shared by a group: what is made in one is the group's to read and to write, whatever the
+//! umask of its maker.
+//!
+//! A folder is shared where its group may write to it and hands itself on (`chmod g+ws`). The bits
+//! are taken over from folder to folder, so that the mode of a store's folder decides for all of
+//! it. Blobs stay read-only. A file system without such modes is left as it is.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Set-group-id and writable by the group.
+const SHARED: u32 = 0o2020;
+
+/// What the group has in a shared folder: folders in it, files in it.
+const OF_FOLDERS: u32 = 0o2070;
+const OF_FILES: u32 = 0o0060;
+
+/// Gives the group its rights to a file or folder that was just made, if it lies in a shared one.
+pub fn share(path: &Path) {
+    let is_shared = |folder: &Path| {
+        fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & SHARED == SHARED)
+    };
+    if !path.parent().is_some_and(is_shared) {
+        return;
+    }
+    let Ok(metadata) = fs::symlink_metadata(path) else { return };
+    let wanted = if metadata.is_dir() { OF_FOLDERS } else { OF_FILES };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & wanted != wanted
+        && let Err(error) = fs::set_permissions(path, Permissions::from_mode(mode | wanted))
+    {
+        tracing::debug!("{}: cannot be given to its group: {error}", path.display());
+    }
+}
+
+/// Makes a folder, and those above it that are missing, each shared as the one it lies in.
+pub fn make_folders(path: &Path) -> io::Result<()> {
+    match make_folder(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+            above.map_or(Err(error), make_folders)?;
+            make_folder(path)
+        }
+        made => made,
+    }
+}
+
+/// Makes the folders between `root`, which must be there, and `path` below it. A root that is gone
+/// is an error: somebody removed it, and whatever lies in a new one is a part only.
+pub fn make_folders_below(root: &Path, path: &Path) -> io::Result<()> {
+    if path == root {
+        return if root.is_dir() { Ok(()) } else { Err(ErrorKind::NotFound.into()) };
+    }
+    match make_folder(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            match path.parent().filter(|above| above.starts_with(root)) {
+                None => return Err(error),
+                Some(above) => make_folders_below(root, above)?,
+            }
+            make_folder(path)
+        }
+        made => made,
+    }
+}
+
+/// Makes one folder; one that is there already is as good.
+fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => {
+            share(path);
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn what_is_made_in_a_shared_folder_is_shared_and_elsewhere_the_umask_rules() {
+        let folder = tempfile::tempdir().unwrap();
+        for (root, bits) in [("shared", 0o2770), ("own", 0o700), ("writable", 0o770)] {
+            let root = folder.path().join(root);
+            fs::create_dir(&root).unwrap();
+            fs::set_permissions(&root, Permissions::from_mode(bits)).unwrap();
+            let below = root.join("a/b");
+            make_folders(&below).unwrap();
+            let file = below.join("file");
+            fs::write(&file, "").unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+            share(&file);
+            let is_shared = [root.join("a"), below].map(|path| mode(&path) & 0o2070 == 0o2070);
+            assert_eq!(is_shared, [bits & 0o2000 != 0; 2], "{bits:o}");
+            assert_eq!(mode(&file), if bits & 0o2000 != 0 { 0o660 } else { 0o600 }, "{bits:o}");
+        }
+    }
+
+    #[test]
+    fn folders_are_made_below_a_root_and_never_the_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        for path in ["root", "root/a", "root/a/b"] {
+            let error = make_folders_below(&root, &folder.path().join(path)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound, "{path}");
+        }
+        assert!(!root.exists());
+        fs::create_dir(&root).unwrap();
+        make_folders_below(&root, &root).unwrap();
+        make_folders_below(&root, &root.join("a/b")).unwrap();
+        make_folders_below(&root, &root.join("a/b")).unwrap();
+        assert!(root.join("a/b").is_dir());
+        make_folders(&folder.path().join("x/y")).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        assert!(make_folders(&folder.path().join("file")).is_err());
+        assert!(make_folders(Path::new("")).is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! A person's own files in the place of links: never removed, but moved to `replaced/` in the home,
+//! under the names that they had, and said.
+
+use super::link::{leads_to, make_link};
+use crate::exit::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use voxflow_cache::{Bad, rename_new, sharing};
+
+/// The folder in the home for what lay where links belong.
+const REPLACED: &str = "replaced";
+
+/// Says what was mended.
+pub fn said(bad: impl IntoIterator<Item = Bad>) {
+    for Bad { path, trouble } in bad {
+        tracing::warn!("{}: {trouble}", path.display());
+    }
+}
+
+/// Makes a link lead to its target, whatever lies there; what was wrong, if anything.
+pub fn mend_link(home: &Path, link: &Path, target: &Path) -> Result<Option<Bad>> {
+    if leads_to(link, target) {
+        return Ok(None);
+    }
+    let trouble = match fs::symlink_metadata(link) {
+        Err(_) => "the link to what was made was gone; it is there again".to_string(),
+        Ok(metadata) if metadata.is_symlink() => {
+            fs::remove_file(link).map_err(Error::io("remove", link))?;
+            "was a link to something else; it leads to what was made again".to_string()
+        }
+        Ok(_) => format!("was no link to what was made; {}", moved(home, link)?),
+    };
+    match make_link(target, link) {
+        // Another process mended it meanwhile.
+        Err(_) if leads_to(link, target) => {}
+        made => made?,
+    }
+    Ok(Some(Bad { path: link.to_path_buf(), trouble }))
+}
+
+/// Makes a folder where links belong, whatever lies there; what was wrong, if a folder was not
+/// there.
+pub fn clear_folder(home: &Path, folder: &Path) -> Result<Option<Bad>> {
+    let trouble = match fs::symlink_metadata(folder) {
+        Ok(metadata) if metadata.is_dir() => return Ok(None),
+        Err(_) => "the folder of links was gone; it is there again".to_string(),
+        Ok(metadata) if metadata.is_symlink() => {
+            fs::remove_file(folder).map_err(Error::io("remove", folder))?;
+            "was a link and no folder of links; it is a folder again".to_string()
+        }
+        Ok(_) => format!("was no folder of links; {}", moved(home, folder)?),
+    };
+    sharing::make_folders(folder).map_err(Error::io("create", folder))?;
+    Ok(Some(Bad { path: folder.to_path_buf(), trouble }))
+}
+
+/// Removes a tree. Files in it that are no links are a person's own and are moved aside.
+pub fn remove_links(home: &Path, tree: &Path) -> Result<Vec<Bad>> {
+    let mut kept = vec![];
+    let metadata = fs::symlink_metadata(tree).map_err(Error::io("look at", tree))?;
+    if metadata.is_symlink() {
+        fs::remove_file(tree).map_err(Error::io("remove", tree))?;
+    } else if !metadata.is_dir() {
+        let trouble = format!("no run needs the links beside it; {}", moved(home, tree)?);
+        kept.push(Bad { path: tree.to_path_buf(), trouble });
+    } else {
+        for entry in fs::read_dir(tree).map_err(Error::io("list", tree))? {
+            let entry = entry.map_err(Error::io("list", tree))?;
+            kept.extend(remove_links(home, &entry.path())?);
+        }
+        fs::remove_dir(tree).map_err(Error::io("remove", tree))?;
+    }
+    Ok(kept)
+}
+
+/// Moves a file or folder to `replaced/`; where it lies now, in words.
+fn moved(home: &Path, path: &Path) -> Result<String> {
+    let name = path.strip_prefix(home).unwrap_or(path);
+    let place = home.join(REPLACED).join(name);
+    if let Some(folder) = place.parent() {
+        sharing::make_folders(folder).map_err(Error::io("create", folder))?;
+    }
+    for copy in 1.. {
+        let place = numbered(&place, copy);
+        if rename_new(path, &place)? {
+            return Ok(format!("moved to '{}'", place.display()));
+        }
+    }
+    Ok(String::new())
+}
+
+/// "a.nii", then "a.nii.2", "a.nii.3", …
+fn numbered(place: &Path, copy: u32) -> PathBuf {
+    if copy == 1 {
+        return place.to_path_buf();
+    }
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    place.with_file_name(format!("{name}.{copy}"))
+}

@@ -1,0 +1,206 @@
+//! What runs made, under names: `outputs/<tree>/` in the home holds relative links to the blobs,
+//! since people judge files by their suffix and blobs have none; a run's own `outputs/<stage>`
+//! leads to the tree of what the stage made. A tree is made once for an artifact, whole, and shared
+//! by all runs that reuse it; so is the folder of the links themselves, by runs that found
+//! everything made.
+//!
+//! Each run checks the links that it is given, and `cache verify` those of all runs. Links that are
+//! gone or lead elsewhere are made again; a person's file in a link's place is moved to `replaced/`
+//! in the home.
+
+mod aside;
+mod link;
+mod tree;
+
+use crate::exit::{Error, Result};
+use crate::history::Past;
+use crate::home::Home;
+use crate::run::{RunFolder, RunRecord};
+use aside::{clear_folder, mend_link, said};
+use link::{OUTPUTS, make_link};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use tree::{Trees, relative};
+use voxflow_cache::{Artifact, Bad, Blob, Digest, Store, blob_path, fault, sharing};
+
+/// A tree that no run leads to may be on its way to one as long as it is younger.
+const GRACE: Duration = Duration::from_secs(3600);
+
+/// Links what a stage made into the run's folder.
+pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) -> Result<()> {
+    let run = absolute(run)?;
+    let trees = Trees::new(run.home(), store.root());
+    let tree = trees.place(&trees.name_of(artifact));
+    said(trees.settle(&tree, &trees.links(&tree, artifact))?);
+    let folder = run.file(OUTPUTS);
+    let (target, link) = (relative(&folder, &tree), folder.join(stage));
+    match make_link(&target, &link) {
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            fault::pass()
+                .and_then(|()| sharing::make_folders(&folder))
+                .map_err(Error::io("create", &folder))?;
+            make_link(&target, &link)
+        }
+        linked => linked,
+    }
+}
+
+/// Links what every stage of a run has that made nothing, all at once: its `outputs` leads to a
+/// folder in the home with a link for each stage, which is shared by the runs that have the same.
+pub fn link_all(run: &RunFolder, stages: &[(&str, &Artifact)], store: &Store) -> Result<()> {
+    let run = absolute(run)?;
+    let trees = Trees::new(run.home(), store.root());
+    let all = trees.all_of(stages);
+    for (_, artifact) in stages {
+        let tree = trees.place(&trees.name_of(artifact));
+        said(trees.settle(&tree, &trees.links(&tree, artifact))?);
+    }
+    said(trees.settle(&all, &trees.links_to_all(stages))?);
+    make_link(&relative(run.path(), &all), &run.file(OUTPUTS))
+}
+
+/// Checks the links of runs to what their stages made and mends them; each that was not what it
+/// should be.
+pub fn verify(home: &Home, runs: &[RunRecord]) -> Result<Vec<Bad>> {
+    let root = std::path::absolute(home.root()).map_err(Error::io("find", home.root()))?;
+    let store = std::path::absolute(home.store()).map_err(Error::io("find", home.store()))?;
+    let (mut seen, mut bad) = (BTreeSet::new(), vec![]);
+    for record in runs {
+        let run = root.join("runs").join(&record.run);
+        let rows = record.stages.iter();
+        let made: Vec<(&str, &Artifact)> =
+            rows.filter_map(|row| Some((row.stage.as_str(), row.artifact.as_ref()?))).collect();
+        // A home may have been moved with its store since, and a run may have used another store.
+        let mut stores = [&store, &record.store].into_iter().map(|store| Trees::new(&root, store));
+        let Some(trees) = stores.find(|trees| are_of(trees, &made)) else { continue };
+        bad.extend(verify_run(&trees, &run, &made)?);
+        for (_, artifact) in &made {
+            let tree = trees.place(&trees.name_of(artifact));
+            if seen.insert(tree.clone()) {
+                bad.extend(trees.settle(&tree, &trees.links(&tree, artifact))?);
+            }
+        }
+    }
+    Ok(bad)
+}
+
+/// Whether some of what was made has its tree among these.
+fn are_of(trees: &Trees, made: &[(&str, &Artifact)]) -> bool {
+    let mut places = made.iter().map(|(_, artifact)| trees.place(&trees.name_of(artifact)));
+    places.any(|place| fs::symlink_metadata(place).is_ok())
+}
+
+/// Checks the links in a run's own folder. Whoever removed its `outputs` did so on purpose.
+fn verify_run(trees: &Trees, run: &Path, made: &[(&str, &Artifact)]) -> Result<Vec<Bad>> {
+    let outputs = run.join(OUTPUTS);
+    let Ok(metadata) = fs::symlink_metadata(&outputs) else { return Ok(vec![]) };
+    if metadata.is_symlink() {
+        let all = trees.all_of(made);
+        let mut bad = trees.settle(&all, &trees.links_to_all(made))?;
+        bad.extend(mend_link(trees.home(), &outputs, &relative(run, &all))?);
+        return Ok(bad);
+    }
+    let mut bad: Vec<Bad> = clear_folder(trees.home(), &outputs)?.into_iter().collect();
+    for (stage, artifact) in made {
+        let tree = trees.place(&trees.name_of(artifact));
+        bad.extend(mend_link(trees.home(), &outputs.join(stage), &relative(&outputs, &tree))?);
+    }
+    Ok(bad)
+}
+
+/// Removes the trees that no run of the home leads to any more, and what killed processes left of
+/// some. A person's own files in them are moved aside.
+pub fn prune(home: &Home) -> Result<()> {
+    let trees = home.root().join(OUTPUTS);
+    let mut wanted = BTreeSet::new();
+    let end = |link: &Path| fs::read_link(link).ok()?.file_name().map(ToOwned::to_owned);
+    for run in home.all_runs()? {
+        let outputs = run.file(OUTPUTS);
+        wanted.extend(end(&outputs));
+        let links = fs::read_dir(&outputs).into_iter().flatten().flatten();
+        wanted.extend(links.filter_map(|link| end(&link.path())));
+    }
+    for tree in fs::read_dir(&trees).into_iter().flatten().flatten() {
+        if !wanted.contains(&tree.file_name()) && !is_young(&tree.path()) {
+            said(aside::remove_links(home.root(), &tree.path())?);
+        }
+    }
+    Ok(())
+}
+
+fn is_young(path: &Path) -> bool {
+    let changed = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age < GRACE))
+}
+
+fn absolute(run: &RunFolder) -> Result<RunFolder> {
+    Ok(RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?))
+}
+
+/// Where an output lies: in the run's `outputs/` under its own name while that is a link to what
+/// was made, else the person's own file or the blob in the store. A file that somebody saved over
+/// the link counts only where nothing else is left (a run's folder that was copied with what its
+/// links lead to) and its bytes are those that were made.
+pub fn locate(run: &Past, stage: &str, name: &str, blob: &Blob) -> PathBuf {
+    let linked = run.folder.file(OUTPUTS).join(stage).join(name);
+    let reference = blob.reference.as_ref();
+    let kept = reference.map_or_else(
+        || blob_path(&run.record.store, &blob.digest),
+        |reference| reference.path.clone(),
+    );
+    let (linked_to, kept_at) = (fs::canonicalize(&linked).ok(), fs::canonicalize(&kept).ok());
+    match (linked_to, kept_at) {
+        (Some(linked_to), Some(kept_at)) if linked_to == kept_at => linked,
+        (_, Some(_)) => kept,
+        (Some(_), None) if Digest::of_file(&linked).is_ok_and(|found| found == blob.digest) => {
+            linked
+        }
+        _ => kept,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn trees_that_no_run_leads_to_go_when_they_are_old() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = crate::history::tests::home(folder.path());
+        let run = home.runs().join("20260101-000000-demo-abc123/outputs");
+        fs::create_dir_all(&run).expect("a folder");
+        let trees = home.root().join(OUTPUTS);
+        let old = SystemTime::now() - 2 * GRACE;
+        for (name, at) in [
+            ("kept", old),
+            ("shared", old),
+            ("lost", old),
+            (".draft-x", old),
+            ("new", SystemTime::now()),
+        ] {
+            fs::create_dir_all(trees.join(name)).expect("a folder");
+            fs::File::open(trees.join(name))
+                .and_then(|folder| folder.set_modified(at))
+                .expect("a time");
+        }
+        symlink("../../../outputs/kept", run.join("volumes")).expect("a link");
+        // A run that found everything made, and the folder of links that it leads to.
+        fs::create_dir_all(trees.join("all")).expect("a folder");
+        symlink("../shared", trees.join("all/volumes")).expect("a link");
+        fs::File::open(trees.join("all"))
+            .and_then(|folder| folder.set_modified(old))
+            .expect("a time");
+        symlink("../../outputs/all", home.runs().join("20260102-000000-demo-abd456/outputs"))
+            .expect("a link");
+        prune(&home).expect("prunes");
+        let left: BTreeSet<String> = fs::read_dir(&trees)
+            .expect("lists")
+            .map(|tree| tree.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(left, ["all", "kept", "new", "shared"].map(String::from).into());
+    }
+}

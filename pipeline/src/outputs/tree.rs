@@ -1,0 +1,261 @@
+//! Trees of links: what one artifact holds, by name, as links to its bytes. A tree is filled beside
+//! its place and moved there whole; one that is there already is checked link by link.
+
+use super::aside::{clear_folder, mend_link};
+use super::link::{OUTPUTS, leads_to, make_link};
+use crate::exit::{Error, Result};
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use voxflow_cache::{Artifact, Bad, Blob, Digest, blob_path, fault, sharing};
+
+/// The trees of a home, and the store that their links lead to; both absolute.
+pub struct Trees {
+    home: PathBuf,
+    store: PathBuf,
+}
+
+/// The links of a tree: the name of each below the tree, and its target.
+pub type Links = Vec<(PathBuf, PathBuf)>;
+
+impl Trees {
+    /// Those of the home at `home` that lead into the store at `store`.
+    pub fn new(home: &Path, store: &Path) -> Trees {
+        Trees { home: home.to_path_buf(), store: store.to_path_buf() }
+    }
+
+    /// The home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Where the tree of that name lies.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.home.join(OUTPUTS).join(name)
+    }
+
+    /// An artifact's tree: named by its names and by what they lead to, blobs of the store or a
+    /// person's own files.
+    pub fn name_of(&self, artifact: &Artifact) -> String {
+        let mut bytes = relative(&self.home, &self.store).as_os_str().as_bytes().to_vec();
+        for (name, blob) in &artifact.0 {
+            let reference = blob.reference.as_ref();
+            let place = reference.map_or(&b""[..], |own| own.path.as_os_str().as_bytes());
+            for part in [name.as_bytes(), b"\0", blob.digest.as_bytes(), place, b"\0"] {
+                bytes.extend(part);
+            }
+        }
+        short(&bytes)
+    }
+
+    /// The folder of links to the trees of all stages of a run.
+    pub fn all_of(&self, stages: &[(&str, &Artifact)]) -> PathBuf {
+        let lines =
+            stages.iter().map(|(stage, artifact)| format!("{stage} {}\n", self.name_of(artifact)));
+        self.place(&short(lines.collect::<String>().as_bytes()))
+    }
+
+    /// The links of an artifact's tree that lies at `tree`.
+    pub fn links(&self, tree: &Path, artifact: &Artifact) -> Links {
+        let plain = artifact.0.iter().filter(|(name, _)| is_plain(name));
+        plain
+            .map(|(name, blob)| {
+                let link = tree.join(name);
+                let folder = link.parent().unwrap_or(tree);
+                (PathBuf::from(name), self.target(folder, blob))
+            })
+            .collect()
+    }
+
+    /// The links of the folder of all stages.
+    pub fn links_to_all(&self, stages: &[(&str, &Artifact)]) -> Links {
+        let link = |(stage, artifact): &(&str, &Artifact)| {
+            (PathBuf::from(stage), Path::new("..").join(self.name_of(artifact)))
+        };
+        stages.iter().map(link).collect()
+    }
+
+    /// Makes the tree, or checks the links of the one that is there and mends them; what was not
+    /// as it should be.
+    pub fn settle(&self, tree: &Path, links: &Links) -> Result<Vec<Bad>> {
+        match fs::symlink_metadata(tree) {
+            Ok(metadata) if metadata.is_dir() => self.mend(tree, links),
+            Ok(_) => {
+                let bad = clear_folder(&self.home, tree)?;
+                plant(tree, links).map(|()| bad.into_iter().collect())
+            }
+            Err(_) => plant(tree, links).map(|()| vec![]),
+        }
+    }
+
+    fn mend(&self, tree: &Path, links: &Links) -> Result<Vec<Bad>> {
+        let mut bad = vec![];
+        for (name, target) in links {
+            let link = tree.join(name);
+            if leads_to(&link, target) {
+                continue;
+            }
+            let above: Vec<&Path> = name.ancestors().skip(1).collect();
+            for folder in above.into_iter().rev().filter(|name| !name.as_os_str().is_empty()) {
+                bad.extend(clear_folder(&self.home, &tree.join(folder))?);
+            }
+            bad.extend(mend_link(&self.home, &link, target)?);
+        }
+        Ok(bad)
+    }
+
+    /// Blobs are led to from the folder of the link, so that a home and its store can be moved
+    /// together; a person's own files by their paths.
+    fn target(&self, folder: &Path, blob: &Blob) -> PathBuf {
+        match &blob.reference {
+            Some(reference) => reference.path.clone(),
+            None => relative(folder, &blob_path(&self.store, &blob.digest)),
+        }
+    }
+}
+
+/// Makes a tree beside its place and moves it there. Where another process was faster, its tree
+/// stays.
+fn plant(tree: &Path, links: &Links) -> Result<()> {
+    let trees = tree.parent().unwrap_or(tree);
+    let chance = RandomState::new().hash_one(std::process::id());
+    let draft = trees.join(format!(".draft-{chance:016x}"));
+    let make = || fault::pass().and_then(|()| sharing::make_folders(&draft));
+    make().map_err(Error::io("create", &draft))?;
+    let planted = fill(&draft, links).and_then(|()| {
+        match fault::pass().and_then(|()| fs::rename(&draft, tree)) {
+            Err(error) if is_taken(error.kind()) => fs::remove_dir_all(&draft),
+            moved => moved,
+        }
+        .map_err(Error::io("rename to", tree))
+    });
+    planted.inspect_err(|_| drop(fs::remove_dir_all(&draft)))
+}
+
+fn is_taken(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists)
+}
+
+fn fill(draft: &Path, links: &Links) -> Result<()> {
+    let mut made = BTreeSet::new();
+    for (name, target) in links {
+        let link = draft.join(name);
+        let parent = link.parent().unwrap_or(draft).to_path_buf();
+        if made.insert(parent.clone()) {
+            fault::pass()
+                .and_then(|()| sharing::make_folders(&parent))
+                .map_err(Error::io("create", &parent))?;
+        }
+        make_link(target, &link)?;
+    }
+    Ok(())
+}
+
+/// Whether a name stays below its folder.
+fn is_plain(name: &str) -> bool {
+    Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// The way from a folder to a file, both absolute.
+pub fn relative(folder: &Path, file: &Path) -> PathBuf {
+    let shared = folder.components().zip(file.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(shared).map(|_| Component::ParentDir);
+    up.chain(file.components().skip(shared)).collect()
+}
+
+fn short(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_hex()[..32].to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn artifact(name: &str, bytes: &[u8]) -> Artifact {
+        let bytes_of = bytes.len() as u64;
+        let blob = Blob { digest: Digest::of(bytes), bytes: bytes_of, reference: None };
+        Artifact([(name.to_string(), blob)].into())
+    }
+
+    #[test]
+    fn links_lead_from_the_run_to_the_store() {
+        let way = relative(Path::new("/h/runs/r/outputs/a"), Path::new("/h/store-v1/blobs/ab/abc"));
+        assert_eq!(way, Path::new("../../../../store-v1/blobs/ab/abc"));
+        assert!(is_plain("predictions/a.nii.gz") && !is_plain("../a") && !is_plain("/a"));
+    }
+
+    #[test]
+    fn a_tree_is_named_by_its_names_and_by_what_they_lead_to() {
+        let trees = Trees::new(Path::new("/h"), Path::new("/h/store-v1"));
+        let name = trees.name_of(&artifact("a", b"1"));
+        assert_eq!(name, trees.name_of(&artifact("a", b"1")));
+        for other in [artifact("b", b"1"), artifact("a", b"2")] {
+            assert_ne!(name, trees.name_of(&other));
+        }
+        let elsewhere = Trees::new(Path::new("/h"), Path::new("/other"));
+        assert_ne!(name, elsewhere.name_of(&artifact("a", b"1")));
+    }
+
+    #[test]
+    fn whatever_lies_in_a_links_place_the_tree_is_mended_and_a_persons_files_are_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let home = folder.path();
+        let trees = Trees::new(home, &home.join("store-v1"));
+        let mut both = artifact("a", b"1");
+        both.0.extend(artifact("sub/b", b"2").0);
+        let tree = trees.place("tree");
+        let links = trees.links(&tree, &both);
+        assert_eq!(trees.settle(&tree, &links).expect("plants"), []);
+        assert_eq!(trees.settle(&tree, &links).expect("checks"), []);
+        type Harm = fn(&Path);
+        let harms: [(Harm, usize); 8] = [
+            (|tree| fs::remove_file(tree.join("a")).expect("removes"), 1),
+            (|tree| put_file(&tree.join("a")), 1),
+            (|tree| put_file(&tree.join("sub/b")), 1),
+            (|tree| put_file(&tree.join("a/notes")), 1),
+            (|tree| put_file(&tree.join("sub")), 2),
+            (|tree| put_link(&tree.join("sub")), 2),
+            (|tree| put_link(&tree.join("sub/b")), 1),
+            (put_file, 1),
+        ];
+        let mut kept = 0;
+        for (number, (harm, told)) in harms.iter().enumerate() {
+            harm(&tree);
+            let bad = trees.settle(&tree, &links).expect("mends");
+            assert_eq!(bad.len(), *told, "harm {number}: {bad:?}");
+            kept += bad.iter().filter(|bad| bad.trouble.contains("moved to")).count();
+            assert!(links.iter().all(|(name, target)| leads_to(&tree.join(name), target)));
+            assert_eq!(trees.settle(&tree, &links).expect("checks"), [], "harm {number}");
+        }
+        let aside = count_files(&home.join("replaced"));
+        assert_eq!((kept, aside), (5, 5), "every file of the person's is somewhere");
+    }
+
+    /// Puts a person's file there, whatever was there before.
+    fn put_file(path: &Path) {
+        drop(fs::remove_file(path).or_else(|_| fs::remove_dir_all(path)));
+        let parent = path.parent().expect("a parent");
+        drop(fs::remove_file(parent));
+        fs::create_dir_all(parent).expect("a folder");
+        fs::write(path, "mine").expect("writes");
+    }
+
+    fn put_link(path: &Path) {
+        drop(fs::remove_file(path).or_else(|_| fs::remove_dir_all(path)));
+        symlink("/nowhere", path).expect("links");
+    }
+
+    fn count_files(folder: &Path) -> usize {
+        let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+        inside
+            .map(|entry| match entry.path() {
+                path if path.is_dir() => count_files(&path),
+                path => usize::from(fs::read(path).is_ok_and(|text| text == b"mine")),
+            })
+            .sum()
+    }
+}

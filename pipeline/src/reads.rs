@@ -1,0 +1,132 @@
+//! Reads: which files of the artifacts it needs a stage reads: the parts of its roles, or fewer where
+//! its kind tells by small files of its inputs. Only these enter the recipe, must be there, and can
+//! be opened.
+
+use crate::exit::{Error, Result};
+use crate::workflow::StageSpec;
+use std::collections::{BTreeMap, BTreeSet};
+use voxflow_cache::{Artifact, Blob, Digest, Store};
+use voxflow_stages::stage::{Count, Read};
+use voxflow_stages::{Error as StageError, Input, InputFile};
+
+/// What was made by the stages that one needs, by their ids.
+#[derive(Clone, Copy)]
+pub struct Made<'a> {
+    /// The artifact of a stage, where it is known.
+    pub artifact: &'a dyn Fn(&str) -> Option<&'a Artifact>,
+    /// The store that keeps it.
+    pub store: &'a Store,
+}
+
+/// The files that a stage reads of one artifact.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NamesRead {
+    /// All below these parts.
+    Parts(&'static [&'static str]),
+    /// These files.
+    Files(BTreeSet<String>),
+}
+
+impl NamesRead {
+    /// Those of a role. An error if a file that tells it cannot be read.
+    pub fn of(made: Made, stage: &StageSpec, read: &Read) -> Result<NamesRead> {
+        if !stage.kind.narrowed.contains(&read.role) {
+            return Ok(NamesRead::Parts(read.parts));
+        }
+        let peek = |role: &str, name: &str| peek(made, stage, role, name);
+        let names = stage.kind.names_read(read.role, &peek);
+        names.map(NamesRead::Files).map_err(|error| {
+            Error::Failed(format!("what '{}' reads is not known: {error}", stage.id))
+        })
+    }
+
+    /// Whether a file of the artifact is read.
+    pub fn has(&self, name: &str) -> bool {
+        match self {
+            NamesRead::Parts(parts) => parts.iter().any(|part| within(name, part)),
+            NamesRead::Files(names) => names.contains(name),
+        }
+    }
+
+    /// The digest of the files of the artifact that are read.
+    pub fn digest(&self, artifact: &Artifact) -> Digest {
+        match self {
+            NamesRead::Parts(parts) => artifact.digest_of(parts),
+            NamesRead::Files(names) => {
+                let read = artifact.0.iter().filter(|(name, _)| names.contains(*name));
+                Artifact(read.map(|(name, blob)| (name.clone(), blob.clone())).collect()).digest()
+            }
+        }
+    }
+}
+
+/// What a stage reads of `id`'s artifact, in all its roles. Where nobody can say, it is all that it
+/// might.
+pub fn all_of(made: Made, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
+    let is_of = |read: &&Read| {
+        stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id))
+    };
+    let names =
+        |read: &Read| NamesRead::of(made, stage, read).unwrap_or(NamesRead::Parts(read.parts));
+    stage.kind.reads.iter().filter(is_of).map(names).collect()
+}
+
+/// What a stage reads, as files by role.
+pub fn inputs(made: Made, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
+    let mut inputs = BTreeMap::new();
+    for read in stage.kind.reads {
+        let Some(ids) = stage.needs.get(read.role) else { continue };
+        let names = NamesRead::of(made, stage, read).unwrap_or(NamesRead::Parts(read.parts));
+        let file = |(name, blob): (&String, &Blob)| {
+            (name.clone(), InputFile { path: made.store.path(blob), blob: blob.clone() })
+        };
+        let input = |id: &String| {
+            let blobs = (made.artifact)(id).map(|artifact| artifact.0.iter()).into_iter().flatten();
+            let read = blobs.filter(|(name, _)| names.has(name));
+            Input { stage: id.clone(), files: read.map(file).collect() }
+        };
+        inputs.insert(read.role.to_string(), ids.iter().map(input).collect());
+    }
+    inputs
+}
+
+/// The stage that must be made again before anybody can say what `stage` reads, if there is one:
+/// its artifact lacks the file that tells.
+pub fn lost(made: Made, stage: &StageSpec) -> Option<String> {
+    let lost = std::cell::RefCell::new(None);
+    let peek = |role: &str, name: &str| {
+        peek(made, stage, role, name).inspect_err(|_| {
+            *lost.borrow_mut() = stage.needs.get(role).and_then(|ids| ids.first()).cloned();
+        })
+    };
+    let narrowed = stage.kind.narrowed.iter();
+    narrowed.for_each(|role| drop(stage.kind.names_read(role, &peek)));
+    lost.into_inner()
+}
+
+/// The name of an input in the recipe: the role, numbered where it takes several.
+pub fn input_name(read: &Read, number: usize) -> String {
+    if read.count == Count::Many {
+        format!("{}.{number}", read.role)
+    } else {
+        read.role.to_string()
+    }
+}
+
+/// A file of a role's first artifact, if its bytes are those that it was made with.
+fn peek(made: Made, stage: &StageSpec, role: &str, name: &str) -> Result<Vec<u8>, StageError> {
+    let id = stage.needs.get(role).and_then(|ids| ids.first());
+    let blob = id.and_then(|id| (made.artifact)(id)).and_then(|artifact| artifact.get(name));
+    let blob = blob.ok_or_else(|| StageError::failed(format!("no file '{name}'")))?;
+    let path = made.store.path(blob);
+    let bytes = std::fs::read(&path).map_err(StageError::io("read", &path))?;
+    if Digest::of(&bytes) == blob.digest {
+        return Ok(bytes);
+    }
+    Err(StageError::failed(format!("'{name}' is damaged; 'run --verify' makes it again")))
+}
+
+/// Whether an artifact's file lies in a part.
+fn within(name: &str, part: &str) -> bool {
+    part.is_empty() || name == part || (part.ends_with('/') && name.starts_with(part))
+}
