@@ -1,5 +1,5 @@
-//! Writes the place of libtorch into the programs, so that they run without LD_LIBRARY_PATH, and
-//! builds the shim: switches and operations that tch does not expose, and operations that libtorch
+//! Writes the path of libtorch into the programs, so that they run without LD_LIBRARY_PATH, and
+//! builds the shim: flags and operations that tch does not expose, and operations that libtorch
 //! lacks.
 
 use std::path::{Path, PathBuf};
@@ -23,16 +23,17 @@ fn main() {
 
 fn shim(headers: &Path) {
     let mut build = cc::Build::new();
-    // The headers warn of much that is not ours; the C++ interface is that of torch's own wheels.
+    // Torch's headers cause many warnings; the C++ ABI is that of torch's wheels.
     build
         .cpp(true)
         .std("c++17")
         .include(headers)
         .warnings(false)
         .define("_GLIBCXX_USE_CXX11_ABI", "1");
-    // libtorch's own threads: its headers are serial without.
+    // Without OpenMP, the parallel loops of libtorch's headers are serial.
     build.flag_if_supported("-fopenmp").opt_level(3);
-    let files = ["switches", "memory", "foreach", "convolution", "transposed", "activation"];
+    let files =
+        ["torch_flags", "memory", "foreach", "small_conv", "small_conv_transposed", "norm_act"];
     build.files(files.map(|name| format!("shim/{name}.cpp"))).compile("voxflow_shim");
     println!("cargo:rustc-link-lib=dylib=gomp");
 }

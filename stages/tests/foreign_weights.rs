@@ -9,7 +9,7 @@ use support::Trial;
 use voxflow_stages::Result;
 use voxflow_stages::model::foreign::Foreign;
 use voxflow_stages::model::tensor_spec::TensorSpec;
-use voxflow_stages::model::weights::{Named, of_foreign, pack};
+use voxflow_stages::model::weights::{StateDict, of_foreign, pack};
 use voxflow_stages::model::{Network, PerAxis};
 use voxflow_stages::random::Draw;
 
@@ -50,12 +50,12 @@ fn wanted() -> Vec<TensorSpec> {
     network().graph(1, 2).tensors()
 }
 
-fn read(bytes: &[u8]) -> Result<Named> {
+fn read(bytes: &[u8]) -> Result<StateDict> {
     of_foreign(&Foreign::open(bytes, None)?, wanted())
 }
 
 /// The numbers as safetensors, without the counters, which older files lack.
-fn learned(named: Named) -> Vec<u8> {
+fn learned(named: StateDict) -> Vec<u8> {
     pack(&named.into_iter().filter(|(spec, _)| !spec.is_counter()).collect()).unwrap()
 }
 
@@ -168,7 +168,7 @@ fn damaged_files_are_refused_or_read_right_and_never_crash() {
     for (name, _) in GOOD {
         let whole = bytes(name);
         let checked = whole.starts_with(b"PK");
-        let known = |named: Named| {
+        let known = |named: StateDict| {
             if name == "untracked.pt" || !checked { true } else { learned(named) == plain }
         };
         let mut draw = Draw::new(7, 0, 0, name);

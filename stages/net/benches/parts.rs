@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Instant;
 use tch::{Device, Kind, Tensor};
-use voxflow_net::checkpoint::Writer;
+use voxflow_net::checkpoint::CheckpointWriter;
 use voxflow_net::loss::of_outputs;
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
@@ -23,7 +23,7 @@ use voxflow_stages::image::augment::Augmentation;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Mapped;
 use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
-use voxflow_stages::model::{Loss, Network, Optimizer as Settings};
+use voxflow_stages::model::{LossParams, Network, OptimizerParams};
 
 const PATCH: [usize; 3] = [96, 96, 96];
 /// What the name of a part that is timed holds.
@@ -159,14 +159,14 @@ impl Work {
             Device::Cpu,
         );
         let mut optimizer =
-            Optimizer::new(&Settings::default(), network.parameters(), false, |_| false);
+            Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
         let [count, x, y, z] = self.patches;
         let image = channels_last(&Tensor::rand([count, 1, x, y, z], (Kind::Float, Device::Cpu)));
         let labels = Tensor::randint(self.classes, [count, 1, x, y, z], (Kind::Int64, Device::Cpu));
         tell(&format!("training step, {}, {precision}", self.named), repeats, || {
             optimizer.zero_grad();
             let outputs = network.forward(&image, Pass { training: true, compute });
-            let found = of_outputs(&Loss::default(), &outputs, &labels);
+            let found = of_outputs(&LossParams::default(), &outputs, &labels);
             found.backward();
             optimizer.step(2e-3);
             black_box(found.double_value(&[]));
@@ -182,7 +182,7 @@ impl Work {
             Device::Cpu,
         );
         let optimizer =
-            Optimizer::new(&Settings::default(), network.parameters(), false, |_| false);
+            Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
         let copies = || {
             let state = optimizer
                 .state()
@@ -198,7 +198,7 @@ impl Work {
         });
         let folder = std::env::temp_dir().join(format!("voxflow-parts-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let (mut writer, mut step) = (Writer::new(&folder), 0);
+        let (mut writer, mut step) = (CheckpointWriter::new(&folder), 0);
         tell(&format!("copying and keeping a checkpoint, {}", self.named), repeats, || {
             step += 1;
             writer.begin(step, &step, copies()).and_then(|()| writer.wait()).expect("a checkpoint");

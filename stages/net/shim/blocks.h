@@ -1,6 +1,7 @@
-// How a tensor (N, C, X, Y, Z) lies in memory, and its voxels in blocks that fit the processor's cache.
+// How a tensor (N, C, X, Y, Z) lies in memory, and its voxels in blocks that fit the processor's
+// cache.
 #pragma once
-#include "lanes.h"
+#include "simd.h"
 
 #include <ATen/ATen.h>
 
@@ -15,7 +16,7 @@ struct Layout {
     // None where memory is laid out in another way.
     static std::optional<Layout> of(const at::Tensor &t) {
         if (t.is_contiguous()) {
-            return Layout{false, lanes::COUNT};
+            return Layout{false, simd::COUNT};
         }
         int64_t step = t.size(1);
         for (const int axis : {4, 3, 2, 0}) {
@@ -82,26 +83,26 @@ class Blocks {
     void each_tile(int64_t block, const Work &work) const {
         const int64_t first = block / pieces_ * span_ + block % pieces_ * side_;
         if (last_) {
-            for (int64_t channel = 0; channel < channels; channel += lanes::COUNT) {
-                work(Tile{first, voxels(block, channel), std::min(lanes::COUNT, channels - channel), channel});
+            for (int64_t channel = 0; channel < channels; channel += simd::COUNT) {
+                work(Tile{first, voxels(block, channel), std::min(simd::COUNT, channels - channel), channel});
             }
             return;
         }
         const int64_t channel = block / pieces_ % channels, length = voxels(block, channel);
-        const int64_t rows = length / lanes::COUNT, rest = length % lanes::COUNT;
-        work(Tile{first, rows, lanes::COUNT, channel});
+        const int64_t rows = length / simd::COUNT, rest = length % simd::COUNT;
+        work(Tile{first, rows, simd::COUNT, channel});
         if (rest > 0) {
-            work(Tile{first + rows * lanes::COUNT, 1, rest, channel});
+            work(Tile{first + rows * simd::COUNT, 1, rest, channel});
         }
     }
 
     // Each lane's number of a row of a table.
-    lanes::Floats of(const float *row, const Tile &tile) const {
-        return last_ ? lanes::load(row + tile.channel, tile.width) : lanes::all(row[tile.channel]);
+    simd::Floats of(const float *row, const Tile &tile) const {
+        return last_ ? simd::load(row + tile.channel, tile.width) : simd::all(row[tile.channel]);
     }
 
     // Adds lanes to a row of a table.
-    void add(float *row, const lanes::Floats &sums, const Tile &tile) const {
+    void add(float *row, const simd::Floats &sums, const Tile &tile) const {
         for (int64_t lane = 0; lane < tile.width; ++lane) {
             row[tile.channel + (last_ ? lane : 0)] += sums[lane];
         }

@@ -1,6 +1,7 @@
-// Operations on whole lists of tensors, which an accelerator does in a few kernels where a loop would start
-// one for each tensor. On the processor they are loops. No gradients are recorded through them. Every
-// function catches everything: an exception must not reach Rust. Zero means done.
+// Operations on whole lists of tensors, which an accelerator does in a few kernels where a loop
+// would start one for each tensor. On the processor they are loops. No gradients are recorded
+// through them. Every function catches everything: an exception must not reach Rust. Zero means
+// done.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
@@ -19,8 +20,8 @@ List list(at::Tensor *const *tensors, size_t count) {
     return made;
 }
 
-// Calls work with a factor as a number where it lies on the processor, else as a tensor of the list's own
-// numbers: only so do all tensors go in one kernel.
+// Calls work with a factor as a number where it lies on the processor, else as a tensor of the
+// list's own numbers: only so do all tensors go in one kernel.
 template <typename Work>
 auto by(const List &tensors, const at::Tensor &factor, const Work &work) {
     return factor.is_cpu() ? work(tensors, factor.item()) : work(tensors, factor.to(tensors.front().scalar_type()));
@@ -71,7 +72,7 @@ int voxflow_each_divide(at::Tensor *const *tensors, size_t count, const at::Tens
 }
 
 // Each tensor += number.
-int voxflow_each_raise(at::Tensor *const *tensors, size_t count, double number) noexcept {
+int voxflow_each_add_scalar(at::Tensor *const *tensors, size_t count, double number) noexcept {
     return done([&] { at::_foreach_add_(list(tensors, count), number); });
 }
 
@@ -126,9 +127,9 @@ int voxflow_each_norm(at::Tensor *const *tensors, size_t count, at::Tensor **mad
     return done([&] { give(at::_foreach_norm(list(tensors, count)), made); });
 }
 
-// Each fp32 tensor becomes zero where `taken` is false, also what is no number, and stays to the bit where
-// it is true: its bits are multiplied by 0 or 1 as whole numbers.
-int voxflow_each_silence(at::Tensor *const *tensors, size_t count, const at::Tensor *taken) noexcept {
+// Each fp32 tensor becomes zero where `taken` is false, also what is no number, and stays to the
+// bit where it is true: its bits are multiplied by 0 or 1 as whole numbers.
+int voxflow_each_zero_unless(at::Tensor *const *tensors, size_t count, const at::Tensor *taken) noexcept {
     return done([&] {
         List bits;
         for (const at::Tensor &tensor : list(tensors, count)) {
@@ -140,7 +141,7 @@ int voxflow_each_silence(at::Tensor *const *tensors, size_t count, const at::Ten
 }
 
 // Drops the gradients: the next ones are taken as they come instead of being added to zeros.
-int voxflow_each_forget(at::Tensor *const *tensors, size_t count) noexcept {
+int voxflow_each_zero_grad(at::Tensor *const *tensors, size_t count) noexcept {
     return done([&] {
         for (size_t index = 0; index < count; ++index) {
             tensors[index]->mutable_grad().reset();

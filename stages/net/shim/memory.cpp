@@ -1,5 +1,5 @@
-// Memory of CUDA devices, by libc10's interface for allocators of any device: so the program need not link
-// what knows CUDA. Every function catches everything: an exception must not reach Rust.
+// Memory of CUDA devices, by libc10's interface for allocators of any device: so the program need
+// not link what knows CUDA. Every function catches everything: an exception must not reach Rust.
 #include <ATen/ATen.h>
 #include <c10/core/CachingDeviceAllocator.h>
 

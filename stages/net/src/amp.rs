@@ -1,10 +1,10 @@
-//! Mixed precision: which numbers convolutions compute in. Weights, norm statistics and loss stay
-//! fp32; the scale that keeps fp16 gradients from vanishing is `scaler`.
+//! Automatic mixed precision: the numbers that convolutions compute in. Weights, norm statistics
+//! and loss stay fp32; the loss scale of fp16 is in `grad_scaler`.
 
 use tch::{Device, Kind};
 use voxflow_stages::kinds::train::Precision;
 
-/// The numbers convolutions compute in.
+/// The numbers that convolutions compute in.
 pub fn compute_kind(precision: Precision) -> Kind {
     match precision {
         Precision::Fp32 => Kind::Float,
@@ -13,9 +13,8 @@ pub fn compute_kind(precision: Precision) -> Kind {
     }
 }
 
-/// Whether libtorch has fast convolutions of these numbers on a device. Where it has none (a
-/// processor without instructions for 16 bits), it falls back to loops that are ten times as slow
-/// as fp32.
+/// True if libtorch has fast convolutions with these numbers on a device. On a processor without
+/// 16-bit instructions it falls back to loops ten times as slow as fp32.
 pub fn has_convolutions(compute: Kind, device: Device) -> bool {
     match (device, compute) {
         (Device::Cpu, Kind::BFloat16) => processor_has_bf16(),
@@ -24,7 +23,7 @@ pub fn has_convolutions(compute: Kind, device: Device) -> bool {
     }
 }
 
-/// What oneDNN asks of a processor before it computes in bf16.
+/// The instructions that oneDNN needs to compute in bf16.
 #[cfg(target_arch = "x86_64")]
 fn processor_has_bf16() -> bool {
     is_x86_feature_detected!("avx512bw")
@@ -32,7 +31,7 @@ fn processor_has_bf16() -> bool {
         && is_x86_feature_detected!("avx512dq")
 }
 
-/// What oneDNN asks of a processor before it computes in fp16.
+/// The instructions that oneDNN needs to compute in fp16.
 #[cfg(target_arch = "x86_64")]
 fn processor_has_fp16() -> bool {
     is_x86_feature_detected!("avx512fp16")

@@ -1,5 +1,5 @@
-//! Checkpoints of a training: written on a thread of their own, the newest two kept, the newest
-//! valid one read back. How their bytes are laid out is in `voxflow_stages::model::checkpoint`.
+//! Checkpoint files of a training: written on another thread, the newest two kept, the newest valid
+//! file read back. Their format is in `voxflow_stages::model::checkpoint`.
 
 use crate::weights;
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,42 +14,46 @@ use voxflow_cache::{CHECKPOINT, crash, fault, sharing};
 use voxflow_stages::model::checkpoint::{join, split};
 use voxflow_stages::{Error, Result, Trouble};
 
-/// How a file is called that is still being written.
+/// Extension during writing.
 const PART: &str = "part";
+/// Number of files to keep: if the newest is damaged, the other serves.
 const KEPT: usize = 2;
 
-/// The variable by which a test says after how many milliseconds a checkpoint is due.
+/// The variable by which a test sets the milliseconds between checkpoints.
 pub const VARIABLE: &str = "VOXFLOW_CHECKPOINT_MS";
 
-/// How much training a kill may cost. A test can ask for less, in debug builds.
+/// Maximum training time lost to a kill. Debug builds read it from [`VARIABLE`].
 pub fn longest_at_risk() -> Duration {
     const LONGEST: Duration = Duration::from_secs(300);
-    let asked = || std::env::var(VARIABLE).ok()?.parse().ok().map(Duration::from_millis);
-    if cfg!(debug_assertions) { asked().unwrap_or(LONGEST) } else { LONGEST }
+    if !cfg!(debug_assertions) {
+        return LONGEST;
+    }
+    let set = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok());
+    set.map_or(LONGEST, Duration::from_millis)
 }
 
 /// A checkpoint read back.
 pub struct Checkpoint<S> {
-    /// What is not a tensor.
+    /// Everything except tensors.
     pub state: S,
     /// The tensors, on the processor.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
-/// Writes checkpoints into a folder, one at a time, on a thread of its own; keeps the two newest.
-pub struct Writer {
+/// Writes checkpoints into a folder on another thread, one at a time; keeps the two newest.
+pub struct CheckpointWriter {
     folder: PathBuf,
     writing: Option<JoinHandle<Result<()>>>,
 }
 
-impl Writer {
+impl CheckpointWriter {
     /// A writer into `folder`, which exists.
-    pub fn new(folder: &Path) -> Writer {
-        Writer { folder: folder.to_path_buf(), writing: None }
+    pub fn new(folder: &Path) -> CheckpointWriter {
+        CheckpointWriter { folder: folder.to_path_buf(), writing: None }
     }
 
-    /// Begins to write the checkpoint after `step`, once the one before is done. `tensors` must be
-    /// copies: the training goes on meanwhile.
+    /// Begins to write the checkpoint after `step`, once the previous one is on disk. `tensors`
+    /// must be copies, since the training goes on meanwhile.
     pub fn begin(
         &mut self,
         step: u64,
@@ -60,13 +64,13 @@ impl Writer {
         let state = serde_json::to_vec(state).trouble("checkpoint")?;
         let folder = self.folder.clone();
         self.writing = Some(std::thread::spawn(move || {
-            keep(&folder, step, &state, &tensors)?;
+            store(&folder, step, &state, &tensors)?;
             drop_older(&folder)
         }));
         Ok(())
     }
 
-    /// Waits until what was begun is on disk.
+    /// Waits until the last checkpoint is on disk; its error, if it failed.
     pub fn wait(&mut self) -> Result<()> {
         match self.writing.take() {
             None => Ok(()),
@@ -77,14 +81,14 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for CheckpointWriter {
     fn drop(&mut self) {
-        // An error here has nobody left to hear it: the training has already failed or stopped.
+        // The training has already failed or stopped, with an error of its own to report.
         let _ = self.wait();
     }
 }
 
-/// The newest valid checkpoint of a folder, with words about each that is not.
+/// The newest valid checkpoint in a folder, and a message about each damaged file passed over.
 pub fn newest<S: DeserializeOwned>(folder: &Path) -> (Option<Checkpoint<S>>, Vec<String>) {
     let mut complaints = vec![];
     for path in files(folder, CHECKPOINT).into_iter().rev() {
@@ -96,13 +100,13 @@ pub fn newest<S: DeserializeOwned>(folder: &Path) -> (Option<Checkpoint<S>>, Vec
     (None, complaints)
 }
 
-fn keep(folder: &Path, step: u64, state: &[u8], tensors: &[(String, Tensor)]) -> Result<()> {
+fn store(folder: &Path, step: u64, state: &[u8], tensors: &[(String, Tensor)]) -> Result<()> {
     let bytes = join(state, &weights::pack(tensors)?);
     let path = folder.join(format!("step-{step:012}.{CHECKPOINT}"));
     let part = path.with_extension(PART);
     let written = write(&part, &path, &bytes).and_then(|()| sync(folder));
     if written.is_err() {
-        // What is half written only takes the space that is missing.
+        // The disk may be full: free the space of the half-written file.
         let _ = std::fs::remove_file(&part);
     }
     written.map_err(Error::io("write", &path))
@@ -128,7 +132,7 @@ fn sync(folder: &Path) -> std::io::Result<()> {
     fault::pass().and_then(|()| File::open(folder)).and_then(|folder| folder.sync_all())
 }
 
-/// The files of a folder whose names end so, oldest first.
+/// The files of a folder with this extension, oldest first.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let entries =
         std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -138,7 +142,7 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Removes all but the newest, and what a writer that was killed left half written.
+/// Removes all but the newest, and half-written files of a killed process.
 fn drop_older(folder: &Path) -> Result<()> {
     let mut old = files(folder, CHECKPOINT);
     old.truncate(old.len().saturating_sub(KEPT));
@@ -160,7 +164,7 @@ mod tests {
     use super::*;
 
     fn checkpoint(folder: &Path, step: u64) {
-        let mut writer = Writer::new(folder);
+        let mut writer = CheckpointWriter::new(folder);
         writer.begin(step, &step, vec![("a".into(), Tensor::from_slice(&[step as f32]))]).unwrap();
         writer.wait().unwrap();
     }

@@ -1,38 +1,47 @@
-//! Where tensors live: the processor, or a CUDA device whose library is loaded when asked for.
+//! Device selection: the processor or a CUDA device.
 //!
-//! The program is linked without `libtorch_cuda.so`; where it is found it is loaded before the
-//! first tensor, so one program serves both kinds of machine.
+//! The program is linked without `libtorch_cuda.so` and tries to load it before the first tensor.
+//! So the same program serves machines with and without a GPU.
 
-use crate::switches;
+use crate::torch_flags;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use tch::Device;
-use voxflow_stages::{Error, Result};
+use voxflow_stages::{Context, Error, Message, Result};
 
-/// The folder that holds `libtorch_cuda.so`, where it is not beside `libtorch_cpu.so`.
+/// The variable for the folder with `libtorch_cuda.so`, if not beside `libtorch_cpu.so`.
 pub const CUDA_FOLDER: &str = "VOXFLOW_LIBTORCH_CUDA";
 
-/// The version of libtorch that this program is built for.
+/// The libtorch version this program is built for.
 pub const LIBTORCH: &str = "2.11.0";
 
-/// A device and its name in words.
+/// A device and its name.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct DeviceInfo {
     /// The device.
     pub device: Device,
     /// "cpu", "cuda:0 NVIDIA H100".
     pub name: String,
-    /// Why `auto` took the processor although there is a card.
+    /// The warning if `auto` chose the processor although there is a GPU.
     pub fallback: Option<String>,
 }
 
-/// The device that "auto", "cpu" or "cuda:N" asks for. Call it before the first tensor.
-pub fn choose(wanted: &str, threads: usize) -> Result<Place> {
+/// Chooses the device of a stage and tells its name.
+pub fn choose_device(cx: &Context) -> Result<DeviceInfo> {
+    let info = choose(cx.device(), cx.threads())?;
+    let (name, libtorch) = (info.name.clone(), LIBTORCH.to_string());
+    cx.tell(Message::Device { name, threads: cx.threads(), libtorch });
+    info.fallback.iter().for_each(|words| cx.warn(words));
+    Ok(info)
+}
+
+/// The device for "auto", "cpu" or "cuda:N". Call this before the first tensor.
+pub fn choose(wanted: &str, threads: usize) -> Result<DeviceInfo> {
     tch::set_num_threads(threads as i32);
     tch::set_num_interop_threads(1);
     match wanted {
         "cpu" => Ok(cpu()),
-        "auto" => Ok(cuda(0).unwrap_or_else(|error| Place {
+        "auto" => Ok(cuda(0).unwrap_or_else(|error| DeviceInfo {
             fallback: has_card().then(|| {
                 format!(
                     "there is an NVIDIA card, but the processor is used: {error}; \
@@ -50,12 +59,12 @@ pub fn choose(wanted: &str, threads: usize) -> Result<Place> {
     }
 }
 
-fn cpu() -> Place {
-    Place { device: Device::Cpu, name: "cpu".into(), fallback: None }
+fn cpu() -> DeviceInfo {
+    DeviceInfo { device: Device::Cpu, name: "cpu".into(), fallback: None }
 }
 
-/// Whether this machine has an NVIDIA card, whatever its libraries say: its device files, the
-/// kernel module's folder, or WSL's device. `VOXFLOW_NVIDIA_CARD` (0 or 1) answers for tests.
+/// True if this machine has an NVIDIA card, even if libtorch does not see the card: by its device
+/// files, the kernel module's folder, or WSL's device. Tests set `VOXFLOW_NVIDIA_CARD` (0 or 1).
 fn has_card() -> bool {
     if let Some(answer) = std::env::var_os("VOXFLOW_NVIDIA_CARD") {
         return answer == "1";
@@ -65,8 +74,8 @@ fn has_card() -> bool {
         .any(|path| Path::new(path).exists())
 }
 
-/// Why libtorch sees no device.
-fn reason_for_none() -> String {
+/// The likely reason why libtorch sees no device.
+fn no_device_reason() -> String {
     // SAFETY: a plain call of the dynamic linker with a C string.
     let driver = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW) };
     if driver.is_null() {
@@ -82,30 +91,34 @@ fn reason_for_none() -> String {
     }
 }
 
-fn cuda(index: usize) -> Result<Place> {
-    let refuse = |reason: String| Error::failed(format!("device 'cuda:{index}': {reason}"));
-    load_cuda().map_err(refuse)?;
-    switches::set_exact_fp32()?;
+fn cuda(index: usize) -> Result<DeviceInfo> {
+    load_cuda().map_err(|reason| unusable(index, &reason))?;
+    torch_flags::set_exact_fp32()?;
     let count = tch::Cuda::device_count().max(0) as usize;
     if count == 0 {
-        return Err(refuse(reason_for_none()));
+        return Err(unusable(index, &no_device_reason()));
     }
     if index >= count {
-        return Err(refuse(format!(
-            "libtorch sees {count} CUDA devices; use '--device cpu' or another number"
-        )));
+        let reason =
+            format!("libtorch sees {count} CUDA devices; use '--device cpu' or another number");
+        return Err(unusable(index, &reason));
     }
     let model = cuda_name(index).unwrap_or_default();
-    Ok(Place {
+    Ok(DeviceInfo {
         device: Device::Cuda(index),
         name: format!("cuda:{index} {model}").trim_end().to_string(),
         fallback: None,
     })
 }
 
+fn unusable(index: usize, reason: &str) -> Error {
+    Error::failed(format!("device 'cuda:{index}': {reason}"))
+}
+
 /// Loads `libtorch_cuda.so` for the whole process.
 fn load_cuda() -> Result<(), String> {
-    // `make setup CUDA=1` keeps the wheels' own layout beside `lib/`, out of the linker's sight.
+    // `make setup CUDA=1` keeps the layout of the wheels beside `lib/`, where the linker does not
+    // find it.
     let fetched = beside_libtorch().map(|folder| folder.join("../cuda/torch/lib"));
     let named = std::env::var_os(CUDA_FOLDER).map(PathBuf::from);
     let mut folders = named.into_iter().chain(beside_libtorch()).chain(fetched);
@@ -113,8 +126,8 @@ fn load_cuda() -> Result<(), String> {
         folders.find_map(|folder| folder.join("libtorch_cuda.so").canonicalize().ok())
     else {
         return Err(format!(
-            "no 'libtorch_cuda.so' beside libtorch or in {CUDA_FOLDER}; 'make setup CUDA=1' fetches it, \
-             '--device cpu' does without"
+            "no 'libtorch_cuda.so' beside libtorch or in {CUDA_FOLDER}; 'make setup CUDA=1' \
+             fetches it, '--device cpu' does without"
         ));
     };
     open(&library)
@@ -139,7 +152,7 @@ fn open(library: &Path) -> Result<(), String> {
     Err(format!("{} cannot be loaded: {words}", library.display()))
 }
 
-/// The folder of the `libtorch_cpu.so` that this process has loaded.
+/// The folder from which this process loaded `libtorch_cpu.so`.
 fn beside_libtorch() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let path = maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..]));
@@ -149,12 +162,12 @@ fn beside_libtorch() -> Option<PathBuf> {
         .map(Path::to_path_buf)
 }
 
-/// The model's name of a device, by the driver's own library, which libtorch has loaded.
+/// A GPU's product name, from the driver's library since tch does not expose the name.
 fn cuda_name(index: usize) -> Option<String> {
     type Get = unsafe extern "C" fn(*mut libc::c_int, libc::c_int) -> libc::c_int;
     type Name = unsafe extern "C" fn(*mut libc::c_char, libc::c_int, libc::c_int) -> libc::c_int;
     let mut text = [0 as libc::c_char; 128];
-    // SAFETY: the two functions have these signatures since CUDA 2; the buffer's length is given.
+    // SAFETY: both functions have these signatures since CUDA 2, and the buffer's length is given.
     unsafe {
         let driver = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
         if driver.is_null() {

@@ -1,22 +1,27 @@
-//! Operations on whole lists of tensors, through the shim in `shim/foreach.cpp`: a few kernels on
-//! an accelerator instead of one for each tensor, and no gradients recorded. On the processor they
-//! give the bits of the same operations one by one.
+//! Operations on lists of tensors, through `shim/foreach.cpp`: a few kernels on an accelerator
+//! instead of a kernel per tensor. No gradients are recorded. On the processor the results have the
+//! bits of the same operations on each tensor.
 //!
-//! A factor is a tensor without sides: on the processor where its value is known, on the tensors'
-//! device where only that knows it. So nothing here waits for a device.
+//! A factor is a tensor without sides, on the processor if its value is known there, else on the
+//! device. So nothing here waits for a device.
 
 use std::ffi::{c_int, c_void};
 use tch::{Device, Kind, Tensor, no_grad};
 
 type Pointer = *const c_void;
 type Pointers = *const Pointer;
-type Made = *mut *mut c_void;
+type OutPointers = *mut *mut c_void;
 
 unsafe extern "C" {
     fn voxflow_each_scale(tensors: Pointers, count: usize, factor: Pointer) -> c_int;
-    fn voxflow_each_scaled(tensors: Pointers, count: usize, factor: Pointer, made: Made) -> c_int;
+    fn voxflow_each_scaled(
+        tensors: Pointers,
+        count: usize,
+        factor: Pointer,
+        made: OutPointers,
+    ) -> c_int;
     fn voxflow_each_divide(tensors: Pointers, count: usize, factor: Pointer) -> c_int;
-    fn voxflow_each_raise(tensors: Pointers, count: usize, number: f64) -> c_int;
+    fn voxflow_each_add_scalar(tensors: Pointers, count: usize, number: f64) -> c_int;
     fn voxflow_each_add(tensors: Pointers, count: usize, others: Pointers) -> c_int;
     fn voxflow_each_subtract(tensors: Pointers, count: usize, others: Pointers) -> c_int;
     fn voxflow_each_copy(tensors: Pointers, count: usize, others: Pointers) -> c_int;
@@ -27,151 +32,163 @@ unsafe extern "C" {
         others: Pointers,
         share: Pointer,
     ) -> c_int;
-    fn voxflow_each_divided(tensors: Pointers, count: usize, others: Pointers, made: Made)
-    -> c_int;
+    fn voxflow_each_divided(
+        tensors: Pointers,
+        count: usize,
+        others: Pointers,
+        made: OutPointers,
+    ) -> c_int;
     fn voxflow_each_multiplied(
         tensors: Pointers,
         count: usize,
         others: Pointers,
-        made: Made,
+        made: OutPointers,
     ) -> c_int;
-    fn voxflow_each_root(tensors: Pointers, count: usize, made: Made) -> c_int;
-    fn voxflow_each_norm(tensors: Pointers, count: usize, made: Made) -> c_int;
-    fn voxflow_each_silence(tensors: Pointers, count: usize, taken: Pointer) -> c_int;
-    fn voxflow_each_forget(tensors: Pointers, count: usize) -> c_int;
+    fn voxflow_each_root(tensors: Pointers, count: usize, made: OutPointers) -> c_int;
+    fn voxflow_each_norm(tensors: Pointers, count: usize, made: OutPointers) -> c_int;
+    fn voxflow_each_zero_unless(tensors: Pointers, count: usize, keep: Pointer) -> c_int;
+    fn voxflow_each_zero_grad(tensors: Pointers, count: usize) -> c_int;
 }
 
 fn pointers(list: &[Tensor]) -> Vec<Pointer> {
     list.iter().map(|tensor| tensor.as_ptr().cast()).collect()
 }
 
-/// Calls the shim with a list that is not empty.
+/// Calls the shim with a list, unless it is empty.
 fn change(list: &[Tensor], call: impl FnOnce(Pointers) -> c_int) {
     if !list.is_empty() {
-        assert_eq!(
-            call(pointers(list).as_ptr()),
-            0,
-            "libtorch refused an operation on a list of tensors"
-        );
+        let status = call(pointers(list).as_ptr());
+        assert_eq!(status, 0, "libtorch refused an operation on a list of tensors");
     }
 }
 
-/// The same with a second list of the same length.
+/// Calls the shim with two lists of the same length.
 fn change_by(list: &[Tensor], others: &[Tensor], call: impl FnOnce(Pointers, Pointers) -> c_int) {
     assert_eq!(list.len(), others.len(), "two lists of tensors differ in length");
     change(list, |tensors| call(tensors, pointers(others).as_ptr()));
 }
 
 /// Calls the shim for a new list of the same length.
-fn make(list: &[Tensor], call: impl FnOnce(Pointers, Made) -> c_int) -> Vec<Tensor> {
+fn make(list: &[Tensor], call: impl FnOnce(Pointers, OutPointers) -> c_int) -> Vec<Tensor> {
     let mut made: Vec<*mut c_void> = vec![std::ptr::null_mut(); list.len()];
     change(list, |tensors| call(tensors, made.as_mut_ptr()));
-    // SAFETY: the shim was done, so it put a new tensor in each place, which nobody else owns.
+    // SAFETY: the call succeeded, so each pointer is a new tensor that nothing else owns.
     made.into_iter().map(|pointer| unsafe { Tensor::from_ptr(pointer.cast()) }).collect()
 }
 
-/// Each tensor *= factor.
+/// tensors[i] *= factor.
 pub fn scale(list: &[Tensor], factor: &Tensor) {
-    // SAFETY: here and below, a tch tensor is a pointer to libtorch's; lists have the length that
-    // is given.
+    // SAFETY: the tensors outlive the call and the list has the given length.
     change(list, |tensors| unsafe {
         voxflow_each_scale(tensors, list.len(), factor.as_ptr().cast())
     });
 }
 
-/// The products of tensors and a factor.
+/// tensors[i] · factor.
 pub fn scaled(list: &[Tensor], factor: &Tensor) -> Vec<Tensor> {
+    // SAFETY: the tensors outlive the call; both lists have the given length.
     make(list, |tensors, made| unsafe {
         voxflow_each_scaled(tensors, list.len(), factor.as_ptr().cast(), made)
     })
 }
 
-/// Each tensor /= factor.
+/// tensors[i] /= factor.
 pub fn divide(list: &[Tensor], factor: &Tensor) {
+    // SAFETY: the tensors outlive the call and the list has the given length.
     change(list, |tensors| unsafe {
         voxflow_each_divide(tensors, list.len(), factor.as_ptr().cast())
     });
 }
 
-/// Each tensor += number.
-pub fn raise(list: &[Tensor], number: f64) {
-    change(list, |tensors| unsafe { voxflow_each_raise(tensors, list.len(), number) });
+/// tensors[i] += number.
+pub fn add_scalar(list: &[Tensor], number: f64) {
+    // SAFETY: the tensors outlive the call and the list has the given length.
+    change(list, |tensors| unsafe { voxflow_each_add_scalar(tensors, list.len(), number) });
 }
 
-/// Each tensor += the other of its place.
+/// tensors[i] += others[i].
 pub fn add(list: &[Tensor], others: &[Tensor]) {
+    // SAFETY: the tensors outlive the call; `change_by` checked that both lists have this length.
     change_by(list, others, |tensors, others| unsafe {
         voxflow_each_add(tensors, list.len(), others)
     });
 }
 
-/// Each tensor -= the other of its place.
+/// tensors[i] -= others[i].
 pub fn subtract(list: &[Tensor], others: &[Tensor]) {
+    // SAFETY: the tensors outlive the call; `change_by` checked that both lists have this length.
     change_by(list, others, |tensors, others| unsafe {
         voxflow_each_subtract(tensors, list.len(), others)
     });
 }
 
-/// Each tensor becomes the other of its place.
+/// tensors[i] = others[i], in place.
 pub fn copy(list: &[Tensor], others: &[Tensor]) {
+    // SAFETY: the tensors outlive the call; `change_by` checked that both lists have this length.
     change_by(list, others, |tensors, others| unsafe {
         voxflow_each_copy(tensors, list.len(), others)
     });
 }
 
-/// Each tensor goes towards the other of its place by this share of the way.
+/// tensors[i] += share · (others[i] − tensors[i]).
 pub fn lerp(list: &[Tensor], others: &[Tensor], share: f64) {
+    // SAFETY: the tensors outlive the call; `change_by` checked that both lists have this length.
     change_by(list, others, |tensors, others| unsafe {
         voxflow_each_lerp(tensors, list.len(), others, share)
     });
 }
 
-/// The same with a share that only the device knows. libtorch has no kernel for whole lists of
-/// this.
+/// [`lerp`] with a share on the device. libtorch has no kernel over lists for it.
 pub fn lerp_by(list: &[Tensor], others: &[Tensor], share: &Tensor) {
+    // SAFETY: the tensors outlive the call; `change_by` checked that both lists have this length.
     change_by(list, others, |tensors, others| unsafe {
         voxflow_each_lerp_by(tensors, list.len(), others, share.as_ptr().cast())
     });
 }
 
-/// The quotients of tensors and what stands in their places, which may be single numbers.
+/// tensors[i] / others[i]; the others may be single numbers.
 pub fn divided(list: &[Tensor], others: &[Tensor]) -> Vec<Tensor> {
     assert_eq!(list.len(), others.len(), "two lists of tensors differ in length");
     let others = pointers(others);
+    // SAFETY: the tensors outlive the call; all three lists have the given length.
     make(list, |tensors, made| unsafe {
         voxflow_each_divided(tensors, list.len(), others.as_ptr(), made)
     })
 }
 
-/// The squares.
-pub fn squares(list: &[Tensor]) -> Vec<Tensor> {
+/// tensors[i]².
+pub fn squared(list: &[Tensor]) -> Vec<Tensor> {
+    // SAFETY: the tensors outlive the call; all lists have the given length.
     make(list, |tensors, made| unsafe {
         voxflow_each_multiplied(tensors, list.len(), tensors, made)
     })
 }
 
-/// The square roots.
-pub fn roots(list: &[Tensor]) -> Vec<Tensor> {
+/// √tensors[i].
+pub fn square_roots(list: &[Tensor]) -> Vec<Tensor> {
+    // SAFETY: the tensors outlive the call; both lists have the given length.
     make(list, |tensors, made| unsafe { voxflow_each_root(tensors, list.len(), made) })
 }
 
-/// Each fp32 tensor becomes zero where `taken` (a Bool without sides) is false, infinities and what
-/// is no number too; where it is true, it stays to the bit.
-pub fn silence(list: &[Tensor], taken: &Tensor) {
+/// Sets fp32 tensors to zero, infinities and NaN too, if `keep` (a Bool without sides) is false;
+/// leaves every bit of them otherwise.
+pub fn zero_unless(keep: &Tensor, list: &[Tensor]) {
+    // SAFETY: the tensors outlive the call and the list has the given length.
     change(list, |tensors| unsafe {
-        voxflow_each_silence(tensors, list.len(), taken.as_ptr().cast())
+        voxflow_each_zero_unless(tensors, list.len(), keep.as_ptr().cast())
     });
 }
 
-/// Forgets the gradients of the tensors.
-pub fn forget_gradients(list: &[Tensor]) {
-    change(list, |tensors| unsafe { voxflow_each_forget(tensors, list.len()) });
+/// Drops the gradients of the tensors.
+pub fn zero_grad(list: &[Tensor]) {
+    // SAFETY: the tensors outlive the call and the list has the given length.
+    change(list, |tensors| unsafe { voxflow_each_zero_grad(tensors, list.len()) });
 }
 
-/// The sum of squares of each tensor, side by side in one tensor; there must be one.
+/// Each tensor's sum of squares, in a single tensor. The list must not be empty.
 ///
-/// On the processor by sums, whose order the results of trainings there hold; on an accelerator by
-/// the norms of all tensors at once.
+/// On the processor they are summed tensor by tensor, since training results must keep their bits;
+/// on an accelerator they are the squared norms, all computed at once.
 pub fn sums_of_squares(list: &[Tensor]) -> Tensor {
     if list.iter().all(|tensor| tensor.device() == Device::Cpu) {
         by_sums(list)
@@ -186,12 +203,13 @@ fn by_sums(list: &[Tensor]) -> Tensor {
 }
 
 fn by_norms(list: &[Tensor]) -> Tensor {
+    // SAFETY: the tensors outlive the call; both lists have the given length.
     let norms = make(list, |tensors, made| unsafe { voxflow_each_norm(tensors, list.len(), made) });
     no_grad(|| Tensor::stack(&norms, 0).square())
 }
 
-/// A number as a factor that is known.
-pub fn known(number: f64) -> Tensor {
+/// A factor whose value the processor knows.
+pub fn cpu_scalar(number: f64) -> Tensor {
     Tensor::full([] as [i64; 0], number, (Kind::Double, Device::Cpu))
 }
 
@@ -225,10 +243,10 @@ mod tests {
             change(&list);
             list
         };
-        check(&changed(&|list| scale(list, &known(0.3))), &|a, _| a * 0.3);
-        check(&scaled(&a, &known(0.3)), &|a, _| a * 0.3);
-        check(&changed(&|list| divide(list, &known(0.3))), &|a, _| a / 0.3);
-        check(&changed(&|list| raise(list, 0.3)), &|a, _| a + 0.3);
+        check(&changed(&|list| scale(list, &cpu_scalar(0.3))), &|a, _| a * 0.3);
+        check(&scaled(&a, &cpu_scalar(0.3)), &|a, _| a * 0.3);
+        check(&changed(&|list| divide(list, &cpu_scalar(0.3))), &|a, _| a / 0.3);
+        check(&changed(&|list| add_scalar(list, 0.3)), &|a, _| a + 0.3);
         check(&changed(&|list| add(list, &b)), &|a, b| a + b);
         check(&changed(&|list| subtract(list, &b)), &|a, b| a - b);
         check(&changed(&|list| copy(list, &b)), &|_, b| b.copy());
@@ -236,21 +254,21 @@ mod tests {
         let share = Tensor::from(0.1f32);
         check(&changed(&|list| lerp_by(list, &b, &share)), &|a, b| a.lerp(b, 0.1));
         check(&divided(&a, &b), &|a, b| a / b);
-        check(&squares(&a), &|a, _| a.square());
-        check(&roots(&squares(&a)), &|a, _| a.square().sqrt());
-        assert!(scaled(&[], &known(1.0)).is_empty());
+        check(&squared(&a), &|a, _| a.square());
+        check(&square_roots(&squared(&a)), &|a, _| a.square().sqrt());
+        assert!(scaled(&[], &cpu_scalar(1.0)).is_empty());
     }
 
     #[test]
-    fn silenced_tensors_are_zero_whatever_they_were_and_others_keep_every_bit() {
+    fn tensors_that_are_not_kept_are_zero_whatever_they_were_and_others_keep_every_bit() {
         let list = || {
             Vec::from(
                 [f32::NAN, f32::INFINITY, 1.5, -0.0].map(|value| Tensor::from_slice(&[value])),
             )
         };
         let (kept, gone) = (list(), list());
-        silence(&kept, &Tensor::from(true));
-        silence(&gone, &Tensor::from(false));
+        zero_unless(&Tensor::from(true), &kept);
+        zero_unless(&Tensor::from(false), &gone);
         let bits = |list: &[Tensor]| -> Vec<i64> {
             list.iter().map(|tensor| tensor.view_dtype(Kind::Int).int64_value(&[0])).collect()
         };

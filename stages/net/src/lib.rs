@@ -1,40 +1,43 @@
-//! All that needs libtorch: the network, its training and its use, behind the program
+//! Everything that needs libtorch: networks, training and inference, behind the program
 //! `voxflow-worker`.
 //!
-//! Parameters and descriptions are plain data and live in `voxflow-stages`, as do images and
-//! metrics.
+//! Parameters and model descriptions are plain data in `voxflow-stages`, as are images and metrics.
+//! Modules are public only if this crate's tests or benchmarks use them.
 
-pub mod amp;
-pub mod cases;
+mod amp;
+mod batch;
+pub mod batch_sampler;
+pub mod batch_source;
 pub mod checkpoint;
-pub mod choose;
+pub mod classes;
 pub mod device;
+pub mod device_dataset;
+mod device_memory;
+mod dice;
+mod ensemble;
+mod failure;
 pub mod fit;
-pub mod foreach;
+mod foreach;
+mod grad_scaler;
 pub mod gradients;
-pub mod infer;
-pub mod initial;
-pub mod ledger;
-pub mod loader;
+mod initializer;
+mod leakage;
 pub mod loss;
-pub mod memory;
-pub mod model;
 pub mod network;
 pub mod optimizer;
-pub mod pictures;
-pub mod pipe;
-pub mod predict;
-pub mod progress;
-pub mod resident;
-pub mod resume;
-pub mod scaler;
-pub mod score;
-pub mod segment;
-pub mod source;
-pub mod switches;
-pub mod test;
-pub mod train;
-pub mod trouble;
-pub mod validate;
+mod pictures;
+mod pipe;
+mod predict;
+pub mod prefetch_queue;
+mod pretrained;
+mod progress;
+mod segmentation;
+pub mod sliding_window;
+pub mod subset;
+mod test;
+mod torch_flags;
+mod train;
+mod validate;
+mod volume_tensor;
 pub mod weights;
 pub mod worker;

@@ -2,12 +2,12 @@
 //! one-hot.
 
 use tch::{Kind, Tensor};
-use voxflow_stages::model::{Loss, LossKind};
+use voxflow_stages::model::{LossKind, LossParams};
 
-/// The loss of a network's outputs, the logits first. The others may be smaller; they count with
-/// MONAI's weights of deep supervision: ½, ¼, … of the first, a sixteenth at least, against the
-/// label nearest to each voxel's centre.
-pub fn of_outputs(settings: &Loss, outputs: &[Tensor], labels: &Tensor) -> Tensor {
+/// The loss of a network's outputs, logits first. Further outputs may be smaller: they are compared
+/// with labels resampled by nearest neighbour, and weighted as in MONAI's `DeepSupervisionLoss`:
+/// max(½ⁱ, 1/16).
+pub fn of_outputs(settings: &LossParams, outputs: &[Tensor], labels: &Tensor) -> Tensor {
     let mut losses = outputs.iter().zip(0..).map(|(output, index)| {
         let output = output.to_kind(at_least_single(output.kind()));
         let loss = loss(settings, &output, &resized(labels, &output.size()[2..]));
@@ -17,12 +17,12 @@ pub fn of_outputs(settings: &Loss, outputs: &[Tensor], labels: &Tensor) -> Tenso
     losses.fold(first, |sum, loss| sum + loss)
 }
 
-/// Kinds below fp32 are widened.
+/// fp32 for 16-bit kinds.
 fn at_least_single(kind: Kind) -> Kind {
     if kind == Kind::Double { Kind::Double } else { Kind::Float }
 }
 
-/// Labels of other sides, by the nearest voxel's centre.
+/// Labels resampled by nearest neighbour (PyTorch's `nearest-exact`).
 fn resized(labels: &Tensor, sides: &[i64]) -> Tensor {
     if &labels.size()[2..] == sides {
         return labels.shallow_clone();
@@ -33,7 +33,7 @@ fn resized(labels: &Tensor, sides: &[i64]) -> Tensor {
 }
 
 /// The loss of logits (N, C, X, Y, Z) against labels (N, 1, X, Y, Z) of kind Int64, as a scalar.
-pub fn loss(settings: &Loss, logits: &Tensor, labels: &Tensor) -> Tensor {
+pub fn loss(settings: &LossParams, logits: &Tensor, labels: &Tensor) -> Tensor {
     let log_probabilities = logits.log_softmax(1, logits.kind());
     match settings.name {
         LossKind::Ce => cross_entropy(&log_probabilities, labels),
@@ -53,20 +53,23 @@ fn cross_entropy(log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
 
 /// 1 − (2·Σpt + nr) / (Σp^k + Σt^k + dr), the mean over classes (and patches), with k = 2 for
 /// `squared_pred`, else 1. Σt is Σt² since t is 0 or 1.
-fn dice(settings: &Loss, probabilities: &Tensor, labels: &Tensor) -> Tensor {
+fn dice(settings: &LossParams, probabilities: &Tensor, labels: &Tensor) -> Tensor {
     let mut one_hot = probabilities.zeros_like();
     let _ = one_hot.scatter_value_(1, labels, 1.0);
     let first = if settings.include_background { 0 } else { 1 };
     let classes = probabilities.size()[1] - first;
     let (p, t) = (probabilities.narrow(1, first, classes), one_hot.narrow(1, first, classes));
     let axes: &[i64] = if settings.batch { &[0, 2, 3, 4] } else { &[2, 3, 4] };
-    let sum = |tensor: &Tensor| tensor.sum_dim_intlist(axes, false, tensor.kind());
-    let predicted = if settings.squared_pred { sum(&p.square()) } else { sum(&p) };
-    let numerator = sum(&(&p * &t)) * 2.0 + settings.smooth_nr;
-    let denominator = predicted + sum(&t) + settings.smooth_dr;
+    let predicted = if settings.squared_pred { sum(&p.square(), axes) } else { sum(&p, axes) };
+    let numerator = sum(&(&p * &t), axes) * 2.0 + settings.smooth_nr;
+    let denominator = predicted + sum(&t, axes) + settings.smooth_dr;
     let ratio: Tensor = numerator / denominator;
     let kind: Kind = ratio.kind();
     1.0 - ratio.mean(kind)
+}
+
+fn sum(tensor: &Tensor, axes: &[i64]) -> Tensor {
+    tensor.sum_dim_intlist(axes, false, tensor.kind())
 }
 
 #[cfg(test)]
@@ -85,12 +88,12 @@ mod tests {
             &labels(),
             50.0,
         );
-        assert!(loss(&Loss::default(), &logits, &labels()).double_value(&[]).abs() < 1e-9);
+        assert!(loss(&LossParams::default(), &logits, &labels()).double_value(&[]).abs() < 1e-9);
     }
 
     #[test]
     fn further_outputs_count_half_as_much_each_against_labels_of_their_size() {
-        let (labels, settings) = (labels(), Loss::default());
+        let (labels, settings) = (labels(), LossParams::default());
         let logits = Tensor::randn([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu));
         let alone = of_outputs(&settings, &[logits.shallow_clone()], &labels);
         assert_eq!(alone, loss(&settings, &logits, &labels));
@@ -111,8 +114,12 @@ mod tests {
     #[test]
     fn an_undecided_prediction_costs_what_pencil_and_paper_say() {
         let logits = Tensor::zeros([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu));
-        let settings =
-            Loss { smooth_nr: 0.0, smooth_dr: 0.0, weights: [1.0, 1.0], ..Loss::default() };
+        let settings = LossParams {
+            smooth_nr: 0.0,
+            smooth_dr: 0.0,
+            weights: [1.0, 1.0],
+            ..LossParams::default()
+        };
         // Σpt = count/3, Σp² = 8/9, Σt = count for counts 3, 3, 2.
         let share = |count: f64| 2.0 * count / 3.0 / (8.0 / 9.0 + count);
         let dice = 1.0 - (share(3.0) + share(3.0) + share(2.0)) / 3.0;

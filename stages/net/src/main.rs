@@ -1,4 +1,4 @@
-//! `voxflow-worker TASK.json`: makes one stage that needs libtorch.
+//! `voxflow-worker TASK.json`: runs a stage that needs libtorch.
 
 fn main() -> std::process::ExitCode {
     voxflow_net::worker::main()

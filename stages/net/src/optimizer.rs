@@ -1,196 +1,208 @@
-//! Optimizers as operations on lists of tensors, with a state that can be kept in a checkpoint.
+//! Optimizers as operations on tensor lists, with a state for checkpoints.
 //!
-//! A step may depend on what only the device knows (whether gradients overflowed): then its factors
-//! are chosen there, so that a step that is left out changes nothing and nobody waits for the
-//! answer.
+//! A step may be skipped because gradients overflowed, which only the device knows. Its factors are
+//! then chosen on the device: a skipped step changes nothing, and the processor does not wait.
 
-use crate::foreach::{self, known};
-use crate::network::Parameter;
+use crate::foreach::{self, cpu_scalar};
+use crate::network::NetworkTensor;
 use tch::{Kind, Tensor, no_grad};
 use voxflow_stages::model::tensor_spec::TensorRole;
-use voxflow_stages::model::{Optimizer as Settings, OptimizerName};
+use voxflow_stages::model::{OptimizerName, OptimizerParams};
 
-/// A learned tensor with its moments.
-struct Slot {
+/// A learned tensor and the optimizer's moments of it.
+struct ParamState {
     name: String,
     tensor: Tensor,
-    /// Its gradient is taken as zero.
-    silent: bool,
+    /// The gradient counts as zero (rounding noise of biases before norms).
+    ignores_gradient: bool,
     first: Tensor,
     second: Option<Tensor>,
 }
 
 /// An optimizer of a network's learned tensors.
 pub struct Optimizer {
-    settings: Settings,
-    slots: Vec<Slot>,
+    settings: OptimizerParams,
+    params: Vec<ParamState>,
     steps: u64,
-    /// How many of the steps were left out, on the device; none where no step could be.
-    left_out: Option<Tensor>,
+    /// Number of skipped steps, on the device; `None` until a step may be skipped.
+    skipped: Option<Tensor>,
 }
 
 impl Optimizer {
-    /// An optimizer of a network's tensors that leaves frozen tensors alone. Marks tensors that
-    /// need gradients. Biases directly before norms get none unless `noisy_biases`.
+    /// An optimizer for the learned tensors except frozen ones; marks the tensors that need
+    /// gradients. Biases directly before norms need gradients only with `noisy_biases`.
     pub fn new(
-        settings: &Settings,
-        parameters: &[Parameter],
+        settings: &OptimizerParams,
+        parameters: &[NetworkTensor],
         noisy_biases: bool,
         frozen: impl Fn(&str) -> bool,
     ) -> Optimizer {
         let learned = parameters.iter().filter(|parameter| parameter.role.is_learned());
-        let slots = learned.filter(|parameter| !frozen(&parameter.name)).map(|parameter| {
-            let silent = parameter.role == TensorRole::BiasBeforeNorm && !noisy_biases;
-            let _ = parameter.tensor.set_requires_grad(!silent);
-            slot(settings.name, parameter, silent)
+        let params = learned.filter(|parameter| !frozen(&parameter.name)).map(|parameter| {
+            let ignores_gradient = parameter.role == TensorRole::BiasBeforeNorm && !noisy_biases;
+            let _ = parameter.tensor.set_requires_grad(!ignores_gradient);
+            new_state(settings.name, parameter, ignores_gradient)
         });
-        Optimizer { settings: settings.clone(), slots: slots.collect(), steps: 0, left_out: None }
+        Optimizer { settings: settings.clone(), params: params.collect(), steps: 0, skipped: None }
     }
 
-    /// Forgets the gradients.
+    /// Drops the gradients.
     pub fn zero_grad(&mut self) {
-        let heard = self.slots.iter().filter(|slot| !slot.silent);
-        foreach::forget_gradients(
-            &heard.map(|slot| slot.tensor.shallow_clone()).collect::<Vec<_>>(),
-        );
+        let learned = self.params.iter().filter(|param| !param.ignores_gradient);
+        foreach::zero_grad(&learned.map(|param| param.tensor.shallow_clone()).collect::<Vec<_>>());
     }
 
-    /// The gradients there are.
+    /// The gradients of the last backward pass.
     pub fn gradients(&self) -> Vec<Tensor> {
-        let heard = self.slots.iter().filter(|slot| !slot.silent);
-        heard.map(|slot| slot.tensor.grad()).filter(Tensor::defined).collect()
+        let learned = self.params.iter().filter(|param| !param.ignores_gradient);
+        learned.map(|param| param.tensor.grad()).filter(Tensor::defined).collect()
     }
 
-    /// One step at this learning rate.
+    /// A step at this learning rate.
     pub fn step(&mut self, rate: f64) {
         self.steps += 1;
-        self.advance(&Taking::Certain(self.steps), rate);
+        self.advance(&StepDecision::Always(self.steps), rate);
     }
 
-    /// One step at this learning rate where `taken`, a Bool on the device, is true; elsewhere
-    /// nothing but the gradients changes, and the step does not count.
+    /// A step at this learning rate if `taken`, a Bool on the device, is true. Otherwise the
+    /// gradients become zero, the tensors stay, and the step does not count.
     pub fn step_if(&mut self, rate: f64, taken: &Tensor) {
         self.steps += 1;
-        let left_out = taken.logical_not().to_kind(Kind::Int64);
-        let left_out =
-            self.left_out.as_ref().map_or(left_out.shallow_clone(), |before| before + left_out);
-        let steps = (self.steps as i64 - &left_out).to_kind(Kind::Double);
-        self.left_out = Some(left_out);
-        foreach::silence(&self.gradients(), taken);
-        self.advance(&Taking::If(taken.shallow_clone(), steps), rate);
+        let skipped = taken.logical_not().to_kind(Kind::Int64);
+        let skipped =
+            self.skipped.as_ref().map_or(skipped.shallow_clone(), |before| before + skipped);
+        let steps = (self.steps as i64 - &skipped).to_kind(Kind::Double);
+        self.skipped = Some(skipped);
+        foreach::zero_unless(taken, &self.gradients());
+        self.advance(&StepDecision::If(taken.shallow_clone(), steps), rate);
     }
 
-    fn advance(&self, taking: &Taking, rate: f64) {
+    fn advance(&self, decision: &StepDecision, rate: f64) {
         let lists = self.lists();
         no_grad(|| match self.settings.name {
             _ if lists.tensors.is_empty() => {}
-            OptimizerName::Novograd => lists.novograd(&self.settings, rate, taking),
-            OptimizerName::Adam | OptimizerName::Adamw => lists.adam(&self.settings, rate, taking),
-            OptimizerName::Sgd => lists.sgd(&self.settings, rate, taking),
+            OptimizerName::Novograd => lists.novograd(&self.settings, rate, decision),
+            OptimizerName::Adam | OptimizerName::Adamw => {
+                lists.adam(&self.settings, rate, decision)
+            }
+            OptimizerName::Sgd => lists.sgd(&self.settings, rate, decision),
         });
     }
 
-    /// What a step works on: tensors without a gradient only where they decay.
-    fn lists(&self) -> Lists {
-        let mut lists = Lists::default();
-        for slot in &self.slots {
-            let gradient = if slot.silent { Tensor::new() } else { slot.tensor.grad() };
+    /// The lists of a step. Tensors without gradient take part only if weights decay.
+    fn lists(&self) -> ParamLists {
+        let mut lists = ParamLists::default();
+        for param in &self.params {
+            let gradient = if param.ignores_gradient { Tensor::new() } else { param.tensor.grad() };
             if !gradient.defined() && self.settings.weight_decay == 0.0 {
                 continue;
             }
-            let zeros = || no_grad(|| slot.tensor.zeros_like().set_requires_grad(false));
-            lists.gradients.push(if gradient.defined() { gradient } else { zeros() });
-            lists.tensors.push(slot.tensor.shallow_clone());
-            lists.first.push(slot.first.shallow_clone());
-            lists.second.extend(slot.second.as_ref().map(Tensor::shallow_clone));
+            lists.gradients.push(if gradient.defined() {
+                gradient
+            } else {
+                zeros_like(&param.tensor)
+            });
+            lists.tensors.push(param.tensor.shallow_clone());
+            lists.first.push(param.first.shallow_clone());
+            lists.second.extend(param.second.as_ref().map(Tensor::shallow_clone));
         }
         lists
     }
 
-    /// The state by name, for a checkpoint. Waits for the device.
+    /// The state by name for a checkpoint. Waits for the device.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        let left_out = self.left_out.as_ref().map_or(0, |steps| steps.int64_value(&[]));
+        let skipped = self.skipped.as_ref().map_or(0, |steps| steps.int64_value(&[]));
         let mut state =
-            vec![("steps".to_string(), Tensor::from_slice(&[self.steps as i64 - left_out]))];
-        for slot in &self.slots {
-            state.push((format!("first/{}", slot.name), slot.first.shallow_clone()));
-            if let Some(second) = &slot.second {
-                state.push((format!("second/{}", slot.name), second.shallow_clone()));
+            vec![("steps".to_string(), Tensor::from_slice(&[self.steps as i64 - skipped]))];
+        for param in &self.params {
+            state.push((format!("first/{}", param.name), param.first.shallow_clone()));
+            if let Some(second) = &param.second {
+                state.push((format!("second/{}", param.name), second.shallow_clone()));
             }
         }
         state
     }
 
-    /// Takes back a state; false if it is not one of this optimizer.
+    /// Takes a state back; false if it is of another optimizer.
     pub fn restore(&mut self, find: impl Fn(&str) -> Option<Tensor>) -> bool {
         let Some(steps) = find("steps") else { return false };
-        (self.steps, self.left_out) = (steps.int64_value(&[0]) as u64, None);
-        no_grad(|| {
-            let copy = |name: String, target: &mut Tensor| {
-                find(&name)
-                    .filter(|found| found.size() == target.size())
-                    .map(|found| target.copy_(&found))
-                    .is_some()
-            };
-            self.slots.iter_mut().all(|slot| {
-                copy(format!("first/{}", slot.name), &mut slot.first)
-                    && slot
-                        .second
-                        .as_mut()
-                        .is_none_or(|second| copy(format!("second/{}", slot.name), second))
-            })
-        })
+        (self.steps, self.skipped) = (steps.int64_value(&[0]) as u64, None);
+        for param in &mut self.params {
+            let first = find(&format!("first/{}", param.name));
+            let second = find(&format!("second/{}", param.name));
+            let is_known = copy_into(&mut param.first, first)
+                && param.second.as_mut().is_none_or(|target| copy_into(target, second));
+            if !is_known {
+                return false;
+            }
+        }
+        true
     }
 }
 
-fn slot(name: OptimizerName, parameter: &Parameter, silent: bool) -> Slot {
+fn new_state(name: OptimizerName, parameter: &NetworkTensor, ignores_gradient: bool) -> ParamState {
     let tensor = parameter.tensor.shallow_clone();
-    let zeros = || no_grad(|| tensor.zeros_like().set_requires_grad(false));
     let second = match name {
         OptimizerName::Sgd => None,
         // A single fp32 number even where weights are fp64, as MONAI's.
         OptimizerName::Novograd => {
             Some(Tensor::zeros([] as [i64; 0], (Kind::Float, tensor.device())))
         }
-        OptimizerName::Adam | OptimizerName::Adamw => Some(zeros()),
+        OptimizerName::Adam | OptimizerName::Adamw => Some(zeros_like(&tensor)),
     };
-    Slot { name: parameter.name.clone(), first: zeros(), second, tensor, silent }
+    ParamState {
+        name: parameter.name.clone(),
+        first: zeros_like(&tensor),
+        second,
+        tensor,
+        ignores_gradient,
+    }
 }
 
-/// Whether a step is taken, and the number it has if it is.
-enum Taking {
-    Certain(u64),
-    /// A Bool, and an fp64 number, both on the device and without sides.
+fn zeros_like(tensor: &Tensor) -> Tensor {
+    no_grad(|| tensor.zeros_like().set_requires_grad(false))
+}
+
+/// False if the tensor is missing or has another shape.
+fn copy_into(target: &mut Tensor, found: Option<Tensor>) -> bool {
+    let found = found.filter(|found| found.size() == target.size());
+    found.map(|found| no_grad(|| target.copy_(&found))).is_some()
+}
+
+/// A step's number, and the condition on the device under which it is taken.
+enum StepDecision {
+    Always(u64),
+    /// A Bool and the step's number (fp64), both on the device and without sides.
     If(Tensor, Tensor),
 }
 
-impl Taking {
-    /// A factor, or what leaves everything as it is where the step is not taken.
+impl StepDecision {
+    /// A factor, or `idle` if the step is skipped.
     fn factor(&self, factor: f64, idle: f64) -> Tensor {
         match self {
-            Taking::Certain(_) => known(factor),
-            Taking::If(taken, _) => {
-                let full = |number: f64| {
-                    Tensor::full([] as [i64; 0], number, (Kind::Double, taken.device()))
-                };
-                full(factor).where_self(taken, &full(idle))
+            StepDecision::Always(_) => cpu_scalar(factor),
+            StepDecision::If(taken, _) => {
+                let options = (Kind::Double, taken.device());
+                let [factor, idle] =
+                    [factor, idle].map(|number| Tensor::full([] as [i64; 0], number, options));
+                factor.where_self(taken, &idle)
             }
         }
     }
 
-    /// Of two tensors on the device the first, or the second where the step is not taken.
+    /// A tensor on the device, or `idle` if the step is skipped.
     fn choose(&self, tensor: &Tensor, idle: &Tensor) -> Tensor {
         match self {
-            Taking::Certain(_) => tensor.shallow_clone(),
-            Taking::If(taken, _) => tensor.where_self(taken, idle),
+            StepDecision::Always(_) => tensor.shallow_clone(),
+            StepDecision::If(taken, _) => tensor.where_self(taken, idle),
         }
     }
 
     /// Adam's correction of a moment that began at zero: 1 − β^steps.
     fn correction(&self, beta: f64) -> Tensor {
         match self {
-            Taking::Certain(steps) => known(1.0 - beta.powf(*steps as f64)),
-            Taking::If(taken, steps) => {
+            StepDecision::Always(steps) => cpu_scalar(1.0 - beta.powf(*steps as f64)),
+            StepDecision::If(taken, steps) => {
                 let correction: Tensor = 1.0 - Tensor::pow_scalar(beta, steps);
                 correction.where_scalarother(taken, 1.0)
             }
@@ -199,72 +211,78 @@ impl Taking {
 
     fn lerp(&self, list: &[Tensor], others: &[Tensor], share: f64) {
         match self {
-            Taking::Certain(_) => foreach::lerp(list, others, share),
-            Taking::If(..) => foreach::lerp_by(list, others, &self.factor(share, 0.0)),
+            StepDecision::Always(_) => foreach::lerp(list, others, share),
+            StepDecision::If(..) => foreach::lerp_by(list, others, &self.factor(share, 0.0)),
         }
     }
 }
 
-/// What a step works on, side by side.
+/// Tensors, gradients and moments side by side.
 #[derive(Default)]
-struct Lists {
+struct ParamLists {
     tensors: Vec<Tensor>,
     gradients: Vec<Tensor>,
     first: Vec<Tensor>,
     second: Vec<Tensor>,
 }
 
-impl Lists {
+impl ParamLists {
     /// Ginsburg et al. 2019 as MONAI does it: v ← ‖g‖² at first, else β₂v + (1−β₂)‖g‖²;
     /// m ← β₁m + g/(√v + eps) + decay·w; w ← w − rate·m.
-    fn novograd(&self, settings: &Settings, rate: f64, taking: &Taking) {
+    fn novograd(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
         let [beta1, beta2] = settings.betas();
         let squares = foreach::sums_of_squares(&self.gradients);
         let before = Tensor::stack(&self.second, 0);
         let averaged = &before * beta2 + &squares * (1.0 - beta2);
         let after = squares.where_self(&before.eq(0.0), &averaged).to_kind(before.kind());
-        let after = taking.choose(&after, &before);
+        let after = decision.choose(&after, &before);
         foreach::copy(&self.second, &after.unbind(0));
         let update = foreach::divided(&self.gradients, &(after.sqrt() + settings.eps).unbind(0));
-        self.decay(&update, settings, taking);
-        foreach::scale(&self.first, &taking.factor(beta1, 1.0));
+        self.decay(&update, settings, decision);
+        foreach::scale(&self.first, &decision.factor(beta1, 1.0));
         foreach::add(&self.first, &update);
-        foreach::subtract(&self.tensors, &foreach::scaled(&self.first, &taking.factor(rate, 0.0)));
+        foreach::subtract(
+            &self.tensors,
+            &foreach::scaled(&self.first, &decision.factor(rate, 0.0)),
+        );
     }
 
     /// Kingma & Ba 2015, with decay added to the gradient; or Loshchilov & Hutter 2019, with it
     /// apart.
-    fn adam(&self, settings: &Settings, rate: f64, taking: &Taking) {
+    fn adam(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
         let [beta1, beta2] = settings.betas();
         if settings.name == OptimizerName::Adam {
-            self.decay(&self.gradients, settings, taking);
+            self.decay(&self.gradients, settings, decision);
         } else if settings.weight_decay != 0.0 {
-            foreach::scale(&self.tensors, &taking.factor(1.0 - rate * settings.weight_decay, 1.0));
+            foreach::scale(
+                &self.tensors,
+                &decision.factor(1.0 - rate * settings.weight_decay, 1.0),
+            );
         }
-        taking.lerp(&self.first, &self.gradients, 1.0 - beta1);
-        foreach::scale(&self.second, &taking.factor(beta2, 1.0));
-        let squares = foreach::squares(&self.gradients);
-        foreach::scale(&squares, &known(1.0 - beta2));
+        decision.lerp(&self.first, &self.gradients, 1.0 - beta1);
+        foreach::scale(&self.second, &decision.factor(beta2, 1.0));
+        let squares = foreach::squared(&self.gradients);
+        foreach::scale(&squares, &cpu_scalar(1.0 - beta2));
         foreach::add(&self.second, &squares);
-        let roots = foreach::roots(&self.second);
-        foreach::divide(&roots, &taking.correction(beta2).sqrt());
-        foreach::raise(&roots, settings.eps);
+        let roots = foreach::square_roots(&self.second);
+        foreach::divide(&roots, &decision.correction(beta2).sqrt());
+        foreach::add_scalar(&roots, settings.eps);
         let update = foreach::divided(&self.first, &roots);
-        foreach::scale(&update, &(taking.factor(rate, 0.0) / taking.correction(beta1)));
+        foreach::scale(&update, &(decision.factor(rate, 0.0) / decision.correction(beta1)));
         foreach::subtract(&self.tensors, &update);
     }
 
     /// PyTorch's SGD. The first momentum is the first gradient, since momenta begin at zero.
-    fn sgd(&self, settings: &Settings, rate: f64, taking: &Taking) {
-        self.decay(&self.gradients, settings, taking);
-        let rate = taking.factor(rate, 0.0);
+    fn sgd(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
+        self.decay(&self.gradients, settings, decision);
+        let rate = decision.factor(rate, 0.0);
         if settings.momentum == 0.0 {
             return foreach::subtract(&self.tensors, &foreach::scaled(&self.gradients, &rate));
         }
-        foreach::scale(&self.first, &taking.factor(settings.momentum, 1.0));
+        foreach::scale(&self.first, &decision.factor(settings.momentum, 1.0));
         foreach::add(&self.first, &self.gradients);
         let update = if settings.nesterov {
-            let ahead = foreach::scaled(&self.first, &known(settings.momentum));
+            let ahead = foreach::scaled(&self.first, &cpu_scalar(settings.momentum));
             foreach::add(&ahead, &self.gradients);
             foreach::scale(&ahead, &rate);
             ahead
@@ -275,11 +293,11 @@ impl Lists {
     }
 
     /// Adds decay·w.
-    fn decay(&self, to: &[Tensor], settings: &Settings, taking: &Taking) {
+    fn decay(&self, to: &[Tensor], settings: &OptimizerParams, decision: &StepDecision) {
         if settings.weight_decay != 0.0 {
             foreach::add(
                 to,
-                &foreach::scaled(&self.tensors, &taking.factor(settings.weight_decay, 0.0)),
+                &foreach::scaled(&self.tensors, &decision.factor(settings.weight_decay, 0.0)),
             );
         }
     }

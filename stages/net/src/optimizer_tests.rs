@@ -3,10 +3,10 @@ use serde_json::json;
 use tch::Device;
 
 /// Two tensors, one of them a bias before a norm, and an optimizer of them.
-fn some(settings: &Settings) -> (Vec<Parameter>, Optimizer) {
+fn some(settings: &OptimizerParams) -> (Vec<NetworkTensor>, Optimizer) {
     tch::manual_seed(4);
     let tensor = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu));
-    let named = |name: &str, tensor, role| Parameter { name: name.into(), tensor, role };
+    let named = |name: &str, tensor, role| NetworkTensor { name: name.into(), tensor, role };
     let parameters = vec![
         named("w", tensor(&[3, 4]), TensorRole::Weight),
         named("b", tensor(&[5]).abs() + 1.0, TensorRole::BiasBeforeNorm),
@@ -16,12 +16,12 @@ fn some(settings: &Settings) -> (Vec<Parameter>, Optimizer) {
 }
 
 /// Gives the first tensor a gradient.
-fn pull(parameters: &[Parameter], optimizer: &mut Optimizer, gradient: f64) {
+fn pull(parameters: &[NetworkTensor], optimizer: &mut Optimizer, gradient: f64) {
     optimizer.zero_grad();
     (parameters[0].tensor.sin() * gradient).sum(Kind::Float).backward();
 }
 
-fn every_optimizer(check: impl Fn(&Settings)) {
+fn every_optimizer(check: impl Fn(&OptimizerParams)) {
     for more in [
         json!({ "name": "novograd", "weight_decay": 0.01 }),
         json!({ "name": "novograd" }),
@@ -35,7 +35,7 @@ fn every_optimizer(check: impl Fn(&Settings)) {
     }
 }
 
-fn everything(parameters: &[Parameter], optimizer: &Optimizer) -> Vec<Tensor> {
+fn everything(parameters: &[NetworkTensor], optimizer: &Optimizer) -> Vec<Tensor> {
     let weights = parameters.iter().map(|parameter| parameter.tensor.detach().copy());
     weights.chain(optimizer.state().into_iter().map(|(_, tensor)| tensor.copy())).collect()
 }

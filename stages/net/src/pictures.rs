@@ -1,4 +1,4 @@
-//! Pictures of the worst, the median and the best case of a test, drawn once, with its scores.
+//! Pictures of the worst, the median and the best case of a test.
 
 use std::path::Path;
 use voxflow_stages::dataset::Listing;
@@ -9,8 +9,8 @@ use voxflow_stages::image::picture::{PictureOf, Plane, Scene};
 use voxflow_stages::metric::CaseScore;
 use voxflow_stages::{Context, Error, Input, Result};
 
-/// Draws the pictures into the artifact and lists them in `pictures.json`. `prediction` is where a
-/// case's label map lies.
+/// Draws the pictures into the artifact and lists them in `pictures.json`. `prediction` gives the
+/// path of a case's label map.
 pub fn draw(
     cx: &Context,
     dataset: &Input,
@@ -37,7 +37,7 @@ pub fn draw(
     cx.create_json("pictures.json", &rows)
 }
 
-/// The worst, the median and the best case by mean Dice over labels; cases without any are left
+/// The worst, the median and the best case by mean Dice over labels. Cases without a Dice are left
 /// out.
 fn ranked(scores: &[CaseScore]) -> Vec<(&'static str, &str, f64)> {
     let mut cases: Vec<(&str, f64)> =

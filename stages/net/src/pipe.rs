@@ -1,5 +1,5 @@
-//! The pipe to the program that started this worker: facts go out as JSON lines, and items, for
-//! which a worker has no store, are recalled through it.
+//! The worker's side of the pipe to `voxflow`: messages go out as JSON lines, and items are
+//! recalled through it, since a worker has no store.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use voxflow_cache::{Artifact, Blob, Digest, Recipe};
 use voxflow_stages::{Answer, Error, Host, Message, Reply, Request, Result};
 
-/// Who waits for an answer, by the item's number; `None` once no answer can come.
+/// The receivers of answers by item number; `None` after the parent closed the pipe.
 type Waiting = Arc<Mutex<Option<BTreeMap<u64, Sender<Answer>>>>>;
 
-/// The parent's end of the pipe, and what it has answered.
+/// The host of a stage in a worker.
 pub struct Pipe {
     out: Mutex<File>,
     stopping: Arc<AtomicBool>,
     adopted: Mutex<BTreeMap<String, Blob>>,
-    places: Mutex<BTreeMap<Digest, PathBuf>>,
+    paths: Mutex<BTreeMap<Digest, PathBuf>>,
     waiting: Waiting,
     next: AtomicU64,
     listening: Once,
@@ -33,25 +33,25 @@ impl Pipe {
             out: Mutex::new(out),
             stopping,
             adopted: Mutex::default(),
-            places: Mutex::default(),
+            paths: Mutex::default(),
             waiting: Arc::new(Mutex::new(Some(BTreeMap::new()))),
             next: AtomicU64::new(0),
             listening: Once::new(),
         }
     }
 
-    /// Writes one line.
-    pub fn say(&self, what: &impl serde::Serialize) {
-        let _ = line(&mut lock(&self.out), what);
+    /// Sends a message. A closed pipe is no error: a parent that ends takes this process with it.
+    pub fn send(&self, message: &impl serde::Serialize) {
+        let _ = write_line(&mut lock(&self.out), message);
     }
 
-    /// The blobs that were adopted.
+    /// The blobs that the stage adopted.
     pub fn take_adopted(&self) -> BTreeMap<String, Blob> {
         std::mem::take(&mut *lock(&self.adopted))
     }
 
-    /// A number for an item, and where its answers will come.
-    fn enlist(&self) -> (u64, Receiver<Answer>) {
+    /// A new item's number and the receiver of its answers.
+    fn register_item(&self) -> (u64, Receiver<Answer>) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answers) = channel();
         if let Some(waiting) = &mut *lock(&self.waiting) {
@@ -64,16 +64,17 @@ impl Pipe {
         (id, answers)
     }
 
-    fn keep(&self, artifact: &Artifact, paths: &BTreeMap<String, PathBuf>) {
-        let places = artifact
+    /// Remembers the files of an artifact's blobs.
+    fn remember_paths(&self, artifact: &Artifact, paths: &BTreeMap<String, PathBuf>) {
+        let known = artifact
             .0
             .iter()
             .filter_map(|(name, blob)| Some((blob.digest, paths.get(name)?.clone())));
-        lock(&self.places).extend(places);
+        lock(&self.paths).extend(known);
     }
 }
 
-/// Hands out answers until the parent closes its end; who waits then hears that it is gone.
+/// Passes answers on until the parent closes the pipe. Dropping the senders then ends all waits.
 fn listen(waiting: &Waiting) {
     for line in std::io::stdin().lock().split(b'\n').map_while(std::io::Result::ok) {
         let Ok(answer) = serde_json::from_slice::<Answer>(&line) else { continue };
@@ -84,9 +85,9 @@ fn listen(waiting: &Waiting) {
     lock(waiting).take();
 }
 
-/// Writes one JSON line. A parent that is gone takes this process with it, so errors need no word.
-pub fn line(out: &mut File, what: &impl serde::Serialize) -> ExitCode {
-    let Ok(mut text) = serde_json::to_vec(what) else { return ExitCode::FAILURE };
+/// Writes a value as a line of JSON.
+pub fn write_line(out: &mut File, value: &impl serde::Serialize) -> ExitCode {
+    let Ok(mut text) = serde_json::to_vec(value) else { return ExitCode::FAILURE };
     text.push(b'\n');
     if out.write_all(&text).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -97,7 +98,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Host for Pipe {
     fn tell(&self, message: Message) {
-        self.say(&message);
+        self.send(&message);
     }
 
     fn stopping(&self) -> bool {
@@ -110,16 +111,16 @@ impl Host for Pipe {
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
-        let (id, answers) = self.enlist();
-        self.say(&Request::Recall { id, name: name.to_string(), recipe: recipe.clone() });
+        let (id, answers) = self.register_item();
+        self.send(&Request::Recall { id, name: name.to_string(), recipe: recipe.clone() });
         let found = loop {
             match answers.recv() {
                 Ok(Answer::Make { folder, .. }) => {
                     let failed = make(&folder).err().map(|error| Reply::from(&error));
-                    self.say(&Request::Made { id, failed });
+                    self.send(&Request::Made { id, failed });
                 }
                 Ok(Answer::Found { artifact, paths, .. }) => {
-                    self.keep(&artifact, &paths);
+                    self.remember_paths(&artifact, &paths);
                     break Ok(artifact);
                 }
                 Ok(Answer::Failed { reply, .. }) => {
@@ -141,7 +142,7 @@ impl Host for Pipe {
     }
 
     fn blob_path(&self, blob: &Blob) -> PathBuf {
-        lock(&self.places).get(&blob.digest).cloned().unwrap_or_default()
+        lock(&self.paths).get(&blob.digest).cloned().unwrap_or_default()
     }
 
     fn adopt(&self, name: &str, blob: &Blob) {

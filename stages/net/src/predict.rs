@@ -1,15 +1,16 @@
-//! `predict`: prepares each image as the model's card says, segments it, and writes the result in
-//! the image's own space. Each image is an item, so that another image in the folder redoes no
-//! other.
+//! The stage `predict`: prepares each image by the model card, segments it, and writes the result
+//! on the image's original grid. Each image is a separate item in the store: adding an image to the
+//! folder does not predict the others again.
 
-use crate::cases::tensor;
-use crate::model::Models;
-use crate::segment::Segmentation;
-use crate::train::begin;
+use crate::device::choose_device;
+use crate::ensemble::Ensemble;
+use crate::segmentation::Segmentation;
+use crate::volume_tensor::volume_tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use tch::Device;
 use voxflow_cache::{Artifact, Digest};
 use voxflow_stages::context::{ItemKey, write_json};
 use voxflow_stages::dataset::{Case, Label, Listing};
@@ -19,15 +20,15 @@ use voxflow_stages::image::{CaseFiles, Volume, nifti};
 use voxflow_stages::kinds::predict::Predict;
 use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
 
-/// What is told of a prediction.
+/// The file of [`PredictionFacts`].
 const FACTS: &str = "facts.json";
 
 /// The item's files without their suffix, and their folders in the artifact.
 const FILES: [(&str, &str); 2] = [("labels", "predictions"), ("probabilities", "probabilities")];
 
-/// What is told of one prediction, so that reusing it tells the same.
+/// Metrics and warnings, stored so that a reused prediction repeats them.
 #[derive(Debug, Serialize, Deserialize)]
-struct Facts {
+struct PredictionFacts {
     /// The volume of each label in ml.
     volumes_ml: BTreeMap<String, f64>,
     warnings: Vec<String>,
@@ -35,7 +36,7 @@ struct Facts {
 
 /// One row of `predictions.json`.
 #[derive(Debug, Serialize)]
-struct Predicted {
+struct PredictionRow {
     case: String,
     file: String,
     volumes_ml: BTreeMap<String, f64>,
@@ -44,25 +45,27 @@ struct Predicted {
 /// Makes the predictions artifact.
 pub fn run(cx: &Context) -> Result<()> {
     let params: Predict = cx.params()?;
-    let place = begin(cx)?;
+    let info = choose_device(cx)?;
     let dataset = cx.input("dataset")?;
     let listing: Listing = dataset.json("dataset.json")?;
     let cases = params.chosen(&listing)?;
-    let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
+    let models = Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
     models.check_channels(cx, &listing.modality)?;
-    let desk = Desk { model: identity(cx, &params)?, models: Mutex::new(models), dataset };
-    let rows = cx.each_case(&cases, |case| &case.name, |case| desk.predict(cx, &params, case))?;
+    let model_digests = model_digests(cx, &params)?;
+    let predictor = Predictor { model_digests, models: Mutex::new(models), dataset };
+    let rows =
+        cx.each_case(&cases, |case| &case.name, |case| predictor.predict(cx, &params, case))?;
     for row in &rows {
-        let metric = |(label, ml): (&String, &f64)| {
-            Metric::new("volume_ml", *ml).case(&row.case).label(label)
-        };
-        row.volumes_ml.iter().map(metric).for_each(|row| cx.metric(row.grid("original")));
+        for (label, ml) in &row.volumes_ml {
+            let metric = Metric::new("volume_ml", *ml).case(&row.case).label(label);
+            cx.metric(metric.grid("original"));
+        }
     }
     cx.create_json("predictions.json", &rows)
 }
 
-/// What decides the networks' answer: the model's card and the weights in use, of every model.
-fn identity(cx: &Context, params: &Predict) -> Result<BTreeMap<String, Digest>> {
+/// Digests of every model's card and weights, which decide its predictions.
+fn model_digests(cx: &Context, params: &Predict) -> Result<BTreeMap<String, Digest>> {
     let mut files = BTreeMap::new();
     for (index, model) in cx.many("model").iter().enumerate() {
         for name in ["model.json", params.weights.file()] {
@@ -72,36 +75,37 @@ fn identity(cx: &Context, params: &Predict) -> Result<BTreeMap<String, Digest>> 
     Ok(files)
 }
 
-/// What all images share.
-struct Desk<'a> {
-    models: Mutex<Models>,
-    model: BTreeMap<String, Digest>,
+/// The data that all images share.
+struct Predictor<'a> {
+    models: Mutex<Ensemble>,
+    model_digests: BTreeMap<String, Digest>,
     dataset: &'a Input,
 }
 
-/// One image's files, and what segments them.
-struct Item<'a> {
+/// An image's files and the networks.
+struct ImageItem<'a> {
     files: CaseFiles,
-    models: &'a Mutex<Models>,
+    models: &'a Mutex<Ensemble>,
 }
 
-impl Desk<'_> {
+impl Predictor<'_> {
     /// Recalls one prediction, adopts its files and repeats its warnings.
-    fn predict(&self, cx: &Context, params: &Predict, case: &Case) -> Result<Predicted> {
+    fn predict(&self, cx: &Context, params: &Predict, case: &Case) -> Result<PredictionRow> {
         let mut inputs = image_digests(self.dataset, case)?;
-        inputs.extend(self.model.clone());
+        inputs.extend(self.model_digests.clone());
         let key = ItemKey { name: case.name.clone(), inputs, ..ItemKey::default() };
         let files = CaseFiles { label: None, ..CaseFiles::of(self.dataset, case)? };
         let file = params.file_of(&case.name);
-        let made = cx.recall("image", params, &Item { files, models: &self.models }, &key, make)?;
+        let made =
+            cx.recall("image", params, &ImageItem { files, models: &self.models }, &key, make)?;
         for (name, folder) in FILES {
             if let Some(blob) = made.get(&format!("{name}{}", params.suffix())) {
                 cx.adopt(&format!("{folder}/{file}"), blob);
             }
         }
-        let facts = facts(cx, &made)?;
+        let facts = read_facts(cx, &made)?;
         facts.warnings.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-        Ok(Predicted {
+        Ok(PredictionRow {
             case: case.name.clone(),
             file: format!("predictions/{file}"),
             volumes_ml: facts.volumes_ml,
@@ -109,7 +113,7 @@ impl Desk<'_> {
     }
 }
 
-fn facts(cx: &Context, made: &Artifact) -> Result<Facts> {
+fn read_facts(cx: &Context, made: &Artifact) -> Result<PredictionFacts> {
     let blob = made.get(FACTS).ok_or_else(|| {
         Error::failed(format!("a prediction without '{FACTS}'; run with --force"))
     })?;
@@ -119,13 +123,14 @@ fn facts(cx: &Context, made: &Artifact) -> Result<Facts> {
 }
 
 /// Makes one image's files.
-fn make(params: &Predict, item: &Item, folder: &Path) -> Result<()> {
+fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
     let card = item.models.lock().unwrap_or_else(PoisonError::into_inner).card.clone();
     let modality = &card.modality;
     let files = Files { case: &item.files, modality, named_by: "the model", allowed: &[] };
     let prepared = prepare_on(&mut nifti::Desk::default(), &card.preparation, files)?;
-    let image = tensor(&prepared.image.data, prepared.image.channels, prepared.image.shape);
-    let found = Segmentation::of(item.models, &image, &prepared.geometry)?;
+    let Volume { data, channels, shape, .. } = &prepared.image;
+    let image = volume_tensor(data, *channels, *shape, Device::Cpu);
+    let found = Segmentation::predict(item.models, &image, &prepared.geometry)?;
     let (labels, packed) = (found.labels()?, params.suffix().ends_with(".gz"));
     let [path_of_labels, path_of_probabilities] =
         FILES.map(|(name, _)| folder.join(format!("{name}{}", params.suffix())));
@@ -135,16 +140,20 @@ fn make(params: &Predict, item: &Item, folder: &Path) -> Result<()> {
         let all = found.probabilities()?;
         nifti::write_volume_f32_in(&path_of_probabilities, &all, space, packed)?;
     }
-    let facts =
-        Facts { volumes_ml: volumes_ml(&labels, &card.labels), warnings: prepared.warnings };
+    let facts = PredictionFacts {
+        volumes_ml: volumes_ml(&labels, &card.labels),
+        warnings: prepared.warnings,
+    };
     write_json(&folder.join(FACTS), &facts)
 }
 
+/// The volume of each label.
 fn volumes_ml(map: &Volume<u8>, labels: &[Label]) -> BTreeMap<String, f64> {
     let mut voxels = [0u64; 256];
     map.data.iter().for_each(|value| voxels[usize::from(*value)] += 1);
-    let ml = |label: &Label| {
-        (label.name.clone(), voxels[usize::from(label.value)] as f64 * map.voxel_ml())
-    };
-    labels.iter().map(ml).collect()
+    let voxel_ml = map.voxel_ml();
+    let volumes = labels
+        .iter()
+        .map(|label| (label.name.clone(), voxels[usize::from(label.value)] as f64 * voxel_ml));
+    volumes.collect()
 }

@@ -1,85 +1,91 @@
-//! How fast a training goes and when it will be done; told a few times a second at most.
+//! Throughput and remaining time of a training, shown a few times per second at most.
 
 use std::time::{Duration, Instant};
 use voxflow_stages::{Context, Progress};
 
-/// The pace of this process's part of a training.
-pub struct Pace {
+/// Counts the steps and patches of this process.
+pub struct Throughput {
     begun: Instant,
     steps: u64,
     patches: u64,
-    told: Option<Instant>,
-    aside: Duration,
+    last_shown: Option<Instant>,
+    excluded: Duration,
 }
 
-/// What is worth showing.
-pub struct Shown {
-    /// Optimizer steps done and in all.
+/// The figures of a progress line.
+pub struct ProgressSnapshot {
+    /// Optimizer steps: done, total.
     pub steps: (u64, u64),
-    /// The epoch in hand, from 1, and all.
+    /// Epochs: the current one from 1, total.
     pub epochs: (u32, u32),
     /// Mean loss of the epoch so far.
     pub loss: f64,
-    /// The newest and the best validation Dice.
+    /// Validation Dice: latest, best.
     pub dice: (Option<f64>, Option<f64>),
-    /// The learning rate.
-    pub rate: f64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
 }
 
-impl Pace {
+impl Throughput {
     const BETWEEN: Duration = Duration::from_millis(400);
 
-    /// A pace that begins now.
-    pub fn new() -> Pace {
-        Pace { begun: Instant::now(), steps: 0, patches: 0, told: None, aside: Duration::ZERO }
+    /// Starts counting now.
+    pub fn new() -> Throughput {
+        Throughput {
+            begun: Instant::now(),
+            steps: 0,
+            patches: 0,
+            last_shown: None,
+            excluded: Duration::ZERO,
+        }
     }
 
     /// Counts the patches of a batch.
-    pub fn batch(&mut self, patches: u64) {
+    pub fn add_patches(&mut self, patches: u64) {
         self.patches += patches;
     }
 
     /// Counts a step.
-    pub fn step(&mut self) {
+    pub fn add_step(&mut self) {
         self.steps += 1;
     }
 
     /// Counts time that was not spent on steps (validation).
-    pub fn aside(&mut self, time: Duration) {
-        self.aside += time;
+    pub fn exclude(&mut self, time: Duration) {
+        self.excluded += time;
     }
 
     /// Patches per second of training time.
     pub fn patches_per_second(&self) -> f64 {
         self.patches as f64
-            / (self.begun.elapsed().saturating_sub(self.aside)).as_secs_f64().max(1e-9)
+            / (self.begun.elapsed().saturating_sub(self.excluded)).as_secs_f64().max(1e-9)
     }
 
-    /// Whether it is time to tell.
+    /// True if enough time has passed since the last progress line.
     pub fn is_due(&self) -> bool {
-        self.told.is_none_or(|told| told.elapsed() >= Self::BETWEEN)
+        self.last_shown.is_none_or(|last_shown| last_shown.elapsed() >= Self::BETWEEN)
     }
 
-    /// Tells.
-    pub fn tell(&mut self, cx: &Context, shown: &Shown) {
-        self.told = Some(Instant::now());
-        let (done, total) = shown.steps;
+    /// Shows a progress line.
+    pub fn show(&mut self, cx: &Context, snapshot: &ProgressSnapshot) {
+        self.last_shown = Some(Instant::now());
+        let (done, total) = snapshot.steps;
         let each = self.begun.elapsed().as_secs_f64() / self.steps.max(1) as f64;
         let mut numbers =
-            vec![("epoch".to_string(), format!("{}/{}", shown.epochs.0, shown.epochs.1))];
-        numbers.push(("loss".into(), format!("{:.4}", shown.loss)));
-        numbers.extend(shown.dice.0.map(|dice| ("dice".into(), format!("{dice:.4}"))));
-        numbers.extend(shown.dice.1.map(|dice| ("best".into(), format!("{dice:.4}"))));
-        numbers.push(("lr".into(), format!("{:.2e}", shown.rate)));
+            vec![("epoch".to_string(), format!("{}/{}", snapshot.epochs.0, snapshot.epochs.1))];
+        numbers.push(("loss".into(), format!("{:.4}", snapshot.loss)));
+        numbers.extend(snapshot.dice.0.map(|dice| ("dice".into(), format!("{dice:.4}"))));
+        numbers.extend(snapshot.dice.1.map(|dice| ("best".into(), format!("{dice:.4}"))));
+        numbers.push(("lr".into(), format!("{:.2e}", snapshot.learning_rate)));
         numbers.push(("patches/s".into(), format!("{:.1}", self.patches_per_second())));
         numbers.push(("left".into(), clock(each * total.saturating_sub(done) as f64)));
         cx.progress(Progress { done, total: Some(total), unit: "steps".into(), numbers });
     }
 }
 
-impl Default for Pace {
+impl Default for Throughput {
     fn default() -> Self {
-        Pace::new()
+        Throughput::new()
     }
 }
 
@@ -94,7 +100,7 @@ fn clock(seconds: f64) -> String {
     }
 }
 
-/// The largest memory this process has held, in bytes, as the kernel counts it.
+/// Peak resident memory of this process in bytes, as the kernel counts it.
 pub fn peak_memory_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,11 +1,11 @@
-//! `test`: segments the testing cases, brings the result back to each image's own grid, writes it
-//! there, and scores it against the dataset's own label file.
+//! The stage `test`: segments the testing cases on their original grids, and scores them against
+//! the label files of the dataset.
 
-use crate::cases::{Part, PreparedCase};
-use crate::model::Models;
+use crate::device::choose_device;
+use crate::ensemble::Ensemble;
 use crate::pictures;
-use crate::segment::Segmentation;
-use crate::train::begin;
+use crate::segmentation::Segmentation;
+use crate::subset::{PreparedCase, Subset};
 use std::sync::Mutex;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::Volume;
@@ -18,40 +18,41 @@ use voxflow_stages::{Context, Error, Input, Result};
 /// Makes the scores artifact with its predictions.
 pub fn run(cx: &Context) -> Result<()> {
     let Test(params) = cx.params()?;
-    let place = begin(cx)?;
-    let part = Part::open(cx.input("cache")?, "testing")?;
-    if part.cases.is_empty() {
+    let info = choose_device(cx)?;
+    let subset = Subset::open(cx.input("cache")?, "testing")?;
+    if subset.cases.is_empty() {
         return Err(Error::failed(
             "testing: there are no cases; give 'split' a number of testing cases",
         ));
     }
-    let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
-    models.check(cx, &part, true, params.allow_leakage)?;
+    let models = Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    models.check(cx, &subset, true, params.allow_leakage)?;
     let dataset = cx.input("dataset")?;
     let listing: Listing = dataset.json("dataset.json")?;
     let models = Mutex::new(models);
-    let work = |case: &PreparedCase| {
-        let prediction = Segmentation::of(&models, &case.tensor()?, &case.geometry)?.labels()?;
-        let path = cx.create(&file_of(&case.name))?;
+    let segment = |case: &PreparedCase| {
+        let prediction =
+            Segmentation::predict(&models, &case.tensor()?, &case.geometry)?.labels()?;
+        let path = cx.create(&prediction_file(&case.name))?;
         write_label_in(&path, &prediction, case.geometry.space.as_ref(), true)?;
-        let reference = reference(dataset, &listing, case)?;
+        let reference = read_label(dataset, &listing, case)?;
         let skew = skew_warning(&prediction.grid());
         skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-        Ok(score(&prediction, &reference, case, &part, params.tolerance_mm))
+        Ok(score(&prediction, &reference, case, &subset, params.tolerance_mm))
     };
-    let scores = cx.each_case(&part.cases, |case| &case.name, work)?;
-    summary::rows(&scores, part.name, "original").into_iter().for_each(|row| cx.metric(row));
-    pictures::draw(cx, dataset, &listing, &scores, |case| cx.create(&file_of(case)))?;
+    let scores = cx.each_case(&subset.cases, |case| &case.name, segment)?;
+    summary::rows(&scores, subset.name, "original").into_iter().for_each(|row| cx.metric(row));
+    pictures::draw(cx, dataset, &listing, &scores, |case| cx.create(&prediction_file(case)))?;
     cx.create_json("scores.json", &scores)
 }
 
-/// The name of a case's label map in the artifact.
-fn file_of(case: &str) -> String {
+/// A case's label map in the artifact.
+fn prediction_file(case: &str) -> String {
     format!("predictions/{case}.nii.gz")
 }
 
-/// The label as the dataset has it, on the image's own grid as the prediction is.
-fn reference(dataset: &Input, listing: &Listing, case: &PreparedCase) -> Result<Volume<u8>> {
+/// The dataset's label on the original grid of its image.
+fn read_label(dataset: &Input, listing: &Listing, case: &PreparedCase) -> Result<Volume<u8>> {
     let listed = listing.case(&case.name).ok_or_else(|| {
         Error::failed(format!("case '{}' is not in '{}'", case.name, dataset.stage))
     })?;
@@ -63,10 +64,10 @@ fn score(
     prediction: &Volume<u8>,
     reference: &Volume<u8>,
     case: &PreparedCase,
-    part: &Part,
+    subset: &Subset,
     tolerance_mm: f64,
 ) -> CaseScore {
-    let (grid, labels) = (prediction.grid(), &part.list.labels);
+    let (grid, labels) = (prediction.grid(), &subset.list.labels);
     let scores = score_case(&prediction.data, &reference.data, &grid, labels, tolerance_mm);
     CaseScore { case: case.name.clone(), labels: scores }
 }

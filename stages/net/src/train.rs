@@ -1,51 +1,52 @@
-//! `train`: sets a training up from its volumes, runs [`crate::fit`], and writes the model.
+//! The stage `train`: opens its volumes, runs [`Fit`], and writes the model.
 
-use crate::cases::{Classes, Part};
-use crate::device::{self, Place};
-use crate::fit::{Fit, Outcome};
-use crate::{model, switches, trouble, weights};
+use crate::classes::Classes;
+use crate::device::choose_device;
+use crate::failure::inject_fault;
+use crate::fit::model::Model;
+use crate::fit::{Fit, TrainingData, TrainingResult};
+use crate::subset::Subset;
+use crate::{pretrained, torch_flags, weights};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::description::TrainingSummary;
 use voxflow_stages::model::{Inference, ModelCard, Provenance, Weights};
-use voxflow_stages::{Context, Error, Message, Result};
+use voxflow_stages::{Context, Error, Result};
 
 /// Makes the model artifact.
 pub fn run(cx: &Context) -> Result<()> {
     let params: Train = cx.params()?;
-    switches::set_deterministic(params.deterministic)?;
-    let place = begin(cx)?;
+    torch_flags::set_deterministic(params.deterministic)?;
+    let info = choose_device(cx)?;
     let input = cx.input("cache")?;
-    let (training, validation) = (Part::open(input, "training")?, Part::open(input, "validation")?);
+    let (training, validation) =
+        (Subset::open(input, "training")?, Subset::open(input, "validation")?);
     check(&params, &training)?;
     let classes = Classes::new(&training.list.labels);
     let start = cx.optional("start");
-    let start = start.map(|input| model::start(cx, input, &params, &training, &validation));
+    let start = start.map(|input| pretrained::open(cx, input, &params, &training, &validation));
     let start = start.transpose()?;
     let ancestor = start.as_ref().map(|start| start.provenance.as_ref());
     let provenance = Provenance::of(&training.list, &validation.list, ancestor);
-    let start = start.map(|start| start.weights);
-    trouble::provoke();
-    let outcome = Fit::new(cx, &params, &training, &validation, &classes, &place, start)?.fit()?;
+    let start = start.as_ref().map(|start| &start.weights);
+    inject_fault();
+    let graph = params.network.graph(training.channels(), classes.count());
+    let model = Model::new(&graph, &params, info.device, start)?;
+    let data = TrainingData { training: &training, validation: &validation, classes: &classes };
+    let outcome = Fit::new(cx, &params, data, &info, model)?.fit()?;
     write(cx, &params, &training, &validation, &outcome, provenance)
 }
 
-/// Chooses the device and tells which one it is.
-pub fn begin(cx: &Context) -> Result<Place> {
-    let place = device::choose(cx.device(), cx.threads())?;
-    let libtorch = device::LIBTORCH.to_string();
-    cx.tell(Message::Device { name: place.name.clone(), threads: cx.threads(), libtorch });
-    place.fallback.iter().for_each(|words| cx.warn(words));
-    Ok(place)
-}
-
-fn check(params: &Train, training: &Part) -> Result<()> {
-    let stage_needs = "training: there are no cases; give 'split' a number of training cases";
+/// Errors on parameters that do not fit the training cases.
+fn check(params: &Train, training: &Subset) -> Result<()> {
     if training.cases.is_empty() {
-        return Err(Error::failed(stage_needs));
+        return Err(Error::failed(
+            "training: there are no cases; give 'split' a number of training cases",
+        ));
     }
     if !params.keep_last_batch && training.cases.len() < params.volumes_per_step {
         return Err(Error::failed(format!(
-            "training: {} cases do not fill a batch of {}; lower 'volumes_per_step' or set 'keep_last_batch: true'",
+            "training: {} cases do not fill a batch of {}; lower 'volumes_per_step' or set \
+             'keep_last_batch: true'",
             training.cases.len(),
             params.volumes_per_step
         )));
@@ -60,9 +61,9 @@ fn check(params: &Train, training: &Part) -> Result<()> {
 fn write(
     cx: &Context,
     params: &Train,
-    training: &Part,
-    validation: &Part,
-    outcome: &Outcome,
+    training: &Subset,
+    validation: &Subset,
+    outcome: &TrainingResult,
     provenance: Provenance,
 ) -> Result<()> {
     weights::write(&cx.create(Weights::Best.file())?, &outcome.best)?;

@@ -1,9 +1,9 @@
-//! `validate`: scores models on the validation volumes, on the resampled grid.
+//! The stage `validate`: scores models on the validation volumes, on the resampled grid.
 
-use crate::cases::{Part, PreparedCase};
-use crate::model::Models;
-use crate::train::begin;
-use crate::worker::caught;
+use crate::device::choose_device;
+use crate::ensemble::Ensemble;
+use crate::failure::catch_panic;
+use crate::subset::{PreparedCase, Subset};
 use std::sync::{Mutex, PoisonError};
 use voxflow_stages::kinds::validate::Validate;
 use voxflow_stages::metric::{CaseScore, score_case, skew_warning, summary};
@@ -13,42 +13,42 @@ use voxflow_stages::{Context, Error, Result};
 /// Makes the scores artifact.
 pub fn run(cx: &Context) -> Result<()> {
     let Validate(params) = cx.params()?;
-    let place = begin(cx)?;
-    let part = Part::open(cx.input("cache")?, "validation")?;
-    if part.cases.is_empty() {
+    let info = choose_device(cx)?;
+    let subset = Subset::open(cx.input("cache")?, "validation")?;
+    if subset.cases.is_empty() {
         return Err(Error::failed(
             "validation: there are no cases; give 'split' a number of validation cases",
         ));
     }
-    let models = Models::open(cx, params.weights, params.inference.as_ref(), params.flips, place)?;
-    models.check(cx, &part, false, params.allow_leakage)?;
-    // One case at a time through the network, which keeps all threads busy by itself; scoring
-    // beside it.
+    let models = Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    models.check(cx, &subset, false, params.allow_leakage)?;
+    // The lock lets one case at a time through the network, which keeps all threads busy by itself;
+    // other cases are scored meanwhile.
     let models = Mutex::new(models);
     let work = |case: &PreparedCase| {
         let skew = skew_warning(&case.grid());
         skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-        score(case, &part, &models, &params)
+        score(case, &subset, &models, &params)
     };
-    let scores = cx.each_case(&part.cases, |case| &case.name, work)?;
-    summary::rows(&scores, part.name, "resampled").into_iter().for_each(|row| cx.metric(row));
+    let scores = cx.each_case(&subset.cases, |case| &case.name, work)?;
+    summary::rows(&scores, subset.name, "resampled").into_iter().for_each(|row| cx.metric(row));
     cx.create_json("scores.json", &scores)
 }
 
 fn score(
     case: &PreparedCase,
-    part: &Part,
-    models: &Mutex<Models>,
+    subset: &Subset,
+    models: &Mutex<Ensemble>,
     params: &Scoring,
 ) -> Result<CaseScore> {
-    let (shape, labels) = (case.image.shape(), &part.list.labels);
+    let (shape, labels) = (case.image.shape(), &subset.list.labels);
     let prediction = {
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        caught(|| {
-            let slider = models.slider()?;
-            let home =
-                slider.home(shape.iter().product(), case.image.channels(), models.classes.count());
-            Ok(models.classes.volume(&slider.classes(&case.tensor_on(home)?)))
+        catch_panic(|| {
+            let (window, classes) = (models.sliding_window()?, &models.classes);
+            let (voxels, channels) = (shape.iter().product(), case.image.channels());
+            let device = window.volume_device(voxels, channels, classes.count());
+            Ok(classes.volume(&window.classes(&case.tensor_on(device)?)))
         })?
     };
     let scores =

@@ -1,4 +1,4 @@
-//! Weights as safetensors, under MONAI's parameter names.
+//! Weights as safetensors, under MONAI's parameter names, and their way into a network and back.
 
 use crate::network::GraphNetwork;
 use safetensors::tensor::{Dtype, TensorView};
@@ -9,21 +9,25 @@ use voxflow_stages::dataset::name::shown;
 use voxflow_stages::model::weights::check;
 use voxflow_stages::{Error, Result, Trouble};
 
-/// Named tensors in the form of a safetensors file. They may hold numbers that are not finite, as
-/// a checkpoint's do; weights that leave a training are checked ([`write`]).
+/// Tensors by name, in the order of a network's `state_dict`.
+pub type NamedTensors = Vec<(String, Tensor)>;
+
+/// Named tensors as a safetensors file. TensorNumbers may be infinite or NaN, as in a checkpoint; weights
+/// that leave a training are checked ([`write`]).
 pub fn pack(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
-    let parts = tensors.iter().map(|(name, tensor)| Ok((name, plain(tensor)?)));
-    let parts: Vec<(&String, Plain)> = parts.collect::<Result<_>>()?;
-    let views = parts.iter().map(|(name, part)| {
-        TensorView::new(part.dtype, part.shape.clone(), &part.bytes)
-            .map(|view| (name.as_str(), view))
-            .trouble(name)
-    });
-    let views: Vec<(&str, TensorView)> = views.collect::<Result<_>>()?;
+    // The views borrow the bytes: all bytes come first.
+    let mut plain = vec![];
+    for (name, tensor) in tensors {
+        plain.push((name, PlainTensor::new(tensor)?));
+    }
+    let mut views = vec![];
+    for (name, PlainTensor { dtype, shape, bytes }) in &plain {
+        views.push((*name, TensorView::new(*dtype, shape.clone(), bytes).trouble(name)?));
+    }
     safetensors::serialize(views, None).trouble("weights")
 }
 
-/// Tensors of a safetensors file's bytes, on the processor.
+/// The tensors of a safetensors file, on the processor.
 pub fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     let file = safetensors::SafeTensors::deserialize(bytes).trouble("not a safetensors file")?;
     file.tensors()
@@ -32,15 +36,16 @@ pub fn unpack(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         .collect()
 }
 
-/// Writes a network's tensors to a file; an error unless all numbers are finite.
+/// Writes a network's tensors to a file. Errors unless all numbers are finite.
 pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     check_finite(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))).trouble(
-        "the training gave weights that are no numbers; lower 'learning_rate' or set 'clip_gradients'",
+        "the training gave weights that are no numbers; lower 'learning_rate' or set \
+         'clip_gradients'",
     )?;
     std::fs::write(path, pack(tensors)?).map_err(Error::io("write", path))
 }
 
-/// Reads a network's weights from a safetensors file; an error unless all numbers are finite.
+/// Reads a network's weights from a safetensors file. Errors unless all numbers are finite.
 pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let tensors = unpack(&bytes).trouble_at(path)?;
@@ -48,32 +53,54 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     Ok(tensors)
 }
 
-/// An error that names the tensors with numbers that are not finite.
+/// Errors if numbers are infinite or NaN, and names their tensors.
 fn check_finite<'a>(tensors: impl Iterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
-    let is_bad = |tensor: &Tensor| {
-        tensor.is_floating_point() && !bool::try_from(tensor.isfinite().all()).is_ok_and(|all| all)
-    };
-    let bad = tensors.filter(|(_, tensor)| is_bad(tensor));
-    let bad: Vec<String> = bad.map(|(name, _)| format!("'{name}'")).collect();
+    let bad: Vec<String> = tensors
+        .filter(|(_, tensor)| !is_finite(tensor))
+        .map(|(name, _)| format!("'{name}'"))
+        .collect();
     if bad.is_empty() {
         return Ok(());
     }
     Err(Error::failed(format!("{} holds numbers that are not finite", shown(&bad))))
 }
 
+fn is_finite(tensor: &Tensor) -> bool {
+    !tensor.is_floating_point() || bool::try_from(tensor.isfinite().all()).is_ok_and(|all| all)
+}
+
 /// Copies of a network's tensors on the processor.
-pub fn snapshot(network: &GraphNetwork) -> Vec<(String, Tensor)> {
-    let copy = |tensor: &Tensor| no_grad(|| tensor.detach().to_device(Device::Cpu).copy());
-    network
-        .parameters()
+pub fn snapshot(network: &GraphNetwork) -> NamedTensors {
+    let parameters = network.parameters().iter();
+    parameters.map(|parameter| (parameter.name.clone(), cpu_copy(&parameter.tensor))).collect()
+}
+
+/// A copy on the processor that shares no memory with the tensor.
+pub fn cpu_copy(tensor: &Tensor) -> Tensor {
+    no_grad(|| tensor.detach().to_device(Device::Cpu).copy())
+}
+
+/// The tensors with a prefix before their names.
+pub fn with_prefix(prefix: &str, tensors: NamedTensors) -> NamedTensors {
+    tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
+}
+
+/// The tensors whose names begin with a prefix, by the rest of their names.
+pub fn without_prefix(
+    prefix: &str,
+    tensors: &BTreeMap<String, Tensor>,
+) -> BTreeMap<String, Tensor> {
+    tensors
         .iter()
-        .map(|parameter| (parameter.name.clone(), copy(&parameter.tensor)))
+        .filter_map(|(name, tensor)| {
+            Some((name.strip_prefix(prefix)?.to_string(), tensor.shallow_clone()))
+        })
         .collect()
 }
 
-/// Puts tensors into a network. A name or shape that does not fit is an error that lists what is
-/// missing, what is left over and what has another shape. A missing counter stays as it is: nothing
-/// is computed with it.
+/// Copies tensors into a network. Errors if names or shapes do not fit, and lists the missing, the
+/// superfluous and those of another shape. A missing counter is no error: nothing is computed with
+/// it.
 pub fn fill(network: &GraphNetwork, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     let shapes: Vec<(&str, Vec<usize>)> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), sides(tensor))).collect();
@@ -90,23 +117,26 @@ fn sides(tensor: &Tensor) -> Vec<usize> {
     tensor.size().iter().map(|side| *side as usize).collect()
 }
 
-struct Plain {
+/// A tensor's bytes in row-major order.
+struct PlainTensor {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
-fn plain(tensor: &Tensor) -> Result<Plain> {
-    let tensor = tensor.to_device(Device::Cpu).contiguous();
-    let (dtype, width) = match tensor.kind() {
-        Kind::Float => (Dtype::F32, 4),
-        Kind::Double => (Dtype::F64, 8),
-        Kind::Int64 => (Dtype::I64, 8),
-        other => return Err(Error::failed(format!("weights of kind {other:?} are not kept"))),
-    };
-    let mut bytes = vec![0u8; tensor.numel() * width];
-    tensor.f_copy_data_u8(&mut bytes, tensor.numel()).trouble("weights")?;
-    Ok(Plain { dtype, shape: sides(&tensor), bytes })
+impl PlainTensor {
+    fn new(tensor: &Tensor) -> Result<PlainTensor> {
+        let tensor = tensor.to_device(Device::Cpu).contiguous();
+        let (dtype, width) = match tensor.kind() {
+            Kind::Float => (Dtype::F32, 4),
+            Kind::Double => (Dtype::F64, 8),
+            Kind::Int64 => (Dtype::I64, 8),
+            other => return Err(Error::failed(format!("weights of kind {other:?} are not kept"))),
+        };
+        let mut bytes = vec![0u8; tensor.numel() * width];
+        tensor.f_copy_data_u8(&mut bytes, tensor.numel()).trouble("weights")?;
+        Ok(PlainTensor { dtype, shape: sides(&tensor), bytes })
+    }
 }
 
 fn tensor(name: &str, view: &TensorView) -> Result<Tensor> {
@@ -156,7 +186,8 @@ mod tests {
         let error = fill(&network, &tensors).unwrap_err().to_string();
         assert_eq!(
             error,
-            "the weights do not fit the network; missing: 'model.0.residual.bias'; left over: 'head.bias'"
+            "the weights do not fit the network; missing: 'model.0.residual.bias'; \
+             left over: 'head.bias'"
         );
     }
 }

@@ -1,13 +1,14 @@
-//! The worker: one stage, one process. It reads a task file, tells what happens as JSON lines on
-//! standard output, and ends with a [`Reply`]. Standard error is free for words.
+//! The program `voxflow-worker`: runs a stage in a process. It reads a task file, writes messages
+//! as JSON lines to standard output, and ends with a [`Reply`]. Libraries print to standard error.
 
-use crate::pipe::{Pipe, line};
-use crate::{device, predict, test, train, trouble, validate};
+use crate::failure::catch_panic;
+use crate::pipe::{Pipe, write_line};
+use crate::{device, predict, test, train, validate};
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::FromRawFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,11 +17,11 @@ use voxflow_cache::Recipe;
 use voxflow_stages::protocol::{Build, Opening, Probed, REMEDY};
 use voxflow_stages::{Context, Error, Kind, Reply, Result, Task, Trouble};
 
-/// What makes a stage.
-pub type Make = fn(&Context) -> Result<()>;
+/// Runs a stage.
+type RunStage = fn(&Context) -> Result<()>;
 
-/// The kinds that this program makes, by name.
-pub const RUNS: &[(&str, Make)] = &[
+/// The kinds of stages that this program runs, by name.
+const STAGES: &[(&str, RunStage)] = &[
     ("train", train::run),
     ("validate", validate::run),
     ("test", test::run),
@@ -29,6 +30,8 @@ pub const RUNS: &[(&str, Make)] = &[
 
 /// The program: `voxflow-worker TASK.json`, `voxflow-worker --version`, or `--device NAME`.
 pub fn main() -> ExitCode {
+    // Panics become errors in messages, and are not printed to standard error too.
+    std::panic::set_hook(Box::new(|_| {}));
     die_with_parent();
     keep_memory();
     let stopping = Arc::new(AtomicBool::new(false));
@@ -42,10 +45,10 @@ pub fn main() -> ExitCode {
         Err(_) => return ExitCode::FAILURE,
     };
     match std::env::args_os().nth(1) {
-        Some(argument) if argument == "--version" => line(&mut pipe, &versions()),
+        Some(argument) if argument == "--version" => write_line(&mut pipe, &versions()),
         Some(argument) if argument == "--device" => {
-            line(&mut pipe, &probed());
-            leave(true)
+            write_line(&mut pipe, &probe_device());
+            exit_now(true)
         }
         Some(path) => serve(Path::new(&path), pipe, stopping),
         None => {
@@ -56,35 +59,35 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whether the device that is named can be used, before a task is made on it.
-fn probed() -> Probed {
+/// Tries the device of the second argument, before any task needs it.
+fn probe_device() -> Probed {
     let device = std::env::args().nth(2).unwrap_or_default();
-    match caught(|| device::choose(&device, 1)) {
-        Ok(place) => Probed::Usable(place.name),
+    match catch_panic(|| device::choose(&device, 1)) {
+        Ok(info) => Probed::Usable(info.name),
         Err(error) => Probed::Unusable(error.to_string()),
     }
 }
 
 fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
     let host = Pipe::new(pipe, stopping);
-    host.say(&Opening::Hello(Build::own()));
-    let outcome = caught(|| work(path, &host));
+    host.send(&Opening::Hello(Build::own()));
+    let outcome = catch_panic(|| run_task(path, &host));
     let reply = match &outcome {
         Ok(()) => Reply::Done { adopted: host.take_adopted() },
         Err(error) => Reply::from(error),
     };
-    host.say(&reply);
-    leave(outcome.is_ok())
+    host.send(&reply);
+    exit_now(outcome.is_ok())
 }
 
-/// Ends the process at once. What libraries do at exit has nothing left to keep here, takes time,
-/// and once crashed in libtorch's own destructors.
-fn leave(done: bool) -> ! {
-    // SAFETY: ends the process; all that was to be kept is written.
+/// Ends the process without running exit handlers: nothing is left to store, and libtorch's
+/// destructors take time and have crashed.
+fn exit_now(done: bool) -> ! {
+    // SAFETY: ends the process; everything is already written.
     unsafe { libc::_exit(if done { 0 } else { 1 }) }
 }
 
-fn work(path: &Path, host: &Pipe) -> Result<()> {
+fn run_task(path: &Path, host: &Pipe) -> Result<()> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     let sender: Build = serde_json::from_slice(&text).trouble_at(path)?;
     if let Some(difference) = Build::own().difference(&sender) {
@@ -92,13 +95,13 @@ fn work(path: &Path, host: &Pipe) -> Result<()> {
         return Err(Error::failed(words));
     }
     let task: Task = serde_json::from_slice(&text).trouble_at(path)?;
-    run_of(&task.recipe)?(&Context::new(&task, host))
+    stage_of(&task.recipe)?(&Context::new(&task, host))
 }
 
-/// The function that makes a recipe, in the version that the recipe names.
-fn run_of(recipe: &Recipe) -> Result<Make> {
+/// The function for a recipe's kind. Errors if the recipe has another version of it.
+fn stage_of(recipe: &Recipe) -> Result<RunStage> {
     let (kind, wanted) = (&recipe.kind, recipe.version);
-    let Some((name, make)) = RUNS.iter().find(|(name, _)| name == kind) else {
+    let Some((name, make)) = STAGES.iter().find(|(name, _)| name == kind) else {
         return Err(Error::failed(format!("kind '{kind}' is not made by voxflow-worker")));
     };
     match Kind::named(name).map(|kind| kind.version) {
@@ -106,21 +109,16 @@ fn run_of(recipe: &Recipe) -> Result<Make> {
         version => {
             let version = version.unwrap_or(0);
             let words = format!(
-                "version {wanted} of '{kind}' is asked for, and voxflow-worker makes version {version}"
+                "version {wanted} of '{kind}' is asked for, and voxflow-worker makes version \
+                 {version}"
             );
             Err(Error::failed(format!("{words}; {REMEDY}")))
         }
     }
 }
 
-/// Runs `work`; a panic (an error of libtorch among them) becomes an error of one line.
-pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::set_hook(Box::new(|_| {}));
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(Error::failed(trouble::words(panic.as_ref()))))
-}
-
-/// Moves standard output to a descriptor of our own; what libraries print goes to standard error.
+/// Moves standard output to another descriptor. Library output then goes to standard error and
+/// cannot mix with messages.
 fn own_stdout() -> std::io::Result<File> {
     // SAFETY: plain system calls on descriptors 1 and 2; the new descriptor belongs to the file
     // alone.
@@ -133,7 +131,7 @@ fn own_stdout() -> std::io::Result<File> {
     }
 }
 
-/// Lets the kernel kill this process when its parent ends.
+/// Asks the kernel to kill this process when its parent ends.
 fn die_with_parent() {
     // SAFETY: a plain system call on integers.
     unsafe {
@@ -141,9 +139,8 @@ fn die_with_parent() {
     }
 }
 
-/// Keeps freed memory for the next training step, which asks for the same again: giving it back to
-/// the kernel and having it cleared anew cost a tenth of a small step. Call it before other threads
-/// run.
+/// Keeps freed memory in the process for the next training step: returning memory to the kernel and
+/// getting zeroed pages back costs 10 % in small steps. Call it before other threads run.
 pub fn keep_memory() {
     const PAD: i32 = 64 << 20;
     // SAFETY: mallopt takes integers, and no other thread runs yet.
@@ -157,12 +154,11 @@ pub fn keep_memory() {
 
 fn versions() -> serde_json::Value {
     let Build { protocol, build, kinds, .. } = Build::own();
-    let made = |kind: &&str| RUNS.iter().any(|(name, _)| name == kind);
-    let kinds: Vec<_> = kinds.iter().filter(|(kind, _)| made(&kind.as_str())).collect();
+    let kinds = kinds.iter().filter(|(kind, _)| STAGES.iter().any(|(name, _)| name == kind));
     serde_json::json!({
         "protocol": protocol,
         "build": build,
-        "kinds": kinds.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
+        "kinds": kinds.collect::<BTreeMap<_, _>>(),
         "voxflow-worker": env!("CARGO_PKG_VERSION"),
         "libtorch": device::LIBTORCH,
         "mkldnn": tch::utils::has_mkldnn(),
@@ -185,21 +181,9 @@ mod tests {
             .filter(|kind| matches!(kind.place, Place::Worker))
             .map(|kind| kind.name)
             .collect();
-        let mut rows: Vec<&str> = RUNS.iter().map(|(name, _)| *name).collect();
+        let mut rows: Vec<&str> = STAGES.iter().map(|(name, _)| *name).collect();
         of_worker.sort_unstable();
         rows.sort_unstable();
         assert_eq!(rows, of_worker);
-    }
-
-    #[test]
-    fn an_error_of_libtorch_is_one_line_without_frames() {
-        let failing = || {
-            let one = tch::Tensor::from_slice(&[1f32, 2.0]);
-            let _ = &one + tch::Tensor::from_slice(&[1f32, 2.0, 3.0]);
-            Ok(())
-        };
-        let error = caught(failing).unwrap_err().to_string();
-        assert!(error.starts_with("libtorch: The size of tensor a (2) must match"), "{error}");
-        assert!(!error.contains('\n') && !error.contains("frame #"), "{error}");
     }
 }

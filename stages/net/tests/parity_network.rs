@@ -7,8 +7,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use support::{Fixture, distance, drawn_single, fill, largest};
 use tch::{Device, Kind, Tensor};
-use voxflow_net::infer::{Slider, slide};
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
+use voxflow_net::sliding_window::{SlidingWindow, slide};
 use voxflow_stages::model::{Inference, Network};
 
 #[derive(Deserialize)]
@@ -156,18 +156,18 @@ fn probabilities_of_several_models_and_all_flips_average_as_monai_averages_them(
     let [x, y, z] = about.sides;
     let image = drawn_single(950, &[1, 1, x, y, z]);
     for (flips, wanted) in [(false, "models"), (true, "models and flips")] {
-        let slider = Slider {
+        let sliding_window = SlidingWindow {
             networks: networks.iter().collect(),
             inference: Inference { overlap: about.overlap, flips, ..Inference::default() },
             roi: about.roi,
             device: Device::Cpu,
             compute: Kind::Float,
         };
-        let (found, wanted) = (slider.probabilities(&image), fixture.get(wanted));
+        let (found, wanted) = (sliding_window.probabilities(&image), fixture.get(wanted));
         let off = distance(&found, wanted);
         assert!(off <= 1e-5, "flips {flips}: {off:e}");
         assert_eq!(
-            slider.classes(&image),
+            sliding_window.classes(&image),
             wanted.argmax(1, false).squeeze_dim(0).to_kind(Kind::Uint8)
         );
     }

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use support::{Fixture, distance, drawn_labels, drawn_single, largest};
 use tch::{Device, Kind, Tensor};
 use voxflow_net::loss::loss;
-use voxflow_net::network::{GraphNetwork, Parameter, Pass};
+use voxflow_net::network::{GraphNetwork, NetworkTensor, Pass};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::{gradients, weights};
 use voxflow_stages::model::tensor_spec::TensorRole;
-use voxflow_stages::model::{Loss, Network, Optimizer as Settings, Schedule};
+use voxflow_stages::model::{LearningRateSchedule, LossParams, Network, OptimizerParams};
 
 #[test]
 fn losses_and_their_gradients_agree_to_twelve_digits() {
-    let fixture = Fixture::<Vec<Loss>>::open("training/losses");
+    let fixture = Fixture::<Vec<LossParams>>::open("training/losses");
     for (index, settings) in fixture.about.iter().enumerate() {
         let logits = fixture.get("logits").copy().set_requires_grad(true);
         let found = loss(settings, &logits, fixture.get("labels"));
@@ -34,7 +34,7 @@ fn losses_and_their_gradients_agree_to_twelve_digits() {
 struct AboutLoss {
     shape: [i64; 5],
     every: i64,
-    loss: Loss,
+    loss: LossParams,
 }
 
 #[test]
@@ -83,8 +83,8 @@ fn gradients_are_clipped_as_by_pytorch_and_never_above_the_limit() {
 }
 
 /// Learned tensors by name.
-fn parameters(values: BTreeMap<String, Tensor>) -> Vec<Parameter> {
-    let learned = |(name, tensor): (String, Tensor)| Parameter {
+fn parameters(values: BTreeMap<String, Tensor>) -> Vec<NetworkTensor> {
+    let learned = |(name, tensor): (String, Tensor)| NetworkTensor {
         name,
         tensor: tensor.copy(),
         role: TensorRole::Weight,
@@ -95,13 +95,14 @@ fn parameters(values: BTreeMap<String, Tensor>) -> Vec<Parameter> {
 /// One step with given gradients.
 fn step(
     optimizer: &mut Optimizer,
-    parameters: &[Parameter],
+    parameters: &[NetworkTensor],
     gradient: impl Fn(&str) -> Tensor,
     rate: f64,
 ) {
     optimizer.zero_grad();
-    let pull =
-        |parameter: &Parameter| (&parameter.tensor * gradient(&parameter.name)).sum(Kind::Float);
+    let pull = |parameter: &NetworkTensor| {
+        (&parameter.tensor * gradient(&parameter.name)).sum(Kind::Float)
+    };
     Tensor::stack(&parameters.iter().map(pull).collect::<Vec<_>>(), 0).sum(Kind::Float).backward();
     optimizer.step(rate);
 }
@@ -110,7 +111,7 @@ fn step(
 struct AboutOptimizers {
     rate: f64,
     steps: i64,
-    cases: Vec<Settings>,
+    cases: Vec<OptimizerParams>,
 }
 
 #[test]
@@ -152,8 +153,8 @@ struct AboutSchedules {
 
 #[derive(Deserialize)]
 struct Course {
-    schedule: Schedule,
-    optimizer: Settings,
+    schedule: LearningRateSchedule,
+    optimizer: OptimizerParams,
 }
 
 #[test]
@@ -218,14 +219,18 @@ fn twenty_training_steps_in_double_precision_and_three_in_single_have_the_same_l
 fn training(fixture: &Fixture<AboutTraining>, kind: Kind, steps: usize) -> Vec<f64> {
     let network = GraphNetwork::new(&fixture.about.network.graph(1, 3), 5, kind, Device::Cpu);
     weights::fill(&network, &fixture.under("weights/")).unwrap();
-    let mut optimizer =
-        Optimizer::new(&Settings::default(), network.parameters(), fixture.about.noisy, |_| false);
+    let mut optimizer = Optimizer::new(
+        &OptimizerParams::default(),
+        network.parameters(),
+        fixture.about.noisy,
+        |_| false,
+    );
     let step = |number: usize| {
         optimizer.zero_grad();
         let [image, labels] =
             ["images", "labels"].map(|name| fixture.get(name).get(number as i64 % 2));
         let found = loss(
-            &Loss::default(),
+            &LossParams::default(),
             &network.logits(&image, Pass { training: true, compute: kind }),
             &labels,
         );

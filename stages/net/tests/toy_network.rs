@@ -1,19 +1,32 @@
-//! A network of its own in one function: it is built, trained, exported and imported without a line
-//! elsewhere. It has what MONAI's `UNet` has not: two outputs, affine instance norms, fixed slopes,
-//! convolutions without bias, transposed ones of side 2. Its TorchScript is run by libtorch.
+//! Another network in one function: it is built, trained by the training loop, exported and
+//! imported without a line elsewhere. Unlike MONAI's `UNet` it has two outputs, affine instance
+//! norms, leaky ReLUs, convolutions without bias and transposed convolutions of side 2. Its
+//! TorchScript is run by libtorch.
 
 mod support;
 
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use support::bench::Bench;
 use support::{distance, drawn_labels, drawn_single};
 use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
+use voxflow_cache::{Artifact, Blob, Recipe};
+use voxflow_net::classes::Classes;
+use voxflow_net::device::DeviceInfo;
+use voxflow_net::fit::model::Model;
+use voxflow_net::fit::{Fit, TrainingData, TrainingResult};
 use voxflow_net::network::{GraphNetwork, Pass};
 use voxflow_net::optimizer::Optimizer;
+use voxflow_net::subset::Subset;
 use voxflow_net::{loss, weights};
+use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::export::{script, state_dict, torchscript};
 use voxflow_stages::model::foreign::Foreign;
 use voxflow_stages::model::graph::{Activation, Conv, Graph, NodeId};
-use voxflow_stages::model::weights::{Named, of_foreign, pack};
-use voxflow_stages::model::{Loss, Network, Norm, Optimizer as Settings, PerAxis};
+use voxflow_stages::model::weights::{StateDict, of_foreign, pack};
+use voxflow_stages::model::{LossParams, Network, Norm, OptimizerParams, PerAxis};
+use voxflow_stages::{Context, Error, Host, Message, Result, Task};
 
 const TRAINING: Pass = Pass { training: true, compute: Kind::Float };
 const USE: Pass = Pass { training: false, compute: Kind::Float };
@@ -53,7 +66,7 @@ fn network(graph: &Graph, seed: u64) -> GraphNetwork {
 }
 
 /// The network's tensors as plain data.
-fn plain(graph: &Graph, network: &GraphNetwork) -> Named {
+fn plain(graph: &Graph, network: &GraphNetwork) -> StateDict {
     let bytes = weights::pack(&weights::snapshot(network)).unwrap();
     of_foreign(&Foreign::open(&bytes, None).unwrap(), graph.tensors()).unwrap()
 }
@@ -107,12 +120,12 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
         (drawn_single(1, &[2, 1, 8, 12, 8]), drawn_labels(2, 2, &[2, 1, 8, 12, 8]));
     let gradients = |network: &GraphNetwork, kind: Kind| {
         let optimizer =
-            Optimizer::new(&Settings::default(), network.parameters(), false, |_| false);
+            Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
         let pass = Pass { training: true, compute: kind };
         let outputs = network.forward(&image.to_kind(kind), pass);
         let sizes: Vec<Vec<i64>> = outputs.iter().map(Tensor::size).collect();
         assert_eq!(sizes, [[2, 2, 8, 12, 8], [2, 2, 4, 6, 4]]);
-        loss::of_outputs(&Loss::default(), &outputs, &labels).backward();
+        loss::of_outputs(&LossParams::default(), &outputs, &labels).backward();
         optimizer.gradients()
     };
     let (found, wanted) = (gradients(&single, Kind::Float), gradients(&double, Kind::Double));
@@ -120,16 +133,92 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
     for (found, wanted) in found.iter().zip(&wanted) {
         assert!(distance(&found.to_kind(Kind::Double), wanted) < 1e-4);
     }
-    let mut optimizer = Optimizer::new(&Settings::default(), single.parameters(), false, |_| false);
+    let mut optimizer =
+        Optimizer::new(&OptimizerParams::default(), single.parameters(), false, |_| false);
     let mut losses = vec![];
     for _ in 0..15 {
         optimizer.zero_grad();
-        let loss = loss::of_outputs(&Loss::default(), &single.forward(&image, TRAINING), &labels);
+        let loss =
+            loss::of_outputs(&LossParams::default(), &single.forward(&image, TRAINING), &labels);
         loss.backward();
         optimizer.step(0.01);
         losses.push(loss.double_value(&[]));
     }
     assert!(losses[14] < 0.9 * losses[0], "{losses:?}");
+}
+
+/// Asks the training to stop after this many messages.
+struct StopAfter(AtomicUsize);
+
+impl Host for StopAfter {
+    fn tell(&self, _message: Message) {
+        let _ =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    }
+
+    fn stopping(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn recall(
+        &self,
+        _name: &str,
+        _recipe: &Recipe,
+        _make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
+        unreachable!("a training has no items")
+    }
+
+    fn blob_path(&self, _blob: &Blob) -> PathBuf {
+        unreachable!("a training has no items")
+    }
+
+    fn adopt(&self, _name: &str, _blob: &Blob) {}
+
+    fn refer(&self, _path: &Path) -> Result<Blob> {
+        unreachable!("a training refers to nothing")
+    }
+}
+
+fn train_toy(task: &Task, messages: usize) -> Result<TrainingResult> {
+    let host = StopAfter(AtomicUsize::new(messages));
+    let cx = Context::new(task, &host);
+    let params: Train = cx.params()?;
+    let info = DeviceInfo { device: Device::Cpu, name: "cpu".into(), fallback: None };
+    let cache = cx.input("cache")?;
+    let training = Subset::open(cache, "training")?;
+    let validation = Subset::open(cache, "validation")?;
+    let classes = Classes::new(&training.list.labels);
+    let graph = toy(training.channels() as u32, classes.count() as u32);
+    let model = Model::new(&graph, &params, info.device, None)?;
+    let data = TrainingData { training: &training, validation: &validation, classes: &classes };
+    Fit::new(&cx, &params, data, &info, model)?.fit()
+}
+
+#[test]
+fn the_training_loop_trains_validates_stops_and_resumes_it_like_any_other() {
+    let bench = Bench::new();
+    let params = json!({
+        "epochs": 12, "patch": [8, 8, 8], "volumes_per_step": 2, "patches_per_volume": 2,
+        "learning_rate": 0.01, "ema": 0.5, "validate_every": 4, "checkpoint_every": 1,
+        "network": { "channels": [4, 8], "strides": [2] },
+    });
+    let whole = train_toy(&bench.task("whole", "train", &params, None), usize::MAX).unwrap();
+    let (epoch, dice) = whole.best_score.unwrap();
+    assert!([4, 8, 12].contains(&epoch) && dice > 0.5, "Dice {dice} in epoch {epoch}");
+    let names: Vec<String> = whole.last.iter().map(|(name, _)| name.clone()).collect();
+    let wanted: Vec<String> = toy(1, 2).tensors().into_iter().map(|spec| spec.name).collect();
+    assert_eq!(names, wanted);
+
+    let task = bench.task("broken", "train", &params, None);
+    assert!(matches!(train_toy(&task, 30), Err(Error::Stopped)));
+    let resumed = train_toy(&task, usize::MAX).unwrap();
+    assert_eq!((resumed.steps, resumed.best_score), (whole.steps, whole.best_score));
+    for (found, wanted) in [(&resumed.last, &whole.last), (&resumed.best, &whole.best)] {
+        for ((name, found), (_, wanted)) in found.iter().zip(wanted) {
+            assert!(found.equal(wanted), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl Run for Export {
 
 impl Export {
     /// The weights by name, in the network's order.
-    fn named(&self, model: &Input, card: &ModelCard) -> Result<weights::Named> {
+    fn named(&self, model: &Input, card: &ModelCard) -> Result<weights::StateDict> {
         let path = model.path(self.weights.file())?;
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         weights::of_model(&bytes, card)

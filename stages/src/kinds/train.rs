@@ -4,7 +4,8 @@
 use crate::image::augment::Augmentation;
 use crate::image::patch_sampler::Sampling;
 use crate::model::{
-    Inference, Loss, Mistake, Network, Norm, Optimizer, Schedule, is_amount, mistake,
+    Inference, LearningRateSchedule, LossParams, Mistake, Network, Norm, OptimizerParams,
+    is_amount, mistake,
 };
 use crate::space::Upstream;
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
@@ -39,16 +40,16 @@ pub struct Train {
     pub network: Network,
     /// What is minimised.
     #[serde(default)]
-    pub loss: Loss,
+    pub loss: LossParams,
     /// The learning rate, before the schedule.
     #[serde(default = "learning_rate")]
     pub learning_rate: f64,
     /// The optimizer.
     #[serde(default)]
-    pub optimizer: Optimizer,
+    pub optimizer: OptimizerParams,
     /// The learning rate over time.
     #[serde(default)]
-    pub schedule: Schedule,
+    pub schedule: LearningRateSchedule,
     /// Numbers of the forward and backward pass; weights, norm statistics and loss are always fp32.
     #[serde(default)]
     pub precision: Precision,

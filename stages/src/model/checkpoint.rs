@@ -1,14 +1,13 @@
-//! The file of a checkpoint: everything a training needs to go on, in bytes that end in their own
-//! digest. What the state and the tensors mean is `voxflow-net`'s matter.
+//! The checkpoint file format; `voxflow-net` defines the content.
 //!
-//! Layout: a line of magic, the length of the JSON (8 bytes, little-endian), the JSON, the tensors
-//! as safetensors, and the blake3 digest of all before it.
+//! Layout: a magic line, the JSON's length (8 bytes, little-endian), the JSON state, the tensors as
+//! safetensors, and the blake3 digest of all previous bytes.
 
 use voxflow_cache::hash::{close, closed};
 
 const MAGIC: &[u8] = b"voxflow checkpoint 1\n";
 
-/// The file of a state in JSON and of tensors in safetensors.
+/// The checkpoint file for a JSON state and safetensors tensors.
 pub fn join(state: &[u8], tensors: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(MAGIC.len() + 8 + state.len() + tensors.len() + 32);
     bytes.extend(MAGIC);
@@ -19,12 +18,12 @@ pub fn join(state: &[u8], tensors: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The state and the tensors of a file, if it is whole.
+/// State and tensors from a file; `None` if damaged.
 pub fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     split_body(closed(bytes)?)
 }
 
-/// The same of what is before the digest.
+/// [`split`] for the bytes before the digest.
 pub fn split_body(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = body.strip_prefix(MAGIC)?.split_first_chunk::<8>()?;
     rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)

@@ -1,4 +1,5 @@
-//! `model.json`: what a trained model says of itself, enough to predict with nothing else at hand.
+//! `model.json`: the description of a trained model, complete enough to predict with the weights
+//! alone.
 
 use super::graph::Graph;
 use super::{Inference, Network, Provenance};
@@ -7,7 +8,7 @@ use crate::image::Preparation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which of a model's weights.
+/// The choice between a model's weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
@@ -19,7 +20,7 @@ pub enum Weights {
 }
 
 impl Weights {
-    /// The name of the file in the model artifact.
+    /// The file's name in the model artifact.
     pub fn file(self) -> &'static str {
         match self {
             Weights::Best => "best.safetensors",
@@ -36,20 +37,20 @@ pub struct ModelCard {
     pub format: u32,
     /// The dataset it was trained on.
     pub dataset: String,
-    /// The name of each image channel, in the order of the network's inputs.
+    /// Channel names, in the order of the network's inputs.
     pub modality: Vec<String>,
     /// The labels; the network's outputs are the background and then these, in order.
     pub labels: Vec<Label>,
-    /// How images are prepared.
+    /// The images' preparation.
     pub preparation: Preparation,
     /// The network.
     pub network: Network,
-    /// How it is slid over a volume; the window is filled in.
+    /// Sliding-window settings, with the window filled in.
     pub inference: Inference,
-    /// How the training went.
+    /// Training summary.
     pub training: TrainingSummary,
-    /// The cases that decided the weights; `None` where nobody knows (another program's weights, or
-    /// a model of before this was kept).
+    /// The cases that decided the weights; `None` if unknown (weights from another program, or an
+    /// older model).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
 }
@@ -61,7 +62,7 @@ impl ModelCard {
     }
 }
 
-/// How a training went.
+/// Training summary.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSummary {
@@ -73,7 +74,7 @@ pub struct TrainingSummary {
     pub training_cases: usize,
     /// Validation cases.
     pub validation_cases: usize,
-    /// The epoch whose weights are the best ones; none where nothing was validated.
+    /// The epoch with the best validation score; `None` without validation.
     pub best_epoch: Option<u32>,
     /// Their validation score.
     pub best_dice: Option<f64>,

@@ -1,13 +1,13 @@
-//! A network as plain data: a flat graph of operations. Its tensors (`tensor_spec`), TorchScript and
-//! the operations of libtorch (in `voxflow-net`) are each one walk over it.
+//! A network as plain data: a flat graph of operations. Tensors (`tensor_spec`), TorchScript and
+//! libtorch operations (in `voxflow-net`) each take a single walk over the graph.
 //!
-//! Nodes stand behind those they read, in the order of the network's `state_dict`. A network is a
-//! function that gives a graph: `unet` is MONAI's.
+//! Nodes follow their inputs, in the order of the network's `state_dict`. An architecture is a
+//! function that returns a graph: `unet` is MONAI's.
 
 use super::Norm;
 use std::collections::BTreeSet;
 
-/// The place of a node in its graph.
+/// A node's index in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(pub usize);
 
@@ -20,14 +20,14 @@ pub struct Graph {
     pub outputs: Vec<NodeId>,
 }
 
-/// An operation on the values of other nodes.
+/// An operation on other nodes' values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// The operation.
     pub op: Op,
     /// The nodes it reads.
     pub inputs: Vec<NodeId>,
-    /// The prefix of its tensors' names, as `model.0.conv`; empty for nodes without tensors.
+    /// The prefix of its tensors' names, such as `model.0.conv`; empty without tensors.
     pub path: String,
     /// Channels of its value.
     pub channels: u32,
@@ -95,7 +95,7 @@ impl Conv {
     }
 }
 
-/// Adding nodes, each of which gives its place.
+/// Adding nodes; each method returns the new node.
 impl Graph {
     /// The image.
     pub const INPUT: NodeId = NodeId(0);

@@ -1,10 +1,10 @@
-//! How a network is slid over a volume.
+//! Sliding-window inference.
 
 use super::{Mistake, Network, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How overlapping windows are weighted.
+/// Weights of overlapping windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Blend {
@@ -26,7 +26,7 @@ pub struct Inference {
     pub overlap: f64,
     /// Windows at a time.
     pub batch: usize,
-    /// How overlapping windows are weighted.
+    /// Weights of overlapping windows.
     pub blend: Blend,
     /// Average over all eight flips of the volume (eight times as slow).
     pub flips: bool,
@@ -39,7 +39,7 @@ impl Default for Inference {
 }
 
 impl Inference {
-    /// What is wrong with the description; `path` is where it stands.
+    /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         [
             mistake(
@@ -63,7 +63,7 @@ impl Inference {
         .collect()
     }
 
-    /// What is wrong with the window's sides for this network.
+    /// Mistakes in the window's sides for this network.
     pub fn check_roi(&self, network: &Network, path: &str) -> Option<Mistake> {
         let path = format!("{path}.roi");
         let roi = self.roi?;

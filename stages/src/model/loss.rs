@@ -4,7 +4,7 @@ use super::{Mistake, is_amount, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is minimised.
+/// The loss function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossKind {
@@ -17,17 +17,17 @@ pub enum LossKind {
     Ce,
 }
 
-/// What is minimised: of softmax probabilities against one-hot labels, as MONAI's `DiceCELoss`.
+/// The loss function on softmax probabilities against one-hot labels, as MONAI's `DiceCELoss`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Loss {
-    /// Dice and cross-entropy, or one of them.
+pub struct LossParams {
+    /// The loss: Dice, cross-entropy, or both.
     pub name: LossKind,
-    /// Whether Dice counts the background as a class.
+    /// Count the background as a class in Dice.
     pub include_background: bool,
-    /// Whether the denominator of Dice sums squares.
+    /// Sum squares in the denominator of Dice.
     pub squared_pred: bool,
-    /// Whether Dice is taken over the whole batch at once, instead of for each patch.
+    /// Compute Dice over the whole batch at once instead of for each patch.
     pub batch: bool,
     /// Added to the numerator of Dice.
     pub smooth_nr: f64,
@@ -37,9 +37,9 @@ pub struct Loss {
     pub weights: [f64; 2],
 }
 
-impl Default for Loss {
+impl Default for LossParams {
     fn default() -> Self {
-        Loss {
+        LossParams {
             name: LossKind::DiceCe,
             include_background: true,
             squared_pred: true,
@@ -51,8 +51,8 @@ impl Default for Loss {
     }
 }
 
-impl Loss {
-    /// What is wrong with the description; `path` is where it stands.
+impl LossParams {
+    /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         let weights =
             self.weights.iter().any(|weight| !is_amount(*weight)) || self.weights == [0.0, 0.0];

@@ -1,7 +1,9 @@
-//! Models as plain data: how a network is built, trained and used, and what a trained one says of
-//! itself. The tensors live in `voxflow-net`.
+//! Models as plain data: networks, training and inference parameters, and the description of
+//! trained models. Tensors live in `voxflow-net`.
 
+pub mod architecture;
 pub mod checkpoint;
+pub mod compatibility;
 pub mod description;
 pub mod export;
 pub mod foreign;
@@ -14,18 +16,17 @@ pub mod pickle;
 pub mod provenance;
 pub mod schedule;
 pub mod scoring;
-pub mod suits;
 pub mod tensor_spec;
 pub mod unet;
 pub mod weights;
 
 pub use description::{ModelCard, Weights};
 pub use inference::{Blend, Inference};
-pub use loss::{Loss, LossKind};
-pub use network::{Network, Norm, PerAxis};
-pub use optimizer::{Optimizer, OptimizerName};
+pub use loss::{LossKind, LossParams};
+pub use network::{Network, NetworkName, Norm, PerAxis};
+pub use optimizer::{OptimizerName, OptimizerParams};
 pub use provenance::Provenance;
-pub use schedule::{Decay, Schedule, ScheduleName, Unit};
+pub use schedule::{Decay, LearningRateSchedule, ScheduleName, TimeUnit};
 pub use scoring::Scoring;
 
 /// A mistake in parameters: the dotted path, and the trouble with the way out.
@@ -40,12 +41,12 @@ pub(crate) fn mistake(
     bad.then(|| (path.into(), trouble.into()))
 }
 
-/// Whether a number can be a fraction in 0..=1.
+/// True for numbers in 0..=1.
 pub(crate) fn is_fraction(number: f64) -> bool {
     (0.0..=1.0).contains(&number)
 }
 
-/// Whether a number is finite and not negative.
+/// True for finite numbers that are not negative.
 pub(crate) fn is_amount(number: f64) -> bool {
     number.is_finite() && number >= 0.0
 }

@@ -1,10 +1,10 @@
-//! The network's description: MONAI's `UNet` in three dimensions, by its hyper-parameters.
+//! A network by its hyper-parameters. The graph of each architecture is in `architecture`.
 
 use super::{Mistake, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One whole number for all axes, or one for each of x, y and z.
+/// A whole number for all axes, or three for x, y and z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum PerAxis {
@@ -35,10 +35,30 @@ pub enum Norm {
     Instance,
 }
 
-/// A residual 3D U-Net, built as MONAI's `UNet`.
+/// The architecture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkName {
+    /// A residual 3D U-Net, built as MONAI's `UNet`.
+    #[default]
+    Unet,
+}
+
+impl NetworkName {
+    /// Models stored before there were names are U-Nets, and U-Nets are stored like them.
+    fn is_unnamed(&self) -> bool {
+        *self == NetworkName::Unet
+    }
+}
+
+/// A network and its hyper-parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
+    /// The architecture's name.
+    #[serde(skip_serializing_if = "NetworkName::is_unnamed")]
+    #[schemars(extend("x-neutral" = "unet", "default" = "unet"))]
+    pub name: NetworkName,
     /// Channels of each level, from the top.
     pub channels: Vec<u32>,
     /// Strides between levels, one fewer than channels; each one number or [x, y, z].
@@ -58,6 +78,7 @@ pub struct Network {
 impl Default for Network {
     fn default() -> Self {
         Network {
+            name: NetworkName::Unet,
             channels: vec![16, 32, 64, 128, 256],
             strides: vec![PerAxis::All(2); 4],
             kernel: PerAxis::All(3),
@@ -70,7 +91,7 @@ impl Default for Network {
 }
 
 impl Network {
-    /// The product of the strides along each axis: patch and window sides must be multiples of it.
+    /// The product of the strides along each axis. Patch and window sides must be multiples.
     pub fn multiple(&self) -> [usize; 3] {
         let mut product = [1usize; 3];
         for stride in &self.strides {
@@ -81,9 +102,8 @@ impl Network {
         product
     }
 
-    /// What is wrong with the description; `path` is where it stands.
+    /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
-        let even = |kernel: PerAxis| kernel.xyz().iter().any(|side| side % 2 == 0 || *side > 31);
         let (channels, strides) = (self.channels.len(), self.strides.len());
         let kernel = "sides must be odd, at most 31";
         [
@@ -112,8 +132,8 @@ impl Network {
                 format!("{path}.strides"),
                 "each must lie in 1 to 16",
             ),
-            mistake(even(self.kernel), format!("{path}.kernel"), kernel),
-            mistake(even(self.up_kernel), format!("{path}.up_kernel"), kernel),
+            mistake(!is_kernel(self.kernel), format!("{path}.kernel"), kernel),
+            mistake(!is_kernel(self.up_kernel), format!("{path}.up_kernel"), kernel),
             mistake(
                 self.residual_units > 16,
                 format!("{path}.residual_units"),
@@ -130,31 +150,31 @@ impl Network {
         .collect()
     }
 
-    /// The voxels of the deepest level for a patch or window of these sides.
+    /// Number of voxels at the deepest level for a patch or window.
     pub fn deepest_voxels(&self, sides: [usize; 3]) -> usize {
         let multiple = self.multiple();
         (0..3).map(|axis| sides[axis] / multiple[axis]).product()
     }
 
-    /// Instance norm over one value gives 0 whatever the value is; PyTorch refuses it ("Expected
-    /// more than 1 spatial element").
+    /// Instance norm over a single value always gives 0; PyTorch refuses it ("Expected more than 1
+    /// spatial element").
     pub fn check_instance_norm(&self, sides: [usize; 3], path: &str) -> Option<Mistake> {
         let is_single = self.norm == Norm::Instance && self.deepest_voxels(sides) == 1;
         mistake(
             is_single,
             path,
             format!(
-                "{sides:?} leaves one voxel on the deepest level, and instance norm needs more than \
-                 one; enlarge it, or take fewer or smaller strides"
+                "{sides:?} leaves one voxel on the deepest level, and instance norm needs more \
+                 than one; enlarge it, or take fewer or smaller strides"
             ),
         )
     }
 
-    /// What is wrong with the sides of a patch or window for this network.
+    /// Mistakes in patch or window sides for this network.
     pub fn check_sides(&self, sides: [usize; 3], path: &str) -> Option<Mistake> {
         let multiple = self.multiple();
-        let fits = |axis: usize| sides[axis] > 0 && sides[axis].is_multiple_of(multiple[axis]);
-        if (0..3).all(fits) {
+        let mut axes = sides.iter().zip(&multiple);
+        if axes.all(|(side, multiple)| *side > 0 && side.is_multiple_of(*multiple)) {
             return None;
         }
         let below = [0, 1, 2].map(|axis| (sides[axis] / multiple[axis]).max(1) * multiple[axis]);
@@ -163,11 +183,15 @@ impl Network {
         let nearest =
             if below == above { format!("{below:?}") } else { format!("{below:?} or {above:?}") };
         let trouble = format!(
-            "{sides:?} does not suit the strides, whose products are {multiple:?}: each side must be a multiple; \
-             the nearest valid is {nearest}"
+            "{sides:?} does not suit the strides, whose products are {multiple:?}: each side must be \
+             a multiple; the nearest valid is {nearest}"
         );
         Some((path.to_string(), trouble))
     }
+}
+
+fn is_kernel(sides: PerAxis) -> bool {
+    sides.xyz().iter().all(|side| side % 2 == 1 && *side <= 31)
 }
 
 #[cfg(test)]
@@ -184,6 +208,16 @@ mod tests {
             trouble.ends_with("the nearest valid is [96, 96, 32] or [112, 96, 48]"),
             "{trouble}"
         );
+    }
+
+    #[test]
+    fn a_unet_may_be_named_and_is_stored_as_before_there_were_names() {
+        let named: Network = serde_json::from_str(r#"{ "name": "unet", "dropout": 0.5 }"#).unwrap();
+        let unnamed: Network = serde_json::from_str(r#"{ "dropout": 0.5 }"#).unwrap();
+        assert_eq!(named, unnamed);
+        let stored = serde_json::to_value(&named).unwrap();
+        assert_eq!(stored.get("name"), None);
+        assert!(serde_json::from_str::<Network>(r#"{ "name": "resnet" }"#).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{Mistake, is_amount, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How gradients become steps.
+/// The optimizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimizerName {
@@ -22,8 +22,8 @@ pub enum OptimizerName {
 /// The optimizer and its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Optimizer {
-    /// Which one.
+pub struct OptimizerParams {
+    /// The optimizer's name.
     pub name: OptimizerName,
     /// Decay of the first and second moment (not for sgd); null: 0.9 and 0.98 for novograd, 0.9 and
     /// 0.999 else.
@@ -34,13 +34,13 @@ pub struct Optimizer {
     pub weight_decay: f64,
     /// Momentum (for sgd).
     pub momentum: f64,
-    /// Whether the momentum is Nesterov's (for sgd).
+    /// Use Nesterov momentum (for sgd).
     pub nesterov: bool,
 }
 
-impl Default for Optimizer {
+impl Default for OptimizerParams {
     fn default() -> Self {
-        Optimizer {
+        OptimizerParams {
             name: OptimizerName::Novograd,
             betas: None,
             eps: 1e-8,
@@ -51,7 +51,7 @@ impl Default for Optimizer {
     }
 }
 
-impl Optimizer {
+impl OptimizerParams {
     /// The betas, or the defaults of the optimizer's name.
     pub fn betas(&self) -> [f64; 2] {
         self.betas.unwrap_or(if self.name == OptimizerName::Novograd {
@@ -61,13 +61,12 @@ impl Optimizer {
         })
     }
 
-    /// What is wrong with the description; `path` is where it stands.
+    /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
-        let fraction = |number: f64| (0.0..1.0).contains(&number);
         let nesterov = self.nesterov && self.momentum <= 0.0;
         [
             mistake(
-                !self.betas().iter().all(|beta| fraction(*beta)),
+                !self.betas().iter().all(|beta| (0.0..1.0).contains(beta)),
                 format!("{path}.betas"),
                 "each must lie in 0 to below 1",
             ),
@@ -78,7 +77,7 @@ impl Optimizer {
                 "must not be negative",
             ),
             mistake(
-                !fraction(self.momentum),
+                !(0.0..1.0).contains(&self.momentum),
                 format!("{path}.momentum"),
                 "must lie in 0 to below 1",
             ),

@@ -1,6 +1,6 @@
-//! The cases that decided a model's weights, its ancestors' included; and the guard against
-//! scoring a model on them (data leakage). Cases are known by the voxels of their images, so that
-//! another name, dataset, file format or preparation hides none.
+//! The cases that decided a model's weights, including its ancestors' cases, and the guard against
+//! scoring a model on them (data leakage). Cases are identified by their images' voxels: renaming,
+//! another dataset, file format or preparation does not hide a case.
 
 use crate::image::{VolumeCase, VolumeList};
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ use voxflow_cache::Digest;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
-    /// Cases that gave gradients, to the model or to an ancestor of it.
+    /// Cases that gave gradients to the model or to an ancestor.
     pub training: Vec<SeenCase>,
     /// Cases by which weights were chosen.
     pub validation: Vec<SeenCase>,
-    /// An ancestor does not say its cases, so that there may be more.
+    /// An ancestor has no known cases: the lists may lack some.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
 }
@@ -28,33 +28,33 @@ pub struct SeenCase {
     pub dataset: String,
     /// The case's name there.
     pub name: String,
-    /// The digest of the voxels of each image file.
+    /// Digests of each image file's voxels.
     pub images: Vec<Digest>,
 }
 
-/// What a model learnt from a case.
+/// A case's use in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum SeenAs {
     /// The case was trained on.
     Training,
     /// Weights were chosen by the case.
     Validation,
 }
 
-/// A case that is to be scored, and that the model has seen.
+/// A case to be scored that the model has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leak {
-    /// The case as it is named where it is scored.
+    /// The case's name in the scored dataset.
     pub case: String,
-    /// How the model saw it.
-    pub seen: Seen,
+    /// Its use in the model's training.
+    pub seen: SeenAs,
     /// The case as the model's training named it.
     pub known_as: SeenCase,
 }
 
 impl Provenance {
-    /// The cases of a new training, and those of the model that it starts from. `start` is `None`
-    /// for a training from nothing, and `Some(None)` for a model that does not say its cases.
+    /// The cases of a new training and of its start model. `start` is `None` for a training from
+    /// scratch, and `Some(None)` for a model without known cases.
     pub fn of(
         training: &VolumeList,
         validation: &VolumeList,
@@ -70,25 +70,25 @@ impl Provenance {
         all
     }
 
-    /// The cases among `cases` that were trained on, and, where `chosen` says so, those that
-    /// weights were chosen by. A case counts once, as trained on before chosen by.
+    /// The cases among `cases` used for training and, with `chosen`, for selecting weights. A case
+    /// counts once; training takes precedence.
     pub fn leaks(&self, cases: &[VolumeCase], chosen: bool) -> Vec<Leak> {
-        let mut known: BTreeMap<Digest, (Seen, &SeenCase)> = BTreeMap::new();
+        let mut known: BTreeMap<Digest, (SeenAs, &SeenCase)> = BTreeMap::new();
         let validation = self.validation.iter().filter(|_| chosen);
-        let each = validation.map(|case| (Seen::Validation, case));
-        for (seen, case) in each.chain(self.training.iter().map(|case| (Seen::Training, case))) {
+        let each = validation.map(|case| (SeenAs::Validation, case));
+        for (seen, case) in each.chain(self.training.iter().map(|case| (SeenAs::Training, case))) {
             known.extend(case.images.iter().map(|image| (*image, (seen, case))));
         }
-        let leak = |case: &VolumeCase| {
+        let leaks = cases.iter().filter_map(|case| {
             let found = case.image_digests.iter().filter_map(|image| known.get(image));
-            let (seen, known_as) = found.min_by_key(|(seen, _)| *seen == Seen::Validation)?;
+            let (seen, known_as) = found.min_by_key(|(seen, _)| *seen == SeenAs::Validation)?;
             Some(Leak { case: case.name.clone(), seen: *seen, known_as: (*known_as).clone() })
-        };
-        cases.iter().filter_map(leak).collect()
+        });
+        leaks.collect()
     }
 }
 
-/// Adds a list's cases that are not there yet.
+/// Adds a list's new cases.
 fn add(seen: &mut Vec<SeenCase>, list: &VolumeList) {
     for case in &list.cases {
         let images = case.image_digests.clone();
@@ -101,18 +101,19 @@ fn add(seen: &mut Vec<SeenCase>, list: &VolumeList) {
 
 /// The leaks in words, each with the case's own name and the model's: "'a' (trained on)".
 pub fn leak_words(leaks: &[Leak]) -> String {
-    let words = |leak: &Leak| {
-        let how = match leak.seen {
-            Seen::Training => "trained on",
-            Seen::Validation => "weights chosen by it",
-        };
-        let other = match leak.known_as.name == leak.case {
-            true => String::new(),
-            false => format!(" as '{}' of '{}'", leak.known_as.name, leak.known_as.dataset),
-        };
-        format!("'{}' ({how}{other})", leak.case)
+    leaks.iter().map(words_of_leak).collect::<Vec<_>>().join(", ")
+}
+
+fn words_of_leak(leak: &Leak) -> String {
+    let how = match leak.seen {
+        SeenAs::Training => "trained on",
+        SeenAs::Validation => "weights chosen by it",
     };
-    leaks.iter().map(words).collect::<Vec<_>>().join(", ")
+    let other = match leak.known_as.name == leak.case {
+        true => String::new(),
+        false => format!(" as '{}' of '{}'", leak.known_as.name, leak.known_as.dataset),
+    };
+    format!("'{}' ({how}{other})", leak.case)
 }
 
 #[cfg(test)]

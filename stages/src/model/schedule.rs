@@ -19,10 +19,10 @@ pub enum ScheduleName {
     Polynomial,
 }
 
-/// What time is counted in.
+/// Unit of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Unit {
+pub enum TimeUnit {
     /// Epochs: the rate changes after each epoch.
     #[default]
     Epochs,
@@ -30,7 +30,7 @@ pub enum Unit {
     Steps,
 }
 
-/// How the rate falls to 0 over the last part.
+/// Decay to 0 over the last part of the training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
@@ -44,11 +44,11 @@ pub enum Decay {
 /// The learning rate over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Schedule {
+pub struct LearningRateSchedule {
     /// The course.
     pub name: ScheduleName,
-    /// What `every` and `warmup` are counted in, and how often the rate changes.
-    pub unit: Unit,
+    /// Unit for `every` and `warmup`, and for changes of the rate.
+    pub unit: TimeUnit,
     /// Units between two steps down (for step).
     pub every: u32,
     /// The factor of a step down (for step).
@@ -58,17 +58,17 @@ pub struct Schedule {
     /// Units over which the rate rises in a straight line at the start; the course begins after
     /// them.
     pub warmup: u32,
-    /// The fraction of all steps, at the end, over which the rate falls to 0, step by step.
+    /// Final fraction of all steps over which the rate falls to 0, step by step.
     pub decay_last: f64,
-    /// How it falls there.
+    /// Shape of the decay.
     pub decay: Decay,
 }
 
-impl Default for Schedule {
+impl Default for LearningRateSchedule {
     fn default() -> Self {
-        Schedule {
+        LearningRateSchedule {
             name: ScheduleName::Constant,
-            unit: Unit::Epochs,
+            unit: TimeUnit::Epochs,
             every: 5000,
             factor: 0.1,
             power: 0.9,
@@ -79,12 +79,12 @@ impl Default for Schedule {
     }
 }
 
-impl Schedule {
-    /// The factor for optimizer step `step` (from 0) of `epochs` epochs with `steps_per_epoch`
-    /// each. The courses are those of `torch.optim.lr_scheduler`'s StepLR, CosineAnnealingLR and
-    /// PolynomialLR with T = the units after warm-up.
+impl LearningRateSchedule {
+    /// The factor for optimizer step `step` (from 0) in a training over `epochs` epochs with
+    /// `steps_per_epoch` each. The schedules equal StepLR, CosineAnnealingLR and PolynomialLR in
+    /// `torch.optim.lr_scheduler` with T = units after warm-up.
     pub fn factor(&self, step: u64, steps_per_epoch: u64, epochs: u32) -> f64 {
-        let per_unit = if self.unit == Unit::Epochs { steps_per_epoch.max(1) } else { 1 };
+        let per_unit = if self.unit == TimeUnit::Epochs { steps_per_epoch.max(1) } else { 1 };
         let all_steps = steps_per_epoch * u64::from(epochs);
         let (now, all, warmup) =
             (step / per_unit, (all_steps / per_unit).max(1), u64::from(self.warmup));
@@ -107,7 +107,7 @@ impl Schedule {
         }
     }
 
-    /// The factor of the last part: 1 before it, then falling to just above 0 at the last step.
+    /// The decay's factor: 1 before the final part, then falling to just above 0 at the last step.
     fn last(&self, step: u64, all_steps: u64) -> f64 {
         let left =
             all_steps.saturating_sub(step) as f64 / (all_steps as f64 * self.decay_last).max(1.0);
@@ -118,7 +118,7 @@ impl Schedule {
         }
     }
 
-    /// What is wrong with the description; `path` is where it stands.
+    /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         [
             mistake(self.every == 0, format!("{path}.every"), "must be at least 1"),
@@ -142,7 +142,13 @@ mod tests {
 
     #[test]
     fn the_courses_pass_through_their_known_points() {
-        let by = |name| Schedule { name, every: 3, factor: 0.5, power: 2.0, ..Schedule::default() };
+        let by = |name| LearningRateSchedule {
+            name,
+            every: 3,
+            factor: 0.5,
+            power: 2.0,
+            ..LearningRateSchedule::default()
+        };
         let at = |name, epoch: u64| by(name).factor(epoch * 4 + 3, 4, 10);
         assert_eq!([0, 2, 3, 6].map(|epoch| at(ScheduleName::Step, epoch)), [1.0, 1.0, 0.5, 0.25]);
         assert!((at(ScheduleName::Cosine, 5) - 0.5).abs() < 1e-12);
@@ -151,8 +157,12 @@ mod tests {
 
     #[test]
     fn warm_up_rises_from_the_first_unit_and_the_last_part_falls_to_nearly_nothing() {
-        let schedule =
-            Schedule { warmup: 3, decay_last: 0.5, unit: Unit::Steps, ..Schedule::default() };
+        let schedule = LearningRateSchedule {
+            warmup: 3,
+            decay_last: 0.5,
+            unit: TimeUnit::Steps,
+            ..LearningRateSchedule::default()
+        };
         let factors: Vec<f64> = (0..10).map(|step| schedule.factor(step, 5, 2)).collect();
         assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]);
     }

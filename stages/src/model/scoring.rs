@@ -1,26 +1,26 @@
-//! How models are scored: the parameters of the kinds `validate` and `test`.
+//! Scoring: the parameters of the kinds `validate` and `test`.
 
 use super::{Inference, Mistake, Weights, is_amount, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How models are scored.
+/// Scoring parameters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scoring {
     /// Surfaces closer than this, in mm, count as agreeing in surface Dice.
     #[serde(default = "one_mm")]
     pub tolerance_mm: f64,
-    /// How the network is slid over volumes; null takes the model's own settings.
+    /// Sliding-window inference; null takes the model's own settings.
     #[serde(default)]
     pub inference: Option<Inference>,
     /// Average over all eight flips of the volume (eight times as slow).
     #[serde(default)]
     pub flips: bool,
-    /// Which of the model's weights.
+    /// The weights to use: best or last.
     #[serde(default)]
     pub weights: Weights,
-    /// Score cases that the model was trained on or chosen by, with a warning, instead of refusing
+    /// Score cases used for the model's training or selection, with a warning, instead of refusing
     /// them (data leakage).
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
@@ -32,7 +32,7 @@ fn one_mm() -> f64 {
 }
 
 impl Scoring {
-    /// What types cannot say.
+    /// Checks beyond types.
     pub fn check(&self) -> Vec<Mistake> {
         let tolerance =
             mistake(!is_amount(self.tolerance_mm), "tolerance_mm", "must not be negative");

@@ -21,8 +21,8 @@ pub struct TensorSpec {
 pub enum TensorRole {
     /// Learned.
     Weight,
-    /// A convolution's bias directly before a norm: learned, but the norm takes out what it adds,
-    /// so its gradient is zero but for rounding.
+    /// A convolution's bias directly before a norm: learned, but cancelled by the norm's mean, so
+    /// its gradient is rounding noise.
     BiasBeforeNorm,
     /// A norm's running statistic: not learned.
     Statistic,
@@ -43,7 +43,7 @@ pub enum InitialValue {
     /// Uniform in ±1/√`fan_in`: `kaiming_uniform_(a=√5)` of a convolution's weight, and PyTorch's
     /// convolutions' bias.
     Uniform {
-        /// The values that one output is made of.
+        /// Number of input values per output.
         fan_in: usize,
     },
     /// The same value everywhere.
@@ -56,17 +56,23 @@ impl Graph {
         self.tensors_by_node().concat()
     }
 
-    /// The tensors of each node: of a convolution weight and bias, of a norm scale and shift and
-    /// then mean, variance and counter, of an activation its slope.
+    /// Each node's tensors. Convolutions have weight and bias; norms scale and shift, then mean,
+    /// variance and counter; activations a slope.
     pub fn tensors_by_node(&self) -> Vec<Vec<TensorSpec>> {
         let users = self.users();
-        let feeds_norm = |id: usize| {
-            let is_norm = |user: &NodeId| matches!(self.nodes[user.0].op, Op::Norm { .. });
-            !users[id].is_empty() && users[id].iter().all(is_norm)
-        };
-        let is_output = |id: usize| self.outputs.contains(&NodeId(id));
         let nodes = self.nodes.iter().enumerate();
-        nodes.map(|(id, node)| self.node_tensors(node, feeds_norm(id) && !is_output(id))).collect()
+        nodes
+            .map(|(id, node)| {
+                let is_output = self.outputs.contains(&NodeId(id));
+                self.node_tensors(node, !is_output && self.are_norms(&users[id]))
+            })
+            .collect()
+    }
+
+    /// True if there are nodes and all of them are norms.
+    fn are_norms(&self, nodes: &[NodeId]) -> bool {
+        !nodes.is_empty()
+            && nodes.iter().all(|node| matches!(self.nodes[node.0].op, Op::Norm { .. }))
     }
 
     fn node_tensors(&self, node: &Node, before_norm: bool) -> Vec<TensorSpec> {
@@ -105,17 +111,17 @@ impl Graph {
 }
 
 fn norm_tensors(node: &Node, kind: Norm, affine: bool) -> Vec<TensorSpec> {
-    let each = |name: &str, role: TensorRole, initial: f64| {
-        node.tensor(name, vec![node.channels as usize], role, initial)
-    };
+    let per_channel = vec![node.channels as usize];
     let mut tensors = vec![];
     if affine {
-        tensors.push(each("weight", TensorRole::Weight, 1.0));
-        tensors.push(each("bias", TensorRole::Weight, 0.0));
+        tensors.push(node.tensor("weight", per_channel.clone(), TensorRole::Weight, 1.0));
+        tensors.push(node.tensor("bias", per_channel.clone(), TensorRole::Weight, 0.0));
     }
     if kind == Norm::Batch {
-        tensors.push(each("running_mean", TensorRole::Statistic, 0.0));
-        tensors.push(each("running_var", TensorRole::Statistic, 1.0));
+        let statistics = [("running_mean", 0.0), ("running_var", 1.0)];
+        tensors.extend(statistics.map(|(name, initial)| {
+            node.tensor(name, per_channel.clone(), TensorRole::Statistic, initial)
+        }));
         tensors.push(node.tensor("num_batches_tracked", vec![], TensorRole::Counter, 0.0));
     }
     tensors

@@ -4,15 +4,12 @@
 use super::graph::{Activation, Conv, Graph, NodeId};
 use super::{Network, Norm, PerAxis};
 
-impl Network {
-    /// The graph of a network of `inputs` channels and `outputs` classes. The description must
-    /// pass [`Network::check`].
-    pub fn graph(&self, inputs: usize, outputs: usize) -> Graph {
-        let mut unet = Unet { network: self, graph: Graph::new(inputs as u32) };
-        let logits = unet.level("model", Graph::INPUT, outputs as u32, 0);
-        unet.graph.output(logits);
-        unet.graph
-    }
+/// The graph for `inputs` channels and `outputs` classes.
+pub fn graph(network: &Network, inputs: usize, outputs: usize) -> Graph {
+    let mut unet = Unet { network, graph: Graph::new(inputs as u32) };
+    let logits = unet.level("model", Graph::INPUT, outputs as u32, 0);
+    unet.graph.output(logits);
+    unet.graph
 }
 
 /// A graph in the making.
@@ -57,8 +54,8 @@ impl Unet<'_> {
         self.residual(&format!("{path}.1"), x, outputs, same, 1, !top)
     }
 
-    /// `units` convolutions, the first of which has the strides, and the input added to their
-    /// output, through a convolution of its own where shapes differ.
+    /// `units` convolutions, the first with the strides, plus the input; the input passes through a
+    /// convolution if shapes differ.
     fn residual(
         &mut self,
         path: &str,
@@ -86,7 +83,7 @@ impl Unet<'_> {
         self.graph.add(branch, shortcut)
     }
 
-    /// A convolution, and norm, dropout and activation where it is `normalised`.
+    /// A convolution; if `normalised`, then norm, dropout and activation.
     fn convolution(
         &mut self,
         path: &str,

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The numbers of a tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Numbers {
+pub enum TensorNumbers {
     /// Of weights and statistics.
     Floats(Vec<f32>),
     /// Of what counts.
@@ -20,48 +20,51 @@ pub enum Numbers {
 }
 
 /// A network's tensors with their numbers, in the network's order.
-pub type Named = Vec<(TensorSpec, Numbers)>;
+pub type StateDict = Vec<(TensorSpec, TensorNumbers)>;
 
-/// The tensors of a network from another program's file. Names and shapes must be the network's;
-/// a missing counter (`num_batches_tracked`) is 0, as older files have none and nothing is computed
-/// with it.
-pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<Named> {
+/// A network's tensors from another program's file. Errors unless names and shapes match. A missing
+/// counter (`num_batches_tracked`) is 0: older files lack counters, and they do not affect results.
+pub fn of_foreign(file: &Foreign, wanted: Vec<TensorSpec>) -> Result<StateDict> {
     check(
         &wanted,
         &file.views.iter().map(|(name, view)| (name.as_str(), &view.shape[..])).collect(),
     )?;
-    let number = |spec: &TensorSpec| match (spec.is_counter(), file.views.contains_key(&spec.name))
-    {
-        (true, true) => file.counter(&spec.name).map(Numbers::Counter),
-        (true, false) => Ok(Numbers::Counter(0)),
-        (false, _) => file.floats(&spec.name).map(Numbers::Floats),
-    };
-    wanted.into_iter().map(|spec| Ok((spec.clone(), number(&spec)?))).collect()
+    let mut named = vec![];
+    for spec in wanted {
+        let numbers = match (spec.is_counter(), file.views.contains_key(&spec.name)) {
+            (true, true) => TensorNumbers::Counter(file.counter(&spec.name)?),
+            (true, false) => TensorNumbers::Counter(0),
+            (false, _) => TensorNumbers::Floats(file.floats(&spec.name)?),
+        };
+        named.push((spec, numbers));
+    }
+    Ok(named)
 }
 
 /// The tensors of a model's own safetensors file.
-pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<Named> {
+pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<StateDict> {
     if let Some((path, trouble)) = card.network.check("network").first() {
         return Err(Error::failed(format!("{path}: {trouble}")));
     }
     of_foreign(&Foreign::open(bytes, None)?, card.graph().tensors())
 }
 
-/// An error that lists what is missing (but for counters), what is left over and what has another
-/// shape.
+/// Errors if names or shapes differ, and lists tensors that are missing (except counters),
+/// superfluous, or differ in shape.
 pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<()> {
-    let of = |name: &str| found.get(name).copied();
     let known: BTreeSet<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
-    let quoted = |name: &str| format!("'{name}'");
     let absent: Vec<String> = wanted
         .iter()
-        .filter(|spec| !spec.is_counter() && of(&spec.name).is_none())
-        .map(|spec| quoted(&spec.name))
+        .filter(|spec| !spec.is_counter() && !found.contains_key(spec.name.as_str()))
+        .map(|spec| format!("'{}'", spec.name))
         .collect();
-    let extra: Vec<String> =
-        found.keys().filter(|name| !known.contains(*name)).map(|name| quoted(name)).collect();
+    let extra: Vec<String> = found
+        .keys()
+        .filter(|name| !known.contains(*name))
+        .map(|name| format!("'{name}'"))
+        .collect();
     let shapes = wanted.iter().filter_map(|spec| {
-        let shape = of(&spec.name).filter(|shape| *shape != spec.shape)?;
+        let shape = found.get(spec.name.as_str()).filter(|shape| **shape != spec.shape)?;
         Some(format!("'{}' is {shape:?} instead of {:?}", spec.name, spec.shape))
     });
     let shapes: Vec<String> = shapes.collect();
@@ -69,16 +72,14 @@ pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<
     let wrong = lists.iter().filter(|(_, names)| !names.is_empty());
     let wrong: Vec<String> =
         wrong.map(|(what, names)| format!("{what}: {}", shown(names))).collect();
-    match wrong.is_empty() {
-        true => Ok(()),
-        false => {
-            Err(Error::failed(format!("the weights do not fit the network; {}", wrong.join("; "))))
-        }
+    if wrong.is_empty() {
+        return Ok(());
     }
+    Err(Error::failed(format!("the weights do not fit the network; {}", wrong.join("; "))))
 }
 
 /// The tensors as a safetensors file.
-pub fn pack(tensors: &Named) -> Result<Vec<u8>> {
+pub fn pack(tensors: &StateDict) -> Result<Vec<u8>> {
     let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, numbers)| numbers.bytes()).collect();
     let views = tensors.iter().zip(&bytes).map(|((spec, _), bytes)| {
         let dtype = if spec.is_counter() { Dtype::I64 } else { Dtype::F32 };
@@ -89,14 +90,14 @@ pub fn pack(tensors: &Named) -> Result<Vec<u8>> {
     safetensors::serialize(views, None).trouble("weights")
 }
 
-impl Numbers {
+impl TensorNumbers {
     /// The numbers as little-endian bytes.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
-            Numbers::Floats(values) => {
+            TensorNumbers::Floats(values) => {
                 values.iter().flat_map(|value| value.to_le_bytes()).collect()
             }
-            Numbers::Counter(value) => value.to_le_bytes().to_vec(),
+            TensorNumbers::Counter(value) => value.to_le_bytes().to_vec(),
         }
     }
 }

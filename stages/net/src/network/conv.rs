@@ -1,14 +1,15 @@
-//! Convolutions, by libtorch or, to few channels on the processor, by `small_conv`.
+//! Convolutions: by libtorch, or by `small_conv` for few channels on the processor.
 
-use super::{Pass, small_conv};
+use super::pass::Pass;
+use super::small_conv::{self, ConvGeometry};
 use crate::amp::has_convolutions;
 use tch::{Kind, Tensor};
 use voxflow_stages::model::graph::{self, Node, Op};
 
-/// Fewer output channels than this are laid out channels first.
+/// Results of fewer channels are laid out channels first.
 const FEW: u32 = 8;
 
-/// True if the node is a convolution whose weight is laid out with channels last.
+/// True if the node is a convolution with a channels-last weight.
 pub(super) fn is_channels_last(node: &Node) -> bool {
     match &node.op {
         Op::Conv(conv) => node.channels >= FEW || conv.transposed.is_some(),
@@ -16,42 +17,32 @@ pub(super) fn is_channels_last(node: &Node) -> bool {
     }
 }
 
-/// Sides of a convolution along x, y, z.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Geometry {
-    pub(super) stride: [i64; 3],
-    pub(super) padding: [i64; 3],
-    /// Output padding of a transposed convolution.
-    pub(super) transposed: Option<[i64; 3]>,
-}
-
 #[derive(Debug)]
-pub(super) struct Conv {
+pub(super) struct ConvStep {
     weight: Tensor,
     bias: Option<Tensor>,
-    geometry: Geometry,
-    few: bool,
+    geometry: ConvGeometry,
+    channels_first: bool,
 }
 
-impl Conv {
-    /// Of a node with its tensors.
-    pub(super) fn new(node: &Node, conv: &graph::Conv, tensors: &[Tensor]) -> Conv {
-        let geometry = Geometry {
+impl ConvStep {
+    /// The convolution of a node with its tensors.
+    pub(super) fn new(node: &Node, conv: &graph::Conv, tensors: &[Tensor]) -> ConvStep {
+        let geometry = ConvGeometry {
             stride: conv.stride.map(i64::from),
             padding: conv.padding.map(i64::from),
             transposed: conv.transposed.map(|padding| padding.map(i64::from)),
         };
-        Conv {
+        ConvStep {
             weight: tensors[0].shallow_clone(),
             bias: tensors.get(1).map(Tensor::shallow_clone),
             geometry,
-            few: node.channels < FEW,
+            channels_first: node.channels < FEW,
         }
     }
 
-    /// Where the device has no convolutions of `pass.compute`, the same rounded values are
-    /// multiplied and summed in fp32, and the sum is rounded: what convolutions in 16 bits do
-    /// inside.
+    /// If the device has no convolutions in `pass.compute`, the rounded values are multiplied and
+    /// summed in fp32 and the sum is rounded, as 16-bit convolutions do internally.
     pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let weight = self.weight.to_kind(pass.compute);
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(pass.compute));
@@ -62,7 +53,7 @@ impl Conv {
             let bias = bias.map(|bias| bias.to_kind(Kind::Float));
             self.convolve(&x, &weight, bias.as_ref()).to_kind(pass.compute)
         };
-        if self.few { x.contiguous() } else { x }
+        if self.channels_first { x.contiguous() } else { x }
     }
 
     fn convolve(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
@@ -71,7 +62,7 @@ impl Conv {
         {
             return found;
         }
-        let Geometry { stride, padding, transposed } = self.geometry;
+        let ConvGeometry { stride, padding, transposed } = self.geometry;
         match transposed {
             None => x.conv3d(weight, bias, stride, padding, [1, 1, 1], 1),
             Some(output_padding) => {
@@ -96,7 +87,7 @@ mod tests {
         let node = graph.conv("conv", Graph::INPUT, 16, shape.clone());
         let random = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu));
         let tensors = [random(&[16, 1, 3, 3, 3]) * 0.2, random(&[16]) * 0.2];
-        let conv = Conv::new(&graph.nodes[node.0], &shape, &tensors);
+        let conv = ConvStep::new(&graph.nodes[node.0], &shape, &tensors);
         for (compute, last_bit) in [(Kind::BFloat16, 1.0 / 128.0), (Kind::Half, 1.0 / 1024.0)] {
             let image = random(&[1, 1, 8, 8, 8]).set_requires_grad(true);
             let rounded = |wide: bool| {

@@ -1,30 +1,31 @@
-//! Patterns of nodes that are computed as one step: a norm, dropout, an activation and a sum.
+//! Operator fusion: a norm with the dropout, activation and residual sum after it is one step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::model::graph::{Graph, NodeId, Op};
 
-/// A norm and what is fused to it.
+/// The nodes of a fused step.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct NormActNodes {
     pub(super) norm: NodeId,
-    /// The probability of dropout between norm and activation.
+    /// Probability of dropout between norm and activation.
     pub(super) dropout: f64,
     pub(super) activation: NodeId,
-    /// The node whose value is added to the activation's.
+    /// The other summand, if a sum is fused too.
     pub(super) added: Option<NodeId>,
 }
 
-/// The fused nodes of a graph.
+/// The fused steps of a graph.
 #[derive(Debug, Default)]
 pub(super) struct Fusion {
-    /// By the last node of each pattern, which has the pattern's value.
+    /// By the last node of each, whose value the step computes.
     pub(super) patterns: BTreeMap<NodeId, NormActNodes>,
-    /// The other nodes of patterns: their values are never there.
+    /// The other fused nodes: their values are never computed.
     pub(super) inner: BTreeSet<NodeId>,
 }
 
 impl Fusion {
-    /// Finds the patterns. Only nodes whose value nothing else needs can be inside one.
+    /// Finds all fused steps. A node can be inside one only if no other node and no output needs
+    /// its value.
     pub(super) fn of_graph(graph: &Graph) -> Fusion {
         let users = graph.users();
         let only_user = |node: NodeId| match users[node.0][..] {
@@ -56,7 +57,7 @@ impl Fusion {
         }
         let Op::Activation(_) = op(graph, next) else { return None };
         let activation = next;
-        // The sum of two activations can belong to one of them only.
+        // A sum of two activations can be fused with one of them only.
         let sum = only_user(activation)
             .filter(|sum| *op(graph, *sum) == Op::Add && !self.patterns.contains_key(sum));
         let added = sum.and_then(|sum| {

@@ -1,62 +1,56 @@
-//! Networks as libtorch operations: one struct that runs every graph.
+//! Networks as libtorch operations: [`GraphNetwork`] runs any graph of `voxflow_stages::model`.
 //!
-//! Tensors are (N, C, X, Y, Z). Memory is laid out with channels last where there are several,
-//! which the processor and tensor cores like, and with channels first where there are few (the
-//! classes at the top), since norms and activations over three interleaved values are six times as
-//! slow. Shapes do not show it.
+//! Tensors are (N, C, X, Y, Z). In memory, tensors of many channels are laid out with channels
+//! last, the fast layout for the processor and for tensor cores. Tensors of few channels (the
+//! classes at the top) have channels first, since norms and activations over three interleaved
+//! values are six times as slow. Shapes are the same in both layouts.
 
 mod conv;
 mod fusion;
 mod norm_act;
+mod pass;
 mod small_conv;
 mod steps;
 
-use crate::initial::Initial;
-use steps::Step;
+pub use pass::Pass;
+
+use crate::initializer::Initializer;
+use steps::ExecutionStep;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::graph::Graph;
 use voxflow_stages::model::tensor_spec::{TensorRole, TensorSpec};
 
-/// A named tensor of the network.
+/// A named tensor of a network.
 #[derive(Debug)]
-pub struct Parameter {
-    /// Its name in the `state_dict`.
+pub struct NetworkTensor {
+    /// Its key in the `state_dict`.
     pub name: String,
-    /// The values; the network's operations share them.
+    /// The values, shared with the network's operations.
     pub tensor: Tensor,
-    /// Its part in training.
+    /// Its role in training.
     pub role: TensorRole,
-}
-
-/// How a forward pass is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Pass {
-    /// Norms use (and update) the batch's statistics, dropout drops.
-    pub training: bool,
-    /// The numbers convolutions compute in.
-    pub compute: Kind,
 }
 
 /// A network: the tensors of a graph, and the steps that compute its outputs.
 #[derive(Debug)]
 pub struct GraphNetwork {
     specs: Vec<TensorSpec>,
-    parameters: Vec<Parameter>,
-    steps: Vec<Step>,
-    /// The nodes whose values are given.
+    parameters: Vec<NetworkTensor>,
+    steps: Vec<ExecutionStep>,
+    /// The nodes of the outputs.
     outputs: Vec<usize>,
     nodes: usize,
 }
 
 impl GraphNetwork {
-    /// The network of a graph with initial values of `seed`. `kind` is Float, or Double for
-    /// comparisons.
+    /// The network of a graph, with initial values drawn from `seed`. `kind` is Float, or Double
+    /// for comparisons.
     pub fn new(graph: &Graph, seed: u64, kind: Kind, device: Device) -> GraphNetwork {
         GraphNetwork::with_frozen(graph, seed, kind, device, &|_| false)
     }
 
-    /// The same. Batch norms whose statistics are `frozen` keep them, and normalise by them in
-    /// training too.
+    /// [`GraphNetwork::new`] with batch norms that keep their running statistics, and normalise by
+    /// them in training too, if `frozen` is true for the name of a statistic.
     pub fn with_frozen(
         graph: &Graph,
         seed: u64,
@@ -64,33 +58,29 @@ impl GraphNetwork {
         device: Device,
         frozen: &dyn Fn(&str) -> bool,
     ) -> GraphNetwork {
-        let mut initial = Initial::new(seed);
-        let mut parameters = vec![];
+        let mut initializer = Initializer::new(seed);
         let by_node = graph.tensors_by_node();
-        let mut make = |node: usize, spec: &TensorSpec| {
-            let values = initial.tensor(spec);
-            let values = if conv::is_channels_last(&graph.nodes[node]) && spec.shape.len() == 5 {
-                channels_last(&values)
-            } else {
-                values
-            };
-            let kind = if spec.is_counter() { Kind::Int64 } else { kind };
-            let tensor = values.to_device(device).to_kind(kind);
-            let shared = tensor.shallow_clone();
-            parameters.push(Parameter { name: spec.name.clone(), tensor, role: spec.role });
-            shared
-        };
-        let tensors: Vec<Vec<Tensor>> = by_node
-            .iter()
-            .enumerate()
-            .map(|(node, specs)| specs.iter().map(|spec| make(node, spec)).collect())
-            .collect();
-        let is_frozen = |node: usize| {
+        let (mut tensors, mut parameters) = (vec![], vec![]);
+        for (node, specs) in graph.nodes.iter().zip(&by_node) {
+            let mut own = vec![];
+            for spec in specs {
+                let mut values = initializer.tensor(spec);
+                if conv::is_channels_last(node) && spec.shape.len() == 5 {
+                    values = channels_last(&values);
+                }
+                let kind = if spec.is_counter() { Kind::Int64 } else { kind };
+                let tensor = values.to_device(device).to_kind(kind);
+                own.push(tensor.shallow_clone());
+                parameters.push(NetworkTensor { name: spec.name.clone(), tensor, role: spec.role });
+            }
+            tensors.push(own);
+        }
+        let keeps_statistics = |node: usize| {
             let statistics = by_node[node].iter().filter(|spec| spec.role == TensorRole::Statistic);
             statistics.map(|spec| spec.name.as_str()).any(frozen)
         };
         GraphNetwork {
-            steps: steps::of_graph(graph, &tensors, &is_frozen, (kind, device)),
+            steps: steps::of_graph(graph, &tensors, &keeps_statistics, (kind, device)),
             specs: by_node.concat(),
             parameters,
             outputs: graph.outputs.iter().map(|output| output.0).collect(),
@@ -98,14 +88,14 @@ impl GraphNetwork {
         }
     }
 
-    /// The outputs (N, classes, X, Y, Z) of images (N, C, X, Y, Z), the logits first. Of MONAI's
-    /// UNet, sides are multiples of the strides' product.
+    /// The outputs for images (N, C, X, Y, Z), logits (N, classes, X, Y, Z) first. For MONAI's
+    /// UNet, all sides must be multiples of the strides' product.
     pub fn forward(&self, images: &Tensor, pass: Pass) -> Vec<Tensor> {
         let values = steps::run(&self.steps, self.nodes, images, pass);
         self.outputs.iter().map(|output| values[*output].shallow_clone()).collect()
     }
 
-    /// The first output alone; what only others need is not computed.
+    /// The first output alone, without the steps that only the others need.
     pub fn logits(&self, images: &Tensor, pass: Pass) -> Tensor {
         let logits = self.outputs[0];
         let last = self.steps.iter().position(|step| step.output == logits);
@@ -113,24 +103,24 @@ impl GraphNetwork {
         steps::run(needed, self.nodes, images, pass)[logits].shallow_clone()
     }
 
-    /// Every tensor, in the order of the `state_dict`.
-    pub fn parameters(&self) -> &[Parameter] {
+    /// All tensors, in the order of the `state_dict`.
+    pub fn parameters(&self) -> &[NetworkTensor] {
         &self.parameters
     }
 
-    /// The same as plain data.
+    /// Name, shape and role of all tensors, in the same order.
     pub fn specs(&self) -> &[TensorSpec] {
         &self.specs
     }
 
-    /// The number of learned values.
+    /// Number of learned values.
     pub fn count(&self) -> usize {
         let learned = self.parameters.iter().filter(|parameter| parameter.role.is_learned());
         learned.map(|parameter| parameter.tensor.numel()).sum()
     }
 }
 
-/// The same values, laid out with channels last in memory.
+/// The tensor in channels-last memory layout.
 pub fn channels_last(tensor: &Tensor) -> Tensor {
     tensor.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3])
 }

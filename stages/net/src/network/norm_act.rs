@@ -1,14 +1,14 @@
-//! Norm, dropout and activation, and what is added to them. On the processor all but dropout is one
-//! operation, `shim/activation.cpp`: half the passes over memory of libtorch's own.
+//! Norm, dropout, activation and residual sum. On the processor everything but dropout is one fused
+//! operation, `shim/norm_act.cpp`, with half the passes over memory of libtorch's separate ones.
 
-use super::Pass;
+use super::pass::Pass;
 use std::ffi::{c_double, c_int, c_void};
 use std::ptr::null;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::graph::{Activation, Op};
 
 unsafe extern "C" {
-    fn voxflow_activation(
+    fn voxflow_norm_act(
         x: *const c_void,
         added: *const c_void,
         weight: *const c_void,
@@ -23,7 +23,7 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
-/// A norm: its learned scale and shift, and whose statistics it normalises by.
+/// A norm: learned scale and shift, and statistics.
 #[derive(Debug)]
 pub(super) struct Normalise {
     affine: Option<[Tensor; 2]>,
@@ -32,7 +32,7 @@ pub(super) struct Normalise {
 
 #[derive(Debug)]
 enum Statistics {
-    /// Of the batch in training unless frozen, else the running ones.
+    /// Of the batch in training unless frozen, else the running statistics.
     Batch { mean: Tensor, variance: Tensor, tracked: Tensor, frozen: bool },
     /// Of each item.
     Item,
@@ -42,20 +42,19 @@ impl Normalise {
     const EPS: f64 = 1e-5;
     const MOMENTUM: f64 = 0.1;
 
-    /// Of a node with its tensors: scale and shift, then mean, variance and counter.
+    /// The norm of a node with its tensors: scale and shift, then mean, variance and counter.
     pub(super) fn new(op: &Op, tensors: &[Tensor], frozen: bool) -> Normalise {
-        let own = |tensor: &Tensor| tensor.shallow_clone();
         let (affine, statistics) = match (op, tensors) {
             (Op::Norm { affine: true, .. }, [weight, bias, rest @ ..]) => {
-                (Some([own(weight), own(bias)]), rest)
+                (Some([weight.shallow_clone(), bias.shallow_clone()]), rest)
             }
             _ => (None, tensors),
         };
         let statistics = match statistics {
             [mean, variance, tracked] => Statistics::Batch {
-                mean: own(mean),
-                variance: own(variance),
-                tracked: own(tracked),
+                mean: mean.shallow_clone(),
+                variance: variance.shallow_clone(),
+                tracked: tracked.shallow_clone(),
                 frozen,
             },
             _ => Statistics::Item,
@@ -63,15 +62,15 @@ impl Normalise {
         Normalise { affine, statistics }
     }
 
-    /// True if the statistics are those of what is normalised.
-    fn is_measured(&self, pass: Pass) -> bool {
+    /// True if the statistics are computed from the input.
+    fn uses_input_statistics(&self, pass: Pass) -> bool {
         match self.statistics {
             Statistics::Batch { frozen, .. } => pass.training && !frozen,
             Statistics::Item => true,
         }
     }
 
-    fn is_of_items(&self) -> bool {
+    fn is_instance_norm(&self) -> bool {
         matches!(self.statistics, Statistics::Item)
     }
 
@@ -88,29 +87,38 @@ impl Normalise {
         }
     }
 
-    /// By libtorch's own operation. Counts the batch.
+    /// Normalises by libtorch's operation and counts the batch.
     pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         self.count(pass);
         let ([weight, bias], [mean, variance]) = (self.affine(), self.running());
-        let (measured, momentum, eps) = (self.is_measured(pass), Self::MOMENTUM, Self::EPS);
-        if self.is_of_items() {
+        let (measured, momentum, eps) =
+            (self.uses_input_statistics(pass), Self::MOMENTUM, Self::EPS);
+        if self.is_instance_norm() {
             x.instance_norm(weight, bias, mean, variance, measured, momentum, eps, true)
         } else {
             x.batch_norm(weight, bias, mean, variance, measured, momentum, eps, true)
         }
     }
 
-    /// Counts a batch whose statistics are taken.
+    /// Counts the batch (`num_batches_tracked`) if its statistics are used.
     fn count(&self, pass: Pass) {
         if let Statistics::Batch { tracked, .. } = &self.statistics
-            && self.is_measured(pass)
+            && self.uses_input_statistics(pass)
         {
             let _ = tracked.shallow_clone().g_add_scalar_(1);
         }
     }
 }
 
-/// The slope below 0 of an activation: its tensor, or a constant.
+fn pointer(tensor: &Tensor) -> *const c_void {
+    tensor.as_ptr().cast::<c_void>()
+}
+
+fn or_null(tensor: Option<&Tensor>) -> *const c_void {
+    tensor.map_or(null(), pointer)
+}
+
+/// The slope of an activation below 0: its tensor, or a constant.
 pub(super) fn slope(
     activation: Activation,
     tensors: &[Tensor],
@@ -132,11 +140,11 @@ pub(super) struct NormAct {
 }
 
 impl NormAct {
-    /// With `added` to what comes out.
+    /// The result plus `added`.
     pub(super) fn forward(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
-        if self.is_one_operation(x, pass) {
+        if self.is_fused(x, pass) {
             self.normalise.count(pass);
-            return self.at_once(x, added, pass);
+            return self.fused(x, added, pass);
         }
         let x = self.normalise.forward(x, pass);
         let x = if self.dropout > 0.0 { x.dropout(self.dropout, pass.training) } else { x };
@@ -144,26 +152,24 @@ impl NormAct {
         added.map_or_else(|| x.shallow_clone(), |added| &x + added)
     }
 
-    fn is_one_operation(&self, x: &Tensor, pass: Pass) -> bool {
+    fn is_fused(&self, x: &Tensor, pass: Pass) -> bool {
         x.device() == Device::Cpu
             && matches!(x.kind(), Kind::Float | Kind::BFloat16)
             && self.slope.kind() == Kind::Float
             && (self.dropout == 0.0 || !pass.training)
     }
 
-    fn at_once(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
-        let pointer = |tensor: &Tensor| tensor.as_ptr().cast::<c_void>();
-        let or_null = |tensor: Option<&Tensor>| tensor.map_or(null(), pointer);
-        let measured = c_int::from(self.normalise.is_measured(pass));
-        let each_item = c_int::from(self.normalise.is_of_items());
+    fn fused(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
+        let input_statistics = c_int::from(self.normalise.uses_input_statistics(pass));
+        let each_item = c_int::from(self.normalise.is_instance_norm());
         let [weight, bias] = self.normalise.affine().map(or_null);
         let [mean, variance] = self.normalise.running().map(or_null);
         let (added, slope) = (or_null(added), pointer(&self.slope));
         let (momentum, eps) = (Normalise::MOMENTUM, Normalise::EPS);
-        // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads those given, moves the
-        // running statistics, and gives a new tensor, or null.
+        // SAFETY: the tensors outlive the call, which updates the running statistics and returns a
+        // new tensor or null.
         unsafe {
-            let made = voxflow_activation(
+            let made = voxflow_norm_act(
                 pointer(x),
                 added,
                 weight,
@@ -171,7 +177,7 @@ impl NormAct {
                 slope,
                 mean,
                 variance,
-                measured,
+                input_statistics,
                 each_item,
                 momentum,
                 eps,
@@ -292,7 +298,7 @@ mod tests {
                     for pass in [TRAINING, USE] {
                         let [single, double] =
                             [Kind::Float, Kind::Double].map(|kind| copy(&norm_act, kind));
-                        assert!(single.is_one_operation(x, pass));
+                        assert!(single.is_fused(x, pass));
                         let added = (way % 2 == 0).then_some(added);
                         let found = results(&single, x, added, pass);
                         let wide = |tensor: &Tensor| tensor.to_kind(Kind::Double);

@@ -1,60 +1,69 @@
-//! Convolutions to few channels on the processor, `shim/convolution.cpp` and `shim/transposed.cpp`:
-//! several times as fast there as libtorch's own, whose blocks of channels are mostly empty.
-//! Numbers of 16 bits are multiplied and summed in fp32, and the sum is rounded. Results are laid
-//! out with channels first.
+//! Convolutions to few channels on the processor, `shim/small_conv.cpp` and
+//! `shim/small_conv_transposed.cpp`: several times as fast as libtorch's, whose blocks of channels
+//! are mostly empty for them. 16-bit numbers are multiplied and summed in fp32 and the sum is
+//! rounded. Results are laid out with channels first.
 
-use super::conv::Geometry;
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
 
-type Operation = unsafe extern "C" fn(*const c_void, *const c_void, *const c_void) -> *mut c_void;
+type ShimFunction =
+    unsafe extern "C" fn(*const c_void, *const c_void, *const c_void) -> *mut c_void;
 
 unsafe extern "C" {
-    fn voxflow_few_convolution(
+    fn voxflow_small_conv(
         input: *const c_void,
         weight: *const c_void,
         bias: *const c_void,
     ) -> *mut c_void;
-    fn voxflow_few_transposed(
+    fn voxflow_small_conv_transposed(
         input: *const c_void,
         weight: *const c_void,
         bias: *const c_void,
     ) -> *mut c_void;
 }
 
-/// Convolutions of `weight` (outputs, inputs, 3, 3, 3).
-const PLAIN: Geometry = Geometry { stride: [1; 3], padding: [1; 3], transposed: None };
-/// Transposed convolutions of `weight` (inputs, outputs, 3, 3, 3).
-const TRANSPOSED: Geometry = Geometry { stride: [2; 3], padding: [1; 3], transposed: Some([1; 3]) };
-/// More inputs times outputs than this are left to libtorch.
-const MOST: i64 = 16;
-/// More outputs of a transposed convolution than this are left to libtorch.
-const MOST_OUTPUTS: i64 = 4;
+/// Strides and padding of a convolution along x, y, z.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ConvGeometry {
+    pub(super) stride: [i64; 3],
+    pub(super) padding: [i64; 3],
+    /// Output padding of a transposed convolution.
+    pub(super) transposed: Option<[i64; 3]>,
+}
 
-/// The convolution with gradients, if it is one that is done here: on the processor, with sides of
-/// 3, and the stride and padding that the shim has.
+/// Convolutions of `weight` (outputs, inputs, 3, 3, 3).
+const PLAIN: ConvGeometry = ConvGeometry { stride: [1; 3], padding: [1; 3], transposed: None };
+/// Transposed convolutions of `weight` (inputs, outputs, 3, 3, 3).
+const TRANSPOSED: ConvGeometry =
+    ConvGeometry { stride: [2; 3], padding: [1; 3], transposed: Some([1; 3]) };
+/// Larger products of input and output channels are left to libtorch.
+const MAX_CHANNELS: i64 = 16;
+/// Transposed convolutions of more output channels are left to libtorch.
+const MAX_OUTPUTS: i64 = 4;
+
+/// The convolution with gradients; `None` unless supported: on the processor, kernel 3×3×3, few
+/// channels, strides and padding as above.
 pub(super) fn convolve(
     x: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
-    geometry: Geometry,
+    geometry: ConvGeometry,
 ) -> Option<Tensor> {
     let on_processor = x.device() == Device::Cpu;
     let known = matches!(x.kind(), Kind::Float | Kind::BFloat16 | Kind::Half);
     let size = weight.size();
     let operation = match geometry {
-        PLAIN if size[0] * size[1] <= MOST => voxflow_few_convolution as Operation,
-        TRANSPOSED if size[1] <= MOST_OUTPUTS => voxflow_few_transposed,
+        PLAIN if size[0] * size[1] <= MAX_CHANNELS => voxflow_small_conv as ShimFunction,
+        TRANSPOSED if size[1] <= MAX_OUTPUTS => voxflow_small_conv_transposed,
         _ => return None,
     };
     (on_processor && known && size[2..] == [3; 3]).then(|| call(operation, x, weight, bias))
 }
 
-fn call(operation: Operation, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+fn call(operation: ShimFunction, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let wide = [x, weight, bias].map(|tensor| tensor.to_kind(Kind::Float));
     let [input, weight, bias] = wide.each_ref().map(|tensor| tensor.as_ptr().cast::<c_void>());
-    // SAFETY: a tch tensor is a pointer to libtorch's; the shim reads three that live on, and gives
-    // a new one or null.
+    // SAFETY: the three tensors outlive the call, which returns a new tensor or null.
     let made = unsafe {
         let made = operation(input, weight, bias);
         assert!(!made.is_null(), "libtorch refused a convolution to few channels");
@@ -87,9 +96,9 @@ mod tests {
         for known in [PLAIN, TRANSPOSED] {
             assert!(convolve(&x, &weight, &bias, known).is_some());
             for other in [
-                Geometry { stride: [2, 2, 1], ..known },
-                Geometry { padding: [1, 1, 0], ..known },
-                Geometry { transposed: Some([0; 3]), ..known },
+                ConvGeometry { stride: [2, 2, 1], ..known },
+                ConvGeometry { padding: [1, 1, 0], ..known },
+                ConvGeometry { transposed: Some([0; 3]), ..known },
             ] {
                 assert!(convolve(&x, &weight, &bias, other).is_none(), "{other:?}");
             }

@@ -1,20 +1,20 @@
-//! The steps that compute a graph: libtorch operations in the graph's order, each value freed after
-//! its last use.
+//! The execution plan of a graph: libtorch operations in order, each value freed after its last
+//! use.
 
-use super::Pass;
-use super::conv::Conv;
+use super::conv::ConvStep;
 use super::fusion::{Fusion, NormActNodes};
 use super::norm_act::{NormAct, Normalise, slope};
+use super::pass::Pass;
 use std::collections::BTreeSet;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::graph::{Graph, NodeId, Op};
 
-/// An operation on values, which are known by their nodes.
+/// An operation. Values are numbered by their nodes.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct ExecutionStep {
     operation: Operation,
     inputs: Vec<usize>,
-    /// The node whose value this is.
+    /// The node of the result.
     pub(super) output: usize,
     /// The values that no later step reads.
     freed: Vec<usize>,
@@ -23,50 +23,50 @@ pub(super) struct Step {
 #[derive(Debug)]
 enum Operation {
     Input,
-    Conv(Conv),
-    /// With a second input, that is added.
+    Conv(ConvStep),
+    /// A second input is added to the result.
     NormAct(NormAct),
     Norm(Normalise),
     Dropout(f64),
-    /// With this slope below 0.
+    /// The slope below 0.
     Activation(Tensor),
     Add,
     Cat,
 }
 
-/// The steps of a graph with the tensors of each node, which are of `options`.
+/// A graph's steps. `tensors` lists each node's tensors, with kind and device `options`.
 pub(super) fn of_graph(
     graph: &Graph,
     tensors: &[Vec<Tensor>],
     is_frozen: &dyn Fn(usize) -> bool,
     options: (Kind, Device),
-) -> Vec<Step> {
-    let builder = Builder { graph, tensors, is_frozen, options };
+) -> Vec<ExecutionStep> {
+    let builder = StepBuilder { graph, tensors, is_frozen, options };
     let fusion = Fusion::of_graph(graph);
     let order = graph.order().into_iter().filter(|node| !fusion.inner.contains(node));
-    let mut steps: Vec<Step> = order
+    let mut steps: Vec<ExecutionStep> = order
         .map(|node| match fusion.patterns.get(&node) {
             Some(pattern) => builder.norm_act(node, pattern),
             None => builder.step(node),
         })
         .collect();
-    free(&mut steps, graph);
+    mark_last_uses(&mut steps, graph);
     steps
 }
 
-struct Builder<'a> {
+struct StepBuilder<'a> {
     graph: &'a Graph,
     tensors: &'a [Vec<Tensor>],
     is_frozen: &'a dyn Fn(usize) -> bool,
     options: (Kind, Device),
 }
 
-impl Builder<'_> {
-    fn step(&self, id: NodeId) -> Step {
+impl StepBuilder<'_> {
+    fn step(&self, id: NodeId) -> ExecutionStep {
         let (node, tensors) = (&self.graph.nodes[id.0], &self.tensors[id.0]);
         let operation = match &node.op {
             Op::Input => Operation::Input,
-            Op::Conv(conv) => Operation::Conv(Conv::new(node, conv, tensors)),
+            Op::Conv(conv) => Operation::Conv(ConvStep::new(node, conv, tensors)),
             Op::Norm { .. } => Operation::Norm(self.normalise(id)),
             Op::Dropout(probability) => Operation::Dropout(*probability),
             Op::Activation(activation) => {
@@ -76,17 +76,17 @@ impl Builder<'_> {
             Op::Cat => Operation::Cat,
         };
         let inputs = node.inputs.iter().map(|input| input.0).collect();
-        Step { operation, inputs, output: id.0, freed: vec![] }
+        ExecutionStep { operation, inputs, output: id.0, freed: vec![] }
     }
 
-    fn norm_act(&self, last: NodeId, pattern: &NormActNodes) -> Step {
+    fn norm_act(&self, last: NodeId, pattern: &NormActNodes) -> ExecutionStep {
         let Operation::Activation(slope) = self.step(pattern.activation).operation else {
             return self.step(last);
         };
         let normalise = self.normalise(pattern.norm);
         let norm_act = NormAct { normalise, dropout: pattern.dropout, slope };
         let inputs = self.graph.nodes[pattern.norm.0].inputs.iter().chain(&pattern.added);
-        Step {
+        ExecutionStep {
             operation: Operation::NormAct(norm_act),
             inputs: inputs.map(|input| input.0).collect(),
             output: last.0,
@@ -99,8 +99,8 @@ impl Builder<'_> {
     }
 }
 
-/// Notes the last use of each value.
-fn free(steps: &mut [Step], graph: &Graph) {
+/// Sets `freed`: each value is freed by its last reader, outputs never.
+fn mark_last_uses(steps: &mut [ExecutionStep], graph: &Graph) {
     let mut needed: BTreeSet<usize> = graph.outputs.iter().map(|output| output.0).collect();
     for step in steps.iter_mut().rev() {
         let inputs: BTreeSet<usize> = step.inputs.iter().copied().collect();
@@ -108,8 +108,13 @@ fn free(steps: &mut [Step], graph: &Graph) {
     }
 }
 
-/// The value of each node; undefined tensors where it is freed or was not needed.
-pub(super) fn run(steps: &[Step], nodes: usize, images: &Tensor, pass: Pass) -> Vec<Tensor> {
+/// Runs the steps and returns the value of each node; undefined if it was freed or never computed.
+pub(super) fn run(
+    steps: &[ExecutionStep],
+    nodes: usize,
+    images: &Tensor,
+    pass: Pass,
+) -> Vec<Tensor> {
     let mut values: Vec<Tensor> = (0..nodes).map(|_| Tensor::new()).collect();
     for step in steps {
         let inputs: Vec<&Tensor> = step.inputs.iter().map(|input| &values[*input]).collect();

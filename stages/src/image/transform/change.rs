@@ -48,11 +48,7 @@ impl Changes {
     /// The axes that the first changes mirror, and the changes after them.
     pub fn split_mirrors(mut self) -> ([bool; 3], Changes) {
         let mut mirrored = [false; 3];
-        let first = |change: &Box<dyn Change>| match change.effect() {
-            Effect::Mirrors(axes) => Some(axes),
-            _ => None,
-        };
-        while let Some(axes) = self.0.first().and_then(first) {
+        while let Some(Effect::Mirrors(axes)) = self.0.first().map(|change| change.effect()) {
             (0..3).for_each(|axis| mirrored[axis] ^= axes[axis]);
             self.0.remove(0);
         }

@@ -2,23 +2,23 @@
 //! bytes.
 
 use crate::error::{Result, Trouble};
-use crate::model::weights::Named;
+use crate::model::weights::StateDict;
 use std::io::{Cursor, Write};
 use zip::write::{SimpleFileOptions, ZipWriter};
 use zip::{CompressionMethod, DateTime};
 
 /// An archive in the making. Its members lie in the folder `model`.
-pub struct Archive {
+pub struct ArchiveWriter {
     zip: ZipWriter<Cursor<Vec<u8>>>,
 }
 
-impl Archive {
-    /// Where torch wants numbers to begin.
+impl ArchiveWriter {
+    /// Alignment that torch wants for tensor data.
     const ALIGNMENT: u16 = 64;
 
-    /// An archive with its first member, which says what is in it.
-    pub fn new(pickle: &[u8]) -> Result<Archive> {
-        let mut archive = Archive { zip: ZipWriter::new(Cursor::new(vec![])) };
+    /// Starts an archive with `data.pkl`, its table of contents.
+    pub fn new(pickle: &[u8]) -> Result<ArchiveWriter> {
+        let mut archive = ArchiveWriter { zip: ZipWriter::new(Cursor::new(vec![])) };
         archive.add("data.pkl", pickle)?;
         Ok(archive)
     }
@@ -34,8 +34,8 @@ impl Archive {
         self.zip.write_all(bytes).trouble(name)
     }
 
-    /// Adds the numbers of all tensors, under their places, and what ends every archive.
-    pub fn finish(mut self, tensors: &Named) -> Result<Vec<u8>> {
+    /// Adds all tensors' numbers by index, and the archive's trailing members.
+    pub fn finish(mut self, tensors: &StateDict) -> Result<Vec<u8>> {
         self.add("byteorder", b"little")?;
         for (index, (_, numbers)) in tensors.iter().enumerate() {
             self.add(&format!("data/{index}"), &numbers.bytes())?;

@@ -1,15 +1,15 @@
-//! A MONAI bundle: the weights, and configurations that make MONAI prepare an image, slide the
-//! network over it and bring the result back as this program does.
+//! A MONAI bundle: the weights, and configurations for the same preparation, inference and inverse
+//! resampling in MONAI.
 
 use super::state_dict;
 use crate::error::{Error, Result};
 use crate::image::intensity::{Intensity, Zscore};
-use crate::model::weights::Named;
-use crate::model::{Blend, ModelCard, Norm};
-use serde_json::{Value, json};
+use crate::model::weights::StateDict;
+use crate::model::{Blend, ModelCard, NetworkName, Norm};
+use serde_json::{Map, Value, json};
 
 /// The files of a bundle by name.
-pub fn files(card: &ModelCard, tensors: &Named) -> Result<Vec<(&'static str, Vec<u8>)>> {
+pub fn files(card: &ModelCard, tensors: &StateDict) -> Result<Vec<(&'static str, Vec<u8>)>> {
     Ok(vec![
         ("configs/metadata.json", text(&metadata(card))),
         ("configs/inference.json", text(&inference(card)?)),
@@ -18,7 +18,7 @@ pub fn files(card: &ModelCard, tensors: &Named) -> Result<Vec<(&'static str, Vec
     ])
 }
 
-/// What a bundle does otherwise than the model.
+/// Differences between the bundle's inference and the model's.
 pub fn warnings(card: &ModelCard) -> Option<String> {
     card.inference.flips.then(|| {
         "the bundle does without the flips of 'inference.flips', which MONAI has not".into()
@@ -46,7 +46,8 @@ fn inference(card: &ModelCard) -> Result<Value> {
             "transform": "@preprocessing",
         },
         "dataloader": {
-            "_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "shuffle": false, "num_workers": 0,
+            "_target_": "DataLoader", "dataset": "@dataset",
+            "batch_size": 1, "shuffle": false, "num_workers": 0,
         },
         "inferer": inferer(card)?,
         "postprocessing": { "_target_": "Compose", "transforms": postprocessing(card) },
@@ -75,6 +76,7 @@ fn network(card: &ModelCard) -> Value {
         Norm::Batch => "batch",
         Norm::Instance => "instance",
     };
+    let NetworkName::Unet = network.name;
     json!({
         "_target_": "UNet",
         "spatial_dims": 3,
@@ -90,8 +92,8 @@ fn network(card: &ModelCard) -> Value {
     })
 }
 
-/// Load → RAS → spacing → intensity → crop. The mask of the crop is of the image before its
-/// intensity is scaled, which after a window are the values above 0.
+/// Load → RAS → spacing → intensity → crop. The crop's mask comes from the unscaled image; after a
+/// window these are the values above 0.
 fn preprocessing(card: &ModelCard) -> Result<Vec<Value>> {
     let preparation = &card.preparation;
     let scaling = scaling(card)?;
@@ -100,37 +102,39 @@ fn preprocessing(card: &ModelCard) -> Result<Vec<Value>> {
         json!({ "_target_": "Orientationd", "keys": "image", "axcodes": "RAS" }),
     ];
     if let Some(spacing) = preparation.spacing {
-        transforms.push(json!({ "_target_": "Spacingd", "keys": "image", "pixdim": spacing, "mode": "bilinear" }));
+        transforms.push(json!({
+            "_target_": "Spacingd", "keys": "image", "pixdim": spacing, "mode": "bilinear",
+        }));
     }
     let scaled = scaled(&scaling);
     if !preparation.crop_foreground {
         transforms.push(scaled);
         return Ok(transforms);
     }
-    let crop = |source: &str| {
-        json!({
-            "_target_": "CropForegroundd", "keys": "image", "source_key": source,
-            "margin": preparation.crop_margin, "allow_smaller": true,
-        })
-    };
-    if let Intensity::Window(_) = scaling {
-        transforms.extend([scaled, crop("image")]);
+    let is_window = matches!(scaling, Intensity::Window(_));
+    let crop = json!({
+        "_target_": "CropForegroundd", "keys": "image",
+        "source_key": if is_window { "image" } else { "foreground" },
+        "margin": preparation.crop_margin, "allow_smaller": true,
+    });
+    if is_window {
+        transforms.extend([scaled, crop]);
     } else {
         let copy = json!({ "_target_": "CopyItemsd", "keys": "image", "names": "foreground" });
         let forget = json!({ "_target_": "DeleteItemsd", "keys": "foreground" });
-        transforms.extend([copy, scaled, crop("foreground"), forget]);
+        transforms.extend([copy, scaled, crop, forget]);
     }
     Ok(transforms)
 }
 
-/// The one scaling of all channels.
+/// The common scaling of all channels.
 fn scaling(card: &ModelCard) -> Result<Intensity> {
     let each = card.preparation.intensity.for_channels(card.modality.len())?;
     match each.split_first() {
         Some((first, rest)) if rest.iter().all(|other| other == first) => Ok(*first),
         _ => Err(Error::failed(
-            "a bundle scales all channels alike, but 'intensity' lists different scalings; export safetensors or \
-             torchscript instead",
+            "a bundle scales all channels alike, but 'intensity' lists different scalings; export \
+             safetensors or torchscript instead",
         )),
     }
 }
@@ -143,7 +147,8 @@ fn scaled(scaling: &Intensity) -> Value {
         }),
         Intensity::Percentile([low, high]) => json!({
             "_target_": "ScaleIntensityRangePercentilesd", "keys": "image",
-            "lower": low, "upper": high, "b_min": 0.0, "b_max": 1.0, "clip": true, "channel_wise": true,
+            "lower": low, "upper": high, "b_min": 0.0, "b_max": 1.0, "clip": true,
+            "channel_wise": true,
         }),
         Intensity::Zscore(over) => json!({
             "_target_": "NormalizeIntensityd", "keys": "image",
@@ -162,7 +167,8 @@ fn inferer(card: &ModelCard) -> Result<Value> {
     };
     Ok(json!({
         "_target_": "SlidingWindowInferer",
-        "roi_size": roi, "sw_batch_size": inference.batch, "overlap": inference.overlap, "mode": mode,
+        "roi_size": roi, "sw_batch_size": inference.batch,
+        "overlap": inference.overlap, "mode": mode,
     }))
 }
 
@@ -170,7 +176,8 @@ fn postprocessing(card: &ModelCard) -> Vec<Value> {
     let mut transforms = vec![
         json!({ "_target_": "Activationsd", "keys": "pred", "softmax": true }),
         json!({
-            "_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image",
+            "_target_": "Invertd", "keys": "pred",
+            "transform": "@preprocessing", "orig_keys": "image",
             "nearest_interp": false, "to_tensor": true,
         }),
         json!({ "_target_": "AsDiscreted", "keys": "pred", "argmax": true }),
@@ -179,24 +186,27 @@ fn postprocessing(card: &ModelCard) -> Vec<Value> {
     if !(1..).zip(&values).all(|(class, value)| class == *value) {
         let classes: Vec<usize> = (1..=values.len()).collect();
         transforms.push(json!({
-            "_target_": "MapLabelValued", "keys": "pred", "orig_labels": classes, "target_labels": values,
+            "_target_": "MapLabelValued", "keys": "pred",
+            "orig_labels": classes, "target_labels": values,
         }));
     }
     transforms.push(json!({
-        "_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "seg",
+        "_target_": "SaveImaged", "keys": "pred",
+        "output_dir": "@output_dir", "output_postfix": "seg",
         "output_dtype": "$numpy.uint8", "resample": false, "separate_folder": false,
     }));
     transforms
 }
 
+const SCHEMA: &str = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/\
+                      download/0.8.1/meta_schema_20240725.json";
+
+/// Channel names by index.
+fn channel_def<'a>(names: impl Iterator<Item = &'a str>) -> Map<String, Value> {
+    names.enumerate().map(|(index, name)| (index.to_string(), json!(name))).collect()
+}
+
 fn metadata(card: &ModelCard) -> Value {
-    let channels = |names: &mut dyn Iterator<Item = &str>| -> Value {
-        names
-            .enumerate()
-            .map(|(index, name)| (index.to_string(), json!(name)))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
-    };
     let classes =
         std::iter::once("background").chain(card.labels.iter().map(|label| label.name.as_str()));
     let sides = card.network.multiple().map(|multiple| format!("{multiple}*n"));
@@ -204,21 +214,23 @@ fn metadata(card: &ModelCard) -> Value {
         "type": "image", "format": "magnitude", "modality": card.modality.join(", "),
         "num_channels": card.modality.len(), "spatial_shape": sides, "dtype": "float32",
         "value_range": [], "is_patch_data": true,
-        "channel_def": channels(&mut card.modality.iter().map(String::as_str)),
+        "channel_def": channel_def(card.modality.iter().map(String::as_str)),
     });
     let pred = json!({
         "type": "image", "format": "segmentation", "num_channels": card.labels.len() + 1,
         "spatial_shape": sides, "dtype": "float32", "value_range": [], "is_patch_data": true,
-        "channel_def": channels(&mut classes.into_iter()),
+        "channel_def": channel_def(classes),
     });
     json!({
-        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json",
+        "schema": SCHEMA,
         "version": "0.1.0",
         "changelog": { "0.1.0": "exported by voxflow" },
         "monai_version": "1.6.1",
         "pytorch_version": "2.11.0",
         "numpy_version": "2.4.6",
-        "required_packages_version": { "fire": "0.7.1", "nibabel": "5.4.2", "pytorch-ignite": "0.5.3" },
+        "required_packages_version": {
+            "fire": "0.7.1", "nibabel": "5.4.2", "pytorch-ignite": "0.5.3",
+        },
         "name": format!("{} segmentation", card.dataset),
         "task": format!("segmentation of {} by a 3D U-Net", names(card)),
         "description": format!("A 3D U-Net trained on the dataset {}", card.dataset),
@@ -241,14 +253,19 @@ fn readme(card: &ModelCard) -> String {
     };
     format!(
         "# {dataset}: {labels}\n\n\
-         A 3D U-Net, exported by voxflow as a MONAI bundle. Input: {modality}. Output: background, {labels}.\n\n\
+         A 3D U-Net, exported by voxflow as a MONAI bundle. Input: {modality}. Output: background, \
+         {labels}.\n\n\
          ```sh\n\
-         python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir IMAGES\n\
+         python -m monai.bundle run --config_file configs/inference.json --bundle_root . \
+         --dataset_dir IMAGES\n\
          ```\n\n\
-         segments every NIfTI file of the folder IMAGES and writes `eval/<image>_seg.nii.gz` in the image's own \
-         geometry. It needs MONAI 1.6 with fire, nibabel and pytorch-ignite. Test-time flips are not part of a bundle.\n\n\
-         | training | |\n|---|---|\n| cases | {cases} |\n| epochs, steps | {epochs}, {steps} |\n| score | {score} |\n\n\
-         Licence of the training data: not known to the model; see the dataset. Not a medical device.\n",
+         segments every NIfTI file of the folder IMAGES and writes `eval/<image>_seg.nii.gz` in the \
+         image's own geometry. It needs MONAI 1.6 with fire, nibabel and pytorch-ignite. Test-time \
+         flips are not part of a bundle.\n\n\
+         | training | |\n|---|---|\n| cases | {cases} |\n| epochs, steps | {epochs}, {steps} |\n\
+         | score | {score} |\n\n\
+         Licence of the training data: not known to the model; see the dataset. Not a medical \
+         device.\n",
         dataset = card.dataset,
         labels = names(card),
         modality = card.modality.join(", "),
@@ -266,10 +283,12 @@ mod tests {
         let modality =
             if preparation["intensity"].is_array() { json!(["CT", "PET"]) } else { json!(["CT"]) };
         let card = json!({
-            "format": 1, "dataset": "Spleen", "modality": modality, "labels": labels, "preparation": preparation,
+            "format": 1, "dataset": "Spleen", "modality": modality, "labels": labels,
+            "preparation": preparation,
             "network": {}, "inference": { "roi": [96, 96, 96] },
             "training": {
-                "epochs": 3, "steps": 9, "training_cases": 2, "validation_cases": 1, "best_epoch": 3, "best_dice": 0.5,
+                "epochs": 3, "steps": 9, "training_cases": 2, "validation_cases": 1,
+                "best_epoch": 3, "best_dice": 0.5,
             },
         });
         serde_json::from_value(card).unwrap()
@@ -287,12 +306,17 @@ mod tests {
     #[test]
     fn the_steps_stand_in_the_order_of_preparation_and_the_mask_is_of_unscaled_values() {
         let spleen = json!([{ "value": 1, "name": "spleen" }]);
-        let ct = json!({ "spacing": [1.5, 1.5, 2.0], "intensity": { "window": [-57, 164] }, "crop_foreground": true });
+        let ct = json!({
+            "spacing": [1.5, 1.5, 2.0], "intensity": { "window": [-57, 164] },
+            "crop_foreground": true,
+        });
         let config = inference(&card(ct, spleen.clone())).unwrap();
         let steps =
             ["LoadImaged", "Orientationd", "Spacingd", "ScaleIntensityRanged", "CropForegroundd"];
         assert_eq!(targets(&config["preprocessing"]["transforms"]), steps);
-        let mri = json!({ "intensity": { "zscore": "nonzero" }, "crop_foreground": true, "crop_margin": 2 });
+        let mri = json!({
+            "intensity": { "zscore": "nonzero" }, "crop_foreground": true, "crop_margin": 2,
+        });
         let config = inference(&card(mri, spleen)).unwrap();
         let steps = [
             "LoadImaged",

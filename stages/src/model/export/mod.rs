@@ -1,5 +1,5 @@
-//! Models in the forms of other programs, made of a model's card and its weights alone: no Python
-//! and no libtorch is needed.
+//! Exports models to other programs' formats from model card and weights, without Python or
+//! libtorch.
 
 pub mod archive;
 pub mod bundle;

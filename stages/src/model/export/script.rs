@@ -1,9 +1,9 @@
-//! The forward pass of a network as a TorchScript program: one line for each operation.
+//! The forward pass as a TorchScript program, with a line for each operation.
 
 use crate::model::Norm;
 use crate::model::graph::{Activation, Conv, Graph, Node, Op};
 
-/// The method `forward` of the class with this name. Of several outputs it gives a tuple.
+/// The method `forward` for the class with this name. Several outputs are returned as a tuple.
 pub fn forward(graph: &Graph, class: &str) -> String {
     let mut program = Program { text: String::new(), values: 0 };
     let mut names = vec![String::new(); graph.nodes.len()];
@@ -24,14 +24,14 @@ pub fn forward(graph: &Graph, class: &str) -> String {
     head + &program.text + &format!("    return {value}\n")
 }
 
-/// Lines, each of which names a value.
+/// Program lines; each assigns a value to a name.
 struct Program {
     text: String,
     values: usize,
 }
 
 impl Program {
-    /// A line that gives `expression` a name; the name.
+    /// Appends a line that assigns `expression`; returns the new name.
     fn value(&mut self, expression: &str) -> String {
         let name = format!("x{}", self.values);
         self.values += 1;
@@ -39,7 +39,7 @@ impl Program {
         name
     }
 
-    /// Computes a node of its inputs' names; dropout drops nothing in evaluation.
+    /// Appends a node's line from its inputs' names. Dropout does nothing in evaluation.
     fn node(&mut self, node: &Node, inputs: &[&str]) -> String {
         let x = inputs.first().copied().unwrap_or("x");
         let expression = match &node.op {
@@ -61,7 +61,7 @@ impl Program {
 
 fn convolution(node: &Node, conv: &Conv, x: &str) -> String {
     let weight = tensor(&node.path, "weight");
-    let bias = if conv.bias { tensor(&node.path, "bias") } else { "None".to_string() };
+    let bias = optional(&node.path, "bias", conv.bias);
     let Conv { stride, padding, .. } = conv;
     match conv.transposed {
         None => {
@@ -76,13 +76,9 @@ fn convolution(node: &Node, conv: &Conv, x: &str) -> String {
 
 /// Batch norms use their running statistics, instance norms the image's.
 fn norm(node: &Node, kind: Norm, affine: bool, x: &str) -> String {
-    let of = |name: &str, given: bool| match given {
-        true => tensor(&node.path, name),
-        false => "None".to_string(),
-    };
-    let (weight, bias) = (of("weight", affine), of("bias", affine));
-    let running = kind == Norm::Batch;
-    let (mean, variance) = (of("running_mean", running), of("running_var", running));
+    let [weight, bias] = ["weight", "bias"].map(|name| optional(&node.path, name, affine));
+    let [mean, variance] =
+        ["running_mean", "running_var"].map(|name| optional(&node.path, name, kind == Norm::Batch));
     let (function, measured) = match kind {
         Norm::Batch => ("batch_norm", "False"),
         Norm::Instance => ("instance_norm", "True"),
@@ -92,7 +88,12 @@ fn norm(node: &Node, kind: Norm, affine: bool, x: &str) -> String {
     )
 }
 
-/// The expression of a tensor of `self`. Names that begin with a digit are no identifiers.
+fn optional(path: &str, name: &str, exists: bool) -> String {
+    if exists { tensor(path, name) } else { "None".to_string() }
+}
+
+/// The expression for a tensor under `self`. Names with a leading digit are not identifiers and
+/// need `getattr`.
 fn tensor(path: &str, name: &str) -> String {
     path.split('.').chain(name.split('.')).fold("self".to_string(), |owner, part| {
         match part.starts_with(|first: char| first.is_ascii_digit()) {

@@ -1,13 +1,13 @@
 //! `model.pt`: what `torch.save(model.state_dict())` writes.
 
-use super::archive::{Archive, storage};
+use super::archive::{ArchiveWriter, storage};
 use crate::error::Result;
-use crate::model::pickle::Writer;
-use crate::model::weights::Named;
+use crate::model::pickle::PickleWriter;
+use crate::model::weights::StateDict;
 
-/// The archive of a network's weights.
-pub fn archive(tensors: &Named) -> Result<Vec<u8>> {
-    let mut pickle = Writer::default();
+/// The archive for a network's weights.
+pub fn archive(tensors: &StateDict) -> Result<Vec<u8>> {
+    let mut pickle = PickleWriter::default();
     pickle.global("collections", "OrderedDict").op(b')').op(b'R').op(b'(');
     for (index, (spec, _)) in tensors.iter().enumerate() {
         pickle.text(&spec.name).tensor(
@@ -18,5 +18,5 @@ pub fn archive(tensors: &Named) -> Result<Vec<u8>> {
         );
     }
     pickle.op(b'u');
-    Archive::new(&pickle.finish())?.finish(tensors)
+    ArchiveWriter::new(&pickle.finish())?.finish(tensors)
 }

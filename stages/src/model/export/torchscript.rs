@@ -1,20 +1,20 @@
-//! `model.ts`: a TorchScript archive that `torch.jit.load` runs, with the names of the
-//! network's tensors, so that its `state_dict()` is that of the Python network. It computes as in
-//! evaluation; the program is `script`'s.
+//! `model.ts`: a TorchScript archive for `torch.jit.load`. Tensors keep their names, so
+//! `state_dict()` equals the Python network's. It computes in evaluation mode; `script` writes the
+//! program.
 
-use super::archive::{Archive, storage};
+use super::archive::{ArchiveWriter, storage};
 use super::script;
 use crate::error::Result;
 use crate::model::graph::Graph;
-use crate::model::pickle::Writer;
+use crate::model::pickle::PickleWriter;
 use crate::model::tensor_spec::TensorSpec;
-use crate::model::weights::Named;
+use crate::model::weights::StateDict;
 
-/// The file of the code, and the name under which classes are found in it.
+/// The code file's name, and the namespace for its classes.
 const SPACE: &str = "voxflow";
 
-/// The archive of a network and its weights.
-pub fn archive(graph: &Graph, tensors: &Named) -> Result<Vec<u8>> {
+/// The archive for a network and its weights.
+pub fn archive(graph: &Graph, tensors: &StateDict) -> Result<Vec<u8>> {
     let mut tree = Module::default();
     for (index, (spec, _)) in tensors.iter().enumerate() {
         tree.insert(&spec.name, Attribute { index, spec });
@@ -22,9 +22,9 @@ pub fn archive(graph: &Graph, tensors: &Named) -> Result<Vec<u8>> {
     let mut classes = vec![];
     let top = tree.declare(&mut classes);
     classes[top].push_str(&script::forward(graph, &class(top)));
-    let mut pickle = Writer::default();
+    let mut pickle = PickleWriter::default();
     tree.pickle(&mut pickle, &mut 0);
-    let mut archive = Archive::new(&pickle.finish())?;
+    let mut archive = ArchiveWriter::new(&pickle.finish())?;
     archive.add(&format!("code/__torch__/{SPACE}.py"), classes.concat().as_bytes())?;
     archive.add("constants.pkl", b"\x80\x02).")?;
     archive.finish(tensors)
@@ -52,7 +52,7 @@ struct Module<'a> {
 }
 
 impl<'a> Module<'a> {
-    /// Puts a tensor where its dotted name says.
+    /// Inserts a tensor at its dotted path.
     fn insert(&mut self, path: &str, attribute: Attribute<'a>) {
         let Some((head, rest)) = path.split_once('.') else {
             self.tensors.push((path.to_string(), attribute));
@@ -65,20 +65,18 @@ impl<'a> Module<'a> {
         self.modules[place].1.insert(rest, attribute);
     }
 
-    /// Declares the classes of the modules below and then its own, numbered in this order; gives
-    /// the number of its own.
+    /// Declares the submodules' classes and then its own, numbered in this order; returns its own
+    /// number.
     fn declare(&self, classes: &mut Vec<String>) -> usize {
         let below: Vec<usize> =
             self.modules.iter().map(|(_, module)| module.declare(classes)).collect();
-        let list = |buffers: bool| -> String {
-            let is_wanted = |spec: &TensorSpec| spec.role.is_learned() != buffers;
-            let named = self.tensors.iter().filter(|(_, tensor)| is_wanted(tensor.spec));
-            named.map(|(name, _)| format!("\"{name}\", ")).collect()
-        };
         let own = classes.len();
         let mut text = format!("class {}(Module):\n", name(own));
-        text +=
-            &format!("  __parameters__ = [{}]\n  __buffers__ = [{}]\n", list(false), list(true));
+        text += &format!(
+            "  __parameters__ = [{}]\n  __buffers__ = [{}]\n",
+            self.names(true),
+            self.names(false)
+        );
         self.tensors.iter().for_each(|(name, _)| text += &format!("  {name} : Tensor\n"));
         text += "  training : bool\n";
         for ((name, _), index) in self.modules.iter().zip(below) {
@@ -88,9 +86,16 @@ impl<'a> Module<'a> {
         own
     }
 
+    /// The quoted names of its learned tensors (parameters), or of the others (buffers).
+    fn names(&self, learned: bool) -> String {
+        let tensors = self.tensors.iter();
+        let wanted = tensors.filter(|(_, tensor)| tensor.spec.role.is_learned() == learned);
+        wanted.map(|(name, _)| format!("\"{name}\", ")).collect()
+    }
+
     /// Writes the module with its classes numbered as [`Module::declare`] does: `next` is the first
     /// number that is free.
-    fn pickle(&self, pickle: &mut Writer, next: &mut usize) {
+    fn pickle(&self, pickle: &mut PickleWriter, next: &mut usize) {
         let own = *next + self.below();
         pickle
             .global(&format!("__torch__.{SPACE}"), &name(own))
@@ -111,7 +116,7 @@ impl<'a> Module<'a> {
         pickle.op(b'u').op(b'b');
     }
 
-    /// How many modules lie below.
+    /// Number of modules below.
     fn below(&self) -> usize {
         self.modules.iter().map(|(_, module)| 1 + module.below()).sum()
     }

@@ -7,14 +7,14 @@ use zip::{CompressionMethod, ZipArchive};
 
 /// An archive's members, in place.
 #[derive(Debug)]
-pub struct Archive<'a> {
+pub struct TorchArchive<'a> {
     bytes: &'a [u8],
-    members: BTreeMap<String, Member>,
+    members: BTreeMap<String, ArchiveMember>,
     folder: String,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Member {
+struct ArchiveMember {
     start: usize,
     size: usize,
     crc: u32,
@@ -22,18 +22,18 @@ struct Member {
     plain: bool,
 }
 
-impl<'a> Archive<'a> {
+impl<'a> TorchArchive<'a> {
     /// Reads the directory of an archive.
-    pub fn open(bytes: &'a [u8]) -> Result<Archive<'a>> {
+    pub fn open(bytes: &'a [u8]) -> Result<TorchArchive<'a>> {
         let mut zip = ZipArchive::new(Cursor::new(bytes)).trouble("zip archive")?;
         let mut members = BTreeMap::new();
         for index in 0..zip.len() {
             let file = zip.by_index_raw(index).trouble("zip archive")?;
             let plain = file.compression() == CompressionMethod::Stored && !file.encrypted();
-            let size = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
-            let start = size(file.data_start());
-            let member =
-                Member { start, size: size(file.compressed_size()), crc: file.crc32(), plain };
+            // Larger numbers than memory has fail when the member is read.
+            let [start, size] = [file.data_start(), file.compressed_size()]
+                .map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+            let member = ArchiveMember { start, size, crc: file.crc32(), plain };
             let name = file.name().to_string();
             if members.insert(name.clone(), member).is_some() {
                 return Err(Error::failed(format!("zip archive: '{name}' is there twice")));
@@ -48,17 +48,17 @@ impl<'a> Archive<'a> {
                 ));
             }
         };
-        let archive = Archive { bytes, members, folder };
+        let archive = TorchArchive { bytes, members, folder };
         archive.check_order()?;
         Ok(archive)
     }
 
-    /// Whether there is code beside the weights.
+    /// True for TorchScript, with code beside the weights.
     pub fn is_torchscript(&self) -> bool {
         self.members.contains_key(&format!("{}/constants.pkl", self.folder))
     }
 
-    /// The pickle that says what there is.
+    /// The pickle with the table of contents.
     pub fn pickle(&self) -> Result<&'a [u8]> {
         self.member("data.pkl")
     }
@@ -93,7 +93,8 @@ impl<'a> Archive<'a> {
             .ok_or_else(|| refuse("leaves the file"))?;
         if crc32fast::hash(bytes) != member.crc {
             return Err(refuse(
-                "has not the bytes that its checksum is of: the file is damaged; fetch or save it again",
+                "has not the bytes that its checksum is of: the file is damaged; fetch or save it \
+                 again",
             ));
         }
         Ok(bytes)

@@ -2,26 +2,26 @@
 //! of storages, and then their bytes.
 
 use crate::error::{Error, Result, Trouble};
-use crate::model::pickle::reader::Reader;
-use crate::model::pickle::{Dtype, Node, Pickle, Value, load};
+use crate::model::pickle::reader::PickleReader;
+use crate::model::pickle::{Dtype, Pickle, PickleNode, PickleValue, load};
 use std::collections::BTreeMap;
 
 /// 0x1950a86a20f9469cfc6c, with which every such file begins.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const VERSION: i64 = 1001;
 
-/// The content of a file, and the bytes of its storages.
+/// A file's content and its storages' bytes.
 pub fn open(bytes: &[u8]) -> Result<(Pickle<'_>, BTreeMap<String, &[u8]>)> {
     let mut rest = bytes;
-    if next(&mut rest)?.root != Value::Long(&MAGIC) {
+    if next(&mut rest)?.root != PickleValue::Long(&MAGIC) {
         return Err(Error::failed("is a pickle, but none that torch.save wrote"));
     }
     let version = next(&mut rest)?.root;
-    if version != Value::Int(VERSION) {
+    if version != PickleValue::Int(VERSION) {
         return Err(Error::failed(format!("its version is {version:?}, known is {VERSION}")));
     }
     let machine = next(&mut rest)?;
-    if machine.get(machine.root, "little_endian") != Some(Value::Bool(true)) {
+    if machine.get(machine.root, "little_endian") != Some(PickleValue::Bool(true)) {
         return Err(Error::failed("its numbers are big-endian; save it again on a usual machine"));
     }
     let content = next(&mut rest)?;
@@ -36,20 +36,20 @@ fn next<'a>(rest: &mut &'a [u8]) -> Result<Pickle<'a>> {
     Ok(pickle)
 }
 
-/// The bytes of each storage, in the order of the list of their keys.
+/// Each storage's bytes, in the order of the key list.
 fn slices<'a>(
     content: &Pickle,
     keys: &Pickle,
     rest: &'a [u8],
 ) -> Result<BTreeMap<String, &'a [u8]>> {
     let sizes = sizes(content)?;
-    let Some(Node::List(keys)) = keys.node(keys.root) else {
+    let Some(PickleNode::List(keys)) = keys.node(keys.root) else {
         return Err(Error::failed("the list of storages is no list"));
     };
-    let mut reader = Reader::new(rest);
+    let mut reader = PickleReader::new(rest);
     let mut slices = BTreeMap::new();
     for key in keys {
-        let Value::Text(key) = *key else {
+        let PickleValue::Text(key) = *key else {
             return Err(Error::failed("the name of a storage is no text"));
         };
         let known = sizes
@@ -67,11 +67,11 @@ fn slices<'a>(
     Ok(slices)
 }
 
-/// What numbers each storage has, and how many.
+/// Each storage's number type and length.
 fn sizes<'a>(content: &Pickle<'a>) -> Result<BTreeMap<&'a str, (Dtype, usize)>> {
     let mut sizes = BTreeMap::new();
     for node in &content.nodes {
-        let Node::Storage(storage) = node else { continue };
+        let PickleNode::Storage(storage) = node else { continue };
         let size = (storage.dtype.unwrap_or(Dtype::U8), storage.count);
         if sizes.insert(storage.key, size).is_some_and(|before| before != size) {
             return Err(Error::failed(format!(

@@ -1,8 +1,8 @@
-//! Weights in other programs' files: torch's (zip archives, TorchScript among them, and the older
-//! plain pickles) and safetensors. Nothing of a file is run, and nothing is believed before it was
-//! checked: what comes out is named views of bytes that are there.
+//! Reads weights from other programs' files: torch (zip archives, TorchScript, older plain pickles)
+//! and safetensors. No code from a file is run and every offset is checked: the result is named
+//! views into the file's bytes.
 //!
-//! Which of them a network needs is `weights`' matter.
+//! `weights` then matches the views with a network.
 
 pub mod archive;
 pub mod legacy;
@@ -11,13 +11,13 @@ pub mod numbers;
 
 use super::pickle::{Dtype, Pickle, Storage, View, load};
 use crate::error::{Error, Result, Trouble};
-use archive::Archive;
+use archive::TorchArchive;
 use std::collections::BTreeMap;
 
 /// A file's tensors by name.
 #[derive(Debug)]
 pub struct Foreign<'a> {
-    /// What form the file has, in words.
+    /// The file's format, for messages.
     pub form: &'static str,
     /// The keys under which the weights were found, joined by '/'; empty for the top.
     pub place: String,
@@ -28,13 +28,13 @@ pub struct Foreign<'a> {
 
 #[derive(Debug)]
 enum Storages<'a> {
-    Archive(Archive<'a>),
+    Archive(TorchArchive<'a>),
     Slices(BTreeMap<String, &'a [u8]>),
 }
 
 impl<'a> Foreign<'a> {
-    /// Understands a file's bytes, whose form is known by how they begin. `under` names the keys of
-    /// nested dictionaries that lead to the weights, joined by '/'; otherwise they are looked for.
+    /// Opens a file's bytes; the first bytes tell the format. `under` gives the dictionary keys
+    /// that lead to the weights, joined by '/'; without `under` they are searched for.
     pub fn open(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
         match bytes {
             [b'P', b'K', ..] => zipped(bytes, under),
@@ -52,7 +52,7 @@ impl<'a> Foreign<'a> {
         self.read(name, numbers::floats)
     }
 
-    /// The one whole number of a tensor.
+    /// A tensor's single whole number.
     pub fn counter(&self, name: &str) -> Result<i64> {
         self.read(name, numbers::counter)
     }
@@ -64,7 +64,7 @@ impl<'a> Foreign<'a> {
         numbers(view, bytes).map_err(|error| Error::failed(format!("'{name}' {error}")))
     }
 
-    /// The bytes of the storage of a view.
+    /// The bytes of a view's storage.
     fn storage(&self, view: &View) -> Result<&'a [u8]> {
         let (key, wanted) = (&view.storage, view.bytes);
         let bytes = match &self.storages {
@@ -84,21 +84,21 @@ impl<'a> Foreign<'a> {
     }
 }
 
-/// True if the bytes begin with the length of a JSON object that lies within them. The length may
-/// begin with 0x80, as every pickle does, so this is asked before pickles are looked for.
+/// True if the bytes begin with the length of a JSON object inside the file. The length may begin
+/// with 0x80 like every pickle, so this check precedes the check for pickles.
 fn has_safetensors_header(bytes: &[u8]) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return false };
     rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= rest.len() as u64
 }
 
 fn zipped<'a>(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
-    let archive = Archive::open(bytes)?;
+    let archive = TorchArchive::open(bytes)?;
     let form = if archive.is_torchscript() { "TorchScript archive" } else { "torch archive" };
     let (place, views) = names::weights(&whole(archive.pickle()?)?, under)?;
     Ok(Foreign { form, place, views, storages: Storages::Archive(archive) })
 }
 
-/// The one pickle that the bytes are.
+/// Reads a file that is a single pickle.
 fn whole(bytes: &[u8]) -> Result<Pickle<'_>> {
     let pickle = load(bytes)?;
     if pickle.length == bytes.len() {

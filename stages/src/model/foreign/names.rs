@@ -1,12 +1,12 @@
-//! Where in a file the weights are, and what they are called: nested dictionaries, modules of
-//! TorchScript, and the prefixes that wrappers put before names.
+//! Finds the weights in a file and their names: nested dictionaries, TorchScript modules, and name
+//! prefixes added by wrappers.
 
 use crate::dataset::name::shown;
 use crate::error::{Error, Result};
-use crate::model::pickle::{Node, Pickle, Value, View};
+use crate::model::pickle::{Pickle, PickleNode, PickleValue, View};
 use std::collections::BTreeMap;
 
-/// Keys under which programs keep weights, in the order in which they are looked for.
+/// Keys under which programs keep weights, in search order.
 const KEYS: [&str; 9] = [
     "state_dict",
     "model_state_dict",
@@ -19,10 +19,10 @@ const KEYS: [&str; 9] = [
     "model_state",
 ];
 
-/// What wrappers put before all names: parallel training, torch.compile.
+/// Name prefixes from wrappers: parallel training, torch.compile.
 const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
 
-/// How deep dictionaries may be nested around the weights, and modules in each other.
+/// Maximum nesting depth of dictionaries and modules.
 const DEEPEST: usize = 64;
 
 /// More tensors and modules than any network has.
@@ -34,7 +34,7 @@ pub fn weights(pickle: &Pickle, under: Option<&str>) -> Result<(String, BTreeMap
         Some(under) => (under.to_string(), told(pickle, under)?),
         None => found(pickle)?,
     };
-    let mut walk = Walk { pickle, views: BTreeMap::new(), left: MOST };
+    let mut walk = WeightSearch { pickle, views: BTreeMap::new(), left: MOST };
     walk.collect(dictionary, "", 0)?;
     if walk.views.is_empty() {
         let at = if place.is_empty() { String::new() } else { format!(" under '{place}'") };
@@ -62,7 +62,7 @@ pub fn unwrapped(mut views: BTreeMap<String, View>) -> BTreeMap<String, View> {
     views
 }
 
-fn told<'a>(pickle: &Pickle<'a>, under: &str) -> Result<Value<'a>> {
+fn told<'a>(pickle: &Pickle<'a>, under: &str) -> Result<PickleValue<'a>> {
     under.split('/').try_fold(pickle.root, |value, key| {
         pickle.get(value, key).ok_or_else(|| {
             Error::failed(format!(
@@ -74,12 +74,12 @@ fn told<'a>(pickle: &Pickle<'a>, under: &str) -> Result<Value<'a>> {
 }
 
 /// Follows the known keys as far as they lead to dictionaries.
-fn found<'a>(pickle: &Pickle<'a>) -> Result<(String, Value<'a>)> {
+fn found<'a>(pickle: &Pickle<'a>) -> Result<(String, PickleValue<'a>)> {
     let (mut place, mut value) = (vec![], pickle.root);
     if pickle.entries(value).is_none() {
         return Err(Error::failed("it holds no dictionary of tensors; save model.state_dict()"));
     }
-    while !matches!(pickle.node(value), Some(Node::Module(_))) && place.len() < DEEPEST {
+    while !matches!(pickle.node(value), Some(PickleNode::Module(_))) && place.len() < DEEPEST {
         let inner =
             |key: &&str| pickle.get(value, key).filter(|inner| pickle.entries(*inner).is_some());
         let Some((key, inner)) = KEYS.iter().find_map(|key| Some((*key, inner(key)?))) else {
@@ -91,28 +91,29 @@ fn found<'a>(pickle: &Pickle<'a>) -> Result<(String, Value<'a>)> {
     Ok((place.join("/"), value))
 }
 
-fn keys(pickle: &Pickle, value: Value) -> String {
+fn keys(pickle: &Pickle, value: PickleValue) -> String {
     let entries = pickle.entries(value).unwrap_or_default();
-    let names: Vec<String> = entries
-        .iter()
-        .filter_map(
-            |(key, _)| if let Value::Text(key) = key { Some(format!("'{key}'")) } else { None },
-        )
-        .collect();
+    let names: Vec<String> =
+        entries
+            .iter()
+            .filter_map(|(key, _)| {
+                if let PickleValue::Text(key) = key { Some(format!("'{key}'")) } else { None }
+            })
+            .collect();
     if names.is_empty() { "nothing".to_string() } else { shown(&names) }
 }
 
 /// Collects tensors by their dotted names.
-struct Walk<'p, 'a> {
+struct WeightSearch<'p, 'a> {
     pickle: &'p Pickle<'a>,
     views: BTreeMap<String, View>,
     left: usize,
 }
 
-impl<'a> Walk<'_, 'a> {
-    fn collect(&mut self, value: Value<'a>, prefix: &str, depth: usize) -> Result<()> {
+impl<'a> WeightSearch<'_, 'a> {
+    fn collect(&mut self, value: PickleValue<'a>, prefix: &str, depth: usize) -> Result<()> {
         for (key, value) in self.pickle.entries(value).unwrap_or_default() {
-            let Value::Text(key) = key else { continue };
+            let PickleValue::Text(key) = key else { continue };
             self.left = self.left.checked_sub(1).ok_or_else(|| {
                 Error::failed(format!(
                     "more than {MOST} entries; keep the weights alone in the file"
@@ -120,7 +121,7 @@ impl<'a> Walk<'_, 'a> {
             })?;
             if let Some(view) = self.pickle.tensor(*value) {
                 self.views.insert(format!("{prefix}{key}"), view.clone());
-            } else if matches!(self.pickle.node(*value), Some(Node::Module(_))) {
+            } else if matches!(self.pickle.node(*value), Some(PickleNode::Module(_))) {
                 if depth == DEEPEST {
                     return Err(Error::failed(format!(
                         "modules are nested more than {DEEPEST} times"

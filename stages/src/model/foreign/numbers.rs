@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::model::pickle::{Dtype, View};
 
-/// The numbers of a view of floats, as fp32; an error unless all are finite.
+/// A float view's numbers as fp32. Errors unless all are finite.
 pub fn floats(view: &View, bytes: &[u8]) -> Result<Vec<f32>> {
     let values: Vec<f32> = match view.dtype {
         Dtype::F32 => gather(view, bytes, f32::from_le_bytes),
@@ -22,7 +22,7 @@ pub fn floats(view: &View, bytes: &[u8]) -> Result<Vec<f32>> {
     }
 }
 
-/// The one whole number of a view.
+/// A view's single whole number.
 pub fn counter(view: &View, bytes: &[u8]) -> Result<i64> {
     let values: Vec<i64> = match view.dtype {
         Dtype::I64 => gather(view, bytes, i64::from_le_bytes),
@@ -43,8 +43,8 @@ pub fn contiguous(shape: &[usize]) -> Result<Vec<usize>> {
     Ok(strides)
 }
 
-/// The numbers of a view, which lies inside `bytes`: that was checked when it was made, and the
-/// length of the bytes against it. The stride of a side of 1 leads nowhere and may be any number.
+/// A view's numbers. The view was checked against the length of `bytes` when created. The stride
+/// along a side of 1 is never used and may be any number.
 fn gather<T, const N: usize>(view: &View, bytes: &[u8], number: impl Fn([u8; N]) -> T) -> Vec<T> {
     let count = view.count();
     let mut found = Vec::with_capacity(count);

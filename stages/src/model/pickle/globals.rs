@@ -1,7 +1,7 @@
-//! The names that may stand in a file of weights, and what numbers torch knows. Nothing else is
-//! looked up, and none of these is called: each is only understood.
+//! The global names allowed in weight files, and torch's number types. Names are never looked up or
+//! called, only recognised.
 
-/// What numbers a storage holds.
+/// A storage's number type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
     /// 64-bit float.
@@ -49,17 +49,17 @@ pub enum Global {
     TypedTensor,
     /// `torch._utils._rebuild_parameter`.
     Parameter,
-    /// A storage of these numbers; of plain bytes where `None`.
+    /// A storage class with its number type; `None` for plain bytes.
     Storage(Option<Dtype>),
     /// `torch.float32` and the like.
     Dtype(Dtype),
-    /// What gives its first argument back: `torch.Size`, TorchScript's typed lists.
+    /// Functions returning their first argument: `torch.Size`, TorchScript's typed lists.
     Same,
     /// A module's class in TorchScript.
     Module,
 }
 
-/// What a name means, if it is one that weights need.
+/// The meaning of a global name; `None` for names that weights do not need.
 pub fn known(module: &str, name: &str) -> Option<Global> {
     match (module, name) {
         ("collections", "OrderedDict") => Some(Global::OrderedDict),

@@ -1,18 +1,18 @@
-//! The pickle machine: a stack, a memo, and the opcodes that files of weights are made of.
+//! The pickle machine: a stack, a memo, and the opcodes used by weight files.
 
 use super::globals::{Dtype, Global, known};
-use super::reader::Reader;
-use super::value::{Node, Pickle, Storage, Value, View};
+use super::reader::PickleReader;
+use super::value::{Pickle, PickleNode, PickleValue, Storage, View};
 use crate::error::{Error, Result, Trouble};
 use std::collections::BTreeMap;
 
-/// More opcodes than any file of weights has; they bound the memory that a pickle can take.
+/// Maximum number of opcodes, above any weight file's; bounds a pickle's memory.
 const MOST_OPCODES: usize = 1 << 20;
 
-/// Reads the one pickle that the bytes begin with.
+/// Reads the pickle at the start of the bytes.
 pub fn load(bytes: &[u8]) -> Result<Pickle<'_>> {
     let mut machine = Machine {
-        reader: Reader::new(bytes),
+        reader: PickleReader::new(bytes),
         stack: vec![],
         marks: vec![],
         memo: BTreeMap::new(),
@@ -30,17 +30,17 @@ pub fn load(bytes: &[u8]) -> Result<Pickle<'_>> {
 }
 
 struct Machine<'a> {
-    reader: Reader<'a>,
-    stack: Vec<Value<'a>>,
-    /// Heights of the stack where marks were set.
+    reader: PickleReader<'a>,
+    stack: Vec<PickleValue<'a>>,
+    /// Stack heights at marks.
     marks: Vec<usize>,
-    memo: BTreeMap<usize, Value<'a>>,
-    nodes: Vec<Node<'a>>,
+    memo: BTreeMap<usize, PickleValue<'a>>,
+    nodes: Vec<PickleNode<'a>>,
 }
 
 impl<'a> Machine<'a> {
-    /// One opcode; the result, if it was the last one.
-    fn step(&mut self) -> Result<Option<Value<'a>>> {
+    /// Executes an opcode; returns the result after the last.
+    fn step(&mut self) -> Result<Option<PickleValue<'a>>> {
         let opcode = self.reader.byte()?;
         if opcode == b'.' {
             return self.pop().map(Some);
@@ -61,14 +61,14 @@ impl<'a> Machine<'a> {
     /// Numbers, text and truth values.
     fn plain(&mut self, opcode: u8) -> Result<bool> {
         let value = match opcode {
-            b'N' => Value::None,
-            0x88 => Value::Bool(true),
-            0x89 => Value::Bool(false),
-            b'J' => Value::Int(i32::from_le_bytes(self.reader.array()?).into()),
-            b'K' => Value::Int(self.reader.byte()?.into()),
-            b'M' => Value::Int(u16::from_le_bytes(self.reader.array()?).into()),
+            b'N' => PickleValue::None,
+            0x88 => PickleValue::Bool(true),
+            0x89 => PickleValue::Bool(false),
+            b'J' => PickleValue::Int(i32::from_le_bytes(self.reader.array()?).into()),
+            b'K' => PickleValue::Int(self.reader.byte()?.into()),
+            b'M' => PickleValue::Int(u16::from_le_bytes(self.reader.array()?).into()),
             0x8a => self.long()?,
-            b'G' => Value::Float(f64::from_be_bytes(self.reader.array()?)),
+            b'G' => PickleValue::Float(f64::from_be_bytes(self.reader.array()?)),
             b'X' => self.text::<4>()?,
             0x8c => self.text::<1>()?,
             0x8d => self.text::<8>()?,
@@ -82,51 +82,51 @@ impl<'a> Machine<'a> {
         Ok(true)
     }
 
-    fn text<const N: usize>(&mut self) -> Result<Value<'a>> {
+    fn text<const N: usize>(&mut self) -> Result<PickleValue<'a>> {
         let length = self.reader.length::<N>()?;
-        self.reader.text(length).map(Value::Text)
+        self.reader.text(length).map(PickleValue::Text)
     }
 
-    fn bytes<const N: usize>(&mut self) -> Result<Value<'a>> {
+    fn bytes<const N: usize>(&mut self) -> Result<PickleValue<'a>> {
         let length = self.reader.length::<N>()?;
-        self.reader.take(length).map(Value::Bytes)
+        self.reader.take(length).map(PickleValue::Bytes)
     }
 
-    /// A string of Python 2: text, or bytes where it is none.
-    fn old_text<const N: usize>(&mut self) -> Result<Value<'a>> {
+    /// A Python 2 string: text if valid UTF-8, else bytes.
+    fn old_text<const N: usize>(&mut self) -> Result<PickleValue<'a>> {
         let length = self.reader.length::<N>()?;
         let bytes = self.reader.take(length)?;
-        Ok(std::str::from_utf8(bytes).map_or(Value::Bytes(bytes), Value::Text))
+        Ok(std::str::from_utf8(bytes).map_or(PickleValue::Bytes(bytes), PickleValue::Text))
     }
 
-    fn long(&mut self) -> Result<Value<'a>> {
+    fn long(&mut self) -> Result<PickleValue<'a>> {
         let length = self.reader.length::<1>()?;
         let bytes = self.reader.take(length)?;
         if bytes.len() > 8 {
-            return Ok(Value::Long(bytes));
+            return Ok(PickleValue::Long(bytes));
         }
         let sign = if bytes.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
         let mut wide = [sign; 8];
         wide[..bytes.len()].copy_from_slice(bytes);
-        Ok(Value::Int(i64::from_le_bytes(wide)))
+        Ok(PickleValue::Int(i64::from_le_bytes(wide)))
     }
 
     /// Tuples, lists and dictionaries.
     fn container(&mut self, opcode: u8) -> Result<bool> {
         match opcode {
             b'(' => self.marks.push(self.stack.len()),
-            b')' => self.push(Node::Tuple(vec![])),
-            b']' | 0x8f => self.push(Node::List(vec![])),
-            b'}' => self.push(Node::Dict(vec![])),
-            b't' => self.since_mark().map(|items| self.push(Node::Tuple(items)))?,
-            b'l' => self.since_mark().map(|items| self.push(Node::List(items)))?,
+            b')' => self.push(PickleNode::Tuple(vec![])),
+            b']' | 0x8f => self.push(PickleNode::List(vec![])),
+            b'}' => self.push(PickleNode::Dict(vec![])),
+            b't' => self.since_mark().map(|items| self.push(PickleNode::Tuple(items)))?,
+            b'l' => self.since_mark().map(|items| self.push(PickleNode::List(items)))?,
             b'd' => {
                 let items = self.since_mark()?;
-                self.push(Node::Dict(pairs(&items)?));
+                self.push(PickleNode::Dict(pairs(&items)?));
             }
             0x85..=0x87 => {
                 let items = self.pop_many(usize::from(opcode - 0x84))?;
-                self.push(Node::Tuple(items));
+                self.push(PickleNode::Tuple(items));
             }
             b'a' => self.pop().and_then(|item| self.append(vec![item]))?,
             b'e' | 0x90 => self.since_mark().and_then(|items| self.append(items))?,
@@ -174,12 +174,16 @@ impl<'a> Machine<'a> {
                 self.global(module, name)?;
             }
             0x93 => match self.pop_many(2)?[..] {
-                [Value::Text(module), Value::Text(name)] => self.global(module, name)?,
+                [PickleValue::Text(module), PickleValue::Text(name)] => {
+                    self.global(module, name)?
+                }
                 _ => return Err(Error::failed("a name is no text")),
             },
             b'R' => self.pop_many(2).and_then(|parts| self.apply(parts[0], parts[1]))?,
             0x81 => match self.pop_many(2)?[..] {
-                [Value::Global(Global::Module), _] => self.push(Node::Module(Value::None)),
+                [PickleValue::Global(Global::Module), _] => {
+                    self.push(PickleNode::Module(PickleValue::None))
+                }
                 _ => {
                     return Err(Error::failed(
                         "makes an object of a class that is none of TorchScript's modules",
@@ -201,28 +205,37 @@ impl<'a> Machine<'a> {
                  alone, as torch.save(model.state_dict(), PATH) does"
             )));
         };
-        self.stack.push(Value::Global(global));
+        self.stack.push(PickleValue::Global(global));
         Ok(())
     }
 
-    /// What a known name makes of its arguments.
-    fn apply(&mut self, callable: Value<'a>, arguments: Value<'a>) -> Result<()> {
-        let Value::Global(global) = callable else {
+    /// Applies a known global to its arguments.
+    fn apply(&mut self, callable: PickleValue<'a>, arguments: PickleValue<'a>) -> Result<()> {
+        let PickleValue::Global(global) = callable else {
             return Err(Error::failed("calls what is no name"));
         };
         let arguments = self.tuple(arguments)?.to_vec();
         match (global, &arguments[..]) {
-            (Global::OrderedDict, []) => self.push(Node::Dict(vec![])),
+            (Global::OrderedDict, []) => self.push(PickleNode::Dict(vec![])),
             (Global::Tensor, [storage, offset, shape, strides, ..]) => {
                 let view = self.view(*storage, None, *offset, *shape, *strides)?;
-                self.push(Node::Tensor(view));
+                self.push(PickleNode::Tensor(view));
             }
             (
                 Global::TypedTensor,
-                [storage, offset, shape, strides, _, _, Value::Global(Global::Dtype(dtype)), ..],
+                [
+                    storage,
+                    offset,
+                    shape,
+                    strides,
+                    _,
+                    _,
+                    PickleValue::Global(Global::Dtype(dtype)),
+                    ..,
+                ],
             ) => {
                 let view = self.view(*storage, Some(*dtype), *offset, *shape, *strides)?;
-                self.push(Node::Tensor(view));
+                self.push(PickleNode::Tensor(view));
             }
             (Global::Parameter | Global::Same, [first, ..]) => self.stack.push(*first),
             _ => {
@@ -237,44 +250,46 @@ impl<'a> Machine<'a> {
 
     fn view(
         &self,
-        storage: Value<'a>,
+        storage: PickleValue<'a>,
         dtype: Option<Dtype>,
-        offset: Value<'a>,
-        shape: Value<'a>,
-        strides: Value<'a>,
+        offset: PickleValue<'a>,
+        shape: PickleValue<'a>,
+        strides: PickleValue<'a>,
     ) -> Result<View> {
-        let Some(Node::Storage(storage)) = self.node(storage) else {
+        let Some(PickleNode::Storage(storage)) = self.node(storage) else {
             return Err(Error::failed("a tensor without a storage"));
         };
         let dtype =
             dtype.or(storage.dtype).ok_or_else(|| Error::failed("a tensor of unknown numbers"))?;
-        let sides = |value| {
-            self.tuple(value)?.iter().map(|side| natural(*side)).collect::<Result<Vec<usize>>>()
-        };
-        View::new(*storage, dtype, natural(offset)?, sides(shape)?, sides(strides)?)
+        let (shape, strides) = (self.sides(shape)?, self.sides(strides)?);
+        View::new(*storage, dtype, natural(offset)?, shape, strides)
+    }
+
+    fn sides(&self, value: PickleValue<'a>) -> Result<Vec<usize>> {
+        self.tuple(value)?.iter().map(|side| natural(*side)).collect()
     }
 
     /// A storage by its persistent id: ('storage', class, key, device, count[, None]).
-    fn storage(&mut self, id: Value<'a>) -> Result<()> {
+    fn storage(&mut self, id: PickleValue<'a>) -> Result<()> {
         let storage = match self.tuple(id)? {
             [
-                Value::Text("storage"),
-                Value::Global(Global::Storage(dtype)),
-                Value::Text(key),
+                PickleValue::Text("storage"),
+                PickleValue::Global(Global::Storage(dtype)),
+                PickleValue::Text(key),
                 _,
                 count,
             ]
             | [
-                Value::Text("storage"),
-                Value::Global(Global::Storage(dtype)),
-                Value::Text(key),
+                PickleValue::Text("storage"),
+                PickleValue::Global(Global::Storage(dtype)),
+                PickleValue::Text(key),
                 _,
                 count,
-                Value::None,
+                PickleValue::None,
             ] => Storage { key, dtype: *dtype, count: natural(*count)? },
             _ => return Err(Error::failed("a persistent id is none of a storage")),
         };
-        self.push(Node::Storage(storage));
+        self.push(PickleNode::Storage(storage));
         Ok(())
     }
 
@@ -282,48 +297,48 @@ impl<'a> Machine<'a> {
     fn build(&mut self) -> Result<()> {
         let state = self.pop()?;
         match self.top_node()? {
-            Node::Module(attributes) => *attributes = state,
-            Node::Dict(_) => {}
+            PickleNode::Module(attributes) => *attributes = state,
+            PickleNode::Dict(_) => {}
             _ => return Err(Error::failed("sets the state of what has none")),
         }
         Ok(())
     }
 
-    fn append(&mut self, items: Vec<Value<'a>>) -> Result<()> {
+    fn append(&mut self, items: Vec<PickleValue<'a>>) -> Result<()> {
         match self.top_node()? {
-            Node::List(list) => list.extend(items),
+            PickleNode::List(list) => list.extend(items),
             _ => return Err(Error::failed("appends to what is no list")),
         }
         Ok(())
     }
 
-    fn set(&mut self, items: &[Value<'a>]) -> Result<()> {
+    fn set(&mut self, items: &[PickleValue<'a>]) -> Result<()> {
         let entries = pairs(items)?;
         match self.top_node()? {
-            Node::Dict(dict) => dict.extend(entries),
+            PickleNode::Dict(dict) => dict.extend(entries),
             _ => return Err(Error::failed("sets an entry of what is no dictionary")),
         }
         Ok(())
     }
 
-    fn push(&mut self, node: Node<'a>) {
-        self.stack.push(Value::Node(self.nodes.len()));
+    fn push(&mut self, node: PickleNode<'a>) {
+        self.stack.push(PickleValue::Node(self.nodes.len()));
         self.nodes.push(node);
     }
 
-    fn node(&self, value: Value<'a>) -> Option<&Node<'a>> {
-        if let Value::Node(place) = value { self.nodes.get(place) } else { None }
+    fn node(&self, value: PickleValue<'a>) -> Option<&PickleNode<'a>> {
+        if let PickleValue::Node(place) = value { self.nodes.get(place) } else { None }
     }
 
-    fn tuple(&self, value: Value<'a>) -> Result<&[Value<'a>]> {
+    fn tuple(&self, value: PickleValue<'a>) -> Result<&[PickleValue<'a>]> {
         match self.node(value) {
-            Some(Node::Tuple(items) | Node::List(items)) => Ok(items),
+            Some(PickleNode::Tuple(items) | PickleNode::List(items)) => Ok(items),
             _ => Err(Error::failed("a tuple was expected")),
         }
     }
 
-    fn top_node(&mut self) -> Result<&mut Node<'a>> {
-        let Value::Node(place) = self.peek()? else {
+    fn top_node(&mut self) -> Result<&mut PickleNode<'a>> {
+        let PickleValue::Node(place) = self.peek()? else {
             return Err(Error::failed("changes what holds nothing"));
         };
         self.nodes.get_mut(place).ok_or_else(|| Error::failed("changes what is not there"))
@@ -334,7 +349,7 @@ impl<'a> Machine<'a> {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    fn peek(&self) -> Result<Value<'a>> {
+    fn peek(&self) -> Result<PickleValue<'a>> {
         let above = self.stack.len() > self.floor();
         self.stack
             .last()
@@ -343,35 +358,35 @@ impl<'a> Machine<'a> {
             .ok_or_else(|| Error::failed("the stack is empty"))
     }
 
-    fn pop(&mut self) -> Result<Value<'a>> {
+    fn pop(&mut self) -> Result<PickleValue<'a>> {
         let value = self.peek()?;
         self.stack.pop();
         Ok(value)
     }
 
-    fn pop_many(&mut self, count: usize) -> Result<Vec<Value<'a>>> {
+    fn pop_many(&mut self, count: usize) -> Result<Vec<PickleValue<'a>>> {
         if self.stack.len() < self.floor() + count {
             return Err(Error::failed("the stack is empty"));
         }
         Ok(self.stack.split_off(self.stack.len() - count))
     }
 
-    fn since_mark(&mut self) -> Result<Vec<Value<'a>>> {
+    fn since_mark(&mut self) -> Result<Vec<PickleValue<'a>>> {
         let mark = self.marks.pop().ok_or_else(|| Error::failed("there is no mark"))?;
         Ok(self.stack.split_off(mark))
     }
 }
 
-fn pairs<'a>(items: &[Value<'a>]) -> Result<Vec<(Value<'a>, Value<'a>)>> {
+fn pairs<'a>(items: &[PickleValue<'a>]) -> Result<Vec<(PickleValue<'a>, PickleValue<'a>)>> {
     if !items.len().is_multiple_of(2) {
         return Err(Error::failed("a dictionary's key without a value"));
     }
     Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
 }
 
-fn natural(value: Value<'_>) -> Result<usize> {
+fn natural(value: PickleValue<'_>) -> Result<usize> {
     match value {
-        Value::Int(number) => {
+        PickleValue::Int(number) => {
             usize::try_from(number).map_err(|_| Error::failed(format!("{number} is no size")))
         }
         _ => Err(Error::failed("a size is no whole number")),
@@ -423,7 +438,9 @@ mod tests {
     #[test]
     fn values_that_hold_each_other_end_as_plain_data() {
         let pickle = load(b"\x80\x02]q\x00h\x00a}q\x01(X\x01\x00\x00\x00ah\x01u\x86.").unwrap();
-        assert!(matches!(pickle.node(pickle.root), Some(Node::Tuple(items)) if items.len() == 2));
+        assert!(
+            matches!(pickle.node(pickle.root), Some(PickleNode::Tuple(items)) if items.len() == 2)
+        );
         let deep: Vec<u8> = std::iter::repeat_n(b']', 1000)
             .chain(std::iter::repeat_n(b'a', 999))
             .chain(*b".")

@@ -1,8 +1,8 @@
-//! Pickles as torch writes them, read and written without Python.
+//! Torch's pickles, read and written without Python.
 //!
-//! Reading runs no code: `machine` knows the opcodes that weights need, `globals` the few names
-//! that may stand in them, and anything else is an error that names it. What comes out is plain
-//! data in one arena, so neither cycles nor deep nesting can hurt.
+//! Reading runs no code: `machine` knows the opcodes and `globals` the few names that weights need;
+//! everything else is an error naming the opcode or name. The result is plain data in an arena, so
+//! cycles and deep nesting do no harm.
 
 pub mod globals;
 pub mod machine;
@@ -12,5 +12,5 @@ pub mod write;
 
 pub use globals::{Dtype, Global};
 pub use machine::load;
-pub use value::{Node, Pickle, Storage, Value, View};
-pub use write::Writer;
+pub use value::{Pickle, PickleNode, PickleValue, Storage, View};
+pub use write::PickleWriter;

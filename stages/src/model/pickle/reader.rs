@@ -4,15 +4,15 @@ use crate::error::{Error, Result};
 
 /// A place in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct PickleReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PickleReader<'a> {
     /// At the start of the bytes.
-    pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0 }
+    pub fn new(bytes: &'a [u8]) -> PickleReader<'a> {
+        PickleReader { bytes, at: 0 }
     }
 
     /// Bytes read so far.

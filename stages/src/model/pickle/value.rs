@@ -1,11 +1,11 @@
-//! What a pickle holds, as plain data. Values that hold others are nodes of one arena.
+//! A pickle's content as plain data. Compound values are nodes in an arena.
 
 use super::{Dtype, Global};
 use crate::error::{Error, Result};
 
 /// A value; text and bytes are parts of the pickle itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
+pub enum PickleValue<'a> {
     /// `None`.
     None,
     /// A truth value.
@@ -20,7 +20,7 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Bytes.
     Bytes(&'a [u8]),
-    /// One of the names that may stand in a file of weights.
+    /// An allowed global name.
     Global(Global),
     /// The place of a node in the arena.
     Node(usize),
@@ -28,15 +28,15 @@ pub enum Value<'a> {
 
 /// A value that holds others.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Node<'a> {
+pub enum PickleNode<'a> {
     /// A tuple.
-    Tuple(Vec<Value<'a>>),
+    Tuple(Vec<PickleValue<'a>>),
     /// A list or set.
-    List(Vec<Value<'a>>),
+    List(Vec<PickleValue<'a>>),
     /// A dictionary, in its order.
-    Dict(Vec<(Value<'a>, Value<'a>)>),
+    Dict(Vec<(PickleValue<'a>, PickleValue<'a>)>),
     /// A module of TorchScript, by its attributes.
-    Module(Value<'a>),
+    Module(PickleValue<'a>),
     /// Numbers that lie elsewhere in the file.
     Storage(Storage<'a>),
     /// A tensor.
@@ -48,21 +48,21 @@ pub enum Node<'a> {
 pub struct Storage<'a> {
     /// Its name in the file.
     pub key: &'a str,
-    /// What numbers; `None` for plain bytes.
+    /// The number type; `None` for plain bytes.
     pub dtype: Option<Dtype>,
-    /// How many.
+    /// Number of elements.
     pub count: usize,
 }
 
-/// A tensor: which numbers of a storage, in which order. They all lie inside it, and are no more
-/// than it has.
+/// A tensor as a strided view of a storage. All its numbers lie inside the storage, which has at
+/// least as many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// The name of the storage that has the numbers.
+    /// The storage's name.
     pub storage: String,
-    /// How many bytes the storage must have.
+    /// Required size of the storage in bytes.
     pub bytes: usize,
-    /// What numbers.
+    /// The number type.
     pub dtype: Dtype,
     /// The first one.
     pub offset: usize,
@@ -76,7 +76,7 @@ impl View {
     /// More axes than any layer's weights have.
     const MOST_AXES: usize = 8;
 
-    /// The view of these numbers of a storage, if they lie inside it.
+    /// A checked view. Errors unless its numbers lie inside the storage.
     pub fn new(
         storage: Storage<'_>,
         dtype: Dtype,
@@ -105,7 +105,7 @@ impl View {
         }
     }
 
-    /// How many numbers.
+    /// Number of elements.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
@@ -120,45 +120,46 @@ fn last(offset: usize, shape: &[usize], strides: &[usize]) -> Option<usize> {
 /// A pickle's content.
 #[derive(Debug)]
 pub struct Pickle<'a> {
-    /// What the whole is.
-    pub root: Value<'a>,
-    /// What values refer to.
-    pub nodes: Vec<Node<'a>>,
-    /// How many bytes it took.
+    /// The root value.
+    pub root: PickleValue<'a>,
+    /// The arena that values refer to.
+    pub nodes: Vec<PickleNode<'a>>,
+    /// Size in bytes.
     pub length: usize,
 }
 
 impl<'a> Pickle<'a> {
-    /// The node that a value is, if it is one.
-    pub fn node(&self, value: Value<'a>) -> Option<&Node<'a>> {
+    /// The node, if the value is a node.
+    pub fn node(&self, value: PickleValue<'a>) -> Option<&PickleNode<'a>> {
         match value {
-            Value::Node(place) => self.nodes.get(place),
+            PickleValue::Node(place) => self.nodes.get(place),
             _ => None,
         }
     }
 
-    /// The entries of a dictionary, or the attributes of a module.
-    pub fn entries(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
+    /// A dictionary's entries, or a module's attributes.
+    pub fn entries(&self, value: PickleValue<'a>) -> Option<&[(PickleValue<'a>, PickleValue<'a>)]> {
         match self.node(value)? {
-            Node::Dict(entries) => Some(entries),
-            Node::Module(state) => match self.node(*state)? {
-                Node::Dict(entries) => Some(entries),
+            PickleNode::Dict(entries) => Some(entries),
+            PickleNode::Module(state) => match self.node(*state)? {
+                PickleNode::Dict(entries) => Some(entries),
                 _ => None,
             },
             _ => None,
         }
     }
 
-    /// What a dictionary has under a key; the last, where the key is there twice.
-    pub fn get(&self, value: Value<'a>, key: &str) -> Option<Value<'a>> {
-        let found = self.entries(value)?.iter().rev().find(|(name, _)| *name == Value::Text(key));
+    /// A dictionary's value under a key; the last value if the key occurs twice.
+    pub fn get(&self, value: PickleValue<'a>, key: &str) -> Option<PickleValue<'a>> {
+        let found =
+            self.entries(value)?.iter().rev().find(|(name, _)| *name == PickleValue::Text(key));
         found.map(|(_, value)| *value)
     }
 
-    /// The tensor that a value is, if it is one.
-    pub fn tensor(&self, value: Value<'a>) -> Option<&View> {
+    /// The tensor, if the value is a tensor.
+    pub fn tensor(&self, value: PickleValue<'a>) -> Option<&View> {
         match self.node(value)? {
-            Node::Tensor(view) => Some(view),
+            PickleNode::Tensor(view) => Some(view),
             _ => None,
         }
     }

@@ -2,25 +2,25 @@
 
 /// A pickle in the making.
 #[derive(Debug)]
-pub struct Writer {
+pub struct PickleWriter {
     bytes: Vec<u8>,
 }
 
-impl Default for Writer {
+impl Default for PickleWriter {
     fn default() -> Self {
-        Writer { bytes: vec![0x80, 2] }
+        PickleWriter { bytes: vec![0x80, 2] }
     }
 }
 
-impl Writer {
+impl PickleWriter {
     /// One opcode without an argument.
-    pub fn op(&mut self, opcode: u8) -> &mut Writer {
+    pub fn op(&mut self, opcode: u8) -> &mut PickleWriter {
         self.bytes.push(opcode);
         self
     }
 
     /// Text.
-    pub fn text(&mut self, text: &str) -> &mut Writer {
+    pub fn text(&mut self, text: &str) -> &mut PickleWriter {
         self.bytes.push(b'X');
         self.bytes.extend((text.len() as u32).to_le_bytes());
         self.bytes.extend(text.as_bytes());
@@ -28,7 +28,7 @@ impl Writer {
     }
 
     /// A whole number.
-    pub fn int(&mut self, number: usize) -> &mut Writer {
+    pub fn int(&mut self, number: usize) -> &mut PickleWriter {
         match i32::try_from(number) {
             Ok(number) => self.bytes.extend([&b"J"[..], &number.to_le_bytes()].concat()),
             Err(_) => self.bytes.extend([&[0x8a, 8][..], &(number as i64).to_le_bytes()].concat()),
@@ -37,12 +37,12 @@ impl Writer {
     }
 
     /// A truth value.
-    pub fn truth(&mut self, truth: bool) -> &mut Writer {
+    pub fn truth(&mut self, truth: bool) -> &mut PickleWriter {
         self.op(if truth { 0x88 } else { 0x89 })
     }
 
     /// A tuple of whole numbers.
-    pub fn ints(&mut self, numbers: &[usize]) -> &mut Writer {
+    pub fn ints(&mut self, numbers: &[usize]) -> &mut PickleWriter {
         self.op(b'(');
         for number in numbers {
             self.int(*number);
@@ -51,7 +51,7 @@ impl Writer {
     }
 
     /// A name.
-    pub fn global(&mut self, module: &str, name: &str) -> &mut Writer {
+    pub fn global(&mut self, module: &str, name: &str) -> &mut PickleWriter {
         self.bytes.extend(format!("c{module}\n{name}\n").into_bytes());
         self
     }
@@ -63,7 +63,7 @@ impl Writer {
         key: &str,
         shape: &[usize],
         learned: bool,
-    ) -> &mut Writer {
+    ) -> &mut PickleWriter {
         let count = shape.iter().product();
         self.global("torch._utils", "_rebuild_tensor_v2").op(b'(');
         self.op(b'(')
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_tensor_that_is_written_is_read_as_it_was() {
-        let mut writer = Writer::default();
+        let mut writer = PickleWriter::default();
         writer.tensor("FloatStorage", "7", &[2, 3, 4], true);
         let bytes = writer.finish();
         let pickle = load(&bytes).unwrap();

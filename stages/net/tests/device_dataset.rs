@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use support::bench::{Bench, done, hear, read, start_with};
 use support::largest;
 use tch::{Device, Kind, Tensor};
-use voxflow_net::cases::{Classes, Part};
-use voxflow_net::loader::{Feed, Plan};
-use voxflow_net::resident::Resident;
-use voxflow_net::source::VOLUMES;
+use voxflow_net::batch_sampler::BatchSampler;
+use voxflow_net::batch_source::VOLUMES;
+use voxflow_net::classes::Classes;
+use voxflow_net::device_dataset::DeviceDataset;
+use voxflow_net::prefetch_queue::PrefetchQueue;
+use voxflow_net::subset::Subset;
 use voxflow_stages::kinds::train::Train;
 
 /// The parameters of a training with this patch and augmentation.
@@ -21,17 +23,17 @@ fn params(patch: [usize; 3], augmentation: &Value) -> Train {
     serde_json::from_value(params).unwrap()
 }
 
-/// The images and labels of all batches of two epochs, by the loader and by volumes on the device.
+/// Images and labels of all batches of two epochs, by loader threads and by volumes on the device.
 fn batches(bench: &Bench, params: &Train) -> Vec<[(Tensor, Tensor); 2]> {
-    let part = Part::open(bench.cache(), "training").unwrap();
-    let classes = Classes::new(&part.list.labels);
-    let plan = Plan::new(params, &part, &classes);
-    let (resident, last) =
-        (Resident::new(&plan, Kind::Float, Device::Cpu).unwrap(), 2 * plan.batches());
-    let feed = Feed::new(&plan, 0, last, last, Device::Cpu);
-    feed.fill();
+    let subset = Subset::open(bench.cache(), "training").unwrap();
+    let classes = Classes::new(&subset.list.labels);
+    let sampler = BatchSampler::new(params, &subset, &classes);
+    let (dataset, last) =
+        (DeviceDataset::new(&sampler, Kind::Float, Device::Cpu).unwrap(), 2 * sampler.batches());
+    let queue = PrefetchQueue::new(&sampler, 0, last, last, Device::Cpu);
+    queue.fill();
     let each = (0..last).map(|number| {
-        let (made, cut) = (feed.take().unwrap(), resident.take(number).unwrap());
+        let (made, cut) = (queue.take().unwrap(), dataset.take(number).unwrap());
         assert_eq!((made.patches, &made.cases), (cut.patches, &cut.cases));
         [made.tensors(Device::Cpu), cut.tensors(Device::Cpu)]
     });

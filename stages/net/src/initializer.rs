@@ -1,23 +1,23 @@
-//! Initial values as PyTorch's layers draw them, from our own stateless draws.
+//! Initial values of a network, distributed as PyTorch's layers draw them.
 
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::tensor_spec::{InitialValue, TensorSpec};
 use voxflow_stages::random::Draw;
 
-/// Draws initial values: each tensor has a stream of its own, so that a seed gives the same weights
-/// on every device and with any number of threads.
-pub struct Initial {
+/// Draws initial values. Each tensor has its own random stream: a seed gives the same weights on
+/// every device and with any number of threads.
+pub struct Initializer {
     seed: u64,
     drawn: u64,
 }
 
-impl Initial {
-    /// The values of a seed.
-    pub fn new(seed: u64) -> Initial {
-        Initial { seed, drawn: 0 }
+impl Initializer {
+    /// Starts with the first tensor.
+    pub fn new(seed: u64) -> Initializer {
+        Initializer { seed, drawn: 0 }
     }
 
-    /// The next tensor of a network.
+    /// The next tensor's values, on the processor.
     pub fn tensor(&mut self, spec: &TensorSpec) -> Tensor {
         let size: Vec<i64> = spec.shape.iter().map(|side| *side as i64).collect();
         let kind = if spec.is_counter() { Kind::Int64 } else { Kind::Float };

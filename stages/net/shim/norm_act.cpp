@@ -1,12 +1,13 @@
 // A norm, its PReLU and what is added to both in one, on the processor, with gradients.
 //
-// libtorch goes over memory once for each and keeps what is between them for the gradients. Here one pass
-// takes each channel's mean and variance and one writes prelu(scale · x + shift) + added; the gradients read
-// x and the output's gradient twice.
+// libtorch goes over memory once for each and keeps what is between them for the gradients. Here
+// one pass takes each channel's mean and variance and one writes prelu(scale · x + shift) + added;
+// the gradients read x and the output's gradient twice.
 //
-// Sizes: x and added (N, C, X, Y, Z) in fp32 or bf16; weight, bias and running statistics (C) and slope (1) in
-// fp32. Sums are kept for each block and added in a fixed order in fp64, so that results do not depend on the
-// number of threads. Every function catches everything: an exception must not reach Rust.
+// Sizes: x and added (N, C, X, Y, Z) in fp32 or bf16; weight, bias and running statistics (C) and
+// slope (1) in fp32. Sums are kept for each block and added in a fixed order in fp64, so that
+// results do not depend on the number of threads. Every function catches everything: an exception
+// must not reach Rust.
 #include "blocks.h"
 
 #include <ATen/Parallel.h>
@@ -14,7 +15,7 @@
 
 namespace {
 
-using lanes::Floats;
+using simd::Floats;
 
 // Rows of a tile in the tensors that a loop reads and writes; what it does not need is null.
 template <typename Number>
@@ -40,7 +41,7 @@ INLINE void sum_values_of(const Rows<Number> &rows, const Way &, Floats *sums) {
     const int64_t width = WIDTH ? WIDTH : rows.width;
     Floats total = {};
     for (int64_t row = 0; row < rows.count; ++row) {
-        total += lanes::load(rows.x + row * rows.x_step, width);
+        total += simd::load(rows.x + row * rows.x_step, width);
     }
     sums[0] = total;
 }
@@ -51,7 +52,7 @@ INLINE void sum_squares_of(const Rows<Number> &rows, const Way &way, Floats *sum
     const int64_t width = WIDTH ? WIDTH : rows.width;
     Floats total = {};
     for (int64_t row = 0; row < rows.count; ++row) {
-        const Floats off = lanes::load(rows.x + row * rows.x_step, width) - way.mean;
+        const Floats off = simd::load(rows.x + row * rows.x_step, width) - way.mean;
         total += off * off;
     }
     sums[0] = total;
@@ -62,23 +63,23 @@ template <int64_t WIDTH, typename Number>
 INLINE void write_values_of(const Rows<Number> &rows, const Way &way, Floats *) {
     const int64_t width = WIDTH ? WIDTH : rows.width;
     for (int64_t row = 0; row < rows.count; ++row) {
-        Floats found = way.activated(way.normalised(lanes::load(rows.x + row * rows.x_step, width)));
+        Floats found = way.activated(way.normalised(simd::load(rows.x + row * rows.x_step, width)));
         if (rows.other != nullptr) {
-            found += lanes::load(rows.other + row * rows.other_step, width);
+            found += simd::load(rows.other + row * rows.other_step, width);
         }
-        lanes::store(rows.result + row * rows.result_step, found, width);
+        simd::store(rows.result + row * rows.result_step, found, width);
     }
 }
 
-// `other` is the output's gradient. Sums of the normalised value's gradient, of that times x - mean, and of
-// the slope's gradient.
+// `other` is the output's gradient. Sums of the normalised value's gradient, of that times x -
+// mean, and of the slope's gradient.
 template <int64_t WIDTH, typename Number>
 INLINE void sum_gradients_of(const Rows<Number> &rows, const Way &way, Floats *sums) {
     const int64_t width = WIDTH ? WIDTH : rows.width;
     Floats plain = {}, along = {}, of_slope = {};
     for (int64_t row = 0; row < rows.count; ++row) {
-        const Floats x = lanes::load(rows.x + row * rows.x_step, width), z = way.normalised(x);
-        const Floats given = lanes::load(rows.other + row * rows.other_step, width), gradient = way.back(z, given);
+        const Floats x = simd::load(rows.x + row * rows.x_step, width), z = way.normalised(x);
+        const Floats given = simd::load(rows.other + row * rows.other_step, width), gradient = way.back(z, given);
         plain += gradient;
         along += gradient * (x - way.mean);
         of_slope += z > 0 ? Floats{} : z * given;
@@ -91,18 +92,18 @@ template <int64_t WIDTH, typename Number>
 INLINE void write_gradients_of(const Rows<Number> &rows, const Way &way, Floats *) {
     const int64_t width = WIDTH ? WIDTH : rows.width;
     for (int64_t row = 0; row < rows.count; ++row) {
-        const Floats x = lanes::load(rows.x + row * rows.x_step, width);
-        const Floats gradient = way.back(way.normalised(x), lanes::load(rows.other + row * rows.other_step, width));
+        const Floats x = simd::load(rows.x + row * rows.x_step, width);
+        const Floats gradient = way.back(way.normalised(x), simd::load(rows.other + row * rows.other_step, width));
         const Floats found = way.scale * (gradient - way.level - (x - way.mean) * way.tilt);
-        lanes::store(rows.result + row * rows.result_step, found, width);
+        simd::store(rows.result + row * rows.result_step, found, width);
     }
 }
 
 // A loop for each processor and each type of numbers.
 #define LOOP(name, Number)                                                                 \
     FOR_EACH_PROCESSOR void name(const Rows<Number> &rows, const Way &way, Floats *sums) { \
-        if (rows.width == lanes::COUNT) {                                                  \
-            name##_of<lanes::COUNT>(rows, way, sums);                                      \
+        if (rows.width == simd::COUNT) {                                                  \
+            name##_of<simd::COUNT>(rows, way, sums);                                      \
         } else {                                                                           \
             name##_of<0>(rows, way, sums);                                                 \
         }                                                                                  \
@@ -138,7 +139,7 @@ struct Course {
 
     Way way(const Blocks &blocks, int64_t group, const Tile &tile) const {
         const auto of = [&](const Table &table) { return blocks.of(table[group], tile); };
-        return {of(scale), of(shift), lanes::all(slope), of(mean), of(level), of(tilt)};
+        return {of(scale), of(shift), simd::all(slope), of(mean), of(level), of(tilt)};
     }
 };
 
@@ -154,13 +155,13 @@ struct Laid {
             return {t, *found};
         }
         return channels_last ? Laid{t.contiguous(at::MemoryFormat::ChannelsLast3d), {true, t.size(1)}}
-                             : Laid{t.contiguous(), {false, lanes::COUNT}};
+                             : Laid{t.contiguous(), {false, simd::COUNT}};
     }
 
     static Laid like(const Laid &other) {
         const bool last = other.layout.channels_last;
         const auto format = last ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous;
-        return {at::empty_like(other.tensor, format), {last, last ? other.tensor.size(1) : lanes::COUNT}};
+        return {at::empty_like(other.tensor, format), {last, last ? other.tensor.size(1) : simd::COUNT}};
     }
 
     template <typename Number>
@@ -181,7 +182,8 @@ class Passes {
 
     Table table() const { return Table(blocks_.groups, blocks_.channels); }
 
-    // Means and variances: of each block about its own mean, put together in their order (Chan et al. 1979).
+    // Means and variances: of each block about its own mean, put together in their order (Chan et
+    // al. 1979).
     void measure(const Table &mean, const Table &variance) const {
         const Table means(blocks_.count(), blocks_.channels), squares(blocks_.count(), blocks_.channels);
         each_block([&](int64_t block) {
@@ -228,7 +230,8 @@ class Passes {
         return result.tensor;
     }
 
-    // Sums of the normalised values' gradients and of those times x - mean; gives the slope's gradient.
+    // Sums of the normalised values' gradients and of those times x - mean; gives the slope's
+    // gradient.
     float gather(const Course &course, const Laid &gradient, const Table &plain, const Table &along) const {
         const Table blocks[3] = {Table(blocks_.count(), blocks_.channels), Table(blocks_.count(), blocks_.channels),
                                  Table(blocks_.count(), blocks_.channels)};
@@ -315,7 +318,8 @@ auto with_passes(const Laid &x, bool each_item, const Work &work) {
                                                    : work(Passes<float>(x, each_item));
 }
 
-// How a norm is made: of the statistics of what it is given, or of running ones; for each item, or for all.
+// How a norm is made: of the statistics of what it is given, or of running ones; for each item, or
+// for all.
 struct Norm {
     bool measured, each_item;
     double momentum, eps;
@@ -403,7 +407,7 @@ Maybe maybe(const at::Tensor *tensor) { return tensor == nullptr ? Maybe() : May
 }  // namespace
 
 // Gives a new tensor, or null where libtorch refused. `added`, the norm's four tensors may be null.
-extern "C" at::Tensor *voxflow_activation(const at::Tensor *x, const at::Tensor *added, const at::Tensor *weight,
+extern "C" at::Tensor *voxflow_norm_act(const at::Tensor *x, const at::Tensor *added, const at::Tensor *weight,
                                           const at::Tensor *bias, const at::Tensor *slope, const at::Tensor *mean,
                                           const at::Tensor *variance, int measured, int each_item, double momentum,
                                           double eps) noexcept {

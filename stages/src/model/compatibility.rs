@@ -1,6 +1,5 @@
-//! Whether volumes suit a model: their labels, their channels and how they were prepared. A
-//! difference that makes scores meaningless is an error that names both sides; one that may be
-//! meant is a warning.
+//! Checks that volumes suit a model: labels, channels, preparation. A difference that makes scores
+//! meaningless is an error naming both sides; a possibly intended difference is a warning.
 
 use super::ModelCard;
 use crate::dataset::Label;
@@ -8,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::image::{Preparation, VolumeList};
 
 impl ModelCard {
-    /// The warnings about volumes that this model is to be scored on; an error where their labels,
-    /// channels or preparation are others.
+    /// Checks volumes for scoring this model. Errors if labels, channels or preparation differ;
+    /// returns warnings.
     pub fn check_volumes(&self, list: &VolumeList) -> Result<Vec<String>> {
         self.check_labels(&list.labels)?;
         let channels = check_channels(&self.modality, &list.modality)?;
@@ -45,8 +44,8 @@ impl ModelCard {
     }
 }
 
-/// A warning where channels have other names than the model's; an error where their number differs
-/// or a channel that the model knows stands at another place. Case does not count.
+/// Warns if channels have other names than the model's; errors if their number differs or a channel
+/// known to the model has another position. Upper and lower case are equal.
 pub fn check_channels(known: &[String], found: &[String]) -> Result<Option<String>> {
     let (known_words, found_words) = (known.join(", "), found.join(", "));
     if known.len() != found.len() {
@@ -54,12 +53,9 @@ pub fn check_channels(known: &[String], found: &[String]) -> Result<Option<Strin
             "the images have channels ({found_words}), the model reads ({known_words})"
         )));
     }
-    let plain = |names: &[String]| -> Vec<String> {
-        names.iter().map(|name| name.trim().to_lowercase()).collect()
-    };
-    let (known, found) = (plain(known), plain(found));
-    let is_moved = |(at, name): (usize, &String)| known[at] != *name && known.contains(name);
-    if found.iter().enumerate().any(is_moved) {
+    let (known, found) = (lowercase(known), lowercase(found));
+    let mut pairs = found.iter().zip(&known);
+    if pairs.any(|(name, expected)| name != expected && known.contains(name)) {
         return Err(Error::failed(format!(
             "the images have channels in the order ({found_words}), the model reads \
              ({known_words}); list them in the model's order"
@@ -73,24 +69,33 @@ pub fn check_channels(known: &[String], found: &[String]) -> Result<Option<Strin
     }))
 }
 
-/// The parameters in which two preparations differ, each with both values; empty for none.
-pub fn differences(there: &Preparation, here: &Preparation, channels: usize) -> String {
-    let words = |name: &str, there: String, here: String| {
-        (there != here).then(|| format!("{name} {there} for the model, {here} here"))
-    };
-    let crop = |preparation: &Preparation| match preparation.crop_foreground {
-        true => format!("to the foreground with a margin of {}", preparation.crop_margin),
-        false => "none".to_string(),
-    };
-    let each = [
-        words("spacing", spacing_words(there), spacing_words(here)),
-        words("intensity", intensity_words(there, channels), intensity_words(here, channels)),
-        words("crop", crop(there), crop(here)),
-    ];
-    each.into_iter().flatten().collect::<Vec<_>>().join("; ")
+fn lowercase(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| name.trim().to_lowercase()).collect()
 }
 
-/// Whether voxels have the same size and values, whatever was cropped away.
+/// Parameters that differ between two preparations, with both values; empty if equal.
+pub fn differences(there: &Preparation, here: &Preparation, channels: usize) -> String {
+    let both = [there, here];
+    let each = [
+        ("spacing", both.map(spacing_words)),
+        ("intensity", both.map(|preparation| intensity_words(preparation, channels))),
+        ("crop", both.map(crop_words)),
+    ];
+    let differing = each.into_iter().filter(|(_, [there, here])| there != here);
+    differing
+        .map(|(name, [there, here])| format!("{name} {there} for the model, {here} here"))
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn crop_words(preparation: &Preparation) -> String {
+    match preparation.crop_foreground {
+        true => format!("to the foreground with a margin of {}", preparation.crop_margin),
+        false => "none".to_string(),
+    }
+}
+
+/// True if voxels have the same size and values; cropping does not matter.
 fn has_same_values(there: &Preparation, here: &Preparation, channels: usize) -> bool {
     spacing_words(there) == spacing_words(here)
         && intensity_words(there, channels) == intensity_words(here, channels)
@@ -103,18 +108,20 @@ fn spacing_words(preparation: &Preparation) -> String {
     }
 }
 
-/// The scaling of each channel in YAML's flow style; of one channel where all are equal.
+/// Each channel's scaling in YAML flow style; a single scaling if all are equal.
 fn intensity_words(preparation: &Preparation, channels: usize) -> String {
     let each = preparation.intensity.for_channels(channels).unwrap_or_default();
-    let words = |one: &_| serde_json::to_string(one).unwrap_or_default().replace('"', "");
-    let mut all: Vec<String> = each.iter().map(words).collect();
+    let mut all: Vec<String> = each
+        .iter()
+        .map(|scaling| serde_json::to_string(scaling).unwrap_or_default().replace('"', ""))
+        .collect();
     all.dedup();
     if all.len() == 1 { all.remove(0) } else { format!("[{}]", all.join(", ")) }
 }
 
 fn label_words(labels: &[Label]) -> String {
-    let words = |label: &Label| format!("{} = {}", label.value, label.name);
-    labels.iter().map(words).collect::<Vec<_>>().join(", ")
+    let words = labels.iter().map(|label| format!("{} = {}", label.value, label.name));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

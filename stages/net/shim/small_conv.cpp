@@ -1,12 +1,13 @@
 // A convolution among few channels on the processor, with its gradients.
 //
-// oneDNN computes in blocks of 8 or 16 channels, so that the last layers of a segmentation network, which
-// have as many channels as there are classes and the image's full resolution, cost as much as layers with
-// ten times the work. Here rows along z are multiplied and summed as they lie.
+// oneDNN computes in blocks of 8 or 16 channels, so that the last layers of a segmentation network,
+// which have as many channels as there are classes and the image's full resolution, cost as much as
+// layers with ten times the work. Here rows along z are multiplied and summed as they lie.
 //
-// Sizes: input (N, C, X, Y, Z), weight (O, C, 3, 3, 3), bias (O), stride 1, padding 1, all fp32 and contiguous.
-// Sums over voxels are kept for each plane of x and added in a fixed order, so that results do not depend
-// on the number of threads. Every function catches everything: an exception must not reach Rust.
+// Sizes: input (N, C, X, Y, Z), weight (O, C, 3, 3, 3), bias (O), stride 1, padding 1, all fp32 and
+// contiguous. Sums over voxels are kept for each plane of x and added in a fixed order, so that
+// results do not depend on the number of threads. Every function catches everything: an exception
+// must not reach Rust.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -78,8 +79,8 @@ inline std::pair<int64_t, int64_t> taps(int64_t at, int64_t length) {
     return {at == 0 ? 1 : 0, at + 1 == length ? 2 : 3};
 }
 
-// Calls work(tap, row of `to`, row of `from`) for each two rows of a plane of x that a convolution brings
-// together; `tap` is the first of three weights.
+// Calls work(tap, row of `to`, row of `from`) for each two rows of a plane of x that a convolution
+// brings together; `tap` is the first of three weights.
 template <typename Work>
 void each_meeting(const Size &from, const Size &to, int64_t plane, const Work &work) {
     const int64_t item = plane / to.x, i = plane % to.x;
@@ -173,7 +174,7 @@ struct Few : torch::autograd::Function<Few> {
 }  // namespace
 
 // Gives a new tensor, or null where libtorch refused.
-extern "C" at::Tensor *voxflow_few_convolution(const at::Tensor *input, const at::Tensor *weight,
+extern "C" at::Tensor *voxflow_small_conv(const at::Tensor *input, const at::Tensor *weight,
                                                const at::Tensor *bias) noexcept {
     try {
         return new at::Tensor(Few::apply(input->contiguous(), weight->contiguous(), bias->contiguous()));

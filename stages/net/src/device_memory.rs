@@ -1,5 +1,4 @@
-//! Memory of devices: how much is free, how much was taken, and host memory that a device copies
-//! from by itself. Through the shim in `shim/memory.cpp`.
+//! Free and peak memory of devices, and pinned host memory, through `shim/memory.cpp`.
 
 use std::ffi::{c_int, c_void};
 use tch::{Device, Tensor};
@@ -12,13 +11,13 @@ unsafe extern "C" {
 /// Bytes of a CUDA device.
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceMemory {
-    /// Free now.
+    /// Free at the moment.
     pub free: u64,
-    /// The most that libtorch has held at once in this process.
+    /// Peak of libtorch's allocations in this process.
     pub peak: u64,
 }
 
-/// The memory of a device; none for the processor, or before the first tensor on a device.
+/// A device's memory; `None` for the processor, and before the first tensor on the device.
 pub fn of(device: Device) -> Option<DeviceMemory> {
     let Device::Cuda(index) = device else { return None };
     let (mut free, mut peak) = (0, 0);
@@ -27,8 +26,8 @@ pub fn of(device: Device) -> Option<DeviceMemory> {
     (status == 0).then_some(DeviceMemory { free: free.max(0) as u64, peak: peak.max(0) as u64 })
 }
 
-/// The same values in memory that `device` copies from while this process goes on; as they are
-/// where that is none.
+/// The tensor in pinned memory, from where copies to `device` run asynchronously; the tensor itself
+/// for the processor.
 pub fn pinned(tensor: Tensor, device: Device) -> Tensor {
     if !device.is_cuda() {
         return tensor;

@@ -1,12 +1,13 @@
-// Sixteen numbers at once, in fp32, read from and written to memory in fp32 or bf16. The compiler makes of
-// them what the processor has.
+// Sixteen numbers at once, in fp32, read from and written to memory in fp32 or bf16. The compiler
+// makes of them what the processor has.
 #pragma once
 #include <c10/util/BFloat16.h>
 
 #include <cstdint>
 #include <cstring>
 
-// A function compiled for several generations of processors; the program takes the newest that runs.
+// A function compiled for several generations of processors; the program takes the newest that
+// runs.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -15,7 +16,7 @@
 // For what such functions are made of: inlined, it is compiled for their processor.
 #define INLINE inline __attribute__((always_inline))
 
-namespace lanes {
+namespace simd {
 
 constexpr int64_t COUNT = 16;
 typedef float Floats __attribute__((vector_size(COUNT * 4)));
@@ -65,4 +66,4 @@ INLINE void store(c10::BFloat16 *to, const Floats &lanes, int64_t width) {
 
 INLINE Floats all(float value) { return value - Floats{}; }
 
-}  // namespace lanes
+}  // namespace simd

@@ -1,15 +1,16 @@
-// A transposed convolution to few channels on the processor, with its gradients: the step up to full
-// resolution, from many channels to as many as there are classes.
+// A transposed convolution to few channels on the processor, with its gradients: the step up to
+// full resolution, from many channels to as many as there are classes.
 //
-// oneDNN computes outputs in blocks of 16 channels, of which two are used. Here a stride of 2 makes of each
-// axis even outputs, 2i, which meet input i at tap 1, and odd ones, 2i + 1, which meet i at tap 2 and i + 1 at tap
-// 0; so rows of inputs are multiplied and summed straight into rows of outputs.
+// oneDNN computes outputs in blocks of 16 channels, of which two are used. Here a stride of 2 makes
+// of each axis even outputs, 2i, which meet input i at tap 1, and odd ones, 2i + 1, which meet i at
+// tap 2 and i + 1 at tap 0; so rows of inputs are multiplied and summed straight into rows of
+// outputs.
 //
-// Sizes: input (N, C, X, Y, Z) with channels last, weight (C, O, 3, 3, 3), bias (O), stride 2, padding 1, output
-// padding 1, output (N, O, 2X, 2Y, 2Z) with channels first, all fp32. Sums over voxels are kept for each plane
-// of x and added in a fixed order, so that results do not depend on the number of threads. Every function catches
-// everything: an exception must not reach Rust.
-#include "lanes.h"
+// Sizes: input (N, C, X, Y, Z) with channels last, weight (C, O, 3, 3, 3), bias (O), stride 2,
+// padding 1, output padding 1, output (N, O, 2X, 2Y, 2Z) with channels first, all fp32. Sums over
+// voxels are kept for each plane of x and added in a fixed order, so that results do not depend on
+// the number of threads. Every function catches everything: an exception must not reach Rust.
+#include "simd.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -20,32 +21,33 @@
 
 namespace {
 
-using lanes::Floats;
+using simd::Floats;
 
-// Even and odd outputs of a row, first those of one vector of inputs: even += w1 · x[z], odd += w2 · x[z] + w0 ·
-// x[z + 1]. `taps` holds for each tap a weight for each channel; a channel's row of inputs is `stride` long.
+// Even and odd outputs of a row, first those of one vector of inputs: even += w1 · x[z], odd += w2
+// · x[z] + w0 · x[z + 1]. `taps` holds for each tap a weight for each channel; a channel's row of
+// inputs is `stride` long.
 FOR_EACH_PROCESSOR
 void add_outputs(const float *x, int64_t stride, const float *taps, int64_t tap_step, int64_t channels, int64_t vectors,
                  float *even, float *odd) {
-    for (int64_t at = 0; at < vectors * lanes::COUNT; at += lanes::COUNT) {
-        Floats evens = lanes::load(even + at, lanes::COUNT), odds = lanes::load(odd + at, lanes::COUNT), later = {};
+    for (int64_t at = 0; at < vectors * simd::COUNT; at += simd::COUNT) {
+        Floats evens = simd::load(even + at, simd::COUNT), odds = simd::load(odd + at, simd::COUNT), later = {};
         for (int64_t channel = 0; channel < channels; ++channel) {
             const float *row = x + channel * stride + at;
-            const Floats here = lanes::load(row, lanes::COUNT), next = lanes::load(row + 1, lanes::COUNT);
+            const Floats here = simd::load(row, simd::COUNT), next = simd::load(row + 1, simd::COUNT);
             evens += taps[tap_step + channel] * here;
             odds += taps[2 * tap_step + channel] * here;
             later += taps[channel] * next;
         }
-        lanes::store(even + at, evens, lanes::COUNT);
-        lanes::store(odd + at, odds + later, lanes::COUNT);
+        simd::store(even + at, evens, simd::COUNT);
+        simd::store(odd + at, odds + later, simd::COUNT);
     }
 }
 
 // A row of inputs with channels last as a row of each channel.
 FOR_EACH_PROCESSOR
 void turn_row(const float *x, int64_t step, int64_t channels, int64_t length, float *turned, int64_t stride) {
-    for (int64_t channel = 0; channel < channels; channel += lanes::COUNT) {
-        const int64_t width = std::min(lanes::COUNT, channels - channel);
+    for (int64_t channel = 0; channel < channels; channel += simd::COUNT) {
+        const int64_t width = std::min(simd::COUNT, channels - channel);
         for (int64_t z = 0; z < length; ++z) {
             const float *from = x + z * step + channel;
             for (int64_t lane = 0; lane < width; ++lane) {
@@ -55,8 +57,8 @@ void turn_row(const float *x, int64_t step, int64_t channels, int64_t length, fl
     }
 }
 
-// Rows of outputs that meet a row of inputs, and the weights between them: for input z the numbers 2z, 2z + 1 and
-// 2z + 2 of a row, which begins with the 0 before the first output.
+// Rows of outputs that meet a row of inputs, and the weights between them: for input z the numbers
+// 2z, 2z + 1 and 2z + 2 of a row, which begins with the 0 before the first output.
 struct Meeting {
     const float *row, *taps;
 };
@@ -67,20 +69,20 @@ constexpr int64_t ROWS = 6;
 template <int64_t COUNT>
 INLINE void sum_inputs(const Meeting *meetings, int64_t count, int64_t channels, int64_t tap_step, int64_t z, float *result,
                        int64_t step) {
-    for (int64_t channel = 0; channel < channels; channel += lanes::COUNT) {
-        const int64_t width = std::min(lanes::COUNT, channels - channel);
+    for (int64_t channel = 0; channel < channels; channel += simd::COUNT) {
+        const int64_t width = std::min(simd::COUNT, channels - channel);
         Floats sums[COUNT] = {};
         for (int64_t at = 0; at < count; ++at) {
             const float *row = meetings[at].row + 2 * z;
             for (int64_t tap = 0; tap < 3; ++tap) {
-                const Floats weight = lanes::load(meetings[at].taps + tap * tap_step + channel, width);
+                const Floats weight = simd::load(meetings[at].taps + tap * tap_step + channel, width);
                 for (int64_t each = 0; each < COUNT; ++each) {
                     sums[each] += row[2 * each + tap] * weight;
                 }
             }
         }
         for (int64_t each = 0; each < COUNT; ++each) {
-            lanes::store(result + (z + each) * step + channel, sums[each], width);
+            simd::store(result + (z + each) * step + channel, sums[each], width);
         }
     }
 }
@@ -97,27 +99,29 @@ void write_inputs(const Meeting *meetings, int64_t count, int64_t channels, int6
     }
 }
 
-// Adds the gradient of a meeting's weights: of each tap the sum over z of output's gradient times input.
+// Adds the gradient of a meeting's weights: of each tap the sum over z of output's gradient times
+// input.
 FOR_EACH_PROCESSOR
 void add_weights(const float *x, int64_t step, const float *row, int64_t channels, int64_t length, float *taps,
                  int64_t tap_step) {
-    for (int64_t channel = 0; channel < channels; channel += lanes::COUNT) {
-        const int64_t width = std::min(lanes::COUNT, channels - channel);
+    for (int64_t channel = 0; channel < channels; channel += simd::COUNT) {
+        const int64_t width = std::min(simd::COUNT, channels - channel);
         Floats sums[2][3] = {};
         for (int64_t z = 0; z < length; ++z) {
-            const Floats values = lanes::load(x + z * step + channel, width);
+            const Floats values = simd::load(x + z * step + channel, width);
             for (int64_t tap = 0; tap < 3; ++tap) {
                 sums[z & 1][tap] += row[2 * z + tap] * values;
             }
         }
         for (int64_t tap = 0; tap < 3; ++tap) {
             float *target = taps + tap * tap_step + channel;
-            lanes::store(target, lanes::load(target, width) + sums[0][tap] + sums[1][tap], width);
+            simd::store(target, simd::load(target, width) + sums[0][tap] + sums[1][tap], width);
         }
     }
 }
 
-// Where an output of each parity meets inputs on one axis: how many inputs further on, and by which tap.
+// Where an output of each parity meets inputs on one axis: how many inputs further on, and by which
+// tap.
 struct Source {
     int64_t ahead, tap;
 };
@@ -153,7 +157,7 @@ struct Up {
 
 // The two planes of outputs that begin at input plane i, of one item.
 void write_planes(const Up &up, const float *in, const float *bias, float *out, int64_t item, int64_t i) {
-    const int64_t vectors = (up.z + lanes::COUNT - 1) / lanes::COUNT, padded = vectors * lanes::COUNT, stride = padded + 1;
+    const int64_t vectors = (up.z + simd::COUNT - 1) / simd::COUNT, padded = vectors * simd::COUNT, stride = padded + 1;
     const float *taps = up.taps.const_data_ptr<float>();
     // Turned rows: of planes i and i + 1, of rows j and j + 1; what is beyond the input is 0.
     std::vector<float> turned[2][2];
@@ -201,8 +205,8 @@ at::Tensor convolve(const at::Tensor &input, const at::Tensor &weight, const at:
     return output;
 }
 
-// The rows of the output's gradient that meet input row (i, j), copied behind a 0 into `desk`; gives for each
-// the offset of its weights.
+// The rows of the output's gradient that meet input row (i, j), copied behind a 0 into `desk`;
+// gives for each the offset of its weights.
 class Rows {
   public:
     explicit Rows(const Up &up) : up_(up), length_(2 * up.z + 1), desk_(9 * up.outputs * length_, 0.0f) {}
@@ -308,7 +312,7 @@ struct FewUp : torch::autograd::Function<FewUp> {
 }  // namespace
 
 // Gives a new tensor, or null where libtorch refused.
-extern "C" at::Tensor *voxflow_few_transposed(const at::Tensor *input, const at::Tensor *weight,
+extern "C" at::Tensor *voxflow_small_conv_transposed(const at::Tensor *input, const at::Tensor *weight,
                                               const at::Tensor *bias) noexcept {
     try {
         return new at::Tensor(FewUp::apply(*input, *weight, *bias));

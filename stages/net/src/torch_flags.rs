@@ -1,4 +1,4 @@
-//! Switches of libtorch that hold for the whole process, through the shim in `shim/`.
+//! Backend flags of libtorch, which hold for the whole process, through `shim/torch_flags.cpp`.
 
 use std::ffi::c_int;
 use voxflow_stages::{Error, Result};
@@ -12,14 +12,13 @@ unsafe extern "C" {
     fn voxflow_exact_fp32() -> c_int;
 }
 
-/// The workspace that cuBLAS needs to repeat bit by bit; it reads it when CUDA starts.
+/// Makes cuBLAS deterministic; read when CUDA starts.
 const CUBLAS: (&str, &str) = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
 
-/// Refuses algorithms that do not repeat bit by bit (an operation that has no other is an error),
-/// or lets cuDNN search for the fastest when it meets a shape for the first time. A training meets
-/// few: its batches, the shorter last one of an epoch, and the windows of validations, so the
-/// choice is made in its first steps and stays. Call it before the first tensor, while no other
-/// thread runs.
+/// On: refuses algorithms that do not repeat bit by bit (an operation without another is an error).
+/// Off: cuDNN benchmarks its algorithms whenever it meets a new shape. A training has few shapes
+/// (its batches, the shorter last batch of an epoch, the windows of validations), so this happens
+/// in its first steps only. Call it before the first tensor, while no other thread runs.
 pub fn set_deterministic(on: bool) -> Result<()> {
     if on && std::env::var_os(CUBLAS.0).is_none() {
         // SAFETY: the worker calls this before it starts threads or CUDA.
@@ -32,8 +31,8 @@ pub fn set_deterministic(on: bool) -> Result<()> {
     }
 }
 
-/// Lets fp32 mean fp32 on an accelerator too. PyTorch's own default is TF32 for convolutions, which
-/// is as fast as 16 bits and as rough; who wants speed says `precision: bf16` or `fp16`.
+/// Makes convolutions in fp32 compute in fp32 on an accelerator too. PyTorch's default there is
+/// TF32, as fast and as imprecise as 16 bits; for speed there are `precision: bf16` and `fp16`.
 pub fn set_exact_fp32() -> Result<()> {
     // SAFETY: takes nothing, and catches every exception.
     match unsafe { voxflow_set_exact_fp32() } {
@@ -48,12 +47,13 @@ mod tests {
 
     #[test]
     fn libtorch_keeps_what_was_switched() {
-        let state = || unsafe { voxflow_deterministic() };
+        // SAFETY: both functions read a flag.
+        let state = || unsafe { (voxflow_deterministic(), voxflow_exact_fp32()) };
         set_deterministic(true).unwrap();
-        assert_eq!(state(), 1);
+        assert_eq!(state().0, 1);
         set_deterministic(false).unwrap();
-        assert_eq!(state(), 0);
+        assert_eq!(state().0, 0);
         set_exact_fp32().unwrap();
-        assert_eq!(unsafe { voxflow_exact_fp32() }, 1);
+        assert_eq!(state().1, 1);
     }
 }

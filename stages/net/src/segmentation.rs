@@ -1,16 +1,15 @@
-//! Segmentation of one prepared image: through the networks, and back to the image's own grid.
+//! Segmentation of a prepared image: through the networks, and back to the image's original grid.
 
-use crate::cases::Classes;
-use crate::model::Models;
-use crate::trouble;
-use crate::worker::caught;
+use crate::classes::Classes;
+use crate::ensemble::Ensemble;
+use crate::failure::{catch_panic, inject_fault};
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Tensor};
 use voxflow_stages::Result;
 use voxflow_stages::image::invert::Inverter;
 use voxflow_stages::image::{Geometry, Volume};
 
-/// What the networks say of one image, and the way back to its own grid.
+/// The class probabilities of a prepared image, and the way back to its original grid.
 pub struct Segmentation {
     probabilities: Vec<f32>,
     classes: Classes,
@@ -18,31 +17,34 @@ pub struct Segmentation {
 }
 
 impl Segmentation {
-    /// Of a prepared image (1, C, X, Y, Z). One image at a time goes through the networks, which
-    /// keep all threads busy by themselves; the rest goes on beside it. An error of libtorch is
-    /// this image's.
-    pub fn of(models: &Mutex<Models>, image: &Tensor, geometry: &Geometry) -> Result<Segmentation> {
+    /// Predicts a prepared image (1, C, X, Y, Z). The lock lets one image at a time through the
+    /// networks, which keep all threads busy by themselves.
+    pub fn predict(
+        models: &Mutex<Ensemble>,
+        image: &Tensor,
+        geometry: &Geometry,
+    ) -> Result<Segmentation> {
         let inverter = Inverter::new(geometry)?;
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        let probabilities = caught(|| {
-            trouble::provoke();
-            let (slider, size) = (models.slider()?, image.size());
+        let probabilities = catch_panic(|| {
+            inject_fault();
+            let (window, size) = (models.sliding_window()?, image.size());
             let voxels = size[2..].iter().product::<i64>() as usize;
-            let home = slider.home(voxels, size[1] as usize, models.classes.count());
-            Ok(plain(&slider.probabilities(&image.to_device(home)).to_device(Device::Cpu)))
+            let device = window.volume_device(voxels, size[1] as usize, models.classes.count());
+            Ok(values(&window.probabilities(&image.to_device(device)).to_device(Device::Cpu)))
         })?;
         Ok(Segmentation { probabilities, classes: models.classes.clone(), inverter })
     }
 
-    /// The label map on the image's own grid.
+    /// The label map on the original grid.
     pub fn labels(&self) -> Result<Volume<u8>> {
         let mut map = self.inverter.labels(&self.probabilities, self.classes.count())?;
         self.classes.to_values(&mut map.data);
         Ok(map)
     }
 
-    /// Each class's probability on the image's own grid, one channel a class, background first.
-    /// Outside the foreground box all are 0.
+    /// Class probabilities on the original grid, one channel per class, background first. Outside
+    /// the foreground box all are 0.
     pub fn probabilities(&self) -> Result<Volume<f32>> {
         let classes = self.classes.count();
         let mut each = self.probabilities.chunks_exact(self.probabilities.len() / classes);
@@ -54,7 +56,7 @@ impl Segmentation {
     }
 }
 
-fn plain(tensor: &Tensor) -> Vec<f32> {
+fn values(tensor: &Tensor) -> Vec<f32> {
     let tensor = tensor.contiguous();
     let mut values = vec![0f32; tensor.numel()];
     tensor.copy_data(&mut values, tensor.numel());

@@ -1,0 +1,106 @@
+//! The validation score: Dice on the resampled grid, cheap enough for every validation.
+
+use crate::classes::Classes;
+use crate::failure::catch_panic;
+use crate::sliding_window::SlidingWindow;
+use crate::subset::{PreparedCase, Subset};
+use tch::{Device, Kind, Tensor};
+use voxflow_stages::{Metric, Result, Trouble};
+
+/// Voxel counts for each pair (predicted class, reference class). They are counted on the device
+/// that holds the two maps (Uint8), and only the counts leave the device.
+struct ConfusionMatrix {
+    classes: usize,
+    /// At index predicted · classes + reference.
+    voxels: Vec<i64>,
+}
+
+impl ConfusionMatrix {
+    fn new(prediction: &Tensor, reference: &Tensor, classes: usize) -> ConfusionMatrix {
+        let mut pairs = prediction.to_kind(Kind::Int);
+        pairs *= classes as i64;
+        pairs += reference;
+        let counted = pairs
+            .flatten(0, -1)
+            .bincount(None::<Tensor>, (classes * classes) as i64)
+            .to_device(Device::Cpu);
+        let mut voxels = vec![0; classes * classes];
+        counted.copy_data(&mut voxels, classes * classes);
+        ConfusionMatrix { classes, voxels }
+    }
+
+    /// A class's Dice: 2·|P∩R| / (|P| + |R|); `None` if the reference is empty, as MONAI.
+    fn dice(&self, class: usize) -> Option<f64> {
+        let all = 0..self.classes;
+        let predicted: i64 = all.clone().map(|reference| self.count(class, reference)).sum();
+        let reference: i64 = all.map(|predicted| self.count(predicted, class)).sum();
+        let both = 2.0 * self.count(class, class) as f64;
+        (reference > 0).then(|| both / (predicted + reference) as f64)
+    }
+
+    fn count(&self, predicted: usize, reference: usize) -> i64 {
+        self.voxels[predicted * self.classes + reference]
+    }
+}
+
+/// A case's Dice for each label. The image is copied to the networks' device once, if it fits.
+fn case_dice(
+    case: &PreparedCase,
+    classes: &Classes,
+    window: &SlidingWindow,
+) -> Result<Vec<Option<f64>>> {
+    let (values, shape) = (case.label_values()?, case.image.shape());
+    let device = window.volume_device(values.len(), case.image.channels(), classes.count());
+    let prediction = window.classes(&case.tensor_on(device)?);
+    let reference = classes.tensor(values, shape, device);
+    let counts = ConfusionMatrix::new(&prediction, &reference, classes.count());
+    Ok((1..classes.count()).map(|class| counts.dice(class)).collect())
+}
+
+/// Mean over the defined values; `None` without any.
+fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let (sum, count) =
+        values.flatten().fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+/// Dice rows for a subset: each label's mean over cases, and last the mean over labels.
+pub fn dice_rows(
+    subset: &Subset,
+    classes: &Classes,
+    window: &SlidingWindow,
+) -> Result<Vec<Metric>> {
+    let mut cases = vec![];
+    for case in &subset.cases {
+        let dice = catch_panic(|| case_dice(case, classes, window));
+        cases.push(dice.trouble(format!("case '{}'", case.name))?);
+    }
+    let labels = subset.list.labels.iter().enumerate();
+    let means: Vec<(&str, Option<f64>)> = labels
+        .map(|(at, label)| (label.name.as_str(), mean(cases.iter().map(|case| case[at]))))
+        .collect();
+    let mut rows: Vec<Metric> =
+        means.iter().map(|(name, value)| dice_row(*value, subset).label(name)).collect();
+    rows.push(dice_row(mean(means.iter().map(|(_, value)| *value)), subset));
+    Ok(rows)
+}
+
+fn dice_row(value: Option<f64>, subset: &Subset) -> Metric {
+    Metric::new("dice", value).split(subset.name).grid("resampled")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_a_case_lacks_does_not_count() {
+        let dice = |prediction: &[u8], reference: &[u8]| {
+            ConfusionMatrix::new(&Tensor::from_slice(prediction), &Tensor::from_slice(reference), 3)
+                .dice(1)
+        };
+        assert_eq!(dice(&[1, 1, 0, 2], &[1, 0, 0, 2]), Some(2.0 / 3.0));
+        assert_eq!(dice(&[1, 1, 0, 2], &[0, 0, 0, 2]), None);
+        assert_eq!(mean([Some(0.5), None, Some(1.0)].into_iter()), Some(0.75));
+    }
+}

@@ -1,0 +1,314 @@
+//! Training: the loop over epochs, steps and batches. Each part with a state has an owner of its
+//! own: weights in `model`, gradients and optimizer in `stepper`, the best weights in
+//! `model_selection`, losses and metric rows in `step_log`, checkpoints in `checkpointer`.
+
+mod checkpointer;
+mod epoch_stats;
+mod learning_rate;
+pub mod model;
+mod model_selection;
+mod state;
+mod step_log;
+mod stepper;
+
+use crate::amp::compute_kind;
+use crate::batch::Batch;
+use crate::batch_sampler::BatchSampler;
+use crate::batch_source::{BatchSource, CloseOnDrop};
+use crate::checkpoint::Checkpoint;
+use crate::classes::Classes;
+use crate::device::{self, DeviceInfo};
+use crate::dice::dice_rows;
+use crate::progress::peak_memory_bytes;
+use crate::sliding_window::SlidingWindow;
+use crate::subset::Subset;
+use crate::weights::NamedTensors;
+use crate::{device_memory, loss, weights};
+use checkpointer::Checkpointer;
+use learning_rate::LearningRate;
+use model::Model;
+use model_selection::ModelSelection;
+use state::{Position, Session, TrainingState};
+use std::time::Instant;
+use step_log::{LogState, StepLog, StepRecord};
+use stepper::{Stepper, Update};
+use tch::Tensor;
+use voxflow_stages::kinds::train::Train;
+use voxflow_stages::{Context, Error, Message, Metric, Result};
+
+/// The result of a training.
+pub struct TrainingResult {
+    /// The weights with the best validation score; the last ones if nothing was selected.
+    pub best: NamedTensors,
+    /// The weights after the last step.
+    pub last: NamedTensors,
+    /// The epoch of the best weights and their score.
+    pub best_score: Option<(u32, f64)>,
+    /// Epochs done.
+    pub epochs: u32,
+    /// Optimizer steps done.
+    pub steps: u64,
+}
+
+/// The volumes of a training.
+#[derive(Clone, Copy)]
+pub struct TrainingData<'a> {
+    /// Cases to learn from.
+    pub training: &'a Subset,
+    /// Cases to select weights by; may be empty.
+    pub validation: &'a Subset,
+    /// The classes of both.
+    pub classes: &'a Classes,
+}
+
+/// A training.
+pub struct Fit<'a> {
+    cx: &'a Context<'a>,
+    params: &'a Train,
+    info: &'a DeviceInfo,
+    data: TrainingData<'a>,
+    /// Batches per epoch.
+    batches: u64,
+    learning_rate: LearningRate<'a>,
+    position: Position,
+    model: Model,
+    stepper: Stepper,
+    selection: ModelSelection,
+    log: StepLog,
+    checkpointer: Checkpointer,
+}
+
+impl<'a> Fit<'a> {
+    /// Starts a training, or resumes an unfinished training.
+    pub fn new(
+        cx: &'a Context<'a>,
+        params: &'a Train,
+        data: TrainingData<'a>,
+        info: &'a DeviceInfo,
+        model: Model,
+    ) -> Result<Fit<'a>> {
+        let batches = BatchSampler::new(params, data.training, data.classes).batches();
+        let stepper = Stepper::new(params, &model, info.device);
+        let mut fit = Fit {
+            cx,
+            params,
+            info,
+            data,
+            batches,
+            learning_rate: LearningRate::new(params, stepper.steps_per_epoch(batches)),
+            position: Position::default(),
+            model,
+            selection: ModelSelection::new(params),
+            log: StepLog::new(stepper.skips_overflows()),
+            stepper,
+            checkpointer: Checkpointer::new(cx.unfinished()?, params),
+        };
+        fit.resume()?;
+        Ok(fit)
+    }
+
+    /// Trains to the end, or stops with a checkpoint when asked to.
+    pub fn fit(mut self) -> Result<TrainingResult> {
+        let TrainingData { training, classes, .. } = self.data;
+        let sampler = BatchSampler::new(self.params, training, classes);
+        let all = u64::from(self.params.epochs) * self.batches;
+        let first = self.position.batch_number(self.batches);
+        let compute = compute_kind(self.params.precision);
+        let batches = (first, all);
+        let threads = self.loader_threads();
+        let source = BatchSource::new(self.cx, &sampler, self.info, compute, batches, threads)?;
+        std::thread::scope(|scope| {
+            let _closing = CloseOnDrop(&source);
+            source.loaders().for_each(|queue| drop(scope.spawn(|| queue.fill())));
+            while !self.is_finished() {
+                let began = Instant::now();
+                while self.position.batch < self.batches {
+                    self.checkpoint_if_due()?;
+                    self.step(&source)?;
+                }
+                // A long validation may follow: nothing before it should be lost with it.
+                self.checkpoint_if_due()?;
+                self.finish_epoch(began)?;
+            }
+            Ok::<(), Error>(())
+        })?;
+        self.finish()
+    }
+
+    fn is_finished(&self) -> bool {
+        let epoch = self.position.epoch;
+        epoch >= self.params.epochs || self.selection.patience_exceeded(epoch)
+    }
+
+    /// An optimizer step over the gradients from `accumulate` batches, or from the rest of the
+    /// epoch. Never waits for the device.
+    fn step(&mut self, source: &BatchSource) -> Result<()> {
+        let group = self.stepper.batches_of_step(self.batches - self.position.batch);
+        let mut losses = vec![];
+        self.stepper.zero_grad();
+        for _ in 0..group {
+            let batch = source.take(self.position.batch_number(self.batches))?;
+            losses.push((self.backward(&batch, group), batch.cases));
+            self.position.batch += 1;
+            self.log.count_patches(batch.patches);
+        }
+        let Position { epoch, step, .. } = self.position;
+        let rate = self.learning_rate.at(step);
+        let Update { norm, taken } = self.stepper.update(rate);
+        self.model.update_ema(step, taken.as_ref());
+        self.position.step += 1;
+        self.log.push(StepRecord { epoch: epoch + 1, step, rate, losses, norm });
+        self.log.show_if_due(self.cx, self.position, &self.learning_rate, &self.selection)
+    }
+
+    /// Adds a batch's gradients; returns its share in the loss of a step over `group` batches.
+    fn backward(&self, batch: &Batch, group: u64) -> Tensor {
+        let (images, labels) = batch.tensors(self.info.device);
+        if self.params.network.dropout > 0.0 {
+            // Dropout draws from libtorch's generator: seeded by batch, a resumed training drops
+            // the same elements.
+            let number = self.position.batch_number(self.batches);
+            tch::manual_seed((self.params.seed ^ number.rotate_left(32)) as i64);
+        }
+        let outputs = self.model.forward(&images, compute_kind(self.params.precision));
+        let loss = loss::of_outputs(&self.params.loss, &outputs, &labels) / group as f64;
+        self.stepper.backward(&loss);
+        loss.detach()
+    }
+
+    /// Ends an epoch: its metric rows, its validation and checkpoint if they are due.
+    fn finish_epoch(&mut self, began: Instant) -> Result<()> {
+        self.log.fetch()?;
+        self.position.epoch += 1;
+        self.position.batch = 0;
+        let rate = self.learning_rate.of_last(self.position.step);
+        let mut rows = self.log.end_epoch(self.position, rate, began.elapsed().as_secs_f64());
+        if self.selection.is_due(self.position.epoch) {
+            rows.extend(self.validate()?);
+        }
+        self.log.add_rows(self.cx, rows);
+        if self.checkpointer.is_due_after(self.position.epoch) { self.save() } else { Ok(()) }
+    }
+
+    /// Scores the weights on the validation cases and keeps them if they are the best so far.
+    fn validate(&mut self) -> Result<Vec<Metric>> {
+        let TrainingData { validation, classes, .. } = self.data;
+        if validation.cases.is_empty() {
+            return Ok(vec![]);
+        }
+        let began = Instant::now();
+        let rows = dice_rows(validation, classes, &self.sliding_window())?;
+        let Position { epoch, step, .. } = self.position;
+        let mut rows: Vec<Metric> =
+            rows.into_iter().map(|row| row.epoch(epoch).step(step)).collect();
+        let mean = rows.last().and_then(|mean| mean.value);
+        self.selection.consider(epoch, mean, || weights::snapshot(self.model.eval_model()));
+        rows.push(self.log.end_validation(self.position, began.elapsed()));
+        Ok(rows)
+    }
+
+    fn sliding_window(&self) -> SlidingWindow<'_> {
+        SlidingWindow {
+            networks: vec![self.model.eval_model()],
+            inference: self.params.inference.clone(),
+            roi: self.params.inference.roi.unwrap_or(self.params.patch),
+            device: self.info.device,
+            compute: compute_kind(self.params.precision),
+        }
+    }
+
+    fn finish(mut self) -> Result<TrainingResult> {
+        self.checkpointer.wait()?;
+        self.measure("train_seconds", self.log.state().train_seconds);
+        if let Some(bytes) = peak_memory_bytes() {
+            self.measure("peak_memory_bytes", bytes);
+        }
+        if let Some(memory) = device_memory::of(self.info.device) {
+            self.measure("peak_device_memory_bytes", memory.peak as f64);
+        }
+        let last = weights::snapshot(self.model.eval_model());
+        let best = self.selection.take_best_weights();
+        let best = best.unwrap_or_else(|| weights::snapshot(self.model.eval_model()));
+        let Position { epoch, step, .. } = self.position;
+        Ok(TrainingResult {
+            best,
+            last,
+            best_score: self.selection.best(),
+            epochs: epoch,
+            steps: step,
+        })
+    }
+
+    fn measure(&self, name: &str, value: f64) {
+        self.cx.measure(Metric::new(name, value));
+    }
+
+    fn loader_threads(&self) -> usize {
+        if self.info.device.is_cuda() { self.cx.threads().clamp(1, 8) } else { 1 }
+    }
+}
+
+/// Checkpoints.
+impl Fit<'_> {
+    fn checkpoint_if_due(&mut self) -> Result<()> {
+        if self.cx.stopping() {
+            self.save()?;
+            self.checkpointer.wait()?;
+            return Err(Error::Stopped);
+        }
+        if self.checkpointer.is_overdue() { self.save() } else { Ok(()) }
+    }
+
+    /// Waits for all steps, then starts to write a checkpoint.
+    fn save(&mut self) -> Result<()> {
+        self.log.fetch()?;
+        let log = self.log.state().clone();
+        let state = TrainingState {
+            epoch: self.position.epoch,
+            batch: self.position.batch,
+            step: self.position.step,
+            epoch_stats: log.epoch_stats,
+            metrics: log.metrics,
+            latest_dice: self.selection.latest(),
+            best: self.selection.best(),
+            loss_scale: self.stepper.loss_scale(),
+            train_seconds: log.train_seconds,
+            validate_seconds: log.validate_seconds,
+            sessions: self.checkpointer.sessions().to_vec(),
+        };
+        let mut tensors = self.model.snapshot();
+        tensors.extend(self.selection.snapshot());
+        tensors.extend(self.stepper.snapshot());
+        self.checkpointer.save(&state, tensors)
+    }
+
+    /// Restores the newest valid checkpoint, if any, and begins a session.
+    fn resume(&mut self) -> Result<()> {
+        let mut earlier = vec![];
+        if let Some(Checkpoint { state, tensors }) = self.checkpointer.newest(self.cx) {
+            let TrainingState { epoch, batch, step, .. } = state;
+            self.model.restore(&tensors)?;
+            self.selection.restore(state.latest_dice, state.best, &tensors);
+            self.stepper.restore(&state.loss_scale, &tensors)?;
+            self.position = Position { epoch, batch, step };
+            let log = LogState {
+                epoch_stats: state.epoch_stats,
+                metrics: state.metrics,
+                train_seconds: state.train_seconds,
+                validate_seconds: state.validate_seconds,
+            };
+            self.log.restore(self.cx, log);
+            self.cx.tell(Message::Resumed { epoch, step });
+            earlier = state.sessions;
+        }
+        let session = Session {
+            from_step: self.position.step,
+            device: self.info.name.clone(),
+            threads: self.cx.threads(),
+            libtorch: device::LIBTORCH.into(),
+            voxflow: env!("CARGO_PKG_VERSION").into(),
+        };
+        self.checkpointer.begin_session(earlier, session);
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Optimizer steps: gradient accumulation, loss scaling, clipping.
+
+use super::model::Model;
+use crate::grad_scaler::{GradScaler, LossScale};
+use crate::gradients::{clip, norm};
+use crate::optimizer::Optimizer;
+use crate::weights::{NamedTensors, cpu_copy, with_prefix, without_prefix};
+use std::collections::BTreeMap;
+use tch::{Device, Tensor};
+use voxflow_stages::kinds::train::Train;
+use voxflow_stages::{Error, Result};
+
+/// Prefix of the tensors in a checkpoint.
+const OPTIMIZER: &str = "optimizer/";
+
+/// Turns losses into steps of the optimizer.
+pub struct Stepper {
+    optimizer: Optimizer,
+    scaler: GradScaler,
+    device: Device,
+    /// Limit of the gradient norm.
+    clip: Option<f64>,
+    /// Batches per step.
+    accumulate: u64,
+}
+
+/// An optimizer step.
+pub struct Update {
+    /// Norm of the gradients before clipping: fp64, without sides.
+    pub norm: Tensor,
+    /// A Bool on the device, false if the step was skipped because gradients overflowed; `None` if
+    /// steps are never skipped (bf16, fp32).
+    pub taken: Option<Tensor>,
+}
+
+impl Stepper {
+    /// The first step of a training is next.
+    pub fn new(params: &Train, model: &Model, device: Device) -> Stepper {
+        let optimizer = Optimizer::new(
+            &params.optimizer,
+            model.network().parameters(),
+            params.noisy_biases,
+            |name| model.is_frozen(name),
+        );
+        Stepper {
+            optimizer,
+            scaler: GradScaler::new(&LossScale::new(params.precision), device),
+            device,
+            clip: params.clip_gradients,
+            accumulate: params.accumulate as u64,
+        }
+    }
+
+    /// Optimizer steps in an epoch of this many batches.
+    pub fn steps_per_epoch(&self, batches: u64) -> u64 {
+        batches.div_ceil(self.accumulate)
+    }
+
+    /// Batches of the next step, if this many are left in the epoch.
+    pub fn batches_of_step(&self, left: u64) -> u64 {
+        self.accumulate.min(left)
+    }
+
+    /// True if steps whose gradients overflow are skipped (fp16).
+    pub fn skips_overflows(&self) -> bool {
+        self.scaler.is_active()
+    }
+
+    /// Forgets the gradients of the last step.
+    pub fn zero_grad(&mut self) {
+        self.optimizer.zero_grad();
+    }
+
+    /// Adds the gradients of a loss.
+    pub fn backward(&self, loss: &Tensor) {
+        self.scaler.scale(loss).backward();
+    }
+
+    /// Takes a step with the gradients so far, without waiting for the device.
+    pub fn update(&mut self, rate: f64) -> Update {
+        let gradients = self.optimizer.gradients();
+        self.scaler.unscale(&gradients);
+        let norm = norm(&gradients);
+        if let Some(limit) = self.clip {
+            clip(&gradients, &norm, limit);
+        }
+        let taken = self.scaler.update(&norm);
+        match &taken {
+            None => self.optimizer.step(rate),
+            Some(taken) => self.optimizer.step_if(rate, taken),
+        }
+        Update { norm, taken }
+    }
+
+    /// The loss scale for a checkpoint. Waits for the device.
+    pub fn loss_scale(&self) -> LossScale {
+        self.scaler.state()
+    }
+
+    /// Copies of the optimizer's tensors for a checkpoint. Waits for the device.
+    pub fn snapshot(&self) -> NamedTensors {
+        let state = self.optimizer.state().into_iter();
+        with_prefix(OPTIMIZER, state.map(|(name, tensor)| (name, cpu_copy(&tensor))).collect())
+    }
+
+    /// Restores a checkpoint's state. Errors if the checkpoint belongs to another optimizer.
+    pub fn restore(&mut self, scale: &LossScale, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let state = without_prefix(OPTIMIZER, tensors);
+        if !self.optimizer.restore(|name| state.get(name).map(Tensor::shallow_clone)) {
+            return Err(Error::failed(
+                "the checkpoint is of another optimizer; run with '--force' to begin anew",
+            ));
+        }
+        self.scaler = GradScaler::new(scale, self.device);
+        Ok(())
+    }
+}

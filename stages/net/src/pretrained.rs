@@ -1,0 +1,58 @@
+//! Fine-tuning: the model that a training starts from.
+
+use crate::leakage::refuse_leaks;
+use crate::subset::Subset;
+use crate::weights;
+use std::collections::BTreeMap;
+use tch::Tensor;
+use voxflow_stages::kinds::train::Train;
+use voxflow_stages::model::compatibility::{check_channels, differences};
+use voxflow_stages::model::{ModelCard, Network, Provenance, Weights};
+use voxflow_stages::{Context, Error, Input, Result, Trouble};
+
+/// A model that a training starts from.
+pub struct Pretrained {
+    /// The weights by name.
+    pub weights: BTreeMap<String, Tensor>,
+    /// The cases that decided them; `None` if unknown.
+    pub provenance: Option<Provenance>,
+}
+
+/// Opens the start model. Errors if its network or its number of labels differs. Different
+/// preparation and different label names are warnings, since a training may move to other data.
+pub fn open(
+    cx: &Context,
+    input: &Input,
+    params: &Train,
+    training: &Subset,
+    validation: &Subset,
+) -> Result<Pretrained> {
+    let card: ModelCard = input.json("model.json")?;
+    let stage = &input.stage;
+    let subject = format!("start '{stage}'");
+    // Dropout has no weights: a refinement may drop more or less than the training did.
+    if (Network { dropout: params.network.dropout, ..card.network.clone() }) != params.network {
+        return Err(Error::failed(format!(
+            "{subject}: its network is another one; give 'network' the same values"
+        )));
+    }
+    let list = &training.list;
+    if card.labels.len() != list.labels.len() {
+        return Err(Error::failed(format!("{subject}: it has another number of labels")));
+    }
+    let channels = check_channels(&card.modality, &list.modality).trouble(&subject)?;
+    channels.iter().for_each(|words| cx.warn(format!("{subject}: {words}")));
+    let differs = differences(&card.preparation, &list.preparation, list.modality.len());
+    if !differs.is_empty() {
+        cx.warn(format!("{subject}: its volumes were prepared otherwise: {differs}"));
+    }
+    if card.labels != list.labels {
+        cx.warn(format!("{subject}: its labels have other names or values; their order counts"));
+    }
+    if let Some(known) = &card.provenance {
+        let leaks = known.leaks(&validation.list.cases, false);
+        refuse_leaks(cx, stage, validation.name, &leaks, params.allow_leakage)?;
+    }
+    let weights = weights::read(input.path(Weights::Best.file())?)?;
+    Ok(Pretrained { weights, provenance: card.provenance })
+}

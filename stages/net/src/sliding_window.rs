@@ -1,0 +1,209 @@
+//! Sliding-window inference as MONAI's `sliding_window_inference`, averaged over networks and
+//! flips.
+
+use crate::device_memory;
+use crate::network::{GraphNetwork, Pass};
+use tch::{Device, Kind, Tensor, no_grad};
+use voxflow_stages::model::{Blend, Inference};
+
+/// Networks, and the settings of the window.
+pub struct SlidingWindow<'a> {
+    /// Networks whose probabilities are averaged.
+    pub networks: Vec<&'a GraphNetwork>,
+    /// Overlap, blending, windows per batch, flips.
+    pub inference: Inference,
+    /// Sides of the window in voxels.
+    pub roi: [usize; 3],
+    /// The networks' device.
+    pub device: Device,
+    /// Numbers that convolutions compute in.
+    pub compute: Kind,
+}
+
+impl SlidingWindow<'_> {
+    /// The device that keeps a volume during inference: the networks' device if the image and all
+    /// sums fit into a share of its free memory, else the processor.
+    pub fn volume_device(&self, voxels: usize, channels: usize, classes: usize) -> Device {
+        const SHARE: u64 = 4;
+        // The image; for the classes the sum, its quotient, and a copy while flips are averaged.
+        let bytes = voxels as u64 * 4 * (channels + 3 * classes + 2) as u64;
+        let fits =
+            device_memory::of(self.device).is_some_and(|memory| bytes <= memory.free / SHARE);
+        if fits { self.device } else { Device::Cpu }
+    }
+
+    /// Class probabilities (1, classes, X, Y, Z), fp32, of an image (1, C, X, Y, Z), on the image's
+    /// device.
+    pub fn probabilities(&self, image: &Tensor) -> Tensor {
+        no_grad(|| {
+            let passes = self.passes();
+            let share = 1.0 / passes.len() as f64;
+            let mut sum: Option<Tensor> = None;
+            for (network, axes) in passes {
+                let logits = self.logits(network, &image.flip(&axes)).flip(&axes);
+                let probabilities = logits.softmax(1, Kind::Float) * share;
+                sum = Some(sum.map_or(probabilities.shallow_clone(), |sum| sum + probabilities));
+            }
+            sum.unwrap_or_default()
+        })
+    }
+
+    /// Class indices (X, Y, Z), Uint8, on the image's device: the class of the largest probability,
+    /// the first of equals.
+    pub fn classes(&self, image: &Tensor) -> Tensor {
+        no_grad(|| {
+            // Softmax keeps the order of the logits: one pass needs no probabilities.
+            let one = self.passes().len() == 1;
+            let scores =
+                if one { self.logits(self.networks[0], image) } else { self.probabilities(image) };
+            scores.squeeze_dim(0).argmax(0, false).to_kind(Kind::Uint8)
+        })
+    }
+
+    /// Every network with the axes of every flip.
+    fn passes(&self) -> Vec<(&GraphNetwork, Vec<i64>)> {
+        let flips = if self.inference.flips { 8 } else { 1 };
+        let networks = self.networks.iter();
+        networks.flat_map(|net| (0..flips).map(move |mask| (*net, flipped_axes(mask)))).collect()
+    }
+
+    /// Blended logits of one network.
+    fn logits(&self, network: &GraphNetwork, image: &Tensor) -> Tensor {
+        let pass = Pass { training: false, compute: self.compute };
+        slide(image, self.roi, &self.inference, |windows| {
+            let logits = network.logits(&windows.to_device(self.device), pass);
+            logits.to_kind(image.kind()).to_device(image.device())
+        })
+    }
+}
+
+/// The axes in (N, C, X, Y, Z) flipped by a bit mask.
+fn flipped_axes(mask: u32) -> Vec<i64> {
+    (0..3).filter(|axis| mask >> axis & 1 == 1).map(|axis| axis + 2).collect()
+}
+
+/// Slides a window over `image` (1, C, X, Y, Z) and blends the results of `predict` for batches of
+/// windows. Smaller images are padded with 0 on both sides, and the result is cut back. `predict`
+/// must return its result on the image's device, since the sums are kept there.
+pub fn slide(
+    image: &Tensor,
+    roi: [usize; 3],
+    inference: &Inference,
+    predict: impl Fn(&Tensor) -> Tensor,
+) -> Tensor {
+    let size: [usize; 3] = [2, 3, 4].map(|axis| image.size()[axis] as usize);
+    let before = [0, 1, 2].map(|axis| roi[axis].saturating_sub(size[axis]) / 2);
+    let padded_size = [0, 1, 2].map(|axis| size[axis].max(roi[axis]));
+    let image = pad(image, size, before, padded_size);
+    let starts = window_starts(padded_size, roi, inference.overlap);
+    // With a single window the weights would cancel out.
+    if let [only] = starts[..] {
+        return narrow(&predict(&narrow(&image, only, roi)), before, size);
+    }
+    let weight =
+        importance_map(roi, inference.blend).to_kind(image.kind()).to_device(image.device());
+    let mut sum: Option<Tensor> = None;
+    let options = (image.kind(), image.device());
+    let count = Tensor::zeros(shape_of(1, padded_size), options);
+    for group in starts.chunks(inference.batch.max(1)) {
+        let windows: Vec<Tensor> = group.iter().map(|start| narrow(&image, *start, roi)).collect();
+        let scores = predict(&Tensor::cat(&windows, 0)) * &weight;
+        let sum = sum.get_or_insert_with(|| {
+            let shape = shape_of(scores.size()[1], padded_size);
+            Tensor::zeros(shape, (scores.kind(), image.device()))
+        });
+        for (index, start) in group.iter().enumerate() {
+            let _ = narrow(sum, *start, roi).g_add_(&scores.narrow(0, index as i64, 1));
+            let _ = narrow(&count, *start, roi).g_add_(&weight);
+        }
+    }
+    narrow(&(sum.unwrap_or_default() / count), before, size)
+}
+
+/// (1, channels, X, Y, Z).
+fn shape_of(channels: i64, size: [usize; 3]) -> [i64; 5] {
+    let [x, y, z] = size.map(|side| side as i64);
+    [1, channels, x, y, z]
+}
+
+fn narrow(tensor: &Tensor, start: [usize; 3], size: [usize; 3]) -> Tensor {
+    (0..3).fold(tensor.shallow_clone(), |tensor, axis| {
+        tensor.narrow(axis as i64 + 2, start[axis] as i64, size[axis] as i64)
+    })
+}
+
+fn pad(image: &Tensor, size: [usize; 3], before: [usize; 3], padded: [usize; 3]) -> Tensor {
+    if padded == size {
+        return image.shallow_clone();
+    }
+    // `constant_pad_nd` wants the last axis first, and for each axis the voxels before and after.
+    let mut sides = vec![];
+    for axis in [2, 1, 0] {
+        let after = padded[axis] - size[axis] - before[axis];
+        sides.extend([before[axis] as i64, after as i64]);
+    }
+    image.constant_pad_nd(sides)
+}
+
+/// The first voxels of all windows, x slowest. Neighbours are ⌊roi·(1 − overlap)⌋ voxels apart; the
+/// last window is moved back to end with the image.
+pub fn window_starts(size: [usize; 3], roi: [usize; 3], overlap: f64) -> Vec<[usize; 3]> {
+    let [x, y, z] = [0, 1, 2].map(|axis| axis_starts(size[axis], roi[axis], overlap));
+    let mut starts = vec![];
+    for &x in &x {
+        for &y in &y {
+            starts.extend(z.iter().map(|&z| [x, y, z]));
+        }
+    }
+    starts
+}
+
+fn axis_starts(size: usize, roi: usize, overlap: f64) -> Vec<usize> {
+    let interval = if roi == size { roi } else { ((roi as f64 * (1.0 - overlap)) as usize).max(1) };
+    let count = (size - roi).div_ceil(interval) + 1;
+    (0..count).map(|index| (index * interval).min(size - roi)).collect()
+}
+
+/// A window's voxel weights (1, 1, X, Y, Z): 1, or a Gaussian with σ = side/8, at least 0.001.
+fn importance_map(roi: [usize; 3], blend: Blend) -> Tensor {
+    let options = (Kind::Float, Device::Cpu);
+    if blend == Blend::Constant {
+        return Tensor::ones(shape_of(1, roi), options);
+    }
+    // The Gaussian is the product of one along each axis.
+    let [x, y, z] = [0, 1, 2].map(|axis| {
+        let sigma = roi[axis] as f64 * 0.125;
+        let centre = (roi[axis] as f64 - 1.0) / 2.0;
+        let mut shape = [1i64; 5];
+        shape[axis + 2] = roi[axis] as i64;
+        let offset = Tensor::arange(roi[axis] as i64, options) - centre;
+        (offset.square() / (-2.0 * sigma * sigma)).exp().reshape(shape)
+    });
+    let map = x * y * z;
+    let least = map.min().double_value(&[]).max(1e-3);
+    map.clamp_min(least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_cover_the_image_and_the_last_ends_with_it() {
+        assert_eq!(
+            window_starts([10, 4, 4], [4, 4, 4], 0.5),
+            [[0, 0, 0], [2, 0, 0], [4, 0, 0], [6, 0, 0]]
+        );
+        assert_eq!(window_starts([9, 4, 4], [4, 4, 4], 0.25), [[0, 0, 0], [3, 0, 0], [5, 0, 0]]);
+    }
+
+    #[test]
+    fn a_predictor_that_repeats_its_window_gives_the_image_back_whatever_its_size() {
+        let image = Tensor::randn([1, 1, 7, 3, 12], (Kind::Float, Device::Cpu));
+        for blend in [Blend::Constant, Blend::Gaussian] {
+            let inference = Inference { blend, ..Inference::default() };
+            let found = slide(&image, [4, 4, 4], &inference, Tensor::shallow_clone);
+            assert!((found - &image).abs().max().double_value(&[]) < 1e-6);
+        }
+    }
+}
