@@ -6,10 +6,15 @@ mod lab;
 
 use lab::cubes::{CUBES, Dataset};
 use lab::{Lab, Record, Shown, TINY};
+use sha2::Digest;
 use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The users' common group.
 const GROUP: u32 = 61_000;
@@ -98,12 +103,7 @@ fn two_users_of_a_group_share_a_store_whatever_their_umasks_are() {
             users.map(|(id, umask)| User::new(&lab, id, umask)).collect();
         let Some(users) = users else { return };
         let [anna, ben] = &users[..] else { panic!("two users") };
-        // As docs/shared-stores.md says.
-        let shared = lab.path("shared");
-        fs::create_dir(&shared).unwrap();
-        chown(&shared, None, Some(GROUP)).unwrap();
-        fs::set_permissions(&shared, Permissions::from_mode(0o2770)).unwrap();
-        let store = shared.join("store");
+        let store = shared(&lab).join("store");
         assert_eq!(anna.run(TINY, &store, &[]).len(), 4);
         assert!(ben.run(TINY, &store, &[]).is_empty());
         assert_eq!(ben.run(TINY, &store, &OTHER), ["volumes", "cache"]);
@@ -185,11 +185,7 @@ fn the_private_dataset_of_one_user_does_not_stop_another_with_an_equal_one() {
     else {
         return;
     };
-    let shared = lab.path("shared");
-    fs::create_dir(&shared).unwrap();
-    chown(&shared, None, Some(GROUP)).unwrap();
-    fs::set_permissions(&shared, Permissions::from_mode(0o2770)).unwrap();
-    let store = shared.join("store");
+    let store = shared(&lab).join("store");
     for user in [&anna, &ben] {
         Dataset::write(&user.folder().join("data"), 7, 0);
         user.give(&user.folder(), 0o700);
@@ -199,6 +195,77 @@ fn the_private_dataset_of_one_user_does_not_stop_another_with_an_equal_one() {
     assert_eq!(ben.run(CUBES, &store, &until), ["dataset"]);
     assert!(ben.run(CUBES, &store, &until).is_empty());
     assert_eq!(anna.run(CUBES, &store, &until), ["dataset"]);
+}
+
+/// A server of `body` that breaks off in the middle at first, and then until `is_mended`.
+fn server(body: Vec<u8>, is_mended: Arc<AtomicBool>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for (index, stream) in listener.incoming().enumerate() {
+            let mut stream = stream.unwrap();
+            let (mut request, mut byte) = (vec![], [0]);
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).unwrap().to_lowercase();
+            let start = request.lines().find_map(|line| line.strip_prefix("range: bytes="));
+            let start: usize =
+                start.map_or(0, |range| range.trim_end_matches('-').parse().unwrap());
+            let (rest, most) = (&body[start..], body.len() - 1);
+            let head = match start {
+                0 => "HTTP/1.1 200 OK".to_string(),
+                _ => format!(
+                    "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {start}-{most}/{}",
+                    body.len()
+                ),
+            };
+            let length = rest.len();
+            let head = format!("{head}\r\nContent-Length: {length}\r\nETag: \"a\"\r\n\r\n");
+            if index == 0 || is_mended.load(Ordering::SeqCst) {
+                let sent = if index == 0 { &rest[..length / 2] } else { rest };
+                let _ = stream.write_all(&[head.as_bytes(), sent].concat());
+            }
+        }
+    });
+    format!("http://{address}/data.tar")
+}
+
+#[test]
+fn a_download_that_one_user_has_begun_is_finished_by_another() {
+    let lab = Lab::new();
+    let (Some(anna), Some(ben)) = (User::new(&lab, 61_001, "022"), User::new(&lab, 61_002, "022"))
+    else {
+        return;
+    };
+    let store = shared(&lab).join("store");
+    let body: Vec<u8> =
+        (0..75_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let digest: String = sha2::Sha256::digest(&body).iter().map(|b| format!("{b:02x}")).collect();
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let url = server(body, Arc::clone(&is_mended));
+    let workflow = format!(
+        "name: fetched\nstages:\n  archive: {{ uses: download, with: {{ url: '{url}', sha256: {digest} }} }}\n"
+    );
+    fs::write(anna.folder().join("workflow.yaml"), &workflow).unwrap();
+    let flag = store.to_str().unwrap();
+    let shown = anna.voxflow(&["run", "workflow.yaml", "--store", flag]);
+    assert_eq!(shown.code, 1, "{}", shown.err);
+    let partial = first_file(&store.join("unfinished"));
+    assert!(partial.metadata().unwrap().uid() == anna.id, "{}", partial.display());
+    is_mended.store(true, Ordering::SeqCst);
+    assert_eq!(ben.run(&workflow, &store, &[]), ["archive"]);
+    assert!(anna.run(&workflow, &store, &[]).is_empty());
+    assert_eq!(first_file(&store.join("blobs")).metadata().unwrap().uid(), ben.id);
+}
+
+/// A folder of the group, as docs/shared-stores.md says.
+fn shared(lab: &Lab) -> PathBuf {
+    let shared = lab.path("shared");
+    fs::create_dir(&shared).unwrap();
+    chown(&shared, None, Some(GROUP)).unwrap();
+    fs::set_permissions(&shared, Permissions::from_mode(0o2770)).unwrap();
+    shared
 }
 
 /// A run of TINY in the home `home` over the store of all; the stages that were made.
@@ -269,5 +336,7 @@ fn a_home_on_another_host_is_known_by_what_its_runs_wrote_into_the_store() {
     let shown = collect(&lab, "one", &["--keep-runs", "1"]);
     assert_eq!(shown.code, 2, "{}", shown.err);
     assert!(shown.err.contains("/scratch/two of host 'node-7'"), "{}", shown.err);
-    assert_eq!(collect(&lab, "one", &["--older-than", "30d"]).code, 0);
+    for limit in [&["--older-than", "30d"][..], &[]] {
+        assert_eq!(collect(&lab, "one", limit).code, 0, "{limit:?}");
+    }
 }

@@ -19,6 +19,31 @@ const SETTLED_NS: i64 = 2_000_000_000;
 /// How often a file that changes under our hands is read again.
 const ATTEMPTS: usize = 3;
 
+/// What has become of a file of an artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It can be read and is what was made.
+    Here,
+    /// It is gone, or lies where this process may not look.
+    Absent,
+    /// The store's file holds something else.
+    Damaged,
+    /// A person's own file has other bytes than it had.
+    Moved,
+}
+
+impl Presence {
+    /// As a predicate for people: "is no longer in the store".
+    pub fn words(self) -> &'static str {
+        match self {
+            Presence::Here => "is there",
+            Presence::Absent => "is no longer in the store",
+            Presence::Damaged => "is damaged in the store",
+            Presence::Moved => "is no longer what it was in its own folder",
+        }
+    }
+}
+
 /// What reading a blob found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
@@ -65,56 +90,60 @@ impl Blobs {
         layout::fan(&self.folder, &digest.to_hex())
     }
 
-    /// Whether the blob can be read and is unchanged, as far as its stat tells; `None` where only
-    /// reading its bytes can.
-    pub(crate) fn glance(&self, blob: &Blob, hints: Hints) -> Result<Option<bool>> {
+    /// What has become of a blob, as far as its stat and what is known of it tell; `None` where only
+    /// its bytes can.
+    pub(crate) fn glance(&self, blob: &Blob, hints: Hints) -> Result<Option<Presence>> {
         let Some(reference) = &blob.reference else {
             return Ok(match FileStat::of(&self.kept(&blob.digest))? {
-                None => Some(false),
+                None => Some(Presence::Absent),
                 Some(stat) => (stat.size == blob.bytes
                     && hints.index.digest(&stat) == Some(blob.digest))
-                .then_some(true),
+                .then_some(Presence::Here),
             });
         };
         Ok(match FileStat::of_opened(&reference.path) {
             Err(error) => Some(lost(&error)),
-            Ok(None) => Some(false),
-            Ok(Some(stat)) if stat == reference.stat && !reference.fresh => Some(true),
-            Ok(Some(stat)) if stat.size != blob.bytes => Some(false),
+            Ok(None) => Some(Presence::Absent),
+            Ok(Some(stat)) if stat == reference.stat && !reference.fresh => Some(Presence::Here),
+            Ok(Some(stat)) if stat.size != blob.bytes => Some(Presence::Moved),
             // A file that was touched, copied or restored may have the same bytes.
-            Ok(Some(stat)) => hints.digest(&stat).map(|digest| digest == blob.digest),
+            Ok(Some(stat)) => hints.digest(&stat).map(|digest| outside(digest, blob)),
         })
     }
 
-    /// Whether a blob is there with all its bytes, at the cost of a stat: a changed byte of the
-    /// store is not noticed, and bytes outside are read only where nothing is known of them.
-    pub(crate) fn is_whole(&self, blob: &Blob, hints: Hints) -> Result<bool> {
+    /// The same at the cost of a stat: of a blob of the store only its size counts, and bytes
+    /// outside are read where nothing is known of them.
+    pub(crate) fn stat(&self, blob: &Blob, hints: Hints) -> Result<Presence> {
         let Some(reference) = &blob.reference else {
-            let stat = FileStat::of(&self.kept(&blob.digest))?;
-            return Ok(stat.is_some_and(|stat| stat.size == blob.bytes));
+            return Ok(match FileStat::of(&self.kept(&blob.digest))? {
+                None => Presence::Absent,
+                Some(stat) if stat.size == blob.bytes => Presence::Here,
+                Some(_) => Presence::Damaged,
+            });
         };
-        match FileStat::of_opened(&reference.path) {
-            Err(error) => Ok(lost(&error)),
-            Ok(None) => Ok(false),
-            Ok(Some(stat)) if stat == reference.stat && !reference.fresh => Ok(true),
-            Ok(Some(stat)) if stat.size != blob.bytes => Ok(false),
-            Ok(Some(_)) => match known_digest(&reference.path, hints) {
-                Err(error) => Ok(lost(&error)),
-                Ok((digest, _)) => Ok(digest == blob.digest),
-            },
+        if let Some(presence) = self.glance(blob, hints)? {
+            return Ok(presence);
         }
+        Ok(match known_digest(&reference.path, hints) {
+            Err(error) => lost(&error),
+            Ok((digest, _)) => outside(digest, blob),
+        })
     }
 
-    /// Whether the blob's bytes are what they should be. A bad blob of the store is set aside and
-    /// reported.
-    pub(crate) fn holds(&self, blob: &Blob, index: &Index) -> Result<bool> {
-        match &blob.reference {
-            Some(reference) => match fresh_digest(&reference.path, index) {
-                Err(error) => Ok(lost(&error)),
-                Ok((digest, _)) => Ok(digest == blob.digest),
-            },
-            None => Ok(self.verify(&self.kept(&blob.digest), &blob.digest, index)? == Check::Good),
-        }
+    /// What a blob's bytes say. A bad blob of the store is set aside and reported.
+    pub(crate) fn read(&self, blob: &Blob, index: &Index) -> Result<Presence> {
+        let Some(reference) = &blob.reference else {
+            let check = self.verify(&self.kept(&blob.digest), &blob.digest, index)?;
+            return Ok(match check {
+                Check::Good => Presence::Here,
+                Check::Missing => Presence::Absent,
+                Check::Bad => Presence::Damaged,
+            });
+        };
+        Ok(match fresh_digest(&reference.path, index) {
+            Err(error) => lost(&error),
+            Ok((digest, _)) => outside(digest, blob),
+        })
     }
 
     /// Reads a blob of the store. One that does not hold what `digest` says is set aside.
@@ -162,9 +191,14 @@ impl Blobs {
 
 /// A reference that cannot be looked at or read, in another person's private folder or on a lost
 /// mount, is a missing one: its stage is then made from the files of who asks.
-fn lost(error: &Error) -> bool {
+fn lost(error: &Error) -> Presence {
     tracing::debug!("{error}; it counts as missing");
-    false
+    Presence::Absent
+}
+
+/// A person's own file by the digest that it has now.
+fn outside(digest: Digest, blob: &Blob) -> Presence {
+    if digest == blob.digest { Presence::Here } else { Presence::Moved }
 }
 
 /// The digest of a file outside the store and the stat it belongs to, read only where neither hint

@@ -141,3 +141,24 @@ fn read(path: &Path) -> Result<Vec<Fingerprint>> {
     let (whole, _) = bytes.as_chunks::<32>();
     Ok(whole.iter().map(|bytes| Fingerprint::from_bytes(*bytes)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn a_pin_is_touched_when_its_last_beat_is_too_long_ago() {
+        let folder = tempfile::tempdir().unwrap();
+        let pin = Pin::create(folder.path()).unwrap();
+        let old = SystemTime::now() - 3 * FOREIGN_AGE;
+        let file = File::options().write(true).open(&pin.path).unwrap();
+        file.set_modified(old).unwrap();
+        pin.beat();
+        assert!(is_old(&file), "the last beat was just now");
+        let Some(last) = Instant::now().checked_sub(2 * BEAT) else { return };
+        pin.held.lock().unwrap().beat = last;
+        pin.beat();
+        assert!(!is_old(&file));
+    }
+}

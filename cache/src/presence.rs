@@ -2,7 +2,7 @@
 //! bytes, and the digests of a person's own files.
 
 use crate::artifact::{Artifact, Blob, FileStat, Reference};
-use crate::blobs::{self, Hints};
+use crate::blobs::{self, Hints, Presence};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::spread::spread;
@@ -12,63 +12,78 @@ use std::path::Path;
 /// Blobs that the index does not know are read by this many threads at once.
 const READ_THREADS: usize = 4;
 
+/// How closely files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// By a stat for each: enough to say that what is reused is there. No index is opened for it.
+    Stat,
+    /// By stat and by all that is known of the file; what the index does not know is read.
+    Known,
+    /// By their bytes, once in this process, however unchanged they look.
+    Read,
+}
+
+impl Look {
+    /// By bytes where `verify` asks for it, else by what is known.
+    pub fn of(verify: bool) -> Look {
+        if verify { Look::Read } else { Look::Known }
+    }
+}
+
 impl Store {
+    /// The blobs that cannot be used, by name, and what has become of each; see
+    /// [`Artifact::part`]. None, and all of them can be read.
+    pub fn presence<'b>(
+        &self,
+        blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
+        look: Look,
+    ) -> Result<Vec<(String, Presence)>> {
+        let (mut found, mut unknown) = (vec![], vec![]);
+        for (name, blob) in blobs {
+            let presence = match look {
+                Look::Stat => Some(self.blobs().stat(blob, self.hints())?),
+                Look::Known | Look::Read => self.blobs().glance(blob, self.hints())?,
+            };
+            match presence {
+                Some(Presence::Here) if look != Look::Read => {}
+                Some(Presence::Here) | None => unknown.push((name, blob)),
+                Some(presence) => found.push((name.to_string(), presence)),
+            }
+        }
+        let read = |(_, blob): &(&str, &Blob)| self.read(blob, look);
+        for (read, (name, blob)) in spread(READ_THREADS, &unknown, read).into_iter().zip(&unknown) {
+            let presence = read?;
+            if presence == Presence::Here {
+                continue;
+            }
+            if let Some(reference) = &blob.reference {
+                self.forget_digest(&reference.stat);
+            }
+            found.push((name.to_string(), presence));
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(found)
+    }
+
     /// The names of the blobs that are missing or changed: none, and all of it can be read.
     /// What the index knows is judged by stat alone, the rest is read.
     pub fn usable(&self, artifact: &Artifact) -> Result<Vec<String>> {
-        self.unusable(artifact.0.iter().map(|(name, blob)| (name.as_str(), blob)), false)
+        let found = self.presence(artifact.part(""), Look::Known)?;
+        Ok(found.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// The same for some of an artifact's blobs (see [`Artifact::part`]); with `verify`, every one
-    /// is read, once in this process.
-    pub fn unusable<'b>(
-        &self,
-        blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
-        verify: bool,
-    ) -> Result<Vec<String>> {
-        let (files, index) = (self.blobs(), self.index());
-        let (mut missing, mut unknown) = (vec![], vec![]);
-        for (name, blob) in blobs {
-            match files.glance(blob, self.hints())? {
-                Some(false) => missing.push(name.to_string()),
-                Some(true) if !verify => {}
-                _ => unknown.push((name, blob)),
-            }
+    fn read(&self, blob: &Blob, look: Look) -> Result<Presence> {
+        let stat = FileStat::of(&self.path(blob)).ok().flatten();
+        let was_read = |stat: FileStat| self.has_read(&stat) == Some(blob.digest);
+        if look == Look::Read && stat.is_some_and(was_read) {
+            return Ok(Presence::Here);
         }
-        let read = |(_, blob): &(&str, &Blob)| {
-            let stat = FileStat::of(&files.path(blob)).ok().flatten();
-            if verify && stat.is_some_and(|stat| self.has_read(&stat) == Some(blob.digest)) {
-                return Ok(true);
-            }
-            let held = files.holds(blob, index);
-            self.tell_of_reading(blob.bytes);
-            if let (Ok(true), Some(stat)) = (&held, stat) {
-                self.read_again().insert(stat, blob.digest);
-            }
-            held
-        };
-        for (held, (name, blob)) in spread(READ_THREADS, &unknown, read).into_iter().zip(&unknown) {
-            if !held? {
-                if let Some(reference) = &blob.reference {
-                    self.forget_digest(&reference.stat);
-                }
-                missing.push(name.to_string());
-            }
+        let presence = self.blobs().read(blob, self.index())?;
+        self.tell_of_reading(blob.bytes);
+        if let (Presence::Here, Some(stat)) = (presence, stat) {
+            self.read_again().insert(stat, blob.digest);
         }
-        missing.sort();
-        Ok(missing)
-    }
-
-    /// The first of an artifact's files that is not there or has not its size, at the cost of a stat
-    /// for each: enough to say that what is reused is there. Changed bytes are for
-    /// [`Store::unusable`].
-    pub fn first_lost(&self, artifact: &Artifact) -> Result<Option<String>> {
-        for (name, blob) in &artifact.0 {
-            if !self.blobs().is_whole(blob, self.hints())? {
-                return Ok(Some(name.clone()));
-            }
-        }
-        Ok(None)
+        Ok(presence)
     }
 
     /// A blob that stays where it is: the file's content, its path and its stat.

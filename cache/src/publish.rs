@@ -15,6 +15,7 @@ use crate::store::Store;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -141,10 +142,45 @@ fn prepare(draft: &Draft) -> Result<Vec<Ready>> {
 }
 
 fn settle(path: &Path) -> Result<(Digest, u64)> {
-    let file = fault::pass().and_then(|()| File::open(path)).map_err(Error::io("open", path))?;
-    file.set_permissions(Permissions::from_mode(0o444))
-        .map_err(Error::io("make read-only", path))?;
+    let open = || fault::pass().and_then(|()| File::open(path)).map_err(Error::io("open", path));
+    let mut file = open()?;
+    let read_only = Permissions::from_mode(0o444);
+    match file.set_permissions(read_only.clone()) {
+        // What another user of a shared store has begun, and this one has finished.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            copy_in_place(path).map_err(Error::io("take over", path))?;
+            file = open()?;
+            file.set_permissions(read_only)
+        }
+        set => set,
+    }
+    .map_err(Error::io("make read-only", path))?;
     fault::pass().and_then(|()| file.sync_all()).map_err(Error::io("sync", path))?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     Ok((Digest::of_file(path)?, bytes))
+}
+
+/// Replaces a file by a copy, which is this user's own.
+fn copy_in_place(path: &Path) -> std::io::Result<()> {
+    let copy = path.with_extension("taken-over");
+    std::io::copy(&mut File::open(path)?, &mut File::create_new(&copy)?)?;
+    fs::rename(&copy, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_file_that_is_taken_over_has_the_same_bytes_and_another_inode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive");
+        fs::write(&path, "bytes").unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        copy_in_place(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "bytes");
+        assert_ne!(fs::metadata(&path).unwrap().ino(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

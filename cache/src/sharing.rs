@@ -72,7 +72,8 @@ fn make_folder(path: &Path) -> io::Result<()> {
             share(path);
             Ok(())
         }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        // Some file systems refuse before they look whether it is there.
+        Err(_) if path.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
 }

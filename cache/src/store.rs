@@ -1,8 +1,8 @@
-//! The store: remembers under each fingerprint what was made. To recall is to look up, or to make
-//! and remember.
+//! The store: what was made, under fingerprints, on disk.
 //!
-//! Truth is in files (`blobs`, `entries`); the index only saves reading them. How a draft is
-//! published is in `publish`, keeping the store in order in `upkeep`.
+//! Truth is in files (`blobs`, `entries`); the index only saves reading them. Looking up or making
+//! is in `recall`, whether files are there in `presence`, how a draft is published in `publish`,
+//! keeping the store in order in `upkeep`.
 
 use crate::artifact::{Blob, FileStat};
 use crate::blobs::{Blobs, Hints};
@@ -17,18 +17,10 @@ use crate::index_place;
 use crate::layout;
 use crate::outside::Outside;
 use crate::pins::Pin;
-use crate::publish::Made;
-use crate::recipe::Recipe;
 use crate::sharing;
-use serde_json::Value;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How long to wait between two attempts to claim what another is making: at first, and at most.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// A store on disk. Clones share it; any thread may use it.
 #[derive(Clone)]
@@ -51,31 +43,6 @@ struct Inner {
 
 /// Hears how many bytes were read.
 type Told = dyn Fn(u64) + Send + Sync;
-
-/// How a recall should go.
-#[derive(Clone, Copy)]
-pub struct Policy<'a> {
-    /// Asked while waiting for another maker, and before making.
-    pub stop: &'a dyn Fn() -> bool,
-    /// Read every blob before it is reused, however unchanged it looks.
-    pub verify: bool,
-}
-
-/// What a recall came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recall {
-    /// It was remembered.
-    Reused,
-    /// It was made now.
-    Made,
-}
-
-impl<'a> Policy<'a> {
-    /// Stops when `stop` says so; trusts unchanged stats.
-    pub fn new(stop: &'a dyn Fn() -> bool) -> Policy<'a> {
-        Policy { stop, verify: false }
-    }
-}
 
 impl Store {
     /// Opens the store in the folder `root`, or makes one there. A folder that holds something
@@ -182,55 +149,6 @@ impl Store {
         Hints { outside: &self.inner.outside, index: &self.inner.index }
     }
 
-    /// Looks the recipe up, or makes it and remembers it.
-    ///
-    /// `make` writes files into the draft's folder and returns the record and the items for the
-    /// entry. Of several who want the same, in this process or others, one makes it and the others
-    /// wait. Waiting ends with [`Error::Stopped`] when the policy says stop. Not to be called on a
-    /// rayon thread.
-    pub fn recall<E: From<Error>>(
-        &self,
-        recipe: &Recipe,
-        policy: &Policy,
-        make: impl FnOnce(&Draft) -> Result<(Value, Vec<Fingerprint>), E>,
-    ) -> Result<(Entry, Recall), E> {
-        let fingerprint = recipe.fingerprint();
-        if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
-            return Ok((entry, Recall::Reused));
-        }
-        let claim = self.await_claim(fingerprint, policy.stop)?;
-        if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
-            return Ok((entry, Recall::Reused));
-        }
-        let draft = self.draft()?;
-        let started = Instant::now();
-        let (record, items) = make(&draft)?;
-        let made = Made {
-            recipe: recipe.clone(),
-            record,
-            items,
-            seconds: started.elapsed().as_secs_f64(),
-        };
-        let entry = self.publish(draft, made)?;
-        drop(claim);
-        Ok((entry, Recall::Made))
-    }
-
-    /// Waits for a claim: tries, sleeps a little, looks at `stop`.
-    pub fn await_claim(&self, fingerprint: Fingerprint, stop: &dyn Fn() -> bool) -> Result<Claim> {
-        let mut wait = FIRST_WAIT;
-        loop {
-            if stop() {
-                return Err(Error::Stopped);
-            }
-            if let Some(claim) = self.claim(fingerprint)? {
-                return Ok(claim);
-            }
-            std::thread::sleep(wait);
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-    }
-
     /// Where the unfinished state of a making lies; the folder may not exist.
     pub fn unfinished(&self, fingerprint: &Fingerprint) -> PathBuf {
         layout::fan(&self.inner.root.join("unfinished"), &fingerprint.to_hex())
@@ -257,25 +175,6 @@ impl Store {
     /// Writes what the index learned. Dropping the last clone does it too.
     pub fn flush(&self) {
         self.inner.flush();
-    }
-
-    fn look_up(&self, fingerprint: &Fingerprint, verify: bool) -> Result<Option<Entry>> {
-        let _moment = self.moment()?;
-        self.ready_entry(fingerprint, verify)
-    }
-
-    /// The entry, if all its blobs can be read. To be called within a moment.
-    pub(crate) fn ready_entry(
-        &self,
-        fingerprint: &Fingerprint,
-        verify: bool,
-    ) -> Result<Option<Entry>> {
-        let Some(entry) = self.inner.entries.get(fingerprint)? else { return Ok(None) };
-        let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
-        if !self.unusable(blobs, verify)?.is_empty() {
-            return Ok(None);
-        }
-        self.pin(fingerprint).map(|()| Some(entry))
     }
 
     /// To be called within the moment in which the entry was found or kept.

@@ -8,7 +8,7 @@ use crate::live::{Done, LiveRun};
 use crate::making::{self, Note, Over};
 use crate::moved_cases;
 use crate::outcome::{Outcome, RunOutcome};
-use crate::plan::{Planner, Settled};
+use crate::planner::{Planner, Settled};
 use crate::reads::{Made, inputs};
 use crate::schedule::{Node, Schedule, Slots, StageId, Turn};
 use crate::stop::Stop;
@@ -252,7 +252,7 @@ impl<'a> Engine<'a> {
         if self.runs.len() > 1
             && matches!(found.decision, Decision::Run { .. })
             && let (recipe, Settled::Reuse(entry, note)) = self.planner.settle(plan, step)?
-            && self.store.unusable(entry.artifact.part(""), false)?.is_empty()
+            && self.store.usable(&entry.artifact)?.is_empty()
         {
             // A run before this one has made it meanwhile.
             return Ok((recipe, Settled::Reuse(entry, note)));

@@ -31,6 +31,7 @@ pub mod outcome;
 pub mod outputs;
 pub mod own_files;
 pub mod plan;
+pub mod planner;
 pub mod printable;
 pub mod pulse;
 pub mod reads;

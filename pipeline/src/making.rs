@@ -1,5 +1,5 @@
-//! Making one stage, on a thread of its own: claim, look again, draft, run here or in a worker,
-//! publish. What happens on the way is sent to the thread that owns the run.
+//! Making one stage, on a thread of its own: recalled from the store as its items are, with the work
+//! done here or in a worker. What happens on the way is sent to the thread that owns the run.
 
 use crate::job::Job;
 use crate::machine;
@@ -9,7 +9,7 @@ use crate::stop::Stop;
 use crate::worker;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use voxflow_cache::{
-    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Made, Policy, Recall, Recipe, Seen, Store,
+    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Policy, Recall, Recipe, Seen, Store, Wait,
 };
 use voxflow_stages::kind::Place;
 use voxflow_stages::{Context, Error, Host, Message, Metric, Result, Task};
@@ -94,34 +94,35 @@ pub fn make(
     go: &Receiver<()>,
 ) {
     let started = Instant::now();
-    let bench = Bench {
+    let host = StageHost {
         job,
         store,
         stop,
         notes,
         own: OwnFiles::of(job, store),
-        draft: Mutex::new(None),
-        gathered: Mutex::default(),
+        adopted: Mutex::default(),
+        collected: Mutex::default(),
     };
-    let result = catch_unwind(AssertUnwindSafe(|| bench.make(go))).unwrap_or_else(|panic| {
+    let result = catch_unwind(AssertUnwindSafe(|| host.make(go))).unwrap_or_else(|panic| {
         Err(Error::failed(format!("the program broke (panic): {}", panic_words(panic.as_ref()))))
     });
-    bench.note(Note::Over(Box::new(Over { result, seconds: started.elapsed().as_secs_f64() })));
+    host.note(Note::Over(Box::new(Over { result, seconds: started.elapsed().as_secs_f64() })));
 }
 
 /// The stage's host: what it says and recalls goes through here.
-struct Bench<'a> {
+struct StageHost<'a> {
     job: &'a Job,
     store: &'a Store,
     stop: &'a Stop,
     notes: &'a Sender<(usize, Note)>,
     own: OwnFiles<'a>,
-    draft: Mutex<Option<Draft>>,
-    gathered: Mutex<Gathered>,
+    /// The blobs that the stage in hand takes over.
+    adopted: Mutex<Vec<(String, Blob)>>,
+    collected: Mutex<Collected>,
 }
 
 #[derive(Default)]
-struct Gathered {
+struct Collected {
     metrics: Vec<Metric>,
     warnings: Vec<String>,
     items: Vec<Fingerprint>,
@@ -130,68 +131,73 @@ struct Gathered {
     versions: BTreeMap<String, String>,
 }
 
-impl Bench<'_> {
+impl StageHost<'_> {
     fn note(&self, note: Note) {
         // The owner is gone only when the whole program ends.
         self.notes.send((self.job.id, note)).ok();
     }
 
-    fn gathered(&self) -> MutexGuard<'_, Gathered> {
-        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn collected(&self) -> MutexGuard<'_, Collected> {
+        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make(&self, go: &Receiver<()>) -> Result<(Entry, Recall)> {
-        let claim = self.claim(go)?;
-        if let Some(entry) = self.look_again()? {
-            return Ok((entry, Recall::Reused));
-        }
-        for _ in 1..ATTEMPTS {
-            if let Ok(entry) = self.attempt()? {
-                drop(claim);
-                return Ok((entry, Recall::Made));
-            }
-        }
-        let entry = self.attempt()?.map_err(|file| touched(&file))?;
-        drop(claim);
-        Ok((entry, Recall::Made))
+        let waiting = |wait: Wait| self.give_back_slot(go, wait);
+        self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))
     }
 
-    /// Does the work and publishes what it made; or gives the file that was written meanwhile, its
-    /// bytes the same in the end, so that nobody can say what the work has read.
-    fn attempt(&self) -> Result<Result<Entry, PathBuf>> {
-        let started = Instant::now();
+    /// Looks up a stage or an item, or makes it. It is made again where a file that it reads was
+    /// written meanwhile, a few times.
+    fn recalled(
+        &self,
+        recipe: &Recipe,
+        waiting: &dyn Fn(Wait) -> Result<Claim>,
+        work: &dyn Fn(&Draft) -> Result<Attempt>,
+    ) -> Result<(Entry, Recall)> {
+        let stop = || self.stop.is_asked();
+        let policy = Policy { verify: self.job.verify, ..Policy::new(&stop) };
+        let mut attempts = 1;
+        loop {
+            let was_touched = Cell::new(false);
+            let make = |draft: &Draft| match work(draft)? {
+                Attempt::Made(record, items) => Ok((record, items)),
+                Attempt::Touched(file) => {
+                    was_touched.set(true);
+                    Err(touched(&file))
+                }
+            };
+            match self.store.recall_with(recipe, &policy, waiting, make) {
+                Err(_) if was_touched.get() && attempts < ATTEMPTS => attempts += 1,
+                recalled => return recalled,
+            }
+        }
+    }
+
+    /// Does the stage's work.
+    fn attempt(&self, draft: &Draft) -> Result<Attempt> {
         let watch = self.own.watch_stage()?;
-        let draft = self.store.draft()?;
-        let task = self.task(&draft);
-        *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = Some(draft);
-        let (usage, seen) = self.own.look_again(&watch, self.work(&task))?;
-        let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let draft = draft.ok_or_else(|| Error::failed("the draft is gone"))?;
+        self.adopted().clear();
+        let (usage, seen) = self.own.look_again(&watch, self.work(&self.task(draft)))?;
         if let Seen::Touched(file) = seen {
             return self.begin_again(file);
         }
+        self.adopted().drain(..).for_each(|(name, blob)| draft.adopt(&name, &blob));
         let names = draft.names()?;
         self.job.kind.check_artifact(names.iter().map(String::as_str))?;
         let (record, items) = self.record(usage)?;
-        let seconds = started.elapsed().as_secs_f64();
-        let made = Made { recipe: self.job.recipe.clone(), record, items, seconds };
-        Ok(Ok(self.store.publish(draft, made)?))
+        Ok(Attempt::Made(record, items))
     }
 
     /// Forgets an attempt. Metrics cannot be taken back, so that a stage that told some has failed.
-    fn begin_again(&self, file: PathBuf) -> Result<Result<Entry, PathBuf>> {
-        let told = std::mem::take(&mut *self.gathered());
-        if told.metrics.is_empty() { Ok(Err(file)) } else { Err(touched(&file)) }
+    fn begin_again(&self, file: PathBuf) -> Result<Attempt> {
+        let told = std::mem::take(&mut *self.collected());
+        if told.metrics.is_empty() { Ok(Attempt::Touched(file)) } else { Err(touched(&file)) }
     }
 
-    /// Claims the recipe. Whoever must wait gives the slot back meanwhile.
-    fn claim(&self, go: &Receiver<()>) -> Result<Claim> {
-        let fingerprint = self.job.recipe.fingerprint();
-        if let Some(claim) = self.store.claim(fingerprint)? {
-            return Ok(claim);
-        }
+    /// Waits for another maker and gives the slot back meanwhile.
+    fn give_back_slot(&self, go: &Receiver<()>, wait: Wait) -> Result<Claim> {
         self.note(Note::Waiting);
-        let claim = self.store.await_claim(fingerprint, &|| self.stop.is_asked())?;
+        let claim = wait()?;
         self.note(Note::Resuming);
         loop {
             match go.recv_timeout(GLANCE) {
@@ -202,12 +208,8 @@ impl Bench<'_> {
         }
     }
 
-    /// What another maker has made meanwhile.
-    fn look_again(&self) -> Result<Option<Entry>> {
-        let entry = self.store.get(&[self.job.recipe.fingerprint()])?.into_iter().flatten().next();
-        let Some(entry) = entry else { return Ok(None) };
-        let bad = self.store.unusable(entry.artifact.part(""), self.job.verify)?;
-        Ok(bad.is_empty().then_some(entry))
+    fn adopted(&self) -> MutexGuard<'_, Vec<(String, Blob)>> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn task(&self, draft: &Draft) -> Task {
@@ -243,44 +245,44 @@ impl Bench<'_> {
         &self,
         (cpu_seconds, peak): (f64, u64),
     ) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
-        let mut gathered = self.gathered();
+        let mut collected = self.collected();
         let mut versions = machine::versions();
-        versions.append(&mut gathered.versions);
+        versions.append(&mut collected.versions);
         let maker = Maker {
             host: machine::host(),
-            device: gathered.device.clone().unwrap_or_else(|| "cpu".into()),
-            threads: gathered.threads.unwrap_or(self.job.threads),
+            device: collected.device.clone().unwrap_or_else(|| "cpu".into()),
+            threads: collected.threads.unwrap_or(self.job.threads),
             versions,
             cpu_seconds: Some(cpu_seconds),
             peak_rss_bytes: Some(peak),
         };
         let record = Record {
-            metrics: std::mem::take(&mut gathered.metrics),
-            warnings: std::mem::take(&mut gathered.warnings),
+            metrics: std::mem::take(&mut collected.metrics),
+            warnings: std::mem::take(&mut collected.warnings),
             maker,
         };
         let record = serde_json::to_value(&record)
             .map_err(|error| Error::failed(format!("record: {error}")))?;
-        let mut items = std::mem::take(&mut gathered.items);
+        let mut items = std::mem::take(&mut collected.items);
         items.sort_unstable();
         items.dedup();
         Ok((record, items))
     }
 }
 
-impl Host for Bench<'_> {
+impl Host for StageHost<'_> {
     fn tell(&self, message: Message) {
         // Held while sending, so that metrics are recorded in the order in which they are told.
-        let mut gathered = self.gathered();
+        let mut collected = self.collected();
         match &message {
-            Message::Metric(metric) => gathered.metrics.push(metric.clone()),
-            Message::Warning { words } => gathered.warnings.push(secret::strip(words)),
+            Message::Metric(metric) => collected.metrics.push(metric.clone()),
+            Message::Warning { words } => collected.warnings.push(secret::strip(words)),
             Message::Device { name, threads, libtorch } => {
-                gathered.device = Some(name.clone());
-                gathered.threads = Some(*threads);
-                gathered.versions.insert("libtorch".into(), libtorch.clone());
+                collected.device = Some(name.clone());
+                collected.threads = Some(*threads);
+                collected.versions.insert("libtorch".into(), libtorch.clone());
             }
-            Message::Item { fingerprint, .. } => gathered.items.push(*fingerprint),
+            Message::Item { fingerprint, .. } => collected.items.push(*fingerprint),
             _ => {}
         }
         self.note(Note::Said(message));
@@ -296,19 +298,9 @@ impl Host for Bench<'_> {
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
-        let stop = || self.stop.is_asked();
-        let policy = Policy { verify: self.job.verify, ..Policy::new(&stop) };
-        let mut attempts = 1..=ATTEMPTS;
-        let (entry, recall) = loop {
-            let written = RefCell::new(None);
-            let work = |draft: &Draft| {
-                self.make_item(recipe, draft, make, &written).map(|()| (Value::Null, vec![]))
-            };
-            match self.store.recall::<Error>(recipe, &policy, work) {
-                Err(_) if written.borrow().is_some() && attempts.next() != Some(ATTEMPTS) => {}
-                recalled => break recalled?,
-            }
-        };
+        let waiting = |wait: Wait| Ok(wait()?);
+        let work = |draft: &Draft| self.make_item(recipe, draft, make);
+        let (entry, recall) = self.recalled(recipe, &waiting, &work)?;
         let made = recall == Recall::Made;
         self.tell(Message::Item { name: name.to_string(), made, fingerprint: entry.fingerprint });
         Ok(entry.artifact)
@@ -319,9 +311,7 @@ impl Host for Bench<'_> {
     }
 
     fn adopt(&self, name: &str, blob: &Blob) {
-        if let Some(draft) = &*self.draft.lock().unwrap_or_else(PoisonError::into_inner) {
-            draft.adopt(name, blob);
-        }
+        self.adopted().push((name.to_string(), blob.clone()));
     }
 
     fn refer(&self, path: &Path) -> Result<Blob> {
@@ -329,25 +319,31 @@ impl Host for Bench<'_> {
     }
 }
 
-impl Bench<'_> {
-    /// Makes an item of files that nobody changes meanwhile; `written` is set where one was, its
-    /// bytes the same in the end.
+impl StageHost<'_> {
+    /// Makes an item of files that nobody changes meanwhile.
     fn make_item(
         &self,
         recipe: &Recipe,
         draft: &Draft,
         make: &dyn Fn(&Path) -> Result<()>,
-        written: &RefCell<Option<PathBuf>>,
-    ) -> Result<()> {
+    ) -> Result<Attempt> {
         let watch = self.own.watch_item(recipe)?;
         let ((), seen) = seen_again(&watch, make(draft.folder()))?;
         if let Seen::Touched(file) = seen {
-            let error = touched(&file);
-            *written.borrow_mut() = Some(file);
-            return Err(error);
+            return Ok(Attempt::Touched(file));
         }
-        self.job.kind.check_item(recipe, draft.folder())
+        self.job.kind.check_item(recipe, draft.folder())?;
+        Ok(Attempt::Made(Value::Null, vec![]))
     }
+}
+
+/// How the work on a stage or an item went.
+enum Attempt {
+    /// It is in the draft; its record and items.
+    Made(Value, Vec<Fingerprint>),
+    /// This file was written meanwhile, its bytes the same in the end, so that nobody can say what
+    /// the work has read.
+    Touched(PathBuf),
 }
 
 /// What a panic said, in one line.

@@ -30,11 +30,10 @@ impl Keyboard {
     /// Changes the size of the window; the program is told.
     pub fn resize(&mut self, rows: u16, cols: u16) {
         let size = size(rows, cols);
+        let end = self.end.as_raw_fd();
         // SAFETY: the descriptor is open and `size` outlives the call, which only reads it.
-        assert_eq!(
-            unsafe { libc::ioctl(self.end.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) },
-            0
-        );
+        let set = unsafe { libc::ioctl(end, libc::TIOCSWINSZ, &raw const size) };
+        assert_eq!(set, 0);
         self.resized = Some((rows, cols));
     }
 }

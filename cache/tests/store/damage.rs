@@ -2,7 +2,7 @@
 
 use super::*;
 use std::time::Duration;
-use voxflow_cache::{Artifact, Blob, FileStat};
+use voxflow_cache::{Artifact, Blob, FileStat, Look, Presence};
 
 fn only_entry(home: &Home) -> PathBuf {
     files_below(&home.root().join("entries")).remove(0)
@@ -294,11 +294,12 @@ fn a_reference_that_cannot_be_looked_at_is_a_missing_one() {
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&file, &file).unwrap();
     for verify in [false, true] {
-        let missing = home.store.unusable([("image", &blob)], verify).unwrap();
-        assert_eq!(missing, ["image"]);
+        let missing = home.store.presence([("image", &blob)], Look::of(verify)).unwrap();
+        assert_eq!(missing, [("image".to_string(), Presence::Absent)]);
     }
     blob.reference.as_mut().unwrap().path = folder.path().join("a".repeat(300));
-    assert_eq!(home.store.unusable([("image", &blob)], false).unwrap(), ["image"]);
+    let missing = home.store.presence([("image", &blob)], Look::Stat).unwrap();
+    assert_eq!(missing, [("image".to_string(), Presence::Absent)]);
     assert!(home.store.refer(&file).is_err(), "a person's own file is still an error");
 }
 
@@ -318,7 +319,8 @@ fn a_change_that_left_the_stat_as_it_was_is_forgotten_once_it_is_read() {
         // This file system shows such a change at once.
         return;
     }
-    assert_eq!(home.store.unusable([("label", &old)], true).unwrap(), ["label"]);
+    let moved = home.store.presence([("label", &old)], Look::Read).unwrap();
+    assert_eq!(moved, [("label".to_string(), Presence::Moved)]);
     let new = home.store.refer(&file).unwrap();
     assert_ne!(new.digest, old.digest);
     let again = Store::open(&home.root()).unwrap();
@@ -335,7 +337,8 @@ fn a_file_that_was_touched_moved_away_and_back_or_mounted_elsewhere_is_still_the
     let artifact = Artifact([("image".to_string(), blob.clone())].into());
     let is_there = |store: &Store, artifact: &Artifact| {
         let unusable = store.usable(artifact).unwrap();
-        assert_eq!(store.first_lost(artifact).unwrap().is_none(), unusable.is_empty());
+        let by_stat = store.presence(artifact.part(""), Look::Stat).unwrap();
+        assert_eq!(by_stat.is_empty(), unusable.is_empty());
         unusable.is_empty()
     };
     assert!(is_there(&home.store, &artifact));
@@ -376,16 +379,17 @@ fn a_device_counts_only_where_the_times_of_a_file_are_whole_seconds() {
 fn a_blob_of_the_store_is_lost_where_it_is_gone_or_has_another_size() {
     let home = Home::new();
     let (entry, _) = recall_toy(&home.store, 1);
-    let lost = || home.store.first_lost(&entry.artifact).unwrap();
-    assert_eq!(lost(), None);
+    let lost = || home.store.presence(entry.artifact.part(""), Look::Stat).unwrap();
+    let found = |presence| vec![("sub/small".to_string(), presence)];
+    assert_eq!(lost(), []);
     let path = home.store.path(&entry.artifact.0["sub/small"]);
     let bytes = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    assert_eq!(lost().as_deref(), Some("sub/small"));
+    assert_eq!(lost(), found(Presence::Absent));
     fs::write(&path, &bytes[1..]).unwrap();
-    assert_eq!(lost().as_deref(), Some("sub/small"));
+    assert_eq!(lost(), found(Presence::Damaged));
     fs::write(&path, &bytes).unwrap();
-    assert_eq!(lost(), None);
+    assert_eq!(lost(), []);
 }
 
 /// Overwrites a file's bytes through a mapping whose page is dirty already, as `np.memmap` does:

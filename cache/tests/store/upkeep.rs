@@ -3,6 +3,7 @@
 use super::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use voxflow_cache::Count;
+use voxflow_cache::Look;
 
 #[test]
 fn a_sound_store_verifies_with_progress_to_the_last_byte() {
@@ -27,7 +28,7 @@ fn whoever_asks_hears_of_every_byte_that_is_read_again_before_it_is_reused() {
     home.store.on_reading(move |bytes| {
         told.fetch_add(bytes, Ordering::Relaxed);
     });
-    assert!(home.store.unusable(entry.artifact.part(""), true).unwrap().is_empty());
+    assert!(home.store.presence(entry.artifact.part(""), Look::Read).unwrap().is_empty());
     let bytes: u64 = entry.artifact.part("").map(|(_, blob)| blob.bytes).sum();
     assert_eq!(heard.load(Ordering::Relaxed), bytes);
 }

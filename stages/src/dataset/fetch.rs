@@ -285,7 +285,9 @@ impl Fetch<'_> {
             let partial =
                 Partial { url: Some(url_digest(source)), validator: validator(&response), length };
             self.forget()?;
-            crate::context::write_json(&self.folder.join("partial.json"), &partial)?;
+            let file = self.folder.join("partial.json");
+            crate::context::write_json(&file, &partial)?;
+            voxflow_cache::sharing::share(&file);
         }
         let path = self.folder.join("partial");
         let opened = OpenOptions::new().create(true).append(true).open(&path);

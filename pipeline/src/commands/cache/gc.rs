@@ -71,18 +71,8 @@ impl Gc {
         if !self.dry_run {
             store_homes::list_anew(home, &kept(home, store, usize::MAX, unfinished_since)?);
         }
-        // What was not used for an age may go; whoever asks for that means other homes too.
-        let newest = if self.older_than.is_some() { 1 } else { usize::MAX };
-        for other in store_homes::others(home, !self.dry_run)? {
-            let seen =
-                other.home.as_ref().map(|other| kept(other, store, newest, unfinished_since));
-            match (seen, &other.listed) {
-                (Some(Ok(needs)), _) => keep.extend(needs),
-                (_, Some(listed)) => keep.extend(listed),
-                (None, None) if self.older_than.is_some() => {}
-                (None, None) => return Err(other.out_of_reach()),
-                (Some(Err(error)), None) => return Err(error),
-            }
+        if unused_since.is_some() || self.max_size.is_some() {
+            keep.extend(self.needed_by_others(home, store, unfinished_since)?);
         }
         Ok(Limits {
             unused_since,
@@ -91,6 +81,29 @@ impl Gc {
             unfinished_since,
             dry_run: self.dry_run,
         })
+    }
+
+    /// What other homes need. Whoever asks for what was not used for an age means theirs too.
+    fn needed_by_others(
+        &self,
+        home: &Home,
+        store: &Store,
+        unfinished_since: SystemTime,
+    ) -> Result<HashSet<Fingerprint>> {
+        let newest = if self.older_than.is_some() { 1 } else { usize::MAX };
+        let mut needed = HashSet::new();
+        for other in store_homes::others(home, !self.dry_run)? {
+            let seen =
+                other.home.as_ref().map(|other| kept(other, store, newest, unfinished_since));
+            match (seen, &other.listed) {
+                (Some(Ok(needs)), _) => needed.extend(needs),
+                (_, Some(listed)) => needed.extend(listed),
+                (None, None) if self.older_than.is_some() => {}
+                (None, None) => return Err(other.out_of_reach()),
+                (Some(Err(error)), None) => return Err(error),
+            }
+        }
+        Ok(needed)
     }
 
     fn verdict(&self, gone: &Gone) -> String {

@@ -40,7 +40,7 @@ impl Size {
             .keys()
             .zip(shares)
             .for_each(|(name, share)| sheet.push(needing("workflow", name, share)));
-        let others = others(&home)?;
+        let others = others(&home);
         let groups = runs.iter().map(needs).chain(others.iter().map(|(_, needs)| needs.clone()));
         let (shares, of_no_run) = all.among(&groups.collect::<Vec<_>>());
         for ((name, _), share) in others.iter().zip(&shares[runs.len()..]) {
@@ -57,15 +57,18 @@ impl Size {
 }
 
 /// What other homes need that share the store, by their names, as far as it can be known.
-fn others(home: &Home) -> Result<Vec<(String, Vec<Fingerprint>)>> {
-    let others = store_homes::others(home, false)?.into_iter();
+fn others(home: &Home) -> Vec<(String, Vec<Fingerprint>)> {
+    let others = store_homes::others(home, false).unwrap_or_else(|error| {
+        crate::commands::complain(&error);
+        vec![]
+    });
     let needed = |other: store_homes::Other| {
         let runs = other.home.as_ref().and_then(|home| history::all(home).ok());
         let listed = other.listed.into_iter().flatten().collect();
         let needs = runs.map_or(listed, |(runs, _)| runs.iter().flat_map(needs).collect());
         (other.name, needs)
     };
-    Ok(others.map(needed).collect())
+    others.into_iter().map(needed).collect()
 }
 
 /// The fingerprints of a run's stages.

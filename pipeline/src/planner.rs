@@ -1,0 +1,433 @@
+//! The planner: resolves a workflow against the store.
+//!
+//! `plan` the command is this pass and nothing else; `execute` asks it again about stages that
+//! follow others, once those are made.
+
+use crate::event::Decision;
+use crate::exit::{Error, Result};
+use crate::plan::{Plan, Step};
+use crate::reads::{self, Made, NamesRead, input_name};
+use crate::why::History;
+use crate::wishes::Wishes;
+use crate::workflow::paths::LOCAL;
+use crate::workflow::{StageSpec, Workflow, environment, paths};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use voxflow_cache::{Digest, Entry, Fingerprint, Look, Presence, Recipe, Store};
+
+/// What a stage came to, now that all it needs is known.
+pub enum Settled {
+    /// The store has it.
+    Reuse(Arc<Entry>, Option<String>),
+    /// It must be made.
+    Make {
+        /// Why, in words.
+        reason: String,
+        /// Seconds that it took the last time.
+        cost_seconds: Option<f64>,
+    },
+}
+
+/// A file that cannot be used, and what has become of it.
+type Lost = (String, Presence);
+
+/// Resolves workflows against the store.
+pub struct Planner<'a> {
+    store: &'a Store,
+    wishes: &'a Wishes,
+    history: History<'a>,
+    /// What was forced already; `None` for a plan that changes nothing.
+    forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
+    /// How long files outside the store were read.
+    reading: Cell<Duration>,
+    /// The files found lost while planning, by the entry they belong to: variants of a sweep share
+    /// entries.
+    lost: RefCell<BTreeMap<Fingerprint, Option<Lost>>>,
+}
+
+impl<'a> Planner<'a> {
+    /// A planner that looks only.
+    pub fn looking(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
+        Planner {
+            store,
+            wishes,
+            history,
+            forgotten: None,
+            reading: Cell::default(),
+            lost: RefCell::default(),
+        }
+    }
+
+    /// A planner that forgets in the store what is forced, as soon as its recipe is known.
+    pub fn acting(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
+        Planner { forgotten: Some(RefCell::default()), ..Planner::looking(store, wishes, history) }
+    }
+
+    /// Decides about each stage as far as that can be known.
+    pub fn plan(&self, workflow: Workflow) -> Result<Plan> {
+        let left_out = self.wishes.left_out(&workflow)?;
+        let mut plan = Plan { workflow, steps: vec![] };
+        for (index, left_out) in left_out.into_iter().enumerate() {
+            let stage = &plan.workflow.stages[index];
+            let needs =
+                stage.needed().into_iter().filter_map(|id| plan.workflow.index(id)).collect();
+            let (decision, recipe, entry, read_seconds) = (Decision::Excluded, None, None, 0.0);
+            let mut step = Step { needs, decision, recipe, entry, left_out, read_seconds };
+            self.reading.take();
+            self.decide(&plan, index, &mut step)?;
+            step.read_seconds = self.reading.take().as_secs_f64();
+            plan.steps.push(step);
+        }
+        self.miss_bytes(&mut plan)?;
+        Ok(plan)
+    }
+
+    /// What was done before.
+    pub fn history(&self) -> &History<'a> {
+        &self.history
+    }
+
+    fn decide(&self, plan: &Plan, index: usize, step: &mut Step) -> Result<()> {
+        let id_of = |need: &usize| plan.workflow.stages[*need].id.clone();
+        let unknown: Vec<usize> =
+            step.needs.iter().copied().filter(|&need| plan.steps[need].entry.is_none()).collect();
+        if !unknown.is_empty() {
+            let out_of_reach = unknown.iter().find(|&&need| !plan.is_open(need));
+            step.decision = match (step.left_out, out_of_reach) {
+                (Some(_), _) => Decision::Excluded,
+                (None, None) => Decision::Follows { stages: unknown.iter().map(id_of).collect() },
+                (None, Some(need)) => {
+                    let id = id_of(need);
+                    let reason = if plan.steps[*need].left_out.is_none() {
+                        format!("it needs '{id}', which cannot be made")
+                    } else {
+                        format!("'{id}' must be made first, and '--only' leaves it out")
+                    };
+                    Decision::Blocked { reason }
+                }
+            };
+            return Ok(());
+        }
+        let artifact = |id: &str| plan.artifact(id);
+        let made = Made { artifact: &artifact, store: self.store };
+        if let Some(id) = reads::lost(made, &plan.workflow.stages[index]) {
+            // What it reads is not known before that is made again.
+            step.decision = Decision::Follows { stages: vec![id] };
+            return Ok(());
+        }
+        match self.find(plan, index, false) {
+            Ok((recipe, settled)) => {
+                let fingerprint = recipe.fingerprint();
+                step.decision = match settled {
+                    Settled::Reuse(entry, note) => {
+                        let seconds = entry.seconds;
+                        step.entry = Some(entry);
+                        Decision::Reuse { fingerprint, seconds, note }
+                    }
+                    Settled::Make { reason, cost_seconds } => {
+                        Decision::Run { fingerprint, reason, cost_seconds }
+                    }
+                };
+                step.recipe = Some(recipe);
+            }
+            Err(Error::Storage(words)) => return Err(Error::Storage(words)),
+            Err(error) => step.decision = Decision::Blocked { reason: error.to_string() },
+        }
+        if step.left_out.is_some() {
+            step.decision = Decision::Excluded;
+        }
+        Ok(())
+    }
+
+    /// Decides about one stage whose needs are all known. The recipe is that of the entry reused
+    /// (which may be of an accepted older version), or of what is to be made.
+    pub fn settle(&self, plan: &Plan, index: usize) -> Result<(Recipe, Settled)> {
+        self.find(plan, index, true)
+    }
+
+    /// The same; an entry counts though its files are lost unless it must be `whole`.
+    fn find(&self, plan: &Plan, index: usize, whole: bool) -> Result<(Recipe, Settled)> {
+        let stage = &plan.workflow.stages[index];
+        let recipe = self.recipe(stage, plan)?;
+        let fingerprint = recipe.fingerprint();
+        if self.wishes.force.contains(&stage.id) && self.force(fingerprint)? {
+            let cost_seconds = self.history.cost(&plan.workflow.name, &stage.id);
+            return Ok((recipe, Settled::Make { reason: "forced".into(), cost_seconds }));
+        }
+        if let Some(entry) = self.entry(fingerprint, whole)? {
+            return Ok((recipe, Settled::Reuse(entry, None)));
+        }
+        if let Some(version) =
+            self.wishes.accept.get(stage.kind.name).filter(|version| **version != recipe.version)
+        {
+            let older = Recipe { version: *version, ..recipe.clone() };
+            if let Some(entry) = self.entry(older.fingerprint(), whole)? {
+                let note = format!(
+                    "made by version {version}, accepted; the program's is {}",
+                    recipe.version
+                );
+                return Ok((older, Settled::Reuse(entry, Some(note))));
+            }
+        }
+        let (reason, cost_seconds) = self.history.explain(&plan.workflow.name, stage, &recipe);
+        Ok((recipe, Settled::Make { reason, cost_seconds }))
+    }
+
+    /// The entry, unless a file of it is lost or `--verify` finds that its bytes are not what they
+    /// were.
+    fn entry(&self, fingerprint: Fingerprint, whole: bool) -> Result<Option<Arc<Entry>>> {
+        let entry = self.store.get(&[fingerprint])?.into_iter().flatten().next();
+        let Some(entry) = entry else { return Ok(None) };
+        let look = match (self.wishes.verify, whole) {
+            (true, _) => Look::Read,
+            (false, true) => Look::Stat,
+            (false, false) => return Ok(Some(Arc::new(entry))),
+        };
+        let is_good = self.store.presence(entry.artifact.part(""), look)?.is_empty();
+        Ok(is_good.then(|| Arc::new(entry)))
+    }
+
+    /// Whether a forced stage must still be made. Its entry is forgotten, once.
+    fn force(&self, fingerprint: Fingerprint) -> Result<bool> {
+        let Some(forgotten) = &self.forgotten else { return Ok(true) };
+        if !forgotten.borrow_mut().insert(fingerprint) {
+            return Ok(self.store.get(&[fingerprint])?.iter().all(Option::is_none));
+        }
+        self.store.forget(&fingerprint)?;
+        Ok(true)
+    }
+
+    fn recipe(&self, stage: &StageSpec, plan: &Plan) -> Result<Recipe> {
+        let mut inputs = BTreeMap::new();
+        let artifact = |id: &str| plan.artifact(id);
+        let made = Made { artifact: &artifact, store: self.store };
+        for read in stage.kind.reads {
+            let ids = stage.needs.get(read.role).map(Vec::as_slice).unwrap_or_default();
+            for (number, id) in ids.iter().enumerate() {
+                let artifact = plan.artifact(id);
+                let artifact =
+                    artifact.ok_or_else(|| Error::Failed(format!("'{id}' is not made yet")))?;
+                let names = NamesRead::of(made, stage, read)?;
+                inputs.insert(input_name(read, number), names.digest(artifact));
+            }
+        }
+        // Behind a file that is not there may be a variable that is not set.
+        let explained = |error: String| {
+            let words = paths::words(stage, &environment::process);
+            Error::Failed(words.unwrap_or(error))
+        };
+        let files = stage.kind.local_files(&stage.params);
+        for (name, path) in files.map_err(|error| explained(error.to_string()))? {
+            let digest = self.digest_of(&path).map_err(|error| explained(error.to_string()))?;
+            inputs.insert(format!("{LOCAL}{name}"), digest);
+        }
+        let kind = stage.kind;
+        Ok(Recipe {
+            kind: kind.name.into(),
+            version: kind.version,
+            params: kind.hashed(&stage.params),
+            inputs,
+        })
+    }
+
+    /// The digest of a person's own file. That it cannot be read is not the store's fault.
+    fn digest_of(&self, path: &std::path::Path) -> Result<Digest> {
+        let began = Instant::now();
+        let verify = self.wishes.verify;
+        let digest =
+            if verify { self.store.read_digest_of(path) } else { self.store.digest_of(path) };
+        let digest = digest.map_err(|error| Error::Failed(error.to_string()));
+        self.reading.set(self.reading.get() + began.elapsed());
+        digest
+    }
+
+    /// A stage whose bytes are gone is made again: those that something reads which must run, and of
+    /// what is reused whatever is not there with its size.
+    fn miss_bytes(&self, plan: &mut Plan) -> Result<()> {
+        let mut readers = vec![vec![]; plan.steps.len()];
+        for (reader, step) in plan.steps.iter().enumerate() {
+            step.needs.iter().for_each(|&need| readers[need].push(reader));
+        }
+        // Backwards, so that what a stage to be made again reads is looked at after it.
+        for index in (0..plan.steps.len()).rev() {
+            let Some(entry) = plan.steps[index].entry.clone() else { continue };
+            let is_wanted = plan.steps[index].left_out.is_none();
+            let id = &plan.workflow.stages[index].id;
+            let reason = match self.missing(plan, index, &entry, &readers[index])? {
+                Some((reader, (name, presence))) if !is_wanted => {
+                    let trouble = format!("'{name}' of '{id}' {}", presence.words());
+                    let reason = format!("{trouble}, and '{id}' is left out");
+                    plan.steps[reader].decision = Decision::Blocked { reason };
+                    continue;
+                }
+                Some((reader, (name, presence))) => {
+                    let reader = &plan.workflow.stages[reader].id;
+                    format!("'{name}' {}, and '{reader}' reads it", presence.words())
+                }
+                None if !is_wanted => continue,
+                None => match self.first_lost(&entry)? {
+                    Some((name, presence)) => format!("'{name}' {}", presence.words()),
+                    None => continue,
+                },
+            };
+            let step = &mut plan.steps[index];
+            let (fingerprint, cost_seconds) = (entry.fingerprint, Some(entry.seconds));
+            step.decision = Decision::Run { fingerprint, reason, cost_seconds };
+            step.entry = None;
+        }
+        Ok(())
+    }
+
+    /// The first file of an entry that is not there with its size.
+    fn first_lost(&self, entry: &Entry) -> Result<Option<Lost>> {
+        if let Some(known) = self.lost.borrow().get(&entry.fingerprint) {
+            return Ok(known.clone());
+        }
+        let lost = self.store.presence(entry.artifact.part(""), Look::Stat)?.into_iter().next();
+        self.lost.borrow_mut().insert(entry.fingerprint, lost.clone());
+        Ok(lost)
+    }
+
+    /// The first reader that must run and finds a file of this entry missing, and the file.
+    fn missing(
+        &self,
+        plan: &Plan,
+        index: usize,
+        entry: &Entry,
+        readers: &[usize],
+    ) -> Result<Option<(usize, Lost)>> {
+        let id = &plan.workflow.stages[index].id;
+        let artifact = |id: &str| plan.artifact(id);
+        let made = Made { artifact: &artifact, store: self.store };
+        let mut looked_at = BTreeSet::new();
+        for &reader in readers.iter().filter(|&&reader| plan.is_open(reader)) {
+            let names = reads::all_of(made, &plan.workflow.stages[reader], id);
+            if !looked_at.insert(names.clone()) {
+                continue;
+            }
+            let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
+            let read = blobs.filter(|(name, _)| names.iter().any(|names| names.has(name)));
+            let look = Look::of(self.wishes.verify);
+            if let Some(lost) = self.store.presence(read, look)?.into_iter().next() {
+                return Ok(Some((reader, lost)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+    use crate::workflow::toys;
+    use serde_json::json;
+    use voxflow_cache::Made;
+
+    struct Bench {
+        _folder: tempfile::TempDir,
+        home: Home,
+        store: Store,
+    }
+
+    fn bench() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path(), None);
+        home.create().unwrap();
+        let store = Store::open(home.store()).unwrap();
+        Bench { _folder: folder, home, store }
+    }
+
+    impl Bench {
+        fn plan(&self, wishes: &Wishes) -> Plan {
+            let workflow = toys::workflow();
+            Planner::looking(&self.store, wishes, History::new(&self.home, &self.store))
+                .plan(workflow)
+                .unwrap()
+        }
+
+        /// Publishes what a recipe would make, as if it had taken an hour.
+        fn publish(&self, recipe: Recipe, text: &str) {
+            let draft = self.store.draft().unwrap();
+            std::fs::write(draft.folder().join("file"), text).unwrap();
+            let made = Made { recipe, record: json!({}), items: vec![], seconds: 3600.0 };
+            self.store.publish(draft, made).unwrap();
+        }
+
+        /// Makes the source, so that everything else can be known.
+        fn with_source(self) -> Bench {
+            let recipe = self.plan(&Wishes::default()).steps[0].recipe.clone().unwrap();
+            self.publish(recipe, "source");
+            self
+        }
+    }
+
+    fn step<'a>(plan: &'a Plan, id: &str) -> &'a Step {
+        &plan.steps[plan.workflow.index(id).unwrap()]
+    }
+
+    #[test]
+    fn what_follows_is_known_once_what_it_needs_is_made() {
+        let bench = bench();
+        let plan = bench.plan(&Wishes::default());
+        assert_eq!(
+            step(&plan, "model").decision,
+            Decision::Follows { stages: vec!["data".into()] }
+        );
+        let plan = bench.with_source().plan(&Wishes::default());
+        assert!(matches!(step(&plan, "data").decision, Decision::Reuse { .. }));
+        assert!(
+            matches!(&step(&plan, "model").decision, Decision::Run { reason, .. } if reason == "not made before")
+        );
+    }
+
+    #[test]
+    fn locators_are_not_part_of_the_recipe() {
+        let plan = bench().plan(&Wishes::default());
+        let recipe = step(&plan, "data").recipe.clone().unwrap();
+        assert_eq!(plan.workflow.stage("data").unwrap().params["url"], "/data/a$b");
+        assert_eq!(recipe.params, json!({"seed": 7}));
+    }
+
+    #[test]
+    fn where_only_a_version_differs_the_cost_is_said_and_the_old_one_can_be_accepted() {
+        let bench = bench().with_source();
+        let recipe = step(&bench.plan(&Wishes::default()), "model").recipe.clone().unwrap();
+        bench.publish(Recipe { version: recipe.version + 2, ..recipe.clone() }, "model");
+        let plan = bench.plan(&Wishes::default());
+        let Decision::Run { reason, cost_seconds, .. } = &step(&plan, "model").decision else {
+            panic!("not run")
+        };
+        assert_eq!(
+            reason,
+            "train is now version 1, was 3: 1 h 00 min; '--accept-version train=3' reuses it"
+        );
+        assert_eq!(*cost_seconds, Some(3600.0));
+        let wishes =
+            Wishes { accept: BTreeMap::from([("train".to_string(), 3)]), ..Wishes::default() };
+        let plan = bench.plan(&wishes);
+        let Decision::Reuse { note, .. } = &step(&plan, "model").decision else {
+            panic!("not reused")
+        };
+        assert_eq!(note.as_deref(), Some("made by version 3, accepted; the program's is 1"));
+    }
+
+    #[test]
+    fn the_most_similar_entry_explains_what_no_run_remembers() {
+        let bench = bench().with_source();
+        let recipe = step(&bench.plan(&Wishes::default()), "model").recipe.clone().unwrap();
+        let mut params = recipe.params.clone();
+        params["epochs"] = 9.into();
+        bench.publish(Recipe { params: params.clone(), ..recipe.clone() }, "near");
+        params["seed"] = 99.into();
+        params["note"] = "far".into();
+        bench.publish(Recipe { params, ..recipe }, "far");
+        let plan = bench.plan(&Wishes::default());
+        let Decision::Run { reason, .. } = &step(&plan, "model").decision else {
+            panic!("not run")
+        };
+        assert_eq!(reason, "'epochs' is 3, was 9");
+    }
+}
