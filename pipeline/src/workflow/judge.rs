@@ -187,6 +187,12 @@ impl Checker {
         }
         match best(tries) {
             Some(findings) => self.findings.extend(findings),
+            None if choices.iter().all(|choice| choice["properties"].is_object()) => {
+                let wanted = tag(choices).map(|(tag, words)| (tag, either(&words)));
+                let wanted = wanted.map(|(tag, words)| format!("a mapping with '{tag}': {words}"));
+                let wanted = wanted.unwrap_or_else(|| describe(schema));
+                self.say(format!("must be {wanted}, but is {}", shown(value)), None)
+            }
             None => {
                 self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None)
             }

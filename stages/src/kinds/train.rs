@@ -31,7 +31,8 @@ pub struct Train {
     /// Sampling of patches.
     #[serde(default)]
     pub sampling: Sampling,
-    /// Random augmentation of patches.
+    /// How patches are varied: a mapping of transforms, applied in the order below, or a list of
+    /// them with their `name`, applied in the order given.
     #[serde(default)]
     pub augmentation: Augmentation,
     /// The network.
@@ -295,7 +296,7 @@ impl Stage for Train {
 #[cfg(test)]
 mod tests {
     use crate::kind::Kind;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn two_lines_are_enough_and_the_rest_is_filled_in() {
@@ -304,6 +305,26 @@ mod tests {
         assert_eq!(full["learning_rate"], json!(0.002));
         assert_eq!(full["network"]["channels"], json!([16, 32, 64, 128, 256]));
         assert_eq!(kind.understand(&full).unwrap(), full);
+    }
+
+    #[test]
+    fn an_old_augmentation_is_the_recipe_that_it_was_and_a_list_of_its_order_too() {
+        let kind = Kind::named("train").unwrap();
+        let hashed = |augmentation: Value| {
+            let params =
+                json!({ "epochs": 3, "patch": [32, 32, 16], "augmentation": augmentation });
+            kind.hashed(&kind.understand(&params).unwrap())["augmentation"].clone()
+        };
+        let mapping = json!({ "flip": { "probability": 0.5, "axes": [0, 1, 2] },
+                              "rotate90": { "probability": 0.1, "axes": [0, 1] },
+                              "noise": { "probability": 0.2, "std": 0.1 } });
+        let flip = json!({ "name": "flip", "probability": 0.5 });
+        let turn = json!({ "name": "rotate90", "probability": 0.1 });
+        let noise = json!({ "name": "noise", "probability": 0.2, "std": 0.1 });
+        assert_eq!(hashed(json!({})), json!({}));
+        assert_eq!(hashed(mapping.clone()), mapping);
+        assert_eq!(hashed(json!([flip, turn, noise])), mapping);
+        assert!(hashed(json!([noise, flip])).is_array());
     }
 
     #[test]
