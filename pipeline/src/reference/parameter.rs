@@ -11,11 +11,11 @@ pub struct Parameter {
     pub path: String,
     /// The type in words: "whole number, at least 0".
     pub type_words: String,
-    /// Whether the workflow must say it.
+    /// True if the workflow must say it.
     pub required: bool,
     /// The value it has where the workflow is silent; none where it must not be.
     pub default: Option<Value>,
-    /// What it means, in one paragraph.
+    /// The meaning, in one paragraph.
     pub doc: String,
     /// The values it may have, where there are few.
     pub choices: Vec<Choice>,
@@ -26,7 +26,7 @@ pub struct Parameter {
 pub struct Choice {
     /// The value, as it is written.
     pub value: String,
-    /// What it means.
+    /// The meaning.
     pub doc: String,
 }
 

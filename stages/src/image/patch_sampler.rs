@@ -13,7 +13,7 @@ use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How often patches are centred on what.
+/// Sampling of patch centres.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {

@@ -8,7 +8,7 @@ use crate::model::{
     is_amount, mistake,
 };
 use crate::space::Upstream;
-use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct Train {
     /// Patches from each volume of a batch.
     #[serde(default = "four")]
     pub patches_per_volume: usize,
-    /// Where patches are taken from.
+    /// Sampling of patches.
     #[serde(default)]
     pub sampling: Sampling,
     /// How patches are varied: a mapping of transforms, applied in the order below, or a list of
@@ -38,7 +38,7 @@ pub struct Train {
     /// The network.
     #[serde(default)]
     pub network: Network,
-    /// What is minimised.
+    /// The loss.
     #[serde(default)]
     pub loss: LossParams,
     /// The learning rate, before the schedule.
@@ -67,7 +67,7 @@ pub struct Train {
     /// after the best one; null for never.
     #[serde(default)]
     pub stop_after: Option<u32>,
-    /// What decides which weights are the best.
+    /// Criterion of the best weights.
     #[serde(default)]
     pub best_by: BestBy,
     /// Keep an epoch's last batch where volumes do not fill it.
@@ -79,7 +79,7 @@ pub struct Train {
     /// Epochs between checkpoints; one is also written every five minutes.
     #[serde(default = "twenty")]
     pub checkpoint_every: u32,
-    /// How the network is slid over volumes, here and by default later.
+    /// Sliding-window inference, here and by default later.
     #[serde(default)]
     pub inference: Inference,
     /// Refuse fast algorithms that do not repeat bit by bit (on CUDA; the processor always repeats
@@ -117,7 +117,7 @@ pub enum Precision {
     Fp16,
 }
 
-/// What decides which weights are the best.
+/// Criterion of the best weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BestBy {
@@ -205,7 +205,7 @@ impl Train {
         }
     }
 
-    /// Whether every batch norm of the deepest level keeps its running statistics.
+    /// True if every batch norm of the deepest level keeps its running statistics.
     fn freezes_deepest_norms(&self) -> bool {
         let tensors = self.network.graph(1, 2).tensors();
         let statistics = tensors.iter().map(|tensor| tensor.name.as_str());
@@ -255,6 +255,7 @@ impl Stage for Train {
     ];
     const MAKES: ArtifactType = ArtifactType::Model;
     const POOL: Pool = Pool::Gpu;
+    const YIELDS: Yields = Yields::Curves;
 
     fn check(&self) -> Vec<Mistake> {
         let mut mistakes = self.network.check("network");
