@@ -33,6 +33,7 @@ mod pretrained;
 mod progress;
 mod segmentation;
 pub mod sliding_window;
+mod step_decision;
 pub mod subset;
 mod test;
 mod torch_flags;

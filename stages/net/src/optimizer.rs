@@ -5,6 +5,7 @@
 
 use crate::foreach::{self, cpu_scalar};
 use crate::network::NetworkTensor;
+use crate::step_decision::StepDecision;
 use tch::{Kind, Tensor, no_grad};
 use voxflow_stages::model::tensor_spec::TensorRole;
 use voxflow_stages::model::{OptimizerName, OptimizerParams};
@@ -167,54 +168,6 @@ fn zeros_like(tensor: &Tensor) -> Tensor {
 fn copy_into(target: &mut Tensor, found: Option<Tensor>) -> bool {
     let found = found.filter(|found| found.size() == target.size());
     found.map(|found| no_grad(|| target.copy_(&found))).is_some()
-}
-
-/// A step's number, and the condition on the device under which it is taken.
-enum StepDecision {
-    Always(u64),
-    /// A Bool and the step's number (fp64), both on the device and without sides.
-    If(Tensor, Tensor),
-}
-
-impl StepDecision {
-    /// A factor, or `idle` if the step is skipped.
-    fn factor(&self, factor: f64, idle: f64) -> Tensor {
-        match self {
-            StepDecision::Always(_) => cpu_scalar(factor),
-            StepDecision::If(taken, _) => {
-                let options = (Kind::Double, taken.device());
-                let [factor, idle] =
-                    [factor, idle].map(|number| Tensor::full([] as [i64; 0], number, options));
-                factor.where_self(taken, &idle)
-            }
-        }
-    }
-
-    /// A tensor on the device, or `idle` if the step is skipped.
-    fn choose(&self, tensor: &Tensor, idle: &Tensor) -> Tensor {
-        match self {
-            StepDecision::Always(_) => tensor.shallow_clone(),
-            StepDecision::If(taken, _) => tensor.where_self(taken, idle),
-        }
-    }
-
-    /// Adam's correction of a moment that began at zero: 1 − β^steps.
-    fn correction(&self, beta: f64) -> Tensor {
-        match self {
-            StepDecision::Always(steps) => cpu_scalar(1.0 - beta.powf(*steps as f64)),
-            StepDecision::If(taken, steps) => {
-                let correction: Tensor = 1.0 - Tensor::pow_scalar(beta, steps);
-                correction.where_scalarother(taken, 1.0)
-            }
-        }
-    }
-
-    fn lerp(&self, list: &[Tensor], others: &[Tensor], share: f64) {
-        match self {
-            StepDecision::Always(_) => foreach::lerp(list, others, share),
-            StepDecision::If(..) => foreach::lerp_by(list, others, &self.factor(share, 0.0)),
-        }
-    }
 }
 
 /// Tensors, gradients and moments side by side.

@@ -7,9 +7,12 @@ mod epoch_stats;
 mod learning_rate;
 pub mod model;
 mod model_selection;
+mod result;
 mod state;
 mod step_log;
 mod stepper;
+
+pub use result::TrainingResult;
 
 use crate::amp::compute_kind;
 use crate::batch::Batch;
@@ -22,7 +25,6 @@ use crate::dice::dice_rows;
 use crate::progress::peak_memory_bytes;
 use crate::sliding_window::SlidingWindow;
 use crate::subset::Subset;
-use crate::weights::NamedTensors;
 use crate::{device_memory, loss, weights};
 use checkpointer::Checkpointer;
 use learning_rate::LearningRate;
@@ -35,20 +37,6 @@ use stepper::{Stepper, Update};
 use tch::Tensor;
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::{Context, Error, Message, Metric, Result};
-
-/// The result of a training.
-pub struct TrainingResult {
-    /// The weights with the best validation score; the last ones if nothing was selected.
-    pub best: NamedTensors,
-    /// The weights after the last step.
-    pub last: NamedTensors,
-    /// The epoch of the best weights and their score.
-    pub best_score: Option<(u32, f64)>,
-    /// Epochs done.
-    pub epochs: u32,
-    /// Optimizer steps done.
-    pub steps: u64,
-}
 
 /// The volumes of a training.
 #[derive(Clone, Copy)]

@@ -1,0 +1,17 @@
+//! The result of a training.
+
+use crate::weights::NamedTensors;
+
+/// The result of a training.
+pub struct TrainingResult {
+    /// The weights with the best validation score; the last ones if nothing was selected.
+    pub best: NamedTensors,
+    /// The weights after the last step.
+    pub last: NamedTensors,
+    /// The epoch of the best weights and their score.
+    pub best_score: Option<(u32, f64)>,
+    /// Epochs done.
+    pub epochs: u32,
+    /// Optimizer steps done.
+    pub steps: u64,
+}
