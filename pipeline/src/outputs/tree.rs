@@ -9,8 +9,16 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use voxflow_cache::{Artifact, Bad, Blob, Digest, blob_path, fault, sharing};
+
+/// A link that is made last in a tree, and leads nowhere: others that are not younger are as they
+/// were planted, which a look at them tells. Reading a link costs several times as much.
+const PLANTED: &str = ".planted";
+
+/// Trees with fewer links have no such link.
+const MANY: usize = 32;
 
 /// The trees of a home, and the store that their links lead to; both absolute.
 pub struct Trees {
@@ -93,9 +101,10 @@ impl Trees {
 
     fn mend(&self, tree: &Path, links: &Links) -> Result<Vec<Bad>> {
         let mut bad = vec![];
+        let planted = changed_at(&tree.join(PLANTED));
         for (name, target) in links {
             let link = tree.join(name);
-            if leads_to(&link, target) {
+            if looks_planted(&link, target, planted) || leads_to(&link, target) {
                 continue;
             }
             let above: Vec<&Path> = name.ancestors().skip(1).collect();
@@ -151,7 +160,27 @@ fn fill(draft: &Path, links: &Links) -> Result<()> {
         }
         make_link(target, &link)?;
     }
-    Ok(())
+    if links.len() < MANY {
+        return Ok(());
+    }
+    make_link(Path::new("links-not-younger-are-unchanged"), &draft.join(PLANTED))
+}
+
+/// Whether a link was not changed since its tree was planted, and could have this target.
+fn looks_planted(link: &Path, target: &Path, planted: Option<(i64, i64)>) -> bool {
+    let length = target.as_os_str().len() as u64;
+    planted.is_some_and(|planted| {
+        fs::symlink_metadata(link).is_ok_and(|metadata| {
+            let changed = (metadata.ctime(), metadata.ctime_nsec());
+            metadata.is_symlink() && metadata.len() == length && changed <= planted
+        })
+    })
+}
+
+/// When a link was last changed.
+fn changed_at(link: &Path) -> Option<(i64, i64)> {
+    let metadata = fs::symlink_metadata(link).ok()?;
+    Some((metadata.ctime(), metadata.ctime_nsec()))
 }
 
 /// True if a name stays below its folder.
@@ -233,6 +262,30 @@ mod tests {
         }
         let aside = count_files(&home.join("replaced"));
         assert_eq!((kept, aside), (5, 5), "every file of the person's is somewhere");
+    }
+
+    #[test]
+    fn of_many_links_the_one_that_was_changed_since_is_read_and_made_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let trees = Trees::new(folder.path(), &folder.path().join("store-v1"));
+        let names: Vec<String> = (0..MANY).map(|number| format!("case_{number}/image")).collect();
+        let blobs = names.iter().flat_map(|name| artifact(name, name.as_bytes()).0);
+        let many = Artifact(blobs.collect());
+        let tree = trees.place("tree");
+        let links = trees.links(&tree, &many);
+        assert_eq!(trees.settle(&tree, &links).expect("plants"), []);
+        assert!(changed_at(&tree.join(PLANTED)).is_some());
+        assert_eq!(trees.settle(&tree, &links).expect("checks"), []);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        // Another blob, whose link is as long.
+        let (first, second) = (tree.join(&names[0]), &links[1].1);
+        fs::remove_file(&first).expect("removes");
+        symlink(second, &first).expect("links");
+        let bad = trees.settle(&tree, &links).expect("mends");
+        assert!(bad.len() == 1 && bad[0].path == first, "{bad:?}");
+        assert_eq!(trees.settle(&tree, &links).expect("checks"), []);
+        fs::remove_file(tree.join(PLANTED)).expect("removes");
+        assert_eq!(trees.settle(&tree, &links).expect("checks"), []);
     }
 
     /// Puts a person's file there, whatever was there before.
