@@ -49,6 +49,42 @@ fn an_unknown_kind_is_told_with_the_nearest_right_one() {
 }
 
 #[test]
+fn a_list_of_transforms_is_held_to_their_names_and_parameters() {
+    let with =
+        |list: &str| CUBES.replace("learning_rate: 0.002", &format!("augmentation: [{list}]"));
+    for (list, words) in [
+        ("{name: nois, probability: 1, std: 1}", "key 'augmentation.0.name': must be 'flip', "),
+        ("{name: nois, probability: 1, std: 1}", "did you mean 'noise'?"),
+        ("{name: noise, probability: 1, sdt: 1}", "'augmentation.0.sdt': there is no such key"),
+        ("{name: noise, probability: 1, sdt: 1}", "did you mean 'std'?"),
+        ("{name: noise, probability: 1}", "'augmentation.0': needs the key 'std': a number"),
+        ("{probability: 1}", "'augmentation.0': needs the key 'name': 'flip', "),
+        ("noise", "'augmentation.0': must be a mapping with 'name': 'flip', "),
+        ("{name: flip, probability: 2}", "'augmentation.0.probability': 2 is not between 0 and 1"),
+    ] {
+        tells(&with(list), "augmentation:", &[words]);
+    }
+}
+
+#[test]
+fn what_lacks_its_quotes_is_told_with_them() {
+    for (from, to, words) in [
+        ("path: data", "path: ${D}", "needs quotes: \"${D}\""),
+        (
+            "path: data",
+            "path: data, exclude: [12]",
+            "12 is a number to YAML; put it in quotes: '12'",
+        ),
+        ("path: data", "path: data, exclude: [1e3]", "put it in quotes: '1e3'"),
+        ("path: data", "path: data, exclude: [a, 0x1F ]", "put it in quotes: '0x1F'"),
+        ("path: data", "path: data, exclude: [true]", "true is a truth value to YAML"),
+        ("name: cubes", "name: 2024", "put it in quotes: '2024'"),
+    ] {
+        tells(&CUBES.replace(from, to), to, &[words]);
+    }
+}
+
+#[test]
 fn a_misspelt_stage_in_needs_is_told_with_the_nearest_right_one() {
     tells(
         &CUBES.replace("needs: [cache, model] }\n  final", "needs: [cache, modle] }\n  final"),

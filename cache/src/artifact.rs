@@ -28,7 +28,7 @@ pub struct Blob {
     pub reference: Option<Reference>,
 }
 
-/// Where a referenced blob lies, and the stat under which its digest was taken.
+/// Path of a referenced blob, and the stat under which its digest was computed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
     /// The absolute path.
@@ -41,7 +41,7 @@ pub struct Reference {
     pub fresh: bool,
 }
 
-/// What tells that a file has not changed since it was hashed.
+/// The stat of a file; equal stats mean unchanged content.
 ///
 /// Equality leaves the device out: the number of one file system differs between hosts, mounts and
 /// boots (NFS, btrfs, overlay, FUSE). It counts where both times are whole seconds, as in images of

@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A file changed less than this ago may change again without its stat showing it.
 const SETTLED_NS: i64 = 2_000_000_000;
 
-/// How often a file that changes under our hands is read again.
+/// Attempts at reading a file that changes meanwhile.
 const ATTEMPTS: usize = 3;
 
 /// What has become of a file of an artifact.
@@ -44,7 +44,7 @@ impl Presence {
     }
 }
 
-/// What reading a blob found.
+/// Result of checking a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
     /// The content that the name says.
@@ -77,7 +77,7 @@ pub(crate) struct Blobs {
 }
 
 impl Blobs {
-    /// Where a blob's bytes lie.
+    /// Path of a blob's bytes.
     pub(crate) fn path(&self, blob: &Blob) -> PathBuf {
         match &blob.reference {
             Some(reference) => reference.path.clone(),

@@ -88,7 +88,7 @@ impl Draft {
         Err(Error::Damaged { path: self.folder.clone(), trouble: trouble.to_string() })
     }
 
-    /// Where the entry is written before it is renamed into place.
+    /// Temporary path of the entry before the rename.
     pub(crate) fn entry_file(&self) -> PathBuf {
         self.root.join("entry.json")
     }

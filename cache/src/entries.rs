@@ -20,22 +20,22 @@ use std::time::{Duration, SystemTime};
 /// An entry is marked as used again only after this time, so that look-ups hardly ever write.
 const USE_GRAIN: Duration = Duration::from_secs(600);
 
-/// What the store remembers of one making.
+/// The record of one making.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The recipe's fingerprint.
     pub fingerprint: Fingerprint,
-    /// What was made, how, out of what.
+    /// The recipe.
     pub recipe: Recipe,
     /// The files that were made.
     pub artifact: Artifact,
-    /// What the maker wanted kept beside them: metrics, device, versions. Opaque here.
+    /// Opaque data of the maker: metrics, device, versions.
     pub record: Value,
     /// The items that were recalled on the way.
     pub items: Vec<Fingerprint>,
     /// When it was made, in seconds since 1970.
     pub made_at: u64,
-    /// How long making it took.
+    /// Wall time of the making.
     pub seconds: f64,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Entries {
     pub(crate) bad: PathBuf,
 }
 
-/// What was found where an entry should be.
+/// Result of reading an entry's file.
 enum Found {
     Nothing,
     Good(Box<Entry>),
@@ -70,7 +70,7 @@ impl Entries {
         }
     }
 
-    /// What is wrong with the entry in a file, if anything. Nothing is marked or moved.
+    /// The error of the entry in a file, if any. Nothing is marked or moved.
     pub(crate) fn trouble(&self, path: &Path) -> Result<Option<(String, FileStat)>> {
         match look(path, None)? {
             Found::Bad(trouble, stat) => Ok(Some((trouble, stat))),

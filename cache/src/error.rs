@@ -1,4 +1,4 @@
-//! What can go wrong while remembering. Every error names the thing, the trouble and the way out.
+//! Errors of the store. Each names the thing, the trouble and the way out.
 
 use crate::denied;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ pub enum Error {
     /// The operating system refused a file operation.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
-        /// What was tried, as in "cannot *write*".
+        /// The attempted action, as in "cannot *write*".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum Error {
     /// A person's own file, outside the store, could not be read.
     #[error("{}: cannot {action}: {source}", path.display())]
     Outside {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum Error {
     Changed {
         /// The file.
         path: PathBuf,
-        /// What happened to it, and the way out.
+        /// The trouble and the way out.
         trouble: &'static str,
     },
     /// A stored file does not hold what its name promises.
@@ -42,7 +42,7 @@ pub enum Error {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and the way out.
+        /// The trouble and the way out.
         trouble: String,
     },
     /// The store was written by a newer program. It is left alone.
@@ -50,7 +50,7 @@ pub enum Error {
     Newer {
         /// The store's folder.
         path: PathBuf,
-        /// What its format file says.
+        /// Content of its format file.
         found: String,
         /// The format of this program.
         known: u32,
@@ -86,12 +86,12 @@ impl Error {
         }
     }
 
-    /// Whether the store or its disk is at fault, rather than who asked or a person's own file.
+    /// True if the store or its disk is at fault, rather than who asked or a person's own file.
     pub fn is_storage(&self) -> bool {
         matches!(self, Error::Io { .. } | Error::Damaged { .. } | Error::Newer { .. })
     }
 
-    /// Whether the right to write is missing.
+    /// True if the right to write is missing.
     pub(crate) fn is_denied(&self) -> bool {
         use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         matches!(self, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))

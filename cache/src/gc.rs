@@ -20,10 +20,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Entries or blobs that go under one exclusive lock: few enough that nobody waits for long.
 const BATCH: usize = 256;
 
-/// How long gc waits for a moment without any other.
+/// Longest wait of gc for the exclusive removal lock.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What may go, and what must stay.
+/// Limits of removal, and entries to keep.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Entries that were last used before this moment go.
@@ -38,7 +38,7 @@ pub struct Limits {
     pub dry_run: bool,
 }
 
-/// What went, or would go.
+/// Removed files, or files that would be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gone {
     /// Entries by kind: how many, and the bytes of the blobs that went with the last entry naming
@@ -48,7 +48,7 @@ pub struct Gone {
     pub unnamed: Count,
     /// Checkpoints.
     pub unfinished: Count,
-    /// What had been found damaged and set aside.
+    /// Damaged files that were set aside.
     pub bad: Count,
     /// Bytes of blobs that stay.
     pub left: u64,

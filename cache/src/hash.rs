@@ -93,7 +93,7 @@ hash_type! {
     Fingerprint
 }
 
-/// How much of a file is in memory at a time.
+/// Bytes of a file held in memory at a time.
 const PIECE: u64 = 4 << 20;
 /// From this many bytes on it pays to hash with all threads.
 const SEVERAL: usize = 256 << 10;
@@ -140,7 +140,7 @@ pub fn close(bytes: &mut Vec<u8>) {
     bytes.extend(digest.as_bytes());
 }
 
-/// What was [`close`]d, if it is whole.
+/// The content of [`close`]d bytes, if intact.
 pub fn closed(bytes: &[u8]) -> Option<&[u8]> {
     let (body, digest) = bytes.split_last_chunk::<32>()?;
     (Digest::of(body).as_bytes() == digest).then_some(body)

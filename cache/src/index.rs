@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 /// The name of the thread that a session runs on, for panic hooks that want to leave it alone.
 pub const SESSION_THREAD: &str = "voxflow-index";
 
-/// How long a session waits for its turn.
+/// Longest wait of a session for the index.
 const TURN: Duration = Duration::from_millis(1000);
-/// How long a session may take, its turn included, before the index is given up.
+/// Longest duration of a session with its wait; later the index is given up.
 const PATIENCE: Duration = Duration::from_millis(2000);
 /// New rows are written after this time at the latest, when something is published.
 const FLUSH_AFTER: Duration = Duration::from_secs(5);
@@ -162,7 +162,7 @@ impl Index {
     }
 }
 
-/// How a session ended.
+/// The outcome of a session.
 enum Outcome<T> {
     Done(T),
     /// It was broken and has been removed.

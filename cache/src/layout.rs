@@ -32,7 +32,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What lies in `folder`, sorted. Nothing if it is missing.
+/// Entries of `folder`, sorted; empty if it is missing.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
@@ -130,7 +130,7 @@ fn taken(from: &Path, to: &Path, before: Option<FileStat>) -> Result<bool> {
     fs::remove_file(from).map(|()| true).map_err(Error::io("remove", from))
 }
 
-/// Whether the file at `path` is the one that had this stat before it was moved or linked.
+/// True if the file at `path` is the one that had this stat before it was moved or linked.
 fn is_file_of(path: &Path, before: Option<FileStat>) -> bool {
     let same = |now: FileStat| before.is_some_and(|before| now.inode == before.inode);
     FileStat::of(path).is_ok_and(|now| now.is_some_and(same))

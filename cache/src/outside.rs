@@ -32,7 +32,7 @@ struct State {
     /// Those that this process asked for or found.
     used: HashMap<FileStat, Digest>,
     loaded: bool,
-    /// Whether some of those used are not in the file.
+    /// True if some of those used are not in the file.
     stale: bool,
 }
 

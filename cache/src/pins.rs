@@ -100,7 +100,7 @@ pub(crate) fn living(folder: &Path) -> Result<HashSet<Fingerprint>> {
     Ok(pinned)
 }
 
-/// Whether somebody holds the pin, or may hold it at another place.
+/// True if somebody holds the pin, or may hold it at another place.
 fn is_living(path: &Path, here: Place) -> Result<bool> {
     // For writing, since some network file systems lock exclusively through such files only.
     let opened = match OpenOptions::new().append(true).open(path) {
@@ -121,7 +121,7 @@ fn is_living(path: &Path, here: Place) -> Result<bool> {
     }
 }
 
-/// Whether a pin's name says another place. Programs of before wrote none, and locks decide.
+/// True if a pin's name says another place. Programs of before wrote none, and locks decide.
 fn is_foreign(path: &Path, here: Place) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let place = name.split_once('-').and_then(|(_, place)| Place::named(place));

@@ -23,16 +23,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Files are synced by this many threads at once: they then share the journal's commits.
 const SYNC_THREADS: usize = 8;
 
-/// What was made, besides the files in the draft.
+/// Description of a making, besides the files in the draft.
 #[derive(Clone, Debug)]
 pub struct Made {
     /// The recipe it was made by.
     pub recipe: Recipe,
-    /// What to keep beside the files; see [`Entry::record`].
+    /// Data kept beside the files; see [`Entry::record`].
     pub record: Value,
     /// The items recalled on the way.
     pub items: Vec<Fingerprint>,
-    /// How long it took.
+    /// Wall time.
     pub seconds: f64,
 }
 

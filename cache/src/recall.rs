@@ -13,11 +13,11 @@ use crate::store::Store;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// How long to wait between two attempts to claim what another is making: at first, and at most.
+/// First and longest wait between attempts to claim a recipe that another process makes.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
-/// How a recall should go.
+/// Options of a recall.
 #[derive(Clone, Copy)]
 pub struct Policy<'a> {
     /// Asked while waiting for another maker, and before making.
@@ -29,7 +29,7 @@ pub struct Policy<'a> {
 /// Waits for the claim that somebody else has.
 pub type Wait<'a> = &'a dyn Fn() -> Result<Claim>;
 
-/// What a recall came to.
+/// Origin of a recalled entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recall {
     /// It was remembered.

@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::survey::Survey;
 use std::collections::{HashMap, HashSet};
 
-/// What one group needs.
+/// Disk usage of one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// Bytes of the blobs that its entries and their items name and that are there.
@@ -16,7 +16,7 @@ pub struct Share {
     pub alone: u64,
 }
 
-/// What the store holds, to be shared out among groups.
+/// Content of the store, to be attributed to groups.
 pub struct Shares {
     survey: Survey,
 }

@@ -118,7 +118,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Where a blob's bytes lie. For reading only.
+    /// Path of a blob's bytes, for reading only.
     pub fn path(&self, blob: &Blob) -> PathBuf {
         self.inner.blobs.path(blob)
     }
@@ -149,7 +149,7 @@ impl Store {
         Hints { outside: &self.inner.outside, index: &self.inner.index }
     }
 
-    /// Where the unfinished state of a making lies; the folder may not exist.
+    /// Folder of a making's unfinished state; it may not exist.
     pub fn unfinished(&self, fingerprint: &Fingerprint) -> PathBuf {
         layout::fan(&self.inner.root.join("unfinished"), &fingerprint.to_hex())
     }

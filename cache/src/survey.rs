@@ -9,17 +9,17 @@ use crate::layout;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// What is known of the entries and blobs of a store.
+/// Entries and blobs of a store.
 #[derive(Default)]
 pub(crate) struct Survey {
     known: HashMap<Fingerprint, Known>,
-    /// How many entries name a blob of the store.
+    /// Number of entries that name each blob.
     names: HashMap<Digest, usize>,
     /// The blobs that are there, with their bytes.
     pub(crate) blobs: HashMap<Digest, u64>,
 }
 
-/// What is known of one entry.
+/// One entry.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) kind: String,
@@ -100,7 +100,7 @@ impl Survey {
         self.known.iter()
     }
 
-    /// How many entries name this blob.
+    /// Number of entries that name this blob.
     pub(crate) fn names(&self, digest: &Digest) -> usize {
         self.names.get(digest).copied().unwrap_or(0)
     }

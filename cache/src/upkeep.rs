@@ -14,19 +14,19 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How the name of a file of unfinished state ends that ends in its own digest ([`hash::close`]).
+/// Suffix of files of unfinished state that end in their own digest ([`hash::close`]).
 pub const CHECKPOINT: &str = "checkpoint";
 
 /// A file of the store that did not hold what its name says. It has been set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bad {
-    /// Where it was.
+    /// Its path.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The damage.
     pub trouble: String,
 }
 
-/// What takes space.
+/// Disk usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     /// By kind of recipe.
@@ -39,18 +39,18 @@ pub struct Size {
     pub entries: Count,
     /// Checkpoints of what is not finished.
     pub unfinished: Count,
-    /// What is being made, or was when its maker died.
+    /// Drafts of living and dead makers.
     pub drafts: Count,
-    /// What was found damaged and set aside.
+    /// Damaged files that were set aside.
     pub bad: Count,
     /// The index.
     pub index: Count,
 }
 
-/// What one kind takes. A blob that two kinds name counts for both.
+/// Disk usage of one kind. A blob named by two kinds counts for both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KindSize {
-    /// How many entries.
+    /// Number of entries.
     pub entries: u64,
     /// Blobs in the store, each once.
     pub kept: Count,
@@ -61,7 +61,7 @@ pub struct KindSize {
 /// A number of files and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// How many.
+    /// Number of files.
     pub files: u64,
     /// Their bytes together.
     pub bytes: u64,
@@ -104,7 +104,7 @@ impl Store {
         self.verify(threads, progress)
     }
 
-    /// What takes space, by kind.
+    /// Disk usage by kind.
     pub fn size(&self) -> Result<Size> {
         let mut size = Size { blobs: count(&self.root().join("blobs"))?, ..Size::default() };
         let mut named = HashSet::new();

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "voxflow", version, max_term_width = 100)]
 pub struct Cli {
-    /// What all commands share.
+    /// Flags of every command.
     #[command(flatten)]
     pub globals: Globals,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }

@@ -8,7 +8,7 @@ use crate::tables::Summary;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-/// What stands for the newest sweep.
+/// The name of the newest sweep.
 const NEWEST_SWEEP: &str = "sweep";
 
 /// A run in short, and its folder.
@@ -16,7 +16,7 @@ const NEWEST_SWEEP: &str = "sweep";
 pub struct Member {
     /// Its folder.
     pub folder: RunFolder,
-    /// What a comparison needs of it.
+    /// Its summary.
     pub summary: Summary,
 }
 

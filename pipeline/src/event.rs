@@ -14,12 +14,12 @@ use voxflow_stages::Message;
 pub struct Event {
     /// Milliseconds since 1970, UTC.
     pub at_ms: i64,
-    /// What happened.
+    /// The fact.
     #[serde(flatten)]
     pub fact: Fact,
 }
 
-/// What can happen in a run.
+/// The facts of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Fact {
@@ -40,7 +40,7 @@ pub enum Fact {
         stage: String,
         /// The fingerprint of its recipe.
         fingerprint: Fingerprint,
-        /// Why it must be made, in words.
+        /// The reason for making it, for people.
         reason: String,
     },
     /// Another process or run makes the same; the stage waits for it and holds no slot meanwhile.
@@ -56,7 +56,7 @@ pub enum Fact {
         /// True where it is said again from the store's entry.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         replayed: bool,
-        /// What it said.
+        /// The message.
         message: Message,
     },
     /// A stage is over, one way or another. Each stage of a run is over exactly once.
@@ -65,7 +65,7 @@ pub enum Fact {
     Stopping,
     /// The run is over. The last event.
     RunFinished {
-        /// How it ended.
+        /// The outcome.
         outcome: RunOutcome,
         /// Wall time.
         seconds: f64,
@@ -79,12 +79,12 @@ pub struct Planned {
     pub stage: String,
     /// Its kind.
     pub kind: String,
-    /// What is to be done.
+    /// The decision.
     #[serde(flatten)]
     pub decision: Decision,
 }
 
-/// What a plan says of a stage.
+/// The decision of a plan about a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 pub enum Decision {
@@ -102,7 +102,7 @@ pub enum Decision {
     Run {
         /// The fingerprint of its recipe.
         fingerprint: Fingerprint,
-        /// Why, in words.
+        /// The reason, for people.
         reason: String,
         /// Seconds that the last making of its kind and name took, where known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,7 +117,7 @@ pub enum Decision {
     Excluded,
     /// Cannot be known: an input outside the store cannot be read.
     Blocked {
-        /// What is wrong, in words.
+        /// The error, for people.
         reason: String,
     },
 }
@@ -129,15 +129,15 @@ pub struct Finished {
     pub stage: String,
     /// Its kind.
     pub kind: String,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
     /// The fingerprint of its recipe, where it was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
-    /// Why it was made, reused or skipped, in words.
+    /// The reason why it was made, reused or skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What went wrong, in words; several lines where several cases failed.
+    /// The error; several lines if several cases failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Items (cases) made.

@@ -21,19 +21,19 @@ use voxflow_cache::{Entry, Recall, Recipe, Store};
 use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error as StageError, Message};
 
-/// How often a quiet run looks whether it was asked to stop.
+/// Interval at which an idle run polls for a stop request.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// How stages are made.
+/// Options of an execution.
 #[derive(Clone, Debug)]
 pub struct Manner {
-    /// How many stages of each pool at once.
+    /// Concurrent stages of each pool.
     pub slots: Slots,
     /// Threads for each stage.
     pub threads: usize,
-    /// Where to compute: auto, cpu or cuda:N.
+    /// The device: auto, cpu or cuda:N.
     pub device: String,
-    /// Whether stages of the pool `gpu` take slots of the processor, there being no accelerator.
+    /// True if stages of the pool `gpu` take slots of the processor, there being no accelerator.
     pub gpu_is_cpu: bool,
     /// After a failure, go on with what does not depend on it.
     pub keep_going: bool,
@@ -41,11 +41,11 @@ pub struct Manner {
     pub verify: bool,
 }
 
-/// How the runs ended.
+/// The outcome of an execution.
 pub struct Ending {
     /// Each run's outcome, in order.
     pub outcomes: Vec<RunOutcome>,
-    /// Whether each run made anything.
+    /// True if each run made anything.
     pub made: Vec<bool>,
     /// The first trouble with the store or the disk.
     pub storage: Option<String>,
@@ -116,7 +116,7 @@ struct Engine<'a> {
     planner: &'a Planner<'a>,
     manner: &'a Manner,
     stop: &'a Stop,
-    /// Where to tell a stage that waited that it has a slot again.
+    /// Channels that wake stages which waited for another maker.
     go: Vec<Option<Sender<()>>>,
     storage: Option<String>,
     heard_stop: bool,
@@ -244,7 +244,7 @@ impl<'a> Engine<'a> {
             .map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
     }
 
-    /// What the plan said, where nothing it rests on was made since; otherwise asked again.
+    /// The plan's answer if nothing it depends on was made since; otherwise planned again.
     fn settle(&self, run: usize, step: usize) -> Result<(Recipe, Settled)> {
         use crate::event::Decision;
         let plan = &self.runs[run].plan;

@@ -1,4 +1,4 @@
-//! How the program ends: its exit codes, and the one error type of this crate that chooses them.
+//! Exit codes, and the error type of this crate, which chooses them.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ impl Exit {
     }
 }
 
-/// Why a command did not do what was asked.
+/// The failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The command line or a workflow is wrong.
@@ -42,7 +42,7 @@ pub enum Error {
     /// The operating system refused a file operation.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
-        /// What was tried, as in "cannot *write*".
+        /// The attempted action, as in "cannot *write*".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,

@@ -82,7 +82,7 @@ fn past(folder: RunFolder) -> Result<Past> {
     Ok(Past { record: folder.record()?, folder })
 }
 
-/// Whether the id begins with `name`, or its short id does.
+/// True if the id begins with `name`, or its short id does.
 fn begins(id: &str, name: &str) -> bool {
     !name.is_empty() && (id.starts_with(name) || short(id).starts_with(name))
 }

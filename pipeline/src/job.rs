@@ -13,18 +13,18 @@ pub struct Job {
     pub stage: String,
     /// Its kind.
     pub kind: &'static Kind,
-    /// What is made.
+    /// The recipe.
     pub recipe: Recipe,
     /// The parameters with their locators.
     pub params: serde_json::Value,
     /// The inputs by role.
     pub inputs: BTreeMap<String, Vec<Input>>,
-    /// Where to compute.
+    /// The device.
     pub device: String,
     /// Threads it may keep busy.
     pub threads: usize,
     /// Read every blob before it is reused.
     pub verify: bool,
-    /// Where a worker's stderr goes.
+    /// Log file for the worker's stderr.
     pub log: PathBuf,
 }

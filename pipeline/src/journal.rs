@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use voxflow_cache::fault;
 use voxflow_stages::Message;
 
-/// What stages say stays in memory at most so long.
+/// Longest time that messages of stages stay in memory.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Writes events as they come. What a stage says, and that one was reused, is written in blocks or
@@ -58,7 +58,7 @@ impl Observer for Journal {
     }
 }
 
-/// Whether a fact may be the last for a while: what is reused is so in a moment, and others follow.
+/// True if a fact may be the last for a while: what is reused is so in a moment, and others follow.
 fn is_news(fact: &Fact) -> bool {
     match fact {
         Fact::StageSaid { .. } => false,

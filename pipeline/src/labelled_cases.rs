@@ -1,4 +1,4 @@
-//! How many cases of each data set have a label, and which have none, as `plan` says it.
+//! Counts of labelled and unlabelled cases of each data set, as `plan` prints them.
 
 use crate::plan::Plan;
 use voxflow_cache::Store;

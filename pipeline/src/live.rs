@@ -31,21 +31,21 @@ pub struct LiveRun {
     began: Option<Instant>,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
-    /// Whether it is alone and has nothing to make.
+    /// True if it is alone and has nothing to make.
     settled: bool,
-    /// How many stages are not over.
+    /// Unfinished stages.
     open: usize,
-    /// How it ended, once it has.
+    /// The outcome, once known.
     ended: Option<RunOutcome>,
     reasons: Vec<Option<String>>,
-    /// What each stage warned of so far.
+    /// Warnings of each stage so far.
     warnings: Vec<Vec<String>>,
     /// (made, reused) items of each stage so far.
     items: Vec<(u64, u64)>,
     created: Instant,
-    /// How long `run.json` was written so far.
+    /// Total time spent on writing `run.json`.
     writing: Duration,
-    /// Whether it lags behind `record`.
+    /// True if it lags behind `record`.
     stale: bool,
 }
 
@@ -83,7 +83,7 @@ impl LiveRun {
         &self.folder
     }
 
-    /// Whether a stage was made.
+    /// True if a stage was made.
     pub fn has_made(&self) -> bool {
         self.record.stages.iter().any(|stage| stage.outcome == Some(Outcome::Made))
     }
@@ -217,12 +217,12 @@ impl LiveRun {
         Ok(())
     }
 
-    /// Whether every stage is over.
+    /// True if every stage is over.
     pub fn is_over(&self) -> bool {
         self.open == 0
     }
 
-    /// Whether its last event is told.
+    /// True if its last event is told.
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
@@ -307,7 +307,7 @@ impl LiveRun {
 
 /// A stage that is there.
 pub struct Done {
-    /// What the store remembers of it.
+    /// Its entry in the store.
     pub entry: Arc<Entry>,
     /// Made or reused.
     pub outcome: Outcome,

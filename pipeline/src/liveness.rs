@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 /// A run of another host that wrote nothing for so long is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// What a living run writes as it goes on.
+/// Files that a living run updates.
 const SIGNS: [&str; 3] = ["progress.json", "events.jsonl", "run.json"];
 
-/// What is known of a run's process.
+/// State of a run's process.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Liveness {
     /// It holds the journal's lock.
@@ -42,7 +42,7 @@ pub fn judge(folder: &Path, host: &str, this_host: &str) -> Liveness {
     }
 }
 
-/// Whether a living process holds this journal's lock.
+/// True if a living process holds this journal's lock.
 pub fn is_locked(journal: &Path) -> bool {
     let lock = File::open(journal).map(|file| file.try_lock_shared());
     matches!(lock, Ok(Err(TryLockError::WouldBlock)))

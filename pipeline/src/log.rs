@@ -39,7 +39,7 @@ pub fn also_to(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What the last panic said and where, in one line.
+/// Message and place of the last panic, in one line.
 pub fn last_panic() -> Option<String> {
     LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// What is known of this machine: host, system, processor, cores, memory.
+/// Facts of this machine: host, system, processor, cores, memory.
 pub fn describe() -> BTreeMap<String, String> {
     let mut out = BTreeMap::from([
         ("host".to_string(), host()),
@@ -34,13 +34,13 @@ fn kernel(name: &str) -> String {
         .to_string()
 }
 
-/// How many threads the machine runs at once for this process.
+/// Threads that this process can run in parallel.
 pub fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Whether an NVIDIA driver is loaded, which is all that can be told without libtorch.
+/// True if an NVIDIA driver is loaded, which is all that can be told without libtorch.
 pub fn has_accelerator() -> bool {
     Path::new("/dev/nvidiactl").exists()
 }

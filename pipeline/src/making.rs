@@ -22,10 +22,10 @@ use voxflow_cache::{
 use voxflow_stages::kind::Place;
 use voxflow_stages::{Context, Error, Host, Message, Metric, Result, Task};
 
-/// How often a waiting thread looks whether it should stop.
+/// Interval at which a waiting thread polls for a stop request.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// What a making tells the thread that owns the run.
+/// Messages from a stage's thread to the thread that owns the run.
 pub enum Note {
     /// The stage said something.
     Said(Message),
@@ -37,7 +37,7 @@ pub enum Note {
     Over(Box<Over>),
 }
 
-/// How a making ended.
+/// The result of a stage.
 pub struct Over {
     /// The entry and whether it was made here, or why there is none.
     pub result: Result<(Entry, Recall)>,
@@ -45,20 +45,20 @@ pub struct Over {
     pub seconds: f64,
 }
 
-/// What an entry's record holds: enough to tell a run of it as if it were made now.
+/// The record of an entry: enough to replay its making in a later run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
     /// The metrics in the order they were told.
     pub metrics: Vec<Metric>,
-    /// What it warned of, without credentials; told again where it is reused.
+    /// Warnings, without credentials; replayed when the artifact is reused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Who made it, on what.
+    /// Host and build of its maker.
     pub maker: Maker,
 }
 
-/// Who made something, on what.
+/// Host, device and build of a maker.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Maker {
@@ -346,7 +346,7 @@ enum Attempt {
     Touched(PathBuf),
 }
 
-/// What a panic said, in one line.
+/// The message of a panic, in one line.
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic
         .downcast_ref::<String>()

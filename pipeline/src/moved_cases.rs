@@ -14,10 +14,10 @@ use voxflow_stages::dataset::{Listing, Split};
 use voxflow_stages::kinds::split::SplitCases;
 use voxflow_stages::stage::ArtifactType;
 
-/// How many cases are named.
+/// Most cases named in a message.
 const MOST_NAMES: usize = 8;
 
-/// Whether a stage makes a split.
+/// True if a stage makes a split.
 pub fn is_split(stage: &StageSpec) -> bool {
     stage.kind.makes == ArtifactType::Split
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use voxflow_cache::{Blob, Digest, OwnFile, Recipe, Seen, Store, Watch};
 use voxflow_stages::{Error, InputFile, Result};
 
-/// How often something is made again because a file was written meanwhile, its bytes unchanged.
+/// Attempts at making something while its input files are rewritten with equal bytes.
 pub const ATTEMPTS: usize = 3;
 
 /// The files outside the store that a stage may read.
@@ -95,7 +95,7 @@ impl<'a> OwnFiles<'a> {
     }
 }
 
-/// What was made of watched files, and how they look now. A stop needs no second look.
+/// A result made of watched files, and their state now. Not checked after a stop.
 pub fn seen_again<T>(watch: &Watch, made: Result<T>) -> Result<(T, Seen)> {
     if let Err(Error::Stopped) = made {
         return Err(Error::Stopped);

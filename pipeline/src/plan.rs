@@ -16,17 +16,17 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// What is known of one stage.
+/// One stage of a plan.
 pub struct Step {
     /// The positions of the stages it needs.
     pub needs: Vec<usize>,
-    /// What is to be done.
+    /// The decision.
     pub decision: Decision,
-    /// What is to be made, once all it needs is known.
+    /// The recipe, once all inputs are known.
     pub recipe: Option<Recipe>,
-    /// What was made.
+    /// The artifact.
     pub entry: Option<Arc<Entry>>,
-    /// Why it is not asked for, where it is not.
+    /// The reason for leaving it out, if it is left out.
     pub left_out: Option<LeftOut>,
     /// How long a person's own files were read to know what is to be made: part of the stage's
     /// work, done early.
@@ -66,7 +66,7 @@ impl Plan {
         lines
     }
 
-    /// Whether a stage cannot run for no other reason than that one it needs cannot.
+    /// True if a stage cannot run for no other reason than that one it needs cannot.
     pub fn is_consequence(&self, index: usize) -> bool {
         let is_blocked =
             |index: usize| matches!(self.steps[index].decision, Decision::Blocked { .. });
@@ -84,7 +84,7 @@ impl Plan {
         (!ids.is_empty()).then(|| format!("{count} after it cannot run: {}", ids.join(", ")))
     }
 
-    /// Whether a stage must, or may have to, be made.
+    /// True if a stage must, or may have to, be made.
     pub fn is_open(&self, index: usize) -> bool {
         matches!(self.steps[index].decision, Decision::Run { .. } | Decision::Follows { .. })
     }

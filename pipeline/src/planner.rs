@@ -17,13 +17,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use voxflow_cache::{Digest, Entry, Fingerprint, Look, Presence, Recipe, Store};
 
-/// What a stage came to, now that all it needs is known.
+/// The decision about a stage whose inputs are all known.
 pub enum Settled {
     /// The store has it.
     Reuse(Arc<Entry>, Option<String>),
     /// It must be made.
     Make {
-        /// Why, in words.
+        /// The reason, for people.
         reason: String,
         /// Seconds that it took the last time.
         cost_seconds: Option<f64>,
@@ -38,9 +38,9 @@ pub struct Planner<'a> {
     store: &'a Store,
     wishes: &'a Wishes,
     history: History<'a>,
-    /// What was forced already; `None` for a plan that changes nothing.
+    /// Entries already forgotten by `--force`; `None` for a plan that changes nothing.
     forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
-    /// How long files outside the store were read.
+    /// Time spent on reading files outside the store.
     reading: Cell<Duration>,
     /// The files found lost while planning, by the entry they belong to: variants of a sweep share
     /// entries.
@@ -84,7 +84,7 @@ impl<'a> Planner<'a> {
         Ok(plan)
     }
 
-    /// What was done before.
+    /// Earlier runs, for explanations.
     pub fn history(&self) -> &History<'a> {
         &self.history
     }
@@ -189,7 +189,7 @@ impl<'a> Planner<'a> {
         Ok(is_good.then(|| Arc::new(entry)))
     }
 
-    /// Whether a forced stage must still be made. Its entry is forgotten, once.
+    /// True if a forced stage must still be made. Its entry is forgotten, once.
     fn force(&self, fingerprint: Fingerprint) -> Result<bool> {
         let Some(forgotten) = &self.forgotten else { return Ok(true) };
         if !forgotten.borrow_mut().insert(fingerprint) {

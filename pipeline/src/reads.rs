@@ -40,7 +40,7 @@ impl NamesRead {
         })
     }
 
-    /// Whether a file of the artifact is read.
+    /// True if a file of the artifact is read.
     pub fn has(&self, name: &str) -> bool {
         match self {
             NamesRead::Parts(parts) => parts.iter().any(|part| within(name, part)),
@@ -126,7 +126,7 @@ fn peek(made: Made, stage: &StageSpec, role: &str, name: &str) -> Result<Vec<u8>
     Err(StageError::failed(format!("'{name}' is damaged; 'run --verify' makes it again")))
 }
 
-/// Whether an artifact's file lies in a part.
+/// True if an artifact's file lies in a part.
 fn within(name: &str, part: &str) -> bool {
     part.is_empty() || name == part || (part.ends_with('/') && name.starts_with(part))
 }

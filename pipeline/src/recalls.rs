@@ -12,7 +12,7 @@ use std::thread::Scope;
 use voxflow_cache::{Artifact, Recipe};
 use voxflow_stages::{Answer, Error, Host, Reply, Request, Result};
 
-/// How a making in the worker ended, by the item's number; `None` once the worker has ended.
+/// Replies that makings in the worker wait for, by item number; `None` once the worker has ended.
 type Makings = Option<BTreeMap<u64, Sender<Option<Reply>>>>;
 
 /// The items that a worker has asked for.

@@ -126,7 +126,7 @@ pub struct RunRecord {
     /// How it ended. In the file `running` also where its process died; `RunFolder::record`
     /// knows better.
     pub outcome: RunOutcome,
-    /// What a reader found out about a run that has not said how it ended; never in the file.
+    /// A remark on an unfinished run, added by the reader; never in the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// When it began, in milliseconds since 1970.
@@ -158,7 +158,7 @@ pub struct RunRecord {
     pub stages: Vec<StageRecord>,
 }
 
-/// Which variant of a sweep a run is.
+/// The variant of a sweep that a run is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sweep {
     /// The same for all runs of the sweep.
@@ -171,7 +171,7 @@ pub struct Sweep {
     /// The paths among them that only repeat the variant: folds and seeds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<String>,
-    /// Whether it came after the choice, to test the chosen variant.
+    /// True if it came after the choice, to test the chosen variant.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chosen: bool,
 }
@@ -194,29 +194,29 @@ pub struct StageRecord {
     pub needs: BTreeMap<String, Vec<String>>,
     /// The parameters as understood, locators included, credentials stripped.
     pub params: Value,
-    /// What was to be made; `None` where it was never known.
+    /// The recipe; `None` if it was never known.
     pub recipe: Option<Recipe>,
     /// The recipe's fingerprint.
     pub fingerprint: Option<Fingerprint>,
-    /// What was made: names, digests, sizes.
+    /// The artifact: names, digests, sizes.
     pub artifact: Option<Artifact>,
     /// The digest of the whole artifact.
     pub digest: Option<Digest>,
-    /// How it ended; `None` while it has not.
+    /// The outcome; `None` until it ends.
     pub outcome: Option<Outcome>,
-    /// Why it was made, reused or skipped.
+    /// The reason why it was made, reused or skipped.
     pub reason: Option<String>,
-    /// What went wrong.
+    /// The error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What it warned of, also where it is reused; one line for many cases.
+    /// Warnings, replayed if it is reused; one line for many cases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// Wall time in this run.
     pub seconds: f64,
     /// Wall time of the making.
     pub made_in_seconds: Option<f64>,
-    /// Who made it, on what: host, device, threads, versions.
+    /// Host, device, threads and versions of its maker.
     pub maker: Value,
 }
 

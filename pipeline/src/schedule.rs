@@ -13,13 +13,13 @@ pub type StageId = usize;
 /// A stage as the schedule sees it.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What must be done before.
+    /// Stages that must finish before.
     pub needs: Vec<StageId>,
     /// The slots it takes one of.
     pub pool: Pool,
 }
 
-/// How many stages of each pool run at once; at least one.
+/// Slots of each pool; at least one.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots {
     /// Mostly waiting.
@@ -30,7 +30,7 @@ pub struct Slots {
     pub gpu: usize,
 }
 
-/// What has become of a stage.
+/// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Something it needs is not done.
@@ -66,14 +66,14 @@ pub enum Turn {
 pub struct Schedule {
     states: Vec<State>,
     pools: Vec<Pool>,
-    /// What needs each stage.
+    /// Stages that read each stage.
     readers: Vec<Vec<StageId>>,
-    /// How much of what each stage needs is not done.
+    /// Unfinished inputs of each stage.
     missing: Vec<usize>,
     free: [usize; 3],
     /// Of each pool the stages that want a slot, least first: those that resume, then in order.
     wanting: [BTreeSet<(bool, StageId)>; 3],
-    /// How many are running, paused or resuming.
+    /// Stages running, paused or resuming.
     active: usize,
     keep_going: bool,
     stopped: bool,
@@ -164,12 +164,12 @@ impl Schedule {
         rest
     }
 
-    /// What has become of a stage.
+    /// The state of a stage.
     pub fn state(&self, id: StageId) -> State {
         self.states[id]
     }
 
-    /// Whether nothing runs and nothing can begin.
+    /// True if nothing runs and nothing can begin.
     pub fn is_idle(&self) -> bool {
         self.active == 0 && (self.stopped || self.wanting.iter().all(BTreeSet::is_empty))
     }

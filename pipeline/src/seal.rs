@@ -50,7 +50,7 @@ pub fn write(run: &Path) -> Result<()> {
     written.map_err(Error::io("write", &path))
 }
 
-/// Whether these bytes of the file `name` are the sealed ones, as far as a seal tells.
+/// True if these bytes of the file `name` are the sealed ones, as far as a seal tells.
 pub fn holds(run: &Path, name: &str, bytes: &[u8]) -> bool {
     let sealed = read(run).ok().flatten().and_then(|seal| seal.files.get(name).copied());
     sealed.is_none_or(|digest| digest == Digest::of(bytes))
@@ -68,7 +68,7 @@ pub fn damaged(run: &Path, name: &str) -> String {
     format!("{}: is damaged, since the run ended with another content", run.join(name).display())
 }
 
-/// How many bytes there are to read for [`verify`].
+/// Bytes that [`verify`] reads.
 pub fn bytes_of(run: &Path) -> u64 {
     SEALED.iter().filter_map(|name| Some(fs::metadata(run.join(name)).ok()?.len())).sum()
 }

@@ -60,7 +60,7 @@ fn remember_value(value: &str) {
     }
 }
 
-/// Whether a text can hold a secret at all; cheap.
+/// True if a text can hold a secret at all; cheap.
 pub fn may_hold(text: &str) -> bool {
     text.contains("://") || !REMEMBERED.read().unwrap_or_else(PoisonError::into_inner).is_empty()
 }
@@ -136,7 +136,7 @@ fn strip_field(field: &str) -> String {
     if is_harmless || value.is_empty() { field.to_string() } else { format!("{name}={HIDDEN}") }
 }
 
-/// Whether the name of a variable says that its value is a secret.
+/// True if the name of a variable says that its value is a secret.
 fn is_telling(name: &str) -> bool {
     let plain = name.to_ascii_lowercase().replace(['-', '_'], "");
     TELLING.iter().any(|word| plain.contains(word)) || plain == "sig"

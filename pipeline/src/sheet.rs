@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// How a command writes its data.
+/// Output formats of tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// A table for people.
@@ -127,7 +127,7 @@ pub fn short(number: f64) -> String {
 /// Columns and rows. Every row has as many cells as there are columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sheet {
-    /// What stands above it; may be empty.
+    /// The title; may be empty.
     pub title: String,
     /// The names of the columns.
     pub columns: Vec<String>,
@@ -242,7 +242,7 @@ impl Sheet {
         out
     }
 
-    /// Whether a column holds numbers only.
+    /// True if a column holds numbers only.
     pub fn is_numeric(&self, at: usize) -> bool {
         let mut cells =
             self.rows.iter().map(|row| &row[at]).filter(|cell| **cell != Cell::Empty).peekable();

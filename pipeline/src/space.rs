@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use voxflow_cache::{Store, fault};
 use voxflow_stages::space::Upstream;
 
-/// How many stages a warning names.
+/// Most stages named in a warning.
 const MOST_NAMED: usize = 3;
 
 /// The warning, if less is free below the store than the runs are likely to write.

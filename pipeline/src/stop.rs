@@ -21,7 +21,7 @@ const ASKING: [i32; 4] = [SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2];
 /// or reads from it.
 const SUSPENDING: [i32; 3] = [SIGTSTP, SIGTTIN, SIGTTOU];
 
-/// Whether the run was asked to stop, and the workers that must hear of it. Clones share it.
+/// True if the run was asked to stop, and the workers that must hear of it. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     inner: Arc<Inner>,
@@ -76,7 +76,7 @@ impl Stop {
         self.signal_workers(Signal::TERM);
     }
 
-    /// Whether a stop was asked for.
+    /// True if a stop was asked for.
     pub fn is_asked(&self) -> bool {
         self.inner.asked.load(Ordering::SeqCst)
     }

@@ -13,14 +13,14 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use voxflow_cache::{Digest, Entry, Recipe, Store};
 
-/// How many runs are looked through for the last time.
+/// Runs searched for the previous making of a stage.
 const MOST_RUNS: usize = 30;
-/// How many entries of a kind are looked through, the newest, where no run knows the stage.
+/// Newest entries of a kind that are searched if no run has the stage.
 const MOST_ENTRIES: usize = 200;
-/// How many differences are spelled out.
+/// Differences listed in a reason.
 const MOST_WORDS: usize = 4;
 
-/// What was done before; read only when a reason is wanted.
+/// Earlier runs; read on first use.
 pub struct History<'a> {
     home: &'a Home,
     store: &'a Store,
@@ -72,7 +72,7 @@ impl<'a> History<'a> {
         History { home, store, runs: OnceCell::new(), entries: OnceCell::new() }
     }
 
-    /// Why this recipe must be made, and how many seconds it took the last time.
+    /// The reason for making this recipe, and the seconds it took last time.
     pub fn explain(
         &self,
         workflow: &str,
@@ -93,12 +93,12 @@ impl<'a> History<'a> {
         self.rows(workflow, stage).map(|(_, row)| row)
     }
 
-    /// How many seconds a stage took the last time.
+    /// Seconds of the last making of a stage.
     pub fn cost(&self, workflow: &str, stage: &str) -> Option<f64> {
         self.rows(workflow, stage).next()?.1.made_in_seconds
     }
 
-    /// How many bytes a stage's artifact had in the store the last time.
+    /// Bytes of a stage's last artifact in the store.
     pub fn bytes(&self, workflow: &str, stage: &str) -> Option<u64> {
         let artifact = self.rows(workflow, stage).find_map(|(_, row)| row.artifact.as_ref())?;
         Some(
@@ -126,7 +126,7 @@ impl<'a> History<'a> {
         before.min_by_key(|(before, ..)| differences(before, recipe).len())
     }
 
-    /// What the newest runs say of a stage that they made or reused, the newest first.
+    /// Records of a stage in the newest runs that made or reused it, newest first.
     fn rows(
         &self,
         workflow: &str,
@@ -162,7 +162,7 @@ impl<'a> History<'a> {
 }
 
 impl Past {
-    /// What the newest runs of a home recorded.
+    /// Records of the newest runs of a home.
     fn of(home: &Home) -> Past {
         let folders = home.all_runs().unwrap_or_default();
         let newest = folders.iter().rev().take(MOST_RUNS);
@@ -182,7 +182,7 @@ impl Past {
     }
 }
 
-/// What differs between two recipes.
+/// Differences between two recipes.
 pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
     let mut found = vec![];
     if old.version != new.version {

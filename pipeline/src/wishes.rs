@@ -3,11 +3,9 @@
 use crate::exit::{Error, Result};
 use crate::workflow::{Workflow, either, nearest};
 use std::collections::{BTreeMap, BTreeSet};
+use voxflow_stages::stage::TESTING_PART;
 
-/// The part of a cache that only tests read.
-const TESTING: &str = "testing/";
-
-/// What the command line wants done differently.
+/// The selection of stages on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// Only these stages; empty for all.
@@ -24,7 +22,7 @@ pub struct Wishes {
     pub untested: bool,
 }
 
-/// Why a stage is not asked for.
+/// The reason for leaving out a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
     /// `--only` and `--until` name others.
@@ -85,7 +83,7 @@ impl Wishes {
 pub fn testing(workflow: &Workflow) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for stage in &workflow.stages {
-        let reads = stage.kind.reads.iter().any(|read| read.parts.contains(&TESTING));
+        let reads = stage.kind.reads.iter().any(|read| read.parts.contains(&TESTING_PART));
         if reads || stage.needed().iter().any(|id| found.contains(id)) {
             found.insert(stage.id.as_str());
         }

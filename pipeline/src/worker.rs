@@ -29,7 +29,7 @@ const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
 /// processor (endless spinning made a step five times as slow beside a compiler).
 const SPINS: &str = "100000";
 
-/// How long an ended conversation may take to become an ended process before it is looked at again.
+/// Interval at which the exit of a worker is polled after its last message.
 const REAP: Duration = Duration::from_millis(2);
 
 /// The worker's program: `VOXFLOW_WORKER`, or `voxflow-worker` beside this program.
@@ -45,7 +45,7 @@ pub fn program() -> PathBuf {
         .map_or_else(beside, PathBuf::from)
 }
 
-/// What is wrong with the worker's program, if it cannot be there.
+/// The error if the worker's program is missing.
 pub fn trouble() -> Option<String> {
     let program = program();
     (!program.is_file()).then(|| {
@@ -118,7 +118,7 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
     command.spawn().map_err(Error::io("start", program))
 }
 
-/// What a worker has said that is not for the host.
+/// Messages of a worker that are kept by its parent.
 #[derive(Default)]
 struct Heard {
     reply: Option<Reply>,
@@ -202,14 +202,14 @@ fn reap(pid: i32, stop: &Stop) -> (ExitStatus, (f64, u64)) {
     }
 }
 
-/// Whether the last thing in the log is what Rust says where an allocation fails, before it aborts.
+/// True if the last thing in the log is what Rust says where an allocation fails, before it aborts.
 fn is_out_of_memory(log: &Path) -> bool {
     let text = std::fs::read(log).unwrap_or_default();
     let end = &text[text.len().saturating_sub(1 << 12)..];
     String::from_utf8_lossy(end).contains("memory allocation of")
 }
 
-/// Why a worker ended without saying how.
+/// The error of a worker that exited without a result.
 fn ending(status: ExitStatus, last_words: &VecDeque<String>, log: &Path) -> String {
     const REMEDY: &str = "lower 'patch', 'patches_per_volume' or 'volumes_per_step' of a training, 'roi' or 'batch' \
                           of an inference";

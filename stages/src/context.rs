@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, fault, sharing};
 
-/// What a context needs from the program around it: the engine, or a worker's pipe to it.
+/// Services of the surrounding program: the engine, or a worker's pipe to it.
 pub trait Host: Sync {
     /// Passes a message on.
     fn tell(&self, message: Message);
-    /// Whether the stage was asked to stop.
+    /// True if the stage was asked to stop.
     fn stopping(&self) -> bool;
     /// Looks an item up in the store, or makes it with `make` (given an empty folder) and keeps it.
     fn recall(
@@ -25,7 +25,7 @@ pub trait Host: Sync {
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact>;
-    /// Where the bytes of an item's blob lie.
+    /// Path of an item's blob.
     fn blob_path(&self, blob: &Blob) -> PathBuf;
     /// Adds an existing blob to the stage's own artifact, without copying it.
     fn adopt(&self, name: &str, blob: &Blob);
@@ -33,20 +33,20 @@ pub trait Host: Sync {
     fn refer(&self, path: &Path) -> Result<Blob>;
 }
 
-/// What a running stage sees.
+/// The view of a running stage on the world.
 pub struct Context<'a> {
     task: &'a Task,
     host: &'a dyn Host,
 }
 
-/// What an item is made of, besides the stage's parameters.
+/// The inputs of an item, besides the stage's parameters.
 #[derive(Clone, Debug, Default)]
 pub struct ItemKey {
     /// A name for people: the case.
     pub name: String,
     /// The content of every input of the item.
     pub inputs: BTreeMap<String, Digest>,
-    /// What else decides its bytes, taken from elsewhere (say, the modality).
+    /// Other facts that decide its bytes, such as the modality.
     pub facts: Value,
 }
 
@@ -143,7 +143,7 @@ impl<'a> Context<'a> {
         self.host.recall(&key.name, &recipe, &|folder| make(params, item, folder))
     }
 
-    /// Where the bytes of an item's blob lie.
+    /// Path of an item's blob.
     pub fn blob_path(&self, blob: &Blob) -> PathBuf {
         self.host.blob_path(blob)
     }
@@ -178,7 +178,7 @@ impl<'a> Context<'a> {
         self.host.tell(message);
     }
 
-    /// Whether the stage was asked to stop.
+    /// True if the stage was asked to stop.
     pub fn stopping(&self) -> bool {
         self.host.stopping()
     }
@@ -195,12 +195,12 @@ impl<'a> Context<'a> {
         Ok(&self.task.unfinished)
     }
 
-    /// Where to compute: "auto", "cpu" or "cuda:N".
+    /// The device: "auto", "cpu" or "cuda:N".
     pub fn device(&self) -> &'a str {
         &self.task.device
     }
 
-    /// How many threads the stage may keep busy; at least 1.
+    /// Threads that the stage may keep busy; at least 1.
     pub fn threads(&self) -> usize {
         self.task.threads.max(1)
     }

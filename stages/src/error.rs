@@ -1,4 +1,4 @@
-//! What can go wrong inside a stage: one line that names the thing, the trouble and the way out.
+//! Errors of a stage: one line that names the thing, the trouble and the way out.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a stage did not finish.
+/// The failure of a stage.
 #[derive(Debug)]
 pub enum Error {
     /// It was asked to stop, and did, with what was finished kept.
@@ -15,7 +15,7 @@ pub enum Error {
     Cases(Vec<(String, String)>),
     /// The operating system refused a file operation.
     Io {
-        /// What was tried, as in "cannot *write*".
+        /// The attempted action, as in "cannot *write*".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -45,7 +45,7 @@ impl Error {
         Error::Failed(words.into())
     }
 
-    /// Whether the disk or the store is at fault rather than the stage (exit code 3).
+    /// True if the disk or the store is at fault rather than the stage (exit code 3).
     pub fn is_storage(&self) -> bool {
         match self {
             Error::Io { source, .. } => storage_is_at_fault(source),

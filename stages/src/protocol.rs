@@ -20,7 +20,7 @@ pub const PROTOCOL: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum Opening {
-    /// Who speaks.
+    /// Build of the sender.
     Hello(Build),
 }
 
@@ -72,13 +72,13 @@ impl Build {
     }
 }
 
-/// What a worker is given: a task, and who sends it.
+/// A worker's order: a task and the build of its sender.
 #[derive(Clone, Debug, Serialize)]
 pub struct Order<'a> {
     /// The program that sends it.
     #[serde(flatten)]
     pub sender: Build,
-    /// What is to be made.
+    /// The task.
     #[serde(flatten)]
     pub task: &'a Task,
 }

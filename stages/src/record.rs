@@ -1,4 +1,4 @@
-//! What a stage tells while it works: metrics, progress and words. Facts, not output.
+//! Messages of a working stage: metrics, progress and words. Facts, not output.
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use voxflow_cache::Blob;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metric {
-    /// What was looked at: training, validation, testing, unlabelled.
+    /// The part of the cases: training, validation, testing, unlabelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
     /// The case's name; `None` for a summary over cases.
@@ -79,7 +79,7 @@ impl Metric {
     }
 }
 
-/// How far a stage is.
+/// Progress of a stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Units done.
@@ -92,13 +92,13 @@ pub struct Progress {
     pub numbers: Vec<(String, String)>,
 }
 
-/// What a stage says to whoever runs it. A worker writes one as a JSON line.
+/// A message of a stage. A worker writes it as a JSON line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum Message {
     /// A metric row (measured or not).
     Metric(Metric),
-    /// How far it is.
+    /// Its progress.
     Progress(Progress),
     /// Worth knowing.
     Info {
@@ -150,9 +150,9 @@ pub enum Reply {
     Failed {
         /// The trouble in words; one line, save for a table of cases.
         error: String,
-        /// Whether it was asked to stop, and did.
+        /// True if it was asked to stop, and did.
         stopped: bool,
-        /// Whether the disk or the store is at fault.
+        /// True if the disk or the store is at fault.
         storage: bool,
         /// The cases that could not be done, each with its reason.
         cases: Vec<(String, String)>,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use voxflow_cache::{Artifact, Recipe};
 
-/// What a worker asks. `id` is the worker's own number for the item, which the answers repeat.
+/// A request of a worker. `id` is the worker's own number for the item, repeated by answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Request {
@@ -17,19 +17,19 @@ pub enum Request {
         id: u64,
         /// Its name for people.
         name: String,
-        /// What it is.
+        /// The recipe.
         recipe: Recipe,
     },
-    /// What was to be made has been made, or failed.
+    /// The end of a making.
     Made {
         /// The item's number.
         id: u64,
-        /// Why it was not made.
+        /// The failure, if it failed.
         failed: Option<Reply>,
     },
 }
 
-/// What a worker is told.
+/// An answer to a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
@@ -46,14 +46,14 @@ pub enum Answer {
         id: u64,
         /// Its files.
         artifact: Artifact,
-        /// Where their bytes lie, by name.
+        /// Paths of the files, by name.
         paths: BTreeMap<String, PathBuf>,
     },
     /// It could not be had.
     Failed {
         /// The item's number.
         id: u64,
-        /// Why.
+        /// The reason.
         reply: Reply,
     },
 }

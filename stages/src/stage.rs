@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// What a stage makes, and what a role reads.
+/// Types of artifacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ArtifactType {
     /// One packed file: `archive`.
@@ -67,7 +67,7 @@ pub struct Items {
     pub holds: &'static [&'static str],
 }
 
-/// How many stages a role takes.
+/// Number of stages that a role takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Exactly one.
@@ -88,11 +88,14 @@ pub struct Read {
     /// The parts that are read ("training/", "split.json"); `[""]` is everything. Only these enter
     /// the recipe, and only these can be opened.
     pub parts: &'static [&'static str],
-    /// How many.
+    /// The number.
     pub count: Count,
-    /// What for, in a few words.
+    /// The purpose, in a few words.
     pub doc: &'static str,
 }
+
+/// The part of a cache that only tests read.
+pub const TESTING_PART: &str = "testing/";
 
 /// The role of kinds that use trained networks.
 pub const MODELS: Read = Read {
@@ -103,7 +106,7 @@ pub const MODELS: Read = Read {
     doc: "the network; several are averaged",
 };
 
-/// Which slots a stage takes.
+/// The resource pool of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// Mostly waiting (downloads): takes no slot of the others.
@@ -112,6 +115,41 @@ pub enum Pool {
     Cpu,
     /// The accelerator, where there is one, else the processor: one stage a device.
     Gpu,
+}
+
+/// The metrics that a kind reports, and so where tables and reports show them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Yields {
+    /// None.
+    Nothing,
+    /// Losses and validation scores by epoch.
+    Curves,
+    /// Scores of a trained model on its validation cases.
+    ValidationScores,
+    /// Scores of a trained model on its testing cases.
+    TestScores,
+    /// Scores of anything else, such as a baseline: listed, but never the score of a run.
+    OtherScores,
+}
+
+impl Yields {
+    /// Sources of the score of a run, the most trusted first.
+    pub const HEADLINE: [Yields; 3] =
+        [Yields::TestScores, Yields::ValidationScores, Yields::Curves];
+
+    /// True for scores of single cases.
+    pub fn is_scores(self) -> bool {
+        matches!(self, Yields::ValidationScores | Yields::TestScores | Yields::OtherScores)
+    }
+}
+
+/// The origin of a kind's parameter `seed` where a stage does not give one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seed {
+    /// The workflow's `seed`.
+    Workflow,
+    /// The kind's own default, so that the workflow's seed varies the training and not the cases.
+    Own,
 }
 
 /// Reads a small file of an input: the role, of which the first stage counts, and the file's name.
@@ -126,7 +164,7 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const VERSION: u32;
     /// The roles it reads.
     const READS: &'static [Read];
-    /// What it makes.
+    /// The type of its artifact.
     const MAKES: ArtifactType;
     /// Parameters that say where, not what: left out of the hashed parameters.
     const LOCATORS: &'static [&'static str] = &[];
@@ -138,6 +176,10 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const ITEMS: &'static [Items] = &[];
     /// The slots it takes.
     const POOL: Pool;
+    /// The metrics it reports.
+    const YIELDS: Yields = Yields::Nothing;
+    /// The origin of its parameter `seed`, if it has one.
+    const SEED: Seed = Seed::Workflow;
 
     /// Checks what types cannot say. Each mistake is a pair: the dotted path of the parameter
     /// ("optimizer.betas"), and the trouble with the way out.

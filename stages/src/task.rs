@@ -11,7 +11,7 @@ use voxflow_cache::{Blob, Recipe};
 pub struct Task {
     /// The stage's id in the workflow.
     pub stage: String,
-    /// What is being made. `recipe.params` lack the locators.
+    /// The recipe. Its `params` lack the locators.
     pub recipe: Recipe,
     /// The parameters with their locators.
     pub params: serde_json::Value,
@@ -21,9 +21,9 @@ pub struct Task {
     pub draft: PathBuf,
     /// A folder that survives a crash: the stage's unfinished state.
     pub unfinished: PathBuf,
-    /// Where to compute: "auto", "cpu" or "cuda:N".
+    /// The device: "auto", "cpu" or "cuda:N".
     pub device: String,
-    /// How many threads the stage may keep busy.
+    /// Threads that the stage may keep busy.
     pub threads: usize,
 }
 
@@ -39,7 +39,7 @@ pub struct Input {
 /// One file of an input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputFile {
-    /// Where the bytes are. The path has no telling suffix: formats are known from the name.
+    /// Path of the bytes. It has no suffix: the format follows from the name.
     pub path: PathBuf,
     /// Its content.
     pub blob: Blob,
@@ -58,7 +58,7 @@ impl Input {
         Ok(&self.file(name)?.path)
     }
 
-    /// Whether there is a file of that name.
+    /// True if there is a file of that name.
     pub fn has(&self, name: &str) -> bool {
         self.files.contains_key(name)
     }

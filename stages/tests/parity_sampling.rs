@@ -3,9 +3,9 @@
 
 use safetensors::SafeTensors;
 use std::path::Path;
-use voxflow_stages::image::augment::Change;
 use voxflow_stages::image::candidates::Selection;
 use voxflow_stages::image::patch_sampler::{self, Case};
+use voxflow_stages::image::transform::{Change, Mirrored, Raised, Scaled, Shifted, Turned};
 use voxflow_stages::image::warp::Affinity;
 use voxflow_stages::image::{Augmentation, Candidates, Patch, Sampling};
 use voxflow_stages::random::Draw;
@@ -110,14 +110,14 @@ fn flips_and_quarter_turns_equal_monais() {
         ("02", [true, false, true]),
     ] {
         let mut patch = fixture.patch();
-        Change { flips, ..Change::default() }.apply(&mut patch);
+        patch.change(|canvas| Mirrored(flips).apply(canvas));
         assert_eq!(fixture.compare(&format!("flip.{name}"), &patch), 0.0);
     }
     for (quarters, plane) in
         [1, 2, 3].into_iter().flat_map(|quarters| [(quarters, [0, 1]), (quarters, [2, 1])])
     {
         let mut patch = fixture.patch();
-        Change { turns: Some((quarters, plane)), ..Change::default() }.apply(&mut patch);
+        patch.change(|canvas| Turned { quarters, axes: plane }.apply(canvas));
         assert_eq!(
             fixture.compare(&format!("turn.{quarters}.{}{}", plane[0], plane[1]), &patch),
             0.0
@@ -131,9 +131,9 @@ fn affine_changes_equal_monais() {
     for name in ["identity", "rotation", "scale", "translation", "all"] {
         let numbers = fixture.doubles(&format!("affine.{name}.parameters"));
         let three = |row: usize| numbers[row * 3..row * 3 + 3].try_into().unwrap();
-        let affine = Some(Affinity { rotation: three(0), translation: three(1), scale: three(2) });
+        let affinity = Affinity { rotation: three(0), translation: three(1), scale: three(2) };
         let mut patch = fixture.patch();
-        Change { affine, ..Change::default() }.apply(&mut patch);
+        patch.change(|canvas| affinity.apply(canvas));
         fixture.compare(&format!("affine.{name}"), &patch);
     }
 }
@@ -141,14 +141,11 @@ fn affine_changes_equal_monais() {
 #[test]
 fn intensity_changes_equal_monais() {
     let fixture = Fixture::open();
-    let changes = [
-        ("shift", Change { shift: Some(-0.07), ..Change::default() }),
-        ("scale", Change { scale: Some(0.13), ..Change::default() }),
-        ("gamma", Change { gamma: Some(1.7), ..Change::default() }),
-    ];
+    let changes: [(&str, &dyn Change); 3] =
+        [("shift", &Shifted(-0.07)), ("scale", &Scaled(0.13)), ("gamma", &Raised(1.7))];
     for (name, change) in changes {
         let mut patch = fixture.patch();
-        change.apply(&mut patch);
+        patch.change(|canvas| change.apply(canvas));
         let largest = difference(&patch.image, &fixture.floats(&format!("intensity.{name}")));
         assert!(largest <= 1e-5, "{name}: {largest}");
         assert_eq!(patch.label, fixture.patch().label);
@@ -333,9 +330,12 @@ fn a_patch_that_is_mirrored_while_it_is_copied_is_the_copy_mirrored() {
             );
             let start = patch_sampler::start(centre, SHAPE, size);
             let mut wanted = patch_sampler::crop(&image, 2, SHAPE, &label, start, size);
-            let change = augmentation.draw(size, key);
-            seen.insert(change.flips);
-            change.apply(&mut wanted);
+            let (mirrored, rest) = augmentation.draw(size, key).split_mirrors();
+            seen.insert(mirrored);
+            wanted.change(|canvas| {
+                Mirrored(mirrored).apply(canvas);
+                rest.apply(canvas);
+            });
             let mut found = (vec![f32::NAN; 2 * voxels], vec![255; voxels]);
             patch_sampler::sample(
                 &case,

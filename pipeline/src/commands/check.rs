@@ -12,7 +12,7 @@ use clap::Args;
 /// The workflow to check.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Which workflow.
+    /// The workflow.
     #[command(flatten)]
     pub source: Source,
     /// Print the workflow with its defaults and overrides filled in

@@ -24,7 +24,7 @@ pub struct Source {
     pub set: Vec<String>,
 }
 
-/// What is varied, beside the `sweep` of the file.
+/// Axes beside the `sweep` of the file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Axes {
     /// Try each of these values, as model.learning_rate=0.001,0.002; given several times, every
@@ -59,7 +59,7 @@ impl Axes {
     }
 }
 
-/// Which stages.
+/// The stages.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Selection {
     /// Only these stages; what they need must be in the store

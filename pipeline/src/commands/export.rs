@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use voxflow_stages::kinds::export;
 
-/// Which model, in which form, and where to.
+/// The model, the format and the target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +29,7 @@ pub struct Export {
     /// A MONAI bundle, TorchScript (model.ts), or the weights alone (model.safetensors)
     #[arg(long, default_value = "bundle", value_parser = ["bundle", "torchscript", "safetensors"])]
     pub format: String,
-    /// Which of the model's weights
+    /// The weights of the model
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
 }

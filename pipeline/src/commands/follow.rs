@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use voxflow_stages::{Message, Progress};
 
-/// How often is looked for news.
+/// Polling interval.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Shows what happened in the run and what happens, until it ends; then exits as the run did.
@@ -81,7 +81,7 @@ fn beats(run: &Past, seen: &mut BTreeMap<String, Progress>) -> Vec<Event> {
 struct Tail {
     path: PathBuf,
     lines: BufReader<File>,
-    /// What was read of a line that is not whole yet.
+    /// The beginning of an incomplete line.
     begun: Vec<u8>,
 }
 

@@ -15,7 +15,7 @@ use voxflow_stages::KINDS;
 use voxflow_stages::kinds::import;
 use voxflow_stages::model::{ModelCard, Weights};
 
-/// Which weights, of what network, and where to.
+/// The weights, their network and the target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

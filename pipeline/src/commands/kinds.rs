@@ -9,18 +9,18 @@ use crate::workflow::nearest;
 use clap::{Args, ValueEnum};
 use voxflow_stages::{KINDS, Kind};
 
-/// Which kinds, and how they are written.
+/// The kinds and the output format.
 #[derive(Debug, Args)]
 pub struct Kinds {
     /// The kinds to show in full; without any, the list of all
     #[arg(value_name = "KIND")]
     pub kinds: Vec<String>,
-    /// How to write them
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Form,
 }
 
-/// How kinds are written.
+/// Output formats of kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Form {
     /// For people.

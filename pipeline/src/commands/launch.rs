@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::Store;
 use voxflow_stages::kind::Place;
 
-/// What is needed to launch runs: the home, the store held, and how the command line wants it.
+/// Everything needed to launch runs: home, store and execution options.
 pub struct Launch<'a> {
     /// The flags of every command.
     pub globals: &'a Globals,
@@ -44,7 +44,7 @@ pub struct Launch<'a> {
 pub struct Landed {
     /// Their folders, in order.
     pub folders: Vec<RunFolder>,
-    /// How they ended.
+    /// The outcome.
     pub ending: Ending,
 }
 

@@ -5,7 +5,7 @@ use crate::exit::{Error, Exit, Result};
 use clap::{Args, Command};
 use std::path::PathBuf;
 
-/// Where the pages go.
+/// The target of the pages.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

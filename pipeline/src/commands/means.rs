@@ -14,14 +14,14 @@ pub struct Means {
     /// Go on after a failure with all that does not depend on it
     #[arg(long, short)]
     pub keep_going: bool,
-    /// How many stages at once on the processor
+    /// Concurrent stages on the processor
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: u16,
     /// Threads for each stage; by default the cores shared among the jobs. Training repeats bit by
     /// bit only with the same number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Where to train and predict: auto, cpu or cuda:N
+    /// Device for training and prediction: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
 }

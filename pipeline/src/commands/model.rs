@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Digest};
 use voxflow_stages::{Input, InputFile};
 
-/// What a model says of itself.
+/// The description of a model.
 const CARD: &str = "model.json";
 
 /// The weights it may have.

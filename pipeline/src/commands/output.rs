@@ -30,7 +30,7 @@ pub enum Form {
 /// The form, and where it goes.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Output {
-    /// How to write it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Form,
     /// Write it to this file instead of stdout
@@ -39,7 +39,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Whether people read it: they get short names and few digits.
+    /// True if people read it: they get short names and few digits.
     pub fn is_for_people(&self) -> bool {
         matches!(self.format, Form::Text | Form::Markdown)
     }

@@ -10,7 +10,7 @@ use clap::Args;
 use std::path::PathBuf;
 use voxflow_cache::Artifact;
 
-/// What to find.
+/// The file to find.
 #[derive(Debug, Args)]
 pub struct PathOf {
     /// RUN (its folder), RUN/STAGE (the folder of its outputs) or RUN/STAGE/NAME (one output)

@@ -22,13 +22,13 @@ use voxflow_cache::Store;
 /// The workflow to plan.
 #[derive(Debug, Args)]
 pub struct PlanOf {
-    /// Which workflow.
+    /// The workflow.
     #[command(flatten)]
     pub source: Source,
-    /// What is varied.
+    /// The axes.
     #[command(flatten)]
     pub axes: Axes,
-    /// Which stages.
+    /// The stages.
     #[command(flatten)]
     pub selection: Selection,
     /// Form of the output

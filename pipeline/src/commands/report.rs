@@ -9,7 +9,7 @@ use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which runs, and where the report goes.
+/// The runs and the target.
 #[derive(Debug, Args)]
 pub struct Report {
     /// The runs, the baseline first: latest, ids, beginnings of ids, workflows' names, or folders

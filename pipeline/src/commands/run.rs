@@ -12,10 +12,10 @@ use clap::Args;
 /// The workflow to run, and how.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Which workflow.
+    /// The workflow.
     #[command(flatten)]
     pub source: Source,
-    /// Which stages.
+    /// The stages.
     #[command(flatten)]
     pub selection: Selection,
     /// By what means.

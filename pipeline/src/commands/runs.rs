@@ -11,7 +11,7 @@ use crate::tables::Summary;
 use crate::words;
 use clap::Args;
 
-/// Which runs, and how they are written.
+/// The runs and the output format.
 #[derive(Debug, Args)]
 pub struct Runs {
     /// Only runs of this workflow
@@ -20,7 +20,7 @@ pub struct Runs {
     /// At most so many; 0 is all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
-    /// How to write them
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

@@ -14,7 +14,7 @@ use crate::{outputs, reference, words};
 use clap::Args;
 use serde_json::{Value, json};
 
-/// Which run, which stage, and how it is written.
+/// The run, the stage and the output format.
 #[derive(Debug, Args)]
 pub struct Show {
     /// The run: latest, its id, the beginning of one, a workflow's name, or a folder
@@ -26,7 +26,7 @@ pub struct Show {
     /// Show a run of another shell as it goes on, until it ends
     #[arg(long, short, conflicts_with_all = ["stage", "format"])]
     pub follow: bool,
-    /// How to write it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Form,
 }

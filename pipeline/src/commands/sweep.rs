@@ -20,16 +20,16 @@ use clap::Args;
 /// The workflow, what is varied, and how.
 #[derive(Debug, Args)]
 pub struct SweepOf {
-    /// Which workflow.
+    /// The workflow.
     #[command(flatten)]
     pub source: Source,
-    /// What is varied.
+    /// The axes.
     #[command(flatten)]
     pub axes: Axes,
-    /// How variants are judged.
+    /// The metric that ranks variants.
     #[command(flatten)]
     pub judgement: Judgement,
-    /// Which stages.
+    /// The stages.
     #[command(flatten)]
     pub selection: Selection,
     /// By what means.
@@ -37,7 +37,7 @@ pub struct SweepOf {
     pub means: Means,
 }
 
-/// How variants are judged, and how the table is written.
+/// The metric that ranks variants, and the output format.
 #[derive(Clone, Debug, Args)]
 pub struct Judgement {
     /// The validation metric that decides which variant is best, as its mean over folds and seeds

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use voxflow_stages::Progress;
 
-/// Where bars cannot move, a stage says how far it is at most this often.
+/// Shortest interval between progress lines of a stage without a terminal.
 const SELDOM_MS: i64 = 30_000;
 
 /// The bars of the running stages.
@@ -29,7 +29,7 @@ impl Bars {
         Bars { screen, bars: BTreeMap::new(), said_at_ms: BTreeMap::new(), _keys: keys }
     }
 
-    /// Whether bars move.
+    /// True if bars move.
     pub fn live(&self) -> bool {
         self.screen.is_some()
     }
@@ -46,7 +46,8 @@ impl Bars {
         self.bars.insert(stage.to_string(), bar);
     }
 
-    /// How far a stage is. A line to be said where bars do not move and the last is long ago.
+    /// Updates the progress of a stage. Returns a line to print if bars cannot move and the last
+    /// line is old.
     pub fn progress(&mut self, at_ms: i64, stage: &str, progress: &Progress) -> Option<String> {
         let Some(bar) = self.bars.get(stage) else { return self.seldom(at_ms, stage, progress) };
         match progress.total {

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use voxflow_stages::Message;
 
-/// How much is said.
+/// Amount of console output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Nothing but errors, and the warnings of what is made, grouped.

@@ -3,7 +3,7 @@
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use std::io::{IsTerminal, Write};
 
-/// Where lines go.
+/// Target of console lines.
 pub enum Screen {
     /// Lines one after another: a file, a pipe, a test.
     Plain(Box<dyn Write + Send>),

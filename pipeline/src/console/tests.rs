@@ -1,4 +1,4 @@
-//! What a person sees of a run, to the letter.
+//! Console output of a run, compared to the letter.
 
 use super::*;
 use crate::tables::recorded;

@@ -87,7 +87,7 @@ pub fn verify(home: &Home, runs: &[RunRecord]) -> Result<Vec<Bad>> {
     Ok(bad)
 }
 
-/// Whether some of what was made has its tree among these.
+/// True if some of what was made has its tree among these.
 fn are_of(trees: &Trees, made: &[(&str, &Artifact)]) -> bool {
     let mut places = made.iter().map(|(_, artifact)| trees.place(&trees.name_of(artifact)));
     places.any(|place| fs::symlink_metadata(place).is_ok())

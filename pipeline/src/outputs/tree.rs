@@ -154,7 +154,7 @@ fn fill(draft: &Path, links: &Links) -> Result<()> {
     Ok(())
 }
 
-/// Whether a name stays below its folder.
+/// True if a name stays below its folder.
 fn is_plain(name: &str) -> bool {
     Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }

@@ -5,7 +5,7 @@ use crate::sheet::escaped;
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Read;
 
-/// What stands before the kinds.
+/// Text before the list of kinds.
 const OPENING: &str = r#"# Workflow reference
 
 <!-- Generated: voxflow kinds --format markdown > docs/workflow.md -->

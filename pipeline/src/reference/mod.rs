@@ -49,7 +49,7 @@ fn one(kind: &Kind) -> Value {
     })
 }
 
-/// What the kind is for: the doc comment of its parameters.
+/// Purpose of a kind: the doc comment of its parameters.
 fn meaning(kind: &Kind) -> String {
     let schema = kind.schema();
     schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")

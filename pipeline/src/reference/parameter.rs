@@ -11,11 +11,11 @@ pub struct Parameter {
     pub path: String,
     /// The type in words: "whole number, at least 0".
     pub type_words: String,
-    /// Whether the workflow must say it.
+    /// True if the workflow must say it.
     pub required: bool,
     /// The value it has where the workflow is silent; none where it must not be.
     pub default: Option<Value>,
-    /// What it means, in one paragraph.
+    /// The meaning, in one paragraph.
     pub doc: String,
     /// The values it may have, where there are few.
     pub choices: Vec<Choice>,
@@ -26,7 +26,7 @@ pub struct Parameter {
 pub struct Choice {
     /// The value, as it is written.
     pub value: String,
-    /// What it means.
+    /// The meaning.
     pub doc: String,
 }
 
@@ -67,12 +67,14 @@ fn gather(path: &str, schema: &Value, found: &mut Vec<Parameter>) {
     }
 }
 
-/// The schema itself where it is a mapping with named keys, or the one mapping beside null.
+/// The schema itself where it is a mapping with named keys, or the one mapping beside null and
+/// lists.
 fn mapping(schema: &Value) -> Option<&Value> {
     if !properties(schema).is_empty() {
         return Some(schema);
     }
-    let mut mappings = alternatives(schema).into_iter().filter(|one| !is_null(one));
+    let is_other = |one: &&Value| is_null(one) || type_name(one) == "array";
+    let mut mappings = alternatives(schema).into_iter().filter(|one| !is_other(one));
     mappings.next().filter(|one| !properties(one).is_empty() && mappings.next().is_none())
 }
 
@@ -91,6 +93,9 @@ pub fn type_words(schema: &Value) -> String {
             .join(" | ");
     }
     let alternatives = alternatives(schema);
+    if let Some(words) = tagged_words(&alternatives) {
+        return words;
+    }
     if !alternatives.is_empty() {
         let mut words: Vec<String> =
             alternatives.iter().filter(|one| !is_null(one)).map(|one| type_words(one)).collect();
@@ -179,6 +184,18 @@ fn object_words(schema: &Value) -> String {
             fields.iter().map(|(name, field)| tagged(name, field)).collect::<Vec<_>>().join(", ")
         ),
     }
+}
+
+/// Many mappings that one key tells apart: `{name: flip | noise | gamma, …}`.
+fn tagged_words(alternatives: &[&Value]) -> Option<String> {
+    const MANY: usize = 4;
+    let value = |one: &&Value, key: &str| one["properties"][key].get("const").map(flow);
+    let is_tag = |key: &&&String| alternatives.iter().all(|one| value(one, key).is_some());
+    let keys = alternatives.first().filter(|_| alternatives.len() >= MANY)?;
+    let keys: Vec<&String> = properties(keys).into_iter().map(|(key, _)| key).collect();
+    let key = keys.iter().find(is_tag)?;
+    let values: Vec<String> = alternatives.iter().filter_map(|one| value(one, key)).collect();
+    Some(format!("{{{key}: {}, …}}", values.join(" | ")))
 }
 
 /// A key inside a mapping in words; a constant (the tag of a variant) is shown with its value.
@@ -287,6 +304,14 @@ mod tests {
         let epochs = of("train", "epochs");
         assert!(epochs.required);
         assert!(epochs.type_words.starts_with("whole number"), "{}", epochs.type_words);
+    }
+
+    #[test]
+    fn many_mappings_are_told_apart_by_their_names_and_one_beside_a_list_has_its_keys() {
+        let words = of("train", "augmentation").type_words;
+        assert!(words.starts_with("{flip, rotate90, affine"), "{words}");
+        assert!(words.contains("| list of ({name: flip | rotate90 | affine | noise"), "{words}");
+        assert_eq!(of("train", "augmentation.noise.std").type_words, "number");
     }
 
     #[test]

@@ -10,12 +10,13 @@ use crate::{tables, words};
 use plotters::prelude::*;
 use serde_json::Value;
 use voxflow_stages::model::ModelCard;
+use voxflow_stages::stage::Yields;
 
 const MISSING: &str = "Not known from this run.";
 
 /// The card as Markdown and its pictures (file name, SVG); none where the run has no training.
 pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
-    let stage = subject.stages_of("train").last()?;
+    let stage = subject.stages_with(Yields::Curves).last()?;
     let model = subject.model(stage);
     let pictures: Vec<(String, String)> = charts::curves(std::slice::from_ref(subject))
         .iter()
@@ -87,7 +88,7 @@ fn plain_list(names: &[String]) -> String {
     names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// What the stages warned of; empty where they did not.
+/// Warnings of the stages; empty without any.
 fn warnings(subject: &Subject) -> String {
     let line = |(stage, words): (&str, &str)| format!("- `{stage}`: {}\n", plain(words));
     subject.past.record.warnings().map(line).collect()

@@ -1,26 +1,27 @@
-//! What a report draws, as data for its script: lines over steps and epochs, and scores by case.
+//! Charts of a report as data for its script: lines over steps and epochs, and scores by case.
 
 use super::subject::{Scored, Subject};
 use maud::{Markup, html};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use voxflow_stages::stage::Yields;
 
 /// One chart. The script draws it into the element `id`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Chart {
     /// The element.
     pub id: String,
-    /// What stands above it.
+    /// The title.
     #[serde(skip)]
     pub title: String,
-    /// What x is.
+    /// The unit of x.
     pub x: String,
     /// The values of x, rising.
     pub at: Vec<f64>,
-    /// What each x is called, where x only counts.
+    /// Names of the x values, if x is an index.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
-    /// Whether points are drawn instead of lines.
+    /// True if points are drawn instead of lines.
     pub points: bool,
     /// The lines.
     pub series: Vec<Series>,
@@ -29,11 +30,11 @@ pub struct Chart {
 /// One line: a value for each x, or none.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Series {
-    /// What it is called.
+    /// The name.
     pub name: String,
     /// The values.
     pub values: Vec<Option<f64>>,
-    /// Whether there are so few that each is marked.
+    /// True if there are so few that each is marked.
     pub few: bool,
 }
 
@@ -113,7 +114,7 @@ fn curve(
 /// The training's stage where there is one run, the run where there are several, both where both
 /// vary.
 fn line_name(subjects: &[Subject], subject: &Subject, stage: &str) -> String {
-    match (subjects.len(), subject.stages_of("train").count()) {
+    match (subjects.len(), subject.stages_with(Yields::Curves).count()) {
         (1, _) => stage.to_string(),
         (_, 0 | 1) => subject.name().to_string(),
         _ => format!("{} {stage}", subject.name()),

@@ -11,6 +11,7 @@ use crate::words;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 use voxflow_stages::image::picture::PictureOf;
+use voxflow_stages::stage::Yields;
 
 /// Of more runs a page has a table with one a row, before those with one a column.
 const FEW: usize = 4;
@@ -26,7 +27,7 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
         (scores(subject))
         (pictures(subject))
-        @for (at, place) in subject.scored().iter().filter(|place| place.kind != "baseline").enumerate() {
+        @for (at, place) in subject.scored().iter().filter(|place| place.yields != Yields::OtherScores).enumerate() {
             (cases(subject, place, at, drawn))
         }
         (stages(subject))
@@ -131,8 +132,10 @@ fn cases(subject: &Subject, place: &Scored, at: usize, drawn: &mut Vec<Chart>) -
 
 /// The worst, the median and the best case of each test in three planes, as the test drew them.
 fn pictures(subject: &Subject) -> Markup {
-    let tests: Vec<_> =
-        subject.stages_of("test").map(|stage| (stage, subject.pictures(stage))).collect();
+    let tests: Vec<_> = subject
+        .stages_with(Yields::TestScores)
+        .map(|stage| (stage, subject.pictures(stage)))
+        .collect();
     html! {
         @for (stage, pictures) in tests.iter().filter(|(_, pictures)| !pictures.is_empty()) {
             h2 { "Pictures of " (stage.stage) }

@@ -10,9 +10,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::collections::BTreeSet;
 use std::fs;
+use voxflow_stages::Kind;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::picture::PictureOf;
 use voxflow_stages::model::ModelCard;
+use voxflow_stages::stage::Yields;
 
 /// One run.
 pub struct Subject {
@@ -32,19 +34,20 @@ impl Subject {
         Ok(Subject { past, tables, resolved })
     }
 
-    /// How the run is called where several stand side by side.
+    /// Name of the run beside others.
     pub fn name(&self) -> &str {
         history::short(&self.past.record.run)
     }
 
-    /// What a comparison needs of it.
+    /// Its summary.
     pub fn summary(&self) -> Summary {
         Summary::of(&self.past.record, &self.tables.metrics)
     }
 
-    /// The stages of a kind.
-    pub fn stages_of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a StageRecord> {
-        self.past.record.stages.iter().filter(move |stage| stage.kind == kind)
+    /// The stages whose kinds report such metrics.
+    pub fn stages_with(&self, yields: Yields) -> impl Iterator<Item = &StageRecord> {
+        let stages = self.past.record.stages.iter();
+        stages.filter(move |stage| Kind::yields_of(&stage.kind) == yields)
     }
 
     /// Rows of the metrics table that training told of its epochs.
@@ -55,8 +58,8 @@ impl Subject {
     ) -> impl Iterator<Item = &'a MetricRow> {
         self.tables.metrics.iter().filter(move |row| {
             let found = &row.found;
-            row.kind == "train"
-                && found.metric == metric
+            found.metric == metric
+                && Kind::yields_of(&row.kind) == Yields::Curves
                 && found.split.as_deref() == Some(split)
                 && found.epoch.is_some()
                 && found.case.is_none()
@@ -75,16 +78,16 @@ impl Subject {
         self.tables.metrics.iter().filter(move |row| fits(row, place))
     }
 
-    /// Where single cases were scored, tests first.
+    /// Stages and grids with scores of single cases, tests first.
     pub fn scored(&self) -> Vec<Scored> {
         let mut places: Vec<Scored> = vec![];
-        for row in
-            self.tables.metrics.iter().filter(|row| row.kind != "train" && row.found.case.is_some())
-        {
+        let is_score =
+            |row: &&MetricRow| row.found.case.is_some() && Kind::yields_of(&row.kind).is_scores();
+        for row in self.tables.metrics.iter().filter(is_score) {
             let split = row.found.split.clone().unwrap_or_default();
             let place = Scored {
                 stage: row.stage.clone(),
-                kind: row.kind.clone(),
+                yields: Kind::yields_of(&row.kind),
                 split,
                 grid: row.found.grid.clone(),
             };
@@ -93,7 +96,10 @@ impl Subject {
             }
         }
         places.sort_by_key(|place| {
-            ["test", "validate"].iter().position(|kind| *kind == place.kind).unwrap_or(2)
+            Yields::HEADLINE
+                .iter()
+                .position(|yields| *yields == place.yields)
+                .unwrap_or(Yields::HEADLINE.len())
         });
         places
     }
@@ -136,14 +142,14 @@ impl Subject {
     }
 }
 
-/// Where single cases were scored.
+/// A stage and grid with scores of single cases.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The stage's id.
     pub stage: String,
-    /// Its kind.
-    pub kind: String,
-    /// What was looked at: validation, testing.
+    /// The metrics of its kind.
+    pub yields: Yields,
+    /// The part of the cases: validation, testing.
     pub split: String,
     /// The grid: resampled, original, roundtrip.
     pub grid: Option<String>,

@@ -91,7 +91,7 @@ fn report_card_and_its_pictures_lie_in_the_runs_folder() {
     );
 }
 
-/// What the page holds after its scripts ran, and what the console said; none without a browser.
+/// The page after its scripts ran, and the console's output; `None` without a browser.
 fn browsed(html: &str) -> Option<(String, String)> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("page.html");

@@ -8,7 +8,7 @@ use voxflow_stages::Metric;
 /// The grid whose scores stand beside others and carry its name.
 const BESIDE: &str = "roundtrip";
 
-/// What can be asked of every run.
+/// Columns common to all runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Column {
     /// Of the run itself: run, workflow, outcome, seconds.
@@ -123,21 +123,21 @@ impl Column {
         })
     }
 
-    /// Whether it holds scores of the testing cases, by which nothing should be chosen.
+    /// True if it holds scores of the testing cases, by which nothing should be chosen.
     pub fn is_testing(&self, runs: &[Summary]) -> bool {
         runs.iter().any(|run| {
             self.metric(run).is_some_and(|one| one.found.split.as_deref() == Some("testing"))
         })
     }
 
-    /// Whether less is better: distances, losses, errors, times, memory.
+    /// True if less is better: distances, losses, errors, times, memory.
     pub fn is_better_low(&self) -> bool {
         matches!(self, Column::Metric(name) if less_is_better(name))
             || *self == Column::Fact("seconds")
     }
 }
 
-/// Whether less of a metric is better.
+/// True if less of a metric is better.
 pub fn less_is_better(metric: &str) -> bool {
     let last = metric.rsplit('.').next().unwrap_or(metric);
     let last = last.split('@').next().unwrap_or(last);

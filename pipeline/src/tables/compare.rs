@@ -11,7 +11,7 @@ use voxflow_stages::Metric;
 /// One of two runs whose cases are compared.
 #[derive(Clone, Debug)]
 pub struct Side {
-    /// How it is called in the comparison.
+    /// Its name in the comparison.
     pub name: String,
     /// Its tables.
     pub tables: Tables,
@@ -130,7 +130,7 @@ impl Comparison {
 }
 
 impl MetricLine {
-    /// Whether one of the names is its metric's, or that of its column.
+    /// True if one of the names is its metric's, or that of its column.
     pub fn is_named(&self, names: &[String]) -> bool {
         let column = metric_name(&self.stage, &self.what);
         names.iter().any(|name| *name == self.what.metric || *name == column)
@@ -185,7 +185,7 @@ fn differing(runs: &[Summary]) -> Vec<ParamLine> {
     lines
 }
 
-/// What makes two rows the same metric: stage, split, label, grid, name.
+/// Identity of a metric: stage, split, label, grid, name.
 type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, &'a str);
 
 fn place(one: &Final) -> Place<'_> {

@@ -15,19 +15,19 @@ pub struct MetricRow {
     pub stage: String,
     /// The stage's kind.
     pub kind: String,
-    /// What was found.
+    /// The metric.
     pub found: Metric,
     /// When it was told; kept to the microsecond.
     pub at: OffsetDateTime,
 }
 
 impl MetricRow {
-    /// Whether it sums up: of no single case, and of no step inside an epoch.
+    /// True if it sums up: of no single case, and of no step inside an epoch.
     pub fn is_summary(&self) -> bool {
         self.found.case.is_none() && (self.found.step.is_none() || self.found.epoch.is_some())
     }
 
-    /// Whether it stands at the end of its stage: a summary of no single epoch.
+    /// True if it stands at the end of its stage: a summary of no single epoch.
     pub fn is_final(&self) -> bool {
         self.is_summary() && self.found.epoch.is_none()
     }

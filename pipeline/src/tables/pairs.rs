@@ -7,6 +7,7 @@ use crate::sheet::{Cell, Sheet};
 use crate::words;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use voxflow_stages::Kind;
 
 /// The scores of one stage and grid of two runs, case by case.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ pub struct Pairs {
 /// The Wilcoxon signed-rank test, two-sided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wilcoxon {
-    /// How likely differences at least as lopsided are by chance.
+    /// Probability of differences at least as one-sided by chance (two-sided p-value).
     pub p: f64,
     /// The effect size: the matched-pairs rank-biserial correlation, (W₊ − W₋) / (W₊ + W₋), from −1
     /// (every case worse) to 1 (every case better).
@@ -118,7 +119,8 @@ type ByCase<'a, T> = BTreeMap<(&'a str, Option<&'a str>), BTreeMap<&'a str, T>>;
 /// Mean Dice over labels by (stage, grid) and case.
 fn by_case(rows: &[MetricRow]) -> ByCase<'_, f64> {
     let mut sums: ByCase<(f64, f64)> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.found.metric == "dice" && row.kind != "train") {
+    let is_score = |row: &&MetricRow| Kind::yields_of(&row.kind).is_scores();
+    for row in rows.iter().filter(|row| row.found.metric == "dice").filter(is_score) {
         if let (Some(case), Some(value)) = (&row.found.case, row.found.value) {
             let place = sums.entry((&row.stage, row.found.grid.as_deref())).or_default();
             let sum = place.entry(case).or_default();

@@ -6,6 +6,8 @@ use crate::history::short;
 use crate::sheet::{Cell, Sheet};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use voxflow_stages::Kind;
+use voxflow_stages::stage::Yields;
 
 /// The metrics that people see of each scoring stage, unless they name others.
 const SHOWN: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
@@ -46,7 +48,7 @@ impl Roster {
         Roster { runs, baseline, params, metrics, known }
     }
 
-    /// What people want to see first, with differences from the first run.
+    /// A short table for people, with differences from the first run.
     pub fn in_short(runs: &[Summary]) -> Sheet {
         let mut roster = Roster::new(runs.to_vec(), runs.first().cloned(), false);
         roster.for_people();
@@ -62,27 +64,26 @@ impl Roster {
         self.metrics.retain(|metric| names.iter().any(|name| ends(metric, name)));
     }
 
-    /// Keeps what people want to see first: mean scores of `validate` and `test`, else of the
-    /// training, and few parameters. Gives how many parameters are left out.
+    /// Keeps mean scores on validation and testing cases, else of the training, and few parameters. Gives how many parameters are left out.
     pub fn for_people(&mut self) -> usize {
-        let kinds = |wanted: &[&str]| -> Vec<Column> {
+        let of_kinds = |wanted: &[Yields]| -> Vec<Column> {
             let fits = |metric: &&Column| {
                 let one = self.runs.iter().find_map(|run| metric.metric(run));
                 one.is_some_and(|one| {
                     let name = one.found.metric.as_str();
                     let is_shown = SHOWN.contains(&name) || (name == MISSED && self.misses(metric));
                     let mean = one.found.label.is_none() && is_shown;
-                    mean && wanted.contains(&one.kind.as_str())
+                    mean && wanted.contains(&Kind::yields_of(&one.kind))
                 })
             };
             self.metrics.iter().filter(fits).cloned().collect()
         };
-        let shown = kinds(&["validate", "test"]);
-        self.metrics = if shown.is_empty() { kinds(&["train"]) } else { shown };
+        let shown = of_kinds(&[Yields::ValidationScores, Yields::TestScores]);
+        self.metrics = if shown.is_empty() { of_kinds(&[Yields::Curves]) } else { shown };
         self.few_params()
     }
 
-    /// Whether a count of missed structures is above 0 in any run: its other scores then are means
+    /// True if a count of missed structures is above 0 in any run: its other scores then are means
     /// over fewer cases.
     fn misses(&self, column: &Column) -> bool {
         let values = self.runs.iter().filter_map(|run| column.metric(run)?.found.value);

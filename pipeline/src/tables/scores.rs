@@ -3,7 +3,9 @@
 
 use super::metrics::MetricRow;
 use crate::sheet::{Cell, Sheet};
+use voxflow_stages::Kind;
 use voxflow_stages::Metric;
+use voxflow_stages::stage::Yields;
 
 /// The metrics shown for each label, in this order, each with its heading. Others are left to
 /// `show`.
@@ -19,7 +21,7 @@ const SHOWN: [(&str, &str); 6] = [
 /// The grids in the order of their weight.
 const GRIDS: [&str; 3] = ["original", "resampled", "roundtrip"];
 
-/// What scores belong together: stage, split, grid and label.
+/// Identity of a group of scores: stage, split, grid and label.
 type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
 /// A row for each scoring stage, split, grid and label, in the order in which they came; the mean
@@ -47,7 +49,7 @@ pub fn scores(rows: &[MetricRow]) -> Sheet {
 
 fn is_score(row: &MetricRow) -> bool {
     let shown = SHOWN.iter().any(|(name, _)| *name == row.found.metric);
-    shown && row.kind != "train" && row.is_final() && !row.found.measured
+    shown && Kind::yields_of(&row.kind).is_scores() && row.is_final() && !row.found.measured
 }
 
 fn place(row: &MetricRow) -> Place<'_> {
@@ -90,15 +92,16 @@ pub fn headline(rows: &[MetricRow]) -> Option<(&str, f64)> {
 pub(super) fn headline_of<'a>(
     rows: impl DoubleEndedIterator<Item = (&'a str, &'a str, &'a Metric)> + Clone,
 ) -> Option<(&'a str, f64)> {
-    let dice = |wanted: &str, grid: Option<&str>| {
+    let dice = |wanted: Yields, grid: Option<&str>| {
         rows.clone().rev().find_map(|(stage, kind, found)| {
             let mean = found.metric == "dice" && found.label.is_none() && found.case.is_none();
-            let fits = kind == wanted && mean && (grid.is_none() || found.grid.as_deref() == grid);
+            let of_kind = Kind::yields_of(kind) == wanted;
+            let fits = of_kind && mean && (grid.is_none() || found.grid.as_deref() == grid);
             found.value.filter(|_| fits).map(|value| (stage, value))
         })
     };
-    ["test", "validate", "train"].into_iter().find_map(|kind| {
-        GRIDS.iter().find_map(|grid| dice(kind, Some(grid))).or_else(|| dice(kind, None))
+    Yields::HEADLINE.into_iter().find_map(|yields| {
+        GRIDS.iter().find_map(|grid| dice(yields, Some(grid))).or_else(|| dice(yields, None))
     })
 }
 

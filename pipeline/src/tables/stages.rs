@@ -23,7 +23,7 @@ pub struct StageRow {
     pub items_reused: u64,
     /// When work or recall began.
     pub started_at: Option<OffsetDateTime>,
-    /// How long it took, in seconds.
+    /// Wall time in seconds.
     pub seconds: Option<f64>,
     /// Processor time, in seconds.
     pub cpu_seconds: Option<f64>,
@@ -31,7 +31,7 @@ pub struct StageRow {
     pub peak_rss_bytes: Option<u64>,
     /// The device of the maker, in words.
     pub device: Option<String>,
-    /// Why it ran, failed or was skipped.
+    /// The reason why it ran, failed or was skipped.
     pub reason: Option<String>,
 }
 

@@ -23,14 +23,14 @@ use voxflow_stages::Metric;
 /// The file of the summary in a run's folder.
 pub const SUMMARY: &str = "summary";
 
-/// What a comparison needs of a run.
+/// The summary of a run for comparisons.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The run's id.
     pub run: String,
     /// The workflow's name.
     pub workflow: String,
-    /// How it ended.
+    /// The outcome.
     pub outcome: RunOutcome,
     /// When it began, in milliseconds since 1970.
     pub started_at_ms: i64,
@@ -64,7 +64,7 @@ pub struct Final {
     pub stage: String,
     /// Its kind.
     pub kind: String,
-    /// What was found.
+    /// The metric.
     pub found: Metric,
 }
 
@@ -153,7 +153,7 @@ impl Summary {
     }
 }
 
-/// What a file holds, unless a bit of it has changed. Its first line is the digest of its second.
+/// The content of a file if its first line is the digest of its second.
 fn kept(bytes: &[u8]) -> Option<Kept<'static>> {
     let (digest, text) = std::str::from_utf8(bytes).ok()?.trim_end().split_once('\n')?;
     (Digest::of(text.as_bytes()).to_hex() == digest).then(|| serde_json::from_str(text).ok())?
@@ -185,7 +185,7 @@ fn test_set(rows: &[MetricRow]) -> Option<String> {
     (!names.is_empty()).then(|| Digest::of(names.join("\n").as_bytes()).to_hex()[..8].to_string())
 }
 
-/// What makes two rows the same metric: stage, split, label, grid, name.
+/// Identity of a metric: stage, split, label, grid, name.
 type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, &'a str);
 
 /// The row without an epoch, or else that of the last epoch, of each metric, in the order in which

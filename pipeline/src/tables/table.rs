@@ -16,9 +16,9 @@ pub const PARAMS: &str = "params.parquet";
 /// The three tables of a run, as rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
-    /// What was found and measured.
+    /// Rows of metrics.
     pub metrics: Vec<MetricRow>,
-    /// What became of each stage.
+    /// Rows of stages.
     pub stages: Vec<StageRow>,
     /// The parameters as understood, one row a value.
     pub params: Vec<ParamRow>,

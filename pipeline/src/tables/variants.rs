@@ -9,6 +9,8 @@ use crate::sheet::{Cell, Sheet, short};
 use crate::words;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use voxflow_stages::Kind;
+use voxflow_stages::stage::Yields;
 
 /// The other scores shown beside that which decides.
 const BESIDE: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
@@ -39,9 +41,9 @@ pub struct Variant {
     pub number: usize,
     /// Its values by dotted path.
     pub values: BTreeMap<String, Value>,
-    /// How many runs it has.
+    /// Number of runs.
     pub runs: usize,
-    /// How many of them are done.
+    /// Number of finished runs.
     pub done: usize,
     /// Its scores by column: "validation dice", "testing dice".
     pub scores: BTreeMap<String, Spread>,
@@ -54,7 +56,7 @@ pub struct Spread {
     pub mean: f64,
     /// The standard deviation of the sample (n − 1); none of a single value.
     pub sd: Option<f64>,
-    /// How many values.
+    /// Number of values.
     pub n: usize,
 }
 
@@ -113,7 +115,7 @@ impl Variants {
         self.rows.iter().find(|row| Some(row.number) == self.best)
     }
 
-    /// How many runs are not done.
+    /// Number of unfinished runs.
     pub fn open(&self) -> usize {
         self.rows.iter().map(|row| row.runs - row.done).sum()
     }
@@ -242,18 +244,19 @@ fn variant(number: usize, runs: &[Summary], by: &str) -> Variant {
     Variant { number, values, runs: tried.len(), done, scores }
 }
 
-/// The mean over labels of a metric on one part of the cases: of the last `validate` or `test`,
-/// else of the last validation of the training.
+/// The mean over labels of a metric on one part of the cases: of the last stage that scores a
+/// model, else of the last validation of the training.
 fn score(run: &Summary, part: &str, metric: &str) -> Option<f64> {
-    let fits = |one: &&Final, kind: &str| {
+    let fits = |one: &&Final, yields: Yields| {
         let found = &one.found;
-        one.kind == kind
+        Kind::yields_of(&one.kind) == yields
             && found.split.as_deref() == Some(part)
             && found.label.is_none()
             && found.metric == metric
     };
-    let last = |kind: &str| run.finals.iter().rev().find(|one| fits(one, kind));
-    ["validate", "test", "train"].into_iter().find_map(|kind| last(kind)?.found.value)
+    let last = |yields| run.finals.iter().rev().find(|one| fits(one, yields));
+    let order = [Yields::ValidationScores, Yields::TestScores, Yields::Curves];
+    order.into_iter().find_map(|yields| last(yields)?.found.value)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::spec::Axis;
 use super::sweep::MOST_RUNS;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
+use voxflow_stages::stage::{ArtifactType, Yields};
 
 impl Checker<'_> {
     /// The axes, those that only repeat last.
@@ -112,7 +113,7 @@ fn folds(count: &Value, stages: &[StageSpec]) -> Found {
         return Err(format!("must be at most {MOST_RUNS}"));
     }
     let splits: Vec<&StageSpec> =
-        stages.iter().filter(|stage| stage.kind.name == "split").collect();
+        stages.iter().filter(|stage| stage.kind.makes == ArtifactType::Split).collect();
     let [split] = splits[..] else {
         let ids: Vec<String> = splits.iter().map(|stage| format!("'{}'", stage.id)).collect();
         let there = if ids.is_empty() {
@@ -141,7 +142,7 @@ fn seeds(seeds: &Value, stages: &[StageSpec]) -> Found {
         .filter(|seeds| !seeds.is_empty() && seeds.iter().all(Value::is_u64))
         .ok_or(wanted)?;
     let trained: Vec<&StageSpec> =
-        stages.iter().filter(|stage| stage.kind.name == "train").collect();
+        stages.iter().filter(|stage| stage.kind.yields == Yields::Curves).collect();
     if trained.is_empty() {
         return Err(
             "needs a stage of the kind 'train' whose seed it sets, and there is none".into()

@@ -11,6 +11,7 @@ use super::spec::{StageSpec, Workflow};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
+use voxflow_stages::stage::Seed;
 
 const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
 const STAGE_KEYS: [&str; 3] = ["uses", "needs", "with"];
@@ -296,7 +297,7 @@ impl Checker<'_> {
             .unwrap_or_else(|| Value::Object(Map::new()));
         let schema = kind.schema().as_value();
         if let (Some(seed), Value::Object(fields)) = (seed, &mut written)
-            && kind.name != "split"
+            && kind.seed == Seed::Workflow
             && schema["properties"].get("seed").is_some()
         {
             fields.entry("seed").or_insert(seed.into());

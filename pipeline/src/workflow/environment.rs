@@ -2,7 +2,7 @@
 
 use crate::secret;
 
-/// Where variables come from.
+/// Lookup of a variable by name.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
 /// The variables of this process. Those that are secrets by their names are hidden from then on.
@@ -66,7 +66,7 @@ fn variable(inside: &str, environment: &Environment) -> Result<String, String> {
 pub struct Variable {
     /// Its name.
     pub name: String,
-    /// What stands in where it is not set.
+    /// The default if it is not set.
     pub default: Option<String>,
 }
 

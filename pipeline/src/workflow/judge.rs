@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 pub struct Finding {
     /// The path below the parameters.
     pub path: Vec<String>,
-    /// Whether the key itself is at fault, not its value.
+    /// True if the key itself is at fault, not its value.
     pub on_key: bool,
     /// Text was wanted, but what is written means something else to YAML.
     pub wants_quotes: bool,
-    /// What is wrong.
+    /// The damage.
     pub trouble: String,
     /// The right word nearest to what was written.
     pub nearest: Option<String>,
@@ -187,6 +187,12 @@ impl Checker {
         }
         match best(tries) {
             Some(findings) => self.findings.extend(findings),
+            None if choices.iter().all(|choice| choice["properties"].is_object()) => {
+                let wanted = tag(choices).map(|(tag, words)| (tag, either(&words)));
+                let wanted = wanted.map(|(tag, words)| format!("a mapping with '{tag}': {words}"));
+                let wanted = wanted.unwrap_or_else(|| describe(schema));
+                self.say(format!("must be {wanted}, but is {}", shown(value)), None)
+            }
             None => {
                 self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None)
             }
@@ -217,7 +223,7 @@ fn best(tries: Vec<(i32, Vec<Finding>)>) -> Option<Vec<Finding>> {
     tries.into_iter().find(|(likeness, _)| *likeness == most).map(|(_, findings)| findings)
 }
 
-/// How much a value looks as if a schema was meant; negative where the type is another.
+/// Similarity of a value to a schema; negative for another type.
 fn likeness(schema: &Value, value: &Value) -> i32 {
     if let Some(most) = alternatives(schema).iter().map(|choice| likeness(choice, value)).max() {
         return most;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Where something was written.
+/// A position in a workflow or on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// In the workflow's file; both count from 1.
@@ -23,13 +23,13 @@ pub enum Place {
 pub struct Mistake {
     /// The file as named on the command line.
     pub file: String,
-    /// Where.
+    /// The position.
     pub place: Place,
     /// The stage it is in.
     pub stage: Option<String>,
     /// The key it is about, dotted.
     pub key: Option<String>,
-    /// What is wrong and the way out.
+    /// The trouble and the way out.
     pub trouble: String,
     /// The right word that is nearest to what was written.
     pub nearest: Option<String>,

@@ -15,7 +15,7 @@ pub struct Override {
     pub path: String,
     /// The value.
     pub value: Setting,
-    /// Where it was written.
+    /// Its position.
     pub place: Place,
 }
 

@@ -15,7 +15,7 @@ pub struct Document {
     pub text: String,
     /// The value.
     pub value: Value,
-    /// Where each part stands.
+    /// Positions of all parts.
     pub places: Places,
 }
 

@@ -13,7 +13,7 @@ pub const LOCAL: &str = "file/";
 /// Keys of kinds that hold a path of this machine.
 const PATHS: [&str; 3] = ["path", "file", "datalist"];
 
-/// What is not there of the files that the stages read, or cannot be used.
+/// Local files of the stages that are missing or unusable.
 pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Mistake> {
     let places = parse::parse(&workflow.file, workflow.text.as_bytes())
         .map(|(document, _)| document.places)
@@ -34,7 +34,7 @@ pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Mistake> {
     each.collect()
 }
 
-/// What is wrong with the files of one stage, in words; nothing where they are there.
+/// The error about the local files of one stage; `None` if they are usable.
 pub fn words(stage: &StageSpec, environment: &Environment) -> Option<String> {
     let (_, trouble, nearest) = trouble(stage)?;
     let nearest = nearest.map(|word| format!("; did you mean '{word}'?")).unwrap_or_default();

@@ -23,7 +23,7 @@ pub struct Places(Vec<Node>);
 /// A node of the text.
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// Where its key and its value stand; nowhere of their own for what only leads to an override.
+    /// Positions of its key and value; `None` for parents of an override.
     places: Option<(Place, Place)>,
     /// The nodes below it, by key or index.
     below: HashMap<String, usize>,
@@ -32,23 +32,23 @@ struct Node {
 /// Trouble in the text's form: where, at which node, what.
 #[derive(Debug, PartialEq)]
 pub struct FormTrouble {
-    /// Where.
+    /// The position.
     pub place: Place,
     /// The node.
     pub path: Path,
-    /// What, and the way out.
+    /// The trouble and the way out.
     pub trouble: String,
-    /// Whether the text has no meaning with it.
+    /// True if the text has no meaning with it.
     pub fatal: bool,
 }
 
 impl Places {
-    /// Where the key of a node stands, or the nearest node around it.
+    /// Position of a node's key, or of the nearest node around it.
     pub fn key(&self, path: &[String]) -> Place {
         self.around(path).0
     }
 
-    /// Where the value of a node begins, or the nearest node around it.
+    /// Position of a node's value, or of the nearest node around it.
     pub fn value(&self, path: &[String]) -> Place {
         match self.walk(path).nth(path.len()) {
             Some(Node { places: Some((_, value)), .. }) => value.clone(),
@@ -149,7 +149,7 @@ struct Reader {
     documents: usize,
     nodes: usize,
     sizes: HashMap<usize, usize>,
-    /// Whether one of the troubles takes the text's meaning.
+    /// True if one of the troubles takes the text's meaning.
     is_over: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Which needed stage plays which role: by type where that is plain, by a map where it is written.
+//! Assignment of needed stages to roles: by type if unambiguous, else by the written map.
 
 use super::mistake::{either, nearest};
 use serde_json::Value;
@@ -11,7 +11,7 @@ use voxflow_stages::stage::{ArtifactType, Count, Read};
 pub struct NeedTrouble {
     /// Keys and indices below `needs`.
     pub path: Vec<String>,
-    /// What is wrong.
+    /// The damage.
     pub trouble: String,
     /// The right word nearest to what was written.
     pub nearest: Option<String>,
@@ -200,7 +200,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Whether a role of this kind takes several stages.
+/// True if a role of this kind takes several stages.
 pub fn takes_many(kind: &Kind, role: &str) -> bool {
     kind.reads.iter().any(|read| read.role == role && read.count == Count::Many)
 }

@@ -80,7 +80,7 @@ pub(super) fn format_range(format: &str) -> (f64, f64) {
     }
 }
 
-/// What a schema wants, in words.
+/// A schema's demand, for people.
 pub fn describe(schema: &Value) -> String {
     let choices =
         alternatives(schema).iter().filter(|choice| types(choice) != ["null"]).collect::<Vec<_>>();

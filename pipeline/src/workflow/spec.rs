@@ -18,7 +18,7 @@ pub struct Workflow {
     pub seed: Option<u64>,
     /// The stages, each after those it needs.
     pub stages: Vec<StageSpec>,
-    /// What is to be varied.
+    /// The axes.
     pub sweep: Vec<Axis>,
     /// The place of each stage in the order, by its id.
     pub(super) indices: HashMap<String, usize>,
@@ -44,11 +44,11 @@ pub struct StageSpec {
 pub struct Axis {
     /// The settings: the paths that change together, each with its value.
     pub settings: Vec<Vec<(String, Value)>>,
-    /// What all its runs have in common: the number of folds.
+    /// Settings common to all its runs: the number of folds.
     pub common: Vec<(String, Value)>,
-    /// Whether it only repeats a variant, as folds and seeds do: scores are averaged over it.
+    /// True if it only repeats a variant, as folds and seeds do: scores are averaged over it.
     pub repeats: bool,
-    /// Where it is written.
+    /// Its position.
     pub place: Place,
 }
 

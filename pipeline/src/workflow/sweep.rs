@@ -15,7 +15,7 @@ pub const MOST_RUNS: usize = 300;
 pub struct Variant {
     /// The number of the variant, from 1; its repetitions have the same.
     pub number: usize,
-    /// What it changes in the workflow.
+    /// Changes to the workflow.
     pub overrides: Vec<Override>,
     /// The swept values by dotted path.
     pub values: BTreeMap<String, Value>,

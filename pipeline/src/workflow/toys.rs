@@ -4,7 +4,7 @@
 use super::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use voxflow_stages::stage::{ArtifactType, Count, Pool, Read};
+use voxflow_stages::stage::{ArtifactType, Count, Pool, Read, Seed, Yields};
 use voxflow_stages::{Context, Run, Stage};
 
 macro_rules! toy {
@@ -19,6 +19,14 @@ macro_rules! toy {
             const MAKES: ArtifactType = ArtifactType::$makes;
             const LOCATORS: &'static [&'static str] = $locators;
             const POOL: Pool = Pool::Cpu;
+            const YIELDS: Yields = match Self::MAKES {
+                ArtifactType::Model => Yields::Curves,
+                _ => Yields::Nothing,
+            };
+            const SEED: Seed = match Self::MAKES {
+                ArtifactType::Split => Seed::Own,
+                _ => Seed::Workflow,
+            };
         }
         impl Run for $type {
             fn run(&self, _cx: &Context) -> voxflow_stages::Result<()> {

@@ -5,9 +5,9 @@ use crate::batch::Batch;
 use crate::classes::Classes;
 use crate::subset::{PreparedCase, Subset};
 use tch::Device;
-use voxflow_stages::image::augment::Change;
 use voxflow_stages::image::candidates::Candidates;
 use voxflow_stages::image::patch_sampler::{Case, place, sample};
+use voxflow_stages::image::transform::Changes;
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::random::Draw;
 use voxflow_stages::{Error, Result};
@@ -55,7 +55,7 @@ impl<'a> BatchSampler<'a> {
         case: &PreparedCase,
         epoch: u64,
         item: u64,
-    ) -> Result<([i64; 3], Change)> {
+    ) -> Result<([i64; 3], Changes)> {
         let (params, key) = (self.params, (self.params.seed, epoch, item));
         let start =
             place(candidates(case)?, &params.sampling, case.image.shape(), params.patch, key);

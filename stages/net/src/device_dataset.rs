@@ -12,8 +12,9 @@ use crate::classes::Classes;
 use crate::subset::PreparedCase;
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::Result;
-use voxflow_stages::image::augment::Change;
+use voxflow_stages::image::transform::Canvas;
 use voxflow_stages::image::warp::Affinity;
+use voxflow_stages::random::Draw;
 
 /// The volumes of a training on a device.
 pub struct DeviceDataset<'a> {
@@ -52,11 +53,12 @@ impl<'a> DeviceDataset<'a> {
         no_grad(|| {
             for ((index, item), place) in self.sampler.patches(&cases).zip(0..) {
                 let case = &self.sampler.subset.cases[index];
-                let (start, change) = self.sampler.draw_patch(case, epoch, item)?;
-                let patch =
+                let (start, changes) = self.sampler.draw_patch(case, epoch, item)?;
+                let (flips, changes) = changes.split_mirrors();
+                let mut patch =
                     PatchView { image: batch.image.get(place), label: batch.label.get(place) };
-                patch.cut(&self.cases[index], start, change.flips);
-                patch.apply(change);
+                patch.cut(&self.cases[index], start, flips);
+                changes.apply(&mut patch);
             }
             Ok(batch)
         })
@@ -112,50 +114,57 @@ impl PatchView {
             target.shallow_clone().copy_(&part);
         }
     }
+}
 
-    /// Applies the rest of an augmentation, in its fixed order, once the patch is cut and flipped.
-    fn apply(&self, mut change: Change) {
-        if let Some((turns, axes)) = change.turns {
-            let axes = axes.map(|axis| axis as i64 + 1);
-            for tensor in [&self.image, &self.label] {
-                tensor.shallow_clone().copy_(&tensor.rot90(turns.into(), axes));
-            }
-        }
-        if let Some(affine) = &change.affine {
-            self.warp(affine);
-        }
-        let mut image = self.image.shallow_clone();
-        if let Some((std, draw)) = &mut change.noise {
-            tch::manual_seed(draw.bits() as i64);
-            image += image.randn_like() * f64::from(*std);
-        }
-        if let Some(power) = change.gamma {
-            let low = image.min();
-            let range = image.max() - &low;
-            let raised = ((&image - &low) / (&range + 1e-7)).pow_tensor_scalar(f64::from(power))
-                * range
-                + low;
-            image.copy_(&raised);
-        }
-        if let Some(scale) = change.scale {
-            image *= f64::from(1.0 + scale);
-        }
-        if let Some(shift) = change.shift {
-            image += f64::from(shift);
+/// The operations of changes on the device, none of which waits for it.
+impl Canvas for PatchView {
+    fn mirror(&mut self, axes: [bool; 3]) {
+        let axes = (0..3).filter(|axis| axes[*axis]).map(|axis| axis as i64 + 1);
+        let axes: Vec<i64> = axes.collect();
+        for tensor in [&self.image, &self.label] {
+            tensor.shallow_clone().copy_(&tensor.flip(&axes[..]));
         }
     }
 
-    /// Resamples the patch: trilinear for the image, nearest for the label, border values outside.
-    fn warp(&self, affine: &Affinity) {
+    fn turn(&mut self, quarters: u8, axes: [usize; 2]) {
+        let axes = axes.map(|axis| axis as i64 + 1);
+        for tensor in [&self.image, &self.label] {
+            tensor.shallow_clone().copy_(&tensor.rot90(quarters.into(), axes));
+        }
+    }
+
+    fn resample(&mut self, affinity: &Affinity) {
         const TRILINEAR: i64 = 0;
         const NEAREST: i64 = 1;
         const BORDER: i64 = 1;
-        let grid = grid(affine, sides(&self.image), self.image.device());
+        let grid = grid(affinity, sides(&self.image), self.image.device());
         for (tensor, mode) in [(&self.image, TRILINEAR), (&self.label, NEAREST)] {
             let item = tensor.to_kind(Kind::Float).unsqueeze(0);
             let warped = item.grid_sampler(&grid, mode, BORDER, false).squeeze_dim(0);
             tensor.shallow_clone().copy_(&warped);
         }
+    }
+
+    /// By the device's own generator, seeded from the stream.
+    fn add_noise(&mut self, std: f32, draw: &mut Draw) {
+        tch::manual_seed(draw.bits() as i64);
+        self.image += self.image.randn_like() * f64::from(std);
+    }
+
+    fn raise(&mut self, power: f32) {
+        let (image, low) = (&self.image, self.image.min());
+        let range = image.max() - &low;
+        let scaled = (image - &low) / (&range + 1e-7);
+        let raised = scaled.pow_tensor_scalar(f64::from(power)) * range + low;
+        self.image.copy_(&raised);
+    }
+
+    fn multiply(&mut self, factor: f32) {
+        self.image *= f64::from(factor);
+    }
+
+    fn add(&mut self, offset: f32) {
+        self.image += f64::from(offset);
     }
 }
 

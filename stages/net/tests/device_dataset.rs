@@ -64,6 +64,21 @@ fn crops_flips_turns_scale_and_shift_have_the_bits_of_the_loader_at_the_border_t
 }
 
 #[test]
+fn a_list_in_another_order_has_the_bits_of_the_loader() {
+    let flip = json!({ "name": "flip", "probability": 0.5 });
+    let turn = json!({ "name": "rotate90", "probability": 0.5 });
+    let shift = json!({ "name": "intensity_shift", "probability": 0.9, "offset": 0.1 });
+    let scale = json!({ "name": "intensity_scale", "probability": 0.9, "factor": 0.1 });
+    for list in [json!([shift, scale, flip, turn, flip]), json!([flip, flip, turn, shift, shift])] {
+        for patch in [[8, 8, 8], [16, 16, 8]] {
+            for [made, cut] in batches(&Bench::of_two(), &params(patch, &list)) {
+                assert!(made.0.equal(&cut.0) && made.1.equal(&cut.1), "{patch:?}, {list}");
+            }
+        }
+    }
+}
+
+#[test]
 fn affine_changes_and_gamma_are_those_of_the_loader_but_for_rounding() {
     let affine = json!({ "affine": {
         "probability": 0.9, "rotation_degrees": [20, 10, 30], "scale": [0.2, 0.1, 0.2],

@@ -14,7 +14,7 @@ use std::io::{BufReader, Read, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How much may come out of an archive.
+/// Limits of unpacking.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes in all.
@@ -79,7 +79,7 @@ pub fn unpack(
     }
 }
 
-/// Whether it is gzip rather than plain tar, by its first bytes.
+/// True if it is gzip rather than plain tar, by its first bytes.
 fn format(file: &mut File) -> Result<bool> {
     let mut head = vec![];
     file.take(512).read_to_end(&mut head).trouble("cannot read")?;
@@ -101,7 +101,7 @@ fn format(file: &mut File) -> Result<bool> {
     Ok(gzip)
 }
 
-/// Whether a block's checksum is that of a tar header.
+/// True if a block's checksum is that of a tar header.
 fn is_header(block: &[u8]) -> bool {
     let header = tar::Header::from_byte_slice(block);
     let sum: u32 = block

@@ -94,7 +94,7 @@ fn largest(mask: Vec<bool>, shape: [usize; 3]) -> Vec<bool> {
     }
 }
 
-/// Where the label mostly is, grids laid centre on centre.
+/// Mean label over cases, grids aligned at their centres.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeanLabel {
     shape: [usize; 3],

@@ -72,7 +72,7 @@ fn list(json: &Map<String, Value>, keys: &[&str], folder: &Path) -> Result<Vec<E
     Ok(entries)
 }
 
-/// What is worth saying of the lists.
+/// Messages about the lists.
 fn tell(json: &Map<String, Value>, lists: &[Vec<Entry>; 3], notes: &mut Notes) {
     let [training, validation, test] = lists;
     fields::count(json, "numTraining", training.len(), "training cases", notes);

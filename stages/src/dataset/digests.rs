@@ -18,7 +18,7 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Whether anything is expected.
+    /// True if anything is expected.
     pub fn any(&self) -> bool {
         self.md5.is_some() || self.sha256.is_some()
     }

@@ -49,7 +49,7 @@ pub enum Order {
     Sorted,
 }
 
-/// How to split.
+/// The rule of a split.
 #[derive(Clone, Debug, Default)]
 pub struct Rule {
     /// Training cases; `None` is none.

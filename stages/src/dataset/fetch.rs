@@ -18,16 +18,16 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 use voxflow_cache::Digest;
 
-/// How often one source is asked again after a transfer that brought something, but not all.
+/// Retries of a source after partial transfers.
 const BREAKS: u32 = 20;
-/// How often one source is asked again after a transfer that brought nothing.
+/// Retries of a source after empty transfers.
 const REFUSALS: u32 = 2;
-/// How many redirects are followed.
+/// Most redirects followed.
 const REDIRECTS: u32 = 8;
-/// How long a server may be silent.
+/// Timeout of a silent server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where to fetch from. Shown without user, password and query.
+/// A URL to fetch from. Displayed without user, password and query.
 #[derive(Clone)]
 pub struct Source {
     url: String,
@@ -102,7 +102,7 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// What is known of the bytes in `partial`.
+/// Description of the bytes in `partial`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Partial {
     /// The digest of the URL, which may hold a password.
@@ -113,7 +113,7 @@ struct Partial {
     length: Option<u64>,
 }
 
-/// How one transfer went on.
+/// Outcome of one transfer.
 enum Outcome {
     /// All is there.
     Done,
@@ -341,7 +341,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// How many bytes are there, of a content that is known.
+    /// Bytes already present of a known content.
     fn have(&self) -> u64 {
         let known = self.folder.join("partial.json").exists();
         self.folder
@@ -389,13 +389,13 @@ fn number(response: &Response<Body>, name: &str) -> Option<u64> {
     header(response, name)?.trim().parse().ok()
 }
 
-/// What tells this content from another one: a strong ETag, else the date of its last change.
+/// Validator of the content: a strong ETag, else the date of its last change.
 fn validator(response: &Response<Body>) -> Option<String> {
     let etag = header(response, "etag").filter(|etag| !etag.starts_with("W/"));
     etag.or_else(|| header(response, "last-modified")).map(str::to_string)
 }
 
-/// Whether a partial answer starts where we are, in a whole of the length that we know.
+/// True if a partial answer starts where we are, in a whole of the length that we know.
 fn continues(response: &Response<Body>, have: u64, length: Option<u64>) -> bool {
     let Some(range) =
         header(response, "content-range").and_then(|text| text.strip_prefix("bytes "))

@@ -7,7 +7,7 @@ use crate::dataset::{Label, Listing, Numbering, labels, name};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
-/// What a workflow says of a data set, in place of the words of its `dataset.json`.
+/// Values of a workflow that replace those of `dataset.json`.
 #[derive(Clone, Debug, Default)]
 pub struct Said<'a> {
     /// The labels without background, if any are named.
@@ -117,7 +117,7 @@ pub fn rest(json: &Map<String, Value>, read: &[&str], notes: &mut Notes) -> Resu
     Ok(())
 }
 
-/// Whether a value looks like a list of images.
+/// True if a value looks like a list of images.
 fn holds_cases(value: &Value) -> bool {
     let is_case = |value: &Value| match value {
         Value::String(path) => name::case_name(path).is_ok(),

@@ -1,4 +1,4 @@
-//! What people write in place of what can be read: image formats that are known by name, and `~`.
+//! Unsupported spellings: image formats known by name, and `~`.
 
 use std::path::Path;
 

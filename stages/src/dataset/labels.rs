@@ -73,7 +73,7 @@ impl Serialize for LabelNames {
 }
 
 impl LabelNames {
-    /// Whether nothing is named.
+    /// True if nothing is named.
     pub fn is_empty(&self) -> bool {
         match self {
             LabelNames::List(names) => names.is_empty(),
@@ -222,7 +222,7 @@ fn whole(value: f64) -> Result<u8, String> {
     Ok(value as u8)
 }
 
-/// What one label may not be.
+/// Checks one label.
 fn judged(label: &Label) -> Result<(), String> {
     let Label { value, name } = label;
     match *value {
@@ -277,7 +277,7 @@ fn plain(name: &str) -> String {
     words.join(" ")
 }
 
-/// Whether a name says that there is nothing: the names that data sets give to value 0.
+/// True if a name says that there is nothing: the names that data sets give to value 0.
 pub fn is_background(name: &str) -> bool {
     let words = ["bg", "bkg", "none", "nothing", "empty", "void", "null", "clear", "clear label"];
     let more = ["unlabeled", "unlabelled", "unlabel", "no label", "outside", "exterior"];

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 
-/// What a dataset holds. Paths are names in the dataset artifact.
+/// Content of a dataset. Paths are names in the dataset artifact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listing {
@@ -17,7 +17,7 @@ pub struct Listing {
     /// The licence of the data, where the source tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// Where the data come from, where the source tells.
+    /// Origin of the data, if the source gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// The name of each image channel, in order ("CT"; "FLAIR", "T1w", …).
@@ -66,7 +66,7 @@ pub struct Case {
 }
 
 impl Listing {
-    /// Whether every channel is CT (values in Hounsfield units).
+    /// True if every channel is CT (values in Hounsfield units).
     pub fn is_ct(&self) -> bool {
         !self.modality.is_empty()
             && self.modality.iter().all(|name| name.eq_ignore_ascii_case("ct"))

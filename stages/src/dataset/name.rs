@@ -60,13 +60,13 @@ pub fn case_name(path: &str) -> Result<String> {
     }
 }
 
-/// Whether a part of the name starts with a dot, or is what macOS adds to archives.
+/// True if a part of the name starts with a dot, or is what macOS adds to archives.
 pub fn is_hidden(name: &str) -> bool {
     name.split('/')
         .any(|part| part == "__MACOSX" || (part.starts_with('.') && part != "." && part != ".."))
 }
 
-/// Whether a case is left out: by its name, or by one with `*` for anything ("*_4d").
+/// True if a case is left out: by its name, or by one with `*` for anything ("*_4d").
 pub fn is_excluded(case: &str, exclude: &[String]) -> bool {
     exclude.iter().any(|text| is_like(case, text))
 }

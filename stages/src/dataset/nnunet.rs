@@ -51,7 +51,7 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
     listing.with_labels(said.unlabelled, |name| first.contains(name), lacks, notes)
 }
 
-/// Whether a `dataset.json` is nnU-Net's rather than the Decathlon's: by its own words, or for
+/// True if a `dataset.json` is nnU-Net's rather than the Decathlon's: by its own words, or for
 /// version 1, which keeps the Decathlon's, by the channel number in the files' names.
 pub fn is_nnunet(text: &[u8], folder: &Path) -> bool {
     let Ok(json) = object(text) else { return false };

@@ -2,7 +2,7 @@
 
 use crate::record::Message;
 
-/// What is worth saying, in order.
+/// Messages, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notes(pub Vec<Message>);
 

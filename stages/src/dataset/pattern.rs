@@ -38,12 +38,12 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// What the placeholder stands for in `name`: as little as fits.
+    /// The shortest text that the placeholder matches in `name`.
     pub fn find<'a>(&self, name: &'a str) -> Option<&'a str> {
         self.values(name)?.into_iter().find(|(text, _)| *text == self.placeholder).map(|(_, v)| v)
     }
 
-    /// What all placeholders stand for, joined by `_` in the order of the pattern.
+    /// Texts matched by all placeholders, joined by `_` in the order of the pattern.
     pub fn name_in(&self, name: &str) -> Option<String> {
         let values: Vec<&str> = self.values(name)?.into_iter().map(|(_, value)| value).collect();
         Some(values.join("_"))

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// What to look for, and what the files do not say of themselves.
+/// Patterns, and facts that the files do not contain.
 #[derive(Clone, Debug, Default)]
 pub struct Pairs<'a> {
     /// A pattern with `{case}` for each image channel, or one for files of several channels.

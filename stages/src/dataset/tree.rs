@@ -49,7 +49,7 @@ impl Tree {
         self.others.iter().map(String::as_str)
     }
 
-    /// What there is, for a message that something is not.
+    /// Existing names, for a message about a missing one.
     pub fn holds(&self) -> String {
         let folder = self.root.display();
         let (images, others): (Vec<&str>, Vec<&str>) =

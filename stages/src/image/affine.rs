@@ -153,7 +153,7 @@ pub fn upper_factor(matrix: &Matrix3) -> Option<Matrix3> {
     Some(upper)
 }
 
-/// Whether each |a − b| ≤ `absolute` + 1e-5·|b|.
+/// True if each |a − b| ≤ `absolute` + 1e-5·|b|.
 pub fn close(a: &Affine, b: &Affine, absolute: f64) -> bool {
     a.iter()
         .flatten()

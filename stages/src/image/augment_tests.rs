@@ -1,9 +1,16 @@
-//! Stories of augmentation: what is drawn, and what stays as it was.
+//! Stories of augmentation: what is drawn, what stays as it was, and the two ways to write it.
 
 use super::*;
+use crate::image::patch::Patch;
+use crate::image::transform::{Canvas, Change, Effect, Mirrored, RandomTransform, Shifted};
+use serde_json::{Value, json};
+
+fn of(value: Value) -> Augmentation {
+    serde_json::from_value(value).unwrap()
+}
 
 fn all() -> Augmentation {
-    serde_json::from_value(serde_json::json!({
+    of(json!({
         "flip": { "probability": 0.5, "axes": [0, 2] },
         "rotate90": { "probability": 0.5 },
         "affine": { "probability": 0.5, "rotation_degrees": [10, 20, 30], "scale": [0.1, 0.1, 0.1] },
@@ -11,7 +18,6 @@ fn all() -> Augmentation {
         "intensity_scale": { "probability": 0.5, "factor": 0.3 },
         "intensity_shift": { "probability": 0.5, "offset": 0.1 },
     }))
-    .unwrap()
 }
 
 fn patch() -> Patch {
@@ -19,126 +25,182 @@ fn patch() -> Patch {
     Patch { channels: 2, shape: [8, 8, 8], image, label: (0..512).map(|i| (i % 3) as u8).collect() }
 }
 
+/// The changes of an item as text, one a transform.
+fn drawn(augmentation: &Augmentation, item: u64) -> Vec<String> {
+    let changes = augmentation.draw([8, 8, 8], (1, 2, item));
+    changes.0.iter().map(|change| format!("{change:?}")).collect()
+}
+
+/// A patch after the changes of an item.
+fn changed(augmentation: &Augmentation, item: u64) -> Patch {
+    let mut patch = patch();
+    patch.change(|canvas| augmentation.draw([8, 8, 8], (1, 2, item)).apply(canvas));
+    patch
+}
+
 #[test]
 fn nothing_asked_for_changes_nothing() {
-    let mut changed = patch();
-    Augmentation::default().draw([8, 8, 8], (0, 0, 0)).apply(&mut changed);
-    assert_eq!(changed, patch());
+    assert_eq!(changed(&Augmentation::default(), 0), patch());
+    assert_eq!(changed(&of(json!([])), 0), patch());
 }
 
 #[test]
 fn probabilities_and_ranges_are_kept() {
-    let changes: Vec<Change> = (0..4000).map(|item| all().draw([8, 8, 8], (5, 1, item))).collect();
-    let share = |test: &dyn Fn(&Change) -> bool| {
-        changes.iter().filter(|change| test(change)).count() as f64 / 4000.0
+    let share = |augmentation: Value, begins: &str| {
+        let augmentation = of(augmentation);
+        let is_drawn = |item: &u64| {
+            drawn(&augmentation, *item).first().is_some_and(|change| change.starts_with(begins))
+        };
+        (0..4000).filter(is_drawn).count() as f64 / 4000.0
     };
     let near = |share: f64| (share - 0.5).abs() < 0.026; // 3.3 standard deviations
-    assert!(near(share(&|change| change.flips[0])) && near(share(&|change| change.flips[2])));
-    assert_eq!(share(&|change| change.flips[1]), 0.0);
-    assert!(
-        near(share(&|change| change.turns.is_some()))
-            && near(share(&|change| change.affine.is_some()))
-    );
-    assert!(
-        near(share(&|change| change.shift.is_some()))
-            && near(share(&|change| change.noise.is_some()))
-    );
-    assert!(changes.iter().filter_map(|change| change.shift).all(|shift| shift.abs() <= 0.1));
-    let shifts: Vec<f64> =
-        changes.iter().filter_map(|change| change.shift.map(f64::from)).collect();
-    let mean_square = shifts.iter().map(|shift| shift * shift).sum::<f64>() / shifts.len() as f64;
+    let flip = json!({ "flip": { "probability": 0.5, "axes": [0, 2] } });
+    assert!(near(share(flip.clone(), "Mirrored([true")));
+    assert_eq!(share(flip.clone(), "Mirrored([true, true"), 0.0);
+    assert_eq!(share(flip, "Mirrored([false, true"), 0.0);
+    for (name, begins) in [("rotate90", "Turned"), ("affine", "Affinity")] {
+        assert!(near(share(json!({ name: { "probability": 0.5 } }), begins)));
+    }
+    let noise = json!({ "noise": { "probability": 0.5, "std": 1 } });
+    assert!(near(share(noise, "Noisy")));
+    for quarters in 1..=3 {
+        let begins = format!("Turned {{ quarters: {quarters}");
+        let found = share(json!({ "rotate90": { "probability": 0.5 } }), &begins);
+        assert!((found - 1.0 / 6.0).abs() < 0.02, "{found}");
+    }
+    let shift = of(json!({ "intensity_shift": { "probability": 1.0, "offset": 0.1 } }));
+    let shifts: Vec<f64> = (0..4000)
+        .map(|item| {
+            let mut value = [0.0];
+            shift.draw([8, 8, 8], (5, 1, item)).apply_to_values(&mut value);
+            f64::from(value[0])
+        })
+        .collect();
+    assert!(shifts.iter().all(|shift| shift.abs() <= 0.1));
+    let mean_square = shifts.iter().map(|shift| shift * shift).sum::<f64>() / 4000.0;
     assert!(
         (mean_square - 0.01 / 3.0).abs() < 2.5e-4,
         "uniform: variance is range² / 3, got {mean_square}"
-    );
-    let third = |k: u8| {
-        changes.iter().filter(|change| change.turns.is_some_and(|turn| turn.0 == k)).count()
-    };
-    assert!((1..=3).all(|k| (third(k) as f64 - 4000.0 / 6.0).abs() < 80.0));
-    assert!(
-        changes
-            .iter()
-            .filter_map(|change| change.affine)
-            .all(|affine| affine.rotation[2].abs() <= 30f64.to_radians()
-                && affine.scale.iter().all(|scale| (0.9..=1.1).contains(scale)))
     );
 }
 
 #[test]
 fn a_change_added_leaves_the_others_as_they_were() {
-    let without = Augmentation { noise: None, affine: None, ..all() };
+    let Augmentation::InOrder(mapping) = all() else { panic!("a mapping") };
+    let without = InOrder { noise: None, affine: None, ..*mapping };
+    let without = Augmentation::InOrder(Box::new(without));
     for item in 0..50 {
-        let (one, other) =
-            (all().draw([8, 8, 8], (1, 2, item)), without.draw([8, 8, 8], (1, 2, item)));
-        assert_eq!(
-            (one.flips, one.turns, one.scale, one.shift),
-            (other.flips, other.turns, other.scale, other.shift)
-        );
+        let mut one = drawn(&all(), item);
+        one.retain(|change| !change.starts_with("Noisy") && !change.starts_with("Affinity"));
+        assert_eq!(one, drawn(&without, item));
     }
 }
 
 #[test]
-fn noise_has_the_drawn_standard_deviation_and_mean_zero() {
-    let mut values = vec![0f32; 100_001];
-    add_noise(&mut values, 0.25, &mut Draw::new(4, 0, 0, "noise"));
-    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / 100_001.0;
-    let moment =
-        |power| values.iter().map(|value| f64::from(*value).powi(power)).sum::<f64>() / 100_001.0;
-    assert!(
-        mean.abs() < 0.0026 && (moment(2) / 0.0625 - 1.0).abs() < 0.015,
-        "{mean} {}",
-        moment(2)
-    );
-    assert!(
-        (moment(4) / (3.0 * 0.0625 * 0.0625) - 1.0).abs() < 0.04,
-        "the fourth moment of a normal distribution"
-    );
-}
-
-#[test]
-fn four_quarter_turns_and_two_flips_are_nothing() {
-    let mut changed = patch();
-    (0..4).for_each(|_| warp::turn(&mut changed, 1, [0, 2]));
-    (0..2).for_each(|_| warp::flip(&mut changed, [true, false, true]));
-    assert_eq!(changed, patch());
-}
-
-#[test]
-fn unequal_sides_cannot_be_quarter_turned() {
-    let turn = Augmentation {
-        rotate90: Some(Rotate90 { probability: 1.0, axes: [0, 2] }),
-        ..Augmentation::default()
-    };
+fn unequal_sides_cannot_be_quarter_turned_and_numbers_are_named_by_their_place() {
+    let turn = of(json!({ "rotate90": { "probability": 1.0, "axes": [0, 2] } }));
     assert_eq!(turn.check([8, 4, 8]), vec![]);
     assert_eq!(turn.check([8, 8, 4])[0].0, "rotate90.axes");
-    let wrong = Augmentation {
-        noise: Some(Noise { probability: 1.5, std: -1.0 }),
-        ..Augmentation::default()
+    let noise = json!({ "probability": 1.5, "std": -1.0 });
+    let paths = |augmentation: Value| -> Vec<String> {
+        of(augmentation).check([8; 3]).into_iter().map(|(path, _)| path).collect()
     };
+    assert_eq!(paths(json!({ "noise": noise })), ["noise.probability", "noise.std"]);
+    let flip = json!({ "name": "flip", "probability": 0.5, "axes": [3] });
+    let noise = json!({ "name": "noise", "probability": 1.5, "std": 1 });
+    assert_eq!(paths(json!([noise, flip])), ["0.probability", "1.axes"]);
     assert_eq!(
-        wrong.check([8; 3]).iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
-        ["noise.probability", "noise.std"]
+        paths(json!({ "affine": { "probability": 1, "scale": [1, 0, 0] } })),
+        ["affine.scale"]
     );
 }
 
 #[test]
-fn an_affine_change_of_a_common_patch_takes_a_few_milliseconds() {
-    let mut large = Patch {
-        channels: 1,
-        shape: [48, 64, 48],
-        image: vec![0.5; 147_456],
-        label: vec![1; 147_456],
-    };
-    let affine = warp::Affinity {
-        rotation: [0.2, 0.1, 0.3],
-        translation: [1.0, 0.0, 2.0],
-        scale: [1.1, 0.9, 1.0],
-    };
-    let begun = std::time::Instant::now();
-    (0..5).for_each(|_| affine.apply(&mut large));
-    let each = begun.elapsed() / 5;
-    assert!(
-        each < std::time::Duration::from_millis(60),
-        "{each:?} each: 3 to 6 ms where nothing else runs"
-    );
+fn what_says_the_same_is_written_in_one_form() {
+    let written = |value: Value| serde_json::to_value(of(value)).unwrap();
+    let flip = json!({ "probability": 0.5, "axes": [0, 1, 2] });
+    let shift = json!({ "probability": 0.5, "offset": 0.1 });
+    let mapping = json!({ "flip": flip, "intensity_shift": shift });
+    assert_eq!(written(mapping.clone()), mapping);
+    assert_eq!(written(json!({})), json!({}));
+    assert_eq!(written(json!([])), json!({}));
+    let [flip, shift] = [
+        json!({ "name": "flip", "probability": 0.5 }),
+        json!({ "name": "intensity_shift", "probability": 0.5, "offset": 0.1 }),
+    ];
+    assert_eq!(written(json!([flip, shift])), mapping, "the table's order");
+    let full = json!({ "name": "flip", "probability": 0.5, "axes": [0, 1, 2] });
+    assert_eq!(written(json!([shift, flip])), json!([shift, full]), "another order");
+    assert_eq!(written(json!([flip, flip])), json!([full, full]), "one of them twice");
+}
+
+#[test]
+fn a_list_in_the_tables_order_changes_as_the_mapping_and_another_order_changes_otherwise() {
+    let scale = json!({ "name": "intensity_scale", "probability": 1, "factor": 0.5 });
+    let shift = json!({ "name": "intensity_shift", "probability": 1, "offset": 0.5 });
+    let mapping = of(json!({ "intensity_scale": { "probability": 1, "factor": 0.5 },
+                             "intensity_shift": { "probability": 1, "offset": 0.5 } }));
+    let (same, other) = (of(json!([scale, shift])), of(json!([shift, scale])));
+    for item in 0..4 {
+        assert_eq!(changed(&same, item), changed(&mapping, item));
+        assert_ne!(changed(&other, item), changed(&mapping, item));
+        let (mut reversed, mut found) = (drawn(&other, item), drawn(&mapping, item));
+        reversed.reverse();
+        assert_eq!(std::mem::take(&mut found), reversed, "the draws are the same");
+    }
+}
+
+#[test]
+fn a_transform_that_is_there_twice_is_drawn_twice() {
+    let noise = json!({ "name": "noise", "probability": 1, "std": 0.5 });
+    let twice = drawn(&of(json!([noise, noise])), 3);
+    assert_eq!(twice[0], drawn(&of(json!([noise])), 3)[0]);
+    assert_ne!(twice[0], twice[1]);
+}
+
+#[test]
+fn leading_flips_are_one_mirroring_and_later_ones_stay_in_their_place() {
+    let changes = Changes(vec![
+        Box::new(Mirrored([true, false, true])),
+        Box::new(Mirrored([true, true, false])),
+        Box::new(Shifted(0.5)),
+        Box::new(Mirrored([false, false, true])),
+    ]);
+    let (mirrored, rest) = changes.split_mirrors();
+    assert_eq!((mirrored, rest.0.len()), ([false, true, true], 2));
+    assert!(!rest.are_pointwise());
+}
+
+/// A transform that a newcomer writes: one file, made of operations that both canvases have.
+#[derive(Debug)]
+struct Invert;
+
+impl RandomTransform for Invert {
+    fn check(&self, _patch_shape: [usize; 3]) -> Mistakes {
+        vec![]
+    }
+
+    fn draw(&self, mut draw: Draw, _patch_shape: [usize; 3]) -> Option<Box<dyn Change>> {
+        draw.chance(1.0).then(|| Box::new(Invert) as Box<dyn Change>)
+    }
+}
+
+impl Change for Invert {
+    fn effect(&self) -> Effect {
+        Effect::Pointwise
+    }
+
+    fn apply(&self, canvas: &mut dyn Canvas) {
+        canvas.multiply(-1.0);
+        canvas.add(1.0);
+    }
+}
+
+#[test]
+fn a_new_transform_is_parameters_a_draw_and_a_change() {
+    let change = Invert.draw(Draw::new(0, 0, 0, "invert"), [8; 3]).unwrap();
+    let mut inverted = patch();
+    inverted.change(|canvas| Changes(vec![change]).apply(canvas));
+    assert_eq!(inverted.image[1], 1.0 - 1.0 / 37.0);
+    assert_eq!(inverted.label, patch().label);
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"vxcand01";
 const FIXED: usize = 8 + 5 * 8;
-/// How often a background voxel is guessed before the right one is looked for.
+/// Guesses of a background voxel before an exact search.
 const GUESSES: usize = 64;
 
 /// The voxels of one case that a patch may be centred on. There is at least one.

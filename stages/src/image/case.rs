@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use voxflow_cache::Digest;
 
-/// How far (in voxels) the corners of two grids may lie apart that are meant to be one.
+/// Largest distance, in voxels, of the corners of two grids that count as equal.
 const SAME_PLACE: f64 = 0.5;
 
 /// The files of one case.
@@ -74,7 +74,7 @@ fn digests_of(dataset: &Input, name: &str, role: &str) -> Result<BTreeMap<String
 pub struct Frame {
     /// The first image's own grid.
     pub grid: Grid,
-    /// How its axes become the RAS axes.
+    /// Orientation of its axes in RAS.
     pub orientation: Orientation,
 }
 
@@ -171,7 +171,7 @@ pub fn read_reference(
     read_label_on(geometry.original(), &ImageFile::of(dataset, name)?, name, allowed)
 }
 
-/// How many channels the images of a case have.
+/// Number of channels of a case's images.
 pub fn channels(images: &[ImageFile]) -> Result<usize> {
     let header = images.first().map(|file| read_header(file, &file.header.display().to_string()));
     Ok(header.transpose()?.map_or(0, |header| header.channels.max(images.len())))
@@ -206,7 +206,7 @@ fn no_channel(channels: usize, channel: usize) -> Error {
     Error::failed(format!("the image has {channels} channels, not {channel}"))
 }
 
-/// What a header contradicts itself in, as warnings that name the file.
+/// Contradictions in a header, as warnings that name the file.
 pub fn warnings_of<'a>(header: &'a Header, name: &'a str) -> impl Iterator<Item = String> + 'a {
     header.warnings.iter().map(move |words| format!("{name}: {words}"))
 }

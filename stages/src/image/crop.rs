@@ -36,7 +36,7 @@ impl Foreground {
         Foreground { start: [usize::MAX; 3], end: [0; 3] }
     }
 
-    /// What exceeds `above` in slab `z` of a volume, in rows of `width` voxels.
+    /// Box of the voxels above `above` in slab `z` of a volume, in rows of `width` voxels.
     pub fn of_slab(z: usize, slab: &[f32], width: usize, above: f32) -> Foreground {
         let mut found = Foreground::none();
         for (y, row) in slab.chunks_exact(width.max(1)).enumerate() {

@@ -1,4 +1,4 @@
-//! Where a prepared volume came from, so that a result can be brought back to the image's own grid.
+//! Geometry of a prepared volume, to bring results back to the image's own grid.
 
 use crate::error::{Error, Result};
 use crate::image::affine::Affine;
@@ -38,7 +38,7 @@ pub struct Geometry {
     /// same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_digests: Vec<Digest>,
-    /// How the first image's file says where it lies, which results on its grid repeat.
+    /// Encoding of the affine in the first image's file, repeated in results on its grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<Space>,
 }
@@ -59,7 +59,7 @@ impl Geometry {
         Grid { shape: self.resampled_shape, affine: self.resampled_affine }
     }
 
-    /// How the file's axes became the RAS axes.
+    /// Orientation of the file's axes in RAS.
     pub fn orientation(&self) -> Orientation {
         Orientation { axes: self.axes, flips: self.flips }
     }
@@ -74,7 +74,7 @@ impl Geometry {
         self.crop().shape()
     }
 
-    /// Whether the numbers agree with each other, so that nothing that undoes the steps can fail:
+    /// True if the numbers agree with each other, so that nothing that undoes the steps can fail:
     /// what a file from elsewhere has to be asked.
     pub fn check(&self) -> Result<()> {
         let mut axes = self.axes;

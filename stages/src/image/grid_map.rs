@@ -21,7 +21,7 @@ const PARALLEL: f64 = 1e-6;
 pub(super) struct GridMap {
     /// The shape of the source's data: the whole grid, or the box that is kept of it.
     pub(super) source: [usize; 3],
-    /// Where that box begins on the source's grid.
+    /// First voxel of that box on the source's grid.
     pub(super) start: [usize; 3],
     /// The axes along which the source's data run backwards.
     pub(super) backwards: [bool; 3],
@@ -32,7 +32,7 @@ pub(super) struct GridMap {
     pub(super) map: Map,
 }
 
-/// How target voxels lie on the source's grid.
+/// Positions of target voxels on the source's grid.
 #[derive(Clone, Debug)]
 pub(super) enum Map {
     /// Both grids are the same.

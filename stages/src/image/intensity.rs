@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How one channel's intensities are scaled.
+/// Intensity scaling of one channel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Intensity {
@@ -16,7 +16,7 @@ pub enum Intensity {
     Percentile([f64; 2]),
 }
 
-/// Which voxels a z-score is taken over.
+/// Voxels included in a z-score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Zscore {
@@ -39,7 +39,7 @@ impl Intensity {
         }
     }
 
-    /// Whether a value becomes the same wherever it lies: nothing is asked of the rest of the
+    /// True if a value becomes the same wherever it lies: nothing is asked of the rest of the
     /// image.
     pub fn is_of_single_values(&self) -> bool {
         matches!(self, Intensity::Window(_))
@@ -53,7 +53,7 @@ impl Intensity {
         }
     }
 
-    /// What types cannot say: the trouble with the way out.
+    /// Mistakes that types cannot express: the trouble and the way out.
     pub fn check(&self) -> Option<String> {
         match *self {
             Intensity::Window([low, high])

@@ -91,7 +91,7 @@ impl<'a> Interpolator<'a> {
         self.linear_parallel(source, slabs, out, finish);
     }
 
-    /// Which indices of the source's axes (x, y, z) nearest values are taken from, on parallel grids.
+    /// Indices of the source's axes (x, y, z) used by nearest-neighbour values, on parallel grids.
     pub fn taken(&self) -> [Vec<bool>; 3] {
         let mut taken = self.map.source.map(|length| vec![false; length]);
         for (at, indices) in self.nearest.iter().enumerate() {
@@ -253,7 +253,7 @@ impl<'a> Interpolator<'a> {
         sum as f32
     }
 
-    /// Where a voxel of the source's whole grid lies in the data, if it is kept.
+    /// Index in the data of a voxel of the source's whole grid, if kept.
     fn index(&self, voxel: [f64; 3]) -> Option<usize> {
         (0..3).try_fold(0, |index, axis| {
             let at = Side::of(self.map, axis).inside(voxel[axis])?;
@@ -265,7 +265,7 @@ impl<'a> Interpolator<'a> {
 /// One axis of the source's data.
 #[derive(Clone, Copy)]
 struct Side {
-    /// Where the kept box begins on the whole axis.
+    /// First index of the kept box on the whole axis.
     start: usize,
     length: usize,
     backwards: bool,

@@ -7,7 +7,7 @@
 use crate::image::resample::Taken;
 use serde::{Deserialize, Serialize};
 
-/// What one label lost, in voxels of the grid on which it was lost.
+/// Voxels lost by one label, on the grid of the loss.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Loss {
@@ -17,11 +17,11 @@ pub struct Loss {
     pub voxels: u64,
     /// Voxels there were.
     pub of: u64,
-    /// How.
+    /// The cause.
     pub by: Cause,
 }
 
-/// What takes voxels of a label away.
+/// Causes of lost voxels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
@@ -69,7 +69,7 @@ fn share(part: u64, of: u64) -> String {
     format!("{percent:.digits$} %")
 }
 
-/// What a crop took: the voxels of each label before and after.
+/// Losses by a crop, from the voxels of each label before and after.
 pub fn by_crop(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
     let labels = (1..=255u8).map(|label| (label, before[usize::from(label)]));
     let lost = |(label, of): (u8, u64)| {

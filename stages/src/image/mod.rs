@@ -21,6 +21,7 @@ pub mod resample;
 pub mod spacing;
 pub mod stored;
 mod tile;
+pub mod transform;
 pub mod volume;
 pub mod warp;
 mod window;

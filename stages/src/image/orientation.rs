@@ -6,7 +6,7 @@ use crate::image::affine::{axes, multiply, nearest_rotation, spacing_mm};
 use crate::image::{Affine, Volume};
 use std::borrow::Cow;
 
-/// How a file's axes become the RAS axes.
+/// Permutation and flips from a file's axes to RAS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orientation {
     /// For each RAS axis, the axis of the file it comes from.
@@ -43,7 +43,7 @@ impl Orientation {
         Ok(found)
     }
 
-    /// Whether nothing has to be turned.
+    /// True if nothing has to be turned.
     pub fn is_ras(&self) -> bool {
         self.axes == [0, 1, 2] && self.flips == [false; 3]
     }

@@ -7,12 +7,13 @@ use crate::error::{Error, Result};
 use crate::image::augment::Augmentation;
 use crate::image::candidates::Candidates;
 use crate::image::patch::Patch;
+use crate::image::transform::MemoryCanvas;
 use crate::image::window::Window;
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How often patches are centred on what.
+/// Sampling of patch centres.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sampling {
@@ -101,18 +102,15 @@ pub fn sample(
     (image, label): (&mut [f32], &mut [u8]),
 ) {
     let start = place(case.candidates, sampling, case.shape, patch_shape, (seed, epoch, item));
-    let change = augmentation.draw(patch_shape, (seed, epoch, item));
-    let window = Window { shape: case.shape, start, size: patch_shape, flips: change.flips };
+    let (flips, changes) = augmentation.draw(patch_shape, (seed, epoch, item)).split_mirrors();
+    let window = Window { shape: case.shape, start, size: patch_shape, flips };
     let source = (case.image, case.label);
-    if change.moves_more_than_flips() {
-        let mut patch = Patch::blank(case.channels, patch_shape);
-        window.copy(source, (&mut patch.image, &mut patch.label), |_| {});
-        change.apply_after_flips(patch, (image, label));
-    } else if change.is_of_single_values() && window.is_inside() {
-        window.copy(source, (image, label), |line| change.scale_and_shift(line));
+    if changes.are_pointwise() && window.is_inside() {
+        // Each line is changed while the processor's cache still holds it.
+        window.copy(source, (image, label), |line| changes.apply_to_values(line));
     } else {
-        window.copy(source, (&mut *image, label), |_| {});
-        change.apply_to_values(image);
+        window.copy(source, (&mut *image, &mut *label), |_| {});
+        changes.apply(&mut MemoryCanvas { shape: patch_shape, image, label });
     }
 }
 

@@ -27,7 +27,7 @@ pub struct Preparation {
     /// grid.
     #[serde(default)]
     pub spacing: Option<[f64; 3]>,
-    /// How intensities are scaled: one for all channels, or a list with one for each.
+    /// Intensity scaling: one for all channels, or a list with one for each.
     pub intensity: Intensities,
     /// Cut the volume to the box around its foreground (values above the window's lower end for a
     /// window, above 0 before scaling otherwise).
@@ -48,23 +48,23 @@ pub enum Intensities {
     Each(Vec<Intensity>),
 }
 
-/// What preparation makes of one case.
+/// One prepared case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
     /// The image, scaled.
     pub image: Volume<f32>,
     /// The label map on the same grid.
     pub label: Option<Volume<u8>>,
-    /// How to get back to the image's own grid.
+    /// Geometry for the way back to the image's own grid.
     pub geometry: Geometry,
-    /// What is worth worrying about.
+    /// Warnings.
     pub warnings: Vec<String>,
     /// Labelled voxels that were taken away.
     pub losses: Vec<Loss>,
 }
 
 impl Preparation {
-    /// What types cannot say: the dotted path of each mistake, and the trouble with the way out.
+    /// Mistakes that types cannot express: dotted path, trouble and way out.
     pub fn check(&self) -> Vec<(String, String)> {
         let mut mistakes = vec![];
         if let Some(spacing) = self.spacing
@@ -109,7 +109,7 @@ impl Intensities {
 /// The files of one case, and what the dataset says of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Files<'a> {
-    /// Where they are.
+    /// Paths of the files.
     pub case: &'a CaseFiles,
     /// The channels' names.
     pub modality: &'a [String],
@@ -175,7 +175,7 @@ fn cropped_label(label: Volume<u8>, part: &Box3) -> (Volume<u8>, Vec<Loss>) {
     (label, lost)
 }
 
-/// Where a case's files lie, and how their voxels get to where they are wanted.
+/// A case's files and the mapping of their voxels to the prepared grid.
 struct Way {
     frame: Frame,
     oriented: Grid,

@@ -37,7 +37,7 @@ impl Taken {
         }
     }
 
-    /// Whether a voxel is.
+    /// True if a voxel is.
     pub fn has(&self, [x, y, z]: [usize; 3]) -> bool {
         match self {
             Taken::All => true,
@@ -119,7 +119,7 @@ impl Resampler {
         out
     }
 
-    /// Which of the source's voxels nearest values are taken from.
+    /// Source voxels used by nearest-neighbour values.
     pub fn taken(&self, order: Order) -> Taken {
         if matches!(self.0.map, Map::Same) {
             return Taken::All;

@@ -65,7 +65,7 @@ fn zoomed(affine: &Affine, size: [f64; 3]) -> Option<Affine> {
     Some(affine)
 }
 
-/// How many voxels hold the corners, rounded half to even.
+/// Shape that holds the corners, rounded half to even.
 fn extent(there: &[[f64; 3]; 8]) -> Result<[usize; 3]> {
     let lengths: [f64; 3] = std::array::from_fn(|axis| {
         let low = there.iter().map(|corner| corner[axis]).fold(f64::INFINITY, f64::min);

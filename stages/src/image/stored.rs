@@ -1,4 +1,4 @@
-//! What the artifacts of `preprocess` and `cache` say of themselves.
+//! Descriptions of the artifacts of `preprocess` and `cache`.
 //!
 //! A volumes artifact holds `volumes.json` and for each case `<case>/image.nii` (float32, plain
 //! NIfTI-1), `<case>/label.nii` (uint8) where labelled, and `<case>/geometry.json`.
@@ -17,7 +17,7 @@ use voxflow_cache::Digest;
 pub struct VolumeList {
     /// The dataset's name.
     pub dataset: String,
-    /// How the volumes were made.
+    /// Preparation of the volumes.
     pub preparation: Preparation,
     /// The name of each image channel.
     pub modality: Vec<String>,
@@ -33,7 +33,7 @@ pub struct VolumeList {
 pub struct VolumeCase {
     /// The case's name.
     pub name: String,
-    /// Whether there is a `label.nii`.
+    /// True if there is a `label.nii`.
     pub labelled: bool,
     /// The shape of `image.nii`: X, Y, Z.
     pub shape: [usize; 3],

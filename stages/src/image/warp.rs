@@ -1,7 +1,4 @@
-//! The spatial changes of a patch: mirroring, quarter turns and affine maps, given their
-//! parameters.
-
-use crate::image::patch::Patch;
+//! The spatial changes of a patch: rearranged axes and affine maps, given their parameters.
 
 /// An affine change about the patch's centre, as MONAI's `RandAffine` once its parameters are
 /// drawn.
@@ -15,47 +12,14 @@ pub struct Affinity {
     pub scale: [f64; 3],
 }
 
-/// Mirrors along the axes that are set.
-pub fn flip(patch: &mut Patch, flips: [bool; 3]) {
-    if flips.contains(&true) {
-        rearrange(patch, [0, 1, 2], flips);
-    }
-}
-
-/// Turns by `quarters` in the plane of `axes`, in the direction of `torch.rot90`.
-pub fn turn(patch: &mut Patch, quarters: u8, [a, b]: [usize; 2]) {
-    let (mut axes, mut flips) = ([0, 1, 2], [false; 3]);
-    if quarters % 2 == 1 {
-        axes.swap(a, b);
-    }
-    flips[a] = matches!(quarters % 4, 1 | 2);
-    flips[b] = matches!(quarters % 4, 2 | 3);
-    if !quarters.is_multiple_of(4) {
-        rearrange(patch, axes, flips);
-    }
-}
-
-/// Axis d of the result is axis `axes[d]` of the patch, reversed where `flips[d]`.
-fn rearrange(patch: &mut Patch, axes: [usize; 3], flips: [bool; 3]) {
-    let from = patch.shape;
-    let voxels: usize = from.iter().product();
-    let shape = axes.map(|axis| from[axis]);
-    let mut image = Vec::with_capacity(patch.image.len());
-    patch
-        .image
-        .chunks_exact(voxels)
-        .for_each(|channel| copy(channel, from, axes, flips, &mut image));
-    let mut label = Vec::with_capacity(voxels);
-    copy(&patch.label, from, axes, flips, &mut label);
-    *patch = Patch { channels: patch.channels, shape, image, label };
-}
-
-fn copy<T: Copy>(
+/// Writes voxels with axis d of the result taken from axis `axes[d]` of the source, reversed where
+/// `flips[d]`; z is the fastest axis of both.
+pub(super) fn rearrange<T: Copy>(
     source: &[T],
     from: [usize; 3],
     axes: [usize; 3],
     flips: [bool; 3],
-    out: &mut Vec<T>,
+    target: &mut [T],
 ) {
     let strides = [from[1] * from[2], from[2], 1];
     // For each axis of the result: where its first voxel lies, and the step to the next.
@@ -71,36 +35,38 @@ fn copy<T: Copy>(
     for x in 0..walk[0].2 {
         for y in 0..walk[1].2 {
             let row = at(0, x) + at(1, y);
-            out.extend((0..walk[2].2).map(|z| source[(row + at(2, z)) as usize]));
+            let start = (x * walk[1].2 + y) * walk[2].2;
+            for (z, value) in target[start..start + walk[2].2].iter_mut().enumerate() {
+                *value = source[(row + at(2, z)) as usize];
+            }
         }
     }
 }
 
 impl Affinity {
-    /// Resamples the patch: trilinear for the image, nearest for the label, border values outside.
-    pub fn apply(&self, patch: &mut Patch) {
-        let mut made = Patch::blank(patch.channels, patch.shape);
-        self.resample(patch, (&mut made.image, &mut made.label));
-        *patch = made;
-    }
-
-    /// The same, into image and label of the patch's shape.
-    pub(super) fn resample(&self, patch: &Patch, (image, label): (&mut [f32], &mut [u8])) {
-        let [nx, ny, nz] = patch.shape;
+    /// Resamples a patch of this shape: trilinear for the image, nearest for the label, border
+    /// values outside.
+    pub(super) fn resample(
+        &self,
+        shape: [usize; 3],
+        (from_image, from_label): (&[f32], &[u8]),
+        (image, label): (&mut [f32], &mut [u8]),
+    ) {
+        let [nx, ny, nz] = shape;
         let voxels = nx * ny * nz;
-        let map = Map::new(self.matrix(), patch.shape);
+        let map = Map::new(self.matrix(), shape);
         let mut row = std::array::from_fn(|_| vec![0.0; nz]);
         for (xy, start) in (0..nx * ny).zip((0..voxels).step_by(nz)) {
             map.positions([xy / ny, xy % ny], &mut row);
             let at = |z: usize| [row[0][z], row[1][z], row[2][z]];
             for (source, target) in
-                patch.image.chunks_exact(voxels).zip(image.chunks_exact_mut(voxels))
+                from_image.chunks_exact(voxels).zip(image.chunks_exact_mut(voxels))
             {
                 let target = target[start..start + nz].iter_mut().enumerate();
-                target.for_each(|(z, value)| *value = trilinear(source, patch.shape, at(z)));
+                target.for_each(|(z, value)| *value = trilinear(source, shape, at(z)));
             }
             let label = label[start..start + nz].iter_mut().enumerate();
-            label.for_each(|(z, value)| *value = patch.label[nearest(patch.shape, at(z))]);
+            label.for_each(|(z, value)| *value = from_label[nearest(shape, at(z))]);
         }
     }
 

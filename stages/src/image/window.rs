@@ -4,7 +4,7 @@
 use crate::image::tile::Tiled;
 use std::ops::Range;
 
-/// Which part of a volume a patch shows, and along which axes it is mirrored.
+/// Region of a volume shown by a patch, with mirrored axes.
 pub(super) struct Window {
     /// The volume's X, Y, Z.
     pub shape: [usize; 3],
@@ -40,7 +40,7 @@ impl Window {
         self.transpose(label, to_label, |_| {});
     }
 
-    /// Whether the volume fills the patch.
+    /// True if the volume fills the patch.
     pub fn is_inside(&self) -> bool {
         (0..3).all(|axis| self.filled(axis) == (0..self.size[axis]))
     }

@@ -1,4 +1,4 @@
-//! Whether what was made is there: the files that artifacts and items must hold.
+//! True if what was made is there: the files that artifacts and items must hold.
 
 use super::Kind;
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::dataset::Listing;
 use crate::error::{Error, Result};
 use crate::space::Upstream;
-use crate::stage::{ArtifactType, Items, Peek, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Items, Peek, Pool, Read, Seed, Stage, Yields};
 use schemars::Schema;
 use serde_json::Value;
 use std::any::TypeId;
@@ -21,7 +21,7 @@ pub trait Run: Stage {
     fn run(&self, cx: &Context) -> Result<()>;
 }
 
-/// Where a kind runs.
+/// The program that runs a kind.
 #[derive(Clone, Copy)]
 pub enum Place {
     /// In the program `voxflow`.
@@ -43,7 +43,7 @@ pub struct Kind {
     pub version: u32,
     /// The roles it reads.
     pub reads: &'static [Read],
-    /// What it makes.
+    /// The type of its artifact.
     pub makes: ArtifactType,
     /// Parameters that say where, not what.
     pub locators: &'static [&'static str],
@@ -53,7 +53,11 @@ pub struct Kind {
     pub items: &'static [Items],
     /// The slots it takes.
     pub pool: Pool,
-    /// Where it runs.
+    /// The metrics it reports.
+    pub yields: Yields,
+    /// The origin of its parameter `seed`, if it has one.
+    pub seed: Seed,
+    /// The program that runs it.
     pub place: Place,
     /// The roles of which fewer files are read than their parts.
     pub narrowed: &'static [&'static str],
@@ -86,6 +90,8 @@ impl Kind {
             holds: S::HOLDS,
             items: S::ITEMS,
             pool: S::POOL,
+            yields: S::YIELDS,
+            seed: S::SEED,
             place,
             narrowed: S::NARROWED,
             names_read: S::names_read,

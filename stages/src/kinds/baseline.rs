@@ -10,7 +10,7 @@ use crate::image::nifti::{read_image, read_label};
 use crate::image::{Volume, VolumeCase, VolumeList};
 use crate::kind::Run;
 use crate::metric::{CaseScore, score_case, skew_warning, summary};
-use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// How to segment.
+    /// The method of segmentation.
     pub method: Method,
     /// Tolerance of the surface Dice in mm.
     #[serde(default = "one")]
@@ -53,6 +53,7 @@ impl Stage for Baseline {
     }];
     const MAKES: ArtifactType = ArtifactType::Scores;
     const POOL: Pool = Pool::Cpu;
+    const YIELDS: Yields = Yields::OtherScores;
 
     fn check(&self) -> Vec<(String, String)> {
         match self.tolerance_mm.is_finite() && self.tolerance_mm >= 0.0 {

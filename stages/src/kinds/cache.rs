@@ -32,7 +32,7 @@ pub struct CacheVolumes {
     pub background_above: Option<Option<f64>>,
 }
 
-/// What is there, null included, is `Some`.
+/// `Some` for a present value, null included.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<f64>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

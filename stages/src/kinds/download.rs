@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Download {
-    /// Where to fetch it: one URL, or a list of mirrors tried in order.
+    /// One URL, or a list of mirrors tried in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Urls>,
     /// A local file instead of a URL. It stays where it is and is referred to.

@@ -14,14 +14,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
-    /// What to write.
+    /// The format to write.
     pub format: Format,
-    /// Which of the model's weights.
+    /// The weights of the model.
     #[serde(default)]
     pub weights: Weights,
 }
 
-/// What another program reads.
+/// Formats of other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {

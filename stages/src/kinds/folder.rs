@@ -24,7 +24,7 @@ pub use crate::dataset::layout::Layout;
 pub struct Folder {
     /// The folder.
     pub path: PathBuf,
-    /// How the folder is laid out; `auto` looks at its dataset.json, or at `images` below.
+    /// Layout of the folder; `auto` looks at its dataset.json, or at `images` below.
     #[serde(default)]
     pub layout: Layout,
     /// For patterns: where the images are, as "images/{case}_ct.nii.gz"; `*` stands for anything

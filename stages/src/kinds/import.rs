@@ -35,9 +35,9 @@ pub struct Import {
     pub modality: Vec<String>,
     /// The names of the labels 1, 2 and so on: the network's outputs after the background.
     pub labels: Vec<String>,
-    /// How images are prepared for the network: the parameters of 'preprocess'.
+    /// Preparation of images for the network: the parameters of 'preprocess'.
     pub preprocess: Preparation,
-    /// How the network is slid over volumes; 'roi' must be given.
+    /// Sliding-window inference; 'roi' must be given.
     pub inference: Inference,
     /// The name of the dataset that the network was trained on.
     #[serde(default = "unknown")]

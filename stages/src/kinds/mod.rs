@@ -2,6 +2,7 @@
 //! from it. A new kind is one file and one row.
 
 use crate::kind::Kind;
+use crate::stage::Yields;
 
 pub mod baseline;
 pub mod cache;
@@ -40,5 +41,11 @@ impl Kind {
     /// The kind of that name.
     pub fn named(name: &str) -> Option<&'static Kind> {
         KINDS.iter().find(|kind| kind.name == name)
+    }
+
+    /// The metrics of a kind by its name. A kind that no longer exists counts as other scores: its
+    /// rows in old tables stay visible.
+    pub fn yields_of(name: &str) -> Yields {
+        Kind::named(name).map_or(Yields::OtherScores, |kind| kind.yields)
     }
 }

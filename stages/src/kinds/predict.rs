@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Predict {
-    /// Which of the dataset's images.
+    /// Images of the dataset to segment.
     #[serde(default)]
     pub cases: Cases,
     /// Also write each class's probability: a 4D file for each image, background first.
@@ -22,18 +22,18 @@ pub struct Predict {
     /// The names of the files; `{case}` is the case's name, which is that of its image file.
     #[serde(default = "as_the_image")]
     pub file_name: String,
-    /// How the network is slid over volumes; null takes the model's own settings.
+    /// Sliding-window inference; null takes the model's own settings.
     #[serde(default)]
     pub inference: Option<Inference>,
     /// Average over all eight flips of the volume (eight times as slow).
     #[serde(default)]
     pub flips: bool,
-    /// Which of the model's weights.
+    /// The weights of the model.
     #[serde(default)]
     pub weights: Weights,
 }
 
-/// Which of a dataset's images are segmented.
+/// Images of a dataset to segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cases {
@@ -44,7 +44,7 @@ pub enum Cases {
     All,
 }
 
-/// What stands for the case in a file name.
+/// Placeholder of the case in a file name.
 const CASE: &str = "{case}";
 
 fn as_the_image() -> String {

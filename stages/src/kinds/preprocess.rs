@@ -89,7 +89,7 @@ impl Run for Preprocess {
 /// The desks of cases that are done, for the next.
 type Desks = Mutex<Vec<Desk>>;
 
-/// Where a case's files are, and what the dataset says of them.
+/// A case's files and their description in the dataset.
 struct Item<'a> {
     desks: &'a Desks,
     files: CaseFiles,
@@ -168,7 +168,7 @@ fn item<'a>(
     Ok((Item { desks, files, modality: listing.modality.clone(), allowed }, key))
 }
 
-/// What losses are kept as, beside the volume.
+/// File of the losses, beside the volume.
 const LOSSES: &str = "losses.json";
 
 /// The trouble with a case's files, and how to go on without it.

@@ -5,7 +5,7 @@ use crate::dataset::Listing;
 use crate::error::{Error, Result};
 use crate::image::VolumeList;
 use crate::model::{Mistake, Scoring};
-use crate::stage::{ArtifactType, Count, MODELS, Peek, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, MODELS, Peek, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ impl Stage for Test {
     const MAKES: ArtifactType = ArtifactType::Scores;
     const HOLDS: &'static [&'static str] = &["scores.json", "pictures.json", "predictions/"];
     const POOL: Pool = Pool::Gpu;
+    const YIELDS: Yields = Yields::TestScores;
     const NARROWED: &'static [&'static str] = &["dataset"];
 
     /// The listing and the files of the testing cases: what else changes in a dataset changes no

@@ -8,7 +8,7 @@ use crate::model::{
     is_amount, mistake,
 };
 use crate::space::Upstream;
-use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,16 +28,17 @@ pub struct Train {
     /// Patches from each volume of a batch.
     #[serde(default = "four")]
     pub patches_per_volume: usize,
-    /// Where patches are taken from.
+    /// Sampling of patches.
     #[serde(default)]
     pub sampling: Sampling,
-    /// How patches are varied.
+    /// How patches are varied: a mapping of transforms, applied in the order below, or a list of
+    /// them with their `name`, applied in the order given.
     #[serde(default)]
     pub augmentation: Augmentation,
     /// The network.
     #[serde(default)]
     pub network: Network,
-    /// What is minimised.
+    /// The loss.
     #[serde(default)]
     pub loss: LossParams,
     /// The learning rate, before the schedule.
@@ -66,7 +67,7 @@ pub struct Train {
     /// after the best one; null for never.
     #[serde(default)]
     pub stop_after: Option<u32>,
-    /// What decides which weights are the best.
+    /// Criterion of the best weights.
     #[serde(default)]
     pub best_by: BestBy,
     /// Keep an epoch's last batch where volumes do not fill it.
@@ -78,7 +79,7 @@ pub struct Train {
     /// Epochs between checkpoints; one is also written every five minutes.
     #[serde(default = "twenty")]
     pub checkpoint_every: u32,
-    /// How the network is slid over volumes, here and by default later.
+    /// Sliding-window inference, here and by default later.
     #[serde(default)]
     pub inference: Inference,
     /// Refuse fast algorithms that do not repeat bit by bit (on CUDA; the processor always repeats
@@ -116,7 +117,7 @@ pub enum Precision {
     Fp16,
 }
 
-/// What decides which weights are the best.
+/// Criterion of the best weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BestBy {
@@ -204,7 +205,7 @@ impl Train {
         }
     }
 
-    /// Whether every batch norm of the deepest level keeps its running statistics.
+    /// True if every batch norm of the deepest level keeps its running statistics.
     fn freezes_deepest_norms(&self) -> bool {
         let tensors = self.network.graph(1, 2).tensors();
         let statistics = tensors.iter().map(|tensor| tensor.name.as_str());
@@ -254,6 +255,7 @@ impl Stage for Train {
     ];
     const MAKES: ArtifactType = ArtifactType::Model;
     const POOL: Pool = Pool::Gpu;
+    const YIELDS: Yields = Yields::Curves;
 
     fn check(&self) -> Vec<Mistake> {
         let mut mistakes = self.network.check("network");
@@ -294,7 +296,7 @@ impl Stage for Train {
 #[cfg(test)]
 mod tests {
     use crate::kind::Kind;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn two_lines_are_enough_and_the_rest_is_filled_in() {
@@ -303,6 +305,26 @@ mod tests {
         assert_eq!(full["learning_rate"], json!(0.002));
         assert_eq!(full["network"]["channels"], json!([16, 32, 64, 128, 256]));
         assert_eq!(kind.understand(&full).unwrap(), full);
+    }
+
+    #[test]
+    fn an_old_augmentation_is_the_recipe_that_it_was_and_a_list_of_its_order_too() {
+        let kind = Kind::named("train").unwrap();
+        let hashed = |augmentation: Value| {
+            let params =
+                json!({ "epochs": 3, "patch": [32, 32, 16], "augmentation": augmentation });
+            kind.hashed(&kind.understand(&params).unwrap())["augmentation"].clone()
+        };
+        let mapping = json!({ "flip": { "probability": 0.5, "axes": [0, 1, 2] },
+                              "rotate90": { "probability": 0.1, "axes": [0, 1] },
+                              "noise": { "probability": 0.2, "std": 0.1 } });
+        let flip = json!({ "name": "flip", "probability": 0.5 });
+        let turn = json!({ "name": "rotate90", "probability": 0.1 });
+        let noise = json!({ "name": "noise", "probability": 0.2, "std": 0.1 });
+        assert_eq!(hashed(json!({})), json!({}));
+        assert_eq!(hashed(mapping.clone()), mapping);
+        assert_eq!(hashed(json!([flip, turn, noise])), mapping);
+        assert!(hashed(json!([noise, flip])).is_array());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `unpack`: unpacks an archive in Decathlon or nnU-Net layout (tar or tar.gz) into a dataset.
 //!
-//! What the archive says is not believed: see `dataset::archive` for what is refused.
+//! The archive is not trusted: see `dataset::archive` for the checks.
 
 use super::folder::{is_true, yes};
 use crate::context::Context;

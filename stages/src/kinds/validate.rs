@@ -1,7 +1,7 @@
 //! `validate`: scores a model on the validation volumes, on the resampled grid.
 
 use crate::model::{Mistake, Scoring};
-use crate::stage::{ArtifactType, Count, MODELS, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, MODELS, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,7 @@ impl Stage for Validate {
     ];
     const MAKES: ArtifactType = ArtifactType::Scores;
     const POOL: Pool = Pool::Gpu;
+    const YIELDS: Yields = Yields::ValidationScores;
 
     fn check(&self) -> Vec<Mistake> {
         self.0.check()

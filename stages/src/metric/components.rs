@@ -1,6 +1,6 @@
 //! Connected components of a mask, and a label map reduced to its largest ones.
 
-/// Which voxels touch.
+/// Neighbourhood of voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connectivity {
     /// Those that share a face.

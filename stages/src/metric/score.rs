@@ -106,7 +106,7 @@ pub fn score_case(
     labels.iter().map(score).collect()
 }
 
-/// How many voxels a value has, and the box around them in either map.
+/// Voxels of a value, and its bounding box over both maps.
 #[derive(Clone, Copy)]
 struct Extent {
     prediction: u64,

@@ -19,7 +19,7 @@ pub struct Masks {
     pub reference: Vec<bool>,
 }
 
-/// What the surfaces of two masks tell.
+/// Surface scores of two masks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SurfaceScores {
     /// The larger of the two directed 95th percentiles of the distances between border voxels, in

@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use voxflow_cache::{Count, Fingerprint, Gone, Limits, Store};
 
-/// What may go.
+/// Limits of removal.
 #[derive(Debug, Args)]
 pub struct Gc {
     /// Keep at most so much; what was used longest ago goes first
@@ -37,7 +37,7 @@ pub struct Gc {
     /// Only say what would go
     #[arg(long)]
     pub dry_run: bool,
-    /// How to write it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -126,7 +126,7 @@ impl Gc {
     }
 }
 
-/// What the newest runs need, and what those need that have a training to go on with.
+/// Entries needed by the newest runs and by runs with an unfinished training.
 fn kept(
     home: &Home,
     store: &Store,

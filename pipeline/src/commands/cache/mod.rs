@@ -9,7 +9,7 @@ use crate::exit::{Exit, Result};
 use crate::globals::Globals;
 use clap::Subcommand;
 
-/// What to do with the store.
+/// Commands on the store.
 #[derive(Debug, Subcommand)]
 pub enum Cache {
     /// Say what takes space, by kind, workflow and run, and what could go

@@ -13,13 +13,13 @@ use clap::Args;
 use std::collections::BTreeMap;
 use voxflow_cache::{Count, Fingerprint, Share, Size as StoreSize};
 
-/// How to say it.
+/// Output options.
 #[derive(Debug, Args)]
 pub struct Size {
     /// Show at most so many runs, the newest first; 0 is all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
-    /// How to write it
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
@@ -93,7 +93,7 @@ fn kinds(all: &StoreSize, sheet: &mut Sheet) {
     }
 }
 
-/// What no run needs, what is on its way or set aside, and all blobs together.
+/// Rows of unneeded, unfinished and damaged files, and of all blobs.
 fn rest(size: &StoreSize, of_no_run: u64, sheet: &mut Sheet) {
     sheet.push(needing("could go", "of no run", Share { bytes: of_no_run, alone: of_no_run }));
     sheet.push(counted("could go", "named by no entry", size.unnamed));

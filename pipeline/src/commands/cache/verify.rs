@@ -10,7 +10,7 @@ use clap::Args;
 use std::sync::atomic::{AtomicU64, Ordering};
 use voxflow_cache::spread;
 
-/// How to read.
+/// Options of reading.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// Files read at once; by default one for each core
@@ -18,7 +18,7 @@ pub struct Verify {
     pub threads: Option<u16>,
 }
 
-/// How to read.
+/// Options of reading.
 #[derive(Debug, Args)]
 pub struct Rebuild {
     /// Files read at once; by default one for each core

@@ -4,7 +4,7 @@ use super::condition::Condition;
 use crate::commands::output::Output;
 use clap::Args;
 
-/// Which runs, and how they are written.
+/// The runs and the output format.
 #[derive(Debug, Default, Args)]
 pub struct Compare {
     /// The runs: latest, ids, beginnings of ids, folders; a workflow's name is all its runs, a

@@ -66,7 +66,7 @@ fn in_words(compare: &Compare, comparison: &Comparison, pairs: &[Pairs], legend:
     format!("{legend}\n{note}{same}{}", parts.join("\n"))
 }
 
-/// Which short name is which run.
+/// Legend of short names.
 fn legend(members: &[Member], style: Format) -> String {
     let bullet = if style == Format::Markdown { "- " } else { "" };
     let line = |(at, member): (usize, &Member)| {

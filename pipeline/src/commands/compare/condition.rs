@@ -4,7 +4,7 @@ use crate::tables::{Column, Datum, Summary};
 use std::cmp::Ordering;
 use std::str::FromStr;
 
-/// Whether an order of two values fulfils a comparison.
+/// True if an order of two values fulfils a comparison.
 type Holds = fn(Ordering) -> bool;
 
 /// The comparisons, longest first.
@@ -18,7 +18,7 @@ const SIGNS: [(&str, Holds); 7] = [
     ("=", Ordering::is_eq),
 ];
 
-/// What a run must fulfil.
+/// A condition on runs.
 #[derive(Clone, Debug)]
 pub struct Condition {
     name: String,
@@ -58,7 +58,7 @@ impl Condition {
         Column::named(&self.name, runs)
     }
 
-    /// Whether a run fulfils it. A run without the value does not, nor one with words where a
+    /// True if a run fulfils it. A run without the value does not, nor one with words where a
     /// number is compared by size.
     pub fn holds(&self, column: &Column, run: &Summary) -> bool {
         let Some(value) = column.of(run) else { return false };

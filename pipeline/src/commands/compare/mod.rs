@@ -44,7 +44,7 @@ impl Compare {
         Ok(Exit::Done)
     }
 
-    /// Whether few runs stand side by side, each a column.
+    /// True if few runs stand side by side, each a column.
     fn is_beside(&self, runs: usize) -> bool {
         let few = self.output.is_for_people() && runs <= FEW && self.sort.is_none();
         self.cases || few

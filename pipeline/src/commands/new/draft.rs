@@ -6,11 +6,11 @@ use crate::words;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// What a workflow is written for.
+/// The data that a workflow is written for.
 pub(super) struct Data {
     /// The workflow's name.
     pub name: String,
-    /// What it is, in words.
+    /// A description, for people.
     pub title: String,
     pub source: Source,
     /// The image channels.
@@ -23,7 +23,7 @@ pub(super) struct Data {
     pub shape: [usize; 3],
     /// The median voxel in mm along the RAS axes.
     pub spacing_mm: [f64; 3],
-    /// What becomes of each channel's values.
+    /// Intensity scaling of each channel.
     pub scaling: Vec<Scaling>,
     /// A pattern for the patient, where several cases are of one.
     pub group: Option<String>,
@@ -31,7 +31,7 @@ pub(super) struct Data {
     pub partly_read: Option<usize>,
 }
 
-/// What becomes of a channel's values.
+/// Intensity scaling of a channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Scaling {
     /// For CT: the Hounsfield units that become 0 and 1.
@@ -40,7 +40,7 @@ pub(super) enum Scaling {
     Zscore,
 }
 
-/// Where the data come from.
+/// Origin of the data.
 pub(super) enum Source {
     /// The Decathlon's host, or an archive of the task.
     Task(&'static Task, Option<PathBuf>),

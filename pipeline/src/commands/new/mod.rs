@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use voxflow_stages::dataset::foreign::{foreign, tilde};
 use voxflow_stages::kinds::KINDS;
 
-/// What the workflow is for, and where it goes.
+/// The data and the target of the workflow.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -110,7 +110,7 @@ fn data(source: &str) -> Result<Data> {
     }
 }
 
-/// What is known of a task, from the Decathlon's host or an archive at hand.
+/// The data of a Decathlon task, downloaded or from a local archive.
 fn of_task(task: &'static tasks::Task, archive: Option<PathBuf>) -> Data {
     let scaling = task.window.map_or(Scaling::Zscore, Scaling::Window);
     Data {

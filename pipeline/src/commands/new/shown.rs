@@ -1,4 +1,4 @@
-//! How a folder was read, for people: the patterns, three cases, and what is not used.
+//! The layout of a folder for people: patterns, three cases, unused files.
 
 use super::layout::Found;
 use crate::commands::tell;

@@ -6,7 +6,7 @@
 
 use crate::sheet::{Cell, Sheet};
 
-/// Where the archives lie: the host that MONAI uses.
+/// Host of the archives, the one that MONAI uses.
 pub(super) const HOST: &str = "https://msd-for-monai.s3-us-west-2.amazonaws.com";
 
 /// A task.

@@ -1,4 +1,4 @@
-//! What voxels say: whether a file holds labels, which values there are, whether images are CT.
+//! Guesses from voxels: label or image, label values, CT or another modality.
 
 use crate::exit::Result;
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ const ROUNDING: f32 = 1e-2;
 /// neighbour of the same value.
 const SAME_NEIGHBOUR: f64 = 0.5;
 
-/// What the voxels of a file seem to be.
+/// Type of a file, guessed from its voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
     /// Few whole numbers in connected areas.
@@ -44,7 +44,7 @@ impl<'a> Judge<'a> {
         Judge { folder, known: RefCell::default() }
     }
 
-    /// What the file's voxels seem to be; nothing where it cannot be read.
+    /// Type of a file, guessed from its voxels; `None` if it cannot be read.
     pub fn look(&self, name: &str) -> Option<Look> {
         if let Some(known) = self.known.borrow().get(name) {
             return *known;
@@ -88,7 +88,7 @@ fn look(data: &[f32], row: usize) -> Look {
     }
 }
 
-/// What the voxels of some cases say.
+/// Value statistics of some cases.
 #[derive(Default)]
 pub(super) struct Values {
     /// For each channel: whether there is air in it, as in CT.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe};
 use voxflow_stages::{Error, Host, Kind, Message, Result};
 
-/// Where results go.
+/// The target of results.
 pub struct Delivery<'a> {
     out: &'a Path,
     desk: &'a Path,
@@ -45,7 +45,7 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// How many images are done.
+    /// Number of finished images.
     pub fn done(&self) -> usize {
         self.done.load(Ordering::Relaxed)
     }
@@ -69,7 +69,7 @@ impl<'a> Delivery<'a> {
         Ok((name, Blob { digest, bytes, reference: None }))
     }
 
-    /// Where a file of an image goes; nowhere if it is only for the program.
+    /// Target path of a file of an image; `None` for internal files.
     fn place(&self, image: &str, file: &str) -> Option<PathBuf> {
         let name = match file.split_once('.')?.0 {
             "labels" => format!("{image}.nii.gz"),

@@ -25,7 +25,7 @@ use voxflow_cache::Recipe;
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::{Input, Kind, Task};
 
-/// Which images, by which models, and where to.
+/// The images, the models and the target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -55,10 +55,10 @@ pub struct Predict {
     /// Average over all eight flips of the image: often a little better, eight times as slow
     #[arg(long)]
     pub flips: bool,
-    /// Which of the model's weights
+    /// The weights of the model
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
-    /// Where to compute: auto, cpu or cuda:N
+    /// Device: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
     /// Threads to keep busy; by default one for each core
@@ -164,7 +164,7 @@ fn folder(desk: &Path, name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// What clap does not let happen.
+/// An error that clap's rules exclude.
 fn nothing() -> Error {
     Error::usage("--model: no model was given")
 }

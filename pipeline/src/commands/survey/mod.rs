@@ -27,7 +27,7 @@ pub struct ImageFile {
     pub ending: String,
 }
 
-/// What a folder holds.
+/// The files of a folder.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// Its image files, sorted by folder and name.
@@ -73,7 +73,7 @@ pub fn survey(folder: &Path) -> Result<Survey> {
     Ok(survey)
 }
 
-/// Whether the file is more than a header without its voxels.
+/// True if the file is more than a header without its voxels.
 fn tree_has_data(folder: &Path, path: &str) -> bool {
     data_of(path).is_none_or(|data| folder.join(data).is_file())
 }

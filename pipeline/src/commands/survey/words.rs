@@ -53,7 +53,7 @@ pub fn tokens(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Whether the name of a file says that it holds labels: its own words, or those of the folders
+/// True if the name of a file says that it holds labels: its own words, or those of the folders
 /// below the first `shared` ones; the word nearest to the file decides.
 pub fn says_label(file: &ImageFile, shared: usize) -> bool {
     let parts = [&file.stem].into_iter().chain(file.folders.iter().skip(shared).rev());

@@ -18,7 +18,7 @@ use voxflow_stages::image::picture::{Colour, Plane, Sheet, contact_sheet};
 /// The caption's colour where it speaks of no label.
 const GREY: Colour = [190, 190, 190];
 
-/// What to show, and how.
+/// The volume and the way of drawing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -56,7 +56,7 @@ pub struct View {
     /// the 1st to the 99th percentile
     #[arg(long, value_name = "LOW,HIGH", value_parser = window, allow_hyphen_values = true)]
     pub window: Option<[f32; 2]>,
-    /// Which channel of an image with several, from 1
+    /// Channel of an image with several, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub channel: u16,
 }

@@ -1,4 +1,4 @@
-//! What is viewed: the files of a case, found by name or in a run, and the scene read from them.
+//! The viewed case: its files, found by name or in a run, and the scene read from them.
 
 use super::super::{path, show};
 use crate::exit::{Error, Result};
@@ -17,7 +17,7 @@ use voxflow_stages::image::nifti::{ImageFile, suffix};
 use voxflow_stages::image::picture::{COLOURS, Colour, PAIR, Scene};
 use voxflow_stages::image::spacing::Grid;
 
-/// Where the voxels lie, and what is known of them.
+/// Files of the viewed case and their description.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     name: String,
@@ -210,7 +210,7 @@ impl Subject {
         format!("{}: {}", self.name, self.facts)
     }
 
-    /// What the colours mean.
+    /// Legend of the colours.
     pub fn legend(&self) -> Vec<(String, Colour)> {
         if self.is_pair {
             return ["reference", "prediction", "both"]

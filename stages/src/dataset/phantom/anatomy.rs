@@ -28,14 +28,14 @@ pub struct Anatomy {
     food: Waves,
 }
 
-/// What a voxel is made of; the weights sum to 1.
+/// Tissue mixture of a voxel; the weights sum to 1.
 pub struct Mix {
     /// By [`Tissue`].
     pub weights: [f32; TISSUES],
 }
 
 impl Mix {
-    /// How much of the voxel is the organ.
+    /// Share of the organ in the voxel.
     pub fn of(&self, organ: Organ) -> f32 {
         match organ {
             Organ::Spleen => self.weights[Tissue::Spleen as usize],
@@ -118,7 +118,7 @@ impl Anatomy {
         }
     }
 
-    /// What the voxel at `p` is made of, edges shared out over `width_mm`.
+    /// Mixture of the voxel at `p`, with edges blurred over `width_mm`.
     pub fn mix(&self, p: Point, width_mm: f32) -> Mix {
         let mut mix = Mix { weights: [0.0; TISSUES] };
         let skin = column(p, [0.0, 0.0], self.body);

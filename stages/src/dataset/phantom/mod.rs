@@ -23,7 +23,7 @@ pub use organ::Organ;
 use rayon::prelude::*;
 use tissue::{Contrast, TISSUES};
 
-/// How an affine's axes point, as nibabel writes it.
+/// Orientation of an affine's axes, as nibabel writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orientation {
     /// Right, anterior, superior: all axes as in world space.
@@ -45,7 +45,7 @@ impl Orientation {
     }
 }
 
-/// What all cases of a phantom dataset share.
+/// Parameters common to all cases of a phantom dataset.
 #[derive(Clone, Debug)]
 pub struct Phantom {
     /// Voxels along x, y and z.
@@ -65,7 +65,7 @@ pub struct Scan {
     pub shape: [usize; 3],
     /// Voxel size in mm.
     pub spacing_mm: [f32; 3],
-    /// How the axes point.
+    /// Orientation of the axes.
     pub orientation: Orientation,
     /// Voxel index to millimetres.
     pub affine: Affine,
@@ -167,7 +167,7 @@ impl Phantom {
 }
 
 impl Grid {
-    /// Where a voxel lies relative to the body's centre, in mm.
+    /// Position of a voxel relative to the body's centre, in mm.
     fn place(&self, index: [usize; 3]) -> [f32; 3] {
         let signs = self.orientation.signs();
         std::array::from_fn(|axis| {

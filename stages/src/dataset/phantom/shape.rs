@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 /// A point in millimetres: right, anterior, superior.
 pub type Point = [f32; 3];
 
-/// What counts as far away.
+/// A distance that counts as far away.
 const FAR: f32 = 100.0;
 
 /// An ellipsoid turned about its centre, bent along its first axis, with a wavy surface.
@@ -114,7 +114,7 @@ pub fn column(p: Point, centre: [f32; 2], radii: [f32; 2]) -> f32 {
     if k1 > 1e-6 { k0 * (k0 - 1.0) / k1 } else { -radii[0].min(radii[1]) }
 }
 
-/// How much of a voxel of this width lies inside a surface at this distance.
+/// Share of a voxel of this width inside a surface at this distance.
 pub fn inside(distance: f32, width_mm: f32) -> f32 {
     (0.5 - distance / width_mm).clamp(0.0, 1.0)
 }

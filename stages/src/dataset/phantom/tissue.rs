@@ -2,10 +2,10 @@
 
 use crate::random::Draw;
 
-/// How many tissues there are.
+/// Number of tissues.
 pub const TISSUES: usize = 14;
 
-/// What a voxel can be made of.
+/// Tissues of a voxel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Tissue {
@@ -39,7 +39,7 @@ pub enum Tissue {
     Spleen,
 }
 
-/// What each tissue looks like in one channel of one case, and how noisy the channel is.
+/// Intensity of each tissue in one channel of one case, and the channel's noise.
 #[derive(Clone, Debug)]
 pub struct Contrast {
     /// The value of each tissue.

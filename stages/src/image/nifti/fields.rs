@@ -6,11 +6,11 @@ use nifti::{Endianness, NiftiHeader};
 /// Bytes of the header of each version.
 pub(super) const HEADER_BYTES: [usize; 2] = [348, 540];
 
-/// What matters of a header.
+/// Header fields that are used.
 #[derive(Clone, Debug)]
 pub(super) struct Fields {
     pub version: usize,
-    /// Whether the voxels are in a file of their own.
+    /// True if the voxels are in a file of their own.
     pub is_pair: bool,
     pub big_endian: bool,
     pub dim: [i64; 8],

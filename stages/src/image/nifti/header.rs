@@ -70,16 +70,16 @@ impl Datatype {
     }
 }
 
-/// What a NIfTI file holds.
+/// Header of a NIfTI file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
     /// X, Y, Z.
     pub shape: [usize; 3],
     /// The fourth axis, or the fifth where the fourth has length 1; 1 where there is none.
     pub channels: usize,
-    /// How voxels are stored.
+    /// Datatype of the stored voxels.
     pub datatype: Datatype,
-    /// Whether bytes are stored most significant first.
+    /// True if bytes are stored most significant first.
     pub big_endian: bool,
     /// Bytes before the first voxel (in the decompressed file).
     pub offset: usize,
@@ -89,9 +89,9 @@ pub struct Header {
     pub intercept: f64,
     /// Voxel index to millimetres in RAS+ world space.
     pub affine: Affine,
-    /// How the file says that, for results on its grid.
+    /// Encoding of the affine in the file, for results on its grid.
     pub space: Space,
-    /// What the header contradicts itself in, and what counts: predicates, as errors are.
+    /// Contradictions in the header and the value used: predicates, as errors are.
     pub warnings: Vec<String>,
 }
 
@@ -111,7 +111,7 @@ impl Header {
         self.voxels() * self.datatype.bytes()
     }
 
-    /// Whether stored values mean themselves.
+    /// True if stored values mean themselves.
     pub fn is_unscaled(&self) -> bool {
         self.slope == 1.0 && self.intercept == 0.0
     }
@@ -155,7 +155,7 @@ pub(super) struct Source {
     pub header: Header,
     /// The file with the voxels.
     pub path: PathBuf,
-    /// Whether that is compressed.
+    /// True if that is compressed.
     pub compressed: bool,
     /// Its bytes on disk.
     pub bytes: u64,

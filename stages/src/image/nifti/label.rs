@@ -12,7 +12,7 @@ use crate::image::Volume;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// How far a value may lie from a whole number.
+/// Largest distance of a value from a whole number.
 const TOLERANCE: f64 = 0.01;
 /// How far at the most where the values are scaled: half a slope, so that what was rounded in
 /// scaling still counts, up to a quarter.
@@ -27,11 +27,11 @@ const COUNTED: usize = 4096;
 /// A label map on a desk.
 #[derive(Debug)]
 pub struct LabelMap<'a> {
-    /// What the file says of itself.
+    /// The header.
     pub header: Header,
     /// The values, x fastest.
     pub voxels: Cow<'a, [u8]>,
-    /// How many voxels have each value; 0 is not counted.
+    /// Voxels of each value; 0 is not counted.
     pub counts: [u64; 256],
     /// A warning where values were rounded.
     pub rounded: Option<String>,

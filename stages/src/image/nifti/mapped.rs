@@ -33,7 +33,7 @@ impl Mapped {
         Ok(Mapped { map, header: source.header })
     }
 
-    /// What the file holds.
+    /// The header.
     pub fn header(&self) -> &Header {
         &self.header
     }

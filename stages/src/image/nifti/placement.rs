@@ -43,14 +43,14 @@ pub struct Qform {
     pub offset: [f32; 3],
 }
 
-/// Where a grid lies, and what there is to say of it.
+/// A grid's affine, with warnings.
 pub(super) struct Placement {
     pub affine: Affine,
     pub space: Space,
     pub warnings: Vec<String>,
 }
 
-/// Where a grid of `shape` lies. The error is a predicate.
+/// The affine of a grid of `shape`. The error is a predicate.
 pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<Placement, String> {
     let mut warnings = vec![];
     warnings.extend(unknown_code("sform", fields.sform_code));

@@ -23,7 +23,7 @@ pub enum Voxels<'a> {
 /// An image file on a desk.
 #[derive(Debug)]
 pub struct Loaded<'a> {
-    /// What the file says of itself.
+    /// The header.
     pub header: Header,
     /// Its voxels.
     pub voxels: Voxels<'a>,

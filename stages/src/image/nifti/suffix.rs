@@ -26,7 +26,7 @@ pub fn second(name: &str) -> Option<String> {
     Some(format!("{stem}{other}{rest}"))
 }
 
-/// Whether it is the file of a pair that holds the voxels.
+/// True if it is the file of a pair that holds the voxels.
 pub fn is_voxels(name: &str) -> bool {
     split(name).is_some_and(|(_, suffix)| suffix[..4].eq_ignore_ascii_case(".img"))
 }

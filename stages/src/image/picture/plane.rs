@@ -27,7 +27,7 @@ impl Plane {
         }
     }
 
-    /// What lies left, right, above and below.
+    /// Letters of the directions left, right, above and below.
     pub fn marks(self) -> [&'static str; 4] {
         match self {
             Plane::Axial => ["R", "L", "A", "P"],

@@ -14,7 +14,7 @@ const SIDE: usize = 320;
 const SOFT_TISSUE: [f32; 2] = [-160.0, 240.0];
 /// Outlines of a pair: reference, prediction, and where both run.
 pub const PAIR: [Colour; 3] = [[40, 220, 110], [255, 140, 40], [255, 235, 90]];
-/// How strongly the inside of a label is coloured where there is no second map to compare.
+/// Opacity of a label's inside without a second map.
 const TINT: f32 = 0.25;
 
 /// A case, ready to be cut.
@@ -25,7 +25,7 @@ pub struct Scene {
     turn: Orientation,
 }
 
-/// What is drawn over the image.
+/// Overlays of the image.
 enum Over {
     Nothing,
     /// One label map: a colour for each label.
@@ -209,7 +209,7 @@ fn outline(reference: &Volume<u8>, prediction: &Volume<u8>, cut: &Cut, raster: &
     }
 }
 
-/// Whether a label ends at this pixel.
+/// True if a label ends at this pixel.
 fn ends(labels: &Volume<u8>, cut: &Cut, at: usize) -> bool {
     let own = labels.data[cut.voxel(at)];
     own > 0 && cut.neighbours(at).any(|next| labels.data[cut.voxel(next)] != own)

@@ -9,7 +9,7 @@ const GAP: usize = 6;
 /// The height of a line of text in pixels.
 const LINE: usize = LETTER + 4;
 
-/// What a sheet shows.
+/// Content of a contact sheet.
 pub struct Sheet<'a> {
     /// The planes, one block of tiles each.
     pub planes: &'a [Plane],

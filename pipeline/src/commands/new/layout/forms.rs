@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The placeholder of a form.
 pub(super) const CASE: &str = "{case}";
-/// What makes the name of a case longer, where one placeholder is not enough.
+/// A further placeholder of a case's name.
 pub(super) const PART: &str = "{part}";
 /// So many words of a stem may be a second part of the case's name.
 const LONG: usize = 8;
@@ -38,7 +38,7 @@ impl Form {
         Some(self.pairs[at].1)
     }
 
-    /// How many cases both have.
+    /// Number of cases in common.
     pub fn shared(&self, other: &Form) -> usize {
         let (mut one, mut two) = (self.pairs.iter().peekable(), other.pairs.iter().peekable());
         let mut count = 0;
@@ -56,7 +56,7 @@ impl Form {
         count
     }
 
-    /// Whether they have a file in common.
+    /// True if they have a file in common.
     pub fn overlaps(&self, other: &Form) -> bool {
         let mine: BTreeSet<u32> = self.pairs.iter().map(|pair| pair.1).collect();
         other.pairs.iter().any(|pair| mine.contains(&pair.1))

@@ -1,4 +1,4 @@
-//! What patterns find among all files of a folder, and which of it are no cases.
+//! Files matched by patterns, and matches that are not cases.
 
 use crate::commands::survey::{ImageFile, Survey, says_label, tokens};
 use crate::exit::{Error, Result};
@@ -15,12 +15,12 @@ const PLACES: [&str; 10] = [
     "site", "center", "centre", "hospital", "scanner", "vendor", "batch", "fold", "cohort", "group",
 ];
 
-/// What patterns find among all files, as the kind `folder` will.
+/// Files matched by patterns, as the kind `folder` matches them.
 pub(super) struct Matched {
     /// For each channel: case → path.
     pub images: Vec<BTreeMap<String, String>>,
     pub labels: BTreeMap<String, String>,
-    /// Whether a pattern finds two files for one case.
+    /// True if a pattern finds two files for one case.
     pub doubled: bool,
 }
 

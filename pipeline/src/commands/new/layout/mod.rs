@@ -75,7 +75,7 @@ fn sample(images: &[ImageFile]) -> Vec<ImageFile> {
     few.take(4 * MANY).cloned().collect()
 }
 
-/// How many folders all files lie in.
+/// Number of leading folders common to all files.
 fn shared_folders(images: &[ImageFile]) -> usize {
     let Some(first) = images.first() else { return 0 };
     let shared = |depth: &usize| {
@@ -90,7 +90,7 @@ fn by_name(images: &[ImageFile]) -> Option<Pairing> {
     pair::pairing(images, &labels)
 }
 
-/// Whether the first files of a pairing hold what their names say.
+/// True if the first files of a pairing hold what their names say.
 fn is_likely(pairing: &Pairing, images: &[ImageFile], look: &Eyes) -> bool {
     let files = pairing.label.pairs.iter().map(|pair| &images[pair.1 as usize].path);
     files.take(2).all(|path| look(path) != Some(Look::Image))

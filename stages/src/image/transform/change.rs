@@ -1,0 +1,90 @@
+//! The contract of transforms: parameters draw a change, and a change applies itself to a canvas.
+//!
+//! Drawing and applying are two steps, so that the second can be compared with MONAI's.
+
+use super::canvas::{Canvas, MemoryCanvas};
+use crate::random::Draw;
+use std::fmt::Debug;
+
+/// Pairs of a parameter's path and the trouble.
+pub type Mistakes = Vec<(String, String)>;
+
+/// The parameters of a random transform.
+pub trait RandomTransform {
+    /// Mistakes that types cannot say, for patches of this shape.
+    fn check(&self, patch_shape: [usize; 3]) -> Mistakes;
+
+    /// Draws the change of one patch from a stream of its own; `None` if it stays as it is.
+    fn draw(&self, draw: Draw, patch_shape: [usize; 3]) -> Option<Box<dyn Change>>;
+}
+
+/// A drawn change of one patch.
+pub trait Change: Debug {
+    /// The part of a patch that it reads and writes.
+    fn effect(&self) -> Effect;
+
+    /// Applies it, in memory or on a device.
+    fn apply(&self, canvas: &mut dyn Canvas);
+}
+
+/// The part of a patch that a change reads and writes, by which several are applied at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Mirrors these axes, which a crop does while it copies.
+    Mirrors([bool; 3]),
+    /// Moves voxels of image and label.
+    Moves,
+    /// Changes values of the image, each by itself alone.
+    Pointwise,
+    /// Changes values of the image, by other values or by chance.
+    Values,
+}
+
+/// The changes of one patch, in the order in which they are applied.
+#[derive(Debug, Default)]
+pub struct Changes(pub Vec<Box<dyn Change>>);
+
+impl Changes {
+    /// The axes that the first changes mirror, and the changes after them.
+    pub fn split_mirrors(mut self) -> ([bool; 3], Changes) {
+        let mut mirrored = [false; 3];
+        while let Some(Effect::Mirrors(axes)) = self.0.first().map(|change| change.effect()) {
+            (0..3).for_each(|axis| mirrored[axis] ^= axes[axis]);
+            self.0.remove(0);
+        }
+        (mirrored, self)
+    }
+
+    /// True if each value becomes what it becomes by itself alone.
+    pub fn are_pointwise(&self) -> bool {
+        self.0.iter().all(|change| change.effect() == Effect::Pointwise)
+    }
+
+    /// Applies all.
+    pub fn apply(&self, canvas: &mut dyn Canvas) {
+        self.0.iter().for_each(|change| change.apply(canvas));
+    }
+
+    /// Applies pointwise changes to some values of an image.
+    pub fn apply_to_values(&self, values: &mut [f32]) {
+        if !self.0.is_empty() {
+            let shape = [1, 1, values.len()];
+            self.apply(&mut MemoryCanvas { shape, image: values, label: &mut [] });
+        }
+    }
+}
+
+/// A probability that is not from 0 to 1.
+pub(super) fn check_probability(probability: f64) -> Mistakes {
+    let trouble = || ("probability".to_string(), format!("{probability} is not between 0 and 1"));
+    if (0.0..=1.0).contains(&probability) { vec![] } else { vec![trouble()] }
+}
+
+/// Numbers that are negative or not finite.
+pub(super) fn check_amounts(path: &str, numbers: &[f64]) -> Mistakes {
+    let is_bad = |number: &f64| !number.is_finite() || *number < 0.0;
+    match numbers.iter().any(is_bad) {
+        true => vec![(path.to_string(), "numbers must be finite and not negative".to_string())],
+        false => vec![],
+    }
+}

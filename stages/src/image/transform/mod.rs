@@ -1,0 +1,27 @@
+//! Random transforms of training patches: one file for each, with its parameters, its draw and its
+//! change, and one row in `table`.
+//!
+//! `change` is their contract; `canvas` has the operations that changes are made of, which a patch
+//! in memory and one on a device both offer.
+
+mod affine;
+mod canvas;
+mod change;
+mod flip;
+mod gamma;
+mod intensity_scale;
+mod intensity_shift;
+mod noise;
+mod rotate90;
+mod table;
+
+pub use affine::Affine;
+pub use canvas::{Canvas, MemoryCanvas};
+pub use change::{Change, Changes, Effect, Mistakes, RandomTransform};
+pub use flip::{Flip, Mirrored};
+pub use gamma::{Gamma, Raised};
+pub use intensity_scale::{IntensityScale, Scaled};
+pub use intensity_shift::{IntensityShift, Shifted};
+pub use noise::Noise;
+pub use rotate90::{Rotate90, Turned};
+pub use table::{InOrder, Transform};

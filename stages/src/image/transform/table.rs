@@ -1,0 +1,97 @@
+//! The table of transforms, a row for each; its order is that in which a mapping of transforms is
+//! applied.
+
+use super::affine::Affine;
+use super::change::RandomTransform;
+use super::flip::Flip;
+use super::gamma::Gamma;
+use super::intensity_scale::IntensityScale;
+use super::intensity_shift::IntensityShift;
+use super::noise::Noise;
+use super::rotate90::Rotate90;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Makes of rows (doc, name, parameters) the types that workflows are read into.
+macro_rules! transforms {
+    ($($(#[$doc:meta])* $name:ident: $parameters:ident,)*) => {
+        /// One transform of a list, by its name.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(tag = "name", rename_all = "snake_case")]
+        pub enum Transform {
+            $($(#[$doc])* $parameters($parameters),)*
+        }
+
+        /// Transforms that are applied in this order: flip, rotate90, affine, noise, gamma,
+        /// intensity_scale, intensity_shift. The absent ones are not done.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct InOrder {
+            $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")]
+            pub $name: Option<$parameters>,)*
+        }
+
+        /// The names in the table's order.
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        impl Transform {
+            /// Its name in a workflow.
+            pub fn name(&self) -> &'static str {
+                match self { $(Transform::$parameters(_) => stringify!($name),)* }
+            }
+
+            /// Its parameters.
+            pub fn parameters(&self) -> &dyn RandomTransform {
+                match self { $(Transform::$parameters(parameters) => parameters,)* }
+            }
+        }
+
+        impl InOrder {
+            /// The transforms in order.
+            pub fn list(&self) -> Vec<Transform> {
+                let mut list = vec![];
+                $(list.extend(self.$name.clone().map(Transform::$parameters));)*
+                list
+            }
+
+            fn set(&mut self, transform: Transform) {
+                match transform {
+                    $(Transform::$parameters(parameters) => self.$name = Some(parameters),)*
+                }
+            }
+        }
+    };
+}
+
+transforms! {
+    /// Mirror along axes, each by itself.
+    flip: Flip,
+    /// Turn by 90, 180 or 270 degrees in a plane.
+    rotate90: Rotate90,
+    /// Rotate, scale and shift about the patch's centre: trilinear for the image, nearest for the
+    /// label; outside the patch the border's values go on.
+    affine: Affine,
+    /// Add normally distributed noise to every value.
+    noise: Noise,
+    /// Raise the image, scaled to 0…1 by its range in the patch, to a power.
+    gamma: Gamma,
+    /// Multiply all values by one number.
+    intensity_scale: IntensityScale,
+    /// Add one number to all values.
+    intensity_shift: IntensityShift,
+}
+
+impl InOrder {
+    /// The mapping that means the same as a list; `None` where the list has another order, or a
+    /// transform twice.
+    pub fn of(list: &[Transform]) -> Option<InOrder> {
+        let row = |transform: &Transform| NAMES.iter().position(|name| *name == transform.name());
+        let rows: Vec<Option<usize>> = list.iter().map(row).collect();
+        if rows.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return None;
+        }
+        let mut mapping = InOrder::default();
+        list.iter().cloned().for_each(|transform| mapping.set(transform));
+        Some(mapping)
+    }
+}
