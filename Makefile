@@ -47,8 +47,9 @@ bench-tables: build ## how fast 1000 runs are compared, beside reading the same 
 tables: build ## run the queries of docs/tables.md as they stand there
 	python3 scripts/python.py tables scripts/tables.py $(VOXFLOW)
 
-check: setup ## formatting and lints, as CI has them
+check: setup ## formatting, lints and structure, as CI has them
 	cargo fmt --check
+	python3 scripts/structure.py --check
 	cargo clippy --all-targets -- -D warnings
 
 doc: build ## the interface's documentation, and the workflow reference from the table of kinds
