@@ -147,7 +147,7 @@ fn requests(home: &Path, workflow: &Path) -> [usize; 2] {
     let before = ASKED.get();
     let cli = voxflow::cli::Cli::parse_from(words);
     let voxflow::cli::Command::Run(run) = &cli.command else { panic!("is a run") };
-    assert_eq!(run.run(&cli.globals).unwrap(), voxflow::exit::Exit::Done);
+    assert_eq!(run.run(&cli.globals).unwrap(), voxflow::error::Exit::Done);
     let after = ASKED.get();
     [after[0] - before[0], after[1] - before[1]]
 }

@@ -17,7 +17,7 @@ enum Ended {
     /// The operation was one of those that only tidy up, or the index's, which is but a hint.
     Unhurt,
     /// With exit code 3.
-    Told,
+    OnProgress,
 }
 
 /// Fails one operation of a run, and then lets the same command finish.
@@ -45,7 +45,7 @@ fn fail(number: usize, how: &str, expected: &Record) -> Ended {
         assert_eq!(run.stage(stage)["digest"], expected.stage(stage)["digest"], "{story}");
     }
     assert_eq!(lab.voxflow(&["cache", "verify"]).code, 0, "{story}");
-    if shown.code == 3 { Ended::Told } else { Ended::Unhurt }
+    if shown.code == 3 { Ended::OnProgress } else { Ended::Unhurt }
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_disk_that_fails_once_is_an_error_of_the_disk_and_the_same_command_finishes(
             match fail(1 + turn * step, ["ENOSPC", "EIO", "EROFS"][turn % 3], &expected) {
                 Ended::Untouched => break,
                 Ended::Unhurt => unhurt.fetch_add(1, Relaxed),
-                Ended::Told => told.fetch_add(1, Relaxed),
+                Ended::OnProgress => told.fetch_add(1, Relaxed),
             };
         }
     };

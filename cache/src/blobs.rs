@@ -4,11 +4,11 @@
 use crate::artifact::{Blob, FileStat};
 use crate::crash;
 use crate::error::{Error, Result};
+use crate::external_digests::Outside;
 use crate::fault;
 use crate::hash::Digest;
 use crate::index::Index;
 use crate::layout;
-use crate::outside::Outside;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};

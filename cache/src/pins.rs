@@ -39,7 +39,7 @@ struct Held {
 }
 
 impl Pin {
-    /// A new pin below `folder`. To be called within a moment: gc takes a file that nobody has
+    /// A new pin below `folder`. Call while holding the removal guard: gc takes a file that nobody has
     /// locked for a left-over.
     pub(crate) fn create(folder: &Path) -> Result<Pin> {
         sharing::make_folders(folder).map_err(Error::in_store("create", folder))?;

@@ -5,7 +5,7 @@ use crate::artifact::{Artifact, Blob, FileStat, Reference};
 use crate::blobs::{self, Hints, Presence};
 use crate::error::{Error, Result};
 use crate::hash::Digest;
-use crate::spread::spread;
+use crate::parallel::parallel_map;
 use crate::store::Store;
 use std::path::Path;
 
@@ -51,7 +51,9 @@ impl Store {
             }
         }
         let read = |(_, blob): &(&str, &Blob)| self.read(blob, look);
-        for (read, (name, blob)) in spread(READ_THREADS, &unknown, read).into_iter().zip(&unknown) {
+        for (read, (name, blob)) in
+            parallel_map(READ_THREADS, &unknown, read).into_iter().zip(&unknown)
+        {
             let presence = read?;
             if presence == Presence::Here {
                 continue;

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::hash::{Digest, Fingerprint};
 use crate::layout;
+use crate::parallel::parallel_map;
 use crate::recipe::Recipe;
-use crate::spread::spread;
 use crate::store::Store;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +53,7 @@ impl Store {
         let ready = prepare(&draft)?;
         draft.check()?;
         let mut blobs = draft.adopted()?;
-        let moment = self.moment()?;
+        let guard = self.removal_guard()?;
         self.check_adopted(&blobs)?;
         self.keep_blobs(&ready)?;
         for Ready { name, blob, .. } in ready {
@@ -63,7 +63,7 @@ impl Store {
             }
         }
         let entry = self.keep_entry(&draft, new_entry(made, Artifact(blobs)))?;
-        drop(moment);
+        drop(guard);
         if let Err(error) = layout::remove(&self.unfinished(&entry.fingerprint)) {
             tracing::warn!("{error}; it is of no use any more and may be removed by hand");
         }
@@ -92,7 +92,7 @@ impl Store {
         }
         crash::at("blob-folder-before-sync");
         let folders: Vec<PathBuf> = folders.into_iter().collect();
-        spread(SYNC_THREADS, &folders, |folder| layout::sync_folder(folder))
+        parallel_map(SYNC_THREADS, &folders, |folder| layout::sync_folder(folder))
             .into_iter()
             .collect::<Result<()>>()?;
         crash::at("blob-folder-after-sync");
@@ -128,7 +128,7 @@ fn new_entry(made: Made, artifact: Artifact) -> Entry {
 fn prepare(draft: &Draft) -> Result<Vec<Ready>> {
     let files = draft.files()?;
     crash::at("blob-before-sync");
-    let ready = spread(SYNC_THREADS, &files, |(name, file)| {
+    let ready = parallel_map(SYNC_THREADS, &files, |(name, file)| {
         let (digest, bytes) = settle(file)?;
         Ok(Ready {
             name: name.clone(),

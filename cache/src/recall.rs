@@ -114,11 +114,11 @@ impl Store {
     }
 
     fn look_up(&self, fingerprint: &Fingerprint, verify: bool) -> Result<Option<Entry>> {
-        let _moment = self.moment()?;
+        let _guard = self.removal_guard()?;
         self.ready_entry(fingerprint, verify)
     }
 
-    /// The entry, if all its blobs can be read. To be called within a moment.
+    /// The entry, if all its blobs can be read. Call while holding the removal guard.
     pub(crate) fn ready_entry(
         &self,
         fingerprint: &Fingerprint,

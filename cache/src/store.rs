@@ -2,7 +2,7 @@
 //!
 //! Truth is in files (`blobs`, `entries`); the index only saves reading them. Looking up or making
 //! is in `recall`, whether files are there in `presence`, how a draft is published in `publish`,
-//! keeping the store in order in `upkeep`.
+//! keeping the store in order in `maintenance`.
 
 use crate::artifact::{Blob, FileStat};
 use crate::blobs::{Blobs, Hints};
@@ -10,12 +10,12 @@ use crate::claims::{Claim, FileLock, LockFiles};
 use crate::drafts::{self, Draft};
 use crate::entries::{Entries, Entry};
 use crate::error::{Error, Result};
+use crate::external_digests::Outside;
 use crate::format;
 use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
 use crate::index_place;
 use crate::layout;
-use crate::outside::Outside;
 use crate::pins::Pin;
 use crate::sharing;
 use std::collections::HashMap;
@@ -36,13 +36,13 @@ struct Inner {
     index: Index,
     outside: Outside,
     pin: OnceLock<Pin>,
-    told_of_reading: OnceLock<Box<Told>>,
+    told_of_reading: OnceLock<Box<OnProgress>>,
     /// What this process has read though it looked unchanged, and found as it should be.
     read_again: Mutex<HashMap<FileStat, Digest>>,
 }
 
 /// Hears how many bytes were read.
-type Told = dyn Fn(u64) + Send + Sync;
+type OnProgress = dyn Fn(u64) + Send + Sync;
 
 impl Store {
     /// Opens the store in the folder `root`, or makes one there. A folder that holds something
@@ -87,7 +87,7 @@ impl Store {
     /// From now on gc leaves alone what this store finds or keeps, until its last clone is dropped.
     /// A store that cannot be written is not pinned, and nothing here can remove anything from it.
     pub fn hold(&self) -> Result<()> {
-        let _moment = self.moment()?;
+        let _guard = self.removal_guard()?;
         match Pin::create(&self.pins_folder()) {
             Ok(pin) => drop(self.inner.pin.set(pin)),
             Err(error) if error.is_denied() => tracing::debug!("{error}; nothing is pinned"),
@@ -111,7 +111,7 @@ impl Store {
     /// The entries of these fingerprints, in their order. An entry outlives its blobs: ask
     /// [`Store::usable`] before reading them. A damaged entry is set aside, reported, and absent.
     pub fn get(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Option<Entry>>> {
-        let _moment = self.moment()?;
+        let _guard = self.removal_guard()?;
         let found = fingerprints.iter().map(|fingerprint| self.inner.entries.get(fingerprint));
         let found = found.collect::<Result<Vec<_>>>()?;
         found.iter().flatten().try_for_each(|entry| self.pin(&entry.fingerprint))?;
@@ -157,7 +157,7 @@ impl Store {
     /// Forgets what was made under a fingerprint: its entry, its items' entries, its unfinished
     /// state. The blobs stay for others that hold them.
     pub fn forget(&self, fingerprint: &Fingerprint) -> Result<()> {
-        let _moment = self.moment()?;
+        let _guard = self.removal_guard()?;
         let items =
             self.inner.entries.get(fingerprint)?.map(|entry| entry.items).unwrap_or_default();
         layout::remove(&self.unfinished(fingerprint))?;
@@ -191,7 +191,7 @@ impl Store {
     }
 
     /// While it lives, nothing is removed from the store.
-    pub(crate) fn moment(&self) -> Result<FileLock> {
+    pub(crate) fn removal_guard(&self) -> Result<FileLock> {
         FileLock::shared(&self.inner.locks.removal)
     }
 

@@ -1,7 +1,7 @@
 //! The command line: its commands, and how each is called.
 
 use crate::commands;
-use crate::exit::{Exit, Result};
+use crate::error::{Exit, Result};
 use crate::globals::Globals;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! Events: the facts of a run, in order. Console lines, the journal and the tables are renderings
 //! of them; this file renders nothing.
 
-use crate::exit::Result;
+use crate::error::Result;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::run::RunRecord;
 use serde::{Deserialize, Serialize};

@@ -1,16 +1,16 @@
 //! Execution: one thread owns the state, each stage that must be made gets a thread of its own, and
 //! one channel brings their notes. Several runs (a sweep) go on under one schedule.
 
+use crate::error::{Error, Result};
 use crate::event::Fact;
-use crate::exit::{Error, Result};
 use crate::job::Job;
-use crate::live::{Done, LiveRun};
-use crate::making::{self, Note, Over};
 use crate::moved_cases;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::planner::{Planner, Settled};
 use crate::reads::{Made, inputs};
-use crate::schedule::{Node, Schedule, Slots, StageId, Turn};
+use crate::run_tracker::{Done, RunTracker};
+use crate::schedule::{NextAction, Node, Schedule, Slots, StageId};
+use crate::stage_job::{self, JobEvent, JobResult};
 use crate::stop::Stop;
 use crate::workflow::paths::LOCAL;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error as StageError, Message};
 
 /// Interval at which an idle run polls for a stop request.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Options of an execution.
 #[derive(Clone, Debug)]
-pub struct Manner {
+pub struct ExecOptions {
     /// Concurrent stages of each pool.
     pub slots: Slots,
     /// Threads for each stage.
@@ -53,10 +53,10 @@ pub struct Ending {
 
 /// Runs the runs. Every stage of each is over exactly once when this returns without error.
 pub fn execute(
-    runs: Vec<LiveRun>,
+    runs: Vec<RunTracker>,
     store: &Store,
     planner: &Planner,
-    manner: &Manner,
+    manner: &ExecOptions,
     stop: &Stop,
 ) -> Result<Ending> {
     let (sender, receiver) = channel();
@@ -80,7 +80,7 @@ pub fn execute(
             storage: None,
             heard_stop: false,
         };
-        let result = engine.go_through(scope, &sender, &receiver);
+        let result = engine.schedule_loop(scope, &sender, &receiver);
         if result.is_err() {
             // Whoever still works must end, or the scope would wait for them.
             stop.ask();
@@ -91,7 +91,7 @@ pub fn execute(
 }
 
 /// The nodes of all runs, each run's after those of the runs before it.
-fn nodes(runs: &[LiveRun], manner: &Manner) -> Vec<Node> {
+fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<Node> {
     let mut nodes = vec![];
     for live in runs {
         let first = nodes.len();
@@ -108,13 +108,13 @@ fn nodes(runs: &[LiveRun], manner: &Manner) -> Vec<Node> {
 }
 
 struct Engine<'a> {
-    runs: Vec<LiveRun>,
+    runs: Vec<RunTracker>,
     /// The run and the step of each node.
     owners: Vec<(usize, usize)>,
     schedule: Schedule,
     store: &'a Store,
     planner: &'a Planner<'a>,
-    manner: &'a Manner,
+    manner: &'a ExecOptions,
     stop: &'a Stop,
     /// Channels that wake stages which waited for another maker.
     go: Vec<Option<Sender<()>>>,
@@ -122,10 +122,10 @@ struct Engine<'a> {
     heard_stop: bool,
 }
 
-type Notes = (StageId, Note);
+type Notes = (StageId, JobEvent);
 
 impl<'a> Engine<'a> {
-    fn go_through<'s>(
+    fn schedule_loop<'s>(
         &mut self,
         scope: &'s Scope<'s, '_>,
         sender: &Sender<Notes>,
@@ -137,22 +137,22 @@ impl<'a> Engine<'a> {
         let alone = self.runs.len() == 1;
         self.runs.iter_mut().try_for_each(|run| run.begin(alone))?;
         loop {
-            self.hear_stop()?;
+            self.on_stop()?;
             while let Some(turn) = self.schedule.turn() {
                 match turn {
-                    Turn::Begin(id) => self.start(id, scope, sender)?,
-                    Turn::Resume(id) => self.let_go(id),
+                    NextAction::Begin(id) => self.start(id, scope, sender)?,
+                    NextAction::Resume(id) => self.resume_stage(id),
                 }
             }
             if self.schedule.is_idle() {
                 break;
             }
-            match receiver.recv_timeout(GLANCE) {
+            match receiver.recv_timeout(POLL_INTERVAL) {
                 Ok((id, note)) => self.hear(id, note)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.runs.iter_mut().try_for_each(LiveRun::keep_record)?;
+            self.runs.iter_mut().try_for_each(RunTracker::keep_record)?;
             self.store.keep_hold();
             self.end_what_is_over()?;
         }
@@ -160,7 +160,7 @@ impl<'a> Engine<'a> {
         let stopped = self.heard_stop;
         let outcomes =
             self.runs.iter_mut().map(|run| run.end(stopped, self.store)).collect::<Result<_>>()?;
-        let made = self.runs.iter().map(LiveRun::has_made).collect();
+        let made = self.runs.iter().map(RunTracker::has_made).collect();
         Ok(Ending { outcomes, made, storage: self.storage.take() })
     }
 
@@ -175,13 +175,13 @@ impl<'a> Engine<'a> {
     }
 
     /// Tells a stage that waited that it has a slot. One that ended meanwhile needs none.
-    fn let_go(&self, id: StageId) {
+    fn resume_stage(&self, id: StageId) {
         if let Some(go) = &self.go[id] {
             go.send(()).ok();
         }
     }
 
-    fn hear_stop(&mut self) -> Result<()> {
+    fn on_stop(&mut self) -> Result<()> {
         if self.heard_stop || !self.stop.is_asked() {
             return Ok(());
         }
@@ -238,7 +238,7 @@ impl<'a> Engine<'a> {
         let (store, stop, sender) = (self.store.clone(), self.stop.clone(), sender.clone());
         let thread = std::thread::Builder::new().name(format!("stage {}", job.stage));
         let spawned = thread
-            .spawn_scoped(scope, move || making::make(&job, &store, &stop, &sender, &hear_go));
+            .spawn_scoped(scope, move || stage_job::make(&job, &store, &stop, &sender, &hear_go));
         spawned
             .map(|_| ())
             .map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
@@ -305,26 +305,26 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn hear(&mut self, id: StageId, note: Note) -> Result<()> {
+    fn hear(&mut self, id: StageId, note: JobEvent) -> Result<()> {
         let (run, step) = self.owners[id];
         match note {
-            Note::Said(message) => self.runs[run].stage_said(step, message),
-            Note::Waiting => {
+            JobEvent::Said(message) => self.runs[run].stage_said(step, message),
+            JobEvent::Waiting => {
                 self.schedule.pause(id);
                 let stage = self.runs[run].plan.workflow.stages[step].id.clone();
                 self.runs[run].tell(Fact::StageWaiting { stage })
             }
-            Note::Resuming => {
+            JobEvent::Resuming => {
                 self.schedule.resume(id);
                 Ok(())
             }
-            Note::Over(over) => self.over(id, *over),
+            JobEvent::JobResult(over) => self.over(id, *over),
         }
     }
 
-    fn over(&mut self, id: StageId, over: Over) -> Result<()> {
+    fn over(&mut self, id: StageId, over: JobResult) -> Result<()> {
         let (run, step) = self.owners[id];
-        let Over { result, seconds } = over;
+        let JobResult { result, seconds } = over;
         match result {
             Ok((entry, recall)) => {
                 let outcome = if recall == Recall::Made { Outcome::Made } else { Outcome::Reused };
@@ -344,7 +344,7 @@ impl<'a> Engine<'a> {
             }
             Err(StageError::Stopped) => {
                 self.stop.ask();
-                self.hear_stop()?;
+                self.on_stop()?;
                 self.runs[run].stage_skipped(
                     step,
                     "stopped; what was finished is kept".into(),

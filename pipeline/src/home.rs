@@ -1,6 +1,6 @@
 //! The home: where run-time data lives (`store-v1/` and `runs/`), and how its runs are found.
 
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use crate::run::RunFolder;
 use std::fs;
 use std::path::{Path, PathBuf};

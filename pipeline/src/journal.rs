@@ -3,8 +3,8 @@
 //! It is locked while its run lives, so that others can tell a running run from one whose process
 //! died.
 
+use crate::error::{Error, Result};
 use crate::event::{Event, Fact, Observer};
-use crate::exit::{Error, Result};
 use crate::outcome::Outcome;
 use crate::secret;
 use std::fs::{File, OpenOptions};

@@ -2,9 +2,9 @@
 //! testing case now trains, or the other way round. Runs with other test sets are not comparable;
 //! `plan` says it before any work, `run` when the split is there.
 
+use crate::explain::Explainer;
 use crate::plan::Plan;
 use crate::run::StageRecord;
-use crate::why::History;
 use crate::workflow::StageSpec;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ pub fn words(
     workflow: &str,
     stage: &StageSpec,
     store: &Store,
-    history: &History,
+    history: &Explainer,
 ) -> Option<String> {
     let before = last(workflow, stage, history)?;
     if before == artifact {
@@ -40,7 +40,7 @@ pub fn words(
 
 /// The same before any work, for each split whose dataset is known: the stage's id and the words.
 /// Nothing is said where all is reused.
-pub fn foreseen(plan: &Plan, store: &Store, history: &History) -> Vec<(String, String)> {
+pub fn foreseen(plan: &Plan, store: &Store, history: &Explainer) -> Vec<(String, String)> {
     if (0..plan.steps.len()).all(|index| !plan.is_open(index)) {
         return vec![];
     }
@@ -71,7 +71,7 @@ fn foresee(plan: &Plan, stage: &StageSpec, store: &Store) -> Option<Split> {
 }
 
 /// The artifact of the newest run's split with these parameters.
-fn last<'h>(workflow: &str, stage: &StageSpec, history: &'h History) -> Option<&'h Artifact> {
+fn last<'h>(workflow: &str, stage: &StageSpec, history: &'h Explainer) -> Option<&'h Artifact> {
     let now = without_exclude(&stage.kind.hashed(&stage.params));
     let is_same = |row: &&StageRecord| {
         row.recipe.as_ref().is_some_and(|recipe| without_exclude(&recipe.params) == now)

@@ -2,8 +2,8 @@
 //! [`crate::planner`] makes it.
 
 use crate::event::{Decision, Planned};
-use crate::wishes::LeftOut;
-use crate::words;
+use crate::humanize;
+use crate::selection::LeftOut;
 use crate::workflow::Workflow;
 use std::sync::Arc;
 use voxflow_cache::{Artifact, Entry, Recipe};
@@ -80,7 +80,7 @@ impl Plan {
             .filter(|(index, _)| self.is_consequence(*index))
             .map(|(_, stage)| stage.id.as_str())
             .collect();
-        let count = words::count(ids.len() as u64, "stage");
+        let count = humanize::count(ids.len() as u64, "stage");
         (!ids.is_empty()).then(|| format!("{count} after it cannot run: {}", ids.join(", ")))
     }
 

@@ -3,12 +3,12 @@
 //! `plan` the command is this pass and nothing else; `execute` asks it again about stages that
 //! follow others, once those are made.
 
+use crate::error::{Error, Result};
 use crate::event::Decision;
-use crate::exit::{Error, Result};
+use crate::explain::Explainer;
 use crate::plan::{Plan, Step};
 use crate::reads::{self, Made, NamesRead, input_name};
-use crate::why::History;
-use crate::wishes::Wishes;
+use crate::selection::StageSelection;
 use crate::workflow::paths::LOCAL;
 use crate::workflow::{StageSpec, Workflow, environment, paths};
 use std::cell::{Cell, RefCell};
@@ -36,8 +36,8 @@ type Lost = (String, Presence);
 /// Resolves workflows against the store.
 pub struct Planner<'a> {
     store: &'a Store,
-    wishes: &'a Wishes,
-    history: History<'a>,
+    wishes: &'a StageSelection,
+    history: Explainer<'a>,
     /// Entries already forgotten by `--force`; `None` for a plan that changes nothing.
     forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
     /// Time spent on reading files outside the store.
@@ -49,7 +49,11 @@ pub struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     /// A planner that looks only.
-    pub fn looking(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
+    pub fn looking(
+        store: &'a Store,
+        wishes: &'a StageSelection,
+        history: Explainer<'a>,
+    ) -> Planner<'a> {
         Planner {
             store,
             wishes,
@@ -61,7 +65,11 @@ impl<'a> Planner<'a> {
     }
 
     /// A planner that forgets in the store what is forced, as soon as its recipe is known.
-    pub fn acting(store: &'a Store, wishes: &'a Wishes, history: History<'a>) -> Planner<'a> {
+    pub fn acting(
+        store: &'a Store,
+        wishes: &'a StageSelection,
+        history: Explainer<'a>,
+    ) -> Planner<'a> {
         Planner { forgotten: Some(RefCell::default()), ..Planner::looking(store, wishes, history) }
     }
 
@@ -85,7 +93,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Earlier runs, for explanations.
-    pub fn history(&self) -> &History<'a> {
+    pub fn history(&self) -> &Explainer<'a> {
         &self.history
     }
 
@@ -326,24 +334,24 @@ mod tests {
     use serde_json::json;
     use voxflow_cache::Made;
 
-    struct Bench {
+    struct StageHost {
         _folder: tempfile::TempDir,
         home: Home,
         store: Store,
     }
 
-    fn bench() -> Bench {
+    fn bench() -> StageHost {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path(), None);
         home.create().unwrap();
         let store = Store::open(home.store()).unwrap();
-        Bench { _folder: folder, home, store }
+        StageHost { _folder: folder, home, store }
     }
 
-    impl Bench {
-        fn plan(&self, wishes: &Wishes) -> Plan {
+    impl StageHost {
+        fn plan(&self, wishes: &StageSelection) -> Plan {
             let workflow = toys::workflow();
-            Planner::looking(&self.store, wishes, History::new(&self.home, &self.store))
+            Planner::looking(&self.store, wishes, Explainer::new(&self.home, &self.store))
                 .plan(workflow)
                 .unwrap()
         }
@@ -357,8 +365,8 @@ mod tests {
         }
 
         /// Makes the source, so that everything else can be known.
-        fn with_source(self) -> Bench {
-            let recipe = self.plan(&Wishes::default()).steps[0].recipe.clone().unwrap();
+        fn with_source(self) -> StageHost {
+            let recipe = self.plan(&StageSelection::default()).steps[0].recipe.clone().unwrap();
             self.publish(recipe, "source");
             self
         }
@@ -371,12 +379,12 @@ mod tests {
     #[test]
     fn what_follows_is_known_once_what_it_needs_is_made() {
         let bench = bench();
-        let plan = bench.plan(&Wishes::default());
+        let plan = bench.plan(&StageSelection::default());
         assert_eq!(
             step(&plan, "model").decision,
             Decision::Follows { stages: vec!["data".into()] }
         );
-        let plan = bench.with_source().plan(&Wishes::default());
+        let plan = bench.with_source().plan(&StageSelection::default());
         assert!(matches!(step(&plan, "data").decision, Decision::Reuse { .. }));
         assert!(
             matches!(&step(&plan, "model").decision, Decision::Run { reason, .. } if reason == "not made before")
@@ -385,7 +393,7 @@ mod tests {
 
     #[test]
     fn locators_are_not_part_of_the_recipe() {
-        let plan = bench().plan(&Wishes::default());
+        let plan = bench().plan(&StageSelection::default());
         let recipe = step(&plan, "data").recipe.clone().unwrap();
         assert_eq!(plan.workflow.stage("data").unwrap().params["url"], "/data/a$b");
         assert_eq!(recipe.params, json!({"seed": 7}));
@@ -394,9 +402,9 @@ mod tests {
     #[test]
     fn where_only_a_version_differs_the_cost_is_said_and_the_old_one_can_be_accepted() {
         let bench = bench().with_source();
-        let recipe = step(&bench.plan(&Wishes::default()), "model").recipe.clone().unwrap();
+        let recipe = step(&bench.plan(&StageSelection::default()), "model").recipe.clone().unwrap();
         bench.publish(Recipe { version: recipe.version + 2, ..recipe.clone() }, "model");
-        let plan = bench.plan(&Wishes::default());
+        let plan = bench.plan(&StageSelection::default());
         let Decision::Run { reason, cost_seconds, .. } = &step(&plan, "model").decision else {
             panic!("not run")
         };
@@ -405,8 +413,10 @@ mod tests {
             "train is now version 1, was 3: 1 h 00 min; '--accept-version train=3' reuses it"
         );
         assert_eq!(*cost_seconds, Some(3600.0));
-        let wishes =
-            Wishes { accept: BTreeMap::from([("train".to_string(), 3)]), ..Wishes::default() };
+        let wishes = StageSelection {
+            accept: BTreeMap::from([("train".to_string(), 3)]),
+            ..StageSelection::default()
+        };
         let plan = bench.plan(&wishes);
         let Decision::Reuse { note, .. } = &step(&plan, "model").decision else {
             panic!("not reused")
@@ -417,14 +427,14 @@ mod tests {
     #[test]
     fn the_most_similar_entry_explains_what_no_run_remembers() {
         let bench = bench().with_source();
-        let recipe = step(&bench.plan(&Wishes::default()), "model").recipe.clone().unwrap();
+        let recipe = step(&bench.plan(&StageSelection::default()), "model").recipe.clone().unwrap();
         let mut params = recipe.params.clone();
         params["epochs"] = 9.into();
         bench.publish(Recipe { params: params.clone(), ..recipe.clone() }, "near");
         params["seed"] = 99.into();
         params["note"] = "far".into();
         bench.publish(Recipe { params, ..recipe }, "far");
-        let plan = bench.plan(&Wishes::default());
+        let plan = bench.plan(&StageSelection::default());
         let Decision::Run { reason, .. } = &step(&plan, "model").decision else {
             panic!("not run")
         };

@@ -2,7 +2,7 @@
 //! its kind tells by small files of its inputs. Only these enter the recipe, must be there, and can
 //! be opened.
 
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use crate::workflow::StageSpec;
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_cache::{Artifact, Blob, Digest, Store};

@@ -4,11 +4,11 @@
 //! Who fills the folder is elsewhere: the journal (`journal`), the tables (`tables`), the links to
 //! outputs (`outputs`).
 
-use crate::exit::{Error, Result};
+use crate::checksums;
+use crate::error::{Error, Result};
 use crate::liveness::{self, Liveness};
 use crate::outcome::{Outcome, RunOutcome};
-use crate::seal;
-use crate::{machine, words};
+use crate::{humanize, machine};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ impl RunFolder {
         match liveness::judge(&self.path, host, &machine::host()) {
             Liveness::Alive => Ok(record),
             Liveness::Unseen(age) => {
-                let age = words::duration(age.as_secs_f64());
+                let age = humanize::duration(age.as_secs_f64());
                 let note = format!("on {host}, last sign {age} ago");
                 Ok(RunRecord { note: Some(note), ..record })
             }
@@ -91,8 +91,8 @@ impl RunFolder {
     fn read_record(&self) -> Result<RunRecord> {
         let path = self.file("run.json");
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
-        if !seal::holds(&self.path, "run.json", &text) {
-            let words = seal::damaged(&self.path, "run.json");
+        if !checksums::holds(&self.path, "run.json", &text) {
+            let words = checksums::damaged(&self.path, "run.json");
             return Err(Error::Failed(format!("{words}; 'voxflow cache verify' sets it aside")));
         }
         serde_json::from_slice(&text)

@@ -53,7 +53,7 @@ pub enum State {
 
 /// A slot for a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum NextAction {
     /// It begins.
     Begin(StageId),
     /// It goes on after waiting.
@@ -103,7 +103,7 @@ impl Schedule {
     }
 
     /// Gives the next slot to a stage. `None` until something changes.
-    pub fn turn(&mut self) -> Option<Turn> {
+    pub fn turn(&mut self) -> Option<NextAction> {
         let open = (0..self.free.len()).filter(|&pool| self.free[pool] > 0);
         let first = open
             .filter_map(|pool| self.wanting[pool].first().map(|&(begins, id)| (begins, id, pool)));
@@ -112,7 +112,7 @@ impl Schedule {
         self.free[pool] -= 1;
         self.active += usize::from(begins);
         self.states[id] = State::Running;
-        Some(if begins { Turn::Begin(id) } else { Turn::Resume(id) })
+        Some(if begins { NextAction::Begin(id) } else { NextAction::Resume(id) })
     }
 
     /// A stage is over. Returns what is skipped because of it, in order.
@@ -226,7 +226,7 @@ mod tests {
 
     fn next(schedule: &mut Schedule) -> Option<StageId> {
         schedule.turn().map(|turn| match turn {
-            Turn::Begin(id) | Turn::Resume(id) => id,
+            NextAction::Begin(id) | NextAction::Resume(id) => id,
         })
     }
 

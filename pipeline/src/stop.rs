@@ -3,7 +3,7 @@
 //! ignored stay so (`nohup`). What suspends this program suspends its workers too, and continues
 //! them with it.
 
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::consts::{SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGXCPU};

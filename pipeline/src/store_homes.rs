@@ -3,8 +3,8 @@
 //! (`.needs`) lists the fingerprints of its runs for who cannot look into it, from another host or
 //! as another user.
 
+use crate::error::{Error, Result};
 use crate::event::{Event, Fact, Observer};
-use crate::exit::{Error, Result};
 use crate::home::Home;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;

@@ -2,11 +2,11 @@
 //! the child's is `voxflow-worker`.
 //!
 //! The child is given a task file, speaks JSON lines on stdout, hears answers about its items on
-//! stdin (`recalls`), writes its log to stderr, takes SIGTERM as "keep what is finished and stop",
+//! stdin (`item_requests`), writes its log to stderr, takes SIGTERM as "keep what is finished and stop",
 //! and dies with its parent.
 
+use crate::item_requests::Recalls;
 use crate::machine;
-use crate::recalls::Recalls;
 use crate::stop::Stop;
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -13,9 +13,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use voxflow_stages::image::candidates::{Candidates, Selection};
-use voxflow_stages::image::nifti::Desk;
+use voxflow_stages::image::nifti::Scratch;
 use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
-use voxflow_stages::image::prepare::{Files, Prepared, prepare_on};
+use voxflow_stages::image::prepare::{Files, Prepared, prepare_with};
 use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, nifti};
 
 fn main() {
@@ -65,10 +65,11 @@ fn preparation() -> Preparation {
 }
 
 fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Prepared {
-    let (images, modality, mut desk) = ([image], ["CT".to_string()], Desk::default());
+    let (images, modality, mut scratch) = ([image], ["CT".to_string()], Scratch::default());
     let case = CaseFiles::at(&images, Some(label));
     let files = Files { case: &case, modality: &modality, named_by: "the dataset", allowed: &[1] };
-    let mut work = || prepare_on(&mut desk, &preparation(), files).expect("a CT with its label");
+    let mut work =
+        || prepare_with(&mut scratch, &preparation(), files).expect("a CT with its label");
     tell("prepare a CT with its label", repeats, || drop(black_box(work())));
     let prepared = work();
     tell("write what was prepared", repeats, || {

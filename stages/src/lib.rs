@@ -7,8 +7,10 @@
 
 pub mod context;
 pub mod dataset;
+pub mod disk_space;
 pub mod error;
 pub mod image;
+pub mod item_request;
 pub mod kind;
 pub mod kinds;
 pub mod metric;
@@ -16,16 +18,14 @@ pub mod model;
 pub mod protocol;
 pub mod random;
 pub mod record;
-pub mod request;
-pub mod space;
 pub mod stage;
 pub mod task;
 
 pub use context::{Context, Host};
 pub use error::{Error, Result, Trouble};
+pub use item_request::{Answer, Request};
 pub use kind::{Kind, Run};
 pub use kinds::KINDS;
 pub use record::{Message, Metric, Progress, Reply};
-pub use request::{Answer, Request};
 pub use stage::Stage;
 pub use task::{Input, InputFile, Task};

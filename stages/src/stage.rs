@@ -1,8 +1,8 @@
 //! The contract of a stage: its parameters as plain data, the roles it reads, the artifact it makes.
 
 use crate::dataset::Listing;
+use crate::disk_space::Upstream;
 use crate::error::Result;
-use crate::space::Upstream;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet};

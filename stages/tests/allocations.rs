@@ -7,9 +7,9 @@ mod allocator;
 use allocator::requested;
 use std::path::Path;
 use voxflow_stages::image::candidates::{Candidates, Selection};
-use voxflow_stages::image::nifti::{Datatype, Desk, read_header, write_label};
+use voxflow_stages::image::nifti::{Datatype, Scratch, read_header, write_label};
 use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
-use voxflow_stages::image::prepare::{Files, Prepared, prepare_on};
+use voxflow_stages::image::prepare::{Files, Prepared, prepare_with};
 use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, Volume};
 
 const SHAPE: [usize; 3] = [160, 150, 40];
@@ -32,7 +32,7 @@ fn write_case(folder: &Path) {
     assert_eq!(read_header(&folder.join("image.nii"), "image").unwrap().datatype, Datatype::I16);
 }
 
-fn prepared(folder: &Path, desk: &mut Desk) -> Prepared {
+fn prepared(folder: &Path, scratch: &mut Scratch) -> Prepared {
     let window = serde_json::json!({ "window": [-57, 164] });
     let all = serde_json::json!({ "spacing": [1.5, 1.5, 2.0], "intensity": window, "crop_foreground": true });
     let preparation: Preparation = serde_json::from_value(all).unwrap();
@@ -40,7 +40,7 @@ fn prepared(folder: &Path, desk: &mut Desk) -> Prepared {
     let label = folder.join("label.nii.gz");
     let case = CaseFiles::at(&images, Some(&label));
     let files = Files { case: &case, modality: &modality, named_by: "the dataset", allowed: &[1] };
-    prepare_on(desk, &preparation, files).unwrap()
+    prepare_with(scratch, &preparation, files).unwrap()
 }
 
 /// The bytes asked for by sampling one patch, as a share of the patch's.
@@ -71,18 +71,19 @@ fn sampled(prepared: &Prepared, augmentation: serde_json::Value) -> f64 {
 fn a_case_is_prepared_in_little_more_than_its_result_and_a_patch_is_taken_without_copies() {
     let folder = tempfile::tempdir().unwrap();
     write_case(folder.path());
-    let mut desk = Desk::default();
+    let mut scratch = Scratch::default();
     let original = 3 * SHAPE.iter().product::<usize>();
     let mut result = 0;
-    let first = requested(|| result = 5 * prepared(folder.path(), &mut desk).image.data.capacity());
-    let next = requested(|| drop(prepared(folder.path(), &mut desk)));
+    let first =
+        requested(|| result = 5 * prepared(folder.path(), &mut scratch).image.data.capacity());
+    let next = requested(|| drop(prepared(folder.path(), &mut scratch)));
     assert!(
         first < 2 * original + 2 * result,
         "{first} bytes for a case of {original} that becomes {result}"
     );
     assert!(next < result * 3 / 2, "{next} bytes for the next case, which becomes {result}");
 
-    let prepared = prepared(folder.path(), &mut desk);
+    let prepared = prepared(folder.path(), &mut scratch);
     let shifted = serde_json::json!({
         "flip": { "probability": 1.0 }, "intensity_shift": { "offset": 0.1, "probability": 1.0 },
     });

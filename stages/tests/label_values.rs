@@ -1,7 +1,7 @@
 //! Values of label maps: what is rounded, what is refused, and what is said of it.
 
 use std::path::{Path, PathBuf};
-use voxflow_stages::image::nifti::{Desk, ImageFile, LabelMap, load_label, write_volume_f32};
+use voxflow_stages::image::nifti::{ImageFile, LabelMap, Scratch, load_label, write_volume_f32};
 use voxflow_stages::image::{Volume, affine::IDENTITY};
 
 /// A float label of 2 x 3 x 4 voxels with these values first, scaled by slope and intercept.
@@ -27,9 +27,9 @@ fn read(
 ) -> Result<(Vec<u8>, Option<String>), String> {
     let folder = tempfile::tempdir().unwrap();
     let file = ImageFile::at(&label(folder.path(), values, scale));
-    let mut desk = Desk::default();
+    let mut scratch = Scratch::default();
     let LabelMap { voxels, rounded, .. } =
-        load_label(&file, "label", allowed, &mut desk).map_err(|error| error.to_string())?;
+        load_label(&file, "label", allowed, &mut scratch).map_err(|error| error.to_string())?;
     Ok((voxels[..values.len()].to_vec(), rounded))
 }
 

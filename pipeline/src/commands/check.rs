@@ -1,11 +1,11 @@
 //! `voxflow check`: finds every mistake of a workflow without touching the store, also local files
 //! and folders that are not there.
 
-use super::choice::{Source, refusal};
+use super::workflow_args::{Source, refusal};
 use super::{answer, tell};
-use crate::exit::{Exit, Result};
+use crate::error::{Exit, Result};
 use crate::globals::Globals;
-use crate::words;
+use crate::humanize;
 use crate::workflow::{environment, paths};
 use clap::Args;
 
@@ -47,7 +47,7 @@ impl Check {
             } else {
                 String::new()
             };
-            let stages = words::count(workflow.stages.len() as u64, "stage");
+            let stages = humanize::count(workflow.stages.len() as u64, "stage");
             tell(&format!("{}: no mistakes; {stages}{runs}", self.source.file.display()));
         }
         Ok(Exit::Done)

@@ -1,6 +1,6 @@
 //! `voxflow completions`: a completion script for a shell.
 
-use crate::exit::{Exit, Result};
+use crate::error::{Exit, Result};
 use clap::{Args, Command};
 use clap_complete::Shell;
 

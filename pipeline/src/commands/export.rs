@@ -1,8 +1,8 @@
 //! `voxflow export`: writes a model for another program, without a workflow. What is written is the
 //! kind `export`'s.
 
-use super::{model, outside, tell};
-use crate::exit::{Error, Exit, Result};
+use super::{model, standalone, tell};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use clap::Args;
 use serde_json::json;
@@ -42,7 +42,7 @@ impl Export {
         let stage: export::Export =
             serde_json::from_value(params).map_err(|error| Error::usage(error.to_string()))?;
         let names =
-            outside::make(&stage, BTreeMap::from([("model".into(), vec![model])]), &self.out)?;
+            standalone::make(&stage, BTreeMap::from([("model".into(), vec![model])]), &self.out)?;
         if !globals.quiet {
             tell(&format!("{} in '{}'", names.join(", "), self.out.display()));
         }

@@ -4,14 +4,14 @@
 //! knows nothing of its followers.
 
 use crate::console::{Console, Verbosity};
+use crate::error::{Error, Exit, Result};
 use crate::event::{Event, Fact, Observer};
-use crate::exit::{Error, Exit, Result};
 use crate::globals::{Globals, LogFormat};
-use crate::history::Past;
+use crate::heartbeat;
 use crate::journal::JsonLines;
 use crate::liveness;
 use crate::outcome::RunOutcome;
-use crate::pulse;
+use crate::runs::StoredRun;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -23,7 +23,7 @@ use voxflow_stages::{Message, Progress};
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Shows what happened in the run and what happens, until it ends; then exits as the run did.
-pub(super) fn follow(run: &Past, globals: &Globals) -> Result<Exit> {
+pub(super) fn follow(run: &StoredRun, globals: &Globals) -> Result<Exit> {
     let mut observer: Box<dyn Observer> = match globals.log_format {
         LogFormat::Json => Box::new(JsonLines),
         LogFormat::Text => Box::new(Console::stderr(Verbosity::of(globals))),
@@ -61,8 +61,8 @@ fn exit(outcome: RunOutcome) -> Exit {
 }
 
 /// The progress that is new, as the events that the journal leaves out.
-fn beats(run: &Past, seen: &mut BTreeMap<String, Progress>) -> Vec<Event> {
-    let now = pulse::read(run.folder.path());
+fn beats(run: &StoredRun, seen: &mut BTreeMap<String, Progress>) -> Vec<Event> {
+    let now = heartbeat::read(run.folder.path());
     let fresh = now.iter().filter(|(stage, progress)| seen.get(*stage) != Some(progress));
     let events = fresh.map(|(stage, progress)| Event {
         at_ms: crate::event::now_ms(),

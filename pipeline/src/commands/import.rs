@@ -2,11 +2,11 @@
 //! is the kind `import`'s business; here its parameters come together from another model and
 //! `--set`.
 
-use super::choice::refusal;
-use super::{model, outside, tell};
-use crate::exit::{Error, Exit, Result};
+use super::workflow_args::refusal;
+use super::{model, standalone, tell};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
-use crate::workflow::{Mistake, Override, Place, Workflow, environment};
+use crate::workflow::{Diagnostic, Override, SourceSpan, Workflow, environment};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ impl Import {
         params["file"] = json!(self.file);
         let stage = self.understood(&params)?;
         self.spare(&stage.file)?;
-        let names = outside::make(&stage, BTreeMap::new(), &self.out)?;
+        let names = standalone::make(&stage, BTreeMap::new(), &self.out)?;
         if !globals.quiet {
             tell(&format!("{} in '{}'", names.join(", "), self.out.display()));
         }
@@ -118,10 +118,10 @@ fn below_import(words: &str) -> Result<Override> {
 }
 
 /// A mistake without the workflow that nobody wrote.
-fn by_flag(mistake: Mistake) -> Mistake {
+fn by_flag(mistake: Diagnostic) -> Diagnostic {
     let place = match mistake.place {
-        Place::File { .. } => Place::Nowhere,
+        SourceSpan::File { .. } => SourceSpan::Nowhere,
         place => place,
     };
-    Mistake { place, stage: None, ..mistake }
+    Diagnostic { place, stage: None, ..mistake }
 }

@@ -2,9 +2,9 @@
 
 use super::answer;
 use crate::console::terminal_width;
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::reference;
-use crate::sheet::pretty;
+use crate::text_table::pretty;
 use crate::workflow::nearest;
 use clap::{Args, ValueEnum};
 use voxflow_stages::{KINDS, Kind};

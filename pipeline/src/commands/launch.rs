@@ -1,28 +1,28 @@
 //! Launching: workflows become plans and runs, are executed under one schedule, and leave reports.
 
-use super::choice::Source;
-use super::means::Means;
+use super::exec_args::ExecArgs;
+use super::workflow_args::Source;
 use crate::console::{Console, Meter, VariantLines, Verbosity};
+use crate::error::{Error, Exit, Result};
 use crate::event::{Observer, now_ms};
 use crate::execute::{Ending, execute};
-use crate::exit::{Error, Exit, Result};
+use crate::explain::Explainer;
 use crate::globals::{Globals, LogFormat};
-use crate::history::Past;
+use crate::heartbeat::Heartbeat;
 use crate::home::Home;
 use crate::journal::{Journal, JsonLines};
-use crate::live::LiveRun;
 use crate::outcome::RunOutcome;
 use crate::plan::Plan;
 use crate::planner::Planner;
-use crate::pulse::Pulse;
 use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
+use crate::run_tracker::RunTracker;
+use crate::runs::StoredRun;
+use crate::selection::StageSelection;
 use crate::stop::Stop;
 use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
-use crate::why::History;
-use crate::wishes::Wishes;
 use crate::workflow::{StageSpec, Workflow};
-use crate::{device, log, machine, report, secret, space, store_homes, worker};
+use crate::{device, disk_space, log, machine, report, secret, store_homes, worker};
 use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::Store;
@@ -35,13 +35,13 @@ pub struct Launch<'a> {
     /// The home.
     pub home: Home,
     source: &'a Source,
-    means: &'a Means,
+    means: &'a ExecArgs,
     store: Store,
     stop: Stop,
 }
 
 /// Runs that are over.
-pub struct Landed {
+pub struct LaunchResult {
     /// Their folders, in order.
     pub folders: Vec<RunFolder>,
     /// The outcome.
@@ -50,7 +50,11 @@ pub struct Landed {
 
 impl<'a> Launch<'a> {
     /// Opens the home and its store; from now on signals are heard.
-    pub fn new(globals: &'a Globals, source: &'a Source, means: &'a Means) -> Result<Launch<'a>> {
+    pub fn new(
+        globals: &'a Globals,
+        source: &'a Source,
+        means: &'a ExecArgs,
+    ) -> Result<Launch<'a>> {
         let stop = Stop::default();
         stop.listen()?;
         let home = globals.home();
@@ -61,8 +65,12 @@ impl<'a> Launch<'a> {
     }
 
     /// Runs workflows, each a run of its own, to their end.
-    pub fn go(&self, workflows: Vec<(Workflow, Option<Sweep>)>, wishes: &Wishes) -> Result<Landed> {
-        let planner = Planner::acting(&self.store, wishes, History::new(&self.home, &self.store));
+    pub fn go(
+        &self,
+        workflows: Vec<(Workflow, Option<Sweep>)>,
+        wishes: &StageSelection,
+    ) -> Result<LaunchResult> {
+        let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
         let mut plans = vec![];
         for (workflow, sweep) in workflows {
@@ -70,8 +78,11 @@ impl<'a> Launch<'a> {
         }
         drop(meter.and_then(|meter| meter.lock().unwrap_or_else(PoisonError::into_inner).take()));
         possible(plans.iter().map(|(plan, _)| plan), &self.means.device)?;
-        let short =
-            space::warning(plans.iter().map(|(plan, _)| plan), &self.store, planner.history())?;
+        let short = disk_space::warning(
+            plans.iter().map(|(plan, _)| plan),
+            &self.store,
+            planner.history(),
+        )?;
         let runs = self.open(plans)?;
         short.iter().for_each(|words| tracing::warn!("{words}"));
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
@@ -81,7 +92,7 @@ impl<'a> Launch<'a> {
         let reported = folders.iter().zip(&ending.made).filter(|(_, made)| **made);
         let alone = folders.len() == 1;
         reported.for_each(|(folder, _)| report_on(folder.clone(), self.globals, alone));
-        Ok(Landed { folders, ending })
+        Ok(LaunchResult { folders, ending })
     }
 
     /// A meter of what the store reads while runs are planned, until it is taken away.
@@ -97,7 +108,7 @@ impl<'a> Launch<'a> {
     }
 
     /// A folder for each run, with who is told of it.
-    fn open(&self, plans: Vec<(Plan, Option<Sweep>)>) -> Result<Vec<LiveRun>> {
+    fn open(&self, plans: Vec<(Plan, Option<Sweep>)>) -> Result<Vec<RunTracker>> {
         let count = plans.len();
         store_homes::register(&self.home);
         let mut runs = vec![];
@@ -114,7 +125,7 @@ impl<'a> Launch<'a> {
             }
             let mut observers = observers(&folder, &record, self.globals, (at + 1, count))?;
             observers.push(Box::new(Needs::of(&self.home)));
-            runs.push(LiveRun::new(plan, folder, record, observers));
+            runs.push(RunTracker::new(plan, folder, record, observers));
         }
         Ok(runs)
     }
@@ -165,7 +176,7 @@ fn stage_record(stage: &StageSpec) -> StageRecord {
 
 /// Writes the report of a run that is over. A report that cannot be written fails no run.
 fn report_on(folder: RunFolder, globals: &Globals, alone: bool) {
-    match folder.record().and_then(|record| report::write(Past { folder, record })) {
+    match folder.record().and_then(|record| report::write(StoredRun { folder, record })) {
         Ok(path) if alone && !globals.quiet && globals.log_format == LogFormat::Text => {
             super::tell(&format!("report: {}", path.display()));
         }
@@ -205,7 +216,12 @@ fn observers(
             Box::new(VariantLines::stderr(place, sweep, Verbosity::of(globals)))
         }
     };
-    Ok(vec![Box::new(journal), Box::new(recorder), Box::new(Pulse::new(folder.path())), for_people])
+    Ok(vec![
+        Box::new(journal),
+        Box::new(recorder),
+        Box::new(Heartbeat::new(folder.path())),
+        for_people,
+    ])
 }
 
 /// Refuses what is known to be impossible before any work: a device that is insisted on and cannot

@@ -1,7 +1,7 @@
 //! `voxflow man`: the manual, made from the same texts as `--help`.
 
 use super::answer;
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use clap::{Args, Command};
 use std::path::PathBuf;
 

@@ -4,20 +4,19 @@
 
 pub mod cache;
 pub mod check;
-pub mod choice;
 pub mod compare;
 pub mod completions;
+pub mod exec_args;
 pub mod export;
+mod folder_scan;
 mod follow;
 pub mod import;
 pub mod kinds;
 pub mod launch;
 pub mod man;
-pub mod means;
 mod model;
 pub mod new;
 pub mod output;
-mod outside;
 pub mod path;
 pub mod plan;
 pub mod predict;
@@ -25,11 +24,12 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod show;
-mod survey;
+mod standalone;
 pub mod sweep;
 pub mod view;
+pub mod workflow_args;
 
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use crate::printable::printable;
 use clap::ValueEnum;
 use std::io::{IsTerminal, Write};

@@ -1,10 +1,10 @@
 //! A trained model by the name that a person gives it: a run, a run's stage, or a folder.
 
 use crate::commands::{path, show};
-use crate::exit::{Error, Result};
-use crate::history::{self, Past};
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::run::StageRecord;
+use crate::runs::{self, StoredRun};
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Digest};
 use voxflow_stages::{Input, InputFile};
@@ -35,7 +35,7 @@ fn of_run(home: &Home, name: &str) -> Result<Input> {
     let split =
         if Path::new(name).join("run.json").is_file() { None } else { name.rsplit_once('/') };
     let (run, stage) = split.map_or((name, None), |(run, stage)| (run, Some(stage)));
-    let run = history::find(home, run)?;
+    let run = runs::find(home, run)?;
     let stage = match stage {
         Some(id) => show::stage(&run.record, id)?,
         None => only(&run)?,
@@ -52,7 +52,7 @@ fn of_run(home: &Home, name: &str) -> Result<Input> {
 }
 
 /// The one stage that made a model.
-fn only(run: &Past) -> Result<&StageRecord> {
+fn only(run: &StoredRun) -> Result<&StageRecord> {
     let makes = |stage: &&StageRecord| {
         stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
     };
@@ -96,7 +96,7 @@ pub fn input_file(path: PathBuf) -> Result<InputFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::tests::home;
+    use crate::runs::tests::home;
 
     #[test]
     fn a_model_is_a_folder_or_its_card_and_an_empty_folder_is_none() {

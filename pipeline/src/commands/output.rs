@@ -2,9 +2,9 @@
 
 use super::{answer_bytes, answer_data};
 use crate::console::terminal_width;
-use crate::exit::{Error, Result};
-use crate::sheet::{Format, Sheet, pretty};
+use crate::error::{Error, Result};
 use crate::tables;
+use crate::text_table::{Format, TextTable, pretty};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ impl Output {
     }
 
     /// Delivers a sheet for programs: CSV, JSON or Parquet.
-    pub fn deliver_full(&self, sheet: &Sheet) -> Result<()> {
+    pub fn deliver_full(&self, sheet: &TextTable) -> Result<()> {
         match self.format {
             Form::Csv => self.deliver(&sheet.csv()),
             Form::Parquet => self.deliver_parquet(sheet),
@@ -72,7 +72,7 @@ impl Output {
     }
 
     /// Delivers a sheet as a Parquet file; not to a terminal.
-    pub fn deliver_parquet(&self, sheet: &Sheet) -> Result<()> {
+    pub fn deliver_parquet(&self, sheet: &TextTable) -> Result<()> {
         let bytes = tables::parquet(sheet)?;
         match &self.out {
             Some(path) => std::fs::write(path, bytes).map_err(Error::io("write", path)),

@@ -1,10 +1,10 @@
 //! `voxflow path`: where the files of a run, or of a stage's output, lie.
 
 use super::{answer_data, show};
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
-use crate::history::{self, Past};
 use crate::outputs;
+use crate::runs::{self, StoredRun};
 use crate::workflow::nearest;
 use clap::Args;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ impl PathOf {
     /// Writes the path on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let mut parts = self.what.splitn(3, '/');
-        let run = history::find(&globals.home(), parts.next().unwrap_or_default())?;
+        let run = runs::find(&globals.home(), parts.next().unwrap_or_default())?;
         let path = match (parts.next().filter(|stage| !stage.is_empty()), parts.next()) {
             (None, _) => run.folder.path().to_path_buf(),
             (Some(stage), None | Some("")) => folder(&run, stage)?,
@@ -34,7 +34,7 @@ impl PathOf {
     }
 }
 
-fn folder(run: &Past, id: &str) -> Result<PathBuf> {
+fn folder(run: &StoredRun, id: &str) -> Result<PathBuf> {
     show::stage(&run.record, id)?;
     let folder = run.folder.file("outputs").join(id);
     if folder.is_dir() {
@@ -44,7 +44,7 @@ fn folder(run: &Past, id: &str) -> Result<PathBuf> {
     }
 }
 
-pub(super) fn file(run: &Past, id: &str, name: &str) -> Result<PathBuf> {
+pub(super) fn file(run: &StoredRun, id: &str, name: &str) -> Result<PathBuf> {
     let stage = show::stage(&run.record, id)?;
     let artifact = stage.artifact.clone().unwrap_or_default();
     let blob = artifact.get(name).ok_or_else(|| no_output(&artifact, id, name))?;
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_file_in_the_place_of_an_output_is_not_taken_for_it() {
         let base = tempfile::tempdir().expect("a folder");
-        let run = history::find(&history::tests::home(base.path()), "latest").expect("a run");
+        let run = runs::find(&runs::tests::home(base.path()), "latest").expect("a run");
         let error = file(&run, "model", "model.json").expect_err("gone").to_string();
         assert!(error.contains("is no longer at /nowhere/store-v1/blobs/ab/"), "{error}");
         let linked = run.folder.file("outputs").join("model/model.json");
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_misspelt_output_gets_the_nearest_one() {
         let base = tempfile::tempdir().expect("a folder");
-        let run = history::find(&history::tests::home(base.path()), "latest").expect("a run");
+        let run = runs::find(&runs::tests::home(base.path()), "latest").expect("a run");
         let error = file(&run, "model", "model.jsn").expect_err("no such output").to_string();
         assert_eq!(error, "stage 'model' has no output 'model.jsn': did you mean 'model.json'?");
     }

@@ -1,19 +1,19 @@
 //! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
 
-use super::choice::{Axes, Selection, Source};
+use super::workflow_args::{Axes, Selection, Source};
 use super::{Form, answer};
+use crate::error::{Error, Exit, Result};
 use crate::event::{Decision, Planned};
-use crate::exit::{Error, Exit, Result};
+use crate::explain::Explainer;
 use crate::globals::Globals;
 use crate::home::Home;
+use crate::humanize;
 use crate::labelled_cases;
 use crate::moved_cases;
 use crate::plan::Plan;
 use crate::planner::Planner;
 use crate::secret;
-use crate::why::History;
-use crate::wishes::Wishes;
-use crate::words;
+use crate::selection::StageSelection;
 use crate::workflow::sweep;
 use clap::Args;
 use serde_json::json;
@@ -41,10 +41,10 @@ impl PlanOf {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&self.axes.overrides()?)?;
         let swept = workflows.iter().any(|(_, variant)| variant.is_some());
-        let wishes = Wishes { untested: swept, ..self.selection.wishes()? };
+        let wishes = StageSelection { untested: swept, ..self.selection.wishes()? };
         let home = globals.home();
         let (store, _nowhere) = look(&home)?;
-        let planner = Planner::looking(&store, &wishes, History::new(&home, &store));
+        let planner = Planner::looking(&store, &wishes, Explainer::new(&home, &store));
         let (mut blocked, mut text) = (false, String::new());
         for (workflow, variant) in workflows {
             let plan = planner.plan(workflow)?;
@@ -133,11 +133,11 @@ fn in_words(decision: &Decision) -> String {
     match decision {
         Decision::Reuse { note, seconds, .. } => {
             let note = note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
-            format!("reuse (took {}{note})", words::duration(*seconds))
+            format!("reuse (took {}{note})", humanize::duration(*seconds))
         }
         Decision::Run { reason, cost_seconds, .. } => {
             let cost = cost_seconds
-                .map(|seconds| format!(" (took {} last time)", words::duration(seconds)));
+                .map(|seconds| format!(" (took {} last time)", humanize::duration(seconds)));
             format!("run because {reason}{}", cost.unwrap_or_default())
         }
         Decision::Follows { stages } => {

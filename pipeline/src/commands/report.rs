@@ -1,10 +1,10 @@
 //! `voxflow report`: one run, or several side by side, as an HTML file that needs nothing else.
 
 use super::answer_data;
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
-use crate::history::{self, Past};
 use crate::report::{self, Subject};
+use crate::runs::{self, StoredRun};
 use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ impl Report {
     /// Writes the report, and its path on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let mut runs = history::find_each(&home, &self.runs)?;
+        let mut runs = runs::find_each(&home, &self.runs)?;
         let path = match (&self.out, runs.len()) {
             (None, 1) => report::write(runs.remove(0))?,
             (out, _) => side_by_side(runs, out.as_deref().unwrap_or(Path::new("comparison.html")))?,
@@ -35,7 +35,7 @@ impl Report {
     }
 }
 
-fn side_by_side(runs: Vec<Past>, path: &Path) -> Result<PathBuf> {
+fn side_by_side(runs: Vec<StoredRun>, path: &Path) -> Result<PathBuf> {
     let subjects = runs.into_iter().map(Subject::read).collect::<Result<Vec<_>>>()?;
     fs::write(path, report::page(&subjects)).map_err(Error::io("write", path))?;
     Ok(path.to_path_buf())

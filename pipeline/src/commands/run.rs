@@ -1,11 +1,11 @@
 //! `voxflow run`: makes what must be made, reuses the rest, and leaves a run's folder. A workflow
 //! with a `sweep` is run as `voxflow sweep` does.
 
-use super::choice::{Selection, Source};
+use super::exec_args::ExecArgs;
 use super::launch::{Launch, exit};
-use super::means::Means;
 use super::sweep;
-use crate::exit::{Exit, Result};
+use super::workflow_args::{Selection, Source};
+use crate::error::{Exit, Result};
 use crate::globals::Globals;
 use clap::Args;
 
@@ -20,7 +20,7 @@ pub struct Run {
     pub selection: Selection,
     /// By what means.
     #[command(flatten)]
-    pub means: Means,
+    pub means: ExecArgs,
 }
 
 impl Run {

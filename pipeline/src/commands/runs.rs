@@ -2,13 +2,13 @@
 
 use super::answer;
 use crate::console::terminal_width;
-use crate::exit::{Exit, Result};
+use crate::error::{Exit, Result};
 use crate::globals::Globals;
-use crate::history::{self, Past};
+use crate::humanize;
 use crate::outcome::Outcome;
-use crate::sheet::{Cell, Format, Sheet};
+use crate::runs::{self, StoredRun};
 use crate::tables::Summary;
-use crate::words;
+use crate::text_table::{Cell, Format, TextTable};
 use clap::Args;
 
 /// The runs and the output format.
@@ -28,10 +28,11 @@ pub struct Runs {
 impl Runs {
     /// Lists the runs on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let (runs, troubles) = history::all(&globals.home())?;
+        let (runs, troubles) = runs::all(&globals.home())?;
         troubles.iter().for_each(super::complain);
-        let fits =
-            |run: &&Past| self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow);
+        let fits = |run: &&StoredRun| {
+            self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow)
+        };
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         let people = matches!(self.format, Format::Text | Format::Markdown);
         let sheet = sheet(runs.iter().rev().filter(fits).take(limit), people);
@@ -45,10 +46,10 @@ impl Runs {
 }
 
 /// The outcome is words for people, one word for programs.
-fn sheet<'a>(runs: impl Iterator<Item = &'a Past>, people: bool) -> Sheet {
+fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTable {
     let columns =
         ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];
-    let mut sheet = Sheet::new("", columns);
+    let mut sheet = TextTable::new("", columns);
     for run in runs {
         let record = &run.record;
         let count = |outcome: Outcome| {
@@ -62,7 +63,7 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a Past>, people: bool) -> Sheet {
         sheet.push(vec![
             Cell::text(&record.run),
             Cell::text(&record.workflow),
-            Cell::text(words::moment(record.started_at_ms)),
+            Cell::text(humanize::moment(record.started_at_ms)),
             if people {
                 Cell::text(record.outcome_words())
             } else {
@@ -71,7 +72,7 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a Past>, people: bool) -> Sheet {
             count(Outcome::Made),
             count(Outcome::Reused),
             count(Outcome::Failed),
-            record.seconds.map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds))),
+            record.seconds.map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
             headline.map(|(_, dice)| dice).into(),
             headline.map(|(stage, _)| stage).into(),
         ]);
@@ -86,8 +87,8 @@ mod tests {
     #[test]
     fn each_run_has_a_line_with_its_headline() {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = history::tests::home(folder.path());
-        let (runs, _) = history::all(&home).expect("runs");
+        let home = runs::tests::home(folder.path());
+        let (runs, _) = runs::all(&home).expect("runs");
         let text = sheet(runs.iter().rev().take(1), true).text(None);
         let expected = "\
 run                            workflow  started               outcome  made  reused  failed  took          dice  of

@@ -3,14 +3,14 @@
 use super::follow::follow;
 use super::{Form, answer};
 use crate::console::terminal_width;
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
-use crate::history::{self, Past};
 use crate::run::{RunRecord, StageRecord};
-use crate::sheet::{Cell, Sheet, pretty, short};
+use crate::runs::{self, StoredRun};
 use crate::tables::{self, MetricRow, ParamRow};
+use crate::text_table::{Cell, TextTable, pretty, short};
 use crate::workflow::nearest;
-use crate::{outputs, reference, words};
+use crate::{humanize, outputs, reference};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ pub struct Show {
 impl Show {
     /// Writes the run on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let run = history::find(&globals.home(), &self.run)?;
+        let run = runs::find(&globals.home(), &self.run)?;
         if self.follow {
             return follow(&run, globals);
         }
@@ -82,15 +82,19 @@ fn finals(metrics: &[MetricRow], stage: Option<&str>) -> Value {
 }
 
 /// A run: what it was, its stages, its scores.
-fn whole(run: &Past, metrics: &[MetricRow], width: Option<u16>) -> String {
+fn whole(run: &StoredRun, metrics: &[MetricRow], width: Option<u16>) -> String {
     let record = &run.record;
     let mut facts = vec![
         ("workflow", seeded(record)),
         ("outcome", outcome(record)),
-        ("started", words::moment(record.started_at_ms)),
+        ("started", humanize::moment(record.started_at_ms)),
         (
             "device",
-            format!("{}, {} a stage", record.device, words::count(record.threads as u64, "thread")),
+            format!(
+                "{}, {} a stage",
+                record.device,
+                humanize::count(record.threads as u64, "thread")
+            ),
         ),
     ];
     if !record.overrides.is_empty() {
@@ -127,9 +131,10 @@ fn seeded(record: &RunRecord) -> String {
 
 fn outcome(record: &RunRecord) -> String {
     let word = record.outcome_words();
-    record
-        .seconds
-        .map_or_else(|| word.clone(), |seconds| format!("{word} in {}", words::duration(seconds)))
+    record.seconds.map_or_else(
+        || word.clone(),
+        |seconds| format!("{word} in {}", humanize::duration(seconds)),
+    )
 }
 
 /// "  workflow  demo\n  outcome   done\n".
@@ -138,21 +143,22 @@ fn listed(facts: &[(&str, String)]) -> String {
     facts.iter().map(|(name, words)| format!("  {name:width$}  {words}\n")).collect()
 }
 
-fn stages(record: &RunRecord) -> Sheet {
-    let mut sheet = Sheet::new("", ["stage", "kind", "outcome", "took", "made in", "size", "why"]);
+fn stages(record: &RunRecord) -> TextTable {
+    let mut sheet =
+        TextTable::new("", ["stage", "kind", "outcome", "took", "made in", "size", "why"]);
     for stage in &record.stages {
         let size = stage
             .artifact
             .as_ref()
-            .map_or(Cell::Empty, |artifact| Cell::text(words::bytes(artifact.bytes())));
+            .map_or(Cell::Empty, |artifact| Cell::text(humanize::bytes(artifact.bytes())));
         let made_in = stage
             .made_in_seconds
-            .map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds)));
+            .map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds)));
         sheet.push(vec![
             Cell::text(&stage.stage),
             Cell::text(&stage.kind),
             stage.outcome.map(|outcome| outcome.word()).into(),
-            Cell::text(words::duration(stage.seconds)),
+            Cell::text(humanize::duration(stage.seconds)),
             made_in,
             size,
             stage.reason.as_deref().into(),
@@ -163,7 +169,7 @@ fn stages(record: &RunRecord) -> Sheet {
 
 /// One stage: recipe, inputs, outputs, metrics.
 fn stage_text(
-    run: &Past,
+    run: &StoredRun,
     stage: &StageRecord,
     metrics: &[MetricRow],
     width: Option<u16>,
@@ -173,8 +179,8 @@ fn stage_text(
     facts.extend(stage.reason.iter().map(|reason| ("because", reason.clone())));
     facts.extend(stage.error.iter().map(|error| ("error", error.clone())));
     facts.extend(stage.warnings.iter().map(|words| ("warning", words.clone())));
-    facts.push(("took", words::duration(stage.seconds)));
-    facts.extend(stage.made_in_seconds.map(|seconds| ("made in", words::duration(seconds))));
+    facts.push(("took", humanize::duration(stage.seconds)));
+    facts.extend(stage.made_in_seconds.map(|seconds| ("made in", humanize::duration(seconds))));
     facts.extend(
         stage
             .maker
@@ -203,16 +209,16 @@ fn plain(value: &Value) -> String {
     }
 }
 
-fn params(stage: &StageRecord) -> Sheet {
-    let mut sheet = Sheet::new("parameters", ["parameter", "value"]);
+fn params(stage: &StageRecord) -> TextTable {
+    let mut sheet = TextTable::new("parameters", ["parameter", "value"]);
     for row in ParamRow::flatten("", &stage.stage, &stage.params) {
         sheet.push(vec![Cell::text(row.key), Cell::text(row.value)]);
     }
     sheet
 }
 
-fn inputs(stage: &StageRecord) -> Sheet {
-    let mut sheet = Sheet::new("inputs", ["input", "from", "content"]);
+fn inputs(stage: &StageRecord) -> TextTable {
+    let mut sheet = TextTable::new("inputs", ["input", "from", "content"]);
     for (name, digest) in stage.recipe.iter().flat_map(|recipe| &recipe.inputs) {
         let from = stage.needs.get(name).map(|stages| stages.join(", ")).unwrap_or_default();
         sheet.push(vec![Cell::text(name), Cell::text(from), Cell::text(digest.to_hex())]);
@@ -220,21 +226,21 @@ fn inputs(stage: &StageRecord) -> Sheet {
     sheet
 }
 
-fn outputs(run: &Past, stage: &StageRecord) -> Sheet {
-    let mut sheet = Sheet::new("outputs", ["output", "size", "path"]);
+fn outputs(run: &StoredRun, stage: &StageRecord) -> TextTable {
+    let mut sheet = TextTable::new("outputs", ["output", "size", "path"]);
     for (name, blob) in stage.artifact.iter().flat_map(|artifact| &artifact.0) {
         let path = outputs::locate(run, &stage.stage, name, blob);
         sheet.push(vec![
             Cell::text(name),
-            Cell::text(words::bytes(blob.bytes)),
+            Cell::text(humanize::bytes(blob.bytes)),
             Cell::text(path.display().to_string()),
         ]);
     }
     sheet
 }
 
-fn found(stage: &StageRecord, metrics: &[MetricRow]) -> Sheet {
-    let mut sheet = Sheet::new("metrics", ["metric", "split", "label", "grid", "value"]);
+fn found(stage: &StageRecord, metrics: &[MetricRow]) -> TextTable {
+    let mut sheet = TextTable::new("metrics", ["metric", "split", "label", "grid", "value"]);
     for row in metrics.iter().filter(|row| row.stage == stage.stage && row.is_final()) {
         let found = &row.found;
         let place =
@@ -250,9 +256,9 @@ fn found(stage: &StageRecord, metrics: &[MetricRow]) -> Sheet {
 mod tests {
     use super::*;
 
-    fn latest(folder: &std::path::Path) -> (Past, Vec<MetricRow>) {
-        let home = history::tests::home(folder);
-        let run = history::find(&home, "latest").expect("a run");
+    fn latest(folder: &std::path::Path) -> (StoredRun, Vec<MetricRow>) {
+        let home = runs::tests::home(folder);
+        let run = runs::find(&home, "latest").expect("a run");
         let metrics = tables::read_metrics(run.folder.path()).expect("metrics");
         (run, metrics)
     }
@@ -305,7 +311,7 @@ final  testing  original  spleen  0.9000  6
 
     #[test]
     fn a_misspelt_stage_gets_the_nearest_one() {
-        let record = history::tests::record("r1", "demo", 0);
+        let record = runs::tests::record("r1", "demo", 0);
         let error = stage(&record, "modle").expect_err("no such stage").to_string();
         assert_eq!(error, "run 'r1' has no stage 'modle': did you mean 'model'?");
     }

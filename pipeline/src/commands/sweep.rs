@@ -1,18 +1,18 @@
 //! `voxflow sweep`: a workflow over grids of values, folds and seeds, under one schedule; then the
 //! table of its variants, and where asked the test of the best.
 
-use super::choice::{Axes, Selection, Source};
-use super::launch::{Landed, Launch, exit};
-use super::means::Means;
+use super::exec_args::ExecArgs;
+use super::launch::{Launch, LaunchResult, exit};
 use super::output::{Form, Output};
 use super::tell;
-use crate::exit::{Error, Exit, Result};
+use super::workflow_args::{Axes, Selection, Source};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
+use crate::humanize::count;
 use crate::outcome::RunOutcome;
 use crate::run::{RunFolder, Sweep};
+use crate::selection::{StageSelection, testing};
 use crate::tables::{Summary, Variants};
-use crate::wishes::{Wishes, testing};
-use crate::words::count;
 use crate::workflow::sweep::in_words;
 use crate::workflow::{Variant, Workflow};
 use clap::Args;
@@ -34,7 +34,7 @@ pub struct SweepOf {
     pub selection: Selection,
     /// By what means.
     #[command(flatten)]
-    pub means: Means,
+    pub means: ExecArgs,
 }
 
 /// The metric that ranks variants, and the output format.
@@ -83,7 +83,7 @@ impl SweepOf {
 pub fn go(
     launch: &Launch,
     workflows: Vec<(Workflow, Option<Variant>)>,
-    wishes: Wishes,
+    wishes: StageSelection,
     judgement: &Judgement,
 ) -> Result<Exit> {
     let id = Sweep::new_id();
@@ -102,7 +102,7 @@ pub fn go(
         let (runs, variants) = (count(runs.len() as u64, "run"), count(variants as u64, "variant"));
         tell(&format!("{id}: {runs}, {variants}; stages that variants share are made once"));
     }
-    let landed = launch.go(each(&runs), &Wishes { untested: true, ..wishes.clone() })?;
+    let landed = launch.go(each(&runs), &StageSelection { untested: true, ..wishes.clone() })?;
     let mut table = table(&id, &landed.folders, &judgement.by)?;
     let all_done = landed.ending.outcomes.iter().all(|outcome| *outcome == RunOutcome::Done);
     let mut code = exit(&landed.ending);
@@ -124,8 +124,8 @@ fn test(
     launch: &Launch,
     runs: Vec<(Workflow, Sweep)>,
     best: Option<usize>,
-    wishes: Wishes,
-) -> Result<Landed> {
+    wishes: StageSelection,
+) -> Result<LaunchResult> {
     let mut chosen: Vec<(Workflow, Sweep)> =
         runs.into_iter().filter(|(_, sweep)| Some(sweep.variant) == best).collect();
     if chosen.is_empty() {
@@ -137,7 +137,7 @@ fn test(
     if !launch.globals.quiet {
         tell(&format!("testing the best, variant {}", chosen[0].1.variant));
     }
-    launch.go(each(&chosen), &Wishes { force: vec![], ..wishes })
+    launch.go(each(&chosen), &StageSelection { force: vec![], ..wishes })
 }
 
 fn member(id: &str, variant: Variant) -> Sweep {

@@ -2,7 +2,7 @@
 
 use super::Screen;
 use super::keys::Unshown;
-use crate::words;
+use crate::humanize;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -103,7 +103,7 @@ fn left(bar: &ProgressBar, progress: &Progress) -> Option<f64> {
 /// "12 of 60 epochs  loss 0.231  dice 0.874  2 min 10 s left".
 fn line(progress: &Progress, left: Option<f64>) -> String {
     let amount = |number: u64| {
-        if progress.unit == "bytes" { words::bytes(number) } else { number.to_string() }
+        if progress.unit == "bytes" { humanize::bytes(number) } else { number.to_string() }
     };
     let unit = if progress.unit == "bytes" { String::new() } else { format!(" {}", progress.unit) };
     let mut parts = vec![match progress.total {
@@ -111,7 +111,7 @@ fn line(progress: &Progress, left: Option<f64>) -> String {
         None => format!("{}{unit}", amount(progress.done)),
     }];
     parts.extend(progress.numbers.iter().map(|(name, value)| format!("{name} {value}")));
-    parts.extend(left.map(|seconds| format!("{} left", words::duration(seconds))));
+    parts.extend(left.map(|seconds| format!("{} left", humanize::duration(seconds))));
     parts.join("  ")
 }
 

@@ -11,12 +11,12 @@ pub use meter::Meter;
 pub use screen::{Screen, Style, terminal_width};
 pub use variants::VariantLines;
 
+use crate::error::Result;
 use crate::event::{Decision, Event, Fact, Finished, Observer, Planned, now_ms};
-use crate::exit::Result;
 use crate::globals::Globals;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::tables::{self, Gathering};
-use crate::{printable, warnings, words};
+use crate::{humanize, printable, warnings};
 use bars::Bars;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -110,7 +110,7 @@ impl Console {
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
-        let stages = words::count(stages.len() as u64, "stage");
+        let stages = humanize::count(stages.len() as u64, "stage");
         self.say(
             Verbosity::Normal,
             &format!("run {}: {stages}, {}", self.style.bold(run), parts.join(", ")),
@@ -149,7 +149,7 @@ impl Console {
                 self.say(Verbosity::Verbose, &format!("  {stage}: {name} {done}"));
             }
             Message::Device { name, threads, libtorch } => {
-                let threads = words::count(*threads as u64, "thread");
+                let threads = humanize::count(*threads as u64, "thread");
                 let line = format!("  {stage}: on {name}, {threads}, libtorch {libtorch}");
                 self.say(Verbosity::Verbose, &line);
             }
@@ -181,7 +181,7 @@ impl Console {
     fn stage_line(&self, finished: &Finished) -> String {
         let (mark, state) = match finished.outcome {
             Outcome::Made => {
-                (self.style.green("✓"), format!("made in {}", words::duration(finished.seconds)))
+                (self.style.green("✓"), format!("made in {}", humanize::duration(finished.seconds)))
             }
             Outcome::Reused => (self.style.dim("="), "reused".to_string()),
             Outcome::Failed => (self.style.red("✗"), self.style.red("failed")),
@@ -198,7 +198,7 @@ impl Console {
             Outcome::Made => items(finished),
             Outcome::Reused => finished
                 .made_in_seconds
-                .map(|cost| format!(", made in {} before", words::duration(cost)))
+                .map(|cost| format!(", made in {} before", humanize::duration(cost)))
                 .unwrap_or_default(),
             Outcome::Failed => {
                 finished.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default()
@@ -230,7 +230,11 @@ impl Console {
             RunOutcome::Failed => self.style.red(outcome.word()),
         };
         self.screen.line("");
-        self.screen.line(&format!("{word} in {}: {}", words::duration(seconds), parts.join(", ")));
+        self.screen.line(&format!(
+            "{word} in {}: {}",
+            humanize::duration(seconds),
+            parts.join(", ")
+        ));
         self.screen.line(&format!("run folder: {}", self.folder.display()));
         if outcome == RunOutcome::Interrupted {
             self.screen.line("what was finished is kept: the same command goes on from there");
@@ -275,8 +279,8 @@ impl Observer for Console {
 fn items(finished: &Finished) -> String {
     match (finished.items_made, finished.items_reused) {
         (0, 0) => String::new(),
-        (made, 0) => format!(", {}", words::count(made, "case")),
-        (0, reused) => format!(", {} reused", words::count(reused, "case")),
+        (made, 0) => format!(", {}", humanize::count(made, "case")),
+        (0, reused) => format!(", {} reused", humanize::count(reused, "case")),
         (made, reused) => format!(", {made} cases made, {reused} reused"),
     }
 }

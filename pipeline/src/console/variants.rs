@@ -3,13 +3,13 @@
 
 use super::bars::Bars;
 use super::{Screen, Style, Verbosity};
+use crate::error::Result;
 use crate::event::{Event, Fact, Finished, Observer};
-use crate::exit::Result;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::run::Sweep;
 use crate::tables::{self, Gathering};
 use crate::workflow::sweep::in_words;
-use crate::{printable, warnings, words};
+use crate::{humanize, printable, warnings};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::Message;
 
@@ -94,7 +94,7 @@ impl VariantLines {
             || finished.error.as_deref().or(finished.reason.as_deref()).unwrap_or_default();
         let (least, line) = match finished.outcome {
             Outcome::Made => {
-                let took = words::duration(finished.seconds);
+                let took = humanize::duration(finished.seconds);
                 (Verbosity::Normal, format!("{} {stage} made in {took}", self.style.green("✓")))
             }
             Outcome::Reused => (Verbosity::Verbose, format!("= {stage} reused")),
@@ -120,7 +120,8 @@ impl VariantLines {
             RunOutcome::Running | RunOutcome::Interrupted => self.style.yellow(outcome.word()),
             RunOutcome::Failed => self.style.red(outcome.word()),
         };
-        let line = format!("{word} in {}: {}{dice}", words::duration(seconds), counts.join(", "));
+        let line =
+            format!("{word} in {}: {}{dice}", humanize::duration(seconds), counts.join(", "));
         self.say(Verbosity::Normal, &line);
     }
 }

@@ -2,7 +2,7 @@
 //! under the names that they had, and said.
 
 use super::link::{leads_to, make_link};
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Bad, rename_new, sharing};

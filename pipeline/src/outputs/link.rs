@@ -1,6 +1,6 @@
 //! One link to an output.
 
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;

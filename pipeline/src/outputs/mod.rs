@@ -12,10 +12,10 @@ mod aside;
 mod link;
 mod tree;
 
-use crate::exit::{Error, Result};
-use crate::history::Past;
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::run::{RunFolder, RunRecord};
+use crate::runs::StoredRun;
 use aside::{clear_folder, mend_link, said};
 use link::{OUTPUTS, make_link};
 use std::collections::BTreeSet;
@@ -144,7 +144,7 @@ fn absolute(run: &RunFolder) -> Result<RunFolder> {
 /// was made, else the person's own file or the blob in the store. A file that somebody saved over
 /// the link counts only where nothing else is left (a run's folder that was copied with what its
 /// links lead to) and its bytes are those that were made.
-pub fn locate(run: &Past, stage: &str, name: &str, blob: &Blob) -> PathBuf {
+pub fn locate(run: &StoredRun, stage: &str, name: &str, blob: &Blob) -> PathBuf {
     let linked = run.folder.file(OUTPUTS).join(stage).join(name);
     let reference = blob.reference.as_ref();
     let kept = reference.map_or_else(
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn trees_that_no_run_leads_to_go_when_they_are_old() {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = crate::history::tests::home(folder.path());
+        let home = crate::runs::tests::home(folder.path());
         let run = home.runs().join("20260101-000000-demo-abc123/outputs");
         fs::create_dir_all(&run).expect("a folder");
         let trees = home.root().join(OUTPUTS);

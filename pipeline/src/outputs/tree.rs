@@ -3,7 +3,7 @@
 
 use super::aside::{clear_folder, mend_link};
 use super::link::{OUTPUTS, leads_to, make_link};
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};

@@ -1,7 +1,7 @@
 //! The reference as Markdown: what `docs/workflow.md` holds.
 
 use super::{Parameter, artifact, count, meaning, runs_in};
-use crate::sheet::escaped;
+use crate::text_table::escaped;
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Read;
 

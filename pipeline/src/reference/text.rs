@@ -1,12 +1,12 @@
 //! The reference for a terminal: the list of kinds, and one kind in full.
 
 use super::{Parameter, artifact, count, meaning, runs_in};
-use crate::sheet::{Cell, Sheet};
+use crate::text_table::{Cell, TextTable};
 use voxflow_stages::kind::Kind;
 
 /// All kinds, one line each.
-pub fn list(kinds: &[&Kind]) -> Sheet {
-    let mut sheet = Sheet::new("", ["kind", "makes", "reads", "what it does"]);
+pub fn list(kinds: &[&Kind]) -> TextTable {
+    let mut sheet = TextTable::new("", ["kind", "makes", "reads", "what it does"]);
     for kind in kinds {
         let reads: Vec<&str> = kind.reads.iter().map(|read| read.role).collect();
         sheet.push(vec![

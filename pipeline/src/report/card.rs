@@ -6,7 +6,7 @@ use super::subject::Subject;
 use crate::markdown::plain;
 use crate::reference;
 use crate::run::StageRecord;
-use crate::{tables, words};
+use crate::{humanize, tables};
 use plotters::prelude::*;
 use serde_json::Value;
 use voxflow_stages::model::ModelCard;
@@ -124,7 +124,7 @@ fn data(subject: &Subject, model: Option<&ModelCard>) -> String {
         .map(|place| {
             format!(
                 "- testing: {} (stage `{}`)\n",
-                words::count(subject.cases(&place.stage) as u64, "case"),
+                humanize::count(subject.cases(&place.stage) as u64, "case"),
                 place.stage
             )
         })
@@ -134,8 +134,8 @@ fn data(subject: &Subject, model: Option<&ModelCard>) -> String {
         Some(card) => format!(
             "Dataset: {}.\n\n- training: {}\n- validation: {}\n{}",
             plain(&card.dataset),
-            words::count(card.training.training_cases as u64, "case"),
-            words::count(card.training.validation_cases as u64, "case"),
+            humanize::count(card.training.training_cases as u64, "case"),
+            humanize::count(card.training.validation_cases as u64, "case"),
             testing.concat()
         ),
         None => format!(
@@ -150,7 +150,7 @@ fn input(model: Option<&ModelCard>) -> String {
     let prepared = serde_json::to_value(&card.preparation).unwrap_or_default();
     format!(
         "{} ({}), turned to RAS, then prepared as follows.\n\n{}",
-        words::count(card.modality.len() as u64, "channel"),
+        humanize::count(card.modality.len() as u64, "channel"),
         plain_list(&card.modality),
         listed(&prepared, &[])
     )

@@ -1,7 +1,7 @@
 //! The stages of a run as a picture: boxes by depth from left to right, lines along their needs.
 
+use crate::humanize;
 use crate::run::{RunRecord, StageRecord};
-use crate::words;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 
@@ -63,7 +63,7 @@ fn line(from: (usize, usize), to: (usize, usize)) -> String {
 fn boxed(stage: &StageRecord, place: (usize, usize)) -> Markup {
     let (x, y) = corner(place);
     let word = stage.outcome.map_or("not done", |outcome| outcome.word());
-    let took = stage.made_in_seconds.map(words::duration).unwrap_or_default();
+    let took = stage.made_in_seconds.map(humanize::duration).unwrap_or_default();
     html! {
         g class=(word) {
             title { (stage.stage) ", " (stage.kind) ": " (word) }

@@ -17,9 +17,9 @@ pub use document::document;
 pub use page::page;
 pub use subject::Subject;
 
-use crate::exit::{Error, Result};
-use crate::history::Past;
+use crate::error::{Error, Result};
 use crate::run::RunFolder;
+use crate::runs::StoredRun;
 use std::fs;
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ const PICTURES: &str = "card";
 
 /// Writes the report of one run, and its model card where it has a training, into the run's folder.
 /// Gives the report's path.
-pub fn write(run: Past) -> Result<PathBuf> {
+pub fn write(run: StoredRun) -> Result<PathBuf> {
     let subject = Subject::read(run)?;
     let folder = &subject.past.folder;
     save(folder, REPORT, &page(std::slice::from_ref(&subject)))?;

@@ -3,11 +3,11 @@
 use super::charts::{self, Chart, figures};
 use super::graph;
 use super::subject::{Scored, Subject};
+use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
-use crate::sheet::{Cell, Sheet};
-use crate::tables::{self, Comparison, MetricRow, Pairs, Roster, Side, Summary};
-use crate::words;
+use crate::tables::{self, Comparison, MetricRow, Pairs, RunTable, Side, Summary};
+use crate::text_table::{Cell, TextTable};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 use voxflow_stages::image::picture::PictureOf;
@@ -22,7 +22,7 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
     html! {
         h1 { (record.workflow) }
         p.outcome { (outcome(subject)) }
-        p.soft { (record.run) " · began " (words::moment(record.started_at_ms)) }
+        p.soft { (record.run) " · began " (humanize::moment(record.started_at_ms)) }
         (warnings(record))
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
         (scores(subject))
@@ -52,7 +52,7 @@ pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>
         @if let Some(note) = comparison.note { p { b { "Note: " } (note) "." } }
         ul { @for subject in subjects { li { b { (subject.name()) } " " (subject.past.record.workflow) ": " (outcome(subject)) } } }
         @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
-        @if subjects.len() > FEW { h2 { "Runs" } (table(&Roster::in_short(&runs))) }
+        @if subjects.len() > FEW { h2 { "Runs" } (table(&RunTable::in_short(&runs))) }
         h2 { "Parameters that differ" }
         @if comparison.params.is_empty() { p { "None." } } @else { (table(&comparison.params_sheet())) }
         h2 { "Final metrics" }
@@ -69,7 +69,7 @@ fn outcome(subject: &Subject) -> String {
     };
     let took = record
         .seconds
-        .map(|seconds| format!(" in {}", words::duration(seconds)))
+        .map(|seconds| format!(" in {}", humanize::duration(seconds)))
         .unwrap_or_default();
     let found = tables::headline(&subject.tables.metrics).map(|(stage, dice)| {
         let split = subject
@@ -80,7 +80,7 @@ fn outcome(subject: &Subject) -> String {
         let on = match (subject.cases(stage), split) {
             (0, _) => "inside the training".to_string(),
             (cases, split) => {
-                words::count(cases as u64, &format!("{} case", split.unwrap_or_default()))
+                humanize::count(cases as u64, &format!("{} case", split.unwrap_or_default()))
             }
         };
         format!("; mean Dice {dice:.4} ({stage}, {on})")
@@ -168,7 +168,7 @@ fn picture_of(picture: &PictureOf, source: &str) -> Markup {
 }
 
 /// A row for each case and label, a column for each metric, in the order in which they came.
-fn by_case(rows: &[&MetricRow]) -> Sheet {
+fn by_case(rows: &[&MetricRow]) -> TextTable {
     let (mut columns, mut lines) = (InOrder::default(), InOrder::default());
     let mut values = BTreeMap::new();
     for found in rows.iter().map(|row| &row.found) {
@@ -177,7 +177,7 @@ fn by_case(rows: &[&MetricRow]) -> Sheet {
         values.insert((line, column), found.value);
     }
     let mut sheet =
-        Sheet::new("", ["case", "label"].into_iter().chain(columns.items.iter().copied()));
+        TextTable::new("", ["case", "label"].into_iter().chain(columns.items.iter().copied()));
     for (line, (case, label)) in lines.items.iter().enumerate() {
         let of_line = (0..columns.items.len())
             .map(|column| values.get(&(line, column)).copied().flatten().into());
@@ -218,7 +218,7 @@ fn cases_of_several(
     let chart = charts::by_case(subjects, place, "cases");
     let figure = figures(std::slice::from_ref(&chart));
     let columns = std::iter::once("case").chain(subjects.iter().map(Subject::name));
-    let mut sheet = Sheet::new("", columns);
+    let mut sheet = TextTable::new("", columns);
     let dice: Vec<_> =
         subjects.iter().map(|subject| charts::dice_of_cases(subject, place)).collect();
     for case in chart.names.iter().flatten() {
@@ -240,19 +240,19 @@ fn cases_of_several(
 /// The graph, when each stage worked, and why it ran or did not.
 fn stages(subject: &Subject) -> Markup {
     let record = &subject.past.record;
-    let mut sheet = Sheet::new("", ["stage", "kind", "outcome", "made in", "size", "why"]);
+    let mut sheet = TextTable::new("", ["stage", "kind", "outcome", "made in", "size", "why"]);
     for stage in &record.stages {
         let size = stage
             .artifact
             .as_ref()
-            .map_or(Cell::Empty, |artifact| Cell::text(words::bytes(artifact.bytes())));
+            .map_or(Cell::Empty, |artifact| Cell::text(humanize::bytes(artifact.bytes())));
         sheet.push(vec![
             Cell::text(&stage.stage),
             Cell::text(&stage.kind),
             stage.outcome.map(|outcome| outcome.word()).into(),
             stage
                 .made_in_seconds
-                .map_or(Cell::Empty, |seconds| Cell::text(words::duration(seconds))),
+                .map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
             size,
             stage.error.as_deref().or(stage.reason.as_deref()).into(),
         ]);
@@ -288,7 +288,7 @@ fn timeline(subject: &Subject) -> Markup {
             @for (row, began, seconds) in &bars {
                 span { (row.stage) }
                 div.track { div class={ "bar " (row.outcome) } style=(format!("left:{};width:{}", share(*began), share(*seconds))) {} }
-                span.soft { (words::duration(*seconds)) }
+                span.soft { (humanize::duration(*seconds)) }
             }
         }
     }
@@ -308,7 +308,7 @@ fn circumstances(record: &RunRecord) -> Markup {
         h2 { "Circumstances" }
         dl {
             @if let Some(seed) = record.seed { dt { "seed" } dd { (seed) } }
-            dt { "device" } dd { (record.device) ", " (words::count(record.threads as u64, "thread")) " a stage" }
+            dt { "device" } dd { (record.device) ", " (humanize::count(record.threads as u64, "thread")) " a stage" }
             @if !record.overrides.is_empty() { dt { "with" } dd { (record.overrides.join(" ")) } }
             @if let Some(commit) = &record.git_commit { dt { "commit" } dd { (commit) } }
             @for (name, value) in record.versions.iter().chain(&record.machine) { dt { (name) } dd { (value) } }
@@ -317,7 +317,7 @@ fn circumstances(record: &RunRecord) -> Markup {
 }
 
 /// A sheet as a table that sorts by a click.
-fn table(sheet: &Sheet) -> Markup {
+fn table(sheet: &TextTable) -> Markup {
     html! {
         div.scroll {
             table.sortable {
@@ -333,7 +333,7 @@ fn table(sheet: &Sheet) -> Markup {
 }
 
 /// Numbers stand right, outcomes have colours, reasons have room.
-fn class<'a>(sheet: &'a Sheet, at: usize, cell: &'a Cell) -> Option<&'a str> {
+fn class<'a>(sheet: &'a TextTable, at: usize, cell: &'a Cell) -> Option<&'a str> {
     match (sheet.columns[at].as_str(), cell) {
         _ if sheet.is_numeric(at) => Some("number"),
         ("outcome", Cell::Text(word)) => Some(word),

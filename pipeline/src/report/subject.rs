@@ -1,10 +1,10 @@
 //! A run as a report reads it: its record, its tables, its texts, and what its models say of
 //! themselves.
 
-use crate::exit::Result;
-use crate::history::{self, Past};
+use crate::error::Result;
 use crate::outputs;
 use crate::run::StageRecord;
+use crate::runs::{self, StoredRun};
 use crate::tables::{self, MetricRow, Summary, Tables};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -19,7 +19,7 @@ use voxflow_stages::stage::Yields;
 /// One run.
 pub struct Subject {
     /// The run's folder and record.
-    pub past: Past,
+    pub past: StoredRun,
     /// Its tables.
     pub tables: Tables,
     /// The workflow with defaults and overrides filled in; empty where it is not there.
@@ -28,7 +28,7 @@ pub struct Subject {
 
 impl Subject {
     /// Reads a run.
-    pub fn read(past: Past) -> Result<Subject> {
+    pub fn read(past: StoredRun) -> Result<Subject> {
         let tables = tables::read(past.folder.path())?;
         let resolved = fs::read_to_string(past.folder.file("resolved.yaml")).unwrap_or_default();
         Ok(Subject { past, tables, resolved })
@@ -36,7 +36,7 @@ impl Subject {
 
     /// Name of the run beside others.
     pub fn name(&self) -> &str {
-        history::short(&self.past.record.run)
+        runs::short(&self.past.record.run)
     }
 
     /// Its summary.

@@ -2,13 +2,13 @@
 #![allow(clippy::print_stderr)] // a test that is skipped says so
 
 use super::*;
-use crate::history;
 use crate::home::Home;
+use crate::runs;
 use std::path::Path;
 use std::process::Command;
 
 fn home(folder: &Path) -> Home {
-    let home = history::tests::home(folder);
+    let home = runs::tests::home(folder);
     let resolved = "name: spleen # </script><b>\nstages: {}\n";
     fs::write(home.runs().join("20260102-000000-spleen-77ffee/resolved.yaml"), resolved)
         .expect("writes");
@@ -16,7 +16,7 @@ fn home(folder: &Path) -> Home {
 }
 
 fn subject(home: &Home, name: &str) -> Subject {
-    Subject::read(history::find(home, name).expect("a run")).expect("tables")
+    Subject::read(runs::find(home, name).expect("a run")).expect("tables")
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_model_card_says_what_is_missing() {
 #[test]
 fn report_card_and_its_pictures_lie_in_the_runs_folder() {
     let folder = tempfile::tempdir().expect("a folder");
-    let run = history::find(&home(folder.path()), "latest").expect("a run");
+    let run = runs::find(&home(folder.path()), "latest").expect("a run");
     let place = run.folder.clone();
     assert_eq!(write(run).expect("writes"), place.file("report.html"));
     assert!(

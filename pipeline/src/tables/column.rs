@@ -202,12 +202,12 @@ fn in_order<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history;
     use crate::run::RunFolder;
+    use crate::runs;
 
     fn runs() -> Vec<Summary> {
         let base = tempfile::tempdir().expect("a folder");
-        let home = history::tests::home(base.path());
+        let home = runs::tests::home(base.path());
         let all = home.all_runs().expect("runs");
         all.iter().map(|folder: &RunFolder| Summary::read(folder).expect("a summary")).collect()
     }

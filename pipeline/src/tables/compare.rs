@@ -3,7 +3,7 @@
 use super::column::metric_name;
 use super::summary::{Final, Param, Summary, unequal_test_sets};
 use super::table::Tables;
-use crate::sheet::{Cell, Sheet};
+use crate::text_table::{Cell, TextTable};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use voxflow_stages::Metric;
@@ -67,10 +67,10 @@ impl Comparison {
     }
 
     /// The parameters that differ, one row each.
-    pub fn params_sheet(&self) -> Sheet {
+    pub fn params_sheet(&self) -> TextTable {
         let columns =
             ["stage", "parameter"].map(String::from).into_iter().chain(self.runs.iter().cloned());
-        let mut sheet = Sheet::new("parameters that differ", columns);
+        let mut sheet = TextTable::new("parameters that differ", columns);
         for line in &self.params {
             let place = [Cell::text(&line.stage), Cell::text(&line.key)];
             sheet.push(
@@ -84,7 +84,7 @@ impl Comparison {
     }
 
     /// The final metrics, each further run with its difference from the first.
-    pub fn metrics_sheet(&self) -> Sheet {
+    pub fn metrics_sheet(&self) -> TextTable {
         let mut columns = ["stage", "split", "label", "grid", "metric"].map(String::from).to_vec();
         for (at, run) in self.runs.iter().enumerate() {
             columns.push(run.clone());
@@ -92,7 +92,7 @@ impl Comparison {
                 columns.push(format!("{run} − {}", self.runs[0]));
             }
         }
-        let mut sheet = Sheet::new("final metrics", columns);
+        let mut sheet = TextTable::new("final metrics", columns);
         for line in &self.metrics {
             sheet.push(line.cells());
         }
@@ -223,12 +223,12 @@ fn in_order<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history;
+    use crate::runs;
     use crate::tables::tests::example;
 
     fn side(name: &str, dice: f64) -> Summary {
         let tables = example(name, dice);
-        let mut record = history::tests::record(name, "demo", 0);
+        let mut record = runs::tests::record(name, "demo", 0);
         record.stages[0].params["optimizer"]["learning_rate"] = json!(dice);
         Summary::of(&record, &tables.metrics)
     }

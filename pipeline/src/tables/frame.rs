@@ -1,7 +1,7 @@
 //! A frame: columns of a type each, as one Parquet file. The door to polars; its eager half only,
 //! since starting the lazy engine would take longer than writing a run's tables.
 
-use crate::sheet::{Cell, Sheet};
+use crate::text_table::{Cell, TextTable};
 use polars::prelude::*;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -93,7 +93,7 @@ impl Frame {
     }
 
     /// The columns of a sheet.
-    pub fn of(sheet: &Sheet) -> Result<Frame> {
+    pub fn of(sheet: &TextTable) -> Result<Frame> {
         let columns =
             sheet.columns.iter().enumerate().fold(Columns::default(), |columns, (at, name)| {
                 let cells = || sheet.rows.iter().map(|row| &row[at]);
@@ -200,7 +200,7 @@ impl Frame {
 }
 
 /// A sheet as the bytes of a Parquet file: numbers as f64, counts as u64, everything else as text.
-pub fn parquet(sheet: &Sheet) -> Result<Vec<u8>> {
+pub fn parquet(sheet: &TextTable) -> Result<Vec<u8>> {
     Frame::of(sheet)?.bytes()
 }
 

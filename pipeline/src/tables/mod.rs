@@ -1,6 +1,6 @@
 //! The tables of a run: metrics, stages and parameters, each a Parquet file in the run's folder.
 //!
-//! `summary` is the run in short, for comparisons; `compare`, `roster` and `variants` put runs
+//! `summary` is the run in short, for comparisons; `compare`, `run_table` and `variants` put runs
 //! beside each other, below each other, and together. Tables are views of the journal, written
 //! whole (temporary file, then rename) and not fsynced; one that is found damaged is made again of
 //! it. Only this folder says `polars`; everything outside sees plain rows.
@@ -15,7 +15,7 @@ mod params;
 mod read;
 mod rebuild;
 mod recorder;
-mod roster;
+mod run_table;
 mod scores;
 mod stages;
 mod summary;
@@ -35,7 +35,7 @@ pub use rebuild::rebuild;
 pub use recorder::Recorder;
 #[cfg(test)]
 pub(crate) use recorder::tests as recorded;
-pub use roster::Roster;
+pub use run_table::RunTable;
 pub use scores::{headline, scores};
 pub use stages::StageRow;
 pub use summary::{Summary, unequal_test_sets};

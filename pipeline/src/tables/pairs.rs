@@ -3,8 +3,8 @@
 
 use super::compare::Side;
 use super::metrics::MetricRow;
-use crate::sheet::{Cell, Sheet};
-use crate::words;
+use crate::humanize;
+use crate::text_table::{Cell, TextTable};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
@@ -62,12 +62,12 @@ impl Pairs {
     }
 
     /// The cases, the greatest loss first.
-    pub fn sheet(&self) -> Sheet {
+    pub fn sheet(&self) -> TextTable {
         let [one, two] = &self.runs;
         let grid = self.grid.as_deref().map(|grid| format!(", {grid} grid")).unwrap_or_default();
         let difference = format!("{two} − {one}");
         let title = format!("Dice of each case of {}{grid}", self.stage);
-        let mut sheet = Sheet::new(title, ["case", one.as_str(), two.as_str(), &difference]);
+        let mut sheet = TextTable::new(title, ["case", one.as_str(), two.as_str(), &difference]);
         for (case, [a, b]) in &self.cases {
             sheet.push(vec![
                 Cell::text(case),
@@ -96,7 +96,7 @@ impl Pairs {
             "{}: of {}, {} better and {} worse in {two} than in {one}; {verdict} \
              (Wilcoxon signed-rank test, p = {p:.2e}; rank-biserial correlation {effect:+.2})",
             self.stage,
-            words::count(self.cases.len() as u64, "case"),
+            humanize::count(self.cases.len() as u64, "case"),
             count(|difference| difference > 0.0),
             count(|difference| difference < 0.0),
         )

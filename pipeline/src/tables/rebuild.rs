@@ -5,9 +5,9 @@ use super::gathering::Gathering;
 use super::params::ParamRow;
 use super::sweeps::write_sweep;
 use super::table::write;
+use crate::checksums;
 use crate::event::Event;
 use crate::run::RunFolder;
-use crate::seal;
 use std::path::Path;
 use voxflow_stages::{Error, Result};
 
@@ -17,8 +17,8 @@ pub fn rebuild(folder: &Path) -> Result<()> {
     const JOURNAL: &str = "events.jsonl";
     let path = folder.join(JOURNAL);
     let journal = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    if !seal::holds(folder, JOURNAL, &journal) {
-        return Err(Error::failed(seal::damaged(folder, JOURNAL)));
+    if !checksums::holds(folder, JOURNAL, &journal) {
+        return Err(Error::failed(checksums::damaged(folder, JOURNAL)));
     }
     let record = RunFolder::at(folder.to_path_buf())
         .record()
@@ -47,11 +47,12 @@ pub fn rebuild(folder: &Path) -> Result<()> {
 
 /// Makes the table `name` again if it is not the one that the run ended with.
 pub(super) fn mend(folder: &Path, name: &str) -> Result<()> {
-    let whole = seal::is_whole(folder, name).map_err(|error| Error::failed(error.to_string()))?;
+    let whole =
+        checksums::is_whole(folder, name).map_err(|error| Error::failed(error.to_string()))?;
     if whole {
         return Ok(());
     }
-    let words = seal::damaged(folder, name);
+    let words = checksums::damaged(folder, name);
     rebuild(folder)
         .map_err(|error| Error::failed(format!("{words}, and cannot be made again: {error}")))?;
     tracing::warn!("{words}; made again of the journal");

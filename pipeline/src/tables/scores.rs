@@ -2,7 +2,7 @@
 //! the one number of a run.
 
 use super::metrics::MetricRow;
-use crate::sheet::{Cell, Sheet};
+use crate::text_table::{Cell, TextTable};
 use voxflow_stages::Kind;
 use voxflow_stages::Metric;
 use voxflow_stages::stage::Yields;
@@ -26,11 +26,11 @@ type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
 /// A row for each scoring stage, split, grid and label, in the order in which they came; the mean
 /// over labels follows where there are several. Empty where nothing was scored.
-pub fn scores(rows: &[MetricRow]) -> Sheet {
+pub fn scores(rows: &[MetricRow]) -> TextTable {
     let scored: Vec<&MetricRow> = rows.iter().filter(|row| is_score(row)).collect();
     let columns =
         ["stage", "cases", "grid", "label"].into_iter().chain(SHOWN.map(|(_, heading)| heading));
-    let mut sheet = Sheet::new("scores", columns);
+    let mut sheet = TextTable::new("scores", columns);
     for place in places(&scored) {
         let (stage, split, grid, label) = place;
         let value = |name: &str| {

@@ -8,7 +8,7 @@ use super::metrics::MetricRow;
 use super::params::ParamRow;
 use super::read::read_metrics;
 use super::table::METRICS;
-use crate::exit::Result;
+use crate::error::Result;
 use crate::outcome::RunOutcome;
 use crate::run::{RunFolder, RunRecord, Sweep};
 use serde::{Deserialize, Serialize};
@@ -221,10 +221,10 @@ fn finals(rows: &[MetricRow]) -> Vec<Final> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history;
+    use crate::runs;
 
     fn folder(base: &Path) -> RunFolder {
-        let home = history::tests::home(base);
+        let home = runs::tests::home(base);
         RunFolder::at(home.runs().join("20260101-000000-demo-abc123"))
     }
 

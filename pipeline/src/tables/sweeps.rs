@@ -1,8 +1,8 @@
 //! The sweep table: which variant of which sweep a run is, one row a swept value.
 
 use super::frame::{Columns, Frame};
+use crate::humanize;
 use crate::run::Sweep;
-use crate::words;
 use std::path::Path;
 use voxflow_stages::Result;
 
@@ -16,7 +16,7 @@ pub fn write_sweep(run_dir: &Path, run_id: &str, sweep: &Sweep) -> Result<()> {
 
 pub(super) fn frame(run_id: &str, sweep: &Sweep) -> Result<Frame> {
     let paths = || sweep.values.keys();
-    let values: Vec<String> = sweep.values.values().map(words::value).collect();
+    let values: Vec<String> = sweep.values.values().map(humanize::value).collect();
     let variant = u32::try_from(sweep.variant).unwrap_or(u32::MAX);
     Columns::default()
         .text("run_id", paths().map(|_| Some(run_id)))

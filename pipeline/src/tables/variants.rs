@@ -3,10 +3,10 @@
 
 use super::column::{Datum, less_is_better};
 use super::summary::{Final, Summary};
+use crate::humanize;
 use crate::outcome::RunOutcome;
 use crate::run::Sweep;
-use crate::sheet::{Cell, Sheet, short};
-use crate::words;
+use crate::text_table::{Cell, TextTable, short};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
@@ -126,7 +126,7 @@ impl Variants {
             let key = |row: &Variant| {
                 row.values
                     .get(column)
-                    .map_or(Datum::Words(String::new()), |value| Datum::of(&words::value(value)))
+                    .map_or(Datum::Words(String::new()), |value| Datum::of(&humanize::value(value)))
             };
             self.rows.sort_by(|one, two| key(one).order(&key(two)));
             return true;
@@ -162,7 +162,7 @@ impl Variants {
     }
 
     /// A row for each variant, for people.
-    pub fn sheet(&self) -> Sheet {
+    pub fn sheet(&self) -> TextTable {
         let columns = self.columns();
         let heads = std::iter::once("variant".to_string())
             .chain(self.paths().into_iter().map(String::from));
@@ -170,10 +170,10 @@ impl Variants {
             .chain(["runs".to_string()])
             .chain(columns.iter().cloned())
             .chain(["best".to_string()]);
-        let mut sheet = Sheet::new("", heads);
+        let mut sheet = TextTable::new("", heads);
         for row in &self.rows {
             let mut cells = vec![Cell::Count(row.number as u64)];
-            cells.extend(row.values.values().map(|value| Cell::text(words::value(value))));
+            cells.extend(row.values.values().map(|value| Cell::text(humanize::value(value))));
             let runs = if row.done == row.runs {
                 row.runs.to_string()
             } else {
@@ -194,7 +194,7 @@ impl Variants {
     }
 
     /// The same for programs: means and deviations in columns of their own, numbers in full.
-    pub fn full_sheet(&self) -> Sheet {
+    pub fn full_sheet(&self) -> TextTable {
         let columns = self.columns();
         let mut heads = vec!["sweep_id".to_string(), "variant".to_string()];
         heads.extend(self.paths().into_iter().map(String::from));
@@ -202,10 +202,11 @@ impl Variants {
         for column in columns.iter().map(|column| column.replace(' ', "_")) {
             heads.extend([format!("{column}_mean"), format!("{column}_sd"), format!("{column}_n")]);
         }
-        let mut sheet = Sheet::new("", heads);
+        let mut sheet = TextTable::new("", heads);
         for row in &self.rows {
             let mut cells = vec![Cell::text(&self.sweep), Cell::Count(row.number as u64)];
-            cells.extend(row.values.values().map(|value| Datum::of(&words::value(value)).cell()));
+            cells
+                .extend(row.values.values().map(|value| Datum::of(&humanize::value(value)).cell()));
             let best = u64::from(Some(row.number) == self.best);
             cells.extend([row.runs as u64, row.done as u64, best].map(Cell::Count));
             for spread in columns.iter().map(|column| row.scores.get(column)) {
@@ -262,7 +263,7 @@ fn score(run: &Summary, part: &str, metric: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history;
+    use crate::runs;
     use serde_json::json;
     use voxflow_stages::Metric;
 
@@ -273,7 +274,7 @@ mod tests {
             ("model.learning_rate".to_string(), json!(rate)),
             ("split.fold".to_string(), json!(fold)),
         ];
-        let mut record = history::tests::record("r", "demo", 0);
+        let mut record = runs::tests::record("r", "demo", 0);
         record.sweep = Some(Sweep {
             id: "sweep-1".into(),
             variant,

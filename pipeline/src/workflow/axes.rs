@@ -2,7 +2,7 @@
 
 use super::StageSpec;
 use super::check::{Checker, keys};
-use super::mistake::Place;
+use super::diagnostic::SourceSpan;
 use super::overrides::{Override, Setting};
 use super::spec::Axis;
 use super::sweep::MOST_RUNS;
@@ -62,7 +62,7 @@ impl Checker<'_> {
         let mut trial = self.document.value.clone();
         for (path, value) in axis.settings.iter().flatten() {
             let value = Setting::Value(value.clone());
-            let setting = Override { path: path.clone(), value, place: Place::Nowhere };
+            let setting = Override { path: path.clone(), value, place: SourceSpan::Nowhere };
             if let Err((trouble, nearest)) = setting.apply(&mut trial, self.kinds) {
                 return self.say(here, true, trouble, nearest);
             }

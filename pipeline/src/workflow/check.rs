@@ -1,13 +1,13 @@
 //! From a document to a workflow: every mistake is found, all at once, before any work.
 
+use super::diagnostic::{Diagnostic, either, nearest};
 use super::environment::{self, Environment};
-use super::judge::{self, Finding};
-use super::mistake::{Mistake, either, nearest};
 use super::order;
 use super::overrides::Override;
 use super::parse::Document;
 use super::roles::{self, Roles, StageKinds};
 use super::spec::{StageSpec, Workflow};
+use super::validate::{self, Finding};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
@@ -22,11 +22,11 @@ const MOST_MISTAKES: usize = 200;
 /// Checks a document with its overrides. `form` holds the mistakes already known.
 pub fn check(
     mut document: Document,
-    form: Vec<Mistake>,
+    form: Vec<Diagnostic>,
     overrides: &[Override],
     kinds: &'static [Kind],
     environment: &Environment,
-) -> Result<Workflow, Vec<Mistake>> {
+) -> Result<Workflow, Vec<Diagnostic>> {
     let mut checker = Checker { document: &mut document, kinds, environment, mistakes: form };
     checker.overrides(overrides);
     let workflow = checker.workflow();
@@ -46,7 +46,7 @@ pub(super) struct Checker<'a> {
     pub(super) document: &'a mut Document,
     pub(super) kinds: &'static [Kind],
     environment: &'a Environment<'a>,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<Diagnostic>,
 }
 
 /// A path of keys.
@@ -71,7 +71,7 @@ impl Checker<'_> {
             }
             path => (None, (!path.is_empty()).then(|| path.join("."))),
         };
-        self.mistakes.push(Mistake {
+        self.mistakes.push(Diagnostic {
             file: self.document.file.clone(),
             place,
             stage,
@@ -87,7 +87,7 @@ impl Checker<'_> {
                 Ok(path) => self.document.places.replace(&path, &setting.place),
                 Err((trouble, nearest)) => {
                     let (file, place) = (self.document.file.clone(), setting.place.clone());
-                    self.mistakes.push(Mistake {
+                    self.mistakes.push(Diagnostic {
                         file,
                         place,
                         stage: None,
@@ -158,7 +158,7 @@ impl Checker<'_> {
                 let (path, words) = (keys(&["name"]), "must be text".to_string());
                 let value = top.get("name").filter(|name| name.is_number() || name.is_boolean());
                 let written = value.zip(self.document.written(&path));
-                let quoted = written.map(|(value, written)| judge::unquoted(written, value));
+                let quoted = written.map(|(value, written)| validate::unquoted(written, value));
                 self.say(&path, false, quoted.unwrap_or(words), None);
                 String::new()
             }
@@ -304,7 +304,7 @@ impl Checker<'_> {
         }
         let before = self.mistakes.len();
         let expanded = self.expanded(&written, &mut path);
-        for finding in judge::check(schema, &expanded) {
+        for finding in validate::check(schema, &expanded) {
             let at: Vec<String> = path.iter().cloned().chain(finding.path.clone()).collect();
             let trouble = self.quoted(&at, &finding, &expanded).unwrap_or(finding.trouble);
             self.say(&at, finding.on_key, trouble, finding.nearest);
@@ -332,7 +332,7 @@ impl Checker<'_> {
             Value::Array(items) => items.get(key.parse::<usize>().ok()?),
             other => other.get(key),
         })?;
-        Some(judge::unquoted(written, value))
+        Some(validate::unquoted(written, value))
     }
 
     /// The value with the variables in its strings filled in.

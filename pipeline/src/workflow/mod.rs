@@ -1,36 +1,36 @@
 //! Workflows: the file of an experiment, read, checked and sorted. A [`Workflow`] is valid or does
 //! not exist.
 //!
-//! `parse` and `places` read the text, `overrides` is `--set`, `environment` fills in variables,
-//! `schema`, `judge` and `roles` know right from wrong, `check` puts them together, `resolved`
+//! `parse` and `source_map` read the text, `overrides` is `--set`, `environment` fills in variables,
+//! `schema`, `validate` and `roles` find mistakes, `check` puts them together, `resolved`
 //! writes it back. `paths` looks for a person's own files. `axes` reads a sweep, `sweep` is the runs it comes to.
 
 mod axes;
 mod check;
+mod diagnostic;
 pub mod environment;
-mod judge;
-mod mistake;
 mod order;
 mod overrides;
 mod parse;
 pub mod paths;
-mod places;
 mod resolved;
 mod roles;
 mod schema;
+mod source_map;
 mod spec;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 pub(crate) mod toys;
+mod validate;
 
+pub use diagnostic::{Diagnostic, SourceSpan, either, nearest};
 pub use environment::Environment;
-pub use mistake::{Mistake, Place, either, nearest};
 pub use overrides::{Override, Setting};
-pub use places::MOST_BYTES;
 pub use roles::{Roles, type_name};
 pub use schema::describe;
+pub use source_map::MOST_BYTES;
 pub use spec::{Axis, StageSpec, Workflow};
 pub use sweep::Variant;
 
@@ -44,7 +44,7 @@ impl Workflow {
         overrides: &[Override],
         kinds: &'static [Kind],
         environment: &Environment,
-    ) -> Result<Workflow, Vec<Mistake>> {
+    ) -> Result<Workflow, Vec<Diagnostic>> {
         let (document, mistakes) = parse::parse(file, text)?;
         check::check(document, mistakes, overrides, kinds, environment)
     }

@@ -1,10 +1,10 @@
 //! `--set PATH=VALUE`, the values of a sweep, and its axes on the command line: what is written in
 //! a file and elsewhere too.
 
-use super::mistake::{Place, nearest};
+use super::diagnostic::{SourceSpan, nearest};
 use super::parse;
-use super::places::Path;
-use super::{judge, schema};
+use super::source_map::Path;
+use super::{schema, validate};
 use serde_json::{Map, Value};
 use voxflow_stages::Kind;
 
@@ -16,7 +16,7 @@ pub struct Override {
     /// The value.
     pub value: Setting,
     /// Its position.
-    pub place: Place,
+    pub place: SourceSpan,
 }
 
 /// A value to set.
@@ -39,7 +39,7 @@ impl Override {
         Ok(Override {
             path: path.trim().to_string(),
             value: Setting::Text(value.to_string()),
-            place: Place::Set(format!("--set {words}")),
+            place: SourceSpan::Set(format!("--set {words}")),
         })
     }
 
@@ -57,7 +57,11 @@ impl Override {
 
     /// An axis that a flag names.
     pub fn axis(name: &str, values: Value, flag: String) -> Override {
-        Override { path: name.to_string(), value: Setting::Axis(values), place: Place::Set(flag) }
+        Override {
+            path: name.to_string(),
+            value: Setting::Axis(values),
+            place: SourceSpan::Set(flag),
+        }
     }
 
     /// Writes the value into a workflow's value. Returns the path it was written to, or the trouble
@@ -124,11 +128,11 @@ impl Override {
         match &self.value {
             Setting::Value(value) | Setting::Axis(value) => Ok(value.clone()),
             Setting::Text(text) => match parse::value(text) {
-                Ok(read) => Ok(judge::typed(schemas, text, read)),
+                Ok(read) => Ok(validate::typed(schemas, text, read)),
                 Err(_)
-                    if schemas
-                        .iter()
-                        .any(|schema| judge::check(schema, &text.as_str().into()).is_empty()) =>
+                    if schemas.iter().any(|schema| {
+                        validate::check(schema, &text.as_str().into()).is_empty()
+                    }) =>
                 {
                     Ok(Value::String(text.clone()))
                 }

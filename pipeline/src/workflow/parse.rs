@@ -1,7 +1,7 @@
-//! YAML text to values. The only file that says `serde_yaml`; where things stand is `places`.
+//! YAML text to values. The only file that says `serde_yaml`; positions are in `source_map`.
 
-use super::mistake::{Mistake, Place};
-use super::places::{self, Places};
+use super::diagnostic::{Diagnostic, SourceSpan};
+use super::source_map::{self, SourceMap};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -16,13 +16,13 @@ pub struct Document {
     /// The value.
     pub value: Value,
     /// Positions of all parts.
-    pub places: Places,
+    pub places: SourceMap,
 }
 
 impl Document {
     /// A scalar as it is written at a path, where that is in the file and no text in quotes.
     pub fn written(&self, path: &[String]) -> Option<&str> {
-        let Place::File { line, column } = self.places.value(path) else { return None };
+        let SourceSpan::File { line, column } = self.places.value(path) else { return None };
         let line = self.text.lines().nth(line.checked_sub(1)?)?;
         let (start, _) = line.char_indices().nth(column.checked_sub(1)?)?;
         let end = |text: &&str| text.find([',', ']', '}', '#']).unwrap_or(text.len());
@@ -33,16 +33,20 @@ impl Document {
 }
 
 /// Reads a text. The troubles of its form come back with the document where it still has a meaning.
-pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Mistake>), Vec<Mistake>> {
+pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Vec<Diagnostic>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        vec![mistake(file, Place::File { line, column: 1 }, "not UTF-8; save it as UTF-8".into())]
+        vec![mistake(
+            file,
+            SourceSpan::File { line, column: 1 },
+            "not UTF-8; save it as UTF-8".into(),
+        )]
     })?;
     // YAML 1.2 allows a byte order mark (section 5.2), which editors of Windows write.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let (places, troubles) = places::read(text);
+    let (places, troubles) = source_map::read(text);
     let fatal = troubles.iter().any(|trouble| trouble.fatal);
-    let mistakes: Vec<Mistake> =
+    let mistakes: Vec<Diagnostic> =
         troubles.into_iter().map(|trouble| located(file, trouble)).collect();
     if fatal {
         return Err(mistakes);
@@ -59,7 +63,7 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Mistake>), Vec<M
 
 /// A value as YAML reads it, for `--set`.
 pub fn value(text: &str) -> Result<Value, String> {
-    let (_, troubles) = places::read(text);
+    let (_, troubles) = source_map::read(text);
     if let Some(trouble) = troubles.first() {
         return Err(trouble.trouble.clone());
     }
@@ -74,13 +78,13 @@ pub fn write(value: &Value) -> String {
     serde_yaml::to_string(value).unwrap_or_default()
 }
 
-fn located(file: &str, trouble: places::FormTrouble) -> Mistake {
+fn located(file: &str, trouble: source_map::FormTrouble) -> Diagnostic {
     let stage =
         (trouble.path.len() > 2 && trouble.path[0] == "stages").then(|| trouble.path[1].clone());
     let skip = if stage.is_some() { 2 } else { 0 };
     let words = trouble.trouble.starts_with("is given");
     let key = words.then(|| trouble.path[skip..].join("."));
-    Mistake {
+    Diagnostic {
         file: file.into(),
         place: trouble.place,
         stage,
@@ -90,18 +94,19 @@ fn located(file: &str, trouble: places::FormTrouble) -> Mistake {
     }
 }
 
-fn syntax(file: &str, error: &serde_yaml::Error) -> Mistake {
-    let place = error
-        .location()
-        .map_or(Place::Nowhere, |at| Place::File { line: at.line(), column: at.column() });
+fn syntax(file: &str, error: &serde_yaml::Error) -> Diagnostic {
+    let place = error.location().map_or(SourceSpan::Nowhere, |at| SourceSpan::File {
+        line: at.line(),
+        column: at.column(),
+    });
     mistake(file, place, format!("not valid YAML: {error}"))
 }
 
-fn mistake(file: &str, place: Place, trouble: String) -> Mistake {
-    Mistake { file: file.into(), place, stage: None, key: None, trouble, nearest: None }
+fn mistake(file: &str, place: SourceSpan, trouble: String) -> Diagnostic {
+    Diagnostic { file: file.into(), place, stage: None, key: None, trouble, nearest: None }
 }
 
-/// A JSON value read leniently: of two equal keys the first counts (both are reported by `places`).
+/// A JSON value read leniently: of two equal keys the first counts (both are reported by `source_map`).
 struct Loose(Value);
 
 impl<'de> Deserialize<'de> for Loose {

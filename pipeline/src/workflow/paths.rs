@@ -1,7 +1,9 @@
 //! A person's own files that a workflow names: whether they are there, and what to say where they
 //! are not.
 
-use super::{Environment, Mistake, Place, StageSpec, Workflow, environment, nearest, parse};
+use super::{
+    Diagnostic, Environment, SourceSpan, StageSpec, Workflow, environment, nearest, parse,
+};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -14,7 +16,7 @@ pub const LOCAL: &str = "file/";
 const PATHS: [&str; 3] = ["path", "file", "datalist"];
 
 /// Local files of the stages that are missing or unusable.
-pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Mistake> {
+pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Diagnostic> {
     let places = parse::parse(&workflow.file, workflow.text.as_bytes())
         .map(|(document, _)| document.places)
         .ok();
@@ -22,9 +24,9 @@ pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Mistake> {
         let (key, trouble, nearest) = trouble(stage)?;
         let keys = ["stages", &stage.id, "with"].into_iter().chain(key);
         let path: Vec<String> = keys.map(str::to_string).collect();
-        Some(Mistake {
+        Some(Diagnostic {
             file: workflow.file.clone(),
-            place: places.as_ref().map_or(Place::Nowhere, |places| places.value(&path)),
+            place: places.as_ref().map_or(SourceSpan::Nowhere, |places| places.value(&path)),
             stage: Some(stage.id.clone()),
             key: key.map(str::to_string),
             trouble: format!("{trouble}{}", remark(stage, environment)),

@@ -1,6 +1,6 @@
 //! Assignment of needed stages to roles: by type if unambiguous, else by the written map.
 
-use super::mistake::{either, nearest};
+use super::diagnostic::{either, nearest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;

@@ -1,7 +1,7 @@
 //! Reads the JSON schema of a kind's parameters, as `schemars` derives it from Rust types: what it
-//! asks of a value, in words. Whether a value fits is for `judge`.
+//! asks of a value, in words. Whether a value fits is for `validate`.
 
-use super::mistake::either;
+use super::diagnostic::either;
 use serde_json::Value;
 
 /// The schemas that could apply at a path of keys below `schema`.

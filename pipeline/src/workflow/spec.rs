@@ -1,6 +1,6 @@
 //! A valid workflow and its stages.
 
-use super::{Place, Roles};
+use super::{Roles, SourceSpan};
 use serde_json::Value;
 use std::collections::HashMap;
 use voxflow_stages::Kind;
@@ -49,7 +49,7 @@ pub struct Axis {
     /// True if it only repeats a variant, as folds and seeds do: scores are averaged over it.
     pub repeats: bool,
     /// Its position.
-    pub place: Place,
+    pub place: SourceSpan,
 }
 
 impl Workflow {

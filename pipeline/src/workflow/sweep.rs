@@ -3,7 +3,7 @@
 
 use super::spec::{Axis, Workflow};
 use super::{Override, Setting};
-use crate::words;
+use crate::humanize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -69,7 +69,9 @@ impl Variant {
 
 /// Values as they are set: "model.learning_rate=0.001 split.fold=0".
 pub fn in_words<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
-    let words: Vec<String> =
-        values.into_iter().map(|(path, value)| format!("{path}={}", words::value(value))).collect();
+    let words: Vec<String> = values
+        .into_iter()
+        .map(|(path, value)| format!("{path}={}", humanize::value(value)))
+        .collect();
     words.join(" ")
 }

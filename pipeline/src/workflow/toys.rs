@@ -74,7 +74,7 @@ pub fn parse(text: &str, set: &[&str]) -> Result<Workflow, Vec<String>> {
     let overrides: Vec<Override> =
         set.iter().map(|words| Override::parse(words).unwrap()).collect();
     Workflow::parse("w.yaml", text.as_bytes(), &overrides, TOYS, &environment)
-        .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect())
+        .map_err(|mistakes| mistakes.iter().map(Diagnostic::to_string).collect())
 }
 
 pub const GOOD: &str = "

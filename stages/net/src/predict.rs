@@ -15,7 +15,7 @@ use voxflow_cache::{Artifact, Digest};
 use voxflow_stages::context::{ItemKey, write_json};
 use voxflow_stages::dataset::{Case, Label, Listing};
 use voxflow_stages::image::case::image_digests;
-use voxflow_stages::image::prepare::{Files, prepare_on};
+use voxflow_stages::image::prepare::{Files, prepare_with};
 use voxflow_stages::image::{CaseFiles, Volume, nifti};
 use voxflow_stages::kinds::predict::Predict;
 use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
@@ -127,7 +127,7 @@ fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
     let card = item.models.lock().unwrap_or_else(PoisonError::into_inner).card.clone();
     let modality = &card.modality;
     let files = Files { case: &item.files, modality, named_by: "the model", allowed: &[] };
-    let prepared = prepare_on(&mut nifti::Desk::default(), &card.preparation, files)?;
+    let prepared = prepare_with(&mut nifti::Scratch::default(), &card.preparation, files)?;
     let Volume { data, channels, shape, .. } = &prepared.image;
     let image = volume_tensor(data, *channels, *shape, Device::Cpu);
     let found = Segmentation::predict(item.models, &image, &prepared.geometry)?;

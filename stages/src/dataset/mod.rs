@@ -7,7 +7,6 @@ pub mod datalist;
 pub mod decathlon;
 pub mod digests;
 pub mod document;
-pub mod draw;
 pub mod entry;
 pub mod fetch;
 pub mod fields;
@@ -23,6 +22,7 @@ pub mod pattern;
 pub mod patterns;
 pub mod phantom;
 pub mod split;
+pub mod splitting;
 pub mod tree;
 
 pub use labels::LabelNames;

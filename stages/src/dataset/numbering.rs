@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::dataset::listing::{Case, Label, Listing, Numbering};
 use crate::dataset::name;
 use crate::error::{Error, Result};
-use crate::image::nifti::{Desk, ImageFile, load_label};
+use crate::image::nifti::{ImageFile, Scratch, load_label};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -76,8 +76,8 @@ pub fn settle(cx: &Context, listing: Listing, folder: &Path) -> Result<Listing> 
 fn values(case: &Case, folder: &Path) -> Option<Vec<u8>> {
     let every: Vec<u8> = (1..=255).collect();
     let file = ImageFile::at(&folder.join(case.label.as_ref()?));
-    let mut desk = Desk::default();
-    let map = load_label(&file, "label", &every, &mut desk).ok()?;
+    let mut scratch = Scratch::default();
+    let map = load_label(&file, "label", &every, &mut scratch).ok()?;
     Some(every.into_iter().filter(|value| map.counts[usize::from(*value)] > 0).collect())
 }
 

@@ -5,7 +5,9 @@
 use crate::dataset::Case;
 use crate::error::{Error, Result};
 use crate::image::affine::{corner_distance, invert, multiply};
-use crate::image::nifti::{Desk, Header, ImageFile, LabelMap, load_label, read_header, read_image};
+use crate::image::nifti::{
+    Header, ImageFile, LabelMap, Scratch, load_label, read_header, read_image,
+};
 use crate::image::orientation::Orientation;
 use crate::image::spacing::Grid;
 use crate::image::{Geometry, Volume};
@@ -146,8 +148,8 @@ pub fn read_label_on(
     name: &str,
     allowed: &[u8],
 ) -> Result<Volume<u8>> {
-    let mut desk = Desk::default();
-    let LabelMap { header, voxels, .. } = load_label(file, name, allowed, &mut desk)?;
+    let mut scratch = Scratch::default();
+    let LabelMap { header, voxels, .. } = load_label(file, name, allowed, &mut scratch)?;
     let turn = Frame::of(grid)?.turn(name, &header.grid())?;
     let turned = turn.apply(Volume {
         channels: 1,

@@ -7,7 +7,7 @@ use crate::image::crop::{Box3, Foreground, cropped};
 use crate::image::interpolate::Number;
 use crate::image::losses::{self, Loss};
 use crate::image::nifti::{
-    Desk, Header, ImageFile, LabelMap, Loaded, Space, Voxels, counts, load_image, load_label,
+    Header, ImageFile, LabelMap, Loaded, Scratch, Space, Voxels, counts, load_image, load_label,
 };
 use crate::image::orientation::Orientation;
 use crate::image::resample::{Resampler, X_FASTEST};
@@ -131,19 +131,23 @@ pub fn prepare(
     allowed: &[u8],
 ) -> Result<Prepared> {
     let case = CaseFiles::at(images, label);
-    prepare_on(
-        &mut Desk::default(),
+    prepare_with(
+        &mut Scratch::default(),
         preparation,
         Files { case: &case, modality, named_by: "the dataset", allowed },
     )
 }
 
 /// The same on a desk that many cases share, one after the other.
-pub fn prepare_on(desk: &mut Desk, preparation: &Preparation, files: Files) -> Result<Prepared> {
+pub fn prepare_with(
+    scratch: &mut Scratch,
+    preparation: &Preparation,
+    files: Files,
+) -> Result<Prepared> {
     let Scaled { way, mut image, found, digests, space, mut warnings } =
-        image(desk, preparation, files)?;
+        image(scratch, preparation, files)?;
     let label = files.case.label.as_ref();
-    let label = label.map(|file| label_on(desk, &way, file, files.allowed)).transpose()?;
+    let label = label.map(|file| label_on(scratch, &way, file, files.allowed)).transpose()?;
     let part = match found {
         Ok(part) => part,
         Err(warning) => {
@@ -253,14 +257,14 @@ struct Scaled {
     warnings: Vec<String>,
 }
 
-fn image(desk: &mut Desk, preparation: &Preparation, files: Files) -> Result<Scaled> {
+fn image(scratch: &mut Scratch, preparation: &Preparation, files: Files) -> Result<Scaled> {
     let scalings = preparation.intensity.for_channels(files.modality.len())?;
     let found = Mutex::new(Foreground::none());
     let (mut digests, mut warnings) = (vec![], vec![]);
     let mut all: Option<(Way, Space, Vec<f32>)> = None;
     for (index, file) in files.case.images.iter().enumerate() {
         let name = name_of(files.case, index);
-        let loaded = load_image(file, &name, desk)?;
+        let loaded = load_image(file, &name, scratch)?;
         digests.push(loaded.digest());
         let Loaded { header, voxels, .. } = loaded;
         check_channels(&header, &name, files)?;
@@ -361,10 +365,10 @@ struct Label {
     warnings: Vec<String>,
 }
 
-fn label_on(desk: &mut Desk, way: &Way, file: &ImageFile, allowed: &[u8]) -> Result<Label> {
+fn label_on(scratch: &mut Scratch, way: &Way, file: &ImageFile, allowed: &[u8]) -> Result<Label> {
     let name = "label";
     let LabelMap { header, voxels, counts: before, rounded } =
-        load_label(file, name, allowed, desk)?;
+        load_label(file, name, allowed, scratch)?;
     let turn = way.frame.turn_to_ras(name, &header.grid())?;
     let (voxels, backwards) = turn.ordered(&voxels, header.shape);
     let resampler = way.resampler.clone().of_backwards(backwards);

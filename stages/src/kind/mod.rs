@@ -5,8 +5,8 @@ mod neutral;
 
 use crate::context::Context;
 use crate::dataset::Listing;
+use crate::disk_space::Upstream;
 use crate::error::{Error, Result};
-use crate::space::Upstream;
 use crate::stage::{ArtifactType, Items, Peek, Pool, Read, Seed, Stage, Yields};
 use schemars::Schema;
 use serde_json::Value;

@@ -4,13 +4,13 @@
 
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
+use crate::disk_space::Upstream;
 use crate::error::{Error, Result, Trouble};
 use crate::image::case::{Frame, image_digests, label_digests};
-use crate::image::nifti::Desk;
-use crate::image::prepare::{Files, prepare_on};
+use crate::image::nifti::Scratch;
+use crate::image::prepare::{Files, prepare_with};
 use crate::image::{CaseFiles, Geometry, Loss, Preparation, VolumeCase, VolumeList, nifti};
 use crate::kind::Run;
-use crate::space::Upstream;
 use crate::stage::{ArtifactType, Count, Items, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
@@ -67,11 +67,11 @@ impl Run for Preprocess {
         let dataset = cx.input("dataset")?;
         let listing: Listing = dataset.json("dataset.json")?;
         self.0.intensity.for_channels(listing.modality.len())?;
-        let desks = Mutex::default();
+        let scratches = Mutex::default();
         let cases = cx.each_case(
             &listing.cases,
             |case| &case.name,
-            |case| self.volume(cx, dataset, &listing, &desks, case),
+            |case| self.volume(cx, dataset, &listing, &scratches, case),
         )?;
         cx.create_json(
             "volumes.json",
@@ -87,11 +87,11 @@ impl Run for Preprocess {
 }
 
 /// The desks of cases that are done, for the next.
-type Desks = Mutex<Vec<Desk>>;
+type ScratchPool = Mutex<Vec<Scratch>>;
 
 /// A case's files and their description in the dataset.
 struct Item<'a> {
-    desks: &'a Desks,
+    scratches: &'a ScratchPool,
     files: CaseFiles,
     modality: Vec<String>,
     allowed: Vec<u8>,
@@ -122,10 +122,10 @@ impl Preprocess {
         cx: &Context,
         dataset: &Input,
         listing: &Listing,
-        desks: &Desks,
+        scratches: &ScratchPool,
         case: &Case,
     ) -> Result<VolumeCase> {
-        let (item, key) = item(dataset, listing, desks, case)?;
+        let (item, key) = item(dataset, listing, scratches, case)?;
         let made = cx.recall("volume", self, &item, &key, make);
         let made = made.map_err(|error| with_way_out(error, dataset, case))?;
         for name in ["image.nii", "label.nii", "geometry.json"] {
@@ -156,7 +156,7 @@ impl Preprocess {
 fn item<'a>(
     dataset: &Input,
     listing: &Listing,
-    desks: &'a Desks,
+    scratches: &'a ScratchPool,
     case: &Case,
 ) -> Result<(Item<'a>, ItemKey)> {
     let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
@@ -165,7 +165,7 @@ fn item<'a>(
     inputs.extend(label_digests(dataset, case)?);
     let key = ItemKey { name: case.name.clone(), facts, inputs };
     let files = CaseFiles::of(dataset, case)?;
-    Ok((Item { desks, files, modality: listing.modality.clone(), allowed }, key))
+    Ok((Item { scratches, files, modality: listing.modality.clone(), allowed }, key))
 }
 
 /// File of the losses, beside the volume.
@@ -185,11 +185,11 @@ fn with_way_out(error: Error, dataset: &Input, case: &Case) -> Error {
 /// Makes one case's files. Warnings are kept beside the volume, so that reusing it repeats them.
 fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
     let Item { files, modality, allowed, .. } = item;
-    let mut desk =
-        item.desks.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    let mut scratch =
+        item.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
     let files = Files { case: files, modality, named_by: "the dataset", allowed };
-    let prepared = prepare_on(&mut desk, &params.0, files)?;
-    item.desks.lock().unwrap_or_else(PoisonError::into_inner).push(desk);
+    let prepared = prepare_with(&mut scratch, &params.0, files)?;
+    item.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
     nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false)?;
     if let Some(label) = &prepared.label {
         nifti::write_label(&folder.join("label.nii"), label, false)?;

@@ -1,9 +1,9 @@
 //! `split`: decides which case is for training, validation and testing.
 
 use crate::context::Context;
-use crate::dataset::draw::{Order, Rest, Rule, Selection, split};
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
+use crate::dataset::splitting::{Order, Rest, Rule, Selection, split};
 use crate::dataset::{Listing, Split, datalist};
 use crate::error::{Error, Result};
 use crate::kind::Run;

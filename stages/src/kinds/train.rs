@@ -1,13 +1,13 @@
 //! `train`: trains a 3D U-Net on the training volumes, choosing weights by the validation volumes.
 //! Its work is done by `voxflow-worker`.
 
+use crate::disk_space::Upstream;
 use crate::image::augment::Augmentation;
 use crate::image::patch_sampler::Sampling;
 use crate::model::{
     Inference, LearningRateSchedule, LossParams, Mistake, Network, Norm, OptimizerParams,
     is_amount, mistake,
 };
-use crate::space::Upstream;
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,16 +2,16 @@
 
 use super::size::needs;
 use super::store::store;
-use crate::amount;
 use crate::commands::answer;
 use crate::console::terminal_width;
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
-use crate::history;
 use crate::home::Home;
 use crate::outputs;
-use crate::sheet::{Cell, Format, Sheet};
-use crate::{store_homes, words};
+use crate::parse_size;
+use crate::runs;
+use crate::text_table::{Cell, Format, TextTable};
+use crate::{humanize, store_homes};
 use clap::Args;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,10 +21,10 @@ use voxflow_cache::{Count, Fingerprint, Gone, Limits, Store};
 #[derive(Debug, Args)]
 pub struct Gc {
     /// Keep at most so much; what was used longest ago goes first
-    #[arg(long, value_name = "SIZE", value_parser = amount::size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size::size)]
     pub max_size: Option<u64>,
     /// Let go of what was not used for so long, as 14d
-    #[arg(long, value_name = "AGE", value_parser = amount::age)]
+    #[arg(long, value_name = "AGE", value_parser = parse_size::age)]
     pub older_than: Option<Duration>,
     /// Keep what the newest N runs need; without --max-size and --older-than all else goes, but for
     /// what any run of another home needs that shares the store
@@ -32,7 +32,7 @@ pub struct Gc {
     #[arg(long, value_name = "N")]
     pub keep_runs: Option<usize>,
     /// Let go of checkpoints that no training went on from for so long
-    #[arg(long, value_name = "AGE", value_parser = amount::age, default_value = "30d")]
+    #[arg(long, value_name = "AGE", value_parser = parse_size::age, default_value = "30d")]
     pub unfinished: Duration,
     /// Only say what would go
     #[arg(long)]
@@ -111,7 +111,7 @@ impl Gc {
         let spared = match gone.spared {
             0 => String::new(),
             count => {
-                format!(", {} spared that somebody used meanwhile", words::count(count, "thing"))
+                format!(", {} spared that somebody used meanwhile", humanize::count(count, "thing"))
             }
         };
         let over = self.max_size.filter(|most| gone.left > *most);
@@ -120,8 +120,8 @@ impl Gc {
             .unwrap_or_default();
         format!(
             "{} {verb}{spared}, {} left{over}",
-            words::bytes(gone.bytes()),
-            words::bytes(gone.left)
+            humanize::bytes(gone.bytes()),
+            humanize::bytes(gone.left)
         )
     }
 }
@@ -133,7 +133,7 @@ fn kept(
     newest: usize,
     unfinished_since: SystemTime,
 ) -> Result<HashSet<Fingerprint>> {
-    let (runs, troubles) = history::all(home)?;
+    let (runs, troubles) = runs::all(home)?;
     if let Some(trouble) = troubles.first() {
         let advice = "what this run needs cannot be known; remove its folder if it is of no use, nothing was removed";
         return Err(Error::Storage(format!("{trouble}: {advice}")));
@@ -157,8 +157,8 @@ fn far_future() -> SystemTime {
     SystemTime::now() + Duration::from_secs(3600)
 }
 
-fn sheet(gone: &Gone) -> Sheet {
-    let mut sheet = Sheet::new("", ["what", "files", "bytes"]);
+fn sheet(gone: &Gone) -> TextTable {
+    let mut sheet = TextTable::new("", ["what", "files", "bytes"]);
     let mut row = |what: &str, count: &Count| {
         if count.files > 0 {
             sheet.push(vec![Cell::text(what), Cell::Count(count.files), Cell::Bytes(count.bytes)]);

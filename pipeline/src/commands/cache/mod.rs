@@ -5,7 +5,7 @@ pub mod size;
 mod store;
 pub mod verify;
 
-use crate::exit::{Exit, Result};
+use crate::error::{Exit, Result};
 use crate::globals::Globals;
 use clap::Subcommand;
 

@@ -3,12 +3,12 @@
 use super::store::store;
 use crate::commands::answer;
 use crate::console::terminal_width;
-use crate::exit::{Exit, Result};
+use crate::error::{Exit, Result};
 use crate::globals::Globals;
-use crate::history::{self, Past};
 use crate::home::Home;
-use crate::sheet::{Cell, Format, Sheet};
+use crate::runs::{self, StoredRun};
 use crate::store_homes;
+use crate::text_table::{Cell, Format, TextTable};
 use clap::Args;
 use std::collections::BTreeMap;
 use voxflow_cache::{Count, Fingerprint, Share, Size as StoreSize};
@@ -29,9 +29,9 @@ impl Size {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let store = store(&home)?;
-        let (runs, troubles) = history::all(&home)?;
+        let (runs, troubles) = runs::all(&home)?;
         troubles.iter().for_each(crate::commands::complain);
-        let mut sheet = Sheet::new("", ["of", "name", "files", "bytes", "needed by no other"]);
+        let mut sheet = TextTable::new("", ["of", "name", "files", "bytes", "needed by no other"]);
         let (size, all) = (store.size()?, store.shares()?);
         kinds(&size, &mut sheet);
         let workflows = by_workflow(&runs);
@@ -63,7 +63,7 @@ fn others(home: &Home) -> Vec<(String, Vec<Fingerprint>)> {
         vec![]
     });
     let needed = |other: store_homes::Other| {
-        let runs = other.home.as_ref().and_then(|home| history::all(home).ok());
+        let runs = other.home.as_ref().and_then(|home| runs::all(home).ok());
         let listed = other.listed.into_iter().flatten().collect();
         let needs = runs.map_or(listed, |(runs, _)| runs.iter().flat_map(needs).collect());
         (other.name, needs)
@@ -72,11 +72,11 @@ fn others(home: &Home) -> Vec<(String, Vec<Fingerprint>)> {
 }
 
 /// The fingerprints of a run's stages.
-pub(super) fn needs(run: &Past) -> Vec<Fingerprint> {
+pub(super) fn needs(run: &StoredRun) -> Vec<Fingerprint> {
     run.record.stages.iter().filter_map(|stage| stage.fingerprint).collect()
 }
 
-fn by_workflow(runs: &[Past]) -> BTreeMap<String, Vec<Fingerprint>> {
+fn by_workflow(runs: &[StoredRun]) -> BTreeMap<String, Vec<Fingerprint>> {
     let mut workflows: BTreeMap<String, Vec<Fingerprint>> = BTreeMap::new();
     for run in runs {
         workflows.entry(run.record.workflow.clone()).or_default().extend(needs(run));
@@ -84,7 +84,7 @@ fn by_workflow(runs: &[Past]) -> BTreeMap<String, Vec<Fingerprint>> {
     workflows
 }
 
-fn kinds(all: &StoreSize, sheet: &mut Sheet) {
+fn kinds(all: &StoreSize, sheet: &mut TextTable) {
     for (kind, size) in &all.kinds {
         sheet.push(counted("kind", kind, size.kept));
         if size.referenced.files > 0 {
@@ -94,7 +94,7 @@ fn kinds(all: &StoreSize, sheet: &mut Sheet) {
 }
 
 /// Rows of unneeded, unfinished and damaged files, and of all blobs.
-fn rest(size: &StoreSize, of_no_run: u64, sheet: &mut Sheet) {
+fn rest(size: &StoreSize, of_no_run: u64, sheet: &mut TextTable) {
     sheet.push(needing("could go", "of no run", Share { bytes: of_no_run, alone: of_no_run }));
     sheet.push(counted("could go", "named by no entry", size.unnamed));
     sheet.push(counted("could go", "set aside as damaged", size.bad));

@@ -2,10 +2,10 @@
 
 use crate::commands::{answer, tell};
 use crate::console::Meter;
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::home::Home;
-use crate::{machine, words};
+use crate::{humanize, machine};
 use std::collections::BTreeSet;
 use voxflow_cache::{Bad, Store};
 
@@ -35,13 +35,13 @@ pub(super) fn read_all(
     let lines: BTreeSet<String> =
         bad.iter().map(|bad| format!("{}: {}\n", bad.path.display(), bad.trouble)).collect();
     answer(&lines.into_iter().collect::<String>())?;
-    let read = words::bytes(total.into_inner());
+    let read = humanize::bytes(total.into_inner());
     let found = match bad.len() {
         0 => "nothing is damaged".to_string(),
         count => {
             format!(
                 "{} set aside or made again; the next run makes what else it needs",
-                words::count(count as u64, "bad file")
+                humanize::count(count as u64, "bad file")
             )
         }
     };

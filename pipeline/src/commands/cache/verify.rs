@@ -3,12 +3,12 @@
 //! links with what was made.
 
 use super::store::{read_all, store, threads};
-use crate::exit::{Exit, Result};
+use crate::error::{Exit, Result};
 use crate::globals::Globals;
-use crate::{outputs, seal, tables};
+use crate::{checksums, outputs, tables};
 use clap::Args;
 use std::sync::atomic::{AtomicU64, Ordering};
-use voxflow_cache::spread;
+use voxflow_cache::parallel_map;
 
 /// Options of reading.
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ impl Verify {
         let home = globals.home();
         let store = store(&home)?;
         let (threads, runs) = (threads(self.threads), home.all_runs()?);
-        let of_runs: u64 = runs.iter().map(|run| seal::bytes_of(run.path())).sum();
+        let of_runs: u64 = runs.iter().map(|run| checksums::bytes_of(run.path())).sum();
         read_all(globals, |progress| {
             let of_store = AtomicU64::new(0);
             let mut bad = store.verify(threads, &|done, all| {
@@ -41,9 +41,9 @@ impl Verify {
             })?;
             let all = of_store.into_inner() + of_runs;
             let done = AtomicU64::new(all - of_runs);
-            let found = spread(threads, &runs, |run| {
-                let bytes = seal::bytes_of(run.path());
-                let bad = seal::verify(run.path(), |run| tables::rebuild(run).is_ok());
+            let found = parallel_map(threads, &runs, |run| {
+                let bytes = checksums::bytes_of(run.path());
+                let bad = checksums::verify(run.path(), |run| tables::rebuild(run).is_ok());
                 progress(done.fetch_add(bytes, Ordering::Relaxed) + bytes, all);
                 bad
             });

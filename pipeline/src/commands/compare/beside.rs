@@ -2,12 +2,12 @@
 //! from the first, and where asked the cases.
 
 use super::args::Compare;
-use crate::cohort::Member;
 use crate::commands::output::Form;
-use crate::exit::Result;
-use crate::history::short;
-use crate::sheet::{Format, pretty};
+use crate::error::Result;
+use crate::run_set::Member;
+use crate::runs::short;
 use crate::tables::{self, Comparison, Pairs, Side, Summary};
+use crate::text_table::{Format, pretty};
 
 /// Writes the comparison; the first run is the baseline.
 pub fn write(compare: &Compare, members: Vec<Member>) -> Result<()> {
@@ -85,15 +85,15 @@ fn legend(members: &[Member], style: Format) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cohort::Cohort;
     use crate::commands::output::Output;
-    use crate::history;
+    use crate::run_set::RunSet;
+    use crate::runs;
 
     fn written(format: Form) -> String {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = history::tests::home(folder.path());
+        let home = runs::tests::home(folder.path());
         let names = ["abc123", "latest"].map(String::from);
-        let members = Cohort::new(&home).named(&names).expect("runs");
+        let members = RunSet::new(&home).named(&names).expect("runs");
         let out = folder.path().join("out");
         let compare =
             Compare { output: Output { format, out: Some(out.clone()) }, ..Compare::default() };

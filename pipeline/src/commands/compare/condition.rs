@@ -70,13 +70,13 @@ impl Condition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cohort::Cohort;
-    use crate::history;
+    use crate::run_set::RunSet;
+    use crate::runs;
 
     fn fitting(text: &str) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = history::tests::home(folder.path());
-        let runs: Vec<Summary> = Cohort::new(&home)
+        let home = runs::tests::home(folder.path());
+        let runs: Vec<Summary> = RunSet::new(&home)
             .all()
             .expect("runs")
             .iter()
@@ -85,7 +85,7 @@ mod tests {
         let condition: Condition = text.parse().expect("a condition");
         let column = condition.column(&runs).expect("a column");
         let fitting = runs.iter().filter(|run| condition.holds(&column, run));
-        fitting.map(|run| history::short(&run.run).to_string()).collect()
+        fitting.map(|run| runs::short(&run.run).to_string()).collect()
     }
 
     #[test]

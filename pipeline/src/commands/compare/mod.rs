@@ -7,13 +7,13 @@ mod condition;
 
 use super::output::Form;
 use super::{sweep, tell};
-use crate::cohort::{Cohort, Member};
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
-use crate::history::{self, Past};
+use crate::humanize::count;
 use crate::report::{self, Subject};
-use crate::tables::{Column, Roster, Summary, Variants, unequal_test_sets};
-use crate::words::count;
+use crate::run_set::{Member, RunSet};
+use crate::runs::{self, StoredRun};
+use crate::tables::{Column, RunTable, Summary, Variants, unequal_test_sets};
 pub use args::Compare;
 pub use condition::Condition;
 use std::fs;
@@ -26,7 +26,7 @@ impl Compare {
     /// Writes the comparison.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let cohort = Cohort::new(&home);
+        let cohort = RunSet::new(&home);
         if let Some((id, members)) = self.one_sweep(&cohort)? {
             return self.variants(&id, &members).map(|()| Exit::Done);
         }
@@ -51,7 +51,7 @@ impl Compare {
     }
 
     /// The sweep whose variants are wanted, if that is what is asked for.
-    fn one_sweep(&self, cohort: &Cohort) -> Result<Option<(String, Vec<Member>)>> {
+    fn one_sweep(&self, cohort: &RunSet) -> Result<Option<(String, Vec<Member>)>> {
         let [name] = &self.runs[..] else { return Ok(None) };
         let by_run = self.each
             || self.cases
@@ -93,7 +93,7 @@ impl Compare {
     fn with_baseline(
         &self,
         members: Vec<Member>,
-        cohort: &Cohort,
+        cohort: &RunSet,
     ) -> Result<(Vec<Member>, Option<Summary>)> {
         let Some(name) = &self.baseline else { return Ok((members, None)) };
         let mut found = cohort.named(std::slice::from_ref(name))?;
@@ -112,7 +112,7 @@ impl Compare {
     fn rows(&self, members: Vec<Member>, baseline: Option<Summary>) -> Result<()> {
         let people = self.output.is_for_people();
         let runs: Vec<Summary> = members.into_iter().map(|member| member.summary).collect();
-        let mut roster = Roster::new(runs, baseline, self.measured);
+        let mut roster = RunTable::new(runs, baseline, self.measured);
         if let Some(name) = &self.sort {
             let column = Column::named(name, &roster.runs)
                 .map_err(|trouble| Error::usage(format!("--sort: {trouble}")))?;
@@ -146,8 +146,8 @@ impl Compare {
 
     /// A page with curves laid over each other.
     fn page(&self, members: Vec<Member>) -> Result<()> {
-        let past = |member: Member| -> Result<Past> {
-            Ok(Past { record: member.folder.record()?, folder: member.folder })
+        let past = |member: Member| -> Result<StoredRun> {
+            Ok(StoredRun { record: member.folder.record()?, folder: member.folder })
         };
         let subjects = members
             .into_iter()
@@ -161,7 +161,7 @@ impl Compare {
 
 fn lonely(member: &Member) -> Error {
     let run = &member.summary.run;
-    let short = history::short(run);
+    let short = runs::short(run);
     Error::usage(format!(
         "only run '{run}' is meant, and nothing to compare it with: name another; 'voxflow show {short}' shows one"
     ))

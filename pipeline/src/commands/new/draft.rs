@@ -2,7 +2,7 @@
 
 use super::advice::{self, STRIDE};
 use super::tasks::{HOST, Task};
-use crate::words;
+use crate::humanize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,7 @@ impl Data {
     fn amount(&self) -> String {
         let [x, y, z] = self.shape;
         let [dx, dy, dz] = self.spacing_mm.map(|mm| (mm * 100.0).round() / 100.0);
-        let labelled = words::count(self.labelled as u64, "labelled case");
+        let labelled = humanize::count(self.labelled as u64, "labelled case");
         let without = self.unlabelled;
         let read = match self.partly_read {
             Some(count) => format!(" (label values of the first {count})"),

@@ -4,7 +4,7 @@ use super::draft::{Data, Scaling, Source};
 use super::layout::{Found, layout};
 use super::shown;
 use super::voxels::{Judge, Values, values};
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

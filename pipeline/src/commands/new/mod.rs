@@ -14,8 +14,8 @@ mod tasks;
 mod voxels;
 
 use super::{answer, answer_data, tell};
-use crate::exit::{Error, Exit, Result};
-use crate::workflow::{Mistake, Workflow, nearest};
+use crate::error::{Error, Exit, Result};
+use crate::workflow::{Diagnostic, Workflow, nearest};
 use clap::Args;
 use draft::{Data, Scaling, Source};
 use std::fs::OpenOptions;
@@ -81,7 +81,7 @@ impl New {
 }
 
 /// Reads a draft as `voxflow run` will.
-fn workflow(text: &str, file: &Path) -> std::result::Result<Workflow, Vec<Mistake>> {
+fn workflow(text: &str, file: &Path) -> std::result::Result<Workflow, Vec<Diagnostic>> {
     Workflow::parse(&file.display().to_string(), text.as_bytes(), &[], KINDS, &|_| None)
 }
 

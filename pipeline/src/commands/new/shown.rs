@@ -2,8 +2,8 @@
 
 use super::layout::Found;
 use crate::commands::tell;
-use crate::sheet::{Cell, Sheet};
-use crate::words;
+use crate::humanize;
+use crate::text_table::{Cell, TextTable};
 use std::path::Path;
 use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::affine::spacing_mm;
@@ -18,7 +18,7 @@ pub(super) fn layout(found: &Found) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let count = words::count(names.len() as u64, "file");
+        let count = humanize::count(names.len() as u64, "file");
         tell(&format!("not used: {count} ({reason}): {}{more}", few.join(", ")));
     }
     if !found.exclude.is_empty() {
@@ -29,7 +29,7 @@ pub(super) fn layout(found: &Found) {
 /// Three cases, and how many there are.
 pub(super) fn cases(folder: &Path, listing: &Listing) {
     let head = ["case", "image", "label", "channels", "shape", "spacing (mm)"];
-    let mut sheet = Sheet::new("", head);
+    let mut sheet = TextTable::new("", head);
     let count = listing.cases.len();
     let places: Vec<usize> = match count {
         0..=3 => (0..count).collect(),
@@ -37,7 +37,7 @@ pub(super) fn cases(folder: &Path, listing: &Listing) {
     };
     places.into_iter().for_each(|at| sheet.push(row(folder, &listing.cases[at])));
     tell(sheet.text(crate::console::terminal_width()).trim_end());
-    tell(&format!("{}: {}", words::count(count as u64, "case"), listing.amount()));
+    tell(&format!("{}: {}", humanize::count(count as u64, "case"), listing.amount()));
 }
 
 fn row(folder: &Path, case: &Case) -> Vec<Cell> {

@@ -4,7 +4,7 @@
 //! the labelled cases that nnU-Net's authors published (Isensee et al., Nature Methods 2021,
 //! supplement), rounded; digests are those of the archives as MONAI lists them.
 
-use crate::sheet::{Cell, Sheet};
+use crate::text_table::{Cell, TextTable};
 
 /// Host of the archives, the one that MONAI uses.
 pub(super) const HOST: &str = "https://msd-for-monai.s3-us-west-2.amazonaws.com";
@@ -176,7 +176,7 @@ pub(super) fn find(text: &str) -> Option<&'static Task> {
 
 /// The tasks as a table.
 pub(super) fn listed() -> String {
-    let mut sheet = Sheet::new("", ["task", "images", "labels", "labelled", "unlabelled"]);
+    let mut sheet = TextTable::new("", ["task", "images", "labels", "labelled", "unlabelled"]);
     for task in TASKS {
         sheet.push(vec![
             Cell::text(task.word().to_lowercase()),

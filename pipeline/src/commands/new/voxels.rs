@@ -1,6 +1,6 @@
 //! Guesses from voxels: label or image, label values, CT or another modality.
 
-use crate::exit::Result;
+use crate::error::Result;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Files of one folder as images: those that are channels of one image are joined, as nnU-Net
 //! names them ("a_0000", "a_0001") or by the names of the model's channels ("a_t1", "a_t2").
 
-use crate::commands::survey::{ImageFile, tokens};
+use crate::commands::folder_scan::{ImageFile, tokens};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -1,10 +1,10 @@
 //! The images named on a command line, as a dataset of cases without labels.
 
 use super::channels::{Named, joined};
+use crate::commands::folder_scan::{ImageFile, foreign_files, says_label, survey};
 use crate::commands::model::input_file;
-use crate::commands::survey::{ImageFile, foreign_files, says_label, survey};
-use crate::exit::{Error, Result};
-use crate::words;
+use crate::error::{Error, Result};
+use crate::humanize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use voxflow_stages::Input;
@@ -55,8 +55,8 @@ impl ImageCase {
         }
         let files: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
         let (has, reads) = (
-            words::count(channels as u64, "channel"),
-            words::count(modality.len() as u64, "channel"),
+            humanize::count(channels as u64, "channel"),
+            humanize::count(modality.len() as u64, "channel"),
         );
         Some(format!(
             "image '{}': has {has}, and the model reads {reads} ({})",
@@ -165,7 +165,7 @@ impl Images {
 fn left_out(folder: &Path, labels: &[ImageFile]) -> Option<String> {
     let few: Vec<&str> = labels.iter().take(3).map(|file| file.path.as_str()).collect();
     let more = if labels.len() > 3 { ", …" } else { "" };
-    let count = words::count(labels.len() as u64, "file");
+    let count = humanize::count(labels.len() as u64, "file");
     (!labels.is_empty()).then(|| {
         format!(
             "'{}': {count} left out, labels by their names ({}{more}); name a file itself to \
@@ -184,7 +184,7 @@ fn nothing_in(folder: &Path, others: &[String]) -> String {
     lines.extend(foreign_files(folder, others));
     if lines.len() == 1 && !others.is_empty() {
         let few: Vec<String> = others.iter().take(3).map(|name| format!("'{name}'")).collect();
-        let count = words::count(others.len() as u64, "file");
+        let count = humanize::count(others.len() as u64, "file");
         lines.push(format!("there are {count}: {}", few.join(", ")));
     }
     lines.join("\n  ")

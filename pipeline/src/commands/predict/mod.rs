@@ -2,21 +2,21 @@
 //! store.
 //!
 //! What is done is the kind `predict`, in the same worker; only which images there are (`images`)
-//! and where results go (`delivery`) differ.
+//! and where results go (`output_host`) differ.
 
 mod channels;
-mod delivery;
 mod images;
+mod output_host;
 
-use super::means::device;
+use super::exec_args::device;
 use super::{model, tell};
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::stop::Stop;
-use crate::{machine, words, worker};
+use crate::{humanize, machine, worker};
 use clap::Args;
-use delivery::Delivery;
 use images::Images;
+use output_host::OutputHost;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -131,7 +131,7 @@ impl Predict {
         let started = Instant::now();
         let log =
             tempfile::NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
-        let delivery = Delivery::new(&self.out, desk, stop, images, globals.quiet);
+        let delivery = OutputHost::new(&self.out, desk, stop, images, globals.quiet);
         let outcome = worker::run(task, desk, log.path(), stop, &delivery);
         if outcome
             .as_ref()
@@ -140,10 +140,11 @@ impl Predict {
             log.keep().ok();
         }
         if !globals.quiet {
-            let (done, time) = (delivery.done(), words::duration(started.elapsed().as_secs_f64()));
+            let (done, time) =
+                (delivery.done(), humanize::duration(started.elapsed().as_secs_f64()));
             tell(&format!(
                 "{done} of {} in {time}, in '{}'",
-                words::count(images as u64, "image"),
+                humanize::count(images as u64, "image"),
                 self.out.display()
             ));
         }

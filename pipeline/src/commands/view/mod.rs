@@ -8,7 +8,7 @@ mod page;
 mod subject;
 
 use super::{answer_data, tell};
-use crate::exit::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};

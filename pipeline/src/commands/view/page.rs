@@ -1,7 +1,7 @@
 //! The page of a volume: one self-contained HTML file with a slider for each plane.
 
 use super::subject::Subject;
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use crate::report::document;
 use base64::Engine;
 use maud::{Markup, PreEscaped, html};

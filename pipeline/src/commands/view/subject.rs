@@ -1,12 +1,12 @@
 //! The viewed case: its files, found by name or in a run, and the scene read from them.
 
 use super::super::{path, show};
-use crate::exit::{Error, Result};
-use crate::history::{self, Past};
+use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::humanize;
 use crate::run::StageRecord;
-use crate::sheet::short;
-use crate::words;
+use crate::runs::{self, StoredRun};
+use crate::text_table::short;
 use crate::workflow::nearest;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ impl Files {
                 "'{what}' is no file: name a NIfTI file, or RUN/STAGE/CASE"
             )));
         };
-        let run = history::find(home, run)?;
+        let run = runs::find(home, run)?;
         let stage = show::stage(&run.record, id)?;
         let case = parts.next().unwrap_or_default();
         let cases = cases(&run, stage)?;
@@ -60,7 +60,7 @@ impl Files {
 }
 
 /// The cases that a stage has volumes of.
-fn cases(run: &Past, stage: &StageRecord) -> Result<BTreeSet<String>> {
+fn cases(run: &StoredRun, stage: &StageRecord) -> Result<BTreeSet<String>> {
     if let Some(listing) = listing(run, stage)? {
         return Ok(listing.cases.into_iter().map(|case| case.name).collect());
     }
@@ -94,7 +94,7 @@ fn no_case(stage: &StageRecord, case: &str, cases: &BTreeSet<String>) -> Error {
 }
 
 /// The listing in a dataset's artifact.
-fn listing(run: &Past, stage: &StageRecord) -> Result<Option<Listing>> {
+fn listing(run: &StoredRun, stage: &StageRecord) -> Result<Option<Listing>> {
     if stage.artifact.as_ref().and_then(|artifact| artifact.get("dataset.json")).is_none() {
         return Ok(None);
     }
@@ -105,7 +105,10 @@ fn listing(run: &Past, stage: &StageRecord) -> Result<Option<Listing>> {
 }
 
 /// The listing of the dataset that a stage's inputs go back to, and the stage that has it.
-fn source<'a>(run: &'a Past, stage: &'a StageRecord) -> Result<Option<(&'a StageRecord, Listing)>> {
+fn source<'a>(
+    run: &'a StoredRun,
+    stage: &'a StageRecord,
+) -> Result<Option<(&'a StageRecord, Listing)>> {
     let (mut waiting, mut seen) = (vec![stage], BTreeSet::new());
     while let Some(next) = waiting.pop() {
         if let Some(listing) = listing(run, next)? {
@@ -118,7 +121,7 @@ fn source<'a>(run: &'a Past, stage: &'a StageRecord) -> Result<Option<(&'a Stage
 }
 
 /// The files of one case of a stage.
-fn found(run: &Past, stage: &StageRecord, case: &str) -> Result<Files> {
+fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<Files> {
     let source = source(run, stage)?;
     let (labels, is_ct) = source
         .as_ref()
@@ -153,7 +156,7 @@ fn found(run: &Past, stage: &StageRecord, case: &str) -> Result<Files> {
 }
 
 /// A file of a stage's artifact, with the other one where it is of a pair.
-fn located(run: &Past, stage: &StageRecord, name: &str) -> Result<ImageFile> {
+fn located(run: &StoredRun, stage: &StageRecord, name: &str) -> Result<ImageFile> {
     let path = path::file(run, &stage.stage, name)?;
     let has = |name: &String| stage.artifact.as_ref().is_some_and(|made| made.get(name).is_some());
     let other = suffix::second(name).filter(has);
@@ -179,7 +182,7 @@ impl Subject {
     pub fn read(files: Files, channel: usize, window: Option<[f32; 2]>) -> Result<Subject> {
         let channels = channels(&files.images)?;
         if channel > channels {
-            let found = words::count(channels as u64, "channel");
+            let found = humanize::count(channels as u64, "channel");
             return Err(Error::usage(format!("the image has {found}, not {channel}")));
         }
         let image = read_channel(&files.images, channel)?;

@@ -5,7 +5,7 @@
 
 use super::ImageFile;
 use super::header::{Datatype, Header};
-use super::load::{Desk, load};
+use super::load::{Scratch, load};
 use super::read::{decoded, for_each_type};
 use crate::error::{Error, Result};
 use crate::image::Volume;
@@ -39,8 +39,8 @@ pub struct LabelMap<'a> {
 
 /// Reads a label map, 3D. Its values must be 0 or one of `allowed`. Errors call the file `name`.
 pub fn read_label(file: impl Into<ImageFile>, name: &str, allowed: &[u8]) -> Result<Volume<u8>> {
-    let mut desk = Desk::default();
-    let LabelMap { header, voxels, .. } = load_label(&file.into(), name, allowed, &mut desk)?;
+    let mut scratch = Scratch::default();
+    let LabelMap { header, voxels, .. } = load_label(&file.into(), name, allowed, &mut scratch)?;
     Ok(Volume {
         channels: 1,
         shape: header.shape,
@@ -54,10 +54,10 @@ pub fn load_label<'a>(
     file: &ImageFile,
     name: &str,
     allowed: &[u8],
-    desk: &'a mut Desk,
+    scratch: &'a mut Scratch,
 ) -> Result<LabelMap<'a>> {
     let wrong = |trouble: String| Error::failed(format!("{name}: {trouble}"));
-    let (header, bytes) = load(file, name, desk)?;
+    let (header, bytes) = load(file, name, scratch)?;
     if header.channels != 1 {
         return Err(wrong(format!(
             "has {} channels; a label map has one, in which each label is a number",

@@ -11,7 +11,7 @@ use std::path::Path;
 /// Memory for reading files, used again from one file to the next: asking the system for as much
 /// anew takes as long as half of the unpacking.
 #[derive(Debug, Default)]
-pub struct Desk {
+pub struct Scratch {
     packed: Vec<u8>,
     whole: Vec<u8>,
 }
@@ -21,23 +21,28 @@ pub struct Desk {
 pub(super) fn load<'a>(
     file: &ImageFile,
     name: &str,
-    desk: &'a mut Desk,
+    scratch: &'a mut Scratch,
 ) -> Result<(Header, &'a [u8])> {
     let source = open(file, name)?;
     let (header, path) = (source.header.clone(), &source.path);
     let voxels = if source.compressed {
-        &inflate(path, name, &source, desk)?[header.offset..]
+        &inflate(path, name, &source, scratch)?[header.offset..]
     } else {
-        plain(path, name, &source, desk)?
+        plain(path, name, &source, scratch)?
     };
     Ok((header, voxels))
 }
 
-fn plain<'a>(path: &Path, name: &str, source: &Source, desk: &'a mut Desk) -> Result<&'a [u8]> {
+fn plain<'a>(
+    path: &Path,
+    name: &str,
+    source: &Source,
+    scratch: &'a mut Scratch,
+) -> Result<&'a [u8]> {
     let header = &source.header;
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     file.seek(SeekFrom::Start(header.offset as u64)).map_err(Error::io("read", path))?;
-    let voxels = room(&mut desk.whole, header.file_bytes() - header.offset, name)?;
+    let voxels = room(&mut scratch.whole, header.file_bytes() - header.offset, name)?;
     file.read_exact(voxels).map_err(Error::io("read", path))?;
     Ok(voxels)
 }
@@ -45,14 +50,19 @@ fn plain<'a>(path: &Path, name: &str, source: &Source, desk: &'a mut Desk) -> Re
 /// One gzip member of just the promised size goes through libdeflate at once; whatever is else
 /// (several members, bytes after the voxels, damage) goes through a stream that tells what is
 /// wrong.
-fn inflate<'a>(path: &Path, name: &str, source: &Source, desk: &'a mut Desk) -> Result<&'a [u8]> {
-    let packed = room(&mut desk.packed, source.bytes as usize, name)?;
+fn inflate<'a>(
+    path: &Path,
+    name: &str,
+    source: &Source,
+    scratch: &'a mut Scratch,
+) -> Result<&'a [u8]> {
+    let packed = room(&mut scratch.packed, source.bytes as usize, name)?;
     let file = File::open(path).map_err(Error::io("open", path))?;
     let length = file.metadata().map_err(Error::io("look at", path))?.len();
     if length != source.bytes || (&file).read_exact(packed).is_err() {
         return Err(Error::failed(format!("{name}: changed while it was read; try again")));
     }
-    let whole = room(&mut desk.whole, source.header.file_bytes(), name)?;
+    let whole = room(&mut scratch.whole, source.header.file_bytes(), name)?;
     let inflated = libdeflater::Decompressor::new().gzip_decompress(packed, whole);
     if inflated != Ok(whole.len()) {
         let mut stream = MultiGzDecoder::new(BufReader::new(&*packed));

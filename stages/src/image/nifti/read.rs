@@ -2,7 +2,7 @@
 
 use super::ImageFile;
 use super::header::{Datatype, Header};
-use super::load::{Desk, load};
+use super::load::{Scratch, load};
 use crate::error::{Error, Result};
 use crate::image::Volume;
 use std::borrow::Cow;
@@ -58,12 +58,16 @@ impl Loaded<'_> {
 /// Reads an image, 3D or 4D with channels last: stored · slope + intercept, in float64 and then
 /// rounded to float32. Voxels that are not finite are an error. Errors call the file `name`.
 pub fn read_image(file: impl Into<ImageFile>, name: &str) -> Result<Volume<f32>> {
-    Ok(load_image(&file.into(), name, &mut Desk::default())?.volume())
+    Ok(load_image(&file.into(), name, &mut Scratch::default())?.volume())
 }
 
 /// The same without converting what need not be converted, on a desk.
-pub fn load_image<'a>(file: &ImageFile, name: &str, desk: &'a mut Desk) -> Result<Loaded<'a>> {
-    let (header, bytes) = load(file, name, desk)?;
+pub fn load_image<'a>(
+    file: &ImageFile,
+    name: &str,
+    scratch: &'a mut Scratch,
+) -> Result<Loaded<'a>> {
+    let (header, bytes) = load(file, name, scratch)?;
     let voxels = image_voxels(&header, bytes);
     if let Voxels::Floats(floats) = &voxels {
         let bad = floats.iter().filter(|value| !value.is_finite()).count();

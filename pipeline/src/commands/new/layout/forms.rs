@@ -2,7 +2,7 @@
 //! "{case}/{case}_t1". A form that many files share is a pattern of the kind `folder`, without
 //! the ending.
 
-use crate::commands::survey::{ImageFile, tokens};
+use crate::commands::folder_scan::{ImageFile, tokens};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The placeholder of a form.

@@ -1,7 +1,7 @@
 //! The layout of a folder as it was read.
 
+use crate::commands::folder_scan::Survey;
 use crate::commands::new::voxels::Look;
-use crate::commands::survey::Survey;
 use std::collections::BTreeMap;
 
 /// A folder as it was read.
@@ -22,7 +22,7 @@ pub struct Found {
 }
 
 /// Looks at a file's voxels.
-pub(super) type Eyes<'a> = dyn Fn(&str) -> Option<Look> + 'a;
+pub(super) type VoxelProbe<'a> = dyn Fn(&str) -> Option<Look> + 'a;
 
 /// Up to three files of the survey, from its beginning, middle and end, for messages.
 pub(super) fn first_paths(survey: &Survey) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! Files matched by patterns, and matches that are not cases.
 
-use crate::commands::survey::{ImageFile, Survey, says_label, tokens};
-use crate::exit::{Error, Result};
+use crate::commands::folder_scan::{ImageFile, Survey, says_label, tokens};
+use crate::error::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use voxflow_stages::dataset::name::{is_excluded, is_like, split_suffix};

@@ -13,10 +13,10 @@ mod patterns;
 mod trouble;
 
 use super::voxels::Look;
-use crate::commands::survey::{ImageFile, says_label, survey};
-use crate::exit::Result;
-use found::Eyes;
+use crate::commands::folder_scan::{ImageFile, says_label, survey};
+use crate::error::Result;
 pub(super) use found::Found;
+use found::VoxelProbe;
 use pair::Pairing;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ const MOST_GROUPS: usize = 12;
 const OF_EACH: usize = 240;
 
 /// Reads the layout of a folder; `look` sees a file's voxels.
-pub(super) fn layout(folder: &Path, look: &Eyes) -> Result<Found> {
+pub(super) fn layout(folder: &Path, look: &VoxelProbe) -> Result<Found> {
     let survey = survey(folder)?;
     let images = sample(&usable(&survey.images));
     let by_name = by_name(&images);
@@ -91,14 +91,14 @@ fn by_name(images: &[ImageFile]) -> Option<Pairing> {
 }
 
 /// True if the first files of a pairing hold what their names say.
-fn is_likely(pairing: &Pairing, images: &[ImageFile], look: &Eyes) -> bool {
+fn is_likely(pairing: &Pairing, images: &[ImageFile], look: &VoxelProbe) -> bool {
     let files = pairing.label.pairs.iter().map(|pair| &images[pair.1 as usize].path);
     files.take(2).all(|path| look(path) != Some(Look::Image))
 }
 
 /// Names say nothing, or not the truth: the voxels of a few files of each folder, or of each role,
 /// decide.
-fn by_values(images: &[ImageFile], look: &Eyes) -> Option<Pairing> {
+fn by_values(images: &[ImageFile], look: &VoxelProbe) -> Option<Pairing> {
     let mut folders: BTreeMap<&[String], Vec<usize>> = BTreeMap::new();
     for (at, file) in images.iter().enumerate() {
         folders.entry(&file.folders).or_default().push(at);
@@ -114,7 +114,7 @@ fn by_values(images: &[ImageFile], look: &Eyes) -> Option<Pairing> {
 
 /// The pairing where some groups hold labels and others images. What is named a label and is none
 /// is not taken for an image either.
-fn of_groups(images: &[ImageFile], groups: &[Vec<usize>], look: &Eyes) -> Option<Pairing> {
+fn of_groups(images: &[ImageFile], groups: &[Vec<usize>], look: &VoxelProbe) -> Option<Pairing> {
     let judged = |group: &Vec<usize>| {
         let mut seen = group.iter().take(6).filter_map(|at| look(&images[*at].path));
         let first = seen.next()?;

@@ -1,7 +1,7 @@
 //! Pairs of forms: the images of a case and its label.
 
 use super::forms::{Cases, Form, constant, forms};
-use crate::commands::survey::{ImageFile, tokens};
+use crate::commands::folder_scan::{ImageFile, tokens};
 use std::collections::BTreeSet;
 
 /// So many forms of labels are tried, those with most files first.
@@ -182,7 +182,7 @@ pub(super) fn twins(files: &[ImageFile]) -> Vec<Form> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::survey::says_label;
+    use crate::commands::folder_scan::says_label;
 
     /// (images, label) of files whose names say what they are.
     fn found(paths: &[String]) -> Option<(Vec<String>, String)> {

@@ -3,11 +3,11 @@
 
 use super::super::voxels::Look;
 use super::forms::{CASE, Form, PART};
-use super::found::{Eyes, Found};
+use super::found::{Found, VoxelProbe};
 use super::matched::{Matched, group};
 use super::pair::Pairing;
-use crate::commands::survey::{ImageFile, Survey, says_label};
-use crate::exit::Result;
+use crate::commands::folder_scan::{ImageFile, Survey, says_label};
+use crate::error::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use voxflow_stages::image::nifti::{Header, read_header};
@@ -35,7 +35,7 @@ pub(super) fn found(
     survey: &Survey,
     images: &[ImageFile],
     pairing: &Pairing,
-    look: &Eyes,
+    look: &VoxelProbe,
 ) -> Result<Found> {
     let file = |at: u32| &images[at as usize];
     let mut unused: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -159,7 +159,7 @@ fn same_grid(
     folder: &Path,
     pairing: &Pairing,
     images: &[ImageFile],
-    look: &Eyes,
+    look: &VoxelProbe,
 ) -> (Vec<Form>, Vec<(Form, &'static str)>) {
     let cases: Vec<u32> = pairing.label.pairs.iter().map(|pair| pair.0).collect();
     let path = |form: &Form, case: u32| form.file(case).map(|at| &images[at as usize].path);

@@ -3,9 +3,9 @@
 use super::forms::Form;
 use super::found::first_paths;
 use super::pair::Pairing;
-use crate::commands::survey::{ImageFile, Survey, foreign_files};
-use crate::exit::Error;
-use crate::words;
+use crate::commands::folder_scan::{ImageFile, Survey, foreign_files};
+use crate::error::Error;
+use crate::humanize;
 use std::path::Path;
 
 const LOOKED_FOR: &str = "looked for: images and labels in two folders ('images/p1.nii.gz' and \
@@ -24,7 +24,7 @@ pub(super) fn nothing(folder: &Path, survey: &Survey, refuted: bool) -> Error {
         lines.extend(foreign_files(folder, &survey.others));
         if !survey.others.is_empty() {
             let few: Vec<String> = survey.others.iter().take(3).map(|o| format!("'{o}'")).collect();
-            let count = words::count(survey.others.len() as u64, "file");
+            let count = humanize::count(survey.others.len() as u64, "file");
             lines.push(format!("saw {count}: {}", few.join(", ")));
         }
         return Error::usage(lines.join("\n  "));
@@ -37,7 +37,7 @@ pub(super) fn nothing(folder: &Path, survey: &Survey, refuted: bool) -> Error {
     });
     lines.push(LOOKED_FOR.into());
     let few: Vec<String> = first_paths(survey).iter().map(|path| format!("'{path}'")).collect();
-    let count = words::count(survey.images.len() as u64, "image file");
+    let count = humanize::count(survey.images.len() as u64, "image file");
     lines.push(format!("saw {count}: {}", few.join(", ")));
     lines.extend(foreign_files(folder, &survey.others));
     lines.push(

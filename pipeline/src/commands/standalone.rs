@@ -1,7 +1,7 @@
 //! A stage outside of any workflow: made into a folder of a person's, without the store.
 
 use super::tell;
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,10 +1,10 @@
 //! The flags that commands over workflows share: which workflow, with what changed and varied,
 //! which stages.
 
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use crate::secret;
-use crate::wishes::Wishes;
-use crate::workflow::{MOST_BYTES, Mistake, Override, Variant, Workflow, environment, nearest};
+use crate::selection::StageSelection;
+use crate::workflow::{Diagnostic, MOST_BYTES, Override, Variant, Workflow, environment, nearest};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -143,7 +143,7 @@ fn unreadable(file: &Path, error: &io::Error) -> String {
 }
 
 /// All mistakes as one error.
-pub(super) fn refusal(mistakes: &[Mistake]) -> Error {
+pub(super) fn refusal(mistakes: &[Diagnostic]) -> Error {
     let lines: Vec<String> =
         mistakes.iter().map(|mistake| secret::strip(&mistake.to_string())).collect();
     let head = if lines.len() == 1 {
@@ -156,13 +156,13 @@ pub(super) fn refusal(mistakes: &[Mistake]) -> Error {
 
 impl Selection {
     /// The wishes these flags say.
-    pub fn wishes(&self) -> Result<Wishes> {
+    pub fn wishes(&self) -> Result<StageSelection> {
         let accept = self
             .accept_version
             .iter()
             .map(|words| accepted(words))
             .collect::<Result<BTreeMap<_, _>>>()?;
-        Ok(Wishes {
+        Ok(StageSelection {
             only: self.only.clone(),
             until: self.until.clone(),
             force: self.force.clone(),

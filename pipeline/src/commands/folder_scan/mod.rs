@@ -9,7 +9,7 @@ mod words;
 pub use foreign::foreign_files;
 pub use words::{says_label, tokens};
 
-use crate::exit::Result;
+use crate::error::Result;
 use std::path::Path;
 use voxflow_stages::dataset::name::{data_of, split_suffix};
 use voxflow_stages::dataset::tree::Tree;

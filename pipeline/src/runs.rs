@@ -1,6 +1,6 @@
 //! The history: how a person names one of the runs of a home.
 
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::run::{RunFolder, RunRecord};
 use crate::workflow::nearest;
@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// A run and its record.
 #[derive(Clone, Debug)]
-pub struct Past {
+pub struct StoredRun {
     /// Its folder.
     pub folder: RunFolder,
     /// Its `run.json`.
@@ -16,11 +16,11 @@ pub struct Past {
 }
 
 /// All runs whose record can be read, the newest last, and the troubles of the others.
-pub fn all(home: &Home) -> Result<(Vec<Past>, Vec<Error>)> {
+pub fn all(home: &Home) -> Result<(Vec<StoredRun>, Vec<Error>)> {
     let (mut runs, mut troubles) = (vec![], vec![]);
     for folder in home.all_runs()? {
         match folder.record() {
-            Ok(record) => runs.push(Past { folder, record }),
+            Ok(record) => runs.push(StoredRun { folder, record }),
             Err(error) => troubles.push(error),
         }
     }
@@ -29,8 +29,8 @@ pub fn all(home: &Home) -> Result<(Vec<Past>, Vec<Error>)> {
 }
 
 /// The runs that `names` mean. One run under two names is a mistake: nothing would differ.
-pub fn find_each(home: &Home, names: &[String]) -> Result<Vec<Past>> {
-    let mut runs: Vec<Past> = vec![];
+pub fn find_each(home: &Home, names: &[String]) -> Result<Vec<StoredRun>> {
+    let mut runs: Vec<StoredRun> = vec![];
     for (at, name) in names.iter().enumerate() {
         let run = find(home, name)?;
         if let Some(before) = runs.iter().position(|other| other.record.run == run.record.run) {
@@ -47,7 +47,7 @@ pub fn find_each(home: &Home, names: &[String]) -> Result<Vec<Past>> {
 
 /// The run that `name` means: `latest`, a run's id, the beginning of one, its short id (the last
 /// six digits), the newest of a workflow by the workflow's name, or the path of a run's folder.
-pub fn find(home: &Home, name: &str) -> Result<Past> {
+pub fn find(home: &Home, name: &str) -> Result<StoredRun> {
     let here = Path::new(name);
     if name.contains('/') && here.join("run.json").is_file() {
         return past(RunFolder::at(here.to_path_buf()));
@@ -78,8 +78,8 @@ pub fn short(id: &str) -> &str {
     id.rsplit('-').next().unwrap_or(id)
 }
 
-fn past(folder: RunFolder) -> Result<Past> {
-    Ok(Past { record: folder.record()?, folder })
+fn past(folder: RunFolder) -> Result<StoredRun> {
+    Ok(StoredRun { record: folder.record()?, folder })
 }
 
 /// True if the id begins with `name`, or its short id does.
@@ -87,7 +87,7 @@ fn begins(id: &str, name: &str) -> bool {
     !name.is_empty() && (id.starts_with(name) || short(id).starts_with(name))
 }
 
-fn newest(home: &Home, fits: impl Fn(&RunRecord) -> bool) -> Option<Past> {
+fn newest(home: &Home, fits: impl Fn(&RunRecord) -> bool) -> Option<StoredRun> {
     all(home).ok()?.0.into_iter().rfind(|run| fits(&run.record))
 }
 

@@ -2,8 +2,8 @@
 
 use super::column::{self, Column, Datum};
 use super::summary::{Summary, unequal_test_sets};
-use crate::history::short;
-use crate::sheet::{Cell, Sheet};
+use crate::runs::short;
+use crate::text_table::{Cell, TextTable};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use voxflow_stages::Kind;
@@ -18,7 +18,7 @@ const MOST_PARAMS: usize = 8;
 
 /// Runs and the columns over them.
 #[derive(Clone, Debug)]
-pub struct Roster {
+pub struct RunTable {
     /// The runs in their order.
     pub runs: Vec<Summary>,
     /// The run that others are compared with.
@@ -31,10 +31,10 @@ pub struct Roster {
     known: BTreeSet<String>,
 }
 
-impl Roster {
+impl RunTable {
     /// The runs with all parameters that differ and all metrics; with `measured` times and memory
     /// too.
-    pub fn new(runs: Vec<Summary>, baseline: Option<Summary>, measured: bool) -> Roster {
+    pub fn new(runs: Vec<Summary>, baseline: Option<Summary>, measured: bool) -> RunTable {
         let differs =
             |column: &Column| runs.iter().any(|run| column.of(run) != column.of(&runs[0]));
         let params = column::params(&runs);
@@ -45,12 +45,12 @@ impl Roster {
             runs.iter().find_map(|run| metric.metric(run)).is_some_and(|one| one.found.measured)
         };
         metrics.retain(|metric| measured || !is_measured(metric));
-        Roster { runs, baseline, params, metrics, known }
+        RunTable { runs, baseline, params, metrics, known }
     }
 
     /// A short table for people, with differences from the first run.
-    pub fn in_short(runs: &[Summary]) -> Sheet {
-        let mut roster = Roster::new(runs.to_vec(), runs.first().cloned(), false);
+    pub fn in_short(runs: &[Summary]) -> TextTable {
+        let mut roster = RunTable::new(runs.to_vec(), runs.first().cloned(), false);
         roster.for_people();
         roster.sheet(true)
     }
@@ -109,7 +109,7 @@ impl Roster {
     }
 
     /// The runs as rows. For people runs have short names, and the baseline is marked.
-    pub fn sheet(&self, people: bool) -> Sheet {
+    pub fn sheet(&self, people: bool) -> TextTable {
         let workflows = self.runs.iter().any(|run| run.workflow != self.runs[0].workflow);
         let mut columns = vec!["run".to_string()];
         columns.extend((workflows || !people).then(|| "workflow".to_string()));
@@ -122,7 +122,7 @@ impl Roster {
             columns.push(heading.clone());
             columns.extend(self.baseline.as_ref().map(|_| format!("Δ {heading}")));
         }
-        let mut sheet = Sheet::new("", columns);
+        let mut sheet = TextTable::new("", columns);
         for run in &self.runs {
             let name = if people { short(&run.run) } else { &run.run };
             let is_baseline =
@@ -185,11 +185,11 @@ impl Datum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history;
+    use crate::runs;
 
-    fn roster(baseline: bool) -> Roster {
+    fn roster(baseline: bool) -> RunTable {
         let base = tempfile::tempdir().expect("a folder");
-        let home = history::tests::home(base.path());
+        let home = runs::tests::home(base.path());
         let runs: Vec<Summary> = home
             .all_runs()
             .expect("runs")
@@ -197,7 +197,7 @@ mod tests {
             .map(|folder| Summary::read(folder).expect("a summary"))
             .collect();
         let first = baseline.then(|| runs[0].clone());
-        Roster::new(runs, first, false)
+        RunTable::new(runs, first, false)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A position in a workflow or on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum SourceSpan {
     /// In the workflow's file; both count from 1.
     File {
         /// The line.
@@ -20,11 +20,11 @@ pub enum Place {
 
 /// One thing that is wrong with a workflow, found before any work.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// The file as named on the command line.
     pub file: String,
     /// The position.
-    pub place: Place,
+    pub place: SourceSpan,
     /// The stage it is in.
     pub stage: Option<String>,
     /// The key it is about, dotted.
@@ -35,12 +35,12 @@ pub struct Mistake {
     pub nearest: Option<String>,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::File { line, column } => write!(f, "{}:{line}:{column}: ", self.file)?,
-            Place::Set(words) => write!(f, "{words}: ")?,
-            Place::Nowhere => write!(f, "{}: ", self.file)?,
+            SourceSpan::File { line, column } => write!(f, "{}:{line}:{column}: ", self.file)?,
+            SourceSpan::Set(words) => write!(f, "{words}: ")?,
+            SourceSpan::Nowhere => write!(f, "{}: ", self.file)?,
         }
         if let Some(stage) = &self.stage {
             write!(f, "stage '{stage}': ")?;
@@ -93,9 +93,9 @@ mod tests {
 
     #[test]
     fn a_mistake_reads_from_the_place_to_the_way_out() {
-        let mistake = Mistake {
+        let mistake = Diagnostic {
             file: "a.yaml".into(),
-            place: Place::File { line: 7, column: 5 },
+            place: SourceSpan::File { line: 7, column: 5 },
             stage: Some("model".into()),
             key: Some("epoch".into()),
             trouble: "there is no such key".into(),

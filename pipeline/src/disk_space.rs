@@ -1,15 +1,15 @@
 //! Space: whether the disk is likely to hold what a run is about to make. A warning before the
 //! work; a disk that is full all the same is an error of the store when it happens.
 
+use crate::error::{Error, Result};
 use crate::event::Decision;
-use crate::exit::{Error, Result};
+use crate::explain::Explainer;
+use crate::humanize;
 use crate::plan::Plan;
 use crate::reads::{Made, inputs};
-use crate::why::History;
-use crate::words;
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_cache::{Store, fault};
-use voxflow_stages::space::Upstream;
+use voxflow_stages::disk_space::Upstream;
 
 /// Most stages named in a warning.
 const MOST_NAMED: usize = 3;
@@ -18,7 +18,7 @@ const MOST_NAMED: usize = 3;
 pub fn warning<'a>(
     plans: impl Iterator<Item = &'a Plan>,
     store: &Store,
-    history: &History,
+    history: &Explainer,
 ) -> Result<Option<String>> {
     let mut wanted: Vec<(u64, String)> = vec![];
     let mut seen = BTreeSet::new();
@@ -34,13 +34,13 @@ pub fn warning<'a>(
         wanted.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let largest = wanted.iter().take(MOST_NAMED);
         let named: Vec<String> =
-            largest.map(|(bytes, stage)| format!("'{stage}' about {}", words::bytes(*bytes))).collect();
+            largest.map(|(bytes, stage)| format!("'{stage}' about {}", humanize::bytes(*bytes))).collect();
         format!(
             "{}: space may not suffice: {} are free, and about {} are to be made ({}); make room by \
              'voxflow cache gc', or name a folder on another disk by '--store'",
             store.root().display(),
-            words::bytes(free),
-            words::bytes(all),
+            humanize::bytes(free),
+            humanize::bytes(all),
             named.join(", ")
         )
     }))
@@ -51,7 +51,7 @@ pub fn warning<'a>(
 fn forecast(
     plan: &Plan,
     store: &Store,
-    history: &History,
+    history: &Explainer,
     seen: &mut BTreeSet<String>,
 ) -> Vec<(u64, String)> {
     let mut foreseen: BTreeMap<&str, u64> = BTreeMap::new();

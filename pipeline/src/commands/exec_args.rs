@@ -1,6 +1,6 @@
 //! The flags that `run` and `sweep` share: how much at once, and on what.
 
-use crate::execute::Manner;
+use crate::execute::ExecOptions;
 use crate::machine;
 use crate::schedule::Slots;
 use clap::Args;
@@ -10,7 +10,7 @@ const IO_SLOTS: usize = 4;
 
 /// By what means stages are made.
 #[derive(Clone, Debug, Args)]
-pub struct Means {
+pub struct ExecArgs {
     /// Go on after a failure with all that does not depend on it
     #[arg(long, short)]
     pub keep_going: bool,
@@ -37,7 +37,7 @@ pub(super) fn device(text: &str) -> std::result::Result<String, String> {
     }
 }
 
-impl Means {
+impl ExecArgs {
     /// Threads for each stage.
     pub fn threads(&self) -> usize {
         let shared = machine::cores() / usize::from(self.jobs);
@@ -46,8 +46,8 @@ impl Means {
 
     /// The manner in which stages are made; with `verify` stored bytes are read before they are
     /// reused.
-    pub fn manner(&self, verify: bool) -> Manner {
-        Manner {
+    pub fn manner(&self, verify: bool) -> ExecOptions {
+        ExecOptions {
             slots: Slots { io: IO_SLOTS, cpu: self.jobs.into(), gpu: 1 },
             threads: self.threads(),
             device: self.device.clone(),

@@ -1,10 +1,10 @@
 //! Delivery: the host of a prediction without a store. Each image's files appear whole, under the
 //! image's name, as soon as they are made.
 
-use crate::commands::outside::moved;
+use crate::commands::standalone::moved;
 use crate::commands::tell;
+use crate::humanize;
 use crate::stop::Stop;
-use crate::words;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use voxflow_cache::{Artifact, Blob, Digest, Recipe};
 use voxflow_stages::{Error, Host, Kind, Message, Result};
 
 /// The target of results.
-pub struct Delivery<'a> {
+pub struct OutputHost<'a> {
     out: &'a Path,
     desk: &'a Path,
     stop: &'a Stop,
@@ -25,7 +25,7 @@ pub struct Delivery<'a> {
     places: Mutex<BTreeMap<Digest, PathBuf>>,
 }
 
-impl<'a> Delivery<'a> {
+impl<'a> OutputHost<'a> {
     /// Delivers to `out`; `desk` is a folder on the same file system for what is not finished.
     pub fn new(
         out: &'a Path,
@@ -33,8 +33,8 @@ impl<'a> Delivery<'a> {
         stop: &'a Stop,
         images: usize,
         quiet: bool,
-    ) -> Delivery<'a> {
-        Delivery {
+    ) -> OutputHost<'a> {
+        OutputHost {
             out,
             desk,
             stop,
@@ -86,14 +86,14 @@ impl<'a> Delivery<'a> {
     }
 }
 
-impl Host for Delivery<'_> {
+impl Host for OutputHost<'_> {
     fn tell(&self, message: Message) {
         match message {
             Message::Warning { words } => tell(&format!("warning: {words}")),
             Message::Device { name, threads, .. } => {
                 let (images, threads) = (
-                    words::count(self.images as u64, "image"),
-                    words::count(threads as u64, "thread"),
+                    humanize::count(self.images as u64, "image"),
+                    humanize::count(threads as u64, "thread"),
                 );
                 self.say(&format!("{images} on {name}, {threads}"));
             }
@@ -123,7 +123,7 @@ impl Host for Delivery<'_> {
         let files = entries.flatten().map(|entry| self.deliver(name, &entry.path()));
         let artifact = Artifact(files.collect::<Result<_>>()?);
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        let time = words::duration(started.elapsed().as_secs_f64());
+        let time = humanize::duration(started.elapsed().as_secs_f64());
         self.say(&format!("✓ {name}  {time}  ({done} of {})", self.images));
         Ok(artifact)
     }

@@ -23,10 +23,10 @@ use voxflow_stages::kind::Place;
 use voxflow_stages::{Context, Error, Host, Message, Metric, Result, Task};
 
 /// Interval at which a waiting thread polls for a stop request.
-const GLANCE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Messages from a stage's thread to the thread that owns the run.
-pub enum Note {
+pub enum JobEvent {
     /// The stage said something.
     Said(Message),
     /// It waits for another maker and gives its slot back.
@@ -34,11 +34,11 @@ pub enum Note {
     /// It wants a slot again.
     Resuming,
     /// It is over. The last note.
-    Over(Box<Over>),
+    JobResult(Box<JobResult>),
 }
 
 /// The result of a stage.
-pub struct Over {
+pub struct JobResult {
     /// The entry and whether it was made here, or why there is none.
     pub result: Result<(Entry, Recall)>,
     /// Wall time.
@@ -90,7 +90,7 @@ pub fn make(
     job: &Job,
     store: &Store,
     stop: &Stop,
-    notes: &Sender<(usize, Note)>,
+    notes: &Sender<(usize, JobEvent)>,
     go: &Receiver<()>,
 ) {
     let started = Instant::now();
@@ -106,7 +106,10 @@ pub fn make(
     let result = catch_unwind(AssertUnwindSafe(|| host.make(go))).unwrap_or_else(|panic| {
         Err(Error::failed(format!("the program broke (panic): {}", panic_words(panic.as_ref()))))
     });
-    host.note(Note::Over(Box::new(Over { result, seconds: started.elapsed().as_secs_f64() })));
+    host.note(JobEvent::JobResult(Box::new(JobResult {
+        result,
+        seconds: started.elapsed().as_secs_f64(),
+    })));
 }
 
 /// The stage's host: what it says and recalls goes through here.
@@ -114,7 +117,7 @@ struct StageHost<'a> {
     job: &'a Job,
     store: &'a Store,
     stop: &'a Stop,
-    notes: &'a Sender<(usize, Note)>,
+    notes: &'a Sender<(usize, JobEvent)>,
     own: OwnFiles<'a>,
     /// The blobs that the stage in hand takes over.
     adopted: Mutex<Vec<(String, Blob)>>,
@@ -132,7 +135,7 @@ struct Collected {
 }
 
 impl StageHost<'_> {
-    fn note(&self, note: Note) {
+    fn note(&self, note: JobEvent) {
         // The owner is gone only when the whole program ends.
         self.notes.send((self.job.id, note)).ok();
     }
@@ -196,11 +199,11 @@ impl StageHost<'_> {
 
     /// Waits for another maker and gives the slot back meanwhile.
     fn give_back_slot(&self, go: &Receiver<()>, wait: Wait) -> Result<Claim> {
-        self.note(Note::Waiting);
+        self.note(JobEvent::Waiting);
         let claim = wait()?;
-        self.note(Note::Resuming);
+        self.note(JobEvent::Resuming);
         loop {
-            match go.recv_timeout(GLANCE) {
+            match go.recv_timeout(POLL_INTERVAL) {
                 Ok(()) => return Ok(claim),
                 Err(RecvTimeoutError::Timeout) if !self.stop.is_asked() => {}
                 Err(_) => return Err(Error::Stopped),
@@ -285,7 +288,7 @@ impl Host for StageHost<'_> {
             Message::Item { fingerprint, .. } => collected.items.push(*fingerprint),
             _ => {}
         }
-        self.note(Note::Said(message));
+        self.note(JobEvent::Said(message));
     }
 
     fn stopping(&self) -> bool {

@@ -1,13 +1,13 @@
 //! Wishes: what the command line wants done differently, and which stages that leaves out.
 
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use crate::workflow::{Workflow, either, nearest};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::stage::TESTING_PART;
 
 /// The selection of stages on the command line.
 #[derive(Clone, Debug, Default)]
-pub struct Wishes {
+pub struct StageSelection {
     /// Only these stages; empty for all.
     pub only: Vec<String>,
     /// Only these stages and what they need; empty for all.
@@ -41,7 +41,7 @@ impl LeftOut {
     }
 }
 
-impl Wishes {
+impl StageSelection {
     /// For each stage why it is not asked for, where it is not.
     pub fn left_out(&self, workflow: &Workflow) -> Result<Vec<Option<LeftOut>>> {
         let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
@@ -106,7 +106,7 @@ mod tests {
   final: { uses: test, needs: [dataset, cache, model] }
 ";
 
-    fn left_out(wishes: &Wishes) -> Vec<(String, Option<LeftOut>)> {
+    fn left_out(wishes: &StageSelection) -> Vec<(String, Option<LeftOut>)> {
         let workflow = Workflow::parse("w.yaml", TEXT.as_bytes(), &[], KINDS, &|_| None)
             .map_err(|all| all[0].clone());
         let workflow = workflow.expect("a workflow");
@@ -122,14 +122,18 @@ mod tests {
 
     #[test]
     fn a_sweep_leaves_out_what_reads_the_testing_part() {
-        let untested = Wishes { untested: true, ..Wishes::default() };
+        let untested = StageSelection { untested: true, ..StageSelection::default() };
         assert_eq!(left_out(&untested), [("final".to_string(), Some(LeftOut::Untested))]);
-        assert!(left_out(&Wishes::default()).is_empty());
+        assert!(left_out(&StageSelection::default()).is_empty());
     }
 
     #[test]
     fn until_keeps_what_a_stage_needs() {
-        let wishes = Wishes { until: vec!["model".into()], untested: true, ..Wishes::default() };
+        let wishes = StageSelection {
+            until: vec!["model".into()],
+            untested: true,
+            ..StageSelection::default()
+        };
         let expected = ["score", "final"].map(|id| (id.to_string(), Some(LeftOut::Unselected)));
         assert_eq!(left_out(&wishes), expected);
     }

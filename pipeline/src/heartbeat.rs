@@ -3,8 +3,8 @@
 //! `progress.json` in the run's folder is replaced at most once a second and removed at the run's
 //! end. Nothing depends on it: the journal keeps what happened, this only says how far the rest is.
 
+use crate::error::Result;
 use crate::event::{Event, Fact, Observer};
-use crate::exit::Result;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ const FILE: &str = "progress.json";
 const BEAT: Duration = Duration::from_secs(1);
 
 /// Writes the last progress of every running stage.
-pub struct Pulse {
+pub struct Heartbeat {
     folder: PathBuf,
     latest: BTreeMap<String, Progress>,
     beat: Option<Instant>,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// In a run's folder.
-    pub fn new(folder: &Path) -> Pulse {
-        Pulse { folder: folder.to_path_buf(), latest: BTreeMap::new(), beat: None }
+    pub fn new(folder: &Path) -> Heartbeat {
+        Heartbeat { folder: folder.to_path_buf(), latest: BTreeMap::new(), beat: None }
     }
 
     fn is_due(&self) -> bool {
@@ -39,7 +39,7 @@ impl Pulse {
     }
 }
 
-impl Observer for Pulse {
+impl Observer for Heartbeat {
     /// A pulse that cannot be written ends no run: what is lost is a picture of the last second.
     fn observe(&mut self, event: &Event) -> Result<()> {
         let done = match &event.fact {
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn the_last_progress_of_each_running_stage_is_there_until_the_run_ends() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut pulse = Pulse::new(folder.path());
+        let mut pulse = Heartbeat::new(folder.path());
         let mut tell = |fact: Fact| pulse.observe(&Event { at_ms: 0, fact }).expect("observes");
         let progress =
             |done| Progress { done, total: Some(9), unit: "cases".into(), numbers: vec![] };

@@ -1,14 +1,14 @@
 //! A run in progress: it tells its observers every event, in order, and keeps its record.
 
+use crate::checksums;
+use crate::error::Result;
 use crate::event::{Event, Fact, Finished, Observer, now_ms};
-use crate::exit::Result;
-use crate::making::Record;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::outputs;
 use crate::plan::Plan;
 use crate::planner::Settled;
 use crate::run::{RunFolder, RunRecord};
-use crate::seal;
+use crate::stage_job::Record;
 use crate::{secret, warnings};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ const FREE: Duration = Duration::from_millis(100);
 const SHARE: u32 = 20;
 
 /// One run: its plan, its folder, its record, and who is told.
-pub struct LiveRun {
+pub struct RunTracker {
     /// The plan. Decisions are what was known at the start; entries are filled in as they come.
     pub plan: Plan,
     folder: RunFolder,
@@ -49,16 +49,16 @@ pub struct LiveRun {
     stale: bool,
 }
 
-impl LiveRun {
+impl RunTracker {
     /// A run that has not begun.
     pub fn new(
         plan: Plan,
         folder: RunFolder,
         record: RunRecord,
         observers: Vec<Box<dyn Observer>>,
-    ) -> LiveRun {
+    ) -> RunTracker {
         let count = plan.steps.len();
-        LiveRun {
+        RunTracker {
             plan,
             folder,
             record,
@@ -247,7 +247,7 @@ impl LiveRun {
         self.ended = Some(outcome);
         self.tell(Fact::RunFinished { outcome, seconds })?;
         self.observers.iter_mut().for_each(|observer| observer.recorded(&self.record));
-        seal::write(self.folder.path())?;
+        checksums::write(self.folder.path())?;
         Ok(outcome)
     }
 

@@ -4,7 +4,7 @@
 //!
 //! Values are not read here: that is `parse`.
 
-use super::mistake::Place;
+use super::diagnostic::SourceSpan;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 use std::collections::HashMap;
 
@@ -18,13 +18,13 @@ pub type Path = Vec<String>;
 
 /// The places of keys and values, as a tree: the first node is the whole text.
 #[derive(Clone, Debug, Default)]
-pub struct Places(Vec<Node>);
+pub struct SourceMap(Vec<Node>);
 
 /// A node of the text.
 #[derive(Clone, Debug, Default)]
 struct Node {
     /// Positions of its key and value; `None` for parents of an override.
-    places: Option<(Place, Place)>,
+    places: Option<(SourceSpan, SourceSpan)>,
     /// The nodes below it, by key or index.
     below: HashMap<String, usize>,
 }
@@ -33,7 +33,7 @@ struct Node {
 #[derive(Debug, PartialEq)]
 pub struct FormTrouble {
     /// The position.
-    pub place: Place,
+    pub place: SourceSpan,
     /// The node.
     pub path: Path,
     /// The trouble and the way out.
@@ -42,14 +42,14 @@ pub struct FormTrouble {
     pub fatal: bool,
 }
 
-impl Places {
+impl SourceMap {
     /// Position of a node's key, or of the nearest node around it.
-    pub fn key(&self, path: &[String]) -> Place {
+    pub fn key(&self, path: &[String]) -> SourceSpan {
         self.around(path).0
     }
 
     /// Position of a node's value, or of the nearest node around it.
-    pub fn value(&self, path: &[String]) -> Place {
+    pub fn value(&self, path: &[String]) -> SourceSpan {
         match self.walk(path).nth(path.len()) {
             Some(Node { places: Some((_, value)), .. }) => value.clone(),
             _ => self.around(path).0,
@@ -57,7 +57,7 @@ impl Places {
     }
 
     /// Forgets what was below `path`: it is now written elsewhere.
-    pub fn replace(&mut self, path: &[String], place: &Place) {
+    pub fn replace(&mut self, path: &[String], place: &SourceSpan) {
         let mut at = self.root();
         for key in path {
             at = self.below(at, key);
@@ -65,9 +65,9 @@ impl Places {
         self.0[at] = Node { places: Some((place.clone(), place.clone())), below: HashMap::new() };
     }
 
-    fn around(&self, path: &[String]) -> (Place, Place) {
+    fn around(&self, path: &[String]) -> (SourceSpan, SourceSpan) {
         let found = self.walk(path).filter_map(|node| node.places.clone()).last();
-        found.unwrap_or((Place::Nowhere, Place::Nowhere))
+        found.unwrap_or((SourceSpan::Nowhere, SourceSpan::Nowhere))
     }
 
     /// The nodes on the way along `path`, as far as they are there; the whole text is the first.
@@ -100,11 +100,11 @@ impl Places {
 }
 
 /// Reads the places of a text and the troubles of its form.
-pub fn read(text: &str) -> (Places, Vec<FormTrouble>) {
+pub fn read(text: &str) -> (SourceMap, Vec<FormTrouble>) {
     let mut reader = Reader::default();
     if text.len() > MOST_BYTES {
         let trouble = format!("is larger than {} KiB; a workflow is a page", MOST_BYTES >> 10);
-        reader.trouble(Place::Nowhere, &[], trouble, true);
+        reader.trouble(SourceSpan::Nowhere, &[], trouble, true);
         return (reader.places, reader.troubles);
     }
     for event in Parser::new_from_str(text) {
@@ -143,7 +143,7 @@ fn variable_hint(text: &str, line: usize) -> String {
 
 #[derive(Default)]
 struct Reader {
-    places: Places,
+    places: SourceMap,
     troubles: Vec<FormTrouble>,
     stack: Vec<Frame>,
     documents: usize,
@@ -160,7 +160,7 @@ struct Frame {
     name: String,
     mapping: bool,
     /// The key that waits for its value.
-    key: Option<(String, Place)>,
+    key: Option<(String, SourceSpan)>,
     index: usize,
     anchor: usize,
     nodes_before: usize,
@@ -201,7 +201,7 @@ impl Reader {
     }
 
     /// Notes the place of a value. Returns its node and its own key or index.
-    fn node(&mut self, here: &Place) -> (usize, String) {
+    fn node(&mut self, here: &SourceSpan) -> (usize, String) {
         let Some(frame) = self.stack.last_mut() else {
             let root = self.places.root();
             self.places.0[root].places = Some((here.clone(), here.clone()));
@@ -228,7 +228,7 @@ impl Reader {
             .collect()
     }
 
-    fn scalar(&mut self, text: &str, style: ScalarStyle, here: &Place) {
+    fn scalar(&mut self, text: &str, style: ScalarStyle, here: &SourceSpan) {
         self.count(1, here);
         if self.awaits_key() {
             return self.key(text, here);
@@ -252,12 +252,12 @@ impl Reader {
         self.stack.last().is_some_and(|frame| frame.mapping && frame.key.is_none())
     }
 
-    fn key(&mut self, key: &str, here: &Place) {
+    fn key(&mut self, key: &str, here: &SourceSpan) {
         let Some(frame) = self.stack.last_mut() else { return };
         frame.key = Some((key.to_string(), here.clone()));
         let before =
             self.places.0[frame.node].below.get(key).map(|&node| &self.places.0[node].places);
-        let Some(Some((Place::File { line: first, .. }, _))) = before else { return };
+        let Some(Some((SourceSpan::File { line: first, .. }, _))) = before else { return };
         let path = self.path(key);
         let trouble = if path.len() == 2 && path[0] == "stages" {
             format!(
@@ -269,7 +269,7 @@ impl Reader {
         self.trouble(here.clone(), &path, trouble, false);
     }
 
-    fn open(&mut self, mapping: bool, anchor: usize, here: &Place) {
+    fn open(&mut self, mapping: bool, anchor: usize, here: &SourceSpan) {
         self.count(1, here);
         if self.awaits_key() {
             return self.trouble(here.clone(), &[], "a key must be plain text".into(), true);
@@ -294,7 +294,7 @@ impl Reader {
     }
 
     /// Counts nodes as they are once aliases are followed.
-    fn count(&mut self, nodes: usize, here: &Place) {
+    fn count(&mut self, nodes: usize, here: &SourceSpan) {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MOST_NODES {
             self.trouble(
@@ -306,7 +306,7 @@ impl Reader {
         }
     }
 
-    fn tag(&mut self, tagged: bool, here: &Place) {
+    fn tag(&mut self, tagged: bool, here: &SourceSpan) {
         if tagged {
             self.trouble(
                 here.clone(),
@@ -317,14 +317,14 @@ impl Reader {
         }
     }
 
-    fn trouble(&mut self, place: Place, path: &[String], trouble: String, fatal: bool) {
+    fn trouble(&mut self, place: SourceSpan, path: &[String], trouble: String, fatal: bool) {
         self.is_over |= fatal;
         self.troubles.push(FormTrouble { place, path: path.to_vec(), trouble, fatal });
     }
 }
 
-fn place(marker: &Marker) -> Place {
-    Place::File { line: marker.line(), column: marker.col() + 1 }
+fn place(marker: &Marker) -> SourceSpan {
+    SourceSpan::File { line: marker.line(), column: marker.col() + 1 }
 }
 
 #[cfg(test)]
@@ -354,9 +354,15 @@ mod tests {
     fn every_key_and_value_has_its_line_and_column() {
         let (places, troubles) = read("name: x\nstages:\n  a:\n    with: { k: [1, 22] }\n");
         assert_eq!(troubles, []);
-        assert_eq!(places.key(&path("stages.a.with")), Place::File { line: 4, column: 5 });
-        assert_eq!(places.value(&path("stages.a.with.k.1")), Place::File { line: 4, column: 20 });
-        assert_eq!(places.key(&path("stages.a.with.absent")), Place::File { line: 4, column: 5 });
+        assert_eq!(places.key(&path("stages.a.with")), SourceSpan::File { line: 4, column: 5 });
+        assert_eq!(
+            places.value(&path("stages.a.with.k.1")),
+            SourceSpan::File { line: 4, column: 20 }
+        );
+        assert_eq!(
+            places.key(&path("stages.a.with.absent")),
+            SourceSpan::File { line: 4, column: 5 }
+        );
     }
 
     #[test]
@@ -404,6 +410,6 @@ mod tests {
     fn numbers_that_are_none_are_refused_with_their_place() {
         let (_, troubles) = read("a: .nan\nb: -.inf\nc: '.nan'\n");
         assert_eq!(troubles.len(), 2);
-        assert_eq!(troubles[1].place, Place::File { line: 2, column: 4 });
+        assert_eq!(troubles[1].place, SourceSpan::File { line: 2, column: 4 });
     }
 }

@@ -1,9 +1,9 @@
 //! A sheet: named columns and rows of cells, written as a table for people, CSV, JSON or Markdown.
 //! What the cells mean is left to who fills them.
 
+use crate::humanize;
 use crate::markdown::plain;
 use crate::printable::printable;
-use crate::words;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -56,7 +56,7 @@ impl Cell {
             Cell::Change(number) if *number > 0.0 => format!("+{}", short(*number)),
             Cell::Change(number) => short(*number),
             Cell::Count(count) => count.to_string(),
-            Cell::Bytes(bytes) => words::bytes(*bytes),
+            Cell::Bytes(bytes) => humanize::bytes(*bytes),
         }
     }
 
@@ -126,7 +126,7 @@ pub fn short(number: f64) -> String {
 
 /// Columns and rows. Every row has as many cells as there are columns.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sheet {
+pub struct TextTable {
     /// The title; may be empty.
     pub title: String,
     /// The names of the columns.
@@ -135,13 +135,13 @@ pub struct Sheet {
     pub rows: Vec<Vec<Cell>>,
 }
 
-impl Sheet {
+impl TextTable {
     /// An empty sheet with these columns.
     pub fn new<S: Into<String>>(
         title: impl Into<String>,
         columns: impl IntoIterator<Item = S>,
-    ) -> Sheet {
-        Sheet {
+    ) -> TextTable {
+        TextTable {
             title: title.into(),
             columns: columns.into_iter().map(Into::into).collect(),
             rows: vec![],
@@ -155,7 +155,7 @@ impl Sheet {
     }
 
     /// Leaves out the columns in which no row has a value, the first `keep` excepted.
-    pub fn without_empty_columns(mut self, keep: usize) -> Sheet {
+    pub fn without_empty_columns(mut self, keep: usize) -> TextTable {
         let used: Vec<bool> = (0..self.columns.len())
             .map(|at| at < keep || self.rows.iter().any(|row| row[at] != Cell::Empty))
             .collect();
@@ -286,8 +286,8 @@ pub fn escaped(words: &str) -> String {
 mod tests {
     use super::*;
 
-    fn scores() -> Sheet {
-        let mut sheet = Sheet::new("scores", ["label", "dice", "change", "n"]);
+    fn scores() -> TextTable {
+        let mut sheet = TextTable::new("scores", ["label", "dice", "change", "n"]);
         sheet.push(vec![
             Cell::text("spleen"),
             Cell::Number(0.87431),
@@ -327,7 +327,7 @@ a, \"b\" | c       –        =  12
     /// OWASP's "CSV injection": cells that begin with =, +, -, @, tab or carriage return.
     #[test]
     fn csv_holds_no_formulas_and_numbers_stay_numbers() {
-        let mut sheet = Sheet::new("", ["=label", "dice"]);
+        let mut sheet = TextTable::new("", ["=label", "dice"]);
         for (words, number) in [
             ("=HYPERLINK(\"http://x\",\"y\")", -0.5),
             ("+1+cmd|' /C calc'!A0", 1e-7),
@@ -348,7 +348,7 @@ a, \"b\" | c       –        =  12
 
     #[test]
     fn a_table_obeys_no_control_characters() {
-        let mut sheet = Sheet::new("", ["case"]);
+        let mut sheet = TextTable::new("", ["case"]);
         sheet.push(vec![Cell::text("a\u{1b}[2Jb\nc")]);
         assert!(sheet.text(None).ends_with("a\\u001b[2Jb c\n"), "{}", sheet.text(None));
     }
@@ -393,7 +393,7 @@ a, \"b\" | c       –        =  12
 
     #[test]
     fn a_column_without_values_can_be_left_out() {
-        let mut sheet = Sheet::new("", ["a", "b", "c"]);
+        let mut sheet = TextTable::new("", ["a", "b", "c"]);
         sheet.push(vec![Cell::Empty, Cell::Empty, Cell::Count(1)]);
         let sheet = sheet.without_empty_columns(1);
         assert_eq!(sheet.columns, ["a", "c"]);

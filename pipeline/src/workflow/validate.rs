@@ -2,7 +2,7 @@
 //!
 //! What serde alone can tell is left to `Kind::understand`; what a schema says is read in `schema`.
 
-use super::mistake::{either, nearest};
+use super::diagnostic::{either, nearest};
 use super::schema::{alternatives, describe, format_range, has_type, list, words};
 use serde_json::{Map, Value};
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Does `work` for every item on up to `threads` threads. The results are in the order of `items`.
-pub fn spread<I: Sync, T: Send>(
+pub fn parallel_map<I: Sync, T: Send>(
     threads: usize,
     items: &[I],
     work: impl Fn(&I) -> T + Sync,

@@ -3,9 +3,9 @@
 //! The last time is the run of the same workflow whose stage differs least, so that reasons outlive
 //! the store; failing that, the most similar entry of the same kind.
 
-use crate::history::short;
 use crate::home::Home;
 use crate::run::{RunRecord, StageRecord};
+use crate::runs::short;
 use crate::workflow::StageSpec;
 use crate::workflow::paths::LOCAL;
 use serde_json::Value;
@@ -21,10 +21,10 @@ const MOST_ENTRIES: usize = 200;
 const MOST_WORDS: usize = 4;
 
 /// Earlier runs; read on first use.
-pub struct History<'a> {
+pub struct Explainer<'a> {
     home: &'a Home,
     store: &'a Store,
-    runs: OnceCell<Past>,
+    runs: OnceCell<RecentRuns>,
     /// By kind the newest entries.
     entries: OnceCell<BTreeMap<String, Vec<Making>>>,
 }
@@ -33,7 +33,7 @@ pub struct History<'a> {
 type Making = (u64, Recipe, f64);
 
 /// The newest runs, the newest first.
-struct Past {
+struct RecentRuns {
     runs: Vec<RunRecord>,
     /// By workflow and stage, the places of the rows that were made or reused: the run's, and the
     /// stage's in it.
@@ -66,10 +66,10 @@ pub enum Difference {
     },
 }
 
-impl<'a> History<'a> {
+impl<'a> Explainer<'a> {
     /// The history of a home and its store.
-    pub fn new(home: &'a Home, store: &'a Store) -> History<'a> {
-        History { home, store, runs: OnceCell::new(), entries: OnceCell::new() }
+    pub fn new(home: &'a Home, store: &'a Store) -> Explainer<'a> {
+        Explainer { home, store, runs: OnceCell::new(), entries: OnceCell::new() }
     }
 
     /// The reason for making this recipe, and the seconds it took last time.
@@ -132,7 +132,7 @@ impl<'a> History<'a> {
         workflow: &str,
         stage: &str,
     ) -> impl Iterator<Item = (&RunRecord, &StageRecord)> {
-        let Past { runs, rows } = self.runs.get_or_init(|| Past::of(self.home));
+        let RecentRuns { runs, rows } = self.runs.get_or_init(|| RecentRuns::of(self.home));
         let places = rows.get(workflow).and_then(|stages| stages.get(stage)).into_iter().flatten();
         places.map(|&(run, row)| (&runs[run], &runs[run].stages[row]))
     }
@@ -161,9 +161,9 @@ impl<'a> History<'a> {
     }
 }
 
-impl Past {
+impl RecentRuns {
     /// Records of the newest runs of a home.
-    fn of(home: &Home) -> Past {
+    fn of(home: &Home) -> RecentRuns {
         let folders = home.all_runs().unwrap_or_default();
         let newest = folders.iter().rev().take(MOST_RUNS);
         let mut runs: Vec<RunRecord> = newest.filter_map(|folder| folder.record().ok()).collect();
@@ -178,7 +178,7 @@ impl Past {
                 stages.entry(stage.stage.clone()).or_default().push((at, row));
             }
         }
-        Past { runs, rows }
+        RecentRuns { runs, rows }
     }
 }
 
@@ -251,7 +251,7 @@ fn explain(
         [] => "what was made is no longer in the store".to_string(),
         [Difference::Version { old, new }] => {
             let cost = seconds
-                .map(|seconds| format!(": {}", crate::words::duration(seconds)))
+                .map(|seconds| format!(": {}", crate::humanize::duration(seconds)))
                 .unwrap_or_default();
             format!(
                 "{kind} is now version {new}, was {old}{cost}; '--accept-version {kind}={old}' reuses it"

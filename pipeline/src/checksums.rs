@@ -1,10 +1,10 @@
-//! The seal of a run: the digests of its files, written when it is over, so that a file that
+//! Checksums of a run's files (`seal.json`), written when it is over, so that a file that
 //! changed afterwards is noticed before it is believed. A run without a seal (one whose process
 //! died, or an older one) is read as it is.
 //!
 //! What can be made again of a damaged run is `tables`' matter: tables, of the journal.
 
-use crate::exit::{Error, Result};
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ pub const SEALED: [&str; 8] = [
 
 /// Digests by the file's name, and one of all of them.
 #[derive(Debug, Serialize, Deserialize)]
-struct Seal {
+struct Checksums {
     digest: Digest,
     files: BTreeMap<String, Digest>,
 }
@@ -110,10 +110,10 @@ fn set_aside(run: &Path, name: &str) -> Result<Bad> {
 }
 
 /// The seal of a run, if it has one; an error if it has one that is damaged.
-fn read(run: &Path) -> Result<Option<Seal>, ()> {
+fn read(run: &Path) -> Result<Option<Checksums>, ()> {
     let path: PathBuf = run.join(SEAL);
     let Some(found) = bytes(&path).map_err(|_| ())? else { return Ok(None) };
-    let seal: Seal = serde_json::from_slice(&found).map_err(|_| ())?;
+    let seal: Checksums = serde_json::from_slice(&found).map_err(|_| ())?;
     // To the letter: hex digits would mean the same in upper case.
     if text(seal.files.clone()).is_ok_and(|text| text == found) { Ok(Some(seal)) } else { Err(()) }
 }
@@ -122,7 +122,7 @@ fn read(run: &Path) -> Result<Option<Seal>, ()> {
 fn text(files: BTreeMap<String, Digest>) -> Result<Vec<u8>> {
     let lines: Vec<String> =
         files.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
-    let seal = Seal { digest: Digest::of(lines.concat().as_bytes()), files };
+    let seal = Checksums { digest: Digest::of(lines.concat().as_bytes()), files };
     let mut text =
         serde_json::to_vec(&seal).map_err(|error| Error::Failed(format!("{SEAL}: {error}")))?;
     text.push(b'\n');

@@ -1,9 +1,9 @@
-//! A cohort: the runs that a person means by several names. One run by one name is `history`.
+//! Run sets: the runs selected by several names. One run by one name is found by `runs`.
 
-use crate::exit::{Error, Result};
-use crate::history;
+use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::run::RunFolder;
+use crate::runs;
 use crate::tables::Summary;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -21,15 +21,15 @@ pub struct Member {
 }
 
 /// The runs of a home, read only as far as names ask for them.
-pub struct Cohort<'a> {
+pub struct RunSet<'a> {
     home: &'a Home,
     all: OnceCell<Vec<Member>>,
 }
 
-impl<'a> Cohort<'a> {
+impl<'a> RunSet<'a> {
     /// Of a home.
-    pub fn new(home: &'a Home) -> Cohort<'a> {
-        Cohort { home, all: OnceCell::new() }
+    pub fn new(home: &'a Home) -> RunSet<'a> {
+        RunSet { home, all: OnceCell::new() }
     }
 
     /// All runs whose record can be read, the newest last.
@@ -47,7 +47,7 @@ impl<'a> Cohort<'a> {
         Ok(self.all.get_or_init(|| all))
     }
 
-    /// The runs that `names` mean, each once: what [`history::find`] knows, and all runs of a
+    /// The runs that `names` mean, each once: what [`runs::find`] knows, and all runs of a
     /// workflow or of a sweep by its name; `sweep` is the newest sweep. No names mean all runs.
     pub fn named(&self, names: &[String]) -> Result<Vec<Member>> {
         if names.is_empty() {
@@ -57,7 +57,7 @@ impl<'a> Cohort<'a> {
         for name in names {
             let members = match self.sweep(name)?.or(self.workflow(name)?) {
                 Some(members) => members,
-                None => vec![Member::read(history::find(self.home, name)?.folder)?],
+                None => vec![Member::read(runs::find(self.home, name)?.folder)?],
             };
             found.extend(
                 members.into_iter().filter(|member| seen.insert(member.summary.run.clone())),
@@ -127,11 +127,11 @@ mod tests {
     #[test]
     fn a_workflow_means_all_its_runs_and_a_run_comes_once() {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = history::tests::home(folder.path());
-        let cohort = Cohort::new(&home);
+        let home = runs::tests::home(folder.path());
+        let cohort = RunSet::new(&home);
         let ids = |words: &[&str]| -> Vec<String> {
             let found = cohort.named(&names(words)).expect("runs");
-            found.iter().map(|member| history::short(&member.summary.run).to_string()).collect()
+            found.iter().map(|member| runs::short(&member.summary.run).to_string()).collect()
         };
         assert_eq!(ids(&["demo"]), ["abc123", "abd456"]);
         assert_eq!(ids(&["latest", "demo", "abd"]), ["77ffee", "abc123", "abd456"]);
@@ -148,14 +148,14 @@ mod tests {
     #[test]
     fn a_sweep_means_its_runs() {
         let folder = tempfile::tempdir().expect("a folder");
-        let home = history::tests::home(folder.path());
+        let home = runs::tests::home(folder.path());
         let run = RunFolder::at(home.runs().join("20260101-000000-demo-abc123"));
         let mut record = run.record().expect("a record");
         let (values, repeats) = ([("model.seed".to_string(), 1.into())].into(), vec![]);
         record.sweep =
             Some(Sweep { id: "sweep-12ab34".into(), variant: 1, values, repeats, chosen: false });
         run.write_record(&record).expect("writes");
-        let cohort = Cohort::new(&home);
+        let cohort = RunSet::new(&home);
         for name in ["sweep", "sweep-12", "sweep-12ab34"] {
             assert_eq!(cohort.named(&names(&[name])).expect(name).len(), 1, "{name}");
         }

@@ -3,8 +3,8 @@
 
 use crate::error::Result;
 use crate::hash::{Digest, Fingerprint};
+use crate::inventory::Survey;
 use crate::store::Store;
-use crate::survey::Survey;
 use std::collections::{HashMap, HashSet};
 
 /// Disk usage of one group.

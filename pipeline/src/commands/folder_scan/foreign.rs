@@ -1,6 +1,6 @@
 //! The files of a folder that are images in formats that are not read.
 
-use crate::words;
+use crate::humanize;
 use std::path::Path;
 use voxflow_stages::dataset::foreign::foreign;
 
@@ -16,7 +16,7 @@ pub fn foreign_files(base: &Path, files: &[String]) -> Vec<String> {
         }
     }
     let line = |(words, count, file): (String, usize, &str)| {
-        format!("{} ('{file}'): {words}", words::count(count as u64, "file"))
+        format!("{} ('{file}'): {words}", humanize::count(count as u64, "file"))
     };
     lines.into_iter().map(line).collect()
 }

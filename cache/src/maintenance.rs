@@ -5,10 +5,10 @@ use crate::blobs::Check;
 use crate::error::{Error, Result};
 use crate::hash::{self, Digest};
 use crate::index_place;
+use crate::inventory::named_digest;
 use crate::layout;
-use crate::spread::spread;
+use crate::parallel::parallel_map;
 use crate::store::Store;
-use crate::survey::named_digest;
 use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ impl Store {
         let files = self.all_files()?;
         let total = files.iter().map(|file| file.bytes).sum();
         let done = AtomicU64::new(0);
-        let found = spread(threads, &files, |file| {
+        let found = parallel_map(threads, &files, |file| {
             let trouble = match file.what {
                 What::Blob => self.verify_blob(&file.path),
                 What::Entry => self.verify_entry(&file.path),
