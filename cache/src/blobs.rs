@@ -19,7 +19,7 @@ const SETTLED_NS: i64 = 2_000_000_000;
 /// Attempts at reading a file that changes meanwhile.
 const ATTEMPTS: usize = 3;
 
-/// What has become of a file of an artifact.
+/// State of a file of an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// It can be read and is what was made.
@@ -90,7 +90,7 @@ impl Blobs {
         layout::fan(&self.folder, &digest.to_hex())
     }
 
-    /// What has become of a blob, as far as its stat and what is known of it tell; `None` where only
+    /// State of a blob as far as its stat and known digests tell; `None` if only
     /// its bytes can.
     pub(crate) fn glance(&self, blob: &Blob, hints: Hints) -> Result<Option<Presence>> {
         let Some(reference) = &blob.reference else {
@@ -130,7 +130,7 @@ impl Blobs {
         })
     }
 
-    /// What a blob's bytes say. A bad blob of the store is set aside and reported.
+    /// State of a blob by its bytes. A bad blob of the store is set aside and reported.
     pub(crate) fn read(&self, blob: &Blob, index: &Index) -> Result<Presence> {
         let Some(reference) = &blob.reference else {
             let check = self.verify(&self.kept(&blob.digest), &blob.digest, index)?;

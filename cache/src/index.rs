@@ -51,7 +51,7 @@ struct State {
     /// Not yet in the database.
     fresh: Rows,
     flushed_at: Option<Instant>,
-    /// How often the database failed in this process.
+    /// Failures of the database in this process.
     failures: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Where the database of the index lies: in the store, or in the user's cache folder where the store
+//! Place of the index's database: in the store, or in the user's cache folder where the store
 //! is on a network file system. There hosts may not see each other's locks, and a database that two
 //! of them open at once is broken.
 

@@ -67,7 +67,7 @@ pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
         .map_err(Error::io("sync", folder))
 }
 
-/// Where a store keeps the content of this digest.
+/// Path in a store of the content with this digest.
 pub fn blob_path(store: &Path, digest: &Digest) -> PathBuf {
     fan(&store.join(BLOBS), &digest.to_hex())
 }

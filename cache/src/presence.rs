@@ -12,7 +12,7 @@ use std::path::Path;
 /// Blobs that the index does not know are read by this many threads at once.
 const READ_THREADS: usize = 4;
 
-/// How closely files are looked at.
+/// Depth of a check of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
     /// By a stat for each: enough to say that what is reused is there. No index is opened for it.

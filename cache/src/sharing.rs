@@ -13,7 +13,7 @@ use std::path::Path;
 /// Set-group-id and writable by the group.
 const SHARED: u32 = 0o2020;
 
-/// What the group has in a shared folder: folders in it, files in it.
+/// Group permissions in a shared folder: of folders, of files.
 const OF_FOLDERS: u32 = 0o2070;
 const OF_FILES: u32 = 0o0060;
 

@@ -37,7 +37,7 @@ struct Inner {
     outside: Outside,
     pin: OnceLock<Pin>,
     told_of_reading: OnceLock<Box<OnProgress>>,
-    /// What this process has read though it looked unchanged, and found as it should be.
+    /// Files that this process has read in full and found intact.
     read_again: Mutex<HashMap<FileStat, Digest>>,
 }
 
@@ -144,7 +144,7 @@ impl Store {
         self.inner.told_of_reading.get().into_iter().for_each(|told| told(bytes));
     }
 
-    /// What is known of files by their stats.
+    /// Known digests of files by their stats.
     pub(crate) fn hints(&self) -> Hints<'_> {
         Hints { outside: &self.inner.outside, index: &self.inner.index }
     }

@@ -9,7 +9,7 @@ use voxflow_cache::{Artifact, Blob, Digest, Store};
 use voxflow_stages::stage::{Count, Read};
 use voxflow_stages::{Error as StageError, Input, InputFile};
 
-/// What was made by the stages that one needs, by their ids.
+/// Artifacts of needed stages, by their ids.
 #[derive(Clone, Copy)]
 pub struct Made<'a> {
     /// The artifact of a stage, where it is known.
@@ -71,7 +71,7 @@ pub fn all_of(made: Made, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
     stage.kind.reads.iter().filter(is_of).map(names).collect()
 }
 
-/// What a stage reads, as files by role.
+/// Input files of a stage by role.
 pub fn inputs(made: Made, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
     let mut inputs = BTreeMap::new();
     for read in stage.kind.reads {

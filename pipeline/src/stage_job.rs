@@ -340,7 +340,7 @@ impl StageHost<'_> {
     }
 }
 
-/// How the work on a stage or an item went.
+/// Outcome of an attempt at a stage or an item.
 enum Attempt {
     /// It is in the draft; its record and items.
     Made(Value, Vec<Fingerprint>),

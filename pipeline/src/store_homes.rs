@@ -29,7 +29,7 @@ pub struct Other {
     pub name: String,
     /// The home, where its runs can be read from here.
     pub home: Option<Home>,
-    /// What its runs need, as they wrote it down.
+    /// Fingerprints that its runs need, as they recorded them.
     pub listed: Option<HashSet<Fingerprint>>,
 }
 
@@ -146,7 +146,7 @@ impl Observer for Needs {
     }
 }
 
-/// What can be seen of another home from here.
+/// Visibility of another home.
 enum Presence {
     /// Its runs can be listed.
     Here,
@@ -169,7 +169,7 @@ fn presence(other: &Registered) -> Presence {
     }
 }
 
-/// How the file's name ends that lists what a home needs.
+/// Suffix of the file that lists a home's needed fingerprints.
 const NEEDS: &str = "needs";
 
 fn needs_of(home: &Home) -> PathBuf {

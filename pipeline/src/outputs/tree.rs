@@ -40,7 +40,7 @@ impl Trees {
         &self.home
     }
 
-    /// Where the tree of that name lies.
+    /// Path of the tree of that name.
     pub fn place(&self, name: &str) -> PathBuf {
         self.home.join(OUTPUTS).join(name)
     }
@@ -166,7 +166,7 @@ fn fill(draft: &Path, links: &Links) -> Result<()> {
     make_link(Path::new("links-not-younger-are-unchanged"), &draft.join(PLANTED))
 }
 
-/// Whether a link was not changed since its tree was planted, and could have this target.
+/// True if a link was not changed since its tree was planted, and could have this target.
 fn looks_planted(link: &Path, target: &Path, planted: Option<(i64, i64)>) -> bool {
     let length = target.as_os_str().len() as u64;
     planted.is_some_and(|planted| {

@@ -83,7 +83,7 @@ impl Gc {
         })
     }
 
-    /// What other homes need. Whoever asks for what was not used for an age means theirs too.
+    /// Fingerprints needed by other homes. A limit by age includes theirs.
     fn needed_by_others(
         &self,
         home: &Home,

@@ -56,7 +56,7 @@ impl Size {
     }
 }
 
-/// What other homes need that share the store, by their names, as far as it can be known.
+/// Fingerprints needed by other homes of the store, by their names, as far as known.
 fn others(home: &Home) -> Vec<(String, Vec<Fingerprint>)> {
     let others = store_homes::others(home, false).unwrap_or_else(|error| {
         crate::commands::complain(&error);

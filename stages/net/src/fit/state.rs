@@ -6,7 +6,7 @@ use crate::grad_scaler::LossScale;
 use serde::{Deserialize, Serialize};
 use voxflow_stages::Metric;
 
-/// How far a training is.
+/// Progress of a training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Epochs finished.
