@@ -2,7 +2,7 @@
 //! Clara's forms (lists of files, or `fold` at each case), and nnU-Net's `splits_final.json`.
 
 use crate::dataset::document::{bytes, value};
-use crate::dataset::entry::Entry;
+use crate::dataset::entry::{self, Entry};
 use crate::dataset::notes::Notes;
 use crate::dataset::{Listing, name};
 use crate::error::{Error, Result, Trouble};
@@ -66,14 +66,7 @@ fn lists(
     let mut folds = 0;
     for (at, (_, keys)) in KEYS.into_iter().enumerate() {
         for key in keys {
-            let items = match json.get(*key) {
-                None | Some(Value::Null) => continue,
-                Some(Value::Array(items)) => items,
-                Some(_) => return Err(Error::failed(format!("'{key}' must be a list"))),
-            };
-            for (index, item) in items.iter().enumerate() {
-                let entry = Entry::read(item)
-                    .map_err(|error| Error::failed(format!("{key}[{index}]: {error}")))?;
+            for entry in entry::list(json, key, Ok)? {
                 folds += usize::from(entry.fold.is_some());
                 let held = at == 0 && fold.is_some() && entry.fold == fold.map(u64::from);
                 parts[if held { 1 } else { at }].push(case_of(&entry, listing));

@@ -59,15 +59,7 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
 fn list(json: &Map<String, Value>, keys: &[&str], folder: &Path) -> Result<Vec<Entry>> {
     let mut entries = vec![];
     for key in keys {
-        let items = match json.get(*key) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Array(items)) => items,
-            Some(_) => return Err(Error::failed(format!("'{key}' must be a list"))),
-        };
-        for (index, item) in items.iter().enumerate() {
-            let entry = Entry::read(item).and_then(|entry| entry.inside(folder));
-            entries.push(entry.map_err(|error| Error::failed(format!("{key}[{index}]: {error}")))?);
-        }
+        entries.extend(entry::list(json, key, |entry| entry.inside(folder))?);
     }
     Ok(entries)
 }

@@ -20,6 +20,25 @@ pub struct Entry {
     pub others: BTreeSet<String>,
 }
 
+/// The entries of the list under `key`, each passed through `with`; empty if it is missing or null.
+/// An error names the key and the index.
+pub fn list(
+    json: &Map<String, Value>,
+    key: &str,
+    with: impl Fn(Entry) -> Result<Entry>,
+) -> Result<Vec<Entry>> {
+    let items = match json.get(key) {
+        None | Some(Value::Null) => return Ok(vec![]),
+        Some(Value::Array(items)) => items,
+        Some(_) => return Err(Error::failed(format!("'{key}' must be a list"))),
+    };
+    let entry = |(index, item): (usize, &Value)| {
+        let entry = Entry::read(item).and_then(&with);
+        entry.map_err(|error| Error::failed(format!("{key}[{index}]: {error}")))
+    };
+    items.iter().enumerate().map(entry).collect()
+}
+
 impl Entry {
     /// From an image's path, or an object with `image` (a path, or a list with one a channel) and
     /// perhaps `label`. Paths are as written.
