@@ -1,0 +1,98 @@
+//! Executors: the places where stages are made. A stage's thread holds the claim and the draft,
+//! calls [`Executor::make`], and publishes the draft afterwards; the way in between is the
+//! executor's own.
+//!
+//! [`here`] runs a kind in this process and [`child`] in a `voxflow-worker`; [`Local`] chooses
+//! between the two by the kind. Another place (a cluster) is another implementation.
+
+pub mod child;
+mod child_items;
+pub mod here;
+mod process_group;
+
+use crate::gpus::Gpus;
+use crate::machine::Usage;
+use crate::stop::Stop;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use voxflow_stages::kind::Place;
+use voxflow_stages::{Error, Host, Kind, Message, Result, Task};
+
+/// A place where stages are made.
+pub trait Executor: Sync {
+    /// Makes the files of a stage in the folder `order.task.draft`; blocks until they are whole.
+    /// Called on the stage's own thread, under its claim. News go to `host`; items are recalled
+    /// through it.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`](voxflow_stages::Error::Stopped) after a stop; any other error fails the
+    /// stage.
+    fn make(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished>;
+}
+
+/// One stage to be made.
+#[derive(Clone, Copy)]
+pub struct Order<'a> {
+    /// The kind.
+    pub kind: &'static Kind,
+    /// The work as plain data.
+    pub task: &'a Task,
+    /// A folder for files of the executor's own, made when it is asked for.
+    pub workdir: &'a dyn Fn() -> Result<PathBuf>,
+    /// Log file for the standard error of other processes.
+    pub log: &'a Path,
+    /// Graphics cards that the stage is to have; 0 for a stage on the processor.
+    pub gpus: usize,
+}
+
+/// Facts about a stage that was made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Finished {
+    /// Processor time and memory.
+    pub usage: Usage,
+}
+
+/// This machine: kinds without libtorch run in this process, the others in a worker that sees no
+/// cards but its own.
+#[derive(Debug)]
+pub struct Local {
+    gpus: Gpus,
+}
+
+impl Local {
+    /// With the cards that `--device` names.
+    pub fn on(device: &str) -> Local {
+        Local { gpus: Gpus::of_device(device) }
+    }
+
+    /// The number of graphics cards.
+    pub fn gpus(&self) -> usize {
+        self.gpus.count()
+    }
+
+    fn in_worker(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
+        let count = order.gpus.min(self.gpus.count());
+        if count == 0 {
+            let visible = (order.task.device == "cpu").then(OsString::new);
+            return child::make(order, visible.as_deref(), host, stop);
+        }
+        let waiting = |words: &str| host.tell(Message::Waiting { words: words.into() });
+        let lease = self.gpus.lease(count, &|| stop.is_asked(), &waiting)?;
+        let lease = lease.ok_or(Error::Stopped)?;
+        let mut task = order.task.clone();
+        if task.device.starts_with("cuda:") {
+            // The only card that the worker sees.
+            task.device = "cuda:0".into();
+        }
+        child::make(&Order { task: &task, ..*order }, Some(&lease.visible()), host, stop)
+    }
+}
+
+impl Executor for Local {
+    fn make(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
+        match order.kind.place {
+            Place::Here(run) => here::make(run, order, host),
+            Place::Worker => self.in_worker(order, host, stop),
+        }
+    }
+}
