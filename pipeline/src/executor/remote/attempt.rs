@@ -1,0 +1,302 @@
+//! The folder of an attempt: all that a node is given and gives back. It lies in the store, so that
+//! files become blobs by a rename.
+//!
+//! ```text
+//! attempts/ab/<fingerprint>/<attempt>/
+//!   task.json                    the assignment, written by the orchestrator
+//!   job.json                     batch and index; the job's id once it is known
+//!   start-<restart>-<8 hex>/     made by each process that begins on it
+//!     started.json               host and job
+//!     said.jsonl                 messages of the stage; synced every two seconds: the beat
+//!     log.txt                    the worker's log
+//!     files/                     the artifact
+//!     items/<fingerprint>/       files/ and item.json, written last
+//!     verdict.json               the end, by a rename, closed by its own digest
+//! ```
+
+use super::verdict::{Closed, ItemMade, Verdict};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use voxflow_cache::{Digest, Fingerprint, sharing};
+use voxflow_stages::protocol::Build;
+use voxflow_stages::{Error, Result, Task, Trouble};
+
+/// The work of a node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The program that wrote it.
+    pub sender: Build,
+    /// The stage.
+    pub task: Task,
+    /// The store's folder.
+    pub store: PathBuf,
+    /// Graphics cards of the stage.
+    pub gpus: usize,
+    /// Longest wait in seconds for files that other machines wrote.
+    pub patience: u64,
+    /// The share of the stage's items, where only items are wanted.
+    pub shard: Option<Shard>,
+}
+
+/// A share of a stage's items: those whose fingerprint is `index` modulo `count`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Which share, from 0.
+    pub index: u64,
+    /// The number of shares.
+    pub count: u64,
+}
+
+impl Shard {
+    /// True if the item belongs to this share.
+    pub fn has(self, item: &Fingerprint) -> bool {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&item.as_bytes()[..8]);
+        u64::from_le_bytes(bytes) % self.count.max(1) == self.index
+    }
+}
+
+/// The job of an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The batch's name, which is the job's.
+    pub batch: String,
+    /// The place in the batch.
+    pub index: u32,
+    /// The job's id, once the cluster has told it.
+    pub id: Option<String>,
+}
+
+/// Facts of a process that began on an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// The machine.
+    pub host: String,
+    /// The job's id as the process sees it.
+    pub job: Option<String>,
+    /// Milliseconds since 1970 by the node's clock.
+    pub at_ms: i64,
+}
+
+/// An attempt at a stage.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attempt {
+    folder: PathBuf,
+}
+
+/// The folder of one process that began on an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Start {
+    folder: PathBuf,
+}
+
+/// The folder of all attempts at a stage.
+pub fn of_stage(store: &Path, fingerprint: &Fingerprint) -> PathBuf {
+    let hex = fingerprint.to_hex();
+    store.join("attempts").join(&hex[..2]).join(hex)
+}
+
+impl Attempt {
+    /// The attempt in this folder.
+    pub fn at(folder: &Path) -> Attempt {
+        Attempt { folder: folder.to_path_buf() }
+    }
+
+    /// A new attempt at a stage.
+    ///
+    /// # Errors
+    /// An input/output error.
+    pub fn create(assignment: &Assignment) -> Result<Attempt> {
+        let parent = of_stage(&assignment.store, &assignment.task.recipe.fingerprint());
+        let folder = parent.join(chance());
+        sharing::make_folders(&folder).map_err(Error::io("create", &folder))?;
+        write_whole(&folder.join("task.json"), assignment)?;
+        Ok(Attempt { folder })
+    }
+
+    /// All attempts at a stage, in no order.
+    pub fn list(store: &Path, fingerprint: &Fingerprint) -> Result<Vec<Attempt>> {
+        let folders = subfolders(&of_stage(store, fingerprint), "")?;
+        Ok(folders.into_iter().map(|folder| Attempt { folder }).collect())
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The assignment.
+    pub fn assignment(&self) -> Result<Assignment> {
+        read_json(&self.folder.join("task.json"))
+    }
+
+    /// The job, if one was ever asked for.
+    pub fn job(&self) -> Option<Job> {
+        read_json(&self.folder.join("job.json")).ok()
+    }
+
+    /// Writes the job down.
+    pub fn write_job(&self, job: &Job) -> Result<()> {
+        write_whole(&self.folder.join("job.json"), job)
+    }
+
+    /// The processes that began on it, the first start first.
+    pub fn starts(&self) -> Result<Vec<Start>> {
+        let mut folders = subfolders(&self.folder, "start-")?;
+        folders.sort();
+        Ok(folders.into_iter().map(|folder| Start { folder }).collect())
+    }
+
+    /// The first good verdict that made something, and its start.
+    pub fn good(&self) -> Result<Option<(Start, Verdict)>> {
+        let mut starts = self.starts()?.into_iter();
+        Ok(starts.find_map(|start| {
+            let verdict = start.verdict()?;
+            verdict.is_good().then_some((start, verdict))
+        }))
+    }
+
+    /// A folder for a process that begins. Restarts of a job are counted by the cluster.
+    pub fn start(&self, restart: u32) -> Result<Start> {
+        let folder = self.folder.join(format!("start-{restart:03}-{}", chance()));
+        fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+        sharing::share(&folder);
+        let start = Start { folder };
+        for folder in [start.files(), start.items()] {
+            fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+            sharing::share(&folder);
+        }
+        Ok(start)
+    }
+}
+
+impl Start {
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The messages.
+    pub fn said(&self) -> PathBuf {
+        self.folder.join("said.jsonl")
+    }
+
+    /// The worker's log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("log.txt")
+    }
+
+    /// The artifact's files.
+    pub fn files(&self) -> PathBuf {
+        self.folder.join("files")
+    }
+
+    /// The folder of items.
+    pub fn items(&self) -> PathBuf {
+        self.folder.join("items")
+    }
+
+    /// The folder of an item.
+    pub fn item(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.items().join(fingerprint.to_hex())
+    }
+
+    /// Facts of the process.
+    pub fn started(&self) -> Option<Started> {
+        read_json(&self.folder.join("started.json")).ok()
+    }
+
+    /// Writes facts of the process.
+    pub fn write_started(&self, started: &Started) -> Result<()> {
+        write_whole(&self.folder.join("started.json"), started)
+    }
+
+    /// The time of the last message by the file system's clock.
+    pub fn last_beat(&self) -> Option<SystemTime> {
+        fs::metadata(self.said()).and_then(|facts| facts.modified()).ok()
+    }
+
+    /// The verdict, if it is there and whole.
+    pub fn verdict(&self) -> Option<Verdict> {
+        Closed::read(&self.folder.join("verdict.json"))
+    }
+
+    /// Ends the start.
+    pub fn write_verdict(&self, verdict: &Verdict) -> Result<()> {
+        Closed::write(&self.folder.join("verdict.json"), verdict)
+    }
+
+    /// The whole items that it made, with their folders of files.
+    pub fn items_made(&self) -> Result<Vec<(PathBuf, ItemMade)>> {
+        let folders = subfolders(&self.items(), "")?;
+        Ok(folders.iter().filter_map(|folder| item_in(folder)).collect())
+    }
+}
+
+/// The item in a folder, if it is whole.
+pub fn item_in(folder: &Path) -> Option<(PathBuf, ItemMade)> {
+    Closed::read(&folder.join("item.json")).map(|item| (folder.join("files"), item))
+}
+
+/// Eight digits that nobody else draws.
+fn chance() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let text = format!("{} {now:?} {} {count}", crate::machine::host(), std::process::id());
+    Digest::of(text.as_bytes()).to_hex()[..8].to_string()
+}
+
+/// The folders below one whose names begin so; none where it is not there.
+fn subfolders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(Error::io("list", folder)(error)),
+    };
+    let mut found = vec![];
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", folder))?;
+        let is_named = entry.file_name().to_string_lossy().starts_with(prefix);
+        if is_named && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).map_err(Error::io("read", path))?;
+    serde_json::from_slice(&text).trouble_at(path)
+}
+
+/// Writes JSON beside its place and renames it there, safe on the disk first.
+pub(super) fn write_whole<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write_text(path, &serde_json::to_vec(value).trouble_at(path)?)
+}
+
+pub(super) fn write_text(path: &Path, text: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let beside = path.with_extension(format!("{}.part", chance()));
+    let mut file = fs::File::create(&beside).map_err(Error::io("create", &beside))?;
+    file.write_all(text).and_then(|()| file.sync_all()).map_err(Error::io("write", &beside))?;
+    sharing::share(&beside);
+    fs::rename(&beside, path).map_err(Error::io("rename to", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_belongs_to_one_shard() {
+        for seed in 0..50u8 {
+            let item = Fingerprint::from_hex(&Digest::of(&[seed]).to_hex()).unwrap();
+            let of = (0..7).filter(|&index| Shard { index, count: 7 }.has(&item)).count();
+            assert_eq!(of, 1);
+        }
+    }
+}
