@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod gc;
 mod recall;
+mod settled;
 mod upkeep;
 mod watch;
 
