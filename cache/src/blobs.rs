@@ -73,7 +73,8 @@ impl Hints<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     pub(crate) folder: PathBuf,
-    pub(crate) bad: PathBuf,
+    /// Folder for damaged files; `None` where nothing may be moved.
+    pub(crate) bad: Option<PathBuf>,
 }
 
 impl Blobs {
@@ -157,11 +158,12 @@ impl Blobs {
         if found == *digest {
             return Ok(Check::Good);
         }
+        let Some(bad) = &self.bad else { return Ok(Check::Bad) };
         tracing::warn!(
             "{}: this file is damaged; set aside, it will be made again",
             path.display()
         );
-        layout::set_aside(path, &stat, &self.bad).map(|()| Check::Bad)
+        layout::set_aside(path, &stat, bad).map(|()| Check::Bad)
     }
 
     /// Moves a settled file to its place. A file that lies there already stays, if the index knows

@@ -54,6 +54,7 @@ impl Store {
     /// store already (a publisher that died has moved it) and is read. The new entry is written
     /// beside the folder first. The folder itself stays.
     pub fn publish_settled(&self, folder: &Path, settled: &[Settled], made: Made) -> Result<Entry> {
+        self.writable()?;
         let mut artifact = Artifact::default();
         for Settled { name, digest, bytes } in settled {
             artifact.add(name, &Blob { digest: *digest, bytes: *bytes, reference: None })?;

@@ -6,6 +6,7 @@ mod crowd;
 mod damage;
 mod faults;
 mod gc;
+mod reading;
 mod recall;
 mod settled;
 mod upkeep;
