@@ -77,7 +77,9 @@ fn what_a_worker_makes_and_says_is_kept_and_told_again() {
 
 #[test]
 fn warnings_are_recorded_and_told_again_where_the_stage_is_reused() {
-    let warning = |words: &str| format!("echo '{{\"line\":\"message\",\"say\":\"warning\",\"words\":\"{words}\"}}'\n");
+    let warning = |words: &str| {
+        format!("echo '{{\"line\":\"message\",\"say\":\"warning\",\"words\":\"{words}\"}}'\n")
+    };
     let told: String = ["case a: cut", "case b: cut", "slow disk"].map(warning).concat();
     let lab = lab(&format!("{told}{DONE}"));
     let grouped = serde_json::json!(["2 cases (a, b): cut", "slow disk"]);

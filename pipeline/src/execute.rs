@@ -267,8 +267,9 @@ impl<'a> Engine<'a> {
         let (store, stop, sender) = (self.store.clone(), self.stop.clone(), sender.clone());
         let executor = self.executor;
         let thread = std::thread::Builder::new().name(format!("stage {}", job.stage));
-        let spawned = thread
-            .spawn_scoped(scope, move || stage_job::make(&job, &store, executor, &stop, &sender, &hear_go));
+        let spawned = thread.spawn_scoped(scope, move || {
+            stage_job::make(&job, &store, executor, &stop, &sender, &hear_go)
+        });
         spawned
             .map(|_| ())
             .map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))

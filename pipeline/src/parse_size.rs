@@ -27,7 +27,9 @@ pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = parts(text).ok_or("write a size as 20GB or 512MiB")?;
     let unit = if unit.is_empty() { "b" } else { &unit };
     let factor = SIZES.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
-    let factor = factor.ok_or("sizes are in B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, or K, M, G, T as KiB and so on")?;
+    let factor = factor.ok_or(
+        "sizes are in B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, or K, M, G, T as KiB and so on",
+    )?;
     Ok((number * factor as f64) as u64)
 }
 

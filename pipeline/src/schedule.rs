@@ -282,12 +282,7 @@ mod tests {
 
     #[test]
     fn stages_of_other_resources_do_not_wait_for_each_other() {
-        let nodes = vec![
-            node(IO, &[]),
-            node(JOB, &[]),
-            node(JOB, &[]),
-            node(GPU, &[]),
-        ];
+        let nodes = vec![node(IO, &[]), node(JOB, &[]), node(JOB, &[]), node(GPU, &[])];
         let mut schedule = Schedule::new(nodes, ONE, false);
         assert_eq!(
             (next(&mut schedule), next(&mut schedule), next(&mut schedule), next(&mut schedule)),
@@ -311,8 +306,7 @@ mod tests {
 
     #[test]
     fn a_paused_stage_may_end_without_a_slot() {
-        let mut schedule =
-            Schedule::new(vec![node(JOB, &[]), node(JOB, &[])], ONE, false);
+        let mut schedule = Schedule::new(vec![node(JOB, &[]), node(JOB, &[])], ONE, false);
         next(&mut schedule);
         schedule.pause(0);
         assert_eq!(next(&mut schedule), Some(1));
@@ -325,14 +319,7 @@ mod tests {
 
     #[test]
     fn a_failure_skips_what_needs_it_and_keep_going_decides_about_the_rest() {
-        let nodes = || {
-            vec![
-                node(JOB, &[]),
-                node(JOB, &[0]),
-                node(JOB, &[1]),
-                node(JOB, &[]),
-            ]
-        };
+        let nodes = || vec![node(JOB, &[]), node(JOB, &[0]), node(JOB, &[1]), node(JOB, &[])];
         for keep_going in [false, true] {
             let mut schedule = Schedule::new(nodes(), ONE, keep_going);
             next(&mut schedule);
@@ -344,8 +331,7 @@ mod tests {
 
     #[test]
     fn after_a_stop_nothing_begins_but_what_runs_may_resume() {
-        let mut schedule =
-            Schedule::new(vec![node(JOB, &[]), node(JOB, &[])], ONE, true);
+        let mut schedule = Schedule::new(vec![node(JOB, &[]), node(JOB, &[])], ONE, true);
         next(&mut schedule);
         schedule.pause(0);
         schedule.stop();

@@ -50,10 +50,8 @@ impl ExecArgs {
     /// Options of an execution on a machine with this many cards; with `verify` stored bytes are
     /// read before they are reused.
     pub fn options(&self, gpus: usize, verify: bool) -> ExecOptions {
-        let on_processor =
-            self.device == "cpu" || (self.device == "auto" && !machine::has_accelerator());
         // A card that a person insists on counts, whatever the driver says of it.
-        let gpus = if on_processor { 0 } else { gpus.max(1) };
+        let gpus = if self.device.starts_with("cuda") { gpus.max(1) } else { gpus };
         let jobs = u64::from(self.jobs);
         let budget = Resources {
             io: DOWNLOADS,
