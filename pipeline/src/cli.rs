@@ -52,6 +52,9 @@ pub enum Command {
     /// Keep the store in order: size, verify, gc, rebuild
     #[command(subcommand)]
     Cache(commands::cache::Cache),
+    /// Make the stage of an attempt, as a job of a cluster
+    #[command(hide = true)]
+    Task(commands::task::Task),
     /// List the kinds of stages and their parameters
     Kinds(commands::kinds::Kinds),
     /// Write a completion script for a shell
@@ -77,6 +80,7 @@ impl Command {
             Command::View(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
+            Command::Task(command) => command.run(),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(Cli::command()),
             Command::New(command) => command.run(),

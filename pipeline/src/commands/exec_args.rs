@@ -1,9 +1,19 @@
 //! The flags that `run` and `sweep` share: how much at once, and on what.
 
+use crate::error::{Error, Result};
 use crate::execute::ExecOptions;
+use crate::executor::remote::Remote;
+use crate::executor::remote::children::Children;
+use crate::executor::remote::cluster::Cluster;
+use crate::executor::remote::slurm::Slurm;
+use crate::executor::{Executor, Local};
+use crate::home::Home;
 use crate::machine;
 use crate::resources::Resources;
+use crate::site::{ExecutorName, OnStop, Site};
 use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Downloads at once.
 const DOWNLOADS: u64 = 4;
@@ -24,6 +34,15 @@ pub struct ExecArgs {
     /// Device for training and prediction: auto, cpu or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
+    /// Where stages are made; by default as the site file says, or here
+    #[arg(long, value_enum)]
+    pub executor: Option<ExecutorName>,
+    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
+    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
+    pub site: Option<PathBuf>,
+    /// Fate of a cluster's jobs when the run is stopped
+    #[arg(long, value_enum, default_value_t)]
+    pub on_stop: OnStop,
 }
 
 /// A device as a person names it.
@@ -45,6 +64,37 @@ impl ExecArgs {
 
     fn shared(&self, stages: usize) -> usize {
         self.threads.map_or((machine::cores() / stages.max(1)).max(1), usize::from)
+    }
+
+    /// The executor, and the budget of what it makes at once.
+    pub fn executor(&self, home: &Home, verify: bool) -> Result<(Box<dyn Executor>, ExecOptions)> {
+        let mut site = Site::find(self.site.as_deref(), home.root())?;
+        site.executor = self.executor.unwrap_or(site.executor);
+        let store = home.store().to_path_buf();
+        let cluster: Arc<dyn Cluster> = match site.executor {
+            ExecutorName::Here => {
+                let local = Local::on(&self.device);
+                let options = self.options(local.gpus(), verify);
+                return Ok((Box::new(local), options));
+            }
+            ExecutorName::Children => {
+                let batches = std::path::absolute(store.join("batches"));
+                let batches = batches.map_err(Error::io("find", &store))?;
+                Arc::new(Children::new(batches, site.children))
+            }
+            ExecutorName::Slurm => Arc::new(Slurm::new(site.slurm.clone())),
+        };
+        let remote = Remote::new(cluster, site, store, self.on_stop);
+        let jobs = remote.most_jobs() as u64;
+        let mut options = self.options(0, verify);
+        options.budget = Resources {
+            io: DOWNLOADS,
+            jobs,
+            cpus: u64::MAX,
+            memory: u64::MAX,
+            gpus: 0,
+        };
+        Ok((Box::new(remote), options))
     }
 
     /// Options of an execution on a machine with this many cards; with `verify` stored bytes are

@@ -26,6 +26,7 @@ pub mod runs;
 pub mod show;
 mod standalone;
 pub mod sweep;
+pub mod task;
 pub mod view;
 pub mod workflow_args;
 

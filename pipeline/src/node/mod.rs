@@ -11,6 +11,7 @@ use crate::executor::remote::verdict::{End, StopReason, Verdict};
 use crate::executor::{Executor, Local, Order};
 use crate::machine::{self, Usage};
 use crate::stop::Stop;
+use crate::workflow::stage_resources::StageResources;
 use beat::Beat;
 use host::NodeHost;
 use std::collections::BTreeMap;
@@ -117,6 +118,7 @@ impl Node<'_> {
             workdir: &|| Ok(self.start.log().parent().unwrap_or(Path::new(".")).to_path_buf()),
             log: &self.start.log(),
             gpus: self.assignment.gpus,
+            asked: &StageResources::default(),
             keep_item: &|_| Ok(()),
         };
         let finished = Local::on(&task.device).make(&order, host, self.stop)?;

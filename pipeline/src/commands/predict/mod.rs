@@ -14,6 +14,7 @@ use crate::error::{Error, Exit, Result};
 use crate::executor::{Executor, Local, Order, child};
 use crate::globals::Globals;
 use crate::stop::Stop;
+use crate::workflow::stage_resources::StageResources;
 use crate::{humanize, machine};
 use clap::Args;
 use images::Images;
@@ -139,6 +140,8 @@ impl Predict {
             workdir: &|| Ok(desk.to_path_buf()),
             log: log.path(),
             gpus: 1,
+            asked: &StageResources::default(),
+            keep_item: &|_| Ok(()),
         };
         let outcome = Local::on(&self.device).make(&order, &delivery, stop);
         if outcome

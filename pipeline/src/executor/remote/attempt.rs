@@ -158,6 +158,17 @@ impl Attempt {
         }))
     }
 
+    /// Makes a start the owner of its stage: processes that began earlier stop when they see it.
+    pub fn take_stage(start: &Start) -> Result<()> {
+        write_text(&Attempt::owner_file(start), start.name().as_bytes())
+    }
+
+    /// The file that names the owner of a stage: the start that began last.
+    pub fn owner_file(start: &Start) -> PathBuf {
+        let stage = start.folder.ancestors().nth(2).unwrap_or(&start.folder);
+        stage.join("owner")
+    }
+
     /// A folder for a process that begins. Restarts of a job are counted by the cluster.
     pub fn start(&self, restart: u32) -> Result<Start> {
         let folder = self.folder.join(format!("start-{restart:03}-{}", chance()));

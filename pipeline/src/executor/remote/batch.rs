@@ -147,6 +147,19 @@ impl Batcher {
         Ok(batch)
     }
 
+    /// Removes the files of a job whose stage has been published, and the batch with its last.
+    pub fn forget(&self, job: &Job) {
+        let folder = self.folder.join(&job.batch);
+        for ending in ["out", "pid"] {
+            std::fs::remove_file(folder.join(format!("{}.{ending}", job.index))).ok();
+        }
+        let names = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let is_own = |name: std::ffi::OsString| name != "list" && name != "script.sh";
+        if !names.map(|entry| entry.file_name()).any(is_own) {
+            std::fs::remove_dir_all(&folder).ok();
+        }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

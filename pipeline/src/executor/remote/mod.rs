@@ -25,13 +25,13 @@ use batch::Batcher;
 use cluster::{Cluster, JobWants};
 use follow::Follow;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use verdict::{End, Verdict};
 use view::View;
-use voxflow_cache::Fingerprint;
+use voxflow_cache::{Fingerprint, Recipe};
 use voxflow_stages::protocol::Build;
-use voxflow_stages::{Error, Host, Message, Result};
+use voxflow_stages::{Error, Host, Message, Result, Task};
 
 /// Stages as jobs of a cluster; work of moments stays here.
 pub struct Remote {
@@ -58,6 +58,7 @@ pub(super) struct Making<'a> {
 impl Remote {
     /// On a cluster, with a store that its nodes see under the same path.
     pub fn new(cluster: Arc<dyn Cluster>, site: Site, store: PathBuf, on_stop: OnStop) -> Remote {
+        let store = std::path::absolute(&store).unwrap_or(store);
         let batcher = Batcher::new(Arc::clone(&cluster), store.join("batches"));
         let view = View::new(Arc::clone(&cluster));
         Remote { local: Local::on("cpu"), cluster, batcher, view, site, store, on_stop }
@@ -97,6 +98,20 @@ impl Executor for Remote {
         let fingerprint = order.task.recipe.fingerprint();
         let kept = std::sync::Mutex::default();
         Making { remote: self, order, host, stop, fingerprint, kept }.make()
+    }
+
+    fn tidy(&self, recipe: &Recipe) {
+        let fingerprint = recipe.fingerprint();
+        let jobs = Attempt::list(&self.store, &fingerprint).unwrap_or_default();
+        for job in jobs.iter().filter_map(Attempt::job) {
+            self.batcher.forget(&job);
+        }
+        let folder = attempt::of_stage(&self.store, &fingerprint);
+        if let Err(error) = std::fs::remove_dir_all(&folder)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("{}: is of no use any more and cannot be removed: {error}", folder.display());
+        }
     }
 
     fn hands_items(&self) -> bool {
@@ -193,7 +208,7 @@ impl Making<'_> {
     }
 
     fn submit(&self, shard: Option<Shard>, wants: &JobWants) -> Result<Attempt> {
-        let mut task = self.order.task.clone();
+        let mut task = absolute(self.order.task)?;
         task.threads = wants.resources.cpus as usize;
         let attempt = Attempt::create(&Assignment {
             sender: Build::own(),
@@ -259,4 +274,14 @@ impl Making<'_> {
     fn say(&self, words: &str) {
         self.host.tell(Message::Waiting { words: words.to_string() });
     }
+}
+
+/// The task with paths that mean the same in any folder.
+fn absolute(task: &Task) -> Result<Task> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
+    let mut task = task.clone();
+    task.unfinished = absolute(&task.unfinished)?;
+    let files = task.inputs.values_mut().flatten().flat_map(|input| input.files.values_mut());
+    files.map(|file| absolute(&file.path).map(|path| file.path = path)).collect::<Result<()>>()?;
+    Ok(task)
 }
