@@ -20,7 +20,7 @@ kinds:
 ";
 
 fn workflow() -> String {
-    format!("{TINY}  score: {{ uses: baseline, needs: [cache] }}\n")
+    format!("{TINY}  score: {{ uses: baseline, needs: [cache], with: {{ method: mean_label }} }}\n")
 }
 
 fn lab() -> Lab {
@@ -103,8 +103,12 @@ fn a_killed_orchestrator_loses_nothing_that_its_jobs_go_on_to_make() {
 #[test]
 fn a_killed_job_is_made_again_and_its_finished_items_are_kept() {
     let lab = lab();
-    let text = workflow().replace("cases: 6, unlabelled: 1, shape: [24, 24, 24]", "cases: 12, shape: [96, 96, 96]");
-    let text = text.replace("training: 3, validation: 1, testing: 2", "training: 6, validation: 3, testing: 3");
+    let text = workflow()
+        .replace("cases: 6, unlabelled: 1, shape: [24, 24, 24]", "cases: 12, shape: [96, 96, 96]");
+    let text = text.replace(
+        "training: 3, validation: 1, testing: 2",
+        "training: 6, validation: 3, testing: 3",
+    );
     lab.write("workflow.yaml", &text);
     let run = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
     lab.wait("a job", |lab| !processes(lab).is_empty());
@@ -136,8 +140,14 @@ fn a_stage_that_fails_on_a_node_fails_with_its_own_words() {
 #[test]
 fn a_stopped_run_leaves_its_jobs_and_the_same_command_takes_them_up() {
     let lab = lab();
-    let text = workflow().replace("cases: 6, unlabelled: 1, shape: [24, 24, 24]", "cases: 10, shape: [128, 128, 128]");
-    let text = text.replace("training: 3, validation: 1, testing: 2", "training: 6, validation: 2, testing: 2");
+    let text = workflow().replace(
+        "cases: 6, unlabelled: 1, shape: [24, 24, 24]",
+        "cases: 10, shape: [128, 128, 128]",
+    );
+    let text = text.replace(
+        "training: 3, validation: 1, testing: 2",
+        "training: 6, validation: 2, testing: 2",
+    );
     lab.write("workflow.yaml", &text);
     let run = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
     lab.wait("a job", |lab| !processes(lab).is_empty());

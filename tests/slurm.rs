@@ -88,7 +88,7 @@ kinds:
 ";
 
 fn workflow() -> String {
-    format!("{TINY}  score: {{ uses: baseline, needs: [cache] }}\n")
+    format!("{TINY}  score: {{ uses: baseline, needs: [cache], with: {{ method: mean_label }} }}\n")
 }
 
 fn digests(run: &Record) -> Vec<(String, String)> {
@@ -170,8 +170,8 @@ fn daemons_jobs_and_the_orchestrator_may_die_at_any_moment() {
         lab.write("workflow.yaml", &workflow());
         let mut run = lab.spawn(&flags);
         std::thread::sleep(Duration::from_millis(chance.below(6000) as u64));
-        let victim = ["n1", "slurmctld", "munged", "task", "slurmstepd", "voxflow"]
-            [chance.below(6)];
+        let victim =
+            ["n1", "slurmctld", "munged", "task", "slurmstepd", "voxflow"][chance.below(6)];
         match victim {
             "voxflow" => drop(run.kill()),
             "task" => kill_matching("\0task\0", &lab.path("").display().to_string()),
@@ -209,7 +209,10 @@ fn kill_matching(one: &str, other: &str) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let words = String::from_utf8_lossy(&words).into_owned();
-        if name.bytes().all(|byte| byte.is_ascii_digit()) && words.contains(one) && words.contains(other) {
+        if name.bytes().all(|byte| byte.is_ascii_digit())
+            && words.contains(one)
+            && words.contains(other)
+        {
             Command::new("kill").args(["-9", &name]).status().unwrap();
         }
     }

@@ -182,9 +182,9 @@ impl Site {
         if let Some(path) = given {
             return Site::read(path);
         }
-        let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-            std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"))
-        });
+        let config = std::env::var_os("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
         let usual = config.map(|config| config.join("voxflow/site.yaml"));
         let places = [Some(home.join("site.yaml")), usual];
         match places.into_iter().flatten().find(|path| path.is_file()) {

@@ -151,8 +151,7 @@ impl StageHost<'_> {
 
     fn make(&self, go: &Receiver<()>) -> Result<(Entry, Recall)> {
         let waiting = |wait: Wait| self.give_back_slot(go, wait);
-        let recalled =
-            self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))?;
+        let recalled = self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))?;
         if recalled.1 == Recall::Made {
             self.executor.tidy(&self.job.recipe);
         }

@@ -87,13 +87,8 @@ impl ExecArgs {
         let remote = Remote::new(cluster, site, store, self.on_stop);
         let jobs = remote.most_jobs() as u64;
         let mut options = self.options(0, verify);
-        options.budget = Resources {
-            io: DOWNLOADS,
-            jobs,
-            cpus: u64::MAX,
-            memory: u64::MAX,
-            gpus: 0,
-        };
+        options.budget =
+            Resources { io: DOWNLOADS, jobs, cpus: u64::MAX, memory: u64::MAX, gpus: 0 };
         Ok((Box::new(remote), options))
     }
 

@@ -88,8 +88,7 @@ impl<'a> Launch<'a> {
         let runs = self.open(plans)?;
         short.iter().for_each(|words| tracing::warn!("{words}"));
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
-        let ending =
-            execute(runs, &self.store, &planner, executor.as_ref(), &options, &self.stop)?;
+        let ending = execute(runs, &self.store, &planner, executor.as_ref(), &options, &self.stop)?;
         self.store.flush();
         let reported = folders.iter().zip(&ending.made).filter(|(_, made)| **made);
         let alone = folders.len() == 1;

@@ -8,20 +8,20 @@
 pub mod child;
 mod child_items;
 pub mod here;
+mod local;
 mod pid_file;
 mod process_group;
 pub mod remote;
 
-use crate::gpus::Gpus;
+pub use local::Local;
+
 use crate::machine::Usage;
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Recipe, Settled};
-use voxflow_stages::kind::Place;
-use voxflow_stages::{Error, Host, Kind, Message, Result, Task};
+use voxflow_stages::{Host, Kind, Result, Task};
 
 /// A place where stages are made.
 pub trait Executor: Sync {
@@ -107,49 +107,4 @@ pub struct JobFacts {
     /// The job's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-}
-
-/// This machine: kinds without libtorch run in this process, the others in a worker that sees no
-/// cards but its own.
-#[derive(Debug)]
-pub struct Local {
-    gpus: Gpus,
-}
-
-impl Local {
-    /// With the cards that `--device` names.
-    pub fn on(device: &str) -> Local {
-        Local { gpus: Gpus::of_device(device) }
-    }
-
-    /// The number of graphics cards.
-    pub fn gpus(&self) -> usize {
-        self.gpus.count()
-    }
-
-    fn in_worker(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
-        let count = order.gpus.min(self.gpus.count());
-        if count == 0 {
-            let visible = (order.task.device == "cpu").then(OsString::new);
-            return child::make(order, visible.as_deref(), host, stop);
-        }
-        let waiting = |words: &str| host.tell(Message::Waiting { words: words.into() });
-        let lease = self.gpus.lease(count, &|| stop.is_asked(), &waiting)?;
-        let lease = lease.ok_or(Error::Stopped)?;
-        let mut task = order.task.clone();
-        if task.device.starts_with("cuda:") {
-            // The only card that the worker sees.
-            task.device = "cuda:0".into();
-        }
-        child::make(&Order { task: &task, ..*order }, Some(&lease.visible()), host, stop)
-    }
-}
-
-impl Executor for Local {
-    fn make(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
-        match order.kind.place {
-            Place::Here(run) => here::make(run, order, host),
-            Place::Worker => self.in_worker(order, host, stop),
-        }
-    }
 }

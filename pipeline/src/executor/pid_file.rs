@@ -61,7 +61,8 @@ mod tests {
         assert!(file.living().is_none(), "no file");
         file.write(std::process::id()).unwrap();
         assert!(file.living().is_some());
-        fs::write(&file.path, format!("{} 1 {}\n", std::process::id(), crate::machine::host())).unwrap();
+        fs::write(&file.path, format!("{} 1 {}\n", std::process::id(), crate::machine::host()))
+            .unwrap();
         assert!(file.living().is_none(), "another that got the number");
     }
 }

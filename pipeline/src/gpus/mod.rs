@@ -5,8 +5,11 @@
 //! in memory, between programs by a locked byte a card in a file of the machine. Its worker sees
 //! nothing but its own cards.
 
+mod card;
 mod nvml;
 mod visible;
+
+pub use card::Gpu;
 
 use crate::machine;
 use std::ffi::OsString;
@@ -23,17 +26,6 @@ pub const LOCKS: &str = "VOXFLOW_GPU_LOCKS";
 const BATCH_SYSTEMS: [&str; 3] = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"];
 /// Interval at which a card in use by another program is asked for again.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-
-/// A card, or an instance of one (MIG).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gpu {
-    /// Its name for `CUDA_VISIBLE_DEVICES`: a UUID, or a number as it was given.
-    pub id: String,
-    /// The name of its model; empty where the driver does not say.
-    pub name: String,
-    /// Memory in bytes; 0 where the driver does not say.
-    pub memory: u64,
-}
 
 /// The cards that stages of this program may use.
 #[derive(Debug)]
@@ -78,7 +70,7 @@ impl Gpus {
             _ if found.is_empty() && !machine::has_accelerator() => vec![],
             Ok(given) => visible::select(&found, &given, is_in_bus_order()),
             Err(_) if found.is_empty() => vec![visible::unknown("0")],
-            Err(_) => found.into_iter().flat_map(nvml::Card::into_usable).collect(),
+            Err(_) => found.into_iter().flat_map(card::Card::into_usable).collect(),
         }
     }
 

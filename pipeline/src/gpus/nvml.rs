@@ -1,26 +1,11 @@
 //! The cards that NVIDIA's driver knows, through its management library (NVML, `dlopen`).
 
-use super::Gpu;
+use super::card::{Card, Gpu};
 use nvml_wrapper::{Device, Nvml, error::NvmlError};
 use std::ffi::OsString;
 
 /// The library, where it is not the driver's own.
 const LIBRARY: &str = "VOXFLOW_NVML";
-
-/// A card with its instances.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Card {
-    pub(super) whole: Gpu,
-    /// Instances of a card in MIG mode; such a card cannot be used as a whole.
-    pub(super) instances: Option<Vec<Gpu>>,
-}
-
-impl Card {
-    /// The devices that CUDA can use.
-    pub(super) fn into_usable(self) -> Vec<Gpu> {
-        self.instances.unwrap_or_else(|| vec![self.whole])
-    }
-}
 
 /// All cards in the order of their bus. None without a driver.
 pub(super) fn cards() -> Vec<Card> {

@@ -2,8 +2,7 @@
 //! these also shortened to a beginning that fits one alone. The list ends at the first word that
 //! names nothing.
 
-use super::Gpu;
-use super::nvml::Card;
+use super::card::{Card, Gpu};
 
 /// The devices that `given` names. Numbers count in the driver's order where that is CUDA's too;
 /// where CUDA may sort otherwise (cards of several models, without

@@ -1,9 +1,10 @@
 //! The host of a stage on a node: messages go to a file, items are looked up in the store and in
 //! earlier starts, or made in the attempt's folder.
 
-use super::Paths;
+use super::seen::is_whole;
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
-use crate::executor::remote::verdict::{Closed, ItemMade};
+use crate::executor::remote::files::Closed;
+use crate::executor::remote::verdict::ItemMade;
 use crate::stop::Stop;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -11,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use voxflow_cache::{Artifact, Blob, Recipe, Settled, Store, settle, sharing};
+use voxflow_cache::{Artifact, Blob, Digest, Recipe, Settled, Store, settle, sharing};
 use voxflow_stages::{Error, Host, Kind, Message, Result, Trouble};
 
 /// The host.
@@ -25,7 +26,8 @@ pub(super) struct NodeHost<'a> {
     stop: &'a Stop,
     said: Arc<Mutex<File>>,
     adopted: Mutex<BTreeMap<String, Blob>>,
-    paths: Mutex<Paths>,
+    /// Files of items that are not in the store.
+    paths: Mutex<BTreeMap<Digest, PathBuf>>,
 }
 
 impl<'a> NodeHost<'a> {
@@ -75,7 +77,7 @@ impl<'a> NodeHost<'a> {
         let entry = self.store.get(&[recipe.fingerprint()])?.pop().flatten();
         let whole = entry.filter(|entry| {
             let mut blobs = entry.artifact.0.values();
-            blobs.all(|blob| super::is_whole(&self.store.path(blob), blob.bytes))
+            blobs.all(|blob| is_whole(&self.store.path(blob), blob.bytes))
         });
         Ok(whole.map(|entry| entry.artifact))
     }
@@ -86,7 +88,7 @@ impl<'a> NodeHost<'a> {
         let items = self.earlier.iter().map(|start| start.item(&fingerprint));
         items.into_iter().find_map(|folder| attempt::item_in(&folder)).filter(|(folder, item)| {
             item.recipe == *recipe
-                && item.files.iter().all(|file| super::is_whole(&folder.join(&file.name), file.bytes))
+                && item.files.iter().all(|file| is_whole(&folder.join(&file.name), file.bytes))
         })
     }
 

@@ -4,6 +4,7 @@
 
 mod beat;
 mod host;
+mod seen;
 
 use crate::error::Exit;
 use crate::executor::remote::attempt::{Assignment, Attempt, Start, Started};
@@ -14,10 +15,11 @@ use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use beat::Beat;
 use host::NodeHost;
+use seen::is_whole;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
-use voxflow_cache::{Digest, Store, settle};
+use voxflow_cache::{Store, settle};
 use voxflow_stages::protocol::{Build, REMEDY};
 use voxflow_stages::{Error, Kind, Reply, Result, Task};
 
@@ -202,18 +204,3 @@ impl Node<'_> {
 }
 
 type UnfinishedState = BTreeMap<PathBuf, Option<SystemTime>>;
-
-/// True if a file is there with its size. Its folder is listed first: a name that was asked for
-/// before it existed may be remembered as missing.
-fn is_whole(path: &Path, bytes: u64) -> bool {
-    let has_size = || std::fs::File::open(path).and_then(|file| file.metadata());
-    let is_there = || has_size().is_ok_and(|facts| facts.len() == bytes);
-    is_there() || {
-        let listed = path.parent().map(std::fs::read_dir);
-        drop(listed.map(|entries| entries.map(Iterator::count)));
-        is_there()
-    }
-}
-
-/// A digest that stands for the path of a blob in memory.
-pub(crate) type Paths = BTreeMap<Digest, PathBuf>;

@@ -13,7 +13,7 @@ use crate::image::nifti::Mapped;
 use crate::image::prepare::Intensities;
 use crate::image::{Candidates, Intensity, Preparation, VolumeCase, VolumeList};
 use crate::kind::Run;
-use crate::stage::{ArtifactType, Count, Items, Demand, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Demand, Items, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};

@@ -11,7 +11,7 @@ use crate::image::nifti::Scratch;
 use crate::image::prepare::{Files, prepare_with};
 use crate::image::{CaseFiles, Geometry, Loss, Preparation, VolumeCase, VolumeList, nifti};
 use crate::kind::Run;
-use crate::stage::{ArtifactType, Count, Items, Demand, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Demand, Items, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};

@@ -14,12 +14,13 @@
 //!     verdict.json               the end, by a rename, closed by its own digest
 //! ```
 
-use super::verdict::{Closed, ItemMade, Verdict};
+use super::files::{Closed, chance, write_text, write_whole};
+use super::verdict::{ItemMade, Verdict};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-use voxflow_cache::{Digest, Fingerprint, sharing};
+use voxflow_cache::{Fingerprint, sharing};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Result, Task, Trouble};
 
@@ -251,16 +252,6 @@ pub fn item_in(folder: &Path) -> Option<(PathBuf, ItemMade)> {
     Closed::read(&folder.join("item.json")).map(|item| (folder.join("files"), item))
 }
 
-/// Eight digits that nobody else draws.
-fn chance() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let text = format!("{} {now:?} {} {count}", crate::machine::host(), std::process::id());
-    Digest::of(text.as_bytes()).to_hex()[..8].to_string()
-}
-
 /// The folders below one whose names begin so; none where it is not there.
 fn subfolders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
@@ -284,23 +275,10 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&text).trouble_at(path)
 }
 
-/// Writes JSON beside its place and renames it there, safe on the disk first.
-pub(super) fn write_whole<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    write_text(path, &serde_json::to_vec(value).trouble_at(path)?)
-}
-
-pub(super) fn write_text(path: &Path, text: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let beside = path.with_extension(format!("{}.part", chance()));
-    let mut file = fs::File::create(&beside).map_err(Error::io("create", &beside))?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(Error::io("write", &beside))?;
-    sharing::share(&beside);
-    fs::rename(&beside, path).map_err(Error::io("rename to", path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use voxflow_cache::Digest;
 
     #[test]
     fn every_item_belongs_to_one_shard() {

@@ -95,7 +95,8 @@ fn spawn(next: &Queued) -> std::io::Result<Child> {
 /// The children of all programs that used this store, by their process files.
 fn alive(batches: &Path) -> Vec<Seen> {
     let folders = fs::read_dir(batches).into_iter().flatten().flatten();
-    let files = folders.flat_map(|batch| fs::read_dir(batch.path()).into_iter().flatten().flatten());
+    let files =
+        folders.flat_map(|batch| fs::read_dir(batch.path()).into_iter().flatten().flatten());
     files.filter_map(|file| seen(&file.path())).collect()
 }
 

@@ -1,11 +1,11 @@
 //! Following the attempts at one stage to their end.
 
 use super::attempt::{Attempt, Job, Shard, Start};
-use super::cluster::{JobId, JobWants, Seen, State};
+use super::cluster::{Cluster, JobId, JobWants, Seen, State};
+use super::making::Making;
 use super::relay::Listener;
 use super::retry::{Decision, Evidence, Tries};
 use super::verdict::Verdict;
-use super::{Cluster, Making};
 use crate::site::OnStop;
 use crate::stop::{Registered, Stoppable};
 use std::path::Path;
@@ -103,7 +103,7 @@ impl<'a> Follow<'a> {
                     self.making.keep_items(&watched.attempt)?;
                     self.say(&format!("another attempt: {why}"));
                     if more_memory {
-                        let factor = self.making.remote.site.more_memory();
+                        let factor = self.making.shared.site.more_memory();
                         wants.resources.memory = (wants.resources.memory as f64 * factor) as u64;
                     }
                     wants.exclude = self.tries.excluded();
@@ -122,10 +122,10 @@ impl<'a> Follow<'a> {
 
     fn watch(&self, attempt: Attempt) -> Result<Watched> {
         let job = attempt.job().unwrap_or_default();
-        let remote = self.making.remote;
+        let shared = self.making.shared;
         let handle = JobHandle {
-            cluster: Arc::clone(&remote.cluster),
-            on_stop: remote.on_stop,
+            cluster: Arc::clone(&shared.cluster),
+            on_stop: shared.on_stop,
             job: Mutex::new(job.id.as_ref().map(|id| format!("{id}_{}", job.index))),
         };
         let handle = self.making.stop.start(|| Ok::<_, Error>(handle))?;
@@ -135,7 +135,7 @@ impl<'a> Follow<'a> {
     }
 
     fn tell_of_stop(&self, watched: &Watched) {
-        let words = match self.making.remote.on_stop {
+        let words = match self.making.shared.on_stop {
             OnStop::Cancel => "its job is cancelled",
             OnStop::Leave => {
                 "its job goes on; the same command takes it up, and a second Ctrl-C cancels it"
@@ -160,7 +160,7 @@ impl<'a> Follow<'a> {
         }
         let is_urgent = last.is_some()
             || silent_for.map_or(watched.began.elapsed() > WORRY, |silent| silent > WORRY);
-        let found = self.making.remote.view.find(&watched.job, is_urgent);
+        let found = self.making.shared.view.find(&watched.job, is_urgent);
         if let Some(words) = &found.silence {
             self.say(words);
         }
@@ -170,7 +170,7 @@ impl<'a> Follow<'a> {
                 Some(seen.job.clone());
             self.say_state(seen);
         }
-        let output = self.making.remote.store.join("batches").join(&watched.job.batch);
+        let output = self.making.shared.store.join("batches").join(&watched.job.batch);
         let last_words = last_line(&output.join(format!("{}.out", watched.job.index)));
         let evidence = Evidence {
             verdict: last.as_ref().map(|verdict| &verdict.end),

@@ -125,7 +125,9 @@ impl Tries {
             _ if is_out_of_memory(ended, seen, words) => self.out_of_memory(),
             Ended::Cancelled => cancelled(seen),
             Ended::Timeout => self.out_of_time(evidence.has_moved),
-            Ended::NodeFailed => self.again_for_node(&format!("node failure ({})", seen.why), &seen.node),
+            Ended::NodeFailed => {
+                self.again_for_node(&format!("node failure ({})", seen.why), &seen.node)
+            }
             _ if !evidence.has_started => self.never_started(seen, words),
             // The verdict may still be on its way from the node.
             _ if evidence.unseen_for < UNSEEN && ended == Ended::Completed => Decision::Wait,

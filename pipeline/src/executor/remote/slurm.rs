@@ -71,7 +71,9 @@ impl Slurm {
             all.push(format!("--time={}", time.as_secs().div_ceil(60)));
         }
         let named = [("partition", wants.partition.as_ref()), ("account", site.account.as_ref())];
-        all.extend(named.into_iter().filter_map(|(key, value)| Some(format!("--{key}={}", value?))));
+        all.extend(
+            named.into_iter().filter_map(|(key, value)| Some(format!("--{key}={}", value?))),
+        );
         if !wants.exclude.is_empty() {
             all.push(format!("--exclude={}", wants.exclude.join(",")));
         }
@@ -272,7 +274,10 @@ mod tests {
     #[test]
     fn the_queue_is_read_by_name_and_index_and_jobs_of_others_are_left_alone() {
         let seen = queue_line("vf-0a1b2c3d|17|3|PENDING|Priority|").unwrap();
-        assert_eq!((seen.batch.as_str(), seen.index, seen.job.as_str()), ("vf-0a1b2c3d", 3, "17_3"));
+        assert_eq!(
+            (seen.batch.as_str(), seen.index, seen.job.as_str()),
+            ("vf-0a1b2c3d", 3, "17_3")
+        );
         assert_eq!((seen.state, seen.why.as_str()), (State::Waiting, "Priority"));
         let held = queue_line("vf-0a1b2c3d|17|0|PENDING|PartitionTimeLimit|").unwrap();
         assert_eq!(held.state, State::Held);

@@ -1,14 +1,10 @@
-//! The end of an attempt, and of an item: what a node hands back. It is closed by its own digest,
-//! so that a file that another machine does not yet see whole is not believed.
+//! The end of an attempt, and of an item, as a node hands it back.
 
-use super::attempt::write_text;
 use crate::machine::Usage;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
-use voxflow_cache::{Blob, Digest, Recipe, Settled};
-use voxflow_stages::{Reply, Result, Trouble};
+use voxflow_cache::{Blob, Recipe, Settled};
+use voxflow_stages::Reply;
 
 /// Reason of a node to stop early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,47 +79,4 @@ pub struct ItemMade {
     pub files: Vec<Settled>,
     /// Wall time in seconds.
     pub seconds: f64,
-}
-
-/// Files of one value in JSON, with its digest as the second line.
-pub struct Closed;
-
-impl Closed {
-    /// Writes a value, whole or not at all.
-    pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-        let mut text = serde_json::to_vec(value).trouble_at(path)?;
-        let digest = Digest::of(&text);
-        text.extend(format!("\n{}\n", digest.to_hex()).bytes());
-        write_text(path, &text)
-    }
-
-    /// Reads a value; `None` where the file is not there or not whole.
-    pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-        let text = fs::read_to_string(path).ok()?;
-        let (json, digest) = text.trim_end().rsplit_once('\n')?;
-        (Digest::of(json.as_bytes()).to_hex() == digest).then(|| serde_json::from_str(json).ok())?
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_verdict_that_is_not_whole_is_not_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("verdict.json");
-        let end = End::Stopped { why: StopReason::Walltime, has_moved: true };
-        let usage = Usage { cpu_seconds: 1.5, peak_rss_bytes: 7 };
-        let verdict = Verdict { end, said_bytes: 3, seconds: 2.0, usage, host: "n1".into() };
-        Closed::write(&path, &verdict).unwrap();
-        assert_eq!(Closed::read::<Verdict>(&path), Some(verdict));
-        let text = fs::read_to_string(&path).unwrap();
-        for cut in 0..text.len() - 1 {
-            fs::write(&path, &text[..cut]).unwrap();
-            assert_eq!(Closed::read::<Verdict>(&path), None, "{cut} bytes");
-        }
-        fs::write(&path, text.replace("1.5", "1.6")).unwrap();
-        assert_eq!(Closed::read::<Verdict>(&path), None);
-    }
 }
