@@ -16,7 +16,14 @@ const USUAL_ARRAY: usize = 1000;
 /// Interval at which a command's end is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(3);
 /// Refusals that no waiting changes, by Slurm's words.
-const NEVER: [&str; 4] = ["cannot be satisfied", "not available", "nvalid", "ot permitted"];
+const NEVER: [&str; 6] = [
+    "cannot be satisfied",
+    "can not be satisfied",
+    "not available",
+    "exceeds",
+    "nvalid",
+    "ot permitted",
+];
 /// Reasons of jobs that will not start by themselves.
 const HELD: [&str; 9] = [
     "JobHeld",
