@@ -312,8 +312,8 @@ fn a_worker_of_another_build_is_told_apart_before_it_makes_anything() {
     let mut kinds = own.kinds.clone();
     kinds.insert("train".into(), 2);
     let others = [
-        (None, "speaks protocol 0, not 1"),
-        (Some(Build { protocol: 9, ..own.clone() }), "speaks protocol 9, not 1"),
+        (None, "speaks protocol 0, not 2"),
+        (Some(Build { protocol: 9, ..own.clone() }), "speaks protocol 9, not 2"),
         (Some(Build { version: "0.0.1".into(), ..own.clone() }), "is version 0.0.1, not"),
         (Some(Build { kinds, ..own.clone() }), "makes version 2 of 'train', not"),
         (Some(Build { build: "0123".into(), ..own }), "is build 0123, not"),

@@ -14,7 +14,7 @@ use std::sync::OnceLock;
 use voxflow_cache::Digest;
 
 /// Rises with every change of what the two programs say to each other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A worker's first line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ mod tests {
         let mut kinds = own.kinds.clone();
         kinds.insert("train".into(), 99);
         for (other, words) in [
-            (Build { protocol: 0, ..own.clone() }, "speaks protocol 0, not 1"),
+            (Build { protocol: 0, ..own.clone() }, "speaks protocol 0, not 2"),
             (Build { version: "9.9.9".into(), ..own.clone() }, "is version 9.9.9, not"),
             (Build { kinds, ..own.clone() }, "makes version 99 of 'train', not"),
             (Build { kinds: BTreeMap::new(), ..own.clone() }, "makes version 0 of 'baseline'"),
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn the_first_line_is_read_as_it_was_written() {
         let line = serde_json::to_string(&Opening::Hello(Build::own())).unwrap();
-        assert!(line.starts_with(r#"{"say":"hello","protocol":1,"#), "{line}");
+        assert!(line.starts_with(r#"{"say":"hello","protocol":2,"#), "{line}");
         assert_eq!(serde_json::from_str::<Opening>(&line).unwrap(), Opening::Hello(Build::own()));
         serde_json::from_str::<Opening>(r#"{"say":"done","adopted":{}}"#).unwrap_err();
     }

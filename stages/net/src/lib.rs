@@ -7,6 +7,7 @@
 mod amp;
 mod batch;
 pub mod batch_sampler;
+pub mod batch_share;
 pub mod batch_source;
 pub mod checkpoint;
 pub mod classes;

@@ -130,7 +130,7 @@ fn a_worker_makes_nothing_in_another_version_or_for_another_build() {
         ("version", "/recipe/version", json!(99), "version 99 of 'train' is asked for"),
         ("older", "/recipe/version", json!(1), "version 1 of 'train' is asked for"),
         ("kind", "/recipe/kind", json!("preprocess"), "'preprocess' is not made by"),
-        ("protocol", "/protocol", json!(7), "speaks protocol 7, not 1; 'cargo build' builds both"),
+        ("protocol", "/protocol", json!(7), "speaks protocol 7, not 2; 'cargo build' builds both"),
         ("build", "/build", json!("00"), "is build 00, not"),
         ("kinds", "/kinds/test", json!(1), "makes version 1 of 'test', not"),
     ] {
@@ -148,7 +148,7 @@ fn a_worker_makes_nothing_in_another_version_or_for_another_build() {
         });
     };
     let Reply::Failed { error, .. } = reply_to(&bench, "silent", silent) else { panic!("made") };
-    assert!(error.contains("speaks protocol 0, not 1"), "a program from before: {error}");
+    assert!(error.contains("speaks protocol 0, not 2"), "a program from before: {error}");
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl<'a> Fit<'a> {
             let batch = source.take(self.position.batch_number(self.batches))?;
             losses.push((self.backward(&batch, group), batch.cases));
             self.position.batch += 1;
-            self.log.count_patches(batch.patches);
+            self.log.count_patches(batch.share.total);
         }
         let Position { epoch, step, .. } = self.position;
         let rate = self.learning_rate.at(step);

@@ -107,6 +107,7 @@ impl Bench {
             unfinished: at("unfinished"),
             device: "cpu".into(),
             threads: 1,
+            ranks: 1,
         }
     }
 
