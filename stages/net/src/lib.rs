@@ -15,6 +15,7 @@ pub mod device;
 pub mod device_dataset;
 mod device_memory;
 mod dice;
+pub mod distributed;
 mod ensemble;
 mod failure;
 pub mod fit;

@@ -28,8 +28,8 @@ use voxflow_stages::model::weights::{StateDict, of_foreign, pack};
 use voxflow_stages::model::{LossParams, Network, Norm, OptimizerParams, PerAxis};
 use voxflow_stages::{Context, Error, Host, Message, Result, Task};
 
-const TRAINING: Pass = Pass { training: true, compute: Kind::Float };
-const USE: Pass = Pass { training: false, compute: Kind::Float };
+const TRAINING: Pass = Pass { training: true, compute: Kind::Float, part: None };
+const USE: Pass = Pass { training: false, compute: Kind::Float, part: None };
 
 /// Two levels; the lower one has an output of its own.
 fn toy(inputs: u32, classes: u32) -> Graph {
@@ -121,7 +121,7 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
     let gradients = |network: &GraphNetwork, kind: Kind| {
         let optimizer =
             Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
-        let pass = Pass { training: true, compute: kind };
+        let pass = Pass::training(kind);
         let outputs = network.forward(&image.to_kind(kind), pass);
         let sizes: Vec<Vec<i64>> = outputs.iter().map(Tensor::size).collect();
         assert_eq!(sizes, [[2, 2, 8, 12, 8], [2, 2, 4, 6, 4]]);

@@ -61,7 +61,7 @@ impl Model {
 
     /// The outputs of a training pass, logits first.
     pub fn forward(&self, images: &Tensor, compute: Kind) -> Vec<Tensor> {
-        self.network.forward(images, Pass { training: true, compute })
+        self.network.forward(images, Pass::training(compute))
     }
 
     /// True if the training leaves the tensor of this name alone.
