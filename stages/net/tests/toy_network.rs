@@ -14,6 +14,7 @@ use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
 use voxflow_cache::{Artifact, Blob, Recipe};
 use voxflow_net::classes::Classes;
 use voxflow_net::device::DeviceInfo;
+use voxflow_net::distributed::Ranks;
 use voxflow_net::fit::model::Model;
 use voxflow_net::fit::{Fit, TrainingData, TrainingResult};
 use voxflow_net::network::{GraphNetwork, Pass};
@@ -192,7 +193,7 @@ fn train_toy(task: &Task, messages: usize) -> Result<TrainingResult> {
     let graph = toy(training.channels() as u32, classes.count() as u32);
     let model = Model::new(&graph, &params, info.device, None)?;
     let data = TrainingData { training: &training, validation: &validation, classes: &classes };
-    Fit::new(&cx, &params, data, &info, model)?.fit()
+    Fit::new(&cx, &params, data, (&info, Ranks::alone()), model)?.fit()
 }
 
 #[test]
