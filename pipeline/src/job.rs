@@ -23,6 +23,8 @@ pub struct Job {
     pub device: String,
     /// Threads it may keep busy.
     pub threads: usize,
+    /// Graphics cards it is to have.
+    pub gpus: usize,
     /// Read every blob before it is reused.
     pub verify: bool,
     /// Log file for the worker's stderr.

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use voxflow_cache::Recipe;
-use voxflow_stages::protocol::{Build, Opening, Probed, REMEDY};
+use voxflow_stages::protocol::{Build, Probed, REMEDY, WorkerLine};
 use voxflow_stages::{Context, Error, Kind, Reply, Result, Task, Trouble};
 
 /// Runs a stage.
@@ -70,13 +70,13 @@ fn probe_device() -> Probed {
 
 fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
     let host = Pipe::new(pipe, stopping);
-    host.send(&Opening::Hello(Build::own()));
+    host.send(&WorkerLine::Hello(Build::own()));
     let outcome = catch_panic(|| run_task(path, &host));
     let reply = match &outcome {
         Ok(()) => Reply::Done { adopted: host.take_adopted() },
         Err(error) => Reply::from(error),
     };
-    host.send(&reply);
+    host.send(&WorkerLine::End(reply));
     exit_now(outcome.is_ok())
 }
 

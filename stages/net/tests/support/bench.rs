@@ -11,7 +11,7 @@ use voxflow_stages::dataset::Label;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::{write_label, write_volume_f32};
 use voxflow_stages::image::{Volume, VolumeCase, VolumeList};
-use voxflow_stages::protocol::{Opening, Order};
+use voxflow_stages::protocol::{Order, WorkerLine};
 use voxflow_stages::{Input, InputFile, Message, Metric, Reply, Task};
 
 const SHAPE: [usize; 3] = [12, 10, 8];
@@ -216,16 +216,16 @@ pub fn hear(mut child: Child, stop_at: Option<usize>) -> Heard {
     let mut heard = Heard::default();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in lines.map(Result::unwrap) {
-        if let Ok(reply) = serde_json::from_str::<Reply>(&line) {
-            heard.reply = Some(reply);
-            continue;
-        }
-        if serde_json::from_str::<Opening>(&line).is_ok() {
-            continue;
-        }
-        match serde_json::from_str::<Message>(&line).unwrap() {
-            Message::Metric(row) => heard.metrics.push(row),
-            Message::Resumed { epoch, step } => heard.resumed = Some((epoch, step)),
+        match WorkerLine::read(line.as_bytes()).unwrap() {
+            WorkerLine::End(reply) => {
+                heard.reply = Some(reply);
+                continue;
+            }
+            WorkerLine::Message(Message::Metric(row)) => heard.metrics.push(row),
+            WorkerLine::Message(Message::Resumed { epoch, step }) => {
+                heard.resumed = Some((epoch, step));
+            }
+            WorkerLine::Hello(_) => continue,
             _ => {}
         }
         if stop_at == Some(heard.metrics.len()) {
