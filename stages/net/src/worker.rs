@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use voxflow_cache::Recipe;
-use voxflow_stages::protocol::{Build, Opening, Probed, REMEDY};
+use voxflow_stages::protocol::{Build, Probed, REMEDY, WorkerLine};
 use voxflow_stages::{Context, Error, Kind, Reply, Result, Task, Trouble};
 
 /// The group of which this process is rank 0, and the processes of the others.
@@ -87,7 +87,7 @@ fn probe_device() -> Probed {
 
 fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
     let host: &'static Pipe = Box::leak(Box::new(Pipe::new(pipe, stopping)));
-    host.send(&Opening::Hello(Build::own()));
+    host.send(&WorkerLine::Hello(Build::own()));
     let mut launched = None;
     let outcome = catch_panic(|| run_task(path, host, &mut launched));
     let outcome = match launched {
@@ -98,7 +98,7 @@ fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
         Ok(()) => Reply::Done { adopted: host.take_adopted() },
         Err(error) => Reply::from(error),
     };
-    host.send(&reply);
+    host.send(&WorkerLine::End(reply));
     exit_now(outcome.is_ok())
 }
 
@@ -154,7 +154,7 @@ fn run_task(path: &Path, host: &'static Pipe, launched: &mut Option<Launched>) -
     let group: &'static ProcessGroup = Box::leak(Box::new(group));
     *launched = Some((group, children.clone()));
     Watchdog::start(group, children, |error| {
-        host.send(&Reply::from(error));
+        host.send(&WorkerLine::End(Reply::from(error)));
         exit_now(false)
     });
     run(&Context::new(&of_rank(task, &devices[0]), host), Some(group))

@@ -11,7 +11,7 @@ use voxflow_stages::dataset::Label;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::{write_label, write_volume_f32};
 use voxflow_stages::image::{Volume, VolumeCase, VolumeList};
-use voxflow_stages::protocol::{Opening, Order};
+use voxflow_stages::protocol::{Order, WorkerLine};
 use voxflow_stages::{Input, InputFile, Message, Metric, Reply, Task};
 
 const SHAPE: [usize; 3] = [12, 10, 8];
@@ -228,17 +228,16 @@ pub fn hear_and(mut child: Child, at: Option<usize>, act: impl Fn(u32)) -> Heard
     let mut heard = Heard::default();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in lines.map(Result::unwrap) {
-        if let Ok(reply) = serde_json::from_str::<Reply>(&line) {
-            heard.reply = Some(reply);
-            continue;
-        }
-        if serde_json::from_str::<Opening>(&line).is_ok() {
-            continue;
-        }
-        match serde_json::from_str::<Message>(&line).unwrap() {
-            Message::Metric(row) => heard.metrics.push(row),
-            Message::Resumed { epoch, step } => heard.resumed = Some((epoch, step)),
-            Message::Device { name, .. } => heard.device = Some(name),
+        match WorkerLine::read(line.as_bytes()).unwrap() {
+            WorkerLine::End(reply) => {
+                heard.reply = Some(reply);
+                continue;
+            }
+            WorkerLine::Message(Message::Metric(row)) => heard.metrics.push(row),
+            WorkerLine::Message(Message::Resumed { epoch, step }) => {
+                heard.resumed = Some((epoch, step));
+            }
+            WorkerLine::Message(Message::Device { name, .. }) => heard.device = Some(name),
             _ => continue,
         }
         if at == Some(heard.metrics.len()) {
