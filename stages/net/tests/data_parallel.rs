@@ -77,6 +77,7 @@ fn two_and_four_processes_train_the_weights_of_one_by_every_optimizer() {
         (
             "novograd",
             json!({
+                "learning_rate": 1e-3,
                 "network": { "channels": [4, 8], "strides": [2], "norm": "instance", "dropout": 0.2 },
             }),
         ),
