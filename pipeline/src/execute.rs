@@ -332,6 +332,7 @@ impl<'a> Engine<'a> {
             device: self.manner.device.clone(),
             threads: self.manner.threads_of(stage),
             gpus: self.manner.wants(stage).gpus as usize,
+            ranks: stage.resources.gpus.map_or(1, usize::from),
             verify: self.manner.verify,
             log: live.folder().file("log.txt"),
         }

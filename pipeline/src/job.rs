@@ -25,6 +25,8 @@ pub struct Job {
     pub threads: usize,
     /// Graphics cards it is to have.
     pub gpus: usize,
+    /// Processes that train together where it is a training: the cards that the workflow asks for.
+    pub ranks: usize,
     /// Read every blob before it is reused.
     pub verify: bool,
     /// Log file for the worker's stderr.
