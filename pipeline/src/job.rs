@@ -28,6 +28,8 @@ pub struct Job {
     pub gpus: usize,
     /// Resources that the workflow names.
     pub asked: StageResources,
+    /// Processes that train together where it is a training: the cards that the workflow asks for.
+    pub ranks: usize,
     /// Read every blob before it is reused.
     pub verify: bool,
     /// Log file for the worker's stderr.

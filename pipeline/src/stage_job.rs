@@ -242,6 +242,7 @@ impl StageHost<'_> {
             unfinished: self.store.unfinished(&self.job.recipe.fingerprint()),
             device: self.job.device.clone(),
             threads: self.job.threads,
+            ranks: self.job.ranks,
         }
     }
 

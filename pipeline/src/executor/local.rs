@@ -35,6 +35,7 @@ impl Local {
         let lease = self.gpus.lease(count, &|| stop.is_asked(), &waiting)?;
         let lease = lease.ok_or(Error::Stopped)?;
         let mut task = order.task.clone();
+        task.ranks = count;
         if task.device.starts_with("cuda:") {
             // The only card that the worker sees.
             task.device = "cuda:0".into();

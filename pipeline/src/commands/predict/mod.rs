@@ -119,6 +119,7 @@ impl Predict {
             unfinished: desk.join("unfinished"),
             device: self.device.clone(),
             threads: self.threads.map_or_else(machine::cores, usize::from),
+            ranks: 1,
         })
     }
 

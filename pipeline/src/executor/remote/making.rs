@@ -75,6 +75,7 @@ impl Making<'_> {
     pub(super) fn submit(&self, shard: Option<Shard>, wants: &JobWants) -> Result<Attempt> {
         let mut task = absolute(self.order.task)?;
         task.threads = wants.resources.cpus as usize;
+        task.ranks = task.ranks.max(wants.resources.gpus as usize);
         let attempt = Attempt::create(&Assignment {
             sender: Build::own(),
             task,
