@@ -133,6 +133,29 @@ fn a_training_is_made_on_a_node_as_here() {
 }
 
 #[test]
+fn a_training_longer_than_its_jobs_ends_with_the_bytes_of_one_that_was_never_stopped() {
+    let text = CUBES
+        .replace("epochs: 2", "epochs: 3000")
+        .replace("validate_every: 1", "validate_every: 1000\n      checkpoint_every: 20");
+    let here = lab();
+    Dataset::write(&here.path("data"), 7, 0);
+    let expected = here.run(&text, &["--executor", "here", "--threads", "2", "--device", "cpu"], 0);
+    let mut there = lab();
+    Dataset::write(&there.path("data"), 7, 0);
+    let Some(_cluster) = Cluster::up(&mut there, &[]) else { return };
+    // A minute for each job, half of it for the checkpoint.
+    let site = SITE.replace("train: { cpus: 2,", "train: { partition: short, time: 1m, cpus: 2,");
+    there.write("short.yaml", &site);
+    let run = there.run(&text, &["--site", "short.yaml", "--device", "cpu"], 0);
+    assert_eq!(digests(&run), digests(&expected));
+    let log = run.events();
+    let resumed = log.iter().filter(|event| event["message"]["say"] == "resumed").count();
+    let seconds = run.stage("model")["seconds"].as_f64().unwrap();
+    eprintln!("{seconds} s, resumed {resumed} times");
+    assert!(resumed > 0, "it was stopped and went on");
+}
+
+#[test]
 fn a_cancelled_job_and_one_that_no_partition_takes_are_told_in_the_words_of_slurm() {
     let mut lab = lab();
     let Some(cluster) = Cluster::up(&mut lab, &[]) else { return };

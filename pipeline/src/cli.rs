@@ -52,6 +52,9 @@ pub enum Command {
     /// Keep the store in order: size, verify, gc, rebuild
     #[command(subcommand)]
     Cache(commands::cache::Cache),
+    /// Look at the cluster that the site file describes
+    #[command(subcommand)]
+    Site(commands::site::SiteOf),
     /// Make the stage of an attempt, as a job of a cluster
     #[command(hide = true)]
     Task(commands::task::Task),
@@ -80,6 +83,7 @@ impl Command {
             Command::View(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
+            Command::Site(command) => command.run(globals),
             Command::Task(command) => command.run(),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(Cli::command()),

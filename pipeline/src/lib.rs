@@ -22,6 +22,7 @@ pub mod heartbeat;
 pub mod home;
 pub mod humanize;
 pub mod job;
+pub mod job_facts;
 pub mod journal;
 pub mod labelled_cases;
 pub mod liveness;

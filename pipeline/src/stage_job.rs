@@ -1,8 +1,9 @@
 //! Making one stage, on a thread of its own: recalled from the store as its items are, with the work
 //! done by an executor. What happens on the way is sent to the thread that owns the run.
 
-use crate::executor::{Executor, Finished, HandedItem, JobFacts, Order};
+use crate::executor::{Executor, Finished, HandedItem, Order};
 use crate::job::Job;
+use crate::job_facts::JobFacts;
 use crate::machine;
 use crate::own_files::{ATTEMPTS, OwnFiles, seen_again, touched};
 use crate::secret;

@@ -2,10 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::execute::ExecOptions;
-use crate::executor::remote::Remote;
-use crate::executor::remote::children::Children;
-use crate::executor::remote::cluster::Cluster;
-use crate::executor::remote::slurm::Slurm;
+use crate::executor::remote::{self, Remote};
 use crate::executor::{Executor, Local};
 use crate::home::Home;
 use crate::machine;
@@ -13,7 +10,6 @@ use crate::resources::Resources;
 use crate::site::{ExecutorName, OnStop, Site};
 use clap::Args;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Downloads at once.
 const DOWNLOADS: u64 = 4;
@@ -70,19 +66,11 @@ impl ExecArgs {
     pub fn executor(&self, home: &Home, verify: bool) -> Result<(Box<dyn Executor>, ExecOptions)> {
         let mut site = Site::find(self.site.as_deref(), home.root())?;
         site.executor = self.executor.unwrap_or(site.executor);
-        let store = home.store().to_path_buf();
-        let cluster: Arc<dyn Cluster> = match site.executor {
-            ExecutorName::Here => {
-                let local = Local::on(&self.device);
-                let options = self.options(local.gpus(), verify);
-                return Ok((Box::new(local), options));
-            }
-            ExecutorName::Children => {
-                let batches = std::path::absolute(store.join("batches"));
-                let batches = batches.map_err(Error::io("find", &store))?;
-                Arc::new(Children::new(batches, site.children))
-            }
-            ExecutorName::Slurm => Arc::new(Slurm::new(site.slurm.clone())),
+        let store = std::path::absolute(home.store()).map_err(Error::io("find", home.store()))?;
+        let Some(cluster) = remote::cluster_of(&site, &store) else {
+            let local = Local::on(&self.device);
+            let options = self.options(local.gpus(), verify);
+            return Ok((Box::new(local), options));
         };
         let remote = Remote::new(cluster, site, store, self.on_stop);
         let jobs = remote.most_jobs() as u64;

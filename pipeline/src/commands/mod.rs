@@ -24,6 +24,7 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod show;
+pub mod site;
 mod standalone;
 pub mod sweep;
 pub mod task;

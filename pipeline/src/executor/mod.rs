@@ -15,10 +15,10 @@ pub mod remote;
 
 pub use local::Local;
 
+use crate::job_facts::JobFacts;
 use crate::machine::Usage;
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Recipe, Settled};
 use voxflow_stages::{Host, Kind, Result, Task};
@@ -95,16 +95,4 @@ pub struct MadeElsewhere {
     pub seconds: f64,
     /// The job.
     pub job: JobFacts,
-}
-
-/// The job that made a stage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct JobFacts {
-    /// The cluster.
-    pub cluster: String,
-    /// The node.
-    pub host: String,
-    /// The job's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub job: Option<String>,
 }

@@ -4,6 +4,7 @@
 
 mod beat;
 mod host;
+pub mod probe;
 mod seen;
 
 use crate::error::Exit;
@@ -58,6 +59,9 @@ impl JobAround {
 /// Makes the stage of an attempt. The exit code says only whether there is a verdict: 0, or 3 where
 /// none could be written.
 pub fn run(folder: &Path) -> crate::error::Result<Exit> {
+    if folder.join(probe::QUESTION).exists() {
+        return Ok(probe::answer(folder).map(|()| Exit::Done)?);
+    }
     let attempt = Attempt::at(folder);
     let around = JobAround::of_environment();
     let assignment = attempt.assignment()?;

@@ -19,7 +19,7 @@ use super::verdict::{ItemMade, Verdict};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use voxflow_cache::{Fingerprint, sharing};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Result, Task, Trouble};
@@ -35,6 +35,9 @@ pub struct Assignment {
     pub store: PathBuf,
     /// Graphics cards of the stage.
     pub gpus: usize,
+    /// Memory of the job in bytes.
+    #[serde(default)]
+    pub memory: u64,
     /// Longest wait in seconds for files that other machines wrote.
     pub patience: u64,
     /// The share of the stage's items, where only items are wanted.
@@ -66,6 +69,9 @@ pub struct Job {
     pub batch: String,
     /// The place in the batch.
     pub index: u32,
+    /// Milliseconds since 1970 when it was submitted.
+    #[serde(default)]
+    pub at_ms: i64,
     /// The job's id, once the cluster has told it.
     pub id: Option<String>,
 }
@@ -185,6 +191,11 @@ impl Attempt {
 }
 
 impl Start {
+    /// Its attempt.
+    pub fn attempt(&self) -> Attempt {
+        Attempt::at(self.folder.parent().unwrap_or(&self.folder))
+    }
+
     /// Its name.
     pub fn name(&self) -> String {
         self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -252,6 +263,52 @@ pub fn item_in(folder: &Path) -> Option<(PathBuf, ItemMade)> {
     Closed::read(&folder.join("item.json")).map(|item| (folder.join("files"), item))
 }
 
+/// Removes attempts and batches of which nothing was heard for so long. Returns how many.
+///
+/// # Errors
+/// An input/output error.
+pub fn remove_old(store: &Path, age: Duration) -> Result<u64> {
+    let mut removed = 0;
+    for prefix in subfolders(&store.join("attempts"), "")? {
+        for stage in subfolders(&prefix, "")? {
+            removed += remove_each(subfolders(&stage, "")?, age)?;
+            if subfolders(&stage, "")?.is_empty() {
+                remove(&stage)?;
+            }
+        }
+    }
+    removed += remove_each(subfolders(&store.join("batches"), "")?, age)?;
+    Ok(removed)
+}
+
+fn remove_each(folders: Vec<PathBuf>, age: Duration) -> Result<u64> {
+    let mut removed = 0;
+    for folder in folders {
+        if newest(&folder).is_some_and(|last| last.elapsed().is_ok_and(|quiet| quiet > age)) {
+            remove(&folder)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder).map_err(Error::io("remove", folder))
+}
+
+/// The last change of a folder, of the files in it, and of those one level below.
+fn newest(folder: &Path) -> Option<SystemTime> {
+    let own = fs::metadata(folder).and_then(|facts| facts.modified()).ok();
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let below = entries.flat_map(|entry| {
+        let own = entry.metadata().and_then(|facts| facts.modified()).ok();
+        let inner = fs::read_dir(entry.path()).into_iter().flatten().flatten();
+        let inner = inner.filter_map(|entry| entry.metadata().ok()?.modified().ok()).max();
+        [own, inner]
+    });
+    below.chain([own]).flatten().max()
+}
+
 /// The folders below one whose names begin so; none where it is not there.
 fn subfolders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
@@ -283,7 +340,7 @@ mod tests {
     #[test]
     fn every_item_belongs_to_one_shard() {
         for seed in 0..50u8 {
-            let item = Fingerprint::from_hex(&Digest::of(&[seed]).to_hex()).unwrap();
+            let item = Fingerprint::from_bytes(*Digest::of(&[seed]).as_bytes());
             let of = (0..7).filter(|&index| Shard { index, count: 7 }.has(&item)).count();
             assert_eq!(of, 1);
         }

@@ -2,6 +2,7 @@
 
 use super::attempt::{Attempt, Job};
 use super::cluster::{Batch, Cluster, JobId, JobWants, Refused};
+use super::files;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -137,7 +138,7 @@ impl Batcher {
     fn batch(&self, group: &[Waiting]) -> Result<Batch> {
         let attempts: Vec<PathBuf> =
             group.iter().map(|one| one.attempt.folder().to_path_buf()).collect();
-        let name = name(&attempts);
+        let name = files::name(&format!("{attempts:?}"));
         let folder = self.folder.join(&name);
         sharing::make_folders(&folder).map_err(Error::io("create", &folder))?;
         let batch = Batch { name, folder, attempts, wants: group[0].wants.clone() };
@@ -170,12 +171,5 @@ fn take(outcome: &Mutex<Option<Outcome>>) -> Option<Outcome> {
 }
 
 fn job(batch: &Batch, index: u32, id: Option<JobId>) -> Job {
-    Job { batch: batch.name.clone(), index, id }
-}
-
-/// A name that only this submission has.
-fn name(attempts: &[PathBuf]) -> String {
-    let now = std::time::SystemTime::now();
-    let text = format!("{attempts:?} {now:?} {}", std::process::id());
-    format!("vf-{}", &voxflow_cache::Digest::of(text.as_bytes()).to_hex()[..8])
+    Job { batch: batch.name.clone(), index, at_ms: crate::event::now_ms(), id }
 }

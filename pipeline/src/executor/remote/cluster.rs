@@ -43,6 +43,15 @@ pub enum Refused {
     NotNow(String),
 }
 
+impl Refused {
+    /// The cluster's words.
+    pub fn words(&self) -> &str {
+        match self {
+            Refused::Never(words) | Refused::NotNow(words) => words,
+        }
+    }
+}
+
 /// No answer of a cluster, in its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silent(pub String);
@@ -103,6 +112,14 @@ pub trait Cluster: Send + Sync {
 
     /// The most jobs of one submission.
     fn most_at_once(&self) -> usize;
+
+    /// Asks whether a job of such wants would be taken, without submitting one.
+    ///
+    /// # Errors
+    /// The cluster's words where it would not.
+    fn test(&self, _wants: &JobWants) -> Result<String, String> {
+        Ok("taken".into())
+    }
 
     /// Submits an array.
     fn submit(&self, batch: &Batch) -> Result<JobId, Refused>;

@@ -28,6 +28,12 @@ impl Closed {
     }
 }
 
+/// A batch's name that only this submission has: `vf-` and eight digits.
+pub fn name(about: &str) -> String {
+    let text = format!("{about} {}", chance());
+    format!("vf-{}", &Digest::of(text.as_bytes()).to_hex()[..8])
+}
+
 /// Eight digits that nobody else draws.
 pub(super) fn chance() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +45,7 @@ pub(super) fn chance() -> String {
 }
 
 /// Writes JSON beside its place and renames it there, safe on the disk first.
-pub(super) fn write_whole<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+pub fn write_whole<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     write_text(path, &serde_json::to_vec(value).trouble_at(path)?)
 }
 

@@ -2,20 +2,23 @@
 
 use super::attempt::{self, Attempt, Shard};
 use super::batch::Batcher;
+use super::children::Children;
 use super::cluster::{Cluster, JobWants};
 use super::follow::Follow;
 use super::making::{Making, Shared};
+use super::slurm::Slurm;
 use super::view::View;
 use crate::executor::{Executor, Finished, Local, Order};
 use crate::resources::Resources;
-use crate::site::{OnStop, Site};
+use crate::site::{ExecutorName, OnStop, Site};
 use crate::stop::Stop;
-use std::path::PathBuf;
+use crate::workflow::stage_resources::StageResources;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use voxflow_cache::Recipe;
 use voxflow_stages::stage::Pool;
-use voxflow_stages::{Error, Host, Result};
+use voxflow_stages::{Error, Host, Kind, Result};
 
 /// Stages as jobs of a cluster; work of moments stays here.
 pub struct Remote {
@@ -39,11 +42,22 @@ impl Remote {
     }
 }
 
+/// The cluster of a site; `None` where stages are made here.
+pub fn cluster_of(site: &Site, store: &Path) -> Option<Arc<dyn Cluster>> {
+    match site.executor {
+        ExecutorName::Here => None,
+        ExecutorName::Children => {
+            Some(Arc::new(Children::new(store.join("batches"), site.children)))
+        }
+        ExecutorName::Slurm => Some(Arc::new(Slurm::new(site.slurm.clone()))),
+    }
+}
+
 /// Resources of a stage's job: the workflow's, else the site's, else the kind's usual ones.
-fn wants(site: &Site, order: &Order) -> JobWants {
-    let kind = site.kind(order.kind.name);
-    let (asked, demand) = (order.asked, order.kind.demand);
-    let is_on_gpu = order.kind.pool == Pool::Gpu && order.task.device != "cpu";
+pub fn wants(site: &Site, kind: &Kind, asked: &StageResources, device: &str) -> JobWants {
+    let demand = kind.demand;
+    let is_on_gpu = kind.pool == Pool::Gpu && device != "cpu";
+    let kind = site.kind(kind.name);
     let usual_time = demand.hours.map(|hours| Duration::from_secs(3600 * u64::from(hours)));
     let time = asked.time.or(kind.time).or(usual_time);
     let most = site.max_time();
@@ -92,7 +106,8 @@ impl Executor for Remote {
 }
 
 fn make(making: &Making) -> Result<Finished> {
-    let mut wants = wants(&making.shared.site, making.order);
+    let order = making.order;
+    let mut wants = wants(&making.shared.site, order.kind, order.asked, &order.task.device);
     if let Some(finished) = making.take_over()? {
         return Ok(finished);
     }

@@ -6,7 +6,8 @@ use super::cluster::{Cluster, JobWants, State};
 use super::relay;
 use super::verdict::{End, Verdict};
 use super::view::View;
-use crate::executor::{Finished, HandedItem, JobFacts, MadeElsewhere, Order};
+use crate::executor::{Finished, HandedItem, MadeElsewhere, Order};
+use crate::job_facts::JobFacts;
 use crate::site::{OnStop, Site};
 use crate::stop::Stop;
 use std::collections::BTreeSet;
@@ -81,6 +82,7 @@ impl Making<'_> {
             task,
             store: self.shared.store.clone(),
             gpus: wants.resources.gpus as usize,
+            memory: wants.resources.memory,
             patience: self.shared.site.patience().as_secs(),
             shard,
         })?;
@@ -122,10 +124,27 @@ impl Making<'_> {
             other => self.host.tell(other),
         });
         adopted.iter().for_each(|(name, blob)| self.host.adopt(name, blob));
-        let started = start.started().unwrap_or_default();
-        let job = JobFacts { host, job: started.job, cluster: self.shared.cluster.name().into() };
+        let job = self.job_facts(start, host)?;
         let elsewhere = MadeElsewhere { folder: start.files(), files, seconds, job };
         Ok(Finished { usage, elsewhere: Some(elsewhere) })
+    }
+
+    fn job_facts(&self, start: &Start, host: String) -> Result<JobFacts> {
+        let (attempt, started) = (start.attempt(), start.started().unwrap_or_default());
+        let (job, assignment) = (attempt.job().unwrap_or_default(), attempt.assignment()?);
+        let queued = (job.at_ms > 0).then(|| (started.at_ms - job.at_ms).max(0) as f64 / 1000.0);
+        let is_whole = |other: &Attempt| other.assignment().is_ok_and(|of| of.shard.is_none());
+        let attempts = Attempt::list(&self.shared.store, &self.fingerprint)?;
+        Ok(JobFacts {
+            cluster: self.shared.cluster.name().into(),
+            host,
+            job: started.job,
+            queue_seconds: queued,
+            attempts: attempts.iter().filter(|other| is_whole(other)).count() as u64,
+            cpus: assignment.task.threads as u64,
+            memory_bytes: assignment.memory,
+            gpus: assignment.gpus as u64,
+        })
     }
 
     fn kept(&self) -> MutexGuard<'_, BTreeSet<Fingerprint>> {

@@ -19,4 +19,4 @@ pub mod slurm;
 pub mod verdict;
 mod view;
 
-pub use jobs::Remote;
+pub use jobs::{Remote, cluster_of, wants};

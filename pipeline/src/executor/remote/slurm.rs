@@ -1,7 +1,7 @@
 //! Slurm, by its command line: `sbatch`, `squeue`, `sacct`, `scancel`. All jobs of a batch are one
 //! array, named after the batch.
 
-use super::cluster::{Batch, Cluster, Ended, JobId, Refused, Seen, Silent, State};
+use super::cluster::{Batch, Cluster, Ended, JobId, JobWants, Refused, Seen, Silent, State};
 use crate::site::SlurmSite;
 use std::fs;
 use std::io::Read;
@@ -54,22 +54,30 @@ impl Slurm {
 
     /// The arguments of `sbatch`, but for the script.
     fn arguments(&self, batch: &Batch) -> Vec<String> {
-        let (wants, site) = (&batch.wants, &self.site);
-        let (last, most) = (batch.attempts.len().saturating_sub(1), site.max_jobs);
-        let mib = wants.resources.memory.div_ceil(1 << 20);
+        let (last, most) = (batch.attempts.len().saturating_sub(1), self.site.max_jobs);
         let mut all = vec![
             "--parsable".into(),
             "--open-mode=append".into(),
             format!("--job-name={}", batch.name),
             format!("--array=0-{last}%{most}"),
             format!("--output={}/%a.out", batch.folder.display()),
-            format!("--signal=B:USR1@{}", site.lead.as_secs()),
+            format!("--signal=B:USR1@{}", self.site.lead.as_secs()),
+        ];
+        all.push(if self.site.requeue { "--requeue" } else { "--no-requeue" }.into());
+        all.extend(self.asked(&batch.wants));
+        all
+    }
+
+    /// The arguments that ask for resources.
+    fn asked(&self, wants: &JobWants) -> Vec<String> {
+        let site = &self.site;
+        let mib = wants.resources.memory.div_ceil(1 << 20);
+        let mut all = vec![
             "--nodes=1".into(),
             "--ntasks=1".into(),
             format!("--cpus-per-task={}", wants.resources.cpus.max(1)),
             format!("--mem={mib}M"),
         ];
-        all.push(if site.requeue { "--requeue" } else { "--no-requeue" }.into());
         if wants.resources.gpus > 0 {
             let gpu = site.gpu.as_deref().unwrap_or("gpu");
             all.push(format!("--gres={gpu}:{}", wants.resources.gpus));
@@ -113,6 +121,13 @@ impl Cluster for Slurm {
 
     fn most_at_once(&self) -> usize {
         self.most_at_once
+    }
+
+    fn test(&self, wants: &JobWants) -> Result<String, String> {
+        let mut arguments = vec!["--test-only".to_string(), "--wrap=true".into()];
+        arguments.extend(self.asked(wants));
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        answer("sbatch", &arguments).map(|_| "taken".to_string())
     }
 
     fn submit(&self, batch: &Batch) -> Result<JobId, Refused> {
