@@ -99,7 +99,7 @@ impl Listing {
         named.map_or("unnamed", |label| label.name.as_str())
     }
 
-    /// Says that there is no case `name`, and which one may be meant.
+    /// The error for an unknown case, with the nearest name.
     pub fn no_case(&self, name: &str) -> String {
         match name::nearest(name, self.cases.iter().map(|case| case.name.as_str())) {
             Some(near) => {
@@ -128,8 +128,8 @@ impl Listing {
         Ok(self)
     }
 
-    /// Holds the cases that need a label to having one: an error that names all that have none, or
-    /// a warning where they are `allowed`. `lacks` says what such a case lacks.
+    /// Requires a label for every case in training lists: an error naming all without a label, or a
+    /// warning if they are `allowed`. `lacks` describes the missing label.
     pub fn with_labels(
         self,
         allowed: bool,
@@ -159,8 +159,8 @@ impl Listing {
         Ok(self)
     }
 
-    /// Says how many cases have labels, which have none, and which have names that are easily
-    /// mistaken for each other.
+    /// Tells the number of labelled cases, names the unlabelled, and names easily mistaken for each
+    /// other.
     pub fn tell(&self, notes: &mut Notes) {
         notes.info(self.amount());
         let mut plain: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -189,8 +189,7 @@ impl Listing {
         }
     }
 
-    /// Checks what any layout must give: channels, labels, cases, and names that are not there
-    /// twice.
+    /// Checks every layout's minimum: channels, labels, cases, and no duplicate names.
     pub fn checked(self) -> Result<Listing> {
         if self.modality.is_empty() {
             return Err(Error::failed("no modality: the dataset must name its image channels"));

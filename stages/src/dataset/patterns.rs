@@ -1,8 +1,8 @@
-//! Pairs by patterns: a folder without any `dataset.json`, in which images and labels are found by
-//! their names ("images/{case}_*.nii.gz", "labels/{case}.nii.gz", "{case}/t1.nii.gz").
+//! Pairs by patterns: images and labels in a folder without `dataset.json`, found by their names
+//! ("images/{case}_*.nii.gz", "labels/{case}.nii.gz", "{case}/t1.nii.gz").
 //!
-//! A file belongs to the pattern that says most of its name: what "{case}_seg.nii.gz" finds is no
-//! image of "{case}.nii.gz".
+//! A file belongs to the most specific matching pattern: a file matching "{case}_seg.nii.gz" is no
+//! image for "{case}.nii.gz".
 
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
@@ -120,7 +120,7 @@ fn deal(
     Ok(found)
 }
 
-/// Says what a pattern looked for, and what there is.
+/// Tells the names a pattern searched for, and the files found.
 fn none(tree: &Tree, sought: &Sought) -> Error {
     let text = sought.text;
     let find = |file: &&str| sought.pattern.find(&small_suffix(file)).is_some();

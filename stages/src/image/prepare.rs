@@ -106,7 +106,7 @@ impl Intensities {
     }
 }
 
-/// The files of one case, and what the dataset says of them.
+/// A case's files, and the dataset's facts about them.
 #[derive(Clone, Copy, Debug)]
 pub struct Files<'a> {
     /// Paths of the files.
@@ -213,8 +213,8 @@ impl Way {
         }
     }
 
-    /// Resamples the channels of one file of `shape` into `out` and scales them, slab by slab as
-    /// they come; what is foreground before scaling goes into `found`.
+    /// Resamples the channels of one file into `out` and scales them slab by slab; foreground
+    /// before scaling extends `found`.
     fn resample<T: Number>(
         &self,
         (voxels, turn, shape): (&[T], &Orientation, [usize; 3]),
@@ -248,7 +248,7 @@ impl Way {
 struct Scaled {
     way: Way,
     image: Volume<f32>,
-    /// The box to crop it to, or a warning that there is none.
+    /// The crop box, or a warning if nothing was found.
     found: Result<Box3, String>,
     /// Of the voxels of each file, as they are stored.
     digests: Vec<Digest>,

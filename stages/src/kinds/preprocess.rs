@@ -1,6 +1,6 @@
-//! `preprocess`: makes one volume of each case: oriented, resampled, scaled and cropped.
+//! `preprocess`: makes one volume per case: oriented, resampled, scaled and cropped.
 //!
-//! Each case is an item of its own, so that a changed image or label remakes that volume alone.
+//! Each case is an item, so that a changed image or label remakes its volume alone.
 
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
@@ -57,9 +57,9 @@ impl Stage for Preprocess {
     }
 }
 
-/// How much larger plain float32 volumes are than the packed images of a dataset, where only their
-/// bytes are known: twice by gzip, twice by the width of numbers, and half as much again for labels
-/// and spacing.
+/// Size of plain float32 volumes relative to a dataset's packed images, if only their bytes are
+/// known: twice for gzip, twice for the width of numbers, and half as much again for labels and
+/// spacing.
 const GROWTH: u64 = 6;
 
 impl Run for Preprocess {
@@ -182,7 +182,7 @@ fn with_way_out(error: Error, dataset: &Input, case: &Case) -> Error {
     }
 }
 
-/// Makes one case's files. Warnings are kept beside the volume, so that reusing it repeats them.
+/// Makes a case's files. Warnings are kept beside the volume, so that reusing it repeats them.
 fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
     let Item { files, modality, allowed, .. } = item;
     let mut scratch =

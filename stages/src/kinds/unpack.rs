@@ -25,18 +25,18 @@ pub struct Unpack {
     /// Cases to leave out, as if the archive did not have them.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// The names of the labels in place of dataset.json's own: of 1, 2 and so on, or a mapping of
-    /// voxel value to name, as {255: tumor}.
+    /// Label names in place of dataset.json's: for 1, 2 and so on, or a mapping from voxel value to
+    /// name, as {255: tumor}.
     #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
     pub label_names: LabelNames,
-    /// A case to train on without a label file is an error. With `false` it is unlabelled. What a
-    /// dataset.json lists as `test`, and imagesTs, may be unlabelled anyway.
+    /// With `true`, an unlabelled training case is an error; with `false` it is unlabelled. Cases
+    /// under `test` in a dataset.json, and in imagesTs, may be unlabelled anyway.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub require_labels: bool,
-    /// The most that may come out, in GiB. Changes no result, so it is not part of the recipe.
+    /// Limit for the unpacked size, in GiB. Not part of the recipe, since it changes no result.
     #[serde(default = "max_gib")]
     pub max_gib: f64,
-    /// The most bytes that may come out for each byte of the archive. Not part of the recipe.
+    /// Limit for unpacked bytes per archive byte. Not part of the recipe.
     #[serde(default = "max_ratio")]
     pub max_ratio: f64,
 }
@@ -71,8 +71,7 @@ impl Stage for Unpack {
         wrong.chain(labels.map(|trouble| ("label_names".to_string(), trouble))).collect()
     }
 
-    /// The images in it are compressed already, so that little is lost by taking the archive's own
-    /// size.
+    /// Its images are compressed already, so the archive's own size is a fair estimate.
     fn expected_bytes(&self, inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
         inputs.get("archive").map(Upstream::bytes)
     }
@@ -138,7 +137,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(Error::io("move", from))
 }
 
-/// Says that there is no dataset.json, and the archives within, which are not looked into.
+/// Tells a missing dataset.json, and nested archives, which are not opened.
 fn no_listing(files: &BTreeSet<String>) -> Error {
     let is_archive = |name: &&str| {
         let name = name.to_ascii_lowercase();

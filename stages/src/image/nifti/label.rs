@@ -1,7 +1,7 @@
 //! Label maps: voxels as whole numbers from 0 to 255.
 //!
-//! Values are what slope and intercept make of what is stored. One that is nearly whole is rounded,
-//! and told; one that is not, or that nobody declared, is an error which lists what was found.
+//! Slope and intercept are applied first. Nearly whole values are rounded, with a warning; others,
+//! and undeclared values, are an error listing them.
 
 use super::ImageFile;
 use super::header::{Datatype, Header};
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 /// Largest distance of a value from a whole number.
 const TOLERANCE: f64 = 0.01;
-/// How far at the most where the values are scaled: half a slope, so that what was rounded in
-/// scaling still counts, up to a quarter.
+/// The largest rounding for scaled values: half a slope, so that values rounded while scaling still
+/// count, up to a quarter.
 const SCALED_TOLERANCE: f64 = 0.25;
 /// Relative distances up to this are those of float32 and not worth a word.
 const SILENT: f64 = 1e-6;
@@ -85,7 +85,7 @@ pub fn counts(voxels: &[u8]) -> [u64; 256] {
 /// Numbers on their way to whole ones.
 struct Rounding {
     tolerance: f64,
-    /// Voxels that were moved, the largest distance, and the value that it was.
+    /// Rounded voxels, the largest distance, and its value.
     moved: (u64, f64, f64),
     /// Values that are no labels, by their bits, with their voxels.
     foreign: BTreeMap<u64, u64>,
