@@ -5,6 +5,7 @@ use crate::dataset::document::{channels, count_of, text_of};
 use crate::dataset::notes::Notes;
 use crate::dataset::{Label, Listing, Numbering, labels, name};
 use crate::error::{Error, Result};
+use crate::image::nifti::LabelMapping;
 use serde_json::{Map, Value};
 
 /// A workflow's values in place of those in `dataset.json`.
@@ -14,6 +15,8 @@ pub struct Said<'a> {
     pub labels: Vec<Label>,
     /// The source of their values.
     pub numbering: Numbering,
+    /// The labels by the values in the label files.
+    pub map_labels: LabelMapping,
     /// The image channels, if any are named.
     pub modality: &'a [String],
     /// The data set's name.
@@ -86,6 +89,7 @@ pub fn head(
         reference: text_of(json, "reference"),
         modality,
         labels,
+        map_labels: said.map_labels.clone(),
         numbering,
         cases: vec![],
     })

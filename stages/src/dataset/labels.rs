@@ -3,6 +3,7 @@
 
 use crate::dataset::notes::Notes;
 use crate::dataset::{Label, Numbering, name};
+use crate::image::nifti::LabelMapping;
 use schemars::JsonSchema;
 use serde::ser::{Serialize, Serializer};
 use serde::{Deserialize, Serialize as Derived};
@@ -19,6 +20,24 @@ pub enum LabelNames {
     List(Vec<String>),
     /// Value to name; name to value is understood too.
     Mapping(BTreeMap<String, Word>),
+}
+
+/// Labels by the voxel values in the label files, as {17: 1, 1035: 2}; all mistakes at once.
+pub fn mapping(written: &BTreeMap<String, u8>) -> Result<LabelMapping, Vec<String>> {
+    let (mut known, mut wrong) = (LabelMapping::new(), vec![]);
+    for (from, to) in written {
+        match from.parse::<u16>() {
+            Ok(value) if value > 0 && *to > 0 && value.to_string() == *from => {
+                known.insert(value, *to);
+            }
+            Ok(_) if *to == 0 => wrong
+                .push(format!("'{from}: 0': values that are not listed are background already")),
+            _ => wrong.push(format!(
+                "'{from}': must be a voxel value from 1 to 65535; 0 is the background"
+            )),
+        }
+    }
+    if wrong.is_empty() { Ok(known) } else { Err(wrong) }
 }
 
 /// One side of a mapping.

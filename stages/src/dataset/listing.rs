@@ -4,6 +4,7 @@
 use crate::dataset::name;
 use crate::dataset::notes::Notes;
 use crate::error::{Error, Result};
+use crate::image::nifti::LabelMapping;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
@@ -24,6 +25,9 @@ pub struct Listing {
     pub modality: Vec<String>,
     /// The labels without background, by rising value.
     pub labels: Vec<Label>,
+    /// The labels by the values in the label files; empty if these are the labels.
+    #[serde(default, skip_serializing_if = "LabelMapping::is_empty")]
+    pub map_labels: LabelMapping,
     /// The source of their values; no part of the file.
     #[serde(skip)]
     pub numbering: Numbering,
@@ -91,6 +95,11 @@ impl Listing {
     pub fn files(&self) -> impl Iterator<Item = String> {
         let named = self.cases.iter().flat_map(|case| case.images.iter().chain(&case.label));
         named.flat_map(|name| iter::once(name.clone()).chain(name::data_of(name)))
+    }
+
+    /// The values of the labels.
+    pub fn declared(&self) -> Vec<u8> {
+        self.labels.iter().map(|label| label.value).collect()
     }
 
     /// The name of a label's value.
@@ -199,6 +208,12 @@ impl Listing {
         }
         if self.labels.is_empty() && self.labelled().next().is_some() {
             return Err(Error::failed("no labels besides background, but cases with label files"));
+        }
+        let is_named = |value: &u8| self.labels.iter().any(|label| label.value == *value);
+        if let Some((from, to)) = self.map_labels.iter().find(|(_, to)| !is_named(to)) {
+            return Err(Error::failed(format!(
+                "map_labels: {{{from}: {to}}}: no label has the value {to}; name it in 'label_names'"
+            )));
         }
         no_doubles("label value", self.labels.iter().map(|label| label.value.to_string()))?;
         no_doubles("label", self.labels.iter().map(|label| label.name.clone()))?;

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::dataset::listing::{Case, Label, Listing, Numbering};
 use crate::dataset::name;
 use crate::error::{Error, Result};
-use crate::image::nifti::{ImageFile, Scratch, load_label};
+use crate::image::nifti::{ImageFile, LabelMapping, LabelValues, Scratch, load_label};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -52,7 +52,8 @@ pub fn settle(cx: &Context, listing: Listing, folder: &Path) -> Result<Listing> 
         return Ok(listing);
     }
     let cases: Vec<&Case> = listing.labelled().collect();
-    let held = cx.each_case(&cases, |case| &case.name, |case| Ok(values(case, folder)))?;
+    let mapping = &listing.map_labels;
+    let held = cx.each_case(&cases, |case| &case.name, |case| Ok(values(case, folder, mapping)))?;
     let mut found = Found::new();
     for (case, values) in cases.iter().zip(&held) {
         let Some(values) = values else { return Ok(listing) };
@@ -73,11 +74,12 @@ pub fn settle(cx: &Context, listing: Listing, folder: &Path) -> Result<Listing> 
 }
 
 /// The values besides 0 in a case's label file; `None` if unreadable.
-fn values(case: &Case, folder: &Path) -> Option<Vec<u8>> {
+fn values(case: &Case, folder: &Path, mapping: &LabelMapping) -> Option<Vec<u8>> {
     let every: Vec<u8> = (1..=255).collect();
     let file = ImageFile::at(&folder.join(case.label.as_ref()?));
+    let values = LabelValues { declared: &every, mapping };
     let mut scratch = Scratch::default();
-    let map = load_label(&file, "label", &every, &mut scratch).ok()?;
+    let map = load_label(&file, "label", values, &mut scratch).ok()?;
     Some(every.into_iter().filter(|value| map.counts[usize::from(*value)] > 0).collect())
 }
 

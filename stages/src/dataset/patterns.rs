@@ -9,6 +9,7 @@ use crate::dataset::pattern::Pattern;
 use crate::dataset::tree::Tree;
 use crate::dataset::{Case, Label, Listing, Numbering, name};
 use crate::error::{Error, Result};
+use crate::image::nifti::LabelMapping;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -25,6 +26,8 @@ pub struct Pairs<'a> {
     pub values: Vec<Label>,
     /// The source of their values.
     pub numbering: Numbering,
+    /// The labels by the values in the label files.
+    pub map_labels: LabelMapping,
     /// The dataset's name.
     pub name: &'a str,
     /// Cases that are as if their files were not there.
@@ -51,6 +54,7 @@ pub fn read(folder: &Path, pairs: &Pairs, notes: &mut Notes) -> Result<Listing> 
         modality: pairs.modality.to_vec(),
         labels: pairs.values.clone(),
         numbering: pairs.numbering,
+        map_labels: pairs.map_labels.clone(),
         cases,
         ..Listing::default()
     };

@@ -5,7 +5,7 @@ use crate::dataset::Case;
 use crate::error::{Error, Result};
 use crate::image::affine::{corner_distance, invert, multiply};
 use crate::image::nifti::{
-    Header, ImageFile, LabelMap, Scratch, load_label, read_header, read_image,
+    Header, ImageFile, LabelMap, LabelValues, Scratch, load_label, read_header, read_image,
 };
 use crate::image::orientation::Orientation;
 use crate::image::spacing::Grid;
@@ -139,15 +139,15 @@ pub fn turned(orientation: &Orientation, grid: &Grid) -> Grid {
 }
 
 /// The label map in `file` on an image's own `grid`, in the image's storage order. Values must be 0
-/// or in `allowed`. Errors call the file `name`.
-pub fn read_label_on(
+/// or declared. Errors call the file `name`.
+pub fn read_label_on<'a>(
     grid: Grid,
     file: &ImageFile,
     name: &str,
-    allowed: &[u8],
+    values: impl Into<LabelValues<'a>>,
 ) -> Result<Volume<u8>> {
     let mut scratch = Scratch::default();
-    let LabelMap { header, voxels, .. } = load_label(file, name, allowed, &mut scratch)?;
+    let LabelMap { header, voxels, .. } = load_label(file, name, values, &mut scratch)?;
     let turn = Frame::of(grid)?.turn(name, &header.grid())?;
     let turned = turn.apply(Volume {
         channels: 1,
@@ -163,12 +163,12 @@ pub fn read_reference(
     geometry: &Geometry,
     dataset: &Input,
     case: &Case,
-    allowed: &[u8],
+    values: LabelValues,
 ) -> Result<Volume<u8>> {
     let name = case.label.as_ref().ok_or_else(|| {
         Error::failed(format!("case '{}' has no label in '{}'", case.name, dataset.stage))
     })?;
-    read_label_on(geometry.original(), &ImageFile::of(dataset, name)?, name, allowed)
+    read_label_on(geometry.original(), &ImageFile::of(dataset, name)?, name, values)
 }
 
 /// Number of channels of a case's images.

@@ -6,8 +6,9 @@ use crate::dataset::layout;
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::patterns::{self, Pairs};
-use crate::dataset::{Label, LabelNames, Listing, document, name, numbering};
+use crate::dataset::{Label, LabelNames, Listing, document, labels, name, numbering};
 use crate::error::{Error, Result, Trouble};
+use crate::image::nifti::LabelMapping;
 use crate::kind::Run;
 use crate::stage::{ArtifactType, Pool, Read, Stage};
 use schemars::JsonSchema;
@@ -42,6 +43,10 @@ pub struct Folder {
     /// has names, these get the names in order, with a warning. Overrides a dataset.json.
     #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
     pub label_names: LabelNames,
+    /// Labels by the voxel values in the label files, as {17: 1, 53: 1, 1035: 2}; all other values
+    /// are background. For files with more structures than wanted, or values above 255.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map_labels: BTreeMap<String, u8>,
     /// Channel names ("CT", "MRI"): one for each pattern, or, with one pattern, one for each
     /// channel in its files. Overrides a dataset.json.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -90,6 +95,9 @@ impl Stage for Folder {
         let mut wrong = |path: &str, trouble: String| mistakes.push((path.to_string(), trouble));
         if let Err(troubles) = self.label_names.labels() {
             troubles.into_iter().for_each(|trouble| wrong("label_names", trouble));
+        }
+        if let Err(troubles) = labels::mapping(&self.map_labels) {
+            troubles.into_iter().for_each(|trouble| wrong("map_labels", trouble));
         }
         if !self.by_patterns() {
             let given = [("images", self.images.is_some()), ("labels", self.labels.is_some())];
@@ -233,6 +241,7 @@ impl Folder {
         let said = Said {
             labels: self.values()?,
             numbering: self.label_names.numbering(),
+            map_labels: self.mapping()?,
             modality: &self.modality,
             name: self.name.as_deref(),
             exclude: &self.exclude,
@@ -265,6 +274,10 @@ impl Folder {
         self.label_names.labels().map_err(|wrong| Error::failed(wrong.join("; ")))
     }
 
+    fn mapping(&self) -> Result<LabelMapping> {
+        labels::mapping(&self.map_labels).map_err(|wrong| Error::failed(wrong.join("; ")))
+    }
+
     fn found(&self, notes: &mut Notes) -> Result<Listing> {
         let pairs = Pairs {
             images: self.patterns(),
@@ -272,6 +285,7 @@ impl Folder {
             modality: &self.modality,
             values: self.values()?,
             numbering: self.label_names.numbering(),
+            map_labels: self.mapping()?,
             name: self.name.as_deref().unwrap_or("dataset"),
             exclude: &self.exclude,
         };

@@ -8,7 +8,7 @@ use crate::dataset::archive::{self, Limits};
 use crate::dataset::fields::Said;
 use crate::dataset::layout::{self, Layout};
 use crate::dataset::notes::Notes;
-use crate::dataset::{LabelNames, document, name, numbering};
+use crate::dataset::{LabelNames, document, labels, name, numbering};
 use crate::disk_space::Upstream;
 use crate::error::{Error, Result, Trouble};
 use crate::kind::Run;
@@ -29,6 +29,10 @@ pub struct Unpack {
     /// name, as {255: tumor}.
     #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
     pub label_names: LabelNames,
+    /// Labels by the voxel values in the label files, as {17: 1, 53: 1, 1035: 2}; all other values
+    /// are background. For files with more structures than wanted, or values above 255.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map_labels: BTreeMap<String, u8>,
     /// With `true`, an unlabelled training case is an error; with `false` it is unlabelled. Cases
     /// under `test` in a dataset.json, and in imagesTs, may be unlabelled anyway.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
@@ -68,7 +72,10 @@ impl Stage for Unpack {
         let wrong = limits.iter().filter(|(_, limit)| !limit.is_finite() || *limit <= 0.0);
         let wrong = wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string()));
         let labels = self.label_names.labels().err().unwrap_or_default().into_iter();
-        wrong.chain(labels.map(|trouble| ("label_names".to_string(), trouble))).collect()
+        let labels = labels.map(|trouble| ("label_names".to_string(), trouble));
+        let mapping = labels::mapping(&self.map_labels).err().unwrap_or_default().into_iter();
+        let mapping = mapping.map(|trouble| ("map_labels".to_string(), trouble));
+        wrong.chain(labels).chain(mapping).collect()
     }
 
     /// Its images are compressed already, so the archive's own size is a fair estimate.
@@ -100,6 +107,8 @@ impl Run for Unpack {
         let said = Said {
             labels: labels.map_err(|wrong| Error::failed(wrong.join("; ")))?,
             numbering: self.label_names.numbering(),
+            map_labels: labels::mapping(&self.map_labels)
+                .map_err(|wrong| Error::failed(wrong.join("; ")))?,
             exclude: &self.exclude,
             unlabelled: !self.require_labels,
             ..Said::default()
