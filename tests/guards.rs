@@ -192,7 +192,9 @@ fn channels_in_another_order_are_refused_and_other_names_are_told() {
         ("two/#.nii.gz", Holds::Image(2)),
         ("seg/#.nii.gz", Holds::Label(&[1])),
     ];
-    ["data", "other_data"].map(|folder| layouts::write(&lab, folder, &files));
+    for folder in ["data", "other_data"] {
+        layouts::write(&lab, folder, &files);
+    }
     let workflow = |names: &str| {
         let predict = "uses: predict, needs: { dataset: dataset_b, model: model }";
         stages(&[

@@ -134,6 +134,25 @@ impl From<&Metadata> for FileStat {
 }
 
 impl Artifact {
+    /// Adds a file. A name that is no relative path below its folder, or that was given to another
+    /// content, is an error.
+    pub fn add(&mut self, name: &str, blob: &Blob) -> Result<()> {
+        if !is_name(name) {
+            return Err(Error::Other(format!("'{name}' is not a name for a file of an artifact")));
+        }
+        match self.0.insert(name.to_string(), blob.clone()) {
+            Some(other) if other.digest != blob.digest => Err(Error::Other(format!(
+                "the file '{name}' was made twice, with different contents"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds all files of another artifact.
+    pub(crate) fn add_all(&mut self, other: &Artifact) -> Result<()> {
+        other.0.iter().try_for_each(|(name, blob)| self.add(name, blob))
+    }
+
     /// The blob of that name.
     pub fn get(&self, name: &str) -> Option<&Blob> {
         self.0.get(name)
@@ -177,4 +196,9 @@ impl Artifact {
 /// Whether `name` lies in the part `prefix`.
 fn within(name: &str, prefix: &str) -> bool {
     prefix.is_empty() || name == prefix || (prefix.ends_with('/') && name.starts_with(prefix))
+}
+
+fn is_name(name: &str) -> bool {
+    name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && !name.contains('\0')
 }

@@ -73,7 +73,8 @@ impl Hints<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     pub(crate) folder: PathBuf,
-    pub(crate) bad: PathBuf,
+    /// Folder for damaged files; `None` where nothing may be moved.
+    pub(crate) bad: Option<PathBuf>,
 }
 
 impl Blobs {
@@ -157,36 +158,45 @@ impl Blobs {
         if found == *digest {
             return Ok(Check::Good);
         }
+        let Some(bad) = &self.bad else { return Ok(Check::Bad) };
         tracing::warn!(
             "{}: this file is damaged; set aside, it will be made again",
             path.display()
         );
-        layout::set_aside(path, &stat, &self.bad).map(|()| Check::Bad)
+        layout::set_aside(path, &stat, bad).map(|()| Check::Bad)
     }
 
-    /// Moves a synced, read-only draft file to its place. What lies there already stays, if the
-    /// index knows it as right; otherwise it is replaced. Returns the folder to sync, if any.
-    pub(crate) fn keep(
-        &self,
-        file: &Path,
-        digest: &Digest,
-        index: &Index,
-    ) -> Result<Option<PathBuf>> {
-        let place = self.kept(digest);
-        if FileStat::of(&place)?.is_some_and(|stat| index.digest(&stat) == Some(*digest)) {
+    /// Moves a settled file to its place. A file that lies there already stays, if the index knows
+    /// it as right; otherwise it is replaced. Returns the folder to sync, if any.
+    pub(crate) fn keep(&self, file: &Path, blob: &Blob, index: &Index) -> Result<Option<PathBuf>> {
+        let place = self.kept(&blob.digest);
+        if FileStat::of(&place)?.is_some_and(|stat| index.digest(&stat) == Some(blob.digest)) {
             return layout::remove(file).map(|()| None);
         }
         let folder = layout::make_parent(&place)?;
+        match FileStat::of_opened(file)? {
+            Some(stat) if stat.size == blob.bytes => {}
+            Some(_) => return Err(not_settled(file, "was changed after it was hashed")),
+            None => match self.verify(&place, &blob.digest, index)? {
+                Check::Good => return Ok(Some(folder)),
+                Check::Missing | Check::Bad => return Err(not_settled(file, "is gone")),
+            },
+        }
         crash::at("blob-before-rename");
         fault::pass()
             .and_then(|()| std::fs::rename(file, &place))
             .map_err(Error::io("rename to", &place))?;
         crash::at("blob-after-rename");
         if let Some(stat) = FileStat::of(&place)? {
-            index.remember(stat, *digest);
+            index.remember(stat, blob.digest);
         }
         Ok(Some(folder))
     }
+}
+
+fn not_settled(file: &Path, trouble: &str) -> Error {
+    let trouble = format!("{trouble}; run again to make it again");
+    Error::Damaged { path: file.to_path_buf(), trouble }
 }
 
 /// A reference that cannot be looked at or read, in another person's private folder or on a lost

@@ -1,15 +1,16 @@
 //! Drafts: folders on the store's own file system where something is being made. One whose process
 //! is gone is removed when the store is next opened.
 
-use crate::artifact::Blob;
+use crate::artifact::{Artifact, Blob};
 use crate::claims::ByteLock;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::fault;
 use crate::layout;
 use crate::place::Place;
+use crate::settle::plain_files;
 use crate::sharing;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::MetadataExt;
@@ -72,8 +73,8 @@ impl Draft {
 
     /// The names of all that the artifact would hold now, in their order.
     pub fn names(&self) -> Result<BTreeSet<String>> {
-        let files = self.files()?.into_iter().map(|(name, _)| name);
-        Ok(files.chain(self.adopted()?.into_keys()).collect())
+        let files = plain_files(&self.folder)?.into_iter().map(|(name, _)| name);
+        Ok(files.chain(self.adopted()?.0.into_keys()).collect())
     }
 
     /// An error if the folder is not the one that was made: somebody removed it meanwhile, and what
@@ -88,34 +89,14 @@ impl Draft {
         Err(Error::Damaged { path: self.folder.clone(), trouble: trouble.to_string() })
     }
 
-    /// Temporary path of the entry before the rename.
-    pub(crate) fn entry_file(&self) -> PathBuf {
-        self.root.join("entry.json")
-    }
-
     /// The adopted blobs by name. A name that is no relative path, or given twice to different
     /// contents, is an error.
-    pub(crate) fn adopted(&self) -> Result<BTreeMap<String, Blob>> {
-        let mut blobs: BTreeMap<String, Blob> = BTreeMap::new();
+    pub(crate) fn adopted(&self) -> Result<Artifact> {
+        let mut adopted = Artifact::default();
         for (name, blob) in self.adopted.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            if !is_name(name) {
-                return Err(Error::Other(format!(
-                    "'{name}' is not a name for a file of an artifact"
-                )));
-            }
-            match blobs.insert(name.clone(), blob.clone()) {
-                Some(other) if other.digest != blob.digest => return Err(twice(name)),
-                _ => {}
-            }
+            adopted.add(name, blob)?;
         }
-        Ok(blobs)
-    }
-
-    /// The files that were made, by name, sorted. Only regular files are allowed.
-    pub(crate) fn files(&self) -> Result<Vec<(String, PathBuf)>> {
-        let mut found = vec![];
-        collect(&self.folder, "", &mut found)?;
-        Ok(found)
+        Ok(adopted)
     }
 }
 
@@ -126,11 +107,6 @@ impl Drop for Draft {
         }
         crash::at("draft-after-remove");
     }
-}
-
-/// A name given twice is an error: which content would it be?
-pub(crate) fn twice(name: &str) -> Error {
-    Error::Other(format!("the file '{name}' was made twice, with different contents"))
 }
 
 /// Removes the drafts that nobody holds. Those that cannot be removed are left for the next time.
@@ -164,33 +140,4 @@ fn is_old(folder: &Path) -> bool {
     let inside = if metadata.is_dir() { layout::list(folder) } else { Ok(vec![]) };
     age.is_some_and(|age| age > FOREIGN_AGE)
         && inside.is_ok_and(|paths| paths.iter().all(|path| is_old(path)))
-}
-
-fn is_name(name: &str) -> bool {
-    name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
-        && !name.contains('\0')
-}
-
-fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
-    for path in layout::list(folder)? {
-        let refuse = |what: &str| {
-            Error::Other(format!(
-                "{}: is {what}, and an artifact holds plain files",
-                path.display()
-            ))
-        };
-        let metadata = fs::symlink_metadata(&path).map_err(Error::io("look at", &path))?;
-        let Some(part) = path.file_name().and_then(|name| name.to_str()) else {
-            return Err(refuse("not named in UTF-8"));
-        };
-        let name = if prefix.is_empty() { part.to_string() } else { format!("{prefix}/{part}") };
-        match metadata.file_type() {
-            kind if kind.is_dir() => collect(&path, &name, found)?,
-            kind if kind.is_symlink() => return Err(refuse("a symbolic link")),
-            kind if !kind.is_file() => return Err(refuse("a device, pipe or socket")),
-            _ if metadata.nlink() > 1 => return Err(refuse("a hard link to another file")),
-            _ => found.push((name, path)),
-        }
-    }
-    Ok(())
 }

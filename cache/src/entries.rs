@@ -43,7 +43,8 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Entries {
     pub(crate) folder: PathBuf,
-    pub(crate) bad: PathBuf,
+    /// Folder for damaged files; `None` where nothing may be moved or marked as used.
+    pub(crate) bad: Option<PathBuf>,
 }
 
 /// Result of reading an entry's file.
@@ -63,7 +64,7 @@ impl Entries {
     /// absent.
     pub(crate) fn get(&self, fingerprint: &Fingerprint) -> Result<Option<Entry>> {
         let path = self.path(fingerprint);
-        match look(&path, Some(fingerprint))? {
+        match look(&path, self.bad.is_some())? {
             Found::Nothing => Ok(None),
             Found::Good(entry) => Ok(Some(*entry)),
             Found::Bad(trouble, stat) => self.refuse(&path, &trouble, &stat).map(|()| None),
@@ -72,7 +73,7 @@ impl Entries {
 
     /// The error of the entry in a file, if any. Nothing is marked or moved.
     pub(crate) fn trouble(&self, path: &Path) -> Result<Option<(String, FileStat)>> {
-        match look(path, None)? {
+        match look(path, false)? {
             Found::Bad(trouble, stat) => Ok(Some((trouble, stat))),
             Found::Nothing | Found::Good(_) => Ok(None),
         }
@@ -89,7 +90,7 @@ impl Entries {
 
     /// The entry in a file, not marked as used. A damaged one is set aside, reported, and absent.
     pub(crate) fn at(&self, path: &Path) -> Result<Option<Entry>> {
-        match look(path, None)? {
+        match look(path, false)? {
             Found::Nothing => Ok(None),
             Found::Good(entry) => Ok(Some(*entry)),
             Found::Bad(trouble, stat) => self.refuse(path, &trouble, &stat).map(|()| None),
@@ -115,8 +116,9 @@ impl Entries {
     }
 
     fn refuse(&self, path: &Path, trouble: &str, stat: &FileStat) -> Result<()> {
+        let Some(bad) = &self.bad else { return Ok(()) };
         tracing::warn!("{}: {trouble}; set aside, it will be made again", path.display());
-        layout::set_aside(path, stat, &self.bad)
+        layout::set_aside(path, stat, bad)
     }
 }
 
@@ -142,8 +144,8 @@ fn decode(text: &str) -> Result<Entry, String> {
     serde_json::from_str(body).map_err(|error| format!("this entry cannot be read: {error}"))
 }
 
-/// Reads and checks the entry in `path`. Of `wanted`, it is marked as used.
-fn look(path: &Path, wanted: Option<&Fingerprint>) -> Result<Found> {
+/// Reads and checks the entry in `path`, and marks it as used if asked to.
+fn look(path: &Path, mark: bool) -> Result<Found> {
     let mut file = match fault::pass().and_then(|()| File::open(path)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -157,7 +159,7 @@ fn look(path: &Path, wanted: Option<&Fingerprint>) -> Result<Found> {
         .and_then(|text| decode(&text));
     match entry.and_then(|entry| belongs(entry, path)) {
         Ok(entry) => {
-            if wanted.is_some() {
+            if mark {
                 mark_used(&file, metadata.modified().ok());
             }
             Ok(Found::Good(Box::new(entry)))

@@ -22,6 +22,8 @@ const MOST_ROWS: usize = 1 << 16;
 pub(crate) struct Outside {
     /// `None` for a program that leaves the index alone.
     file: Option<PathBuf>,
+    /// True if the file is never written.
+    reading: bool,
     state: Mutex<State>,
 }
 
@@ -39,7 +41,12 @@ struct State {
 impl Outside {
     /// Rows that lie in `file`, which is not read before it is needed.
     pub(crate) fn new(file: Option<PathBuf>) -> Outside {
-        Outside { file, state: Mutex::default() }
+        Outside { file, reading: false, state: Mutex::default() }
+    }
+
+    /// The same for a reader: the file is never written.
+    pub(crate) fn reading(file: PathBuf) -> Outside {
+        Outside { reading: true, ..Outside::new(Some(file)) }
     }
 
     /// The digest of the file with this stat, if known.
@@ -69,7 +76,9 @@ impl Outside {
     /// only.
     pub(crate) fn flush(&self) {
         let mut state = self.state();
-        let Some(file) = self.file.as_ref().filter(|_| state.stale) else { return };
+        let Some(file) = self.file.as_ref().filter(|_| state.stale && !self.reading) else {
+            return;
+        };
         state.stale = false;
         if let Err(error) = write(file, &index::encode(&state.rows())) {
             tracing::debug!("{}: {error}", file.display());

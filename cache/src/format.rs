@@ -5,9 +5,8 @@ use crate::fault;
 use crate::layout;
 use crate::sharing;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The format of a store that this program reads and writes.
 pub const FORMAT: u32 = 1;
@@ -21,6 +20,16 @@ pub(crate) fn settle(root: &Path) -> Result<()> {
     match fs::read_to_string(&file) {
         Ok(text) => check(root, &text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(root, &file),
+        Err(error) => Err(Error::in_store("read", file)(error)),
+    }
+}
+
+/// The same for a reader: a folder that is missing, or empty yet, is as good as a new store.
+pub(crate) fn look(root: &Path) -> Result<()> {
+    let file = root.join(FILE);
+    match fs::read_to_string(&file) {
+        Ok(text) => check(root, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => check_new(root, &file),
         Err(error) => Err(Error::in_store("read", file)(error)),
     }
 }
@@ -43,17 +52,8 @@ fn check(root: &Path, text: &str) -> Result<()> {
 /// A new store says its format before it holds anything else.
 fn write(root: &Path, file: &Path) -> Result<()> {
     sharing::make_folders(root).map_err(Error::in_store("create", root))?;
-    let mine = |path: &PathBuf| {
-        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE))
-    };
-    if !layout::list(root)?.iter().all(mine) && !file.exists() {
-        let trouble =
-            "holds other files and is not a store; give an empty or a new folder".to_string();
-        return Err(Error::Damaged { path: root.to_path_buf(), trouble });
-    }
-    // Of chance, since in another container another process may have this one's id.
-    let draft =
-        root.join(format!("{FILE}.{:016x}", RandomState::new().hash_one(std::process::id())));
+    check_new(root, file)?;
+    let draft = root.join(format!("{FILE}.{}", layout::chance()));
     let mut out = fault::pass()
         .and_then(|()| fs::File::create(&draft))
         .map_err(Error::in_store("create", &draft))?;
@@ -64,4 +64,18 @@ fn write(root: &Path, file: &Path) -> Result<()> {
     fault::pass().and_then(|()| out.sync_all()).map_err(Error::io("sync", &draft))?;
     fault::pass().and_then(|()| fs::rename(&draft, file)).map_err(Error::io("rename to", file))?;
     layout::sync_folder(root)
+}
+
+/// An error where a folder without a format holds anything else.
+fn check_new(root: &Path, file: &Path) -> Result<()> {
+    if layout::list(root)?.iter().all(|path| is_format(path)) || file.exists() {
+        return Ok(());
+    }
+    let trouble = "holds other files and is not a store; give an empty or a new folder".to_string();
+    Err(Error::Damaged { path: root.to_path_buf(), trouble })
+}
+
+/// True for the format's file and its drafts.
+fn is_format(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE))
 }

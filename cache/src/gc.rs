@@ -12,7 +12,7 @@ use crate::inventory::Survey;
 use crate::layout;
 use crate::maintenance::{Count, count};
 use crate::pins;
-use crate::store::Store;
+use crate::store::{BAD, Store};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -74,6 +74,7 @@ impl Store {
     /// Removes what the limits let go, and always what no entry names and what was set aside.
     /// Safe beside any other use of the store.
     pub fn collect(&self, limits: &Limits) -> Result<Gone> {
+        self.writable()?;
         let survey = Survey::of(self.entry_files(), &self.blobs().folder)?;
         let mut sweep = Sweep { store: self, limits, survey, gone: Gone::default() };
         let live = self.alone().and_then(|_alone| sweep.live())?;
@@ -254,8 +255,8 @@ impl Sweep<'_> {
     }
 
     fn bad(&mut self) -> Result<()> {
-        self.gone.bad = count(&self.store.root().join("bad"))?;
-        self.remove(&layout::list(&self.store.root().join("bad"))?, &[])
+        self.gone.bad = count(&self.store.root().join(BAD))?;
+        self.remove(&layout::list(&self.store.root().join(BAD))?, &[])
     }
 }
 

@@ -139,8 +139,12 @@ fn is_file_of(path: &Path, before: Option<FileStat>) -> bool {
 /// A name of chance in the folder of `path`.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let chance = RandomState::new().hash_one(std::process::id());
-    path.with_file_name(format!(".{name}.{chance:016x}"))
+    path.with_file_name(format!(".{name}.{}", chance()))
+}
+
+/// A part of a name that no other process chooses: in another container one may have the same id.
+pub(crate) fn chance() -> String {
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 /// Sets a file's times to now, by the clock of the file system: whoever may write the file of

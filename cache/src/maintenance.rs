@@ -8,7 +8,7 @@ use crate::index_place;
 use crate::inventory::named_digest;
 use crate::layout;
 use crate::parallel::parallel_map;
-use crate::store::Store;
+use crate::store::{BAD, Store};
 use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,7 @@ impl Store {
     /// Reads every blob, entry and checkpoint on up to `threads` threads. What is bad is set aside
     /// and listed. `progress` hears the bytes read so far and the bytes in all.
     pub fn verify(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
+        self.writable()?;
         let files = self.all_files()?;
         let total = files.iter().map(|file| file.bytes).sum();
         let done = AtomicU64::new(0);
@@ -100,6 +101,7 @@ impl Store {
         threads: usize,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Vec<Bad>> {
+        self.writable()?;
         self.clear_index();
         self.verify(threads, progress)
     }
@@ -126,7 +128,7 @@ impl Store {
         size.entries = count(&self.root().join("entries"))?;
         size.unfinished = count(&self.root().join("unfinished"))?;
         size.drafts = count(&self.root().join("drafts"))?;
-        size.bad = count(&self.root().join("bad"))?;
+        size.bad = count(&self.root().join(BAD))?;
         size.index = count(&index_place::of(self.root()))?;
         if let Some(stat) = FileStat::of(&self.root().join("index.outside"))? {
             size.index.add(stat.size);
@@ -179,7 +181,7 @@ impl Store {
 
     fn verify_entry(&self, path: &Path) -> Result<Option<String>> {
         let Some((trouble, stat)) = self.entry_files().trouble(path)? else { return Ok(None) };
-        layout::set_aside(path, &stat, &self.entry_files().bad)?;
+        layout::set_aside(path, &stat, &self.root().join(BAD))?;
         Ok(Some(trouble))
     }
 
@@ -193,7 +195,7 @@ impl Store {
         if hash::closed(&bytes).is_some() {
             return Ok(None);
         }
-        layout::set_aside(path, &stat, &self.root().join("bad"))?;
+        layout::set_aside(path, &stat, &self.root().join(BAD))?;
         Ok(Some("this checkpoint is damaged; the training goes on from the one before".to_string()))
     }
 }

@@ -17,7 +17,8 @@ const READ_THREADS: usize = 4;
 pub enum Look {
     /// By a stat for each: enough to say that what is reused is there. No index is opened for it.
     Stat,
-    /// By stat and by all that is known of the file; what the index does not know is read.
+    /// By stat and by all that is known of the file; what the index does not know is read. A store
+    /// opened for reading has no index and looks as by [`Look::Stat`].
     Known,
     /// By their bytes, once in this process, however unchanged they look.
     Read,
@@ -38,6 +39,7 @@ impl Store {
         blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
         look: Look,
     ) -> Result<Vec<(String, Presence)>> {
+        let look = if look == Look::Known && self.is_read_only() { Look::Stat } else { look };
         let (mut found, mut unknown) = (vec![], vec![]);
         for (name, blob) in blobs {
             let presence = match look {

@@ -1,27 +1,22 @@
-//! Publishing: a draft becomes blobs and an entry, so that at every moment all of it is seen or
+//! Publishing: files become blobs and an entry, so that at every moment all of it is seen or
 //! nothing, and what is seen survives a power cut.
 
 use crate::artifact::{Artifact, Blob};
 use crate::crash;
-use crate::drafts::{self, Draft};
+use crate::drafts::Draft;
 use crate::entries::Entry;
 use crate::error::{Error, Result};
-use crate::fault;
-use crate::hash::{Digest, Fingerprint};
+use crate::hash::Fingerprint;
 use crate::layout;
 use crate::parallel::parallel_map;
 use crate::recipe::Recipe;
+use crate::settle::{SYNC_THREADS, Settled, settle};
 use crate::store::Store;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// Files are synced by this many threads at once: they then share the journal's commits.
-const SYNC_THREADS: usize = 8;
 
 /// Description of a making, besides the files in the draft.
 #[derive(Clone, Debug)]
@@ -34,48 +29,53 @@ pub struct Made {
     pub items: Vec<Fingerprint>,
     /// Wall time.
     pub seconds: f64,
-}
-
-/// A file of a draft, hashed and durable, on its way to become a blob.
-struct Ready {
-    name: String,
-    file: PathBuf,
-    blob: Blob,
+    /// Blobs of the store or a person's own files that are part of it, by name.
+    pub adopted: Artifact,
 }
 
 impl Store {
-    /// Publishes what `draft` holds under the recipe's fingerprint.
+    /// Publishes the files in `draft` under the recipe's fingerprint.
     ///
     /// The first wins: if an entry is there whose blobs can be read, that one is returned and the
     /// draft is dropped. An entry without its blobs is replaced.
-    pub fn publish(&self, draft: Draft, made: Made) -> Result<Entry> {
+    pub fn publish(&self, draft: Draft, mut made: Made) -> Result<Entry> {
         draft.check()?;
-        let ready = prepare(&draft)?;
+        let settled = settle(draft.folder())?;
         draft.check()?;
-        let mut blobs = draft.adopted()?;
-        let guard = self.removal_guard()?;
-        self.check_adopted(&blobs)?;
-        self.keep_blobs(&ready)?;
-        for Ready { name, blob, .. } in ready {
-            match blobs.insert(name.clone(), blob.clone()) {
-                Some(other) if other.digest != blob.digest => return Err(drafts::twice(&name)),
-                _ => {}
-            }
-        }
-        let entry = self.keep_entry(&draft, new_entry(made, Artifact(blobs)))?;
-        drop(guard);
-        if let Err(error) = layout::remove(&self.unfinished(&entry.fingerprint)) {
-            tracing::warn!("{error}; it is of no use any more and may be removed by hand");
-        }
-        crash::at("unfinished-after-remove");
+        made.adopted.add_all(&draft.adopted()?)?;
+        let entry = self.publish_settled(draft.folder(), &settled, made)?;
         drop(draft);
         self.index().flush_if_due();
         Ok(entry)
     }
 
-    fn check_adopted(&self, blobs: &BTreeMap<String, Blob>) -> Result<()> {
+    /// The same of files that were settled before, in a folder on the store's file system. They
+    /// are moved and never read again; where one is missing in the folder, its blob must be in the
+    /// store already (a publisher that died has moved it) and is read. The new entry is written
+    /// beside the folder first. The folder itself stays.
+    pub fn publish_settled(&self, folder: &Path, settled: &[Settled], made: Made) -> Result<Entry> {
+        self.writable()?;
+        let mut artifact = Artifact::default();
+        for Settled { name, digest, bytes } in settled {
+            artifact.add(name, &Blob { digest: *digest, bytes: *bytes, reference: None })?;
+        }
+        let guard = self.removal_guard()?;
+        self.check_adopted(&made.adopted)?;
+        self.keep_blobs(folder, &artifact)?;
+        artifact.add_all(&made.adopted)?;
+        let file = folder.with_file_name(format!("{}.entry.json", layout::chance()));
+        let entry = self.keep_entry(&file, new_entry(made, artifact))?;
+        drop(guard);
+        if let Err(error) = layout::remove(&self.unfinished(&entry.fingerprint)) {
+            tracing::warn!("{error}; it is of no use any more and may be removed by hand");
+        }
+        crash::at("unfinished-after-remove");
+        Ok(entry)
+    }
+
+    fn check_adopted(&self, adopted: &Artifact) -> Result<()> {
         let missing = |blob: &Blob| blob.reference.is_none() && !self.path(blob).is_file();
-        match blobs.iter().find(|(_, blob)| missing(blob)) {
+        match adopted.0.iter().find(|(_, blob)| missing(blob)) {
             None => Ok(()),
             Some((name, blob)) => {
                 let trouble =
@@ -85,10 +85,10 @@ impl Store {
         }
     }
 
-    fn keep_blobs(&self, ready: &[Ready]) -> Result<()> {
+    fn keep_blobs(&self, folder: &Path, artifact: &Artifact) -> Result<()> {
         let mut folders = BTreeSet::new();
-        for Ready { file, blob, .. } in ready {
-            folders.extend(self.blobs().keep(file, &blob.digest, self.index())?);
+        for (name, blob) in &artifact.0 {
+            folders.extend(self.blobs().keep(&folder.join(name), blob, self.index())?);
         }
         crash::at("blob-folder-before-sync");
         let folders: Vec<PathBuf> = folders.into_iter().collect();
@@ -99,16 +99,18 @@ impl Store {
         Ok(())
     }
 
-    fn keep_entry(&self, draft: &Draft, entry: Entry) -> Result<Entry> {
-        let (file, place) = (draft.entry_file(), self.entry_path(&entry.fingerprint));
-        self.write_entry(&entry, &file)?;
+    /// Writes the entry into `file` and moves it to its place, unless another is there and good.
+    fn keep_entry(&self, file: &Path, entry: Entry) -> Result<Entry> {
+        let place = self.entry_path(&entry.fingerprint);
+        self.write_entry(&entry, file)?;
         let folder = layout::make_parent(&place)?;
         crash::at("entry-before-rename");
-        if !layout::rename_new(&file, &place)? {
+        if !layout::rename_new(file, &place)? {
             if let Some(first) = self.ready_entry(&entry.fingerprint, false)? {
+                layout::remove(file)?;
                 return Ok(first);
             }
-            fs::rename(&file, &place).map_err(Error::io("rename to", &place))?;
+            fs::rename(file, &place).map_err(Error::io("rename to", &place))?;
         }
         crash::at("entry-after-rename");
         layout::sync_folder(&folder)?;
@@ -120,67 +122,6 @@ impl Store {
 
 fn new_entry(made: Made, artifact: Artifact) -> Entry {
     let made_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let Made { recipe, record, items, seconds } = made;
+    let Made { recipe, record, items, seconds, adopted: _ } = made;
     Entry { fingerprint: recipe.fingerprint(), recipe, artifact, record, items, made_at, seconds }
-}
-
-/// Makes the draft's files read-only and durable, and hashes them.
-fn prepare(draft: &Draft) -> Result<Vec<Ready>> {
-    let files = draft.files()?;
-    crash::at("blob-before-sync");
-    let ready = parallel_map(SYNC_THREADS, &files, |(name, file)| {
-        let (digest, bytes) = settle(file)?;
-        Ok(Ready {
-            name: name.clone(),
-            file: file.clone(),
-            blob: Blob { digest, bytes, reference: None },
-        })
-    });
-    let ready = ready.into_iter().collect::<Result<Vec<Ready>>>()?;
-    crash::at("blob-after-sync");
-    Ok(ready)
-}
-
-fn settle(path: &Path) -> Result<(Digest, u64)> {
-    let open = || fault::pass().and_then(|()| File::open(path)).map_err(Error::io("open", path));
-    let mut file = open()?;
-    let read_only = Permissions::from_mode(0o444);
-    match file.set_permissions(read_only.clone()) {
-        // What another user of a shared store has begun, and this one has finished.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            copy_in_place(path).map_err(Error::io("take over", path))?;
-            file = open()?;
-            file.set_permissions(read_only)
-        }
-        set => set,
-    }
-    .map_err(Error::io("make read-only", path))?;
-    fault::pass().and_then(|()| file.sync_all()).map_err(Error::io("sync", path))?;
-    let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
-    Ok((Digest::of_file(path)?, bytes))
-}
-
-/// Replaces a file by a copy, which is this user's own.
-fn copy_in_place(path: &Path) -> std::io::Result<()> {
-    let copy = path.with_extension("taken-over");
-    std::io::copy(&mut File::open(path)?, &mut File::create_new(&copy)?)?;
-    fs::rename(&copy, path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::MetadataExt;
-
-    #[test]
-    fn a_file_that_is_taken_over_has_the_same_bytes_and_another_inode() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("archive");
-        fs::write(&path, "bytes").unwrap();
-        let before = fs::metadata(&path).unwrap().ino();
-        copy_in_place(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "bytes");
-        assert_ne!(fs::metadata(&path).unwrap().ino(), before);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
 }

@@ -1,6 +1,7 @@
 //! Recalls: what a recipe makes is looked up, or made and remembered. Of several who want the same
 //! one makes it.
 
+use crate::artifact::Artifact;
 use crate::claims::Claim;
 use crate::drafts::Draft;
 use crate::entries::Entry;
@@ -92,6 +93,7 @@ impl Store {
             record,
             items,
             seconds: started.elapsed().as_secs_f64(),
+            adopted: Artifact::default(),
         };
         let entry = self.publish(draft, made)?;
         drop(claim);

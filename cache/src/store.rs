@@ -35,10 +35,24 @@ struct Inner {
     locks: LockFiles,
     index: Index,
     outside: Outside,
+    access: Access,
     pin: OnceLock<Pin>,
     told_of_reading: OnceLock<Box<OnProgress>>,
     /// Files that this process has read in full and found intact.
     read_again: Mutex<HashMap<FileStat, Digest>>,
+}
+
+/// The folder of damaged files.
+pub(crate) const BAD: &str = "bad";
+
+/// The file of digests of files outside the store.
+const OUTSIDE: &str = "index.outside";
+
+/// Rights of this process in a store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
 }
 
 /// Hears how many bytes were read.
@@ -56,27 +70,48 @@ impl Store {
         Store::open_with(root, false)
     }
 
+    /// Opens the store for reading: entries, and paths of blobs. Nothing is created, moved, locked
+    /// or marked as used, and the index stays closed. A folder that is missing or empty is a store
+    /// without entries. Whatever would change the store is an error.
+    pub fn read_only(root: &Path) -> Result<Store> {
+        let root = absolute(root)?;
+        format::look(&root)?;
+        let outside = Outside::reading(root.join(OUTSIDE));
+        Ok(Store::of(root, Access::Read, Index::new(None), outside))
+    }
+
     fn open_with(root: &Path, index: bool) -> Result<Store> {
-        let root = std::path::absolute(root).map_err(Error::io("find", root))?;
+        let root = absolute(root)?;
         format::settle(&root)?;
-        let bad = root.join("bad");
+        [layout::BLOBS, "entries"].iter().try_for_each(|name| make_folder(&root.join(name)))?;
+        let outside = Outside::new(index.then(|| root.join(OUTSIDE)));
+        let index = Index::new(index.then(|| index_place::of(&root)));
+        let drafts = root.join("drafts");
+        make_folder(&drafts)?;
+        let store = Store::of(root, Access::Write, index, outside);
+        drafts::sweep(&drafts, &store.locks().drafts);
+        Ok(store)
+    }
+
+    fn of(root: PathBuf, access: Access, index: Index, outside: Outside) -> Store {
+        let bad = (access == Access::Write).then(|| root.join(BAD));
         let inner = Inner {
-            blobs: Blobs { folder: made_folder(&root, layout::BLOBS)?, bad: bad.clone() },
-            entries: Entries { folder: made_folder(&root, "entries")?, bad },
+            blobs: Blobs { folder: root.join(layout::BLOBS), bad: bad.clone() },
+            entries: Entries { folder: root.join("entries"), bad },
             locks: LockFiles {
                 claims: root.join("claims"),
                 drafts: root.join("drafts.lock"),
                 removal: root.join("gc.lock"),
             },
-            index: Index::new(index.then(|| index_place::of(&root))),
-            outside: Outside::new(index.then(|| root.join("index.outside"))),
+            index,
+            outside,
+            access,
             pin: OnceLock::new(),
             told_of_reading: OnceLock::new(),
             read_again: Mutex::default(),
             root,
         };
-        drafts::sweep(&made_folder(&inner.root, "drafts")?, &inner.locks.drafts);
-        Ok(Store { inner: Arc::new(inner) })
+        Store { inner: Arc::new(inner) }
     }
 
     /// The store's folder, absolute.
@@ -87,6 +122,7 @@ impl Store {
     /// From now on gc leaves alone what this store finds or keeps, until its last clone is dropped.
     /// A store that cannot be written is not pinned, and nothing here can remove anything from it.
     pub fn hold(&self) -> Result<()> {
+        self.writable()?;
         let _guard = self.removal_guard()?;
         match Pin::create(&self.pins_folder()) {
             Ok(pin) => drop(self.inner.pin.set(pin)),
@@ -126,11 +162,13 @@ impl Store {
     /// The claim to make what `fingerprint` stands for, or `None` while somebody else has it.
     /// Never waits.
     pub fn claim(&self, fingerprint: Fingerprint) -> Result<Option<Claim>> {
+        self.writable()?;
         Claim::attempt(&self.inner.locks.claims, fingerprint)
     }
 
     /// A new draft.
     pub fn draft(&self) -> Result<Draft> {
+        self.writable()?;
         Draft::create(&self.inner.root.join("drafts"), &self.inner.locks.drafts)
     }
 
@@ -157,6 +195,7 @@ impl Store {
     /// Forgets what was made under a fingerprint: its entry, its items' entries, its unfinished
     /// state. The blobs stay for others that hold them.
     pub fn forget(&self, fingerprint: &Fingerprint) -> Result<()> {
+        self.writable()?;
         let _guard = self.removal_guard()?;
         let items =
             self.inner.entries.get(fingerprint)?.map(|entry| entry.items).unwrap_or_default();
@@ -190,9 +229,25 @@ impl Store {
         &self.inner.locks
     }
 
-    /// While it lives, nothing is removed from the store.
-    pub(crate) fn removal_guard(&self) -> Result<FileLock> {
-        FileLock::shared(&self.inner.locks.removal)
+    /// While it lives, nothing is removed from the store. A reader locks nothing.
+    pub(crate) fn removal_guard(&self) -> Result<Option<FileLock>> {
+        match self.inner.access {
+            Access::Read => Ok(None),
+            Access::Write => FileLock::shared(&self.inner.locks.removal).map(Some),
+        }
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.inner.access == Access::Read
+    }
+
+    /// An error in a store that was opened for reading.
+    pub(crate) fn writable(&self) -> Result<()> {
+        if !self.is_read_only() {
+            return Ok(());
+        }
+        let root = self.root().display();
+        Err(Error::Other(format!("{root}: this store was opened for reading; nothing is changed")))
     }
 
     pub(crate) fn index(&self) -> &Index {
@@ -235,10 +290,13 @@ impl Drop for Inner {
     }
 }
 
-fn made_folder(root: &Path, name: &str) -> Result<PathBuf> {
-    let folder = root.join(name);
-    if !folder.is_dir() {
-        sharing::make_folders(&folder).map_err(Error::in_store("create", &folder))?;
+fn absolute(root: &Path) -> Result<PathBuf> {
+    std::path::absolute(root).map_err(Error::io("find", root))
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
     }
-    Ok(folder)
+    sharing::make_folders(folder).map_err(Error::in_store("create", folder))
 }

@@ -332,7 +332,7 @@ mod tests {
     use crate::home::Home;
     use crate::workflow::toys;
     use serde_json::json;
-    use voxflow_cache::Made;
+    use voxflow_cache::{Artifact, Made};
 
     struct StageHost {
         _folder: tempfile::TempDir,
@@ -360,7 +360,8 @@ mod tests {
         fn publish(&self, recipe: Recipe, text: &str) {
             let draft = self.store.draft().unwrap();
             std::fs::write(draft.folder().join("file"), text).unwrap();
-            let made = Made { recipe, record: json!({}), items: vec![], seconds: 3600.0 };
+            let (record, items, adopted) = (json!({}), vec![], Artifact::default());
+            let made = Made { recipe, record, items, seconds: 3600.0, adopted };
             self.store.publish(draft, made).unwrap();
         }
 

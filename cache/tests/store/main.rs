@@ -6,7 +6,9 @@ mod crowd;
 mod damage;
 mod faults;
 mod gc;
+mod reading;
 mod recall;
+mod settled;
 mod upkeep;
 mod watch;
 

@@ -3,7 +3,7 @@
 use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
-use voxflow_cache::{Digest, Made};
+use voxflow_cache::{Artifact, Digest, Made};
 
 #[test]
 fn what_was_made_once_is_reused_here_and_by_another_process() {
@@ -57,15 +57,18 @@ fn a_making_that_fails_leaves_nothing_and_passes_its_error_on() {
     assert_eq!(recall_toy(&home.store, 1).1, Recall::Made);
 }
 
+fn made(record: Value) -> Made {
+    let adopted = Artifact::default();
+    Made { recipe: recipe(1), record, items: vec![], seconds: 1.0, adopted }
+}
+
 #[test]
 fn of_two_makers_the_first_wins_and_the_other_gets_what_the_first_made() {
     let home = Home::new();
     let publish = |content: &str, record: Value| {
         let draft = home.store.draft().unwrap();
         fs::write(draft.folder().join("file"), content).unwrap();
-        home.store
-            .publish(draft, Made { recipe: recipe(1), record, items: vec![], seconds: 1.0 })
-            .unwrap()
+        home.store.publish(draft, made(record)).unwrap()
     };
     let first = publish("first", json!(1));
     assert_eq!(publish("second", json!(2)), first);

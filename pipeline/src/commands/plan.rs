@@ -2,11 +2,10 @@
 
 use super::workflow_args::{Axes, Selection, Source};
 use super::{Form, answer};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::event::{Decision, Planned};
 use crate::explain::Explainer;
 use crate::globals::Globals;
-use crate::home::Home;
 use crate::humanize;
 use crate::labelled_cases;
 use crate::moved_cases;
@@ -43,7 +42,7 @@ impl PlanOf {
         let swept = workflows.iter().any(|(_, variant)| variant.is_some());
         let wishes = StageSelection { untested: swept, ..self.selection.wishes()? };
         let home = globals.home();
-        let (store, _nowhere) = look(&home)?;
+        let store = Store::read_only(home.store())?;
         let planner = Planner::looking(&store, &wishes, Explainer::new(&home, &store));
         let (mut blocked, mut text) = (false, String::new());
         for (workflow, variant) in workflows {
@@ -77,15 +76,6 @@ impl PlanOf {
         answer(&secret::strip(&text))?;
         Ok(if blocked { Exit::Usage } else { Exit::Done })
     }
-}
-
-/// The store, or an empty one that vanishes where there is none yet.
-fn look(home: &Home) -> Result<(Store, Option<tempfile::TempDir>)> {
-    if home.store().is_dir() {
-        return Ok((Store::open(home.store())?, None));
-    }
-    let nowhere = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
-    Ok((Store::open(&nowhere.path().join("store"))?, Some(nowhere)))
 }
 
 /// A line for each stage, and a sentence where one says it all.

@@ -1,6 +1,6 @@
 //! `voxflow cache size`: what takes space, and what could go.
 
-use super::store::store;
+use super::store::reading;
 use crate::commands::answer;
 use crate::console::terminal_width;
 use crate::error::{Exit, Result};
@@ -28,7 +28,7 @@ impl Size {
     /// Prints one table to stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let store = store(&home)?;
+        let store = reading(&home)?;
         let (runs, troubles) = runs::all(&home)?;
         troubles.iter().for_each(crate::commands::complain);
         let mut sheet = TextTable::new("", ["of", "name", "files", "bytes", "needed by no other"]);

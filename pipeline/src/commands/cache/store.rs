@@ -11,13 +11,22 @@ use voxflow_cache::{Bad, Store};
 
 /// The store of a home. None is made for a command that only keeps it in order.
 pub(super) fn store(home: &Home) -> Result<Store> {
-    if !home.store().is_dir() {
-        let place = home.store().display();
-        return Err(Error::usage(format!(
-            "no store in '{place}' yet: 'voxflow run WORKFLOW' makes one"
-        )));
-    }
+    check_there(home)?;
     Ok(Store::open(home.store())?)
+}
+
+/// The same for a command that changes nothing.
+pub(super) fn reading(home: &Home) -> Result<Store> {
+    check_there(home)?;
+    Ok(Store::read_only(home.store())?)
+}
+
+fn check_there(home: &Home) -> Result<()> {
+    if home.store().is_dir() {
+        return Ok(());
+    }
+    let place = home.store().display();
+    Err(Error::usage(format!("no store in '{place}' yet: 'voxflow run WORKFLOW' makes one")))
 }
 
 /// Reads all files of the store by `read`, with a bar, and lists the bad ones.

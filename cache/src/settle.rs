@@ -1,0 +1,136 @@
+//! Settling: the files of a folder become read-only, durable and hashed.
+//!
+//! No store is needed for it, so that the maker can do it on another host; whoever publishes then
+//! reads no byte again.
+
+use crate::crash;
+use crate::error::{Error, Result};
+use crate::fault;
+use crate::hash::Digest;
+use crate::layout;
+use crate::parallel::parallel_map;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Files are synced by this many threads at once: they then share the journal's commits.
+pub(crate) const SYNC_THREADS: usize = 8;
+
+/// A file that is read-only, durable and hashed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// Slash-separated path below its folder.
+    pub name: String,
+    /// The digest of its bytes.
+    pub digest: Digest,
+    /// Its size.
+    pub bytes: u64,
+}
+
+/// Settles every file below `folder`, sorted by name. Anything but plain files and folders is an
+/// error.
+pub fn settle(folder: &Path) -> Result<Vec<Settled>> {
+    let files = plain_files(folder)?;
+    crash::at("blob-before-sync");
+    let settled = parallel_map(SYNC_THREADS, &files, |(name, file)| settle_file(name, file));
+    let settled = settled.into_iter().collect::<Result<_>>()?;
+    crash::at("blob-after-sync");
+    Ok(settled)
+}
+
+fn settle_file(name: &str, path: &Path) -> Result<Settled> {
+    let mut file = open(path)?;
+    let read_only = Permissions::from_mode(0o444);
+    match file.set_permissions(read_only.clone()) {
+        // Begun by another user of a shared store, and finished by this one.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            copy_in_place(path).map_err(Error::io("take over", path))?;
+            file = open(path)?;
+            file.set_permissions(read_only)
+        }
+        set => set,
+    }
+    .map_err(Error::io("make read-only", path))?;
+    fault::pass().and_then(|()| file.sync_all()).map_err(Error::io("sync", path))?;
+    let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
+    Ok(Settled { name: name.to_string(), digest: Digest::of_file(path)?, bytes })
+}
+
+fn open(path: &Path) -> Result<File> {
+    fault::pass().and_then(|()| File::open(path)).map_err(Error::io("open", path))
+}
+
+/// Replaces a file by a copy, which is this user's own.
+fn copy_in_place(path: &Path) -> std::io::Result<()> {
+    let copy = path.with_extension("taken-over");
+    std::io::copy(&mut File::open(path)?, &mut File::create_new(&copy)?)?;
+    fs::rename(&copy, path)
+}
+
+/// The files below `folder` by name, sorted. Only regular files of one name are allowed.
+pub(crate) fn plain_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut found = vec![];
+    collect(folder, "", &mut found)?;
+    Ok(found)
+}
+
+fn collect(folder: &Path, prefix: &str, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
+    for path in layout::list(folder)? {
+        let metadata = fs::symlink_metadata(&path).map_err(Error::io("look at", &path))?;
+        let Some(part) = path.file_name().and_then(|name| name.to_str()) else {
+            return Err(refused(&path, "not named in UTF-8"));
+        };
+        let name = if prefix.is_empty() { part.to_string() } else { format!("{prefix}/{part}") };
+        match metadata.file_type() {
+            kind if kind.is_dir() => collect(&path, &name, found)?,
+            kind if kind.is_symlink() => return Err(refused(&path, "a symbolic link")),
+            kind if !kind.is_file() => return Err(refused(&path, "a device, pipe or socket")),
+            _ if metadata.nlink() > 1 => {
+                return Err(refused(&path, "a hard link to another file"));
+            }
+            _ => found.push((name, path)),
+        }
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, nature: &str) -> Error {
+    Error::Other(format!("{}: is {nature}, and an artifact holds plain files", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_taken_over_has_the_same_bytes_and_another_inode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("archive");
+        fs::write(&path, "bytes").unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        copy_in_place(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "bytes");
+        assert_ne!(fs::metadata(&path).unwrap().ino(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn settled_files_are_read_only_and_travel_as_json() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        for (name, content) in [("sub/b", "two"), ("a", "")] {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let settled = settle(folder.path()).unwrap();
+        let told: Vec<(&str, u64)> = settled.iter().map(|f| (f.name.as_str(), f.bytes)).collect();
+        assert_eq!(told, [("a", 0), ("sub/b", 3)]);
+        assert_eq!(settled[1].digest, Digest::of(b"two"));
+        let mode = fs::metadata(folder.path().join("sub/b")).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o444);
+        let text = serde_json::to_string(&settled).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Settled>>(&text).unwrap(), settled);
+        assert_eq!(settle(folder.path()).unwrap(), settled, "once more changes nothing");
+    }
+}
