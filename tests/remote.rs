@@ -118,7 +118,8 @@ fn a_killed_job_is_made_again_and_its_finished_items_are_kept() {
     let output = run.wait_with_output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{err}");
-    assert!(err.contains("another attempt: its process died"), "{err}");
+    let died = ["another attempt: its process died", "another attempt: it did not start"];
+    assert!(died.iter().any(|words| err.contains(words)), "{err}");
     assert_eq!(lab.last_run().stage("score")["outcome"], "made");
 }
 
@@ -161,4 +162,48 @@ fn a_stopped_run_leaves_its_jobs_and_the_same_command_takes_them_up() {
     assert_eq!(shown.code, 0, "{}", shown.err);
     let words = ["follows a job", "takes over a finished job"];
     assert!(words.iter().any(|words| shown.err.contains(words)), "{}", shown.err);
+}
+
+#[test]
+fn stop_asks_the_process_of_a_run_and_cancels_its_jobs() {
+    let lab = lab();
+    let text = workflow()
+        .replace(
+            "cases: 6, unlabelled: 1, shape: [24, 24, 24]",
+            "cases: 40, shape: [160, 160, 160]",
+        )
+        .replace(
+            "training: 3, validation: 1, testing: 2",
+            "training: 30, validation: 5, testing: 5",
+        );
+    lab.write("workflow.yaml", &text);
+    let run = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    lab.wait("a job", |lab| !processes(lab).is_empty());
+    let shown = lab.voxflow(&["stop", "latest", "--site", "site.yaml"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for words in ["was asked to stop", "1 job cancelled: vf-"] {
+        assert!(shown.err.contains(words), "{}", shown.err);
+    }
+    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(130));
+    lab.wait("the job to end", |lab| processes(lab).is_empty());
+    let shown = lab.voxflow(&["stop", "latest", "--site", "site.yaml"]);
+    assert!(
+        shown.err.contains("nothing of it runs") || shown.err.contains("cancelled"),
+        "{}",
+        shown.err
+    );
+}
+
+#[test]
+fn a_site_is_checked_by_what_its_cluster_says_and_by_a_small_job() {
+    let lab = lab();
+    let shown = lab.voxflow(&["site", "check", "--site", "site.yaml", "--try"]);
+    assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
+    assert!(shown.out.contains("preprocess") && shown.out.contains("shared"), "{}", shown.out);
+    let elsewhere = lab.voxflow(&["site", "check"]);
+    assert!(elsewhere.err.contains("stages are made here"), "{}", elsewhere.err);
+    lab.write("bad.yaml", "slurm: { partion: x }\n");
+    let bad = lab.voxflow(&["site", "check", "--site", "bad.yaml"]);
+    assert_eq!(bad.code, 2);
+    assert!(bad.err.contains("did you mean 'partition'?"), "{}", bad.err);
 }

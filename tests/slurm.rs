@@ -159,16 +159,31 @@ fn a_training_longer_than_its_jobs_ends_with_the_bytes_of_one_that_was_never_sto
 fn a_cancelled_job_and_one_that_no_partition_takes_are_told_in_the_words_of_slurm() {
     let mut lab = lab();
     let Some(cluster) = Cluster::up(&mut lab, &[]) else { return };
-    let greedy = SITE.replace("baseline: { cpus: 2,", "baseline: { cpus: 999,");
-    lab.write("greedy.yaml", &greedy);
+    let lost = SITE.replace("baseline: { cpus: 2,", "baseline: { partition: nowhere, cpus: 2,");
+    lab.write("lost.yaml", &lost);
     lab.write("workflow.yaml", &workflow());
-    let shown = lab.voxflow(&["run", "workflow.yaml", "--site", "greedy.yaml"]);
+    let shown = lab.voxflow(&["run", "workflow.yaml", "--site", "lost.yaml"]);
     assert_eq!(shown.code, 1, "{}", shown.err);
     assert!(shown.err.contains("slurm refuses its job: "), "{}", shown.err);
+    let greedy = SITE.replace("baseline: { cpus: 2,", "baseline: { cpus: 999,");
+    lab.write("greedy.yaml", &greedy);
+    let run = lab.spawn(&["run", "workflow.yaml", "--site", "greedy.yaml"]);
+    lab.wait("a job in the queue", |_| cluster.jobs() > 0);
+    std::thread::sleep(Duration::from_secs(65));
+    lab.voxflow(&["stop", "latest", "--site", "greedy.yaml"]);
+    let output = run.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("will not start by itself (PartitionConfig)"), "{err}");
+    assert_eq!(cluster.jobs(), 0, "stop has cancelled it");
+    lab.write(
+        "workflow.yaml",
+        &workflow().replace("cases: 6", "cases: 5").replace("testing: 2", "testing: 1"),
+    );
     cluster.ask("scontrol", &["update", "partition=main", "state=down"]);
     let run = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
     lab.wait("a job in the queue", |_| cluster.jobs() > 0);
-    cluster.ask("scancel", &["--user=root"]);
+    let id = cluster.ask("squeue", &["-h", "-o", "%F"]);
+    cluster.ask("scancel", &[id.lines().next().unwrap().trim()]);
     let output = run.wait_with_output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(err.contains("was cancelled"), "{err}");

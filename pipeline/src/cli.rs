@@ -25,6 +25,8 @@ pub enum Command {
     Run(commands::run::Run),
     /// Run a workflow over grids of values, folds and seeds, and say which variant is best
     Sweep(commands::sweep::SweepOf),
+    /// Stop runs: ask their processes, and cancel their jobs on a cluster
+    Stop(commands::stop::StopOf),
     /// Say what a run would do about each stage, and why
     Plan(commands::plan::PlanOf),
     /// Find every mistake of a workflow
@@ -71,6 +73,7 @@ impl Command {
         match self {
             Command::Run(command) => command.run(globals),
             Command::Sweep(command) => command.run(globals),
+            Command::Stop(command) => command.run(globals),
             Command::Plan(command) => command.run(globals),
             Command::Check(command) => command.run(globals),
             Command::Predict(command) => command.run(globals),

@@ -26,6 +26,7 @@ pub mod runs;
 pub mod show;
 pub mod site;
 mod standalone;
+pub mod stop;
 pub mod sweep;
 pub mod task;
 pub mod view;
