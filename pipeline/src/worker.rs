@@ -10,12 +10,12 @@ use crate::machine;
 use crate::stop::Stop;
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
+use voxflow_cache::disk::FileWriter;
 use voxflow_stages::context::write_json;
 use voxflow_stages::protocol::{Build, Opening, Order, REMEDY};
 use voxflow_stages::record::Reply;
@@ -95,8 +95,7 @@ pub fn run(
 
 fn spawn(file: &Path, log: &Path) -> Result<Child> {
     let program = program();
-    let stderr =
-        OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("open", log))?;
+    let stderr = FileWriter::append(log)?.into_file();
     let mut command = Command::new(&program);
     command.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
     if WAITING.iter().all(|name| std::env::var_os(name).is_none()) {

@@ -4,6 +4,7 @@
 //! `kinds` lists what exists; `context` is all that a running stage may touch; `dataset`, `image`
 //! and `metric` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives
 //! in `voxflow-net`.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod context;
 pub mod dataset;
