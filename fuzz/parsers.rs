@@ -119,7 +119,8 @@ fn task(folder: &Path) -> Task {
     let (draft, unfinished) = (folder.join("draft"), folder.join("unfinished"));
     let params = serde_json::Value::Null;
     let (stage, device) = ("unpack".into(), "cpu".into());
-    Task { stage, recipe, params, inputs: [].into(), draft, unfinished, device, threads: 1 }
+    let inputs = [].into();
+    Task { stage, recipe, params, inputs, draft, unfinished, device, threads: 1, ranks: 1 }
 }
 
 /// A host to whom nothing matters.

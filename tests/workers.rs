@@ -8,7 +8,7 @@ use lab::{Lab, TINY};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use voxflow_stages::protocol::{Build, Opening};
+use voxflow_stages::protocol::{Build, WorkerLine};
 
 /// What every script begins with: `$draft` is the folder to write into.
 const HEAD: &str = "#!/bin/sh
@@ -32,7 +32,7 @@ fn lab_without_hello(script: &str) -> Lab {
 
 /// Writes a worker that says who it is and goes on with the script.
 fn greeting_worker(lab: &Lab, script: &str) -> String {
-    let hello = serde_json::to_string(&Opening::Hello(Build::own())).unwrap();
+    let hello = serde_json::to_string(&WorkerLine::Hello(Build::own())).unwrap();
     worker(lab, &format!("echo '{hello}'\n{script}"))
 }
 
@@ -49,13 +49,13 @@ fn workflow() -> String {
 }
 
 const DONE: &str = r#"
-echo '{"say":"device","name":"cpu","threads":3,"libtorch":"9.9"}'
-echo '{"say":"metric","metric":"loss","value":0.5,"epoch":1}'
-echo '{"say":"metric","metric":"train_seconds","value":7.0,"measured":true}'
-echo '{"say":"progress","done":1,"total":1,"unit":"epochs","numbers":[]}'
+echo '{"line":"message","say":"device","name":"cpu","threads":3,"libtorch":"9.9"}'
+echo '{"line":"message","say":"metric","metric":"loss","value":0.5,"epoch":1}'
+echo '{"line":"message","say":"metric","metric":"train_seconds","value":7.0,"measured":true}'
+echo '{"line":"message","say":"progress","done":1,"total":1,"unit":"epochs","numbers":[]}'
 echo words that are no message
 printf x > "$draft/model.json"; printf y > "$draft/best.safetensors"; printf z > "$draft/last.safetensors"
-echo '{"say":"done","adopted":{}}'
+echo '{"line":"end","say":"done","adopted":{}}'
 "#;
 
 #[test]
@@ -77,7 +77,9 @@ fn what_a_worker_makes_and_says_is_kept_and_told_again() {
 
 #[test]
 fn warnings_are_recorded_and_told_again_where_the_stage_is_reused() {
-    let warning = |words: &str| format!("echo '{{\"say\":\"warning\",\"words\":\"{words}\"}}'\n");
+    let warning = |words: &str| {
+        format!("echo '{{\"line\":\"message\",\"say\":\"warning\",\"words\":\"{words}\"}}'\n")
+    };
     let told: String = ["case a: cut", "case b: cut", "slow disk"].map(warning).concat();
     let lab = lab(&format!("{told}{DONE}"));
     let grouped = serde_json::json!(["2 cases (a, b): cut", "slow disk"]);
@@ -98,7 +100,7 @@ fn warnings_are_recorded_and_told_again_where_the_stage_is_reused() {
 #[test]
 fn a_failure_is_told_in_the_workers_own_words() {
     let lab = lab(r#"echo "a line for the log" >&2
-echo '{"say":"failed","error":"loss is NaN in epoch 3","stopped":false,"storage":false,"cases":[]}'; exit 1"#);
+echo '{"line":"end","say":"failed","error":"loss is NaN in epoch 3","stopped":false,"storage":false,"cases":[]}'; exit 1"#);
     let run = lab.run(&workflow(), &[], 1);
     assert_eq!(run.stage("model")["error"], "loss is NaN in epoch 3");
     assert!(fs::read_to_string(run.folder.join("log.txt")).unwrap().contains("a line for the log"));
@@ -118,7 +120,7 @@ fn a_worker_that_dies_says_nothing_but_the_run_does() {
 
 #[test]
 fn a_full_disk_in_a_worker_is_exit_code_3() {
-    let script = r#"echo '{"say":"failed","error":"no space","stopped":false,"storage":true,"cases":[]}'; exit 1"#;
+    let script = r#"echo '{"line":"end","say":"failed","error":"no space","stopped":false,"storage":true,"cases":[]}'; exit 1"#;
     lab(script).run(&workflow(), &[], 3);
 }
 
@@ -136,7 +138,7 @@ fn a_missing_worker_is_noticed_before_any_work() {
 /// Works until it is told to stop, and keeps a checkpoint then.
 const PATIENT: &str = r#"
 mkdir -p "$unfinished"
-trap 'echo kept > "$unfinished/checkpoint"; echo "{\"say\":\"failed\",\"error\":\"stopped\",\"stopped\":true,\"storage\":false,\"cases\":[]}"; exit 0' TERM
+trap 'echo kept > "$unfinished/checkpoint"; echo "{\"line\":\"end\",\"say\":\"failed\",\"error\":\"stopped\",\"stopped\":true,\"storage\":false,\"cases\":[]}"; exit 0' TERM
 echo $$ > "$unfinished/../../pid"
 while true; do sleep 0.05; done
 "#;
@@ -302,7 +304,7 @@ fn a_worker_that_says_done_without_its_files_has_failed() {
         lab.set("VOXFLOW_WORKER", whole);
         assert_eq!(lab.run(&workflow(), &[], 0).stage("model")["outcome"], "made");
     }
-    let lab = lab(r#"echo '{"say":"done","adopted":{}}'"#);
+    let lab = lab(r#"echo '{"line":"end","say":"done","adopted":{}}'"#);
     assert!(error_of(&lab, &workflow()).contains("without its file 'model.json'"));
 }
 
@@ -312,15 +314,15 @@ fn a_worker_of_another_build_is_told_apart_before_it_makes_anything() {
     let mut kinds = own.kinds.clone();
     kinds.insert("train".into(), 2);
     let others = [
-        (None, "speaks protocol 0, not 1"),
-        (Some(Build { protocol: 9, ..own.clone() }), "speaks protocol 9, not 1"),
+        (None, "speaks protocol 0, not 2"),
+        (Some(Build { protocol: 9, ..own.clone() }), "speaks protocol 9, not 2"),
         (Some(Build { version: "0.0.1".into(), ..own.clone() }), "is version 0.0.1, not"),
         (Some(Build { kinds, ..own.clone() }), "makes version 2 of 'train', not"),
         (Some(Build { build: "0123".into(), ..own }), "is build 0123, not"),
     ];
     for (build, words) in others {
         let hello = build.map_or(String::new(), |build| {
-            format!("echo '{}'\n", serde_json::to_string(&Opening::Hello(build)).unwrap())
+            format!("echo '{}'\n", serde_json::to_string(&WorkerLine::Hello(build)).unwrap())
         });
         let lab = lab_without_hello(&format!("{hello}{DONE}sleep 100"));
         let error = error_of(&lab, &workflow());
@@ -341,12 +343,12 @@ fn predicting(say: &str, kind: &str, version: u32) -> (Lab, Dataset) {
         r#"case "$(grep -c '"kind": "train"' "$1")" in 1) {DONE} exit 0;; esac
 image='{}'
 make() {{ read line; folder=$(echo "$line" | sed 's/.*"folder":"\([^"]*\)".*/\1/'); }}
-made() {{ echo '{{"ask":"made","id":0,"failed":null}}'; }}
-echo '{{"ask":"recall","id":0,"name":"case_07","recipe":{{"kind":"{kind}","version":{version},"params":null,"inputs":{{"image0":"{digest}"}}}}}}'
+made() {{ echo '{{"line":"request","ask":"made","id":0,"failed":null}}'; }}
+echo '{{"line":"request","ask":"recall","id":0,"name":"case_07","recipe":{{"kind":"{kind}","version":{version},"params":null,"inputs":{{"image0":"{digest}"}}}}}}'
 {say}
 read line; echo "$line" >&2
 mkdir "$draft/predictions"; echo x > "$draft/predictions/a.nii.gz"; echo '[]' > "$draft/predictions.json"
-echo '{{"say":"done","adopted":{{}}}}'"#,
+echo '{{"line":"end","say":"done","adopted":{{}}}}'"#,
         image.display()
     );
     let path = greeting_worker(&lab, &script);
@@ -390,7 +392,7 @@ fn an_item_whose_image_is_written_meanwhile_is_made_again_and_never_of_other_byt
     let log = heard(&format!("make; echo x >> \"$image\"; {MADE}"), "predict/image", version);
     assert!(log.contains("case_07.nii.gz: was changed during the run"), "{log}");
     let log = heard(
-        r#"make; echo x >> "$image"; echo '{"ask":"made","id":0,"failed":{"say":"failed","error":"bad","stopped":false,"storage":false,"cases":[]}}'"#,
+        r#"make; echo x >> "$image"; echo '{"line":"request","ask":"made","id":0,"failed":{"say":"failed","error":"bad","stopped":false,"storage":false,"cases":[]}}'"#,
         "predict/image",
         version,
     );

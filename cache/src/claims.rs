@@ -34,7 +34,7 @@ impl Claim {
 /// An open-file-description lock: it excludes other descriptors even of the same process, and is
 /// free as soon as the descriptor is closed.
 #[derive(Debug)]
-pub(crate) struct ByteLock {
+pub struct ByteLock {
     file: File,
     offset: i64,
 }
@@ -42,7 +42,7 @@ pub(crate) struct ByteLock {
 impl ByteLock {
     /// Locks the byte at `offset` (reduced modulo 2^62) of the file, or gives `None` if it is
     /// taken.
-    pub(crate) fn attempt(path: &Path, offset: u64) -> Result<Option<ByteLock>> {
+    pub fn attempt(path: &Path, offset: u64) -> Result<Option<ByteLock>> {
         let file = open_lock(path)?;
         let offset = (offset % OFFSETS) as i64;
         match set_lock(&file, libc::F_WRLCK as libc::c_short, offset) {

@@ -53,7 +53,7 @@ mod watch;
 
 pub use artifact::{Artifact, Blob, FileStat, Reference};
 pub use blobs::Presence;
-pub use claims::Claim;
+pub use claims::{ByteLock, Claim};
 pub use disk::{crash, fault};
 pub use drafts::Draft;
 pub use entries::Entry;

@@ -1,6 +1,6 @@
 //! The device that a person insists on: whether it can be used is asked before any work is done.
 
-use crate::worker;
+use crate::executor::child;
 use std::process::{Command, Stdio};
 use voxflow_stages::protocol::Probed;
 
@@ -10,7 +10,7 @@ pub fn trouble(device: &str) -> Option<String> {
     if !device.starts_with("cuda") {
         return None;
     }
-    let mut probe = Command::new(worker::program());
+    let mut probe = Command::new(child::program());
     probe.args(["--device", device]).stdin(Stdio::null()).stderr(Stdio::null());
     let output = probe.output().ok()?;
     match serde_json::from_slice(&output.stdout).ok()? {

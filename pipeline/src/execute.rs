@@ -3,15 +3,18 @@
 
 use crate::error::{Error, Result};
 use crate::event::Fact;
+use crate::executor::Executor;
 use crate::job::Job;
 use crate::moved_cases;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::planner::{Planner, Settled};
 use crate::reads::{Made, inputs};
+use crate::resources::Resources;
 use crate::run_tracker::{Done, RunTracker};
-use crate::schedule::{NextAction, Node, Schedule, Slots, StageId};
+use crate::schedule::{NextAction, Node, Schedule, StageId};
 use crate::stage_job::{self, JobEvent, JobResult};
 use crate::stop::Stop;
+use crate::workflow::StageSpec;
 use crate::workflow::paths::LOCAL;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -27,18 +30,44 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Options of an execution.
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
-    /// Concurrent stages of each pool.
-    pub slots: Slots,
-    /// Threads for each stage.
+    /// Resources of this machine that stages may use at once.
+    pub budget: Resources,
+    /// Threads for each stage on the processor.
     pub threads: usize,
+    /// Threads for each stage with a graphics card.
+    pub gpu_threads: usize,
     /// The device: auto, cpu or cuda:N.
     pub device: String,
-    /// True if stages of the pool `gpu` take slots of the processor, there being no accelerator.
-    pub gpu_is_cpu: bool,
     /// After a failure, go on with what does not depend on it.
     pub keep_going: bool,
     /// Read every blob before it is reused.
     pub verify: bool,
+}
+
+impl ExecOptions {
+    /// Resources that a stage takes on this machine. Without a card the processor does the work of
+    /// one. Cores of stages with a card count only where the workflow names them.
+    fn wants(&self, stage: &StageSpec) -> Resources {
+        let asked = &stage.resources;
+        let none = Resources { memory: asked.memory.unwrap_or(0), ..Resources::default() };
+        match stage.kind.pool {
+            Pool::Io => Resources { io: 1, ..none },
+            Pool::Gpu if self.budget.gpus > 0 => {
+                let cpus = asked.cpus.map_or(0, u64::from);
+                Resources { gpus: asked.gpus.map_or(1, u64::from), cpus, ..none }
+            }
+            Pool::Cpu | Pool::Gpu => {
+                Resources { jobs: 1, cpus: self.threads_of(stage) as u64, ..none }
+            }
+        }
+    }
+
+    /// Threads that a stage may keep busy.
+    fn threads_of(&self, stage: &StageSpec) -> usize {
+        let has_card = stage.kind.pool == Pool::Gpu && self.budget.gpus > 0;
+        let usual = if has_card { self.gpu_threads } else { self.threads };
+        stage.resources.cpus.map_or(usual, usize::from)
+    }
 }
 
 /// The outcome of an execution.
@@ -56,6 +85,7 @@ pub fn execute(
     runs: Vec<RunTracker>,
     store: &Store,
     planner: &Planner,
+    executor: &dyn Executor,
     manner: &ExecOptions,
     stop: &Stop,
 ) -> Result<Ending> {
@@ -65,7 +95,7 @@ pub fn execute(
         .enumerate()
         .flat_map(|(run, live)| (0..live.plan.steps.len()).map(move |step| (run, step)))
         .collect();
-    let schedule = Schedule::new(nodes(&runs, manner), manner.slots, manner.keep_going);
+    let schedule = Schedule::new(nodes(&runs, manner), manner.budget, manner.keep_going);
     let count = owners.len();
     std::thread::scope(|scope| {
         let mut engine = Engine {
@@ -74,6 +104,7 @@ pub fn execute(
             schedule,
             store,
             planner,
+            executor,
             manner,
             stop,
             go: (0..count).map(|_| None).collect(),
@@ -98,10 +129,7 @@ fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<Node> {
         let stages = live.plan.workflow.stages.iter().zip(&live.plan.steps);
         nodes.extend(stages.map(|(stage, step)| Node {
             needs: step.needs.iter().map(|need| first + need).collect(),
-            pool: match stage.kind.pool {
-                Pool::Gpu if manner.gpu_is_cpu => Pool::Cpu,
-                pool => pool,
-            },
+            wants: manner.wants(stage),
         }));
     }
     nodes
@@ -114,6 +142,7 @@ struct Engine<'a> {
     schedule: Schedule,
     store: &'a Store,
     planner: &'a Planner<'a>,
+    executor: &'a dyn Executor,
     manner: &'a ExecOptions,
     stop: &'a Stop,
     /// Channels that wake stages which waited for another maker.
@@ -236,9 +265,11 @@ impl<'a> Engine<'a> {
         let (go, hear_go) = channel();
         self.go[id] = Some(go);
         let (store, stop, sender) = (self.store.clone(), self.stop.clone(), sender.clone());
+        let executor = self.executor;
         let thread = std::thread::Builder::new().name(format!("stage {}", job.stage));
-        let spawned = thread
-            .spawn_scoped(scope, move || stage_job::make(&job, &store, &stop, &sender, &hear_go));
+        let spawned = thread.spawn_scoped(scope, move || {
+            stage_job::make(&job, &store, executor, &stop, &sender, &hear_go)
+        });
         spawned
             .map(|_| ())
             .map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
@@ -299,7 +330,9 @@ impl<'a> Engine<'a> {
             params: stage.params.clone(),
             inputs: inputs(made, stage),
             device: self.manner.device.clone(),
-            threads: self.manner.threads,
+            threads: self.manner.threads_of(stage),
+            gpus: self.manner.wants(stage).gpus as usize,
+            ranks: stage.resources.gpus.map_or(1, usize::from),
             verify: self.manner.verify,
             log: live.folder().file("log.txt"),
         }

@@ -23,6 +23,10 @@ pub struct Job {
     pub device: String,
     /// Threads it may keep busy.
     pub threads: usize,
+    /// Graphics cards it is to have.
+    pub gpus: usize,
+    /// Processes that train together where it is a training: the cards that the workflow asks for.
+    pub ranks: usize,
     /// Read every blob before it is reused.
     pub verify: bool,
     /// Log file for the worker's stderr.

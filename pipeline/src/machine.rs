@@ -40,6 +40,14 @@ pub fn cores() -> usize {
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// Memory in bytes that programs can still take; all there could be where the system does not say.
+pub fn available_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib * 1024)
+}
+
 /// True if an NVIDIA driver is loaded, which is all that can be told without libtorch.
 pub fn has_accelerator() -> bool {
     Path::new("/dev/nvidiactl").exists()
@@ -77,24 +85,37 @@ pub fn git_commit() -> Option<String> {
     })
 }
 
-/// Processor seconds that this process used, and its largest resident memory in bytes.
-pub fn usage() -> (f64, u64) {
+/// Processor time and memory of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Processor time in seconds, user and system.
+    pub cpu_seconds: f64,
+    /// Largest resident memory.
+    pub peak_rss_bytes: u64,
+}
+
+impl From<libc::rusage> for Usage {
+    fn from(usage: libc::rusage) -> Usage {
+        Usage {
+            cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
+            peak_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        }
+    }
+}
+
+fn seconds(time: libc::timeval) -> f64 {
+    time.tv_sec as f64 + time.tv_usec as f64 * 1e-6
+}
+
+/// The usage of this process so far.
+pub fn usage() -> Usage {
     // SAFETY: getrusage fills the struct it is given, and zeros are a valid one.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
         usage
     };
-    read_usage(&usage)
-}
-
-/// The same from the system's struct.
-pub fn read_usage(usage: &libc::rusage) -> (f64, u64) {
-    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 * 1e-6;
-    (
-        seconds(usage.ru_utime) + seconds(usage.ru_stime),
-        u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
-    )
+    usage.into()
 }
 
 #[cfg(test)]
@@ -105,6 +126,6 @@ mod tests {
     fn the_machine_is_known_and_this_process_has_used_some_of_it() {
         let machine = describe();
         assert!(machine["cores"].parse::<usize>().unwrap() > 0 && !machine["host"].is_empty());
-        assert!(usage().1 > 1 << 20);
+        assert!(usage().peak_rss_bytes > 1 << 20);
     }
 }

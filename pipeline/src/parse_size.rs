@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-const SIZES: [(&str, u64); 9] = [
+const SIZES: [(&str, u64); 13] = [
     ("b", 1),
     ("kb", 1_000),
     ("mb", 1_000_000),
@@ -12,26 +12,34 @@ const SIZES: [(&str, u64); 9] = [
     ("mib", 1 << 20),
     ("gib", 1 << 30),
     ("tib", 1 << 40),
+    // A letter alone is a power of 1024, as for Slurm.
+    ("k", 1 << 10),
+    ("m", 1 << 20),
+    ("g", 1 << 30),
+    ("t", 1 << 40),
 ];
 
-const AGES: [(&str, u64); 5] = [("s", 1), ("min", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
+const AGES: [(&str, u64); 6] =
+    [("s", 1), ("m", 60), ("min", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
 
 /// Bytes from a number and a unit, as `1.5GB`; without a unit, bytes.
 pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = parts(text).ok_or("write a size as 20GB or 512MiB")?;
     let unit = if unit.is_empty() { "b" } else { &unit };
     let factor = SIZES.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
-    let factor = factor.ok_or("sizes are in B, kB, MB, GB, TB, KiB, MiB, GiB or TiB")?;
+    let factor = factor.ok_or(
+        "sizes are in B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, or K, M, G, T as KiB and so on",
+    )?;
     Ok((number * factor as f64) as u64)
 }
 
 /// A time from a number and a unit, as `14d`.
 pub fn age(text: &str) -> Result<Duration, String> {
-    let (number, unit) = parts(text).ok_or("write an age as 14d or 36h")?;
+    let (number, unit) = parts(text).ok_or("write a time as 14d, 36h or 30m")?;
     let seconds = AGES.iter().find(|(name, _)| *name == unit).map(|(_, seconds)| *seconds);
-    let seconds = seconds.ok_or("ages are in s, min, h, d or w, as 14d")?;
+    let seconds = seconds.ok_or("times are in s, m, h, d or w, as 14d")?;
     Duration::try_from_secs_f64(number * seconds as f64)
-        .map_err(|_| "this age is too long".to_string())
+        .map_err(|_| "this time is too long".to_string())
 }
 
 /// The number and, in lower case, the unit behind it.
@@ -48,8 +56,8 @@ mod tests {
 
     #[test]
     fn sizes_and_ages_are_read_as_people_write_them() {
-        let sizes = ["20GB", "1.5 gb", "512MiB", "7", "0"].map(|text| size(text).unwrap());
-        assert_eq!(sizes, [20_000_000_000, 1_500_000_000, 536_870_912, 7, 0]);
+        let sizes = ["20GB", "1.5 gb", "512MiB", "32G", "7", "0"].map(|text| size(text).unwrap());
+        assert_eq!(sizes, [20_000_000_000, 1_500_000_000, 536_870_912, 32 << 30, 7, 0]);
         let ages = ["14d", "36h", "1.5w", "90 min"].map(|text| age(text).unwrap().as_secs());
         assert_eq!(ages, [1_209_600, 129_600, 907_200, 5_400]);
     }
@@ -59,7 +67,7 @@ mod tests {
         for text in ["", "GB", "20XB", "-3GB", "1e400GB", "1..5GB"] {
             assert!(size(text).is_err(), "{text}");
         }
-        assert_eq!(age("14").unwrap_err(), "ages are in s, min, h, d or w, as 14d");
+        assert_eq!(age("14").unwrap_err(), "times are in s, m, h, d or w, as 14d");
         assert!(age(&format!("{}w", "9".repeat(40))).is_err());
     }
 }

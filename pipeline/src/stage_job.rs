@@ -1,15 +1,15 @@
 //! Making one stage, on a thread of its own: recalled from the store as its items are, with the work
-//! done here or in a worker. What happens on the way is sent to the thread that owns the run.
+//! done by an executor. What happens on the way is sent to the thread that owns the run.
 
+use crate::executor::{Executor, Finished, Order};
 use crate::job::Job;
-use crate::machine;
+use crate::machine::{self, Usage};
 use crate::own_files::{ATTEMPTS, OwnFiles, seen_again, touched};
 use crate::secret;
 use crate::stop::Stop;
-use crate::worker;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,8 +19,7 @@ use std::time::{Duration, Instant};
 use voxflow_cache::{
     Artifact, Blob, Claim, Draft, Entry, Fingerprint, Policy, Recall, Recipe, Seen, Store, Wait,
 };
-use voxflow_stages::kind::Place;
-use voxflow_stages::{Context, Error, Host, Message, Metric, Result, Task};
+use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 
 /// Interval at which a waiting thread polls for a stop request.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -89,6 +88,7 @@ impl Record {
 pub fn make(
     job: &Job,
     store: &Store,
+    executor: &dyn Executor,
     stop: &Stop,
     notes: &Sender<(usize, JobEvent)>,
     go: &Receiver<()>,
@@ -97,6 +97,7 @@ pub fn make(
     let host = StageHost {
         job,
         store,
+        executor,
         stop,
         notes,
         own: OwnFiles::of(job, store),
@@ -116,6 +117,7 @@ pub fn make(
 struct StageHost<'a> {
     job: &'a Job,
     store: &'a Store,
+    executor: &'a dyn Executor,
     stop: &'a Stop,
     notes: &'a Sender<(usize, JobEvent)>,
     own: OwnFiles<'a>,
@@ -180,14 +182,14 @@ impl StageHost<'_> {
     fn attempt(&self, draft: &Draft) -> Result<Attempt> {
         let watch = self.own.watch_stage()?;
         self.adopted().clear();
-        let (usage, seen) = self.own.look_again(&watch, self.work(&self.task(draft)))?;
+        let (finished, seen) = self.own.look_again(&watch, self.work(&self.task(draft)))?;
         if let Seen::Touched(file) = seen {
             return self.begin_again(file);
         }
         self.adopted().drain(..).for_each(|(name, blob)| draft.adopt(&name, &blob));
         let names = draft.names()?;
         self.job.kind.check_artifact(names.iter().map(String::as_str))?;
-        let (record, items) = self.record(usage)?;
+        let (record, items) = self.record(finished.usage)?;
         Ok(Attempt::Made(record, items))
     }
 
@@ -225,29 +227,29 @@ impl StageHost<'_> {
             unfinished: self.store.unfinished(&self.job.recipe.fingerprint()),
             device: self.job.device.clone(),
             threads: self.job.threads,
+            ranks: self.job.ranks,
         }
     }
 
-    /// Does the work here or in a worker. Returns processor seconds and peak memory.
-    fn work(&self, task: &Task) -> Result<(f64, u64)> {
-        match self.job.kind.place {
-            Place::Here(run) => {
-                let (before, _) = machine::usage();
-                run(&Context::new(task, self))?;
-                let (after, peak) = machine::usage();
-                Ok((after - before, peak))
-            }
-            Place::Worker => {
-                let desk = self.store.draft()?;
-                worker::run(task, desk.folder(), &self.job.log, self.stop, self)
-            }
-        }
+    fn work(&self, task: &Task) -> Result<Finished> {
+        let drafts = RefCell::new(vec![]);
+        let workdir = || {
+            let draft = self.store.draft()?;
+            let folder = draft.folder().to_path_buf();
+            drafts.borrow_mut().push(draft);
+            Ok(folder)
+        };
+        let order = Order {
+            kind: self.job.kind,
+            task,
+            workdir: &workdir,
+            log: &self.job.log,
+            gpus: self.job.gpus,
+        };
+        self.executor.make(&order, self, self.stop)
     }
 
-    fn record(
-        &self,
-        (cpu_seconds, peak): (f64, u64),
-    ) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
+    fn record(&self, usage: Usage) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
         let mut collected = self.collected();
         let mut versions = machine::versions();
         versions.append(&mut collected.versions);
@@ -256,8 +258,8 @@ impl StageHost<'_> {
             device: collected.device.clone().unwrap_or_else(|| "cpu".into()),
             threads: collected.threads.unwrap_or(self.job.threads),
             versions,
-            cpu_seconds: Some(cpu_seconds),
-            peak_rss_bytes: Some(peak),
+            cpu_seconds: Some(usage.cpu_seconds),
+            peak_rss_bytes: Some(usage.peak_rss_bytes),
         };
         let record = Record {
             metrics: std::mem::take(&mut collected.metrics),

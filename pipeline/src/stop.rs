@@ -1,15 +1,13 @@
 //! Signals: the first SIGINT or SIGTERM asks to stop, the second ends everything at once. SIGHUP
 //! and the warnings of batch systems only ever ask. Signals that whoever started this program has
-//! ignored stay so (`nohup`). What suspends this program suspends its workers too, and continues
-//! them with it.
+//! ignored stay so (`nohup`). A signal that suspends this program suspends the work that it has
+//! started elsewhere, and continues it with it. That work registers as [`Stoppable`].
 
 use crate::error::{Error, Exit, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::consts::{SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGXCPU};
-use std::collections::BTreeSet;
-use std::process::Child;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Always caught.
@@ -21,16 +19,50 @@ const ASKING: [i32; 4] = [SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2];
 /// or reads from it.
 const SUSPENDING: [i32; 3] = [SIGTSTP, SIGTTIN, SIGTTOU];
 
-/// True if the run was asked to stop, and the workers that must hear of it. Clones share it.
-#[derive(Clone, Debug, Default)]
+/// Work outside of this process: a worker, a job.
+pub trait Stoppable: Send + Sync {
+    /// Asks it to keep finished work and end.
+    fn ask(&self);
+    /// Stops it for a while; does nothing where that is not possible.
+    fn suspend(&self) {}
+    /// Lets it go on.
+    fn resume(&self) {}
+    /// Ends it at once.
+    fn kill(&self);
+}
+
+/// A request to stop, and the work that must hear of it. Clones share both.
+#[derive(Clone, Default)]
 pub struct Stop {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     asked: AtomicBool,
-    workers: Mutex<BTreeSet<i32>>,
+    next: AtomicU64,
+    work: Mutex<BTreeMap<u64, Arc<dyn Stoppable>>>,
+}
+
+/// Work that hears of stops until this is dropped.
+pub struct Registered<T> {
+    stop: Stop,
+    id: u64,
+    work: Arc<T>,
+}
+
+impl<T> std::ops::Deref for Registered<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.work
+    }
+}
+
+impl<T> Drop for Registered<T> {
+    fn drop(&mut self) {
+        self.stop.work().remove(&self.id);
+    }
 }
 
 impl Stop {
@@ -50,30 +82,30 @@ impl Stop {
 
     fn hear(&self, signal: i32) {
         match signal {
-            SIGCONT => self.signal_workers(Signal::CONT),
+            SIGCONT => self.each(|work| work.resume()),
             _ if SUSPENDING.contains(&signal) => self.suspend(),
             _ if ASKING.contains(&signal) => self.ask(),
             _ if self.is_asked() => {
-                self.signal_workers(Signal::KILL);
+                self.each(|work| work.kill());
                 signal_hook::low_level::exit(Exit::Interrupted.code().into());
             }
             _ => self.ask(),
         }
     }
 
-    /// Stands still with all workers and their children until SIGCONT. By SIGSTOP, which reaches
-    /// groups that a terminal's signal would pass over. Under the lock, so that no worker begins
-    /// meanwhile.
+    /// Stands still with all work until SIGCONT. By SIGSTOP, which reaches groups that a terminal's
+    /// signal would pass over. Under the lock, so that nothing begins meanwhile.
     fn suspend(&self) {
-        let workers = self.workers();
-        workers.iter().for_each(|pid| signal_group(*pid, Signal::STOP));
-        rustix::process::kill_process(rustix::process::getpid(), Signal::STOP).ok();
+        let work = self.work();
+        work.values().for_each(|work| work.suspend());
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP)
+            .ok();
     }
 
-    /// Asks everything to stop, workers by SIGTERM.
+    /// Asks everything to stop.
     pub fn ask(&self) {
         self.inner.asked.store(true, Ordering::SeqCst);
-        self.signal_workers(Signal::TERM);
+        self.each(|work| work.ask());
     }
 
     /// True if a stop was asked for.
@@ -81,49 +113,27 @@ impl Stop {
         self.inner.asked.load(Ordering::SeqCst)
     }
 
-    /// Starts a worker, the leader of its own process group, while no signal is passed on. One that
-    /// comes late is told at once.
-    pub fn start_worker<E>(&self, start: impl FnOnce() -> Result<Child, E>) -> Result<Child, E> {
-        let mut workers = self.workers();
-        let child = start()?;
-        if let Ok(pid) = i32::try_from(child.id()) {
-            workers.insert(pid);
-            if self.is_asked() {
-                signal_group(pid, Signal::TERM);
-            }
+    /// Starts work while no signal is passed on. Work that begins after a stop is asked at once.
+    pub fn start<T: Stoppable + 'static, E>(
+        &self,
+        start: impl FnOnce() -> Result<T, E>,
+    ) -> Result<Registered<T>, E> {
+        let mut all = self.work();
+        let work = Arc::new(start()?);
+        let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
+        all.insert(id, Arc::<T>::clone(&work));
+        if self.is_asked() {
+            work.ask();
         }
-        Ok(child)
+        Ok(Registered { stop: self.clone(), id, work })
     }
 
-    /// Ends a worker that is not to go on.
-    pub fn end_worker(&self, pid: i32) {
-        if self.workers().contains(&pid) {
-            signal_group(pid, Signal::KILL);
-        }
+    fn each(&self, tell: impl Fn(&dyn Stoppable)) {
+        self.work().values().for_each(|work| tell(work.as_ref()));
     }
 
-    /// Runs `reap` while no signal can be sent, and forgets the worker if that returns something:
-    /// its process id may then be somebody else's.
-    pub fn reap<T>(&self, pid: i32, reap: impl FnOnce() -> Option<T>) -> Option<T> {
-        let mut workers = self.workers();
-        let reaped = reap()?;
-        workers.remove(&pid);
-        Some(reaped)
-    }
-
-    fn signal_workers(&self, signal: Signal) {
-        self.workers().iter().for_each(|pid| signal_group(*pid, signal));
-    }
-
-    fn workers(&self) -> MutexGuard<'_, BTreeSet<i32>> {
-        self.inner.workers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Tells a process group. One that is gone needs nothing.
-fn signal_group(pid: i32, signal: Signal) {
-    if let Some(group) = Pid::from_raw(pid) {
-        kill_process_group(group, signal).ok();
+    fn work(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<dyn Stoppable>>> {
+        self.inner.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -32,8 +32,15 @@ fn shim(headers: &Path) {
         .define("_GLIBCXX_USE_CXX11_ABI", "1");
     // Without OpenMP, the parallel loops of libtorch's headers are serial.
     build.flag_if_supported("-fopenmp").opt_level(3);
-    let files =
-        ["torch_flags", "memory", "foreach", "small_conv", "small_conv_transposed", "norm_act"];
+    let files = [
+        "torch_flags",
+        "memory",
+        "foreach",
+        "small_conv",
+        "small_conv_transposed",
+        "norm_act",
+        "all_reduce",
+    ];
     build.files(files.map(|name| format!("shim/{name}.cpp"))).compile("voxflow_shim");
     println!("cargo:rustc-link-lib=dylib=gomp");
 }

@@ -1,4 +1,8 @@
-//! The first line of a worker, by which two programs know whether they are of one build.
+//! The lines that a worker writes, and the first of them, by which two programs know whether they
+//! are of one build.
+//!
+//! Each line is a JSON object whose `line` says which kind of line follows. The worker reads its
+//! order from a file and answers ([`Answer`](crate::item_request::Answer)) from standard input.
 //!
 //! The build id is the digest of all that a task and its answers rest on: the protocol, the crate's
 //! version, and each kind's name, version, roles and parameters as its schema has them. It is the
@@ -6,7 +10,9 @@
 //! parameter or a version of a kind differs; a change of what is computed that neither shows is
 //! what a kind's VERSION is raised for.
 
+use crate::item_request::Request;
 use crate::kinds::KINDS;
+use crate::record::{Message, Reply};
 use crate::task::Task;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,14 +20,37 @@ use std::sync::OnceLock;
 use voxflow_cache::Digest;
 
 /// Rises with every change of what the two programs say to each other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
-/// A worker's first line.
+/// A line of a worker. The first is a hello, the last an end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "say", rename_all = "snake_case")]
-pub enum Opening {
-    /// Build of the sender.
+#[serde(tag = "line", rename_all = "snake_case")]
+pub enum WorkerLine {
+    /// Build of the worker.
     Hello(Build),
+    /// News of the stage.
+    Message(Message),
+    /// An item is asked for, or was made.
+    Request(Request),
+    /// The end of the stage.
+    End(Reply),
+}
+
+impl WorkerLine {
+    /// Reads a line; `None` for anything that is no line of this protocol.
+    pub fn read(line: &[u8]) -> Option<WorkerLine> {
+        serde_json::from_slice(line).ok()
+    }
+
+    /// Reads the first line of a worker, as far as any protocol says who speaks. `None` where it is
+    /// no JSON object at all.
+    pub fn read_hello(line: &[u8]) -> Option<Build> {
+        match WorkerLine::read(line) {
+            Some(WorkerLine::Hello(build)) => Some(build),
+            Some(_) => Some(Build::default()),
+            None => serde_json::from_slice(line).ok(),
+        }
+    }
 }
 
 /// One of the two programs, as far as the other must know it.
@@ -128,7 +157,7 @@ mod tests {
         let mut kinds = own.kinds.clone();
         kinds.insert("train".into(), 99);
         for (other, words) in [
-            (Build { protocol: 0, ..own.clone() }, "speaks protocol 0, not 1"),
+            (Build { protocol: 0, ..own.clone() }, "speaks protocol 0, not 2"),
             (Build { version: "9.9.9".into(), ..own.clone() }, "is version 9.9.9, not"),
             (Build { kinds, ..own.clone() }, "makes version 99 of 'train', not"),
             (Build { kinds: BTreeMap::new(), ..own.clone() }, "makes version 0 of 'baseline'"),
@@ -140,10 +169,28 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_is_read_as_it_was_written() {
-        let line = serde_json::to_string(&Opening::Hello(Build::own())).unwrap();
-        assert!(line.starts_with(r#"{"say":"hello","protocol":1,"#), "{line}");
-        assert_eq!(serde_json::from_str::<Opening>(&line).unwrap(), Opening::Hello(Build::own()));
-        serde_json::from_str::<Opening>(r#"{"say":"done","adopted":{}}"#).unwrap_err();
+    fn each_kind_of_line_is_read_as_it_was_written() {
+        let metric = Message::Metric(crate::Metric::new("loss", 0.5));
+        let made = Request::Made { id: 3, failed: None };
+        let lines = [
+            (WorkerLine::Hello(Build::own()), r#"{"line":"hello","protocol":2,"#),
+            (WorkerLine::Message(metric), r#"{"line":"message","say":"metric","#),
+            (WorkerLine::Request(made), r#"{"line":"request","ask":"made","id":3,"#),
+            (WorkerLine::End(Reply::Done { adopted: BTreeMap::new() }), r#"{"line":"end","say":"#),
+        ];
+        for (line, begins) in lines {
+            let text = serde_json::to_string(&line).unwrap();
+            assert!(text.starts_with(begins), "{text}");
+            assert_eq!(WorkerLine::read(text.as_bytes()), Some(line));
+        }
+    }
+
+    #[test]
+    fn the_hello_of_another_protocol_still_says_which_it_is() {
+        let before = br#"{"say":"hello","protocol":1,"version":"0.1.0","build":"00","kinds":{}}"#;
+        assert_eq!(WorkerLine::read_hello(before).map(|build| build.protocol), Some(1));
+        let silent = br#"{"say":"done","adopted":{}}"#;
+        assert_eq!(WorkerLine::read_hello(silent), Some(Build::default()));
+        assert_eq!(WorkerLine::read_hello(b"ld.so: not found"), None);
     }
 }

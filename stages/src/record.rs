@@ -110,6 +110,11 @@ pub enum Message {
         /// The words.
         words: String,
     },
+    /// The stage waits for something, such as a card in use by others.
+    Waiting {
+        /// The words, after the stage's name: "waits for a GPU: …".
+        words: String,
+    },
     /// An item was recalled.
     Item {
         /// The item's name, as "case spleen_8".

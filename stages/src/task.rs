@@ -25,6 +25,14 @@ pub struct Task {
     pub device: String,
     /// Threads that the stage may keep busy.
     pub threads: usize,
+    /// Processes that train together (data-parallel), one a GPU where the device is CUDA; they
+    /// share the threads. Kinds that run in one process ignore it.
+    #[serde(default = "one")]
+    pub ranks: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// The parts of one needed artifact, as files on this machine.

@@ -31,9 +31,9 @@ pub use writer::FileWriter;
 use crate::error::Result;
 use names::beside;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::symlink as symbolic_link;
+use std::os::unix::fs::{PermissionsExt, symlink as symbolic_link};
 use std::path::Path;
 use steps::PLAIN;
 
@@ -60,6 +60,14 @@ pub fn open_to_lock(path: &Path) -> Result<File> {
     PLAIN.step("open", "open", path, || match OpenOptions::new().append(true).open(path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(path),
         opened => opened,
+    })
+}
+
+/// Makes an empty file that everybody may read and write; one that is there is an error.
+pub fn create_public(path: &Path) -> Result<()> {
+    PLAIN.step("create", "create", path, || {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        file.set_permissions(Permissions::from_mode(0o666))
     })
 }
 

@@ -2,11 +2,11 @@
 
 use crate::execute::ExecOptions;
 use crate::machine;
-use crate::schedule::Slots;
+use crate::resources::Resources;
 use clap::Args;
 
 /// Downloads at once.
-const IO_SLOTS: usize = 4;
+const DOWNLOADS: u64 = 4;
 
 /// By what means stages are made.
 #[derive(Clone, Debug, Args)]
@@ -38,21 +38,33 @@ pub(super) fn device(text: &str) -> std::result::Result<String, String> {
 }
 
 impl ExecArgs {
-    /// Threads for each stage.
+    /// Threads for each stage on the processor.
     pub fn threads(&self) -> usize {
-        let shared = machine::cores() / usize::from(self.jobs);
-        self.threads.map_or(shared.max(1), usize::from)
+        self.shared(usize::from(self.jobs))
     }
 
-    /// The manner in which stages are made; with `verify` stored bytes are read before they are
-    /// reused.
-    pub fn manner(&self, verify: bool) -> ExecOptions {
+    fn shared(&self, stages: usize) -> usize {
+        self.threads.map_or((machine::cores() / stages.max(1)).max(1), usize::from)
+    }
+
+    /// Options of an execution on a machine with this many cards; with `verify` stored bytes are
+    /// read before they are reused.
+    pub fn options(&self, gpus: usize, verify: bool) -> ExecOptions {
+        // A card that a person insists on counts, whatever the driver says of it.
+        let gpus = if self.device.starts_with("cuda") { gpus.max(1) } else { gpus };
+        let jobs = u64::from(self.jobs);
+        let budget = Resources {
+            io: DOWNLOADS,
+            jobs,
+            cpus: (machine::cores() as u64).max(jobs * self.threads() as u64),
+            memory: machine::available_memory() / 10 * 9,
+            gpus: gpus as u64,
+        };
         ExecOptions {
-            slots: Slots { io: IO_SLOTS, cpu: self.jobs.into(), gpu: 1 },
+            budget,
             threads: self.threads(),
+            gpu_threads: self.shared(gpus),
             device: self.device.clone(),
-            gpu_is_cpu: self.device == "cpu"
-                || (self.device == "auto" && !machine::has_accelerator()),
             keep_going: self.keep_going,
             verify,
         }

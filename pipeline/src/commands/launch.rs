@@ -6,6 +6,7 @@ use crate::console::{Console, Meter, VariantLines, Verbosity};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Observer, now_ms};
 use crate::execute::{Ending, execute};
+use crate::executor::{Local, child};
 use crate::explain::Explainer;
 use crate::globals::{Globals, LogFormat};
 use crate::heartbeat::Heartbeat;
@@ -22,7 +23,7 @@ use crate::stop::Stop;
 use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
 use crate::workflow::{StageSpec, Workflow};
-use crate::{device, disk_space, log, machine, report, secret, store_homes, worker};
+use crate::{device, disk_space, log, machine, report, secret, store_homes};
 use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
@@ -85,8 +86,9 @@ impl<'a> Launch<'a> {
         let runs = self.open(plans)?;
         short.iter().for_each(|words| tracing::warn!("{words}"));
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
-        let ending =
-            execute(runs, &self.store, &planner, &self.means.manner(wishes.verify), &self.stop)?;
+        let executor = Local::on(&self.means.device);
+        let options = self.means.options(executor.gpus(), wishes.verify);
+        let ending = execute(runs, &self.store, &planner, &executor, &options, &self.stop)?;
         self.store.flush();
         let reported = folders.iter().zip(&ending.made).filter(|(_, made)| **made);
         let alone = folders.len() == 1;
@@ -233,7 +235,7 @@ fn possible<'a>(plans: impl Iterator<Item = &'a Plan>, device: &str) -> Result<(
             .any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));
     }
     if needs_worker {
-        troubles.extend(worker::trouble().or_else(|| device::trouble(device)));
+        troubles.extend(child::trouble().or_else(|| device::trouble(device)));
     }
     troubles.dedup();
     if troubles.is_empty() {

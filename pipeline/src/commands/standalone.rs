@@ -56,6 +56,7 @@ fn task<S: Stage>(stage: &S, inputs: BTreeMap<String, Vec<Input>>, desk: &Path) 
         unfinished: desk.to_path_buf(),
         device: "cpu".into(),
         threads: 1,
+        ranks: 1,
     })
 }
 

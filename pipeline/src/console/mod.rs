@@ -144,6 +144,9 @@ impl Console {
                 self.say(Verbosity::Normal, &line);
             }
             Message::Info { words } => self.say(Verbosity::Verbose, &format!("  {stage}: {words}")),
+            Message::Waiting { words } => {
+                self.say(Verbosity::Normal, &format!("  {stage}: {words}"));
+            }
             Message::Item { name, made, .. } => {
                 let done = if *made { "made" } else { "reused" };
                 self.say(Verbosity::Verbose, &format!("  {stage}: {name} {done}"));

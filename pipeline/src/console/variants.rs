@@ -76,6 +76,9 @@ impl VariantLines {
                 );
             }
             Message::Info { words } => self.say(Verbosity::Verbose, &format!("  {stage}: {words}")),
+            Message::Waiting { words } => {
+                self.say(Verbosity::Normal, &format!("  {stage}: {words}"));
+            }
             Message::Metric(_) | Message::Item { .. } | Message::Device { .. } => {}
         }
     }

@@ -28,6 +28,7 @@ stages:
 | `stages.ID.uses` | The kind of the stage: one of those below. |
 | `stages.ID.needs` | The stages whose artifacts it reads: a list of ids, or a mapping of role to id where ids alone are ambiguous. |
 | `stages.ID.with` | The parameters of the kind: everything that changes what is made. |
+| `stages.ID.resources` | Optional. How much of a machine the stage is given: `cpus` (cores, and the stage's threads), `memory` (`32G`), `gpus` (cards; a training splits each batch among them), `time` (`4h`, on a cluster). No part of the fingerprint; `--set STAGE.resources.cpus=4` works too. |
 | `sweep` | Optional. Values to try, by dotted path, each combination a run: `model.learning_rate: [0.001, 0.002]`. Several paths change together where a comma joins them: `model.epochs, model.ema: [[20, 0.9], [40, 0.99]]`. |
 | `sweep.folds` | Cross-validation: each variant is validated on every fold of the split. |
 | `sweep.seeds` | Each variant is trained once with every seed of the list. |

@@ -2,6 +2,7 @@
 //! kind.
 
 use super::meaning;
+use crate::workflow::stage_resources;
 use serde_json::{Value, json};
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Count;
@@ -19,6 +20,7 @@ pub fn schema(kinds: &[&Kind]) -> Value {
                 "type": "object", "additionalProperties": one_or_more(),
             }]},
             "with": {"type": ["object", "null"], "description": "The parameters of the kind."},
+            "resources": resources(),
         },
         "allOf": kinds.iter().map(|kind| parameters(kind)).collect::<Vec<_>>(),
     });
@@ -48,6 +50,17 @@ pub fn schema(kinds: &[&Kind]) -> Value {
             },
         },
     })
+}
+
+fn resources() -> Value {
+    let mut schema = stage_resources::schema().clone();
+    if let Value::Object(fields) = &mut schema {
+        fields.remove("$schema");
+        fields.remove("title");
+        let words = "How much of a machine the stage is given; no part of its fingerprint.";
+        fields.insert("description".into(), words.into());
+    }
+    schema
 }
 
 fn one_or_more() -> Value {

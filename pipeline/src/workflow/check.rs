@@ -7,6 +7,7 @@ use super::overrides::Override;
 use super::parse::Document;
 use super::roles::{self, Roles, StageKinds};
 use super::spec::{StageSpec, Workflow};
+use super::stage_resources::{self, StageResources};
 use super::validate::{self, Finding};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use voxflow_stages::Kind;
 use voxflow_stages::stage::Seed;
 
 const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
-const STAGE_KEYS: [&str; 3] = ["uses", "needs", "with"];
+const STAGE_KEYS: [&str; 4] = ["uses", "needs", "with", "resources"];
 
 /// Nobody reads more at once, and each is compared with all that could have been meant.
 const MOST_MISTAKES: usize = 200;
@@ -234,7 +235,8 @@ impl Checker<'_> {
         let kind = self.kind(&path, fields)?;
         let needs = self.needs(&path, kind, fields.get("needs"), known);
         let (written, params) = self.params(&path, kind, fields.get("with"), seed)?;
-        Some(StageSpec { id: id.to_string(), kind, needs: needs?, params, written })
+        let resources = self.resources(&path, fields.get("resources"))?;
+        Some(StageSpec { id: id.to_string(), kind, needs: needs?, params, written, resources })
     }
 
     fn kind(&mut self, path: &[String], fields: &Map<String, Value>) -> Option<&'static Kind> {
@@ -276,6 +278,33 @@ impl Checker<'_> {
                     let below = ["needs".to_string()].into_iter().chain(trouble.path);
                     let path: Vec<String> = path.iter().cloned().chain(below).collect();
                     self.say(&path, false, trouble.trouble, trouble.nearest);
+                }
+                None
+            }
+        }
+    }
+
+    fn resources(&mut self, stage: &[String], value: Option<&Value>) -> Option<StageResources> {
+        let Some(value) = value.filter(|value| !value.is_null()) else {
+            return Some(StageResources::default());
+        };
+        let mut path: Vec<String> = stage.iter().cloned().chain(["resources".into()]).collect();
+        let expanded = self.expanded(value, &mut path);
+        let findings = validate::check(stage_resources::schema(), &expanded);
+        let is_sound = findings.is_empty();
+        for finding in findings {
+            let at: Vec<String> = path.iter().cloned().chain(finding.path).collect();
+            self.say(&at, finding.on_key, finding.trouble, finding.nearest);
+        }
+        if !is_sound {
+            return None;
+        }
+        match StageResources::read(&expanded) {
+            Ok(resources) => Some(resources),
+            Err(mistakes) => {
+                for (key, trouble) in mistakes {
+                    let at: Vec<String> = path.iter().cloned().chain([key]).collect();
+                    self.say(&at, false, trouble, None);
                 }
                 None
             }

@@ -18,6 +18,7 @@ mod roles;
 mod schema;
 mod source_map;
 mod spec;
+pub mod stage_resources;
 pub mod sweep;
 #[cfg(test)]
 mod tests;

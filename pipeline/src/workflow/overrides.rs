@@ -4,7 +4,7 @@
 use super::diagnostic::{SourceSpan, nearest};
 use super::parse;
 use super::source_map::Path;
-use super::{schema, validate};
+use super::{schema, stage_resources, validate};
 use serde_json::{Map, Value};
 use voxflow_stages::Kind;
 
@@ -115,6 +115,13 @@ impl Override {
             .get("uses")
             .and_then(Value::as_str)
             .and_then(|name| kinds.iter().find(|kind| kind.name == name));
+        if let ["resources", below @ ..] = rest {
+            let path: Path = below.iter().map(|key| (*key).to_string()).collect();
+            let value = self.typed(&schema::at(stage_resources::schema(), &path))?;
+            put(found.entry("resources").or_insert(Value::Null), below, value)
+                .map_err(|trouble| (trouble, None))?;
+            return Ok(["stages", stage].iter().chain(rest).map(|key| (*key).into()).collect());
+        }
         let anything = Value::Bool(true);
         let schema = schema.map_or(&anything, |kind| kind.schema().as_value());
         let below: Path = rest.iter().map(|key| (*key).to_string()).collect();

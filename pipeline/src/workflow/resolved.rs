@@ -31,6 +31,9 @@ fn resolved(stage: &StageSpec) -> Value {
         out.insert("needs".into(), Value::Object(needs.collect()));
     }
     out.insert("with".into(), as_written(&stage.params, Some(&stage.written)));
+    if !stage.resources.written.is_null() {
+        out.insert("resources".into(), as_written(&stage.resources.written, None));
+    }
     Value::Object(out)
 }
 

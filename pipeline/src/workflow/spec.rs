@@ -1,5 +1,6 @@
 //! A valid workflow and its stages.
 
+use super::stage_resources::StageResources;
 use super::{Roles, SourceSpan};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -37,6 +38,8 @@ pub struct StageSpec {
     pub params: Value,
     /// Its parameters as written, with `${NAME}` and the workflow's seed.
     pub written: Value,
+    /// The resources that it is given; no part of its recipe.
+    pub resources: StageResources,
 }
 
 /// One axis of a sweep: settings that are tried one after the other.

@@ -55,7 +55,7 @@ stages:
             "w.yaml:8:11: stage 'model': key 'with': needs the key 'epochs': a whole number",
             "w.yaml:8:13: stage 'model': key 'epoch': there is no such key; did you mean 'epochs'?",
             "w.yaml:8:29: stage 'model': key 'rate': must be a number, but is the text 'fast'",
-            "w.yaml:9:37: stage 'mix': key 'wiht': there is no such key; known are 'uses', 'needs' or 'with'; did you mean 'with'?",
+            "w.yaml:9:37: stage 'mix': key 'wiht': there is no such key; known are 'uses', 'needs', 'with' or 'resources'; did you mean 'with'?",
         ]
     );
 }
@@ -240,4 +240,25 @@ fn a_variable_without_value_or_default_is_a_mistake_at_its_line() {
             "w.yaml:4:18: stage 'data': key 'url': the environment has no 'NOWHERE'; set it, or write '${NOWHERE:-default}' with a default"
         ]
     );
+}
+
+#[test]
+fn resources_are_read_set_and_written_back_and_are_no_part_of_the_parameters() {
+    let text = GOOD.replace("uses: source,", "uses: source, resources: { cpus: 4, memory: 2G },");
+    assert_ne!(text, GOOD);
+    let resources = |overrides: &[&str]| {
+        let workflow = parse(&text, overrides).unwrap();
+        (workflow.stage("data").unwrap().resources.clone(), workflow.resolved())
+    };
+    let (read, resolved) = resources(&[]);
+    assert_eq!((read.cpus, read.memory), (Some(4), Some(2 << 30)));
+    assert!(resolved.contains("resources:"), "{resolved}");
+    let (read, _) = resources(&["data.resources.gpus=2"]);
+    assert_eq!((read.cpus, read.gpus), (Some(4), Some(2)));
+    let bad = text.replace("2G", "2X").replace("cpus: 4", "cpu: 4");
+    let troubles = mistakes(&bad);
+    assert!(troubles[0].contains("key 'resources.cpu': there is no such key"), "{troubles:?}");
+    assert!(troubles[0].contains("did you mean 'cpus'?"), "{troubles:?}");
+    let troubles = mistakes(&text.replace("2G", "2X"));
+    assert!(troubles[0].contains("key 'resources.memory': sizes are in"), "{troubles:?}");
 }

@@ -165,7 +165,7 @@ impl Work {
         let labels = Tensor::randint(self.classes, [count, 1, x, y, z], (Kind::Int64, Device::Cpu));
         tell(&format!("training step, {}, {precision}", self.named), repeats, || {
             optimizer.zero_grad();
-            let outputs = network.forward(&image, Pass { training: true, compute });
+            let outputs = network.forward(&image, Pass::training(compute));
             let found = of_outputs(&LossParams::default(), &outputs, &labels);
             found.backward();
             optimizer.step(2e-3);

@@ -1,34 +1,38 @@
-//! A batch of patches with their labels.
+//! A batch of patches with their labels, or a rank's share of the batch.
 
+use crate::batch_share::BatchShare;
 use crate::device_memory::pinned;
 use crate::network::channels_last;
 use tch::{Device, Kind, Tensor};
 
-/// One batch.
+/// One batch, or a share of it.
 pub struct Batch {
     /// Images (N, C, X, Y, Z), fp32.
     pub(crate) image: Tensor,
     /// Classes (N, 1, X, Y, Z), Uint8.
     pub(crate) label: Tensor,
-    /// Number of patches.
-    pub patches: usize,
-    /// Names of the cases they were cut from.
+    /// The patches among those of the whole batch.
+    pub share: BatchShare,
+    /// Names of the cases of the whole batch.
     pub cases: Vec<String>,
 }
 
 impl Batch {
-    /// An all-zero batch: number of patches, their channels and sides.
+    /// An all-zero share of the batch of `cases`, with channels and sides of a patch.
     pub(crate) fn zeros(
         cases: Vec<String>,
-        patches: usize,
+        share: BatchShare,
         channels: usize,
         [x, y, z]: [usize; 3],
         device: Device,
     ) -> Batch {
         let [image, label] = [(channels, Kind::Float), (1, Kind::Uint8)].map(|(channels, kind)| {
-            Tensor::zeros([patches, channels, x, y, z].map(|side| side as i64), (kind, device))
+            Tensor::zeros(
+                [share.patches, channels, x, y, z].map(|side| side as i64),
+                (kind, device),
+            )
         });
-        Batch { image, label, patches, cases }
+        Batch { image, label, share, cases }
     }
 
     /// The batch in pinned memory, from where copies to `device` run asynchronously.
@@ -58,7 +62,8 @@ impl Batch {
                 std::slice::from_raw_parts_mut(label, lengths.1),
             )
         };
-        let each = (image.len() / self.patches, label.len() / self.patches);
+        let patches = self.share.patches;
+        let each = (image.len() / patches, label.len() / patches);
         image.chunks_exact_mut(each.0).zip(label.chunks_exact_mut(each.1))
     }
 }

@@ -1,7 +1,8 @@
 //! The random training sampler: the cases in each batch, the patches cut from them and their
-//! augmentation. Everything depends on (seed, epoch, item) alone.
+//! augmentation. Everything depends on (seed, epoch, item) alone, whatever the number of ranks.
 
 use crate::batch::Batch;
+use crate::batch_share::BatchShare;
 use crate::classes::Classes;
 use crate::subset::{PreparedCase, Subset};
 use tch::Device;
@@ -17,12 +18,19 @@ pub struct BatchSampler<'a> {
     params: &'a Train,
     pub(crate) subset: &'a Subset,
     pub(crate) classes: &'a Classes,
+    rank: usize,
+    ranks: usize,
 }
 
 impl<'a> BatchSampler<'a> {
     /// The sampler for a training on a subset's cases.
     pub fn new(params: &'a Train, subset: &'a Subset, classes: &'a Classes) -> BatchSampler<'a> {
-        BatchSampler { params, subset, classes }
+        BatchSampler { params, subset, classes, rank: 0, ranks: 1 }
+    }
+
+    /// The same batches, of which only the share of `rank` among `ranks` is made.
+    pub fn sharded(self, rank: usize, ranks: usize) -> BatchSampler<'a> {
+        BatchSampler { rank, ranks, ..self }
     }
 
     /// Batches in an epoch; at least one.
@@ -41,12 +49,18 @@ impl<'a> BatchSampler<'a> {
         (epoch, order.into_iter().skip(batch * each).take(each).collect())
     }
 
-    /// A batch's patches in order: case index, and patch number within the epoch.
+    /// This rank's share of the batch of these cases.
+    fn share(&self, cases: &[usize]) -> BatchShare {
+        BatchShare::new(cases.len() * self.params.patches_per_volume, self.rank, self.ranks)
+    }
+
+    /// The patches of this rank's share in order: case index, and patch number within the epoch.
     pub(crate) fn patches(&self, cases: &[usize]) -> impl Iterator<Item = (usize, u64)> {
-        let each = self.params.patches_per_volume;
-        cases.iter().flat_map(move |&index| {
+        let (each, share) = (self.params.patches_per_volume, self.share(cases));
+        let all = cases.iter().flat_map(move |&index| {
             (0..each).map(move |number| (index, (index * each + number) as u64))
-        })
+        });
+        all.skip(share.first).take(share.patches)
     }
 
     /// A patch's first voxel in its volume, and its augmentation.
@@ -62,15 +76,14 @@ impl<'a> BatchSampler<'a> {
         Ok((start, params.augmentation.draw(params.patch, key)))
     }
 
-    /// Room for the patches of these cases.
+    /// Room for this rank's share of the batch of these cases.
     pub(crate) fn empty_batch(&self, cases: &[usize], device: Device) -> Batch {
         let (params, subset) = (self.params, self.subset);
         let names = cases.iter().map(|&index| subset.cases[index].name.clone()).collect();
-        let patches = cases.len() * params.patches_per_volume;
-        Batch::zeros(names, patches, subset.channels(), params.patch, device)
+        Batch::zeros(names, self.share(cases), subset.channels(), params.patch, device)
     }
 
-    /// Makes batch `number` on the processor.
+    /// Makes this rank's share of batch `number` on the processor.
     pub(crate) fn make(&self, number: u64) -> Result<Batch> {
         let (epoch, cases) = self.epoch_and_cases(number);
         let mut batch = self.empty_batch(&cases, Device::Cpu);

@@ -3,6 +3,7 @@
 //! The program is linked without `libtorch_cuda.so` and tries to load it before the first tensor.
 //! So the same program serves machines with and without a GPU.
 
+use crate::distributed::Ranks;
 use crate::torch_flags;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -29,10 +30,49 @@ pub struct DeviceInfo {
 /// Chooses the device of a stage and tells its name.
 pub fn choose_device(cx: &Context) -> Result<DeviceInfo> {
     let info = choose(cx.device(), cx.threads())?;
-    let (name, libtorch) = (info.name.clone(), LIBTORCH.to_string());
-    cx.tell(Message::Device { name, threads: cx.threads(), libtorch });
-    info.fallback.iter().for_each(|words| cx.warn(words));
+    tell_device(cx, &info, Ranks::alone());
     Ok(info)
+}
+
+/// Tells the name of a chosen device, and by how many ranks it is used and what connects them.
+pub fn tell_device(cx: &Context, info: &DeviceInfo, ranks: Ranks) {
+    let (count, backend) = (ranks.count(), ranks.backend());
+    let together = format!("{}, {count} ranks ({backend})", info.name);
+    let name = if count > 1 { together } else { info.name.clone() };
+    let threads = cx.threads() * count;
+    cx.tell(Message::Device { name, threads, libtorch: LIBTORCH.to_string() });
+    info.fallback.iter().for_each(|words| cx.warn(words));
+}
+
+/// The devices of `ranks` ranks for "auto", "cpu", "cuda" or "cuda:N": consecutive GPUs from the
+/// named one on, or the processor for all. Errors if there are fewer GPUs, unless "auto" finds none.
+pub fn of_ranks(wanted: &str, ranks: usize) -> Result<Vec<String>> {
+    let number = wanted.strip_prefix("cuda:").and_then(|index| index.parse().ok());
+    let first: usize = match (wanted, number) {
+        ("cpu", _) => return Ok(vec!["cpu".into(); ranks]),
+        ("auto", _) if cuda_count(0).is_err() => {
+            // Rank 0 tells why it uses the processor.
+            let mut devices = vec!["cpu".to_string(); ranks];
+            devices[..1].fill("auto".into());
+            return Ok(devices);
+        }
+        ("auto" | "cuda", _) => 0,
+        (_, Some(index)) => index,
+        (other, None) => return Err(unknown(other)),
+    };
+    let count = cuda_count(first)?;
+    if first + ranks > count {
+        let reason = format!(
+            "{ranks} ranks need a GPU each, and libtorch sees {count}; give the stage fewer GPUs, \
+             or train by processes of the processor with '--device cpu'"
+        );
+        return Err(unusable(first, &reason));
+    }
+    Ok((first..first + ranks).map(|index| format!("cuda:{index}")).collect())
+}
+
+fn unknown(device: &str) -> Error {
+    Error::failed(format!("device '{device}' is unknown; use 'auto', 'cpu' or 'cuda:0'"))
 }
 
 /// The device for "auto", "cpu" or "cuda:N". Call this before the first tensor.
@@ -52,9 +92,7 @@ pub fn choose(wanted: &str, threads: usize) -> Result<DeviceInfo> {
         })),
         other => match other.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
             Some(index) => cuda(index),
-            None => Err(Error::failed(format!(
-                "device '{other}' is unknown; use 'auto', 'cpu' or 'cuda:0'"
-            ))),
+            None => Err(unknown(other)),
         },
     }
 }
@@ -91,13 +129,18 @@ fn no_device_reason() -> String {
     }
 }
 
-fn cuda(index: usize) -> Result<DeviceInfo> {
+/// The number of CUDA devices, at least 1. Errors of the device of this index.
+fn cuda_count(index: usize) -> Result<usize> {
     load_cuda().map_err(|reason| unusable(index, &reason))?;
     torch_flags::set_exact_fp32()?;
-    let count = tch::Cuda::device_count().max(0) as usize;
-    if count == 0 {
-        return Err(unusable(index, &no_device_reason()));
+    match tch::Cuda::device_count().max(0) as usize {
+        0 => Err(unusable(index, &no_device_reason())),
+        count => Ok(count),
     }
+}
+
+fn cuda(index: usize) -> Result<DeviceInfo> {
+    let count = cuda_count(index)?;
     if index >= count {
         let reason =
             format!("libtorch sees {count} CUDA devices; use '--device cpu' or another number");

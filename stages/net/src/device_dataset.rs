@@ -46,7 +46,7 @@ impl<'a> DeviceDataset<'a> {
         Ok(DeviceDataset { sampler, device, cases: cases.collect::<Result<_>>()? })
     }
 
-    /// Makes batch `number`, counted from the start of the training.
+    /// Makes the share of batch `number`, counted from the start of the training.
     pub fn take(&self, number: u64) -> Result<Batch> {
         let (epoch, cases) = self.sampler.epoch_and_cases(number);
         let batch = self.sampler.empty_batch(&cases, self.device);

@@ -1,6 +1,7 @@
 //! The validation score: Dice on the resampled grid, cheap enough for every validation.
 
 use crate::classes::Classes;
+use crate::distributed::Ranks;
 use crate::failure::catch_panic;
 use crate::sliding_window::SlidingWindow;
 use crate::subset::{PreparedCase, Subset};
@@ -64,17 +65,27 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// Dice rows for a subset: each label's mean over cases, and last the mean over labels.
+/// Dice rows for a subset: each label's mean over cases, and last the mean over labels. The cases
+/// are dealt out to the ranks in turn; all ranks get the same rows.
 pub fn dice_rows(
     subset: &Subset,
     classes: &Classes,
     window: &SlidingWindow,
+    ranks: Ranks,
 ) -> Result<Vec<Metric>> {
-    let mut cases = vec![];
-    for case in &subset.cases {
+    let mut own = vec![];
+    for case in subset.cases.iter().skip(ranks.rank()).step_by(ranks.count()) {
         let dice = catch_panic(|| case_dice(case, classes, window));
-        cases.push(dice.trouble(format!("case '{}'", case.name))?);
+        own.extend(dice.trouble(format!("case '{}'", case.name))?);
     }
+    let parts = ranks.gather(to_bytes(&own))?;
+    let parts: Vec<Vec<Option<f64>>> = parts.iter().map(|bytes| from_bytes(bytes)).collect();
+    let labels = subset.list.labels.len();
+    let case = |number: usize| {
+        let place = number / ranks.count() * labels;
+        &parts[number % ranks.count()][place..place + labels]
+    };
+    let cases: Vec<&[Option<f64>]> = (0..subset.cases.len()).map(case).collect();
     let labels = subset.list.labels.iter().enumerate();
     let means: Vec<(&str, Option<f64>)> = labels
         .map(|(at, label)| (label.name.as_str(), mean(cases.iter().map(|case| case[at]))))
@@ -83,6 +94,16 @@ pub fn dice_rows(
         means.iter().map(|(name, value)| dice_row(*value, subset).label(name)).collect();
     rows.push(dice_row(mean(means.iter().map(|(_, value)| *value)), subset));
     Ok(rows)
+}
+
+/// Scores as bytes, for other ranks; a missing one is NaN, which no score is.
+fn to_bytes(scores: &[Option<f64>]) -> Vec<u8> {
+    scores.iter().flat_map(|score| score.unwrap_or(f64::NAN).to_le_bytes()).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> Vec<Option<f64>> {
+    let numbers = bytes.chunks_exact(8).filter_map(|chunk| chunk.try_into().ok());
+    numbers.map(|bytes| Some(f64::from_le_bytes(bytes)).filter(|score| !score.is_nan())).collect()
 }
 
 fn dice_row(value: Option<f64>, subset: &Subset) -> Metric {

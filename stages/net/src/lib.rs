@@ -8,6 +8,7 @@
 mod amp;
 mod batch;
 pub mod batch_sampler;
+pub mod batch_share;
 pub mod batch_source;
 pub mod checkpoint;
 pub mod classes;
@@ -15,6 +16,7 @@ pub mod device;
 pub mod device_dataset;
 mod device_memory;
 mod dice;
+pub mod distributed;
 mod ensemble;
 mod failure;
 pub mod fit;

@@ -53,10 +53,16 @@ impl Optimizer {
         foreach::zero_grad(&learned.map(|param| param.tensor.shallow_clone()).collect::<Vec<_>>());
     }
 
+    /// The tensors that the last backward pass gave gradients.
+    pub fn tensors_with_gradient(&self) -> Vec<Tensor> {
+        let learned = self.params.iter().filter(|param| !param.ignores_gradient);
+        let tensors = learned.map(|param| param.tensor.shallow_clone());
+        tensors.filter(|tensor| tensor.grad().defined()).collect()
+    }
+
     /// The gradients of the last backward pass.
     pub fn gradients(&self) -> Vec<Tensor> {
-        let learned = self.params.iter().filter(|param| !param.ignores_gradient);
-        learned.map(|param| param.tensor.grad()).filter(Tensor::defined).collect()
+        self.tensors_with_gradient().iter().map(Tensor::grad).collect()
     }
 
     /// A step at this learning rate.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use voxflow_cache::{Artifact, Blob, Digest, Recipe};
+use voxflow_stages::protocol::WorkerLine;
 use voxflow_stages::{Answer, Error, Host, Message, Reply, Request, Result};
 
 /// The receivers of answers by item number; `None` after the parent closed the pipe.
@@ -40,9 +41,9 @@ impl Pipe {
         }
     }
 
-    /// Sends a message. A closed pipe is no error: a parent that ends takes this process with it.
-    pub fn send(&self, message: &impl serde::Serialize) {
-        let _ = write_line(&mut lock(&self.out), message);
+    /// Sends a line. A closed pipe is no error: a parent that ends takes this process with it.
+    pub fn send(&self, line: &WorkerLine) {
+        let _ = write_line(&mut lock(&self.out), line);
     }
 
     /// The blobs that the stage adopted.
@@ -98,7 +99,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Host for Pipe {
     fn tell(&self, message: Message) {
-        self.send(&message);
+        self.send(&WorkerLine::Message(message));
     }
 
     fn stopping(&self) -> bool {
@@ -112,12 +113,13 @@ impl Host for Pipe {
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
         let (id, answers) = self.register_item();
-        self.send(&Request::Recall { id, name: name.to_string(), recipe: recipe.clone() });
+        let request = Request::Recall { id, name: name.into(), recipe: recipe.clone() };
+        self.send(&WorkerLine::Request(request));
         let found = loop {
             match answers.recv() {
                 Ok(Answer::Make { folder, .. }) => {
                     let failed = make(&folder).err().map(|error| Reply::from(&error));
-                    self.send(&Request::Made { id, failed });
+                    self.send(&WorkerLine::Request(Request::Made { id, failed }));
                 }
                 Ok(Answer::Found { artifact, paths, .. }) => {
                     self.remember_paths(&artifact, &paths);

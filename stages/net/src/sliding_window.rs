@@ -69,7 +69,7 @@ impl SlidingWindow<'_> {
 
     /// Blended logits of one network.
     fn logits(&self, network: &GraphNetwork, image: &Tensor) -> Tensor {
-        let pass = Pass { training: false, compute: self.compute };
+        let pass = Pass::inference(self.compute);
         slide(image, self.roi, &self.inference, |windows| {
             let logits = network.logits(&windows.to_device(self.device), pass);
             logits.to_kind(image.kind()).to_device(image.device())

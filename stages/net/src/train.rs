@@ -1,7 +1,10 @@
 //! The stage `train`: opens its volumes, runs [`Fit`], and writes the model.
 
+use crate::batch_share::BatchShare;
 use crate::classes::Classes;
-use crate::device::choose_device;
+use crate::device::{choose, tell_device};
+use crate::distributed::Ranks;
+use crate::distributed::process_group::ProcessGroup;
 use crate::failure::inject_fault;
 use crate::fit::model::Model;
 use crate::fit::{Fit, TrainingData, TrainingResult};
@@ -12,15 +15,17 @@ use voxflow_stages::model::description::TrainingSummary;
 use voxflow_stages::model::{Inference, ModelCard, Provenance, Weights};
 use voxflow_stages::{Context, Error, Result};
 
-/// Makes the model artifact.
-pub fn run(cx: &Context) -> Result<()> {
+/// Makes the model artifact, with the ranks of a group if there is one; rank 0 writes it.
+pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     let params: Train = cx.params()?;
     torch_flags::set_deterministic(params.deterministic)?;
-    let info = choose_device(cx)?;
+    let info = choose(cx.device(), cx.threads())?;
+    let ranks = Ranks::connect(group, info.device)?;
+    tell_device(cx, &info, ranks);
     let input = cx.input("cache")?;
     let (training, validation) =
         (Subset::open(input, "training")?, Subset::open(input, "validation")?);
-    check(&params, &training)?;
+    check(&params, &training, ranks)?;
     let classes = Classes::new(&training.list.labels);
     let start = cx.optional("start");
     let start = start.map(|input| pretrained::open(cx, input, &params, &training, &validation));
@@ -32,12 +37,15 @@ pub fn run(cx: &Context) -> Result<()> {
     let graph = params.network.graph(training.channels(), classes.count());
     let model = Model::new(&graph, &params, info.device, start)?;
     let data = TrainingData { training: &training, validation: &validation, classes: &classes };
-    let outcome = Fit::new(cx, &params, data, &info, model)?.fit()?;
+    let outcome = Fit::new(cx, &params, data, (&info, ranks), model)?.fit()?;
+    if !ranks.is_first() {
+        return Ok(());
+    }
     write(cx, &params, &training, &validation, &outcome, provenance)
 }
 
 /// Errors on parameters that do not fit the training cases.
-fn check(params: &Train, training: &Subset) -> Result<()> {
+fn check(params: &Train, training: &Subset, ranks: Ranks) -> Result<()> {
     if training.cases.is_empty() {
         return Err(Error::failed(
             "training: there are no cases; give 'split' a number of training cases",
@@ -55,7 +63,33 @@ fn check(params: &Train, training: &Subset) -> Result<()> {
     if let Some((path, trouble)) = params.check_batch_norm(smallest) {
         return Err(Error::failed(format!("{path}: {trouble}")));
     }
+    check_ranks(params, training.cases.len(), ranks.count())?;
     params.sampling.check_labels(training.list.labels.len())
+}
+
+/// Errors if batches are too small for this many ranks. An epoch's last batch may leave ranks idle.
+fn check_ranks(params: &Train, cases: usize, ranks: usize) -> Result<()> {
+    let volumes = [params.volumes_per_step.min(cases), params.smallest_batch(cases)];
+    let [patches, smallest] = volumes.map(|volumes| volumes * params.patches_per_volume);
+    if patches < ranks {
+        return Err(Error::failed(format!(
+            "training: a batch of {patches} patches cannot be shared by {ranks} ranks; raise \
+             'volumes_per_step' or 'patches_per_volume', or give the stage fewer GPUs"
+        )));
+    }
+    if params.sync_batch_norm {
+        return Ok(());
+    }
+    let shares = [patches, smallest]
+        .into_iter()
+        .flat_map(|total| (0..ranks).map(move |rank| BatchShare::new(total, rank, ranks)));
+    let least = shares.filter(|share| !share.is_idle).map(|share| share.patches).min();
+    match least.and_then(|patches| params.check_batch_norm_of(patches)) {
+        Some((path, trouble)) if ranks > 1 => Err(Error::failed(format!(
+            "{path}: {trouble}; or set 'sync_batch_norm: true', since {ranks} ranks share a batch"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn write(

@@ -1,11 +1,14 @@
 //! The program `voxflow-worker`: runs a stage in a process. It reads a task file, writes messages
 //! as JSON lines to standard output, and ends with a [`Reply`]. Libraries print to standard error.
 
+use crate::distributed::process_group::ProcessGroup;
+use crate::distributed::{self, Children, RANK, RankArguments, Watchdog};
 use crate::failure::catch_panic;
 use crate::pipe::{Pipe, write_line};
 use crate::{device, predict, test, train, validate};
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::FromRawFd;
@@ -13,22 +16,33 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use voxflow_cache::Recipe;
-use voxflow_stages::protocol::{Build, Opening, Probed, REMEDY};
+use voxflow_stages::protocol::{Build, Probed, REMEDY, WorkerLine};
 use voxflow_stages::{Context, Error, Kind, Reply, Result, Task, Trouble};
 
+/// The group of which this process is rank 0, and the processes of the others.
+type Launched = (&'static ProcessGroup, Children);
+
 /// Runs a stage.
-type RunStage = fn(&Context) -> Result<()>;
+#[derive(Clone, Copy)]
+enum RunStage {
+    /// In one process.
+    Alone(fn(&Context) -> Result<()>),
+    /// In one process, or in each process of a group.
+    Ranked(fn(&Context, Option<&'static ProcessGroup>) -> Result<()>),
+}
 
 /// The kinds of stages that this program runs, by name.
 const STAGES: &[(&str, RunStage)] = &[
-    ("train", train::run),
-    ("validate", validate::run),
-    ("test", test::run),
-    ("predict", predict::run),
+    ("train", RunStage::Ranked(train::run)),
+    ("validate", RunStage::Alone(validate::run)),
+    ("test", RunStage::Alone(test::run)),
+    ("predict", RunStage::Alone(predict::run)),
 ];
 
-/// The program: `voxflow-worker TASK.json`, `voxflow-worker --version`, or `--device NAME`.
+/// The program: `voxflow-worker TASK.json`, `voxflow-worker --version`, or `--device NAME`. A task
+/// of several ranks starts the program once more for each, with arguments after the task file.
 pub fn main() -> ExitCode {
     // Panics become errors in messages, and are not printed to standard error too.
     std::panic::set_hook(Box::new(|_| {}));
@@ -50,7 +64,10 @@ pub fn main() -> ExitCode {
             write_line(&mut pipe, &probe_device());
             exit_now(true)
         }
-        Some(path) => serve(Path::new(&path), pipe, stopping),
+        Some(path) => match std::env::args_os().nth(2) {
+            None => serve(Path::new(&path), pipe, stopping),
+            Some(_) => serve_rank(Path::new(&path), pipe, stopping),
+        },
         None => {
             let _ =
                 writeln!(std::io::stderr(), "usage: voxflow-worker TASK.json (voxflow starts it)");
@@ -69,14 +86,50 @@ fn probe_device() -> Probed {
 }
 
 fn serve(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
-    let host = Pipe::new(pipe, stopping);
-    host.send(&Opening::Hello(Build::own()));
-    let outcome = catch_panic(|| run_task(path, &host));
+    let host: &'static Pipe = Box::leak(Box::new(Pipe::new(pipe, stopping)));
+    host.send(&WorkerLine::Hello(Build::own()));
+    let mut launched = None;
+    let outcome = catch_panic(|| run_task(path, host, &mut launched));
+    let outcome = match launched {
+        Some(launched) => end_group(outcome, launched),
+        None => outcome,
+    };
     let reply = match &outcome {
         Ok(()) => Reply::Done { adopted: host.take_adopted() },
         Err(error) => Reply::from(error),
     };
-    host.send(&reply);
+    host.send(&WorkerLine::End(reply));
+    exit_now(outcome.is_ok())
+}
+
+/// Ends the ranks, with the first error of any of them.
+fn end_group(outcome: Result<()>, (group, children): Launched) -> Result<()> {
+    const LONGEST: Duration = Duration::from_secs(3);
+    let outcome = match outcome {
+        Ok(()) | Err(Error::Stopped) => {
+            group.finish();
+            outcome
+        }
+        Err(own) => {
+            group.fail(&own);
+            Err(group.failure().unwrap_or(own))
+        }
+    };
+    children.wait(LONGEST);
+    outcome
+}
+
+/// Makes a rank's part of a task. Errors reach rank 0 through the group.
+fn serve_rank(path: &Path, pipe: File, stopping: Arc<AtomicBool>) -> ! {
+    let host: &'static Pipe = Box::leak(Box::new(Pipe::new(pipe, stopping)));
+    let mut joined = None;
+    let outcome = catch_panic(|| run_rank(path, host, &mut joined));
+    match (&outcome, joined) {
+        (Ok(()) | Err(Error::Stopped), Some(group)) => group.finish(),
+        (Err(error), Some(group)) => group.fail(error),
+        (Err(error), None) => drop(writeln!(std::io::stderr(), "{error}")),
+        (Ok(()), None) => {}
+    }
     exit_now(outcome.is_ok())
 }
 
@@ -87,15 +140,62 @@ fn exit_now(done: bool) -> ! {
     unsafe { libc::_exit(if done { 0 } else { 1 }) }
 }
 
-fn run_task(path: &Path, host: &Pipe) -> Result<()> {
+fn run_task(path: &Path, host: &'static Pipe, launched: &mut Option<Launched>) -> Result<()> {
+    let task = read_task(path)?;
+    let run = match stage_of(&task.recipe)? {
+        RunStage::Alone(run) => return run(&Context::new(&task, host)),
+        RunStage::Ranked(run) => run,
+    };
+    if task.ranks < 2 {
+        return run(&Context::new(&task, host), None);
+    }
+    let devices = device::of_ranks(&task.device, task.ranks)?;
+    let (group, children) = distributed::launch(path, &devices)?;
+    let group: &'static ProcessGroup = Box::leak(Box::new(group));
+    *launched = Some((group, children.clone()));
+    Watchdog::start(group, children, |error| {
+        host.send(&WorkerLine::End(Reply::from(error)));
+        exit_now(false)
+    });
+    run(&Context::new(&of_rank(task, &devices[0]), host), Some(group))
+}
+
+fn run_rank(
+    path: &Path,
+    host: &'static Pipe,
+    joined: &mut Option<&'static ProcessGroup>,
+) -> Result<()> {
+    let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
+    let arguments = match arguments.split_first() {
+        Some((first, rest)) if first == RANK => RankArguments::read(rest),
+        _ => None,
+    };
+    let arguments = arguments.ok_or_else(|| Error::failed("voxflow-worker: unknown arguments"))?;
+    let task = read_task(path)?;
+    let group: &'static ProcessGroup = Box::leak(Box::new(arguments.join(task.ranks)?));
+    *joined = Some(group);
+    Watchdog::start(group, Children::default(), |_| exit_now(false));
+    let RunStage::Ranked(run) = stage_of(&task.recipe)? else {
+        return Err(Error::failed(format!("'{}' has no ranks", task.recipe.kind)));
+    };
+    run(&Context::new(&of_rank(task, &arguments.device), host), Some(group))
+}
+
+/// The task of a rank: its device, and its share of the threads.
+fn of_rank(task: Task, device: &str) -> Task {
+    let threads = (task.threads / task.ranks).max(1);
+    Task { device: device.to_string(), threads, ..task }
+}
+
+/// The task of a file, if the program that wrote it is of the same build.
+fn read_task(path: &Path) -> Result<Task> {
     let text = std::fs::read(path).map_err(Error::io("read", path))?;
     let sender: Build = serde_json::from_slice(&text).trouble_at(path)?;
     if let Some(difference) = Build::own().difference(&sender) {
         let words = format!("the program that started voxflow-worker {difference}; {REMEDY}");
         return Err(Error::failed(words));
     }
-    let task: Task = serde_json::from_slice(&text).trouble_at(path)?;
-    stage_of(&task.recipe)?(&Context::new(&task, host))
+    serde_json::from_slice(&text).trouble_at(path)
 }
 
 /// The function for a recipe's kind. Errors if the recipe has another version of it.

@@ -34,10 +34,44 @@ fn batches(bench: &Bench, params: &Train) -> Vec<[(Tensor, Tensor); 2]> {
     queue.fill();
     let each = (0..last).map(|number| {
         let (made, cut) = (queue.take().unwrap(), dataset.take(number).unwrap());
-        assert_eq!((made.patches, &made.cases), (cut.patches, &cut.cases));
+        assert_eq!((made.share, &made.cases), (cut.share, &cut.cases));
         [made.tensors(Device::Cpu), cut.tensors(Device::Cpu)]
     });
     each.collect()
+}
+
+#[test]
+fn the_shares_of_all_ranks_are_the_batch_of_one_bit_for_bit() {
+    let augmentation = json!({
+        "flip": { "probability": 0.5 }, "noise": { "probability": 0.5, "std": 0.1 },
+    });
+    let bench = Bench::new();
+    let params = params([8, 8, 8], &augmentation);
+    let subset = Subset::open(bench.cache(), "training").unwrap();
+    let classes = Classes::new(&subset.list.labels);
+    let sampler = || BatchSampler::new(&params, &subset, &classes);
+    let whole = batches(&bench, &params);
+    for ranks in [2, 4] {
+        for (number, [made, cut]) in (0..).zip(&whole) {
+            let (mut images, mut noisy, mut labels) = (vec![], vec![], vec![]);
+            for rank in 0..ranks {
+                let sampler = sampler().sharded(rank, ranks);
+                let queue = PrefetchQueue::new(&sampler, number, number + 1, 1, Device::Cpu);
+                queue.fill();
+                let part = queue.take().unwrap();
+                let dataset = DeviceDataset::new(&sampler, Kind::Float, Device::Cpu).unwrap();
+                let share = dataset.take(number).unwrap().tensors(Device::Cpu);
+                if !part.share.is_idle {
+                    images.push(part.tensors(Device::Cpu).0);
+                    noisy.push(share.0);
+                    labels.push(share.1);
+                }
+            }
+            assert!(Tensor::cat(&images, 0).equal(&made.0), "{ranks} ranks, batch {number}");
+            assert!(Tensor::cat(&noisy, 0).equal(&cut.0), "{ranks} ranks, batch {number}");
+            assert!(Tensor::cat(&labels, 0).equal(&cut.1), "{ranks} ranks, batch {number}");
+        }
+    }
 }
 
 #[test]

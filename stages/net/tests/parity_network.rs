@@ -41,7 +41,8 @@ fn every_variant_agrees_in_training_and_afterwards_whatever_the_layout_of_the_im
                 network.parameters().iter().map(|parameter| &parameter.name).collect();
             assert_eq!(names, about.names.iter().collect::<Vec<_>>());
             for (training, wanted) in [(true, "training"), (false, "evaluated")] {
-                let logits = network.logits(&image, Pass { training, compute: Kind::Float });
+                let logits =
+                    network.logits(&image, Pass { training, compute: Kind::Float, part: None });
                 let off = distance(&logits, fixture.get(&format!("{index}/{wanted}")));
                 assert!(off <= 1e-5, "{:?}, {layout}, {wanted}: {off:e}", about.network);
             }
@@ -183,9 +184,10 @@ fn half_precision_gives_the_logits_of_single_precision_to_two_percent() {
     let image = drawn_single(3, &[2, 1, 16, 16, 16]);
     for training in [true, false] {
         let network = filled(&network, 1, 3, 7);
-        let wanted = network.logits(&image, Pass { training, compute: Kind::Float });
+        let wanted = network.logits(&image, Pass { training, compute: Kind::Float, part: None });
         for compute in [Kind::BFloat16, Kind::Half] {
-            let found = network.logits(&image, Pass { training, compute }).to_kind(Kind::Float);
+            let found =
+                network.logits(&image, Pass { training, compute, part: None }).to_kind(Kind::Float);
             let off = distance(&found, &wanted);
             assert!(off > 0.0 && off <= 2e-2, "{compute:?}, training {training}: {off:e}");
         }

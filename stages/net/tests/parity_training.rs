@@ -229,11 +229,8 @@ fn training(fixture: &Fixture<AboutTraining>, kind: Kind, steps: usize) -> Vec<f
         optimizer.zero_grad();
         let [image, labels] =
             ["images", "labels"].map(|name| fixture.get(name).get(number as i64 % 2));
-        let found = loss(
-            &LossParams::default(),
-            &network.logits(&image, Pass { training: true, compute: kind }),
-            &labels,
-        );
+        let found =
+            loss(&LossParams::default(), &network.logits(&image, Pass::training(kind)), &labels);
         found.backward();
         optimizer.step(2e-3);
         found.double_value(&[])

@@ -14,6 +14,7 @@ use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
 use voxflow_cache::{Artifact, Blob, Recipe};
 use voxflow_net::classes::Classes;
 use voxflow_net::device::DeviceInfo;
+use voxflow_net::distributed::Ranks;
 use voxflow_net::fit::model::Model;
 use voxflow_net::fit::{Fit, TrainingData, TrainingResult};
 use voxflow_net::network::{GraphNetwork, Pass};
@@ -28,8 +29,8 @@ use voxflow_stages::model::weights::{StateDict, of_foreign, pack};
 use voxflow_stages::model::{LossParams, Network, Norm, OptimizerParams, PerAxis};
 use voxflow_stages::{Context, Error, Host, Message, Result, Task};
 
-const TRAINING: Pass = Pass { training: true, compute: Kind::Float };
-const USE: Pass = Pass { training: false, compute: Kind::Float };
+const TRAINING: Pass = Pass { training: true, compute: Kind::Float, part: None };
+const USE: Pass = Pass { training: false, compute: Kind::Float, part: None };
 
 /// Two levels; the lower one has an output of its own.
 fn toy(inputs: u32, classes: u32) -> Graph {
@@ -121,7 +122,7 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
     let gradients = |network: &GraphNetwork, kind: Kind| {
         let optimizer =
             Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
-        let pass = Pass { training: true, compute: kind };
+        let pass = Pass::training(kind);
         let outputs = network.forward(&image.to_kind(kind), pass);
         let sizes: Vec<Vec<i64>> = outputs.iter().map(Tensor::size).collect();
         assert_eq!(sizes, [[2, 2, 8, 12, 8], [2, 2, 4, 6, 4]]);
@@ -192,7 +193,7 @@ fn train_toy(task: &Task, messages: usize) -> Result<TrainingResult> {
     let graph = toy(training.channels() as u32, classes.count() as u32);
     let model = Model::new(&graph, &params, info.device, None)?;
     let data = TrainingData { training: &training, validation: &validation, classes: &classes };
-    Fit::new(&cx, &params, data, &info, model)?.fit()
+    Fit::new(&cx, &params, data, (&info, Ranks::alone()), model)?.fit()
 }
 
 #[test]

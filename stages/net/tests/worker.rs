@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use std::process::Command;
 use support::bench::{Bench, done, finish, hear, read, start};
-use voxflow_stages::protocol::{Build, Opening, Order};
+use voxflow_stages::protocol::{Build, Order, WorkerLine};
 use voxflow_stages::{Metric, Reply};
 
 fn params(epochs: u32) -> Value {
@@ -117,10 +117,13 @@ fn reply_to(bench: &Bench, name: &str, change: impl Fn(&mut Value)) -> Reply {
     let output = command.arg(path).output().unwrap();
     let lines: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
-    let first: Opening = serde_json::from_str(lines[0]).unwrap();
-    assert_eq!(first, Opening::Hello(Build::own()), "it says first who it is");
+    let first: WorkerLine = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(first, WorkerLine::Hello(Build::own()), "it says first who it is");
     assert!(!task.draft.join("model.json").exists());
-    serde_json::from_str(lines[1]).unwrap()
+    match WorkerLine::read(lines[1].as_bytes()).unwrap() {
+        WorkerLine::End(reply) => reply,
+        other => panic!("it ends with a reply, not {other:?}"),
+    }
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn a_worker_makes_nothing_in_another_version_or_for_another_build() {
         ("version", "/recipe/version", json!(99), "version 99 of 'train' is asked for"),
         ("older", "/recipe/version", json!(1), "version 1 of 'train' is asked for"),
         ("kind", "/recipe/kind", json!("preprocess"), "'preprocess' is not made by"),
-        ("protocol", "/protocol", json!(7), "speaks protocol 7, not 1; 'cargo build' builds both"),
+        ("protocol", "/protocol", json!(7), "speaks protocol 7, not 2; 'cargo build' builds both"),
         ("build", "/build", json!("00"), "is build 00, not"),
         ("kinds", "/kinds/test", json!(1), "makes version 1 of 'test', not"),
     ] {
@@ -148,7 +151,7 @@ fn a_worker_makes_nothing_in_another_version_or_for_another_build() {
         });
     };
     let Reply::Failed { error, .. } = reply_to(&bench, "silent", silent) else { panic!("made") };
-    assert!(error.contains("speaks protocol 0, not 1"), "a program from before: {error}");
+    assert!(error.contains("speaks protocol 0, not 2"), "a program from before: {error}");
 }
 
 #[test]

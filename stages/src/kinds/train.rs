@@ -99,6 +99,11 @@ pub struct Train {
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
     pub allow_leakage: bool,
+    /// Where several processes (GPUs) share a batch, take batch norm's statistics over the whole
+    /// batch. Else each takes them over its own share, as PyTorch's DistributedDataParallel.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub sync_batch_norm: bool,
     /// The seed of initial weights, order, patches, augmentation and dropout.
     #[serde(default)]
     pub seed: u64,
@@ -178,8 +183,13 @@ impl Train {
     /// refuses that ("Expected more than 1 value per channel when training"); libtorch itself would
     /// write NaN into the running statistics.
     pub fn check_batch_norm(&self, volumes: usize) -> Option<Mistake> {
+        self.check_batch_norm_of(volumes.saturating_mul(self.patches_per_volume))
+    }
+
+    /// [`Train::check_batch_norm`] of a batch of `patches`, or of a rank's share of it.
+    pub fn check_batch_norm_of(&self, patches: usize) -> Option<Mistake> {
         let is_single = self.network.norm == Norm::Batch
-            && volumes.saturating_mul(self.patches_per_volume) == 1
+            && patches == 1
             && self.network.deepest_voxels(self.patch) == 1
             && !self.freezes_deepest_norms();
         mistake(

@@ -52,6 +52,7 @@ impl Trial {
             unfinished,
             device: "cpu".into(),
             threads: 2,
+            ranks: 1,
         };
         let host = TrialHost {
             root,

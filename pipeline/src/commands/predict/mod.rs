@@ -11,9 +11,10 @@ mod output_host;
 use super::exec_args::device;
 use super::{model, tell};
 use crate::error::{Error, Exit, Result};
+use crate::executor::{Executor, Local, Order, child};
 use crate::globals::Globals;
 use crate::stop::Stop;
-use crate::{humanize, machine, worker};
+use crate::{humanize, machine};
 use clap::Args;
 use images::Images;
 use output_host::OutputHost;
@@ -85,7 +86,7 @@ impl Predict {
         if !globals.quiet {
             notes.iter().for_each(|note| tell(note));
         }
-        let trouble = worker::trouble().or_else(|| crate::device::trouble(&self.device));
+        let trouble = child::trouble().or_else(|| crate::device::trouble(&self.device));
         trouble.map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;
         let stop = Stop::default();
         stop.listen()?;
@@ -117,6 +118,7 @@ impl Predict {
             unfinished: desk.join("unfinished"),
             device: self.device.clone(),
             threads: self.threads.map_or_else(machine::cores, usize::from),
+            ranks: 1,
         })
     }
 
@@ -132,7 +134,14 @@ impl Predict {
         let log =
             tempfile::NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
         let delivery = OutputHost::new(&self.out, desk, stop, images, globals.quiet);
-        let outcome = worker::run(task, desk, log.path(), stop, &delivery);
+        let order = Order {
+            kind: Kind::named(&task.recipe.kind).ok_or_else(nothing)?,
+            task,
+            workdir: &|| Ok(desk.to_path_buf()),
+            log: log.path(),
+            gpus: 1,
+        };
+        let outcome = Local::on(&self.device).make(&order, &delivery, stop);
         if outcome
             .as_ref()
             .is_err_and(|error| error.to_string().contains(&log.path().display().to_string()))

@@ -22,6 +22,8 @@ use crate::checkpoint::Checkpoint;
 use crate::classes::Classes;
 use crate::device::{self, DeviceInfo};
 use crate::dice::dice_rows;
+use crate::distributed::Ranks;
+use crate::network::Part;
 use crate::progress::peak_memory_bytes;
 use crate::sliding_window::SlidingWindow;
 use crate::subset::Subset;
@@ -49,12 +51,14 @@ pub struct TrainingData<'a> {
     pub classes: &'a Classes,
 }
 
-/// A training.
+/// A training, of one process or of one among ranks. All ranks have the same weights and take the
+/// same decisions; rank 0 writes checkpoints.
 pub struct Fit<'a> {
     cx: &'a Context<'a>,
     params: &'a Train,
     info: &'a DeviceInfo,
     data: TrainingData<'a>,
+    ranks: Ranks,
     /// Batches per epoch.
     batches: u64,
     learning_rate: LearningRate<'a>,
@@ -72,16 +76,17 @@ impl<'a> Fit<'a> {
         cx: &'a Context<'a>,
         params: &'a Train,
         data: TrainingData<'a>,
-        info: &'a DeviceInfo,
+        (info, ranks): (&'a DeviceInfo, Ranks),
         model: Model,
     ) -> Result<Fit<'a>> {
         let batches = BatchSampler::new(params, data.training, data.classes).batches();
-        let stepper = Stepper::new(params, &model, info.device);
+        let stepper = Stepper::new(params, &model, info.device, ranks);
         let mut fit = Fit {
             cx,
             params,
             info,
             data,
+            ranks,
             batches,
             learning_rate: LearningRate::new(params, stepper.steps_per_epoch(batches)),
             position: Position::default(),
@@ -99,6 +104,7 @@ impl<'a> Fit<'a> {
     pub fn fit(mut self) -> Result<TrainingResult> {
         let TrainingData { training, classes, .. } = self.data;
         let sampler = BatchSampler::new(self.params, training, classes);
+        let sampler = sampler.sharded(self.ranks.rank(), self.ranks.count());
         let all = u64::from(self.params.epochs) * self.batches;
         let first = self.position.batch_number(self.batches);
         let compute = compute_kind(self.params.precision);
@@ -132,15 +138,17 @@ impl<'a> Fit<'a> {
     /// epoch. Never waits for the device.
     fn step(&mut self, source: &BatchSource) -> Result<()> {
         let group = self.stepper.batches_of_step(self.batches - self.position.batch);
-        let mut losses = vec![];
+        let (mut losses, mut cases) = (vec![], vec![]);
         self.stepper.zero_grad();
         for _ in 0..group {
             let batch = source.take(self.position.batch_number(self.batches))?;
-            losses.push((self.backward(&batch, group), batch.cases));
+            losses.push(self.backward(&batch, group));
+            cases.push(batch.cases);
             self.position.batch += 1;
-            self.log.count_patches(batch.patches);
+            self.log.count_patches(batch.share.total);
         }
         let Position { epoch, step, .. } = self.position;
+        let losses = self.stepper.sum_over_ranks(losses)?.into_iter().zip(cases).collect();
         let rate = self.learning_rate.at(step);
         let Update { norm, taken } = self.stepper.update(rate);
         self.model.update_ema(step, taken.as_ref());
@@ -149,7 +157,8 @@ impl<'a> Fit<'a> {
         self.log.show_if_due(self.cx, self.position, &self.learning_rate, &self.selection)
     }
 
-    /// Adds a batch's gradients; returns its share in the loss of a step over `group` batches.
+    /// Adds the gradients of a batch, or of this rank's share of it; returns its part in the loss of
+    /// a step over `group` batches.
     fn backward(&self, batch: &Batch, group: u64) -> Tensor {
         let (images, labels) = batch.tensors(self.info.device);
         if self.params.network.dropout > 0.0 {
@@ -158,8 +167,14 @@ impl<'a> Fit<'a> {
             let number = self.position.batch_number(self.batches);
             tch::manual_seed((self.params.seed ^ number.rotate_left(32)) as i64);
         }
-        let outputs = self.model.forward(&images, compute_kind(self.params.precision));
-        let loss = loss::of_outputs(&self.params.loss, &outputs, &labels) / group as f64;
+        let sync_batch_norm = self.ranks.connection().filter(|_| self.params.sync_batch_norm);
+        let part = Part { share: batch.share, sync_batch_norm };
+        let part = Some(part).filter(|_| self.ranks.count() > 1);
+        let outputs = self.model.forward(&images, compute_kind(self.params.precision), part);
+        let mut loss = loss::of_outputs(&self.params.loss, &outputs, &labels) / group as f64;
+        if part.is_some() {
+            loss = loss * batch.share.weight();
+        }
         self.stepper.backward(&loss);
         loss.detach()
     }
@@ -185,14 +200,22 @@ impl<'a> Fit<'a> {
             return Ok(vec![]);
         }
         let began = Instant::now();
-        let rows = dice_rows(validation, classes, &self.sliding_window())?;
+        self.share_statistics()?;
+        let rows = dice_rows(validation, classes, &self.sliding_window(), self.ranks)?;
         let Position { epoch, step, .. } = self.position;
         let mut rows: Vec<Metric> =
             rows.into_iter().map(|row| row.epoch(epoch).step(step)).collect();
         let mean = rows.last().and_then(|mean| mean.value);
-        self.selection.consider(epoch, mean, || weights::snapshot(self.model.eval_model()));
+        let (first, model) = (self.ranks.is_first(), &self.model);
+        let snapshot = || if first { weights::snapshot(model.eval_model()) } else { vec![] };
+        self.selection.consider(epoch, mean, snapshot);
         rows.push(self.log.end_validation(self.position, began.elapsed()));
         Ok(rows)
+    }
+
+    /// Gives all ranks the running statistics of rank 0, as PyTorch's `DistributedDataParallel`.
+    fn share_statistics(&self) -> Result<()> {
+        self.ranks.broadcast(&self.model.statistics())
     }
 
     fn sliding_window(&self) -> SlidingWindow<'_> {
@@ -214,7 +237,9 @@ impl<'a> Fit<'a> {
         if let Some(memory) = device_memory::of(self.info.device) {
             self.measure("peak_device_memory_bytes", memory.peak as f64);
         }
+        self.share_statistics()?;
         let last = weights::snapshot(self.model.eval_model());
+        self.ranks.check_equal(self.position.step, &last)?;
         let best = self.selection.take_best_weights();
         let best = best.unwrap_or_else(|| weights::snapshot(self.model.eval_model()));
         let Position { epoch, step, .. } = self.position;
@@ -236,20 +261,38 @@ impl<'a> Fit<'a> {
     }
 }
 
+/// Words on which ranks agree before a batch; the largest holds.
+const SAVE: u64 = 1;
+const STOP: u64 = 2;
+
 /// Checkpoints.
 impl Fit<'_> {
     fn checkpoint_if_due(&mut self) -> Result<()> {
-        if self.cx.stopping() {
-            self.save()?;
-            self.checkpointer.wait()?;
-            return Err(Error::Stopped);
+        // Ranks hear a signal, and see a clock, at different times: they agree on every batch.
+        let is_overdue = self.ranks.is_first() && self.checkpointer.is_overdue();
+        let own = if self.cx.stopping() { STOP } else { u64::from(is_overdue) * SAVE };
+        match self.ranks.max(own)? {
+            STOP => {
+                self.save()?;
+                self.checkpointer.wait()?;
+                Err(Error::Stopped)
+            }
+            SAVE => self.save(),
+            _ => Ok(()),
         }
-        if self.checkpointer.is_overdue() { self.save() } else { Ok(()) }
     }
 
-    /// Waits for all steps, then starts to write a checkpoint.
+    /// Waits for all steps, then starts to write a checkpoint, once all ranks were seen to have the
+    /// same weights.
     fn save(&mut self) -> Result<()> {
         self.log.fetch()?;
+        self.share_statistics()?;
+        let mut tensors = self.model.snapshot();
+        tensors.extend(self.stepper.snapshot());
+        self.ranks.check_equal(self.position.step, &tensors)?;
+        if !self.ranks.is_first() {
+            return Ok(());
+        }
         let log = self.log.state().clone();
         let state = TrainingState {
             epoch: self.position.epoch,
@@ -264,9 +307,7 @@ impl Fit<'_> {
             validate_seconds: log.validate_seconds,
             sessions: self.checkpointer.sessions().to_vec(),
         };
-        let mut tensors = self.model.snapshot();
         tensors.extend(self.selection.snapshot());
-        tensors.extend(self.stepper.snapshot());
         self.checkpointer.save(&state, tensors)
     }
 
@@ -292,11 +333,27 @@ impl Fit<'_> {
         let session = Session {
             from_step: self.position.step,
             device: self.info.name.clone(),
-            threads: self.cx.threads(),
+            threads: self.cx.threads() * self.ranks.count(),
             libtorch: device::LIBTORCH.into(),
             voxflow: env!("CARGO_PKG_VERSION").into(),
+            ranks: self.ranks.count(),
+            backend: self.ranks.backend(),
         };
         self.checkpointer.begin_session(earlier, session);
-        Ok(())
+        self.check_same_start()
+    }
+
+    /// Errors unless all ranks begin at the same step with the same weights.
+    fn check_same_start(&self) -> Result<()> {
+        if self.ranks.connection().is_none() {
+            return Ok(());
+        }
+        let step = self.position.step;
+        if self.ranks.max(step)? != step {
+            return Err(Error::failed(format!(
+                "training: another rank found a later checkpoint than that of step {step}; run again"
+            )));
+        }
+        self.ranks.check_equal(step, &self.model.snapshot())
     }
 }

@@ -1,13 +1,14 @@
 //! The weights in training, and their exponential moving average.
 
 use crate::foreach;
-use crate::network::{GraphNetwork, Pass};
+use crate::network::{GraphNetwork, NetworkTensor, Part, Pass};
 use crate::weights::{self, NamedTensors, with_prefix, without_prefix};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::Result;
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::model::graph::Graph;
+use voxflow_stages::model::tensor_spec::TensorRole;
 
 /// Prefixes of the tensors in a checkpoint.
 const WEIGHTS: &str = "weights/";
@@ -59,9 +60,20 @@ impl Model {
         self.ema.as_ref().map_or(&self.network, |ema| &ema.network)
     }
 
-    /// The outputs of a training pass, logits first.
-    pub fn forward(&self, images: &Tensor, compute: Kind) -> Vec<Tensor> {
-        self.network.forward(images, Pass { training: true, compute })
+    /// The outputs of a training pass, logits first. `part` as in [`Pass`].
+    pub fn forward(&self, images: &Tensor, compute: Kind, part: Option<Part>) -> Vec<Tensor> {
+        self.network.forward(images, Pass { part, ..Pass::training(compute) })
+    }
+
+    /// The running means and variances of batch norms, and their averages.
+    pub fn statistics(&self) -> Vec<Tensor> {
+        let networks =
+            std::iter::once(&self.network).chain(self.ema.as_ref().map(|ema| &ema.network));
+        let tensors = networks.flat_map(|network| network.parameters());
+        let is_moment = |tensor: &&NetworkTensor| {
+            tensor.role == TensorRole::Statistic && tensor.tensor.is_floating_point()
+        };
+        tensors.filter(is_moment).map(|tensor| tensor.tensor.shallow_clone()).collect()
     }
 
     /// True if the training leaves the tensor of this name alone.

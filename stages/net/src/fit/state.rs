@@ -68,6 +68,20 @@ pub struct Session {
     pub libtorch: String,
     /// Version of this program.
     pub voxflow: String,
+    /// Processes that trained together.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ranks: usize,
+    /// Name and version of what added their gradients up; empty for one process.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub backend: String,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(ranks: &usize) -> bool {
+    *ranks == 1
 }
 
 #[cfg(test)]
@@ -84,7 +98,7 @@ mod tests {
             r#""libtorch":"2.11.0","voxflow":"0.1.0"}]}"#
         );
         let state: TrainingState = serde_json::from_str(stored).unwrap();
-        assert_eq!(state.sessions[0].threads, 2);
+        assert_eq!((state.sessions[0].threads, state.sessions[0].ranks), (2, 1));
         assert_eq!(serde_json::to_string(&state).unwrap(), stored);
     }
 }

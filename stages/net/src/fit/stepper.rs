@@ -1,6 +1,7 @@
 //! Optimizer steps: gradient accumulation, loss scaling, clipping.
 
 use super::model::Model;
+use crate::distributed::{GradientReducer, Ranks};
 use crate::grad_scaler::{GradScaler, LossScale};
 use crate::gradients::{clip, norm};
 use crate::optimizer::Optimizer;
@@ -17,6 +18,7 @@ const OPTIMIZER: &str = "optimizer/";
 pub struct Stepper {
     optimizer: Optimizer,
     scaler: GradScaler,
+    reducer: GradientReducer,
     device: Device,
     /// Limit of the gradient norm.
     clip: Option<f64>,
@@ -35,7 +37,7 @@ pub struct Update {
 
 impl Stepper {
     /// The first step of a training is next.
-    pub fn new(params: &Train, model: &Model, device: Device) -> Stepper {
+    pub fn new(params: &Train, model: &Model, device: Device, ranks: Ranks) -> Stepper {
         let optimizer = Optimizer::new(
             &params.optimizer,
             model.network().parameters(),
@@ -45,6 +47,7 @@ impl Stepper {
         Stepper {
             optimizer,
             scaler: GradScaler::new(&LossScale::new(params.precision), device),
+            reducer: GradientReducer::new(ranks),
             device,
             clip: params.clip_gradients,
             accumulate: params.accumulate as u64,
@@ -74,6 +77,11 @@ impl Stepper {
     /// Adds the gradients of a loss.
     pub fn backward(&self, loss: &Tensor) {
         self.scaler.scale(loss).backward();
+    }
+
+    /// Adds the gradients so far, and the losses that they come from, up over all ranks.
+    pub fn sum_over_ranks(&mut self, losses: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        self.reducer.sum(&self.optimizer.tensors_with_gradient(), losses)
     }
 
     /// Takes a step with the gradients so far, without waiting for the device.

@@ -144,7 +144,7 @@ mod tests {
             let gradient = |compute: Kind| {
                 poison_freed_memory();
                 let image = image.to_kind(compute);
-                let out = conv.forward(&image, Pass { training: true, compute });
+                let out = conv.forward(&image, Pass::training(compute));
                 let loss = out.to_kind(Kind::Float).square().sum(Kind::Float);
                 Tensor::run_backward(&[loss], &[&weight], false, false).remove(0)
             };

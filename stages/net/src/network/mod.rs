@@ -6,13 +6,15 @@
 //! values are six times as slow. Shapes are the same in both layouts.
 
 mod conv;
+mod dropout;
 mod fusion;
 mod norm_act;
 mod pass;
 mod small_conv;
 mod steps;
+mod sync_batch_norm;
 
-pub use pass::Pass;
+pub use pass::{Part, Pass};
 
 use crate::initializer::Initializer;
 use steps::ExecutionStep;
@@ -149,7 +151,7 @@ mod tests {
         for residual_units in [0, 1, 3] {
             for norm in [Norm::Batch, Norm::Instance] {
                 let network = Network { residual_units, norm, ..small.clone() };
-                let pass = Pass { training: true, compute: Kind::Float };
+                let pass = Pass::training(Kind::Float);
                 let outputs = unet(&network, 3).forward(&image, pass);
                 assert_eq!(outputs.len(), 1);
                 assert_eq!(outputs[0].size(), [2, 3, 8, 12, 6]);

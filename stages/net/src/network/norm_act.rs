@@ -1,7 +1,10 @@
 //! Norm, dropout, activation and residual sum. On the processor everything but dropout is one fused
 //! operation, `shim/norm_act.cpp`, with half the passes over memory of libtorch's separate ones.
 
-use super::pass::Pass;
+use super::dropout::dropout;
+use super::pass::{Part, Pass};
+use super::sync_batch_norm::{Running, sync_batch_norm};
+use crate::distributed::Connection;
 use std::ffi::{c_double, c_int, c_void};
 use std::ptr::null;
 use tch::{Device, Kind, Tensor};
@@ -70,6 +73,12 @@ impl Normalise {
         }
     }
 
+    /// The ranks over which statistics are taken, if they are not the input's alone.
+    fn synchronised(&self, pass: Pass) -> Option<(Part, &'static Connection)> {
+        let part = pass.part.filter(|_| self.uses_input_statistics(pass))?;
+        Some((part, part.sync_batch_norm.filter(|_| !self.is_instance_norm())?))
+    }
+
     fn is_instance_norm(&self) -> bool {
         matches!(self.statistics, Statistics::Item)
     }
@@ -93,6 +102,12 @@ impl Normalise {
         let ([weight, bias], [mean, variance]) = (self.affine(), self.running());
         let (measured, momentum, eps) =
             (self.uses_input_statistics(pass), Self::MOMENTUM, Self::EPS);
+        if let Some(ranks) = self.synchronised(pass)
+            && let [Some(mean), Some(variance)] = [mean, variance]
+        {
+            let running = Running { mean, variance, momentum };
+            return sync_batch_norm(x, [weight, bias], &running, eps, ranks);
+        }
         if self.is_instance_norm() {
             x.instance_norm(weight, bias, mean, variance, measured, momentum, eps, true)
         } else {
@@ -147,7 +162,7 @@ impl NormAct {
             return self.fused(x, added, pass);
         }
         let x = self.normalise.forward(x, pass);
-        let x = if self.dropout > 0.0 { x.dropout(self.dropout, pass.training) } else { x };
+        let x = if self.dropout > 0.0 { dropout(&x, self.dropout, pass) } else { x };
         let x = x.prelu(&self.slope.to_kind(x.kind()));
         added.map_or_else(|| x.shallow_clone(), |added| &x + added)
     }
@@ -157,6 +172,7 @@ impl NormAct {
             && matches!(x.kind(), Kind::Float | Kind::BFloat16)
             && self.slope.kind() == Kind::Float
             && (self.dropout == 0.0 || !pass.training)
+            && self.normalise.synchronised(pass).is_none()
     }
 
     fn fused(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
@@ -193,8 +209,8 @@ mod tests {
     use super::super::channels_last;
     use super::*;
 
-    const TRAINING: Pass = Pass { training: true, compute: Kind::Float };
-    const USE: Pass = Pass { training: false, compute: Kind::Float };
+    const TRAINING: Pass = Pass { training: true, compute: Kind::Float, part: None };
+    const USE: Pass = Pass { training: false, compute: Kind::Float, part: None };
 
     fn random(size: &[i64]) -> Tensor {
         Tensor::randn(size, (Kind::Float, Device::Cpu))

@@ -2,6 +2,7 @@
 //! use.
 
 use super::conv::ConvStep;
+use super::dropout::dropout;
 use super::fusion::{Fusion, NormActNodes};
 use super::norm_act::{NormAct, Normalise, slope};
 use super::pass::Pass;
@@ -134,7 +135,7 @@ impl Operation {
                 norm_act.forward(inputs[0], inputs.get(1).copied(), pass)
             }
             Operation::Norm(norm) => norm.forward(inputs[0], pass),
-            Operation::Dropout(probability) => inputs[0].dropout(*probability, pass.training),
+            Operation::Dropout(probability) => dropout(inputs[0], *probability, pass),
             Operation::Activation(slope) => inputs[0].prelu(&slope.to_kind(inputs[0].kind())),
             Operation::Add => inputs[0] + inputs[1],
             Operation::Cat => Tensor::cat(inputs, 1),

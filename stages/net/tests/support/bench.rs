@@ -11,7 +11,7 @@ use voxflow_stages::dataset::Label;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::{write_label, write_volume_f32};
 use voxflow_stages::image::{Volume, VolumeCase, VolumeList};
-use voxflow_stages::protocol::{Opening, Order};
+use voxflow_stages::protocol::{Order, WorkerLine};
 use voxflow_stages::{Input, InputFile, Message, Metric, Reply, Task};
 
 const SHAPE: [usize; 3] = [12, 10, 8];
@@ -107,6 +107,7 @@ impl Bench {
             unfinished: at("unfinished"),
             device: "cpu".into(),
             threads: 1,
+            ranks: 1,
         }
     }
 
@@ -187,6 +188,7 @@ fn input_file(path: &Path) -> InputFile {
 pub struct Heard {
     pub metrics: Vec<Metric>,
     pub resumed: Option<(u32, u64)>,
+    pub device: Option<String>,
     pub reply: Option<Reply>,
 }
 
@@ -212,24 +214,34 @@ pub fn start_with(task: &Task, variables: &[(&str, &str)]) -> Child {
 }
 
 /// Reads a worker's lines to the end; after `stop_at` lines of metrics it is told to stop.
-pub fn hear(mut child: Child, stop_at: Option<usize>) -> Heard {
+pub fn hear(child: Child, stop_at: Option<usize>) -> Heard {
+    hear_and(child, stop_at, |pid| signal("TERM", pid))
+}
+
+/// Sends a signal to a process.
+pub fn signal(name: &str, pid: u32) {
+    Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+}
+
+/// Reads a worker's lines to the end; after `at` lines of metrics something is done to it.
+pub fn hear_and(mut child: Child, at: Option<usize>, act: impl Fn(u32)) -> Heard {
     let mut heard = Heard::default();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     for line in lines.map(Result::unwrap) {
-        if let Ok(reply) = serde_json::from_str::<Reply>(&line) {
-            heard.reply = Some(reply);
-            continue;
+        match WorkerLine::read(line.as_bytes()).unwrap() {
+            WorkerLine::End(reply) => {
+                heard.reply = Some(reply);
+                continue;
+            }
+            WorkerLine::Message(Message::Metric(row)) => heard.metrics.push(row),
+            WorkerLine::Message(Message::Resumed { epoch, step }) => {
+                heard.resumed = Some((epoch, step));
+            }
+            WorkerLine::Message(Message::Device { name, .. }) => heard.device = Some(name),
+            _ => continue,
         }
-        if serde_json::from_str::<Opening>(&line).is_ok() {
-            continue;
-        }
-        match serde_json::from_str::<Message>(&line).unwrap() {
-            Message::Metric(row) => heard.metrics.push(row),
-            Message::Resumed { epoch, step } => heard.resumed = Some((epoch, step)),
-            _ => {}
-        }
-        if stop_at == Some(heard.metrics.len()) {
-            Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        if at == Some(heard.metrics.len()) {
+            act(child.id());
         }
     }
     child.wait().unwrap();

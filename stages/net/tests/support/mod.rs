@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod bench;
+pub mod ranks;
 
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;

@@ -1,25 +1,26 @@
-//! A worker: the child process that makes a stage which needs libtorch. This is the parent's side;
-//! the child's is `voxflow-worker`.
+//! Stages made by a worker: the child process for kinds that need libtorch. This is the parent's
+//! side; the child's is `voxflow-worker`.
 //!
-//! The child is given a task file, speaks JSON lines on stdout, hears answers about its items on
-//! stdin (`item_requests`), writes its log to stderr, takes SIGTERM as "keep what is finished and stop",
-//! and dies with its parent.
+//! The child is given a task file, speaks JSON lines on stdout (`WorkerLine`), hears answers about
+//! its items on stdin (`child_items`), writes its log to stderr, takes SIGTERM as "keep finished
+//! work and stop", and dies with its parent.
 
-use crate::item_requests::Recalls;
-use crate::machine;
+use super::child_items::Recalls;
+use super::process_group::ProcessGroup;
+use super::{Finished, Order};
+use crate::gpus;
 use crate::stop::Stop;
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use voxflow_cache::disk::FileWriter;
 use voxflow_stages::context::write_json;
-use voxflow_stages::protocol::{Build, Opening, Order, REMEDY};
+use voxflow_stages::protocol::{self, Build, REMEDY, WorkerLine};
 use voxflow_stages::record::Reply;
-use voxflow_stages::{Error, Host, Message, Request, Result, Task};
+use voxflow_stages::{Error, Host, Result, Task};
 
 /// Variables by which a person says how libtorch's threads wait for each other.
 const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
@@ -28,9 +29,6 @@ const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
 /// between operations (a third of a small training step), too short to starve others who need the
 /// processor (endless spinning made a step five times as slow beside a compiler).
 const SPINS: &str = "100000";
-
-/// Interval at which the exit of a worker is polled after its last message.
-const REAP: Duration = Duration::from_millis(2);
 
 /// The worker's program: `VOXFLOW_WORKER`, or `voxflow-worker` beside this program.
 pub fn program() -> PathBuf {
@@ -56,24 +54,28 @@ pub fn trouble() -> Option<String> {
     })
 }
 
-/// Runs a task in a worker. `desk` is an empty folder for the task file. What the worker says is
-/// passed to `host`. Returns processor seconds and peak memory.
-pub fn run(
-    task: &Task,
-    desk: &Path,
-    log: &Path,
-    stop: &Stop,
+/// Runs a task in a worker: its news go to `host`. `visible` is the worker's
+/// `CUDA_VISIBLE_DEVICES`; `None` leaves this program's.
+pub(super) fn make(
+    order: &Order,
+    visible: Option<&OsStr>,
     host: &dyn Host,
-) -> Result<(f64, u64)> {
-    let file = desk.join("task.json");
-    write_json(&file, &Order::new(task))?;
-    let mut child = stop.start_worker(|| spawn(&file, log))?;
-    let pid = i32::try_from(child.id()).unwrap_or(-1);
-    let heard = listen(&mut child, task, host);
+    stop: &Stop,
+) -> Result<Finished> {
+    let (task, log) = (order.task, order.log);
+    let file = (order.workdir)()?.join("task.json");
+    write_json(&file, &protocol::Order::new(task))?;
+    let mut pipes = None;
+    let child = stop.start(|| {
+        let (group, ends) = spawn(&file, log, visible)?;
+        pipes = Some(ends);
+        Ok::<_, Error>(group)
+    })?;
+    let heard = pipes.map(|pipes| listen(pipes, task, host)).unwrap_or_default();
     if heard.stranger.is_some() {
-        stop.end_worker(pid);
+        child.end();
     }
-    let (status, usage) = reap(pid, stop);
+    let (status, usage) = child.wait();
     let Heard { reply, stranger, last_words } = heard;
     if let Some(difference) = stranger {
         let program = program();
@@ -83,7 +85,7 @@ pub fn run(
     match reply {
         Some(Reply::Done { adopted }) if status.success() => {
             adopted.iter().for_each(|(name, blob)| host.adopt(name, blob));
-            Ok(usage)
+            Ok(Finished { usage })
         }
         reply => Err(match reply.and_then(Reply::error) {
             Some(error) => error,
@@ -93,7 +95,13 @@ pub fn run(
     }
 }
 
-fn spawn(file: &Path, log: &Path) -> Result<Child> {
+/// The parent's ends of a worker's pipes.
+struct Pipes {
+    lines: ChildStdout,
+    answers: Option<ChildStdin>,
+}
+
+fn spawn(file: &Path, log: &Path, visible: Option<&OsStr>) -> Result<(ProcessGroup, Pipes)> {
     let program = program();
     let stderr = FileWriter::append(log)?.into_file();
     let mut command = Command::new(&program);
@@ -101,6 +109,7 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
     if WAITING.iter().all(|name| std::env::var_os(name).is_none()) {
         command.env(WAITING[1], SPINS);
     }
+    command.envs(visible.map(|cards| (gpus::VISIBLE, cards)));
     let parent = rustix::process::getpid();
     // SAFETY: between fork and exec only two system calls are made, both safe there.
     unsafe {
@@ -114,7 +123,11 @@ fn spawn(file: &Path, log: &Path) -> Result<Child> {
             }
         });
     }
-    command.spawn().map_err(Error::io("start", program))
+    let mut child = command.spawn().map_err(Error::io("start", &program))?;
+    let pipes = child.stdout.take().map(|lines| Pipes { lines, answers: child.stdin.take() });
+    let group = ProcessGroup::led_by(&child);
+    let pipes = pipes.ok_or_else(|| Error::failed("the worker has no standard output"))?;
+    Ok((group, pipes))
 }
 
 /// Messages of a worker that are kept by its parent.
@@ -127,47 +140,28 @@ struct Heard {
     last_words: VecDeque<String>,
 }
 
-/// A line of a worker, as far as it is one of the conversation.
-enum Line {
-    Opening(Build),
-    Message(Message),
-    Request(Request),
-    Reply(Reply),
-}
-
-impl Line {
-    fn read(line: &[u8]) -> Option<Line> {
-        serde_json::from_slice(line)
-            .map(Line::Message)
-            .or_else(|_| serde_json::from_slice(line).map(Line::Request))
-            .or_else(|_| serde_json::from_slice(line).map(Line::Reply))
-            .or_else(|_| serde_json::from_slice(line).map(|Opening::Hello(own)| Line::Opening(own)))
-            .ok()
-    }
-}
-
-/// Hears the worker out, unless it is of another build: what that makes is not asked for.
-fn listen(child: &mut Child, task: &Task, host: &dyn Host) -> Heard {
+/// Hears the worker out, unless it is of another build: work of such a worker is not wanted.
+fn listen(pipes: Pipes, task: &Task, host: &dyn Host) -> Heard {
     let mut heard = Heard::default();
-    let Some(stdout) = child.stdout.take() else { return heard };
-    let recalls = Recalls::new(host, &task.recipe, child.stdin.take());
+    let recalls = Recalls::new(host, &task.recipe, pipes.answers);
     std::thread::scope(|scope| {
-        let (mut is_known, own) = (false, Build::own());
-        for line in BufReader::new(stdout).split(b'\n').map_while(std::io::Result::ok) {
-            match Line::read(&line) {
-                Some(Line::Opening(build)) => {
-                    heard.stranger = own.difference(&build);
-                    is_known = true;
+        let mut is_known = false;
+        for line in BufReader::new(pipes.lines).split(b'\n').map_while(std::io::Result::ok) {
+            if !is_known && let Some(build) = WorkerLine::read_hello(&line) {
+                is_known = true;
+                heard.stranger = Build::own().difference(&build);
+                if heard.stranger.is_some() {
+                    break;
                 }
-                Some(_) if !is_known => heard.stranger = own.difference(&Build::default()),
-                Some(Line::Message(message)) => host.tell(message),
-                Some(Line::Request(request)) => recalls.take(request, scope),
-                Some(Line::Reply(found)) => heard.reply = Some(found),
-                None if !line.is_empty() => keep_words(&mut heard.last_words, &line),
-                None => {}
+                continue;
             }
-            if heard.stranger.is_some() {
-                break;
+            match WorkerLine::read(&line) {
+                Some(WorkerLine::Message(message)) => host.tell(message),
+                Some(WorkerLine::Request(request)) => recalls.take(request, scope),
+                Some(WorkerLine::End(reply)) => heard.reply = Some(reply),
+                Some(WorkerLine::Hello(_)) => {}
+                None if line.is_empty() => {}
+                None => keep_words(&mut heard.last_words, &line),
             }
         }
         recalls.close();
@@ -179,25 +173,6 @@ fn keep_words(words: &mut VecDeque<String>, line: &[u8]) {
     words.push_back(String::from_utf8_lossy(line).into_owned());
     if words.len() > 5 {
         words.pop_front();
-    }
-}
-
-/// Waits for the process, with what it used.
-fn reap(pid: i32, stop: &Stop) -> (ExitStatus, (f64, u64)) {
-    loop {
-        let reaped = stop.reap(pid, || {
-            let mut status = 0;
-            // SAFETY: both pointers are to live values, and zeros are a valid rusage.
-            let (found, usage) = unsafe {
-                let mut usage: libc::rusage = std::mem::zeroed();
-                (libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
-            };
-            (found != 0).then(|| (ExitStatus::from_raw(status), machine::read_usage(&usage)))
-        });
-        match reaped {
-            Some(reaped) => return reaped,
-            None => std::thread::sleep(REAP),
-        }
     }
 }
 

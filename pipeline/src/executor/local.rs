@@ -1,0 +1,54 @@
+//! Stages made on this machine.
+
+use super::{Executor, Finished, Order, child, here};
+use crate::gpus::Gpus;
+use crate::stop::Stop;
+use std::ffi::OsString;
+use voxflow_stages::kind::Place;
+use voxflow_stages::{Error, Host, Message, Result};
+
+/// This machine: kinds without libtorch run in this process, the others in a worker that sees no
+/// cards but its own.
+#[derive(Debug)]
+pub struct Local {
+    gpus: Gpus,
+}
+
+impl Local {
+    /// With the cards that `--device` names.
+    pub fn on(device: &str) -> Local {
+        Local { gpus: Gpus::of_device(device) }
+    }
+
+    /// The number of graphics cards.
+    pub fn gpus(&self) -> usize {
+        self.gpus.count()
+    }
+
+    fn in_worker(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
+        let count = order.gpus.min(self.gpus.count());
+        if count == 0 {
+            let visible = (order.task.device == "cpu").then(OsString::new);
+            return child::make(order, visible.as_deref(), host, stop);
+        }
+        let waiting = |words: &str| host.tell(Message::Waiting { words: words.into() });
+        let lease = self.gpus.lease(count, &|| stop.is_asked(), &waiting)?;
+        let lease = lease.ok_or(Error::Stopped)?;
+        let mut task = order.task.clone();
+        task.ranks = count;
+        if task.device.starts_with("cuda:") {
+            // The only card that the worker sees.
+            task.device = "cuda:0".into();
+        }
+        child::make(&Order { task: &task, ..*order }, Some(&lease.visible()), host, stop)
+    }
+}
+
+impl Executor for Local {
+    fn make(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
+        match order.kind.place {
+            Place::Here(run) => here::make(run, order, host),
+            Place::Worker => self.in_worker(order, host, stop),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A child process that leads a process group of its own.
+
+use crate::machine::Usage;
+use crate::stop::Stoppable;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Interval at which the exit of a child is polled after its last line.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// The group, as long as its leader was not reaped: its id may then be somebody else's.
+pub(super) struct ProcessGroup {
+    leader: Mutex<Option<Pid>>,
+}
+
+impl ProcessGroup {
+    /// The group of a child that was started as the leader of one.
+    pub(super) fn led_by(child: &Child) -> ProcessGroup {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        ProcessGroup { leader: Mutex::new(pid) }
+    }
+
+    /// Waits for the leader's end. Returns its exit status and usage.
+    pub(super) fn wait(&self) -> (ExitStatus, Usage) {
+        loop {
+            match self.try_wait() {
+                Some(ended) => return ended,
+                None => std::thread::sleep(POLL_INTERVAL),
+            }
+        }
+    }
+
+    /// Reaps the leader if it has ended, while no signal can be sent.
+    fn try_wait(&self) -> Option<(ExitStatus, Usage)> {
+        let mut leader = self.leader();
+        let pid = leader.map_or(-1, |pid| pid.as_raw_nonzero().get());
+        let mut status = 0;
+        // SAFETY: both pointers are to live values, and zeros are a valid rusage.
+        let (found, usage) = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            (libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
+        };
+        if found == 0 {
+            return None;
+        }
+        *leader = None;
+        Some((ExitStatus::from_raw(status), usage.into()))
+    }
+
+    /// Ends all of the group at once.
+    pub(super) fn end(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends a signal to all of the group. A group that is gone needs none.
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = *self.leader() {
+            kill_process_group(pid, signal).ok();
+        }
+    }
+
+    fn leader(&self) -> MutexGuard<'_, Option<Pid>> {
+        self.leader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stoppable for ProcessGroup {
+    fn ask(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    fn suspend(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn kill(&self) {
+        self.end();
+    }
+}

@@ -1,0 +1,235 @@
+//! The graphics cards of this machine, and which stage uses which.
+//!
+//! Cards come from NVIDIA's driver (`nvml`), or from `CUDA_VISIBLE_DEVICES` where that is set
+//! (`visible`). A stage leases whole cards ([`Gpus::lease`]): between the stages of a run by a list
+//! in memory, between programs by a locked byte a card in a file of the machine. Its worker sees
+//! nothing but its own cards.
+
+mod card;
+mod nvml;
+mod visible;
+
+pub use card::Gpu;
+
+use crate::machine;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use voxflow_cache::{ByteLock, Digest, disk};
+
+/// The variable by which CUDA is told its cards.
+pub const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
+/// The file of the locks, where it is not the machine's usual one.
+pub const LOCKS: &str = "VOXFLOW_GPU_LOCKS";
+/// Variables of batch systems that hand out cards themselves: locks are left to them.
+const BATCH_SYSTEMS: [&str; 3] = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"];
+/// Interval at which a card in use by another program is asked for again.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The cards that stages of this program may use.
+#[derive(Debug)]
+pub struct Gpus {
+    cards: Vec<Gpu>,
+    /// True of each card that a stage of this program uses.
+    taken: Mutex<Vec<bool>>,
+    /// The file of the locks; `None` where a batch system has given out the cards.
+    locks: Option<PathBuf>,
+}
+
+/// Cards of a stage until this is dropped.
+#[derive(Debug)]
+pub struct Lease<'a> {
+    gpus: &'a Gpus,
+    places: Vec<usize>,
+    _locks: Vec<ByteLock>,
+}
+
+impl Gpus {
+    /// The cards for `--device`: all that are visible for `auto`, one for `cuda:N`, none for `cpu`.
+    pub fn of_device(device: &str) -> Gpus {
+        let number = device.strip_prefix("cuda:").and_then(|number| number.parse::<usize>().ok());
+        let all = if device == "cpu" { vec![] } else { Gpus::visible() };
+        let cards = match number {
+            Some(number) => all.into_iter().skip(number).take(1).collect(),
+            None => all,
+        };
+        let is_given = BATCH_SYSTEMS.iter().any(|name| std::env::var_os(name).is_some());
+        Gpus::new(cards, (!is_given).then(lock_file))
+    }
+
+    fn new(cards: Vec<Gpu>, locks: Option<PathBuf>) -> Gpus {
+        let taken = Mutex::new(vec![false; cards.len()]);
+        Gpus { cards, taken, locks }
+    }
+
+    /// All cards that CUDA would show to this process.
+    fn visible() -> Vec<Gpu> {
+        let found = nvml::cards();
+        match std::env::var(VISIBLE) {
+            _ if found.is_empty() && !machine::has_accelerator() => vec![],
+            Ok(given) => visible::select(&found, &given, is_in_bus_order()),
+            Err(_) if found.is_empty() => vec![visible::unknown("0")],
+            Err(_) => found.into_iter().flat_map(card::Card::into_usable).collect(),
+        }
+    }
+
+    /// The number of cards.
+    pub fn count(&self) -> usize {
+        self.cards.len()
+    }
+
+    /// Leases `count` cards, all at once or none: waits while they are in use, also by other
+    /// programs. Before it waits it says so to `waiting`, once. `None` after a stop.
+    ///
+    /// # Errors
+    /// An input/output error of the lock file.
+    pub fn lease(
+        &self,
+        count: usize,
+        stop: &dyn Fn() -> bool,
+        waiting: &dyn Fn(&str),
+    ) -> voxflow_cache::Result<Option<Lease<'_>>> {
+        let mut has_waited = false;
+        loop {
+            if let Some(lease) = self.try_lease(count)? {
+                return Ok(Some(lease));
+            }
+            if stop() {
+                return Ok(None);
+            }
+            if !has_waited {
+                waiting(&self.trouble(count));
+                has_waited = true;
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    fn try_lease(&self, count: usize) -> voxflow_cache::Result<Option<Lease<'_>>> {
+        let mut taken = self.taken();
+        let (mut places, mut locks) = (vec![], vec![]);
+        for place in (0..self.cards.len()).filter(|&place| !taken[place]) {
+            if places.len() == count {
+                break;
+            }
+            if let Some(file) = &self.locks {
+                match ByteLock::attempt(file, offset(&self.cards[place].id))? {
+                    Some(lock) => locks.push(lock),
+                    None => continue,
+                }
+            }
+            places.push(place);
+        }
+        if places.len() < count {
+            return Ok(None);
+        }
+        places.iter().for_each(|&place| taken[place] = true);
+        Ok(Some(Lease { gpus: self, places, _locks: locks }))
+    }
+
+    fn trouble(&self, count: usize) -> String {
+        let (own, all) = (self.taken().iter().filter(|taken| **taken).count(), self.count());
+        let what = if count == 1 { "a GPU".to_string() } else { format!("{count} GPUs") };
+        format!("waits for {what}: of {all}, {own} in use by this run, others by other programs")
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Vec<bool>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease<'_> {
+    /// The value of `CUDA_VISIBLE_DEVICES` for the stage's worker.
+    pub fn visible(&self) -> OsString {
+        let ids = self.places.iter().map(|&place| self.gpus.cards[place].id.as_str());
+        ids.collect::<Vec<_>>().join(",").into()
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.gpus.taken();
+        self.places.iter().for_each(|&place| taken[place] = false);
+    }
+}
+
+/// True if numbers in `CUDA_VISIBLE_DEVICES` count in the driver's own order.
+fn is_in_bus_order() -> bool {
+    std::env::var("CUDA_DEVICE_ORDER").is_ok_and(|order| order == "PCI_BUS_ID")
+}
+
+/// The byte of a card in the lock file.
+fn offset(id: &str) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&Digest::of(id.as_bytes()).as_bytes()[..8]);
+    u64::from_le_bytes(bytes)
+}
+
+/// The lock file of this machine, for all users: in memory where there is such a folder, so that it
+/// does not outlive the machine's run. It is made on first use, open to everybody.
+fn lock_file() -> PathBuf {
+    let usual = || {
+        let folder = Path::new("/dev/shm");
+        let folder = if folder.is_dir() { folder } else { Path::new("/tmp") };
+        folder.join("voxflow-gpus.lock")
+    };
+    let path = std::env::var_os(LOCKS).map_or_else(usual, PathBuf::from);
+    // One that is there is used as it is, and one that cannot be made is told of when it is locked.
+    let _ = disk::create_public(&path);
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn card(id: &str) -> Gpu {
+        Gpu { id: id.into(), name: "toy".into(), memory: 1 << 30 }
+    }
+
+    fn two(locks: &Path) -> Gpus {
+        Gpus::new(vec![card("GPU-a"), card("GPU-b")], Some(locks.to_path_buf()))
+    }
+
+    fn lease(gpus: &Gpus, count: usize) -> Option<Lease<'_>> {
+        gpus.lease(count, &|| true, &|_| {}).unwrap()
+    }
+
+    #[test]
+    fn a_card_is_leased_once_also_between_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("locks");
+        let (one, other) = (two(&file), two(&file));
+        let first = lease(&one, 1).unwrap();
+        assert_eq!(first.visible(), "GPU-a");
+        assert!(lease(&one, 2).is_none() && lease(&other, 2).is_none());
+        let second = lease(&other, 1).unwrap();
+        assert_eq!(second.visible(), "GPU-b");
+        assert!(lease(&one, 1).is_none());
+        drop((first, second));
+        assert_eq!(lease(&one, 2).unwrap().visible(), "GPU-a,GPU-b");
+    }
+
+    #[test]
+    fn whoever_waits_says_so_once_and_gets_the_card_when_it_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let gpus = two(&folder.path().join("locks"));
+        let both = lease(&gpus, 2).unwrap();
+        let words = Mutex::new(vec![]);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let said = |text: &str| words.lock().unwrap().push(text.to_string());
+                gpus.lease(1, &|| false, &said).unwrap().unwrap().visible()
+            });
+            while words.lock().unwrap().is_empty() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            drop(both);
+            assert_eq!(waiter.join().unwrap(), "GPU-a");
+        });
+        let words = words.into_inner().unwrap();
+        assert_eq!(words.len(), 1);
+        assert!(words[0].starts_with("waits for a GPU: of 2, 2 in use by this run"), "{words:?}");
+    }
+}

@@ -1,0 +1,49 @@
+//! The cards that NVIDIA's driver knows, through its management library (NVML, `dlopen`).
+
+use super::card::{Card, Gpu};
+use nvml_wrapper::{Device, Nvml, error::NvmlError};
+use std::ffi::OsString;
+
+/// The library, where it is not the driver's own.
+const LIBRARY: &str = "VOXFLOW_NVML";
+
+/// All cards in the order of their bus. None without a driver.
+pub(super) fn cards() -> Vec<Card> {
+    let library = std::env::var_os(LIBRARY).unwrap_or_else(|| OsString::from("libnvidia-ml.so.1"));
+    let nvml = match Nvml::builder().lib_path(&library).init() {
+        Ok(nvml) => nvml,
+        Err(error) => {
+            tracing::debug!("no cards: {}: {error}", library.display());
+            return vec![];
+        }
+    };
+    let count = nvml.device_count().unwrap_or(0);
+    let read = |index| card(&nvml, index).inspect_err(|error| left_out(index, error)).ok();
+    (0..count).filter_map(read).collect()
+}
+
+fn left_out(index: u32, error: &NvmlError) {
+    tracing::warn!("GPU {index}: left out, since the driver does not describe it: {error}");
+}
+
+fn card(nvml: &Nvml, index: u32) -> Result<Card, NvmlError> {
+    let device = nvml.device_by_index(index)?;
+    let has_instances = device.mig_mode().is_ok_and(|mode| mode.current == 1);
+    let instances = has_instances.then(|| instances(&device));
+    Ok(Card { whole: gpu(&device)?, instances })
+}
+
+/// The instances of a card. Their numbers may have gaps.
+fn instances(device: &Device) -> Vec<Gpu> {
+    let most = device.mig_device_count().unwrap_or(0);
+    let read = |index| device.mig_device_by_index(index).and_then(|instance| gpu(&instance)).ok();
+    (0..most).filter_map(read).collect()
+}
+
+fn gpu(device: &Device) -> Result<Gpu, NvmlError> {
+    Ok(Gpu {
+        id: device.uuid()?,
+        name: device.name().unwrap_or_default(),
+        memory: device.memory_info().map_or(0, |memory| memory.total),
+    })
+}

@@ -1,0 +1,58 @@
+//! A sum over ranks through which gradients flow, by `shim/all_reduce.cpp`.
+
+use super::connection::Connection;
+use std::ffi::{c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use tch::Tensor;
+
+/// Bytes of the words of an error.
+const WORDS: usize = 512;
+
+type Reduce = extern "C" fn(*const c_void, *mut c_void, *mut c_char) -> c_int;
+
+unsafe extern "C" {
+    fn voxflow_differentiable_sum(
+        tensor: *const c_void,
+        reduce: Reduce,
+        context: *const c_void,
+        words: *mut c_char,
+    ) -> *mut c_void;
+}
+
+/// The sum of a tensor over all ranks; its gradient is the sum of all ranks' gradients. All ranks
+/// call it in the same order, forwards and backwards. Panics, as operations of libtorch do, if a
+/// rank failed.
+pub fn differentiable_sum(tensor: &Tensor, connection: &'static Connection) -> Tensor {
+    let mut words = [0 as c_char; WORDS];
+    let context = std::ptr::from_ref(connection).cast::<c_void>();
+    // SAFETY: the tensor outlives the call, and the connection the process; the shim gives a new
+    // tensor, or null and words that end with 0.
+    unsafe {
+        let made =
+            voxflow_differentiable_sum(tensor.as_ptr().cast(), reduce, context, words.as_mut_ptr());
+        assert!(!made.is_null(), "{}", std::ffi::CStr::from_ptr(words.as_ptr()).to_string_lossy());
+        Tensor::from_ptr(made.cast())
+    }
+}
+
+/// Replaces a tensor by its sum over ranks, for the shim. 0 means done; else there are words.
+extern "C" fn reduce(context: *const c_void, tensor: *mut c_void, words: *mut c_char) -> c_int {
+    let work = || {
+        // SAFETY: the context is that of `differentiable_sum`, and the tensor is libtorch's, which
+        // lives during the call; the clone shares it.
+        let (connection, mut tensor) =
+            unsafe { (&*context.cast::<Connection>(), Tensor::clone_from_ptr(tensor.cast())) };
+        connection.communicator.all_reduce(&mut tensor).map_err(|error| error.to_string())
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    let Err(error) = outcome.unwrap_or_else(|_| Err("the sum over ranks panicked".into())) else {
+        return 0;
+    };
+    let length = error.len().min(WORDS - 1);
+    // SAFETY: `words` has WORDS bytes, the last of which is left for the 0.
+    unsafe {
+        error.as_ptr().cast::<c_char>().copy_to_nonoverlapping(words, length);
+        *words.add(length) = 0;
+    }
+    1
+}

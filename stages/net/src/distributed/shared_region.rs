@@ -1,0 +1,238 @@
+//! The memory that all ranks share: a memfd that rank 0 makes and the others inherit.
+//!
+//! Layout: the header, a cell for each rank, then a slot of data for each rank and another for
+//! results. Header and cells are atomics, for which zeros are a valid beginning. A slot is written
+//! by its rank alone; barriers of [`ProcessGroup`](super::process_group::ProcessGroup) keep writers
+//! and readers apart.
+
+use memmap2::MmapRaw;
+use std::fs::File;
+use std::os::fd::FromRawFd;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use voxflow_stages::{Error, Result};
+
+/// Bytes of a slot in a training: large enough to hide the cost of barriers, small beside volumes.
+pub const SLOT: usize = 8 << 20;
+
+/// Bytes of words in a failure.
+const WORDS: usize = 4000;
+const PAGE: usize = 4096;
+
+/// The words about the whole group.
+#[repr(C, align(128))]
+pub struct Header {
+    /// Number of ranks.
+    ranks: AtomicU32,
+    /// Counts what ranks may wait for; the word of the futex.
+    pub changed: AtomicU32,
+    /// The first failure of any rank.
+    pub failure: FailureRecord,
+}
+
+/// The words about one rank.
+#[repr(C, align(128))]
+pub struct RankCell {
+    /// Barriers that it has reached.
+    pub arrived: AtomicU64,
+    /// Grows while the process runs.
+    pub beat: AtomicU64,
+    /// What it agrees to, at even and at odd barriers.
+    pub words: [AtomicU64; 2],
+    /// Bytes that it passes to the others.
+    pub length: AtomicU64,
+    /// 1 once it needs the others no more.
+    pub finished: AtomicU32,
+}
+
+/// A failure, written once.
+#[repr(C)]
+pub struct FailureRecord {
+    /// 0 without a failure, 1 while it is written, 2 once it can be read.
+    state: AtomicU32,
+    rank: AtomicU32,
+    nature: AtomicU32,
+    length: AtomicU32,
+    words: [AtomicU8; WORDS],
+}
+
+/// A failure that was read.
+pub struct Failure {
+    /// The rank that failed.
+    pub rank: usize,
+    /// Its nature.
+    pub nature: Nature,
+    /// The trouble in words.
+    pub words: String,
+}
+
+/// The nature of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Anything else.
+    Other,
+    /// The disk or the store is at fault.
+    Storage,
+    /// The rank was asked to stop.
+    Stop,
+}
+
+impl Nature {
+    const ALL: [Nature; 3] = [Nature::Other, Nature::Storage, Nature::Stop];
+}
+
+impl FailureRecord {
+    /// Writes a failure; false if there is one already.
+    pub fn write(&self, failure: &Failure) -> bool {
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        if self.state.compare_exchange(0, 1, order.0, order.1).is_err() {
+            return false;
+        }
+        let bytes = failure.words.as_bytes();
+        let length = bytes.len().min(WORDS);
+        let pairs = self.words.iter().zip(&bytes[..length]);
+        pairs.for_each(|(kept, byte)| kept.store(*byte, Ordering::Relaxed));
+        self.rank.store(failure.rank as u32, Ordering::Relaxed);
+        self.nature.store(failure.nature as u32, Ordering::Relaxed);
+        self.length.store(length as u32, Ordering::Relaxed);
+        self.state.store(2, Ordering::Release);
+        true
+    }
+
+    /// The failure, if there is one.
+    pub fn read(&self) -> Option<Failure> {
+        if self.state.load(Ordering::Acquire) != 2 {
+            return None;
+        }
+        let length = (self.length.load(Ordering::Relaxed) as usize).min(WORDS);
+        let nature = self.nature.load(Ordering::Relaxed);
+        let bytes: Vec<u8> =
+            self.words[..length].iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+        Some(Failure {
+            rank: self.rank.load(Ordering::Relaxed) as usize,
+            nature: *Nature::ALL.get(nature as usize).unwrap_or(&Nature::Other),
+            words: String::from_utf8_lossy(&bytes).into_owned(),
+        })
+    }
+}
+
+/// The mapped memory.
+pub struct SharedRegion {
+    map: MmapRaw,
+    ranks: usize,
+    slot: usize,
+}
+
+impl SharedRegion {
+    /// A new region, and the file through which other processes map it. The file is closed on exec
+    /// unless its owner decides otherwise.
+    pub fn create(ranks: usize, slot: usize) -> Result<(SharedRegion, File)> {
+        // SAFETY: a C string and a flag; the new descriptor belongs to the file alone.
+        let file = unsafe {
+            let descriptor = libc::memfd_create(c"voxflow-ranks".as_ptr(), libc::MFD_CLOEXEC);
+            if descriptor < 0 {
+                return Err(trouble(&std::io::Error::last_os_error()));
+            }
+            File::from_raw_fd(descriptor)
+        };
+        let slot = slot.next_multiple_of(PAGE);
+        let bytes = data_start(ranks) + (ranks + 1) * slot;
+        // Memory, and no file on a disk.
+        #[allow(clippy::disallowed_methods)]
+        file.set_len(bytes as u64).map_err(|error| trouble(&error))?;
+        let map = MmapRaw::map_raw(&file).map_err(|error| trouble(&error))?;
+        let region = SharedRegion { map, ranks, slot };
+        region.header().ranks.store(ranks as u32, Ordering::Release);
+        Ok((region, file))
+    }
+
+    /// The region of another process. Errors unless it is of this many ranks.
+    pub fn open(file: &File, ranks: usize) -> Result<SharedRegion> {
+        let map = MmapRaw::map_raw(file).map_err(|error| trouble(&error))?;
+        let slots = map.len().checked_sub(data_start(ranks)).filter(|_| map.len() >= PAGE);
+        let slot = slots.filter(|bytes| bytes % ((ranks + 1) * PAGE) == 0);
+        let Some(slot) = slot.map(|bytes| bytes / (ranks + 1)) else {
+            return Err(Error::failed("shared memory of the ranks: it has another size"));
+        };
+        let region = SharedRegion { map, ranks, slot };
+        if region.header().ranks.load(Ordering::Acquire) != ranks as u32 {
+            return Err(Error::failed("shared memory of the ranks: it is of another group"));
+        }
+        Ok(region)
+    }
+
+    /// Number of ranks.
+    pub fn ranks(&self) -> usize {
+        self.ranks
+    }
+
+    /// Bytes of a slot.
+    pub fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// The words about all ranks.
+    pub fn header(&self) -> &Header {
+        // SAFETY: the map begins on a page, is long enough, lives as long as `self`, and holds
+        // atomics there, for which any bytes are valid.
+        unsafe { &*self.map.as_ptr().cast::<Header>() }
+    }
+
+    /// The words about a rank.
+    pub fn cell(&self, rank: usize) -> &RankCell {
+        assert!(rank < self.ranks, "rank {rank} of {}", self.ranks);
+        // SAFETY: as in `header`; the cells follow it, and the rank is one of them.
+        unsafe {
+            let cells = self.map.as_ptr().add(size_of::<Header>()).cast::<RankCell>();
+            &*cells.add(rank)
+        }
+    }
+
+    /// The beginning of a rank's slot, aligned to a page. Who reads or writes through it must know
+    /// by a barrier that no other rank does meanwhile.
+    pub fn slot_of(&self, rank: usize) -> *mut u8 {
+        assert!(rank <= self.ranks, "slot {rank} of {}", self.ranks);
+        // SAFETY: `create` and `open` know that the map holds these slots.
+        unsafe { self.map.as_mut_ptr().add(data_start(self.ranks) + rank * self.slot) }
+    }
+
+    /// The slot of results; as [`SharedRegion::slot_of`].
+    pub fn results(&self) -> *mut u8 {
+        self.slot_of(self.ranks)
+    }
+}
+
+/// The place of the first slot.
+fn data_start(ranks: usize) -> usize {
+    (size_of::<Header>() + ranks * size_of::<RankCell>()).next_multiple_of(PAGE)
+}
+
+fn trouble(error: &std::io::Error) -> Error {
+    Error::failed(format!("shared memory of the ranks: {error}; free memory, or use fewer ranks"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_is_seen_by_another_map_and_refused_where_it_is_of_another_group() {
+        let (region, file) = SharedRegion::create(3, 1).unwrap();
+        let other = SharedRegion::open(&file, 3).unwrap();
+        region.cell(2).beat.store(7, Ordering::Release);
+        assert_eq!((other.cell(2).beat.load(Ordering::Acquire), other.slot()), (7, PAGE));
+        assert!(SharedRegion::open(&file, 2).is_err());
+    }
+
+    #[test]
+    fn the_first_failure_is_kept_and_long_words_are_cut() {
+        let (region, _file) = SharedRegion::create(2, 1).unwrap();
+        let record = &region.header().failure;
+        assert!(record.read().is_none());
+        let failure =
+            |words: &str| Failure { rank: 1, nature: Nature::Storage, words: words.into() };
+        assert!(record.write(&failure(&"long".repeat(WORDS))));
+        assert!(!record.write(&failure("late")));
+        let found = record.read().unwrap();
+        assert_eq!((found.rank, found.nature, found.words.len()), (1, Nature::Storage, WORDS));
+    }
+}
