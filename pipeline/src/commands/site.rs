@@ -15,7 +15,7 @@ use crate::{humanize, resources::Resources};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use voxflow_cache::{ByteLock, sharing};
+use voxflow_cache::{ByteLock, disk};
 use voxflow_stages::KINDS;
 use voxflow_stages::protocol::Build;
 
@@ -106,7 +106,7 @@ impl Check {
         let name = files::name("probe");
         let folder = store.join("batches").join(&name);
         let attempt = folder.join("node");
-        sharing::make_folders(&attempt).map_err(Error::io("create", &attempt))?;
+        disk::create_folders(&attempt)?;
         let _held = ByteLock::attempt(&attempt.join(LOCK), 0)?;
         files::write_whole(&attempt.join(QUESTION), &Question { sender: Build::own() })?;
         let resources = Resources { cpus: 1, jobs: 1, memory: 500 << 20, ..Resources::default() };
@@ -117,7 +117,7 @@ impl Check {
             Err(refused) => Err(refused.words().to_string()),
             Ok(_) => self.wait_for(&attempt, cluster),
         };
-        std::fs::remove_dir_all(&folder).ok();
+        disk::remove(&folder).ok();
         Ok(found)
     }
 

@@ -4,6 +4,7 @@
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
 use std::path::{Path, PathBuf};
+use voxflow_cache::disk;
 
 /// The file.
 pub(super) struct PidFile {
@@ -17,9 +18,10 @@ impl PidFile {
     }
 
     /// Names a process that runs now.
-    pub(super) fn write(&self, pid: u32) -> std::io::Result<()> {
+    pub(super) fn write(&self, pid: u32) -> voxflow_cache::Result<()> {
         let began = began(pid).unwrap_or_default();
-        fs::write(&self.path, format!("{pid} {began} {}\n", crate::machine::host()))
+        let text = format!("{pid} {began} {}\n", crate::machine::host());
+        disk::write(&self.path, text.as_bytes())
     }
 
     /// The process, if it still runs.

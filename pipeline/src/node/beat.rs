@@ -3,13 +3,12 @@
 
 use crate::executor::remote::attempt::{Attempt, Start};
 use crate::stop::Stop;
-use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use voxflow_cache::disk::FileWriter;
 use voxflow_stages::Result;
 
 /// Interval of the beat.
@@ -25,7 +24,7 @@ pub(super) struct Beat {
 
 impl Beat {
     /// Takes the stage for this start and begins to beat.
-    pub(super) fn begin(said: Arc<Mutex<File>>, start: &Start, stop: &Stop) -> Result<Beat> {
+    pub(super) fn begin(said: Arc<Mutex<FileWriter>>, start: &Start, stop: &Stop) -> Result<Beat> {
         Attempt::take_stage(start)?;
         let (end, ended) = channel();
         let (start, stop) = (start.clone(), stop.clone());
@@ -35,7 +34,7 @@ impl Beat {
                 beats += 1;
                 let mut file = said.lock().unwrap_or_else(PoisonError::into_inner);
                 // An empty line is no message; it moves the file's time.
-                file.write_all(b"\n").and_then(|()| file.sync_data()).ok();
+                file.write_bytes(b"\n").and_then(|()| file.sync()).ok();
                 drop(file);
                 if beats % LOOK == 0 && is_fenced(&start) {
                     stop.ask();

@@ -7,12 +7,12 @@ use crate::executor::remote::files::Closed;
 use crate::executor::remote::verdict::ItemMade;
 use crate::stop::Stop;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use voxflow_cache::{Artifact, Blob, Digest, Recipe, Settled, Store, settle, sharing};
+use voxflow_cache::disk::FileWriter;
+use voxflow_cache::{Artifact, Blob, Digest, Recipe, Settled, Store, disk, settle};
 use voxflow_stages::{Error, Host, Kind, Message, Result, Trouble};
 
 /// The host.
@@ -24,7 +24,7 @@ pub(super) struct NodeHost<'a> {
     earlier: Vec<Start>,
     store: &'a Store,
     stop: &'a Stop,
-    said: Arc<Mutex<File>>,
+    said: Arc<Mutex<FileWriter>>,
     adopted: Mutex<BTreeMap<String, Blob>>,
     /// Files of items that are not in the store.
     paths: Mutex<BTreeMap<Digest, PathBuf>>,
@@ -49,14 +49,13 @@ impl<'a> NodeHost<'a> {
         earlier.extend(own.starts()?);
         earlier.retain(|other| other != start);
         let path = start.said();
-        let said = OpenOptions::new().create(true).append(true).open(&path);
-        let said = Arc::new(Mutex::new(said.map_err(Error::io("open", &path))?));
+        let said = Arc::new(Mutex::new(FileWriter::append(&path)?));
         let (adopted, paths) = (Mutex::default(), Mutex::default());
         Ok(NodeHost { assignment, kind, start, earlier, store, stop, said, adopted, paths })
     }
 
     /// The file of messages.
-    pub(super) fn said(&self) -> Arc<Mutex<File>> {
+    pub(super) fn said(&self) -> Arc<Mutex<FileWriter>> {
         Arc::clone(&self.said)
     }
 
@@ -68,8 +67,8 @@ impl<'a> NodeHost<'a> {
     /// Makes the messages safe. Returns their bytes.
     pub(super) fn close(&self) -> Result<u64> {
         let (file, path) = (lock(&self.said), self.start.said());
-        file.sync_all().map_err(Error::io("write", &path))?;
-        Ok(file.metadata().map_err(Error::io("read", &path))?.len())
+        file.sync()?;
+        Ok(file.file().metadata().map_err(Error::io("read", &path))?.len())
     }
 
     /// The item of the store, if all its bytes are there.
@@ -101,7 +100,7 @@ impl<'a> NodeHost<'a> {
         let began = Instant::now();
         let folder = self.start.item(&recipe.fingerprint());
         let files = folder.join("files");
-        sharing::make_folders(&files).map_err(Error::io("create", &files))?;
+        disk::create_folders(&files)?;
         make(&files)?;
         self.kind.check_item(recipe, &files)?;
         let item = ItemMade {

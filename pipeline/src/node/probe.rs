@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::Command;
 use std::time::SystemTime;
-use voxflow_cache::ByteLock;
+use voxflow_cache::{ByteLock, disk};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Result};
 
@@ -94,7 +94,7 @@ fn libtorch() -> std::result::Result<String, String> {
 
 fn clock_ahead(folder: &Path) -> Result<f64> {
     let path = folder.join("clock");
-    std::fs::write(&path, "").map_err(Error::io("write", &path))?;
+    disk::write(&path, b"")?;
     let now = SystemTime::now();
     let there = path.metadata().and_then(|facts| facts.modified());
     let there = there.map_err(Error::io("look at", &path))?;

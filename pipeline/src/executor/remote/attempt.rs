@@ -14,13 +14,13 @@
 //!     verdict.json               the end, by a rename, closed by its own digest
 //! ```
 
-use super::files::{Closed, chance, write_text, write_whole};
+use super::files::{Closed, chance, write_whole};
 use super::verdict::{ItemMade, Verdict};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use voxflow_cache::{Fingerprint, sharing};
+use voxflow_cache::{Fingerprint, disk};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Result, Task, Trouble};
 
@@ -118,7 +118,7 @@ impl Attempt {
     pub fn create(assignment: &Assignment) -> Result<Attempt> {
         let parent = of_stage(&assignment.store, &assignment.task.recipe.fingerprint());
         let folder = parent.join(chance());
-        sharing::make_folders(&folder).map_err(Error::io("create", &folder))?;
+        disk::create_folders(&folder)?;
         write_whole(&folder.join("task.json"), assignment)?;
         Ok(Attempt { folder })
     }
@@ -167,7 +167,7 @@ impl Attempt {
 
     /// Makes a start the owner of its stage: processes that began earlier stop when they see it.
     pub fn take_stage(start: &Start) -> Result<()> {
-        write_text(&Attempt::owner_file(start), start.name().as_bytes())
+        Ok(disk::write_whole(&Attempt::owner_file(start), start.name().as_bytes())?)
     }
 
     /// The file that names the owner of a stage: the start that began last.
@@ -179,12 +179,10 @@ impl Attempt {
     /// A folder for a process that begins. Restarts of a job are counted by the cluster.
     pub fn start(&self, restart: u32) -> Result<Start> {
         let folder = self.folder.join(format!("start-{restart:03}-{}", chance()));
-        fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
-        sharing::share(&folder);
+        disk::create_folder(&folder)?;
         let start = Start { folder };
         for folder in [start.files(), start.items()] {
-            fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
-            sharing::share(&folder);
+            disk::create_folder(&folder)?;
         }
         Ok(start)
     }
@@ -293,7 +291,7 @@ fn remove_each(folders: Vec<PathBuf>, age: Duration) -> Result<u64> {
 }
 
 fn remove(folder: &Path) -> Result<()> {
-    fs::remove_dir_all(folder).map_err(Error::io("remove", folder))
+    Ok(disk::remove(folder)?)
 }
 
 /// The last change of a folder, of the files in it, and of those one level below.

@@ -6,7 +6,7 @@ use super::files;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use voxflow_cache::sharing;
+use voxflow_cache::disk;
 use voxflow_stages::{Error, Result};
 
 /// Time in which orders are collected.
@@ -140,7 +140,7 @@ impl Batcher {
             group.iter().map(|one| one.attempt.folder().to_path_buf()).collect();
         let name = files::name(&format!("{attempts:?}"));
         let folder = self.folder.join(&name);
-        sharing::make_folders(&folder).map_err(Error::io("create", &folder))?;
+        disk::create_folders(&folder)?;
         let batch = Batch { name, folder, attempts, wants: group[0].wants.clone() };
         for (index, one) in (0..).zip(group) {
             one.attempt.write_job(&job(&batch, index, None))?;
@@ -152,12 +152,12 @@ impl Batcher {
     pub fn forget(&self, job: &Job) {
         let folder = self.folder.join(&job.batch);
         for ending in ["out", "pid"] {
-            std::fs::remove_file(folder.join(format!("{}.{ending}", job.index))).ok();
+            disk::remove(&folder.join(format!("{}.{ending}", job.index))).ok();
         }
         let names = std::fs::read_dir(&folder).into_iter().flatten().flatten();
         let is_own = |name: std::ffi::OsString| name != "list" && name != "script.sh";
         if !names.map(|entry| entry.file_name()).any(is_own) {
-            std::fs::remove_dir_all(&folder).ok();
+            disk::remove(&folder).ok();
         }
     }
 

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use voxflow_cache::disk::FileWriter;
+use voxflow_stages::Error;
 
 /// Child processes, a few at a time.
 pub struct Children {
@@ -78,16 +80,18 @@ impl Queued {
     }
 }
 
-fn spawn(next: &Queued) -> std::io::Result<Child> {
-    let out = fs::File::create(next.folder.join(format!("{}.out", next.index)))?;
-    let mut command = Command::new(std::env::current_exe()?);
+fn spawn(next: &Queued) -> voxflow_stages::Result<Child> {
+    let out = FileWriter::create(&next.folder.join(format!("{}.out", next.index)))?.into_file();
+    let program = std::env::current_exe().map_err(Error::io("find", "voxflow"))?;
+    let also = out.try_clone().map_err(Error::io("open", &next.folder))?;
+    let mut command = Command::new(&program);
     command.arg("task").arg(&next.attempt);
-    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+    command.stdin(Stdio::null()).stdout(also).stderr(out);
     // SAFETY: between fork and exec only one system call is made, safe there.
     unsafe {
         command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(Into::into));
     }
-    let child = command.spawn()?;
+    let child = command.spawn().map_err(Error::io("start", &program))?;
     next.pid_file().write(child.id())?;
     Ok(child)
 }

@@ -4,9 +4,9 @@
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
-use voxflow_cache::{Digest, sharing};
-use voxflow_stages::{Error, Result, Trouble};
+use voxflow_cache::Digest;
+use voxflow_cache::disk::{self, unique};
+use voxflow_stages::{Result, Trouble};
 
 /// Files of one value in JSON, with its digest as the second line.
 pub struct Closed;
@@ -17,7 +17,7 @@ impl Closed {
         let mut text = serde_json::to_vec(value).trouble_at(path)?;
         let digest = Digest::of(&text);
         text.extend(format!("\n{}\n", digest.to_hex()).bytes());
-        write_text(path, &text)
+        Ok(disk::write_whole(path, &text)?)
     }
 
     /// Reads a value; `None` where the file is not there or not whole.
@@ -36,26 +36,12 @@ pub fn name(about: &str) -> String {
 
 /// Eight digits that nobody else draws.
 pub(super) fn chance() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let text = format!("{} {now:?} {} {count}", crate::machine::host(), std::process::id());
-    Digest::of(text.as_bytes()).to_hex()[..8].to_string()
+    unique()[..8].to_string()
 }
 
 /// Writes JSON beside its place and renames it there, safe on the disk first.
 pub fn write_whole<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    write_text(path, &serde_json::to_vec(value).trouble_at(path)?)
-}
-
-pub(super) fn write_text(path: &Path, text: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let beside = path.with_extension(format!("{}.part", chance()));
-    let mut file = fs::File::create(&beside).map_err(Error::io("create", &beside))?;
-    file.write_all(text).and_then(|()| file.sync_all()).map_err(Error::io("write", &beside))?;
-    sharing::share(&beside);
-    fs::rename(&beside, path).map_err(Error::io("rename to", path))
+    Ok(disk::write_whole(path, &serde_json::to_vec(value).trouble_at(path)?)?)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::workflow::stage_resources::StageResources;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use voxflow_cache::Recipe;
+use voxflow_cache::{Recipe, disk};
 use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error, Host, Kind, Result};
 
@@ -90,13 +90,8 @@ impl Executor for Remote {
             self.shared.batcher.forget(&job);
         }
         let folder = attempt::of_stage(&self.shared.store, &fingerprint);
-        if let Err(error) = std::fs::remove_dir_all(&folder)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(
-                "{}: is of no use any more and cannot be removed: {error}",
-                folder.display()
-            );
+        if let Err(error) = disk::remove(&folder) {
+            tracing::warn!("{error}; it is of no use any more and may be removed by hand");
         }
     }
 

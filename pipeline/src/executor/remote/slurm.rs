@@ -3,11 +3,11 @@
 
 use super::cluster::{Batch, Cluster, Ended, JobId, JobWants, Refused, Seen, Silent, State};
 use crate::site::SlurmSite;
-use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use voxflow_cache::disk;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -134,9 +134,10 @@ impl Cluster for Slurm {
         let list: Vec<String> =
             batch.attempts.iter().map(|attempt| attempt.display().to_string()).collect();
         let script = batch.folder.join("script.sh");
-        let written = fs::write(batch.folder.join("list"), list.join("\n") + "\n")
-            .and_then(|()| fs::write(&script, self.script()));
-        written.map_err(|error| Refused::NotNow(format!("{}: {error}", script.display())))?;
+        let list = list.join("\n") + "\n";
+        disk::write_whole(&batch.folder.join("list"), list.as_bytes())
+            .and_then(|()| disk::write_whole(&script, self.script().as_bytes()))
+            .map_err(|error| Refused::NotNow(error.to_string()))?;
         let mut arguments = self.arguments(batch);
         arguments.push(script.display().to_string());
         arguments.push(batch.folder.display().to_string());
