@@ -99,13 +99,21 @@ fn two_and_four_processes_train_the_weights_of_one_by_every_optimizer() {
 }
 
 #[test]
-fn half_precision_skips_the_same_steps_on_all_ranks() {
+fn half_precision_is_scaled_and_skipped_alike_on_all_ranks() {
+    // The first steps overflow: the loss is scaled by 65536 and has a large weight.
     let bench = Bench::new();
-    let task = task(&bench, "fp16", 2, &params(json!({ "precision": "fp16", "epochs": 2 })));
-    let heard = finish(&task);
-    assert_eq!(heard.values("loss").len(), 2);
-    let checkpointless = task.unfinished.read_dir().unwrap().count();
-    assert_eq!(checkpointless, 0, "a short training writes none");
+    let params = params(json!({
+        "precision": "fp16", "learning_rate": 1e-3, "loss": { "batch": false, "weights": [50, 50] },
+    }));
+    let (one, two) = (task(&bench, "one", 1, &params), task(&bench, "two", 2, &params));
+    let (wanted, found) = (finish(&one), finish(&two));
+    for metric in ["loss", "gradient_norm"] {
+        let (found, wanted) = (found.values(metric), wanted.values(metric));
+        assert_eq!(found.len(), 3);
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!((found - wanted).abs() <= 2e-3 * wanted.abs(), "{metric}: {found}, {wanted}");
+        }
+    }
 }
 
 #[test]
@@ -180,6 +188,31 @@ fn a_process_that_dies_or_hangs_ends_the_training_with_one_line_and_it_goes_on_l
         let again = hear(start(&Task { ranks: 2, ..task }), Some(heard.metrics.len() + 6));
         assert!(again.resumed.unwrap().0 >= 1, "{name}");
     }
+}
+
+#[test]
+fn the_other_processes_die_with_the_first() {
+    let bench = Bench::new();
+    let task = task(&bench, "orphans", 3, &params(json!({ "epochs": 2000 })));
+    let ranks = std::cell::RefCell::new(vec![]);
+    let heard = hear_and(start(&task), Some(6), |pid| {
+        ranks.replace(children(pid));
+        signal("KILL", pid);
+    });
+    assert!(heard.reply.is_none());
+    let ranks = ranks.into_inner();
+    assert_eq!(ranks.len(), 2);
+    let lives = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    };
+    for _ in 0..500 {
+        if !ranks.iter().any(lives) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("ranks outlive the first: {ranks:?}");
 }
 
 #[test]
