@@ -207,3 +207,25 @@ fn a_model_never_takes_the_place_of_the_weights_that_it_is_made_of() {
     );
     assert_eq!(fs::read_to_string(lab.path("best.safetensors")).unwrap(), "weights of a person");
 }
+
+#[test]
+fn a_model_card_shows_names_as_they_are_and_obeys_none_of_them() {
+    let lab = Lab::new();
+    let data = Dataset::write(&lab.path("data"), 7, 0);
+    let listing = data.folder.join("dataset.json");
+    let text = fs::read_to_string(&listing).expect("a listing");
+    let bad = "</script><script>alert(3)</script>";
+    let named =
+        text.replace("\"cube\"", &format!("\"{bad}\"")).replace("Cubes", "[a](javascript:x)");
+    fs::write(&listing, named).expect("a listing");
+    let workflow = CUBES.replace("name: cubes", "name: '<img src=x onerror=alert(1)>'");
+    let run = lab.run(&workflow, &["--threads", "1"], 0);
+    done(&lab, &["report", "latest"]);
+    let card = fs::read_to_string(run.folder.join("MODEL_CARD.md")).expect("a card");
+    for markup in ["<script>", "</script>", "<img", "[a](javascript"] {
+        assert!(!card.contains(markup), "'{markup}' in\n{card}");
+    }
+    for shown in ["&lt;script&gt;alert(3)", "&lt;img src=x", "[a\\](javascript:x)"] {
+        assert!(card.contains(shown), "'{shown}' in\n{card}");
+    }
+}

@@ -5,6 +5,7 @@ mod lab;
 
 use lab::Lab;
 use lab::cubes::Dataset;
+use lab::layouts::{self, Holds};
 use std::fs;
 use std::path::Path;
 
@@ -172,6 +173,47 @@ fn volumes_that_were_prepared_otherwise_are_refused_and_both_preparations_named(
     assert_eq!(err.matches(words).count(), 2, "{err}");
     assert!(err.contains("warning: crop: model 'model': the volumes were prepared otherwise"));
     assert_eq!(lab.last_run().stage("crop")["outcome"], "made");
+}
+
+/// Two channels a case, under the names that a dataset gives them.
+fn channels(mark: &str, path: &str, names: &str) -> String {
+    let patterns = "images: ['one/{case}.nii.gz', 'two/{case}.nii.gz'], \
+                    labels: 'seg/{case}.nii.gz', label_names: [cube]";
+    let folder = format!("{path}, {patterns}, modality: {names}");
+    let split = "training: ['07', '08', '11'], validation: ['12'], testing: ['30', '41']";
+    part(mark, &folder, split, PLAIN)
+}
+
+#[test]
+fn channels_in_another_order_are_refused_and_other_names_are_told() {
+    let lab = Lab::new();
+    let files = [
+        ("one/#.nii.gz", Holds::Image(1)),
+        ("two/#.nii.gz", Holds::Image(2)),
+        ("seg/#.nii.gz", Holds::Label(&[1])),
+    ];
+    for folder in ["data", "other_data"] {
+        layouts::write(&lab, folder, &files);
+    }
+    let workflow = |names: &str| {
+        let predict = "uses: predict, needs: { dataset: dataset_b, model: model }";
+        stages(&[
+            channels("", "data", "[MR0, MR1]"),
+            channels("_b", "other_data", names),
+            model("model", "cache: cache"),
+            "  final: { uses: test, needs: { dataset: dataset_b, cache: cache_b, model: model } }\n"
+                .into(),
+            "  score: { uses: validate, needs: { cache: cache_b, model: model } }\n".into(),
+            format!("  labels: {{ {predict}, with: {{ cases: all }} }}\n"),
+        ])
+    };
+    let err = trouble(&lab, &workflow("[MR1, MR0]"));
+    let words = "the images have channels in the order (MR1, MR0), the model reads (MR0, MR1)";
+    assert_eq!(err.matches(words).count(), 3, "of test, validate and predict: {err}");
+    lab.write("workflow.yaml", &workflow("[T1, T2]"));
+    let shown = lab.voxflow(&["run", "workflow.yaml"]);
+    let words = "the images have channels (T1, T2), the model was trained on (MR0, MR1)";
+    assert!(shown.code == 0 && shown.err.contains(words), "{}", shown.err);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 mod lab;
 
-use lab::Lab;
 use lab::cubes::{CUBES, Dataset, SHAPE, write_nifti};
+use lab::{Lab, Record};
 use std::fs;
 use std::path::Path;
 
@@ -146,4 +146,106 @@ fn a_missing_label_stops_before_any_work_and_if_allowed_plan_and_run_say_it() {
     let run = lab.voxflow(&[&["run", "w.yaml"][..], &allowed].concat());
     assert_eq!(run.code, 0, "{}", run.err);
     assert!(run.err.contains("1 of 4 cases have no label: case_02"), "{}", run.err);
+}
+
+#[test]
+fn voxels_to_ignore_and_regions_are_refused_before_any_work() {
+    let lab = Lab::new();
+    let dataset = Dataset::write(&lab.path("data"), 3, 0);
+    as_nnunet(&dataset, &lab.path("nnunet"));
+    let listing = lab.path("nnunet/dataset.json");
+    let text = fs::read_to_string(&listing).expect("a listing");
+    for (labels, words) in [
+        (r#"{"background":0,"cube":1,"ignore":2}"#, "label 'ignore': voxels to ignore"),
+        (r#"{"background":0,"whole":[1,2],"core":2}"#, "regions are not known"),
+    ] {
+        let changed = text.replace(r#"{"background":0,"cube":1}"#, labels);
+        assert_ne!(changed, text);
+        fs::write(&listing, changed).expect("a listing");
+        let workflow = until_volumes("  dataset: { uses: folder, with: { path: nnunet } }");
+        lab.write("w.yaml", &workflow);
+        let shown = lab.voxflow(&["run", "w.yaml"]);
+        assert!([1, 2].contains(&shown.code), "{}", shown.err);
+        assert!(shown.err.contains(words), "'{words}' in\n{}", shown.err);
+        assert!(lab.runs().iter().all(|run| Record::of(run).made().is_empty()), "work was begun");
+    }
+}
+
+/// The advice is followed as it was given.
+#[test]
+fn the_way_out_for_a_case_that_cannot_be_read_leads_out() {
+    let lab = Lab::new();
+    let dataset = Dataset::write(&lab.path("data"), 4, 0);
+    let mut voxels = vec![1.0; SHAPE.iter().product()];
+    voxels[7] = f32::NAN;
+    write_nifti(&dataset.image(2), &voxels, 16);
+    lab.write("w.yaml", &until_volumes("  dataset: { uses: folder, with: { path: data } }"));
+    let shown = lab.voxflow(&["run", "w.yaml"]);
+    assert_eq!(shown.code, 1, "{}", shown.err);
+    assert!(shown.err.contains("1 of 5760 voxels are NaN or infinite"), "{}", shown.err);
+    assert!(shown.err.contains("'exclude: [case_02]' of stage 'dataset'"), "{}", shown.err);
+    let shown = lab.voxflow(&["run", "w.yaml", "--set", "dataset.exclude=[case_02]"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert_eq!(lab.last_run().items("volumes"), (0, 3));
+}
+
+/// Label maps as FreeSurfer's aparc+aseg: many structures, values up to 2035.
+#[test]
+fn label_maps_of_many_and_large_values_are_used_by_naming_a_few_of_them() {
+    let lab = Lab::new();
+    let dataset = Dataset::write(&lab.path("data"), 7, 0);
+    Dataset::write(&lab.path("plain"), 7, 0);
+    for case in 0..7 {
+        let mut plain = vec![0.0; SHAPE.iter().product()];
+        let mut many = plain.clone();
+        for (at, [small, large]) in
+            [[0.0, 2.0], [1.0, 17.0], [1.0, 53.0], [2.0, 1035.0], [0.0, 2035.0]].iter().enumerate()
+        {
+            let range = 1500 + at * 400..1900 + at * 400 + case;
+            (plain[range.clone()].fill(*small), many[range].fill(*large));
+        }
+        write_nifti(&lab.path(&format!("plain/labelsTr/case_{case:02}.nii.gz")), &plain, 2);
+        write_nifti(&dataset.label(case), &many, 16);
+    }
+    let names = "label_names: [hippocampus, insula]";
+    let source = |with: &str| CUBES.replace("with: { path: data }", &format!("with: {{ {with} }}"));
+    let refused = lab.write("w.yaml", &source(&format!("path: data, {names}")));
+    let shown = lab.voxflow(&["run", refused.to_str().expect("a path"), "--until", "volumes"]);
+    assert!(shown.code == 1 && shown.err.contains("'map_labels'"), "{}", shown.err);
+    let plain = lab.run(&source(&format!("path: plain, {names}")), &["--threads", "1"], 0);
+    let mapped = format!("path: data, {names}, map_labels: {{ 17: 1, 53: 1, 1035: 2 }}");
+    let mapped = lab.run(&source(&mapped), &["--threads", "1"], 0);
+    let read = |run: &Record, name: &str| fs::read(run.folder.join("outputs").join(name)).unwrap();
+    for name in ["volumes/case_00/label.nii", "volumes/case_06/label.nii", "model/best.safetensors"]
+    {
+        assert!(read(&mapped, name) == read(&plain, name), "{name} differs");
+    }
+    // The test and a view of the dataset read the label files themselves.
+    let scores = |run: &Record| {
+        let metrics = run.metrics().into_iter();
+        metrics.filter(|metric| metric[0] == "final").collect::<Vec<_>>()
+    };
+    assert!(!scores(&plain).is_empty());
+    assert_eq!(scores(&mapped), scores(&plain));
+    let shown = lab.voxflow(&["view", "latest/dataset/case_00"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+}
+
+#[test]
+fn a_mapping_of_label_values_that_cannot_be_is_found_by_check_or_before_any_work() {
+    let lab = Lab::new();
+    Dataset::write(&lab.path("data"), 2, 0);
+    for (mapping, code, words) in [
+        ("{0: 1}", 2, "'0': must be a voxel value from 1 to 65535"),
+        ("{65536: 1}", 2, "must be a voxel value from 1 to 65535"),
+        ("{17: 0}", 2, "background already"),
+        ("{17: 256}", 2, "w.yaml:3:"),
+        ("{17: 3}", 2, "map_labels: {17: 3}: no label has the value 3"),
+    ] {
+        let with = format!("{BY_PATTERNS}, label_names: [cube], map_labels: {mapping}");
+        lab.write("w.yaml", &dataset_alone(&with));
+        let shown = lab.voxflow(&["run", "w.yaml"]);
+        assert_eq!(shown.code, code, "{mapping}: {}", shown.err);
+        assert!(shown.err.contains(words), "{mapping}: {}", shown.err);
+    }
 }

@@ -53,6 +53,10 @@ fn workflow(address: &str, folder: &str, digest: &str, secrets: [&str; 4]) -> St
     let [user, password, token, signature] = secrets;
     let query = format!("token={token}&X-Amz-Signature={signature}");
     let url = format!("http://{user}:{password}@{address}/{folder}/${{DATA_TOKEN}}/a.tar?{query}");
+    workflow_of(&url, digest)
+}
+
+fn workflow_of(url: &str, digest: &str) -> String {
     format!(
         "name: secret
 stages:
@@ -133,6 +137,55 @@ fn no_credential_is_written_or_said_whether_the_run_ends_well_or_not() {
     search(&lab(), &workflow(&address, "data", &digest, own), 0);
     search(&lab(), &workflow(&address, "refused", &digest, own), 1);
     search(&lab(), &workflow(&address, "data", &"0".repeat(64), own), 1);
+}
+
+#[test]
+fn passwords_under_names_that_tell_nothing_are_hidden_too() {
+    let (bytes, digest) = archive();
+    let address = server(bytes);
+    let mut lab = Lab::new();
+    lab.set("DB_PASS", SECRETS[4]);
+    let [auth, pass, pwd, code] = [0, 1, 2, 3].map(|at| SECRETS[at]);
+    let query = format!("auth={auth}&pass={pass}&pwd={pwd}&code={code}");
+    let url = |folder: &str| format!("http://{address}/{folder}/${{DB_PASS}}/a.tar?{query}");
+    search(&lab, &workflow_of(&url("data"), &digest), 0);
+    search(&lab, &workflow_of(&url("refused"), &"1".repeat(64)), 1);
+}
+
+/// `CONTRAST_KEY` says nothing of a secret, and one letter of `API_KEY` is in every text by chance.
+#[test]
+fn a_short_value_of_a_variable_leaves_the_record_of_a_run_as_it_is() {
+    let mut lab = Lab::new();
+    Dataset::write(&lab.path("data"), 6, 0);
+    (lab.set("CONTRAST_KEY", "1"), lab.set("API_KEY", "2"));
+    let text = "name: contrast
+seed: 12
+stages:
+  dataset:
+    uses: folder
+    with:
+      path: data
+      images: 'imagesTr/{case}.nii.gz'
+      labels: 'labelsTr/{case}.nii.gz'
+      label_names: [cube]
+      modality: ['T${CONTRAST_KEY} number ${API_KEY}']
+  split: { uses: split, needs: [dataset], with: { training: 3, validation: 1, testing: 2 } }
+";
+    let run = lab.run(text, &[], 0).folder;
+    let read = |name: &str| fs::read_to_string(run.join(name)).unwrap();
+    assert_eq!(read("workflow.yaml"), text);
+    let resolved = read("resolved.yaml");
+    let words = ["T${CONTRAST_KEY} number ${API_KEY}", "seed: 12", "training: 3"];
+    assert!(words.iter().all(|words| resolved.contains(words)), "{resolved}");
+    assert!(read("outputs/dataset/dataset.json").contains("T1 number 2"));
+    for line in read("events.jsonl").lines() {
+        let event: serde_json::Value = serde_json::from_str(line).expect("an event is JSON");
+        assert!(event["at_ms"].as_u64().is_some_and(|moment| moment > 1_000_000_000_000), "{line}");
+    }
+    lab.write("again.yaml", &resolved);
+    let again = lab.voxflow(&["run", "again.yaml"]);
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert_eq!(lab.last_run().made(), [] as [&str; 0]);
 }
 
 #[test]

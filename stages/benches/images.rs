@@ -67,7 +67,8 @@ fn preparation() -> Preparation {
 fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Prepared {
     let (images, modality, mut scratch) = ([image], ["CT".to_string()], Scratch::default());
     let case = CaseFiles::at(&images, Some(label));
-    let files = Files { case: &case, modality: &modality, named_by: "the dataset", allowed: &[1] };
+    let files =
+        Files { case: &case, modality: &modality, named_by: "the dataset", values: (&[1]).into() };
     let mut work =
         || prepare_with(&mut scratch, &preparation(), files).expect("a CT with its label");
     tell("prepare a CT with its label", repeats, || drop(black_box(work())));

@@ -29,7 +29,7 @@ pub trait Host: Sync {
     fn blob_path(&self, blob: &Blob) -> PathBuf;
     /// Adds an existing blob to the stage's own artifact, without copying it.
     fn adopt(&self, name: &str, blob: &Blob);
-    /// The blob of a person's own file, which stays where it is.
+    /// The blob of a person's own file; the file stays in its place.
     fn refer(&self, path: &Path) -> Result<Blob>;
 }
 
@@ -78,7 +78,7 @@ impl<'a> Context<'a> {
             .ok_or_else(|| Error::failed(format!("stage '{}' has no input '{role}'", self.stage())))
     }
 
-    /// The input of a role, if there is one.
+    /// The first input of a role; `None` without inputs.
     pub fn optional(&self, role: &str) -> Option<&'a Input> {
         self.many(role).first()
     }
@@ -115,7 +115,8 @@ impl<'a> Context<'a> {
         self.host.adopt(name, blob);
     }
 
-    /// Adds a person's own file to the artifact as `name`; it stays where it is and is referred to.
+    /// Adds a person's own file to the artifact as `name`, by reference; the file stays in its
+    /// place.
     pub fn refer(&self, name: &str, path: &Path) -> Result<Blob> {
         let blob = self.host.refer(path)?;
         self.host.adopt(name, &blob);
@@ -243,7 +244,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The results in order, or the one error that tells of all that went wrong.
+/// The results in order, or a single error listing every failure.
 fn gather<C, T>(
     cases: &[C],
     name: fn(&C) -> &str,

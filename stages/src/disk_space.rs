@@ -8,7 +8,7 @@ use crate::task::Input;
 pub enum Upstream {
     /// It is there.
     Made(Input),
-    /// It is not there either, and is expected to take about so many bytes.
+    /// Absent too, with about this many bytes expected.
     Foreseen(u64),
 }
 

@@ -1,4 +1,4 @@
-//! Errors of a stage: one line that names the thing, the trouble and the way out.
+//! Errors in a stage: one line naming the thing, the trouble and the way out.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

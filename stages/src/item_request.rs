@@ -1,5 +1,5 @@
-//! Items across a pipe: what a worker, which has no store, asks of the program that started it, and
-//! the answers. A request is a line of the worker's stdout, an answer a line of its stdin.
+//! Items across a pipe: requests from a worker, which has no store, to the program that started it,
+//! and the answers. A request is a line on the worker's stdout, an answer a line on its stdin.
 
 use crate::record::Reply;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use voxflow_cache::{Artifact, Recipe};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Request {
-    /// The item of this recipe: look it up, or have it made.
+    /// Looks an item up by its recipe; the answer may be to make it.
     Recall {
         /// The item's number.
         id: u64,
@@ -33,7 +33,7 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    /// It is not there: make it in this empty folder.
+    /// Not found: make it in this empty folder.
     Make {
         /// The item's number.
         id: u64,

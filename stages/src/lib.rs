@@ -1,9 +1,8 @@
-//! Do: the contract of a stage, the parameters of every kind, and the science that needs no
-//! network.
+//! Do: the stage contract, every kind's parameters, and the science without a network.
 //!
-//! `kinds` lists what exists; `context` is all that a running stage may touch; `dataset`, `image`
-//! and `metric` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives
-//! in `voxflow-net`.
+//! `kinds` lists all kinds; `context` is all a running stage may touch; `dataset`, `image` and
+//! `metric` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives in
+//! `voxflow-net`.
 
 pub mod context;
 pub mod dataset;

@@ -53,10 +53,10 @@ impl WorkerLine {
     }
 }
 
-/// One of the two programs, as far as the other must know it.
+/// A build as the other program must know it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Build {
-    /// The protocol it speaks; 0 where it does not say.
+    /// Its protocol; 0 if absent from the message.
     #[serde(default)]
     pub protocol: u32,
     /// Its version.
@@ -65,7 +65,7 @@ pub struct Build {
     /// The build id.
     #[serde(default)]
     pub build: String,
-    /// The versions of the kinds that it knows.
+    /// Its kinds' versions.
     #[serde(default)]
     pub kinds: BTreeMap<String, u32>,
 }
@@ -129,7 +129,7 @@ pub enum Probed {
     Unusable(String),
 }
 
-/// The way out where two programs are not of one build.
+/// The way out after a mismatch between two builds.
 pub const REMEDY: &str = "'cargo build' builds both programs; if they were built while the run \
                           went on, run again, and unset VOXFLOW_WORKER if it names an older one";
 

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use voxflow_cache::Digest;
 
-/// A stream of random numbers that belongs to one purpose of one item.
+/// A random stream for a purpose and an item.
 #[derive(Clone, Debug)]
 pub struct Draw(ChaCha8Rng);
 
@@ -50,7 +50,7 @@ impl Draw {
         self.unit() < probability
     }
 
-    /// Standard normal (Box–Muller, by libm so that it is the same on every machine).
+    /// Standard normal (Box–Muller, by libm: the same on every machine).
     pub fn normal(&mut self) -> f64 {
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.unit()));
         radius * libm::cos(std::f64::consts::TAU * self.unit())

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use voxflow_cache::Blob;
 
-/// One row of what was found. `None` where a column does not apply.
+/// A metric row. `None` for columns not applicable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metric {
@@ -29,7 +29,7 @@ pub struct Metric {
     pub step: Option<u64>,
     /// The name: dice, hd95_mm, loss, learning_rate, …
     pub metric: String,
-    /// The value; `None` where there was nothing to average.
+    /// The value; `None` if there was nothing to average.
     pub value: Option<f64>,
     /// True for time, speed and memory, which equal recipes do not repeat.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -146,7 +146,7 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum Reply {
-    /// It was made: the draft holds its files, and these blobs of others belong to it too.
+    /// Made: the draft holds its files, and these foreign blobs belong to it too.
     Done {
         /// Name in the artifact → blob.
         adopted: BTreeMap<String, Blob>,
@@ -165,7 +165,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The error that it tells of, if it does.
+    /// Its error, if any.
     pub fn error(self) -> Option<Error> {
         let Reply::Failed { error, stopped, storage, cases } = self else { return None };
         Some(match (stopped, storage) {

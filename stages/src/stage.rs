@@ -1,4 +1,4 @@
-//! The contract of a stage: its parameters as plain data, the roles it reads, the artifact it makes.
+//! The stage contract: parameters as plain data, the roles it reads, the artifact it makes.
 
 use crate::dataset::Listing;
 use crate::disk_space::Upstream;
@@ -34,8 +34,8 @@ pub enum ArtifactType {
 }
 
 impl ArtifactType {
-    /// The files without which an artifact of this type is none. A name that ends in a slash
-    /// stands for any file below it, an empty one for any file.
+    /// Files required in an artifact of this type. A name ending in a slash stands for any file
+    /// below it, an empty name for any file.
     pub const fn holds(self) -> &'static [&'static str] {
         match self {
             ArtifactType::Archive => &["archive"],
@@ -56,7 +56,7 @@ impl ArtifactType {
     }
 }
 
-/// Items of a kind: what a stage recalls one by one.
+/// A kind's items, recalled one by one by its stage.
 #[derive(Clone, Copy, Debug)]
 pub struct Items {
     /// The name after the kind's in their recipes: `volume` of `preprocess/volume`.
@@ -78,7 +78,7 @@ pub enum Count {
     Many,
 }
 
-/// A role: what a kind reads of the stages it needs.
+/// A role: an artifact read by a kind, under a name.
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
     /// The role's name, for `needs: { role: stage }`.
@@ -113,11 +113,11 @@ pub enum Pool {
     Io,
     /// Threads of the processor.
     Cpu,
-    /// The accelerator, where there is one, else the processor: one stage a device.
+    /// The accelerator if present, else the processor: one stage a device.
     Gpu,
 }
 
-/// The metrics that a kind reports, and so where tables and reports show them.
+/// Metrics reported by a kind, and so their place in tables and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Yields {
     /// None.
@@ -143,7 +143,7 @@ impl Yields {
     }
 }
 
-/// The origin of a kind's parameter `seed` where a stage does not give one.
+/// The origin of a kind's parameter `seed` if a stage gives none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seed {
     /// The workflow's `seed`.
@@ -152,11 +152,10 @@ pub enum Seed {
     Own,
 }
 
-/// Reads a small file of an input: the role, of which the first stage counts, and the file's name.
+/// Reads a small input file by role (its first stage) and file name.
 pub type Peek<'a> = dyn Fn(&str, &str) -> Result<Vec<u8>> + 'a;
 
-/// The contract of a stage's parameters: plain data with a name, a version and what it reads and
-/// makes.
+/// A stage's contract: plain parameters with a name, a version, its inputs and its output.
 pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'static {
     /// The name in `uses`.
     const NAME: &'static str;
@@ -166,11 +165,11 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const READS: &'static [Read];
     /// The type of its artifact.
     const MAKES: ArtifactType;
-    /// Parameters that say where, not what: left out of the hashed parameters.
+    /// Locators: parameters outside the recipe.
     const LOCATORS: &'static [&'static str] = &[];
     /// The files without which its artifact is none; see [`ArtifactType::holds`].
     const HOLDS: &'static [&'static str] = Self::MAKES.holds();
-    /// The roles of which it reads fewer files than their parts, as [`Stage::names_read`] tells.
+    /// Roles narrowed to fewer files than their parts; see [`Stage::names_read`].
     const NARROWED: &'static [&'static str] = &[];
     /// The items that it recalls.
     const ITEMS: &'static [Items] = &[];
@@ -178,7 +177,7 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const POOL: Pool;
     /// The metrics it reports.
     const YIELDS: Yields = Yields::Nothing;
-    /// The origin of its parameter `seed`, if it has one.
+    /// The origin of its parameter `seed`, if any.
     const SEED: Seed = Seed::Workflow;
 
     /// Checks what types cannot say. Each mistake is a pair: the dotted path of the parameter
@@ -192,19 +191,18 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
         Ok(BTreeMap::new())
     }
 
-    /// The files that it reads of a narrowed role's artifact, by what small files of its inputs say.
+    /// The files it reads in a narrowed role's artifact, by the content of small input files.
     fn names_read(_role: &str, _peek: &Peek) -> Result<BTreeSet<String>> {
         Ok(BTreeSet::new())
     }
 
-    /// The listing of the dataset that it will make, where that costs no more than a look into a
-    /// folder; `None` otherwise.
+    /// The listing of the dataset it will make, if a look into a folder tells it; `None` otherwise.
     fn foresee_listing(&self) -> Option<Listing> {
         None
     }
 
-    /// About how many bytes of its own it will write, with its first input of each role; `None`
-    /// where nobody can say before.
+    /// About how many bytes it will write, given its first input per role; `None` if unknown
+    /// before.
     fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
         None
     }

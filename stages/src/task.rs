@@ -38,7 +38,7 @@ fn one() -> usize {
 /// The parts of one needed artifact, as files on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Input {
-    /// The id of the stage that made it.
+    /// The id of its stage.
     pub stage: String,
     /// Name in the artifact → file.
     pub files: BTreeMap<String, InputFile>,
@@ -61,12 +61,12 @@ impl Input {
             .ok_or_else(|| Error::failed(format!("stage '{}' made no file '{name}'", self.stage)))
     }
 
-    /// The path of the file of that name.
+    /// The path of a file by name.
     pub fn path(&self, name: &str) -> Result<&Path> {
         Ok(&self.file(name)?.path)
     }
 
-    /// True if there is a file of that name.
+    /// True if a file has that name.
     pub fn has(&self, name: &str) -> bool {
         self.files.contains_key(name)
     }

@@ -39,7 +39,8 @@ fn prepared(folder: &Path, scratch: &mut Scratch) -> Prepared {
     let (images, modality) = ([folder.join("image.nii")], ["CT".to_string()]);
     let label = folder.join("label.nii.gz");
     let case = CaseFiles::at(&images, Some(&label));
-    let files = Files { case: &case, modality: &modality, named_by: "the dataset", allowed: &[1] };
+    let files =
+        Files { case: &case, modality: &modality, named_by: "the dataset", values: (&[1]).into() };
     prepare_with(scratch, &preparation, files).unwrap()
 }
 

@@ -1,7 +1,9 @@
 //! Values of label maps: what is rounded, what is refused, and what is said of it.
 
 use std::path::{Path, PathBuf};
-use voxflow_stages::image::nifti::{ImageFile, LabelMap, Scratch, load_label, write_volume_f32};
+use voxflow_stages::image::nifti::{
+    ImageFile, LabelMap, LabelMapping, LabelValues, Scratch, load_label, write_volume_f32,
+};
 use voxflow_stages::image::{Volume, affine::IDENTITY};
 
 /// A float label of 2 x 3 x 4 voxels with these values first, scaled by slope and intercept.
@@ -23,13 +25,21 @@ fn label(folder: &Path, values: &[f32], scale: Option<[f32; 2]>) -> PathBuf {
 fn read(
     values: &[f32],
     scale: Option<[f32; 2]>,
-    allowed: &[u8],
+    declared: &[u8],
+) -> Result<(Vec<u8>, Option<String>), String> {
+    read_as(values, scale, declared.into())
+}
+
+fn read_as(
+    values: &[f32],
+    scale: Option<[f32; 2]>,
+    meaning: LabelValues,
 ) -> Result<(Vec<u8>, Option<String>), String> {
     let folder = tempfile::tempdir().unwrap();
     let file = ImageFile::at(&label(folder.path(), values, scale));
     let mut scratch = Scratch::default();
     let LabelMap { voxels, rounded, .. } =
-        load_label(&file, "label", allowed, &mut scratch).map_err(|error| error.to_string())?;
+        load_label(&file, "label", meaning, &mut scratch).map_err(|error| error.to_string())?;
     Ok((voxels[..values.len()].to_vec(), rounded))
 }
 
@@ -94,4 +104,32 @@ fn values_that_nobody_declared_are_listed_with_the_way_to_declare_them() {
     for words in ["4 (1 voxel), 255 (2 voxels)", "declared: 1, 2", "'label_names'"] {
         assert!(trouble.contains(words), "'{words}' is not in: {trouble}");
     }
+}
+
+#[test]
+fn values_are_mapped_to_labels_and_all_others_are_background() {
+    let mapping = LabelMapping::from([(17, 1), (53, 1), (1035, 2), (65535, 3)]);
+    let meaning = LabelValues { declared: &[1, 2, 3], mapping: &mapping };
+    for (values, scale) in [
+        (&[17.0, 53.0, 1035.0, 2.0, 2035.0, 65535.0, 1.0][..], None),
+        (&[34.0, 106.0, 2070.0, 4.0, 4070.0, 131_070.0, 2.0], Some([0.5, 0.0])),
+    ] {
+        let (voxels, rounded) = read_as(values, scale, meaning).unwrap();
+        assert_eq!(voxels, [1, 1, 2, 0, 0, 3, 0], "1 and 2 are values of files here, not labels");
+        assert_eq!(rounded, None);
+    }
+    let (voxels, rounded) = read_as(&[1034.998], None, meaning).unwrap();
+    assert!(voxels == [2] && rounded.is_some());
+    for (value, words) in [(65536.0, "from 0 to 65535"), (-1.0, "-1 (1 voxel)"), (17.5, "17.5")] {
+        let trouble = read_as(&[value], None, meaning).unwrap_err();
+        assert!(trouble.contains(words) && !trouble.contains("map_labels"), "{trouble}");
+    }
+}
+
+#[test]
+fn values_above_255_are_refused_with_the_way_to_map_them() {
+    let trouble = read(&[1035.0, 17.0], None, &[17]).unwrap_err();
+    assert!(trouble.contains("1035 (1 voxel)") && trouble.contains("'map_labels'"), "{trouble}");
+    let trouble = read(&[1035.0, 0.5], None, &[1]).unwrap_err();
+    assert!(!trouble.contains("'map_labels'"), "no way out for 0.5: {trouble}");
 }

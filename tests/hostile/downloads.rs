@@ -1,7 +1,8 @@
 //! Servers that redirect elsewhere, never end, or send something else.
 
 use crate::lab::{Lab, tally};
-use crate::refused;
+use crate::{harmless, refused};
+use sha2::Digest;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
@@ -94,4 +95,43 @@ fn servers_that_misbehave_are_told_of_by_their_url() {
         refused(&lab, what, workflow.as_bytes(), &words);
     }
     tally::tell("bad inputs", table.len(), "downloads");
+}
+
+/// A server that answers a request for `/files/b.tar` with `body` and redirects every other one
+/// there.
+fn redirecting(to: &'static str, body: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { break };
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap_or(0);
+            if request[..length].starts_with(b"GET /files/b.tar ") {
+                say(&mut stream, &format!("200 OK\r\nContent-Length: {}", body.len()));
+                let _ = stream.write_all(body);
+            } else {
+                say(&mut stream, &format!("302 Found\r\nLocation: {to}\r\nContent-Length: 0"));
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_redirect_may_be_relative_to_the_request() {
+    let body = b"what was asked for";
+    let digest: String =
+        sha2::Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect();
+    for to in ["b.tar", "./b.tar", "../files/b.tar", "/files/b.tar", "b.tar#part"] {
+        let lab = Lab::new();
+        let url = format!("http://{}/files/some.tar?v=1", redirecting(to, body));
+        let with = format!("url: '{url}', sha256: '{digest}'");
+        let workflow = format!("stages:\n  archive: {{ uses: download, with: {{ {with} }} }}\n");
+        harmless(&lab, to, workflow.as_bytes(), &[]);
+        let kept = lab.last_run().folder.join("outputs/archive");
+        let files = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path());
+        let contents: Vec<Vec<u8>> = files.map(|path| std::fs::read(path).unwrap()).collect();
+        assert_eq!(contents, [body.to_vec()], "{to}");
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::CaseFiles;
 use voxflow_stages::image::case::{read_channel, read_label_on};
-use voxflow_stages::image::nifti::ImageFile;
+use voxflow_stages::image::nifti::{ImageFile, LabelValues};
 use voxflow_stages::image::picture::{PictureOf, Plane, Scene};
 use voxflow_stages::metric::CaseScore;
 use voxflow_stages::{Context, Error, Input, Result};
@@ -63,11 +63,12 @@ fn scene(dataset: &Input, listing: &Listing, case: &str, prediction: &Path) -> R
     let label = files.label.ok_or_else(|| {
         Error::failed(format!("case '{case}' has no label in '{}'", dataset.stage))
     })?;
-    let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
+    let declared = listing.declared();
+    let values = LabelValues { declared: &declared, mapping: &listing.map_labels };
     let image = read_channel(&files.images, 1)?;
     let grid = image.grid();
-    let reference = read_label_on(grid, &label, "label", &allowed)?;
-    let prediction = read_label_on(grid, &ImageFile::at(prediction), "prediction", &allowed)?;
+    let reference = read_label_on(grid, &label, "label", values)?;
+    let prediction = read_label_on(grid, &ImageFile::at(prediction), "prediction", &declared)?;
     Scene::new(image, listing.is_ct())?.with_pair(reference, prediction)
 }
 

@@ -126,7 +126,8 @@ fn read_facts(cx: &Context, made: &Artifact) -> Result<PredictionFacts> {
 fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
     let card = item.models.lock().unwrap_or_else(PoisonError::into_inner).card.clone();
     let modality = &card.modality;
-    let files = Files { case: &item.files, modality, named_by: "the model", allowed: &[] };
+    let values = nifti::LabelValues::from(&[]);
+    let files = Files { case: &item.files, modality, named_by: "the model", values };
     let prepared = prepare_with(&mut nifti::Scratch::default(), &card.preparation, files)?;
     let Volume { data, channels, shape, .. } = &prepared.image;
     let image = volume_tensor(data, *channels, *shape, Device::Cpu);

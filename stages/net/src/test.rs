@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::Volume;
 use voxflow_stages::image::case::read_reference;
-use voxflow_stages::image::nifti::write_label_in;
+use voxflow_stages::image::nifti::{LabelValues, write_label_in};
 use voxflow_stages::kinds::test::Test;
 use voxflow_stages::metric::{CaseScore, score_case, skew_warning, summary};
 use voxflow_stages::{Context, Error, Input, Result};
@@ -56,8 +56,8 @@ fn read_label(dataset: &Input, listing: &Listing, case: &PreparedCase) -> Result
     let listed = listing.case(&case.name).ok_or_else(|| {
         Error::failed(format!("case '{}' is not in '{}'", case.name, dataset.stage))
     })?;
-    let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
-    read_reference(&case.geometry, dataset, listed, &allowed)
+    let values = LabelValues { declared: &listing.declared(), mapping: &listing.map_labels };
+    read_reference(&case.geometry, dataset, listed, values)
 }
 
 fn score(

@@ -12,7 +12,7 @@ use voxflow_stages::{Error, Result, Trouble};
 /// Tensors by name, in the order of a network's `state_dict`.
 pub type NamedTensors = Vec<(String, Tensor)>;
 
-/// Named tensors as a safetensors file. TensorNumbers may be infinite or NaN, as in a checkpoint; weights
+/// Named tensors as a safetensors file. Numbers may be infinite or NaN, as in a checkpoint; weights
 /// that leave a training are checked ([`write`]).
 pub fn pack(tensors: &[(String, Tensor)]) -> Result<Vec<u8>> {
     // The views borrow the bytes: all bytes come first.
@@ -174,6 +174,27 @@ mod tests {
         fill(&other, &unpack(&bytes).unwrap()).unwrap();
         for ((name, left), (_, right)) in snapshot(&one).iter().zip(snapshot(&other)) {
             assert!(left.equal(&right), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_neither_written_nor_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("best.safetensors");
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut tensors = snapshot(&small(1));
+            let (name, tensor) =
+                tensors.iter_mut().find(|(name, _)| name.ends_with("running_var")).unwrap();
+            let name = name.clone();
+            let _ = no_grad(|| tensor.get(0).fill_(value));
+            let refused = write(&path, &tensors).unwrap_err().to_string();
+            assert!(refused.contains(&format!("'{name}' holds numbers")), "{refused}");
+            assert!(!path.exists(), "nothing is left behind");
+            std::fs::write(&path, pack(&tensors).unwrap()).unwrap();
+            let refused = read(&path).unwrap_err().to_string();
+            assert!(refused.contains("best.safetensors"), "{refused}");
+            assert!(refused.contains(&format!("'{name}' holds numbers")), "{refused}");
+            std::fs::remove_file(&path).unwrap();
         }
     }
 

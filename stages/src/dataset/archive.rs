@@ -1,7 +1,7 @@
-//! Unpacking tar and tar.gz from people one does not know.
+//! Unpacking tar and tar.gz from untrusted people.
 //!
-//! Refused: paths that lead out, links, devices, names that come twice, archives that end early or
-//! grow without end. Left out: hidden files and what macOS adds. Nothing is written outside the
+//! Refused: paths leading out, links, devices, duplicate names, archives ending early or growing
+//! without end. Left out: hidden files and macOS's additions. Nothing is written outside the
 //! folder.
 
 use crate::context::Context;

@@ -134,7 +134,7 @@ impl MeanLabel {
     }
 }
 
-/// The voxel of grid `to` that lies on voxel `at` of grid `from`, both centres laid on each other.
+/// Maps voxel `at` on grid `from` to grid `to`, both centres laid on each other.
 fn centred(at: usize, from: [usize; 3], to: [usize; 3]) -> Option<usize> {
     let place = [at % from[0], at / from[0] % from[1], at / (from[0] * from[1])];
     let mut moved = [0; 3];
@@ -146,7 +146,7 @@ fn centred(at: usize, from: [usize; 3], to: [usize; 3]) -> Option<usize> {
     Some(moved[0] + to[0] * (moved[1] + to[1] * moved[2]))
 }
 
-/// The Dice of a mask and one label value; 1 where both are empty.
+/// Dice between a mask and a label value; 1 if both are empty.
 pub fn dice(mask: &[bool], label: &Volume<u8>, value: u8) -> f64 {
     let mut counts = [0u64; 3];
     for (predicted, label) in mask.iter().zip(&label.data) {

@@ -1,5 +1,5 @@
-//! Datalists: files that say which case is for training, validation and testing. MONAI's and
-//! Clara's forms (lists of files, or `fold` at each case), and nnU-Net's `splits_final.json`.
+//! Datalists: files naming the cases for training, validation and testing. MONAI's and Clara's
+//! forms (lists of files, or `fold` at each case), and nnU-Net's `splits_final.json`.
 
 use crate::dataset::document::{bytes, value};
 use crate::dataset::entry::{self, Entry};
@@ -19,8 +19,8 @@ const KEYS: [(&str, &[&str]); 3] = [
     ("testing", &["testing", "test"]),
 ];
 
-/// Reads the datalist at `path` for the cases of `listing`. With `fold` the training cases of that
-/// fold validate. Cases without a label, and those of `exclude`, are in no part.
+/// Reads the datalist at `path` for the cases in `listing`. With `fold` that fold's training cases
+/// validate. Unlabelled cases, and those in `exclude`, are in no part.
 pub fn read(
     path: &Path,
     listing: &Listing,
@@ -109,8 +109,7 @@ fn of_folds(folds: &[Value], listing: &Listing, fold: Option<u32>) -> Result<Par
     Ok([names("train")?, names("val")?, vec![]])
 }
 
-/// The case of the data set that an entry means: that of its image file, wherever its path begins,
-/// else that of its name.
+/// The dataset's case for an entry: by its image file, wherever its path begins, else by its name.
 fn case_of(entry: &Entry, listing: &Listing) -> String {
     let image = entry.images.first().map_or("", String::as_str);
     let plain = name::header_of(image.trim_start_matches("./"));

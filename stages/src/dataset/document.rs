@@ -1,5 +1,5 @@
-//! The text of a `dataset.json` or datalist as plain values. A key that is there twice is an error:
-//! of two meanings, neither is likelier.
+//! The text of a `dataset.json` or datalist as plain values. A duplicate key is an error: neither
+//! meaning is likelier.
 
 use crate::error::{Error, Result};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -12,7 +12,7 @@ use std::path::Path;
 /// More bytes than any listing has: a million cases.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The bytes of the file of a `dataset.json`; one beyond all measure is not read.
+/// The bytes of a `dataset.json`; an absurdly large file is not read.
 pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = vec![];
     let file = File::open(path).map_err(Error::io("read", path))?;
@@ -27,7 +27,7 @@ pub fn bytes(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// The value of a JSON text, a byte order mark before it and bytes that are not UTF-8 forgiven.
+/// Parses JSON text; forgives a byte order mark before it and bytes outside UTF-8.
 pub fn value(text: &[u8]) -> Result<Value> {
     let text = String::from_utf8_lossy(text);
     match serde_json::from_str::<Once>(text.trim_start_matches('\u{feff}')) {

@@ -1,5 +1,5 @@
-//! An entry of a list of cases, as in a Decathlon `dataset.json` or a datalist: an image or several,
-//! and a label; and the case that it is.
+//! An entry in a list of cases, as in a Decathlon `dataset.json` or a datalist: one or several
+//! images, a label, and the case they make.
 
 use crate::dataset::name;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ pub struct Entry {
     pub images: Vec<String>,
     /// The label file.
     pub label: Option<String>,
-    /// The fold that it is of.
+    /// Its fold in cross-validation.
     pub fold: Option<u64>,
     /// Its other fields.
     pub others: BTreeSet<String>,
@@ -100,7 +100,7 @@ impl Entry {
         if shared.is_empty() { first.to_string() } else { shared.to_string() }
     }
 
-    /// The names of the folders that its image lies in, joined; the last one alone first.
+    /// Its image's folder names, joined; the last alone first.
     fn folders(&self) -> Option<(String, String)> {
         let (folders, _) = self.images.first()?.rsplit_once('/')?;
         let last = folders.rsplit('/').next()?;
@@ -108,7 +108,7 @@ impl Entry {
     }
 }
 
-/// The names of the cases of a data set's lists. Where all images of a list have one name
+/// Names the cases in a dataset's lists. If all images in a list share a name
 /// ("case_1/imaging.nii.gz"), the folders tell them apart.
 pub fn names(lists: &[&[Entry]]) -> Vec<String> {
     let all = || lists.iter().copied().flatten();
@@ -131,8 +131,8 @@ fn stem(path: &str) -> &str {
     name::split_suffix(file).map_or(file, |(stem, _)| stem)
 }
 
-/// The name in `folder` of the file at `path`, which may be absolute. Files that are no part of the
-/// data set are refused.
+/// The name in `folder` for the file at `path`, possibly absolute. Files outside the dataset are
+/// refused.
 pub fn file_name(path: &str, folder: &Path) -> Result<String> {
     let roots = [Some(folder.to_path_buf()), folder.canonicalize().ok()];
     let within = |root: &Path| {
@@ -155,7 +155,7 @@ pub fn file_name(path: &str, folder: &Path) -> Result<String> {
     Ok(name::header_of(&name))
 }
 
-/// Gathers the texts of a text or of lists of texts; `false` if there is anything else.
+/// Gathers the texts from a text or nested lists; `false` if anything else is found.
 fn flatten(value: &Value, into: &mut Vec<String>) -> bool {
     match value {
         Value::Null => true,

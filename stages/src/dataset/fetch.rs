@@ -163,8 +163,8 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// All of one source: broken transfers go on, a wrong whole made of parts is tried in one
-    /// piece.
+    /// Transfers from a single source: broken transfers resume; a wrong file joined from parts is
+    /// tried again whole.
     fn source(&mut self, source: &Source, expected: &Expected) -> Result<PathBuf> {
         loop {
             let whole = self.whole(source)?;
@@ -189,7 +189,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Transfers until all is there. True if it came in one piece.
+    /// Transfers until complete. True if a single transfer did it.
     fn whole(&mut self, source: &Source) -> Result<bool> {
         let (mut breaks, mut refusals, mut pieces) = (0, 0, u32::from(self.have() > 0));
         loop {
@@ -395,7 +395,7 @@ fn validator(response: &Response<Body>) -> Option<String> {
     etag.or_else(|| header(response, "last-modified")).map(str::to_string)
 }
 
-/// True if a partial answer starts where we are, in a whole of the length that we know.
+/// True if a partial answer starts at our position and its total length is the known length.
 fn continues(response: &Response<Body>, have: u64, length: Option<u64>) -> bool {
     let Some(range) =
         header(response, "content-range").and_then(|text| text.strip_prefix("bytes "))

@@ -1,19 +1,22 @@
-//! The fields of a `dataset.json` that all layouts share, what a workflow may say in their place,
-//! and those that nobody reads: told once, or refused where they change what the data mean.
+//! The fields shared by every layout's `dataset.json`, their replacements in a workflow, and
+//! unknown fields: told once, or refused if they change the data's meaning.
 
 use crate::dataset::document::{channels, count_of, text_of};
 use crate::dataset::notes::Notes;
 use crate::dataset::{Label, Listing, Numbering, labels, name};
 use crate::error::{Error, Result};
+use crate::image::nifti::LabelMapping;
 use serde_json::{Map, Value};
 
-/// Values of a workflow that replace those of `dataset.json`.
+/// A workflow's values in place of those in `dataset.json`.
 #[derive(Clone, Debug, Default)]
 pub struct Said<'a> {
     /// The labels without background, if any are named.
     pub labels: Vec<Label>,
     /// The source of their values.
     pub numbering: Numbering,
+    /// The labels by the values in the label files.
+    pub map_labels: LabelMapping,
     /// The image channels, if any are named.
     pub modality: &'a [String],
     /// The data set's name.
@@ -24,11 +27,11 @@ pub struct Said<'a> {
     pub unlabelled: bool,
 }
 
-/// Fields that say which cases there are.
+/// Fields listing the cases.
 pub const LISTS: [&str; 9] =
     ["training", "train", "validation", "val", "valid", "test", "testing", "dataset", "labels"];
 
-/// Fields that are read, or that people read for themselves, or that bind no reader.
+/// Fields read by the program, meant for people, or binding no reader.
 const READ: [&str; 13] = [
     "name",
     "licence",
@@ -51,8 +54,8 @@ const REFUSED: [(&str, &str); 2] = [
     ("ignore_index", "voxels to ignore are not known; give them another value in the label files"),
 ];
 
-/// A listing without cases: names, channels and labels. Of the two names that the field of channels
-/// has, the layout's own counts first.
+/// A listing without cases: names, channels and labels. If channels are given under both names, the
+/// layout's own counts first.
 pub fn head(
     json: &Map<String, Value>,
     said: &Said,
@@ -86,12 +89,13 @@ pub fn head(
         reference: text_of(json, "reference"),
         modality,
         labels,
+        map_labels: said.map_labels.clone(),
         numbering,
         cases: vec![],
     })
 }
 
-/// A warning where a count that the file gives is not that of its cases.
+/// Warns if a count in the file differs from the number of its cases.
 pub fn count(json: &Map<String, Value>, key: &str, found: usize, what: &str, notes: &mut Notes) {
     if let Some(said) = count_of(json, key).filter(|said| *said != found as u64) {
         notes.warn(format!("'{key}' of dataset.json is {said}, but there are {found} {what}"));

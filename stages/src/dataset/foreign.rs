@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// (ending, format, the program that makes NIfTI of it)
+/// (ending, format, program converting it to NIfTI)
 const FORMATS: [(&str, &str, &str); 12] = [
     (".nrrd", "NRRD", SITK),
     (".nhdr", "NRRD", SITK),

@@ -1,17 +1,18 @@
-//! Labels: which voxel value has which name, in every way in which a data set or a workflow says
-//! it. What is declared wrongly is told all at once.
+//! Labels: a name for each voxel value, in every form used by datasets and workflows. All wrong
+//! declarations are told at once.
 
 use crate::dataset::notes::Notes;
 use crate::dataset::{Label, Numbering, name};
+use crate::image::nifti::LabelMapping;
 use schemars::JsonSchema;
 use serde::ser::{Serialize, Serializer};
 use serde::{Deserialize, Serialize as Derived};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The names of the labels in a workflow: a list for the values 1, 2 and so on, or a mapping of
-/// value to name (`{1: edema, 4: enhancing}`), as in dataset.json. A mapping that counts from 1 is
-/// the same as a list.
+/// The labels' names in a workflow: a list for the values 1, 2 and so on, or a mapping from value
+/// to name (`{1: edema, 4: enhancing}`), as in dataset.json. A mapping counting from 1 equals a
+/// list.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum LabelNames {
@@ -19,6 +20,24 @@ pub enum LabelNames {
     List(Vec<String>),
     /// Value to name; name to value is understood too.
     Mapping(BTreeMap<String, Word>),
+}
+
+/// Labels by the voxel values in the label files, as {17: 1, 1035: 2}; all mistakes at once.
+pub fn mapping(written: &BTreeMap<String, u8>) -> Result<LabelMapping, Vec<String>> {
+    let (mut known, mut wrong) = (LabelMapping::new(), vec![]);
+    for (from, to) in written {
+        match from.parse::<u16>() {
+            Ok(value) if value > 0 && *to > 0 && value.to_string() == *from => {
+                known.insert(value, *to);
+            }
+            Ok(_) if *to == 0 => wrong
+                .push(format!("'{from}: 0': values that are not listed are background already")),
+            _ => wrong.push(format!(
+                "'{from}': must be a voxel value from 1 to 65535; 0 is the background"
+            )),
+        }
+    }
+    if wrong.is_empty() { Ok(known) } else { Err(wrong) }
 }
 
 /// One side of a mapping.
@@ -58,7 +77,8 @@ impl From<&[Label]> for LabelNames {
     }
 }
 
-/// Written in one form whatever the workflow's was, so that what says the same is one recipe.
+/// Written in the shorter form, whatever the workflow's was, so that equal meanings are equal
+/// recipes.
 impl Serialize for LabelNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let written = match self.labels() {
@@ -113,8 +133,8 @@ impl LabelNames {
 /// A declared label: its value, or why it has none, and its name.
 pub type Declared = (Result<f64, String>, String);
 
-/// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list; and the source of their
-/// values. A name of value 0 that is not known as a background is told.
+/// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list; and their values'
+/// source. An unknown background name at value 0 is told.
 pub fn of_json(
     value: Option<&Value>,
     notes: &mut Notes,
@@ -141,8 +161,8 @@ pub fn of_json(
     }
 }
 
-/// The same without the background under a name of its own ("brain", "fond"), which is told. Other
-/// people's files name it so; in the files themselves 0 can be nothing else.
+/// The same without the background under an unusual name ("brain", "fond"), after a warning. Other
+/// people's files use such names; in the files themselves 0 can be nothing else.
 fn without_zero(mut declared: Vec<Declared>, notes: &mut Notes) -> Vec<Declared> {
     let is_zero = |(value, _): &&Declared| *value == Ok(0.0);
     if declared.iter().filter(is_zero).count() == 1 {
@@ -244,8 +264,8 @@ fn judged(label: &Label) -> Result<(), String> {
     }
 }
 
-/// Values, and names, that are there more than once. Names that differ only in case or spaces are
-/// one: nobody could tell them apart in a table.
+/// Duplicate values and names. Names differing only in case or spaces are duplicates: nobody could
+/// tell them apart in a table.
 fn doubles(labels: &[Label]) -> Vec<String> {
     let mut wrong = vec![];
     let mut values: BTreeMap<u8, Vec<&str>> = BTreeMap::new();
@@ -277,7 +297,7 @@ fn plain(name: &str) -> String {
     words.join(" ")
 }
 
-/// True if a name says that there is nothing: the names that data sets give to value 0.
+/// True if a name means background: the names usual for value 0.
 pub fn is_background(name: &str) -> bool {
     let words = ["bg", "bkg", "none", "nothing", "empty", "void", "null", "clear", "clear label"];
     let more = ["unlabeled", "unlabelled", "unlabel", "no label", "outside", "exterior"];

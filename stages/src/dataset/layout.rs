@@ -1,4 +1,4 @@
-//! The layouts that a `dataset.json` can stand for, and which of them it does.
+//! The layouts behind a `dataset.json`, and their detection.
 
 use crate::dataset::fields::Said;
 use crate::dataset::notes::Notes;
@@ -45,7 +45,7 @@ pub fn read(
     }
 }
 
-/// Tells the image files that lie beside the listed ones and are none of them.
+/// Tells unlisted image files beside the listed ones.
 pub fn tell_beside(listing: &Listing, folder: &Path, notes: &mut Notes) -> Result<()> {
     let listed: BTreeSet<String> = listing.files().collect();
     let folders: BTreeSet<&str> =

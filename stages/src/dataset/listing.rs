@@ -4,6 +4,7 @@
 use crate::dataset::name;
 use crate::dataset::notes::Notes;
 use crate::error::{Error, Result};
+use crate::image::nifti::LabelMapping;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
@@ -24,6 +25,9 @@ pub struct Listing {
     pub modality: Vec<String>,
     /// The labels without background, by rising value.
     pub labels: Vec<Label>,
+    /// The labels by the values in the label files; empty if these are the labels.
+    #[serde(default, skip_serializing_if = "LabelMapping::is_empty")]
+    pub map_labels: LabelMapping,
     /// The source of their values; no part of the file.
     #[serde(skip)]
     pub numbering: Numbering,
@@ -93,13 +97,18 @@ impl Listing {
         named.flat_map(|name| iter::once(name.clone()).chain(name::data_of(name)))
     }
 
+    /// The values of the labels.
+    pub fn declared(&self) -> Vec<u8> {
+        self.labels.iter().map(|label| label.value).collect()
+    }
+
     /// The name of a label's value.
     pub fn label_name(&self, value: u8) -> &str {
         let named = self.labels.iter().find(|label| label.value == value);
         named.map_or("unnamed", |label| label.name.as_str())
     }
 
-    /// Says that there is no case `name`, and which one may be meant.
+    /// The error for an unknown case, with the nearest name.
     pub fn no_case(&self, name: &str) -> String {
         match name::nearest(name, self.cases.iter().map(|case| case.name.as_str())) {
             Some(near) => {
@@ -128,8 +137,8 @@ impl Listing {
         Ok(self)
     }
 
-    /// Holds the cases that need a label to having one: an error that names all that have none, or
-    /// a warning where they are `allowed`. `lacks` says what such a case lacks.
+    /// Requires a label for every case in training lists: an error naming all without a label, or a
+    /// warning if they are `allowed`. `lacks` describes the missing label.
     pub fn with_labels(
         self,
         allowed: bool,
@@ -159,8 +168,8 @@ impl Listing {
         Ok(self)
     }
 
-    /// Says how many cases have labels, which have none, and which have names that are easily
-    /// mistaken for each other.
+    /// Tells the number of labelled cases, names the unlabelled, and names easily mistaken for each
+    /// other.
     pub fn tell(&self, notes: &mut Notes) {
         notes.info(self.amount());
         let mut plain: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -189,8 +198,7 @@ impl Listing {
         }
     }
 
-    /// Checks what any layout must give: channels, labels, cases, and names that are not there
-    /// twice.
+    /// Checks every layout's minimum: channels, labels, cases, and no duplicate names.
     pub fn checked(self) -> Result<Listing> {
         if self.modality.is_empty() {
             return Err(Error::failed("no modality: the dataset must name its image channels"));
@@ -200,6 +208,12 @@ impl Listing {
         }
         if self.labels.is_empty() && self.labelled().next().is_some() {
             return Err(Error::failed("no labels besides background, but cases with label files"));
+        }
+        let is_named = |value: &u8| self.labels.iter().any(|label| label.value == *value);
+        if let Some((from, to)) = self.map_labels.iter().find(|(_, to)| !is_named(to)) {
+            return Err(Error::failed(format!(
+                "map_labels: {{{from}: {to}}}: no label has the value {to}; name it in 'label_names'"
+            )));
         }
         no_doubles("label value", self.labels.iter().map(|label| label.value.to_string()))?;
         no_doubles("label", self.labels.iter().map(|label| label.name.clone()))?;

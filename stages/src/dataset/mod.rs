@@ -1,5 +1,5 @@
-//! Datasets: the listing of cases and labels, the layouts it is read from, how cases are split,
-//! the phantom that stands in for real data, and the trivial answers that a network must beat.
+//! Datasets: the listing with cases and labels, the layouts it is read from, splits, the phantom in
+//! place of real data, and trivial baselines for comparison with a network.
 
 pub mod archive;
 pub mod baseline;

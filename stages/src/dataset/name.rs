@@ -1,4 +1,4 @@
-//! Names of files in a dataset: slash-separated, relative, and never leading out of it.
+//! File names in a dataset: slash-separated, relative, and never leading out.
 
 use crate::dataset::foreign::foreign;
 use crate::error::{Error, Result};
@@ -17,8 +17,7 @@ pub fn split_suffix(path: &str) -> Option<(&str, &str)> {
     suffix::split(path).filter(|_| !suffix::is_voxels(path))
 }
 
-/// The header of a pair of files, for either of them: "a.hdr" for "a.img". Any other name is its
-/// own.
+/// The header of a pair, for either file: "a.hdr" for "a.img". Any other name is its own.
 pub fn header_of(name: &str) -> String {
     suffix::second(name).filter(|_| suffix::is_voxels(name)).unwrap_or_else(|| name.to_string())
 }

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Reads the text of an nnU-Net `dataset.json` and the folders beside it. Cases come sorted as
-/// text, those of `imagesTr` (with their labels) before those of `imagesTs`.
+/// Reads the text of an nnU-Net `dataset.json` and the folders beside it. Cases are sorted as text,
+/// those in `imagesTr` (with their labels) before those in `imagesTs`.
 pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Result<Listing> {
     let json = object(text)?;
     let head = fields::head(&json, said, ["channel_names", "modality"], notes)?;
@@ -85,7 +85,7 @@ fn ending(json: &Map<String, Value>) -> Result<String> {
     }
 }
 
-/// A folder of images, and that of their labels.
+/// A folder with images, and its labels' folder.
 struct Part<'a> {
     folder: &'a Path,
     images: &'static str,
@@ -95,7 +95,7 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// The cases of the folder, each with all its channels, and its label where there is one.
+    /// The folder's cases, each with all its channels and, if present, its label.
     fn cases(&self, exclude: &[String], notes: &mut Notes) -> Result<Vec<Case>> {
         let Part { images: part, channels, .. } = *self;
         let tree = Tree::of_folders(self.folder, [part])?;
@@ -172,7 +172,7 @@ impl Part<'_> {
         }
     }
 
-    /// Says what was looked for, and what there is.
+    /// Tells the names searched for, and the files found.
     fn none(&self) -> Error {
         let Part { images, ending, folder, .. } = self;
         let holds = match Tree::of(folder) {

@@ -1,4 +1,4 @@
-//! Notes: what is worth saying about a data set as it was found, before anything is made of it.
+//! Notes: remarks on a dataset as found, told before any work.
 
 use crate::record::Message;
 

@@ -1,19 +1,19 @@
-//! The voxel values of labels that are named in a list: 1, 2 and so on, or, where the label files
-//! hold as many other values as there are names, these values in order (BraTS has 1, 2 and 4).
+//! The voxel values of labels named in a list: 1, 2 and so on, or, if the label files hold as many
+//! other values, these values in order (BraTS has 1, 2 and 4).
 
 use crate::context::Context;
 use crate::dataset::listing::{Case, Label, Listing, Numbering};
 use crate::dataset::name;
 use crate::error::{Error, Result};
-use crate::image::nifti::{ImageFile, Scratch, load_label};
+use crate::image::nifti::{ImageFile, LabelMapping, LabelValues, Scratch, load_label};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Values of label files, each with the cases that have it.
+/// Label values, each with its cases.
 type Found<'a> = BTreeMap<u8, Vec<&'a str>>;
 
-/// The labels as the values in the files have them, where a list of names does not say it. `None`
-/// where they are right as they are.
+/// The labels with the values found in the files, if a list named them. `None` if they are right
+/// already.
 fn renumbered(numbering: Numbering, labels: &[Label], found: &Found) -> Result<Option<Vec<Label>>> {
     let is_counted = found.keys().all(|value| usize::from(*value) <= labels.len());
     if numbering == Numbering::Given || (numbering == Numbering::Counted && is_counted) {
@@ -52,7 +52,8 @@ pub fn settle(cx: &Context, listing: Listing, folder: &Path) -> Result<Listing> 
         return Ok(listing);
     }
     let cases: Vec<&Case> = listing.labelled().collect();
-    let held = cx.each_case(&cases, |case| &case.name, |case| Ok(values(case, folder)))?;
+    let mapping = &listing.map_labels;
+    let held = cx.each_case(&cases, |case| &case.name, |case| Ok(values(case, folder, mapping)))?;
     let mut found = Found::new();
     for (case, values) in cases.iter().zip(&held) {
         let Some(values) = values else { return Ok(listing) };
@@ -72,12 +73,13 @@ pub fn settle(cx: &Context, listing: Listing, folder: &Path) -> Result<Listing> 
     Ok(Listing { labels, ..listing })
 }
 
-/// The values besides 0 of a case's label file, or `None` where it cannot be read.
-fn values(case: &Case, folder: &Path) -> Option<Vec<u8>> {
+/// The values besides 0 in a case's label file; `None` if unreadable.
+fn values(case: &Case, folder: &Path, mapping: &LabelMapping) -> Option<Vec<u8>> {
     let every: Vec<u8> = (1..=255).collect();
     let file = ImageFile::at(&folder.join(case.label.as_ref()?));
+    let values = LabelValues { declared: &every, mapping };
     let mut scratch = Scratch::default();
-    let map = load_label(&file, "label", &every, &mut scratch).ok()?;
+    let map = load_label(&file, "label", values, &mut scratch).ok()?;
     Some(every.into_iter().filter(|value| map.counts[usize::from(*value)] > 0).collect())
 }
 

@@ -82,7 +82,7 @@ impl Pattern {
         all
     }
 
-    /// How much of a name the pattern says itself: of two that fit, the one that says more is
+    /// Letters in a name fixed by the pattern: between two matching patterns, the more specific is
     /// meant.
     pub fn detail(&self) -> usize {
         let letters = |text: &str| text.chars().filter(|letter| *letter != '*').count();

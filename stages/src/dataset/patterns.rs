@@ -1,14 +1,15 @@
-//! Pairs by patterns: a folder without any `dataset.json`, in which images and labels are found by
-//! their names ("images/{case}_*.nii.gz", "labels/{case}.nii.gz", "{case}/t1.nii.gz").
+//! Pairs by patterns: images and labels in a folder without `dataset.json`, found by their names
+//! ("images/{case}_*.nii.gz", "labels/{case}.nii.gz", "{case}/t1.nii.gz").
 //!
-//! A file belongs to the pattern that says most of its name: what "{case}_seg.nii.gz" finds is no
-//! image of "{case}.nii.gz".
+//! A file belongs to the most specific matching pattern: a file matching "{case}_seg.nii.gz" is no
+//! image for "{case}.nii.gz".
 
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::tree::Tree;
 use crate::dataset::{Case, Label, Listing, Numbering, name};
 use crate::error::{Error, Result};
+use crate::image::nifti::LabelMapping;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -25,6 +26,8 @@ pub struct Pairs<'a> {
     pub values: Vec<Label>,
     /// The source of their values.
     pub numbering: Numbering,
+    /// The labels by the values in the label files.
+    pub map_labels: LabelMapping,
     /// The dataset's name.
     pub name: &'a str,
     /// Cases that are as if their files were not there.
@@ -51,6 +54,7 @@ pub fn read(folder: &Path, pairs: &Pairs, notes: &mut Notes) -> Result<Listing> 
         modality: pairs.modality.to_vec(),
         labels: pairs.values.clone(),
         numbering: pairs.numbering,
+        map_labels: pairs.map_labels.clone(),
         cases,
         ..Listing::default()
     };
@@ -120,7 +124,7 @@ fn deal(
     Ok(found)
 }
 
-/// Says what a pattern looked for, and what there is.
+/// Tells the names a pattern searched for, and the files found.
 fn none(tree: &Tree, sought: &Sought) -> Error {
     let text = sought.text;
     let find = |file: &&str| sought.pattern.find(&small_suffix(file)).is_some();

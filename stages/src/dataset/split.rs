@@ -1,4 +1,4 @@
-//! A split: which case is for what. `split.json` of a split artifact.
+//! A split: each case's part. `split.json` in a split artifact.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
-//! Who goes where: parts of a split taken from a listing by counts, names or folds.
+//! Splitting: parts of a listing by counts, names or folds.
 //!
 //! Testing is taken first, so it is the same for all folds; then validation; training comes last.
-//! Everything derives from the rule and the listing: equal ones give equal splits.
+//! Everything derives from the rule and the listing: equal inputs give equal splits.
 
 use crate::dataset::pattern::Pattern;
 use crate::dataset::{Listing, Split, name};
@@ -40,8 +40,8 @@ pub enum Order {
     /// Drawn by the seed, from the names sorted as text.
     #[default]
     Seed,
-    /// Each case by a hash of its name (or patient) and the seed: a new, removed or excluded case
-    /// moves no other, but for the few that keep the counts.
+    /// Each case by a hash of its name (or patient) and the seed: new, removed or excluded cases
+    /// move no other, except the few needed to keep the counts.
     Hash,
     /// As the dataset lists them.
     Listed,
@@ -62,16 +62,16 @@ pub struct Rule {
     pub order: Order,
     /// The seed of the order.
     pub seed: u64,
-    /// (k, i): validation is fold i of k, training the other folds, of what testing leaves.
+    /// (k, i): fold i of k validates, the other folds train; testing cases are in no fold.
     pub fold: Option<(u32, u32)>,
     /// Finds the patient in a case's name.
     pub group: Option<Pattern>,
 }
 
-/// Cases that stay together: one, or all of one patient.
+/// Cases kept together: a single case, or all from one patient.
 type Unit<'a> = Vec<&'a str>;
 
-/// The split of the listing's cases, and what is worth saying about it.
+/// The split for the listing's cases, and remarks about it.
 pub fn split(listing: &Listing, rule: &Rule) -> Result<(Split, Vec<String>)> {
     let mut notes = vec![];
     let mut pool = units(listing, rule)?;
@@ -186,8 +186,8 @@ fn take_names(
     if wrong.is_empty() { Ok(()) } else { Err(Error::failed(wrong.join("; "))) }
 }
 
-/// Takes testing from the end of the pool, validation before it, training from the front; or each
-/// part by the ranks of its own that hashes give.
+/// Takes testing from the pool's end, validation before it, training from the front; or each part
+/// by its own hash ranks.
 fn take_counts(
     listing: &Listing,
     rule: &Rule,
@@ -292,9 +292,9 @@ fn dealt_in_turn(pool: &[Unit], folds: usize) -> Vec<usize> {
     pool.iter().map(smallest).collect()
 }
 
-/// The fold of each unit: in the order of their ranks, each to the fold that its hash likes best
-/// and that has room. Folds differ by one unit at most (consistent hashing with bounded loads), and
-/// a new unit moves one or two others.
+/// Assigns each unit a fold: in rank order, each to the fold preferred by its hash among those with
+/// room. Folds differ by one unit at most (consistent hashing with bounded loads), and a new unit
+/// moves one or two others.
 fn dealt_by_hash(pool: &[Unit], folds: usize, rule: &Rule) -> Vec<usize> {
     let (least, mut larger) = (pool.len() / folds, pool.len() % folds);
     let mut sizes = vec![0; folds];

@@ -1,5 +1,5 @@
-//! The tree of files under a folder, as a data set's listing sees it: hidden files are left out,
-//! the two files of a pair (.hdr, .img) are one.
+//! The files under a folder as a dataset's listing sees them: hidden files are left out, a pair
+//! (.hdr, .img) is a single file.
 
 use crate::dataset::name;
 use crate::dataset::notes::Notes;
@@ -25,8 +25,7 @@ impl Tree {
         Ok(tree.paired())
     }
 
-    /// The files of some folders below `root`, without what lies deeper; a folder that is not
-    /// there has none.
+    /// The files directly in some folders below `root`; a missing folder has none.
     pub fn of_folders<'a>(root: &Path, names: impl IntoIterator<Item = &'a str>) -> Result<Tree> {
         let mut tree = Tree { root: root.to_path_buf(), ..Tree::default() };
         for name in names {
@@ -69,8 +68,8 @@ impl Tree {
         }
     }
 
-    /// Adds what is in `folder`, hidden files left out. A link to a folder `above` is not followed:
-    /// all in it is there already, and again without end.
+    /// Adds the content of `folder`, hidden files left out. A link to a folder `above` is not
+    /// followed: its content is listed already, and would repeat without end.
     fn add(
         &mut self,
         folder: &Path,

@@ -1,8 +1,7 @@
-//! Small matrices: 4×4 affines and the few decompositions that geometry needs.
+//! Small matrices: 4×4 affines and geometry's few decompositions.
 //!
-//! Sums run in the order, and divisions are made the way (by a reciprocal, in `solve`), that the
-//! reference's LAPACK uses, since positions that fall exactly between two voxels hang on the last
-//! bit.
+//! Sums run in the order of the reference's LAPACK, and `solve` divides by a reciprocal as it does,
+//! since positions exactly between two voxels hang on the last bit.
 
 /// A 4×4 matrix by rows: voxel index (i, j, k, 1) to millimetres (x, y, z, 1), RAS+.
 pub type Affine = [[f64; 4]; 4];
@@ -31,7 +30,7 @@ pub fn apply(affine: &Affine, index: [f64; 3]) -> [f64; 3] {
     })
 }
 
-/// The X of a · X = b by elimination with row pivots; `None` where a pivot is 0 or not finite.
+/// Solves a · X = b by elimination with row pivots; `None` if a pivot is 0 or not finite.
 pub fn solve<const N: usize>(a: &[[f64; N]; N], b: &[[f64; N]; N]) -> Option<[[f64; N]; N]> {
     let (mut a, mut x) = (*a, *b);
     for column in 0..N {

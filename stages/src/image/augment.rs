@@ -14,8 +14,7 @@ pub enum Augmentation {
     /// A mapping: each transform at most once, in the order of this list. The absent ones are not
     /// done.
     InOrder(Box<InOrder>),
-    /// A list of transforms with their names, applied in the order given. One that is there twice
-    /// is drawn twice.
+    /// Transforms with their names, applied in the listed order. A duplicate is drawn twice.
     List(Vec<Transform>),
 }
 
@@ -25,7 +24,8 @@ impl Default for Augmentation {
     }
 }
 
-/// Written in one form whatever the workflow's was, so that what says the same is one recipe.
+/// Written in the shorter form, whatever the workflow's was, so that equal meanings are equal
+/// recipes.
 impl Serialize for Augmentation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let list = match self {
@@ -62,8 +62,8 @@ impl Augmentation {
         mistakes
     }
 
-    /// Draws the changes of the patch of this (seed, epoch, item). Each transform has a stream of
-    /// its own, so that adding one leaves the others as they were.
+    /// Draws the changes for the patch (seed, epoch, item). Each transform has its own stream, so
+    /// that adding a transform leaves the others as they were.
     pub fn draw(&self, patch_shape: [usize; 3], (seed, epoch, item): (u64, u64, u64)) -> Changes {
         let mut times: BTreeMap<&str, u32> = BTreeMap::new();
         let mut changes = Changes::default();

@@ -19,7 +19,7 @@ const FIXED: usize = 8 + 5 * 8;
 /// Guesses of a background voxel before an exact search.
 const GUESSES: usize = 64;
 
-/// The voxels of one case that a patch may be centred on. There is at least one.
+/// The voxels in one case eligible as patch centres; at least one.
 #[derive(Debug)]
 pub struct Candidates {
     bytes: Bytes,
@@ -31,8 +31,8 @@ pub struct Candidates {
 pub struct Selection<'a> {
     /// The values of the labels, without 0.
     pub labels: &'a [u8],
-    /// The image (channels slowest) and the value that a background voxel must exceed in at least
-    /// one channel, as MONAI's `map_binary_to_indices`; `None` takes every voxel labelled 0.
+    /// The image (channels slowest) and the value a background voxel must exceed in at least one
+    /// channel, as MONAI's `map_binary_to_indices`; `None` takes every voxel labelled 0.
     pub background: Option<(&'a [f32], f32)>,
 }
 
@@ -91,9 +91,10 @@ impl Candidates {
         std::fs::write(path, &*self.bytes).map_err(Error::io("write", path))
     }
 
-    /// Opens a file that [`Candidates::write`] wrote, memory-mapped and checked whole.
+    /// Opens a file written by [`Candidates::write`], memory-mapped and checked whole.
     ///
-    /// Fails if the file is not one, is shorter or longer than it says, or contradicts itself.
+    /// Fails if the file has another format, is shorter or longer than declared, or contradicts
+    /// itself.
     pub fn open(path: &Path) -> Result<Candidates> {
         let file = std::fs::File::open(path).map_err(Error::io("open", path))?;
         // SAFETY: the file is a published blob or a finished draft; nobody writes to either.
@@ -113,7 +114,7 @@ impl Candidates {
         self.head.labels.iter().map(|list| list.value)
     }
 
-    /// The number of voxels of the label at `index` of the labels.
+    /// Number of voxels with the label at `index`.
     pub fn count(&self, index: usize) -> u64 {
         self.head.labels[index].count
     }
@@ -128,7 +129,7 @@ impl Candidates {
         self.head.background
     }
 
-    /// A voxel of any label, each as likely as every other. There must be one.
+    /// A random labelled voxel, all equally likely. There must be one.
     pub fn draw_foreground(&self, draw: &mut Draw) -> usize {
         let mut rank = draw.below(self.foreground());
         for list in &self.head.labels {
@@ -140,7 +141,7 @@ impl Candidates {
         unreachable!("the rank is below the sum of the counts")
     }
 
-    /// A voxel of the label at `index` of the labels. There must be one.
+    /// A random voxel with the label at `index`. There must be one.
     pub fn draw_label(&self, index: usize, draw: &mut Draw) -> usize {
         let list = &self.head.labels[index];
         self.index(list, draw.below(list.count))
@@ -257,7 +258,7 @@ fn damaged(trouble: impl std::fmt::Display) -> Error {
     Error::failed(format!("not a sound list of candidates: {trouble}"))
 }
 
-/// X·Y·Z, if every voxel has an index of 32 bits and there is one.
+/// X·Y·Z, if not 0 and every voxel has an index in 32 bits.
 fn voxels(shape: [usize; 3]) -> Result<usize> {
     let product = shape.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
     product.filter(|voxels| (1..=u32::MAX as usize).contains(voxels)).ok_or_else(|| {

@@ -1,12 +1,11 @@
-//! A case: its image, channels and label brought together on one grid. All that reads a case goes
-//! through here, so that a label is never looked at in the order in which its own file happens to
-//! store it.
+//! A case: its image, channels and label on a common grid. All readers go through this module, so
+//! that a label is never used in its own file's storage order.
 
 use crate::dataset::Case;
 use crate::error::{Error, Result};
 use crate::image::affine::{corner_distance, invert, multiply};
 use crate::image::nifti::{
-    Header, ImageFile, LabelMap, Scratch, load_label, read_header, read_image,
+    Header, ImageFile, LabelMap, LabelValues, Scratch, load_label, read_header, read_image,
 };
 use crate::image::orientation::Orientation;
 use crate::image::spacing::Grid;
@@ -16,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use voxflow_cache::Digest;
 
-/// Largest distance, in voxels, of the corners of two grids that count as equal.
+/// Largest distance, in voxels, between the corners of two grids counted as equal.
 const SAME_PLACE: f64 = 0.5;
 
 /// The files of one case.
@@ -24,7 +23,7 @@ const SAME_PLACE: f64 = 0.5;
 pub struct CaseFiles {
     /// One (3D, or 4D with channels last), or one 3D image for each channel.
     pub images: Vec<ImageFile>,
-    /// The label map, where there is one.
+    /// The label map, if labelled.
     pub label: Option<ImageFile>,
 }
 
@@ -47,8 +46,8 @@ impl CaseFiles {
     }
 }
 
-/// What a case's images are made of, by the names that recipes use: "image0", "image1", …, and
-/// "image0/second" for the other file of a pair.
+/// A case's image files by their names in recipes: "image0", "image1", …, and "image0/second" for a
+/// pair's other file.
 pub fn image_digests(dataset: &Input, case: &Case) -> Result<BTreeMap<String, Digest>> {
     let mut digests = BTreeMap::new();
     for (index, name) in case.images.iter().enumerate() {
@@ -71,7 +70,7 @@ fn digests_of(dataset: &Input, name: &str, role: &str) -> Result<BTreeMap<String
     Ok(digests)
 }
 
-/// The grid that all files of a case must share, in the order in which its first image stores it.
+/// The common grid for all files of a case, in its first image's storage order.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
     /// The first image's own grid.
@@ -86,9 +85,8 @@ impl Frame {
         Ok(Frame { grid, orientation: Orientation::of(&grid.affine)? })
     }
 
-    /// How the axes of another file become those of this grid, by both affines; an error unless it
-    /// then lies in the same place. A file whose affine agrees with the first image's is left as
-    /// it is, however its axes run.
+    /// Maps another file's axes to this grid's, by both affines; errors unless it then lies in the
+    /// same place. A file with the first image's affine is left as it is, however its axes run.
     pub fn turn(&self, what: &str, grid: &Grid) -> Result<Orientation> {
         let lost =
             || Error::failed(format!("{what}: its axes do not span space; correct its header"));
@@ -140,16 +138,16 @@ pub fn turned(orientation: &Orientation, grid: &Grid) -> Grid {
     }
 }
 
-/// The label map of `file` on an image's own `grid`, in the order in which that stores its voxels.
-/// Values must be 0 or one of `allowed`. Errors call the file `name`.
-pub fn read_label_on(
+/// The label map in `file` on an image's own `grid`, in the image's storage order. Values must be 0
+/// or declared. Errors call the file `name`.
+pub fn read_label_on<'a>(
     grid: Grid,
     file: &ImageFile,
     name: &str,
-    allowed: &[u8],
+    values: impl Into<LabelValues<'a>>,
 ) -> Result<Volume<u8>> {
     let mut scratch = Scratch::default();
-    let LabelMap { header, voxels, .. } = load_label(file, name, allowed, &mut scratch)?;
+    let LabelMap { header, voxels, .. } = load_label(file, name, values, &mut scratch)?;
     let turn = Frame::of(grid)?.turn(name, &header.grid())?;
     let turned = turn.apply(Volume {
         channels: 1,
@@ -165,12 +163,12 @@ pub fn read_reference(
     geometry: &Geometry,
     dataset: &Input,
     case: &Case,
-    allowed: &[u8],
+    values: LabelValues,
 ) -> Result<Volume<u8>> {
     let name = case.label.as_ref().ok_or_else(|| {
         Error::failed(format!("case '{}' has no label in '{}'", case.name, dataset.stage))
     })?;
-    read_label_on(geometry.original(), &ImageFile::of(dataset, name)?, name, allowed)
+    read_label_on(geometry.original(), &ImageFile::of(dataset, name)?, name, values)
 }
 
 /// Number of channels of a case's images.

@@ -23,7 +23,7 @@ impl Box3 {
     }
 }
 
-/// The smallest box that holds what was found so far.
+/// The smallest box around all voxels found so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreground {
     start: [usize; 3],
@@ -36,7 +36,7 @@ impl Foreground {
         Foreground { start: [usize::MAX; 3], end: [0; 3] }
     }
 
-    /// Box of the voxels above `above` in slab `z` of a volume, in rows of `width` voxels.
+    /// Bounding box of the voxels above `above` in slab `z`, in rows of `width` voxels.
     pub fn of_slab(z: usize, slab: &[f32], width: usize, above: f32) -> Foreground {
         let mut found = Foreground::none();
         for (y, row) in slab.chunks_exact(width.max(1)).enumerate() {
@@ -59,8 +59,7 @@ impl Foreground {
         }
     }
 
-    /// Its box, widened by `margin` and clipped to a grid of `shape`. `None` where nothing was
-    /// found.
+    /// The box, widened by `margin` and clipped to a grid's `shape`. `None` if nothing was found.
     pub fn boxed(self, shape: [usize; 3], margin: usize) -> Option<Box3> {
         (self.end[0] > 0).then(|| Box3 {
             start: self.start.map(|first| first.saturating_sub(margin)),

@@ -74,8 +74,8 @@ impl Geometry {
         self.crop().shape()
     }
 
-    /// True if the numbers agree with each other, so that nothing that undoes the steps can fail:
-    /// what a file from elsewhere has to be asked.
+    /// True if the numbers are consistent, so that undoing the steps cannot fail: checked for files
+    /// from elsewhere.
     pub fn check(&self) -> Result<()> {
         let mut axes = self.axes;
         axes.sort_unstable();

@@ -1,7 +1,7 @@
-//! Positions of one grid's voxels on another.
+//! Positions of a grid's voxels on another grid.
 //!
-//! They are computed in float64 the way PyTorch's `affine_grid` and `grid_sample` do (normalised
-//! coordinates, `align_corners=False`), since ties of nearest labels hang on their last bit.
+//! Computed in float64 like PyTorch's `affine_grid` and `grid_sample` (normalised coordinates,
+//! `align_corners=False`), since ties between nearest labels hang on their last bit.
 
 use crate::error::{Error, Result};
 use crate::image::affine::{Affine, IDENTITY, close, invert, multiply, solve};
@@ -19,7 +19,7 @@ const PARALLEL: f64 = 1e-6;
 /// The voxels of a target grid, and where each lies on a source grid.
 #[derive(Clone, Debug)]
 pub(super) struct GridMap {
-    /// The shape of the source's data: the whole grid, or the box that is kept of it.
+    /// The shape of the source's data: the whole grid, or the kept box.
     pub(super) source: [usize; 3],
     /// First voxel of that box on the source's grid.
     pub(super) start: [usize; 3],
@@ -95,14 +95,14 @@ impl GridMap {
         })
     }
 
-    /// The same where only the box from `start` to `end` (exclusive) of the source is kept, and
-    /// all around it is 0.
+    /// The same with only the source's box from `start` to `end` (exclusive) kept, and 0 all
+    /// around.
     pub fn of_box(self, start: [usize; 3], end: [usize; 3]) -> GridMap {
         GridMap { source: std::array::from_fn(|axis| end[axis] - start[axis]), start, ..self }
     }
 
-    /// The same where the source's data run backwards along the axes that are set: a file that was
-    /// not turned round is read as if it were.
+    /// The same with source data running backwards along the set axes: a file is read as if it were
+    /// already turned.
     pub fn of_backwards(self, backwards: [bool; 3]) -> GridMap {
         GridMap { backwards, ..self }
     }
@@ -122,7 +122,7 @@ impl GridMap {
         self.source.iter().product()
     }
 
-    /// Voxels of one slab of the target: all but its slowest axis.
+    /// Voxels in one target slab: all axes but the slowest.
     pub(super) fn slab(&self, order: Order) -> usize {
         self.target[order[0]] * self.target[order[1]]
     }

@@ -27,7 +27,7 @@ pub enum Zscore {
 }
 
 impl Intensity {
-    /// Scales one channel in place; or a piece of it, where [`Intensity::is_of_single_values`].
+    /// Scales one channel in place; or a piece, if [`Intensity::is_of_single_values`].
     pub fn apply(&self, channel: &mut [f32]) {
         match *self {
             Intensity::Window([low, high]) => stretch(channel, low as f32, (high - low) as f32),
@@ -39,8 +39,7 @@ impl Intensity {
         }
     }
 
-    /// True if a value becomes the same wherever it lies: nothing is asked of the rest of the
-    /// image.
+    /// True if scaling depends on a value alone, and on nothing else in the image.
     pub fn is_of_single_values(&self) -> bool {
         matches!(self, Intensity::Window(_))
     }

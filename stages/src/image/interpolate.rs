@@ -1,7 +1,7 @@
-//! Interpolation: values at the positions of a [`GridMap`], for data that lie in one order.
+//! Interpolation: values at a [`GridMap`]'s positions, for data in one order.
 //!
-//! Parallel grids are taken an axis at a time: a source plane is resampled once and serves all
-//! slabs between it and the next. Oblique ones gather eight voxels, or the nearest.
+//! Parallel grids are resampled an axis at a time: a source plane serves all slabs between it and
+//! the next. Oblique grids gather eight voxels, or the nearest.
 
 use crate::image::grid_map::{GridMap, Map, Oblique, Order};
 use std::ops::Range;
@@ -180,8 +180,8 @@ impl<'a> Interpolator<'a> {
         }
     }
 
-    /// One source plane (slow index `index`) on the target's two fast axes, unless it is there
-    /// already. `mixed` has room for one row of the source.
+    /// Resamples one source plane (slow index `index`) to the target's two fast axes, unless done
+    /// already. `mixed` has room for one source row.
     fn plane<T: Number>(
         &self,
         source: &[T],
@@ -285,8 +285,8 @@ impl Side {
     }
 }
 
-/// Both neighbours of a position on one axis, and their weights. What lies outside the kept box
-/// weighs 0.
+/// Both neighbours of a position along an axis, and their weights. Neighbours outside the kept box
+/// weigh 0.
 #[derive(Clone, Debug, Default)]
 struct Taps {
     low: Vec<u32>,

@@ -35,9 +35,9 @@ impl Inverter {
         })
     }
 
-    /// The label map on the image's own grid: the class of the largest probability, the first of
-    /// equal ones. `probabilities` is (C, X, Y, Z) on the prepared volume, z fastest (a contiguous
-    /// tensor); the class is its first index. Any monotonic scores that are 0 for "nothing" serve.
+    /// The label map on the image's own grid: the class with the largest probability, the first if
+    /// equal. `probabilities` is (C, X, Y, Z) on the prepared volume, z fastest (a contiguous
+    /// tensor). Any monotonic scores will do if 0 means "nothing".
     pub fn labels(&self, probabilities: &[f32], classes: usize) -> Result<Volume<u8>> {
         let voxels = self.check(probabilities.len(), classes)?;
         if classes > 256 {
@@ -97,8 +97,8 @@ impl Inverter {
 }
 
 /// The resampled grid as the reference has it after cropping and padding back: its origin was moved
-/// to the box and back. That rounding decides, at the rim of a box, whether a voxel has a trace of
-/// probability or none.
+/// to the box and back. At a box's rim, that rounding decides between a trace of probability and
+/// none.
 fn uncropped(geometry: &Geometry) -> Grid {
     let moved = |affine: &Affine, sign: f64| {
         let mut shift = IDENTITY;

@@ -1,8 +1,7 @@
-//! Losses: labelled voxels that resampling and cropping took away, told by label.
+//! Losses: labelled voxels removed by resampling and cropping, by label.
 //!
-//! Nearest-neighbour resampling to larger voxels passes over some voxels of the source. A label, or
-//! a connected part of it, all of whose voxels are passed over is lost; that there are fewer voxels
-//! than before is no loss.
+//! Nearest-neighbour resampling to larger voxels skips some source voxels. A label, or a connected
+//! part, is lost if all its voxels are skipped; a smaller number of voxels alone is no loss.
 
 use crate::image::resample::Taken;
 use serde::{Deserialize, Serialize};
@@ -79,9 +78,8 @@ pub fn by_crop(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
     labels.filter_map(lost).collect()
 }
 
-/// What resampling took of a label map of `shape`, x fastest, whose labels have so many voxels
-/// `before` on this grid and `after` on the other. `taken` tells which of its voxels were looked
-/// at.
+/// Losses by resampling a label map of `shape`, x fastest, with `before` voxels per label here and
+/// `after` on the other grid. `taken` marks the voxels used.
 pub fn by_resampling(
     voxels: &[u8],
     shape: [usize; 3],
@@ -114,7 +112,7 @@ struct Part {
     taken: bool,
 }
 
-/// Voxels of one label beside each other in one row.
+/// Adjacent voxels with the same label in a row.
 struct Run {
     from: u32,
     to: u32,
@@ -171,7 +169,7 @@ fn add_runs(
     }
 }
 
-/// Joins the runs of two neighbouring rows that touch and have one label.
+/// Joins touching runs with equal labels in two neighbouring rows.
 fn join(others: &[Run], own: &[Run], parts: &[Part], parent: &mut [u32]) {
     let mut start = 0;
     for run in own {

@@ -16,9 +16,8 @@ pub struct Orientation {
 }
 
 impl Orientation {
-    /// The orientation of an affine as nibabel's `io_orientation` finds it: each file axis, the
-    /// most clearly directed first, takes the world axis it changes most, among those not yet
-    /// taken.
+    /// The affine's orientation by nibabel's `io_orientation`: each file axis, the most clearly
+    /// directed first, takes the world axis it changes most, among those left.
     pub fn of(affine: &Affine) -> Result<Orientation> {
         let hopeless = || Error::failed("the affine's axes do not span space; correct the header");
         let size = spacing_mm(affine);
@@ -48,7 +47,7 @@ impl Orientation {
         self.axes == [0, 1, 2] && self.flips == [false; 3]
     }
 
-    /// This turn, and then `next` of what it gives.
+    /// This turn followed by `next`.
     pub fn then(&self, next: &Orientation) -> Orientation {
         Orientation {
             axes: next.axes.map(|axis| self.axes[axis]),
@@ -89,8 +88,8 @@ impl Orientation {
         }
     }
 
-    /// One channel of a file's `shape` with its axes in the order of RAS, and along which of them
-    /// it still runs backwards. Copied only where axes change places.
+    /// One channel with its axes in RAS order, and the axes it still runs backwards along. Copied
+    /// only if axes change places.
     pub fn ordered<'a, T: Copy>(
         &self,
         channel: &'a [T],
@@ -126,7 +125,7 @@ impl Orientation {
     }
 }
 
-/// A way through a block of memory: where it starts, and the step along each axis of the copy.
+/// A walk through memory: its start, and the step along each axis of the copy.
 struct Walk {
     shape: [usize; 3],
     start: usize,

@@ -21,8 +21,8 @@ pub struct Sampling {
     pub positive: f64,
     /// Weight of patches centred on a background candidate, against `positive`.
     pub negative: f64,
-    /// Weights of patches centred on background and on each label, by rising label value; instead
-    /// of `positive` and `negative`. Labels that a case lacks count as 0 there.
+    /// Weights for patches centred on background and on each label, by rising label value; instead
+    /// of `positive` and `negative`. Labels absent from a case count as 0 there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_ratios: Option<Vec<f64>>,
 }
@@ -61,8 +61,7 @@ impl Sampling {
         mistakes
     }
 
-    /// Checks what depends on the dataset: `label_ratios` has one weight for background and one for
-    /// each of `labels` labels.
+    /// Checks against the dataset: `label_ratios` needs a weight for background and for each label.
     pub fn check_labels(&self, labels: usize) -> Result<()> {
         match &self.label_ratios {
             Some(ratios) if ratios.len() != labels + 1 => Err(Error::failed(format!(
@@ -90,9 +89,9 @@ pub struct Case<'a> {
     pub candidates: &'a Candidates,
 }
 
-/// Draws one patch of a case and augments it, into `image` (channels × X·Y·Z values) and `label`
-/// (X·Y·Z), in the layout of [`Patch`]. Every random number derives from (seed, epoch, item);
-/// `item` numbers the patches of an epoch.
+/// Draws and augments one patch into `image` (channels × X·Y·Z values) and `label` (X·Y·Z), in the
+/// layout of [`Patch`]. Every random number derives from (seed, epoch, item); `item` numbers the
+/// epoch's patches.
 pub fn sample(
     case: &Case,
     sampling: &Sampling,
@@ -114,8 +113,8 @@ pub fn sample(
     }
 }
 
-/// Draws where the patch of (seed, epoch, item) begins in a volume of this shape, as [`start`]
-/// says.
+/// Draws the first voxel for the patch (seed, epoch, item) in a volume of this shape; see
+/// [`start`].
 pub fn place(
     candidates: &Candidates,
     sampling: &Sampling,
@@ -193,8 +192,8 @@ fn pick(unit: f64, weights: &[f64]) -> usize {
 }
 
 /// The first voxel of a patch around `centre`, shifted to stay inside the volume as MONAI's
-/// `correct_crop_centers`. Where the volume is smaller than the patch, the start is negative, with
-/// half of the padding (rounded down) before the volume, as MONAI's symmetric `SpatialPad`.
+/// `correct_crop_centers`. In a volume smaller than the patch the start is negative, with half the
+/// padding (rounded down) before the volume, as MONAI's symmetric `SpatialPad`.
 pub fn start(centre: [usize; 3], shape: [usize; 3], patch: [usize; 3]) -> [i64; 3] {
     std::array::from_fn(|axis| match shape[axis].checked_sub(patch[axis]) {
         Some(room) => centre[axis].saturating_sub(patch[axis] / 2).min(room) as i64,

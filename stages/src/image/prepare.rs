@@ -7,7 +7,8 @@ use crate::image::crop::{Box3, Foreground, cropped};
 use crate::image::interpolate::Number;
 use crate::image::losses::{self, Loss};
 use crate::image::nifti::{
-    Header, ImageFile, LabelMap, Loaded, Scratch, Space, Voxels, counts, load_image, load_label,
+    Header, ImageFile, LabelMap, LabelValues, Loaded, Scratch, Space, Voxels, counts, load_image,
+    load_label,
 };
 use crate::image::orientation::Orientation;
 use crate::image::resample::{Resampler, X_FASTEST};
@@ -106,7 +107,7 @@ impl Intensities {
     }
 }
 
-/// The files of one case, and what the dataset says of them.
+/// A case's files, and the dataset's facts about them.
 #[derive(Clone, Copy, Debug)]
 pub struct Files<'a> {
     /// Paths of the files.
@@ -115,8 +116,8 @@ pub struct Files<'a> {
     pub modality: &'a [String],
     /// The one that names them: "the dataset" or "the model".
     pub named_by: &'static str,
-    /// The label values besides 0.
-    pub allowed: &'a [u8],
+    /// The labels by the values in the label file.
+    pub values: LabelValues<'a>,
 }
 
 /// Prepares one case: load → RAS → spacing → foreground box → intensity → crop.
@@ -130,15 +131,16 @@ pub fn prepare(
     modality: &[String],
     allowed: &[u8],
 ) -> Result<Prepared> {
+    let values = LabelValues::from(allowed);
     let case = CaseFiles::at(images, label);
     prepare_with(
         &mut Scratch::default(),
         preparation,
-        Files { case: &case, modality, named_by: "the dataset", allowed },
+        Files { case: &case, modality, named_by: "the dataset", values },
     )
 }
 
-/// The same on a desk that many cases share, one after the other.
+/// The same in scratch memory, shared by many cases one after the other.
 pub fn prepare_with(
     scratch: &mut Scratch,
     preparation: &Preparation,
@@ -147,7 +149,7 @@ pub fn prepare_with(
     let Scaled { way, mut image, found, digests, space, mut warnings } =
         image(scratch, preparation, files)?;
     let label = files.case.label.as_ref();
-    let label = label.map(|file| label_on(scratch, &way, file, files.allowed)).transpose()?;
+    let label = label.map(|file| label_on(scratch, &way, file, files.values)).transpose()?;
     let part = match found {
         Ok(part) => part,
         Err(warning) => {
@@ -213,8 +215,8 @@ impl Way {
         }
     }
 
-    /// Resamples the channels of one file of `shape` into `out` and scales them, slab by slab as
-    /// they come; what is foreground before scaling goes into `found`.
+    /// Resamples the channels of one file into `out` and scales them slab by slab; foreground
+    /// before scaling extends `found`.
     fn resample<T: Number>(
         &self,
         (voxels, turn, shape): (&[T], &Orientation, [usize; 3]),
@@ -248,7 +250,7 @@ impl Way {
 struct Scaled {
     way: Way,
     image: Volume<f32>,
-    /// The box to crop it to, or a warning that there is none.
+    /// The crop box, or a warning if nothing was found.
     found: Result<Box3, String>,
     /// Of the voxels of each file, as they are stored.
     digests: Vec<Digest>,
@@ -365,10 +367,15 @@ struct Label {
     warnings: Vec<String>,
 }
 
-fn label_on(scratch: &mut Scratch, way: &Way, file: &ImageFile, allowed: &[u8]) -> Result<Label> {
+fn label_on(
+    scratch: &mut Scratch,
+    way: &Way,
+    file: &ImageFile,
+    values: LabelValues,
+) -> Result<Label> {
     let name = "label";
     let LabelMap { header, voxels, counts: before, rounded } =
-        load_label(file, name, allowed, scratch)?;
+        load_label(file, name, values, scratch)?;
     let turn = way.frame.turn_to_ras(name, &header.grid())?;
     let (voxels, backwards) = turn.ordered(&voxels, header.shape);
     let resampler = way.resampler.clone().of_backwards(backwards);

@@ -1,4 +1,4 @@
-//! Resampling: values of one grid at the voxels of another, trilinear or nearest, borders extended.
+//! Resampling: a grid's values at another grid's voxels, trilinear or nearest, borders extended.
 //! Positions are found in `grid_map`, values in `interpolate`.
 
 use crate::error::Result;
@@ -61,14 +61,14 @@ impl Resampler {
         GridMap::new(from, to).map(Resampler)
     }
 
-    /// The same where only the box from `start` to `end` (exclusive) of the source is kept, and
-    /// all around it is 0.
+    /// The same with only the source's box from `start` to `end` (exclusive) kept, and 0 all
+    /// around.
     pub fn of_box(self, start: [usize; 3], end: [usize; 3]) -> Resampler {
         Resampler(self.0.of_box(start, end))
     }
 
-    /// The same where the source's data run backwards along the axes that are set: a file that was
-    /// not reoriented is read as if it were.
+    /// The same with source data running backwards along the set axes: a file is read as if it were
+    /// already turned.
     pub fn of_backwards(self, backwards: [bool; 3]) -> Resampler {
         Resampler(self.0.of_backwards(backwards))
     }

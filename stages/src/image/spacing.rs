@@ -1,4 +1,4 @@
-//! Spacing: the grid on which a volume of another voxel size lies, as MONAI's `Spacing` chooses it.
+//! Spacing: the grid for a volume at another voxel size, as chosen by MONAI's `Spacing`.
 
 use crate::error::{Error, Result};
 use crate::image::Affine;
@@ -23,7 +23,7 @@ pub struct Grid {
 impl Grid {
     /// This grid with voxels of `spacing_mm`: axes orthogonal but in the same directions; as many
     /// voxels as fit between the outermost centres, rounded half to even; beginning at the corner
-    /// that is the smallest along all new axes, or with centres aligned where there is none.
+    /// smallest along all new axes, or with centres aligned if no corner is.
     pub fn with_spacing(&self, spacing: [f64; 3]) -> Result<Grid> {
         let own = spacing_mm(&self.affine);
         let size: [f64; 3] = std::array::from_fn(|axis| {
@@ -94,7 +94,7 @@ fn first_corner(there: &[[f64; 3]; 8]) -> Option<usize> {
     })
 }
 
-/// The origin that puts the centres of both grids at one place.
+/// The origin putting both grids' centres in the same place.
 fn centred(from: &Grid, affine: &Affine, shape: [usize; 3]) -> [f64; 3] {
     let half = |shape: [usize; 3]| shape.map(|length| length as f64 / 2.0);
     let (old, new) = (half(from.shape), half(shape));

@@ -1,7 +1,7 @@
-//! Tiles: small squares of values whose rows become columns, which is how a volume (x fastest)
-//! becomes a patch (z fastest) nearly as fast as memory is copied.
+//! Tiles: small squares with rows turned to columns, so that a volume (x fastest) becomes a patch
+//! (z fastest) nearly at memory speed.
 //!
-//! With the instructions that every x86-64 has; elsewhere value by value. All give the same bits.
+//! SSE2 instructions on x86-64; value by value elsewhere. All give the same bits.
 
 /// A value that is turned in tiles of `N` × `N`.
 pub trait Tiled<const N: usize>: Copy + Default {
@@ -54,7 +54,7 @@ mod turning {
         }
     }
 
-    /// The first eight rows dealt into the last eight, byte by byte. The place of a byte (row and
+    /// Deals the first eight rows into the last eight, byte by byte. A byte's place (row and
     /// column, four bits each) turns by one bit, so that four times exchange row and column.
     #[inline(always)]
     fn shuffled(rows: &[__m128i; 16]) -> [__m128i; 16] {

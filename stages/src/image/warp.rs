@@ -12,8 +12,8 @@ pub struct Affinity {
     pub scale: [f64; 3],
 }
 
-/// Writes voxels with axis d of the result taken from axis `axes[d]` of the source, reversed where
-/// `flips[d]`; z is the fastest axis of both.
+/// Writes voxels with the result's axis d taken from the source's axis `axes[d]`, reversed if
+/// `flips[d]`; z is the fastest axis in both.
 pub(super) fn rearrange<T: Copy>(
     source: &[T],
     from: [usize; 3],

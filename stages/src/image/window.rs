@@ -20,8 +20,8 @@ pub(super) struct Window {
 const BAND: usize = 16;
 
 impl Window {
-    /// Copies the part out of image (any number of channels) and label; what is outside is 0.
-    /// `finish` is given each line of the image once it is copied, while it is at hand.
+    /// Copies the part out of image (any number of channels) and label; outside is 0. `finish` is
+    /// given each image line right after copying, while in cache.
     pub fn copy(
         &self,
         (image, label): (&[f32], &[u8]),
@@ -45,8 +45,8 @@ impl Window {
         (0..3).all(|axis| self.filled(axis) == (0..self.size[axis]))
     }
 
-    /// Copies what is inside, x fastest there and z fastest here, one (x, z) plane after the other:
-    /// so the rows of a plane are read whole, and every line of the patch is written whole.
+    /// Copies the inside, from x fastest to z fastest, one (x, z) plane after the other: a plane's
+    /// rows are read whole, and every patch line is written whole.
     fn transpose<T: Tiled<N>, const N: usize>(
         &self,
         source: &[T],
@@ -98,8 +98,8 @@ impl Window {
     }
 }
 
-/// Writes the rows as columns, tile by tile: value x of all rows from place `first` + x · `step`
-/// on. Rows are at least `N` long; the last tile begins early where none fits.
+/// Writes the rows as columns, tile by tile: value x of all rows starts at `first` + x · `step`.
+/// Rows are at least `N` long; the last tile overlaps the one before if needed.
 #[inline(always)]
 fn turn<T: Tiled<N>, const N: usize>(
     rows: &[&[T]; BAND],

@@ -1,4 +1,4 @@
-//! True if what was made is there: the files that artifacts and items must hold.
+//! Required files of artifacts and items.
 
 use super::Kind;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ impl Kind {
         }
     }
 
-    /// An error if the folder of an item lacks files that it must hold.
+    /// Errors if an item's folder lacks required files.
     pub fn check_item(&self, recipe: &Recipe, folder: &Path) -> Result<()> {
         let what = recipe.kind.strip_prefix(self.name).and_then(|rest| rest.strip_prefix('/'));
         let items = self.items.iter().find(|items| Some(items.what) == what);
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// The first of the wanted files that is not there, for a sentence: " 'model.json'".
+/// The first missing file, for a sentence: " 'model.json'".
 fn missing<'n>(
     wanted: &[&'static str],
     names: impl Iterator<Item = &'n str> + Clone,

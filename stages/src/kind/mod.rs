@@ -1,4 +1,4 @@
-//! A kind: one type of stage as a row of the table [`KINDS`](crate::KINDS).
+//! A kind: a type of stage as a row in [`KINDS`](crate::KINDS).
 
 mod contents;
 mod neutral;
@@ -39,13 +39,13 @@ pub type Mistakes = Vec<(String, String)>;
 pub struct Kind {
     /// The name in `uses`.
     pub name: &'static str,
-    /// The version of what it makes.
+    /// The version of its output.
     pub version: u32,
     /// The roles it reads.
     pub reads: &'static [Read],
     /// The type of its artifact.
     pub makes: ArtifactType,
-    /// Parameters that say where, not what.
+    /// Locators: parameters outside the recipe.
     pub locators: &'static [&'static str],
     /// The files without which its artifact is none.
     pub holds: &'static [&'static str],
@@ -55,7 +55,7 @@ pub struct Kind {
     pub pool: Pool,
     /// The metrics it reports.
     pub yields: Yields,
-    /// The origin of its parameter `seed`, if it has one.
+    /// The origin of its parameter `seed`, if any.
     pub seed: Seed,
     /// The program that runs it.
     pub place: Place,
@@ -136,12 +136,12 @@ impl Kind {
         (self.local_files)(understood)
     }
 
-    /// The listing of the dataset that a stage will make, where that is known before.
+    /// The listing of a future dataset stage, if known beforehand.
     pub fn listing(&self, understood: &Value) -> Option<Listing> {
         (self.listing)(understood)
     }
 
-    /// About how many bytes of its own a stage will write, where that can be told.
+    /// About how many bytes a stage will write, if known.
     pub fn expected_bytes(
         &self,
         understood: &Value,

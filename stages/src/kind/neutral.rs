@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 /// The key of a subschema that holds the neutral value.
 const NEUTRAL: &str = "x-neutral";
 
-/// Removes the parameters that have their neutral value, at any depth. Where a subschema has
-/// alternatives, a parameter goes if any of them calls its value neutral.
+/// Removes parameters at their neutral value, at any depth. With alternative subschemas, a
+/// parameter goes if any alternative calls its value neutral.
 pub fn drop_neutral(schema: &Value, params: &mut Value) {
     match params {
         Value::Object(fields) => drop_fields(schema, fields),
@@ -37,7 +37,7 @@ fn drop_fields(schema: &Value, fields: &mut Map<String, Value>) {
     });
 }
 
-/// The subschemas of a named parameter, one for each alternative that knows it.
+/// A named parameter's subschemas, one per alternative with that name.
 fn of_field<'a>(schema: &'a Value, name: &str) -> Vec<&'a Value> {
     let own = schema.get("properties").and_then(|known| known.get(name));
     let others = alternatives(schema).flat_map(|one| of_field(one, name));

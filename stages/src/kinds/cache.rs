@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CacheVolumes {
-    /// A background voxel that a patch may be centred on must have an image value above this (after
-    /// scaling) in at least one channel. null takes every background voxel; absent means 0 for CT
-    /// scaled by a window, and every background voxel otherwise.
+    /// The image value (after scaling) a background voxel must exceed in at least one channel to be
+    /// a patch centre. null takes every background voxel; absent means 0 for CT scaled by a window,
+    /// and every background voxel otherwise.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub background_above: Option<Option<f64>>,
 }

@@ -20,7 +20,7 @@ pub struct Download {
     /// One URL, or a list of mirrors tried in order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Urls>,
-    /// A local file instead of a URL. It stays where it is and is referred to.
+    /// A local file instead of a URL; it stays in its place and is referred to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The MD5 digest the file must have, in hex.
@@ -29,7 +29,7 @@ pub struct Download {
     /// The SHA-256 digest the file must have, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lowercase")]
     pub sha256: Option<String>,
-    /// The most that a server may send, in GiB. Changes no result, so it is not part of the recipe.
+    /// Limit for a server's answer, in GiB. Not part of the recipe, since it changes no result.
     #[serde(default = "max_gib")]
     pub max_gib: f64,
 }

@@ -6,8 +6,9 @@ use crate::dataset::layout;
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::patterns::{self, Pairs};
-use crate::dataset::{Label, LabelNames, Listing, document, name, numbering};
+use crate::dataset::{Label, LabelNames, Listing, document, labels, name, numbering};
 use crate::error::{Error, Result, Trouble};
+use crate::image::nifti::LabelMapping;
 use crate::kind::Run;
 use crate::stage::{ArtifactType, Pool, Read, Stage};
 use schemars::JsonSchema;
@@ -27,24 +28,27 @@ pub struct Folder {
     /// Layout of the folder; `auto` looks at its dataset.json, or at `images` below.
     #[serde(default)]
     pub layout: Layout,
-    /// For patterns: where the images are, as "images/{case}_ct.nii.gz"; `*` stands for anything
-    /// but a slash, and further words in braces make the case's name longer:
-    /// "{case}/{visit}/ct.nii.gz" finds "p1_v2". A list has one pattern for each image channel. A file belongs to the pattern
-    /// that says most of its name.
+    /// For patterns: the images' names, as "images/{case}_ct.nii.gz"; `*` matches anything but a
+    /// slash, and further words in braces lengthen the case's name: "{case}/{visit}/ct.nii.gz"
+    /// finds "p1_v2". A list has one pattern for each image channel. A file belongs to the most
+    /// specific matching pattern.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Patterns>,
     /// For patterns: where the labels are, as "labels/{case}.nii.gz". Every case must have one,
     /// unless `require_labels` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
-    /// The names of the labels 1, 2 and so on, or a mapping of voxel value to name, as
-    /// {1: edema, 2: core, 4: enhancing} or {255: tumor}. A list beside label files that hold as
-    /// many other values names these in order, with a warning. With a dataset.json, in place of its
-    /// own.
+    /// Label names for 1, 2 and so on, or a mapping from voxel value to name, as {1: edema, 2:
+    /// core, 4: enhancing} or {255: tumor}. If the label files hold as many other values as a list
+    /// has names, these get the names in order, with a warning. Overrides a dataset.json.
     #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
     pub label_names: LabelNames,
-    /// The names of the image channels ("CT", "MRI"): one for each pattern, or, with one pattern,
-    /// one for each channel that its files have. With a dataset.json, in place of its own.
+    /// Labels by the voxel values in the label files, as {17: 1, 53: 1, 1035: 2}; all other values
+    /// are background. For files with more structures than wanted, or values above 255.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map_labels: BTreeMap<String, u8>,
+    /// Channel names ("CT", "MRI"): one for each pattern, or, with one pattern, one for each
+    /// channel in its files. Overrides a dataset.json.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modality: Vec<String>,
     /// The dataset's name. With a dataset.json, in place of its own.
@@ -54,8 +58,8 @@ pub struct Folder {
     /// "*_4d".
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// A case without a label file is an error where labels are given. With `false` it is
-    /// unlabelled. What a dataset.json lists as `test`, and imagesTs, may be unlabelled anyway.
+    /// With `true`, a case without a label file is an error if labels are given; with `false` it is
+    /// unlabelled. Cases under `test` in a dataset.json, and in imagesTs, may be unlabelled anyway.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub require_labels: bool,
 }
@@ -91,6 +95,9 @@ impl Stage for Folder {
         let mut wrong = |path: &str, trouble: String| mistakes.push((path.to_string(), trouble));
         if let Err(troubles) = self.label_names.labels() {
             troubles.into_iter().for_each(|trouble| wrong("label_names", trouble));
+        }
+        if let Err(troubles) = labels::mapping(&self.map_labels) {
+            troubles.into_iter().for_each(|trouble| wrong("map_labels", trouble));
         }
         if !self.by_patterns() {
             let given = [("images", self.images.is_some()), ("labels", self.labels.is_some())];
@@ -198,12 +205,12 @@ impl Folder {
         }
     }
 
-    /// The listing, and the name of the file that it was read from, if any. Every file is there.
+    /// The listing, and its source file's name, if any. Every file is there.
     pub fn listing(&self) -> Result<(Listing, Option<String>)> {
         self.look().map(|(listing, source, _)| (listing, source))
     }
 
-    /// The listing, the file that it was read from, and what is worth saying of them.
+    /// The listing, its source file, and remarks on them.
     fn look(&self) -> Result<(Listing, Option<String>, Notes)> {
         if !self.path.is_dir() {
             return Err(Error::failed(format!("{}: is no folder", self.path.display())));
@@ -234,6 +241,7 @@ impl Folder {
         let said = Said {
             labels: self.values()?,
             numbering: self.label_names.numbering(),
+            map_labels: self.mapping()?,
             modality: &self.modality,
             name: self.name.as_deref(),
             exclude: &self.exclude,
@@ -246,7 +254,7 @@ impl Folder {
         Ok(listing)
     }
 
-    /// Says that there is no dataset.json, and what there is.
+    /// Tells a missing dataset.json, and the files found.
     fn no_listing(&self) -> Error {
         let folder = self.path.display();
         let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
@@ -266,6 +274,10 @@ impl Folder {
         self.label_names.labels().map_err(|wrong| Error::failed(wrong.join("; ")))
     }
 
+    fn mapping(&self) -> Result<LabelMapping> {
+        labels::mapping(&self.map_labels).map_err(|wrong| Error::failed(wrong.join("; ")))
+    }
+
     fn found(&self, notes: &mut Notes) -> Result<Listing> {
         let pairs = Pairs {
             images: self.patterns(),
@@ -273,6 +285,7 @@ impl Folder {
             modality: &self.modality,
             values: self.values()?,
             numbering: self.label_names.numbering(),
+            map_labels: self.mapping()?,
             name: self.name.as_deref().unwrap_or("dataset"),
             exclude: &self.exclude,
         };

@@ -16,9 +16,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Makes a model of weights that another program trained: PyTorch's .pt and .pth (a state_dict),
-/// TorchScript, or safetensors, under the parameter names of MONAI's UNet. Nothing in the file is
-/// run.
+/// Makes a model from another program's weights: PyTorch's .pt and .pth (a state_dict),
+/// TorchScript, or safetensors, under MONAI's UNet parameter names. Nothing in the file is run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Import {

@@ -1,5 +1,5 @@
-//! The kinds of stages, and [`KINDS`], the one table of all. Parsing, help, docs and tests derive
-//! from it. A new kind is one file and one row.
+//! All kinds of stages, in one table, [`KINDS`]. Parsing, help, docs and tests derive from it. A
+//! new kind is one file and one row.
 
 use crate::kind::Kind;
 use crate::stage::Yields;

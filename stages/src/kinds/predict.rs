@@ -19,7 +19,7 @@ pub struct Predict {
     /// Also write each class's probability: a 4D file for each image, background first.
     #[serde(default)]
     pub probabilities: bool,
-    /// The names of the files; `{case}` is the case's name, which is that of its image file.
+    /// File names; `{case}` is the case's name, taken from its image file.
     #[serde(default = "as_the_image")]
     pub file_name: String,
     /// Sliding-window inference; null takes the model's own settings.

@@ -1,13 +1,13 @@
-//! `preprocess`: makes one volume of each case: oriented, resampled, scaled and cropped.
+//! `preprocess`: makes one volume per case: oriented, resampled, scaled and cropped.
 //!
-//! Each case is an item of its own, so that a changed image or label remakes that volume alone.
+//! Each case is an item, so that a changed image or label remakes its volume alone.
 
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::disk_space::Upstream;
 use crate::error::{Error, Result, Trouble};
 use crate::image::case::{Frame, image_digests, label_digests};
-use crate::image::nifti::Scratch;
+use crate::image::nifti::{LabelValues, Scratch};
 use crate::image::prepare::{Files, prepare_with};
 use crate::image::{CaseFiles, Geometry, Loss, Preparation, VolumeCase, VolumeList, nifti};
 use crate::kind::Run;
@@ -57,9 +57,9 @@ impl Stage for Preprocess {
     }
 }
 
-/// How much larger plain float32 volumes are than the packed images of a dataset, where only their
-/// bytes are known: twice by gzip, twice by the width of numbers, and half as much again for labels
-/// and spacing.
+/// Size of plain float32 volumes relative to a dataset's packed images, if only their bytes are
+/// known: twice for gzip, twice for the width of numbers, and half as much again for labels and
+/// spacing.
 const GROWTH: u64 = 6;
 
 impl Run for Preprocess {
@@ -86,15 +86,15 @@ impl Run for Preprocess {
     }
 }
 
-/// The desks of cases that are done, for the next.
+/// Scratch memory of finished cases, for the next.
 type ScratchPool = Mutex<Vec<Scratch>>;
 
 /// A case's files and their description in the dataset.
 struct Item<'a> {
     scratches: &'a ScratchPool,
     files: CaseFiles,
-    modality: Vec<String>,
-    allowed: Vec<u8>,
+    listing: &'a Listing,
+    declared: Vec<u8>,
 }
 
 impl Preprocess {
@@ -155,17 +155,20 @@ impl Preprocess {
 /// The case's files by path, and by content for its recipe.
 fn item<'a>(
     dataset: &Input,
-    listing: &Listing,
+    listing: &'a Listing,
     scratches: &'a ScratchPool,
     case: &Case,
 ) -> Result<(Item<'a>, ItemKey)> {
-    let allowed: Vec<u8> = listing.labels.iter().map(|label| label.value).collect();
-    let facts = json!({ "modality": listing.modality, "labels": allowed });
+    let declared = listing.declared();
+    let mut facts = json!({ "modality": listing.modality, "labels": declared });
+    if !listing.map_labels.is_empty() {
+        facts["map_labels"] = json!(listing.map_labels);
+    }
     let mut inputs = image_digests(dataset, case)?;
     inputs.extend(label_digests(dataset, case)?);
     let key = ItemKey { name: case.name.clone(), facts, inputs };
     let files = CaseFiles::of(dataset, case)?;
-    Ok((Item { scratches, files, modality: listing.modality.clone(), allowed }, key))
+    Ok((Item { scratches, files, listing, declared }, key))
 }
 
 /// File of the losses, beside the volume.
@@ -182,12 +185,13 @@ fn with_way_out(error: Error, dataset: &Input, case: &Case) -> Error {
     }
 }
 
-/// Makes one case's files. Warnings are kept beside the volume, so that reusing it repeats them.
+/// Makes a case's files. Warnings are kept beside the volume, so that reusing it repeats them.
 fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
-    let Item { files, modality, allowed, .. } = item;
+    let Item { files, listing, declared, .. } = item;
+    let values = LabelValues { declared, mapping: &listing.map_labels };
     let mut scratch =
         item.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-    let files = Files { case: files, modality, named_by: "the dataset", allowed };
+    let files = Files { case: files, modality: &listing.modality, named_by: "the dataset", values };
     let prepared = prepare_with(&mut scratch, &params.0, files)?;
     item.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
     nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false)?;

@@ -27,8 +27,8 @@ pub struct SplitCases {
     /// Cases to report on: a count, a list of names, or `rest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub testing: Option<Selection>,
-    /// How cases are taken for counts and folds: by a `hash` of each name, so that a new case moves
-    /// no other; or in an order drawn by `seed`, as `listed` in the dataset, or `sorted` as text,
+    /// How counts and folds take cases: by a `hash` of each name, so that a new case moves no
+    /// other; or in an order drawn by `seed`, as `listed` in the dataset, or `sorted` as text,
     /// training from the front, testing from the end, validation before it.
     #[serde(default)]
     pub order: Order,
@@ -41,7 +41,7 @@ pub struct SplitCases {
     /// The fold to validate on, from 0; the others train. With a datalist: one of its own folds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<u32>,
-    /// A pattern that finds the patient in a case's name, as "patient{group}_*". Cases of one
+    /// A pattern finding the patient in a case's name, as "patient{group}_*". Cases from one
     /// patient are never on two sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -49,8 +49,8 @@ pub struct SplitCases {
     #[serde(default)]
     pub exclude: Vec<String>,
     /// A JSON file with lists `training`, `validation` and `testing` instead of counts (Clara's and
-    /// MONAI's datalists, whose "test" is testing), or nnU-Net's splits_final.json. With `fold`, the
-    /// training cases of that fold validate.
+    /// MONAI's datalists, in which "test" is testing), or nnU-Net's splits_final.json. With `fold`,
+    /// that fold's training cases validate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datalist: Option<PathBuf>,
 }

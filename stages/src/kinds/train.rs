@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub struct Train {
     /// Passes over the training volumes.
     pub epochs: u32,
-    /// Sides of a patch in voxels, x, y, z; each a multiple of the product of the strides. Smaller
+    /// Patch size in voxels, x, y, z; each a multiple of the product of the strides. Smaller
     /// volumes are padded with 0.
     pub patch: [usize; 3],
     /// Volumes in a batch.
@@ -53,8 +53,8 @@ pub struct Train {
     /// Numbers of the forward and backward pass; weights, norm statistics and loss are always fp32.
     #[serde(default)]
     pub precision: Precision,
-    /// Decay per step of a moving average of the weights, which then is what is validated and kept;
-    /// null for none.
+    /// Decay per step for a moving average of the weights; the averaged weights are validated and
+    /// kept. null for none.
     #[serde(default)]
     pub ema: Option<f64>,
     /// Scale gradients down to this norm where they exceed it; null for never.
@@ -94,8 +94,8 @@ pub struct Train {
     /// statistics are among them normalises by those, in training too.
     #[serde(default)]
     pub freeze: Vec<String>,
-    /// Choose weights by validation cases that the model of `start` was trained on, with a warning,
-    /// instead of refusing them (data leakage).
+    /// Choose weights by validation cases seen by the `start` model in its training, with a
+    /// warning, instead of refusing them (data leakage).
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
     pub allow_leakage: bool,
@@ -179,9 +179,9 @@ impl Train {
         .flatten()
     }
 
-    /// A batch of `volumes` leaves batch norm one value a channel to take a variance of. PyTorch
-    /// refuses that ("Expected more than 1 value per channel when training"); libtorch itself would
-    /// write NaN into the running statistics.
+    /// True if a batch of `volumes` leaves batch norm a single value per channel. PyTorch refuses
+    /// that ("Expected more than 1 value per channel when training"); libtorch itself would write
+    /// NaN into the running statistics.
     pub fn check_batch_norm(&self, volumes: usize) -> Option<Mistake> {
         self.check_batch_norm_of(volumes.saturating_mul(self.patches_per_volume))
     }
@@ -229,7 +229,7 @@ impl Train {
         statistics.iter().filter(|name| Some(depth(name)) == deepest).all(|name| is_frozen(name))
     }
 
-    /// Patterns that are none, and those that no parameter of the network has.
+    /// Invalid patterns, and patterns matching no parameter.
     fn check_freeze(&self) -> impl Iterator<Item = Mistake> {
         let names = self.network.graph(1, 2).tensors();
         let trouble = move |pattern: &String| match glob::Pattern::new(pattern) {

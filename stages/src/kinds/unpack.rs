@@ -8,7 +8,7 @@ use crate::dataset::archive::{self, Limits};
 use crate::dataset::fields::Said;
 use crate::dataset::layout::{self, Layout};
 use crate::dataset::notes::Notes;
-use crate::dataset::{LabelNames, document, name, numbering};
+use crate::dataset::{LabelNames, document, labels, name, numbering};
 use crate::disk_space::Upstream;
 use crate::error::{Error, Result, Trouble};
 use crate::kind::Run;
@@ -25,18 +25,22 @@ pub struct Unpack {
     /// Cases to leave out, as if the archive did not have them.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// The names of the labels in place of dataset.json's own: of 1, 2 and so on, or a mapping of
-    /// voxel value to name, as {255: tumor}.
+    /// Label names in place of dataset.json's: for 1, 2 and so on, or a mapping from voxel value to
+    /// name, as {255: tumor}.
     #[serde(default, skip_serializing_if = "LabelNames::is_empty")]
     pub label_names: LabelNames,
-    /// A case to train on without a label file is an error. With `false` it is unlabelled. What a
-    /// dataset.json lists as `test`, and imagesTs, may be unlabelled anyway.
+    /// Labels by the voxel values in the label files, as {17: 1, 53: 1, 1035: 2}; all other values
+    /// are background. For files with more structures than wanted, or values above 255.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map_labels: BTreeMap<String, u8>,
+    /// With `true`, an unlabelled training case is an error; with `false` it is unlabelled. Cases
+    /// under `test` in a dataset.json, and in imagesTs, may be unlabelled anyway.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub require_labels: bool,
-    /// The most that may come out, in GiB. Changes no result, so it is not part of the recipe.
+    /// Limit for the unpacked size, in GiB. Not part of the recipe, since it changes no result.
     #[serde(default = "max_gib")]
     pub max_gib: f64,
-    /// The most bytes that may come out for each byte of the archive. Not part of the recipe.
+    /// Limit for unpacked bytes per archive byte. Not part of the recipe.
     #[serde(default = "max_ratio")]
     pub max_ratio: f64,
 }
@@ -68,11 +72,13 @@ impl Stage for Unpack {
         let wrong = limits.iter().filter(|(_, limit)| !limit.is_finite() || *limit <= 0.0);
         let wrong = wrong.map(|(key, _)| (key.to_string(), "must be above 0".to_string()));
         let labels = self.label_names.labels().err().unwrap_or_default().into_iter();
-        wrong.chain(labels.map(|trouble| ("label_names".to_string(), trouble))).collect()
+        let labels = labels.map(|trouble| ("label_names".to_string(), trouble));
+        let mapping = labels::mapping(&self.map_labels).err().unwrap_or_default().into_iter();
+        let mapping = mapping.map(|trouble| ("map_labels".to_string(), trouble));
+        wrong.chain(labels).chain(mapping).collect()
     }
 
-    /// The images in it are compressed already, so that little is lost by taking the archive's own
-    /// size.
+    /// Its images are compressed already, so the archive's own size is a fair estimate.
     fn expected_bytes(&self, inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
         inputs.get("archive").map(Upstream::bytes)
     }
@@ -101,6 +107,8 @@ impl Run for Unpack {
         let said = Said {
             labels: labels.map_err(|wrong| Error::failed(wrong.join("; ")))?,
             numbering: self.label_names.numbering(),
+            map_labels: labels::mapping(&self.map_labels)
+                .map_err(|wrong| Error::failed(wrong.join("; ")))?,
             exclude: &self.exclude,
             unlabelled: !self.require_labels,
             ..Said::default()
@@ -138,7 +146,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).map_err(Error::io("move", from))
 }
 
-/// Says that there is no dataset.json, and the archives within, which are not looked into.
+/// Tells a missing dataset.json, and nested archives, which are not opened.
 fn no_listing(files: &BTreeSet<String>) -> Error {
     let is_archive = |name: &&str| {
         let name = name.to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! The scores of one case: every label of a segmentation against its reference.
+//! A case's scores: every label in a segmentation against its reference.
 
 use crate::dataset::Label;
 use crate::image::affine::{most_skewed, spacing_mm, voxel_ml};
@@ -7,7 +7,7 @@ use crate::metric::dice::dice;
 use crate::metric::surface::{Masks, SurfaceScores, surface_scores};
 use serde::{Deserialize, Serialize};
 
-/// The scores of one case on one grid.
+/// A case's scores on one grid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseScore {
@@ -17,7 +17,7 @@ pub struct CaseScore {
     pub labels: Vec<LabelScore>,
 }
 
-/// The scores of one label in one case. `None` is where MONAI says NaN.
+/// One label's scores in one case. `None` stands for MONAI's NaN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabelScore {
@@ -25,7 +25,7 @@ pub struct LabelScore {
     pub label: String,
     /// Dice; `None` where the reference is empty.
     pub dice: Option<f64>,
-    /// The larger directed 95th percentile of surface distances; `None` where either is empty.
+    /// The larger directed 95th percentile of surface distances; `None` if either is empty.
     pub hd95_mm: Option<f64>,
     /// Surface Dice by voxel count; `None` where both are empty.
     pub surface_dice: Option<f64>,
@@ -67,11 +67,12 @@ pub fn skew_warning(grid: &Grid) -> Option<String> {
     })
 }
 
-/// Scores every label. Label maps lie on `grid`, x fastest; `tolerance_mm` is that of surface Dice.
+/// Scores every label. Label maps lie on `grid`, x fastest; `tolerance_mm` is for surface Dice.
 /// Volumes are exact on any grid; distances suppose axes at right angles ([`skew_warning`]).
 ///
 /// # Panics
-/// Where the two maps are not of that size.
+///
+/// If a map's size is not the grid's.
 pub fn score_case(
     prediction: &[u8],
     reference: &[u8],
@@ -147,7 +148,7 @@ impl Extent {
         }
     }
 
-    /// The box with a margin of one voxel, as masks of one value. Outside the image nothing is set.
+    /// The box with a margin of one voxel, as masks for a value. Outside the image nothing is set.
     fn masks(
         &self,
         value: u8,

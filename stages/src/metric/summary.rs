@@ -98,7 +98,7 @@ fn overall_rows(cases: &[CaseScore], columns: &[Vec<&LabelScore>]) -> Vec<Metric
     rows
 }
 
-/// The mean of what is there; `None` of nothing.
+/// The mean over `Some`; `None` if empty.
 fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let (sum, count) =
         values.flatten().fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));

@@ -1,12 +1,12 @@
-//! Surface scores of two masks: the 95th percentile of the Hausdorff distance, and surface Dice.
+//! Surface scores for two masks: the 95th percentile of the Hausdorff distance, and surface Dice.
 //!
 //! Definitions are MONAI's (`compute_hausdorff_distance`, `compute_surface_dice`). Masks must have
-//! a margin of one empty voxel on every side, as `score` cuts them.
+//! a margin of one empty voxel on every side, as cut by `score`.
 
 use crate::metric::area::areas_mm2;
 use crate::metric::distance::distances_mm;
 
-/// Two masks of one shape (x fastest) on one grid.
+/// Two masks of equal shape (x fastest) on one grid.
 #[derive(Clone, Debug)]
 pub struct Masks {
     /// X, Y, Z; the outermost voxels are not set.
@@ -22,11 +22,11 @@ pub struct Masks {
 /// Surface scores of two masks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SurfaceScores {
-    /// The larger of the two directed 95th percentiles of the distances between border voxels, in
-    /// mm. `None` where a mask is empty.
+    /// The larger of the two directed 95th percentiles between border voxels, in mm. `None` if a
+    /// mask is empty.
     pub hd95_mm: Option<f64>,
-    /// The share of border voxels of both masks within the tolerance of the other's border. `None`
-    /// where both masks are empty, 0 where one is.
+    /// The share of both masks' border voxels within the tolerance of the other's border. `None` if
+    /// both masks are empty, 0 if only one.
     pub surface_dice: Option<f64>,
     /// The same share of surface area. `None` and 0 as above.
     pub surface_dice_area: Option<f64>,

@@ -53,7 +53,7 @@ pub struct Leak {
 }
 
 impl Provenance {
-    /// The cases of a new training and of its start model. `start` is `None` for a training from
+    /// The cases of a new training and its start model. `start` is `None` for training from
     /// scratch, and `Some(None)` for a model without known cases.
     pub fn of(
         training: &VolumeList,

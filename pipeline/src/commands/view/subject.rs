@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use voxflow_stages::dataset::{Label, Listing};
 use voxflow_stages::image::Volume;
 use voxflow_stages::image::case::{channels, read_channel, read_label_on};
-use voxflow_stages::image::nifti::{ImageFile, suffix};
+use voxflow_stages::image::nifti::{ImageFile, LabelMapping, LabelValues, suffix};
 use voxflow_stages::image::picture::{COLOURS, Colour, PAIR, Scene};
 use voxflow_stages::image::spacing::Grid;
 
@@ -25,6 +25,8 @@ pub(super) struct Files {
     label: Option<ImageFile>,
     prediction: Option<ImageFile>,
     labels: Vec<Label>,
+    /// The labels by the values in the label file, unless these are the labels.
+    mapping: LabelMapping,
     /// Hounsfield units; none where nobody said.
     is_ct: Option<bool>,
 }
@@ -126,6 +128,7 @@ fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<Files> {
     let (labels, is_ct) = source
         .as_ref()
         .map_or((vec![], None), |(_, listing)| (listing.labels.clone(), Some(listing.is_ct())));
+    let mapping = source.as_ref().map(|(_, listing)| listing.map_labels.clone());
     let mut files = Files { name: case.to_string(), labels, ..Files::default() };
     let own = |end: &str| {
         let mut names = stage.artifact.iter().flat_map(|artifact| artifact.0.keys());
@@ -148,6 +151,7 @@ fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<Files> {
     files.images = listed.images.iter().map(|name| locate(dataset, name)).collect::<Result<_>>()?;
     files.label = listed.label.iter().map(|name| locate(dataset, name)).next().transpose()?;
     files.is_ct = is_ct;
+    files.mapping = mapping.unwrap_or_default();
     if dataset.stage != stage.stage {
         let predicted = own("");
         files.prediction = predicted.map(|name| locate(stage, name)).transpose()?;
@@ -192,9 +196,12 @@ impl Subject {
         let scene = Scene::new(image, files.is_ct.unwrap_or(has_air))?;
         let window = window.unwrap_or(scene.window());
         let scene = scene.with_window(window);
-        let map =
-            |file: &Option<ImageFile>| file.as_ref().map(|file| label_map(grid, file)).transpose();
-        let (label, prediction) = (map(&files.label)?, map(&files.prediction)?);
+        let plain = LabelMapping::new();
+        let [label, prediction] = [(&files.label, &files.mapping), (&files.prediction, &plain)]
+            .map(|(file, mapping)| {
+                file.as_ref().map(|file| label_map(grid, file, mapping)).transpose()
+            });
+        let (label, prediction) = (label?, prediction?);
         let present = present(label.iter().chain(&prediction));
         let is_pair = label.is_some() && prediction.is_some();
         let scene = match (label, prediction) {
@@ -226,9 +233,10 @@ impl Subject {
     }
 }
 
-fn label_map(grid: Grid, file: &ImageFile) -> Result<Volume<u8>> {
+fn label_map(grid: Grid, file: &ImageFile, mapping: &LabelMapping) -> Result<Volume<u8>> {
     let all: Vec<u8> = (1..=u8::MAX).collect();
-    Ok(read_label_on(grid, file, &file.header.display().to_string(), &all)?)
+    let values = LabelValues { declared: &all, mapping };
+    Ok(read_label_on(grid, file, &file.header.display().to_string(), values)?)
 }
 
 /// The label values there are.

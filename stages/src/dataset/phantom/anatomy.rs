@@ -1,4 +1,4 @@
-//! The anatomy of one case: where the organs lie, and what a voxel is made of.
+//! The anatomy in one case: the organs' places, and each voxel's tissues.
 //!
 //! Coordinates are millimetres from the body's centre: right, anterior, superior.
 
@@ -49,7 +49,7 @@ impl Mix {
         }
     }
 
-    /// Puts `part` of a tissue over what is there.
+    /// Replaces `part` of a voxel's mixture by a tissue.
     fn over(&mut self, tissue: Tissue, part: f32) {
         if part > 0.0 {
             self.weights.iter_mut().for_each(|weight| *weight *= 1.0 - part);
@@ -158,8 +158,8 @@ impl Anatomy {
         mix.over(Tissue::Blood, part(column(p, self.aorta, [10.0, 10.0])));
     }
 
-    /// The organs of the cavity. Each leaves room for those before it; the spleen keeps a layer of
-    /// fat from its neighbours that vanishes in places.
+    /// The cavity's organs. Each leaves room for those before it; the spleen keeps a layer of fat
+    /// from its neighbours, vanishing in places.
     fn organs(&self, p: Point, cavity: f32, part: &impl Fn(f32) -> f32, mix: &mut Mix) {
         let across = p[0].abs() - 58.0;
         let dome = p[2] - self.dome_mm + 0.0045 * (across * across + p[1] * p[1]);

@@ -1,7 +1,7 @@
-//! NIfTI-1 files of phantoms: gzip whose bytes do not depend on time or machine.
+//! NIfTI-1 files for phantoms: gzip bytes independent of time and machine.
 //!
-//! A writer of its own, since these headers must vary as real ones do (codes and axes), which the
-//! writer of results never does.
+//! The writer is separate, since these headers must vary like real ones (codes and axes), unlike
+//! those of results.
 
 use super::{Orientation, Scan};
 use crate::error::{Error, Result};

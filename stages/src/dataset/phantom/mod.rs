@@ -114,7 +114,7 @@ impl Phantom {
         self.modality.iter().enumerate().map(channel).collect()
     }
 
-    /// Adds the anatomy of slice `z` to the noise that `image` holds, and labels it.
+    /// Adds the anatomy in slice `z` to the noise in `image`, and labels it.
     fn slice(
         &self,
         grid: &Grid,

@@ -4,8 +4,8 @@ use super::tissue::Contrast;
 use crate::random::Draw;
 use rayon::prelude::*;
 
-/// Noise for all channels of case `index`, x fastest. Every slice has a stream of its own, so slices
-/// can be drawn in any order.
+/// Noise for all channels in case `index`, x fastest. Every slice has its own stream, so slices can
+/// be drawn in any order.
 pub fn field(shape: [usize; 3], seed: u64, index: u64, contrasts: &[Contrast]) -> Vec<f32> {
     let [nx, ny, nz] = shape;
     let mut field = Vec::with_capacity(nx * ny * nz * contrasts.len());
@@ -24,7 +24,7 @@ pub fn field(shape: [usize; 3], seed: u64, index: u64, contrasts: &[Contrast]) -
     field
 }
 
-/// One slice of noise of standard deviation 1, smoothed 1-2-1 along x and y.
+/// One slice with noise (standard deviation 1), smoothed 1-2-1 along x and y.
 fn plane(nx: usize, ny: usize, mut draw: Draw) -> Vec<f32> {
     let (wide, high) = (nx + 2, ny + 2);
     let white: Vec<f32> = (0..wide * high).map(|_| nearly_normal(draw.bits())).collect();

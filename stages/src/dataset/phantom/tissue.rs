@@ -39,7 +39,7 @@ pub enum Tissue {
     Spleen,
 }
 
-/// Intensity of each tissue in one channel of one case, and the channel's noise.
+/// Each tissue's intensity in one channel and case, and the channel's noise.
 #[derive(Clone, Debug)]
 pub struct Contrast {
     /// The value of each tissue.
@@ -73,8 +73,8 @@ fn ct(draw: &mut Draw) -> Contrast {
     Contrast { levels: levels.map(|level| level as f32), noise: draw.between(12.0, 20.0) as f32 }
 }
 
-/// The same tissues in the same order of brightness for all cases of a channel, at a scale of the
-/// case's own, as MRI has it.
+/// The same tissues in the same order of brightness for all cases, at a scale drawn per case, as in
+/// MRI.
 fn mri(draw: &mut Draw, channel: u64) -> Contrast {
     let mut own = Draw::new(0, 0, channel, "phantom sequence");
     let mut levels: [f64; TISSUES] = std::array::from_fn(|_| own.between(150.0, 600.0));

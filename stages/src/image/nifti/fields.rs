@@ -28,7 +28,7 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// The version that the first bytes of a file tell of.
+    /// The NIfTI version by a file's first bytes.
     pub fn version(bytes: &[u8]) -> Option<usize> {
         kind(bytes).map(|(version, _)| version)
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub struct ImageFile {
     /// The file that begins with the header.
     pub header: PathBuf,
-    /// The file of the voxels, where it is another.
+    /// The voxels' file, if separate.
     pub voxels: Option<PathBuf>,
 }
 

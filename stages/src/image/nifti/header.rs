@@ -75,7 +75,7 @@ impl Datatype {
 pub struct Header {
     /// X, Y, Z.
     pub shape: [usize; 3],
-    /// The fourth axis, or the fifth where the fourth has length 1; 1 where there is none.
+    /// Length of the fourth axis, or of the fifth if the fourth has length 1; else 1.
     pub channels: usize,
     /// Datatype of the stored voxels.
     pub datatype: Datatype,
@@ -121,8 +121,8 @@ impl Header {
         Grid { shape: self.shape, affine: self.affine }
     }
 
-    /// Understands the fields of a header; `whole` is the length of the decompressed file with the
-    /// voxels, where it is known. The error is a predicate ("has 2 dimensions; …").
+    /// Understands a header's fields; `whole` is the decompressed file's length with the voxels, if
+    /// known. The error is a predicate ("has 2 dimensions; …").
     fn of(fields: &Fields, whole: Option<u64>) -> Result<Header, String> {
         let (shape, channels) = grid(fields)?;
         let datatype = Datatype::of_code(fields.datatype)?;
@@ -161,7 +161,7 @@ pub(super) struct Source {
     pub bytes: u64,
 }
 
-/// Reads the header, and checks that the file can hold the voxels that it promises.
+/// Reads the header, and checks that the file can hold the promised voxels.
 pub(super) fn open(file: &ImageFile, name: &str) -> Result<Source> {
     let wrong = |trouble: String| Error::failed(format!("{name}: {trouble}"));
     let mut first = start(&file.header, HEADER_BYTES[0], name)?;
@@ -216,7 +216,7 @@ fn start(path: &Path, length: usize, name: &str) -> Result<Start> {
 }
 
 impl Start {
-    /// The length of the file, decompressed; of a compressed one modulo 2³², as gzip writes it.
+    /// The file's decompressed length; for gzip modulo 2³², as stored at its end.
     fn whole(&self) -> Result<Option<u64>> {
         if !self.compressed {
             return Ok(Some(self.bytes));
@@ -276,8 +276,8 @@ fn grid(fields: &Fields) -> Result<([usize; 3], usize), String> {
     }
 }
 
-/// The byte of the first voxel. In a single file one that lies within the header is none: some
-/// programs write 0, and some leave out the flag for extensions, which the file's length tells.
+/// Offset of the first voxel. An offset inside a single file's header is ignored: some programs
+/// write 0, and some leave out the extension flag, told by the file's length.
 fn voxel_offset(fields: &Fields, voxels: usize, whole: Option<u64>) -> Result<usize, String> {
     let offset = fields.vox_offset;
     if !offset.is_finite() || offset.fract() != 0.0 || !(0.0..=1e8).contains(&offset) {

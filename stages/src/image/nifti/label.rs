@@ -1,7 +1,7 @@
 //! Label maps: voxels as whole numbers from 0 to 255.
 //!
-//! Values are what slope and intercept make of what is stored. One that is nearly whole is rounded,
-//! and told; one that is not, or that nobody declared, is an error which lists what was found.
+//! Slope and intercept are applied first. Nearly whole values are rounded, with a warning; others,
+//! and undeclared values, are an error listing them.
 
 use super::ImageFile;
 use super::header::{Datatype, Header};
@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 
 /// Largest distance of a value from a whole number.
 const TOLERANCE: f64 = 0.01;
-/// How far at the most where the values are scaled: half a slope, so that what was rounded in
-/// scaling still counts, up to a quarter.
+/// The largest rounding for scaled values: half a slope, so that values rounded while scaling still
+/// count, up to a quarter.
 const SCALED_TOLERANCE: f64 = 0.25;
 /// Relative distances up to this are those of float32 and not worth a word.
 const SILENT: f64 = 1e-6;
@@ -24,7 +24,7 @@ const SHOWN: usize = 8;
 /// So many are counted.
 const COUNTED: usize = 4096;
 
-/// A label map on a desk.
+/// A label map in scratch memory.
 #[derive(Debug)]
 pub struct LabelMap<'a> {
     /// The header.
@@ -37,10 +37,46 @@ pub struct LabelMap<'a> {
     pub rounded: Option<String>,
 }
 
-/// Reads a label map, 3D. Its values must be 0 or one of `allowed`. Errors call the file `name`.
-pub fn read_label(file: impl Into<ImageFile>, name: &str, allowed: &[u8]) -> Result<Volume<u8>> {
+/// Label values by the voxel values in the files.
+pub type LabelMapping = BTreeMap<u16, u8>;
+
+static UNMAPPED: LabelMapping = LabelMapping::new();
+
+/// The meaning of a file's voxel values.
+#[derive(Clone, Copy, Debug)]
+pub struct LabelValues<'a> {
+    /// The labels besides 0. Any other value is an error.
+    pub declared: &'a [u8],
+    /// If not empty, voxels get the label of their value here, or 0.
+    pub mapping: &'a LabelMapping,
+}
+
+impl<'a> From<&'a [u8]> for LabelValues<'a> {
+    fn from(declared: &'a [u8]) -> Self {
+        LabelValues { declared, mapping: &UNMAPPED }
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for LabelValues<'a> {
+    fn from(declared: &'a Vec<u8>) -> Self {
+        LabelValues::from(&declared[..])
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for LabelValues<'a> {
+    fn from(declared: &'a [u8; N]) -> Self {
+        LabelValues::from(&declared[..])
+    }
+}
+
+/// Reads a label map, 3D. Its values must be 0 or declared. Errors call the file `name`.
+pub fn read_label<'a>(
+    file: impl Into<ImageFile>,
+    name: &str,
+    values: impl Into<LabelValues<'a>>,
+) -> Result<Volume<u8>> {
     let mut scratch = Scratch::default();
-    let LabelMap { header, voxels, .. } = load_label(&file.into(), name, allowed, &mut scratch)?;
+    let LabelMap { header, voxels, .. } = load_label(&file.into(), name, values, &mut scratch)?;
     Ok(Volume {
         channels: 1,
         shape: header.shape,
@@ -49,13 +85,14 @@ pub fn read_label(file: impl Into<ImageFile>, name: &str, allowed: &[u8]) -> Res
     })
 }
 
-/// The same without copying what need not be converted, on a desk.
-pub fn load_label<'a>(
+/// The same without copying unless values are converted, in scratch memory.
+pub fn load_label<'a, 'b>(
     file: &ImageFile,
     name: &str,
-    allowed: &[u8],
+    values: impl Into<LabelValues<'b>>,
     scratch: &'a mut Scratch,
 ) -> Result<LabelMap<'a>> {
+    let LabelValues { declared, mapping } = values.into();
     let wrong = |trouble: String| Error::failed(format!("{name}: {trouble}"));
     let (header, bytes) = load(file, name, scratch)?;
     if header.channels != 1 {
@@ -64,9 +101,9 @@ pub fn load_label<'a>(
             header.channels
         )));
     }
-    let (voxels, rounded) = values(&header, bytes).map_err(wrong)?;
+    let (voxels, rounded) = labels(&header, bytes, mapping).map_err(wrong)?;
     let counts = counts(&voxels);
-    check(&counts, allowed).map_err(wrong)?;
+    check(&counts, declared).map_err(wrong)?;
     Ok(LabelMap { header, voxels, counts, rounded })
 }
 
@@ -83,20 +120,25 @@ pub fn counts(voxels: &[u8]) -> [u64; 256] {
 }
 
 /// Numbers on their way to whole ones.
-struct Rounding {
+struct Rounding<'a> {
     tolerance: f64,
-    /// Voxels that were moved, the largest distance, and the value that it was.
+    mapping: &'a LabelMapping,
+    /// Rounded voxels, the largest distance, and its value.
     moved: (u64, f64, f64),
     /// Values that are no labels, by their bits, with their voxels.
     foreign: BTreeMap<u64, u64>,
     foreign_voxels: u64,
 }
 
-impl Rounding {
+impl Rounding<'_> {
+    fn largest(&self) -> f64 {
+        if self.mapping.is_empty() { f64::from(u8::MAX) } else { f64::from(u16::MAX) }
+    }
+
     fn label(&mut self, value: f64) -> u8 {
         let whole = value.round_ties_even();
         let off = (value - whole).abs();
-        if !(off <= self.tolerance && (0.0..=255.0).contains(&whole)) {
+        if !(off <= self.tolerance && (0.0..=self.largest()).contains(&whole)) {
             self.foreign_voxels += 1;
             if self.foreign.len() < COUNTED || self.foreign.contains_key(&value.to_bits()) {
                 *self.foreign.entry(value.to_bits()).or_default() += 1;
@@ -110,7 +152,10 @@ impl Rounding {
                 (self.moved.1, self.moved.2) = (off, value);
             }
         }
-        whole as u8
+        if self.mapping.is_empty() {
+            return whole as u8;
+        }
+        self.mapping.get(&(whole as u16)).copied().unwrap_or(0)
     }
 
     fn finish(self, voxels: usize) -> Result<Option<String>, String> {
@@ -139,11 +184,29 @@ impl Rounding {
             .collect();
         let more = if more > 0 { format!(" and {more} other values") } else { String::new() };
         format!(
-            "{} of {voxels} voxels are no labels: {}{more}; labels are whole numbers from 0 to 255 (up to {} away is rounded): write the file anew with such values",
+            "{} of {voxels} voxels are no labels: {}{more}; labels are whole numbers from 0 to {} \
+             (up to {} away is rounded): {}write the file anew with such values",
             self.foreign_voxels,
             words.join(", "),
-            self.tolerance
+            self.largest(),
+            self.tolerance,
+            self.mapping_advice(),
         )
+    }
+
+    /// The way out for values that are too large, and nothing else.
+    fn mapping_advice(&self) -> &'static str {
+        let is_large = |bits: &u64| {
+            let value = f64::from_bits(*bits);
+            value.fract() == 0.0 && (256.0..=65535.0).contains(&value)
+        };
+        match self.mapping.is_empty() && self.foreign.keys().all(is_large) {
+            true => {
+                "say the labels that values stand for, as {17: 1, 1035: 2}, in 'map_labels' of \
+                 the dataset's stage, or "
+            }
+            false => "",
+        }
     }
 }
 
@@ -152,15 +215,24 @@ fn counted(value: &str, voxels: u64) -> String {
 }
 
 /// The voxels as labels, and a warning where some were rounded.
-fn values<'a>(header: &Header, bytes: &'a [u8]) -> Result<(Cow<'a, [u8]>, Option<String>), String> {
-    if header.datatype == Datatype::U8 && header.is_unscaled() {
+fn labels<'a>(
+    header: &Header,
+    bytes: &'a [u8],
+    mapping: &LabelMapping,
+) -> Result<(Cow<'a, [u8]>, Option<String>), String> {
+    if header.datatype == Datatype::U8 && header.is_unscaled() && mapping.is_empty() {
         return Ok((Cow::Borrowed(bytes), None));
     }
     let (slope, intercept) = (header.slope, header.intercept);
     let half = if header.is_unscaled() { 0.0 } else { slope.abs() / 2.0 };
     let tolerance = TOLERANCE.max(half.min(SCALED_TOLERANCE));
-    let mut rounding =
-        Rounding { tolerance, moved: (0, 0.0, 0.0), foreign: BTreeMap::new(), foreign_voxels: 0 };
+    let mut rounding = Rounding {
+        tolerance,
+        mapping,
+        moved: (0, 0.0, 0.0),
+        foreign: BTreeMap::new(),
+        foreign_voxels: 0,
+    };
     macro_rules! labels {
         ($type:ty, $header:expr, $bytes:expr) => {
             decoded!($type, $header, $bytes, |n| rounding.label(n as f64 * slope + intercept))
@@ -170,20 +242,22 @@ fn values<'a>(header: &Header, bytes: &'a [u8]) -> Result<(Cow<'a, [u8]>, Option
     Ok((Cow::Owned(labels), rounding.finish(header.voxels())?))
 }
 
-fn check(counts: &[u64; 256], allowed: &[u8]) -> Result<(), String> {
+fn check(counts: &[u64; 256], declared: &[u8]) -> Result<(), String> {
     let of = |values: &mut dyn Iterator<Item = u8>| {
         let words: Vec<String> =
             values.map(|value| counted(&value.to_string(), counts[usize::from(value)])).collect();
         words.join(", ")
     };
-    let is_foreign = |value: &u8| counts[usize::from(*value)] > 0 && !allowed.contains(value);
+    let is_foreign = |value: &u8| counts[usize::from(*value)] > 0 && !declared.contains(value);
     let foreign = of(&mut (1..=255u8).filter(is_foreign));
     if foreign.is_empty() {
         return Ok(());
     }
-    let declared: Vec<String> = allowed.iter().map(u8::to_string).collect();
+    let declared: Vec<String> = declared.iter().map(u8::to_string).collect();
     let declared = if declared.is_empty() { "none".into() } else { declared.join(", ") };
     Err(format!(
-        "holds the values {foreign}, which are not declared (declared: {declared}); declare each with its name, as {{255: tumor}}, in 'label_names' of the dataset's stage, or correct the file"
+        "holds the values {foreign}, which are not declared (declared: {declared}); declare each \
+         with its name, as {{255: tumor}}, in 'label_names' of the dataset's stage, or correct the \
+         file; 'map_labels' there takes a few values and leaves the others"
     ))
 }

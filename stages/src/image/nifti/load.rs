@@ -47,9 +47,8 @@ fn plain<'a>(
     Ok(voxels)
 }
 
-/// One gzip member of just the promised size goes through libdeflate at once; whatever is else
-/// (several members, bytes after the voxels, damage) goes through a stream that tells what is
-/// wrong.
+/// A single gzip member of the promised size goes through libdeflate at once; anything else
+/// (several members, bytes after the voxels, damage) goes through a stream with exact errors.
 fn inflate<'a>(
     path: &Path,
     name: &str,

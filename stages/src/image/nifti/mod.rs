@@ -20,7 +20,7 @@ mod write;
 
 pub use file::ImageFile;
 pub use header::{Datatype, Header, read_header};
-pub use label::{LabelMap, counts, load_label, read_label};
+pub use label::{LabelMap, LabelMapping, LabelValues, counts, load_label, read_label};
 pub use load::Scratch;
 pub use mapped::Mapped;
 pub use placement::{Qform, Space};

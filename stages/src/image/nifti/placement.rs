@@ -20,9 +20,9 @@ const ELSEWHERE: f64 = 0.5;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Space {
-    /// 0 where none is set, or where it cannot be used.
+    /// 0 if unset or unusable.
     pub sform_code: i16,
-    /// 0 where none is set, or where it cannot be used.
+    /// 0 if unset or unusable.
     pub qform_code: i16,
     /// Of space and time, as NIfTI writes them.
     pub units: u8,
@@ -141,7 +141,7 @@ fn other_size(fields: &Fields, sform: &Affine) -> Option<String> {
     })
 }
 
-/// A warning where two matrices of one meaning lead to two places.
+/// Warns if two matrices with equal codes lead to different places.
 fn other_place(sform: &Affine, qform: &Affine, shape: [usize; 3]) -> Option<String> {
     let apart = corner_distance(sform, qform, shape);
     (apart > ELSEWHERE).then(|| {
@@ -151,7 +151,7 @@ fn other_place(sform: &Affine, qform: &Affine, shape: [usize; 3]) -> Option<Stri
     })
 }
 
-/// A warning where a voxel size is needed that is not there.
+/// Warns if a needed voxel size is missing.
 fn no_size(fields: &Fields) -> Option<String> {
     let missing = sizes(fields).iter().filter(|size| **size == 0.0).count();
     (missing > 0)

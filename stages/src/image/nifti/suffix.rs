@@ -1,4 +1,4 @@
-//! The suffixes of image files: the one place that knows them. Letters are compared without case.
+//! Image file suffixes, known in this module alone. Letters are compared without case.
 
 /// The suffixes of the image files that can be read, longest first.
 pub const SUFFIXES: [&str; 6] = [".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img"];
@@ -11,8 +11,7 @@ pub fn split(name: &str) -> Option<(&str, &str)> {
     })
 }
 
-/// The other file of a pair: "a.img" for "a.hdr" and the other way round; `None` for a file that
-/// stands alone.
+/// A pair's other file: "a.img" for "a.hdr" and the other way round; `None` for single files.
 pub fn second(name: &str) -> Option<String> {
     let (stem, suffix) = split(name)?;
     let (kind, rest) = suffix.split_at(4);
@@ -26,7 +25,7 @@ pub fn second(name: &str) -> Option<String> {
     Some(format!("{stem}{other}{rest}"))
 }
 
-/// True if it is the file of a pair that holds the voxels.
+/// True for the voxel file of a pair.
 pub fn is_voxels(name: &str) -> bool {
     split(name).is_some_and(|(_, suffix)| suffix[..4].eq_ignore_ascii_case(".img"))
 }

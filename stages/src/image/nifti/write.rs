@@ -1,7 +1,7 @@
-//! Writing NIfTI-1: single files, little-endian, bytes that repeat.
+//! Writing NIfTI-1: single files, little-endian, reproducible bytes.
 //!
-//! Our own volumes have an aligned sform. Results on a person's grid repeat what that header says
-//! of space, so that every reader places both alike.
+//! Our own volumes have an aligned sform. Results on a person's grid repeat that header's codes,
+//! units and qform, so that every reader places both alike.
 
 use super::fields::HEADER_BYTES;
 use super::header::FLAG_BYTES;
@@ -76,8 +76,8 @@ fn compress(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
 /// Bytes before the first voxel.
 const FIRST_VOXEL: usize = HEADER_BYTES[0] + FLAG_BYTES;
 
-/// The first 352 bytes. Without `space`, what nibabel writes for an affine: sform code 2, and a
-/// qform of code 0 that agrees, with millimetres as the unit.
+/// The first 352 bytes. Without `space`, as nibabel writes an affine: sform code 2, an agreeing
+/// qform with code 0, and millimetres.
 fn header<T>(
     volume: &Volume<T>,
     datatype: i16,

@@ -1,8 +1,8 @@
-//! Pictures of a case: slices in three planes with the outlines of labels, laid out as in radiology
-//! (the patient's right on the viewer's left).
+//! Pictures for a case: slices in three planes with label outlines, laid out as in radiology (the
+//! patient's right on the viewer's left).
 //!
-//! `plane` names the planes, `scene` is a case ready to be cut, `cut` says which voxel each pixel
-//! shows, `raster` is pixels, text on them and PNG, `sheet` puts many slices on one picture.
+//! `plane` names the planes, `scene` is a case ready for cutting, `cut` maps pixels to voxels,
+//! `raster` is pixels, text on them and PNG, `sheet` puts many slices on one picture.
 
 mod cut;
 mod plane;

@@ -18,7 +18,7 @@ impl Plane {
     /// All three.
     pub const ALL: [Plane; 3] = [Plane::Axial, Plane::Coronal, Plane::Sagittal];
 
-    /// The RAS axes that run along the picture, down it, and through it.
+    /// The RAS axes along the picture, down it, and through it.
     pub fn axes(self) -> [usize; 3] {
         match self {
             Plane::Axial => [0, 1, 2],

@@ -8,8 +8,8 @@ use std::path::Path;
 /// Red, green, blue.
 pub type Colour = [u8; 3];
 
-/// The colours of labels, in the order of their values: told apart also by people who see few
-/// colours (after M. Okabe and K. Ito's set), and on grey.
+/// Label colours, by rising value: distinct also for colour-blind people (after M. Okabe and K.
+/// Ito's set), and on grey.
 pub const COLOURS: [Colour; 8] = [
     [0, 200, 120],
     [255, 150, 30],
@@ -46,7 +46,7 @@ impl Raster {
         self.pixels[at * 3..at * 3 + 3].copy_from_slice(&colour);
     }
 
-    /// Lets a colour shine over one pixel: 0 leaves it, 1 hides it.
+    /// Blends a colour over one pixel: 0 leaves it, 1 hides it.
     pub fn tint(&mut self, at: usize, colour: Colour, share: f32) {
         for (pixel, over) in self.pixels[at * 3..at * 3 + 3].iter_mut().zip(colour) {
             *pixel = (f32::from(*pixel) * (1.0 - share) + f32::from(over) * share) as u8;
@@ -110,7 +110,7 @@ impl Raster {
     }
 }
 
-/// The inked pixels of the letter that stands at place `at` of a line.
+/// The inked pixels of the letter at place `at` in a line.
 fn ink(at: usize, letter: char) -> impl Iterator<Item = (usize, usize)> {
     let basic = font8x8::BASIC_FONTS.get(letter).or_else(|| font8x8::LATIN_FONTS.get(letter));
     let rows = basic.or_else(|| font8x8::BASIC_FONTS.get('?')).unwrap_or_default();

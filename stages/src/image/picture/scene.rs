@@ -119,8 +119,8 @@ impl Scene {
         (raster, bar_mm)
     }
 
-    /// The slice through the plane's third axis with most labelled voxels; the middle one where
-    /// none is.
+    /// The slice through the plane's third axis with most labelled voxels; the middle if there are
+    /// none.
     pub fn fullest(&self, plane: Plane) -> usize {
         let counts = self.labelled(plane);
         let most = counts.iter().copied().max().unwrap_or(0);

@@ -61,7 +61,7 @@ fn block(scene: &Scene, sheet: &Sheet, plane: Plane) -> Raster {
     block
 }
 
-/// So many tiles in a row that there are about twice as many columns as rows.
+/// Tiles per row, giving about twice as many columns as rows.
 fn columns(count: usize) -> usize {
     let rows = (count as f64 / 2.0).sqrt().round().max(1.0) as usize;
     count.div_ceil(rows).max(1)

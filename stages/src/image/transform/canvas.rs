@@ -1,12 +1,12 @@
-//! The operations that changes are made of, and a patch in memory that offers them. A patch on a
-//! device is in `voxflow-net`.
+//! The operations behind drawn transforms, and a patch in memory offering them. A patch on a device
+//! is in `voxflow-net`.
 
 use crate::image::patch::Patch;
 use crate::image::warp::{self, Affinity};
 use crate::random::Draw;
 
-/// A patch that changes are applied to: an image of one or more channels with its label. All but
-/// the spatial operations change the image alone.
+/// A patch under change: an image (one or more channels) with its label. Only spatial operations
+/// change the label.
 pub trait Canvas {
     /// Mirrors image and label along axes.
     fn mirror(&mut self, axes: [bool; 3]);
@@ -88,7 +88,7 @@ impl Canvas for MemoryCanvas<'_> {
 }
 
 impl MemoryCanvas<'_> {
-    /// Axis d of the result is axis `axes[d]` of the patch, reversed where `flips[d]`.
+    /// The result's axis d is the patch's axis `axes[d]`, reversed if `flips[d]`.
     fn rearrange(&mut self, axes: [usize; 3], flips: [bool; 3]) {
         let from = self.shape;
         let voxels: usize = from.iter().product();

@@ -1,4 +1,4 @@
-//! The contract of transforms: parameters draw a change, and a change applies itself to a canvas.
+//! The transforms' contract: parameters draw a change, and a change applies itself to a canvas.
 //!
 //! Drawing and applying are two steps, so that the second can be compared with MONAI's.
 
@@ -14,20 +14,20 @@ pub trait RandomTransform {
     /// Mistakes that types cannot say, for patches of this shape.
     fn check(&self, patch_shape: [usize; 3]) -> Mistakes;
 
-    /// Draws the change of one patch from a stream of its own; `None` if it stays as it is.
+    /// Draws a patch's change from its own stream; `None` if the patch stays as it is.
     fn draw(&self, draw: Draw, patch_shape: [usize; 3]) -> Option<Box<dyn Change>>;
 }
 
 /// A drawn change of one patch.
 pub trait Change: Debug {
-    /// The part of a patch that it reads and writes.
+    /// The part of a patch it reads and writes.
     fn effect(&self) -> Effect;
 
     /// Applies it, in memory or on a device.
     fn apply(&self, canvas: &mut dyn Canvas);
 }
 
-/// The part of a patch that a change reads and writes, by which several are applied at once.
+/// The part of a patch read and written by a change; changes to single values run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Mirrors these axes, which a crop does while it copies.
@@ -40,7 +40,7 @@ pub enum Effect {
     Values,
 }
 
-/// The changes of one patch, in the order in which they are applied.
+/// A patch's changes, in order of application.
 #[derive(Debug, Default)]
 pub struct Changes(pub Vec<Box<dyn Change>>);
 

@@ -1,8 +1,8 @@
-//! Random transforms of training patches: one file for each, with its parameters, its draw and its
-//! change, and one row in `table`.
+//! Random transforms of training patches: a file per transform (parameters, draw, change) and a row
+//! in `table`.
 //!
-//! `change` is their contract; `canvas` has the operations that changes are made of, which a patch
-//! in memory and one on a device both offer.
+//! `change` is their contract; `canvas` has the operations they use, offered by a patch in memory
+//! and by a patch on a device.
 
 mod affine;
 mod canvas;

@@ -1,5 +1,4 @@
-//! The table of transforms, a row for each; its order is that in which a mapping of transforms is
-//! applied.
+//! The table of transforms, one row each; a mapping of transforms is applied in its order.
 
 use super::affine::Affine;
 use super::change::RandomTransform;
@@ -82,8 +81,7 @@ transforms! {
 }
 
 impl InOrder {
-    /// The mapping that means the same as a list; `None` where the list has another order, or a
-    /// transform twice.
+    /// The mapping equal to a list; `None` if the list has another order, or a transform twice.
     pub fn of(list: &[Transform]) -> Option<InOrder> {
         let row = |transform: &Transform| NAMES.iter().position(|name| *name == transform.name());
         let rows: Vec<Option<usize>> = list.iter().map(row).collect();
