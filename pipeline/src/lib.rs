@@ -4,6 +4,7 @@
 //! made and tells [`event`]s; a [`run`] is the folder where they are written down. What a stage
 //! does lives in `voxflow-stages`, what is remembered in `voxflow-cache`, libtorch in
 //! `voxflow-worker`.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod checksums;
 pub mod cli;

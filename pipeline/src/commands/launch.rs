@@ -24,9 +24,8 @@ use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
 use crate::workflow::{StageSpec, Workflow};
 use crate::{device, disk_space, log, machine, report, secret, store_homes};
-use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
-use voxflow_cache::Store;
+use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
 
 /// Everything needed to launch runs: home, store and execution options.
@@ -122,8 +121,7 @@ impl<'a> Launch<'a> {
                 tables::write_sweep(folder.path(), &record.run, sweep)?;
             }
             if at == 0 {
-                log::also_to(&folder.file("log.txt"))
-                    .map_err(Error::io("open", folder.file("log.txt")))?;
+                log::also_to(&folder.file("log.txt"))?;
             }
             let mut observers = observers(&folder, &record, self.globals, (at + 1, count))?;
             observers.push(Box::new(Needs::of(&self.home)));
@@ -194,8 +192,7 @@ fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
         ("resolved.yaml", plan.workflow.resolved()),
     ];
     texts.into_iter().try_for_each(|(name, text)| {
-        let path = folder.file(name);
-        fs::write(&path, secret::strip_yaml(&text)).map_err(Error::io("write", &path))
+        Ok(disk::write(&folder.file(name), secret::strip_yaml(&text).as_bytes())?)
     })
 }
 

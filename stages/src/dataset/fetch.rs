@@ -10,13 +10,13 @@ use crate::dataset::digests::{Digests, Expected};
 use crate::error::{Error, Result};
 use crate::record::Progress;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 use voxflow_cache::Digest;
+use voxflow_cache::disk::{self, FileWriter};
 
 /// Retries of a source after partial transfers.
 const BREAKS: u32 = 20;
@@ -172,7 +172,7 @@ impl Fetch<'_> {
             let right = Digests::of_file(&path, self.cx)?.check(expected, &source.shown);
             match right {
                 Ok(()) => {
-                    remove(&self.folder.join("partial.json"))?;
+                    disk::remove(&self.folder.join("partial.json"))?;
                     return Ok(path);
                 }
                 Err(error) => {
@@ -285,14 +285,9 @@ impl Fetch<'_> {
             let partial =
                 Partial { url: Some(url_digest(source)), validator: validator(&response), length };
             self.forget()?;
-            let file = self.folder.join("partial.json");
-            crate::context::write_json(&file, &partial)?;
-            voxflow_cache::sharing::share(&file);
+            crate::context::write_json(&self.folder.join("partial.json"), &partial)?;
         }
-        let path = self.folder.join("partial");
-        let opened = OpenOptions::new().create(true).append(true).open(&path);
-        let mut file = opened.map_err(Error::io("open", &path))?;
-        voxflow_cache::sharing::share(&path);
+        let mut file = FileWriter::append(&self.folder.join("partial"))?;
         let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         let (mut buffer, mut done) = (vec![0; 1 << 17], have);
         loop {
@@ -301,9 +296,12 @@ impl Fetch<'_> {
                 Ok(0) if length.is_some_and(|length| done < length) => {
                     return Ok(Outcome::Broken("the connection broke off".into(), done - have));
                 }
-                Ok(0) => return synced(&file, &path).map(|()| Outcome::Done),
+                Ok(0) => {
+                    file.sync()?;
+                    return Ok(Outcome::Done);
+                }
                 Ok(n) => {
-                    file.write_all(&buffer[..n]).map_err(Error::io("write", &path))?;
+                    file.write_bytes(&buffer[..n])?;
                     done += n as u64;
                 }
                 Err(error) => {
@@ -359,21 +357,8 @@ impl Fetch<'_> {
     }
 
     fn forget(&self) -> Result<()> {
-        remove(&self.folder.join("partial"))?;
-        remove(&self.folder.join("partial.json"))
-    }
-}
-
-fn synced(file: &File, path: &Path) -> Result<()> {
-    file.sync_data().map_err(Error::io("write", path))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path)(error))
-        }
-        _ => Ok(()),
+        disk::remove(&self.folder.join("partial"))?;
+        Ok(disk::remove(&self.folder.join("partial.json"))?)
     }
 }
 

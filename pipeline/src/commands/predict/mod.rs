@@ -22,7 +22,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use voxflow_cache::Recipe;
+use voxflow_cache::{Recipe, disk};
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::{Input, Kind, Task};
 
@@ -90,7 +90,7 @@ impl Predict {
         trouble.map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;
         let stop = Stop::default();
         stop.listen()?;
-        std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
+        disk::create_folders(&self.out)?;
         let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(&self.out);
         let desk = desk.map_err(Error::io("create a folder in", &self.out))?;
         let task = self.task(models, images::dataset(&cases, &card, desk.path())?, desk.path())?;
@@ -170,7 +170,7 @@ impl Predict {
 
 fn folder(desk: &Path, name: &str) -> Result<PathBuf> {
     let folder = desk.join(name);
-    std::fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+    disk::create_folder(&folder)?;
     Ok(folder)
 }
 

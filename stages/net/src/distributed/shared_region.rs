@@ -135,6 +135,8 @@ impl SharedRegion {
         };
         let slot = slot.next_multiple_of(PAGE);
         let bytes = data_start(ranks) + (ranks + 1) * slot;
+        // Memory, and no file on a disk.
+        #[allow(clippy::disallowed_methods)]
         file.set_len(bytes as u64).map_err(|error| trouble(&error))?;
         let map = MmapRaw::map_raw(&file).map_err(|error| trouble(&error))?;
         let region = SharedRegion { map, ranks, slot };
