@@ -36,7 +36,7 @@ pub struct ExecOptions {
     pub threads: usize,
     /// Threads for each stage with a graphics card.
     pub gpu_threads: usize,
-    /// The device: auto, cpu or cuda:N.
+    /// The device: auto, cpu, cuda or cuda:N.
     pub device: String,
     /// After a failure, go on with what does not depend on it.
     pub keep_going: bool,

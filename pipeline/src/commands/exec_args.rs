@@ -27,7 +27,7 @@ pub struct ExecArgs {
     /// bit only with the same number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Device for training and prediction: auto, cpu or cuda:N
+    /// Device for training and prediction: auto, cpu, cuda (any cards) or cuda:N (this one)
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
     /// Where stages are made; by default as the site file says, or here
@@ -45,10 +45,9 @@ pub struct ExecArgs {
 pub(super) fn device(text: &str) -> std::result::Result<String, String> {
     let numbered = text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u8>().is_ok());
     match text {
-        "auto" | "cpu" => Ok(text.into()),
-        "cuda" => Ok("cuda:0".into()),
+        "auto" | "cpu" | "cuda" => Ok(text.into()),
         _ if numbered => Ok(text.into()),
-        _ => Err("write auto, cpu or cuda:N".into()),
+        _ => Err("write auto, cpu, cuda or cuda:N".into()),
     }
 }
 

@@ -163,12 +163,12 @@ fn kinds(site: &Site, cluster: &dyn Cluster) -> (TextTable, bool) {
             Cell::text(kind),
             Cell::text(wants.partition.as_deref().unwrap_or("")),
             Cell::Count(resources.cpus),
-            Cell::text(&format!("{:.0} GiB", resources.memory as f64 / f64::from(1 << 30))),
+            Cell::text(format!("{:.0} GiB", resources.memory as f64 / f64::from(1 << 30))),
             Cell::Count(resources.gpus),
             Cell::text(
-                &wants.time.map_or_else(String::new, |time| humanize::duration(time.as_secs_f64())),
+                wants.time.map_or_else(String::new, |time| humanize::duration(time.as_secs_f64())),
             ),
-            Cell::text(&says.unwrap_or_else(|words| words)),
+            Cell::text(says.unwrap_or_else(|words| words)),
         ]);
     }
     (table, is_good)
@@ -192,10 +192,10 @@ fn row(partition: Option<&str>, found: std::result::Result<Probed, String>) -> V
             partition,
             Cell::text(&probed.host),
             Cell::Count(probed.cores as u64),
-            Cell::text(&probed.gpus.join(", ")),
+            Cell::text(probed.gpus.join(", ")),
             Cell::text(probed.libtorch.as_deref().unwrap_or("")),
             Cell::text(if probed.sees_locks { "shared" } else { "of each node" }),
-            Cell::text(&troubles(&probed).join("; ")),
+            Cell::text(troubles(&probed).join("; ")),
         ],
     }
 }

@@ -60,7 +60,7 @@ pub struct Predict {
     /// The weights of the model
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
-    /// Device: auto, cpu or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
     /// Threads to keep busy; by default one for each core

@@ -79,7 +79,7 @@ impl<'a> Follow<'a> {
     }
 
     /// Follows an attempt, and others after it, to a good verdict.
-    pub(super) fn to_the_end(
+    pub(super) fn until_good(
         &mut self,
         first: Attempt,
         wants: &mut JobWants,

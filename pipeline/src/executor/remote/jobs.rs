@@ -114,7 +114,7 @@ fn make(making: &Making) -> Result<Finished> {
         Some(attempt) => attempt,
         None => making.submit(None, &wants)?,
     };
-    let (start, verdict) = Follow::new(making, None).to_the_end(attempt, &mut wants)?;
+    let (start, verdict) = Follow::new(making, None).until_good(attempt, &mut wants)?;
     making.finish(&start, verdict)
 }
 
@@ -138,7 +138,7 @@ fn make_items(making: &Making, count: u64, wants: &JobWants) -> Result<()> {
                 wants.resources.gpus = wants.resources.gpus.min(1);
                 scope.spawn(move || {
                     let attempt = making.submit(Some(shard), &wants)?;
-                    Follow::new(making, Some(shard)).to_the_end(attempt, &mut wants).map(drop)
+                    Follow::new(making, Some(shard)).until_good(attempt, &mut wants).map(drop)
                 })
             })
             .collect();

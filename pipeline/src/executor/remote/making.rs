@@ -162,6 +162,8 @@ fn absolute(task: &Task) -> Result<Task> {
     let mut task = task.clone();
     task.unfinished = absolute(&task.unfinished)?;
     let files = task.inputs.values_mut().flatten().flat_map(|input| input.files.values_mut());
-    files.map(|file| absolute(&file.path).map(|path| file.path = path)).collect::<Result<()>>()?;
+    for file in files {
+        file.path = absolute(&file.path)?;
+    }
     Ok(task)
 }
