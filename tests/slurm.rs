@@ -2,6 +2,8 @@
 //! message where that is not possible (no root, no packages), and in the usual `cargo test`:
 //! `make test-slurm` asks for it.
 
+#![allow(clippy::print_stderr)]
+
 mod lab;
 
 use lab::cubes::{CUBES, Dataset};
