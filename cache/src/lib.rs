@@ -69,7 +69,7 @@ pub use maintenance::{Bad, CHECKPOINT, Count, KindSize, Size};
 pub use parallel::parallel_map;
 pub use presence::Look;
 pub use publish::Made;
-pub use recall::{Policy, Recall, Wait};
+pub use recall::{Making, Policy, Recall, SettledFolder, Wait};
 pub use recipe::Recipe;
 pub use settle::{Settled, settle};
 pub use store::Store;

@@ -132,7 +132,7 @@ pub struct RunRecord {
     /// The `--set` of the command line.
     #[serde(default)]
     pub overrides: Vec<String>,
-    /// The device asked for: auto, cpu or cuda:N.
+    /// The device asked for: auto, cpu, cuda or cuda:N.
     pub device: String,
     /// Threads per stage.
     pub threads: usize,

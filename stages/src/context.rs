@@ -248,17 +248,19 @@ fn gather<C, T>(
     results: Vec<Option<Result<T>>>,
 ) -> Result<Vec<T>> {
     let mut done = Vec::with_capacity(results.len());
-    let (mut bad, mut stopped) = (vec![], false);
+    let (mut bad, mut stopped, mut elsewhere) = (vec![], false, false);
     for (case, result) in cases.iter().zip(results) {
         match result {
             Some(Ok(value)) => done.push(value),
             None | Some(Err(Error::Stopped)) => stopped = true,
+            Some(Err(Error::Elsewhere)) => elsewhere = true,
             Some(Err(error)) if error.is_storage() => return Err(error),
             Some(Err(error)) => bad.push((name(case).to_string(), error.to_string())),
         }
     }
     match (stopped, bad.is_empty()) {
         (true, _) => Err(Error::Stopped),
+        (false, true) if elsewhere => Err(Error::Elsewhere),
         (false, true) => Ok(done),
         (false, false) => Err(Error::Cases(bad)),
     }

@@ -6,7 +6,7 @@ use crate::console::{Console, Meter, VariantLines, Verbosity};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Observer, now_ms};
 use crate::execute::{Ending, execute};
-use crate::executor::{Local, child};
+use crate::executor::child;
 use crate::explain::Explainer;
 use crate::globals::{Globals, LogFormat};
 use crate::heartbeat::Heartbeat;
@@ -70,6 +70,7 @@ impl<'a> Launch<'a> {
         workflows: Vec<(Workflow, Option<Sweep>)>,
         wishes: &StageSelection,
     ) -> Result<LaunchResult> {
+        let (executor, options) = self.means.executor(&self.home, wishes.verify)?;
         let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
         let mut plans = vec![];
@@ -86,9 +87,7 @@ impl<'a> Launch<'a> {
         let runs = self.open(plans)?;
         short.iter().for_each(|words| tracing::warn!("{words}"));
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
-        let executor = Local::on(&self.means.device);
-        let options = self.means.options(executor.gpus(), wishes.verify);
-        let ending = execute(runs, &self.store, &planner, &executor, &options, &self.stop)?;
+        let ending = execute(runs, &self.store, &planner, executor.as_ref(), &options, &self.stop)?;
         self.store.flush();
         let reported = folders.iter().zip(&ending.made).filter(|(_, made)| **made);
         let alone = folders.len() == 1;

@@ -85,7 +85,7 @@ pub(super) fn make(
     match reply {
         Some(Reply::Done { adopted }) if status.success() => {
             adopted.iter().for_each(|(name, blob)| host.adopt(name, blob));
-            Ok(Finished { usage })
+            Ok(Finished { usage, elsewhere: None })
         }
         reply => Err(match reply.and_then(Reply::error) {
             Some(error) => error,

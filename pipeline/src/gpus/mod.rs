@@ -79,6 +79,11 @@ impl Gpus {
         self.cards.len()
     }
 
+    /// The models of the cards.
+    pub fn models(&self) -> Vec<String> {
+        self.cards.iter().map(|card| card.name.clone()).collect()
+    }
+
     /// Leases `count` cards, all at once or none: waits while they are in use, also by other
     /// programs. Before it waits it says so to `waiting`, once. `None` after a stop.
     ///

@@ -14,6 +14,7 @@ use crate::error::{Error, Exit, Result};
 use crate::executor::{Executor, Local, Order, child};
 use crate::globals::Globals;
 use crate::stop::Stop;
+use crate::workflow::stage_resources::StageResources;
 use crate::{humanize, machine};
 use clap::Args;
 use images::Images;
@@ -59,7 +60,7 @@ pub struct Predict {
     /// The weights of the model
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
-    /// Device: auto, cpu or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
     /// Threads to keep busy; by default one for each core
@@ -140,6 +141,8 @@ impl Predict {
             workdir: &|| Ok(desk.to_path_buf()),
             log: log.path(),
             gpus: 1,
+            asked: &StageResources::default(),
+            keep_item: &|_| Ok(()),
         };
         let outcome = Local::on(&self.device).make(&order, &delivery, stop);
         if outcome
