@@ -157,7 +157,8 @@ fn passwords_under_names_that_tell_nothing_are_hidden_too() {
 fn a_short_value_of_a_variable_leaves_the_record_of_a_run_as_it_is() {
     let mut lab = Lab::new();
     Dataset::write(&lab.path("data"), 6, 0);
-    (lab.set("CONTRAST_KEY", "1"), lab.set("API_KEY", "2"));
+    lab.set("CONTRAST_KEY", "1");
+    lab.set("API_KEY", "2");
     let text = "name: contrast
 seed: 12
 stages:
