@@ -2,12 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::hash::Digest;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, makedev, statx};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::hash::{Hash, Hasher};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -98,18 +99,36 @@ impl FileStat {
         }
     }
 
-    /// The stat of a person's own file, asked for through an open descriptor: network file systems
-    /// answer a mere look out of a cache that may be a minute old, and ask their server when a file
-    /// is opened. One that may not be opened is looked at.
+    /// The stat of a person's own file as its server has it now: network file systems answer a mere
+    /// look out of a cache that may be a minute old. Some ask their server when a file is opened,
+    /// others when a stat is forced. One that may not be opened is looked at.
     pub fn of_opened(path: &Path) -> Result<Option<FileStat>> {
         // A pipe is not waited for.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()).map(File::from) {
             Ok(file) => {
-                let metadata = file.metadata().map_err(Error::io("look at", path))?;
-                Ok(metadata.is_file().then(|| FileStat::from(&metadata)))
+                let is_file = file.metadata().map_err(Error::io("look at", path))?.is_file();
+                let fresh = is_file.then(|| FileStat::fresh(&file)).transpose();
+                fresh.map_err(Error::io("look at", path))
             }
             Err(_) => FileStat::of(path),
+        }
+    }
+
+    /// The stat of an open file as its server has it now.
+    pub(crate) fn fresh(file: &File) -> io::Result<FileStat> {
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+        match statx(file, "", flags, StatxFlags::BASIC_STATS) {
+            Ok(stat) => Ok(FileStat {
+                device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+                inode: stat.stx_ino,
+                size: stat.stx_size,
+                mtime_ns: nanoseconds(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec.into()),
+                ctime_ns: nanoseconds(stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec.into()),
+            }),
+            // A kernel, or a container's filter, without this call.
+            Err(Errno::NOSYS | Errno::PERM) => Ok(FileStat::from(&file.metadata()?)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -121,8 +140,6 @@ impl FileStat {
 
 impl From<&Metadata> for FileStat {
     fn from(metadata: &Metadata) -> FileStat {
-        let nanoseconds =
-            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         FileStat {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -131,6 +148,10 @@ impl From<&Metadata> for FileStat {
             ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
 impl Artifact {

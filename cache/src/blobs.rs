@@ -2,6 +2,7 @@
 //! (still) what its name says.
 
 use crate::artifact::{Blob, FileStat};
+use crate::clock::Clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::external_digests::Outside;
@@ -10,7 +11,6 @@ use crate::index::Index;
 use crate::layout;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A file changed less than this ago may change again without its stat showing it.
 const SETTLED_NS: i64 = 2_000_000_000;
@@ -54,11 +54,13 @@ pub(crate) enum Check {
     Bad,
 }
 
-/// Digests by stat: of a person's own files, and of all files.
+/// Digests by stat, of a person's own files and of all files, and the time.
 #[derive(Clone, Copy)]
 pub(crate) struct Hints<'a> {
     pub(crate) outside: &'a Outside,
     pub(crate) index: &'a Index,
+    /// The clock by which files are young or settled.
+    pub(crate) clock: &'a Clock,
 }
 
 impl Hints<'_> {
@@ -131,24 +133,24 @@ impl Blobs {
     }
 
     /// State of a blob by its bytes. A bad blob of the store is set aside and reported.
-    pub(crate) fn read(&self, blob: &Blob, index: &Index) -> Result<Presence> {
+    pub(crate) fn read(&self, blob: &Blob, hints: Hints) -> Result<Presence> {
         let Some(reference) = &blob.reference else {
-            let check = self.verify(&self.kept(&blob.digest), &blob.digest, index)?;
+            let check = self.verify(&self.kept(&blob.digest), &blob.digest, hints)?;
             return Ok(match check {
                 Check::Good => Presence::Here,
                 Check::Missing => Presence::Absent,
                 Check::Bad => Presence::Damaged,
             });
         };
-        Ok(match fresh_digest(&reference.path, index) {
+        Ok(match fresh_digest(&reference.path, hints) {
             Err(error) => lost(&error),
             Ok((digest, _)) => outside(digest, blob),
         })
     }
 
     /// Reads a blob of the store. One that does not hold what `digest` says is set aside.
-    pub(crate) fn verify(&self, path: &Path, digest: &Digest, index: &Index) -> Result<Check> {
-        let (found, stat) = match fresh_digest(path, index) {
+    pub(crate) fn verify(&self, path: &Path, digest: &Digest, hints: Hints) -> Result<Check> {
+        let (found, stat) = match fresh_digest(path, hints) {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Ok(Check::Missing);
             }
@@ -167,23 +169,24 @@ impl Blobs {
 
     /// Moves a settled file to its place. A file that lies there already stays, if the index knows
     /// it as right; otherwise it is replaced. Returns the folder to sync, if any.
-    pub(crate) fn keep(&self, file: &Path, blob: &Blob, index: &Index) -> Result<Option<PathBuf>> {
+    pub(crate) fn keep(&self, file: &Path, blob: &Blob, hints: Hints) -> Result<Option<PathBuf>> {
         let place = self.kept(&blob.digest);
-        if FileStat::of(&place)?.is_some_and(|stat| index.digest(&stat) == Some(blob.digest)) {
+        let is_known = |stat: FileStat| hints.index.digest(&stat) == Some(blob.digest);
+        if FileStat::of(&place)?.is_some_and(is_known) {
             return disk::remove(file).map(|()| None);
         }
         let folder = layout::make_parent(&place)?;
         match FileStat::of_opened(file)? {
             Some(stat) if stat.size == blob.bytes => {}
             Some(_) => return Err(not_settled(file, "was changed after it was hashed")),
-            None => match self.verify(&place, &blob.digest, index)? {
+            None => match self.verify(&place, &blob.digest, hints)? {
                 Check::Good => return Ok(Some(folder)),
                 Check::Missing | Check::Bad => return Err(not_settled(file, "is gone")),
             },
         }
         disk::BLOB.rename(file, &place)?;
         if let Some(stat) = FileStat::of(&place)? {
-            index.remember(stat, blob.digest);
+            hints.index.remember(stat, blob.digest);
         }
         Ok(Some(folder))
     }
@@ -210,7 +213,7 @@ fn outside(digest: Digest, blob: &Blob) -> Presence {
 /// knows it.
 pub(crate) fn known_digest(path: &Path, hints: Hints) -> Result<(Digest, FileStat)> {
     let known = FileStat::of_opened(path)?.and_then(|stat| Some((hints.digest(&stat)?, stat)));
-    let (digest, stat) = known.map_or_else(|| fresh_digest(path, hints.index), Ok)?;
+    let (digest, stat) = known.map_or_else(|| fresh_digest(path, hints), Ok)?;
     if known.is_some() || hints.index.digest(&stat) == Some(digest) {
         hints.outside.remember(stat, digest);
     }
@@ -218,11 +221,11 @@ pub(crate) fn known_digest(path: &Path, hints: Hints) -> Result<(Digest, FileSta
 }
 
 /// The digest of a file read now. It is remembered if nothing can have changed unseen.
-pub(crate) fn fresh_digest(path: &Path, index: &Index) -> Result<(Digest, FileStat)> {
-    let start = now_ns();
+pub(crate) fn fresh_digest(path: &Path, hints: Hints) -> Result<(Digest, FileStat)> {
+    let start = hints.clock.now_ns();
     let (digest, stat) = read_digest(path)?;
     if is_settled(&stat, start) {
-        index.remember(stat, digest);
+        hints.index.remember(stat, digest);
     }
     Ok((digest, stat))
 }
@@ -234,9 +237,9 @@ pub(crate) fn is_settled(stat: &FileStat, moment: i64) -> bool {
 
 fn read_digest(path: &Path) -> Result<(Digest, FileStat)> {
     for _ in 0..ATTEMPTS {
-        let before = FileStat::of(path)?;
+        let before = FileStat::of_opened(path)?;
         let digest = Digest::of_file(path)?;
-        if let Some(stat) = FileStat::of(path)?
+        if let Some(stat) = FileStat::of_opened(path)?
             && before == Some(stat)
         {
             return Ok((digest, stat));
@@ -244,9 +247,4 @@ fn read_digest(path: &Path) -> Result<(Digest, FileStat)> {
     }
     let trouble = "this file changes while it is read; wait until it is written".to_string();
     Err(Error::Damaged { path: path.to_path_buf(), trouble })
-}
-
-/// Nanoseconds since 1970.
-pub(crate) fn now_ns() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
 }

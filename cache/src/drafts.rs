@@ -3,6 +3,7 @@
 
 use crate::artifact::{Artifact, Blob};
 use crate::claims::ByteLock;
+use crate::clock::Clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::layout;
@@ -107,11 +108,11 @@ impl Drop for Draft {
 ///
 /// Locks may be seen on one host or through one mount only, so that a draft of another place goes
 /// by its age.
-pub(crate) fn sweep(drafts: &Path, locks: &Path) {
+pub(crate) fn sweep(drafts: &Path, locks: &Path, clock: &Clock) {
     let here = Place::of(drafts);
     for folder in layout::list(drafts).unwrap_or_default() {
         let Some((number, place)) = named(&folder) else { continue };
-        if place != Some(here) && !is_old(&folder) {
+        if place != Some(here) && !is_old(&folder, clock) {
             continue;
         }
         if let Ok(Some(_lock)) = ByteLock::attempt(locks, number) {
@@ -128,10 +129,10 @@ fn named(folder: &Path) -> Option<(u64, Option<Place>)> {
 }
 
 /// True if nothing in the folder, at any depth, was changed lately.
-fn is_old(folder: &Path) -> bool {
+fn is_old(folder: &Path, clock: &Clock) -> bool {
     let Ok(metadata) = fs::symlink_metadata(folder) else { return false };
-    let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+    let age = metadata.modified().ok().map(|changed| clock.age(changed));
     let inside = if metadata.is_dir() { layout::list(folder) } else { Ok(vec![]) };
     age.is_some_and(|age| age > FOREIGN_AGE)
-        && inside.is_ok_and(|paths| paths.iter().all(|path| is_old(path)))
+        && inside.is_ok_and(|paths| paths.iter().all(|path| is_old(path, clock)))
 }

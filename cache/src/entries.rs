@@ -3,16 +3,19 @@
 //! This file reads, checks and writes them; when one may be replaced is the publisher's business.
 
 use crate::artifact::{Artifact, FileStat};
+use crate::clock::Clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::hash::{Digest, Fingerprint};
 use crate::layout;
+use crate::listed::Listed;
 use crate::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// An entry is marked as used again only after this time, so that look-ups hardly ever write.
@@ -38,9 +41,13 @@ pub struct Entry {
 }
 
 /// The folder of entries.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Entries {
     pub(crate) folder: PathBuf,
+    /// The clock by which an entry was used lately.
+    pub(crate) clock: Arc<Clock>,
+    /// Set on file systems that remember names as missing.
+    pub(crate) listed: Option<Listed>,
     /// Folder for damaged files; `None` where nothing may be moved or marked as used.
     pub(crate) bad: Option<PathBuf>,
 }
@@ -62,7 +69,12 @@ impl Entries {
     /// absent.
     pub(crate) fn get(&self, fingerprint: &Fingerprint) -> Result<Option<Entry>> {
         let path = self.path(fingerprint);
-        match look(&path, self.bad.is_some())? {
+        if let Some(listed) = &self.listed
+            && !listed.shows(&path)?
+        {
+            return Ok(None);
+        }
+        match look(&path, self.bad.as_ref().map(|_| &*self.clock))? {
             Found::Nothing => Ok(None),
             Found::Good(entry) => Ok(Some(*entry)),
             Found::Bad(trouble, stat) => self.refuse(&path, &trouble, &stat).map(|()| None),
@@ -71,7 +83,7 @@ impl Entries {
 
     /// The error of the entry in a file, if any. Nothing is marked or moved.
     pub(crate) fn trouble(&self, path: &Path) -> Result<Option<(String, FileStat)>> {
-        match look(path, false)? {
+        match look(path, None)? {
             Found::Bad(trouble, stat) => Ok(Some((trouble, stat))),
             Found::Nothing | Found::Good(_) => Ok(None),
         }
@@ -88,7 +100,7 @@ impl Entries {
 
     /// The entry in a file, not marked as used. A damaged one is set aside, reported, and absent.
     pub(crate) fn at(&self, path: &Path) -> Result<Option<Entry>> {
-        match look(path, false)? {
+        match look(path, None)? {
             Found::Nothing => Ok(None),
             Found::Good(entry) => Ok(Some(*entry)),
             Found::Bad(trouble, stat) => self.refuse(path, &trouble, &stat).map(|()| None),
@@ -130,8 +142,8 @@ fn decode(text: &str) -> Result<Entry, String> {
     serde_json::from_str(body).map_err(|error| format!("this entry cannot be read: {error}"))
 }
 
-/// Reads and checks the entry in `path`, and marks it as used if asked to.
-fn look(path: &Path, mark: bool) -> Result<Found> {
+/// Reads and checks the entry in `path`, and marks it as used by the clock, if given.
+fn look(path: &Path, clock: Option<&Clock>) -> Result<Found> {
     let mut file = match disk::open(path) {
         Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(Found::Nothing),
         file => file.map_err(Error::in_store)?,
@@ -144,8 +156,8 @@ fn look(path: &Path, mark: bool) -> Result<Found> {
         .and_then(|text| decode(&text));
     match entry.and_then(|entry| belongs(entry, path)) {
         Ok(entry) => {
-            if mark {
-                mark_used(&file, metadata.modified().ok());
+            if let Some(clock) = clock {
+                mark_used(&file, metadata.modified().ok(), clock);
             }
             Ok(Found::Good(Box::new(entry)))
         }
@@ -162,12 +174,10 @@ fn belongs(entry: Entry, path: &Path) -> Result<Entry, String> {
     }
 }
 
-/// The last use of an entry is its file's time of modification. Where it cannot be set, nothing is lost but gc's order.
-fn mark_used(file: &File, last: Option<SystemTime>) {
-    let now = SystemTime::now();
-    let stale =
-        last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > USE_GRAIN);
-    if stale {
+/// The last use of an entry is its file's time of modification. Where it cannot be set, nothing is
+/// lost but gc's order.
+fn mark_used(file: &File, last: Option<SystemTime>, clock: &Clock) {
+    if last.is_some_and(|last| clock.age(last) > USE_GRAIN) {
         disk::touch(file);
     }
 }

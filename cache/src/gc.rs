@@ -172,7 +172,7 @@ impl Sweep<'_> {
     /// What must stay: what is kept, what living processes pin, and the items of both. To be called
     /// alone.
     fn live(&self) -> Result<HashSet<Fingerprint>> {
-        let pinned = pins::living(&self.store.pins_folder())?;
+        let pinned = pins::living(&self.store.pins_folder(), self.store.clock())?;
         Ok(self.survey.reach(self.limits.keep.iter().copied().chain(pinned)))
     }
 

@@ -24,21 +24,35 @@ const SHARED: [u32; 11] = [
 
 /// The folder of the database for the store at `root`.
 pub(crate) fn of(root: &Path) -> PathBuf {
-    let is_shared = rustix::fs::statfs(root).is_ok_and(|found| is_of_several(found.f_type as u32));
+    let is_shared = is_shared(root);
     let cache = cache_folder(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"));
     match cache.filter(|_| is_shared) {
-        Some(cache) => elsewhere(&cache, root),
+        Some(cache) => elsewhere(&cache, root, &host_of(&cache)),
         None => root.join("index"),
     }
+}
+
+/// True if several hosts may use the file system of a folder; of one that is missing, that above.
+pub(crate) fn is_shared(folder: &Path) -> bool {
+    let found = folder.ancestors().find_map(|folder| rustix::fs::statfs(folder).ok());
+    found.is_some_and(|found| is_of_several(found.f_type as u32))
 }
 
 fn is_of_several(number: u32) -> bool {
     SHARED.contains(&number)
 }
 
-/// The database of a store in a folder of caches, by the store's path.
-fn elsewhere(cache: &Path, root: &Path) -> PathBuf {
-    let name = Digest::of(root.as_os_str().as_encoded_bytes()).to_hex();
+/// This host's name where a folder of caches is itself on a file system of several hosts.
+fn host_of(cache: &Path) -> Vec<u8> {
+    if !is_shared(cache) {
+        return vec![];
+    }
+    std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default()
+}
+
+/// The database of a store in a folder of caches, by the store's path and the host.
+fn elsewhere(cache: &Path, root: &Path, host: &[u8]) -> PathBuf {
+    let name = Digest::of(&[root.as_os_str().as_encoded_bytes(), host].concat()).to_hex();
     cache.join("voxflow/indices").join(&name[..16])
 }
 
@@ -65,7 +79,8 @@ mod tests {
         assert_eq!(cache(Some("/x"), Some("/h")), Some("/x".into()));
         assert_eq!(cache(Some("relative"), Some("/h")), Some("/h/.cache".into()));
         assert_eq!(cache(None, None), None);
-        let of = |root: &str| elsewhere(Path::new("/x"), Path::new(root));
+        let of = |root: &str| elsewhere(Path::new("/x"), Path::new(root), b"");
+        assert_ne!(of("/a"), elsewhere(Path::new("/x"), Path::new("/a"), b"node-1"));
         assert!(of("/a") != of("/b") && of("/a").starts_with("/x/voxflow/indices"));
     }
 }

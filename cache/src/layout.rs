@@ -49,6 +49,18 @@ pub(crate) fn make_parent(file: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Makes the folders of [`fan`] that are missing, so that none of their names is ever looked up
+/// before it is there.
+pub(crate) fn make_fans(folder: &Path) -> Result<()> {
+    let there = list(folder)?;
+    let fans = (0..=u8::MAX).map(|first| folder.join(format!("{first:02x}")));
+    let missing: Vec<PathBuf> = fans.filter(|fan| there.binary_search(fan).is_err()).collect();
+    for fan in &missing {
+        disk::create_folder(fan).map_err(Error::in_store)?;
+    }
+    if missing.is_empty() { Ok(()) } else { disk::sync_folder(folder) }
+}
+
 /// Path in a store of the content with this digest.
 pub fn blob_path(store: &Path, digest: &Digest) -> PathBuf {
     fan(&store.join(BLOBS), &digest.to_hex())

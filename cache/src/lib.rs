@@ -25,6 +25,7 @@
 pub mod artifact;
 mod blobs;
 mod claims;
+mod clock;
 mod denied;
 pub mod disk;
 mod drafts;
@@ -38,6 +39,7 @@ mod index;
 mod index_place;
 mod inventory;
 mod layout;
+mod listed;
 mod maintenance;
 mod parallel;
 mod pins;

@@ -175,7 +175,7 @@ impl Store {
         let Some(digest) = named_digest(path) else {
             return Ok(Some("this is not a blob's name; remove the file".to_string()));
         };
-        let check = self.blobs().verify(path, &digest, self.index())?;
+        let check = self.blobs().verify(path, &digest, self.hints())?;
         Ok((check == Check::Bad).then(|| "its content is not what its name says".to_string()))
     }
 

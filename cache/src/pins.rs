@@ -4,6 +4,7 @@
 //! The lock of another host or mount may be invisible here. A pin of such a place, which is in its
 //! name, counts until its file was not touched for a day; whoever holds it touches it now and then.
 
+use crate::clock::Clock;
 use crate::disk::{self, FileWriter};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
@@ -81,10 +82,10 @@ impl Drop for Pin {
 
 /// What living processes pin. The pins of dead ones are removed. To be called while nobody has a
 /// moment.
-pub(crate) fn living(folder: &Path) -> Result<HashSet<Fingerprint>> {
+pub(crate) fn living(folder: &Path, clock: &Clock) -> Result<HashSet<Fingerprint>> {
     let (mut pinned, here) = (HashSet::new(), Place::of(folder));
     for path in layout::list(folder)? {
-        if is_living(&path, here)? {
+        if is_living(&path, here, clock)? {
             pinned.extend(read(&path)?);
         } else {
             disk::remove(&path)?;
@@ -94,17 +95,17 @@ pub(crate) fn living(folder: &Path) -> Result<HashSet<Fingerprint>> {
 }
 
 /// True if somebody holds the pin, or may hold it at another place.
-fn is_living(path: &Path, here: Place) -> Result<bool> {
+fn is_living(path: &Path, here: Place, clock: &Clock) -> Result<bool> {
     let file = match disk::open_to_lock(path) {
         Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(false),
         opened => opened.map_err(Error::in_store)?,
     };
     match file.try_lock() {
         Err(fs::TryLockError::WouldBlock) => Ok(true),
-        Ok(()) => Ok(is_foreign(path, here) && !is_old(&file)),
+        Ok(()) => Ok(is_foreign(path, here) && !is_old(&file, clock)),
         Err(fs::TryLockError::Error(error)) => {
             tracing::debug!("{}: cannot lock: {error}; judged by its age", path.display());
-            Ok(!is_old(&file))
+            Ok(!is_old(&file, clock))
         }
     }
 }
@@ -116,9 +117,9 @@ fn is_foreign(path: &Path, here: Place) -> bool {
     place.is_some_and(|place| place != here)
 }
 
-fn is_old(file: &File) -> bool {
+fn is_old(file: &File, clock: &Clock) -> bool {
     let touched = file.metadata().and_then(|metadata| metadata.modified());
-    touched.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > FOREIGN_AGE))
+    touched.is_ok_and(|at| clock.age(at) > FOREIGN_AGE)
 }
 
 fn read(path: &Path) -> Result<Vec<Fingerprint>> {
@@ -143,10 +144,10 @@ mod tests {
         let file = File::options().write(true).open(&pin.path).unwrap();
         file.set_modified(old).unwrap();
         pin.beat();
-        assert!(is_old(&file), "the last beat was just now");
+        assert!(is_old(&file, &Clock::local()), "the last beat was just now");
         let Some(last) = Instant::now().checked_sub(2 * BEAT) else { return };
         pin.held.lock().unwrap().beat = last;
         pin.beat();
-        assert!(!is_old(&file));
+        assert!(!is_old(&file, &Clock::local()));
     }
 }

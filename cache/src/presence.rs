@@ -77,12 +77,12 @@ impl Store {
     }
 
     fn read(&self, blob: &Blob, look: Look) -> Result<Presence> {
-        let stat = FileStat::of(&self.path(blob)).ok().flatten();
+        let stat = FileStat::of_opened(&self.path(blob)).ok().flatten();
         let was_read = |stat: FileStat| self.has_read(&stat) == Some(blob.digest);
         if look == Look::Read && stat.is_some_and(was_read) {
             return Ok(Presence::Here);
         }
-        let presence = self.blobs().read(blob, self.index())?;
+        let presence = self.blobs().read(blob, self.hints())?;
         self.tell_of_reading(blob.bytes);
         if let (Presence::Here, Some(stat)) = (presence, stat) {
             self.read_again().insert(stat, blob.digest);
@@ -100,7 +100,7 @@ impl Store {
                 path.display()
             )));
         }
-        let moment = blobs::now_ns();
+        let moment = self.hints().clock.now_ns();
         let (digest, stat) = self.known_digest(&path)?;
         let fresh = !blobs::is_settled(&stat, moment);
         Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat, fresh }) })
@@ -114,11 +114,11 @@ impl Store {
     /// The same, read though its stat is known, once in this process.
     pub fn read_digest_of(&self, path: &Path) -> Result<Digest> {
         if let Some(digest) =
-            FileStat::of(path).map_err(Error::outside)?.and_then(|stat| self.has_read(&stat))
+            FileStat::of_opened(path).map_err(Error::outside)?.and_then(|stat| self.has_read(&stat))
         {
             return Ok(digest);
         }
-        let (digest, stat) = blobs::fresh_digest(path, self.index()).map_err(Error::outside)?;
+        let (digest, stat) = blobs::fresh_digest(path, self.hints()).map_err(Error::outside)?;
         self.tell_of_reading(stat.size);
         if self.hints().digest(&stat).is_some_and(|known| known != digest) {
             self.forget_digest(&stat);
@@ -129,7 +129,7 @@ impl Store {
 
     /// A change through a memory mapping may have left the stat as it was.
     fn forget_digest(&self, stat: &FileStat) {
-        let Hints { outside, index } = self.hints();
+        let Hints { outside, index, .. } = self.hints();
         outside.forget(stat);
         index.forget([*stat].into());
     }

@@ -28,7 +28,7 @@ pub struct Made {
     pub items: Vec<Fingerprint>,
     /// Wall time.
     pub seconds: f64,
-    /// Blobs of the store or a person's own files that are part of it, by name.
+    /// Blobs adopted from the store or referenced user files, by name.
     pub adopted: Artifact,
 }
 
@@ -48,10 +48,11 @@ impl Store {
         Ok(entry)
     }
 
-    /// The same of files that were settled before, in a folder on the store's file system. They
-    /// are moved and never read again; where one is missing in the folder, its blob must be in the
-    /// store already (a publisher that died has moved it) and is read. The new entry is written
-    /// beside the folder first. The folder itself stays.
+    /// Publishes settled files of a folder on the store's file system.
+    ///
+    /// Files are moved and never read again. For a missing file, its blob must already be in the
+    /// store, moved by a killed publisher; this blob is read. The entry's draft is written beside
+    /// the folder. The folder itself stays.
     pub fn publish_settled(&self, folder: &Path, settled: &[Settled], made: Made) -> Result<Entry> {
         self.writable()?;
         let mut artifact = Artifact::default();
@@ -86,7 +87,7 @@ impl Store {
     fn keep_blobs(&self, folder: &Path, artifact: &Artifact) -> Result<()> {
         let mut folders = BTreeSet::new();
         for (name, blob) in &artifact.0 {
-            folders.extend(self.blobs().keep(&folder.join(name), blob, self.index())?);
+            folders.extend(self.blobs().keep(&folder.join(name), blob, self.hints())?);
         }
         let folders: Vec<PathBuf> = folders.into_iter().collect();
         parallel_map(SYNC_THREADS, &folders, |folder| disk::BLOB_FOLDER.sync_folder(folder))
@@ -95,7 +96,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the entry into `file` and moves it to its place, unless another is there and good.
+    /// Writes the entry into `file` and renames it, unless a good entry exists.
     fn keep_entry(&self, file: &Path, entry: Entry) -> Result<Entry> {
         let place = self.entry_path(&entry.fingerprint);
         self.write_entry(&entry, file)?;

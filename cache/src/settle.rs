@@ -1,7 +1,6 @@
-//! Settling: the files of a folder become read-only, durable and hashed.
+//! Settling: files become read-only, durable and hashed.
 //!
-//! No store is needed for it, so that the maker can do it on another host; whoever publishes then
-//! reads no byte again.
+//! Needs no store, so a maker on another host can do it; publishing then reads nothing again.
 
 use crate::disk;
 use crate::error::{Error, Result};
@@ -13,22 +12,22 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Files are synced by this many threads at once: they then share the journal's commits.
+/// Concurrent fsyncs; they share commits of the file system's journal.
 pub(crate) const SYNC_THREADS: usize = 8;
 
-/// A file that is read-only, durable and hashed.
+/// A read-only, durable and hashed file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     /// Slash-separated path below its folder.
     pub name: String,
-    /// The digest of its bytes.
+    /// Digest of its bytes.
     pub digest: Digest,
     /// Its size.
     pub bytes: u64,
 }
 
-/// Settles every file below `folder`, sorted by name. Anything but plain files and folders is an
-/// error.
+/// Settles every file below `folder`, sorted by name. Errors on anything but plain files and
+/// folders.
 pub fn settle(folder: &Path) -> Result<Vec<Settled>> {
     let files = plain_files(folder)?;
     let settled = parallel_map(SYNC_THREADS, &files, |(name, file)| settle_file(name, file));
@@ -41,7 +40,7 @@ fn settle_file(name: &str, path: &Path) -> Result<Settled> {
     Ok(Settled { name: name.to_string(), digest: Digest::of_file(path)?, bytes })
 }
 
-/// The files below `folder` by name, sorted. Only regular files of one name are allowed.
+/// Files below `folder` with their names, sorted. Errors on hard links and special files.
 pub(crate) fn plain_files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut found = vec![];
     collect(folder, "", &mut found)?;

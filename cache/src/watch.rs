@@ -2,7 +2,7 @@
 //! before it is kept, so that nothing is published under a digest that its bytes did not have.
 
 use crate::artifact::{Blob, FileStat};
-use crate::blobs::{self, is_settled};
+use crate::blobs::is_settled;
 use crate::error::{Error, Result};
 use crate::hash::Digest;
 use crate::store::Store;
@@ -66,7 +66,7 @@ impl Store {
     }
 
     fn first_look(&self, file: OwnFile) -> Result<Watched> {
-        let moment = blobs::now_ns();
+        let moment = self.hints().clock.now_ns();
         let stat = stat_of(&file.path)?;
         let stat = if file.known == Some(stat) { stat } else { self.with_digest(&file)? };
         let settled = is_settled(&stat, moment);

@@ -1,11 +1,11 @@
-//! Places where a test may kill the process: before and after each step of publishing, and of
-//! keeping a checkpoint (in `voxflow-net`). Without debug assertions every call is nothing.
+//! Crash sites for tests: before and after each step of publishing and checkpointing. No-ops
+//! without debug assertions.
 
-/// The variable that names the site to die at: `blob-after-rename`, or `blob-after-rename:3` for
-/// the third time it is passed.
+/// Variable naming the site to abort at: `blob-after-rename`, or `blob-after-rename:3` for the
+/// third passage.
 pub const VARIABLE: &str = "VOXFLOW_CRASH_AT";
 
-/// Every state that publishing passes on disk, in order.
+/// Sites for every on-disk state during publishing, in order.
 pub const SITES: &[&str] = &[
     "draft-before-create",
     "draft-after-create",
@@ -34,7 +34,7 @@ pub const SITES: &[&str] = &[
     "index-after-flush",
 ];
 
-/// Every state in the keeping of a checkpoint, in order.
+/// Sites for every on-disk state during checkpointing, in order.
 pub const CHECKPOINT_SITES: &[&str] = &[
     "checkpoint-before-create",
     "checkpoint-before-first-half",
@@ -47,7 +47,7 @@ pub const CHECKPOINT_SITES: &[&str] = &[
     "checkpoint-after-remove",
 ];
 
-/// Aborts the process if [`VARIABLE`] names this site: the files, and the moment of the step.
+/// Aborts the process if [`VARIABLE`] names this site: files, moment and step.
 #[cfg(debug_assertions)]
 pub(super) fn at(files: &str, moment: &str, step: &str) {
     use std::sync::OnceLock;
@@ -67,6 +67,6 @@ pub(super) fn at(files: &str, moment: &str, step: &str) {
     }
 }
 
-/// Nothing: crash sites exist in debug builds only.
+/// No-op: crash sites exist in debug builds only.
 #[cfg(not(debug_assertions))]
 pub(super) fn at(_files: &str, _moment: &str, _step: &str) {}

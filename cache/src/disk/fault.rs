@@ -1,24 +1,24 @@
-//! File operations that fail on purpose: a test names the Nth operation of a process, and it
-//! answers as a full or broken disk would. Without debug assertions every call is nothing.
+//! Fault injection for tests: the Nth file operation of a process fails as on a full or broken
+//! disk. No-op without debug assertions.
 
 use std::io;
 
-/// The variable that says which operation fails, and how: `17:ENOSPC`, `17:EIO`, `17:EACCES` or
+/// Variable with the operation's number and error: `17:ENOSPC`, `17:EIO`, `17:EACCES` or
 /// `17:EROFS`.
 pub const VARIABLE: &str = "VOXFLOW_FAULT_AT";
 
-/// The variable that names a file which is made when the operation fails.
+/// Variable naming a file to create when the fault happens.
 pub const MARK: &str = "VOXFLOW_FAULT_MARK";
 
-/// The variable that says how many bytes of the disk are free, whatever the disk says.
+/// Variable overriding the free bytes reported by the file system.
 pub const FREE: &str = "VOXFLOW_FREE_BYTES";
 
-/// The bytes that a test says are free.
+/// Free bytes set by a test.
 pub fn free_bytes() -> Option<u64> {
     if cfg!(debug_assertions) { std::env::var(FREE).ok()?.parse().ok() } else { None }
 }
 
-/// Counts an operation that is about to be done. The one that [`VARIABLE`] names is an error.
+/// Counts an operation before its start. Errors if [`VARIABLE`] names this number.
 #[cfg(debug_assertions)]
 pub(super) fn pass() -> io::Result<()> {
     use std::sync::OnceLock;
@@ -45,7 +45,7 @@ pub(super) fn pass() -> io::Result<()> {
     }
 }
 
-/// Nothing: faults exist in debug builds only.
+/// No-op: faults exist in debug builds only.
 #[cfg(not(debug_assertions))]
 pub(super) fn pass() -> io::Result<()> {
     Ok(())

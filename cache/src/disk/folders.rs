@@ -1,23 +1,26 @@
-//! Folders shared by a group: what is made in one is the group's to read and to write, whatever the
-//! umask of its maker.
+//! Folder creation, and group permissions in shared folders regardless of the umask.
 //!
-//! A folder is shared where its group may write to it and hands itself on (`chmod g+ws`). The bits
-//! are taken over from folder to folder, so that the mode of a store's folder decides for all of
-//! it. Blobs stay read-only. A file system without such modes is left as it is.
+//! A shared folder is group-writable with the set-group-id bit (`chmod g+ws`). New folders inherit
+//! both bits, so the mode of a store's folder applies to everything below. Blobs stay read-only.
+//! File systems without such modes are left unchanged.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Set-group-id and writable by the group.
 const SHARED: u32 = 0o2020;
+
+/// Clients cache missing names for 30 to 60 s by default.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Group permissions in a shared folder: of folders, of files.
 const OF_FOLDERS: u32 = 0o2070;
 const OF_FILES: u32 = 0o0060;
 
-/// Gives the group its rights to a file or folder that was just made, if it lies in a shared one.
+/// Adds group permissions to a new file or folder inside a shared folder.
 pub(crate) fn share(path: &Path) {
     let is_shared = |folder: &Path| {
         fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & SHARED == SHARED)
@@ -35,7 +38,7 @@ pub(crate) fn share(path: &Path) {
     }
 }
 
-/// Makes a folder, and those above it that are missing, each shared as the one it lies in.
+/// Creates a folder and missing parents, each shared like its parent.
 pub(super) fn make_folders(path: &Path) -> io::Result<()> {
     match make_folder(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -47,8 +50,8 @@ pub(super) fn make_folders(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the folders between `root`, which must be there, and `path` below it. A root that is gone
-/// is an error: somebody removed it, and whatever lies in a new one is a part only.
+/// Creates the folders between `root` and `path`. Errors if `root` is missing: it was removed
+/// together with files written earlier.
 pub(super) fn make_folders_below(root: &Path, path: &Path) -> io::Result<()> {
     if path == root {
         return if root.is_dir() { Ok(()) } else { Err(ErrorKind::NotFound.into()) };
@@ -65,16 +68,31 @@ pub(super) fn make_folders_below(root: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes one folder; one that is there already is as good.
+/// Creates a folder; an existing folder is fine.
 fn make_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
         Ok(()) => {
             share(path);
             Ok(())
         }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            await_seen(path);
+            if path.is_dir() { Ok(()) } else { Err(error) }
+        }
         // Some file systems refuse before they look whether it is there.
         Err(_) if path.is_dir() => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Waits until a name created by another host becomes visible: creating it failed with "exists",
+/// but this client still caches it as missing.
+pub(super) fn await_seen(path: &Path) {
+    let until = Instant::now() + PATIENCE;
+    let is_missing =
+        || fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    while is_missing() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -1,15 +1,13 @@
-//! The disk: every operation of all crates that changes a file or folder.
+//! The disk layer: every operation of all crates on files and folders, except plain reads.
 //!
-//! Each operation names its path in its error, can fail where a test asks for it ([`fault`]), and
-//! is a place to die at ([`crash`]) where its file has a name for such places ([`Disk`]). Files and
-//! folders made in a shared folder are its group's (`folders`). `clippy.toml` forbids the standard
-//! library's own functions everywhere else; reading is free, and only [`open`], through which
-//! stored bytes are checked, can be made to fail.
+//! Each operation names its path in errors, passes fault injection ([`fault`]) and, for named file
+//! groups ([`Disk`]), crash sites ([`crash`]). New files in shared folders get group permissions
+//! (`folders`). `clippy.toml` forbids the standard library's equivalents elsewhere. Reads stay
+//! free; only [`open`], used before hashing and parsing stored bytes, passes fault injection.
 //!
-//! These libraries write by themselves: sled (the index, by [`Disk::by_library`]), tempfile
-//! (folders and logs of `predict` and of stages outside a workflow, gone at the end) and
-//! clap_mangen (`voxflow man --out`). Parquet files and pictures are encoded by libraries into a
-//! [`FileWriter`] or into memory.
+//! Libraries writing by themselves: sled (the index, wrapped by [`Disk::by_library`]), tempfile
+//! (scratch folders and logs of `predict` and standalone stages) and clap_mangen (`voxflow man
+//! --out`). Parquet and PNG encoders write into memory or a [`FileWriter`].
 #![allow(clippy::disallowed_methods)]
 
 pub mod crash;
@@ -42,8 +40,8 @@ pub fn open(path: &Path) -> Result<File> {
     PLAIN.open(path)
 }
 
-/// Opens a file to lock it, and makes it if it is not there. Creating is asked for only where it
-/// is needed: Linux may refuse it for a file of another user (`fs.protected_regular`).
+/// Opens a lock file, creating it if missing. Omits `O_CREAT` for existing files: Linux may refuse
+/// it for another user's file (`fs.protected_regular`).
 pub fn open_lock(path: &Path) -> Result<File> {
     let open = |create| {
         OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
@@ -54,8 +52,8 @@ pub fn open_lock(path: &Path) -> Result<File> {
     })
 }
 
-/// Opens a file that is there to lock it: for writing where that is allowed, since some network
-/// file systems lock exclusively through such files only.
+/// Opens an existing file for locking, writable if permitted: some network file systems require
+/// this for exclusive locks.
 pub fn open_to_lock(path: &Path) -> Result<File> {
     PLAIN.step("open", "open", path, || match OpenOptions::new().append(true).open(path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(path),
@@ -63,7 +61,7 @@ pub fn open_to_lock(path: &Path) -> Result<File> {
     })
 }
 
-/// Makes an empty file that everybody may read and write; one that is there is an error.
+/// Creates an empty file with mode 0666; errors if it exists.
 pub fn create_public(path: &Path) -> Result<()> {
     PLAIN.step("create", "create", path, || {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
@@ -71,25 +69,28 @@ pub fn create_public(path: &Path) -> Result<()> {
     })
 }
 
-/// Makes a folder; false if something is there already.
+/// Creates a folder; false if the path exists.
 pub fn create_folder(path: &Path) -> Result<bool> {
     PLAIN.step("create", "create", path, || match fs::create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            folders::await_seen(path);
+            Ok(false)
+        }
         made => made.map(|()| share(path)).map(|()| true),
     })
 }
 
-/// Makes a folder, and those above it that are missing.
+/// Creates a folder and missing parents.
 pub fn create_folders(path: &Path) -> Result<()> {
     PLAIN.create_folders(path)
 }
 
-/// Makes the folders between `root`, which must be there, and `path` below it.
+/// Creates the folders between `root`, which must exist, and `path`.
 pub fn create_folders_below(root: &Path, path: &Path) -> Result<()> {
     PLAIN.step("create", "create", path, || folders::make_folders_below(root, path))
 }
 
-/// Writes a file where it lies: for drafts, and for a person's files.
+/// Writes a file in place, not atomically: for drafts and user files.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     FileWriter::create(path)?.write_bytes(bytes)
 }
@@ -99,7 +100,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     PLAIN.write_whole(path, bytes)
 }
 
-/// Replaces a file as a whole without syncing it: for what can be made again, or is replaced soon.
+/// Replaces a file atomically without fsync: for files easily made again or replaced soon.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     PLAIN.write_by(&beside(path), path, bytes, false)
 }
@@ -109,7 +110,7 @@ pub fn write_by(part: &Path, path: &Path, bytes: &[u8], sync: bool) -> Result<()
     PLAIN.write_by(part, path, bytes, sync)
 }
 
-/// Renames a file or folder. A file that is there is replaced.
+/// Renames a file or folder, replacing an existing file.
 pub fn rename(from: &Path, to: &Path) -> Result<()> {
     PLAIN.rename(from, to)
 }
@@ -124,22 +125,22 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
     PLAIN.step("copy", "copy to", to, || fs::copy(from, to).map(drop))
 }
 
-/// Makes a symbolic link.
+/// Creates a symbolic link.
 pub fn symlink(target: &Path, link: &Path) -> Result<()> {
     PLAIN.step("link", "link", link, || symbolic_link(target, link))
 }
 
-/// Makes the names in a folder durable.
+/// Fsyncs a folder, making its names durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
     PLAIN.sync_folder(folder)
 }
 
-/// Makes the bytes of a finished file durable.
+/// Fsyncs a finished file.
 pub fn sync(path: &Path) -> Result<()> {
     PLAIN.step("sync", "sync", path, || File::open(path)?.sync_all())
 }
 
-/// Removes a file, or a folder with all it holds, if it is there.
+/// Removes a file, or a folder and its content. A missing path is fine.
 pub fn remove(path: &Path) -> Result<()> {
     PLAIN.remove(path)
 }
@@ -149,8 +150,8 @@ pub fn remove_empty(folder: &Path) -> Result<()> {
     PLAIN.step("remove", "remove", folder, || fs::remove_dir(folder))
 }
 
-/// Sets a file's times to now, by the clock of the file system: whoever may write the file of
-/// another user may do this and set no other time. Best effort: only an order or an age is lost.
+/// Sets a file's times to the file system's current time; permitted for any user with write
+/// access. Best effort: failures are only logged.
 pub fn touch(file: &File) {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     if let Err(error) = futimens(file, &Timestamps { last_access: now, last_modification: now }) {

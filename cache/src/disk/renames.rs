@@ -1,4 +1,4 @@
-//! Renaming without replacing, on file systems that know no such call too.
+//! Renaming without replacing, also on file systems without `RENAME_NOREPLACE`.
 
 use super::names::beside;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -22,8 +22,8 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
-/// The same where renaming always replaces: by a link, within the folder of `to`, since some file
-/// systems link in no other; or, where there are no links, by looking first.
+/// Fallback without `RENAME_NOREPLACE`: a hard link, made within the target's folder if links
+/// between folders fail. Without hard links, checks for the target first.
 fn link_new(from: &Path, to: &Path, link: Link) -> io::Result<bool> {
     let before = inode(from);
     match link(from, to) {
@@ -57,7 +57,7 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)
 }
 
-/// The answer where `to` exists: it may be our own link, made by a request whose answer was lost.
+/// Result if `to` exists: possibly our own link, if the server's first answer was lost.
 fn taken(from: &Path, to: &Path, before: Option<u64>) -> io::Result<bool> {
     if !is_file_of(to, before) {
         return Ok(false);
@@ -65,12 +65,12 @@ fn taken(from: &Path, to: &Path, before: Option<u64>) -> io::Result<bool> {
     fs::remove_file(from).map(|()| true)
 }
 
-/// True if the file at `path` is the one that had this inode before it was moved or linked.
+/// True if `path` has this inode, taken before the move or link.
 fn is_file_of(path: &Path, before: Option<u64>) -> bool {
     before.is_some() && inode(path) == before
 }
 
-/// The inode of a regular file.
+/// Inode of a regular file.
 fn inode(path: &Path) -> Option<u64> {
     let metadata = fs::metadata(path).ok().filter(|metadata| metadata.is_file());
     metadata.map(|metadata| metadata.ino())

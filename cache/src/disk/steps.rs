@@ -1,4 +1,4 @@
-//! Operations step by step: each names its path in its error, may fail and may kill the process.
+//! Single operations with crash sites, fault injection and paths in errors.
 
 use super::folders::{self, share};
 use super::names::beside;
@@ -9,13 +9,13 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Files by the name of their crash sites.
+/// A group of files, named by its crash sites.
 #[derive(Clone, Copy, Debug)]
 pub struct Disk(&'static str);
 
-/// Files without crash sites.
+/// All files without crash sites.
 pub(super) const PLAIN: Disk = Disk("");
-/// Contents on their way to the blobs.
+/// Files on their way to the blobs.
 pub const BLOB: Disk = Disk("blob");
 /// Folders of blobs.
 pub const BLOB_FOLDER: Disk = Disk("blob-folder");
@@ -31,7 +31,7 @@ pub const UNFINISHED: Disk = Disk("unfinished");
 pub const CHECKPOINT: Disk = Disk("checkpoint");
 /// Folders of checkpoints.
 pub const CHECKPOINT_FOLDER: Disk = Disk("checkpoint-folder");
-/// The database of the index.
+/// The index database.
 pub const INDEX: Disk = Disk("index");
 
 impl Disk {
@@ -53,24 +53,24 @@ impl Disk {
         self.step("open", "open", path, || File::open(path))
     }
 
-    /// Makes a folder, and those above it that are missing.
+    /// Creates a folder and missing parents.
     pub fn create_folders(self, path: &Path) -> Result<()> {
         self.step("create", "create", path, || folders::make_folders(path))
     }
 
-    /// Writes a new file and syncs it. A file that is there is an error.
+    /// Writes and fsyncs a new file. Errors if it exists.
     pub fn write_new(self, path: &Path, bytes: &[u8]) -> Result<()> {
         self.fill(path, path, bytes, true)
     }
 
-    /// Replaces a file by new content: written beside it, synced, renamed over it. Readers see the
-    /// old or the new content, after a power cut too; of several writers the last wins.
+    /// Replaces a file atomically: written beside it, synced, renamed. Readers see old or new
+    /// content, even after a power cut; the last writer wins.
     pub fn write_whole(self, path: &Path, bytes: &[u8]) -> Result<()> {
         self.write_by(&beside(path), path, bytes, true)
     }
 
-    /// The same through the file `part` in the folder of `path`. Without `sync` a power cut may
-    /// leave an empty file.
+    /// Replaces `path` by way of `part` in the same folder. Without `sync` a power cut may leave an
+    /// empty file.
     pub fn write_by(self, part: &Path, path: &Path, bytes: &[u8], sync: bool) -> Result<()> {
         let written = self
             .fill(part, path, bytes, sync)
@@ -79,7 +79,7 @@ impl Disk {
         written.inspect_err(|_| drop(fs::remove_file(part)))
     }
 
-    /// Writes the new file `file`; errors name `path`.
+    /// Writes `file`; errors name `path`.
     fn fill(self, file: &Path, path: &Path, bytes: &[u8], sync: bool) -> Result<()> {
         let mut out = self.step("create", "create", path, || File::create_new(file))?;
         share(file);
@@ -96,7 +96,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Renames a file or folder. A file that is there is replaced.
+    /// Renames a file or folder, replacing an existing file.
     pub fn rename(self, from: &Path, to: &Path) -> Result<()> {
         self.step("rename", "rename to", to, || fs::rename(from, to))
     }
@@ -106,8 +106,7 @@ impl Disk {
         self.step("rename", "rename to", to, || renames::rename(from, to))
     }
 
-    /// Makes a file's bytes durable and the file read-only. One of another user, in a folder that
-    /// may be written, is replaced by a copy first.
+    /// Makes a file read-only and durable. Another user's file is first replaced by a copy.
     pub fn finish(self, path: &Path) -> Result<File> {
         let read_only = || Permissions::from_mode(0o444);
         let mut file = self.open(path)?;
@@ -123,17 +122,17 @@ impl Disk {
         Ok(file)
     }
 
-    /// Makes the names in a folder durable.
+    /// Fsyncs a folder, making its names durable.
     pub fn sync_folder(self, folder: &Path) -> Result<()> {
         self.step("sync", "sync", folder, || File::open(folder)?.sync_all())
     }
 
-    /// Removes a file, or a folder with all it holds, if it is there.
+    /// Removes a file, or a folder and its content. A missing path is fine.
     pub fn remove(self, path: &Path) -> Result<()> {
         self.step("remove", "remove", path, || remove_any(path))
     }
 
-    /// Work of a library that writes by itself: the crash sites around it, and no fault.
+    /// Runs a library's own writes between crash sites, without fault injection.
     pub fn by_library<T>(self, step: &'static str, work: impl FnOnce() -> T) -> T {
         crash::at(self.0, "before", step);
         let done = work();
@@ -154,7 +153,7 @@ fn remove_any(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces a file by a copy, which is this user's own.
+/// Replaces a file by a copy owned by this user.
 fn copy_in_place(path: &Path) -> io::Result<()> {
     let copy = beside(path);
     io::copy(&mut File::open(path)?, &mut File::create_new(&copy)?)?;

@@ -1,4 +1,4 @@
-//! A file that is being written piece by piece.
+//! Files written piece by piece.
 
 use super::fault;
 use super::folders::share;
@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A file that is being written. Libraries write through [`Write`], whose errors name no path.
+/// A file open for writing. Errors by [`Write`], for libraries, lack the path.
 #[derive(Debug)]
 pub struct FileWriter {
     file: File,
@@ -16,17 +16,17 @@ pub struct FileWriter {
 }
 
 impl FileWriter {
-    /// A new or emptied file.
+    /// Creates or truncates a file.
     pub fn create(path: &Path) -> Result<FileWriter> {
         FileWriter::by(path, OpenOptions::new().write(true).create(true).truncate(true))
     }
 
-    /// A new file. One that is there is an error.
+    /// Creates a file. Errors if it exists.
     pub fn create_new(path: &Path) -> Result<FileWriter> {
         FileWriter::by(path, OpenOptions::new().write(true).create_new(true))
     }
 
-    /// A file that grows at its end, made if it is not there.
+    /// Opens a file for appending, creating it if missing.
     pub fn append(path: &Path) -> Result<FileWriter> {
         FileWriter::by(path, OpenOptions::new().append(true).create(true))
     }
@@ -42,7 +42,7 @@ impl FileWriter {
         self.write_all(bytes).map_err(Error::io("write", &self.path))
     }
 
-    /// Makes what was written durable.
+    /// Fsyncs the file.
     pub fn sync(&self) -> Result<()> {
         PLAIN.step("sync", "sync", &self.path, || self.file.sync_all())
     }
@@ -52,7 +52,7 @@ impl FileWriter {
         &self.file
     }
 
-    /// The open file alone, for a child process to write to.
+    /// The open file, for a child process.
     pub fn into_file(self) -> File {
         self.file
     }

@@ -68,10 +68,13 @@ impl Gc {
     }
 
     fn limits(&self, home: &Home, store: &Store) -> Result<Limits> {
-        let unfinished_since = before_now(self.unfinished);
+        let unfinished_since = before(store.now(), self.unfinished);
         let by_runs =
             self.keep_runs.is_some() && self.older_than.is_none() && self.max_size.is_none();
-        let unused_since = self.older_than.map(before_now).or_else(|| by_runs.then(far_future));
+        let unused_since = self
+            .older_than
+            .map(|age| before(store.now(), age))
+            .or_else(|| by_runs.then(|| far_future(store.now())));
         let mut keep = kept(home, store, self.keep_runs.unwrap_or(1), unfinished_since)?;
         if !self.dry_run {
             store_homes::list_anew(home, &kept(home, store, usize::MAX, unfinished_since)?);
@@ -153,13 +156,13 @@ fn kept(
     Ok(kept.flat_map(|(_, needs)| needs).collect())
 }
 
-fn before_now(age: Duration) -> SystemTime {
-    SystemTime::now().checked_sub(age).unwrap_or(UNIX_EPOCH)
+fn before(now: SystemTime, age: Duration) -> SystemTime {
+    now.checked_sub(age).unwrap_or(UNIX_EPOCH)
 }
 
 /// Everything was used before.
-fn far_future() -> SystemTime {
-    SystemTime::now() + Duration::from_secs(3600)
+fn far_future(now: SystemTime) -> SystemTime {
+    now + Duration::from_secs(3600)
 }
 
 fn sheet(gone: &Gone) -> TextTable {

@@ -4,23 +4,25 @@
 //! is in `recall`, whether files are there in `presence`, how a draft is published in `publish`,
 //! keeping the store in order in `maintenance`.
 
+mod opening;
+
 use crate::artifact::{Blob, FileStat};
 use crate::blobs::{Blobs, Hints};
 use crate::claims::{Claim, FileLock, LockFiles};
+use crate::clock::Clock;
 use crate::disk;
-use crate::drafts::{self, Draft};
+use crate::drafts::Draft;
 use crate::entries::{Entries, Entry};
 use crate::error::{Error, Result};
 use crate::external_digests::Outside;
-use crate::format;
 use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
-use crate::index_place;
 use crate::layout;
 use crate::pins::Pin;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 /// A store on disk. Clones share it; any thread may use it.
 #[derive(Clone)]
@@ -32,6 +34,7 @@ struct Inner {
     root: PathBuf,
     blobs: Blobs,
     entries: Entries,
+    clock: Arc<Clock>,
     locks: LockFiles,
     index: Index,
     outside: Outside,
@@ -42,13 +45,13 @@ struct Inner {
     read_again: Mutex<HashMap<FileStat, Digest>>,
 }
 
-/// The folder of damaged files.
+/// Folder for damaged files.
 pub(crate) const BAD: &str = "bad";
 
-/// The file of digests of files outside the store.
+/// File with digests of user files.
 const OUTSIDE: &str = "index.outside";
 
-/// Rights of this process in a store.
+/// Access mode.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     Read,
@@ -59,64 +62,18 @@ enum Access {
 type OnProgress = dyn Fn(u64) + Send + Sync;
 
 impl Store {
-    /// Opens the store in the folder `root`, or makes one there. A folder that holds something
-    /// else, or a store of a newer format, is an error and left alone.
-    pub fn open(root: &Path) -> Result<Store> {
-        Store::open_with(root, true)
-    }
-
-    /// The same for a program that leaves the index alone.
-    pub fn open_without_index(root: &Path) -> Result<Store> {
-        Store::open_with(root, false)
-    }
-
-    /// Opens the store for reading: entries, and paths of blobs. Nothing is created, moved, locked
-    /// or marked as used, and the index stays closed. A folder that is missing or empty is a store
-    /// without entries. Whatever would change the store is an error.
-    pub fn read_only(root: &Path) -> Result<Store> {
-        let root = absolute(root)?;
-        format::look(&root)?;
-        let outside = Outside::reading(root.join(OUTSIDE));
-        Ok(Store::of(root, Access::Read, Index::new(None), outside))
-    }
-
-    fn open_with(root: &Path, index: bool) -> Result<Store> {
-        let root = absolute(root)?;
-        format::settle(&root)?;
-        [layout::BLOBS, "entries"].iter().try_for_each(|name| make_folder(&root.join(name)))?;
-        let outside = Outside::new(index.then(|| root.join(OUTSIDE)));
-        let index = Index::new(index.then(|| index_place::of(&root)));
-        let drafts = root.join("drafts");
-        make_folder(&drafts)?;
-        let store = Store::of(root, Access::Write, index, outside);
-        drafts::sweep(&drafts, &store.locks().drafts);
-        Ok(store)
-    }
-
-    fn of(root: PathBuf, access: Access, index: Index, outside: Outside) -> Store {
-        let bad = (access == Access::Write).then(|| root.join(BAD));
-        let inner = Inner {
-            blobs: Blobs { folder: root.join(layout::BLOBS), bad: bad.clone() },
-            entries: Entries { folder: root.join("entries"), bad },
-            locks: LockFiles {
-                claims: root.join("claims"),
-                drafts: root.join("drafts.lock"),
-                removal: root.join("gc.lock"),
-            },
-            index,
-            outside,
-            access,
-            pin: OnceLock::new(),
-            told_of_reading: OnceLock::new(),
-            read_again: Mutex::default(),
-            root,
-        };
-        Store { inner: Arc::new(inner) }
-    }
-
     /// The store's folder, absolute.
     pub fn root(&self) -> &Path {
         &self.inner.root
+    }
+
+    /// Current time by the file system's clock; compare file times with this clock only.
+    pub fn now(&self) -> SystemTime {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.inner.clock
     }
 
     /// From now on gc leaves alone what this store finds or keeps, until its last clone is dropped.
@@ -184,7 +141,8 @@ impl Store {
 
     /// Known digests of files by their stats.
     pub(crate) fn hints(&self) -> Hints<'_> {
-        Hints { outside: &self.inner.outside, index: &self.inner.index }
+        let Inner { outside, index, clock, .. } = &*self.inner;
+        Hints { outside, index, clock }
     }
 
     /// Folder of a making's unfinished state; it may not exist.
@@ -241,7 +199,7 @@ impl Store {
         self.inner.access == Access::Read
     }
 
-    /// An error in a store that was opened for reading.
+    /// Errors if the store was opened for reading.
     pub(crate) fn writable(&self) -> Result<()> {
         if !self.is_read_only() {
             return Ok(());
@@ -288,15 +246,4 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-fn absolute(root: &Path) -> Result<PathBuf> {
-    std::path::absolute(root).map_err(Error::io("find", root))
-}
-
-fn make_folder(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    disk::create_folders(folder).map_err(Error::in_store)
 }

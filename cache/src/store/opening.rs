@@ -1,0 +1,98 @@
+//! Opening a store, for writing or reading.
+
+use super::{Access, BAD, Inner, OUTSIDE, Store};
+use crate::blobs::Blobs;
+use crate::claims::LockFiles;
+use crate::clock::Clock;
+use crate::disk;
+use crate::drafts;
+use crate::entries::Entries;
+use crate::error::{Error, Result};
+use crate::external_digests::Outside;
+use crate::format;
+use crate::index::Index;
+use crate::index_place;
+use crate::layout;
+use crate::listed::Listed;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+impl Store {
+    /// Opens the store in the folder `root`, or makes one there. A folder that holds something
+    /// else, or a store of a newer format, is an error and left alone.
+    pub fn open(root: &Path) -> Result<Store> {
+        Store::open_with(root, true)
+    }
+
+    /// Opens the store without its index.
+    pub fn open_without_index(root: &Path) -> Result<Store> {
+        Store::open_with(root, false)
+    }
+
+    /// Opens the store for reading entries and blob paths. Creates, moves, locks and marks nothing;
+    /// the index stays closed. A missing or empty folder is a store without entries. Methods
+    /// changing the store return errors.
+    pub fn read_only(root: &Path) -> Result<Store> {
+        let root = absolute(root)?;
+        format::look(&root)?;
+        let outside = Outside::reading(root.join(OUTSIDE));
+        Ok(Store::of(root, Access::Read, Index::new(None), outside))
+    }
+
+    fn open_with(root: &Path, index: bool) -> Result<Store> {
+        let root = absolute(root)?;
+        format::settle(&root)?;
+        [layout::BLOBS, "entries"].iter().try_for_each(|name| make_folder(&root.join(name)))?;
+        let outside = Outside::new(index.then(|| root.join(OUTSIDE)));
+        let index = Index::new(index.then(|| index_place::of(&root)));
+        let drafts = root.join("drafts");
+        make_folder(&drafts)?;
+        let store = Store::of(root, Access::Write, index, outside);
+        if store.inner.entries.listed.is_some() {
+            layout::make_fans(&store.blobs().folder)?;
+            layout::make_fans(&store.entry_files().folder)?;
+        }
+        drafts::sweep(&drafts, &store.locks().drafts, store.clock());
+        Ok(store)
+    }
+
+    fn of(root: PathBuf, access: Access, index: Index, outside: Outside) -> Store {
+        let bad = (access == Access::Write).then(|| root.join(BAD));
+        let is_shared = index_place::is_shared(&root);
+        let clock = match access == Access::Write && is_shared {
+            true => Clock::of(root.join("drafts.lock")),
+            false => Clock::local(),
+        };
+        let clock = Arc::new(clock);
+        let listed = is_shared.then(Listed::default);
+        let inner = Inner {
+            blobs: Blobs { folder: root.join(layout::BLOBS), bad: bad.clone() },
+            entries: Entries { folder: root.join("entries"), clock: clock.clone(), listed, bad },
+            clock,
+            locks: LockFiles {
+                claims: root.join("claims"),
+                drafts: root.join("drafts.lock"),
+                removal: root.join("gc.lock"),
+            },
+            index,
+            outside,
+            access,
+            pin: OnceLock::new(),
+            told_of_reading: OnceLock::new(),
+            read_again: Mutex::default(),
+            root,
+        };
+        Store { inner: Arc::new(inner) }
+    }
+}
+
+fn absolute(root: &Path) -> Result<PathBuf> {
+    std::path::absolute(root).map_err(Error::io("find", root))
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    disk::create_folders(folder).map_err(Error::in_store)
+}
