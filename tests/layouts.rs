@@ -202,7 +202,8 @@ fn label_maps_of_many_and_large_values_are_used_by_naming_a_few_of_them() {
             [[0.0, 2.0], [1.0, 17.0], [1.0, 53.0], [2.0, 1035.0], [0.0, 2035.0]].iter().enumerate()
         {
             let range = 1500 + at * 400..1900 + at * 400 + case;
-            (plain[range.clone()].fill(*small), many[range].fill(*large));
+            plain[range.clone()].fill(*small);
+            many[range].fill(*large);
         }
         write_nifti(&lab.path(&format!("plain/labelsTr/case_{case:02}.nii.gz")), &plain, 2);
         write_nifti(&dataset.label(case), &many, 16);
