@@ -207,3 +207,90 @@ fn a_site_is_checked_by_what_its_cluster_says_and_by_a_small_job() {
     assert_eq!(bad.code, 2);
     assert!(bad.err.contains("did you mean 'partition'?"), "{}", bad.err);
 }
+
+/// Commands that stand in for Slurm's: they run the jobs at once and write down each call.
+/// `FAKE_ANSWER` says how `sbatch` answers.
+fn with_fake_slurm(lab: &mut Lab) -> PathBuf {
+    let folder = lab.path("fake");
+    let commands = [
+        (
+            "sbatch",
+            r#"for word in "$@"; do
+    case $word in
+        --job-name=*) name=${word#*=} ;;
+        --array=0-*) last=${word#--array=0-}; last=${last%%%*} ;;
+    esac
+    script=$folder; folder=$word
+done
+id=$(cat "$FAKE/id" 2>/dev/null || echo 0); id=$((id + 1)); echo $id >"$FAKE/id"
+for i in $(seq 0 "$last"); do
+    (
+        echo "$name|$id|$i|RUNNING|None|node" >"$FAKE/job-$id-$i"
+        export SLURM_ARRAY_JOB_ID=$id SLURM_ARRAY_TASK_ID=$i
+        bash "$script" "$folder" >"$folder/$i.out" 2>&1
+        echo "$name|$id|$i|COMPLETED|None|node" >"$FAKE/job-$id-$i"
+    ) </dev/null >/dev/null 2>&1 &
+done
+case $FAKE_ANSWER in
+    garbage) echo "sbatch: that went well" ;;
+    twice) echo $id; echo $id ;;
+    late) sleep 2; echo $id ;;
+    fails) echo "sbatch: error: Unable to contact slurm controller" >&2; exit 1 ;;
+    *) echo $id ;;
+esac"#,
+        ),
+        (
+            "squeue",
+            r#"while [ $# -gt 0 ]; do case $1 in -n) name=$2 ;; esac; shift; done
+if [ -n "$name" ]; then cat "$FAKE"/job-* | grep "^$name|" | cut -d'|' -f2; else cat "$FAKE"/job-*; fi"#,
+        ),
+        ("sacct", "echo no accounting >&2; exit 1"),
+        ("scontrol", "echo 'MaxArraySize            = 3'"),
+    ];
+    for (name, body) in commands {
+        let text = format!("#!/bin/bash\necho \"{name} $*\" >>\"$FAKE/calls\"\n{body}\n");
+        let path = lab.write(&format!("fake/{name}"), &text);
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    lab.set("FAKE", folder.display().to_string());
+    lab.set("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap()));
+    lab.write(
+        "site.yaml",
+        &SITE.replace("executor: children\nchildren: 3", "executor: slurm\nslurm: { look: 1s }"),
+    );
+    folder
+}
+
+fn calls(folder: &std::path::Path, name: &str) -> usize {
+    let text = fs::read_to_string(folder.join("calls")).unwrap_or_default();
+    text.lines().filter(|line| line.starts_with(name)).count()
+}
+
+#[test]
+fn however_sbatch_answers_each_job_is_submitted_once() {
+    let here = lab();
+    let expected = here.run(&workflow(), &["--executor", "here", "--threads", "2"], 0);
+    let mut counts = vec![];
+    for answer in ["well", "garbage", "twice", "late", "fails"] {
+        let mut lab = lab();
+        let fake = with_fake_slurm(&mut lab);
+        lab.set("FAKE_ANSWER", answer);
+        let run = lab.run(&workflow(), &REMOTE, 0);
+        assert_eq!(digests(&run), digests(&expected), "{answer}");
+        counts.push(calls(&fake, "sbatch"));
+        assert_eq!(run.stage("score")["maker"]["job"]["attempts"], 1, "{answer}");
+    }
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:?}");
+}
+
+#[test]
+fn a_run_with_nothing_to_do_asks_slurm_nothing() {
+    let mut lab = lab();
+    let fake = with_fake_slurm(&mut lab);
+    lab.run(&workflow(), &REMOTE, 0);
+    let before = fs::read_to_string(fake.join("calls")).unwrap();
+    let again = lab.run(&workflow(), &REMOTE, 0);
+    assert!(again.made().is_empty());
+    lab.voxflow(&["plan", "workflow.yaml"]);
+    assert_eq!(fs::read_to_string(fake.join("calls")).unwrap(), before);
+}

@@ -100,7 +100,7 @@ impl<'a> Context<'a> {
 
     /// Makes a folder in the draft, and those above it.
     pub fn create_folder(&self, folder: &Path) -> Result<()> {
-        Ok(disk::create_folders_below(&self.task.draft, folder)?)
+        disk::create_folders_below(&self.task.draft, folder).map_err(Error::of_foreign_name)
     }
 
     /// Writes `value` as the artifact's JSON file `name`.

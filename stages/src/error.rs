@@ -47,6 +47,15 @@ impl Error {
         Error::Failed(words.into())
     }
 
+    /// The error of a file whose name comes from foreign data: only a full or broken disk is the
+    /// storage's fault, a name that cannot be made is the data's.
+    pub(crate) fn of_foreign_name(error: voxflow_cache::Error) -> Error {
+        match error {
+            voxflow_cache::Error::Io { action, path, source } => Error::Io { action, path, source },
+            error => error.into(),
+        }
+    }
+
     /// True if the disk or the store is at fault rather than the stage (exit code 3).
     pub fn is_storage(&self) -> bool {
         match self {

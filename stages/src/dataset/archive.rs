@@ -152,7 +152,7 @@ fn write<R: Read>(
     if let Some(folder) = path.parent() {
         cx.create_folder(folder)?;
     }
-    let mut file = FileWriter::create_new(path)?;
+    let mut file = FileWriter::create_new(path).map_err(Error::of_foreign_name)?;
     let (mut buffer, size, mut written) = (vec![0; 1 << 18], entry.size(), 0);
     while written < size && written <= most {
         cx.check_stop()?;

@@ -6,6 +6,7 @@ use crate::site::SlurmSite;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use voxflow_cache::disk;
 
@@ -40,16 +41,14 @@ const HELD: [&str; 9] = [
 /// A Slurm cluster.
 pub struct Slurm {
     site: SlurmSite,
-    most_at_once: usize,
+    /// Asked for at the first submission: a run with nothing to do asks Slurm nothing.
+    most_at_once: OnceLock<usize>,
 }
 
 impl Slurm {
     /// The cluster that the environment leads to.
     pub fn new(site: SlurmSite) -> Slurm {
-        let config = answer("scontrol", &["show", "config"]).unwrap_or_default();
-        let size = config.lines().find_map(|line| line.strip_prefix("MaxArraySize"));
-        let size = size.and_then(|line| line.trim_start_matches([' ', '=']).trim().parse().ok());
-        Slurm { site, most_at_once: size.unwrap_or(USUAL_ARRAY) }
+        Slurm { site, most_at_once: OnceLock::new() }
     }
 
     /// The arguments of `sbatch`, but for the script.
@@ -120,7 +119,12 @@ impl Cluster for Slurm {
     }
 
     fn most_at_once(&self) -> usize {
-        self.most_at_once
+        *self.most_at_once.get_or_init(|| {
+            let config = answer("scontrol", &["show", "config"]).unwrap_or_default();
+            let size = config.lines().find_map(|line| line.strip_prefix("MaxArraySize"));
+            let size = size.map(|line| line.trim_start_matches([' ', '=']).trim());
+            size.and_then(|size| size.parse().ok()).unwrap_or(USUAL_ARRAY)
+        })
     }
 
     fn test(&self, wants: &JobWants) -> Result<String, String> {
