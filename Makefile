@@ -4,7 +4,7 @@ VOXFLOW := target/debug/voxflow
 # What the benchmarks measure: the release build where there is one.
 MEASURED := $(or $(wildcard target/release/voxflow),$(VOXFLOW))
 
-.PHONY: help setup build demo test torture fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-tables tables check doc pictures clean
+.PHONY: help setup build demo test torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-tables tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: build ## run a whole experiment on the embedded phantom (10 to 15 minutes 
 
 test: setup ## build and run all tests
 	cargo test
+
+test-slurm: setup ## the tests of clusters on a real Slurm, started here (root; VOXFLOW_SLURM_ROUNDS, VOXFLOW_SEED)
+	@VOXFLOW_TEST_SLURM=1 cargo test --test slurm -- --test-threads=1 --nocapture
 
 torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the store (VOXFLOW_TORTURE_SEED=N repeats)
 	@python3 scripts/torture.py

@@ -1,8 +1,9 @@
 """Measures the source: sizes, comments, names, and circles among modules.
 
     python3 scripts/structure.py           print the table of every crate
-    python3 scripts/structure.py --check   fail on a circle among modules, or on a kind asked for by
-                                           name in pipeline/
+    python3 scripts/structure.py --check   fail on a circle among modules, on a kind asked for by
+                                           name in pipeline/, or on a fault or crash point outside
+                                           cache/src/disk/
 
 A file is a module. It imports another where a path (`use` or inline) leads there; a path through a
 re-export leads to the file that defines the name. `mod` declarations are no imports. Test modules
@@ -23,6 +24,8 @@ CRATES = {
 }
 FILLERS = set("what which that it one none there who so of where".split())
 VAGUE = re.compile(r"^(What|Whether|Who|How|Where|Why|Which)\b")
+# A place where a test makes an operation fail, or the process die.
+HOOK = re.compile(r"\bfault::pass\(|\bcrash::at\(")
 # A kind's name compared in code: what a kind is, its row in KINDS tells.
 KIND_ASKED = re.compile(r'kind(?:\.name)?\s*(?:==|!=)\s*\*?"\w+"|"\w+"\s*(?:==|!=)\s*\*?\w*\.?kind\b')
 
@@ -206,6 +209,13 @@ def strong(graph):
     return sorted(found, key=len, reverse=True)
 
 
+def hooks(files):
+    """The number of fault and crash points by module, outside the disk layer."""
+    found = {name: len(HOOK.findall(code(text))) for name, text in files.items()
+             if "disk" not in name[:-1] and name[-1:] != ("disk",)}
+    return {name: count for name, count in found.items() if count}
+
+
 def measured(files):
     """The figures of a set of files, in the order of HEADS."""
     texts = list(files.values())
@@ -230,7 +240,7 @@ def measured(files):
         "names twice": sum(count > 1 for count in Counter(types).values()),
         "closures/100 fn": f"{100 * closures / max(len(lengths), 1):.1f}",
         "wide lines": sum(len(line) > 100 for text in texts for line in text.split("\n")),
-        "hooks": sum(text.count("fault::pass()") + text.count("crash::at(") for text in texts),
+        "hooks": sum(hooks(files).values()),
     }
 
 
@@ -254,7 +264,10 @@ def main():
                for group in groups]
         bad += [f"pipeline: {'::'.join(module)} asks for a kind by name: {asked}"
                 for module, text in crates["pipeline"].items() for asked in KIND_ASKED.findall(text)]
-        print("\n".join(bad) or "no circle among modules, no kind asked for by name")
+        bad += [f"{folder}: {'::'.join(module)} has {count} fault or crash points: use cache/src/disk"
+                for folder, files in crates.items() for module, count in hooks(files).items()]
+        print("\n".join(bad) or "no circle among modules, no kind asked for by name, no hook outside "
+              "the disk layer")
         sys.exit(bool(bad))
     crates["all"] = {(folder,) + name: text for folder, files in crates.items()
                      for name, text in files.items()}

@@ -2,10 +2,9 @@
 //! (still) what its name says.
 
 use crate::artifact::{Blob, FileStat};
-use crate::crash;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::external_digests::Outside;
-use crate::fault;
 use crate::hash::Digest;
 use crate::index::Index;
 use crate::layout;
@@ -171,7 +170,7 @@ impl Blobs {
     pub(crate) fn keep(&self, file: &Path, blob: &Blob, index: &Index) -> Result<Option<PathBuf>> {
         let place = self.kept(&blob.digest);
         if FileStat::of(&place)?.is_some_and(|stat| index.digest(&stat) == Some(blob.digest)) {
-            return layout::remove(file).map(|()| None);
+            return disk::remove(file).map(|()| None);
         }
         let folder = layout::make_parent(&place)?;
         match FileStat::of_opened(file)? {
@@ -182,11 +181,7 @@ impl Blobs {
                 Check::Missing | Check::Bad => return Err(not_settled(file, "is gone")),
             },
         }
-        crash::at("blob-before-rename");
-        fault::pass()
-            .and_then(|()| std::fs::rename(file, &place))
-            .map_err(Error::io("rename to", &place))?;
-        crash::at("blob-after-rename");
+        disk::BLOB.rename(file, &place)?;
         if let Some(stat) = FileStat::of(&place)? {
             index.remember(stat, blob.digest);
         }

@@ -1,11 +1,10 @@
 //! Claims: who makes what. A claim is one locked byte of a file, held by a descriptor of its own,
 //! so it says no pid, leaves nothing behind and ends with the process, however it ends.
 
+use crate::disk;
 use crate::error::{Error, Result};
-use crate::fault;
 use crate::hash::Fingerprint;
-use crate::sharing;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -122,28 +121,14 @@ impl Drop for FileLock {
 }
 
 fn open_lock(path: &Path) -> Result<File> {
-    fault::pass().and_then(|()| open_or_create(path)).map_err(Error::in_store("open", path))
-}
-
-/// Creating is asked for only where it is needed: Linux may refuse it for a file of another user
-/// that is there (`fs.protected_regular`).
-fn open_or_create(path: &Path) -> io::Result<File> {
-    let open = |create| {
-        OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path)
-    };
-    match open(false) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            open(true).inspect(|_| sharing::share(path))
-        }
-        opened => opened,
-    }
+    disk::open_lock(path).map_err(Error::in_store)
 }
 
 /// A shared lock needs no right to write, so that a store may be read where it cannot be changed.
 fn open_shared(path: &Path) -> Result<File> {
-    match fault::pass().and_then(|()| File::open(path)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => open_lock(path),
-        file => file.map_err(Error::in_store("open", path)),
+    match disk::open(path) {
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => open_lock(path),
+        file => file.map_err(Error::in_store),
     }
 }
 

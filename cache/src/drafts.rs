@@ -3,13 +3,11 @@
 
 use crate::artifact::{Artifact, Blob};
 use crate::claims::ByteLock;
-use crate::crash;
+use crate::disk;
 use crate::error::{Error, Result};
-use crate::fault;
 use crate::layout;
 use crate::place::Place;
 use crate::settle::plain_files;
-use crate::sharing;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
@@ -49,10 +47,7 @@ impl Draft {
                 continue;
             }
             let folder = root.join(FILES);
-            fault::pass()
-                .and_then(|()| sharing::make_folders(&folder))
-                .map_err(Error::in_store("create", &folder))?;
-            crash::at("draft-after-create");
+            disk::DRAFT.create_folders(&folder).map_err(Error::in_store)?;
             let made = File::open(&folder).map_err(Error::io("open", &folder))?;
             return Ok(Draft { root, folder, made, adopted: Mutex::default(), _lock: lock });
         }
@@ -102,10 +97,9 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if let Err(error) = layout::remove(&self.root) {
+        if let Err(error) = disk::DRAFT.remove(&self.root) {
             tracing::warn!("{error}; it will be removed later");
         }
-        crash::at("draft-after-remove");
     }
 }
 
@@ -121,7 +115,7 @@ pub(crate) fn sweep(drafts: &Path, locks: &Path) {
             continue;
         }
         if let Ok(Some(_lock)) = ByteLock::attempt(locks, number) {
-            let _ = layout::remove(&folder);
+            let _ = disk::remove(&folder);
         }
     }
 }

@@ -3,17 +3,15 @@
 //! This file reads, checks and writes them; when one may be replaced is the publisher's business.
 
 use crate::artifact::{Artifact, FileStat};
-use crate::crash;
+use crate::disk;
 use crate::error::{Error, Result};
-use crate::fault;
 use crate::hash::{Digest, Fingerprint};
 use crate::layout;
 use crate::recipe::Recipe;
-use crate::sharing;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -100,19 +98,7 @@ impl Entries {
     /// Writes an entry into `file` (not yet where it is looked for) and syncs it.
     pub(crate) fn write(&self, entry: &Entry, file: &Path) -> Result<()> {
         let text = encode(entry)?;
-        crash::at("entry-before-write");
-        let mut out = fault::pass()
-            .and_then(|()| File::create_new(file))
-            .map_err(Error::io("create", file))?;
-        let (first, second) = text.split_at(text.len() / 2);
-        fault::pass().and_then(|()| out.write_all(first)).map_err(Error::io("write", file))?;
-        crash::at("entry-half-written");
-        fault::pass().and_then(|()| out.write_all(second)).map_err(Error::io("write", file))?;
-        crash::at("entry-after-write");
-        fault::pass().and_then(|()| out.sync_all()).map_err(Error::io("sync", file))?;
-        crash::at("entry-after-sync");
-        sharing::share(file);
-        Ok(())
+        disk::ENTRY.write_new(file, &text)
     }
 
     fn refuse(&self, path: &Path, trouble: &str, stat: &FileStat) -> Result<()> {
@@ -146,10 +132,9 @@ fn decode(text: &str) -> Result<Entry, String> {
 
 /// Reads and checks the entry in `path`, and marks it as used if asked to.
 fn look(path: &Path, mark: bool) -> Result<Found> {
-    let mut file = match fault::pass().and_then(|()| File::open(path)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
-        Err(error) => return Err(Error::in_store("open", path)(error)),
+    let mut file = match disk::open(path) {
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(Found::Nothing),
+        file => file.map_err(Error::in_store)?,
     };
     let metadata = file.metadata().map_err(Error::io("look at", path))?;
     let mut text = Vec::with_capacity(metadata.len() as usize + 1);
@@ -183,6 +168,6 @@ fn mark_used(file: &File, last: Option<SystemTime>) {
     let stale =
         last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > USE_GRAIN);
     if stale {
-        layout::touch(file);
+        disk::touch(file);
     }
 }

@@ -1,6 +1,7 @@
 //! Errors of the store. Each names the thing, the trouble and the way out.
 
 use crate::denied;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// The result of this crate's functions.
@@ -73,16 +74,22 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
-    /// The same for a file of a store, which may be another user's: where the right is missing, it
-    /// says whose the store is and how it can be shared.
-    pub(crate) fn in_store(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(std::io::Error) -> Error {
-        let path = path.into();
-        move |source| {
-            let source = denied::explained(source, &path);
-            Error::Io { action, path, source }
+    /// The same error of a file of a store, which may be another user's: where the right is
+    /// missing, it says whose the store is and how it can be shared.
+    pub(crate) fn in_store(self) -> Error {
+        match self {
+            Error::Io { action, path, source } => {
+                Error::Io { action, source: denied::explained(source, &path), path }
+            }
+            other => other,
+        }
+    }
+
+    /// The system's reason of a refused file operation.
+    pub fn io_kind(&self) -> Option<ErrorKind> {
+        match self {
+            Error::Io { source, .. } | Error::Outside { source, .. } => Some(source.kind()),
+            _ => None,
         }
     }
 
@@ -93,8 +100,8 @@ impl Error {
 
     /// True if the right to write is missing.
     pub(crate) fn is_denied(&self) -> bool {
-        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-        matches!(self, Error::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+        use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        matches!(self.io_kind(), Some(PermissionDenied | ReadOnlyFilesystem))
     }
 
     /// The same trouble, of a file that is none of the store's.

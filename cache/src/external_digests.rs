@@ -5,13 +5,11 @@
 //! A hint like the index itself: whoever finds it missing, damaged or silent asks there.
 
 use crate::artifact::FileStat;
+use crate::disk;
 use crate::hash::Digest;
 use crate::index;
-use crate::layout;
-use crate::sharing;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Beyond so many rows only those that this process asked for are kept: the file is read as a
@@ -80,15 +78,15 @@ impl Outside {
             return;
         };
         state.stale = false;
-        if let Err(error) = write(file, &index::encode(&state.rows())) {
-            tracing::debug!("{}: {error}", file.display());
+        if let Err(error) = disk::replace(file, &index::encode(&state.rows())) {
+            tracing::debug!("{error}");
         }
     }
 
     /// Forgets every row, here and on disk.
     pub(crate) fn clear(&self) {
         *self.state() = State { loaded: true, ..State::default() };
-        if let Some(Err(error)) = self.file.as_deref().map(layout::remove) {
+        if let Some(Err(error)) = self.file.as_deref().map(disk::remove) {
             tracing::debug!("{error}");
         }
     }
@@ -115,17 +113,6 @@ impl State {
         let rows: HashMap<_, _> = rows.collect();
         rows.into_values().collect()
     }
-}
-
-/// Writes the file beside its place and moves it there: of several who write, the last wins.
-fn write(file: &Path, page: &[u8]) -> std::io::Result<()> {
-    let draft =
-        file.with_extension(format!("{:016x}", RandomState::new().hash_one(std::process::id())));
-    let written = std::fs::write(&draft, page).and_then(|()| {
-        sharing::share(&draft);
-        std::fs::rename(&draft, file)
-    });
-    written.inspect_err(|_| drop(std::fs::remove_file(&draft)))
 }
 
 #[cfg(test)]

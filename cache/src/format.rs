@@ -1,11 +1,9 @@
 //! The format of a store: one small file that is written first and read before anything else.
 
+use crate::disk;
 use crate::error::{Error, Result};
-use crate::fault;
 use crate::layout;
-use crate::sharing;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 /// The format of a store that this program reads and writes.
@@ -20,7 +18,7 @@ pub(crate) fn settle(root: &Path) -> Result<()> {
     match fs::read_to_string(&file) {
         Ok(text) => check(root, &text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => write(root, &file),
-        Err(error) => Err(Error::in_store("read", file)(error)),
+        Err(error) => Err(Error::io("read", file)(error).in_store()),
     }
 }
 
@@ -30,7 +28,7 @@ pub(crate) fn look(root: &Path) -> Result<()> {
     match fs::read_to_string(&file) {
         Ok(text) => check(root, &text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => check_new(root, &file),
-        Err(error) => Err(Error::in_store("read", file)(error)),
+        Err(error) => Err(Error::io("read", file)(error).in_store()),
     }
 }
 
@@ -51,19 +49,12 @@ fn check(root: &Path, text: &str) -> Result<()> {
 
 /// A new store says its format before it holds anything else.
 fn write(root: &Path, file: &Path) -> Result<()> {
-    sharing::make_folders(root).map_err(Error::in_store("create", root))?;
+    disk::create_folders(root).map_err(Error::in_store)?;
     check_new(root, file)?;
-    let draft = root.join(format!("{FILE}.{}", layout::chance()));
-    let mut out = fault::pass()
-        .and_then(|()| fs::File::create(&draft))
-        .map_err(Error::in_store("create", &draft))?;
-    sharing::share(&draft);
-    fault::pass()
-        .and_then(|()| writeln!(out, "{WORDS}{FORMAT}"))
-        .map_err(Error::io("write", &draft))?;
-    fault::pass().and_then(|()| out.sync_all()).map_err(Error::io("sync", &draft))?;
-    fault::pass().and_then(|()| fs::rename(&draft, file)).map_err(Error::io("rename to", file))?;
-    layout::sync_folder(root)
+    let draft = root.join(format!("{FILE}.{}", disk::unique()));
+    let text = format!("{WORDS}{FORMAT}\n");
+    disk::write_by(&draft, file, text.as_bytes(), true).map_err(Error::in_store)?;
+    disk::sync_folder(root)
 }
 
 /// An error where a folder without a format holds anything else.

@@ -6,6 +6,7 @@
 
 use crate::artifact::FileStat;
 use crate::claims::{Claim, FileLock};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::hash::{Digest, Fingerprint};
 use crate::inventory::Survey;
@@ -231,7 +232,7 @@ impl Sweep<'_> {
         let stats: Result<HashSet<FileStat>> =
             paths.iter().filter_map(|path| FileStat::of(path).transpose()).collect();
         self.store.index().forget(stats?);
-        entries.iter().chain(&paths).try_for_each(|path| layout::remove(path))
+        entries.iter().chain(&paths).try_for_each(|path| disk::remove(path))
     }
 
     /// Unfinished state that is old and that nobody is at.

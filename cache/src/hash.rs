@@ -1,7 +1,7 @@
 //! Digests of contents and fingerprints of recipes: 32 bytes of blake3, written as 64 hex digits.
 
+use crate::disk;
 use crate::error::{Error, Result};
-use crate::fault;
 use std::fmt;
 use std::io::Read;
 use std::marker::PhantomData;
@@ -110,9 +110,7 @@ impl Digest {
     /// The digest of a file's bytes. Read and not mapped: a file that shrinks meanwhile, or a disk
     /// that fails, is then an error and not the end of the process.
     pub fn of_file(path: &Path) -> Result<Digest> {
-        let file = fault::pass()
-            .and_then(|()| std::fs::File::open(path))
-            .map_err(Error::io("open", path))?;
+        let file = disk::open(path)?;
         let read = |mut piece: Vec<u8>| {
             piece.clear();
             (&file)

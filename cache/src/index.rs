@@ -6,10 +6,9 @@
 
 use crate::artifact::FileStat;
 use crate::claims::FileLock;
-use crate::crash;
+use crate::disk;
 use crate::hash::Digest;
 use crate::layout;
-use crate::sharing;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -175,7 +174,7 @@ enum Outcome<T> {
 /// removed, so that the next session starts anew.
 fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Outcome<T> {
     let above = folder.parent().unwrap_or(folder);
-    if !above.is_dir() && std::fs::create_dir_all(above).is_err() {
+    if !above.is_dir() && disk::create_folders(above).is_err() {
         return Outcome::NoTurn;
     }
     let Ok(Some(_turn)) = FileLock::exclusive(&folder.with_extension("lock"), TURN) else {
@@ -190,7 +189,7 @@ fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T
         Ok(Err(error)) => tracing::warn!("{}: {error}; the index starts anew", folder.display()),
         Err(_) => tracing::warn!("{}: the index is damaged and starts anew", folder.display()),
     }
-    if let Err(error) = layout::remove(folder) {
+    if let Err(error) = disk::remove(folder) {
         tracing::warn!("{error}");
     }
     Outcome::Damaged
@@ -198,7 +197,7 @@ fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T
 
 /// The files of the database are the group's too, where the store is.
 fn share_all(path: &Path) {
-    sharing::share(path);
+    disk::share(path);
     if path.is_dir() {
         layout::list(path).unwrap_or_default().iter().for_each(|path| share_all(path));
     }
@@ -235,12 +234,8 @@ fn insert(database: &sled::Db, rows: &Rows) -> sled::Result<()> {
     for page in if joined { &kept } else { rows }.chunks(PAGE_ROWS) {
         batch.insert(&database.generate_id()?.to_be_bytes(), encode(page));
     }
-    crash::at("index-before-insert");
-    database.apply_batch(batch)?;
-    crash::at("index-after-insert");
-    database.flush()?;
-    crash::at("index-after-flush");
-    Ok(())
+    disk::INDEX.by_library("insert", || database.apply_batch(batch))?;
+    disk::INDEX.by_library("flush", || database.flush()).map(drop)
 }
 
 /// Writes all pages anew without the rows of these files.

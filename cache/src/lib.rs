@@ -20,17 +20,17 @@
 //!                          lies in the user's cache folder
 //! index.outside            the same of files outside the store: spares opening the index
 //! ```
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod artifact;
 mod blobs;
 mod claims;
-pub mod crash;
 mod denied;
+pub mod disk;
 mod drafts;
 mod entries;
 pub mod error;
 mod external_digests;
-pub mod fault;
 mod format;
 mod gc;
 pub mod hash;
@@ -47,7 +47,6 @@ mod publish;
 mod recall;
 pub mod recipe;
 mod settle;
-pub mod sharing;
 mod store;
 mod usage;
 mod watch;
@@ -55,6 +54,7 @@ mod watch;
 pub use artifact::{Artifact, Blob, FileStat, Reference};
 pub use blobs::Presence;
 pub use claims::{ByteLock, Claim};
+pub use disk::{crash, fault};
 pub use drafts::Draft;
 pub use entries::Entry;
 pub use error::{Error, Result};
@@ -62,12 +62,12 @@ pub use format::FORMAT;
 pub use gc::{Gone, Limits};
 pub use hash::{Digest, Fingerprint};
 pub use index::SESSION_THREAD;
-pub use layout::{blob_path, rename_new};
+pub use layout::blob_path;
 pub use maintenance::{Bad, CHECKPOINT, Count, KindSize, Size};
 pub use parallel::parallel_map;
 pub use presence::Look;
 pub use publish::Made;
-pub use recall::{Policy, Recall, Wait};
+pub use recall::{Making, Policy, Recall, SettledFolder, Wait};
 pub use recipe::Recipe;
 pub use settle::{Settled, settle};
 pub use store::Store;

@@ -4,16 +4,14 @@
 //! The lock of another host or mount may be invisible here. A pin of such a place, which is in its
 //! name, counts until its file was not touched for a day; whoever holds it touches it now and then.
 
+use crate::disk::{self, FileWriter};
 use crate::error::{Error, Result};
-use crate::fault;
 use crate::hash::Fingerprint;
 use crate::layout;
 use crate::place::Place;
-use crate::sharing;
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +31,7 @@ pub(crate) struct Pin {
 
 #[derive(Debug)]
 struct Held {
-    file: File,
+    file: FileWriter,
     written: HashSet<Fingerprint>,
     beat: Instant,
 }
@@ -42,13 +40,10 @@ impl Pin {
     /// A new pin below `folder`. Call while holding the removal guard: gc takes a file that nobody has
     /// locked for a left-over.
     pub(crate) fn create(folder: &Path) -> Result<Pin> {
-        sharing::make_folders(folder).map_err(Error::in_store("create", folder))?;
-        let number = RandomState::new().hash_one(std::process::id());
-        let path = folder.join(format!("{number:016x}-{}", Place::of(folder)));
-        let open = || OpenOptions::new().append(true).create_new(true).open(&path);
-        let file = fault::pass().and_then(|()| open()).map_err(Error::in_store("create", &path))?;
-        sharing::share(&path);
-        file.lock().map_err(Error::io("lock", &path))?;
+        disk::create_folders(folder).map_err(Error::in_store)?;
+        let path = folder.join(format!("{}-{}", disk::unique(), Place::of(folder)));
+        let file = FileWriter::create_new(&path).map_err(Error::in_store)?;
+        file.file().lock().map_err(Error::io("lock", &path))?;
         let held = Held { file, written: HashSet::new(), beat: Instant::now() };
         Ok(Pin { path, held: Mutex::new(held) })
     }
@@ -59,9 +54,7 @@ impl Pin {
         if held.written.contains(fingerprint) {
             return Ok(());
         }
-        fault::pass()
-            .and_then(|()| held.file.write_all(fingerprint.as_bytes()))
-            .map_err(Error::io("write", &self.path))?;
+        held.file.write_bytes(fingerprint.as_bytes())?;
         held.written.insert(*fingerprint);
         held.beat = Instant::now();
         Ok(())
@@ -72,7 +65,7 @@ impl Pin {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.beat.elapsed() >= BEAT {
             held.beat = Instant::now();
-            layout::touch(&held.file);
+            disk::touch(held.file.file());
         }
     }
 }
@@ -80,9 +73,9 @@ impl Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         // One that stays is a left-over, which gc removes.
-        let _ = fs::remove_file(&self.path);
+        let _ = disk::remove(&self.path);
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = held.file.unlock();
+        let _ = held.file.file().unlock();
     }
 }
 
@@ -94,7 +87,7 @@ pub(crate) fn living(folder: &Path) -> Result<HashSet<Fingerprint>> {
         if is_living(&path, here)? {
             pinned.extend(read(&path)?);
         } else {
-            layout::remove(&path)?;
+            disk::remove(&path)?;
         }
     }
     Ok(pinned)
@@ -102,14 +95,9 @@ pub(crate) fn living(folder: &Path) -> Result<HashSet<Fingerprint>> {
 
 /// True if somebody holds the pin, or may hold it at another place.
 fn is_living(path: &Path, here: Place) -> Result<bool> {
-    // For writing, since some network file systems lock exclusively through such files only.
-    let opened = match OpenOptions::new().append(true).open(path) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(path),
-        opened => opened,
-    };
-    let file = match opened {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        opened => opened.map_err(Error::in_store("open", path))?,
+    let file = match disk::open_to_lock(path) {
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(false),
+        opened => opened.map_err(Error::in_store)?,
     };
     match file.try_lock() {
         Err(fs::TryLockError::WouldBlock) => Ok(true),

@@ -2,7 +2,7 @@
 //! nothing, and what is seen survives a power cut.
 
 use crate::artifact::{Artifact, Blob};
-use crate::crash;
+use crate::disk;
 use crate::drafts::Draft;
 use crate::entries::Entry;
 use crate::error::{Error, Result};
@@ -14,7 +14,6 @@ use crate::settle::{SYNC_THREADS, Settled, settle};
 use crate::store::Store;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -63,13 +62,12 @@ impl Store {
         self.check_adopted(&made.adopted)?;
         self.keep_blobs(folder, &artifact)?;
         artifact.add_all(&made.adopted)?;
-        let file = folder.with_file_name(format!("{}.entry.json", layout::chance()));
+        let file = folder.with_file_name(format!("{}.entry.json", disk::unique()));
         let entry = self.keep_entry(&file, new_entry(made, artifact))?;
         drop(guard);
-        if let Err(error) = layout::remove(&self.unfinished(&entry.fingerprint)) {
+        if let Err(error) = disk::UNFINISHED.remove(&self.unfinished(&entry.fingerprint)) {
             tracing::warn!("{error}; it is of no use any more and may be removed by hand");
         }
-        crash::at("unfinished-after-remove");
         Ok(entry)
     }
 
@@ -90,12 +88,10 @@ impl Store {
         for (name, blob) in &artifact.0 {
             folders.extend(self.blobs().keep(&folder.join(name), blob, self.index())?);
         }
-        crash::at("blob-folder-before-sync");
         let folders: Vec<PathBuf> = folders.into_iter().collect();
-        parallel_map(SYNC_THREADS, &folders, |folder| layout::sync_folder(folder))
+        parallel_map(SYNC_THREADS, &folders, |folder| disk::BLOB_FOLDER.sync_folder(folder))
             .into_iter()
             .collect::<Result<()>>()?;
-        crash::at("blob-folder-after-sync");
         Ok(())
     }
 
@@ -104,17 +100,14 @@ impl Store {
         let place = self.entry_path(&entry.fingerprint);
         self.write_entry(&entry, file)?;
         let folder = layout::make_parent(&place)?;
-        crash::at("entry-before-rename");
-        if !layout::rename_new(file, &place)? {
+        if !disk::ENTRY.rename_new(file, &place)? {
             if let Some(first) = self.ready_entry(&entry.fingerprint, false)? {
-                layout::remove(file)?;
+                disk::remove(file)?;
                 return Ok(first);
             }
-            fs::rename(file, &place).map_err(Error::io("rename to", &place))?;
+            disk::ENTRY.rename(file, &place)?;
         }
-        crash::at("entry-after-rename");
-        layout::sync_folder(&folder)?;
-        crash::at("entry-folder-after-sync");
+        disk::ENTRY_FOLDER.sync_folder(&folder)?;
         self.pin(&entry.fingerprint)?;
         Ok(entry)
     }

@@ -10,8 +10,10 @@ use crate::hash::Fingerprint;
 use crate::presence::Look;
 use crate::publish::Made;
 use crate::recipe::Recipe;
+use crate::settle::Settled;
 use crate::store::Store;
 use serde_json::Value;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// First and longest wait between attempts to claim a recipe that another process makes.
@@ -39,6 +41,29 @@ pub enum Recall {
     Made,
 }
 
+/// What a making hands over, besides the files in the draft.
+#[derive(Clone, Debug, Default)]
+pub struct Making {
+    /// Data kept beside the files; see [`Entry::record`].
+    pub record: Value,
+    /// The items recalled on the way.
+    pub items: Vec<Fingerprint>,
+    /// Files that were made and settled in another folder of the store's file system; the draft is
+    /// then empty.
+    pub elsewhere: Option<SettledFolder>,
+}
+
+/// Files that were settled in a folder.
+#[derive(Clone, Debug)]
+pub struct SettledFolder {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its files.
+    pub files: Vec<Settled>,
+    /// Wall time of their making.
+    pub seconds: f64,
+}
+
 impl<'a> Policy<'a> {
     /// Stops when `stop` says so; trusts unchanged stats.
     pub fn new(stop: &'a dyn Fn() -> bool) -> Policy<'a> {
@@ -59,6 +84,9 @@ impl Store {
         policy: &Policy,
         make: impl FnOnce(&Draft) -> Result<(Value, Vec<Fingerprint>), E>,
     ) -> Result<(Entry, Recall), E> {
+        let make = |draft: &Draft| {
+            make(draft).map(|(record, items)| Making { record, items, elsewhere: None })
+        };
         self.recall_with(recipe, policy, |wait| wait().map_err(E::from), make)
     }
 
@@ -69,7 +97,7 @@ impl Store {
         recipe: &Recipe,
         policy: &Policy,
         waiting: impl FnOnce(Wait) -> Result<Claim, E>,
-        make: impl FnOnce(&Draft) -> Result<(Value, Vec<Fingerprint>), E>,
+        make: impl FnOnce(&Draft) -> Result<Making, E>,
     ) -> Result<(Entry, Recall), E> {
         let fingerprint = recipe.fingerprint();
         if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
@@ -87,15 +115,18 @@ impl Store {
         }
         let draft = self.draft()?;
         let started = Instant::now();
-        let (record, items) = make(&draft)?;
-        let made = Made {
-            recipe: recipe.clone(),
-            record,
-            items,
-            seconds: started.elapsed().as_secs_f64(),
-            adopted: Artifact::default(),
+        let Making { record, items, elsewhere } = make(&draft)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let adopted = Artifact::default();
+        let mut made = Made { recipe: recipe.clone(), record, items, seconds, adopted };
+        let entry = match elsewhere {
+            None => self.publish(draft, made)?,
+            Some(SettledFolder { folder, files, seconds }) => {
+                made.seconds = seconds;
+                made.adopted.add_all(&draft.adopted()?)?;
+                self.publish_settled(&folder, &files, made)?
+            }
         };
-        let entry = self.publish(draft, made)?;
         drop(claim);
         Ok((entry, Recall::Made))
     }

@@ -3,16 +3,14 @@
 //! No store is needed for it, so that the maker can do it on another host; whoever publishes then
 //! reads no byte again.
 
-use crate::crash;
+use crate::disk;
 use crate::error::{Error, Result};
-use crate::fault;
 use crate::hash::Digest;
 use crate::layout;
 use crate::parallel::parallel_map;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, Permissions};
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Files are synced by this many threads at once: they then share the journal's commits.
@@ -33,40 +31,14 @@ pub struct Settled {
 /// error.
 pub fn settle(folder: &Path) -> Result<Vec<Settled>> {
     let files = plain_files(folder)?;
-    crash::at("blob-before-sync");
     let settled = parallel_map(SYNC_THREADS, &files, |(name, file)| settle_file(name, file));
-    let settled = settled.into_iter().collect::<Result<_>>()?;
-    crash::at("blob-after-sync");
-    Ok(settled)
+    settled.into_iter().collect()
 }
 
 fn settle_file(name: &str, path: &Path) -> Result<Settled> {
-    let mut file = open(path)?;
-    let read_only = Permissions::from_mode(0o444);
-    match file.set_permissions(read_only.clone()) {
-        // Begun by another user of a shared store, and finished by this one.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            copy_in_place(path).map_err(Error::io("take over", path))?;
-            file = open(path)?;
-            file.set_permissions(read_only)
-        }
-        set => set,
-    }
-    .map_err(Error::io("make read-only", path))?;
-    fault::pass().and_then(|()| file.sync_all()).map_err(Error::io("sync", path))?;
+    let file = disk::BLOB.finish(path)?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     Ok(Settled { name: name.to_string(), digest: Digest::of_file(path)?, bytes })
-}
-
-fn open(path: &Path) -> Result<File> {
-    fault::pass().and_then(|()| File::open(path)).map_err(Error::io("open", path))
-}
-
-/// Replaces a file by a copy, which is this user's own.
-fn copy_in_place(path: &Path) -> std::io::Result<()> {
-    let copy = path.with_extension("taken-over");
-    std::io::copy(&mut File::open(path)?, &mut File::create_new(&copy)?)?;
-    fs::rename(&copy, path)
 }
 
 /// The files below `folder` by name, sorted. Only regular files of one name are allowed.
@@ -103,18 +75,6 @@ fn refused(path: &Path, nature: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_that_is_taken_over_has_the_same_bytes_and_another_inode() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("archive");
-        fs::write(&path, "bytes").unwrap();
-        let before = fs::metadata(&path).unwrap().ino();
-        copy_in_place(&path).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "bytes");
-        assert_ne!(fs::metadata(&path).unwrap().ino(), before);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
 
     #[test]
     fn settled_files_are_read_only_and_travel_as_json() {

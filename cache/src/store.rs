@@ -7,6 +7,7 @@
 use crate::artifact::{Blob, FileStat};
 use crate::blobs::{Blobs, Hints};
 use crate::claims::{Claim, FileLock, LockFiles};
+use crate::disk;
 use crate::drafts::{self, Draft};
 use crate::entries::{Entries, Entry};
 use crate::error::{Error, Result};
@@ -17,7 +18,6 @@ use crate::index::Index;
 use crate::index_place;
 use crate::layout;
 use crate::pins::Pin;
-use crate::sharing;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -199,11 +199,11 @@ impl Store {
         let _guard = self.removal_guard()?;
         let items =
             self.inner.entries.get(fingerprint)?.map(|entry| entry.items).unwrap_or_default();
-        layout::remove(&self.unfinished(fingerprint))?;
+        disk::remove(&self.unfinished(fingerprint))?;
         for item in &items {
-            layout::remove(&self.entry_path(item))?;
+            disk::remove(&self.entry_path(item))?;
         }
-        layout::remove(&self.entry_path(fingerprint))
+        disk::remove(&self.entry_path(fingerprint))
     }
 
     /// All entries, in the order of their fingerprints. Damaged ones are set aside and left out.
@@ -298,5 +298,5 @@ fn make_folder(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    sharing::make_folders(folder).map_err(Error::in_store("create", folder))
+    disk::create_folders(folder).map_err(Error::in_store)
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use voxflow_cache::{Bad, Digest, fault};
+use voxflow_cache::{Bad, Digest, disk};
 
 /// The file of the seal in a run's folder.
 pub const SEAL: &str = "seal.json";
@@ -43,11 +43,7 @@ pub fn write(run: &Path) -> Result<()> {
         }
     }
     let text = text(files)?;
-    let (path, draft) = (run.join(SEAL), run.join(".seal.json"));
-    let written = fault::pass()
-        .and_then(|()| fs::write(&draft, &text))
-        .and_then(|()| fs::rename(&draft, &path));
-    written.map_err(Error::io("write", &path))
+    Ok(disk::replace(&run.join(SEAL), &text)?)
 }
 
 /// True if these bytes of the file `name` are the sealed ones, as far as a seal tells.
@@ -102,10 +98,14 @@ pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<Bad>> {
 
 fn set_aside(run: &Path, name: &str) -> Result<Bad> {
     let (path, aside) = (run.join(name), run.join(format!("{name}.bad")));
-    match fs::rename(&path, &aside) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("rename", &path)(error)),
-        Err(_) => Ok(Bad { path, trouble: "is gone".into() }),
-        Ok(()) => Ok(Bad { path, trouble: format!("is damaged; kept as '{name}.bad'") }),
+    match disk::rename(&path, &aside) {
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {
+            Ok(Bad { path, trouble: "is gone".into() })
+        }
+        moved => {
+            moved?;
+            Ok(Bad { path, trouble: format!("is damaged; kept as '{name}.bad'") })
+        }
     }
 }
 

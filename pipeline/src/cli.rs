@@ -25,6 +25,8 @@ pub enum Command {
     Run(commands::run::Run),
     /// Run a workflow over grids of values, folds and seeds, and say which variant is best
     Sweep(commands::sweep::SweepOf),
+    /// Stop runs: ask their processes, and cancel their jobs on a cluster
+    Stop(commands::stop::StopOf),
     /// Say what a run would do about each stage, and why
     Plan(commands::plan::PlanOf),
     /// Find every mistake of a workflow
@@ -52,6 +54,12 @@ pub enum Command {
     /// Keep the store in order: size, verify, gc, rebuild
     #[command(subcommand)]
     Cache(commands::cache::Cache),
+    /// Look at the cluster that the site file describes
+    #[command(subcommand)]
+    Site(commands::site::SiteOf),
+    /// Make the stage of an attempt, as a job of a cluster
+    #[command(hide = true)]
+    Task(commands::task::Task),
     /// List the kinds of stages and their parameters
     Kinds(commands::kinds::Kinds),
     /// Write a completion script for a shell
@@ -65,6 +73,7 @@ impl Command {
         match self {
             Command::Run(command) => command.run(globals),
             Command::Sweep(command) => command.run(globals),
+            Command::Stop(command) => command.run(globals),
             Command::Plan(command) => command.run(globals),
             Command::Check(command) => command.run(globals),
             Command::Predict(command) => command.run(globals),
@@ -77,6 +86,8 @@ impl Command {
             Command::View(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
+            Command::Site(command) => command.run(globals),
+            Command::Task(command) => command.run(),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(Cli::command()),
             Command::New(command) => command.run(),

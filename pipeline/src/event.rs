@@ -2,6 +2,7 @@
 //! of them; this file renders nothing.
 
 use crate::error::Result;
+use crate::job_facts::JobFacts;
 use crate::outcome::{Outcome, RunOutcome};
 use crate::run::RunRecord;
 use serde::{Deserialize, Serialize};
@@ -164,6 +165,9 @@ pub struct Finished {
     /// The device of whoever made it ("cpu", "cuda:0 …").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// The job of a cluster that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobFacts>,
 }
 
 /// Someone who is told every event of a run, in order, on one thread.
@@ -205,6 +209,7 @@ mod tests {
             cpu_seconds: None,
             peak_rss_bytes: None,
             device: None,
+            job: None,
         };
         let facts = [
             Fact::StageSaid {

@@ -36,7 +36,7 @@ pub struct ExecOptions {
     pub threads: usize,
     /// Threads for each stage with a graphics card.
     pub gpu_threads: usize,
-    /// The device: auto, cpu or cuda:N.
+    /// The device: auto, cpu, cuda or cuda:N.
     pub device: String,
     /// After a failure, go on with what does not depend on it.
     pub keep_going: bool,
@@ -332,6 +332,7 @@ impl<'a> Engine<'a> {
             device: self.manner.device.clone(),
             threads: self.manner.threads_of(stage),
             gpus: self.manner.wants(stage).gpus as usize,
+            asked: stage.resources.clone(),
             ranks: stage.resources.gpus.map_or(1, usize::from),
             verify: self.manner.verify,
             log: live.folder().file("log.txt"),

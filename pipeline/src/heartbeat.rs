@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use voxflow_cache::disk;
 use voxflow_stages::{Message, Progress};
 
 const FILE: &str = "progress.json";
@@ -31,11 +32,10 @@ impl Heartbeat {
         self.beat.is_none_or(|beat| beat.elapsed() >= BEAT)
     }
 
-    fn write(&mut self) -> std::io::Result<()> {
+    fn write(&mut self) -> voxflow_cache::Result<()> {
         self.beat = Some(Instant::now());
-        let (path, draft) = (self.folder.join(FILE), self.folder.join(".progress.json"));
-        fs::write(&draft, serde_json::to_vec(&self.latest)?)?;
-        fs::rename(&draft, &path)
+        let text = serde_json::to_vec(&self.latest).unwrap_or_default();
+        disk::replace(&self.folder.join(FILE), &text)
     }
 }
 
@@ -52,12 +52,12 @@ impl Observer for Heartbeat {
                 Ok(())
             }
             Fact::RunFinished { .. } if self.beat.is_some() => {
-                fs::remove_file(self.folder.join(FILE))
+                disk::remove(&self.folder.join(FILE))
             }
             _ => Ok(()),
         };
         if let Err(error) = done {
-            tracing::debug!("progress.json: {error}");
+            tracing::debug!("{error}");
         }
         Ok(())
     }

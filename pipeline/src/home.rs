@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::run::RunFolder;
 use std::fs;
 use std::path::{Path, PathBuf};
-use voxflow_cache::sharing;
+use voxflow_cache::disk;
 
 /// The tag by which backup programs leave a folder out (bford.info/cachedir).
 const CACHEDIR_TAG: &str =
@@ -29,11 +29,11 @@ impl Home {
 
     /// Creates the folder with its `CACHEDIR.TAG` and `.gitignore` if it is not there.
     pub fn create(&self) -> Result<()> {
-        sharing::make_folders(&self.runs()).map_err(Error::io("create", self.runs()))?;
+        disk::create_folders(&self.runs())?;
         for (name, text) in [("CACHEDIR.TAG", CACHEDIR_TAG), (".gitignore", "*\n")] {
             let path = self.root.join(name);
             if !path.exists() {
-                fs::write(&path, text).map_err(Error::io("write", &path))?;
+                disk::write(&path, text.as_bytes())?;
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The making of one stage as plain data.
 
+use crate::workflow::stage_resources::StageResources;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use voxflow_cache::Recipe;
@@ -25,6 +26,8 @@ pub struct Job {
     pub threads: usize,
     /// Graphics cards it is to have.
     pub gpus: usize,
+    /// Resources that the workflow names.
+    pub asked: StageResources,
     /// Processes that train together where it is a training: the cards that the workflow asks for.
     pub ranks: usize,
     /// Read every blob before it is reused.

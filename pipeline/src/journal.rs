@@ -7,11 +7,10 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Fact, Observer};
 use crate::outcome::Outcome;
 use crate::secret;
-use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use voxflow_cache::fault;
+use voxflow_cache::disk::FileWriter;
 use voxflow_stages::Message;
 
 /// Longest time that messages of stages stay in memory.
@@ -21,21 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// after a second, everything else at once.
 pub struct Journal {
     path: PathBuf,
-    out: BufWriter<File>,
+    out: BufWriter<FileWriter>,
     flushed: Instant,
 }
 
 impl Journal {
     /// Opens the journal in a run's folder.
     pub fn open(path: &Path) -> Result<Journal> {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(Error::io("open", path))?;
+        let file = FileWriter::append(path)?;
         // Without the lock (on a file system that has none) followers take the run for dead; it
         // runs all the same.
-        if let Err(error) = file.try_lock() {
+        if let Err(error) = file.file().try_lock() {
             tracing::debug!("'{}': {error}", path.display());
         }
         Ok(Journal { path: path.to_path_buf(), out: BufWriter::new(file), flushed: Instant::now() })
@@ -46,9 +41,7 @@ impl Observer for Journal {
     fn observe(&mut self, event: &Event) -> Result<()> {
         if !matches!(&event.fact, Fact::StageSaid { message: Message::Progress(_), .. }) {
             let line = line(event)?;
-            fault::pass()
-                .and_then(|()| self.out.write_all(line.as_bytes()))
-                .map_err(Error::io("write", &self.path))?;
+            self.out.write_all(line.as_bytes()).map_err(Error::io("write", &self.path))?;
         }
         if is_news(&event.fact) || self.flushed.elapsed() >= PATIENCE {
             self.out.flush().map_err(Error::io("write", &self.path))?;

@@ -4,6 +4,7 @@
 //! made and tells [`event`]s; a [`run`] is the folder where they are written down. What a stage
 //! does lives in `voxflow-stages`, what is remembered in `voxflow-cache`, libtorch in
 //! `voxflow-worker`.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod checksums;
 pub mod cli;
@@ -22,6 +23,7 @@ pub mod heartbeat;
 pub mod home;
 pub mod humanize;
 pub mod job;
+pub mod job_facts;
 pub mod journal;
 pub mod labelled_cases;
 pub mod liveness;
@@ -29,6 +31,7 @@ pub mod log;
 pub mod machine;
 pub mod markdown;
 pub mod moved_cases;
+pub mod node;
 pub mod outcome;
 pub mod outputs;
 pub mod own_files;
@@ -47,6 +50,7 @@ pub mod runs;
 pub mod schedule;
 pub mod secret;
 pub mod selection;
+pub mod site;
 pub mod stage_job;
 pub mod stop;
 pub mod store_homes;

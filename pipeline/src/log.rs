@@ -1,7 +1,7 @@
 //! The log: what libraries and the store say while a run goes on, on stderr and in the run's
 //! `log.txt`. Events are not logged here; they are the journal's.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::globals::{Globals, LogFormat};
 use crate::printable::printable;
+use voxflow_cache::disk::FileWriter;
 
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
@@ -33,8 +34,8 @@ pub fn begin(globals: &Globals) {
 }
 
 /// From now on the log goes to this file too.
-pub fn also_to(path: &Path) -> std::io::Result<()> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
+pub fn also_to(path: &Path) -> voxflow_cache::Result<()> {
+    let file = FileWriter::append(path)?.into_file();
     *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
     Ok(())
 }

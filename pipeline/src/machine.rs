@@ -1,5 +1,6 @@
 //! The machine and the program, in words for `run.json`; nothing here is hashed into a recipe.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ pub fn git_commit() -> Option<String> {
 }
 
 /// Processor time and memory of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Processor time in seconds, user and system.
     pub cpu_seconds: f64,

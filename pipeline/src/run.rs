@@ -13,10 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use time::{OffsetDateTime, macros::format_description};
-use voxflow_cache::{Artifact, Digest, Fingerprint, Recipe, fault};
+use voxflow_cache::{Artifact, Digest, Fingerprint, Recipe, disk};
 
 /// The folder of one run: `<home>/runs/<time>-<workflow>-<short id>/`.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,10 +38,8 @@ impl RunFolder {
             .collect();
         for attempt in 0u32..100 {
             let path = runs.join(format!("{}-{name}-{}", timestamp(), short_id(attempt)));
-            match fault::pass().and_then(|()| fs::create_dir(&path)) {
-                Ok(()) => return Ok(RunFolder { path }),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Error::io("create", &path)(error)),
+            if disk::create_folder(&path)? {
+                return Ok(RunFolder { path });
             }
         }
         Err(Error::Storage(format!("{}: no free name for a run; remove old runs", runs.display())))
@@ -104,13 +101,7 @@ impl RunFolder {
         let mut text = serde_json::to_vec_pretty(record)
             .map_err(|error| Error::Failed(format!("run.json: {error}")))?;
         text.push(b'\n');
-        let (path, draft) = (self.file("run.json"), self.file(".run.json"));
-        let write = || {
-            fault::pass()
-                .and_then(|()| fs::File::create(&draft))
-                .and_then(|mut file| file.write_all(&text))
-        };
-        write().and_then(|()| fs::rename(&draft, &path)).map_err(Error::io("write", &path))
+        Ok(disk::replace(&self.file("run.json"), &text)?)
     }
 }
 
@@ -141,7 +132,7 @@ pub struct RunRecord {
     /// The `--set` of the command line.
     #[serde(default)]
     pub overrides: Vec<String>,
-    /// The device asked for: auto, cpu or cuda:N.
+    /// The device asked for: auto, cpu, cuda or cuda:N.
     pub device: String,
     /// Threads per stage.
     pub threads: usize,

@@ -180,6 +180,7 @@ impl RunTracker {
             cpu_seconds: record.maker.cpu_seconds,
             peak_rss_bytes: record.maker.peak_rss_bytes,
             device: Some(record.maker.device.clone()),
+            job: record.maker.job.clone(),
             ..self.finished(index, outcome, reason, seconds)
         };
         let row = &mut self.record.stages[index];
@@ -285,6 +286,7 @@ impl RunTracker {
             cpu_seconds: None,
             peak_rss_bytes: None,
             device: None,
+            job: None,
         }
     }
 

@@ -1,15 +1,15 @@
 //! Making one stage, on a thread of its own: recalled from the store as its items are, with the work
 //! done by an executor. What happens on the way is sent to the thread that owns the run.
 
-use crate::executor::{Executor, Finished, Order};
+use crate::executor::{Executor, Finished, HandedItem, Order};
 use crate::job::Job;
-use crate::machine::{self, Usage};
+use crate::job_facts::JobFacts;
+use crate::machine;
 use crate::own_files::{ATTEMPTS, OwnFiles, seen_again, touched};
 use crate::secret;
 use crate::stop::Stop;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use voxflow_cache::{
-    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Policy, Recall, Recipe, Seen, Store, Wait,
+    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Making, Policy, Recall, Recipe, Seen,
+    SettledFolder, Store, Wait, Watch,
 };
 use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 
@@ -63,6 +64,9 @@ pub struct Record {
 pub struct Maker {
     /// The machine's name.
     pub host: String,
+    /// The job of a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobFacts>,
     /// The device ("cpu", "cuda:0 …").
     pub device: String,
     /// Threads.
@@ -143,12 +147,16 @@ impl StageHost<'_> {
     }
 
     fn collected(&self) -> MutexGuard<'_, Collected> {
-        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.collected)
     }
 
     fn make(&self, go: &Receiver<()>) -> Result<(Entry, Recall)> {
         let waiting = |wait: Wait| self.give_back_slot(go, wait);
-        self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))
+        let recalled = self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))?;
+        if recalled.1 == Recall::Made {
+            self.executor.tidy(&self.job.recipe);
+        }
+        Ok(recalled)
     }
 
     /// Looks up a stage or an item, or makes it. It is made again where a file that it reads was
@@ -165,7 +173,7 @@ impl StageHost<'_> {
         loop {
             let was_touched = Cell::new(false);
             let make = |draft: &Draft| match work(draft)? {
-                Attempt::Made(record, items) => Ok((record, items)),
+                Attempt::Made(making) => Ok(making),
                 Attempt::Touched(file) => {
                     was_touched.set(true);
                     Err(touched(&file))
@@ -187,10 +195,18 @@ impl StageHost<'_> {
             return self.begin_again(file);
         }
         self.adopted().drain(..).for_each(|(name, blob)| draft.adopt(&name, &blob));
-        let names = draft.names()?;
+        let mut names = draft.names()?;
+        if let Some(made) = &finished.elsewhere {
+            names.extend(made.files.iter().map(|file| file.name.clone()));
+        }
         self.job.kind.check_artifact(names.iter().map(String::as_str))?;
-        let (record, items) = self.record(finished.usage)?;
-        Ok(Attempt::Made(record, items))
+        let (record, items) = self.record(&finished)?;
+        let elsewhere = finished.elsewhere.map(|made| SettledFolder {
+            folder: made.folder,
+            files: made.files,
+            seconds: made.seconds,
+        });
+        Ok(Attempt::Made(Making { record, items, elsewhere }))
     }
 
     /// Forgets an attempt. Metrics cannot be taken back, so that a stage that told some has failed.
@@ -214,7 +230,7 @@ impl StageHost<'_> {
     }
 
     fn adopted(&self) -> MutexGuard<'_, Vec<(String, Blob)>> {
-        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.adopted)
     }
 
     fn task(&self, draft: &Draft) -> Task {
@@ -232,11 +248,12 @@ impl StageHost<'_> {
     }
 
     fn work(&self, task: &Task) -> Result<Finished> {
-        let drafts = RefCell::new(vec![]);
+        let watch = self.executor.hands_items().then(|| self.own.watch_items()).transpose()?;
+        let drafts = Mutex::new(vec![]);
         let workdir = || {
             let draft = self.store.draft()?;
             let folder = draft.folder().to_path_buf();
-            drafts.borrow_mut().push(draft);
+            lock(&drafts).push(draft);
             Ok(folder)
         };
         let order = Order {
@@ -245,16 +262,37 @@ impl StageHost<'_> {
             workdir: &workdir,
             log: &self.job.log,
             gpus: self.job.gpus,
+            asked: &self.job.asked,
+            keep_item: &|item| match &watch {
+                Some(watch) => self.keep_item(item, watch),
+                None => Ok(()),
+            },
         };
         self.executor.make(&order, self, self.stop)
     }
 
-    fn record(&self, usage: Usage) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
+    /// Publishes an item that was made outside of this program, unless a file that it may have read
+    /// was written meanwhile: then it is made again.
+    fn keep_item(&self, item: &HandedItem, watch: &Watch) -> Result<()> {
+        if let ((), Seen::Touched(_)) = seen_again(watch, Ok(()))? {
+            return Ok(());
+        }
+        let HandedItem { recipe, folder, files, seconds } = item.clone();
+        let elsewhere = SettledFolder { folder, files, seconds };
+        let making = Making { elsewhere: Some(elsewhere), ..Making::default() };
+        let waiting = |wait: Wait| Ok(wait()?);
+        self.recalled(&recipe, &waiting, &|_| Ok(Attempt::Made(making.clone()))).map(drop)
+    }
+
+    fn record(&self, finished: &Finished) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
+        let usage = finished.usage;
         let mut collected = self.collected();
         let mut versions = machine::versions();
         versions.append(&mut collected.versions);
+        let job = finished.elsewhere.as_ref().map(|made| made.job.clone());
         let maker = Maker {
-            host: machine::host(),
+            host: job.as_ref().map_or_else(machine::host, |job| job.host.clone()),
+            job,
             device: collected.device.clone().unwrap_or_else(|| "cpu".into()),
             threads: collected.threads.unwrap_or(self.job.threads),
             versions,
@@ -338,17 +376,21 @@ impl StageHost<'_> {
             return Ok(Attempt::Touched(file));
         }
         self.job.kind.check_item(recipe, draft.folder())?;
-        Ok(Attempt::Made(Value::Null, vec![]))
+        Ok(Attempt::Made(Making::default()))
     }
 }
 
 /// Outcome of an attempt at a stage or an item.
 enum Attempt {
-    /// It is in the draft; its record and items.
-    Made(Value, Vec<Fingerprint>),
+    /// It is made.
+    Made(Making),
     /// This file was written meanwhile, its bytes the same in the end, so that nobody can say what
     /// the work has read.
     Touched(PathBuf),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The message of a panic, in one line.

@@ -40,6 +40,8 @@ pub struct Stop {
 #[derive(Default)]
 struct Inner {
     asked: AtomicBool,
+    /// A batch system has warned of the end of a job's time.
+    warned: AtomicBool,
     next: AtomicU64,
     work: Mutex<BTreeMap<u64, Arc<dyn Stoppable>>>,
 }
@@ -84,7 +86,10 @@ impl Stop {
         match signal {
             SIGCONT => self.each(|work| work.resume()),
             _ if SUSPENDING.contains(&signal) => self.suspend(),
-            _ if ASKING.contains(&signal) => self.ask(),
+            _ if ASKING.contains(&signal) => {
+                self.inner.warned.fetch_or(signal == SIGUSR1, Ordering::SeqCst);
+                self.ask();
+            }
             _ if self.is_asked() => {
                 self.each(|work| work.kill());
                 signal_hook::low_level::exit(Exit::Interrupted.code().into());
@@ -111,6 +116,11 @@ impl Stop {
     /// True if a stop was asked for.
     pub fn is_asked(&self) -> bool {
         self.inner.asked.load(Ordering::SeqCst)
+    }
+
+    /// True if a batch system has warned that the time of the job is nearly over.
+    pub fn is_warned(&self) -> bool {
+        self.inner.warned.load(Ordering::SeqCst)
     }
 
     /// Starts work while no signal is passed on. Work that begins after a stop is asked at once.

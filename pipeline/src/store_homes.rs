@@ -9,9 +9,10 @@ use crate::home::Home;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use voxflow_cache::{Digest, Fingerprint, sharing};
+use voxflow_cache::disk::{self, FileWriter};
+use voxflow_cache::{Digest, Fingerprint};
 
 /// A home, as a run of it wrote it down.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -43,7 +44,7 @@ pub fn register(home: &Home) {
     }
     let text = serde_json::to_string(&Registered { home: root, host: host() }).unwrap_or_default();
     if let Err(error) = replace(&path, text.as_bytes()) {
-        tracing::debug!("{}: {error}", path.display());
+        tracing::debug!("{error}");
     }
 }
 
@@ -65,7 +66,7 @@ pub fn others(home: &Home, forget: bool) -> Result<Vec<Other>> {
         let needs = path.with_extension(NEEDS);
         match presence(&other) {
             Presence::Removed if forget => {
-                [&path, &needs].into_iter().for_each(|path| drop(fs::remove_file(path)));
+                [&path, &needs].into_iter().for_each(|path| drop(disk::remove(path)));
             }
             Presence::Removed => {}
             seen => found.push(Other {
@@ -90,7 +91,7 @@ pub fn list_anew(home: &Home, needs: &HashSet<Fingerprint>) {
     if path.exists()
         && let Err(error) = replace(&path, &bytes)
     {
-        tracing::debug!("{}: {error}", path.display());
+        tracing::debug!("{error}");
     }
 }
 
@@ -122,13 +123,10 @@ impl Needs {
         if !self.listed.insert(*fingerprint) {
             return;
         }
-        let open = || fs::OpenOptions::new().create(true).append(true).open(&self.file);
-        let added = open().and_then(|mut file| {
-            sharing::share(&self.file);
-            file.write_all(fingerprint.as_bytes())
-        });
+        let added = FileWriter::append(&self.file)
+            .and_then(|mut file| file.write_bytes(fingerprint.as_bytes()));
         if let Err(error) = added {
-            tracing::debug!("{}: {error}", self.file.display());
+            tracing::debug!("{error}");
         }
     }
 }
@@ -184,12 +182,9 @@ fn read(needs: &Path) -> Option<HashSet<Fingerprint>> {
 }
 
 /// Writes a file beside its place and moves it there.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    sharing::make_folders(path.parent().unwrap_or(path))?;
-    fs::write(&part, bytes)?;
-    sharing::share(&part);
-    fs::rename(&part, path)
+fn replace(path: &Path, bytes: &[u8]) -> voxflow_cache::Result<()> {
+    disk::create_folders(path.parent().unwrap_or(path))?;
+    disk::replace(path, bytes)
 }
 
 fn folder(store: &Path) -> PathBuf {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use voxflow_cache::{Artifact, Blob, Digest, Recipe, fault, sharing};
+use voxflow_cache::{Artifact, Blob, Digest, Recipe, disk};
 
 /// Services of the surrounding program: the engine, or a worker's pipe to it.
 pub trait Host: Sync {
@@ -100,9 +100,7 @@ impl<'a> Context<'a> {
 
     /// Makes a folder in the draft, and those above it.
     pub fn create_folder(&self, folder: &Path) -> Result<()> {
-        fault::pass()
-            .and_then(|()| sharing::make_folders_below(&self.task.draft, folder))
-            .map_err(Error::io("create", folder))
+        Ok(disk::create_folders_below(&self.task.draft, folder)?)
     }
 
     /// Writes `value` as the artifact's JSON file `name`.
@@ -201,8 +199,7 @@ impl<'a> Context<'a> {
 
     /// The folder for unfinished state, which outlives a crash. Made on first use.
     pub fn unfinished(&self) -> Result<&'a Path> {
-        sharing::make_folders(&self.task.unfinished)
-            .map_err(Error::io("create", &self.task.unfinished))?;
+        disk::create_folders(&self.task.unfinished)?;
         Ok(&self.task.unfinished)
     }
 
@@ -261,17 +258,19 @@ fn gather<C, T>(
     results: Vec<Option<Result<T>>>,
 ) -> Result<Vec<T>> {
     let mut done = Vec::with_capacity(results.len());
-    let (mut bad, mut stopped) = (vec![], false);
+    let (mut bad, mut stopped, mut elsewhere) = (vec![], false, false);
     for (case, result) in cases.iter().zip(results) {
         match result {
             Some(Ok(value)) => done.push(value),
             None | Some(Err(Error::Stopped)) => stopped = true,
+            Some(Err(Error::Elsewhere)) => elsewhere = true,
             Some(Err(error)) if error.is_storage() => return Err(error),
             Some(Err(error)) => bad.push((name(case).to_string(), error.to_string())),
         }
     }
     match (stopped, bad.is_empty()) {
         (true, _) => Err(Error::Stopped),
+        (false, true) if elsewhere => Err(Error::Elsewhere),
         (false, true) => Ok(done),
         (false, false) => Err(Error::Cases(bad)),
     }
@@ -282,5 +281,5 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
     text.push(b'\n');
-    fault::pass().and_then(|()| std::fs::write(path, text)).map_err(Error::io("write", path))
+    Ok(disk::write(path, &text)?)
 }

@@ -11,6 +11,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// Stopped on request; finished work is kept.
     Stopped,
+    /// Items of other shards were left to them; those of this one are made.
+    Elsewhere,
     /// Some cases could not be done; all were tried. Each with its reason.
     Cases(Vec<(String, String)>),
     /// The operating system refused a file operation.
@@ -70,6 +72,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Stopped => f.write_str("stopped as asked; what was finished is kept"),
+            Error::Elsewhere => f.write_str("other items are made elsewhere"),
             Error::Cases(cases) => {
                 write!(
                     f,

@@ -3,6 +3,7 @@
 //! `kinds` lists all kinds; `context` is all a running stage may touch; `dataset`, `image` and
 //! `metric` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives in
 //! `voxflow-net`.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod context;
 pub mod dataset;

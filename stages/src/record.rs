@@ -161,15 +161,21 @@ pub enum Reply {
         storage: bool,
         /// The cases that could not be done, each with its reason.
         cases: Vec<(String, String)>,
+        /// True if items of other shards were left out.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        elsewhere: bool,
     },
 }
 
 impl Reply {
     /// Its error, if any.
     pub fn error(self) -> Option<Error> {
-        let Reply::Failed { error, stopped, storage, cases } = self else { return None };
+        let Reply::Failed { error, stopped, storage, cases, elsewhere } = self else {
+            return None;
+        };
         Some(match (stopped, storage) {
             (true, _) => Error::Stopped,
+            _ if elsewhere => Error::Elsewhere,
             _ if !cases.is_empty() => Error::Cases(cases),
             (_, true) => Error::Storage(error),
             _ => Error::Failed(error),
@@ -184,6 +190,7 @@ impl From<&Error> for Reply {
             stopped: matches!(error, Error::Stopped),
             storage: error.is_storage(),
             cases: if let Error::Cases(cases) = error { cases.clone() } else { vec![] },
+            elsewhere: matches!(error, Error::Elsewhere),
         }
     }
 }

@@ -137,6 +137,40 @@ pub enum Pool {
     Gpu,
 }
 
+/// Resources of a stage on a cluster, where neither the workflow nor the site names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// True if it becomes a job; otherwise it is made where the run is: nodes often have no
+    /// network, and a few milliseconds of work need no job.
+    pub is_job: bool,
+    /// Processor cores.
+    pub cpus: u16,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Time in hours; `None` is the longest that the site allows.
+    pub hours: Option<u16>,
+}
+
+impl Demand {
+    /// Work of moments, or on the network.
+    pub const HERE: Demand = Demand { is_job: false, cpus: 1, memory: 1 << 30, hours: None };
+    /// Reading and writing files.
+    pub const FILES: Demand = Demand { is_job: true, cpus: 2, memory: 4 << 30, hours: Some(2) };
+    /// Volumes, a few at once.
+    pub const VOLUMES: Demand = Demand { is_job: true, cpus: 4, memory: 16 << 30, hours: Some(4) };
+    /// A training; its job is continued where its time is over.
+    pub const TRAINING: Demand = Demand { is_job: true, cpus: 8, memory: 32 << 30, hours: None };
+
+    /// The usual demand of a pool.
+    pub const fn of(pool: Pool) -> Demand {
+        match pool {
+            Pool::Io => Demand::HERE,
+            Pool::Cpu => Demand::FILES,
+            Pool::Gpu => Demand::VOLUMES,
+        }
+    }
+}
+
 /// Metrics reported by a kind, and so their place in tables and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Yields {
@@ -195,6 +229,8 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const ITEMS: &'static [Items] = &[];
     /// The slots it takes.
     const POOL: Pool;
+    /// Its resources on a cluster.
+    const DEMAND: Demand = Demand::of(Self::POOL);
     /// The metrics it reports.
     const YIELDS: Yields = Yields::Nothing;
     /// The origin of its parameter `seed`, if any.

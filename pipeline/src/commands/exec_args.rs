@@ -1,9 +1,15 @@
 //! The flags that `run` and `sweep` share: how much at once, and on what.
 
+use crate::error::{Error, Result};
 use crate::execute::ExecOptions;
+use crate::executor::remote::{self, Remote};
+use crate::executor::{Executor, Local};
+use crate::home::Home;
 use crate::machine;
 use crate::resources::Resources;
+use crate::site::{ExecutorName, OnStop, Site};
 use clap::Args;
+use std::path::PathBuf;
 
 /// Downloads at once.
 const DOWNLOADS: u64 = 4;
@@ -21,19 +27,27 @@ pub struct ExecArgs {
     /// bit only with the same number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Device for training and prediction: auto, cpu or cuda:N
+    /// Device for training and prediction: auto, cpu, cuda (any cards) or cuda:N (this one)
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
+    /// Where stages are made; by default as the site file says, or here
+    #[arg(long, value_enum)]
+    pub executor: Option<ExecutorName>,
+    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
+    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
+    pub site: Option<PathBuf>,
+    /// Fate of a cluster's jobs when the run is stopped
+    #[arg(long, value_enum, default_value_t)]
+    pub on_stop: OnStop,
 }
 
 /// A device as a person names it.
 pub(super) fn device(text: &str) -> std::result::Result<String, String> {
     let numbered = text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u8>().is_ok());
     match text {
-        "auto" | "cpu" => Ok(text.into()),
-        "cuda" => Ok("cuda:0".into()),
+        "auto" | "cpu" | "cuda" => Ok(text.into()),
         _ if numbered => Ok(text.into()),
-        _ => Err("write auto, cpu or cuda:N".into()),
+        _ => Err("write auto, cpu, cuda or cuda:N".into()),
     }
 }
 
@@ -45,6 +59,24 @@ impl ExecArgs {
 
     fn shared(&self, stages: usize) -> usize {
         self.threads.map_or((machine::cores() / stages.max(1)).max(1), usize::from)
+    }
+
+    /// The executor, and the budget of what it makes at once.
+    pub fn executor(&self, home: &Home, verify: bool) -> Result<(Box<dyn Executor>, ExecOptions)> {
+        let mut site = Site::find(self.site.as_deref(), home.root())?;
+        site.executor = self.executor.unwrap_or(site.executor);
+        let store = std::path::absolute(home.store()).map_err(Error::io("find", home.store()))?;
+        let Some(cluster) = remote::cluster_of(&site, &store) else {
+            let local = Local::on(&self.device);
+            let options = self.options(local.gpus(), verify);
+            return Ok((Box::new(local), options));
+        };
+        let remote = Remote::new(cluster, site, store, self.on_stop);
+        let jobs = remote.most_jobs() as u64;
+        let mut options = self.options(0, verify);
+        options.budget =
+            Resources { io: DOWNLOADS, jobs, cpus: u64::MAX, memory: u64::MAX, gpus: 0 };
+        Ok((Box::new(remote), options))
     }
 
     /// Options of an execution on a machine with this many cards; with `verify` stored bytes are

@@ -6,7 +6,7 @@ use crate::console::{Console, Meter, VariantLines, Verbosity};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Observer, now_ms};
 use crate::execute::{Ending, execute};
-use crate::executor::{Local, child};
+use crate::executor::child;
 use crate::explain::Explainer;
 use crate::globals::{Globals, LogFormat};
 use crate::heartbeat::Heartbeat;
@@ -24,9 +24,8 @@ use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
 use crate::workflow::{StageSpec, Workflow};
 use crate::{device, disk_space, log, machine, report, secret, store_homes};
-use std::fs;
 use std::sync::{Arc, Mutex, PoisonError};
-use voxflow_cache::Store;
+use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
 
 /// Everything needed to launch runs: home, store and execution options.
@@ -71,6 +70,7 @@ impl<'a> Launch<'a> {
         workflows: Vec<(Workflow, Option<Sweep>)>,
         wishes: &StageSelection,
     ) -> Result<LaunchResult> {
+        let (executor, options) = self.means.executor(&self.home, wishes.verify)?;
         let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
         let mut plans = vec![];
@@ -87,9 +87,7 @@ impl<'a> Launch<'a> {
         let runs = self.open(plans)?;
         short.iter().for_each(|words| tracing::warn!("{words}"));
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
-        let executor = Local::on(&self.means.device);
-        let options = self.means.options(executor.gpus(), wishes.verify);
-        let ending = execute(runs, &self.store, &planner, &executor, &options, &self.stop)?;
+        let ending = execute(runs, &self.store, &planner, executor.as_ref(), &options, &self.stop)?;
         self.store.flush();
         let reported = folders.iter().zip(&ending.made).filter(|(_, made)| **made);
         let alone = folders.len() == 1;
@@ -122,8 +120,7 @@ impl<'a> Launch<'a> {
                 tables::write_sweep(folder.path(), &record.run, sweep)?;
             }
             if at == 0 {
-                log::also_to(&folder.file("log.txt"))
-                    .map_err(Error::io("open", folder.file("log.txt")))?;
+                log::also_to(&folder.file("log.txt"))?;
             }
             let mut observers = observers(&folder, &record, self.globals, (at + 1, count))?;
             observers.push(Box::new(Needs::of(&self.home)));
@@ -194,8 +191,7 @@ fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
         ("resolved.yaml", plan.workflow.resolved()),
     ];
     texts.into_iter().try_for_each(|(name, text)| {
-        let path = folder.file(name);
-        fs::write(&path, secret::strip_yaml(&text)).map_err(Error::io("write", &path))
+        Ok(disk::write(&folder.file(name), secret::strip_yaml(&text).as_bytes())?)
     })
 }
 

@@ -4,6 +4,7 @@ use super::answer;
 use crate::error::{Error, Exit, Result};
 use clap::{Args, Command};
 use std::path::PathBuf;
+use voxflow_cache::disk;
 
 /// The target of the pages.
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ impl Man {
     pub fn run(&self, command: Command) -> Result<Exit> {
         match &self.out {
             Some(folder) => {
-                std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+                disk::create_folders(folder)?;
                 clap_mangen::generate_to(command, folder)
                     .map_err(Error::io("write into", folder))?;
             }

@@ -24,8 +24,11 @@ pub mod report;
 pub mod run;
 pub mod runs;
 pub mod show;
+pub mod site;
 mod standalone;
+pub mod stop;
 pub mod sweep;
+pub mod task;
 pub mod view;
 pub mod workflow_args;
 

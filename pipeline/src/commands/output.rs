@@ -8,6 +8,7 @@ use crate::text_table::{Format, TextTable, pretty};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use voxflow_cache::disk;
 
 /// The form of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -57,7 +58,7 @@ impl Output {
     /// Delivers words.
     pub fn deliver(&self, text: &str) -> Result<()> {
         match &self.out {
-            Some(path) => std::fs::write(path, text).map_err(Error::io("write", path)),
+            Some(path) => Ok(disk::write(path, text.as_bytes())?),
             None => answer_data(text),
         }
     }
@@ -75,7 +76,7 @@ impl Output {
     pub fn deliver_parquet(&self, sheet: &TextTable) -> Result<()> {
         let bytes = tables::parquet(sheet)?;
         match &self.out {
-            Some(path) => std::fs::write(path, bytes).map_err(Error::io("write", path)),
+            Some(path) => Ok(disk::write(path, &bytes)?),
             None if std::io::stdout().is_terminal() => Err(Error::usage(
                 "--format parquet: is not for a terminal: name a file with '--out FILE'",
             )),

@@ -1,13 +1,13 @@
 //! `voxflow report`: one run, or several side by side, as an HTML file that needs nothing else.
 
 use super::answer_data;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::globals::Globals;
 use crate::report::{self, Subject};
 use crate::runs::{self, StoredRun};
 use clap::Args;
-use std::fs;
 use std::path::{Path, PathBuf};
+use voxflow_cache::disk;
 
 /// The runs and the target.
 #[derive(Debug, Args)]
@@ -37,6 +37,6 @@ impl Report {
 
 fn side_by_side(runs: Vec<StoredRun>, path: &Path) -> Result<PathBuf> {
     let subjects = runs.into_iter().map(Subject::read).collect::<Result<Vec<_>>>()?;
-    fs::write(path, report::page(&subjects)).map_err(Error::io("write", path))?;
+    disk::write(path, report::page(&subjects).as_bytes())?;
     Ok(path.to_path_buf())
 }

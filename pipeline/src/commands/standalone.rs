@@ -3,10 +3,10 @@
 use super::tell;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use voxflow_cache::{Artifact, Blob, Recipe};
+use voxflow_cache::{Artifact, Blob, Recipe, disk};
 use voxflow_stages::kind::Run;
 use voxflow_stages::stage::Stage;
 use voxflow_stages::{Context, Host, Input, Message, Task};
@@ -18,15 +18,14 @@ pub fn make<S: Run>(
     inputs: BTreeMap<String, Vec<Input>>,
     out: &Path,
 ) -> Result<Vec<String>> {
-    fs::create_dir_all(out).map_err(Error::io("create", out))?;
+    disk::create_folders(out)?;
     let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(out);
     let desk = desk.map_err(Error::io("create a folder in", out))?;
     let task = task(stage, inputs, desk.path())?;
     let host = Outside::default();
     stage.run(&Context::new(&task, &host))?;
     for (name, blob) in host.adopted.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        let source = source(&task, &blob)?;
-        fs::copy(source, desk.path().join(name)).map_err(Error::io("copy", source))?;
+        disk::copy(source(&task, &blob)?, &desk.path().join(name))?;
     }
     let mut names = vec![];
     walk(desk.path(), "", &mut names)?;
@@ -36,9 +35,8 @@ pub fn make<S: Run>(
 
 /// Moves a file, its bytes safe on the disk first.
 pub fn moved(file: &Path, place: &Path) -> voxflow_stages::Result<()> {
-    let trouble = |path: &Path| voxflow_stages::Error::io("write", path.to_path_buf());
-    File::open(file).and_then(|file| file.sync_all()).map_err(trouble(file))?;
-    fs::rename(file, place).map_err(trouble(place))
+    disk::sync(file)?;
+    Ok(disk::rename(file, place)?)
 }
 
 fn task<S: Stage>(stage: &S, inputs: BTreeMap<String, Vec<Input>>, desk: &Path) -> Result<Task> {
@@ -88,7 +86,7 @@ fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<()> {
 fn deliver(desk: &Path, out: &Path, name: &str) -> Result<()> {
     let place = out.join(name);
     let folder = place.parent().unwrap_or(out);
-    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    disk::create_folders(folder)?;
     Ok(moved(&desk.join(name), &place)?)
 }
 

@@ -12,11 +12,11 @@ use crate::gpus;
 use crate::stop::Stop;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use voxflow_cache::disk::FileWriter;
 use voxflow_stages::context::write_json;
 use voxflow_stages::protocol::{self, Build, REMEDY, WorkerLine};
 use voxflow_stages::record::Reply;
@@ -85,7 +85,7 @@ pub(super) fn make(
     match reply {
         Some(Reply::Done { adopted }) if status.success() => {
             adopted.iter().for_each(|(name, blob)| host.adopt(name, blob));
-            Ok(Finished { usage })
+            Ok(Finished { usage, elsewhere: None })
         }
         reply => Err(match reply.and_then(Reply::error) {
             Some(error) => error,
@@ -103,8 +103,7 @@ struct Pipes {
 
 fn spawn(file: &Path, log: &Path, visible: Option<&OsStr>) -> Result<(ProcessGroup, Pipes)> {
     let program = program();
-    let stderr =
-        OpenOptions::new().create(true).append(true).open(log).map_err(Error::io("open", log))?;
+    let stderr = FileWriter::append(log)?.into_file();
     let mut command = Command::new(&program);
     command.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
     if WAITING.iter().all(|name| std::env::var_os(name).is_none()) {

@@ -15,5 +15,5 @@ pub(super) fn make(
     run(&Context::new(order.task, host))?;
     let after = machine::usage();
     let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
-    Ok(Finished { usage: Usage { cpu_seconds, ..after } })
+    Ok(Finished { usage: Usage { cpu_seconds, ..after }, elsewhere: None })
 }

@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use voxflow_cache::{ByteLock, Digest};
+use voxflow_cache::{ByteLock, Digest, disk};
 
 /// The variable by which CUDA is told its cards.
 pub const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
@@ -77,6 +77,11 @@ impl Gpus {
     /// The number of cards.
     pub fn count(&self) -> usize {
         self.cards.len()
+    }
+
+    /// The models of the cards.
+    pub fn models(&self) -> Vec<String> {
+        self.cards.iter().map(|card| card.name.clone()).collect()
     }
 
     /// Leases `count` cards, all at once or none: waits while they are in use, also by other
@@ -169,17 +174,14 @@ fn offset(id: &str) -> u64 {
 /// The lock file of this machine, for all users: in memory where there is such a folder, so that it
 /// does not outlive the machine's run. It is made on first use, open to everybody.
 fn lock_file() -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let usual = || {
         let folder = Path::new("/dev/shm");
         let folder = if folder.is_dir() { folder } else { Path::new("/tmp") };
         folder.join("voxflow-gpus.lock")
     };
     let path = std::env::var_os(LOCKS).map_or_else(usual, PathBuf::from);
-    if std::fs::OpenOptions::new().write(true).create_new(true).open(&path).is_ok() {
-        let open_to_all = std::fs::Permissions::from_mode(0o666);
-        std::fs::set_permissions(&path, open_to_all).ok();
-    }
+    // One that is there is used as it is, and one that cannot be made is told of when it is locked.
+    let _ = disk::create_public(&path);
     path
 }
 

@@ -1,11 +1,11 @@
 //! A person's own files in the place of links: never removed, but moved to `replaced/` in the home,
 //! under the names that they had, and said.
 
-use super::link::{leads_to, make_link};
+use super::link::leads_to;
 use crate::error::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use voxflow_cache::{Bad, rename_new, sharing};
+use voxflow_cache::{Bad, disk};
 
 /// The folder in the home for what lay where links belong.
 const REPLACED: &str = "replaced";
@@ -25,12 +25,12 @@ pub fn mend_link(home: &Path, link: &Path, target: &Path) -> Result<Option<Bad>>
     let trouble = match fs::symlink_metadata(link) {
         Err(_) => "the link to what was made was gone; it is there again".to_string(),
         Ok(metadata) if metadata.is_symlink() => {
-            fs::remove_file(link).map_err(Error::io("remove", link))?;
+            disk::remove(link)?;
             "was a link to something else; it leads to what was made again".to_string()
         }
         Ok(_) => format!("was no link to what was made; {}", moved(home, link)?),
     };
-    match make_link(target, link) {
+    match disk::symlink(target, link) {
         // Another process mended it meanwhile.
         Err(_) if leads_to(link, target) => {}
         made => made?,
@@ -45,12 +45,12 @@ pub fn clear_folder(home: &Path, folder: &Path) -> Result<Option<Bad>> {
         Ok(metadata) if metadata.is_dir() => return Ok(None),
         Err(_) => "the folder of links was gone; it is there again".to_string(),
         Ok(metadata) if metadata.is_symlink() => {
-            fs::remove_file(folder).map_err(Error::io("remove", folder))?;
+            disk::remove(folder)?;
             "was a link and no folder of links; it is a folder again".to_string()
         }
         Ok(_) => format!("was no folder of links; {}", moved(home, folder)?),
     };
-    sharing::make_folders(folder).map_err(Error::io("create", folder))?;
+    disk::create_folders(folder)?;
     Ok(Some(Bad { path: folder.to_path_buf(), trouble }))
 }
 
@@ -59,7 +59,7 @@ pub fn remove_links(home: &Path, tree: &Path) -> Result<Vec<Bad>> {
     let mut kept = vec![];
     let metadata = fs::symlink_metadata(tree).map_err(Error::io("look at", tree))?;
     if metadata.is_symlink() {
-        fs::remove_file(tree).map_err(Error::io("remove", tree))?;
+        disk::remove(tree)?;
     } else if !metadata.is_dir() {
         let trouble = format!("no run needs the links beside it; {}", moved(home, tree)?);
         kept.push(Bad { path: tree.to_path_buf(), trouble });
@@ -68,7 +68,7 @@ pub fn remove_links(home: &Path, tree: &Path) -> Result<Vec<Bad>> {
             let entry = entry.map_err(Error::io("list", tree))?;
             kept.extend(remove_links(home, &entry.path())?);
         }
-        fs::remove_dir(tree).map_err(Error::io("remove", tree))?;
+        disk::remove_empty(tree)?;
     }
     Ok(kept)
 }
@@ -78,11 +78,11 @@ fn moved(home: &Path, path: &Path) -> Result<String> {
     let name = path.strip_prefix(home).unwrap_or(path);
     let place = home.join(REPLACED).join(name);
     if let Some(folder) = place.parent() {
-        sharing::make_folders(folder).map_err(Error::io("create", folder))?;
+        disk::create_folders(folder)?;
     }
     for copy in 1.. {
         let place = numbered(&place, copy);
-        if rename_new(path, &place)? {
+        if disk::rename_new(path, &place)? {
             return Ok(format!("moved to '{}'", place.display()));
         }
     }

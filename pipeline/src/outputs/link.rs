@@ -1,10 +1,7 @@
 //! One link to an output.
 
-use crate::error::{Error, Result};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
 use std::path::Path;
-use voxflow_cache::fault;
 
 /// The folder's name, in the home and in each run.
 pub const OUTPUTS: &str = "outputs";
@@ -13,9 +10,4 @@ pub const OUTPUTS: &str = "outputs";
 pub fn leads_to(link: &Path, target: &Path) -> bool {
     rustix::fs::readlink(link, Vec::with_capacity(256))
         .is_ok_and(|found| found.as_bytes() == target.as_os_str().as_bytes())
-}
-
-/// Makes a link.
-pub fn make_link(target: &Path, link: &Path) -> Result<()> {
-    fault::pass().and_then(|()| symlink(target, link)).map_err(Error::io("link", link))
 }

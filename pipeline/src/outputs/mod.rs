@@ -17,14 +17,14 @@ use crate::home::Home;
 use crate::run::{RunFolder, RunRecord};
 use crate::runs::StoredRun;
 use aside::{clear_folder, mend_link, said};
-use link::{OUTPUTS, make_link};
+use link::OUTPUTS;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tree::{Trees, relative};
-use voxflow_cache::{Artifact, Bad, Blob, Digest, Store, blob_path, fault, sharing};
+use voxflow_cache::{Artifact, Bad, Blob, Digest, Store, blob_path, disk};
 
 /// A tree that no run leads to may be on its way to one as long as it is younger.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -37,14 +37,12 @@ pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) ->
     said(trees.settle(&tree, &trees.links(&tree, artifact))?);
     let folder = run.file(OUTPUTS);
     let (target, link) = (relative(&folder, &tree), folder.join(stage));
-    match make_link(&target, &link) {
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            fault::pass()
-                .and_then(|()| sharing::make_folders(&folder))
-                .map_err(Error::io("create", &folder))?;
-            make_link(&target, &link)
+    match disk::symlink(&target, &link) {
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {
+            disk::create_folders(&folder)?;
+            Ok(disk::symlink(&target, &link)?)
         }
-        linked => linked,
+        linked => Ok(linked?),
     }
 }
 
@@ -59,7 +57,7 @@ pub fn link_all(run: &RunFolder, stages: &[(&str, &Artifact)], store: &Store) ->
         said(trees.settle(&tree, &trees.links(&tree, artifact))?);
     }
     said(trees.settle(&all, &trees.links_to_all(stages))?);
-    make_link(&relative(run.path(), &all), &run.file(OUTPUTS))
+    Ok(disk::symlink(&relative(run.path(), &all), &run.file(OUTPUTS))?)
 }
 
 /// Checks the links of runs to what their stages made and mends them; each that was not what it

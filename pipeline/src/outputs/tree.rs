@@ -2,16 +2,15 @@
 //! its place and moved there whole; one that is there already is checked link by link.
 
 use super::aside::{clear_folder, mend_link};
-use super::link::{OUTPUTS, leads_to, make_link};
-use crate::error::{Error, Result};
+use super::link::{OUTPUTS, leads_to};
+use crate::error::Result;
 use std::collections::BTreeSet;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use voxflow_cache::{Artifact, Bad, Blob, Digest, blob_path, fault, sharing};
+use voxflow_cache::{Artifact, Bad, Blob, Digest, blob_path, disk};
 
 /// A link that is made last in a tree, and leads nowhere: others that are not younger are as they
 /// were planted, which a look at them tells. Reading a link costs several times as much.
@@ -130,18 +129,13 @@ impl Trees {
 /// stays.
 fn plant(tree: &Path, links: &Links) -> Result<()> {
     let trees = tree.parent().unwrap_or(tree);
-    let chance = RandomState::new().hash_one(std::process::id());
-    let draft = trees.join(format!(".draft-{chance:016x}"));
-    let make = || fault::pass().and_then(|()| sharing::make_folders(&draft));
-    make().map_err(Error::io("create", &draft))?;
-    let planted = fill(&draft, links).and_then(|()| {
-        match fault::pass().and_then(|()| fs::rename(&draft, tree)) {
-            Err(error) if is_taken(error.kind()) => fs::remove_dir_all(&draft),
-            moved => moved,
-        }
-        .map_err(Error::io("rename to", tree))
+    let draft = trees.join(format!(".draft-{}", disk::unique()));
+    disk::create_folders(&draft)?;
+    let planted = fill(&draft, links).and_then(|()| match disk::rename(&draft, tree) {
+        Err(error) if error.io_kind().is_some_and(is_taken) => Ok(disk::remove(&draft)?),
+        moved => Ok(moved?),
     });
-    planted.inspect_err(|_| drop(fs::remove_dir_all(&draft)))
+    planted.inspect_err(|_| drop(disk::remove(&draft)))
 }
 
 fn is_taken(kind: ErrorKind) -> bool {
@@ -154,16 +148,14 @@ fn fill(draft: &Path, links: &Links) -> Result<()> {
         let link = draft.join(name);
         let parent = link.parent().unwrap_or(draft).to_path_buf();
         if made.insert(parent.clone()) {
-            fault::pass()
-                .and_then(|()| sharing::make_folders(&parent))
-                .map_err(Error::io("create", &parent))?;
+            disk::create_folders(&parent)?;
         }
-        make_link(target, &link)?;
+        disk::symlink(target, &link)?;
     }
     if links.len() < MANY {
         return Ok(());
     }
-    make_link(Path::new("links-not-younger-are-unchanged"), &draft.join(PLANTED))
+    Ok(disk::symlink(Path::new("links-not-younger-are-unchanged"), &draft.join(PLANTED))?)
 }
 
 /// True if a link was not changed since its tree was planted, and could have this target.

@@ -17,11 +17,11 @@ pub use document::document;
 pub use page::page;
 pub use subject::Subject;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::run::RunFolder;
 use crate::runs::StoredRun;
-use std::fs;
 use std::path::PathBuf;
+use voxflow_cache::disk;
 
 /// The file of a run's own report.
 const REPORT: &str = "report.html";
@@ -45,14 +45,13 @@ pub fn write(run: StoredRun) -> Result<PathBuf> {
 
 fn save_card(folder: &RunFolder, text: &str, pictures: &[(String, String)]) -> Result<()> {
     let beside = folder.file(PICTURES);
-    fs::create_dir_all(&beside).map_err(Error::io("create", &beside))?;
+    disk::create_folders(&beside)?;
     pictures.iter().try_for_each(|(name, svg)| save(folder, &format!("{PICTURES}/{name}"), svg))?;
     save(folder, CARD, text)
 }
 
 fn save(folder: &RunFolder, name: &str, text: &str) -> Result<()> {
-    let path = folder.file(name);
-    fs::write(&path, text).map_err(Error::io("write", &path))
+    Ok(disk::write(&folder.file(name), text.as_bytes())?)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use super::*;
 use crate::home::Home;
 use crate::runs;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 

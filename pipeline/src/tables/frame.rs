@@ -4,9 +4,10 @@
 use crate::text_table::{Cell, TextTable};
 use polars::prelude::*;
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::Path;
 use time::OffsetDateTime;
+use voxflow_cache::disk;
 use voxflow_stages::{Error, Result, Trouble};
 
 /// Columns of equal length.
@@ -125,8 +126,7 @@ impl Frame {
 
     /// Writes the file as a whole: beside it, then renamed over it. Not fsynced.
     pub fn write(self, path: &Path) -> Result<()> {
-        let bytes = self.bytes()?;
-        replace(path, &bytes).map_err(Error::io("write", path))
+        Ok(disk::replace(path, &self.bytes()?)?)
     }
 
     /// The number of rows.
@@ -210,18 +210,4 @@ fn microseconds(moment: OffsetDateTime) -> i64 {
 
 fn moment(microseconds: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(microseconds) * 1000).ok()
-}
-
-/// Writes a file as a whole: beside it, then renamed over it.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // The process's own umask narrows this.
-    let permissions = std::fs::Permissions::from_mode(0o666);
-    let mut draft =
-        tempfile::Builder::new().prefix(".table-").permissions(permissions).tempfile_in(folder)?;
-    voxflow_cache::fault::pass()?;
-    draft.write_all(bytes)?;
-    draft.persist(path)?;
-    Ok(())
 }

@@ -65,6 +65,7 @@ fn row(run_id: &str, finished: &Finished) -> StageRow {
         cpu_seconds: finished.cpu_seconds,
         peak_rss_bytes: finished.peak_rss_bytes,
         device: finished.device.clone(),
+        job: finished.job.clone(),
         reason: finished.error.clone().or_else(|| finished.reason.clone()),
     }
 }

@@ -95,6 +95,7 @@ pub(crate) mod tests {
             cpu_seconds: Some(2.5),
             peak_rss_bytes: Some(1024),
             device: Some("cpu".into()),
+            job: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The stages table: what became of each stage of a run, and at what cost.
 
 use super::frame::{Columns, Frame};
+use crate::job_facts::JobFacts;
 use time::OffsetDateTime;
 use voxflow_stages::Result;
 
@@ -33,6 +34,8 @@ pub struct StageRow {
     pub device: Option<String>,
     /// The reason why it ran, failed or was skipped.
     pub reason: Option<String>,
+    /// The job of a cluster that made it.
+    pub job: Option<JobFacts>,
 }
 
 pub(super) fn frame(rows: &[StageRow]) -> Result<Frame> {
@@ -50,7 +53,40 @@ pub(super) fn frame(rows: &[StageRow]) -> Result<Frame> {
         .count("peak_rss_bytes", rows.iter().map(|row| row.peak_rss_bytes))
         .text("device", rows.iter().map(|row| row.device.as_deref()))
         .text("reason", rows.iter().map(|row| row.reason.as_deref()))
+        .text("node", jobs(rows).map(|job| Some(job?.host.as_str())))
+        .text("job", jobs(rows).map(|job| job?.job.as_deref()))
+        .number("queue_seconds", jobs(rows).map(|job| job?.queue_seconds))
+        .count("attempts", jobs(rows).map(|job| Some(job?.attempts)))
+        .count("job_cpus", jobs(rows).map(|job| Some(job?.cpus)))
+        .count("job_memory_bytes", jobs(rows).map(|job| Some(job?.memory_bytes)))
+        .count("job_gpus", jobs(rows).map(|job| Some(job?.gpus)))
         .frame()
+}
+
+fn jobs(rows: &[StageRow]) -> impl Iterator<Item = Option<&JobFacts>> {
+    rows.iter().map(|row| row.job.as_ref())
+}
+
+/// The jobs of a table's rows; of one that was written before there were any, none.
+fn jobs_of(frame: &Frame) -> Result<Vec<Option<JobFacts>>> {
+    let (mut node, mut id) = (frame.text("node")?, frame.text("job")?);
+    let (queued, attempts) = (frame.number("queue_seconds")?, frame.count("attempts")?);
+    let (cpus, memory) = (frame.count("job_cpus")?, frame.count("job_memory_bytes")?);
+    let gpus = frame.count("job_gpus")?;
+    let mut job = |i: usize| {
+        let host = node[i].take()?;
+        Some(JobFacts {
+            cluster: String::new(),
+            host,
+            job: id[i].take(),
+            queue_seconds: queued[i],
+            attempts: attempts[i].unwrap_or(0),
+            cpus: cpus[i].unwrap_or(0),
+            memory_bytes: memory[i].unwrap_or(0),
+            gpus: gpus[i].unwrap_or(0),
+        })
+    };
+    Ok((0..frame.height()).map(&mut job).collect())
 }
 
 pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {
@@ -62,6 +98,7 @@ pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {
     let (started_at, seconds) = (frame.moment("started_at")?, frame.number("seconds")?);
     let (cpu_seconds, peak_rss_bytes) =
         (frame.number("cpu_seconds")?, frame.count("peak_rss_bytes")?);
+    let mut jobs = jobs_of(frame)?;
     let row = |i: usize| StageRow {
         run_id: run_id[i].take().unwrap_or_default(),
         stage: stage[i].take().unwrap_or_default(),
@@ -76,6 +113,7 @@ pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {
         peak_rss_bytes: peak_rss_bytes[i],
         device: device[i].take(),
         reason: reason[i].take(),
+        job: jobs[i].take(),
     };
     Ok((0..frame.height()).map(row).collect())
 }

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
-use voxflow_cache::Digest;
+use voxflow_cache::{Digest, disk};
 use voxflow_stages::Metric;
 
 /// The file of the summary in a run's folder.
@@ -131,12 +131,10 @@ impl Summary {
     /// Writes the file; where that cannot be done the next reader makes it again.
     fn keep(&self, folder: &Path, (record, metrics): (Stamp, Stamp)) {
         let kept = Kept { record, metrics, summary: Cow::Borrowed(self) };
-        let text = serde_json::to_string(&kept).map_err(std::io::Error::other);
-        let sealed = text.map(|text| format!("{}\n{text}\n", Digest::of(text.as_bytes()).to_hex()));
-        if let Err(error) =
-            sealed.and_then(|text| super::frame::replace(&folder.join(SUMMARY), text.as_bytes()))
-        {
-            tracing::debug!("{}: {error}", folder.join(SUMMARY).display());
+        let Ok(text) = serde_json::to_string(&kept) else { return };
+        let sealed = format!("{}\n{text}\n", Digest::of(text.as_bytes()).to_hex());
+        if let Err(error) = disk::replace(&folder.join(SUMMARY), sealed.as_bytes()) {
+            tracing::debug!("{error}");
         }
     }
 

@@ -16,6 +16,7 @@ pub mod paths;
 mod resolved;
 mod roles;
 mod schema;
+pub mod settings;
 mod source_map;
 mod spec;
 pub mod stage_resources;

@@ -18,6 +18,9 @@ use std::sync::OnceLock;
 use support::measure;
 use tch::{Device, Kind, Tensor};
 use voxflow_net::checkpoint::CheckpointWriter;
+use voxflow_net::distributed::process_group::ProcessGroup;
+use voxflow_net::distributed::shared_region::{SLOT, SharedRegion};
+use voxflow_net::distributed::{GradientReducer, Ranks};
 use voxflow_net::loss::of_outputs;
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
@@ -42,15 +45,53 @@ fn main() {
     ONLY.set(only.join(" ")).expect("set once");
     let threads = std::env::var("OMP_NUM_THREADS").ok().and_then(|number| number.parse().ok());
     voxflow_net::worker::keep_memory();
+    sums(repeats);
     tch::set_num_threads(threads.unwrap_or(2));
     loading(folder, repeats);
     sampling(folder, repeats);
     steps(repeats);
 }
 
+/// The sum of the spleen network's gradients over two processes, each with a thread. The second is
+/// forked, so this comes before libtorch has threads.
+fn sums(repeats: usize) {
+    const PART: &str = "sum of gradients over 2 processes, the spleen's network";
+    if !is_wanted(PART) {
+        return;
+    }
+    let (region, file) = SharedRegion::create(2, SLOT).expect("shared memory");
+    // SAFETY: no other thread runs yet; the child ends without returning.
+    let child = unsafe { libc::fork() };
+    let region =
+        if child == 0 { SharedRegion::open(&file, 2).expect("the memory") } else { region };
+    let group = Box::leak(Box::new(ProcessGroup::new(region, usize::from(child == 0))));
+    tch::set_num_threads(1);
+    let network = GraphNetwork::new(&Network::default().graph(1, 2), 0, Kind::Float, Device::Cpu);
+    let optimizer =
+        Optimizer::new(&OptimizerParams::default(), network.parameters(), false, |_| false);
+    let learned = network.parameters().iter().filter(|known| known.tensor.requires_grad());
+    let sums: Vec<Tensor> = learned.map(|known| known.tensor.sum(Kind::Float)).collect();
+    Tensor::stack(&sums, 0).sum(Kind::Float).backward();
+    let tensors = optimizer.tensors_with_gradient();
+    let ranks = Ranks::connect(Some(group), Device::Cpu).expect("two ranks");
+    let mut reducer = GradientReducer::new(ranks);
+    let mut add = || drop(reducer.sum(&tensors, vec![Tensor::from(1f32)]).expect("both ranks"));
+    if child == 0 {
+        (0..=repeats).for_each(|_| add());
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(0) }
+    }
+    tell(PART, repeats, add);
+}
+
+/// True if the part is to be timed.
+fn is_wanted(part: &str) -> bool {
+    part.contains(ONLY.get().map_or("", String::as_str))
+}
+
 /// Measures the parts whose names hold the words of the command line.
 fn tell(part: &str, repeats: usize, work: impl FnMut()) {
-    if !part.contains(ONLY.get().map_or("", String::as_str)) {
+    if !is_wanted(part) {
         return;
     }
     measure(part, repeats, work);

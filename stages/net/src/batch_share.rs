@@ -1,16 +1,16 @@
 //! A rank's share of a batch in data-parallel training.
 
-/// The patches of a batch that a rank computes with: consecutive, in the order of the batch.
+/// A rank's patches in a batch: consecutive, in the batch's order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchShare {
-    /// Place of the first of them in the batch.
+    /// The first one's place in the batch.
     pub first: usize,
-    /// Number of them; at least 1.
+    /// Number of patches; at least 1.
     pub patches: usize,
     /// Patches of the whole batch.
     pub total: usize,
-    /// True if no patch was left for the rank. It computes with the first patch of the batch then,
-    /// which counts nothing: all ranks take the same steps, as collective operations need.
+    /// True if no patch was left. The rank computes with the batch's first patch then, at no
+    /// weight: all ranks take the same steps, as collective operations need.
     pub is_idle: bool,
 }
 
@@ -26,7 +26,7 @@ impl BatchShare {
         }
     }
 
-    /// The share's part in means over the batch: these weights of all ranks add up to 1.
+    /// The share's weight in means over the batch; those over all ranks add up to 1.
     pub fn weight(&self) -> f64 {
         if self.is_idle { 0.0 } else { self.patches as f64 / self.total as f64 }
     }

@@ -4,18 +4,19 @@
 use crate::weights;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tch::Tensor;
-use voxflow_cache::{CHECKPOINT, crash, fault, sharing};
+use voxflow_cache::{CHECKPOINT, disk};
 use voxflow_stages::model::checkpoint::{join, split};
 use voxflow_stages::{Error, Result, Trouble};
 
 /// Extension during writing.
 const PART: &str = "part";
+/// A half-written file is a killed process's after this time without a write: one is written in
+/// seconds.
+const ABANDONED: Duration = Duration::from_secs(3600);
 /// Number of files to keep: if the newest is damaged, the other serves.
 const KEPT: usize = 2;
 
@@ -103,33 +104,10 @@ pub fn newest<S: DeserializeOwned>(folder: &Path) -> (Option<Checkpoint<S>>, Vec
 fn store(folder: &Path, step: u64, state: &[u8], tensors: &[(String, Tensor)]) -> Result<()> {
     let bytes = join(state, &weights::pack(tensors)?);
     let path = folder.join(format!("step-{step:012}.{CHECKPOINT}"));
-    let part = path.with_extension(PART);
-    let written = write(&part, &path, &bytes).and_then(|()| sync(folder));
-    if written.is_err() {
-        // The disk may be full: free the space of the half-written file.
-        let _ = std::fs::remove_file(&part);
-    }
-    written.map_err(Error::io("write", &path))
-}
-
-fn write(part: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    crash::at("checkpoint-before-write");
-    let mut file = fault::pass().and_then(|()| File::create(part))?;
-    sharing::share(part);
-    let (first, second) = bytes.split_at(bytes.len() / 2);
-    fault::pass().and_then(|()| file.write_all(first))?;
-    crash::at("checkpoint-half-written");
-    fault::pass().and_then(|()| file.write_all(second))?;
-    crash::at("checkpoint-before-sync");
-    fault::pass().and_then(|()| file.sync_all())?;
-    crash::at("checkpoint-before-rename");
-    fault::pass().and_then(|()| std::fs::rename(part, path))?;
-    crash::at("checkpoint-after-rename");
-    Ok(())
-}
-
-fn sync(folder: &Path) -> std::io::Result<()> {
-    fault::pass().and_then(|()| File::open(folder)).and_then(|folder| folder.sync_all())
+    // A name of its own: another living process may write the same step.
+    let part = path.with_extension(format!("{}.{PART}", disk::unique()));
+    disk::CHECKPOINT.write_by(&part, &path, &bytes, true)?;
+    Ok(disk::CHECKPOINT_FOLDER.sync_folder(folder)?)
 }
 
 /// The files of a folder with this extension, oldest first.
@@ -142,12 +120,23 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Removes all but the newest, and half-written files of a killed process.
+/// Removes all but the newest, and half-written files that nobody can be writing any more.
 fn drop_older(folder: &Path) -> Result<()> {
     let mut old = files(folder, CHECKPOINT);
+    let now = old.last().and_then(|newest| modified(newest));
     old.truncate(old.len().saturating_sub(KEPT));
-    old.extend(files(folder, PART));
-    old.iter().try_for_each(|path| std::fs::remove_file(path).map_err(Error::io("remove", path)))
+    old.extend(files(folder, PART).into_iter().filter(|part| is_abandoned(part, now)));
+    Ok(old.iter().try_for_each(|path| disk::CHECKPOINT.remove(path))?)
+}
+
+/// True if a half-written file was not written to for long before `now`, by the file system's clock.
+fn is_abandoned(part: &Path, now: Option<SystemTime>) -> bool {
+    let age = modified(part).zip(now).and_then(|(then, now)| now.duration_since(then).ok());
+    age.is_some_and(|age| age > ABANDONED)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn read<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
@@ -186,11 +175,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_writer_left_half_written_goes_with_the_next_checkpoint() {
+    fn what_a_killed_writer_left_half_written_goes_and_what_a_living_one_writes_stays() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("step-000000000003.part"), "half").unwrap();
+        let (old, young) = (folder.path().join("step-3.part"), folder.path().join("step-4.a.part"));
+        [&old, &young].into_iter().for_each(|part| std::fs::write(part, "half").unwrap());
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
+        std::fs::File::options().write(true).open(&old).unwrap().set_modified(long_ago).unwrap();
         checkpoint(folder.path(), 4);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(files(folder.path(), CHECKPOINT).len(), 1);
+        assert!(young.exists() && !old.exists());
     }
 
     /// A digest of its own keeps chance out of a checkpoint; what is behind that door must hold all

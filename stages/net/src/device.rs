@@ -72,15 +72,16 @@ pub fn of_ranks(wanted: &str, ranks: usize) -> Result<Vec<String>> {
 }
 
 fn unknown(device: &str) -> Error {
-    Error::failed(format!("device '{device}' is unknown; use 'auto', 'cpu' or 'cuda:0'"))
+    Error::failed(format!("device '{device}' is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:0'"))
 }
 
-/// The device for "auto", "cpu" or "cuda:N". Call this before the first tensor.
+/// The device for "auto", "cpu", "cuda" (the first) or "cuda:N". Call this before the first tensor.
 pub fn choose(wanted: &str, threads: usize) -> Result<DeviceInfo> {
     tch::set_num_threads(threads as i32);
     tch::set_num_interop_threads(1);
     match wanted {
         "cpu" => Ok(cpu()),
+        "cuda" => cuda(0),
         "auto" => Ok(cuda(0).unwrap_or_else(|error| DeviceInfo {
             fallback: has_card().then(|| {
                 format!(

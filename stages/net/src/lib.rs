@@ -3,6 +3,7 @@
 //!
 //! Parameters and model descriptions are plain data in `voxflow-stages`, as are images and metrics.
 //! Modules are public only if this crate's tests or benchmarks use them.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod amp;
 mod batch;

@@ -5,6 +5,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, no_grad};
+use voxflow_cache::disk;
 use voxflow_stages::dataset::name::shown;
 use voxflow_stages::model::weights::check;
 use voxflow_stages::{Error, Result, Trouble};
@@ -42,7 +43,7 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
         "the training gave weights that are no numbers; lower 'learning_rate' or set \
          'clip_gradients'",
     )?;
-    std::fs::write(path, pack(tensors)?).map_err(Error::io("write", path))
+    Ok(disk::write(path, &pack(tensors)?)?)
 }
 
 /// Reads a network's weights from a safetensors file. Errors unless all numbers are finite.

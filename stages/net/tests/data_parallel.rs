@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use support::bench::{Bench, Heard, done, finish, hear, hear_and, signal, start, start_with};
 use support::distance;
 use tch::Tensor;
-use voxflow_net::weights;
+use voxflow_net::{checkpoint, weights};
 use voxflow_stages::{Reply, Task};
 
 /// Batches of 4 patches, and 2 in the last batch of an epoch; nothing that looks at a whole batch.
@@ -98,14 +98,21 @@ fn two_and_four_processes_train_the_weights_of_one_by_every_optimizer() {
     }
 }
 
+/// Whether gradients overflow depends on the share, so that one process may skip other steps. The
+/// ranks must agree: otherwise their weights differ, and the training fails.
 #[test]
-fn half_precision_skips_the_same_steps_on_all_ranks() {
+fn steps_that_overflow_in_half_precision_are_skipped_by_all_ranks() {
     let bench = Bench::new();
-    let task = task(&bench, "fp16", 2, &params(json!({ "precision": "fp16", "epochs": 2 })));
-    let heard = finish(&task);
-    assert_eq!(heard.values("loss").len(), 2);
-    let checkpointless = task.unfinished.read_dir().unwrap().count();
-    assert_eq!(checkpointless, 0, "a short training writes none");
+    let params = params(json!({
+        "precision": "fp16", "loss": { "batch": false, "weights": [50, 50] }, "checkpoint_every": 1,
+    }));
+    let task = task(&bench, "fp16", 2, &params);
+    assert_eq!(finish(&task).values("loss").len(), 3);
+    let state = checkpoint::newest::<Value>(&task.unfinished).0.unwrap().state;
+    let scale = state["scaler"]["scale"].as_f64().unwrap();
+    assert!(scale < 65_536.0, "no step overflowed: the scale is {scale}");
+    let session = &state["stretches"][0];
+    assert_eq!((&session["ranks"], &session["backend"]), (&json!(2), &json!("shared memory")));
 }
 
 #[test]
@@ -180,6 +187,31 @@ fn a_process_that_dies_or_hangs_ends_the_training_with_one_line_and_it_goes_on_l
         let again = hear(start(&Task { ranks: 2, ..task }), Some(heard.metrics.len() + 6));
         assert!(again.resumed.unwrap().0 >= 1, "{name}");
     }
+}
+
+#[test]
+fn the_other_processes_die_with_the_first() {
+    let bench = Bench::new();
+    let task = task(&bench, "orphans", 3, &params(json!({ "epochs": 2000 })));
+    let ranks = std::cell::RefCell::new(vec![]);
+    let heard = hear_and(start(&task), Some(6), |pid| {
+        ranks.replace(children(pid));
+        signal("KILL", pid);
+    });
+    assert!(heard.reply.is_none());
+    let ranks = ranks.into_inner();
+    assert_eq!(ranks.len(), 2);
+    let lives = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        !status.is_empty() && !status.contains("State:\tZ")
+    };
+    for _ in 0..500 {
+        if !ranks.iter().any(lives) {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("ranks outlive the first: {ranks:?}");
 }
 
 #[test]

@@ -10,9 +10,10 @@ use crate::error::{Error, Result, Trouble};
 use crate::record::Progress;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, Write};
+use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use voxflow_cache::disk::FileWriter;
 
 /// Limits of unpacking.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +167,7 @@ fn write<R: Read>(
     if let Some(folder) = path.parent() {
         cx.create_folder(folder)?;
     }
-    let mut file = File::create_new(path).map_err(Error::io("create", path))?;
+    let mut file = FileWriter::create_new(path)?;
     let (mut buffer, size, mut written) = (vec![0; 1 << 18], entry.size(), 0);
     while written < size && written <= most {
         cx.check_stop()?;
@@ -180,7 +181,7 @@ fn write<R: Read>(
                 )));
             }
             n => {
-                file.write_all(&buffer[..n]).map_err(Error::io("write", path))?;
+                file.write_bytes(&buffer[..n])?;
                 written += n as u64;
             }
         }

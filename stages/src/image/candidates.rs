@@ -13,6 +13,7 @@ use crate::random::Draw;
 use memmap2::Mmap;
 use std::ops::Deref;
 use std::path::Path;
+use voxflow_cache::disk;
 
 const MAGIC: &[u8; 8] = b"vxcand01";
 const FIXED: usize = 8 + 5 * 8;
@@ -88,7 +89,7 @@ impl Candidates {
 
     /// Writes the file.
     pub fn write(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, &*self.bytes).map_err(Error::io("write", path))
+        Ok(disk::write(path, &self.bytes)?)
     }
 
     /// Opens a file written by [`Candidates::write`], memory-mapped and checked whole.

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::dataset::Listing;
 use crate::disk_space::Upstream;
 use crate::error::{Error, Result};
-use crate::stage::{ArtifactType, Items, Peek, Pool, Read, Seed, Stage, Yields};
+use crate::stage::{ArtifactType, Demand, Items, Peek, Pool, Read, Seed, Stage, Yields};
 use schemars::Schema;
 use serde_json::Value;
 use std::any::TypeId;
@@ -53,6 +53,8 @@ pub struct Kind {
     pub items: &'static [Items],
     /// The slots it takes.
     pub pool: Pool,
+    /// Its resources on a cluster.
+    pub demand: Demand,
     /// The metrics it reports.
     pub yields: Yields,
     /// The origin of its parameter `seed`, if any.
@@ -90,6 +92,7 @@ impl Kind {
             holds: S::HOLDS,
             items: S::ITEMS,
             pool: S::POOL,
+            demand: S::DEMAND,
             yields: S::YIELDS,
             seed: S::SEED,
             place,

@@ -13,7 +13,7 @@ use crate::image::nifti::Mapped;
 use crate::image::prepare::Intensities;
 use crate::image::{Candidates, Intensity, Preparation, VolumeCase, VolumeList};
 use crate::kind::Run;
-use crate::stage::{ArtifactType, Count, Items, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Demand, Items, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -67,6 +67,7 @@ impl Stage for CacheVolumes {
     const ITEMS: &'static [Items] =
         &[Items { what: "candidates", reads: "volumes", holds: &["candidates.bin"] }];
     const POOL: Pool = Pool::Cpu;
+    const DEMAND: Demand = Demand::VOLUMES;
 
     fn check(&self) -> Vec<(String, String)> {
         match self.background_above {

@@ -5,13 +5,14 @@
 use crate::context::Context;
 use crate::dataset::digests::{Digests, Expected};
 use crate::dataset::fetch::{self, Source};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kind::Run;
 use crate::stage::{ArtifactType, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use voxflow_cache::disk;
 
 /// Fetches an archive by http or https, checked against its digest, or refers to a local file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -133,9 +134,9 @@ impl Download {
 
 /// Moves the finished file, also where the draft is on another file system.
 fn take(from: &Path, to: &Path) -> Result<()> {
-    if std::fs::rename(from, to).is_ok() {
-        return Ok(());
+    if disk::rename(from, to).is_err() {
+        disk::copy(from, to)?;
+        disk::remove(from)?;
     }
-    std::fs::copy(from, to).map_err(Error::io("copy", from))?;
-    std::fs::remove_file(from).map_err(Error::io("remove", from))
+    Ok(())
 }

@@ -9,6 +9,7 @@ use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use voxflow_cache::disk;
 
 /// Writes a model for another program: safetensors or TorchScript for PyTorch, or a MONAI bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +82,5 @@ impl Export {
 }
 
 fn write(cx: &Context, name: &str, bytes: &[u8]) -> Result<()> {
-    let path = cx.create(name)?;
-    std::fs::write(&path, bytes).map_err(Error::io("write", path))
+    Ok(disk::write(&cx.create(name)?, bytes)?)
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use voxflow_cache::disk;
 
 /// Makes a model from another program's weights: PyTorch's .pt and .pth (a state_dict),
 /// TorchScript, or safetensors, under MONAI's UNet parameter names. Nothing in the file is run.
@@ -137,5 +138,5 @@ impl Import {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).map_err(Error::io("write", path))
+    Ok(disk::write(path, bytes)?)
 }

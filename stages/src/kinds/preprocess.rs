@@ -11,7 +11,7 @@ use crate::image::nifti::{LabelValues, Scratch};
 use crate::image::prepare::{Files, prepare_with};
 use crate::image::{CaseFiles, Geometry, Loss, Preparation, VolumeCase, VolumeList, nifti};
 use crate::kind::Run;
-use crate::stage::{ArtifactType, Count, Items, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Demand, Items, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,7 @@ impl Stage for Preprocess {
     const ITEMS: &'static [Items] =
         &[Items { what: "volume", reads: "dataset", holds: &["image.nii", "geometry.json"] }];
     const POOL: Pool = Pool::Cpu;
+    const DEMAND: Demand = Demand::VOLUMES;
 
     fn check(&self) -> Vec<(String, String)> {
         self.0.check()

@@ -7,7 +7,7 @@ use crate::dataset::splitting::{Order, Rest, Rule, Selection, split};
 use crate::dataset::{Listing, Split, datalist};
 use crate::error::{Error, Result};
 use crate::kind::Run;
-use crate::stage::{ArtifactType, Count, Pool, Read, Seed, Stage};
+use crate::stage::{ArtifactType, Count, Demand, Pool, Read, Seed, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,6 +68,7 @@ impl Stage for SplitCases {
     const MAKES: ArtifactType = ArtifactType::Split;
     const LOCATORS: &'static [&'static str] = &["datalist"];
     const POOL: Pool = Pool::Cpu;
+    const DEMAND: Demand = Demand::HERE;
     const SEED: Seed = Seed::Own;
 
     fn check(&self) -> Vec<(String, String)> {

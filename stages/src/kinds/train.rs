@@ -8,7 +8,7 @@ use crate::model::{
     Inference, LearningRateSchedule, LossParams, Mistake, Network, Norm, OptimizerParams,
     is_amount, mistake,
 };
-use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
+use crate::stage::{ArtifactType, Count, Demand, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -270,6 +270,7 @@ impl Stage for Train {
     ];
     const MAKES: ArtifactType = ArtifactType::Model;
     const POOL: Pool = Pool::Gpu;
+    const DEMAND: Demand = Demand::TRAINING;
     const YIELDS: Yields = Yields::Curves;
 
     fn check(&self) -> Vec<Mistake> {

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use voxflow_cache::disk;
 
 /// Unpacks an archive in Decathlon or nnU-Net layout (tar or tar.gz) into a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,10 +107,10 @@ impl Run for Unpack {
         let source = format!("{root}dataset.json");
         let listing = numbering::settle(cx, listing, &scratch.join(&root))?;
         for name in listing.files() {
-            rename(&scratch.join(format!("{root}{name}")), &cx.create(&name)?)?;
+            disk::rename(&scratch.join(format!("{root}{name}")), &cx.create(&name)?)?;
         }
-        rename(&scratch.join(&source), &cx.create("source/dataset.json")?)?;
-        std::fs::remove_dir_all(&scratch).map_err(Error::io("remove", &scratch))?;
+        disk::rename(&scratch.join(&source), &cx.create("source/dataset.json")?)?;
+        disk::remove(&scratch)?;
         let beside = files.len() - listing.files().count() - 1;
         if beside > 0 {
             cx.info(format!(
@@ -156,10 +157,6 @@ impl Unpack {
         }
         Ok((root, listing))
     }
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to).map_err(Error::io("move", from))
 }
 
 /// Tells a missing dataset.json, and nested archives, which are not opened.

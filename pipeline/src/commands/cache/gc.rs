@@ -5,6 +5,7 @@ use super::store::store;
 use crate::commands::answer;
 use crate::console::terminal_width;
 use crate::error::{Error, Exit, Result};
+use crate::executor::remote::attempt;
 use crate::globals::Globals;
 use crate::home::Home;
 use crate::outputs;
@@ -16,6 +17,9 @@ use clap::Args;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use voxflow_cache::{Count, Fingerprint, Gone, Limits, Store};
+
+/// Age of an attempt of a cluster's job of which nothing was heard, until it goes.
+const OLD_ATTEMPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// Limits of removal.
 #[derive(Debug, Args)]
@@ -51,6 +55,7 @@ impl Gc {
         let gone = store.collect(&limits)?;
         if !self.dry_run {
             outputs::prune(&home)?;
+            attempt::remove_old(home.store(), OLD_ATTEMPT)?;
         }
         let sheet = sheet(&gone);
         if !(sheet.rows.is_empty() && self.format == Format::Text) {

@@ -16,8 +16,8 @@ use crate::runs::{self, StoredRun};
 use crate::tables::{Column, RunTable, Summary, Variants, unequal_test_sets};
 pub use args::Compare;
 pub use condition::Condition;
-use std::fs;
 use std::path::Path;
+use voxflow_cache::disk;
 
 /// As many runs still fit side by side; more are one a row.
 const FEW: usize = 4;
@@ -154,7 +154,7 @@ impl Compare {
             .map(|member| Subject::read(past(member)?))
             .collect::<Result<Vec<_>>>()?;
         let path = self.output.out.as_deref().unwrap_or(Path::new("comparison.html"));
-        fs::write(path, report::page(&subjects)).map_err(Error::io("write", path))?;
+        disk::write(path, report::page(&subjects).as_bytes())?;
         super::answer_data(&format!("{}\n", path.display()))
     }
 }

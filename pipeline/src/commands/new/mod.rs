@@ -18,9 +18,8 @@ use crate::error::{Error, Exit, Result};
 use crate::workflow::{Diagnostic, Workflow, nearest};
 use clap::Args;
 use draft::{Data, Scaling, Source};
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use voxflow_cache::disk::FileWriter;
 use voxflow_stages::dataset::foreign::{foreign, tilde};
 use voxflow_stages::kinds::KINDS;
 
@@ -60,16 +59,13 @@ impl New {
         // What is written is held to the same rules as what a person writes.
         workflow(&text, &out)
             .map_err(|mistakes| Error::Failed(format!("the draft is wrong: {mistakes:?}")))?;
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&out).map_err(
-            |error| match error.kind() {
-                std::io::ErrorKind::AlreadyExists => Error::usage(format!(
-                    "'{}' exists: name another file with --out",
-                    out.display()
-                )),
-                _ => Error::io("create", &out)(error),
-            },
-        )?;
-        file.write_all(text.as_bytes()).map_err(Error::io("write", &out))?;
+        let mut file = FileWriter::create_new(&out).map_err(|error| match error.io_kind() {
+            Some(std::io::ErrorKind::AlreadyExists) => {
+                Error::usage(format!("'{}' exists: name another file with --out", out.display()))
+            }
+            _ => error.into(),
+        })?;
+        file.write_bytes(text.as_bytes())?;
         let shown = out.display();
         tell(&format!(
             "{}\nnext: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}",

@@ -14,6 +14,7 @@ use crate::error::{Error, Exit, Result};
 use crate::executor::{Executor, Local, Order, child};
 use crate::globals::Globals;
 use crate::stop::Stop;
+use crate::workflow::stage_resources::StageResources;
 use crate::{humanize, machine};
 use clap::Args;
 use images::Images;
@@ -22,7 +23,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use voxflow_cache::Recipe;
+use voxflow_cache::{Recipe, disk};
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::{Input, Kind, Task};
 
@@ -59,7 +60,7 @@ pub struct Predict {
     /// The weights of the model
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
-    /// Device: auto, cpu or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
     /// Threads to keep busy; by default one for each core
@@ -90,7 +91,7 @@ impl Predict {
         trouble.map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;
         let stop = Stop::default();
         stop.listen()?;
-        std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
+        disk::create_folders(&self.out)?;
         let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(&self.out);
         let desk = desk.map_err(Error::io("create a folder in", &self.out))?;
         let task = self.task(models, images::dataset(&cases, &card, desk.path())?, desk.path())?;
@@ -140,6 +141,8 @@ impl Predict {
             workdir: &|| Ok(desk.to_path_buf()),
             log: log.path(),
             gpus: 1,
+            asked: &StageResources::default(),
+            keep_item: &|_| Ok(()),
         };
         let outcome = Local::on(&self.device).make(&order, &delivery, stop);
         if outcome
@@ -170,7 +173,7 @@ impl Predict {
 
 fn folder(desk: &Path, name: &str) -> Result<PathBuf> {
     let folder = desk.join(name);
-    std::fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+    disk::create_folder(&folder)?;
     Ok(folder)
 }
 

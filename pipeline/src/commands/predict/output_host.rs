@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
-use voxflow_cache::{Artifact, Blob, Digest, Recipe};
+use voxflow_cache::{Artifact, Blob, Digest, Recipe, disk};
 use voxflow_stages::{Error, Host, Kind, Message, Result};
 
 /// The target of results.
@@ -59,7 +59,7 @@ impl<'a> OutputHost<'a> {
         let place = match self.place(image, &name) {
             Some(place) => {
                 let folder = place.parent().unwrap_or(self.out);
-                fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+                disk::create_folders(folder)?;
                 moved(file, &place)?;
                 place
             }

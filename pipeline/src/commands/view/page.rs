@@ -1,11 +1,12 @@
 //! The page of a volume: one self-contained HTML file with a slider for each plane.
 
 use super::subject::Subject;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::report::document;
 use base64::Engine;
 use maud::{Markup, PreEscaped, html};
 use std::path::Path;
+use voxflow_cache::disk;
 use voxflow_stages::image::picture::{Colour, Plane};
 
 const SCRIPT: &str = include_str!("view.js");
@@ -23,7 +24,7 @@ pub(super) fn save(
         .iter()
         .map(|plane| figure(subject, *plane, slices, side))
         .collect::<Result<Vec<Markup>>>()?;
-    std::fs::write(path, page(subject, &figures)).map_err(Error::io("write", path))
+    Ok(disk::write(path, page(subject, &figures).as_bytes())?)
 }
 
 fn page(subject: &Subject, figures: &[Markup]) -> String {

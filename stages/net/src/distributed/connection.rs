@@ -1,4 +1,4 @@
-//! A group of ranks that can add tensors up.
+//! Ranks connected to add tensors up.
 
 use super::communicator::Communicator;
 use super::nccl::Nccl;
@@ -7,17 +7,17 @@ use super::shared_memory::SharedMemory;
 use tch::Device;
 use voxflow_stages::Result;
 
-/// A group whose ranks can add tensors up. It lives as long as the process, since gradients that
-/// are computed later go through it.
+/// Ranks connected to add tensors up, for the life of the process: gradients computed later go
+/// through the same connection.
 pub struct Connection {
     /// The ranks.
     pub group: &'static ProcessGroup,
-    /// What adds tensors up.
+    /// The library for sums.
     pub communicator: Box<dyn Communicator>,
 }
 
 impl Connection {
-    /// Connects all ranks of a group, this one by its device.
+    /// Connects a group's ranks, each by its device.
     pub fn open(group: &'static ProcessGroup, device: Device) -> Result<&'static Connection> {
         let communicator: Box<dyn Communicator> = match device {
             Device::Cuda(index) => Box::new(Nccl::connect(group, index)?),

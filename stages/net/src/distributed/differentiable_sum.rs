@@ -1,11 +1,11 @@
-//! A sum over ranks through which gradients flow, by `shim/all_reduce.cpp`.
+//! A sum over ranks with gradients, by `shim/all_reduce.cpp`.
 
 use super::connection::Connection;
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::Tensor;
 
-/// Bytes of the words of an error.
+/// Bytes for an error's words.
 const WORDS: usize = 512;
 
 type Reduce = extern "C" fn(*const c_void, *mut c_void, *mut c_char) -> c_int;
@@ -19,8 +19,8 @@ unsafe extern "C" {
     ) -> *mut c_void;
 }
 
-/// The sum of a tensor over all ranks; its gradient is the sum of all ranks' gradients. All ranks
-/// call it in the same order, forwards and backwards. Panics, as operations of libtorch do, if a
+/// A tensor's sum over all ranks; its gradient is the sum over all ranks' gradients. All ranks make
+/// these calls in the same order, forwards and backwards. Panics, as libtorch's operations do, if a
 /// rank failed.
 pub fn differentiable_sum(tensor: &Tensor, connection: &'static Connection) -> Tensor {
     let mut words = [0 as c_char; WORDS];

@@ -9,7 +9,7 @@ use voxflow_stages::Result;
 /// sums are the means over the whole batch.
 pub struct GradientReducer {
     ranks: Ranks,
-    /// Room for all gradients and losses of a step, kept between steps.
+    /// Room for a step's gradients and losses, kept between steps.
     flat: Option<Tensor>,
 }
 
@@ -19,8 +19,8 @@ impl GradientReducer {
         GradientReducer { ranks, flat: None }
     }
 
-    /// Replaces the gradients of `tensors` by their sums over ranks; returns the sums of the losses.
-    /// Neither waits for the device. All ranks must have gradients of the same tensors.
+    /// Replaces gradients by their sums over ranks, and returns summed losses. Does not wait for the
+    /// device. All ranks must have gradients for the same tensors.
     pub fn sum(&mut self, tensors: &[Tensor], losses: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let Some(connection) = self.ranks.connection() else { return Ok(losses) };
         let (Some(first), Some(_)) = (tensors.first(), losses.first()) else { return Ok(losses) };
@@ -44,8 +44,8 @@ impl GradientReducer {
     }
 }
 
-/// Views of `flat`, one after the other, with the shapes of tensors; and with their layout, so that
-/// a copy runs through memory.
+/// Consecutive views into `flat` with the tensors' shapes, and with their layout: a copy then runs
+/// through memory.
 fn views(tensors: &[Tensor], flat: &Tensor) -> Vec<Tensor> {
     let mut place = 0;
     let view = |tensor: &Tensor| {

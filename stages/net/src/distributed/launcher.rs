@@ -1,9 +1,9 @@
-//! The start of the ranks: one process each, since libtorch's generator of dropout, its switches
-//! and its threads are global to a process, a crash should not take unsaved messages along, and a
-//! process a GPU is the way that NCCL is used most.
+//! Starting the ranks: one process each, since libtorch's random generator, switches and threads
+//! are global to a process, a crash should not take unsent messages along, and NCCL is used most
+//! with a process a GPU.
 //!
-//! Rank 0 is the worker that the engine started. It makes the shared memory and starts the other
-//! ranks as the same program on the same task; they die with it.
+//! Rank 0 is the engine's worker. It makes the shared memory and starts the other ranks as the same
+//! program on the same task; they die with rank 0.
 
 use super::process_group::ProcessGroup;
 use super::shared_region::{SLOT, SharedRegion};
@@ -19,12 +19,12 @@ use voxflow_stages::{Error, Result};
 /// The argument before a rank's own arguments.
 pub const RANK: &str = "--rank";
 
-/// The arguments of a rank's process after the task file.
+/// Arguments for a rank's process, after the task file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RankArguments {
     /// Its rank.
     pub rank: usize,
-    /// The descriptor of the shared memory.
+    /// The shared memory's descriptor.
     pub memory: RawFd,
     /// Its device: "cpu" or "cuda:N".
     pub device: String,
@@ -46,7 +46,7 @@ impl RankArguments {
         [RANK.into(), self.rank.to_string(), self.memory.to_string(), self.device.clone()]
     }
 
-    /// Joins the group of rank 0, among `ranks`.
+    /// Joins rank 0's group with `ranks` members.
     pub fn join(&self, ranks: usize) -> Result<ProcessGroup> {
         if self.rank == 0 || self.rank >= ranks {
             return Err(Error::failed(format!("rank {} of {ranks} cannot join", self.rank)));
@@ -57,7 +57,7 @@ impl RankArguments {
     }
 }
 
-/// Starts a rank for each device but the first, on the task of a file. This process is rank 0.
+/// Starts a rank for each device but the first, on a task file. This process is rank 0.
 pub fn launch(task: &Path, devices: &[String]) -> Result<(ProcessGroup, Children)> {
     let (region, file) = SharedRegion::create(devices.len(), SLOT)?;
     let (children, memory) = (Children::default(), file.as_raw_fd());
@@ -70,7 +70,7 @@ pub fn launch(task: &Path, devices: &[String]) -> Result<(ProcessGroup, Children
     Ok((ProcessGroup::new(region, 0), children))
 }
 
-/// Standard error goes where that of rank 0 goes; a rank says nothing else.
+/// Standard error is shared with rank 0; a rank says nothing else.
 fn start(program: &Path, task: &Path, arguments: &RankArguments) -> std::io::Result<Child> {
     let mut command = Command::new(program);
     command.arg(task).args(arguments.write()).stdin(Stdio::null()).stdout(Stdio::null());

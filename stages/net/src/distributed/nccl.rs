@@ -1,7 +1,7 @@
-//! Sums over GPUs by NVIDIA's NCCL, whose library is loaded as CUDA's are.
+//! Sums over GPUs by NVIDIA's NCCL, loaded at run time as CUDA is.
 //!
-//! Operations are queued on the default stream, where all kernels of a training are, and nothing
-//! here waits for the device.
+//! Operations are queued on the default stream, as all kernels in a training are, and nothing here
+//! waits for the device.
 
 use super::communicator::Communicator;
 use super::nccl_library::{Comm, DataType, Library, UniqueId};
@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_void};
 use tch::{Kind, Tensor};
 use voxflow_stages::{Error, Result};
 
-/// The communicator of processes that have a GPU each.
+/// The communicator for processes with a GPU each.
 pub struct Nccl {
     library: Library,
     comm: Comm,
@@ -23,7 +23,7 @@ unsafe impl Send for Nccl {}
 unsafe impl Sync for Nccl {}
 
 impl Nccl {
-    /// Connects all ranks of a group, this one by the CUDA device of this index.
+    /// Connects a group's ranks, this process by the CUDA device with this index.
     pub fn connect(group: &ProcessGroup, device: usize) -> Result<Nccl> {
         let library = Library::load()?;
         set_device(device)?;
@@ -39,7 +39,7 @@ impl Nccl {
     }
 }
 
-/// Makes a device the current one of this thread, to which NCCL binds a communicator.
+/// Makes a device current in this thread; NCCL binds a new communicator to the current device.
 fn set_device(device: usize) -> Result<()> {
     type SetDevice = unsafe extern "C" fn(c_int) -> c_int;
     // SAFETY: a C string; `libtorch_cuda.so` was loaded with its libraries for the whole process,

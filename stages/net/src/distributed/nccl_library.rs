@@ -1,5 +1,5 @@
-//! The C interface of NCCL, as far as a training needs it. Names, numbers and order of arguments are
-//! those of `nccl.h`, unchanged since NCCL 2.0 (`ncclCommAbort`: 2.4).
+//! NCCL's C interface, as far as a training needs. Names, numbers and argument orders are from
+//! `nccl.h`, unchanged since NCCL 2.0 (`ncclCommAbort`: 2.4).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use voxflow_stages::{Error, Result};
 /// The variable for the file `libnccl.so.2`, if the linker does not find it.
 pub const LIBRARY: &str = "VOXFLOW_NCCL";
 
-/// A communicator of the library.
+/// The library's communicator.
 pub type Comm = *mut c_void;
 
 /// Bytes of `ncclUniqueId`.
@@ -18,7 +18,7 @@ const SUM: c_int = 0;
 /// The default stream.
 const STREAM: *mut c_void = std::ptr::null_mut();
 
-/// `ncclUniqueId`: the address at which ranks meet.
+/// `ncclUniqueId`: the ranks' meeting place.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UniqueId {
@@ -37,14 +37,14 @@ impl UniqueId {
         self.internal.map(|byte| byte as u8)
     }
 
-    /// The id of these bytes; `None` unless they are as many.
+    /// The id from its bytes; `None` unless their number is right.
     pub fn from_bytes(bytes: &[u8]) -> Option<UniqueId> {
         let bytes: [u8; ID] = bytes.try_into().ok()?;
         Some(UniqueId { internal: bytes.map(|byte| byte as c_char) })
     }
 }
 
-/// `ncclDataType_t`, as far as it is used.
+/// `ncclDataType_t`, as far as used.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataType {
@@ -70,7 +70,7 @@ type Broadcast = AllReduce;
 type CommAbort = unsafe extern "C" fn(Comm) -> c_int;
 type GetErrorString = unsafe extern "C" fn(c_int) -> *const c_char;
 
-/// The functions of the library, which stays loaded for the life of the process.
+/// The library's functions; the library stays loaded until the process ends.
 pub struct Library {
     get_version: GetVersion,
     get_unique_id: GetUniqueId,
@@ -82,14 +82,13 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads the library: the file of [`LIBRARY`], else the one that `libtorch_cuda.so` came with,
-    /// else the linker's.
+    /// Loads the library: the file in [`LIBRARY`], else `libtorch_cuda.so`'s own, else the linker's.
     pub fn load() -> Result<Library> {
         let named = std::env::var_os(LIBRARY).filter(|path| !path.is_empty()).map(PathBuf::from);
         Library::open(&named.unwrap_or_else(|| "libnccl.so.2".into()))
     }
 
-    /// Loads the library of a file; a name without a folder is looked for by the linker.
+    /// Loads the library from a file; the linker searches for a name without a folder.
     fn open(name: &Path) -> Result<Library> {
         let text = CString::new(name.as_os_str().as_encoded_bytes())
             .map_err(|error| Error::failed(format!("NCCL: {error}")))?;
@@ -130,7 +129,7 @@ impl Library {
         self.check("ncclGetUniqueId", unsafe { (self.get_unique_id)(id) })
     }
 
-    /// Waits for all ranks, and connects this one by the thread's current device.
+    /// Waits for all ranks, and connects this process by the thread's current device.
     pub fn connect(&self, ranks: usize, id: UniqueId, rank: usize) -> Result<Comm> {
         let mut comm = std::ptr::null_mut();
         // SAFETY: writes a communicator; the id is passed by value, as in C.
@@ -153,7 +152,7 @@ impl Library {
         self.check("ncclAllReduce", status)
     }
 
-    /// Queues a copy of rank 0's numbers to all others.
+    /// Queues a copy from rank 0 to all others.
     pub fn broadcast(
         &self,
         data: *mut c_void,
@@ -168,7 +167,7 @@ impl Library {
         self.check("ncclBroadcast", status)
     }
 
-    /// Ends all that is queued.
+    /// Ends all queued operations.
     pub fn abort(&self, comm: Comm) {
         // SAFETY: the communicator is connected; NCCL allows this beside other calls.
         let _ = unsafe { (self.comm_abort)(comm) };
@@ -190,7 +189,7 @@ impl Library {
     }
 }
 
-/// A function of the library. `F` must be its signature.
+/// A function in the library. `F` must be its signature.
 unsafe fn symbol<F: Copy>(handle: *mut c_void, name: &CStr) -> Result<F> {
     // SAFETY: a loaded library and a C string.
     let found = unsafe { libc::dlsym(handle, name.as_ptr()) };
@@ -249,6 +248,19 @@ mod tests {
         assert!(error.starts_with("NCCL: ncclAllReduce: aborted by a test; NCCL_DEBUG"), "{error}");
         let error = library.connect(3, UniqueId::default(), 2).unwrap_err().to_string();
         assert!(error.starts_with("NCCL: ncclCommInitRank: invalid argument;"), "{error}");
+    }
+
+    /// Without a GPU the library gives its version, an id and its words for errors.
+    #[test]
+    fn nvidias_own_library_answers_where_it_is_there() {
+        let Ok(library) = Library::load() else { return };
+        let version = library.version().unwrap();
+        assert!(version.starts_with("2."), "{version}");
+        let mut id = UniqueId::default();
+        library.unique_id(&mut id).unwrap();
+        assert_ne!(id, UniqueId::default());
+        let error = library.check("ncclAllReduce", 4).unwrap_err().to_string();
+        assert!(error.contains("invalid argument"), "{error}");
     }
 
     #[test]

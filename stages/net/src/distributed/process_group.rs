@@ -1,9 +1,9 @@
-//! The ranks as a group: barriers, small agreements, and the news that a rank failed.
+//! The ranks as a group: barriers, small agreements, and the news about failures.
 //!
-//! Every operation is collective: all ranks call the same ones in the same order, from one thread
-//! at a time. None waits for ever. A rank that fails writes its error down, and every other rank
-//! gets that error from its next operation; ranks that end or hang without a word are found by
-//! [`Watchdog`](super::watchdog::Watchdog), and one that runs but never arrives by the limit here.
+//! Every operation is collective: all ranks make the same calls in the same order, from a single
+//! thread at a time. No operation waits for ever. A failing rank writes its error down, and every
+//! other rank gets that error from its next operation; ranks that end or hang without a word are
+//! found by [`Watchdog`](super::watchdog::Watchdog), and late ones by the limit here.
 
 use super::futex;
 use super::shared_region::{Failure, Nature, RankCell, SharedRegion};
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use voxflow_stages::{Error, Result};
 
-/// Turns of waiting before a rank sleeps: a barrier is mostly a matter of microseconds.
+/// Turns of spinning before a rank sleeps: most barriers take microseconds.
 const SPINS: u32 = 2000;
 
 /// Time between two looks for a failure.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// The longest wait for the others, as of PyTorch's process groups: a validation of many cases may
-/// lie between two barriers.
+/// The longest wait for the others, as in PyTorch's process groups: a long validation may lie
+/// between two barriers.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 
 /// A rank among the ranks.
@@ -28,12 +28,12 @@ pub struct ProcessGroup {
     rank: usize,
     /// Barriers so far.
     turn: AtomicU64,
-    /// Ends operations of the communicator.
+    /// Ends the communicator's operations.
     abort: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl ProcessGroup {
-    /// This process as `rank` (from 0) of the region's ranks.
+    /// This process as `rank` (from 0) among the region's ranks.
     pub fn new(region: SharedRegion, rank: usize) -> ProcessGroup {
         ProcessGroup { region, rank, turn: AtomicU64::new(0), abort: OnceLock::new() }
     }
@@ -48,7 +48,7 @@ impl ProcessGroup {
         self.region.ranks()
     }
 
-    /// The memory that the ranks share.
+    /// The shared memory.
     pub fn region(&self) -> &SharedRegion {
         &self.region
     }
@@ -58,7 +58,7 @@ impl ProcessGroup {
         self.arrive(self.turn.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// The largest of all ranks' words.
+    /// The largest word over all ranks.
     pub fn max(&self, word: u64) -> Result<u64> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) + 1;
         // A slow rank may still read the words of the barrier before, not those of two before.
@@ -69,7 +69,7 @@ impl ProcessGroup {
         Ok(words.max().unwrap_or(word))
     }
 
-    /// The bytes of every rank, in the order of ranks.
+    /// Every rank's bytes, in rank order.
     pub fn gather(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
         let slot = self.region.slot();
         self.cell(self.rank).length.store(bytes.len() as u64, Ordering::Release);
@@ -100,7 +100,7 @@ impl ProcessGroup {
         }
     }
 
-    /// Tells all ranks that this one failed. The first failure stays.
+    /// Tells all ranks about this rank's failure. The first failure stays.
     pub fn fail(&self, error: &Error) {
         let nature = match error {
             Error::Stopped => Nature::Stop,
@@ -110,12 +110,12 @@ impl ProcessGroup {
         self.record(&Failure { rank: self.rank, nature, words: error.to_string() });
     }
 
-    /// Tells all ranks that another one failed, if nothing failed before.
+    /// Tells all ranks about another rank's failure, if nothing failed before.
     pub fn report(&self, rank: usize, words: String) {
         self.record(&Failure { rank, nature: Nature::Other, words });
     }
 
-    /// Tells all ranks that another one was stopped from outside.
+    /// Tells all ranks about a rank stopped from outside.
     pub fn report_stop(&self, rank: usize) {
         self.record(&Failure { rank, nature: Nature::Stop, words: String::new() });
     }
@@ -126,7 +126,7 @@ impl ProcessGroup {
         }
     }
 
-    /// The first failure of any rank, in the words of its rank.
+    /// The first failure, in its rank's words.
     pub fn failure(&self) -> Option<Error> {
         let Failure { rank, nature, words } = self.region.header().failure.read()?;
         let words = match rank == self.rank {
@@ -140,22 +140,22 @@ impl ProcessGroup {
         })
     }
 
-    /// Sets the function that ends operations of the communicator after a failure.
+    /// Sets the function to end the communicator's operations after a failure.
     pub fn on_abort(&self, abort: impl Fn() + Send + Sync + 'static) {
         let _ = self.abort.set(Box::new(abort));
     }
 
-    /// Ends operations of the communicator, after a failure.
+    /// Ends the communicator's operations, after a failure.
     pub fn abort(&self) {
         self.abort.get().into_iter().for_each(|abort| abort());
     }
 
-    /// Tells that this rank needs the others no more, so that its end is no failure.
+    /// Marks this rank as done with the others: its end is no failure then.
     pub fn finish(&self) {
         self.cell(self.rank).finished.store(1, Ordering::Release);
     }
 
-    /// True if the rank needs the others no more.
+    /// True if the rank is done with the others.
     pub fn is_finished(&self, rank: usize) -> bool {
         self.cell(rank).finished.load(Ordering::Acquire) == 1
     }

@@ -1,4 +1,4 @@
-//! The ranks as a training sees them: a training of one process is a group of one.
+//! The ranks as a training sees them, also a training in a single process.
 
 use super::connection::Connection;
 use super::process_group::ProcessGroup;
@@ -8,22 +8,22 @@ use tch::{Device, Tensor, no_grad};
 use voxflow_cache::Digest;
 use voxflow_stages::{Error, Result};
 
-/// This process among the ranks of a training.
+/// This process among a training's ranks.
 #[derive(Clone, Copy, Debug)]
 pub struct Ranks(Option<&'static Connection>);
 
 impl Ranks {
-    /// A training of one process.
+    /// A training in a single process.
     pub fn alone() -> Ranks {
         Ranks(None)
     }
 
-    /// Connects the ranks of a group, this one by its device; no group is a training of one.
+    /// Connects a group's ranks, each by its device; without a group the process is alone.
     pub fn connect(group: Option<&'static ProcessGroup>, device: Device) -> Result<Ranks> {
         group.map_or(Ok(Ranks::alone()), |group| Ok(Ranks(Some(Connection::open(group, device)?))))
     }
 
-    /// The connection to the others, if there are any.
+    /// The connection to the others, if any.
     pub fn connection(&self) -> Option<&'static Connection> {
         self.0
     }
@@ -38,22 +38,22 @@ impl Ranks {
         self.0.map_or(1, |connection| connection.group.ranks())
     }
 
-    /// True for the rank that writes files and decides.
+    /// True for rank 0, the writer of files.
     pub fn is_first(&self) -> bool {
         self.rank() == 0
     }
 
-    /// Name and version of what adds tensors up; empty for one process.
+    /// Name and version of the library for sums; empty in a single process.
     pub fn backend(&self) -> String {
         self.0.map_or(String::new(), |connection| connection.communicator.backend())
     }
 
-    /// The largest of all ranks' words.
+    /// The largest word over all ranks.
     pub fn max(&self, word: u64) -> Result<u64> {
         self.0.map_or(Ok(word), |connection| connection.group.max(word))
     }
 
-    /// The bytes of every rank, in the order of ranks.
+    /// Every rank's bytes, in rank order.
     pub fn gather(&self, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
         match self.0 {
             None => Ok(vec![bytes]),
@@ -61,7 +61,7 @@ impl Ranks {
         }
     }
 
-    /// Replaces tensors of one kind, Float or Double, by those of rank 0.
+    /// Replaces tensors, all Float or all Double, by rank 0's.
     pub fn broadcast(&self, tensors: &[Tensor]) -> Result<()> {
         let (Some(connection), Some(first)) = (self.0, tensors.first()) else { return Ok(()) };
         let flat = |tensor: &Tensor| tensor.reshape([-1]);

@@ -1,8 +1,8 @@
-//! Sums over processes on the processor, through the memory that they share.
+//! Sums over processes on the processor, through shared memory.
 //!
-//! Each rank copies its numbers into its slot, adds a part of all slots in the order of ranks, and
-//! copies the whole result back. The order of the sums does not depend on timing, and all ranks get
-//! the same bits.
+//! Each rank copies its numbers into its slot, adds its part over all slots in rank order, and
+//! copies the whole result back. The order does not depend on timing, and all ranks get the same
+//! bits.
 
 use super::communicator::Communicator;
 use super::process_group::ProcessGroup;
@@ -11,16 +11,16 @@ use std::ops::AddAssign;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::{Error, Result};
 
-/// Numbers that are added at a time: they stay in the fastest cache.
+/// Numbers added at a time: small enough for the fastest cache.
 const BLOCK: usize = 4096;
 
-/// The communicator of processes without GPUs.
+/// The communicator for processes without GPUs.
 pub struct SharedMemory {
     group: &'static ProcessGroup,
 }
 
 impl SharedMemory {
-    /// Sums over the ranks of a group.
+    /// Sums over a group's ranks.
     pub fn new(group: &'static ProcessGroup) -> SharedMemory {
         SharedMemory { group }
     }
@@ -69,7 +69,7 @@ fn add<T: Copy + AddAssign>(result: &mut [T], slots: &[&[T]]) {
     }
 }
 
-/// The numbers of a contiguous tensor on the processor.
+/// A contiguous tensor's numbers, on the processor.
 fn numbers<T>(tensor: &mut Tensor) -> &mut [T] {
     // SAFETY: the callers know the kind of the numbers; the tensor is contiguous, on the processor
     // and borrowed as long as the slice.
@@ -97,7 +97,7 @@ impl Communicator for SharedMemory {
         }
     }
 
-    /// As a sum with zeros: there is little to send, and seldom.
+    /// As a sum with zeros: broadcasts are small and rare.
     fn broadcast(&self, tensor: &mut Tensor) -> Result<()> {
         if self.group.rank() > 0 {
             let _ = tensor.zero_();

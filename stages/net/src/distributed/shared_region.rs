@@ -1,9 +1,8 @@
-//! The memory that all ranks share: a memfd that rank 0 makes and the others inherit.
+//! The ranks' shared memory: a memfd, made by rank 0 and inherited by the others.
 //!
-//! Layout: the header, a cell for each rank, then a slot of data for each rank and another for
-//! results. Header and cells are atomics, for which zeros are a valid beginning. A slot is written
-//! by its rank alone; barriers of [`ProcessGroup`](super::process_group::ProcessGroup) keep writers
-//! and readers apart.
+//! Layout: the header, a cell for each rank, then a data slot for each rank and another for
+//! results. Header and cells are atomics, and begin as zeros. Only its rank writes a slot; the
+//! barriers in [`ProcessGroup`](super::process_group::ProcessGroup) keep writers and readers apart.
 
 use memmap2::MmapRaw;
 use std::fs::File;
@@ -11,10 +10,10 @@ use std::os::fd::FromRawFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use voxflow_stages::{Error, Result};
 
-/// Bytes of a slot in a training: large enough to hide the cost of barriers, small beside volumes.
+/// Bytes in a slot: large enough to hide the cost of barriers, small beside volumes.
 pub const SLOT: usize = 8 << 20;
 
-/// Bytes of words in a failure.
+/// Bytes for a failure's words.
 const WORDS: usize = 4000;
 const PAGE: usize = 4096;
 
@@ -23,31 +22,31 @@ const PAGE: usize = 4096;
 pub struct Header {
     /// Number of ranks.
     ranks: AtomicU32,
-    /// Counts what ranks may wait for; the word of the futex.
+    /// The futex's word: counts events that ranks may wait for.
     pub changed: AtomicU32,
-    /// The first failure of any rank.
+    /// The first failure.
     pub failure: FailureRecord,
 }
 
 /// The words about one rank.
 #[repr(C, align(128))]
 pub struct RankCell {
-    /// Barriers that it has reached.
+    /// Barriers reached.
     pub arrived: AtomicU64,
     /// Grows while the process runs.
     pub beat: AtomicU64,
-    /// What it agrees to, at even and at odd barriers.
+    /// Words to agree on, at even and at odd barriers.
     pub words: [AtomicU64; 2],
-    /// Bytes that it passes to the others.
+    /// Bytes passed to the others.
     pub length: AtomicU64,
-    /// 1 once it needs the others no more.
+    /// 1 once done with the others.
     pub finished: AtomicU32,
 }
 
 /// A failure, written once.
 #[repr(C)]
 pub struct FailureRecord {
-    /// 0 without a failure, 1 while it is written, 2 once it can be read.
+    /// 0 without a failure, 1 during its writing, 2 once readable.
     state: AtomicU32,
     rank: AtomicU32,
     nature: AtomicU32,
@@ -55,17 +54,17 @@ pub struct FailureRecord {
     words: [AtomicU8; WORDS],
 }
 
-/// A failure that was read.
+/// A failure as read.
 pub struct Failure {
-    /// The rank that failed.
+    /// The failed rank.
     pub rank: usize,
-    /// Its nature.
+    /// The nature.
     pub nature: Nature,
     /// The trouble in words.
     pub words: String,
 }
 
-/// The nature of a failure.
+/// A failure's nature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {
     /// Anything else.
@@ -123,8 +122,8 @@ pub struct SharedRegion {
 }
 
 impl SharedRegion {
-    /// A new region, and the file through which other processes map it. The file is closed on exec
-    /// unless its owner decides otherwise.
+    /// A new region, and its file for other processes to map. The file is closed on exec unless its
+    /// owner decides otherwise.
     pub fn create(ranks: usize, slot: usize) -> Result<(SharedRegion, File)> {
         // SAFETY: a C string and a flag; the new descriptor belongs to the file alone.
         let file = unsafe {
@@ -136,6 +135,8 @@ impl SharedRegion {
         };
         let slot = slot.next_multiple_of(PAGE);
         let bytes = data_start(ranks) + (ranks + 1) * slot;
+        // Memory, and no file on a disk.
+        #[allow(clippy::disallowed_methods)]
         file.set_len(bytes as u64).map_err(|error| trouble(&error))?;
         let map = MmapRaw::map_raw(&file).map_err(|error| trouble(&error))?;
         let region = SharedRegion { map, ranks, slot };
@@ -143,7 +144,7 @@ impl SharedRegion {
         Ok((region, file))
     }
 
-    /// The region of another process. Errors unless it is of this many ranks.
+    /// Another process's region. Errors on another number of ranks.
     pub fn open(file: &File, ranks: usize) -> Result<SharedRegion> {
         let map = MmapRaw::map_raw(file).map_err(|error| trouble(&error))?;
         let slots = map.len().checked_sub(data_start(ranks)).filter(|_| map.len() >= PAGE);
@@ -185,21 +186,20 @@ impl SharedRegion {
         }
     }
 
-    /// The beginning of a rank's slot, aligned to a page. Who reads or writes through it must know
-    /// by a barrier that no other rank does meanwhile.
+    /// A rank's slot, aligned to a page. Readers and writers must be kept apart by barriers.
     pub fn slot_of(&self, rank: usize) -> *mut u8 {
         assert!(rank <= self.ranks, "slot {rank} of {}", self.ranks);
         // SAFETY: `create` and `open` know that the map holds these slots.
         unsafe { self.map.as_mut_ptr().add(data_start(self.ranks) + rank * self.slot) }
     }
 
-    /// The slot of results; as [`SharedRegion::slot_of`].
+    /// The slot for results, as [`SharedRegion::slot_of`].
     pub fn results(&self) -> *mut u8 {
         self.slot_of(self.ranks)
     }
 }
 
-/// The place of the first slot.
+/// The first slot's place.
 fn data_start(ranks: usize) -> usize {
     (size_of::<Header>() + ranks * size_of::<RankCell>()).next_multiple_of(PAGE)
 }

@@ -1,5 +1,5 @@
-//! The watch over the ranks: a thread of each process that shows that the process runs, notices
-//! ranks that died or hang, and ends the process where its own work cannot be woken any more.
+//! The watch over the ranks: a thread in each process. Its beat shows a running process; dead and
+//! hung ranks are noticed, and a process whose own work cannot be woken any more is ended.
 
 use super::process_group::ProcessGroup;
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
@@ -14,19 +14,18 @@ use voxflow_stages::Error;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Time after a failure until the communicator is told to give up, and until the process ends
-/// itself: by then the work should have heard of the failure and ended properly.
+/// itself: by then the work should have heard about the failure and ended properly.
 const ABORT_AFTER: Duration = Duration::from_secs(2);
 const END_AFTER: Duration = Duration::from_secs(10);
 
-/// Signals that ask a worker to stop. They reach the whole process group, and a rank that has not
-/// yet begun to listen dies of them.
+/// Signals asking a worker to stop. They reach the whole process group, and kill a rank before it
+/// listens to signals.
 const ASKING: [i32; 5] = [SIGTERM, SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2];
 
-/// The variable by which a test sets the milliseconds without a sign of life after which a rank
-/// counts as hung.
+/// The variable for tests to set the longest silence, in milliseconds.
 pub const SILENCE: &str = "VOXFLOW_RANK_SILENCE_MS";
 
-/// The longest silence of a rank that runs. Debug builds read it from [`SILENCE`].
+/// The longest silence of a running rank. Debug builds read it from [`SILENCE`].
 fn longest_silence() -> Duration {
     const LONGEST: Duration = Duration::from_secs(60);
     if !cfg!(debug_assertions) {
@@ -36,17 +35,17 @@ fn longest_silence() -> Duration {
     set.map_or(LONGEST, Duration::from_millis)
 }
 
-/// Processes that this one started, by rank.
+/// Processes started by this process, by rank.
 #[derive(Clone, Default)]
 pub struct Children(Arc<Mutex<Vec<(usize, Child)>>>);
 
 impl Children {
-    /// Adds the process of a rank.
+    /// Adds a rank's process.
     pub fn add(&self, rank: usize, child: Child) {
         self.lock().push((rank, child));
     }
 
-    /// Takes those that ended, with their statuses.
+    /// Takes ended processes, with their statuses.
     fn take_ended(&self) -> Vec<(usize, ExitStatus)> {
         let mut ended = vec![];
         self.lock().retain_mut(|(rank, child)| match child.try_wait() {
@@ -59,7 +58,7 @@ impl Children {
         ended
     }
 
-    /// Waits until all ended, so that what they used is counted; for `most` at the longest.
+    /// Waits until all ended, to have their usage counted; for `most` at the longest.
     pub fn wait(&self, most: Duration) {
         let began = Instant::now();
         while !self.lock().is_empty() && began.elapsed() < most {
@@ -73,17 +72,17 @@ impl Children {
     }
 }
 
-/// The watch of one rank.
+/// A rank's watch.
 pub struct Watchdog {
     group: &'static ProcessGroup,
     children: Children,
     silence: Duration,
-    /// The last beat of each rank, and for how many ticks it was the last.
+    /// Each rank's last beat, and the number of ticks since.
     beats: Vec<(u64, u32)>,
 }
 
 impl Watchdog {
-    /// Starts the thread. `end` ends the process with the error of a failure.
+    /// Starts the thread. `end` ends the process with a failure's error.
     pub fn start(
         group: &'static ProcessGroup,
         children: Children,
@@ -129,7 +128,7 @@ impl Watchdog {
         }
     }
 
-    /// Counts ticks of this thread, not time: where the whole machine slept, nobody was silent.
+    /// Counts this thread's ticks, not time: if the whole machine slept, nobody was silent.
     fn look_for_silence(&mut self) {
         let own = self.group.rank();
         for rank in (0..self.group.ranks()).filter(|rank| *rank != own) {
@@ -151,7 +150,7 @@ impl Watchdog {
     }
 }
 
-/// The words for a process that ended without any.
+/// The words for a process without any.
 fn ending(status: ExitStatus) -> String {
     const AGAIN: &str = "run again to go on from the last checkpoint";
     match (status.signal(), status.code()) {

@@ -7,6 +7,7 @@ mod epoch_stats;
 mod learning_rate;
 pub mod model;
 mod model_selection;
+mod persistence;
 mod result;
 mod state;
 mod step_log;
@@ -18,9 +19,8 @@ use crate::amp::compute_kind;
 use crate::batch::Batch;
 use crate::batch_sampler::BatchSampler;
 use crate::batch_source::{BatchSource, CloseOnDrop};
-use crate::checkpoint::Checkpoint;
 use crate::classes::Classes;
-use crate::device::{self, DeviceInfo};
+use crate::device::DeviceInfo;
 use crate::dice::dice_rows;
 use crate::distributed::Ranks;
 use crate::network::Part;
@@ -32,13 +32,13 @@ use checkpointer::Checkpointer;
 use learning_rate::LearningRate;
 use model::Model;
 use model_selection::ModelSelection;
-use state::{Position, Session, TrainingState};
+use state::Position;
 use std::time::Instant;
-use step_log::{LogState, StepLog, StepRecord};
+use step_log::{StepLog, StepRecord};
 use stepper::{Stepper, Update};
 use tch::Tensor;
 use voxflow_stages::kinds::train::Train;
-use voxflow_stages::{Context, Error, Message, Metric, Result};
+use voxflow_stages::{Context, Error, Metric, Result};
 
 /// The volumes of a training.
 #[derive(Clone, Copy)]
@@ -171,10 +171,8 @@ impl<'a> Fit<'a> {
         let part = Part { share: batch.share, sync_batch_norm };
         let part = Some(part).filter(|_| self.ranks.count() > 1);
         let outputs = self.model.forward(&images, compute_kind(self.params.precision), part);
-        let mut loss = loss::of_outputs(&self.params.loss, &outputs, &labels) / group as f64;
-        if part.is_some() {
-            loss = loss * batch.share.weight();
-        }
+        let loss = loss::of_outputs(&self.params.loss, &outputs, &labels) / group as f64;
+        let loss = if part.is_some() { loss * batch.share.weight() } else { loss };
         self.stepper.backward(&loss);
         loss.detach()
     }
@@ -258,102 +256,5 @@ impl<'a> Fit<'a> {
 
     fn loader_threads(&self) -> usize {
         if self.info.device.is_cuda() { self.cx.threads().clamp(1, 8) } else { 1 }
-    }
-}
-
-/// Words on which ranks agree before a batch; the largest holds.
-const SAVE: u64 = 1;
-const STOP: u64 = 2;
-
-/// Checkpoints.
-impl Fit<'_> {
-    fn checkpoint_if_due(&mut self) -> Result<()> {
-        // Ranks hear a signal, and see a clock, at different times: they agree on every batch.
-        let is_overdue = self.ranks.is_first() && self.checkpointer.is_overdue();
-        let own = if self.cx.stopping() { STOP } else { u64::from(is_overdue) * SAVE };
-        match self.ranks.max(own)? {
-            STOP => {
-                self.save()?;
-                self.checkpointer.wait()?;
-                Err(Error::Stopped)
-            }
-            SAVE => self.save(),
-            _ => Ok(()),
-        }
-    }
-
-    /// Waits for all steps, then starts to write a checkpoint, once all ranks were seen to have the
-    /// same weights.
-    fn save(&mut self) -> Result<()> {
-        self.log.fetch()?;
-        self.share_statistics()?;
-        let mut tensors = self.model.snapshot();
-        tensors.extend(self.stepper.snapshot());
-        self.ranks.check_equal(self.position.step, &tensors)?;
-        if !self.ranks.is_first() {
-            return Ok(());
-        }
-        let log = self.log.state().clone();
-        let state = TrainingState {
-            epoch: self.position.epoch,
-            batch: self.position.batch,
-            step: self.position.step,
-            epoch_stats: log.epoch_stats,
-            metrics: log.metrics,
-            latest_dice: self.selection.latest(),
-            best: self.selection.best(),
-            loss_scale: self.stepper.loss_scale(),
-            train_seconds: log.train_seconds,
-            validate_seconds: log.validate_seconds,
-            sessions: self.checkpointer.sessions().to_vec(),
-        };
-        tensors.extend(self.selection.snapshot());
-        self.checkpointer.save(&state, tensors)
-    }
-
-    /// Restores the newest valid checkpoint, if any, and begins a session.
-    fn resume(&mut self) -> Result<()> {
-        let mut earlier = vec![];
-        if let Some(Checkpoint { state, tensors }) = self.checkpointer.newest(self.cx) {
-            let TrainingState { epoch, batch, step, .. } = state;
-            self.model.restore(&tensors)?;
-            self.selection.restore(state.latest_dice, state.best, &tensors);
-            self.stepper.restore(&state.loss_scale, &tensors)?;
-            self.position = Position { epoch, batch, step };
-            let log = LogState {
-                epoch_stats: state.epoch_stats,
-                metrics: state.metrics,
-                train_seconds: state.train_seconds,
-                validate_seconds: state.validate_seconds,
-            };
-            self.log.restore(self.cx, log);
-            self.cx.tell(Message::Resumed { epoch, step });
-            earlier = state.sessions;
-        }
-        let session = Session {
-            from_step: self.position.step,
-            device: self.info.name.clone(),
-            threads: self.cx.threads() * self.ranks.count(),
-            libtorch: device::LIBTORCH.into(),
-            voxflow: env!("CARGO_PKG_VERSION").into(),
-            ranks: self.ranks.count(),
-            backend: self.ranks.backend(),
-        };
-        self.checkpointer.begin_session(earlier, session);
-        self.check_same_start()
-    }
-
-    /// Errors unless all ranks begin at the same step with the same weights.
-    fn check_same_start(&self) -> Result<()> {
-        if self.ranks.connection().is_none() {
-            return Ok(());
-        }
-        let step = self.position.step;
-        if self.ranks.max(step)? != step {
-            return Err(Error::failed(format!(
-                "training: another rank found a later checkpoint than that of step {step}; run again"
-            )));
-        }
-        self.ranks.check_equal(step, &self.model.snapshot())
     }
 }

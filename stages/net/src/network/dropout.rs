@@ -1,10 +1,10 @@
-//! Dropout that drops the same elements whatever the number of ranks.
+//! Dropout with the same mask for any number of ranks.
 
 use super::pass::Pass;
 use tch::{Tensor, no_grad};
 
-/// Dropout by libtorch's generator, which the training seeds for each batch. A part of a batch gets
-/// its part of the whole batch's mask: the mask is drawn for all items, and the rest dropped.
+/// Dropout by libtorch's generator, seeded for each batch by the training. A share gets its part in
+/// the whole batch's mask, drawn for all items.
 pub(super) fn dropout(x: &Tensor, probability: f64, pass: Pass) -> Tensor {
     let part = pass.part.filter(|part| pass.training && !part.share.is_whole());
     let Some(share) = part.map(|part| part.share) else {

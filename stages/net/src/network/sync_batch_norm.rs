@@ -39,13 +39,15 @@ pub(super) fn sync_batch_norm(
     update(running, &mean, &variance, &count);
     let per_channel = |tensor: &Tensor| tensor.to_kind(kind).reshape([1, channels, 1, 1, 1]);
     let scale = (variance + eps).rsqrt();
-    let mut out = (wide - per_channel(&mean)) * per_channel(&scale);
-    if let Some(weight) = weight {
-        out = out * per_channel(weight);
-    }
-    if let Some(bias) = bias {
-        out = out + per_channel(bias);
-    }
+    let out = (wide - per_channel(&mean)) * per_channel(&scale);
+    let out = match weight {
+        Some(weight) => out * per_channel(weight),
+        None => out,
+    };
+    let out = match bias {
+        Some(bias) => out + per_channel(bias),
+        None => out,
+    };
     out.to_kind(x.kind())
 }
 

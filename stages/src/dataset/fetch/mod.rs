@@ -16,13 +16,13 @@ use crate::dataset::digests::{Digests, Expected};
 use crate::error::{Error, Result};
 use crate::record::Progress;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 use voxflow_cache::Digest;
+use voxflow_cache::disk::{self, FileWriter};
 
 /// Retries of a source after partial transfers.
 const BREAKS: u32 = 20;
@@ -93,7 +93,7 @@ impl Fetch<'_> {
             let right = Digests::of_file(&path, self.cx)?.check(expected, &source.shown);
             match right {
                 Ok(()) => {
-                    remove(&self.folder.join("partial.json"))?;
+                    disk::remove(&self.folder.join("partial.json"))?;
                     return Ok(path);
                 }
                 Err(error) => {
@@ -212,10 +212,7 @@ impl Fetch<'_> {
                 length,
             })?;
         }
-        let path = self.folder.join("partial");
-        let opened = OpenOptions::new().create(true).append(true).open(&path);
-        let mut file = opened.map_err(Error::io("open", &path))?;
-        voxflow_cache::sharing::share(&path);
+        let mut file = FileWriter::append(&self.folder.join("partial"))?;
         let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         let (mut buffer, mut done) = (vec![0; 1 << 17], have);
         loop {
@@ -227,9 +224,12 @@ impl Fetch<'_> {
                         done - have,
                     ));
                 }
-                Ok(0) => return synced(&file, &path).map(|()| TransferOutcome::Done),
+                Ok(0) => {
+                    file.sync()?;
+                    return Ok(TransferOutcome::Done);
+                }
                 Ok(n) => {
-                    file.write_all(&buffer[..n]).map_err(Error::io("write", &path))?;
+                    file.write_bytes(&buffer[..n])?;
                     done += n as u64;
                 }
                 Err(error) => {
@@ -255,10 +255,7 @@ impl Fetch<'_> {
     /// without a note do not count.
     fn begin(&self, partial: Partial) -> Result<()> {
         self.forget()?;
-        let file = self.folder.join("partial.json");
-        crate::context::write_json(&file, &partial)?;
-        voxflow_cache::sharing::share(&file);
-        Ok(())
+        crate::context::write_json(&self.folder.join("partial.json"), &partial)
     }
 
     fn tell(&mut self, done: u64, total: Option<u64>) {
@@ -296,21 +293,8 @@ impl Fetch<'_> {
     }
 
     fn forget(&self) -> Result<()> {
-        remove(&self.folder.join("partial"))?;
-        remove(&self.folder.join("partial.json"))
-    }
-}
-
-fn synced(file: &File, path: &Path) -> Result<()> {
-    file.sync_data().map_err(Error::io("write", path))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path)(error))
-        }
-        _ => Ok(()),
+        disk::remove(&self.folder.join("partial"))?;
+        Ok(disk::remove(&self.folder.join("partial.json"))?)
     }
 }
 

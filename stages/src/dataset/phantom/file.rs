@@ -6,9 +6,9 @@
 use super::{Orientation, Scan};
 use crate::error::{Error, Result};
 use flate2::{Compression, GzBuilder};
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use voxflow_cache::disk::FileWriter;
 
 const INT16: (i16, i16) = (4, 16);
 const UINT8: (i16, i16) = (2, 8);
@@ -26,11 +26,9 @@ pub fn write_label(scan: &Scan, path: &Path) -> Result<()> {
 }
 
 fn write(path: &Path, header: &[u8], voxels: &[u8]) -> Result<()> {
-    let file = BufWriter::new(File::create(path).map_err(Error::io("create", path))?);
+    let file = BufWriter::new(FileWriter::create(path)?);
     let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(file, Compression::new(2));
-    let written = voxflow_cache::fault::pass()
-        .and_then(|()| gzip.write_all(header))
-        .and_then(|()| gzip.write_all(voxels));
+    let written = gzip.write_all(header).and_then(|()| gzip.write_all(voxels));
     let flushed = written.and_then(|()| gzip.finish()).and_then(|mut file| file.flush());
     flushed.map_err(Error::io("write", path))
 }

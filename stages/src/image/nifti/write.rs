@@ -10,10 +10,8 @@ use crate::error::{Error, Result, Trouble};
 use crate::image::affine::{Matrix3, axes, nearest_rotation, spacing_mm};
 use crate::image::{Affine, Volume};
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
-use voxflow_cache::fault;
+use voxflow_cache::disk::FileWriter;
 
 /// Writes an image as float32, compressed if `gz`. More than one channel makes a 4D file.
 pub fn write_volume_f32(path: &Path, volume: &Volume<f32>, gz: bool) -> Result<()> {
@@ -53,15 +51,13 @@ fn little_endian(numbers: &[f32]) -> Cow<'_, [u8]> {
 }
 
 fn write(path: &Path, header: &[u8], voxels: &[u8], gz: bool) -> Result<()> {
-    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    let mut file = FileWriter::create(path)?;
     let packed = gz.then(|| compress(&[header, voxels].concat(), path)).transpose()?;
     let parts = match &packed {
         Some(packed) => [packed.as_slice(), &[]],
         None => [header, voxels],
     };
-    fault::pass()
-        .and_then(|()| parts.iter().try_for_each(|part| file.write_all(part)))
-        .map_err(Error::io("write", path))
+    Ok(parts.iter().try_for_each(|part| file.write_bytes(part))?)
 }
 
 /// One gzip member without name or time, so that equal voxels are equal bytes.

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use font8x8::UnicodeFonts;
 use std::io::Write;
 use std::path::Path;
+use voxflow_cache::disk::FileWriter;
 
 /// Red, green, blue.
 pub type Colour = [u8; 3];
@@ -94,7 +95,7 @@ impl Raster {
 
     /// Into a PNG file.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let file = std::fs::File::create(path).map_err(Error::io("create", path))?;
+        let file = FileWriter::create(path)?;
         self.encode(std::io::BufWriter::new(file)).map_err(|error| match error {
             png::EncodingError::IoError(error) => Error::io("write", path)(error),
             other => Error::failed(format!("{}: {other}", path.display())),

@@ -1,6 +1,5 @@
-//! File operations that fail on purpose: a test names the Nth create, open, write, fsync or rename
-//! of the store (and of the stages and runs that count here too), and it answers as a full or
-//! broken disk would. Without debug assertions every call is nothing.
+//! File operations that fail on purpose: a test names the Nth operation of a process, and it
+//! answers as a full or broken disk would. Without debug assertions every call is nothing.
 
 use std::io;
 
@@ -21,7 +20,7 @@ pub fn free_bytes() -> Option<u64> {
 
 /// Counts an operation that is about to be done. The one that [`VARIABLE`] names is an error.
 #[cfg(debug_assertions)]
-pub fn pass() -> io::Result<()> {
+pub(super) fn pass() -> io::Result<()> {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
     static WANTED: OnceLock<Option<(usize, i32)>> = OnceLock::new();
@@ -48,6 +47,6 @@ pub fn pass() -> io::Result<()> {
 
 /// Nothing: faults exist in debug builds only.
 #[cfg(not(debug_assertions))]
-pub fn pass() -> io::Result<()> {
+pub(super) fn pass() -> io::Result<()> {
     Ok(())
 }

@@ -18,7 +18,7 @@ const OF_FOLDERS: u32 = 0o2070;
 const OF_FILES: u32 = 0o0060;
 
 /// Gives the group its rights to a file or folder that was just made, if it lies in a shared one.
-pub fn share(path: &Path) {
+pub(crate) fn share(path: &Path) {
     let is_shared = |folder: &Path| {
         fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & SHARED == SHARED)
     };
@@ -36,7 +36,7 @@ pub fn share(path: &Path) {
 }
 
 /// Makes a folder, and those above it that are missing, each shared as the one it lies in.
-pub fn make_folders(path: &Path) -> io::Result<()> {
+pub(super) fn make_folders(path: &Path) -> io::Result<()> {
     match make_folder(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let above = path.parent().filter(|above| !above.as_os_str().is_empty());
@@ -49,7 +49,7 @@ pub fn make_folders(path: &Path) -> io::Result<()> {
 
 /// Makes the folders between `root`, which must be there, and `path` below it. A root that is gone
 /// is an error: somebody removed it, and whatever lies in a new one is a part only.
-pub fn make_folders_below(root: &Path, path: &Path) -> io::Result<()> {
+pub(super) fn make_folders_below(root: &Path, path: &Path) -> io::Result<()> {
     if path == root {
         return if root.is_dir() { Ok(()) } else { Err(ErrorKind::NotFound.into()) };
     }

@@ -1,0 +1,201 @@
+//! `voxflow site check`: what each kind of stage gets on the cluster that the site file describes,
+//! what the cluster says to it, and, by one small job a partition, what the nodes have.
+
+use super::{answer, tell};
+use crate::console::terminal_width;
+use crate::error::{Error, Exit, Result};
+use crate::executor::remote::cluster::{Batch, Cluster, JobWants};
+use crate::executor::remote::{self, files};
+use crate::globals::Globals;
+use crate::node::probe::{LOCK, Probed, QUESTION, Question};
+use crate::site::{ExecutorName, Site};
+use crate::text_table::{Cell, Format, TextTable};
+use crate::workflow::stage_resources::StageResources;
+use crate::{humanize, resources::Resources};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use voxflow_cache::{ByteLock, disk};
+use voxflow_stages::KINDS;
+use voxflow_stages::protocol::Build;
+
+/// Interval at which answers of nodes are looked for.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// A clock that is so far from the file system's is told.
+const CLOCK: f64 = 2.0;
+
+/// What is asked about the site.
+#[derive(Debug, Subcommand)]
+pub enum SiteOf {
+    /// Say what each kind of stage gets, and what the cluster says to it
+    Check(Check),
+}
+
+/// How it is checked.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
+    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
+    pub site: Option<PathBuf>,
+    /// The cluster, instead of the file's
+    #[arg(long, value_enum)]
+    pub executor: Option<ExecutorName>,
+    /// Run one small job in each partition and say what its node has
+    #[arg(long = "try")]
+    pub is_try: bool,
+    /// Longest wait for these jobs
+    #[arg(long, value_name = "TIME", value_parser = crate::parse_size::age, default_value = "2m")]
+    pub wait: Duration,
+    /// Output format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+impl SiteOf {
+    /// Runs the command.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let SiteOf::Check(check) = self;
+        check.run(globals)
+    }
+}
+
+impl Check {
+    fn run(&self, globals: &Globals) -> Result<Exit> {
+        let home = globals.home();
+        let mut site = Site::find(self.site.as_deref(), home.root())?;
+        site.executor = self.executor.unwrap_or(site.executor);
+        let store = std::path::absolute(home.store()).map_err(Error::io("find", home.store()))?;
+        let Some(cluster) = remote::cluster_of(&site, &store) else {
+            tell("stages are made here: no site file names another executor");
+            return Ok(Exit::Done);
+        };
+        let (table, mut is_good) = kinds(&site, cluster.as_ref());
+        answer(&table.write(self.format, terminal_width()))?;
+        if self.is_try {
+            let (table, all_well) = self.nodes(&site, cluster.as_ref(), &store)?;
+            answer(&table.write(self.format, terminal_width()))?;
+            is_good &= all_well;
+        }
+        Ok(if is_good { Exit::Done } else { Exit::Failed })
+    }
+
+    /// What one node of each partition has.
+    fn nodes(&self, site: &Site, cluster: &dyn Cluster, store: &Path) -> Result<(TextTable, bool)> {
+        let mut partitions: Vec<Option<String>> =
+            jobs(site).map(|(_, wants)| wants.partition).collect();
+        partitions.sort();
+        partitions.dedup();
+        let columns = ["partition", "node", "cores", "cards", "libtorch", "locks", "trouble"];
+        let mut table = TextTable::new("nodes", columns);
+        let mut is_good = true;
+        for partition in partitions {
+            let found = self.probe(partition.clone(), cluster, store)?;
+            is_good &= found.as_ref().is_ok_and(|probed| troubles(probed).is_empty());
+            table.push(row(partition.as_deref(), found));
+        }
+        Ok((table, is_good))
+    }
+
+    /// Runs a small job; an error in words where no answer came.
+    fn probe(
+        &self,
+        partition: Option<String>,
+        cluster: &dyn Cluster,
+        store: &Path,
+    ) -> Result<std::result::Result<Probed, String>> {
+        let name = files::name("probe");
+        let folder = store.join("batches").join(&name);
+        let attempt = folder.join("node");
+        disk::create_folders(&attempt)?;
+        let _held = ByteLock::attempt(&attempt.join(LOCK), 0)?;
+        files::write_whole(&attempt.join(QUESTION), &Question { sender: Build::own() })?;
+        let resources = Resources { cpus: 1, jobs: 1, memory: 500 << 20, ..Resources::default() };
+        let time = Some(Duration::from_secs(60));
+        let wants = JobWants { resources, time, partition, exclude: vec![] };
+        let batch = Batch { name, folder: folder.clone(), attempts: vec![attempt.clone()], wants };
+        let found = match cluster.submit(&batch) {
+            Err(refused) => Err(refused.words().to_string()),
+            Ok(_) => self.wait_for(&attempt, cluster),
+        };
+        disk::remove(&folder).ok();
+        Ok(found)
+    }
+
+    fn wait_for(
+        &self,
+        attempt: &Path,
+        cluster: &dyn Cluster,
+    ) -> std::result::Result<Probed, String> {
+        let until = Instant::now() + self.wait;
+        loop {
+            if let Some(probed) = Probed::read(attempt) {
+                return Ok(probed);
+            }
+            if Instant::now() > until {
+                let seconds = self.wait.as_secs();
+                return Err(format!("no answer of its job in {seconds} s; --wait waits longer"));
+            }
+            // Plain processes are started and reaped by looks.
+            cluster.look().ok();
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
+/// The kinds that become jobs, and what each gets.
+fn jobs(site: &Site) -> impl Iterator<Item = (&'static str, JobWants)> {
+    let none = StageResources::default();
+    let kinds = KINDS.iter().filter(|kind| kind.demand.is_job);
+    kinds.map(move |kind| (kind.name, remote::wants(site, kind, &none, "auto")))
+}
+
+fn kinds(site: &Site, cluster: &dyn Cluster) -> (TextTable, bool) {
+    let name = cluster.name();
+    let said = format!("{name} says");
+    let columns = ["kind", "partition", "cores", "memory", "cards", "time", &said];
+    let mut table = TextTable::new("jobs", columns);
+    let mut is_good = true;
+    for (kind, wants) in jobs(site) {
+        let says = cluster.test(&wants);
+        is_good &= says.is_ok();
+        let resources = wants.resources;
+        table.push(vec![
+            Cell::text(kind),
+            Cell::text(wants.partition.as_deref().unwrap_or("")),
+            Cell::Count(resources.cpus),
+            Cell::text(format!("{:.0} GiB", resources.memory as f64 / f64::from(1 << 30))),
+            Cell::Count(resources.gpus),
+            Cell::text(
+                wants.time.map_or_else(String::new, |time| humanize::duration(time.as_secs_f64())),
+            ),
+            Cell::text(says.unwrap_or_else(|words| words)),
+        ]);
+    }
+    (table, is_good)
+}
+
+fn troubles(probed: &Probed) -> Vec<String> {
+    let clock = (probed.clock_ahead.abs() > CLOCK)
+        .then(|| format!("its clock is {:+.0} s off the file system's", probed.clock_ahead));
+    let build = probed.build.as_ref().map(|difference| format!("the asking program {difference}"));
+    [build, probed.worker.clone(), clock].into_iter().flatten().collect()
+}
+
+fn row(partition: Option<&str>, found: std::result::Result<Probed, String>) -> Vec<Cell> {
+    let partition = Cell::text(partition.unwrap_or(""));
+    match found {
+        Err(trouble) => {
+            let nothing = (0..5).map(|_| Cell::text(""));
+            [partition].into_iter().chain(nothing).chain([Cell::text(&trouble)]).collect()
+        }
+        Ok(probed) => vec![
+            partition,
+            Cell::text(&probed.host),
+            Cell::Count(probed.cores as u64),
+            Cell::text(probed.gpus.join(", ")),
+            Cell::text(probed.libtorch.as_deref().unwrap_or("")),
+            Cell::text(if probed.sees_locks { "shared" } else { "of each node" }),
+            Cell::text(troubles(&probed).join("; ")),
+        ],
+    }
+}

@@ -1,0 +1,87 @@
+//! `voxflow stop`: asks the process of a run to stop, and cancels the run's jobs on a cluster.
+
+use super::tell;
+use crate::error::{Error, Exit, Result};
+use crate::executor::remote::attempt::Attempt;
+use crate::executor::remote::cluster::{Cluster, JobId};
+use crate::executor::remote::cluster_of;
+use crate::globals::Globals;
+use crate::humanize;
+use crate::runs::{self, StoredRun};
+use crate::site::{ExecutorName, Site};
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Runs to stop.
+#[derive(Debug, Args)]
+pub struct StopOf {
+    /// Runs: ids, their beginnings, 'latest' or folders
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<String>,
+    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
+    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
+    pub site: Option<PathBuf>,
+    /// The cluster, instead of the file's
+    #[arg(long, value_enum)]
+    pub executor: Option<ExecutorName>,
+}
+
+impl StopOf {
+    /// Stops each of them.
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let home = globals.home();
+        let mut site = Site::find(self.site.as_deref(), home.root())?;
+        site.executor = self.executor.unwrap_or(site.executor);
+        for run in runs::find_each(&home, &self.runs)? {
+            let cluster = cluster_of(&site, &run.record.store);
+            let words = [ask_process(&run), cancel_jobs(&run, cluster)?];
+            let words: Vec<String> = words.into_iter().flatten().collect();
+            let words =
+                if words.is_empty() { "nothing of it runs".into() } else { words.join("; ") };
+            tell(&format!("{}: {words}", run.record.run));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Asks the process that writes the run's journal, if it is one of this machine.
+fn ask_process(run: &StoredRun) -> Option<String> {
+    let journal = std::fs::canonicalize(run.folder.file("events.jsonl")).ok()?;
+    let own = std::process::id();
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let writer = ids.filter(|pid| *pid != own).find(|pid| has_open(*pid, &journal))?;
+    let pid = Pid::from_raw(i32::try_from(writer).ok()?)?;
+    kill_process(pid, Signal::INT).ok()?;
+    Some(format!("process {writer} was asked to stop"))
+}
+
+fn has_open(pid: u32, file: &Path) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    open.into_iter().any(|entry| std::fs::read_link(entry.path()).is_ok_and(|path| path == file))
+}
+
+fn cancel_jobs(run: &StoredRun, cluster: Option<Arc<dyn Cluster>>) -> Result<Option<String>> {
+    let Some(cluster) = cluster else { return Ok(None) };
+    let mut jobs: Vec<JobId> = vec![];
+    for fingerprint in run.record.stages.iter().filter_map(|stage| stage.fingerprint) {
+        for attempt in Attempt::list(&run.record.store, &fingerprint)? {
+            if attempt.good()?.is_none()
+                && let Some(job) = attempt.job()
+                && let Some(id) = job.id
+            {
+                jobs.push(format!("{id}_{}", job.index));
+            }
+        }
+    }
+    if jobs.is_empty() {
+        return Ok(None);
+    }
+    cluster.cancel(&jobs).map_err(|silent| {
+        Error::Failed(format!("{} does not answer: {}", cluster.name(), silent.0))
+    })?;
+    let count = humanize::count(jobs.len() as u64, "job");
+    Ok(Some(format!("{count} cancelled: {}", jobs.join(", "))))
+}

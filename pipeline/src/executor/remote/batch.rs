@@ -1,0 +1,175 @@
+//! Submissions: orders that come close together and want the same become one array.
+
+use super::attempt::{Attempt, Job};
+use super::cluster::{Batch, Cluster, JobId, JobWants, Refused};
+use super::files;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use voxflow_cache::disk;
+use voxflow_stages::{Error, Result};
+
+/// Time in which orders are collected.
+const COLLECT: Duration = Duration::from_millis(200);
+/// First and longest wait after "not now", and how long it is tried.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Interval at which a waiting thread looks for a stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The answer to an order.
+type Outcome = std::result::Result<(), Refused>;
+
+/// An attempt to be submitted.
+struct Waiting {
+    attempt: Attempt,
+    wants: JobWants,
+    outcome: Arc<Mutex<Option<Outcome>>>,
+}
+
+/// Collects attempts and submits them.
+pub struct Batcher {
+    cluster: Arc<dyn Cluster>,
+    folder: PathBuf,
+    waiting: Mutex<Vec<Waiting>>,
+    submitted: Condvar,
+}
+
+impl Batcher {
+    /// For a cluster; batches lie below `folder`.
+    pub fn new(cluster: Arc<dyn Cluster>, folder: PathBuf) -> Batcher {
+        let (waiting, submitted) = (Mutex::default(), Condvar::new());
+        Batcher { cluster, folder, waiting, submitted }
+    }
+
+    /// Submits an attempt, with others where some come meanwhile. Says to `say` what the cluster
+    /// says while it takes nothing.
+    ///
+    /// # Errors
+    /// What the cluster refuses for good, or for an hour; a stop.
+    pub fn submit(
+        &self,
+        attempt: &Attempt,
+        wants: &JobWants,
+        stop: &dyn Fn() -> bool,
+        say: &dyn Fn(&str),
+    ) -> Result<()> {
+        let (began, mut wait, mut last) = (Instant::now(), FIRST_WAIT, String::new());
+        loop {
+            match self.submit_once(attempt, wants)? {
+                Ok(()) => return Ok(()),
+                Err(Refused::Never(words)) => {
+                    let name = self.cluster.name();
+                    return Err(Error::failed(format!("{name} refuses its job: {words}")));
+                }
+                Err(Refused::NotNow(words)) if began.elapsed() > PATIENCE => {
+                    let name = self.cluster.name();
+                    return Err(Error::failed(format!("{name} took no job for an hour: {words}")));
+                }
+                Err(Refused::NotNow(words)) => {
+                    if words != last {
+                        say(&format!("waits for {}: {words}", self.cluster.name()));
+                        last = words;
+                    }
+                    let until = Instant::now() + wait;
+                    while Instant::now() < until {
+                        if stop() {
+                            return Err(Error::Stopped);
+                        }
+                        std::thread::sleep(POLL_INTERVAL);
+                    }
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// One round: the first who comes collects the others and submits for all.
+    fn submit_once(&self, attempt: &Attempt, wants: &JobWants) -> Result<Outcome> {
+        let outcome = Arc::new(Mutex::new(None));
+        let mut waiting = self.waiting();
+        let is_first = waiting.is_empty();
+        waiting.push(Waiting {
+            attempt: attempt.clone(),
+            wants: wants.clone(),
+            outcome: Arc::clone(&outcome),
+        });
+        if is_first {
+            drop(waiting);
+            std::thread::sleep(COLLECT);
+            let all = std::mem::take(&mut *self.waiting());
+            self.submit_all(all);
+            self.submitted.notify_all();
+            waiting = self.waiting();
+        }
+        loop {
+            if let Some(outcome) = take(&outcome) {
+                return Ok(outcome);
+            }
+            let waited = self.submitted.wait_timeout(waiting, COLLECT);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn submit_all(&self, mut all: Vec<Waiting>) {
+        all.sort_by(|one, other| one.wants.cmp(&other.wants));
+        let groups = all.chunk_by(|one, other| one.wants == other.wants);
+        for group in groups.flat_map(|group| group.chunks(self.cluster.most_at_once().max(1))) {
+            let outcome = self.submit_group(group);
+            for one in group {
+                *one.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.clone());
+            }
+        }
+    }
+
+    fn submit_group(&self, group: &[Waiting]) -> Outcome {
+        let batch = self.batch(group).map_err(|error| Refused::NotNow(error.to_string()))?;
+        let id = self.cluster.submit(&batch)?;
+        for (index, one) in (0..).zip(group) {
+            // The job runs: that its id is not written down costs no more than a look by name.
+            one.attempt.write_job(&job(&batch, index, Some(id.clone()))).ok();
+        }
+        Ok(())
+    }
+
+    /// The batch, written down before anybody submits it: an answer that never came is looked up by
+    /// its name.
+    fn batch(&self, group: &[Waiting]) -> Result<Batch> {
+        let attempts: Vec<PathBuf> =
+            group.iter().map(|one| one.attempt.folder().to_path_buf()).collect();
+        let name = files::name(&format!("{attempts:?}"));
+        let folder = self.folder.join(&name);
+        disk::create_folders(&folder)?;
+        let batch = Batch { name, folder, attempts, wants: group[0].wants.clone() };
+        for (index, one) in (0..).zip(group) {
+            one.attempt.write_job(&job(&batch, index, None))?;
+        }
+        Ok(batch)
+    }
+
+    /// Removes the files of a job whose stage has been published, and the batch with its last.
+    pub fn forget(&self, job: &Job) {
+        let folder = self.folder.join(&job.batch);
+        for ending in ["out", "pid"] {
+            disk::remove(&folder.join(format!("{}.{ending}", job.index))).ok();
+        }
+        let names = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let is_own = |name: std::ffi::OsString| name != "list" && name != "script.sh";
+        if !names.map(|entry| entry.file_name()).any(is_own) {
+            disk::remove(&folder).ok();
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take(outcome: &Mutex<Option<Outcome>>) -> Option<Outcome> {
+    outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn job(batch: &Batch, index: u32, id: Option<JobId>) -> Job {
+    Job { batch: batch.name.clone(), index, at_ms: crate::event::now_ms(), id }
+}

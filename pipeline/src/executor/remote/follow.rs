@@ -1,0 +1,229 @@
+//! Following the attempts at one stage to their end.
+
+use super::attempt::{Attempt, Job, Shard, Start};
+use super::cluster::{Cluster, JobId, JobWants, Seen, State};
+use super::making::Making;
+use super::relay::Listener;
+use super::retry::{Decision, Evidence, Tries};
+use super::verdict::Verdict;
+use crate::site::OnStop;
+use crate::stop::{Registered, Stoppable};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use voxflow_stages::{Error, Result};
+
+/// First and longest interval between two looks into the attempt's folder.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
+/// Time without a beat from which the cluster is asked more often.
+const WORRY: Duration = Duration::from_secs(20);
+/// Time that a job may wait for what does not come by itself until people are told.
+const SAY_HELD: Duration = Duration::from_secs(60);
+
+/// The job of an attempt, as far as a stop must reach it.
+struct JobHandle {
+    cluster: Arc<dyn Cluster>,
+    on_stop: OnStop,
+    job: Mutex<Option<JobId>>,
+}
+
+impl JobHandle {
+    fn cancel(&self) {
+        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(job) = job
+            && let Err(silent) = self.cluster.cancel(&[job])
+        {
+            tracing::warn!("{}: {}", self.cluster.name(), silent.0);
+        }
+    }
+}
+
+impl Stoppable for JobHandle {
+    fn ask(&self) {
+        if self.on_stop == OnStop::Cancel {
+            self.cancel();
+        }
+    }
+
+    fn kill(&self) {
+        self.cancel();
+    }
+}
+
+/// The state of following.
+pub(super) struct Follow<'a> {
+    making: &'a Making<'a>,
+    shard: Option<Shard>,
+    tries: Tries,
+    listener: Listener,
+    said: String,
+    held_since: Option<Instant>,
+}
+
+/// One attempt under watch.
+struct Watched {
+    attempt: Attempt,
+    job: Job,
+    handle: Registered<JobHandle>,
+    began: Instant,
+    last_seen: Instant,
+    /// Names and times of unfinished files when it began.
+    unfinished: Vec<(std::ffi::OsString, Option<std::time::SystemTime>)>,
+}
+
+impl<'a> Follow<'a> {
+    pub(super) fn new(making: &'a Making<'a>, shard: Option<Shard>) -> Follow<'a> {
+        let (tries, listener) = (Tries::default(), Listener::default());
+        Follow { making, shard, tries, listener, said: String::new(), held_since: None }
+    }
+
+    /// Follows an attempt, and others after it, to a good verdict.
+    pub(super) fn until_good(
+        &mut self,
+        first: Attempt,
+        wants: &mut JobWants,
+    ) -> Result<(Start, Verdict)> {
+        let mut watched = self.watch(first)?;
+        let mut interval = FIRST_LOOK;
+        loop {
+            match self.step(&mut watched)? {
+                Decision::Wait => {}
+                Decision::Take => {
+                    self.making.keep_items(&watched.attempt)?;
+                    if let Some(good) = watched.attempt.good()? {
+                        return Ok(good);
+                    }
+                }
+                Decision::Fail(error) => {
+                    self.making.keep_items(&watched.attempt)?;
+                    return Err(error);
+                }
+                Decision::Again { why, more_memory } => {
+                    self.making.keep_items(&watched.attempt)?;
+                    self.say(&format!("another attempt: {why}"));
+                    if more_memory {
+                        let factor = self.making.shared.site.more_memory();
+                        wants.resources.memory = (wants.resources.memory as f64 * factor) as u64;
+                    }
+                    wants.exclude = self.tries.excluded();
+                    watched = self.watch(self.making.submit(self.shard, wants)?)?;
+                    interval = FIRST_LOOK;
+                }
+            }
+            if self.making.stop.is_asked() {
+                self.tell_of_stop(&watched);
+                return Err(Error::Stopped);
+            }
+            std::thread::sleep(interval);
+            interval = (interval * 2).min(LONGEST_LOOK);
+        }
+    }
+
+    fn watch(&self, attempt: Attempt) -> Result<Watched> {
+        let job = attempt.job().unwrap_or_default();
+        let shared = self.making.shared;
+        let handle = JobHandle {
+            cluster: Arc::clone(&shared.cluster),
+            on_stop: shared.on_stop,
+            job: Mutex::new(job.id.as_ref().map(|id| format!("{id}_{}", job.index))),
+        };
+        let handle = self.making.stop.start(|| Ok::<_, Error>(handle))?;
+        let unfinished = listed(&self.making.order.task.unfinished);
+        let (began, last_seen) = (Instant::now(), Instant::now());
+        Ok(Watched { attempt, job, handle, began, last_seen, unfinished })
+    }
+
+    fn tell_of_stop(&self, watched: &Watched) {
+        let words = match self.making.shared.on_stop {
+            OnStop::Cancel => "its job is cancelled",
+            OnStop::Leave => {
+                "its job goes on; the same command takes it up, and a second Ctrl-C cancels it"
+            }
+        };
+        let id = watched.job.id.clone().unwrap_or_default();
+        self.making.say(&format!("{words} ({id})"));
+    }
+
+    /// Looks at all that is known of an attempt and decides.
+    fn step(&mut self, watched: &mut Watched) -> Result<Decision> {
+        let starts = watched.attempt.starts()?;
+        if let Some(start) = starts.last() {
+            self.listener.hear(start, |message| self.making.host.tell(message));
+        }
+        let good = starts.iter().find_map(|start| start.verdict().filter(Verdict::is_good));
+        let last = starts.last().and_then(Start::verdict);
+        let beat = starts.last().and_then(Start::last_beat);
+        let silent_for = beat.map(|beat| beat.elapsed().unwrap_or_default());
+        if good.is_some() {
+            return Ok(Decision::Take);
+        }
+        let is_urgent = last.is_some()
+            || silent_for.map_or(watched.began.elapsed() > WORRY, |silent| silent > WORRY);
+        let found = self.making.shared.view.find(&watched.job, is_urgent);
+        if let Some(words) = &found.silence {
+            self.say(words);
+        }
+        if let Some(seen) = &found.seen {
+            watched.last_seen = Instant::now();
+            *watched.handle.job.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(seen.job.clone());
+            self.say_state(seen);
+        }
+        let output = self.making.shared.store.join("batches").join(&watched.job.batch);
+        let last_words = last_line(&output.join(format!("{}.out", watched.job.index)));
+        let evidence = Evidence {
+            verdict: last.as_ref().map(|verdict| &verdict.end),
+            has_started: !starts.is_empty(),
+            silent_for,
+            seen: found.seen.as_ref(),
+            past: found.past.as_ref(),
+            unseen_for: watched.last_seen.elapsed(),
+            has_answered: found.answered.is_some_and(|answered| answered > watched.last_seen),
+            last_words: &last_words,
+            has_moved: listed(&self.making.order.task.unfinished) != watched.unfinished,
+        };
+        Ok(self.tries.decide(&evidence))
+    }
+
+    /// Says once what became of the job.
+    fn say_state(&mut self, seen: &Seen) {
+        let why = if seen.why.is_empty() { String::new() } else { format!(" ({})", seen.why) };
+        match seen.state {
+            State::Waiting => self.say(&format!("queued as job {}{why}", seen.job)),
+            State::Running => self.say(&format!("runs on {} as job {}", seen.node, seen.job)),
+            State::Held => {
+                let since = *self.held_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > SAY_HELD {
+                    self.say(&format!("job {} will not start by itself{why}", seen.job));
+                }
+            }
+            State::Over(_) => {}
+        }
+    }
+
+    fn say(&mut self, words: &str) {
+        if self.said != words && self.shard.is_none_or(|shard| shard.index == 0) {
+            self.said = words.to_string();
+            self.making.say(words);
+        }
+    }
+}
+
+/// The names and times of the files in a folder.
+fn listed(folder: &Path) -> Vec<(std::ffi::OsString, Option<std::time::SystemTime>)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut listed: Vec<_> = entries
+        .map(|entry| (entry.file_name(), entry.metadata().and_then(|facts| facts.modified()).ok()))
+        .collect();
+    listed.sort();
+    listed
+}
+
+fn last_line(path: &Path) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let end = &text[text.len().saturating_sub(1 << 12)..];
+    let text = String::from_utf8_lossy(end).into_owned();
+    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    line.unwrap_or_default().trim().to_string()
+}

@@ -1,0 +1,157 @@
+//! The executor that makes stages by jobs.
+
+use super::attempt::{self, Attempt, Shard};
+use super::batch::Batcher;
+use super::children::Children;
+use super::cluster::{Cluster, JobWants};
+use super::follow::Follow;
+use super::making::{Making, Shared};
+use super::slurm::Slurm;
+use super::view::View;
+use crate::executor::{Executor, Finished, Local, Order};
+use crate::resources::Resources;
+use crate::site::{ExecutorName, OnStop, Site};
+use crate::stop::Stop;
+use crate::workflow::stage_resources::StageResources;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use voxflow_cache::{Recipe, disk};
+use voxflow_stages::stage::Pool;
+use voxflow_stages::{Error, Host, Kind, Result};
+
+/// Stages as jobs of a cluster; work of moments stays here.
+pub struct Remote {
+    local: Local,
+    shared: Shared,
+}
+
+impl Remote {
+    /// On a cluster, with a store that its nodes see under the same path.
+    pub fn new(cluster: Arc<dyn Cluster>, site: Site, store: PathBuf, on_stop: OnStop) -> Remote {
+        let store = std::path::absolute(&store).unwrap_or(store);
+        let batcher = Batcher::new(Arc::clone(&cluster), store.join("batches"));
+        let view = View::new(Arc::clone(&cluster));
+        let shared = Shared { cluster, batcher, view, site, store, on_stop };
+        Remote { local: Local::on("cpu"), shared }
+    }
+
+    /// The most jobs at once.
+    pub fn most_jobs(&self) -> usize {
+        self.shared.site.max_jobs()
+    }
+}
+
+/// The cluster of a site; `None` where stages are made here.
+pub fn cluster_of(site: &Site, store: &Path) -> Option<Arc<dyn Cluster>> {
+    match site.executor {
+        ExecutorName::Here => None,
+        ExecutorName::Children => {
+            Some(Arc::new(Children::new(store.join("batches"), site.children)))
+        }
+        ExecutorName::Slurm => Some(Arc::new(Slurm::new(site.slurm.clone()))),
+    }
+}
+
+/// Resources of a stage's job: the workflow's, else the site's, else the kind's usual ones.
+pub fn wants(site: &Site, kind: &Kind, asked: &StageResources, device: &str) -> JobWants {
+    let demand = kind.demand;
+    let is_on_gpu = kind.pool == Pool::Gpu && device != "cpu";
+    let kind = site.kind(kind.name);
+    let usual_time = demand.hours.map(|hours| Duration::from_secs(3600 * u64::from(hours)));
+    let time = asked.time.or(kind.time).or(usual_time);
+    let most = site.max_time();
+    let time = time.into_iter().chain(most).min();
+    let resources = Resources {
+        io: 0,
+        jobs: 1,
+        cpus: asked.cpus.or(kind.cpus).unwrap_or(demand.cpus).into(),
+        memory: asked.memory.or(kind.memory).unwrap_or(demand.memory),
+        gpus: asked.gpus.or(kind.gpus).unwrap_or(u16::from(is_on_gpu)).into(),
+    };
+    let partition = kind.partition.or_else(|| site.partition());
+    JobWants { resources, time, partition, exclude: vec![] }
+}
+
+impl Executor for Remote {
+    fn make(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
+        if !order.kind.demand.is_job {
+            return self.local.make(order, host, stop);
+        }
+        let fingerprint = order.task.recipe.fingerprint();
+        let kept = Mutex::default();
+        make(&Making { shared: &self.shared, order, host, stop, fingerprint, kept })
+    }
+
+    fn tidy(&self, recipe: &Recipe) {
+        let fingerprint = recipe.fingerprint();
+        let jobs = Attempt::list(&self.shared.store, &fingerprint).unwrap_or_default();
+        for job in jobs.iter().filter_map(Attempt::job) {
+            self.shared.batcher.forget(&job);
+        }
+        let folder = attempt::of_stage(&self.shared.store, &fingerprint);
+        if let Err(error) = disk::remove(&folder) {
+            tracing::warn!("{error}; it is of no use any more and may be removed by hand");
+        }
+    }
+
+    fn hands_items(&self) -> bool {
+        true
+    }
+}
+
+fn make(making: &Making) -> Result<Finished> {
+    let order = making.order;
+    let mut wants = wants(&making.shared.site, order.kind, order.asked, &order.task.device);
+    if let Some(finished) = making.take_over()? {
+        return Ok(finished);
+    }
+    let shards = shards(making);
+    if shards > 1 {
+        make_items(making, shards, &wants)?;
+    }
+    let attempt = match making.living()? {
+        Some(attempt) => attempt,
+        None => making.submit(None, &wants)?,
+    };
+    let (start, verdict) = Follow::new(making, None).until_good(attempt, &mut wants)?;
+    making.finish(&start, verdict)
+}
+
+/// The number of jobs that make items.
+fn shards(making: &Making) -> u64 {
+    let roles: Vec<&str> = making.order.kind.items.iter().map(|items| items.reads).collect();
+    let inputs = making.order.task.inputs.iter();
+    let files = inputs.filter(|(role, _)| roles.contains(&role.as_str()));
+    let files: usize = files.flat_map(|(_, inputs)| inputs).map(|input| input.files.len()).sum();
+    let jobs = files as u64 / making.shared.site.items_per_job().max(1);
+    jobs.clamp(1, making.shared.site.max_jobs() as u64)
+}
+
+/// Makes the items in jobs of their own, each a share of them.
+fn make_items(making: &Making, count: u64, wants: &JobWants) -> Result<()> {
+    let shards = (0..count).map(|index| Shard { index, count });
+    let results: Vec<Result<()>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = shards
+            .map(|shard| {
+                let mut wants = wants.clone();
+                wants.resources.gpus = wants.resources.gpus.min(1);
+                scope.spawn(move || {
+                    let attempt = making.submit(Some(shard), &wants)?;
+                    Follow::new(making, Some(shard)).until_good(attempt, &mut wants).map(drop)
+                })
+            })
+            .collect();
+        let lost = || Err(Error::failed("a thread of the cluster broke"));
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+    });
+    let mut cases = vec![];
+    for result in results {
+        match result {
+            Err(Error::Cases(bad)) => cases.extend(bad),
+            result => result?,
+        }
+    }
+    cases.sort();
+    if cases.is_empty() { Ok(()) } else { Err(Error::Cases(cases)) }
+}

@@ -1,0 +1,52 @@
+//! Messages of a node, read from the attempt's folder.
+
+use super::attempt::Start;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use voxflow_stages::Message;
+
+/// Passes on all messages of a start that is over, but its progress. `bytes` is the length of the
+/// messages; a longer file has lines of nobody.
+pub(super) fn replay(start: &Start, bytes: u64, mut tell: impl FnMut(Message)) {
+    let Ok(file) = File::open(start.said()) else { return };
+    for line in BufReader::new(file.take(bytes)).split(b'\n').map_while(std::io::Result::ok) {
+        match serde_json::from_slice(&line) {
+            Ok(Message::Progress(_) | Message::Waiting { .. }) | Err(_) => {}
+            Ok(message) => tell(message),
+        }
+    }
+}
+
+/// A start that is heard while it runs: its progress only, since its metrics count once it has
+/// ended well.
+#[derive(Debug, Default)]
+pub(super) struct Listener {
+    start: Option<Start>,
+    heard: u64,
+}
+
+impl Listener {
+    /// Passes on the news since the last call.
+    pub(super) fn hear(&mut self, start: &Start, mut tell: impl FnMut(Message)) {
+        if self.start.as_ref() != Some(start) {
+            *self = Listener { start: Some(start.clone()), heard: 0 };
+        }
+        let Ok(mut file) = File::open(start.said()) else { return };
+        if file.seek(SeekFrom::Start(self.heard)).is_err() {
+            return;
+        }
+        let mut text = vec![];
+        if file.read_to_end(&mut text).is_err() {
+            return;
+        }
+        // A line that is still being written is heard next time.
+        let Some(end) = text.iter().rposition(|byte| *byte == b'\n') else { return };
+        self.heard += end as u64 + 1;
+        let messages = text[..end].split(|byte| *byte == b'\n');
+        let messages = messages.filter_map(|line| serde_json::from_slice(line).ok());
+        let is_news = |message: &Message| {
+            matches!(message, Message::Progress(_) | Message::Resumed { .. } | Message::Info { .. })
+        };
+        messages.filter(is_news).for_each(&mut tell);
+    }
+}

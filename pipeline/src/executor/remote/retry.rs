@@ -1,0 +1,342 @@
+//! What is done about an attempt: a pure function from what is known of it to a decision. The table
+//! of failures in docs/cluster.md is its test.
+
+use super::cluster::{Ended, Seen, State};
+use super::verdict::{End, StopReason};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use voxflow_stages::{Error, Reply};
+
+/// Time without a trace of a job until it counts as lost, and without a word of its process.
+const UNSEEN: Duration = Duration::from_secs(120);
+const SILENT: Duration = Duration::from_secs(300);
+/// Attempts that may end for each reason.
+const NEVER_STARTED: u32 = 3;
+const NODE: u32 = 5;
+const NO_PROGRESS: u32 = 2;
+const MEMORY: u32 = 2;
+const LOST: u32 = 5;
+/// Deaths of jobs on a node until it is left out.
+const DEATHS: u32 = 2;
+
+/// Everything that is known of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The last verdict.
+    pub verdict: Option<&'a End>,
+    /// True if a process began.
+    pub has_started: bool,
+    /// Time since the last word of its process; `None` without a process.
+    pub silent_for: Option<Duration>,
+    /// The job in the queue.
+    pub seen: Option<&'a Seen>,
+    /// The job in the accounting.
+    pub past: Option<&'a Seen>,
+    /// Time since the job was last seen in the queue, or submitted.
+    pub unseen_for: Duration,
+    /// True if the cluster has answered since then.
+    pub has_answered: bool,
+    /// The last words of the job's output.
+    pub last_words: &'a str,
+    /// True if the unfinished state has grown during the attempt.
+    pub has_moved: bool,
+}
+
+/// Attempts so far, by the reason of their end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tries {
+    never_started: u32,
+    memory: u32,
+    node: u32,
+    no_progress: u32,
+    lost: u32,
+    /// Deaths of jobs by node.
+    deaths: BTreeMap<String, u32>,
+}
+
+/// The next step.
+#[derive(Debug)]
+pub enum Decision {
+    /// Nothing yet.
+    Wait,
+    /// The verdict is good.
+    Take,
+    /// Another attempt.
+    Again {
+        /// The reason, for people.
+        why: String,
+        /// True if it is to have more memory.
+        more_memory: bool,
+    },
+    /// The stage has failed, or was stopped.
+    Fail(Error),
+}
+
+impl Tries {
+    /// The nodes that are to be left out.
+    pub fn excluded(&self) -> Vec<String> {
+        let dead = self.deaths.iter().filter(|(_, deaths)| **deaths >= DEATHS);
+        dead.map(|(node, _)| node.clone()).collect()
+    }
+
+    /// Decides, and counts the attempt that is over.
+    pub fn decide(&mut self, evidence: &Evidence) -> Decision {
+        match evidence.verdict {
+            Some(End::Made { .. } | End::Shard) => Decision::Take,
+            Some(End::Failed { error }) => Decision::Fail(failure(error)),
+            Some(End::Stopped { why, has_moved }) => self.stopped(*why, *has_moved, evidence),
+            None => self.without_verdict(evidence),
+        }
+    }
+
+    fn stopped(&mut self, why: StopReason, has_moved: bool, evidence: &Evidence) -> Decision {
+        if is_alive(evidence) {
+            // The cluster starts it again, or will tell of its end.
+            return Decision::Wait;
+        }
+        match why {
+            StopReason::Walltime => self.out_of_time(has_moved),
+            StopReason::Fenced => self.again_for_node("another process took it up", ""),
+            StopReason::Asked => match evidence.seen.or(evidence.past) {
+                Some(seen) if seen.state == State::Over(Ended::Cancelled) => cancelled(seen),
+                Some(seen) => self.again_for_node("it was stopped from outside", &seen.node),
+                None if evidence.unseen_for < UNSEEN => Decision::Wait,
+                None => self.again_for_node("it was stopped from outside", ""),
+            },
+        }
+    }
+
+    fn without_verdict(&mut self, evidence: &Evidence) -> Decision {
+        let over = evidence.seen.into_iter().chain(evidence.past).find_map(|seen| {
+            let State::Over(ended) = seen.state else { return None };
+            Some((ended, seen))
+        });
+        match over {
+            Some(_) if evidence.seen.is_some_and(|seen| !is_over(seen.state)) => Decision::Wait,
+            Some((ended, seen)) => self.ended(ended, seen, evidence),
+            None if evidence.seen.is_some() => Decision::Wait,
+            None => self.unseen(evidence),
+        }
+    }
+
+    fn ended(&mut self, ended: Ended, seen: &Seen, evidence: &Evidence) -> Decision {
+        let words = evidence.last_words;
+        match ended {
+            _ if is_out_of_memory(ended, seen, words) => self.out_of_memory(),
+            Ended::Cancelled => cancelled(seen),
+            Ended::Timeout => self.out_of_time(evidence.has_moved),
+            Ended::NodeFailed => {
+                self.again_for_node(&format!("node failure ({})", seen.why), &seen.node)
+            }
+            _ if !evidence.has_started => self.never_started(seen, words),
+            // The verdict may still be on its way from the node.
+            _ if evidence.unseen_for < UNSEEN && ended == Ended::Completed => Decision::Wait,
+            _ => self.again_for_node(&format!("its process died ({})", seen.why), &seen.node),
+        }
+    }
+
+    fn unseen(&mut self, evidence: &Evidence) -> Decision {
+        let speaks = evidence.silent_for.is_some_and(|silent| silent < SILENT);
+        if speaks || !evidence.has_answered || evidence.unseen_for < UNSEEN {
+            return Decision::Wait;
+        }
+        self.lost += 1;
+        again_or(self.lost < LOST, "the cluster no longer knows its job", || {
+            format!("its job was lost {LOST} times; see the cluster's log")
+        })
+    }
+
+    fn never_started(&mut self, seen: &Seen, words: &str) -> Decision {
+        self.never_started += 1;
+        let said = if words.is_empty() { seen.why.as_str() } else { words };
+        *self.deaths.entry(seen.node.clone()).or_default() += 1;
+        again_or(self.never_started < NEVER_STARTED, &format!("it did not start: {said}"), || {
+            format!(
+                "its job did not start in {NEVER_STARTED} tries: {said}; 'setup' and 'program' of \
+                 the site say what a job begins with"
+            )
+        })
+    }
+
+    fn out_of_memory(&mut self) -> Decision {
+        self.memory += 1;
+        if self.memory < MEMORY {
+            let why = "its memory was not enough".to_string();
+            return Decision::Again { why, more_memory: true };
+        }
+        let words = "its job ran out of memory, also with more; raise resources.memory of the \
+                     stage";
+        Decision::Fail(Error::failed(words))
+    }
+
+    fn out_of_time(&mut self, has_moved: bool) -> Decision {
+        self.no_progress = if has_moved { 0 } else { self.no_progress + 1 };
+        again_or(self.no_progress < NO_PROGRESS, "its time was over", || {
+            "its time was over twice without progress; raise resources.time of the stage, or \
+             'lead' of the site, the time for a last checkpoint"
+                .to_string()
+        })
+    }
+
+    fn again_for_node(&mut self, why: &str, node: &str) -> Decision {
+        self.node += 1;
+        if !node.is_empty() {
+            *self.deaths.entry(node.to_string()).or_default() += 1;
+        }
+        again_or(self.node < NODE, why, || format!("it ended {NODE} times early: {why}"))
+    }
+}
+
+fn again_or(may_try: bool, why: &str, failure: impl FnOnce() -> String) -> Decision {
+    match may_try {
+        true => Decision::Again { why: why.to_string(), more_memory: false },
+        false => Decision::Fail(Error::failed(failure())),
+    }
+}
+
+fn failure(error: &Reply) -> Error {
+    error.clone().error().unwrap_or_else(|| Error::failed("it failed without words"))
+}
+
+fn cancelled(seen: &Seen) -> Decision {
+    Decision::Fail(Error::failed(format!("job {} was cancelled: {}", seen.job, seen.why)))
+}
+
+fn is_over(state: State) -> bool {
+    matches!(state, State::Over(_))
+}
+
+fn is_alive(evidence: &Evidence) -> bool {
+    evidence.seen.is_some_and(|seen| !is_over(seen.state))
+}
+
+/// Without cgroups a batch system samples memory and kills: the job has failed, and only its output
+/// says why.
+fn is_out_of_memory(ended: Ended, seen: &Seen, words: &str) -> bool {
+    let is_told = [words, seen.why.as_str()].iter().any(|text| {
+        text.contains("exceeded memory limit") || text.contains("oom") || text.contains("OOM")
+    });
+    ended == Ended::OutOfMemory || (ended == Ended::Failed && is_told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10_000);
+
+    fn seen(state: State) -> Seen {
+        Seen {
+            batch: "vf-0".into(),
+            index: 0,
+            job: "17_0".into(),
+            state,
+            why: "by uid 0".into(),
+            node: "n1".into(),
+        }
+    }
+
+    fn nothing() -> Evidence<'static> {
+        Evidence {
+            verdict: None,
+            has_started: true,
+            silent_for: Some(LONG),
+            seen: None,
+            past: None,
+            unseen_for: LONG,
+            has_answered: true,
+            last_words: "",
+            has_moved: false,
+        }
+    }
+
+    /// The decision after as many attempts that ended so.
+    fn after(times: usize, evidence: &Evidence) -> Decision {
+        let mut tries = Tries::default();
+        (1..times).for_each(|_| drop(tries.decide(evidence)));
+        tries.decide(evidence)
+    }
+
+    #[track_caller]
+    fn again(decision: Decision, words: &str) {
+        let Decision::Again { why, .. } = decision else { panic!("{decision:?}") };
+        assert!(why.contains(words), "{why}");
+    }
+
+    #[track_caller]
+    fn fails(decision: Decision, words: &str) {
+        let Decision::Fail(error) = decision else { panic!("{decision:?}") };
+        assert!(error.to_string().contains(words), "{error}");
+    }
+
+    #[test]
+    fn a_verdict_counts_whatever_the_cluster_says() {
+        let (made, dead) = (End::Shard, seen(State::Over(Ended::OutOfMemory)));
+        let evidence = Evidence { verdict: Some(&made), seen: Some(&dead), ..nothing() };
+        assert!(matches!(after(1, &evidence), Decision::Take));
+        let failed = End::Failed { error: Reply::from(&Error::failed("loss is NaN")) };
+        fails(after(1, &Evidence { verdict: Some(&failed), ..nothing() }), "loss is NaN");
+    }
+
+    #[test]
+    fn each_end_without_a_verdict_has_its_answer() {
+        let ended = |ended| seen(State::Over(ended));
+        let of = |state: &Seen, times| after(times, &Evidence { seen: Some(state), ..nothing() });
+        again(of(&ended(Ended::NodeFailed), 1), "node failure");
+        again(of(&ended(Ended::NodeFailed), 4), "node failure");
+        fails(of(&ended(Ended::NodeFailed), 5), "5 times");
+        fails(of(&ended(Ended::Cancelled), 1), "job 17_0 was cancelled: by uid 0");
+        let Decision::Again { more_memory: true, .. } = of(&ended(Ended::OutOfMemory), 1) else {
+            panic!("more memory")
+        };
+        fails(of(&ended(Ended::OutOfMemory), 2), "raise resources.memory");
+        again(of(&ended(Ended::Timeout), 1), "time was over");
+        fails(of(&ended(Ended::Timeout), 2), "raise resources.time");
+        let failed = ended(Ended::Failed);
+        let words = "slurmstepd: error: exceeded memory limit";
+        let evidence = Evidence { seen: Some(&failed), last_words: words, ..nothing() };
+        assert!(matches!(after(1, &evidence), Decision::Again { more_memory: true, .. }));
+        let evidence = Evidence {
+            seen: Some(&failed),
+            has_started: false,
+            last_words: "module: not found",
+            ..nothing()
+        };
+        again(after(2, &evidence), "module: not found");
+        fails(after(3, &evidence), "did not start in 3 tries: module: not found");
+    }
+
+    #[test]
+    fn a_training_that_moves_goes_on_at_every_time_limit() {
+        let stopped = End::Stopped { why: StopReason::Walltime, has_moved: true };
+        let over = seen(State::Over(Ended::Completed));
+        let evidence = Evidence { verdict: Some(&stopped), seen: Some(&over), ..nothing() };
+        again(after(50, &evidence), "time was over");
+        let running = seen(State::Waiting);
+        let evidence = Evidence { seen: Some(&running), ..evidence };
+        assert!(matches!(after(1, &evidence), Decision::Wait), "the cluster has requeued it");
+    }
+
+    #[test]
+    fn silence_changes_nothing_and_a_job_that_nobody_knows_is_lost_in_the_end() {
+        let early = Evidence { unseen_for: Duration::from_secs(5), ..nothing() };
+        assert!(matches!(after(1, &early), Decision::Wait));
+        let no_answer = Evidence { has_answered: false, ..nothing() };
+        assert!(matches!(after(9, &no_answer), Decision::Wait));
+        let speaks = Evidence { silent_for: Some(Duration::from_secs(2)), ..nothing() };
+        assert!(matches!(after(9, &speaks), Decision::Wait));
+        again(after(1, &nothing()), "no longer knows");
+        fails(after(5, &nothing()), "lost 5 times");
+    }
+
+    #[test]
+    fn a_node_on_which_jobs_die_twice_is_left_out() {
+        let dead = seen(State::Over(Ended::NodeFailed));
+        let evidence = Evidence { seen: Some(&dead), ..nothing() };
+        let mut tries = Tries::default();
+        drop(tries.decide(&evidence));
+        assert!(tries.excluded().is_empty());
+        drop(tries.decide(&evidence));
+        assert_eq!(tries.excluded(), ["n1"]);
+    }
+}

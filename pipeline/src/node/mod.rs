@@ -1,0 +1,210 @@
+//! The node's side of a remote stage: `voxflow task ATTEMPT` makes the stage of an attempt folder
+//! and leaves a verdict. It reads the store and never writes into it: what is made is settled in
+//! the attempt's folder and published by the orchestrator.
+
+mod beat;
+mod host;
+pub mod probe;
+mod seen;
+
+use crate::error::Exit;
+use crate::executor::remote::attempt::{Assignment, Attempt, Start, Started};
+use crate::executor::remote::verdict::{End, StopReason, Verdict};
+use crate::executor::{Executor, Local, Order};
+use crate::machine::{self, Usage};
+use crate::stop::Stop;
+use crate::workflow::stage_resources::StageResources;
+use beat::Beat;
+use host::NodeHost;
+use seen::is_whole;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+use voxflow_cache::{Store, settle};
+use voxflow_stages::protocol::{Build, REMEDY};
+use voxflow_stages::{Error, Kind, Reply, Result, Task};
+
+/// Interval at which an input that is not yet seen is looked for.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The job around this process, as its environment tells it.
+#[derive(Clone, Debug, Default)]
+pub struct JobAround {
+    /// Its id.
+    pub id: Option<String>,
+    /// Times that the cluster has started it before.
+    pub restarts: u32,
+}
+
+impl JobAround {
+    /// Reads the variables of Slurm.
+    pub fn of_environment() -> JobAround {
+        let var = |name: &str| std::env::var(name).ok();
+        let array = var("SLURM_ARRAY_JOB_ID").zip(var("SLURM_ARRAY_TASK_ID"));
+        let id = array.map(|(job, task)| format!("{job}_{task}")).or_else(|| var("SLURM_JOB_ID"));
+        let restarts = var("SLURM_RESTART_COUNT").and_then(|count| count.parse().ok());
+        JobAround { id, restarts: restarts.unwrap_or(0) }
+    }
+
+    /// Asks the cluster to start the job again. The last act of a process: the cluster ends it.
+    fn requeue(&self) {
+        let Some(id) = &self.id else { return };
+        let asked = std::process::Command::new("scontrol").args(["requeue", id]).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            tracing::warn!("job {id}: was not queued again; the run will submit another");
+        }
+    }
+}
+
+/// Makes the stage of an attempt. The exit code says only whether there is a verdict: 0, or 3 where
+/// none could be written.
+pub fn run(folder: &Path) -> crate::error::Result<Exit> {
+    if folder.join(probe::QUESTION).exists() {
+        return Ok(probe::answer(folder).map(|()| Exit::Done)?);
+    }
+    let attempt = Attempt::at(folder);
+    let around = JobAround::of_environment();
+    let assignment = attempt.assignment()?;
+    let start = attempt.start(around.restarts)?;
+    let at_ms = crate::event::now_ms();
+    start.write_started(&Started { host: machine::host(), job: around.id.clone(), at_ms })?;
+    let stop = Stop::default();
+    stop.listen()?;
+    let node = Node { attempt: &attempt, assignment: &assignment, start: &start, stop: &stop };
+    let verdict = node.make();
+    start.write_verdict(&verdict)?;
+    if let End::Stopped { why: StopReason::Walltime, has_moved: true } = verdict.end {
+        around.requeue();
+    }
+    Ok(Exit::Done)
+}
+
+/// One process on one attempt.
+struct Node<'a> {
+    attempt: &'a Attempt,
+    assignment: &'a Assignment,
+    start: &'a Start,
+    stop: &'a Stop,
+}
+
+impl Node<'_> {
+    fn make(&self) -> Verdict {
+        let began = Instant::now();
+        let before = self.unfinished_state();
+        let (end, said_bytes, usage) = match self.work() {
+            Ok((end, said, usage)) => (end, said, usage),
+            Err((error, said)) => (self.failure(&error, &before), said, Usage::default()),
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        Verdict { end, said_bytes, seconds, usage, host: machine::host() }
+    }
+
+    /// Makes the stage; an error comes with the bytes that were said.
+    fn work(&self) -> std::result::Result<(End, u64, Usage), (Error, u64)> {
+        let unsaid = |error: Error| (error, 0);
+        self.check_build().map_err(unsaid)?;
+        let store = Store::read_only(&self.assignment.store).map_err(|error| (error.into(), 0))?;
+        let host = NodeHost::new(self.assignment, self.attempt, self.start, &store, self.stop)
+            .map_err(unsaid)?;
+        let beat = Beat::begin(host.said(), self.start, self.stop).map_err(unsaid)?;
+        let made = self.make_with(&host);
+        drop(beat);
+        let said = host.close().map_err(unsaid)?;
+        made.map(|(end, usage)| (end, said, usage)).map_err(|error| (error, said))
+    }
+
+    fn make_with(&self, host: &NodeHost) -> Result<(End, Usage)> {
+        self.wait_for_inputs()?;
+        let task = self.task();
+        let kind = Kind::named(&task.recipe.kind)
+            .ok_or_else(|| Error::failed(format!("there is no kind '{}'", task.recipe.kind)))?;
+        let order = Order {
+            kind,
+            task: &task,
+            workdir: &|| Ok(self.start.log().parent().unwrap_or(Path::new(".")).to_path_buf()),
+            log: &self.start.log(),
+            gpus: self.assignment.gpus,
+            asked: &StageResources::default(),
+            keep_item: &|_| Ok(()),
+        };
+        let finished = Local::on(&task.device).make(&order, host, self.stop)?;
+        if self.assignment.shard.is_some() {
+            return Ok((End::Shard, finished.usage));
+        }
+        let files = settle(&self.start.files())?;
+        Ok((End::Made { files, adopted: host.take_adopted() }, finished.usage))
+    }
+
+    fn check_build(&self) -> Result<()> {
+        match Build::own().difference(&self.assignment.sender) {
+            None => Ok(()),
+            Some(difference) => {
+                let words = format!("the program that asks for the stage {difference}; {REMEDY}");
+                Err(Error::failed(words))
+            }
+        }
+    }
+
+    fn task(&self) -> Task {
+        Task { draft: self.start.files(), ..self.assignment.task.clone() }
+    }
+
+    /// Waits until each input is seen with its size: files that another machine has just written
+    /// may come late.
+    fn wait_for_inputs(&self) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(self.assignment.patience);
+        let inputs = self.assignment.task.inputs.values().flatten();
+        for file in inputs.flat_map(|input| input.files.values()) {
+            while !is_whole(&file.path, file.blob.bytes) {
+                if self.stop.is_asked() {
+                    return Err(Error::Stopped);
+                }
+                if Instant::now() >= until {
+                    let seconds = self.assignment.patience;
+                    return Err(Error::failed(format!(
+                        "{}: is not seen on {} after {seconds} s; is the same file system mounted \
+                         there, under the same path?",
+                        file.path.display(),
+                        machine::host()
+                    )));
+                }
+                std::thread::sleep(POLL_INTERVAL);
+            }
+        }
+        Ok(())
+    }
+
+    fn failure(&self, error: &Error, before: &UnfinishedState) -> End {
+        match error {
+            Error::Elsewhere => End::Shard,
+            Error::Stopped => {
+                let why = match self.is_fenced() {
+                    true => StopReason::Fenced,
+                    false if self.stop.is_warned() => StopReason::Walltime,
+                    false => StopReason::Asked,
+                };
+                End::Stopped { why, has_moved: self.unfinished_state() != *before }
+            }
+            error => End::Failed { error: Reply::from(error) },
+        }
+    }
+
+    fn is_fenced(&self) -> bool {
+        beat::is_fenced(self.start)
+    }
+
+    /// Names and times of the files of unfinished work and of items.
+    fn unfinished_state(&self) -> UnfinishedState {
+        let mut state = UnfinishedState::new();
+        for folder in [&self.assignment.task.unfinished, &self.start.items()] {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            state.extend(entries.map(|entry| {
+                let changed = entry.metadata().and_then(|facts| facts.modified()).ok();
+                (entry.path(), changed)
+            }));
+        }
+        state
+    }
+}
+
+type UnfinishedState = BTreeMap<PathBuf, Option<SystemTime>>;

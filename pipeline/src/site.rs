@@ -1,0 +1,362 @@
+//! The site file: what belongs to a place and not to a workflow: the cluster, its partitions, what
+//! each kind of stage gets there. Nothing of it is hashed.
+
+use crate::error::{Error, Result};
+use crate::parse_size;
+use crate::workflow::{self, Diagnostic};
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The place where stages are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum ExecutorName {
+    /// This machine.
+    #[default]
+    Here,
+    /// Child processes on this machine, by the way of a cluster; for tests.
+    Children,
+    /// A Slurm cluster.
+    Slurm,
+}
+
+/// The fate of jobs when a run is stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnStop {
+    /// They go on; the same command takes them up.
+    #[default]
+    Leave,
+    /// They are cancelled.
+    Cancel,
+}
+
+/// The file as written.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    /// The place where stages are made.
+    executor: ExecutorName,
+    /// The Slurm cluster.
+    slurm: WrittenSlurm,
+    /// Resources by kind of stage; those of the workflow come first.
+    kinds: BTreeMap<String, WrittenKind>,
+    /// Longest wait for a file that another machine wrote: `2m`.
+    patience: Option<String>,
+    /// Files of a stage's input for each job that makes items.
+    #[schemars(range(min = 1))]
+    items_per_job: Option<u64>,
+    /// Most child processes at once (`executor: children`).
+    #[schemars(range(min = 1))]
+    children: Option<usize>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenSlurm {
+    /// The partition, where a kind names none.
+    partition: Option<String>,
+    /// The account.
+    account: Option<String>,
+    /// Further arguments of `sbatch`.
+    options: Vec<String>,
+    /// The generic resource of a card: `gpu` or `gpu:a100`.
+    gpu: Option<String>,
+    /// Most jobs at once.
+    #[schemars(range(min = 1))]
+    max_jobs: Option<usize>,
+    /// Longest time of a job: `4h`.
+    max_time: Option<String>,
+    /// Shell lines before the program: `module load cuda/13`.
+    setup: Option<String>,
+    /// Words before the program: `apptainer exec --nv image.sif`.
+    prefix: Option<String>,
+    /// The program on the nodes; by default this one.
+    program: Option<String>,
+    /// Time for a last checkpoint before a job's end: `5m`.
+    lead: Option<String>,
+    /// Memory is multiplied by this after a job ran out of it.
+    #[schemars(range(min = 1.0))]
+    more_memory: Option<f64>,
+    /// False where jobs must not be queued again by the cluster.
+    requeue: Option<bool>,
+    /// Least time between two looks at the queue: `15s`.
+    look: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenKind {
+    /// The partition.
+    partition: Option<String>,
+    /// Processor cores.
+    cpus: Option<u16>,
+    /// Memory: `64G`.
+    memory: Option<String>,
+    /// Graphics cards.
+    gpus: Option<u16>,
+    /// Longest time: `3d`.
+    time: Option<String>,
+}
+
+/// Resources of a kind at a place.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KindSite {
+    /// The partition.
+    pub partition: Option<String>,
+    /// Processor cores.
+    pub cpus: Option<u16>,
+    /// Memory in bytes.
+    pub memory: Option<u64>,
+    /// Graphics cards.
+    pub gpus: Option<u16>,
+    /// Longest time.
+    pub time: Option<Duration>,
+}
+
+/// A Slurm cluster, as the site describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlurmSite {
+    /// The partition, where a kind names none.
+    pub partition: Option<String>,
+    /// The account.
+    pub account: Option<String>,
+    /// Further arguments of `sbatch`.
+    pub options: Vec<String>,
+    /// The generic resource of a card.
+    pub gpu: Option<String>,
+    /// Most jobs at once.
+    pub max_jobs: usize,
+    /// Longest time of a job.
+    pub max_time: Option<Duration>,
+    /// Shell lines before the program.
+    pub setup: Option<String>,
+    /// Words before the program.
+    pub prefix: Option<String>,
+    program: Option<String>,
+    /// Time for a last checkpoint before a job's end.
+    pub lead: Duration,
+    /// Memory is multiplied by this after a job ran out of it.
+    pub more_memory: f64,
+    /// True if the cluster may queue jobs again.
+    pub requeue: bool,
+    /// Least time between two looks at the queue.
+    pub look: Duration,
+}
+
+/// A place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// The place where stages are made.
+    pub executor: ExecutorName,
+    /// The Slurm cluster.
+    pub slurm: SlurmSite,
+    kinds: BTreeMap<String, KindSite>,
+    patience: Duration,
+    items_per_job: u64,
+    /// Most child processes at once.
+    pub children: usize,
+}
+
+impl SlurmSite {
+    /// The program on the nodes.
+    pub fn program(&self) -> String {
+        self.program.clone().unwrap_or_else(|| {
+            let own = std::env::current_exe().unwrap_or_else(|_| "voxflow".into());
+            format!("'{}'", own.display())
+        })
+    }
+}
+
+impl Site {
+    /// The first file there is of: the one given by `--site` or `VOXFLOW_SITE`, `site.yaml` in the
+    /// home, `~/.config/voxflow/site.yaml`. Without any, this machine.
+    ///
+    /// # Errors
+    /// Each mistake of the file with its line, or a file that was named and cannot be read.
+    pub fn find(given: Option<&Path>, home: &Path) -> Result<Site> {
+        if let Some(path) = given {
+            return Site::read(path);
+        }
+        let config = std::env::var_os("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".config")));
+        let usual = config.map(|config| config.join("voxflow/site.yaml"));
+        let places = [Some(home.join("site.yaml")), usual];
+        match places.into_iter().flatten().find(|path| path.is_file()) {
+            Some(path) => Site::read(&path),
+            None => Site::of(Written::default()).map_err(|_| Error::usage("site: no default")),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Site> {
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let file = path.display().to_string();
+        let kinds: Vec<&str> = voxflow_stages::KINDS.iter().map(|kind| kind.name).collect();
+        let parse = |value: Value| {
+            let written: Written =
+                serde_json::from_value(value).map_err(|error| vec![(vec![], error.to_string())])?;
+            let unknown = written.kinds.keys().find(|name| !kinds.contains(&name.as_str()));
+            if let Some(name) = unknown {
+                let words = format!("there is no kind '{name}'");
+                return Err(vec![(vec!["kinds".to_string(), name.clone()], words)]);
+            }
+            Site::of(written)
+        };
+        workflow::settings::read(&file, &bytes, &schema(), parse).map_err(complain)
+    }
+
+    fn of(written: Written) -> std::result::Result<Site, workflow::settings::Troubles> {
+        let mut troubles = vec![];
+        let mut time = |path: &[&str], text: &Option<String>| {
+            let parsed = text.as_deref().map(parse_size::age).transpose();
+            parsed.unwrap_or_else(|trouble| note(&mut troubles, path, trouble))
+        };
+        let slurm = written.slurm;
+        let lead = time(&["slurm", "lead"], &slurm.lead);
+        let look = time(&["slurm", "look"], &slurm.look);
+        let max_time = time(&["slurm", "max_time"], &slurm.max_time);
+        let patience = time(&["patience"], &written.patience);
+        let mut kinds = BTreeMap::new();
+        for (name, kind) in written.kinds {
+            let time = time(&["kinds", &name, "time"], &kind.time);
+            kinds.insert(name, (kind, time));
+        }
+        let mut with_memory = BTreeMap::new();
+        for (name, (kind, time)) in kinds {
+            let memory = kind.memory.as_deref().map(parse_size::size).transpose();
+            let path = ["kinds", &name, "memory"];
+            let memory = memory.unwrap_or_else(|trouble| note(&mut troubles, &path, trouble));
+            let WrittenKind { partition, cpus, gpus, .. } = kind;
+            with_memory.insert(name, KindSite { partition, cpus, memory, gpus, time });
+        }
+        if !troubles.is_empty() {
+            return Err(troubles);
+        }
+        Ok(Site {
+            executor: written.executor,
+            slurm: SlurmSite {
+                partition: slurm.partition,
+                account: slurm.account,
+                options: slurm.options,
+                gpu: slurm.gpu,
+                max_jobs: slurm.max_jobs.unwrap_or(200),
+                max_time,
+                setup: slurm.setup,
+                prefix: slurm.prefix,
+                program: slurm.program,
+                lead: lead.unwrap_or(Duration::from_secs(300)),
+                more_memory: slurm.more_memory.unwrap_or(2.0),
+                requeue: slurm.requeue.unwrap_or(true),
+                look: look.unwrap_or(Duration::from_secs(15)),
+            },
+            kinds: with_memory,
+            patience: patience.unwrap_or(Duration::from_secs(120)),
+            items_per_job: written.items_per_job.unwrap_or(16),
+            children: written.children.unwrap_or_else(crate::machine::cores),
+        })
+    }
+
+    /// Resources of a kind.
+    pub fn kind(&self, name: &str) -> KindSite {
+        self.kinds.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Most jobs at once.
+    pub fn max_jobs(&self) -> usize {
+        if self.executor == ExecutorName::Slurm { self.slurm.max_jobs } else { self.children }
+    }
+
+    /// Longest time of a job.
+    pub fn max_time(&self) -> Option<Duration> {
+        self.slurm.max_time
+    }
+
+    /// The partition, where a kind names none.
+    pub fn partition(&self) -> Option<String> {
+        self.slurm.partition.clone()
+    }
+
+    /// Longest wait for a file that another machine wrote.
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Memory is multiplied by this after a job ran out of it.
+    pub fn more_memory(&self) -> f64 {
+        self.slurm.more_memory
+    }
+
+    /// Files of a stage's input for each job that makes items.
+    pub fn items_per_job(&self) -> u64 {
+        self.items_per_job
+    }
+}
+
+/// The JSON schema of site files.
+pub fn schema() -> Value {
+    schemars::generate::SchemaSettings::default()
+        .with(|settings| settings.inline_subschemas = true)
+        .into_generator()
+        .into_root_schema_for::<Written>()
+        .to_value()
+}
+
+fn note<T>(
+    troubles: &mut workflow::settings::Troubles,
+    path: &[&str],
+    trouble: String,
+) -> Option<T> {
+    troubles.push((path.iter().map(|key| (*key).to_string()).collect(), trouble));
+    None
+}
+
+fn complain(mistakes: Vec<Diagnostic>) -> Error {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    Error::usage(lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Site> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site.yaml");
+        std::fs::write(&path, text).unwrap();
+        Site::find(Some(&path), folder.path())
+    }
+
+    #[test]
+    fn a_site_says_what_each_kind_gets() {
+        let site = read(
+            "executor: slurm\nslurm: { partition: main, max_jobs: 20, max_time: 4h, lead: 30s }\n\
+             kinds: { train: { partition: gpu, cpus: 16, memory: 64G, time: 3d } }\npatience: 1m\n",
+        )
+        .unwrap();
+        assert_eq!((site.executor, site.max_jobs()), (ExecutorName::Slurm, 20));
+        let train = site.kind("train");
+        assert_eq!((train.cpus, train.memory), (Some(16), Some(64 << 30)));
+        assert_eq!(train.partition.as_deref(), Some("gpu"));
+        assert_eq!(site.kind("test"), KindSite::default());
+        assert_eq!(site.slurm.lead, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn each_mistake_has_its_line_and_the_nearest_word() {
+        for (text, words) in [
+            ("executor: slum\n", ":1:11: key 'executor': must be 'here', 'children' or 'slurm'"),
+            ("slurm:\n  partion: x\n", ":2:3: key 'slurm.partion': there is no such key"),
+            ("slurm: { lead: 5x }\n", ":1:16: key 'slurm.lead': times are in"),
+            ("kinds: { trian: {} }\n", "key 'kinds.trian': there is no kind 'trian'"),
+            ("kinds: { train: { memory: 3Q } }\n", "key 'kinds.train.memory': sizes are in"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Stages made by jobs, on a cluster of plain child processes: the whole way of a cluster, its
+//! deaths included, without a batch system.
+
+mod lab;
+
+use lab::{Lab, Record, TINY};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::PathBuf;
+
+/// A site where stages have as many threads as in the runs that are compared with.
+const SITE: &str = "executor: children
+children: 3
+items_per_job: 2
+kinds:
+  preprocess: { cpus: 2 }
+  cache: { cpus: 2 }
+  baseline: { cpus: 2 }
+  synthesize: { cpus: 2 }
+";
+
+fn workflow() -> String {
+    format!("{TINY}  score: {{ uses: baseline, needs: [cache], with: {{ method: mean_label }} }}\n")
+}
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    lab.write("site.yaml", SITE);
+    lab
+}
+
+const REMOTE: [&str; 2] = ["--site", "site.yaml"];
+
+fn digests(run: &Record) -> Vec<(String, String)> {
+    let stages = run.value["stages"].as_array().unwrap().iter();
+    let text = |stage: &serde_json::Value, key: &str| stage[key].as_str().unwrap().to_string();
+    stages.map(|stage| (text(stage, "fingerprint"), text(stage, "digest"))).collect()
+}
+
+/// The attempts in the store.
+fn attempts(lab: &Lab) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let below = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    for prefix in below(lab.path(".voxflow/store-v1/attempts")) {
+        for stage in below(prefix) {
+            found.extend(below(stage));
+        }
+    }
+    found
+}
+
+/// The process of each attempt that runs now.
+fn processes(lab: &Lab) -> Vec<i32> {
+    let own = lab.path("").display().to_string();
+    let mut found = vec![];
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).into_owned();
+        if words.contains("\0task\0") && words.contains(own.trim_end_matches('/')) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+#[test]
+fn jobs_make_the_same_bytes_as_this_program_and_nothing_is_left_behind() {
+    let here = lab();
+    let expected = here.run(&workflow(), &["--executor", "here", "--threads", "2"], 0);
+    let there = lab();
+    let run = there.run(&workflow(), &REMOTE, 0);
+    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.sorted_metrics(), expected.sorted_metrics());
+    assert_eq!(run.items("volumes"), (7, 0), "made by shares, each once");
+    let maker = &run.stage("score")["maker"];
+    assert_eq!(maker["job"]["cluster"], "children", "{maker}");
+    assert_eq!(run.stage("split")["maker"]["job"], serde_json::Value::Null, "a moment's work");
+    let again = there.run(&workflow(), &REMOTE, 0);
+    assert!(again.made().is_empty(), "{}", again.outcomes());
+    assert!(processes(&there).is_empty());
+}
+
+#[test]
+fn a_killed_orchestrator_loses_nothing_that_its_jobs_go_on_to_make() {
+    let lab = lab();
+    lab.write("workflow.yaml", &workflow());
+    let mut first = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    lab.wait("a job", |lab| !processes(lab).is_empty());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let before = attempts(&lab).len();
+    lab.wait("the jobs to end", |lab| processes(lab).is_empty());
+    assert!(before > 0);
+    let shown = lab.voxflow(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert!(shown.err.contains("takes over a finished job"), "{}", shown.err);
+}
+
+#[test]
+fn a_killed_job_is_made_again_and_its_finished_items_are_kept() {
+    let lab = lab();
+    let text = workflow()
+        .replace("cases: 6, unlabelled: 1, shape: [24, 24, 24]", "cases: 12, shape: [96, 96, 96]");
+    let text = text.replace(
+        "training: 3, validation: 1, testing: 2",
+        "training: 6, validation: 3, testing: 3",
+    );
+    lab.write("workflow.yaml", &text);
+    let run = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    lab.wait("a job", |lab| !processes(lab).is_empty());
+    for pid in processes(&lab) {
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).ok();
+    }
+    let output = run.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    let died = ["another attempt: its process died", "another attempt: it did not start"];
+    assert!(died.iter().any(|words| err.contains(words)), "{err}");
+    assert_eq!(lab.last_run().stage("score")["outcome"], "made");
+}
+
+#[test]
+fn a_stage_that_fails_on_a_node_fails_with_its_own_words() {
+    let lab = lab();
+    let bad = workflow().replace("spacing: [12, 12, 12]", "spacing: [0.0001, 0.0001, 0.0001]");
+    lab.write("workflow.yaml", &bad);
+    let there = lab.voxflow(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    let here = lab.voxflow(&["run", "workflow.yaml", "--executor", "here"]);
+    assert_eq!((there.code, here.code), (1, 1), "{}", there.err);
+    let words = |err: &str| {
+        let line = err.lines().find(|line| line.contains("case_01") || line.contains("voxels"));
+        line.map(str::to_string)
+    };
+    assert_eq!(words(&there.err), words(&here.err), "{}", there.err);
+}
+
+#[test]
+fn a_stopped_run_leaves_its_jobs_and_the_same_command_takes_them_up() {
+    let lab = lab();
+    let text = workflow().replace(
+        "cases: 6, unlabelled: 1, shape: [24, 24, 24]",
+        "cases: 10, shape: [128, 128, 128]",
+    );
+    let text = text.replace(
+        "training: 3, validation: 1, testing: 2",
+        "training: 6, validation: 2, testing: 2",
+    );
+    lab.write("workflow.yaml", &text);
+    let run = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    lab.wait("a job", |lab| !processes(lab).is_empty());
+    kill_process(Pid::from_raw(run.id() as i32).unwrap(), Signal::INT).unwrap();
+    let output = run.wait_with_output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{err}");
+    assert!(err.contains("its job goes on; the same command takes it up"), "{err}");
+    assert!(!processes(&lab).is_empty(), "the job goes on");
+    let shown = lab.voxflow(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let words = ["follows a job", "takes over a finished job"];
+    assert!(words.iter().any(|words| shown.err.contains(words)), "{}", shown.err);
+}
+
+#[test]
+fn stop_asks_the_process_of_a_run_and_cancels_its_jobs() {
+    let lab = lab();
+    let text = workflow()
+        .replace(
+            "cases: 6, unlabelled: 1, shape: [24, 24, 24]",
+            "cases: 40, shape: [160, 160, 160]",
+        )
+        .replace(
+            "training: 3, validation: 1, testing: 2",
+            "training: 30, validation: 5, testing: 5",
+        );
+    lab.write("workflow.yaml", &text);
+    let run = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    lab.wait("a job", |lab| !processes(lab).is_empty());
+    let shown = lab.voxflow(&["stop", "latest", "--site", "site.yaml"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    for words in ["was asked to stop", "1 job cancelled: vf-"] {
+        assert!(shown.err.contains(words), "{}", shown.err);
+    }
+    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(130));
+    lab.wait("the job to end", |lab| processes(lab).is_empty());
+    let shown = lab.voxflow(&["stop", "latest", "--site", "site.yaml"]);
+    assert!(
+        shown.err.contains("nothing of it runs") || shown.err.contains("cancelled"),
+        "{}",
+        shown.err
+    );
+}
+
+#[test]
+fn a_site_is_checked_by_what_its_cluster_says_and_by_a_small_job() {
+    let lab = lab();
+    let shown = lab.voxflow(&["site", "check", "--site", "site.yaml", "--try"]);
+    assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
+    assert!(shown.out.contains("preprocess") && shown.out.contains("shared"), "{}", shown.out);
+    let elsewhere = lab.voxflow(&["site", "check"]);
+    assert!(elsewhere.err.contains("stages are made here"), "{}", elsewhere.err);
+    lab.write("bad.yaml", "slurm: { partion: x }\n");
+    let bad = lab.voxflow(&["site", "check", "--site", "bad.yaml"]);
+    assert_eq!(bad.code, 2);
+    assert!(bad.err.contains("did you mean 'partition'?"), "{}", bad.err);
+}
