@@ -79,6 +79,8 @@ fn jobs_make_the_same_bytes_as_this_program_and_nothing_is_left_behind() {
     let maker = &run.stage("score")["maker"];
     assert_eq!(maker["job"]["cluster"], "children", "{maker}");
     assert_eq!(run.stage("split")["maker"]["job"], serde_json::Value::Null, "a moment's work");
+    let report = fs::read_to_string(run.folder.join("report.html")).unwrap();
+    assert!(report.contains("<h2>Jobs</h2>") && report.contains("used most"));
     let again = there.run(&workflow(), &REMOTE, 0);
     assert!(again.made().is_empty(), "{}", again.outcomes());
     assert!(processes(&there).is_empty());
