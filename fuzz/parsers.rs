@@ -6,7 +6,7 @@ use safetensors::SafeTensors;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Artifact, Blob, Recipe};
-use voxflow_stages::dataset::archive::{Limits, unpack};
+use voxflow_stages::dataset::archive::{UnpackLimits, unpack};
 use voxflow_stages::dataset::fields::Said;
 use voxflow_stages::dataset::notes::Notes;
 use voxflow_stages::dataset::{Listing, datalist, decathlon, nnunet};
@@ -36,7 +36,7 @@ pub fn archive(bytes: &[u8]) {
         std::fs::write(&path, bytes).expect("a file");
         std::fs::create_dir(&inside).expect("a folder");
         let task = task(folder);
-        let limits = Limits { bytes: 1 << 20, ratio: 100.0 };
+        let limits = UnpackLimits { bytes: 1 << 20, ratio: 100.0 };
         let _ = unpack(&path, &inside, &limits, &Context::new(&task, &Nobody));
         // A buffer more may be written before it is noticed.
         assert!(bytes_below(&inside) <= limits.bytes + (1 << 18), "wrote more than the limit");

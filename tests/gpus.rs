@@ -103,6 +103,10 @@ fn a_training_on_two_cards_gets_both_and_one_on_the_processor_sees_none() {
     let heard = lines(&first);
     assert!(heard.iter().all(|line| line.ends_with("[GPU-a,GPU-b]")), "{heard:?}");
     assert_eq!(used_at_once(&heard), 2);
+    let greedy = lab("GPU-a");
+    greedy.run(&trainings(1, ", resources: { gpus: 2 }"), &[], 0);
+    let words = greedy.last_run().stage("m0")["warnings"].to_string();
+    assert!(words.contains("2 GPUs are wanted and this machine has 1"), "{words}");
     let second = lab("GPU-a");
     second.run(&trainings(1, ""), &["--device", "cpu"], 0);
     assert_eq!(lines(&second), ["begin m0 cpu []", "end m0 cpu []"]);

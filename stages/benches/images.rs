@@ -6,12 +6,14 @@
 //! IMAGE and LABEL are a CT and its label, compressed; FOLDER is where results are written.
 #![allow(clippy::print_stdout)]
 
+mod support;
+
 use serde_json::json;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use support::measure;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Scratch;
 use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
@@ -32,26 +34,13 @@ fn main() {
     sampling(&prepared, repeats);
 }
 
-/// Tells the seconds of each repetition, after one that is not counted.
-fn tell(part: &str, repeats: usize, mut work: impl FnMut()) {
-    work();
-    let seconds: Vec<f64> = (0..repeats)
-        .map(|_| {
-            let began = Instant::now();
-            work();
-            began.elapsed().as_secs_f64()
-        })
-        .collect();
-    println!("{}", json!({ "part": part, "seconds": seconds }));
-}
-
 /// What no preparation can do without: both files unpacked by libdeflate.
 fn limit(image: &Path, label: &Path, repeats: usize) {
     let packed = [image, label].map(|path| std::fs::read(path).expect("a file"));
     let length =
         |packed: &[u8]| packed.last_chunk().map_or(0, |last| u32::from_le_bytes(*last)) as usize;
     let mut whole = packed.each_ref().map(|packed| vec![1u8; length(packed)]);
-    tell("libdeflate alone, both files", repeats, || {
+    measure("libdeflate alone, both files", repeats, || {
         for (packed, whole) in packed.iter().zip(&mut whole) {
             libdeflater::Decompressor::new().gzip_decompress(packed, whole).expect("one member");
         }
@@ -71,9 +60,9 @@ fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Pre
         Files { case: &case, modality: &modality, named_by: "the dataset", values: (&[1]).into() };
     let mut work =
         || prepare_with(&mut scratch, &preparation(), files).expect("a CT with its label");
-    tell("prepare a CT with its label", repeats, || drop(black_box(work())));
+    measure("prepare a CT with its label", repeats, || drop(black_box(work())));
     let prepared = work();
-    tell("write what was prepared", repeats, || {
+    measure("write what was prepared", repeats, || {
         nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false).expect("writes");
         nifti::write_label(
             &folder.join("label.nii"),
@@ -83,7 +72,7 @@ fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Pre
         .expect("writes");
     });
     let bytes = std::fs::read(folder.join("image.nii")).expect("a file");
-    tell("write as many bytes and wait for the disk", repeats, || {
+    measure("write as many bytes and wait for the disk", repeats, || {
         let path = folder.join("durable");
         let mut file = File::create(&path).expect("creates");
         file.write_all(&bytes).and_then(|()| file.sync_all()).expect("writes");
@@ -96,7 +85,7 @@ fn preparing(image: PathBuf, label: &Path, folder: &Path, repeats: usize) -> Pre
 fn copying(repeats: usize) {
     let bytes = vec![1u8; 4 * 5 * 96 * 96 * 96];
     let mut copy = vec![0u8; bytes.len()];
-    tell("copy the bytes of 4 patches of 96³", repeats, || {
+    measure("copy the bytes of 4 patches of 96³", repeats, || {
         copy.copy_from_slice(&bytes);
         black_box(&copy);
     });
@@ -109,7 +98,7 @@ fn sampling(prepared: &Prepared, repeats: usize) {
     let background = Some((image.data.as_slice(), 0.0));
     let candidates =
         || Candidates::compute(image.shape, &label.data, Selection { labels: &[1], background });
-    tell("find the candidates", repeats, || drop(black_box(candidates())));
+    measure("find the candidates", repeats, || drop(black_box(candidates())));
     let candidates = candidates().expect("a volume with a label");
     let (shape, image, label) = (image.shape, &image.data[..], &label.data[..]);
     let case = Case { image, channels: 1, shape, label, candidates: &candidates };
@@ -128,7 +117,7 @@ fn sampling(prepared: &Prepared, repeats: usize) {
         let mut batch = vec![(vec![0.0; voxels], vec![0; voxels]); 4];
         let mut epoch = 0;
         for threads in [1, 2] {
-            tell(&format!("{named}, {threads} threads"), repeats, || {
+            measure(&format!("{named}, {threads} threads"), repeats, || {
                 epoch += 1;
                 let take = |(item, (image, label)): (u64, &mut (Vec<f32>, Vec<u8>))| {
                     sample(

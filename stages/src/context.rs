@@ -1,10 +1,10 @@
-//! The context: all that a running stage may touch of the world.
+//! The context: everything a running stage may touch.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Trouble};
 use crate::record::{Message, Metric, Progress};
 use crate::stage::Stage;
 use crate::task::{Input, Task};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub struct Context<'a> {
 pub struct ItemKey {
     /// A name for people: the case.
     pub name: String,
-    /// The content of every input of the item.
+    /// Each input's content.
     pub inputs: BTreeMap<String, Digest>,
     /// Other facts that decide its bytes, such as the modality.
     pub facts: Value,
@@ -72,18 +72,18 @@ impl<'a> Context<'a> {
             .map_err(|error| Error::failed(format!("parameters of '{}': {error}", self.stage())))
     }
 
-    /// The one input of a role.
+    /// A role's single input.
     pub fn input(&self, role: &str) -> Result<&'a Input> {
         self.optional(role)
             .ok_or_else(|| Error::failed(format!("stage '{}' has no input '{role}'", self.stage())))
     }
 
-    /// The first input of a role; `None` without inputs.
+    /// A role's first input; `None` without inputs.
     pub fn optional(&self, role: &str) -> Option<&'a Input> {
         self.many(role).first()
     }
 
-    /// All inputs of a role, in the order of `needs`.
+    /// All inputs with a role, in the order of `needs`.
     pub fn many(&self, role: &str) -> &'a [Input] {
         self.task.inputs.get(role).map(Vec::as_slice).unwrap_or_default()
     }
@@ -145,6 +145,16 @@ impl<'a> Context<'a> {
     /// Path of an item's blob.
     pub fn blob_path(&self, blob: &Blob) -> PathBuf {
         self.host.blob_path(blob)
+    }
+
+    /// The content of an item's JSON file.
+    pub fn item_json<T: DeserializeOwned>(&self, item: &Artifact, name: &str) -> Result<T> {
+        let blob = item
+            .get(name)
+            .ok_or_else(|| Error::failed(format!("an item without '{name}'; run with --force")))?;
+        let path = self.blob_path(blob);
+        let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_slice(&text).trouble_at(&path)
     }
 
     /// Reports what equal recipes repeat.

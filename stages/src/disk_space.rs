@@ -3,7 +3,7 @@
 
 use crate::task::Input;
 
-/// An input of a stage that is not made yet.
+/// A stage's input, not made yet.
 #[derive(Clone, Debug)]
 pub enum Upstream {
     /// It is there.

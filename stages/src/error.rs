@@ -9,7 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The failure of a stage.
 #[derive(Debug)]
 pub enum Error {
-    /// It was asked to stop, and did, with what was finished kept.
+    /// Stopped on request; finished work is kept.
     Stopped,
     /// Items of other shards were left to them; those of this one are made.
     Elsewhere,
@@ -33,7 +33,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps an I/O error with the file and the action that met it.
+    /// Wraps an I/O error with the file and the failed action.
     pub fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -112,7 +112,7 @@ impl From<voxflow_cache::Error> for Error {
     }
 }
 
-/// Names the thing that met an error of a library.
+/// Names the thing affected by a library's error.
 pub trait Trouble<T> {
     /// `Err(e)` becomes "{thing}: {e}".
     fn trouble(self, thing: impl fmt::Display) -> Result<T>;

@@ -81,6 +81,11 @@ impl Build {
         }
     }
 
+    /// The version of a kind; 0 if unknown here.
+    fn version_of(&self, kind: &str) -> u32 {
+        self.kinds.get(kind).copied().unwrap_or(0)
+    }
+
     /// The first difference of `other` from this one, to follow the other's name in a sentence.
     pub fn difference(&self, other: &Build) -> Option<String> {
         if other.protocol != self.protocol {
@@ -91,9 +96,8 @@ impl Build {
             return Some(format!("is version {}, not {}", other.version, self.version));
         }
         let kinds = self.kinds.iter().chain(&other.kinds).map(|(kind, _)| kind);
-        let version = |build: &Build, kind: &str| build.kinds.get(kind).copied().unwrap_or(0);
-        if let Some(kind) = kinds.into_iter().find(|k| version(self, k) != version(other, k)) {
-            let (theirs, ours) = (version(other, kind), version(self, kind));
+        let versions = kinds.map(|kind| (kind, other.version_of(kind), self.version_of(kind)));
+        if let Some((kind, theirs, ours)) = versions.into_iter().find(|(_, a, b)| a != b) {
             return Some(format!("makes version {theirs} of '{kind}', not {ours}"));
         }
         (other.build != self.build)

@@ -34,6 +34,26 @@ pub enum ArtifactType {
 }
 
 impl ArtifactType {
+    /// The type in words: "a model", "volumes".
+    pub const fn words(self) -> &'static str {
+        match self {
+            ArtifactType::Archive => "an archive",
+            ArtifactType::Dataset => "a dataset",
+            ArtifactType::Split => "a split",
+            ArtifactType::Volumes => "volumes",
+            ArtifactType::Cache => "a cache",
+            ArtifactType::Model => "a model",
+            ArtifactType::Scores => "scores",
+            ArtifactType::Predictions => "predictions",
+            ArtifactType::Export => "an export",
+        }
+    }
+
+    /// The type in one word: "model", "volumes".
+    pub fn name(self) -> &'static str {
+        self.words().rsplit(' ').next().unwrap_or_default()
+    }
+
     /// Files required in an artifact of this type. A name ending in a slash stands for any file
     /// below it, an empty name for any file.
     pub const fn holds(self) -> &'static [&'static str] {

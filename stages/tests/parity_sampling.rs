@@ -5,7 +5,9 @@ use safetensors::SafeTensors;
 use std::path::Path;
 use voxflow_stages::image::candidates::Selection;
 use voxflow_stages::image::patch_sampler::{self, Case};
-use voxflow_stages::image::transform::{Change, Mirrored, Raised, Scaled, Shifted, Turned};
+use voxflow_stages::image::transform::{
+    Change, Mirrored, Raised, ScaledIntensity, Shifted, Turned,
+};
 use voxflow_stages::image::warp::Affinity;
 use voxflow_stages::image::{Augmentation, Candidates, Patch, Sampling};
 use voxflow_stages::random::Draw;
@@ -142,7 +144,7 @@ fn affine_changes_equal_monais() {
 fn intensity_changes_equal_monais() {
     let fixture = Fixture::open();
     let changes: [(&str, &dyn Change); 3] =
-        [("shift", &Shifted(-0.07)), ("scale", &Scaled(0.13)), ("gamma", &Raised(1.7))];
+        [("shift", &Shifted(-0.07)), ("scale", &ScaledIntensity(0.13)), ("gamma", &Raised(1.7))];
     for (name, change) in changes {
         let mut patch = fixture.patch();
         patch.change(|canvas| change.apply(canvas));

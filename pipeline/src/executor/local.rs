@@ -31,6 +31,13 @@ impl Local {
             let visible = (order.task.device == "cpu").then(OsString::new);
             return child::make(order, visible.as_deref(), host, stop);
         }
+        if order.gpus > count {
+            let words = format!(
+                "{} GPUs are wanted and this machine has {count}; it goes on with {count}",
+                order.gpus
+            );
+            host.tell(Message::Warning { words });
+        }
         let waiting = |words: &str| host.tell(Message::Waiting { words: words.into() });
         let lease = self.gpus.lease(count, &|| stop.is_asked(), &waiting)?;
         let lease = lease.ok_or(Error::Stopped)?;

@@ -1,6 +1,6 @@
 //! The reference as Markdown: what `docs/workflow.md` holds.
 
-use super::{Parameter, artifact, count, meaning, runs_in};
+use super::{Parameter, count, meaning, runs_in};
 use crate::text_table::escaped;
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Read;
@@ -51,7 +51,7 @@ pub fn markdown(kinds: &[&Kind]) -> String {
         let reads: Vec<&str> = kind.reads.iter().map(|read| read.role).collect();
         let row = [
             format!("[`{0}`](#{0})", kind.name),
-            artifact(kind.makes).into(),
+            kind.makes.name().into(),
             reads.join(", "),
             meaning(kind),
         ];
@@ -68,7 +68,7 @@ fn section(kind: &Kind) -> String {
     out += &format!(
         "Version {} · makes {} · runs in `{}`\n",
         kind.version,
-        artifact(kind.makes),
+        kind.makes.name(),
         runs_in(kind)
     );
     if !kind.reads.is_empty() {
@@ -88,7 +88,7 @@ fn section(kind: &Kind) -> String {
 fn role(read: &Read) -> String {
     line(&[
         format!("`{}`", read.role),
-        artifact(read.artifact).into(),
+        read.artifact.name().into(),
         count(read.count).into(),
         read.doc.into(),
     ])

@@ -13,7 +13,7 @@ pub use text::{list, text};
 
 use serde_json::{Value, json};
 use voxflow_stages::kind::{Kind, Place};
-use voxflow_stages::stage::{ArtifactType, Count, Pool, Read};
+use voxflow_stages::stage::{Count, Pool, Read};
 
 /// The kinds as data.
 pub fn json(kinds: &[&Kind]) -> Value {
@@ -23,7 +23,7 @@ pub fn json(kinds: &[&Kind]) -> Value {
 fn one(kind: &Kind) -> Value {
     let read = |read: &Read| {
         json!({
-            "role": read.role, "type": artifact(read.artifact), "count": count(read.count),
+            "role": read.role, "type": read.artifact.name(), "count": count(read.count),
             "parts": read.parts, "meaning": read.doc,
         })
     };
@@ -40,7 +40,7 @@ fn one(kind: &Kind) -> Value {
         "name": kind.name,
         "version": kind.version,
         "meaning": meaning(kind),
-        "makes": artifact(kind.makes),
+        "makes": kind.makes.name(),
         "runs_in": runs_in(kind),
         "pool": pool(kind.pool),
         "reads": kind.reads.iter().map(read).collect::<Vec<_>>(),
@@ -53,20 +53,6 @@ fn one(kind: &Kind) -> Value {
 fn meaning(kind: &Kind) -> String {
     let schema = kind.schema();
     schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
-}
-
-fn artifact(artifact: ArtifactType) -> &'static str {
-    match artifact {
-        ArtifactType::Archive => "archive",
-        ArtifactType::Dataset => "dataset",
-        ArtifactType::Split => "split",
-        ArtifactType::Volumes => "volumes",
-        ArtifactType::Cache => "cache",
-        ArtifactType::Model => "model",
-        ArtifactType::Scores => "scores",
-        ArtifactType::Predictions => "predictions",
-        ArtifactType::Export => "export",
-    }
 }
 
 fn count(count: Count) -> &'static str {

@@ -1,6 +1,6 @@
 //! The reference for a terminal: the list of kinds, and one kind in full.
 
-use super::{Parameter, artifact, count, meaning, runs_in};
+use super::{Parameter, count, meaning, runs_in};
 use crate::text_table::{Cell, TextTable};
 use voxflow_stages::kind::Kind;
 
@@ -11,7 +11,7 @@ pub fn list(kinds: &[&Kind]) -> TextTable {
         let reads: Vec<&str> = kind.reads.iter().map(|read| read.role).collect();
         sheet.push(vec![
             Cell::text(kind.name),
-            Cell::text(artifact(kind.makes)),
+            Cell::text(kind.makes.name()),
             Cell::text(reads.join(", ")),
             Cell::text(meaning(kind)),
         ]);
@@ -31,12 +31,12 @@ pub fn text(kind: &Kind, width: usize) -> String {
         out += &format!(
             "  {} ({}, {}): {}\n",
             read.role,
-            artifact(read.artifact),
+            read.artifact.name(),
             count(read.count),
             read.doc
         );
     }
-    out += &format!("\nmakes\n  {}\n\nparameters\n", artifact(kind.makes));
+    out += &format!("\nmakes\n  {}\n\nparameters\n", kind.makes.name());
     let parameters = Parameter::all(kind);
     if parameters.is_empty() {
         out += "  none\n";

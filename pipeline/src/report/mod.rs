@@ -8,6 +8,7 @@ mod card;
 mod charts;
 mod document;
 mod graph;
+mod jobs;
 mod page;
 mod sections;
 mod subject;

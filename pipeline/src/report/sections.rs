@@ -1,8 +1,8 @@
 //! The parts of a report's page.
 
 use super::charts::{self, Chart, figures};
-use super::graph;
 use super::subject::{Scored, Subject};
+use super::{graph, jobs};
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
@@ -31,6 +31,7 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
             (cases(subject, place, at, drawn))
         }
         (stages(subject))
+        @if let Some(jobs) = jobs::table(record) { h2 { "Jobs" } (table(&jobs)) }
         (workflow(subject))
         (circumstances(record))
     }

@@ -30,7 +30,7 @@ mod validate;
 pub use diagnostic::{Diagnostic, SourceSpan, either, nearest};
 pub use environment::Environment;
 pub use overrides::{Override, Setting};
-pub use roles::{Roles, type_name};
+pub use roles::Roles;
 pub use schema::describe;
 pub use source_map::MOST_BYTES;
 pub use spec::{Axis, StageSpec, Workflow};

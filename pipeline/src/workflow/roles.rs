@@ -4,7 +4,7 @@ use super::diagnostic::{either, nearest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
-use voxflow_stages::stage::{ArtifactType, Count, Read};
+use voxflow_stages::stage::{Count, Read};
 
 /// Trouble with `needs`: the keys below it, the words, the nearest right word.
 #[derive(Debug, PartialEq)]
@@ -45,21 +45,6 @@ pub fn resolve(
     if resolver.troubles.is_empty() { Ok(resolver.roles) } else { Err(resolver.troubles) }
 }
 
-/// A type of artifact in words.
-pub fn type_name(artifact: ArtifactType) -> &'static str {
-    match artifact {
-        ArtifactType::Archive => "an archive",
-        ArtifactType::Dataset => "a dataset",
-        ArtifactType::Split => "a split",
-        ArtifactType::Volumes => "volumes",
-        ArtifactType::Cache => "a cache",
-        ArtifactType::Model => "a model",
-        ArtifactType::Scores => "scores",
-        ArtifactType::Predictions => "predictions",
-        ArtifactType::Export => "an export",
-    }
-}
-
 struct Resolver<'a> {
     kind: &'a Kind,
     stages: &'a StageKinds,
@@ -85,10 +70,10 @@ impl Resolver<'_> {
             match fitting[..] {
                 [] => {
                     let wanted: Vec<&str> =
-                        self.kind.reads.iter().map(|read| type_name(read.artifact)).collect();
+                        self.kind.reads.iter().map(|read| read.artifact.words()).collect();
                     let wanted =
                         if wanted.is_empty() { "nothing".into() } else { wanted.join(", ") };
-                    let makes = type_name(kind.makes);
+                    let makes = kind.makes.words();
                     let name = self.kind.name;
                     self.say(
                         &[&index],
@@ -128,7 +113,7 @@ impl Resolver<'_> {
             if kind.makes == read.artifact {
                 self.roles.entry(role.to_string()).or_default().push(id);
             } else {
-                let (wanted, makes) = (type_name(read.artifact), type_name(kind.makes));
+                let (wanted, makes) = (read.artifact.words(), kind.makes.words());
                 self.say(
                     &path,
                     format!("role '{role}' reads {wanted}, and '{id}' makes {makes}"),
@@ -187,7 +172,7 @@ impl Resolver<'_> {
             .filter(|(_, kind)| kind.is_some_and(|kind| kind.makes == read.artifact))
             .map(|(id, _)| id)
             .collect();
-        let wanted = type_name(read.artifact);
+        let wanted = read.artifact.words();
         let way = match makers[..] {
             [] => format!("no stage makes {wanted}"),
             _ => format!("{wanted} is made by {}", either(&makers)),

@@ -8,11 +8,14 @@
 //! set.
 #![allow(clippy::print_stdout)]
 
+#[path = "../../benches/support/mod.rs"]
+mod support;
+
 use serde_json::json;
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Instant;
+use support::measure;
 use tch::{Device, Kind, Tensor};
 use voxflow_net::checkpoint::CheckpointWriter;
 use voxflow_net::distributed::process_group::ProcessGroup;
@@ -86,20 +89,12 @@ fn is_wanted(part: &str) -> bool {
     part.contains(ONLY.get().map_or("", String::as_str))
 }
 
-/// Tells the seconds of each repetition, after one that is not counted.
-fn tell(part: &str, repeats: usize, mut work: impl FnMut()) {
+/// Measures the parts whose names hold the words of the command line.
+fn tell(part: &str, repeats: usize, work: impl FnMut()) {
     if !is_wanted(part) {
         return;
     }
-    work();
-    let seconds: Vec<f64> = (0..repeats)
-        .map(|_| {
-            let began = Instant::now();
-            work();
-            began.elapsed().as_secs_f64()
-        })
-        .collect();
-    println!("{}", json!({ "part": part, "seconds": seconds }));
+    measure(part, repeats, work);
 }
 
 fn open(folder: &Path, name: &str) -> Mapped {

@@ -86,14 +86,9 @@ impl Optimizer {
 
     fn advance(&self, decision: &StepDecision, rate: f64) {
         let lists = self.lists();
-        no_grad(|| match self.settings.name {
-            _ if lists.tensors.is_empty() => {}
-            OptimizerName::Novograd => lists.novograd(&self.settings, rate, decision),
-            OptimizerName::Adam | OptimizerName::Adamw => {
-                lists.adam(&self.settings, rate, decision)
-            }
-            OptimizerName::Sgd => lists.sgd(&self.settings, rate, decision),
-        });
+        if !lists.tensors.is_empty() {
+            no_grad(|| rule(self.settings.name).step(&lists, &self.settings, rate, decision));
+        }
     }
 
     /// The lists of a step. Tensors without gradient take part only if weights decay.
@@ -149,18 +144,10 @@ impl Optimizer {
 
 fn new_state(name: OptimizerName, parameter: &NetworkTensor, ignores_gradient: bool) -> ParamState {
     let tensor = parameter.tensor.shallow_clone();
-    let second = match name {
-        OptimizerName::Sgd => None,
-        // A single fp32 number even where weights are fp64, as MONAI's.
-        OptimizerName::Novograd => {
-            Some(Tensor::zeros([] as [i64; 0], (Kind::Float, tensor.device())))
-        }
-        OptimizerName::Adam | OptimizerName::Adamw => Some(zeros_like(&tensor)),
-    };
     ParamState {
         name: parameter.name.clone(),
         first: zeros_like(&tensor),
-        second,
+        second: rule(name).second_moment(&tensor),
         tensor,
         ignores_gradient,
     }
@@ -186,71 +173,6 @@ struct ParamLists {
 }
 
 impl ParamLists {
-    /// Ginsburg et al. 2019 as MONAI does it: v ← ‖g‖² at first, else β₂v + (1−β₂)‖g‖²;
-    /// m ← β₁m + g/(√v + eps) + decay·w; w ← w − rate·m.
-    fn novograd(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
-        let [beta1, beta2] = settings.betas();
-        let squares = foreach::sums_of_squares(&self.gradients);
-        let before = Tensor::stack(&self.second, 0);
-        let averaged = &before * beta2 + &squares * (1.0 - beta2);
-        let after = squares.where_self(&before.eq(0.0), &averaged).to_kind(before.kind());
-        let after = decision.choose(&after, &before);
-        foreach::copy(&self.second, &after.unbind(0));
-        let update = foreach::divided(&self.gradients, &(after.sqrt() + settings.eps).unbind(0));
-        self.decay(&update, settings, decision);
-        foreach::scale(&self.first, &decision.factor(beta1, 1.0));
-        foreach::add(&self.first, &update);
-        foreach::subtract(
-            &self.tensors,
-            &foreach::scaled(&self.first, &decision.factor(rate, 0.0)),
-        );
-    }
-
-    /// Kingma & Ba 2015, with decay added to the gradient; or Loshchilov & Hutter 2019, with it
-    /// apart.
-    fn adam(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
-        let [beta1, beta2] = settings.betas();
-        if settings.name == OptimizerName::Adam {
-            self.decay(&self.gradients, settings, decision);
-        } else if settings.weight_decay != 0.0 {
-            foreach::scale(
-                &self.tensors,
-                &decision.factor(1.0 - rate * settings.weight_decay, 1.0),
-            );
-        }
-        decision.lerp(&self.first, &self.gradients, 1.0 - beta1);
-        foreach::scale(&self.second, &decision.factor(beta2, 1.0));
-        let squares = foreach::squared(&self.gradients);
-        foreach::scale(&squares, &cpu_scalar(1.0 - beta2));
-        foreach::add(&self.second, &squares);
-        let roots = foreach::square_roots(&self.second);
-        foreach::divide(&roots, &decision.correction(beta2).sqrt());
-        foreach::add_scalar(&roots, settings.eps);
-        let update = foreach::divided(&self.first, &roots);
-        foreach::scale(&update, &(decision.factor(rate, 0.0) / decision.correction(beta1)));
-        foreach::subtract(&self.tensors, &update);
-    }
-
-    /// PyTorch's SGD. The first momentum is the first gradient, since momenta begin at zero.
-    fn sgd(&self, settings: &OptimizerParams, rate: f64, decision: &StepDecision) {
-        self.decay(&self.gradients, settings, decision);
-        let rate = decision.factor(rate, 0.0);
-        if settings.momentum == 0.0 {
-            return foreach::subtract(&self.tensors, &foreach::scaled(&self.gradients, &rate));
-        }
-        foreach::scale(&self.first, &decision.factor(settings.momentum, 1.0));
-        foreach::add(&self.first, &self.gradients);
-        let update = if settings.nesterov {
-            let ahead = foreach::scaled(&self.first, &cpu_scalar(settings.momentum));
-            foreach::add(&ahead, &self.gradients);
-            foreach::scale(&ahead, &rate);
-            ahead
-        } else {
-            foreach::scaled(&self.first, &rate)
-        };
-        foreach::subtract(&self.tensors, &update);
-    }
-
     /// Adds decay·w.
     fn decay(&self, to: &[Tensor], settings: &OptimizerParams, decision: &StepDecision) {
         if settings.weight_decay != 0.0 {
@@ -259,6 +181,139 @@ impl ParamLists {
                 &foreach::scaled(&self.tensors, &decision.factor(settings.weight_decay, 0.0)),
             );
         }
+    }
+}
+
+/// An optimizer's rule. A new one is an `impl` and a row in [`rule`].
+trait UpdateRule {
+    /// The second moment of a tensor before the first step; `None` for rules without one.
+    fn second_moment(&self, tensor: &Tensor) -> Option<Tensor>;
+    /// Changes tensors and moments by one step.
+    fn step(
+        &self,
+        lists: &ParamLists,
+        settings: &OptimizerParams,
+        rate: f64,
+        decision: &StepDecision,
+    );
+}
+
+fn rule(name: OptimizerName) -> &'static dyn UpdateRule {
+    match name {
+        OptimizerName::Novograd => &Novograd,
+        OptimizerName::Adam => &Adam { decoupled: false },
+        OptimizerName::Adamw => &Adam { decoupled: true },
+        OptimizerName::Sgd => &Sgd,
+    }
+}
+
+/// Ginsburg et al. 2019 as MONAI does it: v ← ‖g‖² at first, else β₂v + (1−β₂)‖g‖²;
+/// m ← β₁m + g/(√v + eps) + decay·w; w ← w − rate·m.
+struct Novograd;
+
+impl UpdateRule for Novograd {
+    /// A single fp32 number even where weights are fp64, as MONAI's.
+    fn second_moment(&self, tensor: &Tensor) -> Option<Tensor> {
+        Some(Tensor::zeros([] as [i64; 0], (Kind::Float, tensor.device())))
+    }
+
+    fn step(
+        &self,
+        lists: &ParamLists,
+        settings: &OptimizerParams,
+        rate: f64,
+        decision: &StepDecision,
+    ) {
+        let [beta1, beta2] = settings.betas();
+        let squares = foreach::sums_of_squares(&lists.gradients);
+        let before = Tensor::stack(&lists.second, 0);
+        let averaged = &before * beta2 + &squares * (1.0 - beta2);
+        let after = squares.where_self(&before.eq(0.0), &averaged).to_kind(before.kind());
+        let after = decision.choose(&after, &before);
+        foreach::copy(&lists.second, &after.unbind(0));
+        let update = foreach::divided(&lists.gradients, &(after.sqrt() + settings.eps).unbind(0));
+        lists.decay(&update, settings, decision);
+        foreach::scale(&lists.first, &decision.factor(beta1, 1.0));
+        foreach::add(&lists.first, &update);
+        foreach::subtract(
+            &lists.tensors,
+            &foreach::scaled(&lists.first, &decision.factor(rate, 0.0)),
+        );
+    }
+}
+
+/// Kingma & Ba 2015, with decay added to the gradient; or Loshchilov & Hutter 2019, with it
+/// apart.
+struct Adam {
+    decoupled: bool,
+}
+
+impl UpdateRule for Adam {
+    fn second_moment(&self, tensor: &Tensor) -> Option<Tensor> {
+        Some(zeros_like(tensor))
+    }
+
+    fn step(
+        &self,
+        lists: &ParamLists,
+        settings: &OptimizerParams,
+        rate: f64,
+        decision: &StepDecision,
+    ) {
+        let [beta1, beta2] = settings.betas();
+        if !self.decoupled {
+            lists.decay(&lists.gradients, settings, decision);
+        } else if settings.weight_decay != 0.0 {
+            foreach::scale(
+                &lists.tensors,
+                &decision.factor(1.0 - rate * settings.weight_decay, 1.0),
+            );
+        }
+        decision.lerp(&lists.first, &lists.gradients, 1.0 - beta1);
+        foreach::scale(&lists.second, &decision.factor(beta2, 1.0));
+        let squares = foreach::squared(&lists.gradients);
+        foreach::scale(&squares, &cpu_scalar(1.0 - beta2));
+        foreach::add(&lists.second, &squares);
+        let roots = foreach::square_roots(&lists.second);
+        foreach::divide(&roots, &decision.correction(beta2).sqrt());
+        foreach::add_scalar(&roots, settings.eps);
+        let update = foreach::divided(&lists.first, &roots);
+        foreach::scale(&update, &(decision.factor(rate, 0.0) / decision.correction(beta1)));
+        foreach::subtract(&lists.tensors, &update);
+    }
+}
+
+/// PyTorch's SGD. The first momentum is the first gradient, since momenta begin at zero.
+struct Sgd;
+
+impl UpdateRule for Sgd {
+    fn second_moment(&self, _tensor: &Tensor) -> Option<Tensor> {
+        None
+    }
+
+    fn step(
+        &self,
+        lists: &ParamLists,
+        settings: &OptimizerParams,
+        rate: f64,
+        decision: &StepDecision,
+    ) {
+        lists.decay(&lists.gradients, settings, decision);
+        let rate = decision.factor(rate, 0.0);
+        if settings.momentum == 0.0 {
+            return foreach::subtract(&lists.tensors, &foreach::scaled(&lists.gradients, &rate));
+        }
+        foreach::scale(&lists.first, &decision.factor(settings.momentum, 1.0));
+        foreach::add(&lists.first, &lists.gradients);
+        let update = if settings.nesterov {
+            let ahead = foreach::scaled(&lists.first, &cpu_scalar(settings.momentum));
+            foreach::add(&ahead, &lists.gradients);
+            foreach::scale(&ahead, &rate);
+            ahead
+        } else {
+            foreach::scaled(&lists.first, &rate)
+        };
+        foreach::subtract(&lists.tensors, &update);
     }
 }
 

@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use tch::Device;
-use voxflow_cache::{Artifact, Digest};
+use voxflow_cache::Digest;
 use voxflow_stages::context::{ItemKey, write_json};
 use voxflow_stages::dataset::{Case, Label, Listing};
 use voxflow_stages::image::case::image_digests;
 use voxflow_stages::image::prepare::{Files, prepare_with};
 use voxflow_stages::image::{CaseFiles, Volume, nifti};
 use voxflow_stages::kinds::predict::Predict;
-use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
+use voxflow_stages::{Context, Input, Metric, Result};
 
 /// The file of [`PredictionFacts`].
 const FACTS: &str = "facts.json";
@@ -103,7 +103,7 @@ impl Predictor<'_> {
                 cx.adopt(&format!("{folder}/{file}"), blob);
             }
         }
-        let facts = read_facts(cx, &made)?;
+        let facts: PredictionFacts = cx.item_json(&made, FACTS)?;
         facts.warnings.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
         Ok(PredictionRow {
             case: case.name.clone(),
@@ -111,15 +111,6 @@ impl Predictor<'_> {
             volumes_ml: facts.volumes_ml,
         })
     }
-}
-
-fn read_facts(cx: &Context, made: &Artifact) -> Result<PredictionFacts> {
-    let blob = made.get(FACTS).ok_or_else(|| {
-        Error::failed(format!("a prediction without '{FACTS}'; run with --force"))
-    })?;
-    let path = cx.blob_path(blob);
-    let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    serde_json::from_slice(&text).trouble_at(&path)
 }
 
 /// Makes one image's files.

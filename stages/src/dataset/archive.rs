@@ -17,7 +17,7 @@ use voxflow_cache::disk::FileWriter;
 
 /// Limits of unpacking.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct UnpackLimits {
     /// Bytes in all.
     pub bytes: u64,
     /// Bytes for each byte of the archive, looked at once 16 MiB have come out.
@@ -34,7 +34,7 @@ const MOST_NAME: u64 = 1 << 20;
 pub fn unpack(
     archive: &Path,
     to: &Path,
-    limits: &Limits,
+    limits: &UnpackLimits,
     cx: &Context,
 ) -> Result<BTreeSet<String>> {
     let mut file = File::open(archive).map_err(Error::io("open", archive))?;
@@ -55,8 +55,7 @@ pub fn unpack(
     };
     let (out, pause) = (AtomicU64::new(0), AtomicU64::new(MOST_NAME));
     let mut tar = tar::Archive::new(Counted { inner, count: &out, limit: allowed, pause: &pause });
-    // The holes of a sparse file come out without being read.
-    let (mut names, mut left) = (BTreeSet::new(), allowed);
+    let mut unpacked = Unpacked { to, names: BTreeSet::new(), allowed, left: allowed };
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         cx.check_stop()?;
@@ -64,19 +63,35 @@ pub fn unpack(
         let next =
             out.load(Ordering::Relaxed).saturating_add(entry.size()).saturating_add(MOST_NAME);
         pause.store(next, Ordering::Relaxed);
-        if let Some(name) = wanted(&entry)? {
-            if !names.insert(name.clone()) {
-                return Err(Error::failed(format!("'{name}' is in it twice")));
-            }
-            let written = write(&mut entry, &to.join(&name), &name, left, cx)?;
-            left = left.checked_sub(written).ok_or_else(|| Error::failed(too_much(allowed)))?;
-        }
+        unpacked.add(&mut entry, cx)?;
         let done = read.load(Ordering::Relaxed).min(size);
         cx.progress(Progress { done, total: Some(size), unit: "bytes".into(), numbers: vec![] });
     }
-    match names.is_empty() {
+    match unpacked.names.is_empty() {
         true => Err(Error::failed("has no files in it")),
-        false => Ok(names),
+        false => Ok(unpacked.names),
+    }
+}
+
+struct Unpacked<'a> {
+    to: &'a Path,
+    names: BTreeSet<String>,
+    allowed: u64,
+    /// Bytes that may still come. Counted by what is written: the holes of a sparse file come out
+    /// without being read.
+    left: u64,
+}
+
+impl Unpacked<'_> {
+    fn add<R: Read>(&mut self, entry: &mut tar::Entry<R>, cx: &Context) -> Result<()> {
+        let Some(name) = wanted(entry)? else { return Ok(()) };
+        if !self.names.insert(name.clone()) {
+            return Err(Error::failed(format!("'{name}' is in it twice")));
+        }
+        let written = write(entry, &self.to.join(&name), &name, self.left, cx)?;
+        let left = self.left.checked_sub(written);
+        self.left = left.ok_or_else(|| Error::failed(too_much(self.allowed)))?;
+        Ok(())
     }
 }
 
@@ -102,7 +117,7 @@ fn format(file: &mut File) -> Result<bool> {
     Ok(gzip)
 }
 
-/// True if a block's checksum is that of a tar header.
+/// True if a block has a tar header's checksum.
 fn is_header(block: &[u8]) -> bool {
     let header = tar::Header::from_byte_slice(block);
     let sum: u32 = block
@@ -113,7 +128,7 @@ fn is_header(block: &[u8]) -> bool {
     header.cksum().is_ok_and(|said| said == sum)
 }
 
-/// The name to write the entry to; `None` for what is left out.
+/// The name for writing the entry; `None` if it is left out.
 fn wanted<R: Read>(entry: &tar::Entry<R>) -> Result<Option<String>> {
     let kind = entry.header().entry_type();
     if kind.is_pax_global_extensions() || kind.is_pax_local_extensions() {

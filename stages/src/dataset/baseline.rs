@@ -28,17 +28,19 @@ pub fn best_threshold(cases: &[Pair], value: u8) -> Band {
         let highs = levels[index + 1..].iter().chain([&f32::INFINITY]);
         bands.extend(highs.map(|high| Band { low: *low, high: *high }));
     }
-    let score = |band: &Band| {
-        let masks = cases.iter().zip(&smoothed).map(|((image, label), smoothed)| {
-            dice(
-                &largest(smoothed.iter().map(|v| band.has(*v)).collect(), image.shape),
-                label,
-                value,
-            )
-        });
-        masks.sum::<f64>()
-    };
-    let scores: Vec<f64> = bands.par_iter().map(score).collect();
+    let scores: Vec<f64> = bands
+        .par_iter()
+        .map(|band| {
+            let masks = cases.iter().zip(&smoothed).map(|((image, label), smoothed)| {
+                dice(
+                    &largest(smoothed.iter().map(|v| band.has(*v)).collect(), image.shape),
+                    label,
+                    value,
+                )
+            });
+            masks.sum::<f64>()
+        })
+        .collect();
     let best =
         scores.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(index, _)| index);
     bands.get(best).copied().unwrap_or(Band { low: f32::INFINITY, high: f32::INFINITY })
@@ -57,31 +59,35 @@ impl Band {
 
 /// Eleven quantiles of the smoothed values inside the label.
 fn levels(cases: &[Pair], smoothed: &[Vec<f32>], value: u8) -> Vec<f32> {
-    let inside = |((_, label), smoothed): (&Pair, &Vec<f32>)| -> Vec<f32> {
-        let voxels = smoothed.iter().zip(&label.data).filter(|(_, label)| **label == value);
-        voxels.map(|(smoothed, _)| *smoothed).collect()
-    };
-    let mut values: Vec<f32> = cases.iter().zip(smoothed).flat_map(inside).collect();
+    let mut values: Vec<f32> = cases
+        .iter()
+        .zip(smoothed)
+        .flat_map(|((_, label), smoothed)| -> Vec<f32> {
+            let voxels = smoothed.iter().zip(&label.data).filter(|(_, label)| **label == value);
+            voxels.map(|(smoothed, _)| *smoothed).collect()
+        })
+        .collect();
     values.sort_by(f32::total_cmp);
     let parts = [0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0];
     let last = values.len().saturating_sub(1) as f64;
     parts.iter().filter_map(|part| values.get((part * last) as usize).copied()).collect()
 }
 
-/// The first channel, smoothed by 1-4-6-4-1 along each axis (one voxel of standard deviation).
+/// The first channel, smoothed by 1-4-6-4-1 along each axis (standard deviation: one voxel).
 fn smooth(image: &Volume<f32>) -> Vec<f32> {
     let [nx, ny, nz] = image.shape;
     let mut data = image.data[..nx * ny * nz].to_vec();
     for (size, stride) in [(nx, 1), (ny, nx), (nz, nx * ny)] {
-        let line = |at: usize| {
-            let place = at / stride % size;
-            let near = |step: isize| {
-                let moved = place.saturating_add_signed(step).min(size - 1);
-                data[at - place * stride + moved * stride]
-            };
-            (near(-2) + near(2) + 4.0 * (near(-1) + near(1)) + 6.0 * near(0)) / 16.0
-        };
-        data = (0..data.len()).map(line).collect();
+        data = (0..data.len())
+            .map(|at| {
+                let place = at / stride % size;
+                let near = |step: isize| {
+                    let moved = place.saturating_add_signed(step).min(size - 1);
+                    data[at - place * stride + moved * stride]
+                };
+                (near(-2) + near(2) + 4.0 * (near(-1) + near(1)) + 6.0 * near(0)) / 16.0
+            })
+            .collect();
     }
     data
 }
@@ -114,23 +120,27 @@ pub fn mean_label(labels: &[&Volume<u8>], value: u8) -> MeanLabel {
             );
         }
     }
-    let cut = |least: u32| MeanLabel {
-        shape,
-        mask: counts.iter().map(|count| *count >= least).collect(),
-    };
-    let score = |mean: &MeanLabel| {
-        labels.iter().map(|label| dice(&mean.apply(label.shape), label, value)).sum::<f64>()
-    };
-    let cuts = (1..=labels.len().max(1) as u32).map(&cut);
-    let scored = cuts.map(|mean| (score(&mean), mean));
-    scored.max_by(|a, b| a.0.total_cmp(&b.0)).map_or_else(|| cut(1), |(_, mean)| mean)
+    let levels = 1..=labels.len().max(1) as u32;
+    let scored = levels.map(|least| {
+        let mean = cut_at(least, shape, &counts);
+        let scores = labels.iter().map(|label| dice(&mean.apply(label.shape), label, value));
+        (scores.sum::<f64>(), mean)
+    });
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map_or_else(|| cut_at(1, shape, &counts), |(_, mean)| mean)
+}
+
+/// The voxels set in at least so many labels.
+fn cut_at(least: u32, shape: [usize; 3], counts: &[u32]) -> MeanLabel {
+    MeanLabel { shape, mask: counts.iter().map(|count| *count >= least).collect() }
 }
 
 impl MeanLabel {
     /// The mask on a grid of this shape.
     pub fn apply(&self, shape: [usize; 3]) -> Vec<bool> {
-        let at = |at: usize| centred(at, shape, self.shape).is_some_and(|at| self.mask[at]);
-        (0..shape.iter().product()).map(at).collect()
+        (0..shape.iter().product())
+            .map(|at| centred(at, shape, self.shape).is_some_and(|at| self.mask[at]))
+            .collect()
     }
 }
 

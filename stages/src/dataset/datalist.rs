@@ -97,27 +97,33 @@ fn of_folds(folds: &[Value], listing: &Listing, fold: Option<u32>) -> Result<Par
     let fold = fold.ok_or_else(|| {
         Error::failed(format!("has {count} folds: say with 'fold' which one validates, from 0"))
     })?;
-    let wrong = || Error::failed(format!("fold {fold}: must have lists 'train' and 'val'"));
     let chosen = folds.get(fold as usize);
     let chosen = chosen
         .ok_or_else(|| Error::failed(format!("fold {fold}: there are {count}, the first is 0")))?;
-    let names = |key: &str| -> Result<Vec<String>> {
-        let items = chosen.get(key).and_then(Value::as_array).ok_or_else(wrong)?;
+    let [training, validation] = ["train", "val"].map(|key| -> Result<Vec<String>> {
+        let items = chosen.get(key).and_then(Value::as_array).ok_or_else(|| {
+            Error::failed(format!("fold {fold}: must have lists 'train' and 'val'"))
+        })?;
         let entries = items.iter().map(Entry::read).collect::<Result<Vec<_>>>()?;
         Ok(entries.iter().map(|entry| case_of(entry, listing)).collect())
-    };
-    Ok([names("train")?, names("val")?, vec![]])
+    });
+    Ok([training?, validation?, vec![]])
+}
+
+fn ends_with_path(long: &str, short: &str) -> bool {
+    long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
 }
 
 /// The dataset's case for an entry: by its image file, wherever its path begins, else by its name.
 fn case_of(entry: &Entry, listing: &Listing) -> String {
     let image = entry.images.first().map_or("", String::as_str);
     let plain = name::header_of(image.trim_start_matches("./"));
-    let ends = |long: &str, short: &str| {
-        long.strip_suffix(short).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
-    };
-    let has = |file: &str| ends(&plain, file) || (plain.contains('/') && ends(file, &plain));
-    let mut of_file = listing.cases.iter().filter(|case| case.images.iter().any(|file| has(file)));
+    let mut of_file = listing.cases.iter().filter(|case| {
+        let mut files = case.images.iter();
+        files.any(|file| {
+            ends_with_path(&plain, file) || (plain.contains('/') && ends_with_path(file, &plain))
+        })
+    });
     if let (Some(case), None) = (of_file.next(), of_file.next()) {
         return case.name.clone();
     }

@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The lists of labelled cases under each of their names.
+/// Names for lists of labelled cases.
 const TRAINING: [&str; 2] = ["training", "train"];
 const VALIDATION: [&str; 3] = ["validation", "val", "valid"];
-/// The lists of cases that need no label.
+/// Names for lists of possibly unlabelled cases.
 const TEST: [&str; 2] = ["test", "testing"];
 
 /// Reads the text of a `dataset.json`. Paths become names relative to its folder; whether the files
@@ -38,24 +38,25 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
     let names = entry::names(&[&lists[0], &lists[1], &lists[2]]);
     let tests: BTreeSet<&String> = names[lists[0].len() + lists[1].len()..].iter().collect();
     let entries = lists.iter().flatten().cloned();
-    let case = |(entry, name): (Entry, &String)| Case {
-        name: name.clone(),
-        images: entry.images,
-        label: entry.label,
-    };
-    let mut cases: Vec<Case> = entries.zip(&names).map(case).collect();
+    let mut cases: Vec<Case> = entries
+        .zip(&names)
+        .map(|(Entry { images, label, .. }, name)| Case { name: name.clone(), images, label })
+        .collect();
     cases.sort_by_key(|case| case.label.is_none());
     let listing = Listing { cases, ..head };
     if listing.cases.is_empty() {
         return Err(Error::failed("no cases: its lists 'training' and 'test' are empty"));
     }
     let listing = listing.checked()?.without(said.exclude)?;
-    let needs = |name: &str| !tests.contains(&name.to_string());
-    let lacks = |_: &str| "no 'label' in dataset.json".to_string();
-    listing.with_labels(said.unlabelled, needs, lacks, notes)
+    listing.with_labels(
+        said.unlabelled,
+        |name| !tests.contains(&name.to_string()),
+        |_| "no 'label' in dataset.json".to_string(),
+        notes,
+    )
 }
 
-/// The entries of a list under any of its names.
+/// A list's entries, under any of its names.
 fn list(json: &Map<String, Value>, keys: &[&str], folder: &Path) -> Result<Vec<Entry>> {
     let mut entries = vec![];
     for key in keys {

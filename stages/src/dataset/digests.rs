@@ -38,7 +38,7 @@ impl Digests {
         self.sha256.update(bytes);
     }
 
-    /// Those of a file so far; a stop is honoured.
+    /// Digests of a growing file; honours a stop.
     pub fn of_file(path: &Path, cx: &Context) -> Result<Digests> {
         let mut file = File::open(path).map_err(Error::io("open", path))?;
         let (mut digests, mut buffer) = (Digests::default(), vec![0; 1 << 20]);

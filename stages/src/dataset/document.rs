@@ -45,7 +45,7 @@ pub fn object(text: &[u8]) -> Result<Map<String, Value>> {
     }
 }
 
-/// A field that is text, unless it is empty.
+/// A text field, unless empty.
 pub fn text_of(json: &Map<String, Value>, key: &str) -> Option<String> {
     json.get(key)?.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_string)
 }
@@ -60,17 +60,15 @@ pub fn count_of(json: &Map<String, Value>, key: &str) -> Option<u64> {
 
 /// Channel names: {"0": "CT"}, ["CT"] or "CT".
 pub fn channels(value: Option<&Value>, key: &str) -> Result<Vec<String>> {
-    let number = |key: &str| key.trim().parse::<usize>().ok();
     let names = match value {
         Some(Value::String(name)) => vec![Some(name.as_str())],
         Some(Value::Array(names)) => names.iter().map(Value::as_str).collect(),
-        Some(Value::Object(fields)) => {
-            let name = |index: usize| {
-                let field = fields.iter().find(|(key, _)| number(key) == Some(index));
+        Some(Value::Object(fields)) => (0..fields.len())
+            .map(|index| {
+                let field = fields.iter().find(|(key, _)| key.trim().parse() == Ok(index));
                 field.and_then(|(_, value)| value.as_str())
-            };
-            (0..fields.len()).map(name).collect()
-        }
+            })
+            .collect(),
         _ => vec![],
     };
     let wrong =
@@ -82,7 +80,7 @@ pub fn channels(value: Option<&Value>, key: &str) -> Result<Vec<String>> {
     Ok(names.iter().map(|name| name.trim().to_string()).collect())
 }
 
-/// A JSON value in which no key is there twice.
+/// A JSON value without duplicate keys.
 struct Once(Value);
 
 impl<'de> Deserialize<'de> for Once {

@@ -10,7 +10,7 @@ use std::path::Path;
 /// The files of a case as an entry names them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
-    /// The image files: one, or one for each channel.
+    /// The image files: a single file, or a file per channel.
     pub images: Vec<String>,
     /// The label file.
     pub label: Option<String>,
@@ -32,11 +32,14 @@ pub fn list(
         Some(Value::Array(items)) => items,
         Some(_) => return Err(Error::failed(format!("'{key}' must be a list"))),
     };
-    let entry = |(index, item): (usize, &Value)| {
-        let entry = Entry::read(item).and_then(&with);
-        entry.map_err(|error| Error::failed(format!("{key}[{index}]: {error}")))
-    };
-    items.iter().enumerate().map(entry).collect()
+    items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            let entry = Entry::read(item).and_then(&with);
+            entry.map_err(|error| Error::failed(format!("{key}[{index}]: {error}")))
+        })
+        .collect()
 }
 
 impl Entry {
@@ -87,15 +90,13 @@ impl Entry {
         if stems.len() == 1 {
             return first.to_string();
         }
-        let words = |at: &usize| {
-            let is_end = |stem: &&str| {
-                let rest = stem.get(*at..)?.chars().next();
-                Some(rest.is_none_or(|letter| !letter.is_alphanumeric()))
-            };
-            stems.iter().all(|stem| stem.starts_with(&first[..*at]) && is_end(stem) == Some(true))
-        };
         let mut ends = first.char_indices().map(|(at, _)| at).chain([first.len()]);
-        let shared = ends.rfind(words).map_or("", |at| &first[..at]);
+        let shared = ends
+            .rfind(|at| {
+                let start = &first[..*at];
+                stems.iter().all(|stem| stem.starts_with(start) && is_word_end(stem, *at))
+            })
+            .map_or("", |at| &first[..at]);
         let shared = shared.trim_end_matches(|letter: char| !letter.is_alphanumeric());
         if shared.is_empty() { first.to_string() } else { shared.to_string() }
     }
@@ -108,21 +109,28 @@ impl Entry {
     }
 }
 
+/// True if a word ends at this byte, or the whole text.
+fn is_word_end(text: &str, at: usize) -> bool {
+    text.get(at..).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+}
+
 /// Names the cases in a dataset's lists. If all images in a list share a name
 /// ("case_1/imaging.nii.gz"), the folders tell them apart.
 pub fn names(lists: &[&[Entry]]) -> Vec<String> {
-    let all = || lists.iter().copied().flatten();
-    let plain: Vec<String> = all().map(Entry::name).collect();
+    let all: Vec<&Entry> = lists.iter().copied().flatten().collect();
+    let plain: Vec<String> = all.iter().map(|entry| entry.name()).collect();
     let same =
         |list: &&[Entry]| list.len() > 1 && list.iter().all(|entry| entry.name() == list[0].name());
     if !lists.iter().any(same) {
         return plain;
     }
-    let folders: Option<Vec<(String, String)>> = all().map(Entry::folders).collect();
+    let folders: Option<Vec<(String, String)>> = all.iter().map(|entry| entry.folders()).collect();
     let Some((last, whole)) = folders.map(|both| both.into_iter().unzip()) else { return plain };
-    let differ = |names: &Vec<String>| names.iter().collect::<BTreeSet<_>>().len() == names.len();
     let choices: [Vec<String>; 2] = [last, whole];
-    choices.into_iter().find(differ).unwrap_or(plain)
+    choices
+        .into_iter()
+        .find(|names| names.iter().collect::<BTreeSet<_>>().len() == names.len())
+        .unwrap_or(plain)
 }
 
 /// The file's name without folders and image suffix.
@@ -135,12 +143,11 @@ fn stem(path: &str) -> &str {
 /// refused.
 pub fn file_name(path: &str, folder: &Path) -> Result<String> {
     let roots = [Some(folder.to_path_buf()), folder.canonicalize().ok()];
-    let within = |root: &Path| {
-        let root = std::path::absolute(root).ok()?;
-        Path::new(path).strip_prefix(root).ok()?.to_str().map(str::to_string)
-    };
     let relative = match path.starts_with('/') {
-        true => roots.iter().flatten().find_map(|root| within(root)),
+        true => roots.iter().flatten().find_map(|root| {
+            let root = std::path::absolute(root).ok()?;
+            Path::new(path).strip_prefix(root).ok()?.to_str().map(str::to_string)
+        }),
         false => None,
     };
     let name = name::relative(relative.as_deref().unwrap_or(path))?;

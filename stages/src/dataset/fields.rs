@@ -21,7 +21,7 @@ pub struct Said<'a> {
     pub modality: &'a [String],
     /// The data set's name.
     pub name: Option<&'a str>,
-    /// Cases that are as if their files were not there.
+    /// Cases to leave out, as if their files were missing.
     pub exclude: &'a [String],
     /// Labelled lists may hold cases without a label.
     pub unlabelled: bool,
@@ -48,7 +48,7 @@ const READ: [&str; 13] = [
     "tensorImageSize",
 ];
 
-/// Fields that would change what voxels mean.
+/// Fields changing the meaning of voxels.
 const REFUSED: [(&str, &str); 2] = [
     ("ignore_label", "voxels to ignore are not known; give them another value in the label files"),
     ("ignore_index", "voxels to ignore are not known; give them another value in the label files"),
@@ -104,16 +104,16 @@ pub fn count(json: &Map<String, Value>, key: &str, found: usize, what: &str, not
 
 /// Tells the fields that nobody reads. A list of cases among them is refused: they would be lost.
 pub fn rest(json: &Map<String, Value>, read: &[&str], notes: &mut Notes) -> Result<()> {
-    let is_unknown = |key: &&String| !read.contains(&key.as_str()) && !READ.contains(&key.as_str());
-    for (key, value) in json.iter().filter(|(key, _)| is_unknown(key)) {
-        if holds_cases(value) {
+    let known: Vec<&str> = read.iter().copied().chain(READ).collect();
+    let unread: Vec<&String> = json.keys().filter(|key| !known.contains(&key.as_str())).collect();
+    for key in &unread {
+        if holds_cases(&json[key.as_str()]) {
             return Err(Error::failed(format!(
                 "list '{key}' holds cases, but is not known here; known are 'training', \
                  'validation' and 'test'"
             )));
         }
     }
-    let unread: Vec<&String> = json.keys().filter(is_unknown).collect();
     if !unread.is_empty() {
         let names = name::shown(&unread);
         notes.info(format!("fields of dataset.json that are not used: {names}"));
@@ -121,13 +121,17 @@ pub fn rest(json: &Map<String, Value>, read: &[&str], notes: &mut Notes) -> Resu
     Ok(())
 }
 
-/// True if a value looks like a list of images.
-fn holds_cases(value: &Value) -> bool {
-    let is_case = |value: &Value| match value {
+/// True if a value looks like an entry in a list of images.
+fn is_case(value: &Value) -> bool {
+    match value {
         Value::String(path) => name::case_name(path).is_ok(),
         Value::Object(fields) => fields.contains_key("image") || fields.contains_key("images"),
         _ => false,
-    };
+    }
+}
+
+/// True if a value looks like a list of images.
+fn holds_cases(value: &Value) -> bool {
     match value {
         Value::Array(items) => items.first().is_some_and(is_case),
         Value::Object(fields) => {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum LabelNames {
-    /// The names of 1, 2 and so on.
+    /// Names for 1, 2 and so on.
     List(Vec<String>),
     /// Value to name; name to value is understood too.
     Mapping(BTreeMap<String, Word>),
@@ -77,8 +77,7 @@ impl From<&[Label]> for LabelNames {
     }
 }
 
-/// Written in the shorter form, whatever the workflow's was, so that equal meanings are equal
-/// recipes.
+/// Written in the shorter form, so that equal meanings are equal recipes.
 impl Serialize for LabelNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let written = match self.labels() {
@@ -109,11 +108,11 @@ impl LabelNames {
                 checked(numbered.map(|(name, value)| (Ok(value.into()), name.clone())).collect())
             }
             LabelNames::Mapping(names) => {
-                let pair = |(key, word): (&String, &Word)| match word {
+                let entries = names.iter().map(|(key, word)| match word {
                     Word::Text(text) => entry(key, &Value::String(text.clone())),
                     Word::Number(number) => entry(key, &Value::Number(number.clone())),
-                };
-                checked(names.iter().map(pair).collect())
+                });
+                checked(entries.collect())
             }
         }
     }
@@ -122,15 +121,14 @@ impl LabelNames {
 impl LabelNames {
     /// The source of the values: those of a list are still to be compared with the label files.
     pub fn numbering(&self) -> Numbering {
-        let is_counted = |labels: &[Label]| matches!(LabelNames::from(labels), LabelNames::List(_));
-        match self.labels().is_ok_and(|labels| is_counted(&labels)) {
-            true => Numbering::Counted,
-            false => Numbering::Given,
+        match self.labels().map(|labels| LabelNames::from(&labels[..])) {
+            Ok(LabelNames::List(_)) => Numbering::Counted,
+            _ => Numbering::Given,
         }
     }
 }
 
-/// A declared label: its value, or why it has none, and its name.
+/// A declared label: its value, or the trouble with it, and its name.
 pub type Declared = (Result<f64, String>, String);
 
 /// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list; and their values'
@@ -140,7 +138,7 @@ pub fn of_json(
     notes: &mut Notes,
 ) -> Result<(Vec<Label>, Numbering), Vec<String>> {
     let form = "'labels' must name the labels, as {\"0\": \"background\", \"1\": \"spleen\"}";
-    let refuse = || Err(vec![form.to_string()]);
+    let refusal = Err(vec![form.to_string()]);
     match value {
         Some(Value::Object(fields)) => {
             let all: Vec<Declared> = fields.iter().map(|(key, value)| entry(key, value)).collect();
@@ -148,42 +146,44 @@ pub fn of_json(
         }
         Some(Value::Array(names)) => {
             let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
-            let Some(names) = names else { return refuse() };
+            let Some(names) = names else { return refusal };
             let (names, numbering) = match names.split_first() {
-                None => return refuse(),
+                None => return refusal,
                 Some((first, rest)) if is_background(first) => (rest, Numbering::Counted),
                 Some(_) => (&names[..], Numbering::Unclear),
             };
-            let pair = |(name, value): (&&str, u32)| (Ok(value.into()), name.to_string());
-            Ok((checked(names.iter().zip(1..).map(pair).collect())?, numbering))
+            let pairs = names.iter().zip(1u32..);
+            let pairs = pairs.map(|(name, value)| (Ok(value.into()), name.to_string()));
+            Ok((checked(pairs.collect())?, numbering))
         }
-        _ => refuse(),
+        _ => refusal,
     }
 }
 
 /// The same without the background under an unusual name ("brain", "fond"), after a warning. Other
 /// people's files use such names; in the files themselves 0 can be nothing else.
 fn without_zero(mut declared: Vec<Declared>, notes: &mut Notes) -> Vec<Declared> {
-    let is_zero = |(value, _): &&Declared| *value == Ok(0.0);
-    if declared.iter().filter(is_zero).count() == 1 {
-        for (_, name) in declared.extract_if(.., |one| is_zero(&&*one) && !is_background(&one.1)) {
+    if declared.iter().filter(|(value, _)| *value == Ok(0.0)).count() == 1 {
+        let unusual =
+            declared.extract_if(.., |(value, name)| *value == Ok(0.0) && !is_background(name));
+        for (_, name) in unusual {
             notes.warn(format!(
                 "label '{name}' has value 0 in dataset.json, which is the background: it is \
-                 neither learnt nor scored; an organ needs a value from 1 on, in the label files too"
+                 neither learnt nor scored; an organ needs a value from 1 on, in the label files \
+                 too"
             ));
         }
     }
     declared
 }
 
-/// One entry of a mapping, whichever side is the value.
+/// An entry in a mapping, with the value on either side.
 fn entry(key: &str, value: &Value) -> Declared {
     let of_value = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => number(text),
         _ => None,
     };
-    let trouble = |why: String| (Err(why), String::new());
     match (number(key), value, of_value) {
         (_, Value::Array(_), _) => trouble(format!(
             "label '{key}': is a region ({value}), and regions are not known: give each voxel \
@@ -196,6 +196,10 @@ fn entry(key: &str, value: &Value) -> Declared {
         (_, _, Some(number)) => (Ok(number), key.to_string()),
         _ => trouble(format!("label '{key}': must be one number and one name, but is {value}")),
     }
+}
+
+fn trouble(why: String) -> Declared {
+    (Err(why), String::new())
 }
 
 fn number(text: &str) -> Option<f64> {

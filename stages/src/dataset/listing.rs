@@ -1,5 +1,4 @@
-//! A dataset's listing: `dataset.json` of a dataset artifact, in one form whatever the source's
-//! was.
+//! A dataset's listing: `dataset.json` in a dataset artifact, in one form for all sources.
 
 use crate::dataset::name;
 use crate::dataset::notes::Notes;
@@ -15,7 +14,7 @@ use std::iter;
 pub struct Listing {
     /// The dataset's name ("Spleen").
     pub name: String,
-    /// The licence of the data, where the source tells.
+    /// The data's licence, if the source tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
     /// Origin of the data, if the source gives it.
@@ -28,7 +27,7 @@ pub struct Listing {
     /// The labels by the values in the label files; empty if these are the labels.
     #[serde(default, skip_serializing_if = "LabelMapping::is_empty")]
     pub map_labels: LabelMapping,
-    /// The source of their values; no part of the file.
+    /// The source of their values; not stored.
     #[serde(skip)]
     pub numbering: Numbering,
     /// The cases in the source's own order, labelled ones first.
@@ -62,9 +61,9 @@ pub struct Label {
 pub struct Case {
     /// The name: the file's without suffix ("spleen_8").
     pub name: String,
-    /// The image files: one (3D, or 4D with channels last), or one for each channel.
+    /// The image files: a single file (3D, or 4D with channels last), or a file per channel.
     pub images: Vec<String>,
-    /// The label file, if there is one.
+    /// The label file, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
 }
@@ -209,10 +208,11 @@ impl Listing {
         if self.labels.is_empty() && self.labelled().next().is_some() {
             return Err(Error::failed("no labels besides background, but cases with label files"));
         }
-        let is_named = |value: &u8| self.labels.iter().any(|label| label.value == *value);
-        if let Some((from, to)) = self.map_labels.iter().find(|(_, to)| !is_named(to)) {
+        let declared = self.declared();
+        if let Some((from, to)) = self.map_labels.iter().find(|(_, to)| !declared.contains(to)) {
             return Err(Error::failed(format!(
-                "map_labels: {{{from}: {to}}}: no label has the value {to}; name it in 'label_names'"
+                "map_labels: {{{from}: {to}}}: no label has the value {to}; name it in \
+                 'label_names'"
             )));
         }
         no_doubles("label value", self.labels.iter().map(|label| label.value.to_string()))?;

@@ -22,7 +22,7 @@ pub fn header_of(name: &str) -> String {
     suffix::second(name).filter(|_| suffix::is_voxels(name)).unwrap_or_else(|| name.to_string())
 }
 
-/// The file of voxels beside the header of a pair: "a.img" for "a.hdr".
+/// The voxel file beside a pair's header: "a.img" for "a.hdr".
 pub fn data_of(name: &str) -> Option<String> {
     suffix::second(name).filter(|_| !suffix::is_voxels(name))
 }
@@ -30,19 +30,22 @@ pub fn data_of(name: &str) -> Option<String> {
 /// `path` as a name: without "./" and doubled slashes. Refuses what is absolute, has "..", a
 /// backslash or a control character, or names nothing.
 pub fn relative(path: &str) -> Result<String> {
-    let refuse = |why: &str| Err(Error::failed(format!("path '{}': {why}", path.escape_debug())));
     if path.starts_with('/') {
-        return refuse("is absolute, but must lie inside the dataset");
+        return refused(path, "is absolute, but must lie inside the dataset");
     }
     if path.contains('\\') || path.chars().any(char::is_control) {
-        return refuse("has a backslash or control character");
+        return refused(path, "has a backslash or control character");
     }
     let parts: Vec<&str> =
         path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.contains(&"..") {
-        return refuse("leaves the dataset by '..'");
+        return refused(path, "leaves the dataset by '..'");
     }
-    if parts.is_empty() { refuse("names no file") } else { Ok(parts.join("/")) }
+    if parts.is_empty() { refused(path, "names no file") } else { Ok(parts.join("/")) }
+}
+
+fn refused(path: &str, why: &str) -> Result<String> {
+    Err(Error::failed(format!("path '{}': {why}", path.escape_debug())))
 }
 
 /// The case that an image file belongs to: its name without folders and suffix.

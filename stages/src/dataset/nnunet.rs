@@ -8,7 +8,7 @@ use crate::dataset::fields::{self, Said};
 use crate::dataset::notes::Notes;
 use crate::dataset::tree::Tree;
 use crate::dataset::{Case, Listing, name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Trouble};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,14 +21,10 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
     let ending = ending(&json)?;
     let read = ["labels", "dataset", "training", "test", "file_ending"];
     fields::rest(&json, &read, notes)?;
-    let part = |images: &'static str, labels: &'static str| Part {
-        folder,
-        images,
-        labels,
-        ending: &ending,
-        channels: head.modality.len(),
-    };
-    let (training, test) = (part("imagesTr", "labelsTr"), part("imagesTs", "labelsTs"));
+    let channels = head.modality.len();
+    let training =
+        FolderPart { folder, images: "imagesTr", labels: "labelsTr", ending: &ending, channels };
+    let test = FolderPart { images: "imagesTs", labels: "labelsTs", ..training };
     let mut cases = match json.get("dataset") {
         Some(listed) => self::listed(listed, folder, &head, said.exclude)?,
         None => training.cases(said.exclude, notes)?,
@@ -44,11 +40,15 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
     }
     cases.sort_by_key(|case| (!first.contains(&case.name), case.label.is_none()));
     let listing = Listing { cases, ..head }.checked()?.without(said.exclude)?;
-    let lacks = |case: &str| match json.contains_key("dataset") {
-        true => "no 'label' in dataset.json".into(),
-        false => format!("no 'labelsTr/{case}{ending}'"),
-    };
-    listing.with_labels(said.unlabelled, |name| first.contains(name), lacks, notes)
+    listing.with_labels(
+        said.unlabelled,
+        |name| first.contains(name),
+        |case| match json.contains_key("dataset") {
+            true => "no 'label' in dataset.json".into(),
+            false => format!("no 'labelsTr/{case}{ending}'"),
+        },
+        notes,
+    )
 }
 
 /// True if a `dataset.json` is nnU-Net's rather than the Decathlon's: by its own words, or for
@@ -59,14 +59,13 @@ pub fn is_nnunet(text: &[u8], folder: &Path) -> bool {
         return true;
     }
     let spoken = json.contains_key("channel_names") || json.contains_key("file_ending");
-    let first = || Entry::read(json.get("training")?.get(0)?).ok();
-    let Some(path) = first().and_then(|entry| entry.images.into_iter().next()) else {
+    let first = json.get("training").and_then(|list| Entry::read(list.get(0)?).ok());
+    let Some(path) = first.and_then(|entry| entry.images.into_iter().next()) else {
         return spoken;
     };
     let Some((stem, suffix)) = name::split_suffix(&path) else { return spoken };
-    let numbered = |stem: &str| channel(&format!("{stem}{suffix}"), suffix).is_some();
     match folder.join(&path).exists() {
-        true => spoken && numbered(stem),
+        true => spoken && channel(&format!("{stem}{suffix}"), suffix).is_some(),
         false => spoken || folder.join(format!("{stem}_0000{suffix}")).exists(),
     }
 }
@@ -86,7 +85,7 @@ fn ending(json: &Map<String, Value>) -> Result<String> {
 }
 
 /// A folder with images, and its labels' folder.
-struct Part<'a> {
+struct FolderPart<'a> {
     folder: &'a Path,
     images: &'static str,
     labels: &'static str,
@@ -94,10 +93,10 @@ struct Part<'a> {
     channels: usize,
 }
 
-impl Part<'_> {
+impl FolderPart<'_> {
     /// The folder's cases, each with all its channels and, if present, its label.
     fn cases(&self, exclude: &[String], notes: &mut Notes) -> Result<Vec<Case>> {
-        let Part { images: part, channels, .. } = *self;
+        let FolderPart { images: part, channels, .. } = *self;
         let tree = Tree::of_folders(self.folder, [part])?;
         let mut found: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
         let mut strange = vec![];
@@ -119,10 +118,11 @@ impl Part<'_> {
             ));
         }
         found.retain(|_, files| !files.is_empty());
-        let is_whole = |has: &BTreeMap<usize, String>| has.keys().copied().eq(0..channels);
         let wrong: Vec<&String> = found
             .iter()
-            .filter(|(case, has)| !is_whole(has) && !name::is_excluded(case, exclude))
+            .filter(|(case, has)| {
+                !has.keys().copied().eq(0..channels) && !name::is_excluded(case, exclude)
+            })
             .map(|(case, _)| case)
             .collect();
         if !wrong.is_empty() {
@@ -174,7 +174,7 @@ impl Part<'_> {
 
     /// Tells the names searched for, and the files found.
     fn none(&self) -> Error {
-        let Part { images, ending, folder, .. } = self;
+        let FolderPart { images, ending, folder, .. } = self;
         let holds = match Tree::of(folder) {
             Ok(tree) => tree.holds(),
             Err(error) => error.to_string(),
@@ -196,14 +196,16 @@ fn listed(listed: &Value, folder: &Path, head: &Listing, exclude: &[String]) -> 
     };
     let mut cases = vec![];
     for (case, files) in fields {
-        let at = |error: Error| Error::failed(format!("dataset['{case}']: {error}"));
-        let entry = entry_of(files).and_then(|entry| entry.inside(folder)).map_err(at)?;
+        let place = format!("dataset['{case}']");
+        let entry = entry_of(files).and_then(|entry| entry.inside(folder)).trouble(&place)?;
         if case.contains('/') || file_name(case, folder).ok().as_deref() != Some(case) {
-            return Err(at(Error::failed("its name must be that of a file, without slashes")));
+            return Err(Error::failed(format!(
+                "{place}: its name must be that of a file, without slashes"
+            )));
         }
         let (has, wanted) = (entry.images.len(), head.modality.len());
         if has != 1 && has != wanted && !name::is_excluded(case, exclude) {
-            return Err(at(Error::failed(format!("has {has} images for {wanted} channels"))));
+            return Err(Error::failed(format!("{place}: has {has} images for {wanted} channels")));
         }
         cases.push(Case { name: case.clone(), images: entry.images, label: entry.label });
     }
@@ -228,7 +230,6 @@ fn tell_listed(json: &Map<String, Value>, found: &BTreeSet<String>, notes: &mut 
     let Some(Value::Array(items)) = json.get("training") else { return };
     let entries = items.iter().filter_map(|item| Entry::read(item).ok());
     let listed: BTreeSet<String> = entries.map(|entry| entry.name()).collect();
-    let plain = |name: &String| listed.contains(name) || listed.contains(&format!("{name}_0000"));
     let missing: Vec<&String> = listed
         .iter()
         .filter(|name| {
@@ -240,7 +241,10 @@ fn tell_listed(json: &Map<String, Value>, found: &BTreeSet<String>, notes: &mut 
         let names = name::shown(&missing);
         notes.warn(format!("cases that dataset.json lists have no files in imagesTr: {names}"));
     }
-    let beside: Vec<&String> = found.iter().filter(|name| !plain(name)).collect();
+    let beside: Vec<&String> = found
+        .iter()
+        .filter(|name| !listed.contains(*name) && !listed.contains(&format!("{name}_0000")))
+        .collect();
     if !listed.is_empty() && !beside.is_empty() {
         let names = name::shown(&beside);
         notes.warn(format!("cases of imagesTr that dataset.json does not list: {names}"));

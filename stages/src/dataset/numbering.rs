@@ -10,11 +10,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Label values, each with its cases.
-type Found<'a> = BTreeMap<u8, Vec<&'a str>>;
+type LabelsFound<'a> = BTreeMap<u8, Vec<&'a str>>;
 
 /// The labels with the values found in the files, if a list named them. `None` if they are right
 /// already.
-fn renumbered(numbering: Numbering, labels: &[Label], found: &Found) -> Result<Option<Vec<Label>>> {
+fn renumbered(
+    numbering: Numbering,
+    labels: &[Label],
+    found: &LabelsFound,
+) -> Result<Option<Vec<Label>>> {
     let is_counted = found.keys().all(|value| usize::from(*value) <= labels.len());
     if numbering == Numbering::Given || (numbering == Numbering::Counted && is_counted) {
         return Ok(None);
@@ -27,14 +31,14 @@ fn renumbered(numbering: Numbering, labels: &[Label], found: &Found) -> Result<O
     Ok(Some(named.collect()))
 }
 
-fn mismatch(labels: &[Label], found: &Found) -> Error {
+fn mismatch(labels: &[Label], found: &LabelsFound) -> Error {
     let names: Vec<&str> = labels.iter().map(|label| label.name.as_str()).collect();
-    let value = |(value, cases): (&u8, &Vec<&str>)| {
+    let values = found.iter().map(|(value, cases)| {
         let few = if cases.len() < 4 { format!(": {}", cases.join(", ")) } else { String::new() };
         let noun = if cases.len() == 1 { "case" } else { "cases" };
         format!("{value} (in {} {noun}{few})", cases.len())
-    };
-    let values: Vec<String> = found.iter().map(value).collect();
+    });
+    let values: Vec<String> = values.collect();
     let values = if values.is_empty() { "nothing".into() } else { name::shown(&values) };
     Error::failed(format!(
         "labels: a list of {} names ({}) for label files that hold {values} besides 0; give each \
@@ -54,7 +58,7 @@ pub fn settle(cx: &Context, listing: Listing, folder: &Path) -> Result<Listing> 
     let cases: Vec<&Case> = listing.labelled().collect();
     let mapping = &listing.map_labels;
     let held = cx.each_case(&cases, |case| &case.name, |case| Ok(values(case, folder, mapping)))?;
-    let mut found = Found::new();
+    let mut found = LabelsFound::new();
     for (case, values) in cases.iter().zip(&held) {
         let Some(values) = values else { return Ok(listing) };
         values.iter().for_each(|value| found.entry(*value).or_default().push(&case.name));

@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// A pattern with one kind of placeholder.
+/// A pattern with a single kind of placeholder.
 #[derive(Debug)]
 pub struct Pattern {
     text: String,
     placeholder: String,
-    /// By the least length of what the placeholder stands for, as they are needed.
+    /// By the placeholder's least length; made on demand.
     regexes: Mutex<BTreeMap<usize, regex::Regex>>,
 }
 
@@ -49,7 +49,7 @@ impl Pattern {
         Some(values.join("_"))
     }
 
-    /// Each placeholder with what it stands for.
+    /// Each placeholder's text.
     fn values<'a>(&self, name: &'a str) -> Option<Vec<(&str, &'a str)>> {
         let placeholders = self.placeholders();
         let mut least = 1;
@@ -85,12 +85,12 @@ impl Pattern {
     /// Letters in a name fixed by the pattern: between two matching patterns, the more specific is
     /// meant.
     pub fn detail(&self) -> usize {
-        let letters = |text: &str| text.chars().filter(|letter| *letter != '*').count();
-        let size = |(piece, is_placeholder): (&str, bool)| match is_placeholder {
-            true => 1,
-            false => letters(piece),
-        };
-        pieces(&self.text).into_iter().map(size).sum::<usize>() + 1
+        let sizes =
+            pieces(&self.text).into_iter().map(|(piece, is_placeholder)| match is_placeholder {
+                true => 1,
+                false => piece.chars().filter(|letter| *letter != '*').count(),
+            });
+        sizes.sum::<usize>() + 1
     }
 
     fn regex(&self, least: usize) -> Result<regex::Regex> {
@@ -139,10 +139,9 @@ fn pieces(text: &str) -> Vec<(&str, bool)> {
     let mut rest = text;
     while let Some(open) = rest.find('{') {
         let inside = rest[open + 1..].find('}').map(|close| &rest[open + 1..open + 1 + close]);
-        let is_word = |word: &&str| {
+        let end = match inside.filter(|word| {
             !word.is_empty() && word.chars().all(|l| l.is_ascii_alphanumeric() || l == '_')
-        };
-        let end = match inside.filter(is_word) {
+        }) {
             Some(word) => {
                 pieces.push((&rest[..open], false));
                 pieces.push((&rest[open..open + word.len() + 2], true));

@@ -16,7 +16,8 @@ use std::path::Path;
 /// Patterns, and facts that the files do not contain.
 #[derive(Clone, Debug, Default)]
 pub struct Pairs<'a> {
-    /// A pattern with `{case}` for each image channel, or one for files of several channels.
+    /// A pattern with `{case}` for each image channel, or a single pattern for files with several
+    /// channels.
     pub images: &'a [String],
     /// The pattern of the label files.
     pub labels: Option<&'a str>,
@@ -30,7 +31,7 @@ pub struct Pairs<'a> {
     pub map_labels: LabelMapping,
     /// The dataset's name.
     pub name: &'a str,
-    /// Cases that are as if their files were not there.
+    /// Cases to leave out, as if their files were missing.
     pub exclude: &'a [String],
 }
 
@@ -95,11 +96,13 @@ fn deal(
     let mut left = vec![];
     for file in tree.images() {
         let plain = small_suffix(file);
-        let fits = |(at, one): (usize, &Sought)| {
-            Some((one.pattern.detail(), at, one.pattern.name_in(&plain)?))
-        };
         // Of two patterns that say as much, the last is meant: the label's.
-        let Some((_, at, case)) = sought.iter().enumerate().filter_map(fits).max() else {
+        let Some((_, at, case)) = sought
+            .iter()
+            .enumerate()
+            .filter_map(|(at, one)| Some((one.pattern.detail(), at, one.pattern.name_in(&plain)?)))
+            .max()
+        else {
             left.push(file);
             continue;
         };
@@ -127,8 +130,8 @@ fn deal(
 /// Tells the names a pattern searched for, and the files found.
 fn none(tree: &Tree, sought: &Sought) -> Error {
     let text = sought.text;
-    let find = |file: &&str| sought.pattern.find(&small_suffix(file)).is_some();
-    let taken: Vec<&str> = tree.images().filter(find).collect();
+    let taken: Vec<&str> =
+        tree.images().filter(|file| sought.pattern.find(&small_suffix(file)).is_some()).collect();
     if !taken.is_empty() {
         let names = name::shown(&taken);
         return Error::failed(format!(
@@ -150,11 +153,11 @@ fn none(tree: &Tree, sought: &Sought) -> Error {
 fn whole(listing: &Listing, found: &[BTreeMap<String, String>], pairs: &Pairs) -> Result<()> {
     let mut partial = vec![];
     let channels = pairs.images.len();
-    let has_image = |case: &&Case| !case.images.is_empty();
-    for case in listing.cases.iter().filter(has_image) {
-        let lacks = |at: &usize| !found[*at].contains_key(&case.name);
-        let lacking: Vec<&str> =
-            (0..channels).filter(lacks).map(|at| pairs.images[at].as_str()).collect();
+    for case in listing.cases.iter().filter(|case| !case.images.is_empty()) {
+        let lacking: Vec<&str> = (0..channels)
+            .filter(|at| !found[*at].contains_key(&case.name))
+            .map(|at| pairs.images[at].as_str())
+            .collect();
         if !lacking.is_empty() {
             let wanted = lacking.join("', '").replace("{case}", &case.name);
             partial.push(format!("{} (no '{wanted}')", case.name));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The names of the cases of each part, in a meaningful order.
+/// Each part's cases, in a meaningful order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Split {

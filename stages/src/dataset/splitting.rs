@@ -96,7 +96,7 @@ pub fn split(listing: &Listing, rule: &Rule) -> Result<(Split, Vec<String>)> {
     Ok((Split { training, validation, testing, unlabelled }, notes))
 }
 
-/// The labelled cases in order, those of one patient together.
+/// The labelled cases in order, a patient's cases together.
 fn units<'a>(listing: &'a Listing, rule: &Rule) -> Result<Vec<Unit<'a>>> {
     let mut names: Vec<&str> = listing.labelled().map(|case| case.name.as_str()).collect();
     if rule.order != Order::Listed {
@@ -151,16 +151,9 @@ fn take_names(
     for (part, selection) in selections.iter().enumerate() {
         let Some(Selection::Names(names)) = selection else { continue };
         for name in names {
-            match listing.case(name) {
-                None => wrong.push(format!("{}: {}", PARTS[part], listing.no_case(name))),
-                Some(case) if case.label.is_none() => {
-                    wrong.push(format!("{}: '{name}' has no label", PARTS[part]))
-                }
-                Some(_) => match part_of.insert(name, part) {
-                    Some(other) => wrong
-                        .push(format!("'{name}' is in {} and in {}", PARTS[other], PARTS[part])),
-                    None => parts[part].push(name.clone()),
-                },
+            match place(listing, name, part, &mut part_of) {
+                Ok(()) => parts[part].push(name.clone()),
+                Err(trouble) => wrong.push(trouble),
             }
         }
     }
@@ -184,6 +177,25 @@ fn take_names(
     });
     wrong.extend(sides);
     if wrong.is_empty() { Ok(()) } else { Err(Error::failed(wrong.join("; "))) }
+}
+
+/// Notes a named case's part. The error is a sentence.
+fn place<'n>(
+    listing: &Listing,
+    name: &'n str,
+    part: usize,
+    part_of: &mut BTreeMap<&'n str, usize>,
+) -> Result<(), String> {
+    match listing.case(name) {
+        None => Err(format!("{}: {}", PARTS[part], listing.no_case(name))),
+        Some(case) if case.label.is_none() => {
+            Err(format!("{}: '{name}' has no label", PARTS[part]))
+        }
+        Some(_) => match part_of.insert(name, part) {
+            Some(other) => Err(format!("'{name}' is in {} and in {}", PARTS[other], PARTS[part])),
+            None => Ok(()),
+        },
+    }
 }
 
 /// Takes testing from the pool's end, validation before it, training from the front; or each part
@@ -225,7 +237,7 @@ fn take_counts(
     Ok(())
 }
 
-/// The indices of the pool in the order in which a part takes them.
+/// The pool's indices in the order a part takes them.
 fn turns(pool: &[Unit], part: usize, rule: &Rule) -> Vec<usize> {
     let mut indices: Vec<usize> = (0..pool.len()).collect();
     match rule.order {
@@ -284,12 +296,13 @@ fn take_fold(
 /// The fold of each unit: one unit at a time to the fold with the fewest cases.
 fn dealt_in_turn(pool: &[Unit], folds: usize) -> Vec<usize> {
     let mut sizes = vec![0; folds];
-    let smallest = |unit: &Unit| {
-        let smallest = (0..folds).min_by_key(|index| sizes[*index]).unwrap_or(0);
-        sizes[smallest] += unit.len();
-        smallest
-    };
-    pool.iter().map(smallest).collect()
+    pool.iter()
+        .map(|unit| {
+            let smallest = (0..folds).min_by_key(|index| sizes[*index]).unwrap_or(0);
+            sizes[smallest] += unit.len();
+            smallest
+        })
+        .collect()
 }
 
 /// Assigns each unit a fold: in rank order, each to the fold preferred by its hash among those with
@@ -304,8 +317,10 @@ fn dealt_by_hash(pool: &[Unit], folds: usize, rule: &Rule) -> Vec<usize> {
     for index in indices {
         let mut liked: Vec<usize> = (0..folds).collect();
         liked.sort_by_cached_key(|fold| rank(rule, &format!("fold {fold}"), &pool[index]));
-        let has_room = |fold: &usize| sizes[*fold] < least || (sizes[*fold] == least && larger > 0);
-        let own = liked.into_iter().find(has_room).unwrap_or(0);
+        let own = liked
+            .into_iter()
+            .find(|fold| sizes[*fold] < least || (sizes[*fold] == least && larger > 0))
+            .unwrap_or(0);
         larger -= usize::from(sizes[own] == least);
         sizes[own] += 1;
         dealt[index] = own;

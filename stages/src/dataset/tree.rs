@@ -100,13 +100,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Tells images from other files, and leaves one name of each pair.
+    /// Separates images from other files; a pair leaves its header's name.
     fn paired(mut self) -> Tree {
         let voxels: BTreeSet<String> =
             self.others.iter().filter_map(|name| name::data_of(name)).collect();
         self.others.retain(|name| !voxels.contains(name));
-        let is_image = |name: &String| name::split_suffix(name).is_some();
-        (self.images, self.others) = self.others.into_iter().partition(is_image);
+        (self.images, self.others) =
+            self.others.into_iter().partition(|name| name::split_suffix(name).is_some());
         self
     }
 }

@@ -98,14 +98,13 @@ pub fn voxel_ml(affine: &Affine) -> f64 {
 /// The two axes (0 to 2) whose angle is the farthest from a right one, and that angle in degrees.
 pub fn most_skewed(affine: &Affine) -> ([usize; 2], f64) {
     let (m, size) = (affine, spacing_mm(affine));
-    let angle = |[a, b]: [usize; 2]| {
+    let [first, rest @ ..] = [[0, 1], [0, 2], [1, 2]].map(|[a, b]| {
         let product: f64 = (0..3).map(|row| m[row][a] * m[row][b]).sum();
         ([a, b], (product / (size[a] * size[b])).clamp(-1.0, 1.0).acos().to_degrees())
-    };
-    let worse = |one: ([usize; 2], f64), other: ([usize; 2], f64)| {
+    });
+    rest.into_iter().fold(first, |one, other| {
         if (other.1 - 90.0).abs() > (one.1 - 90.0).abs() { other } else { one }
-    };
-    [[0, 2], [1, 2]].map(angle).into_iter().fold(angle([0, 1]), worse)
+    })
 }
 
 /// True if all numbers are finite and the three axes span space.

@@ -1,7 +1,7 @@
 //! Augmentation: the random transforms of training patches, in order. The transforms themselves are
 //! in `transform`.
 
-use crate::image::transform::{Changes, InOrder, Mistakes, Transform};
+use crate::image::transform::{Changes, InOrder, ParamMistakes, Transform};
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -49,7 +49,7 @@ impl Augmentation {
     }
 
     /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
-    pub fn check(&self, patch_shape: [usize; 3]) -> Mistakes {
+    pub fn check(&self, patch_shape: [usize; 3]) -> ParamMistakes {
         let mut mistakes = vec![];
         for (index, transform) in self.transforms().into_iter().enumerate() {
             let place = match self {

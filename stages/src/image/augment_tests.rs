@@ -176,7 +176,7 @@ fn leading_flips_are_one_mirroring_and_later_ones_stay_in_their_place() {
 struct Invert;
 
 impl RandomTransform for Invert {
-    fn check(&self, _patch_shape: [usize; 3]) -> Mistakes {
+    fn check(&self, _patch_shape: [usize; 3]) -> ParamMistakes {
         vec![]
     }
 

@@ -214,7 +214,8 @@ impl Candidates {
         }
         if self.foreground() + self.head.background == 0 {
             return Err(Error::failed(
-                "no voxel to centre a patch on: no label, and no image value above 'background_above'; \
+                "no voxel to centre a patch on: no label, and no image value above \
+                 'background_above'; \
                  exclude the case, or set 'background_above' lower or to null",
             ));
         }

@@ -38,11 +38,9 @@ impl CaseFiles {
 
     /// The files of a listed case in its dataset's artifact.
     pub fn of(dataset: &Input, case: &Case) -> Result<CaseFiles> {
-        let file = |name: &String| ImageFile::of(dataset, name);
-        Ok(CaseFiles {
-            images: case.images.iter().map(file).collect::<Result<_>>()?,
-            label: case.label.as_ref().map(file).transpose()?,
-        })
+        let images = case.images.iter().map(|name| ImageFile::of(dataset, name));
+        let label = case.label.as_ref().map(|name| ImageFile::of(dataset, name));
+        Ok(CaseFiles { images: images.collect::<Result<_>>()?, label: label.transpose()? })
     }
 }
 
@@ -72,17 +70,17 @@ fn digests_of(dataset: &Input, name: &str, role: &str) -> Result<BTreeMap<String
 
 /// The common grid for all files of a case, in its first image's storage order.
 #[derive(Clone, Copy, Debug)]
-pub struct Frame {
+pub struct GridFrame {
     /// The first image's own grid.
     pub grid: Grid,
     /// Orientation of its axes in RAS.
     pub orientation: Orientation,
 }
 
-impl Frame {
+impl GridFrame {
     /// That of a first image.
-    pub fn of(grid: Grid) -> Result<Frame> {
-        Ok(Frame { grid, orientation: Orientation::of(&grid.affine)? })
+    pub fn of(grid: Grid) -> Result<GridFrame> {
+        Ok(GridFrame { grid, orientation: Orientation::of(&grid.affine)? })
     }
 
     /// Maps another file's axes to this grid's, by both affines; errors unless it then lies in the
@@ -99,7 +97,8 @@ impl Frame {
         let apart = corner_distance(&self.grid.affine, &turned.affine, self.grid.shape);
         if apart > SAME_PLACE {
             return Err(Error::failed(format!(
-                "image and {what} both have {} voxels but lie in different places (corners up to {apart:.1} voxels apart); correct a header",
+                "image and {what} both have {} voxels but lie in different places (corners up to \
+                 {apart:.1} voxels apart); correct a header",
                 words(self.oriented().shape)
             )));
         }
@@ -119,7 +118,8 @@ impl Frame {
     fn other_shape(&self, what: &str, other: &Grid) -> Error {
         let other = self.orientation.shape(other.shape);
         Error::failed(format!(
-            "image and {what} have different grids: {} and {} voxels along R, A, S; resample one of them",
+            "image and {what} have different grids: {} and {} voxels along R, A, S; resample one \
+             of them",
             words(self.oriented().shape),
             words(other)
         ))
@@ -148,7 +148,7 @@ pub fn read_label_on<'a>(
 ) -> Result<Volume<u8>> {
     let mut scratch = Scratch::default();
     let LabelMap { header, voxels, .. } = load_label(file, name, values, &mut scratch)?;
-    let turn = Frame::of(grid)?.turn(name, &header.grid())?;
+    let turn = GridFrame::of(grid)?.turn(name, &header.grid())?;
     let turned = turn.apply(Volume {
         channels: 1,
         shape: header.shape,
@@ -173,8 +173,12 @@ pub fn read_reference(
 
 /// Number of channels of a case's images.
 pub fn channels(images: &[ImageFile]) -> Result<usize> {
-    let header = images.first().map(|file| read_header(file, &file.header.display().to_string()));
+    let header = images.first().map(|file| read_header(file, &path_text(file)));
     Ok(header.transpose()?.map_or(0, |header| header.channels.max(images.len())))
+}
+
+fn path_text(file: &ImageFile) -> String {
+    file.header.display().to_string()
 }
 
 /// One channel of a case, from 1, on the first image's own grid.
@@ -182,15 +186,14 @@ pub fn read_channel(images: &[ImageFile], channel: usize) -> Result<Volume<f32>>
     let first = images
         .first()
         .ok_or_else(|| Error::failed("has no image; name one in the dataset's listing"))?;
-    let name = |file: &ImageFile| file.header.display().to_string();
-    let image = read_image(first, &name(first))?;
+    let image = read_image(first, &path_text(first))?;
     let channels = image.channels.max(images.len());
     Ok(match (image.channels, channel) {
         (1, 0..=1) => image,
         (1, _) => {
             let file = images.get(channel - 1).ok_or_else(|| no_channel(channels, channel))?;
-            let other = read_image(file, &name(file))?;
-            Frame::of(image.grid())?.turn(&name(file), &other.grid())?.apply(other)
+            let other = read_image(file, &path_text(file))?;
+            GridFrame::of(image.grid())?.turn(&path_text(file), &other.grid())?.apply(other)
         }
         _ => {
             let voxels = image.voxels();
@@ -228,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_file_is_turned_by_both_affines_and_not_by_its_own() {
-        let frame = Frame::of(grid([4, 3, 2], 44.9999)).unwrap();
+        let frame = GridFrame::of(grid([4, 3, 2], 44.9999)).unwrap();
         let same = frame.turn("label", &grid([4, 3, 2], 45.0001)).unwrap();
         assert!(same.is_ras(), "{same:?}");
         // The same with x backwards, and with its first two axes changed.

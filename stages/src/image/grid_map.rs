@@ -8,11 +8,11 @@ use crate::image::affine::{Affine, IDENTITY, close, invert, multiply, solve};
 use crate::image::spacing::{Grid, TOLERANCE};
 
 /// The order of axes in memory, fastest first.
-pub type Order = [usize; 3];
+pub type AxisOrder = [usize; 3];
 /// As NIfTI files and [`crate::image::Volume`] lie.
-pub const X_FASTEST: Order = [0, 1, 2];
+pub const X_FASTEST: AxisOrder = [0, 1, 2];
 /// As tensors (X, Y, Z) lie.
-pub const Z_FASTEST: Order = [2, 1, 0];
+pub const Z_FASTEST: AxisOrder = [2, 1, 0];
 
 /// Off-diagonals that move nothing by more than this many voxels are taken for rounding.
 const PARALLEL: f64 = 1e-6;
@@ -29,12 +29,12 @@ pub(super) struct GridMap {
     /// Where the target lies as the reference's bookkeeping has it: the source's affine times the
     /// map.
     affine: Affine,
-    pub(super) map: Map,
+    pub(super) map: GridMapping,
 }
 
 /// Positions of target voxels on the source's grid.
 #[derive(Clone, Debug)]
-pub(super) enum Map {
+pub(super) enum GridMapping {
     /// Both grids are the same.
     Same,
     /// Each axis by itself: positions on the source's axis.
@@ -57,14 +57,13 @@ impl GridMap {
     /// From grid `from` to grid `to`. Grids of equal shape whose affines agree to 1e-3 are the
     /// same.
     pub fn new(from: &Grid, to: &Grid) -> Result<GridMap> {
-        let singular = || Error::failed("a grid's axes do not span space; correct the header");
         let xform = solve(&from.affine, &to.affine).ok_or_else(singular)?;
         let agree =
             close(&from.affine, &to.affine, TOLERANCE) || close(&xform, &IDENTITY, TOLERANCE);
         let same = from.shape == to.shape && agree;
         let affine = if same { from.affine } else { multiply(&from.affine, &xform) };
         let map = if same {
-            Map::Same
+            GridMapping::Same
         } else {
             let theta = normalised(&xform, from.shape, to.shape).ok_or_else(singular)?;
             let base = to.shape.map(base_coordinates);
@@ -74,9 +73,9 @@ impl GridMap {
                 })
             });
             if slanted {
-                Map::Oblique(Oblique { theta, shape: from.shape, base })
+                GridMapping::Oblique(Oblique { theta, shape: from.shape, base })
             } else {
-                Map::Parallel(std::array::from_fn(|axis| {
+                GridMapping::Parallel(std::array::from_fn(|axis| {
                     let [scale, shift] = [theta[axis][axis], theta[axis][3]];
                     base[axis]
                         .iter()
@@ -109,7 +108,7 @@ impl GridMap {
 
     /// True if source and target are the same voxels.
     pub fn is_same(&self) -> bool {
-        matches!(self.map, Map::Same) && self.source == self.target
+        matches!(self.map, GridMapping::Same) && self.source == self.target
     }
 
     /// The grid that results have: the source's own where both are the same.
@@ -123,14 +122,14 @@ impl GridMap {
     }
 
     /// Voxels in one target slab: all axes but the slowest.
-    pub(super) fn slab(&self, order: Order) -> usize {
+    pub(super) fn slab(&self, order: AxisOrder) -> usize {
         self.target[order[0]] * self.target[order[1]]
     }
 
     /// The position of every target voxel along one axis, for parallel grids.
     pub(super) fn positions(&self, axis: usize) -> Vec<f64> {
         match &self.map {
-            Map::Parallel(positions) => positions[axis].clone(),
+            GridMapping::Parallel(positions) => positions[axis].clone(),
             _ => (0..self.target[axis]).map(|index| index as f64).collect(),
         }
     }
@@ -161,16 +160,22 @@ fn normalised(
     source: [usize; 3],
     target: [usize; 3],
 ) -> Option<[[f64; 4]; 3]> {
-    let normal = |shape: [usize; 3]| {
-        let mut matrix = IDENTITY;
-        for axis in 0..3 {
-            matrix[axis][axis] = 2.0 / shape[axis] as f64;
-            matrix[axis][3] = 1.0 / shape[axis] as f64 - 1.0;
-        }
-        matrix
-    };
     let theta = multiply(&multiply(&normal(source), xform), &invert(&normal(target))?);
     Some([theta[0], theta[1], theta[2]])
+}
+
+/// From voxels to normalised coordinates.
+fn normal(shape: [usize; 3]) -> Affine {
+    let mut matrix = IDENTITY;
+    for axis in 0..3 {
+        matrix[axis][axis] = 2.0 / shape[axis] as f64;
+        matrix[axis][3] = 1.0 / shape[axis] as f64 - 1.0;
+    }
+    matrix
+}
+
+fn singular() -> Error {
+    Error::failed("a grid's axes do not span space; correct the header")
 }
 
 /// The centres of `length` voxels between −1 and 1: as torch does, a line from −1 to 1 built from
@@ -180,12 +185,12 @@ fn base_coordinates(length: usize) -> Vec<f64> {
         return vec![0.0];
     }
     let (n, step) = (length as f64, 2.0 / (length as f64 - 1.0));
-    let line = |index: usize| {
+    let line = (0..length).map(|index| {
         if index < length / 2 {
             step.mul_add(index as f64, -1.0)
         } else {
             (-step).mul_add((length - index - 1) as f64, 1.0)
         }
-    };
-    (0..length).map(|index| line(index) * (n - 1.0) / n).collect()
+    });
+    line.map(|place| place * (n - 1.0) / n).collect()
 }

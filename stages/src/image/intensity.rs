@@ -79,12 +79,17 @@ fn stretch(channel: &mut [f32], low: f32, width: f32) {
     }
 }
 
+impl Zscore {
+    fn counts(self, value: f32) -> bool {
+        self == Zscore::All || value != 0.0
+    }
+}
+
 /// Mean 0 and (population) standard deviation 1; a deviation of 0 counts as 1 (MONAI's
 /// `NormalizeIntensity`).
 fn zscore(channel: &mut [f32], over: Zscore) {
-    let counts = |value: &f32| over == Zscore::All || *value != 0.0;
     let (mut n, mut sum) = (0u64, 0.0f64);
-    for value in channel.iter().filter(|value| counts(value)) {
+    for value in channel.iter().filter(|value| over.counts(**value)) {
         n += 1;
         sum += f64::from(*value);
     }
@@ -92,13 +97,16 @@ fn zscore(channel: &mut [f32], over: Zscore) {
         return;
     }
     let mean = sum / n as f64;
-    let squares: f64 =
-        channel.iter().filter(|value| counts(value)).map(|v| (f64::from(*v) - mean).powi(2)).sum();
+    let squares: f64 = channel
+        .iter()
+        .filter(|value| over.counts(**value))
+        .map(|v| (f64::from(*v) - mean).powi(2))
+        .sum();
     let deviation = (squares / n as f64).sqrt() as f32;
     let (mean, deviation) = (mean as f32, if deviation == 0.0 { 1.0 } else { deviation });
     channel
         .iter_mut()
-        .filter(|value| counts(value))
+        .filter(|value| over.counts(**value))
         .for_each(|value| *value = (*value - mean) / deviation);
 }
 

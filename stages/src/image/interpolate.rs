@@ -3,7 +3,7 @@
 //! Parallel grids are resampled an axis at a time: a source plane serves all slabs between it and
 //! the next. Oblique grids gather eight voxels, or the nearest.
 
-use crate::image::grid_map::{GridMap, Map, Oblique, Order};
+use crate::image::grid_map::{AxisOrder, GridMap, GridMapping, Oblique};
 use std::ops::Range;
 
 /// A stored number, and what it is as float32.
@@ -33,7 +33,7 @@ impl Number for u8 {
 /// Interpolates data that lie in one order.
 pub struct Interpolator<'a> {
     map: &'a GridMap,
-    order: Order,
+    order: AxisOrder,
     /// By memory axis, fastest first.
     taps: [Taps; 3],
     nearest: [Vec<Option<u32>>; 3],
@@ -41,8 +41,8 @@ pub struct Interpolator<'a> {
 }
 
 impl<'a> Interpolator<'a> {
-    pub(super) fn new(grid_map: &'a GridMap, order: Order) -> Interpolator<'a> {
-        let oblique = matches!(grid_map.map, Map::Oblique(_));
+    pub(super) fn new(grid_map: &'a GridMap, order: AxisOrder) -> Interpolator<'a> {
+        let oblique = matches!(grid_map.map, GridMapping::Oblique(_));
         let positions = order.map(|axis| if oblique { vec![] } else { grid_map.positions(axis) });
         let mut stride = [0; 3];
         stride[order[0]] = 1;
@@ -52,10 +52,10 @@ impl<'a> Interpolator<'a> {
             map: grid_map,
             order,
             taps: std::array::from_fn(|at| {
-                Taps::new(&positions[at], Side::of(grid_map, order[at]))
+                Taps::new(&positions[at], AxisSide::of(grid_map, order[at]))
             }),
             nearest: std::array::from_fn(|at| {
-                let side = Side::of(grid_map, order[at]);
+                let side = AxisSide::of(grid_map, order[at]);
                 positions[at].iter().map(|p| side.inside(p.round_ties_even())).collect()
             }),
             stride,
@@ -75,11 +75,11 @@ impl<'a> Interpolator<'a> {
         out: &mut [f32],
         finish: impl Fn(usize, &mut [f32]),
     ) {
-        let Map::Parallel(_) = &self.map.map else {
+        let GridMapping::Parallel(_) = &self.map.map else {
             let size = self.map.slab(self.order).max(1);
             for (slab, out) in slabs.zip(out.chunks_exact_mut(size)) {
                 match &self.map.map {
-                    Map::Oblique(oblique) => {
+                    GridMapping::Oblique(oblique) => {
                         self.walk(oblique, slab..slab + 1, out, |p| self.gather(source, p))
                     }
                     _ => self.nearest_of(source, slab..slab + 1, out, T::float),
@@ -103,7 +103,7 @@ impl<'a> Interpolator<'a> {
 
     /// Calls `mark` with the source voxel of each nearest value of the slabs, on oblique grids.
     pub fn mark(&self, slabs: Range<usize>, out: &mut [()], mark: impl Fn(usize)) {
-        if let Map::Oblique(oblique) = &self.map.map {
+        if let GridMapping::Oblique(oblique) = &self.map.map {
             self.walk(oblique, slabs, out, |p| {
                 self.index(p.map(f64::round_ties_even)).into_iter().for_each(&mark);
             });
@@ -125,7 +125,7 @@ impl<'a> Interpolator<'a> {
     ) {
         let value =
             |index: Option<usize>| index.map_or_else(T::default, |index| convert(source[index]));
-        if let Map::Oblique(oblique) = &self.map.map {
+        if let GridMapping::Oblique(oblique) = &self.map.map {
             self.walk(oblique, slabs, out, |p| value(self.index(p.map(f64::round_ties_even))));
             return;
         }
@@ -256,7 +256,7 @@ impl<'a> Interpolator<'a> {
     /// Index in the data of a voxel of the source's whole grid, if kept.
     fn index(&self, voxel: [f64; 3]) -> Option<usize> {
         (0..3).try_fold(0, |index, axis| {
-            let at = Side::of(self.map, axis).inside(voxel[axis])?;
+            let at = AxisSide::of(self.map, axis).inside(voxel[axis])?;
             Some(index + at as usize * self.stride[axis])
         })
     }
@@ -264,17 +264,17 @@ impl<'a> Interpolator<'a> {
 
 /// One axis of the source's data.
 #[derive(Clone, Copy)]
-struct Side {
+struct AxisSide {
     /// First index of the kept box on the whole axis.
     start: usize,
     length: usize,
     backwards: bool,
 }
 
-impl Side {
-    fn of(grid_map: &GridMap, axis: usize) -> Side {
+impl AxisSide {
+    fn of(grid_map: &GridMap, axis: usize) -> AxisSide {
         let GridMap { start, source, backwards, .. } = grid_map;
-        Side { start: start[axis], length: source[axis], backwards: backwards[axis] }
+        AxisSide { start: start[axis], length: source[axis], backwards: backwards[axis] }
     }
 
     /// The index in the data of an index on the whole axis, if it is kept.
@@ -296,7 +296,7 @@ struct Taps {
 }
 
 impl Taps {
-    fn new(positions: &[f64], side: Side) -> Taps {
+    fn new(positions: &[f64], side: AxisSide) -> Taps {
         let mut taps = Taps::default();
         for &position in positions {
             let low = position.floor();

@@ -9,9 +9,9 @@
 use crate::error::{Error, Result};
 use crate::image::affine::{IDENTITY, multiply};
 use crate::image::orientation::Orientation;
-use crate::image::resample::{Order, Resampler, X_FASTEST, Z_FASTEST};
+use crate::image::resample::{AxisOrder, Resampler, X_FASTEST, Z_FASTEST};
 use crate::image::spacing::Grid;
-use crate::image::{Affine, Geometry, Volume};
+use crate::image::{Geometry, Volume};
 
 /// Brings results back to the image's own grid.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Inverter {
         Ok(self.turned_back(&self.resampler.nearest(labels, X_FASTEST), X_FASTEST))
     }
 
-    fn turned_back<T: Copy>(&self, data: &[T], order: Order) -> Volume<T> {
+    fn turned_back<T: Copy>(&self, data: &[T], order: AxisOrder) -> Volume<T> {
         let mut stride = [1; 3];
         stride[order[1]] = self.oriented_shape[order[0]];
         stride[order[2]] = stride[order[1]] * self.oriented_shape[order[1]];
@@ -100,13 +100,11 @@ impl Inverter {
 /// to the box and back. At a box's rim, that rounding decides between a trace of probability and
 /// none.
 fn uncropped(geometry: &Geometry) -> Grid {
-    let moved = |affine: &Affine, sign: f64| {
+    let mut affine = geometry.resampled_affine;
+    for sign in [1.0, -1.0] {
         let mut shift = IDENTITY;
         (0..3).for_each(|axis| shift[axis][3] = sign * geometry.crop_start[axis] as f64);
-        multiply(affine, &shift)
-    };
-    Grid {
-        shape: geometry.resampled_shape,
-        affine: moved(&moved(&geometry.resampled_affine, 1.0), -1.0),
+        affine = multiply(&affine, &shift);
     }
+    Grid { shape: geometry.resampled_shape, affine }
 }

@@ -45,13 +45,16 @@ impl Loss {
         let left = if voxels == of { "; nothing of it is left" } else { "" };
         match self.by {
             Cause::Crop => format!(
-                "label '{name}' ({label}): {voxels} of {of} voxels ({share}) lie outside the foreground box and are cut away by 'crop_foreground'{left}"
+                "label '{name}' ({label}): {voxels} of {of} voxels ({share}) lie outside the \
+                 foreground box and are cut away by 'crop_foreground'{left}"
             ),
             Cause::Resampling => format!(
-                "label '{name}' ({label}): {voxels} of {of} voxels ({share}) are lost by resampling{left}; 'spacing' is too large for it"
+                "label '{name}' ({label}): {voxels} of {of} voxels ({share}) are lost by \
+                 resampling{left}; 'spacing' is too large for it"
             ),
             Cause::Parts { lost, of: parts } => format!(
-                "label '{name}' ({label}): {lost} of {parts} connected parts ({voxels} of {of} voxels, {share}) are lost by resampling; 'spacing' is too large for them"
+                "label '{name}' ({label}): {lost} of {parts} connected parts ({voxels} of {of} \
+                 voxels, {share}) are lost by resampling; 'spacing' is too large for them"
             ),
         }
     }
@@ -71,11 +74,12 @@ fn share(part: u64, of: u64) -> String {
 /// Losses by a crop, from the voxels of each label before and after.
 pub fn by_crop(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
     let labels = (1..=255u8).map(|label| (label, before[usize::from(label)]));
-    let lost = |(label, of): (u8, u64)| {
-        let voxels = of - after[usize::from(label)].min(of);
-        (voxels > 0).then_some(Loss { label, voxels, of, by: Cause::Crop })
-    };
-    labels.filter_map(lost).collect()
+    labels
+        .filter_map(|(label, of)| {
+            let voxels = of - after[usize::from(label)].min(of);
+            (voxels > 0).then_some(Loss { label, voxels, of, by: Cause::Crop })
+        })
+        .collect()
 }
 
 /// Losses by resampling a label map of `shape`, x fastest, with `before` voxels per label here and
@@ -91,39 +95,40 @@ pub fn by_resampling(
         return vec![];
     }
     let parts = parts(voxels, shape, taken);
-    let of_label = |label: u8| {
-        let (of, left) = (before[usize::from(label)], after[usize::from(label)]);
-        if of > 0 && left == 0 {
-            return Some(Loss { label, voxels: of, of, by: Cause::Resampling });
-        }
-        let own = || parts.iter().filter(move |part| part.label == label);
-        let lost = own().filter(|part| !part.taken);
-        let (count, voxels) = lost.fold((0, 0), |(n, sum), part| (n + 1, sum + part.voxels));
-        let by = Cause::Parts { lost: count, of: own().count() as u64 };
-        (count > 0).then_some(Loss { label, voxels, of, by })
-    };
-    (1..=255).filter_map(of_label).collect()
+    (1..=255)
+        .filter_map(|label| {
+            let (of, left) = (before[usize::from(label)], after[usize::from(label)]);
+            if of > 0 && left == 0 {
+                return Some(Loss { label, voxels: of, of, by: Cause::Resampling });
+            }
+            let own: Vec<&LabelPart> = parts.iter().filter(|part| part.label == label).collect();
+            let lost = own.iter().filter(|part| !part.taken);
+            let (count, voxels) = lost.fold((0, 0), |(n, sum), part| (n + 1, sum + part.voxels));
+            let by = Cause::Parts { lost: count, of: own.len() as u64 };
+            (count > 0).then_some(Loss { label, voxels, of, by })
+        })
+        .collect()
 }
 
 /// A connected part of a label: voxels that touch by face, edge or corner.
-struct Part {
+struct LabelPart {
     label: u8,
     voxels: u64,
     taken: bool,
 }
 
 /// Adjacent voxels with the same label in a row.
-struct Run {
+struct VoxelRun {
     from: u32,
     to: u32,
     part: u32,
 }
 
-fn parts(voxels: &[u8], shape: [usize; 3], taken: &Taken) -> Vec<Part> {
+fn parts(voxels: &[u8], shape: [usize; 3], taken: &Taken) -> Vec<LabelPart> {
     let [nx, ny, _] = shape;
-    let mut parts: Vec<Part> = vec![];
+    let mut parts: Vec<LabelPart> = vec![];
     let mut parent: Vec<u32> = vec![];
-    let mut runs: Vec<Run> = vec![];
+    let mut runs: Vec<VoxelRun> = vec![];
     let mut rows: Vec<usize> = vec![0];
     for (row, line) in voxels.chunks_exact(nx.max(1)).enumerate() {
         let (first, y, z) = (runs.len(), row % ny, row / ny);
@@ -151,7 +156,7 @@ fn add_runs(
     line: &[u8],
     [y, z]: [usize; 2],
     taken: &Taken,
-    (runs, parts, parent): (&mut Vec<Run>, &mut Vec<Part>, &mut Vec<u32>),
+    (runs, parts, parent): (&mut Vec<VoxelRun>, &mut Vec<LabelPart>, &mut Vec<u32>),
 ) {
     let mut x = 0;
     while x < line.len() {
@@ -162,15 +167,15 @@ fn add_runs(
         if line[from] > 0 {
             let part = parts.len() as u32;
             let taken = (from..x).any(|x| taken.has([x, y, z]));
-            parts.push(Part { label: line[from], voxels: (x - from) as u64, taken });
+            parts.push(LabelPart { label: line[from], voxels: (x - from) as u64, taken });
             parent.push(part);
-            runs.push(Run { from: from as u32, to: x as u32, part });
+            runs.push(VoxelRun { from: from as u32, to: x as u32, part });
         }
     }
 }
 
 /// Joins touching runs with equal labels in two neighbouring rows.
-fn join(others: &[Run], own: &[Run], parts: &[Part], parent: &mut [u32]) {
+fn join(others: &[VoxelRun], own: &[VoxelRun], parts: &[LabelPart], parent: &mut [u32]) {
     let mut start = 0;
     for run in own {
         start += others[start..].iter().take_while(|other| other.to < run.from).count();
@@ -192,7 +197,7 @@ fn root(parent: &mut [u32], mut part: u32) -> u32 {
 }
 
 /// The parts whose runs were joined, each once.
-fn gathered(mut parts: Vec<Part>, parent: &mut [u32]) -> Vec<Part> {
+fn gathered(mut parts: Vec<LabelPart>, parent: &mut [u32]) -> Vec<LabelPart> {
     for at in 0..parts.len() {
         let root = root(parent, at as u32) as usize;
         if root != at {
@@ -201,8 +206,8 @@ fn gathered(mut parts: Vec<Part>, parent: &mut [u32]) -> Vec<Part> {
             parts[root].taken |= taken;
         }
     }
-    let is_root = |at: usize| parent[at] as usize == at;
-    parts.into_iter().enumerate().filter(|(at, _)| is_root(*at)).map(|(_, part)| part).collect()
+    let roots = parts.into_iter().enumerate().filter(|(at, _)| parent[*at] as usize == *at);
+    roots.map(|(_, part)| part).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@ impl Orientation {
     /// The affine's orientation by nibabel's `io_orientation`: each file axis, the most clearly
     /// directed first, takes the world axis it changes most, among those left.
     pub fn of(affine: &Affine) -> Result<Orientation> {
-        let hopeless = || Error::failed("the affine's axes do not span space; correct the header");
         let size = spacing_mm(affine);
         let unit = axes(affine).map(|row| std::array::from_fn(|column| row[column] / size[column]));
         let mut rotation = nearest_rotation(&unit).ok_or_else(hopeless)?;
@@ -125,6 +124,10 @@ impl Orientation {
     }
 }
 
+fn hopeless() -> Error {
+    Error::failed("the affine's axes do not span space; correct the header")
+}
+
 /// A walk through memory: its start, and the step along each axis of the copy.
 struct Walk {
     shape: [usize; 3],
@@ -134,10 +137,12 @@ struct Walk {
 
 impl Walk {
     fn flipped(shape: [usize; 3], steps: [(usize, bool); 3]) -> Walk {
-        let far = |axis: usize| (shape[axis] - 1) * steps[axis].0;
         Walk {
             shape,
-            start: (0..3).filter(|&axis| steps[axis].1).map(far).sum(),
+            start: (0..3)
+                .filter(|&axis| steps[axis].1)
+                .map(|axis| (shape[axis] - 1) * steps[axis].0)
+                .sum(),
             step: steps
                 .map(|(stride, flip)| if flip { -(stride as isize) } else { stride as isize }),
         }

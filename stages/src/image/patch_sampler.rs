@@ -12,6 +12,7 @@ use crate::image::window::Window;
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::iter;
 
 /// Sampling of patch centres.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -36,10 +37,9 @@ impl Default for Sampling {
 impl Sampling {
     /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
     pub fn check(&self) -> Vec<(String, String)> {
-        let bad = |weight: &f64| !weight.is_finite() || *weight < 0.0;
         let mut mistakes = vec![];
         for (path, weight) in [("positive", self.positive), ("negative", self.negative)] {
-            if bad(&weight) {
+            if is_no_weight(&weight) {
                 mistakes
                     .push((path.to_string(), format!("{weight} is not a weight; give 0 or more")));
             }
@@ -51,7 +51,7 @@ impl Sampling {
             ));
         }
         if let Some(ratios) = &self.label_ratios
-            && (ratios.iter().any(bad) || ratios.iter().all(|ratio| *ratio == 0.0))
+            && (ratios.iter().any(is_no_weight) || ratios.iter().all(|ratio| *ratio == 0.0))
         {
             mistakes.push((
                 "label_ratios".into(),
@@ -159,17 +159,19 @@ fn draw_side(draw: &mut Draw, candidates: &Candidates, positive: f64) -> usize {
     }
 }
 
+fn is_no_weight(weight: &f64) -> bool {
+    !weight.is_finite() || *weight < 0.0
+}
+
 fn draw_class(draw: &mut Draw, candidates: &Candidates, ratios: &[f64]) -> usize {
-    let count = |class: usize| {
-        if class == 0 { candidates.background() } else { candidates.count(class - 1) }
-    };
-    let classes = candidates.labels().len() + 1;
-    let weigh = |ratio: &dyn Fn(usize) -> f64| -> Vec<f64> {
-        (0..classes).map(|class| if count(class) > 0 { ratio(class) } else { 0.0 }).collect()
-    };
-    let mut weights = weigh(&|class| ratios.get(class).copied().unwrap_or(0.0));
+    let labels = 0..candidates.labels().len();
+    let counts = iter::once(candidates.background()).chain(labels.map(|at| candidates.count(at)));
+    let present: Vec<bool> = counts.map(|count| count > 0).collect();
+    let ratios = ratios.iter().copied().chain(iter::repeat(0.0));
+    let mut weights: Vec<f64> =
+        present.iter().zip(ratios).map(|(is, ratio)| if *is { ratio } else { 0.0 }).collect();
     if weights.iter().all(|weight| *weight == 0.0) {
-        weights = weigh(&|_| 1.0);
+        weights = present.iter().map(|is| f64::from(u8::from(*is))).collect();
     }
     match pick(draw.unit(), &weights) {
         0 => candidates.draw_background(draw),

@@ -2,7 +2,7 @@
 //! training volumes and for images to predict.
 
 use crate::error::{Error, Result};
-use crate::image::case::{CaseFiles, Frame, warnings_of};
+use crate::image::case::{CaseFiles, GridFrame, warnings_of};
 use crate::image::crop::{Box3, Foreground, cropped};
 use crate::image::interpolate::Number;
 use crate::image::losses::{self, Loss};
@@ -100,7 +100,8 @@ impl Intensities {
             Intensities::One(one) => Ok(vec![*one; channels]),
             Intensities::Each(each) if each.len() == channels => Ok(each.clone()),
             Intensities::Each(each) => Err(Error::failed(format!(
-                "'intensity' lists {} scalings for {channels} channels; give one for each, or one for all",
+                "'intensity' lists {} scalings for {channels} channels; give one for each, or one \
+                 for all",
                 each.len()
             ))),
         }
@@ -146,7 +147,7 @@ pub fn prepare_with(
     preparation: &Preparation,
     files: Files,
 ) -> Result<Prepared> {
-    let Scaled { way, mut image, found, digests, space, mut warnings } =
+    let ScaledImage { way, mut image, found, digests, space, mut warnings } =
         image(scratch, preparation, files)?;
     let label = files.case.label.as_ref();
     let label = label.map(|file| label_on(scratch, &way, file, files.values)).transpose()?;
@@ -183,14 +184,14 @@ fn cropped_label(label: Volume<u8>, part: &Box3) -> (Volume<u8>, Vec<Loss>) {
 
 /// A case's files and the mapping of their voxels to the prepared grid.
 struct Way {
-    frame: Frame,
+    frame: GridFrame,
     oriented: Grid,
     resampler: Resampler,
 }
 
 impl Way {
     fn of(preparation: &Preparation, header: &Header) -> Result<Way> {
-        let frame = Frame::of(header.grid())?;
+        let frame = GridFrame::of(header.grid())?;
         let oriented = frame.oriented();
         let wanted =
             preparation.spacing.map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing))?;
@@ -198,7 +199,7 @@ impl Way {
     }
 
     fn geometry(&self, part: Box3) -> Geometry {
-        let (Frame { grid, orientation }, resampled) = (self.frame, self.resampler.target());
+        let (GridFrame { grid, orientation }, resampled) = (self.frame, self.resampler.target());
         Geometry {
             original_shape: grid.shape,
             original_affine: grid.affine,
@@ -212,6 +213,23 @@ impl Way {
             crop_end: part.end,
             image_digests: vec![],
             space: None,
+        }
+    }
+
+    /// [`Way::resample`] for voxels of any stored type.
+    fn resample_stored(
+        &self,
+        (voxels, turn, shape): (Voxels, &Orientation, [usize; 3]),
+        scalings: &[Intensity],
+        out: &mut [f32],
+        found: &Mutex<Foreground>,
+    ) {
+        match voxels {
+            Voxels::Bytes(voxels) => self.resample((voxels, turn, shape), scalings, out, found),
+            Voxels::Shorts(voxels) => self.resample((voxels, turn, shape), scalings, out, found),
+            Voxels::Floats(voxels) => {
+                self.resample((&voxels[..], turn, shape), scalings, out, found);
+            }
         }
     }
 
@@ -247,7 +265,7 @@ impl Way {
 }
 
 /// All channels of a case in one volume, resampled and scaled.
-struct Scaled {
+struct ScaledImage {
     way: Way,
     image: Volume<f32>,
     /// The crop box, or a warning if nothing was found.
@@ -259,7 +277,7 @@ struct Scaled {
     warnings: Vec<String>,
 }
 
-fn image(scratch: &mut Scratch, preparation: &Preparation, files: Files) -> Result<Scaled> {
+fn image(scratch: &mut Scratch, preparation: &Preparation, files: Files) -> Result<ScaledImage> {
     let scalings = preparation.intensity.for_channels(files.modality.len())?;
     let found = Mutex::new(Foreground::none());
     let (mut digests, mut warnings) = (vec![], vec![]);
@@ -282,17 +300,7 @@ fn image(scratch: &mut Scratch, preparation: &Preparation, files: Files) -> Resu
         let turn = way.frame.turn_to_ras(&name, &header.grid())?;
         let (scalings, out) =
             (&scalings[index..], &mut out[index * way.resampler.target().voxels()..]);
-        match voxels {
-            Voxels::Bytes(voxels) => {
-                way.resample((voxels, &turn, header.shape), scalings, out, &found)
-            }
-            Voxels::Shorts(voxels) => {
-                way.resample((voxels, &turn, header.shape), scalings, out, &found)
-            }
-            Voxels::Floats(voxels) => {
-                way.resample((&voxels[..], &turn, header.shape), scalings, out, &found)
-            }
-        }
+        way.resample_stored((voxels, &turn, header.shape), scalings, out, &found);
     }
     let (way, space, data) =
         all.ok_or_else(|| Error::failed("has no image; name one in the dataset's listing"))?;
@@ -300,7 +308,7 @@ fn image(scratch: &mut Scratch, preparation: &Preparation, files: Files) -> Resu
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let found = box_of(preparation, found, shape, &scalings);
     let image = Volume { channels: files.modality.len(), shape, data, affine };
-    Ok(Scaled { way, image, found, digests, space, warnings })
+    Ok(ScaledImage { way, image, found, digests, space, warnings })
 }
 
 /// "image" where it is the only file, or "image 2".
@@ -361,7 +369,7 @@ fn counted_channels(count: usize) -> String {
 }
 
 /// A label map on the image's resampled grid, and what was lost and noticed on the way.
-struct Label {
+struct ResampledLabel {
     map: Volume<u8>,
     losses: Vec<Loss>,
     warnings: Vec<String>,
@@ -372,7 +380,7 @@ fn label_on(
     way: &Way,
     file: &ImageFile,
     values: LabelValues,
-) -> Result<Label> {
+) -> Result<ResampledLabel> {
     let name = "label";
     let LabelMap { header, voxels, counts: before, rounded } =
         load_label(file, name, values, scratch)?;
@@ -394,5 +402,5 @@ fn label_on(
         .chain(is_background.then(|| "is all background; it has no labelled voxel".to_string()));
     let warnings =
         warnings_of(&header, name).chain(told.map(|words| format!("{name}: {words}"))).collect();
-    Ok(Label { map: Volume { channels: 1, shape, data, affine }, losses, warnings })
+    Ok(ResampledLabel { map: Volume { channels: 1, shape, data, affine }, losses, warnings })
 }

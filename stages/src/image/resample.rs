@@ -2,8 +2,8 @@
 //! Positions are found in `grid_map`, values in `interpolate`.
 
 use crate::error::Result;
-use crate::image::grid_map::{GridMap, Map};
-pub use crate::image::grid_map::{Order, X_FASTEST, Z_FASTEST};
+pub use crate::image::grid_map::{AxisOrder, X_FASTEST, Z_FASTEST};
+use crate::image::grid_map::{GridMap, GridMapping};
 use crate::image::interpolate::{Interpolator, Number};
 use crate::image::spacing::Grid;
 use rayon::prelude::*;
@@ -89,7 +89,7 @@ impl Resampler {
     }
 
     /// One channel, trilinear. Source and result lie in `order`.
-    pub fn linear<T: Number>(&self, source: &[T], order: Order) -> Vec<f32> {
+    pub fn linear<T: Number>(&self, source: &[T], order: AxisOrder) -> Vec<f32> {
         let mut out = vec![0.0; self.0.target.iter().product()];
         self.linear_into(source, order, &mut out, |_, _| {});
         out
@@ -100,7 +100,7 @@ impl Resampler {
     pub fn linear_into<T: Number>(
         &self,
         source: &[T],
-        order: Order,
+        order: AxisOrder,
         out: &mut [f32],
         finish: impl Fn(usize, &mut [f32]) + Sync,
     ) {
@@ -111,7 +111,11 @@ impl Resampler {
 
     /// One channel, nearest (half to even). Source and result lie in `order`; outside the box is
     /// `T::default()`.
-    pub fn nearest<T: Copy + Default + Send + Sync>(&self, source: &[T], order: Order) -> Vec<T> {
+    pub fn nearest<T: Copy + Default + Send + Sync>(
+        &self,
+        source: &[T],
+        order: AxisOrder,
+    ) -> Vec<T> {
         let mut out = vec![T::default(); self.0.target.iter().product()];
         self.in_slabs(&mut out, order, |slabs, out, interpolator| {
             interpolator.nearest(source, slabs, out)
@@ -120,12 +124,12 @@ impl Resampler {
     }
 
     /// Source voxels used by nearest-neighbour values.
-    pub fn taken(&self, order: Order) -> Taken {
-        if matches!(self.0.map, Map::Same) {
+    pub fn taken(&self, order: AxisOrder) -> Taken {
+        if matches!(self.0.map, GridMapping::Same) {
             return Taken::All;
         }
         let interpolator = Interpolator::new(&self.0, order);
-        if matches!(self.0.map, Map::Parallel(_)) {
+        if matches!(self.0.map, GridMapping::Parallel(_)) {
             return Taken::of_axes(interpolator.taken());
         }
         let bits: Vec<AtomicU64> =
@@ -144,7 +148,7 @@ impl Resampler {
     pub fn in_slabs<T: Send>(
         &self,
         out: &mut [T],
-        order: Order,
+        order: AxisOrder,
         fill: impl Fn(Range<usize>, &mut [T], &Interpolator) + Sync,
     ) {
         let interpolator = Interpolator::new(&self.0, order);

@@ -96,8 +96,7 @@ fn first_corner(there: &[[f64; 3]; 8]) -> Option<usize> {
 
 /// The origin putting both grids' centres in the same place.
 fn centred(from: &Grid, affine: &Affine, shape: [usize; 3]) -> [f64; 3] {
-    let half = |shape: [usize; 3]| shape.map(|length| length as f64 / 2.0);
-    let (old, new) = (half(from.shape), half(shape));
+    let [old, new] = [from.shape, shape].map(|shape| shape.map(|length| length as f64 / 2.0));
     std::array::from_fn(|row| {
         let before = (0..3).fold(0.0, |sum, axis| sum + from.affine[row][axis] * old[axis]);
         let after = (0..3).fold(0.0, |sum, axis| sum + affine[row][axis] * new[axis]);

@@ -54,7 +54,7 @@ impl Affinity {
     ) {
         let [nx, ny, nz] = shape;
         let voxels = nx * ny * nz;
-        let map = Map::new(self.matrix(), shape);
+        let map = PatchMapping::new(self.matrix(), shape);
         let mut row = std::array::from_fn(|_| vec![0.0; nz]);
         for (xy, start) in (0..nx * ny).zip((0..voxels).step_by(nz)) {
             map.positions([xy / ny, xy % ny], &mut row);
@@ -89,14 +89,14 @@ impl Affinity {
 
 /// From a voxel of the result to a position in the patch, by the single-precision steps of
 /// `grid_sample` with `align_corners=False`.
-struct Map {
+struct PatchMapping {
     matrix: [[f32; 4]; 3],
     shape: [f32; 3],
 }
 
-impl Map {
-    fn new(matrix: [[f64; 4]; 3], shape: [usize; 3]) -> Map {
-        Map {
+impl PatchMapping {
+    fn new(matrix: [[f64; 4]; 3], shape: [usize; 3]) -> PatchMapping {
+        PatchMapping {
             matrix: matrix.map(|row| row.map(|entry| entry as f32)),
             shape: shape.map(|side| side as f32),
         }

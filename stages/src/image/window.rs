@@ -110,16 +110,17 @@ fn turn<T: Tiled<N>, const N: usize>(
     for x in (0..width).step_by(N).map(|x| x.min(width - N)) {
         for band in (0..BAND).step_by(N) {
             // Whole arrays are read and written: the compiler then needs no calls for them.
-            let row = |i: usize| {
-                rows[band + i][x..].first_chunk().map_or([T::default(); N], |values| *values)
-            };
-            T::turn(row, |i, column| {
-                if let Some(place) = target[first.wrapping_add((x + i).wrapping_mul(step)) + band..]
-                    .first_chunk_mut()
-                {
-                    *place = column;
-                }
-            });
+            T::turn(
+                |i| rows[band + i][x..].first_chunk().map_or([T::default(); N], |values| *values),
+                |i, column| {
+                    if let Some(place) = target
+                        [first.wrapping_add((x + i).wrapping_mul(step)) + band..]
+                        .first_chunk_mut()
+                    {
+                        *place = column;
+                    }
+                },
+            );
         }
     }
 }

@@ -39,20 +39,21 @@ impl Kind {
     }
 }
 
+fn fits(wanted: &str, name: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None if wanted.is_empty() => true,
+        None if wanted.ends_with('/') => name.starts_with(wanted),
+        None => name == wanted,
+    }
+}
+
 /// The first missing file, for a sentence: " 'model.json'".
 fn missing<'n>(
     wanted: &[&'static str],
     names: impl Iterator<Item = &'n str> + Clone,
 ) -> Option<String> {
-    let is_there = |wanted: &str| {
-        names.clone().any(|name| match wanted.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None if wanted.is_empty() => true,
-            None if wanted.ends_with('/') => name.starts_with(wanted),
-            None => name == wanted,
-        })
-    };
-    let missing = wanted.iter().find(|wanted| !is_there(wanted))?;
+    let missing = wanted.iter().find(|wanted| !names.clone().any(|name| fits(wanted, name)))?;
     Some(if missing.is_empty() { "s".to_string() } else { format!(" '{missing}'") })
 }
 

@@ -157,17 +157,14 @@ impl Kind {
 /// Derived once in a process: a workflow asks for it at each stage.
 fn schema<S: Stage>() -> &'static Schema {
     static DERIVED: Mutex<BTreeMap<TypeId, &'static Schema>> = Mutex::new(BTreeMap::new());
-    let derive = || {
-        let settings = schemars::generate::SchemaSettings::draft2020_12();
-        let generator =
-            settings.with(|settings| settings.inline_subschemas = true).into_generator();
-        &*Box::leak(Box::new(generator.into_root_schema_for::<S>()))
-    };
-    DERIVED
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .entry(TypeId::of::<S>())
-        .or_insert_with(derive)
+    DERIVED.lock().unwrap_or_else(PoisonError::into_inner).entry(TypeId::of::<S>()).or_insert_with(
+        || {
+            let settings = schemars::generate::SchemaSettings::draft2020_12();
+            let generator =
+                settings.with(|settings| settings.inline_subschemas = true).into_generator();
+            &*Box::leak(Box::new(generator.into_root_schema_for::<S>()))
+        },
+    )
 }
 
 fn parse<S: Stage>(params: &Value) -> Result<S> {

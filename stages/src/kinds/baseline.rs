@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::dataset::baseline::{best_threshold, mean_label};
 use crate::error::{Error, Result};
 use crate::image::nifti::{read_image, read_label};
-use crate::image::{Volume, VolumeCase, VolumeList};
+use crate::image::{Volume, VolumeList};
 use crate::kind::Run;
 use crate::metric::{CaseScore, score_case, skew_warning, summary};
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
@@ -102,7 +102,12 @@ impl Run for Baseline {
 
 impl Baseline {
     /// One mask for each validation case.
-    fn masks(&self, training: &[Loaded], validation: &[Loaded], value: u8) -> Vec<Vec<bool>> {
+    fn masks(
+        &self,
+        training: &[LoadedCase],
+        validation: &[LoadedCase],
+        value: u8,
+    ) -> Vec<Vec<bool>> {
         match self.method {
             Method::Threshold => {
                 let pairs: Vec<(&Volume<f32>, &Volume<u8>)> =
@@ -120,14 +125,14 @@ impl Baseline {
 }
 
 /// One case in memory.
-struct Loaded {
+struct LoadedCase {
     name: String,
     image: Volume<f32>,
     label: Volume<u8>,
 }
 
 /// The cases of one part.
-fn load(cx: &Context, input: &Input, part: &str) -> Result<(VolumeList, Vec<Loaded>)> {
+fn load(cx: &Context, input: &Input, part: &str) -> Result<(VolumeList, Vec<LoadedCase>)> {
     let list: VolumeList = input.json(&format!("{part}/part.json"))?;
     if list.cases.is_empty() {
         return Err(Error::failed(format!(
@@ -135,12 +140,16 @@ fn load(cx: &Context, input: &Input, part: &str) -> Result<(VolumeList, Vec<Load
         )));
     }
     let allowed: Vec<u8> = list.labels.iter().map(|label| label.value).collect();
-    let read = |case: &VolumeCase| {
-        let file = |kind: &str| format!("{part}/{}/{kind}.nii", case.name);
-        let image = read_image(input.path(&file("image"))?, &file("image"))?;
-        let label = read_label(input.path(&file("label"))?, &file("label"), &allowed)?;
-        Ok(Loaded { name: case.name.clone(), image, label })
-    };
-    let cases = cx.each_case(&list.cases, |case| &case.name, read)?;
+    let cases = cx.each_case(
+        &list.cases,
+        |case| &case.name,
+        |case| {
+            let [image, label] =
+                ["image", "label"].map(|kind| format!("{part}/{}/{kind}.nii", case.name));
+            let image = read_image(input.path(&image)?, &image)?;
+            let label = read_label(input.path(&label)?, &label, &allowed)?;
+            Ok(LoadedCase { name: case.name.clone(), image, label })
+        },
+    )?;
     Ok((list, cases))
 }

@@ -106,7 +106,7 @@ impl Run for CacheVolumes {
 }
 
 /// A training case for which candidates are looked for.
-struct Item {
+struct CandidateItem {
     image: PathBuf,
     label: PathBuf,
     labels: Vec<u8>,
@@ -116,10 +116,9 @@ struct Item {
 impl CacheVolumes {
     /// The value that background candidates must exceed, if any.
     fn threshold(&self, listing: &Listing, preparation: &Preparation) -> Option<f64> {
-        let windowed = |scaling: &Intensity| matches!(scaling, Intensity::Window(_));
         let all_windowed = match &preparation.intensity {
-            Intensities::One(one) => windowed(one),
-            Intensities::Each(each) => each.iter().all(windowed),
+            Intensities::One(one) => matches!(one, Intensity::Window(_)),
+            Intensities::Each(each) => each.iter().all(|one| matches!(one, Intensity::Window(_))),
         };
         self.background_above.unwrap_or((listing.is_ct() && all_windowed).then_some(0.0))
     }
@@ -148,7 +147,8 @@ impl CacheVolumes {
             facts: json!({ "above": above, "labels": labels }),
         };
         let above = above.map(|above| above as f32);
-        let item = Item { image: image.path.clone(), label: label.path.clone(), labels, above };
+        let item =
+            CandidateItem { image: image.path.clone(), label: label.path.clone(), labels, above };
         let made = cx.recall("candidates", self, &item, &key, make)?;
         let blob = made
             .get(FILE)
@@ -162,7 +162,7 @@ impl CacheVolumes {
 const FILE: &str = "candidates.bin";
 
 /// Looks for one case's candidates. The image is read only where its values matter.
-fn make(_: &CacheVolumes, item: &Item, folder: &Path) -> Result<()> {
+fn make(_: &CacheVolumes, item: &CandidateItem, folder: &Path) -> Result<()> {
     let label = Mapped::open(&item.label, "label")?;
     let image = item.above.map(|_| Mapped::open(&item.image, "image")).transpose()?;
     if let Some(image) = image.as_ref().filter(|image| image.shape() != label.shape()) {
@@ -198,26 +198,22 @@ fn parts(
         let mut cases = vec![];
         for name in names {
             if let Some(other) = seen.insert(name.as_str(), part) {
-                troubles.push((
-                    name.clone(),
-                    format!("is in {other} and again in {part}; split the cases anew"),
-                ));
+                let words = format!("is in {other} and again in {part}; split the cases anew");
+                troubles.push((name.clone(), words));
             }
-            match volumes.get(name.as_str()) {
+            let found = match volumes.get(name.as_str()) {
                 Some(case) if !case.labelled && part != "unlabelled" => {
-                    troubles.push((
-                        name.clone(),
-                        format!("has no label, but is for {part}; move or exclude it"),
-                    ));
+                    Err(format!("has no label, but is for {part}; move or exclude it"))
                 }
-                Some(case) => cases.push((*case).clone()),
+                Some(case) => Ok((*case).clone()),
                 None if listing.case(name).is_some() => {
-                    troubles.push((
-                        name.clone(),
-                        "has no volume; let 'volumes' and 'split' need one dataset".into(),
-                    ));
+                    Err("has no volume; let 'volumes' and 'split' need one dataset".into())
                 }
-                None => troubles.push((name.clone(), listing.no_case(name))),
+                None => Err(listing.no_case(name)),
+            };
+            match found {
+                Ok(case) => cases.push(case),
+                Err(words) => troubles.push((name.clone(), words)),
             }
         }
         (part, cases)
@@ -265,7 +261,8 @@ fn warn_of_unseen(cx: &Context, labels: &[Label], found: &[Vec<u64>]) {
     for (index, label) in labels.iter().enumerate() {
         if !found.is_empty() && found.iter().all(|counts| counts[index] == 0) {
             cx.warn(format!(
-                "label '{}' ({}) has no voxel in any of the {} training cases, so it cannot be learnt",
+                "label '{}' ({}) has no voxel in any of the {} training cases, so it cannot be \
+                 learnt",
                 label.name,
                 label.value,
                 found.len()

@@ -75,10 +75,10 @@ impl Stage for Download {
             _ => {}
         }
         for (key, digest, digits) in [("md5", &self.md5, 32), ("sha256", &self.sha256, 64)] {
-            let is_hex = |text: &String| {
+            let is_digest = digest.as_ref().is_none_or(|text| {
                 text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-            };
-            if digest.as_ref().is_some_and(|text| !is_hex(text)) {
+            });
+            if !is_digest {
                 wrong(key, &format!("must have {digits} hex digits"));
             }
         }

@@ -91,22 +91,37 @@ impl Stage for Folder {
     const POOL: Pool = Pool::Io;
 
     fn check(&self) -> Vec<(String, String)> {
+        let names = self.label_names.labels().err().unwrap_or_default().into_iter();
+        let names = names.map(|trouble| ("label_names".to_string(), trouble));
+        let mapping = labels::mapping(&self.map_labels).err().unwrap_or_default().into_iter();
+        let mapping = mapping.map(|trouble| ("map_labels".to_string(), trouble));
+        let layout = match self.by_patterns() {
+            true => self.check_patterns(),
+            false => {
+                let given = [("images", self.images.is_some()), ("labels", self.labels.is_some())];
+                let given = given.into_iter().filter(|(_, given)| *given);
+                let trouble = "is read with 'layout: patterns' and 'images' only";
+                given.map(|(key, _)| (key.to_string(), trouble.to_string())).collect()
+            }
+        };
+        names.chain(mapping).chain(layout).collect()
+    }
+
+    fn foresee_listing(&self) -> Option<Listing> {
+        self.listing().ok().map(|(listing, _)| listing)
+    }
+
+    fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let (listing, source) = self.listing()?;
+        let files = source.into_iter().chain(listing.files());
+        Ok(files.map(|name| (name.clone(), self.path.join(name))).collect())
+    }
+}
+
+impl Folder {
+    fn check_patterns(&self) -> Vec<(String, String)> {
         let mut mistakes = vec![];
         let mut wrong = |path: &str, trouble: String| mistakes.push((path.to_string(), trouble));
-        if let Err(troubles) = self.label_names.labels() {
-            troubles.into_iter().for_each(|trouble| wrong("label_names", trouble));
-        }
-        if let Err(troubles) = labels::mapping(&self.map_labels) {
-            troubles.into_iter().for_each(|trouble| wrong("map_labels", trouble));
-        }
-        if !self.by_patterns() {
-            let given = [("images", self.images.is_some()), ("labels", self.labels.is_some())];
-            let given = given.iter().filter(|(_, given)| *given);
-            given.for_each(|(key, _)| {
-                wrong(key, "is read with 'layout: patterns' and 'images' only".into())
-            });
-            return mistakes;
-        }
         if self.patterns().is_empty() {
             wrong("images", "is missing: give a pattern as \"images/{case}.nii.gz\"".into());
         }
@@ -141,16 +156,6 @@ impl Stage for Folder {
             }
         }
         mistakes
-    }
-
-    fn foresee_listing(&self) -> Option<Listing> {
-        self.listing().ok().map(|(listing, _)| listing)
-    }
-
-    fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
-        let (listing, source) = self.listing()?;
-        let files = source.into_iter().chain(listing.files());
-        Ok(files.map(|name| (name.clone(), self.path.join(name))).collect())
     }
 }
 
@@ -289,14 +294,19 @@ impl Folder {
             name: self.name.as_deref().unwrap_or("dataset"),
             exclude: &self.exclude,
         };
-        let lacks = |case: &str| {
-            let pattern = self.labels.as_deref().unwrap_or_default();
-            format!("no '{}'", pattern.replace("{case}", case))
-        };
-        let needs = |_: &str| self.labels.is_some();
         patterns::read(&self.path, &pairs, notes)
             .and_then(Listing::checked)
-            .and_then(|listing| listing.with_labels(!self.require_labels, needs, lacks, notes))
+            .and_then(|listing| {
+                listing.with_labels(
+                    !self.require_labels,
+                    |_| self.labels.is_some(),
+                    |case| {
+                        let pattern = self.labels.as_deref().unwrap_or_default();
+                        format!("no '{}'", pattern.replace("{case}", case))
+                    },
+                    notes,
+                )
+            })
             .trouble_at(&self.path)
     }
 }

@@ -120,12 +120,14 @@ impl Import {
     }
 
     fn card(&self) -> ModelCard {
-        let label = |(value, name): (u8, &String)| Label { value, name: name.clone() };
         ModelCard {
             format: 1,
             dataset: self.dataset.clone(),
             modality: self.modality.clone(),
-            labels: (1..).zip(&self.labels).map(label).collect(),
+            labels: (1..)
+                .zip(&self.labels)
+                .map(|(value, name)| Label { value, name: name.clone() })
+                .collect(),
             preparation: self.preprocess.clone(),
             network: self.network.clone(),
             inference: self.inference.clone(),

@@ -54,12 +54,16 @@ fn as_the_image() -> String {
 impl Predict {
     /// The cases to segment, at least one.
     pub fn chosen<'a>(&self, listing: &'a Listing) -> Result<Vec<&'a Case>> {
-        let wanted = |case: &&Case| self.cases == Cases::All || case.label.is_none();
-        let cases: Vec<&Case> = listing.cases.iter().filter(wanted).collect();
+        let cases: Vec<&Case> = listing
+            .cases
+            .iter()
+            .filter(|case| self.cases == Cases::All || case.label.is_none())
+            .collect();
         match cases.is_empty() {
             false => Ok(cases),
             true => Err(Error::failed(format!(
-                "dataset '{}' has no images without labels; 'cases: all' segments the labelled ones",
+                "dataset '{}' has no images without labels; 'cases: all' segments the labelled \
+                 ones",
                 listing.name
             ))),
         }

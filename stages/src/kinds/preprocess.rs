@@ -5,8 +5,8 @@
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::disk_space::Upstream;
-use crate::error::{Error, Result, Trouble};
-use crate::image::case::{Frame, image_digests, label_digests};
+use crate::error::{Error, Result};
+use crate::image::case::{GridFrame, image_digests, label_digests};
 use crate::image::nifti::{LabelValues, Scratch};
 use crate::image::prepare::{Files, prepare_with};
 use crate::image::{CaseFiles, Geometry, Loss, Preparation, VolumeCase, VolumeList, nifti};
@@ -14,12 +14,11 @@ use crate::kind::Run;
 use crate::stage::{ArtifactType, Count, Demand, Items, Pool, Read, Stage};
 use crate::task::Input;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use voxflow_cache::Artifact;
 
 /// Makes one volume of each case: oriented, resampled, scaled and cropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -91,7 +90,7 @@ impl Run for Preprocess {
 type ScratchPool = Mutex<Vec<Scratch>>;
 
 /// A case's files and their description in the dataset.
-struct Item<'a> {
+struct VolumeItem<'a> {
     scratches: &'a ScratchPool,
     files: CaseFiles,
     listing: &'a Listing,
@@ -105,7 +104,7 @@ impl Preprocess {
         let files = CaseFiles::of(dataset, case).ok()?;
         for (index, file) in files.images.iter().enumerate() {
             let header = nifti::read_header(file, "image").ok()?;
-            let oriented = Frame::of(header.grid()).ok()?.oriented();
+            let oriented = GridFrame::of(header.grid()).ok()?.oriented();
             let grid = self
                 .0
                 .spacing
@@ -135,15 +134,17 @@ impl Preprocess {
             }
         }
         if made.get("warnings.json").is_some() {
-            let warnings: Vec<String> = read_json(cx, &made, "warnings.json")?;
+            let warnings: Vec<String> = cx.item_json(&made, "warnings.json")?;
             warnings.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
         }
         if made.get(LOSSES).is_some() {
-            let losses: Vec<Loss> = read_json(cx, &made, LOSSES)?;
-            let words = |loss: &Loss| loss.words(listing.label_name(loss.label));
-            losses.iter().for_each(|loss| cx.warn(format!("case {}: {}", case.name, words(loss))));
+            let losses: Vec<Loss> = cx.item_json(&made, LOSSES)?;
+            for loss in losses {
+                let words = loss.words(listing.label_name(loss.label));
+                cx.warn(format!("case {}: {words}", case.name));
+            }
         }
-        let geometry: Geometry = read_json(cx, &made, "geometry.json")?;
+        let geometry: Geometry = cx.item_json(&made, "geometry.json")?;
         Ok(VolumeCase {
             name: case.name.clone(),
             labelled: case.label.is_some(),
@@ -159,7 +160,7 @@ fn item<'a>(
     listing: &'a Listing,
     scratches: &'a ScratchPool,
     case: &Case,
-) -> Result<(Item<'a>, ItemKey)> {
+) -> Result<(VolumeItem<'a>, ItemKey)> {
     let declared = listing.declared();
     let mut facts = json!({ "modality": listing.modality, "labels": declared });
     if !listing.map_labels.is_empty() {
@@ -169,7 +170,7 @@ fn item<'a>(
     inputs.extend(label_digests(dataset, case)?);
     let key = ItemKey { name: case.name.clone(), facts, inputs };
     let files = CaseFiles::of(dataset, case)?;
-    Ok((Item { scratches, files, listing, declared }, key))
+    Ok((VolumeItem { scratches, files, listing, declared }, key))
 }
 
 /// File of the losses, beside the volume.
@@ -187,8 +188,8 @@ fn with_way_out(error: Error, dataset: &Input, case: &Case) -> Error {
 }
 
 /// Makes a case's files. Warnings are kept beside the volume, so that reusing it repeats them.
-fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
-    let Item { files, listing, declared, .. } = item;
+fn make(params: &Preprocess, item: &VolumeItem, folder: &Path) -> Result<()> {
+    let VolumeItem { files, listing, declared, .. } = item;
     let values = LabelValues { declared, mapping: &listing.map_labels };
     let mut scratch =
         item.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
@@ -206,13 +207,4 @@ fn make(params: &Preprocess, item: &Item, folder: &Path) -> Result<()> {
         write_json(&folder.join(LOSSES), &prepared.losses)?;
     }
     write_json(&folder.join("geometry.json"), &prepared.geometry)
-}
-
-fn read_json<T: DeserializeOwned>(cx: &Context, made: &Artifact, name: &str) -> Result<T> {
-    let blob = made
-        .get(name)
-        .ok_or_else(|| Error::failed(format!("a volume without '{name}'; run with --force")))?;
-    let path = cx.blob_path(blob);
-    let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
-    serde_json::from_slice(&text).trouble_at(&path)
 }

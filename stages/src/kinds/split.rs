@@ -96,26 +96,8 @@ impl Stage for SplitCases {
             _ => {}
         }
         for (part, selection) in parts {
-            match selection {
-                Some(_) if self.datalist.is_some() => {
-                    wrong(part, "comes from the datalist: leave one of the two out")
-                }
-                Some(_) if self.folds.is_some() && part != "testing" => {
-                    wrong(part, "comes from the folds: leave it out")
-                }
-                Some(Selection::Rest(_)) if self.folds.is_some() => {
-                    wrong(part, "the folds take the rest: give a number")
-                }
-                Some(Selection::Count(0)) if part == "training" => {
-                    wrong(part, "must be at least 1")
-                }
-                None if part == "training" && self.folds.is_none() && self.datalist.is_none() => {
-                    wrong(
-                        part,
-                        "is missing: give a number, a list of names, 'rest', folds or a datalist",
-                    );
-                }
-                _ => {}
+            if let Some(trouble) = self.trouble_of(part, selection) {
+                wrong(part, trouble);
             }
         }
         if self.datalist.is_some() && self.folds.is_some() {
@@ -132,6 +114,22 @@ impl Stage for SplitCases {
     }
 }
 
+impl SplitCases {
+    fn trouble_of(&self, part: &str, selection: &Option<Selection>) -> Option<&'static str> {
+        let (listed, folded) = (self.datalist.is_some(), self.folds.is_some());
+        match selection {
+            Some(_) if listed => Some("comes from the datalist: leave one of the two out"),
+            Some(_) if folded && part != "testing" => Some("comes from the folds: leave it out"),
+            Some(Selection::Rest(_)) if folded => Some("the folds take the rest: give a number"),
+            Some(Selection::Count(0)) if part == "training" => Some("must be at least 1"),
+            None if part == "training" && !folded && !listed => {
+                Some("is missing: give a number, a list of names, 'rest', folds or a datalist")
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Run for SplitCases {
     fn run(&self, cx: &Context) -> Result<()> {
         let listing: Listing = cx.input("dataset")?.json("dataset.json")?;
@@ -144,7 +142,10 @@ impl Run for SplitCases {
             split.unlabelled.len(),
         ];
         let [training, validation, testing, unlabelled] = counts;
-        cx.info(format!("{training} training, {validation} validation, {testing} testing, {unlabelled} unlabelled"));
+        cx.info(format!(
+            "{training} training, {validation} validation, {testing} testing, \
+                         {unlabelled} unlabelled"
+        ));
         cx.create_json("split.json", &split)
     }
 }

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::iter;
 use std::path::Path;
 
 /// Draws a phantom dataset in Decathlon layout: abdominal CT with a spleen.
@@ -131,34 +132,32 @@ impl Synthesize {
 
     /// The dataset.json that the Decathlon would have.
     fn source(&self) -> Value {
-        let numbered = |names: Vec<String>| -> Map<String, Value> {
-            names
-                .into_iter()
-                .enumerate()
-                .map(|(index, name)| (index.to_string(), json!(name)))
-                .collect()
-        };
-        let labels = ["background".to_string()]
-            .into_iter()
-            .chain(self.labels.iter().map(|organ| organ.name().into()));
-        let file = |part: &str, index: u64| format!("./{part}/{}.nii.gz", self.name(index));
-        let training = (0..u64::from(self.cases)).map(
-            |index| json!({"image": file("imagesTr", index), "label": file("labelsTr", index)}),
-        );
+        let labels = iter::once("background").chain(self.labels.iter().map(|organ| organ.name()));
+        let training = (0..u64::from(self.cases)).map(|index| {
+            let name = self.name(index);
+            json!({
+                "image": format!("./imagesTr/{name}.nii.gz"),
+                "label": format!("./labelsTr/{name}.nii.gz"),
+            })
+        });
         let test = (u64::from(self.cases)..u64::from(self.cases + self.unlabelled))
-            .map(|index| file("imagesTs", index));
+            .map(|index| format!("./imagesTs/{}.nii.gz", self.name(index)));
         json!({
             "name": "Phantom",
             "description": "synthetic abdominal CT",
             "licence": "CC0-1.0",
             "reference": "drawn by voxflow",
             "tensorImageSize": if self.modality.len() > 1 { "4D" } else { "3D" },
-            "modality": numbered(self.modality.clone()),
-            "labels": numbered(labels.collect()),
+            "modality": numbered(self.modality.iter().map(String::as_str)),
+            "labels": numbered(labels),
             "numTraining": self.cases,
             "numTest": self.unlabelled,
             "training": training.collect::<Vec<_>>(),
             "test": test.collect::<Vec<_>>(),
         })
     }
+}
+
+fn numbered<'a>(names: impl Iterator<Item = &'a str>) -> Map<String, Value> {
+    names.enumerate().map(|(index, name)| (index.to_string(), json!(name))).collect()
 }

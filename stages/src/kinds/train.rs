@@ -197,9 +197,9 @@ impl Train {
             "patch",
             format!(
                 "a batch of one patch {:?} leaves one voxel on the deepest level, and batch norm \
-                 needs more than one value per channel; enlarge 'patch', raise 'volumes_per_step' or \
-                 'patches_per_volume', or set 'keep_last_batch: false' where only an epoch's last \
-                 batch is that small",
+                 needs more than one value per channel; enlarge 'patch', raise 'volumes_per_step' \
+                 or 'patches_per_volume', or set 'keep_last_batch: false' where only an epoch's \
+                 last batch is that small",
                 self.patch
             ),
         )
@@ -221,27 +221,32 @@ impl Train {
         let statistics = tensors.iter().map(|tensor| tensor.name.as_str());
         let statistics: Vec<&str> =
             statistics.filter(|name| name.ends_with(".running_var")).collect();
-        let depth = |name: &str| name.matches("submodule").count();
         let deepest = statistics.iter().map(|name| depth(name)).max();
         let patterns = self.freeze.iter().filter_map(|text| glob::Pattern::new(text).ok());
         let patterns: Vec<glob::Pattern> = patterns.collect();
-        let is_frozen = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
-        statistics.iter().filter(|name| Some(depth(name)) == deepest).all(|name| is_frozen(name))
+        let mut deep = statistics.iter().filter(|name| Some(depth(name)) == deepest);
+        deep.all(|name| patterns.iter().any(|pattern| pattern.matches(name)))
     }
 
     /// Invalid patterns, and patterns matching no parameter.
     fn check_freeze(&self) -> impl Iterator<Item = Mistake> {
         let names = self.network.graph(1, 2).tensors();
-        let trouble = move |pattern: &String| match glob::Pattern::new(pattern) {
-            Err(error) => Some(error.to_string()),
-            Ok(known) if names.iter().any(|tensor| known.matches(&tensor.name)) => None,
-            Ok(_) => Some(format!(
-                "'{pattern}' is of no parameter; they are named as '{}'",
-                names[0].name
-            )),
-        };
-        self.freeze.iter().filter_map(trouble).map(|trouble| ("freeze".to_string(), trouble))
+        let troubles =
+            self.freeze.iter().filter_map(move |pattern| match glob::Pattern::new(pattern) {
+                Err(error) => Some(error.to_string()),
+                Ok(known) if names.iter().any(|tensor| known.matches(&tensor.name)) => None,
+                Ok(_) => Some(format!(
+                    "'{pattern}' is of no parameter; they are named as '{}'",
+                    names[0].name
+                )),
+            });
+        troubles.map(|trouble| ("freeze".to_string(), trouble))
     }
+}
+
+/// The level of a tensor by its name.
+fn depth(name: &str) -> usize {
+    name.matches("submodule").count()
 }
 
 impl Stage for Train {

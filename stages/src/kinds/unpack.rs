@@ -4,11 +4,11 @@
 
 use super::folder::{is_true, yes};
 use crate::context::Context;
-use crate::dataset::archive::{self, Limits};
+use crate::dataset::archive::{self, UnpackLimits};
 use crate::dataset::fields::Said;
 use crate::dataset::layout::{self, Layout};
 use crate::dataset::notes::Notes;
-use crate::dataset::{LabelNames, document, labels, name, numbering};
+use crate::dataset::{LabelNames, Listing, document, labels, name, numbering};
 use crate::disk_space::Upstream;
 use crate::error::{Error, Result, Trouble};
 use crate::kind::Run;
@@ -16,6 +16,7 @@ use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use voxflow_cache::disk;
 
 /// Unpacks an archive in Decathlon or nnU-Net layout (tar or tar.gz) into a dataset.
@@ -89,8 +90,10 @@ impl Run for Unpack {
         let input = cx.input("archive")?;
         let scratch = cx.create(".unpacking")?;
         cx.create_folder(&scratch)?;
-        let limits =
-            Limits { bytes: (self.max_gib * f64::from(1u32 << 30)) as u64, ratio: self.max_ratio };
+        let limits = UnpackLimits {
+            bytes: (self.max_gib * f64::from(1u32 << 30)) as u64,
+            ratio: self.max_ratio,
+        };
         let files =
             archive::unpack(input.path("archive")?, &scratch, &limits, cx).map_err(|error| {
                 match error {
@@ -100,33 +103,9 @@ impl Run for Unpack {
                     other => other,
                 }
             })?;
-        let root = root(&files)?;
+        let (root, listing) = self.listing(&scratch, &files, cx)?;
         let source = format!("{root}dataset.json");
-        let text = document::bytes(&scratch.join(&source))?;
-        let labels = self.label_names.labels();
-        let said = Said {
-            labels: labels.map_err(|wrong| Error::failed(wrong.join("; ")))?,
-            numbering: self.label_names.numbering(),
-            map_labels: labels::mapping(&self.map_labels)
-                .map_err(|wrong| Error::failed(wrong.join("; ")))?,
-            exclude: &self.exclude,
-            unlabelled: !self.require_labels,
-            ..Said::default()
-        };
-        let (inside, mut notes) = (scratch.join(&root), Notes::default());
-        let listing =
-            layout::read(&text, &inside, Layout::Auto, &said, &mut notes).trouble(&source)?;
-        listing.tell(&mut notes);
-        notes.0.into_iter().for_each(|note| cx.tell(note));
-        let missing: Vec<String> =
-            listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
-        if !missing.is_empty() {
-            let (count, names) = (missing.len(), name::shown(&missing));
-            return Err(Error::failed(format!(
-                "{source}: {count} listed files are not in the archive: {names}"
-            )));
-        }
-        let listing = numbering::settle(cx, listing, &inside)?;
+        let listing = numbering::settle(cx, listing, &scratch.join(&root))?;
         for name in listing.files() {
             disk::rename(&scratch.join(format!("{root}{name}")), &cx.create(&name)?)?;
         }
@@ -142,13 +121,54 @@ impl Run for Unpack {
     }
 }
 
+impl Unpack {
+    /// The listing of an unpacked archive, and its folder there. Every file is there.
+    fn listing(
+        &self,
+        folder: &Path,
+        files: &BTreeSet<String>,
+        cx: &Context,
+    ) -> Result<(String, Listing)> {
+        let root = root(files)?;
+        let source = format!("{root}dataset.json");
+        let text = document::bytes(&folder.join(&source))?;
+        let labels = self.label_names.labels();
+        let said = Said {
+            labels: labels.map_err(|wrong| Error::failed(wrong.join("; ")))?,
+            numbering: self.label_names.numbering(),
+            map_labels: labels::mapping(&self.map_labels)
+                .map_err(|wrong| Error::failed(wrong.join("; ")))?,
+            exclude: &self.exclude,
+            unlabelled: !self.require_labels,
+            ..Said::default()
+        };
+        let (inside, mut notes) = (folder.join(&root), Notes::default());
+        let listing =
+            layout::read(&text, &inside, Layout::Auto, &said, &mut notes).trouble(&source)?;
+        listing.tell(&mut notes);
+        notes.0.into_iter().for_each(|note| cx.tell(note));
+        let missing: Vec<String> =
+            listing.files().filter(|name| !files.contains(&format!("{root}{name}"))).collect();
+        if !missing.is_empty() {
+            let (count, names) = (missing.len(), name::shown(&missing));
+            return Err(Error::failed(format!(
+                "{source}: {count} listed files are not in the archive: {names}"
+            )));
+        }
+        Ok((root, listing))
+    }
+}
+
 /// Tells a missing dataset.json, and nested archives, which are not opened.
 fn no_listing(files: &BTreeSet<String>) -> Error {
-    let is_archive = |name: &&str| {
-        let name = name.to_ascii_lowercase();
-        [".tar", ".tar.gz", ".tgz", ".zip"].iter().any(|suffix| name.ends_with(suffix))
-    };
-    let within: Vec<&str> = files.iter().map(String::as_str).filter(is_archive).collect();
+    let within: Vec<&str> = files
+        .iter()
+        .map(String::as_str)
+        .filter(|name| {
+            let name = name.to_ascii_lowercase();
+            [".tar", ".tar.gz", ".tgz", ".zip"].iter().any(|suffix| name.ends_with(suffix))
+        })
+        .collect();
     let words = match within.is_empty() {
         true => "; the Decathlon's and nnU-Net's layouts can be unpacked".to_string(),
         false => format!(

@@ -6,7 +6,7 @@
 //! three points is filled with the triangles of largest total area. These rules give the areas that
 //! MONAI and DeepMind's surface-distance tabulate, which the tests compare.
 
-type Point = [f64; 3];
+type CubePoint = [f64; 3];
 
 /// The surface area in mm² for each of the 256 codes. Bit dx + 2·dy + 4·dz of a code is the corner
 /// at (dx, dy, dz).
@@ -19,13 +19,13 @@ pub fn areas_mm2(spacing_mm: [f64; 3]) -> [f64; 256] {
 }
 
 /// The triangles of a code, in units of the cube.
-fn triangles(code: usize) -> Vec<[Point; 3]> {
+fn triangles(code: usize) -> Vec<[CubePoint; 3]> {
     let code = if code.count_ones() > 4 { 255 - code } else { code };
     loops(segments(code)).iter().flat_map(|points| fill(points)).collect()
 }
 
 /// The pairs of edge middles that the surface joins on the cube's six faces.
-fn segments(code: usize) -> Vec<[Point; 2]> {
+fn segments(code: usize) -> Vec<[CubePoint; 2]> {
     let mut segments = vec![];
     for axis in 0..3 {
         for side in 0..2 {
@@ -39,25 +39,25 @@ fn segments(code: usize) -> Vec<[Point; 2]> {
 }
 
 /// The segments on one face, whose corners follow each other in `ring`.
-fn join(code: usize, ring: [usize; 4], segments: &mut Vec<[Point; 2]>) {
-    let inside = |place: usize| code >> ring[place % 4] & 1 == 1;
-    let cut = |place: usize| middle(ring[place % 4], ring[(place + 1) % 4]);
-    let cuts: Vec<usize> = (0..4).filter(|place| inside(*place) != inside(place + 1)).collect();
+fn join(code: usize, ring: [usize; 4], segments: &mut Vec<[CubePoint; 2]>) {
+    let inside = ring.map(|corner| code >> corner & 1 == 1);
+    let cut: [CubePoint; 4] = std::array::from_fn(|at| middle(ring[at], ring[(at + 1) % 4]));
+    let cuts: Vec<usize> = (0..4).filter(|at| inside[*at] != inside[(at + 1) % 4]).collect();
     match cuts.len() {
-        2 => segments.push([cut(cuts[0]), cut(cuts[1])]),
+        2 => segments.push([cut[cuts[0]], cut[cuts[1]]]),
         4 => (0..4)
-            .filter(|place| inside(*place))
-            .for_each(|place| segments.push([cut(place + 3), cut(place)])),
+            .filter(|at| inside[*at])
+            .for_each(|at| segments.push([cut[(at + 3) % 4], cut[at]])),
         _ => {}
     }
 }
 
-fn middle(one: usize, other: usize) -> Point {
+fn middle(one: usize, other: usize) -> CubePoint {
     std::array::from_fn(|axis| ((one >> axis & 1) + (other >> axis & 1)) as f64 / 2.0)
 }
 
 /// Chains segments into closed loops.
-fn loops(mut segments: Vec<[Point; 2]>) -> Vec<Vec<Point>> {
+fn loops(mut segments: Vec<[CubePoint; 2]>) -> Vec<Vec<CubePoint>> {
     let mut loops = vec![];
     while let Some([first, mut end]) = segments.pop() {
         let mut points = vec![first];
@@ -75,7 +75,7 @@ fn loops(mut segments: Vec<[Point; 2]>) -> Vec<Vec<Point>> {
 }
 
 /// The triangles of largest total area that fill a loop.
-fn fill(points: &[Point]) -> Vec<[Point; 3]> {
+fn fill(points: &[CubePoint]) -> Vec<[CubePoint; 3]> {
     let [first, .., last] = points else { return vec![] };
     let choices = (1..points.len() - 1).map(|apex| {
         let mut triangles = vec![[*first, points[apex], *last]];
@@ -83,26 +83,27 @@ fn fill(points: &[Point]) -> Vec<[Point; 3]> {
         triangles.extend(fill(&points[apex..]));
         triangles
     });
-    let area = |triangles: &Vec<[Point; 3]>| {
-        triangles.iter().map(|triangle| length(normal(triangle))).sum::<f64>()
-    };
     choices.max_by(|one, other| area(one).total_cmp(&area(other))).unwrap_or_default()
 }
 
+fn area(triangles: &[[CubePoint; 3]]) -> f64 {
+    triangles.iter().map(|triangle| length(normal(triangle))).sum()
+}
+
 /// Perpendicular to a triangle, as long as its area.
-fn normal([a, b, c]: &[Point; 3]) -> Point {
-    let (u, v): (Point, Point) =
+fn normal([a, b, c]: &[CubePoint; 3]) -> CubePoint {
+    let (u, v): (CubePoint, CubePoint) =
         (std::array::from_fn(|i| b[i] - a[i]), std::array::from_fn(|i| c[i] - a[i]));
     std::array::from_fn(|i| {
         (u[(i + 1) % 3] * v[(i + 2) % 3] - u[(i + 2) % 3] * v[(i + 1) % 3]) / 2.0
     })
 }
 
-fn scale(point: Point, factors: [f64; 3]) -> Point {
+fn scale(point: CubePoint, factors: [f64; 3]) -> CubePoint {
     std::array::from_fn(|i| point[i] * factors[i])
 }
 
-fn length(point: Point) -> f64 {
+fn length(point: CubePoint) -> f64 {
     point.iter().map(|part| part * part).sum::<f64>().sqrt()
 }
 

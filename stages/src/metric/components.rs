@@ -61,11 +61,13 @@ pub fn keep_largest(map: &mut [u8], shape: [usize; 3], value: u8, connectivity: 
 
 /// The steps to neighbours of smaller index.
 fn neighbours_before(connectivity: Connectivity) -> Vec<[isize; 3]> {
-    let steps = |i: isize| [i % 3 - 1, i / 3 % 3 - 1, i / 9 - 1];
-    let touching = |step: &[isize; 3]| {
-        connectivity == Connectivity::TwentySix || step.iter().map(|s| s.abs()).sum::<isize>() == 1
-    };
-    (0..13).map(steps).filter(touching).collect()
+    (0..13)
+        .map(|i: isize| [i % 3 - 1, i / 3 % 3 - 1, i / 9 - 1])
+        .filter(|step| {
+            connectivity == Connectivity::TwentySix
+                || step.iter().map(|s| s.abs()).sum::<isize>() == 1
+        })
+        .collect()
 }
 
 fn neighbour(place: [usize; 3], step: [isize; 3], shape: [usize; 3]) -> Option<usize> {

@@ -51,17 +51,20 @@ fn wanted_columns(mask: &[bool], slab: usize) -> Vec<usize> {
 
 /// The squared distance along one row to its nearest site.
 fn scan(sites: &[bool], step: f64, row: &mut [f64]) {
-    let square = |steps: usize| (steps as f64 * step) * (steps as f64 * step);
     let mut last = None;
     for (x, site) in sites.iter().enumerate() {
         last = if *site { Some(x) } else { last };
-        row[x] = last.map_or(f64::INFINITY, |last| square(x - last));
+        row[x] = last.map_or(f64::INFINITY, |last| square(x - last, step));
     }
     let mut next = None;
     for x in (0..sites.len()).rev() {
         next = if sites[x] { Some(x) } else { next };
-        row[x] = next.map_or(row[x], |next| row[x].min(square(next - x)));
+        row[x] = next.map_or(row[x], |next| row[x].min(square(next - x, step)));
     }
+}
+
+fn square(steps: usize, step: f64) -> f64 {
+    (steps as f64 * step) * (steps as f64 * step)
 }
 
 /// Scratch for one line.

@@ -55,14 +55,12 @@ const RIGHT_ANGLE_DEGREES: f64 = 0.1;
 /// A warning where the axes of a grid are not at right angles, as all distances suppose.
 pub fn skew_warning(grid: &Grid) -> Option<String> {
     let ([a, b], degrees) = most_skewed(&grid.affine);
-    let name = |axis: usize| ["x", "y", "z"][axis];
+    let [a, b] = [a, b].map(|axis| ["x", "y", "z"][axis]);
     ((degrees - 90.0).abs() > RIGHT_ANGLE_DEGREES).then(|| {
         format!(
-            "axes are not at right angles ({} and {}: {degrees:.1}°), as hd95_mm, surface_dice and \
-             surface_dice_area suppose; dice and volumes hold; for exact distances resample the \
-             files to a grid with right angles",
-            name(a),
-            name(b)
+            "axes are not at right angles ({a} and {b}: {degrees:.1}°), as hd95_mm, surface_dice \
+             and surface_dice_area suppose; dice and volumes hold; for exact distances resample \
+             the files to a grid with right angles"
         )
     })
 }
@@ -86,8 +84,7 @@ pub fn score_case(
     );
     let extents = Extent::of_all(prediction, reference, shape);
     let (spacing_mm, voxel_ml) = (spacing_mm(&affine), voxel_ml(&affine));
-    let ml = |voxels: u64| voxels as f64 * voxel_ml;
-    let score = |label: &Label| {
+    let scores = labels.iter().map(|label| {
         let extent = &extents[usize::from(label.value)];
         let surface = surface_scores(
             &extent.masks(label.value, prediction, reference, shape, spacing_mm),
@@ -100,11 +97,11 @@ pub fn score_case(
             hd95_mm,
             surface_dice,
             surface_dice_area,
-            volume_ml: ml(extent.prediction),
-            reference_ml: ml(extent.reference),
+            volume_ml: extent.prediction as f64 * voxel_ml,
+            reference_ml: extent.reference as f64 * voxel_ml,
         }
-    };
-    labels.iter().map(score).collect()
+    });
+    scores.collect()
 }
 
 /// Voxels of a value, and its bounding box over both maps.
@@ -165,24 +162,25 @@ impl Extent {
                 reference: vec![false; 8],
             };
         }
-        let size: [usize; 3] = std::array::from_fn(|axis| self.last[axis] - self.first[axis] + 3);
-        let cut = |map: &[u8]| {
-            let mut mask = vec![false; size.iter().product()];
-            for z in 0..size[2] - 2 {
-                for y in 0..size[1] - 2 {
-                    let from = self.first[0]
-                        + shape[0] * (self.first[1] + y + shape[1] * (self.first[2] + z));
-                    let into = 1 + size[0] * (y + 1 + size[1] * (z + 1));
-                    let row = map[from..from + size[0] - 2].iter().map(|found| *found == value);
-                    mask[into..into + size[0] - 2]
-                        .iter_mut()
-                        .zip(row)
-                        .for_each(|(set, found)| *set = found);
-                }
+        let size = std::array::from_fn(|axis| self.last[axis] - self.first[axis] + 3);
+        let [prediction, reference] =
+            [prediction, reference].map(|map| self.mask(value, map, shape, size));
+        Masks { shape: size, spacing_mm, prediction, reference }
+    }
+
+    fn mask(&self, value: u8, map: &[u8], shape: [usize; 3], size: [usize; 3]) -> Vec<bool> {
+        let mut mask = vec![false; size.iter().product()];
+        for z in 0..size[2] - 2 {
+            for y in 0..size[1] - 2 {
+                let from =
+                    self.first[0] + shape[0] * (self.first[1] + y + shape[1] * (self.first[2] + z));
+                let into = 1 + size[0] * (y + 1 + size[1] * (z + 1));
+                let row = map[from..from + size[0] - 2].iter().map(|found| *found == value);
+                let target = mask[into..into + size[0] - 2].iter_mut();
+                target.zip(row).for_each(|(set, found)| *set = found);
             }
-            mask
-        };
-        Masks { shape: size, spacing_mm, prediction: cut(prediction), reference: cut(reference) }
+        }
+        mask
     }
 }
 

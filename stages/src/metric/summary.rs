@@ -44,14 +44,16 @@ pub fn mean_dice(cases: &[CaseScore]) -> Option<f64> {
 }
 
 fn case_rows(case: &CaseScore) -> Vec<Metric> {
-    let one = |score: &LabelScore| {
-        let mut rows: Vec<Metric> =
-            SCORES.iter().map(|(name, value)| Metric::new(*name, value(score))).collect();
-        rows.push(Metric::new("volume_ml", score.volume_ml));
-        rows.push(Metric::new("reference_ml", score.reference_ml));
-        rows.into_iter().map(|row| row.case(&case.case).label(&score.label)).collect::<Vec<_>>()
-    };
-    case.labels.iter().flat_map(one).collect()
+    case.labels
+        .iter()
+        .flat_map(|score| {
+            let mut rows: Vec<Metric> =
+                SCORES.iter().map(|(name, value)| Metric::new(*name, value(score))).collect();
+            rows.push(Metric::new("volume_ml", score.volume_ml));
+            rows.push(Metric::new("reference_ml", score.reference_ml));
+            rows.into_iter().map(|row| row.case(&case.case).label(&score.label)).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn label_rows(column: &[&LabelScore]) -> Vec<Metric> {

@@ -48,8 +48,11 @@ pub fn surface_scores(masks: &Masks, tolerance_mm: f64) -> SurfaceScores {
 
 /// The set voxels with an unset one among their six neighbours.
 fn border(mask: &[bool], [nx, ny, _]: [usize; 3]) -> Vec<bool> {
-    let inner = |i: usize| [1, nx, nx * ny].iter().all(|step| mask[i - step] && mask[i + step]);
-    mask.iter().enumerate().map(|(i, set)| *set && !inner(i)).collect()
+    let steps = [1, nx, nx * ny];
+    let voxels = mask.iter().enumerate();
+    voxels
+        .map(|(i, set)| *set && !steps.iter().all(|step| mask[i - step] && mask[i + step]))
+        .collect()
 }
 
 fn both_ways(

@@ -163,7 +163,8 @@ mod tests {
         let other = preparation([3.0, 3.0, 3.0], [-1000.0, 3000.0]);
         assert_eq!(
             differences(&one, &other, 1),
-            "spacing 2 x 2 x 3 mm for the model, 3 x 3 x 3 mm here; intensity {window:[-100.0,150.0]} \
+            "spacing 2 x 2 x 3 mm for the model, 3 x 3 x 3 mm here; intensity \
+             {window:[-100.0,150.0]} \
              for the model, {window:[-1000.0,3000.0]} here"
         );
     }

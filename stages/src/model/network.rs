@@ -105,49 +105,25 @@ impl Network {
     /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
         let (channels, strides) = (self.channels.len(), self.strides.len());
+        let needed = channels.saturating_sub(1);
+        let lacking = format!("{channels} levels need {needed} strides, found {strides}");
         let kernel = "sides must be odd, at most 31";
-        [
-            mistake(
-                channels < 2,
-                format!("{path}.channels"),
-                "needs at least two levels, as in [16, 32]",
-            ),
-            mistake(
-                self.channels.iter().any(|count| !(1..=4096).contains(count)),
-                format!("{path}.channels"),
-                "each must lie in 1 to 4096",
-            ),
-            mistake(
-                strides + 1 != channels,
-                format!("{path}.strides"),
-                format!(
-                    "{channels} levels need {} strides, found {strides}",
-                    channels.saturating_sub(1)
-                ),
-            ),
-            mistake(
-                self.strides
-                    .iter()
-                    .any(|stride| stride.xyz().iter().any(|step| !(1..=16).contains(step))),
-                format!("{path}.strides"),
-                "each must lie in 1 to 16",
-            ),
-            mistake(!is_kernel(self.kernel), format!("{path}.kernel"), kernel),
-            mistake(!is_kernel(self.up_kernel), format!("{path}.up_kernel"), kernel),
-            mistake(
-                self.residual_units > 16,
-                format!("{path}.residual_units"),
-                "must lie in 0 to 16",
-            ),
-            mistake(
-                !(0.0..1.0).contains(&self.dropout),
-                format!("{path}.dropout"),
-                "must lie in 0 to below 1",
-            ),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        let wide = self.channels.iter().any(|count| !(1..=4096).contains(count));
+        let steps = self.strides.iter().flat_map(|stride| stride.xyz());
+        let far = steps.into_iter().any(|step| !(1..=16).contains(&step));
+        let table: [(bool, &str, &str); 8] = [
+            (channels < 2, "channels", "needs at least two levels, as in [16, 32]"),
+            (wide, "channels", "each must lie in 1 to 4096"),
+            (strides + 1 != channels, "strides", &lacking),
+            (far, "strides", "each must lie in 1 to 16"),
+            (!is_kernel(self.kernel), "kernel", kernel),
+            (!is_kernel(self.up_kernel), "up_kernel", kernel),
+            (self.residual_units > 16, "residual_units", "must lie in 0 to 16"),
+            (!(0.0..1.0).contains(&self.dropout), "dropout", "must lie in 0 to below 1"),
+        ];
+        let mistakes =
+            table.into_iter().map(|(is, key, words)| mistake(is, format!("{path}.{key}"), words));
+        mistakes.flatten().collect()
     }
 
     /// Number of voxels at the deepest level for a patch or window.
@@ -183,7 +159,8 @@ impl Network {
         let nearest =
             if below == above { format!("{below:?}") } else { format!("{below:?} or {above:?}") };
         let trouble = format!(
-            "{sides:?} does not suit the strides, whose products are {multiple:?}: each side must be \
+            "{sides:?} does not suit the strides, whose products are {multiple:?}: each side must \
+             be \
              a multiple; the nearest valid is {nearest}"
         );
         Some((path.to_string(), trouble))

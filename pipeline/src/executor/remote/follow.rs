@@ -138,7 +138,7 @@ impl<'a> Follow<'a> {
         let words = match self.making.shared.on_stop {
             OnStop::Cancel => "its job is cancelled",
             OnStop::Leave => {
-                "its job goes on; the same command takes it up, and a second Ctrl-C cancels it"
+                "its job goes on; the same command takes it up, and 'voxflow stop' cancels it"
             }
         };
         let id = watched.job.id.clone().unwrap_or_default();

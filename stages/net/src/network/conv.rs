@@ -9,6 +9,11 @@ use voxflow_stages::model::graph::{self, Node, Op};
 /// Results of fewer channels are laid out channels first.
 const FEW: u32 = 8;
 
+/// Kernels up to this have right gradients in fp32 on any image.
+const LONGEST_SAFE: i64 = 3;
+/// Kernels up to this have right gradients in fp32 at strides above 1.
+const LONGEST_STRIDED: i64 = 5;
+
 /// True if the node is a convolution with a channels-last weight.
 pub(super) fn is_channels_last(node: &Node) -> bool {
     match &node.op {
@@ -41,30 +46,47 @@ impl ConvStep {
         }
     }
 
-    /// If the device has no convolutions in `pass.compute`, the rounded values are multiplied and
-    /// summed in fp32 and the sum is rounded, as 16-bit convolutions do internally.
+    /// Values and weights are rounded to `pass.compute`. If that is not the kind to sum in, they are
+    /// widened, and the sum is rounded, as 16-bit convolutions do internally.
     pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let weight = self.weight.to_kind(pass.compute);
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(pass.compute));
-        let is_fast = has_convolutions(pass.compute, x.device()) && !self.exceeds(x, pass.compute);
-        let x = if is_fast {
+        let kind = self.summing_kind(x, pass);
+        let x = if kind == pass.compute {
             self.convolve(x, &weight, bias.as_ref())
         } else {
-            let [x, weight] = [x, &weight].map(|tensor| tensor.to_kind(Kind::Float));
-            let bias = bias.map(|bias| bias.to_kind(Kind::Float));
+            let [x, weight] = [x, &weight].map(|tensor| tensor.to_kind(kind));
+            let bias = bias.map(|bias| bias.to_kind(kind));
             self.convolve(&x, &weight, bias.as_ref()).to_kind(pass.compute)
         };
         if self.channels_first { x.contiguous() } else { x }
     }
 
-    /// True if the kernel is longer than the image along an axis, in 16 bits on the processor. Such
-    /// weight gradients of oneDNN (seen with bf16, stride 1, two voxels along x and a kernel of 3)
-    /// contain memory that was never written: garbage, and different in every run.
-    fn exceeds(&self, x: &Tensor, compute: Kind) -> bool {
-        let mut sides = x.size().into_iter().zip(self.weight.size()).skip(2);
-        x.device() == Device::Cpu
-            && matches!(compute, Kind::BFloat16 | Kind::Half)
-            && sides.any(|(side, kernel)| side < kernel)
+    /// The kind in which products are summed: `pass.compute` where libtorch's convolution is right.
+    ///
+    /// On the processor, weight gradients of oneDNN contain memory that was never written (garbage,
+    /// and different in every run) or are written past their end in three cases: in 16 bits, where
+    /// the kernel is longer than the image along an axis; in fp32, the same with kernels above 3;
+    /// and kernels above 5 with a stride, on any image. In fp64 libtorch has convolutions of its
+    /// own, which are slow.
+    fn summing_kind(&self, x: &Tensor, pass: Pass) -> Kind {
+        let on_processor = x.device() == Device::Cpu;
+        let kernel = &self.weight.size()[2..];
+        let exceeds = x.size().iter().skip(2).zip(kernel).any(|(side, kernel)| side < kernel);
+        let is_long = kernel.iter().any(|side| *side > LONGEST_SAFE);
+        let leaps = kernel.iter().zip(self.geometry.stride);
+        let leaps = leaps.into_iter().any(|(side, stride)| *side > LONGEST_STRIDED && stride > 1);
+        let is_half = matches!(pass.compute, Kind::BFloat16 | Kind::Half);
+        let is_native = has_convolutions(pass.compute, x.device());
+        match pass.compute {
+            Kind::Float | Kind::BFloat16 | Kind::Half
+                if on_processor && pass.training && (leaps || (exceeds && is_long)) =>
+            {
+                Kind::Double
+            }
+            _ if is_half && (!is_native || (on_processor && exceeds)) => Kind::Float,
+            other => other,
+        }
     }
 
     fn convolve(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
@@ -152,6 +174,72 @@ mod tests {
             let off = ((&found - &wanted).abs().max() / wanted.abs().max()).double_value(&[]);
             assert!(off < 0.02, "{sides:?}: {off}");
             (0..5).for_each(|_| assert!(gradient(Kind::BFloat16).equal(&found), "{sides:?}"));
+        }
+    }
+
+    /// The largest deviation of a convolution and its gradients from those in double precision,
+    /// relative to the largest value of each.
+    fn deviation(conv: &graph::Conv, [inputs, outputs]: [i64; 2], sides: [i64; 3]) -> f64 {
+        let random = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu)) * 0.2;
+        let channels =
+            if conv.transposed.is_some() { [inputs, outputs] } else { [outputs, inputs] };
+        let kernel = conv.kernel.map(i64::from);
+        let weight = channels_last(&random(&[&channels[..], &kernel].concat()));
+        let image = channels_last(&random(&[&[2, inputs][..], &sides].concat()));
+        let bias = random(&[outputs]);
+        let mut graph = Graph::new(inputs as u32);
+        let node = graph.conv("conv", Graph::INPUT, outputs as u32, conv.clone());
+        let [wanted, found] = [Kind::Double, Kind::Float].map(|compute| {
+            poison_freed_memory();
+            let [weight, bias, image] = [&weight, &bias, &image]
+                .map(|tensor| tensor.to_kind(compute).detach().set_requires_grad(true));
+            let tensors = [weight.shallow_clone(), bias.shallow_clone()];
+            let step = ConvStep::new(&graph.nodes[node.0], conv, &tensors);
+            let out = step.forward(&image, Pass { training: true, compute, part: None });
+            let loss = out.square().sum(Kind::Double);
+            let mut all = Tensor::run_backward(&[loss], &[&weight, &bias, &image], false, false);
+            all.push(out);
+            all.into_iter().map(|tensor| tensor.to_kind(Kind::Double)).collect::<Vec<_>>()
+        });
+        let relative = wanted.iter().zip(&found).map(|(wanted, found)| {
+            ((found - wanted).abs().max() / wanted.abs().max()).double_value(&[])
+        });
+        // NaN counts as the worst.
+        relative.fold(0.0, |worst, off| if off <= worst { worst } else { off.max(1e-9) })
+    }
+
+    #[test]
+    fn long_kernels_on_small_images_have_right_gradients_in_single_precision() {
+        for (kernel, stride) in [(5, 1), (5, 2), (7, 1), (7, 2), (9, 3)] {
+            let same = graph::Conv::same([kernel; 3], [stride; 3]);
+            let padding = Some([stride - 1; 3]);
+            for conv in [same.clone(), graph::Conv { transposed: padding, ..same }] {
+                for channels in [[1, 4], [8, 10]] {
+                    for sides in [[4, 1, 4], [4, 4, 1], [1, 4, 4], [4, 4, 2], [1, 1, 1], [3, 5, 4]]
+                    {
+                        let off = deviation(&conv, channels, sides);
+                        assert!(off < 1e-4, "{kernel}, {stride}, {channels:?}, {sides:?}: {off}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn images_as_long_as_the_kernel_have_right_gradients_in_single_precision() {
+        for (kernel, stride, sides) in [
+            (3, 1, [3, 3, 3]),
+            (3, 2, [4, 3, 5]),
+            (5, 1, [5, 5, 5]),
+            (5, 2, [6, 5, 7]),
+            (7, 1, [7, 7, 7]),
+            (7, 2, [7, 8, 9]),
+        ] {
+            let conv = graph::Conv::same([kernel; 3], [stride; 3]);
+            for channels in [[1, 4], [8, 10]] {
+                let off = deviation(&conv, channels, sides);
+                assert!(off < 1e-4, "{kernel}, {stride}, {channels:?}, {sides:?}: {off}");
+            }
         }
     }
 }

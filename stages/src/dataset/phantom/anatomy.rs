@@ -3,7 +3,7 @@
 //! Coordinates are millimetres from the body's centre: right, anterior, superior.
 
 use super::organ::Organ;
-use super::shape::{Blob, Point, Waves, column, inside};
+use super::shape::{Ellipsoid, Point, Waves, column, inside};
 use super::tissue::{TISSUES, Tissue};
 use crate::random::Draw;
 
@@ -16,13 +16,13 @@ pub struct Anatomy {
     dome_mm: f32,
     rib_phase: f32,
     aorta: [f32; 2],
-    liver: [Blob; 2],
-    kidneys: [Blob; 2],
-    pelves: [Blob; 2],
-    stomach: Blob,
+    liver: [Ellipsoid; 2],
+    kidneys: [Ellipsoid; 2],
+    pelves: [Ellipsoid; 2],
+    stomach: Ellipsoid,
     gas_level: f32,
-    bowel: Blob,
-    spleen: Blob,
+    bowel: Ellipsoid,
+    spleen: Ellipsoid,
     gap: Waves,
     gap_mm: f32,
     food: Waves,
@@ -58,37 +58,51 @@ impl Mix {
     }
 }
 
+/// Centres in mm, each with its largest shift along x, y and z. The order is that of drawing.
+const CENTRES: [([f64; 3], [f64; 3]); 7] = [
+    ([52.0, 2.0, 22.0], [6.0, 6.0, 10.0]),     // liver
+    ([5.0, 34.0, 32.0], [10.0, 5.0, 10.0]),    // its left lobe
+    ([50.0, -42.0, -38.0], [6.0, 5.0, 12.0]),  // right kidney
+    ([-50.0, -40.0, -26.0], [6.0, 6.0, 14.0]), // left kidney
+    ([-42.0, 22.0, 26.0], [8.0, 7.0, 12.0]),   // stomach
+    ([-78.0, 18.0, -34.0], [8.0, 9.0, 12.0]),  // bowel
+    ([-84.0, -26.0, 18.0], [8.0, 13.0, 16.0]), // spleen
+];
+
+/// Half axes in mm, each with its relative variation; organs as in `CENTRES`.
+const RADII: [([f64; 3], f64); 7] = [
+    ([64.0, 58.0, 58.0], 0.12),
+    ([52.0, 24.0, 30.0], 0.2),
+    ([24.0, 20.0, 46.0], 0.12),
+    ([25.0, 21.0, 46.0], 0.15),
+    ([36.0, 30.0, 42.0], 0.2),
+    ([22.0, 22.0, 26.0], 0.2),
+    ([22.0, 36.0, 50.0], 0.22),
+];
+
+/// Largest turns in degrees of right kidney, left kidney, spleen and stomach.
+const TURNS: [f64; 4] = [10.0, 12.0, 20.0, 15.0];
+
 impl Anatomy {
     /// Draws one.
     pub fn draw(draw: &mut Draw) -> Anatomy {
         let size = draw.between(0.92, 1.06);
         let fat = draw.between(8.0, 22.0);
-        let mut jitter = |base: [f64; 3], by: [f64; 3]| -> [f64; 3] {
+        let [liver, lobe, right, left, stomach, bowel, spleen] = CENTRES.map(|(base, by)| {
             std::array::from_fn(|axis| (base[axis] + draw.between(-by[axis], by[axis])) * size)
-        };
-        let liver = jitter([52.0, 2.0, 22.0], [6.0, 6.0, 10.0]);
-        let lobe = jitter([5.0, 34.0, 32.0], [10.0, 5.0, 10.0]);
-        let right = jitter([50.0, -42.0, -38.0], [6.0, 5.0, 12.0]);
-        let left = jitter([-50.0, -40.0, -26.0], [6.0, 6.0, 14.0]);
-        let stomach = jitter([-42.0, 22.0, 26.0], [8.0, 7.0, 12.0]);
-        let bowel = jitter([-78.0, 18.0, -34.0], [8.0, 9.0, 12.0]);
-        let spleen = jitter([-84.0, -26.0, 18.0], [8.0, 13.0, 16.0]);
-        let mut radii = |base: [f64; 3], by: f64| {
-            base.map(|radius| radius * size * draw.between(1.0 - by, 1.0 + by))
-        };
-        let liver_radii = radii([64.0, 58.0, 58.0], 0.12);
-        let lobe_radii = radii([52.0, 24.0, 30.0], 0.2);
-        let right_radii = radii([24.0, 20.0, 46.0], 0.12);
-        let left_radii = radii([25.0, 21.0, 46.0], 0.15);
-        let stomach_radii = radii([36.0, 30.0, 42.0], 0.2);
-        let bowel_radii = radii([22.0, 22.0, 26.0], 0.2);
-        let spleen_radii = radii([22.0, 36.0, 50.0], 0.22);
-        let mut angles = |by: f64| -> [f64; 3] { std::array::from_fn(|_| draw.between(-by, by)) };
-        let (right_turn, left_turn, spleen_turn, stomach_turn) =
-            (angles(10.0), angles(12.0), angles(20.0), angles(15.0));
-        let pelvis = |centre: [f64; 3], radii: [f64; 3]| {
-            Blob::new(centre, radii.map(|radius| radius * 0.42))
-        };
+        });
+        let [
+            liver_radii,
+            lobe_radii,
+            right_radii,
+            left_radii,
+            stomach_radii,
+            bowel_radii,
+            spleen_radii,
+        ] = RADII
+            .map(|(base, by)| base.map(|radius| radius * size * draw.between(1.0 - by, 1.0 + by)));
+        let [right_turn, left_turn, spleen_turn, stomach_turn] =
+            TURNS.map(|by| -> [f64; 3] { std::array::from_fn(|_| draw.between(-by, by)) });
         Anatomy {
             body: [(145.0 * size) as f32, (102.0 * size * draw.between(0.94, 1.06)) as f32],
             fat_mm: fat as f32,
@@ -97,18 +111,19 @@ impl Anatomy {
             rib_phase: draw.between(0.0, 28.0) as f32,
             aorta: [(-12.0 * size) as f32, (-30.0 * size) as f32],
             liver: [
-                Blob::new(liver, liver_radii).wavy(draw, 2.5),
-                Blob::new(lobe, lobe_radii).turned([0.0, 15.0, 0.0]).wavy(draw, 2.0),
+                Ellipsoid::new(liver, liver_radii).wavy(draw, 2.5),
+                Ellipsoid::new(lobe, lobe_radii).turned([0.0, 15.0, 0.0]).wavy(draw, 2.0),
             ],
-            pelves: [pelvis(right, right_radii), pelvis(left, left_radii)],
+            pelves: [(right, right_radii), (left, left_radii)]
+                .map(|(centre, radii)| Ellipsoid::new(centre, radii.map(|radius| radius * 0.42))),
             kidneys: [
-                Blob::new(right, right_radii).turned(right_turn).wavy(draw, 1.0),
-                Blob::new(left, left_radii).turned(left_turn).wavy(draw, 1.0),
+                Ellipsoid::new(right, right_radii).turned(right_turn).wavy(draw, 1.0),
+                Ellipsoid::new(left, left_radii).turned(left_turn).wavy(draw, 1.0),
             ],
             gas_level: (stomach[1] + stomach_radii[1] * draw.between(0.3, 1.1)) as f32,
-            stomach: Blob::new(stomach, stomach_radii).turned(stomach_turn).wavy(draw, 3.0),
-            bowel: Blob::new(bowel, bowel_radii).wavy(draw, 3.0),
-            spleen: Blob::new(spleen, spleen_radii)
+            stomach: Ellipsoid::new(stomach, stomach_radii).turned(stomach_turn).wavy(draw, 3.0),
+            bowel: Ellipsoid::new(bowel, bowel_radii).wavy(draw, 3.0),
+            spleen: Ellipsoid::new(spleen, spleen_radii)
                 .turned([spleen_turn[0], spleen_turn[1], spleen_turn[2] + 20.0])
                 .bent(draw.between(0.0, 0.006))
                 .wavy(draw, 2.0),
@@ -158,11 +173,9 @@ impl Anatomy {
         mix.over(Tissue::Blood, part(column(p, self.aorta, [10.0, 10.0])));
     }
 
-    /// The cavity's organs. Each leaves room for those before it; the spleen keeps a layer of fat
-    /// from its neighbours, vanishing in places.
-    fn organs(&self, p: Point, cavity: f32, part: &impl Fn(f32) -> f32, mix: &mut Mix) {
-        let across = p[0].abs() - 58.0;
-        let dome = p[2] - self.dome_mm + 0.0045 * (across * across + p[1] * p[1]);
+    /// The shares of liver, kidneys, stomach, spleen and bowel. Each leaves room for those before
+    /// it; the spleen keeps a layer of fat from its neighbours, vanishing in places.
+    fn shares(&self, p: Point, cavity: f32, dome: f32, part: &impl Fn(f32) -> f32) -> [f32; 5] {
         let bound = (cavity + 1.0).max(dome + 3.0);
         let column_free = -column(p, [0.0, -self.body[1] + 48.0], [22.0, 20.0]);
         let bound = bound.max(column_free);
@@ -177,7 +190,14 @@ impl Anatomy {
         let spleen = spleen.max(cavity + gap * 0.6);
         let spleen = part(spleen).min(1.0 - part(neighbour - gap));
         let bowel = part(bowel).min(1.0 - part(neighbour - gap * 0.7)).min(1.0 - spleen);
-        let (liver, kidney, stomach) = (part(liver), part(kidney), part(stomach));
+        [part(liver), part(kidney), part(stomach), spleen, bowel]
+    }
+
+    /// The cavity's organs.
+    fn organs(&self, p: Point, cavity: f32, part: &impl Fn(f32) -> f32, mix: &mut Mix) {
+        let across = p[0].abs() - 58.0;
+        let dome = p[2] - self.dome_mm + 0.0045 * (across * across + p[1] * p[1]);
+        let [liver, kidney, stomach, spleen, bowel] = self.shares(p, cavity, dome, part);
         let lung = part(-dome);
         mix.over(Tissue::Lung, lung * part(cavity));
         let full = liver + kidney + stomach + spleen + bowel;

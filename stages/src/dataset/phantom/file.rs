@@ -33,8 +33,17 @@ fn write(path: &Path, header: &[u8], voxels: &[u8]) -> Result<()> {
     flushed.map_err(Error::io("write", path))
 }
 
-/// The 352 bytes before the voxels (nifti1.h). Decathlon CTs (LAS) come without qform and with
-/// sform code 2; the others have both.
+/// Codes of qform and sform, the quaternion, and `pixdim[0]`. Decathlon CTs (LAS) come without
+/// qform and with sform code 2; the others have both.
+fn codes(orientation: Orientation) -> (i16, i16, [f32; 3], f32) {
+    match orientation {
+        Orientation::Ras => (1, 1, [0.0, 0.0, 0.0], 1.0),
+        Orientation::Las => (0, 2, [0.0, 1.0, 0.0], -1.0),
+        Orientation::Lps => (1, 1, [0.0, 0.0, 1.0], 1.0),
+    }
+}
+
+/// The 352 bytes before the voxels (nifti1.h).
 fn header(scan: &Scan, channels: usize, (datatype, bits): (i16, i16)) -> Vec<u8> {
     let mut header = vec![0u8; 352];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
@@ -46,11 +55,7 @@ fn header(scan: &Scan, channels: usize, (datatype, bits): (i16, i16)) -> Vec<u8>
     }
     put(70, &datatype.to_le_bytes());
     put(72, &bits.to_le_bytes());
-    let (qform, sform, quaternion, factor) = match scan.orientation {
-        Orientation::Ras => (1i16, 1i16, [0f32, 0.0, 0.0], 1f32),
-        Orientation::Las => (0, 2, [0.0, 1.0, 0.0], -1.0),
-        Orientation::Lps => (1, 1, [0.0, 0.0, 1.0], 1.0),
-    };
+    let (qform, sform, quaternion, factor) = codes(scan.orientation);
     put(76, &factor.to_le_bytes());
     scan.spacing_mm
         .iter()

@@ -23,7 +23,7 @@ pub use organ::Organ;
 use rayon::prelude::*;
 use tissue::{Contrast, TISSUES};
 
-/// Orientation of an affine's axes, as nibabel writes it.
+/// Orientation of an affine's axes, in nibabel's letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orientation {
     /// Right, anterior, superior: all axes as in world space.
@@ -50,7 +50,7 @@ impl Orientation {
 pub struct Phantom {
     /// Voxels along x, y and z.
     pub shape: [usize; 3],
-    /// The seed of all that varies.
+    /// The seed of all variation.
     pub seed: u64,
     /// The organs to label, in the order of their values 1, 2, …
     pub organs: Vec<Organ>,
@@ -75,8 +75,8 @@ pub struct Scan {
     pub label: Vec<u8>,
 }
 
-/// The grid of one case, and how its voxels lie in the body's own frame.
-struct Grid {
+/// A case's grid, and its voxels' place in the body's own frame.
+struct ScanGrid {
     shape: [usize; 3],
     spacing_mm: [f32; 3],
     orientation: Orientation,
@@ -103,21 +103,22 @@ impl Phantom {
         });
         let image =
             image.par_iter().map(|value| value.round().clamp(-1024.0, 32_000.0) as i16).collect();
-        let Grid { shape, spacing_mm, orientation, affine, .. } = grid;
+        let ScanGrid { shape, spacing_mm, orientation, affine, .. } = grid;
         Scan { shape, spacing_mm, orientation, affine, image, label }
     }
 
     fn contrasts(&self, index: u64) -> Vec<Contrast> {
-        let channel = |(channel, name): (usize, &String)| {
-            Contrast::draw(self.seed, index, channel as u64, name)
-        };
-        self.modality.iter().enumerate().map(channel).collect()
+        self.modality
+            .iter()
+            .enumerate()
+            .map(|(channel, name)| Contrast::draw(self.seed, index, channel as u64, name))
+            .collect()
     }
 
     /// Adds the anatomy in slice `z` to the noise in `image`, and labels it.
     fn slice(
         &self,
-        grid: &Grid,
+        grid: &ScanGrid,
         anatomy: &Anatomy,
         contrasts: &[Contrast],
         z: usize,
@@ -141,9 +142,9 @@ impl Phantom {
         }
     }
 
-    /// Anisotropic and varying spacing, one of three orientations, somewhere in the scanner's
-    /// space.
-    fn grid(&self, index: u64) -> Grid {
+    /// Anisotropic and varying spacing, a random orientation among three, somewhere in the
+    /// scanner's space.
+    fn grid(&self, index: u64) -> ScanGrid {
         let mut draw = Draw::new(self.seed, 0, index, "phantom grid");
         let field_mm = draw.between(335.0, 375.0);
         let extent_mm = [field_mm, field_mm, draw.between(185.0, 220.0)];
@@ -162,11 +163,11 @@ impl Phantom {
             affine[axis][3] =
                 f64::from((centre_mm[axis] - step * (self.shape[axis] as f64 - 1.0) / 2.0) as f32);
         }
-        Grid { shape: self.shape, spacing_mm, orientation, affine, shift_mm }
+        ScanGrid { shape: self.shape, spacing_mm, orientation, affine, shift_mm }
     }
 }
 
-impl Grid {
+impl ScanGrid {
     /// Position of a voxel relative to the body's centre, in mm.
     fn place(&self, index: [usize; 3]) -> [f32; 3] {
         let signs = self.orientation.signs();

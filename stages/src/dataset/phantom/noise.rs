@@ -11,8 +11,10 @@ pub fn field(shape: [usize; 3], seed: u64, index: u64, contrasts: &[Contrast]) -
     let mut field = Vec::with_capacity(nx * ny * nz * contrasts.len());
     for (channel, contrast) in contrasts.iter().enumerate() {
         let purpose = format!("phantom noise {channel}");
-        let plane = |z: usize| plane(nx, ny, Draw::new(seed, z as u64, index, &purpose));
-        let planes: Vec<Vec<f32>> = (0..nz + 2).into_par_iter().map(plane).collect();
+        let planes: Vec<Vec<f32>> = (0..nz + 2)
+            .into_par_iter()
+            .map(|z| plane(nx, ny, Draw::new(seed, z as u64, index, &purpose)))
+            .collect();
         // 1-2-1 over slices, whose squares sum to 6.
         let scale = contrast.noise / 6f32.sqrt();
         let slices = (0..nz).into_par_iter().flat_map_iter(|z| {
@@ -33,8 +35,7 @@ fn plane(nx: usize, ny: usize, mut draw: Draw) -> Vec<f32> {
         let row = &white[y * wide..(y + 1) * wide];
         (0..nx).for_each(|x| rows[y * nx + x] = row[x] + 2.0 * row[x + 1] + row[x + 2]);
     }
-    let smooth = |at: usize| (rows[at] + 2.0 * rows[at + nx] + rows[at + 2 * nx]) / 6.0;
-    (0..nx * ny).map(smooth).collect()
+    (0..nx * ny).map(|at| (rows[at] + 2.0 * rows[at + nx] + rows[at + 2 * nx]) / 6.0).collect()
 }
 
 /// The sum of four uniform numbers, scaled to mean 0 and standard deviation 1.

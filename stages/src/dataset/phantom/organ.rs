@@ -1,4 +1,4 @@
-//! The organs of the phantom that can be labelled.
+//! The phantom's organs available as labels.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub enum Organ {
     Liver,
     /// Both kidneys.
     Kidneys,
-    /// The stomach with what is in it.
+    /// The stomach with its content.
     Stomach,
 }
 

@@ -11,7 +11,7 @@ const FAR: f32 = 100.0;
 
 /// An ellipsoid turned about its centre, bent along its first axis, with a wavy surface.
 #[derive(Clone, Debug)]
-pub struct Blob {
+pub struct Ellipsoid {
     centre: Point,
     radii: Point,
     rows: [Point; 3],
@@ -20,17 +20,17 @@ pub struct Blob {
     reach: f32,
 }
 
-impl Blob {
+impl Ellipsoid {
     /// A smooth ellipsoid with these half axes in mm.
-    pub fn new(centre: [f64; 3], radii: [f64; 3]) -> Blob {
+    pub fn new(centre: [f64; 3], radii: [f64; 3]) -> Ellipsoid {
         let rows = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
         let [centre, radii] = [centre, radii].map(|values| values.map(|value| value as f32));
         let reach = 1.5 * radii.iter().copied().fold(0.0, f32::max) + 15.0;
-        Blob { centre, radii, rows, bend: 0.0, waves: Waves::default(), reach }
+        Ellipsoid { centre, radii, rows, bend: 0.0, waves: Waves::default(), reach }
     }
 
     /// Turns it by these angles in degrees about x, then y, then z.
-    pub fn turned(mut self, degrees: [f64; 3]) -> Blob {
+    pub fn turned(mut self, degrees: [f64; 3]) -> Ellipsoid {
         for (axis, angle) in degrees.iter().enumerate() {
             let (sin, cos) =
                 (libm::sin(angle * TAU / 360.0) as f32, libm::cos(angle * TAU / 360.0) as f32);
@@ -44,16 +44,16 @@ impl Blob {
 
     /// Bends it: its first axis moves by `bend` × the square of the distance along the others
     /// (1/mm).
-    pub fn bent(self, bend: f64) -> Blob {
-        Blob { bend: bend as f32, ..self }
+    pub fn bent(self, bend: f64) -> Ellipsoid {
+        Ellipsoid { bend: bend as f32, ..self }
     }
 
-    /// Gives it a wavy surface of this height in mm.
-    pub fn wavy(self, draw: &mut Draw, height_mm: f64) -> Blob {
-        Blob { waves: Waves::draw(draw, height_mm, 35.0, 80.0), ..self }
+    /// Makes the surface wavy, with this height in mm.
+    pub fn wavy(self, draw: &mut Draw, height_mm: f64) -> Ellipsoid {
+        Ellipsoid { waves: Waves::draw(draw, height_mm, 35.0, 80.0), ..self }
     }
 
-    /// The distance to the surface, about; far away only that it is far.
+    /// The approximate distance to the surface; a large number if far away.
     pub fn distance(&self, p: Point) -> f32 {
         let from: Point = std::array::from_fn(|axis| p[axis] - self.centre[axis]);
         if from[0] * from[0] + from[1] * from[1] + from[2] * from[2] > self.reach * self.reach {
@@ -88,21 +88,28 @@ pub struct Waves {
 impl Waves {
     /// Waves of this height between two lengths in mm.
     pub fn draw(draw: &mut Draw, height: f64, shortest_mm: f64, longest_mm: f64) -> Waves {
-        let wave = |_| {
-            let direction = [draw.normal(), draw.normal(), draw.normal()];
-            let length = libm::sqrt(direction.iter().map(|d| d * d).sum::<f64>()).max(1e-9);
-            let number = TAU / draw.between(shortest_mm, longest_mm);
-            (direction.map(|d| (d / length * number) as f32), (draw.unit() * TAU) as f32)
-        };
-        Waves { height: height as f32, waves: (0..3).map(wave).collect() }
+        Waves {
+            height: height as f32,
+            waves: (0..3)
+                .map(|_| {
+                    let direction = [draw.normal(), draw.normal(), draw.normal()];
+                    let length = libm::sqrt(direction.iter().map(|d| d * d).sum::<f64>()).max(1e-9);
+                    let number = TAU / draw.between(shortest_mm, longest_mm);
+                    (direction.map(|d| (d / length * number) as f32), (draw.unit() * TAU) as f32)
+                })
+                .collect(),
+        }
     }
 
     /// The value at a point; its standard deviation is about the height.
     pub fn at(&self, p: Point) -> f32 {
-        let wave = |(k, phase): &([f32; 3], f32)| {
-            libm::sinf(k[0] * p[0] + k[1] * p[1] + k[2] * p[2] + phase)
-        };
-        self.height * 0.8 * self.waves.iter().map(wave).sum::<f32>()
+        self.height
+            * 0.8
+            * self
+                .waves
+                .iter()
+                .map(|(k, phase)| libm::sinf(k[0] * p[0] + k[1] * p[1] + k[2] * p[2] + phase))
+                .sum::<f32>()
     }
 }
 
@@ -114,7 +121,7 @@ pub fn column(p: Point, centre: [f32; 2], radii: [f32; 2]) -> f32 {
     if k1 > 1e-6 { k0 * (k0 - 1.0) / k1 } else { -radii[0].min(radii[1]) }
 }
 
-/// Share of a voxel of this width inside a surface at this distance.
+/// Share of a voxel (of this width) inside a surface at this distance.
 pub fn inside(distance: f32, width_mm: f32) -> f32 {
     (0.5 - distance / width_mm).clamp(0.0, 1.0)
 }

@@ -57,7 +57,7 @@ const PHASES: [[f64; TISSUES]; 3] = [
 ];
 
 impl Contrast {
-    /// The contrast of a channel of a case.
+    /// The contrast in a case's channel.
     pub fn draw(seed: u64, index: u64, channel: u64, name: &str) -> Contrast {
         let mut draw = Draw::new(seed, channel, index, "phantom contrast");
         if name.eq_ignore_ascii_case("ct") { ct(&mut draw) } else { mri(&mut draw, channel) }

@@ -1,5 +1,5 @@
-//! The fields of a NIfTI header as they are stored, alike for versions 1 and 2. Version 1 is split by
-//! the crate `nifti`, which does not know version 2.
+//! A NIfTI header's fields as stored, alike for versions 1 and 2. Version 1 is split by the crate
+//! `nifti`, which does not know version 2.
 
 use nifti::{Endianness, NiftiHeader};
 
@@ -52,7 +52,9 @@ impl Fields {
             (1, b"n+1\0", _) | (2, _, b"n+2\0") => false,
             (1, b"ni1\0", _) | (2, _, b"ni2\0") => true,
             (1, ..) => return Err(
-                "is no NIfTI file (its magic is missing); an Analyze file does not say where left is, so convert it to NIfTI".into(),
+                "is no NIfTI file (its magic is missing); an Analyze file does not say where left \
+                 is, so convert it to NIfTI"
+                    .into(),
             ),
             _ => return Err("is not a NIfTI-2 file (its magic is missing); convert it".into()),
         };
@@ -70,7 +72,6 @@ impl Fields {
                 "has a header whose number of dimensions makes no sense; is it damaged?".into()
             );
         }
-        let wide = |row: [f32; 4]| row.map(f64::from);
         Ok(Fields {
             version: 1,
             is_pair,
@@ -87,7 +88,7 @@ impl Fields {
             sform_code: i64::from(raw.sform_code),
             quaternion: [raw.quatern_b, raw.quatern_c, raw.quatern_d].map(f64::from),
             qform_offset: [raw.quatern_x, raw.quatern_y, raw.quatern_z].map(f64::from),
-            sform: [wide(raw.srow_x), wide(raw.srow_y), wide(raw.srow_z)],
+            sform: [raw.srow_x, raw.srow_y, raw.srow_z].map(|row| row.map(f64::from)),
         })
     }
 }
@@ -96,8 +97,7 @@ impl Fields {
 fn kind(bytes: &[u8]) -> Option<(usize, bool)> {
     let first = *bytes.first_chunk::<4>()?;
     let sizes = [i32::from_le_bytes(first), i32::from_be_bytes(first)];
-    let of = |size: usize| sizes.iter().position(|&found| found == size as i32);
-    match HEADER_BYTES.map(of) {
+    match HEADER_BYTES.map(|size| sizes.iter().position(|&found| found == size as i32)) {
         [Some(order), _] => Some((1, order == 1)),
         [_, Some(order)] => Some((2, order == 1)),
         _ => None,
@@ -137,23 +137,24 @@ impl Numbers<'_> {
     }
 
     fn version_2(&self, is_pair: bool) -> Fields {
-        let f64s = |place: usize, index: usize| self.f64(place + 8 * index);
         Fields {
             version: 2,
             is_pair,
             big_endian: self.big_endian,
             dim: std::array::from_fn(|axis| self.i64(16 + 8 * axis)),
             datatype: self.i16(12),
-            pixdim: std::array::from_fn(|axis| f64s(104, axis)),
+            pixdim: std::array::from_fn(|axis| self.f64(104 + 8 * axis)),
             vox_offset: self.i64(168) as f64,
             slope: self.f64(176),
             intercept: self.f64(184),
             units: (self.i32(500) & 0xff) as u8,
             qform_code: self.i32(344),
             sform_code: self.i32(348),
-            quaternion: std::array::from_fn(|index| f64s(352, index)),
-            qform_offset: std::array::from_fn(|index| f64s(376, index)),
-            sform: std::array::from_fn(|row| std::array::from_fn(|at| f64s(400 + 32 * row, at))),
+            quaternion: std::array::from_fn(|index| self.f64(352 + 8 * index)),
+            qform_offset: std::array::from_fn(|index| self.f64(376 + 8 * index)),
+            sform: std::array::from_fn(|row| {
+                std::array::from_fn(|column| self.f64(400 + 32 * row + 8 * column))
+            }),
         }
     }
 }

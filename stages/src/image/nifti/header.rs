@@ -151,7 +151,7 @@ pub fn read_header(file: impl Into<ImageFile>, name: &str) -> Result<Header> {
 }
 
 /// An image whose header was read, and how the rest is stored.
-pub(super) struct Source {
+pub(super) struct HeaderSource {
     pub header: Header,
     /// The file with the voxels.
     pub path: PathBuf,
@@ -162,7 +162,7 @@ pub(super) struct Source {
 }
 
 /// Reads the header, and checks that the file can hold the promised voxels.
-pub(super) fn open(file: &ImageFile, name: &str) -> Result<Source> {
+pub(super) fn open(file: &ImageFile, name: &str) -> Result<HeaderSource> {
     let wrong = |trouble: String| Error::failed(format!("{name}: {trouble}"));
     let mut first = start(&file.header, HEADER_BYTES[0], name)?;
     if Fields::version(&first.start) == Some(2) {
@@ -174,14 +174,16 @@ pub(super) fn open(file: &ImageFile, name: &str) -> Result<Source> {
         (true, Some(path)) => start(path, 0, name)?,
         (true, None) => {
             return Err(wrong(
-                "is the header of a pair of files, and its .img is not beside it; bring both to one folder under one name".into(),
+                "is the header of a pair of files, and its .img is not beside it; bring both to \
+                 one folder under one name"
+                    .into(),
             ));
         }
     };
     let header = Header::of(&fields, voxels.whole()?).map_err(wrong)?;
     check_size(&header, voxels.compressed, voxels.bytes).map_err(wrong)?;
     let Start { path, compressed, bytes, .. } = voxels;
-    Ok(Source { header, path, compressed, bytes })
+    Ok(HeaderSource { header, path, compressed, bytes })
 }
 
 /// The beginning of a file.
@@ -221,15 +223,17 @@ impl Start {
         if !self.compressed {
             return Ok(Some(self.bytes));
         }
-        let read = || -> std::io::Result<u32> {
-            let mut file = File::open(&self.path)?;
-            file.seek(SeekFrom::End(-4))?;
-            let mut length = [0; 4];
-            file.read_exact(&mut length)?;
-            Ok(u32::from_le_bytes(length))
-        };
-        Ok(read().ok().map(u64::from))
+        Ok(gzip_length(&self.path).ok().map(u64::from))
     }
+}
+
+/// The last four bytes of a gzip file: the length of its content modulo 2³².
+fn gzip_length(path: &Path) -> std::io::Result<u32> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::End(-4))?;
+    let mut length = [0; 4];
+    file.read_exact(&mut length)?;
+    Ok(u32::from_le_bytes(length))
 }
 
 fn check_size(header: &Header, compressed: bool, bytes: u64) -> Result<(), String> {
@@ -239,7 +243,8 @@ fn check_size(header: &Header, compressed: bool, bytes: u64) -> Result<(), Strin
         let [x, y, z] = header.shape;
         let size = if compressed { "compressed bytes" } else { "bytes" };
         return Err(format!(
-            "is cut short or lies: {x}×{y}×{z}×{} voxels need {needed} bytes, and the file has {bytes} {size}; fetch it again",
+            "is cut short or lies: {x}×{y}×{z}×{} voxels need {needed} bytes, and the file has \
+             {bytes} {size}; fetch it again",
             header.channels
         ));
     }
@@ -258,19 +263,19 @@ fn grid(fields: &Fields) -> Result<([usize; 3], usize), String> {
     if let Some(bad) = lengths.iter().find(|&&length| length < 1) {
         return Err(format!("has an axis of length {bad}; is it damaged?"));
     }
-    let long = |axis: usize| lengths.get(axis).copied().unwrap_or(1);
-    let channels = long(3).max(long(4));
-    if axes < 3 || (long(3) > 1 && long(4) > 1) || long(5) > 1 || long(6) > 1 {
+    let [x, y, z, fourth, fifth, sixth, seventh] =
+        std::array::from_fn(|axis| lengths.get(axis).copied().unwrap_or(1));
+    let channels = fourth.max(fifth);
+    if axes < 3 || (fourth > 1 && fifth > 1) || sixth > 1 || seventh > 1 {
         let words: Vec<String> = lengths.iter().map(i64::to_string).collect();
         return Err(format!(
             "has the shape {}; it must be 3D, or 4D with channels last",
             words.join("×")
         ));
     }
-    let product = |product: i64, &length: &i64| product.checked_mul(length);
-    match lengths.iter().try_fold(1, product) {
+    match lengths.iter().try_fold(1i64, |product, &length| product.checked_mul(length)) {
         Some(voxels) if voxels <= MOST_VOXELS as i64 => {
-            Ok(([long(0) as usize, long(1) as usize, long(2) as usize], channels as usize))
+            Ok(([x, y, z].map(|length| length as usize), channels as usize))
         }
         _ => Err(format!("claims more than {MOST_VOXELS} voxels; split it, or is it damaged?")),
     }

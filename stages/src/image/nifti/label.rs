@@ -166,7 +166,8 @@ impl Rounding<'_> {
         Ok((count > 0).then(|| {
             let largest = largest as f32;
             format!(
-                "{count} of {voxels} voxels are not whole numbers (at most {largest:.1e} away: {}) and were rounded",
+                "{count} of {voxels} voxels are not whole numbers (at most {largest:.1e} away: \
+                 {}) and were rounded",
                 value as f32
             )
         }))
@@ -196,11 +197,11 @@ impl Rounding<'_> {
 
     /// The way out for values that are too large, and nothing else.
     fn mapping_advice(&self) -> &'static str {
-        let is_large = |bits: &u64| {
-            let value = f64::from_bits(*bits);
-            value.fract() == 0.0 && (256.0..=65535.0).contains(&value)
-        };
-        match self.mapping.is_empty() && self.foreign.keys().all(is_large) {
+        match self.mapping.is_empty()
+            && self.foreign.keys().all(|bits| {
+                let value = f64::from_bits(*bits);
+                value.fract() == 0.0 && (256.0..=65535.0).contains(&value)
+            }) {
             true => {
                 "say the labels that values stand for, as {17: 1, 1035: 2}, in 'map_labels' of \
                  the dataset's stage, or "
@@ -243,16 +244,14 @@ fn labels<'a>(
 }
 
 fn check(counts: &[u64; 256], declared: &[u8]) -> Result<(), String> {
-    let of = |values: &mut dyn Iterator<Item = u8>| {
-        let words: Vec<String> =
-            values.map(|value| counted(&value.to_string(), counts[usize::from(value)])).collect();
-        words.join(", ")
-    };
-    let is_foreign = |value: &u8| counts[usize::from(*value)] > 0 && !declared.contains(value);
-    let foreign = of(&mut (1..=255u8).filter(is_foreign));
+    let values = (1..=255u8).zip(&counts[1..]);
+    let foreign = values.filter(|(value, count)| **count > 0 && !declared.contains(value));
+    let foreign: Vec<String> =
+        foreign.map(|(value, count)| counted(&value.to_string(), *count)).collect();
     if foreign.is_empty() {
         return Ok(());
     }
+    let foreign = foreign.join(", ");
     let declared: Vec<String> = declared.iter().map(u8::to_string).collect();
     let declared = if declared.is_empty() { "none".into() } else { declared.join(", ") };
     Err(format!(

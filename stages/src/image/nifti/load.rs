@@ -1,7 +1,7 @@
 //! The bytes of a file's voxels in memory, unpacked where they are compressed.
 
 use super::ImageFile;
-use super::header::{Header, Source, open};
+use super::header::{Header, HeaderSource, open};
 use crate::error::{Error, Result, Trouble};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
@@ -36,7 +36,7 @@ pub(super) fn load<'a>(
 fn plain<'a>(
     path: &Path,
     name: &str,
-    source: &Source,
+    source: &HeaderSource,
     scratch: &'a mut Scratch,
 ) -> Result<&'a [u8]> {
     let header = &source.header;
@@ -52,7 +52,7 @@ fn plain<'a>(
 fn inflate<'a>(
     path: &Path,
     name: &str,
-    source: &Source,
+    source: &HeaderSource,
     scratch: &'a mut Scratch,
 ) -> Result<&'a [u8]> {
     let packed = room(&mut scratch.packed, source.bytes as usize, name)?;

@@ -58,54 +58,81 @@ pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<Placement, Str
     warnings.extend(foreign_unit(fields.units));
     let sform = has_code(fields.sform_code).then(|| sform(fields));
     let qform = has_code(fields.qform_code).then(|| qform(fields));
-    let usable = |affine: &Affine| is_usable(affine);
-    let good_sform = sform.filter(usable);
-    let good_qform = qform.clone().and_then(Result::ok).filter(usable);
-    let space = Space {
-        sform_code: if good_sform.is_some() { fields.sform_code as i16 } else { 0 },
-        qform_code: if good_qform.is_some() { fields.qform_code as i16 } else { 0 },
+    let good_sform = sform.filter(is_usable);
+    let good_qform = qform.clone().and_then(Result::ok).filter(is_usable);
+    let space = space(fields, good_sform.is_some(), good_qform.is_some());
+    let forms = Forms { sform, good_sform, qform, good_qform };
+    let affine = forms.counting(fields, shape, &mut warnings)?;
+    Ok(Placement { affine, space, warnings })
+}
+
+fn space(fields: &Fields, has_sform: bool, has_qform: bool) -> Space {
+    Space {
+        sform_code: if has_sform { fields.sform_code as i16 } else { 0 },
+        qform_code: if has_qform { fields.qform_code as i16 } else { 0 },
         units: fields.units,
-        qform: good_qform.map(|_| Qform {
+        qform: has_qform.then(|| Qform {
             qfac: qfac(fields) as f32,
             quaternion: fields.quaternion.map(|number| number as f32),
             offset: fields.qform_offset.map(|number| number as f32),
         }),
-    };
-    let affine = match (good_sform, sform, good_qform, qform) {
-        (Some(affine), _, other, _) => {
-            warnings.extend(other_size(fields, &affine));
-            let same_code = fields.sform_code == fields.qform_code;
-            let other = other.filter(|_| same_code);
-            warnings.extend(other.and_then(|other| other_place(&affine, &other, shape)));
-            affine
-        }
-        (_, Some(_), Some(affine), _) => {
-            warnings.push("has an sform whose axes do not span space; its qform counts".into());
-            affine
-        }
-        (_, Some(_), None, _) => {
-            return Err(
-                "has an sform whose axes do not span space, and no qform that does; correct its header"
+    }
+}
+
+/// The two matrices of a header with a set code; good if their axes span space.
+struct Forms {
+    sform: Option<Affine>,
+    good_sform: Option<Affine>,
+    qform: Option<Result<Affine, String>>,
+    good_qform: Option<Affine>,
+}
+
+impl Forms {
+    /// The matrix that counts: a good sform, else a good qform, else the grid's middle as nibabel
+    /// has it. A bad one is never replaced without a warning.
+    fn counting(
+        self,
+        fields: &Fields,
+        shape: [usize; 3],
+        warnings: &mut Vec<String>,
+    ) -> Result<Affine, String> {
+        Ok(match (self.good_sform, self.sform, self.good_qform, self.qform) {
+            (Some(affine), _, other, _) => {
+                warnings.extend(other_size(fields, &affine));
+                let same_code = fields.sform_code == fields.qform_code;
+                let other = other.filter(|_| same_code);
+                warnings.extend(other.and_then(|other| other_place(&affine, &other, shape)));
+                affine
+            }
+            (_, Some(_), Some(affine), _) => {
+                warnings.push("has an sform whose axes do not span space; its qform counts".into());
+                affine
+            }
+            (_, Some(_), None, _) => {
+                return Err(
+                "has an sform whose axes do not span space, and no qform that does; correct its \
+                 header"
                     .into(),
             );
-        }
-        (_, _, Some(affine), _) => {
-            warnings.extend(no_size(fields));
-            affine
-        }
-        (_, _, _, Some(Err(trouble))) => return Err(trouble),
-        (_, _, _, Some(Ok(_))) => {
-            return Err("has a qform whose axes do not span space; correct its header".into());
-        }
-        _ => {
-            warnings.extend(no_size(fields));
-            Some(centred(fields)).filter(usable).ok_or_else(|| {
-                "has neither sform nor qform, and voxel sizes that are no numbers; correct its header"
-                    .to_string()
-            })?
-        }
-    };
-    Ok(Placement { affine, space, warnings })
+            }
+            (_, _, Some(affine), _) => {
+                warnings.extend(no_size(fields));
+                affine
+            }
+            (_, _, _, Some(Err(trouble))) => return Err(trouble),
+            (_, _, _, Some(Ok(_))) => {
+                return Err("has a qform whose axes do not span space; correct its header".into());
+            }
+            _ => {
+                warnings.extend(no_size(fields));
+                Some(centred(fields)).filter(is_usable).ok_or_else(|| {
+                    "has neither sform nor qform, and voxel sizes that are no numbers; correct its \
+                 header"
+                        .to_string()
+                })?
+            }
+        })
+    }
 }
 
 fn has_code(code: i64) -> bool {
@@ -130,13 +157,13 @@ fn foreign_unit(units: u8) -> Option<String> {
 /// A warning where the voxel sizes are not those of the sform.
 fn other_size(fields: &Fields, sform: &Affine) -> Option<String> {
     let (said, true_size) = (sizes(fields).map(f64::abs), spacing_mm(sform));
-    let agrees = |axis: usize| (said[axis] - true_size[axis]).abs() <= SAME_SIZE * true_size[axis];
-    let words = |sizes: [f64; 3]| sizes.map(|size| (size as f32).to_string()).join(" x ");
-    (!(0..3).all(agrees)).then(|| {
+    let agree =
+        (0..3).all(|axis| (said[axis] - true_size[axis]).abs() <= SAME_SIZE * true_size[axis]);
+    let [pixdim, sform] =
+        [said, true_size].map(|sizes| sizes.map(|size| (size as f32).to_string()).join(" x "));
+    (!agree).then(|| {
         format!(
-            "has voxel sizes (pixdim) of {} mm, but an sform of {} mm; the sform counts",
-            words(said),
-            words(true_size)
+            "has voxel sizes (pixdim) of {pixdim} mm, but an sform of {sform} mm; the sform counts"
         )
     })
 }
@@ -146,7 +173,8 @@ fn other_place(sform: &Affine, qform: &Affine, shape: [usize; 3]) -> Option<Stri
     let apart = corner_distance(sform, qform, shape);
     (apart > ELSEWHERE).then(|| {
         format!(
-            "has a qform that lies up to {apart:.1} voxels from its sform, though both have one code; the sform counts"
+            "has a qform that lies up to {apart:.1} voxels from its sform, though both have one \
+             code; the sform counts"
         )
     })
 }

@@ -12,22 +12,23 @@ pub(super) struct Cut {
     pixels_per_mm: f64,
 }
 
+/// The voxel for a pixel, of `count`, along an axis. Both RAS axes run against the picture's: right
+/// is left, and up is low.
+fn place(pixel: usize, count: usize, length: usize) -> usize {
+    length - 1 - (pixel * length / count).min(length - 1)
+}
+
 impl Cut {
     /// Of a slice of a RAS volume; the picture's longer side has `side` pixels.
     pub fn new(plane: Plane, shape: [usize; 3], affine: &Affine, slice: usize, side: usize) -> Cut {
         let ([along, down, through], spacing) = (plane.axes(), spacing_mm(affine));
-        let size_mm = |axis: usize| shape[axis] as f64 * spacing[axis];
-        let pixels_per_mm = side as f64 / size_mm(along).max(size_mm(down));
-        let pixels = |axis: usize| (size_mm(axis) * pixels_per_mm).round().max(1.0) as usize;
-        let (width, height) = (pixels(along), pixels(down));
-        // Both RAS axes run against the picture's: right is left, and up is low.
-        let place = |pixel: usize, count: usize, axis: usize| {
-            shape[axis] - 1 - (pixel * shape[axis] / count).min(shape[axis] - 1)
-        };
+        let size_mm = [along, down].map(|axis| shape[axis] as f64 * spacing[axis]);
+        let pixels_per_mm = side as f64 / size_mm[0].max(size_mm[1]);
+        let [width, height] = size_mm.map(|size| (size * pixels_per_mm).round().max(1.0) as usize);
         let voxels = (0..width * height).map(|at| {
             let mut index = [0; 3];
-            index[along] = place(at % width, width, along);
-            index[down] = place(at / width, height, down);
+            index[along] = place(at % width, width, shape[along]);
+            index[down] = place(at / width, height, shape[down]);
             index[through] = slice;
             index[0] + shape[0] * (index[1] + shape[1] * index[2])
         });

@@ -69,7 +69,8 @@ impl Scene {
     fn turned(&self, labels: Volume<u8>, what: &str) -> Result<Volume<u8>> {
         if self.turn.shape(labels.shape) != self.image.shape {
             return Err(Error::failed(format!(
-                "image and {what} have different grids: along right, front and up {:?} and {:?} voxels",
+                "image and {what} have different grids: along right, front and up {:?} and {:?} \
+                 voxels",
                 self.image.shape,
                 self.turn.shape(labels.shape)
             )));
@@ -225,10 +226,8 @@ fn evenly(first: usize, span: usize, count: usize) -> Vec<usize> {
 fn percentiles(values: &[f32]) -> [f32; 2] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f32::total_cmp);
-    let at = |share: f64| {
-        sorted.get(((sorted.len().max(1) - 1) as f64 * share) as usize).copied().unwrap_or(0.0)
-    };
-    [at(0.01), at(0.99)]
+    let last = sorted.len().saturating_sub(1) as f64;
+    [0.01, 0.99].map(|share| sorted.get((last * share) as usize).copied().unwrap_or(0.0))
 }
 
 #[cfg(test)]

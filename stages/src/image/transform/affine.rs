@@ -1,7 +1,9 @@
 //! `affine`: rotation, scale and translation, as MONAI's `RandAffine`.
 
 use super::canvas::Canvas;
-use super::change::{Change, Effect, Mistakes, RandomTransform, check_amounts, check_probability};
+use super::change::{
+    Change, Effect, ParamMistakes, RandomTransform, check_amounts, check_probability,
+};
 use crate::image::warp::Affinity;
 use crate::random::Draw;
 use schemars::JsonSchema;
@@ -26,7 +28,7 @@ pub struct Affine {
 }
 
 impl RandomTransform for Affine {
-    fn check(&self, _patch_shape: [usize; 3]) -> Mistakes {
+    fn check(&self, _patch_shape: [usize; 3]) -> ParamMistakes {
         let mut mistakes = check_probability(self.probability);
         mistakes.extend(check_amounts("rotation_degrees", &self.rotation_degrees));
         mistakes.extend(check_amounts("scale", &self.scale));

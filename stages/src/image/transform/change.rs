@@ -7,12 +7,12 @@ use crate::random::Draw;
 use std::fmt::Debug;
 
 /// Pairs of a parameter's path and the trouble.
-pub type Mistakes = Vec<(String, String)>;
+pub type ParamMistakes = Vec<(String, String)>;
 
 /// The parameters of a random transform.
 pub trait RandomTransform {
     /// Mistakes that types cannot say, for patches of this shape.
-    fn check(&self, patch_shape: [usize; 3]) -> Mistakes;
+    fn check(&self, patch_shape: [usize; 3]) -> ParamMistakes;
 
     /// Draws a patch's change from its own stream; `None` if the patch stays as it is.
     fn draw(&self, draw: Draw, patch_shape: [usize; 3]) -> Option<Box<dyn Change>>;
@@ -75,15 +75,16 @@ impl Changes {
 }
 
 /// A probability that is not from 0 to 1.
-pub(super) fn check_probability(probability: f64) -> Mistakes {
-    let trouble = || ("probability".to_string(), format!("{probability} is not between 0 and 1"));
-    if (0.0..=1.0).contains(&probability) { vec![] } else { vec![trouble()] }
+pub(super) fn check_probability(probability: f64) -> ParamMistakes {
+    if (0.0..=1.0).contains(&probability) {
+        return vec![];
+    }
+    vec![("probability".to_string(), format!("{probability} is not between 0 and 1"))]
 }
 
 /// Numbers that are negative or not finite.
-pub(super) fn check_amounts(path: &str, numbers: &[f64]) -> Mistakes {
-    let is_bad = |number: &f64| !number.is_finite() || *number < 0.0;
-    match numbers.iter().any(is_bad) {
+pub(super) fn check_amounts(path: &str, numbers: &[f64]) -> ParamMistakes {
+    match numbers.iter().any(|number| !number.is_finite() || *number < 0.0) {
         true => vec![(path.to_string(), "numbers must be finite and not negative".to_string())],
         false => vec![],
     }

@@ -1,7 +1,7 @@
 //! `flip`: mirroring along axes, as MONAI's `RandFlip` for each axis.
 
 use super::canvas::Canvas;
-use super::change::{Change, Effect, Mistakes, RandomTransform, check_probability};
+use super::change::{Change, Effect, ParamMistakes, RandomTransform, check_probability};
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ fn all_axes() -> Vec<usize> {
 }
 
 impl RandomTransform for Flip {
-    fn check(&self, _patch_shape: [usize; 3]) -> Mistakes {
+    fn check(&self, _patch_shape: [usize; 3]) -> ParamMistakes {
         let mut mistakes = check_probability(self.probability);
         if self.axes.iter().any(|axis| *axis > 2) {
             mistakes.push(("axes".into(), "axes are 0, 1 and 2".into()));

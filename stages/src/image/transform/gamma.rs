@@ -1,7 +1,9 @@
 //! `gamma`: change of contrast, as MONAI's `RandAdjustContrast`.
 
 use super::canvas::Canvas;
-use super::change::{Change, Effect, Mistakes, RandomTransform, check_amounts, check_probability};
+use super::change::{
+    Change, Effect, ParamMistakes, RandomTransform, check_amounts, check_probability,
+};
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ pub struct Gamma {
 }
 
 impl RandomTransform for Gamma {
-    fn check(&self, _patch_shape: [usize; 3]) -> Mistakes {
+    fn check(&self, _patch_shape: [usize; 3]) -> ParamMistakes {
         [check_probability(self.probability), check_amounts("range", &self.range)].concat()
     }
 

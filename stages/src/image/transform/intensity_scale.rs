@@ -1,7 +1,9 @@
 //! `intensity_scale`: multiplying all values, as MONAI's `RandScaleIntensity`.
 
 use super::canvas::Canvas;
-use super::change::{Change, Effect, Mistakes, RandomTransform, check_amounts, check_probability};
+use super::change::{
+    Change, Effect, ParamMistakes, RandomTransform, check_amounts, check_probability,
+};
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ pub struct IntensityScale {
 }
 
 impl RandomTransform for IntensityScale {
-    fn check(&self, _patch_shape: [usize; 3]) -> Mistakes {
+    fn check(&self, _patch_shape: [usize; 3]) -> ParamMistakes {
         [check_probability(self.probability), check_amounts("factor", &[self.factor])].concat()
     }
 
@@ -25,15 +27,15 @@ impl RandomTransform for IntensityScale {
         if !draw.chance(self.probability) {
             return None;
         }
-        Some(Box::new(Scaled(draw.between(-self.factor, self.factor) as f32)))
+        Some(Box::new(ScaledIntensity(draw.between(-self.factor, self.factor) as f32)))
     }
 }
 
 /// Values are multiplied by 1 + this.
 #[derive(Clone, Copy, Debug)]
-pub struct Scaled(pub f32);
+pub struct ScaledIntensity(pub f32);
 
-impl Change for Scaled {
+impl Change for ScaledIntensity {
     fn effect(&self) -> Effect {
         Effect::Pointwise
     }

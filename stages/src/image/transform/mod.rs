@@ -17,10 +17,10 @@ mod table;
 
 pub use affine::Affine;
 pub use canvas::{Canvas, MemoryCanvas};
-pub use change::{Change, Changes, Effect, Mistakes, RandomTransform};
+pub use change::{Change, Changes, Effect, ParamMistakes, RandomTransform};
 pub use flip::{Flip, Mirrored};
 pub use gamma::{Gamma, Raised};
-pub use intensity_scale::{IntensityScale, Scaled};
+pub use intensity_scale::{IntensityScale, ScaledIntensity};
 pub use intensity_shift::{IntensityShift, Shifted};
 pub use noise::Noise;
 pub use rotate90::{Rotate90, Turned};

@@ -1,7 +1,9 @@
 //! `noise`: normally distributed noise, as MONAI's `RandGaussianNoise` with a drawn deviation.
 
 use super::canvas::Canvas;
-use super::change::{Change, Effect, Mistakes, RandomTransform, check_amounts, check_probability};
+use super::change::{
+    Change, Effect, ParamMistakes, RandomTransform, check_amounts, check_probability,
+};
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ pub struct Noise {
 }
 
 impl RandomTransform for Noise {
-    fn check(&self, _patch_shape: [usize; 3]) -> Mistakes {
+    fn check(&self, _patch_shape: [usize; 3]) -> ParamMistakes {
         [check_probability(self.probability), check_amounts("std", &[self.std])].concat()
     }
 

@@ -1,7 +1,7 @@
 //! `rotate90`: turning by quarters, as MONAI's `RandRotate90`.
 
 use super::canvas::Canvas;
-use super::change::{Change, Effect, Mistakes, RandomTransform, check_probability};
+use super::change::{Change, Effect, ParamMistakes, RandomTransform, check_probability};
 use crate::random::Draw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ fn first_plane() -> [usize; 2] {
 }
 
 impl RandomTransform for Rotate90 {
-    fn check(&self, patch_shape: [usize; 3]) -> Mistakes {
+    fn check(&self, patch_shape: [usize; 3]) -> ParamMistakes {
         let (mut mistakes, [a, b]) = (check_probability(self.probability), self.axes);
         if a > 2 || b > 2 || a == b {
             let trouble = "a plane has two different axes of 0, 1 and 2";

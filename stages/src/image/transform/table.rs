@@ -83,8 +83,10 @@ transforms! {
 impl InOrder {
     /// The mapping equal to a list; `None` if the list has another order, or a transform twice.
     pub fn of(list: &[Transform]) -> Option<InOrder> {
-        let row = |transform: &Transform| NAMES.iter().position(|name| *name == transform.name());
-        let rows: Vec<Option<usize>> = list.iter().map(row).collect();
+        let rows: Vec<Option<usize>> = list
+            .iter()
+            .map(|transform| NAMES.iter().position(|name| *name == transform.name()))
+            .collect();
         if rows.windows(2).any(|pair| pair[0] >= pair[1]) {
             return None;
         }

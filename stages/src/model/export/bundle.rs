@@ -10,6 +10,11 @@ use serde_json::{Map, Value, json};
 
 /// The files of a bundle by name.
 pub fn files(card: &ModelCard, tensors: &StateDict) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    if card.network.name != NetworkName::Unet {
+        return Err(Error::failed(
+            "a bundle holds a network of MONAI's by its class; export this one as 'torchscript'",
+        ));
+    }
     Ok(vec![
         ("configs/metadata.json", text(&metadata(card))),
         ("configs/inference.json", text(&inference(card)?)),
@@ -76,7 +81,6 @@ fn network(card: &ModelCard) -> Value {
         Norm::Batch => "batch",
         Norm::Instance => "instance",
     };
-    let NetworkName::Unet = network.name;
     json!({
         "_target_": "UNet",
         "spatial_dims": 3,
@@ -259,7 +263,8 @@ fn readme(card: &ModelCard) -> String {
          python -m monai.bundle run --config_file configs/inference.json --bundle_root . \
          --dataset_dir IMAGES\n\
          ```\n\n\
-         segments every NIfTI file of the folder IMAGES and writes `eval/<image>_seg.nii.gz` in the \
+         segments every NIfTI file of the folder IMAGES and writes `eval/<image>_seg.nii.gz` in \
+         the \
          image's own geometry. It needs MONAI 1.6 with fire, nibabel and pytorch-ignite. Test-time \
          flips are not part of a bundle.\n\n\
          | training | |\n|---|---|\n| cases | {cases} |\n| epochs, steps | {epochs}, {steps} |\n\

@@ -42,7 +42,8 @@ impl<'a> Foreign<'a> {
             [0x80, ..] => legacy(bytes, under),
             [_, _, _, _, _, _, _, _, b'{', ..] => safetensors(bytes),
             _ => Err(Error::failed(
-                "it begins as none of the files that are read: torch's (.pt, .pth, .ts) and safetensors",
+                "it begins as none of the files that are read: torch's (.pt, .pth, .ts) and \
+                 safetensors",
             )),
         }
     }

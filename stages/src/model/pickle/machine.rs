@@ -1,7 +1,8 @@
-//! The pickle machine: a stack, a memo, and the opcodes used by weight files.
+//! The pickle machine: a memo and the opcodes used by weight files, over a stack.
 
 use super::globals::{Dtype, Global, known};
 use super::reader::PickleReader;
+use super::stack::{PickleStack, pairs};
 use super::value::{Pickle, PickleNode, PickleValue, Storage, View};
 use crate::error::{Error, Result, Trouble};
 use std::collections::BTreeMap;
@@ -13,15 +14,17 @@ const MOST_OPCODES: usize = 1 << 20;
 pub fn load(bytes: &[u8]) -> Result<Pickle<'_>> {
     let mut machine = Machine {
         reader: PickleReader::new(bytes),
-        stack: vec![],
-        marks: vec![],
+        stack: PickleStack::default(),
         memo: BTreeMap::new(),
-        nodes: vec![],
     };
     for _ in 0..MOST_OPCODES {
         let at = machine.reader.at();
         if let Some(root) = machine.step().trouble(format!("pickle, byte {at}"))? {
-            return Ok(Pickle { root, nodes: machine.nodes, length: machine.reader.at() });
+            return Ok(Pickle {
+                root,
+                nodes: machine.stack.into_nodes(),
+                length: machine.reader.at(),
+            });
         }
     }
     Err(Error::failed(format!(
@@ -31,11 +34,8 @@ pub fn load(bytes: &[u8]) -> Result<Pickle<'_>> {
 
 struct Machine<'a> {
     reader: PickleReader<'a>,
-    stack: Vec<PickleValue<'a>>,
-    /// Stack heights at marks.
-    marks: Vec<usize>,
+    stack: PickleStack<'a>,
     memo: BTreeMap<usize, PickleValue<'a>>,
-    nodes: Vec<PickleNode<'a>>,
 }
 
 impl<'a> Machine<'a> {
@@ -43,7 +43,7 @@ impl<'a> Machine<'a> {
     fn step(&mut self) -> Result<Option<PickleValue<'a>>> {
         let opcode = self.reader.byte()?;
         if opcode == b'.' {
-            return self.pop().map(Some);
+            return self.stack.pop().map(Some);
         }
         if !(self.plain(opcode)?
             || self.container(opcode)?
@@ -78,7 +78,7 @@ impl<'a> Machine<'a> {
             b'B' => self.bytes::<4>()?,
             _ => return Ok(false),
         };
-        self.stack.push(value);
+        self.stack.put(value);
         Ok(true)
     }
 
@@ -114,24 +114,28 @@ impl<'a> Machine<'a> {
     /// Tuples, lists and dictionaries.
     fn container(&mut self, opcode: u8) -> Result<bool> {
         match opcode {
-            b'(' => self.marks.push(self.stack.len()),
-            b')' => self.push(PickleNode::Tuple(vec![])),
-            b']' | 0x8f => self.push(PickleNode::List(vec![])),
-            b'}' => self.push(PickleNode::Dict(vec![])),
-            b't' => self.since_mark().map(|items| self.push(PickleNode::Tuple(items)))?,
-            b'l' => self.since_mark().map(|items| self.push(PickleNode::List(items)))?,
+            b'(' => self.stack.mark(),
+            b')' => self.stack.push(PickleNode::Tuple(vec![])),
+            b']' | 0x8f => self.stack.push(PickleNode::List(vec![])),
+            b'}' => self.stack.push(PickleNode::Dict(vec![])),
+            b't' => {
+                self.stack.since_mark().map(|items| self.stack.push(PickleNode::Tuple(items)))?
+            }
+            b'l' => {
+                self.stack.since_mark().map(|items| self.stack.push(PickleNode::List(items)))?
+            }
             b'd' => {
-                let items = self.since_mark()?;
-                self.push(PickleNode::Dict(pairs(&items)?));
+                let items = self.stack.since_mark()?;
+                self.stack.push(PickleNode::Dict(pairs(&items)?));
             }
             0x85..=0x87 => {
-                let items = self.pop_many(usize::from(opcode - 0x84))?;
-                self.push(PickleNode::Tuple(items));
+                let items = self.stack.pop_many(usize::from(opcode - 0x84))?;
+                self.stack.push(PickleNode::Tuple(items));
             }
-            b'a' => self.pop().and_then(|item| self.append(vec![item]))?,
-            b'e' | 0x90 => self.since_mark().and_then(|items| self.append(items))?,
-            b's' => self.pop_many(2).and_then(|items| self.set(&items))?,
-            b'u' => self.since_mark().and_then(|items| self.set(&items))?,
+            b'a' => self.stack.pop().and_then(|item| self.stack.append(vec![item]))?,
+            b'e' | 0x90 => self.stack.since_mark().and_then(|items| self.stack.append(items))?,
+            b's' => self.stack.pop_many(2).and_then(|items| self.stack.set(&items))?,
+            b'u' => self.stack.since_mark().and_then(|items| self.stack.set(&items))?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -158,9 +162,9 @@ impl<'a> Machine<'a> {
         if matches!(opcode, b'h' | b'j') {
             let value = self.memo.get(&place).copied();
             self.stack
-                .push(value.ok_or_else(|| Error::failed(format!("nothing was kept as {place}")))?);
+                .put(value.ok_or_else(|| Error::failed(format!("nothing was kept as {place}")))?);
         } else {
-            let value = self.peek()?;
+            let value = self.stack.peek()?;
             self.memo.insert(place, value);
         }
         Ok(true)
@@ -173,16 +177,16 @@ impl<'a> Machine<'a> {
                 let (module, name) = (self.reader.line()?, self.reader.line()?);
                 self.global(module, name)?;
             }
-            0x93 => match self.pop_many(2)?[..] {
+            0x93 => match self.stack.pop_many(2)?[..] {
                 [PickleValue::Text(module), PickleValue::Text(name)] => {
                     self.global(module, name)?
                 }
                 _ => return Err(Error::failed("a name is no text")),
             },
-            b'R' => self.pop_many(2).and_then(|parts| self.apply(parts[0], parts[1]))?,
-            0x81 => match self.pop_many(2)?[..] {
+            b'R' => self.stack.pop_many(2).and_then(|parts| self.apply(parts[0], parts[1]))?,
+            0x81 => match self.stack.pop_many(2)?[..] {
                 [PickleValue::Global(Global::Module), _] => {
-                    self.push(PickleNode::Module(PickleValue::None))
+                    self.stack.push(PickleNode::Module(PickleValue::None))
                 }
                 _ => {
                     return Err(Error::failed(
@@ -191,7 +195,7 @@ impl<'a> Machine<'a> {
                 }
             },
             b'b' => self.build()?,
-            b'Q' => self.pop().and_then(|id| self.storage(id))?,
+            b'Q' => self.stack.pop().and_then(|id| self.storage(id))?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -201,11 +205,12 @@ impl<'a> Machine<'a> {
         let Some(global) = known(module, name) else {
             let shown = format!("{module}.{name}").escape_debug().to_string();
             return Err(Error::failed(format!(
-                "'{shown}' is none of the names that weights need, and nothing is run from a file; save the weights \
+                "'{shown}' is none of the names that weights need, and nothing is run from a \
+                 file; save the weights \
                  alone, as torch.save(model.state_dict(), PATH) does"
             )));
         };
-        self.stack.push(PickleValue::Global(global));
+        self.stack.put(PickleValue::Global(global));
         Ok(())
     }
 
@@ -214,12 +219,12 @@ impl<'a> Machine<'a> {
         let PickleValue::Global(global) = callable else {
             return Err(Error::failed("calls what is no name"));
         };
-        let arguments = self.tuple(arguments)?.to_vec();
+        let arguments = self.stack.tuple(arguments)?.to_vec();
         match (global, &arguments[..]) {
-            (Global::OrderedDict, []) => self.push(PickleNode::Dict(vec![])),
+            (Global::OrderedDict, []) => self.stack.push(PickleNode::Dict(vec![])),
             (Global::Tensor, [storage, offset, shape, strides, ..]) => {
                 let view = self.view(*storage, None, *offset, *shape, *strides)?;
-                self.push(PickleNode::Tensor(view));
+                self.stack.push(PickleNode::Tensor(view));
             }
             (
                 Global::TypedTensor,
@@ -235,9 +240,9 @@ impl<'a> Machine<'a> {
                 ],
             ) => {
                 let view = self.view(*storage, Some(*dtype), *offset, *shape, *strides)?;
-                self.push(PickleNode::Tensor(view));
+                self.stack.push(PickleNode::Tensor(view));
             }
-            (Global::Parameter | Global::Same, [first, ..]) => self.stack.push(*first),
+            (Global::Parameter | Global::Same, [first, ..]) => self.stack.put(*first),
             _ => {
                 return Err(Error::failed(format!(
                     "{global:?} cannot take these {} arguments",
@@ -256,7 +261,7 @@ impl<'a> Machine<'a> {
         shape: PickleValue<'a>,
         strides: PickleValue<'a>,
     ) -> Result<View> {
-        let Some(PickleNode::Storage(storage)) = self.node(storage) else {
+        let Some(PickleNode::Storage(storage)) = self.stack.node(storage) else {
             return Err(Error::failed("a tensor without a storage"));
         };
         let dtype =
@@ -266,12 +271,12 @@ impl<'a> Machine<'a> {
     }
 
     fn sides(&self, value: PickleValue<'a>) -> Result<Vec<usize>> {
-        self.tuple(value)?.iter().map(|side| natural(*side)).collect()
+        self.stack.tuple(value)?.iter().map(|side| natural(*side)).collect()
     }
 
     /// A storage by its persistent id: ('storage', class, key, device, count[, None]).
     fn storage(&mut self, id: PickleValue<'a>) -> Result<()> {
-        let storage = match self.tuple(id)? {
+        let storage = match self.stack.tuple(id)? {
             [
                 PickleValue::Text("storage"),
                 PickleValue::Global(Global::Storage(dtype)),
@@ -289,99 +294,20 @@ impl<'a> Machine<'a> {
             ] => Storage { key, dtype: *dtype, count: natural(*count)? },
             _ => return Err(Error::failed("a persistent id is none of a storage")),
         };
-        self.push(PickleNode::Storage(storage));
+        self.stack.push(PickleNode::Storage(storage));
         Ok(())
     }
 
     /// Gives a module its attributes. Attributes of a dictionary (its `_metadata`) are left aside.
     fn build(&mut self) -> Result<()> {
-        let state = self.pop()?;
-        match self.top_node()? {
+        let state = self.stack.pop()?;
+        match self.stack.top_node()? {
             PickleNode::Module(attributes) => *attributes = state,
             PickleNode::Dict(_) => {}
             _ => return Err(Error::failed("sets the state of what has none")),
         }
         Ok(())
     }
-
-    fn append(&mut self, items: Vec<PickleValue<'a>>) -> Result<()> {
-        match self.top_node()? {
-            PickleNode::List(list) => list.extend(items),
-            _ => return Err(Error::failed("appends to what is no list")),
-        }
-        Ok(())
-    }
-
-    fn set(&mut self, items: &[PickleValue<'a>]) -> Result<()> {
-        let entries = pairs(items)?;
-        match self.top_node()? {
-            PickleNode::Dict(dict) => dict.extend(entries),
-            _ => return Err(Error::failed("sets an entry of what is no dictionary")),
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, node: PickleNode<'a>) {
-        self.stack.push(PickleValue::Node(self.nodes.len()));
-        self.nodes.push(node);
-    }
-
-    fn node(&self, value: PickleValue<'a>) -> Option<&PickleNode<'a>> {
-        if let PickleValue::Node(place) = value { self.nodes.get(place) } else { None }
-    }
-
-    fn tuple(&self, value: PickleValue<'a>) -> Result<&[PickleValue<'a>]> {
-        match self.node(value) {
-            Some(PickleNode::Tuple(items) | PickleNode::List(items)) => Ok(items),
-            _ => Err(Error::failed("a tuple was expected")),
-        }
-    }
-
-    fn top_node(&mut self) -> Result<&mut PickleNode<'a>> {
-        let PickleValue::Node(place) = self.peek()? else {
-            return Err(Error::failed("changes what holds nothing"));
-        };
-        self.nodes.get_mut(place).ok_or_else(|| Error::failed("changes what is not there"))
-    }
-
-    /// The height below which this opcode may not reach.
-    fn floor(&self) -> usize {
-        self.marks.last().copied().unwrap_or(0)
-    }
-
-    fn peek(&self) -> Result<PickleValue<'a>> {
-        let above = self.stack.len() > self.floor();
-        self.stack
-            .last()
-            .copied()
-            .filter(|_| above)
-            .ok_or_else(|| Error::failed("the stack is empty"))
-    }
-
-    fn pop(&mut self) -> Result<PickleValue<'a>> {
-        let value = self.peek()?;
-        self.stack.pop();
-        Ok(value)
-    }
-
-    fn pop_many(&mut self, count: usize) -> Result<Vec<PickleValue<'a>>> {
-        if self.stack.len() < self.floor() + count {
-            return Err(Error::failed("the stack is empty"));
-        }
-        Ok(self.stack.split_off(self.stack.len() - count))
-    }
-
-    fn since_mark(&mut self) -> Result<Vec<PickleValue<'a>>> {
-        let mark = self.marks.pop().ok_or_else(|| Error::failed("there is no mark"))?;
-        Ok(self.stack.split_off(mark))
-    }
-}
-
-fn pairs<'a>(items: &[PickleValue<'a>]) -> Result<Vec<(PickleValue<'a>, PickleValue<'a>)>> {
-    if !items.len().is_multiple_of(2) {
-        return Err(Error::failed("a dictionary's key without a value"));
-    }
-    Ok(items.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect())
 }
 
 fn natural(value: PickleValue<'_>) -> Result<usize> {

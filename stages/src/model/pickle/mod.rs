@@ -7,6 +7,7 @@
 pub mod globals;
 pub mod machine;
 pub mod reader;
+mod stack;
 pub mod value;
 pub mod write;
 

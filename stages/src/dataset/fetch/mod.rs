@@ -5,6 +5,12 @@
 //! a content that changed between two parts starts over. The digest has the last word: what was put
 //! together of parts and is wrong is fetched once more in one piece.
 
+mod answer;
+mod source;
+
+pub use source::Source;
+
+use self::answer::{TransferOutcome, continues, header, number, trouble, validator};
 use crate::context::Context;
 use crate::dataset::digests::{Digests, Expected};
 use crate::error::{Error, Result};
@@ -27,100 +33,15 @@ const REDIRECTS: u32 = 8;
 /// Timeout of a silent server.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A URL to fetch from. Displayed without user, password and query.
-#[derive(Clone)]
-pub struct Source {
-    url: String,
-    shown: String,
-}
-
-impl Source {
-    /// Understands a URL; http and https only.
-    pub fn new(url: &str) -> Result<Source> {
-        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-        let (host, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
-        let (host, path) = (
-            host.rsplit('@').next().unwrap_or(host),
-            path.split(['?', '#']).next().unwrap_or(path),
-        );
-        let shown = format!("{scheme}://{}/{path}", host.split(['?', '#']).next().unwrap_or(host));
-        if !matches!(scheme, "http" | "https") || url.parse::<ureq::http::Uri>().is_err() {
-            return Err(Error::failed(format!(
-                "'{shown}': must be an http or https URL (a local file is 'file')"
-            )));
-        }
-        Ok(Source { url: url.to_string(), shown })
-    }
-
-    /// Where a redirect leads: `location` resolved against this URL. User and password stay with
-    /// their host.
-    fn redirected(&self, location: &str) -> Option<Source> {
-        Source::new(&resolve(&self.url, location)?).ok()
-    }
-}
-
-/// A reference resolved against a URL: RFC 3986, section 5.2, without its fragment. (The crate `url`
-/// would draw Unicode's tables into the program for this.)
-fn resolve(base: &str, reference: &str) -> Option<String> {
-    let reference = reference.split('#').next().unwrap_or_default();
-    let (scheme, rest) = base.split_once("://")?;
-    let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (host, rest) = rest.split_at(host_end);
-    let rest = rest.split('#').next().unwrap_or_default();
-    let (path, _) = rest.split_once('?').unwrap_or((rest, ""));
-    let is_absolute = reference.split(['/', '?']).next().is_some_and(|head| head.contains(':'));
-    let (target, query) = reference
-        .split_once('?')
-        .map_or((reference, None), |(target, query)| (target, Some(query)));
-    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-    let folder = &path[..path.rfind('/').map_or(0, |at| at + 1)];
-    let joined = match target {
-        _ if is_absolute => return Some(reference.to_string()),
-        _ if target.starts_with("//") => return Some(format!("{scheme}:{reference}")),
-        "" if reference.is_empty() => return Some(format!("{scheme}://{host}{rest}")),
-        "" => path.to_string(),
-        _ if target.starts_with('/') => without_dots(target),
-        _ => without_dots(&format!("/{}{target}", folder.trim_start_matches('/'))),
-    };
-    Some(format!("{scheme}://{host}{joined}{query}"))
-}
-
-/// A path without its segments `.` and `..`.
-fn without_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = vec![];
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    for (at, segment) in segments.iter().enumerate() {
-        match *segment {
-            "." => {}
-            ".." => drop(kept.pop()),
-            other => kept.push(other),
-        }
-        if at + 1 == segments.len() && matches!(*segment, "." | "..") {
-            kept.push("");
-        }
-    }
-    format!("/{}", kept.join("/"))
-}
-
 /// Description of the bytes in `partial`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Partial {
-    /// The digest of the URL, which may hold a password.
+    /// The URL's digest, since the URL may hold a password.
     url: Option<Digest>,
     /// A strong ETag, or the date of the last change.
     validator: Option<String>,
     /// The length of the whole.
     length: Option<u64>,
-}
-
-/// Outcome of one transfer.
-enum Outcome {
-    /// All is there.
-    Done,
-    /// It broke off, for this reason; so many bytes came.
-    Broken(String, u64),
-    /// The server does not want to, for this reason.
-    Refused(String),
 }
 
 /// Fetches from the first source that gives the expected content; returns the finished file.
@@ -195,16 +116,16 @@ impl Fetch<'_> {
         loop {
             pieces += 1;
             let reason = match self.transfer(source)? {
-                Outcome::Done => return Ok(pieces == 1),
-                Outcome::Broken(reason, 0) if refusals < REFUSALS => {
+                TransferOutcome::Done => return Ok(pieces == 1),
+                TransferOutcome::Broken(reason, 0) if refusals < REFUSALS => {
                     refusals += 1;
                     reason
                 }
-                Outcome::Broken(reason, came) if came > 0 && breaks < BREAKS => {
+                TransferOutcome::Broken(reason, came) if came > 0 && breaks < BREAKS => {
                     breaks += 1;
                     reason
                 }
-                Outcome::Broken(reason, _) | Outcome::Refused(reason) => {
+                TransferOutcome::Broken(reason, _) | TransferOutcome::Refused(reason) => {
                     return Err(Error::failed(format!("{}: {reason}", source.shown)));
                 }
             };
@@ -217,8 +138,8 @@ impl Fetch<'_> {
         }
     }
 
-    /// One request, and the bytes of its answer.
-    fn transfer(&mut self, source: &Source) -> Result<Outcome> {
+    /// Sends one request and stores its answer's bytes.
+    fn transfer(&mut self, source: &Source) -> Result<TransferOutcome> {
         self.cx.check_stop()?;
         let (have, partial) = (self.have(), self.partial());
         // Another mirror's ETag means nothing here: its length must do, and the digest at the end.
@@ -234,12 +155,12 @@ impl Fetch<'_> {
             200 => self.body(source, response, 0),
             206 | 416 if have > 0 => {
                 self.forget()?;
-                Ok(Outcome::Broken("its content has changed".into(), 0))
+                Ok(TransferOutcome::Broken("its content has changed".into(), 0))
             }
             status @ (408 | 425 | 429 | 500..=599) => {
-                Ok(Outcome::Broken(format!("the server answers {status}"), 0))
+                Ok(TransferOutcome::Broken(format!("the server answers {status}"), 0))
             }
-            status => Ok(Outcome::Refused(format!("the server answers {status}"))),
+            status => Ok(TransferOutcome::Refused(format!("the server answers {status}"))),
         }
     }
 
@@ -249,7 +170,7 @@ impl Fetch<'_> {
         source: &Source,
         have: u64,
         validator: Option<&str>,
-    ) -> Result<Response<Body>, Outcome> {
+    ) -> Result<Response<Body>, TransferOutcome> {
         let mut place = source.clone();
         for _ in 0..=REDIRECTS {
             let mut request = self.agent.get(&place.url);
@@ -262,30 +183,34 @@ impl Fetch<'_> {
             let response = request.call().map_err(|error| trouble(&error, &place))?;
             match (response.status().as_u16(), header(&response, "location")) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => {
-                    let refused =
-                        || Outcome::Refused("redirects to what is no http or https URL".into());
+                    let refused = || {
+                        TransferOutcome::Refused("redirects to what is no http or https URL".into())
+                    };
                     place = place.redirected(location).ok_or_else(refused)?;
                 }
                 _ => return Ok(response),
             }
         }
-        Err(Outcome::Refused("redirects without end".into()))
+        Err(TransferOutcome::Refused("redirects without end".into()))
     }
 
-    /// Writes an answer's bytes after the first `have` that are already there.
-    fn body(&mut self, source: &Source, response: Response<Body>, have: u64) -> Result<Outcome> {
+    /// Writes an answer's bytes after the first `have`, kept from earlier transfers.
+    fn body(
+        &mut self,
+        source: &Source,
+        response: Response<Body>,
+        have: u64,
+    ) -> Result<TransferOutcome> {
         let length = number(&response, "content-length").map(|rest| have + rest);
         if length.is_some_and(|length| length > self.limit) {
-            return Ok(Outcome::Refused(format!(
-                "has more than {} bytes; raise 'max_gib' if that is right",
-                self.limit
-            )));
+            return Ok(self.too_long("has"));
         }
         if have == 0 {
-            let partial =
-                Partial { url: Some(url_digest(source)), validator: validator(&response), length };
-            self.forget()?;
-            crate::context::write_json(&self.folder.join("partial.json"), &partial)?;
+            self.begin(Partial {
+                url: Some(url_digest(source)),
+                validator: validator(&response),
+                length,
+            })?;
         }
         let mut file = FileWriter::append(&self.folder.join("partial"))?;
         let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
@@ -294,32 +219,43 @@ impl Fetch<'_> {
             self.cx.check_stop()?;
             match reader.read(&mut buffer) {
                 Ok(0) if length.is_some_and(|length| done < length) => {
-                    return Ok(Outcome::Broken("the connection broke off".into(), done - have));
+                    return Ok(TransferOutcome::Broken(
+                        "the connection broke off".into(),
+                        done - have,
+                    ));
                 }
                 Ok(0) => {
                     file.sync()?;
-                    return Ok(Outcome::Done);
+                    return Ok(TransferOutcome::Done);
                 }
                 Ok(n) => {
                     file.write_bytes(&buffer[..n])?;
                     done += n as u64;
                 }
                 Err(error) => {
-                    return Ok(Outcome::Broken(
-                        format!("the connection broke off ({error})"),
-                        done - have,
-                    ));
+                    let words = format!("the connection broke off ({error})");
+                    return Ok(TransferOutcome::Broken(words, done - have));
                 }
             }
             if done > self.limit {
                 self.forget()?;
-                return Ok(Outcome::Refused(format!(
-                    "sends more than {} bytes; raise 'max_gib' if that is right",
-                    self.limit
-                )));
+                return Ok(self.too_long("sends"));
             }
             self.tell(done, length);
         }
+    }
+
+    fn too_long(&self, verb: &str) -> TransferOutcome {
+        let limit = self.limit;
+        let words = format!("{verb} more than {limit} bytes; raise 'max_gib' if that is right");
+        TransferOutcome::Refused(words)
+    }
+
+    /// Forgets earlier bytes and notes the content to come. The note is written first: bytes
+    /// without a note do not count.
+    fn begin(&self, partial: Partial) -> Result<()> {
+        self.forget()?;
+        crate::context::write_json(&self.folder.join("partial.json"), &partial)
     }
 
     fn tell(&mut self, done: u64, total: Option<u64>) {
@@ -364,83 +300,4 @@ impl Fetch<'_> {
 
 fn url_digest(source: &Source) -> Digest {
     Digest::of(source.url.as_bytes())
-}
-
-fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
-    response.headers().get(name)?.to_str().ok()
-}
-
-fn number(response: &Response<Body>, name: &str) -> Option<u64> {
-    header(response, name)?.trim().parse().ok()
-}
-
-/// Validator of the content: a strong ETag, else the date of its last change.
-fn validator(response: &Response<Body>) -> Option<String> {
-    let etag = header(response, "etag").filter(|etag| !etag.starts_with("W/"));
-    etag.or_else(|| header(response, "last-modified")).map(str::to_string)
-}
-
-/// True if a partial answer starts at our position and its total length is the known length.
-fn continues(response: &Response<Body>, have: u64, length: Option<u64>) -> bool {
-    let Some(range) =
-        header(response, "content-range").and_then(|text| text.strip_prefix("bytes "))
-    else {
-        return false;
-    };
-    let (span, total) = range.split_once('/').unwrap_or((range, "*"));
-    let starts =
-        span.split_once('-').and_then(|(start, _)| start.trim().parse().ok()) == Some(have);
-    starts && (total == "*" || length.is_none() || total.trim().parse().ok() == length)
-}
-
-/// An error's words, without the secrets of the URL. What another try may mend counts as broken.
-fn trouble(error: &ureq::Error, source: &Source) -> Outcome {
-    use ureq::Error::{ConnectionFailed, HostNotFound, Io, Timeout};
-    match error {
-        Io(error) => Outcome::Broken(format!("cannot connect ({error})"), 0),
-        Timeout(_) => Outcome::Broken("the server does not answer".into(), 0),
-        ConnectionFailed => Outcome::Broken("cannot connect".into(), 0),
-        HostNotFound => {
-            Outcome::Refused("there is no such host; check the URL and the network".into())
-        }
-        other => Outcome::Refused(other.to_string().replace(&source.url, &source.shown)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::resolve;
-
-    /// The examples of RFC 3986, section 5.4, with http.
-    #[test]
-    fn a_redirect_is_resolved_as_the_standard_says() {
-        for (reference, wanted) in [
-            ("g", "http://a/b/c/g"),
-            ("./g", "http://a/b/c/g"),
-            ("g/", "http://a/b/c/g/"),
-            ("/g", "http://a/g"),
-            ("//g", "http://g"),
-            ("?y", "http://a/b/c/d;p?y"),
-            ("g?y", "http://a/b/c/g?y"),
-            ("g#s", "http://a/b/c/g"),
-            ("", "http://a/b/c/d;p?q"),
-            (".", "http://a/b/c/"),
-            ("./", "http://a/b/c/"),
-            ("..", "http://a/b/"),
-            ("../g", "http://a/b/g"),
-            ("../../g", "http://a/g"),
-            ("../../../g", "http://a/g"),
-            ("/./g", "http://a/g"),
-            ("g;x=1/../y", "http://a/b/c/y"),
-            ("g?y/../x", "http://a/b/c/g?y/../x"),
-            ("https://other/x?z", "https://other/x?z"),
-        ] {
-            assert_eq!(
-                resolve("http://a/b/c/d;p?q", reference).as_deref(),
-                Some(wanted),
-                "{reference}"
-            );
-        }
-        assert_eq!(resolve("http://me:pw@h", "b.tar").as_deref(), Some("http://me:pw@h/b.tar"));
-    }
 }
