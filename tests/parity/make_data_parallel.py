@@ -47,6 +47,7 @@ def train(rank, meeting):
         tensors = {f"rank_0/{name}": tensor.detach().contiguous().clone() for name, tensor in net.state_dict().items()}
         about = dict(ranks=RANKS, steps=STEPS, rate=RATE, loss={}, optimizer=dict(name="sgd", momentum=MOMENTUM),
                      network=dict(channels=[4, 8], strides=[2], residual_units=2, norm="batch"))
+        FOLDER.mkdir(parents=True, exist_ok=True)
         save_file(tensors, FOLDER / "data_parallel.safetensors", metadata={"about": json.dumps(about)})
     dist.destroy_process_group()
 
