@@ -1,4 +1,4 @@
-//! Where things lie on disk: fanned folders, listings, and the place of what is bad.
+//! Places on disk: fanned folders, listings, and the place of what is bad.
 
 use crate::artifact::FileStat;
 use crate::disk;

@@ -38,8 +38,8 @@ struct Held {
 }
 
 impl Pin {
-    /// A new pin below `folder`. Call while holding the removal guard: gc takes a file that nobody has
-    /// locked for a left-over.
+    /// A new pin below `folder`. Call while holding the removal guard: gc takes a file that nobody
+    /// has locked for a left-over.
     pub(crate) fn create(folder: &Path) -> Result<Pin> {
         disk::create_folders(folder).map_err(Error::in_store)?;
         let path = folder.join(format!("{}-{}", disk::unique(), Place::of(folder)));

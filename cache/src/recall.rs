@@ -41,7 +41,7 @@ pub enum Recall {
     Made,
 }
 
-/// What a making hands over, besides the files in the draft.
+/// Result of a making, besides the files in the draft.
 #[derive(Clone, Debug, Default)]
 pub struct Making {
     /// Data kept beside the files; see [`Entry::record`].

@@ -27,6 +27,7 @@ pub mod job_facts;
 pub mod journal;
 pub mod labelled_cases;
 pub mod liveness;
+pub mod lock;
 pub mod log;
 pub mod machine;
 pub mod markdown;

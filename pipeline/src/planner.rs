@@ -251,8 +251,8 @@ impl<'a> Planner<'a> {
         digest
     }
 
-    /// A stage whose bytes are gone is made again: those that something reads which must run, and of
-    /// what is reused whatever is not there with its size.
+    /// A stage whose bytes are gone is made again: those that something reads which must run, and
+    /// of what is reused whatever is not there with its size.
     fn miss_bytes(&self, plan: &mut Plan) -> Result<()> {
         let mut readers = vec![vec![]; plan.steps.len()];
         for (reader, step) in plan.steps.iter().enumerate() {

@@ -5,8 +5,8 @@ use crate::event::Event;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// The text with control characters as `\u001b`; line feeds and tabs stay. JSON stays what it is: the
-/// escapes are JSON's own.
+/// The text with control characters as `\u001b`; line feeds and tabs stay. JSON stays what it is:
+/// the escapes are JSON's own.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);

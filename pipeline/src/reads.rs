@@ -1,6 +1,6 @@
-//! Reads: which files of the artifacts it needs a stage reads: the parts of its roles, or fewer where
-//! its kind tells by small files of its inputs. Only these enter the recipe, must be there, and can
-//! be opened.
+//! Reads: which files of the artifacts it needs a stage reads: the parts of its roles, or fewer
+//! where its kind tells by small files of its inputs. Only these enter the recipe, must be there,
+//! and can be opened.
 
 use crate::error::{Error, Result};
 use crate::workflow::StageSpec;

@@ -1,9 +1,9 @@
 //! Credentials in URLs and variables, and how they are kept out of everything that is written.
 //!
-//! Of a URL no user, no fragment and no query value is kept, but for a few harmless keys: nobody can
-//! list all the names under which services expect a password. A variable is a secret if a URL is
-//! written with it, or if its name says so. What is replaced is the content of strings, before they
-//! are encoded, so that records stay what they are: JSON, YAML, tables.
+//! Of a URL no user, no fragment and no query value is kept, but for a few harmless keys: nobody
+//! can list all the names under which services expect a password. A variable is a secret if a URL
+//! is written with it, or if its name says so. What is replaced is the content of strings, before
+//! they are encoded, so that records stay what they are: JSON, YAML, tables.
 
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock};

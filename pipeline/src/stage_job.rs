@@ -1,9 +1,10 @@
-//! Making one stage, on a thread of its own: recalled from the store as its items are, with the work
-//! done by an executor. What happens on the way is sent to the thread that owns the run.
+//! Making one stage, on a thread of its own: recalled from the store as its items are, with the
+//! work done by an executor. What happens on the way is sent to the thread that owns the run.
 
 use crate::executor::{Executor, Finished, HandedItem, Order};
 use crate::job::Job;
 use crate::job_facts::JobFacts;
+use crate::lock::lock;
 use crate::machine;
 use crate::own_files::{ATTEMPTS, OwnFiles, seen_again, touched};
 use crate::secret;
@@ -14,11 +15,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use voxflow_cache::{
     Artifact, Blob, Claim, Draft, Entry, Fingerprint, Making, Policy, Recall, Recipe, Seen,
-    SettledFolder, Store, Wait, Watch,
+    SettledFolder, Store, Wait, Watch, disk,
 };
 use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 
@@ -190,7 +191,14 @@ impl StageHost<'_> {
     fn attempt(&self, draft: &Draft) -> Result<Attempt> {
         let watch = self.own.watch_stage()?;
         self.adopted().clear();
-        let (finished, seen) = self.own.look_again(&watch, self.work(&self.task(draft)))?;
+        let looked = self.own.look_again(&watch, self.work(&self.task(draft)));
+        if let Ok((_, Seen::Touched(_))) | Err(Error::Store(voxflow_cache::Error::Changed { .. })) =
+            &looked
+        {
+            // Made of files that were written meanwhile: nobody may take it over.
+            self.executor.tidy(&self.job.recipe);
+        }
+        let (finished, seen) = looked?;
         if let Seen::Touched(file) = seen {
             return self.begin_again(file);
         }
@@ -275,7 +283,8 @@ impl StageHost<'_> {
     /// was written meanwhile: then it is made again.
     fn keep_item(&self, item: &HandedItem, watch: &Watch) -> Result<()> {
         if let ((), Seen::Touched(_)) = seen_again(watch, Ok(()))? {
-            return Ok(());
+            // Neither this program nor a node takes an item whose files are gone.
+            return Ok(disk::remove(&item.folder)?);
         }
         let HandedItem { recipe, folder, files, seconds } = item.clone();
         let elsewhere = SettledFolder { folder, files, seconds };
@@ -387,10 +396,6 @@ enum Attempt {
     /// This file was written meanwhile, its bytes the same in the end, so that nobody can say what
     /// the work has read.
     Touched(PathBuf),
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The message of a panic, in one line.

@@ -30,7 +30,7 @@ pub struct ExecArgs {
     /// Device for training and prediction: auto, cpu, cuda (any cards) or cuda:N (this one)
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
-    /// Where stages are made; by default as the site file says, or here
+    /// Place where stages are made; by default as the site file says, or here
     #[arg(long, value_enum)]
     pub executor: Option<ExecutorName>,
     /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
@@ -61,13 +61,26 @@ impl ExecArgs {
         self.threads.map_or((machine::cores() / stages.max(1)).max(1), usize::from)
     }
 
-    /// The executor, and the budget of what it makes at once.
-    pub fn executor(&self, home: &Home, verify: bool) -> Result<(Box<dyn Executor>, ExecOptions)> {
+    /// The place where stages are made, by the flags and the site file.
+    pub fn place(&self, home: &Home) -> Result<Site> {
         let mut site = Site::find(self.site.as_deref(), home.root())?;
         site.executor = self.executor.unwrap_or(site.executor);
+        Ok(site)
+    }
+
+    /// The executor, and the budget of what it makes at once.
+    /// Cards are looked for where `wants_card` says that a stage may use one: asking a driver takes
+    /// longer than a run with nothing to do.
+    pub fn executor(
+        &self,
+        site: Site,
+        home: &Home,
+        wants_card: bool,
+        verify: bool,
+    ) -> Result<(Box<dyn Executor>, ExecOptions)> {
         let store = std::path::absolute(home.store()).map_err(Error::io("find", home.store()))?;
         let Some(cluster) = remote::cluster_of(&site, &store) else {
-            let local = Local::on(&self.device);
+            let local = Local::on(if wants_card { &self.device } else { "cpu" });
             let options = self.options(local.gpus(), verify);
             return Ok((Box::new(local), options));
         };

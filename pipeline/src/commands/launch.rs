@@ -27,6 +27,7 @@ use crate::{device, disk_space, log, machine, report, secret, store_homes};
 use std::sync::{Arc, Mutex, PoisonError};
 use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
+use voxflow_stages::stage::Pool;
 
 /// Everything needed to launch runs: home, store and execution options.
 pub struct Launch<'a> {
@@ -70,7 +71,7 @@ impl<'a> Launch<'a> {
         workflows: Vec<(Workflow, Option<Sweep>)>,
         wishes: &StageSelection,
     ) -> Result<LaunchResult> {
-        let (executor, options) = self.means.executor(&self.home, wishes.verify)?;
+        let site = self.means.place(&self.home)?;
         let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
         let mut plans = vec![];
@@ -84,6 +85,9 @@ impl<'a> Launch<'a> {
             &self.store,
             planner.history(),
         )?;
+        let wants_card = plans.iter().any(|(plan, _)| wants_card(plan));
+        let (executor, options) =
+            self.means.executor(site, &self.home, wants_card, wishes.verify)?;
         let runs = self.open(plans)?;
         short.iter().for_each(|words| tracing::warn!("{words}"));
         let folders: Vec<RunFolder> = runs.iter().map(|run| run.folder().clone()).collect();
@@ -220,6 +224,12 @@ fn observers(
         Box::new(Heartbeat::new(folder.path())),
         for_people,
     ])
+}
+
+/// True if a stage that may be made wants a graphics card.
+fn wants_card(plan: &Plan) -> bool {
+    let mut stages = plan.workflow.stages.iter().enumerate();
+    stages.any(|(index, stage)| plan.is_open(index) && stage.kind.pool == Pool::Gpu)
 }
 
 /// Refuses what is known to be impossible before any work: a device that is insisted on and cannot

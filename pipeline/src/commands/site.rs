@@ -24,14 +24,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// A clock that is so far from the file system's is told.
 const CLOCK: f64 = 2.0;
 
-/// What is asked about the site.
+/// Questions about the site.
 #[derive(Debug, Subcommand)]
 pub enum SiteOf {
     /// Say what each kind of stage gets, and what the cluster says to it
     Check(Check),
 }
 
-/// How it is checked.
+/// Options of the check.
 #[derive(Debug, Args)]
 pub struct Check {
     /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
@@ -79,7 +79,7 @@ impl Check {
         Ok(if is_good { Exit::Done } else { Exit::Failed })
     }
 
-    /// What one node of each partition has.
+    /// The equipment of one node of each partition.
     fn nodes(&self, site: &Site, cluster: &dyn Cluster, store: &Path) -> Result<(TextTable, bool)> {
         let mut partitions: Vec<Option<String>> =
             jobs(site).map(|(_, wants)| wants.partition).collect();

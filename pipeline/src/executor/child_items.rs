@@ -2,12 +2,13 @@
 //! Each request waits on a thread of its own, since the item may have to be made by the worker
 //! itself.
 
+use crate::lock::lock;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::process::ChildStdin;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 use voxflow_cache::{Artifact, Recipe};
 use voxflow_stages::{Answer, Error, Host, Reply, Request, Result};
@@ -104,8 +105,4 @@ impl<'a> Recalls<'a> {
             pipe.write_all(&line).ok();
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

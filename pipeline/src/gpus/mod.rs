@@ -95,6 +95,11 @@ impl Gpus {
         stop: &dyn Fn() -> bool,
         waiting: &dyn Fn(&str),
     ) -> voxflow_cache::Result<Option<Lease<'_>>> {
+        if let Some(file) = &self.locks {
+            // One that is there is used as it is; one that cannot be made is told of when it is
+            // locked.
+            let _ = disk::create_public(file);
+        }
         let mut has_waited = false;
         loop {
             if let Some(lease) = self.try_lease(count)? {
@@ -172,17 +177,14 @@ fn offset(id: &str) -> u64 {
 }
 
 /// The lock file of this machine, for all users: in memory where there is such a folder, so that it
-/// does not outlive the machine's run. It is made on first use, open to everybody.
+/// does not outlive the machine's run.
 fn lock_file() -> PathBuf {
     let usual = || {
         let folder = Path::new("/dev/shm");
         let folder = if folder.is_dir() { folder } else { Path::new("/tmp") };
         folder.join("voxflow-gpus.lock")
     };
-    let path = std::env::var_os(LOCKS).map_or_else(usual, PathBuf::from);
-    // One that is there is used as it is, and one that cannot be made is told of when it is locked.
-    let _ = disk::create_public(&path);
-    path
+    std::env::var_os(LOCKS).map_or_else(usual, PathBuf::from)
 }
 
 #[cfg(test)]

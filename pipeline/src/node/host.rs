@@ -5,11 +5,12 @@ use super::seen::is_whole;
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
 use crate::executor::remote::files::Closed;
 use crate::executor::remote::verdict::ItemMade;
+use crate::lock::lock;
 use crate::stop::Stop;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use voxflow_cache::disk::FileWriter;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, Settled, Store, disk, settle};
@@ -124,10 +125,6 @@ impl<'a> NodeHost<'a> {
         }
         Ok(artifact)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Host for NodeHost<'_> {

@@ -64,7 +64,8 @@ impl RunTable {
         self.metrics.retain(|metric| names.iter().any(|name| ends(metric, name)));
     }
 
-    /// Keeps mean scores on validation and testing cases, else of the training, and few parameters. Gives how many parameters are left out.
+    /// Keeps mean scores on validation and testing cases, else of the training, and few parameters.
+    /// Gives how many parameters are left out.
     pub fn for_people(&mut self) -> usize {
         let of_kinds = |wanted: &[Yields]| -> Vec<Column> {
             let fits = |metric: &&Column| {

@@ -3,7 +3,8 @@
 //!
 //! `parse` and `source_map` read the text, `overrides` is `--set`, `environment` fills in variables,
 //! `schema`, `validate` and `roles` find mistakes, `check` puts them together, `resolved`
-//! writes it back. `paths` looks for a person's own files. `axes` reads a sweep, `sweep` is the runs it comes to.
+//! writes it back. `paths` looks for a person's own files. `axes` reads a sweep, `sweep` is the
+//! runs it comes to.
 
 mod axes;
 mod check;

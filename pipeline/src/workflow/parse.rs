@@ -106,7 +106,8 @@ fn mistake(file: &str, place: SourceSpan, trouble: String) -> Diagnostic {
     Diagnostic { file: file.into(), place, stage: None, key: None, trouble, nearest: None }
 }
 
-/// A JSON value read leniently: of two equal keys the first counts (both are reported by `source_map`).
+/// A JSON value read leniently: of two equal keys the first counts (both are reported by
+/// `source_map`).
 struct Loose(Value);
 
 impl<'de> Deserialize<'de> for Loose {

@@ -129,7 +129,8 @@ fn drop_older(folder: &Path) -> Result<()> {
     Ok(old.iter().try_for_each(|path| disk::CHECKPOINT.remove(path))?)
 }
 
-/// True if a half-written file was not written to for long before `now`, by the file system's clock.
+/// True if a half-written file was not written to for long before `now`, by the file system's
+/// clock.
 fn is_abandoned(part: &Path, now: Option<SystemTime>) -> bool {
     let age = modified(part).zip(now).and_then(|(then, now)| now.duration_since(then).ok());
     age.is_some_and(|age| age > ABANDONED)

@@ -45,7 +45,8 @@ pub fn tell_device(cx: &Context, info: &DeviceInfo, ranks: Ranks) {
 }
 
 /// The devices of `ranks` ranks for "auto", "cpu", "cuda" or "cuda:N": consecutive GPUs from the
-/// named one on, or the processor for all. Errors if there are fewer GPUs, unless "auto" finds none.
+/// named one on, or the processor for all. Errors if there are fewer GPUs, unless "auto" finds
+/// none.
 pub fn of_ranks(wanted: &str, ranks: usize) -> Result<Vec<String>> {
     let number = wanted.strip_prefix("cuda:").and_then(|index| index.parse().ok());
     let first: usize = match (wanted, number) {

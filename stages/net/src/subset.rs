@@ -75,8 +75,8 @@ impl PreparedCase {
         }
     }
 
-    /// The volume's shape and the axes of its grid. The origin is that of the resampled volume before
-    /// cropping.
+    /// The volume's shape and the axes of its grid. The origin is that of the resampled volume
+    /// before cropping.
     pub fn grid(&self) -> Grid {
         Grid { shape: self.image.shape(), affine: self.geometry.resampled_affine }
     }

@@ -21,9 +21,9 @@ pub enum Cache {
     ///
     /// Without --max-size, --older-than or --keep-runs only what no entry names goes. Never goes:
     /// what a run in progress uses, what the newest run needs (or the newest N, by --keep-runs),
-    /// and what an unfinished training needs. What went is made again when a run wants it. What runs
-    /// of other homes need that share the store stays too, but with --older-than what was not used
-    /// for so long, save by the newest run of each.
+    /// and what an unfinished training needs. What went is made again when a run wants it. What
+    /// runs of other homes need that share the store stays too, but with --older-than what was not
+    /// used for so long, save by the newest run of each.
     Gc(gc::Gc),
     /// Make the index anew from the files, all of which are read
     Rebuild(verify::Rebuild),

@@ -47,7 +47,7 @@ pub struct Assignment {
 /// A share of a stage's items: those whose fingerprint is `index` modulo `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
-    /// Which share, from 0.
+    /// The share, from 0.
     pub index: u64,
     /// The number of shares.
     pub count: u64,

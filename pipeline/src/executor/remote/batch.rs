@@ -47,7 +47,7 @@ impl Batcher {
     /// says while it takes nothing.
     ///
     /// # Errors
-    /// What the cluster refuses for good, or for an hour; a stop.
+    /// A refusal of the cluster, for good or for an hour; a stop.
     pub fn submit(
         &self,
         attempt: &Attempt,

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use voxflow_stages::Message;
 
-/// Passes on all messages of a start that is over, but its progress. `bytes` is the length of the
-/// messages; a longer file has lines of nobody.
+/// Passes on all messages of a start that is over, but its progress and where it went on. `bytes`
+/// is the length of the messages; a longer file has lines of nobody.
 pub(super) fn replay(start: &Start, bytes: u64, mut tell: impl FnMut(Message)) {
     let Ok(file) = File::open(start.said()) else { return };
     for line in BufReader::new(file.take(bytes)).split(b'\n').map_while(std::io::Result::ok) {
         match serde_json::from_slice(&line) {
-            Ok(Message::Progress(_) | Message::Waiting { .. }) | Err(_) => {}
+            Ok(message) if is_of_the_moment(&message) => {}
+            Err(_) => {}
             Ok(message) => tell(message),
         }
     }
@@ -44,9 +45,11 @@ impl Listener {
         self.heard += end as u64 + 1;
         let messages = text[..end].split(|byte| *byte == b'\n');
         let messages = messages.filter_map(|line| serde_json::from_slice(line).ok());
-        let is_news = |message: &Message| {
-            matches!(message, Message::Progress(_) | Message::Resumed { .. } | Message::Info { .. })
-        };
-        messages.filter(is_news).for_each(&mut tell);
+        messages.filter(is_of_the_moment).for_each(&mut tell);
     }
+}
+
+/// True for messages that mean something while they are new only.
+fn is_of_the_moment(message: &Message) -> bool {
+    matches!(message, Message::Progress(_) | Message::Resumed { .. } | Message::Waiting { .. })
 }

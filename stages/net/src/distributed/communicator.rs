@@ -3,8 +3,8 @@
 use tch::Tensor;
 use voxflow_stages::Result;
 
-/// Sums over ranks. All ranks call the same operations in the same order, on contiguous tensors with
-/// equal size and kind. The result has the same bits on every rank.
+/// Sums over ranks. All ranks call the same operations in the same order, on contiguous tensors
+/// with equal size and kind. The result has the same bits on every rank.
 pub trait Communicator: Send + Sync {
     /// Name and version, for a training's record.
     fn backend(&self) -> String;

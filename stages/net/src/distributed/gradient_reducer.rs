@@ -19,8 +19,8 @@ impl GradientReducer {
         GradientReducer { ranks, flat: None }
     }
 
-    /// Replaces gradients by their sums over ranks, and returns summed losses. Does not wait for the
-    /// device. All ranks must have gradients for the same tensors.
+    /// Replaces gradients by their sums over ranks, and returns summed losses. Does not wait for
+    /// the device. All ranks must have gradients for the same tensors.
     pub fn sum(&mut self, tensors: &[Tensor], losses: Vec<Tensor>) -> Result<Vec<Tensor>> {
         let Some(connection) = self.ranks.connection() else { return Ok(losses) };
         let (Some(first), Some(_)) = (tensors.first(), losses.first()) else { return Ok(losses) };

@@ -82,7 +82,8 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads the library: the file in [`LIBRARY`], else `libtorch_cuda.so`'s own, else the linker's.
+    /// Loads the library: the file in [`LIBRARY`], else `libtorch_cuda.so`'s own, else the
+    /// linker's.
     pub fn load() -> Result<Library> {
         let named = std::env::var_os(LIBRARY).filter(|path| !path.is_empty()).map(PathBuf::from);
         Library::open(&named.unwrap_or_else(|| "libnccl.so.2".into()))

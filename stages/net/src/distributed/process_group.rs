@@ -78,7 +78,8 @@ impl ProcessGroup {
         loop {
             let first = (rounds * slot).min(bytes.len());
             let part = &bytes[first..(first + slot).min(bytes.len())];
-            // SAFETY: the part fits into this rank's slot, which others read after the barrier only.
+            // SAFETY: the part fits into this rank's slot, which others read after the barrier
+            // only.
             unsafe {
                 part.as_ptr().copy_to_nonoverlapping(self.region.slot_of(self.rank), part.len());
             }

@@ -36,8 +36,8 @@ impl SharedMemory {
             self.group.barrier()?;
             let part = BatchShare::new(length, rank, ranks);
             if !part.is_idle {
-                // SAFETY: between the two barriers slots are only read, and each rank writes its own
-                // part of the results.
+                // SAFETY: between the two barriers slots are only read, and each rank writes its
+                // own part of the results.
                 unsafe {
                     let result = region.results().cast::<T>().add(part.first);
                     let result = std::slice::from_raw_parts_mut(result, part.patches);

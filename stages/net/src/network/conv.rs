@@ -46,8 +46,8 @@ impl ConvStep {
         }
     }
 
-    /// Values and weights are rounded to `pass.compute`. If that is not the kind to sum in, they are
-    /// widened, and the sum is rounded, as 16-bit convolutions do internally.
+    /// Values and weights are rounded to `pass.compute`. If that is not the kind to sum in, they
+    /// are widened, and the sum is rounded, as 16-bit convolutions do internally.
     pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         let weight = self.weight.to_kind(pass.compute);
         let bias = self.bias.as_ref().map(|bias| bias.to_kind(pass.compute));

@@ -2,8 +2,8 @@
 //! which belong together.
 //!
 //! `forms` is every way to read a name, `pair` chooses images and labels among them, `patterns`
-//! writes them as the kind `folder` reads them, `matched` is what these find, `trouble` says what was looked for where nothing
-//! fits.
+//! writes them as the kind `folder` reads them, `matched` is what these find, `trouble` says what
+//! was looked for where nothing fits.
 
 mod forms;
 mod found;
