@@ -98,6 +98,11 @@ impl<'a> Explainer<'a> {
         self.rows(workflow, stage).next()?.1.made_in_seconds
     }
 
+    /// Largest memory in bytes of the process that made the stage last.
+    pub fn peak_memory(&self, workflow: &str, stage: &str) -> Option<u64> {
+        self.rows(workflow, stage).find_map(|(_, row)| row.maker["peak_rss_bytes"].as_u64())
+    }
+
     /// Bytes of a stage's last artifact in the store.
     pub fn bytes(&self, workflow: &str, stage: &str) -> Option<u64> {
         let artifact = self.rows(workflow, stage).find_map(|(_, row)| row.artifact.as_ref())?;

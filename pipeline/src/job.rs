@@ -28,6 +28,8 @@ pub struct Job {
     pub gpus: usize,
     /// Resources that the workflow names.
     pub asked: StageResources,
+    /// Largest memory in bytes of the process that made the stage last.
+    pub last_peak: Option<u64>,
     /// Processes that train together where it is a training: the cards that the workflow asks for.
     pub ranks: usize,
     /// Read every blob before it is reused.

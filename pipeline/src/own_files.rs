@@ -60,11 +60,6 @@ impl<'a> OwnFiles<'a> {
         Ok(self.store.watch(files.flatten().cloned().collect())?)
     }
 
-    /// Watches what all items may read.
-    pub fn watch_items(&self) -> Result<Watch<'a>> {
-        Ok(self.store.watch(self.by_digest.values().flatten().cloned().collect())?)
-    }
-
     /// The blob of a file that the stage refers to, which must be one that its recipe names.
     pub fn refer(&self, path: &Path) -> Result<Blob> {
         let blob = self.store.refer(path)?;

@@ -1,6 +1,7 @@
 //! Making one stage, on a thread of its own: recalled from the store as its items are, with the
 //! work done by an executor. What happens on the way is sent to the thread that owns the run.
 
+use crate::executor::remote::verdict::FileRead;
 use crate::executor::{Executor, Finished, HandedItem, Order};
 use crate::job::Job;
 use crate::job_facts::JobFacts;
@@ -19,7 +20,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use voxflow_cache::{
     Artifact, Blob, Claim, Draft, Entry, Fingerprint, Making, Policy, Recall, Recipe, Seen,
-    SettledFolder, Store, Wait, Watch, disk,
+    SettledFolder, Store, Wait, disk,
 };
 use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 
@@ -256,7 +257,6 @@ impl StageHost<'_> {
     }
 
     fn work(&self, task: &Task) -> Result<Finished> {
-        let watch = self.executor.hands_items().then(|| self.own.watch_items()).transpose()?;
         let drafts = Mutex::new(vec![]);
         let workdir = || {
             let draft = self.store.draft()?;
@@ -271,22 +271,23 @@ impl StageHost<'_> {
             log: &self.job.log,
             gpus: self.job.gpus,
             asked: &self.job.asked,
-            keep_item: &|item| match &watch {
-                Some(watch) => self.keep_item(item, watch),
-                None => Ok(()),
-            },
+            last_peak: self.job.last_peak,
+            keep_item: &|item| self.keep_item(item),
         };
         self.executor.make(&order, self, self.stop)
     }
 
     /// Publishes an item that was made outside of this program, unless a file that it may have read
     /// was written meanwhile: then it is made again.
-    fn keep_item(&self, item: &HandedItem, watch: &Watch) -> Result<()> {
-        if let ((), Seen::Touched(_)) = seen_again(watch, Ok(()))? {
+    fn keep_item(&self, item: &HandedItem) -> Result<()> {
+        // The bytes of its files are those of the recipe now, and nobody wrote them since the
+        // item's job looked at them.
+        self.own.watch_item(&item.recipe)?;
+        if FileRead::changed(&item.read)?.is_some() {
             // Neither this program nor a node takes an item whose files are gone.
             return Ok(disk::remove(&item.folder)?);
         }
-        let HandedItem { recipe, folder, files, seconds } = item.clone();
+        let HandedItem { recipe, folder, files, seconds, .. } = item.clone();
         let elsewhere = SettledFolder { folder, files, seconds };
         let making = Making { elsewhere: Some(elsewhere), ..Making::default() };
         let waiting = |wait: Wait| Ok(wait()?);

@@ -1,5 +1,6 @@
 //! `voxflow stop`: asks the process of a run to stop, and cancels the run's jobs on a cluster.
 
+use super::place_args::PlaceArgs;
 use super::tell;
 use crate::error::{Error, Exit, Result};
 use crate::executor::remote::attempt::Attempt;
@@ -8,10 +9,9 @@ use crate::executor::remote::cluster_of;
 use crate::globals::Globals;
 use crate::humanize;
 use crate::runs::{self, StoredRun};
-use crate::site::{ExecutorName, Site};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Runs to stop.
@@ -20,20 +20,16 @@ pub struct StopOf {
     /// Runs: ids, their beginnings, 'latest' or folders
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<String>,
-    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
-    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
-    pub site: Option<PathBuf>,
-    /// The cluster, instead of the file's
-    #[arg(long, value_enum)]
-    pub executor: Option<ExecutorName>,
+    /// The cluster of their jobs.
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 impl StopOf {
     /// Stops each of them.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let mut site = Site::find(self.site.as_deref(), home.root())?;
-        site.executor = self.executor.unwrap_or(site.executor);
+        let site = self.place.find(&home)?;
         for run in runs::find_each(&home, &self.runs)? {
             let cluster = cluster_of(&site, &run.record.store);
             let words = [ask_process(&run), cancel_jobs(&run, cluster)?];

@@ -19,6 +19,7 @@ use crate::job_facts::JobFacts;
 use crate::machine::Usage;
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
+use remote::verdict::FileRead;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Recipe, Settled};
 use voxflow_stages::{Host, Kind, Result, Task};
@@ -36,11 +37,6 @@ pub trait Executor: Sync {
 
     /// Removes what is left of a stage that has been published.
     fn tidy(&self, _recipe: &Recipe) {}
-
-    /// True if items are made outside of this program and handed to `order.keep_item`.
-    fn hands_items(&self) -> bool {
-        false
-    }
 }
 
 /// One stage to be made.
@@ -58,6 +54,8 @@ pub struct Order<'a> {
     pub gpus: usize,
     /// Resources that the workflow names.
     pub asked: &'a StageResources,
+    /// Largest memory in bytes of the process that made it last.
+    pub last_peak: Option<u64>,
     /// Keeps an item that was made and settled in a folder of the store's file system.
     pub keep_item: &'a (dyn Fn(&HandedItem) -> Result<()> + Sync),
 }
@@ -73,6 +71,8 @@ pub struct HandedItem {
     pub files: Vec<Settled>,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// The person's own files that it was made of, as they were.
+    pub read: Vec<FileRead>,
 }
 
 /// Facts about a stage that was made.

@@ -6,6 +6,7 @@ use super::making::Making;
 use super::relay::Listener;
 use super::retry::{Decision, Evidence, Tries};
 use super::verdict::Verdict;
+use crate::own_files::ATTEMPTS;
 use crate::site::OnStop;
 use crate::stop::{Registered, Stoppable};
 use std::path::Path;
@@ -85,14 +86,21 @@ impl<'a> Follow<'a> {
         wants: &mut JobWants,
     ) -> Result<(Start, Verdict)> {
         let mut watched = self.watch(first)?;
-        let mut interval = FIRST_LOOK;
+        let (mut interval, mut touched) = (FIRST_LOOK, 1);
         loop {
             match self.step(&mut watched)? {
                 Decision::Wait => {}
                 Decision::Take => {
                     self.making.keep_items(&watched.attempt)?;
-                    if let Some(good) = watched.attempt.good()? {
-                        return Ok(good);
+                    match watched.attempt.good()? {
+                        Some(good) if self.making.has_items_of(&good.1)? => return Ok(good),
+                        Some(_) if touched == ATTEMPTS => return Err(written_meanwhile()),
+                        Some(_) => {
+                            touched += 1;
+                            self.say("another attempt: files were written while its job read them");
+                            watched = self.watch(self.making.submit(self.shard, wants)?)?;
+                        }
+                        None => {}
                     }
                 }
                 Decision::Fail(error) => {
@@ -208,6 +216,11 @@ impl<'a> Follow<'a> {
             self.making.say(words);
         }
     }
+}
+
+/// The error for files that were written under every job that read them.
+fn written_meanwhile() -> Error {
+    Error::failed("files were written while its jobs read them; run again once nobody writes them")
 }
 
 /// The names and times of the files in a folder.
