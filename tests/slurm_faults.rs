@@ -57,7 +57,7 @@ fn disturbed(flags: &[&str], disturb: impl FnOnce(&Lab, &Cluster)) -> Option<(Re
         let stages = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut names =
             stages.flat_map(|stage| std::fs::read_dir(stage.path())).flatten().flatten();
-        names.any(|name| name.file_name().to_string_lossy().contains("checkpoint"))
+        names.any(|name| name.file_name().to_string_lossy().starts_with("step-"))
     });
     disturb(&there, &cluster);
     let output = run.wait_with_output().unwrap();
@@ -138,7 +138,7 @@ fn a_job_that_is_killed_at_its_limit_twice_without_progress_is_told() {
     let Some(_cluster) = Cluster::up(&mut lab, &[]) else { return };
     // No signal that a program would take for a warning, and no checkpoint before the limit.
     let site = site_with(TRAIN, "train: { partition: short, time: 1m, cpus: 2, memory: 2000M")
-        .replace("lead: 30s", "lead: 30s, options: [\"--signal=B:WINCH@1\"]");
+        .replace("lead: 30s", "lead: 30s, options: [\"--signal=B:URG@1\"]");
     lab.write("site.yaml", &site);
     let text = CUBES
         .replace("epochs: 2", "epochs: 100000")

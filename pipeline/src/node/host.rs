@@ -22,8 +22,8 @@ pub(super) struct NodeHost<'a> {
     assignment: &'a Assignment,
     kind: &'static Kind,
     start: &'a Start,
-    /// Starts of this stage before this one, whose items count.
-    earlier: Vec<Start>,
+    /// Folders of the items of starts before this one, by their fingerprints.
+    earlier: BTreeMap<String, Vec<PathBuf>>,
     store: &'a Store,
     stop: &'a Stop,
     said: Arc<Mutex<FileWriter>>,
@@ -44,12 +44,16 @@ impl<'a> NodeHost<'a> {
         let recipe = &assignment.task.recipe;
         let kind = Kind::named(&recipe.kind)
             .ok_or_else(|| Error::failed(format!("there is no kind '{}'", recipe.kind)))?;
-        let mut earlier = vec![];
+        let mut starts = own.starts()?;
         for attempt in Attempt::list(&assignment.store, &recipe.fingerprint())? {
-            earlier.extend(attempt.starts()?);
+            starts.extend(attempt.starts()?);
         }
-        earlier.extend(own.starts()?);
-        earlier.retain(|other| other != start);
+        starts.retain(|other| other != start);
+        let mut earlier = BTreeMap::<String, Vec<PathBuf>>::new();
+        for folder in starts.iter().flat_map(Start::item_folders) {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            earlier.entry(name).or_default().push(folder);
+        }
         let path = start.said();
         let said = Arc::new(Mutex::new(FileWriter::append(&path)?));
         let (adopted, paths) = (Mutex::default(), Mutex::default());
@@ -75,13 +79,14 @@ impl<'a> NodeHost<'a> {
 
     /// The item of an earlier start.
     fn in_earlier(&self, recipe: &Recipe) -> Option<(PathBuf, ItemMade)> {
-        let fingerprint = recipe.fingerprint();
-        let items = self.earlier.iter().map(|start| start.item(&fingerprint));
-        items.into_iter().find_map(|folder| attempt::item_in(&folder)).filter(|(folder, item)| {
+        let folders = self.earlier.get(&recipe.fingerprint().to_hex())?;
+        let items = folders.iter().filter_map(|folder| attempt::item_in(folder));
+        let mut whole = items.filter(|(folder, item)| {
             item.recipe == *recipe
                 && FileRead::changed(&item.read).is_ok_and(|changed| changed.is_none())
                 && item.files.iter().all(|file| is_whole(&folder.join(&file.name), file.bytes))
-        })
+        });
+        whole.next()
     }
 
     fn make_item(
@@ -173,15 +178,15 @@ impl Host for NodeHost<'_> {
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
         let fingerprint = recipe.fingerprint();
+        if self.assignment.shard.is_some_and(|shard| !shard.has(&fingerprint)) {
+            return Err(Error::Elsewhere);
+        }
         if let Some(artifact) = item_in_store(self.store, recipe)? {
             self.tell(Message::Item { name: name.into(), made: false, fingerprint });
             return Ok(artifact);
         }
         let artifact = match self.in_earlier(recipe) {
             Some((folder, item)) => self.artifact_of(&folder, &item)?,
-            None if self.assignment.shard.is_some_and(|shard| !shard.has(&fingerprint)) => {
-                return Err(Error::Elsewhere);
-            }
             None => self.make_item(name, recipe, make)?,
         };
         self.tell(Message::Item { name: name.into(), made: true, fingerprint });

@@ -179,7 +179,7 @@ impl<'a> Follow<'a> {
             self.say_state(seen);
         }
         let output = self.making.shared.store.join("batches").join(&watched.job.batch);
-        let last_words = last_line(&output.join(format!("{}.out", watched.job.index)));
+        let output = end_of(&output.join(format!("{}.out", watched.job.index)));
         let evidence = Evidence {
             verdict: last.as_ref().map(|verdict| &verdict.end),
             has_started: !starts.is_empty(),
@@ -188,7 +188,7 @@ impl<'a> Follow<'a> {
             past: found.past.as_ref(),
             unseen_for: watched.last_seen.elapsed(),
             has_answered: found.answered.is_some_and(|answered| answered > watched.last_seen),
-            last_words: &last_words,
+            output: &output,
             has_moved: listed(&self.making.order.task.unfinished) != watched.unfinished,
         };
         Ok(self.tries.decide(&evidence))
@@ -233,10 +233,8 @@ fn listed(folder: &Path) -> Vec<(std::ffi::OsString, Option<std::time::SystemTim
     listed
 }
 
-fn last_line(path: &Path) -> String {
+/// The last 4 KiB of a file.
+fn end_of(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
-    let end = &text[text.len().saturating_sub(1 << 12)..];
-    let text = String::from_utf8_lossy(end).into_owned();
-    let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or_default().trim().to_string()
+    String::from_utf8_lossy(&text[text.len().saturating_sub(1 << 12)..]).into_owned()
 }

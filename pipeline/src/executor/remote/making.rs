@@ -100,7 +100,7 @@ impl Making<'_> {
     /// Keeps the finished items of an attempt, whatever became of the rest.
     pub(super) fn keep_items(&self, attempt: &Attempt) -> Result<()> {
         for start in attempt.starts()? {
-            for (folder, item) in start.items_made()? {
+            for (folder, item) in start.items_made() {
                 let fingerprint = item.recipe.fingerprint();
                 let ItemMade { recipe, files, seconds, read, .. } = item;
                 (self.order.keep_item)(&HandedItem { recipe, folder, files, seconds, read })?;
