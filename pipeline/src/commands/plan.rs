@@ -1,8 +1,8 @@
 //! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
 
 use super::place_args::PlaceArgs;
-use super::workflow_args::{Axes, Selection, Source};
-use super::{Form, answer};
+use super::workflow_args::{AxesArgs, SelectionArgs, WorkflowArgs};
+use super::{AnswerFormat, answer};
 use crate::error::{Exit, Result};
 use crate::event::{Decision, Planned};
 use crate::executor::remote;
@@ -25,25 +25,25 @@ use voxflow_cache::Store;
 
 /// The workflow to plan.
 #[derive(Debug, Args)]
-pub struct PlanOf {
+pub struct PlanArgs {
     /// The workflow.
     #[command(flatten)]
-    pub source: Source,
+    pub source: WorkflowArgs,
     /// The axes.
     #[command(flatten)]
-    pub axes: Axes,
+    pub axes: AxesArgs,
     /// The stages.
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: SelectionArgs,
     /// The place of the stages.
     #[command(flatten)]
     pub place: PlaceArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value_t)]
-    pub format: Form,
+    pub format: AnswerFormat,
 }
 
-impl PlanOf {
+impl PlanArgs {
     /// Prints the plan to stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&self.axes.overrides()?)?;
@@ -62,7 +62,7 @@ impl PlanOf {
             let jobs = jobs(&site, &plan, planner.history());
             let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
-                Form::Json => text.push_str(&format!(
+                AnswerFormat::Json => text.push_str(&format!(
                     "{}\n",
                     json!({
                         "values": values, "stages": plan.planned(), "moved_cases": moved,
@@ -70,7 +70,7 @@ impl PlanOf {
                         "jobs": jobs_as_json(&jobs),
                     })
                 )),
-                Form::Text => {
+                AnswerFormat::Text => {
                     if !values.is_empty() {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }

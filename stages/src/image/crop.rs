@@ -36,14 +36,19 @@ impl Foreground {
         Foreground { start: [usize::MAX; 3], end: [0; 3] }
     }
 
-    /// Bounding box of the voxels above `above` in slab `z`, in rows of `width` voxels.
-    pub fn of_slab(z: usize, slab: &[f32], width: usize, above: f32) -> Foreground {
+    /// Bounding box of the foreground in slab `z`, in rows of `width` voxels.
+    pub fn of_slab(
+        z: usize,
+        slab: &[f32],
+        width: usize,
+        is_foreground: impl Fn(f32) -> bool,
+    ) -> Foreground {
         let mut found = Foreground::none();
         for (y, row) in slab.chunks_exact(width.max(1)).enumerate() {
             // Told for whole rows first, many voxels at a time.
-            if row.iter().fold(false, |any, &value| any | (value > above)) {
-                let first = row.iter().position(|&value| value > above).unwrap_or(0);
-                let last = row.iter().rposition(|&value| value > above).unwrap_or(first);
+            if row.iter().fold(false, |any, &value| any | is_foreground(value)) {
+                let first = row.iter().position(|&value| is_foreground(value)).unwrap_or(0);
+                let last = row.iter().rposition(|&value| is_foreground(value)).unwrap_or(first);
                 found =
                     found.and(Foreground { start: [first, y, z], end: [last + 1, y + 1, z + 1] });
             }
@@ -107,7 +112,7 @@ mod tests {
             channel
                 .chunks_exact(20)
                 .enumerate()
-                .map(move |(z, slab)| Foreground::of_slab(z, slab, 4, above))
+                .map(move |(z, slab)| Foreground::of_slab(z, slab, 4, |value| value > above))
         });
         slabs.fold(Foreground::none(), Foreground::and).boxed(image.shape, margin)
     }

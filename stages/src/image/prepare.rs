@@ -249,7 +249,8 @@ impl Way {
             let (channel, backwards) = turn.ordered(channel, shape);
             let resampler = self.resampler.clone().of_backwards(backwards);
             resampler.linear_into(&channel, X_FASTEST, out, |z, slab| {
-                let here = Foreground::of_slab(z, slab, width, scaling.foreground_above());
+                let above = scaling.foreground_above();
+                let here = Foreground::of_slab(z, slab, width, |value| value > above);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 *found = found.and(here);
                 drop(found);

@@ -1,6 +1,6 @@
 //! Counting the items of a stage that are not in the store, before jobs are submitted for them.
 
-use super::making::Making;
+use super::making::RemoteMaking;
 use super::stored::item_in_store;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use voxflow_stages::{Context, Error, Host, Message, Result, Task};
 /// The kind itself runs, with a host that makes nothing, into a folder that nobody keeps: items
 /// have no list, and their recipes are known to the kind alone. An error of the stage is met again
 /// by its job, and told then.
-pub(super) fn missing(making: &Making) -> Result<Option<u64>> {
+pub(super) fn missing(making: &RemoteMaking) -> Result<Option<u64>> {
     let Place::Here(run) = making.order.kind.place else { return Ok(None) };
     let store = Store::read_only(&making.shared.store)?;
     let census = Census { store: &store, making, missing: AtomicU64::new(0) };
@@ -27,7 +27,7 @@ pub(super) fn missing(making: &Making) -> Result<Option<u64>> {
 
 struct Census<'a> {
     store: &'a Store,
-    making: &'a Making<'a>,
+    making: &'a RemoteMaking<'a>,
     missing: AtomicU64,
 }
 

@@ -4,7 +4,7 @@ use crate::machine::Usage;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use voxflow_cache::{Blob, FileStat, Recipe, Settled};
+use voxflow_cache::{Blob, FileStat, Recipe, SettledFile};
 use voxflow_stages::{Reply, Result};
 
 /// A person's own file that a node read, with the stat that it had before and after.
@@ -59,7 +59,7 @@ pub enum End {
     /// The artifact is in `files/`.
     Made {
         /// Its files, safe on the disk.
-        files: Vec<Settled>,
+        files: Vec<SettledFile>,
         /// Blobs of the store that belong to it, by name.
         adopted: BTreeMap<String, Blob>,
     },
@@ -112,7 +112,7 @@ pub struct ItemMade {
     /// Its recipe.
     pub recipe: Recipe,
     /// Its files, safe on the disk.
-    pub files: Vec<Settled>,
+    pub files: Vec<SettledFile>,
     /// Wall time in seconds.
     pub seconds: f64,
     /// The person's own files that it was made of.
