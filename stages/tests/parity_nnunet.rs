@@ -1,12 +1,18 @@
-//! Preprocessing against nnU-Net 2.8.1, on the generated tasks of
+//! Statistics, plans and preprocessing against nnU-Net 2.8.1, on the generated tasks of
 //! `tests/parity/make_preprocessing.py`.
+
+mod support;
 
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use support::Trial;
+use voxflow_stages::Kind;
 use voxflow_stages::image::nifti::read_label;
 use voxflow_stages::image::prepare::{Prepared, prepare};
 use voxflow_stages::image::{Inverter, Preparation};
+use voxflow_stages::planner::{Dataset, DatasetFingerprint, Preset, plan};
 
 /// The largest difference of a prepared image.
 const IMAGES: f32 = 1e-4;
@@ -165,4 +171,113 @@ fn a_label_goes_to_the_prepared_grid_and_back_nearly_unchanged() {
         let different = share_of_different(&back.data, &own.data);
         assert!(different < 0.12, "{}: {different}", fixture.name());
     }
+}
+
+/// The dataset of a task's folder and a split without testing cases, as inputs of a stage.
+fn inputs(fixture: &Fixture, room: &Path, testing: &[&str]) -> [BTreeMap<String, PathBuf>; 2] {
+    let home = folder().join(fixture.task["folder"].as_str().unwrap());
+    let (mut files, mut cases, mut names) = (BTreeMap::new(), vec![], vec![]);
+    for index in 0..fixture.task["cases"].as_u64().unwrap() {
+        let name = format!("case{index}");
+        let image = |channel| format!("imagesTr/{name}_{channel:04}.nii.gz");
+        let images: Vec<String> = (0..fixture.channels().len()).map(image).collect();
+        let label = format!("labelsTr/{name}.nii.gz");
+        files.extend(images.iter().chain([&label]).map(|file| (file.clone(), home.join(file))));
+        cases.push(json!({ "name": name, "images": images, "label": label }));
+        names.push(name);
+    }
+    let listing = json!({
+        "name": fixture.name(), "modality": fixture.channels(), "cases": cases,
+        "labels": [{ "value": 1, "name": "inner" }, { "value": 2, "name": "outer" }],
+    });
+    let (tested, kept): (Vec<String>, Vec<String>) =
+        names.into_iter().partition(|name| testing.contains(&name.as_str()));
+    let split = json!({
+        "training": kept, "validation": [], "testing": tested, "unlabelled": [],
+    });
+    let split_file = room.join("split.json");
+    std::fs::write(&split_file, split.to_string()).unwrap();
+    files.insert("dataset.json".into(), room.join("dataset.json"));
+    std::fs::write(&files["dataset.json"], listing.to_string()).unwrap();
+    [files, BTreeMap::from([("split.json".to_string(), split_file)])]
+}
+
+fn statistics(fixture: &Fixture, testing: &[&str]) -> DatasetFingerprint {
+    let room = tempfile::tempdir().unwrap();
+    let [dataset, split] = inputs(fixture, room.path(), testing);
+    let trial = Trial::new("statistics", json!({}))
+        .input("dataset", "dataset", &dataset)
+        .input("split", "split", &split);
+    trial.run().unwrap();
+    trial.json("dataset_fingerprint.json")
+}
+
+/// nnU-Net draws voxels at random, and the rarest values are often not among them.
+const STATISTICS: f64 = 1e-3;
+
+#[test]
+fn a_dataset_has_the_fingerprint_and_the_plan_of_nnunet() {
+    for fixture in fixtures() {
+        let found = statistics(&fixture, &[]);
+        let wanted: DatasetFingerprint =
+            serde_json::from_value(fixture.task["fingerprint"].clone()).unwrap();
+        assert_eq!(found.shapes_after_crop, wanted.shapes_after_crop, "{}", fixture.name());
+        let mm = |of: &DatasetFingerprint| of.spacings.as_flattened().to_vec();
+        let apart = mm(&found).into_iter().zip(mm(&wanted)).map(|(a, b)| (a - b).abs());
+        assert!(apart.fold(0.0, f64::max) < 1e-6, "{}", fixture.name());
+        assert_eq!(
+            found.median_relative_size_after_cropping,
+            wanted.median_relative_size_after_cropping
+        );
+        for (channel, of) in &wanted.foreground_intensity_properties_per_channel {
+            let own = &found.foreground_intensity_properties_per_channel[channel];
+            let pairs = [
+                (own.mean, of.mean),
+                (own.std, of.std),
+                (own.median, of.median),
+                (own.min, of.min),
+                (own.max, of.max),
+                (own.percentile_00_5, of.percentile_00_5),
+                (own.percentile_99_5, of.percentile_99_5),
+            ];
+            for (own, of) in pairs {
+                let apart = (own - of).abs() / of.abs().max(1e-8);
+                assert!(apart <= STATISTICS, "{} {channel}: {own} is not {of}", fixture.name());
+            }
+        }
+        // What is planned from it.
+        let names = fixture.channels();
+        let dataset = Dataset { fingerprint: &found, channel_names: &names, classes: 3 };
+        let plan = plan(dataset, Preset::Default, None).unwrap();
+        let task = &fixture.task;
+        assert_eq!(json!(plan.transpose_forward), task["transpose_forward"]);
+        assert_eq!(json!(plan.fullres.patch_size), task["plan"]["patch_size"]);
+        assert_eq!(json!(plan.fullres.batch_size), task["plan"]["batch_size"]);
+        assert_eq!(json!(plan.normalization_schemes), task["plan"]["normalization_schemes"]);
+        assert_eq!(json!(plan.use_mask_for_norm), task["plan"]["use_mask_for_norm"]);
+        assert_eq!(json!(plan.fullres.architecture.strides), task["strides"]);
+        assert_eq!(json!(plan.fullres.architecture.kernel_sizes), task["kernel_sizes"]);
+    }
+}
+
+#[test]
+fn cases_set_aside_for_testing_are_not_looked_at() {
+    let fixture = fixtures().remove(0);
+    let [all, fewer] = [&[][..], &["case1"]].map(|testing| statistics(&fixture, testing));
+    assert_eq!(fewer.spacings, [all.spacings[0], all.spacings[2]]);
+    assert_ne!(
+        fewer.foreground_intensity_properties_per_channel,
+        all.foreground_intensity_properties_per_channel
+    );
+    let kind = Kind::named("statistics").unwrap();
+    let room = tempfile::tempdir().unwrap();
+    let [dataset, split] = inputs(&fixture, room.path(), &["case1"]);
+    let peek = |role: &str, name: &str| {
+        let files = if role == "split" { &split } else { &dataset };
+        Ok(std::fs::read(&files[name]).unwrap())
+    };
+    let read = kind.names_read("dataset", &peek).unwrap();
+    let wanted = ["dataset.json", "imagesTr/case0_0000.nii.gz", "imagesTr/case2_0000.nii.gz"];
+    assert!(wanted.iter().all(|name| read.contains(*name)), "{read:?}");
+    assert!(!read.iter().any(|name| name.contains("case1")), "{read:?}");
 }

@@ -1,22 +1,22 @@
 //! Preparation in nnU-Net's order: load → RAS → non-zero box → intensity → resampling. Without its
 //! resampling, the box alone comes before MONAI's: spacing → intensity → foreground crop.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::affine::spacing_mm;
 use crate::image::case::{GridFrame, warnings_of};
 use crate::image::crop::{Box3, Foreground, cropped};
 use crate::image::geometry::WayBack;
 use crate::image::losses::{self, Loss};
-use crate::image::nifti::{LabelMap, Scratch, Space, counts, load_image, load_label};
+use crate::image::nifti::{LabelMap, Scratch, counts, load_label};
 use crate::image::nonzero::{nonzero_box, nonzero_mask};
+use crate::image::oriented::OrientedImage;
 use crate::image::preparation::Preparation;
-use crate::image::prepared::{Files, Prepared, check_channels, name_of};
+use crate::image::prepared::{Files, Prepared};
 use crate::image::resample::{Resampler, X_FASTEST};
 use crate::image::resize::{Resampling, Resizer};
 use crate::image::spacing::Grid;
 use crate::image::{Geometry, Intensity, Volume};
 use std::sync::{Mutex, PoisonError};
-use voxflow_cache::Digest;
 
 /// The label of voxels outside the non-zero region while labels are resampled.
 const OUTSIDE: i16 = -1;
@@ -28,7 +28,8 @@ pub(super) fn prepare(
     files: Files,
 ) -> Result<Prepared> {
     let scalings = preparation.intensity.for_channels(files.modality.len())?;
-    let OrientedImage { frame, image, digests, space, mut warnings } = load(scratch, files)?;
+    let OrientedImage { frame, image, digests, space, mut warnings } =
+        OrientedImage::load(scratch, files)?;
     let oriented = image.grid();
     let part = part(preparation, &image, &mut warnings);
     let image = cropped(image, &part);
@@ -65,45 +66,6 @@ pub(super) fn prepare(
     };
     let image = cropped(image, &foreground);
     Ok(Prepared { image, label, geometry, warnings, losses: losses.unwrap_or_default() })
-}
-
-/// All channels of a case turned to RAS.
-struct OrientedImage {
-    frame: GridFrame,
-    image: Volume<f32>,
-    /// Of the voxels of each file, as they are stored.
-    digests: Vec<Digest>,
-    /// Of the first file.
-    space: Space,
-    warnings: Vec<String>,
-}
-
-fn load(scratch: &mut Scratch, files: Files) -> Result<OrientedImage> {
-    let (mut digests, mut warnings) = (vec![], vec![]);
-    let mut all: Option<(GridFrame, Space, Volume<f32>)> = None;
-    for (index, file) in files.case.images.iter().enumerate() {
-        let name = name_of(files.case, index);
-        let loaded = load_image(file, &name, scratch)?;
-        digests.push(loaded.digest());
-        check_channels(&loaded.header, &name, files)?;
-        warnings.extend(warnings_of(&loaded.header, &name));
-        let (grid, space) = (loaded.header.grid(), loaded.header.space.clone());
-        match &mut all {
-            None => {
-                let frame = GridFrame::of(grid)?;
-                let image = frame.turn_to_ras(&name, &grid)?.apply(loaded.volume());
-                all = Some((frame, space, Volume { affine: frame.oriented().affine, ..image }));
-            }
-            Some((frame, _, image)) => {
-                let other = frame.turn_to_ras(&name, &grid)?.apply(loaded.volume());
-                image.data.extend(other.data);
-                image.channels += other.channels;
-            }
-        }
-    }
-    let (frame, space, image) =
-        all.ok_or_else(|| Error::failed("has no image; name one in the dataset's listing"))?;
-    Ok(OrientedImage { frame, image, digests, space, warnings })
 }
 
 /// The non-zero box, or the whole.
