@@ -5,7 +5,7 @@ use crate::artifact::{Blob, FileStat};
 use crate::clock::Clock;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::external_digests::Outside;
+use crate::external_digests::ExternalDigests;
 use crate::hash::Digest;
 use crate::index::Index;
 use crate::layout;
@@ -45,7 +45,7 @@ impl Presence {
 
 /// Result of checking a blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Check {
+pub(crate) enum BlobCheck {
     /// The content that the name says.
     Good,
     /// No file.
@@ -57,7 +57,7 @@ pub(crate) enum Check {
 /// Digests by stat, of a person's own files and of all files, and the time.
 #[derive(Clone, Copy)]
 pub(crate) struct Hints<'a> {
-    pub(crate) outside: &'a Outside,
+    pub(crate) outside: &'a ExternalDigests,
     pub(crate) index: &'a Index,
     /// The clock by which files are young or settled.
     pub(crate) clock: &'a Clock,
@@ -137,9 +137,9 @@ impl Blobs {
         let Some(reference) = &blob.reference else {
             let check = self.verify(&self.kept(&blob.digest), &blob.digest, hints)?;
             return Ok(match check {
-                Check::Good => Presence::Here,
-                Check::Missing => Presence::Absent,
-                Check::Bad => Presence::Damaged,
+                BlobCheck::Good => Presence::Here,
+                BlobCheck::Missing => Presence::Absent,
+                BlobCheck::Bad => Presence::Damaged,
             });
         };
         Ok(match fresh_digest(&reference.path, hints) {
@@ -149,22 +149,22 @@ impl Blobs {
     }
 
     /// Reads a blob of the store. One that does not hold what `digest` says is set aside.
-    pub(crate) fn verify(&self, path: &Path, digest: &Digest, hints: Hints) -> Result<Check> {
+    pub(crate) fn verify(&self, path: &Path, digest: &Digest, hints: Hints) -> Result<BlobCheck> {
         let (found, stat) = match fresh_digest(path, hints) {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                return Ok(Check::Missing);
+                return Ok(BlobCheck::Missing);
             }
             found => found?,
         };
         if found == *digest {
-            return Ok(Check::Good);
+            return Ok(BlobCheck::Good);
         }
-        let Some(bad) = &self.bad else { return Ok(Check::Bad) };
+        let Some(bad) = &self.bad else { return Ok(BlobCheck::Bad) };
         tracing::warn!(
             "{}: this file is damaged; set aside, it will be made again",
             path.display()
         );
-        layout::set_aside(path, &stat, bad).map(|()| Check::Bad)
+        layout::set_aside(path, &stat, bad).map(|()| BlobCheck::Bad)
     }
 
     /// Moves a settled file to its place. A file that lies there already stays, if the index knows
@@ -180,8 +180,8 @@ impl Blobs {
             Some(stat) if stat.size == blob.bytes => {}
             Some(_) => return Err(not_settled(file, "was changed after it was hashed")),
             None => match self.verify(&place, &blob.digest, hints)? {
-                Check::Good => return Ok(Some(folder)),
-                Check::Missing | Check::Bad => return Err(not_settled(file, "is gone")),
+                BlobCheck::Good => return Ok(Some(folder)),
+                BlobCheck::Missing | BlobCheck::Bad => return Err(not_settled(file, "is gone")),
             },
         }
         disk::BLOB.rename(file, &place)?;

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::place::Place;
+use crate::place::MountId;
 use crate::settle::plain_files;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -40,7 +40,7 @@ impl Draft {
     pub(crate) fn create(drafts: &Path, locks: &Path) -> Result<Draft> {
         loop {
             let number = RandomState::new().hash_one(std::process::id());
-            let name = format!("{}-{number:016x}-{}", std::process::id(), Place::of(drafts));
+            let name = format!("{}-{number:016x}-{}", std::process::id(), MountId::of(drafts));
             let root = drafts.join(name);
             // The lock comes first: a folder without one is a left-over.
             let Some(lock) = ByteLock::attempt(locks, number)? else { continue };
@@ -109,7 +109,7 @@ impl Drop for Draft {
 /// Locks may be seen on one host or through one mount only, so that a draft of another place goes
 /// by its age.
 pub(crate) fn sweep(drafts: &Path, locks: &Path, clock: &Clock) {
-    let here = Place::of(drafts);
+    let here = MountId::of(drafts);
     for folder in layout::list(drafts).unwrap_or_default() {
         let Some((number, place)) = named(&folder) else { continue };
         if place != Some(here) && !is_old(&folder, clock) {
@@ -122,10 +122,10 @@ pub(crate) fn sweep(drafts: &Path, locks: &Path, clock: &Clock) {
 }
 
 /// The number and the place in a draft's name. Programs of before wrote no place.
-fn named(folder: &Path) -> Option<(u64, Option<Place>)> {
+fn named(folder: &Path) -> Option<(u64, Option<MountId>)> {
     let mut parts = folder.file_name()?.to_str()?.split('-').skip(1);
     let number = u64::from_str_radix(parts.next()?, 16).ok()?;
-    Some((number, parts.next().and_then(Place::named)))
+    Some((number, parts.next().and_then(MountId::named)))
 }
 
 /// True if nothing in the folder, at any depth, was changed lately.

@@ -53,7 +53,7 @@ pub(crate) struct Entries {
 }
 
 /// Result of reading an entry's file.
-enum Found {
+enum EntryFile {
     Nothing,
     Good(Box<Entry>),
     Bad(String, FileStat),
@@ -75,17 +75,17 @@ impl Entries {
             return Ok(None);
         }
         match look(&path, self.bad.as_ref().map(|_| &*self.clock))? {
-            Found::Nothing => Ok(None),
-            Found::Good(entry) => Ok(Some(*entry)),
-            Found::Bad(trouble, stat) => self.refuse(&path, &trouble, &stat).map(|()| None),
+            EntryFile::Nothing => Ok(None),
+            EntryFile::Good(entry) => Ok(Some(*entry)),
+            EntryFile::Bad(trouble, stat) => self.refuse(&path, &trouble, &stat).map(|()| None),
         }
     }
 
     /// The error of the entry in a file, if any. Nothing is marked or moved.
     pub(crate) fn trouble(&self, path: &Path) -> Result<Option<(String, FileStat)>> {
         match look(path, None)? {
-            Found::Bad(trouble, stat) => Ok(Some((trouble, stat))),
-            Found::Nothing | Found::Good(_) => Ok(None),
+            EntryFile::Bad(trouble, stat) => Ok(Some((trouble, stat))),
+            EntryFile::Nothing | EntryFile::Good(_) => Ok(None),
         }
     }
 
@@ -101,9 +101,9 @@ impl Entries {
     /// The entry in a file, not marked as used. A damaged one is set aside, reported, and absent.
     pub(crate) fn at(&self, path: &Path) -> Result<Option<Entry>> {
         match look(path, None)? {
-            Found::Nothing => Ok(None),
-            Found::Good(entry) => Ok(Some(*entry)),
-            Found::Bad(trouble, stat) => self.refuse(path, &trouble, &stat).map(|()| None),
+            EntryFile::Nothing => Ok(None),
+            EntryFile::Good(entry) => Ok(Some(*entry)),
+            EntryFile::Bad(trouble, stat) => self.refuse(path, &trouble, &stat).map(|()| None),
         }
     }
 
@@ -143,9 +143,11 @@ fn decode(text: &str) -> Result<Entry, String> {
 }
 
 /// Reads and checks the entry in `path`, and marks it as used by the clock, if given.
-fn look(path: &Path, clock: Option<&Clock>) -> Result<Found> {
+fn look(path: &Path, clock: Option<&Clock>) -> Result<EntryFile> {
     let mut file = match disk::open(path) {
-        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(Found::Nothing),
+        Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {
+            return Ok(EntryFile::Nothing);
+        }
         file => file.map_err(Error::in_store)?,
     };
     let metadata = file.metadata().map_err(Error::io("look at", path))?;
@@ -159,9 +161,9 @@ fn look(path: &Path, clock: Option<&Clock>) -> Result<Found> {
             if let Some(clock) = clock {
                 mark_used(&file, metadata.modified().ok(), clock);
             }
-            Ok(Found::Good(Box::new(entry)))
+            Ok(EntryFile::Good(Box::new(entry)))
         }
-        Err(trouble) => Ok(Found::Bad(trouble, FileStat::from(&metadata))),
+        Err(trouble) => Ok(EntryFile::Bad(trouble, FileStat::from(&metadata))),
     }
 }
 

@@ -17,16 +17,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const MOST_ROWS: usize = 1 << 16;
 
 /// The rows in memory and the file behind them.
-pub(crate) struct Outside {
+pub(crate) struct ExternalDigests {
     /// `None` for a program that leaves the index alone.
     file: Option<PathBuf>,
     /// True if the file is never written.
     reading: bool,
-    state: Mutex<State>,
+    state: Mutex<DigestRows>,
 }
 
 #[derive(Default)]
-struct State {
+struct DigestRows {
     /// As they lie in the file.
     known: HashMap<FileStat, Digest>,
     /// Those that this process asked for or found.
@@ -36,15 +36,15 @@ struct State {
     stale: bool,
 }
 
-impl Outside {
+impl ExternalDigests {
     /// Rows that lie in `file`, which is not read before it is needed.
-    pub(crate) fn new(file: Option<PathBuf>) -> Outside {
-        Outside { file, reading: false, state: Mutex::default() }
+    pub(crate) fn new(file: Option<PathBuf>) -> ExternalDigests {
+        ExternalDigests { file, reading: false, state: Mutex::default() }
     }
 
     /// The same for a reader: the file is never written.
-    pub(crate) fn reading(file: PathBuf) -> Outside {
-        Outside { reading: true, ..Outside::new(Some(file)) }
+    pub(crate) fn reading(file: PathBuf) -> ExternalDigests {
+        ExternalDigests { reading: true, ..ExternalDigests::new(Some(file)) }
     }
 
     /// The digest of the file with this stat, if known.
@@ -54,7 +54,7 @@ impl Outside {
         state.used.get(stat).or_else(|| state.known.get(stat)).copied()
     }
 
-    /// Remembers a digest; [`Outside::flush`] writes it.
+    /// Remembers a digest; [`ExternalDigests::flush`] writes it.
     pub(crate) fn remember(&self, stat: FileStat, digest: Digest) {
         let mut state = self.state();
         self.load(&mut state);
@@ -85,13 +85,13 @@ impl Outside {
 
     /// Forgets every row, here and on disk.
     pub(crate) fn clear(&self) {
-        *self.state() = State { loaded: true, ..State::default() };
+        *self.state() = DigestRows { loaded: true, ..DigestRows::default() };
         if let Some(Err(error)) = self.file.as_deref().map(disk::remove) {
             tracing::debug!("{error}");
         }
     }
 
-    fn load(&self, state: &mut State) {
+    fn load(&self, state: &mut DigestRows) {
         if std::mem::replace(&mut state.loaded, true) {
             return;
         }
@@ -99,12 +99,12 @@ impl Outside {
         state.known = page.and_then(|page| index::decode(&page)).into_iter().flatten().collect();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DigestRows> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl DigestRows {
     /// The rows to keep: one for each inode, those used before those that only lay there.
     fn rows(&self) -> Vec<(FileStat, Digest)> {
         let place = |stat: &FileStat| (stat.device, stat.inode);
@@ -129,24 +129,24 @@ mod tests {
         let file = Some(folder.path().join("outside"));
         let (first, second) = (Digest::of(b"1"), Digest::of(b"2"));
         for (size, digest) in [(10, first), (20, second)] {
-            let outside = Outside::new(file.clone());
+            let outside = ExternalDigests::new(file.clone());
             outside.remember(stat(7, size), digest);
             outside.remember(stat(8, 1), first);
             outside.flush();
         }
-        let outside = Outside::new(file.clone());
+        let outside = ExternalDigests::new(file.clone());
         assert_eq!([10, 20].map(|size| outside.digest(&stat(7, size))), [None, Some(second)]);
         assert_eq!(outside.digest(&stat(8, 1)), Some(first));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
         outside.clear();
-        assert_eq!(Outside::new(file).digest(&stat(8, 1)), None);
+        assert_eq!(ExternalDigests::new(file).digest(&stat(8, 1)), None);
     }
 
     #[test]
     fn a_damaged_file_knows_nothing_and_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("outside");
-        let open = || Outside::new(Some(file.clone()));
+        let open = || ExternalDigests::new(Some(file.clone()));
         open().flush();
         assert!(!file.exists(), "nothing to keep");
         for position in [0, 40, 71, 103] {

@@ -9,9 +9,9 @@ use crate::claims::{Claim, FileLock};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::hash::{Digest, Fingerprint};
-use crate::inventory::Survey;
+use crate::inventory::Inventory;
 use crate::layout;
-use crate::maintenance::{Count, count};
+use crate::maintenance::{FileCount, count};
 use crate::pins;
 use crate::store::{BAD, Store};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Limits of removal, and entries to keep.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct GcLimits {
     /// Entries that were last used before this moment go.
     pub unused_since: Option<SystemTime>,
     /// So many bytes of blobs may stay; what was used longest ago goes first.
@@ -41,23 +41,23 @@ pub struct Limits {
 
 /// Removed files, or files that would be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gone {
+pub struct GcReport {
     /// Entries by kind: how many, and the bytes of the blobs that went with the last entry naming
     /// them.
-    pub kinds: BTreeMap<String, Count>,
+    pub kinds: BTreeMap<String, FileCount>,
     /// Blobs that no entry named.
-    pub unnamed: Count,
+    pub unnamed: FileCount,
     /// Checkpoints.
-    pub unfinished: Count,
+    pub unfinished: FileCount,
     /// Damaged files that were set aside.
-    pub bad: Count,
+    pub bad: FileCount,
     /// Bytes of blobs that stay.
     pub left: u64,
     /// Chosen to go, and then used or pinned by somebody meanwhile: these stay.
     pub spared: u64,
 }
 
-impl Gone {
+impl GcReport {
     /// All bytes that went.
     pub fn bytes(&self) -> u64 {
         let kinds: u64 = self.kinds.values().map(|count| count.bytes).sum();
@@ -74,10 +74,10 @@ struct Chosen {
 impl Store {
     /// Removes what the limits let go, and always what no entry names and what was set aside.
     /// Safe beside any other use of the store.
-    pub fn collect(&self, limits: &Limits) -> Result<Gone> {
+    pub fn collect(&self, limits: &GcLimits) -> Result<GcReport> {
         self.writable()?;
-        let survey = Survey::of(self.entry_files(), &self.blobs().folder)?;
-        let mut sweep = Sweep { store: self, limits, survey, gone: Gone::default() };
+        let survey = Inventory::of(self.entry_files(), &self.blobs().folder)?;
+        let mut sweep = GcPass { store: self, limits, survey, gone: GcReport::default() };
         let live = self.alone().and_then(|_alone| sweep.live())?;
         let chosen = choose(&sweep.survey, &live, limits);
         chosen.chunks(BATCH).try_for_each(|batch| sweep.entries(batch))?;
@@ -107,7 +107,7 @@ impl Store {
 
 /// The entries to go: those unused for too long, then as many as the size asks for, those used
 /// longest ago first, a stage before its items.
-fn choose(survey: &Survey, live: &HashSet<Fingerprint>, limits: &Limits) -> Vec<Chosen> {
+fn choose(survey: &Inventory, live: &HashSet<Fingerprint>, limits: &GcLimits) -> Vec<Chosen> {
     let since = limits.unused_since.map_or(i64::MIN, nanoseconds);
     let most = limits.max_bytes.unwrap_or(u64::MAX);
     let mut left: u64 = survey
@@ -137,7 +137,7 @@ fn choose(survey: &Survey, live: &HashSet<Fingerprint>, limits: &Limits) -> Vec<
 
 /// The entries that may go, in the order of their last use. An item counts as used when its stage
 /// was.
-fn by_use(survey: &Survey, live: &HashSet<Fingerprint>) -> Vec<(i64, bool, Fingerprint)> {
+fn by_use(survey: &Inventory, live: &HashSet<Fingerprint>) -> Vec<(i64, bool, Fingerprint)> {
     let mut as_item: HashMap<Fingerprint, i64> = HashMap::new();
     for (_, known) in survey.all() {
         for item in &known.items {
@@ -161,14 +161,14 @@ fn by_use(survey: &Survey, live: &HashSet<Fingerprint>) -> Vec<(i64, bool, Finge
 }
 
 /// One going-through of the store.
-struct Sweep<'a> {
+struct GcPass<'a> {
     store: &'a Store,
-    limits: &'a Limits,
-    survey: Survey,
-    gone: Gone,
+    limits: &'a GcLimits,
+    survey: Inventory,
+    gone: GcReport,
 }
 
-impl Sweep<'_> {
+impl GcPass<'_> {
     /// What must stay: what is kept, what living processes pin, and the items of both. To be called
     /// alone.
     fn live(&self) -> Result<HashSet<Fingerprint>> {

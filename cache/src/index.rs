@@ -40,11 +40,11 @@ pub(crate) type Rows = Vec<(FileStat, Digest)>;
 pub(crate) struct Index {
     /// `None` for a program that keeps rows in memory only.
     folder: Option<PathBuf>,
-    state: Mutex<State>,
+    state: Mutex<IndexState>,
 }
 
 #[derive(Default)]
-struct State {
+struct IndexState {
     rows: HashMap<FileStat, Digest>,
     loaded: bool,
     /// Not yet in the database.
@@ -111,14 +111,14 @@ impl Index {
     /// Forgets every row, here and on disk.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
-        *state = State { loaded: true, ..State::default() };
+        *state = IndexState { loaded: true, ..IndexState::default() };
         self.session(&mut state, |database| {
             database.clear()?;
             database.flush().map(|_| ())
         });
     }
 
-    fn load(&self, state: &mut State) {
+    fn load(&self, state: &mut IndexState) {
         if std::mem::replace(&mut state.loaded, true)
             || !self.folder.as_ref().is_some_and(|folder| folder.exists())
         {
@@ -131,7 +131,7 @@ impl Index {
 
     fn session<T: Send + 'static>(
         &self,
-        state: &mut State,
+        state: &mut IndexState,
         work: impl FnOnce(&sled::Db) -> sled::Result<T> + Send + 'static,
     ) -> Option<T> {
         let folder = self.folder.clone()?;
@@ -144,11 +144,11 @@ impl Index {
         let outcome = started
             .ok()
             .and_then(|_| receiver.recv_timeout(PATIENCE).ok())
-            .unwrap_or(Outcome::NoTurn);
+            .unwrap_or(SessionOutcome::NoTurn);
         match outcome {
-            Outcome::Done(result) => return Some(result),
-            Outcome::Damaged => state.failures += 1,
-            Outcome::NoTurn => {
+            SessionOutcome::Done(result) => return Some(result),
+            SessionOutcome::Damaged => state.failures += 1,
+            SessionOutcome::NoTurn => {
                 tracing::debug!("the index is not to be had; files are read instead");
                 state.failures = FAILURES;
             }
@@ -156,13 +156,13 @@ impl Index {
         None
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, IndexState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The outcome of a session.
-enum Outcome<T> {
+enum SessionOutcome<T> {
     Done(T),
     /// It was broken and has been removed.
     Damaged,
@@ -172,27 +172,30 @@ enum Outcome<T> {
 
 /// Opens the database under our lock, does `work`, closes it. One that does not open or panics is
 /// removed, so that the next session starts anew.
-fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Outcome<T> {
+fn hold_session<T>(
+    folder: &Path,
+    work: impl FnOnce(&sled::Db) -> sled::Result<T>,
+) -> SessionOutcome<T> {
     let above = folder.parent().unwrap_or(folder);
     if !above.is_dir() && disk::create_folders(above).is_err() {
-        return Outcome::NoTurn;
+        return SessionOutcome::NoTurn;
     }
     let Ok(Some(_turn)) = FileLock::exclusive(&folder.with_extension("lock"), TURN) else {
-        return Outcome::NoTurn;
+        return SessionOutcome::NoTurn;
     };
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let outcome =
         catch_unwind(AssertUnwindSafe(|| open(&config).and_then(|database| work(&database))));
     share_all(folder);
     match outcome {
-        Ok(Ok(result)) => return Outcome::Done(result),
+        Ok(Ok(result)) => return SessionOutcome::Done(result),
         Ok(Err(error)) => tracing::warn!("{}: {error}; the index starts anew", folder.display()),
         Err(_) => tracing::warn!("{}: the index is damaged and starts anew", folder.display()),
     }
     if let Err(error) = disk::remove(folder) {
         tracing::warn!("{error}");
     }
-    Outcome::Damaged
+    SessionOutcome::Damaged
 }
 
 /// The files of the database are the group's too, where the store is.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Entries and blobs of a store.
 #[derive(Default)]
-pub(crate) struct Survey {
+pub(crate) struct Inventory {
     known: HashMap<Fingerprint, Known>,
     /// Number of entries that name each blob.
     names: HashMap<Digest, usize>,
@@ -31,10 +31,10 @@ pub(crate) struct Known {
     pub(crate) path: PathBuf,
 }
 
-impl Survey {
+impl Inventory {
     /// All entries and blobs of a store.
-    pub(crate) fn of(entries: &Entries, blobs: &Path) -> Result<Survey> {
-        let mut survey = Survey::default();
+    pub(crate) fn of(entries: &Entries, blobs: &Path) -> Result<Inventory> {
+        let mut survey = Inventory::default();
         survey.refresh(entries)?;
         for path in layout::files(blobs)? {
             if let (Some(digest), Some(stat)) = (named_digest(&path), FileStat::of(&path)?) {

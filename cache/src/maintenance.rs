@@ -1,7 +1,7 @@
 //! Upkeep: how large the store is, whether every file holds what its name says, and a new index.
 
 use crate::artifact::FileStat;
-use crate::blobs::Check;
+use crate::blobs::BlobCheck;
 use crate::error::{Error, Result};
 use crate::hash::{self, Digest};
 use crate::index_place;
@@ -19,7 +19,7 @@ pub const CHECKPOINT: &str = "checkpoint";
 
 /// A file of the store that did not hold what its name says. It has been set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
+pub struct DamagedFile {
     /// Its path.
     pub path: PathBuf,
     /// The damage.
@@ -28,23 +28,23 @@ pub struct Bad {
 
 /// Disk usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Size {
+pub struct StoreSize {
     /// By kind of recipe.
     pub kinds: BTreeMap<String, KindSize>,
     /// All blobs in the store.
-    pub blobs: Count,
+    pub blobs: FileCount,
     /// Blobs that no entry names.
-    pub unnamed: Count,
+    pub unnamed: FileCount,
     /// All entries.
-    pub entries: Count,
+    pub entries: FileCount,
     /// Checkpoints of what is not finished.
-    pub unfinished: Count,
+    pub unfinished: FileCount,
     /// Drafts of living and dead makers.
-    pub drafts: Count,
+    pub drafts: FileCount,
     /// Damaged files that were set aside.
-    pub bad: Count,
+    pub bad: FileCount,
     /// The index.
-    pub index: Count,
+    pub index: FileCount,
 }
 
 /// Disk usage of one kind. A blob named by two kinds counts for both.
@@ -53,21 +53,21 @@ pub struct KindSize {
     /// Number of entries.
     pub entries: u64,
     /// Blobs in the store, each once.
-    pub kept: Count,
+    pub kept: FileCount,
     /// Blobs that lie elsewhere, each once.
-    pub referenced: Count,
+    pub referenced: FileCount,
 }
 
 /// A number of files and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub struct FileCount {
     /// Number of files.
     pub files: u64,
     /// Their bytes together.
     pub bytes: u64,
 }
 
-impl Count {
+impl FileCount {
     pub(crate) fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
@@ -77,19 +77,25 @@ impl Count {
 impl Store {
     /// Reads every blob, entry and checkpoint on up to `threads` threads. What is bad is set aside
     /// and listed. `progress` hears the bytes read so far and the bytes in all.
-    pub fn verify(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
+    pub fn verify(
+        &self,
+        threads: usize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Vec<DamagedFile>> {
         self.writable()?;
         let files = self.all_files()?;
         let total = files.iter().map(|file| file.bytes).sum();
         let done = AtomicU64::new(0);
         let found = parallel_map(threads, &files, |file| {
             let trouble = match file.what {
-                What::Blob => self.verify_blob(&file.path),
-                What::Entry => self.verify_entry(&file.path),
-                What::Checkpoint => self.verify_checkpoint(&file.path),
+                FileRole::Blob => self.verify_blob(&file.path),
+                FileRole::Entry => self.verify_entry(&file.path),
+                FileRole::Checkpoint => self.verify_checkpoint(&file.path),
             };
             progress(done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes, total);
-            trouble.map(|trouble| trouble.map(|trouble| Bad { path: file.path.clone(), trouble }))
+            trouble.map(|trouble| {
+                trouble.map(|trouble| DamagedFile { path: file.path.clone(), trouble })
+            })
         });
         self.flush();
         found.into_iter().filter_map(Result::transpose).collect()
@@ -100,15 +106,16 @@ impl Store {
         &self,
         threads: usize,
         progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<Vec<Bad>> {
+    ) -> Result<Vec<DamagedFile>> {
         self.writable()?;
         self.clear_index();
         self.verify(threads, progress)
     }
 
     /// Disk usage by kind.
-    pub fn size(&self) -> Result<Size> {
-        let mut size = Size { blobs: count(&self.root().join("blobs"))?, ..Size::default() };
+    pub fn size(&self) -> Result<StoreSize> {
+        let mut size =
+            StoreSize { blobs: count(&self.root().join("blobs"))?, ..StoreSize::default() };
         let mut named = HashSet::new();
         let mut seen = HashSet::new();
         for entry in self.entries() {
@@ -136,8 +143,8 @@ impl Store {
         Ok(size)
     }
 
-    fn unnamed(&self, named: &HashSet<Digest>) -> Result<Count> {
-        let mut count = Count::default();
+    fn unnamed(&self, named: &HashSet<Digest>) -> Result<FileCount> {
+        let mut count = FileCount::default();
         for path in layout::files(&self.blobs().folder)? {
             if !named_digest(&path).is_some_and(|digest| named.contains(&digest))
                 && let Some(stat) = FileStat::of(&path)?
@@ -148,14 +155,16 @@ impl Store {
         Ok(count)
     }
 
-    fn all_files(&self) -> Result<Vec<Listed>> {
-        let blobs = layout::files(&self.blobs().folder)?.into_iter().map(|path| (path, What::Blob));
-        let entries =
-            layout::files(&self.entry_files().folder)?.into_iter().map(|path| (path, What::Entry));
-        let checkpoints = self.checkpoints()?.into_iter().map(|path| (path, What::Checkpoint));
+    fn all_files(&self) -> Result<Vec<ListedFile>> {
+        let blobs =
+            layout::files(&self.blobs().folder)?.into_iter().map(|path| (path, FileRole::Blob));
+        let entries = layout::files(&self.entry_files().folder)?
+            .into_iter()
+            .map(|path| (path, FileRole::Entry));
+        let checkpoints = self.checkpoints()?.into_iter().map(|path| (path, FileRole::Checkpoint));
         let listed = blobs.chain(entries).chain(checkpoints).map(|(path, what)| {
             let bytes = FileStat::of(&path)?.map_or(0, |stat| stat.size);
-            Ok(Listed { path, what, bytes })
+            Ok(ListedFile { path, what, bytes })
         });
         listed.collect()
     }
@@ -176,7 +185,7 @@ impl Store {
             return Ok(Some("this is not a blob's name; remove the file".to_string()));
         };
         let check = self.blobs().verify(path, &digest, self.hints())?;
-        Ok((check == Check::Bad).then(|| "its content is not what its name says".to_string()))
+        Ok((check == BlobCheck::Bad).then(|| "its content is not what its name says".to_string()))
     }
 
     fn verify_entry(&self, path: &Path) -> Result<Option<String>> {
@@ -200,22 +209,22 @@ impl Store {
     }
 }
 
-struct Listed {
+struct ListedFile {
     path: PathBuf,
-    what: What,
+    what: FileRole,
     bytes: u64,
 }
 
 #[derive(Clone, Copy)]
-enum What {
+enum FileRole {
     Blob,
     Entry,
     Checkpoint,
 }
 
 /// The files below `folder`, however deep.
-pub(crate) fn count(folder: &Path) -> Result<Count> {
-    let mut total = Count::default();
+pub(crate) fn count(folder: &Path) -> Result<FileCount> {
+    let mut total = FileCount::default();
     for path in layout::list(folder)? {
         if path.is_dir() {
             let inner = count(&path)?;

@@ -9,7 +9,7 @@ use crate::disk::{self, FileWriter};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::layout;
-use crate::place::Place;
+use crate::place::MountId;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -27,11 +27,11 @@ const BEAT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Pin {
     path: PathBuf,
-    held: Mutex<Held>,
+    held: Mutex<PinnedEntries>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct PinnedEntries {
     file: FileWriter,
     written: HashSet<Fingerprint>,
     beat: Instant,
@@ -42,10 +42,10 @@ impl Pin {
     /// has locked for a left-over.
     pub(crate) fn create(folder: &Path) -> Result<Pin> {
         disk::create_folders(folder).map_err(Error::in_store)?;
-        let path = folder.join(format!("{}-{}", disk::unique(), Place::of(folder)));
+        let path = folder.join(format!("{}-{}", disk::unique(), MountId::of(folder)));
         let file = FileWriter::create_new(&path).map_err(Error::in_store)?;
         file.file().lock().map_err(Error::io("lock", &path))?;
-        let held = Held { file, written: HashSet::new(), beat: Instant::now() };
+        let held = PinnedEntries { file, written: HashSet::new(), beat: Instant::now() };
         Ok(Pin { path, held: Mutex::new(held) })
     }
 
@@ -83,7 +83,7 @@ impl Drop for Pin {
 /// What living processes pin. The pins of dead ones are removed. To be called while nobody has a
 /// moment.
 pub(crate) fn living(folder: &Path, clock: &Clock) -> Result<HashSet<Fingerprint>> {
-    let (mut pinned, here) = (HashSet::new(), Place::of(folder));
+    let (mut pinned, here) = (HashSet::new(), MountId::of(folder));
     for path in layout::list(folder)? {
         if is_living(&path, here, clock)? {
             pinned.extend(read(&path)?);
@@ -95,7 +95,7 @@ pub(crate) fn living(folder: &Path, clock: &Clock) -> Result<HashSet<Fingerprint
 }
 
 /// True if somebody holds the pin, or may hold it at another place.
-fn is_living(path: &Path, here: Place, clock: &Clock) -> Result<bool> {
+fn is_living(path: &Path, here: MountId, clock: &Clock) -> Result<bool> {
     let file = match disk::open_to_lock(path) {
         Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(false),
         opened => opened.map_err(Error::in_store)?,
@@ -111,9 +111,9 @@ fn is_living(path: &Path, here: Place, clock: &Clock) -> Result<bool> {
 }
 
 /// True if a pin's name says another place. Programs of before wrote none, and locks decide.
-fn is_foreign(path: &Path, here: Place) -> bool {
+fn is_foreign(path: &Path, here: MountId) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let place = name.split_once('-').and_then(|(_, place)| Place::named(place));
+    let place = name.split_once('-').and_then(|(_, place)| MountId::named(place));
     place.is_some_and(|place| place != here)
 }
 

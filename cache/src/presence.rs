@@ -14,20 +14,20 @@ const READ_THREADS: usize = 4;
 
 /// Depth of a check of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum CheckDepth {
     /// By a stat for each: enough to say that what is reused is there. No index is opened for it.
     Stat,
     /// By stat and by all that is known of the file; what the index does not know is read. A store
-    /// opened for reading has no index and looks as by [`Look::Stat`].
+    /// opened for reading has no index and looks as by [`CheckDepth::Stat`].
     Known,
     /// By their bytes, once in this process, however unchanged they look.
     Read,
 }
 
-impl Look {
+impl CheckDepth {
     /// By bytes where `verify` asks for it, else by what is known.
-    pub fn of(verify: bool) -> Look {
-        if verify { Look::Read } else { Look::Known }
+    pub fn of(verify: bool) -> CheckDepth {
+        if verify { CheckDepth::Read } else { CheckDepth::Known }
     }
 }
 
@@ -37,17 +37,18 @@ impl Store {
     pub fn presence<'b>(
         &self,
         blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
-        look: Look,
+        look: CheckDepth,
     ) -> Result<Vec<(String, Presence)>> {
-        let look = if look == Look::Known && self.is_read_only() { Look::Stat } else { look };
+        let look =
+            if look == CheckDepth::Known && self.is_read_only() { CheckDepth::Stat } else { look };
         let (mut found, mut unknown) = (vec![], vec![]);
         for (name, blob) in blobs {
             let presence = match look {
-                Look::Stat => Some(self.blobs().stat(blob, self.hints())?),
-                Look::Known | Look::Read => self.blobs().glance(blob, self.hints())?,
+                CheckDepth::Stat => Some(self.blobs().stat(blob, self.hints())?),
+                CheckDepth::Known | CheckDepth::Read => self.blobs().glance(blob, self.hints())?,
             };
             match presence {
-                Some(Presence::Here) if look != Look::Read => {}
+                Some(Presence::Here) if look != CheckDepth::Read => {}
                 Some(Presence::Here) | None => unknown.push((name, blob)),
                 Some(presence) => found.push((name.to_string(), presence)),
             }
@@ -72,14 +73,14 @@ impl Store {
     /// The names of the blobs that are missing or changed: none, and all of it can be read.
     /// What the index knows is judged by stat alone, the rest is read.
     pub fn usable(&self, artifact: &Artifact) -> Result<Vec<String>> {
-        let found = self.presence(artifact.part(""), Look::Known)?;
+        let found = self.presence(artifact.part(""), CheckDepth::Known)?;
         Ok(found.into_iter().map(|(name, _)| name).collect())
     }
 
-    fn read(&self, blob: &Blob, look: Look) -> Result<Presence> {
+    fn read(&self, blob: &Blob, look: CheckDepth) -> Result<Presence> {
         let stat = FileStat::of_opened(&self.path(blob)).ok().flatten();
         let was_read = |stat: FileStat| self.has_read(&stat) == Some(blob.digest);
-        if look == Look::Read && stat.is_some_and(was_read) {
+        if look == CheckDepth::Read && stat.is_some_and(was_read) {
             return Ok(Presence::Here);
         }
         let presence = self.blobs().read(blob, self.hints())?;

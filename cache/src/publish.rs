@@ -10,7 +10,7 @@ use crate::hash::Fingerprint;
 use crate::layout;
 use crate::parallel::parallel_map;
 use crate::recipe::Recipe;
-use crate::settle::{SYNC_THREADS, Settled, settle};
+use crate::settle::{SYNC_THREADS, SettledFile, settle};
 use crate::store::Store;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Description of a making, besides the files in the draft.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub struct NewEntry {
     /// The recipe it was made by.
     pub recipe: Recipe,
     /// Data kept beside the files; see [`Entry::record`].
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// The first wins: if an entry is there whose blobs can be read, that one is returned and the
     /// draft is dropped. An entry without its blobs is replaced.
-    pub fn publish(&self, draft: Draft, mut made: Made) -> Result<Entry> {
+    pub fn publish(&self, draft: Draft, mut made: NewEntry) -> Result<Entry> {
         draft.check()?;
         let settled = settle(draft.folder())?;
         draft.check()?;
@@ -53,10 +53,15 @@ impl Store {
     /// Files are moved and never read again. For a missing file, its blob must already be in the
     /// store, moved by a killed publisher; this blob is read. The entry's draft is written beside
     /// the folder. The folder itself stays.
-    pub fn publish_settled(&self, folder: &Path, settled: &[Settled], made: Made) -> Result<Entry> {
+    pub fn publish_settled(
+        &self,
+        folder: &Path,
+        settled: &[SettledFile],
+        made: NewEntry,
+    ) -> Result<Entry> {
         self.writable()?;
         let mut artifact = Artifact::default();
-        for Settled { name, digest, bytes } in settled {
+        for SettledFile { name, digest, bytes } in settled {
             artifact.add(name, &Blob { digest: *digest, bytes: *bytes, reference: None })?;
         }
         let guard = self.removal_guard()?;
@@ -114,8 +119,8 @@ impl Store {
     }
 }
 
-fn new_entry(made: Made, artifact: Artifact) -> Entry {
+fn new_entry(made: NewEntry, artifact: Artifact) -> Entry {
     let made_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let Made { recipe, record, items, seconds, adopted: _ } = made;
+    let NewEntry { recipe, record, items, seconds, adopted: _ } = made;
     Entry { fingerprint: recipe.fingerprint(), recipe, artifact, record, items, made_at, seconds }
 }

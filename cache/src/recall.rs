@@ -7,10 +7,10 @@ use crate::drafts::Draft;
 use crate::entries::Entry;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::presence::Look;
-use crate::publish::Made;
+use crate::presence::CheckDepth;
+use crate::publish::NewEntry;
 use crate::recipe::Recipe;
-use crate::settle::Settled;
+use crate::settle::SettledFile;
 use crate::store::Store;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// Options of a recall.
 #[derive(Clone, Copy)]
-pub struct Policy<'a> {
+pub struct RecallPolicy<'a> {
     /// Asked while waiting for another maker, and before making.
     pub stop: &'a dyn Fn() -> bool,
     /// Read every blob before it is reused, however unchanged it looks.
@@ -30,7 +30,7 @@ pub struct Policy<'a> {
 }
 
 /// Waits for the claim that somebody else has.
-pub type Wait<'a> = &'a dyn Fn() -> Result<Claim>;
+pub type WaitForClaim<'a> = &'a dyn Fn() -> Result<Claim>;
 
 /// Origin of a recalled entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum Recall {
 
 /// Result of a making, besides the files in the draft.
 #[derive(Clone, Debug, Default)]
-pub struct Making {
+pub struct MadeRecord {
     /// Data kept beside the files; see [`Entry::record`].
     pub record: Value,
     /// The items recalled on the way.
@@ -59,15 +59,15 @@ pub struct SettledFolder {
     /// The folder.
     pub folder: PathBuf,
     /// Its files.
-    pub files: Vec<Settled>,
+    pub files: Vec<SettledFile>,
     /// Wall time of their making.
     pub seconds: f64,
 }
 
-impl<'a> Policy<'a> {
+impl<'a> RecallPolicy<'a> {
     /// Stops when `stop` says so; trusts unchanged stats.
-    pub fn new(stop: &'a dyn Fn() -> bool) -> Policy<'a> {
-        Policy { stop, verify: false }
+    pub fn new(stop: &'a dyn Fn() -> bool) -> RecallPolicy<'a> {
+        RecallPolicy { stop, verify: false }
     }
 }
 
@@ -81,11 +81,11 @@ impl Store {
     pub fn recall<E: From<Error>>(
         &self,
         recipe: &Recipe,
-        policy: &Policy,
+        policy: &RecallPolicy,
         make: impl FnOnce(&Draft) -> Result<(Value, Vec<Fingerprint>), E>,
     ) -> Result<(Entry, Recall), E> {
         let make = |draft: &Draft| {
-            make(draft).map(|(record, items)| Making { record, items, elsewhere: None })
+            make(draft).map(|(record, items)| MadeRecord { record, items, elsewhere: None })
         };
         self.recall_with(recipe, policy, |wait| wait().map_err(E::from), make)
     }
@@ -95,9 +95,9 @@ impl Store {
     pub fn recall_with<E: From<Error>>(
         &self,
         recipe: &Recipe,
-        policy: &Policy,
-        waiting: impl FnOnce(Wait) -> Result<Claim, E>,
-        make: impl FnOnce(&Draft) -> Result<Making, E>,
+        policy: &RecallPolicy,
+        waiting: impl FnOnce(WaitForClaim) -> Result<Claim, E>,
+        make: impl FnOnce(&Draft) -> Result<MadeRecord, E>,
     ) -> Result<(Entry, Recall), E> {
         let fingerprint = recipe.fingerprint();
         if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
@@ -115,10 +115,10 @@ impl Store {
         }
         let draft = self.draft()?;
         let started = Instant::now();
-        let Making { record, items, elsewhere } = make(&draft)?;
+        let MadeRecord { record, items, elsewhere } = make(&draft)?;
         let seconds = started.elapsed().as_secs_f64();
         let adopted = Artifact::default();
-        let mut made = Made { recipe: recipe.clone(), record, items, seconds, adopted };
+        let mut made = NewEntry { recipe: recipe.clone(), record, items, seconds, adopted };
         let entry = match elsewhere {
             None => self.publish(draft, made)?,
             Some(SettledFolder { folder, files, seconds }) => {
@@ -158,7 +158,7 @@ impl Store {
         verify: bool,
     ) -> Result<Option<Entry>> {
         let Some(entry) = self.entry_files().get(fingerprint)? else { return Ok(None) };
-        if !self.presence(entry.artifact.part(""), Look::of(verify))?.is_empty() {
+        if !self.presence(entry.artifact.part(""), CheckDepth::of(verify))?.is_empty() {
             return Ok(None);
         }
         self.pin(fingerprint).map(|()| Some(entry))

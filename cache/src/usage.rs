@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::hash::{Digest, Fingerprint};
-use crate::inventory::Survey;
+use crate::inventory::Inventory;
 use crate::store::Store;
 use std::collections::{HashMap, HashSet};
 
@@ -18,13 +18,13 @@ pub struct Share {
 
 /// Content of the store, to be attributed to groups.
 pub struct Shares {
-    survey: Survey,
+    survey: Inventory,
 }
 
 impl Store {
     /// Reads what there is to be shared out.
     pub fn shares(&self) -> Result<Shares> {
-        Ok(Shares { survey: Survey::of(self.entry_files(), &self.blobs().folder)? })
+        Ok(Shares { survey: Inventory::of(self.entry_files(), &self.blobs().folder)? })
     }
 }
 
@@ -55,7 +55,7 @@ impl Shares {
 }
 
 /// The blobs that the entries of a group and their items name.
-fn needed(survey: &Survey, group: &[Fingerprint]) -> HashSet<Digest> {
+fn needed(survey: &Inventory, group: &[Fingerprint]) -> HashSet<Digest> {
     let reached = survey.reach(group.iter().copied());
     reached
         .iter()

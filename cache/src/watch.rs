@@ -38,10 +38,10 @@ impl OwnFile {
 /// Files that were looked at before something was made of them.
 pub struct Watch<'a> {
     store: &'a Store,
-    files: Vec<Watched>,
+    files: Vec<WatchedFile>,
 }
 
-struct Watched {
+struct WatchedFile {
     file: OwnFile,
     stat: FileStat,
     /// True if any later change shows in the stat.
@@ -50,7 +50,7 @@ struct Watched {
 
 /// A second look at files that nobody may have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
+pub enum FilesCheck {
     /// They were left alone.
     Unchanged,
     /// This one has the right bytes, but it was written meanwhile: others may have been read.
@@ -65,12 +65,12 @@ impl Store {
         Ok(Watch { store: self, files })
     }
 
-    fn first_look(&self, file: OwnFile) -> Result<Watched> {
+    fn first_look(&self, file: OwnFile) -> Result<WatchedFile> {
         let moment = self.hints().clock.now_ns();
         let stat = stat_of(&file.path)?;
         let stat = if file.known == Some(stat) { stat } else { self.with_digest(&file)? };
         let settled = is_settled(&stat, moment);
-        Ok(Watched { file, stat, settled })
+        Ok(WatchedFile { file, stat, settled })
     }
 
     /// The stat under which the file has the digest that it must have.
@@ -84,9 +84,9 @@ impl Store {
 
 impl Watch<'_> {
     /// Looks again. Bytes that are not what they must be are [`Error::Changed`].
-    pub fn look_again(&self) -> Result<Seen> {
-        let mut seen = Seen::Unchanged;
-        for Watched { file, stat, settled } in &self.files {
+    pub fn look_again(&self) -> Result<FilesCheck> {
+        let mut seen = FilesCheck::Unchanged;
+        for WatchedFile { file, stat, settled } in &self.files {
             let same = stat_of(&file.path)? == *stat;
             if same && *settled {
                 continue;
@@ -94,7 +94,7 @@ impl Watch<'_> {
             // A stat that may hide a change, or that moved: only the bytes can tell.
             self.store.with_digest(file)?;
             if !same {
-                seen = Seen::Touched(file.path.clone());
+                seen = FilesCheck::Touched(file.path.clone());
             }
         }
         Ok(seen)

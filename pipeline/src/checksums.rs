@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use voxflow_cache::{Bad, Digest, disk};
+use voxflow_cache::{DamagedFile, Digest, disk};
 
 /// The file of the seal in a run's folder.
 pub const SEAL: &str = "seal.json";
@@ -72,7 +72,7 @@ pub fn bytes_of(run: &Path) -> u64 {
 /// Reads all sealed files of a run. Damaged tables are made again by `rebuild`, which tells if it
 /// could; another damaged file is set aside beside its place. The rest is sealed anew, so that
 /// damage is reported once.
-pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<Bad>> {
+pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<DamagedFile>> {
     let seal = match read(run) {
         Ok(None) => return Ok(vec![]),
         Ok(Some(seal)) => seal,
@@ -85,7 +85,10 @@ pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<Bad>> {
         }
         let rebuilt = name.ends_with(".parquet") && rebuild(run);
         bad.push(if rebuilt {
-            Bad { path: run.join(name), trouble: "is damaged; made again of the journal".into() }
+            DamagedFile {
+                path: run.join(name),
+                trouble: "is damaged; made again of the journal".into(),
+            }
         } else {
             set_aside(run, name)?
         });
@@ -96,15 +99,15 @@ pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<Bad>> {
     Ok(bad)
 }
 
-fn set_aside(run: &Path, name: &str) -> Result<Bad> {
+fn set_aside(run: &Path, name: &str) -> Result<DamagedFile> {
     let (path, aside) = (run.join(name), run.join(format!("{name}.bad")));
     match disk::rename(&path, &aside) {
         Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {
-            Ok(Bad { path, trouble: "is gone".into() })
+            Ok(DamagedFile { path, trouble: "is gone".into() })
         }
         moved => {
             moved?;
-            Ok(Bad { path, trouble: format!("is damaged; kept as '{name}.bad'") })
+            Ok(DamagedFile { path, trouble: format!("is damaged; kept as '{name}.bad'") })
         }
     }
 }

@@ -22,50 +22,50 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a workflow: make what must be made, reuse the rest
-    Run(commands::run::Run),
+    Run(commands::run::RunArgs),
     /// Run a workflow over grids of values, folds and seeds, and say which variant is best
-    Sweep(commands::sweep::SweepOf),
+    Sweep(commands::sweep::SweepArgs),
     /// Stop runs: ask their processes, and cancel their jobs on a cluster
-    Stop(commands::stop::StopOf),
+    Stop(commands::stop::StopArgs),
     /// Say what a run would do about each stage, and why
-    Plan(commands::plan::PlanOf),
+    Plan(commands::plan::PlanArgs),
     /// Find every mistake of a workflow
-    Check(commands::check::Check),
+    Check(commands::check::CheckArgs),
     /// Segment images with a trained model, without a workflow
-    Predict(commands::predict::Predict),
+    Predict(commands::predict::PredictArgs),
     /// Make a model of another program's weights, without a workflow
-    Import(commands::import::Import),
+    Import(commands::import::ImportArgs),
     /// Write a model for another program, without a workflow
-    Export(commands::export::Export),
+    Export(commands::export::ExportArgs),
     /// List the runs, the newest first
-    Runs(commands::runs::Runs),
+    Runs(commands::runs::RunsArgs),
     /// Show a run, or one stage of it
-    Show(commands::show::Show),
+    Show(commands::show::ShowArgs),
     /// Compare runs, or the variants of a sweep: parameters that differ, final metrics, curves
-    Compare(commands::compare::Compare),
+    Compare(commands::compare::CompareArgs),
     /// Write the report of a run, or of several side by side, as one HTML file
-    Report(commands::report::Report),
+    Report(commands::report::ReportArgs),
     /// Draw a volume with its labels: slices as one picture, or as a page to leaf through
-    View(commands::view::View),
+    View(commands::view::ViewArgs),
     /// Write a commented workflow for a Decathlon task, or for a folder of images and labels
     New(commands::new::New),
     /// Print where the files of a run lie
-    Path(commands::path::PathOf),
+    Path(commands::path::PathArgs),
     /// Keep the store in order: size, verify, gc, rebuild
     #[command(subcommand)]
-    Cache(commands::cache::Cache),
+    Cache(commands::cache::CacheCommand),
     /// Look at the cluster that the site file describes
     #[command(subcommand)]
-    Site(commands::site::SiteOf),
+    Site(commands::site::SiteCommand),
     /// Make the stage of an attempt, as a job of a cluster
     #[command(hide = true)]
-    Task(commands::task::Task),
+    Task(commands::task::TaskArgs),
     /// List the kinds of stages and their parameters
-    Kinds(commands::kinds::Kinds),
+    Kinds(commands::kinds::KindsArgs),
     /// Write a completion script for a shell
-    Completions(commands::completions::Completions),
+    Completions(commands::completions::CompletionsArgs),
     /// Write the manual: one page for the program and one for each command
-    Man(commands::man::Man),
+    Man(commands::man::ManArgs),
 }
 
 impl Command {

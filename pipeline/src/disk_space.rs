@@ -6,7 +6,7 @@ use crate::event::Decision;
 use crate::explain::Explainer;
 use crate::humanize;
 use crate::plan::Plan;
-use crate::reads::{Made, inputs};
+use crate::reads::{MadeArtifacts, inputs};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_cache::{Store, fault};
 use voxflow_stages::disk_space::Upstream;
@@ -85,7 +85,7 @@ fn upstream(
     foreseen: &BTreeMap<&str, u64>,
 ) -> BTreeMap<String, Upstream> {
     let stage = &plan.workflow.stages[index];
-    let made = inputs(Made { artifact: &|id| plan.artifact(id), store }, stage);
+    let made = inputs(MadeArtifacts { artifact: &|id| plan.artifact(id), store }, stage);
     let roles = stage.needs.iter();
     let each = roles.filter_map(|(role, ids)| {
         let id = ids.first()?;

@@ -7,11 +7,11 @@ use crate::executor::Executor;
 use crate::job::Job;
 use crate::moved_cases;
 use crate::outcome::{Outcome, RunOutcome};
-use crate::planner::{Planner, Settled};
-use crate::reads::{Made, inputs};
+use crate::planner::{Planner, StageDecision};
+use crate::reads::{MadeArtifacts, inputs};
 use crate::resources::Resources;
 use crate::run_tracker::{Done, RunTracker};
-use crate::schedule::{NextAction, Node, Schedule, StageId};
+use crate::schedule::{NextAction, Schedule, ScheduledStage, StageId};
 use crate::stage_job::{self, JobEvent, JobResult};
 use crate::stop::Stop;
 use crate::workflow::StageSpec;
@@ -122,12 +122,12 @@ pub fn execute(
 }
 
 /// The nodes of all runs, each run's after those of the runs before it.
-fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<Node> {
+fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<ScheduledStage> {
     let mut nodes = vec![];
     for live in runs {
         let first = nodes.len();
         let stages = live.plan.workflow.stages.iter().zip(&live.plan.steps);
-        nodes.extend(stages.map(|(stage, step)| Node {
+        nodes.extend(stages.map(|(stage, step)| ScheduledStage {
             needs: step.needs.iter().map(|need| first + need).collect(),
             wants: manner.wants(stage),
         }));
@@ -151,14 +151,14 @@ struct Engine<'a> {
     heard_stop: bool,
 }
 
-type Notes = (StageId, JobEvent);
+type StageMessage = (StageId, JobEvent);
 
 impl<'a> Engine<'a> {
     fn schedule_loop<'s>(
         &mut self,
         scope: &'s Scope<'s, '_>,
-        sender: &Sender<Notes>,
-        receiver: &Receiver<Notes>,
+        sender: &Sender<StageMessage>,
+        receiver: &Receiver<StageMessage>,
     ) -> Result<Ending>
     where
         'a: 's,
@@ -227,7 +227,7 @@ impl<'a> Engine<'a> {
         &mut self,
         id: StageId,
         scope: &'s Scope<'s, '_>,
-        sender: &Sender<Notes>,
+        sender: &Sender<StageMessage>,
     ) -> Result<()>
     where
         'a: 's,
@@ -253,7 +253,7 @@ impl<'a> Engine<'a> {
         };
         let live = &mut self.runs[run];
         live.plan.steps[step].recipe = Some(recipe.clone());
-        if let Settled::Reuse(entry, note) = settled {
+        if let StageDecision::Reuse(entry, note) = settled {
             self.warn_of_moved(run, step, &entry)?;
             let live = &mut self.runs[run];
             live.stage_done(step, Done::reused(entry, note), self.store)?;
@@ -276,29 +276,30 @@ impl<'a> Engine<'a> {
     }
 
     /// The plan's answer if nothing it depends on was made since; otherwise planned again.
-    fn settle(&self, run: usize, step: usize) -> Result<(Recipe, Settled)> {
+    fn settle(&self, run: usize, step: usize) -> Result<(Recipe, StageDecision)> {
         use crate::event::Decision;
         let plan = &self.runs[run].plan;
         let found = &plan.steps[step];
         if self.runs.len() > 1
             && matches!(found.decision, Decision::Run { .. })
-            && let (recipe, Settled::Reuse(entry, note)) = self.planner.settle(plan, step)?
+            && let (recipe, StageDecision::Reuse(entry, note)) = self.planner.settle(plan, step)?
             && self.store.usable(&entry.artifact)?.is_empty()
         {
             // A run before this one has made it meanwhile.
-            return Ok((recipe, Settled::Reuse(entry, note)));
+            return Ok((recipe, StageDecision::Reuse(entry, note)));
         }
         let untouched =
             found.needs.iter().all(|&need| plan.steps[need].entry.is_some() && !plan.is_open(need));
         match (&found.decision, &found.recipe, &found.entry) {
             (Decision::Reuse { note, .. }, Some(recipe), Some(entry)) if untouched => {
-                Ok((recipe.clone(), Settled::Reuse(entry.clone(), note.clone())))
+                Ok((recipe.clone(), StageDecision::Reuse(entry.clone(), note.clone())))
             }
             // A person's own files may have been changed since: those are planned anew.
             (Decision::Run { reason, cost_seconds, .. }, Some(recipe), _)
                 if untouched && !reads_own_files(recipe) =>
             {
-                let settled = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
+                let settled =
+                    StageDecision::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
                 Ok((recipe.clone(), settled))
             }
             // Its bytes were gone: the entry is still there and counts only if they are back, since
@@ -306,11 +307,14 @@ impl<'a> Engine<'a> {
             (Decision::Run { reason, cost_seconds, fingerprint }, _, _) => {
                 let (recipe, settled) = self.planner.settle(plan, step)?;
                 let is_back = match &settled {
-                    Settled::Reuse(entry, _) => self.store.usable(&entry.artifact)?.is_empty(),
-                    Settled::Make { .. } => false,
+                    StageDecision::Reuse(entry, _) => {
+                        self.store.usable(&entry.artifact)?.is_empty()
+                    }
+                    StageDecision::Make { .. } => false,
                 };
                 let same = recipe.fingerprint() == *fingerprint;
-                let again = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
+                let again =
+                    StageDecision::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
                 Ok((recipe, if same && !is_back { again } else { settled }))
             }
             _ => self.planner.settle(plan, step),
@@ -321,7 +325,7 @@ impl<'a> Engine<'a> {
         let (run, step) = self.owners[id];
         let live = &self.runs[run];
         let stage = &live.plan.workflow.stages[step];
-        let made = Made { artifact: &|id| live.plan.artifact(id), store: self.store };
+        let made = MadeArtifacts { artifact: &|id| live.plan.artifact(id), store: self.store };
         Job {
             id,
             stage: stage.id.clone(),

@@ -26,11 +26,11 @@ pub struct Explainer<'a> {
     store: &'a Store,
     runs: OnceCell<RecentRuns>,
     /// By kind the newest entries.
-    entries: OnceCell<BTreeMap<String, Vec<Making>>>,
+    entries: OnceCell<BTreeMap<String, Vec<EntryFacts>>>,
 }
 
 /// Of an entry: when it was made, of what, and in how many seconds.
-type Making = (u64, Recipe, f64);
+type EntryFacts = (u64, Recipe, f64);
 
 /// The newest runs, the newest first.
 struct RecentRuns {

@@ -6,7 +6,7 @@ use crate::workflow::paths::LOCAL;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxflow_cache::{Blob, Digest, OwnFile, Recipe, Seen, Store, Watch};
+use voxflow_cache::{Blob, Digest, FilesCheck, OwnFile, Recipe, Store, Watch};
 use voxflow_stages::{Error, InputFile, Result};
 
 /// Attempts at making something while its input files are rewritten with equal bytes.
@@ -46,7 +46,7 @@ impl<'a> OwnFiles<'a> {
 
     /// The result of the stage's work, and whether its files were left alone meanwhile. What it met
     /// while they were changed, an error or none, says nothing of the files that its recipe names.
-    pub fn look_again<T>(&self, watch: &Watch, made: Result<T>) -> Result<(T, Seen)> {
+    pub fn look_again<T>(&self, watch: &Watch, made: Result<T>) -> Result<(T, FilesCheck)> {
         if !matches!(made, Err(Error::Stopped)) {
             self.named()?;
         }
@@ -101,7 +101,7 @@ impl<'a> OwnFiles<'a> {
 }
 
 /// A result made of watched files, and their state now. Not checked after a stop.
-pub fn seen_again<T>(watch: &Watch, made: Result<T>) -> Result<(T, Seen)> {
+pub fn seen_again<T>(watch: &Watch, made: Result<T>) -> Result<(T, FilesCheck)> {
     if let Err(Error::Stopped) = made {
         return Err(Error::Stopped);
     }

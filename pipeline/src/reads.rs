@@ -11,7 +11,7 @@ use voxflow_stages::{Error as StageError, Input, InputFile};
 
 /// Artifacts of needed stages, by their ids.
 #[derive(Clone, Copy)]
-pub struct Made<'a> {
+pub struct MadeArtifacts<'a> {
     /// The artifact of a stage, where it is known.
     pub artifact: &'a dyn Fn(&str) -> Option<&'a Artifact>,
     /// The store that keeps it.
@@ -29,7 +29,7 @@ pub enum NamesRead {
 
 impl NamesRead {
     /// Those of a role. An error if a file that tells it cannot be read.
-    pub fn of(made: Made, stage: &StageSpec, read: &Read) -> Result<NamesRead> {
+    pub fn of(made: MadeArtifacts, stage: &StageSpec, read: &Read) -> Result<NamesRead> {
         if !stage.kind.narrowed.contains(&read.role) {
             return Ok(NamesRead::Parts(read.parts));
         }
@@ -62,7 +62,7 @@ impl NamesRead {
 
 /// What a stage reads of `id`'s artifact, in all its roles. Where nobody can say, it is all that it
 /// might.
-pub fn all_of(made: Made, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
+pub fn all_of(made: MadeArtifacts, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
     let is_of = |read: &&Read| {
         stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id))
     };
@@ -72,7 +72,7 @@ pub fn all_of(made: Made, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
 }
 
 /// Input files of a stage by role.
-pub fn inputs(made: Made, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
+pub fn inputs(made: MadeArtifacts, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
     let mut inputs = BTreeMap::new();
     for read in stage.kind.reads {
         let Some(ids) = stage.needs.get(read.role) else { continue };
@@ -92,7 +92,7 @@ pub fn inputs(made: Made, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
 
 /// The stage that must be made again before anybody can say what `stage` reads, if there is one:
 /// its artifact lacks the file that tells.
-pub fn lost(made: Made, stage: &StageSpec) -> Option<String> {
+pub fn lost(made: MadeArtifacts, stage: &StageSpec) -> Option<String> {
     let lost = std::cell::RefCell::new(None);
     let peek = |role: &str, name: &str| {
         peek(made, stage, role, name).inspect_err(|_| {
@@ -114,7 +114,12 @@ pub fn input_name(read: &Read, number: usize) -> String {
 }
 
 /// A file of a role's first artifact, if its bytes are those that it was made with.
-fn peek(made: Made, stage: &StageSpec, role: &str, name: &str) -> Result<Vec<u8>, StageError> {
+fn peek(
+    made: MadeArtifacts,
+    stage: &StageSpec,
+    role: &str,
+    name: &str,
+) -> Result<Vec<u8>, StageError> {
     let id = stage.needs.get(role).and_then(|ids| ids.first());
     let blob = id.and_then(|id| (made.artifact)(id)).and_then(|artifact| artifact.get(name));
     let blob = blob.ok_or_else(|| StageError::failed(format!("no file '{name}'")))?;

@@ -6,7 +6,7 @@ use crate::event::{Event, Fact, Finished, Observer, now_ms};
 use crate::outcome::{Outcome, RunOutcome};
 use crate::outputs;
 use crate::plan::Plan;
-use crate::planner::Settled;
+use crate::planner::StageDecision;
 use crate::run::{RunFolder, RunRecord};
 use crate::stage_job::Record;
 use crate::{secret, warnings};
@@ -120,8 +120,13 @@ impl RunTracker {
     }
 
     /// A stage begins to be made.
-    pub fn stage_began(&mut self, index: usize, recipe: &Recipe, settled: &Settled) -> Result<()> {
-        let Settled::Make { reason, .. } = settled else { return Ok(()) };
+    pub fn stage_began(
+        &mut self,
+        index: usize,
+        recipe: &Recipe,
+        settled: &StageDecision,
+    ) -> Result<()> {
+        let StageDecision::Make { reason, .. } = settled else { return Ok(()) };
         self.began_at_ms[index] = Some(now_ms());
         self.reasons[index] = Some(reason.clone());
         // Told before the work, so that gc knows what an unfinished training needs.

@@ -17,7 +17,7 @@ pub const PATIENCE: u32 = 4;
 
 /// A stage as the schedule sees it.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct ScheduledStage {
     /// Stages that must finish before.
     pub needs: Vec<StageId>,
     /// Resources it takes while it runs; of more than there is, all.
@@ -26,7 +26,7 @@ pub struct Node {
 
 /// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum StageState {
     /// Something it needs is not done.
     Waiting,
     /// It may begin once its resources are free.
@@ -58,7 +58,7 @@ pub enum NextAction {
 /// there are.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    states: Vec<State>,
+    states: Vec<StageState>,
     wants: Vec<Resources>,
     /// Stages that read each stage.
     readers: Vec<Vec<StageId>>,
@@ -78,13 +78,13 @@ pub struct Schedule {
 impl Schedule {
     /// A schedule in which nothing has begun. With `keep_going` a failure stops only what needs it.
     /// The needs must be free of circles.
-    pub fn new(nodes: Vec<Node>, budget: Resources, keep_going: bool) -> Schedule {
+    pub fn new(nodes: Vec<ScheduledStage>, budget: Resources, keep_going: bool) -> Schedule {
         let mut readers = vec![vec![]; nodes.len()];
         for (id, node) in nodes.iter().enumerate() {
             node.needs.iter().for_each(|&need| readers[need].push(id));
         }
         let mut schedule = Schedule {
-            states: vec![State::Waiting; nodes.len()],
+            states: vec![StageState::Waiting; nodes.len()],
             wants: nodes.iter().map(|node| node.wants.at_most(budget)).collect(),
             readers,
             missing: nodes.iter().map(|node| node.needs.len()).collect(),
@@ -110,7 +110,7 @@ impl Schedule {
         self.free -= self.wants[id];
         self.overtaken.remove(&id);
         self.active += usize::from(begins);
-        self.states[id] = State::Running;
+        self.states[id] = StageState::Running;
         Some(if begins { NextAction::Begin(id) } else { NextAction::Resume(id) })
     }
 
@@ -148,12 +148,12 @@ impl Schedule {
     /// A stage is over. Returns what is skipped because of it, in order.
     pub fn finish(&mut self, id: StageId, ok: bool) -> Vec<StageId> {
         debug_assert!(self.is_active(id), "stage {id} is {:?} and cannot finish", self.states[id]);
-        if self.states[id] == State::Running {
+        if self.states[id] == StageState::Running {
             self.free += self.wants[id];
         }
         self.active -= 1;
         self.leave_queue(false, id);
-        self.states[id] = if ok { State::Done } else { State::Failed };
+        self.states[id] = if ok { StageState::Done } else { StageState::Failed };
         if ok {
             self.ready_after(id);
             return vec![];
@@ -164,17 +164,17 @@ impl Schedule {
 
     /// A running stage waits for others and gives its resources back.
     pub fn pause(&mut self, id: StageId) {
-        if self.states[id] == State::Running {
+        if self.states[id] == StageState::Running {
             self.free += self.wants[id];
-            self.states[id] = State::Paused;
+            self.states[id] = StageState::Paused;
         }
     }
 
     /// A paused stage wants its resources again; [`Schedule::turn`] gives them, before any that has
     /// not begun.
     pub fn resume(&mut self, id: StageId) {
-        if self.states[id] == State::Paused {
-            self.states[id] = State::Resuming;
+        if self.states[id] == StageState::Paused {
+            self.states[id] = StageState::Resuming;
             self.queue(false, id);
         }
     }
@@ -188,14 +188,14 @@ impl Schedule {
     pub fn skip_rest(&mut self) -> Vec<StageId> {
         self.wanting.values_mut().for_each(|queue| queue.retain(|(begins, _)| !begins));
         let rest: Vec<StageId> = (0..self.states.len())
-            .filter(|&id| matches!(self.states[id], State::Waiting | State::Ready))
+            .filter(|&id| matches!(self.states[id], StageState::Waiting | StageState::Ready))
             .collect();
-        rest.iter().for_each(|&id| self.states[id] = State::Skipped);
+        rest.iter().for_each(|&id| self.states[id] = StageState::Skipped);
         rest
     }
 
     /// The state of a stage.
-    pub fn state(&self, id: StageId) -> State {
+    pub fn state(&self, id: StageId) -> StageState {
         self.states[id]
     }
 
@@ -205,11 +205,11 @@ impl Schedule {
     }
 
     fn is_active(&self, id: StageId) -> bool {
-        matches!(self.states[id], State::Running | State::Paused | State::Resuming)
+        matches!(self.states[id], StageState::Running | StageState::Paused | StageState::Resuming)
     }
 
     fn ready(&mut self, id: StageId) {
-        self.states[id] = State::Ready;
+        self.states[id] = StageState::Ready;
         self.queue(true, id);
     }
 
@@ -220,7 +220,7 @@ impl Schedule {
     fn ready_after(&mut self, done: StageId) {
         for id in std::mem::take(&mut self.readers[done]) {
             self.missing[id] -= 1;
-            if self.missing[id] == 0 && self.states[id] == State::Waiting {
+            if self.missing[id] == 0 && self.states[id] == StageState::Waiting {
                 self.ready(id);
             }
         }
@@ -231,8 +231,8 @@ impl Schedule {
         let (mut skipped, mut lost) = (vec![], vec![failed]);
         while let Some(id) = lost.pop() {
             for reader in std::mem::take(&mut self.readers[id]) {
-                if self.states[reader] == State::Waiting {
-                    self.states[reader] = State::Skipped;
+                if self.states[reader] == StageState::Waiting {
+                    self.states[reader] = StageState::Skipped;
                     skipped.push(reader);
                     lost.push(reader);
                 }
@@ -260,8 +260,8 @@ mod tests {
         })
     }
 
-    fn node(wants: Resources, needs: &[StageId]) -> Node {
-        Node { needs: needs.to_vec(), wants }
+    fn node(wants: Resources, needs: &[StageId]) -> ScheduledStage {
+        ScheduledStage { needs: needs.to_vec(), wants }
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
         schedule.pause(0);
         assert_eq!(next(&mut schedule), Some(1), "the slot is free for another");
         schedule.resume(0);
-        assert_eq!((schedule.state(0), next(&mut schedule)), (State::Resuming, None));
+        assert_eq!((schedule.state(0), next(&mut schedule)), (StageState::Resuming, None));
         schedule.finish(1, true);
         assert_eq!(next(&mut schedule), Some(0), "it comes before what has not begun");
         assert_eq!(next(&mut schedule), None);
@@ -350,8 +350,8 @@ mod tests {
             let mut draw = Draw::new(seed, 0, 0, "schedule");
             let count = 1 + draw.below(20) as usize;
 
-            let nodes: Vec<Node> = (0..count)
-                .map(|id| Node {
+            let nodes: Vec<ScheduledStage> = (0..count)
+                .map(|id| ScheduledStage {
                     needs: (0..id).filter(|_| draw.chance(0.25)).collect(),
                     wants: some(&mut draw),
                 })
@@ -368,7 +368,7 @@ mod tests {
         }
     }
 
-    fn run_through(nodes: &[Node], keep_going: bool, draw: &mut Draw, seed: u64) {
+    fn run_through(nodes: &[ScheduledStage], keep_going: bool, draw: &mut Draw, seed: u64) {
         let budget = Resources { io: 2, jobs: 1 + draw.below(3), cpus: 4, memory: 10, gpus: 2 };
         let mut schedule = Schedule::new(nodes.to_vec(), budget, keep_going);
         let (mut running, mut paused, mut over) = (vec![], vec![], vec![]);
@@ -376,7 +376,7 @@ mod tests {
         while !schedule.is_idle() {
             while let Some(id) = next(&mut schedule) {
                 assert!(
-                    nodes[id].needs.iter().all(|&need| schedule.state(need) == State::Done),
+                    nodes[id].needs.iter().all(|&need| schedule.state(need) == StageState::Done),
                     "seed {seed}"
                 );
                 running.push(id);
@@ -404,7 +404,7 @@ mod tests {
         over.extend(schedule.skip_rest());
         over.sort_unstable();
         assert_eq!(over, (0..nodes.len()).collect::<Vec<_>>(), "seed {seed}");
-        let skipped = (0..nodes.len()).any(|id| schedule.state(id) == State::Skipped);
+        let skipped = (0..nodes.len()).any(|id| schedule.state(id) == StageState::Skipped);
         assert!(failed || !skipped, "seed {seed}: skipped without a failure");
     }
 
@@ -412,7 +412,8 @@ mod tests {
     fn the_first_that_fits_begins_and_gives_way_to_a_stage_that_wants_much_in_the_end() {
         let all = Resources { gpus: 4, ..NONE };
         let many = (0..20).map(|_| node(GPU, &[]));
-        let nodes: Vec<Node> = [node(GPU, &[]), node(all, &[])].into_iter().chain(many).collect();
+        let nodes: Vec<ScheduledStage> =
+            [node(GPU, &[]), node(all, &[])].into_iter().chain(many).collect();
         let mut schedule = Schedule::new(nodes, all, false);
         let mut running: Vec<StageId> = std::iter::from_fn(|| next(&mut schedule)).collect();
         assert_eq!(running, [0, 2, 3, 4], "the small ones use what the large one cannot");

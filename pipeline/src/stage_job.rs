@@ -1,7 +1,7 @@
 //! Making one stage, on a thread of its own: recalled from the store as its items are, with the
 //! work done by an executor. What happens on the way is sent to the thread that owns the run.
 
-use crate::executor::{Executor, Finished, HandedItem, Order};
+use crate::executor::{Executor, HandedItem, MadeFacts, StageOrder};
 use crate::job::Job;
 use crate::job_facts::JobFacts;
 use crate::lock::lock;
@@ -18,8 +18,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use voxflow_cache::{
-    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Making, Policy, Recall, Recipe, Seen,
-    SettledFolder, Store, Wait, Watch, disk,
+    Artifact, Blob, Claim, Draft, Entry, FilesCheck, Fingerprint, MadeRecord, Recall, RecallPolicy,
+    Recipe, SettledFolder, Store, WaitForClaim, Watch, disk,
 };
 use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 
@@ -152,7 +152,7 @@ impl StageHost<'_> {
     }
 
     fn make(&self, go: &Receiver<()>) -> Result<(Entry, Recall)> {
-        let waiting = |wait: Wait| self.give_back_slot(go, wait);
+        let waiting = |wait: WaitForClaim| self.give_back_slot(go, wait);
         let recalled = self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))?;
         if recalled.1 == Recall::Made {
             self.executor.tidy(&self.job.recipe);
@@ -165,17 +165,17 @@ impl StageHost<'_> {
     fn recalled(
         &self,
         recipe: &Recipe,
-        waiting: &dyn Fn(Wait) -> Result<Claim>,
-        work: &dyn Fn(&Draft) -> Result<Attempt>,
+        waiting: &dyn Fn(WaitForClaim) -> Result<Claim>,
+        work: &dyn Fn(&Draft) -> Result<MakeAttempt>,
     ) -> Result<(Entry, Recall)> {
         let stop = || self.stop.is_asked();
-        let policy = Policy { verify: self.job.verify, ..Policy::new(&stop) };
+        let policy = RecallPolicy { verify: self.job.verify, ..RecallPolicy::new(&stop) };
         let mut attempts = 1;
         loop {
             let was_touched = Cell::new(false);
             let make = |draft: &Draft| match work(draft)? {
-                Attempt::Made(making) => Ok(making),
-                Attempt::Touched(file) => {
+                MakeAttempt::Made(making) => Ok(making),
+                MakeAttempt::Touched(file) => {
                     was_touched.set(true);
                     Err(touched(&file))
                 }
@@ -188,18 +188,18 @@ impl StageHost<'_> {
     }
 
     /// Does the stage's work.
-    fn attempt(&self, draft: &Draft) -> Result<Attempt> {
+    fn attempt(&self, draft: &Draft) -> Result<MakeAttempt> {
         let watch = self.own.watch_stage()?;
         self.adopted().clear();
         let looked = self.own.look_again(&watch, self.work(&self.task(draft)));
-        if let Ok((_, Seen::Touched(_))) | Err(Error::Store(voxflow_cache::Error::Changed { .. })) =
-            &looked
+        if let Ok((_, FilesCheck::Touched(_)))
+        | Err(Error::Store(voxflow_cache::Error::Changed { .. })) = &looked
         {
             // Made of files that were written meanwhile: nobody may take it over.
             self.executor.tidy(&self.job.recipe);
         }
         let (finished, seen) = looked?;
-        if let Seen::Touched(file) = seen {
+        if let FilesCheck::Touched(file) = seen {
             return self.begin_again(file);
         }
         self.adopted().drain(..).for_each(|(name, blob)| draft.adopt(&name, &blob));
@@ -214,17 +214,17 @@ impl StageHost<'_> {
             files: made.files,
             seconds: made.seconds,
         });
-        Ok(Attempt::Made(Making { record, items, elsewhere }))
+        Ok(MakeAttempt::Made(MadeRecord { record, items, elsewhere }))
     }
 
     /// Forgets an attempt. Metrics cannot be taken back, so that a stage that told some has failed.
-    fn begin_again(&self, file: PathBuf) -> Result<Attempt> {
+    fn begin_again(&self, file: PathBuf) -> Result<MakeAttempt> {
         let told = std::mem::take(&mut *self.collected());
-        if told.metrics.is_empty() { Ok(Attempt::Touched(file)) } else { Err(touched(&file)) }
+        if told.metrics.is_empty() { Ok(MakeAttempt::Touched(file)) } else { Err(touched(&file)) }
     }
 
     /// Waits for another maker and gives the slot back meanwhile.
-    fn give_back_slot(&self, go: &Receiver<()>, wait: Wait) -> Result<Claim> {
+    fn give_back_slot(&self, go: &Receiver<()>, wait: WaitForClaim) -> Result<Claim> {
         self.note(JobEvent::Waiting);
         let claim = wait()?;
         self.note(JobEvent::Resuming);
@@ -255,7 +255,7 @@ impl StageHost<'_> {
         }
     }
 
-    fn work(&self, task: &Task) -> Result<Finished> {
+    fn work(&self, task: &Task) -> Result<MadeFacts> {
         let watch = self.executor.hands_items().then(|| self.own.watch_items()).transpose()?;
         let drafts = Mutex::new(vec![]);
         let workdir = || {
@@ -264,7 +264,7 @@ impl StageHost<'_> {
             lock(&drafts).push(draft);
             Ok(folder)
         };
-        let order = Order {
+        let order = StageOrder {
             kind: self.job.kind,
             task,
             workdir: &workdir,
@@ -282,18 +282,18 @@ impl StageHost<'_> {
     /// Publishes an item that was made outside of this program, unless a file that it may have read
     /// was written meanwhile: then it is made again.
     fn keep_item(&self, item: &HandedItem, watch: &Watch) -> Result<()> {
-        if let ((), Seen::Touched(_)) = seen_again(watch, Ok(()))? {
+        if let ((), FilesCheck::Touched(_)) = seen_again(watch, Ok(()))? {
             // Neither this program nor a node takes an item whose files are gone.
             return Ok(disk::remove(&item.folder)?);
         }
         let HandedItem { recipe, folder, files, seconds } = item.clone();
         let elsewhere = SettledFolder { folder, files, seconds };
-        let making = Making { elsewhere: Some(elsewhere), ..Making::default() };
-        let waiting = |wait: Wait| Ok(wait()?);
-        self.recalled(&recipe, &waiting, &|_| Ok(Attempt::Made(making.clone()))).map(drop)
+        let making = MadeRecord { elsewhere: Some(elsewhere), ..MadeRecord::default() };
+        let waiting = |wait: WaitForClaim| Ok(wait()?);
+        self.recalled(&recipe, &waiting, &|_| Ok(MakeAttempt::Made(making.clone()))).map(drop)
     }
 
-    fn record(&self, finished: &Finished) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
+    fn record(&self, finished: &MadeFacts) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
         let usage = finished.usage;
         let mut collected = self.collected();
         let mut versions = machine::versions();
@@ -350,7 +350,7 @@ impl Host for StageHost<'_> {
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
-        let waiting = |wait: Wait| Ok(wait()?);
+        let waiting = |wait: WaitForClaim| Ok(wait()?);
         let work = |draft: &Draft| self.make_item(recipe, draft, make);
         let (entry, recall) = self.recalled(recipe, &waiting, &work)?;
         let made = recall == Recall::Made;
@@ -378,21 +378,21 @@ impl StageHost<'_> {
         recipe: &Recipe,
         draft: &Draft,
         make: &dyn Fn(&Path) -> Result<()>,
-    ) -> Result<Attempt> {
+    ) -> Result<MakeAttempt> {
         let watch = self.own.watch_item(recipe)?;
         let ((), seen) = seen_again(&watch, make(draft.folder()))?;
-        if let Seen::Touched(file) = seen {
-            return Ok(Attempt::Touched(file));
+        if let FilesCheck::Touched(file) = seen {
+            return Ok(MakeAttempt::Touched(file));
         }
         self.job.kind.check_item(recipe, draft.folder())?;
-        Ok(Attempt::Made(Making::default()))
+        Ok(MakeAttempt::Made(MadeRecord::default()))
     }
 }
 
 /// Outcome of an attempt at a stage or an item.
-enum Attempt {
+enum MakeAttempt {
     /// It is made.
-    Made(Making),
+    Made(MadeRecord),
     /// This file was written meanwhile, its bytes the same in the end, so that nobody can say what
     /// the work has read.
     Touched(PathBuf),

@@ -34,11 +34,11 @@ pub trait Stoppable: Send + Sync {
 /// A request to stop, and the work that must hear of it. Clones share both.
 #[derive(Clone, Default)]
 pub struct Stop {
-    inner: Arc<Inner>,
+    inner: Arc<StopState>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct StopState {
     asked: AtomicBool,
     /// A batch system has warned of the end of a job's time.
     warned: AtomicBool,
@@ -47,13 +47,13 @@ struct Inner {
 }
 
 /// Work that hears of stops until this is dropped.
-pub struct Registered<T> {
+pub struct Registration<T> {
     stop: Stop,
     id: u64,
     work: Arc<T>,
 }
 
-impl<T> std::ops::Deref for Registered<T> {
+impl<T> std::ops::Deref for Registration<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -61,7 +61,7 @@ impl<T> std::ops::Deref for Registered<T> {
     }
 }
 
-impl<T> Drop for Registered<T> {
+impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
         self.stop.work().remove(&self.id);
     }
@@ -127,7 +127,7 @@ impl Stop {
     pub fn start<T: Stoppable + 'static, E>(
         &self,
         start: impl FnOnce() -> Result<T, E>,
-    ) -> Result<Registered<T>, E> {
+    ) -> Result<Registration<T>, E> {
         let mut all = self.work();
         let work = Arc::new(start()?);
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +135,7 @@ impl Stop {
         if self.is_asked() {
             work.ask();
         }
-        Ok(Registered { stop: self.clone(), id, work })
+        Ok(Registration { stop: self.clone(), id, work })
     }
 
     fn each(&self, tell: impl Fn(&dyn Stoppable)) {

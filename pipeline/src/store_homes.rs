@@ -16,7 +16,7 @@ use voxflow_cache::{Digest, Fingerprint};
 
 /// A home, as a run of it wrote it down.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Registered {
+struct HomeRecord {
     /// The home's absolute path.
     home: PathBuf,
     /// The machine on which that path leads to it.
@@ -42,7 +42,7 @@ pub fn register(home: &Home) {
     if path.exists() {
         return;
     }
-    let text = serde_json::to_string(&Registered { home: root, host: host() }).unwrap_or_default();
+    let text = serde_json::to_string(&HomeRecord { home: root, host: host() }).unwrap_or_default();
     if let Err(error) = replace(&path, text.as_bytes()) {
         tracing::debug!("{error}");
     }
@@ -59,7 +59,7 @@ pub fn others(home: &Home, forget: bool) -> Result<Vec<Other>> {
             continue;
         }
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
-        let other: Registered = serde_json::from_slice(&text).map_err(|_| {
+        let other: HomeRecord = serde_json::from_slice(&text).map_err(|_| {
             let words = "does not say which home uses the store; remove the file if none does";
             Error::Storage(format!("{}: {words}", path.display()))
         })?;
@@ -155,7 +155,7 @@ enum Presence {
 }
 
 /// The path of another host's home means nothing here, even where something lies there.
-fn presence(other: &Registered) -> Presence {
+fn presence(other: &HomeRecord) -> Presence {
     if other.host != host() {
         return Presence::Unseen;
     }

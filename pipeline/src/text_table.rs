@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// Output formats of tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum TableFormat {
     /// A table for people.
     #[default]
     Text,
@@ -169,12 +169,12 @@ impl TextTable {
     }
 
     /// The sheet in a format. `width` limits text to so many columns of a terminal.
-    pub fn write(&self, format: Format, width: Option<u16>) -> String {
+    pub fn write(&self, format: TableFormat, width: Option<u16>) -> String {
         match format {
-            Format::Text => self.text(width),
-            Format::Csv => self.csv(),
-            Format::Json => pretty(&self.json()),
-            Format::Markdown => self.markdown(),
+            TableFormat::Text => self.text(width),
+            TableFormat::Csv => self.csv(),
+            TableFormat::Json => pretty(&self.json()),
+            TableFormat::Markdown => self.markdown(),
         }
     }
 

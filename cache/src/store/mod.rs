@@ -14,7 +14,7 @@ use crate::disk;
 use crate::drafts::Draft;
 use crate::entries::{Entries, Entry};
 use crate::error::{Error, Result};
-use crate::external_digests::Outside;
+use crate::external_digests::ExternalDigests;
 use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
 use crate::layout;
@@ -27,17 +27,17 @@ use std::time::SystemTime;
 /// A store on disk. Clones share it; any thread may use it.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<StoreInner>,
 }
 
-struct Inner {
+struct StoreInner {
     root: PathBuf,
     blobs: Blobs,
     entries: Entries,
     clock: Arc<Clock>,
     locks: LockFiles,
     index: Index,
-    outside: Outside,
+    outside: ExternalDigests,
     access: Access,
     pin: OnceLock<Pin>,
     told_of_reading: OnceLock<Box<OnProgress>>,
@@ -141,7 +141,7 @@ impl Store {
 
     /// Known digests of files by their stats.
     pub(crate) fn hints(&self) -> Hints<'_> {
-        let Inner { outside, index, clock, .. } = &*self.inner;
+        let StoreInner { outside, index, clock, .. } = &*self.inner;
         Hints { outside, index, clock }
     }
 
@@ -235,14 +235,14 @@ impl Store {
     }
 }
 
-impl Inner {
+impl StoreInner {
     fn flush(&self) {
         self.index.flush();
         self.outside.flush();
     }
 }
 
-impl Drop for Inner {
+impl Drop for StoreInner {
     fn drop(&mut self) {
         self.flush();
     }

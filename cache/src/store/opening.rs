@@ -1,6 +1,6 @@
 //! Opening a store, for writing or reading.
 
-use super::{Access, BAD, Inner, OUTSIDE, Store};
+use super::{Access, BAD, OUTSIDE, Store, StoreInner};
 use crate::blobs::Blobs;
 use crate::claims::LockFiles;
 use crate::clock::Clock;
@@ -8,7 +8,7 @@ use crate::disk;
 use crate::drafts;
 use crate::entries::Entries;
 use crate::error::{Error, Result};
-use crate::external_digests::Outside;
+use crate::external_digests::ExternalDigests;
 use crate::format;
 use crate::index::Index;
 use crate::index_place;
@@ -35,7 +35,7 @@ impl Store {
     pub fn read_only(root: &Path) -> Result<Store> {
         let root = absolute(root)?;
         format::look(&root)?;
-        let outside = Outside::reading(root.join(OUTSIDE));
+        let outside = ExternalDigests::reading(root.join(OUTSIDE));
         Ok(Store::of(root, Access::Read, Index::new(None), outside))
     }
 
@@ -43,7 +43,7 @@ impl Store {
         let root = absolute(root)?;
         format::settle(&root)?;
         [layout::BLOBS, "entries"].iter().try_for_each(|name| make_folder(&root.join(name)))?;
-        let outside = Outside::new(index.then(|| root.join(OUTSIDE)));
+        let outside = ExternalDigests::new(index.then(|| root.join(OUTSIDE)));
         let index = Index::new(index.then(|| index_place::of(&root)));
         let drafts = root.join("drafts");
         make_folder(&drafts)?;
@@ -56,7 +56,7 @@ impl Store {
         Ok(store)
     }
 
-    fn of(root: PathBuf, access: Access, index: Index, outside: Outside) -> Store {
+    fn of(root: PathBuf, access: Access, index: Index, outside: ExternalDigests) -> Store {
         let bad = (access == Access::Write).then(|| root.join(BAD));
         let is_shared = index_place::is_shared(&root);
         let clock = match access == Access::Write && is_shared {
@@ -65,7 +65,7 @@ impl Store {
         };
         let clock = Arc::new(clock);
         let listed = is_shared.then(Listed::default);
-        let inner = Inner {
+        let inner = StoreInner {
             blobs: Blobs { folder: root.join(layout::BLOBS), bad: bad.clone() },
             entries: Entries { folder: root.join("entries"), clock: clock.clone(), listed, bad },
             clock,
