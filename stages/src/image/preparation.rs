@@ -28,7 +28,7 @@ pub struct Preparation {
     /// Cut each image to the box of voxels that are not 0 in some channel, before it is resampled
     /// and scaled. Predictions are background outside.
     #[serde(default, skip_serializing_if = "is_false")]
-    #[schemars(extend("x-neutral" = false))]
+    #[schemars(extend("default" = false, "x-neutral" = false))]
     pub crop_nonzero: bool,
     /// Resample as nnU-Net does: `{}` is its default. Intensities are scaled before, not after. If
     /// absent, resampling is MONAI's: trilinear images, nearest labels, trilinear probabilities.
