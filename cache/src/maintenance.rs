@@ -1,4 +1,4 @@
-//! Upkeep: how large the store is, whether every file holds what its name says, and a new index.
+//! Maintenance: disk usage, verification, rebuilding the index.
 
 use crate::artifact::FileStat;
 use crate::blobs::BlobCheck;
@@ -14,56 +14,56 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Suffix of files of unfinished state that end in their own digest ([`hash::close`]).
+/// Extension for unfinished files ending in their own digest ([`hash::close`]).
 pub const CHECKPOINT: &str = "checkpoint";
 
-/// A file of the store that did not hold what its name says. It has been set aside.
+/// A damaged store file; it has been set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedFile {
-    /// Its path.
+    /// Original path.
     pub path: PathBuf,
-    /// The damage.
+    /// Damage description.
     pub trouble: String,
 }
 
 /// Disk usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreSize {
-    /// By kind of recipe.
+    /// Usage per recipe kind.
     pub kinds: BTreeMap<String, KindSize>,
-    /// All blobs in the store.
+    /// All blobs.
     pub blobs: FileCount,
-    /// Blobs that no entry names.
+    /// Blobs without entries.
     pub unnamed: FileCount,
     /// All entries.
     pub entries: FileCount,
-    /// Checkpoints of what is not finished.
+    /// Checkpoints and other unfinished state.
     pub unfinished: FileCount,
-    /// Drafts of living and dead makers.
+    /// Drafts, in use or abandoned.
     pub drafts: FileCount,
-    /// Damaged files that were set aside.
+    /// Damaged files set aside.
     pub bad: FileCount,
-    /// The index.
+    /// Index database.
     pub index: FileCount,
 }
 
-/// Disk usage of one kind. A blob named by two kinds counts for both.
+/// Disk usage per kind. Blobs shared by two kinds count for both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KindSize {
     /// Number of entries.
     pub entries: u64,
-    /// Blobs in the store, each once.
+    /// Distinct blobs in the store.
     pub kept: FileCount,
-    /// Blobs that lie elsewhere, each once.
+    /// Distinct user files referenced.
     pub referenced: FileCount,
 }
 
-/// A number of files and their bytes.
+/// Number and total size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileCount {
     /// Number of files.
     pub files: u64,
-    /// Their bytes together.
+    /// Total bytes.
     pub bytes: u64,
 }
 
@@ -75,8 +75,8 @@ impl FileCount {
 }
 
 impl Store {
-    /// Reads every blob, entry and checkpoint on up to `threads` threads. What is bad is set aside
-    /// and listed. `progress` hears the bytes read so far and the bytes in all.
+    /// Hashes every blob, entry and checkpoint on up to `threads` threads; damaged files are set
+    /// aside and returned. `progress` receives bytes done and total bytes.
     pub fn verify(
         &self,
         threads: usize,
@@ -101,7 +101,7 @@ impl Store {
         found.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// Makes the index anew from the files, all of which are read.
+    /// Rebuilds the index by reading all files.
     pub fn rebuild_index(
         &self,
         threads: usize,
@@ -194,7 +194,7 @@ impl Store {
         Ok(Some(trouble))
     }
 
-    /// One that a training has replaced or finished with meanwhile is no trouble.
+    /// Checks a checkpoint. Files replaced or removed by a running training are fine.
     fn verify_checkpoint(&self, path: &Path) -> Result<Option<String>> {
         let Some(stat) = FileStat::of(path)? else { return Ok(None) };
         let bytes = match std::fs::read(path) {
@@ -222,7 +222,7 @@ enum FileRole {
     Checkpoint,
 }
 
-/// The files below `folder`, however deep.
+/// Files below `folder`, recursively.
 pub(crate) fn count(folder: &Path) -> Result<FileCount> {
     let mut total = FileCount::default();
     for path in layout::list(folder)? {

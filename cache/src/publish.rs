@@ -1,5 +1,4 @@
-//! Publishing: files become blobs and an entry, so that at every moment all of it is seen or
-//! nothing, and what is seen survives a power cut.
+//! Publishing: files become blobs and an entry, atomically and durably, even across power cuts.
 
 use crate::artifact::{Artifact, Blob};
 use crate::disk;
@@ -17,16 +16,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Description of a making, besides the files in the draft.
+/// Entry data besides the draft's files.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
-    /// The recipe it was made by.
+    /// The recipe.
     pub recipe: Recipe,
-    /// Data kept beside the files; see [`Entry::record`].
+    /// Maker's own data; see [`Entry::record`].
     pub record: Value,
-    /// The items recalled on the way.
+    /// Items recalled during making.
     pub items: Vec<Fingerprint>,
-    /// Wall time.
+    /// Wall time in seconds.
     pub seconds: f64,
     /// Blobs adopted from the store or referenced user files, by name.
     pub adopted: Artifact,
@@ -35,8 +34,8 @@ pub struct NewEntry {
 impl Store {
     /// Publishes the files in `draft` under the recipe's fingerprint.
     ///
-    /// The first wins: if an entry is there whose blobs can be read, that one is returned and the
-    /// draft is dropped. An entry without its blobs is replaced.
+    /// The first publisher wins: an existing entry with readable blobs is returned and the draft
+    /// dropped. Entries with missing blobs are replaced.
     pub fn publish(&self, draft: Draft, mut made: NewEntry) -> Result<Entry> {
         draft.check()?;
         let settled = settle(draft.folder())?;
@@ -48,11 +47,11 @@ impl Store {
         Ok(entry)
     }
 
-    /// Publishes settled files of a folder on the store's file system.
+    /// Publishes settled files from a folder on the store's file system.
     ///
-    /// Files are moved and never read again. For a missing file, its blob must already be in the
-    /// store, moved by a killed publisher; this blob is read. The entry's draft is written beside
-    /// the folder. The folder itself stays.
+    /// Files are moved without reading them again. For a missing file, its blob must already be in
+    /// the store, moved by a killed publisher; this blob is read. The entry is drafted beside the
+    /// folder, and the folder stays.
     pub fn publish_settled(
         &self,
         folder: &Path,
@@ -64,10 +63,12 @@ impl Store {
         for SettledFile { name, digest, bytes } in settled {
             artifact.add(name, &Blob { digest: *digest, bytes: *bytes, reference: None })?;
         }
+        // Held from the first blob to the entry: gc would remove blobs without an entry.
         let guard = self.removal_guard()?;
         self.check_adopted(&made.adopted)?;
         self.keep_blobs(folder, &artifact)?;
         artifact.add_all(&made.adopted)?;
+        // Outside `folder`, whose files are the artifact's and may be looked at again.
         let file = folder.with_file_name(format!("{}.entry.json", disk::unique()));
         let entry = self.keep_entry(&file, new_entry(made, artifact))?;
         drop(guard);
@@ -101,7 +102,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the entry into `file` and renames it, unless a good entry exists.
+    /// Writes the entry to `file` and renames it, unless an intact entry exists.
     fn keep_entry(&self, file: &Path, entry: Entry) -> Result<Entry> {
         let place = self.entry_path(&entry.fingerprint);
         self.write_entry(&entry, file)?;

@@ -1,6 +1,7 @@
-//! Settling: files become read-only, durable and hashed.
+//! Settling: makes files read-only, durable and hashed.
 //!
-//! Needs no store, so a maker on another host can do it; publishing then reads nothing again.
+//! Independent from any store: a maker on another host can settle, and publishing reads nothing
+//! again.
 
 use crate::disk;
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! The command line: its commands, and how each is called.
+//! Command line: subcommands and dispatch.
 
 use crate::commands;
 use crate::error::{Exit, Result};
@@ -10,30 +10,27 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "voxflow", version, max_term_width = 100)]
 pub struct Cli {
-    /// Flags of every command.
     #[command(flatten)]
     pub globals: Globals,
-    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands, each in a file of its own.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a workflow: make what must be made, reuse the rest
     Run(commands::run::RunArgs),
-    /// Run a workflow over grids of values, folds and seeds, and say which variant is best
+    /// Run a workflow over grids of values, folds and seeds, and find the best variant
     Sweep(commands::sweep::SweepArgs),
     /// Stop runs: ask their processes, and cancel their jobs on a cluster
     Stop(commands::stop::StopArgs),
-    /// Say what a run would do about each stage, and why
+    /// Print each stage's planned action and the reason
     Plan(commands::plan::PlanArgs),
-    /// Find every mistake of a workflow
+    /// Find all mistakes in a workflow
     Check(commands::check::CheckArgs),
     /// Segment images with a trained model, without a workflow
     Predict(commands::predict::PredictArgs),
-    /// Make a model of another program's weights, without a workflow
+    /// Convert another program's weights into a model, without a workflow
     Import(commands::import::ImportArgs),
     /// Write a model for another program, without a workflow
     Export(commands::export::ExportArgs),
@@ -43,21 +40,21 @@ pub enum Command {
     Show(commands::show::ShowArgs),
     /// Compare runs, or the variants of a sweep: parameters that differ, final metrics, curves
     Compare(commands::compare::CompareArgs),
-    /// Write the report of a run, or of several side by side, as one HTML file
+    /// Write an HTML report about one or several runs
     Report(commands::report::ReportArgs),
-    /// Draw a volume with its labels: slices as one picture, or as a page to leaf through
+    /// Draw a volume with its labels: slices as one picture, or as a page to browse
     View(commands::view::ViewArgs),
     /// Write a commented workflow for a Decathlon task, or for a folder of images and labels
     New(commands::new::New),
-    /// Print where the files of a run lie
+    /// Print paths to a run's files
     Path(commands::path::PathArgs),
-    /// Keep the store in order: size, verify, gc, rebuild
+    /// Maintain the store: size, verify, gc, rebuild
     #[command(subcommand)]
     Cache(commands::cache::CacheCommand),
-    /// Look at the cluster that the site file describes
+    /// Inspect the cluster described by the site file
     #[command(subcommand)]
     Site(commands::site::SiteCommand),
-    /// Make the stage of an attempt, as a job of a cluster
+    /// Make an attempt's stage inside a cluster job
     #[command(hide = true)]
     Task(commands::task::TaskArgs),
     /// List the kinds of stages and their parameters
@@ -96,7 +93,7 @@ impl Command {
     }
 }
 
-/// Parses the command line, runs the command, and prints its error once.
+/// Parses the command line, runs the command, prints its error once.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::log::begin(&cli.globals);

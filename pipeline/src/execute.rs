@@ -1,5 +1,5 @@
-//! Execution: one thread owns the state, each stage that must be made gets a thread of its own, and
-//! one channel brings their notes. Several runs (a sweep) go on under one schedule.
+//! Execution: one thread owns all state, every stage to be made runs on its own thread, and a
+//! single channel carries their messages. Several runs (a sweep) share one schedule.
 
 use crate::error::{Error, Result};
 use crate::event::Fact;
@@ -27,26 +27,25 @@ use voxflow_stages::{Error as StageError, Message};
 /// Interval at which an idle run polls for a stop request.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Options of an execution.
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
-    /// Resources of this machine that stages may use at once.
+    /// Resources on this machine available to stages.
     pub budget: Resources,
-    /// Threads for each stage on the processor.
+    /// Threads per CPU stage.
     pub threads: usize,
-    /// Threads for each stage with a graphics card.
+    /// Threads per GPU stage.
     pub gpu_threads: usize,
-    /// The device: auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda or cuda:N.
     pub device: String,
-    /// After a failure, go on with what does not depend on it.
+    /// After a failure, continue with independent stages.
     pub keep_going: bool,
-    /// Read every blob before it is reused.
+    /// Read every blob before reuse.
     pub verify: bool,
 }
 
 impl ExecOptions {
-    /// Resources that a stage takes on this machine. Without a card the processor does the work of
-    /// one. Cores of stages with a card count only where the workflow names them.
+    /// Resources taken by a stage on this machine. Without a graphics card, GPU stages run on the
+    /// CPU. GPU stages reserve cores only if the workflow says so.
     fn wants(&self, stage: &StageSpec) -> Resources {
         let asked = &stage.resources;
         let none = Resources { memory: asked.memory.unwrap_or(0), ..Resources::default() };
@@ -62,7 +61,7 @@ impl ExecOptions {
         }
     }
 
-    /// Threads that a stage may keep busy.
+    /// Thread count for a stage.
     fn threads_of(&self, stage: &StageSpec) -> usize {
         let has_card = stage.kind.pool == Pool::Gpu && self.budget.gpus > 0;
         let usual = if has_card { self.gpu_threads } else { self.threads };
@@ -70,17 +69,16 @@ impl ExecOptions {
     }
 }
 
-/// The outcome of an execution.
 pub struct Ending {
-    /// Each run's outcome, in order.
+    /// Outcome per run, in order.
     pub outcomes: Vec<RunOutcome>,
-    /// True if each run made anything.
+    /// Per run: true if it made anything.
     pub made: Vec<bool>,
-    /// The first trouble with the store or the disk.
+    /// First store or disk error.
     pub storage: Option<String>,
 }
 
-/// Runs the runs. Every stage of each is over exactly once when this returns without error.
+/// Executes all runs. On success every stage has ended exactly once.
 pub fn execute(
     runs: Vec<RunTracker>,
     store: &Store,
@@ -121,7 +119,7 @@ pub fn execute(
     })
 }
 
-/// The nodes of all runs, each run's after those of the runs before it.
+/// Schedule nodes for all runs, in run order.
 fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<ScheduledStage> {
     let mut nodes = vec![];
     for live in runs {
@@ -137,7 +135,7 @@ fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<ScheduledStage> {
 
 struct Engine<'a> {
     runs: Vec<RunTracker>,
-    /// The run and the step of each node.
+    /// Run and step for each schedule node.
     owners: Vec<(usize, usize)>,
     schedule: Schedule,
     store: &'a Store,
@@ -145,7 +143,7 @@ struct Engine<'a> {
     executor: &'a dyn Executor,
     manner: &'a ExecOptions,
     stop: &'a Stop,
-    /// Channels that wake stages which waited for another maker.
+    /// Channels waking stages paused for another maker.
     go: Vec<Option<Sender<()>>>,
     storage: Option<String>,
     heard_stop: bool,
@@ -193,8 +191,8 @@ impl<'a> Engine<'a> {
         Ok(Ending { outcomes, made, storage: self.storage.take() })
     }
 
-    /// Ends each run whose stages are all over, so that those that finish early are whole if the
-    /// rest is killed. What was stopped ends with the rest.
+    /// Ends runs whose stages are all done: if the process is killed later, these runs are
+    /// complete. Stopped runs end together.
     fn end_what_is_over(&mut self) -> Result<()> {
         if self.heard_stop || self.runs.len() == 1 {
             return Ok(());
@@ -203,7 +201,7 @@ impl<'a> Engine<'a> {
         over.map(|run| run.end(false, self.store)).try_for_each(|ended| ended.map(drop))
     }
 
-    /// Tells a stage that waited that it has a slot. One that ended meanwhile needs none.
+    /// Wakes a paused stage; ignores stages already finished.
     fn resume_stage(&self, id: StageId) {
         if let Some(go) = &self.go[id] {
             go.send(()).ok();
@@ -222,7 +220,7 @@ impl<'a> Engine<'a> {
             .try_for_each(|run| run.tell(Fact::Stopping))
     }
 
-    /// Begins a stage whose needs are all done: it is reused at once, or gets a thread.
+    /// Starts a ready stage: reuses its artifact or spawns a thread.
     fn start<'s>(
         &mut self,
         id: StageId,
@@ -275,7 +273,7 @@ impl<'a> Engine<'a> {
             .map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
     }
 
-    /// The plan's answer if nothing it depends on was made since; otherwise planned again.
+    /// Uses the plan's decision if no needed stage was made since; otherwise plans the stage again.
     fn settle(&self, run: usize, step: usize) -> Result<(Recipe, StageDecision)> {
         use crate::event::Decision;
         let plan = &self.runs[run].plan;
@@ -395,8 +393,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Says which cases a split puts on another side than the last run's, unless the run has
-    /// nothing to make: then no score is new.
+    /// Warns about cases changing sides in a split, unless nothing is to be made: then no new
+    /// scores arise.
     fn warn_of_moved(&mut self, run: usize, step: usize, entry: &Entry) -> Result<()> {
         let plan = &self.runs[run].plan;
         let stage = &plan.workflow.stages[step];
@@ -440,7 +438,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// True if a recipe names files of a person's own.
+/// True if a recipe includes user files.
 fn reads_own_files(recipe: &Recipe) -> bool {
     recipe.inputs.keys().any(|name| name.starts_with(LOCAL))
 }

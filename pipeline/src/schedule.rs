@@ -1,73 +1,69 @@
-//! The schedule: which stage may begin now. A pure state machine: no I/O, no threads, no clock.
+//! Decides which stages start next. A pure state machine: no I/O, threads or clock.
 //!
-//! A stage begins once all that it needs is done and its resources are free: the first in order
-//! that fits. A stage that was overtaken [`PATIENCE`] times keeps what it lacks from later ones, so
-//! that a stage which wants much is not starved by many that want little. A stage that waits for
-//! another process gives its resources back ([`Schedule::pause`]) and asks for them again
+//! A stage can start once its needs are done and its resources are free; the first fitting stage in
+//! workflow order starts. After being overtaken [`PATIENCE`] times, a stage reserves its missing
+//! resources: large requests are not starved by many small stages. A stage waiting for another
+//! process releases its resources ([`Schedule::pause`]) and requests them again later
 //! ([`Schedule::resume`]).
 
 use crate::resources::Resources;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A stage in the schedule, by its position in the list given to [`Schedule::new`].
+/// Index into the list given to [`Schedule::new`].
 pub type StageId = usize;
 
-/// Times that a stage is overtaken before it keeps what it lacks from others.
+/// Overtakes before a stage reserves missing resources.
 pub const PATIENCE: u32 = 4;
 
-/// A stage as the schedule sees it.
 #[derive(Clone, Debug)]
 pub struct ScheduledStage {
-    /// Stages that must finish before.
+    /// Stages to finish first.
     pub needs: Vec<StageId>,
-    /// Resources it takes while it runs; of more than there is, all.
+    /// Resources held while running, capped at the budget.
     pub wants: Resources,
 }
 
-/// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StageState {
-    /// Something it needs is not done.
+    /// Some need is unfinished.
     Waiting,
-    /// It may begin once its resources are free.
+    /// Waits for resources only.
     Ready,
-    /// It has its resources.
+    /// Holds its resources.
     Running,
-    /// It runs without resources, waiting for others.
+    /// Started, but waits for another process without resources.
     Paused,
-    /// It runs without resources and wants them.
+    /// Paused before, now waits for resources.
     Resuming,
-    /// Done.
     Done,
-    /// Failed.
     Failed,
-    /// Will not begin: something it needs failed or was skipped, or the schedule was stopped.
+    /// Will not start: a need failed or was skipped, or the schedule stopped.
     Skipped,
 }
 
-/// Resources for a stage.
+/// Resources granted to a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextAction {
-    /// It begins.
+    /// Start the stage.
     Begin(StageId),
-    /// It goes on after waiting.
+    /// Continue the paused stage.
     Resume(StageId),
 }
 
-/// Stages that may begin, run, and are over. Each step costs what it changes, however many stages
-/// there are.
+/// Scheduler state. Each step's cost depends on its changes, not on the number of stages.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     states: Vec<StageState>,
     wants: Vec<Resources>,
-    /// Stages that read each stage.
+    /// Dependent stages per stage.
     readers: Vec<Vec<StageId>>,
-    /// Unfinished inputs of each stage.
+    /// Unfinished needs per stage.
     missing: Vec<usize>,
     free: Resources,
-    /// Stages that want the same resources, least first: those that resume, then in order.
+    /// Queues by demand, smallest first; inside a queue resuming stages come first, then workflow
+    /// order.
     wanting: BTreeMap<Resources, BTreeSet<(bool, StageId)>>,
-    /// Times that each stage was overtaken.
+    /// Overtake count per stage.
     overtaken: BTreeMap<StageId, u32>,
     /// Stages running, paused or resuming.
     active: usize,
@@ -76,8 +72,8 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule in which nothing has begun. With `keep_going` a failure stops only what needs it.
-    /// The needs must be free of circles.
+    /// Fresh schedule. With `keep_going`, a failure stops only dependent stages. Needs must be
+    /// acyclic.
     pub fn new(nodes: Vec<ScheduledStage>, budget: Resources, keep_going: bool) -> Schedule {
         let mut readers = vec![vec![]; nodes.len()];
         for (id, node) in nodes.iter().enumerate() {
@@ -99,7 +95,7 @@ impl Schedule {
         schedule
     }
 
-    /// Gives resources to the next stage. `None` until something changes.
+    /// Grants resources to the next stage; `None` until a stage changes state.
     pub fn turn(&mut self) -> Option<NextAction> {
         let mut heads: Vec<(bool, StageId)> =
             self.wanting.values().filter_map(BTreeSet::first).copied().collect();
@@ -114,7 +110,7 @@ impl Schedule {
         Some(if begins { NextAction::Begin(id) } else { NextAction::Resume(id) })
     }
 
-    /// The first of the heads of the queues that fits and takes nothing that is kept for another.
+    /// First queue head that fits without touching reserved resources.
     fn first_that_fits(&mut self, heads: &[(bool, StageId)]) -> Option<(bool, StageId)> {
         let (mut kept, mut passed) = (Resources::default(), vec![]);
         for &(begins, id) in heads {
@@ -145,7 +141,7 @@ impl Schedule {
         }
     }
 
-    /// A stage is over. Returns what is skipped because of it, in order.
+    /// Records a stage's end; returns skipped stages in order.
     pub fn finish(&mut self, id: StageId, ok: bool) -> Vec<StageId> {
         debug_assert!(self.is_active(id), "stage {id} is {:?} and cannot finish", self.states[id]);
         if self.states[id] == StageState::Running {
@@ -162,7 +158,7 @@ impl Schedule {
         self.skip_after(id)
     }
 
-    /// A running stage waits for others and gives its resources back.
+    /// Releases a running stage's resources while it waits for another process.
     pub fn pause(&mut self, id: StageId) {
         if self.states[id] == StageState::Running {
             self.free += self.wants[id];
@@ -170,8 +166,7 @@ impl Schedule {
         }
     }
 
-    /// A paused stage wants its resources again; [`Schedule::turn`] gives them, before any that has
-    /// not begun.
+    /// Queues a paused stage, ahead of unstarted stages; [`Schedule::turn`] wakes it.
     pub fn resume(&mut self, id: StageId) {
         if self.states[id] == StageState::Paused {
             self.states[id] = StageState::Resuming;
@@ -179,12 +174,12 @@ impl Schedule {
         }
     }
 
-    /// Nothing begins any more; what runs may finish.
+    /// Starts nothing more; running stages may finish.
     pub fn stop(&mut self) {
         self.stopped = true;
     }
 
-    /// Skips all that has not begun. Returns it, in order.
+    /// Skips all unstarted stages; returns them in order.
     pub fn skip_rest(&mut self) -> Vec<StageId> {
         self.wanting.values_mut().for_each(|queue| queue.retain(|(begins, _)| !begins));
         let rest: Vec<StageId> = (0..self.states.len())
@@ -194,12 +189,11 @@ impl Schedule {
         rest
     }
 
-    /// The state of a stage.
     pub fn state(&self, id: StageId) -> StageState {
         self.states[id]
     }
 
-    /// True if nothing runs and nothing can begin.
+    /// True if nothing runs and nothing can start.
     pub fn is_idle(&self) -> bool {
         self.active == 0 && (self.stopped || self.wanting.values().all(BTreeSet::is_empty))
     }
@@ -226,7 +220,7 @@ impl Schedule {
         }
     }
 
-    /// Skips whatever needs something that failed or was skipped, near or far.
+    /// Skips all direct and indirect dependents.
     fn skip_after(&mut self, failed: StageId) -> Vec<StageId> {
         let (mut skipped, mut lost) = (vec![], vec![failed]);
         while let Some(id) = lost.pop() {

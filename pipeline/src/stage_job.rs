@@ -1,5 +1,5 @@
-//! Making one stage, on a thread of its own: recalled from the store as its items are, with the
-//! work done by an executor. What happens on the way is sent to the thread that owns the run.
+//! Makes one stage on its own thread: recalls it from the store like its items, with an executor
+//! doing the work. Messages go to the thread owning the run.
 
 use crate::executor::{Executor, HandedItem, MadeFacts, StageOrder};
 use crate::job::Job;
@@ -26,70 +26,66 @@ use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 /// Interval at which a waiting thread polls for a stop request.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Messages from a stage's thread to the thread that owns the run.
 pub enum JobEvent {
-    /// The stage said something.
     Said(Message),
-    /// It waits for another maker and gives its slot back.
+    /// Waits for another maker; its resources are free meanwhile.
     Waiting,
-    /// It wants a slot again.
+    /// Requests resources again.
     Resuming,
-    /// It is over. The last note.
+    /// Always the last message.
     JobResult(Box<JobResult>),
 }
 
-/// The result of a stage.
 pub struct JobResult {
-    /// The entry and whether it was made here, or why there is none.
+    /// The entry and its origin, or the error.
     pub result: Result<(Entry, Recall)>,
-    /// Wall time.
+    /// Wall time in seconds.
     pub seconds: f64,
 }
 
-/// The record of an entry: enough to replay its making in a later run.
+/// Data stored with an entry, sufficient for replaying its making in later runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// The metrics in the order they were told.
+    /// Metrics in order of arrival.
     pub metrics: Vec<Metric>,
-    /// Warnings, without credentials; replayed when the artifact is reused.
+    /// Warnings without credentials, replayed on reuse.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Host and build of its maker.
     pub maker: Maker,
 }
 
-/// Host, device and build of a maker.
+/// Host, device and build that made an artifact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Maker {
-    /// The machine's name.
+    /// Host name.
     pub host: String,
-    /// The job of a cluster.
+    /// Cluster job, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFacts>,
-    /// The device ("cpu", "cuda:0 …").
+    /// Device ("cpu", "cuda:0 …").
     pub device: String,
-    /// Threads.
     pub threads: usize,
-    /// Versions of the program and libraries.
+    /// Program and library versions.
     pub versions: BTreeMap<String, String>,
-    /// Processor time; of the whole program where the stage ran in it.
+    /// CPU seconds; for in-process stages those of the whole program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
-    /// Largest resident memory of the process it was made in.
+    /// Peak resident memory of the maker's process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_rss_bytes: Option<u64>,
 }
 
 impl Record {
-    /// The record of an entry. One that another program wrote differently is empty.
+    /// Parses an entry's record; records in unknown formats read as empty.
     pub fn of(entry: &Entry) -> Record {
         serde_json::from_value(entry.record.clone()).unwrap_or_default()
     }
 }
 
-/// Makes a stage, telling `notes`; `go` hears when a slot is given after waiting.
+/// Makes a stage, sending events to `notes`; `go` receives a signal when a paused stage gets
+/// resources.
 pub fn make(
     job: &Job,
     store: &Store,
@@ -118,7 +114,7 @@ pub fn make(
     })));
 }
 
-/// The stage's host: what it says and recalls goes through here.
+/// Connects a stage to store, executor and event channel.
 struct StageHost<'a> {
     job: &'a Job,
     store: &'a Store,
@@ -126,7 +122,7 @@ struct StageHost<'a> {
     stop: &'a Stop,
     notes: &'a Sender<(usize, JobEvent)>,
     own: OwnFiles<'a>,
-    /// The blobs that the stage in hand takes over.
+    /// Blobs adopted by the current attempt.
     adopted: Mutex<Vec<(String, Blob)>>,
     collected: Mutex<Collected>,
 }
@@ -160,8 +156,8 @@ impl StageHost<'_> {
         Ok(recalled)
     }
 
-    /// Looks up a stage or an item, or makes it. It is made again where a file that it reads was
-    /// written meanwhile, a few times.
+    /// Recalls a stage or item; repeats the work a few times if input files are rewritten
+    /// meanwhile.
     fn recalled(
         &self,
         recipe: &Recipe,
@@ -187,7 +183,7 @@ impl StageHost<'_> {
         }
     }
 
-    /// Does the stage's work.
+    /// Performs one attempt at the stage's work.
     fn attempt(&self, draft: &Draft) -> Result<MakeAttempt> {
         let watch = self.own.watch_stage()?;
         self.adopted().clear();
@@ -217,13 +213,14 @@ impl StageHost<'_> {
         Ok(MakeAttempt::Made(MadeRecord { record, items, elsewhere }))
     }
 
-    /// Forgets an attempt. Metrics cannot be taken back, so that a stage that told some has failed.
+    /// Discards an attempt. Sent metrics cannot be withdrawn; with metrics, the stage fails
+    /// instead.
     fn begin_again(&self, file: PathBuf) -> Result<MakeAttempt> {
         let told = std::mem::take(&mut *self.collected());
         if told.metrics.is_empty() { Ok(MakeAttempt::Touched(file)) } else { Err(touched(&file)) }
     }
 
-    /// Waits for another maker and gives the slot back meanwhile.
+    /// Waits for another maker with resources released.
     fn give_back_slot(&self, go: &Receiver<()>, wait: WaitForClaim) -> Result<Claim> {
         self.note(JobEvent::Waiting);
         let claim = wait()?;
@@ -279,8 +276,8 @@ impl StageHost<'_> {
         self.executor.make(&order, self, self.stop)
     }
 
-    /// Publishes an item that was made outside of this program, unless a file that it may have read
-    /// was written meanwhile: then it is made again.
+    /// Publishes an item made outside this program, unless its input files were touched: then it is
+    /// dropped and made again.
     fn keep_item(&self, item: &HandedItem, watch: &Watch) -> Result<()> {
         if let ((), FilesCheck::Touched(_)) = seen_again(watch, Ok(()))? {
             // Neither this program nor a node takes an item whose files are gone.
@@ -372,7 +369,7 @@ impl Host for StageHost<'_> {
 }
 
 impl StageHost<'_> {
-    /// Makes an item of files that nobody changes meanwhile.
+    /// Makes an item while watching its input files.
     fn make_item(
         &self,
         recipe: &Recipe,
@@ -389,16 +386,13 @@ impl StageHost<'_> {
     }
 }
 
-/// Outcome of an attempt at a stage or an item.
 enum MakeAttempt {
-    /// It is made.
     Made(MadeRecord),
-    /// This file was written meanwhile, its bytes the same in the end, so that nobody can say what
-    /// the work has read.
+    /// An input was rewritten with equal bytes; intermediate content may have been read.
     Touched(PathBuf),
 }
 
-/// The message of a panic, in one line.
+/// A panic's message in one line.
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic
         .downcast_ref::<String>()

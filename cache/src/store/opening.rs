@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 impl Store {
-    /// Opens the store in the folder `root`, or makes one there. A folder that holds something
-    /// else, or a store of a newer format, is an error and left alone.
+    /// Opens or creates the store at `root`. Errors, without changes, if the folder holds other
+    /// files or a newer format.
     pub fn open(root: &Path) -> Result<Store> {
         Store::open_with(root, true)
     }
@@ -29,9 +29,8 @@ impl Store {
         Store::open_with(root, false)
     }
 
-    /// Opens the store for reading entries and blob paths. Creates, moves, locks and marks nothing;
-    /// the index stays closed. A missing or empty folder is a store without entries. Methods
-    /// changing the store return errors.
+    /// Opens the store for reading. Creates, moves, locks and marks nothing; the index stays
+    /// closed. Missing and empty folders are empty stores. Mutating methods return errors.
     pub fn read_only(root: &Path) -> Result<Store> {
         let root = absolute(root)?;
         format::look(&root)?;
