@@ -1,4 +1,4 @@
-//! The flags that name the place where stages are made.
+//! Flags naming the place where stages are made: this machine or a cluster.
 
 use crate::error::Result;
 use crate::home::Home;
@@ -6,19 +6,18 @@ use crate::site::{ExecutorName, Site};
 use clap::Args;
 use std::path::PathBuf;
 
-/// The place of a run: this machine, or a cluster.
 #[derive(Clone, Debug, Args)]
 pub struct PlaceArgs {
-    /// Place where stages are made; by default as the site file says, or here
+    /// Executor; by default as the site file says, or this machine
     #[arg(long, value_enum)]
     pub executor: Option<ExecutorName>,
-    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
+    /// Site file describing a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
     #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
     pub site: Option<PathBuf>,
 }
 
 impl PlaceArgs {
-    /// The site file's place, with the executor of the flag.
+    /// Site from flags and site file.
     ///
     /// # Errors
     /// Mistakes of the site file.

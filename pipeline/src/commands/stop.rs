@@ -1,4 +1,4 @@
-//! `voxflow stop`: asks the process of a run to stop, and cancels the run's jobs on a cluster.
+//! `voxflow stop`: asks a run's process to stop and cancels its cluster jobs.
 
 use super::place_args::PlaceArgs;
 use super::tell;
@@ -14,19 +14,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Runs to stop.
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// Runs: ids, their beginnings, 'latest' or folders
+    /// Runs: ids, id prefixes, 'latest' or folders
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<String>,
-    /// The cluster of their jobs.
     #[command(flatten)]
     pub place: PlaceArgs,
 }
 
 impl StopArgs {
-    /// Stops each of them.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let site = self.place.find(&home)?;
@@ -42,7 +39,7 @@ impl StopArgs {
     }
 }
 
-/// Asks the process that writes the run's journal, if it is one of this machine.
+/// Interrupts the local process with the run's journal open, if any.
 fn ask_process(run: &StoredRun) -> Option<String> {
     let journal = std::fs::canonicalize(run.folder.file("events.jsonl")).ok()?;
     let own = std::process::id();

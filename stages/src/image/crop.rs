@@ -1,6 +1,8 @@
 //! Cropping: the box around what matters.
 
 use crate::image::Volume;
+use crate::image::grid_map::AxisOrder;
+use crate::image::spacing::Grid;
 
 /// A box of voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,36 @@ pub fn cropped<T: Copy>(mut volume: Volume<T>, part: &Box3) -> Volume<T> {
     Volume { shape, ..volume }
 }
 
+/// The grid of a box of another.
+pub fn part_of(grid: &Grid, part: &Box3) -> Grid {
+    let mut affine = grid.affine;
+    let origin = crate::image::affine::apply(&affine, part.start.map(|first| first as f64));
+    (0..3).for_each(|row| affine[row][3] = origin[row]);
+    Grid { shape: part.shape(), affine }
+}
+
+/// A box's values in a grid of `shape`, and the default elsewhere. Both lie in `order`.
+pub fn placed<T: Copy + Default>(
+    data: Vec<T>,
+    part: &Box3,
+    shape: [usize; 3],
+    order: AxisOrder,
+) -> Vec<T> {
+    if *part == Box3::whole(shape) {
+        return data;
+    }
+    let [fast, middle, _] = order;
+    let [width, height, _] = order.map(|axis| part.shape()[axis]);
+    let first = order.map(|axis| part.start[axis]);
+    let mut out = vec![T::default(); shape.iter().product()];
+    for (row, values) in data.chunks_exact(width.max(1)).enumerate() {
+        let (line, slab) = (first[1] + row % height, first[2] + row / height);
+        let start = first[0] + shape[fast] * (line + shape[middle] * slab);
+        out[start..start + width].copy_from_slice(values);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +158,18 @@ mod tests {
         assert_eq!(wide, Box3 { start: [0, 0, 0], end: [4, 5, 5] });
         assert_eq!(foreground(&image, &[0.0, 1.0], 0).unwrap().end, [2, 2, 3]);
         assert_eq!(foreground(&image, &[1.0, 1.0], 0), None);
+    }
+
+    #[test]
+    fn a_box_is_placed_back_where_it_was_cut_in_either_order() {
+        let part = Box3 { start: [1, 0, 2], end: [3, 1, 4] };
+        let found = placed(vec![1, 2, 3, 4], &part, [4, 2, 4], [0, 1, 2]);
+        let set: Vec<_> = (0..32).filter(|at| found[*at] != 0).map(|at| (at, found[at])).collect();
+        assert_eq!(set, [(17, 1), (18, 2), (25, 3), (26, 4)]);
+        let found = placed(vec![1, 3, 2, 4], &part, [4, 2, 4], [2, 1, 0]);
+        let set: Vec<_> = (0..32).filter(|at| found[*at] != 0).map(|at| (at, found[at])).collect();
+        assert_eq!(set, [(10, 1), (11, 3), (18, 2), (19, 4)]);
+        assert_eq!(placed(vec![7], &Box3::whole([1; 3]), [1; 3], [0, 1, 2]), [7]);
     }
 
     #[test]

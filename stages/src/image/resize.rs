@@ -1,12 +1,13 @@
 //! Resizing: resampling to a grid with the same outer faces, as nnU-Net does with scikit-image's
 //! `resize`. Shapes follow from spacings; along a far coarser axis slices are copied, not mixed.
 
+use crate::error::Result;
 use crate::image::affine::{apply, spacing_mm};
 use crate::image::axis_positions::{nearest, positions};
 use crate::image::grid_map::X_FASTEST;
 use crate::image::label_resize::LabelResizer;
 use crate::image::resample::Resampler;
-use crate::image::spacing::Grid;
+use crate::image::spacing::{Grid, checked};
 use crate::image::spline;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -104,14 +105,17 @@ fn smallest(mm: &[f64; 3]) -> f64 {
 
 /// The shape that keeps the size in mm, rounded half to even.
 pub fn new_shape(shape: [usize; 3], old_mm: [f64; 3], new_mm: [f64; 3]) -> [usize; 3] {
-    std::array::from_fn(|axis| {
-        (old_mm[axis] / new_mm[axis] * shape[axis] as f64).round_ties_even() as usize
-    })
+    new_sides(shape, old_mm, new_mm).map(|side| side as usize)
+}
+
+fn new_sides(shape: [usize; 3], old_mm: [f64; 3], new_mm: [f64; 3]) -> [f64; 3] {
+    std::array::from_fn(|axis| (old_mm[axis] / new_mm[axis] * shape[axis] as f64).round_ties_even())
 }
 
 /// The grid of this spacing with the outer faces of `grid`, at least one voxel along each axis.
-pub fn grid_with_spacing(grid: &Grid, spacing: [f64; 3]) -> Grid {
-    let shape = new_shape(grid.shape, spacing_mm(&grid.affine), spacing).map(|n| n.max(1));
+pub fn grid_with_spacing(grid: &Grid, spacing: [f64; 3]) -> Result<Grid> {
+    let shape = checked(new_sides(grid.shape, spacing_mm(&grid.affine), spacing))?;
+    let shape = shape.map(|side| side.max(1));
     let scale: [f64; 3] = std::array::from_fn(|axis| grid.shape[axis] as f64 / shape[axis] as f64);
     let mut affine = grid.affine;
     let origin = apply(&grid.affine, scale.map(|scale| 0.5 * scale - 0.5));
@@ -119,7 +123,7 @@ pub fn grid_with_spacing(grid: &Grid, spacing: [f64; 3]) -> Grid {
         (0..3).for_each(|axis| affine[row][axis] *= scale[axis]);
         affine[row][3] = origin;
     }
-    Grid { shape, affine }
+    Ok(Grid { shape, affine })
 }
 
 /// Resizes volumes between two grids, x fastest.
@@ -131,15 +135,10 @@ pub struct Resizer {
 }
 
 impl Resizer {
-    /// From one grid to another with the same outer faces. `old_mm` and `new_mm` decide if an axis
-    /// is separate.
-    pub fn new(
-        source: [usize; 3],
-        target: Grid,
-        resampling: &Resampling,
-        (old_mm, new_mm): ([f64; 3], [f64; 3]),
-    ) -> Resizer {
-        Resizer { source, target, separate: resampling.separate_axis(old_mm, new_mm) }
+    /// From a grid of shape `source` to another with the same outer faces, with an axis whose
+    /// slices are copied.
+    pub fn new(source: [usize; 3], target: Grid, separate: Option<usize>) -> Resizer {
+        Resizer { source, target, separate }
     }
 
     /// True if shapes are equal, so that nothing changes.
@@ -206,7 +205,7 @@ mod tests {
             [0.0, 0.0, 0.0, 1.0],
         ];
         let grid = Grid { shape: [10, 7, 5], affine };
-        let small = grid_with_spacing(&grid, [3.1, 2.0, 1.9]);
+        let small = grid_with_spacing(&grid, [3.1, 2.0, 1.9]).unwrap();
         assert_eq!(small.shape, [5, 7, 11]);
         for corner in [[0.0; 3], [1.0; 3], [1.0, 0.0, 1.0]] {
             let face = |grid: &Grid| {

@@ -10,6 +10,7 @@ pub mod dataset_fingerprint;
 pub mod feature_map_size;
 pub mod normalization;
 pub mod percentile;
+pub mod pooled_intensities;
 pub mod preset;
 pub mod target_spacing;
 pub mod topology;
