@@ -1,4 +1,4 @@
-//! An artifact: named blobs. A manifest, not the bytes themselves.
+//! An artifact is a manifest: file names and blobs, without the bytes.
 
 use crate::error::{Error, Result};
 use crate::hash::Digest;
@@ -12,19 +12,19 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The manifest of what one recipe made: slash-separated names and the blobs behind them.
+/// Files made from one recipe: slash-separated names and their blobs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Artifact(pub BTreeMap<String, Blob>);
 
-/// One file's content. Equality of content is equality of `digest`.
+/// Content descriptor. Two contents are equal if their digests are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Blob {
-    /// The blake3 digest of the bytes.
+    /// Blake3 digest.
     pub digest: Digest,
-    /// The number of bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Set where the bytes stay outside the store, in a person's own file.
+    /// Set if the bytes stay in a user's file outside the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
 }
@@ -32,32 +32,32 @@ pub struct Blob {
 /// Path of a referenced blob, and the stat under which its digest was computed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
-    /// The absolute path.
+    /// Absolute path.
     pub path: PathBuf,
-    /// The file's stat when it was hashed; another stat now makes the blob a missing one.
+    /// Stat at hashing time. If the file's current stat differs, the blob counts as missing.
     pub stat: FileStat,
-    /// True if the file had changed so shortly before it was hashed that a later change may have
-    /// left this stat: the bytes are then read before they are believed.
+    /// True if the file changed shortly before hashing: a later change could leave the same stat,
+    /// hence its bytes are read again before reuse.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fresh: bool,
 }
 
-/// The stat of a file; equal stats mean unchanged content.
+/// File identity and times; equal stats mean unchanged content.
 ///
-/// Equality leaves the device out: the number of one file system differs between hosts, mounts and
-/// boots (NFS, btrfs, overlay, FUSE). It counts where both times are whole seconds, as in images of
-/// file systems (squashfs, ISO), where files of two images may agree in all the rest.
+/// Equality ignores the device: device numbers differ between hosts, mounts and boots (NFS, btrfs,
+/// overlay, FUSE). They are compared only if both times are whole seconds, as on squashfs and ISO
+/// images, where files from two images may agree in everything else.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct FileStat {
     /// Device number.
     pub device: u64,
     /// Inode number.
     pub inode: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Last change of the content, in nanoseconds since 1970.
+    /// Last content change, nanoseconds since 1970.
     pub mtime_ns: i64,
-    /// Last change of the inode, in nanoseconds since 1970.
+    /// Last inode change, nanoseconds since 1970.
     pub ctime_ns: i64,
 }
 
@@ -85,7 +85,7 @@ impl FileStat {
         self.mtime_ns % 1_000_000_000 == 0 && self.ctime_ns % 1_000_000_000 == 0
     }
 
-    /// The stat of the regular file at `path` (links are followed), or `None` if there is none.
+    /// Stat of the regular file at `path`, following links; `None` if missing or another file type.
     pub fn of(path: &Path) -> Result<Option<FileStat>> {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => Ok(Some(FileStat::from(&metadata))),
@@ -99,9 +99,9 @@ impl FileStat {
         }
     }
 
-    /// The stat of a person's own file as its server has it now: network file systems answer a mere
-    /// look out of a cache that may be a minute old. Some ask their server when a file is opened,
-    /// others when a stat is forced. One that may not be opened is looked at.
+    /// Current stat as the file server reports it. A plain stat may come from a client cache up to
+    /// a minute old. Some clients ask their server on open, others on a forced stat; both are done
+    /// here. Files without read permission get a plain stat.
     pub fn of_opened(path: &Path) -> Result<Option<FileStat>> {
         // A pipe is not waited for.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -115,7 +115,7 @@ impl FileStat {
         }
     }
 
-    /// The stat of an open file as its server has it now.
+    /// Current stat of an open file, bypassing client caches.
     pub(crate) fn fresh(file: &File) -> io::Result<FileStat> {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
         match statx(file, "", flags, StatxFlags::BASIC_STATS) {
@@ -132,7 +132,7 @@ impl FileStat {
         }
     }
 
-    /// The later of the two times of change, in nanoseconds since 1970.
+    /// Later time of the two changes, nanoseconds since 1970.
     pub fn changed_ns(&self) -> i64 {
         self.mtime_ns.max(self.ctime_ns)
     }
@@ -155,8 +155,8 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
 }
 
 impl Artifact {
-    /// Adds a file. A name that is no relative path below its folder, or that was given to another
-    /// content, is an error.
+    /// Adds a file. Errors on names that are not plain relative paths, and on a name already taken
+    /// by different content.
     pub fn add(&mut self, name: &str, blob: &Blob) -> Result<()> {
         if !is_name(name) {
             return Err(Error::Other(format!("'{name}' is not a name for a file of an artifact")));
@@ -169,18 +169,18 @@ impl Artifact {
         }
     }
 
-    /// Adds all files of another artifact.
+    /// Adds all files from another artifact.
     pub(crate) fn add_all(&mut self, other: &Artifact) -> Result<()> {
         other.0.iter().try_for_each(|(name, blob)| self.add(name, blob))
     }
 
-    /// The blob of that name.
+    /// Blob by name.
     pub fn get(&self, name: &str) -> Option<&Blob> {
         self.0.get(name)
     }
 
-    /// The names and blobs under `prefix` ("training/"), or the one blob of exactly that name.
-    /// An empty prefix is the whole artifact.
+    /// Files below `prefix` ("training/"), or the single file with exactly this name. An empty
+    /// prefix selects everything.
     pub fn part<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Blob)> {
         self.0
             .iter()
@@ -188,8 +188,7 @@ impl Artifact {
             .map(|(name, blob)| (name.as_str(), blob))
     }
 
-    /// The digest of the named parts together: of their names and the digests of their contents.
-    /// Where a blob lies is not part of it.
+    /// Digest over the selected names and content digests. Storage locations are left out.
     pub fn digest_of(&self, parts: &[&str]) -> Digest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"voxflow part 1\n");
@@ -203,18 +202,18 @@ impl Artifact {
         Digest::from_bytes(*hasher.finalize().as_bytes())
     }
 
-    /// The digest of the whole artifact.
+    /// Digest over all files.
     pub fn digest(&self) -> Digest {
         self.digest_of(&[""])
     }
 
-    /// The sum of the sizes of its blobs.
+    /// Total blob size.
     pub fn bytes(&self) -> u64 {
         self.0.values().map(|blob| blob.bytes).sum()
     }
 }
 
-/// Whether `name` lies in the part `prefix`.
+/// True if `name` lies in the part `prefix`.
 fn within(name: &str, prefix: &str) -> bool {
     prefix.is_empty() || name == prefix || (prefix.ends_with('/') && name.starts_with(prefix))
 }

@@ -1,38 +1,37 @@
-//! Blobs: contents, one read-only file each under its digest, and the question whether one is
-//! (still) what its name says.
+//! Blobs: one read-only file per content, named by digest, and checks against that name.
 
 use crate::artifact::{Blob, FileStat};
 use crate::clock::Clock;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::external_digests::Outside;
+use crate::external_digests::ExternalDigests;
 use crate::hash::Digest;
 use crate::index::Index;
 use crate::layout;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// A file changed less than this ago may change again without its stat showing it.
+/// A file changed more recently may change again without a new stat: time stamps are coarse.
 const SETTLED_NS: i64 = 2_000_000_000;
 
-/// Attempts at reading a file that changes meanwhile.
+/// Attempts at reading a file while others write to it.
 const ATTEMPTS: usize = 3;
 
-/// State of a file of an artifact.
+/// State of an artifact's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It can be read and is what was made.
+    /// Readable and unchanged.
     Here,
-    /// It is gone, or lies where this process may not look.
+    /// Missing, or unreadable for this process.
     Absent,
-    /// The store's file holds something else.
+    /// The store's copy holds other bytes.
     Damaged,
-    /// A person's own file has other bytes than it had.
+    /// A user's file holds other bytes than recorded.
     Moved,
 }
 
 impl Presence {
-    /// As a predicate for people: "is no longer in the store".
+    /// Predicate for messages: "is no longer in the store".
     pub fn words(self) -> &'static str {
         match self {
             Presence::Here => "is there",
@@ -43,28 +42,28 @@ impl Presence {
     }
 }
 
-/// Result of checking a blob.
+/// Result of hashing a stored blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Check {
-    /// The content that the name says.
+pub(crate) enum BlobCheck {
+    /// Content matches the name.
     Good,
-    /// No file.
+    /// File not found.
     Missing,
-    /// Another content.
+    /// Content differs from the name.
     Bad,
 }
 
-/// Digests by stat, of a person's own files and of all files, and the time.
+/// Known digests by stat (user files, all files) and the clock.
 #[derive(Clone, Copy)]
 pub(crate) struct Hints<'a> {
-    pub(crate) outside: &'a Outside,
+    pub(crate) outside: &'a ExternalDigests,
     pub(crate) index: &'a Index,
-    /// The clock by which files are young or settled.
+    /// Clock for deciding if a file is settled.
     pub(crate) clock: &'a Clock,
 }
 
 impl Hints<'_> {
-    /// The digest of the file with this stat, if known. The index is opened last.
+    /// Known digest for a stat. Asks the index last, because this may open its database.
     pub(crate) fn digest(&self, stat: &FileStat) -> Option<Digest> {
         self.outside.digest(stat).or_else(|| self.index.digest(stat))
     }
@@ -74,12 +73,12 @@ impl Hints<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
     pub(crate) folder: PathBuf,
-    /// Folder for damaged files; `None` where nothing may be moved.
+    /// Folder for damaged files; `None` in read-only stores.
     pub(crate) bad: Option<PathBuf>,
 }
 
 impl Blobs {
-    /// Path of a blob's bytes.
+    /// Path to a blob's bytes, inside or outside the store.
     pub(crate) fn path(&self, blob: &Blob) -> PathBuf {
         match &blob.reference {
             Some(reference) => reference.path.clone(),
@@ -87,13 +86,12 @@ impl Blobs {
         }
     }
 
-    /// The file of a digest inside the store.
+    /// Path inside the store for a digest.
     pub(crate) fn kept(&self, digest: &Digest) -> PathBuf {
         layout::fan(&self.folder, &digest.to_hex())
     }
 
-    /// State of a blob as far as its stat and known digests tell; `None` if only
-    /// its bytes can.
+    /// State by stat and known digests; `None` if only reading could tell.
     pub(crate) fn glance(&self, blob: &Blob, hints: Hints) -> Result<Option<Presence>> {
         let Some(reference) = &blob.reference else {
             return Ok(match FileStat::of(&self.kept(&blob.digest))? {
@@ -113,8 +111,8 @@ impl Blobs {
         })
     }
 
-    /// The same at the cost of a stat: of a blob of the store only its size counts, and bytes
-    /// outside are read where nothing is known of them.
+    /// State at the cost of a stat: stored blobs are judged by size, user files without a known
+    /// digest are read.
     pub(crate) fn stat(&self, blob: &Blob, hints: Hints) -> Result<Presence> {
         let Some(reference) = &blob.reference else {
             return Ok(match FileStat::of(&self.kept(&blob.digest))? {
@@ -132,14 +130,14 @@ impl Blobs {
         })
     }
 
-    /// State of a blob by its bytes. A bad blob of the store is set aside and reported.
+    /// State by reading all bytes. Damaged store files are set aside and logged.
     pub(crate) fn read(&self, blob: &Blob, hints: Hints) -> Result<Presence> {
         let Some(reference) = &blob.reference else {
             let check = self.verify(&self.kept(&blob.digest), &blob.digest, hints)?;
             return Ok(match check {
-                Check::Good => Presence::Here,
-                Check::Missing => Presence::Absent,
-                Check::Bad => Presence::Damaged,
+                BlobCheck::Good => Presence::Here,
+                BlobCheck::Missing => Presence::Absent,
+                BlobCheck::Bad => Presence::Damaged,
             });
         };
         Ok(match fresh_digest(&reference.path, hints) {
@@ -148,27 +146,27 @@ impl Blobs {
         })
     }
 
-    /// Reads a blob of the store. One that does not hold what `digest` says is set aside.
-    pub(crate) fn verify(&self, path: &Path, digest: &Digest, hints: Hints) -> Result<Check> {
+    /// Hashes a stored blob; sets it aside if its content differs from `digest`.
+    pub(crate) fn verify(&self, path: &Path, digest: &Digest, hints: Hints) -> Result<BlobCheck> {
         let (found, stat) = match fresh_digest(path, hints) {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                return Ok(Check::Missing);
+                return Ok(BlobCheck::Missing);
             }
             found => found?,
         };
         if found == *digest {
-            return Ok(Check::Good);
+            return Ok(BlobCheck::Good);
         }
-        let Some(bad) = &self.bad else { return Ok(Check::Bad) };
+        let Some(bad) = &self.bad else { return Ok(BlobCheck::Bad) };
         tracing::warn!(
             "{}: this file is damaged; set aside, it will be made again",
             path.display()
         );
-        layout::set_aside(path, &stat, bad).map(|()| Check::Bad)
+        layout::set_aside(path, &stat, bad).map(|()| BlobCheck::Bad)
     }
 
-    /// Moves a settled file to its place. A file that lies there already stays, if the index knows
-    /// it as right; otherwise it is replaced. Returns the folder to sync, if any.
+    /// Moves a settled file into the store and returns the folder to fsync. An existing blob stays
+    /// if the index knows it as intact; otherwise it is replaced.
     pub(crate) fn keep(&self, file: &Path, blob: &Blob, hints: Hints) -> Result<Option<PathBuf>> {
         let place = self.kept(&blob.digest);
         let is_known = |stat: FileStat| hints.index.digest(&stat) == Some(blob.digest);
@@ -179,9 +177,10 @@ impl Blobs {
         match FileStat::of_opened(file)? {
             Some(stat) if stat.size == blob.bytes => {}
             Some(_) => return Err(not_settled(file, "was changed after it was hashed")),
+            // A publisher killed after this rename left the blob in place.
             None => match self.verify(&place, &blob.digest, hints)? {
-                Check::Good => return Ok(Some(folder)),
-                Check::Missing | Check::Bad => return Err(not_settled(file, "is gone")),
+                BlobCheck::Good => return Ok(Some(folder)),
+                BlobCheck::Missing | BlobCheck::Bad => return Err(not_settled(file, "is gone")),
             },
         }
         disk::BLOB.rename(file, &place)?;
@@ -197,20 +196,20 @@ fn not_settled(file: &Path, trouble: &str) -> Error {
     Error::Damaged { path: file.to_path_buf(), trouble }
 }
 
-/// A reference that cannot be looked at or read, in another person's private folder or on a lost
-/// mount, is a missing one: its stage is then made from the files of who asks.
+/// Unreadable references (private folders, lost mounts) count as missing: the stage is made again
+/// from the current user's files.
 fn lost(error: &Error) -> Presence {
     tracing::debug!("{error}; it counts as missing");
     Presence::Absent
 }
 
-/// A person's own file by the digest that it has now.
+/// State given the current digest.
 fn outside(digest: Digest, blob: &Blob) -> Presence {
     if digest == blob.digest { Presence::Here } else { Presence::Moved }
 }
 
-/// The digest of a file outside the store and the stat it belongs to, read only where neither hint
-/// knows it.
+/// Digest and stat for a file outside the store; reads the file only if neither hint knows its
+/// stat.
 pub(crate) fn known_digest(path: &Path, hints: Hints) -> Result<(Digest, FileStat)> {
     let known = FileStat::of_opened(path)?.and_then(|stat| Some((hints.digest(&stat)?, stat)));
     let (digest, stat) = known.map_or_else(|| fresh_digest(path, hints), Ok)?;
@@ -220,7 +219,7 @@ pub(crate) fn known_digest(path: &Path, hints: Hints) -> Result<(Digest, FileSta
     Ok((digest, stat))
 }
 
-/// The digest of a file read now. It is remembered if nothing can have changed unseen.
+/// Hashes a file now. The index remembers the digest if the file was settled beforehand.
 pub(crate) fn fresh_digest(path: &Path, hints: Hints) -> Result<(Digest, FileStat)> {
     let start = hints.clock.now_ns();
     let (digest, stat) = read_digest(path)?;
@@ -230,7 +229,7 @@ pub(crate) fn fresh_digest(path: &Path, hints: Hints) -> Result<(Digest, FileSta
     Ok((digest, stat))
 }
 
-/// True if a change after `moment` must have given the file another stat than this one.
+/// True if any change after `moment` (nanoseconds since 1970) must alter this stat.
 pub(crate) fn is_settled(stat: &FileStat, moment: i64) -> bool {
     stat.changed_ns() < moment - SETTLED_NS
 }

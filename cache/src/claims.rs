@@ -1,5 +1,5 @@
-//! Claims: who makes what. A claim is one locked byte of a file, held by a descriptor of its own,
-//! so it says no pid, leaves nothing behind and ends with the process, however it ends.
+//! Claims: locks held while making something. A claim is a locked byte in a shared file, on its own
+//! descriptor: no pid, nothing to clean up, released when the process ends for any reason.
 
 use crate::disk;
 use crate::error::{Error, Result};
@@ -10,18 +10,17 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Offsets in a locked file are kept below this, so that offset and length fit an `off_t`.
+/// Upper bound for lock offsets: offset plus length must fit `off_t`.
 const OFFSETS: u64 = 1 << 62;
 
-/// The exclusive right to make one thing. Dropping it gives it back.
+/// Exclusive right to make something; released on drop.
 #[derive(Debug)]
 pub struct Claim {
     _byte: ByteLock,
 }
 
 impl Claim {
-    /// The claim of `fingerprint`, or `None` while somebody else, here or in another process, has
-    /// it.
+    /// Claims `fingerprint`; `None` if held elsewhere, in this or another process.
     pub(crate) fn attempt(claims: &Path, fingerprint: Fingerprint) -> Result<Option<Claim>> {
         let mut offset = [0; 8];
         offset.copy_from_slice(&fingerprint.as_bytes()[..8]);
@@ -29,10 +28,10 @@ impl Claim {
     }
 }
 
-/// One exclusively locked byte of a file.
+/// Exclusive lock on a single byte.
 ///
-/// An open-file-description lock: it excludes other descriptors even of the same process, and is
-/// free as soon as the descriptor is closed.
+/// Uses open-file-description locks: these exclude other descriptors even within a process, and end
+/// when the descriptor closes.
 #[derive(Debug)]
 pub struct ByteLock {
     file: File,
@@ -40,8 +39,7 @@ pub struct ByteLock {
 }
 
 impl ByteLock {
-    /// Locks the byte at `offset` (reduced modulo 2^62) of the file, or gives `None` if it is
-    /// taken.
+    /// Locks the byte at `offset` (modulo 2^62); `None` if already locked.
     pub fn attempt(path: &Path, offset: u64) -> Result<Option<ByteLock>> {
         let file = open_lock(path)?;
         let offset = (offset % OFFSETS) as i64;
@@ -81,19 +79,19 @@ fn set_lock(file: &File, kind: libc::c_short, offset: i64) -> io::Result<()> {
     }
 }
 
-/// A whole-file lock, shared or exclusive, on a descriptor of its own. Dropping it gives it back.
+/// Whole-file lock, shared or exclusive, on its own descriptor; released on drop.
 #[derive(Debug)]
 pub(crate) struct FileLock(File);
 
 impl FileLock {
-    /// Waits for a shared lock. Many may hold it at once.
+    /// Waits for a shared lock.
     pub(crate) fn shared(path: &Path) -> Result<FileLock> {
         let file = open_shared(path)?;
         file.lock_shared().map_err(Error::io("lock", path))?;
         Ok(FileLock(file))
     }
 
-    /// Tries for an exclusive lock until `patience` is over.
+    /// Tries for an exclusive lock up to `patience`.
     pub(crate) fn exclusive(path: &Path, patience: Duration) -> Result<Option<FileLock>> {
         let file = open_lock(path)?;
         let until = std::time::Instant::now() + patience;
@@ -124,7 +122,7 @@ fn open_lock(path: &Path) -> Result<File> {
     disk::open_lock(path).map_err(Error::in_store)
 }
 
-/// A shared lock needs no right to write, so that a store may be read where it cannot be changed.
+/// Opens read-only: shared locks need no write permission, and stores may be readable only.
 fn open_shared(path: &Path) -> Result<File> {
     match disk::open(path) {
         Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => open_lock(path),
@@ -132,13 +130,13 @@ fn open_shared(path: &Path) -> Result<File> {
     }
 }
 
-/// The lock files of a store.
+/// Lock files in a store.
 #[derive(Clone, Debug)]
 pub(crate) struct LockFiles {
-    /// A byte for each thing that is being made.
+    /// A byte per fingerprint being made.
     pub(crate) claims: PathBuf,
-    /// A byte for each draft in use.
+    /// A byte per draft in use.
     pub(crate) drafts: PathBuf,
-    /// Shared by whoever looks up or publishes, exclusive for whoever removes.
+    /// Shared during look-ups and publishing, exclusive during removal.
     pub(crate) removal: PathBuf,
 }

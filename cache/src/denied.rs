@@ -1,11 +1,12 @@
-//! A store of another user that may not be written: whose it is, and how it can be shared.
+//! Permission errors on stores owned by another user: names the owner and explains sharing.
 
 use std::fs;
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The same error; where the right is missing to something of another user, with the way out.
+/// Adds owner and remedy to a permission error if the nearest existing path belongs to another
+/// user.
 pub(crate) fn explained(error: Error, path: &Path) -> Error {
     if error.kind() != ErrorKind::PermissionDenied {
         return error;
@@ -24,7 +25,7 @@ pub(crate) fn explained(error: Error, path: &Path) -> Error {
     }
 }
 
-/// "user 'anna'", or the number where this machine's list of users does not name it.
+/// "user 'anna'", or the uid if /etc/passwd lacks a name.
 fn name_of(uid: u32) -> String {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {

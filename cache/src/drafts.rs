@@ -1,5 +1,5 @@
-//! Drafts: folders on the store's own file system where something is being made. One whose process
-//! is gone is removed when the store is next opened.
+//! Drafts: folders on the store's file system for files in the making. Opening a store removes
+//! drafts left by dead processes.
 
 use crate::artifact::{Artifact, Blob};
 use crate::claims::ByteLock;
@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::place::Place;
+use crate::place::MountId;
 use crate::settle::plain_files;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -17,30 +17,30 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// A folder to make an artifact in, gone when dropped. Nothing in it is part of the store before
-/// it is published.
+/// Folder for making an artifact; removed on drop. Nothing in a draft belongs to the store until
+/// published.
 #[derive(Debug)]
 pub struct Draft {
     root: PathBuf,
     folder: PathBuf,
-    /// Open, so that no other folder can get its inode.
+    /// Kept open: prevents inode reuse by another folder.
     made: File,
     adopted: Mutex<Vec<(String, Blob)>>,
     _lock: ByteLock,
 }
 
-/// The name of the folder for the maker's files inside a draft.
+/// Subfolder for the maker's files.
 const FILES: &str = "files";
 
-/// A draft of another host or mount in which nothing changed for so long is a left-over.
+/// A draft from another host or mount counts as abandoned after this time without changes.
 const FOREIGN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Draft {
-    /// A new draft below `drafts`, held by a byte of the file `locks`.
+    /// Creates a draft below `drafts`, locked by a byte in `locks`.
     pub(crate) fn create(drafts: &Path, locks: &Path) -> Result<Draft> {
         loop {
             let number = RandomState::new().hash_one(std::process::id());
-            let name = format!("{}-{number:016x}-{}", std::process::id(), Place::of(drafts));
+            let name = format!("{}-{number:016x}-{}", std::process::id(), MountId::of(drafts));
             let root = drafts.join(name);
             // The lock comes first: a folder without one is a left-over.
             let Some(lock) = ByteLock::attempt(locks, number)? else { continue };
@@ -54,12 +54,12 @@ impl Draft {
         }
     }
 
-    /// The empty folder to write into. Every regular file below it becomes a blob.
+    /// Empty folder for output. Every regular file below becomes a blob.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Adds an existing blob to the artifact under `name`, without copying it. Any thread may.
+    /// Adds an existing blob as `name` without copying. Callable from any thread.
     pub fn adopt(&self, name: &str, blob: &Blob) {
         self.adopted
             .lock()
@@ -67,14 +67,14 @@ impl Draft {
             .push((name.to_string(), blob.clone()));
     }
 
-    /// The names of all that the artifact would hold now, in their order.
+    /// Names the artifact would hold if published now, sorted.
     pub fn names(&self) -> Result<BTreeSet<String>> {
         let files = plain_files(&self.folder)?.into_iter().map(|(name, _)| name);
         Ok(files.chain(self.adopted()?.0.into_keys()).collect())
     }
 
-    /// An error if the folder is not the one that was made: somebody removed it meanwhile, and what
-    /// lies there now may be a part only.
+    /// Errors if the folder was removed and created again meanwhile: its files may then be
+    /// incomplete.
     pub(crate) fn check(&self) -> Result<()> {
         let made = self.made.metadata().map_err(Error::io("look at", &self.folder))?;
         let now = fs::symlink_metadata(&self.folder).ok();
@@ -85,8 +85,8 @@ impl Draft {
         Err(Error::Damaged { path: self.folder.clone(), trouble: trouble.to_string() })
     }
 
-    /// The adopted blobs by name. A name that is no relative path, or given twice to different
-    /// contents, is an error.
+    /// Adopted blobs. Errors on names that are not relative paths, and on a name given twice with
+    /// different contents.
     pub(crate) fn adopted(&self) -> Result<Artifact> {
         let mut adopted = Artifact::default();
         for (name, blob) in self.adopted.lock().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -104,12 +104,11 @@ impl Drop for Draft {
     }
 }
 
-/// Removes the drafts that nobody holds. Those that cannot be removed are left for the next time.
+/// Removes abandoned drafts; failures are retried at the next opening.
 ///
-/// Locks may be seen on one host or through one mount only, so that a draft of another place goes
-/// by its age.
+/// Locks from other hosts or mounts may be invisible here; such drafts are judged by age.
 pub(crate) fn sweep(drafts: &Path, locks: &Path, clock: &Clock) {
-    let here = Place::of(drafts);
+    let here = MountId::of(drafts);
     for folder in layout::list(drafts).unwrap_or_default() {
         let Some((number, place)) = named(&folder) else { continue };
         if place != Some(here) && !is_old(&folder, clock) {
@@ -121,14 +120,14 @@ pub(crate) fn sweep(drafts: &Path, locks: &Path, clock: &Clock) {
     }
 }
 
-/// The number and the place in a draft's name. Programs of before wrote no place.
-fn named(folder: &Path) -> Option<(u64, Option<Place>)> {
+/// Lock number and mount from a draft's name. Older versions wrote no mount.
+fn named(folder: &Path) -> Option<(u64, Option<MountId>)> {
     let mut parts = folder.file_name()?.to_str()?.split('-').skip(1);
     let number = u64::from_str_radix(parts.next()?, 16).ok()?;
-    Some((number, parts.next().and_then(Place::named)))
+    Some((number, parts.next().and_then(MountId::named)))
 }
 
-/// True if nothing in the folder, at any depth, was changed lately.
+/// True if nothing at any depth changed within [`FOREIGN_AGE`].
 fn is_old(folder: &Path, clock: &Clock) -> bool {
     let Ok(metadata) = fs::symlink_metadata(folder) else { return false };
     let age = metadata.modified().ok().map(|changed| clock.age(changed));

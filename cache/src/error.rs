@@ -1,10 +1,10 @@
-//! Errors of the store. Each names the thing, the trouble and the way out.
+//! Errors of the store: subject, trouble, remedy.
 
 use crate::denied;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-/// The result of this crate's functions.
+/// Result with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the store.
@@ -13,59 +13,63 @@ pub enum Error {
     /// The operating system refused a file operation.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
-        /// The attempted action, as in "cannot *write*".
+        /// Attempted action, as in "cannot *write*".
         action: &'static str,
-        /// The file or folder.
+        /// File or folder.
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A person's own file, outside the store, could not be read.
+    /// A user's file outside the store could not be read.
     #[error("{}: cannot {action}: {source}", path.display())]
     Outside {
-        /// The attempted action.
+        /// Attempted action.
         action: &'static str,
-        /// The file.
+        /// User's file.
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A person's own file does not hold what was to be made of it.
+    /// A user's file changed, or vanished, while results were computed from it.
     #[error("{}: {trouble}", path.display())]
     Changed {
-        /// The file.
+        /// User's file.
         path: PathBuf,
-        /// The trouble and the way out.
+        /// Trouble and remedy.
         trouble: &'static str,
     },
-    /// A stored file does not hold what its name promises.
+    /// A stored file differs from its name's digest.
     #[error("{}: {trouble}", path.display())]
     Damaged {
-        /// The file.
+        /// Damaged file.
         path: PathBuf,
-        /// The trouble and the way out.
+        /// Trouble and remedy.
         trouble: String,
     },
-    /// The store was written by a newer program. It is left alone.
-    #[error("{}: is a store of format {found}, and this program knows format {known}; use a newer program or another store", path.display())]
+    /// A newer program wrote the store; nothing is touched.
+    #[error(
+        "{}: is a store of format {found}, and this program knows format {known}; use a newer \
+         program or another store",
+        path.display()
+    )]
     Newer {
         /// The store's folder.
         path: PathBuf,
-        /// Content of its format file.
+        /// Content found in the format file.
         found: String,
-        /// The format of this program.
+        /// Format this program supports.
         known: u32,
     },
-    /// It was asked to stop while it waited for somebody else's making.
+    /// Stopped on request while waiting for another maker.
     #[error("stopped as asked while waiting for another maker")]
     Stopped,
-    /// Something else, already in words.
+    /// Any other error, already worded.
     #[error("{0}")]
     Other(String),
 }
 
 impl Error {
-    /// Wraps an I/O error with the file and the action that met it.
+    /// Wraps an I/O error with path and action.
     pub fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -74,8 +78,7 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
-    /// The same error of a file of a store, which may be another user's: where the right is
-    /// missing, it says whose the store is and how it can be shared.
+    /// Adds owner and sharing advice to permission errors on store files.
     pub(crate) fn in_store(self) -> Error {
         match self {
             Error::Io { action, path, source } => {
@@ -85,7 +88,7 @@ impl Error {
         }
     }
 
-    /// The system's reason of a refused file operation.
+    /// Kind of the underlying I/O error.
     pub fn io_kind(&self) -> Option<ErrorKind> {
         match self {
             Error::Io { source, .. } | Error::Outside { source, .. } => Some(source.kind()),
@@ -93,18 +96,18 @@ impl Error {
         }
     }
 
-    /// True if the store or its disk is at fault, rather than who asked or a person's own file.
+    /// True for faults in the store or its disk, as opposed to user files or requests.
     pub fn is_storage(&self) -> bool {
         matches!(self, Error::Io { .. } | Error::Damaged { .. } | Error::Newer { .. })
     }
 
-    /// True if the right to write is missing.
+    /// True if write permission is missing.
     pub(crate) fn is_denied(&self) -> bool {
         use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         matches!(self.io_kind(), Some(PermissionDenied | ReadOnlyFilesystem))
     }
 
-    /// The same trouble, of a file that is none of the store's.
+    /// Recasts an error about a file outside the store.
     pub(crate) fn outside(self) -> Error {
         match self {
             Error::Io { action, path, source } => Error::Outside { action, path, source },

@@ -1,8 +1,7 @@
-//! Digests of a person's own files by their stat, in one small file: all that a run which has
-//! nothing to do must know of what lies outside the store, so that it need not open the database of
-//! the index.
+//! Digests of user files by stat, in a single small file: lets a run with nothing to do check its
+//! inputs without opening the index database.
 //!
-//! A hint like the index itself: whoever finds it missing, damaged or silent asks there.
+//! A hint like the index: if this file is missing or damaged, the index answers.
 
 use crate::artifact::FileStat;
 use crate::disk;
@@ -12,49 +11,48 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Beyond so many rows only those that this process asked for are kept: the file is read as a
-/// whole.
+/// Above this size only rows used by this process are kept, because the file is always read whole.
 const MOST_ROWS: usize = 1 << 16;
 
-/// The rows in memory and the file behind them.
-pub(crate) struct Outside {
-    /// `None` for a program that leaves the index alone.
+/// Rows in memory and their file.
+pub(crate) struct ExternalDigests {
+    /// `None` for stores opened without index.
     file: Option<PathBuf>,
-    /// True if the file is never written.
+    /// True if the file must not be written.
     reading: bool,
-    state: Mutex<State>,
+    state: Mutex<DigestRows>,
 }
 
 #[derive(Default)]
-struct State {
-    /// As they lie in the file.
+struct DigestRows {
+    /// Rows read from the file.
     known: HashMap<FileStat, Digest>,
-    /// Those that this process asked for or found.
+    /// Rows queried or added by this process.
     used: HashMap<FileStat, Digest>,
     loaded: bool,
-    /// True if some of those used are not in the file.
+    /// True if used rows are missing in the file.
     stale: bool,
 }
 
-impl Outside {
-    /// Rows that lie in `file`, which is not read before it is needed.
-    pub(crate) fn new(file: Option<PathBuf>) -> Outside {
-        Outside { file, reading: false, state: Mutex::default() }
+impl ExternalDigests {
+    /// Rows in `file`, read on first use.
+    pub(crate) fn new(file: Option<PathBuf>) -> ExternalDigests {
+        ExternalDigests { file, reading: false, state: Mutex::default() }
     }
 
-    /// The same for a reader: the file is never written.
-    pub(crate) fn reading(file: PathBuf) -> Outside {
-        Outside { reading: true, ..Outside::new(Some(file)) }
+    /// Read-only variant.
+    pub(crate) fn reading(file: PathBuf) -> ExternalDigests {
+        ExternalDigests { reading: true, ..ExternalDigests::new(Some(file)) }
     }
 
-    /// The digest of the file with this stat, if known.
+    /// Known digest for a stat.
     pub(crate) fn digest(&self, stat: &FileStat) -> Option<Digest> {
         let mut state = self.state();
         self.load(&mut state);
         state.used.get(stat).or_else(|| state.known.get(stat)).copied()
     }
 
-    /// Remembers a digest; [`Outside::flush`] writes it.
+    /// Adds a digest; [`ExternalDigests::flush`] writes it.
     pub(crate) fn remember(&self, stat: FileStat, digest: Digest) {
         let mut state = self.state();
         self.load(&mut state);
@@ -62,7 +60,7 @@ impl Outside {
         state.used.insert(stat, digest);
     }
 
-    /// Forgets the file with this stat: its bytes were found to be others.
+    /// Removes a stat after its content proved different.
     pub(crate) fn forget(&self, stat: &FileStat) {
         let mut state = self.state();
         self.load(&mut state);
@@ -70,8 +68,7 @@ impl Outside {
         state.stale |= known | state.used.remove(stat).is_some();
     }
 
-    /// Writes the file anew where rows are missing in it. One that cannot be written costs time
-    /// only.
+    /// Rewrites the file if rows are missing. Failure costs only time.
     pub(crate) fn flush(&self) {
         let mut state = self.state();
         let Some(file) = self.file.as_ref().filter(|_| state.stale && !self.reading) else {
@@ -83,15 +80,15 @@ impl Outside {
         }
     }
 
-    /// Forgets every row, here and on disk.
+    /// Removes all rows, in memory and on disk.
     pub(crate) fn clear(&self) {
-        *self.state() = State { loaded: true, ..State::default() };
+        *self.state() = DigestRows { loaded: true, ..DigestRows::default() };
         if let Some(Err(error)) = self.file.as_deref().map(disk::remove) {
             tracing::debug!("{error}");
         }
     }
 
-    fn load(&self, state: &mut State) {
+    fn load(&self, state: &mut DigestRows) {
         if std::mem::replace(&mut state.loaded, true) {
             return;
         }
@@ -99,17 +96,18 @@ impl Outside {
         state.known = page.and_then(|page| index::decode(&page)).into_iter().flatten().collect();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DigestRows> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// The rows to keep: one for each inode, those used before those that only lay there.
+impl DigestRows {
+    /// Rows to keep, one per inode; used rows take precedence.
     fn rows(&self) -> Vec<(FileStat, Digest)> {
-        let place = |stat: &FileStat| (stat.device, stat.inode);
         let known = self.known.iter().filter(|_| self.used.len() + self.known.len() <= MOST_ROWS);
-        let rows = known.chain(&self.used).map(|(stat, digest)| (place(stat), (*stat, *digest)));
+        let rows = known
+            .chain(&self.used)
+            .map(|(stat, digest)| ((stat.device, stat.inode), (*stat, *digest)));
         let rows: HashMap<_, _> = rows.collect();
         rows.into_values().collect()
     }
@@ -129,24 +127,24 @@ mod tests {
         let file = Some(folder.path().join("outside"));
         let (first, second) = (Digest::of(b"1"), Digest::of(b"2"));
         for (size, digest) in [(10, first), (20, second)] {
-            let outside = Outside::new(file.clone());
+            let outside = ExternalDigests::new(file.clone());
             outside.remember(stat(7, size), digest);
             outside.remember(stat(8, 1), first);
             outside.flush();
         }
-        let outside = Outside::new(file.clone());
+        let outside = ExternalDigests::new(file.clone());
         assert_eq!([10, 20].map(|size| outside.digest(&stat(7, size))), [None, Some(second)]);
         assert_eq!(outside.digest(&stat(8, 1)), Some(first));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
         outside.clear();
-        assert_eq!(Outside::new(file).digest(&stat(8, 1)), None);
+        assert_eq!(ExternalDigests::new(file).digest(&stat(8, 1)), None);
     }
 
     #[test]
     fn a_damaged_file_knows_nothing_and_is_written_anew() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("outside");
-        let open = || Outside::new(Some(file.clone()));
+        let open = || ExternalDigests::new(Some(file.clone()));
         open().flush();
         assert!(!file.exists(), "nothing to keep");
         for position in [0, 40, 71, 103] {

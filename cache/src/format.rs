@@ -1,4 +1,4 @@
-//! The format of a store: one small file that is written first and read before anything else.
+//! The store's format number: a small file, written first and read before anything else.
 
 use crate::disk;
 use crate::error::{Error, Result};
@@ -6,13 +6,13 @@ use crate::layout;
 use std::fs;
 use std::path::Path;
 
-/// The format of a store that this program reads and writes.
+/// Format number read and written by this program.
 pub const FORMAT: u32 = 1;
 
 const FILE: &str = "format";
 const WORDS: &str = "voxflow store ";
 
-/// Reads the store's format, or writes it into a new store.
+/// Checks the format, writing it into a new store.
 pub(crate) fn settle(root: &Path) -> Result<()> {
     let file = root.join(FILE);
     match fs::read_to_string(&file) {
@@ -22,7 +22,7 @@ pub(crate) fn settle(root: &Path) -> Result<()> {
     }
 }
 
-/// The same for a reader: a folder that is missing, or empty yet, is as good as a new store.
+/// Read-only check; missing and empty folders pass as new stores.
 pub(crate) fn look(root: &Path) -> Result<()> {
     let file = root.join(FILE);
     match fs::read_to_string(&file) {
@@ -47,7 +47,7 @@ fn check(root: &Path, text: &str) -> Result<()> {
     }
 }
 
-/// A new store says its format before it holds anything else.
+/// Writes the format before anything else enters the store.
 fn write(root: &Path, file: &Path) -> Result<()> {
     disk::create_folders(root).map_err(Error::in_store)?;
     check_new(root, file)?;
@@ -57,7 +57,7 @@ fn write(root: &Path, file: &Path) -> Result<()> {
     disk::sync_folder(root)
 }
 
-/// An error where a folder without a format holds anything else.
+/// Errors if a folder without format file holds other files.
 fn check_new(root: &Path, file: &Path) -> Result<()> {
     if layout::list(root)?.iter().all(|path| is_format(path)) || file.exists() {
         return Ok(());
@@ -66,7 +66,7 @@ fn check_new(root: &Path, file: &Path) -> Result<()> {
     Err(Error::Damaged { path: root.to_path_buf(), trouble })
 }
 
-/// True for the format's file and its drafts.
+/// True for the format file and its temporary names.
 fn is_format(path: &Path) -> bool {
     path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(FILE))
 }

@@ -1,83 +1,82 @@
-//! Gc: lets go of what nobody needs, beside programs that go on using the store.
+//! Garbage collection, safe while other processes use the store.
 //!
-//! Recalls and publishing hold a shared lock for their moment; gc takes an exclusive one for each
-//! batch, looks again at what is new, pinned or used since, and then removes index rows, entries
-//! and blobs, in this order: whatever stops it, what is left is true.
+//! Recalls and publishing hold the removal lock shared for a moment; gc takes it exclusively per
+//! batch, re-reads new, pinned or used entries, then removes index rows, entries and blobs in this
+//! order. An interruption at any point leaves the rest consistent.
 
 use crate::artifact::FileStat;
 use crate::claims::{Claim, FileLock};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::hash::{Digest, Fingerprint};
-use crate::inventory::Survey;
+use crate::inventory::Inventory;
 use crate::layout;
-use crate::maintenance::{Count, count};
+use crate::maintenance::{FileCount, count};
 use crate::pins;
 use crate::store::{BAD, Store};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Entries or blobs that go under one exclusive lock: few enough that nobody waits for long.
+/// Files removed per exclusive lock: small, to keep others' waiting short.
 const BATCH: usize = 256;
 
-/// Longest wait of gc for the exclusive removal lock.
+/// Longest wait for the exclusive removal lock.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Limits of removal, and entries to keep.
+/// Removal criteria.
 #[derive(Clone, Debug)]
-pub struct Limits {
-    /// Entries that were last used before this moment go.
+pub struct GcLimits {
+    /// Remove entries last used before this time.
     pub unused_since: Option<SystemTime>,
-    /// So many bytes of blobs may stay; what was used longest ago goes first.
+    /// Remove least recently used entries until blobs fit into this many bytes.
     pub max_bytes: Option<u64>,
-    /// Fingerprints that stay, with their items.
+    /// Fingerprints to keep, including their items.
     pub keep: HashSet<Fingerprint>,
-    /// Checkpoints of trainings that nobody went on with since this moment go.
+    /// Remove training checkpoints untouched since this time.
     pub unfinished_since: SystemTime,
-    /// Only say what would go.
+    /// Report only; remove nothing.
     pub dry_run: bool,
 }
 
-/// Removed files, or files that would be removed.
+/// Removed files, or candidates in a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gone {
-    /// Entries by kind: how many, and the bytes of the blobs that went with the last entry naming
-    /// them.
-    pub kinds: BTreeMap<String, Count>,
-    /// Blobs that no entry named.
-    pub unnamed: Count,
-    /// Checkpoints.
-    pub unfinished: Count,
-    /// Damaged files that were set aside.
-    pub bad: Count,
-    /// Bytes of blobs that stay.
+pub struct GcReport {
+    /// Entries per kind, with blob bytes freed by removing the last entry naming them.
+    pub kinds: BTreeMap<String, FileCount>,
+    /// Blobs without entries.
+    pub unnamed: FileCount,
+    /// Unfinished trainings.
+    pub unfinished: FileCount,
+    /// Damaged files set aside earlier.
+    pub bad: FileCount,
+    /// Blob bytes remaining.
     pub left: u64,
-    /// Chosen to go, and then used or pinned by somebody meanwhile: these stay.
+    /// Candidates used or pinned after selection; kept.
     pub spared: u64,
 }
 
-impl Gone {
-    /// All bytes that went.
+impl GcReport {
+    /// Total bytes freed.
     pub fn bytes(&self) -> u64 {
         let kinds: u64 = self.kinds.values().map(|count| count.bytes).sum();
         kinds + self.unnamed.bytes + self.unfinished.bytes + self.bad.bytes
     }
 }
 
-/// An entry chosen to go, as it was when it was chosen.
+/// Removal candidate with its stat at selection time.
 struct Chosen {
     fingerprint: Fingerprint,
     stat: FileStat,
 }
 
 impl Store {
-    /// Removes what the limits let go, and always what no entry names and what was set aside.
-    /// Safe beside any other use of the store.
-    pub fn collect(&self, limits: &Limits) -> Result<Gone> {
+    /// Removes entries beyond the limits; always removes unnamed blobs and damaged files. Other
+    /// processes may use the store meanwhile.
+    pub fn collect(&self, limits: &GcLimits) -> Result<GcReport> {
         self.writable()?;
-        let survey = Survey::of(self.entry_files(), &self.blobs().folder)?;
-        let mut sweep = Sweep { store: self, limits, survey, gone: Gone::default() };
+        let survey = Inventory::of(self.entry_files(), &self.blobs().folder)?;
+        let mut sweep = GcPass { store: self, limits, survey, gone: GcReport::default() };
         let live = self.alone().and_then(|_alone| sweep.live())?;
         let chosen = choose(&sweep.survey, &live, limits);
         chosen.chunks(BATCH).try_for_each(|batch| sweep.entries(batch))?;
@@ -88,14 +87,14 @@ impl Store {
         Ok(sweep.gone)
     }
 
-    /// The fingerprints whose making is unfinished and was gone on with after `since`.
+    /// Fingerprints with unfinished state changed after `since`.
     pub fn unfinished_after(&self, since: SystemTime) -> Result<Vec<Fingerprint>> {
         let folders = layout::files(&self.root().join("unfinished"))?;
         let young = folders.into_iter().filter(|folder| newest(folder) >= since);
         Ok(young.filter_map(|folder| folder.file_name()?.to_str()?.parse().ok()).collect())
     }
 
-    /// While it lives, nobody finds or publishes anything.
+    /// Exclusive removal lock: blocks all look-ups and publishing while held.
     fn alone(&self) -> Result<FileLock> {
         let alone = FileLock::exclusive(&self.locks().removal, PATIENCE)?;
         alone.ok_or_else(|| {
@@ -105,11 +104,12 @@ impl Store {
     }
 }
 
-/// The entries to go: those unused for too long, then as many as the size asks for, those used
-/// longest ago first, a stage before its items.
-fn choose(survey: &Survey, live: &HashSet<Fingerprint>, limits: &Limits) -> Vec<Chosen> {
+/// Candidates: entries past the time limit, then the least recently used until the size fits;
+/// stages before their items.
+fn choose(survey: &Inventory, live: &HashSet<Fingerprint>, limits: &GcLimits) -> Vec<Chosen> {
     let since = limits.unused_since.map_or(i64::MIN, nanoseconds);
     let most = limits.max_bytes.unwrap_or(u64::MAX);
+    // Unnamed blobs are removed in any case and do not count against the limit.
     let mut left: u64 = survey
         .blobs
         .iter()
@@ -126,6 +126,7 @@ fn choose(survey: &Survey, live: &HashSet<Fingerprint>, limits: &Limits) -> Vec<
         for digest in &known.blobs {
             let rest = names.entry(*digest).or_insert_with(|| survey.names(digest));
             *rest -= 1;
+            // Only the last entry naming a blob frees its bytes.
             if *rest == 0 {
                 left -= survey.blobs.get(digest).copied().unwrap_or(0);
             }
@@ -135,9 +136,8 @@ fn choose(survey: &Survey, live: &HashSet<Fingerprint>, limits: &Limits) -> Vec<
     chosen
 }
 
-/// The entries that may go, in the order of their last use. An item counts as used when its stage
-/// was.
-fn by_use(survey: &Survey, live: &HashSet<Fingerprint>) -> Vec<(i64, bool, Fingerprint)> {
+/// Removable entries by last use. Using a stage counts as using its items.
+fn by_use(survey: &Inventory, live: &HashSet<Fingerprint>) -> Vec<(i64, bool, Fingerprint)> {
     let mut as_item: HashMap<Fingerprint, i64> = HashMap::new();
     for (_, known) in survey.all() {
         for item in &known.items {
@@ -160,23 +160,25 @@ fn by_use(survey: &Survey, live: &HashSet<Fingerprint>) -> Vec<(i64, bool, Finge
     order
 }
 
-/// One going-through of the store.
-struct Sweep<'a> {
+/// State during a single collection.
+struct GcPass<'a> {
     store: &'a Store,
-    limits: &'a Limits,
-    survey: Survey,
-    gone: Gone,
+    limits: &'a GcLimits,
+    survey: Inventory,
+    gone: GcReport,
 }
 
-impl Sweep<'_> {
-    /// What must stay: what is kept, what living processes pin, and the items of both. To be called
-    /// alone.
+impl GcPass<'_> {
+    /// Entries to keep: requested, pinned by living processes, and items reachable from both. Call
+    /// only while holding the exclusive removal lock.
     fn live(&self) -> Result<HashSet<Fingerprint>> {
         let pinned = pins::living(&self.store.pins_folder(), self.store.clock())?;
         Ok(self.survey.reach(self.limits.keep.iter().copied().chain(pinned)))
     }
 
     fn entries(&mut self, batch: &[Chosen]) -> Result<()> {
+        // Between two batches anyone may have used, pinned or replaced an entry. Under the lock
+        // the survey and the pins are read again, and only candidates still as chosen are removed.
         let _alone = self.store.alone()?;
         if !self.limits.dry_run {
             self.survey.refresh(self.store.entry_files())?;
@@ -203,8 +205,8 @@ impl Sweep<'_> {
         self.remove(&files, &blobs)
     }
 
-    /// The blobs without an entry. Whoever publishes holds the shared lock from the first blob to
-    /// the entry, so now there is none on its way.
+    /// Removes blobs without entries. Publishers hold the shared lock from their first blob to the
+    /// entry; under the exclusive lock no such blob can be in transit.
     fn unnamed(&mut self) -> Result<()> {
         let unnamed = self.survey.unnamed();
         for batch in unnamed.chunks(BATCH) {
@@ -222,7 +224,8 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Index rows, then entries, then blobs.
+    /// Removes index rows first, then entries, then blobs: the index must never promise missing
+    /// bytes.
     fn remove(&self, entries: &[PathBuf], blobs: &[Digest]) -> Result<()> {
         if self.limits.dry_run {
             return Ok(());
@@ -235,7 +238,7 @@ impl Sweep<'_> {
         entries.iter().chain(&paths).try_for_each(|path| disk::remove(path))
     }
 
-    /// Unfinished state that is old and that nobody is at.
+    /// Removes old unfinished state, unless claimed.
     fn unfinished(&mut self) -> Result<()> {
         for folder in layout::files(&self.store.root().join("unfinished"))? {
             let Some(fingerprint) = folder.file_name().and_then(|name| name.to_str()?.parse().ok())
@@ -261,13 +264,14 @@ impl Sweep<'_> {
     }
 }
 
-/// When a folder or a file in it was last changed; long ago if it is gone.
+/// Latest change in a folder and its files; 1970 if missing.
 fn newest(folder: &Path) -> SystemTime {
-    let changed = |path: &Path| {
-        std::fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH)
-    };
     let files = layout::list(folder).unwrap_or_default();
     files.iter().map(|file| changed(file)).fold(changed(folder), SystemTime::max)
+}
+
+fn changed(path: &Path) -> SystemTime {
+    std::fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(UNIX_EPOCH)
 }
 
 fn nanoseconds(time: SystemTime) -> i64 {

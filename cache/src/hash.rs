@@ -1,4 +1,4 @@
-//! Digests of contents and fingerprints of recipes: 32 bytes of blake3, written as 64 hex digits.
+//! Content digests and recipe fingerprints: 32 bytes of blake3, written as 64 hex digits.
 
 use crate::disk;
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::path::Path;
 use std::str::FromStr;
 
-/// Reads hex digits where they lie: an entry may hold a hundred thousand of them.
+/// Deserialises hex digits in place: an entry may hold a hundred thousand.
 struct Hex<T>(PhantomData<T>);
 
 macro_rules! hash_type {
@@ -18,22 +18,22 @@ macro_rules! hash_type {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// The 32 bytes.
+            /// Raw bytes.
             pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
 
-            /// Takes 32 bytes as they are.
+            /// Wraps raw bytes.
             pub fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
-            /// The 64 hex digits.
+            /// 64 hex digits.
             pub fn to_hex(&self) -> String {
                 blake3::Hash::from_bytes(self.0).to_hex().to_string()
             }
 
-            /// The first 12 hex digits, for people.
+            /// First 12 hex digits, for display.
             pub fn short(&self) -> String {
                 self.to_hex()[..12].to_string()
             }
@@ -85,21 +85,21 @@ macro_rules! hash_type {
 }
 
 hash_type! {
-    /// The blake3 hash of some content: a file's bytes, or the list of an artifact's part.
+    /// Blake3 hash over content: a file's bytes, or an artifact part's names and digests.
     Digest
 }
 hash_type! {
-    /// The blake3 hash of a recipe's canonical form: the key under which an artifact is kept.
+    /// Blake3 hash over a recipe's canonical form; the store's key for its artifact.
     Fingerprint
 }
 
-/// Bytes of a file held in memory at a time.
+/// Read buffer size in bytes.
 const PIECE: u64 = 4 << 20;
-/// From this many bytes on it pays to hash with all threads.
+/// Minimum size for multi-threaded hashing.
 const SEVERAL: usize = 256 << 10;
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Digest over `bytes`.
     pub fn of(bytes: &[u8]) -> Digest {
         if bytes.len() < SEVERAL {
             return Digest(*blake3::hash(bytes).as_bytes());
@@ -107,8 +107,8 @@ impl Digest {
         Digest(*blake3::Hasher::new().update_rayon(bytes).finalize().as_bytes())
     }
 
-    /// The digest of a file's bytes. Read and not mapped: a file that shrinks meanwhile, or a disk
-    /// that fails, is then an error and not the end of the process.
+    /// Digest over a file. Reads instead of mapping: truncation or disk failure then gives an
+    /// error, not SIGBUS.
     pub fn of_file(path: &Path) -> Result<Digest> {
         let file = disk::open(path)?;
         let read = |mut piece: Vec<u8>| {
@@ -131,14 +131,13 @@ impl Digest {
     }
 }
 
-/// Ends a file's bytes in their own digest, so that it says itself whether it is whole: it has no
-/// name that could.
+/// Appends the digest over `bytes`: an integrity check for files with fixed names.
 pub fn close(bytes: &mut Vec<u8>) {
     let digest = Digest::of(bytes);
     bytes.extend(digest.as_bytes());
 }
 
-/// The content of [`close`]d bytes, if intact.
+/// Content written by [`close`], if intact.
 pub fn closed(bytes: &[u8]) -> Option<&[u8]> {
     let (body, digest) = bytes.split_last_chunk::<32>()?;
     (Digest::of(body).as_bytes() == digest).then_some(body)

@@ -1,8 +1,8 @@
-//! The index: digests of files by their stat, so that what has not changed is not read again.
+//! The index: file digests by stat, saving repeated reads.
 //!
-//! A hint and nothing more: what it does not know is read, and if it is slow, broken or gone the
-//! results are the same. The database is opened for short sessions under a lock of our own, on a
-//! thread of its own (one that panics or hangs takes nobody with it). No other file knows `sled`.
+//! Only a hint: unknown files are read, and a slow, broken or missing index changes no results.
+//! Each session opens the database briefly under a lock, on a separate thread, because sled may
+//! panic or hang. Only this file uses `sled`.
 
 use crate::artifact::FileStat;
 use crate::claims::FileLock;
@@ -16,58 +16,58 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The name of the thread that a session runs on, for panic hooks that want to leave it alone.
+/// Thread name for sessions, used by panic hooks to stay silent.
 pub const SESSION_THREAD: &str = "voxflow-index";
 
-/// Longest wait of a session for the index.
+/// Longest wait for the database lock.
 const TURN: Duration = Duration::from_millis(1000);
-/// Longest duration of a session with its wait; later the index is given up.
+/// Longest session including its wait; afterwards the session is abandoned.
 const PATIENCE: Duration = Duration::from_millis(2000);
-/// New rows are written after this time at the latest, when something is published.
+/// Rows are flushed during publishing at least this often.
 const FLUSH_AFTER: Duration = Duration::from_secs(5);
-/// Memory that the database may use.
+/// Memory limit for the database.
 const CACHE_BYTES: u64 = 16 << 20;
-/// Rows are kept many to a page, since all are read at once.
+/// Rows per page; all pages are read together.
 const PAGE_ROWS: usize = 500;
-/// Above this many pages that a page would hold, they are joined.
+/// Small pages are merged above this number.
 const LOOSE_PAGES: usize = 32;
-/// After this many failures a process does without the database.
+/// Failures until this process stops using the database.
 const FAILURES: u32 = 3;
 
 pub(crate) type Rows = Vec<(FileStat, Digest)>;
 
-/// The rows in memory and the database behind them.
+/// Rows in memory and the database behind them.
 pub(crate) struct Index {
-    /// `None` for a program that keeps rows in memory only.
+    /// `None` for in-memory operation.
     folder: Option<PathBuf>,
-    state: Mutex<State>,
+    state: Mutex<IndexState>,
 }
 
 #[derive(Default)]
-struct State {
+struct IndexState {
     rows: HashMap<FileStat, Digest>,
     loaded: bool,
-    /// Not yet in the database.
+    /// Rows missing in the database.
     fresh: Rows,
     flushed_at: Option<Instant>,
-    /// Failures of the database in this process.
+    /// Database failures in this process.
     failures: u32,
 }
 
 impl Index {
-    /// An index whose database lies in `folder`. Nothing is opened before it is needed.
+    /// Index with its database in `folder`, opened on first use.
     pub(crate) fn new(folder: Option<PathBuf>) -> Index {
         Index { folder, state: Mutex::default() }
     }
 
-    /// The digest of the file with this stat, if known.
+    /// Known digest for a stat.
     pub(crate) fn digest(&self, stat: &FileStat) -> Option<Digest> {
         let mut state = self.state();
         self.load(&mut state);
         state.rows.get(stat).copied()
     }
 
-    /// Remembers a digest; [`Index::flush`] writes it.
+    /// Adds a digest; [`Index::flush`] writes it.
     pub(crate) fn remember(&self, stat: FileStat, digest: Digest) {
         let mut state = self.state();
         if state.rows.insert(stat, digest) != Some(digest) {
@@ -75,7 +75,7 @@ impl Index {
         }
     }
 
-    /// Forgets the files with these stats, here and on disk.
+    /// Removes stats, in memory and on disk.
     pub(crate) fn forget(&self, stats: HashSet<FileStat>) {
         let mut state = self.state();
         state.rows.retain(|stat, _| !stats.contains(stat));
@@ -85,7 +85,7 @@ impl Index {
         }
     }
 
-    /// Writes new rows if the last time was long ago.
+    /// Flushes if the last flush is older than [`FLUSH_AFTER`].
     pub(crate) fn flush_if_due(&self) {
         let due = self.state().flushed_at.get_or_insert_with(Instant::now).elapsed() > FLUSH_AFTER;
         if due {
@@ -93,7 +93,7 @@ impl Index {
         }
     }
 
-    /// Writes new rows, in one session; in none if there are no new rows.
+    /// Writes new rows in one session.
     pub(crate) fn flush(&self) {
         let mut state = self.state();
         let fresh = std::mem::take(&mut state.fresh);
@@ -108,17 +108,17 @@ impl Index {
         }
     }
 
-    /// Forgets every row, here and on disk.
+    /// Removes all rows, in memory and on disk.
     pub(crate) fn clear(&self) {
         let mut state = self.state();
-        *state = State { loaded: true, ..State::default() };
+        *state = IndexState { loaded: true, ..IndexState::default() };
         self.session(&mut state, |database| {
             database.clear()?;
             database.flush().map(|_| ())
         });
     }
 
-    fn load(&self, state: &mut State) {
+    fn load(&self, state: &mut IndexState) {
         if std::mem::replace(&mut state.loaded, true)
             || !self.folder.as_ref().is_some_and(|folder| folder.exists())
         {
@@ -131,7 +131,7 @@ impl Index {
 
     fn session<T: Send + 'static>(
         &self,
-        state: &mut State,
+        state: &mut IndexState,
         work: impl FnOnce(&sled::Db) -> sled::Result<T> + Send + 'static,
     ) -> Option<T> {
         let folder = self.folder.clone()?;
@@ -141,14 +141,15 @@ impl Index {
         let (sender, receiver) = channel();
         let thread = std::thread::Builder::new().name(SESSION_THREAD.to_string());
         let started = thread.spawn(move || drop(sender.send(hold_session(&folder, work))));
+        // A thread that exceeds its time is left behind; its send then fails silently.
         let outcome = started
             .ok()
             .and_then(|_| receiver.recv_timeout(PATIENCE).ok())
-            .unwrap_or(Outcome::NoTurn);
+            .unwrap_or(SessionOutcome::NoTurn);
         match outcome {
-            Outcome::Done(result) => return Some(result),
-            Outcome::Damaged => state.failures += 1,
-            Outcome::NoTurn => {
+            SessionOutcome::Done(result) => return Some(result),
+            SessionOutcome::Damaged => state.failures += 1,
+            SessionOutcome::NoTurn => {
                 tracing::debug!("the index is not to be had; files are read instead");
                 state.failures = FAILURES;
             }
@@ -156,46 +157,49 @@ impl Index {
         None
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, IndexState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The outcome of a session.
-enum Outcome<T> {
+/// Session result.
+enum SessionOutcome<T> {
     Done(T),
-    /// It was broken and has been removed.
+    /// The database was broken and has been removed.
     Damaged,
-    /// Somebody else has it, or it takes too long, or locks do not work here.
+    /// Locked by another process, too slow, or locks unsupported.
     NoTurn,
 }
 
-/// Opens the database under our lock, does `work`, closes it. One that does not open or panics is
-/// removed, so that the next session starts anew.
-fn hold_session<T>(folder: &Path, work: impl FnOnce(&sled::Db) -> sled::Result<T>) -> Outcome<T> {
+/// Opens the database under its lock, runs `work`, closes it. A database failing to open or
+/// panicking is removed; the next session starts fresh.
+fn hold_session<T>(
+    folder: &Path,
+    work: impl FnOnce(&sled::Db) -> sled::Result<T>,
+) -> SessionOutcome<T> {
     let above = folder.parent().unwrap_or(folder);
     if !above.is_dir() && disk::create_folders(above).is_err() {
-        return Outcome::NoTurn;
+        return SessionOutcome::NoTurn;
     }
     let Ok(Some(_turn)) = FileLock::exclusive(&folder.with_extension("lock"), TURN) else {
-        return Outcome::NoTurn;
+        return SessionOutcome::NoTurn;
     };
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let outcome =
         catch_unwind(AssertUnwindSafe(|| open(&config).and_then(|database| work(&database))));
     share_all(folder);
     match outcome {
-        Ok(Ok(result)) => return Outcome::Done(result),
+        Ok(Ok(result)) => return SessionOutcome::Done(result),
         Ok(Err(error)) => tracing::warn!("{}: {error}; the index starts anew", folder.display()),
         Err(_) => tracing::warn!("{}: the index is damaged and starts anew", folder.display()),
     }
     if let Err(error) = disk::remove(folder) {
         tracing::warn!("{error}");
     }
-    Outcome::Damaged
+    SessionOutcome::Damaged
 }
 
-/// The files of the database are the group's too, where the store is.
+/// Shares the database's files with the group if the store is shared.
 fn share_all(path: &Path) {
     disk::share(path);
     if path.is_dir() {
@@ -203,8 +207,8 @@ fn share_all(path: &Path) {
     }
 }
 
-/// Opens the database. An I/O error counts as damage only if it stays: once a session that followed
-/// close on another found no rows, most likely because sled still held its own lock for a moment.
+/// Opens the database, retrying I/O errors: sled's own lock may outlive the previous session
+/// briefly, and mistaking this for damage would drop all rows.
 fn open(config: &sled::Config) -> sled::Result<sled::Db> {
     const TRIES: u32 = 8;
     for _ in 1..TRIES {
@@ -221,7 +225,7 @@ fn read(database: &sled::Db) -> sled::Result<Rows> {
     Ok(pages.iter().filter_map(|page| decode(page)).flatten().collect())
 }
 
-/// Adds rows as new pages. Where there are many small pages, they become few.
+/// Adds rows as new pages, merging when small pages accumulate.
 fn insert(database: &sled::Db, rows: &Rows) -> sled::Result<()> {
     let mut batch = sled::Batch::default();
     let (mut kept, pages) = (read(database)?, database.len());
@@ -238,7 +242,7 @@ fn insert(database: &sled::Db, rows: &Rows) -> sled::Result<()> {
     disk::INDEX.by_library("flush", || database.flush()).map(drop)
 }
 
-/// Writes all pages anew without the rows of these files.
+/// Rewrites all pages without the given stats.
 fn remove(database: &sled::Db, stats: &HashSet<FileStat>) -> sled::Result<()> {
     let mut batch = sled::Batch::default();
     let kept: Rows =
@@ -251,17 +255,18 @@ fn remove(database: &sled::Db, stats: &HashSet<FileStat>) -> sled::Result<()> {
     database.flush().map(|_| ())
 }
 
-/// Of several rows for one inode, the last.
+/// Keeps the last row per inode.
 fn newest(rows: Rows) -> Rows {
     let rows: HashMap<(u64, u64), (FileStat, Digest)> =
         rows.into_iter().map(|row| ((row.0.device, row.0.inode), row)).collect();
     rows.into_values().collect()
 }
 
-/// The bytes of one row: five numbers and a digest.
+/// Row size: five numbers and a digest.
 const ROW_BYTES: usize = 5 * 8 + 32;
 
-/// A page is its digest and its rows: a damaged database may open and tell something false.
+/// Encodes a page: digest, then rows. The digest guards against databases opening fine but
+/// returning garbage.
 pub(crate) fn encode(rows: &[(FileStat, Digest)]) -> Vec<u8> {
     let mut body = Vec::with_capacity(rows.len() * ROW_BYTES);
     for (stat, digest) in rows {

@@ -1,13 +1,13 @@
-//! Place of the index's database: in the store, or in the user's cache folder where the store
-//! is on a network file system. There hosts may not see each other's locks, and a database that two
-//! of them open at once is broken.
+//! Location for the index database: inside the store, or in the user's cache folder if the store is
+//! on a network file system. Hosts may not see each other's locks there, and concurrent opening
+//! corrupts sled.
 
 use crate::hash::Digest;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The numbers by which Linux tells file systems of several hosts: NFS, SMB and CIFS, AFS, Lustre,
-/// BeeGFS, GPFS, Ceph, PanFS, and FUSE and 9P, which may be anything.
+/// Linux magic numbers for shared file systems: NFS, SMB and CIFS, AFS, Lustre, BeeGFS, GPFS, Ceph,
+/// PanFS, plus FUSE and 9P, whose backing is unknown.
 const SHARED: [u32; 11] = [
     0x6969,
     0xfe53_4d42,
@@ -22,7 +22,7 @@ const SHARED: [u32; 11] = [
     0x0102_1997,
 ];
 
-/// The folder of the database for the store at `root`.
+/// Database folder for the store at `root`.
 pub(crate) fn of(root: &Path) -> PathBuf {
     let is_shared = is_shared(root);
     let cache = cache_folder(std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME"));
@@ -32,7 +32,8 @@ pub(crate) fn of(root: &Path) -> PathBuf {
     }
 }
 
-/// True if several hosts may use the file system of a folder; of one that is missing, that above.
+/// True if other hosts may access the folder's file system. For a missing folder, its nearest
+/// existing parent counts.
 pub(crate) fn is_shared(folder: &Path) -> bool {
     let found = folder.ancestors().find_map(|folder| rustix::fs::statfs(folder).ok());
     found.is_some_and(|found| is_of_several(found.f_type as u32))
@@ -42,7 +43,7 @@ fn is_of_several(number: u32) -> bool {
     SHARED.contains(&number)
 }
 
-/// This host's name where a folder of caches is itself on a file system of several hosts.
+/// Host name if the cache folder itself is shared between hosts; else empty.
 fn host_of(cache: &Path) -> Vec<u8> {
     if !is_shared(cache) {
         return vec![];
@@ -50,7 +51,7 @@ fn host_of(cache: &Path) -> Vec<u8> {
     std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default()
 }
 
-/// The database of a store in a folder of caches, by the store's path and the host.
+/// Database path below a cache folder, keyed by store path and host.
 fn elsewhere(cache: &Path, root: &Path, host: &[u8]) -> PathBuf {
     let name = Digest::of(&[root.as_os_str().as_encoded_bytes(), host].concat()).to_hex();
     cache.join("voxflow/indices").join(&name[..16])

@@ -1,5 +1,5 @@
-//! A survey: what every entry names and when it was last used, and the blobs that are there. It is
-//! kept true by reading again only the entries that are new or were touched.
+//! Inventory: entries with their blobs and last use, and existing blobs. Refreshing reads only new
+//! or touched entries.
 
 use crate::artifact::FileStat;
 use crate::entries::{Entries, Entry};
@@ -9,32 +9,32 @@ use crate::layout;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-/// Entries and blobs of a store.
+/// Entries and blobs in a store.
 #[derive(Default)]
-pub(crate) struct Survey {
+pub(crate) struct Inventory {
     known: HashMap<Fingerprint, Known>,
-    /// Number of entries that name each blob.
+    /// Number of entries naming each blob.
     names: HashMap<Digest, usize>,
-    /// The blobs that are there, with their bytes.
+    /// Existing blobs and their sizes.
     pub(crate) blobs: HashMap<Digest, u64>,
 }
 
-/// One entry.
+/// An entry's data relevant for removal.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) kind: String,
     pub(crate) items: Vec<Fingerprint>,
-    /// The blobs it names in the store, each once.
+    /// Blobs inside the store, without duplicates.
     pub(crate) blobs: Vec<Digest>,
-    /// Its file, whose time of modification is its last use.
+    /// The entry file's stat; its modification time is the last use.
     pub(crate) stat: FileStat,
     pub(crate) path: PathBuf,
 }
 
-impl Survey {
-    /// All entries and blobs of a store.
-    pub(crate) fn of(entries: &Entries, blobs: &Path) -> Result<Survey> {
-        let mut survey = Survey::default();
+impl Inventory {
+    /// Reads all entries and lists all blobs.
+    pub(crate) fn of(entries: &Entries, blobs: &Path) -> Result<Inventory> {
+        let mut survey = Inventory::default();
         survey.refresh(entries)?;
         for path in layout::files(blobs)? {
             if let (Some(digest), Some(stat)) = (named_digest(&path), FileStat::of(&path)?) {
@@ -44,7 +44,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Reads what is new or touched and drops what is gone. Damaged entries are set aside.
+    /// Reads new and touched entries, drops vanished ones. Damaged entries are set aside.
     pub(crate) fn refresh(&mut self, entries: &Entries) -> Result<()> {
         let mut there = HashSet::new();
         for path in layout::files(&entries.folder)? {
@@ -76,7 +76,7 @@ impl Survey {
         self.known.insert(entry.fingerprint, known);
     }
 
-    /// Forgets an entry.
+    /// Removes an entry from the inventory.
     pub(crate) fn remove(&mut self, fingerprint: &Fingerprint) -> Option<Known> {
         let known = self.known.remove(fingerprint)?;
         for digest in &known.blobs {
@@ -87,7 +87,7 @@ impl Survey {
         Some(known)
     }
 
-    /// Forgets a blob that no entry names any more; its bytes.
+    /// Removes a blob from the inventory if unnamed; returns its size.
     pub(crate) fn take(&mut self, digest: &Digest) -> Option<u64> {
         if self.names(digest) > 0 { None } else { self.blobs.remove(digest) }
     }
@@ -100,17 +100,17 @@ impl Survey {
         self.known.iter()
     }
 
-    /// Number of entries that name this blob.
+    /// Number of entries naming a blob.
     pub(crate) fn names(&self, digest: &Digest) -> usize {
         self.names.get(digest).copied().unwrap_or(0)
     }
 
-    /// The blobs that are there and that no entry names.
+    /// Existing blobs without entries.
     pub(crate) fn unnamed(&self) -> Vec<Digest> {
         self.blobs.keys().filter(|digest| self.names(digest) == 0).copied().collect()
     }
 
-    /// These fingerprints, their items, and the items of those.
+    /// Closure over items: the fingerprints, their items, and nested items.
     pub(crate) fn reach(
         &self,
         roots: impl IntoIterator<Item = Fingerprint>,
@@ -128,7 +128,7 @@ impl Survey {
     }
 }
 
-/// The digest that a blob's file name says.
+/// Digest parsed from a blob's file name.
 pub(crate) fn named_digest(path: &Path) -> Option<Digest> {
     path.file_name()?.to_str()?.parse().ok()
 }

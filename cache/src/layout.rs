@@ -1,4 +1,4 @@
-//! Places on disk: fanned folders, listings, and the place of what is bad.
+//! Paths inside a store: fanned folders, listings, and the folder for damaged files.
 
 use crate::artifact::FileStat;
 use crate::disk;
@@ -8,15 +8,15 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// The folder of blobs in a store.
+/// Folder of blobs.
 pub(crate) const BLOBS: &str = "blobs";
 
-/// `folder/ab/abcd…`: at most 256 folders, each of a size that every file system likes.
+/// `folder/ab/abcd…`: 256 subfolders keep directories small on every file system.
 pub(crate) fn fan(folder: &Path, hex: &str) -> PathBuf {
     folder.join(&hex[..2]).join(hex)
 }
 
-/// The files two levels below `folder`, sorted. None if the folder is missing.
+/// Files two levels below `folder`, sorted; empty if missing.
 pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = vec![];
     for fan in list(folder)? {
@@ -27,7 +27,7 @@ pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Entries of `folder`, sorted; empty if it is missing.
+/// Paths in `folder`, sorted; empty if missing.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = match fs::read_dir(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
@@ -40,7 +40,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Makes the folder that `file` will lie in, and syncs the one above if it is new.
+/// Creates a file's parent folder; fsyncs the grandparent if new.
 pub(crate) fn make_parent(file: &Path) -> Result<PathBuf> {
     let folder = file.parent().unwrap_or(file).to_path_buf();
     if disk::create_folder(&folder).map_err(Error::in_store)? {
@@ -49,8 +49,8 @@ pub(crate) fn make_parent(file: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Makes the folders of [`fan`] that are missing, so that none of their names is ever looked up
-/// before it is there.
+/// Creates all missing [`fan`] folders up front: a failed lookup would be cached by network
+/// clients.
 pub(crate) fn make_fans(folder: &Path) -> Result<()> {
     let there = list(folder)?;
     let fans = (0..=u8::MAX).map(|first| folder.join(format!("{first:02x}")));
@@ -61,13 +61,13 @@ pub(crate) fn make_fans(folder: &Path) -> Result<()> {
     if missing.is_empty() { Ok(()) } else { disk::sync_folder(folder) }
 }
 
-/// Path in a store of the content with this digest.
+/// Path to a blob's content in a store.
 pub fn blob_path(store: &Path, digest: &Digest) -> PathBuf {
     fan(&store.join(BLOBS), &digest.to_hex())
 }
 
-/// Moves a bad file into the folder `bad`, where nobody looks things up but a person can. Not if it
-/// has been replaced since its stat was taken.
+/// Moves a damaged file into `bad`, out of reach for look-ups but kept for inspection. Skips files
+/// replaced since `stat` was taken.
 pub(crate) fn set_aside(path: &Path, stat: &FileStat, bad: &Path) -> Result<()> {
     let same = |now: FileStat| (now.device, now.inode) == (stat.device, stat.inode);
     if !FileStat::of(path)?.is_some_and(same) {

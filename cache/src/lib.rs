@@ -1,24 +1,24 @@
-//! Remembers: recipes, fingerprints, artifacts, and the store on disk that keeps them.
+//! Remembers: recipes, fingerprints, artifacts, and the store on disk.
 //!
-//! This crate knows bytes and hashes. It knows nothing of images, YAML, stages or networks:
-//! those live in `voxflow-stages` and `voxflow`.
+//! This crate knows bytes and hashes. Images, YAML, stages and networks live in `voxflow-stages`
+//! and `voxflow`.
 //!
-//! On disk, below the store's folder:
+//! Layout below the store's folder:
 //!
 //! ```text
-//! format                   which layout this is
+//! format                   layout version
 //! blobs/ab/<digest>        contents, read-only
-//! entries/ab/<fingerprint>.json   what was made under a recipe, with a digest of itself;
-//!                          the file's time of modification is its last use
-//! unfinished/ab/<fingerprint>/    what a making has so far; a `.checkpoint` ends in its own digest
-//! drafts/<pid>-<number>/   what is being made; left-overs go at the next opening
-//! bad/                     what was found damaged
-//! pins/<number>-<place>    what a living run uses, for gc; its file's time is the last beat
-//! homes/                   who uses the store: the engine's matter
-//! claims  drafts.lock  gc.lock  index.lock    locks; their contents do not matter
-//! index/                   digests of files by their stat: a hint; on a network file system it
-//!                          lies in the user's cache folder
-//! index.outside            the same of files outside the store: spares opening the index
+//! entries/ab/<fingerprint>.json   made artifacts, each with its own digest; the file's
+//!                          modification time is its last use
+//! unfinished/ab/<fingerprint>/    unfinished state; a `.checkpoint` ends in its own digest
+//! drafts/<pid>-<number>/   work in progress; abandoned drafts go at the next opening
+//! bad/                     damaged files set aside
+//! pins/<number>-<mount>    entries used by a living run, for gc; touched regularly
+//! homes/                   homes using the store, written by the engine
+//! claims  drafts.lock  gc.lock  index.lock    locks; their contents are irrelevant
+//! index/                   file digests by stat, a hint; in the user's cache folder if the store
+//!                          is on a network file system
+//! index.outside            the same for files outside the store; saves opening the index
 //! ```
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -61,17 +61,17 @@ pub use drafts::Draft;
 pub use entries::Entry;
 pub use error::{Error, Result};
 pub use format::FORMAT;
-pub use gc::{Gone, Limits};
+pub use gc::{GcLimits, GcReport};
 pub use hash::{Digest, Fingerprint};
 pub use index::SESSION_THREAD;
 pub use layout::blob_path;
-pub use maintenance::{Bad, CHECKPOINT, Count, KindSize, Size};
+pub use maintenance::{CHECKPOINT, DamagedFile, FileCount, KindSize, StoreSize};
 pub use parallel::parallel_map;
-pub use presence::Look;
-pub use publish::Made;
-pub use recall::{Making, Policy, Recall, SettledFolder, Wait};
+pub use presence::CheckDepth;
+pub use publish::NewEntry;
+pub use recall::{MadeRecord, Recall, RecallPolicy, SettledFolder, WaitForClaim};
 pub use recipe::Recipe;
-pub use settle::{Settled, settle};
+pub use settle::{SettledFile, settle};
 pub use store::Store;
 pub use usage::{Share, Shares};
-pub use watch::{OwnFile, Seen, Watch};
+pub use watch::{FilesCheck, OwnFile, Watch};

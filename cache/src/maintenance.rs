@@ -1,7 +1,7 @@
-//! Upkeep: how large the store is, whether every file holds what its name says, and a new index.
+//! Maintenance: disk usage, verification, rebuilding the index.
 
 use crate::artifact::FileStat;
-use crate::blobs::Check;
+use crate::blobs::BlobCheck;
 use crate::error::{Error, Result};
 use crate::hash::{self, Digest};
 use crate::index_place;
@@ -14,60 +14,60 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Suffix of files of unfinished state that end in their own digest ([`hash::close`]).
+/// Extension for unfinished files ending in their own digest ([`hash::close`]).
 pub const CHECKPOINT: &str = "checkpoint";
 
-/// A file of the store that did not hold what its name says. It has been set aside.
+/// A damaged store file; it has been set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// Its path.
+pub struct DamagedFile {
+    /// Original path.
     pub path: PathBuf,
-    /// The damage.
+    /// Damage description.
     pub trouble: String,
 }
 
 /// Disk usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Size {
-    /// By kind of recipe.
+pub struct StoreSize {
+    /// Usage per recipe kind.
     pub kinds: BTreeMap<String, KindSize>,
-    /// All blobs in the store.
-    pub blobs: Count,
-    /// Blobs that no entry names.
-    pub unnamed: Count,
+    /// All blobs.
+    pub blobs: FileCount,
+    /// Blobs without entries.
+    pub unnamed: FileCount,
     /// All entries.
-    pub entries: Count,
-    /// Checkpoints of what is not finished.
-    pub unfinished: Count,
-    /// Drafts of living and dead makers.
-    pub drafts: Count,
-    /// Damaged files that were set aside.
-    pub bad: Count,
-    /// The index.
-    pub index: Count,
+    pub entries: FileCount,
+    /// Checkpoints and other unfinished state.
+    pub unfinished: FileCount,
+    /// Drafts, in use or abandoned.
+    pub drafts: FileCount,
+    /// Damaged files set aside.
+    pub bad: FileCount,
+    /// Index database.
+    pub index: FileCount,
 }
 
-/// Disk usage of one kind. A blob named by two kinds counts for both.
+/// Disk usage per kind. Blobs shared by two kinds count for both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KindSize {
     /// Number of entries.
     pub entries: u64,
-    /// Blobs in the store, each once.
-    pub kept: Count,
-    /// Blobs that lie elsewhere, each once.
-    pub referenced: Count,
+    /// Distinct blobs in the store.
+    pub kept: FileCount,
+    /// Distinct user files referenced.
+    pub referenced: FileCount,
 }
 
-/// A number of files and their bytes.
+/// Number and total size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub struct FileCount {
     /// Number of files.
     pub files: u64,
-    /// Their bytes together.
+    /// Total bytes.
     pub bytes: u64,
 }
 
-impl Count {
+impl FileCount {
     pub(crate) fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes += bytes;
@@ -75,40 +75,47 @@ impl Count {
 }
 
 impl Store {
-    /// Reads every blob, entry and checkpoint on up to `threads` threads. What is bad is set aside
-    /// and listed. `progress` hears the bytes read so far and the bytes in all.
-    pub fn verify(&self, threads: usize, progress: &(dyn Fn(u64, u64) + Sync)) -> Result<Vec<Bad>> {
+    /// Hashes every blob, entry and checkpoint on up to `threads` threads; damaged files are set
+    /// aside and returned. `progress` receives bytes done and total bytes.
+    pub fn verify(
+        &self,
+        threads: usize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Vec<DamagedFile>> {
         self.writable()?;
         let files = self.all_files()?;
         let total = files.iter().map(|file| file.bytes).sum();
         let done = AtomicU64::new(0);
         let found = parallel_map(threads, &files, |file| {
             let trouble = match file.what {
-                What::Blob => self.verify_blob(&file.path),
-                What::Entry => self.verify_entry(&file.path),
-                What::Checkpoint => self.verify_checkpoint(&file.path),
+                FileRole::Blob => self.verify_blob(&file.path),
+                FileRole::Entry => self.verify_entry(&file.path),
+                FileRole::Checkpoint => self.verify_checkpoint(&file.path),
             };
             progress(done.fetch_add(file.bytes, Ordering::Relaxed) + file.bytes, total);
-            trouble.map(|trouble| trouble.map(|trouble| Bad { path: file.path.clone(), trouble }))
+            trouble.map(|trouble| {
+                trouble.map(|trouble| DamagedFile { path: file.path.clone(), trouble })
+            })
         });
         self.flush();
         found.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// Makes the index anew from the files, all of which are read.
+    /// Rebuilds the index by reading all files.
     pub fn rebuild_index(
         &self,
         threads: usize,
         progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<Vec<Bad>> {
+    ) -> Result<Vec<DamagedFile>> {
         self.writable()?;
         self.clear_index();
         self.verify(threads, progress)
     }
 
     /// Disk usage by kind.
-    pub fn size(&self) -> Result<Size> {
-        let mut size = Size { blobs: count(&self.root().join("blobs"))?, ..Size::default() };
+    pub fn size(&self) -> Result<StoreSize> {
+        let mut size =
+            StoreSize { blobs: count(&self.root().join("blobs"))?, ..StoreSize::default() };
         let mut named = HashSet::new();
         let mut seen = HashSet::new();
         for entry in self.entries() {
@@ -136,8 +143,8 @@ impl Store {
         Ok(size)
     }
 
-    fn unnamed(&self, named: &HashSet<Digest>) -> Result<Count> {
-        let mut count = Count::default();
+    fn unnamed(&self, named: &HashSet<Digest>) -> Result<FileCount> {
+        let mut count = FileCount::default();
         for path in layout::files(&self.blobs().folder)? {
             if !named_digest(&path).is_some_and(|digest| named.contains(&digest))
                 && let Some(stat) = FileStat::of(&path)?
@@ -148,14 +155,16 @@ impl Store {
         Ok(count)
     }
 
-    fn all_files(&self) -> Result<Vec<Listed>> {
-        let blobs = layout::files(&self.blobs().folder)?.into_iter().map(|path| (path, What::Blob));
-        let entries =
-            layout::files(&self.entry_files().folder)?.into_iter().map(|path| (path, What::Entry));
-        let checkpoints = self.checkpoints()?.into_iter().map(|path| (path, What::Checkpoint));
+    fn all_files(&self) -> Result<Vec<ListedFile>> {
+        let blobs =
+            layout::files(&self.blobs().folder)?.into_iter().map(|path| (path, FileRole::Blob));
+        let entries = layout::files(&self.entry_files().folder)?
+            .into_iter()
+            .map(|path| (path, FileRole::Entry));
+        let checkpoints = self.checkpoints()?.into_iter().map(|path| (path, FileRole::Checkpoint));
         let listed = blobs.chain(entries).chain(checkpoints).map(|(path, what)| {
             let bytes = FileStat::of(&path)?.map_or(0, |stat| stat.size);
-            Ok(Listed { path, what, bytes })
+            Ok(ListedFile { path, what, bytes })
         });
         listed.collect()
     }
@@ -176,7 +185,7 @@ impl Store {
             return Ok(Some("this is not a blob's name; remove the file".to_string()));
         };
         let check = self.blobs().verify(path, &digest, self.hints())?;
-        Ok((check == Check::Bad).then(|| "its content is not what its name says".to_string()))
+        Ok((check == BlobCheck::Bad).then(|| "its content is not what its name says".to_string()))
     }
 
     fn verify_entry(&self, path: &Path) -> Result<Option<String>> {
@@ -185,7 +194,7 @@ impl Store {
         Ok(Some(trouble))
     }
 
-    /// One that a training has replaced or finished with meanwhile is no trouble.
+    /// Checks a checkpoint. Files replaced or removed by a running training are fine.
     fn verify_checkpoint(&self, path: &Path) -> Result<Option<String>> {
         let Some(stat) = FileStat::of(path)? else { return Ok(None) };
         let bytes = match std::fs::read(path) {
@@ -200,22 +209,22 @@ impl Store {
     }
 }
 
-struct Listed {
+struct ListedFile {
     path: PathBuf,
-    what: What,
+    what: FileRole,
     bytes: u64,
 }
 
 #[derive(Clone, Copy)]
-enum What {
+enum FileRole {
     Blob,
     Entry,
     Checkpoint,
 }
 
-/// The files below `folder`, however deep.
-pub(crate) fn count(folder: &Path) -> Result<Count> {
-    let mut total = Count::default();
+/// Files below `folder`, recursively.
+pub(crate) fn count(folder: &Path) -> Result<FileCount> {
+    let mut total = FileCount::default();
     for path in layout::list(folder)? {
         if path.is_dir() {
             let inner = count(&path)?;

@@ -1,9 +1,9 @@
-//! Independent work on many things, over plain threads. Never rayon: claims are held meanwhile.
+//! Parallel map on plain threads. Not rayon: callers hold claims, and work stealing could deadlock.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Does `work` for every item on up to `threads` threads. The results are in the order of `items`.
+/// Maps `work` over `items` on up to `threads` threads, preserving order.
 pub fn parallel_map<I: Sync, T: Send>(
     threads: usize,
     items: &[I],

@@ -1,15 +1,15 @@
-//! Pins: what living processes use, so that gc leaves it alone. A pin is a locked file of
-//! fingerprints; like a claim it says no pid, and without its process it counts for nothing.
+//! Pins: entries in use by living processes, protected from gc. A pin is a locked file listing
+//! fingerprints; a dead process's pin is unlocked and ignored.
 //!
-//! The lock of another host or mount may be invisible here. A pin of such a place, which is in its
-//! name, counts until its file was not touched for a day; whoever holds it touches it now and then.
+//! Locks from other hosts or mounts may be invisible. A foreign pin, recognised by its name, counts
+//! until untouched for a day; its owner touches it regularly.
 
 use crate::clock::Clock;
 use crate::disk::{self, FileWriter};
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
 use crate::layout;
-use crate::place::Place;
+use crate::place::MountId;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -17,39 +17,39 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A pin of another place counts for so long after its last beat.
+/// Foreign pins expire after this time without a touch.
 const FOREIGN_AGE: Duration = Duration::from_secs(24 * 3600);
 
-/// The time between two beats.
+/// Interval between touches.
 const BEAT: Duration = Duration::from_secs(600);
 
-/// The pin of one process. Dropping it ends it.
+/// Pin held by this process; released on drop.
 #[derive(Debug)]
 pub(crate) struct Pin {
     path: PathBuf,
-    held: Mutex<Held>,
+    held: Mutex<PinnedEntries>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct PinnedEntries {
     file: FileWriter,
     written: HashSet<Fingerprint>,
     beat: Instant,
 }
 
 impl Pin {
-    /// A new pin below `folder`. Call while holding the removal guard: gc takes a file that nobody
-    /// has locked for a left-over.
+    /// Creates a pin below `folder`. Call while holding the removal guard: gc removes unlocked
+    /// pins.
     pub(crate) fn create(folder: &Path) -> Result<Pin> {
         disk::create_folders(folder).map_err(Error::in_store)?;
-        let path = folder.join(format!("{}-{}", disk::unique(), Place::of(folder)));
+        let path = folder.join(format!("{}-{}", disk::unique(), MountId::of(folder)));
         let file = FileWriter::create_new(&path).map_err(Error::in_store)?;
         file.file().lock().map_err(Error::io("lock", &path))?;
-        let held = Held { file, written: HashSet::new(), beat: Instant::now() };
+        let held = PinnedEntries { file, written: HashSet::new(), beat: Instant::now() };
         Ok(Pin { path, held: Mutex::new(held) })
     }
 
-    /// Adds what is used from now on. To be called within the moment in which it was found.
+    /// Adds an entry. Call while holding the removal guard under which the entry was found.
     pub(crate) fn add(&self, fingerprint: &Fingerprint) -> Result<()> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.written.contains(fingerprint) {
@@ -61,7 +61,7 @@ impl Pin {
         Ok(())
     }
 
-    /// Touches the file, if that was not done lately.
+    /// Touches the file unless touched within [`BEAT`].
     pub(crate) fn beat(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.beat.elapsed() >= BEAT {
@@ -80,10 +80,10 @@ impl Drop for Pin {
     }
 }
 
-/// What living processes pin. The pins of dead ones are removed. To be called while nobody has a
-/// moment.
+/// Entries pinned by living processes; removes dead pins. Call only while holding the exclusive
+/// removal lock.
 pub(crate) fn living(folder: &Path, clock: &Clock) -> Result<HashSet<Fingerprint>> {
-    let (mut pinned, here) = (HashSet::new(), Place::of(folder));
+    let (mut pinned, here) = (HashSet::new(), MountId::of(folder));
     for path in layout::list(folder)? {
         if is_living(&path, here, clock)? {
             pinned.extend(read(&path)?);
@@ -94,8 +94,8 @@ pub(crate) fn living(folder: &Path, clock: &Clock) -> Result<HashSet<Fingerprint
     Ok(pinned)
 }
 
-/// True if somebody holds the pin, or may hold it at another place.
-fn is_living(path: &Path, here: Place, clock: &Clock) -> Result<bool> {
+/// True if locked here, or possibly locked on another host.
+fn is_living(path: &Path, here: MountId, clock: &Clock) -> Result<bool> {
     let file = match disk::open_to_lock(path) {
         Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => return Ok(false),
         opened => opened.map_err(Error::in_store)?,
@@ -110,10 +110,10 @@ fn is_living(path: &Path, here: Place, clock: &Clock) -> Result<bool> {
     }
 }
 
-/// True if a pin's name says another place. Programs of before wrote none, and locks decide.
-fn is_foreign(path: &Path, here: Place) -> bool {
+/// True if the name gives another mount. Older versions wrote none; locks decide then.
+fn is_foreign(path: &Path, here: MountId) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let place = name.split_once('-').and_then(|(_, place)| Place::named(place));
+    let place = name.split_once('-').and_then(|(_, place)| MountId::named(place));
     place.is_some_and(|place| place != here)
 }
 

@@ -1,5 +1,4 @@
-//! Presence: which of an artifact's files can be read and are unchanged, by their stat or by their
-//! bytes, and the digests of a person's own files.
+//! Presence checks for an artifact's files, by stat or by content, and digests for user files.
 
 use crate::artifact::{Artifact, Blob, FileStat, Reference};
 use crate::blobs::{self, Hints, Presence};
@@ -9,45 +8,46 @@ use crate::parallel::parallel_map;
 use crate::store::Store;
 use std::path::Path;
 
-/// Blobs that the index does not know are read by this many threads at once.
+/// Concurrent reads for blobs unknown to the index.
 const READ_THREADS: usize = 4;
 
 /// Depth of a check of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// By a stat for each: enough to say that what is reused is there. No index is opened for it.
+pub enum CheckDepth {
+    /// One stat per file; the index stays closed. Sufficient for reporting reuse.
     Stat,
-    /// By stat and by all that is known of the file; what the index does not know is read. A store
-    /// opened for reading has no index and looks as by [`Look::Stat`].
+    /// Stat plus known digests; unknown files are read. Read-only stores fall back to
+    /// [`CheckDepth::Stat`].
     Known,
-    /// By their bytes, once in this process, however unchanged they look.
+    /// Reads all bytes, at most once per process.
     Read,
 }
 
-impl Look {
-    /// By bytes where `verify` asks for it, else by what is known.
-    pub fn of(verify: bool) -> Look {
-        if verify { Look::Read } else { Look::Known }
+impl CheckDepth {
+    /// [`CheckDepth::Read`] if `verify`, else [`CheckDepth::Known`].
+    pub fn of(verify: bool) -> CheckDepth {
+        if verify { CheckDepth::Read } else { CheckDepth::Known }
     }
 }
 
 impl Store {
-    /// The blobs that cannot be used, by name, and what has become of each; see
-    /// [`Artifact::part`]. None, and all of them can be read.
+    /// Unusable blobs by name with their state; empty if all are readable. See [`Artifact::part`].
     pub fn presence<'b>(
         &self,
         blobs: impl IntoIterator<Item = (&'b str, &'b Blob)>,
-        look: Look,
+        look: CheckDepth,
     ) -> Result<Vec<(String, Presence)>> {
-        let look = if look == Look::Known && self.is_read_only() { Look::Stat } else { look };
+        let look =
+            if look == CheckDepth::Known && self.is_read_only() { CheckDepth::Stat } else { look };
         let (mut found, mut unknown) = (vec![], vec![]);
         for (name, blob) in blobs {
             let presence = match look {
-                Look::Stat => Some(self.blobs().stat(blob, self.hints())?),
-                Look::Known | Look::Read => self.blobs().glance(blob, self.hints())?,
+                CheckDepth::Stat => Some(self.blobs().stat(blob, self.hints())?),
+                CheckDepth::Known | CheckDepth::Read => self.blobs().glance(blob, self.hints())?,
             };
             match presence {
-                Some(Presence::Here) if look != Look::Read => {}
+                // `Read` distrusts stats: unchanged files are read too.
+                Some(Presence::Here) if look != CheckDepth::Read => {}
                 Some(Presence::Here) | None => unknown.push((name, blob)),
                 Some(presence) => found.push((name.to_string(), presence)),
             }
@@ -60,6 +60,7 @@ impl Store {
             if presence == Presence::Here {
                 continue;
             }
+            // The known digest led to this reference; a later look must not trust it again.
             if let Some(reference) = &blob.reference {
                 self.forget_digest(&reference.stat);
             }
@@ -69,17 +70,17 @@ impl Store {
         Ok(found)
     }
 
-    /// The names of the blobs that are missing or changed: none, and all of it can be read.
-    /// What the index knows is judged by stat alone, the rest is read.
+    /// Names of missing or changed blobs, checked to [`CheckDepth::Known`].
     pub fn usable(&self, artifact: &Artifact) -> Result<Vec<String>> {
-        let found = self.presence(artifact.part(""), Look::Known)?;
+        let found = self.presence(artifact.part(""), CheckDepth::Known)?;
         Ok(found.into_iter().map(|(name, _)| name).collect())
     }
 
-    fn read(&self, blob: &Blob, look: Look) -> Result<Presence> {
+    fn read(&self, blob: &Blob, look: CheckDepth) -> Result<Presence> {
         let stat = FileStat::of_opened(&self.path(blob)).ok().flatten();
-        let was_read = |stat: FileStat| self.has_read(&stat) == Some(blob.digest);
-        if look == Look::Read && stat.is_some_and(was_read) {
+        if look == CheckDepth::Read
+            && stat.is_some_and(|stat| self.has_read(&stat) == Some(blob.digest))
+        {
             return Ok(Presence::Here);
         }
         let presence = self.blobs().read(blob, self.hints())?;
@@ -90,7 +91,7 @@ impl Store {
         Ok(presence)
     }
 
-    /// A blob that stays where it is: the file's content, its path and its stat.
+    /// Blob referring to a user's file in place: digest, path and stat.
     pub fn refer(&self, path: &Path) -> Result<Blob> {
         let path =
             std::path::absolute(path).map_err(|error| Error::io("find", path)(error).outside())?;
@@ -106,12 +107,12 @@ impl Store {
         Ok(Blob { digest, bytes: stat.size, reference: Some(Reference { path, stat, fresh }) })
     }
 
-    /// The digest of a file outside the store, read only if its stat is not known.
+    /// Digest of a file outside the store; read only if its stat is unknown.
     pub fn digest_of(&self, path: &Path) -> Result<Digest> {
         self.known_digest(path).map(|(digest, _)| digest)
     }
 
-    /// The same, read though its stat is known, once in this process.
+    /// Like [`Store::digest_of`], but reads even known files, once per process.
     pub fn read_digest_of(&self, path: &Path) -> Result<Digest> {
         if let Some(digest) =
             FileStat::of_opened(path).map_err(Error::outside)?.and_then(|stat| self.has_read(&stat))
@@ -127,7 +128,7 @@ impl Store {
         Ok(digest)
     }
 
-    /// A change through a memory mapping may have left the stat as it was.
+    /// Drops a stat found wrong: changes through a memory mapping may leave it unchanged.
     fn forget_digest(&self, stat: &FileStat) {
         let Hints { outside, index, .. } = self.hints();
         outside.forget(stat);
@@ -138,7 +139,7 @@ impl Store {
         self.read_again().get(stat).copied()
     }
 
-    /// The digest of a file outside the store and the stat it belongs to.
+    /// Digest and stat for a file outside the store.
     pub(crate) fn known_digest(&self, path: &Path) -> Result<(Digest, FileStat)> {
         blobs::known_digest(path, self.hints()).map_err(Error::outside)
     }

@@ -1,5 +1,4 @@
-//! Publishing: files become blobs and an entry, so that at every moment all of it is seen or
-//! nothing, and what is seen survives a power cut.
+//! Publishing: files become blobs and an entry, atomically and durably, even across power cuts.
 
 use crate::artifact::{Artifact, Blob};
 use crate::disk;
@@ -10,23 +9,23 @@ use crate::hash::Fingerprint;
 use crate::layout;
 use crate::parallel::parallel_map;
 use crate::recipe::Recipe;
-use crate::settle::{SYNC_THREADS, Settled, settle};
+use crate::settle::{SYNC_THREADS, SettledFile, settle};
 use crate::store::Store;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Description of a making, besides the files in the draft.
+/// Entry data besides the draft's files.
 #[derive(Clone, Debug)]
-pub struct Made {
-    /// The recipe it was made by.
+pub struct NewEntry {
+    /// The recipe.
     pub recipe: Recipe,
-    /// Data kept beside the files; see [`Entry::record`].
+    /// Maker's own data; see [`Entry::record`].
     pub record: Value,
-    /// The items recalled on the way.
+    /// Items recalled during making.
     pub items: Vec<Fingerprint>,
-    /// Wall time.
+    /// Wall time in seconds.
     pub seconds: f64,
     /// Blobs adopted from the store or referenced user files, by name.
     pub adopted: Artifact,
@@ -35,9 +34,9 @@ pub struct Made {
 impl Store {
     /// Publishes the files in `draft` under the recipe's fingerprint.
     ///
-    /// The first wins: if an entry is there whose blobs can be read, that one is returned and the
-    /// draft is dropped. An entry without its blobs is replaced.
-    pub fn publish(&self, draft: Draft, mut made: Made) -> Result<Entry> {
+    /// The first publisher wins: an existing entry with readable blobs is returned and the draft
+    /// dropped. Entries with missing blobs are replaced.
+    pub fn publish(&self, draft: Draft, mut made: NewEntry) -> Result<Entry> {
         draft.check()?;
         let settled = settle(draft.folder())?;
         draft.check()?;
@@ -48,21 +47,28 @@ impl Store {
         Ok(entry)
     }
 
-    /// Publishes settled files of a folder on the store's file system.
+    /// Publishes settled files from a folder on the store's file system.
     ///
-    /// Files are moved and never read again. For a missing file, its blob must already be in the
-    /// store, moved by a killed publisher; this blob is read. The entry's draft is written beside
-    /// the folder. The folder itself stays.
-    pub fn publish_settled(&self, folder: &Path, settled: &[Settled], made: Made) -> Result<Entry> {
+    /// Files are moved without reading them again. For a missing file, its blob must already be in
+    /// the store, moved by a killed publisher; this blob is read. The entry is drafted beside the
+    /// folder, and the folder stays.
+    pub fn publish_settled(
+        &self,
+        folder: &Path,
+        settled: &[SettledFile],
+        made: NewEntry,
+    ) -> Result<Entry> {
         self.writable()?;
         let mut artifact = Artifact::default();
-        for Settled { name, digest, bytes } in settled {
+        for SettledFile { name, digest, bytes } in settled {
             artifact.add(name, &Blob { digest: *digest, bytes: *bytes, reference: None })?;
         }
+        // Held from the first blob to the entry: gc would remove blobs without an entry.
         let guard = self.removal_guard()?;
         self.check_adopted(&made.adopted)?;
         self.keep_blobs(folder, &artifact)?;
         artifact.add_all(&made.adopted)?;
+        // Outside `folder`, whose files are the artifact's and may be looked at again.
         let file = folder.with_file_name(format!("{}.entry.json", disk::unique()));
         let entry = self.keep_entry(&file, new_entry(made, artifact))?;
         drop(guard);
@@ -96,7 +102,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the entry into `file` and renames it, unless a good entry exists.
+    /// Writes the entry to `file` and renames it, unless an intact entry exists.
     fn keep_entry(&self, file: &Path, entry: Entry) -> Result<Entry> {
         let place = self.entry_path(&entry.fingerprint);
         self.write_entry(&entry, file)?;
@@ -114,8 +120,8 @@ impl Store {
     }
 }
 
-fn new_entry(made: Made, artifact: Artifact) -> Entry {
+fn new_entry(made: NewEntry, artifact: Artifact) -> Entry {
     let made_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let Made { recipe, record, items, seconds, adopted: _ } = made;
+    let NewEntry { recipe, record, items, seconds, adopted: _ } = made;
     Entry { fingerprint: recipe.fingerprint(), recipe, artifact, record, items, made_at, seconds }
 }

@@ -1,4 +1,4 @@
-//! Recalls: what a recipe makes is looked up, or made and remembered. Of several who want the same
+//! Recall: looks a recipe up, or makes its artifact and remembers it. Among concurrent callers only
 //! one makes it.
 
 use crate::artifact::Artifact;
@@ -7,97 +7,95 @@ use crate::drafts::Draft;
 use crate::entries::Entry;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
-use crate::presence::Look;
-use crate::publish::Made;
+use crate::presence::CheckDepth;
+use crate::publish::NewEntry;
 use crate::recipe::Recipe;
-use crate::settle::Settled;
+use crate::settle::SettledFile;
 use crate::store::Store;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// First and longest wait between attempts to claim a recipe that another process makes.
+/// First and longest pause between attempts to claim a recipe held by another process.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
-/// Options of a recall.
+/// Recall options.
 #[derive(Clone, Copy)]
-pub struct Policy<'a> {
-    /// Asked while waiting for another maker, and before making.
+pub struct RecallPolicy<'a> {
+    /// Polled while waiting for another maker, and before making.
     pub stop: &'a dyn Fn() -> bool,
-    /// Read every blob before it is reused, however unchanged it looks.
+    /// Read every blob before reuse, ignoring known stats.
     pub verify: bool,
 }
 
-/// Waits for the claim that somebody else has.
-pub type Wait<'a> = &'a dyn Fn() -> Result<Claim>;
+/// Blocks until the claim held by another maker is free.
+pub type WaitForClaim<'a> = &'a dyn Fn() -> Result<Claim>;
 
 /// Origin of a recalled entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recall {
-    /// It was remembered.
+    /// Found in the store.
     Reused,
-    /// It was made now.
+    /// Made by this call.
     Made,
 }
 
-/// Result of a making, besides the files in the draft.
+/// Result from a maker, besides the draft's files.
 #[derive(Clone, Debug, Default)]
-pub struct Making {
-    /// Data kept beside the files; see [`Entry::record`].
+pub struct MadeRecord {
+    /// Maker's own data; see [`Entry::record`].
     pub record: Value,
-    /// The items recalled on the way.
+    /// Items recalled during making.
     pub items: Vec<Fingerprint>,
-    /// Files that were made and settled in another folder of the store's file system; the draft is
-    /// then empty.
+    /// Files settled in another folder on the store's file system; the draft is empty then.
     pub elsewhere: Option<SettledFolder>,
 }
 
-/// Files that were settled in a folder.
+/// A folder with settled files.
 #[derive(Clone, Debug)]
 pub struct SettledFolder {
-    /// The folder.
+    /// Folder path.
     pub folder: PathBuf,
-    /// Its files.
-    pub files: Vec<Settled>,
-    /// Wall time of their making.
+    /// Settled files.
+    pub files: Vec<SettledFile>,
+    /// Wall time in seconds.
     pub seconds: f64,
 }
 
-impl<'a> Policy<'a> {
-    /// Stops when `stop` says so; trusts unchanged stats.
-    pub fn new(stop: &'a dyn Fn() -> bool) -> Policy<'a> {
-        Policy { stop, verify: false }
+impl<'a> RecallPolicy<'a> {
+    /// Policy stopping on `stop`, trusting unchanged stats.
+    pub fn new(stop: &'a dyn Fn() -> bool) -> RecallPolicy<'a> {
+        RecallPolicy { stop, verify: false }
     }
 }
 
 impl Store {
-    /// Looks the recipe up, or makes it and remembers it.
+    /// Looks the recipe up, or makes and publishes it.
     ///
-    /// `make` writes files into the draft's folder and returns the record and the items for the
-    /// entry. Of several who want the same, in this process or others, one makes it and the others
-    /// wait. Waiting ends with [`Error::Stopped`] when the policy says stop. Not to be called on a
-    /// rayon thread.
+    /// `make` writes files into the draft's folder and returns record and items for the entry.
+    /// Concurrent callers, in this process or others, wait for the first. [`Error::Stopped`] if the
+    /// policy stops the wait. Never call from a rayon thread: waiting there may deadlock its pool.
     pub fn recall<E: From<Error>>(
         &self,
         recipe: &Recipe,
-        policy: &Policy,
+        policy: &RecallPolicy,
         make: impl FnOnce(&Draft) -> Result<(Value, Vec<Fingerprint>), E>,
     ) -> Result<(Entry, Recall), E> {
         let make = |draft: &Draft| {
-            make(draft).map(|(record, items)| Making { record, items, elsewhere: None })
+            make(draft).map(|(record, items)| MadeRecord { record, items, elsewhere: None })
         };
         self.recall_with(recipe, policy, |wait| wait().map_err(E::from), make)
     }
 
-    /// The same. Where somebody else has the claim, `waiting` is called with the wait for it, so
-    /// that it can give back meanwhile what others could use.
+    /// Like [`Store::recall`], with control over waiting: if another maker holds the claim,
+    /// `waiting` receives the blocking wait and may release resources around it.
     pub fn recall_with<E: From<Error>>(
         &self,
         recipe: &Recipe,
-        policy: &Policy,
-        waiting: impl FnOnce(Wait) -> Result<Claim, E>,
-        make: impl FnOnce(&Draft) -> Result<Making, E>,
+        policy: &RecallPolicy,
+        waiting: impl FnOnce(WaitForClaim) -> Result<Claim, E>,
+        make: impl FnOnce(&Draft) -> Result<MadeRecord, E>,
     ) -> Result<(Entry, Recall), E> {
         let fingerprint = recipe.fingerprint();
         if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
@@ -110,28 +108,31 @@ impl Store {
             Some(claim) => claim,
             None => waiting(&|| self.await_claim(fingerprint, policy.stop))?,
         };
+        // The claim's previous holder may have published between the look-up and this claim.
         if let Some(entry) = self.look_up(&fingerprint, policy.verify)? {
             return Ok((entry, Recall::Reused));
         }
         let draft = self.draft()?;
         let started = Instant::now();
-        let Making { record, items, elsewhere } = make(&draft)?;
+        let MadeRecord { record, items, elsewhere } = make(&draft)?;
         let seconds = started.elapsed().as_secs_f64();
         let adopted = Artifact::default();
-        let mut made = Made { recipe: recipe.clone(), record, items, seconds, adopted };
+        let mut made = NewEntry { recipe: recipe.clone(), record, items, seconds, adopted };
         let entry = match elsewhere {
             None => self.publish(draft, made)?,
             Some(SettledFolder { folder, files, seconds }) => {
+                // Waiting for the other host is no part of the making.
                 made.seconds = seconds;
                 made.adopted.add_all(&draft.adopted()?)?;
                 self.publish_settled(&folder, &files, made)?
             }
         };
+        // Held until the entry exists: whoever waits for the claim then finds it.
         drop(claim);
         Ok((entry, Recall::Made))
     }
 
-    /// Waits for a claim: tries, sleeps a little, looks at `stop`.
+    /// Polls for a claim with growing pauses until `stop`.
     pub fn await_claim(&self, fingerprint: Fingerprint, stop: &dyn Fn() -> bool) -> Result<Claim> {
         let mut wait = FIRST_WAIT;
         loop {
@@ -151,14 +152,14 @@ impl Store {
         self.ready_entry(fingerprint, verify)
     }
 
-    /// The entry, if all its blobs can be read. Call while holding the removal guard.
+    /// Returns the entry if all blobs are readable. Call while holding the removal guard.
     pub(crate) fn ready_entry(
         &self,
         fingerprint: &Fingerprint,
         verify: bool,
     ) -> Result<Option<Entry>> {
         let Some(entry) = self.entry_files().get(fingerprint)? else { return Ok(None) };
-        if !self.presence(entry.artifact.part(""), Look::of(verify))?.is_empty() {
+        if !self.presence(entry.artifact.part(""), CheckDepth::of(verify))?.is_empty() {
             return Ok(None);
         }
         self.pin(fingerprint).map(|()| Some(entry))

@@ -1,38 +1,36 @@
-//! A recipe: everything that decides what a stage (or one item inside it) makes.
+//! A recipe: all inputs deciding the bytes made by a stage or item.
 //!
-//! The recipe is hashed, stored and explained from this one struct.
+//! The same struct is hashed, stored and explained.
 
 use crate::hash::{Digest, Fingerprint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 use std::collections::BTreeMap;
 
-/// What is made (`kind`, `version`), how (`params`, defaults filled in) and out of what
-/// (`inputs`: a name for each input and the digest of its content).
+/// Kind and version, parameters with defaults filled in, and input digests by name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The kind of stage, or `kind/item` for an item made inside one.
+    /// Stage kind, or `kind/item` for items.
     pub kind: String,
-    /// Rises when equal recipes would give other bytes.
+    /// Raised when equal recipes would yield other bytes.
     pub version: u32,
-    /// The parameters as understood, without locators.
+    /// Parameters as parsed, without locators.
     pub params: Value,
-    /// The content digest of every input, by name.
+    /// Content digests by input name.
     pub inputs: BTreeMap<String, Digest>,
 }
 
 impl Recipe {
-    /// The blake3 hash of the canonical form.
+    /// Blake3 hash over the canonical form.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::from_bytes(*blake3::hash(&self.canonical()).as_bytes())
     }
 
-    /// The canonical bytes: every value tagged and length-prefixed, object keys sorted, every
-    /// number as the little-endian bits of an f64 (`1` and `1.0` are equal, `-0.0` is `0.0`). Only
-    /// a whole number that no f64 holds (a seed above 2^53, say) is written as itself.
-    /// NaN and infinity have no form: JSON values cannot hold them (whoever turns text or structs
-    /// into values refuses them, since they would become null).
+    /// Canonical bytes: tagged, length-prefixed values; sorted object keys; numbers as
+    /// little-endian f64 bits (`1` equals `1.0`, `-0.0` equals `0.0`). Integers without an exact
+    /// f64 (seeds above 2^53) are written as i128. NaN and infinity cannot occur: JSON lacks them,
+    /// and callers must reject them before conversion, because serde would write null.
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = b"voxflow recipe 1\n".to_vec();
         encode_text(&self.kind, &mut out);

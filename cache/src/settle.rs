@@ -1,6 +1,7 @@
-//! Settling: files become read-only, durable and hashed.
+//! Settling: makes files read-only, durable and hashed.
 //!
-//! Needs no store, so a maker on another host can do it; publishing then reads nothing again.
+//! Independent from any store: a maker on another host can settle, and publishing reads nothing
+//! again.
 
 use crate::disk;
 use crate::error::{Error, Result};
@@ -17,7 +18,7 @@ pub(crate) const SYNC_THREADS: usize = 8;
 
 /// A read-only, durable and hashed file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Settled {
+pub struct SettledFile {
     /// Slash-separated path below its folder.
     pub name: String,
     /// Digest of its bytes.
@@ -28,16 +29,16 @@ pub struct Settled {
 
 /// Settles every file below `folder`, sorted by name. Errors on anything but plain files and
 /// folders.
-pub fn settle(folder: &Path) -> Result<Vec<Settled>> {
+pub fn settle(folder: &Path) -> Result<Vec<SettledFile>> {
     let files = plain_files(folder)?;
     let settled = parallel_map(SYNC_THREADS, &files, |(name, file)| settle_file(name, file));
     settled.into_iter().collect()
 }
 
-fn settle_file(name: &str, path: &Path) -> Result<Settled> {
+fn settle_file(name: &str, path: &Path) -> Result<SettledFile> {
     let file = disk::BLOB.finish(path)?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
-    Ok(Settled { name: name.to_string(), digest: Digest::of_file(path)?, bytes })
+    Ok(SettledFile { name: name.to_string(), digest: Digest::of_file(path)?, bytes })
 }
 
 /// Files below `folder` with their names, sorted. Errors on hard links and special files.
@@ -89,7 +90,7 @@ mod tests {
         let mode = fs::metadata(folder.path().join("sub/b")).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o444);
         let text = serde_json::to_string(&settled).unwrap();
-        assert_eq!(serde_json::from_str::<Vec<Settled>>(&text).unwrap(), settled);
+        assert_eq!(serde_json::from_str::<Vec<SettledFile>>(&text).unwrap(), settled);
         assert_eq!(settle(folder.path()).unwrap(), settled, "once more changes nothing");
     }
 }

@@ -1,36 +1,34 @@
-//! Shares: what groups of fingerprints (runs, say) need of the store's bytes, together and each
-//! alone.
+//! Disk usage per group (such as a run): total, and exclusive to this group.
 
 use crate::error::Result;
 use crate::hash::{Digest, Fingerprint};
-use crate::inventory::Survey;
+use crate::inventory::Inventory;
 use crate::store::Store;
 use std::collections::{HashMap, HashSet};
 
 /// Disk usage of one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Bytes of the blobs that its entries and their items name and that are there.
+    /// Existing bytes named by the group's entries and their items.
     pub bytes: u64,
-    /// Of these, the bytes that no other group needs.
+    /// Bytes needed by no other group.
     pub alone: u64,
 }
 
-/// Content of the store, to be attributed to groups.
+/// The store's inventory, to be attributed to groups.
 pub struct Shares {
-    survey: Survey,
+    survey: Inventory,
 }
 
 impl Store {
-    /// Reads what there is to be shared out.
+    /// Takes the inventory.
     pub fn shares(&self) -> Result<Shares> {
-        Ok(Shares { survey: Survey::of(self.entry_files(), &self.blobs().folder)? })
+        Ok(Shares { survey: Inventory::of(self.entry_files(), &self.blobs().folder)? })
     }
 }
 
 impl Shares {
-    /// The share of each group, and the bytes that entries of no group name. A blob counts once in
-    /// a group.
+    /// Each group's share, and bytes needed by no group. A blob counts once per group.
     pub fn among(&self, groups: &[Vec<Fingerprint>]) -> (Vec<Share>, u64) {
         let survey = &self.survey;
         let needed: Vec<HashSet<Digest>> =
@@ -54,8 +52,8 @@ impl Shares {
     }
 }
 
-/// The blobs that the entries of a group and their items name.
-fn needed(survey: &Survey, group: &[Fingerprint]) -> HashSet<Digest> {
+/// Blobs named by a group's entries and their items.
+fn needed(survey: &Inventory, group: &[Fingerprint]) -> HashSet<Digest> {
     let reached = survey.reach(group.iter().copied());
     reached
         .iter()

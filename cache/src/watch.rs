@@ -1,5 +1,5 @@
-//! A person's own files while something is made of them: looked at before it reads them and again
-//! before it is kept, so that nothing is published under a digest that its bytes did not have.
+//! User files in use by a maker: checked before and after, preventing results published under a
+//! digest their input never had.
 
 use crate::artifact::{Blob, FileStat};
 use crate::blobs::is_settled;
@@ -12,22 +12,22 @@ const CHANGED: &str = "was changed during the run; nothing made of it is kept, s
                        nobody writes it";
 const GONE: &str = "was there when the run began and is gone; put it back, or run again without it";
 
-/// A file outside the store, and the content that it must have.
+/// A file outside the store with its expected content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnFile {
     path: PathBuf,
     digest: Digest,
-    /// A stat under which it is known to have that content.
+    /// Stat known to have this content.
     known: Option<FileStat>,
 }
 
 impl OwnFile {
-    /// The file at `path`, which must hold what `digest` says.
+    /// Expects `digest` at `path`.
     pub fn new(path: &Path, digest: Digest) -> OwnFile {
         OwnFile { path: path.to_path_buf(), digest, known: None }
     }
 
-    /// The file behind a blob, if it is a person's own.
+    /// The user file referenced by a blob, if any.
     pub fn of(blob: &Blob) -> Option<OwnFile> {
         let reference = blob.reference.as_ref()?;
         let known = (!reference.fresh).then_some(reference.stat);
@@ -35,45 +35,45 @@ impl OwnFile {
     }
 }
 
-/// Files that were looked at before something was made of them.
+/// Files checked before making.
 pub struct Watch<'a> {
     store: &'a Store,
-    files: Vec<Watched>,
+    files: Vec<WatchedFile>,
 }
 
-struct Watched {
+struct WatchedFile {
     file: OwnFile,
     stat: FileStat,
-    /// True if any later change shows in the stat.
+    /// True if any later change must alter the stat.
     settled: bool,
 }
 
-/// A second look at files that nobody may have changed.
+/// Result of the second check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// They were left alone.
+pub enum FilesCheck {
+    /// Untouched.
     Unchanged,
-    /// This one has the right bytes, but it was written meanwhile: others may have been read.
+    /// Rewritten with the same content; the maker may have read an intermediate state.
     Touched(PathBuf),
 }
 
 impl Store {
-    /// Begins to watch these files. One that does not hold what it must is [`Error::Changed`].
-    /// Bytes are read only where the stat does not tell.
+    /// Starts watching. [`Error::Changed`] if a file differs from its expected content; bytes are
+    /// read only if the stat is inconclusive.
     pub fn watch(&self, files: Vec<OwnFile>) -> Result<Watch<'_>> {
         let files = files.into_iter().map(|file| self.first_look(file)).collect::<Result<_>>()?;
         Ok(Watch { store: self, files })
     }
 
-    fn first_look(&self, file: OwnFile) -> Result<Watched> {
+    fn first_look(&self, file: OwnFile) -> Result<WatchedFile> {
         let moment = self.hints().clock.now_ns();
         let stat = stat_of(&file.path)?;
         let stat = if file.known == Some(stat) { stat } else { self.with_digest(&file)? };
         let settled = is_settled(&stat, moment);
-        Ok(Watched { file, stat, settled })
+        Ok(WatchedFile { file, stat, settled })
     }
 
-    /// The stat under which the file has the digest that it must have.
+    /// Stat with the expected content, or [`Error::Changed`].
     fn with_digest(&self, file: &OwnFile) -> Result<FileStat> {
         match self.known_digest(&file.path)? {
             (digest, stat) if digest == file.digest => Ok(stat),
@@ -83,10 +83,10 @@ impl Store {
 }
 
 impl Watch<'_> {
-    /// Looks again. Bytes that are not what they must be are [`Error::Changed`].
-    pub fn look_again(&self) -> Result<Seen> {
-        let mut seen = Seen::Unchanged;
-        for Watched { file, stat, settled } in &self.files {
+    /// Checks again. [`Error::Changed`] if content differs.
+    pub fn look_again(&self) -> Result<FilesCheck> {
+        let mut seen = FilesCheck::Unchanged;
+        for WatchedFile { file, stat, settled } in &self.files {
             let same = stat_of(&file.path)? == *stat;
             if same && *settled {
                 continue;
@@ -94,7 +94,7 @@ impl Watch<'_> {
             // A stat that may hide a change, or that moved: only the bytes can tell.
             self.store.with_digest(file)?;
             if !same {
-                seen = Seen::Touched(file.path.clone());
+                seen = FilesCheck::Touched(file.path.clone());
             }
         }
         Ok(seen)

@@ -1,8 +1,7 @@
-//! Checksums of a run's files (`seal.json`), written when it is over, so that a file that
-//! changed afterwards is noticed before it is believed. A run without a seal (one whose process
-//! died, or an older one) is read as it is.
+//! Checksums for a run's files (`seal.json`), written at its end; later damage is noticed before
+//! the files are believed. Runs without checksums (killed or older) are read unchecked.
 //!
-//! What can be made again of a damaged run is `tables`' matter: tables, of the journal.
+//! Rebuilding damaged tables from the journal is left to `tables`.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -10,12 +9,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use voxflow_cache::{Bad, Digest, disk};
+use voxflow_cache::{DamagedFile, Digest, disk};
 
-/// The file of the seal in a run's folder.
 pub const SEAL: &str = "seal.json";
 
-/// The files that are sealed, where they are there. Reports are views that a person may make anew.
+/// Files covered, if present. Reports are excluded: users may regenerate them.
 pub const SEALED: [&str; 8] = [
     "run.json",
     "events.jsonl",
@@ -27,14 +25,14 @@ pub const SEALED: [&str; 8] = [
     "resolved.yaml",
 ];
 
-/// Digests by the file's name, and one of all of them.
+/// Digests by file name, plus a digest over all lines.
 #[derive(Debug, Serialize, Deserialize)]
 struct Checksums {
     digest: Digest,
     files: BTreeMap<String, Digest>,
 }
 
-/// Seals a run that is over.
+/// Writes the checksums for a finished run.
 pub fn write(run: &Path) -> Result<()> {
     let mut files = BTreeMap::new();
     for name in SEALED {
@@ -46,33 +44,32 @@ pub fn write(run: &Path) -> Result<()> {
     Ok(disk::replace(&run.join(SEAL), &text)?)
 }
 
-/// True if these bytes of the file `name` are the sealed ones, as far as a seal tells.
+/// True if `bytes` match the recorded digest, or no digest is recorded.
 pub fn holds(run: &Path, name: &str, bytes: &[u8]) -> bool {
     let sealed = read(run).ok().flatten().and_then(|seal| seal.files.get(name).copied());
     sealed.is_none_or(|digest| digest == Digest::of(bytes))
 }
 
-/// The same for the file as it lies there. One that is gone is not the sealed one.
+/// Like [`holds`] for the file on disk. A missing file does not match.
 pub fn is_whole(run: &Path, name: &str) -> Result<bool> {
     let Some(seal) = read(run).ok().flatten() else { return Ok(true) };
     let Some(digest) = seal.files.get(name) else { return Ok(true) };
     Ok(bytes(&run.join(name))?.is_some_and(|bytes| Digest::of(&bytes) == *digest))
 }
 
-/// The words for a file that is not the sealed one.
+/// Message for a file with a wrong digest.
 pub fn damaged(run: &Path, name: &str) -> String {
     format!("{}: is damaged, since the run ended with another content", run.join(name).display())
 }
 
-/// Bytes that [`verify`] reads.
+/// Bytes read by [`verify`].
 pub fn bytes_of(run: &Path) -> u64 {
     SEALED.iter().filter_map(|name| Some(fs::metadata(run.join(name)).ok()?.len())).sum()
 }
 
-/// Reads all sealed files of a run. Damaged tables are made again by `rebuild`, which tells if it
-/// could; another damaged file is set aside beside its place. The rest is sealed anew, so that
-/// damage is reported once.
-pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<Bad>> {
+/// Checks all files. Damaged tables are rebuilt by `rebuild`, which returns success; other damaged
+/// files are renamed aside. The remaining files get new checksums: damage is reported once.
+pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<DamagedFile>> {
     let seal = match read(run) {
         Ok(None) => return Ok(vec![]),
         Ok(Some(seal)) => seal,
@@ -85,7 +82,10 @@ pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<Bad>> {
         }
         let rebuilt = name.ends_with(".parquet") && rebuild(run);
         bad.push(if rebuilt {
-            Bad { path: run.join(name), trouble: "is damaged; made again of the journal".into() }
+            DamagedFile {
+                path: run.join(name),
+                trouble: "is damaged; made again of the journal".into(),
+            }
         } else {
             set_aside(run, name)?
         });
@@ -96,20 +96,20 @@ pub fn verify(run: &Path, rebuild: impl Fn(&Path) -> bool) -> Result<Vec<Bad>> {
     Ok(bad)
 }
 
-fn set_aside(run: &Path, name: &str) -> Result<Bad> {
+fn set_aside(run: &Path, name: &str) -> Result<DamagedFile> {
     let (path, aside) = (run.join(name), run.join(format!("{name}.bad")));
     match disk::rename(&path, &aside) {
         Err(error) if error.io_kind() == Some(ErrorKind::NotFound) => {
-            Ok(Bad { path, trouble: "is gone".into() })
+            Ok(DamagedFile { path, trouble: "is gone".into() })
         }
         moved => {
             moved?;
-            Ok(Bad { path, trouble: format!("is damaged; kept as '{name}.bad'") })
+            Ok(DamagedFile { path, trouble: format!("is damaged; kept as '{name}.bad'") })
         }
     }
 }
 
-/// The seal of a run, if it has one; an error if it has one that is damaged.
+/// Checksums for a run, if any; errors if damaged.
 fn read(run: &Path) -> Result<Option<Checksums>, ()> {
     let path: PathBuf = run.join(SEAL);
     let Some(found) = bytes(&path).map_err(|_| ())? else { return Ok(None) };
@@ -118,7 +118,7 @@ fn read(run: &Path) -> Result<Option<Checksums>, ()> {
     if text(seal.files.clone()).is_ok_and(|text| text == found) { Ok(Some(seal)) } else { Err(()) }
 }
 
-/// The seal of these digests, as it is written.
+/// Serialises the checksums.
 fn text(files: BTreeMap<String, Digest>) -> Result<Vec<u8>> {
     let lines: Vec<String> =
         files.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();

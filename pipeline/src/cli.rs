@@ -1,4 +1,4 @@
-//! The command line: its commands, and how each is called.
+//! Command line: subcommands and dispatch.
 
 use crate::commands;
 use crate::error::{Exit, Result};
@@ -10,62 +10,59 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "voxflow", version, max_term_width = 100)]
 pub struct Cli {
-    /// Flags of every command.
     #[command(flatten)]
     pub globals: Globals,
-    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands, each in a file of its own.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a workflow: make what must be made, reuse the rest
-    Run(commands::run::Run),
-    /// Run a workflow over grids of values, folds and seeds, and say which variant is best
-    Sweep(commands::sweep::SweepOf),
+    Run(commands::run::RunArgs),
+    /// Run a workflow over grids of values, folds and seeds, and find the best variant
+    Sweep(commands::sweep::SweepArgs),
     /// Stop runs: ask their processes, and cancel their jobs on a cluster
-    Stop(commands::stop::StopOf),
-    /// Say what a run would do about each stage, and why
-    Plan(commands::plan::PlanOf),
-    /// Find every mistake of a workflow
-    Check(commands::check::Check),
+    Stop(commands::stop::StopArgs),
+    /// Print each stage's planned action and the reason
+    Plan(commands::plan::PlanArgs),
+    /// Find all mistakes in a workflow
+    Check(commands::check::CheckArgs),
     /// Segment images with a trained model, without a workflow
-    Predict(commands::predict::Predict),
-    /// Make a model of another program's weights, without a workflow
-    Import(commands::import::Import),
+    Predict(commands::predict::PredictArgs),
+    /// Convert another program's weights into a model, without a workflow
+    Import(commands::import::ImportArgs),
     /// Write a model for another program, without a workflow
-    Export(commands::export::Export),
+    Export(commands::export::ExportArgs),
     /// List the runs, the newest first
-    Runs(commands::runs::Runs),
+    Runs(commands::runs::RunsArgs),
     /// Show a run, or one stage of it
-    Show(commands::show::Show),
+    Show(commands::show::ShowArgs),
     /// Compare runs, or the variants of a sweep: parameters that differ, final metrics, curves
-    Compare(commands::compare::Compare),
-    /// Write the report of a run, or of several side by side, as one HTML file
-    Report(commands::report::Report),
-    /// Draw a volume with its labels: slices as one picture, or as a page to leaf through
-    View(commands::view::View),
+    Compare(commands::compare::CompareArgs),
+    /// Write an HTML report about one or several runs
+    Report(commands::report::ReportArgs),
+    /// Draw a volume with its labels: slices as one picture, or as a page to browse
+    View(commands::view::ViewArgs),
     /// Write a commented workflow for a Decathlon task, or for a folder of images and labels
     New(commands::new::New),
-    /// Print where the files of a run lie
-    Path(commands::path::PathOf),
-    /// Keep the store in order: size, verify, gc, rebuild
+    /// Print paths to a run's files
+    Path(commands::path::PathArgs),
+    /// Maintain the store: size, verify, gc, rebuild
     #[command(subcommand)]
-    Cache(commands::cache::Cache),
-    /// Look at the cluster that the site file describes
+    Cache(commands::cache::CacheCommand),
+    /// Inspect the cluster described by the site file
     #[command(subcommand)]
-    Site(commands::site::SiteOf),
-    /// Make the stage of an attempt, as a job of a cluster
+    Site(commands::site::SiteCommand),
+    /// Make an attempt's stage inside a cluster job
     #[command(hide = true)]
-    Task(commands::task::Task),
+    Task(commands::task::TaskArgs),
     /// List the kinds of stages and their parameters
-    Kinds(commands::kinds::Kinds),
+    Kinds(commands::kinds::KindsArgs),
     /// Write a completion script for a shell
-    Completions(commands::completions::Completions),
+    Completions(commands::completions::CompletionsArgs),
     /// Write the manual: one page for the program and one for each command
-    Man(commands::man::Man),
+    Man(commands::man::ManArgs),
 }
 
 impl Command {
@@ -96,7 +93,7 @@ impl Command {
     }
 }
 
-/// Parses the command line, runs the command, and prints its error once.
+/// Parses the command line, runs the command, prints its error once.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::log::begin(&cli.globals);

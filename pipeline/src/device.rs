@@ -1,11 +1,11 @@
-//! The device that a person insists on: whether it can be used is asked before any work is done.
+//! Checks an explicitly requested device before any work starts.
 
 use crate::executor::child;
 use std::process::{Command, Stdio};
 use voxflow_stages::protocol::Probed;
 
-/// The reason why a named CUDA device cannot be used. Of "auto" and "cpu" nothing is asked, and
-/// what a worker of another build answers is left to its first task.
+/// Reason why a named CUDA device is unusable. Always `None` for "auto" and "cpu", and if the
+/// worker's answer cannot be parsed: its first task then reports the mismatch.
 pub fn trouble(device: &str) -> Option<String> {
     if !device.starts_with("cuda") {
         return None;

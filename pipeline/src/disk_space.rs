@@ -1,20 +1,19 @@
-//! Space: whether the disk is likely to hold what a run is about to make. A warning before the
-//! work; a disk that is full all the same is an error of the store when it happens.
+//! Free space check before a run: only warns, because sizes are estimates. A disk filling up later
+//! is a store error.
 
 use crate::error::{Error, Result};
 use crate::event::Decision;
 use crate::explain::Explainer;
 use crate::humanize;
 use crate::plan::Plan;
-use crate::reads::{Made, inputs};
+use crate::reads::{MadeArtifacts, inputs};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_cache::{Store, fault};
 use voxflow_stages::disk_space::Upstream;
 
-/// Most stages named in a warning.
 const MOST_NAMED: usize = 3;
 
-/// The warning, if less is free below the store than the runs are likely to write.
+/// Warning if the store's file system has less free space than the runs will probably need.
 pub fn warning<'a>(
     plans: impl Iterator<Item = &'a Plan>,
     store: &Store,
@@ -46,8 +45,7 @@ pub fn warning<'a>(
     }))
 }
 
-/// About how many bytes each stage that must be made will write. What several runs share counts
-/// once.
+/// Estimated bytes per stage to be made. Stages shared between runs count once.
 fn forecast(
     plan: &Plan,
     store: &Store,
@@ -77,7 +75,7 @@ fn forecast(
     wanted
 }
 
-/// The first input of each role, made or foreseen.
+/// First input for each role, made or estimated.
 fn upstream(
     plan: &Plan,
     index: usize,
@@ -85,7 +83,7 @@ fn upstream(
     foreseen: &BTreeMap<&str, u64>,
 ) -> BTreeMap<String, Upstream> {
     let stage = &plan.workflow.stages[index];
-    let made = inputs(Made { artifact: &|id| plan.artifact(id), store }, stage);
+    let made = inputs(MadeArtifacts { artifact: &|id| plan.artifact(id), store }, stage);
     let roles = stage.needs.iter();
     let each = roles.filter_map(|(role, ids)| {
         let id = ids.first()?;
@@ -98,7 +96,7 @@ fn upstream(
     each.collect()
 }
 
-/// Bytes that this process may still write where the store is.
+/// Bytes available to unprivileged processes on the store's file system.
 fn free(store: &Store) -> Result<u64> {
     if let Some(bytes) = fault::free_bytes() {
         return Ok(bytes);

@@ -1,27 +1,25 @@
-//! Exit codes, and the error type of this crate, which chooses them.
+//! Exit codes, and the crate's error type mapping to them.
 
 use std::path::PathBuf;
 
-/// The result of this crate's functions.
+/// Result with this crate's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: done.
+    /// 0: success.
     Done,
     /// 1: a stage failed.
     Failed,
-    /// 2: the command line or the workflow is wrong.
+    /// 2: wrong command line or workflow.
     Usage,
-    /// 3: the store or the disk.
+    /// 3: store or disk error.
     Storage,
     /// 130: interrupted.
     Interrupted,
 }
 
 impl Exit {
-    /// The number.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
@@ -33,35 +31,30 @@ impl Exit {
     }
 }
 
-/// The failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line or a workflow is wrong.
+    /// Wrong command line or workflow.
     #[error("{0}")]
     Usage(String),
-    /// The operating system refused a file operation.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
-        /// The attempted action, as in "cannot *write*".
+        /// Attempted action, as in "cannot *write*".
         action: &'static str,
-        /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
         source: std::io::Error,
     },
-    /// The store could not give or keep something.
+    /// The store could not read or write.
     #[error("{0}")]
     Storage(String),
-    /// A stage failed, or anything else went wrong; already in words.
+    /// A stage failed, or any other error, already worded.
     #[error("{0}")]
     Failed(String),
-    /// Stopped by a signal.
     #[error("interrupted; what was finished is kept, and the same command goes on from there")]
     Interrupted,
 }
 
 impl Error {
-    /// Wraps an I/O error with the file and the action that met it.
+    /// Wraps an I/O error with path and action.
     pub fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -70,12 +63,10 @@ impl Error {
         move |source| Error::Io { action, path, source }
     }
 
-    /// A wrong command line or workflow, in words.
     pub fn usage(words: impl Into<String>) -> Error {
         Error::Usage(words.into())
     }
 
-    /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Error::Usage(_) => Exit::Usage,

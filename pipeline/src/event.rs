@@ -1,5 +1,5 @@
-//! Events: the facts of a run, in order. Console lines, the journal and the tables are renderings
-//! of them; this file renders nothing.
+//! Events: a run's facts in order. Console lines, journal and tables render them; nothing is
+//! rendered here.
 
 use crate::error::Result;
 use crate::job_facts::JobFacts;
@@ -10,177 +10,149 @@ use std::path::PathBuf;
 use voxflow_cache::Fingerprint;
 use voxflow_stages::Message;
 
-/// One fact and when it became one. A line of `events.jsonl`.
+/// A fact with its time; a line in `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// Milliseconds since 1970, UTC.
     pub at_ms: i64,
-    /// The fact.
     #[serde(flatten)]
     pub fact: Fact,
 }
 
-/// The facts of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Fact {
     /// The run's folder exists and the plan is known.
     RunStarted {
-        /// The run's id, the name of its folder.
+        /// Run id, equal to its folder's name.
         run: String,
-        /// The workflow's name.
         workflow: String,
-        /// The run's folder.
         folder: PathBuf,
-        /// The stages in topological order, with what is to be done about each.
+        /// Stages in topological order with planned actions.
         stages: Vec<Planned>,
     },
-    /// A stage that must be made has begun.
+    /// A stage starts being made.
     StageStarted {
-        /// The stage's id.
         stage: String,
-        /// The fingerprint of its recipe.
         fingerprint: Fingerprint,
-        /// The reason for making it, for people.
+        /// Reason for making, as text.
         reason: String,
     },
-    /// Another process or run makes the same; the stage waits for it and holds no slot meanwhile.
-    StageWaiting {
-        /// The stage's id.
-        stage: String,
-    },
-    /// A stage said something; the metrics and then the warnings of a reused stage are said
-    /// again, in order.
+    /// Another process makes the same artifact; the stage waits without holding resources.
+    StageWaiting { stage: String },
+    /// Message from a stage. A reused stage replays its metrics, then its warnings.
     StageSaid {
-        /// The stage's id.
         stage: String,
-        /// True where it is said again from the store's entry.
+        /// True if replayed from the store.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         replayed: bool,
-        /// The message.
         message: Message,
     },
-    /// A stage is over, one way or another. Each stage of a run is over exactly once.
+    /// A stage ended; sent exactly once per stage.
     StageFinished(Box<Finished>),
-    /// A first Ctrl-C or SIGTERM: stages end after what they have in hand.
+    /// First Ctrl-C or SIGTERM: running stages finish their current work.
     Stopping,
-    /// The run is over. The last event.
+    /// Always the last event.
     RunFinished {
-        /// The outcome.
         outcome: RunOutcome,
-        /// Wall time.
+        /// Wall time in seconds.
         seconds: f64,
     },
 }
 
-/// One stage of the plan.
+/// A stage in the plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Planned {
-    /// The stage's id.
     pub stage: String,
-    /// Its kind.
     pub kind: String,
-    /// The decision.
     #[serde(flatten)]
     pub decision: Decision,
 }
 
-/// The decision of a plan about a stage.
+/// Planned action for a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 pub enum Decision {
-    /// The store has it.
+    /// Found in the store.
     Reuse {
-        /// The fingerprint of its recipe.
         fingerprint: Fingerprint,
-        /// Seconds that making it took.
+        /// Wall time when it was made.
         seconds: f64,
-        /// Worth knowing, such as an accepted older version.
+        /// Remark, such as an accepted older version.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         note: Option<String>,
     },
-    /// It must be made.
+    /// To be made.
     Run {
-        /// The fingerprint of its recipe.
         fingerprint: Fingerprint,
-        /// The reason, for people.
+        /// Reason, as text.
         reason: String,
-        /// Seconds that the last making of its kind and name took, where known.
+        /// Wall time of the stage's last making, if known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cost_seconds: Option<f64>,
     },
-    /// Known only once these stages are made.
-    Follows {
-        /// The ids of the stages.
-        stages: Vec<String>,
-    },
-    /// Left out by `--only` or `--until`.
+    /// Decided after other stages are made.
+    Follows { stages: Vec<String> },
+    /// Excluded by `--only` or `--until`.
     Excluded,
-    /// Cannot be known: an input outside the store cannot be read.
-    Blocked {
-        /// The error, for people.
-        reason: String,
-    },
+    /// Undecidable: an input outside the store cannot be read.
+    Blocked { reason: String },
 }
 
-/// All that is known of a stage once it is over. A row of `stages.parquet`.
+/// Facts about a finished stage; a row in `stages.parquet`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finished {
-    /// The stage's id.
     pub stage: String,
-    /// Its kind.
     pub kind: String,
-    /// The outcome.
     pub outcome: Outcome,
-    /// The fingerprint of its recipe, where it was known.
+    /// `None` if never determined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
-    /// The reason why it was made, reused or skipped.
+    /// Reason for making, reusing or skipping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The error; several lines if several cases failed.
+    /// Error text; several lines if several cases failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Items (cases) made.
     #[serde(default)]
     pub items_made: u64,
-    /// Items found in the store.
+    /// Items reused from the store.
     #[serde(default)]
     pub items_reused: u64,
-    /// When it began, in milliseconds since 1970; `None` if it did not.
+    /// Start in milliseconds since 1970; `None` if never started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at_ms: Option<i64>,
     /// Wall time in this run.
     #[serde(default)]
     pub seconds: f64,
-    /// Wall time of the making that is reused, or of this one.
+    /// Wall time when the artifact was made, possibly in an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_in_seconds: Option<f64>,
-    /// Processor time, where it was measured.
+    /// CPU seconds, if measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
-    /// Largest resident memory of the process that made it, where it was measured.
+    /// Peak resident memory of the maker's process, if measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_rss_bytes: Option<u64>,
-    /// The device of whoever made it ("cpu", "cuda:0 …").
+    /// Maker's device ("cpu", "cuda:0 …").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// The job of a cluster that made it.
+    /// Cluster job, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFacts>,
 }
 
-/// Someone who is told every event of a run, in order, on one thread.
+/// Receives all events in order, on one thread.
 pub trait Observer {
-    /// Takes note of an event. An error stops the run: nothing that should be written is lost
-    /// silently.
+    /// Handles an event. Errors stop the run: losing records silently is worse.
     fn observe(&mut self, event: &Event) -> Result<()>;
 
-    /// Hears once, after the last event, what was recorded of the run.
+    /// Called once after the last event with the final record.
     fn recorded(&mut self, _record: &RunRecord) {}
 }
 
-/// Milliseconds since 1970, now.
+/// Current time in milliseconds since 1970.
 pub fn now_ms() -> i64 {
     let since =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Execution: one thread owns the state, each stage that must be made gets a thread of its own, and
-//! one channel brings their notes. Several runs (a sweep) go on under one schedule.
+//! Execution: one thread owns all state, every stage to be made runs on its own thread, and a
+//! single channel carries their messages. Several runs (a sweep) share one schedule.
 
 use crate::error::{Error, Result};
 use crate::event::Fact;
@@ -7,11 +7,11 @@ use crate::executor::Executor;
 use crate::job::Job;
 use crate::moved_cases;
 use crate::outcome::{Outcome, RunOutcome};
-use crate::planner::{Planner, Settled};
-use crate::reads::{Made, inputs};
+use crate::planner::{Planner, StageDecision};
+use crate::reads::{MadeArtifacts, inputs};
 use crate::resources::Resources;
 use crate::run_tracker::{Done, RunTracker};
-use crate::schedule::{NextAction, Node, Schedule, StageId};
+use crate::schedule::{NextAction, Schedule, ScheduledStage, StageId};
 use crate::stage_job::{self, JobEvent, JobResult};
 use crate::stop::Stop;
 use crate::workflow::StageSpec;
@@ -27,26 +27,25 @@ use voxflow_stages::{Error as StageError, Message};
 /// Interval at which an idle run polls for a stop request.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Options of an execution.
 #[derive(Clone, Debug)]
 pub struct ExecOptions {
-    /// Resources of this machine that stages may use at once.
+    /// Resources on this machine available to stages.
     pub budget: Resources,
-    /// Threads for each stage on the processor.
+    /// Threads per CPU stage.
     pub threads: usize,
-    /// Threads for each stage with a graphics card.
+    /// Threads per GPU stage.
     pub gpu_threads: usize,
-    /// The device: auto, cpu, cuda or cuda:N.
+    /// Device: auto, cpu, cuda or cuda:N.
     pub device: String,
-    /// After a failure, go on with what does not depend on it.
+    /// After a failure, continue with independent stages.
     pub keep_going: bool,
-    /// Read every blob before it is reused.
+    /// Read every blob before reuse.
     pub verify: bool,
 }
 
 impl ExecOptions {
-    /// Resources that a stage takes on this machine. Without a card the processor does the work of
-    /// one. Cores of stages with a card count only where the workflow names them.
+    /// Resources taken by a stage on this machine. Without a graphics card, GPU stages run on the
+    /// CPU. GPU stages reserve cores only if the workflow says so.
     fn wants(&self, stage: &StageSpec) -> Resources {
         let asked = &stage.resources;
         let none = Resources { memory: asked.memory.unwrap_or(0), ..Resources::default() };
@@ -62,7 +61,7 @@ impl ExecOptions {
         }
     }
 
-    /// Threads that a stage may keep busy.
+    /// Thread count for a stage.
     fn threads_of(&self, stage: &StageSpec) -> usize {
         let has_card = stage.kind.pool == Pool::Gpu && self.budget.gpus > 0;
         let usual = if has_card { self.gpu_threads } else { self.threads };
@@ -70,17 +69,16 @@ impl ExecOptions {
     }
 }
 
-/// The outcome of an execution.
 pub struct Ending {
-    /// Each run's outcome, in order.
+    /// Outcome per run, in order.
     pub outcomes: Vec<RunOutcome>,
-    /// True if each run made anything.
+    /// Per run: true if it made anything.
     pub made: Vec<bool>,
-    /// The first trouble with the store or the disk.
+    /// First store or disk error.
     pub storage: Option<String>,
 }
 
-/// Runs the runs. Every stage of each is over exactly once when this returns without error.
+/// Executes all runs. On success every stage has ended exactly once.
 pub fn execute(
     runs: Vec<RunTracker>,
     store: &Store,
@@ -121,13 +119,13 @@ pub fn execute(
     })
 }
 
-/// The nodes of all runs, each run's after those of the runs before it.
-fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<Node> {
+/// Schedule nodes for all runs, in run order.
+fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<ScheduledStage> {
     let mut nodes = vec![];
     for live in runs {
         let first = nodes.len();
         let stages = live.plan.workflow.stages.iter().zip(&live.plan.steps);
-        nodes.extend(stages.map(|(stage, step)| Node {
+        nodes.extend(stages.map(|(stage, step)| ScheduledStage {
             needs: step.needs.iter().map(|need| first + need).collect(),
             wants: manner.wants(stage),
         }));
@@ -137,7 +135,7 @@ fn nodes(runs: &[RunTracker], manner: &ExecOptions) -> Vec<Node> {
 
 struct Engine<'a> {
     runs: Vec<RunTracker>,
-    /// The run and the step of each node.
+    /// Run and step for each schedule node.
     owners: Vec<(usize, usize)>,
     schedule: Schedule,
     store: &'a Store,
@@ -145,20 +143,20 @@ struct Engine<'a> {
     executor: &'a dyn Executor,
     manner: &'a ExecOptions,
     stop: &'a Stop,
-    /// Channels that wake stages which waited for another maker.
+    /// Channels waking stages paused for another maker.
     go: Vec<Option<Sender<()>>>,
     storage: Option<String>,
     heard_stop: bool,
 }
 
-type Notes = (StageId, JobEvent);
+type StageMessage = (StageId, JobEvent);
 
 impl<'a> Engine<'a> {
     fn schedule_loop<'s>(
         &mut self,
         scope: &'s Scope<'s, '_>,
-        sender: &Sender<Notes>,
-        receiver: &Receiver<Notes>,
+        sender: &Sender<StageMessage>,
+        receiver: &Receiver<StageMessage>,
     ) -> Result<Ending>
     where
         'a: 's,
@@ -193,8 +191,8 @@ impl<'a> Engine<'a> {
         Ok(Ending { outcomes, made, storage: self.storage.take() })
     }
 
-    /// Ends each run whose stages are all over, so that those that finish early are whole if the
-    /// rest is killed. What was stopped ends with the rest.
+    /// Ends runs whose stages are all done: if the process is killed later, these runs are
+    /// complete. Stopped runs end together.
     fn end_what_is_over(&mut self) -> Result<()> {
         if self.heard_stop || self.runs.len() == 1 {
             return Ok(());
@@ -203,7 +201,7 @@ impl<'a> Engine<'a> {
         over.map(|run| run.end(false, self.store)).try_for_each(|ended| ended.map(drop))
     }
 
-    /// Tells a stage that waited that it has a slot. One that ended meanwhile needs none.
+    /// Wakes a paused stage; ignores stages already finished.
     fn resume_stage(&self, id: StageId) {
         if let Some(go) = &self.go[id] {
             go.send(()).ok();
@@ -222,12 +220,12 @@ impl<'a> Engine<'a> {
             .try_for_each(|run| run.tell(Fact::Stopping))
     }
 
-    /// Begins a stage whose needs are all done: it is reused at once, or gets a thread.
+    /// Starts a ready stage: reuses its artifact or spawns a thread.
     fn start<'s>(
         &mut self,
         id: StageId,
         scope: &'s Scope<'s, '_>,
-        sender: &Sender<Notes>,
+        sender: &Sender<StageMessage>,
     ) -> Result<()>
     where
         'a: 's,
@@ -253,7 +251,7 @@ impl<'a> Engine<'a> {
         };
         let live = &mut self.runs[run];
         live.plan.steps[step].recipe = Some(recipe.clone());
-        if let Settled::Reuse(entry, note) = settled {
+        if let StageDecision::Reuse(entry, note) = settled {
             self.warn_of_moved(run, step, &entry)?;
             let live = &mut self.runs[run];
             live.stage_done(step, Done::reused(entry, note), self.store)?;
@@ -275,30 +273,31 @@ impl<'a> Engine<'a> {
             .map_err(|error| Error::Failed(format!("a thread: cannot be started: {error}")))
     }
 
-    /// The plan's answer if nothing it depends on was made since; otherwise planned again.
-    fn settle(&self, run: usize, step: usize) -> Result<(Recipe, Settled)> {
+    /// Uses the plan's decision if no needed stage was made since; otherwise plans the stage again.
+    fn settle(&self, run: usize, step: usize) -> Result<(Recipe, StageDecision)> {
         use crate::event::Decision;
         let plan = &self.runs[run].plan;
         let found = &plan.steps[step];
         if self.runs.len() > 1
             && matches!(found.decision, Decision::Run { .. })
-            && let (recipe, Settled::Reuse(entry, note)) = self.planner.settle(plan, step)?
+            && let (recipe, StageDecision::Reuse(entry, note)) = self.planner.settle(plan, step)?
             && self.store.usable(&entry.artifact)?.is_empty()
         {
             // A run before this one has made it meanwhile.
-            return Ok((recipe, Settled::Reuse(entry, note)));
+            return Ok((recipe, StageDecision::Reuse(entry, note)));
         }
         let untouched =
             found.needs.iter().all(|&need| plan.steps[need].entry.is_some() && !plan.is_open(need));
         match (&found.decision, &found.recipe, &found.entry) {
             (Decision::Reuse { note, .. }, Some(recipe), Some(entry)) if untouched => {
-                Ok((recipe.clone(), Settled::Reuse(entry.clone(), note.clone())))
+                Ok((recipe.clone(), StageDecision::Reuse(entry.clone(), note.clone())))
             }
             // A person's own files may have been changed since: those are planned anew.
             (Decision::Run { reason, cost_seconds, .. }, Some(recipe), _)
                 if untouched && !reads_own_files(recipe) =>
             {
-                let settled = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
+                let settled =
+                    StageDecision::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
                 Ok((recipe.clone(), settled))
             }
             // Its bytes were gone: the entry is still there and counts only if they are back, since
@@ -306,11 +305,14 @@ impl<'a> Engine<'a> {
             (Decision::Run { reason, cost_seconds, fingerprint }, _, _) => {
                 let (recipe, settled) = self.planner.settle(plan, step)?;
                 let is_back = match &settled {
-                    Settled::Reuse(entry, _) => self.store.usable(&entry.artifact)?.is_empty(),
-                    Settled::Make { .. } => false,
+                    StageDecision::Reuse(entry, _) => {
+                        self.store.usable(&entry.artifact)?.is_empty()
+                    }
+                    StageDecision::Make { .. } => false,
                 };
                 let same = recipe.fingerprint() == *fingerprint;
-                let again = Settled::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
+                let again =
+                    StageDecision::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
                 Ok((recipe, if same && !is_back { again } else { settled }))
             }
             _ => self.planner.settle(plan, step),
@@ -321,7 +323,7 @@ impl<'a> Engine<'a> {
         let (run, step) = self.owners[id];
         let live = &self.runs[run];
         let stage = &live.plan.workflow.stages[step];
-        let made = Made { artifact: &|id| live.plan.artifact(id), store: self.store };
+        let made = MadeArtifacts { artifact: &|id| live.plan.artifact(id), store: self.store };
         Job {
             id,
             stage: stage.id.clone(),
@@ -391,8 +393,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Says which cases a split puts on another side than the last run's, unless the run has
-    /// nothing to make: then no score is new.
+    /// Warns about cases changing sides in a split, unless nothing is to be made: then no new
+    /// scores arise.
     fn warn_of_moved(&mut self, run: usize, step: usize, entry: &Entry) -> Result<()> {
         let plan = &self.runs[run].plan;
         let stage = &plan.workflow.stages[step];
@@ -436,7 +438,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// True if a recipe names files of a person's own.
+/// True if a recipe includes user files.
 fn reads_own_files(recipe: &Recipe) -> bool {
     recipe.inputs.keys().any(|name| name.starts_with(LOCAL))
 }

@@ -1,7 +1,7 @@
-//! Why a stage must be made: what differs from the last time, in words.
+//! Explains why a stage must be made: differences to its last making.
 //!
-//! The last time is the run of the same workflow whose stage differs least, so that reasons outlive
-//! the store; failing that, the most similar entry of the same kind.
+//! Compares with the most similar stage record in recent runs of the same workflow, hence reasons
+//! outlive the store's entries; otherwise with the most similar entry of the same kind.
 
 use crate::home::Home;
 use crate::run::{RunRecord, StageRecord};
@@ -13,66 +13,57 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use voxflow_cache::{Digest, Entry, Recipe, Store};
 
-/// Runs searched for the previous making of a stage.
+/// Recent runs searched.
 const MOST_RUNS: usize = 30;
-/// Newest entries of a kind that are searched if no run has the stage.
+/// Newest entries per kind searched if no run has the stage.
 const MOST_ENTRIES: usize = 200;
 /// Differences listed in a reason.
 const MOST_WORDS: usize = 4;
 
-/// Earlier runs; read on first use.
+/// Earlier runs and entries; read on first use.
 pub struct Explainer<'a> {
     home: &'a Home,
     store: &'a Store,
     runs: OnceCell<RecentRuns>,
-    /// By kind the newest entries.
-    entries: OnceCell<BTreeMap<String, Vec<Making>>>,
+    /// Newest entries by kind.
+    entries: OnceCell<BTreeMap<String, Vec<EntryFacts>>>,
 }
 
-/// Of an entry: when it was made, of what, and in how many seconds.
-type Making = (u64, Recipe, f64);
+/// Creation time, recipe, wall time in seconds.
+type EntryFacts = (u64, Recipe, f64);
 
-/// The newest runs, the newest first.
+/// Recent runs, newest first.
 struct RecentRuns {
     runs: Vec<RunRecord>,
-    /// By workflow and stage, the places of the rows that were made or reused: the run's, and the
-    /// stage's in it.
+    /// By workflow and stage: indices (run, stage) for records made or reused.
     rows: HashMap<String, HashMap<String, Vec<(usize, usize)>>>,
 }
 
-/// One difference between two recipes.
+/// A difference between two recipes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Difference {
-    /// The kind's version.
     Version {
-        /// Then.
         old: u32,
-        /// Now.
         new: u32,
     },
-    /// A parameter, by its dotted path; `None` where it was not there.
+    /// A parameter by dotted path; `None` if absent.
     Param {
-        /// The path.
         path: String,
-        /// Then.
         old: Option<Value>,
-        /// Now.
         new: Option<Value>,
     },
-    /// An input, by its name in the recipe.
+    /// An input by its recipe name.
     Input {
-        /// The name.
         name: String,
     },
 }
 
 impl<'a> Explainer<'a> {
-    /// The history of a home and its store.
     pub fn new(home: &'a Home, store: &'a Store) -> Explainer<'a> {
         Explainer { home, store, runs: OnceCell::new(), entries: OnceCell::new() }
     }
 
-    /// The reason for making this recipe, and the seconds it took last time.
+    /// Reason for making this recipe, and the last making's wall time.
     pub fn explain(
         &self,
         workflow: &str,
@@ -88,17 +79,17 @@ impl<'a> Explainer<'a> {
         (explain(&differences(before, recipe), stage, seconds, run), seconds)
     }
 
-    /// The records of a stage in the newest runs that made or reused it, the newest first.
+    /// A stage's records in recent runs, newest first, if made or reused.
     pub fn records(&self, workflow: &str, stage: &str) -> impl Iterator<Item = &StageRecord> {
         self.rows(workflow, stage).map(|(_, row)| row)
     }
 
-    /// Seconds of the last making of a stage.
+    /// Wall time of a stage's last making, in seconds.
     pub fn cost(&self, workflow: &str, stage: &str) -> Option<f64> {
         self.rows(workflow, stage).next()?.1.made_in_seconds
     }
 
-    /// Bytes of a stage's last artifact in the store.
+    /// Size of a stage's last artifact inside the store, in bytes.
     pub fn bytes(&self, workflow: &str, stage: &str) -> Option<u64> {
         let artifact = self.rows(workflow, stage).find_map(|(_, row)| row.artifact.as_ref())?;
         Some(
@@ -111,8 +102,8 @@ impl<'a> Explainer<'a> {
         )
     }
 
-    /// The recipe and cost of the stage in the run that differs least, of equals the newest, with
-    /// the run's short id: of twelve variants the one next to this explains it in fewest words.
+    /// Recipe, wall time and short run id from the run with fewest differences; the newest among
+    /// equals. In a sweep, the neighbouring variant gives the shortest reason.
     fn nearest_run(
         &self,
         workflow: &str,
@@ -126,7 +117,7 @@ impl<'a> Explainer<'a> {
         before.min_by_key(|(before, ..)| differences(before, recipe).len())
     }
 
-    /// Records of a stage in the newest runs that made or reused it, newest first.
+    /// A stage's records with their runs, newest first.
     fn rows(
         &self,
         workflow: &str,
@@ -162,7 +153,7 @@ impl<'a> Explainer<'a> {
 }
 
 impl RecentRuns {
-    /// Records of the newest runs of a home.
+    /// Reads the newest runs in a home.
     fn of(home: &Home) -> RecentRuns {
         let folders = home.all_runs().unwrap_or_default();
         let newest = folders.iter().rev().take(MOST_RUNS);
@@ -182,7 +173,7 @@ impl RecentRuns {
     }
 }
 
-/// Differences between two recipes.
+/// Differences in version, parameters and inputs.
 pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
     let mut found = vec![];
     if old.version != new.version {
@@ -208,7 +199,7 @@ pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
     found
 }
 
-/// The leaves of a value by dotted path. A list is a leaf.
+/// Leaf values by dotted path; lists are leaves.
 fn leaves(value: &Value) -> BTreeMap<String, Value> {
     fn gather(value: &Value, path: &str, out: &mut BTreeMap<String, Value>) {
         match value {
@@ -226,7 +217,7 @@ fn leaves(value: &Value) -> BTreeMap<String, Value> {
     out
 }
 
-/// A value such that equal recipes have equal ones: numbers as f64.
+/// Normal form for comparison: numbers as f64, as in recipes.
 fn comparable(value: &Value) -> Value {
     match value {
         Value::Number(number) => {

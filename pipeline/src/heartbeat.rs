@@ -1,7 +1,7 @@
-//! The pulse: how far the stages of a living run are, for those who follow it from another shell.
+//! Progress file for followers in other shells.
 //!
-//! `progress.json` in the run's folder is replaced at most once a second and removed at the run's
-//! end. Nothing depends on it: the journal keeps what happened, this only says how far the rest is.
+//! Running stages' progress goes to `progress.json` in the run's folder, replaced at most once per
+//! second and removed at the end. Purely informative: the journal records all facts.
 
 use crate::error::Result;
 use crate::event::{Event, Fact, Observer};
@@ -15,7 +15,7 @@ use voxflow_stages::{Message, Progress};
 const FILE: &str = "progress.json";
 const BEAT: Duration = Duration::from_secs(1);
 
-/// Writes the last progress of every running stage.
+/// Writes the latest progress per running stage.
 pub struct Heartbeat {
     folder: PathBuf,
     latest: BTreeMap<String, Progress>,
@@ -23,7 +23,6 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// In a run's folder.
     pub fn new(folder: &Path) -> Heartbeat {
         Heartbeat { folder: folder.to_path_buf(), latest: BTreeMap::new(), beat: None }
     }
@@ -40,7 +39,7 @@ impl Heartbeat {
 }
 
 impl Observer for Heartbeat {
-    /// A pulse that cannot be written ends no run: what is lost is a picture of the last second.
+    /// Write errors only reach the debug log: progress is not worth failing a run.
     fn observe(&mut self, event: &Event) -> Result<()> {
         let done = match &event.fact {
             Fact::StageSaid { stage, message: Message::Progress(progress), .. } => {
@@ -63,7 +62,7 @@ impl Observer for Heartbeat {
     }
 }
 
-/// The last progress of every running stage; nothing where there is none or no more.
+/// Latest progress per running stage; empty without a progress file.
 pub fn read(folder: &Path) -> BTreeMap<String, Progress> {
     let text = fs::read(folder.join(FILE)).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The home: where run-time data lives (`store-v1/` and `runs/`), and how its runs are found.
+//! The home folder (`store-v1/` and `runs/`) and its runs.
 
 use crate::error::{Error, Result};
 use crate::run::RunFolder;
@@ -6,12 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use voxflow_cache::disk;
 
-/// The tag by which backup programs leave a folder out (bford.info/cachedir).
+/// Tells backup programs to skip the folder (bford.info/cachedir).
 const CACHEDIR_TAG: &str =
     "Signature: 8a477f597d28d172789f06886806bc55\n# voxflow keeps here what it can make again.\n";
 
-/// The home folder and the store's folder, which may lie elsewhere. Nothing is created by naming
-/// it.
+/// Paths to the home and its store, possibly elsewhere. Constructing it creates nothing.
 #[derive(Clone, Debug)]
 pub struct Home {
     root: PathBuf,
@@ -19,7 +18,7 @@ pub struct Home {
 }
 
 impl Home {
-    /// The home at `root`, with its store inside unless `store` names another folder.
+    /// Home at `root`; the store lies inside unless given.
     pub fn new(root: &Path, store: Option<&Path>) -> Home {
         Home {
             root: root.to_path_buf(),
@@ -27,7 +26,7 @@ impl Home {
         }
     }
 
-    /// Creates the folder with its `CACHEDIR.TAG` and `.gitignore` if it is not there.
+    /// Creates the folder with `CACHEDIR.TAG` and `.gitignore`.
     pub fn create(&self) -> Result<()> {
         disk::create_folders(&self.runs())?;
         for (name, text) in [("CACHEDIR.TAG", CACHEDIR_TAG), (".gitignore", "*\n")] {
@@ -39,22 +38,19 @@ impl Home {
         Ok(())
     }
 
-    /// The home's folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The store's folder.
     pub fn store(&self) -> &Path {
         &self.store
     }
 
-    /// The folder of the runs.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
 
-    /// Every run there is, the newest last. A home without runs, or none at all, has none.
+    /// All runs, oldest first; empty if the home is missing.
     pub fn all_runs(&self) -> Result<Vec<RunFolder>> {
         let folder = self.runs();
         let entries = match fs::read_dir(&folder) {

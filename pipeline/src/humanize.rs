@@ -1,10 +1,10 @@
-//! Durations, sizes, times, counts and values in words, for people.
+//! Durations, sizes, times, counts and values as readable text.
 
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-/// A duration: "0.4 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h".
+/// "0.4 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h".
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
     match whole {
@@ -17,7 +17,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// A number of bytes: "12 B", "3.4 kB", "1.2 GB" (powers of 1000).
+/// "12 B", "3.4 kB", "1.2 GB" (powers of 1000).
 pub fn bytes(bytes: u64) -> String {
     let (mut size, mut unit) = (bytes as f64, "B");
     for next in ["kB", "MB", "GB", "TB"] {
@@ -33,17 +33,17 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A count with its noun: "1 stage", "3 stages".
+/// "1 stage", "3 stages".
 pub fn count(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-/// A value as it is written after `--set`: a string bare, anything else as JSON.
+/// Value in `--set` syntax: strings bare, anything else as JSON.
 pub fn value(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_string)
 }
 
-/// A moment in UTC to the second: "2025-11-23T12:50:29Z".
+/// UTC time in seconds: "2025-11-23T12:50:29Z".
 pub fn moment(at_ms: i64) -> String {
     let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
     OffsetDateTime::from_unix_timestamp(at_ms.div_euclid(1000))

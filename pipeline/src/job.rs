@@ -1,4 +1,4 @@
-//! The making of one stage as plain data.
+//! A stage to be made, as plain data.
 
 use crate::workflow::stage_resources::StageResources;
 use std::collections::BTreeMap;
@@ -6,31 +6,27 @@ use std::path::PathBuf;
 use voxflow_cache::Recipe;
 use voxflow_stages::{Input, Kind};
 
-/// A stage to be made.
 pub struct Job {
-    /// The stage's number in the schedule.
+    /// Index in the schedule.
     pub id: usize,
-    /// The stage's id in the workflow.
+    /// Stage id in the workflow.
     pub stage: String,
-    /// Its kind.
     pub kind: &'static Kind,
-    /// The recipe.
     pub recipe: Recipe,
-    /// The parameters with their locators.
+    /// Parameters including locators.
     pub params: serde_json::Value,
-    /// The inputs by role.
+    /// Inputs by role.
     pub inputs: BTreeMap<String, Vec<Input>>,
-    /// The device.
     pub device: String,
-    /// Threads it may keep busy.
+    /// Thread limit.
     pub threads: usize,
-    /// Graphics cards it is to have.
+    /// Graphics cards to reserve.
     pub gpus: usize,
-    /// Resources that the workflow names.
+    /// Resources requested by the workflow.
     pub asked: StageResources,
-    /// Processes that train together where it is a training: the cards that the workflow asks for.
+    /// Number of training processes (ranks), equal to the requested graphics cards.
     pub ranks: usize,
-    /// Read every blob before it is reused.
+    /// Read every blob before reuse.
     pub verify: bool,
     /// Log file for the worker's stderr.
     pub log: PathBuf,

@@ -1,27 +1,23 @@
-//! The job of a cluster behind a stage, for records, events and tables.
+//! Facts about a cluster job, for records, events and tables.
 
 use serde::{Deserialize, Serialize};
 
-/// The job that made a stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JobFacts {
-    /// The cluster.
     pub cluster: String,
-    /// The node.
     pub host: String,
-    /// The job's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
-    /// Time from the submission to the beginning, in seconds.
+    /// Seconds from submission to start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_seconds: Option<f64>,
-    /// Attempts at the stage, the last included.
+    /// Attempts, including the last.
     pub attempts: u64,
-    /// Cores that the job asked for.
+    /// Requested cores.
     pub cpus: u64,
-    /// Memory that it asked for, in bytes.
+    /// Requested memory in bytes.
     pub memory_bytes: u64,
-    /// Graphics cards that it asked for.
+    /// Requested graphics cards.
     pub gpus: u64,
 }

@@ -1,7 +1,6 @@
-//! The journal: `events.jsonl`, every event of a run but passing progress, one JSON line each.
+//! The journal: `events.jsonl`, all events except progress, as JSON lines.
 //!
-//! It is locked while its run lives, so that others can tell a running run from one whose process
-//! died.
+//! Locked while the run lives: other processes can distinguish running from dead runs.
 
 use crate::error::{Error, Result};
 use crate::event::{Event, Fact, Observer};
@@ -13,11 +12,11 @@ use std::time::{Duration, Instant};
 use voxflow_cache::disk::FileWriter;
 use voxflow_stages::Message;
 
-/// Longest time that messages of stages stay in memory.
+/// Longest time stage messages stay buffered.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Writes events as they come. What a stage says, and that one was reused, is written in blocks or
-/// after a second, everything else at once.
+/// Writes events as they arrive. Stage messages and reused stages are buffered up to a second; all
+/// other events are flushed at once.
 pub struct Journal {
     path: PathBuf,
     out: BufWriter<FileWriter>,
@@ -51,7 +50,8 @@ impl Observer for Journal {
     }
 }
 
-/// True if a fact may be the last for a while: what is reused is so in a moment, and others follow.
+/// True for events to flush immediately: the next event may be far away. Reused stages follow each
+/// other quickly.
 fn is_news(fact: &Fact) -> bool {
     match fact {
         Fact::StageSaid { .. } => false,
@@ -60,7 +60,7 @@ fn is_news(fact: &Fact) -> bool {
     }
 }
 
-/// An event as a line of JSON without credentials.
+/// Event as a JSON line with credentials removed.
 pub fn line(event: &Event) -> Result<String> {
     let trouble = |error: serde_json::Error| Error::Failed(format!("event: {error}"));
     let mut text = serde_json::to_string(event).map_err(trouble)?;
@@ -72,11 +72,11 @@ pub fn line(event: &Event) -> Result<String> {
     Ok(text)
 }
 
-/// Writes every event but passing progress to stderr as a JSON line, for programs.
+/// Writes events except progress to stderr as JSON lines.
 pub struct JsonLines;
 
 impl Observer for JsonLines {
-    /// A reader that went away must not end a run of hours.
+    /// A closed stderr is ignored: it must not end a long run.
     fn observe(&mut self, event: &Event) -> Result<()> {
         let _gone = std::io::stderr().write_all(line(event)?.as_bytes());
         Ok(())

@@ -1,12 +1,11 @@
-//! Counts of labelled and unlabelled cases of each data set, as `plan` prints them.
+//! Counts labelled and unlabelled cases per dataset, for `plan`.
 
 use crate::plan::Plan;
 use voxflow_cache::Store;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::stage::ArtifactType;
 
-/// The stage's id and the words for each data set that is there, or can be listed, and has cases
-/// without a label.
+/// Stage id and text for each known or listable dataset with unlabelled cases.
 pub fn words(plan: &Plan, store: &Store) -> Vec<(String, String)> {
     let datasets =
         plan.workflow.stages.iter().filter(|stage| stage.kind.makes == ArtifactType::Dataset);

@@ -1,10 +1,11 @@
-//! Decides: workflows, the schedule, the runs and their tables.
+//! Decides: workflows, the schedule, runs and their tables.
 //!
-//! `workflow` reads the file; `plan` resolves it against the store; `execute` makes what must be
-//! made and tells [`event`]s; a [`run`] is the folder where they are written down. What a stage
-//! does lives in `voxflow-stages`, what is remembered in `voxflow-cache`, libtorch in
-//! `voxflow-worker`.
+//! `workflow` reads the file; `plan` compares it with the store; `execute` makes missing artifacts
+//! and emits [`event`]s, recorded in a [`run`] folder. Stages live in `voxflow-stages`, storage in
+//! `voxflow-cache`, libtorch in `voxflow-worker`.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+// A program, not a library: comments give contracts, and names say the rest.
+#![allow(missing_docs)]
 
 pub mod checksums;
 pub mod cli;

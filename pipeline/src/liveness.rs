@@ -1,30 +1,29 @@
-//! Liveness: whether a run whose record says "running" still has a process.
+//! Liveness: does a run recorded as "running" still have a process?
 //!
-//! The journal's lock decides on this machine. A lock of another host may be invisible here, so
-//! there the age of the last file written decides.
+//! On this host the journal's lock decides. Locks from other hosts may be invisible; the age of the
+//! last written file decides instead.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// A run of another host that wrote nothing for so long is taken for dead.
+/// A run on another host without writes for this long counts as dead.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// Files that a living run updates.
+/// Files a living run updates.
 const SIGNS: [&str; 3] = ["progress.json", "events.jsonl", "run.json"];
 
-/// State of a run's process.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Liveness {
-    /// It holds the journal's lock.
+    /// Holds the journal's lock.
     Alive,
-    /// It may live on another host; its last sign is so old.
+    /// Possibly alive on another host; time since its last write.
     Unseen(Duration),
-    /// It ended without saying how.
+    /// Ended without recording an outcome.
     Gone,
 }
 
-/// Judges the run in `folder`, which ran on `host` (empty where that is not known).
+/// Judges the run in `folder`, started on `host` (empty if unknown).
 pub fn judge(folder: &Path, host: &str, this_host: &str) -> Liveness {
     if is_locked(&folder.join("events.jsonl")) {
         return Liveness::Alive;
@@ -42,7 +41,7 @@ pub fn judge(folder: &Path, host: &str, this_host: &str) -> Liveness {
     }
 }
 
-/// True if a living process holds this journal's lock.
+/// True if a living process holds the journal's lock.
 pub fn is_locked(journal: &Path) -> bool {
     let lock = File::open(journal).map(|file| file.try_lock_shared());
     matches!(lock, Ok(Err(TryLockError::WouldBlock)))

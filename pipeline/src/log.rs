@@ -1,5 +1,5 @@
-//! The log: what libraries and the store say while a run goes on, on stderr and in the run's
-//! `log.txt`. Events are not logged here; they are the journal's.
+//! Logging from libraries and the store, to stderr and the run's `log.txt`. Events go to the
+//! journal instead.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,7 +15,7 @@ use voxflow_cache::disk::FileWriter;
 static FILE: Mutex<Option<File>> = Mutex::new(None);
 static LAST_PANIC: Mutex<Option<String>> = Mutex::new(None);
 
-/// Begins to log. `VOXFLOW_LOG` filters as `RUST_LOG` does elsewhere.
+/// Starts logging. `VOXFLOW_LOG` takes `RUST_LOG` filters.
 pub fn begin(globals: &Globals) {
     let level = if globals.verbose { "info" } else { "warn" };
     let filter = EnvFilter::try_from_env("VOXFLOW_LOG").unwrap_or_else(|_| EnvFilter::new(level));
@@ -33,20 +33,20 @@ pub fn begin(globals: &Globals) {
     quieten_panics();
 }
 
-/// From now on the log goes to this file too.
+/// Adds a log file.
 pub fn also_to(path: &Path) -> voxflow_cache::Result<()> {
     let file = FileWriter::append(path)?.into_file();
     *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
     Ok(())
 }
 
-/// Message and place of the last panic, in one line.
+/// Message and location for the last panic.
 pub fn last_panic() -> Option<String> {
     LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// A panic in a stage becomes the stage's failure, and one of the index is the store's to handle:
-/// neither is printed by Rust itself. Elsewhere the usual report stays.
+/// Suppresses panic output on worker threads: stage panics become stage failures, index panics are
+/// handled by the store. Panics on the main thread print as usual.
 fn quieten_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -68,7 +68,7 @@ fn quieten_panics() {
     }));
 }
 
-/// Writes to stderr and, once there is one, to the run's file.
+/// Writes to stderr and the run's log file.
 struct Tee;
 
 impl Write for Tee {

@@ -1,4 +1,4 @@
-//! The machine and the program, in words for `run.json`; nothing here is hashed into a recipe.
+//! Facts about machine and program for `run.json`; never part of a recipe.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// Facts of this machine: host, system, processor, cores, memory.
+/// Host, system, processor, cores, memory.
 pub fn describe() -> BTreeMap<String, String> {
     let mut out = BTreeMap::from([
         ("host".to_string(), host()),
@@ -23,7 +23,7 @@ pub fn describe() -> BTreeMap<String, String> {
     out
 }
 
-/// The name of this machine.
+/// Host name.
 pub fn host() -> String {
     kernel("hostname")
 }
@@ -35,13 +35,13 @@ fn kernel(name: &str) -> String {
         .to_string()
 }
 
-/// Threads that this process can run in parallel.
+/// Number of threads this process can run in parallel.
 pub fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Memory in bytes that programs can still take; all there could be where the system does not say.
+/// Available memory in bytes; `u64::MAX` if unknown.
 pub fn available_memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
@@ -49,17 +49,17 @@ pub fn available_memory() -> u64 {
     kib.map_or(u64::MAX, |kib| kib * 1024)
 }
 
-/// True if an NVIDIA driver is loaded, which is all that can be told without libtorch.
+/// True if an NVIDIA driver is loaded; more cannot be known without libtorch.
 pub fn has_accelerator() -> bool {
     Path::new("/dev/nvidiactl").exists()
 }
 
-/// The version of this program.
+/// Program version.
 pub fn versions() -> BTreeMap<String, String> {
     BTreeMap::from([("voxflow".to_string(), env!("CARGO_PKG_VERSION").to_string())])
 }
 
-/// The commit that the git repository around the current folder is at, read from its files.
+/// HEAD commit for the git repository around the current folder, read from its files.
 pub fn git_commit() -> Option<String> {
     let folder = std::env::current_dir().ok()?;
     let dot_git =
@@ -86,12 +86,12 @@ pub fn git_commit() -> Option<String> {
     })
 }
 
-/// Processor time and memory of a process.
+/// CPU time and memory of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Processor time in seconds, user and system.
+    /// User plus system time.
     pub cpu_seconds: f64,
-    /// Largest resident memory.
+    /// Peak resident memory.
     pub peak_rss_bytes: u64,
 }
 
@@ -108,7 +108,7 @@ fn seconds(time: libc::timeval) -> f64 {
     time.tv_sec as f64 + time.tv_usec as f64 * 1e-6
 }
 
-/// The usage of this process so far.
+/// Resource usage of this process.
 pub fn usage() -> Usage {
     // SAFETY: getrusage fills the struct it is given, and zeros are a valid one.
     let usage = unsafe {

@@ -1,8 +1,7 @@
-//! Texts of other people (names of datasets, labels, cases) inside Markdown.
+//! Escaping foreign text (dataset, label and case names) for Markdown.
 
-/// The text as Markdown that shows it: nothing in it is markup or HTML, and it stays in its line
-/// and in its cell. What can be no markup (an underscore inside a word, brackets that are no link)
-/// stays as it is, so that the source reads well.
+/// Escapes text for inline use: no markup, HTML or line breaks remain. Characters without effect
+/// (underscores inside words, brackets outside links) stay for readability.
 pub fn plain(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());

@@ -1,6 +1,6 @@
-//! Cases that changed sides: a split that differs from the last one of the same workflow, so that a
-//! testing case now trains, or the other way round. Runs with other test sets are not comparable;
-//! `plan` says it before any work, `run` when the split is there.
+//! Cases that changed sides since the last split, such as testing cases now used for training.
+//! Scores from different test sets are not comparable; `plan` warns beforehand, `run` after
+//! splitting.
 
 use crate::explain::Explainer;
 use crate::plan::Plan;
@@ -14,16 +14,14 @@ use voxflow_stages::dataset::{Listing, Split};
 use voxflow_stages::kinds::split::SplitCases;
 use voxflow_stages::stage::ArtifactType;
 
-/// Most cases named in a message.
 const MOST_NAMES: usize = 8;
 
-/// True if a stage makes a split.
 pub fn is_split(stage: &StageSpec) -> bool {
     stage.kind.makes == ArtifactType::Split
 }
 
-/// The cases that changed sides in this split since the newest earlier run of the workflow whose
-/// split had the same parameters, `exclude` aside; `None` if there are none.
+/// Message on cases with a new side, compared with the newest earlier run whose split had equal
+/// parameters except `exclude`; `None` without changes.
 pub fn words(
     artifact: &Artifact,
     workflow: &str,
@@ -38,8 +36,8 @@ pub fn words(
     moved(&read(before, store)?, &read(artifact, store)?)
 }
 
-/// The same before any work, for each split whose dataset is known: the stage's id and the words.
-/// Nothing is said where all is reused.
+/// Same check in advance, for splits with a known or listable dataset: stage ids and messages.
+/// Empty if everything is reused.
 pub fn foreseen(plan: &Plan, store: &Store, history: &Explainer) -> Vec<(String, String)> {
     if (0..plan.steps.len()).all(|index| !plan.is_open(index)) {
         return vec![];
@@ -56,7 +54,7 @@ pub fn foreseen(plan: &Plan, store: &Store, history: &Explainer) -> Vec<(String,
     each.collect()
 }
 
-/// The split that a stage will make, where its dataset is there or can be listed.
+/// Predicts a stage's split if its dataset is made or listable.
 fn foresee(plan: &Plan, stage: &StageSpec, store: &Store) -> Option<Split> {
     let id = stage.needs.values().flatten().next()?;
     let listing: Listing = match plan.artifact(id) {
@@ -70,7 +68,7 @@ fn foresee(plan: &Plan, stage: &StageSpec, store: &Store) -> Option<Split> {
     params.of_listing(listing).ok().map(|(split, _)| split)
 }
 
-/// The artifact of the newest run's split with these parameters.
+/// Artifact from the newest run's split with equal parameters.
 fn last<'h>(workflow: &str, stage: &StageSpec, history: &'h Explainer) -> Option<&'h Artifact> {
     let now = without_exclude(&stage.kind.hashed(&stage.params));
     let is_same = |row: &&StageRecord| {
@@ -95,7 +93,7 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// The cases of both splits that are on another side in the second.
+/// Describes cases present in both splits with different sides.
 fn moved(before: &Split, now: &Split) -> Option<String> {
     let (before, now) = (sides(before), sides(now));
     let each = before.iter().filter_map(|(name, from)| {

@@ -2,22 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The outcome of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Made now.
+    /// Made in this run.
     Made,
     /// Found in the store.
     Reused,
-    /// It failed.
     Failed,
-    /// Not tried: something it needs failed, or the run stopped before it.
+    /// Not attempted: a needed stage failed, or the run stopped earlier.
     Skipped,
 }
 
 impl Outcome {
-    /// The word used in tables: made, reused, failed, skipped.
+    /// Table word: made, reused, failed, skipped.
     pub fn word(self) -> &'static str {
         match self {
             Outcome::Made => "made",
@@ -28,22 +26,21 @@ impl Outcome {
     }
 }
 
-/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
-    /// Not yet, or its process died.
+    /// Not finished, or its process died.
     Running,
-    /// Every stage was made or reused.
+    /// All stages made or reused.
     Done,
     /// A stage failed.
     Failed,
-    /// It was stopped by a signal.
+    /// Stopped by a signal.
     Interrupted,
 }
 
 impl RunOutcome {
-    /// The word used in lists: running, done, failed, interrupted.
+    /// List word: running, done, failed, interrupted.
     pub fn word(self) -> &'static str {
         match self {
             RunOutcome::Running => "running",

@@ -1,29 +1,28 @@
-//! The person's own files that a stage and its items read: watched from before they are read until
-//! what was made of them is published.
+//! User files read by a stage and its items: watched from before reading until the result is
+//! published.
 
 use crate::job::Job;
 use crate::workflow::paths::LOCAL;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use voxflow_cache::{Blob, Digest, OwnFile, Recipe, Seen, Store, Watch};
+use voxflow_cache::{Blob, Digest, FilesCheck, OwnFile, Recipe, Store, Watch};
 use voxflow_stages::{Error, InputFile, Result};
 
-/// Attempts at making something while its input files are rewritten with equal bytes.
+/// Attempts while input files are being rewritten with equal bytes.
 pub const ATTEMPTS: usize = 3;
 
-/// The files outside the store that a stage may read.
+/// User files a stage may read.
 pub struct OwnFiles<'a> {
     job: &'a Job,
     store: &'a Store,
-    /// The files behind referenced inputs, for items, whose recipes name digests.
+    /// Files behind referenced inputs by digest; item recipes name digests only.
     by_digest: BTreeMap<Digest, Vec<OwnFile>>,
-    /// The stage's own files by path, as they were when it began.
+    /// The stage's own files by path, as found at its start.
     local: Mutex<BTreeMap<PathBuf, Digest>>,
 }
 
 impl<'a> OwnFiles<'a> {
-    /// Those of a job.
     pub fn of(job: &'a Job, store: &'a Store) -> OwnFiles<'a> {
         let mut by_digest: BTreeMap<Digest, Vec<OwnFile>> = BTreeMap::new();
         for file in inputs(job, |_| true) {
@@ -32,7 +31,7 @@ impl<'a> OwnFiles<'a> {
         OwnFiles { job, store, by_digest, local: Mutex::default() }
     }
 
-    /// Watches what the stage reads itself. An error if that is not what its recipe names.
+    /// Watches files read by the stage itself. Errors if they differ from its recipe.
     pub fn watch_stage(&self) -> Result<Watch<'a>> {
         let by_items = |role: &str| self.job.kind.items.iter().any(|items| items.reads == role);
         let mut files: Vec<OwnFile> = inputs(self.job, |role| !by_items(role))
@@ -44,28 +43,28 @@ impl<'a> OwnFiles<'a> {
         Ok(self.store.watch(files)?)
     }
 
-    /// The result of the stage's work, and whether its files were left alone meanwhile. What it met
-    /// while they were changed, an error or none, says nothing of the files that its recipe names.
-    pub fn look_again<T>(&self, watch: &Watch, made: Result<T>) -> Result<(T, Seen)> {
+    /// Returns the stage's result with its files' state. If files changed, even an error says
+    /// nothing about the recipe's files and is replaced.
+    pub fn look_again<T>(&self, watch: &Watch, made: Result<T>) -> Result<(T, FilesCheck)> {
         if !matches!(made, Err(Error::Stopped)) {
             self.named()?;
         }
         seen_again(watch, made)
     }
 
-    /// Watches what an item reads.
+    /// Watches files read by an item.
     pub fn watch_item(&self, recipe: &Recipe) -> Result<Watch<'a>> {
         let digests: BTreeSet<&Digest> = recipe.inputs.values().collect();
         let files = digests.into_iter().filter_map(|digest| self.by_digest.get(digest));
         Ok(self.store.watch(files.flatten().cloned().collect())?)
     }
 
-    /// Watches what all items may read.
+    /// Watches all files items may read.
     pub fn watch_items(&self) -> Result<Watch<'a>> {
         Ok(self.store.watch(self.by_digest.values().flatten().cloned().collect())?)
     }
 
-    /// The blob of a file that the stage refers to, which must be one that its recipe names.
+    /// Blob referring to a user file; errors unless the recipe names its digest.
     pub fn refer(&self, path: &Path) -> Result<Blob> {
         let blob = self.store.refer(path)?;
         let named = self.local().get(path).copied();
@@ -76,8 +75,7 @@ impl<'a> OwnFiles<'a> {
         self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The stage's own files, and the digests that the recipe says they have. An error if they are
-    /// not those that the recipe names.
+    /// The stage's own files with their recipe digests. Errors if the sets differ.
     fn named(&self) -> Result<BTreeMap<PathBuf, Digest>> {
         let recipe = &self.job.recipe;
         let found = self.job.kind.local_files(&self.job.params)?;
@@ -100,8 +98,8 @@ impl<'a> OwnFiles<'a> {
     }
 }
 
-/// A result made of watched files, and their state now. Not checked after a stop.
-pub fn seen_again<T>(watch: &Watch, made: Result<T>) -> Result<(T, Seen)> {
+/// Result with the watched files' state; unchecked after a stop.
+pub fn seen_again<T>(watch: &Watch, made: Result<T>) -> Result<(T, FilesCheck)> {
     if let Err(Error::Stopped) = made {
         return Err(Error::Stopped);
     }
@@ -109,7 +107,7 @@ pub fn seen_again<T>(watch: &Watch, made: Result<T>) -> Result<(T, Seen)> {
     made.map(|made| (made, seen))
 }
 
-/// The error for a file whose stat moved in vain until nobody could wait longer.
+/// Error after too many attempts at a file being rewritten.
 pub fn touched(path: &Path) -> Error {
     let path = path.display();
     Error::failed(format!("{path}: was written while it was read; run again once nobody writes it"))
@@ -122,7 +120,7 @@ fn came(path: &Path) -> Error {
     ))
 }
 
-/// The files of the inputs whose roles are wanted.
+/// Input files for selected roles.
 fn inputs<'j>(
     job: &'j Job,
     wanted: impl Fn(&str) -> bool + 'j,

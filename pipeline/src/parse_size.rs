@@ -1,4 +1,4 @@
-//! Amounts as people write them: sizes (`20GB`, `512MiB`) and ages (`14d`, `36h`).
+//! Parses sizes (`20GB`, `512MiB`) and ages (`14d`, `36h`).
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const SIZES: [(&str, u64); 13] = [
 const AGES: [(&str, u64); 6] =
     [("s", 1), ("m", 60), ("min", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
 
-/// Bytes from a number and a unit, as `1.5GB`; without a unit, bytes.
+/// Parses a size into bytes, as `1.5GB`; plain numbers are bytes.
 pub fn size(text: &str) -> Result<u64, String> {
     let (number, unit) = parts(text).ok_or("write a size as 20GB or 512MiB")?;
     let unit = if unit.is_empty() { "b" } else { &unit };
@@ -33,7 +33,7 @@ pub fn size(text: &str) -> Result<u64, String> {
     Ok((number * factor as f64) as u64)
 }
 
-/// A time from a number and a unit, as `14d`.
+/// Parses a duration, as `14d`.
 pub fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = parts(text).ok_or("write a time as 14d, 36h or 30m")?;
     let seconds = AGES.iter().find(|(name, _)| *name == unit).map(|(_, seconds)| *seconds);
@@ -42,7 +42,7 @@ pub fn age(text: &str) -> Result<Duration, String> {
         .map_err(|_| "this time is too long".to_string())
 }
 
-/// The number and, in lower case, the unit behind it.
+/// Splits into number and lowercase unit.
 fn parts(text: &str) -> Option<(f64, String)> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::event::Decision;
 use crate::explain::Explainer;
 use crate::plan::{Plan, Step};
-use crate::reads::{self, Made, NamesRead, input_name};
+use crate::reads::{self, MadeArtifacts, NamesRead, input_name};
 use crate::selection::StageSelection;
 use crate::workflow::paths::LOCAL;
 use crate::workflow::{StageSpec, Workflow, environment, paths};
@@ -15,10 +15,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use voxflow_cache::{Digest, Entry, Fingerprint, Look, Presence, Recipe, Store};
+use voxflow_cache::{CheckDepth, Digest, Entry, Fingerprint, Presence, Recipe, Store};
 
 /// The decision about a stage whose inputs are all known.
-pub enum Settled {
+pub enum StageDecision {
     /// The store has it.
     Reuse(Arc<Entry>, Option<String>),
     /// It must be made.
@@ -119,7 +119,7 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let artifact = |id: &str| plan.artifact(id);
-        let made = Made { artifact: &artifact, store: self.store };
+        let made = MadeArtifacts { artifact: &artifact, store: self.store };
         if let Some(id) = reads::lost(made, &plan.workflow.stages[index]) {
             // What it reads is not known before that is made again.
             step.decision = Decision::Follows { stages: vec![id] };
@@ -129,12 +129,12 @@ impl<'a> Planner<'a> {
             Ok((recipe, settled)) => {
                 let fingerprint = recipe.fingerprint();
                 step.decision = match settled {
-                    Settled::Reuse(entry, note) => {
+                    StageDecision::Reuse(entry, note) => {
                         let seconds = entry.seconds;
                         step.entry = Some(entry);
                         Decision::Reuse { fingerprint, seconds, note }
                     }
-                    Settled::Make { reason, cost_seconds } => {
+                    StageDecision::Make { reason, cost_seconds } => {
                         Decision::Run { fingerprint, reason, cost_seconds }
                     }
                 };
@@ -151,21 +151,21 @@ impl<'a> Planner<'a> {
 
     /// Decides about one stage whose needs are all known. The recipe is that of the entry reused
     /// (which may be of an accepted older version), or of what is to be made.
-    pub fn settle(&self, plan: &Plan, index: usize) -> Result<(Recipe, Settled)> {
+    pub fn settle(&self, plan: &Plan, index: usize) -> Result<(Recipe, StageDecision)> {
         self.find(plan, index, true)
     }
 
     /// The same; an entry counts though its files are lost unless it must be `whole`.
-    fn find(&self, plan: &Plan, index: usize, whole: bool) -> Result<(Recipe, Settled)> {
+    fn find(&self, plan: &Plan, index: usize, whole: bool) -> Result<(Recipe, StageDecision)> {
         let stage = &plan.workflow.stages[index];
         let recipe = self.recipe(stage, plan)?;
         let fingerprint = recipe.fingerprint();
         if self.wishes.force.contains(&stage.id) && self.force(fingerprint)? {
             let cost_seconds = self.history.cost(&plan.workflow.name, &stage.id);
-            return Ok((recipe, Settled::Make { reason: "forced".into(), cost_seconds }));
+            return Ok((recipe, StageDecision::Make { reason: "forced".into(), cost_seconds }));
         }
         if let Some(entry) = self.entry(fingerprint, whole)? {
-            return Ok((recipe, Settled::Reuse(entry, None)));
+            return Ok((recipe, StageDecision::Reuse(entry, None)));
         }
         if let Some(version) =
             self.wishes.accept.get(stage.kind.name).filter(|version| **version != recipe.version)
@@ -176,11 +176,11 @@ impl<'a> Planner<'a> {
                     "made by version {version}, accepted; the program's is {}",
                     recipe.version
                 );
-                return Ok((older, Settled::Reuse(entry, Some(note))));
+                return Ok((older, StageDecision::Reuse(entry, Some(note))));
             }
         }
         let (reason, cost_seconds) = self.history.explain(&plan.workflow.name, stage, &recipe);
-        Ok((recipe, Settled::Make { reason, cost_seconds }))
+        Ok((recipe, StageDecision::Make { reason, cost_seconds }))
     }
 
     /// The entry, unless a file of it is lost or `--verify` finds that its bytes are not what they
@@ -189,8 +189,8 @@ impl<'a> Planner<'a> {
         let entry = self.store.get(&[fingerprint])?.into_iter().flatten().next();
         let Some(entry) = entry else { return Ok(None) };
         let look = match (self.wishes.verify, whole) {
-            (true, _) => Look::Read,
-            (false, true) => Look::Stat,
+            (true, _) => CheckDepth::Read,
+            (false, true) => CheckDepth::Stat,
             (false, false) => return Ok(Some(Arc::new(entry))),
         };
         let is_good = self.store.presence(entry.artifact.part(""), look)?.is_empty();
@@ -210,7 +210,7 @@ impl<'a> Planner<'a> {
     fn recipe(&self, stage: &StageSpec, plan: &Plan) -> Result<Recipe> {
         let mut inputs = BTreeMap::new();
         let artifact = |id: &str| plan.artifact(id);
-        let made = Made { artifact: &artifact, store: self.store };
+        let made = MadeArtifacts { artifact: &artifact, store: self.store };
         for read in stage.kind.reads {
             let ids = stage.needs.get(read.role).map(Vec::as_slice).unwrap_or_default();
             for (number, id) in ids.iter().enumerate() {
@@ -293,7 +293,8 @@ impl<'a> Planner<'a> {
         if let Some(known) = self.lost.borrow().get(&entry.fingerprint) {
             return Ok(known.clone());
         }
-        let lost = self.store.presence(entry.artifact.part(""), Look::Stat)?.into_iter().next();
+        let lost =
+            self.store.presence(entry.artifact.part(""), CheckDepth::Stat)?.into_iter().next();
         self.lost.borrow_mut().insert(entry.fingerprint, lost.clone());
         Ok(lost)
     }
@@ -308,7 +309,7 @@ impl<'a> Planner<'a> {
     ) -> Result<Option<(usize, Lost)>> {
         let id = &plan.workflow.stages[index].id;
         let artifact = |id: &str| plan.artifact(id);
-        let made = Made { artifact: &artifact, store: self.store };
+        let made = MadeArtifacts { artifact: &artifact, store: self.store };
         let mut looked_at = BTreeSet::new();
         for &reader in readers.iter().filter(|&&reader| plan.is_open(reader)) {
             let names = reads::all_of(made, &plan.workflow.stages[reader], id);
@@ -317,7 +318,7 @@ impl<'a> Planner<'a> {
             }
             let blobs = entry.artifact.0.iter().map(|(name, blob)| (name.as_str(), blob));
             let read = blobs.filter(|(name, _)| names.iter().any(|names| names.has(name)));
-            let look = Look::of(self.wishes.verify);
+            let look = CheckDepth::of(self.wishes.verify);
             if let Some(lost) = self.store.presence(read, look)?.into_iter().next() {
                 return Ok(Some((reader, lost)));
             }
@@ -332,7 +333,7 @@ mod tests {
     use crate::home::Home;
     use crate::workflow::toys;
     use serde_json::json;
-    use voxflow_cache::{Artifact, Made};
+    use voxflow_cache::{Artifact, NewEntry};
 
     struct StageHost {
         _folder: tempfile::TempDir,
@@ -361,7 +362,7 @@ mod tests {
             let draft = self.store.draft().unwrap();
             std::fs::write(draft.folder().join("file"), text).unwrap();
             let (record, items, adopted) = (json!({}), vec![], Artifact::default());
-            let made = Made { recipe, record, items, seconds: 3600.0, adopted };
+            let made = NewEntry { recipe, record, items, seconds: 3600.0, adopted };
             self.store.publish(draft, made).unwrap();
         }
 

@@ -1,12 +1,12 @@
-//! Texts of other people (names of cases, files and labels, and messages that quote them) on a
-//! terminal: control characters are shown and not obeyed.
+//! Foreign text (case, file and label names) on a terminal: control characters are escaped, not
+//! executed.
 
 use crate::event::Event;
 use serde_json::Value;
 use std::borrow::Cow;
 
-/// The text with control characters as `\u001b`; line feeds and tabs stay. JSON stays what it is:
-/// the escapes are JSON's own.
+/// Escapes control characters as `\u001b`, except line feeds and tabs. JSON stays valid: the
+/// escapes are JSON's own.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_control) {
         return Cow::Borrowed(text);
@@ -21,14 +21,14 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// C0 and C1 controls, and what turns the direction of a line of text.
+/// C0 and C1 controls, and characters changing text direction.
 fn is_control(letter: char) -> bool {
     let is_layout = matches!(letter, '\n' | '\t');
     let is_direction = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     (letter.is_control() && !is_layout) || is_direction
 }
 
-/// The event with printable texts.
+/// Event with printable texts.
 pub fn event(event: &Event) -> Cow<'_, Event> {
     let Ok(mut value) = serde_json::to_value(event) else { return Cow::Borrowed(event) };
     match clean(&mut value) {
@@ -37,7 +37,7 @@ pub fn event(event: &Event) -> Cow<'_, Event> {
     }
 }
 
-/// Makes all texts printable, keys excepted; true if one was not.
+/// Escapes all strings except keys; true if any changed.
 fn clean(value: &mut Value) -> bool {
     match value {
         Value::String(text) => match printable(text) {

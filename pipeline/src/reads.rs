@@ -1,6 +1,5 @@
-//! Reads: which files of the artifacts it needs a stage reads: the parts of its roles, or fewer
-//! where its kind tells by small files of its inputs. Only these enter the recipe, must be there,
-//! and can be opened.
+//! Files a stage reads from its inputs: its roles' parts, or fewer if its kind narrows them by
+//! looking into small input files. Only these enter the recipe, must be present, and can be opened.
 
 use crate::error::{Error, Result};
 use crate::workflow::StageSpec;
@@ -9,27 +8,26 @@ use voxflow_cache::{Artifact, Blob, Digest, Store};
 use voxflow_stages::stage::{Count, Read};
 use voxflow_stages::{Error as StageError, Input, InputFile};
 
-/// Artifacts of needed stages, by their ids.
+/// Access to artifacts by stage id.
 #[derive(Clone, Copy)]
-pub struct Made<'a> {
-    /// The artifact of a stage, where it is known.
+pub struct MadeArtifacts<'a> {
+    /// Artifact by stage id, if known.
     pub artifact: &'a dyn Fn(&str) -> Option<&'a Artifact>,
-    /// The store that keeps it.
     pub store: &'a Store,
 }
 
-/// The files that a stage reads of one artifact.
+/// Files read from an artifact.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NamesRead {
-    /// All below these parts.
+    /// Everything below these parts.
     Parts(&'static [&'static str]),
-    /// These files.
+    /// Exactly these files.
     Files(BTreeSet<String>),
 }
 
 impl NamesRead {
-    /// Those of a role. An error if a file that tells it cannot be read.
-    pub fn of(made: Made, stage: &StageSpec, read: &Read) -> Result<NamesRead> {
+    /// Names read for a role. Errors if the deciding file is unreadable.
+    pub fn of(made: MadeArtifacts, stage: &StageSpec, read: &Read) -> Result<NamesRead> {
         if !stage.kind.narrowed.contains(&read.role) {
             return Ok(NamesRead::Parts(read.parts));
         }
@@ -40,7 +38,6 @@ impl NamesRead {
         })
     }
 
-    /// True if a file of the artifact is read.
     pub fn has(&self, name: &str) -> bool {
         match self {
             NamesRead::Parts(parts) => parts.iter().any(|part| within(name, part)),
@@ -48,7 +45,7 @@ impl NamesRead {
         }
     }
 
-    /// The digest of the files of the artifact that are read.
+    /// Digest over the artifact's selected files.
     pub fn digest(&self, artifact: &Artifact) -> Digest {
         match self {
             NamesRead::Parts(parts) => artifact.digest_of(parts),
@@ -60,9 +57,8 @@ impl NamesRead {
     }
 }
 
-/// What a stage reads of `id`'s artifact, in all its roles. Where nobody can say, it is all that it
-/// might.
-pub fn all_of(made: Made, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
+/// Names a stage reads from `id`'s artifact across all roles; whole parts if undecidable.
+pub fn all_of(made: MadeArtifacts, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
     let is_of = |read: &&Read| {
         stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id))
     };
@@ -71,8 +67,8 @@ pub fn all_of(made: Made, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
     stage.kind.reads.iter().filter(is_of).map(names).collect()
 }
 
-/// Input files of a stage by role.
-pub fn inputs(made: Made, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
+/// Input files by role.
+pub fn inputs(made: MadeArtifacts, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
     let mut inputs = BTreeMap::new();
     for read in stage.kind.reads {
         let Some(ids) = stage.needs.get(read.role) else { continue };
@@ -90,9 +86,8 @@ pub fn inputs(made: Made, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
     inputs
 }
 
-/// The stage that must be made again before anybody can say what `stage` reads, if there is one:
-/// its artifact lacks the file that tells.
-pub fn lost(made: Made, stage: &StageSpec) -> Option<String> {
+/// Stage to be made again because its artifact lacks the file deciding about `stage`'s reads.
+pub fn lost(made: MadeArtifacts, stage: &StageSpec) -> Option<String> {
     let lost = std::cell::RefCell::new(None);
     let peek = |role: &str, name: &str| {
         peek(made, stage, role, name).inspect_err(|_| {
@@ -104,7 +99,7 @@ pub fn lost(made: Made, stage: &StageSpec) -> Option<String> {
     lost.into_inner()
 }
 
-/// The name of an input in the recipe: the role, numbered where it takes several.
+/// Recipe name for an input: the role, numbered for roles with several inputs.
 pub fn input_name(read: &Read, number: usize) -> String {
     if read.count == Count::Many {
         format!("{}.{number}", read.role)
@@ -113,8 +108,13 @@ pub fn input_name(read: &Read, number: usize) -> String {
     }
 }
 
-/// A file of a role's first artifact, if its bytes are those that it was made with.
-fn peek(made: Made, stage: &StageSpec, role: &str, name: &str) -> Result<Vec<u8>, StageError> {
+/// File content from a role's first artifact, checked against its digest.
+fn peek(
+    made: MadeArtifacts,
+    stage: &StageSpec,
+    role: &str,
+    name: &str,
+) -> Result<Vec<u8>, StageError> {
     let id = stage.needs.get(role).and_then(|ids| ids.first());
     let blob = id.and_then(|id| (made.artifact)(id)).and_then(|artifact| artifact.get(name));
     let blob = blob.ok_or_else(|| StageError::failed(format!("no file '{name}'")))?;

@@ -1,13 +1,12 @@
-//! Resources: amounts of whatever stages share, as wanted by a stage and as there is in all.
+//! Resource amounts, for a stage's demand and the machine's budget.
 
-/// Amounts of each resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Resources {
-    /// Stages that mostly wait (downloads).
+    /// Stages waiting for I/O (downloads).
     pub io: u64,
-    /// Stages on the processor.
+    /// CPU stages.
     pub jobs: u64,
-    /// Processor cores.
+    /// CPU cores.
     pub cpus: u64,
     /// Memory in bytes.
     pub memory: u64,
@@ -30,22 +29,22 @@ impl Resources {
         Resources::of(amounts)
     }
 
-    /// True if `free` has enough of each.
+    /// True if `free` covers every amount.
     pub fn fits(self, free: Resources) -> bool {
         self.lacking(free) == Resources::default()
     }
 
-    /// The amounts that `free` has too little of, 0 of the others.
+    /// Shortfall against `free` per resource.
     pub fn lacking(self, free: Resources) -> Resources {
         self.zip(free, u64::saturating_sub)
     }
 
-    /// True if both want some of the same resource.
+    /// True if both need some common resource.
     pub fn overlaps(self, other: Resources) -> bool {
         self.amounts().iter().zip(other.amounts()).any(|(one, other)| *one > 0 && other > 0)
     }
 
-    /// At most as much as there is of each.
+    /// Element-wise minimum with `budget`.
     pub fn at_most(self, budget: Resources) -> Resources {
         self.zip(budget, u64::min)
     }

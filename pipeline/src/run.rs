@@ -1,8 +1,6 @@
-//! A run: the folder where the events of one execution are written down, and `run.json`, its
-//! record.
+//! A run: a folder recording one execution, and its record `run.json`.
 //!
-//! Who fills the folder is elsewhere: the journal (`journal`), the tables (`tables`), the links to
-//! outputs (`outputs`).
+//! Its other files are written by `journal`, `tables` and `outputs`.
 
 use crate::checksums;
 use crate::error::{Error, Result};
@@ -17,19 +15,18 @@ use std::path::{Path, PathBuf};
 use time::{OffsetDateTime, macros::format_description};
 use voxflow_cache::{Artifact, Digest, Fingerprint, Recipe, disk};
 
-/// The folder of one run: `<home>/runs/<time>-<workflow>-<short id>/`.
+/// `<home>/runs/<time>-<workflow>-<short id>/`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunFolder {
     path: PathBuf,
 }
 
 impl RunFolder {
-    /// The run at an existing folder.
     pub fn at(path: PathBuf) -> RunFolder {
         RunFolder { path }
     }
 
-    /// Creates the folder of a new run, exclusively. The id begins with the time in UTC.
+    /// Creates a new run's folder exclusively; its name starts with the UTC time.
     pub fn create(runs: &Path, workflow: &str) -> Result<RunFolder> {
         let name: String = workflow
             .chars()
@@ -45,28 +42,27 @@ impl RunFolder {
         Err(Error::Storage(format!("{}: no free name for a run; remove old runs", runs.display())))
     }
 
-    /// The run's id: the name of its folder.
+    /// Run id, equal to the folder's name.
     pub fn id(&self) -> String {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The home that its `runs/` lies in.
+    /// Home containing this run's `runs/` folder.
     pub fn home(&self) -> &Path {
         self.path.ancestors().nth(2).unwrap_or(&self.path)
     }
 
-    /// A file of the run: `workflow.yaml`, `events.jsonl`, `metrics.parquet`, …
+    /// Path to a file in the run: `workflow.yaml`, `events.jsonl`, `metrics.parquet`, …
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Reads `run.json`. One that changed after the run ended is an error. A run whose process is
-    /// gone without a word is interrupted, whatever the file says.
+    /// Reads `run.json`. Errors if modified after the run ended. A running record without a living
+    /// process reads as interrupted.
     pub fn record(&self) -> Result<RunRecord> {
         let record = self.read_record()?;
         if record.outcome != RunOutcome::Running {
@@ -96,7 +92,7 @@ impl RunFolder {
             .map_err(|error| Error::Failed(format!("{}: {error}", path.display())))
     }
 
-    /// Writes `run.json` whole: a temporary file, then a rename.
+    /// Replaces `run.json` atomically.
     pub fn write_record(&self, record: &RunRecord) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(record)
             .map_err(|error| Error::Failed(format!("run.json: {error}")))?;
@@ -105,114 +101,103 @@ impl RunFolder {
     }
 }
 
-/// `run.json`: all that is needed to say what was done, on what, and why; it outlives the store.
+/// Content of `run.json`: everything needed to explain a run, independent from the store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// The form of this file: 1.
+    /// File format: 1.
     pub format: u32,
-    /// The run's id.
     pub run: String,
-    /// The workflow's name.
     pub workflow: String,
-    /// How it ended. In the file `running` also where its process died; `RunFolder::record`
-    /// knows better.
+    /// Stays `running` in the file if the process died; [`RunFolder::record`] corrects it.
     pub outcome: RunOutcome,
-    /// A remark on an unfinished run, added by the reader; never in the file.
+    /// Remark about an unfinished run, added while reading; never stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// When it began, in milliseconds since 1970.
+    /// Start in milliseconds since 1970.
     pub started_at_ms: i64,
-    /// Wall time; `None` while it runs.
+    /// Wall time; `None` while running.
     pub seconds: Option<f64>,
     /// The workflow's seed.
     pub seed: Option<u64>,
-    /// The sweep it is part of.
+    /// Set for runs in a sweep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<Sweep>,
-    /// The `--set` of the command line.
+    /// `--set` arguments.
     #[serde(default)]
     pub overrides: Vec<String>,
-    /// The device asked for: auto, cpu, cuda or cuda:N.
+    /// Requested device: auto, cpu, cuda or cuda:N.
     pub device: String,
     /// Threads per stage.
     pub threads: usize,
-    /// Versions of the program and its parts, by name.
+    /// Program and library versions by name.
     pub versions: BTreeMap<String, String>,
-    /// The git commit of the current folder, where there is one.
+    /// Commit of the git repository around the current folder, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_commit: Option<String>,
-    /// The machine, in words by name: host, system, processor, cores, memory.
+    /// Machine facts by name: host, system, processor, cores, memory.
     pub machine: BTreeMap<String, String>,
-    /// The folder of the store.
     pub store: PathBuf,
-    /// The stages in topological order.
+    /// Stages in topological order.
     pub stages: Vec<StageRecord>,
 }
 
-/// The variant of a sweep that a run is.
+/// A run's place in a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sweep {
-    /// The same for all runs of the sweep.
+    /// Common to all runs in the sweep.
     pub id: String,
-    /// The number of the variant, from 1; its repetitions have the same.
+    /// Variant number from 1; repetitions share it.
     #[serde(default)]
     pub variant: usize,
-    /// The values of this run by dotted path.
+    /// This run's values by dotted path.
     pub values: BTreeMap<String, Value>,
-    /// The paths among them that only repeat the variant: folds and seeds.
+    /// Paths that merely repeat a variant: folds and seeds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repeats: Vec<String>,
-    /// True if it came after the choice, to test the chosen variant.
+    /// True for the final test of the chosen variant.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chosen: bool,
 }
 
 impl Sweep {
-    /// A new sweep's id.
     pub fn new_id() -> String {
         format!("sweep-{}", short_id(0))
     }
 }
 
-/// One stage in `run.json`.
+/// A stage in `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
-    /// The stage's id.
     pub stage: String,
-    /// Its kind.
     pub kind: String,
-    /// The stages it reads, by role.
+    /// Ids of needed stages by role.
     pub needs: BTreeMap<String, Vec<String>>,
-    /// The parameters as understood, locators included, credentials stripped.
+    /// Parsed parameters including locators, without credentials.
     pub params: Value,
-    /// The recipe; `None` if it was never known.
+    /// `None` if never determined.
     pub recipe: Option<Recipe>,
-    /// The recipe's fingerprint.
     pub fingerprint: Option<Fingerprint>,
-    /// The artifact: names, digests, sizes.
     pub artifact: Option<Artifact>,
-    /// The digest of the whole artifact.
+    /// Digest over the whole artifact.
     pub digest: Option<Digest>,
-    /// The outcome; `None` until it ends.
+    /// `None` until it ends.
     pub outcome: Option<Outcome>,
-    /// The reason why it was made, reused or skipped.
+    /// Reason for making, reusing or skipping.
     pub reason: Option<String>,
-    /// The error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Warnings, replayed if it is reused; one line for many cases.
+    /// Warnings, replayed on reuse; equal warnings from many cases are merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// Wall time in this run.
     pub seconds: f64,
-    /// Wall time of the making.
+    /// Wall time when the artifact was made.
     pub made_in_seconds: Option<f64>,
-    /// Host, device, threads and versions of its maker.
+    /// Maker's host, device, threads and versions.
     pub maker: Value,
 }
 
 impl RunRecord {
-    /// The stage of that id.
     pub fn stage(&self, id: &str) -> Option<&StageRecord> {
         self.stages.iter().find(|stage| stage.stage == id)
     }
@@ -227,14 +212,14 @@ impl RunRecord {
         }
     }
 
-    /// The stages and their warnings.
+    /// (stage, warning) pairs.
     pub fn warnings(&self) -> impl Iterator<Item = (&str, &str)> {
         self.stages.iter().flat_map(|stage| {
             stage.warnings.iter().map(|words| (stage.stage.as_str(), words.as_str()))
         })
     }
 
-    /// The record of a run that died: interrupted, with what it had begun.
+    /// Record for a dead run: interrupted, unfinished stages skipped.
     fn without_process(mut self) -> RunRecord {
         if self.outcome != RunOutcome::Running {
             return self;
@@ -254,13 +239,13 @@ impl RunRecord {
     }
 }
 
-/// The time in UTC as `20251123-125029`.
+/// UTC time as `20251123-125029`.
 fn timestamp() -> String {
     let form = format_description!("[year][month][day]-[hour][minute][second]");
     OffsetDateTime::now_utc().format(form).unwrap_or_default()
 }
 
-/// Six hex digits that differ between processes, moments and attempts.
+/// Six hex digits, distinct across processes, times and attempts.
 fn short_id(attempt: u32) -> String {
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Run sets: the runs selected by several names. One run by one name is found by `runs`.
+//! Selecting runs by several names; `runs` finds single runs.
 
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -8,31 +8,28 @@ use crate::tables::Summary;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-/// The name of the newest sweep.
+/// Name for the newest sweep.
 const NEWEST_SWEEP: &str = "sweep";
 
-/// A run in short, and its folder.
+/// A run's folder with its summary.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// Its folder.
     pub folder: RunFolder,
-    /// Its summary.
     pub summary: Summary,
 }
 
-/// The runs of a home, read only as far as names ask for them.
+/// Runs in a home, read on demand.
 pub struct RunSet<'a> {
     home: &'a Home,
     all: OnceCell<Vec<Member>>,
 }
 
 impl<'a> RunSet<'a> {
-    /// Of a home.
     pub fn new(home: &'a Home) -> RunSet<'a> {
         RunSet { home, all: OnceCell::new() }
     }
 
-    /// All runs whose record can be read, the newest last.
+    /// All readable runs, oldest first.
     pub fn all(&self) -> Result<&[Member]> {
         if let Some(all) = self.all.get() {
             return Ok(all);
@@ -47,8 +44,8 @@ impl<'a> RunSet<'a> {
         Ok(self.all.get_or_init(|| all))
     }
 
-    /// The runs that `names` mean, each once: what [`runs::find`] knows, and all runs of a
-    /// workflow or of a sweep by its name; `sweep` is the newest sweep. No names mean all runs.
+    /// Distinct runs matching `names`: names understood by [`runs::find`], or a workflow or sweep
+    /// name for all its runs; `sweep` is the newest sweep. No names select all runs.
     pub fn named(&self, names: &[String]) -> Result<Vec<Member>> {
         if names.is_empty() {
             return Ok(self.all()?.to_vec());
@@ -66,8 +63,7 @@ impl<'a> RunSet<'a> {
         Ok(found)
     }
 
-    /// The runs of the sweep that `name` means: its id, the beginning of it, or `sweep` for the
-    /// newest.
+    /// Runs in a sweep given by id, id prefix, or `sweep` for the newest.
     pub fn sweep(&self, name: &str) -> Result<Option<Vec<Member>>> {
         if !name.starts_with(NEWEST_SWEEP) {
             return Ok(None);
@@ -109,7 +105,6 @@ impl<'a> RunSet<'a> {
 }
 
 impl Member {
-    /// Reads a run in short.
     pub fn read(folder: RunFolder) -> Result<Member> {
         Ok(Member { summary: Summary::read(&folder)?, folder })
     }

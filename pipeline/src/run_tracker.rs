@@ -1,4 +1,4 @@
-//! A run in progress: it tells its observers every event, in order, and keeps its record.
+//! A run in progress: sends events to its observers and updates its record.
 
 use crate::checksums;
 use crate::error::Result;
@@ -6,7 +6,7 @@ use crate::event::{Event, Fact, Finished, Observer, now_ms};
 use crate::outcome::{Outcome, RunOutcome};
 use crate::outputs;
 use crate::plan::Plan;
-use crate::planner::Settled;
+use crate::planner::StageDecision;
 use crate::run::{RunFolder, RunRecord};
 use crate::stage_job::Record;
 use crate::{secret, warnings};
@@ -15,15 +15,14 @@ use std::time::{Duration, Instant};
 use voxflow_cache::{Entry, Recipe, Store};
 use voxflow_stages::Message;
 
-/// What the writing of `run.json` may take at any rate. It holds every stage: a run of thousands
-/// would spend its time on it.
+/// Time for writing `run.json` granted unconditionally. The record lists every stage; with
+/// thousands, rewriting it per stage would dominate.
 const FREE: Duration = Duration::from_millis(100);
-/// The share of a run's time that this may take beyond it: a twentieth.
+/// Additional writing time as a fraction of elapsed time: 1/20.
 const SHARE: u32 = 20;
 
-/// One run: its plan, its folder, its record, and who is told.
 pub struct RunTracker {
-    /// The plan. Decisions are what was known at the start; entries are filled in as they come.
+    /// Decisions stay as planned; entries are filled in during the run.
     pub plan: Plan,
     folder: RunFolder,
     record: RunRecord,
@@ -31,26 +30,25 @@ pub struct RunTracker {
     began: Option<Instant>,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
-    /// True if it is alone and has nothing to make.
+    /// True if it runs alone with nothing to make.
     settled: bool,
-    /// Unfinished stages.
+    /// Number of unfinished stages.
     open: usize,
-    /// The outcome, once known.
+    /// Set at the end.
     ended: Option<RunOutcome>,
     reasons: Vec<Option<String>>,
-    /// Warnings of each stage so far.
+    /// Warnings per stage.
     warnings: Vec<Vec<String>>,
-    /// (made, reused) items of each stage so far.
+    /// (made, reused) items per stage.
     items: Vec<(u64, u64)>,
     created: Instant,
-    /// Total time spent on writing `run.json`.
+    /// Total time spent writing `run.json`.
     writing: Duration,
-    /// True if it lags behind `record`.
+    /// True if `run.json` lags behind `record`.
     stale: bool,
 }
 
 impl RunTracker {
-    /// A run that has not begun.
     pub fn new(
         plan: Plan,
         folder: RunFolder,
@@ -78,24 +76,23 @@ impl RunTracker {
         }
     }
 
-    /// The run's folder.
     pub fn folder(&self) -> &RunFolder {
         &self.folder
     }
 
-    /// True if a stage was made.
+    /// True if any stage was made.
     pub fn has_made(&self) -> bool {
         self.record.stages.iter().any(|stage| stage.outcome == Some(Outcome::Made))
     }
 
-    /// Tells every observer.
+    /// Sends an event to all observers.
     pub fn tell(&mut self, fact: Fact) -> Result<()> {
         let event = Event { at_ms: now_ms(), fact };
         self.observers.iter_mut().try_for_each(|observer| observer.observe(&event))
     }
 
-    /// Begins: `run.json` says that it runs. A run that is `alone` and has nothing to make is over
-    /// before anybody could read that: its record is written once, at the end.
+    /// Starts the run and writes `run.json`. A lone run with nothing to make ends too quickly for
+    /// readers: its record is written once, at the end.
     pub fn begin(&mut self, alone: bool) -> Result<()> {
         self.settled = alone && !(0..self.plan.steps.len()).any(|index| self.plan.is_open(index));
         if !self.settled {
@@ -110,8 +107,8 @@ impl RunTracker {
         self.tell(fact)
     }
 
-    /// Its first stage has its turn: a run of a sweep may wait long for others. Its time counts
-    /// from here.
+    /// Marks the first stage's start; the run's wall time counts from here, because sweep runs may
+    /// queue for long.
     pub fn go(&mut self) {
         if self.began.is_none() {
             self.began = Some(Instant::now());
@@ -119,9 +116,14 @@ impl RunTracker {
         }
     }
 
-    /// A stage begins to be made.
-    pub fn stage_began(&mut self, index: usize, recipe: &Recipe, settled: &Settled) -> Result<()> {
-        let Settled::Make { reason, .. } = settled else { return Ok(()) };
+    /// Records a stage's start.
+    pub fn stage_began(
+        &mut self,
+        index: usize,
+        recipe: &Recipe,
+        settled: &StageDecision,
+    ) -> Result<()> {
+        let StageDecision::Make { reason, .. } = settled else { return Ok(()) };
         self.began_at_ms[index] = Some(now_ms());
         self.reasons[index] = Some(reason.clone());
         // Told before the work, so that gc knows what an unfinished training needs.
@@ -137,7 +139,7 @@ impl RunTracker {
         })
     }
 
-    /// A stage says something.
+    /// Forwards a stage's message, without credentials.
     pub fn stage_said(&mut self, index: usize, message: Message) -> Result<()> {
         if let Message::Item { made, .. } = &message {
             let (items_made, items_reused) = &mut self.items[index];
@@ -156,7 +158,7 @@ impl RunTracker {
         self.tell(Fact::StageSaid { stage, replayed: false, message })
     }
 
-    /// A stage is there: made now, or reused with its metrics and warnings told again.
+    /// Records a finished stage; reused stages replay metrics and warnings.
     pub fn stage_done(&mut self, index: usize, done: Done, store: &Store) -> Result<()> {
         let Done { entry, outcome, note, seconds } = done;
         let record = Record::of(&entry);
@@ -192,7 +194,6 @@ impl RunTracker {
         self.close(index, finished)
     }
 
-    /// A stage failed.
     pub fn stage_failed(&mut self, index: usize, error: &str, seconds: f64) -> Result<()> {
         self.failed = true;
         let reason = self.reasons[index].take();
@@ -201,13 +202,13 @@ impl RunTracker {
         self.close(index, finished)
     }
 
-    /// A stage is not made, or not finished.
+    /// Records a stage that was skipped or interrupted.
     pub fn stage_skipped(&mut self, index: usize, reason: String, seconds: f64) -> Result<()> {
         let finished = self.finished(index, Outcome::Skipped, Some(reason), seconds);
         self.close(index, finished)
     }
 
-    /// Writes `run.json` where it lags behind and there is time for it.
+    /// Writes `run.json` if outdated and within the time budget.
     pub fn keep_record(&mut self) -> Result<()> {
         if self.stale && self.writing <= FREE + self.created.elapsed() / SHARE {
             let began = Instant::now();
@@ -218,17 +219,17 @@ impl RunTracker {
         Ok(())
     }
 
-    /// True if every stage is over.
+    /// True if every stage has ended.
     pub fn is_over(&self) -> bool {
         self.open == 0
     }
 
-    /// True if its last event is told.
+    /// True after [`Fact::RunFinished`].
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
 
-    /// Ends the run, once, and seals its files.
+    /// Ends the run (only once) and writes checksums.
     pub fn end(&mut self, stopped: bool, store: &Store) -> Result<RunOutcome> {
         if let Some(outcome) = self.ended {
             return Ok(outcome);
@@ -252,7 +253,7 @@ impl RunTracker {
         Ok(outcome)
     }
 
-    /// The links to what was reused, where they were not made stage by stage.
+    /// Links outputs in one go for runs with nothing to make.
     fn link_all(&self, store: &Store) -> Result<()> {
         let over = self.record.stages.iter().filter(|row| row.outcome == Some(Outcome::Reused));
         let stages: Vec<_> =
@@ -307,20 +308,18 @@ impl RunTracker {
     }
 }
 
-/// A stage that is there.
+/// A finished stage.
 pub struct Done {
-    /// Its entry in the store.
     pub entry: Arc<Entry>,
     /// Made or reused.
     pub outcome: Outcome,
-    /// Worth knowing of a reused one.
+    /// Remark on reuse.
     pub note: Option<String>,
     /// Wall time in this run.
     pub seconds: f64,
 }
 
 impl Done {
-    /// A stage found in the store.
     pub fn reused(entry: Arc<Entry>, note: Option<String>) -> Done {
         Done { entry, outcome: Outcome::Reused, note, seconds: 0.0 }
     }

@@ -1,4 +1,4 @@
-//! The history: how a person names one of the runs of a home.
+//! Finding a run by name.
 
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -6,16 +6,15 @@ use crate::run::{RunFolder, RunRecord};
 use crate::workflow::nearest;
 use std::path::Path;
 
-/// A run and its record.
+/// A run's folder and record.
 #[derive(Clone, Debug)]
 pub struct StoredRun {
-    /// Its folder.
     pub folder: RunFolder,
-    /// Its `run.json`.
+    /// Content of `run.json`.
     pub record: RunRecord,
 }
 
-/// All runs whose record can be read, the newest last, and the troubles of the others.
+/// All readable runs, oldest first, and errors for the rest.
 pub fn all(home: &Home) -> Result<(Vec<StoredRun>, Vec<Error>)> {
     let (mut runs, mut troubles) = (vec![], vec![]);
     for folder in home.all_runs()? {
@@ -28,7 +27,7 @@ pub fn all(home: &Home) -> Result<(Vec<StoredRun>, Vec<Error>)> {
     Ok((runs, troubles))
 }
 
-/// The runs that `names` mean. One run under two names is a mistake: nothing would differ.
+/// Runs by name. Errors if two names give the same run: comparing would show nothing.
 pub fn find_each(home: &Home, names: &[String]) -> Result<Vec<StoredRun>> {
     let mut runs: Vec<StoredRun> = vec![];
     for (at, name) in names.iter().enumerate() {
@@ -45,8 +44,8 @@ pub fn find_each(home: &Home, names: &[String]) -> Result<Vec<StoredRun>> {
     Ok(runs)
 }
 
-/// The run that `name` means: `latest`, a run's id, the beginning of one, its short id (the last
-/// six digits), the newest of a workflow by the workflow's name, or the path of a run's folder.
+/// Finds a run: `latest`, an id, an id prefix, a short id (last six digits), a workflow name
+/// (newest run), or a folder path.
 pub fn find(home: &Home, name: &str) -> Result<StoredRun> {
     let here = Path::new(name);
     if name.contains('/') && here.join("run.json").is_file() {
@@ -73,7 +72,7 @@ pub fn find(home: &Home, name: &str) -> Result<StoredRun> {
     }
 }
 
-/// The last six digits of a run's id.
+/// Last six digits in a run id.
 pub fn short(id: &str) -> &str {
     id.rsplit('-').next().unwrap_or(id)
 }
@@ -82,7 +81,7 @@ fn past(folder: RunFolder) -> Result<StoredRun> {
     Ok(StoredRun { record: folder.record()?, folder })
 }
 
-/// True if the id begins with `name`, or its short id does.
+/// True if the id or its short form starts with `name`.
 fn begins(id: &str, name: &str) -> bool {
     !name.is_empty() && (id.starts_with(name) || short(id).starts_with(name))
 }

@@ -1,73 +1,69 @@
-//! The schedule: which stage may begin now. A pure state machine: no I/O, no threads, no clock.
+//! Decides which stages start next. A pure state machine: no I/O, threads or clock.
 //!
-//! A stage begins once all that it needs is done and its resources are free: the first in order
-//! that fits. A stage that was overtaken [`PATIENCE`] times keeps what it lacks from later ones, so
-//! that a stage which wants much is not starved by many that want little. A stage that waits for
-//! another process gives its resources back ([`Schedule::pause`]) and asks for them again
+//! A stage can start once its needs are done and its resources are free; the first fitting stage in
+//! workflow order starts. After being overtaken [`PATIENCE`] times, a stage reserves its missing
+//! resources: large requests are not starved by many small stages. A stage waiting for another
+//! process releases its resources ([`Schedule::pause`]) and requests them again later
 //! ([`Schedule::resume`]).
 
 use crate::resources::Resources;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A stage in the schedule, by its position in the list given to [`Schedule::new`].
+/// Index into the list given to [`Schedule::new`].
 pub type StageId = usize;
 
-/// Times that a stage is overtaken before it keeps what it lacks from others.
+/// Overtakes before a stage reserves missing resources.
 pub const PATIENCE: u32 = 4;
 
-/// A stage as the schedule sees it.
 #[derive(Clone, Debug)]
-pub struct Node {
-    /// Stages that must finish before.
+pub struct ScheduledStage {
+    /// Stages to finish first.
     pub needs: Vec<StageId>,
-    /// Resources it takes while it runs; of more than there is, all.
+    /// Resources held while running, capped at the budget.
     pub wants: Resources,
 }
 
-/// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Something it needs is not done.
+pub enum StageState {
+    /// Some need is unfinished.
     Waiting,
-    /// It may begin once its resources are free.
+    /// Waits for resources only.
     Ready,
-    /// It has its resources.
+    /// Holds its resources.
     Running,
-    /// It runs without resources, waiting for others.
+    /// Started, but waits for another process without resources.
     Paused,
-    /// It runs without resources and wants them.
+    /// Paused before, now waits for resources.
     Resuming,
-    /// Done.
     Done,
-    /// Failed.
     Failed,
-    /// Will not begin: something it needs failed or was skipped, or the schedule was stopped.
+    /// Will not start: a need failed or was skipped, or the schedule stopped.
     Skipped,
 }
 
-/// Resources for a stage.
+/// Resources granted to a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextAction {
-    /// It begins.
+    /// Start the stage.
     Begin(StageId),
-    /// It goes on after waiting.
+    /// Continue the paused stage.
     Resume(StageId),
 }
 
-/// Stages that may begin, run, and are over. Each step costs what it changes, however many stages
-/// there are.
+/// Scheduler state. Each step's cost depends on its changes, not on the number of stages.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    states: Vec<State>,
+    states: Vec<StageState>,
     wants: Vec<Resources>,
-    /// Stages that read each stage.
+    /// Dependent stages per stage.
     readers: Vec<Vec<StageId>>,
-    /// Unfinished inputs of each stage.
+    /// Unfinished needs per stage.
     missing: Vec<usize>,
     free: Resources,
-    /// Stages that want the same resources, least first: those that resume, then in order.
+    /// Queues by demand, smallest first; inside a queue resuming stages come first, then workflow
+    /// order.
     wanting: BTreeMap<Resources, BTreeSet<(bool, StageId)>>,
-    /// Times that each stage was overtaken.
+    /// Overtake count per stage.
     overtaken: BTreeMap<StageId, u32>,
     /// Stages running, paused or resuming.
     active: usize,
@@ -76,15 +72,15 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule in which nothing has begun. With `keep_going` a failure stops only what needs it.
-    /// The needs must be free of circles.
-    pub fn new(nodes: Vec<Node>, budget: Resources, keep_going: bool) -> Schedule {
+    /// Fresh schedule. With `keep_going`, a failure stops only dependent stages. Needs must be
+    /// acyclic.
+    pub fn new(nodes: Vec<ScheduledStage>, budget: Resources, keep_going: bool) -> Schedule {
         let mut readers = vec![vec![]; nodes.len()];
         for (id, node) in nodes.iter().enumerate() {
             node.needs.iter().for_each(|&need| readers[need].push(id));
         }
         let mut schedule = Schedule {
-            states: vec![State::Waiting; nodes.len()],
+            states: vec![StageState::Waiting; nodes.len()],
             wants: nodes.iter().map(|node| node.wants.at_most(budget)).collect(),
             readers,
             missing: nodes.iter().map(|node| node.needs.len()).collect(),
@@ -99,7 +95,7 @@ impl Schedule {
         schedule
     }
 
-    /// Gives resources to the next stage. `None` until something changes.
+    /// Grants resources to the next stage; `None` until a stage changes state.
     pub fn turn(&mut self) -> Option<NextAction> {
         let mut heads: Vec<(bool, StageId)> =
             self.wanting.values().filter_map(BTreeSet::first).copied().collect();
@@ -110,11 +106,11 @@ impl Schedule {
         self.free -= self.wants[id];
         self.overtaken.remove(&id);
         self.active += usize::from(begins);
-        self.states[id] = State::Running;
+        self.states[id] = StageState::Running;
         Some(if begins { NextAction::Begin(id) } else { NextAction::Resume(id) })
     }
 
-    /// The first of the heads of the queues that fits and takes nothing that is kept for another.
+    /// First queue head that fits without touching reserved resources.
     fn first_that_fits(&mut self, heads: &[(bool, StageId)]) -> Option<(bool, StageId)> {
         let (mut kept, mut passed) = (Resources::default(), vec![]);
         for &(begins, id) in heads {
@@ -145,15 +141,15 @@ impl Schedule {
         }
     }
 
-    /// A stage is over. Returns what is skipped because of it, in order.
+    /// Records a stage's end; returns skipped stages in order.
     pub fn finish(&mut self, id: StageId, ok: bool) -> Vec<StageId> {
         debug_assert!(self.is_active(id), "stage {id} is {:?} and cannot finish", self.states[id]);
-        if self.states[id] == State::Running {
+        if self.states[id] == StageState::Running {
             self.free += self.wants[id];
         }
         self.active -= 1;
         self.leave_queue(false, id);
-        self.states[id] = if ok { State::Done } else { State::Failed };
+        self.states[id] = if ok { StageState::Done } else { StageState::Failed };
         if ok {
             self.ready_after(id);
             return vec![];
@@ -162,54 +158,52 @@ impl Schedule {
         self.skip_after(id)
     }
 
-    /// A running stage waits for others and gives its resources back.
+    /// Releases a running stage's resources while it waits for another process.
     pub fn pause(&mut self, id: StageId) {
-        if self.states[id] == State::Running {
+        if self.states[id] == StageState::Running {
             self.free += self.wants[id];
-            self.states[id] = State::Paused;
+            self.states[id] = StageState::Paused;
         }
     }
 
-    /// A paused stage wants its resources again; [`Schedule::turn`] gives them, before any that has
-    /// not begun.
+    /// Queues a paused stage, ahead of unstarted stages; [`Schedule::turn`] wakes it.
     pub fn resume(&mut self, id: StageId) {
-        if self.states[id] == State::Paused {
-            self.states[id] = State::Resuming;
+        if self.states[id] == StageState::Paused {
+            self.states[id] = StageState::Resuming;
             self.queue(false, id);
         }
     }
 
-    /// Nothing begins any more; what runs may finish.
+    /// Starts nothing more; running stages may finish.
     pub fn stop(&mut self) {
         self.stopped = true;
     }
 
-    /// Skips all that has not begun. Returns it, in order.
+    /// Skips all unstarted stages; returns them in order.
     pub fn skip_rest(&mut self) -> Vec<StageId> {
         self.wanting.values_mut().for_each(|queue| queue.retain(|(begins, _)| !begins));
         let rest: Vec<StageId> = (0..self.states.len())
-            .filter(|&id| matches!(self.states[id], State::Waiting | State::Ready))
+            .filter(|&id| matches!(self.states[id], StageState::Waiting | StageState::Ready))
             .collect();
-        rest.iter().for_each(|&id| self.states[id] = State::Skipped);
+        rest.iter().for_each(|&id| self.states[id] = StageState::Skipped);
         rest
     }
 
-    /// The state of a stage.
-    pub fn state(&self, id: StageId) -> State {
+    pub fn state(&self, id: StageId) -> StageState {
         self.states[id]
     }
 
-    /// True if nothing runs and nothing can begin.
+    /// True if nothing runs and nothing can start.
     pub fn is_idle(&self) -> bool {
         self.active == 0 && (self.stopped || self.wanting.values().all(BTreeSet::is_empty))
     }
 
     fn is_active(&self, id: StageId) -> bool {
-        matches!(self.states[id], State::Running | State::Paused | State::Resuming)
+        matches!(self.states[id], StageState::Running | StageState::Paused | StageState::Resuming)
     }
 
     fn ready(&mut self, id: StageId) {
-        self.states[id] = State::Ready;
+        self.states[id] = StageState::Ready;
         self.queue(true, id);
     }
 
@@ -220,19 +214,19 @@ impl Schedule {
     fn ready_after(&mut self, done: StageId) {
         for id in std::mem::take(&mut self.readers[done]) {
             self.missing[id] -= 1;
-            if self.missing[id] == 0 && self.states[id] == State::Waiting {
+            if self.missing[id] == 0 && self.states[id] == StageState::Waiting {
                 self.ready(id);
             }
         }
     }
 
-    /// Skips whatever needs something that failed or was skipped, near or far.
+    /// Skips all direct and indirect dependents.
     fn skip_after(&mut self, failed: StageId) -> Vec<StageId> {
         let (mut skipped, mut lost) = (vec![], vec![failed]);
         while let Some(id) = lost.pop() {
             for reader in std::mem::take(&mut self.readers[id]) {
-                if self.states[reader] == State::Waiting {
-                    self.states[reader] = State::Skipped;
+                if self.states[reader] == StageState::Waiting {
+                    self.states[reader] = StageState::Skipped;
                     skipped.push(reader);
                     lost.push(reader);
                 }
@@ -260,8 +254,8 @@ mod tests {
         })
     }
 
-    fn node(wants: Resources, needs: &[StageId]) -> Node {
-        Node { needs: needs.to_vec(), wants }
+    fn node(wants: Resources, needs: &[StageId]) -> ScheduledStage {
+        ScheduledStage { needs: needs.to_vec(), wants }
     }
 
     #[test]
@@ -298,7 +292,7 @@ mod tests {
         schedule.pause(0);
         assert_eq!(next(&mut schedule), Some(1), "the slot is free for another");
         schedule.resume(0);
-        assert_eq!((schedule.state(0), next(&mut schedule)), (State::Resuming, None));
+        assert_eq!((schedule.state(0), next(&mut schedule)), (StageState::Resuming, None));
         schedule.finish(1, true);
         assert_eq!(next(&mut schedule), Some(0), "it comes before what has not begun");
         assert_eq!(next(&mut schedule), None);
@@ -350,8 +344,8 @@ mod tests {
             let mut draw = Draw::new(seed, 0, 0, "schedule");
             let count = 1 + draw.below(20) as usize;
 
-            let nodes: Vec<Node> = (0..count)
-                .map(|id| Node {
+            let nodes: Vec<ScheduledStage> = (0..count)
+                .map(|id| ScheduledStage {
                     needs: (0..id).filter(|_| draw.chance(0.25)).collect(),
                     wants: some(&mut draw),
                 })
@@ -368,7 +362,7 @@ mod tests {
         }
     }
 
-    fn run_through(nodes: &[Node], keep_going: bool, draw: &mut Draw, seed: u64) {
+    fn run_through(nodes: &[ScheduledStage], keep_going: bool, draw: &mut Draw, seed: u64) {
         let budget = Resources { io: 2, jobs: 1 + draw.below(3), cpus: 4, memory: 10, gpus: 2 };
         let mut schedule = Schedule::new(nodes.to_vec(), budget, keep_going);
         let (mut running, mut paused, mut over) = (vec![], vec![], vec![]);
@@ -376,7 +370,7 @@ mod tests {
         while !schedule.is_idle() {
             while let Some(id) = next(&mut schedule) {
                 assert!(
-                    nodes[id].needs.iter().all(|&need| schedule.state(need) == State::Done),
+                    nodes[id].needs.iter().all(|&need| schedule.state(need) == StageState::Done),
                     "seed {seed}"
                 );
                 running.push(id);
@@ -404,7 +398,7 @@ mod tests {
         over.extend(schedule.skip_rest());
         over.sort_unstable();
         assert_eq!(over, (0..nodes.len()).collect::<Vec<_>>(), "seed {seed}");
-        let skipped = (0..nodes.len()).any(|id| schedule.state(id) == State::Skipped);
+        let skipped = (0..nodes.len()).any(|id| schedule.state(id) == StageState::Skipped);
         assert!(failed || !skipped, "seed {seed}: skipped without a failure");
     }
 
@@ -412,7 +406,8 @@ mod tests {
     fn the_first_that_fits_begins_and_gives_way_to_a_stage_that_wants_much_in_the_end() {
         let all = Resources { gpus: 4, ..NONE };
         let many = (0..20).map(|_| node(GPU, &[]));
-        let nodes: Vec<Node> = [node(GPU, &[]), node(all, &[])].into_iter().chain(many).collect();
+        let nodes: Vec<ScheduledStage> =
+            [node(GPU, &[]), node(all, &[])].into_iter().chain(many).collect();
         let mut schedule = Schedule::new(nodes, all, false);
         let mut running: Vec<StageId> = std::iter::from_fn(|| next(&mut schedule)).collect();
         assert_eq!(running, [0, 2, 3, 4], "the small ones use what the large one cannot");

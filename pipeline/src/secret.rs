@@ -1,23 +1,23 @@
-//! Credentials in URLs and variables, and how they are kept out of everything that is written.
+//! Keeps credentials in URLs and variables out of everything written.
 //!
-//! Of a URL no user, no fragment and no query value is kept, but for a few harmless keys: nobody
-//! can list all the names under which services expect a password. A variable is a secret if a URL
-//! is written with it, or if its name says so. What is replaced is the content of strings, before
-//! they are encoded, so that records stay what they are: JSON, YAML, tables.
+//! URLs lose user, fragment and query values except for harmless keys: password parameters have too
+//! many names to enumerate. Variables are secret if used in a URL or named like a secret.
+//! Replacement happens in string contents before encoding, hence records remain valid JSON, YAML
+//! and tables.
 
 use std::collections::BTreeSet;
 use std::sync::{PoisonError, RwLock};
 
-/// Stands where a secret stood.
+/// Placeholder for a secret.
 const HIDDEN: &str = "***";
 
-/// The same in the text of a YAML file, where an asterisk may begin an alias.
+/// Placeholder in YAML, where an asterisk could start an alias.
 const HIDDEN_IN_YAML: &str = "hidden";
 
-/// Query parameters whose values are kept: they say which file, in which form.
+/// Query parameters kept: they select file and format.
 const HARMLESS: [&str; 7] = ["download", "dl", "export", "format", "part", "raw", "version"];
 
-/// Words in the name of a variable that make its value a secret wherever it is used.
+/// Variable names containing these words mark secrets.
 const TELLING: [&str; 10] = [
     "token",
     "signature",
@@ -31,23 +31,23 @@ const TELLING: [&str; 10] = [
     "auth",
 ];
 
-/// A secret that is shorter is replaced only where it is a whole segment of a URL's path: a text
-/// may hold its letters by chance.
+/// Shorter secrets are replaced only as whole URL path segments: ordinary text may contain their
+/// letters.
 const SHORTEST: usize = 6;
 
-/// The values of variables that are secrets.
+/// Secret values of variables.
 static REMEMBERED: RwLock<BTreeSet<String>> = RwLock::new(BTreeSet::new());
 
-/// From now on the value of the variable `name` is hidden wherever it would be written, if the name
-/// says that it is a secret: `DATA_TOKEN`, but not `DATA_ROOT`.
+/// Hides the variable's value from now on if its name marks a secret: `DATA_TOKEN`, not
+/// `DATA_ROOT`.
 pub fn remember(name: &str, value: &str) {
     if is_telling(name) {
         remember_value(value);
     }
 }
 
-/// From now on a value is hidden that a URL is written with, whatever its variable is called. A
-/// value that is a URL itself is hidden in parts, as every URL.
+/// Hides a value used inside a URL, whatever its variable's name. Values that are URLs themselves
+/// are stripped as such.
 pub fn remember_in_url(value: &str) {
     if !value.contains("://") {
         remember_value(value);
@@ -60,19 +60,18 @@ fn remember_value(value: &str) {
     }
 }
 
-/// True if a text can hold a secret at all; cheap.
+/// Cheap test: false if the text cannot contain a secret.
 pub fn may_hold(text: &str) -> bool {
     text.contains("://") || !REMEMBERED.read().unwrap_or_else(PoisonError::into_inner).is_empty()
 }
 
-/// The text without the credentials of the URLs in it and without the remembered values. Everything
-/// else stays as it is. For texts that people read; a record is stripped value by value
+/// Removes URL credentials and remembered values from readable text. Records are stripped per value
 /// ([`strip_value`]).
 pub fn strip(text: &str) -> String {
     strip_with(text, HIDDEN)
 }
 
-/// The same of the text of a YAML file, which stays one.
+/// Like [`strip`], keeping YAML valid.
 pub fn strip_yaml(text: &str) -> String {
     strip_with(text, HIDDEN_IN_YAML)
 }
@@ -98,7 +97,7 @@ fn strip_urls(text: &str, remembered: &BTreeSet<String>) -> String {
     out
 }
 
-/// Bytes of the URL that a text begins with. A variable in it, as `${NAME}`, does not end it.
+/// Length of the URL at the start; `${NAME}` inside does not end it.
 fn length(text: &str) -> usize {
     let ends = |c: char| c.is_whitespace() || "\"'<>`,;{}|\\".contains(c);
     let mut at = 0;
@@ -113,7 +112,7 @@ fn length(text: &str) -> usize {
     text.len()
 }
 
-/// A URL behind its `://`.
+/// Strips a URL given without its scheme.
 fn strip_url(url: &str, remembered: &BTreeSet<String>) -> String {
     let host_end = url.find(['/', '?', '#']).unwrap_or(url.len());
     let (authority, rest) = url.split_at(host_end);
@@ -129,20 +128,20 @@ fn strip_url(url: &str, remembered: &BTreeSet<String>) -> String {
     format!("{host}{path}{query}{fragment}")
 }
 
-/// A field of a query. One without a name may be a key by itself.
+/// Strips a query field; a field without a name may be a key itself.
 fn strip_field(field: &str) -> String {
     let Some((name, value)) = field.split_once('=') else { return HIDDEN.to_string() };
     let is_harmless = HARMLESS.contains(&name.to_ascii_lowercase().as_str());
     if is_harmless || value.is_empty() { field.to_string() } else { format!("{name}={HIDDEN}") }
 }
 
-/// True if the name of a variable says that its value is a secret.
+/// True if the variable's name marks a secret.
 fn is_telling(name: &str) -> bool {
     let plain = name.to_ascii_lowercase().replace(['-', '_'], "");
     TELLING.iter().any(|word| plain.contains(word)) || plain == "sig"
 }
 
-/// The same for every string in a value.
+/// Strips every string in a value.
 pub fn strip_value(value: &serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {

@@ -1,38 +1,36 @@
-//! Wishes: what the command line wants done differently, and which stages that leaves out.
+//! Stage selection on the command line.
 
 use crate::error::{Error, Result};
 use crate::workflow::{Workflow, either, nearest};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::stage::TESTING_PART;
 
-/// The selection of stages on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct StageSelection {
     /// Only these stages; empty for all.
     pub only: Vec<String>,
-    /// Only these stages and what they need; empty for all.
+    /// Only these stages and their needs; empty for all.
     pub until: Vec<String>,
-    /// Stages to make anew.
+    /// Stages to make again.
     pub force: Vec<String>,
-    /// Older versions of kinds whose artifacts are accepted.
+    /// Accepted older versions by kind.
     pub accept: BTreeMap<String, u32>,
-    /// Read every blob before it is reused.
+    /// Read every blob before reuse.
     pub verify: bool,
-    /// Leave out what reads the testing part, and what needs that.
+    /// Exclude stages reading the testing part, and their dependents.
     pub untested: bool,
 }
 
-/// The reason for leaving out a stage.
+/// Reason for excluding a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftOut {
-    /// `--only` and `--until` name others.
+    /// Excluded by `--only` or `--until`.
     Unselected,
-    /// Whatever chooses among variants looks at validation only.
+    /// Variants are chosen by validation scores; testing is excluded.
     Untested,
 }
 
 impl LeftOut {
-    /// As a reason for people.
     pub fn words(self) -> &'static str {
         match self {
             LeftOut::Unselected => "left out by '--only' or '--until'",
@@ -42,7 +40,7 @@ impl LeftOut {
 }
 
 impl StageSelection {
-    /// For each stage why it is not asked for, where it is not.
+    /// Reason per stage; `None` for included stages.
     pub fn left_out(&self, workflow: &Workflow) -> Result<Vec<Option<LeftOut>>> {
         let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
         self.known(&ids)?;
@@ -63,7 +61,7 @@ impl StageSelection {
         Ok(ids.into_iter().map(left_out).collect())
     }
 
-    /// Refuses the name of a stage that is not there.
+    /// Errors on unknown stage names.
     fn known(&self, ids: &[&str]) -> Result<()> {
         for (flag, names) in
             [("--only", &self.only), ("--until", &self.until), ("--force", &self.force)]
@@ -79,7 +77,7 @@ impl StageSelection {
     }
 }
 
-/// The stages that read the testing part of a cache, and those that need them, near or far.
+/// Stages reading a cache's testing part, and their direct or indirect dependents.
 pub fn testing(workflow: &Workflow) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for stage in &workflow.stages {

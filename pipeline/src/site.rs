@@ -38,7 +38,7 @@ pub enum OnStop {
 /// The file as written.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct Written {
+struct SiteFile {
     /// The place where stages are made.
     executor: ExecutorName,
     /// The Slurm cluster.
@@ -189,7 +189,7 @@ impl Site {
         let places = [Some(home.join("site.yaml")), usual];
         match places.into_iter().flatten().find(|path| path.is_file()) {
             Some(path) => Site::read(&path),
-            None => Site::of(Written::default()).map_err(|_| Error::usage("site: no default")),
+            None => Site::of(SiteFile::default()).map_err(|_| Error::usage("site: no default")),
         }
     }
 
@@ -198,7 +198,7 @@ impl Site {
         let file = path.display().to_string();
         let kinds: Vec<&str> = voxflow_stages::KINDS.iter().map(|kind| kind.name).collect();
         let parse = |value: Value| {
-            let written: Written =
+            let written: SiteFile =
                 serde_json::from_value(value).map_err(|error| vec![(vec![], error.to_string())])?;
             let unknown = written.kinds.keys().find(|name| !kinds.contains(&name.as_str()));
             if let Some(name) = unknown {
@@ -210,7 +210,7 @@ impl Site {
         workflow::settings::read(&file, &bytes, &schema(), parse).map_err(complain)
     }
 
-    fn of(written: Written) -> std::result::Result<Site, workflow::settings::Troubles> {
+    fn of(written: SiteFile) -> std::result::Result<Site, workflow::settings::Troubles> {
         let mut troubles = vec![];
         let mut time = |path: &[&str], text: &Option<String>| {
             let parsed = text.as_deref().map(parse_size::age).transpose();
@@ -302,7 +302,7 @@ pub fn schema() -> Value {
     schemars::generate::SchemaSettings::default()
         .with(|settings| settings.inline_subschemas = true)
         .into_generator()
-        .into_root_schema_for::<Written>()
+        .into_root_schema_for::<SiteFile>()
         .to_value()
 }
 

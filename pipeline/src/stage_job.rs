@@ -1,7 +1,7 @@
-//! Making one stage, on a thread of its own: recalled from the store as its items are, with the
-//! work done by an executor. What happens on the way is sent to the thread that owns the run.
+//! Makes one stage on its own thread: recalls it from the store like its items, with an executor
+//! doing the work. Messages go to the thread owning the run.
 
-use crate::executor::{Executor, Finished, HandedItem, Order};
+use crate::executor::{Executor, HandedItem, MadeFacts, StageOrder};
 use crate::job::Job;
 use crate::job_facts::JobFacts;
 use crate::lock::lock;
@@ -18,78 +18,74 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use voxflow_cache::{
-    Artifact, Blob, Claim, Draft, Entry, Fingerprint, Making, Policy, Recall, Recipe, Seen,
-    SettledFolder, Store, Wait, Watch, disk,
+    Artifact, Blob, Claim, Draft, Entry, FilesCheck, Fingerprint, MadeRecord, Recall, RecallPolicy,
+    Recipe, SettledFolder, Store, WaitForClaim, Watch, disk,
 };
 use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 
 /// Interval at which a waiting thread polls for a stop request.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Messages from a stage's thread to the thread that owns the run.
 pub enum JobEvent {
-    /// The stage said something.
     Said(Message),
-    /// It waits for another maker and gives its slot back.
+    /// Waits for another maker; its resources are free meanwhile.
     Waiting,
-    /// It wants a slot again.
+    /// Requests resources again.
     Resuming,
-    /// It is over. The last note.
+    /// Always the last message.
     JobResult(Box<JobResult>),
 }
 
-/// The result of a stage.
 pub struct JobResult {
-    /// The entry and whether it was made here, or why there is none.
+    /// The entry and its origin, or the error.
     pub result: Result<(Entry, Recall)>,
-    /// Wall time.
+    /// Wall time in seconds.
     pub seconds: f64,
 }
 
-/// The record of an entry: enough to replay its making in a later run.
+/// Data stored with an entry, sufficient for replaying its making in later runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Record {
-    /// The metrics in the order they were told.
+    /// Metrics in order of arrival.
     pub metrics: Vec<Metric>,
-    /// Warnings, without credentials; replayed when the artifact is reused.
+    /// Warnings without credentials, replayed on reuse.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Host and build of its maker.
     pub maker: Maker,
 }
 
-/// Host, device and build of a maker.
+/// Host, device and build that made an artifact.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Maker {
-    /// The machine's name.
+    /// Host name.
     pub host: String,
-    /// The job of a cluster.
+    /// Cluster job, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job: Option<JobFacts>,
-    /// The device ("cpu", "cuda:0 …").
+    /// Device ("cpu", "cuda:0 …").
     pub device: String,
-    /// Threads.
     pub threads: usize,
-    /// Versions of the program and libraries.
+    /// Program and library versions.
     pub versions: BTreeMap<String, String>,
-    /// Processor time; of the whole program where the stage ran in it.
+    /// CPU seconds; for in-process stages those of the whole program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
-    /// Largest resident memory of the process it was made in.
+    /// Peak resident memory of the maker's process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_rss_bytes: Option<u64>,
 }
 
 impl Record {
-    /// The record of an entry. One that another program wrote differently is empty.
+    /// Parses an entry's record; records in unknown formats read as empty.
     pub fn of(entry: &Entry) -> Record {
         serde_json::from_value(entry.record.clone()).unwrap_or_default()
     }
 }
 
-/// Makes a stage, telling `notes`; `go` hears when a slot is given after waiting.
+/// Makes a stage, sending events to `notes`; `go` receives a signal when a paused stage gets
+/// resources.
 pub fn make(
     job: &Job,
     store: &Store,
@@ -118,7 +114,7 @@ pub fn make(
     })));
 }
 
-/// The stage's host: what it says and recalls goes through here.
+/// Connects a stage to store, executor and event channel.
 struct StageHost<'a> {
     job: &'a Job,
     store: &'a Store,
@@ -126,7 +122,7 @@ struct StageHost<'a> {
     stop: &'a Stop,
     notes: &'a Sender<(usize, JobEvent)>,
     own: OwnFiles<'a>,
-    /// The blobs that the stage in hand takes over.
+    /// Blobs adopted by the current attempt.
     adopted: Mutex<Vec<(String, Blob)>>,
     collected: Mutex<Collected>,
 }
@@ -152,7 +148,7 @@ impl StageHost<'_> {
     }
 
     fn make(&self, go: &Receiver<()>) -> Result<(Entry, Recall)> {
-        let waiting = |wait: Wait| self.give_back_slot(go, wait);
+        let waiting = |wait: WaitForClaim| self.give_back_slot(go, wait);
         let recalled = self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))?;
         if recalled.1 == Recall::Made {
             self.executor.tidy(&self.job.recipe);
@@ -160,22 +156,22 @@ impl StageHost<'_> {
         Ok(recalled)
     }
 
-    /// Looks up a stage or an item, or makes it. It is made again where a file that it reads was
-    /// written meanwhile, a few times.
+    /// Recalls a stage or item; repeats the work a few times if input files are rewritten
+    /// meanwhile.
     fn recalled(
         &self,
         recipe: &Recipe,
-        waiting: &dyn Fn(Wait) -> Result<Claim>,
-        work: &dyn Fn(&Draft) -> Result<Attempt>,
+        waiting: &dyn Fn(WaitForClaim) -> Result<Claim>,
+        work: &dyn Fn(&Draft) -> Result<MakeAttempt>,
     ) -> Result<(Entry, Recall)> {
         let stop = || self.stop.is_asked();
-        let policy = Policy { verify: self.job.verify, ..Policy::new(&stop) };
+        let policy = RecallPolicy { verify: self.job.verify, ..RecallPolicy::new(&stop) };
         let mut attempts = 1;
         loop {
             let was_touched = Cell::new(false);
             let make = |draft: &Draft| match work(draft)? {
-                Attempt::Made(making) => Ok(making),
-                Attempt::Touched(file) => {
+                MakeAttempt::Made(making) => Ok(making),
+                MakeAttempt::Touched(file) => {
                     was_touched.set(true);
                     Err(touched(&file))
                 }
@@ -187,19 +183,19 @@ impl StageHost<'_> {
         }
     }
 
-    /// Does the stage's work.
-    fn attempt(&self, draft: &Draft) -> Result<Attempt> {
+    /// Performs one attempt at the stage's work.
+    fn attempt(&self, draft: &Draft) -> Result<MakeAttempt> {
         let watch = self.own.watch_stage()?;
         self.adopted().clear();
         let looked = self.own.look_again(&watch, self.work(&self.task(draft)));
-        if let Ok((_, Seen::Touched(_))) | Err(Error::Store(voxflow_cache::Error::Changed { .. })) =
-            &looked
+        if let Ok((_, FilesCheck::Touched(_)))
+        | Err(Error::Store(voxflow_cache::Error::Changed { .. })) = &looked
         {
             // Made of files that were written meanwhile: nobody may take it over.
             self.executor.tidy(&self.job.recipe);
         }
         let (finished, seen) = looked?;
-        if let Seen::Touched(file) = seen {
+        if let FilesCheck::Touched(file) = seen {
             return self.begin_again(file);
         }
         self.adopted().drain(..).for_each(|(name, blob)| draft.adopt(&name, &blob));
@@ -214,17 +210,18 @@ impl StageHost<'_> {
             files: made.files,
             seconds: made.seconds,
         });
-        Ok(Attempt::Made(Making { record, items, elsewhere }))
+        Ok(MakeAttempt::Made(MadeRecord { record, items, elsewhere }))
     }
 
-    /// Forgets an attempt. Metrics cannot be taken back, so that a stage that told some has failed.
-    fn begin_again(&self, file: PathBuf) -> Result<Attempt> {
+    /// Discards an attempt. Sent metrics cannot be withdrawn; with metrics, the stage fails
+    /// instead.
+    fn begin_again(&self, file: PathBuf) -> Result<MakeAttempt> {
         let told = std::mem::take(&mut *self.collected());
-        if told.metrics.is_empty() { Ok(Attempt::Touched(file)) } else { Err(touched(&file)) }
+        if told.metrics.is_empty() { Ok(MakeAttempt::Touched(file)) } else { Err(touched(&file)) }
     }
 
-    /// Waits for another maker and gives the slot back meanwhile.
-    fn give_back_slot(&self, go: &Receiver<()>, wait: Wait) -> Result<Claim> {
+    /// Waits for another maker with resources released.
+    fn give_back_slot(&self, go: &Receiver<()>, wait: WaitForClaim) -> Result<Claim> {
         self.note(JobEvent::Waiting);
         let claim = wait()?;
         self.note(JobEvent::Resuming);
@@ -255,7 +252,7 @@ impl StageHost<'_> {
         }
     }
 
-    fn work(&self, task: &Task) -> Result<Finished> {
+    fn work(&self, task: &Task) -> Result<MadeFacts> {
         let watch = self.executor.hands_items().then(|| self.own.watch_items()).transpose()?;
         let drafts = Mutex::new(vec![]);
         let workdir = || {
@@ -264,7 +261,7 @@ impl StageHost<'_> {
             lock(&drafts).push(draft);
             Ok(folder)
         };
-        let order = Order {
+        let order = StageOrder {
             kind: self.job.kind,
             task,
             workdir: &workdir,
@@ -279,21 +276,21 @@ impl StageHost<'_> {
         self.executor.make(&order, self, self.stop)
     }
 
-    /// Publishes an item that was made outside of this program, unless a file that it may have read
-    /// was written meanwhile: then it is made again.
+    /// Publishes an item made outside this program, unless its input files were touched: then it is
+    /// dropped and made again.
     fn keep_item(&self, item: &HandedItem, watch: &Watch) -> Result<()> {
-        if let ((), Seen::Touched(_)) = seen_again(watch, Ok(()))? {
+        if let ((), FilesCheck::Touched(_)) = seen_again(watch, Ok(()))? {
             // Neither this program nor a node takes an item whose files are gone.
             return Ok(disk::remove(&item.folder)?);
         }
         let HandedItem { recipe, folder, files, seconds } = item.clone();
         let elsewhere = SettledFolder { folder, files, seconds };
-        let making = Making { elsewhere: Some(elsewhere), ..Making::default() };
-        let waiting = |wait: Wait| Ok(wait()?);
-        self.recalled(&recipe, &waiting, &|_| Ok(Attempt::Made(making.clone()))).map(drop)
+        let making = MadeRecord { elsewhere: Some(elsewhere), ..MadeRecord::default() };
+        let waiting = |wait: WaitForClaim| Ok(wait()?);
+        self.recalled(&recipe, &waiting, &|_| Ok(MakeAttempt::Made(making.clone()))).map(drop)
     }
 
-    fn record(&self, finished: &Finished) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
+    fn record(&self, finished: &MadeFacts) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
         let usage = finished.usage;
         let mut collected = self.collected();
         let mut versions = machine::versions();
@@ -350,7 +347,7 @@ impl Host for StageHost<'_> {
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
-        let waiting = |wait: Wait| Ok(wait()?);
+        let waiting = |wait: WaitForClaim| Ok(wait()?);
         let work = |draft: &Draft| self.make_item(recipe, draft, make);
         let (entry, recall) = self.recalled(recipe, &waiting, &work)?;
         let made = recall == Recall::Made;
@@ -372,33 +369,30 @@ impl Host for StageHost<'_> {
 }
 
 impl StageHost<'_> {
-    /// Makes an item of files that nobody changes meanwhile.
+    /// Makes an item while watching its input files.
     fn make_item(
         &self,
         recipe: &Recipe,
         draft: &Draft,
         make: &dyn Fn(&Path) -> Result<()>,
-    ) -> Result<Attempt> {
+    ) -> Result<MakeAttempt> {
         let watch = self.own.watch_item(recipe)?;
         let ((), seen) = seen_again(&watch, make(draft.folder()))?;
-        if let Seen::Touched(file) = seen {
-            return Ok(Attempt::Touched(file));
+        if let FilesCheck::Touched(file) = seen {
+            return Ok(MakeAttempt::Touched(file));
         }
         self.job.kind.check_item(recipe, draft.folder())?;
-        Ok(Attempt::Made(Making::default()))
+        Ok(MakeAttempt::Made(MadeRecord::default()))
     }
 }
 
-/// Outcome of an attempt at a stage or an item.
-enum Attempt {
-    /// It is made.
-    Made(Making),
-    /// This file was written meanwhile, its bytes the same in the end, so that nobody can say what
-    /// the work has read.
+enum MakeAttempt {
+    Made(MadeRecord),
+    /// An input was rewritten with equal bytes; intermediate content may have been read.
     Touched(PathBuf),
 }
 
-/// The message of a panic, in one line.
+/// A panic's message in one line.
 fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic
         .downcast_ref::<String>()

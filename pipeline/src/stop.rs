@@ -1,7 +1,7 @@
-//! Signals: the first SIGINT or SIGTERM asks to stop, the second ends everything at once. SIGHUP
-//! and the warnings of batch systems only ever ask. Signals that whoever started this program has
-//! ignored stay so (`nohup`). A signal that suspends this program suspends the work that it has
-//! started elsewhere, and continues it with it. That work registers as [`Stoppable`].
+//! Signal handling. The first SIGINT or SIGTERM requests a stop, the second ends the process at
+//! once; SIGHUP and batch system warnings only request. Signals ignored at start stay ignored
+//! (`nohup`). Suspending and continuing this program also applies to work started elsewhere,
+//! registered as [`Stoppable`].
 
 use crate::error::{Error, Exit, Result};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
@@ -10,50 +10,49 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Always caught.
+/// Always handled.
 const ALWAYS: [i32; 3] = [SIGINT, SIGTERM, SIGCONT];
-/// These ask, however often they come: a closed terminal sends more than one, a limit of processor
-/// time one a second, and batch systems warn by the others before they end a job.
+/// Only request a stop, however often they arrive: closing a terminal sends several, CPU limits one
+/// per second, batch systems warn before killing.
 const ASKING: [i32; 4] = [SIGHUP, SIGXCPU, SIGUSR1, SIGUSR2];
-/// A terminal suspends by SIGTSTP, or by the others when a program in the background writes to it
-/// or reads from it.
+/// Suspending: SIGTSTP by the user, the others on background terminal access.
 const SUSPENDING: [i32; 3] = [SIGTSTP, SIGTTIN, SIGTTOU];
 
-/// Work outside of this process: a worker, a job.
+/// Work outside this process: a worker or a job.
 pub trait Stoppable: Send + Sync {
-    /// Asks it to keep finished work and end.
+    /// Asks for an orderly end; finished work is kept.
     fn ask(&self);
-    /// Stops it for a while; does nothing where that is not possible.
+    /// Suspends; no-op if unsupported.
     fn suspend(&self) {}
-    /// Lets it go on.
+    /// Continues.
     fn resume(&self) {}
-    /// Ends it at once.
+    /// Ends at once.
     fn kill(&self);
 }
 
-/// A request to stop, and the work that must hear of it. Clones share both.
+/// Stop request plus work to notify. Clones share both.
 #[derive(Clone, Default)]
 pub struct Stop {
-    inner: Arc<Inner>,
+    inner: Arc<StopState>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct StopState {
     asked: AtomicBool,
-    /// A batch system has warned of the end of a job's time.
+    /// Set after a batch system's warning about the job's time limit.
     warned: AtomicBool,
     next: AtomicU64,
     work: Mutex<BTreeMap<u64, Arc<dyn Stoppable>>>,
 }
 
-/// Work that hears of stops until this is dropped.
-pub struct Registered<T> {
+/// Registered work; unregisters on drop.
+pub struct Registration<T> {
     stop: Stop,
     id: u64,
     work: Arc<T>,
 }
 
-impl<T> std::ops::Deref for Registered<T> {
+impl<T> std::ops::Deref for Registration<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -61,14 +60,14 @@ impl<T> std::ops::Deref for Registered<T> {
     }
 }
 
-impl<T> Drop for Registered<T> {
+impl<T> Drop for Registration<T> {
     fn drop(&mut self) {
         self.stop.work().remove(&self.id);
     }
 }
 
 impl Stop {
-    /// Begins to listen for signals. To be called once in a process.
+    /// Starts listening for signals. Call once per process.
     pub fn listen(&self) -> Result<()> {
         let others = ASKING.into_iter().chain(SUSPENDING);
         let caught = ALWAYS.into_iter().chain(others.filter(|signal| !is_ignored(*signal)));
@@ -98,8 +97,8 @@ impl Stop {
         }
     }
 
-    /// Stands still with all work until SIGCONT. By SIGSTOP, which reaches groups that a terminal's
-    /// signal would pass over. Under the lock, so that nothing begins meanwhile.
+    /// Suspends all work, then this process. Uses SIGSTOP because terminal signals skip other
+    /// process groups, and keeps the lock so that no work starts meanwhile.
     fn suspend(&self) {
         let work = self.work();
         work.values().for_each(|work| work.suspend());
@@ -107,27 +106,27 @@ impl Stop {
             .ok();
     }
 
-    /// Asks everything to stop.
+    /// Requests a stop everywhere.
     pub fn ask(&self) {
         self.inner.asked.store(true, Ordering::SeqCst);
         self.each(|work| work.ask());
     }
 
-    /// True if a stop was asked for.
     pub fn is_asked(&self) -> bool {
         self.inner.asked.load(Ordering::SeqCst)
     }
 
-    /// True if a batch system has warned that the time of the job is nearly over.
+    /// True after a batch system's warning about the job's time limit.
     pub fn is_warned(&self) -> bool {
         self.inner.warned.load(Ordering::SeqCst)
     }
 
-    /// Starts work while no signal is passed on. Work that begins after a stop is asked at once.
+    /// Starts and registers work under the lock: no signal can slip between. Work starting after a
+    /// stop request is asked at once.
     pub fn start<T: Stoppable + 'static, E>(
         &self,
         start: impl FnOnce() -> Result<T, E>,
-    ) -> Result<Registered<T>, E> {
+    ) -> Result<Registration<T>, E> {
         let mut all = self.work();
         let work = Arc::new(start()?);
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +134,7 @@ impl Stop {
         if self.is_asked() {
             work.ask();
         }
-        Ok(Registered { stop: self.clone(), id, work })
+        Ok(Registration { stop: self.clone(), id, work })
     }
 
     fn each(&self, tell: impl Fn(&dyn Stoppable)) {
@@ -147,7 +146,7 @@ impl Stop {
     }
 }
 
-/// True if this process was started with the signal ignored, as `nohup` does with SIGHUP.
+/// True if the signal was ignored at process start, as `nohup` does.
 fn is_ignored(signal: i32) -> bool {
     // SAFETY: asks only, and zeros are a valid sigaction.
     unsafe {

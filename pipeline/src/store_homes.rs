@@ -1,7 +1,6 @@
-//! The homes that use a store, so that `cache gc` in one keeps what the runs of the others need: in
-//! the store's folder `homes` a small file for each says where it is, and one beside it
-//! (`.needs`) lists the fingerprints of its runs for who cannot look into it, from another host or
-//! as another user.
+//! Homes sharing a store: `cache gc` must keep entries needed by runs in other homes. In the
+//! store's folder `homes`, a JSON file per home gives its path, and a `.needs` file lists its runs'
+//! fingerprints for processes that cannot read the home (other hosts, other users).
 
 use crate::error::{Error, Result};
 use crate::event::{Event, Fact, Observer};
@@ -14,42 +13,41 @@ use std::path::{Path, PathBuf};
 use voxflow_cache::disk::{self, FileWriter};
 use voxflow_cache::{Digest, Fingerprint};
 
-/// A home, as a run of it wrote it down.
+/// A registered home.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Registered {
-    /// The home's absolute path.
+struct HomeRecord {
+    /// Absolute path.
     home: PathBuf,
-    /// The machine on which that path leads to it.
+    /// Host for which the path is valid.
     host: String,
 }
 
-/// Another home that uses the store, as far as it can be looked at.
+/// Another home using the store.
 #[derive(Clone, Debug)]
 pub struct Other {
-    /// Its path, and its host if that is another.
+    /// Path, with the host if different.
     pub name: String,
-    /// The home, where its runs can be read from here.
+    /// Set if its runs are readable from here.
     pub home: Option<Home>,
-    /// Fingerprints that its runs need, as they recorded them.
+    /// Fingerprints listed in its `.needs` file.
     pub listed: Option<HashSet<Fingerprint>>,
 }
 
-/// Writes down that a home uses its store. A store that cannot be written to has nothing that could
-/// be collected by its reader, so failing is no error.
+/// Registers a home with its store. Failure is only logged: from an unwritable store nothing can be
+/// collected.
 pub fn register(home: &Home) {
     let Ok(root) = std::path::absolute(home.root()) else { return };
     let path = file_of(home, &root);
     if path.exists() {
         return;
     }
-    let text = serde_json::to_string(&Registered { home: root, host: host() }).unwrap_or_default();
+    let text = serde_json::to_string(&HomeRecord { home: root, host: host() }).unwrap_or_default();
     if let Err(error) = replace(&path, text.as_bytes()) {
         tracing::debug!("{error}");
     }
 }
 
-/// The other homes that use the store and were not removed. Those that were are forgotten where
-/// `forget` says so.
+/// Other existing homes. Removed homes are unregistered if `forget`.
 pub fn others(home: &Home, forget: bool) -> Result<Vec<Other>> {
     let own = file_of(home, &std::path::absolute(home.root()).unwrap_or_default());
     let mut found = vec![];
@@ -59,7 +57,7 @@ pub fn others(home: &Home, forget: bool) -> Result<Vec<Other>> {
             continue;
         }
         let text = fs::read(&path).map_err(Error::io("read", &path))?;
-        let other: Registered = serde_json::from_slice(&text).map_err(|_| {
+        let other: HomeRecord = serde_json::from_slice(&text).map_err(|_| {
             let words = "does not say which home uses the store; remove the file if none does";
             Error::Storage(format!("{}: {words}", path.display()))
         })?;
@@ -84,7 +82,7 @@ pub fn others(home: &Home, forget: bool) -> Result<Vec<Other>> {
     Ok(found)
 }
 
-/// Writes down what the runs of a home need, all of them, instead of what was listed.
+/// Replaces a home's list of needed fingerprints.
 pub fn list_anew(home: &Home, needs: &HashSet<Fingerprint>) {
     let path = needs_of(home);
     let bytes: Vec<u8> = needs.iter().flat_map(|need| *need.as_bytes()).collect();
@@ -96,7 +94,7 @@ pub fn list_anew(home: &Home, needs: &HashSet<Fingerprint>) {
 }
 
 impl Other {
-    /// The error where nobody can say what the home needs.
+    /// Error for a home whose needs are unknown.
     pub fn out_of_reach(&self) -> Error {
         Error::usage(format!(
             "the home {} uses this store too and cannot be looked at from here: what it needs is \
@@ -106,14 +104,13 @@ impl Other {
     }
 }
 
-/// Lists what the stages of a run need, as soon as each is known.
+/// Appends needed fingerprints as stages become known.
 pub struct Needs {
     file: PathBuf,
     listed: HashSet<Fingerprint>,
 }
 
 impl Needs {
-    /// Those of a home.
     pub fn of(home: &Home) -> Needs {
         let file = needs_of(home);
         Needs { listed: read(&file).unwrap_or_default(), file }
@@ -144,18 +141,16 @@ impl Observer for Needs {
     }
 }
 
-/// Visibility of another home.
 enum Presence {
-    /// Its runs can be listed.
+    /// Its runs are readable.
     Here,
-    /// It was removed.
     Removed,
-    /// It lies on another host, on a lost mount or in another user's private folder.
+    /// On another host, a lost mount, or in a private folder.
     Unseen,
 }
 
-/// The path of another host's home means nothing here, even where something lies there.
-fn presence(other: &Registered) -> Presence {
+/// Judges a home's visibility. Paths from other hosts are meaningless here, even if they exist.
+fn presence(other: &HomeRecord) -> Presence {
     if other.host != host() {
         return Presence::Unseen;
     }
@@ -167,7 +162,7 @@ fn presence(other: &Registered) -> Presence {
     }
 }
 
-/// Suffix of the file that lists a home's needed fingerprints.
+/// Extension for lists of needed fingerprints.
 const NEEDS: &str = "needs";
 
 fn needs_of(home: &Home) -> PathBuf {
@@ -181,7 +176,6 @@ fn read(needs: &Path) -> Option<HashSet<Fingerprint>> {
     Some(whole.iter().map(|bytes| Fingerprint::from_bytes(*bytes)).collect())
 }
 
-/// Writes a file beside its place and moves it there.
 fn replace(path: &Path, bytes: &[u8]) -> voxflow_cache::Result<()> {
     disk::create_folders(path.parent().unwrap_or(path))?;
     disk::replace(path, bytes)

@@ -1,5 +1,4 @@
-//! A sheet: named columns and rows of cells, written as a table for people, CSV, JSON or Markdown.
-//! What the cells mean is left to who fills them.
+//! Tables with named columns, written as text, CSV, JSON or Markdown.
 
 use crate::humanize;
 use crate::markdown::plain;
@@ -8,45 +7,40 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
-/// Output formats of tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A table for people.
+pub enum TableFormat {
+    /// Table for terminals
     #[default]
     Text,
-    /// Comma-separated values, numbers in full.
+    /// Comma-separated values, numbers in full
     Csv,
-    /// JSON, numbers in full.
+    /// JSON, numbers in full
     Json,
-    /// A Markdown table.
+    /// Markdown table
     Markdown,
 }
 
-/// One value of a sheet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell {
-    /// Nothing to say.
     Empty,
-    /// Words.
     Text(String),
-    /// A measured or computed number.
+    /// Measured or computed value.
     Number(f64),
-    /// A difference: shown with its sign.
+    /// Difference, shown with its sign.
     Change(f64),
-    /// A count.
     Count(u64),
-    /// A number of bytes: in units for people, in full otherwise.
+    /// Bytes, shown with units in text and Markdown, as plain integers elsewhere.
     Bytes(u64),
 }
 
 impl Cell {
-    /// Words, or nothing.
+    /// Text cell; empty text gives [`Cell::Empty`].
     pub fn text(words: impl Into<String>) -> Cell {
         let words = words.into();
         if words.is_empty() { Cell::Empty } else { Cell::Text(words) }
     }
 
-    /// As people read it.
+    /// Rounded form for reading.
     pub fn for_people(&self) -> String {
         match self {
             Cell::Empty => "–".to_string(),
@@ -60,7 +54,7 @@ impl Cell {
         }
     }
 
-    /// With all its digits; nothing is empty.
+    /// Full precision; empty cells give an empty string.
     pub fn in_full(&self) -> String {
         match self {
             Cell::Empty => String::new(),
@@ -70,7 +64,6 @@ impl Cell {
         }
     }
 
-    /// The number, where it is one.
     pub fn number(&self) -> Option<f64> {
         match self {
             Cell::Empty | Cell::Text(_) => None,
@@ -79,7 +72,6 @@ impl Cell {
         }
     }
 
-    /// The count, where it is one.
     pub fn count(&self) -> Option<u64> {
         match self {
             Cell::Count(count) | Cell::Bytes(count) => Some(*count),
@@ -109,8 +101,7 @@ impl From<Option<&str>> for Cell {
     }
 }
 
-/// Four significant digits without trailing zeros of whole numbers: "0.8743", "12.35", "1260",
-/// "2.0e-5".
+/// Four significant digits; whole numbers without decimals: "0.8743", "12.35", "1260", "2.0e-5".
 pub fn short(number: f64) -> String {
     let size = number.abs();
     match number {
@@ -124,19 +115,16 @@ pub fn short(number: f64) -> String {
     }
 }
 
-/// Columns and rows. Every row has as many cells as there are columns.
+/// Columns and rows; every row has one cell per column.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TextTable {
-    /// The title; may be empty.
+    /// May be empty.
     pub title: String,
-    /// The names of the columns.
     pub columns: Vec<String>,
-    /// The rows.
     pub rows: Vec<Vec<Cell>>,
 }
 
 impl TextTable {
-    /// An empty sheet with these columns.
     pub fn new<S: Into<String>>(
         title: impl Into<String>,
         columns: impl IntoIterator<Item = S>,
@@ -148,13 +136,12 @@ impl TextTable {
         }
     }
 
-    /// Adds a row.
     pub fn push(&mut self, row: Vec<Cell>) {
         debug_assert_eq!(row.len(), self.columns.len(), "a cell for every column");
         self.rows.push(row);
     }
 
-    /// Leaves out the columns in which no row has a value, the first `keep` excepted.
+    /// Drops columns without values, except the first `keep`.
     pub fn without_empty_columns(mut self, keep: usize) -> TextTable {
         let used: Vec<bool> = (0..self.columns.len())
             .map(|at| at < keep || self.rows.iter().any(|row| row[at] != Cell::Empty))
@@ -168,17 +155,17 @@ impl TextTable {
         self
     }
 
-    /// The sheet in a format. `width` limits text to so many columns of a terminal.
-    pub fn write(&self, format: Format, width: Option<u16>) -> String {
+    /// Renders in a format; `width` limits text tables to the terminal's width.
+    pub fn write(&self, format: TableFormat, width: Option<u16>) -> String {
         match format {
-            Format::Text => self.text(width),
-            Format::Csv => self.csv(),
-            Format::Json => pretty(&self.json()),
-            Format::Markdown => self.markdown(),
+            TableFormat::Text => self.text(width),
+            TableFormat::Csv => self.csv(),
+            TableFormat::Json => pretty(&self.json()),
+            TableFormat::Markdown => self.markdown(),
         }
     }
 
-    /// A table for people, with its title; ends with a line break.
+    /// Title and text table, ending with a line break.
     pub fn text(&self, width: Option<u16>) -> String {
         let mut table = Table::new();
         table
@@ -204,8 +191,8 @@ impl TextTable {
         format!("{title}{}\n", lines.join("\n"))
     }
 
-    /// Comma-separated values with a header (RFC 4180, lines end with a line feed). Text that a
-    /// spreadsheet would take for a formula has a single quote before it, as OWASP advises.
+    /// CSV with header (RFC 4180, but LF line ends). Text resembling a spreadsheet formula gets a
+    /// leading single quote, following OWASP.
     pub fn csv(&self) -> String {
         let header: Vec<String> = self.columns.iter().map(|name| quoted(&inert(name))).collect();
         let cell = |cell: &Cell| match cell {
@@ -216,7 +203,7 @@ impl TextTable {
         std::iter::once(header).chain(rows).map(|cells| cells.join(",") + "\n").collect()
     }
 
-    /// A list of objects, one a row.
+    /// List with one object per row.
     pub fn json(&self) -> Value {
         let object = |row: &Vec<Cell>| -> Value {
             let fields: Map<String, Value> =
@@ -226,7 +213,7 @@ impl TextTable {
         Value::Array(self.rows.iter().map(object).collect())
     }
 
-    /// A Markdown table, with its title in bold.
+    /// Markdown table, its title in bold.
     pub fn markdown(&self) -> String {
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut out = String::new();
@@ -242,7 +229,7 @@ impl TextTable {
         out
     }
 
-    /// True if a column holds numbers only.
+    /// True if a column contains only numbers.
     pub fn is_numeric(&self, at: usize) -> bool {
         let mut cells =
             self.rows.iter().map(|row| &row[at]).filter(|cell| **cell != Cell::Empty).peekable();
@@ -255,7 +242,7 @@ pub fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-/// Text that no spreadsheet takes for a formula. A number stays a number.
+/// Guards text against being read as a spreadsheet formula. Numbers stay numbers.
 fn inert(words: &str) -> Cow<'_, str> {
     let is_formula = words.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']);
     match is_formula && words.parse::<f64>().is_err() {
@@ -264,7 +251,7 @@ fn inert(words: &str) -> Cow<'_, str> {
     }
 }
 
-/// Text in one line of a table on a terminal.
+/// Text on a single terminal line.
 fn in_line(words: &str) -> String {
     printable(words).replace('\n', " ")
 }
@@ -277,7 +264,7 @@ fn quoted(words: &str) -> String {
     }
 }
 
-/// Words inside a cell of a Markdown table.
+/// Escapes text for a Markdown table cell.
 pub fn escaped(words: &str) -> String {
     words.replace('|', "\\|").replace('\n', " ")
 }

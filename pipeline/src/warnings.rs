@@ -1,13 +1,13 @@
-//! Warnings of a stage as they are written down: each once, those of many cases in one line.
+//! Merges a stage's warnings for records: each once, with many cases in one line.
 
 use std::collections::BTreeSet;
 
-/// A line names at most so many cases.
+/// Cases named per line.
 const NAMED: usize = 5;
 
-/// The warnings in the order of their first telling. Warnings of several cases that differ only in
-/// numbers ("case a: label 'x': 36 of 63 voxels are cut away") are one line, with the range of each
-/// number: "2 cases (a, b): label 'x': 12 to 36 of 63 voxels are cut away".
+/// Warnings in order of first arrival. Warnings differing only in case and numbers ("case a: label
+/// 'x': 36 of 63 voxels are cut away") merge into one line with number ranges: "2 cases (a, b):
+/// label 'x': 12 to 36 of 63 voxels are cut away".
 pub fn grouped(told: &[String]) -> Vec<String> {
     let mut groups: Vec<Group> = vec![];
     for words in told {
@@ -27,14 +27,14 @@ pub fn grouped(told: &[String]) -> Vec<String> {
     groups.into_iter().map(Group::line).collect()
 }
 
-/// Warnings of one shape.
+/// Warnings sharing a text pattern.
 #[derive(Default)]
 struct Group<'a> {
     shape: Vec<&'a str>,
     first: &'a str,
     cases: BTreeSet<&'a str>,
     told: BTreeSet<&'a str>,
-    /// The numbers of each different warning.
+    /// Numbers per distinct warning.
     numbers: Vec<Vec<&'a str>>,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The words with the range of each number.
+    /// The pattern with each number's range.
     fn ranged(&self) -> String {
         let mut out = String::new();
         for (at, text) in self.shape.iter().enumerate() {
@@ -92,8 +92,7 @@ fn range(numbers: &[&str]) -> String {
     }
 }
 
-/// The words around numbers, and the numbers. Text in quotes is a name, digits in words and
-/// versions too: they stay.
+/// Splits into texts and numbers. Quoted names, digits inside words, and version numbers stay text.
 fn taken_apart(words: &str) -> (Vec<&str>, Vec<&str>) {
     let (mut texts, mut numbers) = (vec![], vec![]);
     let (mut start, mut at, mut quoted, mut in_word) = (0, 0, false, false);
@@ -118,7 +117,7 @@ fn taken_apart(words: &str) -> (Vec<&str>, Vec<&str>) {
     (texts, numbers)
 }
 
-/// The length of a number such as 12, 0.5 or 1.2e-4 at the start of a text.
+/// Length of a leading number such as 12, 0.5 or 1.2e-4.
 fn number_length(bytes: &[u8]) -> usize {
     let digits =
         |from: usize| from + bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -135,7 +134,7 @@ fn number_length(bytes: &[u8]) -> usize {
     end
 }
 
-/// "case a: no foreground" as its case and the rest.
+/// Splits "case a: no foreground" into case and rest.
 fn parted(words: &str) -> (Option<&str>, &str) {
     match words.strip_prefix("case ").and_then(|rest| rest.split_once(": ")) {
         Some((case, rest)) => (Some(case), rest),

@@ -1,7 +1,7 @@
 //! Do: the stage contract, every kind's parameters, and the science without a network.
 //!
-//! `kinds` lists all kinds; `context` is all a running stage may touch; `dataset`, `image` and
-//! `metric` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives in
+//! `kinds` lists all kinds; `context` is all a running stage may touch; `dataset`, `image`, `metric`
+//! and `planner` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives in
 //! `voxflow-net`.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -15,6 +15,7 @@ pub mod kind;
 pub mod kinds;
 pub mod metric;
 pub mod model;
+pub mod planner;
 pub mod protocol;
 pub mod random;
 pub mod record;

@@ -17,6 +17,8 @@ pub enum ArtifactType {
     Dataset,
     /// `split.json`: which case is for what.
     Split,
+    /// `dataset_fingerprint.json`: shapes, voxel sizes and intensities of cases.
+    Statistics,
     /// Preprocessed volumes: `volumes.json` and `<case>/{image,label}.nii`, `<case>/geometry.json`.
     Volumes,
     /// Volumes joined with their split: `{training,validation,testing,unlabelled}/…`.
@@ -40,6 +42,7 @@ impl ArtifactType {
             ArtifactType::Archive => "an archive",
             ArtifactType::Dataset => "a dataset",
             ArtifactType::Split => "a split",
+            ArtifactType::Statistics => "statistics",
             ArtifactType::Volumes => "volumes",
             ArtifactType::Cache => "a cache",
             ArtifactType::Model => "a model",
@@ -61,6 +64,7 @@ impl ArtifactType {
             ArtifactType::Archive => &["archive"],
             ArtifactType::Dataset => &["dataset.json"],
             ArtifactType::Split => &["split.json"],
+            ArtifactType::Statistics => &["dataset_fingerprint.json"],
             ArtifactType::Volumes => &["volumes.json"],
             ArtifactType::Cache => &[
                 "training/part.json",

@@ -22,9 +22,6 @@ const OF_FILES: u32 = 0o0060;
 
 /// Adds group permissions to a new file or folder inside a shared folder.
 pub(crate) fn share(path: &Path) {
-    let is_shared = |folder: &Path| {
-        fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & SHARED == SHARED)
-    };
     if !path.parent().is_some_and(is_shared) {
         return;
     }
@@ -36,6 +33,10 @@ pub(crate) fn share(path: &Path) {
     {
         tracing::debug!("{}: cannot be given to its group: {error}", path.display());
     }
+}
+
+fn is_shared(folder: &Path) -> bool {
+    fs::metadata(folder).is_ok_and(|metadata| metadata.permissions().mode() & SHARED == SHARED)
 }
 
 /// Creates a folder and missing parents, each shared like its parent.

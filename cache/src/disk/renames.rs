@@ -40,6 +40,7 @@ fn link_new(from: &Path, to: &Path, link: Link) -> io::Result<bool> {
     if before.is_none() {
         return fs::rename(from, to).map(|()| true);
     }
+    // Some file systems link only within a folder.
     let beside = beside(to);
     fs::rename(from, &beside)?;
     match link(&beside, to) {

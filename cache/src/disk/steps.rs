@@ -108,7 +108,6 @@ impl Disk {
 
     /// Makes a file read-only and durable. Another user's file is first replaced by a copy.
     pub fn finish(self, path: &Path) -> Result<File> {
-        let read_only = || Permissions::from_mode(0o444);
         let mut file = self.open(path)?;
         match self.step("protect", "make read-only", path, || file.set_permissions(read_only())) {
             Err(error) if error.io_kind() == Some(ErrorKind::PermissionDenied) => {
@@ -139,6 +138,10 @@ impl Disk {
         crash::at(self.0, "after", step);
         done
     }
+}
+
+fn read_only() -> Permissions {
+    Permissions::from_mode(0o444)
 }
 
 fn remove_any(path: &Path) -> io::Result<()> {

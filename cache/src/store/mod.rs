@@ -1,8 +1,8 @@
-//! The store: what was made, under fingerprints, on disk.
+//! The store on disk: made artifacts by fingerprint.
 //!
-//! Truth is in files (`blobs`, `entries`); the index only saves reading them. Looking up or making
-//! is in `recall`, whether files are there in `presence`, how a draft is published in `publish`,
-//! keeping the store in order in `maintenance`.
+//! Files are authoritative (`blobs`, `entries`); the index only saves reading them. See `recall`
+//! for looking up or making, `presence` for file checks, `publish` for new entries and
+//! `maintenance` for upkeep.
 
 mod opening;
 
@@ -14,7 +14,7 @@ use crate::disk;
 use crate::drafts::Draft;
 use crate::entries::{Entries, Entry};
 use crate::error::{Error, Result};
-use crate::external_digests::Outside;
+use crate::external_digests::ExternalDigests;
 use crate::hash::{Digest, Fingerprint};
 use crate::index::Index;
 use crate::layout;
@@ -24,24 +24,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::SystemTime;
 
-/// A store on disk. Clones share it; any thread may use it.
+/// Handle to a store. Clones share state; usable from any thread.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    inner: Arc<StoreInner>,
 }
 
-struct Inner {
+struct StoreInner {
     root: PathBuf,
     blobs: Blobs,
     entries: Entries,
     clock: Arc<Clock>,
     locks: LockFiles,
     index: Index,
-    outside: Outside,
+    outside: ExternalDigests,
     access: Access,
     pin: OnceLock<Pin>,
     told_of_reading: OnceLock<Box<OnProgress>>,
-    /// Files that this process has read in full and found intact.
+    /// Files fully read and found intact by this process.
     read_again: Mutex<HashMap<FileStat, Digest>>,
 }
 
@@ -58,7 +58,7 @@ enum Access {
     Write,
 }
 
-/// Hears how many bytes were read.
+/// Receives the number of bytes read.
 type OnProgress = dyn Fn(u64) + Send + Sync;
 
 impl Store {
@@ -76,8 +76,8 @@ impl Store {
         &self.inner.clock
     }
 
-    /// From now on gc leaves alone what this store finds or keeps, until its last clone is dropped.
-    /// A store that cannot be written is not pinned, and nothing here can remove anything from it.
+    /// Pins entries found or kept from now on against gc, until the last clone drops. Read-only
+    /// stores are not pinned.
     pub fn hold(&self) -> Result<()> {
         self.writable()?;
         let _guard = self.removal_guard()?;
@@ -89,20 +89,20 @@ impl Store {
         Ok(())
     }
 
-    /// Says that what is held is still in use, where other hosts cannot see its lock. To be called
-    /// now and then; it writes at most once in ten minutes.
+    /// Refreshes the pin for other hosts, where its lock may be invisible. Call regularly; writes
+    /// at most every ten minutes.
     pub fn keep_hold(&self) {
         self.inner.pin.get().into_iter().for_each(Pin::beat);
     }
 
-    /// From now on `told` hears of each blob that is read because its stat alone is not trusted:
-    /// its bytes. Several threads may tell at once. The first who asks is told.
+    /// Registers a listener for blob reads caused by untrusted stats; it receives bytes read,
+    /// possibly from several threads. Only the first registration counts.
     pub fn on_reading(&self, told: impl Fn(u64) + Send + Sync + 'static) {
         drop(self.inner.told_of_reading.set(Box::new(told)));
     }
 
-    /// The entries of these fingerprints, in their order. An entry outlives its blobs: ask
-    /// [`Store::usable`] before reading them. A damaged entry is set aside, reported, and absent.
+    /// Entries by fingerprint, in order. Blobs may be missing: check [`Store::usable`] before
+    /// reading. Damaged entries are set aside, logged, and count as missing.
     pub fn get(&self, fingerprints: &[Fingerprint]) -> Result<Vec<Option<Entry>>> {
         let _guard = self.removal_guard()?;
         let found = fingerprints.iter().map(|fingerprint| self.inner.entries.get(fingerprint));
@@ -111,47 +111,45 @@ impl Store {
         Ok(found)
     }
 
-    /// Path of a blob's bytes, for reading only.
+    /// Path to a blob's bytes; read-only.
     pub fn path(&self, blob: &Blob) -> PathBuf {
         self.inner.blobs.path(blob)
     }
 
-    /// The claim to make what `fingerprint` stands for, or `None` while somebody else has it.
-    /// Never waits.
+    /// Claims the right to make `fingerprint`; `None` if held elsewhere. Never blocks.
     pub fn claim(&self, fingerprint: Fingerprint) -> Result<Option<Claim>> {
         self.writable()?;
         Claim::attempt(&self.inner.locks.claims, fingerprint)
     }
 
-    /// A new draft.
+    /// Creates a draft.
     pub fn draft(&self) -> Result<Draft> {
         self.writable()?;
         Draft::create(&self.inner.root.join("drafts"), &self.inner.locks.drafts)
     }
 
-    /// The digests of the files that this process has read though their stats were known.
+    /// Digests of files read despite known stats.
     pub(crate) fn read_again(&self) -> MutexGuard<'_, HashMap<FileStat, Digest>> {
         self.inner.read_again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whoever asked that so many bytes were read.
+    /// Notifies the listener, if any.
     pub(crate) fn tell_of_reading(&self, bytes: u64) {
         self.inner.told_of_reading.get().into_iter().for_each(|told| told(bytes));
     }
 
-    /// Known digests of files by their stats.
+    /// Known digests and the clock.
     pub(crate) fn hints(&self) -> Hints<'_> {
-        let Inner { outside, index, clock, .. } = &*self.inner;
+        let StoreInner { outside, index, clock, .. } = &*self.inner;
         Hints { outside, index, clock }
     }
 
-    /// Folder of a making's unfinished state; it may not exist.
+    /// Folder for unfinished state; may not exist.
     pub fn unfinished(&self, fingerprint: &Fingerprint) -> PathBuf {
         layout::fan(&self.inner.root.join("unfinished"), &fingerprint.to_hex())
     }
 
-    /// Forgets what was made under a fingerprint: its entry, its items' entries, its unfinished
-    /// state. The blobs stay for others that hold them.
+    /// Removes an entry, its items' entries and unfinished state. Blobs stay for other entries.
     pub fn forget(&self, fingerprint: &Fingerprint) -> Result<()> {
         self.writable()?;
         let _guard = self.removal_guard()?;
@@ -164,17 +162,17 @@ impl Store {
         disk::remove(&self.entry_path(fingerprint))
     }
 
-    /// All entries, in the order of their fingerprints. Damaged ones are set aside and left out.
+    /// All entries by fingerprint. Damaged entries are set aside and skipped.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry>> {
         self.inner.entries.all()
     }
 
-    /// Writes what the index learned. Dropping the last clone does it too.
+    /// Writes pending index rows; also done when the last clone drops.
     pub fn flush(&self) {
         self.inner.flush();
     }
 
-    /// To be called within the moment in which the entry was found or kept.
+    /// Call while holding the guard under which the entry was found or kept.
     pub(crate) fn pin(&self, fingerprint: &Fingerprint) -> Result<()> {
         self.inner.pin.get().map_or(Ok(()), |pin| pin.add(fingerprint))
     }
@@ -187,7 +185,7 @@ impl Store {
         &self.inner.locks
     }
 
-    /// While it lives, nothing is removed from the store. A reader locks nothing.
+    /// While held, nothing is removed from the store. `None` for readers, who lock nothing.
     pub(crate) fn removal_guard(&self) -> Result<Option<FileLock>> {
         match self.inner.access {
             Access::Read => Ok(None),
@@ -212,7 +210,7 @@ impl Store {
         &self.inner.index
     }
 
-    /// Forgets the digests of all files.
+    /// Removes all known digests.
     pub(crate) fn clear_index(&self) {
         self.inner.index.clear();
         self.inner.outside.clear();
@@ -235,14 +233,14 @@ impl Store {
     }
 }
 
-impl Inner {
+impl StoreInner {
     fn flush(&self) {
         self.index.flush();
         self.outside.flush();
     }
 }
 
-impl Drop for Inner {
+impl Drop for StoreInner {
     fn drop(&mut self) {
         self.flush();
     }

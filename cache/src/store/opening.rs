@@ -1,6 +1,6 @@
 //! Opening a store, for writing or reading.
 
-use super::{Access, BAD, Inner, OUTSIDE, Store};
+use super::{Access, BAD, OUTSIDE, Store, StoreInner};
 use crate::blobs::Blobs;
 use crate::claims::LockFiles;
 use crate::clock::Clock;
@@ -8,7 +8,7 @@ use crate::disk;
 use crate::drafts;
 use crate::entries::Entries;
 use crate::error::{Error, Result};
-use crate::external_digests::Outside;
+use crate::external_digests::ExternalDigests;
 use crate::format;
 use crate::index::Index;
 use crate::index_place;
@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 impl Store {
-    /// Opens the store in the folder `root`, or makes one there. A folder that holds something
-    /// else, or a store of a newer format, is an error and left alone.
+    /// Opens or creates the store at `root`. Errors, without changes, if the folder holds other
+    /// files or a newer format.
     pub fn open(root: &Path) -> Result<Store> {
         Store::open_with(root, true)
     }
@@ -29,13 +29,12 @@ impl Store {
         Store::open_with(root, false)
     }
 
-    /// Opens the store for reading entries and blob paths. Creates, moves, locks and marks nothing;
-    /// the index stays closed. A missing or empty folder is a store without entries. Methods
-    /// changing the store return errors.
+    /// Opens the store for reading. Creates, moves, locks and marks nothing; the index stays
+    /// closed. Missing and empty folders are empty stores. Mutating methods return errors.
     pub fn read_only(root: &Path) -> Result<Store> {
         let root = absolute(root)?;
         format::look(&root)?;
-        let outside = Outside::reading(root.join(OUTSIDE));
+        let outside = ExternalDigests::reading(root.join(OUTSIDE));
         Ok(Store::of(root, Access::Read, Index::new(None), outside))
     }
 
@@ -43,7 +42,7 @@ impl Store {
         let root = absolute(root)?;
         format::settle(&root)?;
         [layout::BLOBS, "entries"].iter().try_for_each(|name| make_folder(&root.join(name)))?;
-        let outside = Outside::new(index.then(|| root.join(OUTSIDE)));
+        let outside = ExternalDigests::new(index.then(|| root.join(OUTSIDE)));
         let index = Index::new(index.then(|| index_place::of(&root)));
         let drafts = root.join("drafts");
         make_folder(&drafts)?;
@@ -56,7 +55,7 @@ impl Store {
         Ok(store)
     }
 
-    fn of(root: PathBuf, access: Access, index: Index, outside: Outside) -> Store {
+    fn of(root: PathBuf, access: Access, index: Index, outside: ExternalDigests) -> Store {
         let bad = (access == Access::Write).then(|| root.join(BAD));
         let is_shared = index_place::is_shared(&root);
         let clock = match access == Access::Write && is_shared {
@@ -65,7 +64,7 @@ impl Store {
         };
         let clock = Arc::new(clock);
         let listed = is_shared.then(Listed::default);
-        let inner = Inner {
+        let inner = StoreInner {
             blobs: Blobs { folder: root.join(layout::BLOBS), bad: bad.clone() },
             entries: Entries { folder: root.join("entries"), clock: clock.clone(), listed, bad },
             clock,

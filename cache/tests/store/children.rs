@@ -4,7 +4,7 @@ use super::{make_toy, never, recall_toy, recipe};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use voxflow_cache::{Draft, Error, Policy, Store};
+use voxflow_cache::{Draft, Error, RecallPolicy, Store};
 
 const ROLE: &str = "VOXFLOW_TEST_ROLE";
 const ROOT: &str = "VOXFLOW_TEST_ROOT";
@@ -84,7 +84,7 @@ pub fn crowd(store: &Store, root: &Path) {
                         make_toy(draft, number)
                     };
                     let (entry, _) =
-                        store.recall(&recipe(number), &Policy::new(&never), make).unwrap();
+                        store.recall(&recipe(number), &RecallPolicy::new(&never), make).unwrap();
                     super::assert_toy(store, &entry, number);
                 }
             });
@@ -113,7 +113,7 @@ fn faulty(root: &Path) {
     let make = || {
         let store = Store::open(root)?;
         store.hold()?;
-        store.recall(&recipe(1), &Policy::new(&never), |draft| make_toy(draft, 1)).map(drop)
+        store.recall(&recipe(1), &RecallPolicy::new(&never), |draft| make_toy(draft, 1)).map(drop)
     };
     let made: Result<(), Error> = make();
     if let Err(error) = made {
@@ -139,7 +139,7 @@ fn cramped(store: &Store) {
         std::fs::write(draft.folder().join("file"), "fits").unwrap();
         Ok((serde_json::json!("x".repeat(5000)), vec![]))
     };
-    let error = store.recall(&recipe(1), &Policy::new(&never), make).unwrap_err();
+    let error = store.recall(&recipe(1), &RecallPolicy::new(&never), make).unwrap_err();
     assert!(
         error.is_storage() && error.to_string().contains("entry.json: cannot write"),
         "{error}"

@@ -163,7 +163,7 @@ fn a_draft_whose_folder_was_removed_and_made_again_is_not_published() {
         *folder.lock().unwrap() = draft.folder().to_path_buf();
         Ok::<_, Error>((Value::Null, vec![]))
     };
-    let error = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap_err();
+    let error = home.store.recall(&recipe(1), &RecallPolicy::new(&never), make).unwrap_err();
     assert!(error.to_string().contains("was removed while it was written"), "{error}");
     assert!(home.store.get(&[recipe(1).fingerprint()]).unwrap()[0].is_none());
     assert!(!folder.lock().unwrap().exists());

@@ -2,7 +2,7 @@
 
 use super::*;
 use std::time::Duration;
-use voxflow_cache::{Artifact, Blob, FileStat, Look, Presence};
+use voxflow_cache::{Artifact, Blob, CheckDepth, FileStat, Presence};
 
 fn only_entry(home: &Home) -> PathBuf {
     files_below(&home.root().join("entries")).remove(0)
@@ -108,7 +108,7 @@ fn rot_that_no_stat_shows_is_found_by_reading_when_asked() {
     // Silent rot: the index believes in a content that is not there.
     let home = home.reopened();
     flip(&path, 9);
-    let policy = Policy { verify: true, ..Policy::new(&never) };
+    let policy = RecallPolicy { verify: true, ..RecallPolicy::new(&never) };
     let (again, recall) =
         home.store.recall(&recipe(1), &policy, |draft| make_toy(draft, 1)).unwrap();
     assert_eq!(recall, Recall::Made);
@@ -125,18 +125,18 @@ fn a_referenced_file_stays_where_it_is_and_is_missing_once_changed() {
         draft.adopt("archive", &home.store.refer(&file)?);
         Ok::<_, Error>((Value::Null, vec![]))
     };
-    let (entry, _) = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap();
+    let (entry, _) = home.store.recall(&recipe(1), &RecallPolicy::new(&never), make).unwrap();
     assert_eq!(entry.artifact.0["archive"], blob);
     assert_eq!(home.store.path(&blob), file);
     assert_eq!(files_below(&home.root().join("blobs")), [] as [PathBuf; 0]);
     assert_eq!(
-        home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap().1,
+        home.store.recall(&recipe(1), &RecallPolicy::new(&never), make).unwrap().1,
         Recall::Reused
     );
 
     fs::write(&file, "changed").unwrap();
     assert_eq!(home.store.usable(&entry.artifact).unwrap(), ["archive"]);
-    let (again, recall) = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap();
+    let (again, recall) = home.store.recall(&recipe(1), &RecallPolicy::new(&never), make).unwrap();
     assert_eq!(recall, Recall::Made);
     assert_ne!(again.artifact.digest(), entry.artifact.digest());
     assert_eq!(
@@ -275,7 +275,7 @@ fn a_folder_that_cannot_be_written_is_an_error_that_names_it() {
     fs::write(home.root().join("blobs"), "in the way").unwrap();
     let error = home
         .store
-        .recall(&recipe(1), &Policy::new(&never), |draft| make_toy(draft, 1))
+        .recall(&recipe(1), &RecallPolicy::new(&never), |draft| make_toy(draft, 1))
         .unwrap_err();
     assert!(
         matches!(&error, Error::Io { path, .. } if path.starts_with(home.root().join("blobs"))),
@@ -294,11 +294,11 @@ fn a_reference_that_cannot_be_looked_at_is_a_missing_one() {
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink(&file, &file).unwrap();
     for verify in [false, true] {
-        let missing = home.store.presence([("image", &blob)], Look::of(verify)).unwrap();
+        let missing = home.store.presence([("image", &blob)], CheckDepth::of(verify)).unwrap();
         assert_eq!(missing, [("image".to_string(), Presence::Absent)]);
     }
     blob.reference.as_mut().unwrap().path = folder.path().join("a".repeat(300));
-    let missing = home.store.presence([("image", &blob)], Look::Stat).unwrap();
+    let missing = home.store.presence([("image", &blob)], CheckDepth::Stat).unwrap();
     assert_eq!(missing, [("image".to_string(), Presence::Absent)]);
     assert!(home.store.refer(&file).is_err(), "a person's own file is still an error");
 }
@@ -319,7 +319,7 @@ fn a_change_that_left_the_stat_as_it_was_is_forgotten_once_it_is_read() {
         // This file system shows such a change at once.
         return;
     }
-    let moved = home.store.presence([("label", &old)], Look::Read).unwrap();
+    let moved = home.store.presence([("label", &old)], CheckDepth::Read).unwrap();
     assert_eq!(moved, [("label".to_string(), Presence::Moved)]);
     let new = home.store.refer(&file).unwrap();
     assert_ne!(new.digest, old.digest);
@@ -337,7 +337,7 @@ fn a_file_that_was_touched_moved_away_and_back_or_mounted_elsewhere_is_still_the
     let artifact = Artifact([("image".to_string(), blob.clone())].into());
     let is_there = |store: &Store, artifact: &Artifact| {
         let unusable = store.usable(artifact).unwrap();
-        let by_stat = store.presence(artifact.part(""), Look::Stat).unwrap();
+        let by_stat = store.presence(artifact.part(""), CheckDepth::Stat).unwrap();
         assert_eq!(by_stat.is_empty(), unusable.is_empty());
         unusable.is_empty()
     };
@@ -379,7 +379,7 @@ fn a_device_counts_only_where_the_times_of_a_file_are_whole_seconds() {
 fn a_blob_of_the_store_is_lost_where_it_is_gone_or_has_another_size() {
     let home = Home::new();
     let (entry, _) = recall_toy(&home.store, 1);
-    let lost = || home.store.presence(entry.artifact.part(""), Look::Stat).unwrap();
+    let lost = || home.store.presence(entry.artifact.part(""), CheckDepth::Stat).unwrap();
     let found = |presence| vec![("sub/small".to_string(), presence)];
     assert_eq!(lost(), []);
     let path = home.store.path(&entry.artifact.0["sub/small"]);

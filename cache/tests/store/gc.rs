@@ -4,12 +4,12 @@ use super::*;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
-use voxflow_cache::{Gone, Limits};
+use voxflow_cache::{GcLimits, GcReport};
 
 /// Limits that let nothing go but what no entry names.
-fn nothing() -> Limits {
+fn nothing() -> GcLimits {
     let unfinished_since = SystemTime::UNIX_EPOCH;
-    Limits {
+    GcLimits {
         unused_since: None,
         max_bytes: None,
         keep: HashSet::new(),
@@ -19,9 +19,9 @@ fn nothing() -> Limits {
 }
 
 /// Limits that let everything go.
-fn everything() -> Limits {
+fn everything() -> GcLimits {
     let later = SystemTime::now() + Duration::from_secs(3600);
-    Limits { unused_since: Some(later), unfinished_since: later, ..nothing() }
+    GcLimits { unused_since: Some(later), unfinished_since: later, ..nothing() }
 }
 
 /// A stage that names the toys `items` as its items and adopts the first file of each.
@@ -34,7 +34,7 @@ fn recall_stage(store: &Store, number: u32, items: &[u32]) -> (Entry, Recall) {
             .for_each(|item| draft.adopt(&item.fingerprint.short(), &item.artifact.0["big"]));
         Ok::<_, Error>((Value::Null, items.iter().map(|item| item.fingerprint).collect()))
     };
-    store.recall(&stage, &Policy::new(&never), make).unwrap()
+    store.recall(&stage, &RecallPolicy::new(&never), make).unwrap()
 }
 
 fn last_used(home: &Home, entry: &Entry, hours_ago: u64) {
@@ -53,7 +53,7 @@ fn blobs(home: &Home) -> usize {
     files_below(&home.root().join("blobs")).len()
 }
 
-fn kind(gone: &Gone, kind: &str) -> u64 {
+fn kind(gone: &GcReport, kind: &str) -> u64 {
     gone.kinds.get(kind).map_or(0, |count| count.files)
 }
 
@@ -78,7 +78,7 @@ fn without_limits_only_what_no_entry_names_goes() {
 fn a_dry_run_says_the_same_and_removes_nothing() {
     let home = Home::new();
     recall_stage(&home.store, 9, &[1, 2, 3]);
-    let said = home.store.collect(&Limits { dry_run: true, ..everything() }).unwrap();
+    let said = home.store.collect(&GcLimits { dry_run: true, ..everything() }).unwrap();
     assert_eq!((entries(&home), blobs(&home)), (4, 6));
     assert_eq!(home.store.collect(&everything()).unwrap(), said);
     assert_eq!((entries(&home), blobs(&home)), (0, 0));
@@ -91,7 +91,7 @@ fn what_was_used_longest_ago_goes_until_the_rest_fits() {
         let (entry, _) = recall_toy(&home.store, number);
         last_used(&home, &entry, 10 - u64::from(number));
     }
-    let limits = Limits { max_bytes: Some(25_000), ..nothing() };
+    let limits = GcLimits { max_bytes: Some(25_000), ..nothing() };
     let gone = home.store.collect(&limits).unwrap();
     assert_eq!((kind(&gone, "toy"), gone.left), (3, 20_014));
     let reused: Vec<bool> =
@@ -107,7 +107,7 @@ fn what_was_not_used_for_long_goes_and_an_item_counts_as_used_when_its_stage_was
     last_used(&home, &item, 100);
     last_used(&home, &other, 100);
     let day = SystemTime::now() - Duration::from_secs(86_400);
-    let gone = home.store.collect(&Limits { unused_since: Some(day), ..nothing() }).unwrap();
+    let gone = home.store.collect(&GcLimits { unused_since: Some(day), ..nothing() }).unwrap();
     assert_eq!((kind(&gone, "toy"), kind(&gone, "stage")), (1, 0));
     let there = home.store.get(&[stage.fingerprint, item.fingerprint, other.fingerprint]).unwrap();
     assert_eq!(there.iter().map(Option::is_some).collect::<Vec<_>>(), [true, true, false]);
@@ -119,7 +119,7 @@ fn what_is_kept_stays_with_its_items_and_their_bytes() {
     let (stage, _) = recall_stage(&home.store, 9, &[1, 2]);
     recall_stage(&home.store, 8, &[2, 3]);
     let keep = HashSet::from([stage.fingerprint]);
-    let gone = home.store.collect(&Limits { keep, ..everything() }).unwrap();
+    let gone = home.store.collect(&GcLimits { keep, ..everything() }).unwrap();
     assert_eq!((kind(&gone, "stage"), kind(&gone, "toy")), (1, 1));
     assert_eq!(home.store.usable(&stage.artifact).unwrap(), [] as [&str; 0]);
     for number in [1, 2] {
@@ -185,7 +185,7 @@ fn a_checkpoint_stays_while_it_is_young_or_somebody_is_at_it() {
     assert_eq!(home.store.unfinished_after(since).unwrap(), [fingerprint]);
     assert_eq!(
         home.store
-            .collect(&Limits { unfinished_since: since, ..everything() })
+            .collect(&GcLimits { unfinished_since: since, ..everything() })
             .unwrap()
             .unfinished
             .files,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use voxflow_cache::{Draft, Entry, Error, Fingerprint, Policy, Recall, Recipe, Store};
+use voxflow_cache::{Draft, Entry, Error, Fingerprint, Recall, RecallPolicy, Recipe, Store};
 
 /// A folder that goes when the test ends, and the store in it.
 struct Home {
@@ -67,7 +67,9 @@ fn make_toy(draft: &Draft, number: u32) -> Result<(Value, Vec<Fingerprint>), Err
 }
 
 fn recall_toy(store: &Store, number: u32) -> (Entry, Recall) {
-    store.recall(&recipe(number), &Policy::new(&never), |draft| make_toy(draft, number)).unwrap()
+    store
+        .recall(&recipe(number), &RecallPolicy::new(&never), |draft| make_toy(draft, number))
+        .unwrap()
 }
 
 /// Asserts that the entry is the toy of that number and that its files can be read and are right.

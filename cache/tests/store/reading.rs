@@ -3,7 +3,7 @@
 use super::*;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
-use voxflow_cache::Look;
+use voxflow_cache::CheckDepth;
 
 /// Every path below a folder with all of its stat but the time of access.
 fn state(folder: &Path) -> Vec<(PathBuf, u64, i64, i64, i64, u32)> {
@@ -48,7 +48,7 @@ fn a_reader_sees_what_is_there_and_changes_nothing_not_even_what_is_bad_or_left_
     assert_eq!(found, [Some(entry.clone()), None]);
     assert_toy(&reader, &entry, 1);
     assert_eq!(reader.usable(&entry.artifact).unwrap(), [] as [&str; 0]);
-    let damaged = reader.presence(bad.artifact.part(""), Look::Read).unwrap();
+    let damaged = reader.presence(bad.artifact.part(""), CheckDepth::Read).unwrap();
     assert_eq!(damaged, [("big".to_string(), voxflow_cache::Presence::Damaged)]);
     assert_eq!(reader.size().unwrap().entries.files, 2);
     let own = folder.path().join("own");
@@ -62,7 +62,7 @@ fn a_reader_sees_what_is_there_and_changes_nothing_not_even_what_is_bad_or_left_
         reader.hold(),
         reader.forget(&entry.fingerprint),
         reader.verify(1, &|_, _| ()).map(drop),
-        reader.recall(&recipe(3), &Policy::new(&never), |draft| make_toy(draft, 3)).map(drop),
+        reader.recall(&recipe(3), &RecallPolicy::new(&never), |draft| make_toy(draft, 3)).map(drop),
     ];
     for refusal in refusals {
         let error = refusal.unwrap_err().to_string();
@@ -80,7 +80,7 @@ fn a_reader_of_a_folder_that_is_not_there_finds_nothing_and_makes_none() {
         let reader = Store::read_only(&root).unwrap();
         assert_eq!(reader.get(&[recipe(1).fingerprint()]).unwrap(), [None]);
         assert_eq!(reader.entries().count(), 0);
-        assert_eq!(reader.size().unwrap(), voxflow_cache::Size::default());
+        assert_eq!(reader.size().unwrap(), voxflow_cache::StoreSize::default());
         let files = fs::read_dir(&root).map_or(0, Iterator::count);
         assert_eq!(files, 0);
         fs::create_dir_all(&root).unwrap();

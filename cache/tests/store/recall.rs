@@ -3,7 +3,7 @@
 use super::*;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant};
-use voxflow_cache::{Artifact, Digest, Made};
+use voxflow_cache::{Artifact, Digest, NewEntry};
 
 #[test]
 fn what_was_made_once_is_reused_here_and_by_another_process() {
@@ -47,7 +47,7 @@ fn blobs_are_read_only_and_named_by_their_content() {
 #[test]
 fn a_making_that_fails_leaves_nothing_and_passes_its_error_on() {
     let home = Home::new();
-    let failed = home.store.recall(&recipe(1), &Policy::new(&never), |draft| {
+    let failed = home.store.recall(&recipe(1), &RecallPolicy::new(&never), |draft| {
         make_toy(draft, 1)?;
         Err(Error::Other("no voxels".to_string()))
     });
@@ -57,9 +57,9 @@ fn a_making_that_fails_leaves_nothing_and_passes_its_error_on() {
     assert_eq!(recall_toy(&home.store, 1).1, Recall::Made);
 }
 
-fn made(record: Value) -> Made {
+fn made(record: Value) -> NewEntry {
     let adopted = Artifact::default();
-    Made { recipe: recipe(1), record, items: vec![], seconds: 1.0, adopted }
+    NewEntry { recipe: recipe(1), record, items: vec![], seconds: 1.0, adopted }
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn an_adopted_blob_is_not_copied() {
     let (toy, _) = recall_toy(&home.store, 1);
     let (joined, _) = home
         .store
-        .recall(&recipe(2), &Policy::new(&never), |draft| {
+        .recall(&recipe(2), &RecallPolicy::new(&never), |draft| {
             fs::write(draft.folder().join("own"), "own").map_err(Error::io("write", "own"))?;
             draft.adopt("training/big", &toy.artifact.0["big"]);
             Ok::<_, Error>((Value::Null, vec![toy.fingerprint]))
@@ -115,7 +115,7 @@ fn names_that_leave_the_folder_or_say_two_things_are_refused() {
     let home = Home::new();
     let (toy, _) = recall_toy(&home.store, 1);
     let adopt = |names: [&'static str; 2]| {
-        home.store.recall(&recipe(2), &Policy::new(&never), |draft| {
+        home.store.recall(&recipe(2), &RecallPolicy::new(&never), |draft| {
             draft.adopt(names[0], &toy.artifact.0["big"]);
             draft.adopt(names[1], &toy.artifact.0["sub/small"]);
             Ok::<_, Error>((Value::Null, vec![]))
@@ -136,7 +136,7 @@ fn links_in_a_draft_are_refused() {
     let links: [fn(&Path, &Path) -> std::io::Result<()>; 2] =
         [|from, to| symlink(from, to), |from, to| fs::hard_link(from, to)];
     for link in links {
-        let result = home.store.recall(&recipe(1), &Policy::new(&never), |draft| {
+        let result = home.store.recall(&recipe(1), &RecallPolicy::new(&never), |draft| {
             link(&outside, &draft.folder().join("file")).unwrap();
             Ok::<_, Error>((Value::Null, vec![]))
         });
@@ -150,7 +150,7 @@ fn equal_contents_are_kept_once() {
     let home = Home::new();
     let (entry, _) = home
         .store
-        .recall(&recipe(1), &Policy::new(&never), |draft| {
+        .recall(&recipe(1), &RecallPolicy::new(&never), |draft| {
             for name in ["a", "b", "c"] {
                 fs::write(draft.folder().join(name), "the same").unwrap();
             }
@@ -169,7 +169,7 @@ fn numbers_of_a_record_come_back_to_the_last_bit() {
         (1..2000).map(|n| f64::from(n).sqrt() / 7.0 * 10f64.powi(n % 40 - 20)).collect();
     let record = json!({ "metrics": numbers });
     let make = |_: &Draft| Ok::<_, Error>((record.clone(), vec![]));
-    let (fresh, _) = home.store.recall(&recipe(1), &Policy::new(&never), make).unwrap();
+    let (fresh, _) = home.store.recall(&recipe(1), &RecallPolicy::new(&never), make).unwrap();
     let home = home.reopened();
     let reused = home.store.get(&[recipe(1).fingerprint()]).unwrap().remove(0).unwrap();
     assert_eq!(reused, fresh);
@@ -182,7 +182,8 @@ fn waiting_for_another_maker_ends_when_asked_to_stop() {
     let _other = home.store.claim(recipe(1).fingerprint()).unwrap().unwrap();
     let (start, stop) = (Instant::now(), Instant::now() + Duration::from_millis(100));
     let late = || Instant::now() > stop;
-    let result = home.store.recall(&recipe(1), &Policy::new(&late), |draft| make_toy(draft, 1));
+    let result =
+        home.store.recall(&recipe(1), &RecallPolicy::new(&late), |draft| make_toy(draft, 1));
     assert!(matches!(result, Err(Error::Stopped)));
     assert!(start.elapsed() < Duration::from_secs(2));
 }
@@ -206,7 +207,7 @@ fn to_forget_takes_the_entry_its_items_and_its_unfinished_state_and_no_other() {
     let (item, _) = recall_toy(&home.store, 1);
     let (other, _) = recall_toy(&home.store, 2);
     let make = |_: &Draft| Ok::<_, Error>((Value::Null, vec![item.fingerprint]));
-    let (stage, _) = home.store.recall(&recipe(3), &Policy::new(&never), make).unwrap();
+    let (stage, _) = home.store.recall(&recipe(3), &RecallPolicy::new(&never), make).unwrap();
     let folder = home.store.unfinished(&stage.fingerprint);
     fs::create_dir_all(&folder).unwrap();
     home.store.forget(&stage.fingerprint).unwrap();

@@ -2,10 +2,10 @@
 
 use super::*;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use voxflow_cache::{Artifact, Made, Settled, settle};
+use voxflow_cache::{Artifact, NewEntry, SettledFile, settle};
 
 /// Files of a maker that has no store, in a folder on the store's file system.
-fn handed(home: &Home, number: u32) -> (PathBuf, Vec<Settled>) {
+fn handed(home: &Home, number: u32) -> (PathBuf, Vec<SettledFile>) {
     let folder = home.folder.path().join(format!("attempt-{number}/files"));
     fs::create_dir_all(folder.join("sub")).unwrap();
     fs::write(folder.join("big"), format!("{number} ").repeat(5000)).unwrap();
@@ -14,10 +14,10 @@ fn handed(home: &Home, number: u32) -> (PathBuf, Vec<Settled>) {
     (folder, serde_json::from_str(&serde_json::to_string(&settled).unwrap()).unwrap())
 }
 
-fn made(number: u32) -> Made {
+fn made(number: u32) -> NewEntry {
     let record = json!({ "number": number });
     let adopted = Artifact::default();
-    Made { recipe: recipe(number), record, items: vec![], seconds: 1.0, adopted }
+    NewEntry { recipe: recipe(number), record, items: vec![], seconds: 1.0, adopted }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::*;
 use std::sync::atomic::{AtomicU64, Ordering};
-use voxflow_cache::Count;
-use voxflow_cache::Look;
+use voxflow_cache::CheckDepth;
+use voxflow_cache::FileCount;
 
 #[test]
 fn a_sound_store_verifies_with_progress_to_the_last_byte() {
@@ -28,7 +28,7 @@ fn whoever_asks_hears_of_every_byte_that_is_read_again_before_it_is_reused() {
     home.store.on_reading(move |bytes| {
         told.fetch_add(bytes, Ordering::Relaxed);
     });
-    assert!(home.store.presence(entry.artifact.part(""), Look::Read).unwrap().is_empty());
+    assert!(home.store.presence(entry.artifact.part(""), CheckDepth::Read).unwrap().is_empty());
     let bytes: u64 = entry.artifact.part("").map(|(_, blob)| blob.bytes).sum();
     assert_eq!(heard.load(Ordering::Relaxed), bytes);
 }
@@ -93,7 +93,7 @@ fn sizes_count_each_blob_once() {
     fs::write(&outside, "12345").unwrap();
     let joined = Recipe { kind: "joined".to_string(), ..recipe(2) };
     home.store
-        .recall(&joined, &Policy::new(&never), |draft| {
+        .recall(&joined, &RecallPolicy::new(&never), |draft| {
             draft.adopt("a", &toy.artifact.0["big"]);
             draft.adopt("b", &toy.artifact.0["big"]);
             draft.adopt("c", &home.store.refer(&outside)?);
@@ -101,14 +101,14 @@ fn sizes_count_each_blob_once() {
         })
         .unwrap();
     let size = home.store.size().unwrap();
-    assert_eq!(size.blobs, Count { files: 2, bytes: 10_007 });
+    assert_eq!(size.blobs, FileCount { files: 2, bytes: 10_007 });
     assert_eq!(size.kinds["toy"].kept, size.blobs);
-    assert_eq!(size.kinds["joined"].kept, Count { files: 1, bytes: 10_000 });
-    assert_eq!(size.kinds["joined"].referenced, Count { files: 1, bytes: 5 });
+    assert_eq!(size.kinds["joined"].kept, FileCount { files: 1, bytes: 10_000 });
+    assert_eq!(size.kinds["joined"].referenced, FileCount { files: 1, bytes: 5 });
     assert_eq!(
         (size.entries.files, size.unnamed.files, size.bad.files, size.drafts.files),
         (2, 0, 0, 0)
     );
     home.store.forget(&toy.fingerprint).unwrap();
-    assert_eq!(home.store.size().unwrap().unnamed, Count { files: 1, bytes: 7 });
+    assert_eq!(home.store.size().unwrap().unnamed, FileCount { files: 1, bytes: 7 });
 }

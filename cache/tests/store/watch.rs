@@ -4,7 +4,7 @@ use super::Home;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use voxflow_cache::{Digest, Error, FileStat, OwnFile, Seen, Watch};
+use voxflow_cache::{Digest, Error, FileStat, FilesCheck, OwnFile, Watch};
 
 fn written(home: &Home, name: &str, text: &str) -> PathBuf {
     let path = home.folder.path().join(name);
@@ -21,10 +21,10 @@ fn a_file_that_is_left_alone_is_unchanged() {
     let home = Home::new();
     let path = written(&home, "a", "one");
     let watched = watch(&home, &path, "one").unwrap();
-    assert_eq!(watched.look_again().unwrap(), Seen::Unchanged);
+    assert_eq!(watched.look_again().unwrap(), FilesCheck::Unchanged);
     let blob = home.store.refer(&path).unwrap();
     let watched = home.store.watch(OwnFile::of(&blob).into_iter().collect()).unwrap();
-    assert_eq!(watched.look_again().unwrap(), Seen::Unchanged);
+    assert_eq!(watched.look_again().unwrap(), FilesCheck::Unchanged);
 }
 
 #[test]
@@ -56,10 +56,10 @@ fn a_file_that_was_written_and_put_back_was_touched() {
     written(&home, "a", "two");
     written(&home, "a", "one");
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-    assert_eq!(watched.look_again().unwrap(), Seen::Touched(path.clone()));
+    assert_eq!(watched.look_again().unwrap(), FilesCheck::Touched(path.clone()));
     let watched = watch(&home, &path, "one").unwrap();
     fs::rename(&kept, &path).unwrap();
-    assert_eq!(watched.look_again().unwrap(), Seen::Touched(path));
+    assert_eq!(watched.look_again().unwrap(), FilesCheck::Touched(path));
 }
 
 /// Returns once a change would have another time than the file has.

@@ -1,7 +1,7 @@
 //! `voxflow check`: finds every mistake of a workflow without touching the store, also local files
 //! and folders that are not there.
 
-use super::workflow_args::{Source, refusal};
+use super::workflow_args::{WorkflowArgs, refusal};
 use super::{answer, tell};
 use crate::error::{Exit, Result};
 use crate::globals::Globals;
@@ -11,10 +11,10 @@ use clap::Args;
 
 /// The workflow to check.
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct CheckArgs {
     /// The workflow.
     #[command(flatten)]
-    pub source: Source,
+    pub source: WorkflowArgs,
     /// Print the workflow with its defaults and overrides filled in
     #[arg(long)]
     pub resolved: bool,
@@ -23,7 +23,7 @@ pub struct Check {
     pub without_files: bool,
 }
 
-impl Check {
+impl CheckArgs {
     /// Checks the workflow and every variant of its sweep.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&[])?;

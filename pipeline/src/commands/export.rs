@@ -19,7 +19,7 @@ Examples:
 
 A bundle is run by MONAI: python -m monai.bundle run --config_file configs/inference.json
 --bundle_root . --dataset_dir IMAGES")]
-pub struct Export {
+pub struct ExportArgs {
     /// A run (id, prefix, latest), one stage of it (RUN/STAGE), or a folder with model.json
     #[arg(value_name = "RUN_OR_FOLDER")]
     pub model: String,
@@ -34,7 +34,7 @@ pub struct Export {
     pub weights: String,
 }
 
-impl Export {
+impl ExportArgs {
     /// Writes the model.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let model = model::find(&globals.home(), &self.model)?;

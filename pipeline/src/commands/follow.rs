@@ -28,7 +28,7 @@ pub(super) fn follow(run: &StoredRun, globals: &Globals) -> Result<Exit> {
         LogFormat::Json => Box::new(JsonLines),
         LogFormat::Text => Box::new(Console::stderr(Verbosity::of(globals))),
     };
-    let mut tail = Tail::open(run.folder.file("events.jsonl"))?;
+    let mut tail = JournalTail::open(run.folder.file("events.jsonl"))?;
     let mut seen = BTreeMap::new();
     loop {
         // Asked before reading: what a run wrote before it ended is then read below.
@@ -78,17 +78,17 @@ fn beats(run: &StoredRun, seen: &mut BTreeMap<String, Progress>) -> Vec<Event> {
 }
 
 /// The end of a growing journal.
-struct Tail {
+struct JournalTail {
     path: PathBuf,
     lines: BufReader<File>,
     /// The beginning of an incomplete line.
     begun: Vec<u8>,
 }
 
-impl Tail {
-    fn open(path: PathBuf) -> Result<Tail> {
+impl JournalTail {
+    fn open(path: PathBuf) -> Result<JournalTail> {
         let file = File::open(&path).map_err(Error::io("open", &path))?;
-        Ok(Tail { path, lines: BufReader::new(file), begun: vec![] })
+        Ok(JournalTail { path, lines: BufReader::new(file), begun: vec![] })
     }
 
     /// The events written since the last look.
@@ -125,7 +125,7 @@ mod tests {
         let (first, second) = line.split_at(9);
         let mut file = File::create(&path).expect("a journal");
         file.write_all(format!("{line}{first}").as_bytes()).expect("writes");
-        let mut tail = Tail::open(path).expect("opens");
+        let mut tail = JournalTail::open(path).expect("opens");
         assert_eq!(tail.news().expect("reads").len(), 1);
         assert_eq!(tail.news().expect("reads").len(), 0);
         file.write_all(format!("{second}torn\n{line}").as_bytes()).expect("writes");

@@ -26,7 +26,7 @@ Examples:
 
 The parameters are those of the kind: 'voxflow kinds import' lists them. The folder is a model like any
 other: 'voxflow predict --model DIR' uses it.")]
-pub struct Import {
+pub struct ImportArgs {
     /// PyTorch's .pt or .pth (a state_dict), TorchScript, or safetensors; nothing in it is run
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -42,7 +42,7 @@ pub struct Import {
     pub set: Vec<String>,
 }
 
-impl Import {
+impl ImportArgs {
     /// Makes the model.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let mut params = match &self.like {

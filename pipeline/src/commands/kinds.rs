@@ -11,18 +11,18 @@ use voxflow_stages::{KINDS, Kind};
 
 /// The kinds and the output format.
 #[derive(Debug, Args)]
-pub struct Kinds {
+pub struct KindsArgs {
     /// The kinds to show in full; without any, the list of all
     #[arg(value_name = "KIND")]
     pub kinds: Vec<String>,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: Form,
+    pub format: KindsFormat,
 }
 
 /// Output formats of kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+pub enum KindsFormat {
     /// For people.
     #[default]
     Text,
@@ -34,7 +34,7 @@ pub enum Form {
     Schema,
 }
 
-impl Kinds {
+impl KindsArgs {
     /// Writes the reference on stdout.
     pub fn run(&self) -> Result<Exit> {
         let named = self.kinds.iter().map(|name| kind(name)).collect::<Result<Vec<&Kind>>>()?;
@@ -46,14 +46,14 @@ impl Kinds {
     fn written(&self, kinds: &[&Kind]) -> String {
         let width = terminal_width();
         match self.format {
-            Form::Text if self.kinds.is_empty() => reference::list(kinds).text(width),
-            Form::Text => {
+            KindsFormat::Text if self.kinds.is_empty() => reference::list(kinds).text(width),
+            KindsFormat::Text => {
                 let width = usize::from(width.unwrap_or(100)).min(100);
                 kinds.iter().map(|kind| reference::text(kind, width)).collect::<Vec<_>>().join("\n")
             }
-            Form::Markdown => reference::markdown(kinds),
-            Form::Json => pretty(&reference::json(kinds)),
-            Form::Schema => pretty(&reference::schema(kinds)),
+            KindsFormat::Markdown => reference::markdown(kinds),
+            KindsFormat::Json => pretty(&reference::json(kinds)),
+            KindsFormat::Schema => pretty(&reference::schema(kinds)),
         }
     }
 }
@@ -81,8 +81,10 @@ mod tests {
     #[test]
     fn every_form_names_every_kind() {
         let all: Vec<&Kind> = KINDS.iter().collect();
-        for format in [Form::Text, Form::Markdown, Form::Json, Form::Schema] {
-            let text = Kinds { kinds: vec![], format }.written(&all);
+        for format in
+            [KindsFormat::Text, KindsFormat::Markdown, KindsFormat::Json, KindsFormat::Schema]
+        {
+            let text = KindsArgs { kinds: vec![], format }.written(&all);
             assert!(KINDS.iter().all(|kind| text.contains(kind.name)), "{format:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Launching: workflows become plans and runs, are executed under one schedule, and leave reports.
 
 use super::exec_args::ExecArgs;
-use super::workflow_args::Source;
+use super::workflow_args::WorkflowArgs;
 use crate::console::{Console, Meter, VariantLines, Verbosity};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Observer, now_ms};
@@ -35,7 +35,7 @@ pub struct Launch<'a> {
     pub globals: &'a Globals,
     /// The home.
     pub home: Home,
-    source: &'a Source,
+    source: &'a WorkflowArgs,
     means: &'a ExecArgs,
     store: Store,
     stop: Stop,
@@ -53,7 +53,7 @@ impl<'a> Launch<'a> {
     /// Opens the home and its store; from now on signals are heard.
     pub fn new(
         globals: &'a Globals,
-        source: &'a Source,
+        source: &'a WorkflowArgs,
         means: &'a ExecArgs,
     ) -> Result<Launch<'a>> {
         let stop = Stop::default();

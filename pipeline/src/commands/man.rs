@@ -12,13 +12,13 @@ use voxflow_cache::disk;
 Examples:
   voxflow man | man -l -                            # read it
   voxflow man --out ~/.local/share/man/man1         # keep it: voxflow.1, voxflow-run.1, …")]
-pub struct Man {
+pub struct ManArgs {
     /// Folder for all pages; without it, the program's own page goes to stdout
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
 
-impl Man {
+impl ManArgs {
     /// Writes the pages of the whole command line.
     pub fn run(&self, command: Command) -> Result<Exit> {
         match &self.out {

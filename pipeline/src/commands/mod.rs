@@ -39,7 +39,7 @@ use std::io::{IsTerminal, Write};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+pub enum AnswerFormat {
     /// For people.
     #[default]
     Text,

@@ -4,7 +4,7 @@ use super::{answer_bytes, answer_data};
 use crate::console::terminal_width;
 use crate::error::{Error, Result};
 use crate::tables;
-use crate::text_table::{Format, TextTable, pretty};
+use crate::text_table::{TableFormat, TextTable, pretty};
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use voxflow_cache::disk;
 
 /// The form of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Form {
+pub enum ComparisonFormat {
     /// A table for people.
     #[default]
     Text,
@@ -30,24 +30,28 @@ pub enum Form {
 
 /// The form, and where it goes.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Output {
+pub struct OutputArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: Form,
+    pub format: ComparisonFormat,
     /// Write it to this file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
-impl Output {
+impl OutputArgs {
     /// True if people read it: they get short names and few digits.
     pub fn is_for_people(&self) -> bool {
-        matches!(self.format, Form::Text | Form::Markdown)
+        matches!(self.format, ComparisonFormat::Text | ComparisonFormat::Markdown)
     }
 
     /// The form of sheets for people.
-    pub fn style(&self) -> Format {
-        if self.format == Form::Markdown { Format::Markdown } else { Format::Text }
+    pub fn style(&self) -> TableFormat {
+        if self.format == ComparisonFormat::Markdown {
+            TableFormat::Markdown
+        } else {
+            TableFormat::Text
+        }
     }
 
     /// The width that a table has room in.
@@ -66,8 +70,8 @@ impl Output {
     /// Delivers a sheet for programs: CSV, JSON or Parquet.
     pub fn deliver_full(&self, sheet: &TextTable) -> Result<()> {
         match self.format {
-            Form::Csv => self.deliver(&sheet.csv()),
-            Form::Parquet => self.deliver_parquet(sheet),
+            ComparisonFormat::Csv => self.deliver(&sheet.csv()),
+            ComparisonFormat::Parquet => self.deliver_parquet(sheet),
             _ => self.deliver(&pretty(&sheet.json())),
         }
     }

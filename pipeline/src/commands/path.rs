@@ -12,13 +12,13 @@ use voxflow_cache::Artifact;
 
 /// The file to find.
 #[derive(Debug, Args)]
-pub struct PathOf {
+pub struct PathArgs {
     /// RUN (its folder), RUN/STAGE (the folder of its outputs) or RUN/STAGE/NAME (one output)
     #[arg(value_name = "RUN[/STAGE[/NAME]]")]
     pub what: String,
 }
 
-impl PathOf {
+impl PathArgs {
     /// Writes the path on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let mut parts = self.what.splitn(3, '/');

@@ -1,7 +1,7 @@
 //! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
 
-use super::workflow_args::{Axes, Selection, Source};
-use super::{Form, answer};
+use super::workflow_args::{AxesArgs, SelectionArgs, WorkflowArgs};
+use super::{AnswerFormat, answer};
 use crate::error::{Exit, Result};
 use crate::event::{Decision, Planned};
 use crate::explain::Explainer;
@@ -20,22 +20,22 @@ use voxflow_cache::Store;
 
 /// The workflow to plan.
 #[derive(Debug, Args)]
-pub struct PlanOf {
+pub struct PlanArgs {
     /// The workflow.
     #[command(flatten)]
-    pub source: Source,
+    pub source: WorkflowArgs,
     /// The axes.
     #[command(flatten)]
-    pub axes: Axes,
+    pub axes: AxesArgs,
     /// The stages.
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: SelectionArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value_t)]
-    pub format: Form,
+    pub format: AnswerFormat,
 }
 
-impl PlanOf {
+impl PlanArgs {
     /// Prints the plan to stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&self.axes.overrides()?)?;
@@ -52,14 +52,14 @@ impl PlanOf {
             blocked |= !plan.blocked().is_empty();
             let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
-                Form::Json => text.push_str(&format!(
+                AnswerFormat::Json => text.push_str(&format!(
                     "{}\n",
                     json!({
                         "values": values, "stages": plan.planned(), "moved_cases": moved,
                         "labelled_cases": labelled,
                     })
                 )),
-                Form::Text => {
+                AnswerFormat::Text => {
                     if !values.is_empty() {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }

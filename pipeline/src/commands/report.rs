@@ -3,7 +3,7 @@
 use super::answer_data;
 use crate::error::{Exit, Result};
 use crate::globals::Globals;
-use crate::report::{self, Subject};
+use crate::report::{self, RunSubject};
 use crate::runs::{self, StoredRun};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use voxflow_cache::disk;
 
 /// The runs and the target.
 #[derive(Debug, Args)]
-pub struct Report {
+pub struct ReportArgs {
     /// The runs, the baseline first: latest, ids, beginnings of ids, workflows' names, or folders
     #[arg(default_value = "latest", value_name = "RUN")]
     pub runs: Vec<String>,
@@ -21,7 +21,7 @@ pub struct Report {
     pub out: Option<PathBuf>,
 }
 
-impl Report {
+impl ReportArgs {
     /// Writes the report, and its path on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
@@ -36,7 +36,7 @@ impl Report {
 }
 
 fn side_by_side(runs: Vec<StoredRun>, path: &Path) -> Result<PathBuf> {
-    let subjects = runs.into_iter().map(Subject::read).collect::<Result<Vec<_>>>()?;
+    let subjects = runs.into_iter().map(RunSubject::read).collect::<Result<Vec<_>>>()?;
     disk::write(path, report::page(&subjects).as_bytes())?;
     Ok(path.to_path_buf())
 }

@@ -4,33 +4,33 @@
 use super::exec_args::ExecArgs;
 use super::launch::{Launch, exit};
 use super::sweep;
-use super::workflow_args::{Selection, Source};
+use super::workflow_args::{SelectionArgs, WorkflowArgs};
 use crate::error::{Exit, Result};
 use crate::globals::Globals;
 use clap::Args;
 
 /// The workflow to run, and how.
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunArgs {
     /// The workflow.
     #[command(flatten)]
-    pub source: Source,
+    pub source: WorkflowArgs,
     /// The stages.
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: SelectionArgs,
     /// By what means.
     #[command(flatten)]
     pub means: ExecArgs,
 }
 
-impl Run {
+impl RunArgs {
     /// Runs the workflow, or every variant of its sweep.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let mut workflows = self.source.workflows(&[])?;
         let wishes = self.selection.wishes()?;
         let launch = Launch::new(globals, &self.source, &self.means)?;
         if workflows.len() > 1 || workflows[0].1.is_some() {
-            return sweep::go(&launch, workflows, wishes, &sweep::Judgement::default());
+            return sweep::go(&launch, workflows, wishes, &sweep::JudgementArgs::default());
         }
         let alone = workflows.drain(..).map(|(workflow, _)| (workflow, None)).collect();
         Ok(exit(&launch.go(alone, &wishes)?.ending))

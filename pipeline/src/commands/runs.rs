@@ -8,12 +8,12 @@ use crate::humanize;
 use crate::outcome::Outcome;
 use crate::runs::{self, StoredRun};
 use crate::tables::Summary;
-use crate::text_table::{Cell, Format, TextTable};
+use crate::text_table::{Cell, TableFormat, TextTable};
 use clap::Args;
 
 /// The runs and the output format.
 #[derive(Debug, Args)]
-pub struct Runs {
+pub struct RunsArgs {
     /// Only runs of this workflow
     #[arg(long, value_name = "NAME")]
     pub workflow: Option<String>,
@@ -22,10 +22,10 @@ pub struct Runs {
     pub limit: usize,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: TableFormat,
 }
 
-impl Runs {
+impl RunsArgs {
     /// Lists the runs on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let (runs, troubles) = runs::all(&globals.home())?;
@@ -34,9 +34,9 @@ impl Runs {
             self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow)
         };
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        let people = matches!(self.format, Format::Text | Format::Markdown);
+        let people = matches!(self.format, TableFormat::Text | TableFormat::Markdown);
         let sheet = sheet(runs.iter().rev().filter(fits).take(limit), people);
-        if sheet.rows.is_empty() && self.format == Format::Text {
+        if sheet.rows.is_empty() && self.format == TableFormat::Text {
             super::tell("no runs yet: 'voxflow run WORKFLOW' makes one");
             return Ok(Exit::Done);
         }

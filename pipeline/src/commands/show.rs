@@ -1,7 +1,7 @@
 //! `voxflow show`: one run, or one stage of it, in full.
 
 use super::follow::follow;
-use super::{Form, answer};
+use super::{AnswerFormat, answer};
 use crate::console::terminal_width;
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// The run, the stage and the output format.
 #[derive(Debug, Args)]
-pub struct Show {
+pub struct ShowArgs {
     /// The run: latest, its id, the beginning of one, a workflow's name, or a folder
     #[arg(default_value = "latest")]
     pub run: String,
@@ -28,10 +28,10 @@ pub struct Show {
     pub follow: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: Form,
+    pub format: AnswerFormat,
 }
 
-impl Show {
+impl ShowArgs {
     /// Writes the run on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let run = runs::find(&globals.home(), &self.run)?;
@@ -40,14 +40,14 @@ impl Show {
         }
         let metrics = tables::read_metrics(run.folder.path())?;
         let text = match (&self.stage, self.format) {
-            (None, Form::Text) => whole(&run, &metrics, terminal_width()),
-            (None, Form::Json) => {
+            (None, AnswerFormat::Text) => whole(&run, &metrics, terminal_width()),
+            (None, AnswerFormat::Json) => {
                 pretty(&json!({"record": run.record, "metrics": finals(&metrics, None)}))
             }
-            (Some(id), Form::Text) => {
+            (Some(id), AnswerFormat::Text) => {
                 stage_text(&run, stage(&run.record, id)?, &metrics, terminal_width())
             }
-            (Some(id), Form::Json) => {
+            (Some(id), AnswerFormat::Json) => {
                 let record = stage(&run.record, id)?;
                 pretty(&json!({"record": record, "metrics": finals(&metrics, Some(id))}))
             }

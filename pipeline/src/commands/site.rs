@@ -4,12 +4,12 @@
 use super::{answer, tell};
 use crate::console::terminal_width;
 use crate::error::{Error, Exit, Result};
-use crate::executor::remote::cluster::{Batch, Cluster, JobWants};
+use crate::executor::remote::cluster::{Cluster, JobArray, JobWants};
 use crate::executor::remote::{self, files};
 use crate::globals::Globals;
-use crate::node::probe::{LOCK, Probed, QUESTION, Question};
+use crate::node::probe::{LOCK, NodeFacts, QUESTION, Question};
 use crate::site::{ExecutorName, Site};
-use crate::text_table::{Cell, Format, TextTable};
+use crate::text_table::{Cell, TableFormat, TextTable};
 use crate::workflow::stage_resources::StageResources;
 use crate::{humanize, resources::Resources};
 use clap::{Args, Subcommand};
@@ -26,14 +26,14 @@ const CLOCK: f64 = 2.0;
 
 /// Questions about the site.
 #[derive(Debug, Subcommand)]
-pub enum SiteOf {
+pub enum SiteCommand {
     /// Say what each kind of stage gets, and what the cluster says to it
-    Check(Check),
+    Check(SiteCheckArgs),
 }
 
 /// Options of the check.
 #[derive(Debug, Args)]
-pub struct Check {
+pub struct SiteCheckArgs {
     /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
     #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
     pub site: Option<PathBuf>,
@@ -48,18 +48,18 @@ pub struct Check {
     pub wait: Duration,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: TableFormat,
 }
 
-impl SiteOf {
+impl SiteCommand {
     /// Runs the command.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let SiteOf::Check(check) = self;
+        let SiteCommand::Check(check) = self;
         check.run(globals)
     }
 }
 
-impl Check {
+impl SiteCheckArgs {
     fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let mut site = Site::find(self.site.as_deref(), home.root())?;
@@ -102,7 +102,7 @@ impl Check {
         partition: Option<String>,
         cluster: &dyn Cluster,
         store: &Path,
-    ) -> Result<std::result::Result<Probed, String>> {
+    ) -> Result<std::result::Result<NodeFacts, String>> {
         let name = files::name("probe");
         let folder = store.join("batches").join(&name);
         let attempt = folder.join("node");
@@ -112,7 +112,8 @@ impl Check {
         let resources = Resources { cpus: 1, jobs: 1, memory: 500 << 20, ..Resources::default() };
         let time = Some(Duration::from_secs(60));
         let wants = JobWants { resources, time, partition, exclude: vec![] };
-        let batch = Batch { name, folder: folder.clone(), attempts: vec![attempt.clone()], wants };
+        let batch =
+            JobArray { name, folder: folder.clone(), attempts: vec![attempt.clone()], wants };
         let found = match cluster.submit(&batch) {
             Err(refused) => Err(refused.words().to_string()),
             Ok(_) => self.wait_for(&attempt, cluster),
@@ -125,10 +126,10 @@ impl Check {
         &self,
         attempt: &Path,
         cluster: &dyn Cluster,
-    ) -> std::result::Result<Probed, String> {
+    ) -> std::result::Result<NodeFacts, String> {
         let until = Instant::now() + self.wait;
         loop {
-            if let Some(probed) = Probed::read(attempt) {
+            if let Some(probed) = NodeFacts::read(attempt) {
                 return Ok(probed);
             }
             if Instant::now() > until {
@@ -174,14 +175,14 @@ fn kinds(site: &Site, cluster: &dyn Cluster) -> (TextTable, bool) {
     (table, is_good)
 }
 
-fn troubles(probed: &Probed) -> Vec<String> {
+fn troubles(probed: &NodeFacts) -> Vec<String> {
     let clock = (probed.clock_ahead.abs() > CLOCK)
         .then(|| format!("its clock is {:+.0} s off the file system's", probed.clock_ahead));
     let build = probed.build.as_ref().map(|difference| format!("the asking program {difference}"));
     [build, probed.worker.clone(), clock].into_iter().flatten().collect()
 }
 
-fn row(partition: Option<&str>, found: std::result::Result<Probed, String>) -> Vec<Cell> {
+fn row(partition: Option<&str>, found: std::result::Result<NodeFacts, String>) -> Vec<Cell> {
     let partition = Cell::text(partition.unwrap_or(""));
     match found {
         Err(trouble) => {

@@ -22,7 +22,7 @@ pub fn make<S: Run>(
     let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(out);
     let desk = desk.map_err(Error::io("create a folder in", out))?;
     let task = task(stage, inputs, desk.path())?;
-    let host = Outside::default();
+    let host = StandaloneHost::default();
     stage.run(&Context::new(&task, &host))?;
     for (name, blob) in host.adopted.into_inner().unwrap_or_else(PoisonError::into_inner) {
         disk::copy(source(&task, &blob)?, &desk.path().join(name))?;
@@ -93,11 +93,11 @@ fn deliver(desk: &Path, out: &Path, name: &str) -> Result<()> {
 /// The host of such a stage: there is nothing to recall, and nobody to stop it but the process's
 /// end.
 #[derive(Default)]
-struct Outside {
+struct StandaloneHost {
     adopted: Mutex<Vec<(String, Blob)>>,
 }
 
-impl Host for Outside {
+impl Host for StandaloneHost {
     fn tell(&self, message: Message) {
         if let Message::Warning { words } = message {
             tell(&format!("warning: {words}"));

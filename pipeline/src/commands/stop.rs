@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Runs to stop.
 #[derive(Debug, Args)]
-pub struct StopOf {
+pub struct StopArgs {
     /// Runs: ids, their beginnings, 'latest' or folders
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<String>,
@@ -28,7 +28,7 @@ pub struct StopOf {
     pub executor: Option<ExecutorName>,
 }
 
-impl StopOf {
+impl StopArgs {
     /// Stops each of them.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();

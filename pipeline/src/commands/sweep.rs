@@ -3,9 +3,9 @@
 
 use super::exec_args::ExecArgs;
 use super::launch::{Launch, LaunchResult, exit};
-use super::output::{Form, Output};
+use super::output::{ComparisonFormat, OutputArgs};
 use super::tell;
-use super::workflow_args::{Axes, Selection, Source};
+use super::workflow_args::{AxesArgs, SelectionArgs, WorkflowArgs};
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::humanize::count;
@@ -19,19 +19,19 @@ use clap::Args;
 
 /// The workflow, what is varied, and how.
 #[derive(Debug, Args)]
-pub struct SweepOf {
+pub struct SweepArgs {
     /// The workflow.
     #[command(flatten)]
-    pub source: Source,
+    pub source: WorkflowArgs,
     /// The axes.
     #[command(flatten)]
-    pub axes: Axes,
+    pub axes: AxesArgs,
     /// The metric that ranks variants.
     #[command(flatten)]
-    pub judgement: Judgement,
+    pub judgement: JudgementArgs,
     /// The stages.
     #[command(flatten)]
-    pub selection: Selection,
+    pub selection: SelectionArgs,
     /// By what means.
     #[command(flatten)]
     pub means: ExecArgs,
@@ -39,7 +39,7 @@ pub struct SweepOf {
 
 /// The metric that ranks variants, and the output format.
 #[derive(Clone, Debug, Args)]
-pub struct Judgement {
+pub struct JudgementArgs {
     /// The validation metric that decides which variant is best, as its mean over folds and seeds
     #[arg(long, value_name = "METRIC", default_value = "dice")]
     pub by: String,
@@ -51,16 +51,21 @@ pub struct Judgement {
     pub sort: Option<String>,
     /// The form of the table.
     #[command(flatten)]
-    pub output: Output,
+    pub output: OutputArgs,
 }
 
-impl Default for Judgement {
-    fn default() -> Judgement {
-        Judgement { by: "dice".into(), with_test: false, sort: None, output: Output::default() }
+impl Default for JudgementArgs {
+    fn default() -> JudgementArgs {
+        JudgementArgs {
+            by: "dice".into(),
+            with_test: false,
+            sort: None,
+            output: OutputArgs::default(),
+        }
     }
 }
 
-impl SweepOf {
+impl SweepArgs {
     /// Runs every variant and writes the table on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&self.axes.overrides()?)?;
@@ -71,7 +76,7 @@ impl SweepOf {
                 self.source.file.display()
             )));
         }
-        if self.judgement.output.format == Form::Html {
+        if self.judgement.output.format == ComparisonFormat::Html {
             return Err(no_page());
         }
         let wishes = self.selection.wishes()?;
@@ -84,7 +89,7 @@ pub fn go(
     launch: &Launch,
     workflows: Vec<(Workflow, Option<Variant>)>,
     wishes: StageSelection,
-    judgement: &Judgement,
+    judgement: &JudgementArgs,
 ) -> Result<Exit> {
     let id = Sweep::new_id();
     let runs: Vec<(Workflow, Sweep)> = workflows
@@ -155,17 +160,17 @@ fn table(id: &str, folders: &[RunFolder], by: &str) -> Result<Variants> {
 }
 
 /// Writes the table of a sweep's variants, and in a sentence which is the best.
-pub fn write(mut variants: Variants, judgement: &Judgement) -> Result<()> {
+pub fn write(mut variants: Variants, judgement: &JudgementArgs) -> Result<()> {
     if let Some(column) = &judgement.sort {
         sort(&mut variants, column)?;
     }
     let output = &judgement.output;
     match output.format {
-        Form::Text | Form::Markdown => {
+        ComparisonFormat::Text | ComparisonFormat::Markdown => {
             let table = variants.sheet().write(output.style(), output.width());
             output.deliver(&format!("{table}\n{}\n", sentence(&variants)))
         }
-        Form::Html => Err(no_page()),
+        ComparisonFormat::Html => Err(no_page()),
         _ => output.deliver_full(&variants.full_sheet()),
     }
 }

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 /// The attempt.
 #[derive(Debug, Args)]
-pub struct Task {
+pub struct TaskArgs {
     /// Folder of the attempt
     pub attempt: PathBuf,
 }
 
-impl Task {
+impl TaskArgs {
     /// Makes the stage and leaves a verdict.
     pub fn run(&self) -> Result<Exit> {
         node::run(&self.attempt)

@@ -15,7 +15,7 @@ use voxflow_stages::dataset::foreign::tilde;
 
 /// A workflow and what the command line changes in it.
 #[derive(Clone, Debug, Args)]
-pub struct Source {
+pub struct WorkflowArgs {
     /// The workflow's file
     #[arg(value_name = "WORKFLOW")]
     pub file: PathBuf,
@@ -26,7 +26,7 @@ pub struct Source {
 
 /// Axes beside the `sweep` of the file.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Axes {
+pub struct AxesArgs {
     /// Try each of these values, as model.learning_rate=0.001,0.002; given several times, every
     /// value with every other. Paths that change together:
     /// model.epochs,model.ema=[20,0.9],[40,0.99]
@@ -41,7 +41,7 @@ pub struct Axes {
     pub seeds: Vec<u64>,
 }
 
-impl Axes {
+impl AxesArgs {
     /// As what they stand for in a file.
     pub fn overrides(&self) -> Result<Vec<Override>> {
         let over = self.over.iter().map(|words| Override::over(words).map_err(Error::Usage));
@@ -61,7 +61,7 @@ impl Axes {
 
 /// The stages.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Selection {
+pub struct SelectionArgs {
     /// Only these stages; what they need must be in the store
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub only: Vec<String>,
@@ -79,7 +79,7 @@ pub struct Selection {
     pub verify: bool,
 }
 
-impl Source {
+impl WorkflowArgs {
     /// The workflows to run: one, or one for each run of the sweep that the file and `axes`
     /// describe.
     pub fn workflows(&self, axes: &[Override]) -> Result<Vec<(Workflow, Option<Variant>)>> {
@@ -154,7 +154,7 @@ pub(super) fn refusal(mistakes: &[Diagnostic]) -> Error {
     Error::Usage(format!("{head}{}", lines.join("\n")))
 }
 
-impl Selection {
+impl SelectionArgs {
     /// The wishes these flags say.
     pub fn wishes(&self) -> Result<StageSelection> {
         let accept = self

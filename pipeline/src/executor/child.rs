@@ -6,8 +6,8 @@
 //! work and stop", and dies with its parent.
 
 use super::child_items::Recalls;
-use super::process_group::ProcessGroup;
-use super::{Finished, Order};
+use super::process_group::ChildGroup;
+use super::{MadeFacts, StageOrder};
 use crate::gpus;
 use crate::stop::Stop;
 use std::collections::VecDeque;
@@ -57,11 +57,11 @@ pub fn trouble() -> Option<String> {
 /// Runs a task in a worker: its news go to `host`. `visible` is the worker's
 /// `CUDA_VISIBLE_DEVICES`; `None` leaves this program's.
 pub(super) fn make(
-    order: &Order,
+    order: &StageOrder,
     visible: Option<&OsStr>,
     host: &dyn Host,
     stop: &Stop,
-) -> Result<Finished> {
+) -> Result<MadeFacts> {
     let (task, log) = (order.task, order.log);
     let file = (order.workdir)()?.join("task.json");
     write_json(&file, &protocol::Order::new(task))?;
@@ -85,7 +85,7 @@ pub(super) fn make(
     match reply {
         Some(Reply::Done { adopted }) if status.success() => {
             adopted.iter().for_each(|(name, blob)| host.adopt(name, blob));
-            Ok(Finished { usage, elsewhere: None })
+            Ok(MadeFacts { usage, elsewhere: None })
         }
         reply => Err(match reply.and_then(Reply::error) {
             Some(error) => error,
@@ -101,7 +101,7 @@ struct Pipes {
     answers: Option<ChildStdin>,
 }
 
-fn spawn(file: &Path, log: &Path, visible: Option<&OsStr>) -> Result<(ProcessGroup, Pipes)> {
+fn spawn(file: &Path, log: &Path, visible: Option<&OsStr>) -> Result<(ChildGroup, Pipes)> {
     let program = program();
     let stderr = FileWriter::append(log)?.into_file();
     let mut command = Command::new(&program);
@@ -125,7 +125,7 @@ fn spawn(file: &Path, log: &Path, visible: Option<&OsStr>) -> Result<(ProcessGro
     }
     let mut child = command.spawn().map_err(Error::io("start", &program))?;
     let pipes = child.stdout.take().map(|lines| Pipes { lines, answers: child.stdin.take() });
-    let group = ProcessGroup::led_by(&child);
+    let group = ChildGroup::led_by(&child);
     let pipes = pipes.ok_or_else(|| Error::failed("the worker has no standard output"))?;
     Ok((group, pipes))
 }

@@ -1,6 +1,6 @@
 //! Stages made in this process.
 
-use super::{Finished, Order};
+use super::{MadeFacts, StageOrder};
 use crate::machine::{self, Usage};
 use voxflow_stages::{Context, Host, Result};
 
@@ -8,12 +8,12 @@ use voxflow_stages::{Context, Host, Result};
 /// meanwhile.
 pub(super) fn make(
     run: fn(&Context) -> Result<()>,
-    order: &Order,
+    order: &StageOrder,
     host: &dyn Host,
-) -> Result<Finished> {
+) -> Result<MadeFacts> {
     let before = machine::usage();
     run(&Context::new(order.task, host))?;
     let after = machine::usage();
     let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
-    Ok(Finished { usage: Usage { cpu_seconds, ..after }, elsewhere: None })
+    Ok(MadeFacts { usage: Usage { cpu_seconds, ..after }, elsewhere: None })
 }

@@ -1,6 +1,6 @@
 //! Stages made on this machine.
 
-use super::{Executor, Finished, Order, child, here};
+use super::{Executor, MadeFacts, StageOrder, child, here};
 use crate::gpus::Gpus;
 use crate::stop::Stop;
 use std::ffi::OsString;
@@ -25,7 +25,7 @@ impl Local {
         self.gpus.count()
     }
 
-    fn in_worker(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
+    fn in_worker(&self, order: &StageOrder, host: &dyn Host, stop: &Stop) -> Result<MadeFacts> {
         let count = order.gpus.min(self.gpus.count());
         if count == 0 {
             let visible = (order.task.device == "cpu").then(OsString::new);
@@ -47,12 +47,12 @@ impl Local {
             // The only card that the worker sees.
             task.device = "cuda:0".into();
         }
-        child::make(&Order { task: &task, ..*order }, Some(&lease.visible()), host, stop)
+        child::make(&StageOrder { task: &task, ..*order }, Some(&lease.visible()), host, stop)
     }
 }
 
 impl Executor for Local {
-    fn make(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
+    fn make(&self, order: &StageOrder, host: &dyn Host, stop: &Stop) -> Result<MadeFacts> {
         match order.kind.place {
             Place::Here(run) => here::make(run, order, host),
             Place::Worker => self.in_worker(order, host, stop),

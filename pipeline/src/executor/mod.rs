@@ -20,7 +20,7 @@ use crate::machine::Usage;
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use std::path::{Path, PathBuf};
-use voxflow_cache::{Recipe, Settled};
+use voxflow_cache::{Recipe, SettledFile};
 use voxflow_stages::{Host, Kind, Result, Task};
 
 /// A place where stages are made.
@@ -32,7 +32,7 @@ pub trait Executor: Sync {
     /// # Errors
     /// [`Error::Stopped`](voxflow_stages::Error::Stopped) after a stop; any other error fails the
     /// stage.
-    fn make(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished>;
+    fn make(&self, order: &StageOrder, host: &dyn Host, stop: &Stop) -> Result<MadeFacts>;
 
     /// Removes what is left of a stage that has been published.
     fn tidy(&self, _recipe: &Recipe) {}
@@ -45,7 +45,7 @@ pub trait Executor: Sync {
 
 /// One stage to be made.
 #[derive(Clone, Copy)]
-pub struct Order<'a> {
+pub struct StageOrder<'a> {
     /// The kind.
     pub kind: &'static Kind,
     /// The work as plain data.
@@ -70,14 +70,14 @@ pub struct HandedItem {
     /// The folder of its files.
     pub folder: PathBuf,
     /// Its files.
-    pub files: Vec<Settled>,
+    pub files: Vec<SettledFile>,
     /// Wall time in seconds.
     pub seconds: f64,
 }
 
 /// Facts about a stage that was made.
 #[derive(Clone, Debug)]
-pub struct Finished {
+pub struct MadeFacts {
     /// Processor time and memory.
     pub usage: Usage,
     /// The files, where they are not in the draft.
@@ -90,7 +90,7 @@ pub struct MadeElsewhere {
     /// The folder of the files, on the store's file system.
     pub folder: PathBuf,
     /// The files.
-    pub files: Vec<Settled>,
+    pub files: Vec<SettledFile>,
     /// Wall time of the making in seconds.
     pub seconds: f64,
     /// The job.

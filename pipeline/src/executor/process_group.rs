@@ -12,15 +12,15 @@ use std::time::Duration;
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The group, as long as its leader was not reaped: its id may then be somebody else's.
-pub(super) struct ProcessGroup {
+pub(super) struct ChildGroup {
     leader: Mutex<Option<Pid>>,
 }
 
-impl ProcessGroup {
+impl ChildGroup {
     /// The group of a child that was started as the leader of one.
-    pub(super) fn led_by(child: &Child) -> ProcessGroup {
+    pub(super) fn led_by(child: &Child) -> ChildGroup {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        ProcessGroup { leader: Mutex::new(pid) }
+        ChildGroup { leader: Mutex::new(pid) }
     }
 
     /// Waits for the leader's end. Returns its exit status and usage.
@@ -67,7 +67,7 @@ impl ProcessGroup {
     }
 }
 
-impl Stoppable for ProcessGroup {
+impl Stoppable for ChildGroup {
     fn ask(&self) {
         self.signal(Signal::TERM);
     }

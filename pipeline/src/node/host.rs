@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use voxflow_cache::disk::FileWriter;
-use voxflow_cache::{Artifact, Blob, Digest, Recipe, Settled, Store, disk, settle};
+use voxflow_cache::{Artifact, Blob, Digest, Recipe, SettledFile, Store, disk, settle};
 use voxflow_stages::{Error, Host, Kind, Message, Result, Trouble};
 
 /// The host.
@@ -118,7 +118,7 @@ impl<'a> NodeHost<'a> {
     fn artifact_of(&self, folder: &Path, item: &ItemMade) -> Result<Artifact> {
         let mut artifact = Artifact::default();
         let mut paths = lock(&self.paths);
-        for Settled { name, digest, bytes } in &item.files {
+        for SettledFile { name, digest, bytes } in &item.files {
             let blob = Blob { digest: *digest, bytes: *bytes, reference: None };
             artifact.add(name, &blob)?;
             paths.insert(*digest, folder.join(name));

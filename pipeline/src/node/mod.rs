@@ -10,7 +10,7 @@ mod seen;
 use crate::error::Exit;
 use crate::executor::remote::attempt::{Assignment, Attempt, Start, Started};
 use crate::executor::remote::verdict::{End, StopReason, Verdict};
-use crate::executor::{Executor, Local, Order};
+use crate::executor::{Executor, Local, StageOrder};
 use crate::machine::{self, Usage};
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
@@ -70,7 +70,8 @@ pub fn run(folder: &Path) -> crate::error::Result<Exit> {
     start.write_started(&Started { host: machine::host(), job: around.id.clone(), at_ms })?;
     let stop = Stop::default();
     stop.listen()?;
-    let node = Node { attempt: &attempt, assignment: &assignment, start: &start, stop: &stop };
+    let node =
+        NodeProcess { attempt: &attempt, assignment: &assignment, start: &start, stop: &stop };
     let verdict = node.make();
     start.write_verdict(&verdict)?;
     if let End::Stopped { why: StopReason::Walltime, has_moved: true } = verdict.end {
@@ -80,14 +81,14 @@ pub fn run(folder: &Path) -> crate::error::Result<Exit> {
 }
 
 /// One process on one attempt.
-struct Node<'a> {
+struct NodeProcess<'a> {
     attempt: &'a Attempt,
     assignment: &'a Assignment,
     start: &'a Start,
     stop: &'a Stop,
 }
 
-impl Node<'_> {
+impl NodeProcess<'_> {
     fn make(&self) -> Verdict {
         let began = Instant::now();
         let before = self.unfinished_state();
@@ -118,7 +119,7 @@ impl Node<'_> {
         let task = self.task();
         let kind = Kind::named(&task.recipe.kind)
             .ok_or_else(|| Error::failed(format!("there is no kind '{}'", task.recipe.kind)))?;
-        let order = Order {
+        let order = StageOrder {
             kind,
             task: &task,
             workdir: &|| Ok(self.start.log().parent().unwrap_or(Path::new(".")).to_path_buf()),

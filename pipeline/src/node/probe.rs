@@ -27,7 +27,7 @@ pub struct Question {
 
 /// What a node has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Probed {
+pub struct NodeFacts {
     /// The machine.
     pub host: String,
     /// The trouble with the program's build, if any.
@@ -46,9 +46,9 @@ pub struct Probed {
     pub cores: usize,
 }
 
-impl Probed {
+impl NodeFacts {
     /// The answer in a folder, once it is there.
-    pub fn read(folder: &Path) -> Option<Probed> {
+    pub fn read(folder: &Path) -> Option<NodeFacts> {
         Closed::read(&folder.join(ANSWER))
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn answer(folder: &Path) -> Result<()> {
         Ok(version) => (Some(version), None),
         Err(trouble) => (None, Some(trouble)),
     };
-    let probed = Probed {
+    let probed = NodeFacts {
         host: machine::host(),
         build: Build::own().difference(&question.sender),
         libtorch,

@@ -5,20 +5,20 @@ use super::link::leads_to;
 use crate::error::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use voxflow_cache::{Bad, disk};
+use voxflow_cache::{DamagedFile, disk};
 
 /// The folder in the home for what lay where links belong.
 const REPLACED: &str = "replaced";
 
 /// Says what was mended.
-pub fn said(bad: impl IntoIterator<Item = Bad>) {
-    for Bad { path, trouble } in bad {
+pub fn said(bad: impl IntoIterator<Item = DamagedFile>) {
+    for DamagedFile { path, trouble } in bad {
         tracing::warn!("{}: {trouble}", path.display());
     }
 }
 
 /// Makes a link lead to its target, whatever lies there; what was wrong, if anything.
-pub fn mend_link(home: &Path, link: &Path, target: &Path) -> Result<Option<Bad>> {
+pub fn mend_link(home: &Path, link: &Path, target: &Path) -> Result<Option<DamagedFile>> {
     if leads_to(link, target) {
         return Ok(None);
     }
@@ -35,12 +35,12 @@ pub fn mend_link(home: &Path, link: &Path, target: &Path) -> Result<Option<Bad>>
         Err(_) if leads_to(link, target) => {}
         made => made?,
     }
-    Ok(Some(Bad { path: link.to_path_buf(), trouble }))
+    Ok(Some(DamagedFile { path: link.to_path_buf(), trouble }))
 }
 
 /// Makes a folder where links belong, whatever lies there; what was wrong, if a folder was not
 /// there.
-pub fn clear_folder(home: &Path, folder: &Path) -> Result<Option<Bad>> {
+pub fn clear_folder(home: &Path, folder: &Path) -> Result<Option<DamagedFile>> {
     let trouble = match fs::symlink_metadata(folder) {
         Ok(metadata) if metadata.is_dir() => return Ok(None),
         Err(_) => "the folder of links was gone; it is there again".to_string(),
@@ -51,18 +51,18 @@ pub fn clear_folder(home: &Path, folder: &Path) -> Result<Option<Bad>> {
         Ok(_) => format!("was no folder of links; {}", moved(home, folder)?),
     };
     disk::create_folders(folder)?;
-    Ok(Some(Bad { path: folder.to_path_buf(), trouble }))
+    Ok(Some(DamagedFile { path: folder.to_path_buf(), trouble }))
 }
 
 /// Removes a tree. Files in it that are no links are a person's own and are moved aside.
-pub fn remove_links(home: &Path, tree: &Path) -> Result<Vec<Bad>> {
+pub fn remove_links(home: &Path, tree: &Path) -> Result<Vec<DamagedFile>> {
     let mut kept = vec![];
     let metadata = fs::symlink_metadata(tree).map_err(Error::io("look at", tree))?;
     if metadata.is_symlink() {
         disk::remove(tree)?;
     } else if !metadata.is_dir() {
         let trouble = format!("no run needs the links beside it; {}", moved(home, tree)?);
-        kept.push(Bad { path: tree.to_path_buf(), trouble });
+        kept.push(DamagedFile { path: tree.to_path_buf(), trouble });
     } else {
         for entry in fs::read_dir(tree).map_err(Error::io("list", tree))? {
             let entry = entry.map_err(Error::io("list", tree))?;

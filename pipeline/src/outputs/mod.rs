@@ -24,7 +24,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tree::{Trees, relative};
-use voxflow_cache::{Artifact, Bad, Blob, Digest, Store, blob_path, disk};
+use voxflow_cache::{Artifact, Blob, DamagedFile, Digest, Store, blob_path, disk};
 
 /// A tree that no run leads to may be on its way to one as long as it is younger.
 const GRACE: Duration = Duration::from_secs(3600);
@@ -62,7 +62,7 @@ pub fn link_all(run: &RunFolder, stages: &[(&str, &Artifact)], store: &Store) ->
 
 /// Checks the links of runs to what their stages made and mends them; each that was not what it
 /// should be.
-pub fn verify(home: &Home, runs: &[RunRecord]) -> Result<Vec<Bad>> {
+pub fn verify(home: &Home, runs: &[RunRecord]) -> Result<Vec<DamagedFile>> {
     let root = std::path::absolute(home.root()).map_err(Error::io("find", home.root()))?;
     let store = std::path::absolute(home.store()).map_err(Error::io("find", home.store()))?;
     let (mut seen, mut bad) = (BTreeSet::new(), vec![]);
@@ -92,7 +92,7 @@ fn are_of(trees: &Trees, made: &[(&str, &Artifact)]) -> bool {
 }
 
 /// Checks the links in a run's own folder. Whoever removed its `outputs` did so on purpose.
-fn verify_run(trees: &Trees, run: &Path, made: &[(&str, &Artifact)]) -> Result<Vec<Bad>> {
+fn verify_run(trees: &Trees, run: &Path, made: &[(&str, &Artifact)]) -> Result<Vec<DamagedFile>> {
     let outputs = run.join(OUTPUTS);
     let Ok(metadata) = fs::symlink_metadata(&outputs) else { return Ok(vec![]) };
     if metadata.is_symlink() {
@@ -101,7 +101,7 @@ fn verify_run(trees: &Trees, run: &Path, made: &[(&str, &Artifact)]) -> Result<V
         bad.extend(mend_link(trees.home(), &outputs, &relative(run, &all))?);
         return Ok(bad);
     }
-    let mut bad: Vec<Bad> = clear_folder(trees.home(), &outputs)?.into_iter().collect();
+    let mut bad: Vec<DamagedFile> = clear_folder(trees.home(), &outputs)?.into_iter().collect();
     for (stage, artifact) in made {
         let tree = trees.place(&trees.name_of(artifact));
         bad.extend(mend_link(trees.home(), &outputs.join(stage), &relative(&outputs, &tree))?);

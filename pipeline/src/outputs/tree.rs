@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use voxflow_cache::{Artifact, Bad, Blob, Digest, blob_path, disk};
+use voxflow_cache::{Artifact, Blob, DamagedFile, Digest, blob_path, disk};
 
 /// A link that is made last in a tree, and leads nowhere: others that are not younger are as they
 /// were planted, which a look at them tells. Reading a link costs several times as much.
@@ -87,7 +87,7 @@ impl Trees {
 
     /// Makes the tree, or checks the links of the one that is there and mends them; what was not
     /// as it should be.
-    pub fn settle(&self, tree: &Path, links: &Links) -> Result<Vec<Bad>> {
+    pub fn settle(&self, tree: &Path, links: &Links) -> Result<Vec<DamagedFile>> {
         match fs::symlink_metadata(tree) {
             Ok(metadata) if metadata.is_dir() => self.mend(tree, links),
             Ok(_) => {
@@ -98,7 +98,7 @@ impl Trees {
         }
     }
 
-    fn mend(&self, tree: &Path, links: &Links) -> Result<Vec<Bad>> {
+    fn mend(&self, tree: &Path, links: &Links) -> Result<Vec<DamagedFile>> {
         let mut bad = vec![];
         let planted = changed_at(&tree.join(PLANTED));
         for (name, target) in links {

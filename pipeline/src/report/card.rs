@@ -2,7 +2,7 @@
 //! from what really ran. What is not known is said to be missing.
 
 use super::charts::{self, Chart};
-use super::subject::Subject;
+use super::subject::RunSubject;
 use crate::markdown::plain;
 use crate::reference;
 use crate::run::StageRecord;
@@ -15,7 +15,7 @@ use voxflow_stages::stage::Yields;
 const MISSING: &str = "Not known from this run.";
 
 /// The card as Markdown and its pictures (file name, SVG); none where the run has no training.
-pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
+pub fn card(subject: &RunSubject) -> Option<(String, Vec<(String, String)>)> {
     let stage = subject.stages_with(Yields::Curves).last()?;
     let model = subject.model(stage);
     let pictures: Vec<(String, String)> = charts::curves(std::slice::from_ref(subject))
@@ -58,7 +58,7 @@ pub fn card(subject: &Subject) -> Option<(String, Vec<(String, String)>)> {
     ))
 }
 
-fn overview(subject: &Subject, stage: &StageRecord, model: Option<&ModelCard>) -> String {
+fn overview(subject: &RunSubject, stage: &StageRecord, model: Option<&ModelCard>) -> String {
     let what = model.map_or_else(
         || "A 3D U-Net for segmentation.".to_string(),
         |card| {
@@ -89,13 +89,13 @@ fn plain_list(names: &[String]) -> String {
 }
 
 /// Warnings of the stages; empty without any.
-fn warnings(subject: &Subject) -> String {
+fn warnings(subject: &RunSubject) -> String {
     let line = |(stage, words): (&str, &str)| format!("- `{stage}`: {}\n", plain(words));
     subject.past.record.warnings().map(line).collect()
 }
 
 /// The stages in order, with what each reads.
-fn flow(subject: &Subject) -> String {
+fn flow(subject: &RunSubject) -> String {
     let line = |stage: &StageRecord| {
         let needs: Vec<String> =
             stage.needs.values().flatten().map(|need| format!("`{need}`")).collect();
@@ -116,7 +116,7 @@ fn algorithm(stage: &StageRecord) -> String {
     )
 }
 
-fn data(subject: &Subject, model: Option<&ModelCard>) -> String {
+fn data(subject: &RunSubject, model: Option<&ModelCard>) -> String {
     let testing: Vec<String> = subject
         .scored()
         .iter()
@@ -166,7 +166,7 @@ fn output(model: Option<&ModelCard>) -> String {
     )
 }
 
-fn performance(subject: &Subject, pictures: &[(String, String)]) -> String {
+fn performance(subject: &RunSubject, pictures: &[(String, String)]) -> String {
     let sheet = tables::scores(&subject.tables.metrics);
     let scores = if sheet.rows.is_empty() { format!("{MISSING}\n") } else { sheet.markdown() };
     let shown = |(name, _): &(String, String)| {
@@ -180,12 +180,12 @@ fn performance(subject: &Subject, pictures: &[(String, String)]) -> String {
     format!("{scores}{}", pictures.iter().map(shown).collect::<String>())
 }
 
-fn licence(subject: &Subject) -> String {
+fn licence(subject: &RunSubject) -> String {
     let licence = subject.listing().and_then(|listing| listing.licence);
     licence.map_or_else(|| MISSING.into(), |licence| plain(&licence))
 }
 
-fn references(subject: &Subject) -> String {
+fn references(subject: &RunSubject) -> String {
     let data = subject
         .listing()
         .and_then(|listing| listing.reference)

@@ -1,6 +1,6 @@
 //! Charts of a report as data for its script: lines over steps and epochs, and scores by case.
 
-use super::subject::{Scored, Subject};
+use super::subject::{RunSubject, Scored};
 use maud::{Markup, html};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ pub struct Series {
 }
 
 /// The curves of trainings: loss, validation Dice and learning rate.
-pub fn curves(subjects: &[Subject]) -> Vec<Chart> {
+pub fn curves(subjects: &[RunSubject]) -> Vec<Chart> {
     let step = |row: &voxflow_stages::Metric| row.step.map(|step| step as f64);
     let epoch = |row: &voxflow_stages::Metric| row.epoch.map(f64::from);
     let charts = [
@@ -72,7 +72,7 @@ pub fn curves(subjects: &[Subject]) -> Vec<Chart> {
 }
 
 fn curve(
-    subjects: &[Subject],
+    subjects: &[RunSubject],
     id: &str,
     title: &str,
     (metric, split): (&str, &str),
@@ -113,7 +113,7 @@ fn curve(
 
 /// The training's stage where there is one run, the run where there are several, both where both
 /// vary.
-fn line_name(subjects: &[Subject], subject: &Subject, stage: &str) -> String {
+fn line_name(subjects: &[RunSubject], subject: &RunSubject, stage: &str) -> String {
     match (subjects.len(), subject.stages_with(Yields::Curves).count()) {
         (1, _) => stage.to_string(),
         (_, 0 | 1) => subject.name().to_string(),
@@ -123,7 +123,7 @@ fn line_name(subjects: &[Subject], subject: &Subject, stage: &str) -> String {
 
 /// The Dice of each case, from the worst to the best of the first line: a line for each label of
 /// one run, or for each run of several.
-pub fn by_case(subjects: &[Subject], place: &Scored, id: &str) -> Chart {
+pub fn by_case(subjects: &[RunSubject], place: &Scored, id: &str) -> Chart {
     let mut lines: Vec<(String, BTreeMap<String, f64>)> = vec![];
     for subject in subjects {
         let dice = scores(subject, place);
@@ -166,7 +166,7 @@ pub fn by_case(subjects: &[Subject], place: &Scored, id: &str) -> Chart {
 }
 
 /// (label, case, Dice) of each case that has a value.
-fn scores(subject: &Subject, place: &Scored) -> Vec<(String, String, f64)> {
+fn scores(subject: &RunSubject, place: &Scored) -> Vec<(String, String, f64)> {
     let rows = subject.per_case(place).filter(|row| row.found.metric == "dice");
     rows.filter_map(|row| {
         let found = &row.found;
@@ -186,7 +186,7 @@ pub fn mean_of_labels(scores: &[(String, String, f64)]) -> BTreeMap<String, f64>
 }
 
 /// The mean Dice over labels of each case of one place.
-pub fn dice_of_cases(subject: &Subject, place: &Scored) -> BTreeMap<String, f64> {
+pub fn dice_of_cases(subject: &RunSubject, place: &Scored) -> BTreeMap<String, f64> {
     mean_of_labels(&scores(subject, place))
 }
 

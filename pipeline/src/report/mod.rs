@@ -16,7 +16,7 @@ mod subject;
 pub use card::card;
 pub use document::document;
 pub use page::page;
-pub use subject::Subject;
+pub use subject::RunSubject;
 
 use crate::error::Result;
 use crate::run::RunFolder;
@@ -35,7 +35,7 @@ const PICTURES: &str = "card";
 /// Writes the report of one run, and its model card where it has a training, into the run's folder.
 /// Gives the report's path.
 pub fn write(run: StoredRun) -> Result<PathBuf> {
-    let subject = Subject::read(run)?;
+    let subject = RunSubject::read(run)?;
     let folder = &subject.past.folder;
     save(folder, REPORT, &page(std::slice::from_ref(&subject)))?;
     if let Some((text, pictures)) = card(&subject) {

@@ -3,7 +3,7 @@
 use super::charts::{self, Chart, figures};
 use super::document::document;
 use super::sections;
-use super::subject::Subject;
+use super::subject::RunSubject;
 use maud::{PreEscaped, html};
 
 const UPLOT_SCRIPT: &str = include_str!("assets/uPlot.iife.min.js");
@@ -12,7 +12,7 @@ const SCRIPT: &str = include_str!("assets/report.js");
 const STYLE: &str = include_str!("assets/report.css");
 
 /// The report of one run, or of several side by side, the first being the baseline.
-pub fn page(subjects: &[Subject]) -> String {
+pub fn page(subjects: &[RunSubject]) -> String {
     let mut drawn = charts::curves(subjects);
     let curves = figures(&drawn);
     let body = match subjects {

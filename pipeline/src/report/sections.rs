@@ -1,12 +1,12 @@
 //! The parts of a report's page.
 
 use super::charts::{self, Chart, figures};
-use super::subject::{Scored, Subject};
+use super::subject::{RunSubject, Scored};
 use super::{graph, jobs};
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
-use crate::tables::{self, Comparison, MetricRow, Pairs, RunTable, Side, Summary};
+use crate::tables::{self, Comparison, MetricRow, PairedScores, RunTable, Side, Summary};
 use crate::text_table::{Cell, TextTable};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use voxflow_stages::stage::Yields;
 const FEW: usize = 4;
 
 /// The body of one run's report.
-pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
+pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
     let record = &subject.past.record;
     html! {
         h1 { (record.workflow) }
@@ -38,13 +38,13 @@ pub fn alone(subject: &Subject, curves: Markup, drawn: &mut Vec<Chart>) -> Marku
 }
 
 /// The body of a report of several runs.
-pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
+pub fn side_by_side(subjects: &[RunSubject], curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
     let sides: Vec<Side> = subjects
         .iter()
         .map(|subject| Side { name: subject.name().to_string(), tables: subject.tables.clone() })
         .collect();
-    let names: Vec<&str> = subjects.iter().map(Subject::name).collect();
-    let runs: Vec<Summary> = subjects.iter().map(Subject::summary).collect();
+    let names: Vec<&str> = subjects.iter().map(RunSubject::name).collect();
+    let runs: Vec<Summary> = subjects.iter().map(RunSubject::summary).collect();
     let comparison = Comparison::of(&names, &runs, false);
     let place = shared_place(subjects);
     html! {
@@ -63,7 +63,7 @@ pub fn side_by_side(subjects: &[Subject], curves: Markup, drawn: &mut Vec<Chart>
 }
 
 /// One sentence: how it ended, what it found, what was made and what reused.
-fn outcome(subject: &Subject) -> String {
+fn outcome(subject: &RunSubject) -> String {
     let record = &subject.past.record;
     let count = |wanted: Outcome| {
         record.stages.iter().filter(|stage| stage.outcome == Some(wanted)).count()
@@ -112,13 +112,13 @@ fn warnings(record: &RunRecord) -> Markup {
     } }
 }
 
-fn scores(subject: &Subject) -> Markup {
+fn scores(subject: &RunSubject) -> Markup {
     let sheet = tables::scores(&subject.tables.metrics);
     html! { @if !sheet.rows.is_empty() { h2 { "Scores" } (table(&sheet)) } }
 }
 
 /// The scores of single cases of one stage on one grid.
-fn cases(subject: &Subject, place: &Scored, at: usize, drawn: &mut Vec<Chart>) -> Markup {
+fn cases(subject: &RunSubject, place: &Scored, at: usize, drawn: &mut Vec<Chart>) -> Markup {
     let chart = charts::by_case(std::slice::from_ref(subject), place, &format!("cases-{at}"));
     let figure = figures(std::slice::from_ref(&chart));
     drawn.push(chart);
@@ -132,7 +132,7 @@ fn cases(subject: &Subject, place: &Scored, at: usize, drawn: &mut Vec<Chart>) -
 }
 
 /// The worst, the median and the best case of each test in three planes, as the test drew them.
-fn pictures(subject: &Subject) -> Markup {
+fn pictures(subject: &RunSubject) -> Markup {
     let tests: Vec<_> = subject
         .stages_with(Yields::TestScores)
         .map(|stage| (stage, subject.pictures(stage)))
@@ -170,7 +170,7 @@ fn picture_of(picture: &PictureOf, source: &str) -> Markup {
 
 /// A row for each case and label, a column for each metric, in the order in which they came.
 fn by_case(rows: &[&MetricRow]) -> TextTable {
-    let (mut columns, mut lines) = (InOrder::default(), InOrder::default());
+    let (mut columns, mut lines) = (OrderedSet::default(), OrderedSet::default());
     let mut values = BTreeMap::new();
     for found in rows.iter().map(|row| &row.found) {
         let column = columns.number(found.metric.as_str());
@@ -189,12 +189,12 @@ fn by_case(rows: &[&MetricRow]) -> TextTable {
 
 /// Items numbered in the order in which they came first.
 #[derive(Default)]
-struct InOrder<T> {
+struct OrderedSet<T> {
     items: Vec<T>,
     numbers: BTreeMap<T, usize>,
 }
 
-impl<T: Ord + Copy> InOrder<T> {
+impl<T: Ord + Copy> OrderedSet<T> {
     fn number(&mut self, item: T) -> usize {
         *self.numbers.entry(item).or_insert_with(|| {
             self.items.push(item);
@@ -204,21 +204,21 @@ impl<T: Ord + Copy> InOrder<T> {
 }
 
 /// The first place where all runs scored single cases.
-fn shared_place(subjects: &[Subject]) -> Option<Scored> {
+fn shared_place(subjects: &[RunSubject]) -> Option<Scored> {
     let mut places = subjects.first()?.scored();
     places.retain(|place| subjects.iter().all(|subject| subject.scored().contains(place)));
     places.into_iter().next()
 }
 
 fn cases_of_several(
-    subjects: &[Subject],
+    subjects: &[RunSubject],
     sides: &[Side],
     place: &Scored,
     drawn: &mut Vec<Chart>,
 ) -> Markup {
     let chart = charts::by_case(subjects, place, "cases");
     let figure = figures(std::slice::from_ref(&chart));
-    let columns = std::iter::once("case").chain(subjects.iter().map(Subject::name));
+    let columns = std::iter::once("case").chain(subjects.iter().map(RunSubject::name));
     let mut sheet = TextTable::new("", columns);
     let dice: Vec<_> =
         subjects.iter().map(|subject| charts::dice_of_cases(subject, place)).collect();
@@ -231,7 +231,7 @@ fn cases_of_several(
         h2 { "Dice of single cases" }
         p.soft { (place.stage) ": " (place.split) " cases, mean over labels. A click on a heading sorts." }
         (figure)
-        @for other in &sides[1..] { @for pairs in Pairs::of(&sides[0], other).iter().filter(|pairs| pairs.stage == place.stage) {
+        @for other in &sides[1..] { @for pairs in PairedScores::of(&sides[0], other).iter().filter(|pairs| pairs.stage == place.stage) {
             p { (pairs.sentence()) "." }
         } }
         (table(&sheet))
@@ -239,7 +239,7 @@ fn cases_of_several(
 }
 
 /// The graph, when each stage worked, and why it ran or did not.
-fn stages(subject: &Subject) -> Markup {
+fn stages(subject: &RunSubject) -> Markup {
     let record = &subject.past.record;
     let mut sheet = TextTable::new("", ["stage", "kind", "outcome", "made in", "size", "why"]);
     for stage in &record.stages {
@@ -267,7 +267,7 @@ fn stages(subject: &Subject) -> Markup {
 }
 
 /// When each stage that was made in this run worked.
-fn timeline(subject: &Subject) -> Markup {
+fn timeline(subject: &RunSubject) -> Markup {
     let record = &subject.past.record;
     let all = record.seconds.filter(|seconds| *seconds > 0.0);
     let bars: Vec<_> = subject
@@ -295,7 +295,7 @@ fn timeline(subject: &Subject) -> Markup {
     }
 }
 
-fn workflow(subject: &Subject) -> Markup {
+fn workflow(subject: &RunSubject) -> Markup {
     html! {
         @if !subject.resolved.is_empty() {
             h2 { "Workflow" }

@@ -17,7 +17,7 @@ use voxflow_stages::model::ModelCard;
 use voxflow_stages::stage::Yields;
 
 /// One run.
-pub struct Subject {
+pub struct RunSubject {
     /// The run's folder and record.
     pub past: StoredRun,
     /// Its tables.
@@ -26,12 +26,12 @@ pub struct Subject {
     pub resolved: String,
 }
 
-impl Subject {
+impl RunSubject {
     /// Reads a run.
-    pub fn read(past: StoredRun) -> Result<Subject> {
+    pub fn read(past: StoredRun) -> Result<RunSubject> {
         let tables = tables::read(past.folder.path())?;
         let resolved = fs::read_to_string(past.folder.file("resolved.yaml")).unwrap_or_default();
-        Ok(Subject { past, tables, resolved })
+        Ok(RunSubject { past, tables, resolved })
     }
 
     /// Name of the run beside others.

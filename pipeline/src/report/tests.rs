@@ -16,8 +16,8 @@ fn home(folder: &Path) -> Home {
     home
 }
 
-fn subject(home: &Home, name: &str) -> Subject {
-    Subject::read(runs::find(home, name).expect("a run")).expect("tables")
+fn subject(home: &Home, name: &str) -> RunSubject {
+    RunSubject::read(runs::find(home, name).expect("a run")).expect("tables")
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn in_a_browser_the_charts_are_drawn_answer_the_pointer_tables_sort_and_the_cons
         (&["abc123", "latest"], "2 0.75 0.75"),
         (&["abc123", "abd456", "latest"], "2 0.75 0.75 0.75"),
     ] {
-        let subjects: Vec<Subject> = names.iter().map(|name| subject(&home, name)).collect();
+        let subjects: Vec<RunSubject> = names.iter().map(|name| subject(&home, name)).collect();
         let Some((page, console)) = browsed(&page(&subjects).replace("</body>", A_VISIT)) else {
             return;
         };

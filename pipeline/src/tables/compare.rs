@@ -1,7 +1,7 @@
 //! A comparison of runs: the parameters that differ, and the final metrics against the first run.
 
 use super::column::metric_name;
-use super::summary::{Final, Param, Summary, unequal_test_sets};
+use super::summary::{Final, MetricKey, Param, Summary, metric_key, unequal_test_sets};
 use super::table::Tables;
 use crate::text_table::{Cell, TextTable};
 use serde_json::{Value, json};
@@ -185,24 +185,13 @@ fn differing(runs: &[Summary]) -> Vec<ParamLine> {
     lines
 }
 
-/// Identity of a metric: stage, split, label, grid, name.
-type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, &'a str);
-
-fn place(one: &Final) -> Place<'_> {
-    let found = &one.found;
-    (
-        &one.stage,
-        found.split.as_deref(),
-        found.label.as_deref(),
-        found.grid.as_deref(),
-        &found.metric,
-    )
-}
-
 fn finals(runs: &[Summary], measured: bool) -> Vec<MetricLine> {
-    let of = |run| Summary::finals_of(run, measured).map(|one| (place(one), one));
-    let lookup: Vec<BTreeMap<Place, &Final>> = runs.iter().map(|run| of(run).collect()).collect();
-    let line = |at: Place| {
+    let of = |run| {
+        Summary::finals_of(run, measured).map(|one| (metric_key(&one.stage, &one.found), one))
+    };
+    let lookup: Vec<BTreeMap<MetricKey, &Final>> =
+        runs.iter().map(|run| of(run).collect()).collect();
+    let line = |at: MetricKey| {
         let rows: Vec<Option<&&Final>> = lookup.iter().map(|rows| rows.get(&at)).collect();
         let first = &rows.iter().flatten().next()?.found;
         Some(MetricLine {

@@ -28,7 +28,7 @@ pub use compare::{Comparison, Side};
 pub use frame::parquet;
 pub(crate) use gathering::Gathering;
 pub use metrics::MetricRow;
-pub use pairs::Pairs;
+pub use pairs::PairedScores;
 pub use params::ParamRow;
 pub use read::{read, read_metrics};
 pub use rebuild::rebuild;

@@ -11,7 +11,7 @@ use voxflow_stages::Kind;
 
 /// The scores of one stage and grid of two runs, case by case.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pairs {
+pub struct PairedScores {
     /// The runs, the baseline first.
     pub runs: [String; 2],
     /// The stage.
@@ -34,9 +34,9 @@ pub struct Wilcoxon {
     pub effect: f64,
 }
 
-impl Pairs {
+impl PairedScores {
     /// The pairs of every stage and grid that both runs scored case by case.
-    pub fn of(baseline: &Side, other: &Side) -> Vec<Pairs> {
+    pub fn of(baseline: &Side, other: &Side) -> Vec<PairedScores> {
         let (first, second) = (by_case(&baseline.tables.metrics), by_case(&other.tables.metrics));
         let shared =
             first.into_iter().filter_map(|(place, one)| Some((second.get(&place)?, place, one)));
@@ -50,7 +50,7 @@ impl Pairs {
                     (a.1[1] - a.1[0]).total_cmp(&(b.1[1] - b.1[0])).then(a.0.cmp(&b.0))
                 });
                 let differences: Vec<f64> = cases.iter().map(|(_, [a, b])| b - a).collect();
-                (!cases.is_empty()).then(|| Pairs {
+                (!cases.is_empty()).then(|| PairedScores {
                     runs: [baseline.name.clone(), other.name.clone()],
                     stage: stage.to_string(),
                     grid: grid.map(str::to_string),
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn cases_are_listed_from_the_greatest_loss_with_a_sentence() {
         let side = |name: &str, dice| Side { name: name.into(), tables: example(name, dice) };
-        let pairs = Pairs::of(&side("a1", 0.5), &side("b2", 0.75));
+        let pairs = PairedScores::of(&side("a1", 0.5), &side("b2", 0.75));
         assert_eq!(pairs.len(), 1);
         assert_eq!(pairs[0].cases, [("case_1".to_string(), [0.4, 0.65])]);
         assert_eq!(
@@ -225,7 +225,7 @@ mod tests {
              (Wilcoxon signed-rank test, p = 1.00e0; rank-biserial correlation +1.00)"
         );
         assert!(
-            Pairs::of(&side("a1", 0.5), &side("b2", 0.5))[0]
+            PairedScores::of(&side("a1", 0.5), &side("b2", 0.5))[0]
                 .sentence()
                 .ends_with("no case differs between b2 and a1")
         );

@@ -22,7 +22,7 @@ const SHOWN: [(&str, &str); 6] = [
 const GRIDS: [&str; 3] = ["original", "resampled", "roundtrip"];
 
 /// Identity of a group of scores: stage, split, grid and label.
-type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
+type ScoreGroup<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
 /// A row for each scoring stage, split, grid and label, in the order in which they came; the mean
 /// over labels follows where there are several. Empty where nothing was scored.
@@ -52,20 +52,20 @@ fn is_score(row: &MetricRow) -> bool {
     shown && Kind::yields_of(&row.kind).is_scores() && row.is_final() && !row.found.measured
 }
 
-fn place(row: &MetricRow) -> Place<'_> {
+fn place(row: &MetricRow) -> ScoreGroup<'_> {
     let found = &row.found;
     (&row.stage, found.split.as_deref(), found.grid.as_deref(), found.label.as_deref())
 }
 
 /// The places in the order in which they came, without the mean over a single label.
-fn places<'a>(rows: &[&'a MetricRow]) -> Vec<Place<'a>> {
-    let mut places: Vec<Place> = vec![];
+fn places<'a>(rows: &[&'a MetricRow]) -> Vec<ScoreGroup<'a>> {
+    let mut places: Vec<ScoreGroup> = vec![];
     for row in rows {
         if !places.contains(&place(row)) {
             places.push(place(row));
         }
     }
-    let labels = |of: &Place| {
+    let labels = |of: &ScoreGroup| {
         places.iter().filter(|one| (one.0, one.1, one.2) == (of.0, of.1, of.2)).count()
     };
     places.iter().filter(|one| one.3.is_some() || labels(one) != 2).copied().collect()

@@ -184,24 +184,21 @@ fn test_set(rows: &[MetricRow]) -> Option<String> {
 }
 
 /// Identity of a metric: stage, split, label, grid, name.
-type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, &'a str);
+pub(super) type MetricKey<'a> =
+    (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, &'a str);
+
+pub(super) fn metric_key<'a>(stage: &'a str, found: &'a Metric) -> MetricKey<'a> {
+    (stage, found.split.as_deref(), found.label.as_deref(), found.grid.as_deref(), &*found.metric)
+}
 
 /// The row without an epoch, or else that of the last epoch, of each metric, in the order in which
 /// they came first.
 fn finals(rows: &[MetricRow]) -> Vec<Final> {
-    let mut at: BTreeMap<Place, usize> = BTreeMap::new();
+    let mut at: BTreeMap<MetricKey, usize> = BTreeMap::new();
     let mut last: Vec<&MetricRow> = vec![];
     let rank = |row: &MetricRow| row.found.epoch.map_or(u64::MAX, u64::from);
     for row in rows.iter().filter(|row| row.is_summary()) {
-        let found = &row.found;
-        let place = (
-            &*row.stage,
-            found.split.as_deref(),
-            found.label.as_deref(),
-            found.grid.as_deref(),
-            &*found.metric,
-        );
-        let index = *at.entry(place).or_insert(last.len());
+        let index = *at.entry(metric_key(&row.stage, &row.found)).or_insert(last.len());
         match last.get(index) {
             None => last.push(row),
             Some(kept) if rank(row) >= rank(kept) => last[index] = row,

@@ -29,14 +29,14 @@ pub struct Variants {
     /// The metric that decides.
     pub by: String,
     /// The variants, in the order of their numbers until sorted.
-    pub rows: Vec<Variant>,
+    pub rows: Vec<VariantScores>,
     /// The number of the best, where one can be named.
     pub best: Option<usize>,
 }
 
 /// One variant.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Variant {
+pub struct VariantScores {
     /// Its number, from 1.
     pub number: usize,
     /// Its values by dotted path.
@@ -82,7 +82,7 @@ impl Variants {
         let mut numbers: Vec<usize> = members(runs).map(|(sweep, _)| sweep.variant).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let rows: Vec<Variant> =
+        let rows: Vec<VariantScores> =
             numbers.into_iter().map(|number| variant(number, runs, by)).collect();
         let workflow = runs.first().map(|run| run.workflow.clone()).unwrap_or_default();
         let mut variants =
@@ -94,11 +94,11 @@ impl Variants {
     /// The best by the mean of the deciding metric, among those with the most scored runs: a
     /// variant that misses folds is not comparable. The first of equals.
     fn choose(&self) -> Option<usize> {
-        let score = |row: &Variant| row.scores.get(&self.deciding()).copied();
+        let score = |row: &VariantScores| row.scores.get(&self.deciding()).copied();
         let most = self.rows.iter().filter_map(score).map(|spread| spread.n).max()?;
         let whole =
             self.rows.iter().filter(|row| score(row).is_some_and(|spread| spread.n == most));
-        let worth = |row: &Variant| {
+        let worth = |row: &VariantScores| {
             let mean = score(row).map_or(f64::NEG_INFINITY, |spread| spread.mean);
             if less_is_better(&self.by) { -mean } else { mean }
         };
@@ -111,7 +111,7 @@ impl Variants {
     }
 
     /// The best variant.
-    pub fn winner(&self) -> Option<&Variant> {
+    pub fn winner(&self) -> Option<&VariantScores> {
         self.rows.iter().find(|row| Some(row.number) == self.best)
     }
 
@@ -123,7 +123,7 @@ impl Variants {
     /// Sorts by a column: scores from the best, values rising. False where there is no such column.
     pub fn sort(&mut self, column: &str) -> bool {
         if self.paths().contains(&column) {
-            let key = |row: &Variant| {
+            let key = |row: &VariantScores| {
                 row.values
                     .get(column)
                     .map_or(Datum::Words(String::new()), |value| Datum::of(&humanize::value(value)))
@@ -132,7 +132,7 @@ impl Variants {
             return true;
         }
         let known = self.columns().contains(&column.to_string());
-        let score = |row: &Variant| row.scores.get(column).map(|spread| spread.mean);
+        let score = |row: &VariantScores| row.scores.get(column).map(|spread| spread.mean);
         let sign = if less_is_better(column) { 1.0 } else { -1.0 };
         self.rows.sort_by(|one, two| match (score(one), score(two)) {
             (Some(a), Some(b)) if known => (sign * a).total_cmp(&(sign * b)),
@@ -225,7 +225,7 @@ fn members(runs: &[Summary]) -> impl Iterator<Item = (&Sweep, &Summary)> {
     runs.iter().filter_map(|run| Some((run.sweep.as_ref()?, run)))
 }
 
-fn variant(number: usize, runs: &[Summary], by: &str) -> Variant {
+fn variant(number: usize, runs: &[Summary], by: &str) -> VariantScores {
     let of_it: Vec<(&Sweep, &Summary)> =
         members(runs).filter(|(sweep, _)| sweep.variant == number).collect();
     let tried: Vec<&Summary> =
@@ -242,7 +242,7 @@ fn variant(number: usize, runs: &[Summary], by: &str) -> Variant {
         }
     }
     let done = tried.iter().filter(|run| run.outcome == RunOutcome::Done).count();
-    Variant { number, values, runs: tried.len(), done, scores }
+    VariantScores { number, values, runs: tried.len(), done, scores }
 }
 
 /// The mean over labels of a metric on one part of the cases: of the last stage that scores a

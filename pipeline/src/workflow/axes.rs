@@ -1,7 +1,7 @@
 //! The axes of a sweep as they are written: dotted paths with lists of values, `folds` and `seeds`.
 
 use super::StageSpec;
-use super::check::{Checker, keys};
+use super::check::{WorkflowChecker, keys};
 use super::diagnostic::SourceSpan;
 use super::overrides::{Override, Setting};
 use super::spec::Axis;
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use voxflow_stages::stage::{ArtifactType, Yields};
 
-impl Checker<'_> {
+impl WorkflowChecker<'_> {
     /// The axes, those that only repeat last.
     pub(super) fn sweep(&mut self, top: &Map<String, Value>, stages: &[StageSpec]) -> Vec<Axis> {
         let fields = match top.get("sweep") {
@@ -86,7 +86,7 @@ impl Checker<'_> {
 }
 
 type Settings = Vec<Vec<(String, Value)>>;
-type Found = Result<(Settings, Vec<(String, Value)>), String>;
+type AxisSettings = Result<(Settings, Vec<(String, Value)>), String>;
 
 /// `model.rate: [0.1, 0.2]`, or `model.rate, model.epochs: [[0.1, 20], [0.2, 10]]`.
 fn settings(paths: &str, values: &Value) -> Result<Settings, String> {
@@ -106,7 +106,7 @@ fn settings(paths: &str, values: &Value) -> Result<Settings, String> {
 }
 
 /// `folds: 5`: each variant validated on every fold in turn.
-fn folds(count: &Value, stages: &[StageSpec]) -> Found {
+fn folds(count: &Value, stages: &[StageSpec]) -> AxisSettings {
     let count = count.as_u64().filter(|count| *count >= 2);
     let count = count.ok_or("must be a whole number from 2")?;
     if count > MOST_RUNS as u64 {
@@ -135,7 +135,7 @@ fn folds(count: &Value, stages: &[StageSpec]) -> Found {
 }
 
 /// `seeds: [0, 1, 2]`: each variant trained once with every seed.
-fn seeds(seeds: &Value, stages: &[StageSpec]) -> Found {
+fn seeds(seeds: &Value, stages: &[StageSpec]) -> AxisSettings {
     let wanted = "must be a list of whole numbers from 0";
     let seeds = seeds
         .as_array()

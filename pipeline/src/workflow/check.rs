@@ -8,7 +8,7 @@ use super::parse::Document;
 use super::roles::{self, Roles, StageKinds};
 use super::spec::{StageSpec, Workflow};
 use super::stage_resources::{self, StageResources};
-use super::validate::{self, Finding};
+use super::validate::{self, SchemaFinding};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
@@ -28,7 +28,8 @@ pub fn check(
     kinds: &'static [Kind],
     environment: &Environment,
 ) -> Result<Workflow, Vec<Diagnostic>> {
-    let mut checker = Checker { document: &mut document, kinds, environment, mistakes: form };
+    let mut checker =
+        WorkflowChecker { document: &mut document, kinds, environment, mistakes: form };
     checker.overrides(overrides);
     let workflow = checker.workflow();
     let mut mistakes = std::mem::take(&mut checker.mistakes);
@@ -43,7 +44,7 @@ pub fn check(
 }
 
 /// A document under examination.
-pub(super) struct Checker<'a> {
+pub(super) struct WorkflowChecker<'a> {
     pub(super) document: &'a mut Document,
     pub(super) kinds: &'static [Kind],
     environment: &'a Environment<'a>,
@@ -55,7 +56,7 @@ pub(super) fn keys(path: &[&str]) -> Vec<String> {
     path.iter().map(|key| (*key).to_string()).collect()
 }
 
-impl Checker<'_> {
+impl WorkflowChecker<'_> {
     /// Notes a mistake at a path; `on_key` points at the key, otherwise at the value.
     pub(super) fn say(
         &mut self,
@@ -355,7 +356,7 @@ impl Checker<'_> {
     }
 
     /// The trouble with a scalar that lacks its quotes, by what the file says.
-    fn quoted(&self, at: &[String], finding: &Finding, params: &Value) -> Option<String> {
+    fn quoted(&self, at: &[String], finding: &SchemaFinding, params: &Value) -> Option<String> {
         let written = self.document.written(at).filter(|_| finding.wants_quotes)?;
         let value = finding.path.iter().try_fold(params, |value, key| match value {
             Value::Array(items) => items.get(key.parse::<usize>().ok()?),

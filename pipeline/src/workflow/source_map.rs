@@ -18,11 +18,11 @@ pub type Path = Vec<String>;
 
 /// The places of keys and values, as a tree: the first node is the whole text.
 #[derive(Clone, Debug, Default)]
-pub struct SourceMap(Vec<Node>);
+pub struct SourceMap(Vec<TextNode>);
 
 /// A node of the text.
 #[derive(Clone, Debug, Default)]
-struct Node {
+struct TextNode {
     /// Positions of its key and value; `None` for parents of an override.
     places: Option<(SourceSpan, SourceSpan)>,
     /// The nodes below it, by key or index.
@@ -51,7 +51,7 @@ impl SourceMap {
     /// Position of a node's value, or of the nearest node around it.
     pub fn value(&self, path: &[String]) -> SourceSpan {
         match self.walk(path).nth(path.len()) {
-            Some(Node { places: Some((_, value)), .. }) => value.clone(),
+            Some(TextNode { places: Some((_, value)), .. }) => value.clone(),
             _ => self.around(path).0,
         }
     }
@@ -62,7 +62,8 @@ impl SourceMap {
         for key in path {
             at = self.below(at, key);
         }
-        self.0[at] = Node { places: Some((place.clone(), place.clone())), below: HashMap::new() };
+        self.0[at] =
+            TextNode { places: Some((place.clone(), place.clone())), below: HashMap::new() };
     }
 
     fn around(&self, path: &[String]) -> (SourceSpan, SourceSpan) {
@@ -71,7 +72,7 @@ impl SourceMap {
     }
 
     /// The nodes on the way along `path`, as far as they are there; the whole text is the first.
-    fn walk<'a>(&'a self, path: &'a [String]) -> impl Iterator<Item = &'a Node> {
+    fn walk<'a>(&'a self, path: &'a [String]) -> impl Iterator<Item = &'a TextNode> {
         let mut keys = path.iter();
         std::iter::successors(self.0.first(), move |node| {
             Some(&self.0[*node.below.get(keys.next()?)?])
@@ -94,7 +95,7 @@ impl SourceMap {
 
     /// A node that nothing leads to.
     fn apart(&mut self) -> usize {
-        self.0.push(Node::default());
+        self.0.push(TextNode::default());
         self.0.len() - 1
     }
 }
@@ -145,7 +146,7 @@ fn variable_hint(text: &str, line: usize) -> String {
 struct Reader {
     places: SourceMap,
     troubles: Vec<FormTrouble>,
-    stack: Vec<Frame>,
+    stack: Vec<OpenNode>,
     documents: usize,
     nodes: usize,
     sizes: HashMap<usize, usize>,
@@ -154,7 +155,7 @@ struct Reader {
 }
 
 /// A mapping or sequence that is open.
-struct Frame {
+struct OpenNode {
     node: usize,
     /// Its own key or index.
     name: String,
@@ -284,7 +285,15 @@ impl Reader {
             );
         }
         let nodes_before = self.nodes;
-        self.stack.push(Frame { node, name, mapping, key: None, index: 0, anchor, nodes_before });
+        self.stack.push(OpenNode {
+            node,
+            name,
+            mapping,
+            key: None,
+            index: 0,
+            anchor,
+            nodes_before,
+        });
     }
 
     fn close(&mut self) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Resources as written.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct WrittenResources {
     /// Processor cores; also the stage's threads. Training repeats bit by bit only with the same
     /// number.
     #[schemars(range(min = 1, max = 1024))]
@@ -43,13 +43,13 @@ pub struct StageResources {
 /// The JSON schema of `resources`.
 pub fn schema() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
-    SCHEMA.get_or_init(|| schemars::schema_for!(Written).to_value())
+    SCHEMA.get_or_init(|| schemars::schema_for!(WrittenResources).to_value())
 }
 
 impl StageResources {
     /// From a value that fits the schema. Each mistake is a key with its trouble.
     pub(super) fn read(value: &Value) -> Result<StageResources, Vec<(String, String)>> {
-        let written: Written = serde_json::from_value(value.clone())
+        let written: WrittenResources = serde_json::from_value(value.clone())
             .map_err(|error| vec![(String::new(), error.to_string())])?;
         let mut mistakes = vec![];
         let memory = parsed("memory", written.memory, parse_size::size, &mut mistakes);

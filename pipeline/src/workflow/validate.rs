@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// One thing wrong with a value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finding {
+pub struct SchemaFinding {
     /// The path below the parameters.
     pub path: Vec<String>,
     /// True if the key itself is at fault, not its value.
@@ -22,8 +22,8 @@ pub struct Finding {
 }
 
 /// All that is wrong with `value`.
-pub fn check(schema: &Value, value: &Value) -> Vec<Finding> {
-    let mut checker = Checker { path: vec![], findings: vec![] };
+pub fn check(schema: &Value, value: &Value) -> Vec<SchemaFinding> {
+    let mut checker = SchemaChecker { path: vec![], findings: vec![] };
     checker.value(schema, value);
     checker.findings
 }
@@ -36,19 +36,19 @@ pub fn typed(schemas: &[&Value], text: &str, read: Value) -> Value {
     if !schemas.is_empty() && !fits(&read) && fits(&as_text) { as_text } else { read }
 }
 
-struct Checker {
+struct SchemaChecker {
     path: Vec<String>,
-    findings: Vec<Finding>,
+    findings: Vec<SchemaFinding>,
 }
 
-impl Checker {
+impl SchemaChecker {
     fn say(&mut self, trouble: String, nearest: Option<String>) {
         let path = self.path.clone();
-        let finding = Finding { path, on_key: false, wants_quotes: false, trouble, nearest };
+        let finding = SchemaFinding { path, on_key: false, wants_quotes: false, trouble, nearest };
         self.findings.push(finding);
     }
 
-    fn below(&mut self, key: &str, work: impl FnOnce(&mut Checker)) {
+    fn below(&mut self, key: &str, work: impl FnOnce(&mut SchemaChecker)) {
         self.path.push(key.to_string());
         work(self);
         self.path.pop();
@@ -171,7 +171,7 @@ impl Checker {
     fn choice(&mut self, schema: &Value, choices: &[Value], value: &Value) {
         let mut tries = vec![];
         for choice in choices {
-            let mut checker = Checker { path: self.path.clone(), findings: vec![] };
+            let mut checker = SchemaChecker { path: self.path.clone(), findings: vec![] };
             checker.value(choice, value);
             if checker.findings.is_empty() {
                 return;
@@ -204,7 +204,7 @@ impl Checker {
         tag: &str,
         words: &[&str],
         value: &Value,
-        tries: Vec<(i32, Vec<Finding>)>,
+        tries: Vec<(i32, Vec<SchemaFinding>)>,
     ) {
         match value.get(tag) {
             None => self.say(format!("needs the key '{tag}': {}", either(words)), None),
@@ -217,7 +217,7 @@ impl Checker {
 }
 
 /// The findings of the likeliest choice, if any is of the right type at all.
-fn best(tries: Vec<(i32, Vec<Finding>)>) -> Option<Vec<Finding>> {
+fn best(tries: Vec<(i32, Vec<SchemaFinding>)>) -> Option<Vec<SchemaFinding>> {
     let most =
         tries.iter().map(|(likeness, _)| *likeness).max().filter(|likeness| *likeness >= 0)?;
     tries.into_iter().find(|(likeness, _)| *likeness == most).map(|(_, findings)| findings)

@@ -1,6 +1,8 @@
 //! Cropping: the box around what matters.
 
 use crate::image::Volume;
+use crate::image::grid_map::AxisOrder;
+use crate::image::spacing::Grid;
 
 /// A box of voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +38,19 @@ impl Foreground {
         Foreground { start: [usize::MAX; 3], end: [0; 3] }
     }
 
-    /// Bounding box of the voxels above `above` in slab `z`, in rows of `width` voxels.
-    pub fn of_slab(z: usize, slab: &[f32], width: usize, above: f32) -> Foreground {
+    /// Bounding box of the foreground in slab `z`, in rows of `width` voxels.
+    pub fn of_slab(
+        z: usize,
+        slab: &[f32],
+        width: usize,
+        is_foreground: impl Fn(f32) -> bool,
+    ) -> Foreground {
         let mut found = Foreground::none();
         for (y, row) in slab.chunks_exact(width.max(1)).enumerate() {
             // Told for whole rows first, many voxels at a time.
-            if row.iter().fold(false, |any, &value| any | (value > above)) {
-                let first = row.iter().position(|&value| value > above).unwrap_or(0);
-                let last = row.iter().rposition(|&value| value > above).unwrap_or(first);
+            if row.iter().fold(false, |any, &value| any | is_foreground(value)) {
+                let first = row.iter().position(|&value| is_foreground(value)).unwrap_or(0);
+                let last = row.iter().rposition(|&value| is_foreground(value)).unwrap_or(first);
                 found =
                     found.and(Foreground { start: [first, y, z], end: [last + 1, y + 1, z + 1] });
             }
@@ -91,6 +98,36 @@ pub fn cropped<T: Copy>(mut volume: Volume<T>, part: &Box3) -> Volume<T> {
     Volume { shape, ..volume }
 }
 
+/// The grid of a box of another.
+pub fn part_of(grid: &Grid, part: &Box3) -> Grid {
+    let mut affine = grid.affine;
+    let origin = crate::image::affine::apply(&affine, part.start.map(|first| first as f64));
+    (0..3).for_each(|row| affine[row][3] = origin[row]);
+    Grid { shape: part.shape(), affine }
+}
+
+/// A box's values in a grid of `shape`, and the default elsewhere. Both lie in `order`.
+pub fn placed<T: Copy + Default>(
+    data: Vec<T>,
+    part: &Box3,
+    shape: [usize; 3],
+    order: AxisOrder,
+) -> Vec<T> {
+    if *part == Box3::whole(shape) {
+        return data;
+    }
+    let [fast, middle, _] = order;
+    let [width, height, _] = order.map(|axis| part.shape()[axis]);
+    let first = order.map(|axis| part.start[axis]);
+    let mut out = vec![T::default(); shape.iter().product()];
+    for (row, values) in data.chunks_exact(width.max(1)).enumerate() {
+        let (line, slab) = (first[1] + row % height, first[2] + row / height);
+        let start = first[0] + shape[fast] * (line + shape[middle] * slab);
+        out[start..start + width].copy_from_slice(values);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +144,7 @@ mod tests {
             channel
                 .chunks_exact(20)
                 .enumerate()
-                .map(move |(z, slab)| Foreground::of_slab(z, slab, 4, above))
+                .map(move |(z, slab)| Foreground::of_slab(z, slab, 4, |value| value > above))
         });
         slabs.fold(Foreground::none(), Foreground::and).boxed(image.shape, margin)
     }
@@ -121,6 +158,18 @@ mod tests {
         assert_eq!(wide, Box3 { start: [0, 0, 0], end: [4, 5, 5] });
         assert_eq!(foreground(&image, &[0.0, 1.0], 0).unwrap().end, [2, 2, 3]);
         assert_eq!(foreground(&image, &[1.0, 1.0], 0), None);
+    }
+
+    #[test]
+    fn a_box_is_placed_back_where_it_was_cut_in_either_order() {
+        let part = Box3 { start: [1, 0, 2], end: [3, 1, 4] };
+        let found = placed(vec![1, 2, 3, 4], &part, [4, 2, 4], [0, 1, 2]);
+        let set: Vec<_> = (0..32).filter(|at| found[*at] != 0).map(|at| (at, found[at])).collect();
+        assert_eq!(set, [(17, 1), (18, 2), (25, 3), (26, 4)]);
+        let found = placed(vec![1, 3, 2, 4], &part, [4, 2, 4], [2, 1, 0]);
+        let set: Vec<_> = (0..32).filter(|at| found[*at] != 0).map(|at| (at, found[at])).collect();
+        assert_eq!(set, [(10, 1), (11, 3), (18, 2), (19, 4)]);
+        assert_eq!(placed(vec![7], &Box3::whole([1; 3]), [1; 3], [0, 1, 2]), [7]);
     }
 
     #[test]

@@ -33,6 +33,13 @@ pub struct Geometry {
     pub crop_start: [usize; 3],
     /// The foreground box on the resampled grid: one past the last voxel of each axis.
     pub crop_end: [usize; 3],
+    /// The non-zero box on the oriented grid, if the image was cut to it before resampling: the
+    /// first voxel of each axis, and one past the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonzero_box: Option<[[usize; 3]; 2]>,
+    /// The way back from a resized grid; if absent, the grids lie in space by their affines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resized: Option<WayBack>,
     /// For each image file, the digest of its voxels as they are stored, unpacked and least
     /// significant byte first: the same image under another name, header or compression has the
     /// same.
@@ -41,6 +48,16 @@ pub struct Geometry {
     /// Encoding of the affine in the first image's file, repeated in results on its grid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<Space>,
+}
+
+/// Resizing results to the grid that the image had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WayBack {
+    /// Order of interpolation: 1 or 0.
+    pub probability_order: u8,
+    /// The axis whose slices are copied.
+    pub separate_axis: Option<usize>,
 }
 
 impl Geometry {
@@ -52,6 +69,14 @@ impl Geometry {
     /// The grid after orientation.
     pub fn oriented(&self) -> Grid {
         Grid { shape: self.oriented_shape, affine: self.oriented_affine }
+    }
+
+    /// The part of the oriented grid that was resampled.
+    pub fn nonzero(&self) -> Box3 {
+        match self.nonzero_box {
+            Some([start, end]) => Box3 { start, end },
+            None => Box3::whole(self.oriented_shape),
+        }
     }
 
     /// The grid after resampling.
@@ -83,9 +108,13 @@ impl Geometry {
             self.crop_start[axis] < self.crop_end[axis]
                 && self.crop_end[axis] <= self.resampled_shape[axis]
         });
+        let part = self.nonzero();
+        let part_fits = (0..3).all(|axis| {
+            part.start[axis] < part.end[axis] && part.end[axis] <= self.oriented_shape[axis]
+        });
         let turned = axes == [0, 1, 2]
             && self.orientation().shape(self.original_shape) == self.oriented_shape;
-        if turned && box_fits && self.oriented_shape.iter().all(|&length| length > 0) {
+        if turned && box_fits && part_fits && self.oriented_shape.iter().all(|&length| length > 0) {
             return Ok(());
         }
         Err(Error::failed(

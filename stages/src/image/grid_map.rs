@@ -94,6 +94,16 @@ impl GridMap {
         })
     }
 
+    /// To grid `to`, whose voxels lie at these positions of each source axis, within its ends.
+    pub fn of_positions(source: [usize; 3], to: Grid, positions: [Vec<f64>; 3]) -> GridMap {
+        let map = match source == to.shape {
+            true => GridMapping::Same,
+            false => GridMapping::Parallel(positions),
+        };
+        let (start, backwards) = ([0; 3], [false; 3]);
+        GridMap { source, start, backwards, target: to.shape, affine: to.affine, map }
+    }
+
     /// The same with only the source's box from `start` to `end` (exclusive) kept, and 0 all
     /// around.
     pub fn of_box(self, start: [usize; 3], end: [usize; 3]) -> GridMap {

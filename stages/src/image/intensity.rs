@@ -14,6 +14,23 @@ pub enum Intensity {
     Zscore(Zscore),
     /// Map these two percentiles (0 to 100) of the image to 0 and 1, and clip.
     Percentile([f64; 2]),
+    /// Clip to two values, then subtract a mean and divide by a standard deviation: those of the
+    /// labelled voxels of all training cases, as nnU-Net's `CTNormalization`.
+    Ct(CtNormalization),
+    /// Leave the values as they are.
+    None,
+}
+
+/// Intensities of the labelled voxels of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CtNormalization {
+    /// The values (percentiles 0.5 and 99.5) to clip to.
+    pub clip: [f64; 2],
+    /// The mean.
+    pub mean: f64,
+    /// The standard deviation.
+    pub std: f64,
 }
 
 /// Voxels included in a z-score.
@@ -24,14 +41,28 @@ pub enum Zscore {
     All,
     /// Voxels that are not zero; zeros stay zero.
     Nonzero,
+    /// Voxels of the non-zero region: not zero in some channel, or enclosed by such voxels. Those
+    /// outside stay zero.
+    NonzeroMask,
 }
 
 impl Intensity {
     /// Scales one channel in place; or a piece, if [`Intensity::is_of_single_values`].
     pub fn apply(&self, channel: &mut [f32]) {
+        self.apply_within(channel, None);
+    }
+
+    /// The same with the mask of the non-zero region; without one, every voxel is in it.
+    pub fn apply_within(&self, channel: &mut [f32], mask: Option<&[bool]>) {
         match *self {
             Intensity::Window([low, high]) => stretch(channel, low as f32, (high - low) as f32),
-            Intensity::Zscore(over) => zscore(channel, over),
+            Intensity::Zscore(Zscore::All) => zscore(channel, |_, _| true),
+            Intensity::Zscore(Zscore::Nonzero) => zscore(channel, |_, value| value != 0.0),
+            Intensity::Zscore(Zscore::NonzeroMask) => {
+                zscore(channel, |voxel, _| mask.is_none_or(|mask| mask[voxel]));
+            }
+            Intensity::Ct(ct) => ct.apply(channel),
+            Intensity::None => {}
             Intensity::Percentile([low, high]) => {
                 let (low, high) = (percentile(channel, low), percentile(channel, high));
                 stretch(channel, low as f32, (high - low) as f32);
@@ -41,14 +72,16 @@ impl Intensity {
 
     /// True if scaling depends on a value alone, and on nothing else in the image.
     pub fn is_of_single_values(&self) -> bool {
-        matches!(self, Intensity::Window(_))
+        matches!(self, Intensity::Window(_) | Intensity::Ct(_) | Intensity::None)
     }
 
-    /// Values above this, before scaling, are foreground: the window's lower end, or 0.
+    /// Values above this, before scaling, are foreground: the lower end of the window or of what
+    /// is clipped, or 0.
     pub fn foreground_above(&self) -> f32 {
         match self {
             Intensity::Window([low, _]) => *low as f32,
-            Intensity::Zscore(_) | Intensity::Percentile(_) => 0.0,
+            Intensity::Ct(CtNormalization { clip: [low, _], .. }) => *low as f32,
+            Intensity::Zscore(_) | Intensity::Percentile(_) | Intensity::None => 0.0,
         }
     }
 
@@ -65,8 +98,28 @@ impl Intensity {
             Intensity::Percentile([low, high]) if !(0.0 <= low && low < high && high <= 100.0) => {
                 Some(format!("percentiles rise within 0 to 100, not from {low} to {high}"))
             }
+            Intensity::Ct(CtNormalization { clip: [low, high], mean, std })
+                if !(low.is_finite() && high.is_finite() && low <= high && mean.is_finite())
+                    || !(std.is_finite() && std >= 0.0) =>
+            {
+                Some(format!(
+                    "'clip' runs from a lower to a higher finite value, 'mean' is finite and 'std' \
+                     at least 0, not [{low}, {high}], {mean} and {std}"
+                ))
+            }
             _ => None,
         }
+    }
+}
+
+impl CtNormalization {
+    /// The smallest deviation that is divided by.
+    const EPSILON: f32 = 1e-8;
+
+    fn apply(&self, channel: &mut [f32]) {
+        let [low, high] = self.clip.map(|end| end as f32);
+        let (mean, std) = (self.mean as f32, (self.std as f32).max(CtNormalization::EPSILON));
+        channel.iter_mut().for_each(|value| *value = (value.clamp(low, high) - mean) / std);
     }
 }
 
@@ -79,17 +132,12 @@ fn stretch(channel: &mut [f32], low: f32, width: f32) {
     }
 }
 
-impl Zscore {
-    fn counts(self, value: f32) -> bool {
-        self == Zscore::All || value != 0.0
-    }
-}
-
-/// Mean 0 and (population) standard deviation 1; a deviation of 0 counts as 1 (MONAI's
-/// `NormalizeIntensity`).
-fn zscore(channel: &mut [f32], over: Zscore) {
+/// Mean 0 and (population) standard deviation 1 of the voxels that count, by index and value; a
+/// deviation of 0 counts as 1 (MONAI's `NormalizeIntensity`).
+fn zscore(channel: &mut [f32], counts: impl Fn(usize, f32) -> bool) {
     let (mut n, mut sum) = (0u64, 0.0f64);
-    for value in channel.iter().filter(|value| over.counts(**value)) {
+    let counted = |(voxel, value): &(usize, &f32)| counts(*voxel, **value);
+    for (_, value) in channel.iter().enumerate().filter(counted) {
         n += 1;
         sum += f64::from(*value);
     }
@@ -99,15 +147,17 @@ fn zscore(channel: &mut [f32], over: Zscore) {
     let mean = sum / n as f64;
     let squares: f64 = channel
         .iter()
-        .filter(|value| over.counts(**value))
-        .map(|v| (f64::from(*v) - mean).powi(2))
+        .enumerate()
+        .filter(counted)
+        .map(|(_, v)| (f64::from(*v) - mean).powi(2))
         .sum();
     let deviation = (squares / n as f64).sqrt() as f32;
     let (mean, deviation) = (mean as f32, if deviation == 0.0 { 1.0 } else { deviation });
     channel
         .iter_mut()
-        .filter(|value| over.counts(**value))
-        .for_each(|value| *value = (*value - mean) / deviation);
+        .enumerate()
+        .filter(|(voxel, value)| counts(*voxel, **value))
+        .for_each(|(_, value)| *value = (*value - mean) / deviation);
 }
 
 /// The percentile `q` (0 to 100) with linear interpolation between order statistics.
@@ -149,6 +199,28 @@ mod tests {
         );
         assert_eq!(scaled(Intensity::Zscore(Zscore::All), &[5.0, 5.0]), [0.0, 0.0]);
         assert_eq!(scaled(Intensity::Zscore(Zscore::Nonzero), &[0.0, 0.0]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_zscore_within_a_mask_counts_the_zeros_inside_and_leaves_those_outside() {
+        let mut values = [0.0, 0.0, 2.0, 4.0, 0.0];
+        let mask = [false, true, true, true, false];
+        let zscore = Intensity::Zscore(Zscore::NonzeroMask);
+        zscore.apply_within(&mut values, Some(&mask));
+        let end = 2.0 / (8.0f32 / 3.0).sqrt();
+        assert_eq!(values, [0.0, -end, 0.0, end, 0.0]);
+        assert_eq!(scaled(zscore, &[1.0, 3.0]), [-1.0, 1.0], "without a mask all count");
+    }
+
+    #[test]
+    fn ct_is_clipped_to_the_foregrounds_percentiles_and_scaled_by_its_mean_and_deviation() {
+        let ct = CtNormalization { clip: [-42.0, 176.0], mean: 93.0, std: 40.0 };
+        let found = scaled(Intensity::Ct(ct), &[-1000.0, 93.0, 133.0, 3000.0]);
+        assert_eq!(found, [-135.0 / 40.0, 0.0, 1.0, 83.0 / 40.0]);
+        assert_eq!(Intensity::Ct(ct).foreground_above(), -42.0);
+        assert!(Intensity::Ct(CtNormalization { std: -1.0, ..ct }).check().is_some());
+        assert!(Intensity::Ct(ct).check().is_none());
+        assert_eq!(scaled(Intensity::None, &[-7.0, 8.5]), [-7.0, 8.5]);
     }
 
     #[test]

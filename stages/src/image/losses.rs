@@ -26,6 +26,8 @@ pub struct Loss {
 pub enum Cause {
     /// They lie outside the foreground box.
     Crop,
+    /// They lie outside the non-zero box.
+    NonzeroCrop,
     /// None of the label's voxels is met by the resampled grid.
     Resampling,
     /// So many of the label's connected parts are not.
@@ -47,6 +49,10 @@ impl Loss {
             Cause::Crop => format!(
                 "label '{name}' ({label}): {voxels} of {of} voxels ({share}) lie outside the \
                  foreground box and are cut away by 'crop_foreground'{left}"
+            ),
+            Cause::NonzeroCrop => format!(
+                "label '{name}' ({label}): {voxels} of {of} voxels ({share}) lie where the image \
+                 is 0 and are cut away by 'crop_nonzero'{left}"
             ),
             Cause::Resampling => format!(
                 "label '{name}' ({label}): {voxels} of {of} voxels ({share}) are lost by \
@@ -73,11 +79,26 @@ fn share(part: u64, of: u64) -> String {
 
 /// Losses by a crop, from the voxels of each label before and after.
 pub fn by_crop(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
+    fewer(before, after, &Cause::Crop)
+}
+
+/// The same by a crop to the non-zero box.
+pub fn by_nonzero_crop(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
+    fewer(before, after, &Cause::NonzeroCrop)
+}
+
+/// Labels of which resampling left nothing.
+pub fn of_whole_labels(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
+    let left = std::array::from_fn(|label| if after[label] == 0 { 0 } else { before[label] });
+    fewer(before, &left, &Cause::Resampling)
+}
+
+fn fewer(before: &[u64; 256], after: &[u64; 256], by: &Cause) -> Vec<Loss> {
     let labels = (1..=255u8).map(|label| (label, before[usize::from(label)]));
     labels
         .filter_map(|(label, of)| {
             let voxels = of - after[usize::from(label)].min(of);
-            (voxels > 0).then_some(Loss { label, voxels, of, by: Cause::Crop })
+            (voxels > 0).then_some(Loss { label, voxels, of, by: by.clone() })
         })
         .collect()
 }

@@ -1,5 +1,6 @@
 //! Preparation: load → RAS → spacing → foreground mask → intensity → crop, as one recipe for
-//! training volumes and for images to predict.
+//! training volumes and for images to predict. With a crop to non-zero voxels, or nnU-Net's
+//! resampling, the order is another: `resized_preparation`.
 
 use crate::error::{Error, Result};
 use crate::image::case::{CaseFiles, GridFrame, warnings_of};
@@ -11,115 +12,15 @@ use crate::image::nifti::{
     load_label,
 };
 use crate::image::orientation::Orientation;
+pub use crate::image::preparation::{Intensities, Preparation};
+pub use crate::image::prepared::{Files, Prepared};
+use crate::image::prepared::{check_channels, name_of};
 use crate::image::resample::{Resampler, X_FASTEST};
 use crate::image::spacing::Grid;
-use crate::image::{Geometry, Intensity, Volume};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use crate::image::{Geometry, Intensity, Volume, resized_preparation};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use voxflow_cache::Digest;
-
-/// The parameters of preparation: those of the kind `preprocess`, kept in every model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Preparation {
-    /// Voxel size in mm along the R, A and S axes after resampling; null keeps the image's own
-    /// grid.
-    #[serde(default)]
-    pub spacing: Option<[f64; 3]>,
-    /// Intensity scaling: one for all channels, or a list with one for each.
-    pub intensity: Intensities,
-    /// Cut the volume to the box around its foreground (values above the window's lower end for a
-    /// window, above 0 before scaling otherwise).
-    #[serde(default)]
-    pub crop_foreground: bool,
-    /// Voxels to leave around the foreground box, clipped to the image.
-    #[serde(default)]
-    pub crop_margin: usize,
-}
-
-/// One intensity scaling for all channels, or one for each.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Intensities {
-    /// The same for all channels.
-    One(Intensity),
-    /// One for each channel, in the order of the dataset's modalities.
-    Each(Vec<Intensity>),
-}
-
-/// One prepared case.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Prepared {
-    /// The image, scaled.
-    pub image: Volume<f32>,
-    /// The label map on the same grid.
-    pub label: Option<Volume<u8>>,
-    /// Geometry for the way back to the image's own grid.
-    pub geometry: Geometry,
-    /// Warnings.
-    pub warnings: Vec<String>,
-    /// Labelled voxels that were taken away.
-    pub losses: Vec<Loss>,
-}
-
-impl Preparation {
-    /// Mistakes that types cannot express: dotted path, trouble and way out.
-    pub fn check(&self) -> Vec<(String, String)> {
-        let mut mistakes = vec![];
-        if let Some(spacing) = self.spacing
-            && !spacing.iter().all(|size| size.is_finite() && *size > 0.0)
-        {
-            mistakes.push(("spacing".into(), "voxel sizes are positive and finite, in mm".into()));
-        }
-        match &self.intensity {
-            Intensities::One(one) => {
-                mistakes.extend(one.check().map(|trouble| ("intensity".into(), trouble)))
-            }
-            Intensities::Each(each) if each.is_empty() => {
-                mistakes.push((
-                    "intensity".into(),
-                    "the list is empty; give one scaling for each channel".into(),
-                ));
-            }
-            Intensities::Each(each) => {
-                mistakes.extend(each.iter().enumerate().filter_map(|(index, one)| {
-                    one.check().map(|trouble| (format!("intensity.{index}"), trouble))
-                }))
-            }
-        }
-        mistakes
-    }
-}
-
-impl Intensities {
-    /// The scaling of each of `channels` channels.
-    pub fn for_channels(&self, channels: usize) -> Result<Vec<Intensity>> {
-        match self {
-            Intensities::One(one) => Ok(vec![*one; channels]),
-            Intensities::Each(each) if each.len() == channels => Ok(each.clone()),
-            Intensities::Each(each) => Err(Error::failed(format!(
-                "'intensity' lists {} scalings for {channels} channels; give one for each, or one \
-                 for all",
-                each.len()
-            ))),
-        }
-    }
-}
-
-/// A case's files, and the dataset's facts about them.
-#[derive(Clone, Copy, Debug)]
-pub struct Files<'a> {
-    /// Paths of the files.
-    pub case: &'a CaseFiles,
-    /// The channels' names.
-    pub modality: &'a [String],
-    /// The one that names them: "the dataset" or "the model".
-    pub named_by: &'static str,
-    /// The labels by the values in the label file.
-    pub values: LabelValues<'a>,
-}
 
 /// Prepares one case: load → RAS → spacing → foreground box → intensity → crop.
 ///
@@ -147,6 +48,9 @@ pub fn prepare_with(
     preparation: &Preparation,
     files: Files,
 ) -> Result<Prepared> {
+    if preparation.crop_nonzero || preparation.resampling.is_some() {
+        return resized_preparation::prepare(scratch, preparation, files);
+    }
     let ScaledImage { way, mut image, found, digests, space, mut warnings } =
         image(scratch, preparation, files)?;
     let label = files.case.label.as_ref();
@@ -193,8 +97,7 @@ impl Way {
     fn of(preparation: &Preparation, header: &Header) -> Result<Way> {
         let frame = GridFrame::of(header.grid())?;
         let oriented = frame.oriented();
-        let wanted =
-            preparation.spacing.map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing))?;
+        let wanted = preparation.resampled(&oriented)?;
         Ok(Way { frame, oriented, resampler: Resampler::new(&oriented, &wanted)? })
     }
 
@@ -211,6 +114,8 @@ impl Way {
             resampled_affine: resampled.affine,
             crop_start: part.start,
             crop_end: part.end,
+            nonzero_box: None,
+            resized: None,
             image_digests: vec![],
             space: None,
         }
@@ -249,7 +154,8 @@ impl Way {
             let (channel, backwards) = turn.ordered(channel, shape);
             let resampler = self.resampler.clone().of_backwards(backwards);
             resampler.linear_into(&channel, X_FASTEST, out, |z, slab| {
-                let here = Foreground::of_slab(z, slab, width, scaling.foreground_above());
+                let above = scaling.foreground_above();
+                let here = Foreground::of_slab(z, slab, width, |value| value > above);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 *found = found.and(here);
                 drop(found);
@@ -311,14 +217,6 @@ fn image(scratch: &mut Scratch, preparation: &Preparation, files: Files) -> Resu
     Ok(ScaledImage { way, image, found, digests, space, warnings })
 }
 
-/// "image" where it is the only file, or "image 2".
-fn name_of(case: &CaseFiles, index: usize) -> String {
-    match case.images.len() {
-        1 => "image".to_string(),
-        _ => format!("image {}", index + 1),
-    }
-}
-
 /// The box to crop to, or a warning that nothing is foreground.
 fn box_of(
     preparation: &Preparation,
@@ -337,35 +235,6 @@ fn box_of(
             above.join(" or ")
         )
     })
-}
-
-/// An error unless the files have as many channels as the dataset names.
-fn check_channels(header: &Header, name: &str, files: Files) -> Result<()> {
-    if files.case.images.len() > 1 && header.channels != 1 {
-        return Err(Error::failed(format!(
-            "{name}: a case of several files needs one channel in each"
-        )));
-    }
-    let channels = files.case.images.len().max(header.channels);
-    if channels != files.modality.len() {
-        let (named, by) = (files.modality.len(), files.named_by);
-        return Err(Error::failed(format!(
-            "image: has {}, but {by} names {} ({}); {}",
-            counted_channels(channels),
-            counted_channels(named),
-            files.modality.join(", "),
-            match by {
-                "the model" => "give it an image with these",
-                _ => "correct one of them",
-            }
-        )));
-    }
-    Ok(())
-}
-
-/// "1 channel", "2 channels".
-fn counted_channels(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "channel" } else { "channels" })
 }
 
 /// A label map on the image's resampled grid, and what was lost and noticed on the way.

@@ -61,6 +61,11 @@ impl Resampler {
         GridMap::new(from, to).map(Resampler)
     }
 
+    /// To grid `to`, whose voxels lie at these positions of each source axis, within its ends.
+    pub fn of_positions(source: [usize; 3], to: Grid, positions: [Vec<f64>; 3]) -> Resampler {
+        Resampler(GridMap::of_positions(source, to, positions))
+    }
+
     /// The same with only the source's box from `start` to `end` (exclusive) kept, and 0 all
     /// around.
     pub fn of_box(self, start: [usize; 3], end: [usize; 3]) -> Resampler {

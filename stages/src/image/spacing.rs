@@ -72,6 +72,11 @@ fn extent(there: &[[f64; 3]; 8]) -> Result<[usize; 3]> {
         let high = there.iter().map(|corner| corner[axis]).fold(f64::NEG_INFINITY, f64::max);
         (high - low + 1.0).round_ties_even()
     });
+    checked(lengths)
+}
+
+/// Side lengths as a shape, unless it is too large.
+pub(super) fn checked(lengths: [f64; 3]) -> Result<[usize; 3]> {
     if lengths.iter().product::<f64>() > MOST_VOXELS {
         let [x, y, z] = lengths;
         return Err(Error::failed(format!(

@@ -13,6 +13,7 @@ pub mod import;
 pub mod predict;
 pub mod preprocess;
 pub mod split;
+pub mod statistics;
 pub mod synthesize;
 pub mod test;
 pub mod train;
@@ -26,6 +27,7 @@ pub const KINDS: &[Kind] = &[
     Kind::here::<synthesize::Synthesize>(),
     Kind::here::<unpack::Unpack>(),
     Kind::here::<split::SplitCases>(),
+    Kind::here::<statistics::Statistics>(),
     Kind::here::<preprocess::Preprocess>(),
     Kind::here::<cache::CacheVolumes>(),
     Kind::here::<baseline::Baseline>(),

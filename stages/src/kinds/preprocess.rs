@@ -105,11 +105,7 @@ impl Preprocess {
         for (index, file) in files.images.iter().enumerate() {
             let header = nifti::read_header(file, "image").ok()?;
             let oriented = GridFrame::of(header.grid()).ok()?.oriented();
-            let grid = self
-                .0
-                .spacing
-                .map_or(Ok(oriented), |spacing| oriented.with_spacing(spacing))
-                .ok()?;
+            let grid = self.0.resampled(&oriented).ok()?;
             let label = usize::from(index == 0 && case.label.is_some());
             bytes += (grid.voxels() * (4 * header.channels + label)) as u64;
         }

@@ -79,6 +79,7 @@ pub fn differences(there: &Preparation, here: &Preparation, channels: usize) -> 
     let each = [
         ("spacing", both.map(spacing_words)),
         ("intensity", both.map(|preparation| intensity_words(preparation, channels))),
+        ("resampling", both.map(resampling_words)),
         ("crop", both.map(crop_words)),
     ];
     let differing = each.into_iter().filter(|(_, [there, here])| there != here);
@@ -89,16 +90,31 @@ pub fn differences(there: &Preparation, here: &Preparation, channels: usize) -> 
 }
 
 fn crop_words(preparation: &Preparation) -> String {
-    match preparation.crop_foreground {
-        true => format!("to the foreground with a margin of {}", preparation.crop_margin),
-        false => "none".to_string(),
+    let foreground = format!("to the foreground with a margin of {}", preparation.crop_margin);
+    match (preparation.crop_nonzero, preparation.crop_foreground) {
+        (false, false) => "none".to_string(),
+        (false, true) => foreground,
+        (true, false) => "to non-zero voxels".to_string(),
+        (true, true) => format!("to non-zero voxels, then {foreground}"),
     }
+}
+
+fn resampling_words(preparation: &Preparation) -> String {
+    let Some(resampling) = preparation.resampling else { return "as MONAI's".to_string() };
+    let orders = [resampling.image_order, resampling.label_order, resampling.probability_order];
+    let [image, label, probability] = orders;
+    let separate = match resampling.anisotropy_threshold {
+        Some(factor) => format!("a separate axis above {factor}"),
+        None => "no separate axis".to_string(),
+    };
+    format!("as nnU-Net's (orders {image}, {label}, {probability}; {separate})")
 }
 
 /// True if voxels have the same size and values; cropping does not matter.
 fn has_same_values(there: &Preparation, here: &Preparation, channels: usize) -> bool {
     spacing_words(there) == spacing_words(here)
         && intensity_words(there, channels) == intensity_words(here, channels)
+        && resampling_words(there) == resampling_words(here)
 }
 
 fn spacing_words(preparation: &Preparation) -> String {
@@ -140,6 +156,8 @@ mod tests {
             intensity: Intensities::One(Intensity::Window(window)),
             crop_foreground: false,
             crop_margin: 0,
+            crop_nonzero: false,
+            resampling: None,
         }
     }
 

@@ -11,19 +11,19 @@ use crate::home::Home;
 use crate::outputs;
 use crate::parse_size;
 use crate::runs;
-use crate::text_table::{Cell, Format, TextTable};
+use crate::text_table::{Cell, TableFormat, TextTable};
 use crate::{humanize, store_homes};
 use clap::Args;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use voxflow_cache::{Count, Fingerprint, Gone, Limits, Store};
+use voxflow_cache::{FileCount, Fingerprint, GcLimits, GcReport, Store};
 
 /// Age of an attempt of a cluster's job of which nothing was heard, until it goes.
 const OLD_ATTEMPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// Limits of removal.
 #[derive(Debug, Args)]
-pub struct Gc {
+pub struct GcArgs {
     /// Keep at most so much; what was used longest ago goes first
     #[arg(long, value_name = "SIZE", value_parser = parse_size::size)]
     pub max_size: Option<u64>,
@@ -43,10 +43,10 @@ pub struct Gc {
     pub dry_run: bool,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: TableFormat,
 }
 
-impl Gc {
+impl GcArgs {
     /// Prints what went.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
@@ -58,7 +58,7 @@ impl Gc {
             attempt::remove_old(home.store(), OLD_ATTEMPT)?;
         }
         let sheet = sheet(&gone);
-        if !(sheet.rows.is_empty() && self.format == Format::Text) {
+        if !(sheet.rows.is_empty() && self.format == TableFormat::Text) {
             answer(&sheet.write(self.format, terminal_width()))?;
         }
         if !globals.quiet {
@@ -67,7 +67,7 @@ impl Gc {
         Ok(Exit::Done)
     }
 
-    fn limits(&self, home: &Home, store: &Store) -> Result<Limits> {
+    fn limits(&self, home: &Home, store: &Store) -> Result<GcLimits> {
         let unfinished_since = before(store.now(), self.unfinished);
         let by_runs =
             self.keep_runs.is_some() && self.older_than.is_none() && self.max_size.is_none();
@@ -82,7 +82,7 @@ impl Gc {
         if unused_since.is_some() || self.max_size.is_some() {
             keep.extend(self.needed_by_others(home, store, unfinished_since)?);
         }
-        Ok(Limits {
+        Ok(GcLimits {
             unused_since,
             max_bytes: self.max_size,
             keep,
@@ -114,7 +114,7 @@ impl Gc {
         Ok(needed)
     }
 
-    fn verdict(&self, gone: &Gone) -> String {
+    fn verdict(&self, gone: &GcReport) -> String {
         let verb = if self.dry_run { "would go" } else { "gone" };
         let spared = match gone.spared {
             0 => String::new(),
@@ -165,9 +165,9 @@ fn far_future(now: SystemTime) -> SystemTime {
     now + Duration::from_secs(3600)
 }
 
-fn sheet(gone: &Gone) -> TextTable {
+fn sheet(gone: &GcReport) -> TextTable {
     let mut sheet = TextTable::new("", ["what", "files", "bytes"]);
-    let mut row = |what: &str, count: &Count| {
+    let mut row = |what: &str, count: &FileCount| {
         if count.files > 0 {
             sheet.push(vec![Cell::text(what), Cell::Count(count.files), Cell::Bytes(count.bytes)]);
         }

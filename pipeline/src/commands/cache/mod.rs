@@ -11,12 +11,12 @@ use clap::Subcommand;
 
 /// Commands on the store.
 #[derive(Debug, Subcommand)]
-pub enum Cache {
+pub enum CacheCommand {
     /// Say what takes space, by kind, workflow and run, and what could go
-    Size(size::Size),
+    Size(size::SizeArgs),
     /// Read every file of the store and the runs and set aside what is damaged; the next run makes
     /// it again
-    Verify(verify::Verify),
+    Verify(verify::VerifyArgs),
     /// Let go of what nobody needs any more; safe beside running experiments
     ///
     /// Without --max-size, --older-than or --keep-runs only what no entry names goes. Never goes:
@@ -24,19 +24,19 @@ pub enum Cache {
     /// and what an unfinished training needs. What went is made again when a run wants it. What
     /// runs of other homes need that share the store stays too, but with --older-than what was not
     /// used for so long, save by the newest run of each.
-    Gc(gc::Gc),
+    Gc(gc::GcArgs),
     /// Make the index anew from the files, all of which are read
-    Rebuild(verify::Rebuild),
+    Rebuild(verify::RebuildArgs),
 }
 
-impl Cache {
+impl CacheCommand {
     /// Runs the command.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         match self {
-            Cache::Size(command) => command.run(globals),
-            Cache::Verify(command) => command.run(globals),
-            Cache::Gc(command) => command.run(globals),
-            Cache::Rebuild(command) => command.run(globals),
+            CacheCommand::Size(command) => command.run(globals),
+            CacheCommand::Verify(command) => command.run(globals),
+            CacheCommand::Gc(command) => command.run(globals),
+            CacheCommand::Rebuild(command) => command.run(globals),
         }
     }
 }

@@ -8,23 +8,23 @@ use crate::globals::Globals;
 use crate::home::Home;
 use crate::runs::{self, StoredRun};
 use crate::store_homes;
-use crate::text_table::{Cell, Format, TextTable};
+use crate::text_table::{Cell, TableFormat, TextTable};
 use clap::Args;
 use std::collections::BTreeMap;
-use voxflow_cache::{Count, Fingerprint, Share, Size as StoreSize};
+use voxflow_cache::{FileCount, Fingerprint, Share, StoreSize};
 
 /// Output options.
 #[derive(Debug, Args)]
-pub struct Size {
+pub struct SizeArgs {
     /// Show at most so many runs, the newest first; 0 is all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// Output format
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    pub format: TableFormat,
 }
 
-impl Size {
+impl SizeArgs {
     /// Prints one table to stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
@@ -105,7 +105,7 @@ fn rest(size: &StoreSize, of_no_run: u64, sheet: &mut TextTable) {
     sheet.push(counted("store", "all blobs", size.blobs));
 }
 
-fn counted(of: &str, name: &str, count: Count) -> Vec<Cell> {
+fn counted(of: &str, name: &str, count: FileCount) -> Vec<Cell> {
     vec![
         Cell::text(of),
         Cell::text(name),

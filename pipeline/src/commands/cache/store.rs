@@ -7,7 +7,7 @@ use crate::globals::Globals;
 use crate::home::Home;
 use crate::{humanize, machine};
 use std::collections::BTreeSet;
-use voxflow_cache::{Bad, Store};
+use voxflow_cache::{DamagedFile, Store};
 
 /// The store of a home. None is made for a command that only keeps it in order.
 pub(super) fn store(home: &Home) -> Result<Store> {
@@ -32,7 +32,7 @@ fn check_there(home: &Home) -> Result<()> {
 /// Reads all files of the store by `read`, with a bar, and lists the bad ones.
 pub(super) fn read_all(
     globals: &Globals,
-    read: impl FnOnce(&Progress) -> Result<Vec<Bad>>,
+    read: impl FnOnce(&ProgressFn) -> Result<Vec<DamagedFile>>,
 ) -> Result<Exit> {
     let meter = Meter::stderr(globals.quiet);
     let total = std::sync::atomic::AtomicU64::new(0);
@@ -60,7 +60,7 @@ pub(super) fn read_all(
     Ok(if bad.is_empty() { Exit::Done } else { Exit::Storage })
 }
 
-type Progress<'a> = dyn Fn(u64, u64) + Sync + 'a;
+type ProgressFn<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
 /// Threads for reading: as many as asked for, or the machine's.
 pub(super) fn threads(asked: Option<u16>) -> usize {

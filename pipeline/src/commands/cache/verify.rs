@@ -12,7 +12,7 @@ use voxflow_cache::parallel_map;
 
 /// Options of reading.
 #[derive(Debug, Args)]
-pub struct Verify {
+pub struct VerifyArgs {
     /// Files read at once; by default one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -20,13 +20,13 @@ pub struct Verify {
 
 /// Options of reading.
 #[derive(Debug, Args)]
-pub struct Rebuild {
+pub struct RebuildArgs {
     /// Files read at once; by default one for each core
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
-impl Verify {
+impl VerifyArgs {
     /// Lists bad files on stdout. Exit code 3 if there are any.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
@@ -55,7 +55,7 @@ impl Verify {
     }
 }
 
-impl Rebuild {
+impl RebuildArgs {
     /// The same, into a new index.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let store = store(&globals.home())?;

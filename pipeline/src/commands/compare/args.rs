@@ -1,12 +1,12 @@
 //! The flags of `voxflow compare`.
 
 use super::condition::Condition;
-use crate::commands::output::Output;
+use crate::commands::output::OutputArgs;
 use clap::Args;
 
 /// The runs and the output format.
 #[derive(Debug, Default, Args)]
-pub struct Compare {
+pub struct CompareArgs {
     /// The runs: latest, ids, beginnings of ids, folders; a workflow's name is all its runs, a
     /// sweep's id (or 'sweep', the newest) its variants; without any, all runs there are
     #[arg(value_name = "RUN")]
@@ -38,5 +38,5 @@ pub struct Compare {
     pub each: bool,
     /// The form.
     #[command(flatten)]
-    pub output: Output,
+    pub output: OutputArgs,
 }

@@ -1,16 +1,16 @@
 //! Few runs side by side, each a column: parameters that differ, final metrics with differences
 //! from the first, and where asked the cases.
 
-use super::args::Compare;
-use crate::commands::output::Form;
+use super::args::CompareArgs;
+use crate::commands::output::ComparisonFormat;
 use crate::error::Result;
 use crate::run_set::Member;
 use crate::runs::short;
-use crate::tables::{self, Comparison, Pairs, Side, Summary};
-use crate::text_table::{Format, pretty};
+use crate::tables::{self, Comparison, PairedScores, Side, Summary};
+use crate::text_table::{TableFormat, pretty};
 
 /// Writes the comparison; the first run is the baseline.
-pub fn write(compare: &Compare, members: Vec<Member>) -> Result<()> {
+pub fn write(compare: &CompareArgs, members: Vec<Member>) -> Result<()> {
     let people = compare.output.is_for_people();
     let name = |member: &Member| {
         let id = &member.summary.run;
@@ -26,17 +26,17 @@ pub fn write(compare: &Compare, members: Vec<Member>) -> Result<()> {
         comparison.metrics.retain(|line| line.is_named(&compare.metrics));
     }
     match compare.output.format {
-        Form::Json => {
+        ComparisonFormat::Json => {
             let mut all = comparison.json();
             if compare.cases {
-                all["cases"] = pairs.iter().map(Pairs::json).collect();
+                all["cases"] = pairs.iter().map(PairedScores::json).collect();
             }
             compare.output.deliver(&pretty(&all))
         }
-        Form::Csv => compare
+        ComparisonFormat::Csv => compare
             .output
             .deliver(&pairs.iter().map(|pairs| pairs.sheet().csv()).collect::<String>()),
-        Form::Parquet => {
+        ComparisonFormat::Parquet => {
             pairs.first().map_or(Ok(()), |first| compare.output.deliver_parquet(&first.sheet()))
         }
         _ => compare.output.deliver(&in_words(compare, &comparison, &pairs, &legend)),
@@ -44,15 +44,20 @@ pub fn write(compare: &Compare, members: Vec<Member>) -> Result<()> {
 }
 
 /// The cases of each further run beside those of the first.
-fn pairs(names: &[String], members: &[Member]) -> Result<Vec<Pairs>> {
+fn pairs(names: &[String], members: &[Member]) -> Result<Vec<PairedScores>> {
     let side = |(name, member): (&String, &Member)| {
         Ok(Side { name: name.clone(), tables: tables::read(member.folder.path())? })
     };
     let sides: Vec<Side> = names.iter().zip(members).map(side).collect::<Result<_>>()?;
-    Ok(sides[1..].iter().flat_map(|other| Pairs::of(&sides[0], other)).collect())
+    Ok(sides[1..].iter().flat_map(|other| PairedScores::of(&sides[0], other)).collect())
 }
 
-fn in_words(compare: &Compare, comparison: &Comparison, pairs: &[Pairs], legend: &str) -> String {
+fn in_words(
+    compare: &CompareArgs,
+    comparison: &Comparison,
+    pairs: &[PairedScores],
+    legend: &str,
+) -> String {
     let (style, width) = (compare.output.style(), compare.output.width());
     let sheets = [comparison.params_sheet(), comparison.metrics_sheet().without_empty_columns(1)];
     let shown = sheets.iter().filter(|sheet| !sheet.rows.is_empty());
@@ -67,8 +72,8 @@ fn in_words(compare: &Compare, comparison: &Comparison, pairs: &[Pairs], legend:
 }
 
 /// Legend of short names.
-fn legend(members: &[Member], style: Format) -> String {
-    let bullet = if style == Format::Markdown { "- " } else { "" };
+fn legend(members: &[Member], style: TableFormat) -> String {
+    let bullet = if style == TableFormat::Markdown { "- " } else { "" };
     let line = |(at, member): (usize, &Member)| {
         let role = if at == 0 { " (baseline)" } else { "" };
         let summary = &member.summary;
@@ -85,25 +90,27 @@ fn legend(members: &[Member], style: Format) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::output::Output;
+    use crate::commands::output::OutputArgs;
     use crate::run_set::RunSet;
     use crate::runs;
 
-    fn written(format: Form) -> String {
+    fn written(format: ComparisonFormat) -> String {
         let folder = tempfile::tempdir().expect("a folder");
         let home = runs::tests::home(folder.path());
         let names = ["abc123", "latest"].map(String::from);
         let members = RunSet::new(&home).named(&names).expect("runs");
         let out = folder.path().join("out");
-        let compare =
-            Compare { output: Output { format, out: Some(out.clone()) }, ..Compare::default() };
+        let compare = CompareArgs {
+            output: OutputArgs { format, out: Some(out.clone()) },
+            ..CompareArgs::default()
+        };
         write(&compare, members).expect("writes");
         std::fs::read_to_string(out).expect("reads")
     }
 
     #[test]
     fn people_see_what_differs_and_by_how_much() {
-        let text = written(Form::Text);
+        let text = written(ComparisonFormat::Text);
         let expected = "\
 abc123 is 20260101-000000-demo-abc123, done (baseline)
 77ffee is 20260102-000000-spleen-77ffee, done
@@ -127,9 +134,10 @@ final  testing     –       original   dice     0.5000  0.9000          +0.4000
 
     #[test]
     fn programs_get_whole_ids() {
-        let json: serde_json::Value = serde_json::from_str(&written(Form::Json)).expect("JSON");
+        let json: serde_json::Value =
+            serde_json::from_str(&written(ComparisonFormat::Json)).expect("JSON");
         assert_eq!(json["baseline"], "20260101-000000-demo-abc123");
         let line = "\n| final | testing | spleen | original | dice | 0.5000 | 0.9000 | +0.4000 |\n";
-        assert!(written(Form::Markdown).contains(line));
+        assert!(written(ComparisonFormat::Markdown).contains(line));
     }
 }

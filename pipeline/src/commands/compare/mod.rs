@@ -5,16 +5,16 @@ mod args;
 mod beside;
 mod condition;
 
-use super::output::Form;
+use super::output::ComparisonFormat;
 use super::{sweep, tell};
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::humanize::count;
-use crate::report::{self, Subject};
+use crate::report::{self, RunSubject};
 use crate::run_set::{Member, RunSet};
 use crate::runs::{self, StoredRun};
 use crate::tables::{Column, RunTable, Summary, Variants, unequal_test_sets};
-pub use args::Compare;
+pub use args::CompareArgs;
 pub use condition::Condition;
 use std::path::Path;
 use voxflow_cache::disk;
@@ -22,7 +22,7 @@ use voxflow_cache::disk;
 /// As many runs still fit side by side; more are one a row.
 const FEW: usize = 4;
 
-impl Compare {
+impl CompareArgs {
     /// Writes the comparison.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
@@ -35,8 +35,8 @@ impl Compare {
         match (&self.output.format, members.len()) {
             (_, 0) => tell("no run fits"),
             (_, 1) if self.conditions.is_empty() => return Err(lonely(&members[0])),
-            (Form::Html, _) => self.page(members)?,
-            (form, few) if few > 1 && (*form == Form::Json || self.is_beside(few)) => {
+            (ComparisonFormat::Html, _) => self.page(members)?,
+            (form, few) if few > 1 && (*form == ComparisonFormat::Json || self.is_beside(few)) => {
                 beside::write(self, members)?
             }
             _ => self.rows(members, baseline)?,
@@ -55,7 +55,7 @@ impl Compare {
         let [name] = &self.runs[..] else { return Ok(None) };
         let by_run = self.each
             || self.cases
-            || self.output.format == Form::Html
+            || self.output.format == ComparisonFormat::Html
             || !self.conditions.is_empty();
         if by_run {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Compare {
         let runs: Vec<Summary> = members.iter().map(|member| member.summary.clone()).collect();
         let variants = Variants::of(id, &runs, &by);
         let (sort, output) = (self.sort.clone(), self.output.clone());
-        sweep::write(variants, &sweep::Judgement { by, with_test: false, sort, output })
+        sweep::write(variants, &sweep::JudgementArgs { by, with_test: false, sort, output })
     }
 
     /// The runs that fulfil all conditions.
@@ -151,7 +151,7 @@ impl Compare {
         };
         let subjects = members
             .into_iter()
-            .map(|member| Subject::read(past(member)?))
+            .map(|member| RunSubject::read(past(member)?))
             .collect::<Result<Vec<_>>>()?;
         let path = self.output.out.as_deref().unwrap_or(Path::new("comparison.html"));
         disk::write(path, report::page(&subjects).as_bytes())?;

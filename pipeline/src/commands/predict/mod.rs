@@ -11,7 +11,7 @@ mod output_host;
 use super::exec_args::device;
 use super::{model, tell};
 use crate::error::{Error, Exit, Result};
-use crate::executor::{Executor, Local, Order, child};
+use crate::executor::{Executor, Local, StageOrder, child};
 use crate::globals::Globals;
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
@@ -39,7 +39,7 @@ A label map lies on its image's own grid and has its name, below --out as the im
 folder that was named; of nnU-Net's a_0000.nii.gz it is a.nii.gz. Files that are labels by their names
 (a_seg.nii.gz, labels/a.nii.gz) are left out of folders. Images are prepared as the model itself
 says. All are tried; what cannot be done is told at the end, and the exit code is then 1.")]
-pub struct Predict {
+pub struct PredictArgs {
     /// NIfTI files, or folders of them and of folders; the channels of one image in several files
     /// are joined by commas, or named a_0000, a_0001 in a folder
     #[arg(value_name = "IMAGE", required = true)]
@@ -68,7 +68,7 @@ pub struct Predict {
     pub threads: Option<u16>,
 }
 
-impl Predict {
+impl PredictArgs {
     /// Segments the images.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
@@ -135,7 +135,7 @@ impl Predict {
         let log =
             tempfile::NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
         let delivery = OutputHost::new(&self.out, desk, stop, images, globals.quiet);
-        let order = Order {
+        let order = StageOrder {
             kind: Kind::named(&task.recipe.kind).ok_or_else(nothing)?,
             task,
             workdir: &|| Ok(desk.to_path_buf()),

@@ -12,7 +12,7 @@ use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
-use subject::{Files, Subject};
+use subject::{Files, ViewSubject};
 use voxflow_stages::image::picture::{Colour, Plane, Sheet, contact_sheet};
 
 /// The caption's colour where it speaks of no label.
@@ -29,7 +29,7 @@ Examples:
 
 Pictures lie as in radiology: the patient's right is left, seen from the feet. The number at the
 upper left of a slice is its index in RAS order, the millimetres at the upper right its place.")]
-pub struct View {
+pub struct ViewArgs {
     /// A NIfTI file, or RUN/STAGE/CASE
     #[arg(value_name = "FILE|RUN/STAGE/CASE")]
     pub what: String,
@@ -72,7 +72,7 @@ pub enum PlaneOf {
     Sagittal,
 }
 
-impl View {
+impl ViewArgs {
     /// Writes the picture, and its path on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let files = match Path::new(&self.what) {
@@ -81,7 +81,7 @@ impl View {
             }
             _ => self.of_run(globals)?,
         };
-        let subject = Subject::read(files, usize::from(self.channel), self.window)?;
+        let subject = ViewSubject::read(files, usize::from(self.channel), self.window)?;
         let out =
             self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.png", subject.name)));
         match out.extension().and_then(|suffix| suffix.to_str()) {
@@ -113,7 +113,7 @@ impl View {
         Files::of_case(&globals.home(), &self.what)
     }
 
-    fn sheet(&self, subject: &Subject, out: &Path) -> Result<()> {
+    fn sheet(&self, subject: &ViewSubject, out: &Path) -> Result<()> {
         let caption: Vec<(String, Colour)> =
             std::iter::once((subject.caption(), GREY)).chain(subject.legend()).collect();
         let planes = self.planes();

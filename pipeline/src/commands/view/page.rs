@@ -1,6 +1,6 @@
 //! The page of a volume: one self-contained HTML file with a slider for each plane.
 
-use super::subject::Subject;
+use super::subject::ViewSubject;
 use crate::error::Result;
 use crate::report::document;
 use base64::Engine;
@@ -14,7 +14,7 @@ const STYLE: &str = include_str!("view.css");
 
 /// Writes the page: at most `slices` slices of each plane, `side` pixels on the longer side.
 pub(super) fn save(
-    subject: &Subject,
+    subject: &ViewSubject,
     planes: &[Plane],
     slices: usize,
     side: usize,
@@ -27,7 +27,7 @@ pub(super) fn save(
     Ok(disk::write(path, page(subject, &figures).as_bytes())?)
 }
 
-fn page(subject: &Subject, figures: &[Markup]) -> String {
+fn page(subject: &ViewSubject, figures: &[Markup]) -> String {
     let body = html! {
         h1 { (subject.name) }
         p { (subject.facts) }
@@ -40,7 +40,7 @@ fn page(subject: &Subject, figures: &[Markup]) -> String {
 }
 
 /// One plane: a picture, a slider, and all slices, of which the script shows one.
-fn figure(subject: &Subject, plane: Plane, slices: usize, side: usize) -> Result<Markup> {
+fn figure(subject: &ViewSubject, plane: Plane, slices: usize, side: usize) -> Result<Markup> {
     let scene = &subject.scene;
     let slices = scene.sample(plane, slices);
     let fullest = scene.fullest(plane);

@@ -172,7 +172,7 @@ fn located(run: &StoredRun, stage: &StageRecord, name: &str) -> Result<ImageFile
 }
 
 /// A scene with its name and what is to be said of it.
-pub(super) struct Subject {
+pub(super) struct ViewSubject {
     pub name: String,
     pub scene: Scene,
     /// Size, spacing and window, in words.
@@ -181,9 +181,9 @@ pub(super) struct Subject {
     is_pair: bool,
 }
 
-impl Subject {
+impl ViewSubject {
     /// Reads the files and puts them over each other.
-    pub fn read(files: Files, channel: usize, window: Option<[f32; 2]>) -> Result<Subject> {
+    pub fn read(files: Files, channel: usize, window: Option<[f32; 2]>) -> Result<ViewSubject> {
         let channels = channels(&files.images)?;
         if channel > channels {
             let found = humanize::count(channels as u64, "channel");
@@ -212,7 +212,7 @@ impl Subject {
         let labels =
             present.into_iter().map(|value| (value, name_of(&files.labels, value))).collect();
         let facts = facts(&scene, channels, channel);
-        Ok(Subject { name: files.name, scene, facts, labels, is_pair })
+        Ok(ViewSubject { name: files.name, scene, facts, labels, is_pair })
     }
 
     /// The name and the facts.

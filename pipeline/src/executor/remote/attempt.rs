@@ -64,7 +64,7 @@ impl Shard {
 
 /// The job of an attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
+pub struct AttemptJob {
     /// The batch's name, which is the job's.
     pub batch: String,
     /// The place in the batch.
@@ -140,12 +140,12 @@ impl Attempt {
     }
 
     /// The job, if one was ever asked for.
-    pub fn job(&self) -> Option<Job> {
+    pub fn job(&self) -> Option<AttemptJob> {
         read_json(&self.folder.join("job.json")).ok()
     }
 
     /// Writes the job down.
-    pub fn write_job(&self, job: &Job) -> Result<()> {
+    pub fn write_job(&self, job: &AttemptJob) -> Result<()> {
         write_whole(&self.folder.join("job.json"), job)
     }
 

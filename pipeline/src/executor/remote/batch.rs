@@ -1,7 +1,7 @@
 //! Submissions: orders that come close together and want the same become one array.
 
-use super::attempt::{Attempt, Job};
-use super::cluster::{Batch, Cluster, JobId, JobWants, Refused};
+use super::attempt::{Attempt, AttemptJob};
+use super::cluster::{Cluster, JobArray, JobId, JobWants, Refused};
 use super::files;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,20 +19,20 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The answer to an order.
-type Outcome = std::result::Result<(), Refused>;
+type SubmitOutcome = std::result::Result<(), Refused>;
 
 /// An attempt to be submitted.
-struct Waiting {
+struct PendingAttempt {
     attempt: Attempt,
     wants: JobWants,
-    outcome: Arc<Mutex<Option<Outcome>>>,
+    outcome: Arc<Mutex<Option<SubmitOutcome>>>,
 }
 
 /// Collects attempts and submits them.
 pub struct Batcher {
     cluster: Arc<dyn Cluster>,
     folder: PathBuf,
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<Vec<PendingAttempt>>,
     submitted: Condvar,
 }
 
@@ -86,11 +86,11 @@ impl Batcher {
     }
 
     /// One round: the first who comes collects the others and submits for all.
-    fn submit_once(&self, attempt: &Attempt, wants: &JobWants) -> Result<Outcome> {
+    fn submit_once(&self, attempt: &Attempt, wants: &JobWants) -> Result<SubmitOutcome> {
         let outcome = Arc::new(Mutex::new(None));
         let mut waiting = self.waiting();
         let is_first = waiting.is_empty();
-        waiting.push(Waiting {
+        waiting.push(PendingAttempt {
             attempt: attempt.clone(),
             wants: wants.clone(),
             outcome: Arc::clone(&outcome),
@@ -112,7 +112,7 @@ impl Batcher {
         }
     }
 
-    fn submit_all(&self, mut all: Vec<Waiting>) {
+    fn submit_all(&self, mut all: Vec<PendingAttempt>) {
         all.sort_by(|one, other| one.wants.cmp(&other.wants));
         let groups = all.chunk_by(|one, other| one.wants == other.wants);
         for group in groups.flat_map(|group| group.chunks(self.cluster.most_at_once().max(1))) {
@@ -123,7 +123,7 @@ impl Batcher {
         }
     }
 
-    fn submit_group(&self, group: &[Waiting]) -> Outcome {
+    fn submit_group(&self, group: &[PendingAttempt]) -> SubmitOutcome {
         let batch = self.batch(group).map_err(|error| Refused::NotNow(error.to_string()))?;
         let id = self.cluster.submit(&batch)?;
         for (index, one) in (0..).zip(group) {
@@ -135,13 +135,13 @@ impl Batcher {
 
     /// The batch, written down before anybody submits it: an answer that never came is looked up by
     /// its name.
-    fn batch(&self, group: &[Waiting]) -> Result<Batch> {
+    fn batch(&self, group: &[PendingAttempt]) -> Result<JobArray> {
         let attempts: Vec<PathBuf> =
             group.iter().map(|one| one.attempt.folder().to_path_buf()).collect();
         let name = files::name(&format!("{attempts:?}"));
         let folder = self.folder.join(&name);
         disk::create_folders(&folder)?;
-        let batch = Batch { name, folder, attempts, wants: group[0].wants.clone() };
+        let batch = JobArray { name, folder, attempts, wants: group[0].wants.clone() };
         for (index, one) in (0..).zip(group) {
             one.attempt.write_job(&job(&batch, index, None))?;
         }
@@ -149,7 +149,7 @@ impl Batcher {
     }
 
     /// Removes the files of a job whose stage has been published, and the batch with its last.
-    pub fn forget(&self, job: &Job) {
+    pub fn forget(&self, job: &AttemptJob) {
         let folder = self.folder.join(&job.batch);
         for ending in ["out", "pid"] {
             disk::remove(&folder.join(format!("{}.{ending}", job.index))).ok();
@@ -161,15 +161,15 @@ impl Batcher {
         }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+    fn waiting(&self) -> MutexGuard<'_, Vec<PendingAttempt>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn take(outcome: &Mutex<Option<Outcome>>) -> Option<Outcome> {
+fn take(outcome: &Mutex<Option<SubmitOutcome>>) -> Option<SubmitOutcome> {
     outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-fn job(batch: &Batch, index: u32, id: Option<JobId>) -> Job {
-    Job { batch: batch.name.clone(), index, at_ms: crate::event::now_ms(), id }
+fn job(batch: &JobArray, index: u32, id: Option<JobId>) -> AttemptJob {
+    AttemptJob { batch: batch.name.clone(), index, at_ms: crate::event::now_ms(), id }
 }

@@ -2,7 +2,7 @@
 //! batch system. The children are sessions of their own and go on after this program, as jobs do.
 
 use super::attempt::Attempt;
-use super::cluster::{Batch, Cluster, Ended, JobId, Refused, Seen, Silent, State};
+use super::cluster::{Cluster, Ended, JobArray, JobId, JobState, JobStatus, Refused, Silent};
 use crate::executor::pid_file::PidFile;
 use std::collections::VecDeque;
 use std::fs;
@@ -15,7 +15,7 @@ use voxflow_cache::disk::FileWriter;
 use voxflow_stages::Error;
 
 /// Child processes, a few at a time.
-pub struct Children {
+pub struct ChildJobs {
     /// The folder of the batches.
     batches: PathBuf,
     most: usize,
@@ -36,10 +36,10 @@ struct Queued {
     attempt: PathBuf,
 }
 
-impl Children {
+impl ChildJobs {
     /// At most `most` at once; batches lie below `batches`.
-    pub fn new(batches: PathBuf, most: usize) -> Children {
-        Children { batches, most: most.max(1), state: Mutex::default() }
+    pub fn new(batches: PathBuf, most: usize) -> ChildJobs {
+        ChildJobs { batches, most: most.max(1), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, Processes> {
@@ -68,8 +68,8 @@ impl Queued {
         PidFile::at(&self.folder.join(format!("{}.pid", self.index)))
     }
 
-    fn seen(&self, state: State) -> Seen {
-        Seen {
+    fn seen(&self, state: JobState) -> JobStatus {
+        JobStatus {
             batch: self.batch.clone(),
             index: self.index,
             job: self.id(),
@@ -97,23 +97,23 @@ fn spawn(next: &Queued) -> voxflow_stages::Result<Child> {
 }
 
 /// The children of all programs that used this store, by their process files.
-fn alive(batches: &Path) -> Vec<Seen> {
+fn alive(batches: &Path) -> Vec<JobStatus> {
     let folders = fs::read_dir(batches).into_iter().flatten().flatten();
     let files =
         folders.flat_map(|batch| fs::read_dir(batch.path()).into_iter().flatten().flatten());
     files.filter_map(|file| seen(&file.path())).collect()
 }
 
-fn seen(file: &Path) -> Option<Seen> {
+fn seen(file: &Path) -> Option<JobStatus> {
     let index = file.file_name()?.to_str()?.strip_suffix(".pid")?.parse().ok()?;
     let folder = file.parent()?.to_path_buf();
     let batch = folder.file_name()?.to_str()?.to_string();
     PidFile::at(file).living()?;
     let queued = Queued { batch, index, folder, attempt: PathBuf::new() };
-    Some(queued.seen(State::Running))
+    Some(queued.seen(JobState::Running))
 }
 
-impl Cluster for Children {
+impl Cluster for ChildJobs {
     fn name(&self) -> &'static str {
         "children"
     }
@@ -122,7 +122,7 @@ impl Cluster for Children {
         1000
     }
 
-    fn submit(&self, batch: &Batch) -> Result<JobId, Refused> {
+    fn submit(&self, batch: &JobArray) -> Result<JobId, Refused> {
         let mut state = self.state();
         for (index, attempt) in (0..).zip(&batch.attempts) {
             let attempt = Attempt::at(attempt).folder().to_path_buf();
@@ -133,16 +133,16 @@ impl Cluster for Children {
         Ok(batch.name.clone())
     }
 
-    fn look(&self) -> Result<Vec<Seen>, Silent> {
+    fn look(&self) -> Result<Vec<JobStatus>, Silent> {
         let mut state = self.state();
         self.go_on(&mut state);
-        let mut found: Vec<Seen> =
-            state.queue.iter().map(|queued| queued.seen(State::Waiting)).collect();
+        let mut found: Vec<JobStatus> =
+            state.queue.iter().map(|queued| queued.seen(JobState::Waiting)).collect();
         found.extend(alive(&self.batches));
         Ok(found)
     }
 
-    fn past(&self, batches: &[String]) -> Result<Vec<Seen>, Silent> {
+    fn past(&self, batches: &[String]) -> Result<Vec<JobStatus>, Silent> {
         let mut over = vec![];
         for batch in batches {
             let files = fs::read_dir(self.batches.join(batch)).into_iter().flatten().flatten();
@@ -169,7 +169,7 @@ impl Cluster for Children {
 }
 
 /// A child that began and is no more.
-fn ended(file: &Path) -> Option<Seen> {
+fn ended(file: &Path) -> Option<JobStatus> {
     let index = file.file_name()?.to_str()?.strip_suffix(".pid")?.parse().ok()?;
     let folder = file.parent()?.to_path_buf();
     let batch = folder.file_name()?.to_str()?.to_string();
@@ -177,5 +177,5 @@ fn ended(file: &Path) -> Option<Seen> {
         return None;
     }
     let queued = Queued { batch, index, folder, attempt: PathBuf::new() };
-    Some(queued.seen(State::Over(Ended::Unknown)))
+    Some(queued.seen(JobState::Over(Ended::Unknown)))
 }

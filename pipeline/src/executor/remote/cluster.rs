@@ -9,7 +9,7 @@ pub type JobId = String;
 
 /// One submission: an array of equal jobs, each of one attempt.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct JobArray {
     /// The name, also of the job: `vf-<8 hex>`. Ids may be given twice by a cluster that lost its
     /// memory; names are not.
     pub name: String,
@@ -58,7 +58,7 @@ pub struct Silent(pub String);
 
 /// A job as the cluster sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct JobStatus {
     /// The batch's name.
     pub batch: String,
     /// The place in the batch.
@@ -66,7 +66,7 @@ pub struct Seen {
     /// The id, with the place as the cluster writes it.
     pub job: JobId,
     /// The state.
-    pub state: State,
+    pub state: JobState,
     /// The cluster's reason, for people.
     pub why: String,
     /// The node, where there is one.
@@ -75,7 +75,7 @@ pub struct Seen {
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum JobState {
     /// It waits for resources.
     Waiting,
     /// It waits for what will not come by itself.
@@ -122,13 +122,13 @@ pub trait Cluster: Send + Sync {
     }
 
     /// Submits an array.
-    fn submit(&self, batch: &Batch) -> Result<JobId, Refused>;
+    fn submit(&self, batch: &JobArray) -> Result<JobId, Refused>;
 
     /// All jobs of this program that the cluster knows now.
-    fn look(&self) -> Result<Vec<Seen>, Silent>;
+    fn look(&self) -> Result<Vec<JobStatus>, Silent>;
 
     /// Jobs that it knew before, from its accounting; empty where there is none.
-    fn past(&self, batches: &[String]) -> Result<Vec<Seen>, Silent>;
+    fn past(&self, batches: &[String]) -> Result<Vec<JobStatus>, Silent>;
 
     /// Ends jobs.
     fn cancel(&self, jobs: &[JobId]) -> Result<(), Silent>;

@@ -1,13 +1,13 @@
 //! Following the attempts at one stage to their end.
 
-use super::attempt::{Attempt, Job, Shard, Start};
-use super::cluster::{Cluster, JobId, JobWants, Seen, State};
-use super::making::Making;
+use super::attempt::{Attempt, AttemptJob, Shard, Start};
+use super::cluster::{Cluster, JobId, JobState, JobStatus, JobWants};
+use super::making::RemoteMaking;
 use super::relay::Listener;
-use super::retry::{Decision, Evidence, Tries};
+use super::retry::{Evidence, RetryDecision, Tries};
 use super::verdict::Verdict;
 use crate::site::OnStop;
-use crate::stop::{Registered, Stoppable};
+use crate::stop::{Registration, Stoppable};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ impl Stoppable for JobHandle {
 
 /// The state of following.
 pub(super) struct Follow<'a> {
-    making: &'a Making<'a>,
+    making: &'a RemoteMaking<'a>,
     shard: Option<Shard>,
     tries: Tries,
     listener: Listener,
@@ -62,10 +62,10 @@ pub(super) struct Follow<'a> {
 }
 
 /// One attempt under watch.
-struct Watched {
+struct FollowedAttempt {
     attempt: Attempt,
-    job: Job,
-    handle: Registered<JobHandle>,
+    job: AttemptJob,
+    handle: Registration<JobHandle>,
     began: Instant,
     last_seen: Instant,
     /// Names and times of unfinished files when it began.
@@ -73,7 +73,7 @@ struct Watched {
 }
 
 impl<'a> Follow<'a> {
-    pub(super) fn new(making: &'a Making<'a>, shard: Option<Shard>) -> Follow<'a> {
+    pub(super) fn new(making: &'a RemoteMaking<'a>, shard: Option<Shard>) -> Follow<'a> {
         let (tries, listener) = (Tries::default(), Listener::default());
         Follow { making, shard, tries, listener, said: String::new(), held_since: None }
     }
@@ -88,18 +88,18 @@ impl<'a> Follow<'a> {
         let mut interval = FIRST_LOOK;
         loop {
             match self.step(&mut watched)? {
-                Decision::Wait => {}
-                Decision::Take => {
+                RetryDecision::Wait => {}
+                RetryDecision::Take => {
                     self.making.keep_items(&watched.attempt)?;
                     if let Some(good) = watched.attempt.good()? {
                         return Ok(good);
                     }
                 }
-                Decision::Fail(error) => {
+                RetryDecision::Fail(error) => {
                     self.making.keep_items(&watched.attempt)?;
                     return Err(error);
                 }
-                Decision::Again { why, more_memory } => {
+                RetryDecision::Again { why, more_memory } => {
                     self.making.keep_items(&watched.attempt)?;
                     self.say(&format!("another attempt: {why}"));
                     if more_memory {
@@ -120,7 +120,7 @@ impl<'a> Follow<'a> {
         }
     }
 
-    fn watch(&self, attempt: Attempt) -> Result<Watched> {
+    fn watch(&self, attempt: Attempt) -> Result<FollowedAttempt> {
         let job = attempt.job().unwrap_or_default();
         let shared = self.making.shared;
         let handle = JobHandle {
@@ -131,10 +131,10 @@ impl<'a> Follow<'a> {
         let handle = self.making.stop.start(|| Ok::<_, Error>(handle))?;
         let unfinished = listed(&self.making.order.task.unfinished);
         let (began, last_seen) = (Instant::now(), Instant::now());
-        Ok(Watched { attempt, job, handle, began, last_seen, unfinished })
+        Ok(FollowedAttempt { attempt, job, handle, began, last_seen, unfinished })
     }
 
-    fn tell_of_stop(&self, watched: &Watched) {
+    fn tell_of_stop(&self, watched: &FollowedAttempt) {
         let words = match self.making.shared.on_stop {
             OnStop::Cancel => "its job is cancelled",
             OnStop::Leave => {
@@ -146,7 +146,7 @@ impl<'a> Follow<'a> {
     }
 
     /// Looks at all that is known of an attempt and decides.
-    fn step(&mut self, watched: &mut Watched) -> Result<Decision> {
+    fn step(&mut self, watched: &mut FollowedAttempt) -> Result<RetryDecision> {
         let starts = watched.attempt.starts()?;
         if let Some(start) = starts.last() {
             self.listener.hear(start, |message| self.making.host.tell(message));
@@ -156,7 +156,7 @@ impl<'a> Follow<'a> {
         let beat = starts.last().and_then(Start::last_beat);
         let silent_for = beat.map(|beat| beat.elapsed().unwrap_or_default());
         if good.is_some() {
-            return Ok(Decision::Take);
+            return Ok(RetryDecision::Take);
         }
         let is_urgent = last.is_some()
             || silent_for.map_or(watched.began.elapsed() > WORRY, |silent| silent > WORRY);
@@ -187,18 +187,18 @@ impl<'a> Follow<'a> {
     }
 
     /// Says once what became of the job.
-    fn say_state(&mut self, seen: &Seen) {
+    fn say_state(&mut self, seen: &JobStatus) {
         let why = if seen.why.is_empty() { String::new() } else { format!(" ({})", seen.why) };
         match seen.state {
-            State::Waiting => self.say(&format!("queued as job {}{why}", seen.job)),
-            State::Running => self.say(&format!("runs on {} as job {}", seen.node, seen.job)),
-            State::Held => {
+            JobState::Waiting => self.say(&format!("queued as job {}{why}", seen.job)),
+            JobState::Running => self.say(&format!("runs on {} as job {}", seen.node, seen.job)),
+            JobState::Held => {
                 let since = *self.held_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > SAY_HELD {
                     self.say(&format!("job {} will not start by itself{why}", seen.job));
                 }
             }
-            State::Over(_) => {}
+            JobState::Over(_) => {}
         }
     }
 

@@ -2,13 +2,13 @@
 
 use super::attempt::{self, Attempt, Shard};
 use super::batch::Batcher;
-use super::children::Children;
+use super::children::ChildJobs;
 use super::cluster::{Cluster, JobWants};
 use super::follow::Follow;
-use super::making::{Making, Shared};
+use super::making::{RemoteMaking, Shared};
 use super::slurm::Slurm;
-use super::view::View;
-use crate::executor::{Executor, Finished, Local, Order};
+use super::view::QueueView;
+use crate::executor::{Executor, Local, MadeFacts, StageOrder};
 use crate::resources::Resources;
 use crate::site::{ExecutorName, OnStop, Site};
 use crate::stop::Stop;
@@ -31,7 +31,7 @@ impl Remote {
     pub fn new(cluster: Arc<dyn Cluster>, site: Site, store: PathBuf, on_stop: OnStop) -> Remote {
         let store = std::path::absolute(&store).unwrap_or(store);
         let batcher = Batcher::new(Arc::clone(&cluster), store.join("batches"));
-        let view = View::new(Arc::clone(&cluster));
+        let view = QueueView::new(Arc::clone(&cluster));
         let shared = Shared { cluster, batcher, view, site, store, on_stop };
         Remote { local: Local::on("cpu"), shared }
     }
@@ -47,7 +47,7 @@ pub fn cluster_of(site: &Site, store: &Path) -> Option<Arc<dyn Cluster>> {
     match site.executor {
         ExecutorName::Here => None,
         ExecutorName::Children => {
-            Some(Arc::new(Children::new(store.join("batches"), site.children)))
+            Some(Arc::new(ChildJobs::new(store.join("batches"), site.children)))
         }
         ExecutorName::Slurm => Some(Arc::new(Slurm::new(site.slurm.clone()))),
     }
@@ -74,13 +74,13 @@ pub fn wants(site: &Site, kind: &Kind, asked: &StageResources, device: &str) -> 
 }
 
 impl Executor for Remote {
-    fn make(&self, order: &Order, host: &dyn Host, stop: &Stop) -> Result<Finished> {
+    fn make(&self, order: &StageOrder, host: &dyn Host, stop: &Stop) -> Result<MadeFacts> {
         if !order.kind.demand.is_job {
             return self.local.make(order, host, stop);
         }
         let fingerprint = order.task.recipe.fingerprint();
         let kept = Mutex::default();
-        make(&Making { shared: &self.shared, order, host, stop, fingerprint, kept })
+        make(&RemoteMaking { shared: &self.shared, order, host, stop, fingerprint, kept })
     }
 
     fn tidy(&self, recipe: &Recipe) {
@@ -100,7 +100,7 @@ impl Executor for Remote {
     }
 }
 
-fn make(making: &Making) -> Result<Finished> {
+fn make(making: &RemoteMaking) -> Result<MadeFacts> {
     let order = making.order;
     let mut wants = wants(&making.shared.site, order.kind, order.asked, &order.task.device);
     if let Some(finished) = making.take_over()? {
@@ -119,7 +119,7 @@ fn make(making: &Making) -> Result<Finished> {
 }
 
 /// The number of jobs that make items.
-fn shards(making: &Making) -> u64 {
+fn shards(making: &RemoteMaking) -> u64 {
     let roles: Vec<&str> = making.order.kind.items.iter().map(|items| items.reads).collect();
     let inputs = making.order.task.inputs.iter();
     let files = inputs.filter(|(role, _)| roles.contains(&role.as_str()));
@@ -129,7 +129,7 @@ fn shards(making: &Making) -> u64 {
 }
 
 /// Makes the items in jobs of their own, each a share of them.
-fn make_items(making: &Making, count: u64, wants: &JobWants) -> Result<()> {
+fn make_items(making: &RemoteMaking, count: u64, wants: &JobWants) -> Result<()> {
     let shards = (0..count).map(|index| Shard { index, count });
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
         let threads: Vec<_> = shards

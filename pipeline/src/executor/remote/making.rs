@@ -2,11 +2,11 @@
 
 use super::attempt::{Assignment, Attempt, Shard, Start};
 use super::batch::Batcher;
-use super::cluster::{Cluster, JobWants, State};
+use super::cluster::{Cluster, JobState, JobWants};
 use super::relay;
 use super::verdict::{End, Verdict};
-use super::view::View;
-use crate::executor::{Finished, HandedItem, MadeElsewhere, Order};
+use super::view::QueueView;
+use crate::executor::{HandedItem, MadeElsewhere, MadeFacts, StageOrder};
 use crate::job_facts::JobFacts;
 use crate::site::{OnStop, Site};
 use crate::stop::Stop;
@@ -21,7 +21,7 @@ use voxflow_stages::{Error, Host, Message, Result, Task};
 pub(super) struct Shared {
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) batcher: Batcher,
-    pub(super) view: View,
+    pub(super) view: QueueView,
     pub(super) site: Site,
     /// The store's folder, absolute.
     pub(super) store: PathBuf,
@@ -29,9 +29,9 @@ pub(super) struct Shared {
 }
 
 /// One stage in the making.
-pub(super) struct Making<'a> {
+pub(super) struct RemoteMaking<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) order: &'a Order<'a>,
+    pub(super) order: &'a StageOrder<'a>,
     pub(super) host: &'a dyn Host,
     pub(super) stop: &'a Stop,
     pub(super) fingerprint: Fingerprint,
@@ -39,10 +39,10 @@ pub(super) struct Making<'a> {
     pub(super) kept: Mutex<BTreeSet<Fingerprint>>,
 }
 
-impl Making<'_> {
+impl RemoteMaking<'_> {
     /// The result of an earlier attempt, made for this or another program. Items of others are
     /// kept.
-    pub(super) fn take_over(&self) -> Result<Option<Finished>> {
+    pub(super) fn take_over(&self) -> Result<Option<MadeFacts>> {
         for attempt in Attempt::list(&self.shared.store, &self.fingerprint)? {
             self.keep_items(&attempt)?;
             let is_whole = attempt.assignment().is_ok_and(|found| found.shard.is_none());
@@ -63,7 +63,7 @@ impl Making<'_> {
             let is_ours = assignment.shard.is_none() && assignment.sender == Build::own();
             let is_alive = || {
                 let found = self.shared.view.find(&job, true);
-                found.seen.is_some_and(|seen| !matches!(seen.state, State::Over(_)))
+                found.seen.is_some_and(|seen| !matches!(seen.state, JobState::Over(_)))
             };
             if is_ours && is_alive() {
                 self.say("follows a job that an earlier run has submitted");
@@ -111,7 +111,7 @@ impl Making<'_> {
     }
 
     /// Tells what the stage said, and hands its files over.
-    pub(super) fn finish(&self, start: &Start, verdict: Verdict) -> Result<Finished> {
+    pub(super) fn finish(&self, start: &Start, verdict: Verdict) -> Result<MadeFacts> {
         let Verdict { end, said_bytes, seconds, usage, host } = verdict;
         let End::Made { files, adopted } = end else {
             return Err(Error::failed("a share of the items is no stage"));
@@ -126,7 +126,7 @@ impl Making<'_> {
         adopted.iter().for_each(|(name, blob)| self.host.adopt(name, blob));
         let job = self.job_facts(start, host)?;
         let elsewhere = MadeElsewhere { folder: start.files(), files, seconds, job };
-        Ok(Finished { usage, elsewhere: Some(elsewhere) })
+        Ok(MadeFacts { usage, elsewhere: Some(elsewhere) })
     }
 
     fn job_facts(&self, start: &Start, host: String) -> Result<JobFacts> {

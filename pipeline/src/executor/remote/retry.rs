@@ -1,7 +1,7 @@
 //! What is done about an attempt: a pure function from what is known of it to a decision. The table
 //! of failures in docs/cluster.md is its test.
 
-use super::cluster::{Ended, Seen, State};
+use super::cluster::{Ended, JobState, JobStatus};
 use super::verdict::{End, StopReason};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,9 +29,9 @@ pub struct Evidence<'a> {
     /// Time since the last word of its process; `None` without a process.
     pub silent_for: Option<Duration>,
     /// The job in the queue.
-    pub seen: Option<&'a Seen>,
+    pub seen: Option<&'a JobStatus>,
     /// The job in the accounting.
-    pub past: Option<&'a Seen>,
+    pub past: Option<&'a JobStatus>,
     /// Time since the job was last seen in the queue, or submitted.
     pub unseen_for: Duration,
     /// True if the cluster has answered since then.
@@ -56,7 +56,7 @@ pub struct Tries {
 
 /// The next step.
 #[derive(Debug)]
-pub enum Decision {
+pub enum RetryDecision {
     /// Nothing yet.
     Wait,
     /// The verdict is good.
@@ -80,46 +80,48 @@ impl Tries {
     }
 
     /// Decides, and counts the attempt that is over.
-    pub fn decide(&mut self, evidence: &Evidence) -> Decision {
+    pub fn decide(&mut self, evidence: &Evidence) -> RetryDecision {
         match evidence.verdict {
-            Some(End::Made { .. } | End::Shard) => Decision::Take,
-            Some(End::Failed { error }) => Decision::Fail(failure(error)),
+            Some(End::Made { .. } | End::Shard) => RetryDecision::Take,
+            Some(End::Failed { error }) => RetryDecision::Fail(failure(error)),
             Some(End::Stopped { why, has_moved }) => self.stopped(*why, *has_moved, evidence),
             None => self.without_verdict(evidence),
         }
     }
 
-    fn stopped(&mut self, why: StopReason, has_moved: bool, evidence: &Evidence) -> Decision {
+    fn stopped(&mut self, why: StopReason, has_moved: bool, evidence: &Evidence) -> RetryDecision {
         if is_alive(evidence) {
             // The cluster starts it again, or will tell of its end.
-            return Decision::Wait;
+            return RetryDecision::Wait;
         }
         match why {
             StopReason::Walltime => self.out_of_time(has_moved),
             StopReason::Fenced => self.again_for_node("another process took it up", ""),
             StopReason::Asked => match evidence.seen.or(evidence.past) {
-                Some(seen) if seen.state == State::Over(Ended::Cancelled) => cancelled(seen),
+                Some(seen) if seen.state == JobState::Over(Ended::Cancelled) => cancelled(seen),
                 Some(seen) => self.again_for_node("it was stopped from outside", &seen.node),
-                None if evidence.unseen_for < UNSEEN => Decision::Wait,
+                None if evidence.unseen_for < UNSEEN => RetryDecision::Wait,
                 None => self.again_for_node("it was stopped from outside", ""),
             },
         }
     }
 
-    fn without_verdict(&mut self, evidence: &Evidence) -> Decision {
+    fn without_verdict(&mut self, evidence: &Evidence) -> RetryDecision {
         let over = evidence.seen.into_iter().chain(evidence.past).find_map(|seen| {
-            let State::Over(ended) = seen.state else { return None };
+            let JobState::Over(ended) = seen.state else { return None };
             Some((ended, seen))
         });
         match over {
-            Some(_) if evidence.seen.is_some_and(|seen| !is_over(seen.state)) => Decision::Wait,
+            Some(_) if evidence.seen.is_some_and(|seen| !is_over(seen.state)) => {
+                RetryDecision::Wait
+            }
             Some((ended, seen)) => self.ended(ended, seen, evidence),
-            None if evidence.seen.is_some() => Decision::Wait,
+            None if evidence.seen.is_some() => RetryDecision::Wait,
             None => self.unseen(evidence),
         }
     }
 
-    fn ended(&mut self, ended: Ended, seen: &Seen, evidence: &Evidence) -> Decision {
+    fn ended(&mut self, ended: Ended, seen: &JobStatus, evidence: &Evidence) -> RetryDecision {
         let words = evidence.last_words;
         match ended {
             _ if is_out_of_memory(ended, seen, words) => self.out_of_memory(),
@@ -130,15 +132,15 @@ impl Tries {
             }
             _ if !evidence.has_started => self.never_started(seen, words),
             // The verdict may still be on its way from the node.
-            _ if evidence.unseen_for < UNSEEN && ended == Ended::Completed => Decision::Wait,
+            _ if evidence.unseen_for < UNSEEN && ended == Ended::Completed => RetryDecision::Wait,
             _ => self.again_for_node(&format!("its process died ({})", seen.why), &seen.node),
         }
     }
 
-    fn unseen(&mut self, evidence: &Evidence) -> Decision {
+    fn unseen(&mut self, evidence: &Evidence) -> RetryDecision {
         let speaks = evidence.silent_for.is_some_and(|silent| silent < SILENT);
         if speaks || !evidence.has_answered || evidence.unseen_for < UNSEEN {
-            return Decision::Wait;
+            return RetryDecision::Wait;
         }
         self.lost += 1;
         again_or(self.lost < LOST, "the cluster no longer knows its job", || {
@@ -146,7 +148,7 @@ impl Tries {
         })
     }
 
-    fn never_started(&mut self, seen: &Seen, words: &str) -> Decision {
+    fn never_started(&mut self, seen: &JobStatus, words: &str) -> RetryDecision {
         self.never_started += 1;
         let said = if words.is_empty() { seen.why.as_str() } else { words };
         *self.deaths.entry(seen.node.clone()).or_default() += 1;
@@ -158,18 +160,18 @@ impl Tries {
         })
     }
 
-    fn out_of_memory(&mut self) -> Decision {
+    fn out_of_memory(&mut self) -> RetryDecision {
         self.memory += 1;
         if self.memory < MEMORY {
             let why = "its memory was not enough".to_string();
-            return Decision::Again { why, more_memory: true };
+            return RetryDecision::Again { why, more_memory: true };
         }
         let words = "its job ran out of memory, also with more; raise resources.memory of the \
                      stage";
-        Decision::Fail(Error::failed(words))
+        RetryDecision::Fail(Error::failed(words))
     }
 
-    fn out_of_time(&mut self, has_moved: bool) -> Decision {
+    fn out_of_time(&mut self, has_moved: bool) -> RetryDecision {
         self.no_progress = if has_moved { 0 } else { self.no_progress + 1 };
         again_or(self.no_progress < NO_PROGRESS, "its time was over", || {
             "its time was over twice without progress; raise resources.time of the stage, or \
@@ -178,7 +180,7 @@ impl Tries {
         })
     }
 
-    fn again_for_node(&mut self, why: &str, node: &str) -> Decision {
+    fn again_for_node(&mut self, why: &str, node: &str) -> RetryDecision {
         self.node += 1;
         if !node.is_empty() {
             *self.deaths.entry(node.to_string()).or_default() += 1;
@@ -187,10 +189,10 @@ impl Tries {
     }
 }
 
-fn again_or(may_try: bool, why: &str, failure: impl FnOnce() -> String) -> Decision {
+fn again_or(may_try: bool, why: &str, failure: impl FnOnce() -> String) -> RetryDecision {
     match may_try {
-        true => Decision::Again { why: why.to_string(), more_memory: false },
-        false => Decision::Fail(Error::failed(failure())),
+        true => RetryDecision::Again { why: why.to_string(), more_memory: false },
+        false => RetryDecision::Fail(Error::failed(failure())),
     }
 }
 
@@ -198,12 +200,12 @@ fn failure(error: &Reply) -> Error {
     error.clone().error().unwrap_or_else(|| Error::failed("it failed without words"))
 }
 
-fn cancelled(seen: &Seen) -> Decision {
-    Decision::Fail(Error::failed(format!("job {} was cancelled: {}", seen.job, seen.why)))
+fn cancelled(seen: &JobStatus) -> RetryDecision {
+    RetryDecision::Fail(Error::failed(format!("job {} was cancelled: {}", seen.job, seen.why)))
 }
 
-fn is_over(state: State) -> bool {
-    matches!(state, State::Over(_))
+fn is_over(state: JobState) -> bool {
+    matches!(state, JobState::Over(_))
 }
 
 fn is_alive(evidence: &Evidence) -> bool {
@@ -212,7 +214,7 @@ fn is_alive(evidence: &Evidence) -> bool {
 
 /// Without cgroups a batch system samples memory and kills: the job has failed, and only its output
 /// says why.
-fn is_out_of_memory(ended: Ended, seen: &Seen, words: &str) -> bool {
+fn is_out_of_memory(ended: Ended, seen: &JobStatus, words: &str) -> bool {
     let is_told = [words, seen.why.as_str()].iter().any(|text| {
         text.contains("exceeded memory limit") || text.contains("oom") || text.contains("OOM")
     });
@@ -225,8 +227,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(10_000);
 
-    fn seen(state: State) -> Seen {
-        Seen {
+    fn seen(state: JobState) -> JobStatus {
+        JobStatus {
             batch: "vf-0".into(),
             index: 0,
             job: "17_0".into(),
@@ -251,42 +253,44 @@ mod tests {
     }
 
     /// The decision after as many attempts that ended so.
-    fn after(times: usize, evidence: &Evidence) -> Decision {
+    fn after(times: usize, evidence: &Evidence) -> RetryDecision {
         let mut tries = Tries::default();
         (1..times).for_each(|_| drop(tries.decide(evidence)));
         tries.decide(evidence)
     }
 
     #[track_caller]
-    fn again(decision: Decision, words: &str) {
-        let Decision::Again { why, .. } = decision else { panic!("{decision:?}") };
+    fn again(decision: RetryDecision, words: &str) {
+        let RetryDecision::Again { why, .. } = decision else { panic!("{decision:?}") };
         assert!(why.contains(words), "{why}");
     }
 
     #[track_caller]
-    fn fails(decision: Decision, words: &str) {
-        let Decision::Fail(error) = decision else { panic!("{decision:?}") };
+    fn fails(decision: RetryDecision, words: &str) {
+        let RetryDecision::Fail(error) = decision else { panic!("{decision:?}") };
         assert!(error.to_string().contains(words), "{error}");
     }
 
     #[test]
     fn a_verdict_counts_whatever_the_cluster_says() {
-        let (made, dead) = (End::Shard, seen(State::Over(Ended::OutOfMemory)));
+        let (made, dead) = (End::Shard, seen(JobState::Over(Ended::OutOfMemory)));
         let evidence = Evidence { verdict: Some(&made), seen: Some(&dead), ..nothing() };
-        assert!(matches!(after(1, &evidence), Decision::Take));
+        assert!(matches!(after(1, &evidence), RetryDecision::Take));
         let failed = End::Failed { error: Reply::from(&Error::failed("loss is NaN")) };
         fails(after(1, &Evidence { verdict: Some(&failed), ..nothing() }), "loss is NaN");
     }
 
     #[test]
     fn each_end_without_a_verdict_has_its_answer() {
-        let ended = |ended| seen(State::Over(ended));
-        let of = |state: &Seen, times| after(times, &Evidence { seen: Some(state), ..nothing() });
+        let ended = |ended| seen(JobState::Over(ended));
+        let of =
+            |state: &JobStatus, times| after(times, &Evidence { seen: Some(state), ..nothing() });
         again(of(&ended(Ended::NodeFailed), 1), "node failure");
         again(of(&ended(Ended::NodeFailed), 4), "node failure");
         fails(of(&ended(Ended::NodeFailed), 5), "5 times");
         fails(of(&ended(Ended::Cancelled), 1), "job 17_0 was cancelled: by uid 0");
-        let Decision::Again { more_memory: true, .. } = of(&ended(Ended::OutOfMemory), 1) else {
+        let RetryDecision::Again { more_memory: true, .. } = of(&ended(Ended::OutOfMemory), 1)
+        else {
             panic!("more memory")
         };
         fails(of(&ended(Ended::OutOfMemory), 2), "raise resources.memory");
@@ -295,7 +299,7 @@ mod tests {
         let failed = ended(Ended::Failed);
         let words = "slurmstepd: error: exceeded memory limit";
         let evidence = Evidence { seen: Some(&failed), last_words: words, ..nothing() };
-        assert!(matches!(after(1, &evidence), Decision::Again { more_memory: true, .. }));
+        assert!(matches!(after(1, &evidence), RetryDecision::Again { more_memory: true, .. }));
         let evidence = Evidence {
             seen: Some(&failed),
             has_started: false,
@@ -309,29 +313,29 @@ mod tests {
     #[test]
     fn a_training_that_moves_goes_on_at_every_time_limit() {
         let stopped = End::Stopped { why: StopReason::Walltime, has_moved: true };
-        let over = seen(State::Over(Ended::Completed));
+        let over = seen(JobState::Over(Ended::Completed));
         let evidence = Evidence { verdict: Some(&stopped), seen: Some(&over), ..nothing() };
         again(after(50, &evidence), "time was over");
-        let running = seen(State::Waiting);
+        let running = seen(JobState::Waiting);
         let evidence = Evidence { seen: Some(&running), ..evidence };
-        assert!(matches!(after(1, &evidence), Decision::Wait), "the cluster has requeued it");
+        assert!(matches!(after(1, &evidence), RetryDecision::Wait), "the cluster has requeued it");
     }
 
     #[test]
     fn silence_changes_nothing_and_a_job_that_nobody_knows_is_lost_in_the_end() {
         let early = Evidence { unseen_for: Duration::from_secs(5), ..nothing() };
-        assert!(matches!(after(1, &early), Decision::Wait));
+        assert!(matches!(after(1, &early), RetryDecision::Wait));
         let no_answer = Evidence { has_answered: false, ..nothing() };
-        assert!(matches!(after(9, &no_answer), Decision::Wait));
+        assert!(matches!(after(9, &no_answer), RetryDecision::Wait));
         let speaks = Evidence { silent_for: Some(Duration::from_secs(2)), ..nothing() };
-        assert!(matches!(after(9, &speaks), Decision::Wait));
+        assert!(matches!(after(9, &speaks), RetryDecision::Wait));
         again(after(1, &nothing()), "no longer knows");
         fails(after(5, &nothing()), "lost 5 times");
     }
 
     #[test]
     fn a_node_on_which_jobs_die_twice_is_left_out() {
-        let dead = seen(State::Over(Ended::NodeFailed));
+        let dead = seen(JobState::Over(Ended::NodeFailed));
         let evidence = Evidence { seen: Some(&dead), ..nothing() };
         let mut tries = Tries::default();
         drop(tries.decide(&evidence));

@@ -1,7 +1,9 @@
 //! Slurm, by its command line: `sbatch`, `squeue`, `sacct`, `scancel`. All jobs of a batch are one
 //! array, named after the batch.
 
-use super::cluster::{Batch, Cluster, Ended, JobId, JobWants, Refused, Seen, Silent, State};
+use super::cluster::{
+    Cluster, Ended, JobArray, JobId, JobState, JobStatus, JobWants, Refused, Silent,
+};
 use crate::site::SlurmSite;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -52,7 +54,7 @@ impl Slurm {
     }
 
     /// The arguments of `sbatch`, but for the script.
-    fn arguments(&self, batch: &Batch) -> Vec<String> {
+    fn arguments(&self, batch: &JobArray) -> Vec<String> {
         let (last, most) = (batch.attempts.len().saturating_sub(1), self.site.max_jobs);
         let mut all = vec![
             "--parsable".into(),
@@ -134,7 +136,7 @@ impl Cluster for Slurm {
         answer("sbatch", &arguments).map(|_| "taken".to_string())
     }
 
-    fn submit(&self, batch: &Batch) -> Result<JobId, Refused> {
+    fn submit(&self, batch: &JobArray) -> Result<JobId, Refused> {
         let list: Vec<String> =
             batch.attempts.iter().map(|attempt| attempt.display().to_string()).collect();
         let script = batch.folder.join("script.sh");
@@ -158,13 +160,13 @@ impl Cluster for Slurm {
         }
     }
 
-    fn look(&self) -> Result<Vec<Seen>, Silent> {
+    fn look(&self) -> Result<Vec<JobStatus>, Silent> {
         let format = "%j|%F|%K|%T|%r|%N";
         let said = answer("squeue", &["--me", "-h", "-r", "-t", "all", "-o", format]);
         Ok(said.map_err(Silent)?.lines().filter_map(queue_line).collect())
     }
 
-    fn past(&self, batches: &[String]) -> Result<Vec<Seen>, Silent> {
+    fn past(&self, batches: &[String]) -> Result<Vec<JobStatus>, Silent> {
         let names = format!("--name={}", batches.join(","));
         let format = "--format=JobName,JobID,State,NodeList";
         let arguments = ["-n", "-P", "-X", "-S", "now-7days", &names, format];
@@ -188,11 +190,11 @@ fn id_of(said: &str) -> Option<JobId> {
 }
 
 /// A line of `squeue`: name, array's id, index, state, reason, node.
-fn queue_line(line: &str) -> Option<Seen> {
+fn queue_line(line: &str) -> Option<JobStatus> {
     let fields: Vec<&str> = line.split('|').map(str::trim).collect();
     let [batch, id, index, state, why, node] = fields[..] else { return None };
     let state = state_of(state, why)?;
-    Some(Seen {
+    Some(JobStatus {
         batch: own(batch)?,
         index: index.parse().ok()?,
         job: format!("{id}_{index}"),
@@ -203,12 +205,12 @@ fn queue_line(line: &str) -> Option<Seen> {
 }
 
 /// A line of `sacct`: name, id with index, state, node.
-fn past_line(line: &str) -> Option<Seen> {
+fn past_line(line: &str) -> Option<JobStatus> {
     let fields: Vec<&str> = line.split('|').map(str::trim).collect();
     let [batch, job, state, node] = fields[..] else { return None };
     let (_, index) = job.rsplit_once('_')?;
     let word = state.split(' ').next().unwrap_or_default();
-    Some(Seen {
+    Some(JobStatus {
         batch: own(batch)?,
         index: index.parse().ok()?,
         job: job.to_string(),
@@ -223,19 +225,19 @@ fn own(batch: &str) -> Option<String> {
 }
 
 /// The state behind Slurm's word.
-fn state_of(word: &str, why: &str) -> Option<State> {
+fn state_of(word: &str, why: &str) -> Option<JobState> {
     Some(match word {
-        "PENDING" if HELD.iter().any(|held| why.starts_with(held)) => State::Held,
-        "PENDING" | "REQUEUED" | "REQUEUE_FED" => State::Waiting,
-        "REQUEUE_HOLD" | "SPECIAL_EXIT" => State::Held,
+        "PENDING" if HELD.iter().any(|held| why.starts_with(held)) => JobState::Held,
+        "PENDING" | "REQUEUED" | "REQUEUE_FED" => JobState::Waiting,
+        "REQUEUE_HOLD" | "SPECIAL_EXIT" => JobState::Held,
         "RUNNING" | "CONFIGURING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "STAGE_OUT"
-        | "SIGNALING" | "RESIZING" => State::Running,
-        "COMPLETED" => State::Over(Ended::Completed),
-        "CANCELLED" | "REVOKED" => State::Over(Ended::Cancelled),
-        "FAILED" => State::Over(Ended::Failed),
-        "OUT_OF_MEMORY" => State::Over(Ended::OutOfMemory),
-        "TIMEOUT" | "DEADLINE" => State::Over(Ended::Timeout),
-        "NODE_FAIL" | "BOOT_FAIL" | "PREEMPTED" => State::Over(Ended::NodeFailed),
+        | "SIGNALING" | "RESIZING" => JobState::Running,
+        "COMPLETED" => JobState::Over(Ended::Completed),
+        "CANCELLED" | "REVOKED" => JobState::Over(Ended::Cancelled),
+        "FAILED" => JobState::Over(Ended::Failed),
+        "OUT_OF_MEMORY" => JobState::Over(Ended::OutOfMemory),
+        "TIMEOUT" | "DEADLINE" => JobState::Over(Ended::Timeout),
+        "NODE_FAIL" | "BOOT_FAIL" | "PREEMPTED" => JobState::Over(Ended::NodeFailed),
         _ => return None,
     })
 }
@@ -305,11 +307,11 @@ mod tests {
             (seen.batch.as_str(), seen.index, seen.job.as_str()),
             ("vf-0a1b2c3d", 3, "17_3")
         );
-        assert_eq!((seen.state, seen.why.as_str()), (State::Waiting, "Priority"));
+        assert_eq!((seen.state, seen.why.as_str()), (JobState::Waiting, "Priority"));
         let held = queue_line("vf-0a1b2c3d|17|0|PENDING|PartitionTimeLimit|").unwrap();
-        assert_eq!(held.state, State::Held);
+        assert_eq!(held.state, JobState::Held);
         let over = queue_line("vf-0a1b2c3d|17|0|NODE_FAIL|None|n1").unwrap();
-        assert_eq!((over.state, over.why.as_str()), (State::Over(Ended::NodeFailed), ""));
+        assert_eq!((over.state, over.why.as_str()), (JobState::Over(Ended::NodeFailed), ""));
         assert_eq!(queue_line("train|17|0|RUNNING|None|n1"), None);
         assert_eq!(queue_line("garbage"), None);
     }
@@ -317,7 +319,7 @@ mod tests {
     #[test]
     fn the_accounting_names_who_cancelled() {
         let seen = past_line("vf-0a1b2c3d|17_3|CANCELLED by 0|n1").unwrap();
-        assert_eq!(seen.state, State::Over(Ended::Cancelled));
+        assert_eq!(seen.state, JobState::Over(Ended::Cancelled));
         assert_eq!((seen.why.as_str(), seen.job.as_str()), ("cancelled by 0", "17_3"));
     }
 

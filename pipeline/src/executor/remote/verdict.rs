@@ -3,7 +3,7 @@
 use crate::machine::Usage;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use voxflow_cache::{Blob, Recipe, Settled};
+use voxflow_cache::{Blob, Recipe, SettledFile};
 use voxflow_stages::Reply;
 
 /// Reason of a node to stop early.
@@ -25,7 +25,7 @@ pub enum End {
     /// The artifact is in `files/`.
     Made {
         /// Its files, safe on the disk.
-        files: Vec<Settled>,
+        files: Vec<SettledFile>,
         /// Blobs of the store that belong to it, by name.
         adopted: BTreeMap<String, Blob>,
     },
@@ -76,7 +76,7 @@ pub struct ItemMade {
     /// Its recipe.
     pub recipe: Recipe,
     /// Its files, safe on the disk.
-    pub files: Vec<Settled>,
+    pub files: Vec<SettledFile>,
     /// Wall time in seconds.
     pub seconds: f64,
 }

@@ -1,7 +1,7 @@
 //! The cluster's queue, asked seldom and shared by all stages that wait.
 
-use super::attempt::Job;
-use super::cluster::{Cluster, Seen};
+use super::attempt::AttemptJob;
+use super::cluster::{Cluster, JobStatus};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,16 +12,16 @@ const SELDOM: u32 = 8;
 const SAY_SILENCE: Duration = Duration::from_secs(300);
 
 /// The queue as last seen.
-pub struct View {
+pub struct QueueView {
     cluster: Arc<dyn Cluster>,
     state: Mutex<Looked>,
 }
 
 #[derive(Default)]
 struct Looked {
-    jobs: HashMap<(String, u32), Seen>,
+    jobs: HashMap<(String, u32), JobStatus>,
     /// Jobs of the accounting, asked for once they had vanished.
-    past: HashMap<(String, u32), Seen>,
+    past: HashMap<(String, u32), JobStatus>,
     at: Option<Instant>,
     /// The last look that was answered.
     answered: Option<Instant>,
@@ -34,26 +34,26 @@ struct Looked {
 
 /// A job as last seen.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct LastSeen {
     /// In the queue.
-    pub seen: Option<Seen>,
+    pub seen: Option<JobStatus>,
     /// In the accounting.
-    pub past: Option<Seen>,
+    pub past: Option<JobStatus>,
     /// The last answer of the cluster.
     pub answered: Option<Instant>,
     /// The cluster's silence, in words, where it is to be told now.
     pub silence: Option<String>,
 }
 
-impl View {
+impl QueueView {
     /// Of a cluster.
-    pub fn new(cluster: Arc<dyn Cluster>) -> View {
-        View { cluster, state: Mutex::default() }
+    pub fn new(cluster: Arc<dyn Cluster>) -> QueueView {
+        QueueView { cluster, state: Mutex::default() }
     }
 
     /// The job, by a look that is not too old. With `is_urgent` the cluster is asked as often as
     /// it allows, and its accounting too.
-    pub fn find(&self, job: &Job, is_urgent: bool) -> Found {
+    pub fn find(&self, job: &AttemptJob, is_urgent: bool) -> LastSeen {
         let mut looked = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         looked.began.get_or_insert_with(Instant::now);
         let interval = self.cluster.look_interval();
@@ -67,7 +67,7 @@ impl View {
             self.ask_past(&mut looked, &job.batch);
         }
         let silence = self.silence_to_tell(&mut looked);
-        Found { seen, past: looked.past.get(&key).cloned(), answered: looked.answered, silence }
+        LastSeen { seen, past: looked.past.get(&key).cloned(), answered: looked.answered, silence }
     }
 
     fn look(&self, looked: &mut Looked) {

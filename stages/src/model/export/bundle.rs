@@ -100,6 +100,9 @@ fn network(card: &ModelCard) -> Value {
 /// window these are the values above 0.
 fn preprocessing(card: &ModelCard) -> Result<Vec<Value>> {
     let preparation = &card.preparation;
+    if preparation.crop_nonzero || preparation.resampling.is_some() {
+        return Err(inexpressible("'crop_nonzero' and nnU-Net's 'resampling'"));
+    }
     let scaling = scaling(card)?;
     let mut transforms = vec![
         json!({ "_target_": "LoadImaged", "keys": "image", "ensure_channel_first": true }),
@@ -110,7 +113,7 @@ fn preprocessing(card: &ModelCard) -> Result<Vec<Value>> {
             "_target_": "Spacingd", "keys": "image", "pixdim": spacing, "mode": "bilinear",
         }));
     }
-    let scaled = scaled(&scaling);
+    let scaled = scaled(&scaling)?;
     if !preparation.crop_foreground {
         transforms.push(scaled);
         return Ok(transforms);
@@ -143,8 +146,16 @@ fn scaling(card: &ModelCard) -> Result<Intensity> {
     }
 }
 
-fn scaled(scaling: &Intensity) -> Value {
-    match scaling {
+/// An error for steps that MONAI's transforms lack.
+fn inexpressible(what: &str) -> Error {
+    Error::failed(format!(
+        "a bundle consists of MONAI's transforms, and these lack {what}; export safetensors or \
+         torchscript instead"
+    ))
+}
+
+fn scaled(scaling: &Intensity) -> Result<Value> {
+    Ok(match scaling {
         Intensity::Window([low, high]) => json!({
             "_target_": "ScaleIntensityRanged", "keys": "image",
             "a_min": low, "a_max": high, "b_min": 0.0, "b_max": 1.0, "clip": true,
@@ -158,7 +169,9 @@ fn scaled(scaling: &Intensity) -> Value {
             "_target_": "NormalizeIntensityd", "keys": "image",
             "nonzero": *over == Zscore::Nonzero, "channel_wise": true,
         }),
-    }
+        Intensity::Ct(_) => return Err(inexpressible("a CT's scaling by the foreground")),
+        Intensity::None => json!({ "_target_": "Identityd", "keys": "image" }),
+    })
 }
 
 fn inferer(card: &ModelCard) -> Result<Value> {

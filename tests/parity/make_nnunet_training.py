@@ -2,7 +2,7 @@
 
 Run with nnunetv2==2.8.1, its dynamic-network-architectures and batchgeneratorsv2, torch==2.11.0 and
 monai==1.6.1; writes tests/parity/fixtures/nnunet/*.safetensors. All inputs are drawn here from fixed
-seeds. The Rust side is stages/net/tests/parity_nnunet.rs.
+seeds. The Rust side is stages/net/tests/parity_nnunet_training.rs.
 """
 
 import itertools

@@ -1,5 +1,5 @@
 //! Networks, initial values, losses and training steps agree with nnU-Net's, on the fixtures that
-//! `tests/parity/make_nnunet.py` makes.
+//! `tests/parity/make_nnunet_training.py` makes.
 
 mod support;
 

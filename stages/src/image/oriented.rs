@@ -1,0 +1,53 @@
+//! A case's image turned to RAS, before anything is resampled.
+
+use crate::error::{Error, Result};
+use crate::image::Volume;
+use crate::image::case::{GridFrame, warnings_of};
+use crate::image::nifti::{Scratch, Space, load_image};
+use crate::image::prepared::{Files, check_channels, name_of};
+use voxflow_cache::Digest;
+
+/// All channels of a case turned to RAS.
+pub(crate) struct OrientedImage {
+    /// The first file's grid, and its turn to RAS.
+    pub frame: GridFrame,
+    /// The channels.
+    pub image: Volume<f32>,
+    /// Of the voxels of each file, as they are stored.
+    pub digests: Vec<Digest>,
+    /// Of the first file.
+    pub space: Space,
+    /// Contradictions in headers.
+    pub warnings: Vec<String>,
+}
+
+impl OrientedImage {
+    /// Reads all files of a case.
+    pub fn load(scratch: &mut Scratch, files: Files) -> Result<OrientedImage> {
+        let (mut digests, mut warnings) = (vec![], vec![]);
+        let mut all: Option<(GridFrame, Space, Volume<f32>)> = None;
+        for (index, file) in files.case.images.iter().enumerate() {
+            let name = name_of(files.case, index);
+            let loaded = load_image(file, &name, scratch)?;
+            digests.push(loaded.digest());
+            check_channels(&loaded.header, &name, files)?;
+            warnings.extend(warnings_of(&loaded.header, &name));
+            let (grid, space) = (loaded.header.grid(), loaded.header.space.clone());
+            match &mut all {
+                None => {
+                    let frame = GridFrame::of(grid)?;
+                    let image = frame.turn_to_ras(&name, &grid)?.apply(loaded.volume());
+                    all = Some((frame, space, Volume { affine: frame.oriented().affine, ..image }));
+                }
+                Some((frame, _, image)) => {
+                    let other = frame.turn_to_ras(&name, &grid)?.apply(loaded.volume());
+                    image.data.extend(other.data);
+                    image.channels += other.channels;
+                }
+            }
+        }
+        let (frame, space, image) =
+            all.ok_or_else(|| Error::failed("has no image; name one in the dataset's listing"))?;
+        Ok(OrientedImage { frame, image, digests, space, warnings })
+    }
+}

@@ -1,0 +1,247 @@
+//! Preparation in nnU-Net's order: load → RAS → non-zero box → intensity → resampling. Without its
+//! resampling, the box alone comes before MONAI's: spacing → intensity → foreground crop.
+
+use crate::error::Result;
+use crate::image::affine::spacing_mm;
+use crate::image::case::{GridFrame, warnings_of};
+use crate::image::crop::{Box3, Foreground, cropped};
+use crate::image::geometry::WayBack;
+use crate::image::losses::{self, Loss};
+use crate::image::nifti::{LabelMap, Scratch, counts, load_label};
+use crate::image::nonzero::{nonzero_box, nonzero_mask};
+use crate::image::oriented::OrientedImage;
+use crate::image::preparation::Preparation;
+use crate::image::prepared::{Files, Prepared};
+use crate::image::resample::{Resampler, X_FASTEST};
+use crate::image::resize::{Resampling, Resizer};
+use crate::image::spacing::Grid;
+use crate::image::{Geometry, Intensity, Volume};
+use std::sync::{Mutex, PoisonError};
+
+/// The label of voxels outside the non-zero region while labels are resampled.
+const OUTSIDE: i16 = -1;
+
+/// Prepares one case.
+pub(super) fn prepare(
+    scratch: &mut Scratch,
+    preparation: &Preparation,
+    files: Files,
+) -> Result<Prepared> {
+    let scalings = preparation.intensity.for_channels(files.modality.len())?;
+    let OrientedImage { frame, image, digests, space, mut warnings } =
+        OrientedImage::load(scratch, files)?;
+    let oriented = image.grid();
+    let part = part(preparation, &image, &mut warnings);
+    let image = cropped(image, &part);
+    let channels: Vec<&[f32]> = image.each_channel().collect();
+    let is_masked = preparation.intensity.is_masked()
+        || (preparation.crop_nonzero && preparation.resampling.is_some());
+    let mask = is_masked.then(|| nonzero_mask(&channels, image.shape));
+    let steps = Steps::new(preparation, &image.grid(), &scalings)?;
+    let (grid, way_back) = (image.grid(), steps.way_back());
+    let (image, found) = steps.image(image, mask.as_deref());
+    let foreground = foreground_box(preparation, found, image.shape, &mut warnings);
+    let label = files.case.label.as_ref();
+    let label = label.map(|file| -> Result<_> {
+        let loaded = load_label(file, "label", files.values, scratch)?;
+        let label = OrientedLabel::of(loaded, &frame, &part, &mut warnings)?;
+        Ok(label.resampled(&steps, mask.as_deref(), &foreground))
+    });
+    let (label, losses) = label.transpose()?.unzip();
+    let geometry = Geometry {
+        original_shape: frame.grid.shape,
+        original_affine: frame.grid.affine,
+        axes: frame.orientation.axes,
+        flips: frame.orientation.flips,
+        oriented_shape: oriented.shape,
+        oriented_affine: oriented.affine,
+        resampled_shape: image.shape,
+        resampled_affine: image.affine,
+        crop_start: foreground.start,
+        crop_end: foreground.end,
+        nonzero_box: (grid.shape != oriented.shape).then_some([part.start, part.end]),
+        resized: way_back,
+        image_digests: digests,
+        space: Some(space),
+    };
+    let image = cropped(image, &foreground);
+    Ok(Prepared { image, label, geometry, warnings, losses: losses.unwrap_or_default() })
+}
+
+/// The non-zero box, or the whole.
+fn part(preparation: &Preparation, image: &Volume<f32>, warnings: &mut Vec<String>) -> Box3 {
+    let whole = Box3::whole(image.shape);
+    if !preparation.crop_nonzero {
+        return whole;
+    }
+    nonzero_box(image.each_channel(), image.shape).unwrap_or_else(|| {
+        warnings.push("all voxels of the image are 0; the whole volume is kept".into());
+        whole
+    })
+}
+
+/// The foreground box of MONAI's order, or the whole.
+fn foreground_box(
+    preparation: &Preparation,
+    found: Foreground,
+    shape: [usize; 3],
+    warnings: &mut Vec<String>,
+) -> Box3 {
+    let whole = Box3::whole(shape);
+    if !preparation.crop_foreground {
+        return whole;
+    }
+    found.boxed(shape, preparation.crop_margin).unwrap_or_else(|| {
+        warnings.push("nothing is foreground; the whole volume is kept".into());
+        whole
+    })
+}
+
+/// Scaling and resampling, in one order or the other.
+struct Steps<'a> {
+    scalings: &'a [Intensity],
+    target: Grid,
+    by: By,
+    spacings: [[f64; 3]; 2],
+}
+
+enum By {
+    /// nnU-Net's.
+    Resizer(Resampling, Resizer),
+    /// MONAI's.
+    Resampler(Box<Resampler>),
+}
+
+impl<'a> Steps<'a> {
+    fn new(preparation: &Preparation, grid: &Grid, scalings: &'a [Intensity]) -> Result<Steps<'a>> {
+        let target = preparation.resampled(grid)?;
+        let old_mm = spacing_mm(&grid.affine);
+        let spacings = [old_mm, preparation.spacing.unwrap_or(old_mm)];
+        let by = match preparation.resampling {
+            Some(resampling) => {
+                let separate = resampling.separate_axis(old_mm, spacings[1]);
+                By::Resizer(resampling, Resizer::new(grid.shape, target, separate))
+            }
+            None => By::Resampler(Box::new(Resampler::new(grid, &target)?)),
+        };
+        Ok(Steps { scalings, target, by, spacings })
+    }
+
+    fn way_back(&self) -> Option<WayBack> {
+        match &self.by {
+            By::Resampler(_) => None,
+            By::Resizer(resampling, _) => Some(WayBack {
+                probability_order: resampling.probability_order,
+                separate_axis: resampling.separate_axis(self.spacings[1], self.spacings[0]),
+            }),
+        }
+    }
+
+    /// The prepared image, and its foreground before scaling (MONAI's order alone).
+    fn image(&self, image: Volume<f32>, mask: Option<&[bool]>) -> (Volume<f32>, Foreground) {
+        let mut data = Vec::with_capacity(self.target.voxels() * image.channels);
+        let mut found = Foreground::none();
+        for (channel, scaling) in image.each_channel().zip(self.scalings) {
+            let mut channel = channel.to_vec();
+            match &self.by {
+                By::Resizer(resampling, resizer) => {
+                    scaling.apply_within(&mut channel, mask);
+                    data.extend(resizer.image(channel, resampling.image_order));
+                }
+                By::Resampler(resampler) => {
+                    let (mut out, here) = resampled(resampler, &channel, scaling);
+                    found = found.and(here);
+                    scaling.apply(&mut out);
+                    data.extend(out);
+                }
+            }
+        }
+        let Grid { shape, affine } = match &self.by {
+            By::Resizer(..) => self.target,
+            By::Resampler(resampler) => resampler.target(),
+        };
+        (Volume { channels: image.channels, shape, data, affine }, found)
+    }
+
+    fn label(&self, label: Vec<u8>, mask: Option<&[bool]>) -> Vec<u8> {
+        let (resampling, resizer) = match &self.by {
+            By::Resampler(resampler) => return resampler.nearest(&label, X_FASTEST),
+            By::Resizer(_, resizer) if resizer.is_same() => return label,
+            By::Resizer(resampling, resizer) => (resampling, resizer),
+        };
+        let signed = label.into_iter().map(i16::from);
+        let signed: Vec<i16> = match mask {
+            None => signed.collect(),
+            Some(mask) => {
+                let outside = |(label, inside): (i16, &bool)| match label == 0 && !inside {
+                    true => OUTSIDE,
+                    false => label,
+                };
+                signed.zip(mask).map(outside).collect()
+            }
+        };
+        let resized = resizer.label(signed, resampling.label_order);
+        resized.into_iter().map(|label| u8::try_from(label).unwrap_or(0)).collect()
+    }
+}
+
+/// A channel resampled by MONAI's rule, and its foreground.
+fn resampled(
+    resampler: &Resampler,
+    channel: &[f32],
+    scaling: &Intensity,
+) -> (Vec<f32>, Foreground) {
+    let Grid { shape: [width, ..], .. } = resampler.target();
+    let (found, above) = (Mutex::new(Foreground::none()), scaling.foreground_above());
+    let mut out = vec![0.0; resampler.target().voxels()];
+    resampler.linear_into(channel, X_FASTEST, &mut out, |z, slab| {
+        let here = Foreground::of_slab(z, slab, width, |value| value > above);
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        *found = found.and(here);
+    });
+    (out, found.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A label map turned to RAS and cut to the non-zero box.
+struct OrientedLabel {
+    map: Volume<u8>,
+    losses: Vec<Loss>,
+}
+
+impl OrientedLabel {
+    fn of(
+        loaded: LabelMap,
+        frame: &GridFrame,
+        part: &Box3,
+        warnings: &mut Vec<String>,
+    ) -> Result<OrientedLabel> {
+        let LabelMap { header, voxels, counts: before, rounded } = loaded;
+        let name = "label";
+        warnings.extend(warnings_of(&header, name));
+        warnings.extend(rounded.map(|words| format!("{name}: {words}")));
+        if before.iter().all(|count| *count == 0) {
+            warnings.push(format!("{name}: is all background; it has no labelled voxel"));
+        }
+        let turn = frame.turn_to_ras(name, &header.grid())?;
+        let (shape, affine, data) = (header.shape, header.affine, voxels.into_owned());
+        let map = cropped(turn.apply(Volume { channels: 1, shape, data, affine }), part);
+        let losses = losses::by_nonzero_crop(&before, &counts(&map.data));
+        Ok(OrientedLabel { map, losses })
+    }
+
+    /// On the grid of the prepared image, and the losses on the way.
+    fn resampled(
+        self,
+        steps: &Steps,
+        mask: Option<&[bool]>,
+        foreground: &Box3,
+    ) -> (Volume<u8>, Vec<Loss>) {
+        let before = counts(&self.map.data);
+        let data = steps.label(self.map.data, mask);
+        let between = counts(&data);
+        let Grid { shape, affine } = steps.target;
+        let map = cropped(Volume { channels: 1, shape, data, affine }, foreground);
+        let lost = losses::by_crop(&between, &counts(&map.data));
+        (map, [self.losses, losses::of_whole_labels(&before, &between), lost].concat())
+    }
+}
