@@ -1,4 +1,4 @@
-//! `voxflow stop`: asks the process of a run to stop, and cancels the run's jobs on a cluster.
+//! `voxflow stop`: asks a run's process to stop and cancels its cluster jobs.
 
 use super::tell;
 use crate::error::{Error, Exit, Result};
@@ -14,22 +14,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Runs to stop.
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// Runs: ids, their beginnings, 'latest' or folders
+    /// Runs: ids, id prefixes, 'latest' or folders
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<String>,
-    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
+    /// Site file describing a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
     #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
     pub site: Option<PathBuf>,
-    /// The cluster, instead of the file's
+    /// Executor, overriding the site file
     #[arg(long, value_enum)]
     pub executor: Option<ExecutorName>,
 }
 
 impl StopArgs {
-    /// Stops each of them.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let mut site = Site::find(self.site.as_deref(), home.root())?;
@@ -46,7 +44,7 @@ impl StopArgs {
     }
 }
 
-/// Asks the process that writes the run's journal, if it is one of this machine.
+/// Interrupts the local process with the run's journal open, if any.
 fn ask_process(run: &StoredRun) -> Option<String> {
     let journal = std::fs::canonicalize(run.folder.file("events.jsonl")).ok()?;
     let own = std::process::id();
