@@ -30,7 +30,7 @@ torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the
 fuzz: setup ## fuzz each parser of foreign bytes for VOXFLOW_FUZZ_MINUTES (5); without cargo-fuzz, 100 000 mutants each
 	@python3 scripts/fuzz.py
 
-parity: build ## compare with MONAI, number for number (VOXFLOW_PYTHON=… has it; else 5 GB are fetched once)
+parity: build ## compare with MONAI and nnU-Net, number for number (VOXFLOW_PYTHON=… has it; else 5 GB are fetched once)
 	python3 scripts/python.py monai tests/parity/compare.py $(VOXFLOW)
 
 bench: bench-peers bench-orchestrators bench-tables bench-hippocampus ## all of the following, one after the other, on a machine with nothing else to do
