@@ -47,7 +47,11 @@ class Slurm:
         counter = folder / "counted" / "sbatch"
         counter.parent.mkdir()
         counter.write_text(f'#!/bin/sh\necho "$*" >>{folder}/calls\nexec /usr/bin/sbatch "$@"\n')
-        counter.chmod(0o755)
+        # Snakemake removes SLURM_CONF from its jobs, in which it calls srun.
+        srun = counter.with_name("srun")
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec /usr/bin/srun "$@"\n')
+        for script in (counter, srun):
+            script.chmod(0o755)
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"),
                             "PATH": f"{counter.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"}
 

@@ -3,7 +3,7 @@
 use super::place_args::PlaceArgs;
 use super::tell;
 use crate::error::{Error, Exit, Result};
-use crate::executor::remote::attempt::{Attempt, Job};
+use crate::executor::remote::attempt::{Attempt, AttemptJob};
 use crate::executor::remote::cluster::{Cluster, JobId, JobState};
 use crate::executor::remote::cluster_of;
 use crate::globals::Globals;
@@ -32,10 +32,11 @@ impl StopArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let site = self.place.find(&home)?;
-        let asked: Vec<Option<String>> =
-            runs::find_each(&home, &self.runs)?.iter().map(ask_process).collect();
+        let found = runs::find_each(&home, &self.runs)?;
+        let asked: Vec<Option<String>> = found.iter().map(ask_process).collect();
         // Read again: a run that ends writes down all that it has submitted.
-        for (run, asked) in runs::find_each(&home, &self.runs)?.into_iter().zip(asked) {
+        let ids: Vec<String> = found.into_iter().map(|run| run.record.run).collect();
+        for (run, asked) in runs::find_each(&home, &ids)?.into_iter().zip(asked) {
             let cluster = cluster_of(&site, &run.record.store);
             let words = [asked, cancel_jobs(&run, cluster)?];
             let words: Vec<String> = words.into_iter().flatten().collect();
@@ -92,7 +93,7 @@ fn cancel_jobs(run: &StoredRun, cluster: Option<Arc<dyn Cluster>>) -> Result<Opt
 }
 
 /// The id of a job: as written down, or by its name where the process died before it was told.
-fn id_of(job: &Job, cluster: &dyn Cluster) -> Option<JobId> {
+fn id_of(job: &AttemptJob, cluster: &dyn Cluster) -> Option<JobId> {
     let written = job.id.as_ref().map(|id| format!("{id}_{}", job.index));
     let in_queue = || {
         let mut jobs = cluster.look().ok()?.into_iter();
