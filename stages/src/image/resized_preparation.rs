@@ -107,7 +107,7 @@ struct Steps<'a> {
 
 enum By {
     /// nnU-Net's.
-    Resizer(Resampling, Resizer),
+    Resizer(Resampling, Box<Resizer>),
     /// MONAI's.
     Resampler(Box<Resampler>),
 }
@@ -120,7 +120,7 @@ impl<'a> Steps<'a> {
         let by = match preparation.resampling {
             Some(resampling) => {
                 let separate = resampling.separate_axis(old_mm, spacings[1]);
-                By::Resizer(resampling, Resizer::new(grid.shape, target, separate))
+                By::Resizer(resampling, Box::new(Resizer::new(grid.shape, target, separate)))
             }
             None => By::Resampler(Box::new(Resampler::new(grid, &target)?)),
         };
