@@ -148,8 +148,10 @@ impl StageHost<'_> {
     }
 
     fn make(&self, go: &Receiver<()>) -> Result<(Entry, Recall)> {
-        let waiting = |wait: WaitForClaim| self.give_back_slot(go, wait);
-        let recalled = self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))?;
+        let recalled =
+            self.recalled(&self.job.recipe, &|wait| self.give_back_slot(go, wait), &|draft| {
+                self.attempt(draft)
+            })?;
         if recalled.1 == Recall::Made {
             self.executor.tidy(&self.job.recipe);
         }
@@ -169,14 +171,16 @@ impl StageHost<'_> {
         let mut attempts = 1;
         loop {
             let was_touched = Cell::new(false);
-            let make = |draft: &Draft| match work(draft)? {
-                MakeAttempt::Made(making) => Ok(making),
-                MakeAttempt::Touched(file) => {
-                    was_touched.set(true);
-                    Err(touched(&file))
-                }
-            };
-            match self.store.recall_with(recipe, &policy, waiting, make) {
+            let recalled =
+                self.store.recall_with(recipe, &policy, waiting, |draft| match work(draft)? {
+                    MakeAttempt::Made(making) => Ok(making),
+                    MakeAttempt::Touched(file) => {
+                        was_touched.set(true);
+                        Err(touched(&file))
+                    }
+                });
+            // Other errors end the stage at once: trying again would not help.
+            match recalled {
                 Err(_) if was_touched.get() && attempts < ATTEMPTS => attempts += 1,
                 recalled => return recalled,
             }
@@ -286,8 +290,7 @@ impl StageHost<'_> {
         let HandedItem { recipe, folder, files, seconds } = item.clone();
         let elsewhere = SettledFolder { folder, files, seconds };
         let making = MadeRecord { elsewhere: Some(elsewhere), ..MadeRecord::default() };
-        let waiting = |wait: WaitForClaim| Ok(wait()?);
-        self.recalled(&recipe, &waiting, &|_| Ok(MakeAttempt::Made(making.clone()))).map(drop)
+        self.recalled(&recipe, &wait_idly, &|_| Ok(MakeAttempt::Made(making.clone()))).map(drop)
     }
 
     fn record(&self, finished: &MadeFacts) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
@@ -319,6 +322,11 @@ impl StageHost<'_> {
     }
 }
 
+/// Waits for another maker's claim without giving anything back: items hold no resources.
+fn wait_idly(wait: WaitForClaim) -> Result<Claim> {
+    Ok(wait()?)
+}
+
 impl Host for StageHost<'_> {
     fn tell(&self, message: Message) {
         // Held while sending, so that metrics are recorded in the order in which they are told.
@@ -347,9 +355,8 @@ impl Host for StageHost<'_> {
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
-        let waiting = |wait: WaitForClaim| Ok(wait()?);
-        let work = |draft: &Draft| self.make_item(recipe, draft, make);
-        let (entry, recall) = self.recalled(recipe, &waiting, &work)?;
+        let (entry, recall) =
+            self.recalled(recipe, &wait_idly, &|draft| self.make_item(recipe, draft, make))?;
         let made = recall == Recall::Made;
         self.tell(Message::Item { name: name.to_string(), made, fingerprint: entry.fingerprint });
         Ok(entry.artifact)

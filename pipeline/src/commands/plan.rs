@@ -1,4 +1,4 @@
-//! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
+//! `voxflow plan`: prints each stage's planned action with its reason. Changes nothing.
 
 use super::workflow_args::{AxesArgs, SelectionArgs, WorkflowArgs};
 use super::{AnswerFormat, answer};
@@ -18,25 +18,20 @@ use clap::Args;
 use serde_json::json;
 use voxflow_cache::Store;
 
-/// The workflow to plan.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// The workflow.
     #[command(flatten)]
     pub source: WorkflowArgs,
-    /// The axes.
     #[command(flatten)]
     pub axes: AxesArgs,
-    /// The stages.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: AnswerFormat,
 }
 
 impl PlanArgs {
-    /// Prints the plan to stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&self.axes.overrides()?)?;
         let swept = workflows.iter().any(|(_, variant)| variant.is_some());
@@ -78,7 +73,7 @@ impl PlanArgs {
     }
 }
 
-/// A line for each stage, and a sentence where one says it all.
+/// A line per stage, plus a summary sentence if a single stage explains everything.
 fn render(plan: &Plan) -> String {
     let planned = plan.planned();
     let width =
@@ -93,8 +88,8 @@ fn render(plan: &Plan) -> String {
     text + &consequences.unwrap_or_default() + &sentence(&planned)
 }
 
-/// What all this comes to: "'model' will run: 'learning_rate' is 0.001, was 0.002 in run 1a2b3c;
-/// everything before it is reused".
+/// Summary: "'model' will run: 'learning_rate' is 0.001, was 0.002 in run 1a2b3c; everything before
+/// it is reused".
 fn sentence(planned: &[Planned]) -> String {
     let runs: Vec<(usize, &Planned, &String)> = planned
         .iter()
@@ -104,11 +99,10 @@ fn sentence(planned: &[Planned]) -> String {
             _ => None,
         })
         .collect();
-    let reused = |stage: &Planned| matches!(stage.decision, Decision::Reuse { .. });
     match runs[..] {
-        [] if planned.iter().all(reused) => "nothing will run: everything is reused\n".into(),
+        [] if planned.iter().all(is_reused) => "nothing will run: everything is reused\n".into(),
         [(at, stage, reason)] if at > 0 => {
-            let rest = if planned[..at].iter().all(reused) {
+            let rest = if planned[..at].iter().all(is_reused) {
                 "; everything before it is reused"
             } else {
                 ""
@@ -117,6 +111,10 @@ fn sentence(planned: &[Planned]) -> String {
         }
         _ => String::new(),
     }
+}
+
+fn is_reused(stage: &Planned) -> bool {
+    matches!(stage.decision, Decision::Reuse { .. })
 }
 
 fn in_words(decision: &Decision) -> String {

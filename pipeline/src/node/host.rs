@@ -1,5 +1,5 @@
-//! The host of a stage on a node: messages go to a file, items are looked up in the store and in
-//! earlier starts, or made in the attempt's folder.
+//! Host for a stage on a node: messages go to a file; items come from the store or earlier starts,
+//! or are made in the attempt folder.
 
 use super::seen::is_whole;
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
@@ -16,23 +16,21 @@ use voxflow_cache::disk::FileWriter;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, SettledFile, Store, disk, settle};
 use voxflow_stages::{Error, Host, Kind, Message, Result, Trouble};
 
-/// The host.
 pub(super) struct NodeHost<'a> {
     assignment: &'a Assignment,
     kind: &'static Kind,
     start: &'a Start,
-    /// Starts of this stage before this one, whose items count.
+    /// Earlier starts whose items are reusable.
     earlier: Vec<Start>,
     store: &'a Store,
     stop: &'a Stop,
     said: Arc<Mutex<FileWriter>>,
     adopted: Mutex<BTreeMap<String, Blob>>,
-    /// Files of items that are not in the store.
+    /// Item files outside the store.
     paths: Mutex<BTreeMap<Digest, PathBuf>>,
 }
 
 impl<'a> NodeHost<'a> {
-    /// For a start.
     pub(super) fn new(
         assignment: &'a Assignment,
         own: &Attempt,
@@ -55,24 +53,23 @@ impl<'a> NodeHost<'a> {
         Ok(NodeHost { assignment, kind, start, earlier, store, stop, said, adopted, paths })
     }
 
-    /// The file of messages.
     pub(super) fn said(&self) -> Arc<Mutex<FileWriter>> {
         Arc::clone(&self.said)
     }
 
-    /// The blobs that the stage adopted.
+    /// Takes the blobs adopted so far.
     pub(super) fn take_adopted(&self) -> BTreeMap<String, Blob> {
         std::mem::take(&mut *lock(&self.adopted))
     }
 
-    /// Makes the messages safe. Returns their bytes.
+    /// Syncs the messages; returns their length in bytes.
     pub(super) fn close(&self) -> Result<u64> {
         let (file, path) = (lock(&self.said), self.start.said());
         file.sync()?;
         Ok(file.file().metadata().map_err(Error::io("read", &path))?.len())
     }
 
-    /// The item of the store, if all its bytes are there.
+    /// The store's item, if all its files are visible.
     fn in_store(&self, recipe: &Recipe) -> Result<Option<Artifact>> {
         let entry = self.store.get(&[recipe.fingerprint()])?.pop().flatten();
         let whole = entry.filter(|entry| {
@@ -82,7 +79,7 @@ impl<'a> NodeHost<'a> {
         Ok(whole.map(|entry| entry.artifact))
     }
 
-    /// The item of an earlier start.
+    /// The item from an earlier start.
     fn in_earlier(&self, recipe: &Recipe) -> Option<(PathBuf, ItemMade)> {
         let fingerprint = recipe.fingerprint();
         let items = self.earlier.iter().map(|start| start.item(&fingerprint));
@@ -114,7 +111,7 @@ impl<'a> NodeHost<'a> {
         self.artifact_of(&files, &item)
     }
 
-    /// The artifact of an item outside the store; its files are known by their digests from now on.
+    /// Artifact for an item outside the store; registers its files by digest.
     fn artifact_of(&self, folder: &Path, item: &ItemMade) -> Result<Artifact> {
         let mut artifact = Artifact::default();
         let mut paths = lock(&self.paths);

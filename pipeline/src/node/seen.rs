@@ -1,15 +1,19 @@
-//! Files of other machines, as they come into sight.
+//! Visibility of files written by other machines.
 
 use std::path::Path;
 
-/// True if a file is there with its size. Its folder is listed first: a name that was asked for
-/// before it existed may be remembered as missing.
+/// True if a file is visible with this size. On failure lists the folder and retries: the client
+/// may have cached the name as missing.
 pub(super) fn is_whole(path: &Path, bytes: u64) -> bool {
-    let has_size = || std::fs::File::open(path).and_then(|file| file.metadata());
-    let is_there = || has_size().is_ok_and(|facts| facts.len() == bytes);
-    is_there() || {
+    has_size(path, bytes) || {
         let listed = path.parent().map(std::fs::read_dir);
         drop(listed.map(|entries| entries.map(Iterator::count)));
-        is_there()
+        has_size(path, bytes)
     }
+}
+
+/// Opens the file: some clients ask their server only then.
+fn has_size(path: &Path, bytes: u64) -> bool {
+    let facts = std::fs::File::open(path).and_then(|file| file.metadata());
+    facts.is_ok_and(|facts| facts.len() == bytes)
 }

@@ -1,4 +1,4 @@
-//! The executor that makes stages by jobs.
+//! Executor running stages as cluster jobs.
 
 use super::attempt::{self, Attempt, Shard};
 use super::batch::Batcher;
@@ -20,14 +20,14 @@ use voxflow_cache::{Recipe, disk};
 use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error, Host, Kind, Result};
 
-/// Stages as jobs of a cluster; work of moments stays here.
+/// Runs stages as jobs; trivial stages run locally.
 pub struct Remote {
     local: Local,
     shared: Shared,
 }
 
 impl Remote {
-    /// On a cluster, with a store that its nodes see under the same path.
+    /// Nodes must see the store under the same path.
     pub fn new(cluster: Arc<dyn Cluster>, site: Site, store: PathBuf, on_stop: OnStop) -> Remote {
         let store = std::path::absolute(&store).unwrap_or(store);
         let batcher = Batcher::new(Arc::clone(&cluster), store.join("batches"));
@@ -36,13 +36,13 @@ impl Remote {
         Remote { local: Local::on("cpu"), shared }
     }
 
-    /// The most jobs at once.
+    /// Maximum number of concurrent jobs.
     pub fn most_jobs(&self) -> usize {
         self.shared.site.max_jobs()
     }
 }
 
-/// The cluster of a site; `None` where stages are made here.
+/// The site's cluster; `None` for local execution.
 pub fn cluster_of(site: &Site, store: &Path) -> Option<Arc<dyn Cluster>> {
     match site.executor {
         ExecutorName::Here => None,
@@ -53,7 +53,7 @@ pub fn cluster_of(site: &Site, store: &Path) -> Option<Arc<dyn Cluster>> {
     }
 }
 
-/// Resources of a stage's job: the workflow's, else the site's, else the kind's usual ones.
+/// Resources for a stage's job: from the workflow, else the site file, else the kind's defaults.
 pub fn wants(site: &Site, kind: &Kind, asked: &StageResources, device: &str) -> JobWants {
     let demand = kind.demand;
     let is_on_gpu = kind.pool == Pool::Gpu && device != "cpu";
@@ -118,7 +118,7 @@ fn make(making: &RemoteMaking) -> Result<MadeFacts> {
     making.finish(&start, verdict)
 }
 
-/// The number of jobs that make items.
+/// Number of jobs sharing the items.
 fn shards(making: &RemoteMaking) -> u64 {
     let roles: Vec<&str> = making.order.kind.items.iter().map(|items| items.reads).collect();
     let inputs = making.order.task.inputs.iter();
@@ -128,7 +128,7 @@ fn shards(making: &RemoteMaking) -> u64 {
     jobs.clamp(1, making.shared.site.max_jobs() as u64)
 }
 
-/// Makes the items in jobs of their own, each a share of them.
+/// Makes items in separate jobs, a share each.
 fn make_items(making: &RemoteMaking, count: u64, wants: &JobWants) -> Result<()> {
     let shards = (0..count).map(|index| Shard { index, count });
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
