@@ -153,6 +153,7 @@ impl<'a> Planner<'a> {
         if let Some(entry) = self.entry(fingerprint, whole)? {
             return Ok((recipe, StageDecision::Reuse(entry, None)));
         }
+        // An accepted version counts only where the current one has no entry.
         if let Some(version) =
             self.wishes.accept.get(stage.kind.name).filter(|version| **version != recipe.version)
         {
@@ -238,12 +239,13 @@ impl<'a> Planner<'a> {
         for (reader, step) in plan.steps.iter().enumerate() {
             step.needs.iter().for_each(|&need| readers[need].push(reader));
         }
-        // Backwards, so that what a stage to be made again reads is looked at after it.
+        // Backwards: a stage to be made again may itself miss files of the stages before it.
         for index in (0..plan.steps.len()).rev() {
             let Some(entry) = plan.steps[index].entry.clone() else { continue };
             let is_wanted = plan.steps[index].left_out.is_none();
             let id = &plan.workflow.stages[index].id;
             let reason = match self.missing(plan, index, &entry, &readers[index])? {
+                // The missing file cannot be made, so its reader is blocked.
                 Some((reader, (name, presence))) if !is_wanted => {
                     let trouble = format!("'{name}' of '{id}' {}", presence.words());
                     let reason = format!("{trouble}, and '{id}' is left out");
@@ -254,6 +256,7 @@ impl<'a> Planner<'a> {
                     let reader = &plan.workflow.stages[reader].id;
                     format!("'{name}' {}, and '{reader}' reads it", presence.words())
                 }
+                // Nothing reads it in this run, but a reused result must be complete.
                 None if !is_wanted => continue,
                 None => match self.first_lost(&entry)? {
                     Some((name, presence)) => format!("'{name}' {}", presence.words()),
@@ -293,6 +296,7 @@ impl<'a> Planner<'a> {
         let mut looked_at = BTreeSet::new();
         for &reader in readers.iter().filter(|&&reader| plan.is_open(reader)) {
             let names = reads::all_of(made, &plan.workflow.stages[reader], id);
+            // Many stages read the same files of one artifact: these are checked once.
             if !looked_at.insert(names.clone()) {
                 continue;
             }

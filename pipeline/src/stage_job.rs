@@ -195,13 +195,15 @@ impl StageHost<'_> {
         if let Ok((_, FilesCheck::Touched(_)))
         | Err(Error::Store(voxflow_cache::Error::Changed { .. })) = &looked
         {
-            // Made of files that were written meanwhile: nobody may take it over.
+            // Finished jobs and items read files that were being written; a later run must not
+            // take them over.
             self.executor.tidy(&self.job.recipe);
         }
         let (finished, seen) = looked?;
         if let FilesCheck::Touched(file) = seen {
             return self.begin_again(file);
         }
+        // Adopted only now: an attempt begun again starts with an empty artifact.
         self.adopted().drain(..).for_each(|(name, blob)| draft.adopt(&name, &blob));
         let mut names = draft.names()?;
         if let Some(made) = &finished.elsewhere {
@@ -316,6 +318,7 @@ impl StageHost<'_> {
         let record = serde_json::to_value(&record)
             .map_err(|error| Error::failed(format!("record: {error}")))?;
         let mut items = std::mem::take(&mut collected.items);
+        // Cases are worked on in parallel; their order must not reach the entry's bytes.
         items.sort_unstable();
         items.dedup();
         Ok((record, items))

@@ -87,20 +87,20 @@ impl<'a> Follow<'a> {
         let mut watched = self.watch(first)?;
         let mut interval = FIRST_LOOK;
         loop {
-            match self.step(&mut watched)? {
+            let decision = self.step(&mut watched)?;
+            if !matches!(decision, RetryDecision::Wait) {
+                // Finished items survive a failure, and precede the stage that lists them.
+                self.making.keep_items(&watched.attempt)?;
+            }
+            match decision {
                 RetryDecision::Wait => {}
                 RetryDecision::Take => {
-                    self.making.keep_items(&watched.attempt)?;
                     if let Some(good) = watched.attempt.good()? {
                         return Ok(good);
                     }
                 }
-                RetryDecision::Fail(error) => {
-                    self.making.keep_items(&watched.attempt)?;
-                    return Err(error);
-                }
+                RetryDecision::Fail(error) => return Err(error),
                 RetryDecision::Again { why, more_memory } => {
-                    self.making.keep_items(&watched.attempt)?;
                     self.say(&format!("another attempt: {why}"));
                     if more_memory {
                         let factor = self.making.shared.site.more_memory();
@@ -158,6 +158,8 @@ impl<'a> Follow<'a> {
         if good.is_some() {
             return Ok(RetryDecision::Take);
         }
+        // A job that speaks regularly is alive: the queue is queried closely only after silence,
+        // or after a verdict that was no success.
         let is_urgent = last.is_some()
             || silent_for.map_or(watched.began.elapsed() > WORRY, |silent| silent > WORRY);
         let found = self.making.shared.view.find(&watched.job, is_urgent);

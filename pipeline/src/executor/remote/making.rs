@@ -119,6 +119,7 @@ impl RemoteMaking<'_> {
         };
         relay::replay(start, said_bytes, |message| match message {
             Message::Item { name, made, fingerprint } => {
+                // Items made by an earlier attempt's job count as made by this stage.
                 let made = made || self.kept().contains(&fingerprint);
                 self.host.tell(Message::Item { name, made, fingerprint });
             }

@@ -111,6 +111,7 @@ impl Tries {
             Some((ended, seen))
         });
         match over {
+            // A requeued job is finished in accounting and alive in the queue: the queue counts.
             Some(_) if evidence.seen.is_some_and(|seen| !is_over(seen.state)) => {
                 RetryDecision::Wait
             }
@@ -137,6 +138,7 @@ impl Tries {
     }
 
     fn unseen(&mut self, evidence: &Evidence) -> RetryDecision {
+        // A queue that lost the job, or does not answer, is no proof of death while messages come.
         let speaks = evidence.silent_for.is_some_and(|silent| silent < SILENT);
         if speaks || !evidence.has_answered || evidence.unseen_for < UNSEEN {
             return RetryDecision::Wait;
