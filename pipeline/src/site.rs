@@ -47,7 +47,7 @@ struct SiteFile {
     kinds: BTreeMap<String, WrittenKind>,
     /// Longest wait for a file written by another machine: `2m`.
     patience: Option<String>,
-    /// Input files per job when items are made in separate jobs.
+    /// Missing items (volumes, images) per job.
     #[schemars(range(min = 1))]
     items_per_job: Option<u64>,
     /// Maximum child processes (`executor: children`).
@@ -258,7 +258,7 @@ impl Site {
             slurm: SlurmSite::of(written.slurm, max_time, lead, look),
             kinds: with_memory,
             patience: patience.unwrap_or(Duration::from_secs(120)),
-            items_per_job: written.items_per_job.unwrap_or(16),
+            items_per_job: written.items_per_job.unwrap_or(8),
             children: written.children.unwrap_or_else(crate::machine::cores),
         })
     }
@@ -292,7 +292,7 @@ impl Site {
         self.slurm.more_memory
     }
 
-    /// Input files per job when items are made in separate jobs.
+    /// Missing items (volumes, images) per job.
     pub fn items_per_job(&self) -> u64 {
         self.items_per_job
     }

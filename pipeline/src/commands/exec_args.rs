@@ -1,5 +1,6 @@
 //! Flags shared by `run` and `sweep`: parallelism, device, executor.
 
+use super::place_args::PlaceArgs;
 use crate::error::{Error, Result};
 use crate::execute::ExecOptions;
 use crate::executor::remote::{self, Remote};
@@ -7,9 +8,8 @@ use crate::executor::{Executor, Local};
 use crate::home::Home;
 use crate::machine;
 use crate::resources::Resources;
-use crate::site::{ExecutorName, OnStop, Site};
+use crate::site::{OnStop, Site};
 use clap::Args;
-use std::path::PathBuf;
 
 /// Concurrent downloads.
 const DOWNLOADS: u64 = 4;
@@ -35,12 +35,9 @@ pub struct ExecArgs {
     /// Device for training and prediction: auto, cpu, cuda (any card) or cuda:N (this card)
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
-    /// Executor; by default as the site file says, or this machine
-    #[arg(long, value_enum)]
-    pub executor: Option<ExecutorName>,
-    /// Site file describing a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
-    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
-    pub site: Option<PathBuf>,
+    /// The place where stages are made.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// Treatment of cluster jobs when the run is stopped
     #[arg(long, value_enum, default_value_t)]
     pub on_stop: OnStop,
@@ -64,13 +61,6 @@ impl ExecArgs {
 
     fn shared(&self, stages: usize) -> usize {
         self.threads.map_or((machine::cores() / stages.max(1)).max(1), usize::from)
-    }
-
-    /// Site from flags and site file.
-    pub fn place(&self, home: &Home) -> Result<Site> {
-        let mut site = Site::find(self.site.as_deref(), home.root())?;
-        site.executor = self.executor.unwrap_or(site.executor);
-        Ok(site)
     }
 
     /// Executor and its budget. Graphics cards are queried only if `wants_card`: asking the driver

@@ -69,7 +69,7 @@ impl<'a> Launch<'a> {
         workflows: Vec<(Workflow, Option<Sweep>)>,
         wishes: &StageSelection,
     ) -> Result<LaunchResult> {
-        let site = self.means.place(&self.home)?;
+        let site = self.means.place.find(&self.home)?;
         let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
         let mut plans = vec![];

@@ -18,6 +18,7 @@ mod model;
 pub mod new;
 pub mod output;
 pub mod path;
+pub mod place_args;
 pub mod plan;
 pub mod predict;
 pub mod report;

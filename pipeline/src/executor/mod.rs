@@ -18,6 +18,7 @@ use crate::job_facts::JobFacts;
 use crate::machine::Usage;
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
+use remote::verdict::FileRead;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Recipe, SettledFile};
 use voxflow_stages::{Host, Kind, Result, Task};
@@ -33,11 +34,6 @@ pub trait Executor: Sync {
 
     /// Removes leftovers after publishing.
     fn tidy(&self, _recipe: &Recipe) {}
-
-    /// True if items are made outside this program and passed to `order.keep_item`.
-    fn hands_items(&self) -> bool {
-        false
-    }
 }
 
 /// A stage to be made.
@@ -54,6 +50,8 @@ pub struct StageOrder<'a> {
     pub gpus: usize,
     /// Resources requested by the workflow.
     pub asked: &'a StageResources,
+    /// Peak memory in bytes of the process that made the stage last.
+    pub last_peak: Option<u64>,
     /// Publishes an item settled in a folder on the store's file system.
     pub keep_item: &'a (dyn Fn(&HandedItem) -> Result<()> + Sync),
 }
@@ -66,6 +64,8 @@ pub struct HandedItem {
     pub files: Vec<SettledFile>,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// The person's own files that it was made of, as they were.
+    pub read: Vec<FileRead>,
 }
 
 /// Result of [`Executor::make`].

@@ -141,6 +141,7 @@ impl PredictArgs {
             log: log.path(),
             gpus: 1,
             asked: &StageResources::default(),
+            last_peak: None,
             keep_item: &|_| Ok(()),
         };
         let outcome = Local::on(&self.device).make(&order, &delivery, stop);

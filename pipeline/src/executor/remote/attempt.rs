@@ -231,10 +231,14 @@ impl Start {
         Closed::write(&self.folder.join("verdict.json"), verdict)
     }
 
+    /// Item folders, complete or not, named by fingerprint.
+    pub fn item_folders(&self) -> Vec<PathBuf> {
+        subfolders(&self.items(), "").unwrap_or_default()
+    }
+
     /// Complete items with their file folders.
-    pub fn items_made(&self) -> Result<Vec<(PathBuf, ItemMade)>> {
-        let folders = subfolders(&self.items(), "")?;
-        Ok(folders.iter().filter_map(|folder| item_in(folder)).collect())
+    pub fn items_made(&self) -> Vec<(PathBuf, ItemMade)> {
+        self.item_folders().iter().filter_map(|folder| item_in(folder)).collect()
     }
 }
 

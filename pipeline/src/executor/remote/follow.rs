@@ -7,6 +7,7 @@ use super::relay::Listener;
 use super::retry::{Evidence, RetryDecision, Tries};
 use super::verdict::Verdict;
 use crate::lock::lock;
+use crate::own_files::ATTEMPTS;
 use crate::site::OnStop;
 use crate::stop::{Registration, Stoppable};
 use std::path::Path;
@@ -85,7 +86,7 @@ impl<'a> Follow<'a> {
         wants: &mut JobWants,
     ) -> Result<(Start, Verdict)> {
         let mut watched = self.watch(first)?;
-        let mut interval = FIRST_LOOK;
+        let (mut interval, mut touched) = (FIRST_LOOK, 1);
         loop {
             let decision = self.step(&mut watched)?;
             if !matches!(decision, RetryDecision::Wait) {
@@ -94,11 +95,16 @@ impl<'a> Follow<'a> {
             }
             match decision {
                 RetryDecision::Wait => {}
-                RetryDecision::Take => {
-                    if let Some(good) = watched.attempt.good()? {
-                        return Ok(good);
+                RetryDecision::Take => match watched.attempt.good()? {
+                    Some(good) if self.making.has_items_of(&good.1)? => return Ok(good),
+                    Some(_) if touched == ATTEMPTS => return Err(written_meanwhile()),
+                    Some(_) => {
+                        touched += 1;
+                        self.say("another attempt: files were written while its job read them");
+                        watched = self.watch(self.making.submit(self.shard, wants)?)?;
                     }
-                }
+                    None => {}
+                },
                 RetryDecision::Fail(error) => return Err(error),
                 RetryDecision::Again { why, more_memory } => {
                     self.say(&format!("another attempt: {why}"));
@@ -172,7 +178,7 @@ impl<'a> Follow<'a> {
             self.say_state(seen);
         }
         let output = self.making.shared.store.join("batches").join(&watched.job.batch);
-        let last_words = last_line(&output.join(format!("{}.out", watched.job.index)));
+        let output = end_of(&output.join(format!("{}.out", watched.job.index)));
         let evidence = Evidence {
             verdict: last.as_ref().map(|verdict| &verdict.end),
             has_started: !starts.is_empty(),
@@ -181,7 +187,7 @@ impl<'a> Follow<'a> {
             past: found.past.as_ref(),
             unseen_for: watched.last_seen.elapsed(),
             has_answered: found.answered.is_some_and(|answered| answered > watched.last_seen),
-            last_words: &last_words,
+            output: &output,
             has_moved: listed(&self.making.order.task.unfinished) != watched.unfinished,
         };
         Ok(self.tries.decide(&evidence))
@@ -211,6 +217,11 @@ impl<'a> Follow<'a> {
     }
 }
 
+/// Error after every job found its input files rewritten meanwhile.
+fn written_meanwhile() -> Error {
+    Error::failed("files were written while its jobs read them; run again once nobody writes them")
+}
+
 /// File names and times in a folder.
 fn listed(folder: &Path) -> Vec<(std::ffi::OsString, Option<std::time::SystemTime>)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -221,10 +232,8 @@ fn listed(folder: &Path) -> Vec<(std::ffi::OsString, Option<std::time::SystemTim
     listed
 }
 
-fn last_line(path: &Path) -> String {
+/// The last 4 KiB of a file.
+fn end_of(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
-    let end = &text[text.len().saturating_sub(1 << 12)..];
-    let text = String::from_utf8_lossy(end).into_owned();
-    let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or_default().trim().to_string()
+    String::from_utf8_lossy(&text[text.len().saturating_sub(1 << 12)..]).into_owned()
 }
