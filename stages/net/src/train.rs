@@ -2,7 +2,7 @@
 
 use crate::batch_share::BatchShare;
 use crate::classes::Classes;
-use crate::device::{choose, tell_device};
+use crate::device::{check_precision, choose, tell_device};
 use crate::distributed::Ranks;
 use crate::distributed::process_group::ProcessGroup;
 use crate::failure::inject_fault;
@@ -20,6 +20,7 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     let params: Train = cx.params()?;
     torch_flags::set_deterministic(params.deterministic)?;
     let info = choose(cx.device(), cx.threads())?;
+    check_precision(&info, params.precision)?;
     let ranks = Ranks::connect(group, info.device)?;
     tell_device(cx, &info, ranks);
     let input = cx.input("cache")?;
