@@ -168,24 +168,25 @@ stages:
 fn source(source: &Source) -> String {
     match source {
         Source::Task(task, archive) => {
-            let from = match archive {
-                Some(path) => format!("file: {}", quoted(&path.display().to_string())),
-                None => {
-                    format!(
-                        "url: {HOST}/{}.tar  # or 'file: PATH' for a copy that you have",
-                        task.name
-                    )
+            let (name, md5) = (task.name, task.md5);
+            let with = match archive {
+                // Known by its content: a copy with fewer cases is another archive.
+                Some(path) => {
+                    let path = quoted(&path.display().to_string());
+                    format!("file: {path}  # known by its content; as published, its md5 is {md5}")
                 }
+                None => format!(
+                    "url: {HOST}/{name}.tar  # or 'file: PATH' for a copy that you have
+      md5: {md5}"
+                ),
             };
             format!(
                 "  archive:
     uses: download
     with:
-      {from}
-      md5: {}
+      {with}
   dataset: {{ uses: unpack, needs: [archive] }}
-",
-                task.md5
+"
             )
         }
         Source::Folder(with) => {

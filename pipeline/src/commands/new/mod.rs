@@ -28,9 +28,11 @@ use clap::Args;
 use draft::{Data, Scaling, Settings, Source};
 use planned::PlannedSettings;
 use recipe::{Recipe, gigabytes};
+use serde_json::Value;
 use statistics::{LookedAt, StageIds};
 use std::path::{Path, PathBuf};
 use voxflow_cache::disk::FileWriter;
+use voxflow_stages::dataset::archive;
 use voxflow_stages::dataset::foreign::{foreign, tilde};
 use voxflow_stages::kinds::KINDS;
 
@@ -198,7 +200,7 @@ fn data(source: &str) -> Result<Data> {
     });
     match stem.flatten() {
         Some(stem) if path.is_file() => match tasks::find(stem) {
-            Some(task) => Ok(of_task(task, Some(path.to_path_buf()))),
+            Some(task) => Ok(of_archive(task, path)),
             None => Err(Error::usage(format!(
                 "'{source}' is an archive: unpack it, and name the folder"
             ))),
@@ -206,6 +208,22 @@ fn data(source: &str) -> Result<Data> {
         _ => Err(unknown(source)),
     }
 }
+
+/// The data of a task from an archive, which may hold fewer cases than the task.
+fn of_archive(task: &'static tasks::Task, path: &Path) -> Data {
+    let mut data = of_task(task, Some(path.to_path_buf()));
+    let listed = archive::member(path, "dataset.json", MOST_LISTED).ok().flatten();
+    let listed = listed.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    if let Some(cases) = listed.as_ref().and_then(|listed| listed["training"].as_array()) {
+        data.labelled = cases.len();
+        let test = listed.as_ref().and_then(|listed| listed["test"].as_array());
+        data.unlabelled = test.map_or(0, Vec::len);
+    }
+    data
+}
+
+/// The most bytes of a listing.
+const MOST_LISTED: u64 = 64 << 20;
 
 /// The data of a Decathlon task, downloaded or from a local archive.
 fn of_task(task: &'static tasks::Task, archive: Option<PathBuf>) -> Data {
