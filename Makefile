@@ -4,7 +4,7 @@ VOXFLOW := target/debug/voxflow
 # What the benchmarks measure: the release build where there is one.
 MEASURED := $(or $(wildcard target/release/voxflow),$(VOXFLOW))
 
-.PHONY: help setup build demo test torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-tables tables check doc pictures clean
+.PHONY: help setup build demo test torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ test: setup ## build and run all tests
 	cargo test
 
 test-slurm: setup ## the tests of clusters on a real Slurm, started here (root; VOXFLOW_SLURM_ROUNDS, VOXFLOW_SEED)
-	@VOXFLOW_TEST_SLURM=1 cargo test --test slurm -- --test-threads=1 --nocapture
+	@VOXFLOW_TEST_SLURM=1 cargo test --test slurm --test slurm_faults -- --test-threads=1 --nocapture
 
 torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the store (VOXFLOW_TORTURE_SEED=N repeats)
 	@python3 scripts/torture.py
@@ -30,7 +30,7 @@ torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the
 fuzz: setup ## fuzz each parser of foreign bytes for VOXFLOW_FUZZ_MINUTES (5); without cargo-fuzz, 100 000 mutants each
 	@python3 scripts/fuzz.py
 
-parity: build ## compare with MONAI, number for number (VOXFLOW_PYTHON=… has it; else 5 GB are fetched once)
+parity: build ## compare with MONAI and nnU-Net, number for number (VOXFLOW_PYTHON=… has it; else 5 GB are fetched once)
 	python3 scripts/python.py monai tests/parity/compare.py $(VOXFLOW)
 
 bench: bench-peers bench-orchestrators bench-tables bench-hippocampus ## all of the following, one after the other, on a machine with nothing else to do
@@ -43,6 +43,9 @@ bench-hippocampus: build ## how long both train until a mean Dice of 0.85 (DATA_
 
 bench-orchestrators: build ## what a run with nothing to do costs, beside DVC and Snakemake (10 GB of disk; ARGS=--growth: many items and stages only)
 	python3 scripts/python.py orchestrators tests/bench/orchestrators.py $(MEASURED) $(ARGS)
+
+bench-cluster: build ## what a cluster costs beside its own time, with Snakemake's plugin, on a Slurm started here (root)
+	python3 scripts/python.py cluster tests/bench/cluster.py $(MEASURED) $(ARGS)
 
 bench-tables: build ## how fast 1000 runs are compared, beside reading the same bytes with polars
 	python3 scripts/python.py tables tests/bench/tables.py $(MEASURED)

@@ -1,6 +1,6 @@
 """Runs a script in a Python environment that has what it needs, made once in target/.
 
-    python3 scripts/python.py monai|orchestrators|tables SCRIPT ARGUMENT…
+    python3 scripts/python.py monai|orchestrators|cluster|tables SCRIPT ARGUMENT…
 
 VOXFLOW_PYTHON names an interpreter that has it already.
 """
@@ -16,8 +16,10 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = {
     "monai": ("5 GB", ["torch==2.11.0", "monai==1.6.1", "nibabel==5.4.2", "scipy==1.17.1", "safetensors==0.8.0",
                        "numpy==2.4.6", "pytorch-ignite==0.5.3", "fire==0.7.1",
-                       "SimpleITK==2.5.7"]),
+                       "SimpleITK==2.5.7", "nnunetv2==2.8.1", "dynamic-network-architectures==0.4.4",
+                       "batchgeneratorsv2==0.3.6", "torchvision==0.26.0"]),
     "orchestrators": ("0.1 GB", ["dvc==3.67.1", "snakemake==9.27.1"]),
+    "cluster": ("0.1 GB", ["snakemake==9.27.1", "snakemake-executor-plugin-slurm==2.8.0"]),
     "tables": ("0.1 GB", ["duckdb==2.0.0", "polars==2.1.0", "pandas==3.1.1", "pyarrow==26.0.1"]),
 }  # fmt: skip
 

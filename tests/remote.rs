@@ -3,9 +3,12 @@
 
 mod lab;
 
+use flate2::Compression;
+use lab::cubes::{CUBES, Dataset};
 use lab::{Lab, Record, TINY};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 /// A site where stages have as many threads as in the runs that are compared with.
@@ -292,4 +295,119 @@ fn a_run_with_nothing_to_do_asks_slurm_nothing() {
     assert!(again.made().is_empty());
     lab.voxflow(&["plan", "workflow.yaml"]);
     assert_eq!(fs::read_to_string(fake.join("calls")).unwrap(), before);
+}
+
+/// Arrays that were submitted, by their number of jobs.
+fn arrays(fake: &std::path::Path) -> Vec<String> {
+    let calls = fs::read_to_string(fake.join("calls")).unwrap();
+    let sbatch = calls.lines().filter(|line| line.starts_with("sbatch "));
+    let array = |line: &str| {
+        let word = line.split(' ').find(|word| word.starts_with("--array="))?;
+        Some(word.trim_start_matches("--array=0-").split('%').next()?.to_string())
+    };
+    sbatch.filter_map(array).collect()
+}
+
+#[test]
+fn jobs_for_items_are_as_many_as_the_missing_items_ask_for() {
+    let mut lab = lab();
+    let fake = with_fake_slurm(&mut lab);
+    let text = |cases: u32, training: u32| {
+        workflow()
+            .replace("cases: 6", &format!("cases: {cases}"))
+            .replace("training: 3", &format!("training: {training}"))
+    };
+    let first = lab.run(&text(6, 3), &REMOTE, 0);
+    assert_eq!(first.items("volumes"), (7, 0));
+    assert!(arrays(&fake).len() > 4, "volumes in two arrays of at most three: {:?}", arrays(&fake));
+    fs::remove_file(fake.join("calls")).unwrap();
+    let second = lab.run(&text(7, 4), &REMOTE, 0);
+    assert_eq!(second.items("volumes"), (2, 6), "{}", second.outcomes());
+    assert!(arrays(&fake).iter().all(|last| last == "0"), "one job each: {:?}", arrays(&fake));
+}
+
+/// Words before the program of a job that replace an image by another one of the same size while
+/// the first job over it runs, and bring it back before that ends: the node reads bytes that its
+/// recipe does not name.
+fn with_mischief(lab: &Lab) {
+    let data = Dataset::write(&lab.path("data"), 7, 0);
+    let images = [0, 1].map(|case| fs::read(data.image(case)).unwrap());
+    let size = images.iter().map(Vec::len).max().unwrap() + 9;
+    fs::write(data.image(0), padded(&images[0], size)).unwrap();
+    fs::write(lab.path("fake/other"), padded(&images[1], size)).unwrap();
+    let script = r#"#!/bin/bash
+image=$FAKE/../data/imagesTr/case_00.nii.gz
+if grep -q '"kind": *"preprocess"' "${!#}/task.json" && mkdir "$FAKE/done" 2>/dev/null; then
+    cp "$image" "$FAKE/kept"
+    cat "$FAKE/other" >"$image"
+    "$@"
+    cat "$FAKE/kept" >"$image"
+    touch "$FAKE/over"
+    exit 0
+fi
+exec "$@"
+"#;
+    let path = lab.write("fake/mischief", script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&path, mode).unwrap();
+    let site = fs::read_to_string(lab.path("site.yaml")).unwrap();
+    let prefix = format!("look: 1s, prefix: {}", path.display());
+    // One job makes all volumes, so that the first one meets the image.
+    let site = site.replace("look: 1s", &prefix).replace("items_per_job: 2", "items_per_job: 99");
+    lab.write("site.yaml", &site);
+}
+
+/// The same content in a gzip file of so many bytes, by a comment in its header.
+fn padded(gzip: &[u8], size: usize) -> Vec<u8> {
+    let mut content = vec![];
+    flate2::read::GzDecoder::new(gzip).read_to_end(&mut content).unwrap();
+    let encoded = |comment: usize| {
+        let comment = vec![b'-'; comment];
+        let mut encoder =
+            flate2::GzBuilder::new().comment(comment).write(vec![], Compression::fast());
+        encoder.write_all(&content).unwrap();
+        encoder.finish().unwrap()
+    };
+    let least = encoded(1).len();
+    let file = encoded(1 + size - least);
+    assert_eq!(file.len(), size);
+    file
+}
+
+/// The first stages over a person's own files.
+fn prepared() -> String {
+    CUBES.split("  cache:").next().unwrap().to_string()
+}
+
+#[test]
+fn a_volume_made_of_an_image_that_was_changed_meanwhile_is_made_again() {
+    let here = lab();
+    here.write("fake/none", "");
+    with_mischief(&here);
+    let expected = here.run(&prepared(), &["--executor", "here", "--threads", "2"], 0);
+    let mut lab = lab();
+    let fake = with_fake_slurm(&mut lab);
+    with_mischief(&lab);
+    let run = lab.run(&prepared(), &REMOTE, 0);
+    assert!(fake.join("over").exists());
+    assert_eq!(digests(&run), digests(&expected));
+}
+
+#[test]
+fn what_a_dead_orchestrators_job_made_of_changed_files_is_not_taken_over() {
+    let here = lab();
+    here.write("fake/none", "");
+    with_mischief(&here);
+    let expected = here.run(&prepared(), &["--executor", "here", "--threads", "2"], 0);
+    let mut lab = lab();
+    let fake = with_fake_slurm(&mut lab);
+    with_mischief(&lab);
+    lab.write("workflow.yaml", &prepared());
+    let mut first = lab.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    lab.wait("the mischief", |_| fake.join("done").exists());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    lab.wait("the job to end", |_| fake.join("over").exists());
+    let run = lab.run(&prepared(), &REMOTE, 0);
+    assert_eq!(digests(&run), digests(&expected));
 }

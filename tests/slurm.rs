@@ -6,88 +6,12 @@
 
 mod lab;
 
+use lab::chance::Chance;
 use lab::cubes::{CUBES, Dataset};
-use lab::{Lab, Record, TINY, chance::Chance};
+use lab::slurm::{Cluster, SITE, kill_matching, matching, wait_until};
+use lab::{Lab, Record, TINY};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
-
-/// A cluster that is stopped when this is dropped.
-struct Cluster {
-    folder: PathBuf,
-}
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/slurm").join(name)
-}
-
-impl Cluster {
-    /// Starts one in the laboratory, or says why not.
-    fn up(lab: &mut Lab, flags: &[&str]) -> Option<Cluster> {
-        if std::env::var_os("VOXFLOW_TEST_SLURM").is_none() {
-            eprintln!("skipped: tests on a real Slurm run by 'make test-slurm'");
-            return None;
-        }
-        let folder = lab.path("slurm");
-        let cluster = Cluster { folder };
-        if let Err(trouble) = cluster.call("up", flags) {
-            eprintln!("skipped: no Slurm can be started here: {trouble}");
-            return None;
-        }
-        lab.set("SLURM_CONF", cluster.folder.join("slurm.conf").display().to_string());
-        lab.set("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()));
-        Some(cluster)
-    }
-
-    fn call(&self, name: &str, flags: &[&str]) -> Result<(), String> {
-        let output = Command::new(script(name)).arg(&self.folder).args(flags).output();
-        let output = output.map_err(|error| error.to_string())?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(String::from_utf8_lossy(&output.stderr).trim().to_string())
-    }
-
-    /// What a command of Slurm says.
-    fn ask(&self, program: &str, arguments: &[&str]) -> String {
-        let mut command = Command::new(program);
-        command.args(arguments).env("SLURM_CONF", self.folder.join("slurm.conf"));
-        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
-    }
-
-    /// The process of a daemon.
-    fn daemon(&self, name: &str) -> Option<i32> {
-        let text = std::fs::read_to_string(self.folder.join("pids")).ok()?;
-        let line = text.lines().find(|line| line.starts_with(&format!("{name} ")))?;
-        line.split(' ').nth(1)?.parse().ok()
-    }
-
-    /// Jobs in the queue that are not over.
-    fn jobs(&self) -> usize {
-        self.ask("squeue", &["-h", "-r", "-t", "pending,running,completing"]).lines().count()
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if self.folder.exists() {
-            self.call("down", &["--remove"]).ok();
-        }
-    }
-}
-
-const SITE: &str = "executor: slurm
-slurm: { partition: main, look: 1s, lead: 30s }
-items_per_job: 2
-kinds:
-  synthesize: { cpus: 2, memory: 500M }
-  preprocess: { cpus: 2, memory: 500M }
-  cache: { cpus: 2, memory: 500M }
-  baseline: { cpus: 2, memory: 500M }
-  train: { cpus: 2, memory: 2000M, gpus: 0 }
-  validate: { cpus: 2, memory: 2000M, gpus: 0 }
-  test: { cpus: 2, memory: 2000M, gpus: 0 }
-";
+use std::time::Duration;
 
 fn workflow() -> String {
     format!("{TINY}  score: {{ uses: baseline, needs: [cache], with: {{ method: mean_label }} }}\n")
@@ -191,6 +115,25 @@ fn a_cancelled_job_and_one_that_no_partition_takes_are_told_in_the_words_of_slur
     assert!(err.contains("was cancelled"), "{err}");
 }
 
+/// All that dies in these rounds.
+const VICTIMS: [&str; 7] =
+    ["n1", "slurmctld", "slurmdbd", "munged", "task", "slurmstepd", "voxflow"];
+
+/// The files of attempts in a store.
+fn attempts(store: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let mut open = vec![store.join("attempts")];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.path().is_dir() {
+                true => open.push(entry.path()),
+                false => found.push(entry.path()),
+            }
+        }
+    }
+    found
+}
+
 /// Whatever is killed, the run ends as one that was not disturbed. `VOXFLOW_SLURM_ROUNDS` and
 /// `VOXFLOW_SEED` set how often and how.
 #[test]
@@ -202,7 +145,7 @@ fn daemons_jobs_and_the_orchestrator_may_die_at_any_moment() {
     let here = lab();
     let expected = here.run(&workflow(), &["--executor", "here", "--threads", "2"], 0);
     let mut lab = lab();
-    let Some(cluster) = Cluster::up(&mut lab, &[]) else { return };
+    let Some(cluster) = Cluster::up(&mut lab, &["--accounting"]) else { return };
     eprintln!("VOXFLOW_SEED={seed} VOXFLOW_SLURM_ROUNDS={rounds}");
     for round in 0..rounds {
         let home = format!("home-{round}");
@@ -210,17 +153,12 @@ fn daemons_jobs_and_the_orchestrator_may_die_at_any_moment() {
         lab.write("workflow.yaml", &workflow());
         let mut run = lab.spawn(&flags);
         std::thread::sleep(Duration::from_millis(chance.below(6000) as u64));
-        let victim =
-            ["n1", "slurmctld", "munged", "task", "slurmstepd", "voxflow"][chance.below(6)];
+        let victim = VICTIMS[chance.below(VICTIMS.len())];
         match victim {
             "voxflow" => drop(run.kill()),
             "task" => kill_matching("\0task\0", &lab.path("").display().to_string()),
             "slurmstepd" => kill_matching("slurmstepd", ""),
-            daemon => {
-                if let Some(pid) = cluster.daemon(daemon) {
-                    Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-                }
-            }
+            daemon => cluster.kill(daemon),
         }
         std::thread::sleep(Duration::from_millis(chance.below(2000) as u64));
         cluster.call("up", &[]).unwrap();
@@ -235,25 +173,13 @@ fn daemons_jobs_and_the_orchestrator_may_die_at_any_moment() {
         runs.sort();
         let last = Record::of(runs.last().unwrap());
         assert_eq!(digests(&last), digests(&expected), "seed {seed}, round {round}, {victim}");
-        let until = Instant::now() + Duration::from_secs(60);
-        while cluster.jobs() > 0 {
-            assert!(Instant::now() < until, "seed {seed}, round {round}, {victim}: jobs are left");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-}
-
-/// Kills the processes whose command line has both words.
-fn kill_matching(one: &str, other: &str) {
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let words = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words).into_owned();
-        if name.bytes().all(|byte| byte.is_ascii_digit())
-            && words.contains(one)
-            && words.contains(other)
-        {
-            Command::new("kill").args(["-9", &name]).status().unwrap();
-        }
+        let place = format!("seed {seed}, round {round}, {victim}");
+        wait_until(&format!("{place}: no job is left"), || cluster.jobs() == 0);
+        let own = lab.path("").display().to_string();
+        wait_until(&format!("{place}: no process is left"), || {
+            matching("\0task\0", &own).is_empty()
+        });
+        let left = attempts(&lab.path(&home).join("store-v1"));
+        assert!(left.is_empty(), "{place}: {left:?}");
     }
 }

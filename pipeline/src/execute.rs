@@ -335,6 +335,7 @@ impl<'a> Engine<'a> {
             threads: self.manner.threads_of(stage),
             gpus: self.manner.wants(stage).gpus as usize,
             asked: stage.resources.clone(),
+            last_peak: self.planner.history().peak_memory(&live.plan.workflow.name, &stage.id),
             ranks: stage.resources.gpus.map_or(1, usize::from),
             verify: self.manner.verify,
             log: live.folder().file("log.txt"),

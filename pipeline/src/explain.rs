@@ -89,6 +89,11 @@ impl<'a> Explainer<'a> {
         self.rows(workflow, stage).next()?.1.made_in_seconds
     }
 
+    /// Peak memory of the process that made the stage last, in bytes.
+    pub fn peak_memory(&self, workflow: &str, stage: &str) -> Option<u64> {
+        self.rows(workflow, stage).find_map(|(_, row)| row.maker["peak_rss_bytes"].as_u64())
+    }
+
     /// Size of a stage's last artifact inside the store, in bytes.
     pub fn bytes(&self, workflow: &str, stage: &str) -> Option<u64> {
         let artifact = self.rows(workflow, stage).find_map(|(_, row)| row.artifact.as_ref())?;

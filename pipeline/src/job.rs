@@ -24,6 +24,8 @@ pub struct Job {
     pub gpus: usize,
     /// Resources requested by the workflow.
     pub asked: StageResources,
+    /// Peak memory in bytes of the process that made the stage last.
+    pub last_peak: Option<u64>,
     /// Number of training processes (ranks), equal to the requested graphics cards.
     pub ranks: usize,
     /// Read every blob before reuse.

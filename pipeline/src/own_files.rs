@@ -59,11 +59,6 @@ impl<'a> OwnFiles<'a> {
         Ok(self.store.watch(files.flatten().cloned().collect())?)
     }
 
-    /// Watches all files items may read.
-    pub fn watch_items(&self) -> Result<Watch<'a>> {
-        Ok(self.store.watch(self.by_digest.values().flatten().cloned().collect())?)
-    }
-
     /// Blob referring to a user file; errors unless the recipe names its digest.
     pub fn refer(&self, path: &Path) -> Result<Blob> {
         let blob = self.store.refer(path)?;

@@ -47,7 +47,7 @@ struct SiteFile {
     kinds: BTreeMap<String, WrittenKind>,
     /// Longest wait for a file that another machine wrote: `2m`.
     patience: Option<String>,
-    /// Files of a stage's input for each job that makes items.
+    /// Missing items (volumes, images) for each job that makes some.
     #[schemars(range(min = 1))]
     items_per_job: Option<u64>,
     /// Most child processes at once (`executor: children`).
@@ -256,7 +256,7 @@ impl Site {
             },
             kinds: with_memory,
             patience: patience.unwrap_or(Duration::from_secs(120)),
-            items_per_job: written.items_per_job.unwrap_or(16),
+            items_per_job: written.items_per_job.unwrap_or(8),
             children: written.children.unwrap_or_else(crate::machine::cores),
         })
     }
@@ -291,7 +291,7 @@ impl Site {
         self.slurm.more_memory
     }
 
-    /// Files of a stage's input for each job that makes items.
+    /// Missing items (volumes, images) for each job that makes some.
     pub fn items_per_job(&self) -> u64 {
         self.items_per_job
     }

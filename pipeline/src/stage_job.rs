@@ -1,6 +1,7 @@
 //! Makes one stage on its own thread: recalls it from the store like its items, with an executor
 //! doing the work. Messages go to the thread owning the run.
 
+use crate::executor::remote::verdict::FileRead;
 use crate::executor::{Executor, HandedItem, MadeFacts, StageOrder};
 use crate::job::Job;
 use crate::job_facts::JobFacts;
@@ -19,7 +20,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use voxflow_cache::{
     Artifact, Blob, Claim, Draft, Entry, FilesCheck, Fingerprint, MadeRecord, Recall, RecallPolicy,
-    Recipe, SettledFolder, Store, WaitForClaim, Watch, disk,
+    Recipe, SettledFolder, Store, WaitForClaim, disk,
 };
 use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 
@@ -253,7 +254,6 @@ impl StageHost<'_> {
     }
 
     fn work(&self, task: &Task) -> Result<MadeFacts> {
-        let watch = self.executor.hands_items().then(|| self.own.watch_items()).transpose()?;
         let drafts = Mutex::new(vec![]);
         let workdir = || {
             let draft = self.store.draft()?;
@@ -268,22 +268,23 @@ impl StageHost<'_> {
             log: &self.job.log,
             gpus: self.job.gpus,
             asked: &self.job.asked,
-            keep_item: &|item| match &watch {
-                Some(watch) => self.keep_item(item, watch),
-                None => Ok(()),
-            },
+            last_peak: self.job.last_peak,
+            keep_item: &|item| self.keep_item(item),
         };
         self.executor.make(&order, self, self.stop)
     }
 
-    /// Publishes an item made outside this program, unless its input files were touched: then it is
-    /// dropped and made again.
-    fn keep_item(&self, item: &HandedItem, watch: &Watch) -> Result<()> {
-        if let ((), FilesCheck::Touched(_)) = seen_again(watch, Ok(()))? {
+    /// Publishes an item that was made outside of this program, unless a file that it may have read
+    /// was written meanwhile: then it is made again.
+    fn keep_item(&self, item: &HandedItem) -> Result<()> {
+        // The bytes of its files are those of the recipe now, and nobody wrote them since the
+        // item's job looked at them.
+        self.own.watch_item(&item.recipe)?;
+        if FileRead::changed(&item.read)?.is_some() {
             // Neither this program nor a node takes an item whose files are gone.
             return Ok(disk::remove(&item.folder)?);
         }
-        let HandedItem { recipe, folder, files, seconds } = item.clone();
+        let HandedItem { recipe, folder, files, seconds, .. } = item.clone();
         let elsewhere = SettledFolder { folder, files, seconds };
         let making = MadeRecord { elsewhere: Some(elsewhere), ..MadeRecord::default() };
         let waiting = |wait: WaitForClaim| Ok(wait()?);

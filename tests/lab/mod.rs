@@ -8,6 +8,7 @@ pub mod layouts;
 pub mod mapping;
 pub mod namespace;
 pub mod pty;
+pub mod slurm;
 pub mod tally;
 pub mod watch;
 

@@ -36,11 +36,18 @@ def fill(model, seed):
     return list(model.state_dict())
 
 
+def fill_by_name(model, seed):
+    """Gives every parameter of a network values as after a training, in the order of their names."""
+    for index, (name, tensor) in enumerate(sorted(model.named_parameters())):
+        middle, reach = spread(name, tensor)
+        tensor.data.copy_(middle + reach * drawn(seed * 1000 + index, *tensor.shape))
+
+
 def spread(name, tensor):
     """Middle and reach of a tensor's values."""
     if name.endswith("running_var"):
         return 1.0, 0.5
-    if name.endswith(".N.weight"):
+    if name.endswith((".N.weight", ".norm.weight")):
         return 1.0, 0.3
     if name.endswith(".A.weight"):
         return 0.25, 0.2

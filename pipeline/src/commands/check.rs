@@ -1,5 +1,5 @@
-//! `voxflow check`: finds every mistake of a workflow without touching the store, also local files
-//! and folders that are not there.
+//! `voxflow check`: finds all mistakes in a workflow, including missing local files and folders,
+//! without touching the store.
 
 use super::workflow_args::{WorkflowArgs, refusal};
 use super::{answer, tell};
@@ -9,22 +9,20 @@ use crate::humanize;
 use crate::workflow::{environment, paths};
 use clap::Args;
 
-/// The workflow to check.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The workflow.
     #[command(flatten)]
     pub source: WorkflowArgs,
-    /// Print the workflow with its defaults and overrides filled in
+    /// Print the workflow with defaults and overrides filled in
     #[arg(long)]
     pub resolved: bool,
-    /// Do not look whether the files and folders that the workflow names are there
+    /// Skip the check for missing files and folders
     #[arg(long)]
     pub without_files: bool,
 }
 
 impl CheckArgs {
-    /// Checks the workflow and every variant of its sweep.
+    /// Checks the workflow and every variant in its sweep.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&[])?;
         if self.resolved {

@@ -1,5 +1,6 @@
-//! The flags that `run` and `sweep` share: how much at once, and on what.
+//! Flags shared by `run` and `sweep`: parallelism, device, executor.
 
+use super::place_args::PlaceArgs;
 use crate::error::{Error, Result};
 use crate::execute::ExecOptions;
 use crate::executor::remote::{self, Remote};
@@ -7,36 +8,31 @@ use crate::executor::{Executor, Local};
 use crate::home::Home;
 use crate::machine;
 use crate::resources::Resources;
-use crate::site::{ExecutorName, OnStop, Site};
+use crate::site::{OnStop, Site};
 use clap::Args;
-use std::path::PathBuf;
 
-/// Downloads at once.
+/// Concurrent downloads.
 const DOWNLOADS: u64 = 4;
 
-/// By what means stages are made.
 #[derive(Clone, Debug, Args)]
 pub struct ExecArgs {
-    /// Go on after a failure with all that does not depend on it
+    /// After a failure, continue with independent stages
     #[arg(long, short)]
     pub keep_going: bool,
-    /// Concurrent stages on the processor
+    /// Concurrent CPU stages
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: u16,
-    /// Threads for each stage; by default the cores shared among the jobs. Training repeats bit by
-    /// bit only with the same number
+    /// Threads per stage; by default cores divided by jobs. Training is bit-reproducible only with
+    /// the same number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Device for training and prediction: auto, cpu, cuda (any cards) or cuda:N (this one)
+    /// Device for training and prediction: auto, cpu, cuda (any card) or cuda:N (this card)
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
-    /// Place where stages are made; by default as the site file says, or here
-    #[arg(long, value_enum)]
-    pub executor: Option<ExecutorName>,
-    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
-    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
-    pub site: Option<PathBuf>,
-    /// Fate of a cluster's jobs when the run is stopped
+    /// The place where stages are made.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Treatment of cluster jobs when the run is stopped
     #[arg(long, value_enum, default_value_t)]
     pub on_stop: OnStop,
 }
@@ -49,14 +45,13 @@ impl Default for ExecArgs {
             jobs: 1,
             threads: None,
             device: "auto".into(),
-            executor: None,
-            site: None,
+            place: PlaceArgs { executor: None, site: None },
             on_stop: OnStop::default(),
         }
     }
 }
 
-/// A device as a person names it.
+/// Validates a device name.
 pub(super) fn device(text: &str) -> std::result::Result<String, String> {
     let numbered = text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u8>().is_ok());
     match text {
@@ -67,7 +62,7 @@ pub(super) fn device(text: &str) -> std::result::Result<String, String> {
 }
 
 impl ExecArgs {
-    /// Threads for each stage on the processor.
+    /// Threads per CPU stage.
     pub fn threads(&self) -> usize {
         self.shared(usize::from(self.jobs))
     }
@@ -76,16 +71,8 @@ impl ExecArgs {
         self.threads.map_or((machine::cores() / stages.max(1)).max(1), usize::from)
     }
 
-    /// The place where stages are made, by the flags and the site file.
-    pub fn place(&self, home: &Home) -> Result<Site> {
-        let mut site = Site::find(self.site.as_deref(), home.root())?;
-        site.executor = self.executor.unwrap_or(site.executor);
-        Ok(site)
-    }
-
-    /// The executor, and the budget of what it makes at once.
-    /// Cards are looked for where `wants_card` says that a stage may use one: asking a driver takes
-    /// longer than a run with nothing to do.
+    /// Executor and its budget. Graphics cards are queried only if `wants_card`: asking the driver
+    /// takes longer than a run with nothing to do.
     pub fn executor(
         &self,
         site: Site,
@@ -107,8 +94,7 @@ impl ExecArgs {
         Ok((Box::new(remote), options))
     }
 
-    /// Options of an execution on a machine with this many cards; with `verify` stored bytes are
-    /// read before they are reused.
+    /// Execution options for a machine with `gpus` cards; `verify` reads stored bytes before reuse.
     pub fn options(&self, gpus: usize, verify: bool) -> ExecOptions {
         // A card that a person insists on counts, whatever the driver says of it.
         let gpus = if self.device.starts_with("cuda") { gpus.max(1) } else { gpus };

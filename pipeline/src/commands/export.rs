@@ -1,5 +1,5 @@
-//! `voxflow export`: writes a model for another program, without a workflow. What is written is the
-//! kind `export`'s.
+//! `voxflow export`: writes a model for another program without a workflow, using the kind
+//! `export`.
 
 use super::{model, standalone, tell};
 use crate::error::{Error, Exit, Result};
@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use voxflow_stages::kinds::export;
 
-/// The model, the format and the target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -20,22 +19,21 @@ Examples:
 A bundle is run by MONAI: python -m monai.bundle run --config_file configs/inference.json
 --bundle_root . --dataset_dir IMAGES")]
 pub struct ExportArgs {
-    /// A run (id, prefix, latest), one stage of it (RUN/STAGE), or a folder with model.json
+    /// A run (id, prefix, latest), a stage (RUN/STAGE), or a folder with model.json
     #[arg(value_name = "RUN_OR_FOLDER")]
     pub model: String,
-    /// Folder to write to; files of the same name there are replaced
+    /// Output folder; existing files are replaced
     #[arg(long, short, value_name = "DIR")]
     pub out: PathBuf,
-    /// A MONAI bundle, TorchScript (model.ts), or the weights alone (model.safetensors)
+    /// Output format: MONAI bundle, TorchScript (model.ts), or weights only (model.safetensors)
     #[arg(long, default_value = "bundle", value_parser = ["bundle", "torchscript", "safetensors"])]
     pub format: String,
-    /// The weights of the model
+    /// Weights to export
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
 }
 
 impl ExportArgs {
-    /// Writes the model.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let model = model::find(&globals.home(), &self.model)?;
         let params = json!({ "format": self.format, "weights": self.weights });

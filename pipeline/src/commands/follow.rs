@@ -1,7 +1,7 @@
-//! `voxflow show --follow`: attaches to a run of another shell and shows it as that shell does.
+//! `voxflow show --follow`: shows a run from another shell like its own terminal.
 //!
-//! All comes from the run's folder: the journal, read as it grows, and the pulse. The run itself
-//! knows nothing of its followers.
+//! Reads only the run's folder: the growing journal and the progress file. The run is unaware of
+//! followers.
 
 use crate::console::{Console, Verbosity};
 use crate::error::{Error, Exit, Result};
@@ -22,7 +22,7 @@ use voxflow_stages::{Message, Progress};
 /// Polling interval.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Shows what happened in the run and what happens, until it ends; then exits as the run did.
+/// Replays the run's events, follows until its end, and returns the run's exit code.
 pub(super) fn follow(run: &StoredRun, globals: &Globals) -> Result<Exit> {
     let mut observer: Box<dyn Observer> = match globals.log_format {
         LogFormat::Json => Box::new(JsonLines),
@@ -60,7 +60,7 @@ fn exit(outcome: RunOutcome) -> Exit {
     }
 }
 
-/// The progress that is new, as the events that the journal leaves out.
+/// New progress, as the events omitted from the journal.
 fn beats(run: &StoredRun, seen: &mut BTreeMap<String, Progress>) -> Vec<Event> {
     let now = heartbeat::read(run.folder.path());
     let fresh = now.iter().filter(|(stage, progress)| seen.get(*stage) != Some(progress));
@@ -77,11 +77,11 @@ fn beats(run: &StoredRun, seen: &mut BTreeMap<String, Progress>) -> Vec<Event> {
     events
 }
 
-/// The end of a growing journal.
+/// Reads a growing journal.
 struct JournalTail {
     path: PathBuf,
     lines: BufReader<File>,
-    /// The beginning of an incomplete line.
+    /// Incomplete last line.
     begun: Vec<u8>,
 }
 
@@ -91,7 +91,7 @@ impl JournalTail {
         Ok(JournalTail { path, lines: BufReader::new(file), begun: vec![] })
     }
 
-    /// The events written since the last look.
+    /// Events written since the last call.
     fn news(&mut self) -> Result<Vec<Event>> {
         let mut events = vec![];
         loop {

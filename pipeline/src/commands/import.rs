@@ -1,6 +1,5 @@
-//! `voxflow import`: makes a model of another program's weights, without a workflow. What is read
-//! is the kind `import`'s business; here its parameters come together from another model and
-//! `--set`.
+//! `voxflow import`: converts another program's weights into a model without a workflow, using the
+//! kind `import`; its parameters come from another model and `--set`.
 
 use super::workflow_args::refusal;
 use super::{model, standalone, tell};
@@ -15,7 +14,6 @@ use voxflow_stages::KINDS;
 use voxflow_stages::kinds::import;
 use voxflow_stages::model::{ModelCard, Weights};
 
-/// The weights, their network and the target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,23 +25,23 @@ Examples:
 The parameters are those of the kind: 'voxflow kinds import' lists them. The folder is a model like any
 other: 'voxflow predict --model DIR' uses it.")]
 pub struct ImportArgs {
-    /// PyTorch's .pt or .pth (a state_dict), TorchScript, or safetensors; nothing in it is run
+    /// PyTorch's .pt or .pth (a state_dict), TorchScript, or safetensors; no code inside is
+    /// executed
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Folder to write the model to; files of the same name there are replaced
+    /// Output folder; existing files are replaced
     #[arg(long, short, value_name = "DIR")]
     pub out: PathBuf,
-    /// A model whose network, channels, labels, preparation and sliding window the weights share: a
-    /// run, RUN/STAGE, or a folder with model.json
+    /// A model whose network, channels, labels, preprocessing and sliding window apply to the
+    /// weights: a run, RUN/STAGE, or a folder with model.json
     #[arg(long, value_name = "RUN_OR_FOLDER")]
     pub like: Option<String>,
-    /// A parameter of the import, as modality=[CT]; may be given several times
+    /// A parameter for the import, as modality=[CT]; may be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 }
 
 impl ImportArgs {
-    /// Makes the model.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let mut params = match &self.like {
             Some(name) => alike(name, &model::find(&globals.home(), name)?.json("model.json")?)?,
@@ -59,7 +57,7 @@ impl ImportArgs {
         Ok(Exit::Done)
     }
 
-    /// The parameters with what is set, judged as in a workflow of this one stage.
+    /// Parameters with overrides applied, validated as in a workflow with only this stage.
     fn understood(&self, params: &Value) -> Result<import::Import> {
         let workflow = json!({ "stages": { "import": { "uses": "import", "with": params } } });
         // A dollar sign of a person's own is no variable here.
@@ -74,7 +72,7 @@ impl ImportArgs {
         serde_json::from_value(params).map_err(|error| Error::usage(format!("import: {error}")))
     }
 
-    /// An error if the model would take the place of the file itself.
+    /// Errors if the output would overwrite the input file.
     fn spare(&self, file: &Path) -> Result<()> {
         let same = |which: Weights| {
             let place = self.out.join(which.file());
@@ -93,7 +91,7 @@ impl ImportArgs {
     }
 }
 
-/// The parameters that make weights a model like this one.
+/// Import parameters taken from a similar model.
 fn alike(name: &str, card: &ModelCard) -> Result<Value> {
     if !card.labels.iter().map(|label| label.value).eq(1..=card.labels.len() as u8) {
         let values: Vec<u8> = card.labels.iter().map(|label| label.value).collect();
@@ -111,13 +109,13 @@ fn alike(name: &str, card: &ModelCard) -> Result<Value> {
     }))
 }
 
-/// An override of the one stage there is.
+/// Prefixes an override with the stage's id.
 fn below_import(words: &str) -> Result<Override> {
     let setting = Override::parse(words).map_err(Error::Usage)?;
     Ok(Override { path: format!("import.{}", setting.path), ..setting })
 }
 
-/// A mistake without the workflow that nobody wrote.
+/// Hides positions in the generated workflow from a diagnostic.
 fn by_flag(mistake: Diagnostic) -> Diagnostic {
     let place = match mistake.place {
         SourceSpan::File { .. } => SourceSpan::Nowhere,

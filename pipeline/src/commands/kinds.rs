@@ -1,4 +1,4 @@
-//! `voxflow kinds`: every kind of stage with its parameters, from the one table.
+//! `voxflow kinds`: lists all kinds with their parameters.
 
 use super::answer;
 use crate::console::terminal_width;
@@ -9,10 +9,9 @@ use crate::workflow::nearest;
 use clap::{Args, ValueEnum};
 use voxflow_stages::{KINDS, Kind};
 
-/// The kinds and the output format.
 #[derive(Debug, Args)]
 pub struct KindsArgs {
-    /// The kinds to show in full; without any, the list of all
+    /// Kinds to show in full; without names, a list
     #[arg(value_name = "KIND")]
     pub kinds: Vec<String>,
     /// Output format
@@ -20,22 +19,20 @@ pub struct KindsArgs {
     pub format: KindsFormat,
 }
 
-/// Output formats of kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum KindsFormat {
-    /// For people.
+    /// Readable text
     #[default]
     Text,
-    /// The workflow reference, docs/workflow.md.
+    /// Workflow reference, docs/workflow.md
     Markdown,
-    /// Everything as data.
+    /// All facts as data
     Json,
-    /// A JSON schema of workflow files, for editors.
+    /// JSON schema for workflow files, for editors
     Schema,
 }
 
 impl KindsArgs {
-    /// Writes the reference on stdout.
     pub fn run(&self) -> Result<Exit> {
         let named = self.kinds.iter().map(|name| kind(name)).collect::<Result<Vec<&Kind>>>()?;
         let kinds = if named.is_empty() { KINDS.iter().collect() } else { named };

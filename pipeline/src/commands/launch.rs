@@ -1,4 +1,4 @@
-//! Launching: workflows become plans and runs, are executed under one schedule, and leave reports.
+//! Launching: plans workflows, creates runs, executes them under one schedule, and writes reports.
 
 use super::exec_args::ExecArgs;
 use super::workflow_args::WorkflowArgs;
@@ -29,11 +29,9 @@ use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
 use voxflow_stages::stage::Pool;
 
-/// Everything needed to launch runs: home, store and execution options.
+/// Home, store and execution options for launching runs.
 pub struct Launch<'a> {
-    /// The flags of every command.
     pub globals: &'a Globals,
-    /// The home.
     pub home: Home,
     source: &'a WorkflowArgs,
     means: &'a ExecArgs,
@@ -41,16 +39,15 @@ pub struct Launch<'a> {
     stop: Stop,
 }
 
-/// Runs that are over.
+/// Finished runs.
 pub struct LaunchResult {
-    /// Their folders, in order.
+    /// Run folders, in order.
     pub folders: Vec<RunFolder>,
-    /// The outcome.
     pub ending: Ending,
 }
 
 impl<'a> Launch<'a> {
-    /// Opens the home and its store; from now on signals are heard.
+    /// Opens home and store, and starts handling signals.
     pub fn new(
         globals: &'a Globals,
         source: &'a WorkflowArgs,
@@ -65,13 +62,13 @@ impl<'a> Launch<'a> {
         Ok(Launch { globals, home, source, means, store, stop })
     }
 
-    /// Runs workflows, each a run of its own, to their end.
+    /// Runs each workflow to its end.
     pub fn go(
         &self,
         workflows: Vec<(Workflow, Option<Sweep>)>,
         wishes: &StageSelection,
     ) -> Result<LaunchResult> {
-        let site = self.means.place(&self.home)?;
+        let site = self.means.place.find(&self.home)?;
         let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
         let mut plans = vec![];
@@ -99,7 +96,7 @@ impl<'a> Launch<'a> {
         Ok(LaunchResult { folders, ending })
     }
 
-    /// A meter of what the store reads while runs are planned, until it is taken away.
+    /// Progress display for store reads during planning; ends when taken.
     fn meter(&self) -> Arc<Mutex<Option<Meter>>> {
         let hidden = self.globals.quiet || self.globals.log_format == LogFormat::Json;
         let meter = Arc::new(Mutex::new(Some(Meter::open_ended(hidden))));
@@ -111,7 +108,7 @@ impl<'a> Launch<'a> {
         meter
     }
 
-    /// A folder for each run, with who is told of it.
+    /// Creates folders and observers for the runs.
     fn open(&self, plans: Vec<(Plan, Option<Sweep>)>) -> Result<Vec<RunTracker>> {
         let count = plans.len();
         store_homes::register(&self.home);
@@ -177,7 +174,7 @@ fn stage_record(stage: &StageSpec) -> StageRecord {
     }
 }
 
-/// Writes the report of a run that is over. A report that cannot be written fails no run.
+/// Writes a finished run's report; failures are printed, not returned.
 fn report_on(folder: RunFolder, globals: &Globals, alone: bool) {
     match folder.record().and_then(|record| report::write(StoredRun { folder, record })) {
         Ok(path) if alone && !globals.quiet && globals.log_format == LogFormat::Text => {
@@ -188,7 +185,7 @@ fn report_on(folder: RunFolder, globals: &Globals, alone: bool) {
     }
 }
 
-/// The workflow as written and as resolved, without credentials.
+/// Writes the workflow as given and as resolved, without credentials.
 fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
     let texts = [
         ("workflow.yaml", plan.workflow.text.clone()),
@@ -199,9 +196,9 @@ fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
     })
 }
 
-/// Who is told of a run: the journal first, so that whatever else fails, what happened is written
-/// down. One run has the terminal to itself; of several each line says whose it is. `place` is the
-/// run's number and how many there are.
+/// Observers for a run. The journal comes first: facts are recorded even if a later observer fails.
+/// A single run gets the full console; several runs share it with prefixed lines. `place` is
+/// (number, count).
 fn observers(
     folder: &RunFolder,
     record: &RunRecord,
@@ -226,14 +223,14 @@ fn observers(
     ])
 }
 
-/// True if a stage that may be made wants a graphics card.
+/// True if a stage to be made needs a graphics card.
 fn wants_card(plan: &Plan) -> bool {
     let mut stages = plan.workflow.stages.iter().enumerate();
     stages.any(|(index, stage)| plan.is_open(index) && stage.kind.pool == Pool::Gpu)
 }
 
-/// Refuses what is known to be impossible before any work: a device that is insisted on and cannot
-/// be used, too.
+/// Refuses runs known to fail before any work starts: blocked stages, a missing worker, an unusable
+/// device.
 fn possible<'a>(plans: impl Iterator<Item = &'a Plan>, device: &str) -> Result<()> {
     let mut troubles = vec![];
     let mut needs_worker = false;
@@ -254,7 +251,7 @@ fn possible<'a>(plans: impl Iterator<Item = &'a Plan>, device: &str) -> Result<(
     }
 }
 
-/// The exit code of runs that are over: the worst that happened.
+/// Exit code for the worst outcome.
 pub fn exit(ending: &Ending) -> Exit {
     let has = |outcome: RunOutcome| ending.outcomes.contains(&outcome);
     match () {

@@ -1,4 +1,4 @@
-//! `voxflow man`: the manual, made from the same texts as `--help`.
+//! `voxflow man`: manual pages from the `--help` texts.
 
 use super::answer;
 use crate::error::{Error, Exit, Result};
@@ -6,20 +6,18 @@ use clap::{Args, Command};
 use std::path::PathBuf;
 use voxflow_cache::disk;
 
-/// The target of the pages.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   voxflow man | man -l -                            # read it
   voxflow man --out ~/.local/share/man/man1         # keep it: voxflow.1, voxflow-run.1, …")]
 pub struct ManArgs {
-    /// Folder for all pages; without it, the program's own page goes to stdout
+    /// Folder for all pages; otherwise the main page goes to stdout
     #[arg(long, short, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
 
 impl ManArgs {
-    /// Writes the pages of the whole command line.
     pub fn run(&self, command: Command) -> Result<Exit> {
         match &self.out {
             Some(folder) => {

@@ -1,5 +1,5 @@
-//! The commands: one file each, a struct of its flags with `run(&self, &Globals) -> Result<Exit>`.
-//! The only place that prints: data to stdout, words for people to stderr.
+//! Commands: a file each, with a flag struct and `run(&self, &Globals) -> Result<Exit>`. Only
+//! commands print: data to stdout, messages to stderr.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cache;
@@ -18,6 +18,7 @@ mod model;
 pub mod new;
 pub mod output;
 pub mod path;
+pub mod place_args;
 pub mod plan;
 pub mod predict;
 pub mod report;
@@ -37,33 +38,31 @@ use crate::printable::printable;
 use clap::ValueEnum;
 use std::io::{IsTerminal, Write};
 
-/// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AnswerFormat {
-    /// For people.
+    /// Readable text
     #[default]
     Text,
-    /// For programs.
+    /// JSON
     Json,
 }
 
-/// Prints an error, once.
+/// Prints an error.
 pub fn complain(error: &Error) {
     tell(&format!("error: {}", crate::secret::strip(&error.to_string())));
 }
 
-/// Says something to people. A terminal that is gone (a lost connection) hears nothing.
+/// Prints a message to stderr; a closed terminal is ignored.
 pub fn tell(words: &str) {
     let _gone = writeln!(std::io::stderr(), "{}", printable(words));
 }
 
-/// Writes text for people to stdout. A reader that has seen enough (`voxflow runs | head`) is no
-/// error.
+/// Prints text to stdout; a closed pipe (`voxflow runs | head`) is no error.
 pub fn answer(text: &str) -> Result<()> {
     answer_bytes(printable(text).as_bytes())
 }
 
-/// Writes data (paths, CSV) to stdout: as they are for a program, printable on a terminal.
+/// Prints data (paths, CSV) to stdout: verbatim into pipes and files, escaped on terminals.
 pub fn answer_data(text: &str) -> Result<()> {
     match std::io::stdout().is_terminal() {
         true => answer(text),

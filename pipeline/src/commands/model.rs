@@ -1,4 +1,4 @@
-//! A trained model by the name that a person gives it: a run, a run's stage, or a folder.
+//! Finding a trained model by name: a run, a run's stage, or a folder.
 
 use crate::commands::{path, show};
 use crate::error::{Error, Result};
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Digest};
 use voxflow_stages::{Input, InputFile};
 
-/// The description of a model.
+/// Model description.
 const CARD: &str = "model.json";
 
-/// The weights it may have.
+/// Weight files, at least one present.
 const WEIGHTS: [&str; 2] = ["best.safetensors", "last.safetensors"];
 
-/// The model's files.
+/// Collects the model's files.
 pub fn find(home: &Home, name: &str) -> Result<Input> {
     let here = Path::new(name);
     let folder =
@@ -51,7 +51,7 @@ fn of_run(home: &Home, name: &str) -> Result<Input> {
     input(name, |file| path::file(&run, &stage.stage, file), has)
 }
 
-/// The one stage that made a model.
+/// The only stage with a model; errors if several.
 fn only(run: &StoredRun) -> Result<&StageRecord> {
     let makes = |stage: &&StageRecord| {
         stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
@@ -86,7 +86,7 @@ fn input(
     Ok(input)
 }
 
-/// A file of a person's as an input.
+/// A user's file as stage input.
 pub fn input_file(path: PathBuf) -> Result<InputFile> {
     let path = std::path::absolute(&path).map_err(Error::io("find", &path))?;
     let bytes = std::fs::metadata(&path).map_err(Error::io("read", &path))?.len();

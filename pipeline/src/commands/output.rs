@@ -1,4 +1,4 @@
-//! The flags by which `compare` and `sweep` are told the form of their tables and where these go.
+//! Output flags shared by `compare` and `sweep`.
 
 use super::{answer_bytes, answer_data};
 use crate::console::terminal_width;
@@ -10,42 +10,40 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use voxflow_cache::disk;
 
-/// The form of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ComparisonFormat {
-    /// A table for people.
+    /// Table for terminals
     #[default]
     Text,
-    /// A Markdown table.
+    /// Markdown table
     Markdown,
-    /// Comma-separated values, numbers in full.
+    /// Comma-separated values, numbers in full
     Csv,
-    /// JSON, numbers in full.
+    /// JSON, numbers in full
     Json,
-    /// A Parquet file.
+    /// Parquet file
     Parquet,
-    /// A page with curves laid over each other.
+    /// Page with overlaid curves
     Html,
 }
 
-/// The form, and where it goes.
 #[derive(Clone, Debug, Default, Args)]
 pub struct OutputArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: ComparisonFormat,
-    /// Write it to this file instead of stdout
+    /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
 impl OutputArgs {
-    /// True if people read it: they get short names and few digits.
+    /// True for formats with short names and rounded numbers.
     pub fn is_for_people(&self) -> bool {
         matches!(self.format, ComparisonFormat::Text | ComparisonFormat::Markdown)
     }
 
-    /// The form of sheets for people.
+    /// Table format for reading.
     pub fn style(&self) -> TableFormat {
         if self.format == ComparisonFormat::Markdown {
             TableFormat::Markdown
@@ -54,12 +52,12 @@ impl OutputArgs {
         }
     }
 
-    /// The width that a table has room in.
+    /// Available width; `None` for files.
     pub fn width(&self) -> Option<u16> {
         if self.out.is_some() { None } else { terminal_width() }
     }
 
-    /// Delivers words.
+    /// Writes text to the file or stdout.
     pub fn deliver(&self, text: &str) -> Result<()> {
         match &self.out {
             Some(path) => Ok(disk::write(path, text.as_bytes())?),
@@ -67,7 +65,7 @@ impl OutputArgs {
         }
     }
 
-    /// Delivers a sheet for programs: CSV, JSON or Parquet.
+    /// Writes a table with full precision: CSV, JSON or Parquet.
     pub fn deliver_full(&self, sheet: &TextTable) -> Result<()> {
         match self.format {
             ComparisonFormat::Csv => self.deliver(&sheet.csv()),
@@ -76,7 +74,7 @@ impl OutputArgs {
         }
     }
 
-    /// Delivers a sheet as a Parquet file; not to a terminal.
+    /// Writes a table as Parquet; refuses terminals.
     pub fn deliver_parquet(&self, sheet: &TextTable) -> Result<()> {
         let bytes = tables::parquet(sheet)?;
         match &self.out {

@@ -1,4 +1,4 @@
-//! `voxflow path`: where the files of a run, or of a stage's output, lie.
+//! `voxflow path`: paths to a run's files and outputs.
 
 use super::{answer_data, show};
 use crate::error::{Error, Exit, Result};
@@ -10,16 +10,14 @@ use clap::Args;
 use std::path::PathBuf;
 use voxflow_cache::Artifact;
 
-/// The file to find.
 #[derive(Debug, Args)]
 pub struct PathArgs {
-    /// RUN (its folder), RUN/STAGE (the folder of its outputs) or RUN/STAGE/NAME (one output)
+    /// RUN (its folder), RUN/STAGE (its output folder) or RUN/STAGE/NAME (an output file)
     #[arg(value_name = "RUN[/STAGE[/NAME]]")]
     pub what: String,
 }
 
 impl PathArgs {
-    /// Writes the path on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let mut parts = self.what.splitn(3, '/');
         let run = runs::find(&globals.home(), parts.next().unwrap_or_default())?;

@@ -1,9 +1,12 @@
 //! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
 
+use super::place_args::PlaceArgs;
 use super::workflow_args::{AxesArgs, SelectionArgs, WorkflowArgs};
 use super::{AnswerFormat, answer};
 use crate::error::{Exit, Result};
 use crate::event::{Decision, Planned};
+use crate::executor::remote;
+use crate::executor::remote::cluster::JobWants;
 use crate::explain::Explainer;
 use crate::globals::Globals;
 use crate::humanize;
@@ -13,9 +16,11 @@ use crate::plan::Plan;
 use crate::planner::Planner;
 use crate::secret;
 use crate::selection::StageSelection;
+use crate::site::{ExecutorName, Site};
 use crate::workflow::sweep;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use voxflow_cache::Store;
 
 /// The workflow to plan.
@@ -30,6 +35,9 @@ pub struct PlanArgs {
     /// The stages.
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// The place of the stages.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// Form of the output
     #[arg(long, value_enum, default_value_t)]
     pub format: AnswerFormat,
@@ -42,6 +50,7 @@ impl PlanArgs {
         let swept = workflows.iter().any(|(_, variant)| variant.is_some());
         let wishes = StageSelection { untested: swept, ..self.selection.wishes()? };
         let home = globals.home();
+        let site = self.place.find(&home)?;
         let store = Store::read_only(home.store())?;
         let planner = Planner::looking(&store, &wishes, Explainer::new(&home, &store));
         let (mut blocked, mut text) = (false, String::new());
@@ -50,6 +59,7 @@ impl PlanArgs {
             let labelled = labelled_cases::words(&plan, &store);
             let moved = moved_cases::foreseen(&plan, &store, planner.history());
             blocked |= !plan.blocked().is_empty();
+            let jobs = jobs(&site, &plan, planner.history());
             let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
                 AnswerFormat::Json => text.push_str(&format!(
@@ -57,13 +67,14 @@ impl PlanArgs {
                     json!({
                         "values": values, "stages": plan.planned(), "moved_cases": moved,
                         "labelled_cases": labelled,
+                        "jobs": jobs_as_json(&jobs),
                     })
                 )),
                 AnswerFormat::Text => {
                     if !values.is_empty() {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }
-                    text.push_str(&render(&plan));
+                    text.push_str(&render(&plan, &jobs));
                     for (stage, words) in &labelled {
                         text.push_str(&format!("{stage}: {words}\n"));
                     }
@@ -78,15 +89,44 @@ impl PlanArgs {
     }
 }
 
+/// Resources of the jobs that a run would submit: of each stage that is not reused.
+fn jobs(site: &Site, plan: &Plan, history: &Explainer) -> BTreeMap<String, JobWants> {
+    let mut jobs = BTreeMap::new();
+    if site.executor == ExecutorName::Here {
+        return jobs;
+    }
+    for (stage, planned) in plan.workflow.stages.iter().zip(plan.planned()) {
+        let is_made = matches!(planned.decision, Decision::Run { .. } | Decision::Follows { .. });
+        if is_made && stage.kind.demand.is_job {
+            let peak = history.peak_memory(&plan.workflow.name, &stage.id);
+            let wants = remote::wants(site, stage.kind, &stage.resources, "auto", peak);
+            jobs.insert(stage.id.clone(), wants);
+        }
+    }
+    jobs
+}
+
+fn jobs_as_json(jobs: &BTreeMap<String, JobWants>) -> Value {
+    let of = |wants: &JobWants| {
+        json!({
+            "cpus": wants.resources.cpus, "memory_bytes": wants.resources.memory,
+            "gpus": wants.resources.gpus, "partition": wants.partition,
+            "seconds": wants.time.map(|time| time.as_secs()),
+        })
+    };
+    jobs.iter().map(|(stage, wants)| (stage.clone(), of(wants))).collect::<Map<_, _>>().into()
+}
+
 /// A line for each stage, and a sentence where one says it all.
-fn render(plan: &Plan) -> String {
+fn render(plan: &Plan, jobs: &BTreeMap<String, JobWants>) -> String {
     let planned = plan.planned();
     let width =
         |of: fn(&Planned) -> &str| planned.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (stages, kinds) = (width(|stage| &stage.stage), width(|stage| &stage.kind));
     let mut text = String::new();
     for (_, stage) in planned.iter().enumerate().filter(|(at, _)| !plan.is_consequence(*at)) {
-        let words = in_words(&stage.decision);
+        let job = jobs.get(&stage.stage).map(|wants| format!("; as a job with {wants}"));
+        let words = in_words(&stage.decision) + &job.unwrap_or_default();
         text.push_str(&format!("{:stages$}  {:kinds$}  {words}\n", stage.stage, stage.kind));
     }
     let consequences = plan.consequences().map(|words| format!("{words}\n"));

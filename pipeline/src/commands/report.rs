@@ -1,4 +1,4 @@
-//! `voxflow report`: one run, or several side by side, as an HTML file that needs nothing else.
+//! `voxflow report`: one run, or several side by side, as a self-contained HTML file.
 
 use super::answer_data;
 use crate::error::{Exit, Result};
@@ -9,20 +9,19 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use voxflow_cache::disk;
 
-/// The runs and the target.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The runs, the baseline first: latest, ids, beginnings of ids, workflows' names, or folders
+    /// Runs, baseline first: latest, ids, id prefixes, workflow names, or folders
     #[arg(default_value = "latest", value_name = "RUN")]
     pub runs: Vec<String>,
-    /// The file; by default report.html in the run's folder, or comparison.html here for several
+    /// Output file; by default report.html in the run's folder, or comparison.html here for several
     /// runs
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
 impl ReportArgs {
-    /// Writes the report, and its path on stdout.
+    /// Writes the report and prints its path.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let mut runs = runs::find_each(&home, &self.runs)?;

@@ -1,5 +1,5 @@
-//! `voxflow run`: makes what must be made, reuses the rest, and leaves a run's folder. A workflow
-//! with a `sweep` is run as `voxflow sweep` does.
+//! `voxflow run`: executes a workflow, reusing stored artifacts. Workflows with a `sweep` run like
+//! `voxflow sweep`.
 
 use super::exec_args::ExecArgs;
 use super::launch::{Launch, exit};
@@ -9,22 +9,18 @@ use crate::error::{Exit, Result};
 use crate::globals::Globals;
 use clap::Args;
 
-/// The workflow to run, and how.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The workflow.
     #[command(flatten)]
     pub source: WorkflowArgs,
-    /// The stages.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// By what means.
     #[command(flatten)]
     pub means: ExecArgs,
 }
 
 impl RunArgs {
-    /// Runs the workflow, or every variant of its sweep.
+    /// Runs the workflow, or every variant in its sweep.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let mut workflows = self.source.workflows(&[])?;
         let wishes = self.selection.wishes()?;

@@ -1,4 +1,4 @@
-//! `voxflow runs`: the runs of a home, the newest first.
+//! `voxflow runs`: lists runs, newest first.
 
 use super::answer;
 use crate::console::terminal_width;
@@ -11,13 +11,12 @@ use crate::tables::Summary;
 use crate::text_table::{Cell, TableFormat, TextTable};
 use clap::Args;
 
-/// The runs and the output format.
 #[derive(Debug, Args)]
 pub struct RunsArgs {
-    /// Only runs of this workflow
+    /// Only this workflow's runs
     #[arg(long, value_name = "NAME")]
     pub workflow: Option<String>,
-    /// At most so many; 0 is all
+    /// Show at most this many; 0 shows all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// Output format
@@ -26,7 +25,6 @@ pub struct RunsArgs {
 }
 
 impl RunsArgs {
-    /// Lists the runs on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let (runs, troubles) = runs::all(&globals.home())?;
         troubles.iter().for_each(super::complain);
@@ -45,7 +43,7 @@ impl RunsArgs {
     }
 }
 
-/// The outcome is words for people, one word for programs.
+/// Outcomes are sentences if `people`, single words otherwise.
 fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTable {
     let columns =
         ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];

@@ -1,4 +1,4 @@
-//! `voxflow show`: one run, or one stage of it, in full.
+//! `voxflow show`: a run or stage in full.
 
 use super::follow::follow;
 use super::{AnswerFormat, answer};
@@ -14,16 +14,15 @@ use crate::{humanize, outputs, reference};
 use clap::Args;
 use serde_json::{Value, json};
 
-/// The run, the stage and the output format.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The run: latest, its id, the beginning of one, a workflow's name, or a folder
+    /// Run: latest, an id, an id prefix, a workflow's name, or a folder
     #[arg(default_value = "latest")]
     pub run: String,
-    /// One stage: its recipe, inputs, outputs and metrics
+    /// A stage's recipe, inputs, outputs and metrics
     #[arg(long, value_name = "ID")]
     pub stage: Option<String>,
-    /// Show a run of another shell as it goes on, until it ends
+    /// Follow a run from another shell until it ends
     #[arg(long, short, conflicts_with_all = ["stage", "format"])]
     pub follow: bool,
     /// Output format
@@ -32,7 +31,6 @@ pub struct ShowArgs {
 }
 
 impl ShowArgs {
-    /// Writes the run on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let run = runs::find(&globals.home(), &self.run)?;
         if self.follow {
@@ -57,7 +55,7 @@ impl ShowArgs {
     }
 }
 
-/// The stage of that id, or an error with the nearest one.
+/// Finds a stage; the error suggests the nearest id.
 pub(super) fn stage<'a>(record: &'a RunRecord, id: &str) -> Result<&'a StageRecord> {
     record.stage(id).ok_or_else(|| {
         let ids: Vec<&str> = record.stages.iter().map(|stage| stage.stage.as_str()).collect();
@@ -81,7 +79,7 @@ fn finals(metrics: &[MetricRow], stage: Option<&str>) -> Value {
         .collect()
 }
 
-/// A run: what it was, its stages, its scores.
+/// Run facts, stages and scores.
 fn whole(run: &StoredRun, metrics: &[MetricRow], width: Option<u16>) -> String {
     let record = &run.record;
     let mut facts = vec![
@@ -167,7 +165,7 @@ fn stages(record: &RunRecord) -> TextTable {
     sheet
 }
 
-/// One stage: recipe, inputs, outputs, metrics.
+/// A stage's recipe, inputs, outputs and metrics.
 fn stage_text(
     run: &StoredRun,
     stage: &StageRecord,

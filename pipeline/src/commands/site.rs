@@ -1,6 +1,7 @@
 //! `voxflow site check`: what each kind of stage gets on the cluster that the site file describes,
 //! what the cluster says to it, and, by one small job a partition, what the nodes have.
 
+use super::place_args::PlaceArgs;
 use super::{answer, tell};
 use crate::console::terminal_width;
 use crate::error::{Error, Exit, Result};
@@ -8,12 +9,12 @@ use crate::executor::remote::cluster::{Cluster, JobArray, JobWants};
 use crate::executor::remote::{self, files};
 use crate::globals::Globals;
 use crate::node::probe::{LOCK, NodeFacts, QUESTION, Question};
-use crate::site::{ExecutorName, Site};
+use crate::site::Site;
 use crate::text_table::{Cell, TableFormat, TextTable};
 use crate::workflow::stage_resources::StageResources;
 use crate::{humanize, resources::Resources};
 use clap::{Args, Subcommand};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use voxflow_cache::{ByteLock, disk};
 use voxflow_stages::KINDS;
@@ -34,12 +35,9 @@ pub enum SiteCommand {
 /// Options of the check.
 #[derive(Debug, Args)]
 pub struct SiteCheckArgs {
-    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
-    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
-    pub site: Option<PathBuf>,
-    /// The cluster, instead of the file's
-    #[arg(long, value_enum)]
-    pub executor: Option<ExecutorName>,
+    /// The place to check.
+    #[command(flatten)]
+    pub place: PlaceArgs,
     /// Run one small job in each partition and say what its node has
     #[arg(long = "try")]
     pub is_try: bool,
@@ -62,8 +60,7 @@ impl SiteCommand {
 impl SiteCheckArgs {
     fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let mut site = Site::find(self.site.as_deref(), home.root())?;
-        site.executor = self.executor.unwrap_or(site.executor);
+        let site = self.place.find(&home)?;
         let store = std::path::absolute(home.store()).map_err(Error::io("find", home.store()))?;
         let Some(cluster) = remote::cluster_of(&site, &store) else {
             tell("stages are made here: no site file names another executor");
@@ -147,7 +144,7 @@ impl SiteCheckArgs {
 fn jobs(site: &Site) -> impl Iterator<Item = (&'static str, JobWants)> {
     let none = StageResources::default();
     let kinds = KINDS.iter().filter(|kind| kind.demand.is_job);
-    kinds.map(move |kind| (kind.name, remote::wants(site, kind, &none, "auto")))
+    kinds.map(move |kind| (kind.name, remote::wants(site, kind, &none, "auto", None)))
 }
 
 fn kinds(site: &Site, cluster: &dyn Cluster) -> (TextTable, bool) {

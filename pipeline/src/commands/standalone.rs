@@ -1,4 +1,4 @@
-//! A stage outside of any workflow: made into a folder of a person's, without the store.
+//! Runs a stage outside any workflow: into a user's folder, without the store.
 
 use super::tell;
 use crate::error::{Error, Result};
@@ -11,8 +11,8 @@ use voxflow_stages::kind::Run;
 use voxflow_stages::stage::Stage;
 use voxflow_stages::{Context, Host, Input, Message, Task};
 
-/// Makes a stage's files in `out`, where those of the same name are replaced; gives their names.
-/// They appear whole, once all are made.
+/// Makes a stage's files in `out`, replacing existing ones, and returns their names. Files appear
+/// only after all are made.
 pub fn make<S: Run>(
     stage: &S,
     inputs: BTreeMap<String, Vec<Input>>,
@@ -33,7 +33,7 @@ pub fn make<S: Run>(
     Ok(names)
 }
 
-/// Moves a file, its bytes safe on the disk first.
+/// Moves a file after fsync.
 pub fn moved(file: &Path, place: &Path) -> voxflow_stages::Result<()> {
     disk::sync(file)?;
     Ok(disk::rename(file, place)?)
@@ -60,7 +60,7 @@ fn task<S: Stage>(stage: &S, inputs: BTreeMap<String, Vec<Input>>, desk: &Path) 
     })
 }
 
-/// The file of an input that holds a blob.
+/// Input file containing a blob.
 fn source<'a>(task: &'a Task, blob: &Blob) -> Result<&'a Path> {
     let files = task.inputs.values().flatten().flat_map(|input| input.files.values());
     let found = files.into_iter().find(|file| file.blob.digest == blob.digest);
@@ -69,7 +69,7 @@ fn source<'a>(task: &'a Task, blob: &Blob) -> Result<&'a Path> {
         .ok_or_else(|| Error::Failed("an input's file is not there".into()))
 }
 
-/// The names of all files below a folder, slash-separated.
+/// Slash-separated names below a folder.
 fn walk(folder: &Path, prefix: &str, names: &mut Vec<String>) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(Error::io("list", folder))?.flatten() {
         let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
@@ -90,8 +90,7 @@ fn deliver(desk: &Path, out: &Path, name: &str) -> Result<()> {
     Ok(moved(&desk.join(name), &place)?)
 }
 
-/// The host of such a stage: there is nothing to recall, and nobody to stop it but the process's
-/// end.
+/// Host without store: nothing to recall, and no stop request except process termination.
 #[derive(Default)]
 struct StandaloneHost {
     adopted: Mutex<Vec<(String, Blob)>>,

@@ -1,5 +1,6 @@
-//! `voxflow stop`: asks the process of a run to stop, and cancels the run's jobs on a cluster.
+//! `voxflow stop`: asks a run's process to stop and cancels its cluster jobs.
 
+use super::place_args::PlaceArgs;
 use super::tell;
 use crate::error::{Error, Exit, Result};
 use crate::executor::remote::attempt::Attempt;
@@ -8,32 +9,24 @@ use crate::executor::remote::cluster_of;
 use crate::globals::Globals;
 use crate::humanize;
 use crate::runs::{self, StoredRun};
-use crate::site::{ExecutorName, Site};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-/// Runs to stop.
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// Runs: ids, their beginnings, 'latest' or folders
+    /// Runs: ids, id prefixes, 'latest' or folders
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<String>,
-    /// File that describes a cluster [default: site.yaml in the home, or in ~/.config/voxflow]
-    #[arg(long, value_name = "FILE", env = "VOXFLOW_SITE")]
-    pub site: Option<PathBuf>,
-    /// The cluster, instead of the file's
-    #[arg(long, value_enum)]
-    pub executor: Option<ExecutorName>,
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 impl StopArgs {
-    /// Stops each of them.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let mut site = Site::find(self.site.as_deref(), home.root())?;
-        site.executor = self.executor.unwrap_or(site.executor);
+        let site = self.place.find(&home)?;
         for run in runs::find_each(&home, &self.runs)? {
             let cluster = cluster_of(&site, &run.record.store);
             let words = [ask_process(&run), cancel_jobs(&run, cluster)?];
@@ -46,7 +39,7 @@ impl StopArgs {
     }
 }
 
-/// Asks the process that writes the run's journal, if it is one of this machine.
+/// Interrupts the local process with the run's journal open, if any.
 fn ask_process(run: &StoredRun) -> Option<String> {
     let journal = std::fs::canonicalize(run.folder.file("events.jsonl")).ok()?;
     let own = std::process::id();

@@ -1,5 +1,5 @@
-//! `voxflow sweep`: a workflow over grids of values, folds and seeds, under one schedule; then the
-//! table of its variants, and where asked the test of the best.
+//! `voxflow sweep`: runs a workflow over parameter grids, folds and seeds under one schedule,
+//! prints the variants' table, and tests the best on request.
 
 use super::exec_args::ExecArgs;
 use super::launch::{Launch, LaunchResult, exit};
@@ -17,39 +17,31 @@ use crate::workflow::sweep::in_words;
 use crate::workflow::{Variant, Workflow};
 use clap::Args;
 
-/// The workflow, what is varied, and how.
 #[derive(Debug, Args)]
 pub struct SweepArgs {
-    /// The workflow.
     #[command(flatten)]
     pub source: WorkflowArgs,
-    /// The axes.
     #[command(flatten)]
     pub axes: AxesArgs,
-    /// The metric that ranks variants.
     #[command(flatten)]
     pub judgement: JudgementArgs,
-    /// The stages.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// By what means.
     #[command(flatten)]
     pub means: ExecArgs,
 }
 
-/// The metric that ranks variants, and the output format.
 #[derive(Clone, Debug, Args)]
 pub struct JudgementArgs {
-    /// The validation metric that decides which variant is best, as its mean over folds and seeds
+    /// Validation metric for choosing the best variant, averaged over folds and seeds
     #[arg(long, value_name = "METRIC", default_value = "dice")]
     pub by: String,
-    /// Test the best variant once it is chosen; without this nothing is tested
+    /// Test the chosen variant; otherwise nothing is tested
     #[arg(long)]
     pub with_test: bool,
-    /// Sort the table by a column; by default variants stand as they were written
+    /// Sort the table by a column; by default variants keep their order in the file
     #[arg(long, value_name = "COLUMN")]
     pub sort: Option<String>,
-    /// The form of the table.
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -66,7 +58,6 @@ impl Default for JudgementArgs {
 }
 
 impl SweepArgs {
-    /// Runs every variant and writes the table on stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&self.axes.overrides()?)?;
         if workflows.iter().any(|(_, variant)| variant.is_none()) {
@@ -84,7 +75,7 @@ impl SweepArgs {
     }
 }
 
-/// Runs the variants of a sweep, and what the judgement asks for after them.
+/// Runs all variants, prints their table, and tests the best if requested.
 pub fn go(
     launch: &Launch,
     workflows: Vec<(Workflow, Option<Variant>)>,
@@ -124,7 +115,7 @@ pub fn go(
     Ok(code)
 }
 
-/// Tests the best variant, in runs of their own that reuse everything before.
+/// Tests the best variant in separate runs; training is reused.
 fn test(
     launch: &Launch,
     runs: Vec<(Workflow, Sweep)>,
@@ -159,7 +150,7 @@ fn table(id: &str, folders: &[RunFolder], by: &str) -> Result<Variants> {
     Ok(Variants::of(id, &runs, by))
 }
 
-/// Writes the table of a sweep's variants, and in a sentence which is the best.
+/// Prints the variants' table and names the best.
 pub fn write(mut variants: Variants, judgement: &JudgementArgs) -> Result<()> {
     if let Some(column) = &judgement.sort {
         sort(&mut variants, column)?;
@@ -200,7 +191,7 @@ fn sort(variants: &mut Variants, column: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says what is wrong with choosing by a testing score.
+/// Warns against choosing by a testing score.
 pub fn warn_of_testing(column: &str) {
     tell(&format!(
         "warning: '{column}' is a score of the testing cases: what is chosen by it is no longer tested; choose by a \

@@ -1,5 +1,4 @@
-//! The flags that commands over workflows share: which workflow, with what changed and varied,
-//! which stages.
+//! Flags shared by commands on workflows: file, overrides, sweep axes, stage selection.
 
 use crate::error::{Error, Result};
 use crate::secret;
@@ -13,36 +12,33 @@ use std::path::{Path, PathBuf};
 use voxflow_stages::KINDS;
 use voxflow_stages::dataset::foreign::tilde;
 
-/// A workflow and what the command line changes in it.
 #[derive(Clone, Debug, Args)]
 pub struct WorkflowArgs {
-    /// The workflow's file
+    /// Workflow file
     #[arg(value_name = "WORKFLOW")]
     pub file: PathBuf,
-    /// Change a parameter, as model.epochs=10, or the workflow's seed; may be given several times
+    /// Change a parameter, as model.epochs=10, or the workflow's seed; may be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 }
 
-/// Axes beside the `sweep` of the file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct AxesArgs {
-    /// Try each of these values, as model.learning_rate=0.001,0.002; given several times, every
-    /// value with every other. Paths that change together:
-    /// model.epochs,model.ema=[20,0.9],[40,0.99]
+    /// Try each value, as model.learning_rate=0.001,0.002; if repeated, all combinations. Paths
+    /// that change together: model.epochs,model.ema=[20,0.9],[40,0.99]
     #[arg(long, value_name = "PATH=VALUES")]
     pub over: Vec<String>,
-    /// Cross-validation: deal the cases that testing leaves into so many folds, and validate each
-    /// variant on every fold
+    /// Cross-validation: split the cases outside testing into K folds and validate each variant on
+    /// every fold
     #[arg(long, value_name = "K")]
     pub folds: Option<u64>,
-    /// Train each variant once with every seed, as 0,1,2
+    /// Train each variant with every seed, as 0,1,2
     #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
     pub seeds: Vec<u64>,
 }
 
 impl AxesArgs {
-    /// As what they stand for in a file.
+    /// Equivalent overrides, as if written in the file.
     pub fn overrides(&self) -> Result<Vec<Override>> {
         let over = self.over.iter().map(|words| Override::over(words).map_err(Error::Usage));
         let mut axes = over.collect::<Result<Vec<_>>>()?;
@@ -59,29 +55,27 @@ impl AxesArgs {
     }
 }
 
-/// The stages.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SelectionArgs {
-    /// Only these stages; what they need must be in the store
+    /// Only these stages; their needs must be in the store
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Only these stages and all that they need
+    /// Only these stages and everything they need
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub until: Vec<String>,
-    /// Make these stages anew, whatever the store has
+    /// Make these stages again, ignoring the store
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub force: Vec<String>,
-    /// Reuse what an older version of a kind made, as train=3
+    /// Reuse artifacts from an older version of a kind, as train=3
     #[arg(long, value_name = "KIND=VERSION", value_delimiter = ',')]
     pub accept_version: Vec<String>,
-    /// Read every stored file before it is reused, to find silent damage
+    /// Read every stored file before reuse, to find silent damage
     #[arg(long)]
     pub verify: bool,
 }
 
 impl WorkflowArgs {
-    /// The workflows to run: one, or one for each run of the sweep that the file and `axes`
-    /// describe.
+    /// Workflows to run: one, or one per variant in the sweep given by file and `axes`.
     pub fn workflows(&self, axes: &[Override]) -> Result<Vec<(Workflow, Option<Variant>)>> {
         let text = self.read()?;
         let overrides = self.overrides()?;
@@ -116,7 +110,7 @@ impl WorkflowArgs {
     }
 }
 
-/// A workflow that cannot be read, with the one that was likely meant.
+/// Message for an unreadable file, suggesting a similar name.
 fn unreadable(file: &Path, error: &io::Error) -> String {
     let shown = file.display();
     if file.is_dir() {
@@ -155,7 +149,7 @@ pub(super) fn refusal(mistakes: &[Diagnostic]) -> Error {
 }
 
 impl SelectionArgs {
-    /// The wishes these flags say.
+    /// Parses the flags.
     pub fn wishes(&self) -> Result<StageSelection> {
         let accept = self
             .accept_version

@@ -1,9 +1,8 @@
-//! Stages made by a worker: the child process for kinds that need libtorch. This is the parent's
-//! side; the child's is `voxflow-worker`.
+//! The parent's side of `voxflow-worker`, the child process for kinds using libtorch.
 //!
-//! The child is given a task file, speaks JSON lines on stdout (`WorkerLine`), hears answers about
-//! its items on stdin (`child_items`), writes its log to stderr, takes SIGTERM as "keep finished
-//! work and stop", and dies with its parent.
+//! The child receives a task file, writes JSON lines to stdout (`WorkerLine`), reads item answers
+//! from stdin (`child_items`) and logs to stderr. SIGTERM means: keep finished work and stop. It
+//! dies with its parent.
 
 use super::child_items::Recalls;
 use super::process_group::ChildGroup;
@@ -22,15 +21,15 @@ use voxflow_stages::protocol::{self, Build, REMEDY, WorkerLine};
 use voxflow_stages::record::Reply;
 use voxflow_stages::{Error, Host, Result, Task};
 
-/// Variables by which a person says how libtorch's threads wait for each other.
+/// Variables by which users choose how libtorch's threads wait.
 const WAITING: [&str; 2] = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"];
 
-/// Turns that libtorch's threads spin before they sleep: long enough to save the kernel's help
-/// between operations (a third of a small training step), too short to starve others who need the
-/// processor (endless spinning made a step five times as slow beside a compiler).
+/// Spin count before libtorch's threads sleep. Long enough to avoid system calls between operations
+/// (a third of a small training step), short enough not to starve other processes: endless spinning
+/// made steps five times slower beside a compiler.
 const SPINS: &str = "100000";
 
-/// The worker's program: `VOXFLOW_WORKER`, or `voxflow-worker` beside this program.
+/// Worker binary: `VOXFLOW_WORKER`, or `voxflow-worker` beside this binary.
 pub fn program() -> PathBuf {
     let beside = || {
         let me = std::env::current_exe().unwrap_or_default();
@@ -43,7 +42,7 @@ pub fn program() -> PathBuf {
         .map_or_else(beside, PathBuf::from)
 }
 
-/// The error if the worker's program is missing.
+/// Error if the worker binary is missing.
 pub fn trouble() -> Option<String> {
     let program = program();
     (!program.is_file()).then(|| {
@@ -54,8 +53,8 @@ pub fn trouble() -> Option<String> {
     })
 }
 
-/// Runs a task in a worker: its news go to `host`. `visible` is the worker's
-/// `CUDA_VISIBLE_DEVICES`; `None` leaves this program's.
+/// Runs a task in a worker, forwarding messages to `host`. `visible` becomes the worker's
+/// `CUDA_VISIBLE_DEVICES`; `None` inherits ours.
 pub(super) fn make(
     order: &StageOrder,
     visible: Option<&OsStr>,
@@ -130,17 +129,17 @@ fn spawn(file: &Path, log: &Path, visible: Option<&OsStr>) -> Result<(ChildGroup
     Ok((group, pipes))
 }
 
-/// Messages of a worker that are kept by its parent.
+/// Received from a worker.
 #[derive(Default)]
 struct Heard {
     reply: Option<Reply>,
-    /// The difference, where it is of another build.
+    /// Difference in build, if any.
     stranger: Option<String>,
-    /// Its last lines that were no message.
+    /// Latest lines that failed to parse as messages.
     last_words: VecDeque<String>,
 }
 
-/// Hears the worker out, unless it is of another build: work of such a worker is not wanted.
+/// Reads the worker's messages to the end; stops early on a build mismatch.
 fn listen(pipes: Pipes, task: &Task, host: &dyn Host) -> Heard {
     let mut heard = Heard::default();
     let recalls = Recalls::new(host, &task.recipe, pipes.answers);
@@ -176,14 +175,14 @@ fn keep_words(words: &mut VecDeque<String>, line: &[u8]) {
     }
 }
 
-/// True if the last thing in the log is what Rust says where an allocation fails, before it aborts.
+/// True if the log ends with Rust's message for a failed allocation, printed before aborting.
 fn is_out_of_memory(log: &Path) -> bool {
     let text = std::fs::read(log).unwrap_or_default();
     let end = &text[text.len().saturating_sub(1 << 12)..];
     String::from_utf8_lossy(end).contains("memory allocation of")
 }
 
-/// The error of a worker that exited without a result.
+/// Error for a worker that exited without a result.
 fn ending(status: ExitStatus, last_words: &VecDeque<String>, log: &Path) -> String {
     const REMEDY: &str = "lower 'patch', 'patches_per_volume' or 'volumes_per_step' of a training, 'roi' or 'batch' \
                           of an inference";

@@ -1,6 +1,5 @@
-//! Recalls on behalf of a worker: it has no store, so its items go through this program's host.
-//! Each request waits on a thread of its own, since the item may have to be made by the worker
-//! itself.
+//! Item recalls requested by a worker, which has no store. Every request waits on its own thread,
+//! since the worker itself may have to make the item.
 
 use crate::lock::lock;
 use std::collections::BTreeMap;
@@ -13,10 +12,10 @@ use std::thread::Scope;
 use voxflow_cache::{Artifact, Recipe};
 use voxflow_stages::{Answer, Error, Host, Reply, Request, Result};
 
-/// Replies that makings in the worker wait for, by item number; `None` once the worker has ended.
+/// Channels for replies to items being made by the worker, by number; `None` after its end.
 type Makings = Option<BTreeMap<u64, Sender<Option<Reply>>>>;
 
-/// The items that a worker has asked for.
+/// Items requested by a worker.
 pub struct Recalls<'a> {
     host: &'a dyn Host,
     stage: &'a Recipe,
@@ -25,13 +24,13 @@ pub struct Recalls<'a> {
 }
 
 impl<'a> Recalls<'a> {
-    /// Answers through `answers` with what `host` recalls for a stage of that recipe.
+    /// Serves `stage`'s items from `host`, replying through `answers`.
     pub fn new(host: &'a dyn Host, stage: &'a Recipe, answers: Option<ChildStdin>) -> Recalls<'a> {
         let makings = Mutex::new(Some(BTreeMap::new()));
         Recalls { host, stage, answers: Mutex::new(answers), makings }
     }
 
-    /// Takes a request of the worker.
+    /// Handles a request.
     pub fn take<'scope>(&'scope self, request: Request, scope: &'scope Scope<'scope, '_>) {
         match request {
             Request::Recall { id, name, recipe } => {
@@ -47,7 +46,7 @@ impl<'a> Recalls<'a> {
         }
     }
 
-    /// The worker has ended: whoever waits for it need not wait longer.
+    /// Ends all waiting after the worker's exit.
     pub fn close(&self) {
         lock(&self.makings).take();
         lock(&self.answers).take();
@@ -63,7 +62,7 @@ impl<'a> Recalls<'a> {
         }
     }
 
-    /// An error if an item is not one of the stage's kind in the stage's version.
+    /// Errors unless the item has the stage's kind and version.
     fn of_stage(&self, item: &Recipe) -> Result<()> {
         let kind = item.kind.split_once('/').map(|(kind, _)| kind);
         if kind == Some(self.stage.kind.as_str()) && item.version == self.stage.version {
@@ -97,7 +96,7 @@ impl<'a> Recalls<'a> {
         artifact.0.iter().map(|(name, blob)| (name.clone(), self.host.blob_path(blob))).collect()
     }
 
-    /// Writes one line to the worker. One that is gone needs none.
+    /// Writes a line to the worker; a closed pipe is ignored.
     fn answer(&self, answer: &Answer) {
         let Ok(mut line) = serde_json::to_vec(answer) else { return };
         line.push(b'\n');

@@ -1,11 +1,10 @@
-//! Stages made in this process.
+//! Stages in this process.
 
 use super::{MadeFacts, StageOrder};
 use crate::machine::{self, Usage};
 use voxflow_stages::{Context, Host, Result};
 
-/// Runs a kind's function on the calling thread. Processor time is that of the whole process
-/// meanwhile.
+/// Runs a kind's function on the calling thread. CPU time includes other threads running meanwhile.
 pub(super) fn make(
     run: fn(&Context) -> Result<()>,
     order: &StageOrder,

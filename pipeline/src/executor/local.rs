@@ -1,4 +1,4 @@
-//! Stages made on this machine.
+//! Stages on this machine.
 
 use super::{Executor, MadeFacts, StageOrder, child, here};
 use crate::gpus::Gpus;
@@ -7,20 +7,19 @@ use std::ffi::OsString;
 use voxflow_stages::kind::Place;
 use voxflow_stages::{Error, Host, Message, Result};
 
-/// This machine: kinds without libtorch run in this process, the others in a worker that sees no
-/// cards but its own.
+/// Runs kinds without libtorch in this process, others in a worker restricted to its leased cards.
 #[derive(Debug)]
 pub struct Local {
     gpus: Gpus,
 }
 
 impl Local {
-    /// With the cards that `--device` names.
+    /// Uses the cards selected by `--device`.
     pub fn on(device: &str) -> Local {
         Local { gpus: Gpus::of_device(device) }
     }
 
-    /// The number of graphics cards.
+    /// Number of graphics cards.
     pub fn gpus(&self) -> usize {
         self.gpus.count()
     }

@@ -1,9 +1,8 @@
-//! Executors: the places where stages are made. A stage's thread holds the claim and the draft,
-//! calls [`Executor::make`], and publishes the draft afterwards; the way in between is the
-//! executor's own.
+//! Executors: ways to make a stage. The stage's thread holds claim and draft, calls
+//! [`Executor::make`], then publishes the draft.
 //!
-//! [`here`] runs a kind in this process and [`child`] in a `voxflow-worker`; [`Local`] chooses
-//! between the two by the kind. [`remote`] makes stages by the jobs of a cluster.
+//! [`here`] runs a kind in this process and [`child`] in a `voxflow-worker`; [`Local`] chooses by
+//! kind. [`remote`] submits cluster jobs.
 
 pub mod child;
 mod child_items;
@@ -19,80 +18,72 @@ use crate::job_facts::JobFacts;
 use crate::machine::Usage;
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
+use remote::verdict::FileRead;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Recipe, SettledFile};
 use voxflow_stages::{Host, Kind, Result, Task};
 
-/// A place where stages are made.
 pub trait Executor: Sync {
-    /// Makes the files of a stage in the folder `order.task.draft`; blocks until they are whole.
-    /// Called on the stage's own thread, under its claim. News go to `host`; items are recalled
-    /// through it.
+    /// Makes the stage's files in `order.task.draft`, blocking until complete. Called on the
+    /// stage's own thread under its claim. Messages and item recalls go through `host`.
     ///
     /// # Errors
     /// [`Error::Stopped`](voxflow_stages::Error::Stopped) after a stop; any other error fails the
     /// stage.
     fn make(&self, order: &StageOrder, host: &dyn Host, stop: &Stop) -> Result<MadeFacts>;
 
-    /// Removes what is left of a stage that has been published.
+    /// Removes leftovers after publishing.
     fn tidy(&self, _recipe: &Recipe) {}
-
-    /// True if items are made outside of this program and handed to `order.keep_item`.
-    fn hands_items(&self) -> bool {
-        false
-    }
 }
 
-/// One stage to be made.
+/// A stage to be made.
 #[derive(Clone, Copy)]
 pub struct StageOrder<'a> {
-    /// The kind.
     pub kind: &'static Kind,
-    /// The work as plain data.
+    /// Serialisable description for a worker or job.
     pub task: &'a Task,
-    /// A folder for files of the executor's own, made when it is asked for.
+    /// Creates a folder for the executor's own files on demand.
     pub workdir: &'a (dyn Fn() -> Result<PathBuf> + Sync),
-    /// Log file for the standard error of other processes.
+    /// Log file for other processes' stderr.
     pub log: &'a Path,
-    /// Graphics cards that the stage is to have; 0 for a stage on the processor.
+    /// Graphics cards to reserve; 0 for CPU stages.
     pub gpus: usize,
-    /// Resources that the workflow names.
+    /// Resources requested by the workflow.
     pub asked: &'a StageResources,
-    /// Keeps an item that was made and settled in a folder of the store's file system.
+    /// Peak memory in bytes of the process that made the stage last.
+    pub last_peak: Option<u64>,
+    /// Publishes an item settled in a folder on the store's file system.
     pub keep_item: &'a (dyn Fn(&HandedItem) -> Result<()> + Sync),
 }
 
-/// An item that was made outside of this program.
+/// An item made outside this program.
 #[derive(Clone, Debug)]
 pub struct HandedItem {
-    /// Its recipe.
     pub recipe: Recipe,
-    /// The folder of its files.
     pub folder: PathBuf,
-    /// Its files.
     pub files: Vec<SettledFile>,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// The person's own files that it was made of, as they were.
+    pub read: Vec<FileRead>,
 }
 
-/// Facts about a stage that was made.
+/// Result of [`Executor::make`].
 #[derive(Clone, Debug)]
 pub struct MadeFacts {
-    /// Processor time and memory.
+    /// CPU time and memory.
     pub usage: Usage,
-    /// The files, where they are not in the draft.
+    /// Set if the files are not in the draft.
     pub elsewhere: Option<MadeElsewhere>,
 }
 
-/// Files of a stage that was made by a job.
+/// Files made by a cluster job.
 #[derive(Clone, Debug)]
 pub struct MadeElsewhere {
-    /// The folder of the files, on the store's file system.
+    /// Folder on the store's file system.
     pub folder: PathBuf,
-    /// The files.
     pub files: Vec<SettledFile>,
-    /// Wall time of the making in seconds.
+    /// Wall time in seconds.
     pub seconds: f64,
-    /// The job.
     pub job: JobFacts,
 }

@@ -1,30 +1,28 @@
-//! A file that names a process of this machine by its number and the moment it began, so that
-//! another process that got the same number later, or on another machine, is not taken for it.
+//! Identifies a local process by pid, start time and host: a reused pid, or one from another
+//! machine, is not mistaken for it.
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs;
 use std::path::{Path, PathBuf};
 use voxflow_cache::disk;
 
-/// The file.
 pub(super) struct PidFile {
     path: PathBuf,
 }
 
 impl PidFile {
-    /// At this path.
     pub(super) fn at(path: &Path) -> PidFile {
         PidFile { path: path.to_path_buf() }
     }
 
-    /// Names a process that runs now.
+    /// Records a running process.
     pub(super) fn write(&self, pid: u32) -> voxflow_cache::Result<()> {
         let began = began(pid).unwrap_or_default();
         let text = format!("{pid} {began} {}\n", crate::machine::host());
         disk::write(&self.path, text.as_bytes())
     }
 
-    /// The process, if it still runs.
+    /// The recorded process, if still running.
     pub(super) fn living(&self) -> Option<Pid> {
         let text = fs::read_to_string(&self.path).ok()?;
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -36,7 +34,7 @@ impl PidFile {
         Pid::from_raw(i32::try_from(pid).ok()?)
     }
 
-    /// Asks the process and its group to end.
+    /// Sends SIGTERM to the process group.
     pub(super) fn terminate(&self) {
         if let Some(pid) = self.living() {
             kill_process_group(pid, Signal::TERM).ok();
@@ -44,8 +42,7 @@ impl PidFile {
     }
 }
 
-/// The moment a process began in ticks since the machine did; `None` where it has ended, also
-/// where nobody has reaped it yet.
+/// Start time in clock ticks since boot; `None` if ended, including zombies.
 fn began(pid: u32) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();

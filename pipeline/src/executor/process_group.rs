@@ -1,4 +1,4 @@
-//! A child process that leads a process group of its own.
+//! A child process leading its own process group.
 
 use crate::machine::Usage;
 use crate::stop::Stoppable;
@@ -8,22 +8,22 @@ use std::process::{Child, ExitStatus};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Interval at which the exit of a child is polled after its last line.
+/// Poll interval for the child's exit after its output ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The group, as long as its leader was not reaped: its id may then be somebody else's.
+/// Process group; empty once the leader is reaped, because its id may be reused.
 pub(super) struct ChildGroup {
     leader: Mutex<Option<Pid>>,
 }
 
 impl ChildGroup {
-    /// The group of a child that was started as the leader of one.
+    /// Group led by a child spawned as its own group's leader.
     pub(super) fn led_by(child: &Child) -> ChildGroup {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         ChildGroup { leader: Mutex::new(pid) }
     }
 
-    /// Waits for the leader's end. Returns its exit status and usage.
+    /// Waits for the leader; returns exit status and resource usage.
     pub(super) fn wait(&self) -> (ExitStatus, Usage) {
         loop {
             match self.try_wait() {
@@ -33,7 +33,7 @@ impl ChildGroup {
         }
     }
 
-    /// Reaps the leader if it has ended, while no signal can be sent.
+    /// Reaps the leader if it has ended. Holds the lock: no signal can hit a reused id.
     fn try_wait(&self) -> Option<(ExitStatus, Usage)> {
         let mut leader = self.leader();
         let pid = leader.map_or(-1, |pid| pid.as_raw_nonzero().get());
@@ -50,12 +50,12 @@ impl ChildGroup {
         Some((ExitStatus::from_raw(status), usage.into()))
     }
 
-    /// Ends all of the group at once.
+    /// Kills the group.
     pub(super) fn end(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// Sends a signal to all of the group. A group that is gone needs none.
+    /// Signals the group, if it still exists.
     fn signal(&self, signal: Signal) {
         if let Some(pid) = *self.leader() {
             kill_process_group(pid, signal).ok();

@@ -1,26 +1,26 @@
-//! A card as a stage may use it.
+//! Graphics cards and MIG instances.
 
-/// A card, or an instance of one (MIG).
+/// A card or MIG instance usable by CUDA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpu {
-    /// Its name for `CUDA_VISIBLE_DEVICES`: a UUID, or a number as it was given.
+    /// Identifier for `CUDA_VISIBLE_DEVICES`: a UUID, or a number as given.
     pub id: String,
-    /// The name of its model; empty where the driver does not say.
+    /// Model name; empty if unknown.
     pub name: String,
-    /// Memory in bytes; 0 where the driver does not say.
+    /// Memory in bytes; 0 if unknown.
     pub memory: u64,
 }
 
-/// A card with its instances.
+/// A physical card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Card {
     pub(super) whole: Gpu,
-    /// Instances of a card in MIG mode; such a card cannot be used as a whole.
+    /// MIG instances; such a card is unusable as a whole.
     pub(super) instances: Option<Vec<Gpu>>,
 }
 
 impl Card {
-    /// The devices that CUDA can use.
+    /// Devices usable by CUDA.
     pub(super) fn into_usable(self) -> Vec<Gpu> {
         self.instances.unwrap_or_else(|| vec![self.whole])
     }

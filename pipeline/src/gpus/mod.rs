@@ -1,9 +1,8 @@
-//! The graphics cards of this machine, and which stage uses which.
+//! Graphics cards on this machine and their allocation.
 //!
-//! Cards come from NVIDIA's driver (`nvml`), or from `CUDA_VISIBLE_DEVICES` where that is set
-//! (`visible`). A stage leases whole cards ([`Gpus::lease`]): between the stages of a run by a list
-//! in memory, between programs by a locked byte a card in a file of the machine. Its worker sees
-//! nothing but its own cards.
+//! Cards come from NVIDIA's driver (`nvml`), filtered by `CUDA_VISIBLE_DEVICES` (`visible`). Stages
+//! lease whole cards ([`Gpus::lease`]): within a run through a list in memory, between programs
+//! through a locked byte per card in a machine-wide file. A worker sees only its leased cards.
 
 mod card;
 mod nvml;
@@ -18,26 +17,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use voxflow_cache::{ByteLock, Digest, disk};
 
-/// The variable by which CUDA is told its cards.
 pub const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
-/// The file of the locks, where it is not the machine's usual one.
+/// Overrides the lock file's path.
 pub const LOCKS: &str = "VOXFLOW_GPU_LOCKS";
-/// Variables of batch systems that hand out cards themselves: locks are left to them.
+/// Set by batch systems that allocate cards themselves; no locks are taken then.
 const BATCH_SYSTEMS: [&str; 3] = ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"];
-/// Interval at which a card in use by another program is asked for again.
+/// Poll interval while another program holds a card.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The cards that stages of this program may use.
+/// Cards available to this program.
 #[derive(Debug)]
 pub struct Gpus {
     cards: Vec<Gpu>,
-    /// True of each card that a stage of this program uses.
+    /// Per card: true while leased.
     taken: Mutex<Vec<bool>>,
-    /// The file of the locks; `None` where a batch system has given out the cards.
+    /// Lock file; `None` under a batch system.
     locks: Option<PathBuf>,
 }
 
-/// Cards of a stage until this is dropped.
+/// Cards leased by a stage; returned on drop.
 #[derive(Debug)]
 pub struct Lease<'a> {
     gpus: &'a Gpus,
@@ -46,7 +44,7 @@ pub struct Lease<'a> {
 }
 
 impl Gpus {
-    /// The cards for `--device`: all that are visible for `auto`, one for `cuda:N`, none for `cpu`.
+    /// Cards for `--device`: all visible for `auto`, one for `cuda:N`, none for `cpu`.
     pub fn of_device(device: &str) -> Gpus {
         let number = device.strip_prefix("cuda:").and_then(|number| number.parse::<usize>().ok());
         let all = if device == "cpu" { vec![] } else { Gpus::visible() };
@@ -63,7 +61,7 @@ impl Gpus {
         Gpus { cards, taken, locks }
     }
 
-    /// All cards that CUDA would show to this process.
+    /// All cards visible to CUDA in this process.
     fn visible() -> Vec<Gpu> {
         let found = nvml::cards();
         match std::env::var(VISIBLE) {
@@ -74,21 +72,19 @@ impl Gpus {
         }
     }
 
-    /// The number of cards.
     pub fn count(&self) -> usize {
         self.cards.len()
     }
 
-    /// The models of the cards.
     pub fn models(&self) -> Vec<String> {
         self.cards.iter().map(|card| card.name.clone()).collect()
     }
 
-    /// Leases `count` cards, all at once or none: waits while they are in use, also by other
-    /// programs. Before it waits it says so to `waiting`, once. `None` after a stop.
+    /// Leases `count` cards, all or nothing: waits while they are in use, also by other programs,
+    /// and reports the wait once to `waiting`. `None` after a stop.
     ///
     /// # Errors
-    /// An input/output error of the lock file.
+    /// I/O errors on the lock file.
     pub fn lease(
         &self,
         count: usize,
@@ -150,7 +146,7 @@ impl Gpus {
 }
 
 impl Lease<'_> {
-    /// The value of `CUDA_VISIBLE_DEVICES` for the stage's worker.
+    /// `CUDA_VISIBLE_DEVICES` for the stage's worker.
     pub fn visible(&self) -> OsString {
         let ids = self.places.iter().map(|&place| self.gpus.cards[place].id.as_str());
         ids.collect::<Vec<_>>().join(",").into()
@@ -164,20 +160,19 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// True if numbers in `CUDA_VISIBLE_DEVICES` count in the driver's own order.
+/// True if card numbers follow the driver's order.
 fn is_in_bus_order() -> bool {
     std::env::var("CUDA_DEVICE_ORDER").is_ok_and(|order| order == "PCI_BUS_ID")
 }
 
-/// The byte of a card in the lock file.
+/// Lock offset for a card.
 fn offset(id: &str) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&Digest::of(id.as_bytes()).as_bytes()[..8]);
     u64::from_le_bytes(bytes)
 }
 
-/// The lock file of this machine, for all users: in memory where there is such a folder, so that it
-/// does not outlive the machine's run.
+/// Machine-wide lock file for all users; in memory if possible, to vanish on reboot.
 fn lock_file() -> PathBuf {
     let usual = || {
         let folder = Path::new("/dev/shm");

@@ -1,13 +1,13 @@
-//! The cards that NVIDIA's driver knows, through its management library (NVML, `dlopen`).
+//! Cards reported by NVIDIA's management library (NVML, loaded with `dlopen`).
 
 use super::card::{Card, Gpu};
 use nvml_wrapper::{Device, Nvml, error::NvmlError};
 use std::ffi::OsString;
 
-/// The library, where it is not the driver's own.
+/// Overrides the library's path.
 const LIBRARY: &str = "VOXFLOW_NVML";
 
-/// All cards in the order of their bus. None without a driver.
+/// All cards in bus order; empty without a driver.
 pub(super) fn cards() -> Vec<Card> {
     let library = std::env::var_os(LIBRARY).unwrap_or_else(|| OsString::from("libnvidia-ml.so.1"));
     let nvml = match Nvml::builder().lib_path(&library).init() {
@@ -33,7 +33,7 @@ fn card(nvml: &Nvml, index: u32) -> Result<Card, NvmlError> {
     Ok(Card { whole: gpu(&device)?, instances })
 }
 
-/// The instances of a card. Their numbers may have gaps.
+/// MIG instances on a card; indices may have gaps.
 fn instances(device: &Device) -> Vec<Gpu> {
     let most = device.mig_device_count().unwrap_or(0);
     let read = |index| device.mig_device_by_index(index).and_then(|instance| gpu(&instance)).ok();

@@ -1,13 +1,11 @@
-//! `CUDA_VISIBLE_DEVICES`, read as CUDA reads it: numbers, UUIDs of cards and of instances, each of
-//! these also shortened to a beginning that fits one alone. The list ends at the first word that
-//! names nothing.
+//! Parses `CUDA_VISIBLE_DEVICES` like CUDA: numbers, UUIDs for cards and instances, or unique UUID
+//! prefixes. The list ends at the first unknown word.
 
 use super::card::{Card, Gpu};
 
-/// The devices that `given` names. Numbers count in the driver's order where that is CUDA's too;
-/// where CUDA may sort otherwise (cards of several models, without
-/// `CUDA_DEVICE_ORDER=PCI_BUS_ID`) a number stays as it was given. Without a driver's list every
-/// word is believed.
+/// Selects devices. Numbers index the driver's order if CUDA uses it too; otherwise (mixed models
+/// without `CUDA_DEVICE_ORDER=PCI_BUS_ID`) they are passed on unchanged. Without a driver's list
+/// every word is accepted.
 pub(super) fn select(cards: &[Card], given: &str, is_in_bus_order: bool) -> Vec<Gpu> {
     let is_one_model = cards.windows(2).all(|pair| pair[0].whole.name == pair[1].whole.name);
     let mut found: Vec<Gpu> = vec![];
@@ -26,7 +24,7 @@ pub(super) fn select(cards: &[Card], given: &str, is_in_bus_order: bool) -> Vec<
     found
 }
 
-/// A device of which nothing but its word is known.
+/// Device known only by its identifier.
 pub(super) fn unknown(word: &str) -> Gpu {
     Gpu { id: word.into(), name: String::new(), memory: 0 }
 }

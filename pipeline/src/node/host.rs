@@ -1,13 +1,14 @@
 //! The host of a stage on a node: messages go to a file, items are looked up in the store and in
 //! earlier starts, or made in the attempt's folder.
 
-use super::seen::is_whole;
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
 use crate::executor::remote::files::Closed;
-use crate::executor::remote::verdict::ItemMade;
+use crate::executor::remote::stored::{is_whole, item_in_store};
+use crate::executor::remote::verdict::{FileRead, ItemMade};
 use crate::lock::lock;
+use crate::own_files::{ATTEMPTS, touched};
 use crate::stop::Stop;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -21,8 +22,8 @@ pub(super) struct NodeHost<'a> {
     assignment: &'a Assignment,
     kind: &'static Kind,
     start: &'a Start,
-    /// Starts of this stage before this one, whose items count.
-    earlier: Vec<Start>,
+    /// Folders of the items of starts before this one, by their fingerprints.
+    earlier: BTreeMap<String, Vec<PathBuf>>,
     store: &'a Store,
     stop: &'a Stop,
     said: Arc<Mutex<FileWriter>>,
@@ -43,12 +44,16 @@ impl<'a> NodeHost<'a> {
         let recipe = &assignment.task.recipe;
         let kind = Kind::named(&recipe.kind)
             .ok_or_else(|| Error::failed(format!("there is no kind '{}'", recipe.kind)))?;
-        let mut earlier = vec![];
+        let mut starts = own.starts()?;
         for attempt in Attempt::list(&assignment.store, &recipe.fingerprint())? {
-            earlier.extend(attempt.starts()?);
+            starts.extend(attempt.starts()?);
         }
-        earlier.extend(own.starts()?);
-        earlier.retain(|other| other != start);
+        starts.retain(|other| other != start);
+        let mut earlier = BTreeMap::<String, Vec<PathBuf>>::new();
+        for folder in starts.iter().flat_map(Start::item_folders) {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            earlier.entry(name).or_default().push(folder);
+        }
         let path = start.said();
         let said = Arc::new(Mutex::new(FileWriter::append(&path)?));
         let (adopted, paths) = (Mutex::default(), Mutex::default());
@@ -72,24 +77,16 @@ impl<'a> NodeHost<'a> {
         Ok(file.file().metadata().map_err(Error::io("read", &path))?.len())
     }
 
-    /// The item of the store, if all its bytes are there.
-    fn in_store(&self, recipe: &Recipe) -> Result<Option<Artifact>> {
-        let entry = self.store.get(&[recipe.fingerprint()])?.pop().flatten();
-        let whole = entry.filter(|entry| {
-            let mut blobs = entry.artifact.0.values();
-            blobs.all(|blob| is_whole(&self.store.path(blob), blob.bytes))
-        });
-        Ok(whole.map(|entry| entry.artifact))
-    }
-
     /// The item of an earlier start.
     fn in_earlier(&self, recipe: &Recipe) -> Option<(PathBuf, ItemMade)> {
-        let fingerprint = recipe.fingerprint();
-        let items = self.earlier.iter().map(|start| start.item(&fingerprint));
-        items.into_iter().find_map(|folder| attempt::item_in(&folder)).filter(|(folder, item)| {
+        let folders = self.earlier.get(&recipe.fingerprint().to_hex())?;
+        let items = folders.iter().filter_map(|folder| attempt::item_in(folder));
+        let mut whole = items.filter(|(folder, item)| {
             item.recipe == *recipe
+                && FileRead::changed(&item.read).is_ok_and(|changed| changed.is_none())
                 && item.files.iter().all(|file| is_whole(&folder.join(&file.name), file.bytes))
-        })
+        });
+        whole.next()
     }
 
     fn make_item(
@@ -101,17 +98,53 @@ impl<'a> NodeHost<'a> {
         let began = Instant::now();
         let folder = self.start.item(&recipe.fingerprint());
         let files = folder.join("files");
-        disk::create_folders(&files)?;
-        make(&files)?;
+        let read = self.make_of_still_files(recipe, &files, make)?;
         self.kind.check_item(recipe, &files)?;
         let item = ItemMade {
             name: name.to_string(),
             recipe: recipe.clone(),
             files: settle(&files)?,
             seconds: began.elapsed().as_secs_f64(),
+            read,
         };
         Closed::write(&folder.join("item.json"), &item)?;
         self.artifact_of(&files, &item)
+    }
+
+    /// Makes the files of an item. It is made again where a file that it reads was written
+    /// meanwhile, a few times.
+    fn make_of_still_files(
+        &self,
+        recipe: &Recipe,
+        files: &Path,
+        make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Vec<FileRead>> {
+        let mut attempts = 0;
+        loop {
+            disk::create_folders(files)?;
+            let read = FileRead::all(self.own_files(recipe))?;
+            let made = make(files);
+            let changed = FileRead::changed(&read)?.map(Path::to_path_buf);
+            match changed {
+                None => return made.map(|()| read),
+                Some(path) => {
+                    attempts += 1;
+                    if attempts == ATTEMPTS {
+                        return Err(touched(&path));
+                    }
+                    disk::remove(files)?;
+                }
+            }
+        }
+    }
+
+    /// The person's own files that an item of this recipe reads.
+    fn own_files(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
+        let digests: BTreeSet<&Digest> = recipe.inputs.values().collect();
+        let inputs = self.assignment.task.inputs.values().flatten();
+        let blobs = inputs.flat_map(|input| input.files.values()).map(|file| &file.blob);
+        let read = blobs.filter(|blob| digests.contains(&blob.digest));
+        read.filter_map(|blob| Some(blob.reference.as_ref()?.path.clone())).collect()
     }
 
     /// The artifact of an item outside the store; its files are known by their digests from now on.
@@ -145,15 +178,15 @@ impl Host for NodeHost<'_> {
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
         let fingerprint = recipe.fingerprint();
-        if let Some(artifact) = self.in_store(recipe)? {
+        if self.assignment.shard.is_some_and(|shard| !shard.has(&fingerprint)) {
+            return Err(Error::Elsewhere);
+        }
+        if let Some(artifact) = item_in_store(self.store, recipe)? {
             self.tell(Message::Item { name: name.into(), made: false, fingerprint });
             return Ok(artifact);
         }
         let artifact = match self.in_earlier(recipe) {
             Some((folder, item)) => self.artifact_of(&folder, &item)?,
-            None if self.assignment.shard.is_some_and(|shard| !shard.has(&fingerprint)) => {
-                return Err(Error::Elsewhere);
-            }
             None => self.make_item(name, recipe, make)?,
         };
         self.tell(Message::Item { name: name.into(), made: true, fingerprint });

@@ -5,18 +5,17 @@
 mod beat;
 mod host;
 pub mod probe;
-mod seen;
 
 use crate::error::Exit;
 use crate::executor::remote::attempt::{Assignment, Attempt, Start, Started};
-use crate::executor::remote::verdict::{End, StopReason, Verdict};
+use crate::executor::remote::stored::is_whole;
+use crate::executor::remote::verdict::{End, FileRead, StopReason, Verdict};
 use crate::executor::{Executor, Local, StageOrder};
 use crate::machine::{self, Usage};
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use beat::Beat;
 use host::NodeHost;
-use seen::is_whole;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -92,12 +91,26 @@ impl NodeProcess<'_> {
     fn make(&self) -> Verdict {
         let began = Instant::now();
         let before = self.unfinished_state();
-        let (end, said_bytes, usage) = match self.work() {
-            Ok((end, said, usage)) => (end, said, usage),
-            Err((error, said)) => (self.failure(&error, &before), said, Usage::default()),
-        };
+        // Looked at before it is read: a file that is written later has another stat.
+        let read = FileRead::all(self.own_files());
+        let work = read.map_err(|error| (error, 0)).and_then(|read| Ok((read, self.work()?)));
+        let (read, (end, said_bytes, usage)) = work.unwrap_or_else(|(error, said)| {
+            (vec![], (self.failure(&error, &before), said, Usage::default()))
+        });
         let seconds = began.elapsed().as_secs_f64();
-        Verdict { end, said_bytes, seconds, usage, host: machine::host() }
+        Verdict { end, said_bytes, seconds, usage, host: machine::host(), read }
+    }
+
+    /// The person's own files that the stage itself reads.
+    fn own_files(&self) -> Vec<PathBuf> {
+        let task = &self.assignment.task;
+        let Some(kind) = Kind::named(&task.recipe.kind) else { return vec![] };
+        let by_items = |role: &str| kind.items.iter().any(|items| items.reads == role);
+        let inputs = task.inputs.iter().filter(|(role, _)| !by_items(role));
+        let files = inputs.flat_map(|(_, inputs)| inputs).flat_map(|input| input.files.values());
+        let referenced = files.filter_map(|file| Some(file.blob.reference.as_ref()?.path.clone()));
+        let local = kind.local_files(&task.params).unwrap_or_default();
+        referenced.chain(local.into_values()).collect()
     }
 
     /// Makes the stage; an error comes with the bytes that were said.
@@ -126,6 +139,7 @@ impl NodeProcess<'_> {
             log: &self.start.log(),
             gpus: self.assignment.gpus,
             asked: &StageResources::default(),
+            last_peak: None,
             keep_item: &|_| Ok(()),
         };
         let finished = Local::on(&task.device).make(&order, host, self.stop)?;

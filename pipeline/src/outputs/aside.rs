@@ -1,5 +1,5 @@
-//! A person's own files in the place of links: never removed, but moved to `replaced/` in the home,
-//! under the names that they had, and said.
+//! User files found in place of links: never deleted, but moved to `replaced/` in the home under
+//! their former names, with a warning.
 
 use super::link::leads_to;
 use crate::error::{Error, Result};
@@ -7,17 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{DamagedFile, disk};
 
-/// The folder in the home for what lay where links belong.
 const REPLACED: &str = "replaced";
 
-/// Says what was mended.
+/// Logs repairs.
 pub fn said(bad: impl IntoIterator<Item = DamagedFile>) {
     for DamagedFile { path, trouble } in bad {
         tracing::warn!("{}: {trouble}", path.display());
     }
 }
 
-/// Makes a link lead to its target, whatever lies there; what was wrong, if anything.
+/// Points a link to its target; returns a description if a repair was needed.
 pub fn mend_link(home: &Path, link: &Path, target: &Path) -> Result<Option<DamagedFile>> {
     if leads_to(link, target) {
         return Ok(None);
@@ -38,8 +37,7 @@ pub fn mend_link(home: &Path, link: &Path, target: &Path) -> Result<Option<Damag
     Ok(Some(DamagedFile { path: link.to_path_buf(), trouble }))
 }
 
-/// Makes a folder where links belong, whatever lies there; what was wrong, if a folder was not
-/// there.
+/// Ensures a folder for links; returns a description if a repair was needed.
 pub fn clear_folder(home: &Path, folder: &Path) -> Result<Option<DamagedFile>> {
     let trouble = match fs::symlink_metadata(folder) {
         Ok(metadata) if metadata.is_dir() => return Ok(None),
@@ -54,7 +52,7 @@ pub fn clear_folder(home: &Path, folder: &Path) -> Result<Option<DamagedFile>> {
     Ok(Some(DamagedFile { path: folder.to_path_buf(), trouble }))
 }
 
-/// Removes a tree. Files in it that are no links are a person's own and are moved aside.
+/// Removes a tree of links. Other files inside belong to the user and are moved aside.
 pub fn remove_links(home: &Path, tree: &Path) -> Result<Vec<DamagedFile>> {
     let mut kept = vec![];
     let metadata = fs::symlink_metadata(tree).map_err(Error::io("look at", tree))?;
@@ -73,7 +71,7 @@ pub fn remove_links(home: &Path, tree: &Path) -> Result<Vec<DamagedFile>> {
     Ok(kept)
 }
 
-/// Moves a file or folder to `replaced/`; where it lies now, in words.
+/// Moves a file or folder to `replaced/`; returns its new location as text.
 fn moved(home: &Path, path: &Path) -> Result<String> {
     let name = path.strip_prefix(home).unwrap_or(path);
     let place = home.join(REPLACED).join(name);

@@ -1,12 +1,13 @@
-//! What runs made, under names: `outputs/<tree>/` in the home holds relative links to the blobs,
-//! since people judge files by their suffix and blobs have none; a run's own `outputs/<stage>`
-//! leads to the tree of what the stage made. A tree is made once for an artifact, whole, and shared
-//! by all runs that reuse it; so is the folder of the links themselves, by runs that found
-//! everything made.
+//! Outputs under readable names.
 //!
-//! Each run checks the links that it is given, and `cache verify` those of all runs. Links that are
-//! gone or lead elsewhere are made again; a person's file in a link's place is moved to `replaced/`
-//! in the home.
+//! - `outputs/<tree>/` in the home holds relative links to blobs, because blobs lack file
+//!   extensions.
+//! - A run's `outputs/<stage>` links to its artifact's tree; runs reusing an artifact share the
+//!   tree.
+//! - A run with nothing to make shares the whole folder of links.
+//!
+//! Each run checks its links, `cache verify` all runs' links. Missing or wrong links are restored;
+//! user files in their place move to `replaced/` in the home.
 
 mod aside;
 mod link;
@@ -26,10 +27,10 @@ use std::time::{Duration, SystemTime};
 use tree::{Trees, relative};
 use voxflow_cache::{Artifact, Blob, DamagedFile, Digest, Store, blob_path, disk};
 
-/// A tree that no run leads to may be on its way to one as long as it is younger.
+/// Unreferenced trees younger than this may belong to a run just starting.
 const GRACE: Duration = Duration::from_secs(3600);
 
-/// Links what a stage made into the run's folder.
+/// Links a stage's artifact into the run's folder.
 pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) -> Result<()> {
     let run = absolute(run)?;
     let trees = Trees::new(run.home(), store.root());
@@ -46,8 +47,8 @@ pub fn link(run: &RunFolder, stage: &str, artifact: &Artifact, store: &Store) ->
     }
 }
 
-/// Links what every stage of a run has that made nothing, all at once: its `outputs` leads to a
-/// folder in the home with a link for each stage, which is shared by the runs that have the same.
+/// Links all reused stages at once: the run's `outputs` points to a shared folder in the home with
+/// a link per stage.
 pub fn link_all(run: &RunFolder, stages: &[(&str, &Artifact)], store: &Store) -> Result<()> {
     let run = absolute(run)?;
     let trees = Trees::new(run.home(), store.root());
@@ -60,8 +61,7 @@ pub fn link_all(run: &RunFolder, stages: &[(&str, &Artifact)], store: &Store) ->
     Ok(disk::symlink(&relative(run.path(), &all), &run.file(OUTPUTS))?)
 }
 
-/// Checks the links of runs to what their stages made and mends them; each that was not what it
-/// should be.
+/// Checks and repairs runs' links; returns the repairs.
 pub fn verify(home: &Home, runs: &[RunRecord]) -> Result<Vec<DamagedFile>> {
     let root = std::path::absolute(home.root()).map_err(Error::io("find", home.root()))?;
     let store = std::path::absolute(home.store()).map_err(Error::io("find", home.store()))?;
@@ -85,13 +85,13 @@ pub fn verify(home: &Home, runs: &[RunRecord]) -> Result<Vec<DamagedFile>> {
     Ok(bad)
 }
 
-/// True if some of what was made has its tree among these.
+/// True if any artifact's tree exists here.
 fn are_of(trees: &Trees, made: &[(&str, &Artifact)]) -> bool {
     let mut places = made.iter().map(|(_, artifact)| trees.place(&trees.name_of(artifact)));
     places.any(|place| fs::symlink_metadata(place).is_ok())
 }
 
-/// Checks the links in a run's own folder. Whoever removed its `outputs` did so on purpose.
+/// Checks links in a run's folder. A missing `outputs` was removed on purpose.
 fn verify_run(trees: &Trees, run: &Path, made: &[(&str, &Artifact)]) -> Result<Vec<DamagedFile>> {
     let outputs = run.join(OUTPUTS);
     let Ok(metadata) = fs::symlink_metadata(&outputs) else { return Ok(vec![]) };
@@ -109,8 +109,8 @@ fn verify_run(trees: &Trees, run: &Path, made: &[(&str, &Artifact)]) -> Result<V
     Ok(bad)
 }
 
-/// Removes the trees that no run of the home leads to any more, and what killed processes left of
-/// some. A person's own files in them are moved aside.
+/// Removes trees without referencing runs, and drafts left by killed processes. User files inside
+/// are moved aside.
 pub fn prune(home: &Home) -> Result<()> {
     let trees = home.root().join(OUTPUTS);
     let mut wanted = BTreeSet::new();
@@ -138,10 +138,9 @@ fn absolute(run: &RunFolder) -> Result<RunFolder> {
     Ok(RunFolder::at(std::path::absolute(run.path()).map_err(Error::io("find", run.path()))?))
 }
 
-/// Where an output lies: in the run's `outputs/` under its own name while that is a link to what
-/// was made, else the person's own file or the blob in the store. A file that somebody saved over
-/// the link counts only where nothing else is left (a run's folder that was copied with what its
-/// links lead to) and its bytes are those that were made.
+/// Path to an output: the link in the run's `outputs/` if intact, else the user's file or stored
+/// blob. A file saved over the link counts only if nothing else remains (a copied run folder) and
+/// its digest matches.
 pub fn locate(run: &StoredRun, stage: &str, name: &str, blob: &Blob) -> PathBuf {
     let linked = run.folder.file(OUTPUTS).join(stage).join(name);
     let reference = blob.reference.as_ref();

@@ -1,5 +1,5 @@
-//! Trees of links: what one artifact holds, by name, as links to its bytes. A tree is filled beside
-//! its place and moved there whole; one that is there already is checked link by link.
+//! Link trees: one artifact's files by name, as links to their bytes. A tree is built beside its
+//! place and renamed; existing trees are checked link by link.
 
 use super::aside::{clear_folder, mend_link};
 use super::link::{OUTPUTS, leads_to};
@@ -12,40 +12,37 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use voxflow_cache::{Artifact, Blob, DamagedFile, Digest, blob_path, disk};
 
-/// A link that is made last in a tree, and leads nowhere: others that are not younger are as they
-/// were planted, which a look at them tells. Reading a link costs several times as much.
+/// Marker link, created last and leading nowhere. Links not younger than the marker are unchanged
+/// since creation, found by a stat; reading every link costs several times more.
 const PLANTED: &str = ".planted";
 
-/// Trees with fewer links have no such link.
+/// Smaller trees have no marker.
 const MANY: usize = 32;
 
-/// The trees of a home, and the store that their links lead to; both absolute.
+/// A home's trees with links into a store; absolute paths.
 pub struct Trees {
     home: PathBuf,
     store: PathBuf,
 }
 
-/// The links of a tree: the name of each below the tree, and its target.
+/// (name below the tree, target) pairs.
 pub type Links = Vec<(PathBuf, PathBuf)>;
 
 impl Trees {
-    /// Those of the home at `home` that lead into the store at `store`.
     pub fn new(home: &Path, store: &Path) -> Trees {
         Trees { home: home.to_path_buf(), store: store.to_path_buf() }
     }
 
-    /// The home.
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Path of the tree of that name.
+    /// Path to a tree.
     pub fn place(&self, name: &str) -> PathBuf {
         self.home.join(OUTPUTS).join(name)
     }
 
-    /// An artifact's tree: named by its names and by what they lead to, blobs of the store or a
-    /// person's own files.
+    /// Tree name: a digest over file names, blobs and user file paths.
     pub fn name_of(&self, artifact: &Artifact) -> String {
         let mut bytes = relative(&self.home, &self.store).as_os_str().as_bytes().to_vec();
         for (name, blob) in &artifact.0 {
@@ -58,14 +55,14 @@ impl Trees {
         short(&bytes)
     }
 
-    /// The folder of links to the trees of all stages of a run.
+    /// Folder linking to all trees in a run.
     pub fn all_of(&self, stages: &[(&str, &Artifact)]) -> PathBuf {
         let lines =
             stages.iter().map(|(stage, artifact)| format!("{stage} {}\n", self.name_of(artifact)));
         self.place(&short(lines.collect::<String>().as_bytes()))
     }
 
-    /// The links of an artifact's tree that lies at `tree`.
+    /// Links in an artifact's tree at `tree`.
     pub fn links(&self, tree: &Path, artifact: &Artifact) -> Links {
         let plain = artifact.0.iter().filter(|(name, _)| is_plain(name));
         plain
@@ -77,7 +74,7 @@ impl Trees {
             .collect()
     }
 
-    /// The links of the folder of all stages.
+    /// Links in the folder for all stages.
     pub fn links_to_all(&self, stages: &[(&str, &Artifact)]) -> Links {
         let link = |(stage, artifact): &(&str, &Artifact)| {
             (PathBuf::from(stage), Path::new("..").join(self.name_of(artifact)))
@@ -85,8 +82,7 @@ impl Trees {
         stages.iter().map(link).collect()
     }
 
-    /// Makes the tree, or checks the links of the one that is there and mends them; what was not
-    /// as it should be.
+    /// Creates the tree, or checks and repairs an existing one; returns the repairs.
     pub fn settle(&self, tree: &Path, links: &Links) -> Result<Vec<DamagedFile>> {
         match fs::symlink_metadata(tree) {
             Ok(metadata) if metadata.is_dir() => self.mend(tree, links),
@@ -115,8 +111,8 @@ impl Trees {
         Ok(bad)
     }
 
-    /// Blobs are led to from the folder of the link, so that a home and its store can be moved
-    /// together; a person's own files by their paths.
+    /// Blobs get relative targets, so home and store can move together; user files get absolute
+    /// ones.
     fn target(&self, folder: &Path, blob: &Blob) -> PathBuf {
         match &blob.reference {
             Some(reference) => reference.path.clone(),
@@ -125,8 +121,7 @@ impl Trees {
     }
 }
 
-/// Makes a tree beside its place and moves it there. Where another process was faster, its tree
-/// stays.
+/// Builds a tree beside its place and renames it; if another process was faster, its tree stays.
 fn plant(tree: &Path, links: &Links) -> Result<()> {
     let trees = tree.parent().unwrap_or(tree);
     let draft = trees.join(format!(".draft-{}", disk::unique()));
@@ -158,7 +153,7 @@ fn fill(draft: &Path, links: &Links) -> Result<()> {
     Ok(disk::symlink(Path::new("links-not-younger-are-unchanged"), &draft.join(PLANTED))?)
 }
 
-/// True if a link was not changed since its tree was planted, and could have this target.
+/// True if a link is unchanged since its tree's creation and its length fits the target.
 fn looks_planted(link: &Path, target: &Path, planted: Option<(i64, i64)>) -> bool {
     let length = target.as_os_str().len() as u64;
     planted.is_some_and(|planted| {
@@ -169,7 +164,7 @@ fn looks_planted(link: &Path, target: &Path, planted: Option<(i64, i64)>) -> boo
     })
 }
 
-/// When a link was last changed.
+/// Time a link last changed.
 fn changed_at(link: &Path) -> Option<(i64, i64)> {
     let metadata = fs::symlink_metadata(link).ok()?;
     Some((metadata.ctime(), metadata.ctime_nsec()))
@@ -180,7 +175,7 @@ fn is_plain(name: &str) -> bool {
     Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// The way from a folder to a file, both absolute.
+/// Relative path from a folder to a file, both absolute.
 pub fn relative(folder: &Path, file: &Path) -> PathBuf {
     let shared = folder.components().zip(file.components()).take_while(|(a, b)| a == b).count();
     let up = folder.components().skip(shared).map(|_| Component::ParentDir);

@@ -1,11 +1,10 @@
-//! The reference as Markdown: what `docs/workflow.md` holds.
+//! Workflow reference as Markdown (`docs/workflow.md`).
 
 use super::{Parameter, count, meaning, runs_in};
 use crate::text_table::escaped;
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Read;
 
-/// Text before the list of kinds.
 const OPENING: &str = r#"# Workflow reference
 
 <!-- Generated: voxflow kinds --format markdown > docs/workflow.md -->
@@ -43,7 +42,6 @@ stages:
 
 "#;
 
-/// The reference of these kinds.
 pub fn markdown(kinds: &[&Kind]) -> String {
     let mut out = OPENING.to_string();
     out += "## Kinds\n\n| kind | makes | reads | what it does |\n| --- | --- | --- | --- |\n";

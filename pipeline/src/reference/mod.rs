@@ -1,5 +1,5 @@
-//! The reference of all kinds, from their one table: for people, as Markdown, as JSON, and as a
-//! JSON schema of whole workflow files for editors. Nothing of it is written twice by hand.
+//! Reference for all kinds, generated from their table: as text, Markdown, JSON, and as a JSON
+//! schema for editors.
 
 mod markdown;
 mod parameter;
@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 use voxflow_stages::kind::{Kind, Place};
 use voxflow_stages::stage::{Count, Pool, Read};
 
-/// The kinds as data.
 pub fn json(kinds: &[&Kind]) -> Value {
     kinds.iter().map(|kind| one(kind)).collect()
 }
@@ -49,7 +48,7 @@ fn one(kind: &Kind) -> Value {
     })
 }
 
-/// Purpose of a kind: the doc comment of its parameters.
+/// A kind's purpose: the doc comment on its parameter type.
 fn meaning(kind: &Kind) -> String {
     let schema = kind.schema();
     schema.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")

@@ -1,44 +1,39 @@
-//! A parameter of a kind, read off the kind's JSON schema: its path, type in words, default,
-//! meaning.
+//! A parameter's path, type, default and meaning, read from the kind's JSON schema.
 
 use serde_json::{Map, Value};
 use voxflow_stages::kind::Kind;
 
-/// One parameter. Those of nested mappings have dotted paths and follow their mapping.
+/// A parameter; nested parameters follow their mapping with dotted paths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// The dotted path: "optimizer.learning_rate".
+    /// Dotted path: "optimizer.learning_rate".
     pub path: String,
-    /// The type in words: "whole number, at least 0".
+    /// Type as text: "whole number, at least 0".
     pub type_words: String,
-    /// True if the workflow must say it.
     pub required: bool,
-    /// The value it has where the workflow is silent; none where it must not be.
+    /// Value if omitted; `None` if required.
     pub default: Option<Value>,
-    /// The meaning, in one paragraph.
+    /// Meaning, in one paragraph.
     pub doc: String,
-    /// The values it may have, where there are few.
+    /// Allowed values with their meaning, if documented.
     pub choices: Vec<Choice>,
 }
 
-/// A value that a parameter may have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
-    /// The value, as it is written.
     pub value: String,
-    /// The meaning.
     pub doc: String,
 }
 
 impl Parameter {
-    /// The parameters of a kind, in the order of its declaration.
+    /// A kind's parameters in declaration order.
     pub fn all(kind: &Kind) -> Vec<Parameter> {
         let mut found = vec![];
         gather("", kind.schema().as_value(), &mut found);
         found
     }
 
-    /// The default in YAML's flow style; empty where there is none.
+    /// Default in YAML's flow style; empty without a default.
     pub fn default_words(&self) -> String {
         match &self.default {
             None if self.required => "required".to_string(),
@@ -67,8 +62,7 @@ fn gather(path: &str, schema: &Value, found: &mut Vec<Parameter>) {
     }
 }
 
-/// The schema itself where it is a mapping with named keys, or the one mapping beside null and
-/// lists.
+/// The schema itself if a mapping with named keys, or its only mapping beside null and lists.
 fn mapping(schema: &Value) -> Option<&Value> {
     if !properties(schema).is_empty() {
         return Some(schema);
@@ -78,7 +72,7 @@ fn mapping(schema: &Value) -> Option<&Value> {
     mappings.next().filter(|one| !properties(one).is_empty() && mappings.next().is_none())
 }
 
-/// The type of a schema in words that a person writing YAML understands.
+/// A schema's type in YAML terms.
 pub fn type_words(schema: &Value) -> String {
     if let Some(value) = schema.get("const") {
         return flow(value);
@@ -113,7 +107,7 @@ pub fn type_words(schema: &Value) -> String {
     }
 }
 
-/// The name of the type that is not null.
+/// Type name other than null.
 fn type_name(schema: &Value) -> &str {
     match schema.get("type") {
         Some(Value::String(name)) => name,
@@ -163,7 +157,7 @@ fn plural(noun: &str) -> String {
     }
 }
 
-/// A mapping of one key is shown with it, as in `{window: [number, number]}`.
+/// Mappings with a single key show it, as in `{window: [number, number]}`.
 fn object_words(schema: &Value) -> String {
     let fields = properties(schema);
     let required = list(schema, "required").len();
@@ -186,7 +180,7 @@ fn object_words(schema: &Value) -> String {
     }
 }
 
-/// Many mappings that one key tells apart: `{name: flip | noise | gamma, …}`.
+/// Mappings distinguished by a tag: `{name: flip | noise | gamma, …}`.
 fn tagged_words(alternatives: &[&Value]) -> Option<String> {
     const MANY: usize = 4;
     let value = |one: &&Value, key: &str| one["properties"][key].get("const").map(flow);
@@ -198,12 +192,12 @@ fn tagged_words(alternatives: &[&Value]) -> Option<String> {
     Some(format!("{{{key}: {}, …}}", values.join(" | ")))
 }
 
-/// A key inside a mapping in words; a constant (the tag of a variant) is shown with its value.
+/// A mapping's key as text; constants (variant tags) include their value.
 fn tagged(name: &str, field: &Value) -> String {
     field.get("const").map_or_else(|| name.to_string(), |value| format!("{name}: {}", flow(value)))
 }
 
-/// The values that a schema allows, with what they mean, where at least one says what it means.
+/// Allowed values with their meanings; empty if undocumented.
 fn choices(schema: &Value) -> Vec<Choice> {
     let of =
         if type_name(schema) == "array" { schema.get("items").unwrap_or(schema) } else { schema };
@@ -242,13 +236,13 @@ fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
     schema.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// The doc comment as one paragraph.
+/// Doc comment as one paragraph.
 fn doc(schema: &Value) -> String {
     let words = schema.get("description").and_then(Value::as_str).unwrap_or_default();
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A value in YAML's flow style: `[96, 96, 96]`, `{kind: adam}`, `null`.
+/// YAML flow style: `[96, 96, 96]`, `{kind: adam}`, `null`.
 pub fn flow(value: &Value) -> String {
     match value {
         Value::String(words) if words.is_empty() => "\"\"".to_string(),

@@ -1,5 +1,4 @@
-//! A JSON schema of whole workflow files, for editors: each `uses` brings the parameters of its
-//! kind.
+//! JSON schema for workflow files, for editors; each `uses` selects its kind's parameters.
 
 use super::meaning;
 use crate::workflow::stage_resources;
@@ -7,7 +6,6 @@ use serde_json::{Value, json};
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Count;
 
-/// The schema of a workflow made of these kinds.
 pub fn schema(kinds: &[&Kind]) -> Value {
     let uses = |kind: &&Kind| json!({"const": kind.name, "description": meaning(kind)});
     let stage = json!({
@@ -67,7 +65,7 @@ fn one_or_more() -> Value {
     json!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
 }
 
-/// If the stage uses the kind, then `with` holds its parameters and `needs` may name its roles.
+/// Conditional schema: if `uses` names the kind, `with` has its parameters and `needs` its roles.
 fn parameters(kind: &Kind) -> Value {
     let mut with = kind.schema().as_value().clone();
     if let Value::Object(fields) = &mut with {

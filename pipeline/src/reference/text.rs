@@ -1,10 +1,10 @@
-//! The reference for a terminal: the list of kinds, and one kind in full.
+//! Reference for terminals: a list of kinds, and single kinds in full.
 
 use super::{Parameter, count, meaning, runs_in};
 use crate::text_table::{Cell, TextTable};
 use voxflow_stages::kind::Kind;
 
-/// All kinds, one line each.
+/// All kinds, one per line.
 pub fn list(kinds: &[&Kind]) -> TextTable {
     let mut sheet = TextTable::new("", ["kind", "makes", "reads", "what it does"]);
     for kind in kinds {
@@ -19,7 +19,7 @@ pub fn list(kinds: &[&Kind]) -> TextTable {
     sheet
 }
 
-/// One kind in full: what it reads and makes, and its parameters. Lines are at most `width` wide.
+/// A kind's inputs, output and parameters, wrapped to `width` columns.
 pub fn text(kind: &Kind, width: usize) -> String {
     let mut out = format!("{} (version {}, runs in {})\n", kind.name, kind.version, runs_in(kind));
     out += &wrapped(&meaning(kind), 2, width);
@@ -65,7 +65,7 @@ fn one(kind: &Kind, parameter: &Parameter, width: usize) -> String {
     out
 }
 
-/// Words in lines of at most `width`, each with `indent` spaces before it. A word is never cut.
+/// Wraps text to `width` with an indent; long words are not split.
 fn wrapped(words: &str, indent: usize, width: usize) -> String {
     let (mut out, mut line) = (String::new(), String::new());
     for word in words.split_whitespace() {

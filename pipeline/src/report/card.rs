@@ -1,5 +1,5 @@
-//! The model card: `MODEL_CARD.md`, in the sections of NVIDIA's card for its Clara models, filled
-//! from what really ran. What is not known is said to be missing.
+//! Model card `MODEL_CARD.md`, structured like NVIDIA's cards for Clara models, filled from the
+//! run. Unknown facts are marked as missing.
 
 use super::charts::{self, Chart};
 use super::subject::RunSubject;
@@ -14,7 +14,7 @@ use voxflow_stages::stage::Yields;
 
 const MISSING: &str = "Not known from this run.";
 
-/// The card as Markdown and its pictures (file name, SVG); none where the run has no training.
+/// Card as Markdown with its pictures (file name, SVG); `None` for runs without training.
 pub fn card(subject: &RunSubject) -> Option<(String, Vec<(String, String)>)> {
     let stage = subject.stages_with(Yields::Curves).last()?;
     let model = subject.model(stage);
@@ -88,13 +88,13 @@ fn plain_list(names: &[String]) -> String {
     names.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// Warnings of the stages; empty without any.
+/// Stage warnings; empty without any.
 fn warnings(subject: &RunSubject) -> String {
     let line = |(stage, words): (&str, &str)| format!("- `{stage}`: {}\n", plain(words));
     subject.past.record.warnings().map(line).collect()
 }
 
-/// The stages in order, with what each reads.
+/// Stages in order with their inputs.
 fn flow(subject: &RunSubject) -> String {
     let line = |stage: &StageRecord| {
         let needs: Vec<String> =
@@ -197,7 +197,7 @@ fn references(subject: &RunSubject) -> String {
     )
 }
 
-/// Parameters as a list, those of mappings by their dotted path.
+/// Parameters as a list with dotted paths.
 fn listed(params: &Value, without: &[&str]) -> String {
     let rows = tables::ParamRow::flatten("", "", params);
     let kept =
@@ -207,7 +207,7 @@ fn listed(params: &Value, without: &[&str]) -> String {
     if text.is_empty() { format!("{MISSING}\n") } else { text }
 }
 
-/// A chart as SVG; none where it cannot be drawn.
+/// Chart as SVG; `None` if it cannot be drawn.
 fn picture(chart: &Chart) -> Option<String> {
     let points = || chart.series.iter().flat_map(|series| chart.at.iter().zip(&series.values));
     let values: Vec<f64> =

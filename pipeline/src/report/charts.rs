@@ -1,4 +1,4 @@
-//! Charts of a report as data for its script: lines over steps and epochs, and scores by case.
+//! Chart data for the report's script: curves over steps and epochs, scores per case.
 
 use super::subject::{RunSubject, Scored};
 use maud::{Markup, html};
@@ -6,39 +6,33 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use voxflow_stages::stage::Yields;
 
-/// One chart. The script draws it into the element `id`.
+/// A chart; the script draws it into element `id`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Chart {
-    /// The element.
     pub id: String,
-    /// The title.
     #[serde(skip)]
     pub title: String,
-    /// The unit of x.
     pub x: String,
-    /// The values of x, rising.
+    /// X values, ascending.
     pub at: Vec<f64>,
-    /// Names of the x values, if x is an index.
+    /// Names for x values used as indices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
-    /// True if points are drawn instead of lines.
+    /// Draw points instead of lines.
     pub points: bool,
-    /// The lines.
     pub series: Vec<Series>,
 }
 
-/// One line: a value for each x, or none.
+/// A line with a value, or gap, per x.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Series {
-    /// The name.
     pub name: String,
-    /// The values.
     pub values: Vec<Option<f64>>,
-    /// True if there are so few that each is marked.
+    /// True for sparse lines: every value gets a marker.
     pub few: bool,
 }
 
-/// The curves of trainings: loss, validation Dice and learning rate.
+/// Training curves: loss, validation Dice, learning rate.
 pub fn curves(subjects: &[RunSubject]) -> Vec<Chart> {
     let step = |row: &voxflow_stages::Metric| row.step.map(|step| step as f64);
     let epoch = |row: &voxflow_stages::Metric| row.epoch.map(f64::from);
@@ -111,8 +105,7 @@ fn curve(
     }
 }
 
-/// The training's stage where there is one run, the run where there are several, both where both
-/// vary.
+/// Legend name: stage for a single run, run for several, both if both vary.
 fn line_name(subjects: &[RunSubject], subject: &RunSubject, stage: &str) -> String {
     match (subjects.len(), subject.stages_with(Yields::Curves).count()) {
         (1, _) => stage.to_string(),
@@ -121,8 +114,8 @@ fn line_name(subjects: &[RunSubject], subject: &RunSubject, stage: &str) -> Stri
     }
 }
 
-/// The Dice of each case, from the worst to the best of the first line: a line for each label of
-/// one run, or for each run of several.
+/// Dice per case, worst to best by the first line: a line per label for one run, per run for
+/// several.
 pub fn by_case(subjects: &[RunSubject], place: &Scored, id: &str) -> Chart {
     let mut lines: Vec<(String, BTreeMap<String, f64>)> = vec![];
     for subject in subjects {
@@ -165,7 +158,7 @@ pub fn by_case(subjects: &[RunSubject], place: &Scored, id: &str) -> Chart {
     }
 }
 
-/// (label, case, Dice) of each case that has a value.
+/// (label, case, Dice) for cases with a value.
 fn scores(subject: &RunSubject, place: &Scored) -> Vec<(String, String, f64)> {
     let rows = subject.per_case(place).filter(|row| row.found.metric == "dice");
     rows.filter_map(|row| {
@@ -175,7 +168,7 @@ fn scores(subject: &RunSubject, place: &Scored) -> Vec<(String, String, f64)> {
     .collect()
 }
 
-/// The mean over labels of each case.
+/// Mean over labels per case.
 pub fn mean_of_labels(scores: &[(String, String, f64)]) -> BTreeMap<String, f64> {
     let mut sums: BTreeMap<String, (f64, f64)> = BTreeMap::new();
     for (_, case, value) in scores {
@@ -185,12 +178,12 @@ pub fn mean_of_labels(scores: &[(String, String, f64)]) -> BTreeMap<String, f64>
     sums.into_iter().map(|(case, (sum, count))| (case, sum / count)).collect()
 }
 
-/// The mean Dice over labels of each case of one place.
+/// Mean Dice over labels per case, for one stage and grid.
 pub fn dice_of_cases(subject: &RunSubject, place: &Scored) -> BTreeMap<String, f64> {
     mean_of_labels(&scores(subject, place))
 }
 
-/// A figure for each chart; the script draws into it.
+/// Empty figures; the script draws into them.
 pub fn figures(charts: &[Chart]) -> Markup {
     html! {
         div.charts {

@@ -1,13 +1,13 @@
-//! A document: one self-contained HTML file. It opens from disk and asks no server for anything:
-//! its own policy forbids it.
+//! Self-contained HTML documents: opened from disk, with network access forbidden by their own
+//! policy.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// Nothing is fetched from anywhere.
+/// Content security policy: no external resources.
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
-/// A whole file of a title, styles and what its body holds, scripts included.
+/// Assembles a document from title, styles and body (including scripts).
 pub fn document(title: &str, styles: &[&str], body: &Markup) -> String {
     html! {
         (DOCTYPE)

@@ -1,4 +1,4 @@
-//! The stages of a run as a picture: boxes by depth from left to right, lines along their needs.
+//! The stage graph as SVG: boxes by depth from left to right, lines along needs.
 
 use crate::humanize;
 use crate::run::{RunRecord, StageRecord};
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 const BOX: (usize, usize) = (128, 42);
 const GAP: (usize, usize) = (44, 16);
 
-/// More stages than this are a table only: a picture of them would show nothing.
+/// Larger graphs would be unreadable.
 const MOST: usize = 60;
 
-/// The picture as SVG, or nothing where there are too many stages.
+/// The graph; `None` for too many stages.
 pub fn graph(record: &RunRecord) -> Option<Markup> {
     if record.stages.len() > MOST {
         return None;
@@ -35,7 +35,7 @@ pub fn graph(record: &RunRecord) -> Option<Markup> {
     })
 }
 
-/// (column, row) of each stage: the column is the length of the longest way to it.
+/// (column, row) per stage; the column is the longest path's length.
 fn places(record: &RunRecord) -> BTreeMap<&str, (usize, usize)> {
     let mut places: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut filled: Vec<usize> = vec![];

@@ -1,12 +1,11 @@
-//! The jobs of a cluster behind a run's stages: where they ran, and how much of what they asked for
-//! they used.
+//! Cluster jobs behind a run's stages: location, and requested against used resources.
 
 use crate::humanize;
 use crate::job_facts::JobFacts;
 use crate::run::{RunRecord, StageRecord};
 use crate::text_table::{Cell, TextTable};
 
-/// A row for each stage that a job has made; `None` where no job did.
+/// A row per stage made by a job; `None` without jobs.
 pub fn table(record: &RunRecord) -> Option<TextTable> {
     let columns = [
         "stage",

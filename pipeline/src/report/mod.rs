@@ -1,8 +1,8 @@
-//! Reports: what runs did and found, as one HTML page that needs nothing else.
+//! Reports: a run's settings and results as one self-contained HTML page.
 //!
-//! Everything comes from a run's record, tables and outputs; nothing is computed anew here but what
-//! is drawn. `subject` is a run as read, `charts` what is drawn of it, `graph` its stages as a
-//! picture, `sections` the parts of the page, `page` puts them together; `card` is the model card.
+//! Everything comes from the run's record, tables and outputs; only charts are computed. `subject`
+//! reads a run, `charts` prepares its charts, `graph` draws its stages, `sections` renders the
+//! page's parts, `page` assembles them; `card` is the model card.
 
 mod card;
 mod charts;
@@ -24,16 +24,14 @@ use crate::runs::StoredRun;
 use std::path::PathBuf;
 use voxflow_cache::disk;
 
-/// The file of a run's own report.
 const REPORT: &str = "report.html";
-/// The file of a run's model card.
 const CARD: &str = "MODEL_CARD.md";
 
-/// The folder of the card's pictures.
+/// Folder for the model card's pictures.
 const PICTURES: &str = "card";
 
-/// Writes the report of one run, and its model card where it has a training, into the run's folder.
-/// Gives the report's path.
+/// Writes a run's report, and a model card if it trained, into its folder; returns the report's
+/// path.
 pub fn write(run: StoredRun) -> Result<PathBuf> {
     let subject = RunSubject::read(run)?;
     let folder = &subject.past.folder;

@@ -1,4 +1,4 @@
-//! The page: curves, sections and the data that the script draws, in one document.
+//! The report page: curves, sections and chart data in one document.
 
 use super::charts::{self, Chart, figures};
 use super::document::document;
@@ -11,7 +11,7 @@ const UPLOT_STYLE: &str = include_str!("assets/uPlot.min.css");
 const SCRIPT: &str = include_str!("assets/report.js");
 const STYLE: &str = include_str!("assets/report.css");
 
-/// The report of one run, or of several side by side, the first being the baseline.
+/// Report on one run, or several side by side with the first as baseline.
 pub fn page(subjects: &[RunSubject]) -> String {
     let mut drawn = charts::curves(subjects);
     let curves = figures(&drawn);
@@ -32,7 +32,7 @@ pub fn page(subjects: &[RunSubject]) -> String {
     document(&title, &[UPLOT_STYLE, STYLE], &content)
 }
 
-/// JSON that cannot end the element it stands in.
+/// JSON escaped for embedding in a script element.
 fn data(charts: &[Chart]) -> String {
     serde_json::to_string(charts).unwrap_or_else(|_| "[]".into()).replace('<', "\\u003c")
 }

@@ -1,4 +1,4 @@
-//! The parts of a report's page.
+//! Parts of the report page.
 
 use super::charts::{self, Chart, figures};
 use super::subject::{RunSubject, Scored};
@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use voxflow_stages::image::picture::PictureOf;
 use voxflow_stages::stage::Yields;
 
-/// Of more runs a page has a table with one a row, before those with one a column.
+/// With more runs, a table with one run per row precedes those with one per column.
 const FEW: usize = 4;
 
-/// The body of one run's report.
+/// Body for a single run.
 pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
     let record = &subject.past.record;
     html! {
@@ -37,7 +37,7 @@ pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Ma
     }
 }
 
-/// The body of a report of several runs.
+/// Body for several runs.
 pub fn side_by_side(subjects: &[RunSubject], curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
     let sides: Vec<Side> = subjects
         .iter()
@@ -62,7 +62,7 @@ pub fn side_by_side(subjects: &[RunSubject], curves: Markup, drawn: &mut Vec<Cha
     }
 }
 
-/// One sentence: how it ended, what it found, what was made and what reused.
+/// One sentence: outcome, headline score, stages made and reused.
 fn outcome(subject: &RunSubject) -> String {
     let record = &subject.past.record;
     let count = |wanted: Outcome| {
@@ -117,7 +117,7 @@ fn scores(subject: &RunSubject) -> Markup {
     html! { @if !sheet.rows.is_empty() { h2 { "Scores" } (table(&sheet)) } }
 }
 
-/// The scores of single cases of one stage on one grid.
+/// Per-case scores for one stage and grid.
 fn cases(subject: &RunSubject, place: &Scored, at: usize, drawn: &mut Vec<Chart>) -> Markup {
     let chart = charts::by_case(std::slice::from_ref(subject), place, &format!("cases-{at}"));
     let figure = figures(std::slice::from_ref(&chart));
@@ -131,7 +131,7 @@ fn cases(subject: &RunSubject, place: &Scored, at: usize, drawn: &mut Vec<Chart>
     }
 }
 
-/// The worst, the median and the best case of each test in three planes, as the test drew them.
+/// Worst, median and best case per test in three planes, as drawn by the test.
 fn pictures(subject: &RunSubject) -> Markup {
     let tests: Vec<_> = subject
         .stages_with(Yields::TestScores)
@@ -153,7 +153,7 @@ fn pictures(subject: &RunSubject) -> Markup {
     }
 }
 
-/// One picture with what lies left, right, above and below, and the length of its bar.
+/// A picture with orientation marks and its scale bar's length.
 fn picture_of(picture: &PictureOf, source: &str) -> Markup {
     let [left, right, above, below] = picture.plane.marks();
     let what = format!("{}, {} plane", picture.case, picture.plane.word());
@@ -168,7 +168,7 @@ fn picture_of(picture: &PictureOf, source: &str) -> Markup {
     }
 }
 
-/// A row for each case and label, a column for each metric, in the order in which they came.
+/// A row per case and label, a column per metric, in order of appearance.
 fn by_case(rows: &[&MetricRow]) -> TextTable {
     let (mut columns, mut lines) = (OrderedSet::default(), OrderedSet::default());
     let mut values = BTreeMap::new();
@@ -187,7 +187,7 @@ fn by_case(rows: &[&MetricRow]) -> TextTable {
     sheet
 }
 
-/// Items numbered in the order in which they came first.
+/// Distinct items numbered in order of appearance.
 #[derive(Default)]
 struct OrderedSet<T> {
     items: Vec<T>,
@@ -203,7 +203,7 @@ impl<T: Ord + Copy> OrderedSet<T> {
     }
 }
 
-/// The first place where all runs scored single cases.
+/// First stage and grid with per-case scores in all runs.
 fn shared_place(subjects: &[RunSubject]) -> Option<Scored> {
     let mut places = subjects.first()?.scored();
     places.retain(|place| subjects.iter().all(|subject| subject.scored().contains(place)));
@@ -238,7 +238,7 @@ fn cases_of_several(
     }
 }
 
-/// The graph, when each stage worked, and why it ran or did not.
+/// Stage graph, timeline, and reasons.
 fn stages(subject: &RunSubject) -> Markup {
     let record = &subject.past.record;
     let mut sheet = TextTable::new("", ["stage", "kind", "outcome", "made in", "size", "why"]);
@@ -266,7 +266,7 @@ fn stages(subject: &RunSubject) -> Markup {
     }
 }
 
-/// When each stage that was made in this run worked.
+/// Working times of stages made in this run.
 fn timeline(subject: &RunSubject) -> Markup {
     let record = &subject.past.record;
     let all = record.seconds.filter(|seconds| *seconds > 0.0);
@@ -317,7 +317,7 @@ fn circumstances(record: &RunRecord) -> Markup {
     }
 }
 
-/// A sheet as a table that sorts by a click.
+/// A table sortable by clicking.
 fn table(sheet: &TextTable) -> Markup {
     html! {
         div.scroll {
@@ -333,7 +333,7 @@ fn table(sheet: &TextTable) -> Markup {
     }
 }
 
-/// Numbers stand right, outcomes have colours, reasons have room.
+/// CSS class: alignment for numbers, colour for outcomes, width for reasons.
 fn class<'a>(sheet: &'a TextTable, at: usize, cell: &'a Cell) -> Option<&'a str> {
     match (sheet.columns[at].as_str(), cell) {
         _ if sheet.is_numeric(at) => Some("number"),

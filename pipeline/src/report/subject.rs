@@ -1,5 +1,4 @@
-//! A run as a report reads it: its record, its tables, its texts, and what its models say of
-//! themselves.
+//! A run as read for reports: record, tables, texts and model cards.
 
 use crate::error::Result;
 use crate::outputs;
@@ -16,41 +15,36 @@ use voxflow_stages::image::picture::PictureOf;
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::stage::Yields;
 
-/// One run.
 pub struct RunSubject {
-    /// The run's folder and record.
     pub past: StoredRun,
-    /// Its tables.
     pub tables: Tables,
-    /// The workflow with defaults and overrides filled in; empty where it is not there.
+    /// Workflow with defaults and overrides filled in; empty if missing.
     pub resolved: String,
 }
 
 impl RunSubject {
-    /// Reads a run.
     pub fn read(past: StoredRun) -> Result<RunSubject> {
         let tables = tables::read(past.folder.path())?;
         let resolved = fs::read_to_string(past.folder.file("resolved.yaml")).unwrap_or_default();
         Ok(RunSubject { past, tables, resolved })
     }
 
-    /// Name of the run beside others.
+    /// Short name beside other runs.
     pub fn name(&self) -> &str {
         runs::short(&self.past.record.run)
     }
 
-    /// Its summary.
     pub fn summary(&self) -> Summary {
         Summary::of(&self.past.record, &self.tables.metrics)
     }
 
-    /// The stages whose kinds report such metrics.
+    /// Stages whose kinds yield these metrics.
     pub fn stages_with(&self, yields: Yields) -> impl Iterator<Item = &StageRecord> {
         let stages = self.past.record.stages.iter();
         stages.filter(move |stage| Kind::yields_of(&stage.kind) == yields)
     }
 
-    /// Rows of the metrics table that training told of its epochs.
+    /// A training's metric rows per epoch.
     pub fn curve<'a>(
         &'a self,
         metric: &'a str,
@@ -67,7 +61,7 @@ impl RunSubject {
         })
     }
 
-    /// Scores of single cases: of a stage, on a grid.
+    /// Per-case scores for a stage and grid.
     pub fn per_case<'a>(&'a self, place: &'a Scored) -> impl Iterator<Item = &'a MetricRow> {
         let fits = |row: &MetricRow, place: &Scored| {
             row.stage == place.stage
@@ -78,7 +72,7 @@ impl RunSubject {
         self.tables.metrics.iter().filter(move |row| fits(row, place))
     }
 
-    /// Stages and grids with scores of single cases, tests first.
+    /// Stages and grids with per-case scores, tests first.
     pub fn scored(&self) -> Vec<Scored> {
         let mut places: Vec<Scored> = vec![];
         let is_score =
@@ -104,26 +98,25 @@ impl RunSubject {
         places
     }
 
-    /// The number of cases of a stage's scores.
+    /// Number of scored cases in a stage.
     pub fn cases(&self, stage: &str) -> usize {
         let cases = self.tables.metrics.iter().filter(|row| row.stage == stage);
         cases.filter_map(|row| row.found.case.as_deref()).collect::<BTreeSet<_>>().len()
     }
 
-    /// `model.json` of a training, if it is still there.
+    /// A training's `model.json`, if still present.
     pub fn model(&self, stage: &StageRecord) -> Option<ModelCard> {
         serde_json::from_slice(&self.output(stage, "model.json")?).ok()
     }
 
-    /// The listing of the run's dataset, if it is still there.
+    /// The dataset's listing, if still present.
     pub fn listing(&self) -> Option<Listing> {
         let stages = self.past.record.stages.iter();
         let bytes = stages.filter_map(|stage| self.output(stage, "dataset.json")).next()?;
         serde_json::from_slice(&bytes).ok()
     }
 
-    /// The pictures that a test drew and that are still there, each as the address of its own
-    /// bytes.
+    /// A test's pictures with data URLs, if still present.
     pub fn pictures(&self, stage: &StageRecord) -> Vec<(PictureOf, String)> {
         let list = self.output(stage, "pictures.json");
         let list: Vec<PictureOf> =
@@ -135,22 +128,21 @@ impl RunSubject {
         list.into_iter().filter_map(read).map(|(source, picture)| (picture, source)).collect()
     }
 
-    /// An output's bytes, if they are still there.
+    /// An output's content, if still present.
     pub fn output(&self, stage: &StageRecord, name: &str) -> Option<Vec<u8>> {
         let blob = stage.artifact.as_ref()?.get(name)?;
         fs::read(outputs::locate(&self.past, &stage.stage, name, blob)).ok()
     }
 }
 
-/// A stage and grid with scores of single cases.
+/// A stage and grid with per-case scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
-    /// The stage's id.
     pub stage: String,
-    /// The metrics of its kind.
+    /// Metrics its kind yields.
     pub yields: Yields,
-    /// The part of the cases: validation, testing.
+    /// validation or testing.
     pub split: String,
-    /// The grid: resampled, original, roundtrip.
+    /// resampled, original or roundtrip.
     pub grid: Option<String>,
 }

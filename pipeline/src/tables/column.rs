@@ -1,41 +1,37 @@
-//! A column over runs: a fact, a parameter or a final metric, by the name that a person gives it.
+//! Columns over runs: facts, parameters and final metrics, addressed by name.
 
 use super::summary::{Final, Summary};
 use crate::workflow::nearest;
 use std::collections::BTreeSet;
 use voxflow_stages::Metric;
 
-/// The grid whose scores stand beside others and carry its name.
+/// Grid whose scores are shown next to the others, marked by its name.
 const BESIDE: &str = "roundtrip";
 
-/// Columns common to all runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Column {
-    /// Of the run itself: run, workflow, outcome, seconds.
+    /// Run property: run, workflow, outcome, seconds.
     Fact(&'static str),
-    /// A parameter: "model.learning_rate".
+    /// Parameter: "model.learning_rate".
     Param(String),
-    /// A final metric: "score.dice", "final.spleen.dice", "final.dice@roundtrip".
+    /// Final metric: "score.dice", "final.spleen.dice", "final.dice@roundtrip".
     Metric(String),
 }
 
-/// A value of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Datum {
-    /// A number.
     Number(f64),
-    /// Words.
     Words(String),
 }
 
-/// Stands before the name of a metric that a parameter has, too.
+/// Prefix for metrics sharing a parameter's name.
 const METRIC: &str = "metric.";
 
 const FACTS: [&str; 4] = ["run", "workflow", "outcome", "seconds"];
 
 impl Column {
-    /// The column that `word` means in these runs: a whole name, or the end of exactly one, as
-    /// `learning_rate` for `model.learning_rate`. Parameters come before metrics.
+    /// Resolves a name: a full name, or a unique suffix such as `learning_rate` for
+    /// `model.learning_rate`. Parameters take precedence over metrics.
     pub fn named(word: &str, runs: &[Summary]) -> Result<Column, String> {
         if let Some(fact) = FACTS.into_iter().find(|fact| *fact == word) {
             return Ok(Column::Fact(fact));
@@ -73,8 +69,8 @@ impl Column {
         })
     }
 
-    /// The name that is unique among all columns of these runs: a metric that is called like a
-    /// parameter (a training's learning rate at its end) is "metric.model.learning_rate".
+    /// Unique heading; a metric sharing a parameter's name (a training's final learning rate)
+    /// becomes "metric.model.learning_rate".
     pub fn heading(&self, params: &BTreeSet<String>) -> String {
         match self {
             Column::Metric(name) if params.contains(name) => format!("{METRIC}{name}"),
@@ -82,7 +78,6 @@ impl Column {
         }
     }
 
-    /// Its whole name.
     pub fn name(&self) -> &str {
         match self {
             Column::Fact(name) => name,
@@ -90,7 +85,7 @@ impl Column {
         }
     }
 
-    /// Its value in a run; none where the run does not have it.
+    /// Value in a run, if any.
     pub fn of(&self, run: &Summary) -> Option<Datum> {
         match self {
             Column::Fact("seconds") => run.seconds.map(Datum::Number),
@@ -104,7 +99,7 @@ impl Column {
         }
     }
 
-    /// A parameter as it is written.
+    /// A parameter's text.
     pub fn written<'a>(&self, run: &'a Summary) -> Option<&'a str> {
         let Column::Param(name) = self else { return None };
         run.params
@@ -113,7 +108,7 @@ impl Column {
             .map(|param| &*param.value)
     }
 
-    /// The row of a metric in a run.
+    /// A metric's row in a run.
     pub fn metric<'a>(&self, run: &'a Summary) -> Option<&'a Final> {
         let Column::Metric(name) = self else { return None };
         run.finals.iter().find(|one| {
@@ -123,21 +118,21 @@ impl Column {
         })
     }
 
-    /// True if it holds scores of the testing cases, by which nothing should be chosen.
+    /// True for scores on testing cases, unsuitable for choosing.
     pub fn is_testing(&self, runs: &[Summary]) -> bool {
         runs.iter().any(|run| {
             self.metric(run).is_some_and(|one| one.found.split.as_deref() == Some("testing"))
         })
     }
 
-    /// True if less is better: distances, losses, errors, times, memory.
+    /// True if lower is better: distances, losses, errors, times, memory.
     pub fn is_better_low(&self) -> bool {
         matches!(self, Column::Metric(name) if less_is_better(name))
             || *self == Column::Fact("seconds")
     }
 }
 
-/// True if less of a metric is better.
+/// True if lower is better for a metric.
 pub fn less_is_better(metric: &str) -> bool {
     let last = metric.rsplit('.').next().unwrap_or(metric);
     let last = last.split('@').next().unwrap_or(last);
@@ -146,13 +141,13 @@ pub fn less_is_better(metric: &str) -> bool {
 }
 
 impl Datum {
-    /// A number where it can be read as one.
+    /// Parses a number, else keeps the text.
     pub fn of(text: &str) -> Datum {
         text.parse().map_or_else(|_| Datum::Words(text.to_string()), Datum::Number)
     }
 }
 
-/// The parameters of the runs, in the order in which they came first.
+/// All parameters, in order of appearance.
 pub fn params(runs: &[Summary]) -> Vec<Column> {
     let places = runs.iter().flat_map(|run| &run.params).map(|param| (&*param.stage, &*param.key));
     in_order(places)
@@ -161,7 +156,7 @@ pub fn params(runs: &[Summary]) -> Vec<Column> {
         .collect()
 }
 
-/// The final metrics of the runs, in the order in which they came first.
+/// All final metrics, in order of appearance.
 pub fn metrics(runs: &[Summary]) -> Vec<Column> {
     let places = runs.iter().flat_map(|run| &run.finals).map(|one| {
         let found = &one.found;
@@ -172,7 +167,7 @@ pub fn metrics(runs: &[Summary]) -> Vec<Column> {
     in_order(places).into_iter().map(name).collect()
 }
 
-/// The name of a final metric's column: stage, label where it is of one, metric.
+/// Column name for a final metric: stage, label if any, metric.
 pub fn metric_name(stage: &str, found: &Metric) -> String {
     joined(stage, found.label.as_deref(), &found.metric, found.grid.as_deref() == Some(BESIDE))
 }
@@ -193,7 +188,7 @@ fn ambiguous(word: &str, fitting: &[&Column]) -> String {
     format!("'{word}' could be {}: write one of them", names.join(", "))
 }
 
-/// Each once, in the order in which they came first.
+/// Distinct items in order of appearance.
 fn in_order<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = BTreeSet::new();
     items.filter(|item| seen.insert(*item)).collect()

@@ -1,4 +1,4 @@
-//! A comparison of runs: the parameters that differ, and the final metrics against the first run.
+//! Comparing runs: differing parameters, and final metrics against the first run.
 
 use super::column::metric_name;
 use super::summary::{Final, MetricKey, Param, Summary, metric_key, unequal_test_sets};
@@ -8,54 +8,46 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use voxflow_stages::Metric;
 
-/// One of two runs whose cases are compared.
+/// A run in a per-case comparison.
 #[derive(Clone, Debug)]
 pub struct Side {
-    /// Its name in the comparison.
     pub name: String,
-    /// Its tables.
     pub tables: Tables,
 }
 
-/// A parameter that differs: its place, and its value in each run (none where it is not there).
+/// A differing parameter with its value per run, if any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParamLine {
-    /// The stage's id.
     pub stage: String,
-    /// The dotted path.
     pub key: String,
-    /// One for each run.
     pub values: Vec<Option<String>>,
 }
 
-/// A final metric: its place, and its value in each run.
+/// A final metric with its value per run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricLine {
-    /// The stage's id.
     pub stage: String,
-    /// The metric, with split, label and grid; nothing else of it counts.
+    /// Metric with split, label and grid; other fields are ignored.
     pub what: Metric,
-    /// One for each run.
     pub values: Vec<Option<f64>>,
 }
 
-/// Two or more runs side by side. The first is the baseline.
+/// Two or more runs; the first is the baseline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// The names of the runs.
     pub runs: Vec<String>,
-    /// Parameters that are not equal in all of them.
+    /// Parameters that are not equal in all runs.
     pub params: Vec<ParamLine>,
-    /// Final metrics: summaries, the last epoch where there are epochs.
+    /// Summary metrics, at the last epoch for curves.
     pub metrics: Vec<MetricLine>,
-    /// The set of testing cases of each run.
+    /// Testing set per run.
     pub test_sets: Vec<Option<String>>,
-    /// A note where these differ.
+    /// Note on different testing sets.
     pub note: Option<&'static str>,
 }
 
 impl Comparison {
-    /// Compares runs, called by these names. With `measured`, times, speeds and memory too.
+    /// Compares runs under these names; `measured` includes times, speeds and memory.
     pub fn of(names: &[&str], runs: &[Summary], measured: bool) -> Comparison {
         Comparison {
             runs: names.iter().map(|name| name.to_string()).collect(),
@@ -66,7 +58,7 @@ impl Comparison {
         }
     }
 
-    /// The parameters that differ, one row each.
+    /// Differing parameters, one per row.
     pub fn params_sheet(&self) -> TextTable {
         let columns =
             ["stage", "parameter"].map(String::from).into_iter().chain(self.runs.iter().cloned());
@@ -83,7 +75,7 @@ impl Comparison {
         sheet
     }
 
-    /// The final metrics, each further run with its difference from the first.
+    /// Final metrics, with differences from the first run.
     pub fn metrics_sheet(&self) -> TextTable {
         let mut columns = ["stage", "split", "label", "grid", "metric"].map(String::from).to_vec();
         for (at, run) in self.runs.iter().enumerate() {
@@ -99,7 +91,6 @@ impl Comparison {
         sheet
     }
 
-    /// The comparison as one object.
     pub fn json(&self) -> Value {
         let by_run = |values: Vec<Value>| -> Value {
             Value::Object(self.runs.iter().cloned().zip(values).collect())
@@ -130,13 +121,13 @@ impl Comparison {
 }
 
 impl MetricLine {
-    /// True if one of the names is its metric's, or that of its column.
+    /// True if any name matches the metric or its column.
     pub fn is_named(&self, names: &[String]) -> bool {
         let column = metric_name(&self.stage, &self.what);
         names.iter().any(|name| *name == self.what.metric || *name == column)
     }
 
-    /// The value of a run less that of the first; none for the first itself.
+    /// Difference from the first run; `None` for the first itself.
     pub fn difference(&self, at: usize) -> Option<f64> {
         if at == 0 { None } else { Some(self.values[at]? - self.values[0]?) }
     }
@@ -164,7 +155,7 @@ impl MetricLine {
     }
 }
 
-/// The parameters whose values are not the same in all runs, stages in the order of the first run.
+/// Parameters differing between runs, in the first run's stage order.
 fn differing(runs: &[Summary]) -> Vec<ParamLine> {
     fn place(param: &Param) -> (&str, &str) {
         (&param.stage, &param.key)
@@ -203,7 +194,7 @@ fn finals(runs: &[Summary], measured: bool) -> Vec<MetricLine> {
     in_order(runs.iter().flat_map(of).map(|(at, _)| at)).into_iter().filter_map(line).collect()
 }
 
-/// Each once, in the order in which they came first.
+/// Distinct items in order of appearance.
 fn in_order<T: Ord + Copy>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = std::collections::BTreeSet::new();
     items.filter(|item| seen.insert(*item)).collect()

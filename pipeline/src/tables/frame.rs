@@ -1,5 +1,5 @@
-//! A frame: columns of a type each, as one Parquet file. The door to polars; its eager half only,
-//! since starting the lazy engine would take longer than writing a run's tables.
+//! Typed columns in a Parquet file; the only file using polars. Eager API only: starting the lazy
+//! engine takes longer than writing a run's tables.
 
 use crate::text_table::{Cell, TextTable};
 use polars::prelude::*;
@@ -10,15 +10,14 @@ use time::OffsetDateTime;
 use voxflow_cache::disk;
 use voxflow_stages::{Error, Result, Trouble};
 
-/// Columns of equal length.
+/// Columns with equal length.
 pub(super) struct Frame(DataFrame);
 
-/// Columns being gathered.
+/// Builder for a frame.
 #[derive(Default)]
 pub(super) struct Columns(Vec<Column>);
 
 impl Columns {
-    /// Adds a column of words.
     pub fn text<'a>(
         mut self,
         name: &str,
@@ -28,31 +27,27 @@ impl Columns {
         self
     }
 
-    /// Adds a column of small counts.
     pub fn small(mut self, name: &str, values: impl Iterator<Item = Option<u32>>) -> Columns {
         self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
         self
     }
 
-    /// Adds a column of counts.
     pub fn count(mut self, name: &str, values: impl Iterator<Item = Option<u64>>) -> Columns {
         self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
         self
     }
 
-    /// Adds a column of numbers.
     pub fn number(mut self, name: &str, values: impl Iterator<Item = Option<f64>>) -> Columns {
         self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
         self
     }
 
-    /// Adds a column of yes and no.
     pub fn flag(mut self, name: &str, values: impl Iterator<Item = bool>) -> Columns {
         self.0.push(Column::new(name.into(), values.collect::<Vec<_>>()));
         self
     }
 
-    /// Adds a column of moments, to the microsecond, in UTC.
+    /// Adds UTC times with microsecond resolution.
     pub fn moment(
         mut self,
         name: &str,
@@ -65,14 +60,13 @@ impl Columns {
         self
     }
 
-    /// The frame of the columns.
     pub fn frame(self) -> Result<Frame> {
         DataFrame::new_infer_height(self.0).map(Frame).trouble("tables")
     }
 }
 
 impl Frame {
-    /// Reads a file; one that is not there is an empty frame.
+    /// Reads a file; a missing file gives an empty frame.
     pub fn read(path: &Path) -> Result<Frame> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -93,7 +87,7 @@ impl Frame {
         }
     }
 
-    /// The columns of a sheet.
+    /// Converts a table.
     pub fn of(sheet: &TextTable) -> Result<Frame> {
         let columns =
             sheet.columns.iter().enumerate().fold(Columns::default(), |columns, (at, name)| {
@@ -114,7 +108,7 @@ impl Frame {
         columns.frame()
     }
 
-    /// The bytes of a Parquet file.
+    /// Serialises to Parquet.
     pub fn bytes(mut self) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(16 << 10);
         let writer = ParquetWriter::new(&mut bytes)
@@ -124,39 +118,38 @@ impl Frame {
         Ok(bytes)
     }
 
-    /// Writes the file as a whole: beside it, then renamed over it. Not fsynced.
+    /// Replaces a file atomically, without fsync.
     pub fn write(self, path: &Path) -> Result<()> {
         Ok(disk::replace(path, &self.bytes()?)?)
     }
 
-    /// The number of rows.
     pub fn height(&self) -> usize {
         self.0.height()
     }
 
-    /// The words of a column; null where it is not there.
+    /// Text column; nulls if missing.
     pub fn text(&self, name: &str) -> Result<Vec<Option<String>>> {
         self.column(name, &DataType::String, |column| {
             Ok(column.str()?.iter().map(|value| value.map(str::to_string)).collect())
         })
     }
 
-    /// The counts of a column.
+    /// Count column; nulls if missing.
     pub fn count(&self, name: &str) -> Result<Vec<Option<u64>>> {
         self.column(name, &DataType::UInt64, |column| Ok(column.u64()?.iter().collect()))
     }
 
-    /// The numbers of a column.
+    /// Number column; nulls if missing.
     pub fn number(&self, name: &str) -> Result<Vec<Option<f64>>> {
         self.column(name, &DataType::Float64, |column| Ok(column.f64()?.iter().collect()))
     }
 
-    /// The flags of a column.
+    /// Flag column; nulls if missing.
     pub fn flag(&self, name: &str) -> Result<Vec<Option<bool>>> {
         self.column(name, &DataType::Boolean, |column| Ok(column.bool()?.iter().collect()))
     }
 
-    /// The moments of a column.
+    /// Time column; nulls if missing.
     pub fn moment(&self, name: &str) -> Result<Vec<Option<OffsetDateTime>>> {
         self.column(
             name,
@@ -186,7 +179,7 @@ impl Frame {
         }
     }
 
-    /// Names and types of the columns, in words.
+    /// Column names and types, for tests.
     #[cfg(test)]
     pub fn schema(&self) -> String {
         let columns: Vec<String> = self
@@ -199,7 +192,7 @@ impl Frame {
     }
 }
 
-/// A sheet as the bytes of a Parquet file: numbers as f64, counts as u64, everything else as text.
+/// Converts a table to Parquet: numbers as f64, counts as u64, everything else as text.
 pub fn parquet(sheet: &TextTable) -> Result<Vec<u8>> {
     Frame::of(sheet)?.bytes()
 }

@@ -1,4 +1,4 @@
-//! The rows of a run, gathered from its events.
+//! Collects a run's table rows from its events.
 
 use super::metrics::MetricRow;
 use super::params::ParamRow;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use voxflow_stages::Message;
 
-/// Rows gathered from events, without a disk.
+/// Rows in memory.
 #[derive(Default)]
 pub(crate) struct Gathering {
     run_id: String,
@@ -19,13 +19,12 @@ pub(crate) struct Gathering {
 }
 
 impl Gathering {
-    /// For a run with these parameters.
     pub(crate) fn new(run_id: String, params: Vec<ParamRow>) -> Gathering {
         let tables = Tables { params, ..Tables::default() };
         Gathering { run_id, tables, ..Gathering::default() }
     }
 
-    /// Takes what the tables hold of an event.
+    /// Adds an event's contribution.
     pub(crate) fn take(&mut self, event: &Event) {
         match &event.fact {
             Fact::RunStarted { run, workflow, stages, .. } => {
@@ -70,7 +69,7 @@ fn row(run_id: &str, finished: &Finished) -> StageRow {
     }
 }
 
-/// Milliseconds since 1970 as a moment in UTC.
+/// Converts milliseconds since 1970.
 pub(crate) fn moment(at_ms: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)

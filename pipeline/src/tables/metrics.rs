@@ -1,33 +1,27 @@
-//! The metrics table: one row for each value that a stage found or measured.
+//! Metrics table: a row per value found or measured by a stage.
 
 use super::frame::{Columns, Frame};
 use time::OffsetDateTime;
 use voxflow_stages::{Metric, Result};
 
-/// A value, and which stage of which run told it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricRow {
-    /// The run.
     pub run_id: String,
-    /// The workflow's name.
     pub workflow: String,
-    /// The stage's id.
     pub stage: String,
-    /// The stage's kind.
     pub kind: String,
-    /// The metric.
     pub found: Metric,
-    /// When it was told; kept to the microsecond.
+    /// Time of arrival, in microseconds.
     pub at: OffsetDateTime,
 }
 
 impl MetricRow {
-    /// True if it sums up: of no single case, and of no step inside an epoch.
+    /// True for summaries: no single case, and no step inside an epoch.
     pub fn is_summary(&self) -> bool {
         self.found.case.is_none() && (self.found.step.is_none() || self.found.epoch.is_some())
     }
 
-    /// True if it stands at the end of its stage: a summary of no single epoch.
+    /// True for results at a stage's end: summaries without epoch.
     pub fn is_final(&self) -> bool {
         self.is_summary() && self.found.epoch.is_none()
     }

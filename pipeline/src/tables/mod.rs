@@ -1,9 +1,8 @@
-//! The tables of a run: metrics, stages and parameters, each a Parquet file in the run's folder.
+//! A run's tables: metrics, stages and parameters as Parquet files.
 //!
-//! `summary` is the run in short, for comparisons; `compare`, `run_table` and `variants` put runs
-//! beside each other, below each other, and together. Tables are views of the journal, written
-//! whole (temporary file, then rename) and not fsynced; one that is found damaged is made again of
-//! it. Only this folder says `polars`; everything outside sees plain rows.
+//! `summary` condenses a run for comparisons; `compare` shows runs side by side, `run_table` one
+//! per row, `variants` a sweep. Tables are views on the journal, replaced atomically without fsync;
+//! damaged tables are rebuilt. Only this folder uses `polars`; callers see plain rows.
 
 mod column;
 mod compare;

@@ -1,5 +1,4 @@
-//! Two runs on the same cases: which got better, which worse, and whether chance alone would do
-//! that.
+//! Two runs on the same cases: improvements, losses, and a significance test.
 
 use super::compare::Side;
 use super::metrics::MetricRow;
@@ -9,33 +8,31 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
 
-/// The scores of one stage and grid of two runs, case by case.
+/// Per-case scores from two runs, for one stage and grid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairedScores {
-    /// The runs, the baseline first.
+    /// Run names, baseline first.
     pub runs: [String; 2],
-    /// The stage.
     pub stage: String,
-    /// The grid of its scores.
     pub grid: Option<String>,
-    /// Mean Dice over labels of each case in both runs, the greatest loss first.
+    /// Mean Dice over labels per case in both runs, greatest loss first.
     pub cases: Vec<(String, [f64; 2])>,
-    /// The test; none where no case differs.
+    /// `None` if no case differs.
     pub test: Option<Wilcoxon>,
 }
 
-/// The Wilcoxon signed-rank test, two-sided.
+/// Two-sided Wilcoxon signed-rank test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wilcoxon {
-    /// Probability of differences at least as one-sided by chance (two-sided p-value).
+    /// Two-sided p-value.
     pub p: f64,
-    /// The effect size: the matched-pairs rank-biserial correlation, (W₊ − W₋) / (W₊ + W₋), from −1
-    /// (every case worse) to 1 (every case better).
+    /// Effect size: matched-pairs rank-biserial correlation, (W₊ − W₋) / (W₊ + W₋), from −1 (every
+    /// case worse) to 1 (every case better).
     pub effect: f64,
 }
 
 impl PairedScores {
-    /// The pairs of every stage and grid that both runs scored case by case.
+    /// Pairs for every stage and grid scored per case in both runs.
     pub fn of(baseline: &Side, other: &Side) -> Vec<PairedScores> {
         let (first, second) = (by_case(&baseline.tables.metrics), by_case(&other.tables.metrics));
         let shared =
@@ -61,7 +58,7 @@ impl PairedScores {
             .collect()
     }
 
-    /// The cases, the greatest loss first.
+    /// Cases, greatest loss first.
     pub fn sheet(&self) -> TextTable {
         let [one, two] = &self.runs;
         let grid = self.grid.as_deref().map(|grid| format!(", {grid} grid")).unwrap_or_default();
@@ -79,7 +76,7 @@ impl PairedScores {
         sheet
     }
 
-    /// One sentence: how many cases got better and worse, and what to think of it.
+    /// One sentence: cases improved and worsened, with the test's verdict.
     pub fn sentence(&self) -> String {
         let count =
             |fits: fn(f64) -> bool| self.cases.iter().filter(|(_, [a, b])| fits(b - a)).count();
@@ -102,7 +99,6 @@ impl PairedScores {
         )
     }
 
-    /// Everything as one object.
     pub fn json(&self) -> Value {
         let case = |(case, values): &(String, [f64; 2])| json!({"case": case, "values": values});
         json!({
@@ -113,7 +109,7 @@ impl PairedScores {
     }
 }
 
-/// Something of each case, by stage and grid.
+/// Values by (stage, grid) and case.
 type ByCase<'a, T> = BTreeMap<(&'a str, Option<&'a str>), BTreeMap<&'a str, T>>;
 
 /// Mean Dice over labels by (stage, grid) and case.
@@ -134,9 +130,8 @@ fn means(sums: BTreeMap<&str, (f64, f64)>) -> BTreeMap<&str, f64> {
     sums.into_iter().map(|(case, (sum, count))| (case, sum / count)).collect()
 }
 
-/// The test of differences: exact for at most 50 without ties, else by the normal approximation
-/// with corrections for ties and continuity. Zeros are left out (Wilcoxon 1945), as in SciPy's
-/// `wilcoxon`.
+/// Wilcoxon test: exact for at most 50 differences without ties, else a normal approximation with
+/// tie and continuity corrections. Zeros are dropped (Wilcoxon 1945), like SciPy's `wilcoxon`.
 fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     let mut left: Vec<f64> =
         differences.iter().copied().filter(|difference| *difference != 0.0).collect();
@@ -155,8 +150,7 @@ fn wilcoxon(differences: &[f64]) -> Option<Wilcoxon> {
     Some(Wilcoxon { p: p.min(1.0), effect: (2.0 * above - all) / all })
 }
 
-/// Ranks of sizes in rising order, equal ones sharing their mean; and Σ(t³ − t) over groups of t
-/// ties.
+/// Ranks by ascending size with ties averaged, and Σ(t³ − t) over groups with t ties.
 fn ranks(sorted: &[f64]) -> (Vec<f64>, f64) {
     let (mut ranks, mut ties) = (vec![], 0.0);
     for group in sorted.chunk_by(|a, b| a.abs() == b.abs()) {
@@ -167,7 +161,7 @@ fn ranks(sorted: &[f64]) -> (Vec<f64>, f64) {
     (ranks, ties)
 }
 
-/// 2·P(W ≤ w): of the 2ⁿ choices of signs, those whose rank sum is at most w.
+/// 2·P(W ≤ w), counting sign assignments with rank sum at most w among all 2ⁿ.
 fn exact_p(count: usize, w: usize) -> f64 {
     let most = count * (count + 1) / 2;
     let mut ways = vec![0.0; most + 1];

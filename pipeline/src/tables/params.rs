@@ -1,24 +1,22 @@
-//! The parameters table: what every stage was told, one row a value.
+//! Parameters table: one row per value.
 
 use super::frame::{Columns, Frame};
 use serde_json::Value;
 use voxflow_stages::Result;
 
-/// One parameter of one stage of one run.
+/// A parameter in a stage.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ParamRow {
-    /// The run.
     pub run_id: String,
-    /// The stage's id.
     pub stage: String,
-    /// The dotted path of the parameter: "optimizer.learning_rate".
+    /// Dotted path: "optimizer.learning_rate".
     pub key: String,
-    /// The value: words as they are, anything else as JSON.
+    /// Strings unquoted, anything else as JSON.
     pub value: String,
 }
 
 impl ParamRow {
-    /// The rows of a stage's parameters: mappings become dotted paths, lists stay whole.
+    /// Flattens a stage's parameters: mappings become dotted paths, lists stay whole.
     pub fn flatten(run_id: &str, stage: &str, params: &Value) -> Vec<ParamRow> {
         let mut rows = vec![];
         walk("", params, &mut |key, value| {

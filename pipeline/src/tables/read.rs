@@ -1,4 +1,4 @@
-//! Reads the tables of a run. A damaged table is made again of the journal first.
+//! Reads a run's tables, rebuilding damaged ones first.
 
 use super::frame::Frame;
 use super::metrics::{self, MetricRow};
@@ -8,8 +8,7 @@ use super::{params, stages};
 use std::path::Path;
 use voxflow_stages::Result;
 
-/// Reads the three tables of a run's folder. A table that is not there is empty; a column that is
-/// not there (an older run) is null.
+/// Reads the three tables. Missing tables are empty; missing columns (older runs) are null.
 pub fn read(run_dir: &Path) -> Result<Tables> {
     [STAGES, PARAMS].iter().try_for_each(|name| mend(run_dir, name))?;
     Ok(Tables {
@@ -19,7 +18,7 @@ pub fn read(run_dir: &Path) -> Result<Tables> {
     })
 }
 
-/// Reads the metrics table alone.
+/// Reads only the metrics table.
 pub fn read_metrics(run_dir: &Path) -> Result<Vec<MetricRow>> {
     mend(run_dir, METRICS)?;
     metrics::rows(&Frame::read(&run_dir.join(METRICS))?)

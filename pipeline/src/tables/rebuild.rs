@@ -1,5 +1,4 @@
-//! The tables made again of what they are views of: the journal, and the parameters and the place
-//! in a sweep in `run.json`.
+//! Rebuilds tables from the journal and `run.json`.
 
 use super::gathering::Gathering;
 use super::params::ParamRow;
@@ -11,8 +10,8 @@ use crate::run::RunFolder;
 use std::path::Path;
 use voxflow_stages::{Error, Result};
 
-/// Writes the tables of the run in `folder` anew. A line of the journal that cannot be read is left
-/// out and said; a journal that is not the sealed one is not believed.
+/// Rebuilds a run's tables. Unreadable journal lines are skipped with a warning; a journal failing
+/// its checksum is an error.
 pub fn rebuild(folder: &Path) -> Result<()> {
     const JOURNAL: &str = "events.jsonl";
     let path = folder.join(JOURNAL);
@@ -45,7 +44,7 @@ pub fn rebuild(folder: &Path) -> Result<()> {
     write(folder, &gathering.tables)
 }
 
-/// Makes the table `name` again if it is not the one that the run ended with.
+/// Rebuilds the table `name` if its checksum differs.
 pub(super) fn mend(folder: &Path, name: &str) -> Result<()> {
     let whole =
         checksums::is_whole(folder, name).map_err(|error| Error::failed(error.to_string()))?;

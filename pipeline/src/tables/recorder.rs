@@ -1,4 +1,4 @@
-//! The recorder: gathers the tables of a run from its events and writes them into its folder.
+//! Observer that collects a run's tables and writes them to its folder.
 
 use super::gathering::Gathering;
 use super::params::ParamRow;
@@ -10,10 +10,10 @@ use crate::run::RunRecord;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Tables on disk are at most about this much older than the last finished stage.
+/// Maximum age of tables on disk, relative to the last finished stage.
 const REWRITE_AFTER_MS: i64 = 10_000;
 
-/// Writes the tables at the end of a run, and now and then before.
+/// Writes tables at the run's end and occasionally before.
 pub struct Recorder {
     folder: PathBuf,
     gathering: Gathering,
@@ -21,8 +21,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// For the run in `folder`, with the parameters of its stages as understood (credentials
-    /// stripped).
+    /// For the run in `folder`, with its stages' parsed parameters (credentials removed).
     pub fn new<'a>(
         folder: &Path,
         params: impl IntoIterator<Item = (&'a str, &'a Value)>,
@@ -37,7 +36,7 @@ impl Recorder {
         Recorder { folder: folder.to_path_buf(), gathering, written_at_ms: 0 }
     }
 
-    /// The rows so far.
+    /// Rows so far.
     pub fn tables(&self) -> &Tables {
         &self.gathering.tables
     }

@@ -1,4 +1,4 @@
-//! A roster: many runs, one a row, with what differs among them and what they found.
+//! Runs as rows, with differing parameters and results as columns.
 
 use super::column::{self, Column, Datum};
 use super::summary::{Summary, unequal_test_sets};
@@ -9,31 +9,28 @@ use std::collections::BTreeSet;
 use voxflow_stages::Kind;
 use voxflow_stages::stage::Yields;
 
-/// The metrics that people see of each scoring stage, unless they name others.
+/// Metrics shown per scoring stage by default.
 const SHOWN: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
-/// Structures whose prediction is empty; shown where there are any.
+/// Count of structures with empty predictions; shown if nonzero.
 const MISSED: &str = "missed";
-/// The most parameters that people see.
+/// Maximum number of parameters shown.
 const MOST_PARAMS: usize = 8;
 
-/// Runs and the columns over them.
+/// Runs with their columns.
 #[derive(Clone, Debug)]
 pub struct RunTable {
-    /// The runs in their order.
     pub runs: Vec<Summary>,
-    /// The run that others are compared with.
+    /// Run to compare against.
     pub baseline: Option<Summary>,
     /// Parameters that differ.
     params: Vec<Column>,
-    /// Final metrics.
     metrics: Vec<Column>,
-    /// The names of all parameters, those that do not differ included.
+    /// Names of all parameters, including equal ones.
     known: BTreeSet<String>,
 }
 
 impl RunTable {
-    /// The runs with all parameters that differ and all metrics; with `measured` times and memory
-    /// too.
+    /// Table with all differing parameters and metrics; `measured` includes times and memory.
     pub fn new(runs: Vec<Summary>, baseline: Option<Summary>, measured: bool) -> RunTable {
         let differs =
             |column: &Column| runs.iter().any(|run| column.of(run) != column.of(&runs[0]));
@@ -48,15 +45,14 @@ impl RunTable {
         RunTable { runs, baseline, params, metrics, known }
     }
 
-    /// A short table for people, with differences from the first run.
+    /// Short table with differences from the first run.
     pub fn in_short(runs: &[Summary]) -> TextTable {
         let mut roster = RunTable::new(runs.to_vec(), runs.first().cloned(), false);
         roster.for_people();
         roster.sheet(true)
     }
 
-    /// Keeps only these metrics, by the names of their columns or by the names of the metrics
-    /// alone.
+    /// Keeps only these metrics, by column or metric name.
     pub fn only(&mut self, names: &[String]) {
         let ends = |column: &Column, name: &String| {
             column.name() == name || column.name().ends_with(&format!(".{name}"))
@@ -64,8 +60,8 @@ impl RunTable {
         self.metrics.retain(|metric| names.iter().any(|name| ends(metric, name)));
     }
 
-    /// Keeps mean scores on validation and testing cases, else of the training, and few parameters.
-    /// Gives how many parameters are left out.
+    /// Keeps mean scores on validation and testing cases (else the training's) and few parameters;
+    /// returns the number of omitted parameters.
     pub fn for_people(&mut self) -> usize {
         let of_kinds = |wanted: &[Yields]| -> Vec<Column> {
             let fits = |metric: &&Column| {
@@ -84,21 +80,20 @@ impl RunTable {
         self.few_params()
     }
 
-    /// True if a count of missed structures is above 0 in any run: its other scores then are means
-    /// over fewer cases.
+    /// True if any run missed structures; its other means then cover fewer cases.
     fn misses(&self, column: &Column) -> bool {
         let values = self.runs.iter().filter_map(|run| column.metric(run)?.found.value);
         values.into_iter().any(|missed| missed > 0.0)
     }
 
-    /// Keeps as many parameters as people can take in. Gives how many are left out.
+    /// Truncates parameters to [`MOST_PARAMS`]; returns the number omitted.
     pub fn few_params(&mut self) -> usize {
         let more = self.params.len().saturating_sub(MOST_PARAMS);
         self.params.truncate(MOST_PARAMS);
         more
     }
 
-    /// Sorts by a column: what is better first, words by the alphabet, runs without a value last.
+    /// Sorts by a column: best first, text alphabetically, runs without value last.
     pub fn sort(&mut self, by: &Column, reverse: bool) {
         let metric = matches!(by, Column::Metric(_)) && !by.is_better_low();
         let falling = metric != reverse;
@@ -109,7 +104,7 @@ impl RunTable {
         });
     }
 
-    /// The runs as rows. For people runs have short names, and the baseline is marked.
+    /// Rows; `people` selects short run names and marks the baseline.
     pub fn sheet(&self, people: bool) -> TextTable {
         let workflows = self.runs.iter().any(|run| run.workflow != self.runs[0].workflow);
         let mut columns = vec!["run".to_string()];
@@ -164,7 +159,6 @@ fn difference(metric: &Column, run: &Summary, baseline: &Summary) -> Cell {
 }
 
 impl Datum {
-    /// As a cell of a sheet.
     pub fn cell(self) -> Cell {
         match self {
             Datum::Number(number) => Cell::Number(number),
@@ -172,7 +166,7 @@ impl Datum {
         }
     }
 
-    /// Numbers by size and before words, words by the alphabet.
+    /// Numbers by size and before text; text alphabetically.
     pub fn order(&self, other: &Datum) -> Ordering {
         match (self, other) {
             (Datum::Number(a), Datum::Number(b)) => a.total_cmp(b),

@@ -1,5 +1,4 @@
-//! Scores for people: what baselines, `validate` and `test` found for each label, side by side, and
-//! the one number of a run.
+//! Score tables for reading, and a run's headline score.
 
 use super::metrics::MetricRow;
 use crate::text_table::{Cell, TextTable};
@@ -7,8 +6,7 @@ use voxflow_stages::Kind;
 use voxflow_stages::Metric;
 use voxflow_stages::stage::Yields;
 
-/// The metrics shown for each label, in this order, each with its heading. Others are left to
-/// `show`.
+/// Metrics shown per label with their headings, in this order; `show` prints the rest.
 const SHOWN: [(&str, &str); 6] = [
     ("dice", "dice"),
     ("hd95_mm", "hd95 mm"),
@@ -18,14 +16,14 @@ const SHOWN: [(&str, &str); 6] = [
     ("false_positive", "false positive"),
 ];
 
-/// The grids in the order of their weight.
+/// Grids in order of precedence.
 const GRIDS: [&str; 3] = ["original", "resampled", "roundtrip"];
 
-/// Identity of a group of scores: stage, split, grid and label.
+/// Identity of a score group: stage, split, grid and label.
 type ScoreGroup<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
-/// A row for each scoring stage, split, grid and label, in the order in which they came; the mean
-/// over labels follows where there are several. Empty where nothing was scored.
+/// A row per scoring stage, split, grid and label, in order of appearance, with the mean over
+/// several labels. Empty without scores.
 pub fn scores(rows: &[MetricRow]) -> TextTable {
     let scored: Vec<&MetricRow> = rows.iter().filter(|row| is_score(row)).collect();
     let columns =
@@ -57,7 +55,7 @@ fn place(row: &MetricRow) -> ScoreGroup<'_> {
     (&row.stage, found.split.as_deref(), found.grid.as_deref(), found.label.as_deref())
 }
 
-/// The places in the order in which they came, without the mean over a single label.
+/// Groups in order of appearance, omitting means over a single label.
 fn places<'a>(rows: &[&'a MetricRow]) -> Vec<ScoreGroup<'a>> {
     let mut places: Vec<ScoreGroup> = vec![];
     for row in rows {
@@ -71,7 +69,7 @@ fn places<'a>(rows: &[&'a MetricRow]) -> Vec<ScoreGroup<'a>> {
     places.iter().filter(|one| one.3.is_some() || labels(one) != 2).copied().collect()
 }
 
-/// Counts as counts; of what went wrong nothing where nothing did.
+/// Counts as integers; zero error counts as empty cells.
 fn cell(metric: &str, value: Option<f64>) -> Cell {
     match (metric, value) {
         ("missed" | "false_positive", Some(0.0)) => Cell::Empty,
@@ -82,13 +80,13 @@ fn cell(metric: &str, value: Option<f64>) -> Cell {
     }
 }
 
-/// The one number of a run: the mean Dice of its last test, or else of its last validation, or else
-/// of the validation inside its training. With the stage that found it.
+/// Headline score with its stage: mean Dice from the last test, else the last validation, else
+/// validation during training.
 pub fn headline(rows: &[MetricRow]) -> Option<(&str, f64)> {
     headline_of(rows.iter().map(|row| (&*row.stage, &*row.kind, &row.found)))
 }
 
-/// The same of rows as stage, kind and metric.
+/// [`headline`] for (stage, kind, metric) rows.
 pub(super) fn headline_of<'a>(
     rows: impl DoubleEndedIterator<Item = (&'a str, &'a str, &'a Metric)> + Clone,
 ) -> Option<(&'a str, f64)> {

@@ -1,40 +1,32 @@
-//! The stages table: what became of each stage of a run, and at what cost.
+//! Stages table: outcome and cost per stage.
 
 use super::frame::{Columns, Frame};
 use crate::job_facts::JobFacts;
 use time::OffsetDateTime;
 use voxflow_stages::Result;
 
-/// One stage of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StageRow {
-    /// The run.
     pub run_id: String,
-    /// The stage's id.
     pub stage: String,
-    /// The stage's kind.
     pub kind: String,
-    /// The recipe's fingerprint in hex; none where the recipe was never known.
+    /// Hexadecimal; `None` if never determined.
     pub fingerprint: Option<String>,
     /// made, reused, failed or skipped.
     pub outcome: String,
-    /// Items made.
     pub items_made: u64,
-    /// Items reused.
     pub items_reused: u64,
-    /// When work or recall began.
+    /// Start of making or recall.
     pub started_at: Option<OffsetDateTime>,
     /// Wall time in seconds.
     pub seconds: Option<f64>,
-    /// Processor time, in seconds.
     pub cpu_seconds: Option<f64>,
-    /// The most memory held, in bytes.
     pub peak_rss_bytes: Option<u64>,
-    /// The device of the maker, in words.
+    /// Maker's device as text.
     pub device: Option<String>,
-    /// The reason why it ran, failed or was skipped.
+    /// Reason for making, failing or skipping.
     pub reason: Option<String>,
-    /// The job of a cluster that made it.
+    /// Cluster job, if any.
     pub job: Option<JobFacts>,
 }
 
@@ -67,7 +59,7 @@ fn jobs(rows: &[StageRow]) -> impl Iterator<Item = Option<&JobFacts>> {
     rows.iter().map(|row| row.job.as_ref())
 }
 
-/// The jobs of a table's rows; of one that was written before there were any, none.
+/// Jobs per row; `None` in tables written before jobs existed.
 fn jobs_of(frame: &Frame) -> Result<Vec<Option<JobFacts>>> {
     let (mut node, mut id) = (frame.text("node")?, frame.text("job")?);
     let (queued, attempts) = (frame.number("queue_seconds")?, frame.count("attempts")?);

@@ -1,8 +1,8 @@
-//! The summary of a run: what a comparison needs of it, in one small file beside its tables.
+//! Run summaries: data for comparisons in one small file beside the tables.
 //!
-//! A view: it is made of `run.json` and the metrics table, carries their sizes and times and its
-//! own digest, and is made again where it is missing, damaged, or they have changed. So a thousand
-//! runs are compared without reading millions of rows.
+//! A cache over `run.json` and the metrics table, tagged with their sizes and times and its own
+//! digest; recomputed if missing, damaged or outdated. Comparing a thousand runs then avoids
+//! reading millions of rows.
 
 use super::metrics::MetricRow;
 use super::params::ParamRow;
@@ -20,55 +20,44 @@ use std::time::UNIX_EPOCH;
 use voxflow_cache::{Digest, disk};
 use voxflow_stages::Metric;
 
-/// The file of the summary in a run's folder.
+/// File name in a run's folder.
 pub const SUMMARY: &str = "summary";
 
-/// The summary of a run for comparisons.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// The run's id.
     pub run: String,
-    /// The workflow's name.
     pub workflow: String,
-    /// The outcome.
     pub outcome: RunOutcome,
-    /// When it began, in milliseconds since 1970.
+    /// Start in milliseconds since 1970.
     pub started_at_ms: i64,
     /// Wall time in seconds.
     pub seconds: Option<f64>,
-    /// The sweep it is part of.
     pub sweep: Option<Sweep>,
-    /// Its parameters, stage by stage.
+    /// Parameters by stage.
     pub params: Vec<Param>,
-    /// Its final metrics: of no single case, the last epoch where there are epochs.
+    /// Summary metrics, at the last epoch for curves.
     pub finals: Vec<Final>,
-    /// The set of testing cases that it was scored on, as a short digest of their names.
+    /// Short digest over the testing cases' names.
     pub test_set: Option<String>,
 }
 
-/// A parameter of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Param {
-    /// The stage's id.
     pub stage: String,
-    /// The dotted path.
+    /// Dotted path.
     pub key: String,
-    /// The value: words as they are, anything else as JSON.
+    /// Strings unquoted, anything else as JSON.
     pub value: String,
 }
 
-/// A final metric of a stage.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Final {
-    /// The stage's id.
     pub stage: String,
-    /// Its kind.
     pub kind: String,
-    /// The metric.
     pub found: Metric,
 }
 
-/// A summary as it lies in the folder, with what it was made of.
+/// File content: summary with its sources' stamps.
 #[derive(Serialize, Deserialize)]
 struct Kept<'a> {
     record: Stamp,
@@ -76,11 +65,10 @@ struct Kept<'a> {
     summary: Cow<'a, Summary>,
 }
 
-/// By what a changed file is known: its size and its time of change; nothing where it is not there.
+/// Size and modification time for detecting changes; `None` if missing.
 type Stamp = Option<(u64, u64)>;
 
 impl Summary {
-    /// Sums up a run.
     pub fn of(record: &RunRecord, metrics: &[MetricRow]) -> Summary {
         let params = record
             .stages
@@ -101,7 +89,7 @@ impl Summary {
         }
     }
 
-    /// The summary in a run's folder, made anew where there is none that fits.
+    /// Reads a run's summary, recomputing it if outdated.
     pub fn read(folder: &RunFolder) -> Result<Summary> {
         match fs::read(folder.file(SUMMARY)).ok().and_then(|bytes| kept(&bytes)) {
             Some(kept)
@@ -123,12 +111,12 @@ impl Summary {
         }
     }
 
-    /// Keeps the summary of a run whose record and tables have just been written.
+    /// Stores the summary right after record and tables were written.
     pub(super) fn write(&self, folder: &Path) {
         self.keep(folder, stamps(folder));
     }
 
-    /// Writes the file; where that cannot be done the next reader makes it again.
+    /// Writes the file; on failure the next reader recomputes.
     fn keep(&self, folder: &Path, (record, metrics): (Stamp, Stamp)) {
         let kept = Kept { record, metrics, summary: Cow::Borrowed(self) };
         let Ok(text) = serde_json::to_string(&kept) else { return };
@@ -138,12 +126,12 @@ impl Summary {
         }
     }
 
-    /// The final metrics; measurements of time, speed and memory only where asked.
+    /// Final metrics; `measured` includes time, speed and memory.
     pub fn finals_of(&self, measured: bool) -> impl Iterator<Item = &Final> {
         self.finals.iter().filter(move |one| measured || !one.found.measured)
     }
 
-    /// The one number of a run, with the stage that found it.
+    /// Headline score with its stage.
     pub fn headline(&self) -> Option<(&str, f64)> {
         super::scores::headline_of(
             self.finals.iter().map(|one| (one.stage.as_str(), one.kind.as_str(), &one.found)),
@@ -151,7 +139,7 @@ impl Summary {
     }
 }
 
-/// The content of a file if its first line is the digest of its second.
+/// Parses a file whose first line is the digest of its second.
 fn kept(bytes: &[u8]) -> Option<Kept<'static>> {
     let (digest, text) = std::str::from_utf8(bytes).ok()?.trim_end().split_once('\n')?;
     (Digest::of(text.as_bytes()).to_hex() == digest).then(|| serde_json::from_str(text).ok())?
@@ -166,7 +154,7 @@ fn stamps(folder: &Path) -> (Stamp, Stamp) {
     (stamp("run.json"), stamp(METRICS))
 }
 
-/// A note where runs were scored on different testing cases.
+/// Note on runs tested on different cases.
 pub fn unequal_test_sets(runs: &[Summary]) -> Option<&'static str> {
     let sets: BTreeSet<&String> = runs.iter().filter_map(|run| run.test_set.as_ref()).collect();
     (sets.len() > 1).then_some(
@@ -175,7 +163,7 @@ pub fn unequal_test_sets(runs: &[Summary]) -> Option<&'static str> {
     )
 }
 
-/// The digest of the names of all cases in rows of the testing part; `None` if there are none.
+/// Short digest over testing case names; `None` without any.
 fn test_set(rows: &[MetricRow]) -> Option<String> {
     let testing = rows.iter().filter(|row| row.found.split.as_deref() == Some("testing"));
     let cases: BTreeSet<&str> = testing.filter_map(|row| row.found.case.as_deref()).collect();
@@ -191,8 +179,7 @@ pub(super) fn metric_key<'a>(stage: &'a str, found: &'a Metric) -> MetricKey<'a>
     (stage, found.split.as_deref(), found.label.as_deref(), found.grid.as_deref(), &*found.metric)
 }
 
-/// The row without an epoch, or else that of the last epoch, of each metric, in the order in which
-/// they came first.
+/// Last value per metric: the row without epoch, else the last epoch's, in order of appearance.
 fn finals(rows: &[MetricRow]) -> Vec<Final> {
     let mut at: BTreeMap<MetricKey, usize> = BTreeMap::new();
     let mut last: Vec<&MetricRow> = vec![];

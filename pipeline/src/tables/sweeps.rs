@@ -1,4 +1,4 @@
-//! The sweep table: which variant of which sweep a run is, one row a swept value.
+//! Sweep table: a run's variant, one row per swept value.
 
 use super::frame::{Columns, Frame};
 use crate::humanize;
@@ -6,10 +6,10 @@ use crate::run::Sweep;
 use std::path::Path;
 use voxflow_stages::Result;
 
-/// The file of the sweep table in the folder of a run that is part of a sweep.
+/// File name in a sweep run's folder.
 pub const SWEEP: &str = "sweep.parquet";
 
-/// Writes the table into a run's folder. It never changes.
+/// Writes the table; it never changes afterwards.
 pub fn write_sweep(run_dir: &Path, run_id: &str, sweep: &Sweep) -> Result<()> {
     frame(run_id, sweep)?.write(&run_dir.join(SWEEP))
 }

@@ -1,5 +1,5 @@
-//! The variants of a sweep, one a row: scores as mean and standard deviation over folds and seeds,
-//! and which variant is the best by its validation.
+//! A sweep's variants: mean and standard deviation over folds and seeds, and the best by validation
+//! score.
 
 use super::column::{Datum, less_is_better};
 use super::summary::{Final, Summary};
@@ -12,56 +12,48 @@ use std::collections::BTreeMap;
 use voxflow_stages::Kind;
 use voxflow_stages::stage::Yields;
 
-/// The other scores shown beside that which decides.
+/// Scores shown beside the deciding one.
 const BESIDE: [&str; 3] = ["dice", "hd95_mm", "surface_dice"];
-/// Scores of the validation cases: whatever chooses looks at these.
+/// Split used for choosing.
 const VALIDATION: &str = "validation";
-/// Scores of the testing cases, there once the chosen variant is tested.
+/// Split scored only for the chosen variant.
 const TESTING: &str = "testing";
 
-/// The variants of one sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variants {
-    /// The sweep's id.
     pub sweep: String,
-    /// The workflow's name.
     pub workflow: String,
-    /// The metric that decides.
+    /// Deciding metric.
     pub by: String,
-    /// The variants, in the order of their numbers until sorted.
+    /// Variants by number until sorted.
     pub rows: Vec<VariantScores>,
-    /// The number of the best, where one can be named.
+    /// Best variant's number, if determinable.
     pub best: Option<usize>,
 }
 
-/// One variant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VariantScores {
-    /// Its number, from 1.
+    /// Numbered from 1.
     pub number: usize,
-    /// Its values by dotted path.
+    /// Values by dotted path.
     pub values: BTreeMap<String, Value>,
-    /// Number of runs.
     pub runs: usize,
-    /// Number of finished runs.
     pub done: usize,
-    /// Its scores by column: "validation dice", "testing dice".
+    /// Scores by column: "validation dice", "testing dice".
     pub scores: BTreeMap<String, Spread>,
 }
 
-/// Mean and spread of values.
+/// Mean and spread.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// The arithmetic mean.
     pub mean: f64,
-    /// The standard deviation of the sample (n − 1); none of a single value.
+    /// Sample standard deviation (n − 1); `None` for a single value.
     pub sd: Option<f64>,
-    /// Number of values.
     pub n: usize,
 }
 
 impl Spread {
-    /// Of values; none of none.
+    /// `None` without values.
     pub fn of(values: &[f64]) -> Option<Spread> {
         let n = values.len();
         let mean = values.iter().sum::<f64>() / n as f64;
@@ -77,7 +69,7 @@ impl Spread {
 }
 
 impl Variants {
-    /// The variants of the runs of one sweep, judged by a validation metric.
+    /// Groups a sweep's runs into variants, judged by a validation metric.
     pub fn of(sweep: &str, runs: &[Summary], by: &str) -> Variants {
         let mut numbers: Vec<usize> = members(runs).map(|(sweep, _)| sweep.variant).collect();
         numbers.sort_unstable();
@@ -91,8 +83,8 @@ impl Variants {
         variants
     }
 
-    /// The best by the mean of the deciding metric, among those with the most scored runs: a
-    /// variant that misses folds is not comparable. The first of equals.
+    /// Best mean among variants with the most scored runs: a variant lacking folds is not
+    /// comparable. Ties go to the first.
     fn choose(&self) -> Option<usize> {
         let score = |row: &VariantScores| row.scores.get(&self.deciding()).copied();
         let most = self.rows.iter().filter_map(score).map(|spread| spread.n).max()?;
@@ -105,12 +97,11 @@ impl Variants {
         whole.rev().max_by(|one, two| worth(one).total_cmp(&worth(two))).map(|row| row.number)
     }
 
-    /// The column that decides.
+    /// Deciding column.
     pub fn deciding(&self) -> String {
         format!("{VALIDATION} {}", self.by)
     }
 
-    /// The best variant.
     pub fn winner(&self) -> Option<&VariantScores> {
         self.rows.iter().find(|row| Some(row.number) == self.best)
     }
@@ -120,7 +111,7 @@ impl Variants {
         self.rows.iter().map(|row| row.runs - row.done).sum()
     }
 
-    /// Sorts by a column: scores from the best, values rising. False where there is no such column.
+    /// Sorts by a column: scores best first, values ascending. False if unknown.
     pub fn sort(&mut self, column: &str) -> bool {
         if self.paths().contains(&column) {
             let key = |row: &VariantScores| {
@@ -141,7 +132,6 @@ impl Variants {
         known
     }
 
-    /// The swept paths.
     pub fn paths(&self) -> Vec<&str> {
         self.rows
             .first()
@@ -149,8 +139,7 @@ impl Variants {
             .unwrap_or_default()
     }
 
-    /// The names of the columns of scores: the deciding one, other validation scores, testing
-    /// scores.
+    /// Score columns: the deciding one, other validation scores, testing scores.
     pub fn columns(&self) -> Vec<String> {
         let parts = [VALIDATION, TESTING].into_iter();
         let all = parts.flat_map(|part| {
@@ -161,7 +150,7 @@ impl Variants {
         all.filter(|column| self.rows.iter().any(|row| row.scores.contains_key(column))).collect()
     }
 
-    /// A row for each variant, for people.
+    /// Table for reading, one row per variant.
     pub fn sheet(&self) -> TextTable {
         let columns = self.columns();
         let heads = std::iter::once("variant".to_string())
@@ -193,7 +182,7 @@ impl Variants {
         sheet
     }
 
-    /// The same for programs: means and deviations in columns of their own, numbers in full.
+    /// Table for programs: separate columns for mean and deviation, full precision.
     pub fn full_sheet(&self) -> TextTable {
         let columns = self.columns();
         let mut heads = vec!["sweep_id".to_string(), "variant".to_string()];
@@ -220,7 +209,7 @@ impl Variants {
     }
 }
 
-/// The runs that are part of a sweep, those that only test the chosen variant too.
+/// A sweep's runs, including final tests of the chosen variant.
 fn members(runs: &[Summary]) -> impl Iterator<Item = (&Sweep, &Summary)> {
     runs.iter().filter_map(|run| Some((run.sweep.as_ref()?, run)))
 }
@@ -245,8 +234,7 @@ fn variant(number: usize, runs: &[Summary], by: &str) -> VariantScores {
     VariantScores { number, values, runs: tried.len(), done, scores }
 }
 
-/// The mean over labels of a metric on one part of the cases: of the last stage that scores a
-/// model, else of the last validation of the training.
+/// Mean over labels on one split: from the last scoring stage, else the training's last validation.
 fn score(run: &Summary, part: &str, metric: &str) -> Option<f64> {
     let fits = |one: &&Final, yields: Yields| {
         let found = &one.found;

@@ -1,4 +1,4 @@
-//! The axes of a sweep as they are written: dotted paths with lists of values, `folds` and `seeds`.
+//! Parses sweep axes: dotted paths with value lists, `folds` and `seeds`.
 
 use super::StageSpec;
 use super::check::{WorkflowChecker, keys};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use voxflow_stages::stage::{ArtifactType, Yields};
 
 impl WorkflowChecker<'_> {
-    /// The axes, those that only repeat last.
+    /// All axes, repeating ones last.
     pub(super) fn sweep(&mut self, top: &Map<String, Value>, stages: &[StageSpec]) -> Vec<Axis> {
         let fields = match top.get("sweep") {
             None | Some(Value::Null) => return vec![],
@@ -57,7 +57,7 @@ impl WorkflowChecker<'_> {
         Some(axis)
     }
 
-    /// Finds a path that leads nowhere; the values are checked when each run of the sweep is.
+    /// Reports paths leading nowhere; values are checked later per run.
     fn leads_somewhere(&mut self, axis: &Axis, here: &[String]) {
         let mut trial = self.document.value.clone();
         for (path, value) in axis.settings.iter().flatten() {
@@ -69,7 +69,7 @@ impl WorkflowChecker<'_> {
         }
     }
 
-    /// Two axes over one path would overwrite each other.
+    /// Reports paths varied by two axes, which would overwrite each other.
     fn each_once(&mut self, axes: &[Axis]) {
         let mut seen = BTreeSet::new();
         for (path, _) in axes.iter().flat_map(|axis| &axis.settings[0]) {
@@ -105,7 +105,7 @@ fn settings(paths: &str, values: &Value) -> Result<Settings, String> {
     values.iter().map(together).collect()
 }
 
-/// `folds: 5`: each variant validated on every fold in turn.
+/// `folds: 5`: validates each variant on every fold.
 fn folds(count: &Value, stages: &[StageSpec]) -> AxisSettings {
     let count = count.as_u64().filter(|count| *count >= 2);
     let count = count.ok_or("must be a whole number from 2")?;
@@ -134,7 +134,7 @@ fn folds(count: &Value, stages: &[StageSpec]) -> AxisSettings {
     Ok(((0..count).map(|fold| vec![(path("fold"), json!(fold))]).collect(), common))
 }
 
-/// `seeds: [0, 1, 2]`: each variant trained once with every seed.
+/// `seeds: [0, 1, 2]`: trains each variant with every seed.
 fn seeds(seeds: &Value, stages: &[StageSpec]) -> AxisSettings {
     let wanted = "must be a list of whole numbers from 0";
     let seeds = seeds

@@ -1,4 +1,4 @@
-//! From a document to a workflow: every mistake is found, all at once, before any work.
+//! From document to workflow: finds all mistakes at once, before any work.
 
 use super::diagnostic::{Diagnostic, either, nearest};
 use super::environment::{self, Environment};
@@ -17,10 +17,10 @@ use voxflow_stages::stage::Seed;
 const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
 const STAGE_KEYS: [&str; 4] = ["uses", "needs", "with", "resources"];
 
-/// Nobody reads more at once, and each is compared with all that could have been meant.
+/// Limits output and work: every mistake is compared with all valid words.
 const MOST_MISTAKES: usize = 200;
 
-/// Checks a document with its overrides. `form` holds the mistakes already known.
+/// Checks a document with its overrides; `form` holds known mistakes.
 pub fn check(
     mut document: Document,
     form: Vec<Diagnostic>,
@@ -43,7 +43,6 @@ pub fn check(
     }
 }
 
-/// A document under examination.
 pub(super) struct WorkflowChecker<'a> {
     pub(super) document: &'a mut Document,
     pub(super) kinds: &'static [Kind],
@@ -51,13 +50,12 @@ pub(super) struct WorkflowChecker<'a> {
     mistakes: Vec<Diagnostic>,
 }
 
-/// A path of keys.
 pub(super) fn keys(path: &[&str]) -> Vec<String> {
     path.iter().map(|key| (*key).to_string()).collect()
 }
 
 impl WorkflowChecker<'_> {
-    /// Notes a mistake at a path; `on_key` points at the key, otherwise at the value.
+    /// Records a mistake at a path; `on_key` points to the key instead of the value.
     pub(super) fn say(
         &mut self,
         path: &[String],
@@ -181,7 +179,7 @@ impl WorkflowChecker<'_> {
         number
     }
 
-    /// The stages in the order of the file, and whether all are sound.
+    /// Stages in file order; true if all are valid.
     fn stages(&mut self, top: &Map<String, Value>, seed: Option<u64>) -> (Vec<StageSpec>, bool) {
         let Some(fields) =
             top.get("stages").and_then(Value::as_object).filter(|fields| !fields.is_empty())
@@ -312,7 +310,7 @@ impl WorkflowChecker<'_> {
         }
     }
 
-    /// The parameters as written (with the workflow's seed) and as understood.
+    /// Parameters as written (with the workflow's seed) and as parsed.
     fn params(
         &mut self,
         path: &[String],
@@ -355,7 +353,7 @@ impl WorkflowChecker<'_> {
         }
     }
 
-    /// The trouble with a scalar that lacks its quotes, by what the file says.
+    /// Message for a scalar that needs quotes.
     fn quoted(&self, at: &[String], finding: &SchemaFinding, params: &Value) -> Option<String> {
         let written = self.document.written(at).filter(|_| finding.wants_quotes)?;
         let value = finding.path.iter().try_fold(params, |value, key| match value {
@@ -365,7 +363,7 @@ impl WorkflowChecker<'_> {
         Some(validate::unquoted(written, value))
     }
 
-    /// The value with the variables in its strings filled in.
+    /// Fills in variables in all strings.
     fn expanded(&mut self, value: &Value, path: &mut Vec<String>) -> Value {
         match value {
             Value::String(text) => match environment::expand(text, self.environment) {
@@ -428,7 +426,7 @@ impl WorkflowChecker<'_> {
     }
 }
 
-/// The dotted key inside a stage, without the leading `with`.
+/// Dotted key inside a stage, without the leading `with`.
 fn below_with(rest: &[String]) -> Option<String> {
     let rest = if rest.first().is_some_and(|key| key == "with") && rest.len() > 1 {
         &rest[1..]

@@ -1,37 +1,29 @@
-//! A mistake in a workflow: where, what, and the nearest right word.
+//! Mistakes in a workflow: location, message, suggestion.
 
 use std::fmt;
 
-/// A position in a workflow or on the command line.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceSpan {
-    /// In the workflow's file; both count from 1.
-    File {
-        /// The line.
-        line: usize,
-        /// The column.
-        column: usize,
-    },
-    /// On the command line: the `--set` as given.
+    /// Line and column, from 1.
+    File { line: usize, column: usize },
+    /// The `--set` argument.
     Set(String),
-    /// Nowhere in particular.
+    /// Unknown.
     Nowhere,
 }
 
-/// One thing that is wrong with a workflow, found before any work.
+/// A mistake found before any work.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Diagnostic {
-    /// The file as named on the command line.
+    /// File as named on the command line.
     pub file: String,
-    /// The position.
     pub place: SourceSpan,
-    /// The stage it is in.
     pub stage: Option<String>,
-    /// The key it is about, dotted.
+    /// Dotted key.
     pub key: Option<String>,
-    /// The trouble and the way out.
+    /// Trouble and remedy.
     pub trouble: String,
-    /// The right word that is nearest to what was written.
+    /// Suggested word.
     pub nearest: Option<String>,
 }
 
@@ -53,7 +45,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The word among `known` that was most likely meant, if any is near.
+/// Most similar word among `known`, if any is close.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let wanted = word.to_lowercase();
     known
@@ -68,7 +60,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate.to_string())
 }
 
-/// Words for people: "'a', 'b' or 'c'".
+/// "'a', 'b' or 'c'".
 pub fn either<S: AsRef<str>>(words: &[S]) -> String {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.as_ref())).collect();
     match quoted.split_last() {

@@ -1,18 +1,19 @@
-//! `${NAME}` and `${NAME:-default}` in string values, as in docker compose; `$$` is a dollar sign.
+//! Expands `${NAME}` and `${NAME:-default}` in strings, as in docker compose; `$$` is a dollar
+//! sign.
 
 use crate::secret;
 
-/// Lookup of a variable by name.
+/// Looks up a variable.
 pub type Environment<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// The variables of this process. Those that are secrets by their names are hidden from then on.
+/// Variables from this process; values of secret-looking names are hidden from then on.
 pub fn process(name: &str) -> Option<String> {
     let value = std::env::var(name).ok()?;
     secret::remember(name, &value);
     Some(value)
 }
 
-/// The text with its variables filled in, or what is wrong with it.
+/// Expands a text, or describes its mistake.
 pub fn expand(text: &str, environment: &Environment) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -61,16 +62,14 @@ fn variable(inside: &str, environment: &Environment) -> Result<String, String> {
     }
 }
 
-/// A variable in a text.
+/// A reference to a variable.
 #[derive(Debug, PartialEq)]
 pub struct Variable {
-    /// Its name.
     pub name: String,
-    /// The default if it is not set.
     pub default: Option<String>,
 }
 
-/// The variables that a text names, as far as [`expand`] understands it.
+/// Variables referenced in a text, as understood by [`expand`].
 pub fn variables(text: &str) -> Vec<Variable> {
     let mut found = vec![];
     let mut rest = text;
@@ -90,7 +89,7 @@ pub fn variables(text: &str) -> Vec<Variable> {
     found
 }
 
-/// The text such that [`expand`] gives it back.
+/// Escapes a text; inverse of [`expand`].
 pub fn escape(text: &str) -> String {
     text.replace('$', "$$")
 }

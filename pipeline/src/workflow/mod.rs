@@ -1,10 +1,9 @@
-//! Workflows: the file of an experiment, read, checked and sorted. A [`Workflow`] is valid or does
-//! not exist.
+//! Workflow files: reading, checking and sorting. A [`Workflow`] is always valid.
 //!
-//! `parse` and `source_map` read the text, `overrides` is `--set`, `environment` fills in variables,
-//! `schema`, `validate` and `roles` find mistakes, `check` puts them together, `resolved`
-//! writes it back. `paths` looks for a person's own files. `axes` reads a sweep, `sweep` is the
-//! runs it comes to.
+//! `parse` and `source_map` read the text, `overrides` handles `--set`, `environment` expands
+//! variables, `schema`, `validate` and `roles` find mistakes, `check` combines them, `resolved`
+//! writes a workflow back. `paths` checks user files. `axes` parses a sweep, `sweep` expands it
+//! into runs.
 
 mod axes;
 mod check;
@@ -40,7 +39,7 @@ pub use sweep::Variant;
 use voxflow_stages::Kind;
 
 impl Workflow {
-    /// Reads and checks a workflow's text. `file` is how mistakes name it.
+    /// Parses and checks a workflow; `file` is its name in mistakes.
     pub fn parse(
         file: &str,
         text: &[u8],

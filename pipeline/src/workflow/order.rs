@@ -1,11 +1,10 @@
-//! The order of stages: each after those it needs, otherwise as written; or the circle that forbids
-//! it.
+//! Topological order of stages, stable with respect to the file, or the cycle preventing it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The order of `0..needs.len()`, where `needs[i]` lists what must come before `i`; or one circle,
-/// each followed by what it needs.
+/// Orders `0..needs.len()`, with `needs[i]` listing predecessors of `i`; on failure returns a
+/// cycle, each index followed by a need.
 pub fn topological(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     let mut readers = vec![vec![]; needs.len()];
     for (reader, needs) in needs.iter().enumerate() {
@@ -30,7 +29,7 @@ pub fn topological(needs: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     }
 }
 
-/// Follows needs that were never placed until one comes again.
+/// Follows unplaced needs until one repeats.
 fn circle(needs: &[Vec<usize>], missing: &[usize], start: usize) -> Vec<usize> {
     let mut path = vec![start];
     while let Some(&next) =

@@ -1,5 +1,4 @@
-//! `--set PATH=VALUE`, the values of a sweep, and its axes on the command line: what is written in
-//! a file and elsewhere too.
+//! Overrides: `--set PATH=VALUE`, sweep values, and sweep axes from the command line.
 
 use super::diagnostic::{SourceSpan, nearest};
 use super::parse;
@@ -8,30 +7,26 @@ use super::{schema, stage_resources, validate};
 use serde_json::{Map, Value};
 use voxflow_stages::Kind;
 
-/// A value for a dotted path: `model.learning_rate`, or `seed` and `name` of the workflow itself.
+/// A value for a dotted path: `model.learning_rate`, or the workflow's own `seed` and `name`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
-    /// The path as written.
     pub path: String,
-    /// The value.
     pub value: Setting,
-    /// Its position.
     pub place: SourceSpan,
 }
 
-/// A value to set.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Setting {
-    /// As on the command line: YAML, typed by the schema of the parameter.
+    /// Command-line text: YAML, typed by the parameter's schema.
     Text(String),
-    /// As in a sweep's list.
+    /// Value from a sweep's list.
     Value(Value),
-    /// An axis of the sweep: what stands under `sweep` in a file.
+    /// Sweep axis: content for `sweep` in the file.
     Axis(Value),
 }
 
 impl Override {
-    /// From `PATH=VALUE`.
+    /// Parses `PATH=VALUE`.
     pub fn parse(words: &str) -> Result<Override, String> {
         let (path, value) = words
             .split_once('=')
@@ -43,8 +38,7 @@ impl Override {
         })
     }
 
-    /// An axis from `--over PATH=V1,V2`; several paths that change together are
-    /// `PATH,PATH=[V,V],[V,V]`.
+    /// Parses `--over PATH=V1,V2`; coupled paths are `PATH,PATH=[V,V],[V,V]`.
     pub fn over(words: &str) -> Result<Override, String> {
         let example = "as in model.learning_rate=0.001,0.002";
         let (path, values) = words
@@ -55,7 +49,7 @@ impl Override {
         Ok(Override::axis(path.trim(), values, format!("--over {words}")))
     }
 
-    /// An axis that a flag names.
+    /// Axis from a flag.
     pub fn axis(name: &str, values: Value, flag: String) -> Override {
         Override {
             path: name.to_string(),
@@ -64,8 +58,7 @@ impl Override {
         }
     }
 
-    /// Writes the value into a workflow's value. Returns the path it was written to, or the trouble
-    /// with the nearest right word.
+    /// Writes the value into a workflow. Returns the path written, or trouble with a suggestion.
     pub fn apply(
         &self,
         workflow: &mut Value,
@@ -149,7 +142,7 @@ impl Override {
     }
 }
 
-/// The path that was meant by one with 'stages' or 'with' in it, or without its stage.
+/// Corrects a path containing 'stages' or 'with', or lacking its stage.
 fn meant(keys: &[&str], stages: &Map<String, Value>, kinds: &[Kind]) -> Option<String> {
     let own = |key: &str| stages.contains_key(key);
     match keys {
@@ -180,7 +173,7 @@ fn schema_of_top(key: &str) -> &'static str {
     if key == "seed" { "integer" } else { "string" }
 }
 
-/// Puts a value at a path of keys and indices, making mappings on the way.
+/// Puts a value at a path of keys and indices, creating mappings as needed.
 fn put(target: &mut Value, path: &[&str], value: Value) -> Result<(), String> {
     let Some((key, rest)) = path.split_first() else {
         *target = value;

@@ -1,4 +1,4 @@
-//! YAML text to values. The only file that says `serde_yaml`; positions are in `source_map`.
+//! Parses YAML into values; the only file using `serde_yaml`. `source_map` finds positions.
 
 use super::diagnostic::{Diagnostic, SourceSpan};
 use super::source_map::{self, SourceMap};
@@ -6,21 +6,18 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// A YAML text, read: its value and where each part of it stands.
+/// Parsed YAML with positions.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// The file as named on the command line.
+    /// File as named on the command line.
     pub file: String,
-    /// The text.
     pub text: String,
-    /// The value.
     pub value: Value,
-    /// Positions of all parts.
     pub places: SourceMap,
 }
 
 impl Document {
-    /// A scalar as it is written at a path, where that is in the file and no text in quotes.
+    /// A plain scalar's text as written; `None` for quoted text and values outside the file.
     pub fn written(&self, path: &[String]) -> Option<&str> {
         let SourceSpan::File { line, column } = self.places.value(path) else { return None };
         let line = self.text.lines().nth(line.checked_sub(1)?)?;
@@ -32,7 +29,7 @@ impl Document {
     }
 }
 
-/// Reads a text. The troubles of its form come back with the document where it still has a meaning.
+/// Parses a text. Recoverable mistakes in its form are returned with the document.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Vec<Diagnostic>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
@@ -61,7 +58,7 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<(Document, Vec<Diagnostic>), Ve
     }
 }
 
-/// A value as YAML reads it, for `--set`.
+/// Parses a value for `--set`.
 pub fn value(text: &str) -> Result<Value, String> {
     let (_, troubles) = source_map::read(text);
     if let Some(trouble) = troubles.first() {
@@ -73,7 +70,6 @@ pub fn value(text: &str) -> Result<Value, String> {
     serde_yaml::from_str::<Loose>(text).map(|Loose(value)| value).map_err(|error| error.to_string())
 }
 
-/// A value as YAML text.
 pub fn write(value: &Value) -> String {
     serde_yaml::to_string(value).unwrap_or_default()
 }
@@ -106,8 +102,7 @@ fn mistake(file: &str, place: SourceSpan, trouble: String) -> Diagnostic {
     Diagnostic { file: file.into(), place, stage: None, key: None, trouble, nearest: None }
 }
 
-/// A JSON value read leniently: of two equal keys the first counts (both are reported by
-/// `source_map`).
+/// Lenient JSON value: the first of two equal keys counts (`source_map` reports both).
 struct Loose(Value);
 
 impl<'de> Deserialize<'de> for Loose {

@@ -1,5 +1,4 @@
-//! A person's own files that a workflow names: whether they are there, and what to say where they
-//! are not.
+//! User files named by a workflow: presence checks with helpful messages.
 
 use super::{
     Diagnostic, Environment, SourceSpan, StageSpec, Workflow, environment, nearest, parse,
@@ -9,13 +8,13 @@ use std::fs;
 use std::path::Path;
 use voxflow_stages::dataset::foreign::tilde;
 
-/// The prefix of the recipe's inputs that are a person's own files.
+/// Prefix of user files among recipe inputs.
 pub const LOCAL: &str = "file/";
 
-/// Keys of kinds that hold a path of this machine.
+/// Parameters holding local paths.
 const PATHS: [&str; 3] = ["path", "file", "datalist"];
 
-/// Local files of the stages that are missing or unusable.
+/// Missing or unusable local files.
 pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Diagnostic> {
     let places = parse::parse(&workflow.file, workflow.text.as_bytes())
         .map(|(document, _)| document.places)
@@ -36,14 +35,14 @@ pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Diagnostic
     each.collect()
 }
 
-/// The error about the local files of one stage; `None` if they are usable.
+/// Message on a stage's local files; `None` if usable.
 pub fn words(stage: &StageSpec, environment: &Environment) -> Option<String> {
     let (_, trouble, nearest) = trouble(stage)?;
     let nearest = nearest.map(|word| format!("; did you mean '{word}'?")).unwrap_or_default();
     Some(format!("{trouble}{}{nearest}", remark(stage, environment)))
 }
 
-/// (the key, what is wrong, the nearest name that is there)
+/// (key, message, suggestion).
 fn trouble(stage: &StageSpec) -> Option<(Option<&'static str>, String, Option<String>)> {
     for key in PATHS.into_iter().filter(|key| stage.kind.locators.contains(key)) {
         let Some(path) = stage.params.get(key).and_then(Value::as_str).map(Path::new) else {
@@ -61,7 +60,7 @@ fn trouble(stage: &StageSpec) -> Option<(Option<&'static str>, String, Option<St
     Some((None, not_there(gone), near(gone)))
 }
 
-/// "'a/b/c' is not there, nor is 'a/b'", as far up as nothing is.
+/// "'a/b/c' is not there, nor is 'a/b'", up to the first existing folder.
 fn not_there(path: &Path) -> String {
     let mut words = format!("'{}' is not there", path.display());
     let above = path.ancestors().skip(1).filter(|above| !["", "~"].map(Path::new).contains(above));
@@ -71,7 +70,7 @@ fn not_there(path: &Path) -> String {
     words
 }
 
-/// The name beside it that was likely meant.
+/// Similar name in the same folder.
 fn near(path: &Path) -> Option<String> {
     let folder = path.parent()?;
     let here = Path::new(".");
@@ -82,8 +81,7 @@ fn near(path: &Path) -> Option<String> {
     Some(folder.join(near).display().to_string())
 }
 
-/// What is behind a path as it was written: variables that are not set and what stood in for them,
-/// those that are, and `~`. Empty where there is nothing of it.
+/// Explains a path's origin: variables with their values or defaults, and `~`. Empty if plain.
 pub fn remark(stage: &StageSpec, environment: &Environment) -> String {
     let mut words = String::new();
     for key in PATHS.into_iter().filter(|key| stage.kind.locators.contains(key)) {

@@ -1,12 +1,12 @@
-//! A workflow written back with everything filled in, itself runnable: defaults, overrides and
-//! roles are spelled out, `${NAME}` stays as written.
+//! Writes a workflow with defaults, overrides and roles filled in; itself runnable. `${NAME}` stays
+//! as written.
 
 use super::environment::escape;
 use super::{StageSpec, Workflow, parse, roles};
 use serde_json::{Map, Value, json};
 
 impl Workflow {
-    /// The YAML text of the resolved workflow, one run's: without its sweep.
+    /// YAML text for a single run, without its sweep.
     pub fn resolved(&self) -> String {
         let stages: Map<String, Value> =
             self.stages.iter().map(|stage| (stage.id.clone(), resolved(stage))).collect();
@@ -37,7 +37,7 @@ fn resolved(stage: &StageSpec) -> Value {
     Value::Object(out)
 }
 
-/// The understood value, with strings as they were written where they were written.
+/// Parsed value, with strings containing variables kept as written.
 fn as_written(understood: &Value, written: Option<&Value>) -> Value {
     match understood {
         Value::String(text) => match written {

@@ -6,24 +6,23 @@ use std::collections::BTreeMap;
 use voxflow_stages::Kind;
 use voxflow_stages::stage::{Count, Read};
 
-/// Trouble with `needs`: the keys below it, the words, the nearest right word.
+/// A mistake in `needs`.
 #[derive(Debug, PartialEq)]
 pub struct NeedTrouble {
     /// Keys and indices below `needs`.
     pub path: Vec<String>,
-    /// The damage.
     pub trouble: String,
-    /// The right word nearest to what was written.
+    /// Suggested word.
     pub nearest: Option<String>,
 }
 
-/// The stages of each role.
+/// Stage ids by role.
 pub type Roles = BTreeMap<String, Vec<String>>;
 
-/// The kinds of all stages that have a known one, by stage id; `None` where the kind is unknown.
+/// Kind by stage id; `None` if unknown.
 pub type StageKinds = BTreeMap<String, Option<&'static Kind>>;
 
-/// Resolves the `needs` of a stage of this kind.
+/// Resolves a stage's `needs`.
 pub fn resolve(
     kind: &Kind,
     needs: Option<&Value>,
@@ -50,7 +49,7 @@ struct Resolver<'a> {
     stages: &'a StageKinds,
     roles: Roles,
     troubles: Vec<NeedTrouble>,
-    /// Something needed could not be told, so that a missing role may be a consequence.
+    /// True after an unresolved need: a missing role may be a consequence.
     unclear: bool,
 }
 
@@ -123,7 +122,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The needed stage and its kind, if both are known.
+    /// The needed stage with its kind, if both are known.
     fn stage(&mut self, path: &[&str], id: &Value) -> Option<(String, &'static Kind)> {
         let Some(id) = id.as_str() else {
             self.say(path, format!("must be the name of a stage, but is {id}"), None);
@@ -143,7 +142,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Checks that each role has as many stages as it takes.
+    /// Checks the number of stages per role.
     fn counts(&mut self) {
         for read in self.kind.reads {
             let ids = self.roles.get(read.role).cloned().unwrap_or_default();
@@ -185,7 +184,7 @@ impl Resolver<'_> {
     }
 }
 
-/// True if a role of this kind takes several stages.
+/// True if a role accepts several stages.
 pub fn takes_many(kind: &Kind, role: &str) -> bool {
     kind.reads.iter().any(|read| read.role == role && read.count == Count::Many)
 }

@@ -1,10 +1,10 @@
-//! Reads the JSON schema of a kind's parameters, as `schemars` derives it from Rust types: what it
-//! asks of a value, in words. Whether a value fits is for `validate`.
+//! Interprets JSON schemas derived by `schemars` from parameter types, and describes them as text.
+//! `validate` checks values.
 
 use super::diagnostic::either;
 use serde_json::Value;
 
-/// The schemas that could apply at a path of keys below `schema`.
+/// Schemas applicable at a path.
 pub fn at<'a>(schema: &'a Value, path: &[String]) -> Vec<&'a Value> {
     let Some((key, rest)) = path.split_first() else { return vec![schema] };
     let mut found = vec![];
@@ -28,7 +28,7 @@ pub(super) fn list<'a>(schema: &'a Value, key: &str) -> &'a [Value] {
     schema.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// The words that a schema names as possible, its choices' included.
+/// Words allowed by a schema, including its choices.
 pub(super) fn words(schema: &Value) -> Vec<&str> {
     let own = schema["const"]
         .as_str()
@@ -66,7 +66,7 @@ pub(super) fn has_type(schema: &Value, value: &Value) -> bool {
     types.is_empty() || types.iter().any(fits)
 }
 
-/// The range of a Rust integer by its name in the schema.
+/// Range of a Rust integer type named in the schema.
 pub(super) fn format_range(format: &str) -> (f64, f64) {
     match format {
         "uint8" => (0.0, f64::from(u8::MAX)),
@@ -80,7 +80,7 @@ pub(super) fn format_range(format: &str) -> (f64, f64) {
     }
 }
 
-/// A schema's demand, for people.
+/// A schema's requirement as text.
 pub fn describe(schema: &Value) -> String {
     let choices =
         alternatives(schema).iter().filter(|choice| types(choice) != ["null"]).collect::<Vec<_>>();

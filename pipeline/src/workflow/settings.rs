@@ -1,15 +1,15 @@
-//! Other YAML files of the program, checked as workflows are: every mistake at once, with its line
-//! and the nearest right word.
+//! Reads other YAML files with the same diagnostics as workflows: all mistakes at once, with line
+//! and suggestion.
 
 use super::diagnostic::Diagnostic;
 use super::parse;
 use super::validate;
 use serde_json::{Map, Value};
 
-/// Troubles by the path of keys that they belong to.
+/// Messages by key path.
 pub type Troubles = Vec<(Vec<String>, String)>;
 
-/// Reads a file that fits a schema. `understand` checks what a schema cannot say.
+/// Reads a file against a schema; `understand` checks further constraints.
 pub fn read<T>(
     file: &str,
     text: &[u8],

@@ -1,54 +1,50 @@
-//! Where each node of a YAML text stands, and what a person can do wrong in its form: duplicate
-//! keys, tags, numbers that are none, and texts so large or deep or self-repeating that they mean
-//! harm.
+//! Positions of nodes in a YAML text, and mistakes in its form: duplicate keys, tags, NaN and
+//! infinity, and texts too large, deep or self-referential (attacks).
 //!
-//! Values are not read here: that is `parse`.
+//! `parse` reads the values.
 
 use super::diagnostic::SourceSpan;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 use std::collections::HashMap;
 
-/// More bytes than any experiment needs: ten thousand stages with all their parameters filled in.
+/// Ample for any experiment: ten thousand stages with all parameters.
 pub const MOST_BYTES: usize = 4 << 20;
 const MOST_DEPTH: usize = 64;
 const MOST_NODES: usize = 500_000;
 
-/// The keys and indices that lead to a node.
+/// Keys and indices leading to a node.
 pub type Path = Vec<String>;
 
-/// The places of keys and values, as a tree: the first node is the whole text.
+/// Positions of keys and values as a tree; the first node is the whole text.
 #[derive(Clone, Debug, Default)]
 pub struct SourceMap(Vec<TextNode>);
 
-/// A node of the text.
 #[derive(Clone, Debug, Default)]
 struct TextNode {
-    /// Positions of its key and value; `None` for parents of an override.
+    /// Positions of key and value; `None` for parents of an override.
     places: Option<(SourceSpan, SourceSpan)>,
-    /// The nodes below it, by key or index.
+    /// Children by key or index.
     below: HashMap<String, usize>,
 }
 
-/// Trouble in the text's form: where, at which node, what.
+/// A mistake in the text's form.
 #[derive(Debug, PartialEq)]
 pub struct FormTrouble {
-    /// The position.
     pub place: SourceSpan,
-    /// The node.
     pub path: Path,
-    /// The trouble and the way out.
+    /// Trouble and remedy.
     pub trouble: String,
-    /// True if the text has no meaning with it.
+    /// True if the text becomes meaningless.
     pub fatal: bool,
 }
 
 impl SourceMap {
-    /// Position of a node's key, or of the nearest node around it.
+    /// Position of a node's key, or of its nearest known ancestor.
     pub fn key(&self, path: &[String]) -> SourceSpan {
         self.around(path).0
     }
 
-    /// Position of a node's value, or of the nearest node around it.
+    /// Position of a node's value, or of its nearest known ancestor.
     pub fn value(&self, path: &[String]) -> SourceSpan {
         match self.walk(path).nth(path.len()) {
             Some(TextNode { places: Some((_, value)), .. }) => value.clone(),
@@ -56,7 +52,7 @@ impl SourceMap {
         }
     }
 
-    /// Forgets what was below `path`: it is now written elsewhere.
+    /// Replaces a subtree's position after an override.
     pub fn replace(&mut self, path: &[String], place: &SourceSpan) {
         let mut at = self.root();
         for key in path {
@@ -71,7 +67,7 @@ impl SourceMap {
         found.unwrap_or((SourceSpan::Nowhere, SourceSpan::Nowhere))
     }
 
-    /// The nodes on the way along `path`, as far as they are there; the whole text is the first.
+    /// Nodes along `path` as far as they exist, starting with the whole text.
     fn walk<'a>(&'a self, path: &'a [String]) -> impl Iterator<Item = &'a TextNode> {
         let mut keys = path.iter();
         std::iter::successors(self.0.first(), move |node| {
@@ -83,7 +79,7 @@ impl SourceMap {
         if self.0.is_empty() { self.apart() } else { 0 }
     }
 
-    /// The node at a key below another, made where it is not there.
+    /// Child node for a key, created if missing.
     fn below(&mut self, at: usize, key: &str) -> usize {
         if let Some(&known) = self.0[at].below.get(key) {
             return known;
@@ -93,14 +89,14 @@ impl SourceMap {
         new
     }
 
-    /// A node that nothing leads to.
+    /// Unattached node.
     fn apart(&mut self) -> usize {
         self.0.push(TextNode::default());
         self.0.len() - 1
     }
 }
 
-/// Reads the places of a text and the troubles of its form.
+/// Reads positions and mistakes in a text's form.
 pub fn read(text: &str) -> (SourceMap, Vec<FormTrouble>) {
     let mut reader = Reader::default();
     if text.len() > MOST_BYTES {
@@ -125,8 +121,8 @@ pub fn read(text: &str) -> (SourceMap, Vec<FormTrouble>) {
     (reader.places, reader.troubles)
 }
 
-/// The way out where a line has a variable without quotes: inside `{…}` and `[…]` YAML takes its
-/// braces for a mapping.
+/// Hint for lines with an unquoted variable: inside `{…}` and `[…]` YAML reads its braces as a
+/// mapping.
 fn variable_hint(text: &str, line: usize) -> String {
     let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let is_bare = |at: &usize| {
@@ -150,17 +146,17 @@ struct Reader {
     documents: usize,
     nodes: usize,
     sizes: HashMap<usize, usize>,
-    /// True if one of the troubles takes the text's meaning.
+    /// True after a fatal mistake.
     is_over: bool,
 }
 
-/// A mapping or sequence that is open.
+/// An open mapping or sequence.
 struct OpenNode {
     node: usize,
-    /// Its own key or index.
+    /// Own key or index.
     name: String,
     mapping: bool,
-    /// The key that waits for its value.
+    /// Key awaiting its value.
     key: Option<(String, SourceSpan)>,
     index: usize,
     anchor: usize,
@@ -201,7 +197,7 @@ impl Reader {
         }
     }
 
-    /// Notes the place of a value. Returns its node and its own key or index.
+    /// Records a value's position; returns its node and name.
     fn node(&mut self, here: &SourceSpan) -> (usize, String) {
         let Some(frame) = self.stack.last_mut() else {
             let root = self.places.root();
@@ -219,7 +215,7 @@ impl Reader {
         (node, name)
     }
 
-    /// The path of a node below those that are open.
+    /// Path to a child of the innermost open node.
     fn path(&self, name: &str) -> Path {
         self.stack
             .iter()
@@ -302,7 +298,7 @@ impl Reader {
         }
     }
 
-    /// Counts nodes as they are once aliases are followed.
+    /// Counts nodes with aliases expanded.
     fn count(&mut self, nodes: usize, here: &SourceSpan) {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > MOST_NODES {

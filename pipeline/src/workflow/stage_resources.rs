@@ -1,5 +1,5 @@
-//! `resources` of a stage: how much of a machine it is given. They change how a stage is made, not
-//! the recipe of what it makes.
+//! A stage's `resources`: machine resources requested; they affect how a stage is made, not its
+//! recipe.
 
 use crate::parse_size;
 use schemars::JsonSchema;
@@ -8,46 +8,42 @@ use serde_json::Value;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Resources as written.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct WrittenResources {
-    /// Processor cores; also the stage's threads. Training repeats bit by bit only with the same
+    /// Processor cores; also the stage's threads. Training is bit-reproducible only with the same
     /// number.
     #[schemars(range(min = 1, max = 1024))]
     cpus: Option<u16>,
-    /// Memory: `32G`. A stage begins only while that much of the machine's is left.
+    /// Memory: `32G`. The stage starts only while this much is available.
     memory: Option<String>,
-    /// Graphics cards. A training on several splits each batch among them, a process a card.
+    /// Graphics cards. Training splits each batch among several, with one process per card.
     #[schemars(range(min = 1, max = 64))]
     gpus: Option<u16>,
-    /// Longest time on a cluster: `4h`, `3d`. Training goes on where it was when the time is over.
+    /// Time limit on a cluster: `4h`, `3d`. Training continues in another job after the limit.
     time: Option<String>,
 }
 
-/// Resources that a workflow gives a stage; `None` leaves them to the program.
+/// Requested resources; `None` leaves the choice to the program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StageResources {
-    /// Processor cores.
     pub cpus: Option<u16>,
     /// Memory in bytes.
     pub memory: Option<u64>,
-    /// Graphics cards.
     pub gpus: Option<u16>,
-    /// Longest time on a cluster.
+    /// Time limit on a cluster.
     pub time: Option<Duration>,
-    /// As written, with variables filled in; `null` where nothing is.
+    /// As written, with variables expanded; null if absent.
     pub written: Value,
 }
 
-/// The JSON schema of `resources`.
 pub fn schema() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
     SCHEMA.get_or_init(|| schemars::schema_for!(WrittenResources).to_value())
 }
 
 impl StageResources {
-    /// From a value that fits the schema. Each mistake is a key with its trouble.
+    /// Parses a schema-valid value; mistakes are (key, message).
     pub(super) fn read(value: &Value) -> Result<StageResources, Vec<(String, String)>> {
         let written: WrittenResources = serde_json::from_value(value.clone())
             .map_err(|error| vec![(String::new(), error.to_string())])?;

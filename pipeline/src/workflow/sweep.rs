@@ -1,5 +1,4 @@
-//! A sweep: what is varied, and the runs that this comes to: every value with every other. How an
-//! axis is written in a file is `axes`.
+//! Expands a sweep into runs: every combination of axis values. `axes` parses the axes.
 
 use super::spec::{Axis, Workflow};
 use super::{Override, Setting};
@@ -7,24 +6,23 @@ use crate::humanize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The most runs of one sweep: each keeps a folder and a few open files.
+/// Limit on runs per sweep: each keeps a folder and a few open files.
 pub const MOST_RUNS: usize = 300;
 
-/// One run of a sweep.
+/// A run in a sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
-    /// The number of the variant, from 1; its repetitions have the same.
+    /// Variant number from 1; repetitions share it.
     pub number: usize,
-    /// Changes to the workflow.
     pub overrides: Vec<Override>,
-    /// The swept values by dotted path.
+    /// Swept values by dotted path.
     pub values: BTreeMap<String, Value>,
-    /// The paths among them that only repeat.
+    /// Paths that merely repeat a variant.
     pub repeats: Vec<String>,
 }
 
 impl Workflow {
-    /// The runs of the sweep, the last axis varying fastest. Without a sweep, none.
+    /// All runs, the last axis varying fastest; empty without a sweep.
     pub fn variants(&self) -> Vec<Variant> {
         if self.sweep.is_empty() {
             return vec![];
@@ -67,7 +65,7 @@ impl Variant {
     }
 }
 
-/// Values as they are set: "model.learning_rate=0.001 split.fold=0".
+/// Values in `--set` syntax: "model.learning_rate=0.001 split.fold=0".
 pub fn in_words<'a>(values: impl IntoIterator<Item = (&'a String, &'a Value)>) -> String {
     let words: Vec<String> = values
         .into_iter()

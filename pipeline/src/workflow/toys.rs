@@ -1,4 +1,4 @@
-//! Toy kinds, so that tests of the engine depend on no real kind's parameters.
+//! Toy kinds: engine tests independent from real kinds' parameters.
 #![allow(missing_docs)]
 
 use super::*;

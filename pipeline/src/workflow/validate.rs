@@ -1,35 +1,32 @@
-//! Judges a value by the JSON schema of a kind's parameters, and says what is wrong in words.
+//! Validates values against a kind's JSON schema, with readable messages.
 //!
-//! What serde alone can tell is left to `Kind::understand`; what a schema says is read in `schema`.
+//! Constraints known only to serde are left to `Kind::understand`; `schema` interprets schemas.
 
 use super::diagnostic::{either, nearest};
 use super::schema::{alternatives, describe, format_range, has_type, list, words};
 use serde_json::{Map, Value};
 
-/// One thing wrong with a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SchemaFinding {
-    /// The path below the parameters.
+    /// Path below the parameters.
     pub path: Vec<String>,
-    /// True if the key itself is at fault, not its value.
+    /// True if the key is wrong, not its value.
     pub on_key: bool,
-    /// Text was wanted, but what is written means something else to YAML.
+    /// True if text was expected but YAML read another type.
     pub wants_quotes: bool,
-    /// The damage.
     pub trouble: String,
-    /// The right word nearest to what was written.
+    /// Suggested word.
     pub nearest: Option<String>,
 }
 
-/// All that is wrong with `value`.
+/// All findings on `value`.
 pub fn check(schema: &Value, value: &Value) -> Vec<SchemaFinding> {
     let mut checker = SchemaChecker { path: vec![], findings: vec![] };
     checker.value(schema, value);
     checker.findings
 }
 
-/// The value that `text` means where `schemas` apply: as YAML reads it, or as text where only that
-/// fits.
+/// Typed value for `text`: YAML's reading, or plain text if only this fits the schemas.
 pub fn typed(schemas: &[&Value], text: &str, read: Value) -> Value {
     let fits = |value: &Value| schemas.iter().any(|schema| check(schema, value).is_empty());
     let as_text = Value::String(text.to_string());
@@ -166,8 +163,8 @@ impl SchemaChecker {
         }
     }
 
-    /// A value that may be one of several things: right if one fits, else wrong as the likeliest
-    /// is.
+    /// Validates against alternatives: valid if any fits, else reports the most similar one's
+    /// findings.
     fn choice(&mut self, schema: &Value, choices: &[Value], value: &Value) {
         let mut tries = vec![];
         for choice in choices {
@@ -216,14 +213,14 @@ impl SchemaChecker {
     }
 }
 
-/// The findings of the likeliest choice, if any is of the right type at all.
+/// Findings from the most similar choice with a matching type.
 fn best(tries: Vec<(i32, Vec<SchemaFinding>)>) -> Option<Vec<SchemaFinding>> {
     let most =
         tries.iter().map(|(likeness, _)| *likeness).max().filter(|likeness| *likeness >= 0)?;
     tries.into_iter().find(|(likeness, _)| *likeness == most).map(|(_, findings)| findings)
 }
 
-/// Similarity of a value to a schema; negative for another type.
+/// Similarity to a schema; negative for another type.
 fn likeness(schema: &Value, value: &Value) -> i32 {
     if let Some(most) = alternatives(schema).iter().map(|choice| likeness(choice, value)).max() {
         return most;
@@ -244,7 +241,7 @@ fn likeness(schema: &Value, value: &Value) -> i32 {
         .sum()
 }
 
-/// The key that tells choices apart, and its words, where all choices that are mappings have one.
+/// Tag key with its words, if all mapping choices share one.
 fn tag(choices: &[Value]) -> Option<(String, Vec<&str>)> {
     let mappings: Vec<&Value> =
         choices.iter().filter(|choice| choice["properties"].is_object()).collect();
@@ -260,7 +257,7 @@ fn tag(choices: &[Value]) -> Option<(String, Vec<&str>)> {
     Some((tag.0.clone(), words))
 }
 
-/// The trouble with a scalar that should be text, as it is written, with the way out.
+/// Message for a scalar that needs quotes.
 pub fn unquoted(written: &str, value: &Value) -> String {
     let meaning = if value.is_boolean() { "a truth value" } else { "a number" };
     format!("must be text, but {written} is {meaning} to YAML; put it in quotes: '{written}'")

@@ -23,6 +23,7 @@ impl Initializer {
         let kind = if spec.is_counter() { Kind::Int64 } else { Kind::Float };
         match spec.initial {
             InitialValue::Uniform { fan_in } => self.uniform(&size, fan_in),
+            InitialValue::Normal { std } => self.normal(&size, std),
             InitialValue::Constant(value) => Tensor::full(&size, value, (kind, Device::Cpu)),
         }
     }
@@ -30,10 +31,19 @@ impl Initializer {
     /// Uniform in ±1/√`fan_in`.
     fn uniform(&mut self, size: &[i64], fan_in: usize) -> Tensor {
         let bound = 1.0 / (fan_in as f64).sqrt();
+        self.drawn(size, |draw| draw.between(-bound, bound))
+    }
+
+    /// Normal around 0.
+    fn normal(&mut self, size: &[i64], std: f64) -> Tensor {
+        self.drawn(size, |draw| draw.normal() * std)
+    }
+
+    fn drawn(&mut self, size: &[i64], next: impl Fn(&mut Draw) -> f64) -> Tensor {
         let mut draw = Draw::new(self.seed, 0, self.drawn, "initial weights");
         self.drawn += 1;
         let count = size.iter().product::<i64>();
-        let values: Vec<f32> = (0..count).map(|_| draw.between(-bound, bound) as f32).collect();
+        let values: Vec<f32> = (0..count).map(|_| next(&mut draw) as f32).collect();
         Tensor::from_slice(&values).reshape(size)
     }
 }

@@ -1,17 +1,17 @@
-//! Losses of logits against labels, as MONAI's `DiceLoss` and `DiceCELoss` with softmax and
-//! one-hot.
+//! Losses of logits against labels, as MONAI's and nnU-Net's with softmax and one-hot.
 
 use tch::{Kind, Tensor};
-use voxflow_stages::model::{LossKind, LossParams};
+use voxflow_stages::model::{LossParams, VoxelLoss};
 
-/// The loss of a network's outputs, logits first. Further outputs may be smaller: they are compared
-/// with labels resampled by nearest neighbour, and weighted as in MONAI's `DeepSupervisionLoss`:
-/// max(½ⁱ, 1/16).
+/// The loss of a network's outputs, logits first, weighted by `output_weights`. Further outputs may
+/// be smaller: they are compared with labels resampled by nearest neighbour.
 pub fn of_outputs(settings: &LossParams, outputs: &[Tensor], labels: &Tensor) -> Tensor {
-    let mut losses = outputs.iter().zip(0..).map(|(output, index)| {
+    let weights = settings.output_weights.list(outputs.len());
+    let counting = outputs.iter().zip(weights).filter(|(_, weight)| *weight > 0.0);
+    let mut losses = counting.map(|(output, weight)| {
         let output = output.to_kind(at_least_single(output.kind()));
         let loss = loss(settings, &output, &resized(labels, &output.size()[2..]));
-        if index == 0 { loss } else { loss * 0.5f64.powi(index).max(0.0625) }
+        if weight == 1.0 { loss } else { loss * weight }
     });
     let first = losses.next().unwrap_or_default();
     losses.fold(first, |sum, loss| sum + loss)
@@ -35,20 +35,37 @@ fn resized(labels: &Tensor, sides: &[i64]) -> Tensor {
 /// The loss of logits (N, C, X, Y, Z) against labels (N, 1, X, Y, Z) of kind Int64, as a scalar.
 pub fn loss(settings: &LossParams, logits: &Tensor, labels: &Tensor) -> Tensor {
     let log_probabilities = logits.log_softmax(1, logits.kind());
-    match settings.name {
-        LossKind::Ce => cross_entropy(&log_probabilities, labels),
-        LossKind::Dice => dice(settings, &log_probabilities.exp(), labels),
-        LossKind::DiceCe => {
-            let [of_dice, of_ce] = settings.weights;
-            dice(settings, &log_probabilities.exp(), labels) * of_dice
-                + cross_entropy(&log_probabilities, labels) * of_ce
-        }
+    let of_dice = || dice(settings, &log_probabilities.exp(), labels);
+    let of_voxels = |loss| voxel_loss(settings, loss, &log_probabilities, labels);
+    match settings.name.of_voxels() {
+        None => of_dice(),
+        Some(loss) if !settings.name.has_dice() => of_voxels(loss),
+        Some(loss) => of_dice() * settings.weights[0] + of_voxels(loss) * settings.weights[1],
     }
 }
 
-/// The mean over voxels of −log p(label).
-fn cross_entropy(log_probabilities: &Tensor, labels: &Tensor) -> Tensor {
-    -log_probabilities.gather(1, labels, false).mean(log_probabilities.kind())
+/// The mean over voxels of −log p(label), over the largest of them, or of (1 − p)^γ times it.
+fn voxel_loss(
+    settings: &LossParams,
+    loss: VoxelLoss,
+    log_probabilities: &Tensor,
+    labels: &Tensor,
+) -> Tensor {
+    let kind = log_probabilities.kind();
+    let log_probability = log_probabilities.gather(1, labels, false);
+    match loss {
+        VoxelLoss::Ce => -log_probability.mean(kind),
+        VoxelLoss::Topk => {
+            let voxels = log_probability.numel() as f64;
+            let counting = (voxels * settings.top_percent / 100.0).max(1.0) as i64;
+            let (largest, _) = (-log_probability).flatten(0, -1).topk(counting, 0, true, false);
+            largest.mean(kind)
+        }
+        VoxelLoss::Focal => {
+            let doubt: Tensor = 1.0 - log_probability.exp();
+            -(doubt.pow_tensor_scalar(settings.gamma) * log_probability).mean(kind)
+        }
+    }
 }
 
 /// 1 − (2·Σpt + nr) / (Σp^k + Σt^k + dr), the mean over classes (and patches), with k = 2 for
@@ -63,9 +80,13 @@ fn dice(settings: &LossParams, probabilities: &Tensor, labels: &Tensor) -> Tenso
     let predicted = if settings.squared_pred { sum(&p.square(), axes) } else { sum(&p, axes) };
     let numerator = sum(&(&p * &t), axes) * 2.0 + settings.smooth_nr;
     let denominator = predicted + sum(&t, axes) + settings.smooth_dr;
+    let denominator = match settings.clamp_dr {
+        0.0 => denominator,
+        least => denominator.clamp_min(least),
+    };
     let ratio: Tensor = numerator / denominator;
     let kind: Kind = ratio.kind();
-    1.0 - ratio.mean(kind)
+    if settings.negative_dice { -ratio.mean(kind) } else { 1.0 - ratio.mean(kind) }
 }
 
 fn sum(tensor: &Tensor, axes: &[i64]) -> Tensor {

@@ -91,12 +91,14 @@ impl Optimizer {
         }
     }
 
-    /// The lists of a step. Tensors without gradient take part only if weights decay.
+    /// The lists of a step. Tensors that no loss reaches keep their values, as PyTorch's. Those
+    /// whose gradients are ignored take part only if weights decay.
     fn lists(&self) -> ParamLists {
         let mut lists = ParamLists::default();
         for param in &self.params {
             let gradient = if param.ignores_gradient { Tensor::new() } else { param.tensor.grad() };
-            if !gradient.defined() && self.settings.weight_decay == 0.0 {
+            let decays = param.ignores_gradient && self.settings.weight_decay != 0.0;
+            if !gradient.defined() && !decays {
                 continue;
             }
             lists.gradients.push(if gradient.defined() {

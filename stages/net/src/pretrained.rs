@@ -30,8 +30,9 @@ pub fn open(
     let card: ModelCard = input.json("model.json")?;
     let stage = &input.stage;
     let subject = format!("start '{stage}'");
-    // Dropout has no weights: a refinement may drop more or less than the training did.
-    if (Network { dropout: params.network.dropout, ..card.network.clone() }) != params.network {
+    // Neither dropout nor the choice of outputs has weights: a refinement may change both.
+    let Network { dropout, deep_supervision, .. } = params.network;
+    if (Network { dropout, deep_supervision, ..card.network.clone() }) != params.network {
         return Err(Error::failed(format!(
             "{subject}: its network is another one; give 'network' the same values"
         )));

@@ -106,3 +106,37 @@ fn a_training_in_half_precision_learns_and_keeps_weights_in_single() {
         );
     }
 }
+
+#[test]
+fn nnu_nets_networks_learn_under_deep_supervision_and_score_by_their_first_output() {
+    let bench = Bench::new();
+    let common = json!({
+        "features": [4, 8, 8], "kernel_sizes": [3, 3, 3], "strides": [1, 2, [2, 2, 1]],
+        "decoder_convolutions": [1, 1], "deep_supervision": true,
+    });
+    for (name, key) in [("plain_conv_unet", "convolutions"), ("residual_encoder_unet", "blocks")] {
+        let mut network = common.clone();
+        network["name"] = json!(name);
+        network[key] = json!([1, 1, 1]);
+        let params = params(json!({
+            "epochs": 20, "volumes_per_step": 2, "network": network, "learning_rate": 0.01,
+            "loss": { "include_background": false, "squared_pred": false, "negative_dice": true,
+                      "clamp_dr": 1e-8, "weights": [1.0, 1.0], "output_weights": "nnunet" },
+            "optimizer": { "name": "sgd", "momentum": 0.99, "nesterov": true, "weight_decay": 3e-5 },
+            "clip_gradients": 12.0, "schedule": { "name": "polynomial" },
+        }));
+        let train = bench.task(name, "train", &params, None);
+        let losses = finish(&train).values("loss");
+        assert!(losses[19] < losses[0] - 0.5, "{name}: {losses:?}");
+        // The lowest output counts nothing: its layer stays as it was drawn.
+        let zero = last(&train)["decoder.seg_layers.0.bias"].abs().max().double_value(&[]);
+        let moved = last(&train)["decoder.seg_layers.1.bias"].abs().max().double_value(&[]);
+        assert!(zero == 0.0 && moved > 0.0, "{zero} and {moved}");
+        let score =
+            bench.task(&format!("{name} score"), "validate", &json!({}), Some(("model", &train)));
+        let scored = finish(&score);
+        let dice = scored.metrics.iter().filter(|row| row.metric == "dice" && row.label.is_some());
+        let dice: Vec<f64> = dice.filter_map(|row| row.value).collect();
+        assert!(!dice.is_empty() && dice.iter().all(|dice| *dice > 0.8), "{name}: {dice:?}");
+    }
+}

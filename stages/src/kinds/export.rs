@@ -26,7 +26,8 @@ pub struct Export {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// `model.safetensors`: the weights under the parameter names of MONAI's UNet.
+    /// `model.safetensors`: the weights under the parameter names of MONAI's UNet, or of
+    /// dynamic-network-architectures for nnU-Net's networks.
     Safetensors,
     /// `model.ts`: the network in evaluation mode, for `torch.jit.load`, from Python or C++.
     Torchscript,

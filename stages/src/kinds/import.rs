@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use voxflow_cache::disk;
 
 /// Makes a model from another program's weights: PyTorch's .pt and .pth (a state_dict),
-/// TorchScript, or safetensors, under MONAI's UNet parameter names. Nothing in the file is run.
+/// TorchScript, or safetensors, under the parameter names of MONAI's UNet or nnU-Net's networks.
+/// Nothing in the file is run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Import {

@@ -188,7 +188,7 @@ impl Train {
 
     /// [`Train::check_batch_norm`] of a batch of `patches`, or of a rank's share of it.
     pub fn check_batch_norm_of(&self, patches: usize) -> Option<Mistake> {
-        let is_single = self.network.norm == Norm::Batch
+        let is_single = self.network.kind_of_norms() == Norm::Batch
             && patches == 1
             && self.network.deepest_voxels(self.patch) == 1
             && !self.freezes_deepest_norms();

@@ -1,16 +1,19 @@
-//! The architectures: a network's name leads to the function that returns its graph. A new one is a
-//! file like `unet` and a row here.
+//! The contract of an architecture; `networks` lists all of them.
 
 use super::graph::Graph;
-use super::network::NetworkName;
-use super::{Network, unet};
+use super::{Mistake, Network, Norm};
 
-impl Network {
-    /// The graph for `inputs` channels and `outputs` classes. The parameters must pass
-    /// [`Network::check`].
-    pub fn graph(&self, inputs: usize, outputs: usize) -> Graph {
-        match self.name {
-            NetworkName::Unet => unet::graph(self, inputs, outputs),
-        }
-    }
+/// An architecture.
+pub trait Architecture: Sync {
+    /// The parameters that it reads, in the order in which models store them.
+    fn keys(&self) -> &'static [&'static str];
+
+    /// Mistakes in its parameters: the key of each, and the trouble.
+    fn check(&self, network: &Network) -> Vec<Mistake>;
+
+    /// The kind of its norms.
+    fn norm(&self, network: &Network) -> Norm;
+
+    /// The graph for `inputs` channels and `outputs` classes, of parameters that pass the check.
+    fn graph(&self, network: &Network, inputs: usize, outputs: usize) -> Graph;
 }

@@ -56,9 +56,10 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// The graph of the network.
+    /// The graph of the network in use: it gives the logits alone.
     pub fn graph(&self) -> Graph {
-        self.network.graph(self.modality.len().max(1), self.labels.len() + 1)
+        let network = Network { deep_supervision: false, ..self.network.clone() };
+        network.graph(self.modality.len().max(1), self.labels.len() + 1)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A network as plain data: a flat graph of operations. Tensors (`tensor_spec`), TorchScript and
 //! libtorch operations (in `voxflow-net`) each take a single walk over the graph.
 //!
-//! Nodes follow their inputs, in the network's `state_dict` order. An architecture is a function
+//! Nodes follow their inputs; MONAI's in the network's `state_dict` order. An architecture is a function
 //! returning a graph: `unet` is MONAI's.
 
 use super::Norm;
@@ -18,6 +18,22 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The nodes whose values the network gives. The first are the logits; others are for losses.
     pub outputs: Vec<NodeId>,
+    /// Initial weights of its convolutions.
+    pub initial: ConvInit,
+    /// Affine norms whose scale starts at 0 instead of 1.
+    pub zeroed: BTreeSet<NodeId>,
+}
+
+/// Initial weights of convolutions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ConvInit {
+    /// PyTorch's: uniform in ±1/√fan-in, weight and bias.
+    PyTorch,
+    /// `kaiming_normal_`: normal, with standard deviation √(2 / (1 + slope²) / fan-in); bias 0.
+    HeNormal {
+        /// The slope below 0 of the activation.
+        slope: f64,
+    },
 }
 
 /// An operation on other nodes' values.
@@ -29,6 +45,8 @@ pub struct Node {
     pub inputs: Vec<NodeId>,
     /// The prefix of its tensors' names, such as `model.0.conv`; empty without tensors.
     pub path: String,
+    /// Prefixes under which another program's `state_dict` repeats its tensors.
+    pub twins: Vec<String>,
     /// Channels of its value.
     pub channels: u32,
 }
@@ -51,6 +69,8 @@ pub enum Op {
     Dropout(f64),
     /// An activation.
     Activation(Activation),
+    /// The mean over blocks of these sides.
+    AvgPool([u32; 3]),
     /// The sum of two values.
     Add,
     /// Values joined along the channels.
@@ -88,6 +108,12 @@ impl Conv {
         Conv { kernel, stride, padding, transposed: None, bias: true }
     }
 
+    /// Multiplies the image's sides by the strides, each voxel into a block of its own.
+    pub fn enlarging(stride: [u32; 3]) -> Conv {
+        let padding = [0; 3];
+        Conv { kernel: stride, stride, padding, transposed: Some([0; 3]), bias: true }
+    }
+
     /// Multiplies the image's sides by the strides; kernels are odd.
     pub fn transposed(kernel: [u32; 3], stride: [u32; 3]) -> Conv {
         let output_padding = stride.map(|step| step - 1);
@@ -102,8 +128,10 @@ impl Graph {
 
     /// A graph of the image alone.
     pub fn new(channels: u32) -> Graph {
-        let input = Node { op: Op::Input, inputs: vec![], path: String::new(), channels };
-        Graph { nodes: vec![input], outputs: vec![] }
+        let (inputs, path, twins) = (vec![], String::new(), vec![]);
+        let input = Node { op: Op::Input, inputs, path, twins, channels };
+        let (initial, zeroed) = (ConvInit::PyTorch, BTreeSet::new());
+        Graph { nodes: vec![input], outputs: vec![], initial, zeroed }
     }
 
     /// A convolution to `channels` channels.
@@ -129,6 +157,14 @@ impl Graph {
         self.push(Op::Activation(activation), &[input], path, self.channels(input))
     }
 
+    /// The mean over blocks of these sides; no node where they are 1.
+    pub fn avg_pool(&mut self, input: NodeId, sides: [u32; 3]) -> NodeId {
+        if sides == [1; 3] {
+            return input;
+        }
+        self.push(Op::AvgPool(sides), &[input], "", self.channels(input))
+    }
+
     /// The sum of a branch and its shortcut. The shortcut is computed first.
     pub fn add(&mut self, branch: NodeId, shortcut: NodeId) -> NodeId {
         self.push(Op::Add, &[branch, shortcut], "", self.channels(branch))
@@ -140,13 +176,19 @@ impl Graph {
         self.push(Op::Cat, inputs, "", channels)
     }
 
+    /// Names prefixes under which another program's `state_dict` repeats a node's tensors.
+    pub fn repeat(&mut self, node: NodeId, twins: Vec<String>) {
+        self.nodes[node.0].twins = twins;
+    }
+
     /// Declares the next output.
     pub fn output(&mut self, node: NodeId) {
         self.outputs.push(node);
     }
 
     fn push(&mut self, op: Op, inputs: &[NodeId], path: &str, channels: u32) -> NodeId {
-        self.nodes.push(Node { op, inputs: inputs.to_vec(), path: path.to_string(), channels });
+        let (inputs, path, twins) = (inputs.to_vec(), path.to_string(), vec![]);
+        self.nodes.push(Node { op, inputs, path, twins, channels });
         NodeId(self.nodes.len() - 1)
     }
 }

@@ -1,6 +1,7 @@
-//! A network by its hyper-parameters. The graph of each architecture is in `architecture`.
+//! A network by its hyper-parameters. The checks and the graph of each architecture are in
+//! `networks`.
 
-use super::{Mistake, mistake};
+use super::Mistake;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,16 @@ pub enum PerAxis {
 }
 
 impl PerAxis {
+    /// True for sides of a kernel: odd, at most 31.
+    pub(super) fn is_kernel(self) -> bool {
+        self.xyz().iter().all(|side| side % 2 == 1 && *side <= 31)
+    }
+
+    /// True for strides in 1 to 16.
+    pub(super) fn is_stride(self) -> bool {
+        self.xyz().iter().all(|step| (1..=16).contains(step))
+    }
+
     /// Along x, y and z.
     pub fn xyz(self) -> [u32; 3] {
         match self {
@@ -31,7 +42,7 @@ pub enum Norm {
     /// Batch norm: eps 1e-5, momentum 0.1, with scale and shift.
     #[default]
     Batch,
-    /// Instance norm: eps 1e-5, without scale and shift.
+    /// Instance norm: eps 1e-5; in 'unet' without scale and shift.
     Instance,
 }
 
@@ -42,37 +53,64 @@ pub enum NetworkName {
     /// A residual 3D U-Net, built as MONAI's `UNet`.
     #[default]
     Unet,
+    /// nnU-Net's default U-Net: stacked convolutions, instance norm with scale and shift, LeakyReLU.
+    PlainConvUnet,
+    /// nnU-Net's U-Net with residual blocks on the way down (ResEnc).
+    ResidualEncoderUnet,
 }
 
 impl NetworkName {
     /// Models stored before there were names are U-Nets, and U-Nets are stored like them.
-    fn is_unnamed(&self) -> bool {
+    pub(super) fn is_unnamed(&self) -> bool {
         *self == NetworkName::Unet
     }
 }
 
-/// A network and its hyper-parameters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// A network and its hyper-parameters: those that its architecture reads, the others at their
+/// defaults.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// The architecture's name.
-    #[serde(skip_serializing_if = "NetworkName::is_unnamed")]
     #[schemars(extend("x-neutral" = "unet", "default" = "unet"))]
     pub name: NetworkName,
-    /// Channels of each level, from the top.
+    /// Channels of each level, from the top (for unet).
     pub channels: Vec<u32>,
-    /// Strides between levels, one fewer than channels; each one number or [x, y, z].
+    /// Strides, each one number or [x, y, z]. For unet those between levels, one fewer than
+    /// channels; for the others those of each resolution stage, the first 1.
     pub strides: Vec<PerAxis>,
-    /// Kernel of the convolutions; odd.
+    /// Kernel of the convolutions; odd (for unet).
     pub kernel: PerAxis,
-    /// Kernel of the transposed convolutions on the way up; odd.
+    /// Kernel of the transposed convolutions on the way up; odd (for unet).
     pub up_kernel: PerAxis,
-    /// Convolutions in each residual unit on the way down; 0 for plain convolutions.
+    /// Convolutions in each residual unit on the way down; 0 for plain convolutions (for unet).
     pub residual_units: u32,
-    /// Normalisation after each convolution.
+    /// Normalisation after each convolution (for unet).
     pub norm: Norm,
-    /// Probability that dropout zeroes an element; 0 for none.
+    /// Probability that dropout zeroes an element; 0 for none (for unet).
     pub dropout: f64,
+    /// Channels of each resolution stage, from the top (for plain_conv_unet and
+    /// residual_encoder_unet).
+    #[schemars(extend("x-neutral" = []))]
+    pub features: Vec<u32>,
+    /// Kernel of each resolution stage's convolutions, each one number or [x, y, z]; odd (for
+    /// plain_conv_unet and residual_encoder_unet).
+    #[schemars(extend("x-neutral" = []))]
+    pub kernel_sizes: Vec<PerAxis>,
+    /// Convolutions of each resolution stage on the way down (for plain_conv_unet).
+    #[schemars(extend("x-neutral" = []))]
+    pub convolutions: Vec<u32>,
+    /// Residual blocks of each resolution stage on the way down (for residual_encoder_unet).
+    #[schemars(extend("x-neutral" = []))]
+    pub blocks: Vec<u32>,
+    /// Convolutions of each resolution stage on the way up, from the bottom; one fewer than
+    /// features (for plain_conv_unet and residual_encoder_unet).
+    #[schemars(extend("x-neutral" = []))]
+    pub decoder_convolutions: Vec<u32>,
+    /// Train the outputs of all resolution stages on the way up, by 'loss.output_weights' (for
+    /// plain_conv_unet and residual_encoder_unet).
+    #[schemars(extend("x-neutral" = false))]
+    pub deep_supervision: bool,
 }
 
 impl Default for Network {
@@ -86,6 +124,12 @@ impl Default for Network {
             residual_units: 2,
             norm: Norm::Batch,
             dropout: 0.0,
+            features: vec![],
+            kernel_sizes: vec![],
+            convolutions: vec![],
+            blocks: vec![],
+            decoder_convolutions: vec![],
+            deep_supervision: false,
         }
     }
 }
@@ -102,48 +146,10 @@ impl Network {
         product
     }
 
-    /// Mistakes in the parameters; `path` is their place in the workflow.
-    pub fn check(&self, path: &str) -> Vec<Mistake> {
-        let (channels, strides) = (self.channels.len(), self.strides.len());
-        let needed = channels.saturating_sub(1);
-        let lacking = format!("{channels} levels need {needed} strides, found {strides}");
-        let kernel = "sides must be odd, at most 31";
-        let wide = self.channels.iter().any(|count| !(1..=4096).contains(count));
-        let steps = self.strides.iter().flat_map(|stride| stride.xyz());
-        let far = steps.into_iter().any(|step| !(1..=16).contains(&step));
-        let table: [(bool, &str, &str); 8] = [
-            (channels < 2, "channels", "needs at least two levels, as in [16, 32]"),
-            (wide, "channels", "each must lie in 1 to 4096"),
-            (strides + 1 != channels, "strides", &lacking),
-            (far, "strides", "each must lie in 1 to 16"),
-            (!is_kernel(self.kernel), "kernel", kernel),
-            (!is_kernel(self.up_kernel), "up_kernel", kernel),
-            (self.residual_units > 16, "residual_units", "must lie in 0 to 16"),
-            (!(0.0..1.0).contains(&self.dropout), "dropout", "must lie in 0 to below 1"),
-        ];
-        let mistakes =
-            table.into_iter().map(|(is, key, words)| mistake(is, format!("{path}.{key}"), words));
-        mistakes.flatten().collect()
-    }
-
     /// Number of voxels at the deepest level for a patch or window.
     pub fn deepest_voxels(&self, sides: [usize; 3]) -> usize {
         let multiple = self.multiple();
         (0..3).map(|axis| sides[axis] / multiple[axis]).product()
-    }
-
-    /// Instance norm over a single value always gives 0; PyTorch refuses it ("Expected more than 1
-    /// spatial element").
-    pub fn check_instance_norm(&self, sides: [usize; 3], path: &str) -> Option<Mistake> {
-        let is_single = self.norm == Norm::Instance && self.deepest_voxels(sides) == 1;
-        mistake(
-            is_single,
-            path,
-            format!(
-                "{sides:?} leaves one voxel on the deepest level, and instance norm needs more \
-                 than one; enlarge it, or take fewer or smaller strides"
-            ),
-        )
     }
 
     /// Mistakes in patch or window sides for this network.
@@ -167,10 +173,6 @@ impl Network {
     }
 }
 
-fn is_kernel(sides: PerAxis) -> bool {
-    sides.xyz().iter().all(|side| side % 2 == 1 && *side <= 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,26 +186,6 @@ mod tests {
         assert!(
             trouble.ends_with("the nearest valid is [96, 96, 32] or [112, 96, 48]"),
             "{trouble}"
-        );
-    }
-
-    #[test]
-    fn a_unet_may_be_named_and_is_stored_as_before_there_were_names() {
-        let named: Network = serde_json::from_str(r#"{ "name": "unet", "dropout": 0.5 }"#).unwrap();
-        let unnamed: Network = serde_json::from_str(r#"{ "dropout": 0.5 }"#).unwrap();
-        assert_eq!(named, unnamed);
-        let stored = serde_json::to_value(&named).unwrap();
-        assert_eq!(stored.get("name"), None);
-        assert!(serde_json::from_str::<Network>(r#"{ "name": "resnet" }"#).is_err());
-    }
-
-    #[test]
-    fn a_level_without_a_stride_is_a_mistake() {
-        let network = Network { strides: vec![PerAxis::All(2); 3], ..Network::default() };
-        let mistakes = network.check("network");
-        assert_eq!(
-            mistakes,
-            vec![("network.strides".to_string(), "5 levels need 4 strides, found 3".to_string())]
         );
     }
 }

@@ -1,7 +1,7 @@
 //! The tensors of a graph: names, shapes, parts in training and initial values.
 
 use super::Norm;
-use super::graph::{Activation, Conv, Graph, Node, NodeId, Op};
+use super::graph::{Activation, Conv, ConvInit, Graph, Node, NodeId, Op};
 
 /// A tensor of a network.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct TensorSpec {
     pub role: TensorRole,
     /// Its values before training.
     pub initial: InitialValue,
+    /// Names under which another program's `state_dict` repeats it.
+    pub twins: Vec<String>,
 }
 
 /// A tensor's part in training.
@@ -46,12 +48,17 @@ pub enum InitialValue {
         /// Number of input values per output.
         fan_in: usize,
     },
+    /// Normal around 0.
+    Normal {
+        /// The standard deviation.
+        std: f64,
+    },
     /// The same value everywhere.
     Constant(f64),
 }
 
 impl Graph {
-    /// Every tensor, in the order of the `state_dict`.
+    /// Every tensor, in the order of the nodes.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         self.tensors_by_node().concat()
     }
@@ -64,7 +71,7 @@ impl Graph {
         nodes
             .map(|(id, node)| {
                 let is_output = self.outputs.contains(&NodeId(id));
-                self.node_tensors(node, !is_output && self.are_norms(&users[id]))
+                self.node_tensors(NodeId(id), node, !is_output && self.are_norms(&users[id]))
             })
             .collect()
     }
@@ -75,14 +82,19 @@ impl Graph {
             && nodes.iter().all(|node| matches!(self.nodes[node.0].op, Op::Norm { .. }))
     }
 
-    fn node_tensors(&self, node: &Node, before_norm: bool) -> Vec<TensorSpec> {
+    fn node_tensors(&self, id: NodeId, node: &Node, before_norm: bool) -> Vec<TensorSpec> {
         match &node.op {
             Op::Conv(conv) => self.conv_tensors(node, conv, before_norm),
-            Op::Norm { kind, affine } => norm_tensors(node, *kind, *affine),
+            Op::Norm { kind, affine } => {
+                let scale = if self.zeroed.contains(&id) { 0.0 } else { 1.0 };
+                norm_tensors(node, *kind, affine.then_some(scale))
+            }
             Op::Activation(Activation::PRelu) => {
                 vec![node.tensor("weight", vec![1], TensorRole::Weight, 0.25)]
             }
-            Op::Input | Op::Dropout(_) | Op::Activation(_) | Op::Add | Op::Cat => vec![],
+            Op::Input | Op::Dropout(_) | Op::Activation(_) | Op::AvgPool(_) | Op::Add | Op::Cat => {
+                vec![]
+            }
         }
     }
 
@@ -93,15 +105,13 @@ impl Graph {
         let shape: Vec<usize> =
             pair.into_iter().chain(conv.kernel.map(|side| side as usize)).collect();
         // PyTorch takes the second side as fan-in, for transposed convolutions too.
-        let initial = InitialValue::Uniform { fan_in: shape[1..].iter().product() };
+        let fan_in = shape[1..].iter().product();
+        let [of_weight, of_bias] = initial_values(self.initial, fan_in);
         let role = if before_norm { TensorRole::BiasBeforeNorm } else { TensorRole::Weight };
         let weight = node.tensor("weight", shape, TensorRole::Weight, 0.0);
         let bias = conv.bias.then(|| node.tensor("bias", vec![outputs], role, 0.0));
-        [Some(weight), bias]
-            .into_iter()
-            .flatten()
-            .map(|spec| TensorSpec { initial, ..spec })
-            .collect()
+        let bias = bias.map(|bias| TensorSpec { initial: of_bias, ..bias });
+        [Some(TensorSpec { initial: of_weight, ..weight }), bias].into_iter().flatten().collect()
     }
 
     /// The numbers in all tensors.
@@ -110,11 +120,23 @@ impl Graph {
     }
 }
 
-fn norm_tensors(node: &Node, kind: Norm, affine: bool) -> Vec<TensorSpec> {
+/// Initial weight and bias of a convolution.
+fn initial_values(initial: ConvInit, fan_in: usize) -> [InitialValue; 2] {
+    match initial {
+        ConvInit::PyTorch => [InitialValue::Uniform { fan_in }; 2],
+        ConvInit::HeNormal { slope } => {
+            let std = (2.0 / (1.0 + slope * slope) / fan_in as f64).sqrt();
+            [InitialValue::Normal { std }, InitialValue::Constant(0.0)]
+        }
+    }
+}
+
+/// `scale`: the initial scale of an affine norm.
+fn norm_tensors(node: &Node, kind: Norm, scale: Option<f64>) -> Vec<TensorSpec> {
     let per_channel = vec![node.channels as usize];
     let mut tensors = vec![];
-    if affine {
-        tensors.push(node.tensor("weight", per_channel.clone(), TensorRole::Weight, 1.0));
+    if let Some(scale) = scale {
+        tensors.push(node.tensor("weight", per_channel.clone(), TensorRole::Weight, scale));
         tensors.push(node.tensor("bias", per_channel.clone(), TensorRole::Weight, 0.0));
     }
     if kind == Norm::Batch {
@@ -129,8 +151,9 @@ fn norm_tensors(node: &Node, kind: Norm, affine: bool) -> Vec<TensorSpec> {
 
 impl Node {
     fn tensor(&self, name: &str, shape: Vec<usize>, role: TensorRole, initial: f64) -> TensorSpec {
+        let twins = self.twins.iter().map(|path| format!("{path}.{name}")).collect();
         let name = format!("{}.{name}", self.path);
-        TensorSpec { name, shape, role, initial: InitialValue::Constant(initial) }
+        TensorSpec { name, shape, role, initial: InitialValue::Constant(initial), twins }
     }
 }
 

@@ -1,24 +1,57 @@
 //! MONAI's `UNet` in three dimensions as a graph, with MONAI's parameter names in the order of its
 //! `state_dict`.
 
+use super::architecture::Architecture;
 use super::graph::{Activation, Conv, Graph, NodeId};
-use super::{Network, Norm, PerAxis};
+use super::{Mistake, Network, Norm, PerAxis, mistake};
 
-/// The graph for `inputs` channels and `outputs` classes.
-pub fn graph(network: &Network, inputs: usize, outputs: usize) -> Graph {
-    let mut unet = Unet { network, graph: Graph::new(inputs as u32) };
-    let logits = unet.level("model", Graph::INPUT, outputs as u32, 0);
-    unet.graph.output(logits);
-    unet.graph
+/// MONAI's U-Net.
+pub struct Unet;
+
+impl Architecture for Unet {
+    fn keys(&self) -> &'static [&'static str] {
+        &["channels", "strides", "kernel", "up_kernel", "residual_units", "norm", "dropout"]
+    }
+
+    fn check(&self, network: &Network) -> Vec<Mistake> {
+        let (channels, strides) = (network.channels.len(), network.strides.len());
+        let needed = channels.saturating_sub(1);
+        let lacking = format!("{channels} levels need {needed} strides, found {strides}");
+        let kernel = "sides must be odd, at most 31";
+        let wide = network.channels.iter().any(|count| !(1..=4096).contains(count));
+        let far = !network.strides.iter().all(|stride| stride.is_stride());
+        let table: [(bool, &str, &str); 8] = [
+            (channels < 2, "channels", "needs at least two levels, as in [16, 32]"),
+            (wide, "channels", "each must lie in 1 to 4096"),
+            (strides + 1 != channels, "strides", &lacking),
+            (far, "strides", "each must lie in 1 to 16"),
+            (!network.kernel.is_kernel(), "kernel", kernel),
+            (!network.up_kernel.is_kernel(), "up_kernel", kernel),
+            (network.residual_units > 16, "residual_units", "must lie in 0 to 16"),
+            (!(0.0..1.0).contains(&network.dropout), "dropout", "must lie in 0 to below 1"),
+        ];
+        table.into_iter().filter_map(|(is, key, words)| mistake(is, key, words)).collect()
+    }
+
+    fn norm(&self, network: &Network) -> Norm {
+        network.norm
+    }
+
+    fn graph(&self, network: &Network, inputs: usize, outputs: usize) -> Graph {
+        let mut builder = UnetBuilder { network, graph: Graph::new(inputs as u32) };
+        let logits = builder.level("model", Graph::INPUT, outputs as u32, 0);
+        builder.graph.output(logits);
+        builder.graph
+    }
 }
 
 /// A graph in the making.
-struct Unet<'a> {
+struct UnetBuilder<'a> {
     network: &'a Network,
     graph: Graph,
 }
 
-impl Unet<'_> {
+impl UnetBuilder<'_> {
     /// Down, the levels below beside the skip connection, and up from both, joined.
     fn level(&mut self, path: &str, x: NodeId, outputs: u32, depth: usize) -> NodeId {
         let network = self.network;

@@ -1,4 +1,4 @@
-//! A network's weights as plain numbers under MONAI's names, in safetensors: how they are read,
+//! A network's weights as plain numbers under their Python names, in safetensors: how they are read,
 //! written, and held against the network. As libtorch's tensors they live in `voxflow-net`.
 
 use super::ModelCard;
@@ -52,7 +52,8 @@ pub fn of_model(bytes: &[u8], card: &ModelCard) -> Result<StateDict> {
 /// Errors if names or shapes differ, and lists tensors that are missing (except counters),
 /// superfluous, or differ in shape.
 pub fn check(wanted: &[TensorSpec], found: &BTreeMap<&str, &[usize]>) -> Result<()> {
-    let known: BTreeSet<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
+    let names = wanted.iter().flat_map(|spec| std::iter::once(&spec.name).chain(&spec.twins));
+    let known: BTreeSet<&str> = names.map(String::as_str).collect();
     let absent: Vec<String> = wanted
         .iter()
         .filter(|spec| !spec.is_counter() && !found.contains_key(spec.name.as_str()))
@@ -114,9 +115,15 @@ mod tests {
             shape: shape.into(),
             role: TensorRole::Weight,
             initial: InitialValue::Constant(0.0),
+            twins: vec![format!("twin.{name}")],
         };
         let counter = TensorSpec { role: TensorRole::Counter, ..spec("n", &[]) };
-        let found = BTreeMap::from([("a", &[2][..]), ("b", &[3, 1][..]), ("d", &[][..])]);
+        let found = BTreeMap::from([
+            ("a", &[2][..]),
+            ("twin.a", &[2][..]),
+            ("b", &[3, 1][..]),
+            ("d", &[][..]),
+        ]);
         let wanted = [spec("a", &[2]), spec("b", &[3]), spec("c", &[1]), counter];
         let error = check(&wanted, &found).unwrap_err().to_string();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `voxflow cache gc`: lets go of what nobody needs, by age, by size, or by runs.
+//! `voxflow cache gc`: removes unneeded entries by age, size or runs.
 
 use super::size::needs;
 use super::store::store;
@@ -18,27 +18,25 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use voxflow_cache::{FileCount, Fingerprint, GcLimits, GcReport, Store};
 
-/// Age of an attempt of a cluster's job of which nothing was heard, until it goes.
+/// Attempt folders of cluster jobs without signs of life are removed after this time.
 const OLD_ATTEMPT: Duration = Duration::from_secs(7 * 86_400);
 
-/// Limits of removal.
 #[derive(Debug, Args)]
 pub struct GcArgs {
-    /// Keep at most so much; what was used longest ago goes first
+    /// Keep at most this much; least recently used entries are removed first
     #[arg(long, value_name = "SIZE", value_parser = parse_size::size)]
     pub max_size: Option<u64>,
-    /// Let go of what was not used for so long, as 14d
+    /// Remove entries unused for this long, as 14d
     #[arg(long, value_name = "AGE", value_parser = parse_size::age)]
     pub older_than: Option<Duration>,
-    /// Keep what the newest N runs need; without --max-size and --older-than all else goes, but for
-    /// what any run of another home needs that shares the store
-    /// [default: 1]
+    /// Keep entries needed by the newest N runs; without --max-size and --older-than everything
+    /// else is removed, except entries needed by runs in other homes sharing the store [default: 1]
     #[arg(long, value_name = "N")]
     pub keep_runs: Option<usize>,
-    /// Let go of checkpoints that no training went on from for so long
+    /// Remove checkpoints not continued by any training for this long
     #[arg(long, value_name = "AGE", value_parser = parse_size::age, default_value = "30d")]
     pub unfinished: Duration,
-    /// Only say what would go
+    /// Only print candidates for removal
     #[arg(long)]
     pub dry_run: bool,
     /// Output format
@@ -47,7 +45,7 @@ pub struct GcArgs {
 }
 
 impl GcArgs {
-    /// Prints what went.
+    /// Removes entries and prints a summary.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let store = store(&home)?;
@@ -91,7 +89,7 @@ impl GcArgs {
         })
     }
 
-    /// Fingerprints needed by other homes. A limit by age includes theirs.
+    /// Fingerprints needed by other homes; with an age limit only by their newest runs.
     fn needed_by_others(
         &self,
         home: &Home,
@@ -160,7 +158,7 @@ fn before(now: SystemTime, age: Duration) -> SystemTime {
     now.checked_sub(age).unwrap_or(UNIX_EPOCH)
 }
 
-/// Everything was used before.
+/// A time later than any last use.
 fn far_future(now: SystemTime) -> SystemTime {
     now + Duration::from_secs(3600)
 }

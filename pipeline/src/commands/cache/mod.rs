@@ -1,4 +1,4 @@
-//! `voxflow cache`: the store as a person keeps it in order.
+//! `voxflow cache`: store maintenance.
 
 pub mod gc;
 pub mod size;
@@ -9,28 +9,26 @@ use crate::error::{Exit, Result};
 use crate::globals::Globals;
 use clap::Subcommand;
 
-/// Commands on the store.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// Say what takes space, by kind, workflow and run, and what could go
+    /// Show disk usage by kind, workflow and run, and removable entries
     Size(size::SizeArgs),
-    /// Read every file of the store and the runs and set aside what is damaged; the next run makes
-    /// it again
+    /// Read every file in the store and the runs and set damaged files aside; the next run makes
+    /// them again
     Verify(verify::VerifyArgs),
-    /// Let go of what nobody needs any more; safe beside running experiments
+    /// Remove unneeded entries; safe beside running experiments
     ///
-    /// Without --max-size, --older-than or --keep-runs only what no entry names goes. Never goes:
-    /// what a run in progress uses, what the newest run needs (or the newest N, by --keep-runs),
-    /// and what an unfinished training needs. What went is made again when a run wants it. What
-    /// runs of other homes need that share the store stays too, but with --older-than what was not
-    /// used for so long, save by the newest run of each.
+    /// Without --max-size, --older-than or --keep-runs, only blobs without entries are removed.
+    /// Always kept: entries used by a run in progress, needed by the newest run (or the newest N,
+    /// with --keep-runs), or needed by an unfinished training. Removed artifacts are made again
+    /// when a run needs them. Entries needed by runs in other homes sharing the store are kept too;
+    /// --older-than removes them if unused, except those needed by each home's newest run.
     Gc(gc::GcArgs),
-    /// Make the index anew from the files, all of which are read
+    /// Rebuild the index by reading all files
     Rebuild(verify::RebuildArgs),
 }
 
 impl CacheCommand {
-    /// Runs the command.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         match self {
             CacheCommand::Size(command) => command.run(globals),

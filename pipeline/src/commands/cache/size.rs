@@ -1,4 +1,4 @@
-//! `voxflow cache size`: what takes space, and what could go.
+//! `voxflow cache size`: disk usage and removable entries.
 
 use super::store::reading;
 use crate::commands::answer;
@@ -13,10 +13,9 @@ use clap::Args;
 use std::collections::BTreeMap;
 use voxflow_cache::{FileCount, Fingerprint, Share, StoreSize};
 
-/// Output options.
 #[derive(Debug, Args)]
 pub struct SizeArgs {
-    /// Show at most so many runs, the newest first; 0 is all
+    /// Show at most this many runs, newest first; 0 shows all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// Output format
@@ -25,7 +24,7 @@ pub struct SizeArgs {
 }
 
 impl SizeArgs {
-    /// Prints one table to stdout.
+    /// Prints a table to stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let store = reading(&home)?;
@@ -56,7 +55,7 @@ impl SizeArgs {
     }
 }
 
-/// Fingerprints needed by other homes of the store, by their names, as far as known.
+/// Fingerprints needed by other homes sharing the store, as far as known.
 fn others(home: &Home) -> Vec<(String, Vec<Fingerprint>)> {
     let others = store_homes::others(home, false).unwrap_or_else(|error| {
         crate::commands::complain(&error);
@@ -71,7 +70,7 @@ fn others(home: &Home) -> Vec<(String, Vec<Fingerprint>)> {
     others.into_iter().map(needed).collect()
 }
 
-/// The fingerprints of a run's stages.
+/// Fingerprints of a run's stages.
 pub(super) fn needs(run: &StoredRun) -> Vec<Fingerprint> {
     run.record.stages.iter().filter_map(|stage| stage.fingerprint).collect()
 }
@@ -93,7 +92,7 @@ fn kinds(all: &StoreSize, sheet: &mut TextTable) {
     }
 }
 
-/// Rows of unneeded, unfinished and damaged files, and of all blobs.
+/// Rows for unneeded, unfinished and damaged files, and store totals.
 fn rest(size: &StoreSize, of_no_run: u64, sheet: &mut TextTable) {
     sheet.push(needing("could go", "of no run", Share { bytes: of_no_run, alone: of_no_run }));
     sheet.push(counted("could go", "named by no entry", size.unnamed));

@@ -1,4 +1,4 @@
-//! The store as its commands open and read it.
+//! Opening and reading the store for maintenance commands.
 
 use crate::commands::{answer, tell};
 use crate::console::Meter;
@@ -9,13 +9,13 @@ use crate::{humanize, machine};
 use std::collections::BTreeSet;
 use voxflow_cache::{DamagedFile, Store};
 
-/// The store of a home. None is made for a command that only keeps it in order.
+/// Opens an existing store; maintenance never creates one.
 pub(super) fn store(home: &Home) -> Result<Store> {
     check_there(home)?;
     Ok(Store::open(home.store())?)
 }
 
-/// The same for a command that changes nothing.
+/// Opens an existing store for reading.
 pub(super) fn reading(home: &Home) -> Result<Store> {
     check_there(home)?;
     Ok(Store::read_only(home.store())?)
@@ -29,7 +29,7 @@ fn check_there(home: &Home) -> Result<()> {
     Err(Error::usage(format!("no store in '{place}' yet: 'voxflow run WORKFLOW' makes one")))
 }
 
-/// Reads all files of the store by `read`, with a bar, and lists the bad ones.
+/// Runs `read` with a progress bar and lists damaged files.
 pub(super) fn read_all(
     globals: &Globals,
     read: impl FnOnce(&ProgressFn) -> Result<Vec<DamagedFile>>,
@@ -62,7 +62,7 @@ pub(super) fn read_all(
 
 type ProgressFn<'a> = dyn Fn(u64, u64) + Sync + 'a;
 
-/// Threads for reading: as many as asked for, or the machine's.
+/// Requested threads, or one per core.
 pub(super) fn threads(asked: Option<u16>) -> usize {
     asked.map_or_else(machine::cores, usize::from)
 }

@@ -1,6 +1,5 @@
-//! `voxflow cache verify` and `voxflow cache rebuild`: every file of the store is read and
-//! compared with its name, and `verify` compares the files of the runs with their seals, and their
-//! links with what was made.
+//! `voxflow cache verify` and `voxflow cache rebuild`: both read the whole store and compare
+//! contents with names; `verify` also checks runs' checksums and output links.
 
 use super::store::{read_all, store, threads};
 use crate::error::{Exit, Result};
@@ -10,24 +9,22 @@ use clap::Args;
 use std::sync::atomic::{AtomicU64, Ordering};
 use voxflow_cache::parallel_map;
 
-/// Options of reading.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Files read at once; by default one for each core
+    /// Files read concurrently; one per core by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
-/// Options of reading.
 #[derive(Debug, Args)]
 pub struct RebuildArgs {
-    /// Files read at once; by default one for each core
+    /// Files read concurrently; one per core by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
 impl VerifyArgs {
-    /// Lists bad files on stdout. Exit code 3 if there are any.
+    /// Lists damaged files on stdout; exit code 3 if any.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let store = store(&home)?;
@@ -56,7 +53,7 @@ impl VerifyArgs {
 }
 
 impl RebuildArgs {
-    /// The same, into a new index.
+    /// Verifies into an empty index.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let store = store(&globals.home())?;
         read_all(globals, |progress| Ok(store.rebuild_index(threads(self.threads), progress)?))

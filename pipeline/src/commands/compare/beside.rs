@@ -1,5 +1,5 @@
-//! Few runs side by side, each a column: parameters that differ, final metrics with differences
-//! from the first, and where asked the cases.
+//! A few runs side by side, one per column: differing parameters, final metrics with differences
+//! from the first run, and cases on request.
 
 use super::args::CompareArgs;
 use crate::commands::output::ComparisonFormat;
@@ -9,7 +9,7 @@ use crate::runs::short;
 use crate::tables::{self, Comparison, PairedScores, Side, Summary};
 use crate::text_table::{TableFormat, pretty};
 
-/// Writes the comparison; the first run is the baseline.
+/// Prints the comparison; the first run is the baseline.
 pub fn write(compare: &CompareArgs, members: Vec<Member>) -> Result<()> {
     let people = compare.output.is_for_people();
     let name = |member: &Member| {
@@ -43,7 +43,7 @@ pub fn write(compare: &CompareArgs, members: Vec<Member>) -> Result<()> {
     }
 }
 
-/// The cases of each further run beside those of the first.
+/// Per-case scores for each further run against the first.
 fn pairs(names: &[String], members: &[Member]) -> Result<Vec<PairedScores>> {
     let side = |(name, member): (&String, &Member)| {
         Ok(Side { name: name.clone(), tables: tables::read(member.folder.path())? })
@@ -71,7 +71,7 @@ fn in_words(
     format!("{legend}\n{note}{same}{}", parts.join("\n"))
 }
 
-/// Legend of short names.
+/// Legend for short run names.
 fn legend(members: &[Member], style: TableFormat) -> String {
     let bullet = if style == TableFormat::Markdown { "- " } else { "" };
     let line = |(at, member): (usize, &Member)| {

@@ -1,13 +1,14 @@
-//! A condition on runs: NAME, a comparison, VALUE. Nothing more: several conditions must all hold.
+//! Conditions on runs: NAME, a comparison, VALUE. No conjunctions: repeated conditions must all
+//! hold.
 
 use crate::tables::{Column, Datum, Summary};
 use std::cmp::Ordering;
 use std::str::FromStr;
 
-/// True if an order of two values fulfils a comparison.
+/// Evaluates a comparison on an ordering.
 type Holds = fn(Ordering) -> bool;
 
-/// The comparisons, longest first.
+/// Comparison signs, longest first for prefix matching.
 const SIGNS: [(&str, Holds); 7] = [
     ("<=", Ordering::is_le),
     (">=", Ordering::is_ge),
@@ -18,7 +19,6 @@ const SIGNS: [(&str, Holds); 7] = [
     ("=", Ordering::is_eq),
 ];
 
-/// A condition on runs.
 #[derive(Clone, Debug)]
 pub struct Condition {
     name: String,
@@ -53,13 +53,12 @@ impl FromStr for Condition {
 }
 
 impl Condition {
-    /// The column it is about, among these runs.
+    /// Resolves the condition's column among these runs.
     pub fn column(&self, runs: &[Summary]) -> Result<Column, String> {
         Column::named(&self.name, runs)
     }
 
-    /// True if a run fulfils it. A run without the value does not, nor one with words where a
-    /// number is compared by size.
+    /// Evaluates the condition. False for runs without the value, and for text compared by size.
     pub fn holds(&self, column: &Column, run: &Summary) -> bool {
         let Some(value) = column.of(run) else { return false };
         let comparable = !self.sign.contains(['<', '>']) || matches!(value, Datum::Number(_));

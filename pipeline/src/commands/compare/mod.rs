@@ -1,5 +1,5 @@
-//! `voxflow compare`: runs against each other: few side by side, many one a row, a sweep by its
-//! variants; where asked the cases that got better and worse, or a page with curves.
+//! `voxflow compare`: compares a few runs side by side, many one per row, a sweep by its variants;
+//! on request per case, or as a page with curves.
 
 mod args;
 mod beside;
@@ -19,11 +19,10 @@ pub use condition::Condition;
 use std::path::Path;
 use voxflow_cache::disk;
 
-/// As many runs still fit side by side; more are one a row.
+/// Largest number of runs shown side by side.
 const FEW: usize = 4;
 
 impl CompareArgs {
-    /// Writes the comparison.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let cohort = RunSet::new(&home);
@@ -44,13 +43,13 @@ impl CompareArgs {
         Ok(Exit::Done)
     }
 
-    /// True if few runs stand side by side, each a column.
+    /// True if runs are shown as columns.
     fn is_beside(&self, runs: usize) -> bool {
         let few = self.output.is_for_people() && runs <= FEW && self.sort.is_none();
         self.cases || few
     }
 
-    /// The sweep whose variants are wanted, if that is what is asked for.
+    /// The requested sweep and its runs, if exactly one sweep was named.
     fn one_sweep(&self, cohort: &RunSet) -> Result<Option<(String, Vec<Member>)>> {
         let [name] = &self.runs[..] else { return Ok(None) };
         let by_run = self.each
@@ -74,7 +73,7 @@ impl CompareArgs {
         sweep::write(variants, &sweep::JudgementArgs { by, with_test: false, sort, output })
     }
 
-    /// The runs that fulfil all conditions.
+    /// Runs fulfilling all conditions.
     fn fitting(&self, mut members: Vec<Member>) -> Result<Vec<Member>> {
         for condition in &self.conditions {
             let runs: Vec<Summary> = members.iter().map(|member| member.summary.clone()).collect();
@@ -89,7 +88,7 @@ impl CompareArgs {
         Ok(members)
     }
 
-    /// The runs with the baseline as the first of them, if one is named.
+    /// Runs with the baseline first, if named.
     fn with_baseline(
         &self,
         members: Vec<Member>,
@@ -108,7 +107,7 @@ impl CompareArgs {
         Ok((found, Some(baseline)))
     }
 
-    /// One run a row.
+    /// Prints one run per row.
     fn rows(&self, members: Vec<Member>, baseline: Option<Summary>) -> Result<()> {
         let people = self.output.is_for_people();
         let runs: Vec<Summary> = members.into_iter().map(|member| member.summary).collect();
@@ -144,7 +143,7 @@ impl CompareArgs {
         Ok(())
     }
 
-    /// A page with curves laid over each other.
+    /// Writes a page with overlaid curves.
     fn page(&self, members: Vec<Member>) -> Result<()> {
         let past = |member: Member| -> Result<StoredRun> {
             Ok(StoredRun { record: member.folder.record()?, folder: member.folder })

@@ -1,10 +1,10 @@
-//! The files of a folder that are images in formats that are not read.
+//! Images in unsupported formats inside a folder.
 
 use crate::humanize;
 use std::path::Path;
 use voxflow_stages::dataset::foreign::foreign;
 
-/// A line for each format; `base` is where they lie.
+/// A message per format; `base` is the files' folder.
 pub fn foreign_files(base: &Path, files: &[String]) -> Vec<String> {
     let mut lines: Vec<(String, usize, &str)> = vec![];
     for file in files {
@@ -21,7 +21,7 @@ pub fn foreign_files(base: &Path, files: &[String]) -> Vec<String> {
     lines.into_iter().map(line).collect()
 }
 
-/// A DICOM file without an ending is known by the mark after its preamble.
+/// Recognises DICOM without extension by the mark after its preamble.
 fn dicom(file: &Path) -> Option<String> {
     use std::io::Read;
     if file.extension().is_some_and(|ending| ending.to_string_lossy().parse::<u64>().is_err()) {

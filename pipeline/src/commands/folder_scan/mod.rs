@@ -1,7 +1,5 @@
-//! A survey of a folder: the image files in it and below, what else lies there, and which of the
-//! images seem to be labels by their names.
-//!
-//! `voxflow new` and `voxflow predict` both begin with it.
+//! Recursive scan for image files, other files, and names suggesting labels; first step in `voxflow
+//! new` and `voxflow predict`.
 
 mod foreign;
 mod words;
@@ -14,7 +12,7 @@ use std::path::Path;
 use voxflow_stages::dataset::name::{data_of, split_suffix};
 use voxflow_stages::dataset::tree::Tree;
 
-/// An image file, by its path from the folder on.
+/// An image file by its path relative to the scanned folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ImageFile {
     /// "sub-01/anat/T1w.nii.gz"
@@ -23,21 +21,20 @@ pub struct ImageFile {
     pub folders: Vec<String>,
     /// "T1w"
     pub stem: String,
-    /// ".nii.gz", as it is written.
+    /// ".nii.gz", as written.
     pub ending: String,
 }
 
-/// The files of a folder.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// Its image files, sorted by folder and name.
+    /// Image files sorted by folder and name.
     pub images: Vec<ImageFile>,
-    /// Its other files, hidden ones left out.
+    /// Other files except hidden ones.
     pub others: Vec<String>,
 }
 
 impl ImageFile {
-    /// The file of that path, if its ending is that of an image.
+    /// Splits a path if its extension is an image's.
     pub fn of(path: &str) -> Option<ImageFile> {
         let mut folders: Vec<String> = path.split('/').map(str::to_string).collect();
         let file = folders.pop()?;
@@ -50,7 +47,7 @@ impl ImageFile {
         })
     }
 
-    /// The folders and the stem, as "sub-01/anat/T1w".
+    /// Folders and stem, as "sub-01/anat/T1w".
     pub fn name(&self) -> String {
         let parts: Vec<&str> =
             self.folders.iter().chain([&self.stem]).map(String::as_str).collect();
@@ -58,8 +55,7 @@ impl ImageFile {
     }
 }
 
-/// Looks at all files in and below `folder`. A header and its voxels in two files are one image,
-/// that of the header.
+/// Lists all files below `folder`. A header file with separate voxels counts as one image.
 pub fn survey(folder: &Path) -> Result<Survey> {
     let tree = Tree::of(folder)?;
     let voxels = |path: &&str| tree_has_data(folder, path);
@@ -73,7 +69,7 @@ pub fn survey(folder: &Path) -> Result<Survey> {
     Ok(survey)
 }
 
-/// True if the file is more than a header without its voxels.
+/// False for a header file without its voxel file.
 fn tree_has_data(folder: &Path, path: &str) -> bool {
     data_of(path).is_none_or(|data| folder.join(data).is_file())
 }

@@ -1,8 +1,8 @@
-//! Names that say "label", and the words that names are made of.
+//! Recognises label files by words in their names.
 
 use super::ImageFile;
 
-/// Words for labels; a longer word that begins with one counts too ("segmentations").
+/// Words for labels; prefixes count ("segmentations").
 const LABEL: [&str; 14] = [
     "label",
     "mask",
@@ -19,11 +19,11 @@ const LABEL: [&str; 14] = [
     "msk",
     "aseg",
 ];
-/// Words for images: the nearer of two words decides.
+/// Words for images: the word nearest to the file name decides.
 const IMAGE: [&str; 9] = ["image", "imaging", "img", "scan", "volume", "vol", "raw", "t1w", "t2w"];
 
-/// Parts of a name with whether they are separators: "a_seg-1" → a, _, seg, -, 1. Letters and
-/// digits are parts of their own ("img01" → img, 01).
+/// Splits a name into letters, digits and separators: "a_seg-1" → a, _, seg, -, 1; "img01" → img,
+/// 01.
 pub fn tokens(text: &str) -> Vec<&str> {
     #[derive(PartialEq, Clone, Copy)]
     enum Class {
@@ -53,8 +53,8 @@ pub fn tokens(text: &str) -> Vec<&str> {
     parts
 }
 
-/// True if the name of a file says that it holds labels: its own words, or those of the folders
-/// below the first `shared` ones; the word nearest to the file decides.
+/// True if the file's name suggests labels. Folders below the first `shared` ones count too; the
+/// word nearest to the file decides.
 pub fn says_label(file: &ImageFile, shared: usize) -> bool {
     let parts = [&file.stem].into_iter().chain(file.folders.iter().skip(shared).rev());
     let says: Vec<Option<bool>> = parts.map(|part| word(part)).collect();
@@ -65,7 +65,7 @@ pub fn says_label(file: &ImageFile, shared: usize) -> bool {
     }
 }
 
-/// The last word of a name that means label or image.
+/// Last word meaning label (true) or image (false).
 fn word(text: &str) -> Option<bool> {
     let lower = split_camel(text).to_lowercase();
     let parts = tokens(&lower);
@@ -79,7 +79,7 @@ fn word(text: &str) -> Option<bool> {
     })
 }
 
-/// "segmentation" and "segment" for "seg", and no "segway" for others.
+/// Accepts "segmentation" and "segment" for "seg", but not "segway".
 fn long(word: &str, part: &str) -> bool {
     word == "seg" && (part.starts_with("segm") || part.starts_with("segs"))
 }

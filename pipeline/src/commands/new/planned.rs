@@ -132,6 +132,7 @@ fn train(plan: &Plan, looked: &LookedAt) -> Vec<Setting> {
             json!({ "positive": 1.0, "negative": 2.0 }),
             "a third of the patches around labelled voxels",
         ),
+        setting("augmentation", augmentation(), "the nearest to nnU-Net's, all in training only"),
         setting("network", network(plan, &full.architecture), network_reason(full)),
         setting("loss", loss(full), loss_reason(full)),
         setting("learning_rate", json!(0.01), "nnU-Net's, as all of the following"),
@@ -149,6 +150,17 @@ fn train(plan: &Plan, looked: &LookedAt) -> Vec<Setting> {
             "",
         ),
     ]
+}
+
+/// Rotation and scale, each drawn for a fifth of the patches there, together here.
+fn augmentation() -> Value {
+    json!({
+        "affine": { "probability": 0.36, "rotation_degrees": [30, 30, 30], "scale": [0.3, 0.3, 0.3] },
+        "noise": { "probability": 0.1, "std": 0.1 },
+        "intensity_scale": { "probability": 0.15, "factor": 0.25 },
+        "gamma": { "probability": 0.3, "range": [0.7, 1.5] },
+        "flip": { "probability": 0.5 },
+    })
 }
 
 fn patch_reason(plan: &Plan) -> String {

@@ -1,15 +1,14 @@
-//! Files of one folder as images: those that are channels of one image are joined, as nnU-Net
-//! names them ("a_0000", "a_0001") or by the names of the model's channels ("a_t1", "a_t2").
+//! Groups files in a folder into images: several files are channels if named like nnU-Net's
+//! ("a_0000", "a_0001") or after the model's channels ("a_t1", "a_t2").
 
 use crate::commands::folder_scan::{ImageFile, tokens};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// An image: its name, and its file or one file for each channel.
+/// Image name with one file per channel.
 pub(super) type Named = (String, Vec<PathBuf>);
 
-/// The images of files that lie in one folder, given with their paths. What is no complete set of
-/// channels is an image each.
+/// Groups files into images. Files outside complete channel sets are single images.
 pub(super) fn joined(files: &[(ImageFile, PathBuf)], modality: &[String]) -> Vec<Named> {
     let mut sets: BTreeMap<String, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
     for (at, (file, _)) in files.iter().enumerate() {
@@ -48,7 +47,7 @@ fn numbered(stem: &str) -> Option<(String, usize)> {
     (is_number && !base.is_empty()).then(|| Some((base.to_string(), number.parse().ok()?)))?
 }
 
-/// "a_t1" → a, 0 for a model of t1 and t2; "t1" → "", 0.
+/// "a_t1" → a, 0 for channels t1 and t2; "t1" → "", 0.
 fn named(stem: &str, modality: &[String]) -> Option<(String, usize)> {
     if modality.len() < 2 {
         return None;
@@ -63,7 +62,7 @@ fn named(stem: &str, modality: &[String]) -> Option<(String, usize)> {
     Some((format!("{before}{after}"), channel))
 }
 
-/// The name of an image: its own in its folder, or the folder's where nothing else is left.
+/// Image name: its path without extension, or its folder's if nothing else remains.
 fn name_of(base: &str, file: &ImageFile) -> String {
     let has_word = !tokens(base).is_empty();
     let parts: Vec<&str> = file.folders.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! The images named on a command line, as a dataset of cases without labels.
+//! Images from the command line, as a dataset without labels.
 
 use super::channels::{Named, joined};
 use crate::commands::folder_scan::{ImageFile, foreign_files, says_label, survey};
@@ -15,15 +15,15 @@ use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::nifti::{self, read_header};
 use voxflow_stages::model::ModelCard;
 
-/// One image: a file, or one file for each channel.
+/// An image: one file, or one per channel.
 #[derive(Debug, PartialEq)]
 pub struct ImageCase {
-    /// The name of its label map, with the folders that it has below the one that was named.
+    /// Name for its label map, including subfolders.
     name: String,
     files: Vec<PathBuf>,
 }
 
-/// The images, and what is to be said of files that are none.
+/// Images, and notes about skipped files.
 #[derive(Debug, Default)]
 pub struct Images {
     pub cases: Vec<ImageCase>,
@@ -31,7 +31,7 @@ pub struct Images {
 }
 
 impl ImageCase {
-    /// An error if the result in `out` would take the place of the image itself.
+    /// Errors if the output would overwrite the image.
     pub fn spare(&self, out: &Path) -> Result<()> {
         let target = out.join(format!("{}.nii.gz", self.name)).canonicalize().ok();
         match self.files.iter().find(|file| target.is_some() && file.canonicalize().ok() == target)
@@ -44,8 +44,8 @@ impl ImageCase {
         }
     }
 
-    /// Why the model cannot read the image, if its headers say so. What is damaged is told when
-    /// it is read.
+    /// Reason why the model cannot read the image, judged by its headers. Damaged files are
+    /// reported on reading.
     fn trouble(&self, modality: &[String]) -> Option<String> {
         let header = |file: &PathBuf| read_header(file, &file.display().to_string()).ok();
         let headers: Vec<_> = self.files.iter().map(header).collect::<Option<_>>()?;
@@ -67,8 +67,8 @@ impl ImageCase {
 }
 
 impl Images {
-    /// The images in the order given, those of a folder sorted by name; label maps in `out` are
-    /// none. What is wrong is told all at once.
+    /// Images in argument order, folders sorted by name; label maps in `out` are skipped. All
+    /// problems are reported together.
     pub fn of(arguments: &[String], modality: &[String], out: &Path) -> Result<Images> {
         let mut images = Images::default();
         let mut troubles: Vec<String> = vec![];
@@ -133,7 +133,7 @@ impl Images {
         Ok(found)
     }
 
-    /// Images whose label maps would have one name.
+    /// Errors for images with equal output names.
     fn same_names(&self) -> Vec<String> {
         let mut seen: BTreeMap<&str, &Path> = BTreeMap::new();
         let mut troubles = vec![];
@@ -161,7 +161,7 @@ impl Images {
     }
 }
 
-/// Labels beside the images are no images.
+/// Note about skipped label files.
 fn left_out(folder: &Path, labels: &[ImageFile]) -> Option<String> {
     let few: Vec<&str> = labels.iter().take(3).map(|file| file.path.as_str()).collect();
     let more = if labels.len() > 3 { ", …" } else { "" };
@@ -190,7 +190,7 @@ fn nothing_in(folder: &Path, others: &[String]) -> String {
     lines.join("\n  ")
 }
 
-/// A file, or the channels of an image joined by commas.
+/// Parses a file name, or comma-separated channel files.
 fn of_files(argument: &str, modality: &[String]) -> Result<Named> {
     // A file whose own name holds a comma is one file.
     let files: Vec<PathBuf> = match Path::new(argument).is_file() {
@@ -224,7 +224,7 @@ fn of_files(argument: &str, modality: &[String]) -> Result<Named> {
     }
 }
 
-/// The cases as the dataset that the kind `predict` reads, with the channels that the model knows.
+/// Builds the dataset input for kind `predict`, with the model's channels.
 pub fn dataset(cases: &[ImageCase], card: &ModelCard, desk: &Path) -> Result<Input> {
     let mut input = Input { stage: "images".into(), ..Input::default() };
     let mut listing = Listing {
@@ -246,7 +246,8 @@ pub fn dataset(cases: &[ImageCase], card: &ModelCard, desk: &Path) -> Result<Inp
     Ok(input)
 }
 
-/// Adds an image's files under a name without suffix, or with that of a pair; the name.
+/// Adds an image's files without suffix, or with those of a header-and-voxels pair; returns the
+/// name.
 fn add(input: &mut Input, name: &str, file: &Path) -> Result<String> {
     let file = nifti::ImageFile::at(file);
     let name = if file.voxels.is_some() { format!("{name}.hdr") } else { name.to_string() };

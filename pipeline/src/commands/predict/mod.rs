@@ -1,8 +1,7 @@
-//! `voxflow predict`: segments images with trained models, without a workflow and without the
-//! store.
+//! `voxflow predict`: segments images with trained models, without workflow or store.
 //!
-//! What is done is the kind `predict`, in the same worker; only which images there are (`images`)
-//! and where results go (`output_host`) differ.
+//! Runs the kind `predict` in the usual worker; only input selection (`images`) and output
+//! (`output_host`) differ.
 
 mod channels;
 mod images;
@@ -27,7 +26,6 @@ use voxflow_cache::{Recipe, disk};
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::{Input, Kind, Task};
 
-/// The images, the models and the target.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,36 +38,36 @@ folder that was named; of nnU-Net's a_0000.nii.gz it is a.nii.gz. Files that are
 (a_seg.nii.gz, labels/a.nii.gz) are left out of folders. Images are prepared as the model itself
 says. All are tried; what cannot be done is told at the end, and the exit code is then 1.")]
 pub struct PredictArgs {
-    /// NIfTI files, or folders of them and of folders; the channels of one image in several files
-    /// are joined by commas, or named a_0000, a_0001 in a folder
+    /// NIfTI files, or folders searched recursively; one image's channels are joined by commas, or
+    /// named a_0000, a_0001 in a folder
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
-    /// A run (id, prefix, latest), one stage of it (RUN/STAGE), or a folder with model.json; given
-    /// several times, the models' probabilities are averaged
+    /// A run (id, prefix, latest), a stage (RUN/STAGE), or a folder with model.json; if repeated,
+    /// the models' probabilities are averaged
     #[arg(long = "model", short, value_name = "RUN_OR_FOLDER", required = true)]
     pub models: Vec<String>,
-    /// Folder to write to; files of the same name there are replaced
+    /// Output folder; existing files are replaced
     #[arg(long, short, value_name = "DIR")]
     pub out: PathBuf,
-    /// Also write NAME_probabilities.nii.gz: each class's probability, background first
+    /// Also write NAME_probabilities.nii.gz with class probabilities, background first
     #[arg(long)]
     pub probabilities: bool,
-    /// Average over all eight flips of the image: often a little better, eight times as slow
+    /// Average over all eight flips (test-time augmentation): often slightly better, eight times
+    /// slower
     #[arg(long)]
     pub flips: bool,
-    /// The weights of the model
+    /// Weights to use
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]
     pub weights: String,
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
-    /// Threads to keep busy; by default one for each core
+    /// Threads; one per core by default
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
 impl PredictArgs {
-    /// Segments the images.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let models = self
@@ -142,6 +140,7 @@ impl PredictArgs {
             log: log.path(),
             gpus: 1,
             asked: &StageResources::default(),
+            last_peak: None,
             keep_item: &|_| Ok(()),
         };
         let outcome = Local::on(&self.device).make(&order, &delivery, stop);
@@ -177,7 +176,7 @@ fn folder(desk: &Path, name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// An error that clap's rules exclude.
+/// For cases excluded by clap's rules.
 fn nothing() -> Error {
     Error::usage("--model: no model was given")
 }

@@ -1,5 +1,5 @@
-//! Delivery: the host of a prediction without a store. Each image's files appear whole, under the
-//! image's name, as soon as they are made.
+//! Host for predictions without a store. Each image's files appear atomically under the image's
+//! name once made.
 
 use crate::commands::standalone::moved;
 use crate::commands::tell;
@@ -14,7 +14,6 @@ use std::time::Instant;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, disk};
 use voxflow_stages::{Error, Host, Kind, Message, Result};
 
-/// The target of results.
 pub struct OutputHost<'a> {
     out: &'a Path,
     desk: &'a Path,
@@ -26,7 +25,7 @@ pub struct OutputHost<'a> {
 }
 
 impl<'a> OutputHost<'a> {
-    /// Delivers to `out`; `desk` is a folder on the same file system for what is not finished.
+    /// Writes to `out`; `desk` is a work folder on the same file system.
     pub fn new(
         out: &'a Path,
         desk: &'a Path,
@@ -50,7 +49,7 @@ impl<'a> OutputHost<'a> {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Moves a made file to where it belongs.
+    /// Moves a finished file to its target.
     fn deliver(&self, image: &str, file: &Path) -> Result<(String, Blob)> {
         let name =
             file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -69,7 +68,7 @@ impl<'a> OutputHost<'a> {
         Ok((name, Blob { digest, bytes, reference: None }))
     }
 
-    /// Target path of a file of an image; `None` for internal files.
+    /// Target path; `None` for internal files.
     fn place(&self, image: &str, file: &str) -> Option<PathBuf> {
         let name = match file.split_once('.')?.0 {
             "labels" => format!("{image}.nii.gz"),

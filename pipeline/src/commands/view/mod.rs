@@ -1,8 +1,8 @@
-//! `voxflow view`: a volume with its labels as a picture or as a page to leaf through, the first
-//! thing a person wants to see of new data and after preprocessing.
+//! `voxflow view`: a volume with its labels, as a picture or an HTML page, for a first look at new
+//! or preprocessed data.
 //!
-//! `subject` finds the files and reads them, `page` writes the HTML; the pixels are drawn by
-//! `voxflow_stages::image::picture`.
+//! `subject` reads the files, `page` writes HTML; `voxflow_stages::image::picture` draws the
+//! pixels.
 
 mod page;
 mod subject;
@@ -15,10 +15,9 @@ use std::path::{Path, PathBuf};
 use subject::{Files, ViewSubject};
 use voxflow_stages::image::picture::{Colour, Plane, Sheet, contact_sheet};
 
-/// The caption's colour where it speaks of no label.
+/// Caption colour for text unrelated to labels.
 const GREY: Colour = [190, 190, 190];
 
-/// The volume and the way of drawing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -33,47 +32,45 @@ pub struct ViewArgs {
     /// A NIfTI file, or RUN/STAGE/CASE
     #[arg(value_name = "FILE|RUN/STAGE/CASE")]
     pub what: String,
-    /// A label map to draw over a file
+    /// Label map to draw over the image
     #[arg(long, short, value_name = "FILE")]
     pub label: Option<PathBuf>,
-    /// A second label map, to compare with the first
+    /// Second label map, compared with the first
     #[arg(long, short, value_name = "FILE", requires = "label")]
     pub prediction: Option<PathBuf>,
-    /// Where to write: a .png (a contact sheet) or an .html (a page with a slider); by default
-    /// CASE.png here
+    /// Output file: .png (contact sheet) or .html (page with a slider); by default CASE.png here
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Only this plane; by default all three
+    /// Only this plane; all three by default
     #[arg(long, value_enum)]
     pub plane: Option<PlaneOf>,
-    /// At most so many slices of each plane; by default 8, or 160 on a page
+    /// Maximum slices per plane; by default 8, or 160 on a page
     #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub slices: Option<u16>,
-    /// The longer side of a slice in pixels; by default 200, or 480 on a page
+    /// Longer side per slice in pixels; by default 200, or 480 on a page
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=2048))]
     pub side: Option<u16>,
-    /// Values shown as black and as white, such as -57,164; by default soft tissue for CT, else
-    /// the 1st to the 99th percentile
+    /// Values shown as black and white, such as -57,164; by default soft tissue for CT, else the
+    /// 1st to 99th percentile
     #[arg(long, value_name = "LOW,HIGH", value_parser = window, allow_hyphen_values = true)]
     pub window: Option<[f32; 2]>,
-    /// Channel of an image with several, from 1
+    /// Channel number for multi-channel images, from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub channel: u16,
 }
 
-/// A plane, as written on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum PlaneOf {
-    /// Across the body's axis.
+    /// Horizontal plane
     Axial,
-    /// From side to side.
+    /// Frontal plane
     Coronal,
-    /// From front to back.
+    /// Lateral plane
     Sagittal,
 }
 
 impl ViewArgs {
-    /// Writes the picture, and its path on stdout.
+    /// Writes the picture and prints its path.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let files = match Path::new(&self.what) {
             file if file.is_file() => {

@@ -1,4 +1,4 @@
-//! The page of a volume: one self-contained HTML file with a slider for each plane.
+//! Self-contained HTML page with a slider per plane.
 
 use super::subject::ViewSubject;
 use crate::error::Result;
@@ -12,7 +12,7 @@ use voxflow_stages::image::picture::{Colour, Plane};
 const SCRIPT: &str = include_str!("view.js");
 const STYLE: &str = include_str!("view.css");
 
-/// Writes the page: at most `slices` slices of each plane, `side` pixels on the longer side.
+/// Writes the page with at most `slices` slices per plane, `side` pixels on the longer side.
 pub(super) fn save(
     subject: &ViewSubject,
     planes: &[Plane],
@@ -39,7 +39,7 @@ fn page(subject: &ViewSubject, figures: &[Markup]) -> String {
     document(&format!("{} · voxflow", subject.name), &[STYLE], &body)
 }
 
-/// One plane: a picture, a slider, and all slices, of which the script shows one.
+/// A plane's slider and slices; the script shows one slice at a time.
 fn figure(subject: &ViewSubject, plane: Plane, slices: usize, side: usize) -> Result<Markup> {
     let scene = &subject.scene;
     let slices = scene.sample(plane, slices);

@@ -1,4 +1,4 @@
-//! The viewed case: its files, found by name or in a run, and the scene read from them.
+//! The viewed case: finds its files by name or in a run, and reads them.
 
 use super::super::{path, show};
 use crate::error::{Error, Result};
@@ -17,7 +17,6 @@ use voxflow_stages::image::nifti::{ImageFile, LabelMapping, LabelValues, suffix}
 use voxflow_stages::image::picture::{COLOURS, Colour, PAIR, Scene};
 use voxflow_stages::image::spacing::Grid;
 
-/// Files of the viewed case and their description.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     name: String,
@@ -25,14 +24,14 @@ pub(super) struct Files {
     label: Option<ImageFile>,
     prediction: Option<ImageFile>,
     labels: Vec<Label>,
-    /// The labels by the values in the label file, unless these are the labels.
+    /// Maps values in the label file to the dataset's; empty if equal.
     mapping: LabelMapping,
-    /// Hounsfield units; none where nobody said.
+    /// True if values are Hounsfield units; `None` if unknown.
     is_ct: Option<bool>,
 }
 
 impl Files {
-    /// A file that a person named, and the label maps they named with it.
+    /// User's image with optional label maps.
     pub fn of_file(file: &Path, label: Option<PathBuf>, prediction: Option<PathBuf>) -> Files {
         let name =
             file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -42,7 +41,7 @@ impl Files {
         Files { name, images: vec![ImageFile::at(file)], label, prediction, ..Files::default() }
     }
 
-    /// RUN/STAGE/CASE.
+    /// Parses RUN/STAGE/CASE.
     pub fn of_case(home: &Home, what: &str) -> Result<Files> {
         let mut parts = what.splitn(3, '/');
         let (Some(run), Some(id)) = (parts.next(), parts.next()) else {
@@ -61,7 +60,7 @@ impl Files {
     }
 }
 
-/// The cases that a stage has volumes of.
+/// Cases with volumes in a stage.
 fn cases(run: &StoredRun, stage: &StageRecord) -> Result<BTreeSet<String>> {
     if let Some(listing) = listing(run, stage)? {
         return Ok(listing.cases.into_iter().map(|case| case.name).collect());
@@ -70,7 +69,7 @@ fn cases(run: &StoredRun, stage: &StageRecord) -> Result<BTreeSet<String>> {
     Ok(names.filter_map(|name| case_of(name)).map(str::to_string).collect())
 }
 
-/// "phantom_03" of `testing/phantom_03/image.nii` and of `predictions/phantom_03.nii.gz`.
+/// "phantom_03" for `testing/phantom_03/image.nii` and `predictions/phantom_03.nii.gz`.
 fn case_of(name: &str) -> Option<&str> {
     let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
     match suffix::split(file)?.0 {
@@ -95,7 +94,7 @@ fn no_case(stage: &StageRecord, case: &str, cases: &BTreeSet<String>) -> Error {
     }
 }
 
-/// The listing in a dataset's artifact.
+/// Dataset listing in a stage's artifact, if any.
 fn listing(run: &StoredRun, stage: &StageRecord) -> Result<Option<Listing>> {
     if stage.artifact.as_ref().and_then(|artifact| artifact.get("dataset.json")).is_none() {
         return Ok(None);
@@ -106,7 +105,7 @@ fn listing(run: &StoredRun, stage: &StageRecord) -> Result<Option<Listing>> {
     listing.map(Some).map_err(|error| Error::Failed(format!("'{}': {error}", path.display())))
 }
 
-/// The listing of the dataset that a stage's inputs go back to, and the stage that has it.
+/// Dataset listing reachable through a stage's inputs, with its stage.
 fn source<'a>(
     run: &'a StoredRun,
     stage: &'a StageRecord,
@@ -122,7 +121,7 @@ fn source<'a>(
     Ok(None)
 }
 
-/// The files of one case of a stage.
+/// A case's files in a stage.
 fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<Files> {
     let source = source(run, stage)?;
     let (labels, is_ct) = source
@@ -159,7 +158,7 @@ fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<Files> {
     Ok(files)
 }
 
-/// A file of a stage's artifact, with the other one where it is of a pair.
+/// File in a stage's artifact, with its partner for header-and-voxels pairs.
 fn located(run: &StoredRun, stage: &StageRecord, name: &str) -> Result<ImageFile> {
     let path = path::file(run, &stage.stage, name)?;
     let has = |name: &String| stage.artifact.as_ref().is_some_and(|made| made.get(name).is_some());
@@ -171,18 +170,17 @@ fn located(run: &StoredRun, stage: &StageRecord, name: &str) -> Result<ImageFile
     })
 }
 
-/// A scene with its name and what is to be said of it.
 pub(super) struct ViewSubject {
     pub name: String,
     pub scene: Scene,
-    /// Size, spacing and window, in words.
+    /// Size, spacing and window as text.
     pub facts: String,
     labels: Vec<(u8, String)>,
     is_pair: bool,
 }
 
 impl ViewSubject {
-    /// Reads the files and puts them over each other.
+    /// Reads the files onto a common grid.
     pub fn read(files: Files, channel: usize, window: Option<[f32; 2]>) -> Result<ViewSubject> {
         let channels = channels(&files.images)?;
         if channel > channels {
@@ -215,12 +213,11 @@ impl ViewSubject {
         Ok(ViewSubject { name: files.name, scene, facts, labels, is_pair })
     }
 
-    /// The name and the facts.
     pub fn caption(&self) -> String {
         format!("{}: {}", self.name, self.facts)
     }
 
-    /// Legend of the colours.
+    /// Colours with their meaning.
     pub fn legend(&self) -> Vec<(String, Colour)> {
         if self.is_pair {
             return ["reference", "prediction", "both"]
@@ -239,7 +236,7 @@ fn label_map(grid: Grid, file: &ImageFile, mapping: &LabelMapping) -> Result<Vol
     Ok(read_label_on(grid, file, &file.header.display().to_string(), values)?)
 }
 
-/// The label values there are.
+/// Label values occurring in the maps.
 fn present<'a>(maps: impl Iterator<Item = &'a Volume<u8>>) -> Vec<u8> {
     let mut seen = [false; 256];
     maps.flat_map(|map| &map.data).for_each(|value| seen[usize::from(*value)] = true);
@@ -262,7 +259,7 @@ fn facts(scene: &Scene, channels: usize, channel: usize) -> String {
     )
 }
 
-/// The colour of a label's value, as the pictures have it.
+/// Colour for a label value, as in pictures.
 pub(super) fn colour(value: u8) -> Colour {
     COLOURS[usize::from(value.saturating_sub(1)) % COLOURS.len()]
 }

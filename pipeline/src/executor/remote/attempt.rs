@@ -249,10 +249,14 @@ impl Start {
         Closed::write(&self.folder.join("verdict.json"), verdict)
     }
 
+    /// The folders of its items, whole or not, each named by its fingerprint.
+    pub fn item_folders(&self) -> Vec<PathBuf> {
+        subfolders(&self.items(), "").unwrap_or_default()
+    }
+
     /// The whole items that it made, with their folders of files.
-    pub fn items_made(&self) -> Result<Vec<(PathBuf, ItemMade)>> {
-        let folders = subfolders(&self.items(), "")?;
-        Ok(folders.iter().filter_map(|folder| item_in(folder)).collect())
+    pub fn items_made(&self) -> Vec<(PathBuf, ItemMade)> {
+        self.item_folders().iter().filter_map(|folder| item_in(folder)).collect()
     }
 }
 

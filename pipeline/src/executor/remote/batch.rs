@@ -56,9 +56,15 @@ impl Batcher {
         say: &dyn Fn(&str),
     ) -> Result<()> {
         let (began, mut wait, mut last) = (Instant::now(), FIRST_WAIT, String::new());
+        let mut wants = wants.clone();
         loop {
-            match self.submit_once(attempt, wants)? {
+            match self.submit_once(attempt, &wants)? {
                 Ok(()) => return Ok(()),
+                // The last nodes that could take it have seen deaths too.
+                Err(Refused::Never(_)) if !wants.exclude.is_empty() => {
+                    say(&format!("no other node than {} takes it", wants.exclude.join(", ")));
+                    wants.exclude.clear();
+                }
                 Err(Refused::Never(words)) => {
                     let name = self.cluster.name();
                     return Err(Error::failed(format!("{name} refuses its job: {words}")));

@@ -1,5 +1,6 @@
 //! The boundary to a cluster: all that differs between engines.
 
+use crate::humanize;
 use crate::resources::Resources;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +33,22 @@ pub struct JobWants {
     pub partition: Option<String>,
     /// Nodes that are not to be used.
     pub exclude: Vec<String>,
+}
+
+/// "8 cores, 34 GB, 1 GPU, at most 4 h 00 min, partition gpu".
+impl std::fmt::Display for JobWants {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Resources { cpus, memory, gpus, .. } = self.resources;
+        let cores = humanize::count(cpus.max(1), "core");
+        write!(f, "{cores}, {}", humanize::bytes(memory))?;
+        if gpus > 0 {
+            write!(f, ", {}", humanize::count(gpus, "GPU"))?;
+        }
+        if let Some(time) = self.time {
+            write!(f, ", at most {}", humanize::duration(time.as_secs_f64()))?;
+        }
+        self.partition.as_ref().map_or(Ok(()), |name| write!(f, ", partition {name}"))
+    }
 }
 
 /// A refusal of a submission.

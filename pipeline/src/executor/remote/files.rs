@@ -56,7 +56,8 @@ mod tests {
         let path = folder.path().join("verdict.json");
         let end = End::Stopped { why: StopReason::Walltime, has_moved: true };
         let usage = Usage { cpu_seconds: 1.5, peak_rss_bytes: 7 };
-        let verdict = Verdict { end, said_bytes: 3, seconds: 2.0, usage, host: "n1".into() };
+        let verdict =
+            Verdict { end, said_bytes: 3, seconds: 2.0, usage, host: "n1".into(), read: vec![] };
         Closed::write(&path, &verdict).unwrap();
         assert_eq!(Closed::read::<Verdict>(&path), Some(verdict));
         let text = fs::read_to_string(&path).unwrap();

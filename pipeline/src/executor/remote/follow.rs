@@ -6,6 +6,7 @@ use super::making::RemoteMaking;
 use super::relay::Listener;
 use super::retry::{Evidence, RetryDecision, Tries};
 use super::verdict::Verdict;
+use crate::own_files::ATTEMPTS;
 use crate::site::OnStop;
 use crate::stop::{Registration, Stoppable};
 use std::path::Path;
@@ -85,14 +86,21 @@ impl<'a> Follow<'a> {
         wants: &mut JobWants,
     ) -> Result<(Start, Verdict)> {
         let mut watched = self.watch(first)?;
-        let mut interval = FIRST_LOOK;
+        let (mut interval, mut touched) = (FIRST_LOOK, 1);
         loop {
             match self.step(&mut watched)? {
                 RetryDecision::Wait => {}
                 RetryDecision::Take => {
                     self.making.keep_items(&watched.attempt)?;
-                    if let Some(good) = watched.attempt.good()? {
-                        return Ok(good);
+                    match watched.attempt.good()? {
+                        Some(good) if self.making.has_items_of(&good.1)? => return Ok(good),
+                        Some(_) if touched == ATTEMPTS => return Err(written_meanwhile()),
+                        Some(_) => {
+                            touched += 1;
+                            self.say("another attempt: files were written while its job read them");
+                            watched = self.watch(self.making.submit(self.shard, wants)?)?;
+                        }
+                        None => {}
                     }
                 }
                 RetryDecision::Fail(error) => {
@@ -171,7 +179,7 @@ impl<'a> Follow<'a> {
             self.say_state(seen);
         }
         let output = self.making.shared.store.join("batches").join(&watched.job.batch);
-        let last_words = last_line(&output.join(format!("{}.out", watched.job.index)));
+        let output = end_of(&output.join(format!("{}.out", watched.job.index)));
         let evidence = Evidence {
             verdict: last.as_ref().map(|verdict| &verdict.end),
             has_started: !starts.is_empty(),
@@ -180,7 +188,7 @@ impl<'a> Follow<'a> {
             past: found.past.as_ref(),
             unseen_for: watched.last_seen.elapsed(),
             has_answered: found.answered.is_some_and(|answered| answered > watched.last_seen),
-            last_words: &last_words,
+            output: &output,
             has_moved: listed(&self.making.order.task.unfinished) != watched.unfinished,
         };
         Ok(self.tries.decide(&evidence))
@@ -210,6 +218,11 @@ impl<'a> Follow<'a> {
     }
 }
 
+/// The error for files that were written under every job that read them.
+fn written_meanwhile() -> Error {
+    Error::failed("files were written while its jobs read them; run again once nobody writes them")
+}
+
 /// The names and times of the files in a folder.
 fn listed(folder: &Path) -> Vec<(std::ffi::OsString, Option<std::time::SystemTime>)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -220,10 +233,8 @@ fn listed(folder: &Path) -> Vec<(std::ffi::OsString, Option<std::time::SystemTim
     listed
 }
 
-fn last_line(path: &Path) -> String {
+/// The last 4 KiB of a file.
+fn end_of(path: &Path) -> String {
     let text = std::fs::read(path).unwrap_or_default();
-    let end = &text[text.len().saturating_sub(1 << 12)..];
-    let text = String::from_utf8_lossy(end).into_owned();
-    let line = text.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or_default().trim().to_string()
+    String::from_utf8_lossy(&text[text.len().saturating_sub(1 << 12)..]).into_owned()
 }

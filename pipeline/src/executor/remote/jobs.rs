@@ -2,6 +2,7 @@
 
 use super::attempt::{self, Attempt, Shard};
 use super::batch::Batcher;
+use super::census;
 use super::children::ChildJobs;
 use super::cluster::{Cluster, JobWants};
 use super::follow::Follow;
@@ -19,6 +20,9 @@ use std::time::Duration;
 use voxflow_cache::{Recipe, disk};
 use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error, Host, Kind, Result};
+
+/// Memory that a job asks for at least where it follows an earlier one.
+const LEAST_MEMORY: u64 = 1 << 30;
 
 /// Stages as jobs of a cluster; work of moments stays here.
 pub struct Remote {
@@ -53,8 +57,18 @@ pub fn cluster_of(site: &Site, store: &Path) -> Option<Arc<dyn Cluster>> {
     }
 }
 
-/// Resources of a stage's job: the workflow's, else the site's, else the kind's usual ones.
-pub fn wants(site: &Site, kind: &Kind, asked: &StageResources, device: &str) -> JobWants {
+/// Resources of a stage's job: the workflow's, else the site's, else the kind's usual ones. Memory
+/// follows the most that the stage used when it was last made, where nobody names it; not for
+/// stages of items, whose jobs are of two sorts.
+pub fn wants(
+    site: &Site,
+    kind: &Kind,
+    asked: &StageResources,
+    device: &str,
+    last_peak: Option<u64>,
+) -> JobWants {
+    let last_peak = last_peak.filter(|_| kind.items.is_empty());
+    let by_history = last_peak.map(|peak| (peak / 2 * 3).max(LEAST_MEMORY));
     let demand = kind.demand;
     let is_on_gpu = kind.pool == Pool::Gpu && device != "cpu";
     let kind = site.kind(kind.name);
@@ -66,7 +80,7 @@ pub fn wants(site: &Site, kind: &Kind, asked: &StageResources, device: &str) -> 
         io: 0,
         jobs: 1,
         cpus: asked.cpus.or(kind.cpus).unwrap_or(demand.cpus).into(),
-        memory: asked.memory.or(kind.memory).unwrap_or(demand.memory),
+        memory: asked.memory.or(kind.memory).or(by_history).unwrap_or(demand.memory),
         gpus: asked.gpus.or(kind.gpus).unwrap_or(u16::from(is_on_gpu)).into(),
     };
     let partition = kind.partition.or_else(|| site.partition());
@@ -94,19 +108,16 @@ impl Executor for Remote {
             tracing::warn!("{error}; it is of no use any more and may be removed by hand");
         }
     }
-
-    fn hands_items(&self) -> bool {
-        true
-    }
 }
 
 fn make(making: &RemoteMaking) -> Result<MadeFacts> {
     let order = making.order;
-    let mut wants = wants(&making.shared.site, order.kind, order.asked, &order.task.device);
+    let mut wants =
+        wants(&making.shared.site, order.kind, order.asked, &order.task.device, order.last_peak);
     if let Some(finished) = making.take_over()? {
         return Ok(finished);
     }
-    let shards = shards(making);
+    let shards = shards(making)?;
     if shards > 1 {
         make_items(making, shards, &wants)?;
     }
@@ -118,14 +129,25 @@ fn make(making: &RemoteMaking) -> Result<MadeFacts> {
     making.finish(&start, verdict)
 }
 
-/// The number of jobs that make items.
-fn shards(making: &RemoteMaking) -> u64 {
-    let roles: Vec<&str> = making.order.kind.items.iter().map(|items| items.reads).collect();
-    let inputs = making.order.task.inputs.iter();
-    let files = inputs.filter(|(role, _)| roles.contains(&role.as_str()));
-    let files: usize = files.flat_map(|(_, inputs)| inputs).map(|input| input.files.len()).sum();
-    let jobs = files as u64 / making.shared.site.items_per_job().max(1);
-    jobs.clamp(1, making.shared.site.max_jobs() as u64)
+/// The number of jobs that make items: by the items that are missing, or by the files that the
+/// stage reads where those are not known.
+fn shards(making: &RemoteMaking) -> Result<u64> {
+    if making.order.kind.items.is_empty() {
+        return Ok(1);
+    }
+    let items = match census::missing(making)? {
+        Some(items) => items,
+        None => files_of_items(making.order),
+    };
+    let jobs = items.div_ceil(making.shared.site.items_per_job().max(1));
+    Ok(jobs.clamp(1, making.shared.site.max_jobs() as u64))
+}
+
+/// The files of the inputs that items are made of.
+fn files_of_items(order: &StageOrder) -> u64 {
+    let roles: Vec<&str> = order.kind.items.iter().map(|items| items.reads).collect();
+    let inputs = order.task.inputs.iter().filter(|(role, _)| roles.contains(&role.as_str()));
+    inputs.flat_map(|(_, inputs)| inputs).map(|input| input.files.len() as u64).sum()
 }
 
 /// Makes the items in jobs of their own, each a share of them.

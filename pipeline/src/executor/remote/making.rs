@@ -4,7 +4,8 @@ use super::attempt::{Assignment, Attempt, Shard, Start};
 use super::batch::Batcher;
 use super::cluster::{Cluster, JobState, JobWants};
 use super::relay;
-use super::verdict::{End, Verdict};
+use super::stored::is_whole;
+use super::verdict::{End, FileRead, ItemMade, Verdict};
 use super::view::QueueView;
 use crate::executor::{HandedItem, MadeElsewhere, MadeFacts, StageOrder};
 use crate::job_facts::JobFacts;
@@ -13,7 +14,7 @@ use crate::stop::Stop;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use voxflow_cache::Fingerprint;
+use voxflow_cache::{Fingerprint, Store};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Host, Message, Result, Task};
 
@@ -46,7 +47,11 @@ impl RemoteMaking<'_> {
         for attempt in Attempt::list(&self.shared.store, &self.fingerprint)? {
             self.keep_items(&attempt)?;
             let is_whole = attempt.assignment().is_ok_and(|found| found.shard.is_none());
-            if is_whole && let Some((start, verdict)) = attempt.good()? {
+            if is_whole
+                && let Some((start, verdict)) = attempt.good()?
+                && FileRead::changed(&verdict.read)?.is_none()
+                && self.has_items_of(&verdict)?
+            {
                 self.say(&format!("takes over a finished job ({})", verdict.host));
                 return self.finish(&start, verdict).map(Some);
             }
@@ -95,24 +100,28 @@ impl RemoteMaking<'_> {
     /// Keeps the finished items of an attempt, whatever became of the rest.
     pub(super) fn keep_items(&self, attempt: &Attempt) -> Result<()> {
         for start in attempt.starts()? {
-            for (folder, item) in start.items_made()? {
+            for (folder, item) in start.items_made() {
                 let fingerprint = item.recipe.fingerprint();
-                let (recipe, files) = (item.recipe, item.files);
-                (self.order.keep_item)(&HandedItem {
-                    recipe,
-                    folder,
-                    files,
-                    seconds: item.seconds,
-                })?;
+                let ItemMade { recipe, files, seconds, read, .. } = item;
+                (self.order.keep_item)(&HandedItem { recipe, folder, files, seconds, read })?;
                 self.kept().insert(fingerprint);
             }
         }
         Ok(())
     }
 
+    /// True if the items that a stage was put together from are in the store. Those of files that
+    /// were written meanwhile were not kept.
+    pub(super) fn has_items_of(&self, verdict: &Verdict) -> Result<bool> {
+        let End::Made { adopted, .. } = &verdict.end else { return Ok(true) };
+        let store = Store::read_only(&self.shared.store)?;
+        let mut own = adopted.values().filter(|blob| blob.reference.is_none());
+        Ok(own.all(|blob| is_whole(&store.path(blob), blob.bytes)))
+    }
+
     /// Tells what the stage said, and hands its files over.
     pub(super) fn finish(&self, start: &Start, verdict: Verdict) -> Result<MadeFacts> {
-        let Verdict { end, said_bytes, seconds, usage, host } = verdict;
+        let Verdict { end, said_bytes, seconds, usage, host, .. } = verdict;
         let End::Made { files, adopted } = end else {
             return Err(Error::failed("a share of the items is no stage"));
         };

@@ -7,6 +7,7 @@
 
 pub mod attempt;
 mod batch;
+mod census;
 pub mod children;
 pub mod cluster;
 pub mod files;
@@ -16,6 +17,7 @@ mod making;
 mod relay;
 mod retry;
 pub mod slurm;
+pub(crate) mod stored;
 pub mod verdict;
 mod view;
 

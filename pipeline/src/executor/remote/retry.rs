@@ -16,6 +16,9 @@ const NODE: u32 = 5;
 const NO_PROGRESS: u32 = 2;
 const MEMORY: u32 = 2;
 const LOST: u32 = 5;
+/// Words of Slurm and of the kernel about memory, in lower case.
+const MEMORY_WORDS: [&str; 5] =
+    ["exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill", "out of memory"];
 /// Deaths of jobs on a node until it is left out.
 const DEATHS: u32 = 2;
 
@@ -36,8 +39,8 @@ pub struct Evidence<'a> {
     pub unseen_for: Duration,
     /// True if the cluster has answered since then.
     pub has_answered: bool,
-    /// The last words of the job's output.
-    pub last_words: &'a str,
+    /// The end of the job's output, where Slurm writes too.
+    pub output: &'a str,
     /// True if the unfinished state has grown during the attempt.
     pub has_moved: bool,
 }
@@ -122,15 +125,14 @@ impl Tries {
     }
 
     fn ended(&mut self, ended: Ended, seen: &JobStatus, evidence: &Evidence) -> RetryDecision {
-        let words = evidence.last_words;
         match ended {
-            _ if is_out_of_memory(ended, seen, words) => self.out_of_memory(),
+            _ if is_out_of_memory(ended, seen, evidence.output) => self.out_of_memory(),
             Ended::Cancelled => cancelled(seen),
             Ended::Timeout => self.out_of_time(evidence.has_moved),
             Ended::NodeFailed => {
                 self.again_for_node(&format!("node failure ({})", seen.why), &seen.node)
             }
-            _ if !evidence.has_started => self.never_started(seen, words),
+            _ if !evidence.has_started => self.never_started(seen, last_line(evidence.output)),
             // The verdict may still be on its way from the node.
             _ if evidence.unseen_for < UNSEEN && ended == Ended::Completed => RetryDecision::Wait,
             _ => self.again_for_node(&format!("its process died ({})", seen.why), &seen.node),
@@ -214,11 +216,17 @@ fn is_alive(evidence: &Evidence) -> bool {
 
 /// Without cgroups a batch system samples memory and kills: the job has failed, and only its output
 /// says why.
-fn is_out_of_memory(ended: Ended, seen: &JobStatus, words: &str) -> bool {
-    let is_told = [words, seen.why.as_str()].iter().any(|text| {
-        text.contains("exceeded memory limit") || text.contains("oom") || text.contains("OOM")
+fn is_out_of_memory(ended: Ended, seen: &JobStatus, output: &str) -> bool {
+    let is_told = [output, seen.why.as_str()].iter().any(|text| {
+        let text = text.to_lowercase();
+        MEMORY_WORDS.iter().any(|words| text.contains(words))
     });
     ended == Ended::OutOfMemory || (ended == Ended::Failed && is_told)
+}
+
+/// The last line that says something.
+fn last_line(output: &str) -> &str {
+    output.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -247,7 +255,7 @@ mod tests {
             past: None,
             unseen_for: LONG,
             has_answered: true,
-            last_words: "",
+            output: "",
             has_moved: false,
         }
     }
@@ -297,13 +305,14 @@ mod tests {
         again(of(&ended(Ended::Timeout), 1), "time was over");
         fails(of(&ended(Ended::Timeout), 2), "raise resources.time");
         let failed = ended(Ended::Failed);
-        let words = "slurmstepd: error: exceeded memory limit";
-        let evidence = Evidence { seen: Some(&failed), last_words: words, ..nothing() };
+        let words =
+            "slurmstepd: error: Exceeded job memory limit\nslurmstepd: error: *** JOB 11 ***\n";
+        let evidence = Evidence { seen: Some(&failed), output: words, ..nothing() };
         assert!(matches!(after(1, &evidence), RetryDecision::Again { more_memory: true, .. }));
         let evidence = Evidence {
             seen: Some(&failed),
             has_started: false,
-            last_words: "module: not found",
+            output: "loading\nmodule: not found\n\n",
             ..nothing()
         };
         again(after(2, &evidence), "module: not found");

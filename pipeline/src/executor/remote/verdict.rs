@@ -3,8 +3,42 @@
 use crate::machine::Usage;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use voxflow_cache::{Blob, Recipe, SettledFile};
-use voxflow_stages::Reply;
+use std::path::{Path, PathBuf};
+use voxflow_cache::{Blob, FileStat, Recipe, SettledFile};
+use voxflow_stages::{Reply, Result};
+
+/// A person's own file that a node read, with the stat that it had before and after.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileRead {
+    /// The absolute path.
+    pub path: PathBuf,
+    /// Its stat; `None` where no file was.
+    pub stat: Option<FileStat>,
+}
+
+impl FileRead {
+    /// The files as they are now.
+    ///
+    /// # Errors
+    /// An input/output error.
+    pub fn all(paths: impl IntoIterator<Item = PathBuf>) -> Result<Vec<FileRead>> {
+        let read = paths.into_iter().map(|path| {
+            let stat = FileStat::of_opened(&path)?;
+            Ok(FileRead { path, stat })
+        });
+        read.collect()
+    }
+
+    /// The first file that is not as it was when it was read.
+    ///
+    /// # Errors
+    /// An input/output error.
+    pub fn changed(files: &[FileRead]) -> Result<Option<&Path>> {
+        let now = FileRead::all(files.iter().map(|file| file.path.clone()))?;
+        let changed = files.iter().zip(&now).find(|(then, now)| then != now);
+        Ok(changed.map(|(file, _)| file.path.as_path()))
+    }
+}
 
 /// Reason of a node to stop early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +93,8 @@ pub struct Verdict {
     pub usage: Usage,
     /// The machine.
     pub host: String,
+    /// The person's own files that the stage itself read.
+    pub read: Vec<FileRead>,
 }
 
 impl Verdict {
@@ -79,4 +115,6 @@ pub struct ItemMade {
     pub files: Vec<SettledFile>,
     /// Wall time in seconds.
     pub seconds: f64,
+    /// The person's own files that it was made of.
+    pub read: Vec<FileRead>,
 }

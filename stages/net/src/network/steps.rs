@@ -31,6 +31,7 @@ enum Operation {
     Dropout(f64),
     /// The slope below 0.
     Activation(Tensor),
+    AvgPool([i64; 3]),
     Add,
     Cat,
 }
@@ -73,6 +74,7 @@ impl StepBuilder<'_> {
             Op::Activation(activation) => {
                 Operation::Activation(slope(*activation, tensors, self.options))
             }
+            Op::AvgPool(sides) => Operation::AvgPool(sides.map(i64::from)),
             Op::Add => Operation::Add,
             Op::Cat => Operation::Cat,
         };
@@ -137,6 +139,9 @@ impl Operation {
             Operation::Norm(norm) => norm.forward(inputs[0], pass),
             Operation::Dropout(probability) => dropout(inputs[0], *probability, pass),
             Operation::Activation(slope) => inputs[0].prelu(&slope.to_kind(inputs[0].kind())),
+            Operation::AvgPool(sides) => {
+                inputs[0].avg_pool3d(sides, sides, [0, 0, 0], false, true, None)
+            }
             Operation::Add => inputs[0] + inputs[1],
             Operation::Cat => Tensor::cat(inputs, 1),
         }

@@ -90,12 +90,24 @@ pub fn fill(network: &GraphNetwork, seed: u64) {
     weights::fill(network, &named.collect()).unwrap();
 }
 
+/// The same with the tensors in the order of their names: `fill_by_name` of
+/// `tests/parity/drawn.py`.
+pub fn fill_by_name(network: &GraphNetwork, seed: u64) {
+    let sorted: BTreeMap<&String, &Tensor> =
+        network.parameters().iter().map(|one| (&one.name, &one.tensor)).collect();
+    let named = (0..).zip(sorted).filter_map(|(index, (name, tensor))| {
+        let (middle, reach) = spread(name, &tensor.size())?;
+        Some((name.clone(), middle + drawn(seed * 1000 + index, &tensor.size()) * reach))
+    });
+    weights::fill(network, &named.collect()).unwrap();
+}
+
 /// Middle and reach of a tensor's values; none for a counter.
 fn spread(name: &str, shape: &[i64]) -> Option<(f64, f64)> {
     match name {
         _ if name.ends_with("num_batches_tracked") => None,
         _ if name.ends_with("running_var") => Some((1.0, 0.5)),
-        _ if name.ends_with(".N.weight") => Some((1.0, 0.3)),
+        _ if name.ends_with(".N.weight") || name.ends_with(".norm.weight") => Some((1.0, 0.3)),
         _ if name.ends_with(".A.weight") => Some((0.25, 0.2)),
         _ if shape.len() > 1 => {
             Some((0.0, 1.0 / (shape[1..].iter().product::<i64>() as f64).sqrt()))

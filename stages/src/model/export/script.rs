@@ -52,6 +52,9 @@ impl Program {
             Op::Activation(Activation::LeakyRelu(slope)) => {
                 format!("torch.leaky_relu({x}, {slope:?})")
             }
+            Op::AvgPool(sides) => {
+                format!("torch.avg_pool3d({x}, {sides:?}, {sides:?}, [0, 0, 0], False, True, None)")
+            }
             Op::Add => format!("torch.add({})", inputs.join(", ")),
             Op::Cat => format!("torch.cat([{}], 1)", inputs.join(", ")),
         };

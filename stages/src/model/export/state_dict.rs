@@ -1,4 +1,5 @@
-//! `model.pt`: what `torch.save(model.state_dict())` writes.
+//! `model.pt`: what `torch.save(model.state_dict())` writes. Names that share a tensor share its
+//! numbers.
 
 use super::archive::{ArchiveWriter, storage};
 use crate::error::Result;
@@ -10,12 +11,10 @@ pub fn archive(tensors: &StateDict) -> Result<Vec<u8>> {
     let mut pickle = PickleWriter::default();
     pickle.global("collections", "OrderedDict").op(b')').op(b'R').op(b'(');
     for (index, (spec, _)) in tensors.iter().enumerate() {
-        pickle.text(&spec.name).tensor(
-            storage(spec.is_counter()),
-            &index.to_string(),
-            &spec.shape,
-            false,
-        );
+        for name in std::iter::once(&spec.name).chain(&spec.twins) {
+            let index = index.to_string();
+            pickle.text(name).tensor(storage(spec.is_counter()), &index, &spec.shape, false);
+        }
     }
     pickle.op(b'u');
     ArchiveWriter::new(&pickle.finish())?.finish(tensors)

@@ -1,0 +1,66 @@
+//! Counting the items of a stage that are not in the store, before jobs are submitted for them.
+
+use super::making::RemoteMaking;
+use super::stored::item_in_store;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use voxflow_cache::{Artifact, Blob, Recipe, Store};
+use voxflow_stages::kind::Place;
+use voxflow_stages::{Context, Error, Host, Message, Result, Task};
+
+/// The number of items that are missing; `None` for a kind of the worker, which is not loaded only
+/// to count.
+///
+/// The kind itself runs, with a host that makes nothing, into a folder that nobody keeps: items
+/// have no list, and their recipes are known to the kind alone. An error of the stage is met again
+/// by its job, and told then.
+pub(super) fn missing(making: &RemoteMaking) -> Result<Option<u64>> {
+    let Place::Here(run) = making.order.kind.place else { return Ok(None) };
+    let store = Store::read_only(&making.shared.store)?;
+    let census = Census { store: &store, making, missing: AtomicU64::new(0) };
+    let task = Task { draft: (making.order.workdir)()?, ..making.order.task.clone() };
+    match run(&Context::new(&task, &census)) {
+        Err(Error::Stopped) => Err(Error::Stopped),
+        Ok(()) | Err(_) => Ok(Some(census.missing.into_inner())),
+    }
+}
+
+struct Census<'a> {
+    store: &'a Store,
+    making: &'a RemoteMaking<'a>,
+    missing: AtomicU64,
+}
+
+impl Host for Census<'_> {
+    fn tell(&self, _message: Message) {}
+
+    fn stopping(&self) -> bool {
+        self.making.stop.is_asked()
+    }
+
+    fn recall(
+        &self,
+        _name: &str,
+        recipe: &Recipe,
+        _make: &dyn Fn(&Path) -> Result<()>,
+    ) -> Result<Artifact> {
+        match item_in_store(self.store, recipe)? {
+            Some(artifact) => Ok(artifact),
+            None => {
+                self.missing.fetch_add(1, Ordering::Relaxed);
+                Err(Error::Elsewhere)
+            }
+        }
+    }
+
+    fn blob_path(&self, blob: &Blob) -> PathBuf {
+        self.store.path(blob)
+    }
+
+    fn adopt(&self, _name: &str, _blob: &Blob) {}
+
+    fn refer(&self, path: &Path) -> Result<Blob> {
+        let stage = &self.making.order.task.stage;
+        Err(Error::failed(format!("{}: stage '{stage}' refers to no file", path.display())))
+    }
+}
