@@ -294,7 +294,7 @@ fn model(data: &Data) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{data, tasks::TASKS, workflow};
+    use super::super::{data, parsed::workflow, tasks::TASKS};
     use super::*;
 
     #[test]

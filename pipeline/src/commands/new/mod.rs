@@ -11,6 +11,7 @@ mod advice;
 mod draft;
 mod layout;
 mod look;
+mod parsed;
 mod planned;
 mod recipe;
 mod shown;
@@ -23,9 +24,10 @@ mod yaml;
 use super::{answer, answer_data, tell};
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
-use crate::workflow::{Diagnostic, Workflow, nearest};
+use crate::workflow::nearest;
 use clap::Args;
 use draft::{Data, Scaling, Settings, Source};
+use parsed::workflow;
 use planned::PlannedSettings;
 use recipe::{Recipe, gigabytes};
 use serde_json::Value;
@@ -34,7 +36,6 @@ use std::path::{Path, PathBuf};
 use voxflow_cache::disk::FileWriter;
 use voxflow_stages::dataset::archive;
 use voxflow_stages::dataset::foreign::{foreign, tilde};
-use voxflow_stages::kinds::KINDS;
 
 /// The data and the target of the workflow.
 #[derive(Debug, Args)]
@@ -177,11 +178,6 @@ fn write_new(path: &Path, text: &[u8]) -> Result<()> {
 
 fn exists(path: &Path) -> Error {
     Error::usage(format!("'{}' exists: name another file", path.display()))
-}
-
-/// Reads a draft as `voxflow run` will.
-fn workflow(text: &str, file: &Path) -> std::result::Result<Workflow, Vec<Diagnostic>> {
-    Workflow::parse(&file.display().to_string(), text.as_bytes(), &[], KINDS, &|_| None)
 }
 
 fn data(source: &str) -> Result<Data> {

@@ -1,7 +1,7 @@
 //! Statistics for a plan: the stages of a draft up to the kind `statistics`, run as any workflow
 //! is, so that what was looked at once is found in the store.
 
-use super::workflow;
+use super::parsed::workflow;
 use crate::commands::exec_args::ExecArgs;
 use crate::commands::launch::Launch;
 use crate::commands::path;

@@ -1,8 +1,8 @@
 //! `voxflow new --update`: what a workflow's plan would be now.
 
+use super::parsed::workflow;
 use super::planned::{PlannedSettings, Setting};
 use super::statistics::{LookedAt, STAGE, StageIds};
-use super::workflow;
 use crate::commands::workflow_args::refusal;
 use crate::error::{Error, Result};
 use crate::globals::Globals;
