@@ -1,9 +1,10 @@
 """Compares statistics and preprocessing through the program with nnU-Net 2.8.1, on real data.
 
-    python tests/parity/check_nnunet_preprocessing.py VOXFLOW FOLDER [--cases N]
+    python tests/parity/check_nnunet_preprocessing.py VOXFLOW FOLDER [--cases N] [--json]
 
 FOLDER holds `Task04_Hippocampus.tar`. nnU-Net extracts the fingerprint of its first N cases (all), plans and
-preprocesses them; so does the program; both are timed. Exit code 1 if a row is beyond what is allowed.
+preprocesses them; so does the program; both are timed. Exit code 1 if a row is beyond what is allowed; with
+--json the last line has the rows for `compare.py`, which judges them.
 """
 
 import argparse
@@ -90,6 +91,7 @@ def main():
     arguments.add_argument("program")
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--cases", type=int, default=None)
+    arguments.add_argument("--json", action="store_true")
     arguments = arguments.parse_args()
     from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
     import nibabel as nib
@@ -111,6 +113,9 @@ def main():
     for what, off, allowed in rows:
         print(f"| nnU-Net | {what} | {off:.3g} | {allowed:.3g} |")
     print(f"seconds, nnU-Net: {seconds}; voxflow: statistics {looked:.1f}, again {again:.2f}, preprocess {prepared:.1f}")
+    if arguments.json:
+        print(json.dumps([[what, float(off), allowed] for what, off, allowed in rows]))
+        return
     sys.exit(1 if failed else 0)
 
 
