@@ -47,6 +47,8 @@ struct SiteFile {
     kinds: BTreeMap<String, WrittenKind>,
     /// Longest wait for a file that another machine wrote: `2m`.
     patience: Option<String>,
+    /// Folder on a node's own disk where GPU stages copy what they read: `$TMPDIR`.
+    scratch: Option<String>,
     /// Missing items (volumes, images) for each job that makes some.
     #[schemars(range(min = 1))]
     items_per_job: Option<u64>,
@@ -158,6 +160,8 @@ pub struct Site {
     kinds: BTreeMap<String, KindSite>,
     patience: Duration,
     items_per_job: u64,
+    /// Folder on a node's own disk for copies of what a GPU stage reads.
+    pub scratch: Option<String>,
     /// Most child processes at once.
     pub children: usize,
 }
@@ -256,6 +260,7 @@ impl Site {
             },
             kinds: with_memory,
             patience: patience.unwrap_or(Duration::from_secs(120)),
+            scratch: written.scratch,
             items_per_job: written.items_per_job.unwrap_or(8),
             children: written.children.unwrap_or_else(crate::machine::cores),
         })

@@ -12,7 +12,10 @@ use crate::classes::Classes;
 use crate::subset::PreparedCase;
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::Result;
-use voxflow_stages::image::transform::Canvas;
+use voxflow_stages::image::channel_filter::gaussian_kernel;
+use voxflow_stages::image::patch_sampler::middle;
+use voxflow_stages::image::rotoscale::Rotoscale;
+use voxflow_stages::image::transform::{Canvas, Changes};
 use voxflow_stages::image::warp::Affinity;
 use voxflow_stages::random::Draw;
 
@@ -51,17 +54,34 @@ impl<'a> DeviceDataset<'a> {
         let (epoch, cases) = self.sampler.epoch_and_cases(number);
         let batch = self.sampler.empty_batch(&cases, self.device);
         no_grad(|| {
-            for ((index, item), place) in self.sampler.patches(&cases).zip(0..) {
+            for ((index, key), place) in self.sampler.patches(epoch, &cases).zip(0..) {
                 let case = &self.sampler.subset.cases[index];
-                let (start, changes) = self.sampler.draw_patch(case, epoch, item)?;
-                let (flips, changes) = changes.split_mirrors();
-                let mut patch =
-                    PatchView { image: batch.image.get(place), label: batch.label.get(place) };
-                patch.cut(&self.cases[index], start, flips);
-                changes.apply(&mut patch);
+                let (start, changes) = self.sampler.draw_patch(case, key)?;
+                let patch = PatchView {
+                    image: batch.image.get(place),
+                    label: batch.label.get(place),
+                    classes: self.sampler.classes.count(),
+                };
+                self.fill(patch, &self.cases[index], start, changes);
             }
             Ok(batch)
         })
+    }
+
+    /// Cuts and varies a patch. A leading spatial change reads from the larger initial patch.
+    fn fill(&self, mut patch: PatchView, case: &DeviceCase, start: [i64; 3], changes: Changes) {
+        let (sides, initial) = self.sampler.sides();
+        let (rotoscale, changes) = changes.split_rotoscale();
+        if let Some(rotoscale) = rotoscale {
+            let larger = patch.of_sides(initial);
+            larger.cut(case, start, [false; 3]);
+            patch.resample_from(&larger, &rotoscale);
+            return changes.apply(&mut patch);
+        }
+        let start = middle(start, initial, sides);
+        let (flips, changes) = changes.split_mirrors();
+        patch.cut(case, start, flips);
+        changes.apply(&mut patch);
     }
 }
 
@@ -87,9 +107,42 @@ impl DeviceCase {
 struct PatchView {
     image: Tensor,
     label: Tensor,
+    /// Number of classes of the label.
+    classes: usize,
 }
 
 impl PatchView {
+    /// A patch of zeros with other sides.
+    fn of_sides(&self, [x, y, z]: [usize; 3]) -> PatchView {
+        let [image, label] = [&self.image, &self.label].map(|tensor| {
+            let size = [tensor.size()[0], x as i64, y as i64, z as i64];
+            Tensor::zeros(size, (tensor.kind(), tensor.device()))
+        });
+        PatchView { image, label, classes: self.classes }
+    }
+
+    /// Resamples a larger patch into this one: trilinear for the image, 0 outside; for the label the
+    /// class with the largest share, "outside" being one of its own that becomes 0.
+    fn resample_from(&mut self, larger: &PatchView, rotoscale: &Rotoscale) {
+        const TRILINEAR: i64 = 0;
+        const ZEROS: i64 = 0;
+        let grid = rotoscale_grid(
+            rotoscale,
+            sides(&self.image),
+            sides(&larger.image),
+            self.image.device(),
+        );
+        let image = larger.image.unsqueeze(0).grid_sampler(&grid, TRILINEAR, ZEROS, false);
+        self.image.copy_(&image.squeeze_dim(0));
+        let label = larger.label.to_kind(Kind::Int64).one_hot(self.classes as i64);
+        let shares = label.permute([0, 4, 1, 2, 3]).to_kind(Kind::Float);
+        let shares = shares.grid_sampler(&grid, TRILINEAR, ZEROS, false);
+        let outside: Tensor = 1.0 - shares.sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
+        let class = Tensor::cat(&[shares, outside], 1).argmax(1, false);
+        let class = class.where_self(&class.lt(self.classes as i64), &class.zeros_like());
+        self.label.copy_(&class);
+    }
+
     /// Copies the region starting at `start`, flipped. Voxels outside the volume keep their value.
     fn cut(&self, case: &DeviceCase, start: [i64; 3], flips: [bool; 3]) {
         let (volume, patch) = (sides(&case.image), sides(&self.image));
@@ -166,6 +219,96 @@ impl Canvas for PatchView {
     fn add(&mut self, offset: f32) {
         self.image += f64::from(offset);
     }
+
+    fn channels(&self) -> usize {
+        self.image.size()[0] as usize
+    }
+
+    fn rotoscale(&mut self, rotoscale: &Rotoscale) {
+        let (image, label) = (self.image.copy(), self.label.copy());
+        let copy = PatchView { image, label, classes: self.classes };
+        self.resample_from(&copy, rotoscale);
+    }
+
+    fn multiply_channel(&mut self, channel: usize, factor: f32) {
+        let mut values = self.channel(channel);
+        values *= f64::from(factor);
+    }
+
+    fn stretch(&mut self, channel: usize, factor: f32) {
+        let mut values = self.channel(channel);
+        let mean = values.mean(Kind::Float);
+        let stretched = (&values - &mean) * f64::from(factor) + mean;
+        let clipped = stretched.clamp_tensor(Some(values.min()), Some(values.max()));
+        values.copy_(&clipped);
+    }
+
+    fn blur(&mut self, channel: usize, sigmas: [f64; 3]) {
+        let mut values = self.channel(channel);
+        let mut blurred = values.unsqueeze(0).unsqueeze(0);
+        for axis in 0..3 {
+            let kernel = gaussian_kernel(sigmas[axis]);
+            let half = kernel.len() as i64 / 2;
+            if half >= values.size()[axis] {
+                continue;
+            }
+            let (mut size, mut padding) = ([1i64; 5], [0i64; 6]);
+            size[axis + 2] = kernel.len() as i64;
+            padding[4 - 2 * axis..6 - 2 * axis].fill(half);
+            let kernel = Tensor::from_slice(&kernel).reshape(size).to_device(values.device());
+            let padded = blurred.reflection_pad3d(padding);
+            blurred = padded.conv3d::<Tensor>(&kernel, None, [1; 3], [0; 3], [1; 3], 1);
+        }
+        values.copy_(&blurred.squeeze_dim(0).squeeze_dim(0));
+    }
+
+    fn coarsen(&mut self, channel: usize, to: [usize; 3]) {
+        let mut values = self.channel(channel);
+        let (whole, sides) = (values.size(), to.map(|side| side as i64));
+        let item = values.unsqueeze(0).unsqueeze(0);
+        let coarse = item.internal_upsample_nearest_exact3d(sides, None, None, None);
+        let fine = coarse.upsample_trilinear3d(&whole[..], false, None, None, None);
+        values.copy_(&fine.squeeze_dim(0).squeeze_dim(0));
+    }
+
+    fn raise_channel(&mut self, channel: usize, power: f32, inverted: bool) {
+        const LEAST: f64 = 1e-7;
+        let mut values = self.channel(channel);
+        let sign = if inverted { -1.0 } else { 1.0 };
+        let before = &values * sign;
+        let (low, high) = (before.min(), before.max());
+        let range = high - &low;
+        let scaled = (&before - &low) / range.clamp_min(LEAST);
+        let raised = scaled.pow_tensor_scalar(f64::from(power)) * range + low;
+        let factor = before.std(true) / raised.std(true).clamp_min(LEAST);
+        let mean = raised.mean(Kind::Float);
+        let kept = (raised - mean) * factor + before.mean(Kind::Float);
+        values.copy_(&(kept * sign));
+    }
+}
+
+impl PatchView {
+    fn channel(&self, channel: usize) -> Tensor {
+        self.image.get(channel as i64)
+    }
+}
+
+/// Each voxel's source position for `grid_sampler` (1, X, Y, Z, 3) in a patch of sides `from`.
+fn rotoscale_grid(rotoscale: &Rotoscale, to: [i64; 3], from: [i64; 3], device: Device) -> Tensor {
+    let centred: [Tensor; 3] = std::array::from_fn(|axis| {
+        let mut shape = [1i64; 3];
+        shape[axis] = to[axis];
+        let half = (to[axis] as f64 - 1.0) / 2.0;
+        (Tensor::arange(to[axis], (Kind::Float, device)) - half).reshape(shape)
+    });
+    let matrix = rotoscale.matrix().map(|row| row.map(|entry| f64::from(entry as f32)));
+    // `grid_sampler` wants the fastest axis first, and positions scaled to [-1, 1].
+    let positions = [2, 1, 0].map(|axis| {
+        let [x, y, z] = matrix[axis];
+        let position = &centred[0] * x + &centred[1] * y + &centred[2] * z;
+        (position / (from[axis] as f64 / 2.0)).expand(to, false)
+    });
+    Tensor::stack(&positions, -1).unsqueeze(0)
 }
 
 /// Each voxel's source position for `grid_sampler` (1, X, Y, Z, 3), computed by the same

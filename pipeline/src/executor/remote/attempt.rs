@@ -40,6 +40,10 @@ pub struct Assignment {
     pub memory: u64,
     /// Longest wait in seconds for files that other machines wrote.
     pub patience: u64,
+    /// Folder on the node's own disk for copies of what a GPU stage reads; may begin with a
+    /// variable of the node: `$TMPDIR`.
+    #[serde(default)]
+    pub scratch: Option<String>,
     /// The share of the stage's items, where only items are wanted.
     pub shard: Option<Shard>,
 }
