@@ -77,7 +77,7 @@ fn a_plan_of_several_channels_scales_each_by_its_name() {
 
 #[test]
 fn flags_without_a_plan_say_what_is_missing() {
-    let lab = lab(Image);
+    let lab = lab(Image(0));
     for (flags, words) in [
         (&["new", "data", "--gpu-memory", "8G"][..], "add '--recipe nnunet'"),
         (&["new", "--update", "new.yaml"], "say which plan to compare with"),

@@ -5,12 +5,10 @@ use super::statistics::LookedAt;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
 use voxflow_stages::image::Resampling;
-use voxflow_stages::planner::{Architecture, Configuration, NormalizationScheme, Plan};
+use voxflow_stages::planner::{
+    Architecture, Configuration, NormalizationScheme, PatchRotation, Plan,
+};
 
-/// nnU-Net trains so many steps: 1000 epochs of 250.
-const STEPS: usize = 250_000;
-/// Steps between validations.
-const VALIDATE_STEPS: usize = 5_000;
 /// Significant digits of intensities.
 const DIGITS: i32 = 6;
 
@@ -38,7 +36,7 @@ impl PlannedSettings {
     pub fn of(plan: &Plan, looked: &LookedAt) -> Result<PlannedSettings> {
         Ok(PlannedSettings {
             preprocess: preprocess(plan, looked)?,
-            train: train(plan, looked),
+            train: train(plan),
             remarks: remarks(plan, looked),
         })
     }
@@ -119,33 +117,27 @@ fn intensity_reason(plan: &Plan) -> String {
     }
 }
 
-fn train(plan: &Plan, looked: &LookedAt) -> Vec<Setting> {
+fn train(plan: &Plan) -> Vec<Setting> {
     let full = &plan.fullres;
     let patch = plan.along_ras(full.patch_size);
-    let steps = looked.training.div_ceil(full.batch_size).max(1);
+    let rotation = PatchRotation::of(full.patch_size);
+    let cut = plan.along_ras(rotation.initial_patch_size);
     vec![
         setting(
             "epochs",
-            json!(STEPS.div_ceil(steps)),
-            format!(
-                "{STEPS} steps, as nnU-Net trains; its Hippocampus, Heart and BrainTumour gained \
-                 nothing after a tenth"
-            ),
+            json!(1000),
+            "nnU-Net's; its Hippocampus, Heart and BrainTumour gained nothing after a tenth",
         ),
-        setting(
-            "validate_every",
-            json!(VALIDATE_STEPS.div_ceil(steps)),
-            format!("about every {VALIDATE_STEPS} steps"),
-        ),
+        setting("steps_per_epoch", json!(250), "nnU-Net's, of cases drawn at random"),
         setting("patch", json!(patch), patch_reason(plan)),
         setting("volumes_per_step", json!(full.batch_size), batch_reason(plan)),
         setting("patches_per_volume", json!(1), "each sample of a batch is of a case of its own"),
         setting(
             "sampling",
-            json!({ "positive": 1.0, "negative": 2.0 }),
-            "a third of the patches around labelled voxels",
+            json!({ "forced_foreground": 0.33, "initial_patch": cut }),
+            "a third around labels; cut large enough to be turned",
         ),
-        setting("augmentation", augmentation(), "the nearest to nnU-Net's, all in training only"),
+        setting("augmentation", augmentation(plan, &rotation), "nnU-Net's, in its order"),
         setting("network", network(plan, &full.architecture), network_reason(full)),
         setting("loss", loss(full), loss_reason(full)),
         setting("learning_rate", json!(0.01), "nnU-Net's, as all of the following"),
@@ -157,23 +149,44 @@ fn train(plan: &Plan, looked: &LookedAt) -> Vec<Setting> {
         setting("schedule", json!({ "name": "polynomial", "power": 0.9 }), "to 0 at the end"),
         setting("clip_gradients", json!(12.0), ""),
         setting("best_by", json!("last"), "nnU-Net predicts with its final weights"),
+        setting("validate_every", json!(20), "whole volumes, so less often than nnU-Net's patches"),
         setting(
             "inference",
-            json!({ "roi": patch, "overlap": 0.5, "blend": "gaussian", "flips": true }),
+            json!({
+                "roi": patch, "overlap": 0.5, "blend": "gaussian_nnunet", "placement": "even",
+                "flips": true, "average": "logits",
+            }),
             "",
         ),
     ]
 }
 
-/// Rotation and scale, each drawn for a fifth of the patches there, together here.
-fn augmentation() -> Value {
-    json!({
-        "affine": { "probability": 0.36, "rotation_degrees": [30, 30, 30], "scale": [0.3, 0.3, 0.3] },
-        "noise": { "probability": 0.1, "std": 0.1 },
-        "intensity_scale": { "probability": 0.15, "factor": 0.25 },
-        "gamma": { "probability": 0.3, "range": [0.7, 1.5] },
-        "flip": { "probability": 0.5 },
-    })
+/// The random transforms in their order. Flat patches are turned slice by slice.
+fn augmentation(plan: &Plan, rotation: &PatchRotation) -> Value {
+    let flat = rotation.is_flat.then(|| plan.first_axis());
+    let mut spatial = json!({
+        "name": "spatial", "rotation_probability": 0.2, "rotation_degrees": rotation.degrees,
+        "scale_probability": 0.2, "scale": [0.7, 1.4],
+    });
+    let mut low_resolution = json!({
+        "name": "low_resolution", "probability": 0.25, "channel_probability": 0.5,
+        "scale": [0.5, 1.0],
+    });
+    if let Some(axis) = flat {
+        spatial["flat_axis"] = json!(axis);
+        low_resolution["flat_axis"] = json!(axis);
+    }
+    json!([
+        spatial,
+        { "name": "noise", "probability": 0.1, "std": 0.1 },
+        { "name": "blur", "probability": 0.2, "channel_probability": 0.5, "sigma_voxels": [0.5, 1.0] },
+        { "name": "brightness", "probability": 0.15, "range": [0.75, 1.25] },
+        { "name": "contrast", "probability": 0.15, "range": [0.75, 1.25] },
+        low_resolution,
+        { "name": "gamma_retain_stats", "probability": 0.1, "range": [0.7, 1.5], "inverted": true },
+        { "name": "gamma_retain_stats", "probability": 0.3, "range": [0.7, 1.5] },
+        { "name": "flip", "probability": 0.5 },
+    ])
 }
 
 fn patch_reason(plan: &Plan) -> String {

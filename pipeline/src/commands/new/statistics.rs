@@ -12,18 +12,16 @@ use crate::runs::StoredRun;
 use crate::selection::StageSelection;
 use serde::de::DeserializeOwned;
 use std::path::Path;
-use voxflow_stages::dataset::{Listing, Split};
+use voxflow_stages::dataset::Listing;
 use voxflow_stages::planner::{Dataset, DatasetFingerprint, Plan, Preset, plan};
 
 /// The id of the stage that is added to a draft.
 pub(super) const STAGE: &str = "statistics";
 const FINGERPRINT: &str = "dataset_fingerprint.json";
 
-/// A dataset's listing, its number of training cases, and the fingerprint of these and of the
-/// validation cases.
+/// A dataset's listing, and the fingerprint of its training and validation cases.
 pub(super) struct LookedAt {
     pub listing: Listing,
-    pub training: usize,
     pub fingerprint: DatasetFingerprint,
 }
 
@@ -64,10 +62,8 @@ impl LookedAt {
             }
         }
         let run = StoredRun { record: folder.record()?, folder };
-        let cases: Split = json(&run, split, "split.json")?;
         Ok(LookedAt {
             listing: json(&run, dataset, "dataset.json")?,
-            training: cases.training.len(),
             fingerprint: json(&run, STAGE, FINGERPRINT)?,
         })
     }

@@ -19,6 +19,12 @@ pub(super) fn settings_lines(settings: &[Setting]) -> String {
                     out += &format!("        {key}: {}\n", yaml(value));
                 }
             }
+            Value::Array(items) if line.len() > WIDTH && items.iter().all(Value::is_object) => {
+                out += &format!("      {key}:{reason}\n");
+                for item in items {
+                    out += &format!("        - {}\n", yaml(item));
+                }
+            }
             _ if line.len() + reason.len() > WIDTH => {
                 out += &format!("      #{}\n{line}\n", &reason[3..]);
             }
@@ -69,6 +75,8 @@ mod tests {
         assert_eq!(settings_lines(&[short]), "      a: { name: \"n\", x: 1 }  # short\n");
         let long = setting(json!({ "x": vec![1; 60] }), "long");
         assert!(settings_lines(&[long]).starts_with("      a:  # long\n        x: [1, 1"));
+        let list = setting(json!(vec![json!({ "x": 1 }); 30]), "list");
+        assert!(settings_lines(&[list]).starts_with("      a:  # list\n        - { x: 1 }\n"));
         let wordy = setting(json!([1]), &"word ".repeat(30));
         assert!(settings_lines(&[wordy]).starts_with("      # word word"));
     }
