@@ -91,14 +91,14 @@ impl New {
         let data = data(source)?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", data.name)));
         if out.exists() {
-            return Err(exists(&out));
+            return Err(exists(&out, "--out"));
         }
         let settings = self.settings(globals, &data, &out)?;
         let text = draft::draft(&data, &out, &settings);
         // What is written is held to the same rules as what a person writes.
         workflow(&text, &out)
             .map_err(|mistakes| Error::Failed(format!("the draft is wrong: {mistakes:?}")))?;
-        write_new(&out, text.as_bytes())?;
+        write_new(&out, text.as_bytes(), "--out")?;
         let shown = out.display();
         tell(&format!(
             "{}\nnext: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}",
@@ -122,7 +122,7 @@ impl New {
                 Err(Error::usage("--stats: name the task or folder to look at"))
             }
             () => match self.stats.as_ref().filter(|file| file.exists()) {
-                Some(file) => Err(exists(file)),
+                Some(file) => Err(exists(file, "--stats")),
                 None => Ok(()),
             },
         }
@@ -152,7 +152,7 @@ impl New {
         let mut text = serde_json::to_vec_pretty(&looked.fingerprint)
             .map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
         text.push(b'\n');
-        write_new(file, &text)
+        write_new(file, &text, "--stats")
     }
 
     fn update(&self, globals: &Globals, file: &Path) -> Result<Exit> {
@@ -167,17 +167,17 @@ impl New {
     }
 }
 
-/// Writes a file that must not be there.
-fn write_new(path: &Path, text: &[u8]) -> Result<()> {
+/// Writes a file that must not be there; `flag` names another.
+fn write_new(path: &Path, text: &[u8], flag: &str) -> Result<()> {
     let mut file = FileWriter::create_new(path).map_err(|error| match error.io_kind() {
-        Some(std::io::ErrorKind::AlreadyExists) => exists(path),
+        Some(std::io::ErrorKind::AlreadyExists) => exists(path, flag),
         _ => error.into(),
     })?;
     Ok(file.write_bytes(text)?)
 }
 
-fn exists(path: &Path) -> Error {
-    Error::usage(format!("'{}' exists: name another file", path.display()))
+fn exists(path: &Path, flag: &str) -> Error {
+    Error::usage(format!("'{}' exists: name another file with {flag}", path.display()))
 }
 
 fn data(source: &str) -> Result<Data> {
