@@ -36,7 +36,7 @@ fn a_plan_is_a_workflow_with_literal_numbers_that_runs() {
     for words in [
         "nnU-Net 2.8.1 (ExperimentPlanner, 8 GB)",
         "crop_nonzero: true",
-        "{ ct: { std: ",
+        "ct: { std: ",
         "name: \"plain_conv_unet\"",
         "deep_supervision: true",
         "momentum: 0.99",
