@@ -28,6 +28,7 @@ mod leakage;
 pub mod loss;
 pub mod network;
 pub mod optimizer;
+mod patch_view;
 mod pictures;
 mod pipe;
 mod predict;
