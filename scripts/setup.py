@@ -37,6 +37,8 @@ def main():
         install(prefix, "cpu", unpack_cpu)
     if arguments.cuda and not (prefix / "complete-cuda").exists():
         install(prefix, "cuda", unpack_cuda)
+    # Both flavours take their share of PyTorch's wheel, so it is kept until both are there.
+    shutil.rmtree(wheel_folder(), ignore_errors=True)
     link(prefix)
 
 
@@ -44,6 +46,10 @@ def cache_folder():
     chosen = os.environ.get("VOXFLOW_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(chosen) if chosen else Path(base) / "voxflow"
+
+
+def wheel_folder():
+    return cache_folder() / "wheels"
 
 
 def use_existing(prefix, cuda):
@@ -56,13 +62,11 @@ def use_existing(prefix, cuda):
 
 def install(prefix, flavour, unpack):
     """Unpacks the wheels of one flavour into the prefix; the stamp `complete-*` comes last."""
-    wheels = cache_folder() / f"wheels-{flavour}"
-    for wheel in fetch_all(flavour, wheels):
+    for wheel in fetch_all(flavour, wheel_folder()):
         print(f"setup: unpacking {wheel.name.split('-')[0]}", flush=True)
         with zipfile.ZipFile(wheel) as archive:
             unpack(archive, prefix)
     (prefix / f"complete-{flavour}").write_text((ROOT / "scripts" / f"libtorch-{flavour}.txt").read_text())
-    shutil.rmtree(wheels)
 
 
 def fetch_all(flavour, folder):

@@ -411,3 +411,31 @@ fn what_a_dead_orchestrators_job_made_of_changed_files_is_not_taken_over() {
     let run = lab.run(&prepared(), &REMOTE, 0);
     assert_eq!(digests(&run), digests(&expected));
 }
+
+#[test]
+fn a_training_reads_copies_on_the_disk_of_its_node_and_leaves_none() {
+    let here = lab();
+    Dataset::write(&here.path("data"), 7, 0);
+    let expected = here.run(CUBES, &["--executor", "here", "--threads", "2", "--device", "cpu"], 0);
+    let mut there = lab();
+    Dataset::write(&there.path("data"), 7, 0);
+    let scratch = there.path("disk");
+    fs::create_dir(&scratch).unwrap();
+    there.set("NODE_DISK", scratch.display().to_string());
+    let kinds = "  train: { cpus: 2 }\n  validate: { cpus: 2 }\n  test: { cpus: 2 }\n";
+    there.write("site.yaml", &format!("{SITE}{kinds}scratch: $NODE_DISK\n"));
+    let run = there.run(CUBES, &["--site", "site.yaml", "--device", "cpu"], 0);
+    assert_eq!(digests(&run), digests(&expected));
+    let log = fs::read_to_string(run.folder.join("events.jsonl")).unwrap();
+    assert!(!log.contains("no copy in scratch"), "{log}");
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "copies are gone");
+    // A variable that no node has, and a folder that is none, are told; the store is read.
+    for (place, words) in [("$NO_SUCH_DISK", "is not set on the node"), ("/proc/x", "no copy in")] {
+        there.write("site.yaml", &format!("{SITE}{kinds}scratch: {place}\n"));
+        let flags = ["--site", "site.yaml", "--device", "cpu", "--force", "final"];
+        let again = there.run(CUBES, &flags, 0);
+        let log = fs::read_to_string(again.folder.join("events.jsonl")).unwrap();
+        assert!(log.contains(words), "{place}: {log}");
+        assert_eq!(digests(&again), digests(&expected));
+    }
+}

@@ -47,6 +47,8 @@ struct SiteFile {
     kinds: BTreeMap<String, WrittenKind>,
     /// Longest wait for a file written by another machine: `2m`.
     patience: Option<String>,
+    /// Folder on a node's own disk where GPU stages copy what they read: `$TMPDIR`.
+    scratch: Option<String>,
     /// Missing items (volumes, images) per job.
     #[schemars(range(min = 1))]
     items_per_job: Option<u64>,
@@ -151,6 +153,8 @@ pub struct Site {
     kinds: BTreeMap<String, KindSite>,
     patience: Duration,
     items_per_job: u64,
+    /// Folder on a node's own disk for copies of what a GPU stage reads.
+    pub scratch: Option<String>,
     /// Maximum child processes.
     pub children: usize,
 }
@@ -258,6 +262,7 @@ impl Site {
             slurm: SlurmSite::of(written.slurm, max_time, lead, look),
             kinds: with_memory,
             patience: patience.unwrap_or(Duration::from_secs(120)),
+            scratch: written.scratch,
             items_per_job: written.items_per_job.unwrap_or(8),
             children: written.children.unwrap_or_else(crate::machine::cores),
         })

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use support::measure;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Scratch;
-use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{Case, PatchKey, Sampling, sample};
 use voxflow_stages::image::prepare::{Files, Prepared, prepare_with};
 use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, nifti};
 
@@ -125,7 +125,7 @@ fn sampling(prepared: &Prepared, repeats: usize) {
                         &Sampling::default(),
                         &augmentation,
                         side,
-                        (0, epoch, item),
+                        PatchKey { seed: 0, epoch, item, batch: (0, 4) },
                         (image, label),
                     );
                 };

@@ -33,6 +33,7 @@ fn shim(headers: &Path) {
     // Without OpenMP, the parallel loops of libtorch's headers are serial.
     build.flag_if_supported("-fopenmp").opt_level(3);
     let files = [
+        "errors",
         "torch_flags",
         "memory",
         "foreach",

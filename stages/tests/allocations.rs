@@ -8,7 +8,7 @@ use allocator::requested;
 use std::path::Path;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::{Datatype, Scratch, read_header, write_label};
-use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{Case, PatchKey, Sampling, sample};
 use voxflow_stages::image::prepare::{Files, Prepared, prepare_with};
 use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, Volume};
 
@@ -61,7 +61,7 @@ fn sampled(prepared: &Prepared, augmentation: serde_json::Value) -> f64 {
             &Sampling::default(),
             &augmentation,
             SIDE,
-            (0, 0, 0),
+            PatchKey { seed: 0, epoch: 0, item: 0, batch: (0, 1) },
             (&mut image, &mut label),
         );
     });

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use voxflow_cache::Digest;
 use voxflow_stages::image::Augmentation;
 use voxflow_stages::image::candidates::{Candidates, Selection};
-use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{
+    Case, PatchKey, Sampling, initial_start, middle, sample,
+};
 
 const SHAPE: [usize; 3] = [20, 18, 16];
 
@@ -25,7 +27,8 @@ fn drawn(augmentation: &Value, side: [usize; 3]) -> String {
     let mut bytes = vec![];
     for item in 0..24 {
         let (mut image, mut label) = (vec![f32::NAN; 2 * patch], vec![255; patch]);
-        let (sampling, key) = (Sampling::default(), (11, 3, item));
+        let key = PatchKey { seed: 11, epoch: 3, item, batch: (item as usize % 4, 4) };
+        let sampling = Sampling::default();
         sample(&case, &sampling, &augmentation, side, key, (&mut image, &mut label));
         bytes.extend(image.iter().flat_map(|value| value.to_bits().to_le_bytes()));
         bytes.extend(label);
@@ -92,4 +95,66 @@ fn equal_seeds_draw_the_patches_that_they_always_drew() {
         found += &format!("{name}: {one} {other}\n");
     }
     assert_eq!(found, PINNED, "\n{found}");
+}
+
+/// Two labels: a small one in a corner, and a large one.
+fn two_labels() -> Candidates {
+    let voxels: usize = SHAPE.iter().product();
+    let label: Vec<u8> = (0..voxels)
+        .map(|at| match (at % 20, at / 20 % 18, at / 360) {
+            (19, 17, 15) => 1,
+            (0..8, _, _) => 2,
+            _ => 0,
+        })
+        .collect();
+    Candidates::compute(SHAPE, &label, Selection { labels: &[1, 2], background: None }).unwrap()
+}
+
+#[test]
+fn the_last_patches_of_a_batch_are_forced_to_a_class_each_as_often_and_the_others_lie_anywhere() {
+    let (patch, initial) = ([8, 8, 6], [11, 10, 24]);
+    let sampling = Sampling {
+        forced_foreground: Some(0.33),
+        initial_patch: Some(initial),
+        ..Sampling::default()
+    };
+    assert_eq!(sampling.check(patch), []);
+    let candidates = two_labels();
+    let starts = |place: usize| -> Vec<[i64; 3]> {
+        let key = |item| PatchKey { seed: 5, epoch: 0, item, batch: (place, 9) };
+        let start = |item| initial_start(&candidates, &sampling, SHAPE, patch, key(item));
+        (0..2000).map(start).collect()
+    };
+    let ends = |starts: &[[i64; 3]], axis: usize| {
+        let along = starts.iter().map(|start| start[axis]);
+        (along.clone().min().unwrap(), along.max().unwrap())
+    };
+    // nnU-Net's loader gives these bounds for these sides.
+    let anywhere = starts(5);
+    assert_eq!([0, 1, 2].map(|axis| ends(&anywhere, axis)), [(-2, 11), (-1, 9), (-9, 1)]);
+    let forced = starts(6);
+    let corner = forced.iter().filter(|start| **start == [14, 12, 3]).count();
+    assert!((900..1100).contains(&corner), "one voxel of one class, half of the patches: {corner}");
+    assert!(forced.iter().all(|start| start[0] == 14 || (-2..=2).contains(&start[0])));
+    assert_eq!(middle([14, 12, 3], initial, patch), [15, 13, 12]);
+}
+
+#[test]
+fn a_case_without_labels_has_patches_anywhere_and_mistakes_are_told() {
+    let voxels: usize = SHAPE.iter().product();
+    let selection = Selection { labels: &[1], background: None };
+    let candidates = Candidates::compute(SHAPE, &vec![0; voxels], selection).unwrap();
+    let sampling = Sampling { forced_foreground: Some(1.0), ..Sampling::default() };
+    let key = |item| PatchKey { seed: 5, epoch: 0, item, batch: (0, 2) };
+    let start = |item| initial_start(&candidates, &sampling, SHAPE, [8, 8, 20], key(item));
+    let all: Vec<[i64; 3]> = (0..500).map(start).collect();
+    assert!(all.iter().all(|start| (0..=12).contains(&start[0]) && (-2..=-2).contains(&start[2])));
+    let wrong = Sampling {
+        forced_foreground: Some(1.5),
+        initial_patch: Some([4, 8, 8]),
+        label_ratios: Some(vec![1.0, 1.0]),
+        ..Sampling::default()
+    };
+    let paths: Vec<String> = wrong.check([8, 8, 8]).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, ["forced_foreground", "forced_foreground", "initial_patch"]);
 }

@@ -4,7 +4,7 @@
 use safetensors::SafeTensors;
 use std::path::Path;
 use voxflow_stages::image::candidates::Selection;
-use voxflow_stages::image::patch_sampler::{self, Case};
+use voxflow_stages::image::patch_sampler::{self, Case, PatchKey};
 use voxflow_stages::image::transform::{
     Change, Mirrored, Raised, ScaledIntensity, Shifted, Turned,
 };
@@ -71,6 +71,10 @@ impl Fixture {
 fn difference(found: &[f32], wanted: &[f32]) -> f32 {
     assert_eq!(found.len(), wanted.len());
     found.iter().zip(wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f32::max)
+}
+
+fn patch_key((seed, epoch, item): (u64, u64, u64)) -> PatchKey {
+    PatchKey { seed, epoch, item, batch: (0, 1) }
 }
 
 fn candidates(fixture: &Fixture, above: Option<f32>) -> Candidates {
@@ -183,7 +187,7 @@ fn candidates_are_monais_voxels() {
 fn centres_have_the_asked_share_of_foreground_and_are_uniform_inside_each_pool() {
     let fixture = Fixture::open();
     let (label, candidates) = (fixture.bytes("label"), candidates(&fixture, None));
-    let sampling = Sampling { positive: 3.0, negative: 1.0, label_ratios: None };
+    let sampling = Sampling { positive: 3.0, negative: 1.0, ..Sampling::default() };
     let draws = 40_000;
     let mut counts = vec![0f64; VOXELS];
     for item in 0..draws {
@@ -246,7 +250,7 @@ fn label_ratios_are_kept_and_labels_a_case_lacks_are_left_out() {
 #[test]
 fn an_empty_pool_gives_way_to_the_other() {
     let fixture = Fixture::open();
-    let only = Sampling { positive: 1.0, negative: 0.0, label_ratios: None };
+    let only = Sampling { positive: 1.0, negative: 0.0, ..Sampling::default() };
     let none = Candidates::compute(
         SHAPE,
         &vec![0; VOXELS],
@@ -260,7 +264,7 @@ fn an_empty_pool_gives_way_to_the_other() {
         Selection { labels: &[1, 2], background: None },
     )
     .unwrap();
-    let never = Sampling { positive: 0.0, negative: 1.0, label_ratios: None };
+    let never = Sampling { positive: 0.0, negative: 1.0, ..Sampling::default() };
     patch_sampler::centre(&mut Draw::new(0, 0, 0, "centre"), &full, &never);
     assert_eq!(self::candidates(&fixture, Some(1e9)).background(), 0);
 }
@@ -283,7 +287,7 @@ fn a_sampled_patch_depends_on_seed_epoch_and_item_alone_and_stays_inside() {
             &Sampling::default(),
             &augmentation,
             [8, 8, 8],
-            key,
+            patch_key(key),
             (&mut image, &mut label),
         );
         assert!(
@@ -344,7 +348,7 @@ fn a_patch_that_is_mirrored_while_it_is_copied_is_the_copy_mirrored() {
                 &Sampling::default(),
                 &augmentation,
                 size,
-                key,
+                patch_key(key),
                 (&mut found.0, &mut found.1),
             );
             assert_eq!(found, (wanted.image, wanted.label));

@@ -247,12 +247,20 @@ def table(rows):
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ("---",) + ("---:",) * 5, *rows]) + "\n"
 
 
+class Shown(list):
+    """Lines that are printed as they come, so that a later failure loses none."""
+
+    def append(self, line):
+        print(" | ".join(line) if isinstance(line, tuple) else line, file=sys.stderr, flush=True)
+        super().append(line)
+
+
 def attempt(what, work):
-    """What needs MONAI, or None with a word."""
+    """A part, or None with a word: whatever fails, the other parts are measured."""
     try:
         return work()
-    except ImportError as error:
-        print(f"{what}: left out ({error})", file=sys.stderr)
+    except (Exception, SystemExit) as error:
+        print(f"{what}: left out ({type(error).__name__}: {error})", file=sys.stderr, flush=True)
         return None
 
 
@@ -312,17 +320,19 @@ def main():
     options.spacing = (4.0, 4.0, 5.0) if options.tiny else SPACING
     if options.tiny:
         options.steps, options.warm = 4, 1
-    rows, said = [], []
+    rows, said = Shown(), Shown()
     with tempfile.TemporaryDirectory() as temporary:
         desk = (options.folder or Path(temporary)).resolve()
         desk.mkdir(parents=True, exist_ok=True)
         ours = Ours(options, desk)
-        spleen(options, ours, rows, said)
-        hippocampus(options, ours, rows, said)
+        attempt("the spleen", lambda: spleen(options, ours, rows, said))
+        attempt("the hippocampus", lambda: hippocampus(options, ours, rows, said))
     text = table(rows) + "\n" + "\n\n".join(said) + "\n"
     print(text)
     if options.markdown:
         options.markdown.write_text(text)
+    if not rows:
+        sys.exit("nothing could be measured")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Makes the fixtures of nnU-Net: forward passes, initial values, losses, steps of the whole.
+"""Makes the fixtures of nnU-Net's training: forward passes, initial values, losses, steps of the whole, sliding
+windows, augmentations.
 
 Run with nnunetv2==2.8.1, its dynamic-network-architectures and batchgeneratorsv2, torch==2.11.0 and
 monai==1.6.1; writes tests/parity/fixtures/nnunet/*.safetensors. All inputs are drawn here from fixed
@@ -8,11 +9,22 @@ seeds. The Rust side is stages/net/tests/parity_nnunet_training.rs.
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
+from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
+from batchgeneratorsv2.transforms.intensity.contrast import ContrastTransform
+from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
+from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
+from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from monai.losses import DiceLoss, FocalLoss
+from nnunetv2.inference import predict_from_raw_data
 from nnunetv2.training.loss import compound_losses, dice
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.robust_ce_loss import TopKLoss
@@ -217,6 +229,92 @@ def trainings():
         ))
 
 
+class Single:
+    """torch, but that what is asked to be float16 is float32: nnU-Net sums its windows in float16."""
+
+    half = torch.float32
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+
+def windows():
+    """Logits of images slid over by nnU-Net's predictor, without flips, and with those along some axes and all."""
+    predict_from_raw_data.torch = Single()
+    tensors, cases = {}, []
+    settings, patch = network("plain_conv_unet", (4, 8), (1, 2), deep_supervision=False), (8, 10, 6)
+    made = model(settings, 1, 3).eval()
+    fill_by_name(made, 60)
+    for shape in ((7, 25, 9), (8, 10, 6), (21, 13, 17)):
+        for axes in (None, (0, 2), (0, 1, 2)):
+            image = drawn(61 + len(cases), 1, *shape, dtype=torch.float32)
+            predictor = predict_from_raw_data.nnUNetPredictor(
+                0.5, use_gaussian=True, use_mirroring=axes is not None, perform_everything_on_device=False,
+                device=torch.device("cpu"), allow_tqdm=False,
+            )
+            predictor.network, predictor.allowed_mirroring_axes = made, axes
+            predictor.configuration_manager = SimpleNamespace(patch_size=patch)
+            predictor.label_manager = SimpleNamespace(num_segmentation_heads=3)
+            tensors[str(len(cases))] = predictor.predict_sliding_window_return_logits(image)
+            cases.append(dict(network=settings, patch=patch, shape=shape, axes=axes or []))
+    save("windows", tensors, cases)
+
+
+FROM, TO = (12, 14, 10), (8, 10, 9)
+# Angles in radians, and scale.
+TURNS = [((0.3, -0.2, 0.4), 1.0), ((0.0, 0.0, 0.0), 1.3), ((-0.5, 0.1, 0.25), 0.75), ((0.5, 0.5, -0.5), 1.4)]
+
+
+def spatial(angles, scale, sides):
+    """nnU-Net's transform with these draws."""
+    return SpatialTransform(
+        sides, patch_center_dist_from_border=0, random_crop=False, p_elastic_deform=0, p_rotation=1,
+        rotation=lambda image, dim: angles[dim], p_scaling=1, scaling=lambda image, dim: scale,
+        p_synchronize_scaling_across_axes=1, bg_style_seg_sampling=False, border_mode_seg="constant",
+        padding_value_seg=-1,
+    )
+
+
+def augmentations():
+    """Each transform with its drawn parameters given. Arrays are (channel,) x, y, z."""
+    image = drawn(90, 2, *FROM, dtype=torch.float32).clone()
+    for _ in range(2):  # smoothed, as images are
+        image = torch.nn.functional.avg_pool3d(image[None], 3, 1, 1)[0] * 2
+    label = torch.nn.functional.avg_pool3d(drawn(91, 1, *FROM, dtype=torch.float32)[None], 3, 1, 1)[0]
+    label = torch.bucketize(label, torch.tensor([-0.05, 0.05, 0.12])).to(torch.int16)
+    patch = image[:, 2:10, 2:12, :9].clone()
+    tensors = {"image": image, "label": label[0].to(torch.uint8), "patch": patch}
+    for index, (angles, scale) in enumerate(TURNS):
+        for name in ("turned", "flat"):
+            turn = spatial(angles, scale, TO)
+            data = dict(image=image.clone(), segmentation=label.clone())
+            if name == "flat":
+                data = dict(image=image[:, 2:10].clone(), segmentation=label[:, 2:10].clone())
+                flat = spatial((0, angles[2]), scale, TO[1:])
+                turn = ComposeTransforms([Convert3DTo2DTransform(), flat, Convert2DTo3DTransform()])
+            found = RemoveLabelTansform(-1, 0)(**turn(**data))
+            tensors[f"{name}.{index}.image"] = found["image"]
+            tensors[f"{name}.{index}.label"] = found["segmentation"][0].to(torch.uint8)
+    both = torch.tensor([0, 1])
+    changed = {
+        "blur": GaussianBlurTransform()._apply_to_image(
+            patch.clone(), apply_to_channel=[True, True], sigmas=[[0.5, 0.8, 1.0], [0.7, 0.95, 0.6]]),
+        "brightness": MultiplicativeBrightnessTransform(1, False)._apply_to_image(
+            patch.clone(), apply_to_channel=both, multipliers=torch.tensor([0.8, 1.2])),
+        "contrast": ContrastTransform(1, True, False)._apply_to_image(
+            patch.clone(), apply_to_channel=both, multipliers=torch.tensor([0.8, 1.2])),
+        "low_resolution": SimulateLowResolutionTransform(1, False, True, None)._apply_to_image(
+            patch.clone(), apply_to_channel=both, scales=torch.tensor([[0.5] * 3, [0.83] * 3])),
+        "low_resolution_flat": SimulateLowResolutionTransform(1, False, True, None)._apply_to_image(
+            patch.clone(), apply_to_channel=both, scales=torch.tensor([[1, 0.6, 0.6], [1, 0.9, 0.9]])),
+    }
+    for inverted in (False, True):
+        changed[f"gamma.{inverted}"] = GammaTransform(1, 0, False, 1, 1)._apply_to_image(
+            patch.clone(), apply_to_channel=both, retain_stats=torch.tensor([True, True]),
+            invert_image=torch.tensor([inverted, inverted]), gamma=torch.tensor([0.75, 1.4]))
+    save("augmentation", tensors | changed, dict(turns=TURNS))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -224,6 +322,8 @@ if __name__ == "__main__":
     with torch.no_grad():
         forwards()
         initial_values()
+        windows()
+        augmentations()
     single, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double  # MONAI's focal loss rounds what it is given
     double_losses()
     torch.Tensor.float = single

@@ -43,6 +43,20 @@ pub struct ExecArgs {
     pub on_stop: OnStop,
 }
 
+impl Default for ExecArgs {
+    /// The values without flags.
+    fn default() -> ExecArgs {
+        ExecArgs {
+            keep_going: false,
+            jobs: 1,
+            threads: None,
+            device: "auto".into(),
+            place: PlaceArgs { executor: None, site: None },
+            on_stop: OnStop::default(),
+        }
+    }
+}
+
 /// Validates a device name.
 pub(super) fn device(text: &str) -> std::result::Result<String, String> {
     let numbered = text.strip_prefix("cuda:").is_some_and(|number| number.parse::<u8>().is_ok());

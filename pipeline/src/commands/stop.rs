@@ -3,8 +3,8 @@
 use super::place_args::PlaceArgs;
 use super::tell;
 use crate::error::{Error, Exit, Result};
-use crate::executor::remote::attempt::Attempt;
-use crate::executor::remote::cluster::{Cluster, JobId};
+use crate::executor::remote::attempt::{Attempt, AttemptJob};
+use crate::executor::remote::cluster::{Cluster, JobId, JobState};
 use crate::executor::remote::cluster_of;
 use crate::globals::Globals;
 use crate::humanize;
@@ -13,6 +13,11 @@ use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Longest wait for the process of a run to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Args)]
 pub struct StopArgs {
@@ -27,9 +32,13 @@ impl StopArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
         let site = self.place.find(&home)?;
-        for run in runs::find_each(&home, &self.runs)? {
+        let found = runs::find_each(&home, &self.runs)?;
+        let asked: Vec<Option<String>> = found.iter().map(ask_process).collect();
+        // Read again: a run that ends writes down all that it has submitted.
+        let ids: Vec<String> = found.into_iter().map(|run| run.record.run).collect();
+        for (run, asked) in runs::find_each(&home, &ids)?.into_iter().zip(asked) {
             let cluster = cluster_of(&site, &run.record.store);
-            let words = [ask_process(&run), cancel_jobs(&run, cluster)?];
+            let words = [asked, cancel_jobs(&run, cluster)?];
             let words: Vec<String> = words.into_iter().flatten().collect();
             let words =
                 if words.is_empty() { "nothing of it runs".into() } else { words.join("; ") };
@@ -39,7 +48,8 @@ impl StopArgs {
     }
 }
 
-/// Interrupts the local process with the run's journal open, if any.
+/// Interrupts the local process with the run's journal open, if any, and waits a while for its end:
+/// it may be submitting a job.
 fn ask_process(run: &StoredRun) -> Option<String> {
     let journal = std::fs::canonicalize(run.folder.file("events.jsonl")).ok()?;
     let own = std::process::id();
@@ -48,6 +58,10 @@ fn ask_process(run: &StoredRun) -> Option<String> {
     let writer = ids.filter(|pid| *pid != own).find(|pid| has_open(*pid, &journal))?;
     let pid = Pid::from_raw(i32::try_from(writer).ok()?)?;
     kill_process(pid, Signal::INT).ok()?;
+    let until = Instant::now() + PATIENCE;
+    while has_open(writer, &journal) && Instant::now() < until {
+        std::thread::sleep(POLL_INTERVAL);
+    }
     Some(format!("process {writer} was asked to stop"))
 }
 
@@ -63,9 +77,8 @@ fn cancel_jobs(run: &StoredRun, cluster: Option<Arc<dyn Cluster>>) -> Result<Opt
         for attempt in Attempt::list(&run.record.store, &fingerprint)? {
             if attempt.good()?.is_none()
                 && let Some(job) = attempt.job()
-                && let Some(id) = job.id
             {
-                jobs.push(format!("{id}_{}", job.index));
+                jobs.extend(id_of(&job, cluster.as_ref()));
             }
         }
     }
@@ -77,4 +90,15 @@ fn cancel_jobs(run: &StoredRun, cluster: Option<Arc<dyn Cluster>>) -> Result<Opt
     })?;
     let count = humanize::count(jobs.len() as u64, "job");
     Ok(Some(format!("{count} cancelled: {}", jobs.join(", "))))
+}
+
+/// The id of a job: as written down, or by its name where the process died before it was told.
+fn id_of(job: &AttemptJob, cluster: &dyn Cluster) -> Option<JobId> {
+    let written = job.id.as_ref().map(|id| format!("{id}_{}", job.index));
+    let in_queue = || {
+        let mut jobs = cluster.look().ok()?.into_iter();
+        let found = jobs.find(|seen| seen.batch == job.batch && seen.index == job.index)?;
+        (!matches!(found.state, JobState::Over(_))).then_some(found.job)
+    };
+    written.or_else(in_queue)
 }

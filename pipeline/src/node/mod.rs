@@ -5,6 +5,7 @@
 mod beat;
 mod host;
 pub mod probe;
+mod scratch;
 
 use crate::error::Exit;
 use crate::executor::remote::attempt::{Assignment, Attempt, Start, Started};
@@ -16,6 +17,7 @@ use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use beat::Beat;
 use host::NodeHost;
+use scratch::Scratch;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -130,9 +132,12 @@ impl NodeProcess<'_> {
 
     fn make_with(&self, host: &NodeHost) -> Result<(End, Usage)> {
         self.wait_for_inputs()?;
-        let task = self.task();
+        let mut task = self.task();
         let kind = Kind::named(&task.recipe.kind)
             .ok_or_else(|| Error::failed(format!("there is no kind '{}'", task.recipe.kind)))?;
+        let place = self.assignment.scratch.as_deref();
+        let fill = |place| Scratch::fill(place, kind, &mut task, host);
+        let _scratch = place.map(fill).transpose()?;
         let order = StageOrder {
             kind,
             task: &task,

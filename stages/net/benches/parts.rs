@@ -28,7 +28,7 @@ use voxflow_net::weights::snapshot;
 use voxflow_stages::image::augment::Augmentation;
 use voxflow_stages::image::candidates::{Candidates, Selection};
 use voxflow_stages::image::nifti::Mapped;
-use voxflow_stages::image::patch_sampler::{Case, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{Case, PatchKey, Sampling, sample};
 use voxflow_stages::model::{LossParams, Network, OptimizerParams};
 
 const PATCH: [usize; 3] = [96, 96, 96];
@@ -147,7 +147,7 @@ fn sampling(folder: &Path, repeats: usize) {
                 &Sampling::default(),
                 &augmentation,
                 PATCH,
-                (0, epoch, item),
+                PatchKey { seed: 0, epoch, item, batch: (0, 4) },
                 (image, label),
             );
         }

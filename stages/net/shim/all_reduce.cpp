@@ -1,5 +1,7 @@
 // A sum over processes with gradients: forwards the sum of all ranks' tensors, backwards the sum of
 // all ranks' gradients. The sum itself is Rust's.
+#include "errors.h"
+
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstdio>
@@ -41,17 +43,14 @@ struct Sum : torch::autograd::Function<Sum> {
 
 extern "C" {
 
-// A new tensor, or null and the reason in `words` (512 bytes). Gradients are recorded.
-at::Tensor *voxflow_differentiable_sum(const at::Tensor *tensor, Reduce reduce, const void *context,
-                                       char *words) noexcept {
+// A new tensor, or null. Gradients are recorded.
+at::Tensor *voxflow_differentiable_sum(const at::Tensor *tensor, Reduce reduce, const void *context) noexcept {
     try {
         return new at::Tensor(
             Sum::apply(*tensor, reinterpret_cast<int64_t>(reduce), reinterpret_cast<int64_t>(context)));
-    } catch (const std::exception &error) {
-        std::snprintf(words, WORDS, "%s", error.what());
     } catch (...) {
-        std::snprintf(words, WORDS, "%s", "unknown");
+        voxflow::keep_error();
+        return nullptr;
     }
-    return nullptr;
 }
 }

@@ -2,6 +2,8 @@
 // would start one for each tensor. On the processor they are loops. No gradients are recorded
 // through them. Every function catches everything: an exception must not reach Rust. Zero means
 // done.
+#include "errors.h"
+
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
@@ -40,6 +42,7 @@ int done(const Work &work) noexcept {
         work();
         return 0;
     } catch (...) {
+        voxflow::keep_error();
         return 1;
     }
 }

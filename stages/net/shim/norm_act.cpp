@@ -8,6 +8,8 @@
 // slope (1) in fp32. Sums are kept for each block and added in a fixed order in fp64, so that
 // results do not depend on the number of threads. Every function catches everything: an exception
 // must not reach Rust.
+#include "errors.h"
+
 #include "blocks.h"
 
 #include <ATen/Parallel.h>
@@ -416,6 +418,7 @@ extern "C" at::Tensor *voxflow_norm_act(const at::Tensor *x, const at::Tensor *a
         return new at::Tensor(Activation::apply(*x, maybe(added), maybe(weight), maybe(bias), *slope, maybe(mean),
                                                 maybe(variance), norm));
     } catch (...) {
+        voxflow::keep_error();
         return nullptr;
     }
 }

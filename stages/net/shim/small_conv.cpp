@@ -8,6 +8,8 @@
 // contiguous. Sums over voxels are kept for each plane of x and added in a fixed order, so that
 // results do not depend on the number of threads. Every function catches everything: an exception
 // must not reach Rust.
+#include "errors.h"
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -179,6 +181,7 @@ extern "C" at::Tensor *voxflow_small_conv(const at::Tensor *input, const at::Ten
     try {
         return new at::Tensor(Few::apply(input->contiguous(), weight->contiguous(), bias->contiguous()));
     } catch (...) {
+        voxflow::keep_error();
         return nullptr;
     }
 }

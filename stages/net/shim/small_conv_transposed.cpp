@@ -10,6 +10,8 @@
 // padding 1, output padding 1, output (N, O, 2X, 2Y, 2Z) with channels first, all fp32. Sums over
 // voxels are kept for each plane of x and added in a fixed order, so that results do not depend on
 // the number of threads. Every function catches everything: an exception must not reach Rust.
+#include "errors.h"
+
 #include "simd.h"
 
 #include <ATen/ATen.h>
@@ -317,6 +319,7 @@ extern "C" at::Tensor *voxflow_small_conv_transposed(const at::Tensor *input, co
     try {
         return new at::Tensor(FewUp::apply(*input, *weight, *bias));
     } catch (...) {
+        voxflow::keep_error();
         return nullptr;
     }
 }

@@ -1,5 +1,7 @@
 // Process-wide switches of libtorch that tch does not expose. Every function catches everything:
 // an exception must not reach Rust.
+#include "errors.h"
+
 #include <ATen/Context.h>
 
 extern "C" int voxflow_set_deterministic(int on) noexcept {
@@ -10,6 +12,7 @@ extern "C" int voxflow_set_deterministic(int on) noexcept {
         context.setBenchmarkCuDNN(on == 0);
         return 0;
     } catch (...) {
+        voxflow::keep_error();
         return 1;
     }
 }
@@ -19,6 +22,7 @@ extern "C" int voxflow_deterministic() noexcept {
         const auto &context = at::globalContext();
         return context.deterministicAlgorithms() && context.deterministicCuDNN() && !context.benchmarkCuDNN();
     } catch (...) {
+        voxflow::keep_error();
         return -1;
     }
 }
@@ -31,6 +35,7 @@ extern "C" int voxflow_set_exact_fp32() noexcept {
         context.setAllowTF32CuBLAS(false);
         return 0;
     } catch (...) {
+        voxflow::keep_error();
         return 1;
     }
 }
@@ -40,6 +45,7 @@ extern "C" int voxflow_exact_fp32() noexcept {
         const auto &context = at::globalContext();
         return !context.allowTF32CuDNN() && !context.allowTF32CuBLAS();
     } catch (...) {
+        voxflow::keep_error();
         return -1;
     }
 }

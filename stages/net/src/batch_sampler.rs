@@ -7,11 +7,20 @@ use crate::classes::Classes;
 use crate::subset::{PreparedCase, Subset};
 use tch::Device;
 use voxflow_stages::image::candidates::Candidates;
-use voxflow_stages::image::patch_sampler::{Case, place, sample};
+use voxflow_stages::image::patch_sampler::{Case, PatchKey, initial_start, sample};
 use voxflow_stages::image::transform::Changes;
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::random::Draw;
 use voxflow_stages::{Error, Result};
+
+/// A volume of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct DrawnCase {
+    /// Its index among the cases.
+    pub(crate) index: usize,
+    /// The number of its first patch within the epoch.
+    first_item: u64,
+}
 
 /// Draws the batches of a training.
 pub struct BatchSampler<'a> {
@@ -35,51 +44,85 @@ impl<'a> BatchSampler<'a> {
 
     /// Batches in an epoch; at least one.
     pub fn batches(&self) -> u64 {
+        if let Some(steps) = self.params.steps_per_epoch {
+            return u64::from(steps) * self.params.accumulate as u64;
+        }
         let (cases, each) = (self.subset.cases.len(), self.params.volumes_per_step);
         let batches = if self.params.keep_last_batch { cases.div_ceil(each) } else { cases / each };
         batches.max(1) as u64
     }
 
-    /// The epoch and the case indices of batch `number`, counted from the start of the training.
-    pub(crate) fn epoch_and_cases(&self, number: u64) -> (u64, Vec<usize>) {
+    /// The epoch and the volumes of batch `number`, counted from the start of the training.
+    pub(crate) fn epoch_and_cases(&self, number: u64) -> (u64, Vec<DrawnCase>) {
         let (epoch, batch) = (number / self.batches(), (number % self.batches()) as usize);
+        let (params, all) = (self.params, self.subset.cases.len());
+        let drawn = |index: usize, turn: usize| DrawnCase {
+            index,
+            first_item: (turn * params.patches_per_volume) as u64,
+        };
+        if params.steps_per_epoch.is_some() {
+            let turns = batch * params.volumes_per_step..(batch + 1) * params.volumes_per_step;
+            let mut draw = Draw::new(params.seed, epoch, batch as u64, "volumes of a batch");
+            let cases = turns.map(|turn| drawn(draw.below(all as u64) as usize, turn));
+            return (epoch, cases.collect());
+        }
         let mut order: Vec<usize> = (0..self.subset.cases.len()).collect();
         Draw::new(self.params.seed, epoch, 0, "order of volumes").shuffle(&mut order);
         let each = self.params.volumes_per_step;
-        (epoch, order.into_iter().skip(batch * each).take(each).collect())
+        let cases = order.into_iter().skip(batch * each).take(each);
+        (epoch, cases.map(|index| drawn(index, index)).collect())
     }
 
     /// This rank's share of the batch of these cases.
-    fn share(&self, cases: &[usize]) -> BatchShare {
+    fn share(&self, cases: &[DrawnCase]) -> BatchShare {
         BatchShare::new(cases.len() * self.params.patches_per_volume, self.rank, self.ranks)
     }
 
-    /// The patches of this rank's share in order: case index, and patch number within the epoch.
-    pub(crate) fn patches(&self, cases: &[usize]) -> impl Iterator<Item = (usize, u64)> {
-        let (each, share) = (self.params.patches_per_volume, self.share(cases));
-        let all = cases.iter().flat_map(move |&index| {
-            (0..each).map(move |number| (index, (index * each + number) as u64))
+    /// The patches of this rank's share in order: case index, and the patch's key.
+    pub(crate) fn patches(
+        &self,
+        epoch: u64,
+        cases: &[DrawnCase],
+    ) -> impl Iterator<Item = (usize, PatchKey)> {
+        let (params, share) = (self.params, self.share(cases));
+        let each = params.patches_per_volume;
+        let all = cases.iter().flat_map(move |case| {
+            (0..each).map(move |number| (case.index, case.first_item + number as u64))
         });
-        all.skip(share.first).take(share.patches)
+        let keyed = all.enumerate().map(move |(place, (index, item))| {
+            let batch = (place, share.total);
+            (index, PatchKey { seed: params.seed, epoch, item, batch })
+        });
+        keyed.skip(share.first).take(share.patches)
     }
 
-    /// A patch's first voxel in its volume, and its augmentation.
+    /// The first voxel of a patch before augmentation, and its augmentation.
     pub(crate) fn draw_patch(
         &self,
         case: &PreparedCase,
-        epoch: u64,
-        item: u64,
+        key: PatchKey,
     ) -> Result<([i64; 3], Changes)> {
-        let (params, key) = (self.params, (self.params.seed, epoch, item));
-        let start =
-            place(candidates(case)?, &params.sampling, case.image.shape(), params.patch, key);
-        Ok((start, params.augmentation.draw(params.patch, key)))
+        let params = self.params;
+        let start = initial_start(
+            candidates(case)?,
+            &params.sampling,
+            case.image.shape(),
+            params.patch,
+            key,
+        );
+        Ok((start, params.augmentation.draw(params.patch, (key.seed, key.epoch, key.item))))
+    }
+
+    /// The sides of a patch, and those that are cut before augmentation.
+    pub(crate) fn sides(&self) -> ([usize; 3], [usize; 3]) {
+        let params = self.params;
+        (params.patch, params.sampling.initial_patch.unwrap_or(params.patch))
     }
 
     /// Room for this rank's share of the batch of these cases.
-    pub(crate) fn empty_batch(&self, cases: &[usize], device: Device) -> Batch {
+    pub(crate) fn empty_batch(&self, cases: &[DrawnCase], device: Device) -> Batch {
         let (params, subset) = (self.params, self.subset);
-        let names = cases.iter().map(|&index| subset.cases[index].name.clone()).collect();
+        let names = cases.iter().map(|case| subset.cases[case.index].name.clone()).collect();
         Batch::zeros(names, self.share(cases), subset.channels(), params.patch, device)
     }
 
@@ -87,8 +130,8 @@ impl<'a> BatchSampler<'a> {
     pub(crate) fn make(&self, number: u64) -> Result<Batch> {
         let (epoch, cases) = self.epoch_and_cases(number);
         let mut batch = self.empty_batch(&cases, Device::Cpu);
-        for ((index, item), memory) in self.patches(&cases).zip(batch.memory()) {
-            self.fill_patch(&self.subset.cases[index], (self.params.seed, epoch, item), memory)?;
+        for ((index, key), memory) in self.patches(epoch, &cases).zip(batch.memory()) {
+            self.fill_patch(&self.subset.cases[index], key, memory)?;
         }
         Ok(batch)
     }
@@ -97,7 +140,7 @@ impl<'a> BatchSampler<'a> {
     fn fill_patch(
         &self,
         case: &PreparedCase,
-        key: (u64, u64, u64),
+        key: PatchKey,
         memory: (&mut [f32], &mut [u8]),
     ) -> Result<()> {
         let source = Case {

@@ -3,11 +3,13 @@
 //! The program is linked without `libtorch_cuda.so` and tries to load it before the first tensor.
 //! So the same program serves machines with and without a GPU.
 
+use crate::cuda_driver::{Capability, CudaDriver};
 use crate::distributed::Ranks;
 use crate::torch_flags;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use tch::Device;
+use voxflow_stages::kinds::train::Precision;
 use voxflow_stages::{Context, Error, Message, Result};
 
 /// The variable for the folder with `libtorch_cuda.so`, if not beside `libtorch_cpu.so`.
@@ -16,6 +18,19 @@ pub const CUDA_FOLDER: &str = "VOXFLOW_LIBTORCH_CUDA";
 /// The libtorch version this program is built for.
 pub const LIBTORCH: &str = "2.11.0";
 
+/// The CUDA version of that libtorch's wheel, and the least driver for it (CUDA Toolkit release
+/// notes, table of driver versions).
+const CUDA: i32 = 13_000;
+const DRIVER: u32 = 580;
+
+/// CUDA's compiler, which libtorch loads for operations that are compiled at run time.
+const NVRTC: &str = "libnvrtc.so.13";
+
+/// The oldest compute capability for which that wheel has kernels, and that of cuDNN's convolutions
+/// in bf16.
+const LEAST_CAPABILITY: Capability = (7, 5);
+const BF16_CAPABILITY: Capability = (8, 0);
+
 /// A device and its name.
 #[derive(Clone, Debug)]
 pub struct DeviceInfo {
@@ -23,6 +38,8 @@ pub struct DeviceInfo {
     pub device: Device,
     /// "cpu", "cuda:0 NVIDIA H100".
     pub name: String,
+    /// Compute capability of a GPU, where the driver tells it.
+    pub capability: Option<Capability>,
     /// The warning if `auto` chose the processor although there is a GPU.
     pub fallback: Option<String>,
 }
@@ -100,7 +117,7 @@ pub fn choose(wanted: &str, threads: usize) -> Result<DeviceInfo> {
 }
 
 fn cpu() -> DeviceInfo {
-    DeviceInfo { device: Device::Cpu, name: "cpu".into(), fallback: None }
+    DeviceInfo { device: Device::Cpu, name: "cpu".into(), capability: None, fallback: None }
 }
 
 /// True if this machine has an NVIDIA card, even if libtorch does not see the card: by its device
@@ -116,18 +133,58 @@ fn has_card() -> bool {
 
 /// The likely reason why libtorch sees no device.
 fn no_device_reason() -> String {
-    // SAFETY: a plain call of the dynamic linker with a C string.
-    let driver = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW) };
-    if driver.is_null() {
+    let Some(driver) = CudaDriver::load() else {
         return "the NVIDIA driver's library 'libcuda.so.1' cannot be loaded; install the driver, \
                 or give the container access to it"
             .into();
+    };
+    if let Some(words) = driver.version().and_then(old_driver) {
+        return words;
     }
     match std::env::var("CUDA_VISIBLE_DEVICES") {
         Ok(visible) => format!("CUDA_VISIBLE_DEVICES is '{visible}', which leaves no device"),
-        Err(_) => "libtorch sees no CUDA device: the driver may be too old for CUDA 13 (it wants \
-                   580 or newer), see 'nvidia-smi'"
+        Err(_) => "libtorch sees no CUDA device, though the driver is new enough; 'nvidia-smi' \
+                   lists the cards that the driver sees"
             .into(),
+    }
+}
+
+/// The error of a driver that serves no CUDA as new as libtorch's, by its number (12040 is 12.4).
+fn old_driver(version: i32) -> Option<String> {
+    let words = |version: i32| format!("{}.{}", version / 1000, version % 1000 / 10);
+    (version < CUDA).then(|| {
+        format!(
+            "the NVIDIA driver serves CUDA up to {}, and this libtorch needs {}; install driver \
+             {DRIVER} or newer, or use a libtorch for an older CUDA ({CUDA_FOLDER})",
+            words(version),
+            words(CUDA)
+        )
+    })
+}
+
+/// The error of a card for which libtorch has no kernels.
+fn old_card(model: &str, (major, minor): Capability) -> Option<String> {
+    let (least_major, least_minor) = LEAST_CAPABILITY;
+    ((major, minor) < LEAST_CAPABILITY).then(|| {
+        format!(
+            "{model} has compute capability {major}.{minor}, and this libtorch has kernels from \
+             {least_major}.{least_minor} on (Turing); use a newer card or '--device cpu'"
+        )
+    })
+}
+
+/// Refuses a precision for which the device has no convolutions: libtorch would fall back to loops,
+/// many times as slow.
+pub fn check_precision(info: &DeviceInfo, precision: Precision) -> Result<()> {
+    match (precision, info.capability) {
+        (Precision::Bf16, Some((major, minor))) if (major, minor) < BF16_CAPABILITY => {
+            Err(Error::failed(format!(
+                "precision: bf16 needs a card of compute capability 8.0 (Ampere) or newer, and {} \
+                 has {major}.{minor}; use 'precision: fp16'",
+                info.name
+            )))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -148,10 +205,16 @@ fn cuda(index: usize) -> Result<DeviceInfo> {
             format!("libtorch sees {count} CUDA devices; use '--device cpu' or another number");
         return Err(unusable(index, &reason));
     }
-    let model = cuda_name(index).unwrap_or_default();
+    let driver = CudaDriver::load();
+    let model = driver.and_then(|driver| driver.name(index)).unwrap_or_default();
+    let capability = driver.and_then(|driver| driver.capability(index));
+    if let Some(words) = capability.and_then(|capability| old_card(&model, capability)) {
+        return Err(unusable(index, &words));
+    }
     Ok(DeviceInfo {
         device: Device::Cuda(index),
         name: format!("cuda:{index} {model}").trim_end().to_string(),
+        capability,
         fallback: None,
     })
 }
@@ -166,16 +229,25 @@ fn load_cuda() -> Result<(), String> {
     // find it.
     let fetched = beside_libtorch().map(|folder| folder.join("../cuda/torch/lib"));
     let named = std::env::var_os(CUDA_FOLDER).map(PathBuf::from);
+    let library = |folder: &PathBuf| folder.join("libtorch_cuda.so").canonicalize().ok();
+    if let Some(folder) = named.as_ref().filter(|folder| library(folder).is_none()) {
+        let folder = folder.display();
+        return Err(format!("no 'libtorch_cuda.so' in '{folder}', which {CUDA_FOLDER} names"));
+    }
     let mut folders = named.into_iter().chain(beside_libtorch()).chain(fetched);
-    let Some(library) =
-        folders.find_map(|folder| folder.join("libtorch_cuda.so").canonicalize().ok())
-    else {
+    let Some(library) = folders.find_map(|folder| library(&folder)) else {
         return Err(format!(
-            "no 'libtorch_cuda.so' beside libtorch or in {CUDA_FOLDER}; 'make setup CUDA=1' \
-             fetches it, '--device cpu' does without"
+            "no 'libtorch_cuda.so' beside libtorch ({CUDA_FOLDER} may name another folder); 'make \
+             setup CUDA=1' fetches it, '--device cpu' does without"
         ));
     };
-    open(&library)
+    open(&library)?;
+    // libtorch looks for NVRTC from `libtorch_cpu.so`, whose path does not lead into the layout of
+    // the wheels; a library that is loaded already is found by its name.
+    let folder = library.parent().unwrap_or(Path::new("."));
+    let places = [folder.to_path_buf(), folder.join("../../nvidia/cu13/lib")];
+    let nvrtc = places.iter().map(|place| place.join(NVRTC)).find(|path| path.exists());
+    nvrtc.map_or(Ok(()), |path| open(&path))
 }
 
 fn open(library: &Path) -> Result<(), String> {
@@ -207,29 +279,33 @@ fn beside_libtorch() -> Option<PathBuf> {
         .map(Path::to_path_buf)
 }
 
-/// A GPU's product name, from the driver's library since tch does not expose the name.
-fn cuda_name(index: usize) -> Option<String> {
-    type Get = unsafe extern "C" fn(*mut libc::c_int, libc::c_int) -> libc::c_int;
-    type Name = unsafe extern "C" fn(*mut libc::c_char, libc::c_int, libc::c_int) -> libc::c_int;
-    let mut text = [0 as libc::c_char; 128];
-    // SAFETY: both functions have these signatures since CUDA 2, and the buffer's length is given.
-    unsafe {
-        let driver = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
-        if driver.is_null() {
-            return None;
-        }
-        let get = libc::dlsym(driver, c"cuDeviceGet".as_ptr());
-        let name = libc::dlsym(driver, c"cuDeviceGetName".as_ptr());
-        if get.is_null() || name.is_null() {
-            return None;
-        }
-        let get = std::mem::transmute::<*mut libc::c_void, Get>(get);
-        let name = std::mem::transmute::<*mut libc::c_void, Name>(name);
-        let mut device = 0;
-        if get(&mut device, index as libc::c_int) != 0 || name(text.as_mut_ptr(), 127, device) != 0
-        {
-            return None;
-        }
-        Some(std::ffi::CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_driver_and_an_old_card_are_told_with_what_is_needed() {
+        let driver = old_driver(12_040).unwrap();
+        assert!(driver.contains("up to 12.4") && driver.contains("needs 13.0"), "{driver}");
+        assert!(driver.contains("driver 580 or newer"), "{driver}");
+        assert_eq!(old_driver(13_000), None);
+        let card = old_card("Tesla V100", (7, 0)).unwrap();
+        assert!(card.starts_with("Tesla V100 has compute capability 7.0"), "{card}");
+        assert_eq!([(7, 5), (8, 0), (12, 0)].map(|new| old_card("", new)), [None, None, None]);
+    }
+
+    #[test]
+    fn bf16_is_refused_where_a_card_has_none() {
+        let card = |capability| DeviceInfo {
+            device: Device::Cuda(0),
+            name: "cuda:0 Tesla T4".into(),
+            capability: Some(capability),
+            fallback: None,
+        };
+        let error = check_precision(&card((7, 5)), Precision::Bf16).unwrap_err().to_string();
+        assert!(error.contains("cuda:0 Tesla T4 has 7.5; use 'precision: fp16'"), "{error}");
+        check_precision(&card((7, 5)), Precision::Fp16).unwrap();
+        check_precision(&card((8, 0)), Precision::Bf16).unwrap();
+        check_precision(&cpu(), Precision::Bf16).unwrap();
     }
 }

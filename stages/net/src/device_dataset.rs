@@ -9,12 +9,12 @@
 use crate::batch::Batch;
 use crate::batch_sampler::BatchSampler;
 use crate::classes::Classes;
+use crate::patch_view::PatchView;
 use crate::subset::PreparedCase;
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::Result;
-use voxflow_stages::image::transform::Canvas;
-use voxflow_stages::image::warp::Affinity;
-use voxflow_stages::random::Draw;
+use voxflow_stages::image::patch_sampler::middle;
+use voxflow_stages::image::transform::Changes;
 
 /// The volumes of a training on a device.
 pub struct DeviceDataset<'a> {
@@ -51,17 +51,34 @@ impl<'a> DeviceDataset<'a> {
         let (epoch, cases) = self.sampler.epoch_and_cases(number);
         let batch = self.sampler.empty_batch(&cases, self.device);
         no_grad(|| {
-            for ((index, item), place) in self.sampler.patches(&cases).zip(0..) {
+            for ((index, key), place) in self.sampler.patches(epoch, &cases).zip(0..) {
                 let case = &self.sampler.subset.cases[index];
-                let (start, changes) = self.sampler.draw_patch(case, epoch, item)?;
-                let (flips, changes) = changes.split_mirrors();
-                let mut patch =
-                    PatchView { image: batch.image.get(place), label: batch.label.get(place) };
-                patch.cut(&self.cases[index], start, flips);
-                changes.apply(&mut patch);
+                let (start, changes) = self.sampler.draw_patch(case, key)?;
+                let patch = PatchView {
+                    image: batch.image.get(place),
+                    label: batch.label.get(place),
+                    classes: self.sampler.classes.count(),
+                };
+                self.fill(patch, &self.cases[index], start, changes);
             }
             Ok(batch)
         })
+    }
+
+    /// Cuts and varies a patch. A leading spatial change reads from the larger initial patch.
+    fn fill(&self, mut patch: PatchView, case: &DeviceCase, start: [i64; 3], changes: Changes) {
+        let (sides, initial) = self.sampler.sides();
+        let (rotoscale, changes) = changes.split_rotoscale();
+        if let Some(rotoscale) = rotoscale {
+            let larger = patch.of_sides(initial);
+            larger.cut((&case.image, &case.label), start, [false; 3]);
+            patch.resample_from(&larger, &rotoscale);
+            return changes.apply(&mut patch);
+        }
+        let start = middle(start, initial, sides);
+        let (flips, changes) = changes.split_mirrors();
+        patch.cut((&case.image, &case.label), start, flips);
+        changes.apply(&mut patch);
     }
 }
 
@@ -81,122 +98,4 @@ impl DeviceCase {
         let label = classes.tensor(case.label_values()?, case.image.shape(), device).unsqueeze(0);
         Ok(DeviceCase { image, label })
     }
-}
-
-/// Views of a batch's patch: image (C, x, y, z) and label (1, x, y, z).
-struct PatchView {
-    image: Tensor,
-    label: Tensor,
-}
-
-impl PatchView {
-    /// Copies the region starting at `start`, flipped. Voxels outside the volume keep their value.
-    fn cut(&self, case: &DeviceCase, start: [i64; 3], flips: [bool; 3]) {
-        let (volume, patch) = (sides(&case.image), sides(&self.image));
-        let inside: [(i64, i64); 3] = std::array::from_fn(|axis| {
-            let first = (-start[axis]).clamp(0, patch[axis]);
-            (first, (volume[axis] - start[axis]).clamp(first, patch[axis]))
-        });
-        if inside.iter().any(|(first, last)| first == last) {
-            return;
-        }
-        let mirrored: Vec<i64> =
-            (0..3).filter(|axis| flips[*axis]).map(|axis| axis as i64 + 1).collect();
-        for (source, target) in [(&case.image, &self.image), (&case.label, &self.label)] {
-            let part = narrow(source, |axis| {
-                (start[axis] + inside[axis].0, inside[axis].1 - inside[axis].0)
-            });
-            let part = if mirrored.is_empty() { part } else { part.flip(&mirrored[..]) };
-            let target = narrow(target, |axis| match (inside[axis], flips[axis]) {
-                ((first, last), false) => (first, last - first),
-                ((first, last), true) => (patch[axis] - last, last - first),
-            });
-            target.shallow_clone().copy_(&part);
-        }
-    }
-}
-
-/// The operations of changes on the device, none of which waits for it.
-impl Canvas for PatchView {
-    fn mirror(&mut self, axes: [bool; 3]) {
-        let axes = (0..3).filter(|axis| axes[*axis]).map(|axis| axis as i64 + 1);
-        let axes: Vec<i64> = axes.collect();
-        for tensor in [&self.image, &self.label] {
-            tensor.shallow_clone().copy_(&tensor.flip(&axes[..]));
-        }
-    }
-
-    fn turn(&mut self, quarters: u8, axes: [usize; 2]) {
-        let axes = axes.map(|axis| axis as i64 + 1);
-        for tensor in [&self.image, &self.label] {
-            tensor.shallow_clone().copy_(&tensor.rot90(quarters.into(), axes));
-        }
-    }
-
-    fn resample(&mut self, affinity: &Affinity) {
-        const TRILINEAR: i64 = 0;
-        const NEAREST: i64 = 1;
-        const BORDER: i64 = 1;
-        let grid = grid(affinity, sides(&self.image), self.image.device());
-        for (tensor, mode) in [(&self.image, TRILINEAR), (&self.label, NEAREST)] {
-            let item = tensor.to_kind(Kind::Float).unsqueeze(0);
-            let warped = item.grid_sampler(&grid, mode, BORDER, false).squeeze_dim(0);
-            tensor.shallow_clone().copy_(&warped);
-        }
-    }
-
-    /// By the device's own generator, seeded from the stream.
-    fn add_noise(&mut self, std: f32, draw: &mut Draw) {
-        tch::manual_seed(draw.bits() as i64);
-        self.image += self.image.randn_like() * f64::from(std);
-    }
-
-    fn raise(&mut self, power: f32) {
-        let (image, low) = (&self.image, self.image.min());
-        let range = image.max() - &low;
-        let scaled = (image - &low) / (&range + 1e-7);
-        let raised = scaled.pow_tensor_scalar(f64::from(power)) * range + low;
-        self.image.copy_(&raised);
-    }
-
-    fn multiply(&mut self, factor: f32) {
-        self.image *= f64::from(factor);
-    }
-
-    fn add(&mut self, offset: f32) {
-        self.image += f64::from(offset);
-    }
-}
-
-/// Each voxel's source position for `grid_sampler` (1, X, Y, Z, 3), computed by the same
-/// single-precision steps as the processor's affine transform, so that both round alike.
-fn grid(affine: &Affinity, sides: [i64; 3], device: Device) -> Tensor {
-    let centred: [Tensor; 3] = std::array::from_fn(|axis| {
-        let mut shape = [1i64; 3];
-        shape[axis] = sides[axis];
-        let half = (sides[axis] as f32 - 1.0) / 2.0;
-        (Tensor::arange(sides[axis], (Kind::Float, device)) - f64::from(half)).reshape(shape)
-    });
-    let matrix = affine.matrix().map(|row| row.map(|entry| f64::from(entry as f32)));
-    // `grid_sampler` wants the fastest axis first, and positions scaled to [-1, 1].
-    let positions = [2, 1, 0].map(|axis| {
-        let [x, y, z, shift] = matrix[axis];
-        let position = &centred[0] * x + &centred[1] * y + &centred[2] * z + shift;
-        (position * f64::from(2.0 / (sides[axis] as f32).max(2.0))).expand(sides, false)
-    });
-    Tensor::stack(&positions, -1).unsqueeze(0)
-}
-
-/// X, Y, Z of (C, X, Y, Z).
-fn sides(tensor: &Tensor) -> [i64; 3] {
-    let size = tensor.size();
-    [size[1], size[2], size[3]]
-}
-
-/// A region of (C, X, Y, Z); `range` gives the start and length along an axis.
-fn narrow(tensor: &Tensor, range: impl Fn(usize) -> (i64, i64)) -> Tensor {
-    (0..3).fold(tensor.shallow_clone(), |tensor, axis| {
-        let (start, length) = range(axis);
-        tensor.narrow(axis as i64 + 1, start, length)
-    })
 }

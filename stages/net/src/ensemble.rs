@@ -10,7 +10,7 @@ use crate::weights;
 use std::collections::BTreeSet;
 use tch::Kind;
 use voxflow_stages::model::compatibility::{check_channels, differences};
-use voxflow_stages::model::{Inference, ModelCard, Weights};
+use voxflow_stages::model::{Flips, Inference, ModelCard, Weights};
 use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
 
 /// One or several trained networks with the same channels, labels and preparation.
@@ -154,7 +154,8 @@ fn common_inference(
             return Err(Error::failed(format!("model '{}': {path}: {trouble}", input.stage)));
         }
     }
-    Ok(Inference { flips: first.flips || flips, ..first })
+    let flips = if flips { Flips::All(true) } else { first.flips.clone() };
+    Ok(Inference { flips, ..first })
 }
 
 fn as_json(inference: &Inference) -> String {

@@ -9,10 +9,20 @@ use voxflow_stages::{Error, Result};
 const FAULT_VARIABLE: &str = "VOXFLOW_WORKER_FAULT";
 
 /// libtorch's messages when processor or accelerator memory runs out.
-const OUT_OF_MEMORY: [&str; 3] = ["can't allocate memory", "out of memory", "not enough memory"];
+const OUT_OF_MEMORY: [&str; 5] = [
+    "can't allocate memory",
+    "out of memory",
+    "not enough memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+];
 
 const REMEDY: &str = "lower 'patch', 'patches_per_volume' or 'volumes_per_step' of a training, \
                       'roi' or 'batch' of an inference, or use a machine with more";
+
+/// The further remedy on a GPU, whose memory others may hold.
+const CUDA_REMEDY: &str = "; 'precision: fp16' needs about half, and 'nvidia-smi' says whether \
+                           another process holds the GPU";
 
 /// Runs `work`; a panic, such as an error from libtorch, becomes a one-line error.
 pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -36,7 +46,8 @@ fn one_line(message: &str) -> String {
     let first = first.trim_end_matches("\")");
     match torch {
         _ if OUT_OF_MEMORY.iter().any(|message| first.contains(message)) => {
-            format!("memory ran out ({first}): {REMEDY}")
+            let is_cuda = ["CUDA", "CUDNN", "CUBLAS"].iter().any(|name| first.contains(name));
+            format!("memory ran out ({first}): {REMEDY}{}", if is_cuda { CUDA_REMEDY } else { "" })
         }
         Some(_) => format!("libtorch: {first}"),
         None => format!("the worker broke (panic): {first}"),
@@ -79,6 +90,17 @@ mod tests {
     }
 
     #[test]
+    fn an_error_inside_a_list_operation_keeps_libtorchs_words() {
+        let error = catch_panic(|| {
+            let tensors = [tch::Tensor::from_slice(&[1f32, 2.0])];
+            crate::foreach::add(&tensors, &[tch::Tensor::from_slice(&[1f32, 2.0, 3.0])]);
+            Ok(())
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("libtorch: The size of tensor a (2) must match"), "{error}");
+    }
+
+    #[test]
     fn memory_that_ran_out_is_told_with_the_way_out_and_a_panic_is_not_called_libtorchs() {
         let unwrapped = |words: &str| {
             one_line(&format!(
@@ -92,6 +114,11 @@ mod tests {
             ),
             "{cuda}"
         );
+        assert!(cuda.contains("'precision: fp16'"), "{cuda}");
+        let cudnn = unwrapped("cuDNN error: CUDNN_STATUS_ALLOC_FAILED");
+        assert!(cudnn.starts_with("memory ran out"), "{cudnn}");
+        let processor = unwrapped("DefaultCPUAllocator: can't allocate memory");
+        assert!(!processor.contains("GPU"), "{processor}");
         assert_eq!(unwrapped("shape '[3]' is invalid"), "libtorch: shape '[3]' is invalid");
         assert_eq!(
             one_line("index 3 is out of bounds\nmore"),

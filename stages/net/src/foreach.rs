@@ -5,6 +5,7 @@
 //! A factor is a tensor without sides, on the processor if its value is known there, else on the
 //! device. So nothing here waits for a device.
 
+use crate::shim_error;
 use std::ffi::{c_int, c_void};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -58,7 +59,9 @@ fn pointers(list: &[Tensor]) -> Vec<Pointer> {
 fn change(list: &[Tensor], call: impl FnOnce(Pointers) -> c_int) {
     if !list.is_empty() {
         let status = call(pointers(list).as_ptr());
-        assert_eq!(status, 0, "libtorch refused an operation on a list of tensors");
+        if status != 0 {
+            shim_error::refused();
+        }
     }
 }
 

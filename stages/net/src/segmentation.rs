@@ -5,13 +5,14 @@ use crate::ensemble::Ensemble;
 use crate::failure::{catch_panic, inject_fault};
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Tensor};
-use voxflow_stages::Result;
 use voxflow_stages::image::invert::Inverter;
 use voxflow_stages::image::{Geometry, Volume};
+use voxflow_stages::{Error, Result};
 
-/// The class probabilities of a prepared image, and the way back to its original grid.
+/// The class probabilities or logits of a prepared image, and the way back to its original grid.
 pub struct Segmentation {
-    probabilities: Vec<f32>,
+    scores: Vec<f32>,
+    are_logits: bool,
     classes: Classes,
     inverter: Inverter,
 }
@@ -26,19 +27,20 @@ impl Segmentation {
     ) -> Result<Segmentation> {
         let inverter = Inverter::new(geometry)?;
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        let probabilities = catch_panic(|| {
+        let (scores, are_logits) = catch_panic(|| {
             inject_fault();
             let (window, size) = (models.sliding_window()?, image.size());
             let voxels = size[2..].iter().product::<i64>() as usize;
             let device = window.volume_device(voxels, size[1] as usize, models.classes.count());
-            Ok(values(&window.probabilities(&image.to_device(device)).to_device(Device::Cpu)))
+            let scores = values(&window.scores(&image.to_device(device)).to_device(Device::Cpu));
+            Ok((scores, window.scores_are_logits()))
         })?;
-        Ok(Segmentation { probabilities, classes: models.classes.clone(), inverter })
+        Ok(Segmentation { scores, are_logits, classes: models.classes.clone(), inverter })
     }
 
     /// The label map on the original grid.
     pub fn labels(&self) -> Result<Volume<u8>> {
-        let mut map = self.inverter.labels(&self.probabilities, self.classes.count())?;
+        let mut map = self.inverter.labels(&self.scores, self.classes.count())?;
         self.classes.to_values(&mut map.data);
         Ok(map)
     }
@@ -47,12 +49,32 @@ impl Segmentation {
     /// the foreground box all are 0.
     pub fn probabilities(&self) -> Result<Volume<f32>> {
         let classes = self.classes.count();
-        let mut each = self.probabilities.chunks_exact(self.probabilities.len() / classes);
+        let mut each = self.scores.chunks_exact(self.scores.len() / classes);
         let first = each.next().unwrap_or_default();
-        each.try_fold(self.inverter.probability(first)?, |mut all, class| {
+        let mut all = each.try_fold(self.inverter.probability(first)?, |mut all, class| {
             all.data.extend(self.inverter.probability(class)?.data);
-            Ok(Volume { channels: all.channels + 1, ..all })
-        })
+            Ok::<_, Error>(Volume { channels: all.channels + 1, ..all })
+        })?;
+        if self.are_logits {
+            softmax(&mut all.data, classes);
+        }
+        Ok(all)
+    }
+}
+
+/// Replaces the logits of each voxel by probabilities; where all are 0, outside the foreground box,
+/// they stay 0. Channels are slowest.
+fn softmax(values: &mut [f32], classes: usize) {
+    let voxels = values.len() / classes;
+    for voxel in 0..voxels {
+        let at = |class: usize| class * voxels + voxel;
+        let most = (0..classes).map(|class| values[at(class)]).fold(f32::NEG_INFINITY, f32::max);
+        if (0..classes).all(|class| values[at(class)] == 0.0) {
+            continue;
+        }
+        let powers: Vec<f32> = (0..classes).map(|class| (values[at(class)] - most).exp()).collect();
+        let sum: f32 = powers.iter().sum();
+        powers.iter().enumerate().for_each(|(class, power)| values[at(class)] = power / sum);
     }
 }
 

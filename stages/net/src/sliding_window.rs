@@ -1,14 +1,14 @@
-//! Sliding-window inference as MONAI's `sliding_window_inference`, averaged over networks and
-//! flips.
+//! Sliding-window inference as MONAI's `sliding_window_inference` and as nnU-Net's, averaged over
+//! networks and flips.
 
 use crate::device_memory;
 use crate::network::{GraphNetwork, Pass};
 use tch::{Device, Kind, Tensor, no_grad};
-use voxflow_stages::model::{Blend, Inference};
+use voxflow_stages::model::{Average, Blend, Inference, Placement};
 
 /// Networks, and the settings of the window.
 pub struct SlidingWindow<'a> {
-    /// Networks whose probabilities are averaged.
+    /// Networks whose probabilities or logits are averaged.
     pub networks: Vec<&'a GraphNetwork>,
     /// Overlap, blending, windows per batch, flips.
     pub inference: Inference,
@@ -32,10 +32,18 @@ impl SlidingWindow<'_> {
         if fits { self.device } else { Device::Cpu }
     }
 
-    /// Class probabilities (1, classes, X, Y, Z), fp32, of an image (1, C, X, Y, Z), on the image's
-    /// device.
-    pub fn probabilities(&self, image: &Tensor) -> Tensor {
+    /// True if [`SlidingWindow::scores`] are logits.
+    pub fn scores_are_logits(&self) -> bool {
+        self.inference.average == Average::Logits
+    }
+
+    /// Class probabilities, or logits if those are averaged: (1, classes, X, Y, Z), fp32, of an
+    /// image (1, C, X, Y, Z), on the image's device.
+    pub fn scores(&self, image: &Tensor) -> Tensor {
         no_grad(|| {
+            if self.scores_are_logits() {
+                return mean(self.networks.iter().map(|network| self.flipped(network, image)));
+            }
             let passes = self.passes();
             let share = 1.0 / passes.len() as f64;
             let mut sum: Option<Tensor> = None;
@@ -53,18 +61,37 @@ impl SlidingWindow<'_> {
     pub fn classes(&self, image: &Tensor) -> Tensor {
         no_grad(|| {
             // Softmax keeps the order of the logits: one pass needs no probabilities.
-            let one = self.passes().len() == 1;
+            let one = self.passes().len() == 1 && !self.scores_are_logits();
             let scores =
-                if one { self.logits(self.networks[0], image) } else { self.probabilities(image) };
+                if one { self.logits(self.networks[0], image) } else { self.scores(image) };
             scores.squeeze_dim(0).argmax(0, false).to_kind(Kind::Uint8)
         })
     }
 
     /// Every network with the axes of every flip.
     fn passes(&self) -> Vec<(&GraphNetwork, Vec<i64>)> {
-        let flips = if self.inference.flips { 8 } else { 1 };
+        let flips = self.flips();
         let networks = self.networks.iter();
-        networks.flat_map(|net| (0..flips).map(move |mask| (*net, flipped_axes(mask)))).collect()
+        networks.flat_map(|net| flips.iter().map(|axes| (*net, axes.clone()))).collect()
+    }
+
+    /// The axes of every flip in (N, C, X, Y, Z).
+    fn flips(&self) -> Vec<Vec<i64>> {
+        let sets = self.inference.flips.sets().into_iter();
+        sets.map(|axes| axes.into_iter().map(|axis| axis as i64 + 2).collect()).collect()
+    }
+
+    /// Blended logits of one network, of which each window's are the mean over its flips.
+    fn flipped(&self, network: &GraphNetwork, image: &Tensor) -> Tensor {
+        let (pass, flips) = (Pass::inference(self.compute), self.flips());
+        slide(image, self.roi, &self.inference, |windows| {
+            let windows = windows.to_device(self.device);
+            let logits = flips.iter().map(|axes| {
+                let logits = network.logits(&windows.flip(&axes[..]), pass).flip(&axes[..]);
+                logits.to_kind(image.kind())
+            });
+            mean(logits).to_device(image.device())
+        })
     }
 
     /// Blended logits of one network.
@@ -77,9 +104,14 @@ impl SlidingWindow<'_> {
     }
 }
 
-/// The axes in (N, C, X, Y, Z) flipped by a bit mask.
-fn flipped_axes(mask: u32) -> Vec<i64> {
-    (0..3).filter(|axis| mask >> axis & 1 == 1).map(|axis| axis + 2).collect()
+/// The mean of tensors.
+fn mean(tensors: impl ExactSizeIterator<Item = Tensor>) -> Tensor {
+    let count = tensors.len() as f64;
+    let sum = tensors.reduce(|mut sum, tensor| {
+        sum += tensor;
+        sum
+    });
+    sum.map_or_else(Tensor::new, |sum| if count == 1.0 { sum } else { sum / count })
 }
 
 /// Slides a window over `image` (1, C, X, Y, Z) and blends the results of `predict` for batches of
@@ -95,7 +127,7 @@ pub fn slide(
     let before = [0, 1, 2].map(|axis| roi[axis].saturating_sub(size[axis]) / 2);
     let padded_size = [0, 1, 2].map(|axis| size[axis].max(roi[axis]));
     let image = pad(image, size, before, padded_size);
-    let starts = window_starts(padded_size, roi, inference.overlap);
+    let starts = window_starts(padded_size, roi, inference.overlap, inference.placement);
     // With a single window the weights would cancel out.
     if let [only] = starts[..] {
         return narrow(&predict(&narrow(&image, only, roi)), before, size);
@@ -145,10 +177,18 @@ fn pad(image: &Tensor, size: [usize; 3], before: [usize; 3], padded: [usize; 3])
     image.constant_pad_nd(sides)
 }
 
-/// The first voxels of all windows, x slowest. Neighbours are ⌊roi·(1 − overlap)⌋ voxels apart; the
-/// last window is moved back to end with the image.
-pub fn window_starts(size: [usize; 3], roi: [usize; 3], overlap: f64) -> Vec<[usize; 3]> {
-    let [x, y, z] = [0, 1, 2].map(|axis| axis_starts(size[axis], roi[axis], overlap));
+/// The first voxels of all windows, x slowest.
+pub fn window_starts(
+    size: [usize; 3],
+    roi: [usize; 3],
+    overlap: f64,
+    placement: Placement,
+) -> Vec<[usize; 3]> {
+    let along = match placement {
+        Placement::Regular => axis_starts,
+        Placement::Even => even_starts,
+    };
+    let [x, y, z] = [0, 1, 2].map(|axis| along(size[axis], roi[axis], overlap));
     let mut starts = vec![];
     for &x in &x {
         for &y in &y {
@@ -158,17 +198,49 @@ pub fn window_starts(size: [usize; 3], roi: [usize; 3], overlap: f64) -> Vec<[us
     starts
 }
 
+/// Neighbours are ⌊roi·(1 − overlap)⌋ voxels apart; the last window is moved back to end with the
+/// image.
 fn axis_starts(size: usize, roi: usize, overlap: f64) -> Vec<usize> {
     let interval = if roi == size { roi } else { ((roi as f64 * (1.0 - overlap)) as usize).max(1) };
     let count = (size - roi).div_ceil(interval) + 1;
     (0..count).map(|index| (index * interval).min(size - roi)).collect()
 }
 
+/// As many windows as steps of at most roi·(1 − overlap) need, evenly spread, positions rounded with
+/// halves to even.
+fn even_starts(size: usize, roi: usize, overlap: f64) -> Vec<usize> {
+    let room = (size - roi) as f64;
+    let steps = (room / (roi as f64 * (1.0 - overlap))).ceil();
+    let place = |index: usize| (room / steps * index as f64).round_ties_even() as usize;
+    (0..=steps as usize).map(|index| if index == 0 { 0 } else { place(index) }).collect()
+}
+
+/// nnU-Net's weights (1, 1, X, Y, Z): the impulse at voxel side/2 through a Gaussian filter with
+/// σ = side/8 that ends at 4σ, with the peak 10, in 16 bits; zeros become the smallest other value.
+fn nnunet_importance_map(roi: [usize; 3]) -> Tensor {
+    let options = (Kind::Double, Device::Cpu);
+    let [x, y, z] = [0, 1, 2].map(|axis| {
+        let sigma = roi[axis] as f64 / 8.0;
+        let radius = (4.0 * sigma + 0.5).floor();
+        let mut shape = [1i64; 5];
+        shape[axis + 2] = roi[axis] as i64;
+        let offset = Tensor::arange(roi[axis] as i64, options) - (roi[axis] / 2) as f64;
+        let inside = offset.abs().le(radius).to_kind(Kind::Double);
+        ((offset.square() / (-2.0 * sigma * sigma)).exp() * inside).reshape(shape)
+    });
+    let map = (x * y * z * 10.0).to_kind(Kind::Half).to_kind(Kind::Float);
+    let zero = map.eq(0.0);
+    let least = map.masked_fill(&zero, f64::INFINITY).min();
+    map.where_self(&zero.logical_not(), &least)
+}
+
 /// A window's voxel weights (1, 1, X, Y, Z): 1, or a Gaussian with σ = side/8, at least 0.001.
 fn importance_map(roi: [usize; 3], blend: Blend) -> Tensor {
     let options = (Kind::Float, Device::Cpu);
-    if blend == Blend::Constant {
-        return Tensor::ones(shape_of(1, roi), options);
+    match blend {
+        Blend::Constant => return Tensor::ones(shape_of(1, roi), options),
+        Blend::GaussianNnunet => return nnunet_importance_map(roi),
+        Blend::Gaussian => {}
     }
     // The Gaussian is the product of one along each axis.
     let [x, y, z] = [0, 1, 2].map(|axis| {
@@ -191,17 +263,24 @@ mod tests {
     #[test]
     fn windows_cover_the_image_and_the_last_ends_with_it() {
         assert_eq!(
-            window_starts([10, 4, 4], [4, 4, 4], 0.5),
+            window_starts([10, 4, 4], [4, 4, 4], 0.5, Placement::Regular),
             [[0, 0, 0], [2, 0, 0], [4, 0, 0], [6, 0, 0]]
         );
-        assert_eq!(window_starts([9, 4, 4], [4, 4, 4], 0.25), [[0, 0, 0], [3, 0, 0], [5, 0, 0]]);
+        assert_eq!(
+            window_starts([9, 4, 4], [4, 4, 4], 0.25, Placement::Regular),
+            [[0, 0, 0], [3, 0, 0], [5, 0, 0]]
+        );
+        assert_eq!(even_starts(110, 64, 0.5), [0, 23, 46]);
+        assert_eq!(even_starts(64, 64, 0.5), [0]);
     }
 
     #[test]
     fn a_predictor_that_repeats_its_window_gives_the_image_back_whatever_its_size() {
         let image = Tensor::randn([1, 1, 7, 3, 12], (Kind::Float, Device::Cpu));
-        for blend in [Blend::Constant, Blend::Gaussian] {
-            let inference = Inference { blend, ..Inference::default() };
+        for blend in [Blend::Constant, Blend::Gaussian, Blend::GaussianNnunet] {
+            let placement =
+                if blend == Blend::Gaussian { Placement::Even } else { Placement::Regular };
+            let inference = Inference { blend, placement, ..Inference::default() };
             let found = slide(&image, [4, 4, 4], &inference, Tensor::shallow_clone);
             assert!((found - &image).abs().max().double_value(&[]) < 1e-6);
         }

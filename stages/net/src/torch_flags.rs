@@ -1,5 +1,6 @@
 //! Backend flags of libtorch, which hold for the whole process, through `shim/torch_flags.cpp`.
 
+use crate::shim_error;
 use std::ffi::c_int;
 use voxflow_stages::{Error, Result};
 
@@ -27,7 +28,7 @@ pub fn set_deterministic(on: bool) -> Result<()> {
     // SAFETY: takes an integer, and catches every exception.
     match unsafe { voxflow_set_deterministic(c_int::from(on)) } {
         0 => Ok(()),
-        _ => Err(Error::failed("libtorch refused the switch for deterministic algorithms")),
+        _ => Err(refused("deterministic algorithms")),
     }
 }
 
@@ -37,8 +38,12 @@ pub fn set_exact_fp32() -> Result<()> {
     // SAFETY: takes nothing, and catches every exception.
     match unsafe { voxflow_set_exact_fp32() } {
         0 => Ok(()),
-        _ => Err(Error::failed("libtorch refused the switch for exact fp32")),
+        _ => Err(refused("exact fp32")),
     }
+}
+
+fn refused(flag: &str) -> Error {
+    Error::failed(format!("libtorch refused the switch for {flag}: {}", shim_error::last()))
 }
 
 #[cfg(test)]

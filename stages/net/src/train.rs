@@ -2,7 +2,7 @@
 
 use crate::batch_share::BatchShare;
 use crate::classes::Classes;
-use crate::device::{choose, tell_device};
+use crate::device::{check_precision, choose, tell_device};
 use crate::distributed::Ranks;
 use crate::distributed::process_group::ProcessGroup;
 use crate::failure::inject_fault;
@@ -20,6 +20,7 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     let params: Train = cx.params()?;
     torch_flags::set_deterministic(params.deterministic)?;
     let info = choose(cx.device(), cx.threads())?;
+    check_precision(&info, params.precision)?;
     let ranks = Ranks::connect(group, info.device)?;
     tell_device(cx, &info, ranks);
     let input = cx.input("cache")?;
@@ -51,7 +52,8 @@ fn check(params: &Train, training: &Subset, ranks: Ranks) -> Result<()> {
             "training: there are no cases; give 'split' a number of training cases",
         ));
     }
-    if !params.keep_last_batch && training.cases.len() < params.volumes_per_step {
+    let passes = params.steps_per_epoch.is_none();
+    if passes && !params.keep_last_batch && training.cases.len() < params.volumes_per_step {
         return Err(Error::failed(format!(
             "training: {} cases do not fill a batch of {}; lower 'volumes_per_step' or set \
              'keep_last_batch: true'",
@@ -69,7 +71,8 @@ fn check(params: &Train, training: &Subset, ranks: Ranks) -> Result<()> {
 
 /// Errors if batches are too small for this many ranks. An epoch's last batch may leave ranks idle.
 fn check_ranks(params: &Train, cases: usize, ranks: usize) -> Result<()> {
-    let volumes = [params.volumes_per_step.min(cases), params.smallest_batch(cases)];
+    let all = if params.steps_per_epoch.is_some() { usize::MAX } else { cases };
+    let volumes = [params.volumes_per_step.min(all), params.smallest_batch(cases)];
     let [patches, smallest] = volumes.map(|volumes| volumes * params.patches_per_volume);
     if patches < ranks {
         return Err(Error::failed(format!(

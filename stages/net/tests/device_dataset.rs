@@ -128,6 +128,64 @@ fn affine_changes_and_gamma_are_those_of_the_loader_but_for_rounding() {
     }
 }
 
+/// nnU-Net's augmentation without its noise, with high probabilities.
+fn nnunet_augmentation(flat_axis: Option<usize>) -> Value {
+    json!([
+        { "name": "spatial", "rotation_probability": 0.7, "rotation_degrees": 30, "scale_probability": 0.7,
+          "scale": [0.7, 1.4], "flat_axis": flat_axis },
+        { "name": "blur", "probability": 0.8, "sigma_voxels": [0.5, 1.0] },
+        { "name": "brightness", "probability": 0.8, "range": [0.75, 1.25] },
+        { "name": "contrast", "probability": 0.8, "range": [0.75, 1.25] },
+        { "name": "low_resolution", "probability": 0.8, "scale": [0.5, 1.0], "flat_axis": flat_axis },
+        { "name": "gamma_retain_stats", "probability": 0.8, "range": [0.7, 1.5], "inverted": true },
+        { "name": "gamma_retain_stats", "probability": 0.8, "range": [0.7, 1.5] },
+        { "name": "flip", "probability": 0.5 },
+    ])
+}
+
+#[test]
+fn nnu_nets_sampling_and_augmentation_are_those_of_the_loader_but_for_rounding() {
+    for flat_axis in [None, Some(2)] {
+        for (patch, initial) in [([8, 8, 8], [11, 10, 8]), ([8, 8, 16], [10, 13, 16])] {
+            let mut params = params(patch, &nnunet_augmentation(flat_axis));
+            params.sampling = serde_json::from_value(json!({
+                "forced_foreground": 0.34, "initial_patch": initial,
+            }))
+            .unwrap();
+            params.steps_per_epoch = Some(4);
+            let (mut voxels, mut same) = (0, 0);
+            for [made, cut] in batches(&Bench::of_two(), &params) {
+                let off = largest(&(&made.0 - &cut.0));
+                assert!(off <= 2e-5, "{patch:?}, {flat_axis:?}: {off:e}");
+                voxels += made.1.numel();
+                same += made.1.eq_tensor(&cut.1).sum(Kind::Int64).int64_value(&[]) as usize;
+            }
+            assert!(same as f64 >= 0.999 * voxels as f64, "{same} of {voxels} labels");
+        }
+    }
+}
+
+#[test]
+fn steps_per_epoch_draw_volumes_with_replacement_and_patches_of_their_own() {
+    let mut params = params([4, 4, 4], &json!({}));
+    (params.steps_per_epoch, params.accumulate) = (Some(20), 2);
+    let bench = Bench::new();
+    let subset = Subset::open(bench.cache(), "training").unwrap();
+    let classes = Classes::new(&subset.list.labels);
+    let sampler = BatchSampler::new(&params, &subset, &classes);
+    assert_eq!(sampler.batches(), 40, "of which two make a step");
+    let dataset = DeviceDataset::new(&sampler, Kind::Float, Device::Cpu).unwrap();
+    let all: Vec<_> = (0..40).map(|number| dataset.take(number).unwrap()).collect();
+    let names: Vec<&String> = all.iter().flat_map(|batch| &batch.cases).collect();
+    let times = |name: &str| names.iter().filter(|other| other.as_str() == name).count();
+    assert!(subset.cases.iter().all(|case| (4..30).contains(&times(&case.name))), "{names:?}");
+    assert!(all.iter().any(|batch| batch.cases[0] == batch.cases[1]), "with replacement");
+    let patches: Vec<Tensor> =
+        all.iter().flat_map(|batch| batch.tensors(Device::Cpu).0.unbind(0)).collect();
+    let repeated = patches.windows(2).filter(|pair| pair[0].equal(&pair[1])).count();
+    assert!(repeated < 5, "{repeated} of {} patches", patches.len());
+}
+
 #[test]
 fn noise_is_normal_repeats_and_is_another_for_each_patch() {
     let (bench, noisy) = (Bench::new(), json!({ "noise": { "probability": 1.0, "std": 0.2 } }));

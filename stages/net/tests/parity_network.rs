@@ -9,7 +9,7 @@ use support::{Fixture, distance, drawn_single, fill, largest};
 use tch::{Device, Kind, Tensor};
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::sliding_window::{SlidingWindow, slide};
-use voxflow_stages::model::{Inference, Network};
+use voxflow_stages::model::{Flips, Inference, Network};
 
 #[derive(Deserialize)]
 struct AboutForward {
@@ -159,12 +159,16 @@ fn probabilities_of_several_models_and_all_flips_average_as_monai_averages_them(
     for (flips, wanted) in [(false, "models"), (true, "models and flips")] {
         let sliding_window = SlidingWindow {
             networks: networks.iter().collect(),
-            inference: Inference { overlap: about.overlap, flips, ..Inference::default() },
+            inference: Inference {
+                overlap: about.overlap,
+                flips: Flips::All(flips),
+                ..Inference::default()
+            },
             roi: about.roi,
             device: Device::Cpu,
             compute: Kind::Float,
         };
-        let (found, wanted) = (sliding_window.probabilities(&image), fixture.get(wanted));
+        let (found, wanted) = (sliding_window.scores(&image), fixture.get(wanted));
         let off = distance(&found, wanted);
         assert!(off <= 1e-5, "flips {flips}: {off:e}");
         assert_eq!(

@@ -9,12 +9,16 @@ use support::{Fixture, distance, drawn, drawn_labels, drawn_single, fill_by_name
 use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
+use voxflow_net::sliding_window::SlidingWindow;
 use voxflow_net::{gradients, loss, weights};
 use voxflow_stages::model::export::{state_dict, torchscript};
 use voxflow_stages::model::foreign::Foreign;
 use voxflow_stages::model::tensor_spec::InitialValue;
 use voxflow_stages::model::weights::of_foreign;
-use voxflow_stages::model::{LearningRateSchedule, LossParams, Network, OptimizerParams};
+use voxflow_stages::model::{
+    Average, Blend, Flips, Inference, LearningRateSchedule, LossParams, Network, OptimizerParams,
+    Placement,
+};
 
 #[derive(Deserialize)]
 struct AboutForward {
@@ -231,4 +235,45 @@ fn twenty_training_steps_have_nnu_nets_losses_and_end_at_its_weights() {
         }
         println!("{name}: at most {worst:e} relative");
     }
+}
+
+#[derive(Deserialize)]
+struct AboutWindows {
+    network: Network,
+    patch: [usize; 3],
+    shape: [i64; 3],
+    axes: Vec<usize>,
+}
+
+#[test]
+fn windows_blended_and_flipped_as_nnu_nets_give_its_logits() {
+    let fixture = Fixture::<Vec<AboutWindows>>::open("nnunet/windows");
+    let mut worst = 0.0f64;
+    for (index, about) in (0u64..).zip(&fixture.about) {
+        let graph = about.network.graph(1, 3);
+        let network = GraphNetwork::new(&graph, 5, Kind::Float, Device::Cpu);
+        fill_by_name(&network, 60);
+        let window = SlidingWindow {
+            networks: vec![&network],
+            inference: Inference {
+                blend: Blend::GaussianNnunet,
+                placement: Placement::Even,
+                average: Average::Logits,
+                flips: Flips::Axes(about.axes.clone()),
+                ..Inference::default()
+            },
+            roi: about.patch,
+            device: Device::Cpu,
+            compute: Kind::Float,
+        };
+        let [x, y, z] = about.shape;
+        let image = drawn_single(61 + index, &[1, 1, x, y, z]);
+        let found = window.scores(&image).squeeze_dim(0);
+        let off = distance(&found, fixture.get(&index.to_string()));
+        assert!(off <= 1e-5, "{:?}, flips {:?}: {off:e}", about.shape, about.axes);
+        worst = worst.max(off);
+        let classes = window.classes(&image).to_kind(Kind::Int64);
+        assert_eq!(classes, fixture.get(&index.to_string()).argmax(0, false));
+    }
+    println!("windows: at most {worst:e} relative");
 }

@@ -1,7 +1,7 @@
 //! The patch sampler: where a patch is taken from a volume. The copy itself is in `window`.
 //!
-//! Centres are drawn as MONAI's `RandCropByPosNegLabel` and `RandCropByLabelClasses` draw them,
-//! from [`Candidates`]; what is done to a patch afterwards is `augment`.
+//! Centres are drawn as MONAI's `RandCropByPosNegLabel` and `RandCropByLabelClasses` draw them, or
+//! places as nnU-Net's loader does, from [`Candidates`]; what is done to a patch afterwards is `augment`.
 
 use crate::error::{Error, Result};
 use crate::image::augment::Augmentation;
@@ -26,18 +26,36 @@ pub struct Sampling {
     /// of `positive` and `negative`. Labels absent from a case count as 0 there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_ratios: Option<Vec<f64>>,
+    /// The share of a batch's patches, its last ones, that are centred on a voxel of a class drawn
+    /// uniformly among those of the case; the others lie anywhere. Instead of the weights above, as
+    /// nnU-Net's loader. Patches reach over the edge by half of what 'initial_patch' exceeds the
+    /// patch by, and those around a voxel farther.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-neutral" = null))]
+    pub forced_foreground: Option<f64>,
+    /// Sides x, y, z of what is cut before augmentation, at least those of the patch: a leading
+    /// 'spatial' turns it, otherwise its middle is the patch. null for the patch's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-neutral" = null))]
+    pub initial_patch: Option<[usize; 3]>,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling { positive: 1.0, negative: 1.0, label_ratios: None }
+        Sampling {
+            positive: 1.0,
+            negative: 1.0,
+            label_ratios: None,
+            forced_foreground: None,
+            initial_patch: None,
+        }
     }
 }
 
 impl Sampling {
     /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
-    pub fn check(&self) -> Vec<(String, String)> {
-        let mut mistakes = vec![];
+    pub fn check(&self, patch: [usize; 3]) -> Vec<(String, String)> {
+        let mut mistakes = self.check_forced(patch);
         for (path, weight) in [("positive", self.positive), ("negative", self.negative)] {
             if is_no_weight(&weight) {
                 mistakes
@@ -61,6 +79,24 @@ impl Sampling {
         mistakes
     }
 
+    fn check_forced(&self, patch: [usize; 3]) -> Vec<(String, String)> {
+        let share = self.forced_foreground.is_some_and(|share| !(0.0..=1.0).contains(&share));
+        let initial = self.initial_patch.unwrap_or(patch);
+        let small = (0..3).any(|axis| initial[axis] < patch[axis] || initial[axis] > 4096);
+        let both = self.forced_foreground.is_some() && self.label_ratios.is_some();
+        let wrong = [
+            (share, "forced_foreground", "must lie in 0 to 1".to_string()),
+            (both, "forced_foreground", "stands instead of 'label_ratios'; give one".to_string()),
+            (
+                small,
+                "initial_patch",
+                format!("each side must lie in the patch's ({patch:?}) to 4096"),
+            ),
+        ];
+        let found = wrong.into_iter().filter(|(is, ..)| *is);
+        found.map(|(_, path, trouble)| (path.to_string(), trouble)).collect()
+    }
+
     /// Checks against the dataset: `label_ratios` needs a weight for background and for each label.
     pub fn check_labels(&self, labels: usize) -> Result<()> {
         match &self.label_ratios {
@@ -72,6 +108,19 @@ impl Sampling {
             _ => Ok(()),
         }
     }
+}
+
+/// The numbers that decide all draws of a patch.
+#[derive(Clone, Copy, Debug)]
+pub struct PatchKey {
+    /// The training's seed.
+    pub seed: u64,
+    /// The epoch.
+    pub epoch: u64,
+    /// The patch's number within the epoch.
+    pub item: u64,
+    /// Its place in the batch, and the batch's number of patches.
+    pub batch: (usize, usize),
 }
 
 /// A case in memory, from which patches are copied.
@@ -97,11 +146,21 @@ pub fn sample(
     sampling: &Sampling,
     augmentation: &Augmentation,
     patch_shape: [usize; 3],
-    (seed, epoch, item): (u64, u64, u64),
+    key: PatchKey,
     (image, label): (&mut [f32], &mut [u8]),
 ) {
-    let start = place(case.candidates, sampling, case.shape, patch_shape, (seed, epoch, item));
-    let (flips, changes) = augmentation.draw(patch_shape, (seed, epoch, item)).split_mirrors();
+    let start = initial_start(case.candidates, sampling, case.shape, patch_shape, key);
+    let initial = sampling.initial_patch.unwrap_or(patch_shape);
+    let changes = augmentation.draw(patch_shape, (key.seed, key.epoch, key.item));
+    let (rotoscale, changes) = changes.split_rotoscale();
+    if let Some(rotoscale) = rotoscale {
+        let larger = crop(case.image, case.channels, case.shape, case.label, start, initial);
+        let target = (&mut *image, &mut *label, patch_shape);
+        rotoscale.resample((&larger.image, &larger.label, initial), target);
+        return changes.apply(&mut MemoryCanvas { shape: patch_shape, image, label });
+    }
+    let start = middle(start, initial, patch_shape);
+    let (flips, changes) = changes.split_mirrors();
     let window = Window { shape: case.shape, start, size: patch_shape, flips };
     let source = (case.image, case.label);
     if changes.are_pointwise() && window.is_inside() {
@@ -113,20 +172,47 @@ pub fn sample(
     }
 }
 
-/// Draws the first voxel for the patch (seed, epoch, item) in a volume of this shape; see
-/// [`start`].
-pub fn place(
+/// Draws the first voxel of what is cut for a patch in a volume of this shape.
+pub fn initial_start(
     candidates: &Candidates,
     sampling: &Sampling,
     shape: [usize; 3],
     patch_shape: [usize; 3],
-    (seed, epoch, item): (u64, u64, u64),
+    key: PatchKey,
 ) -> [i64; 3] {
-    start(
-        centre(&mut Draw::new(seed, epoch, item, "centre"), candidates, sampling),
-        shape,
-        patch_shape,
-    )
+    let mut draw = Draw::new(key.seed, key.epoch, key.item, "centre");
+    let initial = sampling.initial_patch.unwrap_or(patch_shape);
+    let Some(share) = sampling.forced_foreground else {
+        return start(centre(&mut draw, candidates, sampling), shape, initial);
+    };
+    let (place, patches) = key.batch;
+    let is_forced = place as f64 >= (patches as f64 * (1.0 - share)).round_ties_even();
+    let bounds = nnunet_bounds(shape, patch_shape, initial);
+    let present: Vec<usize> =
+        (0..candidates.labels().len()).filter(|at| candidates.count(*at) > 0).collect();
+    if !is_forced || present.is_empty() {
+        return bounds.map(|(low, high)| low + draw.below((high - low + 1) as u64) as i64);
+    }
+    let label = present[draw.below(present.len() as u64) as usize];
+    let voxel = coordinates(candidates.draw_label(label, &mut draw), shape);
+    std::array::from_fn(|axis| bounds[axis].0.max(voxel[axis] as i64 - (initial[axis] / 2) as i64))
+}
+
+/// The first and the last place of what is cut, as nnU-Net's loader: it may reach over the edge by
+/// half of its excess over the patch, and by half of what the volume lacks.
+fn nnunet_bounds(shape: [usize; 3], patch: [usize; 3], initial: [usize; 3]) -> [(i64, i64); 3] {
+    std::array::from_fn(|axis| {
+        let [shape, patch, initial] =
+            [shape[axis], patch[axis], initial[axis]].map(|side| side as i64);
+        let excess = (initial - patch).max(initial - shape);
+        let before = (excess + 1) / 2;
+        (-before, shape + before - initial)
+    })
+}
+
+/// The first voxel of a patch in the middle of what is cut.
+pub fn middle(start: [i64; 3], initial: [usize; 3], patch: [usize; 3]) -> [i64; 3] {
+    std::array::from_fn(|axis| start[axis] + (initial[axis] / 2) as i64 - (patch[axis] / 2) as i64)
 }
 
 /// Draws the voxel that a patch is centred on, before it is shifted to stay inside.
@@ -142,7 +228,11 @@ pub fn centre(draw: &mut Draw, candidates: &Candidates, sampling: &Sampling) -> 
             draw_side(draw, candidates, sampling.positive / (sampling.positive + sampling.negative))
         }
     };
-    let [nx, ny, _] = candidates.shape();
+    coordinates(voxel, candidates.shape())
+}
+
+/// X, Y, Z of a voxel's index, x fastest.
+fn coordinates(voxel: usize, [nx, ny, _]: [usize; 3]) -> [usize; 3] {
     [voxel % nx, voxel / nx % ny, voxel / (nx * ny)]
 }
 

@@ -17,8 +17,13 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
-    /// Passes over the training volumes.
+    /// Passes over the training volumes; with 'steps_per_epoch', parts of the training.
     pub epochs: u32,
+    /// Optimizer steps of an epoch, whose volumes are drawn at random, each time from all; null
+    /// for a pass over the volumes.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = null))]
+    pub steps_per_epoch: Option<u32>,
     /// Patch size in voxels, x, y, z; each a multiple of the product of the strides. Smaller
     /// volumes are padded with 0.
     pub patch: [usize; 3],
@@ -160,6 +165,7 @@ impl Train {
         let least = "must be at least 1";
         [
             mistake(self.epochs == 0, "epochs", least),
+            mistake(self.steps_per_epoch == Some(0), "steps_per_epoch", least),
             mistake(self.volumes_per_step == 0, "volumes_per_step", least),
             mistake(self.patches_per_volume == 0, "patches_per_volume", least),
             mistake(self.accumulate == 0, "accumulate", least),
@@ -207,6 +213,9 @@ impl Train {
 
     /// The volumes of the smallest batch of an epoch over `cases` training cases.
     pub fn smallest_batch(&self, cases: usize) -> usize {
+        if self.steps_per_epoch.is_some() {
+            return self.volumes_per_step;
+        }
         match cases % self.volumes_per_step {
             _ if cases < self.volumes_per_step => cases,
             0 => self.volumes_per_step,
@@ -288,7 +297,7 @@ impl Stage for Train {
         mistakes.extend(self.check_numbers());
         let sampling = self
             .sampling
-            .check()
+            .check(self.patch)
             .into_iter()
             .map(|(path, trouble)| (format!("sampling.{path}"), trouble));
         mistakes.extend(sampling);

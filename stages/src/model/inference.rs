@@ -13,9 +13,72 @@ pub enum Blend {
     Constant,
     /// Voxels count by a Gaussian around the window's centre (sigma = side / 8).
     Gaussian,
+    /// nnU-Net's Gaussian: the same around voxel side / 2, cut off at four sigma, where its
+    /// smallest value goes on, in 16 bits.
+    GaussianNnunet,
 }
 
-/// The sliding window, as MONAI's `sliding_window_inference`.
+/// Positions of the windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Placement {
+    /// Steps of roi · (1 − overlap), the last window moved back to end with the image (MONAI's).
+    #[default]
+    Regular,
+    /// As many windows as steps of at most roi · (1 − overlap) need, evenly spread (nnU-Net's).
+    Even,
+}
+
+/// The average over flips and models.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Average {
+    /// Of probabilities, whole volumes being flipped.
+    #[default]
+    Probabilities,
+    /// Of logits, each window being flipped by itself (nnU-Net's). Logits are also resampled to the
+    /// image's grid, before the class is decided.
+    Logits,
+}
+
+/// Axes along which images are flipped: in each combination, and once not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Flips {
+    /// All axes, or none.
+    All(bool),
+    /// These axes: 0, 1 and 2 are x, y and z.
+    Axes(Vec<usize>),
+}
+
+impl Default for Flips {
+    fn default() -> Flips {
+        Flips::All(false)
+    }
+}
+
+impl Flips {
+    /// The axes.
+    pub fn axes(&self) -> Vec<usize> {
+        match self {
+            Flips::All(true) => vec![0, 1, 2],
+            Flips::All(false) => vec![],
+            Flips::Axes(axes) => axes.clone(),
+        }
+    }
+
+    /// Every set of axes that is flipped, the empty one first.
+    pub fn sets(&self) -> Vec<Vec<usize>> {
+        let axes = self.axes();
+        let set = |mask: u32| {
+            (0..axes.len()).filter(|at| mask >> at & 1 == 1).map(|at| axes[at]).collect()
+        };
+        (0..1u32 << axes.len()).map(set).collect()
+    }
+}
+
+/// The sliding window, as MONAI's `sliding_window_inference`; as nnU-Net's with `blend:
+/// gaussian_nnunet`, `placement: even`, `average: logits` and `flips: true`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inference {
@@ -28,20 +91,55 @@ pub struct Inference {
     pub batch: usize,
     /// Weights of overlapping windows.
     pub blend: Blend,
-    /// Average over all eight flips of the volume (eight times as slow).
-    pub flips: bool,
+    /// Average over flips: true for all eight (eight times as slow), or the axes, as [0, 1], for
+    /// their combinations.
+    pub flips: Flips,
+    /// Positions of the windows.
+    #[serde(skip_serializing_if = "is_regular")]
+    #[schemars(extend("x-neutral" = "regular", "default" = "regular"))]
+    pub placement: Placement,
+    /// The average over flips and models.
+    #[serde(skip_serializing_if = "is_of_probabilities")]
+    #[schemars(extend("x-neutral" = "probabilities", "default" = "probabilities"))]
+    pub average: Average,
+}
+
+/// Models stored before there was a choice have none.
+fn is_regular(placement: &Placement) -> bool {
+    *placement == Placement::Regular
+}
+
+/// Models stored before there was a choice have none.
+fn is_of_probabilities(average: &Average) -> bool {
+    *average == Average::Probabilities
 }
 
 impl Default for Inference {
     fn default() -> Self {
-        Inference { roi: None, overlap: 0.5, batch: 4, blend: Blend::Constant, flips: false }
+        Inference {
+            roi: None,
+            overlap: 0.5,
+            batch: 4,
+            blend: Blend::Constant,
+            flips: Flips::default(),
+            placement: Placement::Regular,
+            average: Average::Probabilities,
+        }
     }
 }
 
 impl Inference {
     /// Mistakes in the parameters; `path` is their place in the workflow.
     pub fn check(&self, path: &str) -> Vec<Mistake> {
+        let mut axes = self.flips.axes();
+        axes.sort_unstable();
+        let repeated = axes.windows(2).any(|pair| pair[0] == pair[1]);
         [
+            mistake(
+                repeated || axes.iter().any(|axis| *axis > 2),
+                format!("{path}.flips"),
+                "axes are 0, 1 and 2, each at most once",
+            ),
             mistake(
                 !(0.0..1.0).contains(&self.overlap),
                 format!("{path}.overlap"),

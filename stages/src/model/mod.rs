@@ -25,7 +25,7 @@ pub mod unet_decoder;
 pub mod weights;
 
 pub use description::{ModelCard, Weights};
-pub use inference::{Blend, Inference};
+pub use inference::{Average, Blend, Flips, Inference, Placement};
 pub use loss::{LossKind, LossParams, OutputWeights, VoxelLoss};
 pub use network::{Network, NetworkName, Norm, PerAxis};
 pub use optimizer::{OptimizerName, OptimizerParams};

@@ -38,6 +38,10 @@ pub struct Assignment {
     pub memory: u64,
     /// Longest wait in seconds for files written by other machines.
     pub patience: u64,
+    /// Folder on the node's own disk for copies of what a GPU stage reads; may begin with a
+    /// variable of the node: `$TMPDIR`.
+    #[serde(default)]
+    pub scratch: Option<String>,
     /// Set for jobs making only a share of the items.
     pub shard: Option<Shard>,
 }

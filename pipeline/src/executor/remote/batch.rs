@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use voxflow_cache::disk;
 use voxflow_stages::{Error, Result};
 
-/// Time for collecting attempts.
+/// Interval for collecting attempts, and most such intervals while more come in each.
 const COLLECT: Duration = Duration::from_millis(200);
+const MOST_COLLECTS: usize = 25;
 /// First and longest pause after a temporary refusal, and the time limit for retries.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -103,8 +104,7 @@ impl Batcher {
         });
         if is_first {
             drop(waiting);
-            std::thread::sleep(COLLECT);
-            let all = std::mem::take(&mut *self.waiting());
+            let all = self.collected();
             self.submit_all(all);
             self.submitted.notify_all();
             waiting = self.waiting();
@@ -116,6 +116,21 @@ impl Batcher {
             let waited = self.submitted.wait_timeout(waiting, COLLECT);
             waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// The attempts that wait once no more come: the many shares of a stage take longer to write
+    /// down than one interval.
+    fn collected(&self) -> Vec<PendingAttempt> {
+        let mut count = 0;
+        for _ in 0..MOST_COLLECTS {
+            std::thread::sleep(COLLECT);
+            let waiting = self.waiting().len();
+            if waiting <= count.max(1) {
+                break;
+            }
+            count = waiting;
+        }
+        std::mem::take(&mut *self.waiting())
     }
 
     fn submit_all(&self, mut all: Vec<PendingAttempt>) {

@@ -90,6 +90,7 @@ impl RemoteMaking<'_> {
             gpus: wants.resources.gpus as usize,
             memory: wants.resources.memory,
             patience: self.shared.site.patience().as_secs(),
+            scratch: self.shared.site.scratch.clone(),
             shard,
         })?;
         let stopping = || self.stop.is_asked();

@@ -1,6 +1,7 @@
 //! A sum over ranks with gradients, by `shim/all_reduce.cpp`.
 
 use super::connection::Connection;
+use crate::shim_error;
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::Tensor;
@@ -15,7 +16,6 @@ unsafe extern "C" {
         tensor: *const c_void,
         reduce: Reduce,
         context: *const c_void,
-        words: *mut c_char,
     ) -> *mut c_void;
 }
 
@@ -23,14 +23,13 @@ unsafe extern "C" {
 /// these calls in the same order, forwards and backwards. Panics, as libtorch's operations do, if a
 /// rank failed.
 pub fn differentiable_sum(tensor: &Tensor, connection: &'static Connection) -> Tensor {
-    let mut words = [0 as c_char; WORDS];
     let context = std::ptr::from_ref(connection).cast::<c_void>();
     // SAFETY: the tensor outlives the call, and the connection the process; the shim gives a new
-    // tensor, or null and words that end with 0.
+    // tensor, or null.
     unsafe {
-        let made =
-            voxflow_differentiable_sum(tensor.as_ptr().cast(), reduce, context, words.as_mut_ptr());
-        assert!(!made.is_null(), "{}", std::ffi::CStr::from_ptr(words.as_ptr()).to_string_lossy());
+        let made = voxflow_differentiable_sum(tensor.as_ptr().cast(), reduce, context);
+        // The words are a rank's own, not libtorch's.
+        assert!(!made.is_null(), "{}", shim_error::last());
         Tensor::from_ptr(made.cast())
     }
 }

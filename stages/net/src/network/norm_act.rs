@@ -5,6 +5,7 @@ use super::dropout::dropout;
 use super::pass::{Part, Pass};
 use super::sync_batch_norm::{Running, sync_batch_norm};
 use crate::distributed::Connection;
+use crate::shim_error;
 use std::ffi::{c_double, c_int, c_void};
 use std::ptr::null;
 use tch::{Device, Kind, Tensor};
@@ -198,7 +199,9 @@ impl NormAct {
                 momentum,
                 eps,
             );
-            assert!(!made.is_null(), "libtorch refused a norm with its activation");
+            if made.is_null() {
+                shim_error::refused();
+            }
             Tensor::from_ptr(made.cast())
         }
     }

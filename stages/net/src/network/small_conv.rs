@@ -3,6 +3,7 @@
 //! are mostly empty for them. 16-bit numbers are multiplied and summed in fp32 and the sum is
 //! rounded. Results are laid out with channels first.
 
+use crate::shim_error;
 use std::ffi::c_void;
 use tch::{Device, Kind, Tensor};
 
@@ -66,7 +67,9 @@ fn call(operation: ShimFunction, x: &Tensor, weight: &Tensor, bias: &Tensor) -> 
     // SAFETY: the three tensors outlive the call, which returns a new tensor or null.
     let made = unsafe {
         let made = operation(input, weight, bias);
-        assert!(!made.is_null(), "libtorch refused a convolution to few channels");
+        if made.is_null() {
+            shim_error::refused();
+        }
         Tensor::from_ptr(made.cast())
     };
     made.to_kind(x.kind())

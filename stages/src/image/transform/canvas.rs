@@ -1,7 +1,9 @@
 //! The operations behind drawn transforms, and a patch in memory offering them. A patch on a device
 //! is in `voxflow-net`.
 
+use crate::image::channel_filter;
 use crate::image::patch::Patch;
+use crate::image::rotoscale::Rotoscale;
 use crate::image::warp::{self, Affinity};
 use crate::random::Draw;
 
@@ -30,6 +32,29 @@ pub trait Canvas {
 
     /// Adds to all values.
     fn add(&mut self, offset: f32);
+
+    /// The number of channels.
+    fn channels(&self) -> usize;
+
+    /// Rotates and scales about the centre: trilinear for the image, 0 outside; for the label the
+    /// value with the largest share.
+    fn rotoscale(&mut self, rotoscale: &Rotoscale);
+
+    /// Multiplies a channel.
+    fn multiply_channel(&mut self, channel: usize, factor: f32);
+
+    /// Stretches a channel about its mean, clipped to its range before.
+    fn stretch(&mut self, channel: usize, factor: f32);
+
+    /// Blurs a channel by a Gaussian with these standard deviations in voxels.
+    fn blur(&mut self, channel: usize, sigmas: [f64; 3]);
+
+    /// Resamples a channel to `sides` by nearest neighbour, and back by trilinear interpolation.
+    fn coarsen(&mut self, channel: usize, sides: [usize; 3]);
+
+    /// Raises a channel, or its negative, scaled to 0…1 by its range, to a power; mean and standard
+    /// deviation stay.
+    fn raise_channel(&mut self, channel: usize, power: f32, inverted: bool);
 }
 
 /// A patch in memory, z fastest and channels slowest.
@@ -85,9 +110,46 @@ impl Canvas for MemoryCanvas<'_> {
     fn add(&mut self, offset: f32) {
         self.image.iter_mut().for_each(|value| *value += offset);
     }
+
+    fn channels(&self) -> usize {
+        self.image.len() / self.shape.iter().product::<usize>()
+    }
+
+    fn rotoscale(&mut self, rotoscale: &Rotoscale) {
+        let (image, label) = (self.image.to_vec(), self.label.to_vec());
+        let target = (&mut *self.image, &mut *self.label, self.shape);
+        rotoscale.resample((&image, &label, self.shape), target);
+    }
+
+    fn multiply_channel(&mut self, channel: usize, factor: f32) {
+        self.channel(channel).iter_mut().for_each(|value| *value *= factor);
+    }
+
+    fn stretch(&mut self, channel: usize, factor: f32) {
+        channel_filter::stretch(self.channel(channel), factor);
+    }
+
+    fn blur(&mut self, channel: usize, sigmas: [f64; 3]) {
+        let shape = self.shape;
+        channel_filter::blur(self.channel(channel), shape, sigmas);
+    }
+
+    fn coarsen(&mut self, channel: usize, sides: [usize; 3]) {
+        let shape = self.shape;
+        channel_filter::coarsen(self.channel(channel), shape, sides);
+    }
+
+    fn raise_channel(&mut self, channel: usize, power: f32, inverted: bool) {
+        channel_filter::raise_retaining_stats(self.channel(channel), power, inverted);
+    }
 }
 
 impl MemoryCanvas<'_> {
+    fn channel(&mut self, channel: usize) -> &mut [f32] {
+        let voxels: usize = self.shape.iter().product();
+        &mut self.image[channel * voxels..(channel + 1) * voxels]
+    }
+
     /// The result's axis d is the patch's axis `axes[d]`, reversed if `flips[d]`.
     fn rearrange(&mut self, axes: [usize; 3], flips: [bool; 3]) {
         let from = self.shape;

@@ -3,6 +3,7 @@
 //! Drawing and applying are two steps, so that the second can be compared with MONAI's.
 
 use super::canvas::{Canvas, MemoryCanvas};
+use crate::image::rotoscale::Rotoscale;
 use crate::random::Draw;
 use std::fmt::Debug;
 
@@ -22,6 +23,12 @@ pub trait RandomTransform {
 pub trait Change: Debug {
     /// The part of a patch it reads and writes.
     fn effect(&self) -> Effect;
+
+    /// The rotation and scale that it is, if it is one: as the first change it reads from a larger
+    /// patch.
+    fn rotoscale(&self) -> Option<Rotoscale> {
+        None
+    }
 
     /// Applies it, in memory or on a device.
     fn apply(&self, canvas: &mut dyn Canvas);
@@ -45,6 +52,15 @@ pub enum Effect {
 pub struct Changes(pub Vec<Box<dyn Change>>);
 
 impl Changes {
+    /// The rotation and scale that the first change is, and the changes after it.
+    pub fn split_rotoscale(mut self) -> (Option<Rotoscale>, Changes) {
+        let first = self.0.first().and_then(|change| change.rotoscale());
+        if first.is_some() {
+            self.0.remove(0);
+        }
+        (first, self)
+    }
+
     /// The axes that the first changes mirror, and the changes after them.
     pub fn split_mirrors(mut self) -> ([bool; 3], Changes) {
         let mut mirrored = [false; 3];
@@ -80,6 +96,29 @@ pub(super) fn check_probability(probability: f64) -> ParamMistakes {
         return vec![];
     }
     vec![("probability".to_string(), format!("{probability} is not between 0 and 1"))]
+}
+
+/// A probability of single channels that is not from 0 to 1.
+pub(super) fn check_channel_probability(probability: f64) -> ParamMistakes {
+    let found = check_probability(probability).into_iter();
+    found.map(|(_, trouble)| ("channel_probability".to_string(), trouble)).collect()
+}
+
+/// A range that is not of two numbers above 0, the lower one first.
+pub(super) fn check_range(path: &str, [low, high]: [f64; 2]) -> ParamMistakes {
+    if low > 0.0 && low <= high && high.is_finite() {
+        return vec![];
+    }
+    vec![(path.to_string(), "must be two numbers above 0, the lower one first".to_string())]
+}
+
+/// A draw from a range about 1: half of them below 1, if the range reaches there.
+pub(super) fn around_one(draw: &mut Draw, [low, high]: [f64; 2]) -> f64 {
+    if draw.chance(0.5) && low < 1.0 {
+        draw.between(low, high.min(1.0))
+    } else {
+        draw.between(low.max(1.0).min(high), high)
+    }
 }
 
 /// Numbers that are negative or not finite.

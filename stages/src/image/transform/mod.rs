@@ -5,14 +5,20 @@
 //! and by a patch on a device.
 
 mod affine;
+mod blur;
+mod brightness;
 mod canvas;
 mod change;
+mod contrast;
 mod flip;
 mod gamma;
+mod gamma_retain_stats;
 mod intensity_scale;
 mod intensity_shift;
+mod low_resolution;
 mod noise;
 mod rotate90;
+mod spatial;
 mod table;
 
 pub use affine::Affine;

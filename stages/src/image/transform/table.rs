@@ -1,13 +1,19 @@
 //! The table of transforms, one row each; a mapping of transforms is applied in its order.
 
 use super::affine::Affine;
+use super::blur::Blur;
+use super::brightness::Brightness;
 use super::change::RandomTransform;
+use super::contrast::Contrast;
 use super::flip::Flip;
 use super::gamma::Gamma;
+use super::gamma_retain_stats::GammaRetainStats;
 use super::intensity_scale::IntensityScale;
 use super::intensity_shift::IntensityShift;
+use super::low_resolution::LowResolution;
 use super::noise::Noise;
 use super::rotate90::Rotate90;
+use super::spatial::Spatial;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +27,9 @@ macro_rules! transforms {
             $($(#[$doc])* $parameters($parameters),)*
         }
 
-        /// Transforms that are applied in this order: flip, rotate90, affine, noise, gamma,
-        /// intensity_scale, intensity_shift. The absent ones are not done.
+        /// Transforms that are applied in this order: spatial, flip, rotate90, affine, noise, blur,
+        /// brightness, contrast, low_resolution, gamma, gamma_retain_stats, intensity_scale,
+        /// intensity_shift. The absent ones are not done.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct InOrder {
@@ -63,6 +70,8 @@ macro_rules! transforms {
 }
 
 transforms! {
+    /// Rotate and scale about the centre, reading from a larger patch: nnU-Net's spatial transform.
+    spatial: Spatial,
     /// Mirror along axes, each by itself.
     flip: Flip,
     /// Turn by 90, 180 or 270 degrees in a plane.
@@ -72,8 +81,18 @@ transforms! {
     affine: Affine,
     /// Add normally distributed noise to every value.
     noise: Noise,
+    /// Blur channels by a Gaussian.
+    blur: Blur,
+    /// Multiply each channel by a number of its own.
+    brightness: Brightness,
+    /// Stretch each channel about its mean, within its range.
+    contrast: Contrast,
+    /// Show channels as if seen at a lower resolution.
+    low_resolution: LowResolution,
     /// Raise the image, scaled to 0…1 by its range in the patch, to a power.
     gamma: Gamma,
+    /// Raise each channel, scaled to 0…1 by its range, to a power; keep its mean and spread.
+    gamma_retain_stats: GammaRetainStats,
     /// Multiply all values by one number.
     intensity_scale: IntensityScale,
     /// Add one number to all values.

@@ -5,7 +5,7 @@ use super::state_dict;
 use crate::error::{Error, Result};
 use crate::image::intensity::{Intensity, Zscore};
 use crate::model::weights::StateDict;
-use crate::model::{Blend, ModelCard, NetworkName, Norm};
+use crate::model::{Average, Blend, ModelCard, NetworkName, Norm, Placement};
 use serde_json::{Map, Value, json};
 
 /// The files of a bundle by name.
@@ -25,7 +25,7 @@ pub fn files(card: &ModelCard, tensors: &StateDict) -> Result<Vec<(&'static str,
 
 /// Differences between the bundle's inference and the model's.
 pub fn warnings(card: &ModelCard) -> Option<String> {
-    card.inference.flips.then(|| {
+    (!card.inference.flips.axes().is_empty()).then(|| {
         "the bundle does without the flips of 'inference.flips', which MONAI has not".into()
     })
 }
@@ -178,9 +178,15 @@ fn inferer(card: &ModelCard) -> Result<Value> {
     let inference = &card.inference;
     let roi =
         inference.roi.ok_or_else(|| Error::failed("the model does not say 'inference.roi'"))?;
-    let mode = match inference.blend {
-        Blend::Constant => "constant",
-        Blend::Gaussian => "gaussian",
+    let mode = match (inference.blend, inference.placement, inference.average) {
+        (Blend::Constant, Placement::Regular, Average::Probabilities) => "constant",
+        (Blend::Gaussian, Placement::Regular, Average::Probabilities) => "gaussian",
+        _ => {
+            return Err(Error::failed(
+                "a bundle slides its window as MONAI does; this model's 'inference' asks for \
+                 nnU-Net's ways: export it as 'torchscript'",
+            ));
+        }
     };
     Ok(json!({
         "_target_": "SlidingWindowInferer",
