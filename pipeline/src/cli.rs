@@ -87,7 +87,7 @@ impl Command {
             Command::Task(command) => command.run(),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(Cli::command()),
-            Command::New(command) => command.run(),
+            Command::New(command) => command.run(globals),
             Command::Man(command) => command.run(Cli::command()),
         }
     }

@@ -20,7 +20,7 @@ const IMAGES: f32 = 1e-4;
 const LABELS: f64 = 1e-4;
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/nnunet/tasks")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/nnunet_tasks")
 }
 
 struct Fixture {

@@ -1,5 +1,5 @@
 //! The planner against thirty published plans of nnU-Net, on the fixture of
-//! `tests/parity/make_plans.py`.
+//! `tests/parity/reduce_plans.py`.
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use voxflow_stages::planner::{Architecture, Configuration, Dataset, DatasetFinge
 use voxflow_stages::planner::{Plan, Preset, plan};
 
 fn tasks() -> BTreeMap<String, Value> {
-    let file =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/nnunet/plans.json");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/parity/fixtures/nnunet_plans/plans.json");
     serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
 }
 

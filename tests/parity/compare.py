@@ -289,6 +289,18 @@ def scores(table, program):
         table.add("scores", f"test's {name} on 2 phantoms", worst[name], allowed)
 
 
+def nnunet(table, program, data):
+    """Statistics and preprocessing against nnU-Net, by a script of its own: nnU-Net starts processes."""
+    if not (data / "Task04_Hippocampus.tar").exists():
+        return
+    script = HERE / "check_nnunet_preprocessing.py"
+    done = subprocess.run([sys.executable, script, program.path, data, "--json"], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    for row in json.loads(done.stdout.splitlines()[-1]):
+        table.add("nnU-Net", *row)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("voxflow", type=Path)
@@ -306,6 +318,7 @@ def main():
         preprocessing(table, program, folder)
         segmentation(table, program, folder)
         scores(table, program)
+        nnunet(table, program, options.data)
         lab = check_export.Lab(str(program.path), desk)
         for row in (*check_import.rows(lab, options.data), *check_export.torchscript(lab), *check_export.bundle(lab)):
             table.add(*row)

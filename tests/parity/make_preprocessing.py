@@ -2,7 +2,7 @@
 
     python tests/parity/make_preprocessing.py [OUT]
 
-OUT defaults to fixtures/nnunet/tasks beside this file. Each task is a small dataset in nnU-Net's
+OUT defaults to fixtures/nnunet_tasks beside this file. Each task is a small dataset in nnU-Net's
 layout. nnU-Net extracts its fingerprint, plans it, preprocesses its first case, and brings scores
 back to that case's own grid. `tasks.json` tells the facts, `<task>.safetensors` holds arrays: axes
 x, y, z turned to RAS, as the program has them (x varies fastest in memory).
@@ -174,7 +174,7 @@ def preprocess(number, home, task):
 
 
 def main():
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "fixtures" / "nnunet" / "tasks"
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "fixtures" / "nnunet_tasks"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     raw = Path(os.environ["nnUNet_raw"])

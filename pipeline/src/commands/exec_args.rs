@@ -20,7 +20,13 @@ pub struct ExecArgs {
     #[arg(long, short)]
     pub keep_going: bool,
     /// Concurrent CPU stages
-    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(
+        long,
+        short,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
     pub jobs: u16,
     /// Threads per stage; by default cores divided by jobs. Training is bit-reproducible only with
     /// the same number
@@ -35,6 +41,20 @@ pub struct ExecArgs {
     /// Treatment of cluster jobs when the run is stopped
     #[arg(long, value_enum, default_value_t)]
     pub on_stop: OnStop,
+}
+
+impl Default for ExecArgs {
+    /// The values without flags.
+    fn default() -> ExecArgs {
+        ExecArgs {
+            keep_going: false,
+            jobs: 1,
+            threads: None,
+            device: "auto".into(),
+            place: PlaceArgs { executor: None, site: None },
+            on_stop: OnStop::default(),
+        }
+    }
 }
 
 /// Validates a device name.

@@ -184,10 +184,9 @@ fn object_words(schema: &Value) -> String {
 fn tagged_words(alternatives: &[&Value]) -> Option<String> {
     const MANY: usize = 4;
     let value = |one: &&Value, key: &str| one["properties"][key].get("const").map(flow);
-    let is_tag = |key: &&&String| alternatives.iter().all(|one| value(one, key).is_some());
     let keys = alternatives.first().filter(|_| alternatives.len() >= MANY)?;
     let keys: Vec<&String> = properties(keys).into_iter().map(|(key, _)| key).collect();
-    let key = keys.iter().find(is_tag)?;
+    let key = keys.iter().find(|key| alternatives.iter().all(|one| value(one, key).is_some()))?;
     let values: Vec<String> = alternatives.iter().filter_map(|one| value(one, key)).collect();
     Some(format!("{{{key}: {}, …}}", values.join(" | ")))
 }

@@ -73,6 +73,28 @@ pub fn unpack(
     }
 }
 
+/// The first file of a plain tar whose name is `name` in any folder, if it has at most `limit`
+/// bytes; members are passed over without reading them. `None` without such a file, or if the
+/// archive is packed.
+pub fn member(archive: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let mut file = File::open(archive).map_err(Error::io("open", archive))?;
+    if format(&mut file)? {
+        return Ok(None);
+    }
+    let mut tar = tar::Archive::new(BufReader::new(file));
+    for entry in tar.entries_with_seek().map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let path = entry.path_bytes().into_owned();
+        let is_wanted = path.rsplit(|byte| *byte == b'/').next() == Some(name.as_bytes());
+        if is_wanted && entry.header().entry_type().is_file() && entry.size() <= limit {
+            let mut bytes = vec![];
+            entry.take(limit).read_to_end(&mut bytes).map_err(broken)?;
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}
+
 struct Unpacked<'a> {
     to: &'a Path,
     names: BTreeSet<String>,

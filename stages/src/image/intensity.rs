@@ -99,9 +99,12 @@ impl Intensity {
                 Some(format!("percentiles rise within 0 to 100, not from {low} to {high}"))
             }
             Intensity::Ct(CtNormalization { clip: [low, high], mean, std })
-                if ![low, high, mean, std].iter().all(|value| value.is_finite())
-                    || low > high
-                    || std < 0.0 =>
+                if !(low.is_finite()
+                    && high.is_finite()
+                    && low <= high
+                    && mean.is_finite()
+                    && std.is_finite()
+                    && std >= 0.0) =>
             {
                 Some(format!(
                     "'clip' runs from a lower to a higher finite value, 'mean' is finite and 'std' \

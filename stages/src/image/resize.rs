@@ -77,7 +77,7 @@ impl Resampling {
                 wrong(field, "must be 0 (nearest) or 1 (linear)");
             }
         }
-        if self.anisotropy_threshold.is_some_and(|factor| factor.is_nan() || factor < 1.0) {
+        if self.anisotropy_threshold.is_some_and(|factor| factor < 1.0 || factor.is_nan()) {
             wrong("anisotropy_threshold", "is a factor of at least 1, or null for never");
         }
         mistakes

@@ -107,7 +107,7 @@ struct Steps<'a> {
 
 enum By {
     /// nnU-Net's.
-    Resizer(Resampling, Box<Resizer>),
+    Resizer(Box<(Resampling, Resizer)>),
     /// MONAI's.
     Resampler(Box<Resampler>),
 }
@@ -120,7 +120,7 @@ impl<'a> Steps<'a> {
         let by = match preparation.resampling {
             Some(resampling) => {
                 let separate = resampling.separate_axis(old_mm, spacings[1]);
-                By::Resizer(resampling, Box::new(Resizer::new(grid.shape, target, separate)))
+                By::Resizer(Box::new((resampling, Resizer::new(grid.shape, target, separate))))
             }
             None => By::Resampler(Box::new(Resampler::new(grid, &target)?)),
         };
@@ -130,9 +130,9 @@ impl<'a> Steps<'a> {
     fn way_back(&self) -> Option<WayBack> {
         match &self.by {
             By::Resampler(_) => None,
-            By::Resizer(resampling, _) => Some(WayBack {
-                probability_order: resampling.probability_order,
-                separate_axis: resampling.separate_axis(self.spacings[1], self.spacings[0]),
+            By::Resizer(resizing) => Some(WayBack {
+                probability_order: resizing.0.probability_order,
+                separate_axis: resizing.0.separate_axis(self.spacings[1], self.spacings[0]),
             }),
         }
     }
@@ -144,7 +144,8 @@ impl<'a> Steps<'a> {
         for (channel, scaling) in image.each_channel().zip(self.scalings) {
             let mut channel = channel.to_vec();
             match &self.by {
-                By::Resizer(resampling, resizer) => {
+                By::Resizer(resizing) => {
+                    let (resampling, resizer) = &**resizing;
                     scaling.apply_within(&mut channel, mask);
                     data.extend(resizer.image(channel, resampling.image_order));
                 }
@@ -166,8 +167,8 @@ impl<'a> Steps<'a> {
     fn label(&self, label: Vec<u8>, mask: Option<&[bool]>) -> Vec<u8> {
         let (resampling, resizer) = match &self.by {
             By::Resampler(resampler) => return resampler.nearest(&label, X_FASTEST),
-            By::Resizer(_, resizer) if resizer.is_same() => return label,
-            By::Resizer(resampling, resizer) => (resampling, resizer),
+            By::Resizer(resizing) if resizing.1.is_same() => return label,
+            By::Resizer(resizing) => &**resizing,
         };
         let signed = label.into_iter().map(i16::from);
         let signed: Vec<i16> = match mask {

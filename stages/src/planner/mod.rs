@@ -8,6 +8,7 @@ pub mod architecture;
 pub mod configuration;
 pub mod dataset_fingerprint;
 pub mod feature_map_size;
+pub mod initial_patch;
 pub mod normalization;
 pub mod percentile;
 pub mod pooled_intensities;
@@ -18,6 +19,7 @@ pub mod topology;
 pub use architecture::Architecture;
 pub use configuration::Configuration;
 pub use dataset_fingerprint::{DatasetFingerprint, IntensityProperties};
+pub use initial_patch::PatchRotation;
 pub use normalization::NormalizationScheme;
 pub use preset::Preset;
 
@@ -74,6 +76,11 @@ impl Plan {
         let mut zyx = transposed;
         (0..3).for_each(|axis| zyx[self.transpose_forward[axis]] = transposed[axis]);
         [zyx[2], zyx[1], zyx[0]]
+    }
+
+    /// The axis x, y or z (0, 1 or 2) of the plan's first, the coarsest.
+    pub fn first_axis(&self) -> usize {
+        2 - self.transpose_forward[0]
     }
 }
 

@@ -1,7 +1,9 @@
 //! The draft: a commented workflow as text.
 
 use super::advice::{self, STRIDE};
+use super::planned::PlannedSettings;
 use super::tasks::{HOST, Task};
+use super::yaml::{quoted, settings_lines, yaml};
 use crate::humanize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -77,14 +79,33 @@ impl Data {
     }
 }
 
+/// Settings of the stages that prepare and train.
+pub(super) enum Settings {
+    /// Rules of thumb.
+    Quick,
+    /// A plan of nnU-Net.
+    Planned(PlannedSettings),
+}
+
+/// A workflow up to the split of its cases.
+pub(super) fn cases(data: &Data, file: &Path) -> String {
+    format!("{}{}{}", head(data, file, &Settings::Quick), source(&data.source), parts(data))
+}
+
 /// The workflow's text; `file` is where it will lie.
-pub(super) fn draft(data: &Data, file: &Path) -> String {
-    let mut out = head(data, file);
+pub(super) fn draft(data: &Data, file: &Path, settings: &Settings) -> String {
+    let mut out = head(data, file, settings);
     out += &source(&data.source);
     out += &parts(data);
-    out += &volumes(data);
+    out += &match settings {
+        Settings::Quick => volumes(data),
+        Settings::Planned(planned) => PREPROCESS.to_string() + &settings_lines(&planned.preprocess),
+    };
     out += "  cache: { uses: cache, needs: [dataset, volumes, split] }\n";
-    out += &model(data);
+    out += &match settings {
+        Settings::Quick => model(data),
+        Settings::Planned(planned) => TRAIN.to_string() + &settings_lines(&planned.train),
+    };
     out += "  # What needs no learning, for comparison; then the model on the validation and the testing cases.\n";
     out += "  threshold: { uses: baseline, needs: [cache], with: { method: threshold } }\n";
     out += "  score: { uses: validate, needs: [cache, model] }\n";
@@ -96,15 +117,38 @@ pub(super) fn draft(data: &Data, file: &Path) -> String {
     out
 }
 
-fn head(data: &Data, file: &Path) -> String {
+/// The beginning of the stage that prepares.
+const PREPROCESS: &str =
+    "  # One grid for all; remembered case by case, so a new case costs one resampling.
+  volumes:
+    uses: preprocess
+    needs: [dataset]
+    with:
+";
+/// The beginning of the stage that trains.
+const TRAIN: &str = "  model:
+    uses: train
+    needs: [cache]
+    with:
+";
+
+fn head(data: &Data, file: &Path, settings: &Settings) -> String {
     let file = file.display();
+    let origin = match settings {
+        Settings::Quick => {
+            "Written by 'voxflow new' as a beginning; every value is a choice of voxflow's, with its \
+             reason beside it."
+                .to_string()
+        }
+        Settings::Planned(planned) => planned.remarks.join(".\n# ") + ".",
+    };
     format!(
         "\
 # {}.
 #
 # {}.
 # {}.
-# Written by 'voxflow new' as a beginning; every value is a choice of voxflow's, with its reason beside it.
+# {origin}
 #
 #   voxflow check {file}     # every mistake, with its line
 #   voxflow plan {file}      # what would run, and why
@@ -124,24 +168,25 @@ stages:
 fn source(source: &Source) -> String {
     match source {
         Source::Task(task, archive) => {
-            let from = match archive {
-                Some(path) => format!("file: {}", quoted(&path.display().to_string())),
-                None => {
-                    format!(
-                        "url: {HOST}/{}.tar  # or 'file: PATH' for a copy that you have",
-                        task.name
-                    )
+            let (name, md5) = (task.name, task.md5);
+            let with = match archive {
+                // Known by its content: a copy with fewer cases is another archive.
+                Some(path) => {
+                    let path = quoted(&path.display().to_string());
+                    format!("file: {path}  # known by its content; as published, its md5 is {md5}")
                 }
+                None => format!(
+                    "url: {HOST}/{name}.tar  # or 'file: PATH' for a copy that you have
+      md5: {md5}"
+                ),
             };
             format!(
                 "  archive:
     uses: download
     with:
-      {from}
-      md5: {}
+      {with}
   dataset: {{ uses: unpack, needs: [archive] }}
-",
-                task.md5
+"
             )
         }
         Source::Folder(with) => {
@@ -247,37 +292,16 @@ fn model(data: &Data) -> String {
     )
 }
 
-/// A value on one line of YAML.
-fn yaml(value: &Value) -> String {
-    match value {
-        Value::String(text) => quoted(text),
-        Value::Array(all) => {
-            format!("[{}]", all.iter().map(yaml).collect::<Vec<_>>().join(", "))
-        }
-        Value::Object(all) => {
-            let mut pairs: Vec<(&String, &Value)> = all.iter().collect();
-            pairs.sort_by_key(|(key, _)| (key.len(), *key));
-            let pairs = pairs.into_iter().map(|(key, value)| format!("{key}: {}", yaml(value)));
-            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// A string as YAML reads it whatever it holds.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string().replace('$', "$$")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{data, tasks::TASKS, workflow};
+    use super::super::{data, parsed::workflow, tasks::TASKS};
     use super::*;
 
     #[test]
     fn the_draft_of_every_task_is_a_right_workflow() {
         for task in TASKS {
-            let text = draft(&data(task.name).expect("a task"), Path::new("x.yaml"));
+            let text =
+                draft(&data(task.name).expect("a task"), Path::new("x.yaml"), &Settings::Quick);
             let checked = workflow(&text, Path::new("x.yaml"));
             let workflow =
                 checked.unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}\n{text}", task.name));
@@ -289,7 +313,8 @@ mod tests {
     #[test]
     fn no_line_of_a_draft_is_too_long_to_read() {
         for task in TASKS {
-            let text = draft(&data(task.name).expect("a task"), Path::new("x.yaml"));
+            let text =
+                draft(&data(task.name).expect("a task"), Path::new("x.yaml"), &Settings::Quick);
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
             assert!(longest <= 130, "{}: {longest}", task.name);
         }

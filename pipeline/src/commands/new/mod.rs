@@ -3,25 +3,39 @@
 //!
 //! `tasks` is what is known of the ten tasks, `look` what a folder shows, `layout` how a folder
 //! without a listing is understood, `voxels` what its voxels say, `shown` how it was read, for
-//! people, `advice` how settings follow from all this, `draft` the text.
+//! people, `advice` how settings follow from all this, `draft` the text. For nnU-Net's recipes
+//! `statistics` looks at all cases, `planned` makes settings of their plan, and `update` compares
+//! them with a workflow's.
 
 mod advice;
 mod draft;
 mod layout;
 mod look;
+mod parsed;
+mod planned;
+mod recipe;
 mod shown;
+mod statistics;
 mod tasks;
+mod update;
 mod voxels;
+mod yaml;
 
 use super::{answer, answer_data, tell};
 use crate::error::{Error, Exit, Result};
-use crate::workflow::{Diagnostic, Workflow, nearest};
+use crate::globals::Globals;
+use crate::workflow::nearest;
 use clap::Args;
-use draft::{Data, Scaling, Source};
+use draft::{Data, Scaling, Settings, Source};
+use parsed::workflow;
+use planned::PlannedSettings;
+use recipe::{Recipe, gigabytes};
+use serde_json::Value;
+use statistics::{LookedAt, StageIds};
 use std::path::{Path, PathBuf};
 use voxflow_cache::disk::FileWriter;
+use voxflow_stages::dataset::archive;
 use voxflow_stages::dataset::foreign::{foreign, tilde};
-use voxflow_stages::kinds::KINDS;
 
 /// The data and the target of the workflow.
 #[derive(Debug, Args)]
@@ -31,12 +45,17 @@ Examples:
   voxflow new ~/data/Task09_Spleen      # a folder in Decathlon or nnU-Net layout
   voxflow new ~/data/livers -o liver.yaml  # any other folder with images and labels
   voxflow new Task04_Hippocampus.tar    # a task's archive that you have
+  voxflow new ~/data/livers --recipe nnunet-resenc-l --gpu-memory 24G  # nnU-Net's plan for it
+  voxflow new --update livers.yaml --recipe nnunet  # what the plan would be with today's cases
 
 Images and labels are found in two folders, in one folder a case (with several files a case: its
 channels), side by side (a.nii.gz and a_seg.nii.gz), and in BIDS, by their names and, in doubt, by their
 voxels. How the folder was read is shown, with what is not used. Headers are read for voxel sizes, images
 of up to ten cases for values, labels for the values in them. Grid, patch and window follow as the
-comments in the file say. What is written is a beginning, to be changed.")]
+comments in the file say. What is written is a beginning, to be changed.
+
+nnU-Net's recipes look at every training and validation case once, as a run of the home; what was looked
+at is kept in the store. Cases that the written split sets aside for testing are not read.")]
 pub struct New {
     /// A Decathlon task (spleen, Task09_Spleen, 9) or a folder; without one, the tasks are listed
     #[arg(value_name = "TASK|FOLDER")]
@@ -44,28 +63,42 @@ pub struct New {
     /// The file to write; by default NAME.yaml here. An existing file is not replaced
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// The way to choose settings
+    #[arg(long, value_enum, default_value_t)]
+    pub recipe: Recipe,
+    /// Memory of the graphics card that a plan is made for, as 24G; by default that of its recipe
+    #[arg(long, value_name = "SIZE", value_parser = gigabytes)]
+    pub gpu_memory: Option<f64>,
+    /// Write the fingerprint of the dataset (nnU-Net's dataset_fingerprint.json) into a file
+    #[arg(long, value_name = "FILE")]
+    pub stats: Option<PathBuf>,
+    /// Compare a workflow's settings with those of the plan for its cases now, and change nothing
+    #[arg(long, value_name = "WORKFLOW", conflicts_with_all = ["source", "out"])]
+    pub update: Option<PathBuf>,
 }
 
 impl New {
     /// Writes the workflow, and its path on stdout.
-    pub fn run(&self) -> Result<Exit> {
+    pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        self.check()?;
+        if let Some(file) = &self.update {
+            return self.update(globals, file);
+        }
         let Some(source) = &self.source else {
             answer(&tasks::listed())?;
             return Ok(Exit::Done);
         };
         let data = data(source)?;
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{}.yaml", data.name)));
-        let text = draft::draft(&data, &out);
+        if out.exists() {
+            return Err(exists(&out, "--out"));
+        }
+        let settings = self.settings(globals, &data, &out)?;
+        let text = draft::draft(&data, &out, &settings);
         // What is written is held to the same rules as what a person writes.
         workflow(&text, &out)
             .map_err(|mistakes| Error::Failed(format!("the draft is wrong: {mistakes:?}")))?;
-        let mut file = FileWriter::create_new(&out).map_err(|error| match error.io_kind() {
-            Some(std::io::ErrorKind::AlreadyExists) => {
-                Error::usage(format!("'{}' exists: name another file with --out", out.display()))
-            }
-            _ => error.into(),
-        })?;
-        file.write_bytes(text.as_bytes())?;
+        write_new(&out, text.as_bytes(), "--out")?;
         let shown = out.display();
         tell(&format!(
             "{}\nnext: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}",
@@ -74,11 +107,77 @@ impl New {
         answer_data(&format!("{shown}\n"))?;
         Ok(Exit::Done)
     }
+
+    /// Flags that need each other.
+    fn check(&self) -> Result<()> {
+        let is_quick = self.recipe.preset().is_none();
+        match () {
+            () if is_quick && self.gpu_memory.is_some() => Err(Error::usage(
+                "--gpu-memory: the recipe 'quick' has no plan; add '--recipe nnunet'",
+            )),
+            () if is_quick && self.update.is_some() => {
+                Err(Error::usage("--update: say which plan to compare with, as '--recipe nnunet'"))
+            }
+            () if self.source.is_none() && self.update.is_none() && self.stats.is_some() => {
+                Err(Error::usage("--stats: name the task or folder to look at"))
+            }
+            () => match self.stats.as_ref().filter(|file| file.exists()) {
+                Some(file) => Err(exists(file, "--stats")),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Settings by the recipe; all cases are looked at where it, or `--stats`, needs them.
+    fn settings(&self, globals: &Globals, data: &Data, out: &Path) -> Result<Settings> {
+        let preset = self.recipe.preset();
+        if preset.is_none() && self.stats.is_none() {
+            return Ok(Settings::Quick);
+        }
+        let text = draft::cases(data, out);
+        let looked =
+            LookedAt::of(globals, &text, &StageIds { dataset: "dataset", split: "split" })?;
+        self.write_statistics(&looked)?;
+        match preset {
+            None => Ok(Settings::Quick),
+            Some(preset) => {
+                let plan = looked.plan(preset, self.gpu_memory)?;
+                Ok(Settings::Planned(PlannedSettings::of(&plan, &looked)?))
+            }
+        }
+    }
+
+    fn write_statistics(&self, looked: &LookedAt) -> Result<()> {
+        let Some(file) = &self.stats else { return Ok(()) };
+        let mut text = serde_json::to_vec_pretty(&looked.fingerprint)
+            .map_err(|error| Error::Failed(format!("{}: {error}", file.display())))?;
+        text.push(b'\n');
+        write_new(file, &text, "--stats")
+    }
+
+    fn update(&self, globals: &Globals, file: &Path) -> Result<Exit> {
+        let preset = self.recipe.preset().unwrap_or(voxflow_stages::planner::Preset::Default);
+        let (lines, looked) = update::differences(globals, file, preset, self.gpu_memory)?;
+        self.write_statistics(&looked)?;
+        match lines.is_empty() {
+            true => tell("the plan is as the workflow has it"),
+            false => answer(&lines)?,
+        }
+        Ok(Exit::Done)
+    }
 }
 
-/// Reads a draft as `voxflow run` will.
-fn workflow(text: &str, file: &Path) -> std::result::Result<Workflow, Vec<Diagnostic>> {
-    Workflow::parse(&file.display().to_string(), text.as_bytes(), &[], KINDS, &|_| None)
+/// Writes a file that must not be there; `flag` names another.
+fn write_new(path: &Path, text: &[u8], flag: &str) -> Result<()> {
+    let mut file = FileWriter::create_new(path).map_err(|error| match error.io_kind() {
+        Some(std::io::ErrorKind::AlreadyExists) => exists(path, flag),
+        _ => error.into(),
+    })?;
+    Ok(file.write_bytes(text)?)
+}
+
+fn exists(path: &Path, flag: &str) -> Error {
+    Error::usage(format!("'{}' exists: name another file with {flag}", path.display()))
 }
 
 fn data(source: &str) -> Result<Data> {
@@ -97,7 +196,7 @@ fn data(source: &str) -> Result<Data> {
     });
     match stem.flatten() {
         Some(stem) if path.is_file() => match tasks::find(stem) {
-            Some(task) => Ok(of_task(task, Some(path.to_path_buf()))),
+            Some(task) => Ok(of_archive(task, path)),
             None => Err(Error::usage(format!(
                 "'{source}' is an archive: unpack it, and name the folder"
             ))),
@@ -105,6 +204,22 @@ fn data(source: &str) -> Result<Data> {
         _ => Err(unknown(source)),
     }
 }
+
+/// The data of a task from an archive, which may hold fewer cases than the task.
+fn of_archive(task: &'static tasks::Task, path: &Path) -> Data {
+    let mut data = of_task(task, Some(path.to_path_buf()));
+    let listed = archive::member(path, "dataset.json", MOST_LISTED).ok().flatten();
+    let listed = listed.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    if let Some(cases) = listed.as_ref().and_then(|listed| listed["training"].as_array()) {
+        data.labelled = cases.len();
+        let test = listed.as_ref().and_then(|listed| listed["test"].as_array());
+        data.unlabelled = test.map_or(0, Vec::len);
+    }
+    data
+}
+
+/// The most bytes of a listing.
+const MOST_LISTED: u64 = 64 << 20;
 
 /// The data of a Decathlon task, downloaded or from a local archive.
 fn of_task(task: &'static tasks::Task, archive: Option<PathBuf>) -> Data {

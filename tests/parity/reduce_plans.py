@@ -1,6 +1,6 @@
 """Makes the fixture of the planner: what nnU-Net planned for ten tasks, with three planners each.
 
-    python tests/parity/make_plans.py FOLDER [OUT]
+    python tests/parity/reduce_plans.py FOLDER [OUT]
 
 FOLDER holds `fingerprints.json.gz` and `plans.json` of automl/AutoNNUNet (BSD): the fingerprints
 of ten tasks of the Decathlon, and the plans of nnU-Net 2's ExperimentPlanner, nnUNetPlannerResEncM
@@ -57,7 +57,7 @@ def plan(found):
 
 def main():
     folder = Path(sys.argv[1])
-    out = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "fixtures" / "nnunet"
+    out = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "fixtures" / "nnunet_plans"
     fingerprints = json.load(gzip.open(folder / "fingerprints.json.gz"))
     plans = json.loads((folder / "plans.json").read_text())
     tasks = {
