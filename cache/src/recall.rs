@@ -121,7 +121,6 @@ impl Store {
         let entry = match elsewhere {
             None => self.publish(draft, made)?,
             Some(SettledFolder { folder, files, seconds }) => {
-                // Waiting for the other host is no part of the making.
                 made.seconds = seconds;
                 made.adopted.add_all(&draft.adopted()?)?;
                 self.publish_settled(&folder, &files, made)?

@@ -32,11 +32,12 @@ pub fn warning<'a>(
     Ok((all > free).then(|| {
         wanted.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let largest = wanted.iter().take(MOST_NAMED);
-        let named: Vec<String> =
-            largest.map(|(bytes, stage)| format!("'{stage}' about {}", humanize::bytes(*bytes))).collect();
+        let named: Vec<String> = largest
+            .map(|(bytes, stage)| format!("'{stage}' about {}", humanize::bytes(*bytes)))
+            .collect();
         format!(
-            "{}: space may not suffice: {} are free, and about {} are to be made ({}); make room by \
-             'voxflow cache gc', or name a folder on another disk by '--store'",
+            "{}: space may not suffice: {} are free, and about {} are to be made ({}); make room \
+             by 'voxflow cache gc', or name a folder on another disk by '--store'",
             store.root().display(),
             humanize::bytes(free),
             humanize::bytes(all),

@@ -111,9 +111,10 @@ pub fn execute(
         };
         let result = engine.schedule_loop(scope, &sender, &receiver);
         if result.is_err() {
-            // Whoever still works must end, or the scope would wait for them.
+            // Running stages must end, or leaving the scope would wait for them.
             stop.ask();
         }
+        // Stages waiting to be resumed see their channel close and stop.
         engine.go.clear();
         result
     })
@@ -241,12 +242,8 @@ impl<'a> Engine<'a> {
         let (recipe, settled) = match self.settle(run, step) {
             Ok(settled) => settled,
             Err(error) => {
-                return self.failed(
-                    id,
-                    &error.to_string(),
-                    matches!(error, Error::Storage(_)),
-                    0.0,
-                );
+                let storage = matches!(error, Error::Storage(_));
+                return self.failed(id, &error.to_string(), storage, 0.0);
             }
         };
         let live = &mut self.runs[run];
@@ -259,6 +256,19 @@ impl<'a> Engine<'a> {
             return Ok(());
         }
         live.stage_began(step, &recipe, &settled)?;
+        self.spawn(id, recipe, scope, sender)
+    }
+
+    fn spawn<'s>(
+        &mut self,
+        id: StageId,
+        recipe: Recipe,
+        scope: &'s Scope<'s, '_>,
+        sender: &Sender<StageMessage>,
+    ) -> Result<()>
+    where
+        'a: 's,
+    {
         let job = self.job(id, recipe);
         let (go, hear_go) = channel();
         self.go[id] = Some(go);
@@ -278,12 +288,12 @@ impl<'a> Engine<'a> {
         use crate::event::Decision;
         let plan = &self.runs[run].plan;
         let found = &plan.steps[step];
+        // In a sweep an earlier run may have made it since the plan.
         if self.runs.len() > 1
             && matches!(found.decision, Decision::Run { .. })
             && let (recipe, StageDecision::Reuse(entry, note)) = self.planner.settle(plan, step)?
             && self.store.usable(&entry.artifact)?.is_empty()
         {
-            // A run before this one has made it meanwhile.
             return Ok((recipe, StageDecision::Reuse(entry, note)));
         }
         let untouched =
@@ -292,30 +302,31 @@ impl<'a> Engine<'a> {
             (Decision::Reuse { note, .. }, Some(recipe), Some(entry)) if untouched => {
                 Ok((recipe.clone(), StageDecision::Reuse(entry.clone(), note.clone())))
             }
-            // A person's own files may have been changed since: those are planned anew.
+            // User files may have changed since the plan: such stages are planned again.
             (Decision::Run { reason, cost_seconds, .. }, Some(recipe), _)
                 if untouched && !reads_own_files(recipe) =>
             {
-                let settled =
-                    StageDecision::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
-                Ok((recipe.clone(), settled))
+                let (reason, cost_seconds) = (reason.clone(), *cost_seconds);
+                Ok((recipe.clone(), StageDecision::Make { reason, cost_seconds }))
             }
-            // Its bytes were gone: the entry is still there and counts only if they are back, since
-            // a stage before it has made the same.
+            // The plan found an entry with missing bytes. It counts only if they are back, made
+            // by another stage meanwhile; else the plan's reason still holds.
             (Decision::Run { reason, cost_seconds, fingerprint }, _, _) => {
                 let (recipe, settled) = self.planner.settle(plan, step)?;
-                let is_back = match &settled {
-                    StageDecision::Reuse(entry, _) => {
-                        self.store.usable(&entry.artifact)?.is_empty()
-                    }
-                    StageDecision::Make { .. } => false,
-                };
-                let same = recipe.fingerprint() == *fingerprint;
-                let again =
-                    StageDecision::Make { reason: reason.clone(), cost_seconds: *cost_seconds };
-                Ok((recipe, if same && !is_back { again } else { settled }))
+                if recipe.fingerprint() != *fingerprint || self.is_usable(&settled)? {
+                    return Ok((recipe, settled));
+                }
+                let (reason, cost_seconds) = (reason.clone(), *cost_seconds);
+                Ok((recipe, StageDecision::Make { reason, cost_seconds }))
             }
             _ => self.planner.settle(plan, step),
+        }
+    }
+
+    fn is_usable(&self, settled: &StageDecision) -> Result<bool> {
+        match settled {
+            StageDecision::Reuse(entry, _) => Ok(self.store.usable(&entry.artifact)?.is_empty()),
+            StageDecision::Make { .. } => Ok(false),
         }
     }
 
@@ -365,10 +376,10 @@ impl<'a> Engine<'a> {
         match result {
             Ok((entry, recall)) => {
                 let outcome = if recall == Recall::Made { Outcome::Made } else { Outcome::Reused };
-                let early = if recall == Recall::Made {
-                    self.runs[run].plan.steps[step].read_seconds
-                } else {
-                    0.0
+                // Hashing inputs during planning is part of the cost of making.
+                let early = match recall {
+                    Recall::Made => self.runs[run].plan.steps[step].read_seconds,
+                    Recall::Reused => 0.0,
                 };
                 let seconds = seconds + early;
                 let note =
@@ -399,8 +410,8 @@ impl<'a> Engine<'a> {
     fn warn_of_moved(&mut self, run: usize, step: usize, entry: &Entry) -> Result<()> {
         let plan = &self.runs[run].plan;
         let stage = &plan.workflow.stages[step];
-        let is_open = |index| plan.is_open(index);
-        if !moved_cases::is_split(stage) || !(0..plan.steps.len()).any(is_open) {
+        if !moved_cases::is_split(stage) || !(0..plan.steps.len()).any(|index| plan.is_open(index))
+        {
             return Ok(());
         }
         let (name, history) = (&plan.workflow.name, self.planner.history());

@@ -11,7 +11,7 @@ use crate::workflow::paths::LOCAL;
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use voxflow_cache::{Digest, Entry, Recipe, Store};
+use voxflow_cache::{Entry, Recipe, Store};
 
 /// Recent runs searched.
 const MOST_RUNS: usize = 30;
@@ -195,9 +195,8 @@ pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
             });
         }
     }
-    let digest = |inputs: &BTreeMap<String, Digest>, name: &String| inputs.get(name).copied();
     for name in old.inputs.keys().chain(new.inputs.keys()).collect::<BTreeSet<_>>() {
-        if digest(&old.inputs, name) != digest(&new.inputs, name) {
+        if old.inputs.get(name) != new.inputs.get(name) {
             found.push(Difference::Input { name: name.clone() });
         }
     }
@@ -250,7 +249,8 @@ fn explain(
                 .map(|seconds| format!(": {}", crate::humanize::duration(seconds)))
                 .unwrap_or_default();
             format!(
-                "{kind} is now version {new}, was {old}{cost}; '--accept-version {kind}={old}' reuses it"
+                "{kind} is now version {new}, was {old}{cost}; \
+                 '--accept-version {kind}={old}' reuses it"
             )
         }
         _ => {
@@ -313,6 +313,7 @@ fn shown(value: &Option<Value>) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+    use voxflow_cache::Digest;
 
     fn recipe(params: Value) -> Recipe {
         let inputs = BTreeMap::from([("cache".to_string(), Digest::of(b"1"))]);

@@ -62,14 +62,17 @@ fn is_news(fact: &Fact) -> bool {
 
 /// Event as a JSON line with credentials removed.
 pub fn line(event: &Event) -> Result<String> {
-    let trouble = |error: serde_json::Error| Error::Failed(format!("event: {error}"));
-    let mut text = serde_json::to_string(event).map_err(trouble)?;
+    let mut text = serde_json::to_string(event).map_err(malformed)?;
     if secret::may_hold(&text) {
-        let value = serde_json::from_str(&text).map_err(trouble)?;
-        text = serde_json::to_string(&secret::strip_value(&value)).map_err(trouble)?;
+        let value = serde_json::from_str(&text).map_err(malformed)?;
+        text = serde_json::to_string(&secret::strip_value(&value)).map_err(malformed)?;
     }
     text.push('\n');
     Ok(text)
+}
+
+fn malformed(error: serde_json::Error) -> Error {
+    Error::Failed(format!("event: {error}"))
 }
 
 /// Writes events except progress to stderr as JSON lines.

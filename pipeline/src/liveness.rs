@@ -31,8 +31,10 @@ pub fn judge(folder: &Path, host: &str, this_host: &str) -> Liveness {
     if host.is_empty() || host == this_host {
         return Liveness::Gone;
     }
-    let written = |name: &&str| folder.join(name).metadata().and_then(|meta| meta.modified()).ok();
-    let last = SIGNS.iter().filter_map(written).max();
+    let last = SIGNS
+        .iter()
+        .filter_map(|name| folder.join(name).metadata().and_then(|meta| meta.modified()).ok())
+        .max();
     // A clock that is ahead of this one's is a fresh sign.
     let age = last.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
     match age {

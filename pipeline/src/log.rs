@@ -1,10 +1,11 @@
 //! Logging from libraries and the store, to stderr and the run's `log.txt`. Events go to the
 //! journal instead.
 
+use crate::lock::lock;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -36,13 +37,13 @@ pub fn begin(globals: &Globals) {
 /// Adds a log file.
 pub fn also_to(path: &Path) -> voxflow_cache::Result<()> {
     let file = FileWriter::append(path)?.into_file();
-    *FILE.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
+    *lock(&FILE) = Some(file);
     Ok(())
 }
 
 /// Message and location for the last panic.
 pub fn last_panic() -> Option<String> {
-    LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    lock(&LAST_PANIC).clone()
 }
 
 /// Suppresses panic output on worker threads: stage panics become stage failures, index panics are
@@ -58,8 +59,7 @@ fn quieten_panics() {
         let words = payload.downcast_ref::<String>().map(String::as_str);
         let words = words.or_else(|| payload.downcast_ref::<&str>().copied());
         let words = words.and_then(|words| words.lines().next()).unwrap_or("no words");
-        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(format!("{words}{place}"));
+        *lock(&LAST_PANIC) = Some(format!("{words}{place}"));
         if std::thread::current().name() == Some("main") {
             usual(panic);
         } else {
@@ -73,7 +73,7 @@ struct Tee;
 
 impl Write for Tee {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if let Some(file) = FILE.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(file) = lock(&FILE).as_mut() {
             file.write_all(bytes)?;
         }
         std::io::stderr().write_all(printable(&String::from_utf8_lossy(bytes)).as_bytes())?;

@@ -13,14 +13,15 @@ pub fn describe() -> BTreeMap<String, String> {
         ("system".to_string(), format!("{} {}", kernel("ostype"), kernel("osrelease"))),
         ("cores".to_string(), cores().to_string()),
     ]);
-    let file = |path: &str, key: &str| {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        line.split_once(':').map(|(_, value)| value.trim().to_string())
-    };
-    out.extend(file("/proc/cpuinfo", "model name").map(|name| ("processor".to_string(), name)));
-    out.extend(file("/proc/meminfo", "MemTotal").map(|size| ("memory".to_string(), size)));
+    out.extend(fact("/proc/cpuinfo", "model name").map(|name| ("processor".to_string(), name)));
+    out.extend(fact("/proc/meminfo", "MemTotal").map(|size| ("memory".to_string(), size)));
     out
+}
+
+fn fact(path: &str, key: &str) -> Option<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    line.split_once(':').map(|(_, value)| value.trim().to_string())
 }
 
 /// Host name.

@@ -20,10 +20,9 @@ pub fn plain(text: &str) -> String {
 }
 
 fn is_markup(before: Option<char>, letter: char, after: Option<char>) -> bool {
-    let in_word = |other: Option<char>| other.is_some_and(char::is_alphanumeric);
     match letter {
         '\\' | '`' | '*' | '|' | '~' => true,
-        '_' => !(in_word(before) && in_word(after)),
+        '_' => ![before, after].iter().all(|side| side.is_some_and(char::is_alphanumeric)),
         ']' => matches!(after, Some('(' | '[' | ':')),
         _ => false,
     }

@@ -4,7 +4,6 @@
 
 use crate::explain::Explainer;
 use crate::plan::Plan;
-use crate::run::StageRecord;
 use crate::workflow::StageSpec;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -71,10 +70,12 @@ fn foresee(plan: &Plan, stage: &StageSpec, store: &Store) -> Option<Split> {
 /// Artifact from the newest run's split with equal parameters.
 fn last<'h>(workflow: &str, stage: &StageSpec, history: &'h Explainer) -> Option<&'h Artifact> {
     let now = without_exclude(&stage.kind.hashed(&stage.params));
-    let is_same = |row: &&StageRecord| {
-        row.recipe.as_ref().is_some_and(|recipe| without_exclude(&recipe.params) == now)
-    };
-    history.records(workflow, &stage.id).filter(is_same).find_map(|row| row.artifact.as_ref())
+    history
+        .records(workflow, &stage.id)
+        .filter(|row| {
+            row.recipe.as_ref().is_some_and(|recipe| without_exclude(&recipe.params) == now)
+        })
+        .find_map(|row| row.artifact.as_ref())
 }
 
 fn without_exclude(params: &Value) -> Value {
@@ -110,8 +111,8 @@ fn moved(before: &Split, now: &Split) -> Option<String> {
     let named = each.into_iter().take(MOST_NAMES).collect::<Vec<_>>().join("; ");
     let cases = if count == 1 { "case" } else { "cases" };
     Some(format!(
-        "{count} {cases} changed sides since the last run: {named}{more}. Scores of the two are not \
-         comparable; 'order: hash' keeps cases where they are when others come or go"
+        "{count} {cases} changed sides since the last run: {named}{more}. Scores of the two are \
+         not comparable; 'order: hash' keeps cases where they are when others come or go"
     ))
 }
 

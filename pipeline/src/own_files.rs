@@ -2,10 +2,11 @@
 //! published.
 
 use crate::job::Job;
+use crate::lock::lock;
 use crate::workflow::paths::LOCAL;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use voxflow_cache::{Blob, Digest, FilesCheck, OwnFile, Recipe, Store, Watch};
 use voxflow_stages::{Error, InputFile, Result};
 
@@ -33,10 +34,10 @@ impl<'a> OwnFiles<'a> {
 
     /// Watches files read by the stage itself. Errors if they differ from its recipe.
     pub fn watch_stage(&self) -> Result<Watch<'a>> {
-        let by_items = |role: &str| self.job.kind.items.iter().any(|items| items.reads == role);
-        let mut files: Vec<OwnFile> = inputs(self.job, |role| !by_items(role))
-            .filter_map(|file| OwnFile::of(&file.blob))
-            .collect();
+        let mut files: Vec<OwnFile> =
+            inputs(self.job, |role| self.job.kind.items.iter().all(|items| items.reads != role))
+                .filter_map(|file| OwnFile::of(&file.blob))
+                .collect();
         let local = self.named()?;
         files.extend(local.iter().map(|(path, digest)| OwnFile::new(path, *digest)));
         *self.local() = local;
@@ -67,7 +68,7 @@ impl<'a> OwnFiles<'a> {
     }
 
     fn local(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Digest>> {
-        self.local.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.local)
     }
 
     /// The stage's own files with their recipe digests. Errors if the sets differ.

@@ -1,5 +1,4 @@
-//! The plan: what is to be done about each stage, as far as it can be known before any work.
-//! [`crate::planner`] makes it.
+//! The plan: an action per stage, as far as decidable before any work. Made by [`crate::planner`].
 
 use crate::event::{Decision, Planned};
 use crate::humanize;
@@ -8,33 +7,29 @@ use crate::workflow::Workflow;
 use std::sync::Arc;
 use voxflow_cache::{Artifact, Entry, Recipe};
 
-/// A workflow with a decision for each stage.
 pub struct Plan {
-    /// The workflow.
     pub workflow: Workflow,
-    /// For each stage of the workflow, in its order.
+    /// In the workflow's stage order.
     pub steps: Vec<Step>,
 }
 
-/// One stage of a plan.
+/// A stage in a plan.
 pub struct Step {
-    /// The positions of the stages it needs.
+    /// Indices of needed stages.
     pub needs: Vec<usize>,
-    /// The decision.
     pub decision: Decision,
-    /// The recipe, once all inputs are known.
+    /// `None` until all inputs are known.
     pub recipe: Option<Recipe>,
-    /// The artifact.
+    /// Entry to reuse, if any.
     pub entry: Option<Arc<Entry>>,
-    /// The reason for leaving it out, if it is left out.
+    /// Reason for excluding the stage.
     pub left_out: Option<LeftOut>,
-    /// How long a person's own files were read to know what is to be made: part of the stage's
-    /// work, done early.
+    /// Time spent hashing user files during planning; counts as part of the stage's work.
     pub read_seconds: f64,
 }
 
 impl Plan {
-    /// The decisions, for the run's first event.
+    /// Planned actions for the run's first event.
     pub fn planned(&self) -> Vec<Planned> {
         let each = self.workflow.stages.iter().zip(&self.steps);
         each.map(|(stage, step)| Planned {
@@ -45,14 +40,13 @@ impl Plan {
         .collect()
     }
 
-    /// The artifact of a needed stage, if it is known.
+    /// A needed stage's artifact, if known.
     pub fn artifact(&self, id: &str) -> Option<&Artifact> {
         let step = &self.steps[self.workflow.index(id)?];
         step.entry.as_ref().map(|entry| &entry.artifact)
     }
 
-    /// Why a stage that is wanted cannot even begin, if there is such a one; what follows from it
-    /// in one line.
+    /// Reasons why requested stages cannot start, with their consequences on one line.
     pub fn blocked(&self) -> Vec<String> {
         let each = self.workflow.stages.iter().zip(&self.steps).enumerate();
         let causes = each.filter(|(index, _)| !self.is_consequence(*index));
@@ -66,7 +60,7 @@ impl Plan {
         lines
     }
 
-    /// True if a stage cannot run for no other reason than that one it needs cannot.
+    /// True if a stage is blocked only by a blocked need.
     pub fn is_consequence(&self, index: usize) -> bool {
         let is_blocked =
             |index: usize| matches!(self.steps[index].decision, Decision::Blocked { .. });
@@ -84,7 +78,7 @@ impl Plan {
         (!ids.is_empty()).then(|| format!("{count} after it cannot run: {}", ids.join(", ")))
     }
 
-    /// True if a stage must, or may have to, be made.
+    /// True if a stage must or may have to be made.
     pub fn is_open(&self, index: usize) -> bool {
         matches!(self.steps[index].decision, Decision::Run { .. } | Decision::Follows { .. })
     }

@@ -1,7 +1,7 @@
-//! The planner: resolves a workflow against the store.
+//! The planner: compares a workflow with the store.
 //!
-//! `plan` the command is this pass and nothing else; `execute` asks it again about stages that
-//! follow others, once those are made.
+//! The command `plan` is exactly this pass; `execute` repeats it for stages whose inputs become
+//! known later.
 
 use crate::error::{Error, Result};
 use crate::event::Decision;
@@ -17,38 +17,36 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use voxflow_cache::{CheckDepth, Digest, Entry, Fingerprint, Presence, Recipe, Store};
 
-/// The decision about a stage whose inputs are all known.
+/// Action for a stage whose inputs are all known.
 pub enum StageDecision {
-    /// The store has it.
+    /// Found in the store.
     Reuse(Arc<Entry>, Option<String>),
-    /// It must be made.
+    /// To be made.
     Make {
-        /// The reason, for people.
+        /// Reason, as text.
         reason: String,
-        /// Seconds that it took the last time.
+        /// Wall time of its last making.
         cost_seconds: Option<f64>,
     },
 }
 
-/// A file that cannot be used, and what has become of it.
+/// An unusable file with its state.
 type Lost = (String, Presence);
 
-/// Resolves workflows against the store.
 pub struct Planner<'a> {
     store: &'a Store,
     wishes: &'a StageSelection,
     history: Explainer<'a>,
-    /// Entries already forgotten by `--force`; `None` for a plan that changes nothing.
+    /// Entries already forgotten by `--force`; `None` in read-only planning.
     forgotten: Option<RefCell<BTreeSet<Fingerprint>>>,
-    /// Time spent on reading files outside the store.
+    /// Time spent reading files outside the store.
     reading: Cell<Duration>,
-    /// The files found lost while planning, by the entry they belong to: variants of a sweep share
-    /// entries.
+    /// First unusable file per entry, cached: sweep variants share entries.
     lost: RefCell<BTreeMap<Fingerprint, Option<Lost>>>,
 }
 
 impl<'a> Planner<'a> {
-    /// A planner that looks only.
+    /// Read-only planner.
     pub fn looking(
         store: &'a Store,
         wishes: &'a StageSelection,
@@ -64,7 +62,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A planner that forgets in the store what is forced, as soon as its recipe is known.
+    /// Planner that removes forced entries from the store once their recipe is known.
     pub fn acting(
         store: &'a Store,
         wishes: &'a StageSelection,
@@ -73,7 +71,7 @@ impl<'a> Planner<'a> {
         Planner { forgotten: Some(RefCell::default()), ..Planner::looking(store, wishes, history) }
     }
 
-    /// Decides about each stage as far as that can be known.
+    /// Plans each stage as far as possible.
     pub fn plan(&self, workflow: Workflow) -> Result<Plan> {
         let left_out = self.wishes.left_out(&workflow)?;
         let mut plan = Plan { workflow, steps: vec![] };
@@ -98,30 +96,18 @@ impl<'a> Planner<'a> {
     }
 
     fn decide(&self, plan: &Plan, index: usize, step: &mut Step) -> Result<()> {
-        let id_of = |need: &usize| plan.workflow.stages[*need].id.clone();
         let unknown: Vec<usize> =
             step.needs.iter().copied().filter(|&need| plan.steps[need].entry.is_none()).collect();
         if !unknown.is_empty() {
-            let out_of_reach = unknown.iter().find(|&&need| !plan.is_open(need));
-            step.decision = match (step.left_out, out_of_reach) {
-                (Some(_), _) => Decision::Excluded,
-                (None, None) => Decision::Follows { stages: unknown.iter().map(id_of).collect() },
-                (None, Some(need)) => {
-                    let id = id_of(need);
-                    let reason = if plan.steps[*need].left_out.is_none() {
-                        format!("it needs '{id}', which cannot be made")
-                    } else {
-                        format!("'{id}' must be made first, and '--only' leaves it out")
-                    };
-                    Decision::Blocked { reason }
-                }
+            step.decision = match step.left_out {
+                Some(_) => Decision::Excluded,
+                None => waiting(plan, &unknown),
             };
             return Ok(());
         }
-        let artifact = |id: &str| plan.artifact(id);
-        let made = MadeArtifacts { artifact: &artifact, store: self.store };
+        let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
         if let Some(id) = reads::lost(made, &plan.workflow.stages[index]) {
-            // What it reads is not known before that is made again.
+            // Until that stage is made again, nobody knows which files this one reads.
             step.decision = Decision::Follows { stages: vec![id] };
             return Ok(());
         }
@@ -149,13 +135,13 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Decides about one stage whose needs are all known. The recipe is that of the entry reused
-    /// (which may be of an accepted older version), or of what is to be made.
+    /// Decides about a stage whose needs are all known. The recipe belongs to the reused entry
+    /// (possibly an accepted older version), or to the artifact to be made.
     pub fn settle(&self, plan: &Plan, index: usize) -> Result<(Recipe, StageDecision)> {
         self.find(plan, index, true)
     }
 
-    /// The same; an entry counts though its files are lost unless it must be `whole`.
+    /// Like [`Planner::settle`]; with `whole` false, entries count even if files are missing.
     fn find(&self, plan: &Plan, index: usize, whole: bool) -> Result<(Recipe, StageDecision)> {
         let stage = &plan.workflow.stages[index];
         let recipe = self.recipe(stage, plan)?;
@@ -167,6 +153,7 @@ impl<'a> Planner<'a> {
         if let Some(entry) = self.entry(fingerprint, whole)? {
             return Ok((recipe, StageDecision::Reuse(entry, None)));
         }
+        // An accepted version counts only where the current one has no entry.
         if let Some(version) =
             self.wishes.accept.get(stage.kind.name).filter(|version| **version != recipe.version)
         {
@@ -183,8 +170,7 @@ impl<'a> Planner<'a> {
         Ok((recipe, StageDecision::Make { reason, cost_seconds }))
     }
 
-    /// The entry, unless a file of it is lost or `--verify` finds that its bytes are not what they
-    /// were.
+    /// The entry, unless a file is missing, or damaged under `--verify`.
     fn entry(&self, fingerprint: Fingerprint, whole: bool) -> Result<Option<Arc<Entry>>> {
         let entry = self.store.get(&[fingerprint])?.into_iter().flatten().next();
         let Some(entry) = entry else { return Ok(None) };
@@ -197,7 +183,7 @@ impl<'a> Planner<'a> {
         Ok(is_good.then(|| Arc::new(entry)))
     }
 
-    /// True if a forced stage must still be made. Its entry is forgotten, once.
+    /// True if a forced stage must still be made. Removes its entry once.
     fn force(&self, fingerprint: Fingerprint) -> Result<bool> {
         let Some(forgotten) = &self.forgotten else { return Ok(true) };
         if !forgotten.borrow_mut().insert(fingerprint) {
@@ -209,8 +195,7 @@ impl<'a> Planner<'a> {
 
     fn recipe(&self, stage: &StageSpec, plan: &Plan) -> Result<Recipe> {
         let mut inputs = BTreeMap::new();
-        let artifact = |id: &str| plan.artifact(id);
-        let made = MadeArtifacts { artifact: &artifact, store: self.store };
+        let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
         for read in stage.kind.reads {
             let ids = stage.needs.get(read.role).map(Vec::as_slice).unwrap_or_default();
             for (number, id) in ids.iter().enumerate() {
@@ -221,14 +206,10 @@ impl<'a> Planner<'a> {
                 inputs.insert(input_name(read, number), names.digest(artifact));
             }
         }
-        // Behind a file that is not there may be a variable that is not set.
-        let explained = |error: String| {
-            let words = paths::words(stage, &environment::process);
-            Error::Failed(words.unwrap_or(error))
-        };
         let files = stage.kind.local_files(&stage.params);
-        for (name, path) in files.map_err(|error| explained(error.to_string()))? {
-            let digest = self.digest_of(&path).map_err(|error| explained(error.to_string()))?;
+        for (name, path) in files.map_err(|error| explained(stage, error.to_string()))? {
+            let digest = self.digest_of(&path);
+            let digest = digest.map_err(|error| explained(stage, error.to_string()))?;
             inputs.insert(format!("{LOCAL}{name}"), digest);
         }
         let kind = stage.kind;
@@ -240,7 +221,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// The digest of a person's own file. That it cannot be read is not the store's fault.
+    /// Digest of a user file; unreadable files are no store errors.
     fn digest_of(&self, path: &std::path::Path) -> Result<Digest> {
         let began = Instant::now();
         let verify = self.wishes.verify;
@@ -251,19 +232,20 @@ impl<'a> Planner<'a> {
         digest
     }
 
-    /// A stage whose bytes are gone is made again: those that something reads which must run, and
-    /// of what is reused whatever is not there with its size.
+    /// Plans stages with missing files again: if a stage to be made reads such a file, or a reused
+    /// stage should still have it.
     fn miss_bytes(&self, plan: &mut Plan) -> Result<()> {
         let mut readers = vec![vec![]; plan.steps.len()];
         for (reader, step) in plan.steps.iter().enumerate() {
             step.needs.iter().for_each(|&need| readers[need].push(reader));
         }
-        // Backwards, so that what a stage to be made again reads is looked at after it.
+        // Backwards: a stage to be made again may itself miss files of the stages before it.
         for index in (0..plan.steps.len()).rev() {
             let Some(entry) = plan.steps[index].entry.clone() else { continue };
             let is_wanted = plan.steps[index].left_out.is_none();
             let id = &plan.workflow.stages[index].id;
             let reason = match self.missing(plan, index, &entry, &readers[index])? {
+                // The missing file cannot be made, so its reader is blocked.
                 Some((reader, (name, presence))) if !is_wanted => {
                     let trouble = format!("'{name}' of '{id}' {}", presence.words());
                     let reason = format!("{trouble}, and '{id}' is left out");
@@ -274,6 +256,7 @@ impl<'a> Planner<'a> {
                     let reader = &plan.workflow.stages[reader].id;
                     format!("'{name}' {}, and '{reader}' reads it", presence.words())
                 }
+                // Nothing reads it in this run, but a reused result must be complete.
                 None if !is_wanted => continue,
                 None => match self.first_lost(&entry)? {
                     Some((name, presence)) => format!("'{name}' {}", presence.words()),
@@ -288,7 +271,7 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// The first file of an entry that is not there with its size.
+    /// First file of an entry missing or with a wrong size.
     fn first_lost(&self, entry: &Entry) -> Result<Option<Lost>> {
         if let Some(known) = self.lost.borrow().get(&entry.fingerprint) {
             return Ok(known.clone());
@@ -299,7 +282,7 @@ impl<'a> Planner<'a> {
         Ok(lost)
     }
 
-    /// The first reader that must run and finds a file of this entry missing, and the file.
+    /// First reader to be made that misses a file of this entry, with the file.
     fn missing(
         &self,
         plan: &Plan,
@@ -313,6 +296,7 @@ impl<'a> Planner<'a> {
         let mut looked_at = BTreeSet::new();
         for &reader in readers.iter().filter(|&&reader| plan.is_open(reader)) {
             let names = reads::all_of(made, &plan.workflow.stages[reader], id);
+            // Many stages read the same files of one artifact: these are checked once.
             if !looked_at.insert(names.clone()) {
                 continue;
             }
@@ -325,6 +309,27 @@ impl<'a> Planner<'a> {
         }
         Ok(None)
     }
+}
+
+/// Decision about a stage with unknown needs: it follows those still to be made, unless any of them
+/// never will be.
+fn waiting(plan: &Plan, unknown: &[usize]) -> Decision {
+    let ids = unknown.iter().map(|&need| plan.workflow.stages[need].id.clone());
+    let Some(need) = unknown.iter().find(|&&need| !plan.is_open(need)) else {
+        return Decision::Follows { stages: ids.collect() };
+    };
+    let id = &plan.workflow.stages[*need].id;
+    let reason = if plan.steps[*need].left_out.is_none() {
+        format!("it needs '{id}', which cannot be made")
+    } else {
+        format!("'{id}' must be made first, and '--only' leaves it out")
+    };
+    Decision::Blocked { reason }
+}
+
+/// Error about a user file; a missing file may be due to an unset variable in its path.
+fn explained(stage: &StageSpec, error: String) -> Error {
+    Error::Failed(paths::words(stage, &environment::process).unwrap_or(error))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::workflow::StageSpec;
 use std::collections::{BTreeMap, BTreeSet};
-use voxflow_cache::{Artifact, Blob, Digest, Store};
+use voxflow_cache::{Artifact, Digest, Store};
 use voxflow_stages::stage::{Count, Read};
 use voxflow_stages::{Error as StageError, Input, InputFile};
 
@@ -31,8 +31,7 @@ impl NamesRead {
         if !stage.kind.narrowed.contains(&read.role) {
             return Ok(NamesRead::Parts(read.parts));
         }
-        let peek = |role: &str, name: &str| peek(made, stage, role, name);
-        let names = stage.kind.names_read(read.role, &peek);
+        let names = stage.kind.names_read(read.role, &|role, name| peek(made, stage, role, name));
         names.map(NamesRead::Files).map_err(|error| {
             Error::Failed(format!("what '{}' reads is not known: {error}", stage.id))
         })
@@ -59,12 +58,17 @@ impl NamesRead {
 
 /// Names a stage reads from `id`'s artifact across all roles; whole parts if undecidable.
 pub fn all_of(made: MadeArtifacts, stage: &StageSpec, id: &str) -> Vec<NamesRead> {
-    let is_of = |read: &&Read| {
-        stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id))
-    };
     let names =
         |read: &Read| NamesRead::of(made, stage, read).unwrap_or(NamesRead::Parts(read.parts));
-    stage.kind.reads.iter().filter(is_of).map(names).collect()
+    stage
+        .kind
+        .reads
+        .iter()
+        .filter(|read| {
+            stage.needs.get(read.role).is_some_and(|ids| ids.iter().any(|other| other == id))
+        })
+        .map(names)
+        .collect()
 }
 
 /// Input files by role.
@@ -73,17 +77,21 @@ pub fn inputs(made: MadeArtifacts, stage: &StageSpec) -> BTreeMap<String, Vec<In
     for read in stage.kind.reads {
         let Some(ids) = stage.needs.get(read.role) else { continue };
         let names = NamesRead::of(made, stage, read).unwrap_or(NamesRead::Parts(read.parts));
-        let file = |(name, blob): (&String, &Blob)| {
-            (name.clone(), InputFile { path: made.store.path(blob), blob: blob.clone() })
-        };
-        let input = |id: &String| {
-            let blobs = (made.artifact)(id).map(|artifact| artifact.0.iter()).into_iter().flatten();
-            let read = blobs.filter(|(name, _)| names.has(name));
-            Input { stage: id.clone(), files: read.map(file).collect() }
-        };
-        inputs.insert(read.role.to_string(), ids.iter().map(input).collect());
+        let of_role = ids.iter().map(|id| input(made, id, &names)).collect();
+        inputs.insert(read.role.to_string(), of_role);
     }
     inputs
+}
+
+fn input(made: MadeArtifacts, stage: &str, names: &NamesRead) -> Input {
+    let mut files = BTreeMap::new();
+    for (name, blob) in (made.artifact)(stage).iter().flat_map(|artifact| &artifact.0) {
+        if names.has(name) {
+            let path = made.store.path(blob);
+            files.insert(name.clone(), InputFile { path, blob: blob.clone() });
+        }
+    }
+    Input { stage: stage.to_string(), files }
 }
 
 /// Stage to be made again because its artifact lacks the file deciding about `stage`'s reads.

@@ -202,6 +202,11 @@ impl RunRecord {
         self.stages.iter().find(|stage| stage.stage == id)
     }
 
+    /// Number of stages with this outcome.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.stages.iter().filter(|stage| stage.outcome == Some(outcome)).count() as u64
+    }
+
     /// "done", "interrupted: its process is gone", "running on node-3, last sign 12 s ago".
     pub fn outcome_words(&self) -> String {
         let word = self.outcome.word();

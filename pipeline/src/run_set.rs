@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::run::RunFolder;
 use crate::runs;
-use crate::tables::Summary;
+use crate::tables::RunSummary;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const NEWEST_SWEEP: &str = "sweep";
 #[derive(Clone, Debug)]
 pub struct Member {
     pub folder: RunFolder,
-    pub summary: Summary,
+    pub summary: RunSummary,
 }
 
 /// Runs in a home, read on demand.
@@ -68,29 +68,23 @@ impl<'a> RunSet<'a> {
         if !name.starts_with(NEWEST_SWEEP) {
             return Ok(None);
         }
-        let of = |member: &Member| member.summary.sweep.as_ref().map(|sweep| sweep.id.clone());
-        let ids: BTreeSet<String> =
-            self.all()?.iter().filter_map(of).filter(|id| id.starts_with(name)).collect();
-        let newest = || self.all().ok()?.iter().rev().find_map(of);
+        let all = self.all()?;
+        let ids: BTreeSet<&str> =
+            all.iter().filter_map(Member::sweep_id).filter(|id| id.starts_with(name)).collect();
         let id = match (name, ids.len()) {
-            (NEWEST_SWEEP, _) => newest(),
-            (_, 0 | 1) => ids.into_iter().next(),
+            (NEWEST_SWEEP, _) => all.iter().rev().find_map(Member::sweep_id),
+            (_, 0 | 1) => ids.first().copied(),
             _ => {
-                let ids: Vec<String> = ids.into_iter().collect();
+                let ids: Vec<&str> = ids.into_iter().collect();
                 return Err(Error::usage(format!(
                     "sweep '{name}' could be {}: say more of its id",
                     ids.join(", ")
                 )));
             }
         };
-        Ok(id.map(|id| {
-            self.all()
-                .unwrap_or_default()
-                .iter()
-                .filter(|member| of(member).as_ref() == Some(&id))
-                .cloned()
-                .collect()
-        }))
+        let Some(id) = id else { return Ok(None) };
+        let members = all.iter().filter(|member| member.sweep_id() == Some(id));
+        Ok(Some(members.cloned().collect()))
     }
 
     fn workflow(&self, name: &str) -> Result<Option<Vec<Member>>> {
@@ -105,8 +99,12 @@ impl<'a> RunSet<'a> {
 }
 
 impl Member {
+    fn sweep_id(&self) -> Option<&str> {
+        self.summary.sweep.as_ref().map(|sweep| sweep.id.as_str())
+    }
+
     pub fn read(folder: RunFolder) -> Result<Member> {
-        Ok(Member { summary: Summary::read(&folder)?, folder })
+        Ok(Member { summary: RunSummary::read(&folder)?, folder })
     }
 }
 

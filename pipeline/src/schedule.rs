@@ -97,6 +97,7 @@ impl Schedule {
 
     /// Grants resources to the next stage; `None` until a stage changes state.
     pub fn turn(&mut self) -> Option<NextAction> {
+        // Stages in one queue have equal demands: if its head does not fit, no other does.
         let mut heads: Vec<(bool, StageId)> =
             self.wanting.values().filter_map(BTreeSet::first).copied().collect();
         heads.retain(|(begins, _)| !(*begins && self.stopped));
@@ -120,6 +121,7 @@ impl Schedule {
                 return Some((begins, id));
             }
             if self.overtaken.get(&id).is_some_and(|times| *times >= PATIENCE) {
+                // Reserves only what it lacks: stages with other demands may still overtake it.
                 kept += wants.lacking(self.free);
             }
             passed.push(id);
@@ -129,6 +131,7 @@ impl Schedule {
 
     fn count_overtaken(&mut self, passed: &[StageId], taken: Resources) {
         for &id in passed {
+            // Overtaking by a stage that takes nothing it lacks does not delay it.
             if self.wants[id].lacking(self.free).overlaps(taken) {
                 *self.overtaken.entry(id).or_default() += 1;
             }
@@ -144,6 +147,7 @@ impl Schedule {
     /// Records a stage's end; returns skipped stages in order.
     pub fn finish(&mut self, id: StageId, ok: bool) -> Vec<StageId> {
         debug_assert!(self.is_active(id), "stage {id} is {:?} and cannot finish", self.states[id]);
+        // A stage may also end while paused or resuming, without resources.
         if self.states[id] == StageState::Running {
             self.free += self.wants[id];
         }

@@ -99,9 +99,8 @@ fn strip_urls(text: &str, remembered: &BTreeSet<String>) -> String {
 
 /// Length of the URL at the start; `${NAME}` inside does not end it.
 fn length(text: &str) -> usize {
-    let ends = |c: char| c.is_whitespace() || "\"'<>`,;{}|\\".contains(c);
     let mut at = 0;
-    while let Some(end) = text[at..].find(ends) {
+    while let Some(end) = text[at..].find(ends_url) {
         at += end;
         let variable = text[..at].ends_with('$') && text[at..].starts_with('{');
         match text[at..].find('}').filter(|_| variable) {
@@ -112,6 +111,10 @@ fn length(text: &str) -> usize {
     text.len()
 }
 
+fn ends_url(letter: char) -> bool {
+    letter.is_whitespace() || "\"'<>`,;{}|\\".contains(letter)
+}
+
 /// Strips a URL given without its scheme.
 fn strip_url(url: &str, remembered: &BTreeSet<String>) -> String {
     let host_end = url.find(['/', '?', '#']).unwrap_or(url.len());
@@ -120,8 +123,11 @@ fn strip_url(url: &str, remembered: &BTreeSet<String>) -> String {
     let (rest, fragment) = rest.split_once('#').map_or((rest, ""), |(rest, _)| (rest, "#"));
     let (path, query) =
         rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-    let segment = |part: &str| if remembered.contains(part) { HIDDEN } else { part }.to_string();
-    let path = path.split('/').map(segment).collect::<Vec<_>>().join("/");
+    let path = path
+        .split('/')
+        .map(|part| if remembered.contains(part) { HIDDEN } else { part }.to_string())
+        .collect::<Vec<_>>()
+        .join("/");
     let query = query.map(|query| query.split('&').map(strip_field).collect::<Vec<_>>().join("&"));
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let fragment = if fragment.is_empty() { String::new() } else { format!("#{HIDDEN}") };

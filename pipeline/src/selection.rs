@@ -50,15 +50,18 @@ impl StageSelection {
                 wanted.extend(stage.needed());
             }
         }
-        let only = |id: &str| self.only.is_empty() || self.only.iter().any(|name| name == id);
-        let until = |id: &str| self.until.is_empty() || wanted.contains(id);
         let testing = if self.untested { testing(workflow) } else { BTreeSet::new() };
-        let left_out = |id: &str| match (only(id) && until(id), testing.contains(id)) {
-            (false, _) => Some(LeftOut::Unselected),
-            (true, true) => Some(LeftOut::Untested),
-            (true, false) => None,
-        };
-        Ok(ids.into_iter().map(left_out).collect())
+        let only: BTreeSet<&str> = self.only.iter().map(String::as_str).collect();
+        let reasons = ids.into_iter().map(|id| {
+            let is_selected = (only.is_empty() || only.contains(id))
+                && (self.until.is_empty() || wanted.contains(id));
+            match (is_selected, testing.contains(id)) {
+                (false, _) => Some(LeftOut::Unselected),
+                (true, true) => Some(LeftOut::Untested),
+                (true, false) => None,
+            }
+        });
+        Ok(reasons.collect())
     }
 
     /// Errors on unknown stage names.

@@ -1,5 +1,5 @@
-//! The site file: what belongs to a place and not to a workflow: the cluster, its partitions, what
-//! each kind of stage gets there. Nothing of it is hashed.
+//! The site file: settings for a cluster, independent from workflows: executor, partitions,
+//! resources per kind. Never hashed.
 
 use crate::error::{Error, Result};
 use crate::parse_size;
@@ -12,47 +12,47 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The place where stages are made.
+/// Executor for stages
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum ExecutorName {
-    /// This machine.
+    /// This machine
     #[default]
     Here,
-    /// Child processes on this machine, by the way of a cluster; for tests.
+    /// Child processes on this machine, treated like a cluster; for tests
     Children,
-    /// A Slurm cluster.
+    /// Slurm cluster
     Slurm,
 }
 
-/// The fate of jobs when a run is stopped.
+/// Treatment of cluster jobs when the run stops
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OnStop {
-    /// They go on; the same command takes them up.
+    /// Leave running; the same command resumes them
     #[default]
     Leave,
-    /// They are cancelled.
+    /// Cancel
     Cancel,
 }
 
-/// The file as written.
+/// Content of the site file.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct SiteFile {
-    /// The place where stages are made.
+    /// Executor for stages.
     executor: ExecutorName,
-    /// The Slurm cluster.
+    /// Slurm settings.
     slurm: WrittenSlurm,
-    /// Resources by kind of stage; those of the workflow come first.
+    /// Resources by kind; the workflow's take precedence.
     kinds: BTreeMap<String, WrittenKind>,
-    /// Longest wait for a file that another machine wrote: `2m`.
+    /// Longest wait for a file written by another machine: `2m`.
     patience: Option<String>,
     /// Folder on a node's own disk where GPU stages copy what they read: `$TMPDIR`.
     scratch: Option<String>,
-    /// Missing items (volumes, images) for each job that makes some.
+    /// Missing items (volumes, images) per job.
     #[schemars(range(min = 1))]
     items_per_job: Option<u64>,
-    /// Most child processes at once (`executor: children`).
+    /// Maximum child processes (`executor: children`).
     #[schemars(range(min = 1))]
     children: Option<usize>,
 }
@@ -60,114 +60,131 @@ struct SiteFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct WrittenSlurm {
-    /// The partition, where a kind names none.
+    /// Default partition.
     partition: Option<String>,
-    /// The account.
+    /// Account.
     account: Option<String>,
-    /// Further arguments of `sbatch`.
+    /// Additional arguments for `sbatch`.
     options: Vec<String>,
-    /// The generic resource of a card: `gpu` or `gpu:a100`.
+    /// Generic resource for graphics cards: `gpu` or `gpu:a100`.
     gpu: Option<String>,
-    /// Most jobs at once.
+    /// Maximum concurrent jobs.
     #[schemars(range(min = 1))]
     max_jobs: Option<usize>,
-    /// Longest time of a job: `4h`.
+    /// Maximum time limit per job: `4h`.
     max_time: Option<String>,
     /// Shell lines before the program: `module load cuda/13`.
     setup: Option<String>,
-    /// Words before the program: `apptainer exec --nv image.sif`.
+    /// Prefix command: `apptainer exec --nv image.sif`.
     prefix: Option<String>,
-    /// The program on the nodes; by default this one.
+    /// Path to the program on nodes; by default this one.
     program: Option<String>,
-    /// Time for a last checkpoint before a job's end: `5m`.
+    /// Time reserved for a last checkpoint: `5m`.
     lead: Option<String>,
-    /// Memory is multiplied by this after a job ran out of it.
+    /// Memory factor after a job ran out of memory.
     #[schemars(range(min = 1.0))]
     more_memory: Option<f64>,
-    /// False where jobs must not be queued again by the cluster.
+    /// False if the cluster must not requeue jobs.
     requeue: Option<bool>,
-    /// Least time between two looks at the queue: `15s`.
+    /// Minimum time between queue queries: `15s`.
     look: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct WrittenKind {
-    /// The partition.
+    /// Partition.
     partition: Option<String>,
-    /// Processor cores.
+    /// CPU cores.
     cpus: Option<u16>,
     /// Memory: `64G`.
     memory: Option<String>,
     /// Graphics cards.
     gpus: Option<u16>,
-    /// Longest time: `3d`.
+    /// Time limit: `3d`.
     time: Option<String>,
 }
 
-/// Resources of a kind at a place.
+/// Resources for a kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KindSite {
-    /// The partition.
     pub partition: Option<String>,
-    /// Processor cores.
     pub cpus: Option<u16>,
-    /// Memory in bytes.
+    /// Bytes.
     pub memory: Option<u64>,
-    /// Graphics cards.
     pub gpus: Option<u16>,
-    /// Longest time.
+    /// Time limit.
     pub time: Option<Duration>,
 }
 
-/// A Slurm cluster, as the site describes it.
+/// Slurm settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SlurmSite {
-    /// The partition, where a kind names none.
+    /// Default partition.
     pub partition: Option<String>,
-    /// The account.
     pub account: Option<String>,
-    /// Further arguments of `sbatch`.
+    /// Additional arguments for `sbatch`.
     pub options: Vec<String>,
-    /// The generic resource of a card.
+    /// Generic resource for graphics cards.
     pub gpu: Option<String>,
-    /// Most jobs at once.
+    /// Maximum concurrent jobs.
     pub max_jobs: usize,
-    /// Longest time of a job.
+    /// Maximum time limit per job.
     pub max_time: Option<Duration>,
     /// Shell lines before the program.
     pub setup: Option<String>,
-    /// Words before the program.
+    /// Prefix command.
     pub prefix: Option<String>,
     program: Option<String>,
-    /// Time for a last checkpoint before a job's end.
+    /// Time reserved for a last checkpoint.
     pub lead: Duration,
-    /// Memory is multiplied by this after a job ran out of it.
+    /// Memory factor after a job ran out of memory.
     pub more_memory: f64,
-    /// True if the cluster may queue jobs again.
+    /// True if the cluster may requeue jobs.
     pub requeue: bool,
-    /// Least time between two looks at the queue.
+    /// Minimum time between queue queries.
     pub look: Duration,
 }
 
-/// A place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {
-    /// The place where stages are made.
     pub executor: ExecutorName,
-    /// The Slurm cluster.
     pub slurm: SlurmSite,
     kinds: BTreeMap<String, KindSite>,
     patience: Duration,
     items_per_job: u64,
     /// Folder on a node's own disk for copies of what a GPU stage reads.
     pub scratch: Option<String>,
-    /// Most child processes at once.
+    /// Maximum child processes.
     pub children: usize,
 }
 
 impl SlurmSite {
-    /// The program on the nodes.
+    /// Settings as written, with parsed times; defaults filled in.
+    fn of(
+        written: WrittenSlurm,
+        max_time: Option<Duration>,
+        lead: Option<Duration>,
+        look: Option<Duration>,
+    ) -> SlurmSite {
+        SlurmSite {
+            partition: written.partition,
+            account: written.account,
+            options: written.options,
+            gpu: written.gpu,
+            max_jobs: written.max_jobs.unwrap_or(200),
+            max_time,
+            setup: written.setup,
+            prefix: written.prefix,
+            program: written.program,
+            lead: lead.unwrap_or(Duration::from_secs(300)),
+            more_memory: written.more_memory.unwrap_or(2.0),
+            requeue: written.requeue.unwrap_or(true),
+            look: look.unwrap_or(Duration::from_secs(15)),
+        }
+    }
+
+    /// Path to the program on nodes.
     pub fn program(&self) -> String {
         self.program.clone().unwrap_or_else(|| {
             let own = std::env::current_exe().unwrap_or_else(|_| "voxflow".into());
@@ -177,11 +194,11 @@ impl SlurmSite {
 }
 
 impl Site {
-    /// The first file there is of: the one given by `--site` or `VOXFLOW_SITE`, `site.yaml` in the
-    /// home, `~/.config/voxflow/site.yaml`. Without any, this machine.
+    /// Reads the first site file found: `--site` or `VOXFLOW_SITE`, `site.yaml` in the home,
+    /// `~/.config/voxflow/site.yaml`. Defaults to local execution.
     ///
     /// # Errors
-    /// Each mistake of the file with its line, or a file that was named and cannot be read.
+    /// All mistakes in the file with their lines, or an unreadable named file.
     pub fn find(given: Option<&Path>, home: &Path) -> Result<Site> {
         if let Some(path) = given {
             return Site::read(path);
@@ -201,7 +218,7 @@ impl Site {
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         let file = path.display().to_string();
         let kinds: Vec<&str> = voxflow_stages::KINDS.iter().map(|kind| kind.name).collect();
-        let parse = |value: Value| {
+        workflow::settings::read(&file, &bytes, &schema(), |value: Value| {
             let written: SiteFile =
                 serde_json::from_value(value).map_err(|error| vec![(vec![], error.to_string())])?;
             let unknown = written.kinds.keys().find(|name| !kinds.contains(&name.as_str()));
@@ -210,8 +227,8 @@ impl Site {
                 return Err(vec![(vec!["kinds".to_string(), name.clone()], words)]);
             }
             Site::of(written)
-        };
-        workflow::settings::read(&file, &bytes, &schema(), parse).map_err(complain)
+        })
+        .map_err(complain)
     }
 
     fn of(written: SiteFile) -> std::result::Result<Site, workflow::settings::Troubles> {
@@ -220,10 +237,9 @@ impl Site {
             let parsed = text.as_deref().map(parse_size::age).transpose();
             parsed.unwrap_or_else(|trouble| note(&mut troubles, path, trouble))
         };
-        let slurm = written.slurm;
-        let lead = time(&["slurm", "lead"], &slurm.lead);
-        let look = time(&["slurm", "look"], &slurm.look);
-        let max_time = time(&["slurm", "max_time"], &slurm.max_time);
+        let lead = time(&["slurm", "lead"], &written.slurm.lead);
+        let look = time(&["slurm", "look"], &written.slurm.look);
+        let max_time = time(&["slurm", "max_time"], &written.slurm.max_time);
         let patience = time(&["patience"], &written.patience);
         let mut kinds = BTreeMap::new();
         for (name, kind) in written.kinds {
@@ -243,21 +259,7 @@ impl Site {
         }
         Ok(Site {
             executor: written.executor,
-            slurm: SlurmSite {
-                partition: slurm.partition,
-                account: slurm.account,
-                options: slurm.options,
-                gpu: slurm.gpu,
-                max_jobs: slurm.max_jobs.unwrap_or(200),
-                max_time,
-                setup: slurm.setup,
-                prefix: slurm.prefix,
-                program: slurm.program,
-                lead: lead.unwrap_or(Duration::from_secs(300)),
-                more_memory: slurm.more_memory.unwrap_or(2.0),
-                requeue: slurm.requeue.unwrap_or(true),
-                look: look.unwrap_or(Duration::from_secs(15)),
-            },
+            slurm: SlurmSite::of(written.slurm, max_time, lead, look),
             kinds: with_memory,
             patience: patience.unwrap_or(Duration::from_secs(120)),
             scratch: written.scratch,
@@ -266,43 +268,42 @@ impl Site {
         })
     }
 
-    /// Resources of a kind.
     pub fn kind(&self, name: &str) -> KindSite {
         self.kinds.get(name).cloned().unwrap_or_default()
     }
 
-    /// Most jobs at once.
+    /// Maximum concurrent jobs.
     pub fn max_jobs(&self) -> usize {
         if self.executor == ExecutorName::Slurm { self.slurm.max_jobs } else { self.children }
     }
 
-    /// Longest time of a job.
+    /// Maximum time limit per job.
     pub fn max_time(&self) -> Option<Duration> {
         self.slurm.max_time
     }
 
-    /// The partition, where a kind names none.
+    /// Default partition.
     pub fn partition(&self) -> Option<String> {
         self.slurm.partition.clone()
     }
 
-    /// Longest wait for a file that another machine wrote.
+    /// Longest wait for a file written by another machine.
     pub fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// Memory is multiplied by this after a job ran out of it.
+    /// Memory factor after a job ran out of memory.
     pub fn more_memory(&self) -> f64 {
         self.slurm.more_memory
     }
 
-    /// Missing items (volumes, images) for each job that makes some.
+    /// Missing items (volumes, images) per job.
     pub fn items_per_job(&self) -> u64 {
         self.items_per_job
     }
 }
 
-/// The JSON schema of site files.
+/// JSON schema for site files.
 pub fn schema() -> Value {
     schemars::generate::SchemaSettings::default()
         .with(|settings| settings.inline_subschemas = true)

@@ -149,8 +149,10 @@ impl StageHost<'_> {
     }
 
     fn make(&self, go: &Receiver<()>) -> Result<(Entry, Recall)> {
-        let waiting = |wait: WaitForClaim| self.give_back_slot(go, wait);
-        let recalled = self.recalled(&self.job.recipe, &waiting, &|draft| self.attempt(draft))?;
+        let recalled =
+            self.recalled(&self.job.recipe, &|wait| self.give_back_slot(go, wait), &|draft| {
+                self.attempt(draft)
+            })?;
         if recalled.1 == Recall::Made {
             self.executor.tidy(&self.job.recipe);
         }
@@ -170,14 +172,16 @@ impl StageHost<'_> {
         let mut attempts = 1;
         loop {
             let was_touched = Cell::new(false);
-            let make = |draft: &Draft| match work(draft)? {
-                MakeAttempt::Made(making) => Ok(making),
-                MakeAttempt::Touched(file) => {
-                    was_touched.set(true);
-                    Err(touched(&file))
-                }
-            };
-            match self.store.recall_with(recipe, &policy, waiting, make) {
+            let recalled =
+                self.store.recall_with(recipe, &policy, waiting, |draft| match work(draft)? {
+                    MakeAttempt::Made(making) => Ok(making),
+                    MakeAttempt::Touched(file) => {
+                        was_touched.set(true);
+                        Err(touched(&file))
+                    }
+                });
+            // Other errors end the stage at once: trying again would not help.
+            match recalled {
                 Err(_) if was_touched.get() && attempts < ATTEMPTS => attempts += 1,
                 recalled => return recalled,
             }
@@ -192,13 +196,15 @@ impl StageHost<'_> {
         if let Ok((_, FilesCheck::Touched(_)))
         | Err(Error::Store(voxflow_cache::Error::Changed { .. })) = &looked
         {
-            // Made of files that were written meanwhile: nobody may take it over.
+            // Finished jobs and items read files that were being written; a later run must not
+            // take them over.
             self.executor.tidy(&self.job.recipe);
         }
         let (finished, seen) = looked?;
         if let FilesCheck::Touched(file) = seen {
             return self.begin_again(file);
         }
+        // Adopted only now: an attempt begun again starts with an empty artifact.
         self.adopted().drain(..).for_each(|(name, blob)| draft.adopt(&name, &blob));
         let mut names = draft.names()?;
         if let Some(made) = &finished.elsewhere {
@@ -287,8 +293,7 @@ impl StageHost<'_> {
         let HandedItem { recipe, folder, files, seconds, .. } = item.clone();
         let elsewhere = SettledFolder { folder, files, seconds };
         let making = MadeRecord { elsewhere: Some(elsewhere), ..MadeRecord::default() };
-        let waiting = |wait: WaitForClaim| Ok(wait()?);
-        self.recalled(&recipe, &waiting, &|_| Ok(MakeAttempt::Made(making.clone()))).map(drop)
+        self.recalled(&recipe, &wait_idly, &|_| Ok(MakeAttempt::Made(making.clone()))).map(drop)
     }
 
     fn record(&self, finished: &MadeFacts) -> Result<(serde_json::Value, Vec<Fingerprint>)> {
@@ -314,10 +319,16 @@ impl StageHost<'_> {
         let record = serde_json::to_value(&record)
             .map_err(|error| Error::failed(format!("record: {error}")))?;
         let mut items = std::mem::take(&mut collected.items);
+        // Cases are worked on in parallel; their order must not reach the entry's bytes.
         items.sort_unstable();
         items.dedup();
         Ok((record, items))
     }
+}
+
+/// Waits for another maker's claim without giving anything back: items hold no resources.
+fn wait_idly(wait: WaitForClaim) -> Result<Claim> {
+    Ok(wait()?)
 }
 
 impl Host for StageHost<'_> {
@@ -348,9 +359,8 @@ impl Host for StageHost<'_> {
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
-        let waiting = |wait: WaitForClaim| Ok(wait()?);
-        let work = |draft: &Draft| self.make_item(recipe, draft, make);
-        let (entry, recall) = self.recalled(recipe, &waiting, &work)?;
+        let (entry, recall) =
+            self.recalled(recipe, &wait_idly, &|draft| self.make_item(recipe, draft, make))?;
         let made = recall == Recall::Made;
         self.tell(Message::Item { name: name.to_string(), made, fingerprint: entry.fingerprint });
         Ok(entry.artifact)

@@ -4,11 +4,12 @@
 //! registered as [`Stoppable`].
 
 use crate::error::{Error, Exit, Result};
+use crate::lock::lock;
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::consts::{SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGXCPU};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Always handled.
 const ALWAYS: [i32; 3] = [SIGINT, SIGTERM, SIGCONT];
@@ -74,8 +75,9 @@ impl Stop {
         let mut signals = signal_hook::iterator::Signals::new(caught)
             .map_err(|error| Error::Failed(format!("signals: cannot be caught: {error}")))?;
         let stop = self.clone();
-        let listen = move || signals.forever().for_each(|signal| stop.hear(signal));
-        let thread = std::thread::Builder::new().name("signals".into()).spawn(listen);
+        let thread = std::thread::Builder::new()
+            .name("signals".into())
+            .spawn(move || signals.forever().for_each(|signal| stop.hear(signal)));
         thread
             .map(|_| ())
             .map_err(|error| Error::Failed(format!("signals: cannot start a thread: {error}")))
@@ -142,7 +144,7 @@ impl Stop {
     }
 
     fn work(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<dyn Stoppable>>> {
-        self.inner.work.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.work)
     }
 }
 

@@ -177,8 +177,7 @@ impl TextTable {
         if let Some(width) = width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
         }
-        let cells = |row: &Vec<Cell>| row.iter().map(Cell::for_people).collect::<Vec<_>>();
-        let rows = self.rows.iter().map(cells);
+        let rows = self.rows.iter().map(|row| row.iter().map(Cell::for_people).collect::<Vec<_>>());
         table.add_rows(rows.map(|row| row.into_iter().map(|cell| in_line(&cell))));
         for (at, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 1));
@@ -195,36 +194,43 @@ impl TextTable {
     /// leading single quote, following OWASP.
     pub fn csv(&self) -> String {
         let header: Vec<String> = self.columns.iter().map(|name| quoted(&inert(name))).collect();
-        let cell = |cell: &Cell| match cell {
-            Cell::Text(words) => quoted(&inert(words)),
-            other => other.in_full(),
-        };
-        let rows = self.rows.iter().map(|row| row.iter().map(cell).collect());
+        let rows = self.rows.iter().map(|row| {
+            row.iter()
+                .map(|cell| match cell {
+                    Cell::Text(words) => quoted(&inert(words)),
+                    other => other.in_full(),
+                })
+                .collect()
+        });
         std::iter::once(header).chain(rows).map(|cells| cells.join(",") + "\n").collect()
     }
 
     /// List with one object per row.
     pub fn json(&self) -> Value {
-        let object = |row: &Vec<Cell>| -> Value {
-            let fields: Map<String, Value> =
-                self.columns.iter().cloned().zip(row.iter().map(Cell::as_json)).collect();
-            Value::Object(fields)
-        };
-        Value::Array(self.rows.iter().map(object).collect())
+        Value::Array(
+            self.rows
+                .iter()
+                .map(|row: &Vec<Cell>| -> Value {
+                    let fields: Map<String, Value> =
+                        self.columns.iter().cloned().zip(row.iter().map(Cell::as_json)).collect();
+                    Value::Object(fields)
+                })
+                .collect(),
+        )
     }
 
     /// Markdown table, its title in bold.
     pub fn markdown(&self) -> String {
-        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut out = String::new();
         if !self.title.is_empty() {
             out += &format!("**{}**\n\n", plain(&self.title));
         }
-        out += &line(self.columns.iter().map(|name| plain(name)).collect());
-        let rule = |at: usize| if self.is_numeric(at) { "---:" } else { "---" };
-        out += &line((0..self.columns.len()).map(|at| rule(at).to_string()).collect());
+        let numeric = (0..self.columns.len()).map(|at| self.is_numeric(at));
+        let rules = numeric.map(|is_numeric| if is_numeric { "---:" } else { "---" });
+        out += &markdown_row(self.columns.iter().map(|name| plain(name)));
+        out += &markdown_row(rules.map(String::from));
         for row in &self.rows {
-            out += &line(row.iter().map(|cell| plain(&cell.for_people())).collect());
+            out += &markdown_row(row.iter().map(|cell| plain(&cell.for_people())));
         }
         out
     }
@@ -235,6 +241,10 @@ impl TextTable {
             self.rows.iter().map(|row| &row[at]).filter(|cell| **cell != Cell::Empty).peekable();
         cells.peek().is_some() && cells.all(|cell| !matches!(cell, Cell::Text(_)))
     }
+}
+
+fn markdown_row(cells: impl Iterator<Item = String>) -> String {
+    format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }
 
 /// Indented JSON with a final line break.

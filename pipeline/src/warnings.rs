@@ -14,14 +14,16 @@ pub fn grouped(told: &[String]) -> Vec<String> {
         let (case, words) = parted(words);
         let (shape, numbers) = taken_apart(words);
         // Without a case, numbers tell different things.
-        let fits = |group: &Group| match case {
-            Some(_) => group.has_cases() && group.shape == shape,
-            None => !group.has_cases() && group.told.contains(words),
-        };
-        let at = groups.iter().position(fits).unwrap_or_else(|| {
-            groups.push(Group { shape, first: words, ..Group::default() });
-            groups.len() - 1
-        });
+        let at = groups
+            .iter()
+            .position(|group| match case {
+                Some(_) => group.has_cases() && group.shape == shape,
+                None => !group.has_cases() && group.told.contains(words),
+            })
+            .unwrap_or_else(|| {
+                groups.push(Group { shape, first: words, ..Group::default() });
+                groups.len() - 1
+            });
         groups[at].add(case, words, numbers);
     }
     groups.into_iter().map(Group::line).collect()
@@ -82,12 +84,12 @@ impl<'a> Group<'a> {
 
 /// "5", or "3 to 12".
 fn range(numbers: &[&str]) -> String {
-    let value = |text: &&&str| text.parse::<f64>().unwrap_or(f64::NAN);
-    let least = numbers.iter().min_by(|a, b| value(a).total_cmp(&value(b)));
-    let most = numbers.iter().max_by(|a, b| value(a).total_cmp(&value(b)));
+    let parsed = numbers.iter().map(|text| (text.parse().unwrap_or(f64::NAN), *text));
+    let least = parsed.clone().min_by(|(a, _), (b, _): &(f64, _)| a.total_cmp(b));
+    let most = parsed.max_by(|(a, _), (b, _): &(f64, _)| a.total_cmp(b));
     match (least, most) {
-        (Some(least), Some(most)) if value(&least) != value(&most) => format!("{least} to {most}"),
-        (Some(least), _) => (*least).to_string(),
+        (Some((low, least)), Some((high, most))) if low != high => format!("{least} to {most}"),
+        (Some((_, least)), _) => least.to_string(),
         _ => String::new(),
     }
 }

@@ -1,4 +1,5 @@
 //! A Slurm on this machine, and the site file for it.
+#![allow(clippy::print_stderr)]
 
 use super::Lab;
 use std::path::{Path, PathBuf};

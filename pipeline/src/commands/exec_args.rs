@@ -20,7 +20,13 @@ pub struct ExecArgs {
     #[arg(long, short)]
     pub keep_going: bool,
     /// Concurrent CPU stages
-    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(
+        long,
+        short,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
     pub jobs: u16,
     /// Threads per stage; by default cores divided by jobs. Training is bit-reproducible only with
     /// the same number

@@ -41,7 +41,7 @@ pub(super) fn follow(run: &StoredRun, globals: &Globals) -> Result<Exit> {
         }
         if !is_alive {
             return Err(Error::Failed(format!(
-                "the process of run '{}' is gone: the same 'voxflow run' goes on from what is finished",
+                "the process of run '{}' is gone: the same 'voxflow run' continues its work",
                 run.record.run
             )));
         }

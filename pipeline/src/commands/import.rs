@@ -22,8 +22,8 @@ Examples:
       --set 'preprocess={spacing: [1.5, 1.5, 2.0], intensity: {window: [-57, 164]}}' \\
       --set inference.roi=[96,96,96]
 
-The parameters are those of the kind: 'voxflow kinds import' lists them. The folder is a model like any
-other: 'voxflow predict --model DIR' uses it.")]
+The parameters are those of the kind: 'voxflow kinds import' lists them. The folder is a model like
+any other: 'voxflow predict --model DIR' uses it.")]
 pub struct ImportArgs {
     /// PyTorch's .pt or .pth (a state_dict), TorchScript, or safetensors; no code inside is
     /// executed
@@ -74,13 +74,12 @@ impl ImportArgs {
 
     /// Errors if the output would overwrite the input file.
     fn spare(&self, file: &Path) -> Result<()> {
-        let same = |which: Weights| {
+        if [Weights::Best, Weights::Last].into_iter().any(|which| {
             let place = self.out.join(which.file());
             place
                 .canonicalize()
                 .is_ok_and(|place| file.canonicalize().is_ok_and(|file| file == place))
-        };
-        if [Weights::Best, Weights::Last].into_iter().any(same) {
+        }) {
             let words = format!(
                 "--out: the model would take the place of '{}'; name another folder",
                 file.display()
@@ -96,7 +95,8 @@ fn alike(name: &str, card: &ModelCard) -> Result<Value> {
     if !card.labels.iter().map(|label| label.value).eq(1..=card.labels.len() as u8) {
         let values: Vec<u8> = card.labels.iter().map(|label| label.value).collect();
         return Err(Error::usage(format!(
-            "--like {name}: its labels have the values {values:?}, and an imported model's are 1, 2 and so on"
+            "--like {name}: its labels have the values {values:?}, and an imported model's are 1, \
+             2 and so on"
         )));
     }
     Ok(json!({

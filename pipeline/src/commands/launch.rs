@@ -12,6 +12,7 @@ use crate::globals::{Globals, LogFormat};
 use crate::heartbeat::Heartbeat;
 use crate::home::Home;
 use crate::journal::{Journal, JsonLines};
+use crate::lock::lock;
 use crate::outcome::RunOutcome;
 use crate::plan::Plan;
 use crate::planner::Planner;
@@ -24,7 +25,7 @@ use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
 use crate::workflow::{StageSpec, Workflow};
 use crate::{device, disk_space, log, machine, report, secret, store_homes};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
 use voxflow_stages::stage::Pool;
@@ -75,7 +76,7 @@ impl<'a> Launch<'a> {
         for (workflow, sweep) in workflows {
             plans.push((planner.plan(workflow)?, sweep));
         }
-        drop(meter.and_then(|meter| meter.lock().unwrap_or_else(PoisonError::into_inner).take()));
+        drop(meter.and_then(|meter| lock(&meter).take()));
         possible(plans.iter().map(|(plan, _)| plan), &self.means.device)?;
         let short = disk_space::warning(
             plans.iter().map(|(plan, _)| plan),
@@ -102,7 +103,7 @@ impl<'a> Launch<'a> {
         let meter = Arc::new(Mutex::new(Some(Meter::open_ended(hidden))));
         let told = Arc::clone(&meter);
         self.store.on_reading(move |bytes| {
-            let meter = told.lock().unwrap_or_else(PoisonError::into_inner);
+            let meter = lock(&told);
             meter.iter().for_each(|meter| meter.more(bytes));
         });
         meter
@@ -253,11 +254,10 @@ fn possible<'a>(plans: impl Iterator<Item = &'a Plan>, device: &str) -> Result<(
 
 /// Exit code for the worst outcome.
 pub fn exit(ending: &Ending) -> Exit {
-    let has = |outcome: RunOutcome| ending.outcomes.contains(&outcome);
-    match () {
-        () if ending.storage.is_some() => Exit::Storage,
-        () if has(RunOutcome::Failed) => Exit::Failed,
-        () if has(RunOutcome::Interrupted) => Exit::Interrupted,
-        () => Exit::Done,
+    match &ending.outcomes {
+        _ if ending.storage.is_some() => Exit::Storage,
+        outcomes if outcomes.contains(&RunOutcome::Failed) => Exit::Failed,
+        outcomes if outcomes.contains(&RunOutcome::Interrupted) => Exit::Interrupted,
+        _ => Exit::Done,
     }
 }

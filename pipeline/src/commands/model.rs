@@ -53,10 +53,14 @@ fn of_run(home: &Home, name: &str) -> Result<Input> {
 
 /// The only stage with a model; errors if several.
 fn only(run: &StoredRun) -> Result<&StageRecord> {
-    let makes = |stage: &&StageRecord| {
-        stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
-    };
-    let stages: Vec<&StageRecord> = run.record.stages.iter().filter(makes).collect();
+    let stages: Vec<&StageRecord> = run
+        .record
+        .stages
+        .iter()
+        .filter(|stage| {
+            stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
+        })
+        .collect();
     let id = &run.record.run;
     match stages[..] {
         [one] => Ok(one),

@@ -51,7 +51,7 @@ pub(super) fn file(run: &StoredRun, id: &str, name: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     Err(Error::Storage(format!(
-        "output '{name}' of stage '{id}' is no longer at {}: run the workflow again to have it made",
+        "output '{name}' of stage '{id}' is no longer at {}: run the workflow again to make it",
         path.display()
     )))
 }

@@ -1,4 +1,4 @@
-//! `voxflow plan`: says of each stage what a run would do about it, and why. Changes nothing.
+//! `voxflow plan`: prints each stage's planned action with its reason. Changes nothing.
 
 use super::place_args::PlaceArgs;
 use super::workflow_args::{AxesArgs, SelectionArgs, WorkflowArgs};
@@ -23,28 +23,22 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use voxflow_cache::Store;
 
-/// The workflow to plan.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// The workflow.
     #[command(flatten)]
     pub source: WorkflowArgs,
-    /// The axes.
     #[command(flatten)]
     pub axes: AxesArgs,
-    /// The stages.
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// The place of the stages.
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
     pub format: AnswerFormat,
 }
 
 impl PlanArgs {
-    /// Prints the plan to stdout.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let workflows = self.source.workflows(&self.axes.overrides()?)?;
         let swept = workflows.iter().any(|(_, variant)| variant.is_some());
@@ -89,7 +83,7 @@ impl PlanArgs {
     }
 }
 
-/// Resources of the jobs that a run would submit: of each stage that is not reused.
+/// Resources of jobs a run would submit, by stage.
 fn jobs(site: &Site, plan: &Plan, history: &Explainer) -> BTreeMap<String, JobWants> {
     let mut jobs = BTreeMap::new();
     if site.executor == ExecutorName::Here {
@@ -117,7 +111,7 @@ fn jobs_as_json(jobs: &BTreeMap<String, JobWants>) -> Value {
     jobs.iter().map(|(stage, wants)| (stage.clone(), of(wants))).collect::<Map<_, _>>().into()
 }
 
-/// A line for each stage, and a sentence where one says it all.
+/// A line per stage, plus a summary sentence if a single stage explains everything.
 fn render(plan: &Plan, jobs: &BTreeMap<String, JobWants>) -> String {
     let planned = plan.planned();
     let width =
@@ -133,8 +127,8 @@ fn render(plan: &Plan, jobs: &BTreeMap<String, JobWants>) -> String {
     text + &consequences.unwrap_or_default() + &sentence(&planned)
 }
 
-/// What all this comes to: "'model' will run: 'learning_rate' is 0.001, was 0.002 in run 1a2b3c;
-/// everything before it is reused".
+/// Summary: "'model' will run: 'learning_rate' is 0.001, was 0.002 in run 1a2b3c; everything before
+/// it is reused".
 fn sentence(planned: &[Planned]) -> String {
     let runs: Vec<(usize, &Planned, &String)> = planned
         .iter()
@@ -144,11 +138,10 @@ fn sentence(planned: &[Planned]) -> String {
             _ => None,
         })
         .collect();
-    let reused = |stage: &Planned| matches!(stage.decision, Decision::Reuse { .. });
     match runs[..] {
-        [] if planned.iter().all(reused) => "nothing will run: everything is reused\n".into(),
+        [] if planned.iter().all(is_reused) => "nothing will run: everything is reused\n".into(),
         [(at, stage, reason)] if at > 0 => {
-            let rest = if planned[..at].iter().all(reused) {
+            let rest = if planned[..at].iter().all(is_reused) {
                 "; everything before it is reused"
             } else {
                 ""
@@ -157,6 +150,10 @@ fn sentence(planned: &[Planned]) -> String {
         }
         _ => String::new(),
     }
+}
+
+fn is_reused(stage: &Planned) -> bool {
+    matches!(stage.decision, Decision::Reuse { .. })
 }
 
 fn in_words(decision: &Decision) -> String {

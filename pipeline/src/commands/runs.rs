@@ -7,7 +7,7 @@ use crate::globals::Globals;
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::runs::{self, StoredRun};
-use crate::tables::Summary;
+use crate::tables::RunSummary;
 use crate::text_table::{Cell, TableFormat, TextTable};
 use clap::Args;
 
@@ -28,12 +28,17 @@ impl RunsArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let (runs, troubles) = runs::all(&globals.home())?;
         troubles.iter().for_each(super::complain);
-        let fits = |run: &&StoredRun| {
-            self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow)
-        };
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         let people = matches!(self.format, TableFormat::Text | TableFormat::Markdown);
-        let sheet = sheet(runs.iter().rev().filter(fits).take(limit), people);
+        let sheet = sheet(
+            runs.iter()
+                .rev()
+                .filter(|run| {
+                    self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow)
+                })
+                .take(limit),
+            people,
+        );
         if sheet.rows.is_empty() && self.format == TableFormat::Text {
             super::tell("no runs yet: 'voxflow run WORKFLOW' makes one");
             return Ok(Exit::Done);
@@ -50,14 +55,9 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTab
     let mut sheet = TextTable::new("", columns);
     for run in runs {
         let record = &run.record;
-        let count = |outcome: Outcome| {
-            Cell::Count(
-                record.stages.iter().filter(|stage| stage.outcome == Some(outcome)).count() as u64
-            )
-        };
         // A run whose tables are gone or torn is still a run.
-        let summary = Summary::read(&run.folder).ok();
-        let headline = summary.as_ref().and_then(Summary::headline);
+        let summary = RunSummary::read(&run.folder).ok();
+        let headline = summary.as_ref().and_then(RunSummary::headline);
         sheet.push(vec![
             Cell::text(&record.run),
             Cell::text(&record.workflow),
@@ -67,9 +67,9 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTab
             } else {
                 Cell::text(record.outcome.word())
             },
-            count(Outcome::Made),
-            count(Outcome::Reused),
-            count(Outcome::Failed),
+            Cell::Count(record.count(Outcome::Made)),
+            Cell::Count(record.count(Outcome::Reused)),
+            Cell::Count(record.count(Outcome::Failed)),
             record.seconds.map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
             headline.map(|(_, dice)| dice).into(),
             headline.map(|(stage, _)| stage).into(),

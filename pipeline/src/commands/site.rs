@@ -1,5 +1,5 @@
-//! `voxflow site check`: what each kind of stage gets on the cluster that the site file describes,
-//! what the cluster says to it, and, by one small job a partition, what the nodes have.
+//! `voxflow site check`: resources per kind on the configured cluster, the scheduler's verdict on
+//! them, and with `--try` a probe job per partition reporting its node's equipment.
 
 use super::place_args::PlaceArgs;
 use super::{answer, tell};
@@ -20,28 +20,25 @@ use voxflow_cache::{ByteLock, disk};
 use voxflow_stages::KINDS;
 use voxflow_stages::protocol::Build;
 
-/// Interval at which answers of nodes are looked for.
+/// Poll interval for probe answers.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// A clock that is so far from the file system's is told.
+/// Clock offsets above this many seconds are reported.
 const CLOCK: f64 = 2.0;
 
-/// Questions about the site.
 #[derive(Debug, Subcommand)]
 pub enum SiteCommand {
-    /// Say what each kind of stage gets, and what the cluster says to it
+    /// Show resources per kind, and the cluster's verdict
     Check(SiteCheckArgs),
 }
 
-/// Options of the check.
 #[derive(Debug, Args)]
 pub struct SiteCheckArgs {
-    /// The place to check.
     #[command(flatten)]
     pub place: PlaceArgs,
-    /// Run one small job in each partition and say what its node has
+    /// Run a probe job in each partition and show its node's equipment
     #[arg(long = "try")]
     pub is_try: bool,
-    /// Longest wait for these jobs
+    /// Longest wait for probe jobs
     #[arg(long, value_name = "TIME", value_parser = crate::parse_size::age, default_value = "2m")]
     pub wait: Duration,
     /// Output format
@@ -50,7 +47,6 @@ pub struct SiteCheckArgs {
 }
 
 impl SiteCommand {
-    /// Runs the command.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let SiteCommand::Check(check) = self;
         check.run(globals)
@@ -76,7 +72,7 @@ impl SiteCheckArgs {
         Ok(if is_good { Exit::Done } else { Exit::Failed })
     }
 
-    /// The equipment of one node of each partition.
+    /// Probes a node per partition.
     fn nodes(&self, site: &Site, cluster: &dyn Cluster, store: &Path) -> Result<(TextTable, bool)> {
         let mut partitions: Vec<Option<String>> =
             jobs(site).map(|(_, wants)| wants.partition).collect();
@@ -93,7 +89,7 @@ impl SiteCheckArgs {
         Ok((table, is_good))
     }
 
-    /// Runs a small job; an error in words where no answer came.
+    /// Runs a probe job; the inner error is a message if no answer arrives.
     fn probe(
         &self,
         partition: Option<String>,
@@ -140,7 +136,7 @@ impl SiteCheckArgs {
     }
 }
 
-/// The kinds that become jobs, and what each gets.
+/// Kinds running as jobs, with their resources.
 fn jobs(site: &Site) -> impl Iterator<Item = (&'static str, JobWants)> {
     let none = StageResources::default();
     let kinds = KINDS.iter().filter(|kind| kind.demand.is_job);

@@ -2,6 +2,7 @@
 
 use super::tell;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -121,10 +122,7 @@ impl Host for StandaloneHost {
     }
 
     fn adopt(&self, name: &str, blob: &Blob) {
-        self.adopted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((name.to_string(), blob.clone()));
+        lock(&self.adopted).push((name.to_string(), blob.clone()));
     }
 
     fn refer(&self, path: &Path) -> voxflow_stages::Result<Blob> {

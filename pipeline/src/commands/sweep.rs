@@ -12,7 +12,7 @@ use crate::humanize::count;
 use crate::outcome::RunOutcome;
 use crate::run::{RunFolder, Sweep};
 use crate::selection::{StageSelection, testing};
-use crate::tables::{Summary, Variants};
+use crate::tables::{RunSummary, Variants};
 use crate::workflow::sweep::in_words;
 use crate::workflow::{Variant, Workflow};
 use clap::Args;
@@ -62,8 +62,8 @@ impl SweepArgs {
         let workflows = self.source.workflows(&self.axes.overrides()?)?;
         if workflows.iter().any(|(_, variant)| variant.is_none()) {
             return Err(Error::usage(format!(
-                "{}: nothing is varied: say what with '--over PATH=V1,V2', '--folds K' or '--seeds A,B', or write \
-                 'sweep' into the file",
+                "{}: nothing is varied: say what with '--over PATH=V1,V2', '--folds K' or \
+                 '--seeds A,B', or write 'sweep' into the file",
                 self.source.file.display()
             )));
         }
@@ -90,7 +90,8 @@ pub fn go(
     let untestable = runs.first().is_some_and(|(workflow, _)| testing(workflow).is_empty());
     if judgement.with_test && untestable {
         return Err(Error::usage(
-            "--with-test: no stage of the workflow reads the testing part: add one of the kind 'test'",
+            "--with-test: no stage of the workflow reads the testing part: add one of the kind \
+             'test'",
         ));
     }
     let variants = runs.iter().map(|(_, sweep)| sweep.variant).max().unwrap_or(0);
@@ -146,7 +147,7 @@ fn each(runs: &[(Workflow, Sweep)]) -> Vec<(Workflow, Option<Sweep>)> {
 }
 
 fn table(id: &str, folders: &[RunFolder], by: &str) -> Result<Variants> {
-    let runs = folders.iter().map(Summary::read).collect::<Result<Vec<_>>>()?;
+    let runs = folders.iter().map(RunSummary::read).collect::<Result<Vec<_>>>()?;
     Ok(Variants::of(id, &runs, by))
 }
 
@@ -168,17 +169,19 @@ pub fn write(mut variants: Variants, judgement: &JudgementArgs) -> Result<()> {
 
 fn no_page() -> Error {
     Error::usage(
-        "--format html: a table of variants has no page: 'voxflow compare SWEEP --each --format html' lays the curves \
-         of its runs over each other",
+        "--format html: a table of variants has no page: 'voxflow compare SWEEP --each --format \
+         html' overlays the curves of its runs",
     )
 }
 
 fn sort(variants: &mut Variants, column: &str) -> Result<()> {
     let names: Vec<String> =
         variants.paths().into_iter().map(String::from).chain(variants.columns()).collect();
-    let ends = |name: &&String| name.rsplit(['.', ' ']).next() == Some(column);
-    let named =
-        names.iter().find(|name| *name == column).or_else(|| names.iter().find(ends)).cloned();
+    let named = names
+        .iter()
+        .find(|name| *name == column)
+        .or_else(|| names.iter().find(|name| name.rsplit(['.', ' ']).next() == Some(column)))
+        .cloned();
     if !named.as_deref().is_some_and(|name| variants.sort(name)) {
         let columns = names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
         return Err(Error::usage(format!(
@@ -194,8 +197,8 @@ fn sort(variants: &mut Variants, column: &str) -> Result<()> {
 /// Warns against choosing by a testing score.
 pub fn warn_of_testing(column: &str) {
     tell(&format!(
-        "warning: '{column}' is a score of the testing cases: what is chosen by it is no longer tested; choose by a \
-         validation score"
+        "warning: '{column}' is a score of the testing cases: what is chosen by it is no longer \
+         tested; choose by a validation score"
     ));
 }
 

@@ -84,18 +84,20 @@ impl WorkflowArgs {
         if variants.is_empty() {
             return Ok(vec![(base, None)]);
         }
-        let each = |variant: Variant| {
-            let overrides = [&overrides[..], &variant.overrides].concat();
-            Ok((self.parse(&text, &overrides)?, Some(variant)))
-        };
-        variants.into_iter().map(each).collect()
+        variants
+            .into_iter()
+            .map(|variant| {
+                let overrides = [&overrides[..], &variant.overrides].concat();
+                Ok((self.parse(&text, &overrides)?, Some(variant)))
+            })
+            .collect()
     }
 
     fn read(&self) -> Result<Vec<u8>> {
         let mut bytes = vec![];
-        let trouble = |error| Error::usage(unreadable(&self.file, &error));
-        let file = File::open(&self.file).map_err(trouble)?;
-        file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(trouble)?;
+        File::open(&self.file)
+            .and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes))
+            .map_err(|error| Error::usage(unreadable(&self.file, &error)))?;
         Ok(bytes)
     }
 
@@ -119,13 +121,12 @@ fn unreadable(file: &Path, error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::NotFound {
         return format!("{shown}: cannot be read: {error}");
     }
-    let is_workflow = |name: &String| name.ends_with(".yaml") || name.ends_with(".yml");
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = std::fs::read_dir(folder.unwrap_or(Path::new("."))).into_iter().flatten();
     let names: Vec<String> = entries
         .flatten()
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(is_workflow)
+        .filter(|name| name.ends_with(".yaml") || name.ends_with(".yml"))
         .collect();
     let stem = file.file_stem().unwrap_or_default();
     let same = names.iter().find(|name| Path::new(name).file_stem() == Some(stem)).cloned();
@@ -168,11 +169,10 @@ impl SelectionArgs {
 }
 
 fn accepted(words: &str) -> Result<(String, u32)> {
-    let form = || {
+    let parsed = words.split_once('=').and_then(|(kind, at)| Some((kind, at.parse().ok()?)));
+    let (kind, version) = parsed.ok_or_else(|| {
         Error::usage(format!("--accept-version {words}: write a kind and a version, as train=3"))
-    };
-    let (kind, version) = words.split_once('=').ok_or_else(form)?;
-    let version = version.parse().map_err(|_| form())?;
+    })?;
     if !KINDS.iter().any(|known| known.name == kind) {
         let near = nearest(kind, KINDS.iter().map(|kind| kind.name));
         let near = near.map(|word| format!("; did you mean '{word}'?")).unwrap_or_default();

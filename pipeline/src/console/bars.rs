@@ -1,4 +1,4 @@
-//! Bars: how far each running stage is, as moving bars on a terminal or as a seldom line elsewhere.
+//! Progress per running stage: bars on a terminal, occasional lines elsewhere.
 
 use super::Screen;
 use super::keys::Unshown;
@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use voxflow_stages::Progress;
 
-/// Shortest interval between progress lines of a stage without a terminal.
+/// Shortest interval between a stage's progress lines without a terminal.
 const SELDOM_MS: i64 = 30_000;
 
-/// The bars of the running stages.
 pub(super) struct Bars {
     screen: Option<MultiProgress>,
     bars: BTreeMap<String, ProgressBar>,
@@ -29,12 +28,13 @@ impl Bars {
         Bars { screen, bars: BTreeMap::new(), said_at_ms: BTreeMap::new(), _keys: keys }
     }
 
-    /// True if bars move.
+    /// True if bars are shown.
     pub fn live(&self) -> bool {
         self.screen.is_some()
     }
 
-    /// A stage began so long ago; until it says how far it is, the reason stands there.
+    /// Adds a bar for a stage started `since` ago, showing the reason until its first progress
+    /// message.
     pub fn start(&mut self, stage: &str, width: usize, reason: &str, since: Duration) {
         let Some(screen) = &self.screen else { return };
         let bar = screen.add(
@@ -46,8 +46,7 @@ impl Bars {
         self.bars.insert(stage.to_string(), bar);
     }
 
-    /// Updates the progress of a stage. Returns a line to print if bars cannot move and the last
-    /// line is old.
+    /// Updates a stage's bar. Without bars, returns a line to print if the last one is old enough.
     pub fn progress(&mut self, at_ms: i64, stage: &str, progress: &Progress) -> Option<String> {
         let Some(bar) = self.bars.get(stage) else { return self.seldom(at_ms, stage, progress) };
         match progress.total {
@@ -65,7 +64,7 @@ impl Bars {
         None
     }
 
-    /// A stage is over.
+    /// Removes a stage's bar.
     pub fn finish(&mut self, stage: &str) {
         self.said_at_ms.remove(stage);
         if let Some(bar) = self.bars.remove(stage) {
@@ -73,7 +72,7 @@ impl Bars {
         }
     }
 
-    /// Nothing moves any more.
+    /// Removes all bars.
     pub fn clear(&mut self) {
         self.bars.values().for_each(ProgressBar::finish_and_clear);
         self.bars.clear();
@@ -92,7 +91,7 @@ impl Bars {
     }
 }
 
-/// The time left, once enough is done to tell.
+/// Estimated seconds left; `None` until the estimate is reliable.
 fn left(bar: &ProgressBar, progress: &Progress) -> Option<f64> {
     let (total, elapsed) = (progress.total?, bar.elapsed().as_secs_f64());
     let told = progress.numbers.iter().any(|(name, _)| name.contains("left"));

@@ -1,16 +1,16 @@
-//! Keys pressed while bars move: a Ctrl-C must not leave its "^C" among them, since bars are
-//! redrawn from where the cursor is thought to be.
+//! Suppresses the terminal's "^C" echo while bars move: it would shift the cursor and garble
+//! redrawing.
 
 use std::os::fd::AsRawFd;
 
-/// Keeps the terminal from writing "^C" for Ctrl-C until dropped. Nothing else changes; a process
-/// that dies before leaves a terminal that does not show control keys, and works.
+/// Disables echoing control characters until dropped. If the process dies earlier, the terminal
+/// stays usable, merely without such echo.
 pub(super) struct Unshown {
     before: libc::termios,
 }
 
 impl Unshown {
-    /// On the terminal behind stderr; nothing where that cannot be done.
+    /// Acts on stderr's terminal; `None` if impossible.
     pub fn begin() -> Option<Unshown> {
         // SAFETY: an all-zero termios is a value of the type, and the call fills it in.
         let mut modes: libc::termios = unsafe { std::mem::zeroed() };

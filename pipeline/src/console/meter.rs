@@ -1,21 +1,21 @@
-//! A meter: one bar for a command that reads many bytes. Nothing where stderr is no terminal.
+//! Progress bar for commands reading many bytes; hidden unless stderr is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
-/// A bar of bytes on stderr, gone when dropped.
+/// Bar on stderr; removed on drop.
 pub struct Meter(ProgressBar);
 
 const ALL_KNOWN: &str = "{wide_bar} {decimal_bytes} of {decimal_total_bytes}, {eta} left";
 const ALL_UNKNOWN: &str = "{spinner} reading what is reused: {decimal_bytes}";
 
 impl Meter {
-    /// A bar, or nothing if that is not wanted or nobody could see it.
+    /// Bar for a known total.
     pub fn stderr(quiet: bool) -> Meter {
         Meter::with(quiet, ALL_KNOWN)
     }
 
-    /// The same where nobody knows yet how many bytes there will be.
+    /// Bar for an unknown total.
     pub fn open_ended(quiet: bool) -> Meter {
         Meter::with(quiet, ALL_UNKNOWN)
     }
@@ -32,12 +32,12 @@ impl Meter {
         Meter(style.map_or(bar.clone(), |style| bar.with_style(style)))
     }
 
-    /// So many more bytes are done. Any thread may say it.
+    /// Adds bytes; callable from any thread.
     pub fn more(&self, bytes: u64) {
         self.0.inc(bytes);
     }
 
-    /// So many bytes are done of all. Any thread may say it.
+    /// Sets position and total; callable from any thread.
     pub fn at(&self, done: u64, all: u64) {
         self.0.set_length(all);
         self.0.set_position(done);

@@ -1,5 +1,5 @@
-//! The console: what a person sees of a run, on stderr: one calm line for each stage, live bars on
-//! a terminal, and at the end the scores, what was made, and where it lies. Data never comes here.
+//! Console output for a run, on stderr: a line per stage, live bars on a terminal, and a final
+//! summary with scores and locations. Data never goes here.
 
 mod bars;
 mod keys;
@@ -23,19 +23,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 use voxflow_stages::Message;
 
-/// Amount of console output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
-    /// Nothing but errors, and the warnings of what is made, grouped.
+    /// Errors, and warnings from stages being made, merged per stage.
     Quiet,
-    /// A line for each stage, warnings, and the end.
+    /// Also a line per stage, all warnings, and the summary.
     Normal,
-    /// Also what stages say, item by item.
+    /// Also stage messages, item by item.
     Verbose,
 }
 
 impl Verbosity {
-    /// As the flags say.
     pub fn of(globals: &Globals) -> Verbosity {
         match (globals.quiet, globals.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -45,7 +43,7 @@ impl Verbosity {
     }
 }
 
-/// Renders the events of a run for people.
+/// Renders a run's events.
 pub struct Console {
     screen: Screen,
     style: Style,
@@ -53,20 +51,19 @@ pub struct Console {
     bars: Bars,
     gathering: Gathering,
     outcomes: BTreeMap<&'static str, u64>,
-    /// The warnings of the stages in hand, where they are told at their end.
+    /// Pending warnings per running stage, printed at its end.
     warned: BTreeMap<String, Vec<String>>,
     folder: PathBuf,
     columns: (usize, usize),
 }
 
 impl Console {
-    /// For stderr, as it is: a terminal or not, with colours or not.
+    /// Console on stderr, adapting to terminal and colour support.
     pub fn stderr(verbosity: Verbosity) -> Console {
         let (screen, style) = Screen::stderr(verbosity > Verbosity::Quiet);
         Console::new(screen, style, verbosity)
     }
 
-    /// For any screen.
     pub fn new(screen: Screen, style: Style, verbosity: Verbosity) -> Console {
         Console {
             bars: Bars::new(&screen),

@@ -1,18 +1,17 @@
-//! A screen: where lines for people go, and whether they may have colours and move.
+//! Output for console lines, with or without colours and moving bars.
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use std::io::{IsTerminal, Write};
 
-/// Target of console lines.
 pub enum Screen {
-    /// Lines one after another: a file, a pipe, a test.
+    /// Plain lines: a file, pipe or test.
     Plain(Box<dyn Write + Send>),
-    /// A terminal on which bars move below the lines.
+    /// A terminal with bars below the lines.
     Live(MultiProgress),
 }
 
 impl Screen {
-    /// Stderr with the style that fits it. Bars only where `live` allows and it is a terminal.
+    /// Stderr with a suitable style; bars require `live` and a terminal.
     pub fn stderr(live: bool) -> (Screen, Style) {
         let terminal = std::io::stderr().is_terminal();
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -25,7 +24,7 @@ impl Screen {
         (screen, style)
     }
 
-    /// Writes a line (or several). A screen that went away must not end a run of hours.
+    /// Writes lines. A vanished terminal is ignored: it must not end a long run.
     pub fn line(&mut self, line: &str) {
         let _gone = match self {
             Screen::Plain(out) => writeln!(out, "{line}"),
@@ -34,7 +33,7 @@ impl Screen {
         };
     }
 
-    /// The columns there are; none where lines may be of any length.
+    /// Terminal width; `None` if lines may have any length.
     pub fn width(&self) -> Option<u16> {
         match self {
             Screen::Plain(_) => None,
@@ -43,24 +42,22 @@ impl Screen {
     }
 }
 
-/// The width of the terminal behind stdout or stderr, if there is one.
+/// Width of the terminal behind stdout or stderr, if any.
 pub fn terminal_width() -> Option<u16> {
     comfy_table::Table::new().width().filter(|width| *width >= 20)
 }
 
-/// Colours, or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
     colour: bool,
 }
 
 impl Style {
-    /// Without colours.
     pub fn plain() -> Style {
         Style { colour: false }
     }
 
-    /// Colours on a terminal, unless `NO_COLOR` is set (no-color.org); anywhere with
+    /// Colours on terminals unless `NO_COLOR` is set (no-color.org), or anywhere with
     /// `CLICOLOR_FORCE`.
     pub fn chosen(terminal: bool, variable: impl Fn(&str) -> Option<String>) -> Style {
         let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
@@ -73,27 +70,26 @@ impl Style {
         if self.colour { format!("\u{1b}[{code}m{words}\u{1b}[0m") } else { words.to_string() }
     }
 
-    /// Something that went well.
+    /// Success.
     pub fn green(self, words: &str) -> String {
         self.paint("32", words)
     }
 
-    /// Something that went wrong.
+    /// Failure.
     pub fn red(self, words: &str) -> String {
         self.paint("31", words)
     }
 
-    /// Something to look at.
+    /// Warning.
     pub fn yellow(self, words: &str) -> String {
         self.paint("33", words)
     }
 
-    /// Something of less weight.
+    /// Secondary text.
     pub fn dim(self, words: &str) -> String {
         self.paint("2", words)
     }
 
-    /// A name.
     pub fn bold(self, words: &str) -> String {
         self.paint("1", words)
     }

@@ -1,5 +1,5 @@
-//! The lines of one run of a sweep, each with the run's number and what it varies. Several runs go
-//! on at once, so nothing moves, and what is only reused is not told.
+//! Console lines for a run in a sweep, prefixed with its number and values. Several runs share the
+//! terminal: no bars, and reused stages are omitted.
 
 use super::bars::Bars;
 use super::{Screen, Style, Verbosity};
@@ -13,7 +13,7 @@ use crate::{humanize, printable, warnings};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::Message;
 
-/// Renders the events of one run of a sweep for people.
+/// Renders events from a run in a sweep.
 pub struct VariantLines {
     label: String,
     screen: Screen,
@@ -22,20 +22,19 @@ pub struct VariantLines {
     bars: Bars,
     gathering: Gathering,
     outcomes: BTreeMap<&'static str, u64>,
-    /// The warnings of the stages in hand, where they are told at their end.
+    /// Pending warnings per running stage, printed at its end.
     warned: BTreeMap<String, Vec<String>>,
-    /// The stages that are being made.
+    /// Stages being made.
     in_hand: BTreeSet<String>,
 }
 
 impl VariantLines {
-    /// On stderr. `place` is the run's number and how many there are.
+    /// On stderr; `place` is (number, count).
     pub fn stderr(place: (usize, usize), sweep: &Sweep, verbosity: Verbosity) -> VariantLines {
         let (screen, style) = Screen::stderr(false);
         VariantLines::new(screen, style, place, sweep, verbosity)
     }
 
-    /// On any screen.
     pub fn new(
         screen: Screen,
         style: Style,

@@ -31,15 +31,15 @@ const SPINS: &str = "100000";
 
 /// Worker binary: `VOXFLOW_WORKER`, or `voxflow-worker` beside this binary.
 pub fn program() -> PathBuf {
-    let beside = || {
-        let me = std::env::current_exe().unwrap_or_default();
-        me.parent()
-            .map(|folder| folder.join("voxflow-worker"))
-            .unwrap_or_else(|| "voxflow-worker".into())
-    };
-    std::env::var_os("VOXFLOW_WORKER")
-        .filter(|path: &OsString| !path.is_empty())
-        .map_or_else(beside, PathBuf::from)
+    let given = std::env::var_os("VOXFLOW_WORKER").filter(|path: &OsString| !path.is_empty());
+    given.map_or_else(program_beside, PathBuf::from)
+}
+
+fn program_beside() -> PathBuf {
+    let me = std::env::current_exe().unwrap_or_default();
+    me.parent()
+        .map(|folder| folder.join("voxflow-worker"))
+        .unwrap_or_else(|| "voxflow-worker".into())
 }
 
 /// Error if the worker binary is missing.
@@ -47,7 +47,8 @@ pub fn trouble() -> Option<String> {
     let program = program();
     (!program.is_file()).then(|| {
         format!(
-            "'{}' is not there, and training needs it; run 'make setup' and 'cargo build', or set VOXFLOW_WORKER",
+            "'{}' is not there, and training needs it; run 'make setup' and 'cargo build', or set \
+             VOXFLOW_WORKER",
             program.display()
         )
     })
@@ -184,8 +185,8 @@ fn is_out_of_memory(log: &Path) -> bool {
 
 /// Error for a worker that exited without a result.
 fn ending(status: ExitStatus, last_words: &VecDeque<String>, log: &Path) -> String {
-    const REMEDY: &str = "lower 'patch', 'patches_per_volume' or 'volumes_per_step' of a training, 'roi' or 'batch' \
-                          of an inference";
+    const REMEDY: &str = "lower 'patch', 'patches_per_volume' or 'volumes_per_step' of a training, \
+                          'roi' or 'batch' of an inference";
     let how = match (status.signal(), status.code()) {
         (Some(9), _) => format!("was killed (SIGKILL); most likely memory ran out: {REMEDY}"),
         (Some(libc::SIGABRT), _) if is_out_of_memory(log) => {

@@ -37,8 +37,9 @@ impl Local {
             );
             host.tell(Message::Warning { words });
         }
-        let waiting = |words: &str| host.tell(Message::Waiting { words: words.into() });
-        let lease = self.gpus.lease(count, &|| stop.is_asked(), &waiting)?;
+        let lease = self.gpus.lease(count, &|| stop.is_asked(), &|words| {
+            host.tell(Message::Waiting { words: words.into() })
+        })?;
         let lease = lease.ok_or(Error::Stopped)?;
         let mut task = order.task.clone();
         task.ranks = count;

@@ -1,11 +1,12 @@
 //! A child process leading its own process group.
 
+use crate::lock::lock;
 use crate::machine::Usage;
 use crate::stop::Stoppable;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Poll interval for the child's exit after its output ends.
@@ -63,7 +64,7 @@ impl ChildGroup {
     }
 
     fn leader(&self) -> MutexGuard<'_, Option<Pid>> {
-        self.leader.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.leader)
     }
 }
 

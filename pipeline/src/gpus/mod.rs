@@ -10,10 +10,11 @@ mod visible;
 
 pub use card::Gpu;
 
+use crate::lock::lock;
 use crate::machine;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use voxflow_cache::{ByteLock, Digest, disk};
 
@@ -141,7 +142,7 @@ impl Gpus {
     }
 
     fn taken(&self) -> MutexGuard<'_, Vec<bool>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.taken)
     }
 }
 
@@ -174,12 +175,12 @@ fn offset(id: &str) -> u64 {
 
 /// Machine-wide lock file for all users; in memory if possible, to vanish on reboot.
 fn lock_file() -> PathBuf {
-    let usual = || {
-        let folder = Path::new("/dev/shm");
-        let folder = if folder.is_dir() { folder } else { Path::new("/tmp") };
-        folder.join("voxflow-gpus.lock")
-    };
-    std::env::var_os(LOCKS).map_or_else(usual, PathBuf::from)
+    if let Some(file) = std::env::var_os(LOCKS) {
+        return file.into();
+    }
+    let folder = Path::new("/dev/shm");
+    let folder = if folder.is_dir() { folder } else { Path::new("/tmp") };
+    folder.join("voxflow-gpus.lock")
 }
 
 #[cfg(test)]

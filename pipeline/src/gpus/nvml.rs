@@ -18,8 +18,9 @@ pub(super) fn cards() -> Vec<Card> {
         }
     };
     let count = nvml.device_count().unwrap_or(0);
-    let read = |index| card(&nvml, index).inspect_err(|error| left_out(index, error)).ok();
-    (0..count).filter_map(read).collect()
+    (0..count)
+        .filter_map(|index| card(&nvml, index).inspect_err(|error| left_out(index, error)).ok())
+        .collect()
 }
 
 fn left_out(index: u32, error: &NvmlError) {
@@ -36,8 +37,11 @@ fn card(nvml: &Nvml, index: u32) -> Result<Card, NvmlError> {
 /// MIG instances on a card; indices may have gaps.
 fn instances(device: &Device) -> Vec<Gpu> {
     let most = device.mig_device_count().unwrap_or(0);
-    let read = |index| device.mig_device_by_index(index).and_then(|instance| gpu(&instance)).ok();
-    (0..most).filter_map(read).collect()
+    (0..most)
+        .filter_map(|index| {
+            device.mig_device_by_index(index).and_then(|instance| gpu(&instance)).ok()
+        })
+        .collect()
 }
 
 fn gpu(device: &Device) -> Result<Gpu, NvmlError> {

@@ -1,29 +1,29 @@
-//! The beat of a node's process: its messages are made safe every two seconds, and it sees whether
-//! a later process has taken the stage up.
+//! Heartbeat on a node: syncs messages every two seconds and checks for a later process owning the
+//! stage.
 
 use crate::executor::remote::attempt::{Attempt, Start};
+use crate::lock::lock;
 use crate::stop::Stop;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use voxflow_cache::disk::FileWriter;
 use voxflow_stages::Result;
 
-/// Interval of the beat.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// Beats between two looks at the owner.
+/// Heartbeats between ownership checks.
 const LOOK: u32 = 15;
 
-/// The thread that beats; ends when this is dropped.
+/// Heartbeat thread; stops on drop.
 pub(super) struct Beat {
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Beat {
-    /// Takes the stage for this start and begins to beat.
+    /// Takes ownership of the stage and starts the heartbeat.
     pub(super) fn begin(said: Arc<Mutex<FileWriter>>, start: &Start, stop: &Stop) -> Result<Beat> {
         Attempt::take_stage(start)?;
         let (end, ended) = channel();
@@ -32,7 +32,7 @@ impl Beat {
             let mut beats = 0;
             while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 beats += 1;
-                let mut file = said.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut file = lock(&said);
                 // An empty line is no message; it moves the file's time.
                 file.write_bytes(b"\n").and_then(|()| file.sync()).ok();
                 drop(file);
@@ -54,7 +54,7 @@ impl Drop for Beat {
     }
 }
 
-/// True if another start is the stage's owner now.
+/// True if another start owns the stage.
 pub(super) fn is_fenced(start: &Start) -> bool {
     let file: PathBuf = Attempt::owner_file(start);
     std::fs::read_to_string(file).is_ok_and(|owner| owner.trim() != start.name())

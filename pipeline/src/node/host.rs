@@ -1,5 +1,5 @@
-//! The host of a stage on a node: messages go to a file, items are looked up in the store and in
-//! earlier starts, or made in the attempt's folder.
+//! Host for a stage on a node: messages go to a file; items come from the store or earlier starts,
+//! or are made in the attempt folder.
 
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
 use crate::executor::remote::files::Closed;
@@ -17,23 +17,21 @@ use voxflow_cache::disk::FileWriter;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, SettledFile, Store, disk, settle};
 use voxflow_stages::{Error, Host, Kind, Message, Result, Trouble};
 
-/// The host.
 pub(super) struct NodeHost<'a> {
     assignment: &'a Assignment,
     kind: &'static Kind,
     start: &'a Start,
-    /// Folders of the items of starts before this one, by their fingerprints.
+    /// Item folders from earlier starts, by fingerprint.
     earlier: BTreeMap<String, Vec<PathBuf>>,
     store: &'a Store,
     stop: &'a Stop,
     said: Arc<Mutex<FileWriter>>,
     adopted: Mutex<BTreeMap<String, Blob>>,
-    /// Files of items that are not in the store.
+    /// Item files outside the store.
     paths: Mutex<BTreeMap<Digest, PathBuf>>,
 }
 
 impl<'a> NodeHost<'a> {
-    /// For a start.
     pub(super) fn new(
         assignment: &'a Assignment,
         own: &Attempt,
@@ -60,24 +58,23 @@ impl<'a> NodeHost<'a> {
         Ok(NodeHost { assignment, kind, start, earlier, store, stop, said, adopted, paths })
     }
 
-    /// The file of messages.
     pub(super) fn said(&self) -> Arc<Mutex<FileWriter>> {
         Arc::clone(&self.said)
     }
 
-    /// The blobs that the stage adopted.
+    /// Takes the blobs adopted so far.
     pub(super) fn take_adopted(&self) -> BTreeMap<String, Blob> {
         std::mem::take(&mut *lock(&self.adopted))
     }
 
-    /// Makes the messages safe. Returns their bytes.
+    /// Syncs the messages; returns their length in bytes.
     pub(super) fn close(&self) -> Result<u64> {
         let (file, path) = (lock(&self.said), self.start.said());
         file.sync()?;
         Ok(file.file().metadata().map_err(Error::io("read", &path))?.len())
     }
 
-    /// The item of an earlier start.
+    /// The item from an earlier start, unless its user files changed since.
     fn in_earlier(&self, recipe: &Recipe) -> Option<(PathBuf, ItemMade)> {
         let folders = self.earlier.get(&recipe.fingerprint().to_hex())?;
         let items = folders.iter().filter_map(|folder| attempt::item_in(folder));
@@ -111,8 +108,7 @@ impl<'a> NodeHost<'a> {
         self.artifact_of(&files, &item)
     }
 
-    /// Makes the files of an item. It is made again where a file that it reads was written
-    /// meanwhile, a few times.
+    /// Makes an item's files; repeated a few times if its input files are rewritten meanwhile.
     fn make_of_still_files(
         &self,
         recipe: &Recipe,
@@ -138,7 +134,7 @@ impl<'a> NodeHost<'a> {
         }
     }
 
-    /// The person's own files that an item of this recipe reads.
+    /// User files read by an item with this recipe.
     fn own_files(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
         let digests: BTreeSet<&Digest> = recipe.inputs.values().collect();
         let inputs = self.assignment.task.inputs.values().flatten();
@@ -147,7 +143,7 @@ impl<'a> NodeHost<'a> {
         read.filter_map(|blob| Some(blob.reference.as_ref()?.path.clone())).collect()
     }
 
-    /// The artifact of an item outside the store; its files are known by their digests from now on.
+    /// Artifact for an item outside the store; registers its files by digest.
     fn artifact_of(&self, folder: &Path, item: &ItemMade) -> Result<Artifact> {
         let mut artifact = Artifact::default();
         let mut paths = lock(&self.paths);

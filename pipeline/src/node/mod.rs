@@ -1,6 +1,6 @@
-//! The node's side of a remote stage: `voxflow task ATTEMPT` makes the stage of an attempt folder
-//! and leaves a verdict. It reads the store and never writes into it: what is made is settled in
-//! the attempt's folder and published by the orchestrator.
+//! The node's side of remote stages: `voxflow task ATTEMPT` makes a stage and leaves a verdict.
+//! Reads the store but never writes to it: files are settled in the attempt folder and published by
+//! the orchestrator.
 
 mod beat;
 mod host;
@@ -25,29 +25,28 @@ use voxflow_cache::{Store, settle};
 use voxflow_stages::protocol::{Build, REMEDY};
 use voxflow_stages::{Error, Kind, Reply, Result, Task};
 
-/// Interval at which an input that is not yet seen is looked for.
+/// Poll interval for inputs that are not yet visible.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The job around this process, as its environment tells it.
+/// The surrounding cluster job, from environment variables.
 #[derive(Clone, Debug, Default)]
 pub struct JobAround {
-    /// Its id.
     pub id: Option<String>,
-    /// Times that the cluster has started it before.
+    /// Number of previous starts.
     pub restarts: u32,
 }
 
 impl JobAround {
-    /// Reads the variables of Slurm.
+    /// Reads Slurm's variables.
     pub fn of_environment() -> JobAround {
-        let var = |name: &str| std::env::var(name).ok();
-        let array = var("SLURM_ARRAY_JOB_ID").zip(var("SLURM_ARRAY_TASK_ID"));
-        let id = array.map(|(job, task)| format!("{job}_{task}")).or_else(|| var("SLURM_JOB_ID"));
-        let restarts = var("SLURM_RESTART_COUNT").and_then(|count| count.parse().ok());
+        let array = variable("SLURM_ARRAY_JOB_ID").zip(variable("SLURM_ARRAY_TASK_ID"));
+        let id =
+            array.map(|(job, task)| format!("{job}_{task}")).or_else(|| variable("SLURM_JOB_ID"));
+        let restarts = variable("SLURM_RESTART_COUNT").and_then(|count| count.parse().ok());
         JobAround { id, restarts: restarts.unwrap_or(0) }
     }
 
-    /// Asks the cluster to start the job again. The last act of a process: the cluster ends it.
+    /// Requeues the job. Must be the last action: the cluster kills the process.
     fn requeue(&self) {
         let Some(id) = &self.id else { return };
         let asked = std::process::Command::new("scontrol").args(["requeue", id]).status();
@@ -57,8 +56,11 @@ impl JobAround {
     }
 }
 
-/// Makes the stage of an attempt. The exit code says only whether there is a verdict: 0, or 3 where
-/// none could be written.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Makes an attempt's stage. Exit code 0 if a verdict was written, even a failure; 3 otherwise.
 pub fn run(folder: &Path) -> crate::error::Result<Exit> {
     if folder.join(probe::QUESTION).exists() {
         return Ok(probe::answer(folder).map(|()| Exit::Done)?);
@@ -81,7 +83,7 @@ pub fn run(folder: &Path) -> crate::error::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// One process on one attempt.
+/// A process working on an attempt.
 struct NodeProcess<'a> {
     attempt: &'a Attempt,
     assignment: &'a Assignment,
@@ -115,17 +117,16 @@ impl NodeProcess<'_> {
         referenced.chain(local.into_values()).collect()
     }
 
-    /// Makes the stage; an error comes with the bytes that were said.
+    /// Makes the stage; errors include the length of written messages.
     fn work(&self) -> std::result::Result<(End, u64, Usage), (Error, u64)> {
-        let unsaid = |error: Error| (error, 0);
-        self.check_build().map_err(unsaid)?;
+        self.check_build().map_err(|error| (error, 0))?;
         let store = Store::read_only(&self.assignment.store).map_err(|error| (error.into(), 0))?;
         let host = NodeHost::new(self.assignment, self.attempt, self.start, &store, self.stop)
-            .map_err(unsaid)?;
-        let beat = Beat::begin(host.said(), self.start, self.stop).map_err(unsaid)?;
+            .map_err(|error| (error, 0))?;
+        let beat = Beat::begin(host.said(), self.start, self.stop).map_err(|error| (error, 0))?;
         let made = self.make_with(&host);
         drop(beat);
-        let said = host.close().map_err(unsaid)?;
+        let said = host.close().map_err(|error| (error, 0))?;
         made.map(|(end, usage)| (end, said, usage)).map_err(|error| (error, said))
     }
 
@@ -169,8 +170,8 @@ impl NodeProcess<'_> {
         Task { draft: self.start.files(), ..self.assignment.task.clone() }
     }
 
-    /// Waits until each input is seen with its size: files that another machine has just written
-    /// may come late.
+    /// Waits until all inputs are visible with their full size: files written by other machines may
+    /// appear late.
     fn wait_for_inputs(&self) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(self.assignment.patience);
         let inputs = self.assignment.task.inputs.values().flatten();
@@ -213,7 +214,7 @@ impl NodeProcess<'_> {
         beat::is_fenced(self.start)
     }
 
-    /// Names and times of the files of unfinished work and of items.
+    /// Names and times of unfinished files and items, for detecting progress.
     fn unfinished_state(&self) -> UnfinishedState {
         let mut state = UnfinishedState::new();
         for folder in [&self.assignment.task.unfinished, &self.start.items()] {

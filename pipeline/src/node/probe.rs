@@ -1,4 +1,4 @@
-//! A look around on a node: what `voxflow site check --try` asks a small job for.
+//! Node probe for `voxflow site check --try`.
 
 use crate::executor::child;
 use crate::executor::remote::files::Closed;
@@ -12,48 +12,46 @@ use voxflow_cache::{ByteLock, disk};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Result};
 
-/// The file whose presence makes an attempt's folder a probe's.
+/// File marking an attempt folder as a probe.
 pub const QUESTION: &str = "probe.json";
-/// A file of which the asking program has locked a byte.
+/// File in which the asking program holds a lock.
 pub const LOCK: &str = "lock";
 const ANSWER: &str = "probed.json";
 
-/// The program that asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Question {
-    /// Its build.
+    /// Build of the asking program.
     pub sender: Build,
 }
 
-/// What a node has.
+/// A node's equipment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeFacts {
-    /// The machine.
     pub host: String,
-    /// The trouble with the program's build, if any.
+    /// Build mismatch, if any.
     pub build: Option<String>,
-    /// The version of libtorch that the worker has.
+    /// The worker's libtorch version.
     pub libtorch: Option<String>,
-    /// The trouble with the worker, if any.
+    /// Trouble with the worker, if any.
     pub worker: Option<String>,
-    /// Models of the graphics cards.
+    /// Graphics card models.
     pub gpus: Vec<String>,
-    /// Seconds that the node's clock is ahead of the file system's.
+    /// Seconds the node's clock is ahead of the file system's.
     pub clock_ahead: f64,
-    /// True if a lock of the asking program is seen.
+    /// True if the asking program's lock is visible.
     pub sees_locks: bool,
-    /// Processor cores that the job may use.
+    /// CPU cores available to the job.
     pub cores: usize,
 }
 
 impl NodeFacts {
-    /// The answer in a folder, once it is there.
+    /// The answer in a folder, if present.
     pub fn read(folder: &Path) -> Option<NodeFacts> {
         Closed::read(&folder.join(ANSWER))
     }
 }
 
-/// Looks around and leaves an answer in the folder.
+/// Examines the node and writes the answer.
 pub(super) fn answer(folder: &Path) -> Result<()> {
     let path = folder.join(QUESTION);
     let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
@@ -76,7 +74,7 @@ pub(super) fn answer(folder: &Path) -> Result<()> {
     Closed::write(&folder.join(ANSWER), &probed)
 }
 
-/// The version of libtorch, or the trouble with the worker.
+/// libtorch version, or trouble with the worker.
 fn libtorch() -> std::result::Result<String, String> {
     if let Some(trouble) = child::trouble() {
         return Err(trouble);

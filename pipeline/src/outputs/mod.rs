@@ -20,6 +20,7 @@ use crate::runs::StoredRun;
 use aside::{clear_folder, mend_link, said};
 use link::OUTPUTS;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -114,12 +115,11 @@ fn verify_run(trees: &Trees, run: &Path, made: &[(&str, &Artifact)]) -> Result<V
 pub fn prune(home: &Home) -> Result<()> {
     let trees = home.root().join(OUTPUTS);
     let mut wanted = BTreeSet::new();
-    let end = |link: &Path| fs::read_link(link).ok()?.file_name().map(ToOwned::to_owned);
     for run in home.all_runs()? {
         let outputs = run.file(OUTPUTS);
-        wanted.extend(end(&outputs));
+        wanted.extend(target_name(&outputs));
         let links = fs::read_dir(&outputs).into_iter().flatten().flatten();
-        wanted.extend(links.filter_map(|link| end(&link.path())));
+        wanted.extend(links.filter_map(|link| target_name(&link.path())));
     }
     for tree in fs::read_dir(&trees).into_iter().flatten().flatten() {
         if !wanted.contains(&tree.file_name()) && !is_young(&tree.path()) {
@@ -127,6 +127,10 @@ pub fn prune(home: &Home) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn target_name(link: &Path) -> Option<OsString> {
+    fs::read_link(link).ok()?.file_name().map(ToOwned::to_owned)
 }
 
 fn is_young(path: &Path) -> bool {

@@ -76,10 +76,12 @@ impl Trees {
 
     /// Links in the folder for all stages.
     pub fn links_to_all(&self, stages: &[(&str, &Artifact)]) -> Links {
-        let link = |(stage, artifact): &(&str, &Artifact)| {
-            (PathBuf::from(stage), Path::new("..").join(self.name_of(artifact)))
-        };
-        stages.iter().map(link).collect()
+        stages
+            .iter()
+            .map(|(stage, artifact)| {
+                (PathBuf::from(stage), Path::new("..").join(self.name_of(artifact)))
+            })
+            .collect()
     }
 
     /// Creates the tree, or checks and repairs an existing one; returns the repairs.

@@ -35,8 +35,8 @@ stages:
 - Text may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
 - Relative paths are relative to the current folder.
 - `--set STAGE.KEY=VALUE` on the command line replaces a parameter; the value is YAML.
-- A parameter that says only *where* something lies, or how much is allowed (marked below), is not part of
-  the fingerprint: what lies there is.
+- A parameter that says only *where* something lies, or how much is allowed (marked below), is not
+  part of the fingerprint: what lies there is.
 - An editor that knows JSON schemas can check a workflow while it is written:
   `voxflow kinds --format schema > workflow.schema.json`.
 

@@ -20,21 +20,6 @@ pub fn json(kinds: &[&Kind]) -> Value {
 }
 
 fn one(kind: &Kind) -> Value {
-    let read = |read: &Read| {
-        json!({
-            "role": read.role, "type": read.artifact.name(), "count": count(read.count),
-            "parts": read.parts, "meaning": read.doc,
-        })
-    };
-    let parameter = |parameter: &Parameter| {
-        let choice = |choice: &Choice| json!({"value": choice.value, "meaning": choice.doc});
-        json!({
-            "key": parameter.path, "type": parameter.type_words, "required": parameter.required,
-            "default": parameter.default, "meaning": parameter.doc,
-            "locator": kind.locators.contains(&parameter.path.as_str()),
-            "choices": parameter.choices.iter().map(choice).collect::<Vec<_>>(),
-        })
-    };
     json!({
         "name": kind.name,
         "version": kind.version,
@@ -43,9 +28,32 @@ fn one(kind: &Kind) -> Value {
         "runs_in": runs_in(kind),
         "pool": pool(kind.pool),
         "reads": kind.reads.iter().map(read).collect::<Vec<_>>(),
-        "parameters": Parameter::all(kind).iter().map(parameter).collect::<Vec<_>>(),
+        "parameters": Parameter::all(kind)
+            .iter()
+            .map(|of_kind| parameter(kind, of_kind))
+            .collect::<Vec<_>>(),
         "schema": kind.schema(),
     })
+}
+
+fn read(read: &Read) -> Value {
+    json!({
+        "role": read.role, "type": read.artifact.name(), "count": count(read.count),
+        "parts": read.parts, "meaning": read.doc,
+    })
+}
+
+fn parameter(kind: &Kind, parameter: &Parameter) -> Value {
+    json!({
+        "key": parameter.path, "type": parameter.type_words, "required": parameter.required,
+        "default": parameter.default, "meaning": parameter.doc,
+        "locator": kind.locators.contains(&parameter.path.as_str()),
+        "choices": parameter.choices.iter().map(choice).collect::<Vec<_>>(),
+    })
+}
+
+fn choice(choice: &Choice) -> Value {
+    json!({"value": choice.value, "meaning": choice.doc})
 }
 
 /// A kind's purpose: the doc comment on its parameter type.

@@ -6,17 +6,26 @@ use serde_json::{Value, json};
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Count;
 
+const FOLDS: &str = "Cross-validation: each variant is validated on every fold of the split.";
+const SWEEP: &str = "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.";
+
 pub fn schema(kinds: &[&Kind]) -> Value {
-    let uses = |kind: &&Kind| json!({"const": kind.name, "description": meaning(kind)});
     let stage = json!({
         "type": "object",
         "required": ["uses"],
         "additionalProperties": false,
         "properties": {
-            "uses": {"description": "The kind of the stage.", "oneOf": kinds.iter().map(uses).collect::<Vec<_>>()},
-            "needs": {"description": "The stages whose artifacts it reads.", "anyOf": [one_or_more(), {
-                "type": "object", "additionalProperties": one_or_more(),
-            }]},
+            "uses": {
+                "description": "The kind of the stage.",
+                "oneOf": kinds.iter().map(uses).collect::<Vec<_>>(),
+            },
+            "needs": {
+                "description": "The stages whose artifacts it reads.",
+                "anyOf": [
+                    one_or_more(),
+                    {"type": "object", "additionalProperties": one_or_more()},
+                ],
+            },
             "with": {"type": ["object", "null"], "description": "The parameters of the kind."},
             "resources": resources(),
         },
@@ -29,7 +38,10 @@ pub fn schema(kinds: &[&Kind]) -> Value {
         "required": ["name", "stages"],
         "additionalProperties": false,
         "properties": {
-            "name": {"type": "string", "description": "The name of the workflow, part of the names of its runs."},
+            "name": {
+                "type": "string",
+                "description": "The name of the workflow, part of the names of its runs.",
+            },
             "seed": {
                 "type": "integer", "minimum": 0, "default": 0,
                 "description": "The default of every stage's own `seed`, `split` excepted.",
@@ -39,15 +51,24 @@ pub fn schema(kinds: &[&Kind]) -> Value {
             "sweep": {
                 "type": "object", "additionalProperties": {"type": "array", "minItems": 1},
                 "properties": {
-                    "folds": {"type": "integer", "minimum": 2,
-                        "description": "Cross-validation: each variant is validated on every fold of the split."},
-                    "seeds": {"type": "array", "minItems": 1, "items": {"type": "integer", "minimum": 0},
-                        "description": "Each variant is trained once with every seed."},
+                    "folds": {
+                        "type": "integer", "minimum": 2,
+                        "description": FOLDS,
+                    },
+                    "seeds": {
+                        "type": "array", "minItems": 1,
+                        "items": {"type": "integer", "minimum": 0},
+                        "description": "Each variant is trained once with every seed.",
+                    },
                 },
-                "description": "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.",
+                "description": SWEEP,
             },
         },
     })
+}
+
+fn uses(kind: &&Kind) -> Value {
+    json!({"const": kind.name, "description": meaning(kind)})
 }
 
 fn resources() -> Value {
@@ -83,7 +104,10 @@ fn parameters(kind: &Kind) -> Value {
     if !required.is_empty() {
         then["required"] = json!(required);
     }
-    json!({"if": {"properties": {"uses": {"const": kind.name}}, "required": ["uses"]}, "then": then})
+    json!({
+        "if": {"properties": {"uses": {"const": kind.name}}, "required": ["uses"]},
+        "then": then,
+    })
 }
 
 #[cfg(test)]

@@ -41,21 +41,23 @@ pub fn card(subject: &RunSubject) -> Option<(String, Vec<(String, String)>)> {
         ("Licence of the data", licence(subject)),
         ("References", references(subject)),
     ];
+    Some((text(subject, &sections), pictures))
+}
+
+/// The card's text; empty sections are left out.
+fn text(subject: &RunSubject, sections: &[(&str, String)]) -> String {
     let body: Vec<String> = sections
         .iter()
         .filter(|(_, text)| !text.is_empty())
         .map(|(title, text)| format!("## {title}\n\n{}\n", text.trim_end()))
         .collect();
     let run = &subject.past.record;
-    Some((
-        format!(
-            "# {}: model card\n\nWritten by voxflow from run `{}`.\n\n{}",
-            plain(&run.workflow),
-            run.run,
-            body.join("\n")
-        ),
-        pictures,
-    ))
+    format!(
+        "# {}: model card\n\nWritten by voxflow from run `{}`.\n\n{}",
+        plain(&run.workflow),
+        run.run,
+        body.join("\n")
+    )
 }
 
 fn overview(subject: &RunSubject, stage: &StageRecord, model: Option<&ModelCard>) -> String {
@@ -90,29 +92,40 @@ fn plain_list(names: &[String]) -> String {
 
 /// Stage warnings; empty without any.
 fn warnings(subject: &RunSubject) -> String {
-    let line = |(stage, words): (&str, &str)| format!("- `{stage}`: {}\n", plain(words));
-    subject.past.record.warnings().map(line).collect()
+    subject
+        .past
+        .record
+        .warnings()
+        .map(|(stage, words)| format!("- `{stage}`: {}\n", plain(words)))
+        .collect()
 }
 
 /// Stages in order with their inputs.
 fn flow(subject: &RunSubject) -> String {
-    let line = |stage: &StageRecord| {
-        let needs: Vec<String> =
-            stage.needs.values().flatten().map(|need| format!("`{need}`")).collect();
-        let reads =
-            if needs.is_empty() { String::new() } else { format!(", reads {}", needs.join(", ")) };
-        format!("- `{}`: {}{reads}\n", stage.stage, stage.kind)
-    };
-    subject.past.record.stages.iter().map(line).collect()
+    subject
+        .past
+        .record
+        .stages
+        .iter()
+        .map(|stage| {
+            let needs: Vec<String> =
+                stage.needs.values().flatten().map(|need| format!("`{need}`")).collect();
+            let reads = if needs.is_empty() {
+                String::new()
+            } else {
+                format!(", reads {}", needs.join(", "))
+            };
+            format!("- `{}`: {}{reads}\n", stage.stage, stage.kind)
+        })
+        .collect()
 }
 
 fn algorithm(stage: &StageRecord) -> String {
-    let text = |value: &Value| reference::flow(value);
     format!(
         "MONAI's `UNet` as libtorch operations.\n\n{}\nLoss: {}. Optimizer: {}.",
         listed(&stage.params["network"], &[]),
-        text(&stage.params["loss"]["name"]),
-        text(&stage.params["optimizer"]["name"]),
+        reference::flow(&stage.params["loss"]["name"]),
+        reference::flow(&stage.params["optimizer"]["name"]),
     )
 }
 
@@ -169,15 +182,20 @@ fn output(model: Option<&ModelCard>) -> String {
 fn performance(subject: &RunSubject, pictures: &[(String, String)]) -> String {
     let sheet = tables::scores(&subject.tables.metrics);
     let scores = if sheet.rows.is_empty() { format!("{MISSING}\n") } else { sheet.markdown() };
-    let shown = |(name, _): &(String, String)| {
-        let what = if name.starts_with("loss") {
-            "Training loss by iteration"
-        } else {
-            "Validation mean Dice by epoch"
-        };
-        format!("\n![{what}](card/{name})\n")
-    };
-    format!("{scores}{}", pictures.iter().map(shown).collect::<String>())
+    format!(
+        "{scores}{}",
+        pictures
+            .iter()
+            .map(|(name, _)| {
+                let what = if name.starts_with("loss") {
+                    "Training loss by iteration"
+                } else {
+                    "Validation mean Dice by epoch"
+                };
+                format!("\n![{what}](card/{name})\n")
+            })
+            .collect::<String>()
+    )
 }
 
 fn licence(subject: &RunSubject) -> String {
@@ -191,8 +209,10 @@ fn references(subject: &RunSubject) -> String {
         .and_then(|listing| listing.reference)
         .map(|from| format!("- The data: {}\n", plain(&from)));
     format!(
-        "{}- Kerfoot et al., Left-Ventricle Quantification Using Residual U-Net, STACOM 2018 (the network)\n\
-         - Ginsburg et al., Stochastic Gradient Methods with Layer-wise Adaptive Moments, 2019 (Novograd)\n",
+        "{}- Kerfoot et al., Left-Ventricle Quantification Using Residual U-Net, STACOM 2018 \
+         (the network)\n\
+         - Ginsburg et al., Stochastic Gradient Methods with Layer-wise Adaptive Moments, 2019 \
+         (Novograd)\n",
         data.unwrap_or_default()
     )
 }

@@ -34,8 +34,6 @@ pub struct Series {
 
 /// Training curves: loss, validation Dice, learning rate.
 pub fn curves(subjects: &[RunSubject]) -> Vec<Chart> {
-    let step = |row: &voxflow_stages::Metric| row.step.map(|step| step as f64);
-    let epoch = |row: &voxflow_stages::Metric| row.epoch.map(f64::from);
     let charts = [
         curve(
             subjects,
@@ -43,7 +41,7 @@ pub fn curves(subjects: &[RunSubject]) -> Vec<Chart> {
             "Training loss by iteration",
             ("loss", "training"),
             "iteration",
-            step,
+            step_of,
         ),
         curve(
             subjects,
@@ -51,7 +49,7 @@ pub fn curves(subjects: &[RunSubject]) -> Vec<Chart> {
             "Validation mean Dice by epoch",
             ("dice", "validation"),
             "epoch",
-            epoch,
+            |row| row.epoch.map(f64::from),
         ),
         curve(
             subjects,
@@ -59,10 +57,14 @@ pub fn curves(subjects: &[RunSubject]) -> Vec<Chart> {
             "Learning rate by iteration",
             ("learning_rate", "training"),
             "iteration",
-            step,
+            step_of,
         ),
     ];
     charts.into_iter().filter(|chart| !chart.at.is_empty()).collect()
+}
+
+fn step_of(row: &voxflow_stages::Metric) -> Option<f64> {
+    row.step.map(|step| step as f64)
 }
 
 fn curve(
@@ -123,19 +125,7 @@ pub fn by_case(subjects: &[RunSubject], place: &Scored, id: &str) -> Chart {
         if subjects.len() > 1 {
             lines.push((subject.name().to_string(), mean_of_labels(&dice)));
         } else {
-            let mut labels: Vec<&String> = vec![];
-            dice.iter().for_each(|(label, _, _)| {
-                if !labels.contains(&label) {
-                    labels.push(label);
-                }
-            });
-            for label in labels {
-                let of_label = dice.iter().filter(|(name, _, _)| name == label);
-                lines.push((
-                    label.clone(),
-                    of_label.map(|(_, case, value)| (case.clone(), *value)).collect(),
-                ));
-            }
+            lines.extend(by_label(&dice));
         }
     }
     let order =
@@ -156,6 +146,20 @@ pub fn by_case(subjects: &[RunSubject], place: &Scored, id: &str) -> Chart {
         names: Some(cases.into_iter().map(|(case, _)| case).collect()),
         points: true,
     }
+}
+
+/// Dice by case for each label, labels in order of appearance.
+fn by_label(dice: &[(String, String, f64)]) -> Vec<(String, BTreeMap<String, f64>)> {
+    let mut lines: Vec<(String, BTreeMap<String, f64>)> = vec![];
+    for (label, case, value) in dice {
+        let known = lines.iter().position(|(name, _)| name == label);
+        let at = known.unwrap_or_else(|| {
+            lines.push((label.clone(), BTreeMap::new()));
+            lines.len() - 1
+        });
+        lines[at].1.insert(case.clone(), *value);
+    }
+    lines
 }
 
 /// (label, case, Dice) for cases with a value.

@@ -31,12 +31,11 @@ fn job(stage: &StageRecord) -> Option<JobFacts> {
 }
 
 fn row(stage: &StageRecord, job: &JobFacts) -> Vec<Cell> {
-    let maker = |key: &str| stage.maker.get(key).and_then(serde_json::Value::as_f64);
     // The share of the cores that the job kept busy.
     let asked = stage.made_in_seconds.unwrap_or(0.0) * job.cpus as f64;
-    let used = maker("cpu_seconds").filter(|_| asked > 0.0).map(|used| used / asked);
+    let used = stage.maker["cpu_seconds"].as_f64().filter(|_| asked > 0.0).map(|used| used / asked);
     let queued = job.queue_seconds.map(humanize::duration);
-    let peak = maker("peak_rss_bytes").map(|bytes| Cell::Bytes(bytes as u64));
+    let peak = stage.maker["peak_rss_bytes"].as_f64().map(|bytes| Cell::Bytes(bytes as u64));
     vec![
         Cell::text(&stage.stage),
         Cell::text(&job.host),

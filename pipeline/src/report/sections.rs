@@ -6,7 +6,7 @@ use super::{graph, jobs};
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
-use crate::tables::{self, Comparison, MetricRow, PairedScores, RunTable, Side, Summary};
+use crate::tables::{self, Comparison, MetricRow, PairedScores, RunSummary, RunTable, Side};
 use crate::text_table::{Cell, TextTable};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -19,21 +19,29 @@ const FEW: usize = 4;
 /// Body for a single run.
 pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Markup {
     let record = &subject.past.record;
+    let mut scored = subject.scored();
+    scored.retain(|place| place.yields != Yields::OtherScores);
     html! {
         h1 { (record.workflow) }
         p.outcome { (outcome(subject)) }
         p.soft { (record.run) " · began " (humanize::moment(record.started_at_ms)) }
         (warnings(record))
-        @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
+        @if !drawn.is_empty() { (training(&curves)) }
         (scores(subject))
         (pictures(subject))
-        @for (at, place) in subject.scored().iter().filter(|place| place.yields != Yields::OtherScores).enumerate() {
-            (cases(subject, place, at, drawn))
-        }
+        @for (at, place) in scored.iter().enumerate() { (cases(subject, place, at, drawn)) }
         (stages(subject))
         @if let Some(jobs) = jobs::table(record) { h2 { "Jobs" } (table(&jobs)) }
         (workflow(subject))
         (circumstances(record))
+    }
+}
+
+fn training(curves: &Markup) -> Markup {
+    html! {
+        h2 { "Training" }
+        (curves)
+        p.soft { "Drag to zoom, double-click to zoom out." }
     }
 }
 
@@ -44,18 +52,26 @@ pub fn side_by_side(subjects: &[RunSubject], curves: Markup, drawn: &mut Vec<Cha
         .map(|subject| Side { name: subject.name().to_string(), tables: subject.tables.clone() })
         .collect();
     let names: Vec<&str> = subjects.iter().map(RunSubject::name).collect();
-    let runs: Vec<Summary> = subjects.iter().map(RunSubject::summary).collect();
+    let runs: Vec<RunSummary> = subjects.iter().map(RunSubject::summary).collect();
     let comparison = Comparison::of(&names, &runs, false);
     let place = shared_place(subjects);
     html! {
         h1 { (subjects.len()) " runs side by side" }
         p.soft { "Differences are against the first, " (subjects[0].name()) "." }
         @if let Some(note) = comparison.note { p { b { "Note: " } (note) "." } }
-        ul { @for subject in subjects { li { b { (subject.name()) } " " (subject.past.record.workflow) ": " (outcome(subject)) } } }
-        @if !drawn.is_empty() { h2 { "Training" } (curves) p.soft { "Drag to zoom, double-click to zoom out." } }
+        ul {
+            @for subject in subjects {
+                li {
+                    b { (subject.name()) } " " (subject.past.record.workflow) ": "
+                    (outcome(subject))
+                }
+            }
+        }
+        @if !drawn.is_empty() { (training(&curves)) }
         @if subjects.len() > FEW { h2 { "Runs" } (table(&RunTable::in_short(&runs))) }
         h2 { "Parameters that differ" }
-        @if comparison.params.is_empty() { p { "None." } } @else { (table(&comparison.params_sheet())) }
+        @if comparison.params.is_empty() { p { "None." } }
+        @else { (table(&comparison.params_sheet())) }
         h2 { "Final metrics" }
         (table(&comparison.metrics_sheet().without_empty_columns(1)))
         @if let Some(place) = place { (cases_of_several(subjects, &sides, &place, drawn)) }
@@ -65,44 +81,30 @@ pub fn side_by_side(subjects: &[RunSubject], curves: Markup, drawn: &mut Vec<Cha
 /// One sentence: outcome, headline score, stages made and reused.
 fn outcome(subject: &RunSubject) -> String {
     let record = &subject.past.record;
-    let count = |wanted: Outcome| {
-        record.stages.iter().filter(|stage| stage.outcome == Some(wanted)).count()
-    };
     let took = record
         .seconds
         .map(|seconds| format!(" in {}", humanize::duration(seconds)))
         .unwrap_or_default();
-    let found = tables::headline(&subject.tables.metrics).map(|(stage, dice)| {
-        let split = subject
-            .scored()
-            .into_iter()
-            .find(|place| place.stage == stage)
-            .map(|place| place.split);
-        let on = match (subject.cases(stage), split) {
-            (0, _) => "inside the training".to_string(),
-            (cases, split) => {
-                humanize::count(cases as u64, &format!("{} case", split.unwrap_or_default()))
-            }
-        };
-        format!("; mean Dice {dice:.4} ({stage}, {on})")
-    });
-    let counts = [
-        (Outcome::Made, "made"),
-        (Outcome::Reused, "reused"),
-        (Outcome::Failed, "failed"),
-        (Outcome::Skipped, "skipped"),
-    ];
-    let counts: Vec<String> = counts
-        .iter()
-        .filter(|one| count(one.0) > 0)
-        .map(|one| format!("{} {}", count(one.0), one.1))
+    let outcomes = [Outcome::Made, Outcome::Reused, Outcome::Failed, Outcome::Skipped];
+    let counts: Vec<String> = outcomes
+        .into_iter()
+        .map(|outcome| (record.count(outcome), outcome.word()))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    format!(
-        "{}{took}{}; stages: {}.",
-        record.outcome_words(),
-        found.unwrap_or_default(),
-        counts.join(", ")
-    )
+    let found = headline(subject).unwrap_or_default();
+    format!("{}{took}{found}; stages: {}.", record.outcome_words(), counts.join(", "))
+}
+
+fn headline(subject: &RunSubject) -> Option<String> {
+    let (stage, dice) = tables::headline(&subject.tables.metrics)?;
+    let scored = subject.scored().into_iter().find(|place| place.stage == stage);
+    let split = scored.map(|place| place.split).unwrap_or_default();
+    let on = match subject.cases(stage) {
+        0 => "inside the training".to_string(),
+        cases => humanize::count(cases as u64, &format!("{split} case")),
+    };
+    Some(format!("; mean Dice {dice:.4} ({stage}, {on})"))
 }
 
 fn warnings(record: &RunRecord) -> Markup {
@@ -125,7 +127,10 @@ fn cases(subject: &RunSubject, place: &Scored, at: usize, drawn: &mut Vec<Chart>
     let rows: Vec<&MetricRow> = subject.per_case(place).collect();
     html! {
         h2 { "Cases of " (place.stage) }
-        p.soft { (place.split) " cases, on the " (place.grid.as_deref().unwrap_or("own")) " grid. A click on a heading sorts." }
+        p.soft {
+            (place.split) " cases, on the " (place.grid.as_deref().unwrap_or("own")) " grid. "
+            "A click on a heading sorts."
+        }
         (figure)
         (table(&by_case(&rows)))
     }
@@ -145,8 +150,12 @@ fn pictures(subject: &RunSubject) -> Markup {
                 span.prediction { "prediction" } ", " span.both { "both" } "."
             }
             @for row in pictures.chunk_by(|(one, _), (other, _)| one.case == other.case) {
-                h3 { (row[0].0.rank) ": " (row[0].0.case)
-                    @if let Some(dice) = row[0].0.dice { " (mean Dice " (format!("{dice:.4}")) ")" } }
+                h3 {
+                    (row[0].0.rank) ": " (row[0].0.case)
+                    @if let Some(dice) = row[0].0.dice {
+                        " (mean Dice " (format!("{dice:.4}")) ")"
+                    }
+                }
                 div.pictures { @for (picture, source) in row { (picture_of(picture, source)) } }
             }
         }
@@ -161,7 +170,8 @@ fn picture_of(picture: &PictureOf, source: &str) -> Markup {
         figure {
             div.framed {
                 img src=(source) alt=(what) loading="lazy";
-                span.left { (left) } span.right { (right) } span.above { (above) } span.below { (below) }
+                span.left { (left) } span.right { (right) }
+                span.above { (above) } span.below { (below) }
             }
             figcaption { (picture.plane.word()) ", bar " (picture.bar_mm) " mm" }
         }
@@ -227,13 +237,15 @@ fn cases_of_several(
         sheet.push(std::iter::once(Cell::text(case)).chain(values).collect());
     }
     drawn.push(chart);
+    let pairs = sides[1..].iter().flat_map(|other| PairedScores::of(&sides[0], other));
+    let sentences = pairs.filter(|pair| pair.stage == place.stage).map(|pair| pair.sentence());
     html! {
         h2 { "Dice of single cases" }
-        p.soft { (place.stage) ": " (place.split) " cases, mean over labels. A click on a heading sorts." }
+        p.soft {
+            (place.stage) ": " (place.split) " cases, mean over labels. A click on a heading sorts."
+        }
         (figure)
-        @for other in &sides[1..] { @for pairs in PairedScores::of(&sides[0], other).iter().filter(|pairs| pairs.stage == place.stage) {
-            p { (pairs.sentence()) "." }
-        } }
+        @for sentence in sentences { p { (sentence) "." } }
         (table(&sheet))
     }
 }
@@ -266,6 +278,10 @@ fn stages(subject: &RunSubject) -> Markup {
     }
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.3}%", (share * 100.0).clamp(0.0, 100.0))
+}
+
 /// Working times of stages made in this run.
 fn timeline(subject: &RunSubject) -> Markup {
     let record = &subject.past.record;
@@ -282,13 +298,18 @@ fn timeline(subject: &RunSubject) -> Markup {
         })
         .collect();
     let Some(all) = all.filter(|_| !bars.is_empty()) else { return html! {} };
-    let share = |seconds: f64| format!("{:.3}%", (seconds / all * 100.0).clamp(0.0, 100.0));
     html! {
         h3 { "When they worked" }
         div.timeline {
             @for (row, began, seconds) in &bars {
                 span { (row.stage) }
-                div.track { div class={ "bar " (row.outcome) } style=(format!("left:{};width:{}", share(*began), share(*seconds))) {} }
+                div.track {
+                    div class={ "bar " (row.outcome) }
+                        style={
+                            "left:" (percent(began / all))
+                            ";width:" (percent(seconds / all))
+                        } {}
+                }
                 span.soft { (humanize::duration(*seconds)) }
             }
         }
@@ -299,20 +320,27 @@ fn workflow(subject: &RunSubject) -> Markup {
     html! {
         @if !subject.resolved.is_empty() {
             h2 { "Workflow" }
-            details { summary { "As resolved: with defaults and overrides filled in; itself runnable" } pre { (subject.resolved) } }
+            details {
+                summary { "As resolved: with defaults and overrides filled in; itself runnable" }
+                pre { (subject.resolved) }
+            }
         }
     }
 }
 
 fn circumstances(record: &RunRecord) -> Markup {
+    let threads = humanize::count(record.threads as u64, "thread");
     html! {
         h2 { "Circumstances" }
         dl {
             @if let Some(seed) = record.seed { dt { "seed" } dd { (seed) } }
-            dt { "device" } dd { (record.device) ", " (humanize::count(record.threads as u64, "thread")) " a stage" }
+            dt { "device" }
+            dd { (record.device) ", " (threads) " a stage" }
             @if !record.overrides.is_empty() { dt { "with" } dd { (record.overrides.join(" ")) } }
             @if let Some(commit) = &record.git_commit { dt { "commit" } dd { (commit) } }
-            @for (name, value) in record.versions.iter().chain(&record.machine) { dt { (name) } dd { (value) } }
+            @for (name, value) in record.versions.iter().chain(&record.machine) {
+                dt { (name) } dd { (value) }
+            }
         }
     }
 }
@@ -326,7 +354,9 @@ fn table(sheet: &TextTable) -> Markup {
                     th class=[sheet.is_numeric(at).then_some("number")] { (name) }
                 } } }
                 tbody { @for row in &sheet.rows { tr { @for (at, cell) in row.iter().enumerate() {
-                    td class=[class(sheet, at, cell)] data-value=(cell.in_full()) { (cell.for_people()) }
+                    td class=[class(sheet, at, cell)] data-value=(cell.in_full()) {
+                        (cell.for_people())
+                    }
                 } } } }
             }
         }

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::outputs;
 use crate::run::StageRecord;
 use crate::runs::{self, StoredRun};
-use crate::tables::{self, MetricRow, Summary, Tables};
+use crate::tables::{self, MetricRow, RunSummary, Tables};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::collections::BTreeSet;
@@ -34,8 +34,8 @@ impl RunSubject {
         runs::short(&self.past.record.run)
     }
 
-    pub fn summary(&self) -> Summary {
-        Summary::of(&self.past.record, &self.tables.metrics)
+    pub fn summary(&self) -> RunSummary {
+        RunSummary::of(&self.past.record, &self.tables.metrics)
     }
 
     /// Stages whose kinds yield these metrics.
@@ -63,13 +63,12 @@ impl RunSubject {
 
     /// Per-case scores for a stage and grid.
     pub fn per_case<'a>(&'a self, place: &'a Scored) -> impl Iterator<Item = &'a MetricRow> {
-        let fits = |row: &MetricRow, place: &Scored| {
+        self.tables.metrics.iter().filter(move |row| {
             row.stage == place.stage
                 && row.found.case.is_some()
                 && row.found.grid == place.grid
                 && !row.found.measured
-        };
-        self.tables.metrics.iter().filter(move |row| fits(row, place))
+        })
     }
 
     /// Stages and grids with per-case scores, tests first.

@@ -1,6 +1,6 @@
 //! Columns over runs: facts, parameters and final metrics, addressed by name.
 
-use super::summary::{Final, Summary};
+use super::summary::{Final, RunSummary};
 use crate::workflow::nearest;
 use std::collections::BTreeSet;
 use voxflow_stages::Metric;
@@ -32,7 +32,7 @@ const FACTS: [&str; 4] = ["run", "workflow", "outcome", "seconds"];
 impl Column {
     /// Resolves a name: a full name, or a unique suffix such as `learning_rate` for
     /// `model.learning_rate`. Parameters take precedence over metrics.
-    pub fn named(word: &str, runs: &[Summary]) -> Result<Column, String> {
+    pub fn named(word: &str, runs: &[RunSummary]) -> Result<Column, String> {
         if let Some(fact) = FACTS.into_iter().find(|fact| *fact == word) {
             return Ok(Column::Fact(fact));
         }
@@ -86,7 +86,7 @@ impl Column {
     }
 
     /// Value in a run, if any.
-    pub fn of(&self, run: &Summary) -> Option<Datum> {
+    pub fn of(&self, run: &RunSummary) -> Option<Datum> {
         match self {
             Column::Fact("seconds") => run.seconds.map(Datum::Number),
             Column::Fact("run") => Some(Datum::Words(run.run.clone())),
@@ -100,7 +100,7 @@ impl Column {
     }
 
     /// A parameter's text.
-    pub fn written<'a>(&self, run: &'a Summary) -> Option<&'a str> {
+    pub fn written<'a>(&self, run: &'a RunSummary) -> Option<&'a str> {
         let Column::Param(name) = self else { return None };
         run.params
             .iter()
@@ -109,7 +109,7 @@ impl Column {
     }
 
     /// A metric's row in a run.
-    pub fn metric<'a>(&self, run: &'a Summary) -> Option<&'a Final> {
+    pub fn metric<'a>(&self, run: &'a RunSummary) -> Option<&'a Final> {
         let Column::Metric(name) = self else { return None };
         run.finals.iter().find(|one| {
             one.stage.len() < name.len()
@@ -119,7 +119,7 @@ impl Column {
     }
 
     /// True for scores on testing cases, unsuitable for choosing.
-    pub fn is_testing(&self, runs: &[Summary]) -> bool {
+    pub fn is_testing(&self, runs: &[RunSummary]) -> bool {
         runs.iter().any(|run| {
             self.metric(run).is_some_and(|one| one.found.split.as_deref() == Some("testing"))
         })
@@ -148,7 +148,7 @@ impl Datum {
 }
 
 /// All parameters, in order of appearance.
-pub fn params(runs: &[Summary]) -> Vec<Column> {
+pub fn params(runs: &[RunSummary]) -> Vec<Column> {
     let places = runs.iter().flat_map(|run| &run.params).map(|param| (&*param.stage, &*param.key));
     in_order(places)
         .into_iter()
@@ -157,7 +157,7 @@ pub fn params(runs: &[Summary]) -> Vec<Column> {
 }
 
 /// All final metrics, in order of appearance.
-pub fn metrics(runs: &[Summary]) -> Vec<Column> {
+pub fn metrics(runs: &[RunSummary]) -> Vec<Column> {
     let places = runs.iter().flat_map(|run| &run.finals).map(|one| {
         let found = &one.found;
         (&*one.stage, found.label.as_deref(), &*found.metric, found.grid.as_deref() == Some(BESIDE))
@@ -200,11 +200,11 @@ mod tests {
     use crate::run::RunFolder;
     use crate::runs;
 
-    fn runs() -> Vec<Summary> {
+    fn runs() -> Vec<RunSummary> {
         let base = tempfile::tempdir().expect("a folder");
         let home = runs::tests::home(base.path());
         let all = home.all_runs().expect("runs");
-        all.iter().map(|folder: &RunFolder| Summary::read(folder).expect("a summary")).collect()
+        all.iter().map(|folder: &RunFolder| RunSummary::read(folder).expect("a summary")).collect()
     }
 
     #[test]

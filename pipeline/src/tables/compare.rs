@@ -1,9 +1,10 @@
 //! Comparing runs: differing parameters, and final metrics against the first run.
 
 use super::column::metric_name;
-use super::summary::{Final, MetricKey, Param, Summary, metric_key, unequal_test_sets};
+use super::summary::{Final, MetricKey, Param, RunSummary, metric_key, unequal_test_sets};
 use super::table::Tables;
 use crate::text_table::{Cell, TextTable};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use voxflow_stages::Metric;
@@ -48,7 +49,7 @@ pub struct Comparison {
 
 impl Comparison {
     /// Compares runs under these names; `measured` includes times, speeds and memory.
-    pub fn of(names: &[&str], runs: &[Summary], measured: bool) -> Comparison {
+    pub fn of(names: &[&str], runs: &[RunSummary], measured: bool) -> Comparison {
         Comparison {
             runs: names.iter().map(|name| name.to_string()).collect(),
             params: differing(runs),
@@ -92,31 +93,34 @@ impl Comparison {
     }
 
     pub fn json(&self) -> Value {
-        let by_run = |values: Vec<Value>| -> Value {
-            Value::Object(self.runs.iter().cloned().zip(values).collect())
-        };
-        let param = |line: &ParamLine| {
-            let values = by_run(line.values.iter().map(|value| json!(value)).collect());
-            json!({"stage": line.stage, "key": line.key, "values": values})
-        };
-        let metric = |line: &MetricLine| {
-            let values = by_run(line.values.iter().map(|value| json!(value)).collect());
-            let differences =
-                by_run((0..self.runs.len()).map(|at| json!(line.difference(at))).collect());
-            json!({
-                "stage": line.stage, "split": line.what.split, "label": line.what.label, "grid": line.what.grid,
-                "metric": line.what.metric, "measured": line.what.measured,
-                "values": values, "differences": differences,
-            })
-        };
         json!({
             "runs": self.runs,
             "baseline": self.runs.first(),
-            "test_sets": by_run(self.test_sets.iter().map(|set| json!(set)).collect()),
+            "test_sets": self.by_run(&self.test_sets),
             "note": self.note,
-            "params": self.params.iter().map(param).collect::<Vec<_>>(),
-            "metrics": self.metrics.iter().map(metric).collect::<Vec<_>>(),
+            "params": self.params.iter().map(|line| self.param_json(line)).collect::<Vec<_>>(),
+            "metrics": self.metrics.iter().map(|line| self.metric_json(line)).collect::<Vec<_>>(),
         })
+    }
+
+    fn param_json(&self, line: &ParamLine) -> Value {
+        json!({"stage": line.stage, "key": line.key, "values": self.by_run(&line.values)})
+    }
+
+    fn metric_json(&self, line: &MetricLine) -> Value {
+        let what = &line.what;
+        let differences: Vec<_> = (0..self.runs.len()).map(|at| line.difference(at)).collect();
+        json!({
+            "stage": line.stage, "split": what.split, "label": what.label, "grid": what.grid,
+            "metric": what.metric, "measured": what.measured,
+            "values": self.by_run(&line.values), "differences": self.by_run(&differences),
+        })
+    }
+
+    /// Values by the run's name.
+    fn by_run<T: Serialize>(&self, values: &[T]) -> Value {
+        let values = values.iter().map(|value| json!(value));
+        Value::Object(self.runs.iter().cloned().zip(values).collect())
     }
 }
 
@@ -156,7 +160,7 @@ impl MetricLine {
 }
 
 /// Parameters differing between runs, in the first run's stage order.
-fn differing(runs: &[Summary]) -> Vec<ParamLine> {
+fn differing(runs: &[RunSummary]) -> Vec<ParamLine> {
     fn place(param: &Param) -> (&str, &str) {
         (&param.stage, &param.key)
     }
@@ -176,22 +180,24 @@ fn differing(runs: &[Summary]) -> Vec<ParamLine> {
     lines
 }
 
-fn finals(runs: &[Summary], measured: bool) -> Vec<MetricLine> {
+fn finals(runs: &[RunSummary], measured: bool) -> Vec<MetricLine> {
     let of = |run| {
-        Summary::finals_of(run, measured).map(|one| (metric_key(&one.stage, &one.found), one))
+        RunSummary::finals_of(run, measured).map(|one| (metric_key(&one.stage, &one.found), one))
     };
     let lookup: Vec<BTreeMap<MetricKey, &Final>> =
         runs.iter().map(|run| of(run).collect()).collect();
-    let line = |at: MetricKey| {
-        let rows: Vec<Option<&&Final>> = lookup.iter().map(|rows| rows.get(&at)).collect();
-        let first = &rows.iter().flatten().next()?.found;
-        Some(MetricLine {
-            stage: at.0.into(),
-            what: Metric { value: None, ..first.clone() },
-            values: rows.iter().map(|row| row.and_then(|row| row.found.value)).collect(),
+    in_order(runs.iter().flat_map(of).map(|(at, _)| at))
+        .into_iter()
+        .filter_map(|at| {
+            let rows: Vec<Option<&&Final>> = lookup.iter().map(|rows| rows.get(&at)).collect();
+            let first = &rows.iter().flatten().next()?.found;
+            Some(MetricLine {
+                stage: at.0.into(),
+                what: Metric { value: None, ..first.clone() },
+                values: rows.iter().map(|row| row.and_then(|row| row.found.value)).collect(),
+            })
         })
-    };
-    in_order(runs.iter().flat_map(of).map(|(at, _)| at)).into_iter().filter_map(line).collect()
+        .collect()
 }
 
 /// Distinct items in order of appearance.
@@ -206,11 +212,11 @@ mod tests {
     use crate::runs;
     use crate::tables::tests::example;
 
-    fn side(name: &str, dice: f64) -> Summary {
+    fn side(name: &str, dice: f64) -> RunSummary {
         let tables = example(name, dice);
         let mut record = runs::tests::record(name, "demo", 0);
         record.stages[0].params["optimizer"]["learning_rate"] = json!(dice);
-        Summary::of(&record, &tables.metrics)
+        RunSummary::of(&record, &tables.metrics)
     }
 
     fn two() -> Comparison {

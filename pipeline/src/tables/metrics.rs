@@ -55,23 +55,24 @@ pub(super) fn rows(frame: &Frame) -> Result<Vec<MetricRow>> {
     let (epoch, step) = (frame.count("epoch")?, frame.count("step")?);
     let (mut metric, value) = (frame.text("metric")?, frame.number("value")?);
     let (measured, at) = (frame.flag("measured")?, frame.moment("at")?);
-    let row = |i: usize| MetricRow {
-        run_id: run_id[i].take().unwrap_or_default(),
-        workflow: workflow[i].take().unwrap_or_default(),
-        stage: stage[i].take().unwrap_or_default(),
-        kind: kind[i].take().unwrap_or_default(),
-        found: Metric {
-            split: split[i].take(),
-            case: case[i].take(),
-            label: label[i].take(),
-            grid: grid[i].take(),
-            epoch: epoch[i].and_then(|epoch| u32::try_from(epoch).ok()),
-            step: step[i],
-            metric: metric[i].take().unwrap_or_default(),
-            value: value[i],
-            measured: measured[i].unwrap_or(false),
-        },
-        at: at[i].unwrap_or(OffsetDateTime::UNIX_EPOCH),
-    };
-    Ok((0..frame.height()).map(row).collect())
+    Ok((0..frame.height())
+        .map(|i| MetricRow {
+            run_id: run_id[i].take().unwrap_or_default(),
+            workflow: workflow[i].take().unwrap_or_default(),
+            stage: stage[i].take().unwrap_or_default(),
+            kind: kind[i].take().unwrap_or_default(),
+            found: Metric {
+                split: split[i].take(),
+                case: case[i].take(),
+                label: label[i].take(),
+                grid: grid[i].take(),
+                epoch: epoch[i].and_then(|epoch| u32::try_from(epoch).ok()),
+                step: step[i],
+                metric: metric[i].take().unwrap_or_default(),
+                value: value[i],
+                measured: measured[i].unwrap_or(false),
+            },
+            at: at[i].unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        })
+        .collect())
 }

@@ -37,7 +37,7 @@ pub(crate) use recorder::tests as recorded;
 pub use run_table::RunTable;
 pub use scores::{headline, scores};
 pub use stages::StageRow;
-pub use summary::{Summary, unequal_test_sets};
+pub use summary::{RunSummary, unequal_test_sets};
 pub use sweeps::write_sweep;
 pub use table::{METRICS, PARAMS, STAGES, Tables, write};
 #[cfg(test)]

@@ -100,10 +100,10 @@ impl PairedScores {
     }
 
     pub fn json(&self) -> Value {
-        let case = |(case, values): &(String, [f64; 2])| json!({"case": case, "values": values});
+        let cases = self.cases.iter().map(|(case, values)| json!({"case": case, "values": values}));
         json!({
             "runs": self.runs, "stage": self.stage, "grid": self.grid,
-            "cases": self.cases.iter().map(case).collect::<Vec<_>>(),
+            "cases": cases.collect::<Vec<_>>(),
             "p": self.test.map(|test| test.p), "effect": self.test.map(|test| test.effect),
         })
     }
@@ -115,8 +115,11 @@ type ByCase<'a, T> = BTreeMap<(&'a str, Option<&'a str>), BTreeMap<&'a str, T>>;
 /// Mean Dice over labels by (stage, grid) and case.
 fn by_case(rows: &[MetricRow]) -> ByCase<'_, f64> {
     let mut sums: ByCase<(f64, f64)> = BTreeMap::new();
-    let is_score = |row: &&MetricRow| Kind::yields_of(&row.kind).is_scores();
-    for row in rows.iter().filter(|row| row.found.metric == "dice").filter(is_score) {
+    for row in rows
+        .iter()
+        .filter(|row| row.found.metric == "dice")
+        .filter(|row| Kind::yields_of(&row.kind).is_scores())
+    {
         if let (Some(case), Some(value)) = (&row.found.case, row.found.value) {
             let place = sums.entry((&row.stage, row.found.grid.as_deref())).or_default();
             let sum = place.entry(case).or_default();

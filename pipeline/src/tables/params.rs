@@ -56,13 +56,14 @@ pub(super) fn frame(rows: &[ParamRow]) -> Result<Frame> {
 pub(super) fn rows(frame: &Frame) -> Result<Vec<ParamRow>> {
     let [mut run_id, mut stage, mut key, mut value] =
         [frame.text("run_id")?, frame.text("stage")?, frame.text("key")?, frame.text("value")?];
-    let row = |i: usize| ParamRow {
-        run_id: run_id[i].take().unwrap_or_default(),
-        stage: stage[i].take().unwrap_or_default(),
-        key: key[i].take().unwrap_or_default(),
-        value: value[i].take().unwrap_or_default(),
-    };
-    Ok((0..frame.height()).map(row).collect())
+    Ok((0..frame.height())
+        .map(|i| ParamRow {
+            run_id: run_id[i].take().unwrap_or_default(),
+            stage: stage[i].take().unwrap_or_default(),
+            key: key[i].take().unwrap_or_default(),
+            value: value[i].take().unwrap_or_default(),
+        })
+        .collect())
 }
 
 #[cfg(test)]

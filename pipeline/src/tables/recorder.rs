@@ -2,7 +2,7 @@
 
 use super::gathering::Gathering;
 use super::params::ParamRow;
-use super::summary::Summary;
+use super::summary::RunSummary;
 use super::table::{Tables, write};
 use crate::error::Result;
 use crate::event::{Event, Fact, Observer};
@@ -64,7 +64,7 @@ impl Observer for Recorder {
     }
 
     fn recorded(&mut self, record: &RunRecord) {
-        Summary::of(record, &self.tables().metrics).write(&self.folder);
+        RunSummary::of(record, &self.tables().metrics).write(&self.folder);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs as rows, with differing parameters and results as columns.
 
 use super::column::{self, Column, Datum};
-use super::summary::{Summary, unequal_test_sets};
+use super::summary::{RunSummary, unequal_test_sets};
 use crate::runs::short;
 use crate::text_table::{Cell, TextTable};
 use std::cmp::Ordering;
@@ -19,9 +19,9 @@ const MOST_PARAMS: usize = 8;
 /// Runs with their columns.
 #[derive(Clone, Debug)]
 pub struct RunTable {
-    pub runs: Vec<Summary>,
+    pub runs: Vec<RunSummary>,
     /// Run to compare against.
-    pub baseline: Option<Summary>,
+    pub baseline: Option<RunSummary>,
     /// Parameters that differ.
     params: Vec<Column>,
     metrics: Vec<Column>,
@@ -31,22 +31,20 @@ pub struct RunTable {
 
 impl RunTable {
     /// Table with all differing parameters and metrics; `measured` includes times and memory.
-    pub fn new(runs: Vec<Summary>, baseline: Option<Summary>, measured: bool) -> RunTable {
-        let differs =
-            |column: &Column| runs.iter().any(|run| column.of(run) != column.of(&runs[0]));
-        let params = column::params(&runs);
+    pub fn new(runs: Vec<RunSummary>, baseline: Option<RunSummary>, measured: bool) -> RunTable {
+        let mut params = column::params(&runs);
         let known = params.iter().map(|param| param.name().to_string()).collect();
-        let params = params.into_iter().filter(differs).collect();
+        params.retain(|param| runs.iter().any(|run| param.of(run) != param.of(&runs[0])));
         let mut metrics = column::metrics(&runs);
-        let is_measured = |metric: &Column| {
-            runs.iter().find_map(|run| metric.metric(run)).is_some_and(|one| one.found.measured)
-        };
-        metrics.retain(|metric| measured || !is_measured(metric));
+        metrics.retain(|metric| {
+            let found = runs.iter().find_map(|run| metric.metric(run));
+            measured || !found.is_some_and(|one| one.found.measured)
+        });
         RunTable { runs, baseline, params, metrics, known }
     }
 
     /// Short table with differences from the first run.
-    pub fn in_short(runs: &[Summary]) -> TextTable {
+    pub fn in_short(runs: &[RunSummary]) -> TextTable {
         let mut roster = RunTable::new(runs.to_vec(), runs.first().cloned(), false);
         roster.for_people();
         roster.sheet(true)
@@ -54,30 +52,32 @@ impl RunTable {
 
     /// Keeps only these metrics, by column or metric name.
     pub fn only(&mut self, names: &[String]) {
-        let ends = |column: &Column, name: &String| {
-            column.name() == name || column.name().ends_with(&format!(".{name}"))
-        };
-        self.metrics.retain(|metric| names.iter().any(|name| ends(metric, name)));
+        self.metrics.retain(|metric| {
+            let column = metric.name();
+            names.iter().any(|name| column == name || column.ends_with(&format!(".{name}")))
+        });
     }
 
     /// Keeps mean scores on validation and testing cases (else the training's) and few parameters;
     /// returns the number of omitted parameters.
     pub fn for_people(&mut self) -> usize {
-        let of_kinds = |wanted: &[Yields]| -> Vec<Column> {
-            let fits = |metric: &&Column| {
-                let one = self.runs.iter().find_map(|run| metric.metric(run));
-                one.is_some_and(|one| {
-                    let name = one.found.metric.as_str();
-                    let is_shown = SHOWN.contains(&name) || (name == MISSED && self.misses(metric));
-                    let mean = one.found.label.is_none() && is_shown;
-                    mean && wanted.contains(&Kind::yields_of(&one.kind))
-                })
-            };
-            self.metrics.iter().filter(fits).cloned().collect()
-        };
-        let shown = of_kinds(&[Yields::ValidationScores, Yields::TestScores]);
-        self.metrics = if shown.is_empty() { of_kinds(&[Yields::Curves]) } else { shown };
+        let shown = self.means(&[Yields::ValidationScores, Yields::TestScores]);
+        self.metrics = if shown.is_empty() { self.means(&[Yields::Curves]) } else { shown };
         self.few_params()
+    }
+
+    /// Columns with mean scores over labels, from kinds yielding any of `wanted`.
+    fn means(&self, wanted: &[Yields]) -> Vec<Column> {
+        let columns = self.metrics.iter().filter(|metric| {
+            let one = self.runs.iter().find_map(|run| metric.metric(run));
+            one.is_some_and(|one| {
+                let name = one.found.metric.as_str();
+                let is_shown = SHOWN.contains(&name) || (name == MISSED && self.misses(metric));
+                let is_mean = one.found.label.is_none() && is_shown;
+                is_mean && wanted.contains(&Kind::yields_of(&one.kind))
+            })
+        });
+        columns.cloned().collect()
     }
 
     /// True if any run missed structures; its other means then cover fewer cases.
@@ -120,14 +120,7 @@ impl RunTable {
         }
         let mut sheet = TextTable::new("", columns);
         for run in &self.runs {
-            let name = if people { short(&run.run) } else { &run.run };
-            let is_baseline =
-                people && self.baseline.as_ref().is_some_and(|baseline| baseline.run == run.run);
-            let mut row = vec![Cell::text(if is_baseline {
-                format!("{name} (baseline)")
-            } else {
-                name.to_string()
-            })];
+            let mut row = vec![Cell::text(self.name(run, people))];
             row.extend((workflows || !people).then(|| Cell::text(&run.workflow)));
             row.push(Cell::text(run.outcome.word()));
             row.extend(test_sets.then(|| run.test_set.as_deref().into()));
@@ -149,7 +142,18 @@ impl RunTable {
     }
 }
 
-fn difference(metric: &Column, run: &Summary, baseline: &Summary) -> Cell {
+impl RunTable {
+    fn name(&self, run: &RunSummary, people: bool) -> String {
+        let is_baseline = self.baseline.as_ref().is_some_and(|baseline| baseline.run == run.run);
+        match (people, is_baseline) {
+            (false, _) => run.run.clone(),
+            (true, false) => short(&run.run).to_string(),
+            (true, true) => format!("{} (baseline)", short(&run.run)),
+        }
+    }
+}
+
+fn difference(metric: &Column, run: &RunSummary, baseline: &RunSummary) -> Cell {
     match (metric.of(run), metric.of(baseline)) {
         (Some(Datum::Number(value)), Some(Datum::Number(before))) if run.run != baseline.run => {
             Cell::Change(value - before)
@@ -185,11 +189,11 @@ mod tests {
     fn roster(baseline: bool) -> RunTable {
         let base = tempfile::tempdir().expect("a folder");
         let home = runs::tests::home(base.path());
-        let runs: Vec<Summary> = home
+        let runs: Vec<RunSummary> = home
             .all_runs()
             .expect("runs")
             .iter()
-            .map(|folder| Summary::read(folder).expect("a summary"))
+            .map(|folder| RunSummary::read(folder).expect("a summary"))
             .collect();
         let first = baseline.then(|| runs[0].clone());
         RunTable::new(runs, first, false)

@@ -63,10 +63,12 @@ fn places<'a>(rows: &[&'a MetricRow]) -> Vec<ScoreGroup<'a>> {
             places.push(place(row));
         }
     }
-    let labels = |of: &ScoreGroup| {
-        places.iter().filter(|one| (one.0, one.1, one.2) == (of.0, of.1, of.2)).count()
-    };
-    places.iter().filter(|one| one.3.is_some() || labels(one) != 2).copied().collect()
+    places.iter().filter(|one| one.3.is_some() || labels(&places, one) != 2).copied().collect()
+}
+
+/// Number of labels beside a group, the mean included.
+fn labels(groups: &[ScoreGroup], of: &ScoreGroup) -> usize {
+    groups.iter().filter(|one| (one.0, one.1, one.2) == (of.0, of.1, of.2)).count()
 }
 
 /// Counts as integers; zero error counts as empty cells.

@@ -91,21 +91,22 @@ pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {
     let (cpu_seconds, peak_rss_bytes) =
         (frame.number("cpu_seconds")?, frame.count("peak_rss_bytes")?);
     let mut jobs = jobs_of(frame)?;
-    let row = |i: usize| StageRow {
-        run_id: run_id[i].take().unwrap_or_default(),
-        stage: stage[i].take().unwrap_or_default(),
-        kind: kind[i].take().unwrap_or_default(),
-        fingerprint: fingerprint[i].take(),
-        outcome: outcome[i].take().unwrap_or_default(),
-        items_made: items_made[i].unwrap_or(0),
-        items_reused: items_reused[i].unwrap_or(0),
-        started_at: started_at[i],
-        seconds: seconds[i],
-        cpu_seconds: cpu_seconds[i],
-        peak_rss_bytes: peak_rss_bytes[i],
-        device: device[i].take(),
-        reason: reason[i].take(),
-        job: jobs[i].take(),
-    };
-    Ok((0..frame.height()).map(row).collect())
+    Ok((0..frame.height())
+        .map(|i| StageRow {
+            run_id: run_id[i].take().unwrap_or_default(),
+            stage: stage[i].take().unwrap_or_default(),
+            kind: kind[i].take().unwrap_or_default(),
+            fingerprint: fingerprint[i].take(),
+            outcome: outcome[i].take().unwrap_or_default(),
+            items_made: items_made[i].unwrap_or(0),
+            items_reused: items_reused[i].unwrap_or(0),
+            started_at: started_at[i],
+            seconds: seconds[i],
+            cpu_seconds: cpu_seconds[i],
+            peak_rss_bytes: peak_rss_bytes[i],
+            device: device[i].take(),
+            reason: reason[i].take(),
+            job: jobs[i].take(),
+        })
+        .collect())
 }

@@ -24,7 +24,7 @@ use voxflow_stages::Metric;
 pub const SUMMARY: &str = "summary";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct RunSummary {
     pub run: String,
     pub workflow: String,
     pub outcome: RunOutcome,
@@ -62,19 +62,19 @@ pub struct Final {
 struct Kept<'a> {
     record: Stamp,
     metrics: Stamp,
-    summary: Cow<'a, Summary>,
+    summary: Cow<'a, RunSummary>,
 }
 
 /// Size and modification time for detecting changes; `None` if missing.
 type Stamp = Option<(u64, u64)>;
 
-impl Summary {
-    pub fn of(record: &RunRecord, metrics: &[MetricRow]) -> Summary {
+impl RunSummary {
+    pub fn of(record: &RunRecord, metrics: &[MetricRow]) -> RunSummary {
         let params = record
             .stages
             .iter()
             .flat_map(|stage| ParamRow::flatten("", &stage.stage, &stage.params));
-        Summary {
+        RunSummary {
             run: record.run.clone(),
             workflow: record.workflow.clone(),
             outcome: record.outcome,
@@ -90,7 +90,7 @@ impl Summary {
     }
 
     /// Reads a run's summary, recomputing it if outdated.
-    pub fn read(folder: &RunFolder) -> Result<Summary> {
+    pub fn read(folder: &RunFolder) -> Result<RunSummary> {
         match fs::read(folder.file(SUMMARY)).ok().and_then(|bytes| kept(&bytes)) {
             Some(kept)
                 if kept.summary.outcome != RunOutcome::Running
@@ -101,7 +101,7 @@ impl Summary {
             _ => {
                 let stamps = stamps(folder.path());
                 let record = folder.record()?;
-                let summary = Summary::of(&record, &read_metrics(folder.path())?);
+                let summary = RunSummary::of(&record, &read_metrics(folder.path())?);
                 // How a run ended that did not say so itself is judged anew by each reader.
                 if record.note.is_none() && record.outcome != RunOutcome::Running {
                     summary.keep(folder.path(), stamps);
@@ -146,16 +146,17 @@ fn kept(bytes: &[u8]) -> Option<Kept<'static>> {
 }
 
 fn stamps(folder: &Path) -> (Stamp, Stamp) {
-    let stamp = |name: &str| {
-        let metadata = fs::metadata(folder.join(name)).ok()?;
-        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some((metadata.len(), u64::try_from(modified.as_nanos()).ok()?))
-    };
-    (stamp("run.json"), stamp(METRICS))
+    (stamp(&folder.join("run.json")), stamp(&folder.join(METRICS)))
+}
+
+fn stamp(file: &Path) -> Stamp {
+    let metadata = fs::metadata(file).ok()?;
+    let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some((metadata.len(), u64::try_from(modified.as_nanos()).ok()?))
 }
 
 /// Note on runs tested on different cases.
-pub fn unequal_test_sets(runs: &[Summary]) -> Option<&'static str> {
+pub fn unequal_test_sets(runs: &[RunSummary]) -> Option<&'static str> {
     let sets: BTreeSet<&String> = runs.iter().filter_map(|run| run.test_set.as_ref()).collect();
     (sets.len() > 1).then_some(
         "these runs were tested on different cases ('test set'): their test scores are not \
@@ -183,21 +184,26 @@ pub(super) fn metric_key<'a>(stage: &'a str, found: &'a Metric) -> MetricKey<'a>
 fn finals(rows: &[MetricRow]) -> Vec<Final> {
     let mut at: BTreeMap<MetricKey, usize> = BTreeMap::new();
     let mut last: Vec<&MetricRow> = vec![];
-    let rank = |row: &MetricRow| row.found.epoch.map_or(u64::MAX, u64::from);
     for row in rows.iter().filter(|row| row.is_summary()) {
         let index = *at.entry(metric_key(&row.stage, &row.found)).or_insert(last.len());
         match last.get(index) {
             None => last.push(row),
-            Some(kept) if rank(row) >= rank(kept) => last[index] = row,
+            Some(kept) if epoch_rank(row) >= epoch_rank(kept) => last[index] = row,
             Some(_) => {}
         }
     }
-    let bare = |row: &MetricRow| Final {
-        stage: row.stage.clone(),
-        kind: row.kind.clone(),
-        found: Metric { epoch: None, step: None, ..row.found.clone() },
-    };
-    last.into_iter().map(bare).collect()
+    last.into_iter()
+        .map(|row| Final {
+            stage: row.stage.clone(),
+            kind: row.kind.clone(),
+            found: Metric { epoch: None, step: None, ..row.found.clone() },
+        })
+        .collect()
+}
+
+/// A row without epoch ranks above all epochs.
+fn epoch_rank(row: &MetricRow) -> u64 {
+    row.found.epoch.map_or(u64::MAX, u64::from)
 }
 
 #[cfg(test)]
@@ -213,7 +219,7 @@ mod tests {
     #[test]
     fn a_summary_has_the_last_epoch_and_no_single_case() {
         let base = tempfile::tempdir().expect("a folder");
-        let summary = Summary::read(&folder(base.path())).expect("reads");
+        let summary = RunSummary::read(&folder(base.path())).expect("reads");
         let shown: Vec<_> =
             summary.finals.iter().map(|one| (one.stage.as_str(), one.found.value)).collect();
         let expected = [
@@ -231,15 +237,15 @@ mod tests {
     fn it_is_kept_and_made_again_once_the_tables_change() {
         let base = tempfile::tempdir().expect("a folder");
         let folder = folder(base.path());
-        let first = Summary::read(&folder).expect("reads");
+        let first = RunSummary::read(&folder).expect("reads");
         assert!(folder.file(SUMMARY).is_file());
         let mut bytes = fs::read(folder.file(SUMMARY)).expect("reads");
         let at = bytes.windows(4).position(|bytes| bytes == b"0.75").expect("a score") + 2;
         bytes[at] = b'8';
         fs::write(folder.file(SUMMARY), bytes).expect("writes");
-        assert_eq!(Summary::read(&folder).expect("a damaged one is made again"), first);
+        assert_eq!(RunSummary::read(&folder).expect("a damaged one is made again"), first);
         super::super::write(folder.path(), &super::super::example("abc123", 0.625))
             .expect("writes");
-        assert_eq!(Summary::read(&folder).expect("reads").headline(), Some(("final", 0.625)));
+        assert_eq!(RunSummary::read(&folder).expect("reads").headline(), Some(("final", 0.625)));
     }
 }

@@ -2,7 +2,7 @@
 //! score.
 
 use super::column::{Datum, less_is_better};
-use super::summary::{Final, Summary};
+use super::summary::RunSummary;
 use crate::humanize;
 use crate::outcome::RunOutcome;
 use crate::run::Sweep;
@@ -68,9 +68,17 @@ impl Spread {
     }
 }
 
+impl VariantScores {
+    /// A swept value, comparable; empty text if the path is not swept.
+    fn value(&self, path: &str) -> Datum {
+        let value = self.values.get(path).map(humanize::value).unwrap_or_default();
+        Datum::of(&value)
+    }
+}
+
 impl Variants {
     /// Groups a sweep's runs into variants, judged by a validation metric.
-    pub fn of(sweep: &str, runs: &[Summary], by: &str) -> Variants {
+    pub fn of(sweep: &str, runs: &[RunSummary], by: &str) -> Variants {
         let mut numbers: Vec<usize> = members(runs).map(|(sweep, _)| sweep.variant).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -86,15 +94,20 @@ impl Variants {
     /// Best mean among variants with the most scored runs: a variant lacking folds is not
     /// comparable. Ties go to the first.
     fn choose(&self) -> Option<usize> {
-        let score = |row: &VariantScores| row.scores.get(&self.deciding()).copied();
-        let most = self.rows.iter().filter_map(score).map(|spread| spread.n).max()?;
-        let whole =
-            self.rows.iter().filter(|row| score(row).is_some_and(|spread| spread.n == most));
-        let worth = |row: &VariantScores| {
-            let mean = score(row).map_or(f64::NEG_INFINITY, |spread| spread.mean);
-            if less_is_better(&self.by) { -mean } else { mean }
-        };
-        whole.rev().max_by(|one, two| worth(one).total_cmp(&worth(two))).map(|row| row.number)
+        let deciding = self.deciding();
+        let scored: Vec<(usize, Spread)> = self
+            .rows
+            .iter()
+            .filter_map(|row| Some((row.number, *row.scores.get(&deciding)?)))
+            .collect();
+        let most = scored.iter().map(|(_, spread)| spread.n).max()?;
+        let sign = if less_is_better(&self.by) { -1.0 } else { 1.0 };
+        let whole = scored.into_iter().filter(|(_, spread)| spread.n == most);
+        // `max_by` keeps the last of equals: reversed, the first variant wins.
+        whole
+            .rev()
+            .max_by(|(_, one), (_, two)| (sign * one.mean).total_cmp(&(sign * two.mean)))
+            .map(|(number, _)| number)
     }
 
     /// Deciding column.
@@ -114,19 +127,13 @@ impl Variants {
     /// Sorts by a column: scores best first, values ascending. False if unknown.
     pub fn sort(&mut self, column: &str) -> bool {
         if self.paths().contains(&column) {
-            let key = |row: &VariantScores| {
-                row.values
-                    .get(column)
-                    .map_or(Datum::Words(String::new()), |value| Datum::of(&humanize::value(value)))
-            };
-            self.rows.sort_by(|one, two| key(one).order(&key(two)));
+            self.rows.sort_by(|one, two| one.value(column).order(&two.value(column)));
             return true;
         }
         let known = self.columns().contains(&column.to_string());
-        let score = |row: &VariantScores| row.scores.get(column).map(|spread| spread.mean);
         let sign = if less_is_better(column) { 1.0 } else { -1.0 };
-        self.rows.sort_by(|one, two| match (score(one), score(two)) {
-            (Some(a), Some(b)) if known => (sign * a).total_cmp(&(sign * b)),
+        self.rows.sort_by(|one, two| match (one.scores.get(column), two.scores.get(column)) {
+            (Some(a), Some(b)) if known => (sign * a.mean).total_cmp(&(sign * b.mean)),
             (one, two) => one.is_none().cmp(&two.is_none()),
         });
         known
@@ -210,16 +217,16 @@ impl Variants {
 }
 
 /// A sweep's runs, including final tests of the chosen variant.
-fn members(runs: &[Summary]) -> impl Iterator<Item = (&Sweep, &Summary)> {
+fn members(runs: &[RunSummary]) -> impl Iterator<Item = (&Sweep, &RunSummary)> {
     runs.iter().filter_map(|run| Some((run.sweep.as_ref()?, run)))
 }
 
-fn variant(number: usize, runs: &[Summary], by: &str) -> VariantScores {
-    let of_it: Vec<(&Sweep, &Summary)> =
+fn variant(number: usize, runs: &[RunSummary], by: &str) -> VariantScores {
+    let of_it: Vec<(&Sweep, &RunSummary)> =
         members(runs).filter(|(sweep, _)| sweep.variant == number).collect();
-    let tried: Vec<&Summary> =
+    let tried: Vec<&RunSummary> =
         of_it.iter().filter(|(sweep, _)| !sweep.chosen).map(|(_, run)| *run).collect();
-    let tested: Vec<&Summary> =
+    let tested: Vec<&RunSummary> =
         of_it.iter().filter(|(sweep, _)| sweep.chosen).map(|(_, run)| *run).collect();
     let mut values = of_it.first().map(|(sweep, _)| sweep.values.clone()).unwrap_or_default();
     values.retain(|path, _| of_it.iter().all(|(sweep, _)| !sweep.repeats.contains(path)));
@@ -235,28 +242,27 @@ fn variant(number: usize, runs: &[Summary], by: &str) -> VariantScores {
 }
 
 /// Mean over labels on one split: from the last scoring stage, else the training's last validation.
-fn score(run: &Summary, part: &str, metric: &str) -> Option<f64> {
-    let fits = |one: &&Final, yields: Yields| {
+fn score(run: &RunSummary, part: &str, metric: &str) -> Option<f64> {
+    let means = run.finals.iter().rev().filter(|one| {
         let found = &one.found;
-        Kind::yields_of(&one.kind) == yields
-            && found.split.as_deref() == Some(part)
-            && found.label.is_none()
-            && found.metric == metric
-    };
-    let last = |yields| run.finals.iter().rev().find(|one| fits(one, yields));
+        found.split.as_deref() == Some(part) && found.label.is_none() && found.metric == metric
+    });
     let order = [Yields::ValidationScores, Yields::TestScores, Yields::Curves];
-    order.into_iter().find_map(|yields| last(yields)?.found.value)
+    order.into_iter().find_map(|yields| {
+        means.clone().find(|one| Kind::yields_of(&one.kind) == yields)?.found.value
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::summary::Final;
     use super::*;
     use crate::runs;
     use serde_json::json;
     use voxflow_stages::Metric;
 
     /// A run of a sweep over a learning rate and two folds.
-    fn run(variant: usize, fold: u64, dice: f64) -> Summary {
+    fn run(variant: usize, fold: u64, dice: f64) -> RunSummary {
         let rate = if variant == 1 { 0.001 } else { 0.002 };
         let values = [
             ("model.learning_rate".to_string(), json!(rate)),
@@ -272,10 +278,10 @@ mod tests {
         });
         let found = Metric::new("dice", dice).split(VALIDATION).grid("resampled");
         let finals = vec![Final { stage: "score".into(), kind: "validate".into(), found }];
-        Summary { finals, ..Summary::of(&record, &[]) }
+        RunSummary { finals, ..RunSummary::of(&record, &[]) }
     }
 
-    fn tested(mut run: Summary, dice: f64) -> Summary {
+    fn tested(mut run: RunSummary, dice: f64) -> RunSummary {
         run.sweep.iter_mut().for_each(|sweep| sweep.chosen = true);
         let found = Metric::new("dice", dice).split(TESTING).grid("original");
         run.finals.push(Final { stage: "final".into(), kind: "test".into(), found });

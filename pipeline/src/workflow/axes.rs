@@ -93,16 +93,19 @@ fn settings(paths: &str, values: &Value) -> Result<Settings, String> {
     let paths: Vec<&str> = paths.split(',').map(str::trim).collect();
     let values = values.as_array().filter(|values| !values.is_empty());
     let values = values.ok_or("must be a list of values to try")?;
-    let together = |value: &Value| match (&paths[..], value) {
-        ([path], value) => Ok(vec![((*path).to_string(), value.clone())]),
-        (_, Value::Array(each)) if each.len() == paths.len() => {
-            Ok(paths.iter().map(|path| (*path).to_string()).zip(each.iter().cloned()).collect())
-        }
-        (_, other) => {
-            Err(format!("'{other}' must be a list of {} values, one for each path", paths.len()))
-        }
-    };
-    values.iter().map(together).collect()
+    values
+        .iter()
+        .map(|value| match (&paths[..], value) {
+            ([path], value) => Ok(vec![((*path).to_string(), value.clone())]),
+            (_, Value::Array(each)) if each.len() == paths.len() => {
+                Ok(paths.iter().map(|path| (*path).to_string()).zip(each.iter().cloned()).collect())
+            }
+            (_, other) => Err(format!(
+                "'{other}' must be a list of {} values, one for each path",
+                paths.len()
+            )),
+        })
+        .collect()
 }
 
 /// `folds: 5`: validates each variant on every fold.
@@ -148,8 +151,13 @@ fn seeds(seeds: &Value, stages: &[StageSpec]) -> AxisSettings {
             "needs a stage of the kind 'train' whose seed it sets, and there is none".into()
         );
     }
-    let together = |seed: &Value| {
-        trained.iter().map(|stage| (format!("{}.seed", stage.id), seed.clone())).collect()
-    };
-    Ok((seeds.iter().map(together).collect(), vec![]))
+    Ok((
+        seeds
+            .iter()
+            .map(|seed| {
+                trained.iter().map(|stage| (format!("{}.seed", stage.id), seed.clone())).collect()
+            })
+            .collect(),
+        vec![],
+    ))
 }

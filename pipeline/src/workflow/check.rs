@@ -239,26 +239,30 @@ impl WorkflowChecker<'_> {
     }
 
     fn kind(&mut self, path: &[String], fields: &Map<String, Value>) -> Option<&'static Kind> {
-        let names = || self.kinds.iter().map(|kind| kind.name);
-        let all = || either(&names().collect::<Vec<_>>());
+        let names: Vec<&str> = self.kinds.iter().map(|kind| kind.name).collect();
         let uses: Vec<String> = path.iter().cloned().chain(["uses".to_string()]).collect();
         match fields.get("uses") {
-            None => {
-                self.say(path, true, format!("needs 'uses', the kind of stage: {}", all()), None)
-            }
+            None => self.say(
+                path,
+                true,
+                format!("needs 'uses', the kind of stage: {}", either(&names)),
+                None,
+            ),
             Some(Value::String(name)) => match self.kinds.iter().find(|kind| kind.name == name) {
                 Some(kind) => return Some(kind),
                 None => {
-                    let near = nearest(name, names());
+                    let near = nearest(name, names.iter().copied());
                     self.say(
                         &uses,
                         false,
-                        format!("there is no kind '{name}'; kinds are {}", all()),
+                        format!("there is no kind '{name}'; kinds are {}", either(&names)),
                         near,
                     );
                 }
             },
-            Some(_) => self.say(&uses, false, format!("must be a kind of stage: {}", all()), None),
+            Some(_) => {
+                self.say(&uses, false, format!("must be a kind of stage: {}", either(&names)), None)
+            }
         }
         None
     }
@@ -340,17 +344,15 @@ impl WorkflowChecker<'_> {
         if self.mistakes.len() > before {
             return None;
         }
-        match kind.understand(&expanded) {
-            Ok(params) => Some((written, params)),
-            Err(troubles) => {
-                for (key, trouble) in troubles {
-                    let below = key.split('.').filter(|key| !key.is_empty()).map(str::to_string);
-                    let at: Vec<String> = path.iter().cloned().chain(below).collect();
-                    self.say(&at, false, trouble, None);
-                }
-                None
+        // A schema knows single values; the kind itself checks how they fit together.
+        let params = kind.understand(&expanded).map_err(|troubles| {
+            for (key, trouble) in troubles {
+                let below = key.split('.').filter(|key| !key.is_empty()).map(str::to_string);
+                let at: Vec<String> = path.iter().cloned().chain(below).collect();
+                self.say(&at, false, trouble, None);
             }
-        }
+        });
+        Some((written, params.ok()?))
     }
 
     /// Message for a scalar that needs quotes.
@@ -373,15 +375,18 @@ impl WorkflowChecker<'_> {
                     Value::String(text.clone())
                 }
             },
-            Value::Array(items) => {
-                let each = |(index, item): (usize, &Value)| {
-                    path.push(index.to_string());
-                    let item = self.expanded(item, path);
-                    path.pop();
-                    item
-                };
-                Value::Array(items.iter().enumerate().map(each).collect())
-            }
+            Value::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| {
+                        path.push(index.to_string());
+                        let item = self.expanded(item, path);
+                        path.pop();
+                        item
+                    })
+                    .collect(),
+            ),
             Value::Object(fields) => {
                 let mut out = Map::new();
                 for (key, field) in fields {

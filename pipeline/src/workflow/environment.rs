@@ -45,8 +45,7 @@ pub fn expand(text: &str, environment: &Environment) -> Result<String, String> {
 fn variable(inside: &str, environment: &Environment) -> Result<String, String> {
     let (name, default) =
         inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || !name.chars().all(plain) {
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(format!(
             "'${{{inside}}}' is no variable; write '${{NAME}}' or '${{NAME:-default}}'"
         ));
@@ -57,7 +56,7 @@ fn variable(inside: &str, environment: &Environment) -> Result<String, String> {
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_string()),
         (None, None) => Err(format!(
-            "the environment has no '{name}'; set it, or write '${{{name}:-default}}' with a default"
+            "the environment has no '{name}'; set it, or give a default: '${{{name}:-default}}'"
         )),
     }
 }

@@ -65,33 +65,57 @@ impl Override {
         kinds: &[Kind],
     ) -> Result<Path, (String, Option<String>)> {
         if let Setting::Axis(values) = &self.value {
-            let sweep =
-                workflow.as_object_mut().map(|top| top.entry("sweep").or_insert(Value::Null));
-            let written = sweep.map(|sweep| put(sweep, &[&self.path], values.clone()));
-            return match written {
-                Some(Err(trouble)) => Err((trouble, None)),
-                _ => Ok(vec!["sweep".to_string(), self.path.clone()]),
-            };
+            return self.apply_axis(workflow, values);
         }
         let keys: Vec<&str> = self.path.split('.').collect();
         if keys.iter().any(|key| key.is_empty()) {
             return Err((format!("'{}' is no path; write one as 'model.epochs'", self.path), None));
         }
-        if let [key @ ("seed" | "name")] = keys[..] {
-            let text = Value::from(schema_of_top(key));
-            let value = self.typed(&[&serde_json::json!({ "type": text })])?;
-            let top = workflow
-                .as_object_mut()
-                .ok_or_else(|| ("the workflow is no mapping".to_string(), None))?;
-            top.insert(key.to_string(), value);
-            return Ok(vec![key.to_string()]);
+        match keys[..] {
+            [key @ ("seed" | "name")] => self.apply_to_top(workflow, key),
+            _ => self.apply_to_stage(workflow, &keys, kinds),
         }
+    }
+
+    fn apply_axis(
+        &self,
+        workflow: &mut Value,
+        values: &Value,
+    ) -> Result<Path, (String, Option<String>)> {
+        let sweep = workflow.as_object_mut().map(|top| top.entry("sweep").or_insert(Value::Null));
+        let written = sweep.map(|sweep| put(sweep, &[&self.path], values.clone()));
+        match written {
+            Some(Err(trouble)) => Err((trouble, None)),
+            _ => Ok(vec!["sweep".to_string(), self.path.clone()]),
+        }
+    }
+
+    fn apply_to_top(
+        &self,
+        workflow: &mut Value,
+        key: &str,
+    ) -> Result<Path, (String, Option<String>)> {
+        let text = Value::from(schema_of_top(key));
+        let value = self.typed(&[&serde_json::json!({ "type": text })])?;
+        let top = workflow
+            .as_object_mut()
+            .ok_or_else(|| ("the workflow is no mapping".to_string(), None))?;
+        top.insert(key.to_string(), value);
+        Ok(vec![key.to_string()])
+    }
+
+    fn apply_to_stage(
+        &self,
+        workflow: &mut Value,
+        keys: &[&str],
+        kinds: &[Kind],
+    ) -> Result<Path, (String, Option<String>)> {
         let (stage, rest) = (keys[0], &keys[1..]);
         let stages = workflow.get_mut("stages").and_then(Value::as_object_mut);
         let stages = stages.ok_or_else(|| ("the workflow has no stages".to_string(), None))?;
-        let near = meant(&keys, stages, kinds)
+        let near = meant(keys, stages, kinds)
             .or_else(|| nearest(stage, stages.keys().map(String::as_str)));
-        if let ([_, "with", ..], Some(path)) = (&keys[..], &near) {
+        if let ([_, "with", ..], Some(path)) = (keys, &near) {
             let trouble = "a path leads from the stage to its parameter, without 'with'";
             return Err((trouble.into(), Some(path.clone())));
         }
@@ -104,24 +128,19 @@ impl Override {
                 None,
             ));
         }
-        let schema = found
-            .get("uses")
-            .and_then(Value::as_str)
-            .and_then(|name| kinds.iter().find(|kind| kind.name == name));
-        if let ["resources", below @ ..] = rest {
-            let path: Path = below.iter().map(|key| (*key).to_string()).collect();
-            let value = self.typed(&schema::at(stage_resources::schema(), &path))?;
-            put(found.entry("resources").or_insert(Value::Null), below, value)
-                .map_err(|trouble| (trouble, None))?;
-            return Ok(["stages", stage].iter().chain(rest).map(|key| (*key).into()).collect());
-        }
+        let uses = found.get("uses").and_then(Value::as_str);
+        let kind = kinds.iter().find(|kind| Some(kind.name) == uses);
+        // An unknown kind is reported later; until then any value is acceptable.
         let anything = Value::Bool(true);
-        let schema = schema.map_or(&anything, |kind| kind.schema().as_value());
-        let below: Path = rest.iter().map(|key| (*key).to_string()).collect();
-        let value = self.typed(&schema::at(schema, &below))?;
-        let with = found.entry("with").or_insert_with(|| Value::Object(Map::new()));
-        put(with, rest, value).map_err(|trouble| (trouble, None))?;
-        Ok(["stages", stage, "with"].iter().chain(rest).map(|key| (*key).to_string()).collect())
+        let (section, below, schema) = match rest {
+            ["resources", below @ ..] => ("resources", below, stage_resources::schema()),
+            below => ("with", below, kind.map_or(&anything, |kind| kind.schema().as_value())),
+        };
+        let path: Path = below.iter().map(|key| (*key).to_string()).collect();
+        let value = self.typed(&schema::at(schema, &path))?;
+        let target = found.entry(section).or_insert(Value::Null);
+        put(target, below, value).map_err(|trouble| (trouble, None))?;
+        Ok(["stages", stage, section].iter().chain(below).map(|key| (*key).into()).collect())
     }
 
     fn typed(&self, schemas: &[&Value]) -> Result<Value, (String, Option<String>)> {
@@ -144,25 +163,19 @@ impl Override {
 
 /// Corrects a path containing 'stages' or 'with', or lacking its stage.
 fn meant(keys: &[&str], stages: &Map<String, Value>, kinds: &[Kind]) -> Option<String> {
-    let own = |key: &str| stages.contains_key(key);
     match keys {
         ["stages", stage, "with", rest @ ..] | ["stages", stage, rest @ ..]
-            if own(stage) && !own("stages") && !rest.is_empty() =>
+            if stages.contains_key(*stage)
+                && !stages.contains_key("stages")
+                && !rest.is_empty() =>
         {
             Some(format!("{stage}.{}", rest.join(".")))
         }
-        [stage, "with", rest @ ..] if own(stage) && !rest.is_empty() => {
+        [stage, "with", rest @ ..] if stages.contains_key(*stage) && !rest.is_empty() => {
             Some(format!("{stage}.{}", rest.join(".")))
         }
-        [key, ..] if !own(key) => {
-            let has = |stage: &Value| {
-                let kind = stage.get("uses").and_then(Value::as_str);
-                let kind = kinds.iter().find(|known| Some(known.name) == kind);
-                kind.is_some_and(|kind| {
-                    kind.schema().as_value().pointer(&format!("/properties/{key}")).is_some()
-                })
-            };
-            let (stage, _) = stages.iter().find(|(_, stage)| has(stage))?;
+        [key, ..] if !stages.contains_key(*key) => {
+            let (stage, _) = stages.iter().find(|(_, stage)| has_parameter(stage, key, kinds))?;
             Some(format!("{stage}.{}", keys.join(".")))
         }
         _ => None,
@@ -171,6 +184,14 @@ fn meant(keys: &[&str], stages: &Map<String, Value>, kinds: &[Kind]) -> Option<S
 
 fn schema_of_top(key: &str) -> &'static str {
     if key == "seed" { "integer" } else { "string" }
+}
+
+fn has_parameter(stage: &Value, key: &str, kinds: &[Kind]) -> bool {
+    let uses = stage.get("uses").and_then(Value::as_str);
+    let kind = kinds.iter().find(|kind| Some(kind.name) == uses);
+    kind.is_some_and(|kind| {
+        kind.schema().as_value().pointer(&format!("/properties/{key}")).is_some()
+    })
 }
 
 /// Puts a value at a path of keys and indices, creating mappings as needed.

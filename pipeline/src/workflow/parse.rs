@@ -22,8 +22,9 @@ impl Document {
         let SourceSpan::File { line, column } = self.places.value(path) else { return None };
         let line = self.text.lines().nth(line.checked_sub(1)?)?;
         let (start, _) = line.char_indices().nth(column.checked_sub(1)?)?;
-        let end = |text: &&str| text.find([',', ']', '}', '#']).unwrap_or(text.len());
-        let scalar = line[start..][..end(&&line[start..])].trim_end();
+        let rest = &line[start..];
+        let end = rest.find([',', ']', '}', '#']).unwrap_or(rest.len());
+        let scalar = rest[..end].trim_end();
         let is_plain = !scalar.is_empty() && !scalar.starts_with(['"', '\'', '[', '{', '*', '&']);
         is_plain.then_some(scalar)
     }

@@ -44,16 +44,19 @@ fn as_written(understood: &Value, written: Option<&Value>) -> Value {
             Some(Value::String(original)) if original.contains('$') => original.clone().into(),
             _ => escape(text).into(),
         },
-        Value::Array(items) => {
-            let each = |(index, item)| as_written(item, written.and_then(|list| list.get(index)));
-            items.iter().enumerate().map(each).collect()
-        }
-        Value::Object(fields) => {
-            let each = |(key, field): (&String, &Value)| {
-                (key.clone(), as_written(field, written.and_then(|fields| fields.get(key))))
-            };
-            Value::Object(fields.iter().map(each).collect())
-        }
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| as_written(item, written.and_then(|list| list.get(index))))
+            .collect(),
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(key, field)| {
+                    (key.clone(), as_written(field, written.and_then(|fields| fields.get(key))))
+                })
+                .collect(),
+        ),
         other => other.clone(),
     }
 }

@@ -52,18 +52,18 @@ fn types(schema: &Value) -> Vec<&str> {
 }
 
 pub(super) fn has_type(schema: &Value, value: &Value) -> bool {
-    let fits = |name: &&str| match *name {
-        "null" => value.is_null(),
-        "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "string" => value.is_string(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        _ => true,
-    };
     let types = types(schema);
-    types.is_empty() || types.iter().any(fits)
+    types.is_empty()
+        || types.iter().any(|name| match *name {
+            "null" => value.is_null(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "number" => value.is_number(),
+            "string" => value.is_string(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            _ => true,
+        })
 }
 
 /// Range of a Rust integer type named in the schema.

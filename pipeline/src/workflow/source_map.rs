@@ -125,11 +125,10 @@ pub fn read(text: &str) -> (SourceMap, Vec<FormTrouble>) {
 /// mapping.
 fn variable_hint(text: &str, line: usize) -> String {
     let line = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    let is_bare = |at: &usize| {
+    let Some(at) = line.match_indices("${").map(|(at, _)| at).find(|at| {
         let before = &line[..*at];
         ['"', '\''].iter().all(|quote| before.matches(*quote).count() % 2 == 0)
-    };
-    let Some(at) = line.match_indices("${").map(|(at, _)| at).find(is_bare) else {
+    }) else {
         return String::new();
     };
     let end = line[at..].find('}').map_or(line.len(), |end| at + end + 1);

@@ -29,13 +29,13 @@ impl Workflow {
         }
         let first =
             Variant { number: 0, overrides: vec![], values: BTreeMap::new(), repeats: vec![] };
-        let longer = |variants: Vec<Variant>, axis: &Axis| {
-            variants
-                .iter()
-                .flat_map(|variant| axis.settings.iter().map(|one| variant.with(axis, one)))
-                .collect()
-        };
-        let mut variants = self.sweep.iter().fold(vec![first], longer);
+        let mut variants =
+            self.sweep.iter().fold(vec![first], |variants: Vec<Variant>, axis: &Axis| {
+                variants
+                    .iter()
+                    .flat_map(|variant| axis.settings.iter().map(|one| variant.with(axis, one)))
+                    .collect()
+            });
         let repetitions: usize =
             self.sweep.iter().filter(|axis| axis.repeats).map(|axis| axis.settings.len()).product();
         variants

@@ -237,7 +237,7 @@ fn a_variable_without_value_or_default_is_a_mistake_at_its_line() {
     assert_eq!(
         found,
         [
-            "w.yaml:4:18: stage 'data': key 'url': the environment has no 'NOWHERE'; set it, or write '${NOWHERE:-default}' with a default"
+            "w.yaml:4:18: stage 'data': key 'url': the environment has no 'NOWHERE'; set it, or give a default: '${NOWHERE:-default}'"
         ]
     );
 }

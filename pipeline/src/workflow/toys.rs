@@ -8,7 +8,10 @@ use voxflow_stages::stage::{ArtifactType, Count, Pool, Read, Seed, Yields};
 use voxflow_stages::{Context, Run, Stage};
 
 macro_rules! toy {
-    ($type:ident, $name:literal, $makes:ident, [$($read:expr),*], $locators:expr, { $($(#[$meta:meta])* $field:ident : $of:ty),* }) => {
+    (
+        $type:ident, $name:literal, $makes:ident, [$($read:expr),*], $locators:expr,
+        { $($(#[$meta:meta])* $field:ident : $of:ty),* }
+    ) => {
         #[derive(Clone, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields)]
         struct $type { $($(#[$meta])* $field: $of),* }
@@ -40,11 +43,27 @@ const fn read(role: &'static str, artifact: ArtifactType, count: Count) -> Read 
     Read { role, artifact, parts: &[""], count, doc: "for a test" }
 }
 
-toy!(Source, "source", Dataset, [], &["url"], { #[serde(default)] url: String, #[serde(default)] seed: u64 });
-toy!(Divide, "split", Split, [read("dataset", ArtifactType::Dataset, Count::One)], &[], { #[serde(default)] seed: u64 });
-toy!(Train, "train", Model,
-    [read("dataset", ArtifactType::Dataset, Count::One), read("start", ArtifactType::Model, Count::Optional)], &[],
-    { epochs: u32, #[serde(default)] seed: u64, #[serde(default)] rate: Option<f64>, #[serde(default)] note: String });
+toy!(Source, "source", Dataset, [], &["url"], {
+    #[serde(default)] url: String,
+    #[serde(default)] seed: u64
+});
+toy!(Divide, "split", Split, [read("dataset", ArtifactType::Dataset, Count::One)], &[], {
+    #[serde(default)] seed: u64
+});
+toy!(
+    Train, "train", Model,
+    [
+        read("dataset", ArtifactType::Dataset, Count::One),
+        read("start", ArtifactType::Model, Count::Optional)
+    ],
+    &[],
+    {
+        epochs: u32,
+        #[serde(default)] seed: u64,
+        #[serde(default)] rate: Option<f64>,
+        #[serde(default)] note: String
+    }
+);
 toy!(Mix, "mix", Scores, [read("models", ArtifactType::Model, Count::Many)], &[], {});
 toy!(
     Pair,

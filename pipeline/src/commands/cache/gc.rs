@@ -16,7 +16,7 @@ use crate::{humanize, store_homes};
 use clap::Args;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use voxflow_cache::{FileCount, Fingerprint, GcLimits, GcReport, Store};
+use voxflow_cache::{Fingerprint, GcLimits, GcReport, Store};
 
 /// Attempt folders of cluster jobs without signs of life are removed after this time.
 const OLD_ATTEMPT: Duration = Duration::from_secs(7 * 86_400);
@@ -141,7 +141,8 @@ fn kept(
 ) -> Result<HashSet<Fingerprint>> {
     let (runs, troubles) = runs::all(home)?;
     if let Some(trouble) = troubles.first() {
-        let advice = "what this run needs cannot be known; remove its folder if it is of no use, nothing was removed";
+        let advice = "what this run needs cannot be known; remove its folder if it is of no use, \
+                      nothing was removed";
         return Err(Error::Storage(format!("{trouble}: {advice}")));
     }
     let unfinished: HashSet<Fingerprint> =
@@ -165,14 +166,14 @@ fn far_future(now: SystemTime) -> SystemTime {
 
 fn sheet(gone: &GcReport) -> TextTable {
     let mut sheet = TextTable::new("", ["what", "files", "bytes"]);
-    let mut row = |what: &str, count: &FileCount| {
-        if count.files > 0 {
-            sheet.push(vec![Cell::text(what), Cell::Count(count.files), Cell::Bytes(count.bytes)]);
-        }
-    };
-    gone.kinds.iter().for_each(|(kind, count)| row(kind, count));
-    row("named by no entry", &gone.unnamed);
-    row("old checkpoints", &gone.unfinished);
-    row("set aside as damaged", &gone.bad);
+    let kinds = gone.kinds.iter().map(|(kind, count)| (kind.as_str(), count));
+    let others = [
+        ("named by no entry", &gone.unnamed),
+        ("old checkpoints", &gone.unfinished),
+        ("set aside as damaged", &gone.bad),
+    ];
+    for (what, count) in kinds.chain(others).filter(|(_, count)| count.files > 0) {
+        sheet.push(vec![Cell::text(what), Cell::Count(count.files), Cell::Bytes(count.bytes)]);
+    }
     sheet
 }

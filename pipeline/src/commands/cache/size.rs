@@ -61,13 +61,15 @@ fn others(home: &Home) -> Vec<(String, Vec<Fingerprint>)> {
         crate::commands::complain(&error);
         vec![]
     });
-    let needed = |other: store_homes::Other| {
-        let runs = other.home.as_ref().and_then(|home| runs::all(home).ok());
-        let listed = other.listed.into_iter().flatten().collect();
-        let needs = runs.map_or(listed, |(runs, _)| runs.iter().flat_map(needs).collect());
-        (other.name, needs)
-    };
-    others.into_iter().map(needed).collect()
+    others
+        .into_iter()
+        .map(|other| {
+            let runs = other.home.as_ref().and_then(|home| runs::all(home).ok());
+            let listed = other.listed.into_iter().flatten().collect();
+            let needs = runs.map_or(listed, |(runs, _)| runs.iter().flat_map(needs).collect());
+            (other.name, needs)
+        })
+        .collect()
 }
 
 /// Fingerprints of a run's stages.

@@ -6,20 +6,22 @@ use crate::commands::output::ComparisonFormat;
 use crate::error::Result;
 use crate::run_set::Member;
 use crate::runs::short;
-use crate::tables::{self, Comparison, PairedScores, Side, Summary};
+use crate::tables::{self, Comparison, PairedScores, RunSummary, Side};
 use crate::text_table::{TableFormat, pretty};
 
 /// Prints the comparison; the first run is the baseline.
 pub fn write(compare: &CompareArgs, members: Vec<Member>) -> Result<()> {
     let people = compare.output.is_for_people();
-    let name = |member: &Member| {
-        let id = &member.summary.run;
-        if people { short(id).to_string() } else { id.clone() }
-    };
-    let names: Vec<String> = members.iter().map(name).collect();
+    let names: Vec<String> = members
+        .iter()
+        .map(|member| {
+            let id = &member.summary.run;
+            if people { short(id).to_string() } else { id.clone() }
+        })
+        .collect();
     let pairs = if compare.cases { pairs(&names, &members)? } else { vec![] };
     let legend = legend(&members, compare.output.style());
-    let runs: Vec<Summary> = members.into_iter().map(|member| member.summary).collect();
+    let runs: Vec<RunSummary> = members.into_iter().map(|member| member.summary).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut comparison = Comparison::of(&names, &runs, compare.measured);
     if !compare.metrics.is_empty() {
@@ -45,10 +47,13 @@ pub fn write(compare: &CompareArgs, members: Vec<Member>) -> Result<()> {
 
 /// Per-case scores for each further run against the first.
 fn pairs(names: &[String], members: &[Member]) -> Result<Vec<PairedScores>> {
-    let side = |(name, member): (&String, &Member)| {
-        Ok(Side { name: name.clone(), tables: tables::read(member.folder.path())? })
-    };
-    let sides: Vec<Side> = names.iter().zip(members).map(side).collect::<Result<_>>()?;
+    let sides: Vec<Side> = names
+        .iter()
+        .zip(members)
+        .map(|(name, member)| {
+            Ok(Side { name: name.clone(), tables: tables::read(member.folder.path())? })
+        })
+        .collect::<Result<_>>()?;
     Ok(sides[1..].iter().flat_map(|other| PairedScores::of(&sides[0], other)).collect())
 }
 
@@ -74,17 +79,20 @@ fn in_words(
 /// Legend for short run names.
 fn legend(members: &[Member], style: TableFormat) -> String {
     let bullet = if style == TableFormat::Markdown { "- " } else { "" };
-    let line = |(at, member): (usize, &Member)| {
-        let role = if at == 0 { " (baseline)" } else { "" };
-        let summary = &member.summary;
-        format!(
-            "{bullet}{} is {}, {}{role}\n",
-            short(&summary.run),
-            summary.run,
-            summary.outcome.word()
-        )
-    };
-    members.iter().enumerate().map(line).collect()
+    members
+        .iter()
+        .enumerate()
+        .map(|(at, member)| {
+            let role = if at == 0 { " (baseline)" } else { "" };
+            let summary = &member.summary;
+            format!(
+                "{bullet}{} is {}, {}{role}\n",
+                short(&summary.run),
+                summary.run,
+                summary.outcome.word()
+            )
+        })
+        .collect()
 }
 
 #[cfg(test)]

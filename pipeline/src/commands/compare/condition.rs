@@ -1,7 +1,7 @@
 //! Conditions on runs: NAME, a comparison, VALUE. No conjunctions: repeated conditions must all
 //! hold.
 
-use crate::tables::{Column, Datum, Summary};
+use crate::tables::{Column, Datum, RunSummary};
 use std::cmp::Ordering;
 use std::str::FromStr;
 
@@ -31,18 +31,13 @@ impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Condition, String> {
-        let form = || {
-            format!(
-                "'{text}' is no condition: write a name, a comparison (< <= > >= = !=) and a value, as in 'score.dice > 0.8'"
-            )
-        };
-        let at = text.find(['<', '>', '=', '!']).ok_or_else(form)?;
+        let at = text.find(['<', '>', '=', '!']).ok_or_else(|| malformed(text))?;
         let (name, rest) = text.split_at(at);
-        let (sign, holds) =
-            SIGNS.into_iter().find(|(sign, _)| rest.starts_with(sign)).ok_or_else(form)?;
+        let known = SIGNS.into_iter().find(|(sign, _)| rest.starts_with(sign));
+        let (sign, holds) = known.ok_or_else(|| malformed(text))?;
         let (name, value) = (name.trim(), rest[sign.len()..].trim().trim_matches(['"', '\'']));
         if name.is_empty() || value.is_empty() || value.starts_with(['<', '>', '=', '!']) {
-            return Err(form());
+            return Err(malformed(text));
         }
         let value = Datum::of(value);
         if matches!(&value, Datum::Words(_)) && sign.contains(['<', '>']) {
@@ -52,14 +47,21 @@ impl FromStr for Condition {
     }
 }
 
+fn malformed(text: &str) -> String {
+    format!(
+        "'{text}' is no condition: write a name, a comparison (< <= > >= = !=) and a value, as in \
+         'score.dice > 0.8'"
+    )
+}
+
 impl Condition {
     /// Resolves the condition's column among these runs.
-    pub fn column(&self, runs: &[Summary]) -> Result<Column, String> {
+    pub fn column(&self, runs: &[RunSummary]) -> Result<Column, String> {
         Column::named(&self.name, runs)
     }
 
     /// Evaluates the condition. False for runs without the value, and for text compared by size.
-    pub fn holds(&self, column: &Column, run: &Summary) -> bool {
+    pub fn holds(&self, column: &Column, run: &RunSummary) -> bool {
         let Some(value) = column.of(run) else { return false };
         let comparable = !self.sign.contains(['<', '>']) || matches!(value, Datum::Number(_));
         comparable && (self.holds)(value.order(&self.value))
@@ -75,7 +77,7 @@ mod tests {
     fn fitting(text: &str) -> Vec<String> {
         let folder = tempfile::tempdir().expect("a folder");
         let home = runs::tests::home(folder.path());
-        let runs: Vec<Summary> = RunSet::new(&home)
+        let runs: Vec<RunSummary> = RunSet::new(&home)
             .all()
             .expect("runs")
             .iter()

@@ -13,7 +13,7 @@ use crate::humanize::count;
 use crate::report::{self, RunSubject};
 use crate::run_set::{Member, RunSet};
 use crate::runs::{self, StoredRun};
-use crate::tables::{Column, RunTable, Summary, Variants, unequal_test_sets};
+use crate::tables::{Column, RunSummary, RunTable, Variants, unequal_test_sets};
 pub use args::CompareArgs;
 pub use condition::Condition;
 use std::path::Path;
@@ -67,7 +67,7 @@ impl CompareArgs {
 
     fn variants(&self, id: &str, members: &[Member]) -> Result<()> {
         let by = self.metrics.first().map_or("dice", String::as_str).to_string();
-        let runs: Vec<Summary> = members.iter().map(|member| member.summary.clone()).collect();
+        let runs: Vec<RunSummary> = members.iter().map(|member| member.summary.clone()).collect();
         let variants = Variants::of(id, &runs, &by);
         let (sort, output) = (self.sort.clone(), self.output.clone());
         sweep::write(variants, &sweep::JudgementArgs { by, with_test: false, sort, output })
@@ -76,7 +76,8 @@ impl CompareArgs {
     /// Runs fulfilling all conditions.
     fn fitting(&self, mut members: Vec<Member>) -> Result<Vec<Member>> {
         for condition in &self.conditions {
-            let runs: Vec<Summary> = members.iter().map(|member| member.summary.clone()).collect();
+            let runs: Vec<RunSummary> =
+                members.iter().map(|member| member.summary.clone()).collect();
             if runs.is_empty() {
                 break;
             }
@@ -93,7 +94,7 @@ impl CompareArgs {
         &self,
         members: Vec<Member>,
         cohort: &RunSet,
-    ) -> Result<(Vec<Member>, Option<Summary>)> {
+    ) -> Result<(Vec<Member>, Option<RunSummary>)> {
         let Some(name) = &self.baseline else { return Ok((members, None)) };
         let mut found = cohort.named(std::slice::from_ref(name))?;
         if found.len() > 1 {
@@ -108,9 +109,9 @@ impl CompareArgs {
     }
 
     /// Prints one run per row.
-    fn rows(&self, members: Vec<Member>, baseline: Option<Summary>) -> Result<()> {
+    fn rows(&self, members: Vec<Member>, baseline: Option<RunSummary>) -> Result<()> {
         let people = self.output.is_for_people();
-        let runs: Vec<Summary> = members.into_iter().map(|member| member.summary).collect();
+        let runs: Vec<RunSummary> = members.into_iter().map(|member| member.summary).collect();
         let mut roster = RunTable::new(runs, baseline, self.measured);
         if let Some(name) = &self.sort {
             let column = Column::named(name, &roster.runs)
@@ -145,12 +146,12 @@ impl CompareArgs {
 
     /// Writes a page with overlaid curves.
     fn page(&self, members: Vec<Member>) -> Result<()> {
-        let past = |member: Member| -> Result<StoredRun> {
-            Ok(StoredRun { record: member.folder.record()?, folder: member.folder })
-        };
         let subjects = members
             .into_iter()
-            .map(|member| RunSubject::read(past(member)?))
+            .map(|member| {
+                let record = member.folder.record()?;
+                RunSubject::read(StoredRun { record, folder: member.folder })
+            })
             .collect::<Result<Vec<_>>>()?;
         let path = self.output.out.as_deref().unwrap_or(Path::new("comparison.html"));
         disk::write(path, report::page(&subjects).as_bytes())?;
@@ -162,6 +163,7 @@ fn lonely(member: &Member) -> Error {
     let run = &member.summary.run;
     let short = runs::short(run);
     Error::usage(format!(
-        "only run '{run}' is meant, and nothing to compare it with: name another; 'voxflow show {short}' shows one"
+        "only run '{run}' is meant, and nothing to compare it with: name another; \
+         'voxflow show {short}' shows one"
     ))
 }

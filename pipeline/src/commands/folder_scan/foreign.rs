@@ -15,10 +15,12 @@ pub fn foreign_files(base: &Path, files: &[String]) -> Vec<String> {
             None => lines.push((words, 1, file)),
         }
     }
-    let line = |(words, count, file): (String, usize, &str)| {
-        format!("{} ('{file}'): {words}", humanize::count(count as u64, "file"))
-    };
-    lines.into_iter().map(line).collect()
+    lines
+        .into_iter()
+        .map(|(words, count, file)| {
+            format!("{} ('{file}'): {words}", humanize::count(count as u64, "file"))
+        })
+        .collect()
 }
 
 /// Recognises DICOM without extension by the mark after its preamble.

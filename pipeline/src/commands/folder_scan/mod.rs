@@ -58,9 +58,12 @@ impl ImageFile {
 /// Lists all files below `folder`. A header file with separate voxels counts as one image.
 pub fn survey(folder: &Path) -> Result<Survey> {
     let tree = Tree::of(folder)?;
-    let voxels = |path: &&str| tree_has_data(folder, path);
     let mut survey = Survey {
-        images: tree.images().filter(voxels).filter_map(ImageFile::of).collect(),
+        images: tree
+            .images()
+            .filter(|path| tree_has_data(folder, path))
+            .filter_map(ImageFile::of)
+            .collect(),
         others: tree.others().map(str::to_string).collect(),
     };
     let alone = tree.images().filter(|path| !tree_has_data(folder, path));

@@ -25,23 +25,12 @@ const IMAGE: [&str; 9] = ["image", "imaging", "img", "scan", "volume", "vol", "r
 /// Splits a name into letters, digits and separators: "a_seg-1" → a, _, seg, -, 1; "img01" → img,
 /// 01.
 pub fn tokens(text: &str) -> Vec<&str> {
-    #[derive(PartialEq, Clone, Copy)]
-    enum Class {
-        Letter,
-        Digit,
-        Other,
-    }
-    let class = |letter: char| match letter {
-        letter if letter.is_ascii_digit() => Class::Digit,
-        letter if letter.is_alphanumeric() => Class::Letter,
-        _ => Class::Other,
-    };
     let mut parts = vec![];
     let mut start = 0;
     let mut last = None;
     for (at, letter) in text.char_indices() {
-        let class = class(letter);
-        if last.is_some_and(|last| last != class || class == Class::Other) {
+        let class = LetterClass::of(letter);
+        if last.is_some_and(|last| last != class || class == LetterClass::Other) {
             parts.push(&text[start..at]);
             start = at;
         }
@@ -51,6 +40,23 @@ pub fn tokens(text: &str) -> Vec<&str> {
         parts.push(&text[start..]);
     }
     parts
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum LetterClass {
+    Letter,
+    Digit,
+    Other,
+}
+
+impl LetterClass {
+    fn of(letter: char) -> LetterClass {
+        match letter {
+            letter if letter.is_ascii_digit() => LetterClass::Digit,
+            letter if letter.is_alphanumeric() => LetterClass::Letter,
+            _ => LetterClass::Other,
+        }
+    }
 }
 
 /// True if the file's name suggests labels. Folders below the first `shared` ones count too; the

@@ -13,18 +13,14 @@ pub(super) fn joined(files: &[(ImageFile, PathBuf)], modality: &[String]) -> Vec
     let mut sets: BTreeMap<String, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
     for (at, (file, _)) in files.iter().enumerate() {
         let numbered = numbered(&file.stem);
-        let named = || named(&file.stem, modality);
-        if let Some((base, channel)) = numbered.or_else(named) {
+        if let Some((base, channel)) = numbered.or_else(|| named(&file.stem, modality)) {
             sets.entry(base).or_default().entry(channel).or_default().push(at);
         }
     }
-    let is_whole = |set: &BTreeMap<usize, Vec<usize>>| {
-        set.keys().copied().eq(0..modality.len()) && set.values().all(|files| files.len() == 1)
-    };
     sets.retain(|base, set| {
         let name = name_of(base, &files[set.values().next().map_or(0, |files| files[0])].0);
         // A file of the joined image's own name would get the same label map.
-        is_whole(set) && !files.iter().any(|(file, _)| file.name() == name)
+        is_complete(set, modality.len()) && !files.iter().any(|(file, _)| file.name() == name)
     });
     let mut images: Vec<Named> = vec![];
     let mut taken = vec![false; files.len()];
@@ -38,6 +34,11 @@ pub(super) fn joined(files: &[(ImageFile, PathBuf)], modality: &[String]) -> Vec
     images.extend(single.map(|((file, path), _)| (file.name(), vec![path.clone()])));
     images.sort();
     images
+}
+
+/// True if each channel has exactly one file.
+fn is_complete(set: &BTreeMap<usize, Vec<usize>>, channels: usize) -> bool {
+    set.keys().copied().eq(0..channels) && set.values().all(|files| files.len() == 1)
 }
 
 /// "a_0001" → a, 1.

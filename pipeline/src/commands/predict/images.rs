@@ -47,8 +47,8 @@ impl ImageCase {
     /// Reason why the model cannot read the image, judged by its headers. Damaged files are
     /// reported on reading.
     fn trouble(&self, modality: &[String]) -> Option<String> {
-        let header = |file: &PathBuf| read_header(file, &file.display().to_string()).ok();
-        let headers: Vec<_> = self.files.iter().map(header).collect::<Option<_>>()?;
+        let headers = self.files.iter().map(|file| read_header(file, &file.display().to_string()));
+        let headers: Vec<_> = headers.collect::<std::result::Result<_, _>>().ok()?;
         let channels: usize = headers.iter().map(|header| header.channels).sum();
         if channels == modality.len() {
             return None;
@@ -210,7 +210,7 @@ fn of_files(argument: &str, modality: &[String]) -> Result<Named> {
         let name = header_of(&name.unwrap_or_default());
         ImageFile::of(&name).map(|image| (image, file.clone())).ok_or_else(|| {
             let why = foreign(&name).unwrap_or_else(|| {
-                "is no image file; those that can be read end in .nii.gz or .nii, or .hdr with its .img".into()
+                "is no supported image file (.nii.gz, .nii, or .hdr with .img)".into()
             });
             Error::usage(format!("image '{}': {why}", file.display()))
         })

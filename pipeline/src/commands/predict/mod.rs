@@ -33,10 +33,10 @@ Examples:
   voxflow predict --model demo/model --model 77ffee imagesTs/ --out labels --flips
   voxflow predict --model brain flair.nii.gz,t1.nii.gz,t1gd.nii.gz,t2.nii.gz --out labels
 
-A label map lies on its image's own grid and has its name, below --out as the image lies below the
-folder that was named; of nnU-Net's a_0000.nii.gz it is a.nii.gz. Files that are labels by their names
-(a_seg.nii.gz, labels/a.nii.gz) are left out of folders. Images are prepared as the model itself
-says. All are tried; what cannot be done is told at the end, and the exit code is then 1.")]
+A label map has its image's grid and name, and its place below the folder that was named; for
+nnU-Net's a_0000.nii.gz it is a.nii.gz. Files in folders named like labels (a_seg.nii.gz,
+labels/a.nii.gz) are left out. Images are preprocessed as the model demands. All images are tried;
+failures are listed at the end, with exit code 1.")]
 pub struct PredictArgs {
     /// NIfTI files, or folders searched recursively; one image's channels are joined by commas, or
     /// named a_0000, a_0001 in a folder
@@ -99,7 +99,8 @@ impl PredictArgs {
     fn task(&self, models: Vec<Input>, images: Input, desk: &Path) -> Result<Task> {
         let kind = Kind::named("predict").ok_or_else(nothing)?;
         let wanted = json!({
-            "cases": "all", "probabilities": self.probabilities, "flips": self.flips, "weights": self.weights,
+            "cases": "all", "probabilities": self.probabilities, "flips": self.flips,
+            "weights": self.weights,
         });
         let params =
             kind.understand(&wanted).map_err(|mistakes| Error::usage(format!("{mistakes:?}")))?;

@@ -4,12 +4,13 @@
 use crate::commands::standalone::moved;
 use crate::commands::tell;
 use crate::humanize;
+use crate::lock::lock;
 use crate::stop::Stop;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, disk};
 use voxflow_stages::{Error, Host, Kind, Message, Result};
@@ -64,7 +65,7 @@ impl<'a> OutputHost<'a> {
             }
             None => file.to_path_buf(),
         };
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, place);
+        lock(&self.places).insert(digest, place);
         Ok((name, Blob { digest, bytes, reference: None }))
     }
 
@@ -128,12 +129,7 @@ impl Host for OutputHost<'_> {
     }
 
     fn blob_path(&self, blob: &Blob) -> PathBuf {
-        self.places
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&blob.digest)
-            .cloned()
-            .unwrap_or_default()
+        lock(&self.places).get(&blob.digest).cloned().unwrap_or_default()
     }
 
     fn adopt(&self, _: &str, _: &Blob) {}

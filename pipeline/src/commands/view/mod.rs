@@ -12,7 +12,7 @@ use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
-use subject::{Files, ViewSubject};
+use subject::{ViewFiles, ViewSubject};
 use voxflow_stages::image::picture::{Colour, Plane, Sheet, contact_sheet};
 
 /// Caption colour for text unrelated to labels.
@@ -24,7 +24,7 @@ Examples:
   voxflow view scan.nii.gz --label mask.nii.gz
   voxflow view latest/dataset/phantom_03           # as it came, with its label
   voxflow view latest/volumes/phantom_03           # as the network sees it
-  voxflow view latest/final/phantom_03 -o case.html  # the test's prediction (orange) and the reference (green)
+  voxflow view latest/final/phantom_03 -o case.html  # prediction (orange) and reference (green)
 
 Pictures lie as in radiology: the patient's right is left, seen from the feet. The number at the
 upper left of a slice is its index in RAS order, the millimetres at the upper right its place.")]
@@ -45,7 +45,12 @@ pub struct ViewArgs {
     #[arg(long, value_enum)]
     pub plane: Option<PlaneOf>,
     /// Maximum slices per plane; by default 8, or 160 on a page
-    #[arg(long, short = 'n', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(
+        long,
+        short = 'n',
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
     pub slices: Option<u16>,
     /// Longer side per slice in pixels; by default 200, or 480 on a page
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(32..=2048))]
@@ -55,7 +60,12 @@ pub struct ViewArgs {
     #[arg(long, value_name = "LOW,HIGH", value_parser = window, allow_hyphen_values = true)]
     pub window: Option<[f32; 2]>,
     /// Channel number for multi-channel images, from 1
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     pub channel: u16,
 }
 
@@ -74,7 +84,7 @@ impl ViewArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let files = match Path::new(&self.what) {
             file if file.is_file() => {
-                Files::of_file(file, self.label.clone(), self.prediction.clone())
+                ViewFiles::of_file(file, self.label.clone(), self.prediction.clone())
             }
             _ => self.of_run(globals)?,
         };
@@ -100,14 +110,14 @@ impl ViewArgs {
         Ok(Exit::Done)
     }
 
-    fn of_run(&self, globals: &Globals) -> Result<Files> {
+    fn of_run(&self, globals: &Globals) -> Result<ViewFiles> {
         if self.label.is_some() {
             return Err(Error::usage(format!(
                 "'{}' is no file: --label goes with a file; a case of a run brings its own",
                 self.what
             )));
         }
-        Files::of_case(&globals.home(), &self.what)
+        ViewFiles::of_case(&globals.home(), &self.what)
     }
 
     fn sheet(&self, subject: &ViewSubject, out: &Path) -> Result<()> {

@@ -31,9 +31,16 @@ fn page(subject: &ViewSubject, figures: &[Markup]) -> String {
     let body = html! {
         h1 { (subject.name) }
         p { (subject.facts) }
-        ul.legend { @for (name, colour) in subject.legend() { li { span style=(background(colour)) {} (name) } } }
+        ul.legend {
+            @for (name, colour) in subject.legend() {
+                li { span style=(background(colour)) {} (name) }
+            }
+        }
         main { @for figure in figures { (figure) } }
-        p.hint { "Drag a slider, turn the wheel over a picture, or use the arrow keys. The patient's right is left." }
+        p.hint {
+            "Drag a slider, turn the wheel over a picture, or use the arrow keys. "
+            "The patient's right is left."
+        }
         script { (PreEscaped(SCRIPT)) }
     };
     document(&format!("{} · voxflow", subject.name), &[STYLE], &body)
@@ -64,9 +71,11 @@ fn figure(subject: &ViewSubject, plane: Plane, slices: usize, side: usize) -> Re
                 @for (at, (words, png)) in pictures.iter().enumerate() {
                     img alt=(words) src={ "data:image/png;base64," (png) } hidden[at != start];
                 }
-                span.left { (left) } span.right { (right) } span.above { (above) } span.below { (below) }
+                span.left { (left) } span.right { (right) }
+                span.above { (above) } span.below { (below) }
             }
-            input type="range" min="0" max=(pictures.len().saturating_sub(1)) value=(start) aria-label=(plane.word());
+            input type="range" min="0" max=(pictures.len().saturating_sub(1)) value=(start)
+                aria-label=(plane.word());
             figcaption { (pictures.get(start).map_or("", |(words, _)| words)) }
         }
     })

@@ -18,7 +18,7 @@ use voxflow_stages::image::picture::{COLOURS, Colour, PAIR, Scene};
 use voxflow_stages::image::spacing::Grid;
 
 #[derive(Debug, Default)]
-pub(super) struct Files {
+pub(super) struct ViewFiles {
     name: String,
     images: Vec<ImageFile>,
     label: Option<ImageFile>,
@@ -30,19 +30,25 @@ pub(super) struct Files {
     is_ct: Option<bool>,
 }
 
-impl Files {
+impl ViewFiles {
     /// User's image with optional label maps.
-    pub fn of_file(file: &Path, label: Option<PathBuf>, prediction: Option<PathBuf>) -> Files {
+    pub fn of_file(file: &Path, label: Option<PathBuf>, prediction: Option<PathBuf>) -> ViewFiles {
         let name =
             file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let name = suffix::split(&name).map_or(name.as_str(), |(stem, _)| stem).to_string();
         let [label, prediction] =
             [label, prediction].map(|path| path.as_ref().map(ImageFile::from));
-        Files { name, images: vec![ImageFile::at(file)], label, prediction, ..Files::default() }
+        ViewFiles {
+            name,
+            images: vec![ImageFile::at(file)],
+            label,
+            prediction,
+            ..ViewFiles::default()
+        }
     }
 
     /// Parses RUN/STAGE/CASE.
-    pub fn of_case(home: &Home, what: &str) -> Result<Files> {
+    pub fn of_case(home: &Home, what: &str) -> Result<ViewFiles> {
         let mut parts = what.splitn(3, '/');
         let (Some(run), Some(id)) = (parts.next(), parts.next()) else {
             return Err(Error::usage(format!(
@@ -84,7 +90,8 @@ fn no_case(stage: &StageRecord, case: &str, cases: &BTreeSet<String>) -> Error {
     let more = if cases.len() > shown.len() { ", …" } else { "" };
     match nearest(case, cases.iter().map(String::as_str)) {
         _ if cases.is_empty() => Error::usage(format!(
-            "stage '{id}' ({}) keeps no volumes: view a stage that does, such as the dataset's, the preprocessing's or the test's",
+            "stage '{id}' ({}) keeps no volumes: view a stage that does, such as the dataset's, \
+             the preprocessing's or the test's",
             stage.kind
         )),
         Some(word) if !case.is_empty() => {
@@ -122,22 +129,21 @@ fn source<'a>(
 }
 
 /// A case's files in a stage.
-fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<Files> {
+fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<ViewFiles> {
     let source = source(run, stage)?;
     let (labels, is_ct) = source
         .as_ref()
         .map_or((vec![], None), |(_, listing)| (listing.labels.clone(), Some(listing.is_ct())));
     let mapping = source.as_ref().map(|(_, listing)| listing.map_labels.clone());
-    let mut files = Files { name: case.to_string(), labels, ..Files::default() };
+    let mut files = ViewFiles { name: case.to_string(), labels, ..ViewFiles::default() };
     let own = |end: &str| {
         let mut names = stage.artifact.iter().flat_map(|artifact| artifact.0.keys());
         names.find(|name| case_of(name) == Some(case) && name.ends_with(end)).map(String::as_str)
     };
-    let locate = |stage: &StageRecord, name: &str| located(run, stage, name);
     if let Some(image) = own("/image.nii") {
         // Prepared already: values are no longer Hounsfield units.
-        files.images = vec![locate(stage, image)?];
-        files.label = own("/label.nii").map(|name| locate(stage, name)).transpose()?;
+        files.images = vec![located(run, stage, image)?];
+        files.label = own("/label.nii").map(|name| located(run, stage, name)).transpose()?;
         return Ok(files);
     }
     let Some((dataset, listing)) = &source else {
@@ -147,13 +153,14 @@ fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<Files> {
         )));
     };
     let listed = listing.case(case).ok_or_else(|| Error::usage(listing.no_case(case)))?;
-    files.images = listed.images.iter().map(|name| locate(dataset, name)).collect::<Result<_>>()?;
-    files.label = listed.label.iter().map(|name| locate(dataset, name)).next().transpose()?;
+    files.images =
+        listed.images.iter().map(|name| located(run, dataset, name)).collect::<Result<_>>()?;
+    files.label = listed.label.iter().map(|name| located(run, dataset, name)).next().transpose()?;
     files.is_ct = is_ct;
     files.mapping = mapping.unwrap_or_default();
     if dataset.stage != stage.stage {
         let predicted = own("");
-        files.prediction = predicted.map(|name| locate(stage, name)).transpose()?;
+        files.prediction = predicted.map(|name| located(run, stage, name)).transpose()?;
     }
     Ok(files)
 }
@@ -161,8 +168,8 @@ fn found(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<Files> {
 /// File in a stage's artifact, with its partner for header-and-voxels pairs.
 fn located(run: &StoredRun, stage: &StageRecord, name: &str) -> Result<ImageFile> {
     let path = path::file(run, &stage.stage, name)?;
-    let has = |name: &String| stage.artifact.as_ref().is_some_and(|made| made.get(name).is_some());
-    let other = suffix::second(name).filter(has);
+    let other = suffix::second(name)
+        .filter(|name| stage.artifact.as_ref().is_some_and(|made| made.get(name).is_some()));
     let other = other.map(|other| path::file(run, &stage.stage, &other)).transpose()?;
     Ok(match other {
         Some(header) if suffix::is_voxels(name) => ImageFile { header, voxels: Some(path) },
@@ -181,7 +188,7 @@ pub(super) struct ViewSubject {
 
 impl ViewSubject {
     /// Reads the files onto a common grid.
-    pub fn read(files: Files, channel: usize, window: Option<[f32; 2]>) -> Result<ViewSubject> {
+    pub fn read(files: ViewFiles, channel: usize, window: Option<[f32; 2]>) -> Result<ViewSubject> {
         let channels = channels(&files.images)?;
         if channel > channels {
             let found = humanize::count(channels as u64, "channel");
@@ -255,7 +262,8 @@ fn facts(scene: &Scene, channels: usize, channel: usize) -> String {
     let of =
         if channels > 1 { format!("channel {channel} of {channels}, ") } else { String::new() };
     format!(
-        "{of}{x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm (right, front, up), shown from {low} to {high}"
+        "{of}{x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm (right, front, up), \
+         shown from {low} to {high}"
     )
 }
 

@@ -24,36 +24,33 @@ use voxflow_cache::{Fingerprint, disk};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Result, Task, Trouble};
 
-/// The work of a node.
+/// A node's assignment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Assignment {
-    /// The program that wrote it.
+    /// Build of the submitting program.
     pub sender: Build,
-    /// The stage.
     pub task: Task,
-    /// The store's folder.
     pub store: PathBuf,
-    /// Graphics cards of the stage.
+    /// Graphics cards for the stage.
     pub gpus: usize,
-    /// Memory of the job in bytes.
+    /// The job's memory in bytes.
     #[serde(default)]
     pub memory: u64,
-    /// Longest wait in seconds for files that other machines wrote.
+    /// Longest wait in seconds for files written by other machines.
     pub patience: u64,
     /// Folder on the node's own disk for copies of what a GPU stage reads; may begin with a
     /// variable of the node: `$TMPDIR`.
     #[serde(default)]
     pub scratch: Option<String>,
-    /// The share of the stage's items, where only items are wanted.
+    /// Set for jobs making only a share of the items.
     pub shard: Option<Shard>,
 }
 
-/// A share of a stage's items: those whose fingerprint is `index` modulo `count`.
+/// A share of a stage's items: fingerprints equal to `index` modulo `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
-    /// The share, from 0.
+    /// Counted from 0.
     pub index: u64,
-    /// The number of shares.
     pub count: u64,
 }
 
@@ -66,59 +63,56 @@ impl Shard {
     }
 }
 
-/// The job of an attempt.
+/// An attempt's cluster job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptJob {
-    /// The batch's name, which is the job's.
+    /// Batch name, equal to the job's name.
     pub batch: String,
-    /// The place in the batch.
+    /// Index in the batch.
     pub index: u32,
-    /// Milliseconds since 1970 when it was submitted.
+    /// Submission time, milliseconds since 1970.
     #[serde(default)]
     pub at_ms: i64,
-    /// The job's id, once the cluster has told it.
+    /// Job id, once the cluster has reported it.
     pub id: Option<String>,
 }
 
-/// Facts of a process that began on an attempt.
+/// Facts about a process working on an attempt.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Started {
-    /// The machine.
     pub host: String,
-    /// The job's id as the process sees it.
+    /// Job id as seen by the process.
     pub job: Option<String>,
     /// Milliseconds since 1970 by the node's clock.
     pub at_ms: i64,
 }
 
-/// An attempt at a stage.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attempt {
     folder: PathBuf,
 }
 
-/// The folder of one process that began on an attempt.
+/// Folder for a process working on an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Start {
     folder: PathBuf,
 }
 
-/// The folder of all attempts at a stage.
+/// Folder for all attempts at a stage.
 pub fn of_stage(store: &Path, fingerprint: &Fingerprint) -> PathBuf {
     let hex = fingerprint.to_hex();
     store.join("attempts").join(&hex[..2]).join(hex)
 }
 
 impl Attempt {
-    /// The attempt in this folder.
     pub fn at(folder: &Path) -> Attempt {
         Attempt { folder: folder.to_path_buf() }
     }
 
-    /// A new attempt at a stage.
+    /// Creates an attempt at a stage.
     ///
     /// # Errors
-    /// An input/output error.
+    /// I/O errors.
     pub fn create(assignment: &Assignment) -> Result<Attempt> {
         let parent = of_stage(&assignment.store, &assignment.task.recipe.fingerprint());
         let folder = parent.join(chance());
@@ -127,40 +121,37 @@ impl Attempt {
         Ok(Attempt { folder })
     }
 
-    /// All attempts at a stage, in no order.
+    /// All attempts at a stage, unordered.
     pub fn list(store: &Path, fingerprint: &Fingerprint) -> Result<Vec<Attempt>> {
         let folders = subfolders(&of_stage(store, fingerprint), "")?;
         Ok(folders.into_iter().map(|folder| Attempt { folder }).collect())
     }
 
-    /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The assignment.
     pub fn assignment(&self) -> Result<Assignment> {
         read_json(&self.folder.join("task.json"))
     }
 
-    /// The job, if one was ever asked for.
+    /// The job, if one was ever submitted.
     pub fn job(&self) -> Option<AttemptJob> {
         read_json(&self.folder.join("job.json")).ok()
     }
 
-    /// Writes the job down.
     pub fn write_job(&self, job: &AttemptJob) -> Result<()> {
         write_whole(&self.folder.join("job.json"), job)
     }
 
-    /// The processes that began on it, the first start first.
+    /// Processes that worked on it, earliest first.
     pub fn starts(&self) -> Result<Vec<Start>> {
         let mut folders = subfolders(&self.folder, "start-")?;
         folders.sort();
         Ok(folders.into_iter().map(|folder| Start { folder }).collect())
     }
 
-    /// The first good verdict that made something, and its start.
+    /// First successful verdict with its start.
     pub fn good(&self) -> Result<Option<(Start, Verdict)>> {
         let mut starts = self.starts()?.into_iter();
         Ok(starts.find_map(|start| {
@@ -169,18 +160,18 @@ impl Attempt {
         }))
     }
 
-    /// Makes a start the owner of its stage: processes that began earlier stop when they see it.
+    /// Makes a start the stage's owner; earlier processes stop when they notice.
     pub fn take_stage(start: &Start) -> Result<()> {
         Ok(disk::write_whole(&Attempt::owner_file(start), start.name().as_bytes())?)
     }
 
-    /// The file that names the owner of a stage: the start that began last.
+    /// File naming the stage's owner: the latest start.
     pub fn owner_file(start: &Start) -> PathBuf {
         let stage = start.folder.ancestors().nth(2).unwrap_or(&start.folder);
         stage.join("owner")
     }
 
-    /// A folder for a process that begins. Restarts of a job are counted by the cluster.
+    /// Creates a folder for a new process; `restart` is the cluster's restart count.
     pub fn start(&self, restart: u32) -> Result<Start> {
         let folder = self.folder.join(format!("start-{restart:03}-{}", chance()));
         disk::create_folder(&folder)?;
@@ -193,86 +184,77 @@ impl Attempt {
 }
 
 impl Start {
-    /// Its attempt.
     pub fn attempt(&self) -> Attempt {
         Attempt::at(self.folder.parent().unwrap_or(&self.folder))
     }
 
-    /// Its name.
     pub fn name(&self) -> String {
         self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The messages.
     pub fn said(&self) -> PathBuf {
         self.folder.join("said.jsonl")
     }
 
-    /// The worker's log.
     pub fn log(&self) -> PathBuf {
         self.folder.join("log.txt")
     }
 
-    /// The artifact's files.
     pub fn files(&self) -> PathBuf {
         self.folder.join("files")
     }
 
-    /// The folder of items.
     pub fn items(&self) -> PathBuf {
         self.folder.join("items")
     }
 
-    /// The folder of an item.
     pub fn item(&self, fingerprint: &Fingerprint) -> PathBuf {
         self.items().join(fingerprint.to_hex())
     }
 
-    /// Facts of the process.
     pub fn started(&self) -> Option<Started> {
         read_json(&self.folder.join("started.json")).ok()
     }
 
-    /// Writes facts of the process.
     pub fn write_started(&self, started: &Started) -> Result<()> {
         write_whole(&self.folder.join("started.json"), started)
     }
 
-    /// The time of the last message by the file system's clock.
+    /// Time of the last message by the file system's clock.
     pub fn last_beat(&self) -> Option<SystemTime> {
         fs::metadata(self.said()).and_then(|facts| facts.modified()).ok()
     }
 
-    /// The verdict, if it is there and whole.
+    /// The verdict, if present and intact.
     pub fn verdict(&self) -> Option<Verdict> {
         Closed::read(&self.folder.join("verdict.json"))
     }
 
-    /// Ends the start.
+    /// Ends the start with a verdict.
     pub fn write_verdict(&self, verdict: &Verdict) -> Result<()> {
         Closed::write(&self.folder.join("verdict.json"), verdict)
     }
 
-    /// The folders of its items, whole or not, each named by its fingerprint.
+    /// Item folders, complete or not, named by fingerprint.
     pub fn item_folders(&self) -> Vec<PathBuf> {
         subfolders(&self.items(), "").unwrap_or_default()
     }
 
-    /// The whole items that it made, with their folders of files.
+    /// Complete items with their file folders.
     pub fn items_made(&self) -> Vec<(PathBuf, ItemMade)> {
         self.item_folders().iter().filter_map(|folder| item_in(folder)).collect()
     }
 }
 
-/// The item in a folder, if it is whole.
+/// The item in a folder, if complete.
 pub fn item_in(folder: &Path) -> Option<(PathBuf, ItemMade)> {
     Closed::read(&folder.join("item.json")).map(|item| (folder.join("files"), item))
 }
 
-/// Removes attempts and batches of which nothing was heard for so long. Returns how many.
+/// Removes attempts and batches unchanged for `age`; returns their number.
 ///
 /// # Errors
-/// An input/output error.
+/// I/O errors.
 pub fn remove_old(store: &Path, age: Duration) -> Result<u64> {
     let mut removed = 0;
     for prefix in subfolders(&store.join("attempts"), "")? {
@@ -302,7 +284,7 @@ fn remove(folder: &Path) -> Result<()> {
     Ok(disk::remove(folder)?)
 }
 
-/// The last change of a folder, of the files in it, and of those one level below.
+/// Latest change in a folder, its files, and files one level below.
 fn newest(folder: &Path) -> Option<SystemTime> {
     let own = fs::metadata(folder).and_then(|facts| facts.modified()).ok();
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -315,7 +297,7 @@ fn newest(folder: &Path) -> Option<SystemTime> {
     below.chain([own]).flatten().max()
 }
 
-/// The folders below one whose names begin so; none where it is not there.
+/// Subfolders with a name prefix; empty if the folder is missing.
 fn subfolders(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

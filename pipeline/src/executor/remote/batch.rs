@@ -1,36 +1,35 @@
-//! Submissions: orders that come close together and want the same become one array.
+//! Submission: attempts arriving together with equal demands become one job array.
 
 use super::attempt::{Attempt, AttemptJob};
 use super::cluster::{Cluster, JobArray, JobId, JobWants, Refused};
 use super::files;
+use crate::lock::lock;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use voxflow_cache::disk;
 use voxflow_stages::{Error, Result};
 
-/// Interval in which orders are collected.
+/// Interval for collecting attempts, and most such intervals while more come in each.
 const COLLECT: Duration = Duration::from_millis(200);
-/// Such intervals at most, while more orders come in each.
 const MOST_COLLECTS: usize = 25;
-/// First and longest wait after "not now", and how long it is tried.
+/// First and longest pause after a temporary refusal, and the time limit for retries.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// Interval at which a waiting thread looks for a stop.
+/// Interval at which a waiting thread polls for a stop request.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The answer to an order.
+/// The cluster's answer to a submission.
 type SubmitOutcome = std::result::Result<(), Refused>;
 
-/// An attempt to be submitted.
+/// An attempt awaiting submission.
 struct PendingAttempt {
     attempt: Attempt,
     wants: JobWants,
     outcome: Arc<Mutex<Option<SubmitOutcome>>>,
 }
 
-/// Collects attempts and submits them.
 pub struct Batcher {
     cluster: Arc<dyn Cluster>,
     folder: PathBuf,
@@ -39,17 +38,17 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// For a cluster; batches lie below `folder`.
+    /// Submits to `cluster`; batches lie below `folder`.
     pub fn new(cluster: Arc<dyn Cluster>, folder: PathBuf) -> Batcher {
         let (waiting, submitted) = (Mutex::default(), Condvar::new());
         Batcher { cluster, folder, waiting, submitted }
     }
 
-    /// Submits an attempt, with others where some come meanwhile. Says to `say` what the cluster
-    /// says while it takes nothing.
+    /// Submits an attempt, together with others arriving meanwhile. Passes the cluster's message to
+    /// `say` while it accepts nothing.
     ///
     /// # Errors
-    /// A refusal of the cluster, for good or for an hour; a stop.
+    /// A permanent refusal, an hour without acceptance, or a stop.
     pub fn submit(
         &self,
         attempt: &Attempt,
@@ -93,7 +92,7 @@ impl Batcher {
         }
     }
 
-    /// One round: the first who comes collects the others and submits for all.
+    /// One round: the first thread collects the others' attempts and submits for all.
     fn submit_once(&self, attempt: &Attempt, wants: &JobWants) -> Result<SubmitOutcome> {
         let outcome = Arc::new(Mutex::new(None));
         let mut waiting = self.waiting();
@@ -140,7 +139,7 @@ impl Batcher {
         for group in groups.flat_map(|group| group.chunks(self.cluster.most_at_once().max(1))) {
             let outcome = self.submit_group(group);
             for one in group {
-                *one.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.clone());
+                *lock(&one.outcome) = Some(outcome.clone());
             }
         }
     }
@@ -155,8 +154,7 @@ impl Batcher {
         Ok(())
     }
 
-    /// The batch, written down before anybody submits it: an answer that never came is looked up by
-    /// its name.
+    /// Writes the batch down before submitting: after a lost answer its job is found by name.
     fn batch(&self, group: &[PendingAttempt]) -> Result<JobArray> {
         let attempts: Vec<PathBuf> =
             group.iter().map(|one| one.attempt.folder().to_path_buf()).collect();
@@ -170,26 +168,25 @@ impl Batcher {
         Ok(batch)
     }
 
-    /// Removes the files of a job whose stage has been published, and the batch with its last.
+    /// Removes a published stage's job files, and the batch folder with its last job.
     pub fn forget(&self, job: &AttemptJob) {
         let folder = self.folder.join(&job.batch);
         for ending in ["out", "pid"] {
             disk::remove(&folder.join(format!("{}.{ending}", job.index))).ok();
         }
         let names = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        let is_own = |name: std::ffi::OsString| name != "list" && name != "script.sh";
-        if !names.map(|entry| entry.file_name()).any(is_own) {
+        if !names.map(|entry| entry.file_name()).any(|name| name != "list" && name != "script.sh") {
             disk::remove(&folder).ok();
         }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<PendingAttempt>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 }
 
 fn take(outcome: &Mutex<Option<SubmitOutcome>>) -> Option<SubmitOutcome> {
-    outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    lock(outcome).take()
 }
 
 fn job(batch: &JobArray, index: u32, id: Option<JobId>) -> AttemptJob {

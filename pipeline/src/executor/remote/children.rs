@@ -1,22 +1,23 @@
-//! A cluster of plain child processes on this machine: the whole way of a remote stage, without a
-//! batch system. The children are sessions of their own and go on after this program, as jobs do.
+//! A cluster simulated by child processes on this machine, exercising remote execution without a
+//! batch system. Children run in their own sessions and outlive this program, like jobs.
 
 use super::attempt::Attempt;
 use super::cluster::{Cluster, Ended, JobArray, JobId, JobState, JobStatus, Refused, Silent};
 use crate::executor::pid_file::PidFile;
+use crate::lock::lock;
 use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use voxflow_cache::disk::FileWriter;
 use voxflow_stages::Error;
 
-/// Child processes, a few at a time.
+/// Limited number of child processes.
 pub struct ChildJobs {
-    /// The folder of the batches.
+    /// Folder for batches.
     batches: PathBuf,
     most: usize,
     state: Mutex<Processes>,
@@ -37,16 +38,16 @@ struct Queued {
 }
 
 impl ChildJobs {
-    /// At most `most` at once; batches lie below `batches`.
+    /// Runs at most `most` children; batches lie below `batches`.
     pub fn new(batches: PathBuf, most: usize) -> ChildJobs {
         ChildJobs { batches, most: most.max(1), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, Processes> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    /// Reaps what has ended and starts what waits.
+    /// Reaps finished children and starts queued ones.
     fn go_on(&self, state: &mut Processes) {
         state.running.retain_mut(|(_, child)| !matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
         while state.running.len() < self.most {
@@ -96,7 +97,7 @@ fn spawn(next: &Queued) -> voxflow_stages::Result<Child> {
     Ok(child)
 }
 
-/// The children of all programs that used this store, by their process files.
+/// Living children from all programs sharing this store, found through their pid files.
 fn alive(batches: &Path) -> Vec<JobStatus> {
     let folders = fs::read_dir(batches).into_iter().flatten().flatten();
     let files =
@@ -168,7 +169,7 @@ impl Cluster for ChildJobs {
     }
 }
 
-/// A child that began and is no more.
+/// A child that has ended.
 fn ended(file: &Path) -> Option<JobStatus> {
     let index = file.file_name()?.to_str()?.strip_suffix(".pid")?.parse().ok()?;
     let folder = file.parent()?.to_path_buf();

@@ -1,37 +1,36 @@
-//! The boundary to a cluster: all that differs between engines.
+//! Interface to a cluster; everything specific to a batch system is behind it.
 
 use crate::humanize;
 use crate::resources::Resources;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A job's id, as the cluster writes it.
+/// Job id in the cluster's notation.
 pub type JobId = String;
 
-/// One submission: an array of equal jobs, each of one attempt.
+/// A submission: an array with one job per attempt.
 #[derive(Clone, Debug)]
 pub struct JobArray {
-    /// The name, also of the job: `vf-<8 hex>`. Ids may be given twice by a cluster that lost its
-    /// memory; names are not.
+    /// Name of batch and job: `vf-<8 hex>`. A cluster that lost its state may reuse ids, never
+    /// names.
     pub name: String,
-    /// The folder for the script, the list and the output.
+    /// Folder for script, attempt list and output.
     pub folder: PathBuf,
-    /// The folders of the attempts, by their place in the array.
+    /// Attempt folders by array index.
     pub attempts: Vec<PathBuf>,
-    /// Resources of each job.
+    /// Resources per job.
     pub wants: JobWants,
 }
 
-/// Resources of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct JobWants {
-    /// Cores, memory and cards.
+    /// Cores, memory and graphics cards.
     pub resources: Resources,
-    /// Longest time.
+    /// Time limit.
     pub time: Option<Duration>,
-    /// The partition or queue.
+    /// Partition or queue.
     pub partition: Option<String>,
-    /// Nodes that are not to be used.
+    /// Excluded nodes.
     pub exclude: Vec<String>,
 }
 
@@ -51,17 +50,17 @@ impl std::fmt::Display for JobWants {
     }
 }
 
-/// A refusal of a submission.
+/// A refused submission, with the cluster's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It will never be taken: the cluster's words.
+    /// Permanent.
     Never(String),
-    /// Not now: the cluster's words.
+    /// Temporary.
     NotNow(String),
 }
 
 impl Refused {
-    /// The cluster's words.
+    /// The cluster's message.
     pub fn words(&self) -> &str {
         match self {
             Refused::Never(words) | Refused::NotNow(words) => words,
@@ -69,87 +68,78 @@ impl Refused {
     }
 }
 
-/// No answer of a cluster, in its words.
+/// The cluster did not answer; its error message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silent(pub String);
 
-/// A job as the cluster sees it.
+/// A job's status in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobStatus {
-    /// The batch's name.
+    /// Batch name.
     pub batch: String,
-    /// The place in the batch.
+    /// Index in the batch.
     pub index: u32,
-    /// The id, with the place as the cluster writes it.
+    /// Id including the array index, in the cluster's notation.
     pub job: JobId,
-    /// The state.
     pub state: JobState,
-    /// The cluster's reason, for people.
+    /// The cluster's reason.
     pub why: String,
-    /// The node, where there is one.
+    /// Empty before start.
     pub node: String,
 }
 
-/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// It waits for resources.
+    /// Waits for resources.
     Waiting,
-    /// It waits for what will not come by itself.
+    /// Waits for something that will not happen by itself.
     Held,
-    /// It runs.
     Running,
-    /// It is over.
     Over(Ended),
 }
 
-/// The end of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With exit code 0.
+    /// Exit code 0.
     Completed,
-    /// With another exit code or a signal.
+    /// Another exit code, or a signal.
     Failed,
-    /// For lack of memory.
     OutOfMemory,
-    /// At its time limit.
+    /// Killed at its time limit.
     Timeout,
-    /// With its node, or for others of higher priority.
+    /// Its node failed, or it was preempted.
     NodeFailed,
-    /// By somebody.
+    /// Cancelled by a user or administrator.
     Cancelled,
-    /// In a way that the cluster does not tell.
+    /// Unknown to the cluster.
     Unknown,
 }
 
-/// A cluster.
 pub trait Cluster: Send + Sync {
-    /// Its name for people: "slurm".
+    /// Name in messages: "slurm".
     fn name(&self) -> &'static str;
 
-    /// The most jobs of one submission.
+    /// Maximum jobs per submission.
     fn most_at_once(&self) -> usize;
 
-    /// Asks whether a job of such wants would be taken, without submitting one.
+    /// Checks if a job with these demands would be accepted, without submitting.
     ///
     /// # Errors
-    /// The cluster's words where it would not.
+    /// The cluster's message if it would be refused.
     fn test(&self, _wants: &JobWants) -> Result<String, String> {
         Ok("taken".into())
     }
 
-    /// Submits an array.
     fn submit(&self, batch: &JobArray) -> Result<JobId, Refused>;
 
-    /// All jobs of this program that the cluster knows now.
+    /// All jobs submitted by this program and present in the queue.
     fn look(&self) -> Result<Vec<JobStatus>, Silent>;
 
-    /// Jobs that it knew before, from its accounting; empty where there is none.
+    /// Finished jobs from accounting; empty without accounting.
     fn past(&self, batches: &[String]) -> Result<Vec<JobStatus>, Silent>;
 
-    /// Ends jobs.
     fn cancel(&self, jobs: &[JobId]) -> Result<(), Silent>;
 
-    /// Least time between two looks.
+    /// Minimum time between two queries.
     fn look_interval(&self) -> Duration;
 }

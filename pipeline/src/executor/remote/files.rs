@@ -1,5 +1,5 @@
-//! Small files that one machine writes and another reads: whole or not at all, and some closed by
-//! their own digest, so that a file that is not yet seen whole is not believed.
+//! Small files exchanged between machines: written atomically, some with their own digest to detect
+//! partially visible content.
 
 use serde::{Serialize, de::DeserializeOwned};
 use std::fs;
@@ -8,11 +8,11 @@ use voxflow_cache::Digest;
 use voxflow_cache::disk::{self, unique};
 use voxflow_stages::{Result, Trouble};
 
-/// Files of one value in JSON, with its digest as the second line.
+/// JSON files with the value's digest on a second line.
 pub struct Closed;
 
 impl Closed {
-    /// Writes a value, whole or not at all.
+    /// Writes a value atomically.
     pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
         let mut text = serde_json::to_vec(value).trouble_at(path)?;
         let digest = Digest::of(&text);
@@ -20,7 +20,7 @@ impl Closed {
         Ok(disk::write_whole(path, &text)?)
     }
 
-    /// Reads a value; `None` where the file is not there or not whole.
+    /// Reads a value; `None` if missing or incomplete.
     pub fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
         let text = fs::read_to_string(path).ok()?;
         let (json, digest) = text.trim_end().rsplit_once('\n')?;
@@ -28,18 +28,18 @@ impl Closed {
     }
 }
 
-/// A batch's name that only this submission has: `vf-` and eight digits.
+/// Unique batch name: `vf-` and eight hex digits.
 pub fn name(about: &str) -> String {
     let text = format!("{about} {}", chance());
     format!("vf-{}", &Digest::of(text.as_bytes()).to_hex()[..8])
 }
 
-/// Eight digits that nobody else draws.
+/// Eight random hex digits.
 pub(super) fn chance() -> String {
     unique()[..8].to_string()
 }
 
-/// Writes JSON beside its place and renames it there, safe on the disk first.
+/// Writes JSON atomically and durably.
 pub fn write_whole<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     Ok(disk::write_whole(path, &serde_json::to_vec(value).trouble_at(path)?)?)
 }

@@ -1,4 +1,4 @@
-//! Following the attempts at one stage to their end.
+//! Follows attempts at a stage until one succeeds.
 
 use super::attempt::{Attempt, AttemptJob, Shard, Start};
 use super::cluster::{Cluster, JobId, JobState, JobStatus, JobWants};
@@ -6,23 +6,24 @@ use super::making::RemoteMaking;
 use super::relay::Listener;
 use super::retry::{Evidence, RetryDecision, Tries};
 use super::verdict::Verdict;
+use crate::lock::lock;
 use crate::own_files::ATTEMPTS;
 use crate::site::OnStop;
 use crate::stop::{Registration, Stoppable};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use voxflow_stages::{Error, Result};
 
-/// First and longest interval between two looks into the attempt's folder.
+/// First and longest interval between checks of the attempt folder.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
 const LONGEST_LOOK: Duration = Duration::from_secs(2);
-/// Time without a beat from which the cluster is asked more often.
+/// Silence after which the cluster is queried more often.
 const WORRY: Duration = Duration::from_secs(20);
-/// Time that a job may wait for what does not come by itself until people are told.
+/// Time a job may be held until users are told.
 const SAY_HELD: Duration = Duration::from_secs(60);
 
-/// The job of an attempt, as far as a stop must reach it.
+/// Cancels an attempt's job on a stop.
 struct JobHandle {
     cluster: Arc<dyn Cluster>,
     on_stop: OnStop,
@@ -31,7 +32,7 @@ struct JobHandle {
 
 impl JobHandle {
     fn cancel(&self) {
-        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let job = lock(&self.job).clone();
         if let Some(job) = job
             && let Err(silent) = self.cluster.cancel(&[job])
         {
@@ -52,7 +53,6 @@ impl Stoppable for JobHandle {
     }
 }
 
-/// The state of following.
 pub(super) struct Follow<'a> {
     making: &'a RemoteMaking<'a>,
     shard: Option<Shard>,
@@ -62,14 +62,14 @@ pub(super) struct Follow<'a> {
     held_since: Option<Instant>,
 }
 
-/// One attempt under watch.
+/// An attempt being followed.
 struct FollowedAttempt {
     attempt: Attempt,
     job: AttemptJob,
     handle: Registration<JobHandle>,
     began: Instant,
     last_seen: Instant,
-    /// Names and times of unfinished files when it began.
+    /// Unfinished files with their times at the attempt's start.
     unfinished: Vec<(std::ffi::OsString, Option<std::time::SystemTime>)>,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Follow<'a> {
         Follow { making, shard, tries, listener, said: String::new(), held_since: None }
     }
 
-    /// Follows an attempt, and others after it, to a good verdict.
+    /// Follows an attempt, and its retries, to a successful verdict.
     pub(super) fn until_good(
         &mut self,
         first: Attempt,
@@ -88,27 +88,25 @@ impl<'a> Follow<'a> {
         let mut watched = self.watch(first)?;
         let (mut interval, mut touched) = (FIRST_LOOK, 1);
         loop {
-            match self.step(&mut watched)? {
+            let decision = self.step(&mut watched)?;
+            if !matches!(decision, RetryDecision::Wait) {
+                // Finished items survive a failure, and precede the stage that lists them.
+                self.making.keep_items(&watched.attempt)?;
+            }
+            match decision {
                 RetryDecision::Wait => {}
-                RetryDecision::Take => {
-                    self.making.keep_items(&watched.attempt)?;
-                    match watched.attempt.good()? {
-                        Some(good) if self.making.has_items_of(&good.1)? => return Ok(good),
-                        Some(_) if touched == ATTEMPTS => return Err(written_meanwhile()),
-                        Some(_) => {
-                            touched += 1;
-                            self.say("another attempt: files were written while its job read them");
-                            watched = self.watch(self.making.submit(self.shard, wants)?)?;
-                        }
-                        None => {}
+                RetryDecision::Take => match watched.attempt.good()? {
+                    Some(good) if self.making.has_items_of(&good.1)? => return Ok(good),
+                    Some(_) if touched == ATTEMPTS => return Err(written_meanwhile()),
+                    Some(_) => {
+                        touched += 1;
+                        self.say("another attempt: files were written while its job read them");
+                        watched = self.watch(self.making.submit(self.shard, wants)?)?;
                     }
-                }
-                RetryDecision::Fail(error) => {
-                    self.making.keep_items(&watched.attempt)?;
-                    return Err(error);
-                }
+                    None => {}
+                },
+                RetryDecision::Fail(error) => return Err(error),
                 RetryDecision::Again { why, more_memory } => {
-                    self.making.keep_items(&watched.attempt)?;
                     self.say(&format!("another attempt: {why}"));
                     if more_memory {
                         let factor = self.making.shared.site.more_memory();
@@ -153,7 +151,7 @@ impl<'a> Follow<'a> {
         self.making.say(&format!("{words} ({id})"));
     }
 
-    /// Looks at all that is known of an attempt and decides.
+    /// Collects all evidence about an attempt and decides.
     fn step(&mut self, watched: &mut FollowedAttempt) -> Result<RetryDecision> {
         let starts = watched.attempt.starts()?;
         if let Some(start) = starts.last() {
@@ -166,6 +164,8 @@ impl<'a> Follow<'a> {
         if good.is_some() {
             return Ok(RetryDecision::Take);
         }
+        // A job that speaks regularly is alive: the queue is queried closely only after silence,
+        // or after a verdict that was no success.
         let is_urgent = last.is_some()
             || silent_for.map_or(watched.began.elapsed() > WORRY, |silent| silent > WORRY);
         let found = self.making.shared.view.find(&watched.job, is_urgent);
@@ -174,8 +174,7 @@ impl<'a> Follow<'a> {
         }
         if let Some(seen) = &found.seen {
             watched.last_seen = Instant::now();
-            *watched.handle.job.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(seen.job.clone());
+            *lock(&watched.handle.job) = Some(seen.job.clone());
             self.say_state(seen);
         }
         let output = self.making.shared.store.join("batches").join(&watched.job.batch);
@@ -194,7 +193,7 @@ impl<'a> Follow<'a> {
         Ok(self.tries.decide(&evidence))
     }
 
-    /// Says once what became of the job.
+    /// Reports each change in the job's state once.
     fn say_state(&mut self, seen: &JobStatus) {
         let why = if seen.why.is_empty() { String::new() } else { format!(" ({})", seen.why) };
         match seen.state {
@@ -218,12 +217,12 @@ impl<'a> Follow<'a> {
     }
 }
 
-/// The error for files that were written under every job that read them.
+/// Error after every job found its input files rewritten meanwhile.
 fn written_meanwhile() -> Error {
     Error::failed("files were written while its jobs read them; run again once nobody writes them")
 }
 
-/// The names and times of the files in a folder.
+/// File names and times in a folder.
 fn listed(folder: &Path) -> Vec<(std::ffi::OsString, Option<std::time::SystemTime>)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut listed: Vec<_> = entries

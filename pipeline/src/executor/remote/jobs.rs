@@ -1,4 +1,4 @@
-//! The executor that makes stages by jobs.
+//! Executor running stages as cluster jobs.
 
 use super::attempt::{self, Attempt, Shard};
 use super::batch::Batcher;
@@ -21,17 +21,17 @@ use voxflow_cache::{Recipe, disk};
 use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error, Host, Kind, Result};
 
-/// Memory that a job asks for at least where it follows an earlier one.
+/// Lower bound for memory requests derived from a stage's last peak.
 const LEAST_MEMORY: u64 = 1 << 30;
 
-/// Stages as jobs of a cluster; work of moments stays here.
+/// Runs stages as jobs; trivial stages run locally.
 pub struct Remote {
     local: Local,
     shared: Shared,
 }
 
 impl Remote {
-    /// On a cluster, with a store that its nodes see under the same path.
+    /// Nodes must see the store under the same path.
     pub fn new(cluster: Arc<dyn Cluster>, site: Site, store: PathBuf, on_stop: OnStop) -> Remote {
         let store = std::path::absolute(&store).unwrap_or(store);
         let batcher = Batcher::new(Arc::clone(&cluster), store.join("batches"));
@@ -40,13 +40,13 @@ impl Remote {
         Remote { local: Local::on("cpu"), shared }
     }
 
-    /// The most jobs at once.
+    /// Maximum number of concurrent jobs.
     pub fn most_jobs(&self) -> usize {
         self.shared.site.max_jobs()
     }
 }
 
-/// The cluster of a site; `None` where stages are made here.
+/// The site's cluster; `None` for local execution.
 pub fn cluster_of(site: &Site, store: &Path) -> Option<Arc<dyn Cluster>> {
     match site.executor {
         ExecutorName::Here => None,
@@ -57,9 +57,9 @@ pub fn cluster_of(site: &Site, store: &Path) -> Option<Arc<dyn Cluster>> {
     }
 }
 
-/// Resources of a stage's job: the workflow's, else the site's, else the kind's usual ones. Memory
-/// follows the most that the stage used when it was last made, where nobody names it; not for
-/// stages of items, whose jobs are of two sorts.
+/// Resources for a stage's job: from the workflow, else the site file, else the kind's defaults.
+/// Unspecified memory follows the stage's last peak, except for stages with items: their jobs are
+/// of two sorts.
 pub fn wants(
     site: &Site,
     kind: &Kind,
@@ -129,8 +129,7 @@ fn make(making: &RemoteMaking) -> Result<MadeFacts> {
     making.finish(&start, verdict)
 }
 
-/// The number of jobs that make items: by the items that are missing, or by the files that the
-/// stage reads where those are not known.
+/// Number of jobs sharing the items, by missing items, or by the stage's input files if unknown.
 fn shards(making: &RemoteMaking) -> Result<u64> {
     if making.order.kind.items.is_empty() {
         return Ok(1);
@@ -143,14 +142,14 @@ fn shards(making: &RemoteMaking) -> Result<u64> {
     Ok(jobs.clamp(1, making.shared.site.max_jobs() as u64))
 }
 
-/// The files of the inputs that items are made of.
+/// Number of input files in roles items are made from.
 fn files_of_items(order: &StageOrder) -> u64 {
     let roles: Vec<&str> = order.kind.items.iter().map(|items| items.reads).collect();
     let inputs = order.task.inputs.iter().filter(|(role, _)| roles.contains(&role.as_str()));
     inputs.flat_map(|(_, inputs)| inputs).map(|input| input.files.len() as u64).sum()
 }
 
-/// Makes the items in jobs of their own, each a share of them.
+/// Makes items in separate jobs, a share each.
 fn make_items(making: &RemoteMaking, count: u64, wants: &JobWants) -> Result<()> {
     let shards = (0..count).map(|index| Shard { index, count });
     let results: Vec<Result<()>> = std::thread::scope(|scope| {

@@ -1,6 +1,6 @@
-//! One stage in the making by jobs: attempts are submitted, what they leave is kept.
+//! A stage being made by jobs: submits attempts and keeps their results.
 
-use super::attempt::{Assignment, Attempt, Shard, Start};
+use super::attempt::{Assignment, Attempt, AttemptJob, Shard, Start};
 use super::batch::Batcher;
 use super::cluster::{Cluster, JobState, JobWants};
 use super::relay;
@@ -9,40 +9,40 @@ use super::verdict::{End, FileRead, ItemMade, Verdict};
 use super::view::QueueView;
 use crate::executor::{HandedItem, MadeElsewhere, MadeFacts, StageOrder};
 use crate::job_facts::JobFacts;
+use crate::lock::lock;
 use crate::site::{OnStop, Site};
 use crate::stop::Stop;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use voxflow_cache::{Fingerprint, Store};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Host, Message, Result, Task};
 
-/// The parts of a cluster that all stages share.
+/// Cluster state shared by all stages.
 pub(super) struct Shared {
     pub(super) cluster: Arc<dyn Cluster>,
     pub(super) batcher: Batcher,
     pub(super) view: QueueView,
     pub(super) site: Site,
-    /// The store's folder, absolute.
+    /// The store's absolute path.
     pub(super) store: PathBuf,
     pub(super) on_stop: OnStop,
 }
 
-/// One stage in the making.
 pub(super) struct RemoteMaking<'a> {
     pub(super) shared: &'a Shared,
     pub(super) order: &'a StageOrder<'a>,
     pub(super) host: &'a dyn Host,
     pub(super) stop: &'a Stop,
     pub(super) fingerprint: Fingerprint,
-    /// Items that jobs of this making handed over.
+    /// Items delivered by this stage's jobs.
     pub(super) kept: Mutex<BTreeSet<Fingerprint>>,
 }
 
 impl RemoteMaking<'_> {
-    /// The result of an earlier attempt, made for this or another program. Items of others are
-    /// kept.
+    /// Result of an earlier attempt, possibly by another program. Keeps items from unsuccessful
+    /// attempts too.
     pub(super) fn take_over(&self) -> Result<Option<MadeFacts>> {
         for attempt in Attempt::list(&self.shared.store, &self.fingerprint)? {
             self.keep_items(&attempt)?;
@@ -59,23 +59,24 @@ impl RemoteMaking<'_> {
         Ok(None)
     }
 
-    /// An attempt at the whole stage whose job is still known, of this or another program.
+    /// An attempt at the whole stage whose job is still alive, possibly by another program.
     pub(super) fn living(&self) -> Result<Option<Attempt>> {
         for attempt in Attempt::list(&self.shared.store, &self.fingerprint)? {
             let (Ok(assignment), Some(job)) = (attempt.assignment(), attempt.job()) else {
                 continue;
             };
             let is_ours = assignment.shard.is_none() && assignment.sender == Build::own();
-            let is_alive = || {
-                let found = self.shared.view.find(&job, true);
-                found.seen.is_some_and(|seen| !matches!(seen.state, JobState::Over(_)))
-            };
-            if is_ours && is_alive() {
+            if is_ours && self.is_alive(&job) {
                 self.say("follows a job that an earlier run has submitted");
                 return Ok(Some(attempt));
             }
         }
         Ok(None)
+    }
+
+    fn is_alive(&self, job: &AttemptJob) -> bool {
+        let found = self.shared.view.find(job, true);
+        found.seen.is_some_and(|seen| !matches!(seen.state, JobState::Over(_)))
     }
 
     pub(super) fn submit(&self, shard: Option<Shard>, wants: &JobWants) -> Result<Attempt> {
@@ -98,7 +99,7 @@ impl RemoteMaking<'_> {
         Ok(attempt)
     }
 
-    /// Keeps the finished items of an attempt, whatever became of the rest.
+    /// Publishes an attempt's finished items, even if the attempt failed.
     pub(super) fn keep_items(&self, attempt: &Attempt) -> Result<()> {
         for start in attempt.starts()? {
             for (folder, item) in start.items_made() {
@@ -111,8 +112,8 @@ impl RemoteMaking<'_> {
         Ok(())
     }
 
-    /// True if the items that a stage was put together from are in the store. Those of files that
-    /// were written meanwhile were not kept.
+    /// True if the store has all items a stage was assembled from. Items whose input files were
+    /// rewritten meanwhile are dropped.
     pub(super) fn has_items_of(&self, verdict: &Verdict) -> Result<bool> {
         let End::Made { adopted, .. } = &verdict.end else { return Ok(true) };
         let store = Store::read_only(&self.shared.store)?;
@@ -120,7 +121,7 @@ impl RemoteMaking<'_> {
         Ok(own.all(|blob| is_whole(&store.path(blob), blob.bytes)))
     }
 
-    /// Tells what the stage said, and hands its files over.
+    /// Replays the stage's messages and returns its files.
     pub(super) fn finish(&self, start: &Start, verdict: Verdict) -> Result<MadeFacts> {
         let Verdict { end, said_bytes, seconds, usage, host, .. } = verdict;
         let End::Made { files, adopted } = end else {
@@ -128,6 +129,7 @@ impl RemoteMaking<'_> {
         };
         relay::replay(start, said_bytes, |message| match message {
             Message::Item { name, made, fingerprint } => {
+                // Items made by an earlier attempt's job count as made by this stage.
                 let made = made || self.kept().contains(&fingerprint);
                 self.host.tell(Message::Item { name, made, fingerprint });
             }
@@ -158,7 +160,7 @@ impl RemoteMaking<'_> {
     }
 
     fn kept(&self) -> MutexGuard<'_, BTreeSet<Fingerprint>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     pub(super) fn say(&self, words: &str) {
@@ -166,14 +168,17 @@ impl RemoteMaking<'_> {
     }
 }
 
-/// The task with paths that mean the same in any folder.
+fn absolute_path(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(Error::io("find", path))
+}
+
+/// Makes all paths in a task absolute.
 fn absolute(task: &Task) -> Result<Task> {
-    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
     let mut task = task.clone();
-    task.unfinished = absolute(&task.unfinished)?;
+    task.unfinished = absolute_path(&task.unfinished)?;
     let files = task.inputs.values_mut().flatten().flat_map(|input| input.files.values_mut());
     for file in files {
-        file.path = absolute(&file.path)?;
+        file.path = absolute_path(&file.path)?;
     }
     Ok(task)
 }

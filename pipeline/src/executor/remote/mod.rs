@@ -1,9 +1,9 @@
-//! Stages made by the jobs of a cluster. Each attempt is a folder in the store ([`attempt`]) that a
-//! job fills and closes by a verdict ([`verdict`]); the verdict is the truth, and the cluster's own
-//! state tells of deaths only. [`batch`] submits, [`view`] asks the queue, [`retry`] decides.
+//! Stages as cluster jobs. Each attempt is a folder in the store ([`attempt`]), filled by a job and
+//! closed with a verdict ([`verdict`]). Only the verdict counts; the cluster's job state merely
+//! reveals deaths. [`batch`] submits, [`view`] queries the queue, [`retry`] decides.
 //!
-//! Attempts survive this program: whoever wants the same stage later takes a good verdict, follows
-//! a living job, and uses the items and checkpoints of a dead one.
+//! Attempts survive this program: a later run takes a successful verdict over, follows a living
+//! job, or continues from a dead attempt's items and checkpoints.
 
 pub mod attempt;
 mod batch;

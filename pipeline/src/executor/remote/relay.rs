@@ -1,12 +1,12 @@
-//! Messages of a node, read from the attempt's folder.
+//! Relays a node's messages from the attempt folder.
 
 use super::attempt::Start;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use voxflow_stages::Message;
 
-/// Passes on all messages of a start that is over, but its progress and where it went on. `bytes`
-/// is the length of the messages; a longer file has lines of nobody.
+/// Relays all messages from a finished start except transient ones. Only the first `bytes` belong
+/// to the verdict; later lines are ignored.
 pub(super) fn replay(start: &Start, bytes: u64, mut tell: impl FnMut(Message)) {
     let Ok(file) = File::open(start.said()) else { return };
     for line in BufReader::new(file.take(bytes)).split(b'\n').map_while(std::io::Result::ok) {
@@ -18,8 +18,7 @@ pub(super) fn replay(start: &Start, bytes: u64, mut tell: impl FnMut(Message)) {
     }
 }
 
-/// A start that is heard while it runs: its progress only, since its metrics count once it has
-/// ended well.
+/// Follows a running start: relays only transient messages, since metrics count only after success.
 #[derive(Debug, Default)]
 pub(super) struct Listener {
     start: Option<Start>,
@@ -27,7 +26,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Passes on the news since the last call.
+    /// Relays messages that arrived since the last call.
     pub(super) fn hear(&mut self, start: &Start, mut tell: impl FnMut(Message)) {
         if self.start.as_ref() != Some(start) {
             *self = Listener { start: Some(start.clone()), heard: 0 };
@@ -49,7 +48,7 @@ impl Listener {
     }
 }
 
-/// True for messages that mean something while they are new only.
+/// True for messages that are meaningful only while new.
 fn is_of_the_moment(message: &Message) -> bool {
     matches!(message, Message::Progress(_) | Message::Resumed { .. } | Message::Waiting { .. })
 }

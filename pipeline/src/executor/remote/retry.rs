@@ -1,5 +1,5 @@
-//! What is done about an attempt: a pure function from what is known of it to a decision. The table
-//! of failures in docs/cluster.md is its test.
+//! Retry policy: a pure function from evidence about an attempt to a decision. Tested by the table
+//! of failures in docs/cluster.md.
 
 use super::cluster::{Ended, JobState, JobStatus};
 use super::verdict::{End, StopReason};
@@ -7,45 +7,45 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use voxflow_stages::{Error, Reply};
 
-/// Time without a trace of a job until it counts as lost, and without a word of its process.
+/// A job counts as lost after this time missing in the queue, and this time without messages.
 const UNSEEN: Duration = Duration::from_secs(120);
 const SILENT: Duration = Duration::from_secs(300);
-/// Attempts that may end for each reason.
+/// Attempts per cause of failure.
 const NEVER_STARTED: u32 = 3;
 const NODE: u32 = 5;
 const NO_PROGRESS: u32 = 2;
 const MEMORY: u32 = 2;
 const LOST: u32 = 5;
-/// Words of Slurm and of the kernel about memory, in lower case.
+/// Phrases by Slurm and the kernel about exhausted memory, in lower case.
 const MEMORY_WORDS: [&str; 5] =
     ["exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill", "out of memory"];
-/// Deaths of jobs on a node until it is left out.
+/// Deaths on a node until it is excluded.
 const DEATHS: u32 = 2;
 
-/// Everything that is known of an attempt.
+/// Evidence about an attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// The last verdict.
+    /// Latest verdict.
     pub verdict: Option<&'a End>,
-    /// True if a process began.
+    /// True if a process started.
     pub has_started: bool,
-    /// Time since the last word of its process; `None` without a process.
+    /// Time since its last message; `None` without a process.
     pub silent_for: Option<Duration>,
     /// The job in the queue.
     pub seen: Option<&'a JobStatus>,
-    /// The job in the accounting.
+    /// The job in accounting.
     pub past: Option<&'a JobStatus>,
     /// Time since the job was last seen in the queue, or submitted.
     pub unseen_for: Duration,
     /// True if the cluster has answered since then.
     pub has_answered: bool,
-    /// The end of the job's output, where Slurm writes too.
+    /// End of the job's output, including Slurm's own messages.
     pub output: &'a str,
-    /// True if the unfinished state has grown during the attempt.
+    /// True if unfinished state grew during the attempt.
     pub has_moved: bool,
 }
 
-/// Attempts so far, by the reason of their end.
+/// Attempts by cause of failure.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tries {
     never_started: u32,
@@ -53,36 +53,35 @@ pub struct Tries {
     node: u32,
     no_progress: u32,
     lost: u32,
-    /// Deaths of jobs by node.
+    /// Job deaths by node.
     deaths: BTreeMap<String, u32>,
 }
 
-/// The next step.
 #[derive(Debug)]
 pub enum RetryDecision {
-    /// Nothing yet.
+    /// Keep waiting.
     Wait,
-    /// The verdict is good.
+    /// Accept the successful verdict.
     Take,
-    /// Another attempt.
+    /// Submit another attempt.
     Again {
-        /// The reason, for people.
+        /// Reason, as text.
         why: String,
-        /// True if it is to have more memory.
+        /// True to request more memory.
         more_memory: bool,
     },
-    /// The stage has failed, or was stopped.
+    /// The stage failed or was stopped.
     Fail(Error),
 }
 
 impl Tries {
-    /// The nodes that are to be left out.
+    /// Nodes to exclude.
     pub fn excluded(&self) -> Vec<String> {
         let dead = self.deaths.iter().filter(|(_, deaths)| **deaths >= DEATHS);
         dead.map(|(node, _)| node.clone()).collect()
     }
 
-    /// Decides, and counts the attempt that is over.
+    /// Decides, counting a finished attempt.
     pub fn decide(&mut self, evidence: &Evidence) -> RetryDecision {
         match evidence.verdict {
             Some(End::Made { .. } | End::Shard) => RetryDecision::Take,
@@ -115,6 +114,7 @@ impl Tries {
             Some((ended, seen))
         });
         match over {
+            // A requeued job is finished in accounting and alive in the queue: the queue counts.
             Some(_) if evidence.seen.is_some_and(|seen| !is_over(seen.state)) => {
                 RetryDecision::Wait
             }
@@ -140,6 +140,7 @@ impl Tries {
     }
 
     fn unseen(&mut self, evidence: &Evidence) -> RetryDecision {
+        // A queue that lost the job, or does not answer, is no proof of death while messages come.
         let speaks = evidence.silent_for.is_some_and(|silent| silent < SILENT);
         if speaks || !evidence.has_answered || evidence.unseen_for < UNSEEN {
             return RetryDecision::Wait;
@@ -214,8 +215,8 @@ fn is_alive(evidence: &Evidence) -> bool {
     evidence.seen.is_some_and(|seen| !is_over(seen.state))
 }
 
-/// Without cgroups a batch system samples memory and kills: the job has failed, and only its output
-/// says why.
+/// Without cgroups the batch system polls memory and kills: the job then counts as failed, and only
+/// its output names the cause.
 fn is_out_of_memory(ended: Ended, seen: &JobStatus, output: &str) -> bool {
     let is_told = [output, seen.why.as_str()].iter().any(|text| {
         let text = text.to_lowercase();

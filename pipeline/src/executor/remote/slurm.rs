@@ -1,5 +1,5 @@
-//! Slurm, by its command line: `sbatch`, `squeue`, `sacct`, `scancel`. All jobs of a batch are one
-//! array, named after the batch.
+//! Slurm through `sbatch`, `squeue`, `sacct` and `scancel`. A batch is one job array named after
+//! it.
 
 use super::cluster::{
     Cluster, Ended, JobArray, JobId, JobState, JobStatus, JobWants, Refused, Silent,
@@ -12,13 +12,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use voxflow_cache::disk;
 
-/// Longest wait for an answer.
+/// Timeout for commands.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Array size where the cluster does not say.
+/// Array size if Slurm's configuration is unreadable.
 const USUAL_ARRAY: usize = 1000;
-/// Interval at which a command's end is polled.
+/// Poll interval for a command's end.
 const POLL_INTERVAL: Duration = Duration::from_millis(3);
-/// Refusals that no waiting changes, by Slurm's words.
+/// Substrings in messages of permanent refusals.
 const NEVER: [&str; 6] = [
     "cannot be satisfied",
     "can not be satisfied",
@@ -27,7 +27,7 @@ const NEVER: [&str; 6] = [
     "nvalid",
     "ot permitted",
 ];
-/// Reasons of jobs that will not start by themselves.
+/// Reasons for jobs that will not start by themselves.
 const HELD: [&str; 9] = [
     "JobHeld",
     "PartitionTimeLimit",
@@ -40,20 +40,18 @@ const HELD: [&str; 9] = [
     "NodeDown",
 ];
 
-/// A Slurm cluster.
 pub struct Slurm {
     site: SlurmSite,
-    /// Asked for at the first submission: a run with nothing to do asks Slurm nothing.
+    /// Queried at the first submission: a run with nothing to do never contacts Slurm.
     most_at_once: OnceLock<usize>,
 }
 
 impl Slurm {
-    /// The cluster that the environment leads to.
     pub fn new(site: SlurmSite) -> Slurm {
         Slurm { site, most_at_once: OnceLock::new() }
     }
 
-    /// The arguments of `sbatch`, but for the script.
+    /// Arguments for `sbatch`, excluding the script.
     fn arguments(&self, batch: &JobArray) -> Vec<String> {
         let (last, most) = (batch.attempts.len().saturating_sub(1), self.site.max_jobs);
         let mut all = vec![
@@ -69,7 +67,7 @@ impl Slurm {
         all
     }
 
-    /// The arguments that ask for resources.
+    /// Resource arguments.
     fn asked(&self, wants: &JobWants) -> Vec<String> {
         let site = &self.site;
         let mib = wants.resources.memory.div_ceil(1 << 20);
@@ -97,7 +95,7 @@ impl Slurm {
         all
     }
 
-    /// The script of the jobs. It becomes the program, so that Slurm's signal reaches that.
+    /// Job script. It `exec`s the program: Slurm's signals then reach it directly.
     fn script(&self) -> String {
         let program = self.site.program();
         let setup = self.site.setup.as_deref().unwrap_or("");
@@ -108,7 +106,7 @@ impl Slurm {
         )
     }
 
-    /// The id of a batch that Slurm may have taken though its answer did not come.
+    /// Id of a batch possibly accepted although the answer was lost.
     fn taken(&self, name: &str) -> Option<JobId> {
         let found = answer("squeue", &["--me", "-h", "-t", "all", "-n", name, "-o", "%F"]).ok()?;
         found.lines().next().map(|id| id.trim().to_string()).filter(|id| !id.is_empty())
@@ -183,13 +181,13 @@ impl Cluster for Slurm {
     }
 }
 
-/// The id in the answer of `sbatch --parsable`: "17" or "17;cluster".
+/// Id in the output of `sbatch --parsable`: "17" or "17;cluster".
 fn id_of(said: &str) -> Option<JobId> {
     let id = said.trim().split(';').next()?;
     (!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())).then(|| id.to_string())
 }
 
-/// A line of `squeue`: name, array's id, index, state, reason, node.
+/// Parses a `squeue` line: name, array id, index, state, reason, node.
 fn queue_line(line: &str) -> Option<JobStatus> {
     let fields: Vec<&str> = line.split('|').map(str::trim).collect();
     let [batch, id, index, state, why, node] = fields[..] else { return None };
@@ -204,7 +202,7 @@ fn queue_line(line: &str) -> Option<JobStatus> {
     })
 }
 
-/// A line of `sacct`: name, id with index, state, node.
+/// Parses an `sacct` line: name, id with index, state, node.
 fn past_line(line: &str) -> Option<JobStatus> {
     let fields: Vec<&str> = line.split('|').map(str::trim).collect();
     let [batch, job, state, node] = fields[..] else { return None };
@@ -224,7 +222,7 @@ fn own(batch: &str) -> Option<String> {
     batch.starts_with("vf-").then(|| batch.to_string())
 }
 
-/// The state behind Slurm's word.
+/// Maps Slurm's state names.
 fn state_of(word: &str, why: &str) -> Option<JobState> {
     Some(match word {
         "PENDING" if HELD.iter().any(|held| why.starts_with(held)) => JobState::Held,
@@ -242,7 +240,7 @@ fn state_of(word: &str, why: &str) -> Option<JobState> {
     })
 }
 
-/// What a command of Slurm answers; its words where it fails, or no answer in time.
+/// Runs a Slurm command; the error is its message, or a timeout.
 fn answer(program: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! The end of an attempt, and of an item, as a node hands it back.
+//! Verdicts: results of attempts and items, as reported by nodes.
 
 use crate::machine::Usage;
 use serde::{Deserialize, Serialize};
@@ -40,78 +40,73 @@ impl FileRead {
     }
 }
 
-/// Reason of a node to stop early.
+/// Reason for stopping early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
-    /// The time of its job was nearly over.
+    /// The job's time limit was near.
     Walltime,
-    /// Somebody ended the job.
+    /// The job was asked to end.
     Asked,
-    /// Another process began on the same stage later.
+    /// A later process took over the stage.
     Fenced,
 }
 
-/// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "end", rename_all = "snake_case")]
 pub enum End {
     /// The artifact is in `files/`.
     Made {
-        /// Its files, safe on the disk.
+        /// Settled files.
         files: Vec<SettledFile>,
-        /// Blobs of the store that belong to it, by name.
+        /// Blobs adopted from the store, by name.
         adopted: BTreeMap<String, Blob>,
     },
-    /// The items of its shard are made.
+    /// The shard's items are made.
     Shard,
-    /// The stage failed by itself.
+    /// The stage itself failed.
     Failed {
-        /// The error as a worker tells it.
+        /// Error as reported by the worker.
         error: Reply,
     },
-    /// It stopped with its unfinished state kept.
+    /// Stopped; unfinished state is kept.
     Stopped {
-        /// The reason.
         why: StopReason,
-        /// True if this start got further than those before it.
+        /// True if this start made progress.
         has_moved: bool,
     },
 }
 
-/// The end of a start, with its circumstances.
+/// A start's end with its circumstances.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// The end.
     #[serde(flatten)]
     pub end: End,
-    /// Bytes of `said.jsonl` that belong to it.
+    /// Length of `said.jsonl` covered by the verdict.
     pub said_bytes: u64,
     /// Wall time in seconds.
     pub seconds: f64,
-    /// Processor time and memory.
+    /// CPU time and memory.
     pub usage: Usage,
-    /// The machine.
     pub host: String,
     /// The person's own files that the stage itself read.
     pub read: Vec<FileRead>,
 }
 
 impl Verdict {
-    /// True if the stage, or the items of a shard, were made.
+    /// True if the stage, or a shard's items, were made.
     pub fn is_good(&self) -> bool {
         matches!(self.end, End::Made { .. } | End::Shard)
     }
 }
 
-/// An item that a node has made.
+/// An item made on a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ItemMade {
-    /// Its name for people.
+    /// Display name.
     pub name: String,
-    /// Its recipe.
     pub recipe: Recipe,
-    /// Its files, safe on the disk.
+    /// Settled files.
     pub files: Vec<SettledFile>,
     /// Wall time in seconds.
     pub seconds: f64,

@@ -1,17 +1,18 @@
-//! The cluster's queue, asked seldom and shared by all stages that wait.
+//! The cluster's queue, queried rarely and shared by all waiting stages.
 
 use super::attempt::AttemptJob;
 use super::cluster::{Cluster, JobStatus};
+use crate::lock::lock;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The cluster is asked less often the longer nothing changes, down to this share of the usual.
+/// Without changes the query interval grows up to this factor.
 const SELDOM: u32 = 8;
-/// Silence of a cluster until people are told.
+/// Silence after which users are told.
 const SAY_SILENCE: Duration = Duration::from_secs(300);
 
-/// The queue as last seen.
+/// Cached view.
 pub struct QueueView {
     cluster: Arc<dyn Cluster>,
     state: Mutex<Looked>,
@@ -20,41 +21,40 @@ pub struct QueueView {
 #[derive(Default)]
 struct Looked {
     jobs: HashMap<(String, u32), JobStatus>,
-    /// Jobs of the accounting, asked for once they had vanished.
+    /// Vanished jobs found in accounting.
     past: HashMap<(String, u32), JobStatus>,
     at: Option<Instant>,
-    /// The last look that was answered.
+    /// Last answered query.
     answered: Option<Instant>,
     began: Option<Instant>,
     silence: String,
     is_told: bool,
-    /// Looks since something changed.
+    /// Queries since the last change.
     quiet: u32,
 }
 
-/// A job as last seen.
+/// A job's last known status.
 #[derive(Clone, Debug, Default)]
 pub struct LastSeen {
     /// In the queue.
     pub seen: Option<JobStatus>,
-    /// In the accounting.
+    /// In accounting.
     pub past: Option<JobStatus>,
-    /// The last answer of the cluster.
+    /// Time of the cluster's last answer.
     pub answered: Option<Instant>,
-    /// The cluster's silence, in words, where it is to be told now.
+    /// Message about the cluster's silence, if due.
     pub silence: Option<String>,
 }
 
 impl QueueView {
-    /// Of a cluster.
     pub fn new(cluster: Arc<dyn Cluster>) -> QueueView {
         QueueView { cluster, state: Mutex::default() }
     }
 
-    /// The job, by a look that is not too old. With `is_urgent` the cluster is asked as often as
-    /// it allows, and its accounting too.
+    /// The job's status from a recent query. `is_urgent` queries as often as allowed, including
+    /// accounting.
     pub fn find(&self, job: &AttemptJob, is_urgent: bool) -> LastSeen {
-        let mut looked = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked = lock(&self.state);
         looked.began.get_or_insert_with(Instant::now);
         let interval = self.cluster.look_interval();
         let wait = if is_urgent { interval } else { interval * (1 + looked.quiet.min(SELDOM - 1)) };
@@ -101,9 +101,9 @@ impl QueueView {
         Some(format!("{} does not answer: {}", self.cluster.name(), looked.silence))
     }
 
-    /// Forgets the look, so that the next question is asked anew.
+    /// Forces a fresh query next time.
     pub fn expire(&self) {
-        let mut looked = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut looked = lock(&self.state);
         looked.quiet = 0;
         looked.at = None;
     }
