@@ -38,6 +38,9 @@ fn off(found: &[f32], wanted: &[f32]) -> f32 {
     found.iter().zip(wanted).map(|(found, wanted)| (found - wanted).abs()).fold(0.0, f32::max)
 }
 
+/// A transform with its parameters drawn.
+type Apply = fn(&mut dyn Canvas);
+
 #[test]
 fn rotations_and_scales_read_the_larger_patch_as_nnu_nets_do() {
     let fixture = Fixture::open();
@@ -66,7 +69,7 @@ fn rotations_and_scales_read_the_larger_patch_as_nnu_nets_do() {
             let wanted = fixture.bytes(&format!("{name}.{index}.label"));
             let same = labels.iter().zip(&wanted).filter(|(one, other)| one == other).count();
             assert!(same as f64 >= 0.999 * voxels as f64, "{name} {index}: {same} of {voxels}");
-            assert!(wanted.iter().any(|label| *label == 3), "every label is there");
+            assert!(wanted.contains(&3), "every label is there");
         }
     }
 }
@@ -74,7 +77,7 @@ fn rotations_and_scales_read_the_larger_patch_as_nnu_nets_do() {
 #[test]
 fn changes_of_single_channels_equal_nnu_nets() {
     let fixture = Fixture::open();
-    let cases: [(&str, fn(&mut dyn Canvas)); 7] = [
+    let cases: [(&str, Apply); 7] = [
         ("blur", |canvas| {
             canvas.blur(0, [0.5, 0.8, 1.0]);
             canvas.blur(1, [0.7, 0.95, 0.6]);

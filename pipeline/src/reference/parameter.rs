@@ -303,7 +303,10 @@ mod tests {
     fn many_mappings_are_told_apart_by_their_names_and_one_beside_a_list_has_its_keys() {
         let words = of("train", "augmentation").type_words;
         assert!(words.starts_with("{spatial, flip, rotate90, affine"), "{words}");
-        assert!(words.contains("| list of ({name: spatial | flip | rotate90 | affine | noise"), "{words}");
+        assert!(
+            words.contains("| list of ({name: spatial | flip | rotate90 | affine | noise"),
+            "{words}"
+        );
         assert_eq!(of("train", "augmentation.noise.std").type_words, "number");
     }
 

@@ -185,7 +185,8 @@ fn train_toy(task: &Task, messages: usize) -> Result<TrainingResult> {
     let host = StopAfter(AtomicUsize::new(messages));
     let cx = Context::new(task, &host);
     let params: Train = cx.params()?;
-    let info = DeviceInfo { device: Device::Cpu, name: "cpu".into(), fallback: None };
+    let info =
+        DeviceInfo { device: Device::Cpu, name: "cpu".into(), capability: None, fallback: None };
     let cache = cx.input("cache")?;
     let training = Subset::open(cache, "training")?;
     let validation = Subset::open(cache, "validation")?;
