@@ -53,13 +53,16 @@ fn a_list_of_transforms_is_held_to_their_names_and_parameters() {
     let with =
         |list: &str| CUBES.replace("learning_rate: 0.002", &format!("augmentation: [{list}]"));
     for (list, words) in [
-        ("{name: nois, probability: 1, std: 1}", "key 'augmentation.0.name': must be 'flip', "),
+        (
+            "{name: nois, probability: 1, std: 1}",
+            "key 'augmentation.0.name': must be 'spatial', 'flip', ",
+        ),
         ("{name: nois, probability: 1, std: 1}", "did you mean 'noise'?"),
         ("{name: noise, probability: 1, sdt: 1}", "'augmentation.0.sdt': there is no such key"),
         ("{name: noise, probability: 1, sdt: 1}", "did you mean 'std'?"),
         ("{name: noise, probability: 1}", "'augmentation.0': needs the key 'std': a number"),
-        ("{probability: 1}", "'augmentation.0': needs the key 'name': 'flip', "),
-        ("noise", "'augmentation.0': must be a mapping with 'name': 'flip', "),
+        ("{probability: 1}", "'augmentation.0': needs the key 'name': 'spatial', 'flip', "),
+        ("noise", "'augmentation.0': must be a mapping with 'name': 'spatial', 'flip', "),
         ("{name: flip, probability: 2}", "'augmentation.0.probability': 2 is not between 0 and 1"),
     ] {
         tells(&with(list), "augmentation:", &[words]);

@@ -113,7 +113,7 @@ fn a_follower_says_when_the_runs_process_is_gone() {
     let shown = follower.wait_with_output().expect("ends");
     let words = String::from_utf8_lossy(&shown.stderr).into_owned();
     assert_eq!(shown.status.code(), Some(1), "{words}");
-    assert!(words.contains("is gone: the same 'voxflow run' goes on"), "{words}");
+    assert!(words.contains("is gone: the same 'voxflow run' continues its work"), "{words}");
 }
 
 #[test]

@@ -232,7 +232,10 @@ fn load_cuda() -> Result<(), String> {
     let library = |folder: &PathBuf| folder.join("libtorch_cuda.so").canonicalize().ok();
     if let Some(folder) = named.as_ref().filter(|folder| library(folder).is_none()) {
         let folder = folder.display();
-        return Err(format!("no 'libtorch_cuda.so' in '{folder}', which {CUDA_FOLDER} names"));
+        return Err(format!(
+            "no 'libtorch_cuda.so' in '{folder}', which {CUDA_FOLDER} names; '--device cpu' does \
+             without"
+        ));
     }
     let mut folders = named.into_iter().chain(beside_libtorch()).chain(fetched);
     let Some(library) = folders.find_map(|folder| library(&folder)) else {

@@ -1,5 +1,6 @@
 //! Networks, initial values, losses and training steps agree with nnU-Net's, on the fixtures that
 //! `tests/parity/make_nnunet_training.py` makes.
+#![allow(clippy::print_stdout)]
 
 mod support;
 

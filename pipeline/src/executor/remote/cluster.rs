@@ -34,12 +34,13 @@ pub struct JobWants {
     pub exclude: Vec<String>,
 }
 
-/// "8 cores, 34 GB, 1 GPU, at most 4 h 00 min, partition gpu".
+/// "8 cores, 32.0 GiB, 1 GPU, at most 4 h 00 min, partition gpu".
 impl std::fmt::Display for JobWants {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let Resources { cpus, memory, gpus, .. } = self.resources;
         let cores = humanize::count(cpus.max(1), "core");
-        write!(f, "{cores}, {}", humanize::bytes(memory))?;
+        // As people write it in a site file: 16G is 16 GiB.
+        write!(f, "{cores}, {:.1} GiB", memory as f64 / f64::from(1 << 30))?;
         if gpus > 0 {
             write!(f, ", {}", humanize::count(gpus, "GPU"))?;
         }
