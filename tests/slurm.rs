@@ -17,12 +17,6 @@ fn workflow() -> String {
     format!("{TINY}  score: {{ uses: baseline, needs: [cache], with: {{ method: mean_label }} }}\n")
 }
 
-fn digests(run: &Record) -> Vec<(String, String)> {
-    let stages = run.value["stages"].as_array().unwrap().iter();
-    let text = |stage: &serde_json::Value, key: &str| stage[key].as_str().unwrap().to_string();
-    stages.map(|stage| (text(stage, "fingerprint"), text(stage, "digest"))).collect()
-}
-
 fn lab() -> Lab {
     let lab = Lab::new();
     lab.write("site.yaml", SITE);
@@ -37,7 +31,7 @@ fn two_nodes_make_the_bytes_of_one_machine_with_and_without_accounting() {
         let mut there = lab();
         let Some(cluster) = Cluster::up(&mut there, flags) else { return };
         let run = there.run(&workflow(), &["--site", "site.yaml"], 0);
-        assert_eq!(digests(&run), digests(&expected), "{flags:?}");
+        assert_eq!(run.digests(), expected.digests(), "{flags:?}");
         assert_eq!(run.stage("score")["maker"]["job"]["cluster"], "slurm");
         assert_eq!(cluster.jobs(), 0);
         let again = there.run(&workflow(), &["--site", "site.yaml"], 0);
@@ -54,7 +48,7 @@ fn a_training_is_made_on_a_node_as_here() {
     Dataset::write(&there.path("data"), 7, 0);
     let Some(_cluster) = Cluster::up(&mut there, &[]) else { return };
     let run = there.run(CUBES, &["--site", "site.yaml", "--device", "cpu"], 0);
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
     assert_eq!(run.sorted_metrics(), expected.sorted_metrics());
 }
 
@@ -73,7 +67,7 @@ fn a_training_longer_than_its_jobs_ends_with_the_bytes_of_one_that_was_never_sto
     let site = SITE.replace("train: { cpus: 2,", "train: { partition: short, time: 1m, cpus: 2,");
     there.write("short.yaml", &site);
     let run = there.run(&text, &["--site", "short.yaml", "--device", "cpu"], 0);
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
     let log = run.events();
     let resumed = log.iter().filter(|event| event["message"]["say"] == "resumed").count();
     let seconds = run.stage("model")["seconds"].as_f64().unwrap();
@@ -172,7 +166,7 @@ fn daemons_jobs_and_the_orchestrator_may_die_at_any_moment() {
         let mut runs: Vec<PathBuf> = runs.map(|entry| entry.path()).collect();
         runs.sort();
         let last = Record::of(runs.last().unwrap());
-        assert_eq!(digests(&last), digests(&expected), "seed {seed}, round {round}, {victim}");
+        assert_eq!(last.digests(), expected.digests(), "seed {seed}, round {round}, {victim}");
         let place = format!("seed {seed}, round {round}, {victim}");
         wait_until(&format!("{place}: no job is left"), || cluster.jobs() == 0);
         let own = lab.path("").display().to_string();
