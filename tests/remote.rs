@@ -5,7 +5,7 @@ mod lab;
 
 use flate2::Compression;
 use lab::cubes::{CUBES, Dataset};
-use lab::{Lab, Record, TINY};
+use lab::{Lab, TINY};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{Read, Write};
@@ -33,12 +33,6 @@ fn lab() -> Lab {
 }
 
 const REMOTE: [&str; 2] = ["--site", "site.yaml"];
-
-fn digests(run: &Record) -> Vec<(String, String)> {
-    let stages = run.value["stages"].as_array().unwrap().iter();
-    let text = |stage: &serde_json::Value, key: &str| stage[key].as_str().unwrap().to_string();
-    stages.map(|stage| (text(stage, "fingerprint"), text(stage, "digest"))).collect()
-}
 
 /// The attempts in the store.
 fn attempts(lab: &Lab) -> Vec<PathBuf> {
@@ -76,7 +70,7 @@ fn jobs_make_the_same_bytes_as_this_program_and_nothing_is_left_behind() {
     let expected = here.run(&workflow(), &["--executor", "here", "--threads", "2"], 0);
     let there = lab();
     let run = there.run(&workflow(), &REMOTE, 0);
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
     assert_eq!(run.sorted_metrics(), expected.sorted_metrics());
     assert_eq!(run.items("volumes"), (7, 0), "made by shares, each once");
     let maker = &run.stage("score")["maker"];
@@ -276,7 +270,7 @@ fn however_sbatch_answers_each_job_is_submitted_once() {
         let fake = with_fake_slurm(&mut lab);
         lab.set("FAKE_ANSWER", answer);
         let run = lab.run(&workflow(), &REMOTE, 0);
-        assert_eq!(digests(&run), digests(&expected), "{answer}");
+        assert_eq!(run.digests(), expected.digests(), "{answer}");
         let jobs = fs::read_dir(&fake).unwrap().flatten();
         let jobs = jobs.filter(|entry| entry.file_name().to_string_lossy().starts_with("job-"));
         counts.push(jobs.count());
@@ -390,7 +384,7 @@ fn a_volume_made_of_an_image_that_was_changed_meanwhile_is_made_again() {
     with_mischief(&lab);
     let run = lab.run(&prepared(), &REMOTE, 0);
     assert!(fake.join("over").exists());
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
 }
 
 #[test]
@@ -409,7 +403,7 @@ fn what_a_dead_orchestrators_job_made_of_changed_files_is_not_taken_over() {
     first.wait().unwrap();
     lab.wait("the job to end", |_| fake.join("over").exists());
     let run = lab.run(&prepared(), &REMOTE, 0);
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
 }
 
 #[test]
@@ -425,7 +419,7 @@ fn a_training_reads_copies_on_the_disk_of_its_node_and_leaves_none() {
     let kinds = "  train: { cpus: 2 }\n  validate: { cpus: 2 }\n  test: { cpus: 2 }\n";
     there.write("site.yaml", &format!("{SITE}{kinds}scratch: $NODE_DISK\n"));
     let run = there.run(CUBES, &["--site", "site.yaml", "--device", "cpu"], 0);
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
     let log = fs::read_to_string(run.folder.join("events.jsonl")).unwrap();
     assert!(!log.contains("no copy in scratch"), "{log}");
     assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "copies are gone");
@@ -436,6 +430,6 @@ fn a_training_reads_copies_on_the_disk_of_its_node_and_leaves_none() {
         let again = there.run(CUBES, &flags, 0);
         let log = fs::read_to_string(again.folder.join("events.jsonl")).unwrap();
         assert!(log.contains(words), "{place}: {log}");
-        assert_eq!(digests(&again), digests(&expected));
+        assert_eq!(again.digests(), expected.digests());
     }
 }

@@ -8,19 +8,13 @@ mod lab;
 
 use lab::chance::Chance;
 use lab::cubes::{CUBES, Dataset};
-use lab::slurm::{Cluster, SITE, kill_matching, matching, wait_until};
+use lab::slurm::{Cluster, SITE, is_left_out, kill_matching, matching, wait_until};
 use lab::{Lab, Record, TINY};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 fn workflow() -> String {
     format!("{TINY}  score: {{ uses: baseline, needs: [cache], with: {{ method: mean_label }} }}\n")
-}
-
-fn digests(run: &Record) -> Vec<(String, String)> {
-    let stages = run.value["stages"].as_array().unwrap().iter();
-    let text = |stage: &serde_json::Value, key: &str| stage[key].as_str().unwrap().to_string();
-    stages.map(|stage| (text(stage, "fingerprint"), text(stage, "digest"))).collect()
 }
 
 fn lab() -> Lab {
@@ -31,13 +25,16 @@ fn lab() -> Lab {
 
 #[test]
 fn two_nodes_make_the_bytes_of_one_machine_with_and_without_accounting() {
+    if is_left_out() {
+        return;
+    }
     let here = lab();
     let expected = here.run(&workflow(), &["--executor", "here", "--threads", "2"], 0);
     for flags in [&[][..], &["--accounting"]] {
         let mut there = lab();
         let Some(cluster) = Cluster::up(&mut there, flags) else { return };
         let run = there.run(&workflow(), &["--site", "site.yaml"], 0);
-        assert_eq!(digests(&run), digests(&expected), "{flags:?}");
+        assert_eq!(run.digests(), expected.digests(), "{flags:?}");
         assert_eq!(run.stage("score")["maker"]["job"]["cluster"], "slurm");
         assert_eq!(cluster.jobs(), 0);
         let again = there.run(&workflow(), &["--site", "site.yaml"], 0);
@@ -47,6 +44,9 @@ fn two_nodes_make_the_bytes_of_one_machine_with_and_without_accounting() {
 
 #[test]
 fn a_training_is_made_on_a_node_as_here() {
+    if is_left_out() {
+        return;
+    }
     let here = lab();
     Dataset::write(&here.path("data"), 7, 0);
     let expected = here.run(CUBES, &["--executor", "here", "--threads", "2", "--device", "cpu"], 0);
@@ -54,7 +54,7 @@ fn a_training_is_made_on_a_node_as_here() {
     Dataset::write(&there.path("data"), 7, 0);
     let Some(_cluster) = Cluster::up(&mut there, &[]) else { return };
     let run = there.run(CUBES, &["--site", "site.yaml", "--device", "cpu"], 0);
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
     assert_eq!(run.sorted_metrics(), expected.sorted_metrics());
 }
 
@@ -63,6 +63,9 @@ fn a_training_longer_than_its_jobs_ends_with_the_bytes_of_one_that_was_never_sto
     let text = CUBES
         .replace("epochs: 2", "epochs: 3000")
         .replace("validate_every: 1", "validate_every: 1000\n      checkpoint_every: 20");
+    if is_left_out() {
+        return;
+    }
     let here = lab();
     Dataset::write(&here.path("data"), 7, 0);
     let expected = here.run(&text, &["--executor", "here", "--threads", "2", "--device", "cpu"], 0);
@@ -73,7 +76,7 @@ fn a_training_longer_than_its_jobs_ends_with_the_bytes_of_one_that_was_never_sto
     let site = SITE.replace("train: { cpus: 2,", "train: { partition: short, time: 1m, cpus: 2,");
     there.write("short.yaml", &site);
     let run = there.run(&text, &["--site", "short.yaml", "--device", "cpu"], 0);
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
     let log = run.events();
     let resumed = log.iter().filter(|event| event["message"]["say"] == "resumed").count();
     let seconds = run.stage("model")["seconds"].as_f64().unwrap();
@@ -142,6 +145,9 @@ fn daemons_jobs_and_the_orchestrator_may_die_at_any_moment() {
     let rounds: u64 = number("VOXFLOW_SLURM_ROUNDS").unwrap_or(6);
     let mut chance = Chance::of_the_environment("VOXFLOW_SEED");
     let seed = chance.seed;
+    if is_left_out() {
+        return;
+    }
     let here = lab();
     let expected = here.run(&workflow(), &["--executor", "here", "--threads", "2"], 0);
     let mut lab = lab();
@@ -172,7 +178,7 @@ fn daemons_jobs_and_the_orchestrator_may_die_at_any_moment() {
         let mut runs: Vec<PathBuf> = runs.map(|entry| entry.path()).collect();
         runs.sort();
         let last = Record::of(runs.last().unwrap());
-        assert_eq!(digests(&last), digests(&expected), "seed {seed}, round {round}, {victim}");
+        assert_eq!(last.digests(), expected.digests(), "seed {seed}, round {round}, {victim}");
         let place = format!("seed {seed}, round {round}, {victim}");
         wait_until(&format!("{place}: no job is left"), || cluster.jobs() == 0);
         let own = lab.path("").display().to_string();

@@ -8,7 +8,6 @@ mod lab;
 use lab::cubes::{CUBES, Dataset};
 use lab::slurm::{Cluster, SITE, matching, wait_until};
 use lab::{Lab, Record, TINY};
-use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,12 +26,6 @@ fn site_with(from: &str, to: &str) -> String {
 }
 
 const TRAIN: &str = "train: { cpus: 2, memory: 2000M";
-
-fn digests(run: &Record) -> Vec<(String, String)> {
-    let stages = run.value["stages"].as_array().unwrap().iter();
-    let text = |stage: &Value, key: &str| stage[key].as_str().unwrap().to_string();
-    stages.map(|stage| (text(stage, "fingerprint"), text(stage, "digest"))).collect()
-}
 
 /// A training that takes longer than a node takes to die.
 fn long_training() -> String {
@@ -75,7 +68,7 @@ fn disturbed(disturb: impl FnOnce(&Cluster)) {
     let here = lab();
     let flags = ["--executor", "here", "--threads", "2", "--device", "cpu"];
     let expected = here.run(&long_training(), &flags, 0);
-    assert_eq!(digests(&there.last_run()), digests(&expected));
+    assert_eq!(there.last_run().digests(), expected.digests());
     assert!(resumed(&there.last_run()) > 0, "it went on from a checkpoint");
 }
 
@@ -194,7 +187,7 @@ stages:
     let began = Instant::now();
     let expected = here.run(&text, &["--executor", "here", "--threads", "2"], 0);
     let alone = began.elapsed();
-    assert_eq!(digests(&run), digests(&expected));
+    assert_eq!(run.digests(), expected.digests());
     let each = |time: Duration| time.as_secs_f64() * 1000.0 / CASES as f64;
     eprintln!(
         "{CASES} items: {:.2} ms each by jobs, {:.2} ms here, {submissions} submissions",
@@ -231,5 +224,5 @@ fn an_orchestrator_behind_a_mount_that_remembers_gets_the_bytes_of_one_machine()
     assert!(output.status.success(), "{err}");
     let here = lab();
     let expected = here.run(&text, &["--executor", "here", "--threads", "2"], 0);
-    assert_eq!(digests(&there.last_run()), digests(&expected));
+    assert_eq!(there.last_run().digests(), expected.digests());
 }

@@ -101,12 +101,6 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Digests of all stages.
-fn digests(run: &Record) -> Vec<String> {
-    let stages = run.value["stages"].as_array().unwrap().iter();
-    stages.map(|stage| format!("{} {}", stage["stage"], stage["digest"])).collect()
-}
-
 /// A dataset that takes a moment to make.
 fn slow() -> String {
     TINY.replace("cases: 6", "cases: 40").replace("shape: [24, 24, 24]", "shape: [48, 48, 48]")
@@ -127,7 +121,7 @@ fn count(folder: &Path) -> usize {
 fn a_run_is_not_hurt_by_what_is_done_through_another_mount_while_it_writes() {
     let Some(mounts) = Mounts::new() else { return };
     let [a, b] = mounts.hosts();
-    let expected = digests(&Lab::new().run(&slow(), &[], 0));
+    let expected = Lab::new().run(&slow(), &[], 0).digests();
     a.lab.write("workflow.yaml", &slow());
     b.lab.write("workflow.yaml", &slow());
     let arguments = a.arguments(&["run", "workflow.yaml"]);
@@ -153,21 +147,21 @@ fn a_run_is_not_hurt_by_what_is_done_through_another_mount_while_it_writes() {
     kill_process(process, Signal::CONT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(digests(&a.lab.last_run()), expected);
+    assert_eq!(a.lab.last_run().digests(), expected);
     b.voxflow(&["cache", "verify"]);
     let run = b.run(&slow(), &["--verify"]);
-    assert_eq!((run.made(), digests(&run)), (vec![], expected));
+    assert_eq!((run.made(), run.digests()), (vec![], expected));
 }
 
 #[test]
 fn two_hosts_that_make_the_same_at_once_end_with_the_same_and_leave_nothing() {
     let Some(mounts) = Mounts::new() else { return };
     let hosts = mounts.hosts();
-    let expected = digests(&Lab::new().run(&slow(), &[], 0));
+    let expected = Lab::new().run(&slow(), &[], 0).digests();
     std::thread::scope(|scope| {
         for host in &hosts {
             let expected = &expected;
-            scope.spawn(move || assert_eq!(&digests(&host.run(&slow(), &[])), expected));
+            scope.spawn(move || assert_eq!(&host.run(&slow(), &[]).digests(), expected));
         }
     });
     assert_eq!(files_in_drafts(&mounts), 0);

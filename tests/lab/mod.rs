@@ -147,6 +147,13 @@ impl Record {
         self.stage(id)["fingerprint"].as_str().unwrap()
     }
 
+    /// Fingerprint and digest of each stage, in the run's order.
+    pub fn digests(&self) -> Vec<(String, String)> {
+        let stages = self.value["stages"].as_array().unwrap().iter();
+        let text = |stage: &Value, key: &str| stage[key].as_str().unwrap().to_string();
+        stages.map(|stage| (text(stage, "fingerprint"), text(stage, "digest"))).collect()
+    }
+
     /// "dataset=made split=reused …", in the run's order.
     pub fn outcomes(&self) -> String {
         let stages = self.value["stages"].as_array().unwrap();

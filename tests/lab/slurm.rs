@@ -28,11 +28,19 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/slurm").join(name)
 }
 
+/// True where nobody asks for tests on a real Slurm; says so.
+pub fn is_left_out() -> bool {
+    let is_left_out = std::env::var_os("VOXFLOW_TEST_SLURM").is_none();
+    if is_left_out {
+        eprintln!("skipped: tests on a real Slurm run by 'make test-slurm'");
+    }
+    is_left_out
+}
+
 impl Cluster {
     /// Starts one in the laboratory, or says why not.
     pub fn up(lab: &mut Lab, flags: &[&str]) -> Option<Cluster> {
-        if std::env::var_os("VOXFLOW_TEST_SLURM").is_none() {
-            eprintln!("skipped: tests on a real Slurm run by 'make test-slurm'");
+        if is_left_out() {
             return None;
         }
         let folder = lab.path("slurm");
