@@ -63,7 +63,7 @@ impl Cluster {
         Err(String::from_utf8_lossy(&output.stderr).trim().to_string())
     }
 
-    /// What a command of Slurm says.
+    /// Standard output of a command of Slurm.
     pub fn ask(&self, program: &str, arguments: &[&str]) -> String {
         let mut command = Command::new(program);
         command.args(arguments).env("SLURM_CONF", self.folder.join("slurm.conf"));

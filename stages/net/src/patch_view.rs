@@ -27,8 +27,8 @@ impl PatchView {
         PatchView { image, label, classes: self.classes }
     }
 
-    /// Resamples a larger patch into this one: trilinear for the image, 0 outside; for the label the
-    /// class with the largest share, "outside" being one of its own that becomes 0.
+    /// Resamples a larger patch into this one: trilinear for the image, 0 outside; for the label
+    /// the class with the largest share, "outside" being one of its own that becomes 0.
     pub(crate) fn resample_from(&mut self, larger: &PatchView, rotoscale: &Rotoscale) {
         const TRILINEAR: i64 = 0;
         const ZEROS: i64 = 0;
@@ -49,7 +49,8 @@ impl PatchView {
         self.label.copy_(&class);
     }
 
-    /// Copies the region of a volume's image and label starting at `start`, flipped. Voxels outside the volume keep their value.
+    /// Copies the region of a volume's image and label starting at `start`, flipped. Voxels outside
+    /// the volume keep their value.
     pub(crate) fn cut(
         &self,
         (image, label): (&Tensor, &Tensor),

@@ -206,8 +206,8 @@ fn axis_starts(size: usize, roi: usize, overlap: f64) -> Vec<usize> {
     (0..count).map(|index| (index * interval).min(size - roi)).collect()
 }
 
-/// As many windows as steps of at most roi·(1 − overlap) need, evenly spread, positions rounded with
-/// halves to even.
+/// As many windows as steps of at most roi·(1 − overlap) need, evenly spread, positions rounded
+/// with halves to even.
 fn even_starts(size: usize, roi: usize, overlap: f64) -> Vec<usize> {
     let room = (size - roi) as f64;
     let steps = (room / (roi as f64 * (1.0 - overlap))).ceil();

@@ -1,7 +1,8 @@
 //! The patch sampler: where a patch is taken from a volume. The copy itself is in `window`.
 //!
 //! Centres are drawn as MONAI's `RandCropByPosNegLabel` and `RandCropByLabelClasses` draw them, or
-//! places as nnU-Net's loader does, from [`Candidates`]; what is done to a patch afterwards is `augment`.
+//! places as nnU-Net's loader does, from [`Candidates`]; what is done to a patch afterwards is
+//! `augment`.
 
 use crate::error::{Error, Result};
 use crate::image::augment::Augmentation;

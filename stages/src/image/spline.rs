@@ -87,7 +87,7 @@ fn each_slice(
     (0..all / stride).for_each(|run| visit(run % shape[axis], run * stride..(run + 1) * stride));
 }
 
-/// Where each new voxel lies: its first coefficient, and the weights of four.
+/// Place of each new voxel: its first coefficient, and the weights of four.
 struct Taps(Vec<(usize, [f64; 4])>);
 
 impl Taps {

@@ -1,8 +1,8 @@
 //! A network as plain data: a flat graph of operations. Tensors (`tensor_spec`), TorchScript and
 //! libtorch operations (in `voxflow-net`) each take a single walk over the graph.
 //!
-//! Nodes follow their inputs; MONAI's in the network's `state_dict` order. An architecture is a function
-//! returning a graph: `unet` is MONAI's.
+//! Nodes follow their inputs; MONAI's in the network's `state_dict` order. An architecture is a
+//! function returning a graph: `unet` is MONAI's.
 
 use super::Norm;
 use std::collections::BTreeSet;

@@ -53,7 +53,8 @@ pub enum NetworkName {
     /// A residual 3D U-Net, built as MONAI's `UNet`.
     #[default]
     Unet,
-    /// nnU-Net's default U-Net: stacked convolutions, instance norm with scale and shift, LeakyReLU.
+    /// nnU-Net's default U-Net: stacked convolutions, instance norm with scale and shift,
+    /// LeakyReLU.
     PlainConvUnet,
     /// nnU-Net's U-Net with residual blocks on the way down (ResEnc).
     ResidualEncoderUnet,

@@ -1,5 +1,5 @@
-//! A network's weights as plain numbers under their Python names, in safetensors: how they are read,
-//! written, and held against the network. As libtorch's tensors they live in `voxflow-net`.
+//! A network's weights as plain numbers under their Python names, in safetensors: how they are
+//! read, written, and held against the network. As libtorch's tensors they live in `voxflow-net`.
 
 use super::ModelCard;
 use super::foreign::Foreign;

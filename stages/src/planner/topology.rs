@@ -6,7 +6,7 @@ const MIN_EDGE_LENGTH: f64 = 4.0;
 /// Strides and kernels of all stages, and the patch that suits them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
-    /// How often each axis is halved.
+    /// Number of halvings of each axis.
     pub pools: [u32; 3],
     /// Strides of each stage; the first has stride 1.
     pub strides: Vec<[usize; 3]>,

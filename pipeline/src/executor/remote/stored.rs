@@ -1,4 +1,4 @@
-//! What a store holds that other machines write into, as it comes into sight.
+//! Items and files of a store into which other machines write, as they come into sight.
 
 use std::path::Path;
 use voxflow_cache::{Artifact, Recipe, Store};

@@ -20,8 +20,8 @@ pub struct Spatial {
     pub scale_probability: f64,
     /// The lowest and the highest scale, the same along all axes; above 1 objects become smaller.
     pub scale: [f64; 2],
-    /// An axis (0, 1 or 2) that stays as it is: slices across it are turned and scaled by themselves
-    /// (nnU-Net's "dummy 2D"). null for none.
+    /// An axis (0, 1 or 2) that stays as it is: slices across it are turned and scaled by
+    /// themselves (nnU-Net's "dummy 2D"). null for none.
     #[serde(default)]
     pub flat_axis: Option<usize>,
 }
