@@ -126,26 +126,6 @@ fn each_way_in_which_a_job_ends_badly_is_told_with_the_way_out() {
 }
 
 #[test]
-fn a_job_that_is_killed_at_its_limit_twice_without_progress_is_told() {
-    let mut lab = lab();
-    let Some(_cluster) = Cluster::up(&mut lab, &[]) else { return };
-    // No signal that a program would take for a warning, and no checkpoint before the limit.
-    let site = site_with(TRAIN, "train: { partition: short, time: 1m, cpus: 2, memory: 2000M")
-        .replace("lead: 30s", "lead: 30s, options: [\"--signal=B:URG@1\"]");
-    lab.write("site.yaml", &site);
-    let text = CUBES
-        .replace("epochs: 2", "epochs: 100000")
-        .replace("validate_every: 1", "validate_every: 90000\n      checkpoint_every: 90000");
-    lab.write("workflow.yaml", &text);
-    let arguments = ["run", "workflow.yaml", "--site", "site.yaml", "--device", "cpu"];
-    let shown = lab.voxflow(&arguments);
-    assert_eq!(shown.code, 1, "{}", shown.err);
-    for words in ["another attempt: its time was over", "raise resources.time", "'lead'"] {
-        assert!(shown.err.contains(words), "{words}: {}", shown.err);
-    }
-}
-
-#[test]
 fn a_controller_that_is_dead_is_waited_for() {
     let mut lab = lab();
     let Some(cluster) = Cluster::up(&mut lab, &[]) else { return };

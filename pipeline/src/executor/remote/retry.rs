@@ -101,6 +101,10 @@ impl Tries {
             StopReason::Fenced => self.again_for_node("another process took it up", ""),
             StopReason::Asked => match evidence.seen.or(evidence.past) {
                 Some(seen) if seen.state == JobState::Over(Ended::Cancelled) => cancelled(seen),
+                // Slurm asks a job to end before it kills it at its limit.
+                Some(seen) if seen.state == JobState::Over(Ended::Timeout) => {
+                    self.out_of_time(has_moved)
+                }
                 Some(seen) => self.again_for_node("it was stopped from outside", &seen.node),
                 None if evidence.unseen_for < UNSEEN => RetryDecision::Wait,
                 None => self.again_for_node("it was stopped from outside", ""),
@@ -329,6 +333,17 @@ mod tests {
         let running = seen(JobState::Waiting);
         let evidence = Evidence { seen: Some(&running), ..evidence };
         assert!(matches!(after(1, &evidence), RetryDecision::Wait), "the cluster has requeued it");
+    }
+
+    #[test]
+    fn a_job_that_stopped_because_its_time_was_over_counts_as_one_that_ran_out_of_it() {
+        let over = seen(JobState::Over(Ended::Timeout));
+        let [still, moved] =
+            [false, true].map(|has_moved| End::Stopped { why: StopReason::Asked, has_moved });
+        let of_still = Evidence { verdict: Some(&still), seen: Some(&over), ..nothing() };
+        again(after(1, &of_still), "time was over");
+        fails(after(2, &of_still), "raise resources.time");
+        again(after(50, &Evidence { verdict: Some(&moved), ..of_still }), "time was over");
     }
 
     #[test]
