@@ -126,8 +126,7 @@ impl NodeProcess<'_> {
     fn work(&self) -> std::result::Result<(End, u64, Usage), (Error, u64)> {
         self.check_build().map_err(|error| (error, 0))?;
         let store = Store::read_only(&self.assignment.store).map_err(|error| (error.into(), 0))?;
-        let host = NodeHost::new(self, &store)
-            .map_err(|error| (error, 0))?;
+        let host = NodeHost::new(self, &store).map_err(|error| (error, 0))?;
         let beat = Beat::begin(host.said(), self.start, self.stop).map_err(|error| (error, 0))?;
         let made = self.make_with(&host);
         drop(beat);

@@ -82,18 +82,21 @@ impl RemoteMaking<'_> {
     }
 
     pub(super) fn submit(&self, shard: Option<Shard>, wants: &JobWants) -> Result<Attempt> {
-        let attempt = Attempt::create(&self.fingerprint, &Assignment {
-            sender: Build::own(),
-            task: self.task_file()?,
-            threads: wants.resources.cpus as usize,
-            ranks: self.order.task.ranks.max(wants.resources.gpus as usize),
-            store: self.shared.store.clone(),
-            gpus: wants.resources.gpus as usize,
-            memory: wants.resources.memory,
-            patience: self.shared.site.patience().as_secs(),
-            scratch: self.shared.site.scratch.clone(),
-            shard,
-        })?;
+        let attempt = Attempt::create(
+            &self.fingerprint,
+            &Assignment {
+                sender: Build::own(),
+                task: self.task_file()?,
+                threads: wants.resources.cpus as usize,
+                ranks: self.order.task.ranks.max(wants.resources.gpus as usize),
+                store: self.shared.store.clone(),
+                gpus: wants.resources.gpus as usize,
+                memory: wants.resources.memory,
+                patience: self.shared.site.patience().as_secs(),
+                scratch: self.shared.site.scratch.clone(),
+                shard,
+            },
+        )?;
         let stopping = || self.stop.is_asked();
         self.shared.batcher.submit(&attempt, wants, &stopping, &|words| self.say(words))?;
         self.shared.view.expire();
