@@ -107,7 +107,7 @@ impl Build {
 
 /// A worker's order: a task and the build of its sender.
 #[derive(Clone, Debug, Serialize)]
-pub struct Order<'a> {
+pub struct WorkerOrder<'a> {
     /// The program that sends it.
     #[serde(flatten)]
     pub sender: Build,
@@ -116,10 +116,10 @@ pub struct Order<'a> {
     pub task: &'a Task,
 }
 
-impl<'a> Order<'a> {
+impl<'a> WorkerOrder<'a> {
     /// A task from this program.
-    pub fn new(task: &'a Task) -> Order<'a> {
-        Order { sender: Build::own(), task }
+    pub fn new(task: &'a Task) -> WorkerOrder<'a> {
+        WorkerOrder { sender: Build::own(), task }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Candidates {
 
 /// The labels whose voxels are counted, and which voxels count as background.
 #[derive(Clone, Copy, Debug)]
-pub struct Selection<'a> {
+pub struct CandidateSelection<'a> {
     /// The values of the labels, without 0.
     pub labels: &'a [u8],
     /// The image (channels slowest) and the value a background voxel must exceed in at least one
@@ -74,7 +74,11 @@ impl Candidates {
     /// Looks at every voxel of `label` (X·Y·Z values, x fastest).
     ///
     /// Fails if sizes disagree, a value is not among the labels, or there is no candidate at all.
-    pub fn compute(shape: [usize; 3], label: &[u8], selection: Selection) -> Result<Candidates> {
+    pub fn compute(
+        shape: [usize; 3],
+        label: &[u8],
+        selection: CandidateSelection,
+    ) -> Result<Candidates> {
         let voxels = voxels(shape)?;
         if label.len() != voxels {
             return Err(Error::failed(format!(

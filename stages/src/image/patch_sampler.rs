@@ -126,7 +126,7 @@ pub struct PatchKey {
 
 /// A case in memory, from which patches are copied.
 #[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
+pub struct PatchSource<'a> {
     /// The image, x fastest and channels slowest.
     pub image: &'a [f32],
     /// Number of image channels.
@@ -143,7 +143,7 @@ pub struct Case<'a> {
 /// layout of [`Patch`]. Every random number derives from (seed, epoch, item); `item` numbers the
 /// epoch's patches.
 pub fn sample(
-    case: &Case,
+    case: &PatchSource,
     sampling: &Sampling,
     augmentation: &Augmentation,
     patch_shape: [usize; 3],

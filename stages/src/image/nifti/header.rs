@@ -4,7 +4,7 @@
 
 use super::ImageFile;
 use super::fields::{Fields, HEADER_BYTES};
-use super::placement::{Placement, Space, place};
+use super::placement::{GridPlacement, Space, place};
 use crate::error::{Error, Result, Trouble};
 use crate::image::Affine;
 use crate::image::spacing::Grid;
@@ -127,7 +127,7 @@ impl Header {
         let (shape, channels) = grid(fields)?;
         let datatype = Datatype::of_code(fields.datatype)?;
         let (slope, intercept) = scaling(fields.slope, fields.intercept)?;
-        let Placement { affine, space, warnings } = place(fields, shape)?;
+        let GridPlacement { affine, space, warnings } = place(fields, shape)?;
         let mut header = Header {
             shape,
             channels,

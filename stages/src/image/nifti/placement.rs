@@ -44,14 +44,14 @@ pub struct Qform {
 }
 
 /// A grid's affine, with warnings.
-pub(super) struct Placement {
+pub(super) struct GridPlacement {
     pub affine: Affine,
     pub space: Space,
     pub warnings: Vec<String>,
 }
 
 /// The affine of a grid of `shape`. The error is a predicate.
-pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<Placement, String> {
+pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<GridPlacement, String> {
     let mut warnings = vec![];
     warnings.extend(unknown_code("sform", fields.sform_code));
     warnings.extend(unknown_code("qform", fields.qform_code));
@@ -63,7 +63,7 @@ pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<Placement, Str
     let space = space(fields, good_sform.is_some(), good_qform.is_some());
     let forms = Forms { sform, good_sform, qform, good_qform };
     let affine = forms.counting(fields, shape, &mut warnings)?;
-    Ok(Placement { affine, space, warnings })
+    Ok(GridPlacement { affine, space, warnings })
 }
 
 fn space(fields: &Fields, has_sform: bool, has_qform: bool) -> Space {
