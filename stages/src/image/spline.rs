@@ -4,7 +4,7 @@
 use crate::image::axis_positions::{nearest, positions};
 use rayon::prelude::*;
 
-/// The pole of the filter that turns values into coefficients: √3 − 2.
+/// The pole in the filter from values to coefficients: √3 − 2.
 const POLE: f64 = -0.267_949_192_431_122_7;
 /// Its gain.
 const GAIN: f64 = 6.0;
@@ -55,7 +55,7 @@ fn copied(source: &[f32], shape: [usize; 3], axis: usize, length: usize) -> Vec<
     chosen.flatten().copied().collect()
 }
 
-/// The range of the volume, or of each slice along a separate axis.
+/// The volume's range, or each slice's along a separate axis.
 fn ranges(volume: &[f32], shape: [usize; 3], separate: Option<usize>) -> Vec<(f32, f32)> {
     let mut ranges =
         vec![(f32::INFINITY, f32::NEG_INFINITY); separate.map_or(1, |axis| shape[axis])];
@@ -75,7 +75,7 @@ fn cut(volume: &mut [f32], shape: [usize; 3], separate: Option<usize>, ranges: &
     });
 }
 
-/// Calls `visit` with every run of voxels, and the number of the slice that it belongs to.
+/// Calls `visit` with every run of voxels and its slice's number.
 fn each_slice(
     shape: [usize; 3],
     separate: Option<usize>,
@@ -87,7 +87,7 @@ fn each_slice(
     (0..all / stride).for_each(|run| visit(run % shape[axis], run * stride..(run + 1) * stride));
 }
 
-/// Place of each new voxel: its first coefficient, and the weights of four.
+/// Each new voxel's place: its first coefficient, and four weights.
 struct SplineTaps(Vec<(usize, [f64; 4])>);
 
 impl SplineTaps {
