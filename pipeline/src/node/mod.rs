@@ -17,7 +17,7 @@ use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use beat::Beat;
 use host::NodeHost;
-use scratch::Scratch;
+use scratch::ScratchFolder;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -140,7 +140,7 @@ impl NodeProcess<'_> {
         late_files::wait_for(files, self.assignment.patience, self.stop)?;
         let mut task = Task { draft: self.start.files(), ..self.task.clone() };
         let place = self.assignment.scratch.as_deref();
-        let fill = |place| Scratch::fill(place, kind, &mut task, host);
+        let fill = |place| ScratchFolder::fill(place, kind, &mut task, host);
         let _scratch = place.map(fill).transpose()?;
         let order = StageOrder {
             kind,
