@@ -1,7 +1,8 @@
 //! Host for a stage on a node: messages go to a file; items come from the store or earlier starts,
 //! or are made in the attempt folder.
 
-use super::{NodeProcess, late_files};
+use super::late_files;
+use super::process::NodeProcess;
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
 use crate::executor::remote::files::Closed;
 use crate::executor::remote::stored::{is_whole, item_in_store};

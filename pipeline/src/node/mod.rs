@@ -6,10 +6,11 @@ mod beat;
 mod host;
 mod late_files;
 pub mod probe;
+mod process;
 mod scratch;
 
 use crate::error::Exit;
-use crate::executor::remote::attempt::{Assignment, Attempt, Start, Started};
+use crate::executor::remote::attempt::{Attempt, Started};
 use crate::executor::remote::verdict::{End, FileRead, StopReason, Verdict};
 use crate::executor::{Executor, Local, StageOrder};
 use crate::machine::{self, Usage};
@@ -17,6 +18,7 @@ use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use beat::Beat;
 use host::NodeHost;
+use process::NodeProcess;
 use scratch::ScratchFolder;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,15 +87,6 @@ pub fn run(folder: &Path) -> crate::error::Result<Exit> {
         around.requeue();
     }
     Ok(Exit::Done)
-}
-
-/// A process working on an attempt.
-struct NodeProcess<'a> {
-    attempt: &'a Attempt,
-    assignment: &'a Assignment,
-    task: &'a Task,
-    start: &'a Start,
-    stop: &'a Stop,
 }
 
 impl NodeProcess<'_> {
