@@ -11,11 +11,11 @@ use crate::image::nifti::{ImageFile, LabelMapping, LabelValues, read_header};
 use crate::kind::Run;
 use crate::metric::{CaseScore, score_case, skew_warning, summary};
 use crate::model::{Mistake, is_amount, mistake};
-use crate::stage::{ArtifactType, Count, Peek, Pool, Read, Stage, Yields};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Scores a folder of predictions, as nnU-Net's, against a dataset's labels in each image's own
