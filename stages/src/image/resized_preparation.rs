@@ -173,13 +173,10 @@ impl<'a> Steps<'a> {
         let signed = label.into_iter().map(i16::from);
         let signed: Vec<i16> = match mask {
             None => signed.collect(),
-            Some(mask) => {
-                let outside = |(label, inside): (i16, &bool)| match label == 0 && !inside {
-                    true => OUTSIDE,
-                    false => label,
-                };
-                signed.zip(mask).map(outside).collect()
-            }
+            Some(mask) => signed
+                .zip(mask)
+                .map(|(label, inside)| if label == 0 && !inside { OUTSIDE } else { label })
+                .collect(),
         };
         let resized = resizer.label(signed, resampling.label_order);
         resized.into_iter().map(|label| u8::try_from(label).unwrap_or(0)).collect()
