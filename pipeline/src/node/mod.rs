@@ -109,8 +109,10 @@ impl NodeProcess<'_> {
     fn own_files(&self) -> Vec<PathBuf> {
         let task = &self.assignment.task;
         let Some(kind) = Kind::named(&task.recipe.kind) else { return vec![] };
-        let by_items = |role: &str| kind.items.iter().any(|items| items.reads == role);
-        let inputs = task.inputs.iter().filter(|(role, _)| !by_items(role));
+        let inputs = task
+            .inputs
+            .iter()
+            .filter(|(role, _)| !kind.items.iter().any(|items| items.reads == role.as_str()));
         let files = inputs.flat_map(|(_, inputs)| inputs).flat_map(|input| input.files.values());
         let referenced = files.filter_map(|file| Some(file.blob.reference.as_ref()?.path.clone()));
         let local = kind.local_files(&task.params).unwrap_or_default();
@@ -136,8 +138,8 @@ impl NodeProcess<'_> {
         let kind = Kind::named(&task.recipe.kind)
             .ok_or_else(|| Error::failed(format!("there is no kind '{}'", task.recipe.kind)))?;
         let place = self.assignment.scratch.as_deref();
-        let fill = |place| ScratchFolder::fill(place, kind, &mut task, host);
-        let _scratch = place.map(fill).transpose()?;
+        let _scratch =
+            place.map(|place| ScratchFolder::fill(place, kind, &mut task, host)).transpose()?;
         let order = StageOrder {
             kind,
             task: &task,
