@@ -233,6 +233,9 @@ impl<'a> Context<'a> {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(case) = cases.get(index) else { break };
                         let result = work(case);
+                        if matches!(result, Err(Error::Device(_))) {
+                            next.store(cases.len(), Ordering::Relaxed);
+                        }
                         let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
                         finished.0 += 1;
                         finished.1[index] = Some(result);
@@ -265,6 +268,7 @@ fn gather<C, T>(
             None | Some(Err(Error::Stopped)) => stopped = true,
             Some(Err(Error::Elsewhere)) => elsewhere = true,
             Some(Err(error)) if error.is_storage() => return Err(error),
+            Some(Err(error @ Error::Device(_))) => return Err(error.at_case(name(case))),
             Some(Err(error)) => bad.push((name(case).to_string(), error.to_string())),
         }
     }

@@ -1,5 +1,6 @@
 //! Losses of logits against labels, as MONAI's and nnU-Net's with softmax and one-hot.
 
+use crate::torch_flags;
 use tch::{Kind, Tensor};
 use voxflow_stages::model::{LossParams, VoxelLoss};
 
@@ -52,7 +53,7 @@ fn voxel_loss(
     labels: &Tensor,
 ) -> Tensor {
     let kind = log_probabilities.kind();
-    let log_probability = log_probabilities.gather(1, labels, false);
+    let log_probability = at_labels(log_probabilities, labels);
     match loss {
         VoxelLoss::Ce => -log_probability.mean(kind),
         VoxelLoss::Topk => {
@@ -66,6 +67,18 @@ fn voxel_loss(
             -(doubt.pow_tensor_scalar(settings.gamma) * log_probability).mean(kind)
         }
     }
+}
+
+/// The value of each voxel's label. The gradient of `gather` adds to its places in any order, and
+/// libtorch's way to repeat that on a GPU is a sort of all voxels: there, a sum over classes with a
+/// single value other than 0 gives the same.
+fn at_labels(values: &Tensor, labels: &Tensor) -> Tensor {
+    if !(values.device().is_cuda() && torch_flags::is_deterministic()) {
+        return values.gather(1, labels, false);
+    }
+    let mut one_hot = values.zeros_like();
+    let _ = one_hot.scatter_value_(1, labels, 1.0);
+    (values * one_hot).sum_dim_intlist(&[1i64][..], true, values.kind())
 }
 
 /// 1 − (2·Σpt + nr) / (Σp^k + Σt^k + dr), the mean over classes (and patches), with k = 2 for
