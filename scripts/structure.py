@@ -24,6 +24,8 @@ CRATES = {
 }
 FILLERS = set("what which that it one none there who so of where".split())
 VAGUE = re.compile(r"^(What|Whether|Who|How|Where|Why|Which)\b")
+# A comment, a raw string, a string or a character.
+LITERAL = re.compile(r"""//[^\n]*|\br(#*)".*?"\1|"(?:[^"\\]|\\.)*"|'(?:\\u\{\w+\}|\\.|[^'\\])'""", re.S)
 # A place where a test makes an operation fail, or the process die.
 HOOK = re.compile(r"\bfault::pass\(|\bcrash::at\(")
 # A kind's name compared in code: what a kind is, its row in KINDS tells.
@@ -51,9 +53,9 @@ def without_tests(text):
 
 
 def code(text):
-    """The text without comments and string contents."""
-    text = re.sub(r"//[^\n]*", "", text)
-    return re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
+    """The text without comments and the contents of strings; every line stays in its place."""
+    return LITERAL.sub(lambda found: "" if found[0].startswith("//") else
+                       found[0][0] + "\n" * found[0].count("\n") + found[0][-1], text)
 
 
 def functions(text):
@@ -64,7 +66,7 @@ def functions(text):
             continue
         depth, opened = 0, False
         for end in range(start, len(lines)):
-            body = re.sub(r"'[{}]'", "", lines[end])
+            body = lines[end]
             if not opened and ";" in body and "{" not in body and "[" not in body:
                 break
             depth += body.count("{") - body.count("}")

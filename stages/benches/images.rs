@@ -14,9 +14,9 @@ use std::hint::black_box;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use support::measure;
-use voxflow_stages::image::candidates::{Candidates, Selection};
+use voxflow_stages::image::candidates::{CandidateSelection, Candidates};
 use voxflow_stages::image::nifti::Scratch;
-use voxflow_stages::image::patch_sampler::{Case, PatchKey, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{PatchKey, PatchSource, Sampling, sample};
 use voxflow_stages::image::prepare::{Files, Prepared, prepare_with};
 use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, nifti};
 
@@ -96,12 +96,17 @@ fn copying(repeats: usize) {
 fn sampling(prepared: &Prepared, repeats: usize) {
     let (image, label) = (&prepared.image, prepared.label.as_ref().expect("a label"));
     let background = Some((image.data.as_slice(), 0.0));
-    let candidates =
-        || Candidates::compute(image.shape, &label.data, Selection { labels: &[1], background });
+    let candidates = || {
+        Candidates::compute(
+            image.shape,
+            &label.data,
+            CandidateSelection { labels: &[1], background },
+        )
+    };
     measure("find the candidates", repeats, || drop(black_box(candidates())));
     let candidates = candidates().expect("a volume with a label");
     let (shape, image, label) = (image.shape, &image.data[..], &label.data[..]);
-    let case = Case { image, channels: 1, shape, label, candidates: &candidates };
+    let case = PatchSource { image, channels: 1, shape, label, candidates: &candidates };
     let shifts = json!({ "intensity_shift": { "offset": 0.1, "probability": 0.5 }, "flip": { "probability": 0.5 } });
     let affine = json!({ "affine": { "probability": 1.0, "rotation_degrees": [15, 15, 15], "scale": [0.15, 0.15, 0.15] } });
     let noise = json!({ "noise": { "probability": 1.0, "std": 0.1 } });

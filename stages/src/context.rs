@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, disk};
 
-/// Services of the surrounding program: the engine, or a worker's pipe to it.
+/// Services from the surrounding program: the engine, or a worker's pipe to it.
 pub trait Host: Sync {
     /// Passes a message on.
     fn tell(&self, message: Message);
@@ -108,7 +108,7 @@ impl<'a> Context<'a> {
         write_json(&self.create(name)?, value)
     }
 
-    /// Adds an existing blob (of an input or an item) to the artifact, without copying it.
+    /// Adds an input's or item's existing blob to the artifact, without copying.
     pub fn adopt(&self, name: &str, blob: &Blob) {
         self.host.adopt(name, blob);
     }

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// Stopped on request; finished work is kept.
     Stopped,
-    /// Items of other shards were left to them; those of this one are made.
+    /// Other shards' items were left to them; this shard's are made.
     Elsewhere,
     /// Some cases could not be done; all were tried. Each with its reason.
     Cases(Vec<(String, String)>),

@@ -1,8 +1,8 @@
 //! Do: the stage contract, every kind's parameters, and the science without a network.
 //!
-//! `kinds` lists all kinds; `context` is all a running stage may touch; `dataset`, `image`, `metric`
-//! and `planner` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch lives in
-//! `voxflow-net`.
+//! `kinds` lists all kinds; `context` is all a running stage may touch; `dataset`, `image`,
+//! `metric` and `planner` are the science. Scheduling, YAML and tables live in `voxflow`; libtorch
+//! lives in `voxflow-net`.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod context;

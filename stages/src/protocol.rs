@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use voxflow_cache::Digest;
 
-/// Rises with every change of what the two programs say to each other.
+/// Rises with every change to messages between the two programs.
 pub const PROTOCOL: u32 = 2;
 
 /// A line of a worker. The first is a hello, the last an end.
@@ -37,13 +37,13 @@ pub enum WorkerLine {
 }
 
 impl WorkerLine {
-    /// Reads a line; `None` for anything that is no line of this protocol.
+    /// Reads a line; `None` for any other text.
     pub fn read(line: &[u8]) -> Option<WorkerLine> {
         serde_json::from_slice(line).ok()
     }
 
-    /// Reads the first line of a worker, as far as any protocol says who speaks. `None` where it is
-    /// no JSON object at all.
+    /// Reads a worker's first line as far as any protocol names the sender. `None` for text other
+    /// than a JSON object.
     pub fn read_hello(line: &[u8]) -> Option<Build> {
         match WorkerLine::read(line) {
             Some(WorkerLine::Hello(build)) => Some(build),
@@ -86,7 +86,7 @@ impl Build {
         self.kinds.get(kind).copied().unwrap_or(0)
     }
 
-    /// The first difference of `other` from this one, to follow the other's name in a sentence.
+    /// The first difference in `other`, to follow the other's name in a sentence.
     pub fn difference(&self, other: &Build) -> Option<String> {
         if other.protocol != self.protocol {
             let (theirs, ours) = (other.protocol, self.protocol);
@@ -107,7 +107,7 @@ impl Build {
 
 /// A worker's order: a task and the build of its sender.
 #[derive(Clone, Debug, Serialize)]
-pub struct Order<'a> {
+pub struct WorkerOrder<'a> {
     /// The program that sends it.
     #[serde(flatten)]
     pub sender: Build,
@@ -116,10 +116,10 @@ pub struct Order<'a> {
     pub task: &'a Task,
 }
 
-impl<'a> Order<'a> {
+impl<'a> WorkerOrder<'a> {
     /// A task from this program.
-    pub fn new(task: &'a Task) -> Order<'a> {
-        Order { sender: Build::own(), task }
+    pub fn new(task: &'a Task) -> WorkerOrder<'a> {
+        WorkerOrder { sender: Build::own(), task }
     }
 }
 

@@ -1,5 +1,5 @@
-//! Randomness without state: every draw derives from (seed, epoch, item, purpose), so neither
-//! resuming nor the number of threads changes it.
+//! Randomness without state: every draw derives from (seed, epoch, item, purpose); neither resuming
+//! nor the thread count changes it.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};

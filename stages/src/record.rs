@@ -29,7 +29,7 @@ pub struct Metric {
     pub step: Option<u64>,
     /// The name: dice, hd95_mm, loss, learning_rate, …
     pub metric: String,
-    /// The value; `None` if there was nothing to average.
+    /// The value; `None` for an empty average.
     pub value: Option<f64>,
     /// True for time, speed and memory, which equal recipes do not repeat.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -92,7 +92,7 @@ pub struct Progress {
     pub numbers: Vec<(String, String)>,
 }
 
-/// A message of a stage. A worker writes it as a JSON line.
+/// A stage's message. A worker writes it as a JSON line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub enum Message {

@@ -1,4 +1,4 @@
-//! The stage contract: parameters as plain data, the roles it reads, the artifact it makes.
+//! The stage contract: parameters as plain data, the roles read, the artifact made.
 
 use crate::dataset::Listing;
 use crate::disk_space::Upstream;
@@ -15,7 +15,7 @@ pub enum ArtifactType {
     Archive,
     /// Images and labels with `dataset.json`, the listing ([`crate::dataset::Listing`]).
     Dataset,
-    /// `split.json`: which case is for what.
+    /// `split.json`: each case's part.
     Split,
     /// `dataset_fingerprint.json`: shapes, voxel sizes and intensities of cases.
     Statistics,
@@ -80,18 +80,18 @@ impl ArtifactType {
     }
 }
 
-/// A kind's items, recalled one by one by its stage.
+/// A kind's items, recalled singly by its stage.
 #[derive(Clone, Copy, Debug)]
 pub struct Items {
     /// The name after the kind's in their recipes: `volume` of `preprocess/volume`.
     pub what: &'static str,
     /// The role whose files are read by these items and by nothing else of the stage.
     pub reads: &'static str,
-    /// The files without which an item is none; a final `*` stands for any ending.
+    /// An item's required files; a final `*` stands for any ending.
     pub holds: &'static [&'static str],
 }
 
-/// Number of stages that a role takes.
+/// Number of stages for a role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Exactly one.
@@ -118,10 +118,10 @@ pub struct Read {
     pub doc: &'static str,
 }
 
-/// The part of a cache that only tests read.
+/// A cache's part for tests alone.
 pub const TESTING_PART: &str = "testing/";
 
-/// The role of kinds that use trained networks.
+/// The role in kinds using trained networks.
 pub const MODELS: Read = Read {
     role: "model",
     artifact: ArtifactType::Model,
@@ -141,17 +141,17 @@ pub enum Pool {
     Gpu,
 }
 
-/// Resources of a stage on a cluster, where neither the workflow nor the site names them.
+/// A stage's resources on a cluster, if neither the workflow nor the site names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// True if it becomes a job; otherwise it is made where the run is: nodes often have no
-    /// network, and a few milliseconds of work need no job.
+    /// True if the stage becomes a job; otherwise the run's machine makes it: nodes often have no
+    /// network, and milliseconds need no job.
     pub is_job: bool,
     /// Processor cores.
     pub cpus: u16,
     /// Memory in bytes.
     pub memory: u64,
-    /// Time in hours; `None` is the longest that the site allows.
+    /// Time in hours; `None` is the longest allowed by the site.
     pub hours: Option<u16>,
 }
 
@@ -186,12 +186,12 @@ pub enum Yields {
     ValidationScores,
     /// Scores of a trained model on its testing cases.
     TestScores,
-    /// Scores of anything else, such as a baseline: listed, but never the score of a run.
+    /// Scores from anything else, such as a baseline: listed, but never a run's score.
     OtherScores,
 }
 
 impl Yields {
-    /// Sources of the score of a run, the most trusted first.
+    /// Sources for a run's score, the most trusted first.
     pub const HEADLINE: [Yields; 3] =
         [Yields::TestScores, Yields::ValidationScores, Yields::Curves];
 
@@ -201,12 +201,12 @@ impl Yields {
     }
 }
 
-/// The origin of a kind's parameter `seed` if a stage gives none.
+/// The origin of a kind's parameter `seed` if a stage leaves it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seed {
     /// The workflow's `seed`.
     Workflow,
-    /// The kind's own default, so that the workflow's seed varies the training and not the cases.
+    /// The kind's own default: the workflow's seed varies the training, not the cases.
     Own,
 }
 
@@ -225,7 +225,7 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const MAKES: ArtifactType;
     /// Locators: parameters outside the recipe.
     const LOCATORS: &'static [&'static str] = &[];
-    /// The files without which its artifact is none; see [`ArtifactType::holds`].
+    /// The artifact's required files; see [`ArtifactType::holds`].
     const HOLDS: &'static [&'static str] = Self::MAKES.holds();
     /// Roles narrowed to fewer files than their parts; see [`Stage::names_read`].
     const NARROWED: &'static [&'static str] = &[];
@@ -251,12 +251,12 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
         Ok(BTreeMap::new())
     }
 
-    /// The files it reads in a narrowed role's artifact, by the content of small input files.
+    /// The files read in a narrowed role's artifact, by the content of small input files.
     fn names_read(_role: &str, _peek: &Peek) -> Result<BTreeSet<String>> {
         Ok(BTreeSet::new())
     }
 
-    /// The listing of the dataset it will make, if a look into a folder tells it; `None` otherwise.
+    /// The listing of the dataset to come, if a look into a folder tells it; `None` otherwise.
     fn foresee_listing(&self) -> Option<Listing> {
         None
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Recipe};
 
-/// Everything that a running stage is given.
+/// Everything given to a running stage.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
     /// The stage's id in the workflow.
@@ -23,10 +23,10 @@ pub struct Task {
     pub unfinished: PathBuf,
     /// The device: "auto", "cpu" or "cuda:N".
     pub device: String,
-    /// Threads that the stage may keep busy.
+    /// Threads the stage may keep busy.
     pub threads: usize,
-    /// Processes that train together (data-parallel), one a GPU where the device is CUDA; they
-    /// share the threads. Kinds that run in one process ignore it.
+    /// Number of processes training together (data-parallel), a GPU each with CUDA; they share the
+    /// threads. Kinds running in a single process ignore it.
     #[serde(default = "one")]
     pub ranks: usize,
 }
@@ -35,7 +35,7 @@ fn one() -> usize {
     1
 }
 
-/// The parts of one needed artifact, as files on this machine.
+/// A needed artifact's parts, as files on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Input {
     /// The id of its stage.
@@ -47,7 +47,7 @@ pub struct Input {
 /// One file of an input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputFile {
-    /// Path of the bytes. It has no suffix: the format follows from the name.
+    /// The bytes' path. It has no suffix: the format follows from the name.
     pub path: PathBuf,
     /// Its content.
     pub blob: Blob,
@@ -61,12 +61,12 @@ impl Input {
             .ok_or_else(|| Error::failed(format!("stage '{}' made no file '{name}'", self.stage)))
     }
 
-    /// The path of a file by name.
+    /// A file's path by name.
     pub fn path(&self, name: &str) -> Result<&Path> {
         Ok(&self.file(name)?.path)
     }
 
-    /// True if a file has that name.
+    /// True if a file has the name.
     pub fn has(&self, name: &str) -> bool {
         self.files.contains_key(name)
     }

@@ -6,9 +6,9 @@ mod allocator;
 
 use allocator::requested;
 use std::path::Path;
-use voxflow_stages::image::candidates::{Candidates, Selection};
+use voxflow_stages::image::candidates::{CandidateSelection, Candidates};
 use voxflow_stages::image::nifti::{Datatype, Scratch, read_header, write_label};
-use voxflow_stages::image::patch_sampler::{Case, PatchKey, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{PatchKey, PatchSource, Sampling, sample};
 use voxflow_stages::image::prepare::{Files, Prepared, prepare_with};
 use voxflow_stages::image::{Augmentation, CaseFiles, Preparation, Volume};
 
@@ -50,9 +50,15 @@ fn sampled(prepared: &Prepared, augmentation: serde_json::Value) -> f64 {
     let voxels = SIDE.iter().product();
     let (shape, label) = (prepared.image.shape, &prepared.label.as_ref().unwrap().data[..]);
     let candidates =
-        Candidates::compute(shape, label, Selection { labels: &[1], background: None }).unwrap();
-    let case =
-        Case { image: &prepared.image.data, channels: 1, shape, label, candidates: &candidates };
+        Candidates::compute(shape, label, CandidateSelection { labels: &[1], background: None })
+            .unwrap();
+    let case = PatchSource {
+        image: &prepared.image.data,
+        channels: 1,
+        shape,
+        label,
+        candidates: &candidates,
+    };
     let augmentation: Augmentation = serde_json::from_value(augmentation).unwrap();
     let (mut image, mut label) = (vec![0.0; voxels], vec![0; voxels]);
     let asked = requested(|| {

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 use voxflow_cache::Digest;
 use voxflow_stages::image::Augmentation;
-use voxflow_stages::image::candidates::{Candidates, Selection};
+use voxflow_stages::image::candidates::{CandidateSelection, Candidates};
 use voxflow_stages::image::patch_sampler::{
-    Case, PatchKey, Sampling, initial_start, middle, sample,
+    PatchKey, PatchSource, Sampling, initial_start, middle, sample,
 };
 
 const SHAPE: [usize; 3] = [20, 18, 16];
@@ -18,10 +18,15 @@ fn drawn(augmentation: &Value, side: [usize; 3]) -> String {
         (0..2 * voxels).map(|at| ((at * 7919 + at / 13) % 1009) as f32 / 1009.0).collect();
     let label: Vec<u8> =
         (0..voxels).map(|at| u8::from(at % 20 > 8) * (1 + u8::from(at / 360 > 7))).collect();
-    let selection = Selection { labels: &[1, 2], background: None };
+    let selection = CandidateSelection { labels: &[1, 2], background: None };
     let candidates = Candidates::compute(SHAPE, &label, selection).unwrap();
-    let case =
-        Case { image: &image, channels: 2, shape: SHAPE, label: &label, candidates: &candidates };
+    let case = PatchSource {
+        image: &image,
+        channels: 2,
+        shape: SHAPE,
+        label: &label,
+        candidates: &candidates,
+    };
     let augmentation: Augmentation = serde_json::from_value(augmentation.clone()).unwrap();
     let patch: usize = side.iter().product();
     let mut bytes = vec![];
@@ -107,7 +112,8 @@ fn two_labels() -> Candidates {
             _ => 0,
         })
         .collect();
-    Candidates::compute(SHAPE, &label, Selection { labels: &[1, 2], background: None }).unwrap()
+    Candidates::compute(SHAPE, &label, CandidateSelection { labels: &[1, 2], background: None })
+        .unwrap()
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn the_last_patches_of_a_batch_are_forced_to_a_class_each_as_often_and_the_other
 #[test]
 fn a_case_without_labels_has_patches_anywhere_and_mistakes_are_told() {
     let voxels: usize = SHAPE.iter().product();
-    let selection = Selection { labels: &[1], background: None };
+    let selection = CandidateSelection { labels: &[1], background: None };
     let candidates = Candidates::compute(SHAPE, &vec![0; voxels], selection).unwrap();
     let sampling = Sampling { forced_foreground: Some(1.0), ..Sampling::default() };
     let key = |item| PatchKey { seed: 5, epoch: 0, item, batch: (0, 2) };

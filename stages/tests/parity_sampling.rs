@@ -3,8 +3,8 @@
 
 use safetensors::SafeTensors;
 use std::path::Path;
-use voxflow_stages::image::candidates::Selection;
-use voxflow_stages::image::patch_sampler::{self, Case, PatchKey};
+use voxflow_stages::image::candidates::CandidateSelection;
+use voxflow_stages::image::patch_sampler::{self, PatchKey, PatchSource};
 use voxflow_stages::image::transform::{
     Change, Mirrored, Raised, ScaledIntensity, Shifted, Turned,
 };
@@ -80,8 +80,12 @@ fn patch_key((seed, epoch, item): (u64, u64, u64)) -> PatchKey {
 fn candidates(fixture: &Fixture, above: Option<f32>) -> Candidates {
     let image = fixture.floats("image");
     let background = above.map(|above| (image.as_slice(), above));
-    Candidates::compute(SHAPE, &fixture.bytes("label"), Selection { labels: &[1, 2], background })
-        .unwrap()
+    Candidates::compute(
+        SHAPE,
+        &fixture.bytes("label"),
+        CandidateSelection { labels: &[1, 2], background },
+    )
+    .unwrap()
 }
 
 #[test]
@@ -238,9 +242,12 @@ fn label_ratios_are_kept_and_labels_a_case_lacks_are_left_out() {
     };
     assert!(near(shares(&candidates(&fixture, None), &label), [0.125, 0.25, 0.625]));
     let without: Vec<u8> = label.iter().map(|value| if *value == 2 { 0 } else { *value }).collect();
-    let fewer =
-        Candidates::compute(SHAPE, &without, Selection { labels: &[1, 2], background: None })
-            .unwrap();
+    let fewer = Candidates::compute(
+        SHAPE,
+        &without,
+        CandidateSelection { labels: &[1, 2], background: None },
+    )
+    .unwrap();
     assert!(near(shares(&fewer, &without), [1.0 / 3.0, 2.0 / 3.0, 0.0]));
     let only_two = Sampling { label_ratios: Some(vec![0.0, 0.0, 1.0]), ..Sampling::default() };
     let [x, y, z] = patch_sampler::centre(&mut Draw::new(0, 0, 0, "centre"), &fewer, &only_two);
@@ -254,14 +261,14 @@ fn an_empty_pool_gives_way_to_the_other() {
     let none = Candidates::compute(
         SHAPE,
         &vec![0; VOXELS],
-        Selection { labels: &[1, 2], background: None },
+        CandidateSelection { labels: &[1, 2], background: None },
     )
     .unwrap();
     patch_sampler::centre(&mut Draw::new(0, 0, 0, "centre"), &none, &only);
     let full = Candidates::compute(
         SHAPE,
         &vec![1; VOXELS],
-        Selection { labels: &[1, 2], background: None },
+        CandidateSelection { labels: &[1, 2], background: None },
     )
     .unwrap();
     let never = Sampling { positive: 0.0, negative: 1.0, ..Sampling::default() };
@@ -274,8 +281,13 @@ fn a_sampled_patch_depends_on_seed_epoch_and_item_alone_and_stays_inside() {
     let fixture = Fixture::open();
     let (image, label) = (fixture.floats("image"), fixture.bytes("label"));
     let candidates = candidates(&fixture, Some(0.1));
-    let case =
-        Case { image: &image, channels: 2, shape: SHAPE, label: &label, candidates: &candidates };
+    let case = PatchSource {
+        image: &image,
+        channels: 2,
+        shape: SHAPE,
+        label: &label,
+        candidates: &candidates,
+    };
     let augmentation: Augmentation = serde_json::from_value(serde_json::json!({
         "flip": { "probability": 0.5 }, "noise": { "probability": 1.0, "std": 0.1 },
     }))
@@ -318,8 +330,13 @@ fn a_patch_that_is_mirrored_while_it_is_copied_is_the_copy_mirrored() {
     let fixture = Fixture::open();
     let (image, label) = (fixture.floats("image"), fixture.bytes("label"));
     let candidates = candidates(&fixture, Some(0.1));
-    let case =
-        Case { image: &image, channels: 2, shape: SHAPE, label: &label, candidates: &candidates };
+    let case = PatchSource {
+        image: &image,
+        channels: 2,
+        shape: SHAPE,
+        label: &label,
+        candidates: &candidates,
+    };
     let augmentation: Augmentation = serde_json::from_value(serde_json::json!({
         "flip": { "probability": 0.5 }, "intensity_shift": { "probability": 0.5, "offset": 0.1 },
     }))

@@ -7,7 +7,7 @@ use serde_json::json;
 use support::Trial;
 use voxflow_cache::Digest;
 use voxflow_stages::dataset::baseline;
-use voxflow_stages::dataset::phantom::{Organ, Orientation, Phantom, Scan};
+use voxflow_stages::dataset::phantom::{Organ, Phantom, Scan, ScanOrientation};
 use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::Volume;
 
@@ -42,7 +42,7 @@ fn the_same_seed_gives_these_voxels_on_every_machine() {
 #[test]
 fn spacing_and_orientation_vary_and_the_spleen_is_as_large_as_one() {
     let scans: Vec<Scan> = (0..12).map(|index| phantom([48, 48, 40]).scan(index)).collect();
-    for orientation in [Orientation::Ras, Orientation::Las, Orientation::Lps] {
+    for orientation in [ScanOrientation::Ras, ScanOrientation::Las, ScanOrientation::Lps] {
         assert!(scans.iter().any(|scan| scan.orientation == orientation), "{orientation:?}");
     }
     assert!(scans.windows(2).all(|pair| pair[0].spacing_mm != pair[1].spacing_mm));

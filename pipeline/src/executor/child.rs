@@ -64,7 +64,7 @@ pub(super) fn make(
 ) -> Result<MadeFacts> {
     let (task, log) = (order.task, order.log);
     let file = (order.workdir)()?.join("task.json");
-    write_json(&file, &protocol::Order::new(task))?;
+    write_json(&file, &protocol::WorkerOrder::new(task))?;
     let mut pipes = None;
     let child = stop.start(|| {
         let (group, ends) = spawn(&file, log, visible)?;

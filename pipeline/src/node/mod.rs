@@ -17,7 +17,7 @@ use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use beat::Beat;
 use host::NodeHost;
-use scratch::Scratch;
+use scratch::ScratchFolder;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -136,7 +136,7 @@ impl NodeProcess<'_> {
         let kind = Kind::named(&task.recipe.kind)
             .ok_or_else(|| Error::failed(format!("there is no kind '{}'", task.recipe.kind)))?;
         let place = self.assignment.scratch.as_deref();
-        let fill = |place| Scratch::fill(place, kind, &mut task, host);
+        let fill = |place| ScratchFolder::fill(place, kind, &mut task, host);
         let _scratch = place.map(fill).transpose()?;
         let order = StageOrder {
             kind,

@@ -8,17 +8,17 @@ use voxflow_stages::stage::Pool;
 use voxflow_stages::{Error, Host, Input, InputFile, Kind, Message, Result, Task};
 
 /// A folder of copies, removed with this.
-pub(super) struct Scratch {
+pub(super) struct ScratchFolder {
     folder: PathBuf,
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         disk::remove(&self.folder).ok();
     }
 }
 
-impl Scratch {
+impl ScratchFolder {
     /// Copies the inputs of a kind that uses a GPU from the store into a new folder below `place`,
     /// checks their digests, and has the task read the copies. Where they cannot be copied (no
     /// folder, no space) the task goes on with the store.
@@ -30,7 +30,7 @@ impl Scratch {
         kind: &Kind,
         task: &mut Task,
         host: &NodeHost,
-    ) -> Result<Option<Scratch>> {
+    ) -> Result<Option<ScratchFolder>> {
         if kind.pool != Pool::Gpu {
             return Ok(None);
         }
@@ -38,7 +38,7 @@ impl Scratch {
             host.tell(words(format!("scratch '{place}': its variable is not set on the node")));
             return Ok(None);
         };
-        let scratch = Scratch { folder: place.join(format!("voxflow-{}", disk::unique())) };
+        let scratch = ScratchFolder { folder: place.join(format!("voxflow-{}", disk::unique())) };
         match scratch.copies(&task.inputs, host) {
             Ok(inputs) => {
                 task.inputs = inputs;

@@ -26,9 +26,9 @@ use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::weights::snapshot;
 use voxflow_stages::image::augment::Augmentation;
-use voxflow_stages::image::candidates::{Candidates, Selection};
+use voxflow_stages::image::candidates::{CandidateSelection, Candidates};
 use voxflow_stages::image::nifti::Mapped;
-use voxflow_stages::image::patch_sampler::{Case, PatchKey, Sampling, sample};
+use voxflow_stages::image::patch_sampler::{PatchKey, PatchSource, Sampling, sample};
 use voxflow_stages::model::{LossParams, Network, OptimizerParams};
 
 const PATCH: [usize; 3] = [96, 96, 96];
@@ -123,9 +123,9 @@ fn sampling(folder: &Path, repeats: usize) {
     let (voxels, values) = (image.f32s().expect("an image"), label.u8s().expect("a label"));
     let background = Some((voxels, 0.0));
     let candidates =
-        Candidates::compute(image.shape(), values, Selection { labels: &[1], background });
+        Candidates::compute(image.shape(), values, CandidateSelection { labels: &[1], background });
     let candidates = candidates.expect("a volume with a label");
-    let case = Case {
+    let case = PatchSource {
         image: voxels,
         channels: 1,
         shape: image.shape(),

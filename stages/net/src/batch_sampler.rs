@@ -7,7 +7,7 @@ use crate::classes::Classes;
 use crate::subset::{PreparedCase, Subset};
 use tch::Device;
 use voxflow_stages::image::candidates::Candidates;
-use voxflow_stages::image::patch_sampler::{Case, PatchKey, initial_start, sample};
+use voxflow_stages::image::patch_sampler::{PatchKey, PatchSource, initial_start, sample};
 use voxflow_stages::image::transform::Changes;
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::random::Draw;
@@ -143,7 +143,7 @@ impl<'a> BatchSampler<'a> {
         key: PatchKey,
         memory: (&mut [f32], &mut [u8]),
     ) -> Result<()> {
-        let source = Case {
+        let source = PatchSource {
             image: case.image.f32s()?,
             channels: case.image.channels(),
             shape: case.image.shape(),

@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use std::process::Command;
 use support::bench::{Bench, done, finish, hear, read, start};
-use voxflow_stages::protocol::{Build, Order, WorkerLine};
+use voxflow_stages::protocol::{Build, WorkerLine, WorkerOrder};
 use voxflow_stages::{Metric, Reply};
 
 fn params(epochs: u32) -> Value {
@@ -109,7 +109,7 @@ fn a_device_that_is_not_there_is_refused_with_the_way_out() {
 /// What the worker says to a task file with this JSON, besides its first line.
 fn reply_to(bench: &Bench, name: &str, change: impl Fn(&mut Value)) -> Reply {
     let task = bench.task(name, "train", &params(1), None);
-    let mut order = serde_json::to_value(Order::new(&task)).unwrap();
+    let mut order = serde_json::to_value(WorkerOrder::new(&task)).unwrap();
     change(&mut order);
     let path = task.draft.join("../task.json");
     std::fs::write(&path, order.to_string()).unwrap();

@@ -99,8 +99,8 @@ struct Unpacked<'a> {
     to: &'a Path,
     names: BTreeSet<String>,
     allowed: u64,
-    /// Bytes that may still come. Counted by what is written: the holes of a sparse file come out
-    /// without being read.
+    /// Bytes that may still come. Written bytes count: the holes in a sparse file come out without
+    /// being read.
     left: u64,
 }
 
@@ -150,7 +150,7 @@ fn is_header(block: &[u8]) -> bool {
     header.cksum().is_ok_and(|said| said == sum)
 }
 
-/// The name for writing the entry; `None` if it is left out.
+/// The name for writing the entry; `None` to leave it out.
 fn wanted<R: Read>(entry: &tar::Entry<R>) -> Result<Option<String>> {
     let kind = entry.header().entry_type();
     if kind.is_pax_global_extensions() || kind.is_pax_local_extensions() {

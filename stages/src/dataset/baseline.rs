@@ -136,7 +136,7 @@ fn cut_at(least: u32, shape: [usize; 3], counts: &[u32]) -> MeanLabel {
 }
 
 impl MeanLabel {
-    /// The mask on a grid of this shape.
+    /// The mask on a grid with this shape.
     pub fn apply(&self, shape: [usize; 3]) -> Vec<bool> {
         (0..shape.iter().product())
             .map(|at| centred(at, shape, self.shape).is_some_and(|at| self.mask[at]))

@@ -2,7 +2,7 @@
 //! forms (lists of files, or `fold` at each case), and nnU-Net's `splits_final.json`.
 
 use crate::dataset::document::{bytes, value};
-use crate::dataset::entry::{self, Entry};
+use crate::dataset::entry::{self, ListEntry};
 use crate::dataset::notes::Notes;
 use crate::dataset::{Listing, name};
 use crate::error::{Error, Result, Trouble};
@@ -104,7 +104,7 @@ fn of_folds(folds: &[Value], listing: &Listing, fold: Option<u32>) -> Result<Par
         let items = chosen.get(key).and_then(Value::as_array).ok_or_else(|| {
             Error::failed(format!("fold {fold}: must have lists 'train' and 'val'"))
         })?;
-        let entries = items.iter().map(Entry::read).collect::<Result<Vec<_>>>()?;
+        let entries = items.iter().map(ListEntry::read).collect::<Result<Vec<_>>>()?;
         Ok(entries.iter().map(|entry| case_of(entry, listing)).collect())
     });
     Ok([training?, validation?, vec![]])
@@ -115,7 +115,7 @@ fn ends_with_path(long: &str, short: &str) -> bool {
 }
 
 /// The dataset's case for an entry: by its image file, wherever its path begins, else by its name.
-fn case_of(entry: &Entry, listing: &Listing) -> String {
+fn case_of(entry: &ListEntry, listing: &Listing) -> String {
     let image = entry.images.first().map_or("", String::as_str);
     let plain = name::header_of(image.trim_start_matches("./"));
     let mut of_file = listing.cases.iter().filter(|case| {

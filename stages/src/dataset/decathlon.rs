@@ -3,7 +3,7 @@
 //! cases as plain strings, one file for each channel, keys in any order.
 
 use crate::dataset::document::object;
-use crate::dataset::entry::{self, Entry};
+use crate::dataset::entry::{self, ListEntry};
 use crate::dataset::fields::{self, Said};
 use crate::dataset::notes::Notes;
 use crate::dataset::{Case, Listing};
@@ -40,7 +40,7 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
     let entries = lists.iter().flatten().cloned();
     let mut cases: Vec<Case> = entries
         .zip(&names)
-        .map(|(Entry { images, label, .. }, name)| Case { name: name.clone(), images, label })
+        .map(|(ListEntry { images, label, .. }, name)| Case { name: name.clone(), images, label })
         .collect();
     cases.sort_by_key(|case| case.label.is_none());
     let listing = Listing { cases, ..head };
@@ -57,7 +57,7 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
 }
 
 /// A list's entries, under any of its names.
-fn list(json: &Map<String, Value>, keys: &[&str], folder: &Path) -> Result<Vec<Entry>> {
+fn list(json: &Map<String, Value>, keys: &[&str], folder: &Path) -> Result<Vec<ListEntry>> {
     let mut entries = vec![];
     for key in keys {
         entries.extend(entry::list(json, key, |entry| entry.inside(folder))?);
@@ -66,7 +66,7 @@ fn list(json: &Map<String, Value>, keys: &[&str], folder: &Path) -> Result<Vec<E
 }
 
 /// Messages about the lists.
-fn tell(json: &Map<String, Value>, lists: &[Vec<Entry>; 3], notes: &mut Notes) {
+fn tell(json: &Map<String, Value>, lists: &[Vec<ListEntry>; 3], notes: &mut Notes) {
     let [training, validation, test] = lists;
     fields::count(json, "numTraining", training.len(), "training cases", notes);
     fields::count(json, "numValidation", validation.len(), "validation cases", notes);

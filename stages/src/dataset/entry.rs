@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// The files of a case as an entry names them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Entry {
+pub struct ListEntry {
     /// The image files: a single file, or a file per channel.
     pub images: Vec<String>,
     /// The label file.
@@ -25,8 +25,8 @@ pub struct Entry {
 pub fn list(
     json: &Map<String, Value>,
     key: &str,
-    with: impl Fn(Entry) -> Result<Entry>,
-) -> Result<Vec<Entry>> {
+    with: impl Fn(ListEntry) -> Result<ListEntry>,
+) -> Result<Vec<ListEntry>> {
     let items = match json.get(key) {
         None | Some(Value::Null) => return Ok(vec![]),
         Some(Value::Array(items)) => items,
@@ -36,19 +36,19 @@ pub fn list(
         .iter()
         .enumerate()
         .map(|(index, item)| {
-            let entry = Entry::read(item).and_then(&with);
+            let entry = ListEntry::read(item).and_then(&with);
             entry.map_err(|error| Error::failed(format!("{key}[{index}]: {error}")))
         })
         .collect()
 }
 
-impl Entry {
+impl ListEntry {
     /// From an image's path, or an object with `image` (a path, or a list with one a channel) and
     /// perhaps `label`. Paths are as written.
-    pub fn read(value: &Value) -> Result<Entry> {
+    pub fn read(value: &Value) -> Result<ListEntry> {
         let fields = match value {
             Value::String(path) => {
-                return Ok(Entry { images: vec![path.clone()], ..Entry::default() });
+                return Ok(ListEntry { images: vec![path.clone()], ..ListEntry::default() });
             }
             Value::Object(fields) => fields,
             _ => return Err(Error::failed("must be an image's path, or an object with 'image'")),
@@ -70,11 +70,11 @@ impl Entry {
         let fold = fields.get("fold").and_then(Value::as_u64);
         let known = ["image", "label"];
         let others = fields.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
-        Ok(Entry { images, label: labels.pop(), fold, others })
+        Ok(ListEntry { images, label: labels.pop(), fold, others })
     }
 
     /// The same with its paths as names in `folder`.
-    pub fn inside(mut self, folder: &Path) -> Result<Entry> {
+    pub fn inside(mut self, folder: &Path) -> Result<ListEntry> {
         for path in self.images.iter_mut().chain(&mut self.label) {
             *path = file_name(path, folder)?;
         }
@@ -116,11 +116,12 @@ fn is_word_end(text: &str, at: usize) -> bool {
 
 /// Names the cases in a dataset's lists. If all images in a list share a name
 /// ("case_1/imaging.nii.gz"), the folders tell them apart.
-pub fn names(lists: &[&[Entry]]) -> Vec<String> {
-    let all: Vec<&Entry> = lists.iter().copied().flatten().collect();
+pub fn names(lists: &[&[ListEntry]]) -> Vec<String> {
+    let all: Vec<&ListEntry> = lists.iter().copied().flatten().collect();
     let plain: Vec<String> = all.iter().map(|entry| entry.name()).collect();
-    let same =
-        |list: &&[Entry]| list.len() > 1 && list.iter().all(|entry| entry.name() == list[0].name());
+    let same = |list: &&[ListEntry]| {
+        list.len() > 1 && list.iter().all(|entry| entry.name() == list[0].name())
+    };
     if !lists.iter().any(same) {
         return plain;
     }
@@ -193,7 +194,7 @@ mod tests {
     use serde_json::json;
 
     fn name_of(images: Value) -> String {
-        Entry::read(&json!({"image": images})).unwrap().name()
+        ListEntry::read(&json!({"image": images})).unwrap().name()
     }
 
     #[test]
@@ -207,8 +208,8 @@ mod tests {
 
     #[test]
     fn folders_name_cases_whose_files_have_one_name() {
-        let entries = |paths: &[&str]| -> Vec<Entry> {
-            paths.iter().map(|path| Entry::read(&json!(path)).unwrap()).collect()
+        let entries = |paths: &[&str]| -> Vec<ListEntry> {
+            paths.iter().map(|path| ListEntry::read(&json!(path)).unwrap()).collect()
         };
         let kits = entries(&["case_1/imaging.nii.gz", "case_2/imaging.nii.gz"]);
         assert_eq!(names(&[&kits]), ["case_1", "case_2"]);
@@ -237,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_names_no_image_says_what_it_has() {
-        let words = |value: Value| Entry::read(&value).unwrap_err().to_string();
+        let words = |value: Value| ListEntry::read(&value).unwrap_err().to_string();
         assert!(words(json!({"t1": "a.nii", "label": "b.nii"})).contains("but has t1"));
         assert!(words(json!({"image": 7})).contains("but 'image' is 7"));
         assert!(words(json!(7)).contains("must be an image's path"));

@@ -63,7 +63,7 @@ impl From<Vec<String>> for LabelNames {
 }
 
 impl From<&[Label]> for LabelNames {
-    /// The shorter form that says the same.
+    /// The shorter form with the same meaning.
     fn from(labels: &[Label]) -> LabelNames {
         let counted = labels.iter().zip(1..).all(|(label, value)| label.value == value);
         match counted {
@@ -77,7 +77,7 @@ impl From<&[Label]> for LabelNames {
     }
 }
 
-/// Written in the shorter form, so that equal meanings are equal recipes.
+/// Written in the shorter form: equal meanings are equal recipes.
 impl Serialize for LabelNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let written = match self.labels() {

@@ -17,7 +17,7 @@ pub struct Listing {
     /// The data's licence, if the source tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub licence: Option<String>,
-    /// Origin of the data, if the source gives it.
+    /// The data's origin, if the source gives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// The name of each image channel, in order ("CT"; "FLAIR", "T1w", …).
@@ -27,14 +27,14 @@ pub struct Listing {
     /// The labels by the values in the label files; empty if these are the labels.
     #[serde(default, skip_serializing_if = "LabelMapping::is_empty")]
     pub map_labels: LabelMapping,
-    /// The source of their values; not stored.
+    /// Origin of the label values; not stored.
     #[serde(skip)]
     pub numbering: Numbering,
     /// The cases in the source's own order, labelled ones first.
     pub cases: Vec<Case>,
 }
 
-/// The source of the labels' values.
+/// Origin of the label values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Numbering {
     /// Each name stands beside its value.
@@ -80,7 +80,7 @@ impl Listing {
         self.cases.iter().find(|case| case.name == name)
     }
 
-    /// The cases that have a label.
+    /// The cases with a label.
     pub fn labelled(&self) -> impl Iterator<Item = &Case> {
         self.cases.iter().filter(|case| case.label.is_some())
     }
@@ -101,7 +101,7 @@ impl Listing {
         self.labels.iter().map(|label| label.value).collect()
     }
 
-    /// The name of a label's value.
+    /// A label's name by value.
     pub fn label_name(&self, value: u8) -> &str {
         let named = self.labels.iter().find(|label| label.value == value);
         named.map_or("unnamed", |label| label.name.as_str())

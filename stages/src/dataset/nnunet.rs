@@ -3,7 +3,7 @@
 //! `dataset`. Version 1's `modality` is understood too.
 
 use crate::dataset::document::{object, text_of};
-use crate::dataset::entry::{Entry, file_name};
+use crate::dataset::entry::{ListEntry, file_name};
 use crate::dataset::fields::{self, Said};
 use crate::dataset::notes::Notes;
 use crate::dataset::tree::Tree;
@@ -59,7 +59,7 @@ pub fn is_nnunet(text: &[u8], folder: &Path) -> bool {
         return true;
     }
     let spoken = json.contains_key("channel_names") || json.contains_key("file_ending");
-    let first = json.get("training").and_then(|list| Entry::read(list.get(0)?).ok());
+    let first = json.get("training").and_then(|list| ListEntry::read(list.get(0)?).ok());
     let Some(path) = first.and_then(|entry| entry.images.into_iter().next()) else {
         return spoken;
     };
@@ -214,7 +214,7 @@ fn listed(listed: &Value, folder: &Path, head: &Listing, exclude: &[String]) -> 
 }
 
 /// Files under nnU-Net's `images` as those of a list's `image`.
-fn entry_of(files: &Value) -> Result<Entry> {
+fn entry_of(files: &Value) -> Result<ListEntry> {
     let Value::Object(fields) = files else {
         return Err(Error::failed("must be an object with 'images' and 'label'"));
     };
@@ -222,13 +222,13 @@ fn entry_of(files: &Value) -> Result<Entry> {
     if let Some(images) = fields.remove("images") {
         fields.insert("image".into(), images);
     }
-    Entry::read(&Value::Object(fields))
+    ListEntry::read(&Value::Object(fields))
 }
 
 /// Version 1 lists its cases too; those in the folder count.
 fn tell_listed(json: &Map<String, Value>, found: &BTreeSet<String>, notes: &mut Notes) {
     let Some(Value::Array(items)) = json.get("training") else { return };
-    let entries = items.iter().filter_map(|item| Entry::read(item).ok());
+    let entries = items.iter().filter_map(|item| ListEntry::read(item).ok());
     let listed: BTreeSet<String> = entries.map(|entry| entry.name()).collect();
     let missing: Vec<&String> = listed
         .iter()

@@ -19,7 +19,7 @@ pub struct Pairs<'a> {
     /// A pattern with `{case}` for each image channel, or a single pattern for files with several
     /// channels.
     pub images: &'a [String],
-    /// The pattern of the label files.
+    /// The label files' pattern.
     pub labels: Option<&'a str>,
     /// The name of each channel.
     pub modality: &'a [String],
@@ -85,7 +85,7 @@ fn small_suffix(file: &str) -> String {
     }
 }
 
-/// The file of each case, for each pattern.
+/// Each case's file, for each pattern.
 fn deal(
     tree: &Tree,
     sought: &[Sought],

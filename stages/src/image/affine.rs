@@ -22,7 +22,7 @@ pub fn multiply<const N: usize>(a: &[[f64; N]; N], b: &[[f64; N]; N]) -> [[f64; 
     })
 }
 
-/// The world point of a voxel index.
+/// A voxel index's world point.
 pub fn apply(affine: &Affine, index: [f64; 3]) -> [f64; 3] {
     let point = [index[0], index[1], index[2], 1.0];
     std::array::from_fn(|row| {
@@ -73,7 +73,7 @@ pub fn axes(affine: &Affine) -> Matrix3 {
     std::array::from_fn(|row| std::array::from_fn(|column| affine[row][column]))
 }
 
-/// The voxel size along each axis in mm (column norms); 1 where it is 0.
+/// The voxel size along each axis in mm (column norms); 1 instead of 0.
 pub fn spacing_mm(affine: &Affine) -> [f64; 3] {
     std::array::from_fn(|column| {
         let norm =
@@ -82,7 +82,7 @@ pub fn spacing_mm(affine: &Affine) -> [f64; 3] {
     })
 }
 
-/// The determinant of the axes: the signed volume of a voxel in mm³.
+/// The axes' determinant: a voxel's signed volume in mm³.
 pub fn determinant(affine: &Affine) -> f64 {
     let m = affine;
     m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1])
@@ -159,7 +159,7 @@ pub fn close(a: &Affine, b: &Affine, absolute: f64) -> bool {
         .all(|(a, b)| (a - b).abs() <= absolute + 1e-5 * b.abs())
 }
 
-/// The largest distance, in voxels of `a`, between the corners that two affines give a grid.
+/// The largest distance between a grid's corners under two affines, in `a`'s voxels.
 pub fn corner_distance(a: &Affine, b: &Affine, shape: [usize; 3]) -> f64 {
     let size = spacing_mm(a);
     let smallest = size.iter().copied().fold(f64::INFINITY, f64::min);

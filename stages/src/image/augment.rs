@@ -24,8 +24,7 @@ impl Default for Augmentation {
     }
 }
 
-/// Written in the shorter form, whatever the workflow's was, so that equal meanings are equal
-/// recipes.
+/// Written in the shorter form, whatever the workflow's was: equal meanings are equal recipes.
 impl Serialize for Augmentation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let list = match self {
@@ -48,7 +47,7 @@ impl Augmentation {
         }
     }
 
-    /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
+    /// Mistakes beyond types: each a parameter's path with the trouble.
     pub fn check(&self, patch_shape: [usize; 3]) -> ParamMistakes {
         let mut mistakes = vec![];
         for (index, transform) in self.transforms().into_iter().enumerate() {

@@ -20,7 +20,7 @@ const FIXED: usize = 8 + 5 * 8;
 /// Guesses of a background voxel before an exact search.
 const GUESSES: usize = 64;
 
-/// The voxels in one case eligible as patch centres; at least one.
+/// A case's voxels eligible as patch centres, never empty.
 #[derive(Debug)]
 pub struct Candidates {
     bytes: Bytes,
@@ -29,8 +29,8 @@ pub struct Candidates {
 
 /// The labels whose voxels are counted, and which voxels count as background.
 #[derive(Clone, Copy, Debug)]
-pub struct Selection<'a> {
-    /// The values of the labels, without 0.
+pub struct CandidateSelection<'a> {
+    /// The labels' values, without 0.
     pub labels: &'a [u8],
     /// The image (channels slowest) and the value a background voxel must exceed in at least one
     /// channel, as MONAI's `map_binary_to_indices`; `None` takes every voxel labelled 0.
@@ -74,7 +74,11 @@ impl Candidates {
     /// Looks at every voxel of `label` (X·Y·Z values, x fastest).
     ///
     /// Fails if sizes disagree, a value is not among the labels, or there is no candidate at all.
-    pub fn compute(shape: [usize; 3], label: &[u8], selection: Selection) -> Result<Candidates> {
+    pub fn compute(
+        shape: [usize; 3],
+        label: &[u8],
+        selection: CandidateSelection,
+    ) -> Result<Candidates> {
         let voxels = voxels(shape)?;
         if label.len() != voxels {
             return Err(Error::failed(format!(
@@ -110,17 +114,17 @@ impl Candidates {
         self.head.shape
     }
 
-    /// The values of the labels, in order.
+    /// The labels' values, in order.
     pub fn labels(&self) -> impl ExactSizeIterator<Item = u8> {
         self.head.labels.iter().map(|list| list.value)
     }
 
-    /// Number of voxels with the label at `index`.
+    /// Voxel count for the label at `index`.
     pub fn count(&self, index: usize) -> u64 {
         self.head.labels[index].count
     }
 
-    /// The number of voxels of all labels.
+    /// Voxel count for all labels.
     pub fn foreground(&self) -> u64 {
         self.head.labels.iter().map(|list| list.count).sum()
     }
@@ -130,7 +134,7 @@ impl Candidates {
         self.head.background
     }
 
-    /// A random labelled voxel, all equally likely. There must be one.
+    /// A random labelled voxel, all equally likely. Call only if any exists.
     pub fn draw_foreground(&self, draw: &mut Draw) -> usize {
         let mut rank = draw.below(self.foreground());
         for list in &self.head.labels {
@@ -142,13 +146,13 @@ impl Candidates {
         unreachable!("the rank is below the sum of the counts")
     }
 
-    /// A random voxel with the label at `index`. There must be one.
+    /// A random voxel with the label at `index`. Call only if any exists.
     pub fn draw_label(&self, index: usize, draw: &mut Draw) -> usize {
         let list = &self.head.labels[index];
         self.index(list, draw.below(list.count))
     }
 
-    /// A background voxel, each as likely as every other. There must be one.
+    /// A background voxel, all equally likely. Call only if any exists.
     pub fn draw_background(&self, draw: &mut Draw) -> usize {
         let voxels = self.head.shape.iter().product::<usize>() as u64;
         for _ in 0..GUESSES {
@@ -160,7 +164,7 @@ impl Candidates {
         self.background_at(draw.below(self.head.background))
     }
 
-    /// The background voxel with `rank` of them before it.
+    /// The background voxel after the first `rank`.
     fn background_at(&self, mut rank: u64) -> usize {
         for index in 0..self.head.words {
             let mut word = self.word(index);
@@ -271,7 +275,7 @@ fn voxels(shape: [usize; 3]) -> Result<usize> {
     })
 }
 
-/// The indices of each label's voxels.
+/// Voxel indices by label.
 fn foreground(label: &[u8], labels: &[u8]) -> Result<Vec<Vec<u32>>> {
     let mut slot = [None; 256];
     labels.iter().enumerate().for_each(|(index, value)| slot[usize::from(*value)] = Some(index));

@@ -10,7 +10,7 @@ fn case() -> (Vec<u8>, Vec<f32>) {
 
 fn some() -> Candidates {
     let (label, image) = case();
-    let selection = Selection { labels: &[1, 2], background: Some((&image, 0.0)) };
+    let selection = CandidateSelection { labels: &[1, 2], background: Some((&image, 0.0)) };
     Candidates::compute([5, 4, 3], &label, selection).unwrap()
 }
 
@@ -21,9 +21,12 @@ fn counts_follow_the_label_and_the_threshold() {
         (some.count(0), some.count(1), some.foreground(), some.background()),
         (10, 5, 15, 29)
     );
-    let all =
-        Candidates::compute([5, 4, 3], &case().0, Selection { labels: &[1, 2], background: None })
-            .unwrap();
+    let all = Candidates::compute(
+        [5, 4, 3],
+        &case().0,
+        CandidateSelection { labels: &[1, 2], background: None },
+    )
+    .unwrap();
     assert_eq!(all.background(), 45);
 }
 
@@ -31,7 +34,7 @@ fn counts_follow_the_label_and_the_threshold() {
 fn background_counts_where_any_channel_is_above() {
     let (label, image) = case();
     let two: Vec<f32> = image.iter().copied().chain(image.iter().map(|value| -value)).collect();
-    let selection = Selection { labels: &[1, 2], background: Some((&two, 0.0)) };
+    let selection = CandidateSelection { labels: &[1, 2], background: Some((&two, 0.0)) };
     assert_eq!(
         Candidates::compute([5, 4, 3], &label, selection).unwrap().background(),
         44,
@@ -70,23 +73,29 @@ fn draws_are_uniform_over_each_pool() {
 fn a_rare_background_voxel_is_found() {
     let mut label = vec![1; 100_000];
     label[77_777] = 0;
-    let rare =
-        Candidates::compute([100, 100, 10], &label, Selection { labels: &[1], background: None })
-            .unwrap();
+    let rare = Candidates::compute(
+        [100, 100, 10],
+        &label,
+        CandidateSelection { labels: &[1], background: None },
+    )
+    .unwrap();
     assert_eq!(rare.draw_background(&mut Draw::new(0, 0, 0, "test")), 77_777);
 }
 
 #[test]
 fn a_value_that_is_no_label_is_named() {
-    let error =
-        Candidates::compute([5, 4, 3], &case().0, Selection { labels: &[1], background: None })
-            .unwrap_err();
+    let error = Candidates::compute(
+        [5, 4, 3],
+        &case().0,
+        CandidateSelection { labels: &[1], background: None },
+    )
+    .unwrap_err();
     assert_eq!(error.to_string(), "label: value 2 is not among the dataset's labels [1]");
 }
 
 #[test]
 fn a_case_without_any_candidate_is_an_error() {
-    let selection = Selection { labels: &[1], background: Some((&[0.0; 60], 0.0)) };
+    let selection = CandidateSelection { labels: &[1], background: Some((&[0.0; 60], 0.0)) };
     let error = Candidates::compute([5, 4, 3], &[0; 60], selection).unwrap_err();
     assert!(error.to_string().starts_with("no voxel to centre a patch on"), "{error}");
 }

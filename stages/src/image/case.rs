@@ -21,7 +21,7 @@ const SAME_PLACE: f64 = 0.5;
 /// The files of one case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CaseFiles {
-    /// One (3D, or 4D with channels last), or one 3D image for each channel.
+    /// A single file (3D, or 4D with channels last), or a 3D image for each channel.
     pub images: Vec<ImageFile>,
     /// The label map, if labelled.
     pub label: Option<ImageFile>,
@@ -171,7 +171,7 @@ pub fn read_reference(
     read_label_on(geometry.original(), &ImageFile::of(dataset, name)?, name, values)
 }
 
-/// Number of channels of a case's images.
+/// Channel count over a case's images.
 pub fn channels(images: &[ImageFile]) -> Result<usize> {
     let header = images.first().map(|file| read_header(file, &path_text(file)));
     Ok(header.transpose()?.map_or(0, |header| header.channels.max(images.len())))
@@ -181,7 +181,7 @@ fn path_text(file: &ImageFile) -> String {
     file.header.display().to_string()
 }
 
-/// One channel of a case, from 1, on the first image's own grid.
+/// A case's channel, from 1, on the first image's own grid.
 pub fn read_channel(images: &[ImageFile], channel: usize) -> Result<Volume<f32>> {
     let first = images
         .first()

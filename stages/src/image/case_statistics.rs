@@ -1,4 +1,4 @@
-//! Statistics of a case: what a plan needs to know of it.
+//! A case's statistics, as needed for planning.
 
 use crate::error::Result;
 use crate::image::Volume;
@@ -13,13 +13,13 @@ use crate::image::prepared::Files;
 /// Shape, voxel size and intensities of a case, turned to RAS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CaseStatistics {
-    /// Shape of the box of voxels that are not 0 in some channel: x, y, z.
+    /// Shape (x, y, z) of the box around voxels with a non-zero channel.
     pub shape_after_crop: [usize; 3],
     /// Voxel size in mm: x, y, z.
     pub spacing: [f64; 3],
-    /// Share of the image's voxels in that box.
+    /// The box's share in the image's voxels.
     pub relative_size_after_cropping: f64,
-    /// For each channel, the values of labelled voxels in that box.
+    /// For each channel, the box's labelled values.
     pub foreground: Vec<IntensityDistribution>,
 }
 

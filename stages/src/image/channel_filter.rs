@@ -36,7 +36,7 @@ pub(super) fn blur(values: &mut [f32], shape: [usize; 3], sigmas: [f64; 3]) {
     }
 }
 
-/// The weights of a Gaussian filter, an odd number of them, single-precision as its positions.
+/// Weights for a Gaussian filter: an odd number, single-precision like the positions.
 pub fn gaussian_kernel(sigma: f64) -> Vec<f32> {
     let wanted = sigma * 6.0 + 0.5;
     let rounded = wanted.round_ties_even();

@@ -7,9 +7,9 @@ use crate::image::spacing::Grid;
 /// A box of voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Box3 {
-    /// The first voxel of each axis.
+    /// The first voxel along each axis.
     pub start: [usize; 3],
-    /// One past the last voxel of each axis.
+    /// The end along each axis, exclusive.
     pub end: [usize; 3],
 }
 
@@ -38,7 +38,7 @@ impl Foreground {
         Foreground { start: [usize::MAX; 3], end: [0; 3] }
     }
 
-    /// Bounding box of the foreground in slab `z`, in rows of `width` voxels.
+    /// The foreground's bounding box in slab `z`, with rows `width` voxels long.
     pub fn of_slab(
         z: usize,
         slab: &[f32],
@@ -98,7 +98,7 @@ pub fn cropped<T: Copy>(mut volume: Volume<T>, part: &Box3) -> Volume<T> {
     Volume { shape, ..volume }
 }
 
-/// The grid of a box of another.
+/// A box's grid within another grid.
 pub fn part_of(grid: &Grid, part: &Box3) -> Grid {
     let mut affine = grid.affine;
     let origin = crate::image::affine::apply(&affine, part.start.map(|first| first as f64));

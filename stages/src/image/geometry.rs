@@ -9,7 +9,7 @@ use crate::image::spacing::Grid;
 use serde::{Deserialize, Serialize};
 use voxflow_cache::Digest;
 
-/// The steps of preparation, with what undoing them needs. `<case>/geometry.json`.
+/// Preparation's steps, with the facts for undoing them. `<case>/geometry.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Geometry {
@@ -17,7 +17,7 @@ pub struct Geometry {
     pub original_shape: [usize; 3],
     /// The file's own affine (after the header's corrections).
     pub original_affine: Affine,
-    /// For each RAS axis, the axis of the file it comes from.
+    /// For each RAS axis, the file's axis.
     pub axes: [usize; 3],
     /// For each RAS axis, whether the file's axis is flipped.
     pub flips: [bool; 3],
@@ -31,7 +31,7 @@ pub struct Geometry {
     pub resampled_affine: Affine,
     /// The foreground box on the resampled grid: first voxel of each axis.
     pub crop_start: [usize; 3],
-    /// The foreground box on the resampled grid: one past the last voxel of each axis.
+    /// The foreground box on the resampled grid: its end along each axis, exclusive.
     pub crop_end: [usize; 3],
     /// The non-zero box on the oriented grid, if the image was cut to it before resampling: the
     /// first voxel of each axis, and one past the last.
@@ -71,7 +71,7 @@ impl Geometry {
         Grid { shape: self.oriented_shape, affine: self.oriented_affine }
     }
 
-    /// The part of the oriented grid that was resampled.
+    /// The resampled part within the oriented grid.
     pub fn nonzero(&self) -> Box3 {
         match self.nonzero_box {
             Some([start, end]) => Box3 { start, end },
@@ -84,7 +84,7 @@ impl Geometry {
         Grid { shape: self.resampled_shape, affine: self.resampled_affine }
     }
 
-    /// Orientation of the file's axes in RAS.
+    /// The file axes' orientation in RAS.
     pub fn orientation(&self) -> Orientation {
         Orientation { axes: self.axes, flips: self.flips }
     }
@@ -94,7 +94,7 @@ impl Geometry {
         Box3 { start: self.crop_start, end: self.crop_end }
     }
 
-    /// The shape of the prepared volume: X, Y, Z of the foreground box.
+    /// The prepared volume's shape: the foreground box's X, Y, Z.
     pub fn prepared_shape(&self) -> [usize; 3] {
         self.crop().shape()
     }

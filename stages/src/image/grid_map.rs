@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::image::affine::{Affine, IDENTITY, close, invert, multiply, solve};
 use crate::image::spacing::{Grid, TOLERANCE};
 
-/// The order of axes in memory, fastest first.
+/// The axes' order in memory, fastest first.
 pub type AxisOrder = [usize; 3];
 /// As NIfTI files and [`crate::image::Volume`] lie.
 pub const X_FASTEST: AxisOrder = [0, 1, 2];
@@ -16,18 +16,17 @@ pub const Z_FASTEST: AxisOrder = [2, 1, 0];
 
 /// Off-diagonals that move nothing by more than this many voxels are taken for rounding.
 const PARALLEL: f64 = 1e-6;
-/// The voxels of a target grid, and where each lies on a source grid.
+/// A target grid's voxels, each with its position on a source grid.
 #[derive(Clone, Debug)]
 pub(super) struct GridMap {
     /// The shape of the source's data: the whole grid, or the kept box.
     pub(super) source: [usize; 3],
-    /// First voxel of that box on the source's grid.
+    /// The box's first voxel on the source's grid.
     pub(super) start: [usize; 3],
     /// The axes along which the source's data run backwards.
     pub(super) backwards: [bool; 3],
     pub(super) target: [usize; 3],
-    /// Where the target lies as the reference's bookkeeping has it: the source's affine times the
-    /// map.
+    /// The target's affine by the reference's bookkeeping: the source's affine times the map.
     affine: Affine,
     pub(super) map: GridMapping,
 }
@@ -121,7 +120,7 @@ impl GridMap {
         matches!(self.map, GridMapping::Same) && self.source == self.target
     }
 
-    /// The grid that results have: the source's own where both are the same.
+    /// The results' grid: the source's own if both are the same.
     pub fn target(&self) -> Grid {
         Grid { shape: self.target, affine: self.affine }
     }
@@ -136,7 +135,7 @@ impl GridMap {
         self.target[order[0]] * self.target[order[1]]
     }
 
-    /// The position of every target voxel along one axis, for parallel grids.
+    /// Every target voxel's position along an axis, for parallel grids.
     pub(super) fn positions(&self, axis: usize) -> Vec<f64> {
         match &self.map {
             GridMapping::Parallel(positions) => positions[axis].clone(),

@@ -21,7 +21,7 @@ pub enum Intensity {
     None,
 }
 
-/// Intensities of the labelled voxels of a dataset.
+/// Intensities over a dataset's labelled voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CtNormalization {
@@ -52,7 +52,7 @@ impl Intensity {
         self.apply_within(channel, None);
     }
 
-    /// The same with the mask of the non-zero region; without one, every voxel is in it.
+    /// The same with the non-zero region's mask; without a mask, every voxel counts.
     pub fn apply_within(&self, channel: &mut [f32], mask: Option<&[bool]>) {
         match *self {
             Intensity::Window([low, high]) => stretch(channel, low as f32, (high - low) as f32),
@@ -75,8 +75,8 @@ impl Intensity {
         matches!(self, Intensity::Window(_) | Intensity::Ct(_) | Intensity::None)
     }
 
-    /// Values above this, before scaling, are foreground: the lower end of the window or of what
-    /// is clipped, or 0.
+    /// Values above this, before scaling, are foreground: the lower end from window or clipping, or
+    /// 0.
     pub fn foreground_above(&self) -> f32 {
         match self {
             Intensity::Window([low, _]) => *low as f32,

@@ -1,20 +1,19 @@
-//! The distribution of an image's values: exact where they are few, else in many bins.
+//! An image's value distribution: exact for few distinct values, else in many bins.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// More distinct values are put into so many bins of equal numbers of voxels, each standing for its
-/// mean.
+/// Bins for more distinct values: each has equally many voxels and stands for their mean.
 const BINS: usize = 16_384;
 /// Bytes of a bin: a float32 and a uint32, least significant byte first.
 const BIN_BYTES: usize = 8;
 
-/// The distribution of some voxels' values.
+/// A distribution of voxel values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct IntensityDistribution {
     /// Voxels, mean, variance and ends.
     pub summary: Summary,
-    /// Rising values, and the number of voxels of each.
+    /// Rising values, each with its voxel count.
     pub bins: Vec<(f32, u32)>,
 }
 
@@ -65,7 +64,7 @@ impl IntensityDistribution {
             .flat_map(|(value, voxels)| value.to_le_bytes().into_iter().chain(voxels.to_le_bytes()))
     }
 
-    /// From the summaries of several, and the bytes of their bins one after the other.
+    /// From several summaries and the concatenated bytes in their bins.
     pub fn all_of(summaries: &[Summary], bytes: &[u8]) -> Result<Vec<IntensityDistribution>> {
         let (bins, rest) = bytes.as_chunks::<BIN_BYTES>();
         let promised: usize = summaries.iter().map(|summary| summary.bins).sum();
@@ -83,7 +82,7 @@ impl IntensityDistribution {
     }
 }
 
-/// Whole numbers of 16 bits counted without sorting; `None` for others.
+/// 16-bit whole numbers counted without sorting; `None` for others.
 fn counted(values: &[f32]) -> Option<Vec<(f32, u32)>> {
     let mut counts = vec![0u32; 1 << 16];
     for value in values {

@@ -6,7 +6,7 @@
 use crate::image::grid_map::{AxisOrder, GridMap, GridMapping, Oblique};
 use std::ops::Range;
 
-/// A stored number, and what it is as float32.
+/// A stored number with its float32 value.
 pub trait Number: Copy + Send + Sync {
     /// The nearest float32.
     fn float(self) -> f32;
@@ -30,7 +30,7 @@ impl Number for u8 {
     }
 }
 
-/// Interpolates data that lie in one order.
+/// Interpolates data stored in a given axis order.
 pub struct Interpolator<'a> {
     map: &'a GridMap,
     order: AxisOrder,
@@ -62,7 +62,7 @@ impl<'a> Interpolator<'a> {
         }
     }
 
-    /// Trilinear values of the slabs `slabs` of the slowest axis.
+    /// Trilinear values in the slowest axis's slabs `slabs`.
     pub fn linear(&self, source: &[f32], slabs: Range<usize>, out: &mut [f32]) {
         self.linear_each(source, slabs, out, |_, _| {});
     }
@@ -101,7 +101,7 @@ impl<'a> Interpolator<'a> {
         taken
     }
 
-    /// Calls `mark` with the source voxel of each nearest value of the slabs, on oblique grids.
+    /// Calls `mark` with each nearest value's source voxel in the slabs, on oblique grids.
     pub fn mark(&self, slabs: Range<usize>, out: &mut [()], mark: impl Fn(usize)) {
         if let GridMapping::Oblique(oblique) = &self.map.map {
             self.walk(oblique, slabs, out, |p| {
@@ -110,7 +110,7 @@ impl<'a> Interpolator<'a> {
         }
     }
 
-    /// Nearest values of the slabs `slabs` of the slowest axis.
+    /// Nearest values in the slowest axis's slabs `slabs`.
     pub fn nearest<T: Copy + Default>(&self, source: &[T], slabs: Range<usize>, out: &mut [T]) {
         self.nearest_of(source, slabs, out, |value| value);
     }
@@ -210,7 +210,7 @@ impl<'a> Interpolator<'a> {
         }
     }
 
-    /// Calls `take` with the position of every voxel of the slabs.
+    /// Calls `take` with every voxel's position in the slabs.
     fn walk<T>(
         &self,
         oblique: &Oblique,
@@ -253,7 +253,7 @@ impl<'a> Interpolator<'a> {
         sum as f32
     }
 
-    /// Index in the data of a voxel of the source's whole grid, if kept.
+    /// The data index for a voxel on the source's whole grid, if kept.
     fn index(&self, voxel: [f64; 3]) -> Option<usize> {
         (0..3).try_fold(0, |index, axis| {
             let at = AxisSide::of(self.map, axis).inside(voxel[axis])?;
@@ -262,7 +262,7 @@ impl<'a> Interpolator<'a> {
     }
 }
 
-/// One axis of the source's data.
+/// An axis in the source's data.
 #[derive(Clone, Copy)]
 struct AxisSide {
     /// First index of the kept box on the whole axis.
@@ -277,7 +277,7 @@ impl AxisSide {
         AxisSide { start: start[axis], length: source[axis], backwards: backwards[axis] }
     }
 
-    /// The index in the data of an index on the whole axis, if it is kept.
+    /// The data index for an index on the whole axis, if kept.
     fn inside(self, index: f64) -> Option<u32> {
         let at = index - self.start as f64;
         let kept = at >= 0.0 && at < self.length as f64;

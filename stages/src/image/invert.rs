@@ -23,13 +23,13 @@ pub struct Inverter {
     resampler: Resampler,
     orientation: Orientation,
     oriented_shape: [usize; 3],
-    /// The part of the oriented grid that was resampled.
+    /// The resampled part within the oriented grid.
     part: Box3,
     original: Grid,
 }
 
 impl Inverter {
-    /// For results on the volume that `geometry` tells of.
+    /// For results on the volume described by `geometry`.
     pub fn new(geometry: &Geometry) -> Result<Inverter> {
         geometry.check()?;
         let part = geometry.nonzero();
@@ -100,7 +100,7 @@ impl Inverter {
         Volume { channels: 1, shape: self.original.shape, data, affine: self.original.affine }
     }
 
-    /// Voxels of one class, if `length` numbers are `classes` times as many.
+    /// Voxels per class, if `length` numbers are `classes` times as many.
     fn check(&self, length: usize, classes: usize) -> Result<usize> {
         let voxels = self.resampler.source_voxels();
         if classes > 0 && length == voxels * classes {

@@ -37,7 +37,7 @@ impl AxisTaps {
     }
 }
 
-/// Resizes label maps of one shape, x fastest.
+/// Resizes label maps with a fixed shape, x fastest.
 pub struct LabelResizer {
     source: [usize; 3],
     axes: [AxisTaps; 3],

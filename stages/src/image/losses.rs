@@ -6,7 +6,7 @@
 use crate::image::resample::Taken;
 use serde::{Deserialize, Serialize};
 
-/// Voxels lost by one label, on the grid of the loss.
+/// Voxels lost by a label, on the loss's grid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Loss {
@@ -28,9 +28,9 @@ pub enum Cause {
     Crop,
     /// They lie outside the non-zero box.
     NonzeroCrop,
-    /// None of the label's voxels is met by the resampled grid.
+    /// The resampled grid meets no voxel with the label.
     Resampling,
-    /// So many of the label's connected parts are not.
+    /// The grid misses so many of the label's connected parts.
     Parts {
         /// Lost.
         lost: u64,
@@ -87,7 +87,7 @@ pub fn by_nonzero_crop(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
     fewer(before, after, &Cause::NonzeroCrop)
 }
 
-/// Labels of which resampling left nothing.
+/// Labels lost entirely in resampling.
 pub fn of_whole_labels(before: &[u64; 256], after: &[u64; 256]) -> Vec<Loss> {
     let left = std::array::from_fn(|label| if after[label] == 0 { 0 } else { before[label] });
     fewer(before, &left, &Cause::Resampling)
@@ -131,7 +131,7 @@ pub fn by_resampling(
         .collect()
 }
 
-/// A connected part of a label: voxels that touch by face, edge or corner.
+/// A label's connected part: voxels touching by face, edge or corner.
 struct LabelPart {
     label: u8,
     voxels: u64,

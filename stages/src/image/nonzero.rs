@@ -2,7 +2,7 @@
 
 use crate::image::crop::{Box3, Foreground};
 
-/// The box of voxels that are not 0 in one of the channels; `None` if all are.
+/// The box around voxels with a non-zero channel; `None` if all are 0.
 pub fn nonzero_box<'a>(
     channels: impl Iterator<Item = &'a [f32]>,
     shape: [usize; 3],
@@ -31,14 +31,14 @@ pub fn nonzero_mask(channels: &[&[f32]], shape: [usize; 3]) -> Vec<bool> {
     mask
 }
 
-/// A run of zeros in a row: first voxel and one past the last.
+/// Zeros in a row: the first voxel, and the end (exclusive).
 struct ZeroRun {
     start: u32,
     end: u32,
     parent: u32,
 }
 
-/// Runs of zeros, joined where they touch; run 0 stands for all that is outside.
+/// Runs with zeros, joined if they touch; run 0 is everything outside.
 struct ZeroRuns(Vec<ZeroRun>);
 
 impl ZeroRuns {
@@ -57,7 +57,7 @@ impl ZeroRuns {
         self.0[high as usize].parent = low;
     }
 
-    /// Joins the runs of two rows that overlap.
+    /// Joins overlapping runs from two rows.
     fn join_rows(&mut self, one: std::ops::Range<u32>, other: std::ops::Range<u32>) {
         let (mut a, mut b) = (one.start, other.start);
         while a < one.end && b < other.end {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 /// Permutation and flips from a file's axes to RAS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orientation {
-    /// For each RAS axis, the axis of the file it comes from.
+    /// For each RAS axis, the file's axis.
     pub axes: [usize; 3],
     /// For each RAS axis, whether the file's axis is flipped.
     pub flips: [bool; 3],
@@ -102,7 +102,7 @@ impl Orientation {
         (Cow::Owned(data), [false; 3])
     }
 
-    /// The way through a file of `shape` in the order of RAS.
+    /// The way in RAS order through a file with this `shape`.
     fn walk(&self, shape: [usize; 3]) -> Walk {
         let stride = [1, shape[0], shape[0] * shape[1]];
         Walk::flipped(

@@ -7,13 +7,13 @@ use crate::image::nifti::{Scratch, Space, load_image};
 use crate::image::prepared::{Files, check_channels, name_of};
 use voxflow_cache::Digest;
 
-/// All channels of a case turned to RAS.
+/// A case's channels turned to RAS.
 pub(crate) struct OrientedImage {
     /// The first file's grid, and its turn to RAS.
     pub frame: GridFrame,
     /// The channels.
     pub image: Volume<f32>,
-    /// Of the voxels of each file, as they are stored.
+    /// Voxel digests by file, as stored.
     pub digests: Vec<Digest>,
     /// Of the first file.
     pub space: Space,
@@ -22,7 +22,7 @@ pub(crate) struct OrientedImage {
 }
 
 impl OrientedImage {
-    /// Reads all files of a case.
+    /// Reads a case's files.
     pub fn load(scratch: &mut Scratch, files: Files) -> Result<OrientedImage> {
         let (mut digests, mut warnings) = (vec![], vec![]);
         let mut all: Option<(GridFrame, Space, Volume<f32>)> = None;

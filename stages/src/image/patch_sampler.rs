@@ -54,7 +54,7 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
+    /// Mistakes beyond types: each a parameter's path with the trouble.
     pub fn check(&self, patch: [usize; 3]) -> Vec<(String, String)> {
         let mut mistakes = self.check_forced(patch);
         for (path, weight) in [("positive", self.positive), ("negative", self.negative)] {
@@ -111,7 +111,7 @@ impl Sampling {
     }
 }
 
-/// The numbers that decide all draws of a patch.
+/// The numbers deciding all draws for a patch.
 #[derive(Clone, Copy, Debug)]
 pub struct PatchKey {
     /// The training's seed.
@@ -126,7 +126,7 @@ pub struct PatchKey {
 
 /// A case in memory, from which patches are copied.
 #[derive(Clone, Copy, Debug)]
-pub struct Case<'a> {
+pub struct PatchSource<'a> {
     /// The image, x fastest and channels slowest.
     pub image: &'a [f32],
     /// Number of image channels.
@@ -143,7 +143,7 @@ pub struct Case<'a> {
 /// layout of [`Patch`]. Every random number derives from (seed, epoch, item); `item` numbers the
 /// epoch's patches.
 pub fn sample(
-    case: &Case,
+    case: &PatchSource,
     sampling: &Sampling,
     augmentation: &Augmentation,
     patch_shape: [usize; 3],
@@ -173,7 +173,7 @@ pub fn sample(
     }
 }
 
-/// Draws the first voxel of what is cut for a patch in a volume of this shape.
+/// Draws the first voxel to cut for a patch in a volume with this shape.
 pub fn initial_start(
     candidates: &Candidates,
     sampling: &Sampling,
@@ -199,8 +199,8 @@ pub fn initial_start(
     std::array::from_fn(|axis| bounds[axis].0.max(voxel[axis] as i64 - (initial[axis] / 2) as i64))
 }
 
-/// The first and the last place of what is cut, as nnU-Net's loader: it may reach over the edge by
-/// half of its excess over the patch, and by half of what the volume lacks.
+/// The first and the last place to cut at, as nnU-Net's loader: the cut may reach over the edge by
+/// half its excess over the patch, and by half the volume's shortage.
 fn nnunet_bounds(shape: [usize; 3], patch: [usize; 3], initial: [usize; 3]) -> [(i64, i64); 3] {
     std::array::from_fn(|axis| {
         let [shape, patch, initial] =
@@ -211,7 +211,7 @@ fn nnunet_bounds(shape: [usize; 3], patch: [usize; 3], initial: [usize; 3]) -> [
     })
 }
 
-/// The first voxel of a patch in the middle of what is cut.
+/// The first voxel for a patch centred in the cut.
 pub fn middle(start: [i64; 3], initial: [usize; 3], patch: [usize; 3]) -> [i64; 3] {
     std::array::from_fn(|axis| start[axis] + (initial[axis] / 2) as i64 - (patch[axis] / 2) as i64)
 }

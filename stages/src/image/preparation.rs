@@ -8,7 +8,7 @@ use crate::image::spacing::Grid;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The parameters of preparation: those of the kind `preprocess`, kept in every model.
+/// The parameters for preparation, from the kind `preprocess`; kept in every model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preparation {
@@ -41,7 +41,7 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// One intensity scaling for all channels, or one for each.
+/// A single intensity scaling, or a list with each channel's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Intensities {
@@ -114,7 +114,7 @@ impl Intensities {
         each.contains(&Intensity::Zscore(Zscore::NonzeroMask))
     }
 
-    /// The scaling of each of `channels` channels.
+    /// Scalings for `channels` channels.
     pub fn for_channels(&self, channels: usize) -> Result<Vec<Intensity>> {
         match self {
             Intensities::One(one) => Ok(vec![*one; channels]),

@@ -170,13 +170,13 @@ impl Way {
     }
 }
 
-/// All channels of a case in one volume, resampled and scaled.
+/// A case's channels in a single volume, resampled and scaled.
 struct ScaledImage {
     way: Way,
     image: Volume<f32>,
     /// The crop box, or a warning if nothing was found.
     found: Result<Box3, String>,
-    /// Of the voxels of each file, as they are stored.
+    /// Voxel digests by file, as stored.
     digests: Vec<Digest>,
     /// Of the first file.
     space: Space,

@@ -1,4 +1,4 @@
-//! One prepared case, and the files that it is made of.
+//! A prepared case, and its files.
 
 use crate::error::{Error, Result};
 use crate::image::case::CaseFiles;
@@ -17,7 +17,7 @@ pub struct Prepared {
     pub geometry: Geometry,
     /// Warnings.
     pub warnings: Vec<String>,
-    /// Labelled voxels that were taken away.
+    /// Labelled voxels taken away.
     pub losses: Vec<Loss>,
 }
 
@@ -28,13 +28,13 @@ pub struct Files<'a> {
     pub case: &'a CaseFiles,
     /// The channels' names.
     pub modality: &'a [String],
-    /// The one that names them: "the dataset" or "the model".
+    /// Their source: "the dataset" or "the model".
     pub named_by: &'static str,
     /// The labels by the values in the label file.
     pub values: LabelValues<'a>,
 }
 
-/// "image" where it is the only file, or "image 2".
+/// "image" for a single file, or "image 2".
 pub(super) fn name_of(case: &CaseFiles, index: usize) -> String {
     match case.images.len() {
         1 => "image".to_string(),

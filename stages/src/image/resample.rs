@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Slabs that one task makes.
 const SLABS: usize = 16;
 
-/// Voxels of a source that are looked at; x, y, z as they lie in memory.
+/// The source voxels used; x, y, z as in memory.
 #[derive(Clone, Debug)]
 pub enum Taken {
     /// All.
     All,
-    /// Those of which each index is looked at.
+    /// By axis: true for used indices; a voxel needs all three.
     Axes([Vec<bool>; 3]),
     /// A bit for each voxel, x fastest.
     Voxels {
@@ -78,7 +78,7 @@ impl Resampler {
         Resampler(self.0.of_backwards(backwards))
     }
 
-    /// The grid that results have: the source's own where both are the same.
+    /// The results' grid: the source's own if both are the same.
     pub fn target(&self) -> Grid {
         self.0.target()
     }

@@ -112,7 +112,7 @@ fn new_sides(shape: [usize; 3], old_mm: [f64; 3], new_mm: [f64; 3]) -> [f64; 3] 
     std::array::from_fn(|axis| (old_mm[axis] / new_mm[axis] * shape[axis] as f64).round_ties_even())
 }
 
-/// The grid of this spacing with the outer faces of `grid`, at least one voxel along each axis.
+/// The grid with this spacing and the outer faces of `grid`; each axis keeps at least a voxel.
 pub fn grid_with_spacing(grid: &Grid, spacing: [f64; 3]) -> Result<Grid> {
     let shape = checked(new_sides(grid.shape, spacing_mm(&grid.affine), spacing))?;
     let shape = shape.map(|side| side.max(1));
@@ -141,7 +141,7 @@ impl Resizer {
         Resizer { source, target, separate }
     }
 
-    /// True if shapes are equal, so that nothing changes.
+    /// True if shapes are equal: nothing changes.
     pub fn is_same(&self) -> bool {
         self.source == self.target.shape
     }

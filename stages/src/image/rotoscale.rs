@@ -13,7 +13,7 @@ pub struct Rotoscale {
 }
 
 impl Rotoscale {
-    /// From centred voxels of the result to centred voxels of the source.
+    /// From the result's centred voxels to the source's.
     pub fn matrix(&self) -> [[f64; 3]; 3] {
         let [(sx, cx), (sy, cy), (sz, cz)] = self.angles.map(libm::sincos);
         let Some(flat) = self.flat_axis else {
@@ -38,7 +38,7 @@ impl Rotoscale {
         matrix
     }
 
-    /// Resamples a patch of shape `from` (z fastest) into one of shape `to`.
+    /// Resamples a patch from shape `from` (z fastest) to shape `to`.
     pub fn resample(
         &self,
         (from_image, from_label, from): (&[f32], &[u8], [usize; 3]),
@@ -93,6 +93,7 @@ impl Corners {
             let high = [number & 4 != 0, number & 2 != 0, number & 1 != 0];
             let corner = std::array::from_fn(|axis| low[axis] + f32::from(u8::from(high[axis])));
             let along = |axis: usize| if high[axis] { rest[axis] } else { 1.0 - rest[axis] };
+    /// The mean, 0 outside.
             (index(corner), along(0) * along(1) * along(2))
         });
         Corners { voxels, nearest: index(at.map(f32::round_ties_even)) }

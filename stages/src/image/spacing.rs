@@ -11,7 +11,7 @@ pub(super) const TOLERANCE: f64 = 1e-3;
 /// The most voxels of a resampled volume.
 const MOST_VOXELS: f64 = 2_147_483_648.0;
 
-/// A shape and where it lies.
+/// A shape and its affine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grid {
     /// X, Y, Z.

@@ -4,7 +4,7 @@
 use crate::image::axis_positions::{nearest, positions};
 use rayon::prelude::*;
 
-/// The pole of the filter that turns values into coefficients: √3 − 2.
+/// The pole in the filter from values to coefficients: √3 − 2.
 const POLE: f64 = -0.267_949_192_431_122_7;
 /// Its gain.
 const GAIN: f64 = 6.0;
@@ -55,7 +55,7 @@ fn copied(source: &[f32], shape: [usize; 3], axis: usize, length: usize) -> Vec<
     chosen.flatten().copied().collect()
 }
 
-/// The range of the volume, or of each slice along a separate axis.
+/// The volume's range, or each slice's along a separate axis.
 fn ranges(volume: &[f32], shape: [usize; 3], separate: Option<usize>) -> Vec<(f32, f32)> {
     let mut ranges =
         vec![(f32::INFINITY, f32::NEG_INFINITY); separate.map_or(1, |axis| shape[axis])];
@@ -75,7 +75,7 @@ fn cut(volume: &mut [f32], shape: [usize; 3], separate: Option<usize>, ranges: &
     });
 }
 
-/// Calls `visit` with every run of voxels, and the number of the slice that it belongs to.
+/// Calls `visit` with every run of voxels and its slice's number.
 fn each_slice(
     shape: [usize; 3],
     separate: Option<usize>,
@@ -87,17 +87,17 @@ fn each_slice(
     (0..all / stride).for_each(|run| visit(run % shape[axis], run * stride..(run + 1) * stride));
 }
 
-/// Place of each new voxel: its first coefficient, and the weights of four.
-struct Taps(Vec<(usize, [f64; 4])>);
+/// Each new voxel's place: its first coefficient, and four weights.
+struct SplineTaps(Vec<(usize, [f64; 4])>);
 
-impl Taps {
-    fn new(source: usize, target: usize) -> Taps {
+impl SplineTaps {
+    fn new(source: usize, target: usize) -> SplineTaps {
         let tap = |position: f64| {
             let low = position.floor();
             let first = low as isize - 1 + MARGIN as isize;
             (first.max(0) as usize, weights(position - low))
         };
-        Taps(positions(source, target).map(tap).collect())
+        SplineTaps(positions(source, target).map(tap).collect())
     }
 }
 
@@ -112,7 +112,7 @@ fn weights(part: f64) -> [f64; 4] {
 
 /// One axis resized.
 fn resized(source: &[f32], shape: [usize; 3], axis: usize, length: usize) -> Vec<f32> {
-    let taps = Taps::new(shape[axis], length);
+    let taps = SplineTaps::new(shape[axis], length);
     let old: usize = shape[axis];
     let stride: usize = shape[..axis].iter().product();
     let voxels = source.len() / old.max(1) * length;
@@ -149,7 +149,7 @@ fn resized(source: &[f32], shape: [usize; 3], axis: usize, length: usize) -> Vec
 }
 
 /// The slowest axis: groups of lines at a time, since their voxels are far apart.
-fn along_slowest(source: &[f32], taps: &Taps, stride: usize, out: &mut [f32]) {
+fn along_slowest(source: &[f32], taps: &SplineTaps, stride: usize, out: &mut [f32]) {
     let groups: Vec<usize> = (0..stride).step_by(GROUP).collect();
     for some in groups.chunks(rayon::current_num_threads().max(1) * 2) {
         let made: Vec<Vec<f32>> = some
@@ -175,7 +175,7 @@ fn along_slowest(source: &[f32], taps: &Taps, stride: usize, out: &mut [f32]) {
 /// Lines whose voxels lie `stride` apart; those of `here`.
 fn columns(
     lanes: &mut Vec<Lanes>,
-    taps: &Taps,
+    taps: &SplineTaps,
     source: &[f32],
     stride: usize,
     here: std::ops::Range<usize>,
@@ -192,7 +192,7 @@ fn columns(
 /// Up to [`LANES`] lines at once: values to coefficients, and those to values at the taps.
 fn lines(
     lanes: &mut Vec<Lanes>,
-    taps: &Taps,
+    taps: &SplineTaps,
     length: usize,
     count: usize,
     get: impl Fn(usize, usize) -> f32,

@@ -11,7 +11,7 @@ use crate::image::Preparation;
 use serde::{Deserialize, Serialize};
 use voxflow_cache::Digest;
 
-/// `volumes.json`: all volumes; `part.json`: those of one part.
+/// `volumes.json`: all volumes; `part.json`: a single part's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeList {
@@ -33,11 +33,11 @@ pub struct VolumeList {
 pub struct VolumeCase {
     /// The case's name.
     pub name: String,
-    /// True if there is a `label.nii`.
+    /// True with a `label.nii`.
     pub labelled: bool,
     /// The shape of `image.nii`: X, Y, Z.
     pub shape: [usize; 3],
-    /// For each image file, the digest of its voxels, as [`crate::image::Geometry`] has it.
+    /// For each image file, its voxels' digest, as in [`crate::image::Geometry`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_digests: Vec<Digest>,
 }

@@ -3,7 +3,7 @@
 //!
 //! SSE2 instructions on x86-64; value by value elsewhere. All give the same bits.
 
-/// A value that is turned in tiles of `N` × `N`.
+/// A value type turned in `N` × `N` tiles.
 pub trait Tiled<const N: usize>: Copy + Default {
     /// Asks for each row, and gives each column: value `i` of column `j` is value `j` of row `i`.
     fn turn(row: impl Fn(usize) -> [Self; N], column: impl FnMut(usize, [Self; N]));

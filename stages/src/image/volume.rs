@@ -22,7 +22,7 @@ impl<T> Volume<T> {
         self.shape.iter().product()
     }
 
-    /// Its shape and where it lies.
+    /// Its shape and affine.
     pub fn grid(&self) -> Grid {
         Grid { shape: self.shape, affine: self.affine }
     }
@@ -38,7 +38,7 @@ impl<T> Volume<T> {
         self.data.chunks_exact_mut(voxels)
     }
 
-    /// The volume of one voxel in ml.
+    /// A voxel's volume in ml.
     pub fn voxel_ml(&self) -> f64 {
         crate::image::affine::voxel_ml(&self.affine)
     }

@@ -16,7 +16,7 @@ pub(super) struct Window {
     pub flips: [bool; 3],
 }
 
-/// Rows that are turned together: they fill a line of the processor's cache.
+/// Rows turned together: they fill a line in the processor's cache.
 const BAND: usize = 16;
 
 impl Window {

@@ -47,7 +47,7 @@ pub struct Kind {
     pub makes: ArtifactType,
     /// Locators: parameters outside the recipe.
     pub locators: &'static [&'static str],
-    /// The files without which its artifact is none.
+    /// The artifact's required files.
     pub holds: &'static [&'static str],
     /// The items that it recalls.
     pub items: &'static [Items],
@@ -61,7 +61,7 @@ pub struct Kind {
     pub seed: Seed,
     /// The program that runs it.
     pub place: Place,
-    /// The roles of which fewer files are read than their parts.
+    /// Roles narrowed to fewer files than their parts.
     pub narrowed: &'static [&'static str],
     names_read: fn(&str, &Peek) -> Result<BTreeSet<String>>,
     schema: fn() -> &'static Schema,
@@ -129,7 +129,7 @@ impl Kind {
         params
     }
 
-    /// The files that are read of a narrowed role's artifact.
+    /// The files read in a narrowed role's artifact.
     pub fn names_read(&self, role: &str, peek: &Peek) -> Result<BTreeSet<String>> {
         (self.names_read)(role, peek)
     }

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value};
 
-/// The key of a subschema that holds the neutral value.
+/// The key for the neutral value in a subschema.
 const NEUTRAL: &str = "x-neutral";
 
 /// Removes parameters at their neutral value, at any depth. With alternative subschemas, a
@@ -37,7 +37,7 @@ fn drop_fields(schema: &Value, fields: &mut Map<String, Value>) {
     });
 }
 
-/// A named parameter's subschemas, one per alternative with that name.
+/// A named parameter's subschemas, from each alternative with the name.
 fn of_field<'a>(schema: &'a Value, name: &str) -> Vec<&'a Value> {
     let own = schema.get("properties").and_then(|known| known.get(name));
     let others = alternatives(schema).flat_map(|one| of_field(one, name));
@@ -56,7 +56,7 @@ fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
     lists.filter_map(Value::as_array).flatten()
 }
 
-/// Equal as recipes see it: `1` and `1.0` are one number.
+/// Equal as recipes see it: `1` and `1.0` are the same number.
 fn is_equal(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => one.as_f64() == other.as_f64(),

@@ -8,7 +8,7 @@
 use crate::context::{Context, ItemKey};
 use crate::dataset::{Label, Listing, Split};
 use crate::error::{Error, Result};
-use crate::image::candidates::Selection;
+use crate::image::candidates::CandidateSelection;
 use crate::image::nifti::Mapped;
 use crate::image::prepare::Intensities;
 use crate::image::{Candidates, Intensity, Preparation, VolumeCase, VolumeList};
@@ -175,7 +175,7 @@ fn make(_: &CacheVolumes, item: &CandidateItem, folder: &Path) -> Result<()> {
         (Some(image), Some(above)) => Some((image.f32s()?, above)),
         _ => None,
     };
-    let selection = Selection { labels: &item.labels, background };
+    let selection = CandidateSelection { labels: &item.labels, background };
     Candidates::compute(label.shape(), label.u8s()?, selection)?.write(&folder.join(FILE))
 }
 

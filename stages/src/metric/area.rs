@@ -18,13 +18,13 @@ pub fn areas_mm2(spacing_mm: [f64; 3]) -> [f64; 256] {
     })
 }
 
-/// The triangles of a code, in units of the cube.
+/// A code's triangles, with the cube as unit.
 fn triangles(code: usize) -> Vec<[CubePoint; 3]> {
     let code = if code.count_ones() > 4 { 255 - code } else { code };
     loops(segments(code)).iter().flat_map(|points| fill(points)).collect()
 }
 
-/// The pairs of edge middles that the surface joins on the cube's six faces.
+/// The pairs of edge middles joined by the surface on the cube's six faces.
 fn segments(code: usize) -> Vec<[CubePoint; 2]> {
     let mut segments = vec![];
     for axis in 0..3 {
@@ -74,7 +74,7 @@ fn loops(mut segments: Vec<[CubePoint; 2]>) -> Vec<Vec<CubePoint>> {
     loops
 }
 
-/// The triangles of largest total area that fill a loop.
+/// The triangles with the largest total area filling a loop.
 fn fill(points: &[CubePoint]) -> Vec<[CubePoint; 3]> {
     let [first, .., last] = points else { return vec![] };
     let choices = (1..points.len() - 1).map(|apex| {

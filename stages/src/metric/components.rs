@@ -14,7 +14,7 @@ pub enum Connectivity {
 pub struct Components {
     /// 0 outside the mask, else the component's number from 1, in the order of their first voxels.
     pub numbers: Vec<u32>,
-    /// The number of voxels of each component; component n is at n − 1.
+    /// Each component's voxel count; component n is at n − 1.
     pub sizes: Vec<usize>,
 }
 
@@ -40,14 +40,14 @@ impl Components {
         renumber(numbers, &mut parents)
     }
 
-    /// The number of the component with most voxels; the first of equals.
+    /// The largest component's number; the first among equals.
     pub fn largest(&self) -> Option<u32> {
         let most = *self.sizes.iter().max()?;
         self.sizes.iter().position(|size| *size == most).map(|index| index as u32 + 1)
     }
 }
 
-/// Sets every voxel of `value` to 0 that is not in the value's largest component.
+/// Sets voxels with `value` outside its largest component to 0.
 pub fn keep_largest(map: &mut [u8], shape: [usize; 3], value: u8, connectivity: Connectivity) {
     let mask: Vec<bool> = map.iter().map(|found| *found == value).collect();
     let components = Components::of(&mask, shape, connectivity);

@@ -1,4 +1,4 @@
-//! Dice: the overlap of two sets of voxels, from their counts.
+//! Dice: the overlap between two voxel sets, from their counts.
 
 /// 2·|P ∩ R| / (|P| + |R|). `None` where the reference is empty, as MONAI's `compute_dice` with its
 /// default `ignore_empty`.

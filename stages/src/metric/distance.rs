@@ -41,7 +41,7 @@ pub fn distances_mm(
         .collect()
 }
 
-/// The places (x, y) of a mask that have a voxel at any z, rising.
+/// A mask's columns (x, y) with a voxel at any z, rising.
 fn wanted_columns(mask: &[bool], slab: usize) -> Vec<usize> {
     let mut columns = vec![false; slab];
     mask.chunks(slab)
@@ -71,7 +71,7 @@ fn square(steps: usize, step: f64) -> f64 {
 #[derive(Default)]
 struct Envelope {
     line: Vec<f64>,
-    /// Vertices of the parabolas in the envelope, and where each takes over.
+    /// The envelope's parabolas: each vertex, and the position its parabola takes over from.
     vertices: Vec<(usize, f64)>,
 }
 

@@ -13,23 +13,23 @@ use serde::{Deserialize, Serialize};
 pub struct CaseScore {
     /// The case's name.
     pub case: String,
-    /// One for each label, in the dataset's order.
+    /// Label scores, in the dataset's order.
     pub labels: Vec<LabelScore>,
 }
 
-/// One label's scores in one case. `None` stands for MONAI's NaN.
+/// A label's scores in a case. `None` stands for MONAI's NaN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabelScore {
     /// The label's name.
     pub label: String,
-    /// Dice; `None` where the reference is empty.
+    /// Dice; `None` for an empty reference.
     pub dice: Option<f64>,
-    /// The larger directed 95th percentile of surface distances; `None` if either is empty.
+    /// The larger directed 95th percentile over surface distances; `None` if either is empty.
     pub hd95_mm: Option<f64>,
-    /// Surface Dice by voxel count; `None` where both are empty.
+    /// Surface Dice by voxel count; `None` if both are empty.
     pub surface_dice: Option<f64>,
-    /// Surface Dice by area; `None` where both are empty.
+    /// Surface Dice by area; `None` if both are empty.
     pub surface_dice_area: Option<f64>,
     /// The volume of the segmentation.
     pub volume_ml: f64,
@@ -118,7 +118,7 @@ impl Extent {
     const EMPTY: Extent =
         Extent { prediction: 0, reference: 0, both: 0, first: [usize::MAX; 3], last: [0; 3] };
 
-    /// Those of all 256 values, in one pass.
+    /// Counts for all 256 values, in a single pass.
     fn of_all(prediction: &[u8], reference: &[u8], [nx, ny, _]: [usize; 3]) -> Vec<Extent> {
         let mut extents = vec![Extent::EMPTY; 256];
         for (row, (predicted, wanted)) in

@@ -11,7 +11,7 @@
 use crate::metric::score::{CaseScore, LabelScore};
 use crate::record::Metric;
 
-/// A score: its name, and where it stands.
+/// A score's name, and its field.
 type Score = (&'static str, fn(&LabelScore) -> Option<f64>);
 
 const SCORES: [Score; 4] = [
@@ -37,7 +37,7 @@ pub fn rows(cases: &[CaseScore], split: &str, grid: &str) -> Vec<Metric> {
     rows.into_iter().map(|row| row.split(split).grid(grid)).collect()
 }
 
-/// The mean Dice over labels of each label's mean over cases: what weights are chosen by.
+/// The mean over labels of each label's mean Dice over cases: the score for choosing weights.
 pub fn mean_dice(cases: &[CaseScore]) -> Option<f64> {
     let labels = cases.first().map_or(0, |case| case.labels.len());
     mean((0..labels).map(|label| mean(cases.iter().map(|case| case.labels.get(label)?.dice))))

@@ -6,7 +6,7 @@
 use crate::metric::area::areas_mm2;
 use crate::metric::distance::distances_mm;
 
-/// Two masks of equal shape (x fastest) on one grid.
+/// Two masks on the same grid, x fastest.
 #[derive(Clone, Debug)]
 pub struct Masks {
     /// X, Y, Z; the outermost voxels are not set.
@@ -25,10 +25,10 @@ pub struct SurfaceScores {
     /// The larger of the two directed 95th percentiles between border voxels, in mm. `None` if a
     /// mask is empty.
     pub hd95_mm: Option<f64>,
-    /// The share of both masks' border voxels within the tolerance of the other's border. `None` if
-    /// both masks are empty, 0 if only one.
+    /// The share of both masks' border voxels within the tolerance to the other's border. `None` if
+    /// both masks are empty, 0 if a single mask is.
     pub surface_dice: Option<f64>,
-    /// The same share of surface area. `None` and 0 as above.
+    /// The same share by surface area. `None` and 0 as above.
     pub surface_dice_area: Option<f64>,
 }
 
@@ -63,7 +63,7 @@ fn both_ways(
     [distances_mm(one, other, shape, spacing_mm), distances_mm(other, one, shape, spacing_mm)]
 }
 
-/// The share of the weights whose distance is within the tolerance; `None` without any weight.
+/// The weights' share with a distance within the tolerance; `None` without any weight.
 fn share(elements: impl Iterator<Item = (f32, f64)>, tolerance_mm: f64) -> Option<f64> {
     let (mut within, mut all) = (0.0, 0.0);
     for (distance, weight) in elements {
@@ -85,7 +85,7 @@ fn percentile(distances: &[f32], quantile: f32) -> Option<f32> {
     Some(if weight < 0.5 { low + weight * width } else { high - width * (1.0 - weight) })
 }
 
-/// Surface Dice by area: elements lie between the voxels, one for each cube of eight.
+/// Surface Dice by area: elements lie between the voxels, in each cube of eight.
 fn area_dice(masks: &Masks, tolerance_mm: f64) -> Option<f64> {
     let areas = areas_mm2(masks.spacing_mm);
     let codes = [codes(&masks.prediction, masks.shape), codes(&masks.reference, masks.shape)];
@@ -104,7 +104,7 @@ fn area_dice(masks: &Masks, tolerance_mm: f64) -> Option<f64> {
     share(elements, tolerance_mm)
 }
 
-/// For each cube of eight neighbours, which are set: bit dx + 2·dy + 4·dz.
+/// For each cube with eight neighbours, the set voxels: bit dx + 2·dy + 4·dz.
 fn codes(mask: &[bool], [nx, ny, nz]: [usize; 3]) -> Vec<u8> {
     let mut codes = Vec::with_capacity((nx - 1) * (ny - 1) * (nz - 1));
     for z in 0..nz - 1 {

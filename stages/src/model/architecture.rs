@@ -1,11 +1,11 @@
-//! The contract of an architecture; `networks` lists all of them.
+//! The contract for an architecture; `networks` lists all.
 
 use super::graph::Graph;
 use super::{Mistake, Network, Norm};
 
 /// An architecture.
 pub trait Architecture: Sync {
-    /// The parameters that it reads, in the order in which models store them.
+    /// The parameters it reads, in stored order.
     fn keys(&self) -> &'static [&'static str];
 
     /// Mistakes in its parameters: the key of each, and the trouble.
@@ -14,6 +14,6 @@ pub trait Architecture: Sync {
     /// The kind of its norms.
     fn norm(&self, network: &Network) -> Norm;
 
-    /// The graph for `inputs` channels and `outputs` classes, of parameters that pass the check.
+    /// The graph for `inputs` channels and `outputs` classes, from checked parameters.
     fn graph(&self, network: &Network, inputs: usize, outputs: usize) -> Graph;
 }

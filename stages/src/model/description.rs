@@ -56,7 +56,7 @@ pub struct ModelCard {
 }
 
 impl ModelCard {
-    /// The graph of the network in use: it gives the logits alone.
+    /// The network's graph in use: the logits alone.
     pub fn graph(&self) -> Graph {
         let network = Network { deep_supervision: false, ..self.network.clone() };
         network.graph(self.modality.len().max(1), self.labels.len() + 1)

@@ -144,7 +144,7 @@ impl Graph {
         self.push(Op::Norm { kind, affine }, &[input], path, self.channels(input))
     }
 
-    /// Dropout; no node where nothing is dropped.
+    /// Dropout; no node for probability 0.
     pub fn dropout(&mut self, input: NodeId, probability: f64) -> NodeId {
         if probability == 0.0 {
             return input;
@@ -157,7 +157,7 @@ impl Graph {
         self.push(Op::Activation(activation), &[input], path, self.channels(input))
     }
 
-    /// The mean over blocks of these sides; no node where they are 1.
+    /// The mean over blocks with these sides; no node for sides 1.
     pub fn avg_pool(&mut self, input: NodeId, sides: [u32; 3]) -> NodeId {
         if sides == [1; 3] {
             return input;

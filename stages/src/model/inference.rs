@@ -67,7 +67,7 @@ impl Flips {
         }
     }
 
-    /// Every set of axes that is flipped, the empty one first.
+    /// Every set of flipped axes, the empty set first.
     pub fn sets(&self) -> Vec<Vec<usize>> {
         let axes = self.axes();
         let set = |mask: u32| {
@@ -104,12 +104,12 @@ pub struct Inference {
     pub average: Average,
 }
 
-/// Models stored before there was a choice have none.
+/// Models stored before the choice existed lack it.
 fn is_regular(placement: &Placement) -> bool {
     *placement == Placement::Regular
 }
 
-/// Models stored before there was a choice have none.
+/// Models stored before the choice existed lack it.
 fn is_of_probabilities(average: &Average) -> bool {
     *average == Average::Probabilities
 }

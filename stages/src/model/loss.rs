@@ -42,7 +42,7 @@ impl LossKind {
         !matches!(self, LossKind::Ce | LossKind::Topk | LossKind::Focal)
     }
 
-    /// The loss of single voxels; `None` for Dice alone.
+    /// The voxel loss; `None` for Dice alone.
     pub fn of_voxels(self) -> Option<VoxelLoss> {
         match self {
             LossKind::Dice => None,

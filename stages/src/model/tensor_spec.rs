@@ -14,7 +14,7 @@ pub struct TensorSpec {
     pub role: TensorRole,
     /// Its values before training.
     pub initial: InitialValue,
-    /// Names under which another program's `state_dict` repeats it.
+    /// Further names in another program's `state_dict`.
     pub twins: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl Graph {
             .collect()
     }
 
-    /// True if there are nodes and all of them are norms.
+    /// True if all nodes are norms, with at least one.
     fn are_norms(&self, nodes: &[NodeId]) -> bool {
         !nodes.is_empty()
             && nodes.iter().all(|node| matches!(self.nodes[node.0].op, Op::Norm { .. }))

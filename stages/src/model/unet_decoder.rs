@@ -1,4 +1,4 @@
-//! The way up of nnU-Net's networks, and the checks and blocks that they share, under the names of
+//! The way up in nnU-Net's networks, and their shared checks and blocks, under the names from
 //! dynamic-network-architectures.
 
 use super::graph::{Activation, Conv, ConvInit, Graph, NodeId};

@@ -14,7 +14,7 @@ pub(super) struct Data {
     pub name: String,
     /// A description, for people.
     pub title: String,
-    pub source: Source,
+    pub source: DataSource,
     /// The image channels.
     pub modality: Vec<String>,
     /// The labels' names.
@@ -43,7 +43,7 @@ pub(super) enum Scaling {
 }
 
 /// Origin of the data.
-pub(super) enum Source {
+pub(super) enum DataSource {
     /// The Decathlon's host, or an archive of the task.
     Task(&'static Task, Option<PathBuf>),
     /// A folder: the parameters of the kind `folder`, in the order to write them.
@@ -80,7 +80,7 @@ impl Data {
 }
 
 /// Settings of the stages that prepare and train.
-pub(super) enum Settings {
+pub(super) enum StageSettings {
     /// Rules of thumb.
     Quick,
     /// A plan of nnU-Net.
@@ -89,22 +89,24 @@ pub(super) enum Settings {
 
 /// A workflow up to the split of its cases.
 pub(super) fn cases(data: &Data, file: &Path) -> String {
-    format!("{}{}{}", head(data, file, &Settings::Quick), source(&data.source), parts(data))
+    format!("{}{}{}", head(data, file, &StageSettings::Quick), source(&data.source), parts(data))
 }
 
 /// The workflow's text; `file` is where it will lie.
-pub(super) fn draft(data: &Data, file: &Path, settings: &Settings) -> String {
+pub(super) fn draft(data: &Data, file: &Path, settings: &StageSettings) -> String {
     let mut out = head(data, file, settings);
     out += &source(&data.source);
     out += &parts(data);
     out += &match settings {
-        Settings::Quick => volumes(data),
-        Settings::Planned(planned) => PREPROCESS.to_string() + &settings_lines(&planned.preprocess),
+        StageSettings::Quick => volumes(data),
+        StageSettings::Planned(planned) => {
+            PREPROCESS.to_string() + &settings_lines(&planned.preprocess)
+        }
     };
     out += "  cache: { uses: cache, needs: [dataset, volumes, split] }\n";
     out += &match settings {
-        Settings::Quick => model(data),
-        Settings::Planned(planned) => TRAIN.to_string() + &settings_lines(&planned.train),
+        StageSettings::Quick => model(data),
+        StageSettings::Planned(planned) => TRAIN.to_string() + &settings_lines(&planned.train),
     };
     out += "  # What needs no learning, for comparison; then the model on the validation and the testing cases.\n";
     out += "  threshold: { uses: baseline, needs: [cache], with: { method: threshold } }\n";
@@ -132,15 +134,15 @@ const TRAIN: &str = "  model:
     with:
 ";
 
-fn head(data: &Data, file: &Path, settings: &Settings) -> String {
+fn head(data: &Data, file: &Path, settings: &StageSettings) -> String {
     let file = file.display();
     let origin = match settings {
-        Settings::Quick => {
+        StageSettings::Quick => {
             "Written by 'voxflow new' as a beginning; every value is a choice of voxflow's, with its \
              reason beside it."
                 .to_string()
         }
-        Settings::Planned(planned) => planned.remarks.join(".\n# ") + ".",
+        StageSettings::Planned(planned) => planned.remarks.join(".\n# ") + ".",
     };
     format!(
         "\
@@ -165,9 +167,9 @@ stages:
     )
 }
 
-fn source(source: &Source) -> String {
+fn source(source: &DataSource) -> String {
     match source {
-        Source::Task(task, archive) => {
+        DataSource::Task(task, archive) => {
             let (name, md5) = (task.name, task.md5);
             let with = match archive {
                 // Known by its content: a copy with fewer cases is another archive.
@@ -189,7 +191,7 @@ fn source(source: &Source) -> String {
 "
             )
         }
-        Source::Folder(with) => {
+        DataSource::Folder(with) => {
             let line = |(key, value): &(String, Value)| {
                 let remark = match key.as_str() {
                     "modality" => "  # CT where values are Hounsfield units",
@@ -300,8 +302,11 @@ mod tests {
     #[test]
     fn the_draft_of_every_task_is_a_right_workflow() {
         for task in TASKS {
-            let text =
-                draft(&data(task.name).expect("a task"), Path::new("x.yaml"), &Settings::Quick);
+            let text = draft(
+                &data(task.name).expect("a task"),
+                Path::new("x.yaml"),
+                &StageSettings::Quick,
+            );
             let checked = workflow(&text, Path::new("x.yaml"));
             let workflow =
                 checked.unwrap_or_else(|mistakes| panic!("{}: {mistakes:?}\n{text}", task.name));
@@ -313,8 +318,11 @@ mod tests {
     #[test]
     fn no_line_of_a_draft_is_too_long_to_read() {
         for task in TASKS {
-            let text =
-                draft(&data(task.name).expect("a task"), Path::new("x.yaml"), &Settings::Quick);
+            let text = draft(
+                &data(task.name).expect("a task"),
+                Path::new("x.yaml"),
+                &StageSettings::Quick,
+            );
             let longest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
             assert!(longest <= 130, "{}: {longest}", task.name);
         }

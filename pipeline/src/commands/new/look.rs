@@ -1,6 +1,6 @@
 //! A look into a folder: what its listing, its headers and some of its voxels say.
 
-use super::draft::{Data, Scaling, Source};
+use super::draft::{Data, DataSource, Scaling};
 use super::layout::{Found, layout};
 use super::shown;
 use super::voxels::{Judge, Values, values};
@@ -167,7 +167,7 @@ fn data(seen: Seen) -> Result<Data> {
         title: format!("{name}, from the folder {}", path.display()),
         name: slug(&name),
         scaling: (0..modality.len()).map(scaling).collect(),
-        source: Source::Folder(seen.written),
+        source: DataSource::Folder(seen.written),
         modality,
         labels: labels.into_values().collect(),
         partly_read: (values.read < labelled).then_some(values.read),
@@ -194,13 +194,13 @@ fn slug(name: &str) -> String {
 }
 
 /// The median grid.
-struct Grid {
+struct MedianGrid {
     shape: [usize; 3],
     spacing_mm: [f64; 3],
 }
 
 /// The medians over all cases' headers, along the RAS axes.
-fn headers(folder: &Path, listing: &Listing) -> Result<Grid> {
+fn headers(folder: &Path, listing: &Listing) -> Result<MedianGrid> {
     let (mut shapes, mut spacings): (Vec<[usize; 3]>, Vec<[f64; 3]>) = (vec![], vec![]);
     for name in listing.cases.iter().filter_map(|case| case.images.first()) {
         let header = read_header(&folder.join(name), name)?;
@@ -217,7 +217,7 @@ fn headers(folder: &Path, listing: &Listing) -> Result<Grid> {
     };
     match [median(0), median(1), median(2)] {
         [Some(x), Some(y), Some(z)] => {
-            Ok(Grid { shape: [x.0, y.0, z.0], spacing_mm: [x.1, y.1, z.1] })
+            Ok(MedianGrid { shape: [x.0, y.0, z.0], spacing_mm: [x.1, y.1, z.1] })
         }
         _ => Err(Error::usage(format!("'{}': has no images", folder.display()))),
     }

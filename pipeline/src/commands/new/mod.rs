@@ -26,10 +26,10 @@ use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::workflow::nearest;
 use clap::Args;
-use draft::{Data, Scaling, Settings, Source};
+use draft::{Data, DataSource, Scaling, StageSettings};
 use parsed::workflow;
 use planned::PlannedSettings;
-use recipe::{Recipe, gigabytes};
+use recipe::{TrainingRecipe, gigabytes};
 use serde_json::Value;
 use statistics::{LookedAt, StageIds};
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub struct New {
     pub out: Option<PathBuf>,
     /// The way to choose settings
     #[arg(long, value_enum, default_value_t)]
-    pub recipe: Recipe,
+    pub recipe: TrainingRecipe,
     /// Memory of the graphics card that a plan is made for, as 24G; by default that of its recipe
     #[arg(long, value_name = "SIZE", value_parser = gigabytes)]
     pub gpu_memory: Option<f64>,
@@ -129,20 +129,20 @@ impl New {
     }
 
     /// Settings by the recipe; all cases are looked at where it, or `--stats`, needs them.
-    fn settings(&self, globals: &Globals, data: &Data, out: &Path) -> Result<Settings> {
+    fn settings(&self, globals: &Globals, data: &Data, out: &Path) -> Result<StageSettings> {
         let preset = self.recipe.preset();
         if preset.is_none() && self.stats.is_none() {
-            return Ok(Settings::Quick);
+            return Ok(StageSettings::Quick);
         }
         let text = draft::cases(data, out);
         let looked =
             LookedAt::of(globals, &text, &StageIds { dataset: "dataset", split: "split" })?;
         self.write_statistics(&looked)?;
         match preset {
-            None => Ok(Settings::Quick),
+            None => Ok(StageSettings::Quick),
             Some(preset) => {
                 let plan = looked.plan(preset, self.gpu_memory)?;
-                Ok(Settings::Planned(PlannedSettings::of(&plan, &looked)?))
+                Ok(StageSettings::Planned(PlannedSettings::of(&plan, &looked)?))
             }
         }
     }
@@ -227,7 +227,7 @@ fn of_task(task: &'static tasks::Task, archive: Option<PathBuf>) -> Data {
     Data {
         name: task.word().to_lowercase(),
         title: format!("{} (Medical Segmentation Decathlon, Task{:02})", task.word(), task.number),
-        source: Source::Task(task, archive),
+        source: DataSource::Task(task, archive),
         modality: task.modality.iter().map(|name| name.to_string()).collect(),
         labels: task.labels.iter().map(|name| name.to_string()).collect(),
         labelled: task.labelled,

@@ -13,7 +13,7 @@ use voxflow_stages::planner::{
 const DIGITS: i32 = 6;
 
 /// A parameter with its reason.
-pub(super) struct Setting {
+pub(super) struct PlannedSetting {
     pub key: &'static str,
     pub value: Value,
     pub reason: String,
@@ -21,14 +21,14 @@ pub(super) struct Setting {
 
 /// Settings of both stages.
 pub(super) struct PlannedSettings {
-    pub preprocess: Vec<Setting>,
-    pub train: Vec<Setting>,
+    pub preprocess: Vec<PlannedSetting>,
+    pub train: Vec<PlannedSetting>,
     /// Facts of the plan for the head of the file.
     pub remarks: Vec<String>,
 }
 
-fn setting(key: &'static str, value: Value, reason: impl Into<String>) -> Setting {
-    Setting { key, value, reason: reason.into() }
+fn setting(key: &'static str, value: Value, reason: impl Into<String>) -> PlannedSetting {
+    PlannedSetting { key, value, reason: reason.into() }
 }
 
 impl PlannedSettings {
@@ -42,7 +42,7 @@ impl PlannedSettings {
     }
 }
 
-fn preprocess(plan: &Plan, looked: &LookedAt) -> Result<Vec<Setting>> {
+fn preprocess(plan: &Plan, looked: &LookedAt) -> Result<Vec<PlannedSetting>> {
     let cases = looked.fingerprint.spacings.len();
     let spacing = plan.along_ras(plan.fullres.spacing);
     let median = plan.along_ras(plan.original_median_spacing_after_transp);
@@ -117,7 +117,7 @@ fn intensity_reason(plan: &Plan) -> String {
     }
 }
 
-fn train(plan: &Plan) -> Vec<Setting> {
+fn train(plan: &Plan) -> Vec<PlannedSetting> {
     let full = &plan.fullres;
     let patch = plan.along_ras(full.patch_size);
     let rotation = PatchRotation::of(full.patch_size);

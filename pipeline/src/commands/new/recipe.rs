@@ -5,7 +5,7 @@ use voxflow_stages::planner::Preset;
 
 /// A way to choose settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Recipe {
+pub enum TrainingRecipe {
     /// Rules of thumb from headers and a few images: minutes to a first model
     #[default]
     Quick,
@@ -19,15 +19,15 @@ pub enum Recipe {
     NnunetResencXl,
 }
 
-impl Recipe {
+impl TrainingRecipe {
     /// The planner; `None` for rules of thumb.
     pub fn preset(self) -> Option<Preset> {
         match self {
-            Recipe::Quick => None,
-            Recipe::Nnunet => Some(Preset::Default),
-            Recipe::NnunetResencM => Some(Preset::ResencM),
-            Recipe::NnunetResencL => Some(Preset::ResencL),
-            Recipe::NnunetResencXl => Some(Preset::ResencXl),
+            TrainingRecipe::Quick => None,
+            TrainingRecipe::Nnunet => Some(Preset::Default),
+            TrainingRecipe::NnunetResencM => Some(Preset::ResencM),
+            TrainingRecipe::NnunetResencL => Some(Preset::ResencL),
+            TrainingRecipe::NnunetResencXl => Some(Preset::ResencXl),
         }
     }
 }
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn every_preset_has_a_recipe_of_its_name() {
         for preset in Preset::ALL {
-            let recipe = Recipe::from_str(preset.recipe(), false).unwrap();
+            let recipe = TrainingRecipe::from_str(preset.recipe(), false).unwrap();
             assert_eq!(recipe.preset(), Some(preset));
         }
     }

@@ -1,7 +1,7 @@
 //! `voxflow new --update`: what a workflow's plan would be now.
 
 use super::parsed::workflow;
-use super::planned::{PlannedSettings, Setting};
+use super::planned::{PlannedSetting, PlannedSettings};
 use super::statistics::{LookedAt, STAGE, StageIds};
 use crate::commands::workflow_args::refusal;
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ fn of_kind<'a>(planned: &'a Workflow, kind: &str) -> Result<&'a StageSpec> {
 }
 
 /// A stage's parameters against what a plan gives them, both as understood.
-fn changed(stage: &StageSpec, settings: &[Setting]) -> Result<String> {
+fn changed(stage: &StageSpec, settings: &[PlannedSetting]) -> Result<String> {
     let mut params = stage.written.clone();
     for setting in settings {
         params[setting.key] = setting.value.clone();
@@ -58,7 +58,7 @@ fn changed(stage: &StageSpec, settings: &[Setting]) -> Result<String> {
         Error::Failed(format!("the plan does not suit stage '{}': {mistakes:?}", stage.id))
     })?;
     let mut lines = String::new();
-    for Setting { key, .. } in settings {
+    for PlannedSetting { key, .. } in settings {
         leaves(&format!("{}.{key}", stage.id), &stage.params[*key], &understood[*key], &mut lines);
     }
     Ok(lines)

@@ -1,15 +1,15 @@
 //! Values as YAML.
 
-use super::planned::Setting;
+use super::planned::PlannedSetting;
 use serde_json::Value;
 
 /// The longest line.
 const WIDTH: usize = 120;
 
 /// Settings below `with`. A mapping that is too long for a line gets a line a key.
-pub(super) fn settings_lines(settings: &[Setting]) -> String {
+pub(super) fn settings_lines(settings: &[PlannedSetting]) -> String {
     let mut out = String::new();
-    for Setting { key, value, reason } in settings {
+    for PlannedSetting { key, value, reason } in settings {
         let reason = if reason.is_empty() { String::new() } else { format!("  # {reason}") };
         let line = format!("      {key}: {}", yaml(value));
         match value {
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn long_mappings_get_a_line_a_key_and_long_reasons_a_line_of_their_own() {
         let setting =
-            |value: Value, reason: &str| Setting { key: "a", value, reason: reason.into() };
+            |value: Value, reason: &str| PlannedSetting { key: "a", value, reason: reason.into() };
         let short = setting(json!({ "x": 1, "name": "n" }), "short");
         assert_eq!(settings_lines(&[short]), "      a: { name: \"n\", x: 1 }  # short\n");
         let long = setting(json!({ "x": vec![1; 60] }), "long");

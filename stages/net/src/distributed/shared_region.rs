@@ -19,7 +19,7 @@ const PAGE: usize = 4096;
 
 /// The words about the whole group.
 #[repr(C, align(128))]
-pub struct Header {
+pub struct RegionHeader {
     /// Number of ranks.
     ranks: AtomicU32,
     /// The futex's word: counts events that ranks may wait for.
@@ -170,10 +170,10 @@ impl SharedRegion {
     }
 
     /// The words about all ranks.
-    pub fn header(&self) -> &Header {
+    pub fn header(&self) -> &RegionHeader {
         // SAFETY: the map begins on a page, is long enough, lives as long as `self`, and holds
         // atomics there, for which any bytes are valid.
-        unsafe { &*self.map.as_ptr().cast::<Header>() }
+        unsafe { &*self.map.as_ptr().cast::<RegionHeader>() }
     }
 
     /// The words about a rank.
@@ -181,7 +181,7 @@ impl SharedRegion {
         assert!(rank < self.ranks, "rank {rank} of {}", self.ranks);
         // SAFETY: as in `header`; the cells follow it, and the rank is one of them.
         unsafe {
-            let cells = self.map.as_ptr().add(size_of::<Header>()).cast::<RankCell>();
+            let cells = self.map.as_ptr().add(size_of::<RegionHeader>()).cast::<RankCell>();
             &*cells.add(rank)
         }
     }
@@ -201,7 +201,7 @@ impl SharedRegion {
 
 /// The first slot's place.
 fn data_start(ranks: usize) -> usize {
-    (size_of::<Header>() + ranks * size_of::<RankCell>()).next_multiple_of(PAGE)
+    (size_of::<RegionHeader>() + ranks * size_of::<RankCell>()).next_multiple_of(PAGE)
 }
 
 fn trouble(error: &std::io::Error) -> Error {

@@ -31,11 +31,11 @@ unsafe extern "C" {
 #[derive(Debug)]
 pub(super) struct Normalise {
     affine: Option<[Tensor; 2]>,
-    statistics: Statistics,
+    statistics: NormStatistics,
 }
 
 #[derive(Debug)]
-enum Statistics {
+enum NormStatistics {
     /// Of the batch in training unless frozen, else the running statistics.
     Batch { mean: Tensor, variance: Tensor, tracked: Tensor, frozen: bool },
     /// Of each item.
@@ -55,13 +55,13 @@ impl Normalise {
             _ => (None, tensors),
         };
         let statistics = match statistics {
-            [mean, variance, tracked] => Statistics::Batch {
+            [mean, variance, tracked] => NormStatistics::Batch {
                 mean: mean.shallow_clone(),
                 variance: variance.shallow_clone(),
                 tracked: tracked.shallow_clone(),
                 frozen,
             },
-            _ => Statistics::Item,
+            _ => NormStatistics::Item,
         };
         Normalise { affine, statistics }
     }
@@ -69,8 +69,8 @@ impl Normalise {
     /// True if the statistics are computed from the input.
     fn uses_input_statistics(&self, pass: Pass) -> bool {
         match self.statistics {
-            Statistics::Batch { frozen, .. } => pass.training && !frozen,
-            Statistics::Item => true,
+            NormStatistics::Batch { frozen, .. } => pass.training && !frozen,
+            NormStatistics::Item => true,
         }
     }
 
@@ -81,7 +81,7 @@ impl Normalise {
     }
 
     fn is_instance_norm(&self) -> bool {
-        matches!(self.statistics, Statistics::Item)
+        matches!(self.statistics, NormStatistics::Item)
     }
 
     /// Scale and shift.
@@ -92,8 +92,8 @@ impl Normalise {
     /// Running mean and variance.
     fn running(&self) -> [Option<&Tensor>; 2] {
         match &self.statistics {
-            Statistics::Batch { mean, variance, .. } => [Some(mean), Some(variance)],
-            Statistics::Item => [None; 2],
+            NormStatistics::Batch { mean, variance, .. } => [Some(mean), Some(variance)],
+            NormStatistics::Item => [None; 2],
         }
     }
 
@@ -118,7 +118,7 @@ impl Normalise {
 
     /// Counts the batch (`num_batches_tracked`) if its statistics are used.
     fn count(&self, pass: Pass) {
-        if let Statistics::Batch { tracked, .. } = &self.statistics
+        if let NormStatistics::Batch { tracked, .. } = &self.statistics
             && self.uses_input_statistics(pass)
         {
             let _ = tracked.shallow_clone().g_add_scalar_(1);
@@ -244,7 +244,7 @@ mod tests {
 
     fn batch(channels: i64, frozen: bool) -> Normalise {
         let affine = affine(channels);
-        let statistics = Statistics::Batch {
+        let statistics = NormStatistics::Batch {
             mean: spread(channels, -0.5),
             variance: spread(channels, 0.5),
             tracked: Tensor::zeros([] as [i64; 0], (Kind::Int64, Device::Cpu)),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn instance(affine: Option<[Tensor; 2]>) -> Normalise {
-        Normalise { affine, statistics: Statistics::Item }
+        Normalise { affine, statistics: NormStatistics::Item }
     }
 
     fn learned_slope() -> Tensor {
@@ -268,8 +268,8 @@ mod tests {
         };
         let normalise = &norm_act.normalise;
         let statistics = match &normalise.statistics {
-            Statistics::Item => Statistics::Item,
-            Statistics::Batch { mean, variance, tracked, frozen } => Statistics::Batch {
+            NormStatistics::Item => NormStatistics::Item,
+            NormStatistics::Batch { mean, variance, tracked, frozen } => NormStatistics::Batch {
                 mean: copy(mean),
                 variance: copy(variance),
                 tracked: tracked.copy(),

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use voxflow_cache::{Blob, Digest, Recipe};
 use voxflow_stages::dataset::Label;
-use voxflow_stages::image::candidates::{Candidates, Selection};
+use voxflow_stages::image::candidates::{CandidateSelection, Candidates};
 use voxflow_stages::image::nifti::{write_label, write_volume_f32};
 use voxflow_stages::image::{Volume, VolumeCase, VolumeList};
-use voxflow_stages::protocol::{Order, WorkerLine};
+use voxflow_stages::protocol::{WorkerLine, WorkerOrder};
 use voxflow_stages::{Input, InputFile, Message, Metric, Reply, Task};
 
 const SHAPE: [usize; 3] = [12, 10, 8];
@@ -117,7 +117,7 @@ impl Bench {
         let candidates = Candidates::compute(
             SHAPE,
             &label.data,
-            Selection { labels: &values, background: None },
+            CandidateSelection { labels: &values, background: None },
         )
         .unwrap();
         let affine = label.affine;
@@ -208,7 +208,7 @@ pub fn start(task: &Task) -> Child {
 /// The same with variables in its environment.
 pub fn start_with(task: &Task, variables: &[(&str, &str)]) -> Child {
     let path = task.draft.parent().unwrap().join("task.json");
-    std::fs::write(&path, serde_json::to_vec(&Order::new(task)).unwrap()).unwrap();
+    std::fs::write(&path, serde_json::to_vec(&WorkerOrder::new(task)).unwrap()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_voxflow-worker"));
     command.arg(path).envs(variables.iter().copied()).stdout(Stdio::piped()).spawn().unwrap()
 }

@@ -194,7 +194,7 @@ impl Fetch<'_> {
         Err(TransferOutcome::Refused("redirects without end".into()))
     }
 
-    /// Writes an answer's bytes after the first `have`, kept from earlier transfers.
+    /// Takes an answer's bytes after the first `have`, kept from earlier transfers.
     fn body(
         &mut self,
         source: &Source,

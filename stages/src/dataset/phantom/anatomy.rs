@@ -35,7 +35,7 @@ pub struct Mix {
 }
 
 impl Mix {
-    /// Share of the organ in the voxel.
+    /// The organ's share in the voxel.
     pub fn of(&self, organ: Organ) -> f32 {
         match organ {
             Organ::Spleen => self.weights[Tissue::Spleen as usize],

@@ -3,7 +3,7 @@
 //! The writer is separate, since these headers must vary like real ones (codes and axes), unlike
 //! those of results.
 
-use super::{Orientation, Scan};
+use super::{Scan, ScanOrientation};
 use crate::error::{Error, Result};
 use flate2::{Compression, GzBuilder};
 use std::io::{BufWriter, Write};
@@ -35,11 +35,11 @@ fn write(path: &Path, header: &[u8], voxels: &[u8]) -> Result<()> {
 
 /// Codes of qform and sform, the quaternion, and `pixdim[0]`. Decathlon CTs (LAS) come without
 /// qform and with sform code 2; the others have both.
-fn codes(orientation: Orientation) -> (i16, i16, [f32; 3], f32) {
+fn codes(orientation: ScanOrientation) -> (i16, i16, [f32; 3], f32) {
     match orientation {
-        Orientation::Ras => (1, 1, [0.0, 0.0, 0.0], 1.0),
-        Orientation::Las => (0, 2, [0.0, 1.0, 0.0], -1.0),
-        Orientation::Lps => (1, 1, [0.0, 0.0, 1.0], 1.0),
+        ScanOrientation::Ras => (1, 1, [0.0, 0.0, 0.0], 1.0),
+        ScanOrientation::Las => (0, 2, [0.0, 1.0, 0.0], -1.0),
+        ScanOrientation::Lps => (1, 1, [0.0, 0.0, 1.0], 1.0),
     }
 }
 

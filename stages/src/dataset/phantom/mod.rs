@@ -21,11 +21,11 @@ use crate::random::Draw;
 use anatomy::Anatomy;
 pub use organ::Organ;
 use rayon::prelude::*;
-use tissue::{Contrast, TISSUES};
+use tissue::{TISSUES, TissueContrast};
 
 /// Orientation of an affine's axes, in nibabel's letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Orientation {
+pub enum ScanOrientation {
     /// Right, anterior, superior: all axes as in world space.
     Ras,
     /// Left, anterior, superior: x is flipped, as in the Decathlon's CTs.
@@ -34,13 +34,13 @@ pub enum Orientation {
     Lps,
 }
 
-impl Orientation {
+impl ScanOrientation {
     /// The sign of each axis.
     pub fn signs(self) -> [f64; 3] {
         match self {
-            Orientation::Ras => [1.0, 1.0, 1.0],
-            Orientation::Las => [-1.0, 1.0, 1.0],
-            Orientation::Lps => [-1.0, -1.0, 1.0],
+            ScanOrientation::Ras => [1.0, 1.0, 1.0],
+            ScanOrientation::Las => [-1.0, 1.0, 1.0],
+            ScanOrientation::Lps => [-1.0, -1.0, 1.0],
         }
     }
 }
@@ -66,7 +66,7 @@ pub struct Scan {
     /// Voxel size in mm.
     pub spacing_mm: [f32; 3],
     /// Orientation of the axes.
-    pub orientation: Orientation,
+    pub orientation: ScanOrientation,
     /// Voxel index to millimetres.
     pub affine: Affine,
     /// The image, one block for each channel.
@@ -79,7 +79,7 @@ pub struct Scan {
 struct ScanGrid {
     shape: [usize; 3],
     spacing_mm: [f32; 3],
-    orientation: Orientation,
+    orientation: ScanOrientation,
     affine: Affine,
     shift_mm: [f32; 3],
 }
@@ -107,11 +107,11 @@ impl Phantom {
         Scan { shape, spacing_mm, orientation, affine, image, label }
     }
 
-    fn contrasts(&self, index: u64) -> Vec<Contrast> {
+    fn contrasts(&self, index: u64) -> Vec<TissueContrast> {
         self.modality
             .iter()
             .enumerate()
-            .map(|(channel, name)| Contrast::draw(self.seed, index, channel as u64, name))
+            .map(|(channel, name)| TissueContrast::draw(self.seed, index, channel as u64, name))
             .collect()
     }
 
@@ -120,7 +120,7 @@ impl Phantom {
         &self,
         grid: &ScanGrid,
         anatomy: &Anatomy,
-        contrasts: &[Contrast],
+        contrasts: &[TissueContrast],
         z: usize,
         image: &mut [&mut [f32]],
         label: &mut [u8],
@@ -150,7 +150,7 @@ impl Phantom {
         let extent_mm = [field_mm, field_mm, draw.between(185.0, 220.0)];
         let spacing_mm: [f32; 3] =
             std::array::from_fn(|axis| (extent_mm[axis] / self.shape[axis] as f64) as f32);
-        let turns = [Orientation::Las, Orientation::Ras, Orientation::Lps];
+        let turns = [ScanOrientation::Las, ScanOrientation::Ras, ScanOrientation::Lps];
         let orientation = turns[((index + draw.below(2)) % 3) as usize];
         let centre_mm =
             [draw.between(-30.0, 30.0), draw.between(-30.0, 30.0), draw.between(-400.0, 400.0)];

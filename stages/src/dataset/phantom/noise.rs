@@ -1,12 +1,12 @@
 //! Noise as a reconstruction leaves it: correlated between neighbouring voxels.
 
-use super::tissue::Contrast;
+use super::tissue::TissueContrast;
 use crate::random::Draw;
 use rayon::prelude::*;
 
 /// Noise for all channels in case `index`, x fastest. Every slice has its own stream, so slices can
 /// be drawn in any order.
-pub fn field(shape: [usize; 3], seed: u64, index: u64, contrasts: &[Contrast]) -> Vec<f32> {
+pub fn field(shape: [usize; 3], seed: u64, index: u64, contrasts: &[TissueContrast]) -> Vec<f32> {
     let [nx, ny, nz] = shape;
     let mut field = Vec::with_capacity(nx * ny * nz * contrasts.len());
     for (channel, contrast) in contrasts.iter().enumerate() {

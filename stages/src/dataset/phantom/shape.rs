@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 /// A point in millimetres: right, anterior, superior.
 pub type Point = [f32; 3];
 
-/// A distance that counts as far away.
+/// A distance counting as far away.
 const FAR: f32 = 100.0;
 
 /// An ellipsoid turned about its centre, bent along its first axis, with a wavy surface.
@@ -121,7 +121,7 @@ pub fn column(p: Point, centre: [f32; 2], radii: [f32; 2]) -> f32 {
     if k1 > 1e-6 { k0 * (k0 - 1.0) / k1 } else { -radii[0].min(radii[1]) }
 }
 
-/// Share of a voxel (of this width) inside a surface at this distance.
+/// A voxel's share inside a surface at this distance; `width_mm` is the voxel's.
 pub fn inside(distance: f32, width_mm: f32) -> f32 {
     (0.5 - distance / width_mm).clamp(0.0, 1.0)
 }

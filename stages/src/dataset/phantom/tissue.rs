@@ -41,7 +41,7 @@ pub enum Tissue {
 
 /// Each tissue's intensity in one channel and case, and the channel's noise.
 #[derive(Clone, Debug)]
-pub struct Contrast {
+pub struct TissueContrast {
     /// The value of each tissue.
     pub levels: [f32; TISSUES],
     /// The noise's standard deviation.
@@ -56,26 +56,29 @@ const PHASES: [[f64; TISSUES]; 3] = [
     [-1000.0, -102.0, 64.0, 240.0, 95.0, 150.0, -815.0, 108.0, 0.0, 0.0, 0.0, -850.0, 0.0, 116.0],
 ];
 
-impl Contrast {
+impl TissueContrast {
     /// The contrast in a case's channel.
-    pub fn draw(seed: u64, index: u64, channel: u64, name: &str) -> Contrast {
+    pub fn draw(seed: u64, index: u64, channel: u64, name: &str) -> TissueContrast {
         let mut draw = Draw::new(seed, channel, index, "phantom contrast");
         if name.eq_ignore_ascii_case("ct") { ct(&mut draw) } else { mri(&mut draw, channel) }
     }
 }
 
-fn ct(draw: &mut Draw) -> Contrast {
+fn ct(draw: &mut Draw) -> TissueContrast {
     let mut levels = PHASES[draw.below(3) as usize];
     for tissue in [Tissue::Muscle, Tissue::Liver, Tissue::Spleen, Tissue::Blood] {
         levels[tissue as usize] += draw.between(-7.0, 7.0);
     }
     neighbours(&mut levels, draw, 4.0, 25.0);
-    Contrast { levels: levels.map(|level| level as f32), noise: draw.between(12.0, 20.0) as f32 }
+    TissueContrast {
+        levels: levels.map(|level| level as f32),
+        noise: draw.between(12.0, 20.0) as f32,
+    }
 }
 
 /// The same tissues in the same order of brightness for all cases, at a scale drawn per case, as in
 /// MRI.
-fn mri(draw: &mut Draw, channel: u64) -> Contrast {
+fn mri(draw: &mut Draw, channel: u64) -> TissueContrast {
     let mut own = Draw::new(0, 0, channel, "phantom sequence");
     let mut levels: [f64; TISSUES] = std::array::from_fn(|_| own.between(150.0, 600.0));
     levels[Tissue::Fat as usize] = own.between(600.0, 900.0);
@@ -84,7 +87,7 @@ fn mri(draw: &mut Draw, channel: u64) -> Contrast {
     }
     neighbours(&mut levels, draw, 12.0, 80.0);
     let scale = draw.between(0.5, 3.0);
-    Contrast {
+    TissueContrast {
         levels: levels.map(|level| (level * scale) as f32),
         noise: (draw.between(18.0, 30.0) * scale) as f32,
     }

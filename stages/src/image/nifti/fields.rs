@@ -3,7 +3,7 @@
 
 use nifti::{Endianness, NiftiHeader};
 
-/// Bytes of the header of each version.
+/// Header bytes in each version.
 pub(super) const HEADER_BYTES: [usize; 2] = [348, 540];
 
 /// Header fields that are used.

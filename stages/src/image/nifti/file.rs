@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The files of one image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFile {
-    /// The file that begins with the header.
+    /// The file beginning with the header.
     pub header: PathBuf,
     /// The voxels' file, if separate.
     pub voxels: Option<PathBuf>,
@@ -28,7 +28,7 @@ impl ImageFile {
         ImageFile { voxels: Some(other), ..alone }
     }
 
-    /// Image `name` of an artifact, whose files may lie under names that tell nothing.
+    /// An artifact's image `name`; its files may lie under names without meaning.
     pub fn of(input: &Input, name: &str) -> Result<ImageFile> {
         let path = input.path(name)?.to_path_buf();
         let other = suffix::second(name).filter(|other| input.has(other));
@@ -40,7 +40,7 @@ impl ImageFile {
     }
 }
 
-/// The file `name` beside `path`; one of a pair may be packed and the other not.
+/// The file `name` beside `path`; a pair's files may differ in compression.
 fn beside(path: &Path, name: &str) -> Option<PathBuf> {
     let packed = name.len() > 3 && name.is_char_boundary(name.len() - 3);
     let packed = packed && name[name.len() - 3..].eq_ignore_ascii_case(".gz");

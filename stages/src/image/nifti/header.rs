@@ -4,7 +4,7 @@
 
 use super::ImageFile;
 use super::fields::{Fields, HEADER_BYTES};
-use super::placement::{Placement, Space, place};
+use super::placement::{GridPlacement, Space, place};
 use crate::error::{Error, Result, Trouble};
 use crate::image::Affine;
 use crate::image::spacing::Grid;
@@ -15,12 +15,12 @@ use std::path::{Path, PathBuf};
 
 /// Bytes between the header of a single file and its first voxel: a flag for extensions.
 pub(super) const FLAG_BYTES: usize = 4;
-/// The most voxels that one file may hold (8 GiB as float32).
+/// The most voxels in a file (8 GiB as float32).
 pub(super) const MOST_VOXELS: usize = 1 << 31;
 /// Deflate cannot expand more than 1032 times.
 const MOST_EXPANSION: u64 = 1032;
 
-/// The type of a stored voxel.
+/// A stored voxel's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Datatype {
@@ -127,7 +127,7 @@ impl Header {
         let (shape, channels) = grid(fields)?;
         let datatype = Datatype::of_code(fields.datatype)?;
         let (slope, intercept) = scaling(fields.slope, fields.intercept)?;
-        let Placement { affine, space, warnings } = place(fields, shape)?;
+        let GridPlacement { affine, space, warnings } = place(fields, shape)?;
         let mut header = Header {
             shape,
             channels,
@@ -227,7 +227,7 @@ impl Start {
     }
 }
 
-/// The last four bytes of a gzip file: the length of its content modulo 2³².
+/// A gzip file's last four bytes: its content's length modulo 2³².
 fn gzip_length(path: &Path) -> std::io::Result<u32> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::End(-4))?;
@@ -296,7 +296,7 @@ fn voxel_offset(fields: &Fields, voxels: usize, whole: Option<u64>) -> Result<us
     Ok(if is_bare { header } else { header + FLAG_BYTES })
 }
 
-/// Slope and intercept; a slope that is 0 or not finite means none, as in nibabel.
+/// Slope and intercept; a slope 0 or not finite means no scaling, as in nibabel.
 fn scaling(slope: f64, intercept: f64) -> Result<(f64, f64), String> {
     if slope == 0.0 || !slope.is_finite() {
         return Ok((1.0, 0.0));

@@ -33,7 +33,7 @@ pub struct LabelMap<'a> {
     pub voxels: Cow<'a, [u8]>,
     /// Voxels of each value; 0 is not counted.
     pub counts: [u64; 256],
-    /// A warning where values were rounded.
+    /// A warning if values were rounded.
     pub rounded: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The bytes of a file's voxels in memory, unpacked where they are compressed.
+//! A file's voxel bytes in memory, unpacked if compressed.
 
 use super::ImageFile;
 use super::header::{Header, HeaderSource, open};
@@ -74,7 +74,7 @@ fn inflate<'a>(
     Ok(whole)
 }
 
-/// The first `bytes` bytes of a buffer that grows to hold them.
+/// A buffer's first `bytes` bytes; it grows to hold them.
 fn room<'a>(buffer: &'a mut Vec<u8>, bytes: usize, name: &str) -> Result<&'a mut [u8]> {
     if buffer.len() < bytes {
         *buffer = vec![];

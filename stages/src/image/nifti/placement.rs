@@ -26,12 +26,12 @@ pub struct Space {
     pub qform_code: i16,
     /// Of space and time, as NIfTI writes them.
     pub units: u8,
-    /// The qform itself, where its code is set: it may lead elsewhere than the sform.
+    /// The qform itself, if its code is set: it may differ from the sform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qform: Option<Qform>,
 }
 
-/// A qform as it is stored.
+/// A qform as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Qform {
@@ -44,14 +44,14 @@ pub struct Qform {
 }
 
 /// A grid's affine, with warnings.
-pub(super) struct Placement {
+pub(super) struct GridPlacement {
     pub affine: Affine,
     pub space: Space,
     pub warnings: Vec<String>,
 }
 
-/// The affine of a grid of `shape`. The error is a predicate.
-pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<Placement, String> {
+/// The affine for a grid with this `shape`. The error is a predicate.
+pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<GridPlacement, String> {
     let mut warnings = vec![];
     warnings.extend(unknown_code("sform", fields.sform_code));
     warnings.extend(unknown_code("qform", fields.qform_code));
@@ -63,7 +63,7 @@ pub(super) fn place(fields: &Fields, shape: [usize; 3]) -> Result<Placement, Str
     let space = space(fields, good_sform.is_some(), good_qform.is_some());
     let forms = Forms { sform, good_sform, qform, good_qform };
     let affine = forms.counting(fields, shape, &mut warnings)?;
-    Ok(Placement { affine, space, warnings })
+    Ok(GridPlacement { affine, space, warnings })
 }
 
 fn space(fields: &Fields, has_sform: bool, has_qform: bool) -> Space {
@@ -144,7 +144,7 @@ fn unknown_code(what: &str, code: i64) -> Option<String> {
         .then(|| format!("has the unknown {what} code {code}; it is taken for one that is not set"))
 }
 
-/// Readers that convert units differ from those that do not.
+/// Readers with and without conversion between units differ.
 fn foreign_unit(units: u8) -> Option<String> {
     let unit = match units & 7 {
         1 => "metres",
@@ -154,7 +154,7 @@ fn foreign_unit(units: u8) -> Option<String> {
     Some(format!("says that its unit is {unit}; its sizes are taken for mm as they stand"))
 }
 
-/// A warning where the voxel sizes are not those of the sform.
+/// A warning if the voxel sizes are not the sform's.
 fn other_size(fields: &Fields, sform: &Affine) -> Option<String> {
     let (said, true_size) = (sizes(fields).map(f64::abs), spacing_mm(sform));
     let agree =
@@ -225,7 +225,7 @@ fn qform(fields: &Fields) -> Result<Affine, String> {
     Ok(affine)
 }
 
-/// The rotation of a quaternion of any length.
+/// A quaternion's rotation, at any length.
 fn rotation([w, x, y, z]: [f64; 4]) -> [[f64; 3]; 3] {
     let square = w * w + x * x + y * y + z * z;
     if square < f64::EPSILON {

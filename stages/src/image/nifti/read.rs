@@ -16,7 +16,7 @@ pub enum Voxels<'a> {
     Bytes(&'a [u8]),
     /// int16.
     Shorts(&'a [i16]),
-    /// float32, or what was converted to it.
+    /// float32, or numbers converted to float32.
     Floats(Cow<'a, [f32]>),
 }
 

@@ -1,6 +1,6 @@
 //! Image file suffixes, known in this module alone. Letters are compared without case.
 
-/// The suffixes of the image files that can be read, longest first.
+/// Suffixes for readable image files, longest first.
 pub const SUFFIXES: [&str; 6] = [".nii.gz", ".hdr.gz", ".img.gz", ".nii", ".hdr", ".img"];
 
 /// A name without its image suffix, and the suffix as it is written; `None` for other files.

@@ -23,7 +23,7 @@ pub fn write_label(path: &Path, volume: &Volume<u8>, gz: bool) -> Result<()> {
     write(path, &header(volume, 2, 8, None)?, &volume.data, gz)
 }
 
-/// The same as [`write_volume_f32`] with codes, units and qform of the image it belongs to.
+/// [`write_volume_f32`] with its image's codes, units and qform.
 pub fn write_volume_f32_in(
     path: &Path,
     volume: &Volume<f32>,
@@ -33,7 +33,7 @@ pub fn write_volume_f32_in(
     write(path, &header(volume, 16, 32, space)?, &little_endian(&volume.data), gz)
 }
 
-/// The same as [`write_label`] with codes, units and qform of the image it belongs to.
+/// [`write_label`] with its image's codes, units and qform.
 pub fn write_label_in(
     path: &Path,
     volume: &Volume<u8>,
@@ -60,7 +60,7 @@ fn write(path: &Path, header: &[u8], voxels: &[u8], gz: bool) -> Result<()> {
     Ok(parts.iter().try_for_each(|part| file.write_bytes(part))?)
 }
 
-/// One gzip member without name or time, so that equal voxels are equal bytes.
+/// A single gzip member without name or time: equal voxels are equal bytes.
 fn compress(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
     let mut compressor = libdeflater::Compressor::new(libdeflater::CompressionLvl::default());
     let mut packed = vec![0; compressor.gzip_compress_bound(bytes.len())];

@@ -1,4 +1,4 @@
-//! A cut: which voxel each pixel of a slice shows.
+//! A cut: the voxel behind each pixel in a slice.
 
 use super::{Plane, Raster};
 use crate::image::Affine;
@@ -19,7 +19,7 @@ fn place(pixel: usize, count: usize, length: usize) -> usize {
 }
 
 impl Cut {
-    /// Of a slice of a RAS volume; the picture's longer side has `side` pixels.
+    /// For a slice through a RAS volume; the picture's longer side has `side` pixels.
     pub fn new(plane: Plane, shape: [usize; 3], affine: &Affine, slice: usize, side: usize) -> Cut {
         let ([along, down, through], spacing) = (plane.axes(), spacing_mm(affine));
         let size_mm = [along, down].map(|axis| shape[axis] as f64 * spacing[axis]);
@@ -35,7 +35,7 @@ impl Cut {
         Cut { width, height, voxels: voxels.collect(), pixels_per_mm }
     }
 
-    /// The voxel that a pixel shows.
+    /// The voxel behind a pixel.
     pub fn voxel(&self, at: usize) -> usize {
         self.voxels[at]
     }

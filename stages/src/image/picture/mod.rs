@@ -17,7 +17,7 @@ pub use sheet::{Sheet, contact_sheet};
 
 use serde::{Deserialize, Serialize};
 
-/// `pictures.json` of a scores artifact: one row a picture.
+/// `pictures.json` in a scores artifact: a row per picture.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PictureOf {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A plane, named for what it cuts.
+/// An anatomical plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Plane {
@@ -18,7 +18,7 @@ impl Plane {
     /// All three.
     pub const ALL: [Plane; 3] = [Plane::Axial, Plane::Coronal, Plane::Sagittal];
 
-    /// The RAS axes along the picture, down it, and through it.
+    /// The RAS axes along, down and through the picture.
     pub fn axes(self) -> [usize; 3] {
         match self {
             Plane::Axial => [0, 1, 2],

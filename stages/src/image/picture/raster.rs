@@ -29,7 +29,7 @@ pub struct Raster {
     pub width: usize,
     /// Rows.
     pub height: usize,
-    /// Red, green, blue of each pixel.
+    /// Red, green, blue for each pixel.
     pub pixels: Vec<u8>,
 }
 
@@ -42,12 +42,12 @@ impl Raster {
         Raster { width, height, pixels: vec![0; width * height * 3] }
     }
 
-    /// Colours one pixel, counted row by row.
+    /// Colours a pixel, counted row by row.
     pub fn set(&mut self, at: usize, colour: Colour) {
         self.pixels[at * 3..at * 3 + 3].copy_from_slice(&colour);
     }
 
-    /// Blends a colour over one pixel: 0 leaves it, 1 hides it.
+    /// Blends a colour over a pixel: 0 leaves the pixel, 1 hides it.
     pub fn tint(&mut self, at: usize, colour: Colour, share: f32) {
         for (pixel, over) in self.pixels[at * 3..at * 3 + 3].iter_mut().zip(colour) {
             *pixel = (f32::from(*pixel) * (1.0 - share) + f32::from(over) * share) as u8;

@@ -1,4 +1,4 @@
-//! A scene: a case turned to RAS, with what is drawn over it.
+//! A scene: a case turned to RAS, with its overlays.
 
 use super::cut::Cut;
 use super::{COLOURS, Colour, Plane, Raster};
@@ -8,11 +8,11 @@ use crate::image::orientation::Orientation;
 use crate::image::{Affine, Volume};
 use std::path::Path;
 
-/// The longer side of a picture that stands alone, in pixels.
+/// A single picture's longer side in pixels.
 const SIDE: usize = 320;
 /// Shown from black to white in CT: the usual window of soft tissue, level 40 and width 400 HU.
 const SOFT_TISSUE: [f32; 2] = [-160.0, 240.0];
-/// Outlines of a pair: reference, prediction, and where both run.
+/// Outlines for a pair: reference, prediction, and both together.
 pub const PAIR: [Colour; 3] = [[40, 220, 110], [255, 140, 40], [255, 235, 90]];
 /// Opacity of a label's inside without a second map.
 const TINT: f32 = 0.25;
@@ -28,7 +28,7 @@ pub struct Scene {
 /// Overlays of the image.
 enum Over {
     Nothing,
-    /// One label map: a colour for each label.
+    /// A single label map: a colour for each label.
     Labels(Volume<u8>),
     /// Two label maps: outlines in a colour for each map.
     Pair {
@@ -52,7 +52,7 @@ impl Scene {
         Scene { window, ..self }
     }
 
-    /// With one label map on the image's grid.
+    /// With a label map on the image's grid.
     pub fn with_labels(self, labels: Volume<u8>) -> Result<Scene> {
         Ok(Scene { over: Over::Labels(self.turned(labels, "label")?), ..self })
     }
@@ -102,7 +102,7 @@ impl Scene {
         Ok(bar_mm)
     }
 
-    /// One slice, its longer side `side` pixels, and the length of its scale bar in mm.
+    /// A slice, its longer side `side` pixels, and its scale bar's length in mm.
     pub fn slice(&self, plane: Plane, slice: usize, side: usize) -> (Raster, f64) {
         let cut = Cut::new(plane, self.image.shape, &self.image.affine, slice, side);
         let mut raster = Raster::new(cut.width, cut.height);
@@ -132,7 +132,7 @@ impl Scene {
         }
     }
 
-    /// At most `count` slices, evenly spread over those with labels, or over all where none has.
+    /// At most `count` slices, evenly spread over those with labels, or over all without any.
     pub fn spread(&self, plane: Plane, count: usize) -> Vec<usize> {
         let counts = self.labelled(plane);
         let first = counts.iter().position(|count| *count > 0).unwrap_or(0);
@@ -198,7 +198,7 @@ fn colour(labels: &Volume<u8>, cut: &Cut, raster: &mut Raster) {
     }
 }
 
-/// Colours the pixels at which a label of either map ends.
+/// Colours the pixels at either map's label borders.
 fn outline(reference: &Volume<u8>, prediction: &Volume<u8>, cut: &Cut, raster: &mut Raster) {
     for at in 0..cut.width * cut.height {
         match (ends(reference, cut, at), ends(prediction, cut, at)) {

@@ -6,14 +6,14 @@ use super::{Colour, Plane, Raster, Scene};
 const WHITE: Colour = [235, 235, 235];
 /// Pixels between tiles and around the sheet.
 const GAP: usize = 6;
-/// The height of a line of text in pixels.
+/// A text line's height in pixels.
 const LINE: usize = LETTER + 4;
 
 /// Content of a contact sheet.
 pub struct Sheet<'a> {
-    /// The planes, one block of tiles each.
+    /// The planes, each a block with its tiles.
     pub planes: &'a [Plane],
-    /// At most so many slices of each plane.
+    /// The most slices in each plane.
     pub slices: usize,
     /// The longer side of a slice in pixels.
     pub side: usize,

@@ -13,8 +13,7 @@ pub trait Canvas {
     /// Mirrors image and label along axes.
     fn mirror(&mut self, axes: [bool; 3]);
 
-    /// Turns image and label by `quarters` in the plane of `axes`, in the direction of
-    /// `torch.rot90`.
+    /// Turns image and label by `quarters` in the plane of `axes`, in `torch.rot90`'s direction.
     fn turn(&mut self, quarters: u8, axes: [usize; 2]);
 
     /// Resamples: trilinear for the image, nearest for the label, border values outside.

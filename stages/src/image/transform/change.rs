@@ -12,20 +12,20 @@ pub type ParamMistakes = Vec<(String, String)>;
 
 /// The parameters of a random transform.
 pub trait RandomTransform {
-    /// Mistakes that types cannot say, for patches of this shape.
+    /// Mistakes beyond types, for patches with this shape.
     fn check(&self, patch_shape: [usize; 3]) -> ParamMistakes;
 
-    /// Draws a patch's change from its own stream; `None` if the patch stays as it is.
+    /// Draws a patch's change from its own stream; `None` for an unchanged patch.
     fn draw(&self, draw: Draw, patch_shape: [usize; 3]) -> Option<Box<dyn Change>>;
 }
 
-/// A drawn change of one patch.
+/// A drawn change to a patch.
 pub trait Change: Debug {
-    /// The part of a patch it reads and writes.
+    /// The patch's part read and written.
     fn effect(&self) -> Effect;
 
-    /// The rotation and scale that it is, if it is one: as the first change it reads from a larger
-    /// patch.
+    /// The rotation and scale, if this is such a change: as the first change, it reads from a
+    /// larger patch.
     fn rotoscale(&self) -> Option<Rotoscale> {
         None
     }
@@ -37,7 +37,7 @@ pub trait Change: Debug {
 /// The part of a patch read and written by a change; changes to single values run together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Mirrors these axes, which a crop does while it copies.
+    /// Mirrors these axes; a crop does so while copying.
     Mirrors([bool; 3]),
     /// Moves voxels of image and label.
     Moves,
@@ -52,7 +52,7 @@ pub enum Effect {
 pub struct Changes(pub Vec<Box<dyn Change>>);
 
 impl Changes {
-    /// The rotation and scale that the first change is, and the changes after it.
+    /// The first change, if a rotation and scale, and the remaining changes.
     pub fn split_rotoscale(mut self) -> (Option<Rotoscale>, Changes) {
         let first = self.0.first().and_then(|change| change.rotoscale());
         if first.is_some() {
@@ -71,7 +71,7 @@ impl Changes {
         (mirrored, self)
     }
 
-    /// True if each value becomes what it becomes by itself alone.
+    /// True if each new value depends on the old value alone.
     pub fn are_pointwise(&self) -> bool {
         self.0.iter().all(|change| change.effect() == Effect::Pointwise)
     }
@@ -98,13 +98,13 @@ pub(super) fn check_probability(probability: f64) -> ParamMistakes {
     vec![("probability".to_string(), format!("{probability} is not between 0 and 1"))]
 }
 
-/// A probability of single channels that is not from 0 to 1.
+/// A probability for single channels outside 0 to 1.
 pub(super) fn check_channel_probability(probability: f64) -> ParamMistakes {
     let found = check_probability(probability).into_iter();
     found.map(|(_, trouble)| ("channel_probability".to_string(), trouble)).collect()
 }
 
-/// A range that is not of two numbers above 0, the lower one first.
+/// A range other than two numbers above 0, the lower first.
 pub(super) fn check_range(path: &str, [low, high]: [f64; 2]) -> ParamMistakes {
     if low > 0.0 && low <= high && high.is_finite() {
         return vec![];

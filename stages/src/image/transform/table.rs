@@ -1,4 +1,4 @@
-//! The table of transforms, one row each; a mapping of transforms is applied in its order.
+//! The table of transforms, a row each; a mapping is applied in the table's order.
 
 use super::affine::Affine;
 use super::blur::Blur;
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// Makes of rows (doc, name, parameters) the types that workflows are read into.
 macro_rules! transforms {
     ($($(#[$doc:meta])* $name:ident: $parameters:ident,)*) => {
-        /// One transform of a list, by its name.
+        /// A list's transform, by its name.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "name", rename_all = "snake_case")]
         pub enum Transform {

@@ -1,4 +1,4 @@
-//! `model.pt`: what `torch.save(model.state_dict())` writes. Names that share a tensor share its
+//! `model.pt`, as written by `torch.save(model.state_dict())`. Names for the same tensor share its
 //! numbers.
 
 use super::archive::{ArchiveWriter, storage};

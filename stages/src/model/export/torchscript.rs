@@ -86,7 +86,7 @@ impl<'a> Module<'a> {
         own
     }
 
-    /// The quoted names of its learned tensors (parameters), or of the others (buffers).
+    /// The quoted names of its learned tensors (parameters), or the others' (buffers).
     fn names(&self, learned: bool) -> String {
         let tensors = self.tensors.iter();
         let wanted = tensors.filter(|(_, tensor)| tensor.spec.role.is_learned() == learned);

@@ -59,7 +59,7 @@ pub enum Global {
     Module,
 }
 
-/// The meaning of a global name; `None` for names not needed by weights.
+/// A global name's meaning; `None` for names not needed by weights.
 pub fn known(module: &str, name: &str) -> Option<Global> {
     match (module, name) {
         ("collections", "OrderedDict") => Some(Global::OrderedDict),

@@ -65,9 +65,9 @@ impl Form {
 
 /// Numbers of the names of cases.
 #[derive(Default)]
-pub(super) struct Cases(HashMap<String, u32>);
+pub(super) struct CaseNumbers(HashMap<String, u32>);
 
-impl Cases {
+impl CaseNumbers {
     fn number(&mut self, name: &str) -> u32 {
         let next = self.0.len() as u32;
         *self.0.entry(name.to_string()).or_insert(next)
@@ -90,7 +90,7 @@ pub(super) fn forms(
     files: &[ImageFile],
     of: &[usize],
     constant: &BTreeSet<(usize, usize)>,
-    cases: &mut Cases,
+    cases: &mut CaseNumbers,
 ) -> Vec<Form> {
     let mut found: HashMap<String, Option<Vec<(u32, u32)>>> = HashMap::new();
     for &index in of {
@@ -250,7 +250,7 @@ mod tests {
         let files: Vec<ImageFile> =
             paths.iter().map(|path| ImageFile::of(path).expect("an image")).collect();
         let all: Vec<usize> = (0..files.len()).collect();
-        let forms = forms(&files, &all, &constant(&files), &mut Cases::default());
+        let forms = forms(&files, &all, &constant(&files), &mut CaseNumbers::default());
         forms.into_iter().map(|form| (form.text, form.pairs.len())).collect()
     }
 

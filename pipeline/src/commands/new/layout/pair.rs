@@ -1,6 +1,6 @@
 //! Pairs of forms: the images of a case and its label.
 
-use super::forms::{Cases, Form, constant, forms};
+use super::forms::{CaseNumbers, Form, constant, forms};
 use crate::commands::folder_scan::{ImageFile, tokens};
 use std::collections::BTreeSet;
 
@@ -57,7 +57,7 @@ impl Pairing {
 /// The best pair of an image form and a label form, and the image's other channels.
 pub(super) fn pairing(files: &[ImageFile], is_label: &[bool]) -> Option<Pairing> {
     let constant = constant(files);
-    let mut cases = Cases::default();
+    let mut cases = CaseNumbers::default();
     let (labels, images): (Vec<usize>, Vec<usize>) =
         (0..files.len()).partition(|index| is_label[*index]);
     let labels = forms(files, &labels, &constant, &mut cases);
@@ -161,7 +161,7 @@ fn is_derived(form: &Form) -> bool {
 /// together most of the files. For names that say nothing.
 pub(super) fn twins(files: &[ImageFile]) -> Vec<Form> {
     let all: Vec<usize> = (0..files.len()).collect();
-    let forms = forms(files, &all, &constant(files), &mut Cases::default());
+    let forms = forms(files, &all, &constant(files), &mut CaseNumbers::default());
     let keys: BTreeSet<Vec<u32>> =
         forms.iter().map(|form| form.pairs.iter().map(|pair| pair.0).collect()).collect();
     let groups = keys.into_iter().map(|key| {
