@@ -331,7 +331,7 @@ fn with_mischief(lab: &Lab) {
     fs::write(lab.path("fake/other"), padded(&images[1], size)).unwrap();
     let script = r#"#!/bin/bash
 image=$FAKE/../data/imagesTr/case_00.nii.gz
-if grep -q '"kind": *"preprocess"' "${!#}/task.json" && mkdir "$FAKE/done" 2>/dev/null; then
+if grep -q '"kind": *"preprocess"' "${!#}"/../stage-*.json && mkdir "$FAKE/done" 2>/dev/null; then
     cp "$image" "$FAKE/kept"
     cat "$FAKE/other" >"$image"
     "$@"

@@ -60,6 +60,17 @@ fn a_training_is_made_on_a_node_as_here() {
 
 #[test]
 fn a_training_longer_than_its_jobs_ends_with_the_bytes_of_one_that_was_never_stopped() {
+    ends_at_limits(SITE);
+}
+
+#[test]
+fn a_training_that_hears_of_its_limit_only_by_slurms_own_end_goes_on_too() {
+    // A signal that does nothing takes the warning's place.
+    ends_at_limits(&SITE.replace("lead: 30s", "lead: 30s, options: [\"--signal=B:URG@1\"]"));
+}
+
+/// A training whose jobs reach their limit has the bytes of one that was never stopped.
+fn ends_at_limits(site: &str) {
     let text = CUBES
         .replace("epochs: 2", "epochs: 3000")
         .replace("validate_every: 1", "validate_every: 1000\n      checkpoint_every: 20");
@@ -73,7 +84,7 @@ fn a_training_longer_than_its_jobs_ends_with_the_bytes_of_one_that_was_never_sto
     Dataset::write(&there.path("data"), 7, 0);
     let Some(_cluster) = Cluster::up(&mut there, &[]) else { return };
     // A minute for each job, half of it for the checkpoint.
-    let site = SITE.replace("train: { cpus: 2,", "train: { partition: short, time: 1m, cpus: 2,");
+    let site = site.replace("train: { cpus: 2,", "train: { partition: short, time: 1m, cpus: 2,");
     there.write("short.yaml", &site);
     let run = there.run(&text, &["--site", "short.yaml", "--device", "cpu"], 0);
     assert_eq!(run.digests(), expected.digests());

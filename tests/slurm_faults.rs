@@ -6,7 +6,7 @@
 mod lab;
 
 use lab::cubes::{CUBES, Dataset};
-use lab::slurm::{Cluster, SITE, matching, wait_until};
+use lab::slurm::{Cluster, SITE, kill_matching, matching, wait_until};
 use lab::{Lab, Record, TINY};
 use std::path::Path;
 use std::process::Command;
@@ -97,6 +97,19 @@ fn a_node_that_is_declared_dead_and_goes_on_changes_nothing() {
 }
 
 #[test]
+fn a_training_that_the_cluster_has_forgotten_is_submitted_again_and_ends_with_its_bytes() {
+    disturbed(|cluster| {
+        cluster.kill("slurmctld");
+        // Its state is gone, as after a new installation, and so are the job's processes.
+        cluster.forget_jobs();
+        kill_matching("slurmstepd", "slurmstepd");
+        kill_matching("\0task\0", "attempts");
+        cluster.call("up", &[]).unwrap();
+        wait_until("a queue without jobs", || cluster.jobs() == 0);
+    });
+}
+
+#[test]
 fn each_way_in_which_a_job_ends_badly_is_told_with_the_way_out() {
     let mut lab = lab();
     let Some(cluster) = Cluster::up(&mut lab, &[]) else { return };
@@ -160,6 +173,8 @@ stages:
     let began = Instant::now();
     let run = there.run(&text, &["--site", "site.yaml"], 0);
     let on_slurm = began.elapsed();
+    let jobs = Cluster::arrays(&there);
+    let empty = cluster.time_of_empty_jobs(&jobs);
     assert_eq!(run.items("volumes"), (CASES as u64, 0));
     let submissions = Cluster::submissions(&there);
     assert!(submissions <= 20, "{submissions} submissions");
@@ -170,8 +185,10 @@ stages:
     assert_eq!(run.digests(), expected.digests());
     let each = |time: Duration| time.as_secs_f64() * 1000.0 / CASES as f64;
     eprintln!(
-        "{CASES} items: {:.2} ms each by jobs, {:.2} ms here, {submissions} submissions",
+        "{CASES} items: {:.2} ms each by jobs {jobs:?}, of which {:.2} ms take as many empty jobs; \
+         {:.2} ms here; {submissions} submissions",
         each(on_slurm),
+        each(empty),
         each(alone)
     );
 }

@@ -18,6 +18,10 @@ pub trait Host: Sync {
     fn tell(&self, message: Message);
     /// True if the stage was asked to stop.
     fn stopping(&self) -> bool;
+    /// False for a case whose items another machine makes.
+    fn has_case(&self, _name: &str) -> bool {
+        true
+    }
     /// Looks an item up in the store, or makes it with `make` (given an empty folder) and keeps it.
     fn recall(
         &self,
@@ -215,7 +219,7 @@ impl<'a> Context<'a> {
 
     /// Does `work` for every case on plain scoped threads, with progress. All cases are tried, then
     /// the failures come back together as [`Error::Cases`]. A stop ends after the cases in hand.
-    /// The results are in the order of `cases`.
+    /// The results are in the order of `cases`; [`Error::Elsewhere`] if the host has not all cases.
     pub fn each_case<C: Sync, T: Send>(
         &self,
         cases: &[C],
@@ -232,8 +236,12 @@ impl<'a> Context<'a> {
                     while !self.stopping() {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(case) = cases.get(index) else { break };
-                        let result = work(case);
+                        let result = match self.host.has_case(name(case)) {
+                            true => work(case),
+                            false => Err(Error::Elsewhere),
+                        };
                         if matches!(result, Err(Error::Device(_))) {
+                            // Nothing after it can be made; no further case is begun.
                             next.store(cases.len(), Ordering::Relaxed);
                         }
                         let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);

@@ -186,18 +186,20 @@ pub enum Yields {
     ValidationScores,
     /// Scores of a trained model on its testing cases.
     TestScores,
+    /// Scores of predictions that another program made.
+    ForeignScores,
     /// Scores from anything else, such as a baseline: listed, but never a run's score.
     OtherScores,
 }
 
 impl Yields {
     /// Sources for a run's score, the most trusted first.
-    pub const HEADLINE: [Yields; 3] =
-        [Yields::TestScores, Yields::ValidationScores, Yields::Curves];
+    pub const HEADLINE: [Yields; 4] =
+        [Yields::TestScores, Yields::ValidationScores, Yields::Curves, Yields::ForeignScores];
 
     /// True for scores of single cases.
     pub fn is_scores(self) -> bool {
-        matches!(self, Yields::ValidationScores | Yields::TestScores | Yields::OtherScores)
+        !matches!(self, Yields::Nothing | Yields::Curves)
     }
 }
 

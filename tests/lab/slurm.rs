@@ -100,6 +100,35 @@ impl Cluster {
         calls.lines().count()
     }
 
+    /// Sizes of the arrays that were submitted.
+    pub fn arrays(lab: &Lab) -> Vec<usize> {
+        let calls = std::fs::read_to_string(lab.path("counted/calls")).unwrap_or_default();
+        let last = |call: &str| {
+            let range = call.split("--array=").nth(1)?.split([' ', '%']).next()?.to_string();
+            range.rsplit('-').next()?.parse::<usize>().ok()
+        };
+        calls.lines().map(|call| last(call).map_or(1, |last| last + 1)).collect()
+    }
+
+    /// Wall time of arrays of these sizes, one after the other, whose jobs do nothing.
+    pub fn time_of_empty_jobs(&self, sizes: &[usize]) -> Duration {
+        let began = Instant::now();
+        for size in sizes {
+            let array = format!("--array=0-{}", size - 1);
+            let flags = [array.as_str(), "-p", "main", "-c", "2", "--mem", "500M"];
+            let output = ["-o", "/dev/null", "--wait", "--wrap", "true"];
+            self.ask("/usr/bin/sbatch", &[&flags[..], &output].concat());
+        }
+        began.elapsed()
+    }
+
+    /// Removes the controller's memory of all jobs; to be called while it is down.
+    pub fn forget_jobs(&self) {
+        let state = self.folder.join("state");
+        std::fs::remove_dir_all(&state).unwrap();
+        std::fs::create_dir(&state).unwrap();
+    }
+
     /// Jobs in the queue that are not over.
     pub fn jobs(&self) -> usize {
         self.ask("squeue", &["-h", "-r", "-t", "pending,running,completing"]).lines().count()

@@ -1,6 +1,8 @@
 //! Host for a stage on a node: messages go to a file; items come from the store or earlier starts,
 //! or are made in the attempt folder.
 
+use super::late_files;
+use super::process::NodeProcess;
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
 use crate::executor::remote::files::Closed;
 use crate::executor::remote::stored::{is_whole, item_in_store};
@@ -12,37 +14,39 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use voxflow_cache::disk::FileWriter;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, SettledFile, Store, disk, settle};
-use voxflow_stages::{Error, Host, Kind, Message, Result, Trouble};
+use voxflow_stages::{Error, Host, InputFile, Kind, Message, Progress, Result, Task, Trouble};
+
+/// Shortest time between two progress messages, which a file system carries to the orchestrator.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 pub(super) struct NodeHost<'a> {
     assignment: &'a Assignment,
-    kind: &'static Kind,
+    pub(super) kind: &'static Kind,
+    /// Input files by content.
+    inputs: BTreeMap<Digest, Vec<&'a InputFile>>,
     start: &'a Start,
     /// Item folders from earlier starts, by fingerprint.
     earlier: BTreeMap<String, Vec<PathBuf>>,
     store: &'a Store,
     stop: &'a Stop,
     said: Arc<Mutex<FileWriter>>,
+    /// Time of the last progress message.
+    progress_said: Mutex<Option<Instant>>,
     adopted: Mutex<BTreeMap<String, Blob>>,
     /// Item files outside the store.
     paths: Mutex<BTreeMap<Digest, PathBuf>>,
 }
 
 impl<'a> NodeHost<'a> {
-    pub(super) fn new(
-        assignment: &'a Assignment,
-        own: &Attempt,
-        start: &'a Start,
-        store: &'a Store,
-        stop: &'a Stop,
-    ) -> Result<NodeHost<'a>> {
-        let recipe = &assignment.task.recipe;
+    pub(super) fn new(process: &NodeProcess<'a>, store: &'a Store) -> Result<NodeHost<'a>> {
+        let NodeProcess { attempt, assignment, task, start, stop } = *process;
+        let recipe = &task.recipe;
         let kind = Kind::named(&recipe.kind)
             .ok_or_else(|| Error::failed(format!("there is no kind '{}'", recipe.kind)))?;
-        let mut starts = own.starts()?;
+        let mut starts = attempt.starts()?;
         for attempt in Attempt::list(&assignment.store, &recipe.fingerprint())? {
             starts.extend(attempt.starts()?);
         }
@@ -55,7 +59,19 @@ impl<'a> NodeHost<'a> {
         let path = start.said();
         let said = Arc::new(Mutex::new(FileWriter::append(&path)?));
         let (adopted, paths) = (Mutex::default(), Mutex::default());
-        Ok(NodeHost { assignment, kind, start, earlier, store, stop, said, adopted, paths })
+        Ok(NodeHost {
+            assignment,
+            kind,
+            inputs: by_content(task),
+            start,
+            earlier,
+            store,
+            stop,
+            said,
+            progress_said: Mutex::default(),
+            adopted,
+            paths,
+        })
     }
 
     pub(super) fn said(&self) -> Arc<Mutex<FileWriter>> {
@@ -92,6 +108,7 @@ impl<'a> NodeHost<'a> {
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
+        late_files::wait_for(self.inputs_of(recipe), self.assignment.patience, self.stop)?;
         let began = Instant::now();
         let folder = self.start.item(&recipe.fingerprint());
         let files = folder.join("files");
@@ -136,11 +153,24 @@ impl<'a> NodeHost<'a> {
 
     /// User files read by an item with this recipe.
     fn own_files(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
-        let digests: BTreeSet<&Digest> = recipe.inputs.values().collect();
-        let inputs = self.assignment.task.inputs.values().flatten();
-        let blobs = inputs.flat_map(|input| input.files.values()).map(|file| &file.blob);
-        let read = blobs.filter(|blob| digests.contains(&blob.digest));
-        read.filter_map(|blob| Some(blob.reference.as_ref()?.path.clone())).collect()
+        let read = self.inputs_of(recipe);
+        read.filter_map(|file| Some(file.blob.reference.as_ref()?.path.clone())).collect()
+    }
+
+    /// True if progress was not written for a while, or is at its end.
+    fn is_due(&self, progress: &Progress) -> bool {
+        let mut said = lock(&self.progress_said);
+        let is_last = progress.total == Some(progress.done);
+        let is_due = is_last || said.is_none_or(|said| said.elapsed() > PROGRESS_INTERVAL);
+        if is_due {
+            *said = Some(Instant::now());
+        }
+        is_due
+    }
+
+    /// Files with the contents that an item's recipe names.
+    fn inputs_of(&self, recipe: &Recipe) -> impl Iterator<Item = &'a InputFile> {
+        recipe.inputs.values().filter_map(|digest| self.inputs.get(digest)).flatten().copied()
     }
 
     /// Artifact for an item outside the store; registers its files by digest.
@@ -156,8 +186,22 @@ impl<'a> NodeHost<'a> {
     }
 }
 
+/// A task's input files by content.
+fn by_content(task: &Task) -> BTreeMap<Digest, Vec<&InputFile>> {
+    let mut files = BTreeMap::<Digest, Vec<&InputFile>>::new();
+    for file in task.inputs.values().flatten().flat_map(|input| input.files.values()) {
+        files.entry(file.blob.digest).or_default().push(file);
+    }
+    files
+}
+
 impl Host for NodeHost<'_> {
     fn tell(&self, message: Message) {
+        if let Message::Progress(progress) = &message
+            && !self.is_due(progress)
+        {
+            return;
+        }
         let Ok(mut line) = serde_json::to_vec(&message) else { return };
         line.push(b'\n');
         lock(&self.said).write_all(&line).ok();
@@ -167,16 +211,20 @@ impl Host for NodeHost<'_> {
         self.stop.is_asked()
     }
 
+    fn has_case(&self, name: &str) -> bool {
+        self.assignment.shard.is_none_or(|shard| shard.has(name))
+    }
+
     fn recall(
         &self,
         name: &str,
         recipe: &Recipe,
         make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
-        let fingerprint = recipe.fingerprint();
-        if self.assignment.shard.is_some_and(|shard| !shard.has(&fingerprint)) {
+        if !self.has_case(name) {
             return Err(Error::Elsewhere);
         }
+        let fingerprint = recipe.fingerprint();
         if let Some(artifact) = item_in_store(self.store, recipe)? {
             self.tell(Message::Item { name: name.into(), made: false, fingerprint });
             return Ok(artifact);

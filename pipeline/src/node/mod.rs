@@ -4,12 +4,13 @@
 
 mod beat;
 mod host;
+mod late_files;
 pub mod probe;
+mod process;
 mod scratch;
 
 use crate::error::Exit;
-use crate::executor::remote::attempt::{Assignment, Attempt, Start, Started};
-use crate::executor::remote::stored::is_whole;
+use crate::executor::remote::attempt::{Attempt, Started};
 use crate::executor::remote::verdict::{End, FileRead, StopReason, Verdict};
 use crate::executor::{Executor, Local, StageOrder};
 use crate::machine::{self, Usage};
@@ -17,16 +18,14 @@ use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use beat::Beat;
 use host::NodeHost;
+use process::NodeProcess;
 use scratch::ScratchFolder;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use voxflow_cache::{Store, settle};
 use voxflow_stages::protocol::{Build, REMEDY};
 use voxflow_stages::{Error, Kind, Reply, Result, Task};
-
-/// Poll interval for inputs that are not yet visible.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The surrounding cluster job, from environment variables.
 #[derive(Clone, Debug, Default)]
@@ -73,22 +72,21 @@ pub fn run(folder: &Path) -> crate::error::Result<Exit> {
     start.write_started(&Started { host: machine::host(), job: around.id.clone(), at_ms })?;
     let stop = Stop::default();
     stop.listen()?;
-    let node =
-        NodeProcess { attempt: &attempt, assignment: &assignment, start: &start, stop: &stop };
+    // Written just before the job was submitted, by another machine.
+    let task = late_files::read_in_time(assignment.patience, || attempt.task(&assignment))?;
+    let node = NodeProcess {
+        attempt: &attempt,
+        assignment: &assignment,
+        task: &task,
+        start: &start,
+        stop: &stop,
+    };
     let verdict = node.make();
     start.write_verdict(&verdict)?;
     if let End::Stopped { why: StopReason::Walltime, has_moved: true } = verdict.end {
         around.requeue();
     }
     Ok(Exit::Done)
-}
-
-/// A process working on an attempt.
-struct NodeProcess<'a> {
-    attempt: &'a Attempt,
-    assignment: &'a Assignment,
-    start: &'a Start,
-    stop: &'a Stop,
 }
 
 impl NodeProcess<'_> {
@@ -107,10 +105,10 @@ impl NodeProcess<'_> {
 
     /// The person's own files that the stage itself reads.
     fn own_files(&self) -> Vec<PathBuf> {
-        let task = &self.assignment.task;
+        let task = self.task;
         let Some(kind) = Kind::named(&task.recipe.kind) else { return vec![] };
-        let by_items = |role: &str| kind.items.iter().any(|items| items.reads == role);
-        let inputs = task.inputs.iter().filter(|(role, _)| !by_items(role));
+        let inputs =
+            task.inputs.iter().filter(|(role, _)| !late_files::is_read_by_items(kind, role));
         let files = inputs.flat_map(|(_, inputs)| inputs).flat_map(|input| input.files.values());
         let referenced = files.filter_map(|file| Some(file.blob.reference.as_ref()?.path.clone()));
         let local = kind.local_files(&task.params).unwrap_or_default();
@@ -121,8 +119,7 @@ impl NodeProcess<'_> {
     fn work(&self) -> std::result::Result<(End, u64, Usage), (Error, u64)> {
         self.check_build().map_err(|error| (error, 0))?;
         let store = Store::read_only(&self.assignment.store).map_err(|error| (error.into(), 0))?;
-        let host = NodeHost::new(self.assignment, self.attempt, self.start, &store, self.stop)
-            .map_err(|error| (error, 0))?;
+        let host = NodeHost::new(self, &store).map_err(|error| (error, 0))?;
         let beat = Beat::begin(host.said(), self.start, self.stop).map_err(|error| (error, 0))?;
         let made = self.make_with(&host);
         drop(beat);
@@ -131,10 +128,10 @@ impl NodeProcess<'_> {
     }
 
     fn make_with(&self, host: &NodeHost) -> Result<(End, Usage)> {
-        self.wait_for_inputs()?;
-        let mut task = self.task();
-        let kind = Kind::named(&task.recipe.kind)
-            .ok_or_else(|| Error::failed(format!("there is no kind '{}'", task.recipe.kind)))?;
+        let kind = host.kind;
+        let files = late_files::stage_files(kind, self.task);
+        late_files::wait_for(files, self.assignment.patience, self.stop)?;
+        let mut task = Task { draft: self.start.files(), ..self.task.clone() };
         let place = self.assignment.scratch.as_deref();
         let fill = |place| ScratchFolder::fill(place, kind, &mut task, host);
         let _scratch = place.map(fill).transpose()?;
@@ -166,35 +163,6 @@ impl NodeProcess<'_> {
         }
     }
 
-    fn task(&self) -> Task {
-        Task { draft: self.start.files(), ..self.assignment.task.clone() }
-    }
-
-    /// Waits until all inputs are visible with their full size: files written by other machines may
-    /// appear late.
-    fn wait_for_inputs(&self) -> Result<()> {
-        let until = Instant::now() + Duration::from_secs(self.assignment.patience);
-        let inputs = self.assignment.task.inputs.values().flatten();
-        for file in inputs.flat_map(|input| input.files.values()) {
-            while !is_whole(&file.path, file.blob.bytes) {
-                if self.stop.is_asked() {
-                    return Err(Error::Stopped);
-                }
-                if Instant::now() >= until {
-                    let seconds = self.assignment.patience;
-                    return Err(Error::failed(format!(
-                        "{}: is not seen on {} after {seconds} s; is the same file system mounted \
-                         there, under the same path?",
-                        file.path.display(),
-                        machine::host()
-                    )));
-                }
-                std::thread::sleep(POLL_INTERVAL);
-            }
-        }
-        Ok(())
-    }
-
     fn failure(&self, error: &Error, before: &UnfinishedState) -> End {
         match error {
             Error::Elsewhere => End::Shard,
@@ -217,7 +185,7 @@ impl NodeProcess<'_> {
     /// Names and times of unfinished files and items, for detecting progress.
     fn unfinished_state(&self) -> UnfinishedState {
         let mut state = UnfinishedState::new();
-        for folder in [&self.assignment.task.unfinished, &self.start.items()] {
+        for folder in [&self.task.unfinished, &self.start.items()] {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
             state.extend(entries.map(|entry| {
                 let changed = entry.metadata().and_then(|facts| facts.modified()).ok();

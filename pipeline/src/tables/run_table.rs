@@ -61,7 +61,8 @@ impl RunTable {
     /// Keeps mean scores on validation and testing cases (else the training's) and few parameters;
     /// returns the number of omitted parameters.
     pub fn for_people(&mut self) -> usize {
-        let shown = self.means(&[Yields::ValidationScores, Yields::TestScores]);
+        let shown =
+            self.means(&[Yields::ValidationScores, Yields::TestScores, Yields::ForeignScores]);
         self.metrics = if shown.is_empty() { self.means(&[Yields::Curves]) } else { shown };
         self.few_params()
     }

@@ -23,6 +23,7 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     check_precision(&info, params.precision)?;
     let ranks = Ranks::connect(group, info.device)?;
     tell_device(cx, &info, ranks);
+    warn_of_shares(cx, &params, ranks);
     let input = cx.input("cache")?;
     let (training, validation) =
         (Subset::open(input, "training")?, Subset::open(input, "validation")?);
@@ -43,6 +44,23 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
         return Ok(());
     }
     write(cx, &params, &training, &validation, &outcome, provenance)
+}
+
+/// Warns that the number of ranks, which is no part of the recipe, changes the model.
+fn warn_of_shares(cx: &Context, params: &Train, ranks: Ranks) {
+    let parts = params.whole_batch_parts();
+    if ranks.count() == 1 || parts.is_empty() {
+        return;
+    }
+    let (parts, ways): (Vec<&str>, Vec<&str>) = parts.into_iter().unzip();
+    cx.warn(format!(
+        "{} ranks: {} looks at each rank's share of a batch, as with PyTorch's \
+         DistributedDataParallel, so the model is not that of another number of ranks; {} makes \
+         them equal",
+        ranks.count(),
+        parts.join(" and "),
+        ways.join(" with ")
+    ));
 }
 
 /// Errors on parameters that do not fit the training cases.

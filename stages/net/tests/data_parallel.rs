@@ -128,6 +128,19 @@ fn batch_norm_over_the_whole_batch_trains_the_weights_of_one_process() {
 }
 
 #[test]
+fn a_model_that_depends_on_the_number_of_processes_carries_a_warning_that_says_so() {
+    let bench = Bench::new();
+    let network = json!({ "channels": [4, 8], "strides": [2], "norm": "batch" });
+    let params = params(json!({ "network": network, "loss": { "batch": true } }));
+    let of = |ranks| finish(&task(&bench, &format!("of {ranks}"), ranks, &params)).warnings;
+    assert_eq!(of(1), Vec::<String>::new());
+    let warnings = of(2).join("");
+    for word in ["2 ranks", "batch norm and Dice", "sync_batch_norm: true", "batch: false"] {
+        assert!(warnings.contains(word), "{warnings}");
+    }
+}
+
+#[test]
 fn a_training_that_was_stopped_goes_on_with_another_number_of_processes() {
     let bench = Bench::new();
     let params =

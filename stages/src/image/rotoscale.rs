@@ -93,12 +93,12 @@ impl Corners {
             let high = [number & 4 != 0, number & 2 != 0, number & 1 != 0];
             let corner = std::array::from_fn(|axis| low[axis] + f32::from(u8::from(high[axis])));
             let along = |axis: usize| if high[axis] { rest[axis] } else { 1.0 - rest[axis] };
-    /// The mean, 0 outside.
             (index(corner), along(0) * along(1) * along(2))
         });
         Corners { voxels, nearest: index(at.map(f32::round_ties_even)) }
     }
 
+    /// The mean, 0 outside.
     fn mean(&self, values: &[f32]) -> f32 {
         let inside =
             self.voxels.iter().filter_map(|(voxel, weight)| Some((values[(*voxel)?], weight)));

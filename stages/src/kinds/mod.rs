@@ -7,6 +7,7 @@ use crate::stage::Yields;
 pub mod baseline;
 pub mod cache;
 pub mod download;
+pub mod evaluate;
 pub mod export;
 pub mod folder;
 pub mod import;
@@ -35,6 +36,7 @@ pub const KINDS: &[Kind] = &[
     Kind::worker::<validate::Validate>(),
     Kind::worker::<test::Test>(),
     Kind::worker::<predict::Predict>(),
+    Kind::here::<evaluate::Evaluate>(),
     Kind::here::<import::Import>(),
     Kind::here::<export::Export>(),
 ];

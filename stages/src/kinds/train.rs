@@ -185,6 +185,19 @@ impl Train {
         .flatten()
     }
 
+    /// The parts of a training that look at a whole batch; with several ranks each rank's looks at
+    /// its own share, so that their number changes the model. Each with the parameter that avoids
+    /// it.
+    pub fn whole_batch_parts(&self) -> Vec<(&'static str, &'static str)> {
+        let norm = self.network.kind_of_norms() == Norm::Batch && !self.sync_batch_norm;
+        let dice = self.loss.batch && self.loss.name.has_dice();
+        let parts = [
+            (norm, ("batch norm", "'sync_batch_norm: true'")),
+            (dice, ("Dice of the whole batch", "'loss: { batch: false }'")),
+        ];
+        parts.into_iter().filter(|(is_used, _)| *is_used).map(|(_, part)| part).collect()
+    }
+
     /// True if a batch of `volumes` leaves batch norm a single value per channel. PyTorch refuses
     /// that ("Expected more than 1 value per channel when training"); libtorch itself would write
     /// NaN into the running statistics.

@@ -2,16 +2,18 @@
 //! files become blobs by a rename.
 //!
 //! ```text
-//! attempts/ab/<fingerprint>/<attempt>/
-//!   task.json                    the assignment, written by the orchestrator
-//!   job.json                     batch and index; the job's id once it is known
-//!   start-<restart>-<8 hex>/     made by each process that begins on it
-//!     started.json               host and job
-//!     said.jsonl                 messages of the stage; synced every two seconds: the beat
-//!     log.txt                    the worker's log
-//!     files/                     the artifact
-//!     items/<fingerprint>/       files/ and item.json, written last
-//!     verdict.json               the end, by a rename, closed by its own digest
+//! attempts/ab/<fingerprint>/
+//!   stage-<16 hex>.json          the stage's task, shared by its attempts
+//!   <attempt>/
+//!     task.json                  the assignment, written by the orchestrator
+//!     job.json                   batch and index; the job's id once it is known
+//!     start-<restart>-<8 hex>/   made by each process that begins on it
+//!       started.json             host and job
+//!       said.jsonl               messages of the stage; synced every two seconds: the beat
+//!       log.txt                  the worker's log
+//!       files/                   the artifact
+//!       items/<fingerprint>/     files/ and item.json, written last
+//!       verdict.json             the end, by a rename, closed by its own digest
 //! ```
 
 use super::files::{Closed, chance, write_whole};
@@ -20,16 +22,21 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-use voxflow_cache::{Fingerprint, disk};
+use voxflow_cache::{Digest, Fingerprint, disk};
 use voxflow_stages::protocol::Build;
 use voxflow_stages::{Error, Result, Task, Trouble};
 
-/// A node's assignment.
+/// A node's assignment: everything but the stage's task, whose inputs may be many thousand files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Assignment {
     /// Build of the submitting program.
     pub sender: Build,
-    pub task: Task,
+    /// The stage's task, as [`TaskFile::write`] named it.
+    pub task: TaskFile,
+    /// Threads of the task in this attempt.
+    pub threads: usize,
+    /// Processes of the task in this attempt that train together.
+    pub ranks: usize,
     pub store: PathBuf,
     /// Graphics cards for the stage.
     pub gpus: usize,
@@ -46,7 +53,27 @@ pub struct Assignment {
     pub shard: Option<Shard>,
 }
 
-/// A share of a stage's items: fingerprints equal to `index` modulo `count`.
+/// Name of the file with a stage's task, beside its attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskFile(String);
+
+impl TaskFile {
+    /// Writes a task down once for all attempts that have it.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn write(store: &Path, task: &Task) -> Result<TaskFile> {
+        let folder = of_stage(store, &task.recipe.fingerprint());
+        let text = serde_json::to_vec(task).trouble_at(&folder)?;
+        let name = format!("stage-{}.json", &Digest::of(&text).to_hex()[..16]);
+        disk::create_folders(&folder)?;
+        disk::write_whole(&folder.join(&name), &text)?;
+        Ok(TaskFile(name))
+    }
+}
+
+/// A share of a stage's items: those of cases whose name hashes to `index` modulo `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
     /// Counted from 0.
@@ -55,10 +82,10 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// True if the item belongs to this share.
-    pub fn has(self, item: &Fingerprint) -> bool {
+    /// True if a case's items belong to this share. The name is known before any recipe is made.
+    pub fn has(self, case: &str) -> bool {
         let mut bytes = [0; 8];
-        bytes.copy_from_slice(&item.as_bytes()[..8]);
+        bytes.copy_from_slice(&Digest::of(case.as_bytes()).as_bytes()[..8]);
         u64::from_le_bytes(bytes) % self.count.max(1) == self.index
     }
 }
@@ -113,9 +140,8 @@ impl Attempt {
     ///
     /// # Errors
     /// I/O errors.
-    pub fn create(assignment: &Assignment) -> Result<Attempt> {
-        let parent = of_stage(&assignment.store, &assignment.task.recipe.fingerprint());
-        let folder = parent.join(chance());
+    pub fn create(stage: &Fingerprint, assignment: &Assignment) -> Result<Attempt> {
+        let folder = of_stage(&assignment.store, stage).join(chance());
         disk::create_folders(&folder)?;
         write_whole(&folder.join("task.json"), assignment)?;
         Ok(Attempt { folder })
@@ -133,6 +159,13 @@ impl Attempt {
 
     pub fn assignment(&self) -> Result<Assignment> {
         read_json(&self.folder.join("task.json"))
+    }
+
+    /// The stage's task, with the threads and processes of this attempt.
+    pub fn task(&self, assignment: &Assignment) -> Result<Task> {
+        let stage = self.folder.parent().unwrap_or(&self.folder);
+        let task: Task = read_json(&stage.join(&assignment.task.0))?;
+        Ok(Task { threads: assignment.threads, ranks: assignment.ranks, ..task })
     }
 
     /// The job, if one was ever submitted.
@@ -323,13 +356,12 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use voxflow_cache::Digest;
 
     #[test]
-    fn every_item_belongs_to_one_shard() {
-        for seed in 0..50u8 {
-            let item = Fingerprint::from_bytes(*Digest::of(&[seed]).as_bytes());
-            let of = (0..7).filter(|&index| Shard { index, count: 7 }.has(&item)).count();
+    fn every_case_belongs_to_one_shard() {
+        for number in 0..50 {
+            let case = format!("case_{number:03}");
+            let of = (0..7).filter(|&index| Shard { index, count: 7 }.has(&case)).count();
             assert_eq!(of, 1);
         }
     }

@@ -1,4 +1,4 @@
-//! Counting the items of a stage that are not in the store, before jobs are submitted for them.
+//! Counting a stage's items, and those not in the store, before jobs are submitted for them.
 
 use super::making::RemoteMaking;
 use super::stored::item_in_store;
@@ -8,26 +8,38 @@ use voxflow_cache::{Artifact, Blob, Recipe, Store};
 use voxflow_stages::kind::Place;
 use voxflow_stages::{Context, Error, Host, Message, Result, Task};
 
-/// The number of items that are missing; `None` for a kind of the worker, which is not loaded only
-/// to count.
+/// Numbers of a stage's items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ItemCount {
+    pub(super) all: u64,
+    /// Not in the store.
+    pub(super) missing: u64,
+}
+
+/// The stage's items; `None` for a kind of the worker, which is not loaded only to count.
 ///
 /// The kind itself runs, with a host that makes nothing, into a folder that nobody keeps: items
 /// have no list, and their recipes are known to the kind alone. An error of the stage is met again
 /// by its job, and told then.
-pub(super) fn missing(making: &RemoteMaking) -> Result<Option<u64>> {
+pub(super) fn count(making: &RemoteMaking) -> Result<Option<ItemCount>> {
     let Place::Here(run) = making.order.kind.place else { return Ok(None) };
     let store = Store::read_only(&making.shared.store)?;
-    let census = Census { store: &store, making, missing: AtomicU64::new(0) };
+    let (all, missing) = (AtomicU64::new(0), AtomicU64::new(0));
+    let census = Census { store: &store, making, all, missing };
     let task = Task { draft: (making.order.workdir)()?, ..making.order.task.clone() };
     match run(&Context::new(&task, &census)) {
         Err(Error::Stopped) => Err(Error::Stopped),
-        Ok(()) | Err(_) => Ok(Some(census.missing.into_inner())),
+        Ok(()) | Err(_) => Ok(Some(ItemCount {
+            all: census.all.into_inner(),
+            missing: census.missing.into_inner(),
+        })),
     }
 }
 
 struct Census<'a> {
     store: &'a Store,
     making: &'a RemoteMaking<'a>,
+    all: AtomicU64,
     missing: AtomicU64,
 }
 
@@ -44,6 +56,7 @@ impl Host for Census<'_> {
         recipe: &Recipe,
         _make: &dyn Fn(&Path) -> Result<()>,
     ) -> Result<Artifact> {
+        self.all.fetch_add(1, Ordering::Relaxed);
         match item_in_store(self.store, recipe)? {
             Some(artifact) => Ok(artifact),
             None => {

@@ -5,6 +5,7 @@ use super::cluster::{Cluster, JobId, JobState, JobStatus, JobWants};
 use super::making::RemoteMaking;
 use super::relay::Listener;
 use super::retry::{Evidence, RetryDecision, Tries};
+use super::share_progress::ShareProgress;
 use super::verdict::Verdict;
 use crate::lock::lock;
 use crate::own_files::ATTEMPTS;
@@ -13,7 +14,7 @@ use crate::stop::{Registration, Stoppable};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use voxflow_stages::{Error, Result};
+use voxflow_stages::{Error, Message, Result};
 
 /// First and longest interval between checks of the attempt folder.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
@@ -55,7 +56,7 @@ impl Stoppable for JobHandle {
 
 pub(super) struct Follow<'a> {
     making: &'a RemoteMaking<'a>,
-    shard: Option<Shard>,
+    share: Option<(Shard, &'a ShareProgress)>,
     tries: Tries,
     listener: Listener,
     said: String,
@@ -74,9 +75,37 @@ struct FollowedAttempt {
 }
 
 impl<'a> Follow<'a> {
-    pub(super) fn new(making: &'a RemoteMaking<'a>, shard: Option<Shard>) -> Follow<'a> {
+    /// Follows attempts at the whole stage.
+    pub(super) fn of_stage(making: &'a RemoteMaking<'a>) -> Follow<'a> {
         let (tries, listener) = (Tries::default(), Listener::default());
-        Follow { making, shard, tries, listener, said: String::new(), held_since: None }
+        Follow { making, share: None, tries, listener, said: String::new(), held_since: None }
+    }
+
+    /// Follows attempts at a share of its items.
+    pub(super) fn of_share(
+        making: &'a RemoteMaking<'a>,
+        shard: Shard,
+        progress: &'a ShareProgress,
+    ) -> Follow<'a> {
+        Follow { share: Some((shard, progress)), ..Follow::of_stage(making) }
+    }
+
+    fn shard(&self) -> Option<Shard> {
+        self.share.map(|(shard, _)| shard)
+    }
+
+    /// Relays what the job has said since the last look. A share's own progress counts the cases of
+    /// other jobs too: the stage's progress is told instead.
+    fn listen(&mut self, start: &Start) {
+        let host = self.making.host;
+        self.listener.hear(start, |message| match (self.share, message) {
+            (Some(_), Message::Progress(_)) => {}
+            (_, message) => host.tell(message),
+        });
+        let news = self
+            .share
+            .and_then(|(shard, progress)| progress.note(shard.index, self.listener.items_made()));
+        news.into_iter().for_each(|progress| host.tell(Message::Progress(progress)));
     }
 
     /// Follows an attempt, and its retries, to a successful verdict.
@@ -101,7 +130,7 @@ impl<'a> Follow<'a> {
                     Some(_) => {
                         touched += 1;
                         self.say("another attempt: files were written while its job read them");
-                        watched = self.watch(self.making.submit(self.shard, wants)?)?;
+                        watched = self.watch(self.making.submit(self.shard(), wants)?)?;
                     }
                     None => {}
                 },
@@ -113,7 +142,7 @@ impl<'a> Follow<'a> {
                         wants.resources.memory = (wants.resources.memory as f64 * factor) as u64;
                     }
                     wants.exclude = self.tries.excluded();
-                    watched = self.watch(self.making.submit(self.shard, wants)?)?;
+                    watched = self.watch(self.making.submit(self.shard(), wants)?)?;
                     interval = FIRST_LOOK;
                 }
             }
@@ -155,7 +184,7 @@ impl<'a> Follow<'a> {
     fn step(&mut self, watched: &mut FollowedAttempt) -> Result<RetryDecision> {
         let starts = watched.attempt.starts()?;
         if let Some(start) = starts.last() {
-            self.listener.hear(start, |message| self.making.host.tell(message));
+            self.listen(start);
         }
         let good = starts.iter().find_map(|start| start.verdict().filter(Verdict::is_good));
         let last = starts.last().and_then(Start::verdict);
@@ -210,7 +239,7 @@ impl<'a> Follow<'a> {
     }
 
     fn say(&mut self, words: &str) {
-        if self.said != words && self.shard.is_none_or(|shard| shard.index == 0) {
+        if self.said != words && self.shard().is_none_or(|shard| shard.index == 0) {
             self.said = words.to_string();
             self.making.say(words);
         }

@@ -2,11 +2,12 @@
 
 use super::attempt::{self, Attempt, Shard};
 use super::batch::Batcher;
-use super::census;
+use super::census::{self, ItemCount};
 use super::children::ChildJobs;
 use super::cluster::{Cluster, JobWants};
 use super::follow::Follow;
 use super::making::{RemoteMaking, Shared};
+use super::share_progress::ShareProgress;
 use super::slurm::Slurm;
 use super::view::QueueView;
 use crate::executor::{Executor, Local, MadeFacts, StageOrder};
@@ -93,8 +94,9 @@ impl Executor for Remote {
             return self.local.make(order, host, stop);
         }
         let fingerprint = order.task.recipe.fingerprint();
-        let kept = Mutex::default();
-        make(&RemoteMaking { shared: &self.shared, order, host, stop, fingerprint, kept })
+        let (kept, task_file) = (Mutex::default(), Mutex::default());
+        let shared = &self.shared;
+        make(&RemoteMaking { shared, order, host, stop, fingerprint, kept, task_file })
     }
 
     fn tidy(&self, recipe: &Recipe) {
@@ -117,29 +119,29 @@ fn make(making: &RemoteMaking) -> Result<MadeFacts> {
     if let Some(finished) = making.take_over()? {
         return Ok(finished);
     }
-    let shards = shards(making)?;
+    let items = items(making)?;
+    let shards = shards(making, items);
     if shards > 1 {
-        make_items(making, shards, &wants)?;
+        make_items(making, &ShareProgress::of(items), shards, &wants)?;
     }
     let attempt = match making.living()? {
         Some(attempt) => attempt,
         None => making.submit(None, &wants)?,
     };
-    let (start, verdict) = Follow::new(making, None).until_good(attempt, &mut wants)?;
+    let (start, verdict) = Follow::of_stage(making).until_good(attempt, &mut wants)?;
     making.finish(&start, verdict)
 }
 
+/// The stage's items, if it has some that can be counted.
+fn items(making: &RemoteMaking) -> Result<Option<ItemCount>> {
+    if making.order.kind.items.is_empty() { Ok(None) } else { census::count(making) }
+}
+
 /// Number of jobs sharing the items, by missing items, or by the stage's input files if unknown.
-fn shards(making: &RemoteMaking) -> Result<u64> {
-    if making.order.kind.items.is_empty() {
-        return Ok(1);
-    }
-    let items = match census::missing(making)? {
-        Some(items) => items,
-        None => files_of_items(making.order),
-    };
+fn shards(making: &RemoteMaking, items: Option<ItemCount>) -> u64 {
+    let items = items.map_or_else(|| files_of_items(making.order), |items| items.missing);
     let jobs = items.div_ceil(making.shared.site.items_per_job().max(1));
-    Ok(jobs.clamp(1, making.shared.site.max_jobs() as u64))
+    jobs.clamp(1, making.shared.site.max_jobs() as u64)
 }
 
 /// Number of input files in roles items are made from.
@@ -150,7 +152,12 @@ fn files_of_items(order: &StageOrder) -> u64 {
 }
 
 /// Makes items in separate jobs, a share each.
-fn make_items(making: &RemoteMaking, count: u64, wants: &JobWants) -> Result<()> {
+fn make_items(
+    making: &RemoteMaking,
+    progress: &ShareProgress,
+    count: u64,
+    wants: &JobWants,
+) -> Result<()> {
     let shards = (0..count).map(|index| Shard { index, count });
     let results: Vec<Result<()>> = std::thread::scope(|scope| {
         let threads: Vec<_> = shards
@@ -159,7 +166,8 @@ fn make_items(making: &RemoteMaking, count: u64, wants: &JobWants) -> Result<()>
                 wants.resources.gpus = wants.resources.gpus.min(1);
                 scope.spawn(move || {
                     let attempt = making.submit(Some(shard), &wants)?;
-                    Follow::new(making, Some(shard)).until_good(attempt, &mut wants).map(drop)
+                    let mut follow = Follow::of_share(making, shard, progress);
+                    follow.until_good(attempt, &mut wants).map(drop)
                 })
             })
             .collect();

@@ -1,6 +1,6 @@
 //! A stage being made by jobs: submits attempts and keeps their results.
 
-use super::attempt::{Assignment, Attempt, AttemptJob, Shard, Start};
+use super::attempt::{Assignment, Attempt, AttemptJob, Shard, Start, TaskFile};
 use super::batch::Batcher;
 use super::cluster::{Cluster, JobState, JobWants};
 use super::relay;
@@ -38,6 +38,8 @@ pub(super) struct RemoteMaking<'a> {
     pub(super) fingerprint: Fingerprint,
     /// Items delivered by this stage's jobs.
     pub(super) kept: Mutex<BTreeSet<Fingerprint>>,
+    /// The task on disk, once written for the first attempt.
+    pub(super) task_file: Mutex<Option<TaskFile>>,
 }
 
 impl RemoteMaking<'_> {
@@ -80,23 +82,35 @@ impl RemoteMaking<'_> {
     }
 
     pub(super) fn submit(&self, shard: Option<Shard>, wants: &JobWants) -> Result<Attempt> {
-        let mut task = absolute(self.order.task)?;
-        task.threads = wants.resources.cpus as usize;
-        task.ranks = task.ranks.max(wants.resources.gpus as usize);
-        let attempt = Attempt::create(&Assignment {
-            sender: Build::own(),
-            task,
-            store: self.shared.store.clone(),
-            gpus: wants.resources.gpus as usize,
-            memory: wants.resources.memory,
-            patience: self.shared.site.patience().as_secs(),
-            scratch: self.shared.site.scratch.clone(),
-            shard,
-        })?;
+        let attempt = Attempt::create(
+            &self.fingerprint,
+            &Assignment {
+                sender: Build::own(),
+                task: self.task_file()?,
+                threads: wants.resources.cpus as usize,
+                ranks: self.order.task.ranks.max(wants.resources.gpus as usize),
+                store: self.shared.store.clone(),
+                gpus: wants.resources.gpus as usize,
+                memory: wants.resources.memory,
+                patience: self.shared.site.patience().as_secs(),
+                scratch: self.shared.site.scratch.clone(),
+                shard,
+            },
+        )?;
         let stopping = || self.stop.is_asked();
         self.shared.batcher.submit(&attempt, wants, &stopping, &|words| self.say(words))?;
         self.shared.view.expire();
         Ok(attempt)
+    }
+
+    /// Writes the task at the first call: shares of a stage differ in nothing of it.
+    fn task_file(&self) -> Result<TaskFile> {
+        let mut written = lock(&self.task_file);
+        if let Some(file) = &*written {
+            return Ok(file.clone());
+        }
+        let file = TaskFile::write(&self.shared.store, &absolute(self.order.task)?)?;
+        Ok(written.insert(file).clone())
     }
 
     /// Publishes an attempt's finished items, even if the attempt failed.
@@ -153,7 +167,7 @@ impl RemoteMaking<'_> {
             job: started.job,
             queue_seconds: queued,
             attempts: attempts.iter().filter(|other| is_whole(other)).count() as u64,
-            cpus: assignment.task.threads as u64,
+            cpus: assignment.threads as u64,
             memory_bytes: assignment.memory,
             gpus: assignment.gpus as u64,
         })

@@ -16,6 +16,7 @@ mod jobs;
 mod making;
 mod relay;
 mod retry;
+mod share_progress;
 pub mod slurm;
 pub(crate) mod stored;
 pub mod verdict;

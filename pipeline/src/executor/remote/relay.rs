@@ -23,13 +23,14 @@ pub(super) fn replay(start: &Start, bytes: u64, mut tell: impl FnMut(Message)) {
 pub(super) struct Listener {
     start: Option<Start>,
     heard: u64,
+    items_made: u64,
 }
 
 impl Listener {
     /// Relays messages that arrived since the last call.
     pub(super) fn hear(&mut self, start: &Start, mut tell: impl FnMut(Message)) {
         if self.start.as_ref() != Some(start) {
-            *self = Listener { start: Some(start.clone()), heard: 0 };
+            *self = Listener { start: Some(start.clone()), ..Listener::default() };
         }
         let Ok(mut file) = File::open(start.said()) else { return };
         if file.seek(SeekFrom::Start(self.heard)).is_err() {
@@ -43,8 +44,18 @@ impl Listener {
         let Some(end) = text.iter().rposition(|byte| *byte == b'\n') else { return };
         self.heard += end as u64 + 1;
         let messages = text[..end].split(|byte| *byte == b'\n');
-        let messages = messages.filter_map(|line| serde_json::from_slice(line).ok());
-        messages.filter(is_of_the_moment).for_each(&mut tell);
+        for message in messages.filter_map(|line| serde_json::from_slice(line).ok()) {
+            match message {
+                Message::Item { made: true, .. } => self.items_made += 1,
+                message if is_of_the_moment(&message) => tell(message),
+                _ => {}
+            }
+        }
+    }
+
+    /// Items made by the start that was heard last.
+    pub(super) fn items_made(&self) -> u64 {
+        self.items_made
     }
 }
 

@@ -1,0 +1,261 @@
+//! `evaluate`: scores label maps that another program made, so that they stand beside ours.
+
+use crate::context::Context;
+use crate::dataset::pattern::Pattern;
+use crate::dataset::tree::Tree;
+use crate::dataset::{Case, Listing, Split, labels, name};
+use crate::error::{Error, Result};
+use crate::image::Volume;
+use crate::image::case::read_label_on;
+use crate::image::nifti::{ImageFile, LabelMapping, LabelValues, read_header};
+use crate::kind::Run;
+use crate::metric::{CaseScore, score_case, skew_warning, summary};
+use crate::model::{Mistake, is_amount, mistake};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
+use crate::task::Input;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Scores a folder of predictions, as nnU-Net's, against a dataset's labels in each image's own
+/// space, with the metrics of `test`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// The folder of label maps.
+    pub path: PathBuf,
+    /// The files' names below it: `{case}` stands for the case's name in the dataset, `*` for
+    /// anything but a slash.
+    #[serde(default = "plain")]
+    pub files: String,
+    /// Labels by the voxel values in the files, as {2: 1, 1: 2}, where these number structures
+    /// otherwise than the dataset does; all other values are background.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub map_labels: BTreeMap<String, u8>,
+    /// The cases to score: a part of the split, or `all` labelled ones. Each case of a part must
+    /// have a prediction; of `all`, those without one are left out.
+    #[serde(default)]
+    pub cases: Part,
+    /// Surfaces closer than this, in mm, count as agreeing in surface Dice.
+    #[serde(default = "one_mm")]
+    pub tolerance_mm: f64,
+}
+
+/// Cases to score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The split's testing cases.
+    #[default]
+    Testing,
+    /// Its validation cases.
+    Validation,
+    /// Its training cases.
+    Training,
+    /// Every labelled case that has a prediction; needs no split.
+    All,
+}
+
+fn plain() -> String {
+    "{case}.nii.gz".into()
+}
+
+fn one_mm() -> f64 {
+    1.0
+}
+
+const LISTING: &str = "dataset.json";
+const SPLIT: &str = "split.json";
+
+impl Part {
+    /// The name in tables.
+    fn name(self) -> &'static str {
+        match self {
+            Part::Testing => "testing",
+            Part::Validation => "validation",
+            Part::Training => "training",
+            Part::All => "all",
+        }
+    }
+
+    /// The names of a split's cases; `None` for all.
+    fn of(self, split: &Split) -> Option<&Vec<String>> {
+        match self {
+            Part::Testing => Some(&split.testing),
+            Part::Validation => Some(&split.validation),
+            Part::Training => Some(&split.training),
+            Part::All => None,
+        }
+    }
+}
+
+impl Stage for Evaluate {
+    const NAME: &'static str = "evaluate";
+    const VERSION: u32 = 1;
+    const READS: &'static [Read] = &[
+        Read {
+            role: "dataset",
+            artifact: ArtifactType::Dataset,
+            parts: &[""],
+            count: Count::One,
+            doc: "the label files, and the images' grids",
+        },
+        Read {
+            role: "split",
+            artifact: ArtifactType::Split,
+            parts: &[SPLIT],
+            count: Count::Optional,
+            doc: "which case is for what",
+        },
+    ];
+    const MAKES: ArtifactType = ArtifactType::Scores;
+    const LOCATORS: &'static [&'static str] = &["path"];
+    const POOL: Pool = Pool::Cpu;
+    const YIELDS: Yields = Yields::ForeignScores;
+
+    fn check(&self) -> Vec<Mistake> {
+        let tolerance =
+            mistake(!is_amount(self.tolerance_mm), "tolerance_mm", "must not be negative");
+        let pattern = Pattern::new(&self.files, "case").err().map(|error| error.to_string());
+        let absolute = name::relative(&self.files).err().map(|error| error.to_string());
+        let files = pattern.or(absolute).map(|trouble| ("files".to_string(), trouble));
+        let mapping = labels::mapping(&self.map_labels).err().unwrap_or_default().into_iter();
+        let mapping = mapping.map(|trouble| ("map_labels".to_string(), trouble));
+        tolerance.into_iter().chain(files).chain(mapping).collect()
+    }
+
+    fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
+        let found = self.predictions()?.into_values();
+        Ok(found.map(|file| (file.clone(), self.path.join(file))).collect())
+    }
+}
+
+impl Run for Evaluate {
+    fn run(&self, cx: &Context) -> Result<()> {
+        let dataset = cx.input("dataset")?;
+        let listing: Listing = dataset.json(LISTING)?;
+        let predictions = self.predictions()?;
+        let cases = self.cases_of(cx, &listing, &predictions)?;
+        let mapping =
+            labels::mapping(&self.map_labels).map_err(|wrong| Error::failed(wrong.join("; ")))?;
+        let scorer = Scorer { stage: self, dataset, listing: &listing, mapping };
+        let scores = cx.each_case(
+            &cases,
+            |(case, _)| &case.name,
+            |(case, file)| scorer.score(cx, case, file),
+        )?;
+        let rows = summary::rows(&scores, self.cases.name(), "original");
+        rows.into_iter().for_each(|row| cx.metric(row));
+        cx.create_json("scores.json", &scores)
+    }
+}
+
+impl Evaluate {
+    /// The files of the folder by case.
+    ///
+    /// # Errors
+    /// A folder that is none, or without a fitting file; two files of one case.
+    fn predictions(&self) -> Result<BTreeMap<String, String>> {
+        let folder = self.path.display();
+        if !self.path.is_dir() {
+            return Err(Error::failed(format!("{folder}: is no folder")));
+        }
+        let pattern = Pattern::new(&self.files, "case")?;
+        let tree = Tree::of(&self.path)?;
+        let mut found = BTreeMap::new();
+        for file in tree.images() {
+            let Some(case) = pattern.name_in(file) else { continue };
+            if let Some(other) = found.insert(case.clone(), file.to_string()) {
+                let words = format!("'{other}' and '{file}' are both of case '{case}'");
+                return Err(Error::failed(format!("{folder}: {words}; narrow 'files'")));
+            }
+        }
+        if found.is_empty() {
+            let words = format!("no file is named as 'files: {}' says", self.files);
+            return Err(Error::failed(format!("{words}; {}", tree.holds())));
+        }
+        Ok(found)
+    }
+
+    /// The cases to score, each with its prediction.
+    fn cases_of<'a>(
+        &self,
+        cx: &Context,
+        listing: &'a Listing,
+        predictions: &'a BTreeMap<String, String>,
+    ) -> Result<Vec<(&'a Case, &'a String)>> {
+        let split = cx.optional("split").map(|input| input.json::<Split>(SPLIT)).transpose()?;
+        let wanted = match &split {
+            Some(split) => self.cases.of(split),
+            None if self.cases == Part::All => None,
+            None => {
+                let part = self.cases.name();
+                return Err(Error::failed(format!(
+                    "which cases are for {part} is not known: name a split among its 'needs', or \
+                     set 'cases: all'"
+                )));
+            }
+        };
+        let is_wanted = |case: &&Case| wanted.is_none_or(|names| names.contains(&case.name));
+        let (found, missing): (Vec<&Case>, Vec<&Case>) = listing
+            .labelled()
+            .filter(is_wanted)
+            .partition(|case| predictions.contains_key(&case.name));
+        let missing: Vec<&str> = missing.iter().map(|case| case.name.as_str()).collect();
+        if wanted.is_some() && !missing.is_empty() || found.is_empty() {
+            return Err(self.no_prediction(&missing, predictions));
+        }
+        let unknown: Vec<&String> =
+            predictions.keys().filter(|case| listing.case(case).is_none()).collect();
+        if !unknown.is_empty() {
+            let names = name::shown(&unknown);
+            cx.warn(format!("predictions of no case of '{}': {names}", listing.name));
+        }
+        if !missing.is_empty() {
+            cx.info(format!("cases without a prediction, left out: {}", name::shown(&missing)));
+        }
+        Ok(found.into_iter().map(|case| (case, &predictions[&case.name])).collect())
+    }
+
+    fn no_prediction(&self, missing: &[&str], predictions: &BTreeMap<String, String>) -> Error {
+        let files: Vec<&String> = predictions.values().collect();
+        Error::failed(format!(
+            "{}: no prediction of {}; there are {}; 'files' says how they are named",
+            self.path.display(),
+            name::shown(missing),
+            name::shown(&files)
+        ))
+    }
+}
+
+/// Scores single cases.
+struct Scorer<'a> {
+    stage: &'a Evaluate,
+    dataset: &'a Input,
+    listing: &'a Listing,
+    mapping: LabelMapping,
+}
+
+impl Scorer<'_> {
+    /// Both label maps on the grid of the case's first image.
+    fn score(&self, cx: &Context, case: &Case, file: &str) -> Result<CaseScore> {
+        let image = case.images.first().ok_or_else(|| Error::failed("the case has no image"))?;
+        let grid = read_header(&ImageFile::of(self.dataset, image)?, image)?.grid();
+        let declared = self.listing.declared();
+        let read = |file: &ImageFile, name: &str, mapping: &LabelMapping| -> Result<Volume<u8>> {
+            read_label_on(grid, file, name, LabelValues { declared: &declared, mapping })
+        };
+        let label = case.label.as_ref().ok_or_else(|| Error::failed("the case has no label"))?;
+        let label_file = ImageFile::of(self.dataset, label)?;
+        let reference = read(&label_file, label, &self.listing.map_labels)?;
+        let prediction = ImageFile::at(&self.stage.path.join(file));
+        let prediction = read(&prediction, file, &self.mapping)?;
+        skew_warning(&grid)
+            .iter()
+            .for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
+        let (labels, tolerance) = (&self.listing.labels, self.stage.tolerance_mm);
+        let labels = score_case(&prediction.data, &reference.data, &grid, labels, tolerance);
+        Ok(CaseScore { case: case.name.clone(), labels })
+    }
+}
