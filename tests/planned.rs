@@ -2,7 +2,7 @@
 
 mod lab;
 
-use lab::layouts::Holds::{Channels, Ct, Image, Label};
+use lab::layouts::Holds::{Bordered, Channels, Ct, Image, Label};
 use lab::layouts::{CASES, Holds, write};
 use lab::{Lab, Shown};
 use serde_json::Value;
@@ -35,6 +35,7 @@ fn a_plan_is_a_workflow_with_literal_numbers_that_runs() {
     let text = fs::read_to_string(lab.path("new.yaml")).expect("a workflow");
     for words in [
         "nnU-Net 2.8.1 (ExperimentPlanner, 8 GB)",
+        "\n# Recipe: --recipe nnunet --gpu-memory 8G\n",
         "crop_nonzero: true",
         "ct: { std: ",
         "name: \"plain_conv_unet\"",
@@ -55,7 +56,7 @@ fn a_plan_is_a_workflow_with_literal_numbers_that_runs() {
     assert_eq!(shown.code, 0, "{}\n{text}", shown.err);
     // Nothing is looked at twice, and an update that changes nothing says so.
     let before = fs::read(lab.path("new.yaml")).unwrap();
-    let shown = lab.voxflow(&["new", "--update", "new.yaml", "--recipe", "nnunet"]);
+    let shown = lab.voxflow(&["new", "--update", "new.yaml"]);
     assert_eq!((shown.code, shown.out.as_str()), (0, ""), "{}", shown.err);
     assert!(shown.err.contains("the plan is as the workflow has it"), "{}", shown.err);
     assert_eq!(lab.last_run().stage("statistics")["outcome"], "reused");
@@ -63,6 +64,13 @@ fn a_plan_is_a_workflow_with_literal_numbers_that_runs() {
     let shown = lab.voxflow(&more);
     assert!(shown.out.contains("model.network") && shown.out.contains("residual"), "{}", shown.out);
     assert_eq!(fs::read(lab.path("new.yaml")).unwrap(), before, "nothing is written");
+    // Without the line there is no guess.
+    let bare: String =
+        text.lines().filter(|line| !line.contains('#')).map(|l| l.to_string() + "\n").collect();
+    fs::write(lab.path("bare.yaml"), bare).unwrap();
+    let shown = lab.voxflow(&["new", "--update", "bare.yaml"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    assert!(shown.err.contains("say which plan to compare with, as '--recipe"), "{}", shown.err);
 }
 
 #[test]
@@ -71,8 +79,58 @@ fn a_plan_of_several_channels_scales_each_by_its_name() {
     new(&lab, &["--recipe", "nnunet-resenc-m", "--gpu-memory", "24G"]);
     let text = fs::read_to_string(lab.path("new.yaml")).expect("a workflow");
     assert!(text.contains("(nnUNetPlannerResEncM, 24 GB)"), "{text}");
+    let shown = lab.voxflow(&["new", "--update", "new.yaml"]);
+    assert!(shown.err.contains("the plan is as the workflow has it"), "{}{}", shown.err, shown.out);
     assert!(text.contains("name: \"residual_encoder_unet\""), "{text}");
     is_understood(&lab);
+}
+
+#[test]
+fn regions_and_voxels_to_ignore_of_a_dataset_json_go_all_the_way() {
+    let lab = Lab::new();
+    let files =
+        [("imagesTr/c#_0000.nii.gz", Bordered), ("labelsTr/c#.nii.gz", Label(&[1, 2, 3, 4]))];
+    write(&lab, "data", &files);
+    lab.write(
+        "data/dataset.json",
+        r#"{ "channel_names": { "0": "MRI" }, "file_ending": ".nii.gz", "numTraining": 6,
+             "labels": { "background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3, "ignore": 4 },
+             "regions_class_order": [1, 2, 3] }"#,
+    );
+    new(&lab, &["--recipe", "nnunet"]);
+    let text = fs::read_to_string(lab.path("new.yaml")).expect("a workflow");
+    for words in [
+        "mark_outside: true",
+        "name: \"zero_outside\"",
+        "regions:  # of dataset.json",
+        "- { name: \"whole\", value: 1, labels: [1, 2, 3] }",
+    ] {
+        assert!(text.contains(words), "'{words}' in\n{text}");
+    }
+    is_understood(&lab);
+    let shorter = ["model.epochs=1", "model.steps_per_epoch=2", "model.inference.flips=false"];
+    let flags = shorter.iter().flat_map(|setting| ["--set", setting]);
+    let shown = lab.voxflow(&["run", "new.yaml"].into_iter().chain(flags).collect::<Vec<_>>());
+    assert_eq!(shown.code, 0, "{}\n{text}", shown.err);
+    let metrics = lab.last_run().metrics();
+    let scored: std::collections::BTreeSet<&str> = metrics
+        .iter()
+        .filter(|row| row[0] == "final" && row[1]["metric"] == "dice")
+        .filter_map(|row| row[1]["label"].as_str())
+        .collect();
+    assert_eq!(scored.into_iter().collect::<Vec<_>>(), ["core", "tip", "whole"]);
+    let image = format!("data/imagesTr/c{}_0000.nii.gz", CASES[0]);
+    for command in [
+        &["predict", "--model", "latest", "--out", "found", image.as_str(), "--probabilities"][..],
+        &["export", "latest", "--format", "torchscript", "--out", "script"],
+        &["report", "latest"],
+        &["new", "data", "--out", "quick.yaml"],
+    ] {
+        let shown = lab.voxflow(command);
+        assert_eq!(shown.code, 0, "{command:?}: {}", shown.err);
+    }
+    let quick = fs::read_to_string(lab.path("quick.yaml")).expect("a workflow");
+    assert!(quick.contains("regions:  # of dataset.json"), "{quick}");
 }
 
 #[test]
@@ -80,7 +138,7 @@ fn flags_without_a_plan_say_what_is_missing() {
     let lab = lab(Image(0));
     for (flags, words) in [
         (&["new", "data", "--gpu-memory", "8G"][..], "add '--recipe nnunet'"),
-        (&["new", "--update", "new.yaml"], "say which plan to compare with"),
+        (&["new", "--update", "new.yaml", "--recipe", "quick"], "has no plan to compare with"),
         (&["new", "--stats", "stats.json"], "name the task or folder"),
         (&["new", "data", "--recipe", "nnunet", "--gpu-memory", "8M"], "write gigabytes, as 24G"),
     ] {

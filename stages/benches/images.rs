@@ -106,7 +106,7 @@ fn sampling(prepared: &Prepared, repeats: usize) {
     measure("find the candidates", repeats, || drop(black_box(candidates())));
     let candidates = candidates().expect("a volume with a label");
     let (shape, image, label) = (image.shape, &image.data[..], &label.data[..]);
-    let case = PatchSource { image, channels: 1, shape, label, candidates: &candidates };
+    let case = PatchSource { image, channels: 1, shape, label, beyond: 0, candidates: &candidates };
     let shifts = json!({ "intensity_shift": { "offset": 0.1, "probability": 0.5 }, "flip": { "probability": 0.5 } });
     let affine = json!({ "affine": { "probability": 1.0, "rotation_degrees": [15, 15, 15], "scale": [0.15, 0.15, 0.15] } });
     let noise = json!({ "noise": { "probability": 1.0, "std": 0.1 } });

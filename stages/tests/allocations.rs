@@ -57,6 +57,7 @@ fn sampled(prepared: &Prepared, augmentation: serde_json::Value) -> f64 {
         channels: 1,
         shape,
         label,
+        beyond: 0,
         candidates: &candidates,
     };
     let augmentation: Augmentation = serde_json::from_value(augmentation).unwrap();

@@ -25,6 +25,7 @@ fn drawn(augmentation: &Value, side: [usize; 3]) -> String {
         channels: 2,
         shape: SHAPE,
         label: &label,
+        beyond: 0,
         candidates: &candidates,
     };
     let augmentation: Augmentation = serde_json::from_value(augmentation.clone()).unwrap();
@@ -143,6 +144,41 @@ fn the_last_patches_of_a_batch_are_forced_to_a_class_each_as_often_and_the_other
     assert!((900..1100).contains(&corner), "one voxel of one class, half of the patches: {corner}");
     assert!(forced.iter().all(|start| start[0] == 14 || (-2..=2).contains(&start[0])));
     assert_eq!(middle([14, 12, 3], initial, patch), [15, 13, 12]);
+}
+
+#[test]
+fn regions_are_forced_alike_and_sparse_cases_have_all_patches_around_annotated_voxels() {
+    let sampling = Sampling { forced_foreground: Some(0.33), ..Sampling::default() };
+    let regions = [vec![1], vec![1, 2], vec![7]];
+    let starts = |candidates: &Candidates, place: usize| -> Vec<[i64; 3]> {
+        let key = |item| PatchKey { seed: 5, epoch: 0, item, batch: (place, 9) };
+        let start = |item| initial_start(candidates, &sampling, SHAPE, [4, 4, 4], key(item));
+        (0..2000).map(start).collect()
+    };
+    let united = two_labels().for_classes(&regions, false);
+    assert_eq!(united.classes_present(), [&[0][..], &[0, 1]], "no voxel is of the third");
+    let forced = starts(&united, 6);
+    let corner = forced.iter().filter(|start| **start == [17, 15, 13]).count();
+    assert!((900..1100).contains(&corner), "half, and a voxel of the second: {corner}");
+    // Of the slices, only three are annotated.
+    let voxels: usize = SHAPE.iter().product();
+    let label: Vec<u8> = (0..voxels)
+        .map(|at| match (at % 20, at / 360) {
+            (0..8, 6..9) => 2,
+            (_, 6..9) => 0,
+            _ => 3,
+        })
+        .collect();
+    let selection = CandidateSelection { labels: &[1, 2], background: None };
+    assert!(Candidates::compute(SHAPE, &label, selection).is_err(), "3 is no label");
+    let sparse = Candidates::of_annotated(SHAPE, &label, selection, Some(3)).unwrap();
+    let sparse = sparse.for_classes(&[], true);
+    for (place, share) in [(5, 0.4), (6, 1.0)] {
+        let starts = starts(&sparse, place);
+        assert!(starts.iter().all(|start| (4..=6).contains(&start[2])), "{place}");
+        let labelled = starts.iter().filter(|start| start[0] + 2 < 8).count() as f64 / 2000.0;
+        assert!((labelled - share).abs() < 0.05, "{place}: {labelled}");
+    }
 }
 
 #[test]

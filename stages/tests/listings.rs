@@ -162,7 +162,7 @@ fn fields_that_nobody_reads_are_told_once() {
     );
     let told: Vec<&String> =
         found.infos.iter().filter(|words| words.contains("not used")).collect();
-    assert_eq!(told, ["fields of dataset.json that are not used: release, regions_class_order"]);
+    assert_eq!(told, ["fields of dataset.json that are not used: release"]);
     let found = read(&PAIRS, decathlon(json!({"training": [pair("a")]})));
     assert!(says(&found.infos, "4 image files that are not listed are left out"));
 }
@@ -208,10 +208,10 @@ fn a_name_of_value_0_that_is_no_background_is_a_warning_and_no_label() {
 #[test]
 fn labels_that_change_what_voxels_mean_are_refused_by_name() {
     for (labels, words) in [
-        (json!({"background": 0, "a": 1, "ignore": 2}), "label 'ignore': voxels to ignore"),
+        (json!({"background": 0, "a": 1, "ignore": 1}), "label value listed twice: 1"),
         (json!({"background": 0, "liver": 0, "tumor": 1}), "label 'liver': has value 0"),
         (json!({"1": "background", "2": "tumor"}), "label 'background': has value 1"),
-        (json!({"background": 0, "whole": [1, 2], "core": [2]}), "regions are not known"),
+        (json!({"background": 0, "whole": [1, 2], "core": [2]}), "regions_class_order: must give"),
         (json!({"0": "background", "1": "Tumor", "2": "tumor"}), "differ only in capitals"),
         (json!({"background": 0, "a": 1, "b": 1}), "label value listed twice: 1, of a, b"),
         (json!([]), "'labels' must name the labels"),
@@ -229,7 +229,28 @@ fn labels_that_change_what_voxels_mean_are_refused_by_name() {
         }
     }
     let words = refused(&CHANNELS, nnunet(json!({"ignore_label": 2})));
-    assert!(words.contains("'ignore_label': voxels to ignore are not known"), "{words}");
+    assert!(words.contains("'ignore_label': name the value of voxels to ignore"), "{words}");
+}
+
+#[test]
+fn regions_and_voxels_to_ignore_are_read_as_nnunet_has_them() {
+    let labels = json!({"background": 0, "whole": [1, 2], "core": [2], "ignore": 3});
+    let said = json!({"labels": labels, "regions_class_order": [1, 2]});
+    let found =
+        read_with(&CHANNELS, nnunet(said), json!({})).unwrap_or_else(|words| panic!("{words}"));
+    let regions: Vec<(&str, &[u8], u8)> = found
+        .listing
+        .regions
+        .iter()
+        .map(|region| (region.name.as_str(), &region.labels[..], region.value))
+        .collect();
+    assert_eq!(regions, [("whole", &[1, 2][..], 1), ("core", &[2][..], 2)]);
+    assert_eq!((found.listing.ignore, found.listing.declared()), (Some(3), vec![1, 2, 3]));
+    let said = json!({"label_names": {"1": "a", "4": "ignore"}});
+    let labels = json!({"labels": {"background": 0, "b": 1}});
+    let found =
+        read_with(&CHANNELS, nnunet(labels), said).unwrap_or_else(|words| panic!("{words}"));
+    assert_eq!((found.listing.ignore, found.listing.labels.len()), (Some(4), 1));
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use safetensors::SafeTensors;
 use std::path::Path;
+use voxflow_stages::image::prepared::OUTSIDE;
 use voxflow_stages::image::rotoscale::Rotoscale;
-use voxflow_stages::image::transform::{Canvas, Change, MemoryCanvas};
+use voxflow_stages::image::transform::{Canvas, Change, MemoryCanvas, ZeroedOutside};
 
 const FROM: [usize; 3] = [12, 14, 10];
 const TO: [usize; 3] = [8, 10, 9];
@@ -19,8 +20,12 @@ struct Fixture(Vec<u8>);
 
 impl Fixture {
     fn open() -> Fixture {
+        Fixture::named("augmentation")
+    }
+
+    fn named(name: &str) -> Fixture {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/nnunet");
-        Fixture(std::fs::read(folder.join("augmentation.safetensors")).unwrap())
+        Fixture(std::fs::read(folder.join(format!("{name}.safetensors"))).unwrap())
     }
 
     fn bytes(&self, name: &str) -> Vec<u8> {
@@ -62,7 +67,7 @@ fn rotations_and_scales_read_the_larger_patch_as_nnu_nets_do() {
             };
             let voxels: usize = TO.iter().product();
             let (mut found, mut labels) = (vec![0.0; 2 * voxels], vec![0; voxels]);
-            rotoscale.resample(source, (&mut found, &mut labels, TO));
+            rotoscale.resample(source, (&mut found, &mut labels, TO), 0);
             let wanted = fixture.floats(&format!("{name}.{index}.image"));
             let far = off(&found, &wanted);
             assert!(far <= 1e-5, "{name} {index}: {far:e}");
@@ -110,11 +115,38 @@ fn changes_of_single_channels_equal_nnu_nets() {
     for (name, change) in cases {
         let mut image = fixture.floats("patch");
         let mut label = vec![0; image.len() / 2];
-        let mut canvas = MemoryCanvas { shape: TO, image: &mut image, label: &mut label };
+        let mut canvas =
+            MemoryCanvas { shape: TO, image: &mut image, label: &mut label, beyond: 0 };
         change(&mut canvas);
         let far = off(&image, &fixture.floats(name));
         assert!(far <= 1e-5, "{name}: {far:e}");
     }
+}
+
+#[test]
+fn images_are_zero_again_outside_the_non_zero_region_and_beyond_the_cut_as_nnu_nets() {
+    let fixture = Fixture::named("masking");
+    let (image, label) = (fixture.floats("image"), fixture.bytes("label"));
+    let mut zeros = 0;
+    for (index, (angles, scale)) in TURNS.into_iter().enumerate() {
+        let rotoscale = Rotoscale { angles, scales: [scale; 3], flat_axis: None };
+        let voxels: usize = TO.iter().product();
+        let (mut found, mut labels) = (vec![0.0; 2 * voxels], vec![0; voxels]);
+        let target = (&mut found[..], &mut labels[..], TO);
+        rotoscale.resample((&image, &label, FROM), target, OUTSIDE);
+        let zeroed = ZeroedOutside(Some(vec![1]));
+        let mut canvas =
+            MemoryCanvas { shape: TO, image: &mut found, label: &mut labels, beyond: OUTSIDE };
+        canvas.add(0.5);
+        zeroed.apply(&mut canvas);
+        let far = off(&found, &fixture.floats(&format!("{index}.image")));
+        assert!(far <= 1e-5, "{index}: {far:e}");
+        assert_eq!(labels, fixture.bytes(&format!("{index}.label")), "{index}");
+        let zeros_of = |values: &[f32]| values.iter().filter(|value| **value == 0.0).count();
+        zeros += zeros_of(&found[voxels..]);
+        assert_eq!(zeros_of(&found[..voxels]), 0, "{index}: the other channel stays");
+    }
+    assert!(zeros > 20, "{zeros}");
 }
 
 #[test]
@@ -123,7 +155,7 @@ fn a_rotation_that_is_not_the_first_change_reads_its_own_patch() {
     let (mut image, mut label) = (fixture.floats("image"), fixture.bytes("label"));
     let (before, labels) = (image.clone(), label.clone());
     let still = Rotoscale { angles: [0.0; 3], scales: [1.0; 3], flat_axis: None };
-    still.apply(&mut MemoryCanvas { shape: FROM, image: &mut image, label: &mut label });
+    still.apply(&mut MemoryCanvas { shape: FROM, image: &mut image, label: &mut label, beyond: 0 });
     assert!(off(&image, &before) <= 1e-5);
     assert_eq!(label, labels);
 }

@@ -11,6 +11,7 @@ use support::Trial;
 use voxflow_stages::Kind;
 use voxflow_stages::image::nifti::read_label;
 use voxflow_stages::image::prepare::{Prepared, prepare};
+use voxflow_stages::image::prepared::OUTSIDE;
 use voxflow_stages::image::{Inverter, Preparation};
 use voxflow_stages::planner::{Dataset, DatasetFingerprint, Preset, plan};
 
@@ -132,6 +133,23 @@ fn prepared_volumes_are_those_of_nnunet() {
     }
 }
 
+#[test]
+fn the_outside_of_the_non_zero_region_is_marked_as_nnunet_marks_it() {
+    let fixtures = fixtures();
+    let fixture = fixtures.iter().find(|one| one.name() == "black_border").unwrap();
+    let (images, label) = fixture.files();
+    let preparation = Preparation { mark_outside: true, ..fixture.preparation() };
+    let prepared =
+        prepare(&preparation, &images, Some(&label), &fixture.channels(), &[1, 2]).unwrap();
+    assert_eq!(prepared.label, fixture.prepared().label, "the label itself stays");
+    let (_, wanted) = fixture.tensor("marked", byte);
+    let different = share_of_different(&prepared.marked.unwrap().data, &wanted);
+    assert!(different <= LABELS, "{different} of the labels differ");
+    assert!([0, 1, 2, OUTSIDE].iter().all(|value| wanted.contains(value)));
+    let unresampled = Preparation { resampling: None, ..preparation };
+    assert!(unresampled.check().iter().any(|(path, _)| path == "mark_outside"));
+}
+
 /// The scores of `make_preprocessing.py` at a voxel.
 fn score(class: usize, [x, y, z]: [usize; 3]) -> f32 {
     let seed = (x * 31 + y * 1009 + z * 65537 + class * 16_777_259 + 12345) as u64;
@@ -140,18 +158,39 @@ fn score(class: usize, [x, y, z]: [usize; 3]) -> f32 {
     (mixed >> 16) as f32 / 65536.0
 }
 
+/// The scores of three classes on a prepared volume, z fastest.
+fn scores(shape: [usize; 3]) -> Vec<f32> {
+    let mut scores = vec![];
+    for class in 0..3 {
+        for voxel in 0..shape.iter().product() {
+            let (xy, z) = (voxel / shape[2], voxel % shape[2]);
+            scores.push(score(class, [xy / shape[1], xy % shape[1], z]));
+        }
+    }
+    scores
+}
+
+#[test]
+fn logits_of_regions_become_labels_by_the_rule_of_nnunet() {
+    for fixture in fixtures() {
+        let prepared = fixture.prepared();
+        let logits: Vec<f32> =
+            scores(prepared.image.shape).into_iter().map(|score| score - 0.5).collect();
+        let inverter = Inverter::new(&prepared.geometry).unwrap();
+        let found = inverter.regions(&logits, 0.0, &[2, 1, 2]).unwrap();
+        let (_, wanted) = fixture.tensor("regions", byte);
+        let different = share_of_different(&found.data, &wanted);
+        assert!(different <= LABELS, "{}: {different} of the labels differ", fixture.name());
+        assert!([0, 1, 2].iter().all(|value| wanted.contains(value)), "{}", fixture.name());
+    }
+}
+
 #[test]
 fn scores_go_back_to_the_images_own_grid_as_those_of_nnunet() {
     for fixture in fixtures() {
         let prepared = fixture.prepared();
         let shape = prepared.image.shape;
-        let mut scores = vec![];
-        for class in 0..3 {
-            for voxel in 0..shape.iter().product() {
-                let (xy, z) = (voxel / shape[2], voxel % shape[2]);
-                scores.push(score(class, [xy / shape[1], xy % shape[1], z]));
-            }
-        }
+        let scores = scores(shape);
         let found = Inverter::new(&prepared.geometry).unwrap().labels(&scores, 3).unwrap();
         let (_, wanted) = fixture.tensor("back", byte);
         let different = share_of_different(&found.data, &wanted);

@@ -286,6 +286,7 @@ fn a_sampled_patch_depends_on_seed_epoch_and_item_alone_and_stays_inside() {
         channels: 2,
         shape: SHAPE,
         label: &label,
+        beyond: 0,
         candidates: &candidates,
     };
     let augmentation: Augmentation = serde_json::from_value(serde_json::json!({
@@ -335,6 +336,7 @@ fn a_patch_that_is_mirrored_while_it_is_copied_is_the_copy_mirrored() {
         channels: 2,
         shape: SHAPE,
         label: &label,
+        beyond: 0,
         candidates: &candidates,
     };
     let augmentation: Augmentation = serde_json::from_value(serde_json::json!({

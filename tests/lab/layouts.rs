@@ -9,6 +9,8 @@ use std::fs;
 pub enum Holds {
     /// An MRI-like image; another number is another image of the same case.
     Image(usize),
+    /// An image that is black beyond a box in its middle.
+    Bordered,
     /// A CT: air at -1000.
     Ct,
     /// So many channels in one file.
@@ -41,6 +43,12 @@ fn voxels(holds: Holds, case: usize, own: usize) -> (Vec<f32>, i16) {
     match holds {
         Holds::Image(number) => (image(number * 7), 16),
         Holds::Ct => (each(|at| (texture(at, own) + 60.0 * inside(case, at)) * 4.0 - 1400.0), 16),
+        Holds::Bordered => {
+            let is_inside =
+                |at: [usize; 3]| (0..3).all(|axis| (2..SHAPE[axis] - 2).contains(&at[axis]));
+            let value = |at| texture(at, own) + 80.0 * inside(case, at);
+            (each(|at| if is_inside(at) { value(at) } else { 0.0 }), 16)
+        }
         Holds::Channels(count) => ((0..count).flat_map(|channel| image(channel * 7)).collect(), 16),
         Holds::Label(values) => {
             (each(|at| inside(case, at) * f32::from(values[at[2] * values.len() / SHAPE[2]])), 2)

@@ -290,15 +290,17 @@ def scores(table, program):
 
 
 def nnunet(table, program, data):
-    """Statistics and preprocessing against nnU-Net, by a script of its own: nnU-Net starts processes."""
-    if not (data / "Task04_Hippocampus.tar").exists():
-        return
-    script = HERE / "check_nnunet_preprocessing.py"
-    done = subprocess.run([sys.executable, script, program.path, data, "--json"], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    for row in json.loads(done.stdout.splitlines()[-1]):
-        table.add("nnU-Net", *row)
+    """Statistics, preprocessing and prediction against nnU-Net, by scripts of their own: nnU-Net starts processes."""
+    scripts = [("check_nnunet_predict.py", [])]
+    if (data / "Task04_Hippocampus.tar").exists():
+        scripts.append(("check_nnunet_preprocessing.py", [data]))
+    for script, more in scripts:
+        command = [sys.executable, HERE / script, program.path, *more, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        for row in json.loads(done.stdout.splitlines()[-1]):
+            table.add("nnU-Net", *row)
 
 
 def main():

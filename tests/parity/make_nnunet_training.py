@@ -20,8 +20,10 @@ from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResol
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
+from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
+from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentationToRegionsTransform
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from monai.losses import DiceLoss, FocalLoss
 from nnunetv2.inference import predict_from_raw_data
@@ -29,7 +31,7 @@ from nnunetv2.training.loss import compound_losses, dice
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.robust_ce_loss import TopKLoss
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from drawn import drawn, drawn_labels, fill_by_name
 
@@ -186,6 +188,55 @@ def double_losses():
     save("losses", tensors, cases)
 
 
+REGIONS, IGNORED = [[1, 2, 3], [2, 3], [3]], 254
+
+
+def target_losses():
+    """Losses of regions by sigmoid, and of sparse annotation: parameters of the program, regions, and whether some
+    voxels are to be ignored."""
+    for batch, sparse in itertools.product((True, False), (False, True)):
+        yield dict(NNUNET, name="dice_ce", batch=batch), REGIONS, sparse
+    yield dict(NNUNET, name="dice_ce", batch=True, weights=[0.3, 2.0]), REGIONS[:2], True
+    for name, batch in itertools.product(("dice_ce", "dice", "dice_topk"), (True, False)):
+        yield dict(NNUNET, name=name, batch=batch), [], True
+    yield dict(NNUNET, name="topk"), [], True
+
+
+def target_loss_of(settings, regions, ignore):
+    """nnU-Net's loss, as its trainer builds it, of logits and labels; `ignore` is the label or nothing."""
+    name, (of_dice, of_voxels) = settings["name"], settings["weights"]
+    kwargs = dict(batch_dice=settings.get("batch", True), smooth=1e-5, do_bg=bool(regions), ddp=False)
+    efficient = dict(dice_class=dice.MemoryEfficientSoftDiceLoss)
+    if regions:
+        united = compound_losses.DC_and_BCE_loss({}, kwargs, of_voxels, of_dice, ignore is not None, **efficient)
+        convert = ConvertSegmentationToRegionsTransform([*regions, *([[ignore]] if ignore is not None else [])], 0)
+        targets = lambda labels: torch.stack([convert._apply_to_segmentation(one) for one in labels])
+        return lambda logits, labels: united(logits, targets(labels))
+    if name == "dice":  # of the loss with cross-entropy of no weight
+        return compound_losses.DC_and_CE_loss(kwargs, {}, 0, 1, ignore, **efficient)
+    if name == "topk":
+        return TopKLoss(k=10, ignore_index=ignore)
+    if name == "dice_topk":
+        return compound_losses.DC_and_topk_loss(kwargs, dict(k=10), of_voxels, of_dice, ignore)
+    return compound_losses.DC_and_CE_loss(kwargs, {}, of_voxels, of_dice, ignore, **efficient)
+
+
+def double_target_losses():
+    tensors, cases = {}, []
+    logits, labels = drawn(45, 3, 4, 6, 5, 4) * 3, drawn_labels(46, 5, 3, 1, 6, 5, 4)
+    labels[0][labels[0] == 2] = 0
+    labels[1] = 4  # nothing of it is annotated
+    tensors["logits"], tensors["labels"] = logits, torch.where(labels == 4, IGNORED, labels)
+    for key, (settings, regions, sparse) in enumerate(target_losses()):
+        given = logits[:, : len(regions) or 4].clone().requires_grad_()
+        known = labels if sparse else torch.where(labels == 4, 0, labels)
+        loss = target_loss_of(settings, regions, 4 if sparse else None)(given, known)
+        loss.backward()
+        tensors[f"{key}/loss"], tensors[f"{key}/gradient"] = loss.reshape(1), given.grad
+        cases.append(dict(loss=settings, regions=regions, sparse=sparse))
+    save("target_losses", tensors, cases)
+
+
 def output_weights(count):
     """nnU-Net's weights of the outputs, as `_build_loss` of its trainer makes them."""
     weights = [1 / 2**index for index in range(count)]
@@ -315,6 +366,22 @@ def augmentations():
     save("augmentation", tensors | changed, dict(turns=TURNS))
 
 
+def masking():
+    """The image zeroed again outside the non-zero region, after a rotation and a shift of its values; beyond what
+    was cut, too."""
+    kept = load_file(FOLDER / "augmentation.safetensors")
+    image, label = kept["image"], kept["label"].to(torch.int16)[None]
+    place = torch.meshgrid(*[torch.linspace(-1, 1, side) for side in FROM], indexing="ij")
+    label = torch.where((sum(axis**2 for axis in place) > 1.1)[None] & (label == 0), -1, label)
+    tensors = {"image": image, "label": label[0].to(torch.uint8)}  # -1 becomes 255
+    for index, (angles, scale) in enumerate(TURNS):
+        turned = spatial(angles, scale, TO)(image=image.clone(), segmentation=label.clone())
+        turned["image"] += 0.5
+        found = RemoveLabelTansform(-1, 0)(**MaskImageTransform([1])(**turned))
+        tensors |= {f"{index}.image": found["image"], f"{index}.label": found["segmentation"][0].to(torch.uint8)}
+    save("masking", tensors, dict(turns=TURNS))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -324,7 +391,9 @@ if __name__ == "__main__":
         initial_values()
         windows()
         augmentations()
+        masking()
     single, torch.Tensor.float = torch.Tensor.float, torch.Tensor.double  # MONAI's focal loss rounds what it is given
     double_losses()
+    double_target_losses()
     torch.Tensor.float = single
     trainings()

@@ -146,16 +146,25 @@ def preprocess(number, home, task):
         images, str(home / "labelsTr" / "case0.nii.gz"), manager, full, dataset)
     flips = task.get("flips", (1, 1, 1))
     image = to_ras(data, manager.transpose_backward, flips)
-    label = np.maximum(to_ras(seg, manager.transpose_backward, flips), 0)
+    marked = to_ras(seg, manager.transpose_backward, flips)
+    label = np.maximum(marked, 0)
     drawn = scores(image.shape[1:])
     back = convert_predicted_logits_to_segmentation_with_correct_shape(
         from_ras(drawn, manager.transpose_forward, flips), manager, full,
         manager.get_label_manager(dataset), properties)
+    # Scores as logits of regions that overlap, written one after the other.
+    regions = dict(dataset, labels={"background": 0, "both": [1, 2], "inner": 1, "outer": 2},
+                   regions_class_order=[2, 1, 2])
+    united = convert_predicted_logits_to_segmentation_with_correct_shape(
+        from_ras(drawn - np.float32(0.5), manager.transpose_forward, flips), manager, full,
+        manager.get_label_manager(regions), properties)
     arrays = {
         "image": stored(image).astype(np.float32),
         "label": stored(label).astype(np.uint8),
+        **({"marked": stored(marked).astype(np.uint8)} if task.get("border", 0) > 1 else {}),  # -1 becomes 255
         # On the file's own grid: nnU-Net's arrays are z, y, x of the file.
         "back": np.ascontiguousarray(back).astype(np.uint8),
+        "regions": np.ascontiguousarray(united).astype(np.uint8),
     }
     plan = plans["configurations"]["3d_fullres"]
     facts = {

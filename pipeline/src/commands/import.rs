@@ -103,6 +103,7 @@ fn alike(name: &str, card: &ModelCard) -> Result<Value> {
         "network": card.network,
         "modality": card.modality,
         "labels": card.labels.iter().map(|label| &label.name).collect::<Vec<_>>(),
+        "regions": card.regions,
         "preprocess": card.preparation,
         "inference": card.inference,
         "dataset": card.dataset,

@@ -82,7 +82,7 @@ fn overview(subject: &RunSubject, stage: &StageRecord, model: Option<&ModelCard>
 }
 
 fn labels(card: &ModelCard) -> String {
-    let names: Vec<String> = card.labels.iter().map(|label| label.name.clone()).collect();
+    let names: Vec<String> = card.names().into_iter().map(str::to_string).collect();
     plain_list(&names)
 }
 
@@ -173,8 +173,22 @@ fn output(model: Option<&ModelCard>) -> String {
     let Some(card) = model else { return MISSING.into() };
     let rows =
         card.labels.iter().map(|label| format!("- {}: {}\n", label.value, plain(&label.name)));
+    let regions = card.regions.iter().map(|region| {
+        let values: Vec<String> = region.labels.iter().map(u8::to_string).collect();
+        format!(
+            "- {}: the labels {}, written as {}\n",
+            plain(&region.name),
+            values.join(", "),
+            region.value
+        )
+    });
+    let regions: String = regions.collect();
+    let united = match regions.is_empty() {
+        true => String::new(),
+        false => format!("\nThe network segments regions, written in this order:\n\n{regions}"),
+    };
     format!(
-        "A label map on the grid of the image.\n\n- 0: background\n{}",
+        "A label map on the grid of the image.\n\n- 0: background\n{}{united}",
         rows.collect::<String>()
     )
 }

@@ -8,6 +8,7 @@ use crate::subset::{PreparedCase, Subset};
 use tch::Device;
 use voxflow_stages::image::candidates::Candidates;
 use voxflow_stages::image::patch_sampler::{PatchKey, PatchSource, initial_start, sample};
+use voxflow_stages::image::prepared::OUTSIDE;
 use voxflow_stages::image::transform::Changes;
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::random::Draw;
@@ -29,12 +30,15 @@ pub struct BatchSampler<'a> {
     pub(crate) classes: &'a Classes,
     rank: usize,
     ranks: usize,
+    /// Labels tell the outside of the non-zero region.
+    is_marked: bool,
 }
 
 impl<'a> BatchSampler<'a> {
     /// The sampler for a training on a subset's cases.
     pub fn new(params: &'a Train, subset: &'a Subset, classes: &'a Classes) -> BatchSampler<'a> {
-        BatchSampler { params, subset, classes, rank: 0, ranks: 1 }
+        let is_marked = params.augmentation.zeroed_channels().is_some();
+        BatchSampler { params, subset, classes, rank: 0, ranks: 1, is_marked }
     }
 
     /// The same batches, of which only the share of `rank` among `ranks` is made.
@@ -113,6 +117,16 @@ impl<'a> BatchSampler<'a> {
         Ok((start, params.augmentation.draw(params.patch, (key.seed, key.epoch, key.item))))
     }
 
+    /// The label values that patches are cut from: marked, if the augmentation zeroes the outside.
+    pub(crate) fn label_values<'b>(&self, case: &'b PreparedCase) -> Result<&'b [u8]> {
+        if self.is_marked { case.marked_values() } else { case.label_values() }
+    }
+
+    /// The label beyond a volume.
+    pub(crate) fn beyond(&self) -> u8 {
+        if self.is_marked { OUTSIDE } else { 0 }
+    }
+
     /// The sides of a patch, and those that are cut before augmentation.
     pub(crate) fn sides(&self) -> ([usize; 3], [usize; 3]) {
         let params = self.params;
@@ -147,7 +161,8 @@ impl<'a> BatchSampler<'a> {
             image: case.image.f32s()?,
             channels: case.image.channels(),
             shape: case.image.shape(),
-            label: case.label_values()?,
+            label: self.label_values(case)?,
+            beyond: self.beyond(),
             candidates: candidates(case)?,
         };
         let (image, label) = memory;

@@ -8,7 +8,6 @@
 
 use crate::batch::Batch;
 use crate::batch_sampler::BatchSampler;
-use crate::classes::Classes;
 use crate::patch_view::PatchView;
 use crate::subset::PreparedCase;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -42,7 +41,7 @@ impl<'a> DeviceDataset<'a> {
         device: Device,
     ) -> Result<DeviceDataset<'a>> {
         let cases = sampler.subset.cases.iter();
-        let cases = cases.map(|case| DeviceCase::new(case, sampler.classes, kind, device));
+        let cases = cases.map(|case| DeviceCase::new(sampler, case, kind, device));
         Ok(DeviceDataset { sampler, device, cases: cases.collect::<Result<_>>()? })
     }
 
@@ -58,6 +57,8 @@ impl<'a> DeviceDataset<'a> {
                     image: batch.image.get(place),
                     label: batch.label.get(place),
                     classes: self.sampler.classes.count(),
+                    has_ignored: self.sampler.classes.has_ignored(),
+                    beyond: self.sampler.beyond(),
                 };
                 self.fill(patch, &self.cases[index], start, changes);
             }
@@ -71,12 +72,14 @@ impl<'a> DeviceDataset<'a> {
         let (rotoscale, changes) = changes.split_rotoscale();
         if let Some(rotoscale) = rotoscale {
             let larger = patch.of_sides(initial);
+            larger.fill_beyond();
             larger.cut((&case.image, &case.label), start, [false; 3]);
             patch.resample_from(&larger, &rotoscale);
             return changes.apply(&mut patch);
         }
         let start = middle(start, initial, sides);
         let (flips, changes) = changes.split_mirrors();
+        patch.fill_beyond();
         patch.cut((&case.image, &case.label), start, flips);
         changes.apply(&mut patch);
     }
@@ -89,13 +92,14 @@ fn case_bytes(case: &PreparedCase, kind: Kind) -> u64 {
 
 impl DeviceCase {
     fn new(
+        sampler: &BatchSampler,
         case: &PreparedCase,
-        classes: &Classes,
         kind: Kind,
         device: Device,
     ) -> Result<DeviceCase> {
         let image = case.tensor_on(device)?.squeeze_dim(0).to_kind(kind);
-        let label = classes.tensor(case.label_values()?, case.image.shape(), device).unsqueeze(0);
+        let (values, shape) = (sampler.label_values(case)?, case.image.shape());
+        let label = sampler.classes.tensor(values, shape, device).unsqueeze(0);
         Ok(DeviceCase { image, label })
     }
 }

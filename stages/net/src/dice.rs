@@ -1,6 +1,6 @@
 //! The validation score: Dice on the resampled grid, cheap enough for every validation.
 
-use crate::classes::Classes;
+use crate::classes::{Classes, IGNORED};
 use crate::distributed::Ranks;
 use crate::failure::catch_panic;
 use crate::sliding_window::SlidingWindow;
@@ -17,10 +17,16 @@ struct ConfusionMatrix {
 }
 
 impl ConfusionMatrix {
-    fn new(prediction: &Tensor, reference: &Tensor, classes: usize) -> ConfusionMatrix {
+    /// Voxels that the reference ignores are left out.
+    fn new(prediction: &Tensor, reference: &Tensor, classes: &Classes) -> ConfusionMatrix {
+        let has_ignored = classes.has_ignored();
+        let classes = classes.count();
         let mut pairs = prediction.to_kind(Kind::Int);
         pairs *= classes as i64;
         pairs += reference;
+        if has_ignored {
+            pairs = pairs.masked_select(&reference.ne(i64::from(IGNORED)));
+        }
         let counted = pairs
             .flatten(0, -1)
             .bincount(None::<Tensor>, (classes * classes) as i64)
@@ -30,13 +36,20 @@ impl ConfusionMatrix {
         ConfusionMatrix { classes, voxels }
     }
 
-    /// A class's Dice: 2·|P∩R| / (|P| + |R|); `None` if the reference is empty, as MONAI.
-    fn dice(&self, class: usize) -> Option<f64> {
-        let all = 0..self.classes;
-        let predicted: i64 = all.clone().map(|reference| self.count(class, reference)).sum();
-        let reference: i64 = all.map(|predicted| self.count(predicted, class)).sum();
-        let both = 2.0 * self.count(class, class) as f64;
-        (reference > 0).then(|| both / (predicted + reference) as f64)
+    /// Dice of a union of classes: 2·|P∩R| / (|P| + |R|); `None` if the reference is empty, as
+    /// MONAI.
+    fn dice(&self, union: &[u8]) -> Option<f64> {
+        let all: Vec<usize> = (0..self.classes).collect();
+        let union: Vec<usize> = union.iter().map(|class| usize::from(*class)).collect();
+        let reference = self.sum(&all, &union);
+        let both = 2.0 * self.sum(&union, &union) as f64;
+        (reference > 0).then(|| both / (self.sum(&union, &all) + reference) as f64)
+    }
+
+    /// The voxels of any pair of these classes.
+    fn sum(&self, predicted: &[usize], reference: &[usize]) -> i64 {
+        let pairs = predicted.iter().flat_map(|one| reference.iter().map(|other| (*one, *other)));
+        pairs.map(|(predicted, reference)| self.count(predicted, reference)).sum()
     }
 
     fn count(&self, predicted: usize, reference: usize) -> i64 {
@@ -44,18 +57,18 @@ impl ConfusionMatrix {
     }
 }
 
-/// A case's Dice for each label. The image is copied to the networks' device once, if it fits.
+/// A case's Dice for each label or region. The image is copied to the networks' device once, if it fits.
 fn case_dice(
     case: &PreparedCase,
     classes: &Classes,
     window: &SlidingWindow,
 ) -> Result<Vec<Option<f64>>> {
     let (values, shape) = (case.label_values()?, case.image.shape());
-    let device = window.volume_device(values.len(), case.image.channels(), classes.count());
-    let prediction = window.classes(&case.tensor_on(device)?);
+    let device = window.volume_device(values.len(), case.image.channels(), classes.outputs());
+    let prediction = classes.segment(window, &case.tensor_on(device)?);
     let reference = classes.tensor(values, shape, device);
-    let counts = ConfusionMatrix::new(&prediction, &reference, classes.count());
-    Ok((1..classes.count()).map(|class| counts.dice(class)).collect())
+    let counts = ConfusionMatrix::new(&prediction, &reference, classes);
+    Ok(classes.targets().iter().map(|target| counts.dice(&target.classes)).collect())
 }
 
 /// Mean over the defined values; `None` without any.
@@ -65,7 +78,8 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// Dice rows for a subset: each label's mean over cases, and last the mean over labels. The cases
+/// Dice rows for a subset: each label's (or region's) mean over cases, and last the mean over
+/// these. The cases
 /// are dealt out to the ranks in turn; all ranks get the same rows.
 pub fn dice_rows(
     subset: &Subset,
@@ -80,13 +94,13 @@ pub fn dice_rows(
     }
     let parts = ranks.gather(to_bytes(&own))?;
     let parts: Vec<Vec<Option<f64>>> = parts.iter().map(|bytes| from_bytes(bytes)).collect();
-    let labels = subset.list.labels.len();
+    let labels = classes.targets().len();
     let case = |number: usize| {
         let place = number / ranks.count() * labels;
         &parts[number % ranks.count()][place..place + labels]
     };
     let cases: Vec<&[Option<f64>]> = (0..subset.cases.len()).map(case).collect();
-    let labels = subset.list.labels.iter().enumerate();
+    let labels = classes.targets().iter().enumerate();
     let means: Vec<(&str, Option<f64>)> = labels
         .map(|(at, label)| (label.name.as_str(), mean(cases.iter().map(|case| case[at]))))
         .collect();
@@ -113,13 +127,20 @@ fn dice_row(value: Option<f64>, subset: &Subset) -> Metric {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use voxflow_stages::dataset::Label;
 
     #[test]
     fn a_label_that_a_case_lacks_does_not_count() {
-        let dice = |prediction: &[u8], reference: &[u8]| {
-            ConfusionMatrix::new(&Tensor::from_slice(prediction), &Tensor::from_slice(reference), 3)
-                .dice(1)
+        let labels = [1, 2].map(|value| Label { value, name: format!("l{value}") });
+        let of = |ignore, union: &[u8], prediction: &[u8], reference: &[u8]| {
+            let classes = Classes::of(&labels, &[], ignore).unwrap();
+            let [prediction, reference] = [prediction, reference].map(Tensor::from_slice);
+            ConfusionMatrix::new(&prediction, &reference, &classes).dice(union)
         };
+        let dice = |prediction: &[u8], reference: &[u8]| of(None, &[1], prediction, reference);
+        let sparse = [1, 0, 2, IGNORED, IGNORED];
+        assert_eq!(of(Some(9), &[1], &[1, 1, 2, 1, 0], &sparse), Some(2.0 / 3.0));
+        assert_eq!(of(Some(9), &[1, 2], &[1, 1, 1, 1, 0], &sparse), Some(4.0 / 5.0));
         assert_eq!(dice(&[1, 1, 0, 2], &[1, 0, 0, 2]), Some(2.0 / 3.0));
         assert_eq!(dice(&[1, 1, 0, 2], &[0, 0, 0, 2]), None);
         assert_eq!(mean([Some(0.5), None, Some(1.0)].into_iter()), Some(0.75));

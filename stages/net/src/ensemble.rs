@@ -51,7 +51,8 @@ impl Ensemble {
             .map(|(input, card)| open_network(input, card, weights, &info))
             .collect::<Result<_>>()?;
         let cards = inputs.iter().map(|input| input.stage.clone()).zip(cards).collect();
-        Ok(Ensemble { classes: Classes::new(&card.labels), card, cards, networks, inference, info })
+        let classes = Classes::of(&card.labels, &card.regions, None)?;
+        Ok(Ensemble { classes, card, cards, networks, inference, info })
     }
 
     /// Sliding-window inference with all networks.
@@ -65,6 +66,7 @@ impl Ensemble {
             roi,
             device: self.info.device,
             compute: Kind::Float,
+            by_sigmoid: self.classes.has_regions(),
         })
     }
 
@@ -114,6 +116,9 @@ fn check_agreement(one: &ModelCard, other: &ModelCard, stage: &str) -> Result<()
     let subject = format!("model '{stage}' beside the first");
     if one.labels != other.labels {
         return Err(Error::failed(format!("{subject}: its labels differ")));
+    }
+    if one.regions != other.regions {
+        return Err(Error::failed(format!("{subject}: its regions differ")));
     }
     if one.modality != other.modality {
         check_channels(&one.modality, &other.modality).trouble(&subject)?;

@@ -1,17 +1,23 @@
-//! Losses of logits against labels, as MONAI's and nnU-Net's with softmax and one-hot.
+//! Losses of logits against labels, as MONAI's and nnU-Net's with softmax and one-hot; or with
+//! sigmoids against regions of labels, as nnU-Net's.
 
 use crate::torch_flags;
-use tch::{Kind, Tensor};
+use tch::{Kind, Reduction, Tensor};
 use voxflow_stages::model::{LossParams, VoxelLoss};
 
 /// The loss of a network's outputs, logits first, weighted by `output_weights`. Further outputs may
 /// be smaller: they are compared with labels resampled by nearest neighbour.
-pub fn of_outputs(settings: &LossParams, outputs: &[Tensor], labels: &Tensor) -> Tensor {
+pub fn of_outputs(
+    settings: &LossParams,
+    targets: &Targets,
+    outputs: &[Tensor],
+    labels: &Tensor,
+) -> Tensor {
     let weights = settings.output_weights.list(outputs.len());
     let counting = outputs.iter().zip(weights).filter(|(_, weight)| *weight > 0.0);
     let mut losses = counting.map(|(output, weight)| {
         let output = output.to_kind(at_least_single(output.kind()));
-        let loss = loss(settings, &output, &resized(labels, &output.size()[2..]));
+        let loss = loss(settings, targets, &output, &resized(labels, &output.size()[2..]));
         if weight == 1.0 { loss } else { loss * weight }
     });
     let first = losses.next().unwrap_or_default();
@@ -33,11 +39,66 @@ fn resized(labels: &Tensor, sides: &[i64]) -> Tensor {
     nearest.to_kind(Kind::Int64)
 }
 
+/// The meaning of labels, and of a network's outputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Targets {
+    /// For each output its classes, if outputs are regions by sigmoid; none for softmax over all
+    /// classes.
+    pub regions: Vec<Vec<i64>>,
+    /// The class of voxels that count for nothing.
+    pub ignored: Option<i64>,
+}
+
+/// Labels in the loss's terms.
+struct Reference {
+    /// Classes (N, 1, X, Y, Z).
+    labels: Tensor,
+    /// Membership in each region (N, R, X, Y, Z), of the logits' kind; `None` for softmax.
+    regions: Option<Tensor>,
+    /// 1 for voxels that count (N, 1, X, Y, Z), of the logits' kind; `None` if all do.
+    mask: Option<Tensor>,
+}
+
+impl Targets {
+    fn reference(&self, labels: &Tensor, kind: Kind) -> Reference {
+        let mask = self.ignored.map(|class| labels.ne(class));
+        let labels = match &mask {
+            Some(mask) => labels * mask.to_kind(Kind::Int64),
+            None => labels.shallow_clone(),
+        };
+        let within = |classes: &Vec<i64>| {
+            let first = labels.ne_tensor(&labels);
+            classes.iter().fold(first, |all, class| all.logical_or(&labels.eq(*class)))
+        };
+        let regions: Vec<Tensor> = self.regions.iter().map(within).collect();
+        let regions = (!regions.is_empty()).then(|| Tensor::cat(&regions, 1).to_kind(kind));
+        Reference { labels, regions, mask: mask.map(|mask| mask.to_kind(kind)) }
+    }
+}
+
 /// The loss of logits (N, C, X, Y, Z) against labels (N, 1, X, Y, Z) of kind Int64, as a scalar.
-pub fn loss(settings: &LossParams, logits: &Tensor, labels: &Tensor) -> Tensor {
-    let log_probabilities = logits.log_softmax(1, logits.kind());
-    let of_dice = || dice(settings, &log_probabilities.exp(), labels);
-    let of_voxels = |loss| voxel_loss(settings, loss, &log_probabilities, labels);
+pub fn loss(settings: &LossParams, targets: &Targets, logits: &Tensor, labels: &Tensor) -> Tensor {
+    let reference = targets.reference(labels, logits.kind());
+    let log_probabilities = match reference.regions {
+        None => Some(logits.log_softmax(1, logits.kind())),
+        Some(_) => None,
+    };
+    let of_dice = || match &log_probabilities {
+        Some(log_probabilities) => dice(settings, &log_probabilities.exp(), &reference),
+        None => dice(settings, &logits.sigmoid(), &reference),
+    };
+    let of_voxels = |loss| {
+        let costs = match (&log_probabilities, &reference.regions) {
+            (Some(log_probabilities), _) => -at_labels(log_probabilities, &reference.labels),
+            (None, regions) => logits.binary_cross_entropy_with_logits(
+                regions.as_ref().unwrap_or(&reference.labels),
+                None::<Tensor>,
+                None::<Tensor>,
+                Reduction::None,
+            ),
+        };
+        voxel_loss(settings, loss, &costs, reference.mask.as_ref())
+    };
     match settings.name.of_voxels() {
         None => of_dice(),
         Some(loss) if !settings.name.has_dice() => of_voxels(loss),
@@ -46,25 +107,25 @@ pub fn loss(settings: &LossParams, logits: &Tensor, labels: &Tensor) -> Tensor {
 }
 
 /// The mean over voxels of −log p(label), over the largest of them, or of (1 − p)^γ times it.
+/// `costs` are −log p (N, 1 or R, X, Y, Z).
 fn voxel_loss(
     settings: &LossParams,
     loss: VoxelLoss,
-    log_probabilities: &Tensor,
-    labels: &Tensor,
+    costs: &Tensor,
+    mask: Option<&Tensor>,
 ) -> Tensor {
-    let kind = log_probabilities.kind();
-    let log_probability = at_labels(log_probabilities, labels);
     match loss {
-        VoxelLoss::Ce => -log_probability.mean(kind),
+        VoxelLoss::Ce => mean(costs, mask),
         VoxelLoss::Topk => {
-            let voxels = log_probability.numel() as f64;
+            let voxels = costs.numel() as f64;
             let counting = (voxels * settings.top_percent / 100.0).max(1.0) as i64;
-            let (largest, _) = (-log_probability).flatten(0, -1).topk(counting, 0, true, false);
-            largest.mean(kind)
+            let costs = mask.map_or_else(|| costs.shallow_clone(), |mask| costs * mask);
+            let (largest, _) = costs.flatten(0, -1).topk(counting, 0, true, false);
+            largest.mean(costs.kind())
         }
         VoxelLoss::Focal => {
-            let doubt: Tensor = 1.0 - log_probability.exp();
-            -(doubt.pow_tensor_scalar(settings.gamma) * log_probability).mean(kind)
+            let doubt: Tensor = 1.0 - (-costs).exp();
+            mean(&(doubt.pow_tensor_scalar(settings.gamma) * costs), mask)
         }
     }
 }
@@ -81,14 +142,34 @@ fn at_labels(values: &Tensor, labels: &Tensor) -> Tensor {
     (values * one_hot).sum_dim_intlist(&[1i64][..], true, values.kind())
 }
 
+/// The mean of costs; with a mask their sum over the number of its voxels, as nnU-Net's, so that
+/// regions add up there.
+fn mean(costs: &Tensor, mask: Option<&Tensor>) -> Tensor {
+    let kind = costs.kind();
+    match mask {
+        None => costs.mean(kind),
+        Some(mask) => (costs * mask).sum(kind) / mask.sum(kind).clamp_min(1.0),
+    }
+}
+
 /// 1 − (2·Σpt + nr) / (Σp^k + Σt^k + dr), the mean over classes (and patches), with k = 2 for
-/// `squared_pred`, else 1. Σt is Σt² since t is 0 or 1.
-fn dice(settings: &LossParams, probabilities: &Tensor, labels: &Tensor) -> Tensor {
-    let mut one_hot = probabilities.zeros_like();
-    let _ = one_hot.scatter_value_(1, labels, 1.0);
-    let first = if settings.include_background { 0 } else { 1 };
-    let classes = probabilities.size()[1] - first;
-    let (p, t) = (probabilities.narrow(1, first, classes), one_hot.narrow(1, first, classes));
+/// `squared_pred`, else 1. Σt is Σt² since t is 0 or 1. Sums go over the mask's voxels. Regions
+/// all count, for there is no background among them.
+fn dice(settings: &LossParams, probabilities: &Tensor, reference: &Reference) -> Tensor {
+    let (p, t) = match &reference.regions {
+        Some(regions) => (probabilities.shallow_clone(), regions.shallow_clone()),
+        None => {
+            let mut one_hot = probabilities.zeros_like();
+            let _ = one_hot.scatter_value_(1, &reference.labels, 1.0);
+            let first = if settings.include_background { 0 } else { 1 };
+            let classes = probabilities.size()[1] - first;
+            (probabilities.narrow(1, first, classes), one_hot.narrow(1, first, classes))
+        }
+    };
+    let (p, t) = match &reference.mask {
+        Some(mask) => (p * mask, t * mask),
+        None => (p, t),
+    };
     let axes: &[i64] = if settings.batch { &[0, 2, 3, 4] } else { &[2, 3, 4] };
     let predicted = if settings.squared_pred { sum(&p.square(), axes) } else { sum(&p, axes) };
     let numerator = sum(&(&p * &t), axes) * 2.0 + settings.smooth_nr;
@@ -111,6 +192,8 @@ mod tests {
     use super::*;
     use tch::Device;
 
+    const SOFTMAX: Targets = Targets { regions: vec![], ignored: None };
+
     fn labels() -> Tensor {
         Tensor::from_slice(&[0i64, 1, 2, 1, 0, 0, 2, 1]).reshape([1, 1, 2, 2, 2])
     }
@@ -122,25 +205,29 @@ mod tests {
             &labels(),
             50.0,
         );
-        assert!(loss(&LossParams::default(), &logits, &labels()).double_value(&[]).abs() < 1e-9);
+        assert!(
+            loss(&LossParams::default(), &SOFTMAX, &logits, &labels()).double_value(&[]).abs()
+                < 1e-9
+        );
     }
 
     #[test]
     fn further_outputs_count_half_as_much_each_against_labels_of_their_size() {
         let (labels, settings) = (labels(), LossParams::default());
         let logits = Tensor::randn([1, 3, 2, 2, 2], (Kind::Double, Device::Cpu));
-        let alone = of_outputs(&settings, &[logits.shallow_clone()], &labels);
-        assert_eq!(alone, loss(&settings, &logits, &labels));
+        let alone = of_outputs(&settings, &SOFTMAX, &[logits.shallow_clone()], &labels);
+        assert_eq!(alone, loss(&settings, &SOFTMAX, &logits, &labels));
         // The centres of the small voxels are nearest to the second of four along each axis.
         let wide = labels.repeat([1, 1, 2, 2, 2]);
         let large = Tensor::randn([1, 3, 4, 4, 4], (Kind::Double, Device::Cpu));
         let one = Tensor::randn([1, 3, 1, 1, 1], (Kind::Double, Device::Cpu));
         let outputs = [&large, &logits, &one].map(Tensor::shallow_clone);
-        let found = of_outputs(&settings, &outputs, &wide).double_value(&[]);
+        let found = of_outputs(&settings, &SOFTMAX, &outputs, &wide).double_value(&[]);
         let small = wide.slice(2, 1, 4, 2).slice(3, 1, 4, 2).slice(4, 1, 4, 2);
         let last = wide.narrow(2, 2, 1).narrow(3, 2, 1).narrow(4, 2, 1);
-        let of =
-            |logits: &Tensor, labels: &Tensor| loss(&settings, logits, labels).double_value(&[]);
+        let of = |logits: &Tensor, labels: &Tensor| {
+            loss(&settings, &SOFTMAX, logits, labels).double_value(&[])
+        };
         let wanted = of(&large, &wide) + of(&logits, &small) / 2.0 + of(&one, &last) / 4.0;
         assert!((found - wanted).abs() < 1e-12, "{found} {wanted}");
     }
@@ -157,7 +244,31 @@ mod tests {
         // Σpt = count/3, Σp² = 8/9, Σt = count for counts 3, 3, 2.
         let share = |count: f64| 2.0 * count / 3.0 / (8.0 / 9.0 + count);
         let dice = 1.0 - (share(3.0) + share(3.0) + share(2.0)) / 3.0;
-        let found = loss(&settings, &logits, &labels()).double_value(&[]);
+        let found = loss(&settings, &SOFTMAX, &logits, &labels()).double_value(&[]);
         assert!((found - dice - 3f64.ln()).abs() < 1e-12, "{found}");
+    }
+
+    #[test]
+    fn voxels_to_ignore_have_no_part_in_loss_and_gradients() {
+        let sparse = Targets { ignored: Some(254), ..SOFTMAX };
+        let hidden = labels().masked_fill(&labels().eq(2), 254i64);
+        for (targets, outputs) in
+            [(sparse.clone(), 3), (Targets { regions: vec![vec![1, 2], vec![2]], ..sparse }, 2)]
+        {
+            let drawn = Tensor::randn([1, outputs, 2, 2, 2], (Kind::Double, Device::Cpu));
+            let costs = |logits: &Tensor| {
+                loss(&LossParams::default(), &targets, logits, &hidden).double_value(&[])
+            };
+            let logits = drawn.copy().set_requires_grad(true);
+            loss(&LossParams::default(), &targets, &logits, &hidden).backward();
+            let there = hidden.eq(254).expand([1, outputs, 2, 2, 2], false);
+            assert_eq!(logits.grad().masked_select(&there).abs().max().double_value(&[]), 0.0);
+            assert!(logits.grad().abs().max().double_value(&[]) > 0.0);
+            let other = drawn.masked_fill(&there, 9.0);
+            assert!((costs(&drawn) - costs(&other)).abs() < 1e-12);
+            let nothing = labels().fill(254i64);
+            let of_nothing = loss(&LossParams::default(), &targets, &drawn, &nothing);
+            assert!(of_nothing.double_value(&[]).is_finite());
+        }
     }
 }

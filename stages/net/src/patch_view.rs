@@ -1,7 +1,9 @@
 //! A patch of a batch on a device: how it is cut from a volume, and the operations of its changes.
 
+use crate::classes::IGNORED;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::image::channel_filter::gaussian_kernel;
+use voxflow_stages::image::prepared::OUTSIDE;
 use voxflow_stages::image::rotoscale::Rotoscale;
 use voxflow_stages::image::transform::Canvas;
 use voxflow_stages::image::warp::Affinity;
@@ -15,6 +17,10 @@ pub(crate) struct PatchView {
     pub(crate) label: Tensor,
     /// Number of classes of the label.
     pub(crate) classes: usize,
+    /// Some voxels may be [`IGNORED`].
+    pub(crate) has_ignored: bool,
+    /// The class beyond the volume: 0, or [`OUTSIDE`] where the label is marked.
+    pub(crate) beyond: u8,
 }
 
 impl PatchView {
@@ -24,11 +30,18 @@ impl PatchView {
             let size = [tensor.size()[0], x as i64, y as i64, z as i64];
             Tensor::zeros(size, (tensor.kind(), tensor.device()))
         });
-        PatchView { image, label, classes: self.classes }
+        PatchView { image, label, ..*self }
+    }
+
+    /// Makes the label that of voxels beyond the volume.
+    pub(crate) fn fill_beyond(&self) {
+        if self.beyond != 0 {
+            let _ = self.label.shallow_clone().fill_(i64::from(self.beyond));
+        }
     }
 
     /// Resamples a larger patch into this one: trilinear for the image, 0 outside; for the label
-    /// the class with the largest share, "outside" being one of its own that becomes 0.
+    /// the class with the largest share, "outside" being one of its own that becomes `beyond`.
     pub(crate) fn resample_from(&mut self, larger: &PatchView, rotoscale: &Rotoscale) {
         const TRILINEAR: i64 = 0;
         const ZEROS: i64 = 0;
@@ -40,13 +53,36 @@ impl PatchView {
         );
         let image = larger.image.unsqueeze(0).grid_sampler(&grid, TRILINEAR, ZEROS, false);
         self.image.copy_(&image.squeeze_dim(0));
-        let label = larger.label.to_kind(Kind::Int64).one_hot(self.classes as i64);
-        let shares = label.permute([0, 4, 1, 2, 3]).to_kind(Kind::Float);
+        let shares = larger.one_hot().permute([0, 4, 1, 2, 3]).to_kind(Kind::Float);
         let shares = shares.grid_sampler(&grid, TRILINEAR, ZEROS, false);
         let outside: Tensor = 1.0 - shares.sum_dim_intlist([1i64].as_slice(), true, Kind::Float);
         let class = Tensor::cat(&[shares, outside], 1).argmax(1, false);
-        let class = class.where_self(&class.lt(self.classes as i64), &class.zeros_like());
+        let beyond = class.full_like(i64::from(self.beyond));
+        let known = class.lt(self.channels_of_label());
+        let class = class.where_self(&known, &beyond);
+        let class = match self.has_ignored {
+            true => class.masked_fill(&(class.eq(self.classes as i64)), i64::from(IGNORED)),
+            false => class,
+        };
         self.label.copy_(&class);
+    }
+
+    /// One channel for each class and for voxels to ignore, last; all are 0 where the label is
+    /// [`OUTSIDE`].
+    fn one_hot(&self) -> Tensor {
+        let (label, channels) = (self.label.to_kind(Kind::Int64), self.channels_of_label());
+        if self.beyond == 0 && !self.has_ignored {
+            return label.one_hot(channels);
+        }
+        let label = match self.has_ignored {
+            true => label.masked_fill(&label.eq(i64::from(IGNORED)), self.classes as i64),
+            false => label,
+        };
+        label.clamp_max(channels).one_hot(channels + 1).narrow(4, 0, channels)
+    }
+
+    fn channels_of_label(&self) -> i64 {
+        self.classes as i64 + i64::from(self.has_ignored)
     }
 
     /// Copies the region of a volume's image and label starting at `start`, flipped. Voxels outside
@@ -138,7 +174,7 @@ impl Canvas for PatchView {
 
     fn rotoscale(&mut self, rotoscale: &Rotoscale) {
         let (image, label) = (self.image.copy(), self.label.copy());
-        let copy = PatchView { image, label, classes: self.classes };
+        let copy = PatchView { image, label, ..*self };
         self.resample_from(&copy, rotoscale);
     }
 
@@ -197,11 +233,23 @@ impl Canvas for PatchView {
         let kept = (raised - mean) * factor + before.mean(Kind::Float);
         values.copy_(&(kept * sign));
     }
+
+    fn zero_outside(&mut self, channel: usize) {
+        let _ = self.channel(channel).masked_fill_(&self.outside().squeeze_dim(0), 0.0);
+    }
+
+    fn forget_outside(&mut self) {
+        let _ = self.label.shallow_clone().masked_fill_(&self.outside(), 0i64);
+    }
 }
 
 impl PatchView {
     fn channel(&self, channel: usize) -> Tensor {
         self.image.get(channel as i64)
+    }
+
+    fn outside(&self) -> Tensor {
+        self.label.eq(i64::from(OUTSIDE))
     }
 }
 

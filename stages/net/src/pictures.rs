@@ -67,7 +67,11 @@ fn scene(dataset: &Input, listing: &Listing, case: &str, prediction: &Path) -> R
     let values = LabelValues { declared: &declared, mapping: &listing.map_labels };
     let image = read_channel(&files.images, 1)?;
     let grid = image.grid();
-    let reference = read_label_on(grid, &label, "label", values)?;
+    let mut reference = read_label_on(grid, &label, "label", values)?;
+    if let Some(ignore) = listing.ignore {
+        let unknown = reference.data.iter_mut().filter(|value| **value == ignore);
+        unknown.for_each(|value| *value = 0);
+    }
     let prediction = read_label_on(grid, &ImageFile::at(prediction), "prediction", &declared)?;
     Scene::new(image, listing.is_ct())?.with_pair(reference, prediction)
 }

@@ -13,11 +13,12 @@ use std::sync::{Mutex, PoisonError};
 use tch::Device;
 use voxflow_cache::Digest;
 use voxflow_stages::context::{ItemKey, write_json};
-use voxflow_stages::dataset::{Case, Label, Listing};
+use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::case::image_digests;
 use voxflow_stages::image::prepare::{Files, prepare_with};
 use voxflow_stages::image::{CaseFiles, Volume, nifti};
 use voxflow_stages::kinds::predict::Predict;
+use voxflow_stages::model::ModelCard;
 use voxflow_stages::{Context, Input, Metric, Result};
 
 /// The file of [`PredictionFacts`].
@@ -29,7 +30,7 @@ const FILES: [(&str, &str); 2] = [("labels", "predictions"), ("probabilities", "
 /// Metrics and warnings, stored so that a reused prediction repeats them.
 #[derive(Debug, Serialize, Deserialize)]
 struct PredictionFacts {
-    /// The volume of each label in ml.
+    /// The volume of each label or region in ml.
     volumes_ml: BTreeMap<String, f64>,
     warnings: Vec<String>,
 }
@@ -132,20 +133,21 @@ fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
         let all = found.probabilities()?;
         nifti::write_volume_f32_in(&path_of_probabilities, &all, space, packed)?;
     }
-    let facts = PredictionFacts {
-        volumes_ml: volumes_ml(&labels, &card.labels),
-        warnings: prepared.warnings,
-    };
+    let facts =
+        PredictionFacts { volumes_ml: volumes_ml(&labels, &card), warnings: prepared.warnings };
     write_json(&folder.join(FACTS), &facts)
 }
 
-/// The volume of each label.
-fn volumes_ml(map: &Volume<u8>, labels: &[Label]) -> BTreeMap<String, f64> {
+/// The volume of each label, or of each region.
+fn volumes_ml(map: &Volume<u8>, card: &ModelCard) -> BTreeMap<String, f64> {
     let mut voxels = [0u64; 256];
     map.data.iter().for_each(|value| voxels[usize::from(*value)] += 1);
     let voxel_ml = map.voxel_ml();
-    let volumes = labels
-        .iter()
-        .map(|label| (label.name.clone(), voxels[usize::from(label.value)] as f64 * voxel_ml));
-    volumes.collect()
+    let ml = |values: &[u8]| {
+        values.iter().map(|value| voxels[usize::from(*value)]).sum::<u64>() as f64 * voxel_ml
+    };
+    match card.regions.is_empty() {
+        true => card.labels.iter().map(|one| (one.name.clone(), ml(&[one.value]))).collect(),
+        false => card.regions.iter().map(|one| (one.name.clone(), ml(&one.labels))).collect(),
+    }
 }

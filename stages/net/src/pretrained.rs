@@ -41,6 +41,11 @@ pub fn open(
     if card.labels.len() != list.labels.len() {
         return Err(Error::failed(format!("{subject}: it has another number of labels")));
     }
+    if card.regions.len() != params.regions.len() {
+        return Err(Error::failed(format!(
+            "{subject}: it has another number of regions; give 'regions' the same"
+        )));
+    }
     let channels = check_channels(&card.modality, &list.modality).trouble(&subject)?;
     channels.iter().for_each(|words| cx.warn(format!("{subject}: {words}")));
     let differs = differences(&card.preparation, &list.preparation, list.modality.len());

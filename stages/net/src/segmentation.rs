@@ -31,7 +31,7 @@ impl Segmentation {
             inject_fault();
             let (window, size) = (models.sliding_window()?, image.size());
             let voxels = size[2..].iter().product::<i64>() as usize;
-            let device = window.volume_device(voxels, size[1] as usize, models.classes.count());
+            let device = window.volume_device(voxels, size[1] as usize, models.classes.outputs());
             let scores = values(&window.scores(&image.to_device(device)).to_device(Device::Cpu));
             Ok((scores, window.scores_are_logits()))
         })?;
@@ -40,23 +40,31 @@ impl Segmentation {
 
     /// The label map on the original grid.
     pub fn labels(&self) -> Result<Volume<u8>> {
-        let mut map = self.inverter.labels(&self.scores, self.classes.count())?;
+        let mut map = match self.classes.has_regions() {
+            true => {
+                let least = if self.are_logits { 0.0 } else { 0.5 };
+                self.inverter.regions(&self.scores, least, &self.classes.written())?
+            }
+            false => self.inverter.labels(&self.scores, self.classes.count())?,
+        };
         self.classes.to_values(&mut map.data);
         Ok(map)
     }
 
-    /// Class probabilities on the original grid, one channel per class, background first. Outside
-    /// the foreground box all are 0.
+    /// Class probabilities on the original grid, one channel per class, background first; or one
+    /// channel per region. Outside the foreground box all are 0.
     pub fn probabilities(&self) -> Result<Volume<f32>> {
-        let classes = self.classes.count();
+        let classes = self.classes.outputs();
         let mut each = self.scores.chunks_exact(self.scores.len() / classes);
         let first = each.next().unwrap_or_default();
         let mut all = each.try_fold(self.inverter.probability(first)?, |mut all, class| {
             all.data.extend(self.inverter.probability(class)?.data);
             Ok::<_, Error>(Volume { channels: all.channels + 1, ..all })
         })?;
-        if self.are_logits {
-            softmax(&mut all.data, classes);
+        match (self.are_logits, self.classes.has_regions()) {
+            (false, _) => {}
+            (true, false) => softmax(&mut all.data, classes),
+            (true, true) => sigmoid(&mut all.data, classes),
         }
         Ok(all)
     }
@@ -75,6 +83,21 @@ fn softmax(values: &mut [f32], classes: usize) {
         let powers: Vec<f32> = (0..classes).map(|class| (values[at(class)] - most).exp()).collect();
         let sum: f32 = powers.iter().sum();
         powers.iter().enumerate().for_each(|(class, power)| values[at(class)] = power / sum);
+    }
+}
+
+/// The same for regions.
+fn sigmoid(values: &mut [f32], regions: usize) {
+    let voxels = values.len() / regions;
+    for voxel in 0..voxels {
+        let at = |region: usize| region * voxels + voxel;
+        if (0..regions).all(|region| values[at(region)] == 0.0) {
+            continue;
+        }
+        (0..regions).for_each(|region| {
+            let value = &mut values[at(region)];
+            *value = 1.0 / (1.0 + (-*value).exp());
+        });
     }
 }
 

@@ -19,6 +19,8 @@ pub struct SlidingWindow<'a> {
     pub device: Device,
     /// Numbers that convolutions compute in.
     pub compute: Kind,
+    /// The networks' outputs are regions, whose probabilities are by sigmoid instead of softmax.
+    pub by_sigmoid: bool,
 }
 
 impl SlidingWindow<'_> {
@@ -38,6 +40,11 @@ impl SlidingWindow<'_> {
         self.inference.average == Average::Logits
     }
 
+    /// Scores above it are of regions more likely than not.
+    pub fn region_threshold(&self) -> f64 {
+        if self.scores_are_logits() { 0.0 } else { 0.5 }
+    }
+
     /// Class probabilities, or logits if those are averaged: (1, classes, X, Y, Z), fp32, of an
     /// image (1, C, X, Y, Z), on the image's device.
     pub fn scores(&self, image: &Tensor) -> Tensor {
@@ -50,7 +57,10 @@ impl SlidingWindow<'_> {
             let mut sum: Option<Tensor> = None;
             for (network, axes) in passes {
                 let logits = self.logits(network, &image.flip(&axes)).flip(&axes);
-                let probabilities = logits.softmax(1, Kind::Float) * share;
+                let probabilities = match self.by_sigmoid {
+                    true => logits.to_kind(Kind::Float).sigmoid() * share,
+                    false => logits.softmax(1, Kind::Float) * share,
+                };
                 sum = Some(sum.map_or(probabilities.shallow_clone(), |sum| sum + probabilities));
             }
             sum.unwrap_or_default()

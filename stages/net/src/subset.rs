@@ -2,9 +2,11 @@
 
 use crate::volume_tensor::volume_tensor;
 use tch::{Device, Tensor};
+use voxflow_stages::dataset::Region;
 use voxflow_stages::image::candidates::Candidates;
 use voxflow_stages::image::nifti::Mapped;
 use voxflow_stages::image::spacing::Grid;
+use voxflow_stages::image::stored::MARKED;
 use voxflow_stages::image::{Geometry, VolumeList};
 use voxflow_stages::{Error, Input, Result};
 
@@ -26,6 +28,8 @@ pub struct PreparedCase {
     pub image: Mapped,
     /// The label on the image's grid; `None` for unlabelled cases.
     pub label: Option<Mapped>,
+    /// The same with its outside marked, if 'preprocess' made it; training cases only.
+    pub marked: Option<Mapped>,
     /// Voxels that patches may be centred on; training cases only.
     pub candidates: Option<Candidates>,
     /// The way from the volume back to the file's grid.
@@ -42,6 +46,17 @@ impl Subset {
             .map(|case| open_case(input, name, &case.name))
             .collect::<Result<_>>()?;
         Ok(Subset { name, list, cases })
+    }
+
+    /// Makes regions, if there are some, the classes that patches are forced to show; where voxels
+    /// are to be ignored, the other patches lie around annotated ones.
+    pub fn force_classes(&mut self, regions: &[Region]) {
+        let unions: Vec<Vec<u8>> = regions.iter().map(|region| region.labels.clone()).collect();
+        let is_sparse = self.list.ignore.is_some();
+        for case in &mut self.cases {
+            let found = case.candidates.take();
+            case.candidates = found.map(|found| found.for_classes(&unions, is_sparse));
+        }
     }
 
     /// Number of image channels.
@@ -61,6 +76,7 @@ fn open_case(input: &Input, subset: &str, case: &str) -> Result<PreparedCase> {
         name: case.to_string(),
         image: map("image.nii")?,
         label: input.has(&file("label.nii")).then(|| map("label.nii")).transpose()?,
+        marked: input.has(&file(MARKED)).then(|| map(MARKED)).transpose()?,
         candidates,
         geometry: input.json(&file("geometry.json"))?,
     })
@@ -72,6 +88,19 @@ impl PreparedCase {
         match &self.label {
             Some(label) => label.u8s(),
             None => Err(Error::failed(format!("case '{}' has no label", self.name))),
+        }
+    }
+
+    /// The label's values with those outside the non-zero region marked, or an error that names the
+    /// case.
+    pub fn marked_values(&self) -> Result<&[u8]> {
+        match &self.marked {
+            Some(marked) => marked.u8s(),
+            None => Err(Error::failed(format!(
+                "augmentation.zero_outside: case '{}' does not say where its non-zero region \
+                 ends; give 'preprocess' 'mark_outside: true', or leave 'zero_outside' out",
+                self.name
+            ))),
         }
     }
 

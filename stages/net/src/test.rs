@@ -12,7 +12,7 @@ use voxflow_stages::image::Volume;
 use voxflow_stages::image::case::read_reference;
 use voxflow_stages::image::nifti::{LabelValues, write_label_in};
 use voxflow_stages::kinds::test::Test;
-use voxflow_stages::metric::{CaseScore, score_case, skew_warning, summary};
+use voxflow_stages::metric::{CaseScore, Targets, skew_warning, summary};
 use voxflow_stages::{Context, Error, Input, Result};
 
 /// Makes the scores artifact with its predictions.
@@ -27,6 +27,7 @@ pub fn run(cx: &Context) -> Result<()> {
     }
     let models = Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
     models.check(cx, &subset, true, params.allow_leakage)?;
+    let regions = models.card.regions.clone();
     let dataset = cx.input("dataset")?;
     let listing: Listing = dataset.json("dataset.json")?;
     let models = Mutex::new(models);
@@ -38,7 +39,11 @@ pub fn run(cx: &Context) -> Result<()> {
         let reference = read_label(dataset, &listing, case)?;
         let skew = skew_warning(&prediction.grid());
         skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-        Ok(score(&prediction, &reference, case, &subset, params.tolerance_mm))
+        let (labels, ignore) = (&subset.list.labels, listing.ignore);
+        let targets = Targets { labels, regions: &regions, ignore };
+        let (grid, tolerance_mm) = (prediction.grid(), params.tolerance_mm);
+        let labels = targets.score(&prediction.data, &reference.data, &grid, tolerance_mm);
+        Ok(CaseScore { case: case.name.clone(), labels })
     };
     let scores = cx.each_case(&subset.cases, |case| &case.name, segment)?;
     summary::rows(&scores, subset.name, "original").into_iter().for_each(|row| cx.metric(row));
@@ -58,16 +63,4 @@ fn read_label(dataset: &Input, listing: &Listing, case: &PreparedCase) -> Result
     })?;
     let values = LabelValues { declared: &listing.declared(), mapping: &listing.map_labels };
     read_reference(&case.geometry, dataset, listed, values)
-}
-
-fn score(
-    prediction: &Volume<u8>,
-    reference: &Volume<u8>,
-    case: &PreparedCase,
-    subset: &Subset,
-    tolerance_mm: f64,
-) -> CaseScore {
-    let (grid, labels) = (prediction.grid(), &subset.list.labels);
-    let scores = score_case(&prediction.data, &reference.data, &grid, labels, tolerance_mm);
-    CaseScore { case: case.name.clone(), labels: scores }
 }

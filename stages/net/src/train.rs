@@ -25,10 +25,12 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     tell_device(cx, &info, ranks);
     warn_of_shares(cx, &params, ranks);
     let input = cx.input("cache")?;
-    let (training, validation) =
+    let (mut training, validation) =
         (Subset::open(input, "training")?, Subset::open(input, "validation")?);
     check(&params, &training, ranks)?;
-    let classes = Classes::new(&training.list.labels);
+    training.force_classes(&params.regions);
+    let (labels, ignore) = (&training.list.labels, training.list.ignore);
+    let classes = Classes::of(labels, &params.regions, ignore)?;
     let start = cx.optional("start");
     let start = start.map(|input| pretrained::open(cx, input, &params, &training, &validation));
     let start = start.transpose()?;
@@ -36,7 +38,7 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     let provenance = Provenance::of(&training.list, &validation.list, ancestor);
     let start = start.as_ref().map(|start| &start.weights);
     inject_fault();
-    let graph = params.network.graph(training.channels(), classes.count());
+    let graph = params.network.graph(training.channels(), classes.outputs());
     let model = Model::new(&graph, &params, info.device, start)?;
     let data = TrainingData { training: &training, validation: &validation, classes: &classes };
     let outcome = Fit::new(cx, &params, data, (&info, ranks), model)?.fit()?;
@@ -79,12 +81,26 @@ fn check(params: &Train, training: &Subset, ranks: Ranks) -> Result<()> {
             params.volumes_per_step
         )));
     }
+    check_zeroed(params, training)?;
     let smallest = params.smallest_batch(training.cases.len());
     if let Some((path, trouble)) = params.check_batch_norm(smallest) {
         return Err(Error::failed(format!("{path}: {trouble}")));
     }
     check_ranks(params, training.cases.len(), ranks.count())?;
     params.sampling.check_labels(training.list.labels.len())
+}
+
+/// Errors if channels to zero outside the non-zero region, or that region, are missing.
+fn check_zeroed(params: &Train, training: &Subset) -> Result<()> {
+    let Some(named) = params.augmentation.zeroed_channels() else { return Ok(()) };
+    let channels = training.channels();
+    if let Some(channel) = named.into_iter().find(|channel| *channel >= channels) {
+        return Err(Error::failed(format!(
+            "augmentation.zero_outside: there is no channel {channel}; there are {channels}, \
+             counted from 0"
+        )));
+    }
+    training.cases.iter().try_for_each(|case| case.marked_values().map(drop))
 }
 
 /// Errors if batches are too small for this many ranks. An epoch's last batch may leave ranks idle.
@@ -130,6 +146,7 @@ fn write(
         dataset: training.list.dataset.clone(),
         modality: training.list.modality.clone(),
         labels: training.list.labels.clone(),
+        regions: params.regions.clone(),
         preparation: training.list.preparation.clone(),
         network: params.network.clone(),
         inference,

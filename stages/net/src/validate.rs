@@ -6,7 +6,7 @@ use crate::failure::catch_panic;
 use crate::subset::{PreparedCase, Subset};
 use std::sync::{Mutex, PoisonError};
 use voxflow_stages::kinds::validate::Validate;
-use voxflow_stages::metric::{CaseScore, score_case, skew_warning, summary};
+use voxflow_stages::metric::{CaseScore, Targets, skew_warning, summary};
 use voxflow_stages::model::Scoring;
 use voxflow_stages::{Context, Error, Result};
 
@@ -41,17 +41,20 @@ fn score(
     models: &Mutex<Ensemble>,
     params: &Scoring,
 ) -> Result<CaseScore> {
-    let (shape, labels) = (case.image.shape(), &subset.list.labels);
-    let prediction = {
+    let shape = case.image.shape();
+    let (prediction, regions) = {
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        catch_panic(|| {
+        let prediction = catch_panic(|| {
             let (window, classes) = (models.sliding_window()?, &models.classes);
             let (voxels, channels) = (shape.iter().product(), case.image.channels());
-            let device = window.volume_device(voxels, channels, classes.count());
-            Ok(classes.volume(&window.classes(&case.tensor_on(device)?)))
-        })?
+            let device = window.volume_device(voxels, channels, classes.outputs());
+            Ok(classes.volume(&classes.segment(&window, &case.tensor_on(device)?)))
+        })?;
+        (prediction, models.card.regions.clone())
     };
-    let scores =
-        score_case(&prediction, case.label_values()?, &case.grid(), labels, params.tolerance_mm);
+    let (labels, ignore) = (&subset.list.labels, subset.list.ignore);
+    let targets = Targets { labels, regions: &regions, ignore };
+    let reference = case.label_values()?;
+    let scores = targets.score(&prediction, reference, &case.grid(), params.tolerance_mm);
     Ok(CaseScore { case: case.name.clone(), labels: scores })
 }

@@ -10,7 +10,7 @@ use support::{Fixture, distance, drawn, drawn_labels, fill};
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_net::batch_share::BatchShare;
 use voxflow_net::distributed::{GradientReducer, Ranks};
-use voxflow_net::loss::of_outputs;
+use voxflow_net::loss::{Targets, of_outputs};
 use voxflow_net::network::{GraphNetwork, Part, Pass};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_stages::model::{LossParams, Network, Norm, OptimizerParams, PerAxis};
@@ -37,7 +37,7 @@ fn pass(norm: Norm, loss: &LossParams, total: usize, sync: bool, ranks: Ranks) -
     let sync_batch_norm = ranks.connection().filter(|_| sync);
     let part = Some(Part { share, sync_batch_norm }).filter(|_| ranks.count() > 1);
     let outputs = network.forward(&own(images), Pass { part, ..Pass::training(Kind::Double) });
-    let loss = of_outputs(loss, &outputs, &own(labels)) * share.weight();
+    let loss = of_outputs(loss, &Targets::default(), &outputs, &own(labels)) * share.weight();
     loss.backward();
     let tensors = optimizer.tensors_with_gradient();
     let mut found = GradientReducer::new(ranks).sum(&tensors, vec![loss.detach()]).unwrap();
@@ -107,7 +107,7 @@ fn with_batch_norm_the_weights_and_the_kept_statistics_are_those_of_pytorchs_dat
             let images = own(drawn(20 + step, &shape));
             let outputs = network.forward(&images, Pass { part, ..Pass::training(Kind::Double) });
             let labels = own(drawn_labels(40 + step, 3, &shape));
-            let loss = of_outputs(loss, &outputs, &labels) * share.weight();
+            let loss = of_outputs(loss, &Targets::default(), &outputs, &labels) * share.weight();
             loss.backward();
             reducer.sum(&optimizer.tensors_with_gradient(), vec![loss.detach()]).unwrap();
             optimizer.step(*rate);

@@ -166,6 +166,42 @@ fn nnu_nets_sampling_and_augmentation_are_those_of_the_loader_but_for_rounding()
 }
 
 #[test]
+fn images_are_zero_outside_the_non_zero_region_on_either_side() {
+    let bench = Bench::marked();
+    for (leading, initial) in [(true, [11, 12, 9]), (false, [10, 8, 8])] {
+        let mut list = nnunet_augmentation(None).as_array().unwrap().clone();
+        if !leading {
+            list.remove(0);
+        }
+        list.push(json!({ "name": "zero_outside", "channels": [1] }));
+        let mut params = params([8, 8, 8], &json!(list));
+        params.sampling = serde_json::from_value(json!({
+            "forced_foreground": 0.34, "initial_patch": initial,
+        }))
+        .unwrap();
+        params.steps_per_epoch = Some(3);
+        let (mut voxels, mut same, mut zeros) = (0, 0, 0);
+        for [made, cut] in batches(&bench, &params) {
+            let near = (&made.0 - &cut.0).abs().le(2e-5).sum(Kind::Int64).int64_value(&[]) as usize;
+            same += near + made.1.eq_tensor(&cut.1).sum(Kind::Int64).int64_value(&[]) as usize;
+            voxels += made.0.numel() + made.1.numel();
+            assert!(made.1.max().int64_value(&[]) <= 2, "the mark is gone");
+            zeros += made.0.select(1, 1).eq(0.0).sum(Kind::Int64).int64_value(&[]) as usize;
+            assert_eq!(made.0.select(1, 0).eq(0.0).any().int64_value(&[]), 0);
+        }
+        assert!(same as f64 >= 0.999 * voxels as f64, "{same} of {voxels}");
+        assert!(zeros > 1000, "{zeros}");
+    }
+    let plain = Bench::of_two();
+    let with = params([8, 8, 8], &json!({ "zero_outside": {} }));
+    let subset = Subset::open(plain.cache(), "training").unwrap();
+    let classes = Classes::new(&subset.list.labels);
+    let words = BatchSampler::new(&with, &subset, &classes);
+    let words = DeviceDataset::new(&words, Kind::Float, Device::Cpu).err().unwrap().to_string();
+    assert!(words.contains("'mark_outside: true'"), "{words}");
+}
+
+#[test]
 fn steps_per_epoch_draw_volumes_with_replacement_and_patches_of_their_own() {
     let mut params = params([4, 4, 4], &json!({}));
     (params.steps_per_epoch, params.accumulate) = (Some(20), 2);

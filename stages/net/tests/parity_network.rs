@@ -167,6 +167,7 @@ fn probabilities_of_several_models_and_all_flips_average_as_monai_averages_them(
             roi: about.roi,
             device: Device::Cpu,
             compute: Kind::Float,
+            by_sigmoid: false,
         };
         let (found, wanted) = (sliding_window.scores(&image), fixture.get(wanted));
         let off = distance(&found, wanted);

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use support::{Fixture, distance, drawn, drawn_labels, drawn_single, fill_by_name};
 use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
+use voxflow_net::classes::IGNORED;
+use voxflow_net::loss::Targets;
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::sliding_window::SlidingWindow;
@@ -176,7 +178,7 @@ fn losses_and_their_gradients_agree_to_twelve_digits() {
     for (index, settings) in fixture.about.iter().enumerate() {
         assert_eq!(settings.check("loss"), []);
         let logits = fixture.get("logits").copy().set_requires_grad(true);
-        let found = loss::loss(settings, &logits, fixture.get("labels"));
+        let found = loss::loss(settings, &Targets::default(), &logits, fixture.get("labels"));
         found.backward();
         let wanted = fixture.get(&format!("{index}/loss")).double_value(&[0]);
         let off = (found.double_value(&[]) - wanted).abs();
@@ -184,6 +186,39 @@ fn losses_and_their_gradients_agree_to_twelve_digits() {
         let off = distance(&logits.grad(), fixture.get(&format!("{index}/gradient")));
         assert!(off <= 1e-12, "gradient of {settings:?}: {off:e}");
     }
+}
+
+#[derive(Deserialize)]
+struct AboutTargets {
+    loss: LossParams,
+    regions: Vec<Vec<i64>>,
+    sparse: bool,
+}
+
+#[test]
+fn losses_of_regions_and_of_sparse_annotation_agree_to_ten_digits() {
+    let fixture = Fixture::<Vec<AboutTargets>>::open("nnunet/target_losses");
+    assert_eq!(fixture.about.len(), 12);
+    let mut worst = 0.0f64;
+    for (index, AboutTargets { loss: settings, regions, sparse }) in
+        fixture.about.iter().enumerate()
+    {
+        let outputs = if regions.is_empty() { 4 } else { regions.len() as i64 };
+        let logits = fixture.get("logits").narrow(1, 0, outputs).copy().set_requires_grad(true);
+        let labels = fixture.get("labels");
+        let all = labels.masked_fill(&labels.eq(i64::from(IGNORED)), 0i64);
+        let ignored = sparse.then_some(i64::from(IGNORED));
+        let targets = Targets { regions: regions.clone(), ignored };
+        let found = loss::loss(settings, &targets, &logits, if *sparse { labels } else { &all });
+        found.backward();
+        let wanted = fixture.get(&format!("{index}/loss")).double_value(&[0]);
+        let off = (found.double_value(&[]) - wanted).abs();
+        let apart = distance(&logits.grad(), fixture.get(&format!("{index}/gradient")));
+        assert!(off <= 1e-10, "{settings:?}, {targets:?}: {off:e}");
+        assert!(apart <= 1e-10, "gradient of {settings:?}, {targets:?}: {apart:e}");
+        worst = worst.max(off).max(apart);
+    }
+    println!("losses of regions and sparse annotation: at most {worst:e}");
 }
 
 #[derive(Deserialize)]
@@ -213,7 +248,7 @@ fn twenty_training_steps_have_nnu_nets_losses_and_end_at_its_weights() {
             let image = drawn(80 + step, &[2, 1, 4, 16, 16]);
             let labels = drawn_labels(180 + step, 3, &[2, 1, 4, 16, 16]);
             let outputs = network.forward(&image, Pass::training(Kind::Double));
-            let found = loss::of_outputs(&about.loss, &outputs, &labels);
+            let found = loss::of_outputs(&about.loss, &Targets::default(), &outputs, &labels);
             found.backward();
             let all = optimizer.gradients();
             let norm = gradients::norm(&all);
@@ -266,6 +301,7 @@ fn windows_blended_and_flipped_as_nnu_nets_give_its_logits() {
             roi: about.patch,
             device: Device::Cpu,
             compute: Kind::Float,
+            by_sigmoid: false,
         };
         let [x, y, z] = about.shape;
         let image = drawn_single(61 + index, &[1, 1, x, y, z]);

@@ -17,6 +17,7 @@ use voxflow_net::device::DeviceInfo;
 use voxflow_net::distributed::Ranks;
 use voxflow_net::fit::model::Model;
 use voxflow_net::fit::{Fit, TrainingData, TrainingResult};
+use voxflow_net::loss::Targets;
 use voxflow_net::network::{GraphNetwork, Pass};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::subset::Subset;
@@ -126,7 +127,7 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
         let outputs = network.forward(&image.to_kind(kind), pass);
         let sizes: Vec<Vec<i64>> = outputs.iter().map(Tensor::size).collect();
         assert_eq!(sizes, [[2, 2, 8, 12, 8], [2, 2, 4, 6, 4]]);
-        loss::of_outputs(&LossParams::default(), &outputs, &labels).backward();
+        loss::of_outputs(&LossParams::default(), &Targets::default(), &outputs, &labels).backward();
         optimizer.gradients()
     };
     let (found, wanted) = (gradients(&single, Kind::Float), gradients(&double, Kind::Double));
@@ -139,8 +140,12 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
     let mut losses = vec![];
     for _ in 0..15 {
         optimizer.zero_grad();
-        let loss =
-            loss::of_outputs(&LossParams::default(), &single.forward(&image, TRAINING), &labels);
+        let loss = loss::of_outputs(
+            &LossParams::default(),
+            &Targets::default(),
+            &single.forward(&image, TRAINING),
+            &labels,
+        );
         loss.backward();
         optimizer.step(0.01);
         losses.push(loss.double_value(&[]));

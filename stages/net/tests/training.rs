@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use support::bench::{Bench, finish};
+use support::bench::{Bench, finish, read};
 use support::{distance, largest};
 use tch::{Kind, Tensor};
 use voxflow_net::{gradients, weights};
@@ -41,6 +41,38 @@ fn two_labels_are_told_apart_by_two_modalities() {
             .filter(|row| row.metric == "dice" && row.label.as_deref() == Some(label));
         let dice: Vec<f64> = rows.filter_map(|row| row.value).collect();
         assert!(dice.len() >= 2 && dice.iter().all(|dice| *dice > 0.7), "{label}: {dice:?}");
+    }
+}
+
+#[test]
+fn regions_are_learnt_by_sigmoids_and_scored_as_unions_from_sparse_annotation_too() {
+    let regions = json!([
+        { "name": "ball", "labels": [2, 5], "value": 2 },
+        { "name": "upper", "labels": [5], "value": 5 },
+    ]);
+    for (name, bench) in [("whole", Bench::of_two()), ("sparse", Bench::sparse())] {
+        let params = params(json!({
+            "epochs": 60, "volumes_per_step": 2, "learning_rate": 0.2, "regions": regions,
+            "sampling": { "forced_foreground": 0.5 }, "augmentation": { "flip": { "probability": 0.5 } },
+        }));
+        let train = bench.task(name, "train", &params, None);
+        let trained = finish(&train);
+        let card: Value = serde_json::from_slice(&read(train.draft.join("model.json"))).unwrap();
+        assert_eq!(card["regions"], regions);
+        let score =
+            bench.task(&format!("{name} score"), "validate", &json!({}), Some(("model", &train)));
+        for heard in [trained, finish(&score)] {
+            for label in ["ball", "upper"] {
+                let rows = heard
+                    .metrics
+                    .iter()
+                    .filter(|row| row.metric == "dice" && row.label.as_deref() == Some(label));
+                let last = rows.filter_map(|row| row.value).next_back().unwrap();
+                assert!(last > 0.7, "{name}, {label}: {last}");
+            }
+            let named = heard.metrics.iter().filter_map(|row| row.label.as_deref());
+            assert!(named.clone().all(|label| ["ball", "upper"].contains(&label)), "{name}");
+        }
     }
 }
 

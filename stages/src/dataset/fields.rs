@@ -3,7 +3,7 @@
 
 use crate::dataset::document::{channels, count_of, text_of};
 use crate::dataset::notes::Notes;
-use crate::dataset::{Label, Listing, Numbering, labels, name};
+use crate::dataset::{Label, Listing, Numbering, labels, name, region_labels};
 use crate::error::{Error, Result};
 use crate::image::nifti::LabelMapping;
 use serde_json::{Map, Value};
@@ -15,6 +15,8 @@ pub struct Said<'a> {
     pub labels: Vec<Label>,
     /// The source of their values.
     pub numbering: Numbering,
+    /// The value of voxels to ignore, if the labels are named.
+    pub ignore: Option<u8>,
     /// The labels by the values in the label files.
     pub map_labels: LabelMapping,
     /// The image channels, if any are named.
@@ -32,7 +34,8 @@ pub const LISTS: [&str; 9] =
     ["training", "train", "validation", "val", "valid", "test", "testing", "dataset", "labels"];
 
 /// Fields read by the program, meant for people, or binding no reader.
-const READ: [&str; 13] = [
+const READ: [&str; 14] = [
+    "regions_class_order",
     "name",
     "licence",
     "license",
@@ -50,8 +53,8 @@ const READ: [&str; 13] = [
 
 /// Fields changing the meaning of voxels.
 const REFUSED: [(&str, &str); 2] = [
-    ("ignore_label", "voxels to ignore are not known; give them another value in the label files"),
-    ("ignore_index", "voxels to ignore are not known; give them another value in the label files"),
+    ("ignore_label", "name the value of voxels to ignore in 'labels', as {\"ignore\": 3}"),
+    ("ignore_index", "name the value of voxels to ignore in 'labels', as {\"ignore\": 3}"),
 ];
 
 /// A listing without cases: names, channels and labels. If channels are given under both names, the
@@ -77,10 +80,14 @@ pub fn head(
         let [counts, does_not] = channel_keys;
         notes.warn(format!("'{counts}' and '{does_not}' differ; '{counts}' counts"));
     }
-    let (labels, numbering) = match said.labels.is_empty() {
-        true => labels::of_json(json.get("labels"), notes)
-            .map_err(|wrong| Error::failed(wrong.join("; ")))?,
-        false => (said.labels.clone(), said.numbering),
+    let labels::Named { labels, numbering, regions, ignore } = match said.labels.is_empty() {
+        true => named(json, notes).map_err(|wrong| Error::failed(wrong.join("; ")))?,
+        false => labels::Named {
+            labels: said.labels.clone(),
+            numbering: said.numbering,
+            regions: vec![],
+            ignore: said.ignore,
+        },
     };
     let said_name = said.name.map(str::to_string);
     Ok(Listing {
@@ -89,10 +96,22 @@ pub fn head(
         reference: text_of(json, "reference"),
         modality,
         labels,
+        regions,
+        ignore,
         map_labels: said.map_labels.clone(),
         numbering,
         cases: vec![],
     })
+}
+
+/// The labels, or nnU-Net's regions with the labels that they are made of.
+fn named(json: &Map<String, Value>, notes: &mut Notes) -> Result<labels::Named, Vec<String>> {
+    match json.get("labels") {
+        Some(Value::Object(fields)) if region_labels::are_regions(fields) => {
+            region_labels::of_json(fields, json.get("regions_class_order"))
+        }
+        other => labels::of_json(other, notes),
+    }
 }
 
 /// Warns if a count in the file differs from the number of its cases.

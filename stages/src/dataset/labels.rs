@@ -2,7 +2,7 @@
 //! declarations are told at once.
 
 use crate::dataset::notes::Notes;
-use crate::dataset::{Label, Numbering, name};
+use crate::dataset::{Label, Numbering, Region, name};
 use crate::image::nifti::LabelMapping;
 use schemars::JsonSchema;
 use serde::ser::{Serialize, Serializer};
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// The labels' names in a workflow: a list for the values 1, 2 and so on, or a mapping from value
 /// to name (`{1: edema, 4: enhancing}`), as in dataset.json. A mapping counting from 1 equals a
-/// list.
+/// list. The name `ignore` is for voxels that nobody annotated.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum LabelNames {
@@ -80,9 +80,17 @@ impl From<&[Label]> for LabelNames {
 /// Written in the shorter form: equal meanings are equal recipes.
 impl Serialize for LabelNames {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let written = match self.labels() {
-            Ok(labels) => LabelNames::from(&labels[..]),
-            Err(_) => self.clone(),
+        let written = match (self.labels(), self.ignore()) {
+            (Ok(labels), None) => LabelNames::from(&labels[..]),
+            (Ok(labels), Some(value)) => {
+                let ignore = Label { value, name: IGNORE.into() };
+                let all = labels
+                    .iter()
+                    .chain([&ignore])
+                    .map(|label| (label.value.to_string(), Word::Text(label.name.clone())));
+                LabelNames::Mapping(all.collect())
+            }
+            (Err(_), _) => self.clone(),
         };
         match &written {
             LabelNames::List(names) => names.serialize(serializer),
@@ -100,19 +108,28 @@ impl LabelNames {
         }
     }
 
-    /// The labels without background, by rising value; or all that is wrong with them.
+    /// The labels without background and 'ignore', by rising value; or all that is wrong with them.
     pub fn labels(&self) -> Result<Vec<Label>, Vec<String>> {
+        checked(self.declared()).map(|named| named.labels)
+    }
+
+    /// The value of voxels to ignore, if it is named.
+    pub fn ignore(&self) -> Option<u8> {
+        checked(self.declared()).ok().and_then(|named| named.ignore)
+    }
+
+    fn declared(&self) -> Vec<Declared> {
         match self {
             LabelNames::List(names) => {
                 let numbered = names.iter().zip(1u32..);
-                checked(numbered.map(|(name, value)| (Ok(value.into()), name.clone())).collect())
+                numbered.map(|(name, value)| (Ok(value.into()), name.clone())).collect()
             }
             LabelNames::Mapping(names) => {
                 let entries = names.iter().map(|(key, word)| match word {
                     Word::Text(text) => entry(key, &Value::String(text.clone())),
                     Word::Number(number) => entry(key, &Value::Number(number.clone())),
                 });
-                checked(entries.collect())
+                entries.collect()
             }
         }
     }
@@ -122,27 +139,40 @@ impl LabelNames {
     /// The source of the values: those of a list are still to be compared with the label files.
     pub fn numbering(&self) -> Numbering {
         match self.labels().map(|labels| LabelNames::from(&labels[..])) {
-            Ok(LabelNames::List(_)) => Numbering::Counted,
+            Ok(LabelNames::List(_)) if self.ignore().is_none() => Numbering::Counted,
             _ => Numbering::Given,
         }
     }
 }
 
+/// The name of the value of voxels that nobody annotated.
+const IGNORE: &str = "ignore";
+
+/// All that a declaration names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Named {
+    /// The labels without background, by rising value.
+    pub labels: Vec<Label>,
+    /// The source of their values.
+    pub numbering: Numbering,
+    /// Unions of labels.
+    pub regions: Vec<Region>,
+    /// The value of voxels to ignore.
+    pub ignore: Option<u8>,
+}
+
 /// A declared label: its value, or the trouble with it, and its name.
 pub type Declared = (Result<f64, String>, String);
 
-/// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list; and their values'
-/// source. An unknown background name at value 0 is told.
-pub fn of_json(
-    value: Option<&Value>,
-    notes: &mut Notes,
-) -> Result<(Vec<Label>, Numbering), Vec<String>> {
+/// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list. An unknown background
+/// name at value 0 is told.
+pub fn of_json(value: Option<&Value>, notes: &mut Notes) -> Result<Named, Vec<String>> {
     let form = "'labels' must name the labels, as {\"0\": \"background\", \"1\": \"spleen\"}";
     let refusal = Err(vec![form.to_string()]);
     match value {
         Some(Value::Object(fields)) => {
             let all: Vec<Declared> = fields.iter().map(|(key, value)| entry(key, value)).collect();
-            Ok((checked(without_zero(all, notes))?, Numbering::Given))
+            checked(without_zero(all, notes))
         }
         Some(Value::Array(names)) => {
             let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
@@ -154,7 +184,7 @@ pub fn of_json(
             };
             let pairs = names.iter().zip(1u32..);
             let pairs = pairs.map(|(name, value)| (Ok(value.into()), name.to_string()));
-            Ok((checked(pairs.collect())?, numbering))
+            Ok(Named { numbering, ..checked(pairs.collect())? })
         }
         _ => refusal,
     }
@@ -185,10 +215,6 @@ fn entry(key: &str, value: &Value) -> Declared {
         _ => None,
     };
     match (number(key), value, of_value) {
-        (_, Value::Array(_), _) => trouble(format!(
-            "label '{key}': is a region ({value}), and regions are not known: give each voxel \
-             value a label of its own"
-        )),
         (Some(one), _, Some(other)) if one != other => trouble(format!(
             "label '{key}': stands with the number {other}; one of the two must be a name"
         )),
@@ -210,7 +236,7 @@ fn number(text: &str) -> Option<f64> {
 
 /// Holds declared labels to the rules: whole values from 0 to 255, each once; names that people can
 /// tell apart; the background at 0 and nowhere else.
-fn checked(declared: Vec<Declared>) -> Result<Vec<Label>, Vec<String>> {
+pub(super) fn checked(declared: Vec<Declared>) -> Result<Named, Vec<String>> {
     let mut wrong = vec![];
     let mut labels: Vec<Label> = vec![];
     for (value, name) in declared {
@@ -226,7 +252,9 @@ fn checked(declared: Vec<Declared>) -> Result<Vec<Label>, Vec<String>> {
     labels.sort_by_key(|label| label.value);
     wrong.extend(doubles(&labels));
     labels.retain(|label| label.value > 0);
-    if wrong.is_empty() { Ok(labels) } else { Err(wrong) }
+    let ignored = labels.extract_if(.., |label| plain(&label.name) == IGNORE).next();
+    let ignore = ignored.map(|label| label.value);
+    if wrong.is_empty() { Ok(Named { labels, ignore, ..Named::default() }) } else { Err(wrong) }
 }
 
 /// A voxel value that a label map can hold.
@@ -258,11 +286,6 @@ fn judged(label: &Label) -> Result<(), String> {
         1.. if ["background", "bg"].contains(&plain(name).as_str()) => Err(format!(
             "label '{name}': has value {value}, but the background is 0: leave it out, or give it \
              another name"
-        )),
-        _ if plain(name) == "ignore" => Err(format!(
-            "label '{name}': voxels to ignore (value {value}) are not known, and would be learnt \
-             as an organ: give them another value in the label files (0, or that of the label they \
-             most likely belong to) and leave 'ignore' out"
         )),
         _ => Ok(()),
     }
@@ -348,6 +371,17 @@ mod tests {
     }
 
     #[test]
+    fn voxels_to_ignore_are_no_label_and_stay_in_the_recipe() {
+        let names: LabelNames =
+            serde_json::from_value(json!({"1": "a", "2": "b", "3": "Ignore"})).unwrap();
+        assert_eq!(names.labels().unwrap().len(), 2);
+        assert_eq!(names.ignore(), Some(3));
+        assert_eq!(names.numbering(), Numbering::Given);
+        let written = json!({"1": "a", "2": "b", "3": "ignore"});
+        assert_eq!(serde_json::to_value(&names).unwrap(), written);
+    }
+
+    #[test]
     fn labels_that_mean_nothing_are_refused_by_name() {
         for (value, words) in [
             (json!({"0": "liver", "1": "tumor"}), "label 'liver': has value 0"),
@@ -364,7 +398,7 @@ mod tests {
             (json!({"-1": "a"}), "value -1 is below 0"),
             (json!({"1.5": "a"}), "value 1.5 is no whole number"),
             (json!({"1": " "}), "has no name"),
-            (json!({"1": "a", "2": "ignore"}), "voxels to ignore"),
+            (json!({"0": "ignore"}), "has value 0"),
             (json!({"1": 2}), "one of the two must be a name"),
             (json!({"a": "b"}), "must be one number and one name"),
         ] {
@@ -376,21 +410,21 @@ mod tests {
     #[test]
     fn a_list_in_a_json_counts_from_the_background_or_is_compared_with_the_files() {
         let read = |value: Value| of_json(Some(&value), &mut Notes::default());
-        let (labels, numbering) = read(json!(["background", "a", "b"])).unwrap();
+        let Named { labels, numbering, .. } = read(json!(["background", "a", "b"])).unwrap();
         assert_eq!(labels.iter().map(|label| label.value).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(numbering, Numbering::Counted);
-        assert_eq!(read(json!(["a", "b"])).unwrap().1, Numbering::Unclear);
+        assert_eq!(read(json!(["a", "b"])).unwrap().numbering, Numbering::Unclear);
         assert!(read(json!([])).unwrap_err()[0].contains("must name the labels"));
-        assert!(read(json!({"whole": [1, 2]})).unwrap_err()[0].contains("regions are not"));
     }
 
     #[test]
     fn a_background_under_a_name_of_its_own_is_told_and_no_label() {
         let mut notes = Notes::default();
-        let (labels, _) = of_json(Some(&json!({"brain": 0, "tumor": 1})), &mut notes).unwrap();
-        assert_eq!(labels, [Label { value: 1, name: "tumor".into() }]);
+        let named = of_json(Some(&json!({"brain": 0, "tumor": 1})), &mut notes).unwrap();
+        assert_eq!(named.labels, [Label { value: 1, name: "tumor".into() }]);
         assert!(format!("{notes:?}").contains("label 'brain' has value 0"), "{notes:?}");
-        let twice = of_json(Some(&json!({"background": 0, "liver": 0, "a": 1})), &mut notes);
+        let given = json!({"background": 0, "liver": 0, "a": 1});
+        let twice = of_json(Some(&given), &mut notes);
         assert!(twice.unwrap_err()[0].contains("label 'liver': has value 0"));
     }
 }

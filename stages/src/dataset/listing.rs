@@ -1,7 +1,7 @@
 //! A dataset's listing: `dataset.json` in a dataset artifact, in one form for all sources.
 
-use crate::dataset::name;
 use crate::dataset::notes::Notes;
+use crate::dataset::{Region, name, region};
 use crate::error::{Error, Result};
 use crate::image::nifti::LabelMapping;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,13 @@ pub struct Listing {
     pub modality: Vec<String>,
     /// The labels without background, by rising value.
     pub labels: Vec<Label>,
+    /// Unions of labels that the source names for networks to segment; often empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Region>,
+    /// The value of voxels that nobody annotated, if there is one: they are neither learnt nor
+    /// scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<u8>,
     /// The labels by the values in the label files; empty if these are the labels.
     #[serde(default, skip_serializing_if = "LabelMapping::is_empty")]
     pub map_labels: LabelMapping,
@@ -96,15 +103,20 @@ impl Listing {
         named.flat_map(|name| iter::once(name.clone()).chain(name::data_of(name)))
     }
 
-    /// The values of the labels.
+    /// The values that label files may have besides 0: those of the labels, and that of voxels to
+    /// ignore.
     pub fn declared(&self) -> Vec<u8> {
-        self.labels.iter().map(|label| label.value).collect()
+        self.labels.iter().map(|label| label.value).chain(self.ignore).collect()
     }
 
     /// A label's name by value.
     pub fn label_name(&self, value: u8) -> &str {
         let named = self.labels.iter().find(|label| label.value == value);
-        named.map_or("unnamed", |label| label.name.as_str())
+        match named {
+            Some(label) => &label.name,
+            None if self.ignore == Some(value) => "ignore",
+            None => "unnamed",
+        }
     }
 
     /// The error for an unknown case, with the nearest name.
@@ -215,7 +227,9 @@ impl Listing {
                  'label_names'"
             )));
         }
-        no_doubles("label value", self.labels.iter().map(|label| label.value.to_string()))?;
+        no_doubles("label value", declared.iter().map(u8::to_string))?;
+        let values: Vec<u8> = self.labels.iter().map(|label| label.value).collect();
+        region::check_against(&self.regions, &values)?;
         no_doubles("label", self.labels.iter().map(|label| label.name.clone()))?;
         no_doubles("case", self.cases.iter().map(|case| case.name.clone()))?;
         no_doubles("file", self.files())?;

@@ -21,10 +21,13 @@ pub mod numbering;
 pub mod pattern;
 pub mod patterns;
 pub mod phantom;
+pub mod region;
+mod region_labels;
 pub mod split;
 pub mod splitting;
 pub mod tree;
 
 pub use labels::LabelNames;
 pub use listing::{Case, Label, Listing, Numbering};
+pub use region::Region;
 pub use split::Split;

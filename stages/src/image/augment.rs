@@ -47,7 +47,16 @@ impl Augmentation {
         }
     }
 
-    /// Mistakes beyond types: each a parameter's path with the trouble.
+    /// The channels named by 'zero_outside'; `None` without it.
+    pub fn zeroed_channels(&self) -> Option<Vec<usize>> {
+        let each = self.transforms().into_iter().filter_map(|transform| match transform {
+            Transform::ZeroOutside(params) => Some(params.channels.unwrap_or_default()),
+            _ => None,
+        });
+        each.reduce(|all, more| [all, more].concat())
+    }
+
+    /// Mistakes that types cannot say: pairs of a parameter's path and the trouble.
     pub fn check(&self, patch_shape: [usize; 3]) -> ParamMistakes {
         let mut mistakes = vec![];
         for (index, transform) in self.transforms().into_iter().enumerate() {

@@ -25,6 +25,9 @@ const GUESSES: usize = 64;
 pub struct Candidates {
     bytes: Bytes,
     head: Head,
+    /// Indices of the labels of each class that a patch may be forced to show.
+    classes: Vec<Vec<usize>>,
+    is_sparse: bool,
 }
 
 /// The labels whose voxels are counted, and which voxels count as background.
@@ -79,6 +82,16 @@ impl Candidates {
         label: &[u8],
         selection: CandidateSelection,
     ) -> Result<Candidates> {
+        Candidates::of_annotated(shape, label, selection, None)
+    }
+
+    /// The same without voxels of the value `ignore`, which are neither labelled nor background.
+    pub fn of_annotated(
+        shape: [usize; 3],
+        label: &[u8],
+        selection: CandidateSelection,
+        ignore: Option<u8>,
+    ) -> Result<Candidates> {
         let voxels = voxels(shape)?;
         if label.len() != voxels {
             return Err(Error::failed(format!(
@@ -86,7 +99,7 @@ impl Candidates {
                 label.len()
             )));
         }
-        let lists = foreground(label, selection.labels)?;
+        let lists = foreground(label, selection.labels, ignore)?;
         let mask = background(label, selection.background)?;
         Candidates::parse(Bytes::Owned(encode(shape, selection.labels, &lists, &mask)))
     }
@@ -134,10 +147,56 @@ impl Candidates {
         self.head.background
     }
 
-    /// A random labelled voxel, all equally likely. Call only if any exists.
+    /// The classes that patches are forced to show are these unions of label values instead of the
+    /// labels, if there are some; with `is_sparse`, all other patches lie around annotated voxels.
+    pub fn for_classes(mut self, regions: &[Vec<u8>], is_sparse: bool) -> Candidates {
+        let values: Vec<u8> = self.labels().collect();
+        let of = |region: &Vec<u8>| -> Vec<usize> {
+            (0..values.len()).filter(|index| region.contains(&values[*index])).collect()
+        };
+        if !regions.is_empty() {
+            self.classes = regions.iter().map(of).collect();
+        }
+        self.is_sparse = is_sparse;
+        self
+    }
+
+    /// The classes with voxels, each as the indices of its labels.
+    pub fn classes_present(&self) -> Vec<&[usize]> {
+        let has_voxels = |class: &&[usize]| class.iter().any(|index| self.count(*index) > 0);
+        self.classes.iter().map(Vec::as_slice).filter(has_voxels).collect()
+    }
+
+    /// True if some voxels of the dataset are not annotated.
+    pub fn is_sparse(&self) -> bool {
+        self.is_sparse
+    }
+
+    /// A random labelled or background voxel, all equally likely.
+    pub fn draw_annotated(&self, draw: &mut Draw) -> usize {
+        match draw.below(self.foreground() + self.background()) < self.foreground() {
+            true => self.draw_foreground(draw),
+            false => self.draw_background(draw),
+        }
+    }
+
+    /// A random labelled voxel, all equally likely. There must be one.
     pub fn draw_foreground(&self, draw: &mut Draw) -> usize {
-        let mut rank = draw.below(self.foreground());
-        for list in &self.head.labels {
+        self.draw_among(&mut self.head.labels.iter(), draw)
+    }
+
+    /// A random voxel of the labels at these indices. There must be one.
+    pub fn draw_class(&self, class: &[usize], draw: &mut Draw) -> usize {
+        self.draw_among(&mut class.iter().map(|index| &self.head.labels[*index]), draw)
+    }
+
+    fn draw_among<'a>(
+        &'a self,
+        lists: &mut (impl Iterator<Item = &'a LabelList> + Clone),
+        draw: &mut Draw,
+    ) -> usize {
+        let mut rank = draw.below(lists.clone().map(|list| list.count).sum());
+        for list in lists {
             if rank < list.count {
                 return self.index(list, rank);
             }
@@ -188,7 +247,8 @@ impl Candidates {
 
     fn parse(bytes: Bytes) -> Result<Candidates> {
         let head = Head::parse(&bytes)?;
-        let candidates = Candidates { bytes, head };
+        let classes = (0..head.labels.len()).map(|index| vec![index]).collect();
+        let candidates = Candidates { bytes, head, classes, is_sparse: false };
         candidates.check()?;
         Ok(candidates)
     }
@@ -275,12 +335,13 @@ fn voxels(shape: [usize; 3]) -> Result<usize> {
     })
 }
 
-/// Voxel indices by label.
-fn foreground(label: &[u8], labels: &[u8]) -> Result<Vec<Vec<u32>>> {
+/// The indices of each label's voxels.
+fn foreground(label: &[u8], labels: &[u8], ignore: Option<u8>) -> Result<Vec<Vec<u32>>> {
     let mut slot = [None; 256];
     labels.iter().enumerate().for_each(|(index, value)| slot[usize::from(*value)] = Some(index));
     let mut lists = vec![Vec::new(); labels.len()];
-    for (index, value) in label.iter().enumerate().filter(|(_, value)| **value != 0) {
+    let is_labelled = |value: u8| value != 0 && Some(value) != ignore;
+    for (index, value) in label.iter().enumerate().filter(|(_, value)| is_labelled(**value)) {
         let list = slot[usize::from(*value)].ok_or_else(|| {
             Error::failed(format!(
                 "label: value {value} is not among the dataset's labels {labels:?}"

@@ -77,6 +77,23 @@ impl Inverter {
         Ok(self.turned_back(labels, Z_FASTEST))
     }
 
+    /// The map of regions on the image's own grid: where a region's score exceeds `least` its value
+    /// is written, one region after the other. `scores` is (R, X, Y, Z), as in
+    /// [`Inverter::labels`].
+    pub fn regions(&self, scores: &[f32], least: f32, values: &[u8]) -> Result<Volume<u8>> {
+        let voxels = self.check(scores.len(), values.len())?;
+        let mut labels = vec![0u8; self.part.shape().iter().product()];
+        self.resampler.in_slabs(&mut labels, Z_FASTEST, |slabs, labels, plan| {
+            let mut score = vec![0.0; labels.len()];
+            for (channel, value) in scores.chunks_exact(voxels).zip(values) {
+                plan.linear(channel, slabs.clone(), &mut score);
+                let within = labels.iter_mut().zip(&score).filter(|(_, score)| **score > least);
+                within.for_each(|(label, _)| *label = *value);
+            }
+        });
+        Ok(self.turned_back(labels, Z_FASTEST))
+    }
+
     /// One class's probability on the image's own grid. `probability` is (X, Y, Z) on the prepared
     /// volume, z fastest.
     pub fn probability(&self, probability: &[f32]) -> Result<Volume<f32>> {

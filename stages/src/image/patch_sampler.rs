@@ -27,8 +27,9 @@ pub struct Sampling {
     /// of `positive` and `negative`. Labels absent from a case count as 0 there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_ratios: Option<Vec<f64>>,
-    /// The share of a batch's patches, its last ones, that are centred on a voxel of a class drawn
-    /// uniformly among those of the case; the others lie anywhere. Instead of the weights above, as
+    /// The share of a batch's patches, its last ones, that are centred on a voxel of a class (label
+    /// or region) drawn uniformly among those of the case; the others lie anywhere, or around
+    /// annotated voxels where the dataset has some to ignore. Instead of the weights above, as
     /// nnU-Net's loader. Patches reach over the edge by half of what 'initial_patch' exceeds the
     /// patch by, and those around a voxel farther.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +136,9 @@ pub struct PatchSource<'a> {
     pub shape: [usize; 3],
     /// The label, x fastest.
     pub label: &'a [u8],
+    /// The label beyond the volume: 0, or [`OUTSIDE`](crate::image::prepared::OUTSIDE) where the
+    /// label is marked.
+    pub beyond: u8,
     /// The voxels that a patch may be centred on.
     pub candidates: &'a Candidates,
 }
@@ -154,26 +158,36 @@ pub fn sample(
     let initial = sampling.initial_patch.unwrap_or(patch_shape);
     let changes = augmentation.draw(patch_shape, (key.seed, key.epoch, key.item));
     let (rotoscale, changes) = changes.split_rotoscale();
+    let beyond = case.beyond;
     if let Some(rotoscale) = rotoscale {
-        let larger = crop(case.image, case.channels, case.shape, case.label, start, initial);
+        let larger = cut(case, start, initial);
         let target = (&mut *image, &mut *label, patch_shape);
-        rotoscale.resample((&larger.image, &larger.label, initial), target);
-        return changes.apply(&mut MemoryCanvas { shape: patch_shape, image, label });
+        rotoscale.resample((&larger.image, &larger.label, initial), target, beyond);
+        return changes.apply(&mut MemoryCanvas { shape: patch_shape, image, label, beyond });
     }
     let start = middle(start, initial, patch_shape);
     let (flips, changes) = changes.split_mirrors();
-    let window = Window { shape: case.shape, start, size: patch_shape, flips };
+    let window = Window { shape: case.shape, start, size: patch_shape, flips, beyond };
     let source = (case.image, case.label);
     if changes.are_pointwise() && window.is_inside() {
         // Each line is changed while the processor's cache still holds it.
         window.copy(source, (image, label), |line| changes.apply_to_values(line));
     } else {
         window.copy(source, (&mut *image, &mut *label), |_| {});
-        changes.apply(&mut MemoryCanvas { shape: patch_shape, image, label });
+        changes.apply(&mut MemoryCanvas { shape: patch_shape, image, label, beyond });
     }
 }
 
-/// Draws the first voxel to cut for a patch in a volume with this shape.
+/// Copies a patch out of a case.
+fn cut(case: &PatchSource, start: [i64; 3], size: [usize; 3]) -> Patch {
+    let mut patch = Patch::blank(case.channels, size);
+    let window = Window { shape: case.shape, start, size, flips: [false; 3], beyond: case.beyond };
+    let source = (case.image, case.label);
+    window.copy(source, (&mut patch.image, &mut patch.label), |_| {});
+    patch
+}
+
+/// Draws the first voxel of what is cut for a patch in a volume of this shape.
 pub fn initial_start(
     candidates: &Candidates,
     sampling: &Sampling,
@@ -189,13 +203,18 @@ pub fn initial_start(
     let (place, patches) = key.batch;
     let is_forced = place as f64 >= (patches as f64 * (1.0 - share)).round_ties_even();
     let bounds = nnunet_bounds(shape, patch_shape, initial);
-    let present: Vec<usize> =
-        (0..candidates.labels().len()).filter(|at| candidates.count(*at) > 0).collect();
-    if !is_forced || present.is_empty() {
-        return bounds.map(|(low, high)| low + draw.below((high - low + 1) as u64) as i64);
-    }
-    let label = present[draw.below(present.len() as u64) as usize];
-    let voxel = coordinates(candidates.draw_label(label, &mut draw), shape);
+    let present = candidates.classes_present();
+    let voxel = match is_forced && !present.is_empty() {
+        true => {
+            let class = present[draw.below(present.len() as u64) as usize];
+            candidates.draw_class(class, &mut draw)
+        }
+        false if candidates.is_sparse() => candidates.draw_annotated(&mut draw),
+        false => {
+            return bounds.map(|(low, high)| low + draw.below((high - low + 1) as u64) as i64);
+        }
+    };
+    let voxel = coordinates(voxel, shape);
     std::array::from_fn(|axis| bounds[axis].0.max(voxel[axis] as i64 - (initial[axis] / 2) as i64))
 }
 
@@ -305,7 +324,7 @@ pub fn crop(
     patch_shape: [usize; 3],
 ) -> Patch {
     let mut patch = Patch::blank(channels, patch_shape);
-    let window = Window { shape, start, size: patch_shape, flips: [false; 3] };
+    let window = Window { shape, start, size: patch_shape, flips: [false; 3], beyond: 0 };
     window.copy((image, label), (&mut patch.image, &mut patch.label), |_| {});
     patch
 }

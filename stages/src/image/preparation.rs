@@ -35,6 +35,11 @@ pub struct Preparation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-neutral" = null))]
     pub resampling: Option<Resampling>,
+    /// Keep a second label map of each case (`marked.nii`), in which voxels outside the non-zero
+    /// region have the value 255, for the augmentation 'zero_outside'. Needs 'resampling'.
+    #[serde(default, skip_serializing_if = "is_false")]
+    #[schemars(extend("default" = false, "x-neutral" = false))]
+    pub mark_outside: bool,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -73,6 +78,11 @@ impl Preparation {
             let words = "'zscore: nonzero_mask' is computed before resampling; add 'resampling', \
                          or use 'zscore: nonzero'";
             mistakes.push(("intensity".into(), words.into()));
+        }
+        if self.resampling.is_none() && self.mark_outside {
+            let words = "the non-zero region is known to nnU-Net's resampling alone; add \
+                         'resampling', as {}";
+            mistakes.push(("mark_outside".into(), words.into()));
         }
         match &self.intensity {
             Intensities::One(one) => {

@@ -72,7 +72,7 @@ pub fn prepare_with(
         }
         None => (None, vec![]),
     };
-    Ok(Prepared { image, label, geometry, warnings, losses })
+    Ok(Prepared { image, label, marked: None, geometry, warnings, losses })
 }
 
 /// The label map within the box, and the labelled voxels outside.

@@ -6,6 +6,10 @@ use crate::image::losses::Loss;
 use crate::image::nifti::{Header, LabelValues};
 use crate::image::{Geometry, Volume};
 
+/// The value of voxels outside the non-zero region in a marked label map, and of what lies beyond
+/// such a map.
+pub const OUTSIDE: u8 = 255;
+
 /// One prepared case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared {
@@ -13,6 +17,8 @@ pub struct Prepared {
     pub image: Volume<f32>,
     /// The label map on the same grid.
     pub label: Option<Volume<u8>>,
+    /// The same with [`OUTSIDE`] beyond the non-zero region, if `mark_outside` asks for it.
+    pub marked: Option<Volume<u8>>,
     /// Geometry for the way back to the image's own grid.
     pub geometry: Geometry,
     /// Warnings.

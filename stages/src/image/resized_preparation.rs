@@ -11,7 +11,7 @@ use crate::image::nifti::{LabelMap, Scratch, counts, load_label};
 use crate::image::nonzero::{nonzero_box, nonzero_mask};
 use crate::image::oriented::OrientedImage;
 use crate::image::preparation::Preparation;
-use crate::image::prepared::{Files, Prepared};
+use crate::image::prepared::{Files, OUTSIDE, Prepared};
 use crate::image::resample::{Resampler, X_FASTEST};
 use crate::image::resize::{Resampling, Resizer};
 use crate::image::spacing::Grid;
@@ -19,7 +19,7 @@ use crate::image::{Geometry, Intensity, Volume};
 use std::sync::{Mutex, PoisonError};
 
 /// The label of voxels outside the non-zero region while labels are resampled.
-const OUTSIDE: i16 = -1;
+const BEYOND: i16 = -1;
 
 /// Prepares one case.
 pub(super) fn prepare(
@@ -35,6 +35,7 @@ pub(super) fn prepare(
     let image = cropped(image, &part);
     let channels: Vec<&[f32]> = image.each_channel().collect();
     let is_masked = preparation.intensity.is_masked()
+        || preparation.mark_outside
         || (preparation.crop_nonzero && preparation.resampling.is_some());
     let mask = is_masked.then(|| nonzero_mask(&channels, image.shape));
     let steps = Steps::new(preparation, &image.grid(), &scalings)?;
@@ -47,7 +48,9 @@ pub(super) fn prepare(
         let label = OrientedLabel::of(loaded, &frame, &part, &mut warnings)?;
         Ok(label.resampled(&steps, mask.as_deref(), &foreground))
     });
-    let (label, losses) = label.transpose()?.unzip();
+    let (maps, losses) = label.transpose()?.unzip();
+    let (label, marked) =
+        maps.map_or((None, None), |maps: LabelMaps| (Some(maps.label), maps.marked));
     let geometry = Geometry {
         original_shape: frame.grid.shape,
         original_affine: frame.grid.affine,
@@ -65,7 +68,8 @@ pub(super) fn prepare(
         space: Some(space),
     };
     let image = cropped(image, &foreground);
-    Ok(Prepared { image, label, geometry, warnings, losses: losses.unwrap_or_default() })
+    let losses = losses.unwrap_or_default();
+    Ok(Prepared { image, label, marked, geometry, warnings, losses })
 }
 
 /// The non-zero box, or the whole.
@@ -103,6 +107,7 @@ struct Steps<'a> {
     target: Grid,
     by: By,
     spacings: [[f64; 3]; 2],
+    marks_outside: bool,
 }
 
 enum By {
@@ -124,7 +129,8 @@ impl<'a> Steps<'a> {
             }
             None => By::Resampler(Box::new(Resampler::new(grid, &target)?)),
         };
-        Ok(Steps { scalings, target, by, spacings })
+        let marks_outside = preparation.mark_outside;
+        Ok(Steps { scalings, target, by, spacings, marks_outside })
     }
 
     fn way_back(&self) -> Option<WayBack> {
@@ -164,26 +170,33 @@ impl<'a> Steps<'a> {
         (Volume { channels: image.channels, shape, data, affine }, found)
     }
 
-    fn label(&self, label: Vec<u8>, mask: Option<&[bool]>) -> Vec<u8> {
+    /// The label resampled, and with [`OUTSIDE`] beyond the mask if that is asked for.
+    fn label(&self, label: Vec<u8>, mask: Option<&[bool]>) -> (Vec<u8>, Option<Vec<u8>>) {
         let (resampling, resizer) = match &self.by {
-            By::Resampler(resampler) => return resampler.nearest(&label, X_FASTEST),
-            By::Resizer(resizing) if resizing.1.is_same() => return label,
+            By::Resampler(resampler) => return (resampler.nearest(&label, X_FASTEST), None),
             By::Resizer(resizing) => &**resizing,
         };
-        let signed = label.into_iter().map(i16::from);
-        let signed: Vec<i16> = match mask {
-            None => signed.collect(),
-            Some(mask) => {
-                let outside = |(label, inside): (i16, &bool)| match label == 0 && !inside {
-                    true => OUTSIDE,
-                    false => label,
-                };
-                signed.zip(mask).map(outside).collect()
-            }
+        if resizer.is_same() && !self.marks_outside {
+            return (label, None);
+        }
+        let signed = signed(label, mask);
+        let resized = match resizer.is_same() {
+            true => signed,
+            false => resizer.label(signed, resampling.label_order),
         };
-        let resized = resizer.label(signed, resampling.label_order);
-        resized.into_iter().map(|label| u8::try_from(label).unwrap_or(0)).collect()
+        let valued = |outside: u8| -> Vec<u8> {
+            resized.iter().map(|label| u8::try_from(*label).unwrap_or(outside)).collect()
+        };
+        (valued(0), self.marks_outside.then(|| valued(OUTSIDE)))
     }
+}
+
+/// A label with [`BEYOND`] for the background outside the mask.
+fn signed(label: Vec<u8>, mask: Option<&[bool]>) -> Vec<i16> {
+    let signed = label.into_iter().map(i16::from);
+    let Some(mask) = mask else { return signed.collect() };
+    let of = |(label, inside): (i16, &bool)| if label == 0 && !inside { BEYOND } else { label };
+    signed.zip(mask).map(of).collect()
 }
 
 /// A channel resampled by MONAI's rule, and its foreground.
@@ -201,6 +214,12 @@ fn resampled(
         *found = found.and(here);
     });
     (out, found.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A prepared label map, and the same with [`OUTSIDE`].
+struct LabelMaps {
+    label: Volume<u8>,
+    marked: Option<Volume<u8>>,
 }
 
 /// A label map turned to RAS and cut to the non-zero box.
@@ -236,13 +255,14 @@ impl OrientedLabel {
         steps: &Steps,
         mask: Option<&[bool]>,
         foreground: &Box3,
-    ) -> (Volume<u8>, Vec<Loss>) {
+    ) -> (LabelMaps, Vec<Loss>) {
         let before = counts(&self.map.data);
-        let data = steps.label(self.map.data, mask);
+        let (data, marked) = steps.label(self.map.data, mask);
         let between = counts(&data);
         let Grid { shape, affine } = steps.target;
-        let map = cropped(Volume { channels: 1, shape, data, affine }, foreground);
-        let lost = losses::by_crop(&between, &counts(&map.data));
-        (map, [self.losses, losses::of_whole_labels(&before, &between), lost].concat())
+        let cut = |data| cropped(Volume { channels: 1, shape, data, affine }, foreground);
+        let maps = LabelMaps { label: cut(data), marked: marked.map(cut) };
+        let lost = losses::by_crop(&between, &counts(&maps.label.data));
+        (maps, [self.losses, losses::of_whole_labels(&before, &between), lost].concat())
     }
 }

@@ -1,5 +1,6 @@
 //! Rotation and scale of a patch, read from a larger one: trilinear for the image, 0 outside; for
-//! the label the value with the largest share, "outside" being a value of its own that becomes 0.
+//! the label the value with the largest share, "outside" being a value of its own that becomes 0,
+//! or that is shared with a marked label's outside.
 
 /// A drawn rotation and scale about the centre.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,11 +39,13 @@ impl Rotoscale {
         matrix
     }
 
-    /// Resamples a patch from shape `from` (z fastest) to shape `to`.
+    /// Resamples a patch of shape `from` (z fastest) into one of shape `to`. `beyond` is the label
+    /// outside of the former.
     pub fn resample(
         &self,
         (from_image, from_label, from): (&[f32], &[u8], [usize; 3]),
         (image, label, to): (&mut [f32], &mut [u8], [usize; 3]),
+        beyond: u8,
     ) {
         let matrix = self.matrix().map(|row| row.map(|entry| entry as f32));
         let centred = |axis: usize, voxel: usize| voxel as f32 - (to[axis] as f32 - 1.0) / 2.0;
@@ -56,7 +59,7 @@ impl Rotoscale {
                     let channels =
                         from_image.chunks_exact(source).zip(image.chunks_exact_mut(target));
                     channels.for_each(|(from, to)| to[place] = corners.mean(from));
-                    label[place] = corners.majority(from_label);
+                    label[place] = corners.majority(from_label, beyond);
                     place += 1;
                 }
             }
@@ -106,15 +109,19 @@ impl Corners {
     }
 
     /// The value with the largest weight; of equal ones the nearest voxel's, else the lowest.
-    fn majority(&self, labels: &[u8]) -> u8 {
-        let value = |voxel: Option<usize>| voxel.map(|voxel| labels[voxel]);
+    /// Outside counts as the value `beyond`, unless that is the background.
+    fn majority(&self, labels: &[u8], beyond: u8) -> u8 {
+        let is_beyond = |label: &u8| beyond != 0 && *label == beyond;
+        let value = |voxel: Option<usize>| {
+            voxel.map(|voxel| labels[voxel]).filter(|label| !is_beyond(label))
+        };
         let share = |wanted: Option<u8>| -> f32 {
             let same = self.voxels.iter().filter(|(voxel, _)| value(*voxel) == wanted);
             same.map(|(_, weight)| *weight).sum()
         };
         let first = value(self.voxels[0].0);
         if self.voxels.iter().all(|(voxel, _)| value(*voxel) == first) {
-            return first.unwrap_or(0);
+            return first.unwrap_or(beyond);
         }
         let mut best = value(self.nearest);
         let mut most = share(best);
@@ -126,7 +133,7 @@ impl Corners {
                 (best, most) = (rival, weight);
             }
         }
-        best.unwrap_or(0)
+        best.unwrap_or(beyond)
     }
 }
 
@@ -144,7 +151,7 @@ mod tests {
         let label: Vec<u8> = (0..6 * 6 * 6).map(|voxel| (voxel % 5) as u8).collect();
         let (mut small, mut labels) = (vec![0.0; 64], vec![0; 64]);
         let source = (&image[..], &label[..], [6; 3]);
-        alone([0.0; 3], 1.0).resample(source, (&mut small, &mut labels, [4; 3]));
+        alone([0.0; 3], 1.0).resample(source, (&mut small, &mut labels, [4; 3]), 0);
         for (place, value) in small.iter().enumerate() {
             let voxel = ((place / 16 + 1) * 6 + place / 4 % 4 + 1) * 6 + place % 4 + 1;
             assert!((value - voxel as f32).abs() < 1e-3);
@@ -167,8 +174,11 @@ mod tests {
     #[test]
     fn far_outside_everything_is_zero() {
         let (mut image, mut label) = (vec![9.0; 27], vec![9; 27]);
-        alone([0.0; 3], 100.0)
-            .resample((&[1.0; 8], &[3; 8], [2; 3]), (&mut image, &mut label, [3; 3]));
+        alone([0.0; 3], 100.0).resample(
+            (&[1.0; 8], &[3; 8], [2; 3]),
+            (&mut image, &mut label, [3; 3]),
+            0,
+        );
         let outside = (0..27).filter(|place| *place != 13);
         assert!(outside.clone().all(|place| image[place] == 0.0 && label[place] == 0));
         assert_eq!((image[13], label[13]), (1.0, 3));

@@ -1,7 +1,8 @@
 //! Descriptions of the artifacts of `preprocess` and `cache`.
 //!
 //! A volumes artifact holds `volumes.json` and for each case `<case>/image.nii` (float32, plain
-//! NIfTI-1), `<case>/label.nii` (uint8) where labelled, and `<case>/geometry.json`.
+//! NIfTI-1), `<case>/label.nii` (uint8) where labelled, `<case>/marked.nii` where asked for, and
+//! `<case>/geometry.json`.
 //! A cache artifact holds for each part (training, validation, testing, unlabelled)
 //! `<part>/part.json` and the same files under `<part>/<case>/`; and for each training case
 //! `training/<case>/candidates.bin`.
@@ -11,7 +12,10 @@ use crate::image::Preparation;
 use serde::{Deserialize, Serialize};
 use voxflow_cache::Digest;
 
-/// `volumes.json`: all volumes; `part.json`: a single part's.
+/// A case's label map with [`crate::image::prepared::OUTSIDE`] beyond the non-zero region.
+pub const MARKED: &str = "marked.nii";
+
+/// `volumes.json`: all volumes; `part.json`: those of one part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeList {
@@ -23,6 +27,9 @@ pub struct VolumeList {
     pub modality: Vec<String>,
     /// The labels without background.
     pub labels: Vec<Label>,
+    /// The value of voxels that nobody annotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<u8>,
     /// The cases, in a meaningful order.
     pub cases: Vec<VolumeCase>,
 }

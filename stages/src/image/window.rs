@@ -14,14 +14,16 @@ pub(super) struct Window {
     pub size: [usize; 3],
     /// The axes that are mirrored.
     pub flips: [bool; 3],
+    /// The label beyond the volume.
+    pub beyond: u8,
 }
 
 /// Rows turned together: they fill a line in the processor's cache.
 const BAND: usize = 16;
 
 impl Window {
-    /// Copies the part out of image (any number of channels) and label; outside is 0. `finish` is
-    /// given each image line right after copying, while in cache.
+    /// Copies the part out of image (any number of channels) and label; outside, images are 0.
+    /// `finish` is given each image line right after copying, while in cache.
     pub fn copy(
         &self,
         (image, label): (&[f32], &[u8]),
@@ -32,7 +34,7 @@ impl Window {
             (self.shape.iter().product(), self.size.iter().product());
         if !self.is_inside() {
             to_image.fill(0.0);
-            to_label.fill(0);
+            to_label.fill(self.beyond);
         }
         for (source, target) in image.chunks_exact(volume).zip(to_image.chunks_exact_mut(voxels)) {
             self.transpose(source, target, &finish);

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::image::nifti::{read_image, read_label};
 use crate::image::{Volume, VolumeList};
 use crate::kind::Run;
-use crate::metric::{CaseScore, score_case, skew_warning, summary};
+use crate::metric::{CaseScore, Targets, skew_warning, summary};
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use crate::task::Input;
 use schemars::JsonSchema;
@@ -81,6 +81,7 @@ impl Run for Baseline {
                     .for_each(|(voxel, _)| *voxel = label.value);
             }
         }
+        let targets = Targets { labels: &list.labels, regions: &[], ignore: list.ignore };
         let scores: Vec<CaseScore> = validation
             .iter()
             .zip(&predictions)
@@ -88,8 +89,7 @@ impl Run for Baseline {
                 let (reference, grid) = (&case.label.data, case.label.grid());
                 let skew = skew_warning(&grid);
                 skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-                let labels =
-                    score_case(prediction, reference, &grid, &list.labels, self.tolerance_mm);
+                let labels = targets.score(prediction, reference, &grid, self.tolerance_mm);
                 CaseScore { case: case.name.clone(), labels }
             })
             .collect();
@@ -139,7 +139,8 @@ fn load(cx: &Context, input: &Input, part: &str) -> Result<(VolumeList, Vec<Load
             "{part}: there are no cases; give 'split' a number of {part} cases"
         )));
     }
-    let allowed: Vec<u8> = list.labels.iter().map(|label| label.value).collect();
+    let values = list.labels.iter().map(|label| label.value);
+    let allowed: Vec<u8> = values.chain(list.ignore).collect();
     let cases = cx.each_case(
         &list.cases,
         |case| &case.name,

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::image::candidates::CandidateSelection;
 use crate::image::nifti::Mapped;
 use crate::image::prepare::Intensities;
+use crate::image::stored::MARKED;
 use crate::image::{Candidates, Intensity, Preparation, VolumeCase, VolumeList};
 use crate::kind::Run;
 use crate::stage::{ArtifactType, Count, Demand, Items, Pool, Read, Stage};
@@ -110,6 +111,7 @@ struct CandidateItem {
     image: PathBuf,
     label: PathBuf,
     labels: Vec<u8>,
+    ignore: Option<u8>,
     above: Option<f32>,
 }
 
@@ -141,14 +143,19 @@ impl CacheVolumes {
         if above.is_some() {
             inputs.insert("image".to_string(), image.blob.digest);
         }
-        let key = ItemKey {
-            name: case.name.clone(),
-            inputs,
-            facts: json!({ "above": above, "labels": labels }),
-        };
+        let mut facts = json!({ "above": above, "labels": labels });
+        if let Some(ignore) = list.ignore {
+            facts["ignore"] = json!(ignore);
+        }
+        let key = ItemKey { name: case.name.clone(), inputs, facts };
         let above = above.map(|above| above as f32);
-        let item =
-            CandidateItem { image: image.path.clone(), label: label.path.clone(), labels, above };
+        let item = CandidateItem {
+            image: image.path.clone(),
+            label: label.path.clone(),
+            labels,
+            ignore: list.ignore,
+            above,
+        };
         let made = cx.recall("candidates", self, &item, &key, make)?;
         let blob = made
             .get(FILE)
@@ -176,7 +183,8 @@ fn make(_: &CacheVolumes, item: &CandidateItem, folder: &Path) -> Result<()> {
         _ => None,
     };
     let selection = CandidateSelection { labels: &item.labels, background };
-    Candidates::compute(label.shape(), label.u8s()?, selection)?.write(&folder.join(FILE))
+    let found = Candidates::of_annotated(label.shape(), label.u8s()?, selection, item.ignore)?;
+    found.write(&folder.join(FILE))
 }
 
 /// The cases of each part in the split's order. All that does not fit together is told at once.
@@ -251,6 +259,10 @@ fn join(
             ["image.nii", "label.nii", "geometry.json"].map(|file| format!("{}/{file}", case.name));
         for name in names.iter().filter(|name| case.labelled || !name.ends_with("/label.nii")) {
             cx.adopt(&format!("{part}/{name}"), &volumes.file(name)?.blob);
+        }
+        let marked = format!("{}/{MARKED}", case.name);
+        if part == "training" && volumes.has(&marked) {
+            cx.adopt(&format!("{part}/{marked}"), &volumes.file(&marked)?.blob);
         }
     }
     cx.create_json(&format!("{part}/part.json"), &VolumeList { cases, ..list.clone() })

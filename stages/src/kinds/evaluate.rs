@@ -9,7 +9,7 @@ use crate::image::Volume;
 use crate::image::case::read_label_on;
 use crate::image::nifti::{ImageFile, LabelMapping, LabelValues, read_header};
 use crate::kind::Run;
-use crate::metric::{CaseScore, score_case, skew_warning, summary};
+use crate::metric::{CaseScore, Targets, skew_warning, summary};
 use crate::model::{Mistake, is_amount, mistake};
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
 use crate::task::Input;
@@ -254,8 +254,10 @@ impl Scorer<'_> {
         skew_warning(&grid)
             .iter()
             .for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-        let (labels, tolerance) = (&self.listing.labels, self.stage.tolerance_mm);
-        let labels = score_case(&prediction.data, &reference.data, &grid, labels, tolerance);
+        let Listing { labels, regions, ignore, .. } = self.listing;
+        let targets = Targets { labels, regions, ignore: *ignore };
+        let tolerance = self.stage.tolerance_mm;
+        let labels = targets.score(&prediction.data, &reference.data, &grid, tolerance);
         Ok(CaseScore { case: case.name.clone(), labels })
     }
 }

@@ -246,6 +246,7 @@ impl Folder {
         let said = Said {
             labels: self.values()?,
             numbering: self.label_names.numbering(),
+            ignore: self.label_names.ignore(),
             map_labels: self.mapping()?,
             modality: &self.modality,
             name: self.name.as_deref(),
@@ -295,6 +296,7 @@ impl Folder {
             exclude: &self.exclude,
         };
         patterns::read(&self.path, &pairs, notes)
+            .map(|listing| Listing { ignore: self.label_names.ignore(), ..listing })
             .and_then(Listing::checked)
             .and_then(|listing| {
                 listing.with_labels(

@@ -1,7 +1,7 @@
 //! `import`: a model of another program's weights, complete in itself.
 
 use crate::context::Context;
-use crate::dataset::Label;
+use crate::dataset::{Label, Region, region};
 use crate::error::{Error, Result, Trouble};
 use crate::image::Preparation;
 use crate::kind::Run;
@@ -36,6 +36,10 @@ pub struct Import {
     pub modality: Vec<String>,
     /// The names of the labels 1, 2 and so on: the network's outputs after the background.
     pub labels: Vec<String>,
+    /// Regions of these labels that are the network's outputs instead, as 'train' has them.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = []))]
+    pub regions: Vec<Region>,
     /// Preparation of images for the network: the parameters of 'preprocess'.
     pub preprocess: Preparation,
     /// Sliding-window inference; 'roi' must be given.
@@ -65,6 +69,11 @@ impl Stage for Import {
         let preprocess = self.preprocess.check().into_iter();
         mistakes.extend(preprocess.map(|(path, trouble)| (format!("preprocess.{path}"), trouble)));
         mistakes.extend(self.inference.check("inference"));
+        mistakes.extend(region::check(&self.regions, "regions"));
+        let values: Vec<u8> = self.labels().iter().map(|label| label.value).collect();
+        if let Err(error) = region::check_against(&self.regions, &values) {
+            mistakes.push(("regions".into(), error.to_string()));
+        }
         let own = [
             mistake(
                 self.inference.roi.is_none(),
@@ -109,7 +118,8 @@ impl Import {
         // own.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &self.file))?;
         let foreign = Foreign::open(&map, self.under.as_deref())?;
-        let wanted = self.network.graph(self.modality.len(), self.labels.len() + 1).tensors();
+        let outputs = self.card().outputs();
+        let wanted = self.network.graph(self.modality.len(), outputs).tensors();
         let named = weights::of_foreign(&foreign, wanted)?;
         let under = if foreign.place.is_empty() {
             String::new()
@@ -120,15 +130,18 @@ impl Import {
         weights::pack(&named)
     }
 
+    fn labels(&self) -> Vec<Label> {
+        let numbered = (1..=u8::MAX).zip(&self.labels);
+        numbered.map(|(value, name)| Label { value, name: name.clone() }).collect()
+    }
+
     fn card(&self) -> ModelCard {
         ModelCard {
             format: 1,
             dataset: self.dataset.clone(),
             modality: self.modality.clone(),
-            labels: (1..)
-                .zip(&self.labels)
-                .map(|(value, name)| Label { value, name: name.clone() })
-                .collect(),
+            labels: self.labels(),
+            regions: self.regions.clone(),
             preparation: self.preprocess.clone(),
             network: self.network.clone(),
             inference: self.inference.clone(),

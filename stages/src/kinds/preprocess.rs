@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::image::case::{GridFrame, image_digests, label_digests};
 use crate::image::nifti::{LabelValues, Scratch};
 use crate::image::prepare::{Files, prepare_with};
+use crate::image::prepared::OUTSIDE;
+use crate::image::stored::MARKED;
 use crate::image::{CaseFiles, Geometry, Loss, Preparation, VolumeCase, VolumeList, nifti};
 use crate::kind::Run;
 use crate::stage::{ArtifactType, Count, Demand, Items, Pool, Read, Stage};
@@ -67,6 +69,12 @@ impl Run for Preprocess {
         let dataset = cx.input("dataset")?;
         let listing: Listing = dataset.json("dataset.json")?;
         self.0.intensity.for_channels(listing.modality.len())?;
+        if self.0.mark_outside && listing.declared().contains(&OUTSIDE) {
+            return Err(Error::failed(format!(
+                "mark_outside: {OUTSIDE} is the value of a label; give the label another one by \
+                 'map_labels' of the dataset's stage"
+            )));
+        }
         let scratches = Mutex::default();
         let cases = cx.each_case(
             &listing.cases,
@@ -80,6 +88,7 @@ impl Run for Preprocess {
                 preparation: self.0.clone(),
                 modality: listing.modality,
                 labels: listing.labels,
+                ignore: listing.ignore,
                 cases,
             },
         )
@@ -106,8 +115,9 @@ impl Preprocess {
             let header = nifti::read_header(file, "image").ok()?;
             let oriented = GridFrame::of(header.grid()).ok()?.oriented();
             let grid = self.0.resampled(&oriented).ok()?;
-            let label = usize::from(index == 0 && case.label.is_some());
-            bytes += (grid.voxels() * (4 * header.channels + label)) as u64;
+            let maps = 1 + usize::from(self.0.mark_outside);
+            let labels = if index == 0 && case.label.is_some() { maps } else { 0 };
+            bytes += (grid.voxels() * (4 * header.channels + labels)) as u64;
         }
         Some(bytes)
     }
@@ -124,7 +134,7 @@ impl Preprocess {
         let (item, key) = item(dataset, listing, scratches, case)?;
         let made = cx.recall("volume", self, &item, &key, make);
         let made = made.map_err(|error| with_way_out(error, dataset, case))?;
-        for name in ["image.nii", "label.nii", "geometry.json"] {
+        for name in ["image.nii", "label.nii", MARKED, "geometry.json"] {
             if let Some(blob) = made.get(name) {
                 cx.adopt(&format!("{}/{name}", case.name), blob);
             }
@@ -195,6 +205,9 @@ fn make(params: &Preprocess, item: &VolumeItem, folder: &Path) -> Result<()> {
     nifti::write_volume_f32(&folder.join("image.nii"), &prepared.image, false)?;
     if let Some(label) = &prepared.label {
         nifti::write_label(&folder.join("label.nii"), label, false)?;
+    }
+    if let Some(marked) = &prepared.marked {
+        nifti::write_label(&folder.join(MARKED), marked, false)?;
     }
     if !prepared.warnings.is_empty() {
         write_json(&folder.join("warnings.json"), &prepared.warnings)?;

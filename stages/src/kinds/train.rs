@@ -1,6 +1,7 @@
 //! `train`: trains a 3D U-Net on the training volumes, choosing weights by the validation volumes.
 //! Its work is done by `voxflow-worker`.
 
+use crate::dataset::{Region, region};
 use crate::disk_space::Upstream;
 use crate::image::augment::Augmentation;
 use crate::image::patch_sampler::Sampling;
@@ -43,6 +44,12 @@ pub struct Train {
     /// The network.
     #[serde(default)]
     pub network: Network,
+    /// Regions (unions of labels, such as BraTS') that the network segments instead of the labels:
+    /// an output each, by sigmoid. A prediction is made of them in this order, where a region is
+    /// more likely than not.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = []))]
+    pub regions: Vec<Region>,
     /// The loss.
     #[serde(default)]
     pub loss: LossParams,
@@ -316,6 +323,7 @@ impl Stage for Train {
         mistakes.extend(sampling);
         let varied = self.augmentation.check(self.patch).into_iter();
         mistakes.extend(varied.map(|(path, trouble)| (format!("augmentation.{path}"), trouble)));
+        mistakes.extend(region::check(&self.regions, "regions"));
         mistakes.extend(self.loss.check("loss"));
         mistakes.extend(self.optimizer.check("optimizer"));
         mistakes.extend(self.schedule.check("schedule"));

@@ -136,6 +136,7 @@ impl Unpack {
         let said = Said {
             labels: labels.map_err(|wrong| Error::failed(wrong.join("; ")))?,
             numbering: self.label_names.numbering(),
+            ignore: self.label_names.ignore(),
             map_labels: labels::mapping(&self.map_labels)
                 .map_err(|wrong| Error::failed(wrong.join("; ")))?,
             exclude: &self.exclude,

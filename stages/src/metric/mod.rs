@@ -1,6 +1,6 @@
 //! Scores: how well a segmentation agrees with a reference. Pure functions.
 //!
-//! `score` is the one entry for a case and `summary` for many; masks and label maps are in NIfTI
+//! `targets` is the one entry for a case and `summary` for many; masks and label maps are in NIfTI
 //! order (x fastest).
 
 pub mod area;
@@ -10,5 +10,7 @@ pub mod distance;
 pub mod score;
 pub mod summary;
 pub mod surface;
+pub mod targets;
 
 pub use score::{CaseScore, LabelScore, score_case, skew_warning};
+pub use targets::Targets;

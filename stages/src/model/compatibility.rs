@@ -158,6 +158,7 @@ mod tests {
             crop_margin: 0,
             crop_nonzero: false,
             resampling: None,
+            mark_outside: false,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::graph::Graph;
 use super::{Inference, Network, Provenance};
-use crate::dataset::Label;
+use crate::dataset::{Label, Region};
 use crate::image::Preparation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct ModelCard {
     pub modality: Vec<String>,
     /// The labels; the network's outputs are the background and then these, in order.
     pub labels: Vec<Label>,
+    /// The regions of labels that are the network's outputs instead, each by sigmoid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Region>,
     /// The images' preparation.
     pub preparation: Preparation,
     /// The network.
@@ -59,7 +62,20 @@ impl ModelCard {
     /// The network's graph in use: the logits alone.
     pub fn graph(&self) -> Graph {
         let network = Network { deep_supervision: false, ..self.network.clone() };
-        network.graph(self.modality.len().max(1), self.labels.len() + 1)
+        network.graph(self.modality.len().max(1), self.outputs())
+    }
+
+    /// The number of the network's outputs.
+    pub fn outputs(&self) -> usize {
+        if self.regions.is_empty() { self.labels.len() + 1 } else { self.regions.len() }
+    }
+
+    /// The names of what is segmented: regions, or labels.
+    pub fn names(&self) -> Vec<&str> {
+        match self.regions.is_empty() {
+            true => self.labels.iter().map(|label| label.name.as_str()).collect(),
+            false => self.regions.iter().map(|region| region.name.as_str()).collect(),
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use super::planned::PlannedSettings;
 use super::tasks::{HOST, Task};
 use super::yaml::{quoted, settings_lines, yaml};
 use crate::humanize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use voxflow_stages::dataset::Region;
 
 /// The data that a workflow is written for.
 pub(super) struct Data {
@@ -19,6 +20,8 @@ pub(super) struct Data {
     pub modality: Vec<String>,
     /// The labels' names.
     pub labels: Vec<String>,
+    /// Regions of labels that the source names.
+    pub regions: Vec<Region>,
     pub labelled: usize,
     pub unlabelled: usize,
     /// The median size in voxels along the RAS axes.
@@ -142,7 +145,9 @@ fn head(data: &Data, file: &Path, settings: &StageSettings) -> String {
              reason beside it."
                 .to_string()
         }
-        StageSettings::Planned(planned) => planned.remarks.join(".\n# ") + ".",
+        StageSettings::Planned(planned) => {
+            format!("{}.\n{}", planned.remarks.join(".\n# "), planned.recipe_line)
+        }
     };
     format!(
         "\
@@ -270,6 +275,7 @@ fn intensity(scaling: &[Scaling]) -> String {
 fn model(data: &Data) -> String {
     let spacing = advice::spacing_mm(data.shape, data.spacing_mm);
     let patch = advice::patch(data.shape, data.spacing_mm, spacing);
+    let regions = regions(&data.regions);
     format!(
         "  model:
     uses: train
@@ -283,7 +289,7 @@ fn model(data: &Data) -> String {
         affine: {{ probability: 0.5, rotation_degrees: [10, 10, 10], scale: [0.1, 0.1, 0.1] }}
         intensity_shift: {{ offset: 0.1, probability: 0.5 }}
       network: {{ channels: [16, 32, 64, 128, 256], strides: [2, 2, 2, 2], residual_units: 2, norm: batch }}
-      loss: {{ name: dice_ce }}
+{regions}      loss: {{ name: dice_ce }}
       learning_rate: 0.002
       optimizer: {{ name: novograd }}
       schedule: {{ decay_last: 0.3 }}  # falls to 0 over the last 30 % of the steps
@@ -292,6 +298,16 @@ fn model(data: &Data) -> String {
       inference: {{ roi: {patch:?}, overlap: 0.5, blend: gaussian }}
 "
     )
+}
+
+/// The parameter 'regions', a line each; nothing without any.
+fn regions(regions: &[Region]) -> String {
+    if regions.is_empty() {
+        return String::new();
+    }
+    let lines = regions.iter().map(|region| format!("        - {}\n", yaml(&json!(region))));
+    let lines: String = lines.collect();
+    format!("      regions:  # of dataset.json: an output each; written in this order\n{lines}")
 }
 
 #[cfg(test)]

@@ -168,6 +168,7 @@ fn data(seen: Seen) -> Result<Data> {
         name: slug(&name),
         scaling: (0..modality.len()).map(scaling).collect(),
         source: DataSource::Folder(seen.written),
+        regions: listing.regions.clone(),
         modality,
         labels: labels.into_values().collect(),
         partly_read: (values.read < labelled).then_some(values.read),

@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 use voxflow_cache::disk::FileWriter;
 use voxflow_stages::dataset::archive;
 use voxflow_stages::dataset::foreign::{foreign, tilde};
+use voxflow_stages::planner::Preset;
 
 /// The data and the target of the workflow.
 #[derive(Debug, Args)]
@@ -46,7 +47,7 @@ Examples:
   voxflow new ~/data/livers -o liver.yaml  # any other folder with images and labels
   voxflow new Task04_Hippocampus.tar    # a task's archive that you have
   voxflow new ~/data/livers --recipe nnunet-resenc-l --gpu-memory 24G  # nnU-Net's plan for it
-  voxflow new --update livers.yaml --recipe nnunet  # what the plan would be with today's cases
+  voxflow new --update livers.yaml      # what its plan would be with today's cases
 
 Images and labels are found in two folders, in one folder a case (with several files a case: its
 channels), side by side (a.nii.gz and a_seg.nii.gz), and in BIDS, by their names and, in doubt, by their
@@ -63,10 +64,11 @@ pub struct New {
     /// The file to write; by default NAME.yaml here. An existing file is not replaced
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// The way to choose settings
-    #[arg(long, value_enum, default_value_t)]
-    pub recipe: TrainingRecipe,
-    /// Memory of the graphics card that a plan is made for, as 24G; by default that of its recipe
+    /// The way to choose settings: by default quick, and with --update that of the workflow
+    #[arg(long, value_enum)]
+    pub recipe: Option<TrainingRecipe>,
+    /// Memory of the graphics card that a plan is made for, as 24G; by default that of its recipe,
+    /// and with --update that of the workflow
     #[arg(long, value_name = "SIZE", value_parser = gigabytes)]
     pub gpu_memory: Option<f64>,
     /// Write the fingerprint of the dataset (nnU-Net's dataset_fingerprint.json) into a file
@@ -110,13 +112,16 @@ impl New {
 
     /// Flags that need each other.
     fn check(&self) -> Result<()> {
-        let is_quick = self.recipe.preset().is_none();
+        let is_quick = self.preset().is_none();
         match () {
-            () if is_quick && self.gpu_memory.is_some() => Err(Error::usage(
-                "--gpu-memory: the recipe 'quick' has no plan; add '--recipe nnunet'",
-            )),
-            () if is_quick && self.update.is_some() => {
-                Err(Error::usage("--update: say which plan to compare with, as '--recipe nnunet'"))
+            () if is_quick && self.gpu_memory.is_some() && self.update.is_none() => Err(
+                Error::usage("--gpu-memory: the recipe 'quick' has no plan; add '--recipe nnunet'"),
+            ),
+            () if self.update.is_some() && self.recipe == Some(TrainingRecipe::Quick) => {
+                Err(Error::usage(
+                    "--update: the recipe 'quick' has no plan to compare with; leave '--recipe' \
+                     out, or give '--recipe nnunet'",
+                ))
             }
             () if self.source.is_none() && self.update.is_none() && self.stats.is_some() => {
                 Err(Error::usage("--stats: name the task or folder to look at"))
@@ -128,9 +133,14 @@ impl New {
         }
     }
 
+    /// The planner that the flags name.
+    fn preset(&self) -> Option<Preset> {
+        self.recipe.and_then(TrainingRecipe::preset)
+    }
+
     /// Settings by the recipe; all cases are looked at where it, or `--stats`, needs them.
     fn settings(&self, globals: &Globals, data: &Data, out: &Path) -> Result<StageSettings> {
-        let preset = self.recipe.preset();
+        let preset = self.preset();
         if preset.is_none() && self.stats.is_none() {
             return Ok(StageSettings::Quick);
         }
@@ -156,8 +166,7 @@ impl New {
     }
 
     fn update(&self, globals: &Globals, file: &Path) -> Result<Exit> {
-        let preset = self.recipe.preset().unwrap_or(voxflow_stages::planner::Preset::Default);
-        let (lines, looked) = update::differences(globals, file, preset, self.gpu_memory)?;
+        let (lines, looked) = update::differences(globals, file, self.preset(), self.gpu_memory)?;
         self.write_statistics(&looked)?;
         match lines.is_empty() {
             true => tell("the plan is as the workflow has it"),
@@ -230,6 +239,7 @@ fn of_task(task: &'static tasks::Task, archive: Option<PathBuf>) -> Data {
         source: DataSource::Task(task, archive),
         modality: task.modality.iter().map(|name| name.to_string()).collect(),
         labels: task.labels.iter().map(|name| name.to_string()).collect(),
+        regions: vec![],
         labelled: task.labelled,
         unlabelled: task.unlabelled,
         shape: task.shape,

@@ -1,6 +1,7 @@
 //! Settings that follow from a plan of nnU-Net: the parameters of `preprocess` and `train`, each
 //! with its reason.
 
+use super::recipe::recipe_line;
 use super::statistics::LookedAt;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ pub(super) struct PlannedSettings {
     pub train: Vec<PlannedSetting>,
     /// Facts of the plan for the head of the file.
     pub remarks: Vec<String>,
+    /// The comment by which `--update` knows the recipe.
+    pub recipe_line: String,
 }
 
 fn setting(key: &'static str, value: Value, reason: impl Into<String>) -> PlannedSetting {
@@ -36,8 +39,9 @@ impl PlannedSettings {
     pub fn of(plan: &Plan, looked: &LookedAt) -> Result<PlannedSettings> {
         Ok(PlannedSettings {
             preprocess: preprocess(plan, looked)?,
-            train: train(plan),
+            train: train(plan, looked),
             remarks: remarks(plan, looked),
+            recipe_line: recipe_line(plan.preset, plan.gpu_memory_gb),
         })
     }
 }
@@ -53,7 +57,7 @@ fn preprocess(plan: &Plan, looked: &LookedAt) -> Result<Vec<PlannedSetting>> {
         }
     };
     let kept = looked.fingerprint.median_relative_size_after_cropping * 100.0;
-    Ok(vec![
+    let mut settings = vec![
         setting("spacing", json!(spacing), why),
         setting(
             "crop_nonzero",
@@ -66,7 +70,12 @@ fn preprocess(plan: &Plan, looked: &LookedAt) -> Result<Vec<PlannedSetting>> {
             json!(Resampling::default()),
             "splines for images, masks for labels; far coarser slices are copied",
         ),
-    ])
+    ];
+    if plan.use_mask_for_norm.contains(&true) {
+        let why = "for 'zero_outside' of the training";
+        settings.push(setting("mark_outside", json!(true), why));
+    }
+    Ok(settings)
 }
 
 /// One scaling for all channels, or one for each.
@@ -117,7 +126,18 @@ fn intensity_reason(plan: &Plan) -> String {
     }
 }
 
-fn train(plan: &Plan) -> Vec<PlannedSetting> {
+fn train(plan: &Plan, looked: &LookedAt) -> Vec<PlannedSetting> {
+    let mut settings = trainer(plan);
+    let regions = &looked.listing.regions;
+    if !regions.is_empty() {
+        let at = settings.iter().position(|setting| setting.key == "loss");
+        let why = "of dataset.json: an output each; written in this order";
+        settings.insert(at.unwrap_or(0), setting("regions", json!(regions), why));
+    }
+    settings
+}
+
+fn trainer(plan: &Plan) -> Vec<PlannedSetting> {
     let full = &plan.fullres;
     let patch = plan.along_ras(full.patch_size);
     let rotation = PatchRotation::of(full.patch_size);
@@ -176,17 +196,36 @@ fn augmentation(plan: &Plan, rotation: &PatchRotation) -> Value {
         spatial["flat_axis"] = json!(axis);
         low_resolution["flat_axis"] = json!(axis);
     }
-    json!([
+    let mut transforms = vec![
         spatial,
-        { "name": "noise", "probability": 0.1, "std": 0.1 },
-        { "name": "blur", "probability": 0.2, "channel_probability": 0.5, "sigma_voxels": [0.5, 1.0] },
-        { "name": "brightness", "probability": 0.15, "range": [0.75, 1.25] },
-        { "name": "contrast", "probability": 0.15, "range": [0.75, 1.25] },
+        json!({ "name": "noise", "probability": 0.1, "std": 0.1 }),
+        json!({
+            "name": "blur", "probability": 0.2, "channel_probability": 0.5,
+            "sigma_voxels": [0.5, 1.0],
+        }),
+        json!({ "name": "brightness", "probability": 0.15, "range": [0.75, 1.25] }),
+        json!({ "name": "contrast", "probability": 0.15, "range": [0.75, 1.25] }),
         low_resolution,
-        { "name": "gamma_retain_stats", "probability": 0.1, "range": [0.7, 1.5], "inverted": true },
-        { "name": "gamma_retain_stats", "probability": 0.3, "range": [0.7, 1.5] },
-        { "name": "flip", "probability": 0.5 },
-    ])
+        json!({
+            "name": "gamma_retain_stats", "probability": 0.1, "range": [0.7, 1.5],
+            "inverted": true,
+        }),
+        json!({ "name": "gamma_retain_stats", "probability": 0.3, "range": [0.7, 1.5] }),
+        json!({ "name": "flip", "probability": 0.5 }),
+    ];
+    transforms.extend(zero_outside(plan));
+    Value::Array(transforms)
+}
+
+/// The last transform, where some channel is scaled within the non-zero region.
+fn zero_outside(plan: &Plan) -> Option<Value> {
+    let masked = plan.use_mask_for_norm.iter().enumerate().filter(|(_, is_masked)| **is_masked);
+    let channels: Vec<usize> = masked.map(|(channel, _)| channel).collect();
+    match channels.len() {
+        0 => None,
+        all if all == plan.use_mask_for_norm.len() => Some(json!({ "name": "zero_outside" })),
+        _ => Some(json!({ "name": "zero_outside", "channels": channels })),
+    }
 }
 
 fn patch_reason(plan: &Plan) -> String {

@@ -73,10 +73,20 @@ impl LookedAt {
         let dataset = Dataset {
             fingerprint: &self.fingerprint,
             channel_names: &self.listing.modality,
-            classes: self.listing.labels.len() + 1,
+            classes: classes(&self.listing),
         };
         Ok(plan(dataset, preset, gpu_memory_gb)?)
     }
+}
+
+/// The classes that nnU-Net's estimate counts: all names of its dataset.json, with the background
+/// and the voxels to ignore.
+fn classes(listing: &Listing) -> usize {
+    let named = match listing.regions.is_empty() {
+        true => listing.labels.len(),
+        false => listing.regions.len(),
+    };
+    1 + named + usize::from(listing.ignore.is_some())
 }
 
 fn json<T: DeserializeOwned>(run: &StoredRun, stage: &str, name: &str) -> Result<T> {

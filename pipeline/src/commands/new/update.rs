@@ -2,6 +2,7 @@
 
 use super::parsed::workflow;
 use super::planned::{PlannedSetting, PlannedSettings};
+use super::recipe::kept_in;
 use super::statistics::{LookedAt, STAGE, StageIds};
 use crate::commands::workflow_args::refusal;
 use crate::error::{Error, Result};
@@ -12,14 +13,16 @@ use std::path::Path;
 use voxflow_stages::planner::Preset;
 
 /// The differences between the settings of `file` and those of its plan now, a line for each old
-/// and each new value; empty if there are none.
+/// and each new value; empty if there are none. The plan's recipe and memory are those given, else
+/// those that the file keeps.
 pub(super) fn differences(
     globals: &Globals,
     file: &Path,
-    preset: Preset,
+    given: Option<Preset>,
     gpu_memory_gb: Option<f64>,
 ) -> Result<(String, LookedAt)> {
     let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+    let (preset, gpu_memory_gb) = recipe(&text, file, given, gpu_memory_gb)?;
     let planned = workflow(&text, file).map_err(|mistakes| refusal(&mistakes))?;
     let split = of_kind(&planned, "split")?;
     let preprocess = of_kind(&planned, "preprocess")?;
@@ -35,6 +38,24 @@ pub(super) fn differences(
     let settings = PlannedSettings::of(&looked.plan(preset, gpu_memory_gb)?, &looked)?;
     let lines = [changed(preprocess, &settings.preprocess)?, changed(train, &settings.train)?];
     Ok((lines.concat(), looked))
+}
+
+/// The planner, and the memory if it is not the planner's own.
+fn recipe(
+    text: &str,
+    file: &Path,
+    given: Option<Preset>,
+    gpu_memory_gb: Option<f64>,
+) -> Result<(Preset, Option<f64>)> {
+    match (given, kept_in(text)) {
+        (Some(preset), _) => Ok((preset, gpu_memory_gb)),
+        (None, Some((preset, kept_gb))) => Ok((preset, gpu_memory_gb.or(Some(kept_gb)))),
+        (None, None) => Err(Error::usage(format!(
+            "'{}' does not say by which recipe it was planned: it has no comment '# Recipe: …', as \
+             'voxflow new' writes; say which plan to compare with, as '--recipe nnunet'",
+            file.display()
+        ))),
+    }
 }
 
 /// The first stage of a kind.

@@ -171,7 +171,8 @@ impl<'a> Fit<'a> {
         let part = Part { share: batch.share, sync_batch_norm };
         let part = Some(part).filter(|_| self.ranks.count() > 1);
         let outputs = self.model.forward(&images, compute_kind(self.params.precision), part);
-        let loss = loss::of_outputs(&self.params.loss, &outputs, &labels) / group as f64;
+        let targets = self.data.classes.loss_targets();
+        let loss = loss::of_outputs(&self.params.loss, &targets, &outputs, &labels) / group as f64;
         let loss = if part.is_some() { loss * batch.share.weight() } else { loss };
         self.stepper.backward(&loss);
         loss.detach()
@@ -223,6 +224,7 @@ impl<'a> Fit<'a> {
             roi: self.params.inference.roi.unwrap_or(self.params.patch),
             device: self.info.device,
             compute: compute_kind(self.params.precision),
+            by_sigmoid: self.data.classes.has_regions(),
         }
     }
 

@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use voxflow_cache::{Blob, Digest, Recipe};
 use voxflow_stages::dataset::Label;
 use voxflow_stages::image::candidates::{CandidateSelection, Candidates};
-use voxflow_stages::image::nifti::{write_label, write_volume_f32};
+use voxflow_stages::image::nifti::{read_label, write_label, write_volume_f32};
+use voxflow_stages::image::prepared::OUTSIDE;
 use voxflow_stages::image::{Volume, VolumeCase, VolumeList};
 use voxflow_stages::protocol::{WorkerLine, WorkerOrder};
 use voxflow_stages::{Input, InputFile, Message, Metric, Reply, Task};
@@ -32,6 +33,61 @@ impl Bench {
     /// A second modality in which only the ball's upper half is bright, and a label of that half.
     pub fn of_two() -> Bench {
         Bench::of(&["T1", "T2"], &[(2, "lower half"), (5, "upper half")])
+    }
+
+    /// The two with all voxels outside of a box marked as outside.
+    pub fn marked() -> Bench {
+        let mut bench = Bench::of_two();
+        for case in 0..5 {
+            let label = bench.cache.path(&format!("training/case_{case}/label.nii")).unwrap();
+            let mut label = read_label(label, "label", &[2, 5]).unwrap();
+            let places = (0..SHAPE[2]).flat_map(|z| {
+                (0..SHAPE[1]).flat_map(move |y| (0..SHAPE[0]).map(move |x| [x, y, z]))
+            });
+            for (value, place) in label.data.iter_mut().zip(places) {
+                if *value == 0
+                    && (0..3).any(|axis| place[axis] < 2 || place[axis] + 2 > SHAPE[axis])
+                {
+                    *value = OUTSIDE;
+                }
+            }
+            bench.add(&format!("training/case_{case}/marked.nii"), |path| {
+                write_label(path, &label, false).unwrap();
+            });
+        }
+        bench
+    }
+
+    /// The two with the value 9 for voxels that nobody annotated: all slices but every other.
+    pub fn sparse() -> Bench {
+        let mut bench = Bench::of_two();
+        let cases = (0..7).map(|case| {
+            let part = if case < 5 { "training" } else { "validation" };
+            (part, format!("{part}/case_{case}"))
+        });
+        for (part, case) in cases {
+            let label = bench.cache.path(&format!("{case}/label.nii")).unwrap();
+            let mut label = read_label(label, "label", &[2, 5]).unwrap();
+            let slice = SHAPE[0] * SHAPE[1];
+            for (at, value) in label.data.iter_mut().enumerate() {
+                if at / slice % 2 == 0 {
+                    *value = 9;
+                }
+            }
+            let selection = CandidateSelection { labels: &[2, 5], background: None };
+            let found = Candidates::of_annotated(SHAPE, &label.data, selection, Some(9)).unwrap();
+            bench.add(&format!("{case}/label.nii"), |path| {
+                write_label(path, &label, false).unwrap();
+            });
+            bench.add(&format!("{case}/candidates.bin"), |path| found.write(path).unwrap());
+            let list = format!("{part}/part.json");
+            let mut described: VolumeList = bench.cache.json(&list).unwrap();
+            described.ignore = Some(9);
+            bench.add(&list, |path| {
+                std::fs::write(path, serde_json::to_vec(&described).unwrap()).unwrap();
+            });
+        }
+        bench
     }
 
     fn of(modality: &[&str], labels: &[(u8, &str)]) -> Bench {

@@ -3,6 +3,7 @@
 
 use crate::image::channel_filter;
 use crate::image::patch::Patch;
+use crate::image::prepared::OUTSIDE;
 use crate::image::rotoscale::Rotoscale;
 use crate::image::warp::{self, Affinity};
 use crate::random::Draw;
@@ -54,6 +55,12 @@ pub trait Canvas {
     /// Raises a channel, or its negative, scaled to 0…1 by its range, to a power; mean and standard
     /// deviation stay.
     fn raise_channel(&mut self, channel: usize, power: f32, inverted: bool);
+
+    /// Sets a channel to 0 where the label is [`OUTSIDE`].
+    fn zero_outside(&mut self, channel: usize);
+
+    /// Makes [`OUTSIDE`] background.
+    fn forget_outside(&mut self);
 }
 
 /// A patch in memory, z fastest and channels slowest.
@@ -64,6 +71,8 @@ pub struct MemoryCanvas<'a> {
     pub image: &'a mut [f32],
     /// X·Y·Z values.
     pub label: &'a mut [u8],
+    /// The label beyond the patch: 0, or [`OUTSIDE`] where the label is marked.
+    pub beyond: u8,
 }
 
 impl Canvas for MemoryCanvas<'_> {
@@ -117,7 +126,7 @@ impl Canvas for MemoryCanvas<'_> {
     fn rotoscale(&mut self, rotoscale: &Rotoscale) {
         let (image, label) = (self.image.to_vec(), self.label.to_vec());
         let target = (&mut *self.image, &mut *self.label, self.shape);
-        rotoscale.resample((&image, &label, self.shape), target);
+        rotoscale.resample((&image, &label, self.shape), target, self.beyond);
     }
 
     fn multiply_channel(&mut self, channel: usize, factor: f32) {
@@ -140,6 +149,17 @@ impl Canvas for MemoryCanvas<'_> {
 
     fn raise_channel(&mut self, channel: usize, power: f32, inverted: bool) {
         channel_filter::raise_retaining_stats(self.channel(channel), power, inverted);
+    }
+
+    fn zero_outside(&mut self, channel: usize) {
+        let voxels = self.label.len();
+        let values = &mut self.image[channel * voxels..(channel + 1) * voxels];
+        let outside = values.iter_mut().zip(&*self.label).filter(|(_, label)| **label == OUTSIDE);
+        outside.for_each(|(value, _)| *value = 0.0);
+    }
+
+    fn forget_outside(&mut self) {
+        self.label.iter_mut().filter(|label| **label == OUTSIDE).for_each(|label| *label = 0);
     }
 }
 
@@ -167,7 +187,7 @@ impl Patch {
     /// Changes the patch by operations of its canvas.
     pub fn change(&mut self, change: impl FnOnce(&mut MemoryCanvas)) {
         let (image, label) = (&mut self.image[..], &mut self.label[..]);
-        let mut canvas = MemoryCanvas { shape: self.shape, image, label };
+        let mut canvas = MemoryCanvas { shape: self.shape, image, label, beyond: 0 };
         change(&mut canvas);
         self.shape = canvas.shape;
     }

@@ -85,7 +85,7 @@ impl Changes {
     pub fn apply_to_values(&self, values: &mut [f32]) {
         if !self.0.is_empty() {
             let shape = [1, 1, values.len()];
-            self.apply(&mut MemoryCanvas { shape, image: values, label: &mut [] });
+            self.apply(&mut MemoryCanvas { shape, image: values, label: &mut [], beyond: 0 });
         }
     }
 }

@@ -20,6 +20,7 @@ mod noise;
 mod rotate90;
 mod spatial;
 mod table;
+mod zero_outside;
 
 pub use affine::Affine;
 pub use canvas::{Canvas, MemoryCanvas};
@@ -31,3 +32,4 @@ pub use intensity_shift::{IntensityShift, Shifted};
 pub use noise::Noise;
 pub use rotate90::{Rotate90, Turned};
 pub use table::{InOrder, Transform};
+pub use zero_outside::{ZeroOutside, ZeroedOutside};

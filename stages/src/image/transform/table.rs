@@ -14,6 +14,7 @@ use super::low_resolution::LowResolution;
 use super::noise::Noise;
 use super::rotate90::Rotate90;
 use super::spatial::Spatial;
+use super::zero_outside::ZeroOutside;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ macro_rules! transforms {
 
         /// Transforms that are applied in this order: spatial, flip, rotate90, affine, noise, blur,
         /// brightness, contrast, low_resolution, gamma, gamma_retain_stats, intensity_scale,
-        /// intensity_shift. The absent ones are not done.
+        /// intensity_shift, zero_outside. The absent ones are not done.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(default, deny_unknown_fields)]
         pub struct InOrder {
@@ -97,6 +98,9 @@ transforms! {
     intensity_scale: IntensityScale,
     /// Add one number to all values.
     intensity_shift: IntensityShift,
+    /// Set the image to 0 outside its non-zero region; needs 'mark_outside' of 'preprocess'. The
+    /// last of nnU-Net's transforms.
+    zero_outside: ZeroOutside,
 }
 
 impl InOrder {

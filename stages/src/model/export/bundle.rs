@@ -85,7 +85,7 @@ fn network(card: &ModelCard) -> Value {
         "_target_": "UNet",
         "spatial_dims": 3,
         "in_channels": card.modality.len(),
-        "out_channels": card.labels.len() + 1,
+        "out_channels": card.outputs(),
         "channels": network.channels,
         "strides": network.strides,
         "kernel_size": network.kernel,
@@ -196,16 +196,24 @@ fn inferer(card: &ModelCard) -> Result<Value> {
 }
 
 fn postprocessing(card: &ModelCard) -> Vec<Value> {
+    let has_regions = !card.regions.is_empty();
+    let activation = if has_regions { "sigmoid" } else { "softmax" };
     let mut transforms = vec![
-        json!({ "_target_": "Activationsd", "keys": "pred", "softmax": true }),
+        json!({ "_target_": "Activationsd", "keys": "pred", activation: true }),
         json!({
             "_target_": "Invertd", "keys": "pred",
             "transform": "@preprocessing", "orig_keys": "image",
             "nearest_interp": false, "to_tensor": true,
         }),
-        json!({ "_target_": "AsDiscreted", "keys": "pred", "argmax": true }),
+        match has_regions {
+            true => json!({ "_target_": "Lambdad", "keys": "pred", "func": LAST_REGION }),
+            false => json!({ "_target_": "AsDiscreted", "keys": "pred", "argmax": true }),
+        },
     ];
-    let values: Vec<u8> = card.labels.iter().map(|label| label.value).collect();
+    let values: Vec<u8> = match has_regions {
+        true => card.regions.iter().map(|region| region.value).collect(),
+        false => card.labels.iter().map(|label| label.value).collect(),
+    };
     if !(1..).zip(&values).all(|(class, value)| class == *value) {
         let classes: Vec<usize> = (1..=values.len()).collect();
         transforms.push(json!({
@@ -221,6 +229,10 @@ fn postprocessing(card: &ModelCard) -> Vec<Value> {
     transforms
 }
 
+/// The number of the last region (from 1) that a voxel is in; 0 for none.
+const LAST_REGION: &str = "$lambda pred: ((pred > 0.5).to(pred.dtype) * torch.arange(1, len(pred) \
+                           + 1, device=pred.device).reshape(-1, 1, 1, 1)).amax(0, keepdim=True)";
+
 const SCHEMA: &str = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/\
                       download/0.8.1/meta_schema_20240725.json";
 
@@ -230,8 +242,8 @@ fn channel_def<'a>(names: impl Iterator<Item = &'a str>) -> Map<String, Value> {
 }
 
 fn metadata(card: &ModelCard) -> Value {
-    let classes =
-        std::iter::once("background").chain(card.labels.iter().map(|label| label.name.as_str()));
+    let background = card.regions.is_empty().then_some("background");
+    let classes = background.into_iter().chain(card.names());
     let sides = card.network.multiple().map(|multiple| format!("{multiple}*n"));
     let image = json!({
         "type": "image", "format": "magnitude", "modality": card.modality.join(", "),
@@ -240,7 +252,7 @@ fn metadata(card: &ModelCard) -> Value {
         "channel_def": channel_def(card.modality.iter().map(String::as_str)),
     });
     let pred = json!({
-        "type": "image", "format": "segmentation", "num_channels": card.labels.len() + 1,
+        "type": "image", "format": "segmentation", "num_channels": card.outputs(),
         "spatial_shape": sides, "dtype": "float32", "value_range": [], "is_patch_data": true,
         "channel_def": channel_def(classes),
     });
@@ -265,7 +277,7 @@ fn metadata(card: &ModelCard) -> Value {
 }
 
 fn names(card: &ModelCard) -> String {
-    card.labels.iter().map(|label| label.name.as_str()).collect::<Vec<_>>().join(", ")
+    card.names().join(", ")
 }
 
 fn readme(card: &ModelCard) -> String {
@@ -363,6 +375,26 @@ mod tests {
             (&last["orig_labels"], &last["target_labels"]),
             (&json!([1, 2]), &json!([2, 7]))
         );
+    }
+
+    #[test]
+    fn regions_are_decided_one_by_one_and_written_in_their_order() {
+        let labels = json!([{ "value": 1, "name": "a" }, { "value": 2, "name": "b" }]);
+        let mut card = card(json!({ "intensity": { "window": [0, 1] } }), labels);
+        let region = |name: &str, labels: &[u8], value| crate::dataset::Region {
+            name: name.into(),
+            labels: labels.into(),
+            value,
+        };
+        card.regions = vec![region("whole", &[1, 2], 1), region("core", &[2], 2)];
+        let config = inference(&card).unwrap();
+        assert_eq!(config["network_def"]["out_channels"], 2);
+        let steps = config["postprocessing"]["transforms"].as_array().unwrap();
+        assert_eq!(steps[0]["sigmoid"], true);
+        assert!(steps[2]["func"].as_str().unwrap().contains("> 0.5"));
+        assert_eq!(steps[3]["_target_"], "SaveImaged", "values count from 1");
+        let names = &metadata(&card)["network_data_format"]["outputs"]["pred"]["channel_def"];
+        assert_eq!(names, &json!({ "0": "whole", "1": "core" }));
     }
 
     #[test]

@@ -1,0 +1,206 @@
+"""Compares `voxflow predict` with `nnUNetv2_predict`, NIfTI to NIfTI, flips on.
+
+    python tests/parity/check_nnunet_predict.py VOXFLOW [--json]
+
+Two small tasks are generated: a CT with thick slices, and an MRI with a black border whose labels are regions.
+nnU-Net 2.8.1 plans them; of each a network as it is initialised and one after a short training by nnU-Net's own
+trainer predict two images, by nnU-Net's command and by the program with the same weights (`nnunet_model.py` turns
+their axes). nnU-Net sums its windows in float16, by which scores that are nearly equal, as those of a network without
+training are, change places: such a network is judged by nnU-Net with sums in float32, and the row's name says how many
+voxels differ from the command as it is. Exit code 1 if a row is beyond what is allowed; with --json the last line has the rows for `compare.py`,
+which judges them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+ROOM = tempfile.mkdtemp() if __name__ == "__main__" else os.environ["nnUNet_raw"].rsplit("/", 1)[0]
+for name in ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"]:
+    os.environ[name] = f"{ROOM}/{name}"
+    Path(os.environ[name]).mkdir(exist_ok=True)
+
+import torch
+
+import nnunet_model
+
+# Shapes and voxels (x, y, z) of the cases, of which the last two are predicted alone. Files are stored in RAS.
+TASKS = {
+    "ct": dict(
+        cases=[((34, 30, 14), (1.0, 1.0, 3.5)), ((32, 33, 13), (1.1, 1.0, 3.4)), ((30, 31, 15), (1.0, 1.1, 3.6)),
+               ((33, 36, 14), (0.9, 1.0, 3.3)), ((44, 40, 12), (0.8, 0.9, 4.0))],
+        channel="CT", labels={"background": 0, "inner": 1, "outer": 2}),
+    "regions": dict(
+        cases=[((26, 28, 24), (1.0, 1.0, 1.0)), ((27, 26, 25), (1.0, 1.1, 1.0)), ((28, 27, 24), (1.1, 1.0, 1.0)),
+               ((28, 26, 27), (1.0, 1.0, 0.9)), ((38, 36, 34), (0.8, 0.9, 0.8))],
+        channel="MRI", border=4, labels={"background": 0, "both": [1, 2], "inner": 1}, regions_class_order=[2, 1]),
+}
+TESTED = 2
+STEPS = 40
+
+
+def volume(rng, shape, task):
+    """Two nested organs in noise."""
+    place = np.meshgrid(*[(np.arange(n) - n / 2 + 0.5) / n for n in shape], indexing="ij")
+    radius = np.sqrt(sum((axis * (2.2 + 0.4 * rng.random())) ** 2 for axis in place))
+    label = np.where(radius < 0.4, 1, np.where(radius < 0.7, 2, 0)).astype(np.uint8)
+    values = 100 + 120 * (label == 1) - 60 * (label == 2) + rng.normal(0, 20, shape)
+    if task["channel"] == "CT":
+        return np.round(np.where(radius < 0.95, values, -1000)).astype(np.int16), label
+    border = task["border"]
+    inside = np.zeros(shape, bool)
+    inside[(slice(border, -border),) * 3] = True
+    return np.where(inside, np.abs(values) + 1, 0).astype(np.float32), label * inside
+
+
+def write(number, name, task):
+    """The task in nnU-Net's layout; its folder."""
+    rng = np.random.default_rng(2000 + number)
+    home = Path(os.environ["nnUNet_raw"]) / f"Dataset{number:03d}_{name}"
+    trained = len(task["cases"]) - TESTED
+    for index, (shape, size) in enumerate(task["cases"]):
+        part = "Tr" if index < trained else "Ts"
+        image, label = volume(rng, shape, task)
+        affine = np.diag([*size, 1.0])
+        affine[:3, 3] = rng.normal(0, 30, 3)
+        for kind, values, ending in (("images", image, "_0000"), ("labels", label, "")):
+            (home / f"{kind}{part}").mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(values, affine), home / f"{kind}{part}" / f"case{index}{ending}.nii.gz")
+    dataset = {"channel_names": {"0": task["channel"]}, "labels": task["labels"], "numTraining": trained,
+               "file_ending": ".nii.gz"}
+    if "regions_class_order" in task:
+        dataset["regions_class_order"] = task["regions_class_order"]
+    (home / "dataset.json").write_text(json.dumps(dataset))
+    return home, dataset
+
+
+def planned(number, home):
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
+
+    os.environ["nnUNet_n_proc_DA"] = "1"
+    extract_fingerprints([number], num_processes=1)
+    plan_experiments([number])
+    preprocess([number], configurations=["3d_fullres"], num_processes=[1])
+    return json.loads((Path(os.environ["nnUNet_preprocessed"]) / home.name / "nnUNetPlans.json").read_text())
+
+
+def trainer_of(plans, dataset, steps):
+    """nnU-Net's trainer with a network as it is initialised, trained for so many steps; its files are written."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    os.environ["nnUNet_n_proc_DA"] = "0"  # for the trainer alone: planning takes it for threads
+    torch.manual_seed(7)
+    np.random.seed(7)
+    made = nnUNetTrainer(dict(plans, continue_training=False), "3d_fullres", "all", dataset, torch.device("cpu"))
+    made.num_epochs, made.num_iterations_per_epoch, made.num_val_iterations_per_epoch = 1, max(steps, 1), 1
+    made.initialize()
+    made.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    if steps:
+        made.run_training()
+    base = Path(made.output_folder_base)
+    Path(made.output_folder).mkdir(parents=True, exist_ok=True)
+    (base / "plans.json").write_text(json.dumps(plans))
+    (base / "dataset.json").write_text(json.dumps(dataset))
+    if not steps:
+        # So drawn, all outputs are nearly equal: larger last layers make all classes likely somewhere.
+        with torch.no_grad():
+            for layer in made.network.decoder.seg_layers:
+                layer.weight.mul_(4)
+    made.save_checkpoint(str(Path(made.output_folder) / "checkpoint_final.pth"))
+    return made
+
+
+PREDICT = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point as go; go()"
+# torch, but that what is asked to be float16 is float32.
+SINGLE = """
+import torch
+from nnunetv2.inference import predict_from_raw_data
+class Single:
+    half = torch.float32
+    def __getattr__(self, name):
+        return getattr(torch, name)
+predict_from_raw_data.torch = Single()
+"""
+
+
+def say(*command, cwd=None):
+    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(str(word) for word in command[:4])} …: {done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+
+
+def nnunet_predict(number, images, out, is_single=False):
+    """nnU-Net's own command, flips on; its sums in float32 if asked for."""
+    say(sys.executable, "-c", SINGLE + PREDICT if is_single else PREDICT, "-i", images, "-o", out, "-d", number, "-c", "3d_fullres", "-f", "all",
+        "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
+
+
+def own_predict(program, desk, plans, dataset, state, images, out):
+    """The program with the same weights."""
+    nnunet_model.save(desk / "weights.pt", plans, state)
+    say(program, "import", "weights.pt", "--out", "model", *nnunet_model.flags(plans, dataset), cwd=desk)
+    say(program, "predict", "--quiet", "--model", "model", "--out", out, images, cwd=desk)
+
+
+def compared(what, found, wanted, values):
+    """Rows of voxels that differ, and of Dice of each label."""
+    different = total = 0
+    dices, shares = [], []
+    for path in sorted(wanted.glob("*.nii.gz")):
+        own = next(iter(sorted(found.glob(path.name.replace(".nii.gz", "*")))))
+        mine, theirs = (np.asanyarray(nib.load(file).dataobj) for file in (own, path))
+        different, total = different + int((mine != theirs).sum()), total + theirs.size
+        for value in values:
+            one, other = mine == value, theirs == value
+            shares.append(other.mean())
+            if one.any() or other.any():
+                dices.append(2 * (one & other).sum() / (one.sum() + other.sum()))
+    known = 100 * max(shares)
+    return [(f"{what}: share of voxels that differ", different / total, 1e-4),
+            (f"{what}: 1 − Dice, the worst label (labels are up to {known:.0f} % of an image)", 1 - min(dices, default=0), 5e-4)]
+
+
+def rows(program):
+    found = []
+    for number, (name, task) in enumerate(TASKS.items(), 11):
+        home, dataset = write(number, name, task)
+        plans = planned(number, home)
+        for kind, steps in (("random", 0), ("trained", STEPS)):
+            desk = Path(tempfile.mkdtemp(dir=ROOM))
+            state = trainer_of(plans, dataset, steps).network.state_dict()
+            nnunet_predict(number, home / "imagesTs", desk / "theirs")
+            own_predict(program, desk, plans, dataset, state, home / "imagesTs", desk / "own")
+            what = f"nnUNetv2_predict, {name}, {kind} network, {TESTED} images, 8 flips"
+            judged = compared(what, desk / "own", desk / "theirs", (1, 2))
+            if kind == "random":
+                nnunet_predict(number, home / "imagesTs", desk / "single", is_single=True)
+                what += f", sums in float32 (as it is, {judged[0][1]:.1e} of the voxels differ)"
+                judged = compared(what, desk / "own", desk / "single", (1, 2))
+            found += judged
+    return found
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("program", type=Path)
+    arguments.add_argument("--json", action="store_true")
+    options = arguments.parse_args()
+    torch.set_num_threads(2)
+    table = rows(options.program.resolve())
+    for what, off, allowed in table:
+        print(f"| nnU-Net | {what} | {off:.3g} | {allowed:.3g} |")
+    if options.json:
+        print(json.dumps([[what, float(off), allowed] for what, off, allowed in table]))
+        return 0
+    return int(any(not off <= allowed for _, off, allowed in table))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
