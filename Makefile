@@ -4,7 +4,7 @@ VOXFLOW := target/debug/voxflow
 # What the benchmarks measure: the release build where there is one.
 MEASURED := $(or $(wildcard target/release/voxflow),$(VOXFLOW))
 
-.PHONY: help setup build demo test torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables bench-nnunet tables check doc pictures clean
+.PHONY: help setup build demo test test-device torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables bench-nnunet tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: setup ## build and run all tests
 
 test-slurm: setup ## the tests of clusters on a real Slurm, started here (root; VOXFLOW_SLURM_ROUNDS, VOXFLOW_SEED)
 	@VOXFLOW_TEST_SLURM=1 cargo test --test slurm --test slurm_faults -- --test-threads=1 --nocapture
+
+test-device: setup ## the tests on a pretend CUDA device with all recipes and every operation failing in turn (an hour)
+	@VOXFLOW_TEST_DEVICE=1 cargo test --test device
 
 torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the store (VOXFLOW_TORTURE_SEED=N repeats)
 	@python3 scripts/torture.py

@@ -240,6 +240,10 @@ impl<'a> Context<'a> {
                             true => work(case),
                             false => Err(Error::Elsewhere),
                         };
+                        if matches!(result, Err(Error::Device(_))) {
+                            // Nothing after it can be made; no further case is begun.
+                            next.store(cases.len(), Ordering::Relaxed);
+                        }
                         let mut finished = finished.lock().unwrap_or_else(PoisonError::into_inner);
                         finished.0 += 1;
                         finished.1[index] = Some(result);
@@ -272,6 +276,7 @@ fn gather<C, T>(
             None | Some(Err(Error::Stopped)) => stopped = true,
             Some(Err(Error::Elsewhere)) => elsewhere = true,
             Some(Err(error)) if error.is_storage() => return Err(error),
+            Some(Err(error @ Error::Device(_))) => return Err(error.at_case(name(case))),
             Some(Err(error)) => bad.push((name(case).to_string(), error.to_string())),
         }
     }

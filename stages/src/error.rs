@@ -28,6 +28,8 @@ pub enum Error {
     Store(voxflow_cache::Error),
     /// The disk or the store is at fault, as another process told it in words.
     Storage(String),
+    /// The device failed: nothing more can be computed on it in this process. In words.
+    Device(String),
     /// Anything else, already in words.
     Failed(String),
 }
@@ -45,6 +47,15 @@ impl Error {
     /// An error in words.
     pub fn failed(words: impl Into<String>) -> Error {
         Error::Failed(words.into())
+    }
+
+    /// The error with the case at which it was seen. A device's failure may come from work before
+    /// it, so the case is not blamed.
+    pub fn at_case(self, case: &str) -> Error {
+        match self {
+            Error::Device(words) => Error::Device(format!("{words}; it was seen at case '{case}'")),
+            error => Error::Failed(format!("case '{case}': {error}")),
+        }
     }
 
     /// The error of a file whose name comes from foreign data: only a full or broken disk is the
@@ -96,7 +107,9 @@ impl fmt::Display for Error {
                 write!(f, "{}: cannot {action}: {source}", path.display())
             }
             Error::Store(error) => error.fmt(f),
-            Error::Storage(words) | Error::Failed(words) => f.write_str(words),
+            Error::Storage(words) | Error::Device(words) | Error::Failed(words) => {
+                f.write_str(words)
+            }
         }
     }
 }

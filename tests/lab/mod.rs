@@ -7,6 +7,7 @@ pub mod damage;
 pub mod layouts;
 pub mod mapping;
 pub mod namespace;
+pub mod pretend_cuda;
 pub mod pty;
 pub mod slurm;
 pub mod tally;

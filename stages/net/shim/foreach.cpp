@@ -35,6 +35,37 @@ void give(const List &tensors, at::Tensor **made) {
     }
 }
 
+// A dense tensor's numbers in the order of its memory.
+at::Tensor in_order(const at::Tensor &tensor) {
+    return tensor.as_strided({tensor.numel()}, {1}, tensor.storage_offset());
+}
+
+// Each tensor divided by a number of its own. A list of tensors goes by one kernel only where the
+// other list has tensors of the same shapes: so all are laid end to end, with their numbers as
+// often as they have elements. Other lists, and those of the processor, go one by one.
+List divided(const List &tensors, const List &numbers) {
+    bool together = !tensors.empty() && tensors.front().is_cuda();
+    for (size_t index = 0; together && index < tensors.size(); ++index) {
+        const at::Tensor &tensor = tensors[index], &number = numbers[index];
+        together = tensor.is_non_overlapping_and_dense() && number.numel() == 1 &&
+                   tensor.scalar_type() == number.scalar_type() && tensor.device() == number.device();
+    }
+    if (!together) return at::_foreach_div(tensors, numbers);
+    List values, repeated;
+    for (size_t index = 0; index < tensors.size(); ++index) {
+        values.push_back(in_order(tensors[index]));
+        repeated.push_back(numbers[index].reshape({1}).expand({tensors[index].numel()}));
+    }
+    const at::Tensor quotients = at::cat(values).div_(at::cat(repeated));
+    List made;
+    int64_t first = 0;
+    for (const at::Tensor &tensor : tensors) {
+        made.push_back(quotients.as_strided(tensor.sizes(), tensor.strides(), first));
+        first += tensor.numel();
+    }
+    return made;
+}
+
 template <typename Work>
 int done(const Work &work) noexcept {
     try {
@@ -104,14 +135,19 @@ int voxflow_each_lerp_by(at::Tensor *const *tensors, size_t count, at::Tensor *c
                          const at::Tensor *share) noexcept {
     return done([&] {
         const List targets = list(tensors, count);
-        at::_foreach_lerp_(targets, list(others, count), List(count, share->to(targets.front().scalar_type())));
+        const at::Tensor part = share->to(targets.front().scalar_type());
+        if (!part.is_cuda()) return at::_foreach_lerp_(targets, list(others, count), List(count, part));
+        // libtorch takes a share from the device for one tensor after the other only.
+        List way = at::_foreach_sub(list(others, count), targets);
+        at::_foreach_mul_(way, part);
+        at::_foreach_add_(targets, way);
     });
 }
 
 // The quotients of tensors and what stands in their places, which may be single numbers.
 int voxflow_each_divided(at::Tensor *const *tensors, size_t count, at::Tensor *const *others,
                          at::Tensor **made) noexcept {
-    return done([&] { give(at::_foreach_div(list(tensors, count), list(others, count)), made); });
+    return done([&] { give(divided(list(tensors, count), list(others, count)), made); });
 }
 
 // The products of tensors and what stands in their places.

@@ -6,7 +6,7 @@ use crate::failure::catch_panic;
 use crate::sliding_window::SlidingWindow;
 use crate::subset::{PreparedCase, Subset};
 use tch::{Device, Kind, Tensor};
-use voxflow_stages::{Metric, Result, Trouble};
+use voxflow_stages::{Metric, Result};
 
 /// Voxel counts for each pair (predicted class, reference class). They are counted on the device
 /// that holds the two maps (Uint8), and only the counts leave the device.
@@ -90,7 +90,7 @@ pub fn dice_rows(
     let mut own = vec![];
     for case in subset.cases.iter().skip(ranks.rank()).step_by(ranks.count()) {
         let dice = catch_panic(|| case_dice(case, classes, window));
-        own.extend(dice.trouble(format!("case '{}'", case.name))?);
+        own.extend(dice.map_err(|error| error.at_case(&case.name))?);
     }
     let parts = ranks.gather(to_bytes(&own))?;
     let parts: Vec<Vec<Option<f64>>> = parts.iter().map(|bytes| from_bytes(bytes)).collect();

@@ -2,6 +2,7 @@
 //! In debug builds a test can cause each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use voxflow_stages::{Error, Result};
 
 /// The variable by which a test makes a stage fail: `panic`, `memory`, `libtorch` or `kill`.
@@ -17,40 +18,70 @@ const OUT_OF_MEMORY: [&str; 5] = [
     "CUBLAS_STATUS_ALLOC_FAILED",
 ];
 
-const REMEDY: &str = "lower 'patch', 'patches_per_volume' or 'volumes_per_step' of a training, \
-                      'roi' or 'batch' of an inference, or use a machine with more";
+/// libtorch's messages when a kernel or the device broke: CUDA answers every later call of the
+/// process with the same error.
+const DEVICE_FAILED: [&str; 4] = ["CUDA error", "cuDNN error", "CUDNN_STATUS", "CUBLAS_STATUS"];
 
-/// The further remedy on a GPU, whose memory others may hold.
-const CUDA_REMEDY: &str = "; 'precision: fp16' needs about half, and 'nvidia-smi' says whether \
-                           another process holds the GPU";
+/// Parameters that take less memory, and the settings for a GPU, whose memory others may hold.
+struct Remedy {
+    any: &'static str,
+    cuda: &'static str,
+}
+
+const TRAINING: Remedy = Remedy {
+    any: "lower 'patch', 'patches_per_volume' or 'volumes_per_step', or 'roi' or 'batch' of the \
+          training's inference, or use a machine with more",
+    cuda: "; 'precision: fp16' needs about half, VOXFLOW_TRAINING_VOLUMES=memory keeps the volumes \
+           off the GPU, and 'nvidia-smi' says whether another process holds it",
+};
+
+const INFERENCE: Remedy = Remedy {
+    any: "lower 'roi' or 'batch' of the inference, or use a machine with more",
+    cuda: "; 'nvidia-smi' says whether another process holds the GPU",
+};
+
+const DEVICE_REMEDY: &str = "the GPU or its driver failed; run again: what was finished is kept, \
+                             and a training goes on from its checkpoint; if it fails again, see \
+                             'nvidia-smi' and the system's log (Xid), or use '--device cpu'";
+
+/// True in the process of a training, whose remedies are its own.
+static IS_TRAINING: AtomicBool = AtomicBool::new(false);
+
+/// Tells that this process trains.
+pub fn set_training() {
+    IS_TRAINING.store(true, Ordering::Relaxed);
+}
 
 /// Runs `work`; a panic, such as an error from libtorch, becomes a one-line error.
 pub fn catch_panic<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|panic| Err(Error::failed(panic_message(panic.as_ref()))))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+        Err(error_of(message, IS_TRAINING.load(Ordering::Relaxed)))
+    })
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let message = panic.downcast_ref::<String>().map(String::as_str);
-    one_line(message.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no words"))
-}
-
-/// The first line of a panic's message. libtorch's errors arrive as panics too, since tch unwraps
-/// them.
-fn one_line(message: &str) -> String {
+/// The error for a panic's message, of which the first line counts. libtorch's errors arrive as
+/// panics too, since tch unwraps them.
+fn error_of(message: &str, is_training: bool) -> Error {
     let inner =
         message.strip_prefix("called `Result::unwrap()` on an `Err` value: ").unwrap_or(message);
     let torch = inner.strip_prefix("Torch(\"");
     let inner = torch.unwrap_or(inner);
     let first = inner.split("\\n").next().and_then(|part| part.lines().next()).unwrap_or(inner);
     let first = first.trim_end_matches("\")");
+    let has = |words: &[&str]| words.iter().any(|words| first.contains(words));
+    if has(&OUT_OF_MEMORY) {
+        let remedy = if is_training { TRAINING } else { INFERENCE };
+        let cuda = if has(&["CUDA", "CUDNN", "CUBLAS"]) { remedy.cuda } else { "" };
+        return Error::failed(format!("memory ran out ({first}): {}{cuda}", remedy.any));
+    }
     match torch {
-        _ if OUT_OF_MEMORY.iter().any(|message| first.contains(message)) => {
-            let is_cuda = ["CUDA", "CUDNN", "CUBLAS"].iter().any(|name| first.contains(name));
-            format!("memory ran out ({first}): {REMEDY}{}", if is_cuda { CUDA_REMEDY } else { "" })
+        Some(_) if has(&DEVICE_FAILED) => {
+            Error::Device(format!("libtorch: {first}: {DEVICE_REMEDY}"))
         }
-        Some(_) => format!("libtorch: {first}"),
-        None => format!("the worker broke (panic): {first}"),
+        Some(_) => Error::failed(format!("libtorch: {first}")),
+        None => Error::failed(format!("the worker broke (panic): {first}")),
     }
 }
 
@@ -101,11 +132,21 @@ mod tests {
     }
 
     #[test]
+    fn a_broken_kernel_is_the_devices_failure_and_memory_of_an_inference_has_its_own_way_out() {
+        let broken = error_of("Torch(\"CUDA error: unspecified launch failure\\nmore\")", true);
+        assert!(matches!(&broken, Error::Device(words) if words.contains("run again")), "{broken}");
+        let broken = broken.at_case("a").to_string();
+        assert!(broken.ends_with("; it was seen at case 'a'"), "{broken}");
+        let memory = error_of("Torch(\"CUDA out of memory.\\nmore\")", false).to_string();
+        let way_out = "memory ran out (CUDA out of memory.): lower 'roi' or 'batch' of the";
+        assert!(memory.starts_with(way_out) && !memory.contains("volumes_per_step"), "{memory}");
+    }
+
+    #[test]
     fn memory_that_ran_out_is_told_with_the_way_out_and_a_panic_is_not_called_libtorchs() {
         let unwrapped = |words: &str| {
-            one_line(&format!(
-                "called `Result::unwrap()` on an `Err` value: Torch(\"{words}\\nframe #0\")"
-            ))
+            let unwrapped = "called `Result::unwrap()` on an `Err` value: ";
+            error_of(&format!("{unwrapped}Torch(\"{words}\\nframe #0\")"), true).to_string()
         };
         let cuda = unwrapped("CUDA out of memory. Tried to allocate 20.00 GiB.");
         assert!(
@@ -121,7 +162,7 @@ mod tests {
         assert!(!processor.contains("GPU"), "{processor}");
         assert_eq!(unwrapped("shape '[3]' is invalid"), "libtorch: shape '[3]' is invalid");
         assert_eq!(
-            one_line("index 3 is out of bounds\nmore"),
+            error_of("index 3 is out of bounds\nmore", true).to_string(),
             "the worker broke (panic): index 3 is out of bounds"
         );
     }

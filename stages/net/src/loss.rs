@@ -1,6 +1,7 @@
 //! Losses of logits against labels, as MONAI's and nnU-Net's with softmax and one-hot; or with
 //! sigmoids against regions of labels, as nnU-Net's.
 
+use crate::torch_flags;
 use tch::{Kind, Reduction, Tensor};
 use voxflow_stages::model::{LossParams, VoxelLoss};
 
@@ -88,7 +89,7 @@ pub fn loss(settings: &LossParams, targets: &Targets, logits: &Tensor, labels: &
     };
     let of_voxels = |loss| {
         let costs = match (&log_probabilities, &reference.regions) {
-            (Some(log_probabilities), _) => -log_probabilities.gather(1, &reference.labels, false),
+            (Some(log_probabilities), _) => -at_labels(log_probabilities, &reference.labels),
             (None, regions) => logits.binary_cross_entropy_with_logits(
                 regions.as_ref().unwrap_or(&reference.labels),
                 None::<Tensor>,
@@ -127,6 +128,18 @@ fn voxel_loss(
             mean(&(doubt.pow_tensor_scalar(settings.gamma) * costs), mask)
         }
     }
+}
+
+/// The value of each voxel's label. The gradient of `gather` adds to its places in any order, and
+/// libtorch's way to repeat that on a GPU is a sort of all voxels: there, a sum over classes with a
+/// single value other than 0 gives the same.
+fn at_labels(values: &Tensor, labels: &Tensor) -> Tensor {
+    if !(values.device().is_cuda() && torch_flags::is_deterministic()) {
+        return values.gather(1, labels, false);
+    }
+    let mut one_hot = values.zeros_like();
+    let _ = one_hot.scatter_value_(1, labels, 1.0);
+    (values * one_hot).sum_dim_intlist(&[1i64][..], true, values.kind())
 }
 
 /// The mean of costs; with a mask their sum over the number of its voxels, as nnU-Net's, so that

@@ -3,6 +3,7 @@
 
 use crate::device_memory;
 use crate::network::{GraphNetwork, Pass};
+use std::sync::{Mutex, PoisonError};
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::model::{Average, Blend, Inference, Placement};
 
@@ -142,8 +143,7 @@ pub fn slide(
     if let [only] = starts[..] {
         return narrow(&predict(&narrow(&image, only, roi)), before, size);
     }
-    let weight =
-        importance_map(roi, inference.blend).to_kind(image.kind()).to_device(image.device());
+    let weight = window_weights(roi, inference.blend, (image.kind(), image.device()));
     let mut sum: Option<Tensor> = None;
     let options = (image.kind(), image.device());
     let count = Tensor::zeros(shape_of(1, padded_size), options);
@@ -160,6 +160,29 @@ pub fn slide(
         }
     }
     narrow(&(sum.unwrap_or_default() / count), before, size)
+}
+
+/// The weights of a window of these sides and this blending, as numbers of a kind on a device.
+struct WindowWeights {
+    window: ([usize; 3], Blend),
+    options: (Kind, Device),
+    values: Tensor,
+}
+
+/// [`importance_map`] on a device. The last map is kept, since it serves every volume, flip and
+/// network of a stage, and making it there would wait for the device each time.
+fn window_weights(roi: [usize; 3], blend: Blend, options: (Kind, Device)) -> Tensor {
+    static LAST: Mutex<Option<WindowWeights>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let window = (roi, blend);
+    let kept = last.as_ref().filter(|kept| (kept.window, kept.options) == (window, options));
+    if let Some(kept) = kept {
+        return kept.values.shallow_clone();
+    }
+    let (kind, device) = options;
+    let values = importance_map(roi, blend).to_kind(kind).to_device(device);
+    *last = Some(WindowWeights { window, options, values: values.shallow_clone() });
+    values
 }
 
 /// (1, channels, X, Y, Z).

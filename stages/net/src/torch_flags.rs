@@ -7,7 +7,6 @@ use voxflow_stages::{Error, Result};
 unsafe extern "C" {
     fn voxflow_set_deterministic(on: c_int) -> c_int;
     fn voxflow_set_exact_fp32() -> c_int;
-    #[cfg(test)]
     fn voxflow_deterministic() -> c_int;
     #[cfg(test)]
     fn voxflow_exact_fp32() -> c_int;
@@ -30,6 +29,12 @@ pub fn set_deterministic(on: bool) -> Result<()> {
         0 => Ok(()),
         _ => Err(refused("deterministic algorithms")),
     }
+}
+
+/// True if algorithms that do not repeat bit by bit are refused.
+pub fn is_deterministic() -> bool {
+    // SAFETY: reads flags, and catches every exception.
+    unsafe { voxflow_deterministic() == 1 }
 }
 
 /// Makes convolutions in fp32 compute in fp32 on an accelerator too. PyTorch's default there is

@@ -73,12 +73,40 @@ fn is_finite(tensor: &Tensor) -> bool {
 /// Copies of a network's tensors on the processor.
 pub fn snapshot(network: &GraphNetwork) -> NamedTensors {
     let parameters = network.parameters().iter();
-    parameters.map(|parameter| (parameter.name.clone(), cpu_copy(&parameter.tensor))).collect()
+    let named = parameters.map(|known| (known.name.clone(), known.tensor.shallow_clone()));
+    cpu_copies(named.collect())
 }
 
-/// A copy on the processor that shares no memory with the tensor.
-pub fn cpu_copy(tensor: &Tensor) -> Tensor {
-    no_grad(|| tensor.detach().to_device(Device::Cpu).copy())
+/// Copies on the processor that share no memory with the tensors. From a device all numbers of a
+/// kind come together: each copy would wait for the device.
+pub fn cpu_copies(tensors: NamedTensors) -> NamedTensors {
+    no_grad(|| {
+        let mut fetched: Vec<Option<Tensor>> = tensors
+            .iter()
+            .map(|(_, tensor)| (tensor.device() == Device::Cpu).then(|| tensor.detach().copy()))
+            .collect();
+        while let Some(first) = fetched.iter().position(Option::is_none) {
+            let kind = tensors[first].1.kind();
+            let is_next =
+                |place: &usize| fetched[*place].is_none() && tensors[*place].1.kind() == kind;
+            let places: Vec<usize> = (first..tensors.len()).filter(is_next).collect();
+            let together: Vec<&Tensor> = places.iter().map(|place| &tensors[*place].1).collect();
+            for (place, copy) in places.iter().zip(fetch_together(&together)) {
+                fetched[*place] = Some(copy);
+            }
+        }
+        let names = tensors.into_iter().map(|(name, _)| name);
+        names.zip(fetched.into_iter().flatten()).collect()
+    })
+}
+
+/// Tensors of one kind of numbers, from one device to the processor in a single copy.
+fn fetch_together(tensors: &[&Tensor]) -> Vec<Tensor> {
+    let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.detach().reshape([-1])).collect();
+    let lengths: Vec<i64> = tensors.iter().map(|tensor| tensor.numel() as i64).collect();
+    let all = Tensor::cat(&flat, 0).to_device(Device::Cpu);
+    let parts = all.split_with_sizes(&lengths[..], 0).into_iter();
+    parts.zip(tensors).map(|(part, tensor)| part.reshape(tensor.size())).collect()
 }
 
 /// The tensors with a prefix before their names.

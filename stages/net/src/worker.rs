@@ -3,7 +3,7 @@
 
 use crate::distributed::process_group::ProcessGroup;
 use crate::distributed::{self, Children, RANK, RankArguments, Watchdog};
-use crate::failure::catch_panic;
+use crate::failure::{catch_panic, set_training};
 use crate::pipe::{Pipe, write_line};
 use crate::{device, predict, test, train, validate};
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
@@ -146,6 +146,7 @@ fn run_task(path: &Path, host: &'static Pipe, launched: &mut Option<Launched>) -
         RunStage::Alone(run) => return run(&Context::new(&task, host)),
         RunStage::Ranked(run) => run,
     };
+    set_training();
     if task.ranks < 2 {
         return run(&Context::new(&task, host), None);
     }
@@ -178,6 +179,7 @@ fn run_rank(
     let RunStage::Ranked(run) = stage_of(&task.recipe)? else {
         return Err(Error::failed(format!("'{}' has no ranks", task.recipe.kind)));
     };
+    set_training();
     run(&Context::new(&of_rank(task, &arguments.device), host), Some(group))
 }
 

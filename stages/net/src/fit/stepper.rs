@@ -5,7 +5,7 @@ use crate::distributed::{GradientReducer, Ranks};
 use crate::grad_scaler::{GradScaler, LossScale};
 use crate::gradients::{clip, norm};
 use crate::optimizer::Optimizer;
-use crate::weights::{NamedTensors, cpu_copy, with_prefix, without_prefix};
+use crate::weights::{NamedTensors, cpu_copies, with_prefix, without_prefix};
 use std::collections::BTreeMap;
 use tch::{Device, Tensor};
 use voxflow_stages::kinds::train::Train;
@@ -107,8 +107,7 @@ impl Stepper {
 
     /// Copies of the optimizer's tensors for a checkpoint. Waits for the device.
     pub fn snapshot(&self) -> NamedTensors {
-        let state = self.optimizer.state().into_iter();
-        with_prefix(OPTIMIZER, state.map(|(name, tensor)| (name, cpu_copy(&tensor))).collect())
+        with_prefix(OPTIMIZER, cpu_copies(self.optimizer.state()))
     }
 
     /// Restores a checkpoint's state. Errors if the checkpoint belongs to another optimizer.
