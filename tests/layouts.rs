@@ -149,26 +149,27 @@ fn a_missing_label_stops_before_any_work_and_if_allowed_plan_and_run_say_it() {
 }
 
 #[test]
-fn voxels_to_ignore_and_regions_are_refused_before_any_work() {
+fn voxels_to_ignore_are_understood_and_regions_need_the_order_that_nnunet_asks_for() {
     let lab = Lab::new();
     let dataset = Dataset::write(&lab.path("data"), 3, 0);
     as_nnunet(&dataset, &lab.path("nnunet"));
     let listing = lab.path("nnunet/dataset.json");
     let text = fs::read_to_string(&listing).expect("a listing");
-    for (labels, words) in [
-        (r#"{"background":0,"cube":1,"ignore":2}"#, "label 'ignore': voxels to ignore"),
-        (r#"{"background":0,"whole":[1,2],"core":2}"#, "regions are not known"),
-    ] {
+    let run = |labels: &str| {
         let changed = text.replace(r#"{"background":0,"cube":1}"#, labels);
         assert_ne!(changed, text);
         fs::write(&listing, changed).expect("a listing");
         let workflow = until_volumes("  dataset: { uses: folder, with: { path: nnunet } }");
         lab.write("w.yaml", &workflow);
-        let shown = lab.voxflow(&["run", "w.yaml"]);
-        assert!([1, 2].contains(&shown.code), "{}", shown.err);
-        assert!(shown.err.contains(words), "'{words}' in\n{}", shown.err);
-        assert!(lab.runs().iter().all(|run| Record::of(run).made().is_empty()), "work was begun");
-    }
+        lab.voxflow(&["run", "w.yaml"])
+    };
+    let shown = run(r#"{"background":0,"whole":[1,2],"core":2}"#);
+    assert!([1, 2].contains(&shown.code), "{}", shown.err);
+    assert!(shown.err.contains("regions_class_order: must give the label"), "{}", shown.err);
+    assert!(lab.runs().iter().all(|run| Record::of(run).made().is_empty()), "work was begun");
+    let shown = run(r#"{"background":0,"cube":1,"ignore":2}"#);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    assert_eq!(lab.last_run().items("volumes"), (3, 0));
 }
 
 /// The advice is followed as it was given.

@@ -34,7 +34,7 @@ pub(crate) fn of(root: &Path) -> PathBuf {
 
 /// True if other hosts may access the folder's file system. For a missing folder, its nearest
 /// existing parent counts.
-pub(crate) fn is_shared(folder: &Path) -> bool {
+pub fn is_shared(folder: &Path) -> bool {
     let found = folder.ancestors().find_map(|folder| rustix::fs::statfs(folder).ok());
     found.is_some_and(|found| is_of_several(found.f_type as u32))
 }

@@ -64,6 +64,7 @@ pub use format::FORMAT;
 pub use gc::{GcLimits, GcReport};
 pub use hash::{Digest, Fingerprint};
 pub use index::SESSION_THREAD;
+pub use index_place::is_shared;
 pub use layout::blob_path;
 pub use maintenance::{CHECKPOINT, DamagedFile, FileCount, KindSize, StoreSize};
 pub use parallel::parallel_map;

@@ -79,8 +79,8 @@ impl Store {
     }
 
     fn check_adopted(&self, adopted: &Artifact) -> Result<()> {
-        let missing = |blob: &Blob| blob.reference.is_none() && !self.path(blob).is_file();
-        match adopted.0.iter().find(|(_, blob)| missing(blob)) {
+        let mut own = adopted.0.iter().filter(|(_, blob)| blob.reference.is_none());
+        match own.find(|(_, blob)| !self.path(blob).is_file()) {
             None => Ok(()),
             Some((name, blob)) => {
                 let trouble =

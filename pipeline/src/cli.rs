@@ -51,6 +51,8 @@ pub enum Command {
     /// Maintain the store: size, verify, gc, rebuild
     #[command(subcommand)]
     Cache(commands::cache::CacheCommand),
+    /// Say what this machine offers, and what to do about what is missing
+    Doctor(commands::doctor::DoctorArgs),
     /// Inspect the cluster described by the site file
     #[command(subcommand)]
     Site(commands::site::SiteCommand),
@@ -83,6 +85,7 @@ impl Command {
             Command::View(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
+            Command::Doctor(command) => command.run(globals),
             Command::Site(command) => command.run(globals),
             Command::Task(command) => command.run(),
             Command::Kinds(command) => command.run(),

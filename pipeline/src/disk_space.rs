@@ -8,6 +8,7 @@ use crate::humanize;
 use crate::plan::Plan;
 use crate::reads::{MadeArtifacts, inputs};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use voxflow_cache::{Store, fault};
 use voxflow_stages::disk_space::Upstream;
 
@@ -28,7 +29,7 @@ pub fn warning<'a>(
     if all == 0 {
         return Ok(None);
     }
-    let free = free(store)?;
+    let free = free_in(store.root())?;
     Ok((all > free).then(|| {
         wanted.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         let largest = wanted.iter().take(MOST_NAMED);
@@ -97,12 +98,12 @@ fn upstream(
     each.collect()
 }
 
-/// Bytes available to unprivileged processes on the store's file system.
-fn free(store: &Store) -> Result<u64> {
+/// Bytes available to unprivileged processes on a folder's file system.
+pub fn free_in(folder: &Path) -> Result<u64> {
     if let Some(bytes) = fault::free_bytes() {
         return Ok(bytes);
     }
-    let disk = rustix::fs::statvfs(store.root())
-        .map_err(|error| Error::io("look at", store.root())(error.into()))?;
+    let disk =
+        rustix::fs::statvfs(folder).map_err(|error| Error::io("look at", folder)(error.into()))?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

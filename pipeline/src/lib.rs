@@ -13,6 +13,7 @@ pub mod commands;
 pub mod console;
 pub mod device;
 pub mod disk_space;
+mod doctor;
 pub mod error;
 pub mod event;
 pub mod execute;

@@ -50,6 +50,40 @@ pub fn available_memory() -> u64 {
     kib.map_or(u64::MAX, |kib| kib * 1024)
 }
 
+/// Memory that a control group (a container, a job) grants this process, in bytes, if it limits it.
+pub fn memory_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let folders = root.join(path);
+    // A group is bound by those around it too.
+    let around = folders.ancestors().take_while(|folder| folder.starts_with(root));
+    let limits = around.filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok());
+    limits.filter_map(|text| text.trim().parse().ok()).min()
+}
+
+/// The processor's features by the kernel's names ("avx2").
+pub fn processor_flags() -> Vec<String> {
+    let flags = fact("/proc/cpuinfo", "flags").unwrap_or_default();
+    flags.split_whitespace().map(str::to_string).collect()
+}
+
+/// Type of the file system on which an existing path lies ("ext4", "nfs4").
+pub fn file_system(path: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    // Of several mounts on one place the last is seen.
+    let found = mounts.lines().filter_map(mount).filter(|(place, _)| path.starts_with(place));
+    found.max_by_key(|(place, _)| place.components().count()).map(|(_, kind)| kind)
+}
+
+/// Place and file system type of a line of mountinfo.
+fn mount(line: &str) -> Option<(PathBuf, String)> {
+    let (before, after) = line.split_once(" - ")?;
+    let place = before.split(' ').nth(4)?.replace("\\040", " ");
+    Some((PathBuf::from(place), after.split(' ').next()?.to_string()))
+}
+
 /// True if an NVIDIA driver is loaded; more cannot be known without libtorch.
 pub fn has_accelerator() -> bool {
     Path::new("/dev/nvidiactl").exists()
@@ -123,6 +157,13 @@ pub fn usage() -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_innermost_mount_names_the_file_system() {
+        assert_eq!(file_system(Path::new("/proc/self")).as_deref(), Some("proc"));
+        let line = "36 35 98:0 /mnt1 /mnt/with\\040space rw master:1 - ext3 /dev/root rw,errors=x";
+        assert_eq!(mount(line), Some((PathBuf::from("/mnt/with space"), "ext3".into())));
+    }
 
     #[test]
     fn the_machine_is_known_and_this_process_has_used_some_of_it() {

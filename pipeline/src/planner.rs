@@ -291,8 +291,7 @@ impl<'a> Planner<'a> {
         readers: &[usize],
     ) -> Result<Option<(usize, Lost)>> {
         let id = &plan.workflow.stages[index].id;
-        let artifact = |id: &str| plan.artifact(id);
-        let made = MadeArtifacts { artifact: &artifact, store: self.store };
+        let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
         let mut looked_at = BTreeSet::new();
         for &reader in readers.iter().filter(|&&reader| plan.is_open(reader)) {
             let names = reads::all_of(made, &plan.workflow.stages[reader], id);

@@ -63,12 +63,12 @@ pub fn others(home: &Home, forget: bool) -> Result<Vec<Other>> {
         })?;
         let needs = path.with_extension(NEEDS);
         match presence(&other) {
-            Presence::Removed if forget => {
+            HomePresence::Removed if forget => {
                 [&path, &needs].into_iter().for_each(|path| drop(disk::remove(path)));
             }
-            Presence::Removed => {}
+            HomePresence::Removed => {}
             seen => found.push(Other {
-                home: matches!(seen, Presence::Here)
+                home: matches!(seen, HomePresence::Here)
                     .then(|| Home::new(&other.home, Some(home.store()))),
                 listed: read(&needs),
                 name: if other.host == host() {
@@ -141,7 +141,7 @@ impl Observer for Needs {
     }
 }
 
-enum Presence {
+enum HomePresence {
     /// Its runs are readable.
     Here,
     Removed,
@@ -150,15 +150,17 @@ enum Presence {
 }
 
 /// Judges a home's visibility. Paths from other hosts are meaningless here, even if they exist.
-fn presence(other: &HomeRecord) -> Presence {
+fn presence(other: &HomeRecord) -> HomePresence {
     if other.host != host() {
-        return Presence::Unseen;
+        return HomePresence::Unseen;
     }
     let folder_is_there = || other.home.parent().is_some_and(Path::is_dir);
     match fs::read_dir(other.home.join("runs")) {
-        Ok(_) => Presence::Here,
-        Err(error) if error.kind() == ErrorKind::NotFound && folder_is_there() => Presence::Removed,
-        Err(_) => Presence::Unseen,
+        Ok(_) => HomePresence::Here,
+        Err(error) if error.kind() == ErrorKind::NotFound && folder_is_there() => {
+            HomePresence::Removed
+        }
+        Err(_) => HomePresence::Unseen,
     }
 }
 

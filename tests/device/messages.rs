@@ -10,7 +10,7 @@ type Trouble = (&'static str, Vec<(&'static str, String)>, &'static str);
 
 fn lab_with(settings: &[(&'static str, String)]) -> Option<Lab> {
     let mut lab = pretend_cuda::lab()?;
-    settings.iter().for_each(|(name, value)| lab.set(*name, value.clone()));
+    settings.iter().for_each(|(name, value)| lab.set(name, value.clone()));
     Some(lab)
 }
 
@@ -68,7 +68,7 @@ fn a_library_that_is_none_is_told_with_the_linkers_reason() {
 fn auto_takes_the_device_or_says_why_it_does_not_on_a_machine_with_a_card() {
     let Some(folder) = pretend_cuda::folder() else { return };
     let driver = ("LD_LIBRARY_PATH", folder.join("driver").display().to_string());
-    let Some(lab) = lab_with(&[driver.clone()]) else { return };
+    let Some(lab) = lab_with(std::slice::from_ref(&driver)) else { return };
     let record = run(&lab, &training(1, "{}"), "auto");
     assert_eq!(record.stage("model")["maker"]["device"], "cuda:0 Pretend GPU");
     assert!(Counts::take(&lab).of("operation") > 0);

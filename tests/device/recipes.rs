@@ -74,7 +74,8 @@ fn table() -> Vec<(String, String)> {
 }
 
 fn is_off(found: f64, wanted: f64, most: f64) -> bool {
-    !((found - wanted).abs() <= most * wanted.abs().max(1.0))
+    let difference = (found - wanted).abs();
+    difference.is_nan() || difference > most * wanted.abs().max(1.0)
 }
 
 /// Errors unless losses, norms, scores and volumes agree.

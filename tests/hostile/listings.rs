@@ -64,7 +64,7 @@ fn listings_that_are_wrong_are_refused_by_name() {
         (
             "a region for a label",
             with("\"cube\"", "[1, 2]"),
-            &["label '1'", "regions are not known"],
+            &["label '0'", "regions_class_order: must give the label"],
         ),
         (
             "one name for two labels",

@@ -56,31 +56,30 @@ impl PlanArgs {
             let jobs = jobs(&site, &plan, planner.history());
             let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
-                AnswerFormat::Json => text.push_str(&format!(
-                    "{}\n",
-                    json!({
+                AnswerFormat::Json => {
+                    let plan = json!({
                         "values": values, "stages": plan.planned(), "moved_cases": moved,
-                        "labelled_cases": labelled,
-                        "jobs": jobs_as_json(&jobs),
-                    })
-                )),
+                        "labelled_cases": labelled, "jobs": jobs_as_json(&jobs),
+                    });
+                    text.push_str(&format!("{plan}\n"));
+                }
                 AnswerFormat::Text => {
                     if !values.is_empty() {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }
                     text.push_str(&render(&plan, &jobs));
-                    for (stage, words) in &labelled {
-                        text.push_str(&format!("{stage}: {words}\n"));
-                    }
-                    for (stage, words) in &moved {
-                        text.push_str(&format!("warning: {stage}: {words}\n"));
-                    }
+                    text.push_str(&lines("", &labelled));
+                    text.push_str(&lines("warning: ", &moved));
                 }
             }
         }
         answer(&secret::strip(&text))?;
         Ok(if blocked { Exit::Usage } else { Exit::Done })
     }
+}
+
+fn lines(before: &str, by_stage: &[(String, String)]) -> String {
+    by_stage.iter().map(|(stage, words)| format!("{before}{stage}: {words}\n")).collect()
 }
 
 /// Resources of jobs a run would submit, by stage.
@@ -101,14 +100,18 @@ fn jobs(site: &Site, plan: &Plan, history: &Explainer) -> BTreeMap<String, JobWa
 }
 
 fn jobs_as_json(jobs: &BTreeMap<String, JobWants>) -> Value {
-    let of = |wants: &JobWants| {
-        json!({
-            "cpus": wants.resources.cpus, "memory_bytes": wants.resources.memory,
-            "gpus": wants.resources.gpus, "partition": wants.partition,
-            "seconds": wants.time.map(|time| time.as_secs()),
-        })
-    };
-    jobs.iter().map(|(stage, wants)| (stage.clone(), of(wants))).collect::<Map<_, _>>().into()
+    jobs.iter()
+        .map(|(stage, wants)| (stage.clone(), job_as_json(wants)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn job_as_json(wants: &JobWants) -> Value {
+    json!({
+        "cpus": wants.resources.cpus, "memory_bytes": wants.resources.memory,
+        "gpus": wants.resources.gpus, "partition": wants.partition,
+        "seconds": wants.time.map(|time| time.as_secs()),
+    })
 }
 
 /// A line per stage, plus a summary sentence if a single stage explains everything.

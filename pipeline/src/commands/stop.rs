@@ -94,11 +94,10 @@ fn cancel_jobs(run: &StoredRun, cluster: Option<Arc<dyn Cluster>>) -> Result<Opt
 
 /// The id of a job: as written down, or by its name where the process died before it was told.
 fn id_of(job: &AttemptJob, cluster: &dyn Cluster) -> Option<JobId> {
-    let written = job.id.as_ref().map(|id| format!("{id}_{}", job.index));
-    let in_queue = || {
-        let mut jobs = cluster.look().ok()?.into_iter();
-        let found = jobs.find(|seen| seen.batch == job.batch && seen.index == job.index)?;
-        (!matches!(found.state, JobState::Over(_))).then_some(found.job)
-    };
-    written.or_else(in_queue)
+    if let Some(id) = &job.id {
+        return Some(format!("{id}_{}", job.index));
+    }
+    let mut queue = cluster.look().ok()?.into_iter();
+    let found = queue.find(|seen| seen.batch == job.batch && seen.index == job.index)?;
+    (!matches!(found.state, JobState::Over(_))).then_some(found.job)
 }

@@ -101,13 +101,18 @@ fn left(bar: &ProgressBar, progress: &Progress) -> Option<f64> {
 
 /// "12 of 60 epochs  loss 0.231  dice 0.874  2 min 10 s left".
 fn line(progress: &Progress, left: Option<f64>) -> String {
-    let amount = |number: u64| {
-        if progress.unit == "bytes" { humanize::bytes(number) } else { number.to_string() }
+    let (done, total, unit) = match progress.unit.as_str() {
+        "bytes" => {
+            (humanize::bytes(progress.done), progress.total.map(humanize::bytes), String::new())
+        }
+        unit => {
+            let total = progress.total.map(|total| total.to_string());
+            (progress.done.to_string(), total, format!(" {unit}"))
+        }
     };
-    let unit = if progress.unit == "bytes" { String::new() } else { format!(" {}", progress.unit) };
-    let mut parts = vec![match progress.total {
-        Some(total) => format!("{} of {}{unit}", amount(progress.done), amount(total)),
-        None => format!("{}{unit}", amount(progress.done)),
+    let mut parts = vec![match total {
+        Some(total) => format!("{done} of {total}{unit}"),
+        None => format!("{done}{unit}"),
     }];
     parts.extend(progress.numbers.iter().map(|(name, value)| format!("{name} {value}")));
     parts.extend(left.map(|seconds| format!("{} left", humanize::duration(seconds))));

@@ -60,10 +60,10 @@ impl Style {
     /// Colours on terminals unless `NO_COLOR` is set (no-color.org), or anywhere with
     /// `CLICOLOR_FORCE`.
     pub fn chosen(terminal: bool, variable: impl Fn(&str) -> Option<String>) -> Style {
-        let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+        let forbidden = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
         let forced =
             variable("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
-        Style { colour: !set("NO_COLOR") && (terminal || forced) }
+        Style { colour: !forbidden && (terminal || forced) }
     }
 
     fn paint(self, code: &str, words: &str) -> String {

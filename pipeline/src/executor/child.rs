@@ -54,6 +54,22 @@ pub fn trouble() -> Option<String> {
     })
 }
 
+/// libtorch's version as the worker tells it, or the trouble with the worker.
+pub fn libtorch() -> std::result::Result<String, String> {
+    if let Some(trouble) = trouble() {
+        return Err(trouble);
+    }
+    let output = Command::new(program()).arg("--version").output();
+    let output = output.map_err(|error| format!("the worker does not start: {error}"))?;
+    let version: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
+    let version = version.and_then(|said| said["libtorch"].as_str().map(str::to_string));
+    version.ok_or_else(|| {
+        let words = String::from_utf8_lossy(&output.stderr);
+        let line = words.lines().next().unwrap_or("it says nothing");
+        format!("the worker does not start: {line}")
+    })
+}
+
 /// Runs a task in a worker, forwarding messages to `host`. `visible` becomes the worker's
 /// `CUDA_VISIBLE_DEVICES`; `None` inherits ours.
 pub(super) fn make(

@@ -133,8 +133,8 @@ impl NodeProcess<'_> {
         late_files::wait_for(files, self.assignment.patience, self.stop)?;
         let mut task = Task { draft: self.start.files(), ..self.task.clone() };
         let place = self.assignment.scratch.as_deref();
-        let fill = |place| ScratchFolder::fill(place, kind, &mut task, host);
-        let _scratch = place.map(fill).transpose()?;
+        let _scratch =
+            place.map(|place| ScratchFolder::fill(place, kind, &mut task, host)).transpose()?;
         let order = StageOrder {
             kind,
             task: &task,

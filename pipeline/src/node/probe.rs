@@ -6,7 +6,6 @@ use crate::gpus::Gpus;
 use crate::machine;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
-use std::process::Command;
 use std::time::SystemTime;
 use voxflow_cache::{ByteLock, disk};
 use voxflow_stages::protocol::Build;
@@ -57,7 +56,7 @@ pub(super) fn answer(folder: &Path) -> Result<()> {
     let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let question: Question = serde_json::from_slice(&text)
         .map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
-    let (libtorch, worker) = match libtorch() {
+    let (libtorch, worker) = match child::libtorch() {
         Ok(version) => (Some(version), None),
         Err(trouble) => (None, Some(trouble)),
     };
@@ -72,22 +71,6 @@ pub(super) fn answer(folder: &Path) -> Result<()> {
         cores: machine::cores(),
     };
     Closed::write(&folder.join(ANSWER), &probed)
-}
-
-/// libtorch version, or trouble with the worker.
-fn libtorch() -> std::result::Result<String, String> {
-    if let Some(trouble) = child::trouble() {
-        return Err(trouble);
-    }
-    let output = Command::new(child::program()).arg("--version").output();
-    let output = output.map_err(|error| error.to_string())?;
-    let version: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
-    let version = version.and_then(|said| said["libtorch"].as_str().map(str::to_string));
-    version.ok_or_else(|| {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let line = words.lines().next().unwrap_or("it says nothing");
-        format!("the worker does not start: {line}")
-    })
 }
 
 fn clock_ahead(folder: &Path) -> Result<f64> {

@@ -67,8 +67,8 @@ fn mapping(schema: &Value) -> Option<&Value> {
     if !properties(schema).is_empty() {
         return Some(schema);
     }
-    let is_other = |one: &&Value| is_null(one) || type_name(one) == "array";
-    let mut mappings = alternatives(schema).into_iter().filter(|one| !is_other(one));
+    let mut mappings =
+        alternatives(schema).into_iter().filter(|one| !is_null(one) && type_name(one) != "array");
     mappings.next().filter(|one| !properties(one).is_empty() && mappings.next().is_none())
 }
 
@@ -183,12 +183,17 @@ fn object_words(schema: &Value) -> String {
 /// Mappings distinguished by a tag: `{name: flip | noise | gamma, …}`.
 fn tagged_words(alternatives: &[&Value]) -> Option<String> {
     const MANY: usize = 4;
-    let value = |one: &&Value, key: &str| one["properties"][key].get("const").map(flow);
     let keys = alternatives.first().filter(|_| alternatives.len() >= MANY)?;
     let keys: Vec<&String> = properties(keys).into_iter().map(|(key, _)| key).collect();
-    let key = keys.iter().find(|key| alternatives.iter().all(|one| value(one, key).is_some()))?;
-    let values: Vec<String> = alternatives.iter().filter_map(|one| value(one, key)).collect();
+    let key =
+        keys.iter().find(|key| alternatives.iter().all(|one| constant(one, key).is_some()))?;
+    let values: Vec<String> = alternatives.iter().filter_map(|one| constant(one, key)).collect();
     Some(format!("{{{key}: {}, …}}", values.join(" | ")))
+}
+
+/// The only value of a field.
+fn constant(schema: &Value, key: &str) -> Option<String> {
+    schema["properties"][key].get("const").map(flow)
 }
 
 /// A mapping's key as text; constants (variant tags) include their value.

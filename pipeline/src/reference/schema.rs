@@ -9,8 +9,8 @@ use voxflow_stages::stage::Count;
 const FOLDS: &str = "Cross-validation: each variant is validated on every fold of the split.";
 const SWEEP: &str = "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.";
 
-pub fn schema(kinds: &[&Kind]) -> Value {
-    let stage = json!({
+fn stage(kinds: &[&Kind]) -> Value {
+    json!({
         "type": "object",
         "required": ["uses"],
         "additionalProperties": false,
@@ -30,7 +30,10 @@ pub fn schema(kinds: &[&Kind]) -> Value {
             "resources": resources(),
         },
         "allOf": kinds.iter().map(|kind| parameters(kind)).collect::<Vec<_>>(),
-    });
+    })
+}
+
+pub fn schema(kinds: &[&Kind]) -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "voxflow workflow",
@@ -46,7 +49,7 @@ pub fn schema(kinds: &[&Kind]) -> Value {
                 "type": "integer", "minimum": 0, "default": 0,
                 "description": "The default of every stage's own `seed`, `split` excepted.",
             },
-            "stages": {"type": "object", "minProperties": 1, "additionalProperties": stage,
+            "stages": {"type": "object", "minProperties": 1, "additionalProperties": stage(kinds),
                 "description": "The stages by id."},
             "sweep": {
                 "type": "object", "additionalProperties": {"type": "array", "minItems": 1},

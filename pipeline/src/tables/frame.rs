@@ -91,18 +91,19 @@ impl Frame {
     pub fn of(sheet: &TextTable) -> Result<Frame> {
         let columns =
             sheet.columns.iter().enumerate().fold(Columns::default(), |columns, (at, name)| {
-                let cells = || sheet.rows.iter().map(|row| &row[at]);
-                let filled = || cells().filter(|cell| **cell != Cell::Empty);
-                if filled().next().is_some()
-                    && filled().all(|cell| matches!(cell, Cell::Count(_) | Cell::Bytes(_)))
+                let cells = sheet.rows.iter().map(|row| &row[at]);
+                let filled: Vec<&Cell> =
+                    cells.clone().filter(|cell| **cell != Cell::Empty).collect();
+                if !filled.is_empty()
+                    && filled.iter().all(|cell| matches!(cell, Cell::Count(_) | Cell::Bytes(_)))
                 {
-                    return columns.count(name, cells().map(Cell::count));
+                    return columns.count(name, cells.map(Cell::count));
                 }
                 if sheet.is_numeric(at) {
-                    return columns.number(name, cells().map(Cell::number));
+                    return columns.number(name, cells.map(Cell::number));
                 }
                 let words: Vec<Option<String>> =
-                    cells().map(|cell| (*cell != Cell::Empty).then(|| cell.in_full())).collect();
+                    cells.map(|cell| (*cell != Cell::Empty).then(|| cell.in_full())).collect();
                 columns.text(name, words.iter().map(Option::as_deref))
             });
         columns.frame()

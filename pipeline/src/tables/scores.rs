@@ -31,18 +31,17 @@ pub fn scores(rows: &[MetricRow]) -> TextTable {
     let mut sheet = TextTable::new("scores", columns);
     for place in places(&scored) {
         let (stage, split, grid, label) = place;
-        let value = |name: &str| {
-            scored
-                .iter()
-                .find(|row| row.found.metric == name && self::place(row) == place)
-                .and_then(|row| row.found.value)
-        };
         let mut cells =
             vec![Cell::text(stage), split.into(), grid.into(), Cell::text(label.unwrap_or("mean"))];
-        cells.extend(SHOWN.iter().map(|(name, _)| cell(name, value(name))));
+        cells.extend(SHOWN.iter().map(|(name, _)| cell(name, value(&scored, place, name))));
         sheet.push(cells);
     }
     sheet.without_empty_columns(5)
+}
+
+/// A metric's value in a group.
+fn value(rows: &[&MetricRow], group: ScoreGroup, metric: &str) -> Option<f64> {
+    rows.iter().find(|row| row.found.metric == metric && place(row) == group)?.found.value
 }
 
 fn is_score(row: &MetricRow) -> bool {

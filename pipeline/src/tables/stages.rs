@@ -65,7 +65,7 @@ fn jobs_of(frame: &Frame) -> Result<Vec<Option<JobFacts>>> {
     let (queued, attempts) = (frame.number("queue_seconds")?, frame.count("attempts")?);
     let (cpus, memory) = (frame.count("job_cpus")?, frame.count("job_memory_bytes")?);
     let gpus = frame.count("job_gpus")?;
-    let mut job = |i: usize| {
+    let jobs = (0..frame.height()).map(|i| {
         let host = node[i].take()?;
         Some(JobFacts {
             cluster: String::new(),
@@ -77,8 +77,8 @@ fn jobs_of(frame: &Frame) -> Result<Vec<Option<JobFacts>>> {
             memory_bytes: memory[i].unwrap_or(0),
             gpus: gpus[i].unwrap_or(0),
         })
-    };
-    Ok((0..frame.height()).map(&mut job).collect())
+    });
+    Ok(jobs.collect())
 }
 
 pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {

@@ -68,12 +68,12 @@ impl Classes {
         }
         if !regions.is_empty() {
             let class_of = |value: &u8| classes.class_of[usize::from(*value)];
-            let target = |region: &Region| Target {
+            let targets = regions.iter().map(|region| Target {
                 name: region.name.clone(),
                 classes: region.labels.iter().map(class_of).collect(),
                 class: class_of(&region.value),
-            };
-            classes.targets = regions.iter().map(target).collect();
+            });
+            classes.targets = targets.collect();
             classes.has_regions = true;
         }
         Ok(classes)

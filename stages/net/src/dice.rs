@@ -95,11 +95,11 @@ pub fn dice_rows(
     let parts = ranks.gather(to_bytes(&own))?;
     let parts: Vec<Vec<Option<f64>>> = parts.iter().map(|bytes| from_bytes(bytes)).collect();
     let labels = classes.targets().len();
-    let case = |number: usize| {
+    let cases = (0..subset.cases.len()).map(|number| {
         let place = number / ranks.count() * labels;
         &parts[number % ranks.count()][place..place + labels]
-    };
-    let cases: Vec<&[Option<f64>]> = (0..subset.cases.len()).map(case).collect();
+    });
+    let cases: Vec<&[Option<f64>]> = cases.collect();
     let labels = classes.targets().iter().enumerate();
     let means: Vec<(&str, Option<f64>)> = labels
         .map(|(at, label)| (label.name.as_str(), mean(cases.iter().map(|case| case[at]))))

@@ -38,14 +38,7 @@ pub fn open(
         )));
     }
     let list = &training.list;
-    if card.labels.len() != list.labels.len() {
-        return Err(Error::failed(format!("{subject}: it has another number of labels")));
-    }
-    if card.regions.len() != params.regions.len() {
-        return Err(Error::failed(format!(
-            "{subject}: it has another number of regions; give 'regions' the same"
-        )));
-    }
+    check_counts(&card, list.labels.len(), params.regions.len()).trouble(&subject)?;
     let channels = check_channels(&card.modality, &list.modality).trouble(&subject)?;
     channels.iter().for_each(|words| cx.warn(format!("{subject}: {words}")));
     let differs = differences(&card.preparation, &list.preparation, list.modality.len());
@@ -61,4 +54,14 @@ pub fn open(
     }
     let weights = weights::read(input.path(Weights::Best.file())?)?;
     Ok(Pretrained { weights, provenance: card.provenance })
+}
+
+fn check_counts(card: &ModelCard, labels: usize, regions: usize) -> Result<(), &'static str> {
+    if card.labels.len() != labels {
+        return Err("it has another number of labels");
+    }
+    match card.regions.len() == regions {
+        true => Ok(()),
+        false => Err("it has another number of regions; give 'regions' the same"),
+    }
 }

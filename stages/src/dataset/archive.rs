@@ -48,10 +48,9 @@ pub fn unpack(
         limit: u64::MAX,
         pause: &endless,
     };
-    let inner: Box<dyn Read + '_> = if gzip {
-        Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(counted)))
-    } else {
-        Box::new(counted)
+    let inner: Box<dyn Read + '_> = match gzip {
+        true => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(counted))),
+        false => Box::new(counted),
     };
     let (out, pause) = (AtomicU64::new(0), AtomicU64::new(MOST_NAME));
     let mut tar = tar::Archive::new(Counted { inner, count: &out, limit: allowed, pause: &pause });

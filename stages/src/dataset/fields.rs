@@ -74,12 +74,7 @@ pub fn head(
         [] => channels(json.get(key), key)?,
         names => names.to_vec(),
     };
-    if let (Some(one), Some(other)) = (json.get(channel_keys[0]), json.get(channel_keys[1]))
-        && one != other
-    {
-        let [counts, does_not] = channel_keys;
-        notes.warn(format!("'{counts}' and '{does_not}' differ; '{counts}' counts"));
-    }
+    warn_of_two(json, channel_keys, notes);
     let labels::Named { labels, numbering, regions, ignore } = match said.labels.is_empty() {
         true => named(json, notes).map_err(|wrong| Error::failed(wrong.join("; ")))?,
         false => labels::Named {
@@ -102,6 +97,15 @@ pub fn head(
         numbering,
         cases: vec![],
     })
+}
+
+/// Warns if both keys are given with different values.
+fn warn_of_two(json: &Map<String, Value>, [counts, does_not]: [&str; 2], notes: &mut Notes) {
+    if let (Some(one), Some(other)) = (json.get(counts), json.get(does_not))
+        && one != other
+    {
+        notes.warn(format!("'{counts}' and '{does_not}' differ; '{counts}' counts"));
+    }
 }
 
 /// The labels, or nnU-Net's regions with the labels that they are made of.

@@ -51,11 +51,14 @@ pub(super) fn of_json(
 
 /// The label values of one entry.
 fn values(value: &Value) -> Option<Vec<u8>> {
-    let one = |value: &Value| value.as_u64().and_then(|value| u8::try_from(value).ok());
     match value {
-        Value::Array(values) => values.iter().map(one).collect(),
-        value => Some(vec![one(value)?]),
+        Value::Array(values) => values.iter().map(label_value).collect(),
+        value => Some(vec![label_value(value)?]),
     }
+}
+
+fn label_value(value: &Value) -> Option<u8> {
+    value.as_u64().and_then(|value| u8::try_from(value).ok())
 }
 
 /// The value that each region is written as.

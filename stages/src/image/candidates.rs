@@ -163,8 +163,11 @@ impl Candidates {
 
     /// The classes with voxels, each as the indices of its labels.
     pub fn classes_present(&self) -> Vec<&[usize]> {
-        let has_voxels = |class: &&[usize]| class.iter().any(|index| self.count(*index) > 0);
-        self.classes.iter().map(Vec::as_slice).filter(has_voxels).collect()
+        self.classes
+            .iter()
+            .map(Vec::as_slice)
+            .filter(|class| class.iter().any(|index| self.count(*index) > 0))
+            .collect()
     }
 
     /// True if some voxels of the dataset are not annotated.
@@ -340,8 +343,9 @@ fn foreground(label: &[u8], labels: &[u8], ignore: Option<u8>) -> Result<Vec<Vec
     let mut slot = [None; 256];
     labels.iter().enumerate().for_each(|(index, value)| slot[usize::from(*value)] = Some(index));
     let mut lists = vec![Vec::new(); labels.len()];
-    let is_labelled = |value: u8| value != 0 && Some(value) != ignore;
-    for (index, value) in label.iter().enumerate().filter(|(_, value)| is_labelled(**value)) {
+    let labelled =
+        label.iter().enumerate().filter(|(_, value)| **value != 0 && Some(**value) != ignore);
+    for (index, value) in labelled {
         let list = slot[usize::from(*value)].ok_or_else(|| {
             Error::failed(format!(
                 "label: value {value} is not among the dataset's labels {labels:?}"

@@ -39,11 +39,12 @@ impl CaseStatistics {
                 turn.apply(Volume { channels: 1, shape, data, affine }).data
             }
         };
-        let voxels = |shape: [usize; 3]| shape.iter().product::<usize>() as f64;
+        let [kept, all] =
+            [part.shape(), image.shape].map(|shape| shape.iter().product::<usize>() as f64);
         Ok(CaseStatistics {
             shape_after_crop: part.shape(),
             spacing: spacing_mm(&image.affine),
-            relative_size_after_cropping: voxels(part.shape()) / voxels(image.shape),
+            relative_size_after_cropping: kept / all,
             foreground: foreground(&image, &label, &part),
         })
     }
@@ -64,6 +65,9 @@ fn foreground(image: &Volume<f32>, label: &[u8], part: &Box3) -> Vec<IntensityDi
         let inside = (part.start[0]..part.end[0]).filter(|x| labels[*x] > 0);
         labelled.extend(inside.map(|x| row * width + x));
     }
-    let values = |channel: &[f32]| labelled.iter().map(|voxel| channel[*voxel]).collect();
-    image.each_channel().map(|channel| IntensityDistribution::of(values(channel))).collect()
+    let values = image.each_channel().map(|channel| {
+        let values = labelled.iter().map(|voxel| channel[*voxel]);
+        IntensityDistribution::of(values.collect())
+    });
+    values.collect()
 }

@@ -46,11 +46,11 @@ pub fn gaussian_kernel(sigma: f64) -> Vec<f32> {
         even => even - 1,
     };
     let half = (sides - 1) as f32 * 0.5;
-    let weight = |index: i64| {
+    let weights = (0..sides).map(|index| {
         let offset = (index as f32 - half) / sigma as f32;
         libm::expf(-0.5 * offset * offset)
-    };
-    let weights: Vec<f32> = (0..sides).map(weight).collect();
+    });
+    let weights: Vec<f32> = weights.collect();
     let sum: f32 = weights.iter().sum();
     weights.into_iter().map(|weight| weight / sum).collect()
 }
@@ -84,8 +84,9 @@ fn reflected(index: isize, side: usize) -> usize {
 pub(super) fn coarsen(values: &mut [f32], shape: [usize; 3], sides: [usize; 3]) {
     let nearest: [Vec<usize>; 3] = std::array::from_fn(|axis| {
         let scale = shape[axis] as f32 / sides[axis] as f32;
-        let index = |at: usize| ((at as f32 + 0.5) * scale) as usize;
-        (0..sides[axis]).map(|at| index(at).min(shape[axis] - 1)).collect()
+        (0..sides[axis])
+            .map(|at| (((at as f32 + 0.5) * scale) as usize).min(shape[axis] - 1))
+            .collect()
     });
     let coarse = small(values, shape, &nearest);
     let linear: [Vec<(usize, usize, f32)>; 3] = std::array::from_fn(|axis| {

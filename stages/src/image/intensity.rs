@@ -21,7 +21,7 @@ pub enum Intensity {
     None,
 }
 
-/// Intensities over a dataset's labelled voxels.
+/// Intensities of the labelled voxels of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CtNormalization {

@@ -74,11 +74,11 @@ impl IntensityDistribution {
         let mut bins = bins.iter().map(|[a, b, c, d, e, f, g, h]| {
             (f32::from_le_bytes([*a, *b, *c, *d]), u32::from_le_bytes([*e, *f, *g, *h]))
         });
-        let one = |summary: &Summary| IntensityDistribution {
+        let distributions = summaries.iter().map(|summary| IntensityDistribution {
             summary: *summary,
             bins: bins.by_ref().take(summary.bins).collect(),
-        };
-        Ok(summaries.iter().map(one).collect())
+        });
+        Ok(distributions.collect())
     }
 }
 

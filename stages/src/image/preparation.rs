@@ -84,22 +84,7 @@ impl Preparation {
                          'resampling', as {}";
             mistakes.push(("mark_outside".into(), words.into()));
         }
-        match &self.intensity {
-            Intensities::One(one) => {
-                mistakes.extend(one.check().map(|trouble| ("intensity".into(), trouble)))
-            }
-            Intensities::Each(each) if each.is_empty() => {
-                mistakes.push((
-                    "intensity".into(),
-                    "the list is empty; give one scaling for each channel".into(),
-                ));
-            }
-            Intensities::Each(each) => {
-                mistakes.extend(each.iter().enumerate().filter_map(|(index, one)| {
-                    one.check().map(|trouble| (format!("intensity.{index}"), trouble))
-                }))
-            }
-        }
+        mistakes.extend(self.intensity.check());
         mistakes
     }
 
@@ -115,6 +100,24 @@ impl Preparation {
 }
 
 impl Intensities {
+    fn check(&self) -> Vec<(String, String)> {
+        match self {
+            Intensities::One(one) => {
+                one.check().map(|trouble| ("intensity".into(), trouble)).into_iter().collect()
+            }
+            Intensities::Each(each) if each.is_empty() => {
+                let words = "the list is empty; give one scaling for each channel";
+                vec![("intensity".into(), words.into())]
+            }
+            Intensities::Each(each) => {
+                let troubles = each.iter().enumerate().filter_map(|(index, one)| {
+                    one.check().map(|trouble| (format!("intensity.{index}"), trouble))
+                });
+                troubles.collect()
+            }
+        }
+    }
+
     /// True if some channel is scaled within the non-zero mask.
     pub fn is_masked(&self) -> bool {
         let each = match self {

@@ -195,8 +195,10 @@ impl<'a> Steps<'a> {
 fn signed(label: Vec<u8>, mask: Option<&[bool]>) -> Vec<i16> {
     let signed = label.into_iter().map(i16::from);
     let Some(mask) = mask else { return signed.collect() };
-    let of = |(label, inside): (i16, &bool)| if label == 0 && !inside { BEYOND } else { label };
-    signed.zip(mask).map(of).collect()
+    signed
+        .zip(mask)
+        .map(|(label, inside)| if label == 0 && !inside { BEYOND } else { label })
+        .collect()
 }
 
 /// A channel resampled by MONAI's rule, and its foreground.

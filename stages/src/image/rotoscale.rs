@@ -86,19 +86,14 @@ impl Corners {
     fn around(at: [f32; 3], shape: [usize; 3]) -> Corners {
         let low = at.map(f32::floor);
         let rest: [f32; 3] = std::array::from_fn(|axis| at[axis] - low[axis]);
-        let index = |corner: [f32; 3]| {
-            let inside =
-                (0..3).all(|axis| corner[axis] >= 0.0 && corner[axis] < shape[axis] as f32);
-            let [x, y, z] = corner.map(|place| place as usize);
-            inside.then(|| (x * shape[1] + y) * shape[2] + z)
-        };
         let voxels = std::array::from_fn(|number: usize| {
             let high = [number & 4 != 0, number & 2 != 0, number & 1 != 0];
             let corner = std::array::from_fn(|axis| low[axis] + f32::from(u8::from(high[axis])));
-            let along = |axis: usize| if high[axis] { rest[axis] } else { 1.0 - rest[axis] };
-            (index(corner), along(0) * along(1) * along(2))
+            let [x, y, z] =
+                std::array::from_fn(|axis| if high[axis] { rest[axis] } else { 1.0 - rest[axis] });
+            (voxel(corner, shape), x * y * z)
         });
-        Corners { voxels, nearest: index(at.map(f32::round_ties_even)) }
+        Corners { voxels, nearest: voxel(at.map(f32::round_ties_even), shape) }
     }
 
     /// The mean, 0 outside.
@@ -111,23 +106,16 @@ impl Corners {
     /// The value with the largest weight; of equal ones the nearest voxel's, else the lowest.
     /// Outside counts as the value `beyond`, unless that is the background.
     fn majority(&self, labels: &[u8], beyond: u8) -> u8 {
-        let is_beyond = |label: &u8| beyond != 0 && *label == beyond;
-        let value = |voxel: Option<usize>| {
-            voxel.map(|voxel| labels[voxel]).filter(|label| !is_beyond(label))
-        };
-        let share = |wanted: Option<u8>| -> f32 {
-            let same = self.voxels.iter().filter(|(voxel, _)| value(*voxel) == wanted);
-            same.map(|(_, weight)| *weight).sum()
-        };
-        let first = value(self.voxels[0].0);
-        if self.voxels.iter().all(|(voxel, _)| value(*voxel) == first) {
+        let values =
+            self.voxels.map(|(voxel, weight)| (inner_value(labels, voxel, beyond), weight));
+        let first = values[0].0;
+        if values.iter().all(|(value, _)| *value == first) {
             return first.unwrap_or(beyond);
         }
-        let mut best = value(self.nearest);
-        let mut most = share(best);
-        for (voxel, _) in &self.voxels {
-            let rival = value(*voxel);
-            let weight = share(rival);
+        let mut best = inner_value(labels, self.nearest, beyond);
+        let mut most = share(&values, best);
+        for (rival, _) in values {
+            let weight = share(&values, rival);
             // Shares of sums in another order are equal within a few last bits.
             if weight > most + 1e-6 {
                 (best, most) = (rival, weight);
@@ -135,6 +123,25 @@ impl Corners {
         }
         best.unwrap_or(beyond)
     }
+}
+
+/// A voxel's label; `None` outside, and for a label that stands for outside.
+fn inner_value(labels: &[u8], voxel: Option<usize>, beyond: u8) -> Option<u8> {
+    let label = labels[voxel?];
+    (beyond == 0 || label != beyond).then_some(label)
+}
+
+/// A voxel's index; `None` outside.
+fn voxel(place: [f32; 3], shape: [usize; 3]) -> Option<usize> {
+    let inside = (0..3).all(|axis| place[axis] >= 0.0 && place[axis] < shape[axis] as f32);
+    let [x, y, z] = place.map(|place| place as usize);
+    inside.then(|| (x * shape[1] + y) * shape[2] + z)
+}
+
+/// Sum of a value's weights.
+fn share(values: &[(Option<u8>, f32)], wanted: Option<u8>) -> f32 {
+    let same = values.iter().filter(|(value, _)| *value == wanted);
+    same.map(|(_, weight)| *weight).sum()
 }
 
 #[cfg(test)]

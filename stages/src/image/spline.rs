@@ -32,10 +32,8 @@ pub fn resize(
     }
     let ranges = ranges(&volume, now, separate);
     let mut axes: Vec<usize> = (0..3).filter(|axis| now[*axis] != target[*axis]).collect();
-    axes.sort_by(|a, b| {
-        let growth = |axis: usize| target[axis] as f64 / shape[axis] as f64;
-        growth(*a).total_cmp(&growth(*b))
-    });
+    let growth: [f64; 3] = std::array::from_fn(|axis| target[axis] as f64 / shape[axis] as f64);
+    axes.sort_by(|a, b| growth[*a].total_cmp(&growth[*b]));
     for axis in axes {
         volume = resized(&volume, now, axis, target[axis]);
         now[axis] = target[axis];
@@ -92,12 +90,12 @@ struct SplineTaps(Vec<(usize, [f64; 4])>);
 
 impl SplineTaps {
     fn new(source: usize, target: usize) -> SplineTaps {
-        let tap = |position: f64| {
+        let taps = positions(source, target).map(|position| {
             let low = position.floor();
             let first = low as isize - 1 + MARGIN as isize;
             (first.max(0) as usize, weights(position - low))
-        };
-        SplineTaps(positions(source, target).map(tap).collect())
+        });
+        SplineTaps(taps.collect())
     }
 }
 

@@ -197,10 +197,9 @@ impl Evaluate {
                 )));
             }
         };
-        let is_wanted = |case: &&Case| wanted.is_none_or(|names| names.contains(&case.name));
         let (found, missing): (Vec<&Case>, Vec<&Case>) = listing
             .labelled()
-            .filter(is_wanted)
+            .filter(|case| wanted.is_none_or(|names| names.contains(&case.name)))
             .partition(|case| predictions.contains_key(&case.name));
         let missing: Vec<&str> = missing.iter().map(|case| case.name.as_str()).collect();
         if wanted.is_some() && !missing.is_empty() || found.is_empty() {

@@ -70,10 +70,10 @@ impl Flips {
     /// Every set of flipped axes, the empty set first.
     pub fn sets(&self) -> Vec<Vec<usize>> {
         let axes = self.axes();
-        let set = |mask: u32| {
+        let sets = (0..1u32 << axes.len()).map(|mask| {
             (0..axes.len()).filter(|at| mask >> at & 1 == 1).map(|at| axes[at]).collect()
-        };
-        (0..1u32 << axes.len()).map(set).collect()
+        });
+        sets.collect()
     }
 }
 

@@ -159,7 +159,8 @@ impl LossParams {
             mistake(
                 !(self.gamma == 0.0 || (1.0..=100.0).contains(&self.gamma)),
                 format!("{path}.gamma"),
-                "must be 0, or lie in 1 to 100: between, the gradient of a certain voxel is infinite",
+                "must be 0, or lie in 1 to 100: between, the gradient of a certain voxel is \
+                 infinite",
             ),
             mistake(weights, format!("{path}.weights"), "must not be negative, nor both 0"),
         ]

@@ -7,6 +7,9 @@ use super::{Mistake, Network, Norm, mistake};
 /// The slope below 0 of nnU-Net's LeakyReLU.
 pub const SLOPE: f64 = 0.01;
 
+/// Convolutions or blocks of a resolution stage.
+const DEPTHS: std::ops::RangeInclusive<u32> = 1..=64;
+
 /// Mistakes in the lists of both networks; `depths` is their own list: its key, and its values.
 pub fn check(network: &Network, (key, depths): (&str, &[u32])) -> Vec<Mistake> {
     let stages = network.features.len();
@@ -14,7 +17,6 @@ pub fn check(network: &Network, (key, depths): (&str, &[u32])) -> Vec<Mistake> {
         let trouble = format!("{stages} features need {wanted} {key}, found {found}");
         mistake(found != wanted, key, trouble)
     };
-    let is_depth = |count: &u32| (1..=64).contains(count);
     let wide = network.features.iter().any(|count| !(1..=4096).contains(count));
     let first = network.strides.first().is_some_and(|stride| stride.xyz() != [1; 3]);
     let decoder = &network.decoder_convolutions;
@@ -37,9 +39,9 @@ pub fn check(network: &Network, (key, depths): (&str, &[u32])) -> Vec<Mistake> {
         ),
         mistake(first, "strides", "the first must be 1, since the output has the image's sides"),
         mistake(depths.len() != stages, key, trouble),
-        mistake(!depths.iter().all(is_depth), key, words),
+        mistake(!depths.iter().all(|count| DEPTHS.contains(count)), key, words),
         length("decoder_convolutions", decoder.len(), stages.saturating_sub(1)),
-        mistake(!decoder.iter().all(is_depth), "decoder_convolutions", words),
+        mistake(!decoder.iter().all(|count| DEPTHS.contains(count)), "decoder_convolutions", words),
     ]
     .into_iter()
     .flatten()

@@ -72,7 +72,8 @@ impl Data {
             None => String::new(),
         };
         format!(
-            "{labelled}{read}, {without} without; the median volume has {x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm"
+            "{labelled}{read}, {without} without; the median volume has {x} x {y} x {z} voxels of \
+             {dx} x {dy} x {dz} mm"
         )
     }
 
@@ -111,7 +112,8 @@ pub(super) fn draft(data: &Data, file: &Path, settings: &StageSettings) -> Strin
         StageSettings::Quick => model(data),
         StageSettings::Planned(planned) => TRAIN.to_string() + &settings_lines(&planned.train),
     };
-    out += "  # What needs no learning, for comparison; then the model on the validation and the testing cases.\n";
+    out += "  # What needs no learning, for comparison; then the model on the validation and the \
+            testing cases.\n";
     out += "  threshold: { uses: baseline, needs: [cache], with: { method: threshold } }\n";
     out += "  score: { uses: validate, needs: [cache, model] }\n";
     out += "  final: { uses: test, needs: [dataset, cache, model] }\n";
@@ -141,8 +143,8 @@ fn head(data: &Data, file: &Path, settings: &StageSettings) -> String {
     let file = file.display();
     let origin = match settings {
         StageSettings::Quick => {
-            "Written by 'voxflow new' as a beginning; every value is a choice of voxflow's, with its \
-             reason beside it."
+            "Written by 'voxflow new' as a beginning; every value is a choice of voxflow's, with \
+             its reason beside it."
                 .to_string()
         }
         StageSettings::Planned(planned) => {

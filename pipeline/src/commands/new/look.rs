@@ -1,7 +1,7 @@
 //! A look into a folder: what its listing, its headers and some of its voxels say.
 
 use super::draft::{Data, DataSource, Scaling};
-use super::layout::{Found, layout};
+use super::layout::layout;
 use super::shown;
 use super::voxels::{Judge, Values, values};
 use crate::error::{Error, Result};
@@ -27,12 +27,12 @@ pub(super) fn look(path: &Path) -> Result<Data> {
 
 /// The folder that holds a dataset.json: this one, or the only one below.
 fn listed(path: &Path) -> Result<Option<PathBuf>> {
-    let has = |folder: &PathBuf| folder.join("dataset.json").is_file();
-    if has(&path.to_path_buf()) {
+    if has_listing(path) {
         return Ok(Some(path.to_path_buf()));
     }
     let entries = std::fs::read_dir(path).map_err(Error::io("list", path))?;
-    let mut below: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(has).collect();
+    let mut below: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    below.retain(|folder| has_listing(folder));
     below.sort();
     match below.len() {
         0 | 1 => Ok(below.pop()),
@@ -49,6 +49,10 @@ fn listed(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
+fn has_listing(folder: &Path) -> bool {
+    folder.join("dataset.json").is_file()
+}
+
 fn by_listing(path: &Path) -> Result<Data> {
     let written = vec![("path".to_string(), json!(path))];
     let listing = listing(&written)?;
@@ -61,14 +65,14 @@ fn by_listing(path: &Path) -> Result<Data> {
 fn by_patterns(path: &Path) -> Result<Data> {
     let judge = Judge::new(path);
     let found = layout(path, &|name| judge.look(name))?;
-    let one = |found: &Found| match &found.images[..] {
+    let images = match &found.images[..] {
         [one] => json!(one),
         each => json!(each),
     };
     let mut written = vec![
         ("path".to_string(), json!(path)),
         ("layout".to_string(), json!("patterns")),
-        ("images".to_string(), one(&found)),
+        ("images".to_string(), images),
         ("labels".to_string(), json!(found.labels)),
     ];
     if !found.exclude.is_empty() {

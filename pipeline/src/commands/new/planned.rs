@@ -296,14 +296,16 @@ fn loss_reason(full: &Configuration) -> &'static str {
 fn remarks(plan: &Plan, looked: &LookedAt) -> Vec<String> {
     let cases = looked.fingerprint.spacings.len();
     let mut remarks = vec![format!(
-        "The plan is that of nnU-Net 2.8.1 ({}, {} GB) for the {cases} training and validation cases",
+        "The plan is that of nnU-Net 2.8.1 ({}, {} GB) for the {cases} training and validation \
+         cases",
         plan.preset.planner(),
         plan.gpu_memory_gb
     )];
     if let Some(lowres) = &plan.lowres {
         let [x, y, z] = plan.along_ras(lowres.spacing);
         remarks.push(format!(
-            "nnU-Net would also plan a cascade from {x:.2} x {y:.2} x {z:.2} mm; it is not offered here"
+            "nnU-Net would also plan a cascade from {x:.2} x {y:.2} x {z:.2} mm; it is not offered \
+             here"
         ));
     }
     remarks

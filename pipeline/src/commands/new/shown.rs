@@ -44,43 +44,46 @@ fn row(folder: &Path, case: &Case) -> Vec<Cell> {
     let headers: Vec<_> =
         case.images.iter().filter_map(|name| read_header(&folder.join(name), name).ok()).collect();
     let first = headers.first();
-    let numbers = |all: Vec<String>| Cell::text(all.join(" x "));
     vec![
         Cell::text(&case.name),
         Cell::text(together(&case.images)),
         Cell::text(case.label.clone().unwrap_or_default()),
         Cell::Count(headers.iter().map(|header| header.channels as u64).sum()),
-        numbers(first.map_or(vec![], |h| h.shape.iter().map(usize::to_string).collect())),
-        numbers(first.map_or(vec![], |header| {
-            let mm = spacing_mm(&header.affine);
-            mm.iter().map(|mm| format!("{:.3}", mm)).map(plain).collect()
+        Cell::text(first.map_or_else(String::new, |header| {
+            header.shape.map(|length| length.to_string()).join(" x ")
+        })),
+        Cell::text(first.map_or_else(String::new, |header| {
+            spacing_mm(&header.affine).map(|mm| plain(format!("{mm:.3}"))).join(" x ")
         })),
     ]
 }
 
 /// "p1/{t1,t2}.nii" for p1/t1.nii and p1/t2.nii.
 fn together(names: &[String]) -> String {
-    let [first, rest @ ..] = names else { return String::new() };
-    if rest.is_empty() {
-        return first.clone();
-    }
-    let shared = |letters: &dyn Fn(&str) -> Vec<char>| {
-        let own = letters(first);
-        let same = |at: &usize| rest.iter().all(|name| letters(name).get(*at) == own.get(*at));
-        let count = (0..own.len()).take_while(same).count();
-        // Whole words only.
-        (0..=count).rev().find(|at| *at == 0 || !own[at - 1].is_alphanumeric()).unwrap_or(0)
+    let first = match names {
+        [] => return String::new(),
+        [only] => return only.clone(),
+        [first, ..] => first,
     };
-    let start = shared(&|name| name.chars().collect());
-    let end = shared(&|name| name.chars().rev().collect());
-    let middle = |name: &String| {
-        let letters: Vec<char> = name.chars().collect();
+    let forwards: Vec<Vec<char>> = names.iter().map(|name| name.chars().collect()).collect();
+    let backwards: Vec<Vec<char>> = names.iter().map(|name| name.chars().rev().collect()).collect();
+    let (start, end) = (shared_words(&forwards), shared_words(&backwards));
+    let middles = forwards.iter().map(|letters| {
         letters[start..letters.len().saturating_sub(end).max(start)].iter().collect::<String>()
-    };
+    });
+    let middles = middles.collect::<Vec<_>>().join(",");
     let before: String = first.chars().take(start).collect();
     let after: String = first.chars().skip(first.chars().count() - end).collect();
-    let each: Vec<String> = names.iter().map(middle).collect();
-    format!("{before}{{{}}}{after}", each.join(","))
+    format!("{before}{{{middles}}}{after}")
+}
+
+/// Number of letters with which all names begin, whole words only.
+fn shared_words(names: &[Vec<char>]) -> usize {
+    let own = &names[0];
+    let count = (0..own.len())
+        .take_while(|&at| names.iter().all(|letters| letters.get(at) == own.get(at)))
+        .count();
+    (0..=count).rev().find(|at| *at == 0 || !own[at - 1].is_alphanumeric()).unwrap_or(0)
 }
 
 /// "1.200" → "1.2".

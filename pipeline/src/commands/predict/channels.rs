@@ -54,9 +54,9 @@ fn named(stem: &str, modality: &[String]) -> Option<(String, usize)> {
         return None;
     }
     let words: Vec<&str> = stem.split(['_', '-', '.', ' ']).collect();
-    let channel = |word: &&str| modality.iter().position(|name| name.eq_ignore_ascii_case(word));
-    let at = words.iter().rposition(|word| channel(word).is_some())?;
-    let channel = channel(&words[at])?;
+    let (at, channel) = words.iter().enumerate().rev().find_map(|(at, word)| {
+        Some((at, modality.iter().position(|name| name.eq_ignore_ascii_case(word))?))
+    })?;
     // What stands around the word, with its separators.
     let start = words[..at].iter().map(|word| word.len() + 1).sum::<usize>();
     let (before, after) = (&stem[..start.saturating_sub(1)], &stem[start + words[at].len()..]);

@@ -145,29 +145,28 @@ impl PredictArgs {
             keep_item: &|_| Ok(()),
         };
         let outcome = Local::on(&self.device).make(&order, &delivery, stop);
-        if outcome
-            .as_ref()
-            .is_err_and(|error| error.to_string().contains(&log.path().display().to_string()))
+        // An error that names the log needs it.
+        if let Err(error) = &outcome
+            && error.to_string().contains(&log.path().display().to_string())
         {
             log.keep().ok();
         }
         if !globals.quiet {
-            let (done, time) =
-                (delivery.done(), humanize::duration(started.elapsed().as_secs_f64()));
-            tell(&format!(
-                "{done} of {} in {time}, in '{}'",
-                humanize::count(images as u64, "image"),
-                self.out.display()
-            ));
+            let time = humanize::duration(started.elapsed().as_secs_f64());
+            let all = humanize::count(images as u64, "image");
+            let (done, out) = (delivery.done(), self.out.display());
+            tell(&format!("{done} of {all} in {time}, in '{out}'"));
         }
-        match outcome {
-            Ok(_) if delivery.done() < images => {
-                Err(Error::Failed("the worker ended before all images were done".into()))
-            }
-            Ok(_) => Ok(Exit::Done),
-            Err(voxflow_stages::Error::Stopped) => Ok(Exit::Interrupted),
-            Err(error) => Err(error.into()),
-        }
+        exit_of(outcome.map(drop), delivery.done() >= images)
+    }
+}
+
+fn exit_of(outcome: voxflow_stages::Result<()>, all_done: bool) -> Result<Exit> {
+    match outcome {
+        Ok(()) if all_done => Ok(Exit::Done),
+        Ok(()) => Err(Error::Failed("the worker ended before all images were done".into())),
+        Err(voxflow_stages::Error::Stopped) => Ok(Exit::Interrupted),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -79,13 +79,7 @@ impl Batcher {
                         say(&format!("waits for {}: {words}", self.cluster.name()));
                         last = words;
                     }
-                    let until = Instant::now() + wait;
-                    while Instant::now() < until {
-                        if stop() {
-                            return Err(Error::Stopped);
-                        }
-                        std::thread::sleep(POLL_INTERVAL);
-                    }
+                    pause(wait, stop)?;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
@@ -183,6 +177,18 @@ impl Batcher {
     fn waiting(&self) -> MutexGuard<'_, Vec<PendingAttempt>> {
         lock(&self.waiting)
     }
+}
+
+/// Sleeps, unless asked to stop.
+fn pause(duration: Duration, stop: &dyn Fn() -> bool) -> Result<()> {
+    let until = Instant::now() + duration;
+    while Instant::now() < until {
+        if stop() {
+            return Err(Error::Stopped);
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    Ok(())
 }
 
 fn take(outcome: &Mutex<Option<SubmitOutcome>>) -> Option<SubmitOutcome> {

@@ -136,13 +136,7 @@ impl<'a> Follow<'a> {
                 },
                 RetryDecision::Fail(error) => return Err(error),
                 RetryDecision::Again { why, more_memory } => {
-                    self.say(&format!("another attempt: {why}"));
-                    if more_memory {
-                        let factor = self.making.shared.site.more_memory();
-                        wants.resources.memory = (wants.resources.memory as f64 * factor) as u64;
-                    }
-                    wants.exclude = self.tries.excluded();
-                    watched = self.watch(self.making.submit(self.shard(), wants)?)?;
+                    watched = self.retry(&why, more_memory, wants)?;
                     interval = FIRST_LOOK;
                 }
             }
@@ -153,6 +147,22 @@ impl<'a> Follow<'a> {
             std::thread::sleep(interval);
             interval = (interval * 2).min(LONGEST_LOOK);
         }
+    }
+
+    /// Submits another attempt, with more memory if that was short, on nodes without deaths.
+    fn retry(
+        &mut self,
+        why: &str,
+        more_memory: bool,
+        wants: &mut JobWants,
+    ) -> Result<FollowedAttempt> {
+        self.say(&format!("another attempt: {why}"));
+        if more_memory {
+            let factor = self.making.shared.site.more_memory();
+            wants.resources.memory = (wants.resources.memory as f64 * factor) as u64;
+        }
+        wants.exclude = self.tries.excluded();
+        self.watch(self.making.submit(self.shard(), wants)?)
     }
 
     fn watch(&self, attempt: Attempt) -> Result<FollowedAttempt> {

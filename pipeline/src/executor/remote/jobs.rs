@@ -171,8 +171,10 @@ fn make_items(
                 })
             })
             .collect();
-        let lost = || Err(Error::failed("a thread of the cluster broke"));
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+        let results = threads.into_iter().map(|thread| {
+            thread.join().unwrap_or_else(|_| Err(Error::failed("a thread of the cluster broke")))
+        });
+        results.collect()
     });
     let mut cases = vec![];
     for result in results {

@@ -97,8 +97,8 @@ impl RemoteMaking<'_> {
                 shard,
             },
         )?;
-        let stopping = || self.stop.is_asked();
-        self.shared.batcher.submit(&attempt, wants, &stopping, &|words| self.say(words))?;
+        let batcher = &self.shared.batcher;
+        batcher.submit(&attempt, wants, &|| self.stop.is_asked(), &|words| self.say(words))?;
         self.shared.view.expire();
         Ok(attempt)
     }
@@ -159,14 +159,15 @@ impl RemoteMaking<'_> {
         let (attempt, started) = (start.attempt(), start.started().unwrap_or_default());
         let (job, assignment) = (attempt.job().unwrap_or_default(), attempt.assignment()?);
         let queued = (job.at_ms > 0).then(|| (started.at_ms - job.at_ms).max(0) as f64 / 1000.0);
-        let is_whole = |other: &Attempt| other.assignment().is_ok_and(|of| of.shard.is_none());
-        let attempts = Attempt::list(&self.shared.store, &self.fingerprint)?;
+        let mut attempts = Attempt::list(&self.shared.store, &self.fingerprint)?;
+        // Attempts at the whole stage; those at shares of its items count elsewhere.
+        attempts.retain(|other| other.assignment().is_ok_and(|of| of.shard.is_none()));
         Ok(JobFacts {
             cluster: self.shared.cluster.name().into(),
             host,
             job: started.job,
             queue_seconds: queued,
-            attempts: attempts.iter().filter(|other| is_whole(other)).count() as u64,
+            attempts: attempts.len() as u64,
             cpus: assignment.threads as u64,
             memory_bytes: assignment.memory,
             gpus: assignment.gpus as u64,

@@ -7,13 +7,16 @@ use voxflow_stages::Result;
 /// True if a file is there with its size. Its folder is listed first: a name that was asked for
 /// before it existed may be remembered as missing.
 pub(crate) fn is_whole(path: &Path, bytes: u64) -> bool {
-    let has_size = || std::fs::File::open(path).and_then(|file| file.metadata());
-    let is_there = || has_size().is_ok_and(|facts| facts.len() == bytes);
-    is_there() || {
+    has_size(path, bytes) || {
         let listed = path.parent().map(std::fs::read_dir);
         drop(listed.map(|entries| entries.map(Iterator::count)));
-        is_there()
+        has_size(path, bytes)
     }
+}
+
+fn has_size(path: &Path, bytes: u64) -> bool {
+    let facts = std::fs::File::open(path).and_then(|file| file.metadata());
+    facts.is_ok_and(|facts| facts.len() == bytes)
 }
 
 /// The item of the store, if all its bytes are there.

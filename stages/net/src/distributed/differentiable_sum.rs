@@ -36,14 +36,13 @@ pub fn differentiable_sum(tensor: &Tensor, connection: &'static Connection) -> T
 
 /// Replaces a tensor by its sum over ranks, for the shim. 0 means done; else there are words.
 extern "C" fn reduce(context: *const c_void, tensor: *mut c_void, words: *mut c_char) -> c_int {
-    let work = || {
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the context is that of `differentiable_sum`, and the tensor is libtorch's, which
         // lives during the call; the clone shares it.
         let (connection, mut tensor) =
             unsafe { (&*context.cast::<Connection>(), Tensor::clone_from_ptr(tensor.cast())) };
         connection.communicator.all_reduce(&mut tensor).map_err(|error| error.to_string())
-    };
-    let outcome = catch_unwind(AssertUnwindSafe(work));
+    }));
     let Err(error) = outcome.unwrap_or_else(|_| Err("the sum over ranks panicked".into())) else {
         return 0;
     };

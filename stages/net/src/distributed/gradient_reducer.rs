@@ -48,7 +48,7 @@ impl GradientReducer {
 /// through memory.
 fn views(tensors: &[Tensor], flat: &Tensor) -> Vec<Tensor> {
     let mut place = 0;
-    let view = |tensor: &Tensor| {
+    let views = tensors.iter().map(|tensor| {
         let length = tensor.numel() as i64;
         place += length;
         let part = flat.narrow(0, place - length, length);
@@ -57,8 +57,8 @@ fn views(tensors: &[Tensor], flat: &Tensor) -> Vec<Tensor> {
             true => flat.as_strided(size, stride, place - length),
             false => part.view_as(tensor),
         }
-    };
-    tensors.iter().map(view).collect()
+    });
+    views.collect()
 }
 
 /// True if a tensor covers as many consecutive numbers as it has.

@@ -34,10 +34,9 @@ impl RankArguments {
     /// The arguments after [`RANK`]; `None` unless they are complete.
     pub fn read(arguments: &[OsString]) -> Option<RankArguments> {
         let [rank, memory, device] = arguments else { return None };
-        let number = |text: &OsString| text.to_str()?.parse::<u16>().ok();
         Some(RankArguments {
-            rank: number(rank)?.into(),
-            memory: number(memory)?.into(),
+            rank: rank.to_str()?.parse::<u16>().ok()?.into(),
+            memory: memory.to_str()?.parse::<u16>().ok()?.into(),
             device: device.to_str()?.to_string(),
         })
     }

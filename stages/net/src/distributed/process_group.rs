@@ -210,8 +210,10 @@ impl ProcessGroup {
     }
 
     fn report_missing(&self, turn: u64) {
-        let late = |rank: &usize| self.cell(*rank).arrived.load(Ordering::Acquire) < turn;
-        if let Some(rank) = (0..self.ranks()).find(late) {
+        let mut ranks = 0..self.ranks();
+        if let Some(rank) =
+            ranks.find(|rank| self.cell(*rank).arrived.load(Ordering::Acquire) < turn)
+        {
             let minutes = LONGEST_WAIT.as_secs() / 60;
             self.report(rank, format!("the others waited {minutes} minutes for it in vain"));
         }

@@ -64,8 +64,10 @@ impl Ranks {
     /// Replaces tensors, all Float or all Double, by rank 0's.
     pub fn broadcast(&self, tensors: &[Tensor]) -> Result<()> {
         let (Some(connection), Some(first)) = (self.0, tensors.first()) else { return Ok(()) };
-        let flat = |tensor: &Tensor| tensor.reshape([-1]);
-        let mut all = no_grad(|| Tensor::cat(&tensors.iter().map(flat).collect::<Vec<_>>(), 0));
+        let mut all = no_grad(|| {
+            let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.reshape([-1])).collect();
+            Tensor::cat(&flat, 0)
+        });
         assert_eq!(all.kind(), first.kind(), "tensors of one kind");
         connection.communicator.broadcast(&mut all)?;
         let mut place = 0;

@@ -155,8 +155,8 @@ fn ending(status: ExitStatus) -> String {
     const AGAIN: &str = "run again to go on from the last checkpoint";
     match (status.signal(), status.code()) {
         (Some(libc::SIGKILL), _) => format!(
-            "it was killed (SIGKILL); most likely memory ran out: every rank needs its own, so lower \
-             'patch' or the number of ranks; {AGAIN}"
+            "it was killed (SIGKILL); most likely memory ran out: every rank needs its own, so \
+             lower 'patch' or the number of ranks; {AGAIN}"
         ),
         (Some(signal), _) => format!("it died of signal {signal}; {AGAIN}"),
         (None, code) => format!("it ended with exit code {} and no word", code.unwrap_or(-1)),

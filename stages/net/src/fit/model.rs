@@ -1,7 +1,7 @@
 //! The weights in training, and their exponential moving average.
 
 use crate::foreach;
-use crate::network::{GraphNetwork, NetworkTensor, Part, Pass};
+use crate::network::{GraphNetwork, Part, Pass};
 use crate::weights::{self, NamedTensors, with_prefix, without_prefix};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
@@ -70,10 +70,12 @@ impl Model {
         let networks =
             std::iter::once(&self.network).chain(self.ema.as_ref().map(|ema| &ema.network));
         let tensors = networks.flat_map(|network| network.parameters());
-        let is_moment = |tensor: &&NetworkTensor| {
-            tensor.role == TensorRole::Statistic && tensor.tensor.is_floating_point()
-        };
-        tensors.filter(is_moment).map(|tensor| tensor.tensor.shallow_clone()).collect()
+        tensors
+            .filter(|tensor| tensor.role == TensorRole::Statistic)
+            .map(|tensor| &tensor.tensor)
+            .filter(|tensor| tensor.is_floating_point())
+            .map(Tensor::shallow_clone)
+            .collect()
     }
 
     /// True if the training leaves the tensor of this name alone.

@@ -98,7 +98,8 @@ impl Fit<'_> {
         let step = self.position.step;
         if self.ranks.max(step)? != step {
             return Err(Error::failed(format!(
-                "training: another rank found a later checkpoint than that of step {step}; run again"
+                "training: another rank found a later checkpoint than that of step {step}; \
+                 run again"
             )));
         }
         self.ranks.check_equal(step, &self.model.snapshot())

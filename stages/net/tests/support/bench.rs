@@ -70,7 +70,7 @@ impl Bench {
             let mut label = read_label(label, "label", &[2, 5]).unwrap();
             let slice = SHAPE[0] * SHAPE[1];
             for (at, value) in label.data.iter_mut().enumerate() {
-                if at / slice % 2 == 0 {
+                if (at / slice).is_multiple_of(2) {
                     *value = 9;
                 }
             }

@@ -183,10 +183,9 @@ impl Fetch<'_> {
             let response = request.call().map_err(|error| trouble(&error, &place))?;
             match (response.status().as_u16(), header(&response, "location")) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => {
-                    let refused = || {
+                    place = place.redirected(location).ok_or_else(|| {
                         TransferOutcome::Refused("redirects to what is no http or https URL".into())
-                    };
-                    place = place.redirected(location).ok_or_else(refused)?;
+                    })?;
                 }
                 _ => return Ok(response),
             }
@@ -212,6 +211,16 @@ impl Fetch<'_> {
                 length,
             })?;
         }
+        self.write(response, have, length)
+    }
+
+    /// Appends an answer's bytes to the first `have`; `length` is that of the whole, if known.
+    fn write(
+        &mut self,
+        response: Response<Body>,
+        have: u64,
+        length: Option<u64>,
+    ) -> Result<TransferOutcome> {
         let mut file = FileWriter::append(&self.folder.join("partial"))?;
         let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         let (mut buffer, mut done) = (vec![0; 1 << 17], have);

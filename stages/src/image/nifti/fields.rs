@@ -48,16 +48,7 @@ impl Fields {
                 "ends after {found} of the {size} bytes of its header; fetch it again"
             ));
         };
-        let is_pair = match (version, &bytes[344..348], &bytes[4..8]) {
-            (1, b"n+1\0", _) | (2, _, b"n+2\0") => false,
-            (1, b"ni1\0", _) | (2, _, b"ni2\0") => true,
-            (1, ..) => return Err(
-                "is no NIfTI file (its magic is missing); an Analyze file does not say where left \
-                 is, so convert it to NIfTI"
-                    .into(),
-            ),
-            _ => return Err("is not a NIfTI-2 file (its magic is missing); convert it".into()),
-        };
+        let is_pair = is_pair(version, bytes)?;
         if version == 1 {
             return Fields::version_1(bytes, is_pair, big_endian);
         }
@@ -90,6 +81,20 @@ impl Fields {
             qform_offset: [raw.quatern_x, raw.quatern_y, raw.quatern_z].map(f64::from),
             sform: [raw.srow_x, raw.srow_y, raw.srow_z].map(|row| row.map(f64::from)),
         })
+    }
+}
+
+/// True if a header's magic says its voxels are in a separate file.
+fn is_pair(version: usize, header: &[u8]) -> Result<bool, String> {
+    match (version, &header[344..348], &header[4..8]) {
+        (1, b"n+1\0", _) | (2, _, b"n+2\0") => Ok(false),
+        (1, b"ni1\0", _) | (2, _, b"ni2\0") => Ok(true),
+        (1, ..) => Err(
+            "is no NIfTI file (its magic is missing); an Analyze file does not say where left is, \
+             so convert it to NIfTI"
+                .into(),
+        ),
+        _ => Err("is not a NIfTI-2 file (its magic is missing); convert it".into()),
     }
 }
 

@@ -182,12 +182,12 @@ pub(super) fn open(file: &ImageFile, name: &str) -> Result<HeaderSource> {
     };
     let header = Header::of(&fields, voxels.whole()?).map_err(wrong)?;
     check_size(&header, voxels.compressed, voxels.bytes).map_err(wrong)?;
-    let Start { path, compressed, bytes, .. } = voxels;
+    let FileStart { path, compressed, bytes, .. } = voxels;
     Ok(HeaderSource { header, path, compressed, bytes })
 }
 
 /// The beginning of a file.
-struct Start {
+struct FileStart {
     path: PathBuf,
     /// Decompressed.
     start: Vec<u8>,
@@ -197,7 +197,7 @@ struct Start {
 }
 
 /// Reads up to `length` bytes of a file, decompressed.
-fn start(path: &Path, length: usize, name: &str) -> Result<Start> {
+fn start(path: &Path, length: usize, name: &str) -> Result<FileStart> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let bytes = file.metadata().map_err(Error::io("look at", path))?.len();
     let mut start = vec![];
@@ -214,10 +214,10 @@ fn start(path: &Path, length: usize, name: &str) -> Result<Start> {
             .read_to_end(&mut start)
             .trouble(format!("{name}: is damaged, its gzip stream does not open"))?;
     }
-    Ok(Start { path: path.to_path_buf(), start, compressed, bytes })
+    Ok(FileStart { path: path.to_path_buf(), start, compressed, bytes })
 }
 
-impl Start {
+impl FileStart {
     /// The file's decompressed length; for gzip modulo 2³², as stored at its end.
     fn whole(&self) -> Result<Option<u64>> {
         if !self.compressed {

@@ -79,6 +79,11 @@ fn space(fields: &Fields, has_sform: bool, has_qform: bool) -> Space {
     }
 }
 
+const NO_FORM_SPANS: &str =
+    "has an sform whose axes do not span space, and no qform that does; correct its header";
+const NO_FORM_NOR_SIZES: &str =
+    "has neither sform nor qform, and voxel sizes that are no numbers; correct its header";
+
 /// The two matrices of a header with a set code; good if their axes span space.
 struct Forms {
     sform: Option<Affine>,
@@ -108,13 +113,7 @@ impl Forms {
                 warnings.push("has an sform whose axes do not span space; its qform counts".into());
                 affine
             }
-            (_, Some(_), None, _) => {
-                return Err(
-                "has an sform whose axes do not span space, and no qform that does; correct its \
-                 header"
-                    .into(),
-            );
-            }
+            (_, Some(_), None, _) => return Err(NO_FORM_SPANS.into()),
             (_, _, Some(affine), _) => {
                 warnings.extend(no_size(fields));
                 affine
@@ -125,11 +124,7 @@ impl Forms {
             }
             _ => {
                 warnings.extend(no_size(fields));
-                Some(centred(fields)).filter(is_usable).ok_or_else(|| {
-                    "has neither sform nor qform, and voxel sizes that are no numbers; correct its \
-                 header"
-                        .to_string()
-                })?
+                Some(centred(fields)).filter(is_usable).ok_or(NO_FORM_NOR_SIZES)?
             }
         })
     }

@@ -69,12 +69,12 @@ impl Change for Coarse {
         for channel in 0..canvas.channels() {
             let is_drawn = draw.chance(self.params.channel_probability);
             let scale = draw.between(low, high);
-            let side = |axis: usize| match self.params.flat_axis {
-                Some(flat) if flat == axis => self.shape[axis],
-                _ => coarse_side(self.shape[axis], scale),
-            };
             if is_drawn {
-                canvas.coarsen(channel, [side(0), side(1), side(2)]);
+                let sides = std::array::from_fn(|axis| match self.params.flat_axis {
+                    Some(flat) if flat == axis => self.shape[axis],
+                    _ => coarse_side(self.shape[axis], scale),
+                });
+                canvas.coarsen(channel, sides);
             }
         }
     }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// Makes of rows (doc, name, parameters) the types that workflows are read into.
 macro_rules! transforms {
     ($($(#[$doc:meta])* $name:ident: $parameters:ident,)*) => {
-        /// A list's transform, by its name.
+        /// One transform of a list, by its name.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "name", rename_all = "snake_case")]
         pub enum Transform {

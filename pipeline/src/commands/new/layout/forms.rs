@@ -141,8 +141,7 @@ fn readings(
     let parts = tokens(&file.stem);
     for from in 0..parts.len() {
         for to in from + 1..=parts.len() {
-            let separator = |part: &str| !part.contains(char::is_alphanumeric);
-            if separator(parts[from]) || separator(parts[to - 1]) {
+            if is_separator(parts[from]) || is_separator(parts[to - 1]) {
                 continue;
             }
             let (before, after) = (parts[..from].concat(), parts[to..].concat());
@@ -152,6 +151,10 @@ fn readings(
             });
         }
     }
+}
+
+fn is_separator(part: &str) -> bool {
+    !part.contains(char::is_alphanumeric)
 }
 
 /// Tells the readings in which a folder and a folder below it, or a part of the stem, name the
@@ -173,7 +176,7 @@ fn in_two_parts(
     }
     let parts = tokens(&file.stem);
     for part in 0..parts.len().min(LONG) {
-        if !parts[part].contains(char::is_alphanumeric) {
+        if is_separator(parts[part]) {
             continue;
         }
         let (before, after) = (parts[..part].concat(), parts[part + 1..].concat());
@@ -198,21 +201,25 @@ fn stems(stem: &str, case: &str) -> BTreeSet<String> {
 
 /// The text with the placeholder for the case, where it stands there as a word.
 fn with_case(text: &str, case: &str) -> Option<String> {
-    let class = |letter: Option<char>| letter.map(|l| (l.is_ascii_digit(), l.is_alphabetic()));
-    let (first, last) = (class(case.chars().next()), class(case.chars().last()));
+    let (first, last) = (letter_class(case.chars().next()), letter_class(case.chars().last()));
     let mut out = String::new();
     let mut rest = text;
     let mut found = false;
     while let Some(at) = rest.find(case) {
         let (before, after) = (&rest[..at], &rest[at + case.len()..]);
-        let whole = class(out.chars().chain(before.chars()).last()) != first
-            && class(after.chars().next()) != last;
+        let whole = letter_class(out.chars().chain(before.chars()).last()) != first
+            && letter_class(after.chars().next()) != last;
         found |= whole;
         out += before;
         out += if whole { CASE } else { case };
         rest = after;
     }
     found.then(|| out + rest)
+}
+
+/// Digit, letter or neither: a word ends between two classes.
+fn letter_class(letter: Option<char>) -> Option<(bool, bool)> {
+    letter.map(|letter| (letter.is_ascii_digit(), letter.is_alphabetic()))
 }
 
 /// Tells the folders of a path in every variant: by name or as a wildcard; the case's own as the

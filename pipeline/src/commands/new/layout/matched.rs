@@ -36,10 +36,11 @@ impl Matched {
         let mut doubled = false;
         for file in &survey.images {
             let plain = format!("{}{}", file.name(), file.ending.to_ascii_lowercase());
-            let fits = |(at, pattern): (usize, &Pattern)| {
-                Some((pattern.detail(), at, pattern.name_in(&plain)?))
-            };
-            if let Some((_, at, case)) = patterns.iter().enumerate().filter_map(fits).max() {
+            let fitting = patterns
+                .iter()
+                .enumerate()
+                .filter_map(|(at, pattern)| Some((pattern.detail(), at, pattern.name_in(&plain)?)));
+            if let Some((_, at, case)) = fitting.max() {
                 doubled |= found[at].insert(case, file.path.clone()).is_some();
             }
         }
@@ -50,48 +51,33 @@ impl Matched {
     /// The cases that lack an image, or one of its channels.
     pub fn partial(&self) -> BTreeSet<String> {
         let all = self.images.iter().chain([&self.labels]).flat_map(BTreeMap::keys);
-        let lacks = |case: &&String| self.images.iter().any(|found| !found.contains_key(*case));
-        all.filter(lacks).cloned().collect()
+        all.filter(|case| self.images.iter().any(|found| !found.contains_key(*case)))
+            .cloned()
+            .collect()
     }
 
     /// The cases that are left out: those that lack a file, and those without a label that are no
-    /// cases: files made from a case's image, label files,
-    /// images of another kind than the labelled ones.
+    /// cases: files made from a case's image, label files, images of another kind than the labelled
+    /// ones.
     pub fn derived(&self, folder: &Path) -> Vec<String> {
-        let channels = |case: &str| {
-            let path = self.images[0].get(case)?;
-            Some(read_header(&folder.join(path), path).ok()?.channels)
-        };
-        let usual = self.labels.keys().find_map(|case| channels(case));
+        let usual = self.labels.keys().find_map(|case| self.channels(folder, case));
         let (labelled, open): (Vec<&String>, Vec<&String>) =
             self.images[0].keys().partition(|case| self.labels.contains_key(*case));
         let mut named: Vec<String> = vec![];
-        let mut wild: BTreeMap<String, usize> = BTreeMap::new();
+        let mut wild: BTreeSet<String> = BTreeSet::new();
         for case in open {
-            let owner =
-                labelled.iter().filter(|own| case.len() > own.len() && case.contains(**own));
-            let owner = owner.max_by_key(|own| own.len());
-            let path = &self.images[0][case];
-            let is_label = ImageFile::of(path).is_some_and(|file| says_label(&file, 0));
-            let is_other = channels(case).zip(usual).is_some_and(|(own, usual)| own != usual);
-            let rest = owner.and_then(|own| case.split_once(own.as_str()));
-            let is_part = |text: &str, at_end: bool| {
-                let letter = if at_end { text.chars().last() } else { text.chars().next() };
-                letter.is_none_or(|letter| !letter.is_alphanumeric())
-            };
-            match rest {
-                Some((before, after)) if is_part(before, true) && is_part(after, false) => {
-                    *wild.entry(format!("{before}*{after}")).or_default() += 1;
-                }
-                _ if is_label || is_other => match last_word(case) {
-                    Some(tail) => *wild.entry(format!("*{tail}")).or_default() += 1,
+            if let Some((before, after)) = around_longest(case, &labelled) {
+                wild.insert(format!("{before}*{after}"));
+            } else if self.is_named_label(case) || self.has_other_channels(folder, case, usual) {
+                match last_word(case) {
+                    Some(tail) => drop(wild.insert(format!("*{tail}"))),
                     None => named.push(case.clone()),
-                },
-                _ => {}
+                }
             }
         }
-        let is_safe = |text: &str| !labelled.iter().any(|case| is_like(case, text));
-        let mut all: Vec<String> = wild.into_keys().filter(|text| is_safe(text)).collect();
+        // A wildcard must not leave out a labelled case.
+        wild.retain(|text| !labelled.iter().any(|case| is_like(case, text)));
+        let mut all: Vec<String> = wild.into_iter().collect();
         named.retain(|case| !all.iter().any(|text| is_like(case, text)));
         named.truncate(NAMED);
         let partial = self.partial();
@@ -102,12 +88,39 @@ impl Matched {
         all
     }
 
+    fn is_named_label(&self, case: &str) -> bool {
+        ImageFile::of(&self.images[0][case]).is_some_and(|file| says_label(&file, 0))
+    }
+
+    fn has_other_channels(&self, folder: &Path, case: &str, usual: Option<usize>) -> bool {
+        usual.is_some_and(|usual| self.channels(folder, case).is_some_and(|own| own != usual))
+    }
+
+    /// Channels of the case's first image; `None` if it cannot be read.
+    fn channels(&self, folder: &Path, case: &str) -> Option<usize> {
+        let path = self.images[0].get(case)?;
+        Some(read_header(&folder.join(path), path).ok()?.channels)
+    }
+
     /// The files that are used.
     pub fn files(&self, exclude: &[String]) -> BTreeSet<&str> {
-        let is_out = |case: &str| is_excluded(case, exclude);
-        let all = self.images.iter().chain([&self.labels]);
-        all.flatten().filter(|(case, _)| !is_out(case)).map(|(_, path)| path.as_str()).collect()
+        let all = self.images.iter().chain([&self.labels]).flatten();
+        all.filter(|(case, _)| !is_excluded(case, exclude)).map(|(_, path)| path.as_str()).collect()
     }
+}
+
+/// The text before and after the longest labelled name in a case's name, where that name stands as
+/// a word.
+fn around_longest<'a>(case: &'a str, labelled: &[&String]) -> Option<(&'a str, &'a str)> {
+    let owners =
+        labelled.iter().filter(|own| case.len() > own.len() && case.contains(own.as_str()));
+    let (before, after) = case.split_once(owners.max_by_key(|own| own.len())?.as_str())?;
+    let is_word = ends_word(before.chars().last()) && ends_word(after.chars().next());
+    is_word.then_some((before, after))
+}
+
+fn ends_word(letter: Option<char>) -> bool {
+    letter.is_none_or(|letter| !letter.is_alphanumeric())
 }
 
 /// "_4d" of "patient001_4d".
@@ -126,27 +139,29 @@ fn small_ending(text: &str) -> String {
 /// Where several cases are of one patient (a folder with several, or a shared first word): the
 /// pattern that keeps them on one side of the split.
 pub(super) fn group(cases: &Matched, exclude: &[String]) -> Option<String> {
-    let is_out = |case: &str| is_excluded(case, exclude);
-    let names: Vec<(&String, &String)> =
-        cases.images[0].iter().filter(|(case, _)| !is_out(case)).collect();
-    let owner = |(case, path): (&String, &String)| {
-        let mut folders = path.split('/').rev().skip(1);
-        let own = folders.find(|folder| case.starts_with(*folder) && case.len() > folder.len())?;
-        let next = case[own.len()..].chars().next()?;
-        (!next.is_alphanumeric()).then(|| (own.to_string(), next))
-    };
-    let owners: Vec<(String, char)> =
-        names.iter().map(|name| owner(*name)).collect::<Option<_>>()?;
-    let distinct: BTreeSet<&str> = owners.iter().map(|(name, _)| name.as_str()).collect();
+    let kept = cases.images[0].iter().filter(|(case, _)| !is_excluded(case, exclude));
+    let owners: Vec<(&str, char)> =
+        kept.map(|(case, path)| owner_in(case, path)).collect::<Option<_>>()?;
+    let distinct: BTreeSet<&str> = owners.iter().map(|(name, _)| *name).collect();
     let separator = owners.first()?.1;
     let is_plain =
         owners.iter().all(|(name, next)| *next == separator && !name.contains(separator));
-    let is_patient = |name: &&str| {
-        let word = tokens(name).first().map(|word| word.to_lowercase()).unwrap_or_default();
-        !PLACES.iter().any(|place| word == *place)
-    };
     // Fewer than three cannot lie on three sides.
-    let are_patients = distinct.len() >= 3 && distinct.iter().all(is_patient);
+    let are_patients = distinct.len() >= 3 && distinct.iter().all(|name| !names_place(name));
     (distinct.len() < owners.len() && are_patients && is_plain)
         .then(|| format!("{{group}}{separator}*"))
+}
+
+/// The folder with whose name the case's name begins, and the separator after it.
+fn owner_in<'a>(case: &str, path: &'a str) -> Option<(&'a str, char)> {
+    let mut folders = path.split('/').rev().skip(1);
+    let own = folders.find(|folder| case.starts_with(*folder) && case.len() > folder.len())?;
+    let next = case[own.len()..].chars().next()?;
+    (!next.is_alphanumeric()).then_some((own, next))
+}
+
+/// True for "site_3": a place with several patients.
+fn names_place(name: &str) -> bool {
+    let word = tokens(name).first().map(|word| word.to_lowercase()).unwrap_or_default();
+    PLACES.contains(&word.as_str())
 }

@@ -50,12 +50,13 @@ pub(super) fn layout(folder: &Path, look: &VoxelProbe) -> Result<Found> {
 /// The files that may be images or labels of the dataset: in BIDS, what is derived is a label or
 /// nothing.
 fn usable(images: &[ImageFile]) -> Vec<ImageFile> {
-    let is_aside = |file: &ImageFile| {
-        let top = file.folders.first().map_or("", String::as_str);
-        matches!(top, "derivatives" | "sourcedata") && !says_label(file, 1)
-    };
     let usable: Vec<ImageFile> = images.iter().filter(|file| !is_aside(file)).cloned().collect();
     if usable.is_empty() { images.to_vec() } else { usable }
+}
+
+fn is_aside(file: &ImageFile) -> bool {
+    let top = file.folders.first().map_or("", String::as_str);
+    matches!(top, "derivatives" | "sourcedata") && !says_label(file, 1)
 }
 
 /// All of them, or of many the first of each folder: names that sort alike belong together.
@@ -78,10 +79,11 @@ fn sample(images: &[ImageFile]) -> Vec<ImageFile> {
 /// Number of leading folders common to all files.
 fn shared_folders(images: &[ImageFile]) -> usize {
     let Some(first) = images.first() else { return 0 };
-    let shared = |depth: &usize| {
-        images.iter().all(|file| file.folders.get(*depth) == first.folders.get(*depth))
-    };
-    (0..first.folders.len()).take_while(shared).count()
+    (0..first.folders.len())
+        .take_while(|&depth| {
+            images.iter().all(|file| file.folders.get(depth) == first.folders.get(depth))
+        })
+        .count()
 }
 
 fn by_name(images: &[ImageFile]) -> Option<Pairing> {
@@ -115,12 +117,8 @@ fn by_values(images: &[ImageFile], look: &VoxelProbe) -> Option<Pairing> {
 /// The pairing where some groups hold labels and others images. What is named a label and is none
 /// is not taken for an image either.
 fn of_groups(images: &[ImageFile], groups: &[Vec<usize>], look: &VoxelProbe) -> Option<Pairing> {
-    let judged = |group: &Vec<usize>| {
-        let mut seen = group.iter().take(6).filter_map(|at| look(&images[*at].path));
-        let first = seen.next()?;
-        seen.take(1).all(|other| other == first).then_some(first)
-    };
-    let verdicts: Vec<Option<Look>> = groups.iter().map(judged).collect();
+    let verdicts: Vec<Option<Look>> =
+        groups.iter().map(|group| verdict(images, group, look)).collect();
     let sign = [Look::Label, Look::Whole].into_iter().find(|sign| {
         verdicts.contains(&Some(*sign)) && verdicts.iter().any(|own| *own != Some(*sign))
     })?;
@@ -135,4 +133,11 @@ fn of_groups(images: &[ImageFile], groups: &[Vec<usize>], look: &VoxelProbe) -> 
         images.iter().zip(roles).filter_map(|(file, role)| Some((file.clone(), role?))).unzip();
     let pairing = pair::pairing(&kept, &labels)?;
     Some(pairing.over(&kept, images))
+}
+
+/// Content of a group's first readable files; `None` where two of them disagree.
+fn verdict(images: &[ImageFile], group: &[usize], look: &VoxelProbe) -> Option<Look> {
+    let mut seen = group.iter().take(6).filter_map(|at| look(&images[*at].path));
+    let first = seen.next()?;
+    seen.take(1).all(|other| other == first).then_some(first)
 }

@@ -43,11 +43,11 @@ pub(super) struct Pairing {
 impl Pairing {
     /// The same with its files numbered as in `all`.
     pub fn over(mut self, files: &[ImageFile], all: &[ImageFile]) -> Pairing {
-        let place = |at: u32| all.iter().position(|file| *file == files[at as usize]);
         let forms = self.images.iter_mut().chain([&mut self.label]).chain(&mut self.rivals);
         for form in forms.chain(self.left.iter_mut().map(|(form, _)| form)) {
             for pair in &mut form.pairs {
-                pair.1 = place(pair.1).unwrap_or_default() as u32;
+                let own = &files[pair.1 as usize];
+                pair.1 = all.iter().position(|file| file == own).unwrap_or_default() as u32;
             }
         }
         self
@@ -171,10 +171,10 @@ pub(super) fn twins(files: &[ImageFile]) -> Vec<Form> {
         });
         roles(same)
     });
-    let covered = |group: &Vec<&Form>| group.iter().map(|form| form.pairs.len()).sum::<usize>();
     let best = groups.filter(|group| group.len() > 1).max_by_key(|group| {
+        let covered: usize = group.iter().map(|form| form.pairs.len()).sum();
         let complexity: usize = group.iter().map(|form| form.complexity().0).sum();
-        (covered(group), std::cmp::Reverse((complexity, group.len())))
+        (covered, std::cmp::Reverse((complexity, group.len())))
     });
     best.unwrap_or_default().into_iter().cloned().collect()
 }

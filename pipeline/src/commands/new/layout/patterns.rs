@@ -37,15 +37,12 @@ pub(super) fn found(
     pairing: &Pairing,
     look: &VoxelProbe,
 ) -> Result<Found> {
-    let file = |at: u32| &images[at as usize];
+    let (channels, aside) = same_grid(&FormFiles { folder, images }, pairing, look);
     let mut unused: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut leave = |form: &Form, reason: &str| {
-        let names = form.pairs.iter().map(|pair| file(pair.1).path.clone());
+    for (form, reason) in pairing.left.iter().chain(&aside) {
+        let names = form.pairs.iter().map(|pair| images[pair.1 as usize].path.clone());
         unused.entry(reason.to_string()).or_default().extend(names);
-    };
-    pairing.left.iter().for_each(|(form, reason)| leave(form, reason));
-    let (channels, aside) = same_grid(folder, pairing, images, look);
-    aside.iter().for_each(|(form, reason)| leave(form, reason));
+    }
     let written: Vec<String> = channels.iter().map(|form| text(form, images)).collect();
     let labels = text(&pairing.label, images);
     let (written, cases) = widened(written, &labels, survey)?;
@@ -70,13 +67,11 @@ pub(super) fn found(
 
 fn reason(file: &ImageFile, cases: &Matched) -> &'static str {
     let partial = cases.partial();
-    let is_of = |found: &BTreeMap<String, String>| {
-        found.iter().any(|(case, path)| *path == file.path && partial.contains(case))
-    };
-    if cases.images.iter().chain([&cases.labels]).any(is_of) {
+    let mut all = cases.images.iter().chain([&cases.labels]).flatten();
+    if all.any(|(case, path)| *path == file.path && partial.contains(case)) {
         return "of cases that lack a file";
     }
-    let is_found = cases.images.iter().any(|found| found.values().any(|path| *path == file.path));
+    let is_found = cases.images.iter().flat_map(BTreeMap::values).any(|path| *path == file.path);
     match (is_found, says_label(file, 0)) {
         (true, _) => "derived from a case's image, or of another kind",
         (false, true) => "other label files",
@@ -94,14 +89,17 @@ fn widened(images: Vec<String>, labels: &str, survey: &Survey) -> Result<(Vec<St
         let wider: Vec<String> =
             images.iter().map(|text| with_folder(text, place, &wide)).collect();
         let found = Matched::new(&wider, labels, survey)?;
-        let is_kept = |(own, wide): (&BTreeMap<String, String>, &BTreeMap<String, String>)| {
-            own.iter().all(|(case, path)| wide.get(case) == Some(path)) && wide.len() > own.len()
-        };
-        if !found.doubled && cases.images.iter().zip(&found.images).all(is_kept) {
+        let mut channels = cases.images.iter().zip(&found.images);
+        if !found.doubled && channels.all(|(own, wide)| is_extended(own, wide)) {
             return Ok((wider, found));
         }
     }
     Ok((images, cases))
+}
+
+/// True if a wider pattern finds more cases, and the same file for each case as before.
+fn is_extended(own: &BTreeMap<String, String>, wide: &BTreeMap<String, String>) -> bool {
+    own.iter().all(|(case, path)| wide.get(case) == Some(path)) && wide.len() > own.len()
 }
 
 /// The wildcard for a folder of the patterns and its neighbours, where they are parts of a dataset.
@@ -110,15 +108,17 @@ fn wide_folder(images: &[String], place: usize, survey: &Survey) -> Option<Strin
     let depth = images[0].split('/').count() - 1;
     let all = survey.images.iter().filter(|file| file.folders.len() == depth);
     let mut names: BTreeSet<&str> = all.map(|file| file.folders[place].as_str()).collect();
-    let is_part = |name: &str| PARTS.contains(&name.to_lowercase().as_str());
-    let is_like = |name: &&str| {
+    names.retain(|name| {
         *name == own
             || (is_part(name) && is_part(own))
             || shared_start(&BTreeSet::from([own, *name])).len() >= ALIKE
-    };
-    names.retain(is_like);
+    });
     let start = Some(shared_start(&names)).filter(|start| start.len() >= ALIKE);
     (names.len() > 1).then(|| format!("{}*", start.unwrap_or_default()))
+}
+
+fn is_part(name: &str) -> bool {
+    PARTS.contains(&name.to_lowercase().as_str())
 }
 
 fn with_folder(text: &str, place: usize, folder: &str) -> String {
@@ -154,47 +154,74 @@ fn shared_start(names: &BTreeSet<&str>) -> String {
     shared.trim_end_matches(|letter: char| letter.is_ascii_digit()).to_string()
 }
 
+/// The files of forms, in a folder.
+struct FormFiles<'a> {
+    folder: &'a Path,
+    images: &'a [ImageFile],
+}
+
+impl FormFiles<'_> {
+    /// Header of a case's file; `None` if the form has no file of the case, or it cannot be read.
+    fn header(&self, form: &Form, case: u32) -> Option<Header> {
+        let name = &self.images[form.file(case)? as usize].path;
+        read_header(&self.folder.join(name), name).ok()
+    }
+
+    /// True if the form's first file holds labels.
+    fn holds_labels(&self, form: &Form, look: &VoxelProbe) -> bool {
+        let first = form.pairs.first().map(|pair| &self.images[pair.1 as usize].path);
+        first.and_then(|path| look(path)) == Some(Look::Label)
+    }
+}
+
+/// Forms that are no channels, each with the reason.
+type SetAside = Vec<(Form, &'static str)>;
+
 /// The channels that lie on the first one's grid and hold no labels; the others with the reason.
-fn same_grid(
-    folder: &Path,
-    pairing: &Pairing,
-    images: &[ImageFile],
-    look: &VoxelProbe,
-) -> (Vec<Form>, Vec<(Form, &'static str)>) {
-    let cases: Vec<u32> = pairing.label.pairs.iter().map(|pair| pair.0).collect();
-    let path = |form: &Form, case: u32| form.file(case).map(|at| &images[at as usize].path);
-    let header = |name: &String| read_header(&folder.join(name), name).ok();
-    let label = cases.iter().find_map(|case| Some((*case, header(path(&pairing.label, *case)?)?)));
+fn same_grid(files: &FormFiles, pairing: &Pairing, look: &VoxelProbe) -> (Vec<Form>, SetAside) {
     let mut aside = vec![];
     let mut kept: Vec<Form> = pairing.images.clone();
     if kept.len() > 1 {
-        let (plain, labels): (Vec<Form>, Vec<Form>) = kept.into_iter().partition(|form| {
-            let file = form.pairs.first().map(|pair| &images[pair.1 as usize].path);
-            file.and_then(|path| look(path)) != Some(Look::Label)
-        });
-        let only_labels = plain.is_empty();
-        kept = if only_labels { labels.clone() } else { plain };
-        if !only_labels {
-            aside.extend(
-                labels.into_iter().map(|form| (form, "hold few whole values, as labels do")),
-            );
+        let (labels, plain): (Vec<Form>, Vec<Form>) =
+            kept.into_iter().partition(|form| files.holds_labels(form, look));
+        if plain.is_empty() {
+            kept = labels;
+        } else {
+            kept = plain;
+            let reason = "hold few whole values, as labels do";
+            aside.extend(labels.into_iter().map(|form| (form, reason)));
         }
     }
-    if let (Some((case, label)), true) = (label, kept.len() > 1) {
-        let own = |form: &Form| path(form, case).and_then(header);
-        let fits = |form: &Form| own(form).is_none_or(|own| is_same(&own, &label));
-        let (same, other): (Vec<Form>, Vec<Form>) = kept.into_iter().partition(fits);
-        let (one, many): (Vec<Form>, Vec<Form>) =
-            same.into_iter().partition(|form| own(form).is_none_or(|own| own.channels == 1));
-        let with = |reason| move |form| (form, reason);
-        kept = if one.is_empty() { many.iter().take(1).cloned().collect() } else { one };
-        let many = many.into_iter().filter(|form| !kept.iter().any(|own| own.text == form.text));
-        aside.extend(many.collect::<Vec<_>>().into_iter().map(with("several channels in a file")));
-        match kept.is_empty() {
-            true => kept = other,
-            false => aside.extend(other.into_iter().map(with("on another grid than the label"))),
-        }
+    let mut cases = pairing.label.pairs.iter().map(|pair| pair.0);
+    let label = cases.find_map(|case| Some((case, files.header(&pairing.label, case)?)));
+    match label {
+        Some((case, label)) if kept.len() > 1 => on_grid(files, kept, (case, &label), aside),
+        _ => (kept, aside),
     }
+}
+
+/// The forms whose file of one case lies on the label's grid and has a single channel; the others
+/// join those set aside.
+fn on_grid(
+    files: &FormFiles,
+    forms: Vec<Form>,
+    (case, label): (u32, &Header),
+    mut aside: SetAside,
+) -> (Vec<Form>, SetAside) {
+    let (same, other): (Vec<Form>, Vec<Form>) = forms
+        .into_iter()
+        .partition(|form| files.header(form, case).is_none_or(|header| is_same(&header, label)));
+    let (mut kept, mut many): (Vec<Form>, Vec<Form>) = same
+        .into_iter()
+        .partition(|form| files.header(form, case).is_none_or(|header| header.channels == 1));
+    if kept.is_empty() && !many.is_empty() {
+        kept.push(many.remove(0));
+    }
+    aside.extend(many.into_iter().map(|form| (form, "several channels in a file")));
+    if kept.is_empty() {
+        return (other, aside);
+    }
+    aside.extend(other.into_iter().map(|form| (form, "on another grid than the label")));
     (kept, aside)
 }
 
@@ -214,23 +241,25 @@ fn names(channels: &[Form]) -> Vec<String> {
             parts.filter(|part| !part.is_empty()).map(str::to_string).collect()
         })
         .collect();
-    let is_shared = |word: &String| words.iter().all(|other| other.contains(word));
-    let name = |(at, own): (usize, &Vec<String>)| {
-        let own: Vec<&str> = own
-            .iter()
-            .filter(|word| channels.len() > 1 && !is_shared(word))
-            .map(String::as_str)
-            .collect();
-        let name = own.join("_");
-        match name.chars().all(|letter| letter.is_ascii_digit()) {
-            true => format!("channel_{at}"),
-            false => name,
-        }
-    };
-    let names: Vec<String> = words.iter().enumerate().map(name).collect();
+    let names: Vec<String> =
+        words.iter().enumerate().map(|(at, own)| distinct_name(at, own, &words)).collect();
     let distinct: BTreeSet<&String> = names.iter().collect();
     match distinct.len() == names.len() {
         true => names,
         false => (0..names.len()).map(|at| format!("channel_{at}")).collect(),
+    }
+}
+
+/// The words of a channel that not all channels have, if they are more than a number.
+fn distinct_name(at: usize, own: &[String], channels: &[Vec<String>]) -> String {
+    let distinct: Vec<&str> = own
+        .iter()
+        .filter(|word| !channels.iter().all(|words| words.contains(word)))
+        .map(String::as_str)
+        .collect();
+    let name = distinct.join("_");
+    match name.chars().all(|letter| letter.is_ascii_digit()) {
+        true => format!("channel_{at}"),
+        false => name,
     }
 }

@@ -10,8 +10,8 @@ use std::path::Path;
 
 const LOOKED_FOR: &str = "looked for: images and labels in two folders ('images/p1.nii.gz' and \
 'labels/p1.nii.gz'), in one folder a case ('p1/image.nii.gz' and 'p1/seg.nii.gz'), side by side \
-('p1.nii.gz' and 'p1_seg.nii.gz'), BIDS; label files by their names (seg, mask, label, gt, roi, …) or, \
-where names say nothing, by few whole values";
+('p1.nii.gz' and 'p1_seg.nii.gz'), BIDS; label files by their names (seg, mask, label, gt, roi, …) \
+or, where names say nothing, by few whole values";
 
 /// No pair of images and labels.
 pub(super) fn nothing(folder: &Path, survey: &Survey, refuted: bool) -> Error {
@@ -54,7 +54,8 @@ pub(super) fn nothing(folder: &Path, survey: &Survey, refuted: bool) -> Error {
 pub(super) fn rivals(folder: &Path, pairing: &Pairing, images: &[ImageFile]) -> Error {
     let all: Vec<&Form> = [&pairing.label].into_iter().chain(&pairing.rivals).collect();
     let mut lines = vec![format!(
-        "'{}': each case has {} label files, and one is read; combine them into one file, or choose",
+        "'{}': each case has {} label files, and one is read; combine them into one file, or \
+         choose",
         folder.display(),
         all.len()
     )];
@@ -74,8 +75,8 @@ pub(super) fn rivals(folder: &Path, pairing: &Pairing, images: &[ImageFile]) -> 
 fn by_hand(folder: &Path, images: &str, labels: &str) -> String {
     let path = serde_json::Value::from(folder.display().to_string());
     format!(
-        "dataset: {{ uses: folder, with: {{ path: {path}, images: \"{images}\", labels: \"{labels}\", \
-         modality: [MRI], label_names: [NAME] }} }}"
+        "dataset: {{ uses: folder, with: {{ path: {path}, images: \"{images}\", \
+         labels: \"{labels}\", modality: [MRI], label_names: [NAME] }} }}"
     )
 }
 

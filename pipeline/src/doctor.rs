@@ -1,0 +1,169 @@
+//! What a machine offers this program, and what is missing, each with the way out.
+
+use crate::disk_space::free_in;
+use crate::executor::child;
+use crate::gpus::Gpus;
+use crate::home::Home;
+use crate::{device, humanize, machine};
+use rustix::fs::{Access, access};
+use rustix::process::{Resource, getrlimit};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Free space below which a store is called full, in bytes.
+const LITTLE_SPACE: u64 = 2 << 30;
+/// Free memory below which a training is unlikely to fit, in bytes.
+const LITTLE_MEMORY: u64 = 2 << 30;
+/// Files that a run over a few thousand cases holds open at once.
+const FEW_FILES: u64 = 1024;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its name.
+    pub what: &'static str,
+    pub found: String,
+    /// The trouble with it and the way out, if any.
+    pub trouble: Option<String>,
+}
+
+impl Finding {
+    fn good(what: &'static str, found: impl Into<String>) -> Finding {
+        Finding { what, found: found.into(), trouble: None }
+    }
+
+    fn new(what: &'static str, found: impl Into<String>, trouble: Option<String>) -> Finding {
+        Finding { trouble, ..Finding::good(what, found) }
+    }
+}
+
+/// Looks at programs, libraries, processor, memory, GPU, disks and limits; makes nothing.
+pub fn examine(home: &Home) -> Vec<Finding> {
+    let mut findings = vec![program(), worker()];
+    findings.extend([processor(), memory(), gpu()]);
+    findings.extend([("home", home.root()), ("store", home.store())].map(folder));
+    let temp = std::env::temp_dir();
+    findings.extend([folder(("temporary files", &temp)), open_files()]);
+    findings
+}
+
+fn program() -> Finding {
+    let path = std::env::current_exe().unwrap_or_default();
+    Finding::good("voxflow", format!("{}, {}", env!("CARGO_PKG_VERSION"), path.display()))
+}
+
+fn worker() -> Finding {
+    let path = child::program().display().to_string();
+    match child::libtorch() {
+        Ok(version) => Finding::good("libtorch", format!("{version}, by {path}")),
+        Err(trouble) => Finding::new("libtorch", path, Some(with_remedy(trouble))),
+    }
+}
+
+/// The worker's trouble names its own way out only where the program is missing.
+fn with_remedy(trouble: String) -> String {
+    if trouble.contains("make setup") {
+        return trouble;
+    }
+    format!(
+        "{trouble}; 'make setup' fetches libtorch, VOXFLOW_LIBTORCH and LD_LIBRARY_PATH name \
+         another one, and 'cargo build' builds the program for it"
+    )
+}
+
+fn processor() -> Finding {
+    let facts = machine::describe();
+    let name = facts.get("processor").map_or("unknown", String::as_str);
+    let flags = machine::processor_flags();
+    let has = |flag: &str| flags.iter().any(|own| own == flag);
+    let known =
+        [("avx2", "AVX2"), ("avx512f", "AVX-512"), ("avx512_bf16", "bf16"), ("amx_bf16", "AMX")];
+    let widths: Vec<&str> =
+        known.iter().filter(|(flag, _)| has(flag)).map(|(_, name)| *name).collect();
+    let found = format!(
+        "{name}, {}, {}",
+        humanize::count(machine::cores() as u64, "core"),
+        widths.join(", ")
+    );
+    let is_slow = std::env::consts::ARCH == "x86_64" && !has("avx2");
+    let trouble = "has no AVX2: libtorch's kernels are several times slower without it; train on \
+                   another machine";
+    Finding::new("processor", found, is_slow.then(|| trouble.to_string()))
+}
+
+fn memory() -> Finding {
+    let free = machine::available_memory();
+    let limit = machine::memory_limit();
+    let most = limit.map_or_else(String::new, |most| {
+        format!(
+            ", at most {} for this process (a container's or job's limit)",
+            humanize::bytes(most)
+        )
+    });
+    let usable = limit.unwrap_or(u64::MAX).min(free);
+    let trouble = (usable < LITTLE_MEMORY).then(|| {
+        "is little: a training with patches of 96³ takes about 4 GB; end other programs, or ask for \
+         more memory"
+            .to_string()
+    });
+    Finding::new("memory", format!("{} free{most}", humanize::bytes(free)), trouble)
+}
+
+/// The GPU that `--device auto` takes. Whether libtorch can use it, its worker knows.
+fn gpu() -> Finding {
+    let cards = Gpus::of_device("auto").models();
+    let has_libraries = std::env::var_os("VOXFLOW_LIBTORCH_CUDA").is_some();
+    if cards.is_empty() && !has_libraries {
+        return Finding::good(
+            "GPU",
+            "none: no NVIDIA driver is loaded; trainings use the processor",
+        );
+    }
+    let found = if cards.is_empty() { "none".to_string() } else { cards.join(", ") };
+    Finding::new("GPU", found, device::trouble("cuda"))
+}
+
+fn folder((what, path): (&'static str, &Path)) -> Finding {
+    let there = nearest(path);
+    let kind = machine::file_system(&there).unwrap_or_else(|| "unknown file system".into());
+    let shared = if voxflow_cache::is_shared(&there) { ", shared between machines" } else { "" };
+    let free = free_in(&there).ok();
+    let space = free.map_or_else(String::new, |free| format!(", {} free", humanize::bytes(free)));
+    let found = format!("{} on {kind}{shared}{space}", path.display());
+    Finding::new(what, found, folder_trouble(&there, free))
+}
+
+fn folder_trouble(folder: &Path, free: Option<u64>) -> Option<String> {
+    let name = folder.display();
+    if !folder.is_dir() {
+        return Some(format!("'{name}' is no folder; name another by --home and --store"));
+    }
+    if access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        return Some(format!("'{name}' may not be written; name another by --home and --store"));
+    }
+    let is_full = free.is_some_and(|free| free < LITTLE_SPACE);
+    let words = "is almost full: 'voxflow cache gc' removes what no run needs, --store names a \
+                 store on another disk";
+    is_full.then(|| words.to_string())
+}
+
+/// A folder, or the nearest one above it that exists.
+fn nearest(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let found = absolute.ancestors().find(|folder| fs::symlink_metadata(folder).is_ok());
+    found.map_or_else(|| absolute.clone(), Path::to_path_buf)
+}
+
+fn open_files() -> Finding {
+    let limits = getrlimit(Resource::Nofile);
+    let (now, most) = (limits.current.unwrap_or(u64::MAX), limits.maximum.unwrap_or(u64::MAX));
+    let words =
+        |number: u64| if number == u64::MAX { "any number".into() } else { number.to_string() };
+    let way_out = match most > now {
+        true => format!("'ulimit -n {}' raises it", most.min(65_536)),
+        false => "whoever runs the machine can raise it (LimitNOFILE, limits.conf)".to_string(),
+    };
+    let trouble = (now < FEW_FILES)
+        .then(|| format!("is little for data sets of thousands of files; {way_out}"));
+    Finding::new("open files", format!("{}, at most {}", words(now), words(most)), trouble)
+}
