@@ -1,4 +1,4 @@
-//! What a machine offers this program, and what is missing, each with the way out.
+//! Equipment of a machine for this program, and its troubles, each with the way out.
 
 use crate::disk_space::free_in;
 use crate::executor::child;
@@ -56,19 +56,8 @@ fn worker() -> Finding {
     let path = child::program().display().to_string();
     match child::libtorch() {
         Ok(version) => Finding::good("libtorch", format!("{version}, by {path}")),
-        Err(trouble) => Finding::new("libtorch", path, Some(with_remedy(trouble))),
+        Err(trouble) => Finding::new("libtorch", path, Some(trouble)),
     }
-}
-
-/// The worker's trouble names its own way out only where the program is missing.
-fn with_remedy(trouble: String) -> String {
-    if trouble.contains("make setup") {
-        return trouble;
-    }
-    format!(
-        "{trouble}; 'make setup' fetches libtorch, VOXFLOW_LIBTORCH and LD_LIBRARY_PATH name \
-         another one, and 'cargo build' builds the program for it"
-    )
 }
 
 fn processor() -> Finding {
@@ -102,8 +91,8 @@ fn memory() -> Finding {
     });
     let usable = limit.unwrap_or(u64::MAX).min(free);
     let trouble = (usable < LITTLE_MEMORY).then(|| {
-        "is little: a training with patches of 96³ takes about 4 GB; end other programs, or ask for \
-         more memory"
+        "is little: a training with patches of 96³ takes about 4 GB; end other programs, or ask \
+         for more memory"
             .to_string()
     });
     Finding::new("memory", format!("{} free{most}", humanize::bytes(free)), trouble)
