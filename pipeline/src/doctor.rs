@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Free space below which a store is called full, in bytes.
 const LITTLE_SPACE: u64 = 2 << 30;
-/// Free memory below which a training is unlikely to fit, in bytes.
+/// Free memory below which it is called little, in bytes.
 const LITTLE_MEMORY: u64 = 2 << 30;
 /// Files that a run over a few thousand cases holds open at once.
 const FEW_FILES: u64 = 1024;
@@ -91,9 +91,7 @@ fn memory() -> Finding {
     });
     let usable = limit.unwrap_or(u64::MAX).min(free);
     let trouble = (usable < LITTLE_MEMORY).then(|| {
-        "is little: a training with patches of 96³ takes about 4 GB; end other programs, or ask \
-         for more memory"
-            .to_string()
+        "is little for a training; end other programs, or ask for more memory".to_string()
     });
     Finding::new("memory", format!("{} free{most}", humanize::bytes(free)), trouble)
 }
