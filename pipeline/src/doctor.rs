@@ -75,8 +75,7 @@ fn processor() -> Finding {
         widths.join(", ")
     );
     let is_slow = std::env::consts::ARCH == "x86_64" && !has("avx2");
-    let trouble = "has no AVX2: libtorch's kernels are several times slower without it; train on \
-                   another machine";
+    let trouble = "has no AVX2, which libtorch's fast kernels need; train on another machine";
     Finding::new("processor", found, is_slow.then(|| trouble.to_string()))
 }
 
