@@ -1,4 +1,4 @@
-//! What a machine offers this program, and what is missing, each with the way out.
+//! Equipment of a machine for this program, and its troubles, each with the way out.
 
 use crate::disk_space::free_in;
 use crate::executor::child;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Free space below which a store is called full, in bytes.
 const LITTLE_SPACE: u64 = 2 << 30;
-/// Free memory below which a training is unlikely to fit, in bytes.
+/// Free memory below which it is called little, in bytes.
 const LITTLE_MEMORY: u64 = 2 << 30;
 /// Files that a run over a few thousand cases holds open at once.
 const FEW_FILES: u64 = 1024;
@@ -56,19 +56,8 @@ fn worker() -> Finding {
     let path = child::program().display().to_string();
     match child::libtorch() {
         Ok(version) => Finding::good("libtorch", format!("{version}, by {path}")),
-        Err(trouble) => Finding::new("libtorch", path, Some(with_remedy(trouble))),
+        Err(trouble) => Finding::new("libtorch", path, Some(trouble)),
     }
-}
-
-/// The worker's trouble names its own way out only where the program is missing.
-fn with_remedy(trouble: String) -> String {
-    if trouble.contains("make setup") {
-        return trouble;
-    }
-    format!(
-        "{trouble}; 'make setup' fetches libtorch, VOXFLOW_LIBTORCH and LD_LIBRARY_PATH name \
-         another one, and 'cargo build' builds the program for it"
-    )
 }
 
 fn processor() -> Finding {
@@ -86,8 +75,7 @@ fn processor() -> Finding {
         widths.join(", ")
     );
     let is_slow = std::env::consts::ARCH == "x86_64" && !has("avx2");
-    let trouble = "has no AVX2: libtorch's kernels are several times slower without it; train on \
-                   another machine";
+    let trouble = "has no AVX2, which libtorch's fast kernels need; train on another machine";
     Finding::new("processor", found, is_slow.then(|| trouble.to_string()))
 }
 
@@ -102,9 +90,7 @@ fn memory() -> Finding {
     });
     let usable = limit.unwrap_or(u64::MAX).min(free);
     let trouble = (usable < LITTLE_MEMORY).then(|| {
-        "is little: a training with patches of 96³ takes about 4 GB; end other programs, or ask for \
-         more memory"
-            .to_string()
+        "is little for a training; end other programs, or ask for more memory".to_string()
     });
     Finding::new("memory", format!("{} free{most}", humanize::bytes(free)), trouble)
 }

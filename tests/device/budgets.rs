@@ -8,7 +8,7 @@ use crate::{run, training};
 /// Batches of an epoch.
 const BATCHES: u64 = 3;
 
-/// What a training of `epochs` epochs counted.
+/// Counts of a training of `epochs` epochs.
 fn counts(lab: &Lab, epochs: u32, more: &str) -> Counts {
     run(lab, &training(epochs, more), "cuda:0");
     Counts::take(lab)

@@ -1,4 +1,4 @@
-//! What is said where a device cannot be used: each trouble in its own words, before any work where
+//! Messages where a device cannot be used: each trouble in its own words, before any work where
 //! a device is named, and never a silent training on the processor.
 
 use crate::lab::Lab;

@@ -5,7 +5,7 @@ use crate::lab::{Lab, Record};
 use crate::{USES, is_whole_matrix, metrics, run, training};
 use std::collections::BTreeMap;
 
-/// How far numbers of fp32 may lie apart, and those of trainings in 16 bits, as a part of the
+/// Largest difference of numbers in fp32, and of those of trainings in 16 bits, as a part of the
 /// larger, at least 1.
 const CLOSE: f64 = 1e-5;
 const CLOSE_IN_16_BITS: f64 = 2e-2;

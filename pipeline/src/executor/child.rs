@@ -66,7 +66,10 @@ pub fn libtorch() -> std::result::Result<String, String> {
     version.ok_or_else(|| {
         let words = String::from_utf8_lossy(&output.stderr);
         let line = words.lines().next().unwrap_or("it says nothing");
-        format!("the worker does not start: {line}")
+        format!(
+            "the worker does not start: {line}; 'make setup' fetches libtorch, VOXFLOW_LIBTORCH \
+             and LD_LIBRARY_PATH name another one, and 'cargo build' builds the program for it"
+        )
     })
 }
 

@@ -55,15 +55,19 @@ pub(super) fn wait_for<'a>(
     Ok(())
 }
 
-/// The result of `read`, tried again for `patience` seconds.
+/// The result of `read`, tried again for `patience` seconds, or until a stop.
 ///
 /// # Errors
 /// The last one of `read`.
-pub(super) fn read_in_time<T>(patience: u64, read: impl Fn() -> Result<T>) -> Result<T> {
+pub(super) fn read_in_time<T>(
+    patience: u64,
+    stop: &Stop,
+    read: impl Fn() -> Result<T>,
+) -> Result<T> {
     let until = Instant::now() + Duration::from_secs(patience);
     loop {
         let found = read();
-        if found.is_ok() || Instant::now() >= until {
+        if found.is_ok() || stop.is_asked() || Instant::now() >= until {
             return found;
         }
         std::thread::sleep(POLL_INTERVAL);

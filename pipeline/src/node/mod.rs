@@ -73,7 +73,7 @@ pub fn run(folder: &Path) -> crate::error::Result<Exit> {
     let stop = Stop::default();
     stop.listen()?;
     // Written just before the job was submitted, by another machine.
-    let task = late_files::read_in_time(assignment.patience, || attempt.task(&assignment))?;
+    let task = late_files::read_in_time(assignment.patience, &stop, || attempt.task(&assignment))?;
     let node = NodeProcess {
         attempt: &attempt,
         assignment: &assignment,

@@ -127,7 +127,9 @@ impl Stage for Evaluate {
 
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         let found = self.predictions()?.into_values();
-        Ok(found.map(|file| (file.clone(), self.path.join(file))).collect())
+        // A pair's voxels are in its other file.
+        let files = found.flat_map(|file| name::data_of(&file).into_iter().chain([file]));
+        Ok(files.map(|file| (file.clone(), self.path.join(file))).collect())
     }
 }
 
@@ -258,5 +260,22 @@ impl Scorer<'_> {
         let tolerance = self.stage.tolerance_mm;
         let labels = targets.score(&prediction.data, &reference.data, &grid, tolerance);
         Ok(CaseScore { case: case.name.clone(), labels })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_files_of_a_pair_are_known_by_their_content() {
+        let folder = tempfile::tempdir().unwrap();
+        ["a.hdr", "a.img"].map(|name| std::fs::write(folder.path().join(name), name).unwrap());
+        let stage: Evaluate = serde_json::from_value(serde_json::json!({
+            "path": folder.path(), "files": "{case}.hdr",
+        }))
+        .unwrap();
+        let files = stage.local_files().unwrap();
+        assert_eq!(files.into_keys().collect::<Vec<_>>(), ["a.hdr", "a.img"]);
     }
 }
