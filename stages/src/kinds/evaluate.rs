@@ -270,7 +270,9 @@ mod tests {
     #[test]
     fn both_files_of_a_pair_are_known_by_their_content() {
         let folder = tempfile::tempdir().unwrap();
-        ["a.hdr", "a.img"].map(|name| std::fs::write(folder.path().join(name), name).unwrap());
+        for name in ["a.hdr", "a.img"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
         let stage: Evaluate = serde_json::from_value(serde_json::json!({
             "path": folder.path(), "files": "{case}.hdr",
         }))
