@@ -66,9 +66,14 @@ fn plans(card: &ModelCard) -> Result<Value> {
     let roi = card.inference.roi;
     let roi = roi.ok_or_else(|| Error::failed("the model does not say 'inference.roi'"))?;
     let resampling = resampling(preparation)?;
+    // Null lets nnU-Net decide by its own threshold, which is ours.
+    let force_separate_z = match resampling.anisotropy_threshold {
+        Some(_) => Value::Null,
+        None => json!(false),
+    };
     let kwargs = |order: u8, is_labels: bool| {
         json!({ "is_seg": is_labels, "order": order, "order_z": 0,
-                "force_separate_z": resampling.anisotropy_threshold.map_or(json!(false), |_| Value::Null) })
+                "force_separate_z": force_separate_z })
     };
     let function = "resample_data_or_seg_to_shape";
     let properties = schemes.iter().enumerate();
