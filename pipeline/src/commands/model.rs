@@ -99,16 +99,17 @@ fn of_run(home: &Home, name: &str) -> Result<Input> {
     input(name, |file| path::file(&run, &stage.stage, file), has)
 }
 
-/// The only stage with a model; errors if several.
+/// The only stage with a model of which no other model is made; errors if several.
 fn only(run: &StoredRun) -> Result<&StageRecord> {
-    let stages: Vec<&StageRecord> = run
-        .record
-        .stages
-        .iter()
-        .filter(|stage| {
-            stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
-        })
-        .collect();
+    let has_model = |stage: &&StageRecord| {
+        stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
+    };
+    let all: Vec<&StageRecord> = run.record.stages.iter().filter(has_model).collect();
+    let is_last = |stage: &&StageRecord| {
+        let mut needed = all.iter().flat_map(|other| other.needs.values().flatten());
+        !needed.any(|id| *id == stage.stage)
+    };
+    let stages: Vec<&StageRecord> = all.iter().copied().filter(is_last).collect();
     let id = &run.record.run;
     match stages[..] {
         [one] => Ok(one),

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tch::{Device, Tensor};
 use voxflow_stages::image::invert::Inverter;
 use voxflow_stages::image::{Geometry, Volume};
+use voxflow_stages::metric::post_processing::{self, Steps};
 use voxflow_stages::{Error, Result};
 
 /// The class probabilities or logits of a prepared image, and the way back to its original grid.
@@ -16,6 +17,7 @@ pub struct Segmentation {
     scores: Tensor,
     are_logits: bool,
     classes: Classes,
+    keep_largest: Steps,
     inverter: Inverter,
 }
 
@@ -37,10 +39,11 @@ impl Segmentation {
             let scores = window.scores(&image.to_device(device)).to_device(Device::Cpu);
             Ok((scores.contiguous(), window.scores_are_logits()))
         })?;
-        Ok(Segmentation { scores, are_logits, classes: models.classes.clone(), inverter })
+        let (classes, keep_largest) = (models.classes.clone(), models.keep_largest.clone());
+        Ok(Segmentation { scores, are_logits, classes, keep_largest, inverter })
     }
 
-    /// The label map on the original grid.
+    /// The label map on the original grid, after the models' post-processing.
     pub fn labels(&self) -> Result<Volume<u8>> {
         let scores = floats(&self.scores)?;
         let mut map = match self.classes.has_regions() {
@@ -51,6 +54,7 @@ impl Segmentation {
             false => self.inverter.labels(scores, self.classes.count())?,
         };
         self.classes.to_values(&mut map.data);
+        post_processing::apply(&mut map.data, map.shape, &self.keep_largest);
         Ok(map)
     }
 

@@ -59,6 +59,13 @@ impl Run for Export {
     fn run(&self, cx: &Context) -> Result<()> {
         let model = cx.input("model")?;
         let card: ModelCard = model.json("model.json")?;
+        if !card.keep_largest.is_empty() {
+            cx.warn(format!(
+                "the model's post-processing is left out: keep the largest component of the labels \
+                 {:?}, one list after the other",
+                card.keep_largest
+            ));
+        }
         match self.format {
             Format::Safetensors => {
                 cx.adopt("model.safetensors", &model.file(self.weights.file())?.blob);

@@ -152,6 +152,7 @@ impl Import {
             preparation: self.preprocess.clone(),
             network: self.network.clone(),
             inference: self.inference.clone(),
+            keep_largest: vec![],
             training: TrainingSummary::default(),
             provenance: None,
         }
