@@ -185,6 +185,7 @@ stages:
       images: imagesTs/{{case}}_0000.nii.gz
       labels: labelsTs/{{case}}.nii.gz
       label_names: {{ 1: inner, 2: outer }}
+      modality: [MRI]
   theirs: {{ uses: evaluate, needs: [dataset], with: {{ path: {predictions}, cases: all }} }}
 """
 
@@ -199,7 +200,7 @@ def evaluated(program, desk, home, predictions, what):
     (desk / "scored.yaml").write_text(SCORED.format(home=home, predictions=predictions))
     say(program, "run", "--quiet", "scored.yaml", cwd=desk)
     scores = next(desk.glob(".voxflow/runs/*/outputs/theirs/scores.json"))
-    own = {case["case"]: [label["dice"] for label in case["labels"]] for case in json.loads(scores.read_text())["cases"]}
+    own = {case["case"]: [label["dice"] for label in case["labels"]] for case in json.loads(scores.read_text())}
     off = []
     for case in json.loads((desk / "summary.json").read_text())["metric_per_case"]:
         name = Path(case["reference_file"]).name.removesuffix(".nii.gz")

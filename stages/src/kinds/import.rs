@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::dataset::{Label, Region, region};
-use crate::error::{Error, Result, Trouble};
+use crate::error::{Result, Trouble};
 use crate::image::Preparation;
 use crate::kind::Run;
 use crate::model::description::TrainingSummary;
