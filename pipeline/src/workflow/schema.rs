@@ -90,7 +90,7 @@ pub fn describe(schema: &Value) -> String {
     let words = words(schema);
     let others: Vec<String> = choices
         .into_iter()
-        .filter(|choice| choice["const"].is_null() && choice["enum"].is_null())
+        .filter(|choice| self::words(choice).is_empty())
         .map(describe)
         .collect();
     let mut parts: Vec<String> = if words.is_empty() { vec![] } else { vec![either(&words)] };
