@@ -105,6 +105,26 @@ fn a_checkpoint_by_time_is_gone_on_from_in_the_midst_of_an_epoch() {
 }
 
 #[test]
+fn a_killed_training_ends_by_validation_where_the_whole_one_does() {
+    let open = "epochs: { at_least: 9, at_most: 18, decay: 0.5 }\n      checkpoint_every: 1";
+    let open = CUBES.replace("epochs: 2", open);
+    let whole = lab();
+    let expected = whole.run(&open, &["--threads", "1", "--until", "model"], 0);
+    let said = std::fs::read_to_string(expected.folder.join("events.jsonl")).expect("the journal");
+    assert!(said.contains("the learning rate falls from epoch"), "the decision is told");
+    let lab = lab();
+    lab.write("workflow.yaml", &open);
+    let unfinished = lab.path(".voxflow/store-v1/unfinished");
+    let child = lab.spawn(&["run", "workflow.yaml", "--threads", "1", "--until", "model"]);
+    assert!(kill_when(child, || files_under(&unfinished) >= 2), "the run was training");
+    let run = lab.run(&open, &["--threads", "1", "--until", "model"], 0);
+    let events = std::fs::read_to_string(run.folder.join("events.jsonl")).expect("the journal");
+    assert!(events.contains("\"resumed\""), "training went on from a checkpoint");
+    assert_eq!(run.sorted_metrics(), expected.sorted_metrics());
+    assert_eq!(model_digests(&run), model_digests(&expected));
+}
+
+#[test]
 fn ctrl_c_ends_with_a_checkpoint_and_code_130_and_leaves_no_child() {
     let lab = lab();
     lab.write("workflow.yaml", &workflow().replace("epochs: 12", "epochs: 5000"));

@@ -28,6 +28,7 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     let (mut training, validation) =
         (Subset::open(input, "training")?, Subset::open(input, "validation")?);
     check(&params, &training, ranks)?;
+    check_validated(&params, &validation)?;
     training.force_classes(&params.regions);
     let (labels, ignore) = (&training.list.labels, training.list.ignore);
     let classes = Classes::of(labels, &params.regions, ignore)?;
@@ -88,6 +89,17 @@ fn check(params: &Train, training: &Subset, ranks: Ranks) -> Result<()> {
     }
     check_ranks(params, training.cases.len(), ranks.count())?;
     params.sampling.check_labels(training.list.labels.len())
+}
+
+/// Errors if an end by validation has nothing to be decided by.
+fn check_validated(params: &Train, validation: &Subset) -> Result<()> {
+    if params.epochs.until_plateau().is_some() && validation.cases.is_empty() {
+        return Err(Error::failed(
+            "training: 'epochs: auto' ends by validation, and there are no validation cases; give \
+             'split' some, or 'epochs' a number",
+        ));
+    }
+    Ok(())
 }
 
 /// Errors if channels to zero outside the non-zero region, or that region, are missing.
@@ -157,6 +169,7 @@ fn write(
             validation_cases: validation.cases.len(),
             best_epoch: outcome.best_score.map(|(epoch, _)| epoch),
             best_dice: outcome.best_score.map(|(_, dice)| dice),
+            decay: outcome.decay,
         },
         provenance: Some(provenance),
     };

@@ -2,7 +2,7 @@
 //! alone.
 
 use super::graph::Graph;
-use super::{Inference, Network, Provenance};
+use super::{DecayPhase, Inference, Network, Provenance};
 use crate::dataset::{Label, Region};
 use crate::image::Preparation;
 use schemars::JsonSchema;
@@ -95,4 +95,7 @@ pub struct TrainingSummary {
     pub best_epoch: Option<u32>,
     /// Their validation score.
     pub best_dice: Option<f64>,
+    /// The decision to end, if validation took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay: Option<DecayPhase>,
 }

@@ -1,6 +1,7 @@
 //! Training: the loop over epochs, steps and batches. Each part with a state has an owner of its
 //! own: weights in `model`, gradients and optimizer in `stepper`, the best weights in
-//! `model_selection`, losses and metric rows in `step_log`, checkpoints in `checkpointer`.
+//! `model_selection`, the number of epochs in `training_length`, losses and metric rows in
+//! `step_log`, checkpoints in `checkpointer`.
 
 mod checkpointer;
 mod epoch_stats;
@@ -12,6 +13,7 @@ mod result;
 mod state;
 mod step_log;
 mod stepper;
+mod training_length;
 
 pub use result::TrainingResult;
 
@@ -37,7 +39,9 @@ use std::time::Instant;
 use step_log::{StepLog, StepRecord};
 use stepper::{Stepper, Update};
 use tch::Tensor;
+use training_length::TrainingLength;
 use voxflow_stages::kinds::train::Train;
+use voxflow_stages::model::{DecayPhase, DecayReason};
 use voxflow_stages::{Context, Error, Metric, Result};
 
 /// The volumes of a training.
@@ -62,6 +66,7 @@ pub struct Fit<'a> {
     /// Batches per epoch.
     batches: u64,
     learning_rate: LearningRate<'a>,
+    length: TrainingLength,
     position: Position,
     model: Model,
     stepper: Stepper,
@@ -89,6 +94,7 @@ impl<'a> Fit<'a> {
             ranks,
             batches,
             learning_rate: LearningRate::new(params, stepper.steps_per_epoch(batches)),
+            length: TrainingLength::new(params),
             position: Position::default(),
             model,
             selection: ModelSelection::new(params),
@@ -105,7 +111,7 @@ impl<'a> Fit<'a> {
         let TrainingData { training, classes, .. } = self.data;
         let sampler = BatchSampler::new(self.params, training, classes);
         let sampler = sampler.sharded(self.ranks.rank(), self.ranks.count());
-        let all = u64::from(self.params.epochs) * self.batches;
+        let all = u64::from(self.length.at_most()) * self.batches;
         let first = self.position.batch_number(self.batches);
         let compute = compute_kind(self.params.precision);
         let batches = (first, all);
@@ -130,8 +136,8 @@ impl<'a> Fit<'a> {
     }
 
     fn is_finished(&self) -> bool {
-        let epoch = self.position.epoch;
-        epoch >= self.params.epochs || self.selection.patience_exceeded(epoch)
+        let (epoch, last) = (self.position.epoch, self.length.last_epoch());
+        last.is_some_and(|last| epoch >= last) || self.selection.patience_exceeded(epoch, last)
     }
 
     /// An optimizer step over the gradients from `accumulate` batches, or from the rest of the
@@ -149,12 +155,13 @@ impl<'a> Fit<'a> {
         }
         let Position { epoch, step, .. } = self.position;
         let losses = self.stepper.sum_over_ranks(losses)?.into_iter().zip(cases).collect();
-        let rate = self.learning_rate.at(step);
+        let rate = self.learning_rate.at(step, &self.length);
         let Update { norm, taken } = self.stepper.update(rate);
         self.model.update_ema(step, taken.as_ref());
         self.position.step += 1;
         self.log.push(StepRecord { epoch: epoch + 1, step, rate, losses, norm });
-        self.log.show_if_due(self.cx, self.position, &self.learning_rate, &self.selection)
+        let course = (&self.learning_rate, &self.length);
+        self.log.show_if_due(self.cx, self.position, course, &self.selection)
     }
 
     /// Adds the gradients of a batch, or of this rank's share of it; returns its part in the loss
@@ -183,13 +190,31 @@ impl<'a> Fit<'a> {
         self.log.fetch()?;
         self.position.epoch += 1;
         self.position.batch = 0;
-        let rate = self.learning_rate.of_last(self.position.step);
+        let rate = self.learning_rate.of_last(self.position.step, &self.length);
         let mut rows = self.log.end_epoch(self.position, rate, began.elapsed().as_secs_f64());
-        if self.selection.is_due(self.position.epoch) {
+        let epoch = self.position.epoch;
+        if self.selection.is_due(epoch, self.length.last_epoch()) {
             rows.extend(self.validate()?);
         }
+        rows.extend(self.decide());
         self.log.add_rows(self.cx, rows);
-        if self.checkpointer.is_due_after(self.position.epoch) { self.save() } else { Ok(()) }
+        if self.checkpointer.is_due_after(epoch, &self.length) { self.save() } else { Ok(()) }
+    }
+
+    /// Decides by the validation scores if the learning rate falls from now on, and says so.
+    fn decide(&mut self) -> Option<Metric> {
+        let Position { epoch, step, .. } = self.position;
+        let DecayPhase { from_epoch, to_epoch, reason } = self.length.decide(epoch)?;
+        let reason = match reason {
+            DecayReason::Plateau => "validation is not expected to gain more",
+            DecayReason::Limit => "'epochs.at_most' leaves no more",
+        };
+        self.cx.info(format!(
+            "the learning rate falls from epoch {from_epoch} on, to the end after {to_epoch}: \
+             {reason}"
+        ));
+        let row = Metric::new("last_epoch", f64::from(to_epoch));
+        Some(row.split("training").epoch(epoch).step(step))
     }
 
     /// Scores the weights on the validation cases and keeps them if they are the best so far.
@@ -208,6 +233,9 @@ impl<'a> Fit<'a> {
         let (first, model) = (self.ranks.is_first(), &self.model);
         let snapshot = || if first { weights::snapshot(model.eval_model()) } else { vec![] };
         self.selection.consider(epoch, mean, snapshot);
+        let forecast = self.length.add_score(epoch, mean).map(|forecast| forecast.gain);
+        let forecast = forecast.map(|gain| Metric::new("expected_gain", gain));
+        rows.extend(forecast.map(|row| row.split(validation.name).epoch(epoch).step(step)));
         rows.push(self.log.end_validation(self.position, began.elapsed()));
         Ok(rows)
     }
@@ -249,6 +277,7 @@ impl<'a> Fit<'a> {
             best_score: self.selection.best(),
             epochs: epoch,
             steps: step,
+            decay: self.length.decay(),
         })
     }
 

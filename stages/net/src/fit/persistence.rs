@@ -53,6 +53,7 @@ impl Fit<'_> {
             train_seconds: log.train_seconds,
             validate_seconds: log.validate_seconds,
             sessions: self.checkpointer.sessions().to_vec(),
+            length: self.length.snapshot(),
         };
         tensors.extend(self.selection.snapshot());
         self.checkpointer.save(&state, tensors)
@@ -66,6 +67,7 @@ impl Fit<'_> {
             self.model.restore(&tensors)?;
             self.selection.restore(state.latest_dice, state.best, &tensors);
             self.stepper.restore(&state.loss_scale, &tensors)?;
+            self.length.restore(state.length);
             self.position = Position { epoch, batch, step };
             let log = LogState {
                 epoch_stats: state.epoch_stats,

@@ -1,6 +1,7 @@
 //! The result of a training.
 
 use crate::weights::NamedTensors;
+use voxflow_stages::model::DecayPhase;
 
 /// The result of a training.
 pub struct TrainingResult {
@@ -14,4 +15,6 @@ pub struct TrainingResult {
     pub epochs: u32,
     /// Optimizer steps done.
     pub steps: u64,
+    /// The decision to end, if validation took it.
+    pub decay: Option<DecayPhase>,
 }
