@@ -29,7 +29,9 @@ fn main() -> Result<(), String> {
         return Err(format!("{path}: a training is shorter than 'at_most', {longest} epochs"));
     }
     let each = summaries(&tasks, &rule, every);
-    println!("| task | trainings | decay from | epochs | saved | loss | to the best | last to last |");
+    println!(
+        "| task | trainings | decay from | epochs | saved | loss | to the best | last to last |"
+    );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|");
     each.iter().for_each(|(task, summary)| print_row(task, summary));
     let all: Vec<Summary> = each.into_values().collect();

@@ -27,8 +27,7 @@ fn on_published_trainings_half_of_all_epochs_are_saved_and_little_is_lost() {
     };
     let tasks = read(&path).unwrap();
     assert_eq!((tasks.len(), tasks.values().map(Vec::len).sum::<usize>()), (10, 150));
-    let each: Vec<Summary> =
-        summaries(&tasks, &UntilPlateau::default(), 1).into_values().collect();
+    let each: Vec<Summary> = summaries(&tasks, &UntilPlateau::default(), 1).into_values().collect();
     let mean = Summary::mean(&each);
     assert!(mean.saved >= 0.5, "{mean:?}");
     let mut losses = each.iter().map(|task| task.loss.max(0.0));

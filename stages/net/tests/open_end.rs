@@ -66,7 +66,8 @@ fn a_training_that_ends_by_validation_is_stopped_and_killed_anywhere_and_ends_th
         undisturbed.metrics.iter().position(|row| row.metric == "last_epoch").unwrap() + 1;
     for stop_at in [30, decided - 3, decided, decided + 1, decided + 12] {
         for name in ["TERM", "KILL"] {
-            let broken = bench.task(&format!("{name} {stop_at}"), "train", &params(json!({})), None);
+            let broken =
+                bench.task(&format!("{name} {stop_at}"), "train", &params(json!({})), None);
             let first = hear_and(start(&broken), Some(stop_at), |pid| signal(name, pid));
             assert_ne!(first.reply, done(), "{name} {stop_at}");
             let second = hear(start(&broken), None);

@@ -112,6 +112,18 @@ pub struct Train {
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
     pub allow_leakage: bool,
+    /// Keep the state of the finished training in the model (`training.checkpoint`), so that another
+    /// one can `extend` it: its weights, their average, the best ones, and a moment or two of each
+    /// by the optimizer, in fp32.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub keep_state: bool,
+    /// Go on with the training of the `start` model, which must have kept its state, instead of
+    /// beginning with its weights. `epochs` counts from that training's beginning, and so do the
+    /// schedule and all draws (docs/training.md).
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub extend: bool,
     /// Where several processes (GPUs) share a batch, take batch norm's statistics over the whole
     /// batch. Else each takes them over its own share, as PyTorch's DistributedDataParallel.
     #[serde(default)]
@@ -202,7 +214,11 @@ impl Train {
             "stop_after",
             "ends the training by a rule of its own; with 'epochs: auto' leave it out",
         );
-        patience.into_iter().chain(self.schedule.check_open_end("schedule")).collect()
+        let number = "needs a number of epochs: with 'epochs: auto' the learning rate ends at 0";
+        let kept = mistake(self.keep_state, "keep_state", number);
+        let extends = mistake(self.extend, "extend", number);
+        let schedule = self.schedule.check_open_end("schedule");
+        patience.into_iter().chain(kept).chain(extends).chain(schedule).collect()
     }
 
     /// The parts of a training that look at a whole batch; with several ranks each rank's looks at
@@ -307,7 +323,7 @@ impl Stage for Train {
             artifact: ArtifactType::Model,
             parts: &[""],
             count: Count::Optional,
-            doc: "weights to start from",
+            doc: "weights to start from, or with 'extend' the training",
         },
     ];
     const MAKES: ArtifactType = ArtifactType::Model;
@@ -347,10 +363,11 @@ impl Stage for Train {
     }
 
     /// Two models, and three checkpoints while the third is written, each with up to two moments a
-    /// number.
+    /// number; a fourth is kept if it is asked for.
     fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
-        const COPIES: u64 = 2 + 3 * 3;
-        Some(4 * COPIES * self.network.graph(1, 2).numel())
+        let checkpoints = if self.keep_state { 4 } else { 3 };
+        let copies = 2 + 3 * checkpoints;
+        Some(4 * copies * self.network.graph(1, 2).numel())
     }
 }
 
@@ -398,10 +415,12 @@ mod tests {
         assert_eq!(kind.understand(&params(json!(3))).unwrap()["epochs"], json!(3));
         let mut wrong = params(json!({ "at_most": 40 }));
         wrong["stop_after"] = json!(10);
+        wrong["keep_state"] = json!(true);
         wrong["schedule"] = json!({ "name": "cosine", "decay_last": 0.1 });
         let paths: Vec<String> =
             kind.understand(&wrong).unwrap_err().into_iter().map(|(path, _)| path).collect();
-        let wanted = ["epochs.at_least", "stop_after", "schedule.name", "schedule.decay_last"];
+        let wanted =
+            ["epochs.at_least", "stop_after", "keep_state", "schedule.name", "schedule.decay_last"];
         assert_eq!(paths, wanted);
     }
 

@@ -193,8 +193,8 @@ mod tests {
     /// The decision of a training with this curve, validated after every epoch.
     fn decision(until: &UntilPlateau, dice: impl Fn(f64) -> f64) -> DecayPhase {
         let scores = scores(until.at_most, dice);
-        let decided = (1..=until.at_most)
-            .find_map(|epoch| until.decide(epoch, &scores[..epoch as usize]));
+        let decided =
+            (1..=until.at_most).find_map(|epoch| until.decide(epoch, &scores[..epoch as usize]));
         decided.unwrap()
     }
 

@@ -5,22 +5,25 @@
 
 mod checkpointer;
 mod epoch_stats;
+mod extension;
 mod learning_rate;
 pub mod model;
 mod model_selection;
 mod persistence;
 mod result;
-mod state;
+pub mod state;
 mod step_log;
 mod stepper;
 mod training_length;
 
-pub use result::TrainingResult;
+pub use model_selection::BEST;
+pub use result::{KeptState, TrainingResult};
 
 use crate::amp::compute_kind;
 use crate::batch::Batch;
 use crate::batch_sampler::BatchSampler;
 use crate::batch_source::{BatchSource, CloseOnDrop};
+use crate::checkpoint::Checkpoint;
 use crate::classes::Classes;
 use crate::device::DeviceInfo;
 use crate::dice::dice_rows;
@@ -34,7 +37,7 @@ use checkpointer::Checkpointer;
 use learning_rate::LearningRate;
 use model::Model;
 use model_selection::ModelSelection;
-use state::Position;
+use state::{Position, TrainingState};
 use std::time::Instant;
 use step_log::{StepLog, StepRecord};
 use stepper::{Stepper, Update};
@@ -73,16 +76,18 @@ pub struct Fit<'a> {
     selection: ModelSelection,
     log: StepLog,
     checkpointer: Checkpointer,
+    kept: Option<KeptState>,
 }
 
 impl<'a> Fit<'a> {
-    /// Starts a training, or resumes an unfinished training.
+    /// Starts a training, or resumes an unfinished one. `extended` is the state of a finished
+    /// training to go on from.
     pub fn new(
         cx: &'a Context<'a>,
         params: &'a Train,
         data: TrainingData<'a>,
         (info, ranks): (&'a DeviceInfo, Ranks),
-        model: Model,
+        (model, extended): (Model, Option<Checkpoint<TrainingState>>),
     ) -> Result<Fit<'a>> {
         let batches = BatchSampler::new(params, data.training, data.classes).batches();
         let stepper = Stepper::new(params, &model, info.device, ranks);
@@ -101,8 +106,9 @@ impl<'a> Fit<'a> {
             log: StepLog::new(stepper.skips_overflows()),
             stepper,
             checkpointer: Checkpointer::new(cx.unfinished()?, params),
+            kept: None,
         };
-        fit.resume()?;
+        fit.resume(extended)?;
         Ok(fit)
     }
 
@@ -193,6 +199,7 @@ impl<'a> Fit<'a> {
         let rate = self.learning_rate.of_last(self.position.step, &self.length);
         let mut rows = self.log.end_epoch(self.position, rate, began.elapsed().as_secs_f64());
         let epoch = self.position.epoch;
+        self.keep_state_before_end();
         if self.selection.is_due(epoch, self.length.last_epoch()) {
             rows.extend(self.validate()?);
         }
@@ -268,6 +275,7 @@ impl<'a> Fit<'a> {
         self.share_statistics()?;
         let last = weights::snapshot(self.model.eval_model());
         self.ranks.check_equal(self.position.step, &last)?;
+        let kept = self.take_kept_state();
         let best = self.selection.take_best_weights();
         let best = best.unwrap_or_else(|| weights::snapshot(self.model.eval_model()));
         let Position { epoch, step, .. } = self.position;
@@ -278,6 +286,7 @@ impl<'a> Fit<'a> {
             epochs: epoch,
             steps: step,
             decay: self.length.decay(),
+            kept,
         })
     }
 

@@ -6,7 +6,7 @@ use tch::Tensor;
 use voxflow_stages::kinds::train::{BestBy, Train};
 
 /// Prefix of the tensors in a checkpoint.
-const BEST: &str = "best/";
+pub const BEST: &str = "best/";
 
 /// The best weights so far.
 pub struct ModelSelection {
