@@ -49,7 +49,7 @@ impl ImportArgs {
         };
         params["file"] = json!(self.file);
         let stage = self.understood(&params)?;
-        self.spare(&stage.file)?;
+        self.spare(stage.file.as_deref().unwrap_or(&self.file))?;
         let names = standalone::make(&stage, BTreeMap::new(), &self.out)?;
         if !globals.quiet {
             tell(&format!("{} in '{}'", names.join(", "), self.out.display()));
