@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod export;
 pub mod folder;
 pub mod import;
+pub mod postprocess;
 pub mod predict;
 pub mod preprocess;
 pub mod split;
@@ -35,6 +36,7 @@ pub const KINDS: &[Kind] = &[
     Kind::here::<baseline::Baseline>(),
     Kind::worker::<train::Train>(),
     Kind::worker::<validate::Validate>(),
+    Kind::worker::<postprocess::Postprocess>(),
     Kind::worker::<test::Test>(),
     Kind::worker::<predict::Predict>(),
     Kind::here::<evaluate::Evaluate>(),

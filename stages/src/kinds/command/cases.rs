@@ -2,10 +2,10 @@
 //! beside others.
 
 use super::invocation::Invocation;
+use super::parameters::{CASE, Command, DATASET, MADE, Makes};
 use super::variables::Variables;
 use super::whole::tell;
 use super::workplace::Workplace;
-use super::{CASE, Command, DATASET, MADE, Makes};
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing, name};
 use crate::error::{Error, Result};

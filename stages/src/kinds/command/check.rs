@@ -1,8 +1,8 @@
 //! Mistakes in the parameters of a command, found before anything runs.
 
+use super::parameters::{Command, DATASET, Makes};
 use super::template::names;
 use super::variables::{PLAIN, is_own};
-use super::{Command, DATASET, Makes};
 use crate::dataset::name;
 use crate::model::{Mistake, mistake};
 

@@ -1,6 +1,6 @@
 //! A program's end in words: a line with the trouble and the way out.
 
-use super::Command;
+use super::parameters::Command;
 use crate::error::{Error, Result};
 use crate::program::{Ending, ProgramEnd};
 

@@ -3,7 +3,7 @@
 use super::metrics_file::MetricsFile;
 use super::variables::Variables;
 use super::workplace::Workplace;
-use super::{Command, ending};
+use super::{ending, parameters::Command};
 use crate::context::{Context, write_json};
 use crate::error::{Error, Result};
 use crate::program::{Program, ProgramLimits};

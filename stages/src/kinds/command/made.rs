@@ -1,7 +1,7 @@
 //! The files of a finished program, checked against the layout of the artifact that it is to make.
 //! Errors name what is missing and what is there.
 
-use super::Makes;
+use super::parameters::Makes;
 use crate::context::{Context, write_json};
 use crate::dataset::fields::Said;
 use crate::dataset::layout::{self, Layout};

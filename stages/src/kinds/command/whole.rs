@@ -3,7 +3,7 @@
 use super::invocation::Invocation;
 use super::template::names;
 use super::workplace::Workplace;
-use super::{Command, made};
+use super::{made, parameters::Command};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::record::Metric;
