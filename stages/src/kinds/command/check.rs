@@ -85,16 +85,15 @@ fn program(stage: &Command) -> Vec<Mistake> {
 /// Mistakes in names that the person gives.
 fn names_given(stage: &Command) -> Vec<Mistake> {
     let words = "has letters, digits, '_' and '-' only";
-    let is_wrong = |name: &str| name.is_empty() || !name.chars().all(is_of_name);
     let scripts = stage.scripts.keys().map(|name| ("scripts", name));
     let params = stage.params.keys().map(|name| ("params", name));
-    let wrong = scripts.chain(params).filter(|(_, name)| is_wrong(name));
+    let wrong = scripts.chain(params).filter(|(_, name)| is_no_name(name));
     let mut mistakes: Vec<Mistake> =
         wrong.map(|(key, name)| (key.into(), format!("the name '{name}' {words}"))).collect();
     let set = stage.environment.keys().map(|name| ("environment", name));
     let passed = stage.pass_environment.iter().map(|name| ("pass_environment", name));
     let wrong =
-        set.chain(passed).filter(|(_, name)| is_wrong(name) || name.starts_with("VOXFLOW_"));
+        set.chain(passed).filter(|(_, name)| is_no_name(name) || name.starts_with("VOXFLOW_"));
     mistakes.extend(wrong.map(|(key, name)| {
         (key.into(), format!("'{name}' is no name for a variable, or begins with VOXFLOW_"))
     }));
@@ -105,6 +104,10 @@ fn names_given(stage: &Command) -> Vec<Mistake> {
         mistakes.extend(wrong.map(|error| (format!("parts.{role}"), error.to_string())));
     }
     mistakes
+}
+
+fn is_no_name(name: &str) -> bool {
+    name.is_empty() || !name.chars().all(is_of_name)
 }
 
 fn is_of_name(letter: char) -> bool {
@@ -158,15 +161,17 @@ fn no_such_name(stage: &Command, name: &str) -> String {
     format!("'${{{name}}}' is no name that is filled in{near}; {plain}")
 }
 
+fn is_no_limit(limit: Option<f64>) -> bool {
+    limit.is_some_and(|limit| !limit.is_finite() || limit <= 0.0)
+}
+
 fn limits(stage: &Command) -> Vec<Mistake> {
-    let is_wrong =
-        |limit: Option<f64>| limit.is_some_and(|limit| !limit.is_finite() || limit <= 0.0);
     let words = "must be above 0";
     let found = [
-        mistake(is_wrong(stage.max_hours), "max_hours", words),
-        mistake(is_wrong(stage.max_gib), "max_gib", words),
+        mistake(is_no_limit(stage.max_hours), "max_hours", words),
+        mistake(is_no_limit(stage.max_gib), "max_gib", words),
         mistake(stage.max_processes == 0, "max_processes", words),
-        mistake(is_wrong(Some(stage.max_output_mib)), "max_output_mib", words),
+        mistake(is_no_limit(Some(stage.max_output_mib)), "max_output_mib", words),
     ];
     found.into_iter().flatten().collect()
 }

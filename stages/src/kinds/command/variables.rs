@@ -91,8 +91,11 @@ impl Variables {
 }
 
 fn environment_name(name: &str) -> String {
-    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-    format!("VOXFLOW_{}", name.chars().map(letter).collect::<String>())
+    format!("VOXFLOW_{}", name.chars().map(capital).collect::<String>())
+}
+
+fn capital(letter: char) -> char {
+    if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' }
 }
 
 /// Text as it is, null as nothing, anything else as JSON.
