@@ -71,8 +71,11 @@ impl<'a> Explainer<'a> {
         recipe: &Recipe,
     ) -> (String, Option<f64>) {
         let in_a_run = self.nearest_run(workflow, &stage.id, recipe);
-        let in_the_store =
-            || self.most_similar(recipe).map(|(before, seconds)| (before, Some(seconds), None));
+        let in_the_store = || {
+            // Programs of other stages have nothing in common with this one.
+            let similar = if stage.kind.runs_program { None } else { self.most_similar(recipe) };
+            similar.map(|(before, seconds)| (before, Some(seconds), None))
+        };
         let Some((before, seconds, run)) = in_a_run.or_else(in_the_store) else {
             return ("not made before".into(), None);
         };

@@ -57,6 +57,7 @@ pub mod site;
 pub mod stage_job;
 pub mod stop;
 pub mod store_homes;
+pub mod supervisor;
 pub mod tables;
 pub mod text_table;
 pub mod warnings;

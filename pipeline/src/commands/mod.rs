@@ -29,6 +29,7 @@ pub mod show;
 pub mod site;
 mod standalone;
 pub mod stop;
+pub mod supervise;
 pub mod sweep;
 pub mod task;
 pub mod view;
