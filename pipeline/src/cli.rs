@@ -51,6 +51,8 @@ pub enum Command {
     /// Maintain the store: size, verify, gc, rebuild
     #[command(subcommand)]
     Cache(commands::cache::CacheCommand),
+    /// Write the demo workflow into this folder and run it: no data, no GPU needed
+    Demo(commands::demo::DemoArgs),
     /// Say what this machine offers, and what to do about what is missing
     Doctor(commands::doctor::DoctorArgs),
     /// Inspect the cluster described by the site file
@@ -88,6 +90,7 @@ impl Command {
             Command::View(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
+            Command::Demo(command) => command.run(globals),
             Command::Doctor(command) => command.run(globals),
             Command::Site(command) => command.run(globals),
             Command::Task(command) => command.run(),

@@ -4,7 +4,7 @@ use crate::disk_space::free_in;
 use crate::executor::child;
 use crate::gpus::Gpus;
 use crate::home::Home;
-use crate::{device, humanize, machine};
+use crate::{device, humanize, libtorch, machine};
 use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
 use std::fs;
@@ -54,8 +54,10 @@ fn program() -> Finding {
 
 fn worker() -> Finding {
     let path = child::program().display().to_string();
-    match child::libtorch() {
-        Ok(version) => Finding::good("libtorch", format!("{version}, by {path}")),
+    let folder = libtorch::folder().ok().flatten();
+    let place = folder.map_or_else(String::new, |folder| format!(" in {}", folder.display()));
+    match child::libtorch_version() {
+        Ok(version) => Finding::good("libtorch", format!("{version}{place}, by {path}")),
         Err(trouble) => Finding::new("libtorch", path, Some(trouble)),
     }
 }

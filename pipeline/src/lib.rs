@@ -28,6 +28,7 @@ pub mod job;
 pub mod job_facts;
 pub mod journal;
 pub mod labelled_cases;
+mod libtorch;
 pub mod liveness;
 pub mod lock;
 pub mod log;
