@@ -55,6 +55,7 @@ pub mod secret;
 pub mod selection;
 pub mod site;
 pub mod stage_job;
+pub mod statistics;
 pub mod stop;
 pub mod store_homes;
 pub mod tables;

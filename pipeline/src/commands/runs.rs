@@ -48,17 +48,18 @@ impl RunsArgs {
     }
 }
 
-/// Outcomes are sentences if `people`, single words otherwise.
+/// Outcomes are sentences if `people`, single words otherwise; programs also get the headline score
+/// as `dice`, with its stage as `of`.
 fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTable {
-    let columns =
-        ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];
-    let mut sheet = TextTable::new("", columns);
+    let columns = ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took"];
+    let of_programs: &[&str] = if people { &[] } else { &["dice", "of"] };
+    let columns = columns.iter().chain(of_programs).chain(&["val dice", "test dice"]);
+    let mut sheet = TextTable::new("", columns.copied());
     for run in runs {
         let record = &run.record;
         // A run whose tables are gone or torn is still a run.
         let summary = RunSummary::read(&run.folder).ok();
-        let headline = summary.as_ref().and_then(RunSummary::headline);
-        sheet.push(vec![
+        let mut row = vec![
             Cell::text(&record.run),
             Cell::text(&record.workflow),
             Cell::text(humanize::moment(record.started_at_ms)),
@@ -71,9 +72,15 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTab
             Cell::Count(record.count(Outcome::Reused)),
             Cell::Count(record.count(Outcome::Failed)),
             record.seconds.map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
-            headline.map(|(_, dice)| dice).into(),
-            headline.map(|(stage, _)| stage).into(),
-        ]);
+        ];
+        if !people {
+            let headline = summary.as_ref().and_then(RunSummary::headline);
+            row.push(headline.map(|(_, dice)| dice).into());
+            row.push(headline.map(|(stage, _)| stage).into());
+        }
+        let scores = summary.map(|summary| summary.headlines()).unwrap_or_default();
+        row.extend([scores.validation, scores.test].map(|of| of.map(|(_, dice)| dice).into()));
+        sheet.push(row);
     }
     sheet
 }
@@ -89,10 +96,13 @@ mod tests {
         let (runs, _) = runs::all(&home).expect("runs");
         let text = sheet(runs.iter().rev().take(1), true).text(None);
         let expected = "\
-run                            workflow  started               outcome  made  reused  failed  took          dice  of
-────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-20260102-000000-spleen-77ffee  spleen    1970-01-01T00:00:03Z  done        1       0       0  3 min 12 s  0.9000  final
+run                            workflow  started               outcome  made  reused  failed  took        val dice  test dice
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+20260102-000000-spleen-77ffee  spleen    1970-01-01T00:00:03Z  done        1       0       0  3 min 12 s    0.7500     0.9000
 ";
         assert_eq!(text, expected, "\n{text}");
+        let json = sheet(runs.iter().rev().take(1), false).json();
+        let of_programs = ["dice", "of", "val dice", "test dice"].map(|name| &json[0][name]);
+        assert_eq!(of_programs.map(ToString::to_string), ["0.9", "\"final\"", "0.75", "0.9"]);
     }
 }

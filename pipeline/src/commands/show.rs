@@ -281,9 +281,10 @@ stage  kind   outcome  took  made in  size    why
 model  train  made     13 s  13 s     1.2 kB  epochs differs: 3 → 2
 
 scores
-stage  cases    grid      label     dice  n
-────────────────────────────────────────────
-final  testing  original  spleen  0.9000  6
+stage  cases    grid      label   metric   mean ± sd  n
+────────────────────────────────────────────────────────
+final  testing  original  spleen  dice        0.9000  6
+final  testing  original  spleen  hd95 mm          –  –
 ",
             run.folder.path().display()
         );

@@ -43,9 +43,9 @@ run r1: 2 stages, 2 to decide on the way
 ✓ final  test   made in 1.2 s, 3 cases made, 4 reused
 
 scores
-stage  cases    grid      label     dice  n
-────────────────────────────────────────────
-final  testing  original  spleen  0.7500  1
+stage  cases    grid      label   metric  mean ± sd  n
+───────────────────────────────────────────────────────
+final  testing  original  spleen  dice       0.7500  1
 
 done in 2.5 s: 1 made, 1 reused
 run folder: runs/r1

@@ -1,13 +1,14 @@
 //! Reports: a run's settings and results as one self-contained HTML page.
 //!
 //! Everything comes from the run's record, tables and outputs; only charts are computed. `subject`
-//! reads a run, `charts` prepares its charts, `graph` draws its stages, `sections` renders the
-//! page's parts, `page` assembles them; `card` is the model card.
+//! reads a run, `charts` prepares its charts, `graph` draws its stages, `headline` words its
+//! scores, `sections` renders the page's parts, `page` assembles them; `card` is the model card.
 
 mod card;
 mod charts;
 mod document;
 mod graph;
+mod headline;
 mod jobs;
 mod page;
 mod sections;

@@ -2,7 +2,7 @@
 
 use super::charts::{self, Chart, figures};
 use super::subject::{RunSubject, Scored};
-use super::{graph, jobs};
+use super::{graph, headline, jobs};
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
@@ -92,19 +92,8 @@ fn outcome(subject: &RunSubject) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    let found = headline(subject).unwrap_or_default();
+    let found = headline::words(subject).map(|words| format!("; {words}")).unwrap_or_default();
     format!("{}{took}{found}; stages: {}.", record.outcome_words(), counts.join(", "))
-}
-
-fn headline(subject: &RunSubject) -> Option<String> {
-    let (stage, dice) = tables::headline(&subject.tables.metrics)?;
-    let scored = subject.scored().into_iter().find(|place| place.stage == stage);
-    let split = scored.map(|place| place.split).unwrap_or_default();
-    let on = match subject.cases(stage) {
-        0 => "inside the training".to_string(),
-        cases => humanize::count(cases as u64, &format!("{split} case")),
-    };
-    Some(format!("; mean Dice {dice:.4} ({stage}, {on})"))
 }
 
 fn warnings(record: &RunRecord) -> Markup {
@@ -116,7 +105,14 @@ fn warnings(record: &RunRecord) -> Markup {
 
 fn scores(subject: &RunSubject) -> Markup {
     let sheet = tables::scores(&subject.tables.metrics);
-    html! { @if !sheet.rows.is_empty() { h2 { "Scores" } (table(&sheet)) } }
+    html! { @if !sheet.rows.is_empty() {
+        h2 { "Scores" }
+        p.soft {
+            "sd: standard deviation over cases; 95 % CI: bootstrap interval of the mean; IQR: from "
+            "the lower to the upper quartile; n: cases."
+        }
+        (table(&sheet))
+    } }
 }
 
 /// Per-case scores for one stage and grid.

@@ -2,6 +2,7 @@
 
 use super::metrics::MetricRow;
 use super::params::ParamRow;
+use super::spread;
 use super::stages::StageRow;
 use super::table::Tables;
 use crate::event::{Event, Fact, Finished};
@@ -44,7 +45,10 @@ impl Gathering {
                 };
                 self.tables.metrics.push(row);
             }
-            Fact::StageFinished(finished) => self.tables.stages.push(row(&self.run_id, finished)),
+            Fact::StageFinished(finished) => {
+                spread::add(&mut self.tables.metrics, Some(&finished.stage));
+                self.tables.stages.push(row(&self.run_id, finished));
+            }
             _ => {}
         }
     }

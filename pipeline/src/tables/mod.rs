@@ -16,6 +16,7 @@ mod rebuild;
 mod recorder;
 mod run_table;
 mod scores;
+mod spread;
 mod stages;
 mod summary;
 mod sweeps;
@@ -35,7 +36,7 @@ pub use recorder::Recorder;
 #[cfg(test)]
 pub(crate) use recorder::tests as recorded;
 pub use run_table::RunTable;
-pub use scores::{headline, scores};
+pub use scores::{Headlines, headline, scores};
 pub use stages::StageRow;
 pub use summary::{RunSummary, unequal_test_sets};
 pub use sweeps::write_sweep;

@@ -4,7 +4,7 @@ use super::frame::Frame;
 use super::metrics::{self, MetricRow};
 use super::rebuild::mend;
 use super::table::{METRICS, PARAMS, STAGES, Tables};
-use super::{params, stages};
+use super::{params, spread, stages};
 use std::path::Path;
 use voxflow_stages::Result;
 
@@ -18,8 +18,10 @@ pub fn read(run_dir: &Path) -> Result<Tables> {
     })
 }
 
-/// Reads only the metrics table.
+/// Reads only the metrics table, with the spread of scores over cases (older runs lack it).
 pub fn read_metrics(run_dir: &Path) -> Result<Vec<MetricRow>> {
     mend(run_dir, METRICS)?;
-    metrics::rows(&Frame::read(&run_dir.join(METRICS))?)
+    let mut rows = metrics::rows(&Frame::read(&run_dir.join(METRICS))?)?;
+    spread::add(&mut rows, None);
+    Ok(rows)
 }

@@ -7,6 +7,7 @@
 use super::metrics::MetricRow;
 use super::params::ParamRow;
 use super::read::read_metrics;
+use super::scores::Headlines;
 use super::table::METRICS;
 use crate::error::Result;
 use crate::outcome::RunOutcome;
@@ -57,9 +58,15 @@ pub struct Final {
     pub found: Metric,
 }
 
+/// Rises when equal tables give another summary: 2 has the spread over cases.
+const FORMAT: u32 = 2;
+
 /// File content: summary with its sources' stamps.
 #[derive(Serialize, Deserialize)]
 struct Kept<'a> {
+    /// 0 where the file has none.
+    #[serde(default)]
+    format: u32,
     record: Stamp,
     metrics: Stamp,
     summary: Cow<'a, RunSummary>,
@@ -93,7 +100,8 @@ impl RunSummary {
     pub fn read(folder: &RunFolder) -> Result<RunSummary> {
         match fs::read(folder.file(SUMMARY)).ok().and_then(|bytes| kept(&bytes)) {
             Some(kept)
-                if kept.summary.outcome != RunOutcome::Running
+                if kept.format == FORMAT
+                    && kept.summary.outcome != RunOutcome::Running
                     && (kept.record, kept.metrics) == stamps(folder.path()) =>
             {
                 Ok(kept.summary.into_owned())
@@ -118,7 +126,7 @@ impl RunSummary {
 
     /// Writes the file; on failure the next reader recomputes.
     fn keep(&self, folder: &Path, (record, metrics): (Stamp, Stamp)) {
-        let kept = Kept { record, metrics, summary: Cow::Borrowed(self) };
+        let kept = Kept { format: FORMAT, record, metrics, summary: Cow::Borrowed(self) };
         let Ok(text) = serde_json::to_string(&kept) else { return };
         let sealed = format!("{}\n{text}\n", Digest::of(text.as_bytes()).to_hex());
         if let Err(error) = disk::replace(&folder.join(SUMMARY), sealed.as_bytes()) {
@@ -129,6 +137,13 @@ impl RunSummary {
     /// Final metrics; `measured` includes time, speed and memory.
     pub fn finals_of(&self, measured: bool) -> impl Iterator<Item = &Final> {
         self.finals.iter().filter(move |one| measured || !one.found.measured)
+    }
+
+    /// Mean Dice on validation and on testing cases.
+    pub fn headlines(&self) -> Headlines {
+        Headlines::among(
+            self.finals.iter().map(|one| (one.stage.as_str(), one.kind.as_str(), &one.found)),
+        )
     }
 
     /// Headline score with its stage.

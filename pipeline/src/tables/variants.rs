@@ -6,6 +6,7 @@ use super::summary::RunSummary;
 use crate::humanize;
 use crate::outcome::RunOutcome;
 use crate::run::Sweep;
+use crate::statistics;
 use crate::text_table::{Cell, TextTable, short};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -55,10 +56,8 @@ pub struct Spread {
 impl Spread {
     /// `None` without values.
     pub fn of(values: &[f64]) -> Option<Spread> {
-        let n = values.len();
-        let mean = values.iter().sum::<f64>() / n as f64;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        (n > 0).then(|| Spread { mean, sd: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()), n })
+        let mean = statistics::mean(values)?;
+        Some(Spread { mean, sd: statistics::standard_deviation(values), n: values.len() })
     }
 
     /// "0.8478 ± 0.0123".
