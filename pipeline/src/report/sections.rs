@@ -6,7 +6,7 @@ use super::{graph, headline, jobs};
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
-use crate::tables::{self, Comparison, MetricRow, PairedScores, RunSummary, RunTable, Side};
+use crate::tables::{self, Comparison, MetricLine, MetricRow, PairedScores, RunSummary, RunTable, Side};
 use crate::text_table::{Cell, TextTable};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -73,8 +73,20 @@ pub fn side_by_side(subjects: &[RunSubject], curves: Markup, drawn: &mut Vec<Cha
         @if comparison.params.is_empty() { p { "None." } }
         @else { (table(&comparison.params_sheet())) }
         h2 { "Final metrics" }
-        (table(&comparison.metrics_sheet().without_empty_columns(1)))
+        (final_metrics(&comparison))
         @if let Some(place) = place { (cases_of_several(subjects, &sides, &place, drawn)) }
+    }
+}
+
+/// Main scores, and all metrics on demand.
+fn final_metrics(comparison: &Comparison) -> Markup {
+    let sheet = |lines: &[MetricLine]| comparison.metrics_sheet(lines).without_empty_columns(1);
+    html! {
+        (table(&sheet(&comparison.main_lines())))
+        details {
+            summary { "All " (comparison.metrics.len()) " metrics" }
+            (table(&sheet(&comparison.metrics)))
+        }
     }
 }
 

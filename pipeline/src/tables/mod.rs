@@ -24,7 +24,7 @@ mod table;
 mod variants;
 
 pub use column::{Column, Datum};
-pub use compare::{Comparison, Side};
+pub use compare::{Comparison, MetricLine, Side};
 pub use frame::parquet;
 pub(crate) use gathering::Gathering;
 pub use metrics::MetricRow;

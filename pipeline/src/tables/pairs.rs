@@ -49,6 +49,11 @@ impl PairedScores {
             .collect()
     }
 
+    /// True if any case differs.
+    pub fn differs(&self) -> bool {
+        self.test.is_some()
+    }
+
     /// Cases, greatest loss first.
     pub fn sheet(&self) -> TextTable {
         let [one, two] = &self.runs;
@@ -76,9 +81,9 @@ impl PairedScores {
             return format!("{}: no case differs between {two} and {one}", self.stage);
         };
         let verdict = match p {
-            _ if p < 0.01 => "hardly chance",
-            _ if p < 0.05 => "probably not chance",
-            _ => "may well be chance",
+            _ if p < 0.01 => "significant at 0.01 (hardly chance)",
+            _ if p < 0.05 => "significant at 0.05 (probably not chance)",
+            _ => "not significant at 0.05 (may well be chance)",
         };
         format!(
             "{}: of {}, {} better and {} worse in {two} than in {one}; {verdict} \
@@ -137,7 +142,8 @@ mod tests {
         assert_eq!(pairs[0].cases, [("case_1".to_string(), [0.4, 0.65])]);
         assert_eq!(
             pairs[0].sentence(),
-            "final: of 1 case, 1 better and 0 worse in b2 than in a1; may well be chance \
+            "final: of 1 case, 1 better and 0 worse in b2 than in a1; not significant at \
+             0.05 (may well be chance) \
              (Wilcoxon signed-rank test, p = 1.00e0; rank-biserial correlation +1.00)"
         );
         assert!(

@@ -4,6 +4,7 @@
 mod args;
 mod beside;
 mod condition;
+mod folded;
 
 use super::output::ComparisonFormat;
 use super::{sweep, tell};
@@ -16,6 +17,7 @@ use crate::runs::{self, StoredRun};
 use crate::tables::{Column, RunSummary, RunTable, Variants, unequal_test_sets};
 pub use args::CompareArgs;
 pub use condition::Condition;
+use folded::Folded;
 use std::path::Path;
 use voxflow_cache::disk;
 
@@ -35,12 +37,26 @@ impl CompareArgs {
             (_, 0) => tell("no run fits"),
             (_, 1) if self.conditions.is_empty() => return Err(lonely(&members[0])),
             (ComparisonFormat::Html, _) => self.page(members)?,
-            (form, few) if few > 1 && (*form == ComparisonFormat::Json || self.is_beside(few)) => {
-                beside::write(self, members)?
+            _ => {
+                let members = self.folded(members);
+                let (form, few) = (self.output.format, members.len());
+                if few > 1 && (form == ComparisonFormat::Json || self.is_beside(few)) {
+                    beside::write(self, members)?;
+                } else {
+                    self.rows(members, baseline)?;
+                }
             }
-            _ => self.rows(members, baseline)?,
         }
         Ok(Exit::Done)
+    }
+
+    /// Identical runs folded for people, unless each run was named or all are asked for.
+    fn folded(&self, members: Vec<Member>) -> Vec<Folded> {
+        let each_named = members.len() <= self.runs.len();
+        if each_named || self.all || !self.output.is_for_people() {
+            return members.into_iter().map(Folded::alone).collect();
+        }
+        Folded::of(members)
     }
 
     /// True if runs are shown as columns.
@@ -109,10 +125,15 @@ impl CompareArgs {
     }
 
     /// Prints one run per row.
-    fn rows(&self, members: Vec<Member>, baseline: Option<RunSummary>) -> Result<()> {
+    fn rows(&self, members: Vec<Folded>, baseline: Option<RunSummary>) -> Result<()> {
         let people = self.output.is_for_people();
-        let runs: Vec<RunSummary> = members.into_iter().map(|member| member.summary).collect();
+        let folded: usize = members.iter().map(|one| one.repeats.len()).sum();
+        let repeats =
+            members.iter().map(|one| (one.member.summary.run.clone(), one.repeats.len())).collect();
+        let runs: Vec<RunSummary> = members.into_iter().map(|one| one.member.summary).collect();
         let mut roster = RunTable::new(runs, baseline, self.measured);
+        roster.repeats = repeats;
+        roster.only_stages(|stage| self.wants_stage(stage));
         if let Some(name) = &self.sort {
             let column = Column::named(name, &roster.runs)
                 .map_err(|trouble| Error::usage(format!("--sort: {trouble}")))?;
@@ -122,7 +143,8 @@ impl CompareArgs {
             roster.sort(&column, self.reverse);
         }
         let more = match (people, self.metrics.is_empty()) {
-            (true, true) => roster.for_people(),
+            (true, true) if !self.all => roster.for_people(),
+            (true, true) => roster.few_params(),
             (_, true) => 0,
             (_, false) => {
                 roster.only(&self.metrics);
@@ -139,6 +161,13 @@ impl CompareArgs {
             tell(&format!(
                 "{} more differ: '--format csv' has all columns",
                 count(more as u64, "parameter")
+            ));
+        }
+        if folded > 0 {
+            tell(&format!(
+                "{} with identical parameters and results folded into the first, as '(+1)': \
+                 '--all' lists them",
+                count(folded as u64, "run")
             ));
         }
         Ok(())
