@@ -108,9 +108,13 @@ fn a_plan_says_in_words_what_another_value_comes_to() {
     let arguments: Vec<&str> = plan.iter().chain(&epochs).copied().collect();
     let shown = lab.voxflow(&arguments);
     assert_eq!(shown.code, 0, "{}", shown.err);
-    let why = "'model' will run: 'learning_rate' is 0.003, was 0.0";
+    let why = " → 0.003 (compared with run ";
     assert_eq!(shown.out.matches(why).count(), 3, "{}", shown.out);
-    assert_eq!(shown.out.matches("everything before it is reused").count(), 3, "{}", shown.out);
+    let reused = shown.out.lines().filter(|line| line.ends_with(" reused"));
+    assert_eq!(reused.count(), 6, "a line for each variant and fold: {}", shown.out);
+    let total = shown.out.lines().last().expect("a total");
+    assert!(total.starts_with("total: 3 to run (3 trainings), 3 pending, "), "{}", shown.out);
+    assert!(total.contains(" reused; about "), "{}", shown.out);
     assert!(shown.out.starts_with("model.learning_rate=0.02 split.fold=0\n"), "{}", shown.out);
 }
 

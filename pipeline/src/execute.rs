@@ -393,11 +393,7 @@ impl<'a> Engine<'a> {
             Err(StageError::Stopped) => {
                 self.stop.ask();
                 self.on_stop()?;
-                self.runs[run].stage_skipped(
-                    step,
-                    "stopped; what was finished is kept".into(),
-                    seconds,
-                )?;
+                self.runs[run].stage_interrupted(step, seconds)?;
                 let skipped = self.schedule.finish(id, false);
                 self.skip(&skipped, "the run was stopped")
             }

@@ -13,7 +13,7 @@ use crate::{secret, warnings};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use voxflow_cache::{Entry, Recipe, Store};
-use voxflow_stages::Message;
+use voxflow_stages::{Message, Progress};
 
 /// Time for writing `run.json` granted unconditionally. The record lists every stage; with
 /// thousands, rewriting it per stage would dominate.
@@ -41,6 +41,8 @@ pub struct RunTracker {
     warnings: Vec<Vec<String>>,
     /// (made, reused) items per stage.
     items: Vec<(u64, u64)>,
+    /// Position per stage, as "epoch 6/200".
+    positions: Vec<Option<String>>,
     created: Instant,
     /// Total time spent writing `run.json`.
     writing: Duration,
@@ -70,6 +72,7 @@ impl RunTracker {
             reasons: vec![None; count],
             warnings: vec![vec![]; count],
             items: vec![(0, 0); count],
+            positions: vec![None; count],
             created: Instant::now(),
             writing: Duration::ZERO,
             stale: false,
@@ -145,6 +148,9 @@ impl RunTracker {
             let (items_made, items_reused) = &mut self.items[index];
             *(if *made { items_made } else { items_reused }) += 1;
         }
+        if let Message::Progress(progress) = &message {
+            self.positions[index] = Some(position(progress));
+        }
         let message = match message {
             Message::Warning { words } => {
                 let words = secret::strip(&words);
@@ -202,7 +208,15 @@ impl RunTracker {
         self.close(index, finished)
     }
 
-    /// Records a stage that was skipped or interrupted.
+    /// Records a stage that stopped while being made.
+    pub fn stage_interrupted(&mut self, index: usize, seconds: f64) -> Result<()> {
+        let at = self.positions[index].take().map(|at| format!("at {at}; "));
+        let reason = format!("{}what was finished is kept", at.unwrap_or_default());
+        let finished = self.finished(index, Outcome::Interrupted, Some(reason), seconds);
+        self.close(index, finished)
+    }
+
+    /// Records a stage that was not attempted.
     pub fn stage_skipped(&mut self, index: usize, reason: String, seconds: f64) -> Result<()> {
         let finished = self.finished(index, Outcome::Skipped, Some(reason), seconds);
         self.close(index, finished)
@@ -308,6 +322,16 @@ impl RunTracker {
     }
 }
 
+/// "epoch 6/200", else "38 of 200 steps".
+fn position(progress: &Progress) -> String {
+    let epoch = progress.numbers.iter().find(|(name, _)| name == "epoch");
+    match (epoch, progress.total) {
+        (Some((_, epoch)), _) => format!("epoch {epoch}"),
+        (None, Some(total)) => format!("{} of {total} {}", progress.done, progress.unit),
+        (None, None) => format!("{} {}", progress.done, progress.unit),
+    }
+}
+
 /// A finished stage.
 pub struct Done {
     pub entry: Arc<Entry>,
@@ -322,5 +346,19 @@ pub struct Done {
 impl Done {
     pub fn reused(entry: Arc<Entry>, note: Option<String>) -> Done {
         Done { entry, outcome: Outcome::Reused, note, seconds: 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_the_epoch_or_the_count() {
+        let mut progress =
+            Progress { done: 38, total: Some(200), unit: "steps".into(), numbers: vec![] };
+        assert_eq!(position(&progress), "38 of 200 steps");
+        progress.numbers = vec![("epoch".into(), "6/40".into())];
+        assert_eq!(position(&progress), "epoch 6/40");
     }
 }

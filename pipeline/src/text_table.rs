@@ -27,7 +27,10 @@ pub enum Cell {
     /// Measured or computed value.
     Number(f64),
     /// Mean and standard deviation, shown as "0.8743 ± 0.0512"; elsewhere the mean.
-    Spread { mean: f64, sd: Option<f64> },
+    Spread {
+        mean: f64,
+        sd: Option<f64>,
+    },
     /// Difference, shown with its sign.
     Change(f64),
     Count(u64),

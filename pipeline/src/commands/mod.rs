@@ -21,6 +21,7 @@ pub mod output;
 pub mod path;
 pub mod place_args;
 pub mod plan;
+mod plan_total;
 pub mod predict;
 pub mod report;
 pub mod run;

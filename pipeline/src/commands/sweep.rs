@@ -111,7 +111,7 @@ pub fn go(
     }
     write(table, judgement)?;
     if !all_done && !launch.globals.quiet {
-        tell("not all runs are done: the same command goes on from there");
+        tell("not all runs are done: the same command resumes from there");
     }
     Ok(code)
 }

@@ -37,7 +37,7 @@ fn seen(verbosity: Verbosity, facts: impl IntoIterator<Item = Fact>) -> String {
 #[test]
 fn a_run_is_a_line_for_each_stage_then_scores_and_where_it_lies() {
     let expected = "\
-run r1: 2 stages, 2 to decide on the way
+run r1: 2 stages, 2 pending
 = model  train  reused, made in 12 s before
 … final  never made before
 ✓ final  test   made in 1.2 s, 3 cases made, 4 reused

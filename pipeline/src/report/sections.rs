@@ -6,7 +6,9 @@ use super::{graph, headline, jobs};
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
-use crate::tables::{self, Comparison, MetricLine, MetricRow, PairedScores, RunSummary, RunTable, Side};
+use crate::tables::{
+    self, Comparison, MetricLine, MetricRow, PairedScores, RunSummary, RunTable, Side,
+};
 use crate::text_table::{Cell, TextTable};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -97,8 +99,7 @@ fn outcome(subject: &RunSubject) -> String {
         .seconds
         .map(|seconds| format!(" in {}", humanize::duration(seconds)))
         .unwrap_or_default();
-    let outcomes = [Outcome::Made, Outcome::Reused, Outcome::Failed, Outcome::Skipped];
-    let counts: Vec<String> = outcomes
+    let counts: Vec<String> = Outcome::ALL
         .into_iter()
         .map(|outcome| (record.count(outcome), outcome.word()))
         .filter(|(count, _)| *count > 0)
@@ -298,7 +299,7 @@ fn timeline(subject: &RunSubject) -> Markup {
         .tables
         .stages
         .iter()
-        .filter(|row| row.outcome == "made" || row.outcome == "failed")
+        .filter(|row| ["made", "failed", "interrupted"].contains(&row.outcome.as_str()))
         .filter_map(|row| {
             let began = row.started_at?.unix_timestamp_nanos() as f64 / 1e9
                 - record.started_at_ms as f64 / 1e3;

@@ -37,7 +37,10 @@ impl Resamples {
     /// Interval of the mean over columns (labels) of each column's mean over cases, and each
     /// column's own. A column has a value per case, if defined. A resample without any defined
     /// value counts for no interval; `None` with fewer than three defined values.
-    pub fn intervals(&self, columns: &[Vec<Option<f64>>]) -> (Option<Interval>, Vec<Option<Interval>>) {
+    pub fn intervals(
+        &self,
+        columns: &[Vec<Option<f64>>],
+    ) -> (Option<Interval>, Vec<Option<Interval>>) {
         let mut overall = vec![];
         let mut by_column: Vec<Vec<f64>> = vec![vec![]; columns.len()];
         for drawn in self.drawn.chunks_exact(self.cases.max(1)) {

@@ -107,13 +107,13 @@ impl Comparison {
     /// those that differ. Of runs that score no cases, the training's Dice.
     pub fn main_lines(&self) -> Vec<MetricLine> {
         let among = |wanted: &[Yields]| -> Vec<MetricLine> {
-            let lines = self.metrics.iter().filter(|line| {
-                wanted.contains(&Kind::yields_of(&line.kind)) && self.is_main(line)
-            });
+            let lines = self
+                .metrics
+                .iter()
+                .filter(|line| wanted.contains(&Kind::yields_of(&line.kind)) && self.is_main(line));
             lines.cloned().collect()
         };
-        let scores =
-            among(&[Yields::ValidationScores, Yields::TestScores, Yields::ForeignScores]);
+        let scores = among(&[Yields::ValidationScores, Yields::TestScores, Yields::ForeignScores]);
         if scores.is_empty() { among(&[Yields::Curves]) } else { scores }
     }
 
@@ -138,9 +138,8 @@ impl Comparison {
             });
             bounds?.values[at]
         };
-        let of = |at: usize| {
-            Some(Interval { low: bound("_ci_low", at)?, high: bound("_ci_high", at)? })
-        };
+        let of =
+            |at: usize| Some(Interval { low: bound("_ci_low", at)?, high: bound("_ci_high", at)? });
         Some(of(0)?.overlaps(&of(at)?))
     }
 

@@ -56,9 +56,8 @@ fn cells(
     value: &dyn Fn(&str) -> Option<f64>,
 ) -> Vec<Cell> {
     let of = |suffix: &str| value(&format!("{metric}{suffix}"));
-    let range = |low: Option<f64>, high: Option<f64>| {
-        Some(format!("{}–{}", short(low?), short(high?)))
-    };
+    let range =
+        |low: Option<f64>, high: Option<f64>| Some(format!("{}–{}", short(low?), short(high?)));
     let interval = range(of("_ci_low"), of("_ci_high"));
     let median = of("_median")
         .zip(range(of("_q1"), of("_q3")))

@@ -73,9 +73,8 @@ mod tests {
             metrics: metrics.iter().map(ToString::to_string).collect(),
             ..CompareArgs::default()
         };
-        let of = |compare: CompareArgs| {
-            ["score", "final"].map(|stage| compare.wants_cases_of(stage))
-        };
+        let of =
+            |compare: CompareArgs| ["score", "final"].map(|stage| compare.wants_cases_of(stage));
         assert_eq!(of(named(&[], &[])), [true, true]);
         assert_eq!(of(named(&[], &["dice"])), [true, true]);
         assert_eq!(of(named(&[], &["final.dice"])), [false, true]);

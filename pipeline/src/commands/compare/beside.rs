@@ -133,11 +133,8 @@ fn unpaired(comparison: &Comparison, pairs: &[PairedScores]) -> Option<String> {
         .filter_map(|(line, at)| {
             let overlap = comparison.intervals_overlap(line, at)?;
             let (one, two) = (&comparison.runs[at], &comparison.runs[0]);
-            let words = if overlap {
-                "overlap: no difference is established"
-            } else {
-                "do not overlap"
-            };
+            let words =
+                if overlap { "overlap: no difference is established" } else { "do not overlap" };
             let stage = &line.stage;
             Some(format!("{stage}: the 95 % intervals of mean Dice of {one} and {two} {words}\n"))
         })

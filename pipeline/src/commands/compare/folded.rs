@@ -61,10 +61,8 @@ mod tests {
         again.summary.seconds = Some(0.1);
         members.push(again);
         let folded = Folded::of(members);
-        let shown: Vec<(&str, &[String])> = folded
-            .iter()
-            .map(|one| (short(&one.member.summary.run), &one.repeats[..]))
-            .collect();
+        let shown: Vec<(&str, &[String])> =
+            folded.iter().map(|one| (short(&one.member.summary.run), &one.repeats[..])).collect();
         let repeats = ["00again".to_string()];
         assert_eq!(shown, [("abc123", &repeats[..]), ("abd456", &[]), ("77ffee", &[])]);
     }
