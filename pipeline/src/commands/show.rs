@@ -218,10 +218,19 @@ fn params(stage: &StageRecord) -> TextTable {
 fn inputs(stage: &StageRecord) -> TextTable {
     let mut sheet = TextTable::new("inputs", ["input", "from", "content"]);
     for (name, digest) in stage.recipe.iter().flat_map(|recipe| &recipe.inputs) {
-        let from = stage.needs.get(name).map(|stages| stages.join(", ")).unwrap_or_default();
-        sheet.push(vec![Cell::text(name), Cell::text(from), Cell::text(digest.to_hex())]);
+        sheet.push(vec![
+            Cell::text(name),
+            source(stage, name).into(),
+            Cell::text(digest.to_hex()),
+        ]);
     }
     sheet
+}
+
+/// The stage behind a recipe's input: "model" and "model.0" are the first stage of the role.
+fn source<'a>(stage: &'a StageRecord, name: &str) -> Option<&'a str> {
+    let (role, number) = name.split_once('.').unwrap_or((name, "0"));
+    stage.needs.get(role)?.get(number.parse::<usize>().ok()?).map(String::as_str)
 }
 
 fn outputs(run: &StoredRun, stage: &StageRecord) -> TextTable {
@@ -306,6 +315,16 @@ final  testing  original  spleen  hd95 mm          –  –
         ] {
             assert!(text.contains(words), "'{words}' in\n{text}");
         }
+    }
+
+    #[test]
+    fn each_input_says_which_stage_it_is_from() {
+        let mut record = runs::tests::record("r1", "demo", 0);
+        let stage = &mut record.stages[0];
+        stage.needs = [("model".to_string(), vec!["m1".to_string(), "m2".to_string()])].into();
+        let of = |name: &str| source(stage, name);
+        assert_eq!([of("model.0"), of("model.1"), of("model")], [Some("m1"), Some("m2"), Some("m1")]);
+        assert_eq!((of("model.2"), of("cache")), (None, None));
     }
 
     #[test]
