@@ -93,6 +93,19 @@ fn shared_stages_are_made_once_and_the_table_has_means_over_folds() {
             .expect("a page")
             .contains("6 runs side by side")
     );
+    let mut pages = vec![];
+    for command in [
+        &["compare", "sweep", "--format", "html", "--out", "a.html"][..],
+        &["report", "sweep", "--out", "b.html"],
+    ] {
+        let page = lab.voxflow(command);
+        assert_eq!(page.code, 0, "{}", page.err);
+        pages.push(std::fs::read_to_string(lab.path(page.out.trim())).expect("a page"));
+    }
+    assert_eq!(pages[0], pages[1], "one page for a sweep");
+    for words in ["2 variants", "the best is variant", "model.learning_rate=0.001 split.fold=2"] {
+        assert!(pages[0].contains(words), "'{words}' is not in the page");
+    }
     lab.voxflow(&["compare", "sweep", "--format", "parquet", "--out", "sweep.parquet"]);
     assert!(std::fs::read(lab.path("sweep.parquet")).expect("a table").starts_with(b"PAR1"));
 }

@@ -31,6 +31,7 @@ pub mod site;
 mod standalone;
 pub mod stop;
 pub mod sweep;
+mod sweep_page;
 pub mod task;
 pub mod view;
 pub mod workflow_args;

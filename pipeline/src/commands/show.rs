@@ -218,11 +218,7 @@ fn params(stage: &StageRecord) -> TextTable {
 fn inputs(stage: &StageRecord) -> TextTable {
     let mut sheet = TextTable::new("inputs", ["input", "from", "content"]);
     for (name, digest) in stage.recipe.iter().flat_map(|recipe| &recipe.inputs) {
-        sheet.push(vec![
-            Cell::text(name),
-            source(stage, name).into(),
-            Cell::text(digest.to_hex()),
-        ]);
+        sheet.push(vec![Cell::text(name), source(stage, name).into(), Cell::text(digest.to_hex())]);
     }
     sheet
 }
@@ -323,7 +319,10 @@ final  testing  original  spleen  hd95 mm          –  –
         let stage = &mut record.stages[0];
         stage.needs = [("model".to_string(), vec!["m1".to_string(), "m2".to_string()])].into();
         let of = |name: &str| source(stage, name);
-        assert_eq!([of("model.0"), of("model.1"), of("model")], [Some("m1"), Some("m2"), Some("m1")]);
+        assert_eq!(
+            [of("model.0"), of("model.1"), of("model")],
+            [Some("m1"), Some("m2"), Some("m1")]
+        );
         assert_eq!((of("model.2"), of("cache")), (None, None));
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Everything comes from the run's record, tables and outputs; only charts are computed. `subject`
 //! reads a run, `charts` prepares its charts, `graph` draws its stages, `headline` words its
-//! scores, `sections` renders the page's parts, `page` assembles them; `card` is the model card.
+//! scores, `sections` renders the page's parts, `sweep` those of a sweep,
+//! `page` assembles them; `card` is the model card.
 
 mod card;
 mod charts;
@@ -13,10 +14,11 @@ mod jobs;
 mod page;
 mod sections;
 mod subject;
+mod sweep;
 
 pub use card::card;
 pub use document::document;
-pub use page::page;
+pub use page::{page, sweep_page};
 pub use subject::RunSubject;
 
 use crate::error::Result;

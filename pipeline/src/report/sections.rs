@@ -39,7 +39,7 @@ pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Ma
     }
 }
 
-fn training(curves: &Markup) -> Markup {
+pub(super) fn training(curves: &Markup) -> Markup {
     html! {
         h2 { "Training" }
         (curves)
@@ -355,7 +355,7 @@ fn circumstances(record: &RunRecord) -> Markup {
 }
 
 /// A table sortable by clicking.
-fn table(sheet: &TextTable) -> Markup {
+pub(super) fn table(sheet: &TextTable) -> Markup {
     html! {
         div.scroll {
             table.sortable {

@@ -22,6 +22,7 @@ mod summary;
 mod sweeps;
 mod table;
 mod variants;
+mod verdict;
 
 pub use column::{Column, Datum};
 pub use compare::{Comparison, MetricLine, Side};
@@ -44,6 +45,7 @@ pub use table::{METRICS, PARAMS, STAGES, Tables, write};
 #[cfg(test)]
 pub(crate) use tests::example;
 pub use variants::Variants;
+pub use verdict::{effects, sentence as verdict};
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -12,6 +12,7 @@ use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::humanize::count;
 use crate::report::{self, RunSubject};
+use crate::run::RunFolder;
 use crate::run_set::{Member, RunSet};
 use crate::runs::{self, StoredRun};
 use crate::tables::{Column, RunSummary, RunTable, Variants, unequal_test_sets};
@@ -68,10 +69,7 @@ impl CompareArgs {
     /// The requested sweep and its runs, if exactly one sweep was named.
     fn one_sweep(&self, cohort: &RunSet) -> Result<Option<(String, Vec<Member>)>> {
         let [name] = &self.runs[..] else { return Ok(None) };
-        let by_run = self.each
-            || self.cases
-            || self.output.format == ComparisonFormat::Html
-            || !self.conditions.is_empty();
+        let by_run = self.each || self.cases || !self.conditions.is_empty();
         if by_run {
             return Ok(None);
         }
@@ -86,7 +84,9 @@ impl CompareArgs {
         let runs: Vec<RunSummary> = members.iter().map(|member| member.summary.clone()).collect();
         let variants = Variants::of(id, &runs, &by);
         let (sort, output) = (self.sort.clone(), self.output.clone());
-        sweep::write(variants, &sweep::JudgementArgs { by, with_test: false, sort, output })
+        let folders: Vec<RunFolder> = members.iter().map(|one| one.folder.clone()).collect();
+        let judgement = sweep::JudgementArgs { by, with_test: false, sort, output };
+        sweep::write(variants, &folders, &judgement)
     }
 
     /// Runs fulfilling all conditions.
