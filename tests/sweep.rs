@@ -93,6 +93,17 @@ fn shared_stages_are_made_once_and_the_table_has_means_over_folds() {
             .expect("a page")
             .contains("6 runs side by side")
     );
+    let at = lab.voxflow(&["compare", "sweep", "--at", "1h", "--format", "csv"]);
+    assert!(
+        at.out.lines().next().is_some_and(|head| head.contains("model.dice_at_1h")),
+        "{}",
+        at.err
+    );
+    assert_eq!(at.out.lines().count(), 7, "{}", at.out);
+    for (time, words) in [("soon", "write a time as"), ("0s", "was validated within that time")] {
+        let refused = lab.voxflow(&["compare", "sweep", "--at", time]);
+        assert!(refused.code == 2 && refused.err.contains(words), "{}", refused.err);
+    }
     let mut pages = vec![];
     for command in [
         &["compare", "sweep", "--format", "html", "--out", "a.html"][..],

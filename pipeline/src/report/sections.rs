@@ -35,7 +35,7 @@ pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Ma
         (stages(subject))
         @if let Some(jobs) = jobs::table(record) { h2 { "Jobs" } (table(&jobs)) }
         (workflow(subject))
-        (circumstances(record))
+        (environment(record))
     }
 }
 
@@ -308,7 +308,7 @@ fn timeline(subject: &RunSubject) -> Markup {
         .collect();
     let Some(all) = all.filter(|_| !bars.is_empty()) else { return html! {} };
     html! {
-        h3 { "When they worked" }
+        h3 { "Timeline" }
         div.timeline {
             @for (row, began, seconds) in &bars {
                 span { (row.stage) }
@@ -337,10 +337,10 @@ fn workflow(subject: &RunSubject) -> Markup {
     }
 }
 
-fn circumstances(record: &RunRecord) -> Markup {
+fn environment(record: &RunRecord) -> Markup {
     let threads = humanize::count(record.threads as u64, "thread");
     html! {
-        h2 { "Circumstances" }
+        h2 { "Environment" }
         dl {
             @if let Some(seed) = record.seed { dt { "seed" } dd { (seed) } }
             dt { "device" }

@@ -2,9 +2,9 @@
 
 use super::metrics::MetricRow;
 use super::params::ParamRow;
-use super::spread;
 use super::stages::StageRow;
 use super::table::Tables;
+use super::{score_at_time, spread};
 use crate::event::{Event, Fact, Finished};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -47,6 +47,7 @@ impl Gathering {
             }
             Fact::StageFinished(finished) => {
                 spread::add(&mut self.tables.metrics, Some(&finished.stage));
+                score_at_time::add(&mut self.tables.metrics, Some(&finished.stage));
                 self.tables.stages.push(row(&self.run_id, finished));
             }
             _ => {}

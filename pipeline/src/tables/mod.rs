@@ -15,6 +15,7 @@ mod read;
 mod rebuild;
 mod recorder;
 mod run_table;
+mod score_at_time;
 mod scores;
 mod spread;
 mod stages;

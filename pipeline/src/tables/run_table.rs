@@ -52,6 +52,15 @@ impl RunTable {
         roster.sheet(true)
     }
 
+    /// Shows a metric first, whatever else is shown.
+    pub fn show_first(&mut self, metric: &str) {
+        let end = format!(".{metric}");
+        let is_it = |column: &Column| column.name().ends_with(&end);
+        let first: Vec<Column> = column::metrics(&self.runs).into_iter().filter(is_it).collect();
+        self.metrics.retain(|column| !first.contains(column));
+        self.metrics.splice(0..0, first);
+    }
+
     /// Keeps only metrics of these stages.
     pub fn only_stages(&mut self, is_wanted: impl Fn(&str) -> bool) {
         let runs = &self.runs;

@@ -7,6 +7,7 @@
 use super::metrics::MetricRow;
 use super::params::ParamRow;
 use super::read::read_metrics;
+use super::score_at_time;
 use super::scores::Headlines;
 use super::table::METRICS;
 use crate::error::Result;
@@ -58,7 +59,7 @@ pub struct Final {
     pub found: Metric,
 }
 
-/// Rises when equal tables give another summary: 2 has the spread over cases.
+/// Rises when equal tables give another summary: 2 has the spread over cases and scores at times.
 const FORMAT: u32 = 2;
 
 /// File content: summary with its sources' stamps.
@@ -137,6 +138,19 @@ impl RunSummary {
     /// Final metrics; `measured` includes time, speed and memory.
     pub fn finals_of(&self, measured: bool) -> impl Iterator<Item = &Final> {
         self.finals.iter().filter(move |one| measured || !one.found.measured)
+    }
+
+    /// Adds the best validation Dice of each training within a time, as "dice_at_15m"; returns the
+    /// metric's name.
+    pub fn add_score_at(&mut self, folder: &RunFolder, time: &str, seconds: f64) -> Result<String> {
+        let name = score_at_time::name(time);
+        let rows = read_metrics(folder.path())?;
+        self.finals.retain(|one| one.found.metric != name);
+        self.finals.extend(score_at_time::at(&rows, &name, seconds).into_iter().map(|found| {
+            let (stage, kind, found) = found;
+            Final { stage, kind, found: Metric { measured: false, ..found } }
+        }));
+        Ok(name)
     }
 
     /// Mean Dice on validation and on testing cases.

@@ -23,7 +23,11 @@ pub struct CompareArgs {
     /// Reverse the order
     #[arg(long, requires = "sort")]
     pub reverse: bool,
-    /// Only these metrics, as dice or final.dice
+    /// Compare the best validation Dice within this wall time of training, for example 15m; one run
+    /// per row, best first
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["cases", "each"])]
+    pub at: Option<String>,
+    /// Only these metrics, for example dice or final.dice
     #[arg(long = "metric", value_name = "NAME")]
     pub metrics: Vec<String>,
     /// Only these stages

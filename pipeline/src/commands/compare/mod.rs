@@ -11,6 +11,7 @@ use super::{sweep, tell};
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::humanize::count;
+use crate::parse_size;
 use crate::report::{self, RunSubject};
 use crate::run::RunFolder;
 use crate::run_set::{Member, RunSet};
@@ -32,7 +33,9 @@ impl CompareArgs {
         if let Some((id, members)) = self.one_sweep(&cohort)? {
             return self.variants(&id, &members).map(|()| Exit::Done);
         }
-        let members = self.fitting(cohort.named(&self.runs)?)?;
+        let mut members = cohort.named(&self.runs)?;
+        let at = self.score_at(&mut members)?;
+        let members = self.fitting(members)?;
         let (members, baseline) = self.with_baseline(members, &cohort)?;
         match (&self.output.format, members.len()) {
             (_, 0) => tell("no run fits"),
@@ -44,7 +47,7 @@ impl CompareArgs {
                 if few > 1 && (form == ComparisonFormat::Json || self.is_beside(few)) {
                     beside::write(self, members)?;
                 } else {
-                    self.rows(members, baseline)?;
+                    self.rows(members, baseline, at.as_deref())?;
                 }
             }
         }
@@ -62,14 +65,15 @@ impl CompareArgs {
 
     /// True if runs are shown as columns.
     fn is_beside(&self, runs: usize) -> bool {
-        let few = self.output.is_for_people() && runs <= FEW && self.sort.is_none();
+        let is_listed = self.sort.is_some() || self.at.is_some();
+        let few = self.output.is_for_people() && runs <= FEW && !is_listed;
         self.cases || few
     }
 
     /// The requested sweep and its runs, if exactly one sweep was named.
     fn one_sweep(&self, cohort: &RunSet) -> Result<Option<(String, Vec<Member>)>> {
         let [name] = &self.runs[..] else { return Ok(None) };
-        let by_run = self.each || self.cases || !self.conditions.is_empty();
+        let by_run = self.each || self.at.is_some() || self.cases || !self.conditions.is_empty();
         if by_run {
             return Ok(None);
         }
@@ -87,6 +91,27 @@ impl CompareArgs {
         let folders: Vec<RunFolder> = members.iter().map(|one| one.folder.clone()).collect();
         let judgement = sweep::JudgementArgs { by, with_test: false, sort, output };
         sweep::write(variants, &folders, &judgement)
+    }
+
+    /// Adds the score at a time of training to the runs; returns the metric's name.
+    fn score_at(&self, members: &mut [Member]) -> Result<Option<String>> {
+        let Some(time) = self.at.as_deref().map(str::trim) else { return Ok(None) };
+        let seconds = parse_size::age(time)
+            .map_err(|trouble| Error::usage(format!("--at {time}: {trouble}")))?
+            .as_secs_f64();
+        let mut name = String::new();
+        for member in members.iter_mut() {
+            name = member.summary.add_score_at(&member.folder, time, seconds)?;
+        }
+        let has_it =
+            |member: &Member| member.summary.finals.iter().any(|one| one.found.metric == name);
+        if !members.is_empty() && !members.iter().any(has_it) {
+            return Err(Error::usage(format!(
+                "--at {time}: no training of these runs was validated within that time: give a \
+                 longer one"
+            )));
+        }
+        Ok(Some(name))
     }
 
     /// Runs fulfilling all conditions.
@@ -125,7 +150,12 @@ impl CompareArgs {
     }
 
     /// Prints one run per row.
-    fn rows(&self, members: Vec<Folded>, baseline: Option<RunSummary>) -> Result<()> {
+    fn rows(
+        &self,
+        members: Vec<Folded>,
+        baseline: Option<RunSummary>,
+        at: Option<&str>,
+    ) -> Result<()> {
         let people = self.output.is_for_people();
         let folded: usize = members.iter().map(|one| one.repeats.len()).sum();
         let repeats =
@@ -134,9 +164,10 @@ impl CompareArgs {
         let mut roster = RunTable::new(runs, baseline, self.measured);
         roster.repeats = repeats;
         roster.only_stages(|stage| self.wants_stage(stage));
-        if let Some(name) = &self.sort {
+        let flag = if self.sort.is_some() { "--sort" } else { "--at" };
+        if let Some(name) = self.sort.as_deref().or(at) {
             let column = Column::named(name, &roster.runs)
-                .map_err(|trouble| Error::usage(format!("--sort: {trouble}")))?;
+                .map_err(|trouble| Error::usage(format!("{flag}: {trouble}")))?;
             if column.is_testing(&roster.runs) {
                 sweep::warn_of_testing(column.name());
             }
@@ -151,6 +182,7 @@ impl CompareArgs {
                 if people { roster.few_params() } else { 0 }
             }
         };
+        at.iter().for_each(|metric| roster.show_first(metric));
         unequal_test_sets(&roster.runs).into_iter().for_each(|note| tell(&format!("note: {note}")));
         let sheet = roster.sheet(people);
         if !people {
