@@ -47,6 +47,13 @@ fn shared_stages_are_made_once_and_the_table_has_means_over_folds() {
     assert_eq!(counts, [1, 1, 3, 3, 6, 6, 0], "nothing is tested unless asked");
     assert!(runs.iter().all(|run| run.value["outcome"] == "done"));
 
+    for run in &runs {
+        let stages = run.value["stages"].as_array().expect("stages").iter();
+        let working: f64 = stages.filter_map(|stage| stage["seconds"].as_f64()).sum();
+        let own = run.value["seconds"].as_f64().expect("seconds");
+        assert!(own <= working + 0.5, "{own} s, its stages {working} s: without its queueing");
+    }
+
     let rows: Vec<&str> = shown.out.lines().collect();
     assert!(
         rows[0].starts_with("variant  model.learning_rate  runs  validation dice"),

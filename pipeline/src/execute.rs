@@ -359,11 +359,11 @@ impl<'a> Engine<'a> {
             JobEvent::Said(message) => self.runs[run].stage_said(step, message),
             JobEvent::Waiting => {
                 self.schedule.pause(id);
-                let stage = self.runs[run].plan.workflow.stages[step].id.clone();
-                self.runs[run].tell(Fact::StageWaiting { stage })
+                self.runs[run].stage_waiting(step)
             }
             JobEvent::Resuming => {
                 self.schedule.resume(id);
+                self.runs[run].stage_resumes(step);
                 Ok(())
             }
             JobEvent::JobResult(over) => self.over(id, *over),

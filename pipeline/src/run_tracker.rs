@@ -1,5 +1,6 @@
 //! A run in progress: sends events to its observers and updates its record.
 
+use crate::busy_clock::BusyClock;
 use crate::checksums;
 use crate::error::Result;
 use crate::event::{Event, Fact, Finished, Observer, now_ms};
@@ -28,6 +29,9 @@ pub struct RunTracker {
     record: RunRecord,
     observers: Vec<Box<dyn Observer>>,
     began: Option<Instant>,
+    /// True for the only run; of several, each counts the time of its own stages.
+    alone: bool,
+    busy: BusyClock,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
     /// True if it runs alone with nothing to make.
@@ -64,6 +68,8 @@ impl RunTracker {
             record,
             observers,
             began: None,
+            alone: true,
+            busy: BusyClock::default(),
             ended: None,
             began_at_ms: vec![None; count],
             failed: false,
@@ -97,6 +103,7 @@ impl RunTracker {
     /// Starts the run and writes `run.json`. A lone run with nothing to make ends too quickly for
     /// readers: its record is written once, at the end.
     pub fn begin(&mut self, alone: bool) -> Result<()> {
+        self.alone = alone;
         self.settled = alone && !(0..self.plan.steps.len()).any(|index| self.plan.is_open(index));
         if !self.settled {
             self.folder.write_record(&self.record)?;
@@ -110,8 +117,7 @@ impl RunTracker {
         self.tell(fact)
     }
 
-    /// Marks the first stage's start; the run's wall time counts from here, because sweep runs may
-    /// queue for long.
+    /// Marks the first stage's start; the wall time of a lone run counts from here.
     pub fn go(&mut self) {
         if self.began.is_none() {
             self.began = Some(Instant::now());
@@ -127,6 +133,7 @@ impl RunTracker {
         settled: &StageDecision,
     ) -> Result<()> {
         let StageDecision::Make { reason, .. } = settled else { return Ok(()) };
+        self.busy.begin(index, Instant::now());
         self.began_at_ms[index] = Some(now_ms());
         self.reasons[index] = Some(reason.clone());
         // Told before the work, so that gc knows what an unfinished training needs.
@@ -140,6 +147,18 @@ impl RunTracker {
             fingerprint: recipe.fingerprint(),
             reason: reason.clone(),
         })
+    }
+
+    /// Tells that a stage waits for another process or run that makes the same.
+    pub fn stage_waiting(&mut self, index: usize) -> Result<()> {
+        self.busy.pause(index, Instant::now());
+        let stage = self.stage_id(index);
+        self.tell(Fact::StageWaiting { stage })
+    }
+
+    /// Records the end of a stage's wait.
+    pub fn stage_resumes(&mut self, index: usize) {
+        self.busy.begin(index, Instant::now());
     }
 
     /// Forwards a stage's message, without credentials.
@@ -256,7 +275,11 @@ impl RunTracker {
             (false, true) => RunOutcome::Interrupted,
             (false, false) => RunOutcome::Done,
         };
-        let seconds = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        let seconds = match self.began {
+            Some(began) if self.alone => began.elapsed().as_secs_f64(),
+            Some(_) => self.busy.total().as_secs_f64(),
+            None => 0.0,
+        };
         self.record.outcome = outcome;
         self.record.seconds = Some(seconds);
         self.folder.write_record(&self.record)?;
@@ -306,6 +329,7 @@ impl RunTracker {
     }
 
     fn close(&mut self, index: usize, finished: Finished) -> Result<()> {
+        self.busy.pause(index, Instant::now());
         let row = &mut self.record.stages[index];
         self.open -= usize::from(row.outcome.is_none());
         row.outcome = Some(finished.outcome);

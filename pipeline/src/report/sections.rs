@@ -294,7 +294,6 @@ fn percent(share: f64) -> String {
 /// Working times of stages made in this run.
 fn timeline(subject: &RunSubject) -> Markup {
     let record = &subject.past.record;
-    let all = record.seconds.filter(|seconds| *seconds > 0.0);
     let bars: Vec<_> = subject
         .tables
         .stages
@@ -306,7 +305,12 @@ fn timeline(subject: &RunSubject) -> Markup {
             Some((row, began.max(0.0), row.seconds?))
         })
         .collect();
-    let Some(all) = all.filter(|_| !bars.is_empty()) else { return html! {} };
+    // A run of a sweep counts its own stages' time, and spans more.
+    let ends = bars.iter().map(|(_, began, seconds)| began + seconds);
+    let all = ends.chain(record.seconds).fold(0.0, f64::max);
+    if bars.is_empty() || all <= 0.0 {
+        return html! {};
+    }
     html! {
         h3 { "Timeline" }
         div.timeline {
