@@ -172,8 +172,8 @@ fn the_plan_of_the_spleen_workflow_says_what_runs_and_what_cannot_be_known_yet()
         let line = shown.out.lines().find(|line| line.starts_with(stage));
         line.unwrap_or_else(|| panic!("no '{stage}' in:\n{}", shown.out))
     };
-    assert!(begins("archive").contains("run because not made before"), "{}", shown.out);
-    assert!(begins("dataset").contains("follows archive"), "{}", shown.out);
-    assert!(begins("model").contains("follows"), "{}", shown.out);
+    assert!(begins("archive").contains("run because first run of this workflow"), "{}", shown.out);
+    assert!(begins("dataset").contains("depends on archive"), "{}", shown.out);
+    assert!(begins("model").contains("depends on"), "{}", shown.out);
     assert!(!lab.path(".voxflow").exists(), "a plan leaves nothing behind");
 }

@@ -6,7 +6,8 @@ use crate::globals::Globals;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Runs 3D medical image segmentation experiments from one YAML file, and does nothing twice.
+/// Runs 3D medical image segmentation experiments from one YAML file; every result is cached
+/// and reused.
 #[derive(Debug, Parser)]
 #[command(name = "voxflow", version, max_term_width = 100)]
 pub struct Cli {
@@ -18,7 +19,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a workflow: make what must be made, reuse the rest
+    /// Run a workflow: execute the stages without a stored result, reuse the others
     Run(commands::run::RunArgs),
     /// Run a workflow over grids of values, folds and seeds, and find the best variant
     Sweep(commands::sweep::SweepArgs),
@@ -26,7 +27,7 @@ pub enum Command {
     Stop(commands::stop::StopArgs),
     /// Print each stage's planned action and the reason
     Plan(commands::plan::PlanArgs),
-    /// Find all mistakes in a workflow
+    /// Validate a workflow file: all mistakes, with their lines
     Check(commands::check::CheckArgs),
     /// Segment images with a trained model, without a workflow
     Predict(commands::predict::PredictArgs),
@@ -64,7 +65,7 @@ pub enum Command {
     /// Run a program and end all that it started: called by this program
     #[command(hide = true)]
     Supervise(commands::supervise::SuperviseArgs),
-    /// List the kinds of stages and their parameters
+    /// List the stage types (kinds) and their parameters
     Kinds(commands::kinds::KindsArgs),
     /// Write a completion script for a shell
     Completions(commands::completions::CompletionsArgs),

@@ -7,6 +7,7 @@
 // A program, not a library: comments give contracts, and names say the rest.
 #![allow(missing_docs)]
 
+mod busy_clock;
 pub mod checksums;
 pub mod cli;
 pub mod commands;
@@ -56,6 +57,7 @@ pub mod secret;
 pub mod selection;
 pub mod site;
 pub mod stage_job;
+pub mod statistics;
 pub mod stop;
 pub mod store_homes;
 pub mod supervisor;

@@ -237,6 +237,7 @@ fn observers(
         Box::new(journal),
         Box::new(recorder),
         Box::new(Heartbeat::new(folder.path())),
+        Box::new(Console::log_file(&folder.file("log.txt"))?),
         for_people,
     ])
 }

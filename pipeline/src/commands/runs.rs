@@ -3,6 +3,7 @@
 use super::answer;
 use crate::console::terminal_width;
 use crate::error::{Exit, Result};
+use crate::event::now_ms;
 use crate::globals::Globals;
 use crate::humanize;
 use crate::outcome::Outcome;
@@ -37,7 +38,7 @@ impl RunsArgs {
                     self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow)
                 })
                 .take(limit),
-            people,
+            people.then(now_ms),
         );
         if sheet.rows.is_empty() && self.format == TableFormat::Text {
             super::tell("no runs yet: 'voxflow run WORKFLOW' makes one");
@@ -48,20 +49,26 @@ impl RunsArgs {
     }
 }
 
-/// Outcomes are sentences if `people`, single words otherwise.
-fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTable {
-    let columns =
-        ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];
-    let mut sheet = TextTable::new("", columns);
+/// For people at the time `now_ms`: short ids, time since the start, outcomes as sentences. For
+/// programs full ids, times and single words, also the headline score as `dice` with its stage as
+/// `of`.
+fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, now_ms: Option<i64>) -> TextTable {
+    let people = now_ms.is_some();
+    let columns = ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took"];
+    let of_programs: &[&str] = if people { &[] } else { &["dice", "of"] };
+    let columns = columns.iter().chain(of_programs).chain(&["val dice", "test dice"]);
+    let mut sheet = TextTable::new("", columns.copied());
     for run in runs {
         let record = &run.record;
         // A run whose tables are gone or torn is still a run.
         let summary = RunSummary::read(&run.folder).ok();
-        let headline = summary.as_ref().and_then(RunSummary::headline);
-        sheet.push(vec![
-            Cell::text(&record.run),
+        let mut row = vec![
+            Cell::text(if people { runs::short(&record.run) } else { &record.run }),
             Cell::text(&record.workflow),
-            Cell::text(humanize::moment(record.started_at_ms)),
+            Cell::text(now_ms.map_or_else(
+                || humanize::moment(record.started_at_ms),
+                |now_ms| humanize::ago((now_ms - record.started_at_ms) as f64 / 1000.0),
+            )),
             if people {
                 Cell::text(record.outcome_words())
             } else {
@@ -71,9 +78,15 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTab
             Cell::Count(record.count(Outcome::Reused)),
             Cell::Count(record.count(Outcome::Failed)),
             record.seconds.map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
-            headline.map(|(_, dice)| dice).into(),
-            headline.map(|(stage, _)| stage).into(),
-        ]);
+        ];
+        if !people {
+            let headline = summary.as_ref().and_then(RunSummary::headline);
+            row.push(headline.map(|(_, dice)| dice).into());
+            row.push(headline.map(|(stage, _)| stage).into());
+        }
+        let scores = summary.map(|summary| summary.headlines()).unwrap_or_default();
+        row.extend([scores.validation, scores.test].map(|of| of.map(|(_, dice)| dice).into()));
+        sheet.push(row);
     }
     sheet
 }
@@ -87,12 +100,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let home = runs::tests::home(folder.path());
         let (runs, _) = runs::all(&home).expect("runs");
-        let text = sheet(runs.iter().rev().take(1), true).text(None);
+        let text = sheet(runs.iter().rev().take(1), Some(7_203_000)).text(None);
         let expected = "\
-run                            workflow  started               outcome  made  reused  failed  took          dice  of
-────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-20260102-000000-spleen-77ffee  spleen    1970-01-01T00:00:03Z  done        1       0       0  3 min 12 s  0.9000  final
+run     workflow  started  outcome  made  reused  failed  took        val dice  test dice
+──────────────────────────────────────────────────────────────────────────────────────────
+77ffee  spleen    2 h ago  done        1       0       0  3 min 12 s    0.7500     0.9000
 ";
         assert_eq!(text, expected, "\n{text}");
+        let json = sheet(runs.iter().rev().take(1), None).json();
+        let of_programs = ["dice", "of", "val dice", "test dice"].map(|name| &json[0][name]);
+        assert_eq!(of_programs.map(ToString::to_string), ["0.9", "\"final\"", "0.75", "0.9"]);
     }
 }

@@ -218,10 +218,15 @@ fn params(stage: &StageRecord) -> TextTable {
 fn inputs(stage: &StageRecord) -> TextTable {
     let mut sheet = TextTable::new("inputs", ["input", "from", "content"]);
     for (name, digest) in stage.recipe.iter().flat_map(|recipe| &recipe.inputs) {
-        let from = stage.needs.get(name).map(|stages| stages.join(", ")).unwrap_or_default();
-        sheet.push(vec![Cell::text(name), Cell::text(from), Cell::text(digest.to_hex())]);
+        sheet.push(vec![Cell::text(name), source(stage, name).into(), Cell::text(digest.to_hex())]);
     }
     sheet
+}
+
+/// The stage behind a recipe's input: "model" and "model.0" are the first stage of the role.
+fn source<'a>(stage: &'a StageRecord, name: &str) -> Option<&'a str> {
+    let (role, number) = name.split_once('.').unwrap_or((name, "0"));
+    stage.needs.get(role)?.get(number.parse::<usize>().ok()?).map(String::as_str)
 }
 
 fn outputs(run: &StoredRun, stage: &StageRecord) -> TextTable {
@@ -281,9 +286,10 @@ stage  kind   outcome  took  made in  size    why
 model  train  made     13 s  13 s     1.2 kB  epochs differs: 3 → 2
 
 scores
-stage  cases    grid      label     dice  n
-────────────────────────────────────────────
-final  testing  original  spleen  0.9000  6
+stage  cases    grid      label   metric   mean ± sd  n
+────────────────────────────────────────────────────────
+final  testing  original  spleen  dice        0.9000  6
+final  testing  original  spleen  hd95 mm          –  –
 ",
             run.folder.path().display()
         );
@@ -305,6 +311,19 @@ final  testing  original  spleen  0.9000  6
         ] {
             assert!(text.contains(words), "'{words}' in\n{text}");
         }
+    }
+
+    #[test]
+    fn each_input_says_which_stage_it_is_from() {
+        let mut record = runs::tests::record("r1", "demo", 0);
+        let stage = &mut record.stages[0];
+        stage.needs = [("model".to_string(), vec!["m1".to_string(), "m2".to_string()])].into();
+        let of = |name: &str| source(stage, name);
+        assert_eq!(
+            [of("model.0"), of("model.1"), of("model")],
+            [Some("m1"), Some("m2"), Some("m1")]
+        );
+        assert_eq!((of("model.2"), of("cache")), (None, None));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct GcArgs {
     /// Keep at most this much; least recently used entries are removed first
     #[arg(long, value_name = "SIZE", value_parser = parse_size::size)]
     pub max_size: Option<u64>,
-    /// Remove entries unused for this long, as 14d
+    /// Remove entries unused for this long, for example 14d
     #[arg(long, value_name = "AGE", value_parser = parse_size::age)]
     pub older_than: Option<Duration>,
     /// Keep entries needed by the newest N runs; without --max-size and --older-than everything
@@ -113,17 +113,16 @@ impl GcArgs {
     }
 
     fn verdict(&self, gone: &GcReport) -> String {
-        let verb = if self.dry_run { "would go" } else { "gone" };
+        let verb = if self.dry_run { "would be deleted" } else { "deleted" };
         let spared = match gone.spared {
             0 => String::new(),
             count => {
-                format!(", {} spared that somebody used meanwhile", humanize::count(count, "thing"))
+                format!(", {} kept that were used meanwhile", humanize::count(count, "file"))
             }
         };
         let over = self.max_size.filter(|most| gone.left > *most);
-        let over = over
-            .map(|_| "; what stays is needed, so that it is more than was asked for")
-            .unwrap_or_default();
+        let over =
+            over.map(|_| "; the rest is in use, so that it exceeds the limit").unwrap_or_default();
         format!(
             "{} {verb}{spared}, {} left{over}",
             humanize::bytes(gone.bytes()),
