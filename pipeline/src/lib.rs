@@ -7,6 +7,7 @@
 // A program, not a library: comments give contracts, and names say the rest.
 #![allow(missing_docs)]
 
+pub mod annotation;
 pub mod checksums;
 pub mod cli;
 pub mod commands;

@@ -1,6 +1,7 @@
 //! `voxflow runs`: lists runs, newest first.
 
 use super::answer;
+use crate::annotation::Annotation;
 use crate::console::terminal_width;
 use crate::error::{Exit, Result};
 use crate::globals::Globals;
@@ -16,6 +17,9 @@ pub struct RunsArgs {
     /// Only this workflow's runs
     #[arg(long, value_name = "NAME")]
     pub workflow: Option<String>,
+    /// Only runs with this tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
     /// Show at most this many; 0 shows all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
@@ -35,6 +39,7 @@ impl RunsArgs {
                 .rev()
                 .filter(|run| {
                     self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow)
+                        && self.tag.as_ref().is_none_or(|tag| annotation(run).tags.contains(tag))
                 })
                 .take(limit),
             people,
@@ -52,12 +57,13 @@ impl RunsArgs {
 fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTable {
     let columns =
         ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took", "dice", "of"];
-    let mut sheet = TextTable::new("", columns);
+    let mut sheet = TextTable::new("", columns.into_iter().chain(["tags", "note"]));
     for run in runs {
         let record = &run.record;
         // A run whose tables are gone or torn is still a run.
         let summary = RunSummary::read(&run.folder).ok();
         let headline = summary.as_ref().and_then(RunSummary::headline);
+        let annotation = annotation(run);
         sheet.push(vec![
             Cell::text(&record.run),
             Cell::text(&record.workflow),
@@ -73,9 +79,20 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, people: bool) -> TextTab
             record.seconds.map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
             headline.map(|(_, dice)| dice).into(),
             headline.map(|(stage, _)| stage).into(),
+            Cell::text(annotation.tag_words()),
+            annotation.note.as_deref().into(),
         ]);
     }
-    sheet
+    // Few runs have tags: people see the columns where one has.
+    if people { sheet.without_empty_columns(columns.len()) } else { sheet }
+}
+
+/// The run's tags and note; an unreadable one is told, and the run is listed without.
+fn annotation(run: &StoredRun) -> Annotation {
+    Annotation::read(&run.folder).unwrap_or_else(|error| {
+        super::complain(&error);
+        Annotation::default()
+    })
 }
 
 #[cfg(test)]
