@@ -20,6 +20,7 @@ pub mod event;
 pub mod execute;
 pub mod executor;
 pub mod explain;
+mod foreseen;
 pub mod globals;
 pub mod gpus;
 pub mod heartbeat;
