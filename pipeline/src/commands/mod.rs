@@ -6,6 +6,7 @@ pub mod cache;
 pub mod check;
 pub mod compare;
 pub mod completions;
+mod data_check;
 pub mod doctor;
 pub mod exec_args;
 pub mod export;
