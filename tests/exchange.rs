@@ -7,6 +7,7 @@ use lab::cubes::{CUBES, Dataset};
 use safetensors::SafeTensors;
 use std::fs;
 use std::path::{Path, PathBuf};
+use voxflow_stages::image::nifti::read_label;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/weights").join(name)
@@ -228,4 +229,48 @@ fn a_model_card_shows_names_as_they_are_and_obeys_none_of_them() {
     for shown in ["&lt;script&gt;alert(3)", "&lt;img src=x", "[a\\](javascript:x)"] {
         assert!(card.contains(shown), "'{shown}' in\n{card}");
     }
+}
+
+/// Shares of equal voxels in two label maps, and of labelled voxels in the second.
+fn agreement(one: &Path, other: &Path) -> [f64; 2] {
+    let read = |path: &Path| read_label(path, "labels", &[1, 2]).unwrap().data;
+    let [one, other] = [one, other].map(read);
+    assert_eq!(one.len(), other.len());
+    let equal = one.iter().zip(&other).filter(|(a, b)| a == b).count();
+    let labelled = other.iter().filter(|value| **value > 0).count();
+    [equal, labelled].map(|count| count as f64 / other.len() as f64)
+}
+
+#[test]
+fn a_folder_that_nnu_net_trained_predicts_what_it_predicts_there_and_goes_back() {
+    let lab = Lab::new();
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parity/fixtures/nnunet_results");
+    let [results, image, wanted] = ["model", "image.nii.gz", "wanted.nii.gz"]
+        .map(|name| folder.join(name).display().to_string());
+    let said = done(&lab, &["import", &results, "--out", "model"]);
+    assert!(said.contains("model.json in 'model'"), "{said}");
+    done(&lab, &["predict", "--model", "model", "--out", "labels", "--device", "cpu", &image]);
+    let [equal, labelled] = agreement(&lab.path("labels/image.nii.gz"), Path::new(&wanted));
+    assert!(equal > 0.9999 && labelled > 0.05, "{equal} of {labelled}");
+
+    // And out again: the same numbers, kernels turned back.
+    done(&lab, &["export", "model", "--out", "back", "--format", "nnunet"]);
+    done(&lab, &["import", "back", "--out", "again"]);
+    for file in ["model.json", "best.safetensors"] {
+        let [one, other] =
+            ["model", "again"].map(|out| fs::read(lab.path(out).join(file)).unwrap());
+        assert!(one == other, "{file} differs");
+    }
+
+    let shown = lab.voxflow(&["import", &results, "--out", "none", "--checkpoint", "best"]);
+    assert!(shown.err.contains("has no fold_*/checkpoint_best.pth"), "{}", shown.err);
+    let shown = lab.voxflow(&["import", &results, "--out", "none", "--fold", "3"]);
+    assert_eq!(
+        (shown.code, shown.err.contains("--fold 3: there is all")),
+        (2, true),
+        "{}",
+        shown.err
+    );
+    assert!(!lab.path("none").exists());
 }

@@ -8,6 +8,8 @@ use lab::layouts::{Holds::Image, Holds::Label, write};
 use lab::{Lab, Shown};
 use std::fs;
 use std::path::{Path, PathBuf};
+use voxflow_stages::image::nifti::read_label;
+use voxflow_stages::metric::post_processing::{self, Choice};
 
 const IMAGES: &str =
     "  images: { uses: folder, with: { path: new, images: '{case}.nii.gz', modality: [MRI] } }\n";
@@ -191,4 +193,37 @@ fn the_channels_of_one_image_are_joined_by_number_or_by_name() {
     let shown = predict(&lab, &["--model", "latest", "data/p07_t1.nii", "--out", "four"]);
     assert_eq!(shown.code, 2, "{}", shown.err);
     assert!(shown.err.contains("files joined by commas, or in files NAME_0000"), "{}", shown.err);
+}
+
+#[test]
+fn components_are_kept_by_what_the_validation_cases_say_and_the_model_remembers() {
+    let lab = lab();
+    let (before, _) = CUBES.split_once("  score:").expect("a score");
+    let chosen = "  chosen: { uses: postprocess, needs: [dataset, cache, model] }
+  raw: { uses: test, needs: { dataset: dataset, cache: cache, model: model } }
+  final: { uses: test, needs: { dataset: dataset, cache: cache, model: chosen } }
+";
+    let run = lab.run(&format!("{before}{chosen}"), &["--threads", "1"], 0);
+    let outputs = run.folder.join("outputs");
+    let read = |name: &str| fs::read(outputs.join(name)).expect("a file");
+    let choice: Choice = serde_json::from_slice(&read("chosen/postprocessing.json")).unwrap();
+    assert_eq!(choice.tried.len(), 1, "of one label the foreground is all: {choice:?}");
+    let trial = &choice.tried[0];
+    assert_eq!(trial.kept, trial.after > trial.before, "{choice:?}");
+    let card: serde_json::Value = serde_json::from_slice(&read("chosen/model.json")).unwrap();
+    let steps = card.get("keep_largest").cloned().unwrap_or_else(|| serde_json::json!([]));
+    assert_eq!(steps, serde_json::json!(choice.steps));
+    assert!(read("chosen/best.safetensors") == read("model/best.safetensors"));
+    assert_eq!(names(&outputs.join("chosen/predictions")).len(), 1, "the validation case");
+    for case in names(&outputs.join("raw/predictions")) {
+        let map = |stage: &str| {
+            let path = outputs.join(stage).join("predictions").join(&case);
+            read_label(&path, &case, &[1]).expect("a label map")
+        };
+        let mut raw = map("raw");
+        post_processing::apply(&mut raw.data, raw.shape, &choice.steps);
+        assert!(raw.data == map("final").data, "{case}");
+    }
+    let shown = predict(&lab, &["--model", "latest", "new/scan_0.nii.gz", "--out", "labels"]);
+    assert_eq!(shown.code, 0, "the model of which no other is made: {}", shown.err);
 }

@@ -65,6 +65,14 @@ fn shared_stages_are_made_once_and_the_table_has_means_over_folds() {
         shown.out
     );
 
+    let image = lab.path("data/imagesTr/case_00.nii.gz").display().to_string();
+    let averaged = lab.voxflow(&["predict", "--model", "sweep", "--out", "labels", &image]);
+    assert_eq!(averaged.code, 0, "{}", averaged.err);
+    let chosen = "sweep 'sweep': the 3 models of variant";
+    assert!(averaged.err.contains(chosen), "{}", averaged.err);
+    assert!(averaged.err.contains("the best of 2 variants by validation dice"), "{}", averaged.err);
+    assert!(lab.path("labels/case_00.nii.gz").is_file());
+
     let again = lab.voxflow(&["compare", "sweep"]);
     assert_eq!(again.out, shown.out, "the table can be read again");
     let each = lab.voxflow(&[

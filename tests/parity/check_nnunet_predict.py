@@ -1,13 +1,14 @@
-"""Compares `voxflow predict` with `nnUNetv2_predict`, NIfTI to NIfTI, flips on.
+"""Compares `voxflow predict` with `nnUNetv2_predict`, NIfTI to NIfTI, flips on, and `evaluate` with its summary.json.
 
     python tests/parity/check_nnunet_predict.py VOXFLOW [--json]
 
 Two small tasks are generated: a CT with thick slices, and an MRI with a black border whose labels are regions.
 nnU-Net 2.8.1 plans them; of each a network as it is initialised and one after a short training by nnU-Net's own
-trainer predict two images, by nnU-Net's command and by the program with the same weights (`nnunet_model.py` turns
-their axes). nnU-Net sums its windows in float16, by which scores that are nearly equal, as those of a network without
+trainer predict two images, by nnU-Net's command and by the program, which imports nnU-Net's results folder. The CT's
+files are stored in LPS, the MRI's in RAS: nnU-Net takes axes as they are stored. nnU-Net sums its windows in float16, by which scores that are nearly equal, as those of a network without
 training are, change places: such a network is judged by nnU-Net with sums in float32, and the row's name says how many
-voxels differ from the command as it is. Exit code 1 if a row is beyond what is allowed; with --json the last line has the rows for `compare.py`,
+voxels differ from the command as it is. The predictions that nnU-Net made are scored by `nnUNetv2_evaluate_folder` and
+by the kind `evaluate`; a region is a label of its own on neither side there. Exit code 1 if a row is beyond what is allowed; with --json the last line has the rows for `compare.py`,
 which judges them.
 """
 
@@ -29,18 +30,16 @@ for name in ["nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"]:
 
 import torch
 
-import nnunet_model
-
-# Shapes and voxels (x, y, z) of the cases, of which the last two are predicted alone. Files are stored in RAS.
+# Shapes and voxels (x, y, z) of the cases, of which the last two are predicted alone, and the signs of the files' axes.
 TASKS = {
     "ct": dict(
         cases=[((34, 30, 14), (1.0, 1.0, 3.5)), ((32, 33, 13), (1.1, 1.0, 3.4)), ((30, 31, 15), (1.0, 1.1, 3.6)),
                ((33, 36, 14), (0.9, 1.0, 3.3)), ((44, 40, 12), (0.8, 0.9, 4.0))],
-        channel="CT", labels={"background": 0, "inner": 1, "outer": 2}),
+        channel="CT", signs=(-1, -1, 1), labels={"background": 0, "inner": 1, "outer": 2}),
     "regions": dict(
         cases=[((26, 28, 24), (1.0, 1.0, 1.0)), ((27, 26, 25), (1.0, 1.1, 1.0)), ((28, 27, 24), (1.1, 1.0, 1.0)),
                ((28, 26, 27), (1.0, 1.0, 0.9)), ((38, 36, 34), (0.8, 0.9, 0.8))],
-        channel="MRI", border=4, labels={"background": 0, "both": [1, 2], "inner": 1}, regions_class_order=[2, 1]),
+        channel="MRI", signs=(1, 1, 1), border=4, labels={"background": 0, "both": [1, 2], "inner": 1}, regions_class_order=[2, 1]),
 }
 TESTED = 2
 STEPS = 40
@@ -68,7 +67,7 @@ def write(number, name, task):
     for index, (shape, size) in enumerate(task["cases"]):
         part = "Tr" if index < trained else "Ts"
         image, label = volume(rng, shape, task)
-        affine = np.diag([*size, 1.0])
+        affine = np.diag([*(sign * side for sign, side in zip(task["signs"], size)), 1.0])
         affine[:3, 3] = rng.normal(0, 30, 3)
         for kind, values, ending in (("images", image, "_0000"), ("labels", label, "")):
             (home / f"{kind}{part}").mkdir(parents=True, exist_ok=True)
@@ -142,11 +141,20 @@ def nnunet_predict(number, images, out, is_single=False):
         "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
 
 
-def own_predict(program, desk, plans, dataset, state, images, out):
-    """The program with the same weights."""
-    nnunet_model.save(desk / "weights.pt", plans, state)
-    say(program, "import", "weights.pt", "--out", "model", *nnunet_model.flags(plans, dataset), cwd=desk)
+def own_predict(program, desk, results, images, out):
+    """The program with the model that nnU-Net left behind."""
+    say(program, "import", results, "--out", "model", cwd=desk)
     say(program, "predict", "--quiet", "--model", "model", "--out", out, images, cwd=desk)
+
+
+MODELFOLDER = "from nnunetv2.inference.predict_from_raw_data import predict_entry_point_modelfolder as go; go()"
+
+
+def sent_back(program, desk, images):
+    """The imported model as a results folder again, by which nnU-Net predicts."""
+    say(program, "export", "model", "--out", "back", "--format", "nnunet", cwd=desk)
+    say(sys.executable, "-c", MODELFOLDER, "-i", images, "-o", desk / "sent", "-m", desk / "back", "-f", "all",
+        "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
 
 
 def compared(what, found, wanted, values):
@@ -167,6 +175,41 @@ def compared(what, found, wanted, values):
             (f"{what}: 1 − Dice, the worst label (labels are up to {known:.0f} % of an image)", 1 - min(dices, default=0), 5e-4)]
 
 
+EVALUATE = "from nnunetv2.evaluation.evaluate_predictions import evaluate_folder_entry_point as go; go()"
+SCORED = """name: scored
+stages:
+  dataset:
+    uses: folder
+    with:
+      path: {home}
+      images: imagesTs/{{case}}_0000.nii.gz
+      labels: labelsTs/{{case}}.nii.gz
+      label_names: {{ 1: inner, 2: outer }}
+      modality: [MRI]
+  theirs: {{ uses: evaluate, needs: [dataset], with: {{ path: {predictions}, cases: all }} }}
+"""
+
+
+def evaluated(program, desk, home, predictions, what):
+    """The row of Dice by `evaluate` beside nnU-Net's summary.json, both of single labels."""
+    (desk / "dataset.json").write_text(json.dumps(dict(channel_names={"0": "CT"}, labels={"background": 0, "inner": 1, "outer": 2},
+                                                       file_ending=".nii.gz")))
+    plans = Path(os.environ["nnUNet_preprocessed"]) / home.name / "nnUNetPlans.json"
+    say(sys.executable, "-c", EVALUATE, home / "labelsTs", predictions, "-djfile", desk / "dataset.json", "-pfile", plans,
+        "-o", desk / "summary.json", "-np", 1)
+    (desk / "scored.yaml").write_text(SCORED.format(home=home, predictions=predictions))
+    say(program, "run", "--quiet", "scored.yaml", cwd=desk)
+    scores = next(desk.glob(".voxflow/runs/*/outputs/theirs/scores.json"))
+    own = {case["case"]: [label["dice"] for label in case["labels"]] for case in json.loads(scores.read_text())}
+    off = []
+    for case in json.loads((desk / "summary.json").read_text())["metric_per_case"]:
+        name = Path(case["reference_file"]).name.removesuffix(".nii.gz")
+        off += [abs(own[name][label - 1] - case["metrics"][str(label)]["Dice"]) for label in (1, 2)]
+    if len(off) != 2 * TESTED:
+        sys.exit(f"{what}: {len(off)} scores were compared")
+    return f"{what}: Dice of `evaluate` beside summary.json", max(off), 1e-6
+
+
 def rows(program):
     found = []
     for number, (name, task) in enumerate(TASKS.items(), 11):
@@ -174,16 +217,20 @@ def rows(program):
         plans = planned(number, home)
         for kind, steps in (("random", 0), ("trained", STEPS)):
             desk = Path(tempfile.mkdtemp(dir=ROOM))
-            state = trainer_of(plans, dataset, steps).network.state_dict()
+            results = trainer_of(plans, dataset, steps).output_folder_base
             nnunet_predict(number, home / "imagesTs", desk / "theirs")
-            own_predict(program, desk, plans, dataset, state, home / "imagesTs", desk / "own")
+            own_predict(program, desk, results, home / "imagesTs", desk / "own")
             what = f"nnUNetv2_predict, {name}, {kind} network, {TESTED} images, 8 flips"
             judged = compared(what, desk / "own", desk / "theirs", (1, 2))
+            scored = evaluated(program, desk, home, desk / "theirs", what)
             if kind == "random":
                 nnunet_predict(number, home / "imagesTs", desk / "single", is_single=True)
                 what += f", sums in float32 (as it is, {judged[0][1]:.1e} of the voxels differ)"
                 judged = compared(what, desk / "own", desk / "single", (1, 2))
-            found += judged
+            if kind == "trained":
+                sent_back(program, desk, home / "imagesTs")
+                judged += compared(f"nnU-Net by the folder that `export` writes, {name}, {kind} network", desk / "own", desk / "sent", (1, 2))
+            found += [*judged, scored]
     return found
 
 

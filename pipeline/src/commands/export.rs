@@ -16,8 +16,11 @@ Examples:
   voxflow export latest --out bundle
   voxflow export demo/model --out weights --format safetensors
 
+  voxflow export latest --out spleen --format nnunet
+
 A bundle is run by MONAI: python -m monai.bundle run --config_file configs/inference.json
---bundle_root . --dataset_dir IMAGES")]
+--bundle_root . --dataset_dir IMAGES
+nnU-Net's folder by nnU-Net: nnUNetv2_predict_from_modelfolder -m DIR -f all -i IMAGES -o LABELS")]
 pub struct ExportArgs {
     /// A run (id, prefix, latest), a stage (RUN/STAGE), or a folder with model.json
     #[arg(value_name = "RUN_OR_FOLDER")]
@@ -25,8 +28,13 @@ pub struct ExportArgs {
     /// Output folder; existing files are replaced
     #[arg(long, short, value_name = "DIR")]
     pub out: PathBuf,
-    /// Output format: MONAI bundle, TorchScript (model.ts), or weights only (model.safetensors)
-    #[arg(long, default_value = "bundle", value_parser = ["bundle", "torchscript", "safetensors"])]
+    /// Output format: MONAI bundle, TorchScript (model.ts), weights only (model.safetensors), or a
+    /// results folder of nnU-Net
+    #[arg(
+        long,
+        default_value = "bundle",
+        value_parser = ["bundle", "torchscript", "safetensors", "nnunet"]
+    )]
     pub format: String,
     /// Weights to export
     #[arg(long, default_value = "best", value_parser = ["best", "last"])]

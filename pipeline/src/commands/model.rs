@@ -1,16 +1,22 @@
-//! Finding a trained model by name: a run, a run's stage, or a folder.
+//! Finding a trained model by name: a run, a run's stage, or a folder; or the models of a sweep.
 
 use crate::commands::{path, show};
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::humanize;
 use crate::run::StageRecord;
+use crate::run_set::{Member, RunSet};
 use crate::runs::{self, StoredRun};
+use crate::tables::Variants;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Digest};
 use voxflow_stages::{Input, InputFile};
 
 /// Model description.
 const CARD: &str = "model.json";
+
+/// The validation score that chooses a sweep's variant.
+const DECIDING: &str = "dice";
 
 /// Weight files, at least one present.
 const WEIGHTS: [&str; 2] = ["best.safetensors", "last.safetensors"];
@@ -29,6 +35,48 @@ pub fn find(home: &Home, name: &str) -> Result<Input> {
         ))),
         None => of_run(home, name),
     }
+}
+
+/// Models to be averaged.
+pub struct Ensemble {
+    pub models: Vec<Input>,
+    /// The choice, in words, where a name stands for several models.
+    pub note: Option<String>,
+}
+
+/// The models of a name: that of [`find`], or those of all folds and seeds of a sweep's best variant.
+pub fn ensemble(home: &Home, name: &str) -> Result<Ensemble> {
+    match RunSet::new(home).sweep(name)? {
+        Some(members) => of_sweep(home, name, &members),
+        None => Ok(Ensemble { models: vec![find(home, name)?], note: None }),
+    }
+}
+
+fn of_sweep(home: &Home, name: &str, members: &[Member]) -> Result<Ensemble> {
+    let summaries: Vec<_> = members.iter().map(|member| member.summary.clone()).collect();
+    let variants = Variants::of(name, &summaries, DECIDING);
+    let only = || (variants.rows.len() == 1).then(|| variants.rows[0].number);
+    let best = variants.best.or_else(only).ok_or_else(|| {
+        Error::usage(format!(
+            "sweep '{name}': no variant has a validation {DECIDING}; name the runs instead"
+        ))
+    })?;
+    // The run that tests the chosen variant repeats models of the others.
+    let of_best = |member: &&Member| {
+        let sweep = member.summary.sweep.as_ref();
+        sweep.is_some_and(|sweep| sweep.variant == best && !sweep.chosen)
+    };
+    let models = members
+        .iter()
+        .filter(of_best)
+        .map(|member| of_run(home, &member.summary.run))
+        .collect::<Result<Vec<Input>>>()?;
+    let note = format!(
+        "sweep '{name}': the {} of variant {best}, the best of {} by validation {DECIDING}",
+        humanize::count(models.len() as u64, "model"),
+        humanize::count(variants.rows.len() as u64, "variant"),
+    );
+    Ok(Ensemble { models, note: Some(note) })
 }
 
 fn of_run(home: &Home, name: &str) -> Result<Input> {
@@ -51,16 +99,17 @@ fn of_run(home: &Home, name: &str) -> Result<Input> {
     input(name, |file| path::file(&run, &stage.stage, file), has)
 }
 
-/// The only stage with a model; errors if several.
+/// The only stage with a model of which no other model is made; errors if several.
 fn only(run: &StoredRun) -> Result<&StageRecord> {
-    let stages: Vec<&StageRecord> = run
-        .record
-        .stages
-        .iter()
-        .filter(|stage| {
-            stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
-        })
-        .collect();
+    let has_model = |stage: &&StageRecord| {
+        stage.artifact.as_ref().is_some_and(|artifact| artifact.get(CARD).is_some())
+    };
+    let all: Vec<&StageRecord> = run.record.stages.iter().filter(has_model).collect();
+    let is_last = |stage: &&StageRecord| {
+        let mut needed = all.iter().flat_map(|other| other.needs.values().flatten());
+        !needed.any(|id| *id == stage.stage)
+    };
+    let stages: Vec<&StageRecord> = all.iter().copied().filter(is_last).collect();
     let id = &run.record.run;
     match stages[..] {
         [one] => Ok(one),

@@ -9,6 +9,7 @@ use crate::run::StageRecord;
 use crate::{humanize, tables};
 use plotters::prelude::*;
 use serde_json::Value;
+use voxflow_stages::image::preparation::AxisOrder;
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::stage::Yields;
 
@@ -161,8 +162,12 @@ fn data(subject: &RunSubject, model: Option<&ModelCard>) -> String {
 fn input(model: Option<&ModelCard>) -> String {
     let Some(card) = model else { return MISSING.into() };
     let prepared = serde_json::to_value(&card.preparation).unwrap_or_default();
+    let axes = match card.preparation.orientation {
+        AxisOrder::Ras => "turned to RAS",
+        AxisOrder::Stored => "its axes as the file stores them",
+    };
     format!(
-        "{} ({}), turned to RAS, then prepared as follows.\n\n{}",
+        "{} ({}), {axes}, then prepared as follows.\n\n{}",
         humanize::count(card.modality.len() as u64, "channel"),
         plain_list(&card.modality),
         listed(&prepared, &[])

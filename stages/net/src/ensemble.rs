@@ -9,6 +9,7 @@ use crate::subset::Subset;
 use crate::weights;
 use std::collections::BTreeSet;
 use tch::Kind;
+use voxflow_stages::metric::post_processing::Steps;
 use voxflow_stages::model::compatibility::{check_channels, differences};
 use voxflow_stages::model::{Flips, Inference, ModelCard, Weights};
 use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
@@ -19,6 +20,8 @@ pub struct Ensemble {
     pub card: ModelCard,
     /// The classes of all models.
     pub classes: Classes,
+    /// Labels of which predictions keep the largest component, if all models agree in it.
+    pub keep_largest: Steps,
     /// The stage and card of each model.
     cards: Vec<(String, ModelCard)>,
     networks: Vec<GraphNetwork>,
@@ -45,6 +48,15 @@ impl Ensemble {
         for (other, input) in cards.iter().zip(inputs) {
             check_agreement(&card, other, &input.stage)?;
         }
+        let keep_largest = match cards.iter().all(|other| other.keep_largest == card.keep_largest) {
+            true => card.keep_largest.clone(),
+            false => {
+                cx.warn(
+                    "the models have different post-processing ('keep_largest'): none is applied",
+                );
+                vec![]
+            }
+        };
         let inference = common_inference(inputs, &cards, inference, flips)?;
         let pairs = inputs.iter().zip(&cards);
         let networks = pairs
@@ -52,7 +64,7 @@ impl Ensemble {
             .collect::<Result<_>>()?;
         let cards = inputs.iter().map(|input| input.stage.clone()).zip(cards).collect();
         let classes = Classes::of(&card.labels, &card.regions, None)?;
-        Ok(Ensemble { classes, card, cards, networks, inference, info })
+        Ok(Ensemble { classes, card, keep_largest, cards, networks, inference, info })
     }
 
     /// Sliding-window inference with all networks.

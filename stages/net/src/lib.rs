@@ -32,6 +32,7 @@ pub mod optimizer;
 mod patch_view;
 mod pictures;
 mod pipe;
+mod postprocess;
 mod predict;
 pub mod prefetch_queue;
 mod pretrained;

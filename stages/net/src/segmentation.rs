@@ -3,17 +3,21 @@
 use crate::classes::Classes;
 use crate::ensemble::Ensemble;
 use crate::failure::{catch_panic, inject_fault};
+use crate::volume_tensor::floats;
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Tensor};
 use voxflow_stages::image::invert::Inverter;
 use voxflow_stages::image::{Geometry, Volume};
+use voxflow_stages::metric::post_processing::{self, Steps};
 use voxflow_stages::{Error, Result};
 
 /// The class probabilities or logits of a prepared image, and the way back to its original grid.
 pub struct Segmentation {
-    scores: Vec<f32>,
+    /// (1, classes, X, Y, Z), fp32, contiguous, in memory.
+    scores: Tensor,
     are_logits: bool,
     classes: Classes,
+    keep_largest: Steps,
     inverter: Inverter,
 }
 
@@ -32,22 +36,25 @@ impl Segmentation {
             let (window, size) = (models.sliding_window()?, image.size());
             let voxels = size[2..].iter().product::<i64>() as usize;
             let device = window.volume_device(voxels, size[1] as usize, models.classes.outputs());
-            let scores = values(&window.scores(&image.to_device(device)).to_device(Device::Cpu));
-            Ok((scores, window.scores_are_logits()))
+            let scores = window.scores(&image.to_device(device)).to_device(Device::Cpu);
+            Ok((scores.contiguous(), window.scores_are_logits()))
         })?;
-        Ok(Segmentation { scores, are_logits, classes: models.classes.clone(), inverter })
+        let (classes, keep_largest) = (models.classes.clone(), models.keep_largest.clone());
+        Ok(Segmentation { scores, are_logits, classes, keep_largest, inverter })
     }
 
-    /// The label map on the original grid.
+    /// The label map on the original grid, after the models' post-processing.
     pub fn labels(&self) -> Result<Volume<u8>> {
+        let scores = floats(&self.scores)?;
         let mut map = match self.classes.has_regions() {
             true => {
                 let least = if self.are_logits { 0.0 } else { 0.5 };
-                self.inverter.regions(&self.scores, least, &self.classes.written())?
+                self.inverter.regions(scores, least, &self.classes.written())?
             }
-            false => self.inverter.labels(&self.scores, self.classes.count())?,
+            false => self.inverter.labels(scores, self.classes.count())?,
         };
         self.classes.to_values(&mut map.data);
+        post_processing::apply(&mut map.data, map.shape, &self.keep_largest);
         Ok(map)
     }
 
@@ -55,7 +62,8 @@ impl Segmentation {
     /// channel per region. Outside the foreground box all are 0.
     pub fn probabilities(&self) -> Result<Volume<f32>> {
         let classes = self.classes.outputs();
-        let mut each = self.scores.chunks_exact(self.scores.len() / classes);
+        let scores = floats(&self.scores)?;
+        let mut each = scores.chunks_exact(scores.len() / classes);
         let first = each.next().unwrap_or_default();
         let mut all = each.try_fold(self.inverter.probability(first)?, |mut all, class| {
             all.data.extend(self.inverter.probability(class)?.data);
@@ -99,11 +107,4 @@ fn sigmoid(values: &mut [f32], regions: usize) {
             *value = 1.0 / (1.0 + (-*value).exp());
         });
     }
-}
-
-fn values(tensor: &Tensor) -> Vec<f32> {
-    let tensor = tensor.contiguous();
-    let mut values = vec![0f32; tensor.numel()];
-    tensor.copy_data(&mut values, tensor.numel());
-    values
 }

@@ -122,7 +122,8 @@ fn mean(tensors: impl ExactSizeIterator<Item = Tensor>) -> Tensor {
         sum += tensor;
         sum
     });
-    sum.map_or_else(Tensor::new, |sum| if count == 1.0 { sum } else { sum / count })
+    let mean = |mut sum: Tensor| if count == 1.0 { sum } else { sum.g_div_scalar_(count) };
+    sum.map_or_else(Tensor::new, mean)
 }
 
 /// Slides a window over `image` (1, C, X, Y, Z) and blends the results of `predict` for batches of
@@ -159,7 +160,9 @@ pub fn slide(
             let _ = narrow(&count, *start, roi).g_add_(&weight);
         }
     }
-    narrow(&(sum.unwrap_or_default() / count), before, size)
+    // In place: the sums of many classes are the largest thing in memory.
+    let mut sum = sum.unwrap_or_default();
+    narrow(&sum.g_div_(&count), before, size)
 }
 
 /// The weights of a window of these sides and this blending, as numbers of a kind on a device.

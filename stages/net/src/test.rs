@@ -52,12 +52,16 @@ pub fn run(cx: &Context) -> Result<()> {
 }
 
 /// A case's label map in the artifact.
-fn prediction_file(case: &str) -> String {
+pub(crate) fn prediction_file(case: &str) -> String {
     format!("predictions/{case}.nii.gz")
 }
 
 /// The dataset's label on the original grid of its image.
-fn read_label(dataset: &Input, listing: &Listing, case: &PreparedCase) -> Result<Volume<u8>> {
+pub(crate) fn read_label(
+    dataset: &Input,
+    listing: &Listing,
+    case: &PreparedCase,
+) -> Result<Volume<u8>> {
     let listed = listing.case(&case.name).ok_or_else(|| {
         Error::failed(format!("case '{}' is not in '{}'", case.name, dataset.stage))
     })?;

@@ -150,6 +150,7 @@ fn write(
         preparation: training.list.preparation.clone(),
         network: params.network.clone(),
         inference,
+        keep_largest: vec![],
         training: TrainingSummary {
             epochs: outcome.epochs,
             steps: outcome.steps,

@@ -51,6 +51,12 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
     )
 }
 
+/// Channels, labels and regions of a `dataset.json`, without cases.
+pub fn head(text: &[u8]) -> Result<Listing> {
+    let channel_keys = ["channel_names", "modality"];
+    fields::head(&object(text)?, &Said::default(), channel_keys, &mut Notes::default())
+}
+
 /// True if a `dataset.json` is nnU-Net's rather than the Decathlon's: by its own words, or for
 /// version 1, which keeps the Decathlon's, by the channel number in the files' names.
 pub fn is_nnunet(text: &[u8], folder: &Path) -> bool {

@@ -73,14 +73,19 @@ fn digests_of(dataset: &Input, name: &str, role: &str) -> Result<BTreeMap<String
 pub struct GridFrame {
     /// The first image's own grid.
     pub grid: Grid,
-    /// Orientation of its axes in RAS.
+    /// The turn from its axes to those of prepared volumes: RAS, or none.
     pub orientation: Orientation,
 }
 
 impl GridFrame {
-    /// That of a first image.
+    /// That of a first image, to be turned to RAS.
     pub fn of(grid: Grid) -> Result<GridFrame> {
         Ok(GridFrame { grid, orientation: Orientation::of(&grid.affine)? })
+    }
+
+    /// That of a first image whose axes stay as its file stores them.
+    pub fn as_stored(grid: Grid) -> GridFrame {
+        GridFrame { grid, orientation: Orientation::IDENTITY }
     }
 
     /// Maps another file's axes to this grid's, by both affines; errors unless it then lies in the
@@ -105,20 +110,22 @@ impl GridFrame {
         Ok(turn)
     }
 
-    /// The same to the RAS axes.
-    pub fn turn_to_ras(&self, what: &str, grid: &Grid) -> Result<Orientation> {
+    /// The same to the axes of prepared volumes.
+    pub fn turn_to_prepared(&self, what: &str, grid: &Grid) -> Result<Orientation> {
         Ok(self.turn(what, grid)?.then(&self.orientation))
     }
 
-    /// The grid after turning to RAS.
+    /// The grid after turning.
     pub fn oriented(&self) -> Grid {
         turned(&self.orientation, &self.grid)
     }
 
     fn other_shape(&self, what: &str, other: &Grid) -> Error {
         let other = self.orientation.shape(other.shape);
+        let is_ras = Orientation::of(&self.grid.affine).is_ok_and(|ras| ras == self.orientation);
+        let axes = if is_ras { "R, A, S" } else { "x, y, z of the files" };
         Error::failed(format!(
-            "image and {what} have different grids: {} and {} voxels along R, A, S; resample one \
+            "image and {what} have different grids: {} and {} voxels along {axes}; resample one \
              of them",
             words(self.oriented().shape),
             words(other)

@@ -8,6 +8,7 @@ use crate::image::intensity_distribution::IntensityDistribution;
 use crate::image::nifti::{LabelMap, Scratch, load_label};
 use crate::image::nonzero::nonzero_box;
 use crate::image::oriented::OrientedImage;
+use crate::image::preparation::AxisOrder;
 use crate::image::prepared::Files;
 
 /// Shape, voxel size and intensities of a case, turned to RAS.
@@ -26,7 +27,8 @@ pub struct CaseStatistics {
 impl CaseStatistics {
     /// Reads a case's files. Without a label nothing is foreground.
     pub fn read(scratch: &mut Scratch, files: Files) -> Result<CaseStatistics> {
-        let OrientedImage { frame, image, .. } = OrientedImage::load(scratch, files)?;
+        let OrientedImage { frame, image, .. } =
+            OrientedImage::load(scratch, AxisOrder::Ras, files)?;
         let whole = Box3::whole(image.shape);
         let part = nonzero_box(image.each_channel(), image.shape).unwrap_or(whole);
         let label = match &files.case.label {
@@ -34,7 +36,7 @@ impl CaseStatistics {
             Some(file) => {
                 let LabelMap { header, voxels, .. } =
                     load_label(file, "label", files.values, scratch)?;
-                let turn = frame.turn_to_ras("label", &header.grid())?;
+                let turn = frame.turn_to_prepared("label", &header.grid())?;
                 let (shape, affine, data) = (header.shape, header.affine, voxels.into_owned());
                 turn.apply(Volume { channels: 1, shape, data, affine }).data
             }

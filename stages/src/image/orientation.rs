@@ -16,6 +16,9 @@ pub struct Orientation {
 }
 
 impl Orientation {
+    /// No turn.
+    pub const IDENTITY: Orientation = Orientation { axes: [0, 1, 2], flips: [false; 3] };
+
     /// The affine's orientation by nibabel's `io_orientation`: each file axis, the most clearly
     /// directed first, takes the world axis it changes most, among those left.
     pub fn of(affine: &Affine) -> Result<Orientation> {
@@ -43,7 +46,7 @@ impl Orientation {
 
     /// True if nothing has to be turned.
     pub fn is_ras(&self) -> bool {
-        self.axes == [0, 1, 2] && self.flips == [false; 3]
+        *self == Orientation::IDENTITY
     }
 
     /// This turn followed by `next`.

@@ -1,15 +1,16 @@
-//! A case's image turned to RAS, before anything is resampled.
+//! A case's image turned to the axes of prepared volumes, before anything is resampled.
 
 use crate::error::{Error, Result};
 use crate::image::Volume;
 use crate::image::case::{GridFrame, warnings_of};
 use crate::image::nifti::{Scratch, Space, load_image};
+use crate::image::preparation::AxisOrder;
 use crate::image::prepared::{Files, check_channels, name_of};
 use voxflow_cache::Digest;
 
-/// A case's channels turned to RAS.
+/// A case's channels, turned.
 pub(crate) struct OrientedImage {
-    /// The first file's grid, and its turn to RAS.
+    /// The first file's grid, and its turn.
     pub frame: GridFrame,
     /// The channels.
     pub image: Volume<f32>,
@@ -23,7 +24,7 @@ pub(crate) struct OrientedImage {
 
 impl OrientedImage {
     /// Reads a case's files.
-    pub fn load(scratch: &mut Scratch, files: Files) -> Result<OrientedImage> {
+    pub fn load(scratch: &mut Scratch, axes: AxisOrder, files: Files) -> Result<OrientedImage> {
         let (mut digests, mut warnings) = (vec![], vec![]);
         let mut all: Option<(GridFrame, Space, Volume<f32>)> = None;
         for (index, file) in files.case.images.iter().enumerate() {
@@ -35,12 +36,12 @@ impl OrientedImage {
             let (grid, space) = (loaded.header.grid(), loaded.header.space.clone());
             match &mut all {
                 None => {
-                    let frame = GridFrame::of(grid)?;
-                    let image = frame.turn_to_ras(&name, &grid)?.apply(loaded.volume());
+                    let frame = axes.frame(grid)?;
+                    let image = frame.turn_to_prepared(&name, &grid)?.apply(loaded.volume());
                     all = Some((frame, space, Volume { affine: frame.oriented().affine, ..image }));
                 }
                 Some((frame, _, image)) => {
-                    let other = frame.turn_to_ras(&name, &grid)?.apply(loaded.volume());
+                    let other = frame.turn_to_prepared(&name, &grid)?.apply(loaded.volume());
                     image.data.extend(other.data);
                     image.channels += other.channels;
                 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::image::Intensity;
+use crate::image::case::GridFrame;
 use crate::image::intensity::Zscore;
 use crate::image::resize::{Resampling, grid_with_spacing};
 use crate::image::spacing::Grid;
@@ -12,8 +13,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Preparation {
-    /// Voxel size in mm along the R, A and S axes after resampling; null keeps the image's own
-    /// grid.
+    /// The axes of prepared volumes: turned to RAS, or as each file stores them, which is how
+    /// nnU-Net reads files. Networks trained on one know nothing of the other.
+    #[serde(default, skip_serializing_if = "AxisOrder::is_ras")]
+    #[schemars(extend("default" = "ras", "x-neutral" = "ras"))]
+    pub orientation: AxisOrder,
+    /// Voxel size in mm along the R, A and S axes (with 'orientation: stored' along the file's own)
+    /// after resampling; null keeps the image's own grid.
     #[serde(default)]
     pub spacing: Option<[f64; 3]>,
     /// Intensity scaling: one for all channels, or a list with one for each.
@@ -44,6 +50,31 @@ pub struct Preparation {
 
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// The axes of prepared volumes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AxisOrder {
+    /// To the right, to the front and up, by flips and permutations.
+    #[default]
+    Ras,
+    /// The file's own.
+    Stored,
+}
+
+impl AxisOrder {
+    /// The frame of a case whose first image has this grid.
+    pub fn frame(self, grid: Grid) -> Result<GridFrame> {
+        match self {
+            AxisOrder::Ras => GridFrame::of(grid),
+            AxisOrder::Stored => Ok(GridFrame::as_stored(grid)),
+        }
+    }
+
+    fn is_ras(&self) -> bool {
+        *self == AxisOrder::Ras
+    }
 }
 
 /// A single intensity scaling, or a list with each channel's.
@@ -88,8 +119,8 @@ impl Preparation {
         mistakes
     }
 
-    /// The grid of the prepared volume before a foreground crop, from the grid after turning to RAS
-    /// and the non-zero crop.
+    /// The grid of the prepared volume before a foreground crop, from the grid after turning and
+    /// the non-zero crop.
     pub fn resampled(&self, grid: &Grid) -> Result<Grid> {
         match (self.spacing, self.resampling) {
             (None, _) => Ok(*grid),

@@ -95,7 +95,7 @@ struct Way {
 
 impl Way {
     fn of(preparation: &Preparation, header: &Header) -> Result<Way> {
-        let frame = GridFrame::of(header.grid())?;
+        let frame = preparation.orientation.frame(header.grid())?;
         let oriented = frame.oriented();
         let wanted = preparation.resampled(&oriented)?;
         Ok(Way { frame, oriented, resampler: Resampler::new(&oriented, &wanted)? })
@@ -203,7 +203,7 @@ fn image(scratch: &mut Scratch, preparation: &Preparation, files: Files) -> Resu
                 all.insert((way, header.space.clone(), vec![0.0; values]))
             }
         };
-        let turn = way.frame.turn_to_ras(&name, &header.grid())?;
+        let turn = way.frame.turn_to_prepared(&name, &header.grid())?;
         let (scalings, out) =
             (&scalings[index..], &mut out[index * way.resampler.target().voxels()..]);
         way.resample_stored((voxels, &turn, header.shape), scalings, out, &found);
@@ -253,7 +253,7 @@ fn label_on(
     let name = "label";
     let LabelMap { header, voxels, counts: before, rounded } =
         load_label(file, name, values, scratch)?;
-    let turn = way.frame.turn_to_ras(name, &header.grid())?;
+    let turn = way.frame.turn_to_prepared(name, &header.grid())?;
     let (voxels, backwards) = turn.ordered(&voxels, header.shape);
     let resampler = way.resampler.clone().of_backwards(backwards);
     let data = resampler.nearest(&voxels, X_FASTEST);

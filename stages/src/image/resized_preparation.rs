@@ -29,7 +29,7 @@ pub(super) fn prepare(
 ) -> Result<Prepared> {
     let scalings = preparation.intensity.for_channels(files.modality.len())?;
     let OrientedImage { frame, image, digests, space, mut warnings } =
-        OrientedImage::load(scratch, files)?;
+        OrientedImage::load(scratch, preparation.orientation, files)?;
     let oriented = image.grid();
     let part = part(preparation, &image, &mut warnings);
     let image = cropped(image, &part);
@@ -244,7 +244,7 @@ impl OrientedLabel {
         if before.iter().all(|count| *count == 0) {
             warnings.push(format!("{name}: is all background; it has no labelled voxel"));
         }
-        let turn = frame.turn_to_ras(name, &header.grid())?;
+        let turn = frame.turn_to_prepared(name, &header.grid())?;
         let (shape, affine, data) = (header.shape, header.affine, voxels.into_owned());
         let map = cropped(turn.apply(Volume { channels: 1, shape, data, affine }), part);
         let losses = losses::by_nonzero_crop(&before, &counts(&map.data));

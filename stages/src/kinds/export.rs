@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kind::Run;
-use crate::model::export::{bundle, torchscript};
+use crate::model::export::{bundle, nnunet, torchscript};
 use crate::model::{ModelCard, Weights, weights};
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use crate::task::Input;
@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use voxflow_cache::disk;
 
-/// Writes a model for another program: safetensors or TorchScript for PyTorch, or a MONAI bundle.
+/// Writes a model for another program: safetensors or TorchScript for PyTorch, a MONAI bundle, or a
+/// folder of nnU-Net's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
@@ -34,6 +35,10 @@ pub enum Format {
     /// A folder that `python -m monai.bundle run` understands: weights, preprocessing, sliding
     /// window.
     Bundle,
+    /// A folder that `nnUNetv2_predict_from_modelfolder` understands, and from which nnU-Net
+    /// fine-tunes: `plans.json`, `dataset.json`, `fold_all/checkpoint_final.pth`. For nnU-Net's
+    /// networks, prepared with 'resampling' and 'crop_nonzero'.
+    Nnunet,
 }
 
 impl Stage for Export {
@@ -54,6 +59,13 @@ impl Run for Export {
     fn run(&self, cx: &Context) -> Result<()> {
         let model = cx.input("model")?;
         let card: ModelCard = model.json("model.json")?;
+        if !card.keep_largest.is_empty() {
+            cx.warn(format!(
+                "the model's post-processing is left out: keep the largest component of the labels \
+                 {:?}, one list after the other",
+                card.keep_largest
+            ));
+        }
         match self.format {
             Format::Safetensors => {
                 cx.adopt("model.safetensors", &model.file(self.weights.file())?.blob);
@@ -66,6 +78,11 @@ impl Run for Export {
             Format::Bundle => {
                 bundle::warnings(&card).into_iter().for_each(|words| cx.warn(words));
                 let files = bundle::files(&card, &self.named(model, &card)?)?;
+                files.iter().try_for_each(|(name, bytes)| write(cx, name, bytes))
+            }
+            Format::Nnunet => {
+                nnunet::warnings(&card).into_iter().for_each(|words| cx.warn(words));
+                let files = nnunet::files(&card, &self.named(model, &card)?)?;
                 files.iter().try_for_each(|(name, bytes)| write(cx, name, bytes))
             }
         }

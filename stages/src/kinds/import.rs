@@ -2,18 +2,16 @@
 
 use crate::context::Context;
 use crate::dataset::{Label, Region, region};
-use crate::error::{Error, Result, Trouble};
+use crate::error::{Result, Trouble};
 use crate::image::Preparation;
 use crate::kind::Run;
 use crate::model::description::TrainingSummary;
-use crate::model::foreign::Foreign;
+use crate::model::foreign::{self, Foreign};
 use crate::model::{Inference, Mistake, ModelCard, Network, Weights, mistake, weights};
 use crate::stage::{ArtifactType, Pool, Read, Stage};
-use memmap2::Mmap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use voxflow_cache::disk;
 
@@ -29,6 +27,11 @@ pub struct Import {
     /// looks under the usual ones (state_dict, model, network, …).
     #[serde(default)]
     pub under: Option<String>,
+    /// The axes of the file's kernels (0, 1, 2) that are x, y and z here: [2, 1, 0] for nnU-Net,
+    /// whose arrays are z, y, x; null takes them as they are.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = null))]
+    pub kernel_axes: Option<[usize; 3]>,
     /// The network that the weights are of.
     #[serde(default)]
     pub network: Network,
@@ -88,6 +91,11 @@ impl Stage for Import {
             ),
         ];
         mistakes.extend(own.into_iter().flatten());
+        if let Some(mut axes) = self.kernel_axes {
+            axes.sort_unstable();
+            let words = "must hold 0, 1 and 2, each once";
+            mistakes.extend(mistake(axes != [0, 1, 2], "kernel_axes", words));
+        }
         if let Err(error) = self.preprocess.intensity.for_channels(self.modality.len()) {
             mistakes.push(("preprocess.intensity".into(), error.to_string()));
         }
@@ -112,12 +120,11 @@ impl Run for Import {
 impl Import {
     /// The file's weights as safetensors.
     fn packed(&self, cx: &Context) -> Result<Vec<u8>> {
-        let file = File::open(&self.file).map_err(Error::io("open", &self.file))?;
-        // SAFETY: the file is read only; who changes it meanwhile changes the numbers that are
-        // read, and who shortens it ends this stage, as with every other mapped file of a person's
-        // own.
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &self.file))?;
-        let foreign = Foreign::open(&map, self.under.as_deref())?;
+        let map = foreign::mapped(&self.file)?;
+        let mut foreign = Foreign::open(&map, self.under.as_deref())?;
+        if let Some(axes) = self.kernel_axes {
+            foreign.turn_kernels(axes);
+        }
         let outputs = self.card().outputs();
         let wanted = self.network.graph(self.modality.len(), outputs).tensors();
         let named = weights::of_foreign(&foreign, wanted)?;
@@ -145,6 +152,7 @@ impl Import {
             preparation: self.preprocess.clone(),
             network: self.network.clone(),
             inference: self.inference.clone(),
+            keep_largest: vec![],
             training: TrainingSummary::default(),
             provenance: None,
         }

@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod export;
 pub mod folder;
 pub mod import;
+pub mod postprocess;
 pub mod predict;
 pub mod preprocess;
 pub mod split;
@@ -34,6 +35,7 @@ pub const KINDS: &[Kind] = &[
     Kind::here::<baseline::Baseline>(),
     Kind::worker::<train::Train>(),
     Kind::worker::<validate::Validate>(),
+    Kind::worker::<postprocess::Postprocess>(),
     Kind::worker::<test::Test>(),
     Kind::worker::<predict::Predict>(),
     Kind::here::<evaluate::Evaluate>(),

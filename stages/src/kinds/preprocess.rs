@@ -7,7 +7,7 @@ use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::disk_space::Upstream;
 use crate::error::{Error, Result};
-use crate::image::case::{GridFrame, image_digests, label_digests};
+use crate::image::case::{image_digests, label_digests};
 use crate::image::nifti::{LabelValues, Scratch};
 use crate::image::prepare::{Files, prepare_with};
 use crate::image::prepared::OUTSIDE;
@@ -114,7 +114,7 @@ impl Preprocess {
         let files = CaseFiles::of(dataset, case).ok()?;
         for (index, file) in files.images.iter().enumerate() {
             let header = nifti::read_header(file, "image").ok()?;
-            let oriented = GridFrame::of(header.grid()).ok()?.oriented();
+            let oriented = self.0.orientation.frame(header.grid()).ok()?.oriented();
             let grid = self.0.resampled(&oriented).ok()?;
             let maps = 1 + usize::from(self.0.mark_outside);
             let labels = if index == 0 && case.label.is_some() { maps } else { 0 };

@@ -48,15 +48,20 @@ impl Stage for Test {
     /// The listing and the files of the testing cases: what else changes in a dataset changes no
     /// score.
     fn names_read(_role: &str, peek: &Peek) -> Result<BTreeSet<String>> {
-        let list: VolumeList = json(&peek("cache", "testing/part.json")?)?;
-        let mut listing: Listing = json(&peek("dataset", LISTING)?)?;
-        listing.cases.retain(|case| list.cases.iter().any(|tested| tested.name == case.name));
-        Ok(listing.files().chain([LISTING.to_string()]).collect())
+        files_of_part("testing", peek)
     }
 
     fn check(&self) -> Vec<Mistake> {
         self.0.check()
     }
+}
+
+/// The listing of a dataset, and the files of the cases of a part of the cache.
+pub(super) fn files_of_part(part: &str, peek: &Peek) -> Result<BTreeSet<String>> {
+    let list: VolumeList = json(&peek("cache", &format!("{part}/part.json"))?)?;
+    let mut listing: Listing = json(&peek("dataset", LISTING)?)?;
+    listing.cases.retain(|case| list.cases.iter().any(|wanted| wanted.name == case.name));
+    Ok(listing.files().chain([LISTING.to_string()]).collect())
 }
 
 fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {

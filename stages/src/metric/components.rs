@@ -59,6 +59,19 @@ pub fn keep_largest(map: &mut [u8], shape: [usize; 3], value: u8, connectivity: 
     }
 }
 
+/// Sets voxels with one of these labels to 0 outside the largest component of them all, by 26
+/// neighbours, as nnU-Net's post-processing does: components of equal size all stay.
+pub fn keep_largest_of(map: &mut [u8], shape: [usize; 3], labels: &[u8]) {
+    let mask: Vec<bool> = map.iter().map(|found| labels.contains(found)).collect();
+    let components = Components::of(&mask, shape, Connectivity::TwentySix);
+    let most = components.sizes.iter().max().copied();
+    for (found, number) in map.iter_mut().zip(components.numbers) {
+        if number != 0 && Some(components.sizes[number as usize - 1]) != most {
+            *found = 0;
+        }
+    }
+}
+
 /// The steps to neighbours of smaller index.
 fn neighbours_before(connectivity: Connectivity) -> Vec<[isize; 3]> {
     (0..13)
@@ -146,5 +159,19 @@ mod tests {
         let mut map = vec![1, 0, 1, 1, 0, 2, 0, 0];
         keep_largest(&mut map, [8, 1, 1], 1, Connectivity::Six);
         assert_eq!(map, [0, 0, 1, 1, 0, 2, 0, 0]);
+    }
+
+    #[test]
+    fn of_several_labels_the_largest_component_of_their_union_stays_and_equals_all() {
+        let map = [1, 2, 0, 1, 0, 3, 3, 3];
+        let kept = |labels: &[u8]| {
+            let mut map = map;
+            keep_largest_of(&mut map, [8, 1, 1], labels);
+            map
+        };
+        assert_eq!(kept(&[1, 2]), [1, 2, 0, 0, 0, 3, 3, 3]);
+        assert_eq!(kept(&[1]), map, "both have one voxel");
+        assert_eq!(kept(&[1, 2, 3]), [0, 0, 0, 0, 0, 3, 3, 3]);
+        assert_eq!(kept(&[7]), map);
     }
 }

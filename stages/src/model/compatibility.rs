@@ -4,6 +4,7 @@
 use super::{ModelCard, Network};
 use crate::dataset::Label;
 use crate::error::{Error, Result};
+use crate::image::preparation::AxisOrder;
 use crate::image::{Preparation, VolumeList};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -79,6 +80,7 @@ fn lowercase(names: &[String]) -> Vec<String> {
 pub fn differences(there: &Preparation, here: &Preparation, channels: usize) -> String {
     let both = [there, here];
     let each = [
+        ("orientation", both.map(orientation_words)),
         ("spacing", both.map(spacing_words)),
         ("intensity", both.map(|preparation| intensity_words(preparation, channels))),
         ("resampling", both.map(resampling_words)),
@@ -135,9 +137,17 @@ fn resampling_words(preparation: &Preparation) -> String {
     format!("as nnU-Net's (orders {image}, {label}, {probability}; {separate})")
 }
 
-/// True if voxels have the same size and values; cropping does not matter.
+fn orientation_words(preparation: &Preparation) -> String {
+    match preparation.orientation {
+        AxisOrder::Ras => "RAS".to_string(),
+        AxisOrder::Stored => "as stored".to_string(),
+    }
+}
+
+/// True if voxels have the same axes, size and values; cropping does not matter.
 fn has_same_values(there: &Preparation, here: &Preparation, channels: usize) -> bool {
-    spacing_words(there) == spacing_words(here)
+    there.orientation == here.orientation
+        && spacing_words(there) == spacing_words(here)
         && intensity_words(there, channels) == intensity_words(here, channels)
         && resampling_words(there) == resampling_words(here)
 }
@@ -177,6 +187,7 @@ mod tests {
 
     fn preparation(spacing: [f64; 3], window: [f64; 2]) -> Preparation {
         Preparation {
+            orientation: AxisOrder::Ras,
             spacing: Some(spacing),
             intensity: Intensities::One(Intensity::Window(window)),
             crop_foreground: false,

@@ -5,6 +5,7 @@ use super::graph::Graph;
 use super::{Inference, Network, Provenance};
 use crate::dataset::{Label, Region};
 use crate::image::Preparation;
+use crate::metric::post_processing::Steps;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +51,10 @@ pub struct ModelCard {
     pub network: Network,
     /// Sliding-window settings, with the window filled in.
     pub inference: Inference,
+    /// Post-processing of label maps on images' own grids: for each list of labels, one after the
+    /// other, only the largest component of them all is kept. Chosen by the kind `postprocess`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep_largest: Steps,
     /// Training summary.
     pub training: TrainingSummary,
     /// The cases that decided the weights; `None` if unknown (weights from another program, or an

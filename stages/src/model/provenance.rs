@@ -70,6 +70,11 @@ impl Provenance {
         all
     }
 
+    /// Adds cases by which something of the model was chosen.
+    pub fn chosen_by(&mut self, validation: &VolumeList) {
+        add(&mut self.validation, validation);
+    }
+
     /// The cases among `cases` used for training and, with `chosen`, for selecting weights. A case
     /// counts once; training takes precedence.
     pub fn leaks(&self, cases: &[VolumeCase], chosen: bool) -> Vec<Leak> {

@@ -8,7 +8,8 @@ mod images;
 mod output_host;
 
 use super::exec_args::device;
-use super::{model, tell};
+use super::model::{self, Ensemble};
+use super::tell;
 use crate::error::{Error, Exit, Result};
 use crate::executor::{Executor, Local, StageOrder, child};
 use crate::globals::Globals;
@@ -31,6 +32,7 @@ use voxflow_stages::{Input, Kind, Task};
 Examples:
   voxflow predict --model latest scan.nii.gz --out labels
   voxflow predict --model demo/model --model 77ffee imagesTs/ --out labels --flips
+  voxflow predict --model sweep imagesTs/ --out labels
   voxflow predict --model brain flair.nii.gz,t1.nii.gz,t1gd.nii.gz,t2.nii.gz --out labels
 
 A label map has its image's grid and name, and its place below the folder that was named; for
@@ -42,8 +44,9 @@ pub struct PredictArgs {
     /// named a_0000, a_0001 in a folder
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<String>,
-    /// A run (id, prefix, latest), a stage (RUN/STAGE), or a folder with model.json; if repeated,
-    /// the models' probabilities are averaged
+    /// A run (id, prefix, latest), a stage (RUN/STAGE), or a folder with model.json; a sweep (its
+    /// id, or 'sweep' for the newest) for all folds and seeds of its best variant; if several, the
+    /// models' probabilities are averaged
     #[arg(long = "model", short, value_name = "RUN_OR_FOLDER", required = true)]
     pub models: Vec<String>,
     /// Output folder; existing files are replaced
@@ -70,11 +73,13 @@ pub struct PredictArgs {
 impl PredictArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
         let home = globals.home();
-        let models = self
+        let found = self
             .models
             .iter()
-            .map(|name| model::find(&home, name))
-            .collect::<Result<Vec<Input>>>()?;
+            .map(|name| model::ensemble(&home, name))
+            .collect::<Result<Vec<Ensemble>>>()?;
+        let chosen: Vec<String> = found.iter().filter_map(|found| found.note.clone()).collect();
+        let models: Vec<Input> = found.into_iter().flat_map(|found| found.models).collect();
         let card: ModelCard = models
             .first()
             .map(|model| model.json("model.json"))
@@ -83,7 +88,7 @@ impl PredictArgs {
         let Images { cases, notes } = Images::of(&self.images, &card.modality, &self.out)?;
         cases.iter().try_for_each(|case| case.spare(&self.out))?;
         if !globals.quiet {
-            notes.iter().for_each(|note| tell(note));
+            chosen.iter().chain(&notes).for_each(|note| tell(note));
         }
         let trouble = child::trouble().or_else(|| crate::device::trouble(&self.device));
         trouble.map_or(Ok(()), |trouble| Err(Error::Usage(trouble)))?;

@@ -4,6 +4,7 @@
 use super::state_dict;
 use crate::error::{Error, Result};
 use crate::image::intensity::{Intensity, Zscore};
+use crate::image::preparation::AxisOrder;
 use crate::model::weights::StateDict;
 use crate::model::{Average, Blend, ModelCard, NetworkName, Norm, Placement};
 use serde_json::{Map, Value, json};
@@ -104,10 +105,11 @@ fn preprocessing(card: &ModelCard) -> Result<Vec<Value>> {
         return Err(inexpressible("'crop_nonzero' and nnU-Net's 'resampling'"));
     }
     let scaling = scaling(card)?;
-    let mut transforms = vec![
-        json!({ "_target_": "LoadImaged", "keys": "image", "ensure_channel_first": true }),
-        json!({ "_target_": "Orientationd", "keys": "image", "axcodes": "RAS" }),
-    ];
+    let mut transforms =
+        vec![json!({ "_target_": "LoadImaged", "keys": "image", "ensure_channel_first": true })];
+    if preparation.orientation == AxisOrder::Ras {
+        transforms.push(json!({ "_target_": "Orientationd", "keys": "image", "axcodes": "RAS" }));
+    }
     if let Some(spacing) = preparation.spacing {
         transforms.push(json!({
             "_target_": "Spacingd", "keys": "image", "pixdim": spacing, "mode": "bilinear",

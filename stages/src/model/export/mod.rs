@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod bundle;
+pub mod nnunet;
 pub mod script;
 pub mod state_dict;
 pub mod torchscript;

@@ -7,12 +7,16 @@
 pub mod archive;
 pub mod legacy;
 pub mod names;
+pub mod nnunet;
 pub mod numbers;
 
 use super::pickle::{Dtype, Pickle, Storage, View, load};
 use crate::error::{Error, Result, Trouble};
 use archive::TorchArchive;
+use memmap2::Mmap;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
 
 /// A file's tensors by name.
 #[derive(Debug)]
@@ -45,6 +49,17 @@ impl<'a> Foreign<'a> {
                 "it begins as none of the files that are read: torch's (.pt, .pth, .ts) and \
                  safetensors",
             )),
+        }
+    }
+
+    /// Turns the kernels of convolutions, tensors of five sides: `axes` has the file's axis for each
+    /// of x, y and z.
+    pub fn turn_kernels(&mut self, axes: [usize; 3]) {
+        for view in self.views.values_mut().filter(|view| view.shape.len() == 5) {
+            for sides in [&mut view.shape, &mut view.strides] {
+                let turned = axes.map(|axis| sides[2 + axis]);
+                sides[2..].copy_from_slice(&turned);
+            }
         }
     }
 
@@ -97,6 +112,14 @@ fn zipped<'a>(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
     let form = if archive.is_torchscript() { "TorchScript archive" } else { "torch archive" };
     let (place, views) = names::weights(&whole(archive.pickle()?)?, under)?;
     Ok(Foreign { form, place, views, storages: Storages::Archive(archive) })
+}
+
+/// The bytes of a person's own file.
+pub fn mapped(path: &Path) -> Result<Mmap> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    // SAFETY: the file is read only; who changes it meanwhile changes the numbers that are read, and
+    // who shortens it ends this stage, as with every other mapped file of a person's own.
+    unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))
 }
 
 /// Reads a file that is a single pickle.

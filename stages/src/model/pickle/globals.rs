@@ -53,8 +53,13 @@ pub enum Global {
     Storage(Option<Dtype>),
     /// `torch.float32` and the like.
     Dtype(Dtype),
-    /// Functions returning their first argument: `torch.Size`, TorchScript's typed lists.
+    /// Functions returning their first argument: `torch.Size`, `torch.device`, TorchScript's typed
+    /// lists; `_codecs.encode`, by which bytes are written as Latin-1 text.
     Same,
+    /// `numpy.dtype`.
+    NumpyDtype,
+    /// NumPy's single number: its type, and its bytes.
+    NumpyScalar,
     /// A module's class in TorchScript.
     Module,
 }
@@ -66,7 +71,9 @@ pub fn known(module: &str, name: &str) -> Option<Global> {
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Some(Global::Tensor),
         ("torch._utils", "_rebuild_tensor_v3") => Some(Global::TypedTensor),
         ("torch._utils", "_rebuild_parameter") => Some(Global::Parameter),
-        ("torch", "Size") => Some(Global::Same),
+        ("torch", "Size" | "device") | ("_codecs", "encode") => Some(Global::Same),
+        ("numpy", "dtype") => Some(Global::NumpyDtype),
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Some(Global::NumpyScalar),
         (
             "torch.jit._pickle",
             "build_intlist" | "build_doublelist" | "build_boollist" | "build_tensorlist",

@@ -6,6 +6,7 @@
 
 pub mod globals;
 pub mod machine;
+mod numpy;
 pub mod reader;
 mod stack;
 pub mod value;

@@ -37,6 +37,8 @@ pub enum PickleNode<'a> {
     Dict(Vec<(PickleValue<'a>, PickleValue<'a>)>),
     /// A module of TorchScript, by its attributes.
     Module(PickleValue<'a>),
+    /// NumPy's number type by its code, as "f4".
+    NumpyDtype(&'a str),
     /// Numbers that lie elsewhere in the file.
     Storage(Storage<'a>),
     /// A tensor.

@@ -1,0 +1,126 @@
+//! The stage `postprocess`: predicts the validation cases on their original grids, and chooses the
+//! components to keep.
+
+use crate::device::choose_device;
+use crate::ensemble::Ensemble;
+use crate::segmentation::Segmentation;
+use crate::subset::{PreparedCase, Subset};
+use crate::test::{prediction_file, read_label};
+use std::sync::Mutex;
+use voxflow_stages::dataset::Listing;
+use voxflow_stages::image::nifti::{read_label as read_map, write_label_in};
+use voxflow_stages::kinds::postprocess::Postprocess;
+use voxflow_stages::metric::post_processing::{self, Choice, mean, overlap};
+use voxflow_stages::model::{ModelCard, Weights};
+use voxflow_stages::{Context, Error, Input, Metric, Result};
+
+/// Makes the model artifact.
+pub fn run(cx: &Context) -> Result<()> {
+    let params: Postprocess = cx.params()?;
+    let info = choose_device(cx)?;
+    let subset = Subset::open(cx.input("cache")?, "validation")?;
+    if subset.cases.is_empty() {
+        return Err(Error::failed(
+            "validation: there are no cases; give 'split' a number of validation cases",
+        ));
+    }
+    let mut models =
+        Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    models.check(cx, &subset, false, params.allow_leakage)?;
+    // The choice is made anew.
+    models.keep_largest.clear();
+    let mut card = models.card.clone();
+    let dataset = cx.input("dataset")?;
+    let cases = ValidationCases { cx, dataset, listing: dataset.json("dataset.json")?, subset };
+    cases.predict(&Mutex::new(models))?;
+    let choice = cases.choose(&card)?;
+    tell(cx, &card, &choice);
+    cx.create_json("postprocessing.json", &choice)?;
+    card.keep_largest = choice.steps;
+    if let Some(provenance) = &mut card.provenance {
+        provenance.chosen_by(&cases.subset.list);
+    }
+    cx.create_json("model.json", &card)?;
+    let model = cx.input("model")?;
+    for weights in [Weights::Best, Weights::Last] {
+        cx.adopt(weights.file(), &model.file(weights.file())?.blob);
+    }
+    Ok(())
+}
+
+/// The validation cases with their label files.
+struct ValidationCases<'a> {
+    cx: &'a Context<'a>,
+    dataset: &'a Input,
+    listing: Listing,
+    subset: Subset,
+}
+
+impl ValidationCases<'_> {
+    /// Writes the label map of each case, without post-processing.
+    fn predict(&self, models: &Mutex<Ensemble>) -> Result<()> {
+        let predict = |case: &PreparedCase| {
+            let map = Segmentation::predict(models, &case.tensor()?, &case.geometry)?.labels()?;
+            let path = self.cx.create(&prediction_file(&case.name))?;
+            write_label_in(&path, &map, case.geometry.space.as_ref(), true)
+        };
+        self.cx.each_case(&self.subset.cases, |case| &case.name, predict).map(drop)
+    }
+
+    fn choose(&self, card: &ModelCard) -> Result<Choice> {
+        let foreground: Vec<u8> = card.labels.iter().map(|label| label.value).collect();
+        let targets: Vec<Vec<u8>> = match card.regions.is_empty() {
+            true => foreground.iter().map(|value| vec![*value]).collect(),
+            false => card.regions.iter().map(|region| region.labels.clone()).collect(),
+        };
+        post_processing::choose(&foreground, &targets, |steps| {
+            let score = |case: &PreparedCase| self.score(case, &foreground, &targets, steps);
+            let cases = self.cx.each_case(&self.subset.cases, |case| &case.name, score)?;
+            let of = |target: usize| {
+                let scores: Vec<Option<f64>> = cases.iter().map(|case| case[target]).collect();
+                mean(&scores)
+            };
+            Ok((0..targets.len()).map(of).collect())
+        })
+    }
+
+    /// Dice of each target after some steps.
+    fn score(
+        &self,
+        case: &PreparedCase,
+        foreground: &[u8],
+        targets: &[Vec<u8>],
+        steps: &[Vec<u8>],
+    ) -> Result<Vec<Option<f64>>> {
+        let file = prediction_file(&case.name);
+        let mut map = read_map(&self.cx.create(&file)?, &file, foreground)?;
+        post_processing::apply(&mut map.data, map.shape, steps);
+        let reference = read_label(self.dataset, &self.listing, case)?;
+        let dice =
+            |labels: &Vec<u8>| overlap(&map.data, &reference.data, labels, self.listing.ignore);
+        Ok(targets.iter().map(dice).collect())
+    }
+}
+
+/// Says what was tried, and what came of it.
+fn tell(cx: &Context, card: &ModelCard, choice: &Choice) {
+    for trial in &choice.tried {
+        let names: Vec<&str> = card
+            .labels
+            .iter()
+            .filter(|label| trial.labels.contains(&label.value))
+            .map(|label| label.name.as_str())
+            .collect();
+        let dice =
+            |value: Option<f64>| value.map_or("–".to_string(), |dice| format!("{dice:.4}"));
+        let decided = if trial.kept { "kept" } else { "not kept" };
+        cx.info(format!(
+            "largest component of {}: Dice {} to {}, {decided}",
+            names.join(" with "),
+            dice(trial.before),
+            dice(trial.after)
+        ));
+    }
+    let steps = choice.steps.len() as f64;
+    cx.metric(Metric::new("postprocessing_steps", steps).split("validation").grid("original"));
+}

@@ -1,0 +1,73 @@
+//! `postprocess`: chooses post-processing by the validation cases. Its work is done by
+//! `voxflow-worker`.
+
+use super::test::files_of_part;
+use crate::error::Result;
+use crate::model::{Inference, Mistake, Weights};
+use crate::stage::{ArtifactType, Count, Peek, Pool, Read, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Chooses by the validation cases, in each image's own space, whether only the largest component
+/// of the foreground or of single labels is kept, by nnU-Net's rule: of the whole foreground where
+/// the mean Dice rises and no label's falls, then of each label whose Dice rises. The result is the
+/// model with that choice, which 'test' and 'predict' apply, and the predictions of these cases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Postprocess {
+    /// Sliding-window inference; null takes the model's own settings.
+    #[serde(default)]
+    pub inference: Option<Inference>,
+    /// Average over all eight flips of the volume (eight times as slow).
+    #[serde(default)]
+    pub flips: bool,
+    /// The weights that predict the cases. The result has all weights of the model.
+    #[serde(default)]
+    pub weights: Weights,
+    /// Use cases that the model was trained on, with a warning, instead of refusing them (data
+    /// leakage).
+    #[serde(default)]
+    pub allow_leakage: bool,
+}
+
+impl Stage for Postprocess {
+    const NAME: &'static str = "postprocess";
+    const VERSION: u32 = 1;
+    const READS: &'static [Read] = &[
+        Read {
+            role: "dataset",
+            artifact: ArtifactType::Dataset,
+            parts: &[""],
+            count: Count::One,
+            doc: "the original label files",
+        },
+        Read {
+            role: "cache",
+            artifact: ArtifactType::Cache,
+            parts: &["validation/"],
+            count: Count::One,
+            doc: "validation volumes",
+        },
+        Read {
+            role: "model",
+            artifact: ArtifactType::Model,
+            parts: &[""],
+            count: Count::One,
+            doc: "the network",
+        },
+    ];
+    const MAKES: ArtifactType = ArtifactType::Model;
+    const HOLDS: &'static [&'static str] = &["postprocessing.json", "predictions/"];
+    const POOL: Pool = Pool::Gpu;
+    const NARROWED: &'static [&'static str] = &["dataset"];
+
+    /// The listing and the files of the validation cases.
+    fn names_read(_role: &str, peek: &Peek) -> Result<BTreeSet<String>> {
+        files_of_part("validation", peek)
+    }
+
+    fn check(&self) -> Vec<Mistake> {
+        self.inference.iter().flat_map(|inference| inference.check("inference")).collect()
+    }
+}
