@@ -7,6 +7,7 @@
 // A program, not a library: comments give contracts, and names say the rest.
 #![allow(missing_docs)]
 
+pub mod annotation;
 mod busy_clock;
 pub mod checksums;
 pub mod cli;
@@ -20,6 +21,7 @@ pub mod event;
 pub mod execute;
 pub mod executor;
 pub mod explain;
+mod foreseen;
 pub mod globals;
 pub mod gpus;
 pub mod heartbeat;

@@ -9,6 +9,7 @@ use crate::event::{Decision, Planned};
 use crate::executor::remote;
 use crate::executor::remote::cluster::JobWants;
 use crate::explain::Explainer;
+use crate::foreseen;
 use crate::globals::Globals;
 use crate::humanize;
 use crate::labelled_cases;
@@ -54,7 +55,8 @@ impl PlanArgs {
             let plan = planner.plan(workflow)?;
             let labelled = labelled_cases::words(&plan, &store);
             let moved = moved_cases::foreseen(&plan, &store, planner.history());
-            blocked |= !plan.blocked().is_empty();
+            let troubles = foreseen::of_plan(&plan, &store);
+            blocked |= !plan.blocked().is_empty() || !troubles.is_empty();
             let jobs = jobs(&site, &plan, planner.history());
             total.add(&plan, planner.history());
             let values = variant.map(|variant| variant.values).unwrap_or_default();
@@ -63,6 +65,7 @@ impl PlanArgs {
                     let plan = json!({
                         "values": values, "stages": plan.planned(), "moved_cases": moved,
                         "labelled_cases": labelled, "jobs": jobs_as_json(&jobs),
+                        "troubles": troubles,
                     });
                     text.push_str(&format!("{plan}\n"));
                 }
@@ -73,6 +76,7 @@ impl PlanArgs {
                     text.push_str(&render(&plan, &jobs, swept));
                     text.push_str(&lines("", &labelled));
                     text.push_str(&lines("warning: ", &moved));
+                    troubles.iter().for_each(|words| text.push_str(&format!("error: {words}\n")));
                 }
             }
         }

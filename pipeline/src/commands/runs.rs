@@ -1,6 +1,7 @@
 //! `voxflow runs`: lists runs, newest first.
 
 use super::answer;
+use crate::annotation::Annotation;
 use crate::console::terminal_width;
 use crate::error::{Exit, Result};
 use crate::event::now_ms;
@@ -17,6 +18,9 @@ pub struct RunsArgs {
     /// Only this workflow's runs
     #[arg(long, value_name = "NAME")]
     pub workflow: Option<String>,
+    /// Only runs with this tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
     /// Show at most this many; 0 shows all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
@@ -36,6 +40,7 @@ impl RunsArgs {
                 .rev()
                 .filter(|run| {
                     self.workflow.as_ref().is_none_or(|name| *name == run.record.workflow)
+                        && self.tag.as_ref().is_none_or(|tag| annotation(run).tags.contains(tag))
                 })
                 .take(limit),
             people.then(now_ms),
@@ -57,6 +62,8 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, now_ms: Option<i64>) -> 
     let columns = ["run", "workflow", "started", "outcome", "made", "reused", "failed", "took"];
     let of_programs: &[&str] = if people { &[] } else { &["dice", "of"] };
     let columns = columns.iter().chain(of_programs).chain(&["val dice", "test dice"]);
+    let always = columns.clone().count();
+    let columns = columns.chain(&["tags", "note"]);
     let mut sheet = TextTable::new("", columns.copied());
     for run in runs {
         let record = &run.record;
@@ -86,9 +93,20 @@ fn sheet<'a>(runs: impl Iterator<Item = &'a StoredRun>, now_ms: Option<i64>) -> 
         }
         let scores = summary.map(|summary| summary.headlines()).unwrap_or_default();
         row.extend([scores.validation, scores.test].map(|of| of.map(|(_, dice)| dice).into()));
+        let annotation = annotation(run);
+        row.extend([Cell::text(annotation.tag_words()), annotation.note.as_deref().into()]);
         sheet.push(row);
     }
-    sheet
+    // Few runs have tags: people see the columns where one has.
+    if people { sheet.without_empty_columns(always) } else { sheet }
+}
+
+/// The run's tags and note; an unreadable one is told, and the run is listed without.
+fn annotation(run: &StoredRun) -> Annotation {
+    Annotation::read(&run.folder).unwrap_or_else(|error| {
+        super::complain(&error);
+        Annotation::default()
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::follow::follow;
 use super::{AnswerFormat, answer};
+use crate::annotation::Annotation;
 use crate::console::terminal_width;
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
@@ -38,9 +39,16 @@ impl ShowArgs {
         }
         let metrics = tables::read_metrics(run.folder.path())?;
         let text = match (&self.stage, self.format) {
-            (None, AnswerFormat::Text) => whole(&run, &metrics, terminal_width()),
+            (None, AnswerFormat::Text) => {
+                let annotation = Annotation::read(&run.folder)?;
+                whole(&run, &annotation, &metrics, terminal_width())
+            }
             (None, AnswerFormat::Json) => {
-                pretty(&json!({"record": run.record, "metrics": finals(&metrics, None)}))
+                let Annotation { tags, note } = Annotation::read(&run.folder)?;
+                pretty(&json!({
+                    "record": run.record, "metrics": finals(&metrics, None),
+                    "tags": tags, "note": note,
+                }))
             }
             (Some(id), AnswerFormat::Text) => {
                 stage_text(&run, stage(&run.record, id)?, &metrics, terminal_width())
@@ -80,7 +88,12 @@ fn finals(metrics: &[MetricRow], stage: Option<&str>) -> Value {
 }
 
 /// Run facts, stages and scores.
-fn whole(run: &StoredRun, metrics: &[MetricRow], width: Option<u16>) -> String {
+fn whole(
+    run: &StoredRun,
+    annotation: &Annotation,
+    metrics: &[MetricRow],
+    width: Option<u16>,
+) -> String {
     let record = &run.record;
     let mut facts = vec![
         ("workflow", seeded(record)),
@@ -98,6 +111,10 @@ fn whole(run: &StoredRun, metrics: &[MetricRow], width: Option<u16>) -> String {
     if !record.overrides.is_empty() {
         facts.push(("with", record.overrides.join(" ")));
     }
+    if !annotation.tags.is_empty() {
+        facts.push(("tags", annotation.tag_words()));
+    }
+    facts.extend(annotation.note.iter().map(|note| ("note", note.clone())));
     facts.extend(record.git_commit.iter().map(|commit| ("commit", commit.clone())));
     facts.push(("folder", run.folder.path().display().to_string()));
     let mut out = format!("run {}\n{}\n", record.run, listed(&facts));
@@ -270,7 +287,7 @@ mod tests {
     fn a_run_is_shown_with_its_stages_and_scores() {
         let folder = tempfile::tempdir().expect("a folder");
         let (run, metrics) = latest(folder.path());
-        let text = whole(&run, &metrics, None);
+        let text = whole(&run, &Annotation::default(), &metrics, None);
         let expected = format!(
             "\
 run 20260102-000000-spleen-77ffee

@@ -116,7 +116,10 @@ impl WorkflowArgs {
 fn unreadable(file: &Path, error: &io::Error) -> String {
     let shown = file.display();
     if file.is_dir() {
-        return format!("{shown}: is a folder; name the file of a workflow");
+        return format!(
+            "{shown}: is a folder; name the file of a workflow ('voxflow new {shown}' writes one, \
+             'voxflow check --data {shown}' reads the images and labels in it)"
+        );
     }
     if error.kind() != io::ErrorKind::NotFound {
         return format!("{shown}: cannot be read: {error}");
