@@ -46,7 +46,8 @@ Tag: {tag}
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--programs", type=Path, default=ROOT / "target" / "release", help="folder of both programs")
-    parser.add_argument("--libtorch", type=Path, default=ROOT / ".libtorch" / "lib", help="folder of libtorch, for its needs")
+    libtorch = Path(os.environ.get("LIBTORCH") or ROOT / ".libtorch") / "lib"
+    parser.add_argument("--libtorch", type=Path, default=libtorch, help="folder of libtorch, for its needs")
     parser.add_argument("--out", type=Path, default=ROOT / "target" / "wheel", help="folder for the wheel")
     arguments = parser.parse_args()
     programs = [arguments.programs / name for name in PROGRAMS]

@@ -73,6 +73,11 @@ fn folders_that_are_full_or_none_and_few_open_files_are_told_with_the_way_out() 
     lab.set("VOXFLOW_FREE_BYTES", "1000000");
     let words = trouble(&lab, "store");
     assert!(words.contains("is almost full: 'voxflow cache gc'"), "{words}");
+    let words = trouble(&lab, "temporary files");
+    assert!(words.contains("is almost full: ") && words.contains("TMPDIR"), "{words}");
+    lab.set("TMPDIR", lab.path("file").display().to_string());
+    let words = trouble(&lab, "temporary files");
+    assert!(words.contains("file' is no folder; set TMPDIR to another"), "{words}");
 }
 
 /// Folder of packages of a Python environment in a lab; no such Python is installed.
