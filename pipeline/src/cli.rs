@@ -60,6 +60,9 @@ pub enum Command {
     /// Make an attempt's stage inside a cluster job
     #[command(hide = true)]
     Task(commands::task::TaskArgs),
+    /// Run a program and end all that it started: called by this program
+    #[command(hide = true)]
+    Supervise(commands::supervise::SuperviseArgs),
     /// List the stage types (kinds) and their parameters
     Kinds(commands::kinds::KindsArgs),
     /// Write a completion script for a shell
@@ -89,6 +92,7 @@ impl Command {
             Command::Doctor(command) => command.run(globals),
             Command::Site(command) => command.run(globals),
             Command::Task(command) => command.run(),
+            Command::Supervise(command) => command.run(),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(Cli::command()),
             Command::New(command) => command.run(globals),

@@ -91,7 +91,9 @@ impl<'a> Explainer<'a> {
             };
             return (words, seconds);
         }
-        if let Some((before, seconds)) = self.most_similar(recipe)
+        // Programs of other stages have nothing in common with this one.
+        if !stage.kind.runs_program
+            && let Some((before, seconds)) = self.most_similar(recipe)
             && let [Difference::Version { old, new }] = differences(before, recipe)[..]
         {
             return (versions(stage, old, new, Some(seconds)), Some(seconds));

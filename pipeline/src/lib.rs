@@ -59,6 +59,7 @@ pub mod stage_job;
 pub mod statistics;
 pub mod stop;
 pub mod store_homes;
+pub mod supervisor;
 pub mod tables;
 pub mod text_table;
 pub mod warnings;

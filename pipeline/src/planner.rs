@@ -201,7 +201,7 @@ impl<'a> Planner<'a> {
     fn recipe(&self, stage: &StageSpec, plan: &Plan) -> Result<Recipe> {
         let mut inputs = BTreeMap::new();
         let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
-        for read in stage.kind.reads {
+        for read in &stage.reads {
             let ids = stage.needs.get(read.role).map(Vec::as_slice).unwrap_or_default();
             for (number, id) in ids.iter().enumerate() {
                 let artifact = plan.artifact(id);

@@ -16,6 +16,7 @@ pub mod kinds;
 pub mod metric;
 pub mod model;
 pub mod planner;
+pub mod program;
 pub mod protocol;
 pub mod random;
 pub mod record;

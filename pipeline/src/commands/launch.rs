@@ -69,6 +69,9 @@ impl<'a> Launch<'a> {
         workflows: Vec<(Workflow, Option<Sweep>)>,
         wishes: &StageSelection,
     ) -> Result<LaunchResult> {
+        if self.means.no_commands {
+            workflows.iter().try_for_each(|(workflow, _)| without_commands(workflow))?;
+        }
         let site = self.means.place.find(&self.home)?;
         let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
@@ -153,6 +156,20 @@ impl<'a> Launch<'a> {
             stages: plan.workflow.stages.iter().map(stage_record).collect(),
         }
     }
+}
+
+/// Refuses a workflow with programs of its own.
+fn without_commands(workflow: &Workflow) -> Result<()> {
+    let stages = workflow.stages.iter().filter(|stage| stage.kind.runs_program);
+    let named: Vec<String> = stages.map(|stage| format!("'{}'", stage.id)).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let (file, named) = (&workflow.file, named.join(", "));
+    Err(Error::Usage(format!(
+        "{file}: runs programs of its own in {named}, and '--no-commands' refuses them; read what \
+         they run, and leave the flag out if you trust it"
+    )))
 }
 
 fn stage_record(stage: &StageSpec) -> StageRecord {

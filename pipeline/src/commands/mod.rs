@@ -30,6 +30,7 @@ pub mod show;
 pub mod site;
 mod standalone;
 pub mod stop;
+pub mod supervise;
 pub mod sweep;
 mod sweep_page;
 pub mod task;

@@ -5,7 +5,7 @@
 //! dies with its parent.
 
 use super::child_items::Recalls;
-use super::process_group::ChildGroup;
+use super::process_group::{ChildGroup, die_with_parent};
 use super::{MadeFacts, StageOrder};
 use crate::gpus;
 use crate::stop::Stop;
@@ -129,19 +129,7 @@ fn spawn(file: &Path, log: &Path, visible: Option<&OsStr>) -> Result<(ChildGroup
         command.env(WAITING[1], SPINS);
     }
     command.envs(visible.map(|cards| (gpus::VISIBLE, cards)));
-    let parent = rustix::process::getpid();
-    // SAFETY: between fork and exec only two system calls are made, both safe there.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-            // The parent may have died before the line above.
-            if rustix::process::getppid() == Some(parent) {
-                Ok(())
-            } else {
-                Err(std::io::ErrorKind::NotFound.into())
-            }
-        });
-    }
+    die_with_parent(&mut command);
     let mut child = command.spawn().map_err(Error::io("start", &program))?;
     let pipes = child.stdout.take().map(|lines| Pipes { lines, answers: child.stdin.take() });
     let group = ChildGroup::led_by(&child);

@@ -1,6 +1,6 @@
 //! Workflow reference as Markdown (`docs/workflow.md`).
 
-use super::{Parameter, count, meaning, runs_in};
+use super::{Parameter, count, makes, meaning, roles, runs_in};
 use crate::text_table::escaped;
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Read;
@@ -46,13 +46,8 @@ pub fn markdown(kinds: &[&Kind]) -> String {
     let mut out = OPENING.to_string();
     out += "## Kinds\n\n| kind | makes | reads | what it does |\n| --- | --- | --- | --- |\n";
     for kind in kinds {
-        let reads: Vec<&str> = kind.reads.iter().map(|read| read.role).collect();
-        let row = [
-            format!("[`{0}`](#{0})", kind.name),
-            kind.makes.name().into(),
-            reads.join(", "),
-            meaning(kind),
-        ];
+        let row =
+            [format!("[`{0}`](#{0})", kind.name), makes(kind).into(), roles(kind), meaning(kind)];
         out += &line(&row);
     }
     for kind in kinds {
@@ -66,7 +61,7 @@ fn section(kind: &Kind) -> String {
     out += &format!(
         "Version {} · makes {} · runs in `{}`\n",
         kind.version,
-        kind.makes.name(),
+        makes(kind),
         runs_in(kind)
     );
     if !kind.reads.is_empty() {
