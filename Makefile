@@ -4,7 +4,7 @@ VOXFLOW := target/debug/voxflow
 # What the benchmarks measure: the release build where there is one.
 MEASURED := $(or $(wildcard target/release/voxflow),$(VOXFLOW))
 
-.PHONY: help setup build demo test test-device torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables bench-nnunet tables check doc pictures clean
+.PHONY: help setup build demo test test-device torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables bench-nnunet bench-plateau tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-cluster: build ## what a cluster costs beside its own time, with Snakemake
 
 bench-nnunet: build ## measure the program and nnU-Net side by side (DATA_ROOT=… has the hippocampus; hours; ARGS=--tiny rehearses)
 	python3 scripts/python.py monai tests/bench/nnunet.py $(MEASURED) --data "$(DATA_ROOT)" $(ARGS)
+
+bench-plateau: setup ## what 'epochs: auto' would have saved and lost on trainings that ran to their end (CURVES=… is their file)
+	cargo run --example plateau -- "$(CURVES)"
 
 bench-tables: build ## how fast 1000 runs are compared, beside reading the same bytes with polars
 	python3 scripts/python.py tables tests/bench/tables.py $(MEASURED)

@@ -184,7 +184,7 @@ fn a_sweep_is_refused_where_nothing_varies_or_a_path_leads_nowhere() {
         refused(&["--over", "modle.epochs=1,2"])
             .contains("there is no stage 'modle'; did you mean 'model'?")
     );
-    assert!(refused(&["--over", "model.epochs=1,many"]).contains("must be a whole number"));
+    assert!(refused(&["--over", "model.epochs=1,many"]).contains("or a whole number"));
     assert!(
         refused(&["--folds", "1"])
             .contains("--folds 1: key 'sweep.folds': must be a whole number from 2")

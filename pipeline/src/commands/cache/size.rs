@@ -102,6 +102,10 @@ fn by_workflow(runs: &[StoredRun]) -> BTreeMap<String, Vec<Fingerprint>> {
 fn kinds(all: &StoreSize, sheet: &mut TextTable) {
     for (kind, size) in &all.kinds {
         sheet.push(counted("kind", kind, size.kept));
+        if size.checkpoints.files > 0 {
+            let name = format!("{kind}, of these kept states");
+            sheet.push(counted("kind", &name, size.checkpoints));
+        }
         if size.referenced.files > 0 {
             sheet.push(counted("kind", &format!("{kind}, outside the store"), size.referenced));
         }

@@ -411,11 +411,14 @@ mod tests {
             ]
             .concat()
         };
-        let of = |code, bytes: &[u8]| load(&scalar(code, "<", bytes)).unwrap().root;
-        assert_eq!(of("f4", &0.875f32.to_le_bytes()), PickleValue::Float(0.875));
-        assert_eq!(of("f8", &(-1e300f64).to_le_bytes()), PickleValue::Float(-1e300));
-        assert_eq!(of("i8", &(-3i64).to_le_bytes()), PickleValue::Int(-3));
-        assert_eq!(of("b1", &[1]), PickleValue::Bool(true));
+        for (code, bytes, wanted) in [
+            ("f4", &0.875f32.to_le_bytes()[..], PickleValue::Float(0.875)),
+            ("f8", &(-1e300f64).to_le_bytes(), PickleValue::Float(-1e300)),
+            ("i8", &(-3i64).to_le_bytes(), PickleValue::Int(-3)),
+            ("b1", &[1], PickleValue::Bool(true)),
+        ] {
+            assert_eq!(load(&scalar(code, "<", bytes)).unwrap().root, wanted, "{code}");
+        }
         assert!(refusal(&scalar("f4", ">", &[0; 4])).contains("big-endian"));
         assert!(refusal(&scalar("f4", "<", &[0; 3])).contains("3 bytes of a 'f4'"));
         assert!(refusal(&scalar("O8", "<", &[0; 8])).contains("numbers of NumPy's type 'O8'"));
