@@ -9,7 +9,6 @@ use voxflow_cache::Store;
 use voxflow_stages::Stage;
 use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::Preparation;
-use voxflow_stages::image::case::GridFrame;
 use voxflow_stages::image::nifti::read_header;
 use voxflow_stages::kinds::predict::Predict;
 use voxflow_stages::kinds::preprocess::Preprocess;
@@ -131,7 +130,8 @@ fn largest(workflow: &Workflow, train: &StageSpec) -> Option<[usize; 3]> {
 
 fn prepared(preparation: &Preparation, path: &Path, name: &str) -> Option<[usize; 3]> {
     let grid = read_header(path, name).ok()?.grid();
-    Some(preparation.resampled(&GridFrame::of(grid).ok()?.oriented()).ok()?.shape)
+    let frame = preparation.orientation.frame(grid).ok()?;
+    Some(preparation.resampled(&frame.oriented()).ok()?.shape)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::image::affine::spacing_mm;
 use crate::image::case::read_label_on;
 use crate::image::nifti::{Scratch, counts};
 use crate::image::oriented::OrientedImage;
+use crate::image::preparation::AxisOrder;
 use crate::image::prepared::Files;
 
 /// Facts about a readable case.
@@ -23,7 +24,8 @@ pub struct CaseFacts {
 /// Reads all of a case: the image's voxels must be finite, all files on one grid, and the label's
 /// values declared.
 pub fn inspect(scratch: &mut Scratch, files: Files) -> Result<CaseFacts> {
-    let OrientedImage { frame, warnings, .. } = OrientedImage::load(scratch, files)?;
+    let OrientedImage { frame, warnings, .. } =
+        OrientedImage::load(scratch, AxisOrder::Ras, files)?;
     let label = files.case.label.as_ref();
     let label = label.map(|file| read_label_on(frame.grid, file, "label", files.values));
     let found = label.transpose()?.map(|label| counts(&label.data));
