@@ -5,6 +5,7 @@
 //! lives in `voxflow-net`.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod case_errors;
 pub mod context;
 pub mod dataset;
 pub mod disk_space;

@@ -20,11 +20,12 @@ use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
 use crate::run_tracker::RunTracker;
 use crate::runs::StoredRun;
 use crate::selection::StageSelection;
+use crate::site::ExecutorName;
 use crate::stop::Stop;
 use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
 use crate::workflow::{StageSpec, Workflow};
-use crate::{device, disk_space, log, machine, report, secret, store_homes};
+use crate::{device, disk_space, foreseen, log, machine, report, secret, store_homes};
 use std::sync::{Arc, Mutex};
 use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
@@ -80,7 +81,8 @@ impl<'a> Launch<'a> {
             plans.push((planner.plan(workflow)?, sweep));
         }
         drop(meter.and_then(|meter| lock(&meter).take()));
-        possible(plans.iter().map(|(plan, _)| plan), &self.means.device)?;
+        let is_here = site.executor == ExecutorName::Here;
+        possible(plans.iter().map(|(plan, _)| plan), &self.means.device, &self.store, is_here)?;
         let short = disk_space::warning(
             plans.iter().map(|(plan, _)| plan),
             &self.store,
@@ -237,6 +239,7 @@ fn observers(
         Box::new(journal),
         Box::new(recorder),
         Box::new(Heartbeat::new(folder.path())),
+        Box::new(Console::log_file(&folder.file("log.txt"))?),
         for_people,
     ])
 }
@@ -247,13 +250,22 @@ fn wants_card(plan: &Plan) -> bool {
     stages.any(|(index, stage)| plan.is_open(index) && stage.kind.pool == Pool::Gpu)
 }
 
-/// Refuses runs known to fail before any work starts: blocked stages, a missing worker, an unusable
-/// device.
-fn possible<'a>(plans: impl Iterator<Item = &'a Plan>, device: &str) -> Result<()> {
+/// Refuses runs known to fail before any work starts: blocked stages, predictions without images,
+/// patches beyond the memory of this machine, a missing worker, an unusable device.
+fn possible<'a>(
+    plans: impl Iterator<Item = &'a Plan>,
+    device: &str,
+    store: &Store,
+    is_here: bool,
+) -> Result<()> {
     let mut troubles = vec![];
     let mut needs_worker = false;
     for plan in plans {
         troubles.extend(plan.blocked());
+        troubles.extend(foreseen::of_plan(plan, store));
+        if is_here {
+            troubles.extend(foreseen::patches(plan));
+        }
         let mut stages = plan.workflow.stages.iter().enumerate();
         needs_worker |= stages
             .any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));

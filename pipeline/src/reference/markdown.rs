@@ -31,8 +31,11 @@ stages:
 | `sweep` | Optional. Values to try, by dotted path, each combination a run: `model.learning_rate: [0.001, 0.002]`. Several paths change together where a comma joins them: `model.epochs, model.ema: [[20, 0.9], [40, 0.99]]`. |
 | `sweep.folds` | Cross-validation: each variant is validated on every fold of the split. |
 | `sweep.seeds` | Each variant is trained once with every seed of the list. |
+| `x-NAME` | Optional. Anything, to be marked by an anchor and used elsewhere: `x-train: &train { epochs: 100 }`, then `with: { <<: *train, epochs: 20 }`. |
 
 - Text may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
+- YAML's aliases (`*name`) and merge keys (`<<: *name`, or a list of them) are understood: own keys
+  win. There are no expressions.
 - Relative paths are relative to the current folder.
 - `--set STAGE.KEY=VALUE` on the command line replaces a parameter; the value is YAML.
 - A parameter that says only *where* something lies, or how much is allowed (marked below), is not

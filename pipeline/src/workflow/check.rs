@@ -15,6 +15,8 @@ use voxflow_stages::Kind;
 use voxflow_stages::stage::{ArtifactType, Read, Seed};
 
 const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
+/// Prefix of top-level keys that hold anything, to be used by aliases and merge keys.
+const EXTENSION: &str = "x-";
 const STAGE_KEYS: [&str; 4] = ["uses", "needs", "with", "resources"];
 
 /// Limits output and work: every mistake is compared with all valid words.
@@ -106,7 +108,9 @@ impl WorkflowChecker<'_> {
             self.say(&[], false, "must be a mapping with 'name' and 'stages'".into(), None);
             return None;
         };
-        self.known_keys(top, &[], &TOP_KEYS);
+        let mut named = top.clone();
+        named.retain(|key, _| !key.starts_with(EXTENSION));
+        self.known_keys(&named, &[], &TOP_KEYS);
         let name = self.name(top);
         let seed = self.seed(top);
         let (stages, sound) = self.stages(top, seed);
