@@ -133,7 +133,7 @@ fn render(plan: &Plan, jobs: &BTreeMap<String, JobWants>, swept: bool) -> String
     let (stages, kinds) = (width(|stage| &stage.stage), width(|stage| &stage.kind));
     let mut text = String::new();
     let is_shown =
-        |(at, stage): &(usize, &Planned)| !plan.is_consequence(*at) && !(swept && is_reused(stage));
+        |(at, stage): &(usize, &Planned)| !(plan.is_consequence(*at) || swept && is_reused(stage));
     for (_, stage) in planned.iter().enumerate().filter(is_shown) {
         let job = jobs.get(&stage.stage).map(|wants| format!("; as a job with {wants}"));
         let words = in_words(&stage.decision) + &job.unwrap_or_default();

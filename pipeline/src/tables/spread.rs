@@ -74,12 +74,18 @@ fn count_cases(found: &mut Metric, spreads: &Spreads) {
     }
 }
 
+/// For each label the number of a case with its score.
+type ScoresByLabel<'a> = BTreeMap<&'a str, Vec<(usize, f64)>>;
+
+/// A metric, and its label if it is of one.
+type MetricOfLabel = (String, Option<String>);
+
 /// Scores of single cases by metric, label and case.
 #[derive(Default)]
 struct CaseScores<'a> {
     /// Numbers of the cases, in order of appearance.
     cases: BTreeMap<&'a str, usize>,
-    values: BTreeMap<&'a str, BTreeMap<&'a str, Vec<(usize, f64)>>>,
+    values: BTreeMap<&'a str, ScoresByLabel<'a>>,
 }
 
 /// Derived numbers of a place.
@@ -87,7 +93,7 @@ struct Spreads {
     /// Number of cases with the metric for any label.
     cases: BTreeMap<String, usize>,
     /// Suffix and value by metric and label; without label over labels.
-    by_metric: BTreeMap<(String, Option<String>), Vec<(&'static str, f64)>>,
+    by_metric: BTreeMap<MetricOfLabel, Vec<(&'static str, f64)>>,
 }
 
 fn of_cases<'a>(rows: impl Iterator<Item = &'a MetricRow>) -> BTreeMap<Place<'a>, CaseScores<'a>> {
