@@ -72,7 +72,7 @@ fn runs_are_removed_by_name_and_what_they_alone_needed_is_freed_by_gc() {
     let shown = lab.voxflow(&["rm", &old]);
     assert_eq!(shown.code, 0, "{}", shown.err);
     assert!(shown.err.contains("'voxflow cache gc --keep-runs 1' frees"), "{}", shown.err);
-    assert_eq!(listed(&lab), [new.clone()]);
+    assert_eq!(listed(&lab), std::slice::from_ref(&new));
     let told = shown.err.split(" frees ").nth(1).and_then(|rest| rest.split(" that").next());
     let gone = lab.voxflow(&["cache", "gc", "--keep-runs", "1"]);
     let told = told.expect("an amount");
@@ -120,7 +120,8 @@ fn a_run_in_progress_is_never_removed_and_a_damaged_one_can_be() {
     let refused = lab.voxflow(&["rm", &living]);
     assert!(refused.code == 2 && refused.err.contains("is in progress"), "{}", refused.err);
     lab.voxflow(&["rm", "--older-than", "0s"]);
-    assert_eq!(listed(&lab), [living.clone()], "the finished one went, the living one stays");
+    let left = std::slice::from_ref(&living);
+    assert_eq!(listed(&lab), left, "the finished one went, the living one stays");
     slow.kill().expect("ends");
     slow.wait().expect("ends");
     assert!(!done.folder.exists());

@@ -123,12 +123,17 @@ fn is_shown(parameter: &Parameter, all: &[Parameter], values: &Value, absent: bo
     if has_rows && matches!(at(values, &parameter.path), Some(Value::Object(_))) {
         return false;
     }
-    let Some((above, _)) = parameter.path.rsplit_once('.') else { return true };
-    match at(values, above) {
-        Some(Value::Object(_)) => true,
-        None | Some(Value::Null) => absent,
-        Some(_) => false,
+    let mut is_below_nothing = false;
+    let mut above = parameter.path.as_str();
+    while let Some((shorter, _)) = above.rsplit_once('.') {
+        above = shorter;
+        match at(values, above) {
+            Some(Value::Object(_)) => break,
+            None | Some(Value::Null) => is_below_nothing = true,
+            Some(_) => return false,
+        }
     }
+    !is_below_nothing || absent
 }
 
 fn row(prefix: &str, parameter: &Parameter, values: &Value, written: &Value) -> Vec<Cell> {
