@@ -177,14 +177,14 @@ pub(crate) mod tests {
         for (label, values) in by_label {
             for (case, value) in values.iter().enumerate() {
                 let case = format!("case_{}", case + 1);
-                rows.push(row(Metric::new("dice", *value).case(&case).label(*label)));
-                rows.push(row(Metric::new("hd95_mm", None).case("case_1").label(*label)));
+                rows.push(row(Metric::new("dice", *value).case(&case).label(label)));
+                rows.push(row(Metric::new("hd95_mm", None).case("case_1").label(label)));
             }
             let mean = statistics::mean(values).expect("values");
             means.push(mean);
             count += values.len() as f64;
-            rows.push(row(Metric::new("dice", mean).label(*label)));
-            rows.push(row(Metric::new("n", values.len() as f64).label(*label)));
+            rows.push(row(Metric::new("dice", mean).label(label)));
+            rows.push(row(Metric::new("n", values.len() as f64).label(label)));
         }
         rows.push(row(Metric::new("dice", statistics::mean(&means))));
         rows.push(row(Metric::new("hd95_mm", None)));
