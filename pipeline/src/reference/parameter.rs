@@ -28,8 +28,13 @@ pub struct Choice {
 impl Parameter {
     /// A kind's parameters in declaration order.
     pub fn all(kind: &Kind) -> Vec<Parameter> {
+        Parameter::of(kind.schema().as_value())
+    }
+
+    /// Parameters in a mapping's schema.
+    pub fn of(schema: &Value) -> Vec<Parameter> {
         let mut found = vec![];
-        gather("", kind.schema().as_value(), &mut found);
+        gather("", schema, &mut found);
         found
     }
 

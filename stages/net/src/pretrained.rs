@@ -9,9 +9,9 @@ use crate::weights;
 use std::collections::BTreeMap;
 use tch::Tensor;
 use voxflow_stages::kinds::train::Train;
-use voxflow_stages::model::compatibility::{check_channels, differences};
+use voxflow_stages::model::compatibility::{check_channels, differences, network_differences};
 use voxflow_stages::model::description::{ExtendedTraining, TRAINING_STATE};
-use voxflow_stages::model::{ModelCard, Network, Provenance, Weights};
+use voxflow_stages::model::{ModelCard, Provenance, Weights};
 use voxflow_stages::{Context, Error, Input, Result, Trouble};
 
 /// A model that a training starts from.
@@ -36,11 +36,10 @@ pub fn open(
     let card: ModelCard = input.json("model.json")?;
     let stage = &input.stage;
     let subject = format!("start '{stage}'");
-    // Neither dropout nor the choice of outputs has weights: a refinement may change both.
-    let Network { dropout, deep_supervision, .. } = params.network;
-    if (Network { dropout, deep_supervision, ..card.network.clone() }) != params.network {
+    let differs = network_differences(&card.network, &params.network);
+    if !differs.is_empty() {
         return Err(Error::failed(format!(
-            "{subject}: its network is another one; give 'network' the same values"
+            "{subject}: its network is another one ({differs}); give 'network' the same values"
         )));
     }
     let list = &training.list;

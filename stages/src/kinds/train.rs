@@ -29,10 +29,10 @@ pub struct Train {
     /// Patch size in voxels, x, y, z; each a multiple of the product of the strides. Smaller
     /// volumes are padded with 0.
     pub patch: [usize; 3],
-    /// Volumes in a batch.
+    /// Volumes in a batch; the batch size is this times `patches_per_volume`.
     #[serde(default = "four")]
     pub volumes_per_step: usize,
-    /// Patches from each volume of a batch.
+    /// Patches from each volume of a batch (MONAI's `num_samples`).
     #[serde(default = "four")]
     pub patches_per_volume: usize,
     /// Sampling of patches.
@@ -70,10 +70,10 @@ pub struct Train {
     /// kept. null for none.
     #[serde(default)]
     pub ema: Option<f64>,
-    /// Scale gradients down to this norm where they exceed it; null for never.
+    /// Gradient clipping: scale gradients down to this norm where they exceed it; null for never.
     #[serde(default)]
     pub clip_gradients: Option<f64>,
-    /// Batches whose gradients are averaged for one optimizer step.
+    /// Gradient accumulation: batches whose gradients are averaged for one optimizer step.
     #[serde(default = "one")]
     pub accumulate: usize,
     /// Early-stopping patience: stop at the first validation that comes this many epochs or more
@@ -83,7 +83,7 @@ pub struct Train {
     /// Criterion of the best weights.
     #[serde(default)]
     pub best_by: BestBy,
-    /// Keep an epoch's last batch where volumes do not fill it.
+    /// Keep an epoch's last batch where volumes do not fill it (PyTorch's `drop_last: false`).
     #[serde(default = "yes")]
     pub keep_last_batch: bool,
     /// Epochs between validations; the last epoch is always validated.
