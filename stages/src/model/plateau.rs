@@ -5,7 +5,7 @@
 //! through the recent scores against log(epoch), by least squares, is steep while validation gains
 //! and flat on a plateau, and its standard error says how far noise could tilt it.
 //!
-//! `scripts/plateau.py` tries it on published curves; the constants were chosen there
+//! `stages/examples/plateau.rs` tries it on published curves; the constants were chosen there
 //! (`docs/benchmarks.md`).
 
 use serde::{Deserialize, Serialize};
