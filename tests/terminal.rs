@@ -47,11 +47,11 @@ fn strays(screen: &vt100::Screen) -> Vec<String> {
     lines.iter().filter(strange).filter(|line| !after_a_path(line)).cloned().collect()
 }
 
-/// (stage, done, all) of every bar on the screen.
+/// (stage, done, all) of every bar on the screen, which the line of an interrupted stage is not.
 fn bars(screen: &vt100::Screen) -> Vec<(String, u64, u64)> {
-    let lines = screen
-        .rows(0, screen.size().1)
-        .filter(|line| line.contains(" of ") && line.contains("cases"));
+    let lines = screen.rows(0, screen.size().1).filter(|line| {
+        line.contains(" of ") && line.contains("cases") && !line.contains("interrupted")
+    });
     lines
         .filter_map(|line| {
             let stage =
