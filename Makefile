@@ -4,7 +4,7 @@ VOXFLOW := target/debug/voxflow
 # What the benchmarks measure: the release build where there is one.
 MEASURED := $(or $(wildcard target/release/voxflow),$(VOXFLOW))
 
-.PHONY: help setup build demo test test-device torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables bench-nnunet tables check doc pictures clean
+.PHONY: help setup build wheel test-wheel demo test test-device torture test-slurm fuzz parity bench bench-peers bench-hippocampus bench-orchestrators bench-cluster bench-tables bench-nnunet bench-plateau tables check doc pictures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ setup: ## fetch libtorch once into a cache folder (CUDA=1: also the libraries fo
 
 build: setup ## build both programs
 	cargo build
+
+wheel: setup ## pack both programs into a Python wheel (target/wheel), which runs them against an installed PyTorch
+	cargo build --release
+	@python3 scripts/python.py wheel scripts/wheel.py
 
 demo: build ## run a whole experiment on the embedded phantom (10 to 15 minutes from nothing)
 	$(VOXFLOW) run workflows/demo.yaml
@@ -26,6 +30,9 @@ test-slurm: setup ## the tests of clusters on a real Slurm, started here (root; 
 
 test-device: setup ## the tests on a pretend CUDA device with all recipes and every operation failing in turn (an hour)
 	@VOXFLOW_TEST_DEVICE=1 cargo test --test device
+
+test-wheel: wheel ## install the wheel into a fresh environment, run the demo, uninstall (fetches PyTorch with CUDA, 3 GB)
+	@python3 tests/wheel/walkthrough.py target/wheel
 
 torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the store (VOXFLOW_TORTURE_SEED=N repeats)
 	@python3 scripts/torture.py
@@ -52,6 +59,9 @@ bench-cluster: build ## what a cluster costs beside its own time, with Snakemake
 
 bench-nnunet: build ## measure the program and nnU-Net side by side (DATA_ROOT=… has the hippocampus; hours; ARGS=--tiny rehearses)
 	python3 scripts/python.py monai tests/bench/nnunet.py $(MEASURED) --data "$(DATA_ROOT)" $(ARGS)
+
+bench-plateau: setup ## what 'epochs: auto' would have saved and lost on trainings that ran to their end (CURVES=… is their file)
+	cargo run --example plateau -- "$(CURVES)"
 
 bench-tables: build ## how fast 1000 runs are compared, beside reading the same bytes with polars
 	python3 scripts/python.py tables tests/bench/tables.py $(MEASURED)

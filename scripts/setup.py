@@ -4,10 +4,12 @@
 libtorch comes out of the PyTorch wheel (no more of it than is needed). The wheels are fetched by
 pip, whose settings (index, proxy, certificates) apply, and checked against the digests in
 scripts/libtorch-*.txt. What is complete is never fetched again; a wheel that arrived whole is
-not fetched again either if a later one fails. `make clean` leaves all of it.
+not fetched again either if a later one fails. A library that is missing or cut short since is
+mended by fetching all of it again. `make clean` leaves all of it.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -33,9 +35,9 @@ def main():
         use_existing(Path(own), arguments.cuda)
         return
     prefix = cache_folder() / f"libtorch-{VERSION}"
-    if not (prefix / "complete-cpu").exists():
+    if not is_complete(prefix, "cpu"):
         install(prefix, "cpu", unpack_cpu)
-    if arguments.cuda and not (prefix / "complete-cuda").exists():
+    if arguments.cuda and not is_complete(prefix, "cuda"):
         install(prefix, "cuda", unpack_cuda)
     # Both flavours take their share of PyTorch's wheel, so it is kept until both are there.
     shutil.rmtree(wheel_folder(), ignore_errors=True)
@@ -60,12 +62,32 @@ def use_existing(prefix, cuda):
     print(f"setup: using your own libtorch in {prefix}")
 
 
+def is_complete(prefix, flavour):
+    """True if all was unpacked and every library still has its size."""
+    stamp, listing = prefix / f"complete-{flavour}", prefix / f"sizes-{flavour}.json"
+    if not stamp.exists():
+        return False
+    # An installation of an earlier release has no list.
+    wanted = json.loads(listing.read_text()) if listing.exists() else {}
+    found = library_sizes(prefix, flavour)
+    broken = [name for name, size in wanted.items() if found.get(name) != size]
+    if broken:
+        print(f"setup: missing or cut short in {prefix}: {', '.join(broken)}", flush=True)
+    return not broken
+
+
+def library_sizes(prefix, flavour):
+    libraries = (prefix / {"cpu": "lib", "cuda": "cuda"}[flavour]).rglob("*.so*")
+    return {str(path.relative_to(prefix)): path.stat().st_size for path in sorted(libraries)}
+
+
 def install(prefix, flavour, unpack):
     """Unpacks the wheels of one flavour into the prefix; the stamp `complete-*` comes last."""
     for wheel in fetch_all(flavour, wheel_folder()):
         print(f"setup: unpacking {wheel.name.split('-')[0]}", flush=True)
         with zipfile.ZipFile(wheel) as archive:
             unpack(archive, prefix)
+    (prefix / f"sizes-{flavour}.json").write_text(json.dumps(library_sizes(prefix, flavour), indent=1))
     (prefix / f"complete-{flavour}").write_text((ROOT / "scripts" / f"libtorch-{flavour}.txt").read_text())
 
 

@@ -67,9 +67,12 @@ fn another_split_makes_no_volume_and_spacing_back_makes_nothing() {
     assert_eq!(wider.outcomes(), "dataset=reused split=reused volumes=made cache=made");
     let reason = wider.stage("volumes")["reason"].as_str().unwrap();
     assert!(
-        reason.starts_with("'spacing' is [16.0,16.0,16.0], was [12.0,12.0,12.0] in run "),
+        reason.starts_with("spacing [12.0,12.0,12.0] → [16.0,16.0,16.0] (compared with run "),
         "{reason}"
     );
+    let reason = wider.stage("cache")["reason"].as_str().unwrap();
+    let cause = "'volumes' changed: spacing [12.0,12.0,12.0] → [16.0,16.0,16.0] (compared with ";
+    assert!(reason.starts_with(cause), "the cause, not the input alone: {reason}");
     let back = lab.run(TINY, &[], 0);
     assert!(!back.outcomes().contains("made"), "{}", back.outcomes());
 }
@@ -91,11 +94,12 @@ fn a_plan_says_what_a_run_would_do_and_changes_nothing() {
     let shown = lab.voxflow(&["plan", "w.yaml"]);
     assert_eq!(shown.code, 0, "{}", shown.err);
     let lines: Vec<&str> = shown.out.lines().collect();
-    assert_eq!(lines[0], "dataset  synthesize  run because not made before");
+    assert_eq!(lines[0], "dataset  synthesize  run because first run of this workflow");
     assert_eq!(
         lines[3],
-        "cache    cache       follows dataset, split, volumes: known once those are made"
+        "cache    cache       depends on dataset, split, volumes (decided at run time)"
     );
+    assert_eq!(lines[4], "total: 1 to run, 3 pending; 4 without a known time");
     assert!(!lab.path(".voxflow").exists(), "a plan makes no home");
     lab.run(TINY, &[], 0);
     let shown =
@@ -103,7 +107,9 @@ fn a_plan_says_what_a_run_would_do_and_changes_nothing() {
     let lines: Vec<&str> = shown.out.lines().collect();
     assert!(lines[0].starts_with("dataset  synthesize  reuse"), "{}", shown.out);
     assert!(lines[1].starts_with("split    split       run because forced"), "{}", shown.out);
-    assert!(lines[3].contains("follows split"), "{}", shown.out);
+    assert!(lines[3].contains("depends on split"), "{}", shown.out);
+    let total = lines.last().unwrap();
+    assert!(total.starts_with("total: 1 to run, 1 pending, 2 reused; about "), "{}", shown.out);
     assert_eq!(lab.runs().len(), 1);
 }
 

@@ -313,7 +313,7 @@ fn cases_that_change_sides_are_named_by_plan_and_run() {
     assert!(plan.out.contains("warning: split: "), "{}", plan.out);
     assert!(plan.out.contains("changed sides since the last run: "), "{}", plan.out);
     let shown = lab.voxflow(&["run", "workflow.yaml"]);
-    let words = plan.out.split("warning: split: ").nth(1).unwrap().trim();
+    let words = plan.out.split("warning: split: ").nth(1).unwrap().lines().next().unwrap();
     assert!(shown.err.contains(words), "{}\n{words}", shown.err);
     let after = split(&lab);
     let chosen =

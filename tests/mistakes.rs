@@ -172,8 +172,59 @@ fn the_plan_of_the_spleen_workflow_says_what_runs_and_what_cannot_be_known_yet()
         let line = shown.out.lines().find(|line| line.starts_with(stage));
         line.unwrap_or_else(|| panic!("no '{stage}' in:\n{}", shown.out))
     };
-    assert!(begins("archive").contains("run because not made before"), "{}", shown.out);
-    assert!(begins("dataset").contains("follows archive"), "{}", shown.out);
-    assert!(begins("model").contains("follows"), "{}", shown.out);
+    assert!(begins("archive").contains("run because first run of this workflow"), "{}", shown.out);
+    assert!(begins("dataset").contains("depends on archive"), "{}", shown.out);
+    assert!(begins("model").contains("depends on"), "{}", shown.out);
     assert!(!lab.path(".voxflow").exists(), "a plan leaves nothing behind");
+}
+
+#[test]
+fn what_a_run_could_not_end_with_is_refused_before_any_work() {
+    let lab = Lab::new();
+    Dataset::write(&lab.path("data"), 7, 0);
+    let more = "  predictions: { uses: predict, needs: [dataset, model] }
+  fine:
+    uses: train
+    needs: { cache: cache, start: model }
+    with: { epochs: 1, patch: [16, 16, 16], network: { channels: [4, 8, 16], strides: [2, 2], residual_units: 1 } }
+";
+    lab.write("w.yaml", &format!("{CUBES}{more}"));
+    for command in ["check", "plan", "run"] {
+        let shown = lab.voxflow(&[command, "w.yaml"]);
+        let all = format!("{}{}", shown.out, shown.err);
+        assert_eq!(shown.code, 2, "{command}: {all}");
+        for words in [
+            "stage 'predictions': dataset 'Cubes' has no images without labels; 'cases: all'",
+            "stage 'fine': the network of its start 'model' is another one ('channels' is [4,8,8] \
+             there, [4,8,16] here)",
+        ] {
+            assert!(all.contains(words), "{command}: '{words}' in {all}");
+        }
+    }
+    assert!(lab.runs().is_empty());
+    let set = ["--set", "predictions.cases=all", "--set", "fine.network.channels=[4, 8, 8]"];
+    for command in ["check", "plan"] {
+        let shown = lab.voxflow(&[&[command, "w.yaml"], &set[..]].concat());
+        assert_eq!(shown.code, 0, "{command}: {}{}", shown.out, shown.err);
+    }
+}
+
+#[test]
+fn a_patch_beyond_the_memory_of_the_machine_is_refused_at_once() {
+    if std::path::Path::new("/dev/nvidiactl").exists() {
+        return;
+    }
+    let lab = Lab::new();
+    Dataset::write(&lab.path("data"), 7, 0);
+    lab.write("w.yaml", CUBES);
+    let shown = lab.voxflow(&["run", "w.yaml", "--set", "model.patch=[4096, 4096, 4096]"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    for words in [
+        "stage 'model': key 'patch': 2 patches of 4096 x 4096 x 4096 voxels take 4.4 TB",
+        "no volume is larger than 20 x 18 x 16",
+        "lower 'patch', 'volumes_per_step' or 'patches_per_volume'",
+    ] {
+        assert!(shown.err.contains(words), "'{words}' in {}", shown.err);
+    }
+    assert!(lab.runs().is_empty());
 }

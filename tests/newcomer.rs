@@ -6,6 +6,7 @@ mod lab;
 use lab::Lab;
 use lab::cubes::Dataset;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 #[test]
@@ -64,6 +65,26 @@ fn a_new_workflow_for_a_folder_runs_up_to_the_training() {
         "{text}"
     );
     assert_eq!(lab.last_run().items("volumes").0 + lab.last_run().items("volumes").1, 6);
+}
+
+#[test]
+fn the_demo_is_written_here_and_run_and_a_file_of_that_name_is_kept() {
+    let lab = Lab::new();
+    let small = ["demo", "--until", "split", "--set", "dataset.shape=[24,24,24]"];
+    let first = lab.voxflow(&small);
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert!(first.err.contains("the demo's workflow is in demo.yaml"), "{}", first.err);
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../workflows/demo.yaml");
+    let shipped = fs::read(shipped).expect("the demo");
+    assert_eq!(fs::read(lab.path("demo.yaml")).expect("a workflow"), shipped);
+    assert_eq!(lab.last_run().value["workflow"], "demo");
+    let again = lab.voxflow(&small);
+    assert!(again.err.contains("2 reused") && !again.err.contains("is in demo.yaml"));
+    lab.write("demo.yaml", "name: mine\n");
+    let other = lab.voxflow(&small);
+    assert_eq!(other.code, 2, "{}", other.err);
+    assert!(other.err.contains("'demo.yaml' exists and is another workflow"), "{}", other.err);
+    assert_eq!(fs::read_to_string(lab.path("demo.yaml")).expect("theirs"), "name: mine\n");
 }
 
 /// Two stages that take long enough to be watched.

@@ -138,6 +138,9 @@ fn nested_folders_are_mirrored_and_labels_beside_images_are_left_out() {
     let shown = predict(&lab, &["--model", "latest", "data/imagesTr", "--out", "flat"]);
     assert_eq!(shown.code, 0, "{}", shown.err);
     same(lab.path("flat/case_02.nii.gz"), lab.path("tree/made/scan.nii.gz"));
+    let shown = predict(&lab, &["--model", "latest", "nested", "--out", "mirrored", "--recursive"]);
+    assert_eq!(shown.code, 2);
+    assert!(shown.err.contains("searched with all those below"), "{}", shown.err);
 }
 
 #[test]

@@ -105,6 +105,61 @@ fn a_checkpoint_by_time_is_gone_on_from_in_the_midst_of_an_epoch() {
 }
 
 #[test]
+fn a_killed_training_ends_by_validation_where_the_whole_one_does() {
+    let open = "epochs: { at_least: 9, at_most: 18, decay: 0.5 }\n      checkpoint_every: 1";
+    let open = CUBES.replace("epochs: 2", open);
+    let whole = lab();
+    let expected = whole.run(&open, &["--threads", "1", "--until", "model"], 0);
+    let said = std::fs::read_to_string(expected.folder.join("events.jsonl")).expect("the journal");
+    assert!(said.contains("the learning rate falls from epoch"), "the decision is told");
+    let lab = lab();
+    lab.write("workflow.yaml", &open);
+    let unfinished = lab.path(".voxflow/store-v1/unfinished");
+    let child = lab.spawn(&["run", "workflow.yaml", "--threads", "1", "--until", "model"]);
+    assert!(kill_when(child, || files_under(&unfinished) >= 2), "the run was training");
+    let run = lab.run(&open, &["--threads", "1", "--until", "model"], 0);
+    let events = std::fs::read_to_string(run.folder.join("events.jsonl")).expect("the journal");
+    assert!(events.contains("\"resumed\""), "training went on from a checkpoint");
+    assert_eq!(run.sorted_metrics(), expected.sorted_metrics());
+    assert_eq!(model_digests(&run), model_digests(&expected));
+}
+
+#[test]
+fn a_finished_training_is_extended_over_a_kill_and_its_state_is_seen_and_paid_for_once() {
+    let first = CUBES.replace("epochs: 2", "epochs: 4\n      keep_state: true");
+    let model = first.split("  model:\n").nth(1).and_then(|rest| rest.split("  score:").next());
+    let more = model.expect("the training").replace("needs: [cache]", "needs: [cache, model]");
+    let more =
+        more.replace("epochs: 4", "epochs: 16\n      checkpoint_every: 1\n      extend: true");
+    let both = format!("{first}  more:\n{more}");
+    let flags = ["--threads", "1", "--until", "more"];
+
+    let whole = lab();
+    let direct = CUBES.replace("epochs: 2", "epochs: 16\n      keep_state: true");
+    let direct = whole.run(&direct, &["--threads", "1", "--until", "model"], 0);
+
+    let lab = lab();
+    lab.run(&first, &["--threads", "1", "--until", "model"], 0);
+    let sizes = lab.voxflow(&["cache", "size"]).out;
+    assert!(sizes.contains("train, of these kept states"), "{sizes}");
+    lab.write("workflow.yaml", &both);
+    let unfinished = lab.path(".voxflow/store-v1/unfinished");
+    let child = lab.spawn(&[&["run", "workflow.yaml"], &flags[..]].concat());
+    assert!(kill_when(child, || files_under(&unfinished) >= 2), "the extension was training");
+    let run = lab.run(&both, &flags, 0);
+    assert_eq!(run.stage("model")["outcome"], "reused", "the first epochs are not made again");
+    let events = std::fs::read_to_string(run.folder.join("events.jsonl")).expect("the journal");
+    assert!(events.contains("\"resumed\""), "the extension went on from a checkpoint");
+    for file in ["best.safetensors", "last.safetensors", "training.checkpoint"] {
+        let digest = |run: &Record, stage: &str| {
+            let path = run.folder.join("outputs").join(stage).join(file);
+            voxflow_cache::Digest::of_file(&path).expect("a file of a model")
+        };
+        assert_eq!(digest(&run, "more"), digest(&direct, "model"), "{file}");
+    }
+}
+
+#[test]
 fn ctrl_c_ends_with_a_checkpoint_and_code_130_and_leaves_no_child() {
     let lab = lab();
     lab.write("workflow.yaml", &workflow().replace("epochs: 12", "epochs: 5000"));

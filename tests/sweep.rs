@@ -47,6 +47,13 @@ fn shared_stages_are_made_once_and_the_table_has_means_over_folds() {
     assert_eq!(counts, [1, 1, 3, 3, 6, 6, 0], "nothing is tested unless asked");
     assert!(runs.iter().all(|run| run.value["outcome"] == "done"));
 
+    for run in &runs {
+        let stages = run.value["stages"].as_array().expect("stages").iter();
+        let working: f64 = stages.filter_map(|stage| stage["seconds"].as_f64()).sum();
+        let own = run.value["seconds"].as_f64().expect("seconds");
+        assert!(own <= working + 0.5, "{own} s, its stages {working} s: without its queueing");
+    }
+
     let rows: Vec<&str> = shown.out.lines().collect();
     assert!(
         rows[0].starts_with("variant  model.learning_rate  runs  validation dice"),
@@ -93,6 +100,30 @@ fn shared_stages_are_made_once_and_the_table_has_means_over_folds() {
             .expect("a page")
             .contains("6 runs side by side")
     );
+    let at = lab.voxflow(&["compare", "sweep", "--at", "1h", "--format", "csv"]);
+    assert!(
+        at.out.lines().next().is_some_and(|head| head.contains("model.dice_at_1h")),
+        "{}",
+        at.err
+    );
+    assert_eq!(at.out.lines().count(), 7, "{}", at.out);
+    for (time, words) in [("soon", "write a time as"), ("0s", "was validated within that time")] {
+        let refused = lab.voxflow(&["compare", "sweep", "--at", time]);
+        assert!(refused.code == 2 && refused.err.contains(words), "{}", refused.err);
+    }
+    let mut pages = vec![];
+    for command in [
+        &["compare", "sweep", "--format", "html", "--out", "a.html"][..],
+        &["report", "sweep", "--out", "b.html"],
+    ] {
+        let page = lab.voxflow(command);
+        assert_eq!(page.code, 0, "{}", page.err);
+        pages.push(std::fs::read_to_string(lab.path(page.out.trim())).expect("a page"));
+    }
+    assert_eq!(pages[0], pages[1], "one page for a sweep");
+    for words in ["2 variants", "the best is variant", "model.learning_rate=0.001 split.fold=2"] {
+        assert!(pages[0].contains(words), "'{words}' is not in the page");
+    }
     lab.voxflow(&["compare", "sweep", "--format", "parquet", "--out", "sweep.parquet"]);
     assert!(std::fs::read(lab.path("sweep.parquet")).expect("a table").starts_with(b"PAR1"));
 }
@@ -108,9 +139,13 @@ fn a_plan_says_in_words_what_another_value_comes_to() {
     let arguments: Vec<&str> = plan.iter().chain(&epochs).copied().collect();
     let shown = lab.voxflow(&arguments);
     assert_eq!(shown.code, 0, "{}", shown.err);
-    let why = "'model' will run: 'learning_rate' is 0.003, was 0.0";
+    let why = " → 0.003 (compared with run ";
     assert_eq!(shown.out.matches(why).count(), 3, "{}", shown.out);
-    assert_eq!(shown.out.matches("everything before it is reused").count(), 3, "{}", shown.out);
+    let reused = shown.out.lines().filter(|line| line.ends_with(" reused"));
+    assert_eq!(reused.count(), 6, "a line for each variant and fold: {}", shown.out);
+    let total = shown.out.lines().last().expect("a total");
+    assert!(total.starts_with("total: 3 to run (3 trainings), 3 pending, "), "{}", shown.out);
+    assert!(total.contains(" reused; about "), "{}", shown.out);
     assert!(shown.out.starts_with("model.learning_rate=0.02 split.fold=0\n"), "{}", shown.out);
 }
 
@@ -184,7 +219,7 @@ fn a_sweep_is_refused_where_nothing_varies_or_a_path_leads_nowhere() {
         refused(&["--over", "modle.epochs=1,2"])
             .contains("there is no stage 'modle'; did you mean 'model'?")
     );
-    assert!(refused(&["--over", "model.epochs=1,many"]).contains("must be a whole number"));
+    assert!(refused(&["--over", "model.epochs=1,many"]).contains("or a whole number"));
     assert!(
         refused(&["--folds", "1"])
             .contains("--folds 1: key 'sweep.folds': must be a whole number from 2")

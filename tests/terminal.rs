@@ -23,8 +23,17 @@ fn side_by_side() -> String {
 /// The rows that begin as no line of a run does: what is left of a line that was too long, or
 /// garbled.
 fn strays(screen: &vt100::Screen) -> Vec<String> {
-    const BEGINNINGS: [&str; 8] =
-        ["run ", "✓ ", "… ", "done in ", "run folder: ", "report: ", "stopping ", "interrupted "];
+    const BEGINNINGS: [&str; 9] = [
+        "run ",
+        "✓ ",
+        "… ",
+        "! ",
+        "done in ",
+        "run folder: ",
+        "report: ",
+        "finishing ",
+        "interrupted ",
+    ];
     let spinner =
         |line: &str| line.starts_with(|first: char| ('\u{2800}'..='\u{28ff}').contains(&first));
     let lines: Vec<String> =
@@ -38,11 +47,11 @@ fn strays(screen: &vt100::Screen) -> Vec<String> {
     lines.iter().filter(strange).filter(|line| !after_a_path(line)).cloned().collect()
 }
 
-/// (stage, done, all) of every bar on the screen.
+/// (stage, done, all) of every bar on the screen, which the line of an interrupted stage is not.
 fn bars(screen: &vt100::Screen) -> Vec<(String, u64, u64)> {
-    let lines = screen
-        .rows(0, screen.size().1)
-        .filter(|line| line.contains(" of ") && line.contains("cases"));
+    let lines = screen.rows(0, screen.size().1).filter(|line| {
+        line.contains(" of ") && line.contains("cases") && !line.contains("interrupted")
+    });
     lines
         .filter_map(|line| {
             let stage =
@@ -137,7 +146,7 @@ fn ctrl_c_ends_calmly_and_leaves_a_clean_screen() {
     let screen = terminal.screen();
     assert_eq!(code, 130, "{}", screen.contents());
     assert!(
-        screen.contents().contains("the same command goes on from there"),
+        screen.contents().contains("the same command resumes from there"),
         "{}",
         screen.contents()
     );

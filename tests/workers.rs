@@ -168,7 +168,9 @@ fn the_first_signal_lets_a_worker_keep_its_state() {
         assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
         let run = lab.last_run();
         assert_eq!(run.value["outcome"], "interrupted");
-        assert_eq!(run.stage("model")["outcome"], "skipped");
+        assert_eq!(run.stage("model")["outcome"], "interrupted");
+        let reason = run.stage("model")["reason"].as_str().unwrap_or_default().to_string();
+        assert!(reason.ends_with("what was finished is kept"), "{reason}");
         let fingerprint = run.fingerprint("model");
         let kept =
             format!(".voxflow/store-v1/unfinished/{}/{fingerprint}/checkpoint", &fingerprint[..2]);

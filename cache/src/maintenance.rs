@@ -14,7 +14,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Extension for unfinished files ending in their own digest ([`hash::close`]).
+/// Extension for files of trainings, unfinished or kept, ending in their own digest
+/// ([`hash::close`]).
 pub const CHECKPOINT: &str = "checkpoint";
 
 /// A damaged store file; it has been set aside.
@@ -54,6 +55,8 @@ pub struct KindSize {
     pub entries: u64,
     /// Distinct blobs in the store.
     pub kept: FileCount,
+    /// Those among them that are checkpoints by name ([`CHECKPOINT`]).
+    pub checkpoints: FileCount,
     /// Distinct user files referenced.
     pub referenced: FileCount,
 }
@@ -122,11 +125,14 @@ impl Store {
             let entry = entry?;
             let kind = size.kinds.entry(entry.recipe.kind.clone()).or_default();
             kind.entries += 1;
-            for blob in entry.artifact.0.values() {
-                let place =
-                    if blob.reference.is_some() { &mut kind.referenced } else { &mut kind.kept };
-                if seen.insert((entry.recipe.kind.clone(), blob.digest, blob.reference.is_some())) {
+            for (name, blob) in &entry.artifact.0 {
+                let is_own = blob.reference.is_none();
+                if seen.insert((entry.recipe.kind.clone(), blob.digest, !is_own)) {
+                    let place = if is_own { &mut kind.kept } else { &mut kind.referenced };
                     place.add(blob.bytes);
+                    if is_own && Path::new(name).extension().is_some_and(|e| e == CHECKPOINT) {
+                        kind.checkpoints.add(blob.bytes);
+                    }
                 }
                 named.insert(blob.digest);
             }

@@ -6,7 +6,8 @@ use crate::globals::Globals;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Runs 3D medical image segmentation experiments from one YAML file, and does nothing twice.
+/// Runs 3D medical image segmentation experiments from one YAML file; every result is cached
+/// and reused.
 #[derive(Debug, Parser)]
 #[command(name = "voxflow", version, max_term_width = 100)]
 pub struct Cli {
@@ -18,7 +19,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run a workflow: make what must be made, reuse the rest
+    /// Run a workflow: execute the stages without a stored result, reuse the others
     Run(commands::run::RunArgs),
     /// Run a workflow over grids of values, folds and seeds, and find the best variant
     Sweep(commands::sweep::SweepArgs),
@@ -26,8 +27,10 @@ pub enum Command {
     Stop(commands::stop::StopArgs),
     /// Print each stage's planned action and the reason
     Plan(commands::plan::PlanArgs),
-    /// Find all mistakes in a workflow
+    /// Validate a workflow file: all mistakes, with their lines
     Check(commands::check::CheckArgs),
+    /// List a workflow's parameters by the paths that --set takes: value, default, meaning
+    Params(commands::params::ParamsArgs),
     /// Segment images with a trained model, without a workflow
     Predict(commands::predict::PredictArgs),
     /// Convert another program's weights into a model, without a workflow
@@ -38,6 +41,12 @@ pub enum Command {
     Runs(commands::runs::RunsArgs),
     /// Show a run, or one stage of it
     Show(commands::show::ShowArgs),
+    /// Put tags on a run: tagged runs are kept by 'rm --failed', 'rm --older-than' and 'cache gc'
+    Tag(commands::tag::TagArgs),
+    /// Write a note on a run
+    Note(commands::tag::NoteArgs),
+    /// Remove runs: by name, the failed, or the old
+    Rm(commands::rm::RmArgs),
     /// Compare runs, or the variants of a sweep: parameters that differ, final metrics, curves
     Compare(commands::compare::CompareArgs),
     /// Write an HTML report about one or several runs
@@ -51,6 +60,8 @@ pub enum Command {
     /// Maintain the store: size, verify, gc, rebuild
     #[command(subcommand)]
     Cache(commands::cache::CacheCommand),
+    /// Write the demo workflow into this folder and run it: no data, no GPU needed
+    Demo(commands::demo::DemoArgs),
     /// Say what this machine offers, and what to do about what is missing
     Doctor(commands::doctor::DoctorArgs),
     /// Inspect the cluster described by the site file
@@ -59,7 +70,10 @@ pub enum Command {
     /// Make an attempt's stage inside a cluster job
     #[command(hide = true)]
     Task(commands::task::TaskArgs),
-    /// List the kinds of stages and their parameters
+    /// Run a program and end all that it started: called by this program
+    #[command(hide = true)]
+    Supervise(commands::supervise::SuperviseArgs),
+    /// List the stage types (kinds) and their parameters
     Kinds(commands::kinds::KindsArgs),
     /// Write a completion script for a shell
     Completions(commands::completions::CompletionsArgs),
@@ -75,19 +89,25 @@ impl Command {
             Command::Stop(command) => command.run(globals),
             Command::Plan(command) => command.run(globals),
             Command::Check(command) => command.run(globals),
+            Command::Params(command) => command.run(globals),
             Command::Predict(command) => command.run(globals),
             Command::Import(command) => command.run(globals),
             Command::Export(command) => command.run(globals),
             Command::Runs(command) => command.run(globals),
             Command::Show(command) => command.run(globals),
+            Command::Tag(command) => command.run(globals),
+            Command::Note(command) => command.run(globals),
+            Command::Rm(command) => command.run(globals),
             Command::Compare(command) => command.run(globals),
             Command::Report(command) => command.run(globals),
             Command::View(command) => command.run(globals),
             Command::Path(command) => command.run(globals),
             Command::Cache(command) => command.run(globals),
+            Command::Demo(command) => command.run(globals),
             Command::Doctor(command) => command.run(globals),
             Command::Site(command) => command.run(globals),
             Command::Task(command) => command.run(),
+            Command::Supervise(command) => command.run(),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(Cli::command()),
             Command::New(command) => command.run(globals),
@@ -98,7 +118,10 @@ impl Command {
 
 /// Parses the command line, runs the command, prints its error once.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        commands::unknown_flag::explained(error, &arguments.skip(1).collect::<Vec<_>>()).exit()
+    });
     crate::log::begin(&cli.globals);
     let exit = cli.command.run(&cli.globals).unwrap_or_else(|error| {
         commands::complain(&error);

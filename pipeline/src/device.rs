@@ -1,7 +1,7 @@
 //! Checks an explicitly requested device before any work starts.
 
 use crate::executor::child;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use voxflow_stages::protocol::Probed;
 
 /// Reason why a named CUDA device is unusable. Always `None` for "auto" and "cpu", and if the
@@ -10,7 +10,7 @@ pub fn trouble(device: &str) -> Option<String> {
     if !device.starts_with("cuda") {
         return None;
     }
-    let mut probe = Command::new(child::program());
+    let mut probe = child::command().ok()?;
     probe.args(["--device", device]).stdin(Stdio::null()).stderr(Stdio::null());
     let output = probe.output().ok()?;
     match serde_json::from_slice(&output.stdout).ok()? {

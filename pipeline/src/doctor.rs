@@ -4,7 +4,7 @@ use crate::disk_space::free_in;
 use crate::executor::child;
 use crate::gpus::Gpus;
 use crate::home::Home;
-use crate::{device, humanize, machine};
+use crate::{device, humanize, libtorch, machine};
 use rustix::fs::{Access, access};
 use rustix::process::{Resource, getrlimit};
 use std::fs;
@@ -41,9 +41,10 @@ impl Finding {
 pub fn examine(home: &Home) -> Vec<Finding> {
     let mut findings = vec![program(), worker()];
     findings.extend([processor(), memory(), gpu()]);
-    findings.extend([("home", home.root()), ("store", home.store())].map(folder));
-    let temp = std::env::temp_dir();
-    findings.extend([folder(("temporary files", &temp)), open_files()]);
+    findings.push(folder("home", home.root(), &OF_HOME));
+    findings.push(folder("store", home.store(), &OF_HOME));
+    findings.push(folder("temporary files", &std::env::temp_dir(), &OF_TEMPORARY));
+    findings.push(open_files());
     findings
 }
 
@@ -54,8 +55,10 @@ fn program() -> Finding {
 
 fn worker() -> Finding {
     let path = child::program().display().to_string();
-    match child::libtorch() {
-        Ok(version) => Finding::good("libtorch", format!("{version}, by {path}")),
+    let folder = libtorch::folder().ok().flatten();
+    let place = folder.map_or_else(String::new, |folder| format!(" in {}", folder.display()));
+    match child::libtorch_version() {
+        Ok(version) => Finding::good("libtorch", format!("{version}{place}, by {path}")),
         Err(trouble) => Finding::new("libtorch", path, Some(trouble)),
     }
 }
@@ -109,28 +112,43 @@ fn gpu() -> Finding {
     Finding::new("GPU", found, device::trouble("cuda"))
 }
 
-fn folder((what, path): (&'static str, &Path)) -> Finding {
+/// Ways out of the troubles of a folder.
+struct WaysOut {
+    /// Of a folder that cannot be used.
+    elsewhere: &'static str,
+    /// Of one that is full.
+    room: &'static str,
+}
+
+const OF_HOME: WaysOut = WaysOut {
+    elsewhere: "name another by --home and --store",
+    room: "'voxflow cache gc' removes what no run needs, --store names a store on another disk",
+};
+const OF_TEMPORARY: WaysOut = WaysOut {
+    elsewhere: "set TMPDIR to another",
+    room: "remove what nobody needs there, or set TMPDIR to a folder on another disk",
+};
+
+fn folder(what: &'static str, path: &Path, ways_out: &WaysOut) -> Finding {
     let there = nearest(path);
     let kind = machine::file_system(&there).unwrap_or_else(|| "unknown file system".into());
     let shared = if voxflow_cache::is_shared(&there) { ", shared between machines" } else { "" };
     let free = free_in(&there).ok();
     let space = free.map_or_else(String::new, |free| format!(", {} free", humanize::bytes(free)));
     let found = format!("{} on {kind}{shared}{space}", path.display());
-    Finding::new(what, found, folder_trouble(&there, free))
+    Finding::new(what, found, folder_trouble(&there, free, ways_out))
 }
 
-fn folder_trouble(folder: &Path, free: Option<u64>) -> Option<String> {
-    let name = folder.display();
+fn folder_trouble(folder: &Path, free: Option<u64>, ways_out: &WaysOut) -> Option<String> {
+    let (name, WaysOut { elsewhere, room }) = (folder.display(), ways_out);
     if !folder.is_dir() {
-        return Some(format!("'{name}' is no folder; name another by --home and --store"));
+        return Some(format!("'{name}' is no folder; {elsewhere}"));
     }
     if access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
-        return Some(format!("'{name}' may not be written; name another by --home and --store"));
+        return Some(format!("'{name}' may not be written; {elsewhere}"));
     }
     let is_full = free.is_some_and(|free| free < LITTLE_SPACE);
-    let words = "is almost full: 'voxflow cache gc' removes what no run needs, --store names a \
-                 store on another disk";
-    is_full.then(|| words.to_string())
+    is_full.then(|| format!("is almost full: {room}"))
 }
 
 /// A folder, or the nearest one above it that exists.

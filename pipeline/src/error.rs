@@ -49,7 +49,7 @@ pub enum Error {
     /// A stage failed, or any other error, already worded.
     #[error("{0}")]
     Failed(String),
-    #[error("interrupted; what was finished is kept, and the same command goes on from there")]
+    #[error("interrupted; what was finished is kept, and the same command resumes from there")]
     Interrupted,
 }
 

@@ -359,11 +359,11 @@ impl<'a> Engine<'a> {
             JobEvent::Said(message) => self.runs[run].stage_said(step, message),
             JobEvent::Waiting => {
                 self.schedule.pause(id);
-                let stage = self.runs[run].plan.workflow.stages[step].id.clone();
-                self.runs[run].tell(Fact::StageWaiting { stage })
+                self.runs[run].stage_waiting(step)
             }
             JobEvent::Resuming => {
                 self.schedule.resume(id);
+                self.runs[run].stage_resumes(step);
                 Ok(())
             }
             JobEvent::JobResult(over) => self.over(id, *over),
@@ -393,11 +393,7 @@ impl<'a> Engine<'a> {
             Err(StageError::Stopped) => {
                 self.stop.ask();
                 self.on_stop()?;
-                self.runs[run].stage_skipped(
-                    step,
-                    "stopped; what was finished is kept".into(),
-                    seconds,
-                )?;
+                self.runs[run].stage_interrupted(step, seconds)?;
                 let skipped = self.schedule.finish(id, false);
                 self.skip(&skipped, "the run was stopped")
             }

@@ -1,7 +1,8 @@
 //! Explains why a stage must be made: differences to its last making.
 //!
 //! Compares with the most similar stage record in recent runs of the same workflow, hence reasons
-//! outlive the store's entries; otherwise with the most similar entry of the same kind.
+//! outlive the store's entries. A changed input is traced to the stages whose parameters or files
+//! changed. Other workflows are no reason; the store's entries only tell a new version of a kind.
 
 use crate::home::Home;
 use crate::run::{RunRecord, StageRecord};
@@ -17,8 +18,9 @@ use voxflow_cache::{Entry, Recipe, Store};
 const MOST_RUNS: usize = 30;
 /// Newest entries per kind searched if no run has the stage.
 const MOST_ENTRIES: usize = 200;
-/// Differences listed in a reason.
+/// Differences listed for a stage in a reason.
 const MOST_WORDS: usize = 4;
+const FIRST_RUN: &str = "first run of this workflow";
 
 /// Earlier runs and entries; read on first use.
 pub struct Explainer<'a> {
@@ -32,9 +34,14 @@ pub struct Explainer<'a> {
 /// Creation time, recipe, wall time in seconds.
 type EntryFacts = (u64, Recipe, f64);
 
+/// A stage of the plan by its id, with its recipe if known.
+pub type Planned<'p> = dyn Fn(&str) -> Option<(&'p StageSpec, &'p Recipe)> + 'p;
+
 /// Recent runs, newest first.
 struct RecentRuns {
     runs: Vec<RunRecord>,
+    /// True if no older runs exist.
+    are_all: bool,
     /// By workflow and stage: indices (run, stage) for records made or reused.
     rows: HashMap<String, HashMap<String, Vec<(usize, usize)>>>,
 }
@@ -63,20 +70,42 @@ impl<'a> Explainer<'a> {
         Explainer { home, store, runs: OnceCell::new(), entries: OnceCell::new() }
     }
 
-    /// Reason for making this recipe, and the last making's wall time.
+    /// Reason for making this recipe, and the last making's wall time. `planned` knows the stages
+    /// before it.
     pub fn explain(
         &self,
         workflow: &str,
         stage: &StageSpec,
         recipe: &Recipe,
+        planned: &Planned,
     ) -> (String, Option<f64>) {
-        let in_a_run = self.nearest_run(workflow, &stage.id, recipe);
-        let in_the_store =
-            || self.most_similar(recipe).map(|(before, seconds)| (before, Some(seconds), None));
-        let Some((before, seconds, run)) = in_a_run.or_else(in_the_store) else {
-            return ("not made before".into(), None);
-        };
-        (explain(&differences(before, recipe), stage, seconds, run), seconds)
+        if let Some((before, seconds, run)) = self.nearest_run(workflow, &stage.id, recipe) {
+            let found = differences(before, recipe);
+            let words = match &found[..] {
+                [] => "what was made is no longer in the store".to_string(),
+                [Difference::Version { old, new }] => versions(stage, *old, *new, seconds),
+                _ => {
+                    let words = caused(&found, stage, run, planned);
+                    format!("{words} (compared with run {})", short(&run.run))
+                }
+            };
+            return (words, seconds);
+        }
+        // Programs of other stages have nothing in common with this one.
+        if !stage.kind.runs_program
+            && let Some((before, seconds)) = self.most_similar(recipe)
+            && let [Difference::Version { old, new }] = differences(before, recipe)[..]
+        {
+            return (versions(stage, old, new, Some(seconds)), Some(seconds));
+        }
+        let words = if self.is_new(workflow) { FIRST_RUN } else { "not made before" };
+        (words.into(), None)
+    }
+
+    /// True if no run of this workflow exists.
+    fn is_new(&self, workflow: &str) -> bool {
+        let RecentRuns { rows, are_all, .. } = self.recent();
+        *are_all && rows.get(workflow).is_none_or(HashMap::is_empty)
     }
 
     /// A stage's records in recent runs, newest first, if made or reused.
@@ -107,19 +136,22 @@ impl<'a> Explainer<'a> {
         )
     }
 
-    /// Recipe, wall time and short run id from the run with fewest differences; the newest among
-    /// equals. In a sweep, the neighbouring variant gives the shortest reason.
+    /// Recipe, wall time and run of the record with fewest differences; the newest among equals. In
+    /// a sweep, the neighbouring variant gives the shortest reason.
     fn nearest_run(
         &self,
         workflow: &str,
         stage: &str,
         recipe: &Recipe,
-    ) -> Option<(&Recipe, Option<f64>, Option<&str>)> {
+    ) -> Option<(&Recipe, Option<f64>, &RunRecord)> {
         let rows = self.rows(workflow, stage);
-        let before = rows.filter_map(|(run, row)| {
-            Some((row.recipe.as_ref()?, row.made_in_seconds, Some(short(&run.run))))
-        });
+        let before =
+            rows.filter_map(|(run, row)| Some((row.recipe.as_ref()?, row.made_in_seconds, run)));
         before.min_by_key(|(before, ..)| differences(before, recipe).len())
+    }
+
+    fn recent(&self) -> &RecentRuns {
+        self.runs.get_or_init(|| RecentRuns::of(self.home))
     }
 
     /// A stage's records with their runs, newest first.
@@ -128,7 +160,7 @@ impl<'a> Explainer<'a> {
         workflow: &str,
         stage: &str,
     ) -> impl Iterator<Item = (&RunRecord, &StageRecord)> {
-        let RecentRuns { runs, rows } = self.runs.get_or_init(|| RecentRuns::of(self.home));
+        let RecentRuns { runs, rows, .. } = self.recent();
         let places = rows.get(workflow).and_then(|stages| stages.get(stage)).into_iter().flatten();
         places.map(|&(run, row)| (&runs[run], &runs[run].stages[row]))
     }
@@ -174,7 +206,7 @@ impl RecentRuns {
                 stages.entry(stage.stage.clone()).or_default().push((at, row));
             }
         }
-        RecentRuns { runs, rows }
+        RecentRuns { runs, are_all: folders.len() <= MOST_RUNS, rows }
     }
 }
 
@@ -235,51 +267,89 @@ fn comparable(value: &Value) -> Value {
     }
 }
 
-fn explain(
+/// "train is now version 2, was 1: 3 min 12 s; '--accept-version train=1' reuses it".
+fn versions(stage: &StageSpec, old: u32, new: u32, seconds: Option<f64>) -> String {
+    let kind = stage.kind.name;
+    let cost = seconds.map(|seconds| format!(": {}", crate::humanize::duration(seconds)));
+    format!(
+        "{kind} is now version {new}, was {old}{}; '--accept-version {kind}={old}' reuses it",
+        cost.unwrap_or_default()
+    )
+}
+
+/// The stage's own differences, then those of the stages before it behind its changed inputs:
+/// "epochs 2 → 3, 'split' changed: seed 0 → 1".
+fn caused(
     differences: &[Difference],
     stage: &StageSpec,
-    seconds: Option<f64>,
-    run: Option<&str>,
+    run: &RunRecord,
+    planned: &Planned,
 ) -> String {
-    let kind = stage.kind.name;
-    match differences {
-        [] => "what was made is no longer in the store".to_string(),
-        [Difference::Version { old, new }] => {
-            let cost = seconds
-                .map(|seconds| format!(": {}", crate::humanize::duration(seconds)))
-                .unwrap_or_default();
-            format!(
-                "{kind} is now version {new}, was {old}{cost}; \
-                 '--accept-version {kind}={old}' reuses it"
-            )
+    let mut parts = own_words(differences);
+    let mut causes: Vec<(String, String)> = vec![];
+    for name in inputs(differences) {
+        match source(name, stage) {
+            Some(id) => trace(id, run, planned, &mut causes),
+            None => parts.push(format!("input '{name}' is gone")),
         }
-        _ => {
-            let words = all_words(differences, stage);
-            let more = words.len().saturating_sub(MOST_WORDS);
-            let shown = words[..words.len().min(MOST_WORDS)].join(", ");
-            let shown = if more > 0 { format!("{shown} and {more} more") } else { shown };
-            match (run, differences) {
-                (None, _) => shown,
-                (Some(run), [Difference::Param { .. }]) => format!("{shown} in run {run}"),
-                (Some(run), _) => format!("{shown}; before is run {run}"),
-            }
-        }
+    }
+    parts.extend(causes.into_iter().map(|(id, words)| match words.as_str() {
+        "" => format!("'{id}' changed"),
+        words => format!("'{id}' changed: {words}"),
+    }));
+    parts.join(", ")
+}
+
+/// Adds the stages behind a changed input: `id` itself if its parameters or files changed, and
+/// those behind its inputs; `id` without words if neither is known.
+fn trace(id: &str, run: &RunRecord, planned: &Planned, causes: &mut Vec<(String, String)>) {
+    if causes.iter().any(|(known, _)| known == id) {
+        return;
+    }
+    let before = run.stage(id).and_then(|row| row.recipe.as_ref());
+    let (Some(before), Some((stage, now))) = (before, planned(id)) else {
+        return causes.push((id.to_string(), String::new()));
+    };
+    let found = differences(before, now);
+    let (own, count) = (own_words(&found), causes.len());
+    if !own.is_empty() {
+        causes.push((id.to_string(), own.join(", ")));
+    }
+    for before in inputs(&found).filter_map(|name| source(name, stage)) {
+        trace(before, run, planned, causes);
+    }
+    let is_known = inputs(&found).filter_map(|name| source(name, stage)).next().is_some();
+    if own.is_empty() && causes.len() == count && !is_known {
+        causes.push((id.to_string(), String::new()));
     }
 }
 
-fn all_words(differences: &[Difference], stage: &StageSpec) -> Vec<String> {
-    let mut words = vec![];
-    let mut files = vec![];
+/// Names of inputs from other stages.
+fn inputs(differences: &[Difference]) -> impl Iterator<Item = &str> {
+    differences.iter().filter_map(|difference| match difference {
+        Difference::Input { name } if !name.starts_with(LOCAL) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// The stage that an input comes from.
+fn source<'s>(name: &str, stage: &'s StageSpec) -> Option<&'s str> {
+    let (role, number) = name
+        .split_once('.')
+        .map_or((name, 0), |(role, number)| (role, number.parse().unwrap_or(0)));
+    stage.needs.get(role)?.get(number).map(String::as_str)
+}
+
+/// Differences in version, parameters and the person's own files, the first few.
+fn own_words(differences: &[Difference]) -> Vec<String> {
+    let (mut words, mut files) = (vec![], vec![]);
     for difference in differences {
         match difference {
             Difference::Version { old, new } => words.push(format!("version {old} → {new}")),
             Difference::Param { path, old, new } => {
-                words.push(format!("'{path}' is {}, was {}", shown(new), shown(old)))
+                words.push(format!("{path} {} → {}", shown(old), shown(new)));
             }
-            Difference::Input { name } => match name.strip_prefix(LOCAL) {
-                Some(file) => files.push(file),
-                None => words.push(input_words(name, stage)),
-            },
+            Difference::Input { name } => files.extend(name.strip_prefix(LOCAL)),
         }
     }
     match files[..] {
@@ -287,22 +357,17 @@ fn all_words(differences: &[Difference], stage: &StageSpec) -> Vec<String> {
         [file] => words.push(format!("file '{file}' changed")),
         [first, ..] => words.push(format!("{} files changed, '{first}' first", files.len())),
     }
-    words
-}
-
-fn input_words(name: &str, stage: &StageSpec) -> String {
-    let (role, number) = name
-        .split_once('.')
-        .map_or((name, 0), |(role, number)| (role, number.parse().unwrap_or(0)));
-    match stage.needs.get(role).and_then(|ids| ids.get(number)) {
-        Some(id) => format!("what it reads of '{id}' changed"),
-        None => format!("input '{name}' is gone"),
+    let more = words.len().saturating_sub(MOST_WORDS);
+    words.truncate(MOST_WORDS);
+    if more > 0 {
+        words.push(format!("{more} more"));
     }
+    words
 }
 
 fn shown(value: &Option<Value>) -> String {
     let text = match value {
-        None => return "not there".into(),
+        None => return "(not set)".into(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
@@ -327,6 +392,39 @@ mod tests {
         let expected =
             Difference::Param { path: "rate".into(), old: Some(json!(0.1)), new: Some(json!(0.2)) };
         assert_eq!(differences(&recipe(old), &recipe(new)), [expected]);
+    }
+
+    #[test]
+    fn a_changed_input_is_traced_to_the_parameter_behind_it() {
+        let workflow = crate::workflow::toys::workflow();
+        let mut record = crate::runs::tests::record("20260101-000000-toys-abc123", "toys", 0);
+        let base = record.stages[0].clone();
+        let recipe = |rate: f64, input: &[u8]| Recipe {
+            inputs: BTreeMap::from([("data".to_string(), Digest::of(input))]),
+            ..recipe(json!({"rate": rate}))
+        };
+        let row = |id: &str, recipe: Recipe| StageRecord {
+            stage: id.into(),
+            recipe: Some(recipe),
+            ..base.clone()
+        };
+        record.stages = vec![row("model", recipe(0.1, b"1"))];
+        let model = workflow.stage("model").expect("a stage");
+        let (now, id) = (recipe(0.2, b"1"), "model");
+        let planned = |asked: &str| (asked == id).then_some((model, &now));
+        let mut causes = vec![];
+        trace("model", &record, &planned, &mut causes);
+        trace("model", &record, &planned, &mut causes);
+        trace("gone", &record, &planned, &mut causes);
+        let expected = [("model", "rate 0.1 → 0.2"), ("gone", "")];
+        assert_eq!(causes, expected.map(|(id, words)| (id.to_string(), words.to_string())));
+    }
+
+    #[test]
+    fn many_differences_are_counted_after_the_first() {
+        let params = |value: u32| json!({"a": value, "b": value, "c": value, "d": value, "e": value, "f": null});
+        let words = own_words(&differences(&recipe(params(1)), &recipe(params(2))));
+        assert_eq!(words, ["a 1 → 2", "b 1 → 2", "c 1 → 2", "d 1 → 2", "1 more"]);
     }
 
     #[test]

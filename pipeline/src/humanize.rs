@@ -17,6 +17,16 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// "just now", "12 min ago", "2 h ago", "3 d ago".
+pub fn ago(seconds: f64) -> String {
+    match seconds.max(0.0) as u64 {
+        0..60 => "just now".into(),
+        whole @ 60..3600 => format!("{} min ago", whole / 60),
+        whole @ 3600..172_800 => format!("{} h ago", whole / 3600),
+        whole => format!("{} d ago", whole / 86_400),
+    }
+}
+
 /// "12 B", "3.4 kB", "1.2 GB" (powers of 1000).
 pub fn bytes(bytes: u64) -> String {
     let (mut size, mut unit) = (bytes as f64, "B");
@@ -66,6 +76,12 @@ mod tests {
             shown,
             ["4 ms", "42 ms", "0.4 s", "10 s", "12 s", "3 min 12 s", "2 h 05 min", "1 d 3 h"]
         );
+    }
+
+    #[test]
+    fn a_time_ago_has_one_unit() {
+        let shown = [-5.0, 59.0, 60.0, 7_200.0, 172_799.0, 172_800.0].map(ago);
+        assert_eq!(shown, ["just now", "just now", "1 min ago", "2 h ago", "47 h ago", "2 d ago"]);
     }
 
     #[test]

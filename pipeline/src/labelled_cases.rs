@@ -7,8 +7,7 @@ use voxflow_stages::stage::ArtifactType;
 
 /// Stage id and text for each known or listable dataset with unlabelled cases.
 pub fn words(plan: &Plan, store: &Store) -> Vec<(String, String)> {
-    let datasets =
-        plan.workflow.stages.iter().filter(|stage| stage.kind.makes == ArtifactType::Dataset);
+    let datasets = plan.workflow.stages.iter().filter(|stage| stage.makes == ArtifactType::Dataset);
     let each = datasets.filter_map(|stage| {
         let listing: Listing = match plan.artifact(&stage.id) {
             Some(artifact) => {

@@ -7,6 +7,8 @@
 // A program, not a library: comments give contracts, and names say the rest.
 #![allow(missing_docs)]
 
+pub mod annotation;
+mod busy_clock;
 pub mod checksums;
 pub mod cli;
 pub mod commands;
@@ -19,6 +21,7 @@ pub mod event;
 pub mod execute;
 pub mod executor;
 pub mod explain;
+mod foreseen;
 pub mod globals;
 pub mod gpus;
 pub mod heartbeat;
@@ -28,6 +31,7 @@ pub mod job;
 pub mod job_facts;
 pub mod journal;
 pub mod labelled_cases;
+mod libtorch;
 pub mod liveness;
 pub mod lock;
 pub mod log;
@@ -55,8 +59,10 @@ pub mod secret;
 pub mod selection;
 pub mod site;
 pub mod stage_job;
+pub mod statistics;
 pub mod stop;
 pub mod store_homes;
+pub mod supervisor;
 pub mod tables;
 pub mod text_table;
 pub mod warnings;

@@ -50,6 +50,15 @@ pub fn available_memory() -> u64 {
     kib.map_or(u64::MAX, |kib| kib * 1024)
 }
 
+/// Memory of this machine, or of the control group that this process is bound to, in bytes;
+/// `u64::MAX` if unknown.
+pub fn memory() -> u64 {
+    let total = fact("/proc/meminfo", "MemTotal");
+    let kib = total.and_then(|size| size.strip_suffix(" kB")?.parse::<u64>().ok());
+    let total = kib.map_or(u64::MAX, |kib| kib * 1024);
+    memory_limit().map_or(total, |limit| limit.min(total))
+}
+
 /// Memory that a control group (a container, a job) grants this process, in bytes, if it limits it.
 pub fn memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;

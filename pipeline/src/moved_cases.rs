@@ -16,7 +16,7 @@ use voxflow_stages::stage::ArtifactType;
 const MOST_NAMES: usize = 8;
 
 pub fn is_split(stage: &StageSpec) -> bool {
-    stage.kind.makes == ArtifactType::Split
+    stage.makes == ArtifactType::Split
 }
 
 /// Message on cases with a new side, compared with the newest earlier run whose split had equal

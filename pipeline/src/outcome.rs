@@ -10,17 +10,24 @@ pub enum Outcome {
     /// Found in the store.
     Reused,
     Failed,
+    /// Stopped while being made; its unfinished state is kept, and the next run resumes it.
+    Interrupted,
     /// Not attempted: a needed stage failed, or the run stopped earlier.
     Skipped,
 }
 
 impl Outcome {
-    /// Table word: made, reused, failed, skipped.
+    /// All outcomes, in order of summaries.
+    pub const ALL: [Outcome; 5] =
+        [Outcome::Made, Outcome::Reused, Outcome::Failed, Outcome::Interrupted, Outcome::Skipped];
+
+    /// Table word: made, reused, failed, interrupted, skipped.
     pub fn word(self) -> &'static str {
         match self {
             Outcome::Made => "made",
             Outcome::Reused => "reused",
             Outcome::Failed => "failed",
+            Outcome::Interrupted => "interrupted",
             Outcome::Skipped => "skipped",
         }
     }

@@ -34,8 +34,9 @@ impl<'a> OwnFiles<'a> {
 
     /// Watches files read by the stage itself. Errors if they differ from its recipe.
     pub fn watch_stage(&self) -> Result<Watch<'a>> {
+        let items = self.job.kind.items_with(&self.job.params);
         let mut files: Vec<OwnFile> =
-            inputs(self.job, |role| self.job.kind.items.iter().all(|items| items.reads != role))
+            inputs(self.job, |role| items.iter().all(|items| items.reads != role))
                 .filter_map(|file| OwnFile::of(&file.blob))
                 .collect();
         let local = self.named()?;
@@ -57,7 +58,10 @@ impl<'a> OwnFiles<'a> {
     pub fn watch_item(&self, recipe: &Recipe) -> Result<Watch<'a>> {
         let digests: BTreeSet<&Digest> = recipe.inputs.values().collect();
         let files = digests.into_iter().filter_map(|digest| self.by_digest.get(digest));
-        Ok(self.store.watch(files.flatten().cloned().collect())?)
+        let local = self.local().clone();
+        let local = local.iter().filter(|(_, digest)| names_local(recipe, digest));
+        let local = local.map(|(path, digest)| OwnFile::new(path, *digest));
+        Ok(self.store.watch(files.flatten().cloned().chain(local).collect())?)
     }
 
     /// Blob referring to a user file; errors unless the recipe names its digest.
@@ -92,6 +96,12 @@ impl<'a> OwnFiles<'a> {
             })
             .collect()
     }
+}
+
+/// True if an item's recipe has this content of a local file of its stage.
+fn names_local(recipe: &Recipe, digest: &Digest) -> bool {
+    let local = recipe.inputs.iter().filter(|(name, _)| name.starts_with(LOCAL));
+    local.map(|(_, digest)| digest).any(|named| named == digest)
 }
 
 /// Result with the watched files' state; unchecked after a stop.

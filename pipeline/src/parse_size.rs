@@ -37,7 +37,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 pub fn age(text: &str) -> Result<Duration, String> {
     let (number, unit) = parts(text).ok_or("write a time as 14d, 36h or 30m")?;
     let seconds = AGES.iter().find(|(name, _)| *name == unit).map(|(_, seconds)| *seconds);
-    let seconds = seconds.ok_or("times are in s, m, h, d or w, as 14d")?;
+    let seconds = seconds.ok_or("times are in s, m, h, d or w, for example 14d")?;
     Duration::try_from_secs_f64(number * seconds as f64)
         .map_err(|_| "this time is too long".to_string())
 }
@@ -67,7 +67,7 @@ mod tests {
         for text in ["", "GB", "20XB", "-3GB", "1e400GB", "1..5GB"] {
             assert!(size(text).is_err(), "{text}");
         }
-        assert_eq!(age("14").unwrap_err(), "times are in s, m, h, d or w, as 14d");
+        assert_eq!(age("14").unwrap_err(), "times are in s, m, h, d or w, for example 14d");
         assert!(age(&format!("{}w", "9".repeat(40))).is_err());
     }
 }

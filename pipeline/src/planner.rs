@@ -166,7 +166,12 @@ impl<'a> Planner<'a> {
                 return Ok((older, StageDecision::Reuse(entry, Some(note))));
             }
         }
-        let (reason, cost_seconds) = self.history.explain(&plan.workflow.name, stage, &recipe);
+        let planned = |id: &str| {
+            let index = plan.workflow.index(id)?;
+            Some((&plan.workflow.stages[index], plan.steps[index].recipe.as_ref()?))
+        };
+        let name = &plan.workflow.name;
+        let (reason, cost_seconds) = self.history.explain(name, stage, &recipe, &planned);
         Ok((recipe, StageDecision::Make { reason, cost_seconds }))
     }
 
@@ -196,7 +201,7 @@ impl<'a> Planner<'a> {
     fn recipe(&self, stage: &StageSpec, plan: &Plan) -> Result<Recipe> {
         let mut inputs = BTreeMap::new();
         let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
-        for read in stage.kind.reads {
+        for read in &stage.reads {
             let ids = stage.needs.get(read.role).map(Vec::as_slice).unwrap_or_default();
             for (number, id) in ids.iter().enumerate() {
                 let artifact = plan.artifact(id);
@@ -393,7 +398,7 @@ mod tests {
         let plan = bench.with_source().plan(&StageSelection::default());
         assert!(matches!(step(&plan, "data").decision, Decision::Reuse { .. }));
         assert!(
-            matches!(&step(&plan, "model").decision, Decision::Run { reason, .. } if reason == "not made before")
+            matches!(&step(&plan, "model").decision, Decision::Run { reason, .. } if reason == "first run of this workflow")
         );
     }
 
@@ -431,19 +436,16 @@ mod tests {
     }
 
     #[test]
-    fn the_most_similar_entry_explains_what_no_run_remembers() {
+    fn what_other_workflows_made_is_no_reason() {
         let bench = bench().with_source();
         let recipe = step(&bench.plan(&StageSelection::default()), "model").recipe.clone().unwrap();
         let mut params = recipe.params.clone();
         params["epochs"] = 9.into();
-        bench.publish(Recipe { params: params.clone(), ..recipe.clone() }, "near");
-        params["seed"] = 99.into();
-        params["note"] = "far".into();
-        bench.publish(Recipe { params, ..recipe }, "far");
+        bench.publish(Recipe { params, ..recipe }, "near");
         let plan = bench.plan(&StageSelection::default());
-        let Decision::Run { reason, .. } = &step(&plan, "model").decision else {
+        let Decision::Run { reason, cost_seconds, .. } = &step(&plan, "model").decision else {
             panic!("not run")
         };
-        assert_eq!(reason, "'epochs' is 3, was 9");
+        assert_eq!((reason.as_str(), *cost_seconds), ("first run of this workflow", None));
     }
 }

@@ -61,7 +61,6 @@ pub fn all_of(made: MadeArtifacts, stage: &StageSpec, id: &str) -> Vec<NamesRead
     let names =
         |read: &Read| NamesRead::of(made, stage, read).unwrap_or(NamesRead::Parts(read.parts));
     stage
-        .kind
         .reads
         .iter()
         .filter(|read| {
@@ -74,7 +73,7 @@ pub fn all_of(made: MadeArtifacts, stage: &StageSpec, id: &str) -> Vec<NamesRead
 /// Input files by role.
 pub fn inputs(made: MadeArtifacts, stage: &StageSpec) -> BTreeMap<String, Vec<Input>> {
     let mut inputs = BTreeMap::new();
-    for read in stage.kind.reads {
+    for read in &stage.reads {
         let Some(ids) = stage.needs.get(read.role) else { continue };
         let names = NamesRead::of(made, stage, read).unwrap_or(NamesRead::Parts(read.parts));
         let of_role = ids.iter().map(|id| input(made, id, &names)).collect();

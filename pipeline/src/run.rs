@@ -224,7 +224,7 @@ impl RunRecord {
         })
     }
 
-    /// Record for a dead run: interrupted, unfinished stages skipped.
+    /// Record for a dead run: interrupted, with the stages that had begun; the others skipped.
     fn without_process(mut self) -> RunRecord {
         if self.outcome != RunOutcome::Running {
             return self;
@@ -233,12 +233,11 @@ impl RunRecord {
         (self.outcome, self.note) = (RunOutcome::Interrupted, Some(gone.into()));
         for stage in self.stages.iter_mut().filter(|stage| stage.outcome.is_none()) {
             let had_begun = stage.fingerprint.is_some();
-            stage.outcome = Some(Outcome::Skipped);
-            stage.reason = Some(if had_begun {
-                format!("interrupted: {gone}")
+            (stage.outcome, stage.reason) = if had_begun {
+                (Some(Outcome::Interrupted), Some(format!("interrupted: {gone}")))
             } else {
-                "not begun: the run was interrupted".into()
-            });
+                (Some(Outcome::Skipped), Some("not begun: the run was interrupted".into()))
+            };
         }
         self
     }

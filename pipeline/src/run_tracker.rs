@@ -1,5 +1,6 @@
 //! A run in progress: sends events to its observers and updates its record.
 
+use crate::busy_clock::BusyClock;
 use crate::checksums;
 use crate::error::Result;
 use crate::event::{Event, Fact, Finished, Observer, now_ms};
@@ -13,7 +14,7 @@ use crate::{secret, warnings};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use voxflow_cache::{Entry, Recipe, Store};
-use voxflow_stages::Message;
+use voxflow_stages::{Message, Progress};
 
 /// Time for writing `run.json` granted unconditionally. The record lists every stage; with
 /// thousands, rewriting it per stage would dominate.
@@ -28,6 +29,9 @@ pub struct RunTracker {
     record: RunRecord,
     observers: Vec<Box<dyn Observer>>,
     began: Option<Instant>,
+    /// True for the only run; of several, each counts the time of its own stages.
+    alone: bool,
+    busy: BusyClock,
     began_at_ms: Vec<Option<i64>>,
     failed: bool,
     /// True if it runs alone with nothing to make.
@@ -41,6 +45,8 @@ pub struct RunTracker {
     warnings: Vec<Vec<String>>,
     /// (made, reused) items per stage.
     items: Vec<(u64, u64)>,
+    /// Position per stage, as "epoch 6/200".
+    positions: Vec<Option<String>>,
     created: Instant,
     /// Total time spent writing `run.json`.
     writing: Duration,
@@ -62,6 +68,8 @@ impl RunTracker {
             record,
             observers,
             began: None,
+            alone: true,
+            busy: BusyClock::default(),
             ended: None,
             began_at_ms: vec![None; count],
             failed: false,
@@ -70,6 +78,7 @@ impl RunTracker {
             reasons: vec![None; count],
             warnings: vec![vec![]; count],
             items: vec![(0, 0); count],
+            positions: vec![None; count],
             created: Instant::now(),
             writing: Duration::ZERO,
             stale: false,
@@ -94,6 +103,7 @@ impl RunTracker {
     /// Starts the run and writes `run.json`. A lone run with nothing to make ends too quickly for
     /// readers: its record is written once, at the end.
     pub fn begin(&mut self, alone: bool) -> Result<()> {
+        self.alone = alone;
         self.settled = alone && !(0..self.plan.steps.len()).any(|index| self.plan.is_open(index));
         if !self.settled {
             self.folder.write_record(&self.record)?;
@@ -107,8 +117,7 @@ impl RunTracker {
         self.tell(fact)
     }
 
-    /// Marks the first stage's start; the run's wall time counts from here, because sweep runs may
-    /// queue for long.
+    /// Marks the first stage's start; the wall time of a lone run counts from here.
     pub fn go(&mut self) {
         if self.began.is_none() {
             self.began = Some(Instant::now());
@@ -124,6 +133,7 @@ impl RunTracker {
         settled: &StageDecision,
     ) -> Result<()> {
         let StageDecision::Make { reason, .. } = settled else { return Ok(()) };
+        self.busy.begin(index, Instant::now());
         self.began_at_ms[index] = Some(now_ms());
         self.reasons[index] = Some(reason.clone());
         // Told before the work, so that gc knows what an unfinished training needs.
@@ -139,11 +149,26 @@ impl RunTracker {
         })
     }
 
+    /// Tells that a stage waits for another process or run that makes the same.
+    pub fn stage_waiting(&mut self, index: usize) -> Result<()> {
+        self.busy.pause(index, Instant::now());
+        let stage = self.stage_id(index);
+        self.tell(Fact::StageWaiting { stage })
+    }
+
+    /// Records the end of a stage's wait.
+    pub fn stage_resumes(&mut self, index: usize) {
+        self.busy.begin(index, Instant::now());
+    }
+
     /// Forwards a stage's message, without credentials.
     pub fn stage_said(&mut self, index: usize, message: Message) -> Result<()> {
         if let Message::Item { made, .. } = &message {
             let (items_made, items_reused) = &mut self.items[index];
             *(if *made { items_made } else { items_reused }) += 1;
+        }
+        if let Message::Progress(progress) = &message {
+            self.positions[index] = Some(position(progress));
         }
         let message = match message {
             Message::Warning { words } => {
@@ -202,7 +227,15 @@ impl RunTracker {
         self.close(index, finished)
     }
 
-    /// Records a stage that was skipped or interrupted.
+    /// Records a stage that stopped while being made.
+    pub fn stage_interrupted(&mut self, index: usize, seconds: f64) -> Result<()> {
+        let at = self.positions[index].take().map(|at| format!("at {at}; "));
+        let reason = format!("{}what was finished is kept", at.unwrap_or_default());
+        let finished = self.finished(index, Outcome::Interrupted, Some(reason), seconds);
+        self.close(index, finished)
+    }
+
+    /// Records a stage that was not attempted.
     pub fn stage_skipped(&mut self, index: usize, reason: String, seconds: f64) -> Result<()> {
         let finished = self.finished(index, Outcome::Skipped, Some(reason), seconds);
         self.close(index, finished)
@@ -242,7 +275,11 @@ impl RunTracker {
             (false, true) => RunOutcome::Interrupted,
             (false, false) => RunOutcome::Done,
         };
-        let seconds = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        let seconds = match self.began {
+            Some(began) if self.alone => began.elapsed().as_secs_f64(),
+            Some(_) => self.busy.total().as_secs_f64(),
+            None => 0.0,
+        };
         self.record.outcome = outcome;
         self.record.seconds = Some(seconds);
         self.folder.write_record(&self.record)?;
@@ -292,6 +329,7 @@ impl RunTracker {
     }
 
     fn close(&mut self, index: usize, finished: Finished) -> Result<()> {
+        self.busy.pause(index, Instant::now());
         let row = &mut self.record.stages[index];
         self.open -= usize::from(row.outcome.is_none());
         row.outcome = Some(finished.outcome);
@@ -305,6 +343,16 @@ impl RunTracker {
         self.stale |= matches!(finished.outcome, Outcome::Made | Outcome::Failed);
         self.keep_record()?;
         self.tell(Fact::StageFinished(Box::new(finished)))
+    }
+}
+
+/// "epoch 6/200", else "38 of 200 steps".
+fn position(progress: &Progress) -> String {
+    let epoch = progress.numbers.iter().find(|(name, _)| name == "epoch");
+    match (epoch, progress.total) {
+        (Some((_, epoch)), _) => format!("epoch {epoch}"),
+        (None, Some(total)) => format!("{} of {total} {}", progress.done, progress.unit),
+        (None, None) => format!("{} {}", progress.done, progress.unit),
     }
 }
 
@@ -322,5 +370,19 @@ pub struct Done {
 impl Done {
     pub fn reused(entry: Arc<Entry>, note: Option<String>) -> Done {
         Done { entry, outcome: Outcome::Reused, note, seconds: 0.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_the_epoch_or_the_count() {
+        let mut progress =
+            Progress { done: 38, total: Some(200), unit: "steps".into(), numbers: vec![] };
+        assert_eq!(position(&progress), "38 of 200 steps");
+        progress.numbers = vec![("epoch".into(), "6/40".into())];
+        assert_eq!(position(&progress), "epoch 6/40");
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::workflow::{Workflow, either, nearest};
 use std::collections::{BTreeMap, BTreeSet};
-use voxflow_stages::stage::TESTING_PART;
+use voxflow_stages::stage::{ArtifactType, Read, TESTING_PART};
 
 #[derive(Clone, Debug, Default)]
 pub struct StageSelection {
@@ -84,12 +84,18 @@ impl StageSelection {
 pub fn testing(workflow: &Workflow) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for stage in &workflow.stages {
-        let reads = stage.kind.reads.iter().any(|read| read.parts.contains(&TESTING_PART));
+        let reads = stage.reads.iter().any(reads_testing);
         if reads || stage.needed().iter().any(|id| found.contains(id)) {
             found.insert(stage.id.as_str());
         }
     }
     found
+}
+
+/// True for a role that reads a cache's testing part, alone or with everything else.
+fn reads_testing(read: &Read) -> bool {
+    let is_whole = read.artifact == ArtifactType::Cache && read.parts.contains(&"");
+    is_whole || read.parts.contains(&TESTING_PART)
 }
 
 #[cfg(test)]

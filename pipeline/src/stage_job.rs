@@ -2,7 +2,7 @@
 //! doing the work. Messages go to the thread owning the run.
 
 use crate::executor::remote::verdict::FileRead;
-use crate::executor::{Executor, HandedItem, MadeFacts, StageOrder};
+use crate::executor::{Executor, HandedItem, MadeFacts, StageOrder, program};
 use crate::job::Job;
 use crate::job_facts::JobFacts;
 use crate::lock::lock;
@@ -22,6 +22,7 @@ use voxflow_cache::{
     Artifact, Blob, Claim, Draft, Entry, FilesCheck, Fingerprint, MadeRecord, Recall, RecallPolicy,
     Recipe, SettledFolder, Store, WaitForClaim, disk,
 };
+use voxflow_stages::program::{Program, ProgramEnd};
 use voxflow_stages::{Error, Host, Message, Metric, Result, Task};
 
 /// Interval at which a waiting thread polls for a stop request.
@@ -210,7 +211,8 @@ impl StageHost<'_> {
         if let Some(made) = &finished.elsewhere {
             names.extend(made.files.iter().map(|file| file.name.clone()));
         }
-        self.job.kind.check_artifact(names.iter().map(String::as_str))?;
+        let names = names.iter().map(String::as_str);
+        self.job.kind.check_artifact(&self.job.params, names)?;
         let (record, items) = self.record(&finished)?;
         let elsewhere = finished.elsewhere.map(|made| SettledFolder {
             folder: made.folder,
@@ -376,6 +378,14 @@ impl Host for StageHost<'_> {
 
     fn refer(&self, path: &Path) -> Result<Blob> {
         self.own.refer(path)
+    }
+
+    fn run_program(
+        &self,
+        program: &Program,
+        watch: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<ProgramEnd> {
+        program::run(program, &self.job.log, self.stop, watch)
     }
 }
 

@@ -26,6 +26,11 @@ pub enum Cell {
     Text(String),
     /// Measured or computed value.
     Number(f64),
+    /// Mean and standard deviation, shown as "0.8743 ± 0.0512"; elsewhere the mean.
+    Spread {
+        mean: f64,
+        sd: Option<f64>,
+    },
     /// Difference, shown with its sign.
     Change(f64),
     Count(u64),
@@ -46,6 +51,8 @@ impl Cell {
             Cell::Empty => "–".to_string(),
             Cell::Text(words) => words.clone(),
             Cell::Number(number) => short(*number),
+            Cell::Spread { mean, sd: None } => short(*mean),
+            Cell::Spread { mean, sd: Some(sd) } => format!("{} ± {}", short(*mean), short(*sd)),
             Cell::Change(number) if *number == 0.0 => "=".to_string(),
             Cell::Change(number) if *number > 0.0 => format!("+{}", short(*number)),
             Cell::Change(number) => short(*number),
@@ -59,7 +66,9 @@ impl Cell {
         match self {
             Cell::Empty => String::new(),
             Cell::Text(words) => words.clone(),
-            Cell::Number(number) | Cell::Change(number) => number.to_string(),
+            Cell::Number(number) | Cell::Change(number) | Cell::Spread { mean: number, .. } => {
+                number.to_string()
+            }
             Cell::Count(count) | Cell::Bytes(count) => count.to_string(),
         }
     }
@@ -67,7 +76,9 @@ impl Cell {
     pub fn number(&self) -> Option<f64> {
         match self {
             Cell::Empty | Cell::Text(_) => None,
-            Cell::Number(number) | Cell::Change(number) => Some(*number),
+            Cell::Number(number) | Cell::Change(number) | Cell::Spread { mean: number, .. } => {
+                Some(*number)
+            }
             Cell::Count(count) | Cell::Bytes(count) => Some(*count as f64),
         }
     }
@@ -83,7 +94,9 @@ impl Cell {
         match self {
             Cell::Empty => Value::Null,
             Cell::Text(words) => words.as_str().into(),
-            Cell::Number(number) | Cell::Change(number) => (*number).into(),
+            Cell::Number(number) | Cell::Change(number) | Cell::Spread { mean: number, .. } => {
+                (*number).into()
+            }
             Cell::Count(count) | Cell::Bytes(count) => (*count).into(),
         }
     }
@@ -386,6 +399,16 @@ a, \"b\" | c       –        =  12
         let shown: Vec<String> =
             [0.87431, 12.3456, 1260.0, 1234.56, 0.00002, -0.5].map(short).into();
         assert_eq!(shown, ["0.8743", "12.35", "1260", "1234.6", "2.0e-5", "-0.5000"]);
+    }
+
+    #[test]
+    fn a_mean_is_shown_with_its_deviation_and_counts_as_a_number() {
+        let mut sheet = TextTable::new("", ["dice"]);
+        sheet.push(vec![Cell::Spread { mean: 0.8743, sd: Some(0.0512) }]);
+        sheet.push(vec![Cell::Spread { mean: 0.5, sd: None }]);
+        assert!(sheet.text(None).contains("0.8743 ± 0.0512"), "{}", sheet.text(None));
+        assert_eq!(sheet.csv(), "dice\n0.8743\n0.5\n");
+        assert!(sheet.is_numeric(0) && sheet.json()[1]["dice"] == 0.5);
     }
 
     #[test]

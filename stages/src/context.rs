@@ -1,6 +1,7 @@
 //! The context: everything a running stage may touch.
 
 use crate::error::{Error, Result, Trouble};
+use crate::program::{Program, ProgramEnd};
 use crate::record::{Message, Metric, Progress};
 use crate::stage::Stage;
 use crate::task::{Input, Task};
@@ -35,6 +36,16 @@ pub trait Host: Sync {
     fn adopt(&self, name: &str, blob: &Blob);
     /// The blob of a person's own file; the file stays in its place.
     fn refer(&self, path: &Path) -> Result<Blob>;
+    /// Runs a program to its end, with all processes that it starts. `watch` is called a few times
+    /// a second and once after the end; its error ends the program, and comes back.
+    fn run_program(
+        &self,
+        program: &Program,
+        _watch: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<ProgramEnd> {
+        let name = &program.name;
+        Err(Error::failed(format!("{name}: no program is run here; use 'voxflow run'")))
+    }
 }
 
 /// The view of a running stage on the world.
@@ -189,6 +200,15 @@ impl<'a> Context<'a> {
     /// Passes any message on.
     pub fn tell(&self, message: Message) {
         self.host.tell(message);
+    }
+
+    /// Runs a program to its end; see [`Host::run_program`].
+    pub fn run_program(
+        &self,
+        program: &Program,
+        watch: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<ProgramEnd> {
+        self.host.run_program(program, watch)
     }
 
     /// True if the stage was asked to stop.

@@ -1,5 +1,6 @@
 //! Errors in a stage: one line naming the thing, the trouble and the way out.
 
+use crate::case_errors;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -100,8 +101,7 @@ impl fmt::Display for Error {
                     cases.len(),
                     if cases.len() == 1 { "case" } else { "cases" }
                 )?;
-                let width = cases.iter().map(|(case, _)| case.len()).max().unwrap_or(0);
-                cases.iter().try_for_each(|(case, reason)| write!(f, "\n  {case:width$}  {reason}"))
+                f.write_str(&case_errors::lines(cases))
             }
             Error::Io { action, path, source } => {
                 write!(f, "{}: cannot {action}: {source}", path.display())

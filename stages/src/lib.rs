@@ -5,6 +5,7 @@
 //! lives in `voxflow-net`.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+pub mod case_errors;
 pub mod context;
 pub mod dataset;
 pub mod disk_space;
@@ -16,6 +17,7 @@ pub mod kinds;
 pub mod metric;
 pub mod model;
 pub mod planner;
+pub mod program;
 pub mod protocol;
 pub mod random;
 pub mod record;

@@ -22,6 +22,9 @@ use voxflow_cache::Digest;
 /// Rises with every change to messages between the two programs.
 pub const PROTOCOL: u32 = 2;
 
+/// The libtorch version that the worker is built for.
+pub const LIBTORCH: &str = "2.11.0";
+
 /// A line of a worker. The first is a hello, the last an end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]

@@ -5,6 +5,7 @@ use crate::disk_space::Upstream;
 use crate::error::Result;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -33,6 +34,8 @@ pub enum ArtifactType {
     Predictions,
     /// A model written for another program.
     Export,
+    /// Any files, as a program of the person's own wrote them.
+    Files,
 }
 
 impl ArtifactType {
@@ -49,6 +52,7 @@ impl ArtifactType {
             ArtifactType::Scores => "scores",
             ArtifactType::Predictions => "predictions",
             ArtifactType::Export => "an export",
+            ArtifactType::Files => "files",
         }
     }
 
@@ -75,7 +79,7 @@ impl ArtifactType {
             ArtifactType::Model => &["model.json", "best.safetensors", "last.safetensors"],
             ArtifactType::Scores => &["scores.json"],
             ArtifactType::Predictions => &["predictions.json", "predictions/"],
-            ArtifactType::Export => &[""],
+            ArtifactType::Export | ArtifactType::Files => &[""],
         }
     }
 }
@@ -241,6 +245,32 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     const YIELDS: Yields = Yields::Nothing;
     /// The origin of its parameter `seed`, if any.
     const SEED: Seed = Seed::Workflow;
+    /// True if it runs a program of the person's own: then the workflow names its roles, and its
+    /// parameters say its artifact's type.
+    const RUNS_PROGRAM: bool = false;
+    /// Parameters with `${NAME}` for the stage itself: the environment's variables are not put in.
+    const TEMPLATES: &'static [&'static str] = &[];
+
+    /// The type of its artifact by parameters as written; `None` if they name no type.
+    fn makes_by(_params: &Value) -> Option<ArtifactType> {
+        Some(Self::MAKES)
+    }
+
+    /// The items that it recalls with these parameters.
+    fn items_by(_params: &Value) -> &'static [Items] {
+        Self::ITEMS
+    }
+
+    /// The parts read of a role that the workflow names.
+    fn parts_of(&self, _role: &str) -> Vec<String> {
+        vec![String::new()]
+    }
+
+    /// Checks the parameters against the roles for which the workflow names stages; mistakes as in
+    /// [`Stage::check`].
+    fn check_roles(&self, _roles: &[&str]) -> Vec<(String, String)> {
+        vec![]
+    }
 
     /// Checks what types cannot say. Each mistake is a pair: the dotted path of the parameter
     /// ("optimizer.betas"), and the trouble with the way out.

@@ -128,7 +128,7 @@ fn a_dataset_is_laid_out_as_the_decathlons_are() {
     let last = Case {
         name: "phantom_04".into(),
         images: vec!["imagesTs/phantom_04.nii.gz".into()],
-        label: None,
+        ..Case::default()
     };
     assert_eq!(listing.cases[3], last);
     let artifact = trial.artifact();

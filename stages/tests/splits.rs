@@ -14,11 +14,12 @@ fn listing(names: &[String]) -> Listing {
         name: name.clone(),
         images: image(name),
         label: Some(format!("labelsTr/{name}.nii.gz")),
+        ..Case::default()
     });
     let bare = ["bare_1", "bare_2"].map(|name| Case {
         name: name.into(),
         images: image(name),
-        label: None,
+        ..Case::default()
     });
     Listing {
         name: "Toy".into(),
@@ -397,4 +398,61 @@ fn drawn_by_hash_a_patient_goes_to_one_side_and_stays_there() {
     assert_eq!((before.testing.len(), patients.len()), (4, 2));
     let after: BTreeSet<String> = of(&split(&listing(&names(11)), params));
     assert!(after.intersection(&patients).count() >= 1);
+}
+
+/// Two cases of each of six patients; the fold is the patient's number modulo three, plus 1.
+fn with_patients() -> Listing {
+    let names: Vec<String> = (0..12).map(|case| format!("case_{case:02}")).collect();
+    let mut all = listing(&names);
+    for (at, case) in all.cases.iter_mut().filter(|case| case.label.is_some()).enumerate() {
+        let patient = at / 2;
+        case.patient = Some(format!("p{patient}"));
+        case.fold = Some(patient as u64 % 3 + 1);
+    }
+    all
+}
+
+#[test]
+fn the_patients_of_a_manifest_stay_together_without_a_pattern() {
+    let mut all = with_patients();
+    all.cases.iter_mut().for_each(|case| case.fold = None);
+    let by_patient = |names: &[String]| -> BTreeSet<String> {
+        names.iter().map(|name| all.case(name).unwrap().patient.clone().unwrap()).collect()
+    };
+    for order in ["seed", "hash"] {
+        let params =
+            json!({"training": "rest", "validation": 2, "testing": 4, "order": order, "seed": 3});
+        let drawn = split(&all, params);
+        assert_eq!(sizes(&drawn), [6, 2, 4, 2]);
+        let parts = [&drawn.training, &drawn.validation, &drawn.testing];
+        let sides = parts.map(|names| by_patient(names));
+        assert_eq!(sides.iter().map(BTreeSet::len).sum::<usize>(), 6, "{order}: {sides:?}");
+    }
+    // A pattern is the person's own word.
+    let params = json!({"training": "rest", "testing": 3, "group": "case_{group}"});
+    assert_eq!(sizes(&split(&all, params)), [9, 0, 3, 2]);
+}
+
+#[test]
+fn the_folds_of_a_manifest_are_taken_as_they_are() {
+    let all = with_patients();
+    let mut validated = BTreeSet::new();
+    for fold in 0..3 {
+        let parts = split(&all, json!({"folds": 3, "fold": fold}));
+        assert_eq!(sizes(&parts), [8, 4, 0, 2]);
+        let fold_of = |name: &String| all.case(name).unwrap().fold;
+        assert!(parts.validation.iter().all(|name| fold_of(name) == Some(fold + 1)));
+        validated.extend(parts.validation);
+    }
+    assert_eq!(validated.len(), 12);
+    let words = trouble(&all, json!({"folds": 5, "fold": 0}));
+    assert!(words.contains("has 3 folds of its own (1, 2, 3): give 'folds: 3'"), "{words}");
+    let mut torn = all.clone();
+    torn.cases[0].fold = Some(2);
+    torn.cases[4].fold = None;
+    torn.cases[5].fold = None;
+    let words = trouble(&torn, json!({"folds": 3, "fold": 0}));
+    for part in ["case_00, case_01 are of one patient", "case_04, case_05: no fold"] {
+        assert!(words.contains(part), "'{part}' in {words}");
+    }
 }

@@ -1,15 +1,25 @@
 //! `voxflow check`: finds all mistakes in a workflow, including missing local files and folders,
-//! without touching the store.
+//! without touching the store; with `--data`, those in the data too.
 
+use super::data_check::{self, DatasetFiles};
 use super::workflow_args::{WorkflowArgs, refusal};
-use super::{answer, tell};
-use crate::error::{Exit, Result};
+use super::{answer, new, tell};
+use crate::error::{Error, Exit, Result};
+use crate::foreseen;
 use crate::globals::Globals;
 use crate::humanize;
-use crate::workflow::{environment, paths};
+use crate::workflow::{Workflow, environment, paths};
 use clap::Args;
+use serde_json::Value;
+use std::path::Path;
+use voxflow_stages::stage::ArtifactType;
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  voxflow check brain.yaml
+  voxflow check brain.yaml --data     # reads every image and label of the dataset's folder
+  voxflow check --data ~/data/livers  # the same for a folder, or a manifest, without a workflow")]
 pub struct CheckArgs {
     #[command(flatten)]
     pub source: WorkflowArgs,
@@ -17,13 +27,21 @@ pub struct CheckArgs {
     #[arg(long)]
     pub resolved: bool,
     /// Skip the check for missing files and folders
-    #[arg(long)]
+    #[arg(long, conflicts_with = "data")]
     pub without_files: bool,
+    /// Also read all images and labels of datasets in folders. WORKFLOW may then be such a folder,
+    /// or a manifest (CSV or TSV)
+    #[arg(long)]
+    pub data: bool,
 }
 
 impl CheckArgs {
     /// Checks the workflow and every variant in its sweep.
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
+        let file = &self.source.file;
+        if self.data && (file.is_dir() || new::is_manifest(file)) {
+            return self.folder(globals);
+        }
         let workflows = self.source.workflows(&[])?;
         if self.resolved {
             let texts: Vec<String> =
@@ -39,15 +57,70 @@ impl CheckArgs {
         if !missing.is_empty() {
             return Err(refusal(&missing));
         }
-        if let (Some((workflow, _)), false) = (workflows.first(), globals.quiet) {
+        let Some((workflow, _)) = workflows.first() else { return Ok(Exit::Done) };
+        let troubles = match self.without_files {
+            true => vec![],
+            false => foreseen::of_workflow(workflow),
+        };
+        if !troubles.is_empty() {
+            return Err(Error::Usage(troubles.join("\n")));
+        }
+        if self.data {
+            datasets(workflow, globals.quiet)?;
+        }
+        if !globals.quiet {
             let runs = if workflows.len() > 1 {
                 format!(", {} runs in its sweep", workflows.len())
             } else {
                 String::new()
             };
             let stages = humanize::count(workflow.stages.len() as u64, "stage");
-            tell(&format!("{}: no mistakes; {stages}{runs}", self.source.file.display()));
+            tell(&format!("{}: no mistakes; {stages}{runs}", file.display()));
         }
         Ok(Exit::Done)
+    }
+
+    /// Reads a folder of images and labels as `voxflow new` does.
+    fn folder(&self, globals: &Globals) -> Result<Exit> {
+        if self.resolved || !self.source.set.is_empty() {
+            return Err(Error::usage(format!(
+                "'{}' is no workflow: '--resolved' and '--set' need one",
+                self.source.file.display()
+            )));
+        }
+        let (folder, listing) = new::dataset(&self.source.file)?;
+        let dataset = DatasetFiles { stage: None, folder: &folder, listing: &listing };
+        data_check::check(&dataset, globals.quiet)?;
+        if !globals.quiet {
+            let file = self.source.file.display();
+            tell(&format!(
+                "{}; 'voxflow new {file}' writes a workflow",
+                data_check::verdict(&listing)
+            ));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Reads the datasets in folders; all their troubles come together.
+fn datasets(workflow: &Workflow, quiet: bool) -> Result<()> {
+    let mut troubles = vec![];
+    for stage in workflow.stages.iter().filter(|stage| stage.kind.makes == ArtifactType::Dataset) {
+        let folder = stage.params.get("path").and_then(Value::as_str);
+        let (Some(folder), Some(listing)) = (folder, stage.kind.listing(&stage.params)) else {
+            if !quiet {
+                tell(&format!("stage '{}': made by the run, not checked here", stage.id));
+            }
+            continue;
+        };
+        let stage = Some(stage.id.as_str());
+        let dataset = DatasetFiles { stage, folder: Path::new(folder), listing: &listing };
+        if let Err(error) = data_check::check(&dataset, quiet) {
+            troubles.push(error.to_string());
+        }
+    }
+    match troubles.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Usage(troubles.join("\n"))),
     }
 }

@@ -41,6 +41,9 @@ pub struct ExecArgs {
     /// Treatment of cluster jobs when the run is stopped
     #[arg(long, value_enum, default_value_t)]
     pub on_stop: OnStop,
+    /// Refuse a workflow that runs programs of its own (kind 'command')
+    #[arg(long)]
+    pub no_commands: bool,
 }
 
 impl Default for ExecArgs {
@@ -53,6 +56,7 @@ impl Default for ExecArgs {
             device: "auto".into(),
             place: PlaceArgs { executor: None, site: None },
             on_stop: OnStop::default(),
+            no_commands: false,
         }
     }
 }

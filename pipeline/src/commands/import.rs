@@ -119,7 +119,7 @@ impl ImportArgs {
 
     fn make(&self, globals: &Globals, params: &Value, out: &Path) -> Result<()> {
         let stage = self.understood(params)?;
-        spare(out, &stage.file)?;
+        spare(out, stage.file.as_deref().unwrap_or(&self.file))?;
         let names = standalone::make(&stage, BTreeMap::new(), out)?;
         if !globals.quiet {
             tell(&format!("{} in '{}'", names.join(", "), out.display()));

@@ -20,11 +20,12 @@ use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
 use crate::run_tracker::RunTracker;
 use crate::runs::StoredRun;
 use crate::selection::StageSelection;
+use crate::site::ExecutorName;
 use crate::stop::Stop;
 use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
 use crate::workflow::{StageSpec, Workflow};
-use crate::{device, disk_space, log, machine, report, secret, store_homes};
+use crate::{device, disk_space, foreseen, log, machine, report, secret, store_homes};
 use std::sync::{Arc, Mutex};
 use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
@@ -69,6 +70,9 @@ impl<'a> Launch<'a> {
         workflows: Vec<(Workflow, Option<Sweep>)>,
         wishes: &StageSelection,
     ) -> Result<LaunchResult> {
+        if self.means.no_commands {
+            workflows.iter().try_for_each(|(workflow, _)| without_commands(workflow))?;
+        }
         let site = self.means.place.find(&self.home)?;
         let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
@@ -77,7 +81,8 @@ impl<'a> Launch<'a> {
             plans.push((planner.plan(workflow)?, sweep));
         }
         drop(meter.and_then(|meter| lock(&meter).take()));
-        possible(plans.iter().map(|(plan, _)| plan), &self.means.device)?;
+        let is_here = site.executor == ExecutorName::Here;
+        possible(plans.iter().map(|(plan, _)| plan), &self.means.device, &self.store, is_here)?;
         let short = disk_space::warning(
             plans.iter().map(|(plan, _)| plan),
             &self.store,
@@ -155,6 +160,20 @@ impl<'a> Launch<'a> {
     }
 }
 
+/// Refuses a workflow with programs of its own.
+fn without_commands(workflow: &Workflow) -> Result<()> {
+    let stages = workflow.stages.iter().filter(|stage| stage.kind.runs_program);
+    let named: Vec<String> = stages.map(|stage| format!("'{}'", stage.id)).collect();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let (file, named) = (&workflow.file, named.join(", "));
+    Err(Error::Usage(format!(
+        "{file}: runs programs of its own in {named}, and '--no-commands' refuses them; read what \
+         they run, and leave the flag out if you trust it"
+    )))
+}
+
 fn stage_record(stage: &StageSpec) -> StageRecord {
     StageRecord {
         stage: stage.id.clone(),
@@ -220,6 +239,7 @@ fn observers(
         Box::new(journal),
         Box::new(recorder),
         Box::new(Heartbeat::new(folder.path())),
+        Box::new(Console::log_file(&folder.file("log.txt"))?),
         for_people,
     ])
 }
@@ -230,13 +250,22 @@ fn wants_card(plan: &Plan) -> bool {
     stages.any(|(index, stage)| plan.is_open(index) && stage.kind.pool == Pool::Gpu)
 }
 
-/// Refuses runs known to fail before any work starts: blocked stages, a missing worker, an unusable
-/// device.
-fn possible<'a>(plans: impl Iterator<Item = &'a Plan>, device: &str) -> Result<()> {
+/// Refuses runs known to fail before any work starts: blocked stages, predictions without images,
+/// patches beyond the memory of this machine, a missing worker, an unusable device.
+fn possible<'a>(
+    plans: impl Iterator<Item = &'a Plan>,
+    device: &str,
+    store: &Store,
+    is_here: bool,
+) -> Result<()> {
     let mut troubles = vec![];
     let mut needs_worker = false;
     for plan in plans {
         troubles.extend(plan.blocked());
+        troubles.extend(foreseen::of_plan(plan, store));
+        if is_here {
+            troubles.extend(foreseen::patches(plan));
+        }
         let mut stages = plan.workflow.stages.iter().enumerate();
         needs_worker |= stages
             .any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));

@@ -1,6 +1,7 @@
 //! `voxflow plan`: prints each stage's planned action with its reason. Changes nothing.
 
 use super::place_args::PlaceArgs;
+use super::plan_total::PlanTotal;
 use super::workflow_args::{AxesArgs, SelectionArgs, WorkflowArgs};
 use super::{AnswerFormat, answer};
 use crate::error::{Exit, Result};
@@ -8,6 +9,7 @@ use crate::event::{Decision, Planned};
 use crate::executor::remote;
 use crate::executor::remote::cluster::JobWants;
 use crate::explain::Explainer;
+use crate::foreseen;
 use crate::globals::Globals;
 use crate::humanize;
 use crate::labelled_cases;
@@ -48,18 +50,22 @@ impl PlanArgs {
         let store = Store::read_only(home.store())?;
         let planner = Planner::looking(&store, &wishes, Explainer::new(&home, &store));
         let (mut blocked, mut text) = (false, String::new());
+        let mut total = PlanTotal::default();
         for (workflow, variant) in workflows {
             let plan = planner.plan(workflow)?;
             let labelled = labelled_cases::words(&plan, &store);
             let moved = moved_cases::foreseen(&plan, &store, planner.history());
-            blocked |= !plan.blocked().is_empty();
+            let troubles = foreseen::of_plan(&plan, &store);
+            blocked |= !plan.blocked().is_empty() || !troubles.is_empty();
             let jobs = jobs(&site, &plan, planner.history());
+            total.add(&plan, planner.history());
             let values = variant.map(|variant| variant.values).unwrap_or_default();
             match self.format {
                 AnswerFormat::Json => {
                     let plan = json!({
                         "values": values, "stages": plan.planned(), "moved_cases": moved,
                         "labelled_cases": labelled, "jobs": jobs_as_json(&jobs),
+                        "troubles": troubles,
                     });
                     text.push_str(&format!("{plan}\n"));
                 }
@@ -67,11 +73,15 @@ impl PlanArgs {
                     if !values.is_empty() {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }
-                    text.push_str(&render(&plan, &jobs));
+                    text.push_str(&render(&plan, &jobs, swept));
                     text.push_str(&lines("", &labelled));
                     text.push_str(&lines("warning: ", &moved));
+                    troubles.iter().for_each(|words| text.push_str(&format!("error: {words}\n")));
                 }
             }
+        }
+        if matches!(self.format, AnswerFormat::Text) {
+            text.push_str(&total.line().unwrap_or_default());
         }
         answer(&secret::strip(&text))?;
         Ok(if blocked { Exit::Usage } else { Exit::Done })
@@ -114,24 +124,32 @@ fn job_as_json(wants: &JobWants) -> Value {
     })
 }
 
-/// A line per stage, plus a summary sentence if a single stage explains everything.
-fn render(plan: &Plan, jobs: &BTreeMap<String, JobWants>) -> String {
+/// A line per stage, plus a summary sentence if a single stage explains everything. Of a sweep's
+/// variant, reused stages are counted.
+fn render(plan: &Plan, jobs: &BTreeMap<String, JobWants>, swept: bool) -> String {
     let planned = plan.planned();
     let width =
         |of: fn(&Planned) -> &str| planned.iter().map(|stage| of(stage).len()).max().unwrap_or(0);
     let (stages, kinds) = (width(|stage| &stage.stage), width(|stage| &stage.kind));
     let mut text = String::new();
-    for (_, stage) in planned.iter().enumerate().filter(|(at, _)| !plan.is_consequence(*at)) {
+    let is_shown =
+        |(at, stage): &(usize, &Planned)| !(plan.is_consequence(*at) || swept && is_reused(stage));
+    for (_, stage) in planned.iter().enumerate().filter(is_shown) {
         let job = jobs.get(&stage.stage).map(|wants| format!("; as a job with {wants}"));
         let words = in_words(&stage.decision) + &job.unwrap_or_default();
         text.push_str(&format!("{:stages$}  {:kinds$}  {words}\n", stage.stage, stage.kind));
     }
     let consequences = plan.consequences().map(|words| format!("{words}\n"));
-    text + &consequences.unwrap_or_default() + &sentence(&planned)
+    text += &consequences.unwrap_or_default();
+    if swept {
+        let reused = planned.iter().filter(|stage| is_reused(stage)).count() as u64;
+        return text + &format!("{} reused\n", humanize::count(reused, "stage"));
+    }
+    text + &sentence(&planned)
 }
 
-/// Summary: "'model' will run: 'learning_rate' is 0.001, was 0.002 in run 1a2b3c; everything before
-/// it is reused".
+/// Summary: "'model' will run: learning_rate 0.002 → 0.001 (compared with run 1a2b3c); everything
+/// before it is reused".
 fn sentence(planned: &[Planned]) -> String {
     let runs: Vec<(usize, &Planned, &String)> = planned
         .iter()
@@ -171,11 +189,7 @@ fn in_words(decision: &Decision) -> String {
             format!("run because {reason}{}", cost.unwrap_or_default())
         }
         Decision::Follows { stages } => {
-            let all = stages.join(", ");
-            format!(
-                "follows {all}: known once {}",
-                if stages.len() == 1 { "that is made" } else { "those are made" }
-            )
+            format!("depends on {} (decided at run time)", stages.join(", "))
         }
         Decision::Excluded => "left out".into(),
         Decision::Blocked { reason } => format!("cannot run: {reason}"),

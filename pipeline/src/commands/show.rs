@@ -2,6 +2,7 @@
 
 use super::follow::follow;
 use super::{AnswerFormat, answer};
+use crate::annotation::Annotation;
 use crate::console::terminal_width;
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
@@ -38,9 +39,16 @@ impl ShowArgs {
         }
         let metrics = tables::read_metrics(run.folder.path())?;
         let text = match (&self.stage, self.format) {
-            (None, AnswerFormat::Text) => whole(&run, &metrics, terminal_width()),
+            (None, AnswerFormat::Text) => {
+                let annotation = Annotation::read(&run.folder)?;
+                whole(&run, &annotation, &metrics, terminal_width())
+            }
             (None, AnswerFormat::Json) => {
-                pretty(&json!({"record": run.record, "metrics": finals(&metrics, None)}))
+                let Annotation { tags, note } = Annotation::read(&run.folder)?;
+                pretty(&json!({
+                    "record": run.record, "metrics": finals(&metrics, None),
+                    "tags": tags, "note": note,
+                }))
             }
             (Some(id), AnswerFormat::Text) => {
                 stage_text(&run, stage(&run.record, id)?, &metrics, terminal_width())
@@ -80,7 +88,12 @@ fn finals(metrics: &[MetricRow], stage: Option<&str>) -> Value {
 }
 
 /// Run facts, stages and scores.
-fn whole(run: &StoredRun, metrics: &[MetricRow], width: Option<u16>) -> String {
+fn whole(
+    run: &StoredRun,
+    annotation: &Annotation,
+    metrics: &[MetricRow],
+    width: Option<u16>,
+) -> String {
     let record = &run.record;
     let mut facts = vec![
         ("workflow", seeded(record)),
@@ -98,6 +111,10 @@ fn whole(run: &StoredRun, metrics: &[MetricRow], width: Option<u16>) -> String {
     if !record.overrides.is_empty() {
         facts.push(("with", record.overrides.join(" ")));
     }
+    if !annotation.tags.is_empty() {
+        facts.push(("tags", annotation.tag_words()));
+    }
+    facts.extend(annotation.note.iter().map(|note| ("note", note.clone())));
     facts.extend(record.git_commit.iter().map(|commit| ("commit", commit.clone())));
     facts.push(("folder", run.folder.path().display().to_string()));
     let mut out = format!("run {}\n{}\n", record.run, listed(&facts));
@@ -218,10 +235,15 @@ fn params(stage: &StageRecord) -> TextTable {
 fn inputs(stage: &StageRecord) -> TextTable {
     let mut sheet = TextTable::new("inputs", ["input", "from", "content"]);
     for (name, digest) in stage.recipe.iter().flat_map(|recipe| &recipe.inputs) {
-        let from = stage.needs.get(name).map(|stages| stages.join(", ")).unwrap_or_default();
-        sheet.push(vec![Cell::text(name), Cell::text(from), Cell::text(digest.to_hex())]);
+        sheet.push(vec![Cell::text(name), source(stage, name).into(), Cell::text(digest.to_hex())]);
     }
     sheet
+}
+
+/// The stage behind a recipe's input: "model" and "model.0" are the first stage of the role.
+fn source<'a>(stage: &'a StageRecord, name: &str) -> Option<&'a str> {
+    let (role, number) = name.split_once('.').unwrap_or((name, "0"));
+    stage.needs.get(role)?.get(number.parse::<usize>().ok()?).map(String::as_str)
 }
 
 fn outputs(run: &StoredRun, stage: &StageRecord) -> TextTable {
@@ -265,7 +287,7 @@ mod tests {
     fn a_run_is_shown_with_its_stages_and_scores() {
         let folder = tempfile::tempdir().expect("a folder");
         let (run, metrics) = latest(folder.path());
-        let text = whole(&run, &metrics, None);
+        let text = whole(&run, &Annotation::default(), &metrics, None);
         let expected = format!(
             "\
 run 20260102-000000-spleen-77ffee
@@ -281,9 +303,10 @@ stage  kind   outcome  took  made in  size    why
 model  train  made     13 s  13 s     1.2 kB  epochs differs: 3 → 2
 
 scores
-stage  cases    grid      label     dice  n
-────────────────────────────────────────────
-final  testing  original  spleen  0.9000  6
+stage  cases    grid      label   metric   mean ± sd  n
+────────────────────────────────────────────────────────
+final  testing  original  spleen  dice        0.9000  6
+final  testing  original  spleen  hd95 mm          –  –
 ",
             run.folder.path().display()
         );
@@ -305,6 +328,19 @@ final  testing  original  spleen  0.9000  6
         ] {
             assert!(text.contains(words), "'{words}' in\n{text}");
         }
+    }
+
+    #[test]
+    fn each_input_says_which_stage_it_is_from() {
+        let mut record = runs::tests::record("r1", "demo", 0);
+        let stage = &mut record.stages[0];
+        stage.needs = [("model".to_string(), vec!["m1".to_string(), "m2".to_string()])].into();
+        let of = |name: &str| source(stage, name);
+        assert_eq!(
+            [of("model.0"), of("model.1"), of("model")],
+            [Some("m1"), Some("m2"), Some("m1")]
+        );
+        assert_eq!((of("model.2"), of("cache")), (None, None));
     }
 
     #[test]

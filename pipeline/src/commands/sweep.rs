@@ -4,16 +4,15 @@
 use super::exec_args::ExecArgs;
 use super::launch::{Launch, LaunchResult, exit};
 use super::output::{ComparisonFormat, OutputArgs};
-use super::tell;
 use super::workflow_args::{AxesArgs, SelectionArgs, WorkflowArgs};
+use super::{sweep_page, tell};
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::humanize::count;
 use crate::outcome::RunOutcome;
 use crate::run::{RunFolder, Sweep};
 use crate::selection::{StageSelection, testing};
-use crate::tables::{RunSummary, Variants};
-use crate::workflow::sweep::in_words;
+use crate::tables::{self, RunSummary, Variants};
 use crate::workflow::{Variant, Workflow};
 use clap::Args;
 
@@ -67,9 +66,6 @@ impl SweepArgs {
                 self.source.file.display()
             )));
         }
-        if self.judgement.output.format == ComparisonFormat::Html {
-            return Err(no_page());
-        }
         let wishes = self.selection.wishes()?;
         go(&Launch::new(globals, &self.source, &self.means)?, workflows, wishes, &self.judgement)
     }
@@ -100,18 +96,19 @@ pub fn go(
         tell(&format!("{id}: {runs}, {variants}; stages that variants share are made once"));
     }
     let landed = launch.go(each(&runs), &StageSelection { untested: true, ..wishes.clone() })?;
-    let mut table = table(&id, &landed.folders, &judgement.by)?;
+    let mut folders = landed.folders;
+    let mut table = table(&id, &folders, &judgement.by)?;
     let all_done = landed.ending.outcomes.iter().all(|outcome| *outcome == RunOutcome::Done);
     let mut code = exit(&landed.ending);
     if judgement.with_test && all_done {
         let tested = test(launch, runs, table.best, wishes)?;
         code = exit(&tested.ending);
-        let folders: Vec<RunFolder> = landed.folders.into_iter().chain(tested.folders).collect();
+        folders.extend(tested.folders);
         table = self::table(&id, &folders, &judgement.by)?;
     }
-    write(table, judgement)?;
+    write(table, &folders, judgement)?;
     if !all_done && !launch.globals.quiet {
-        tell("not all runs are done: the same command goes on from there");
+        tell("not all runs are done: the same command resumes from there");
     }
     Ok(code)
 }
@@ -151,8 +148,12 @@ fn table(id: &str, folders: &[RunFolder], by: &str) -> Result<Variants> {
     Ok(Variants::of(id, &runs, by))
 }
 
-/// Prints the variants' table and names the best.
-pub fn write(mut variants: Variants, judgement: &JudgementArgs) -> Result<()> {
+/// Prints the variants' table and names the best; `folders` are those of its runs, for the page.
+pub fn write(
+    mut variants: Variants,
+    folders: &[RunFolder],
+    judgement: &JudgementArgs,
+) -> Result<()> {
     if let Some(column) = &judgement.sort {
         sort(&mut variants, column)?;
     }
@@ -160,18 +161,11 @@ pub fn write(mut variants: Variants, judgement: &JudgementArgs) -> Result<()> {
     match output.format {
         ComparisonFormat::Text | ComparisonFormat::Markdown => {
             let table = variants.sheet().write(output.style(), output.width());
-            output.deliver(&format!("{table}\n{}\n", sentence(&variants)))
+            output.deliver(&format!("{table}\n{}\n", tables::verdict(&variants)))
         }
-        ComparisonFormat::Html => Err(no_page()),
+        ComparisonFormat::Html => sweep_page::write(&variants, folders, output.out.as_deref()),
         _ => output.deliver_full(&variants.full_sheet()),
     }
-}
-
-fn no_page() -> Error {
-    Error::usage(
-        "--format html: a table of variants has no page: 'voxflow compare SWEEP --each --format \
-         html' overlays the curves of its runs",
-    )
 }
 
 fn sort(variants: &mut Variants, column: &str) -> Result<()> {
@@ -200,32 +194,4 @@ pub fn warn_of_testing(column: &str) {
         "warning: '{column}' is a score of the testing cases: what is chosen by it is no longer \
          tested; choose by a validation score"
     ));
-}
-
-/// "the best is variant 2 (model.learning_rate=0.002): validation dice 0.8478 ± 0.0123 over 3
-/// runs".
-fn sentence(variants: &Variants) -> String {
-    let Variants { sweep, .. } = variants;
-    let deciding = variants.deciding();
-    let found = variants.winner().and_then(|row| Some((row, row.scores.get(&deciding)?)));
-    let Some((row, spread)) = found else {
-        return format!("{sweep}: no variant has '{deciding}', so none can be called the best");
-    };
-    let runs = count(spread.n as u64, "run");
-    let values = in_words(&row.values);
-    let values = if values.is_empty() { String::new() } else { format!(" ({values})") };
-    let open = match variants.open() {
-        0 => String::new(),
-        open => {
-            format!(
-                "; so far, {} not done",
-                if open == 1 { "1 run is".into() } else { format!("{open} runs are") }
-            )
-        }
-    };
-    format!(
-        "{sweep}: the best is variant {}{values}: {deciding} {} over {runs}{open}",
-        row.number,
-        spread.words()
-    )
 }

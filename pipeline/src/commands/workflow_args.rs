@@ -17,14 +17,14 @@ pub struct WorkflowArgs {
     /// Workflow file
     #[arg(value_name = "WORKFLOW")]
     pub file: PathBuf,
-    /// Change a parameter, as model.epochs=10, or the workflow's seed; may be repeated
+    /// Change a parameter, for example model.epochs=10, or the workflow's seed; may be repeated
     #[arg(long = "set", value_name = "PATH=VALUE")]
     pub set: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct AxesArgs {
-    /// Try each value, as model.learning_rate=0.001,0.002; if repeated, all combinations. Paths
+    /// Try each value, for example model.learning_rate=0.001,0.002; if repeated, all combinations. Paths
     /// that change together: model.epochs,model.ema=[20,0.9],[40,0.99]
     #[arg(long, value_name = "PATH=VALUES")]
     pub over: Vec<String>,
@@ -32,7 +32,7 @@ pub struct AxesArgs {
     /// every fold
     #[arg(long, value_name = "K")]
     pub folds: Option<u64>,
-    /// Train each variant with every seed, as 0,1,2
+    /// Train each variant with every seed, for example 0,1,2
     #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
     pub seeds: Vec<u64>,
 }
@@ -66,7 +66,7 @@ pub struct SelectionArgs {
     /// Make these stages again, ignoring the store
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub force: Vec<String>,
-    /// Reuse artifacts from an older version of a kind, as train=3
+    /// Reuse artifacts from an older version of a kind, for example train=3
     #[arg(long, value_name = "KIND=VERSION", value_delimiter = ',')]
     pub accept_version: Vec<String>,
     /// Read every stored file before reuse, to find silent damage
@@ -116,7 +116,10 @@ impl WorkflowArgs {
 fn unreadable(file: &Path, error: &io::Error) -> String {
     let shown = file.display();
     if file.is_dir() {
-        return format!("{shown}: is a folder; name the file of a workflow");
+        return format!(
+            "{shown}: is a folder; name the file of a workflow ('voxflow new {shown}' writes one, \
+             'voxflow check --data {shown}' reads the images and labels in it)"
+        );
     }
     if error.kind() != io::ErrorKind::NotFound {
         return format!("{shown}: cannot be read: {error}");

@@ -4,6 +4,7 @@
 mod bars;
 mod keys;
 mod meter;
+mod progress_line;
 mod screen;
 mod variants;
 
@@ -19,9 +20,14 @@ use crate::tables::{self, Gathering};
 use crate::{humanize, printable, warnings};
 use bars::Bars;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use voxflow_cache::disk::FileWriter;
 use voxflow_stages::Message;
+
+/// Answer to the first Ctrl-C.
+const STOPPING: &str = "finishing the current step; press Ctrl-C again to abort";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
@@ -58,6 +64,13 @@ pub struct Console {
 }
 
 impl Console {
+    /// Console that appends to a run's log file: the lines of a run without a terminal.
+    pub fn log_file(path: &Path) -> voxflow_cache::Result<Console> {
+        let file = FileWriter::append(path)?.into_file();
+        let screen = Screen::Plain(Box::new(BufWriter::new(file)));
+        Ok(Console::new(screen, Style::plain(), Verbosity::Normal))
+    }
+
     /// Console on stderr, adapting to terminal and colour support.
     pub fn stderr(verbosity: Verbosity) -> Console {
         let (screen, style) = Screen::stderr(verbosity > Verbosity::Quiet);
@@ -90,23 +103,23 @@ impl Console {
             stages.iter().map(|stage| of(stage).chars().count()).max().unwrap_or(0)
         };
         self.columns = (width(|stage| &stage.stage), width(|stage| &stage.kind));
-        let counted = |fits: fn(&Decision) -> bool| {
+        let number = |fits: fn(&Decision) -> bool| {
             stages.iter().filter(|stage| fits(&stage.decision)).count() as u64
         };
         let parts = [
-            (counted(|decision| matches!(decision, Decision::Run { .. })), "to make"),
-            (
-                counted(|decision| matches!(decision, Decision::Follows { .. })),
-                "to decide on the way",
-            ),
-            (counted(|decision| matches!(decision, Decision::Reuse { .. })), "to reuse"),
-            (counted(|decision| matches!(decision, Decision::Excluded)), "left out"),
+            (number(|decision| matches!(decision, Decision::Run { .. })), "to run"),
+            (number(|decision| matches!(decision, Decision::Follows { .. })), "pending"),
+            (number(|decision| matches!(decision, Decision::Reuse { .. })), "to reuse"),
+            (number(|decision| matches!(decision, Decision::Excluded)), "left out"),
         ];
         let parts: Vec<String> = parts
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
             .collect();
+        if self.verbosity > Verbosity::Quiet {
+            self.bars.expect(stages.len() as u64);
+        }
         let stages = humanize::count(stages.len() as u64, "stage");
         self.say(
             Verbosity::Normal,
@@ -115,13 +128,12 @@ impl Console {
     }
 
     fn stage_started(&mut self, at_ms: i64, stage: &str, reason: &str) {
-        let least = if self.bars.live() { Verbosity::Verbose } else { Verbosity::Normal };
         let line =
             format!("{} {stage:width$}  {reason}", self.style.dim("…"), width = self.columns.0);
-        self.say(least, &line);
+        self.say(Verbosity::Normal, &line);
         if self.verbosity > Verbosity::Quiet {
             let since = Duration::from_millis(u64::try_from(now_ms() - at_ms).unwrap_or(0));
-            self.bars.start(stage, self.columns.0, reason, since);
+            self.bars.start(stage, self.columns.0, since);
         }
     }
 
@@ -156,7 +168,7 @@ impl Console {
             Message::Resumed { epoch, step } => {
                 self.say(
                     Verbosity::Normal,
-                    &format!("  {stage}: goes on after epoch {epoch}, step {step}"),
+                    &format!("  {stage}: resuming from epoch {epoch}, step {step}"),
                 );
             }
             Message::Metric(_) => {}
@@ -165,6 +177,7 @@ impl Console {
 
     fn stage_finished(&mut self, finished: &Finished) {
         self.bars.finish(&finished.stage);
+        self.bars.count_finished();
         let warned = self.warned.remove(&finished.stage).unwrap_or_default();
         for words in warnings::grouped(&warned) {
             let (stage, warning) = (&finished.stage, self.style.yellow("warning:"));
@@ -185,6 +198,9 @@ impl Console {
             }
             Outcome::Reused => (self.style.dim("="), "reused".to_string()),
             Outcome::Failed => (self.style.red("✗"), self.style.red("failed")),
+            Outcome::Interrupted => {
+                (self.style.yellow("!"), self.style.yellow(finished.outcome.word()))
+            }
             Outcome::Skipped => (self.style.dim("-"), "skipped".to_string()),
         };
         let mut line = format!(
@@ -203,6 +219,9 @@ impl Console {
             Outcome::Failed => {
                 finished.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default()
             }
+            Outcome::Interrupted => {
+                finished.reason.as_deref().map(|reason| format!(" {reason}")).unwrap_or_default()
+            }
             Outcome::Skipped => {
                 finished.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default()
             }
@@ -220,24 +239,17 @@ impl Console {
             self.screen.line("");
             self.screen.line(sheet.text(self.screen.width()).trim_end());
         }
-        let parts: Vec<String> = ["made", "reused", "failed", "skipped"]
-            .iter()
-            .filter_map(|word| self.outcomes.get(word).map(|count| format!("{count} {word}")))
-            .collect();
+        let parts = counted(&self.outcomes);
         let word = match outcome {
             RunOutcome::Done => self.style.green(outcome.word()),
             RunOutcome::Running | RunOutcome::Interrupted => self.style.yellow(outcome.word()),
             RunOutcome::Failed => self.style.red(outcome.word()),
         };
         self.screen.line("");
-        self.screen.line(&format!(
-            "{word} in {}: {}",
-            humanize::duration(seconds),
-            parts.join(", ")
-        ));
+        self.screen.line(&format!("{word} in {}: {}", humanize::duration(seconds), parts));
         self.screen.line(&format!("run folder: {}", self.folder.display()));
         if outcome == RunOutcome::Interrupted {
-            self.screen.line("what was finished is kept: the same command goes on from there");
+            self.screen.line("what was finished is kept: the same command resumes from there");
         }
     }
 }
@@ -256,7 +268,7 @@ impl Observer for Console {
             Fact::StageWaiting { stage } => {
                 self.say(
                     Verbosity::Normal,
-                    &format!("  {stage}: waits for another process that makes the same"),
+                    &format!("  {stage}: waiting for another process that makes the same"),
                 );
             }
             Fact::StageSaid { replayed: true, message, .. }
@@ -265,15 +277,26 @@ impl Observer for Console {
             Fact::StageSaid { stage, message, .. } => self.said(event.at_ms, stage, message),
             Fact::StageFinished(finished) => self.stage_finished(finished),
             Fact::Stopping => {
-                self.say(
-                    Verbosity::Normal,
-                    "stopping after what is in hand; once more to stop at once",
-                );
+                self.say(Verbosity::Normal, STOPPING);
             }
             Fact::RunFinished { outcome, seconds } => self.run_finished(*outcome, *seconds),
         }
+        // Reused stages follow each other quickly; anything else may be the last for long.
+        let is_reused = |finished: &Finished| finished.outcome == Outcome::Reused;
+        if !matches!(&event.fact, Fact::StageFinished(finished) if is_reused(finished)) {
+            self.screen.flush();
+        }
         Ok(())
     }
+}
+
+/// "3 made, 5 reused".
+fn counted(outcomes: &BTreeMap<&'static str, u64>) -> String {
+    let words = Outcome::ALL.iter().map(|outcome| outcome.word());
+    let parts: Vec<String> = words
+        .filter_map(|word| outcomes.get(word).map(|count| format!("{count} {word}")))
+        .collect();
+    parts.join(", ")
 }
 
 fn items(finished: &Finished) -> String {
@@ -281,7 +304,7 @@ fn items(finished: &Finished) -> String {
         (0, 0) => String::new(),
         (made, 0) => format!(", {}", humanize::count(made, "case")),
         (0, reused) => format!(", {} reused", humanize::count(reused, "case")),
-        (made, reused) => format!(", {made} cases made, {reused} reused"),
+        (made, reused) => format!(", {} made, {reused} reused", humanize::count(made, "case")),
     }
 }
 

@@ -33,6 +33,13 @@ impl Screen {
         };
     }
 
+    /// Writes buffered lines out; failures are ignored as in [`Screen::line`].
+    pub fn flush(&mut self) {
+        if let Screen::Plain(out) = self {
+            let _gone = out.flush();
+        }
+    }
+
     /// Terminal width; `None` if lines may have any length.
     pub fn width(&self) -> Option<u16> {
         match self {

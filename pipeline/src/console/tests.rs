@@ -37,15 +37,15 @@ fn seen(verbosity: Verbosity, facts: impl IntoIterator<Item = Fact>) -> String {
 #[test]
 fn a_run_is_a_line_for_each_stage_then_scores_and_where_it_lies() {
     let expected = "\
-run r1: 2 stages, 2 to decide on the way
+run r1: 2 stages, 2 pending
 = model  train  reused, made in 12 s before
 … final  never made before
 ✓ final  test   made in 1.2 s, 3 cases made, 4 reused
 
 scores
-stage  cases    grid      label     dice  n
-────────────────────────────────────────────
-final  testing  original  spleen  0.7500  1
+stage  cases    grid      label   metric  mean ± sd  n
+───────────────────────────────────────────────────────
+final  testing  original  spleen  dice       0.7500  1
 
 done in 2.5 s: 1 made, 1 reused
 run folder: runs/r1

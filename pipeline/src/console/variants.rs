@@ -2,7 +2,7 @@
 //! terminal: no bars, and reused stages are omitted.
 
 use super::bars::Bars;
-use super::{Screen, Style, Verbosity};
+use super::{STOPPING, Screen, Style, Verbosity, counted};
 use crate::error::Result;
 use crate::event::{Event, Fact, Finished, Observer};
 use crate::outcome::{Outcome, RunOutcome};
@@ -71,7 +71,7 @@ impl VariantLines {
             Message::Resumed { epoch, step } => {
                 self.say(
                     Verbosity::Normal,
-                    &format!("  {stage}: goes on after epoch {epoch}, step {step}"),
+                    &format!("  {stage}: resuming from epoch {epoch}, step {step}"),
                 );
             }
             Message::Info { words } => self.say(Verbosity::Verbose, &format!("  {stage}: {words}")),
@@ -103,6 +103,9 @@ impl VariantLines {
             Outcome::Failed => {
                 (Verbosity::Quiet, format!("{} {stage} failed: {}", self.style.red("✗"), reason()))
             }
+            Outcome::Interrupted => {
+                (Verbosity::Normal, format!("! {stage} interrupted {}", reason()))
+            }
             Outcome::Skipped => (Verbosity::Verbose, format!("- {stage} skipped: {}", reason())),
         };
         self.say(least, &line);
@@ -110,10 +113,7 @@ impl VariantLines {
 
     /// "done in 3 min 12 s: 3 made, 5 reused; dice 0.8478 (score)".
     fn run_finished(&mut self, outcome: RunOutcome, seconds: f64) {
-        let counts: Vec<String> = ["made", "reused", "failed", "skipped"]
-            .iter()
-            .filter_map(|word| self.outcomes.get(word).map(|count| format!("{count} {word}")))
-            .collect();
+        let counts = counted(&self.outcomes);
         let headline = tables::headline(&self.gathering.tables.metrics);
         let dice =
             headline.map(|(stage, dice)| format!("; dice {dice:.4} ({stage})")).unwrap_or_default();
@@ -122,8 +122,7 @@ impl VariantLines {
             RunOutcome::Running | RunOutcome::Interrupted => self.style.yellow(outcome.word()),
             RunOutcome::Failed => self.style.red(outcome.word()),
         };
-        let line =
-            format!("{word} in {}: {}{dice}", humanize::duration(seconds), counts.join(", "));
+        let line = format!("{word} in {}: {counts}{dice}", humanize::duration(seconds));
         self.say(Verbosity::Normal, &line);
     }
 }
@@ -144,10 +143,7 @@ impl Observer for VariantLines {
             Fact::RunFinished { outcome, seconds } => self.run_finished(*outcome, *seconds),
             // All runs are told to stop; those that work answer.
             Fact::Stopping if !self.in_hand.is_empty() => {
-                self.say(
-                    Verbosity::Normal,
-                    "stopping after what is in hand; once more to stop at once",
-                );
+                self.say(Verbosity::Normal, STOPPING);
             }
             Fact::RunStarted { .. }
             | Fact::StageWaiting { .. }

@@ -5,9 +5,10 @@
 //! dies with its parent.
 
 use super::child_items::Recalls;
-use super::process_group::ChildGroup;
+use super::process_group::{ChildGroup, die_with_parent};
 use super::{MadeFacts, StageOrder};
 use crate::gpus;
+use crate::libtorch::{self, remedy};
 use crate::stop::Stop;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -42,34 +43,35 @@ fn program_beside() -> PathBuf {
         .unwrap_or_else(|| "voxflow-worker".into())
 }
 
-/// Error if the worker binary is missing.
+/// Error if the worker binary or its libtorch is missing, or libtorch is of another version.
 pub fn trouble() -> Option<String> {
     let program = program();
-    (!program.is_file()).then(|| {
-        format!(
-            "'{}' is not there, and training needs it; run 'make setup' and 'cargo build', or set \
-             VOXFLOW_WORKER",
-            program.display()
-        )
-    })
+    if !program.is_file() {
+        let (program, way_out) = (program.display(), remedy::of_missing_worker());
+        return Some(format!("'{program}' is not there, and training needs it; {way_out}"));
+    }
+    libtorch::folder().err()
+}
+
+/// The worker's command, which finds libtorch; the error is in words.
+pub fn command() -> std::result::Result<Command, String> {
+    libtorch::command(&program())
 }
 
 /// libtorch's version as the worker tells it, or the trouble with the worker.
-pub fn libtorch() -> std::result::Result<String, String> {
+pub fn libtorch_version() -> std::result::Result<String, String> {
     if let Some(trouble) = trouble() {
         return Err(trouble);
     }
-    let output = Command::new(program()).arg("--version").output();
+    let output = command()?.arg("--version").output();
     let output = output.map_err(|error| format!("the worker does not start: {error}"))?;
     let version: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
     let version = version.and_then(|said| said["libtorch"].as_str().map(str::to_string));
     version.ok_or_else(|| {
         let words = String::from_utf8_lossy(&output.stderr);
-        let line = words.lines().next().unwrap_or("it says nothing");
-        format!(
-            "the worker does not start: {line}; 'make setup' fetches libtorch, VOXFLOW_LIBTORCH \
-             and LD_LIBRARY_PATH name another one, and 'cargo build' builds the program for it"
-        )
+        let silent = || format!("it ended without a word ({})", output.status);
+        let line = words.lines().next().map_or_else(silent, str::to_string);
+        format!("the worker does not start: {line}; {}", remedy::of_worker(&words))
     })
 }
 
@@ -123,25 +125,13 @@ struct Pipes {
 fn spawn(file: &Path, log: &Path, visible: Option<&OsStr>) -> Result<(ChildGroup, Pipes)> {
     let program = program();
     let stderr = FileWriter::append(log)?.into_file();
-    let mut command = Command::new(&program);
+    let mut command = command().map_err(Error::Failed)?;
     command.arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).process_group(0);
     if WAITING.iter().all(|name| std::env::var_os(name).is_none()) {
         command.env(WAITING[1], SPINS);
     }
     command.envs(visible.map(|cards| (gpus::VISIBLE, cards)));
-    let parent = rustix::process::getpid();
-    // SAFETY: between fork and exec only two system calls are made, both safe there.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-            // The parent may have died before the line above.
-            if rustix::process::getppid() == Some(parent) {
-                Ok(())
-            } else {
-                Err(std::io::ErrorKind::NotFound.into())
-            }
-        });
-    }
+    die_with_parent(&mut command);
     let mut child = command.spawn().map_err(Error::io("start", &program))?;
     let pipes = child.stdout.take().map(|lines| Pipes { lines, answers: child.stdin.take() });
     let group = ChildGroup::led_by(&child);

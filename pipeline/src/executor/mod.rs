@@ -2,14 +2,16 @@
 //! [`Executor::make`], then publishes the draft.
 //!
 //! [`here`] runs a kind in this process and [`child`] in a `voxflow-worker`; [`Local`] chooses by
-//! kind. [`remote`] submits cluster jobs.
+//! kind. [`remote`] submits cluster jobs. `program` runs a program that a stage orders.
 
 pub mod child;
 mod child_items;
 pub mod here;
 mod local;
+mod output_log;
 mod pid_file;
-mod process_group;
+pub(crate) mod process_group;
+pub(crate) mod program;
 pub mod remote;
 
 pub use local::Local;

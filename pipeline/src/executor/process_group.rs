@@ -4,10 +4,27 @@ use crate::lock::lock;
 use crate::machine::Usage;
 use crate::stop::Stoppable;
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+
+/// Has the kernel end a child with the thread that starts it.
+pub(crate) fn die_with_parent(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    // SAFETY: between fork and exec only two system calls are made, both safe there.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+            // The parent may have died before the line above.
+            if rustix::process::getppid() == Some(parent) {
+                Ok(())
+            } else {
+                Err(std::io::ErrorKind::NotFound.into())
+            }
+        });
+    }
+}
 
 /// Poll interval for the child's exit after its output ends.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
@@ -35,7 +52,7 @@ impl ChildGroup {
     }
 
     /// Reaps the leader if it has ended. Holds the lock: no signal can hit a reused id.
-    fn try_wait(&self) -> Option<(ExitStatus, Usage)> {
+    pub(super) fn try_wait(&self) -> Option<(ExitStatus, Usage)> {
         let mut leader = self.leader();
         let pid = leader.map_or(-1, |pid| pid.as_raw_nonzero().get());
         let mut status = 0;
@@ -57,7 +74,7 @@ impl ChildGroup {
     }
 
     /// Signals the group, if it still exists.
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         if let Some(pid) = *self.leader() {
             kill_process_group(pid, signal).ok();
         }

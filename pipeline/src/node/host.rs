@@ -3,6 +3,7 @@
 
 use super::late_files;
 use super::process::NodeProcess;
+use crate::executor::program;
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
 use crate::executor::remote::files::Closed;
 use crate::executor::remote::stored::{is_whole, item_in_store};
@@ -10,6 +11,7 @@ use crate::executor::remote::verdict::{FileRead, ItemMade};
 use crate::lock::lock;
 use crate::own_files::{ATTEMPTS, touched};
 use crate::stop::Stop;
+use crate::workflow::paths::LOCAL;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use voxflow_cache::disk::FileWriter;
 use voxflow_cache::{Artifact, Blob, Digest, Recipe, SettledFile, Store, disk, settle};
+use voxflow_stages::program::{Program, ProgramEnd};
 use voxflow_stages::{Error, Host, InputFile, Kind, Message, Progress, Result, Task, Trouble};
 
 /// Shortest time between two progress messages, which a file system carries to the orchestrator.
@@ -27,6 +30,8 @@ pub(super) struct NodeHost<'a> {
     pub(super) kind: &'static Kind,
     /// Input files by content.
     inputs: BTreeMap<Digest, Vec<&'a InputFile>>,
+    /// The stage's local files by name.
+    local: BTreeMap<String, PathBuf>,
     start: &'a Start,
     /// Item folders from earlier starts, by fingerprint.
     earlier: BTreeMap<String, Vec<PathBuf>>,
@@ -63,6 +68,7 @@ impl<'a> NodeHost<'a> {
             assignment,
             kind,
             inputs: by_content(task),
+            local: kind.local_files(&task.params).unwrap_or_default(),
             start,
             earlier,
             store,
@@ -154,7 +160,10 @@ impl<'a> NodeHost<'a> {
     /// User files read by an item with this recipe.
     fn own_files(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
         let read = self.inputs_of(recipe);
-        read.filter_map(|file| Some(file.blob.reference.as_ref()?.path.clone())).collect()
+        let read = read.filter_map(|file| Some(file.blob.reference.as_ref()?.path.clone()));
+        let named = |name: &str| recipe.inputs.contains_key(&format!("{LOCAL}{name}"));
+        let local = self.local.iter().filter(|(name, _)| named(name));
+        read.chain(local.map(|(_, path)| path.clone())).collect()
     }
 
     /// True if progress was not written for a while, or is at its end.
@@ -247,5 +256,13 @@ impl Host for NodeHost<'_> {
 
     fn refer(&self, path: &Path) -> Result<Blob> {
         Err(Error::failed("a node refers to no file of its own")).trouble_at(path)
+    }
+
+    fn run_program(
+        &self,
+        program: &Program,
+        watch: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<ProgramEnd> {
+        program::run(program, &self.start.log(), self.stop, watch)
     }
 }

@@ -9,9 +9,9 @@ use voxflow_stages::{Error, InputFile, Kind, Result, Task};
 /// Poll interval for files that are not yet visible.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// True if a kind's items read a role's files; each item waits for its own.
-pub(super) fn is_read_by_items(kind: &Kind, role: &str) -> bool {
-    kind.items.iter().any(|items| items.reads == role)
+/// True if a stage's items read a role's files; each item waits for its own.
+pub(super) fn is_read_by_items(kind: &Kind, task: &Task, role: &str) -> bool {
+    kind.items_with(&task.params).iter().any(|items| items.reads == role)
 }
 
 /// The inputs that the stage itself reads: lists of cases, and files of roles without items.
@@ -22,7 +22,8 @@ pub(super) fn stage_files<'a>(
     let files = task.inputs.iter().flat_map(|(role, inputs)| {
         inputs.iter().flat_map(|input| &input.files).map(move |named| (role, named))
     });
-    let is_own = |role: &str, name: &str| !is_read_by_items(kind, role) || name.ends_with(".json");
+    let is_own =
+        |role: &str, name: &str| !is_read_by_items(kind, task, role) || name.ends_with(".json");
     files.filter(move |(role, (name, _))| is_own(role, name)).map(|(_, (_, file))| file)
 }
 

@@ -108,7 +108,7 @@ impl NodeProcess<'_> {
         let task = self.task;
         let Some(kind) = Kind::named(&task.recipe.kind) else { return vec![] };
         let inputs =
-            task.inputs.iter().filter(|(role, _)| !late_files::is_read_by_items(kind, role));
+            task.inputs.iter().filter(|(role, _)| !late_files::is_read_by_items(kind, task, role));
         let files = inputs.flat_map(|(_, inputs)| inputs).flat_map(|input| input.files.values());
         let referenced = files.filter_map(|file| Some(file.blob.reference.as_ref()?.path.clone()));
         let local = kind.local_files(&task.params).unwrap_or_default();

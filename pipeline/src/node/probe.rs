@@ -56,7 +56,7 @@ pub(super) fn answer(folder: &Path) -> Result<()> {
     let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let question: Question = serde_json::from_slice(&text)
         .map_err(|error| Error::failed(format!("{}: {error}", path.display())))?;
-    let (libtorch, worker) = match child::libtorch() {
+    let (libtorch, worker) = match child::libtorch_version() {
         Ok(version) => (Some(version), None),
         Err(trouble) => (None, Some(trouble)),
     };

@@ -1,6 +1,6 @@
 //! Workflow reference as Markdown (`docs/workflow.md`).
 
-use super::{Parameter, count, meaning, runs_in};
+use super::{Parameter, count, makes, meaning, roles, runs_in};
 use crate::text_table::escaped;
 use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Read;
@@ -31,8 +31,11 @@ stages:
 | `sweep` | Optional. Values to try, by dotted path, each combination a run: `model.learning_rate: [0.001, 0.002]`. Several paths change together where a comma joins them: `model.epochs, model.ema: [[20, 0.9], [40, 0.99]]`. |
 | `sweep.folds` | Cross-validation: each variant is validated on every fold of the split. |
 | `sweep.seeds` | Each variant is trained once with every seed of the list. |
+| `x-NAME` | Optional. Anything, to be marked by an anchor and used elsewhere: `x-train: &train { epochs: 100 }`, then `with: { <<: *train, epochs: 20 }`. |
 
 - Text may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
+- YAML's aliases (`*name`) and merge keys (`<<: *name`, or a list of them) are understood: own keys
+  win. There are no expressions.
 - Relative paths are relative to the current folder.
 - `--set STAGE.KEY=VALUE` on the command line replaces a parameter; the value is YAML.
 - A parameter that says only *where* something lies, or how much is allowed (marked below), is not
@@ -46,13 +49,8 @@ pub fn markdown(kinds: &[&Kind]) -> String {
     let mut out = OPENING.to_string();
     out += "## Kinds\n\n| kind | makes | reads | what it does |\n| --- | --- | --- | --- |\n";
     for kind in kinds {
-        let reads: Vec<&str> = kind.reads.iter().map(|read| read.role).collect();
-        let row = [
-            format!("[`{0}`](#{0})", kind.name),
-            kind.makes.name().into(),
-            reads.join(", "),
-            meaning(kind),
-        ];
+        let row =
+            [format!("[`{0}`](#{0})", kind.name), makes(kind).into(), roles(kind), meaning(kind)];
         out += &line(&row);
     }
     for kind in kinds {
@@ -66,7 +64,7 @@ fn section(kind: &Kind) -> String {
     out += &format!(
         "Version {} · makes {} · runs in `{}`\n",
         kind.version,
-        kind.makes.name(),
+        makes(kind),
         runs_in(kind)
     );
     if !kind.reads.is_empty() {

@@ -24,7 +24,7 @@ fn one(kind: &Kind) -> Value {
         "name": kind.name,
         "version": kind.version,
         "meaning": meaning(kind),
-        "makes": kind.makes.name(),
+        "makes": makes(kind),
         "runs_in": runs_in(kind),
         "pool": pool(kind.pool),
         "reads": kind.reads.iter().map(read).collect::<Vec<_>>(),
@@ -68,6 +68,19 @@ fn count(count: Count) -> &'static str {
         Count::Optional => "optional",
         Count::Many => "one or more",
     }
+}
+
+/// The type of artifact in a word; that of a program is a parameter.
+fn makes(kind: &Kind) -> &'static str {
+    if kind.runs_program { "as 'makes' says" } else { kind.makes.name() }
+}
+
+/// The roles, for a list of kinds.
+fn roles(kind: &Kind) -> String {
+    if kind.runs_program {
+        return "any".into();
+    }
+    kind.reads.iter().map(|read| read.role).collect::<Vec<_>>().join(", ")
 }
 
 fn runs_in(kind: &Kind) -> &'static str {

@@ -28,8 +28,13 @@ pub struct Choice {
 impl Parameter {
     /// A kind's parameters in declaration order.
     pub fn all(kind: &Kind) -> Vec<Parameter> {
+        Parameter::of(kind.schema().as_value())
+    }
+
+    /// Parameters in a mapping's schema.
+    pub fn of(schema: &Value) -> Vec<Parameter> {
         let mut found = vec![];
-        gather("", kind.schema().as_value(), &mut found);
+        gather("", schema, &mut found);
         found
     }
 
@@ -62,14 +67,13 @@ fn gather(path: &str, schema: &Value, found: &mut Vec<Parameter>) {
     }
 }
 
-/// The schema itself if a mapping with named keys, or its only mapping beside null and lists.
+/// The schema itself if a mapping with named keys, or its only mapping beside other types.
 fn mapping(schema: &Value) -> Option<&Value> {
     if !properties(schema).is_empty() {
         return Some(schema);
     }
-    let mut mappings =
-        alternatives(schema).into_iter().filter(|one| !is_null(one) && type_name(one) != "array");
-    mappings.next().filter(|one| !properties(one).is_empty() && mappings.next().is_none())
+    let mut mappings = alternatives(schema).into_iter().filter(|one| !properties(one).is_empty());
+    mappings.next().filter(|_| mappings.next().is_none())
 }
 
 /// A schema's type in YAML terms.
@@ -301,7 +305,9 @@ mod tests {
     fn a_required_parameter_says_so() {
         let epochs = of("train", "epochs");
         assert!(epochs.required);
-        assert!(epochs.type_words.starts_with("whole number"), "{}", epochs.type_words);
+        let words = "whole number | auto | {at_least, at_most, min_gain, decay}";
+        assert_eq!(epochs.type_words, words);
+        assert_eq!(of("train", "epochs.at_most").default_words(), "1000");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Count;
 
 const FOLDS: &str = "Cross-validation: each variant is validated on every fold of the split.";
+const EXTENSION: &str = "Anything, to be marked by an anchor and used by aliases and merge keys.";
 const SWEEP: &str = "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.";
 
 fn stage(kinds: &[&Kind]) -> Value {
@@ -40,6 +41,7 @@ pub fn schema(kinds: &[&Kind]) -> Value {
         "type": "object",
         "required": ["name", "stages"],
         "additionalProperties": false,
+        "patternProperties": {"^x-": {"description": EXTENSION}},
         "properties": {
             "name": {
                 "type": "string",

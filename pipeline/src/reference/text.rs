@@ -1,6 +1,6 @@
 //! Reference for terminals: a list of kinds, and single kinds in full.
 
-use super::{Parameter, count, meaning, runs_in};
+use super::{Parameter, count, makes, meaning, roles, runs_in};
 use crate::text_table::{Cell, TextTable};
 use voxflow_stages::kind::Kind;
 
@@ -8,11 +8,10 @@ use voxflow_stages::kind::Kind;
 pub fn list(kinds: &[&Kind]) -> TextTable {
     let mut sheet = TextTable::new("", ["kind", "makes", "reads", "what it does"]);
     for kind in kinds {
-        let reads: Vec<&str> = kind.reads.iter().map(|read| read.role).collect();
         sheet.push(vec![
             Cell::text(kind.name),
-            Cell::text(kind.makes.name()),
-            Cell::text(reads.join(", ")),
+            Cell::text(makes(kind)),
+            Cell::text(roles(kind)),
             Cell::text(meaning(kind)),
         ]);
     }
@@ -25,7 +24,7 @@ pub fn text(kind: &Kind, width: usize) -> String {
     out += &wrapped(&meaning(kind), 2, width);
     out += "\nreads\n";
     if kind.reads.is_empty() {
-        out += "  nothing\n";
+        out += if kind.runs_program { "  any\n" } else { "  nothing\n" };
     }
     for read in kind.reads {
         out += &format!(
@@ -36,7 +35,7 @@ pub fn text(kind: &Kind, width: usize) -> String {
             read.doc
         );
     }
-    out += &format!("\nmakes\n  {}\n\nparameters\n", kind.makes.name());
+    out += &format!("\nmakes\n  {}\n\nparameters\n", makes(kind));
     let parameters = Parameter::all(kind);
     if parameters.is_empty() {
         out += "  none\n";

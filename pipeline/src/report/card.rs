@@ -2,6 +2,7 @@
 //! run. Unknown facts are marked as missing.
 
 use super::charts::{self, Chart};
+use super::headline;
 use super::subject::RunSubject;
 use crate::markdown::plain;
 use crate::reference;
@@ -73,9 +74,8 @@ fn overview(subject: &RunSubject, stage: &StageRecord, model: Option<&ModelCard>
             )
         },
     );
-    let found = tables::headline(&subject.tables.metrics);
-    let found =
-        found.map(|(by, dice)| format!(" Mean Dice {dice:.4} (stage `{by}`).")).unwrap_or_default();
+    let found = headline::words(subject).map(|words| plain(&words));
+    let found = found.map(|words| format!(" Scores: {words}.")).unwrap_or_default();
     format!(
         "{what}{found} Weights: stage `{}`, files `best.safetensors` and `last.safetensors`.",
         stage.stage

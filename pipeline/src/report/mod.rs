@@ -1,21 +1,24 @@
 //! Reports: a run's settings and results as one self-contained HTML page.
 //!
 //! Everything comes from the run's record, tables and outputs; only charts are computed. `subject`
-//! reads a run, `charts` prepares its charts, `graph` draws its stages, `sections` renders the
-//! page's parts, `page` assembles them; `card` is the model card.
+//! reads a run, `charts` prepares its charts, `graph` draws its stages, `headline` words its
+//! scores, `sections` renders the page's parts, `sweep` those of a sweep,
+//! `page` assembles them; `card` is the model card.
 
 mod card;
 mod charts;
 mod document;
 mod graph;
+mod headline;
 mod jobs;
 mod page;
 mod sections;
 mod subject;
+mod sweep;
 
 pub use card::card;
 pub use document::document;
-pub use page::page;
+pub use page::{page, sweep_page};
 pub use subject::RunSubject;
 
 use crate::error::Result;

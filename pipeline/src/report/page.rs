@@ -2,9 +2,10 @@
 
 use super::charts::{self, Chart, figures};
 use super::document::document;
-use super::sections;
 use super::subject::RunSubject;
-use maud::{PreEscaped, html};
+use super::{sections, sweep};
+use crate::tables::Variants;
+use maud::{Markup, PreEscaped, html};
 
 const UPLOT_SCRIPT: &str = include_str!("assets/uPlot.iife.min.js");
 const UPLOT_STYLE: &str = include_str!("assets/uPlot.min.css");
@@ -23,13 +24,23 @@ pub fn page(subjects: &[RunSubject]) -> String {
         [one] => format!("{} · voxflow", one.past.record.run),
         several => format!("{} runs · voxflow", several.len()),
     };
+    whole(&title, &body, &drawn)
+}
+
+/// Page of a sweep.
+pub fn sweep_page(variants: &Variants, subjects: Vec<RunSubject>) -> String {
+    let (body, drawn) = sweep::body(variants, subjects);
+    whole(&format!("{} · voxflow", variants.sweep), &body, &drawn)
+}
+
+fn whole(title: &str, body: &Markup, drawn: &[Chart]) -> String {
     let content = html! {
         (body)
-        script type="application/json" id="charts" { (PreEscaped(data(&drawn))) }
+        script type="application/json" id="charts" { (PreEscaped(data(drawn))) }
         script { (PreEscaped(UPLOT_SCRIPT)) }
         script { (PreEscaped(SCRIPT)) }
     };
-    document(&title, &[UPLOT_STYLE, STYLE], &content)
+    document(title, &[UPLOT_STYLE, STYLE], &content)
 }
 
 /// JSON escaped for embedding in a script element.

@@ -2,11 +2,13 @@
 
 use super::charts::{self, Chart, figures};
 use super::subject::{RunSubject, Scored};
-use super::{graph, jobs};
+use super::{graph, headline, jobs};
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
-use crate::tables::{self, Comparison, MetricRow, PairedScores, RunSummary, RunTable, Side};
+use crate::tables::{
+    self, Comparison, MetricLine, MetricRow, PairedScores, RunSummary, RunTable, Side,
+};
 use crate::text_table::{Cell, TextTable};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
@@ -33,11 +35,11 @@ pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Ma
         (stages(subject))
         @if let Some(jobs) = jobs::table(record) { h2 { "Jobs" } (table(&jobs)) }
         (workflow(subject))
-        (circumstances(record))
+        (environment(record))
     }
 }
 
-fn training(curves: &Markup) -> Markup {
+pub(super) fn training(curves: &Markup) -> Markup {
     html! {
         h2 { "Training" }
         (curves)
@@ -73,8 +75,20 @@ pub fn side_by_side(subjects: &[RunSubject], curves: Markup, drawn: &mut Vec<Cha
         @if comparison.params.is_empty() { p { "None." } }
         @else { (table(&comparison.params_sheet())) }
         h2 { "Final metrics" }
-        (table(&comparison.metrics_sheet().without_empty_columns(1)))
+        (final_metrics(&comparison))
         @if let Some(place) = place { (cases_of_several(subjects, &sides, &place, drawn)) }
+    }
+}
+
+/// Main scores, and all metrics on demand.
+fn final_metrics(comparison: &Comparison) -> Markup {
+    let sheet = |lines: &[MetricLine]| comparison.metrics_sheet(lines).without_empty_columns(1);
+    html! {
+        (table(&sheet(&comparison.main_lines())))
+        details {
+            summary { "All " (comparison.metrics.len()) " metrics" }
+            (table(&sheet(&comparison.metrics)))
+        }
     }
 }
 
@@ -85,26 +99,14 @@ fn outcome(subject: &RunSubject) -> String {
         .seconds
         .map(|seconds| format!(" in {}", humanize::duration(seconds)))
         .unwrap_or_default();
-    let outcomes = [Outcome::Made, Outcome::Reused, Outcome::Failed, Outcome::Skipped];
-    let counts: Vec<String> = outcomes
+    let counts: Vec<String> = Outcome::ALL
         .into_iter()
         .map(|outcome| (record.count(outcome), outcome.word()))
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    let found = headline(subject).unwrap_or_default();
+    let found = headline::words(subject).map(|words| format!("; {words}")).unwrap_or_default();
     format!("{}{took}{found}; stages: {}.", record.outcome_words(), counts.join(", "))
-}
-
-fn headline(subject: &RunSubject) -> Option<String> {
-    let (stage, dice) = tables::headline(&subject.tables.metrics)?;
-    let scored = subject.scored().into_iter().find(|place| place.stage == stage);
-    let split = scored.map(|place| place.split).unwrap_or_default();
-    let on = match subject.cases(stage) {
-        0 => "inside the training".to_string(),
-        cases => humanize::count(cases as u64, &format!("{split} case")),
-    };
-    Some(format!("; mean Dice {dice:.4} ({stage}, {on})"))
 }
 
 fn warnings(record: &RunRecord) -> Markup {
@@ -116,7 +118,14 @@ fn warnings(record: &RunRecord) -> Markup {
 
 fn scores(subject: &RunSubject) -> Markup {
     let sheet = tables::scores(&subject.tables.metrics);
-    html! { @if !sheet.rows.is_empty() { h2 { "Scores" } (table(&sheet)) } }
+    html! { @if !sheet.rows.is_empty() {
+        h2 { "Scores" }
+        p.soft {
+            "sd: standard deviation over cases; 95 % CI: bootstrap interval of the mean; IQR: from "
+            "the lower to the upper quartile; n: cases."
+        }
+        (table(&sheet))
+    } }
 }
 
 /// Per-case scores for one stage and grid.
@@ -285,21 +294,25 @@ fn percent(share: f64) -> String {
 /// Working times of stages made in this run.
 fn timeline(subject: &RunSubject) -> Markup {
     let record = &subject.past.record;
-    let all = record.seconds.filter(|seconds| *seconds > 0.0);
     let bars: Vec<_> = subject
         .tables
         .stages
         .iter()
-        .filter(|row| row.outcome == "made" || row.outcome == "failed")
+        .filter(|row| ["made", "failed", "interrupted"].contains(&row.outcome.as_str()))
         .filter_map(|row| {
             let began = row.started_at?.unix_timestamp_nanos() as f64 / 1e9
                 - record.started_at_ms as f64 / 1e3;
             Some((row, began.max(0.0), row.seconds?))
         })
         .collect();
-    let Some(all) = all.filter(|_| !bars.is_empty()) else { return html! {} };
+    // A run of a sweep counts its own stages' time, and spans more.
+    let ends = bars.iter().map(|(_, began, seconds)| began + seconds);
+    let all = ends.chain(record.seconds).fold(0.0, f64::max);
+    if bars.is_empty() || all <= 0.0 {
+        return html! {};
+    }
     html! {
-        h3 { "When they worked" }
+        h3 { "Timeline" }
         div.timeline {
             @for (row, began, seconds) in &bars {
                 span { (row.stage) }
@@ -328,10 +341,10 @@ fn workflow(subject: &RunSubject) -> Markup {
     }
 }
 
-fn circumstances(record: &RunRecord) -> Markup {
+fn environment(record: &RunRecord) -> Markup {
     let threads = humanize::count(record.threads as u64, "thread");
     html! {
-        h2 { "Circumstances" }
+        h2 { "Environment" }
         dl {
             @if let Some(seed) = record.seed { dt { "seed" } dd { (seed) } }
             dt { "device" }
@@ -346,7 +359,7 @@ fn circumstances(record: &RunRecord) -> Markup {
 }
 
 /// A table sortable by clicking.
-fn table(sheet: &TextTable) -> Markup {
+pub(super) fn table(sheet: &TextTable) -> Markup {
     html! {
         div.scroll {
             table.sortable {

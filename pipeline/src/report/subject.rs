@@ -20,18 +20,20 @@ pub struct RunSubject {
     pub tables: Tables,
     /// Workflow with defaults and overrides filled in; empty if missing.
     pub resolved: String,
+    /// Name in legends instead of the short id.
+    pub label: Option<String>,
 }
 
 impl RunSubject {
     pub fn read(past: StoredRun) -> Result<RunSubject> {
         let tables = tables::read(past.folder.path())?;
         let resolved = fs::read_to_string(past.folder.file("resolved.yaml")).unwrap_or_default();
-        Ok(RunSubject { past, tables, resolved })
+        Ok(RunSubject { past, tables, resolved, label: None })
     }
 
     /// Short name beside other runs.
     pub fn name(&self) -> &str {
-        runs::short(&self.past.record.run)
+        self.label.as_deref().unwrap_or(runs::short(&self.past.record.run))
     }
 
     pub fn summary(&self) -> RunSummary {

@@ -26,7 +26,8 @@ fn a_report_says_the_outcome_in_one_sentence_and_escapes_what_it_quotes() {
     let html = page(&[subject(&home(folder.path()), "latest")]);
     assert!(
         html.contains(
-            "done in 3 min 12 s; mean Dice 0.9000 (final, 1 testing case); stages: 1 made."
+            "done in 3 min 12 s; test Dice 0.9000 (final, 1 case); validation Dice 0.7500 (model, \
+             during training); stages: 1 made."
         ),
         "{html}"
     );
@@ -65,7 +66,7 @@ fn a_model_card_says_what_is_missing() {
     for words in [
         "# spleen: model card",
         "- optimizer.learning_rate: 0.9",
-        "| final | testing | original | spleen | 0.9000 |",
+        "| final | testing | original | spleen | dice | 0.9000 |",
         "## Licence of the data\n\nNot known from this run.",
         "![Validation mean Dice by epoch](card/dice.svg)",
     ] {

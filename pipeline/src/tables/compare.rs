@@ -3,11 +3,17 @@
 use super::column::metric_name;
 use super::summary::{Final, MetricKey, Param, RunSummary, metric_key, unequal_test_sets};
 use super::table::Tables;
+use crate::statistics::Interval;
 use crate::text_table::{Cell, TextTable};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use voxflow_stages::Metric;
+use voxflow_stages::stage::Yields;
+use voxflow_stages::{Kind, Metric};
+
+/// Metrics beside Dice that people see where they differ.
+const MAIN: [&str; 4] = ["hd95_mm", "surface_dice", "missed", "false_positive"];
+const ROUNDTRIP: &str = "roundtrip";
 
 /// A run in a per-case comparison.
 #[derive(Clone, Debug)]
@@ -28,6 +34,7 @@ pub struct ParamLine {
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricLine {
     pub stage: String,
+    pub kind: String,
     /// Metric with split, label and grid; other fields are ignored.
     pub what: Metric,
     pub values: Vec<Option<f64>>,
@@ -76,8 +83,8 @@ impl Comparison {
         sheet
     }
 
-    /// Final metrics, with differences from the first run.
-    pub fn metrics_sheet(&self) -> TextTable {
+    /// Final metrics, with differences from the first run; means with their standard deviations.
+    pub fn metrics_sheet(&self, lines: &[MetricLine]) -> TextTable {
         let mut columns = ["stage", "split", "label", "grid", "metric"].map(String::from).to_vec();
         for (at, run) in self.runs.iter().enumerate() {
             columns.push(run.clone());
@@ -86,10 +93,65 @@ impl Comparison {
             }
         }
         let mut sheet = TextTable::new("final metrics", columns);
-        for line in &self.metrics {
-            sheet.push(line.cells());
+        for line in lines {
+            let deviations = format!("{}_sd", line.what.metric);
+            let deviations = self.metrics.iter().find(|other| {
+                other.what.metric == deviations && other.place()[..4] == line.place()[..4]
+            });
+            sheet.push(line.cells(deviations));
         }
         sheet
+    }
+
+    /// Lines for people: mean Dice on validation and testing cases, and of the other main scores
+    /// those that differ. Of runs that score no cases, the training's Dice.
+    pub fn main_lines(&self) -> Vec<MetricLine> {
+        let among = |wanted: &[Yields]| -> Vec<MetricLine> {
+            let lines = self
+                .metrics
+                .iter()
+                .filter(|line| wanted.contains(&Kind::yields_of(&line.kind)) && self.is_main(line));
+            lines.cloned().collect()
+        };
+        let scores = among(&[Yields::ValidationScores, Yields::TestScores, Yields::ForeignScores]);
+        if scores.is_empty() { among(&[Yields::Curves]) } else { scores }
+    }
+
+    fn is_main(&self, line: &MetricLine) -> bool {
+        let what = &line.what;
+        let is_dice = what.metric == "dice";
+        let is_shown = is_dice || MAIN.contains(&what.metric.as_str());
+        match &what.label {
+            _ if !is_shown || what.grid.as_deref() == Some(ROUNDTRIP) => false,
+            None => is_dice || line.differs(),
+            Some(_) => is_dice && line.differs() && !self.is_only_label(line),
+        }
+    }
+
+    /// True if the 95 % intervals of a mean overlap in a run and the first; `None` without
+    /// intervals.
+    pub fn intervals_overlap(&self, line: &MetricLine, at: usize) -> Option<bool> {
+        let bound = |suffix: &str, at: usize| {
+            let metric = format!("{}{suffix}", line.what.metric);
+            let bounds = self.metrics.iter().find(|other| {
+                other.what.metric == metric && other.place()[..4] == line.place()[..4]
+            });
+            bounds?.values[at]
+        };
+        let of =
+            |at: usize| Some(Interval { low: bound("_ci_low", at)?, high: bound("_ci_high", at)? });
+        Some(of(0)?.overlaps(&of(at)?))
+    }
+
+    /// True if the mean over labels is this label's.
+    fn is_only_label(&self, line: &MetricLine) -> bool {
+        let labels = self.metrics.iter().filter(|other| {
+            let (what, other) = (&line.what, &other.what);
+            other.label.is_some()
+                && (&other.metric, &other.split, &other.grid)
+                    == (&what.metric, &what.split, &what.grid)
+        });
+        labels.filter(|other| other.stage == line.stage).count() == 1
     }
 
     pub fn json(&self) -> Value {
@@ -131,6 +193,10 @@ impl MetricLine {
         names.iter().any(|name| *name == self.what.metric || *name == column)
     }
 
+    pub fn differs(&self) -> bool {
+        self.values.iter().any(|value| *value != self.values[0])
+    }
+
     /// Difference from the first run; `None` for the first itself.
     pub fn difference(&self, at: usize) -> Option<f64> {
         if at == 0 { None } else { Some(self.values[at]? - self.values[0]?) }
@@ -147,10 +213,11 @@ impl MetricLine {
         ]
     }
 
-    fn cells(&self) -> Vec<Cell> {
+    fn cells(&self, deviations: Option<&MetricLine>) -> Vec<Cell> {
         let mut cells = self.place().to_vec();
         for (at, value) in self.values.iter().enumerate() {
-            cells.push((*value).into());
+            let sd = deviations.and_then(|line| line.values[at]);
+            cells.push(value.map_or(Cell::Empty, |mean| Cell::Spread { mean, sd }));
             if at > 0 {
                 cells.push(self.difference(at).map_or(Cell::Empty, Cell::Change));
             }
@@ -193,6 +260,7 @@ fn finals(runs: &[RunSummary], measured: bool) -> Vec<MetricLine> {
             let first = &rows.iter().flatten().next()?.found;
             Some(MetricLine {
                 stage: at.0.into(),
+                kind: rows.iter().flatten().next()?.kind.clone(),
                 what: Metric { value: None, ..first.clone() },
                 values: rows.iter().map(|row| row.and_then(|row| row.found.value)).collect(),
             })
@@ -259,7 +327,7 @@ mod tests {
     #[test]
     fn the_text_shows_each_difference_with_its_sign() {
         let comparison = two();
-        let text = comparison.metrics_sheet().text(None);
+        let text = comparison.metrics_sheet(&comparison.metrics).text(None);
         assert!(text.contains("+0.2500"), "{text}");
         assert_eq!(
             comparison.params_sheet().csv(),
@@ -273,6 +341,47 @@ mod tests {
         assert_eq!(json["baseline"], "a1");
         assert_eq!(json["metrics"][1]["values"], json!({"a1": 0.5, "b2": 0.75}));
         assert_eq!(json["metrics"][1]["differences"], json!({"a1": null, "b2": 0.25}));
+    }
+
+    #[test]
+    fn people_see_the_mean_dice_and_of_the_rest_what_differs() {
+        let shown = |comparison: &Comparison| -> Vec<String> {
+            let lines = comparison.main_lines();
+            lines.iter().map(|line| metric_name(&line.stage, &line.what)).collect()
+        };
+        assert_eq!(shown(&two()), ["final.dice"], "one label says what the mean says");
+        let equal = Comparison::of(&["a1", "b2"], &[side("a1", 0.5), side("b2", 0.5)], false);
+        assert_eq!(shown(&equal), ["final.dice"], "the score one came for, though equal");
+        let mut distances = two();
+        let mut line = distances.metrics[2].clone();
+        (line.what.label, line.values) = (None, vec![Some(4.0), None]);
+        distances.metrics.push(line);
+        assert_eq!(shown(&distances), ["final.dice", "final.hd95_mm"]);
+    }
+
+    #[test]
+    fn a_mean_stands_with_its_deviation() {
+        let mut comparison = two();
+        let mut line = comparison.metrics[4].clone();
+        (line.what.metric, line.values) = ("dice_sd".into(), vec![Some(0.05), Some(0.06)]);
+        comparison.metrics.push(line);
+        let text = comparison.metrics_sheet(&comparison.main_lines()).text(None);
+        assert!(text.contains("0.5000 ± 0.0500") && text.contains("0.7500 ± 0.0600"), "{text}");
+    }
+
+    #[test]
+    fn intervals_of_a_mean_overlap_or_are_not_known() {
+        let mut comparison = two();
+        let dice = comparison.metrics[4].clone();
+        assert_eq!(comparison.intervals_overlap(&dice, 1), None);
+        for (metric, values) in [("dice_ci_low", [0.4, 0.55]), ("dice_ci_high", [0.6, 0.9])] {
+            let mut line = dice.clone();
+            (line.what.metric, line.values) = (metric.into(), values.map(Some).to_vec());
+            comparison.metrics.push(line);
+        }
+        assert_eq!(comparison.intervals_overlap(&dice, 1), Some(true));
+        comparison.metrics[5].values[1] = Some(0.7);
+        assert_eq!(comparison.intervals_overlap(&dice, 1), Some(false));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::metrics::MetricRow;
 use super::params::ParamRow;
 use super::stages::StageRow;
 use super::table::Tables;
+use super::{score_at_time, spread};
 use crate::event::{Event, Fact, Finished};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
@@ -44,7 +45,11 @@ impl Gathering {
                 };
                 self.tables.metrics.push(row);
             }
-            Fact::StageFinished(finished) => self.tables.stages.push(row(&self.run_id, finished)),
+            Fact::StageFinished(finished) => {
+                spread::add(&mut self.tables.metrics, Some(&finished.stage));
+                score_at_time::add(&mut self.tables.metrics, Some(&finished.stage));
+                self.tables.stages.push(row(&self.run_id, finished));
+            }
             _ => {}
         }
     }

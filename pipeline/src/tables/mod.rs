@@ -15,15 +15,18 @@ mod read;
 mod rebuild;
 mod recorder;
 mod run_table;
+mod score_at_time;
 mod scores;
+mod spread;
 mod stages;
 mod summary;
 mod sweeps;
 mod table;
 mod variants;
+mod verdict;
 
 pub use column::{Column, Datum};
-pub use compare::{Comparison, Side};
+pub use compare::{Comparison, MetricLine, Side};
 pub use frame::parquet;
 pub(crate) use gathering::Gathering;
 pub use metrics::MetricRow;
@@ -35,7 +38,7 @@ pub use recorder::Recorder;
 #[cfg(test)]
 pub(crate) use recorder::tests as recorded;
 pub use run_table::RunTable;
-pub use scores::{headline, scores};
+pub use scores::{Headlines, headline, scores};
 pub use stages::StageRow;
 pub use summary::{RunSummary, unequal_test_sets};
 pub use sweeps::write_sweep;
@@ -43,6 +46,7 @@ pub use table::{METRICS, PARAMS, STAGES, Tables, write};
 #[cfg(test)]
 pub(crate) use tests::example;
 pub use variants::Variants;
+pub use verdict::{effects, sentence as verdict};
 
 #[cfg(test)]
 pub(crate) mod tests {

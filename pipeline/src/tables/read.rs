@@ -4,7 +4,7 @@ use super::frame::Frame;
 use super::metrics::{self, MetricRow};
 use super::rebuild::mend;
 use super::table::{METRICS, PARAMS, STAGES, Tables};
-use super::{params, stages};
+use super::{params, score_at_time, spread, stages};
 use std::path::Path;
 use voxflow_stages::Result;
 
@@ -18,8 +18,12 @@ pub fn read(run_dir: &Path) -> Result<Tables> {
     })
 }
 
-/// Reads only the metrics table.
+/// Reads only the metrics table, with the spread of scores over cases and the scores at
+/// times of training (older runs lack them).
 pub fn read_metrics(run_dir: &Path) -> Result<Vec<MetricRow>> {
     mend(run_dir, METRICS)?;
-    metrics::rows(&Frame::read(&run_dir.join(METRICS))?)
+    let mut rows = metrics::rows(&Frame::read(&run_dir.join(METRICS))?)?;
+    spread::add(&mut rows, None);
+    score_at_time::add(&mut rows, None);
+    Ok(rows)
 }

@@ -5,7 +5,7 @@ use super::summary::{RunSummary, unequal_test_sets};
 use crate::runs::short;
 use crate::text_table::{Cell, TextTable};
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::Kind;
 use voxflow_stages::stage::Yields;
 
@@ -27,6 +27,8 @@ pub struct RunTable {
     metrics: Vec<Column>,
     /// Names of all parameters, including equal ones.
     known: BTreeSet<String>,
+    /// Number of identical runs folded into a run, by its id.
+    pub repeats: BTreeMap<String, usize>,
 }
 
 impl RunTable {
@@ -40,7 +42,7 @@ impl RunTable {
             let found = runs.iter().find_map(|run| metric.metric(run));
             measured || !found.is_some_and(|one| one.found.measured)
         });
-        RunTable { runs, baseline, params, metrics, known }
+        RunTable { runs, baseline, params, metrics, known, repeats: BTreeMap::new() }
     }
 
     /// Short table with differences from the first run.
@@ -48,6 +50,24 @@ impl RunTable {
         let mut roster = RunTable::new(runs.to_vec(), runs.first().cloned(), false);
         roster.for_people();
         roster.sheet(true)
+    }
+
+    /// Shows a metric first, whatever else is shown.
+    pub fn show_first(&mut self, metric: &str) {
+        let end = format!(".{metric}");
+        let is_it = |column: &Column| column.name().ends_with(&end);
+        let first: Vec<Column> = column::metrics(&self.runs).into_iter().filter(is_it).collect();
+        self.metrics.retain(|column| !first.contains(column));
+        self.metrics.splice(0..0, first);
+    }
+
+    /// Keeps only metrics of these stages.
+    pub fn only_stages(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        let runs = &self.runs;
+        self.metrics.retain(|metric| {
+            let found = runs.iter().find_map(|run| metric.metric(run));
+            found.is_none_or(|one| is_wanted(&one.stage))
+        });
     }
 
     /// Keeps only these metrics, by column or metric name.
@@ -146,10 +166,12 @@ impl RunTable {
 impl RunTable {
     fn name(&self, run: &RunSummary, people: bool) -> String {
         let is_baseline = self.baseline.as_ref().is_some_and(|baseline| baseline.run == run.run);
+        let repeats = self.repeats.get(&run.run).filter(|count| **count > 0);
+        let repeats = repeats.map(|count| format!(" (+{count})")).unwrap_or_default();
         match (people, is_baseline) {
             (false, _) => run.run.clone(),
-            (true, false) => short(&run.run).to_string(),
-            (true, true) => format!("{} (baseline)", short(&run.run)),
+            (true, false) => format!("{}{repeats}", short(&run.run)),
+            (true, true) => format!("{}{repeats} (baseline)", short(&run.run)),
         }
     }
 }
@@ -215,6 +237,17 @@ abc123 (baseline)  demo      done     0.5                                0.5000 
 ";
         let text = roster.sheet(true).text(None);
         assert_eq!(text, expected, "\n{text}");
+    }
+
+    #[test]
+    fn folded_runs_are_counted_and_stages_can_be_chosen() {
+        let mut roster = roster(false);
+        roster.repeats = [("20260101-000000-demo-abc123".to_string(), 2)].into();
+        roster.only_stages(|stage| stage == "model");
+        let sheet = roster.sheet(true);
+        assert_eq!(sheet.rows[0][0], Cell::text("abc123 (+2)"));
+        assert!(sheet.columns.contains(&"model.dice".to_string()), "{:?}", sheet.columns);
+        assert!(!sheet.columns.iter().any(|name| name.starts_with("final")), "{:?}", sheet.columns);
     }
 
     #[test]

@@ -1,20 +1,22 @@
 //! Score tables for reading, and a run's headline score.
 
 use super::metrics::MetricRow;
-use crate::text_table::{Cell, TextTable};
+use crate::text_table::{Cell, TextTable, short};
+use std::collections::BTreeMap;
 use voxflow_stages::Kind;
 use voxflow_stages::Metric;
 use voxflow_stages::stage::Yields;
 
-/// Metrics shown per label with their headings, in this order; `show` prints the rest.
-const SHOWN: [(&str, &str); 6] = [
-    ("dice", "dice"),
-    ("hd95_mm", "hd95 mm"),
-    ("surface_dice", "surface dice"),
-    ("n", "n"),
-    ("missed", "missed"),
-    ("false_positive", "false positive"),
+/// Metrics shown per label with their headings and the counts of their cases, in this order;
+/// `show --stage` prints the rest.
+const SHOWN: [(&str, &str, &str); 3] = [
+    ("dice", "dice", "n"),
+    ("hd95_mm", "hd95 mm", "n_hd95_mm"),
+    ("surface_dice", "surface dice", "n_surface_dice"),
 ];
+
+/// Counts of structures, beside Dice; shown if not zero.
+const COUNTS: [(&str, &str); 2] = [("missed", "missed"), ("false_positive", "false positive")];
 
 /// Grids in order of precedence.
 const GRIDS: [&str; 3] = ["original", "resampled", "roundtrip"];
@@ -22,31 +24,68 @@ const GRIDS: [&str; 3] = ["original", "resampled", "roundtrip"];
 /// Identity of a score group: stage, split, grid and label.
 type ScoreGroup<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
-/// A row per scoring stage, split, grid and label, in order of appearance, with the mean over
-/// several labels. Empty without scores.
+/// A row per scoring stage, split, grid, label and metric, in order of appearance: mean ± standard
+/// deviation over cases, 95 % bootstrap interval of the mean, median with quartiles, and the number
+/// of cases; with the mean over several labels. Empty without scores.
 pub fn scores(rows: &[MetricRow]) -> TextTable {
     let scored: Vec<&MetricRow> = rows.iter().filter(|row| is_score(row)).collect();
-    let columns =
-        ["stage", "cases", "grid", "label"].into_iter().chain(SHOWN.map(|(_, heading)| heading));
+    let values: BTreeMap<(ScoreGroup, &str), Option<f64>> = scored
+        .iter()
+        .map(|row| ((place(row), row.found.metric.as_str()), row.found.value))
+        .collect();
+    let columns = ["stage", "cases", "grid", "label", "metric", "mean ± sd", "95 % CI"];
+    let columns = columns.into_iter().chain(["median [IQR]", "n"]);
+    let columns = columns.chain(COUNTS.map(|(_, heading)| heading));
     let mut sheet = TextTable::new("scores", columns);
-    for place in places(&scored) {
-        let (stage, split, grid, label) = place;
-        let mut cells =
-            vec![Cell::text(stage), split.into(), grid.into(), Cell::text(label.unwrap_or("mean"))];
-        cells.extend(SHOWN.iter().map(|(name, _)| cell(name, value(&scored, place, name))));
-        sheet.push(cells);
+    for group in groups(&scored) {
+        for (metric, heading, n) in SHOWN {
+            if values.contains_key(&(group, metric)) {
+                let value = |name: &str| values.get(&(group, name)).copied().flatten();
+                sheet.push(cells(group, heading, metric, n, &value));
+            }
+        }
     }
-    sheet.without_empty_columns(5)
+    sheet.without_empty_columns(6)
 }
 
-/// A metric's value in a group.
-fn value(rows: &[&MetricRow], group: ScoreGroup, metric: &str) -> Option<f64> {
-    rows.iter().find(|row| row.found.metric == metric && place(row) == group)?.found.value
+fn cells(
+    (stage, split, grid, label): ScoreGroup,
+    heading: &str,
+    metric: &str,
+    n: &str,
+    value: &dyn Fn(&str) -> Option<f64>,
+) -> Vec<Cell> {
+    let of = |suffix: &str| value(&format!("{metric}{suffix}"));
+    let range =
+        |low: Option<f64>, high: Option<f64>| Some(format!("{}–{}", short(low?), short(high?)));
+    let interval = range(of("_ci_low"), of("_ci_high"));
+    let median = of("_median")
+        .zip(range(of("_q1"), of("_q3")))
+        .map(|(median, quartiles)| format!("{} [{quartiles}]", short(median)));
+    let mut cells = vec![
+        Cell::text(stage),
+        split.into(),
+        grid.into(),
+        Cell::text(label.unwrap_or("mean")),
+        Cell::text(heading),
+        value(metric).map_or(Cell::Empty, |mean| Cell::Spread { mean, sd: of("_sd") }),
+        interval.as_deref().into(),
+        median.as_deref().into(),
+        count(value(n)),
+    ];
+    cells.extend(COUNTS.iter().map(|(name, _)| match metric {
+        "dice" => count(value(name).filter(|count| *count > 0.0)),
+        _ => Cell::Empty,
+    }));
+    cells
+}
+
+fn count(value: Option<f64>) -> Cell {
+    value.filter(|count| *count >= 0.0).map_or(Cell::Empty, |count| Cell::Count(count as u64))
 }
 
 fn is_score(row: &MetricRow) -> bool {
-    let shown = SHOWN.iter().any(|(name, _)| *name == row.found.metric);
-    shown && Kind::yields_of(&row.kind).is_scores() && row.is_final() && !row.found.measured
+    Kind::yields_of(&row.kind).is_scores() && row.is_final() && !row.found.measured
 }
 
 fn place(row: &MetricRow) -> ScoreGroup<'_> {
@@ -55,7 +94,7 @@ fn place(row: &MetricRow) -> ScoreGroup<'_> {
 }
 
 /// Groups in order of appearance, omitting means over a single label.
-fn places<'a>(rows: &[&'a MetricRow]) -> Vec<ScoreGroup<'a>> {
+fn groups<'a>(rows: &[&'a MetricRow]) -> Vec<ScoreGroup<'a>> {
     let mut places: Vec<ScoreGroup> = vec![];
     for row in rows {
         if !places.contains(&place(row)) {
@@ -70,17 +109,6 @@ fn labels(groups: &[ScoreGroup], of: &ScoreGroup) -> usize {
     groups.iter().filter(|one| (one.0, one.1, one.2) == (of.0, of.1, of.2)).count()
 }
 
-/// Counts as integers; zero error counts as empty cells.
-fn cell(metric: &str, value: Option<f64>) -> Cell {
-    match (metric, value) {
-        ("missed" | "false_positive", Some(0.0)) => Cell::Empty,
-        ("n" | "missed" | "false_positive", Some(count)) if count >= 0.0 => {
-            Cell::Count(count as u64)
-        }
-        (_, value) => value.into(),
-    }
-}
-
 /// Headline score with its stage: mean Dice from the last test, else the last validation, else
 /// validation during training.
 pub fn headline(rows: &[MetricRow]) -> Option<(&str, f64)> {
@@ -91,6 +119,14 @@ pub fn headline(rows: &[MetricRow]) -> Option<(&str, f64)> {
 pub(super) fn headline_of<'a>(
     rows: impl DoubleEndedIterator<Item = (&'a str, &'a str, &'a Metric)> + Clone,
 ) -> Option<(&'a str, f64)> {
+    dice_of(rows, &Yields::HEADLINE)
+}
+
+/// The last mean Dice from the first of `wanted` with any, preferring grids in order.
+fn dice_of<'a>(
+    rows: impl DoubleEndedIterator<Item = (&'a str, &'a str, &'a Metric)> + Clone,
+    wanted: &[Yields],
+) -> Option<(&'a str, f64)> {
     let dice = |wanted: Yields, grid: Option<&str>| {
         rows.clone().rev().find_map(|(stage, kind, found)| {
             let mean = found.metric == "dice" && found.label.is_none() && found.case.is_none();
@@ -99,14 +135,42 @@ pub(super) fn headline_of<'a>(
             found.value.filter(|_| fits).map(|value| (stage, value))
         })
     };
-    Yields::HEADLINE.into_iter().find_map(|yields| {
-        GRIDS.iter().find_map(|grid| dice(yields, Some(grid))).or_else(|| dice(yields, None))
+    wanted.iter().find_map(|yields| {
+        GRIDS.iter().find_map(|grid| dice(*yields, Some(grid))).or_else(|| dice(*yields, None))
     })
+}
+
+/// A run's mean Dice on validation and testing cases, each with its stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Headlines {
+    /// Of the last stage that scores validation cases, else the training's last validation.
+    pub validation: Option<(String, f64)>,
+    pub test: Option<(String, f64)>,
+}
+
+impl Headlines {
+    pub fn of(rows: &[MetricRow]) -> Headlines {
+        Headlines::among(rows.iter().map(|row| (&*row.stage, &*row.kind, &row.found)))
+    }
+
+    pub(super) fn among<'a>(
+        rows: impl DoubleEndedIterator<Item = (&'a str, &'a str, &'a Metric)> + Clone,
+    ) -> Headlines {
+        let of = |wanted: &[Yields]| {
+            dice_of(rows.clone(), wanted).map(|(stage, dice)| (stage.to_string(), dice))
+        };
+        Headlines {
+            validation: of(&[Yields::ValidationScores, Yields::Curves]),
+            test: of(&[Yields::TestScores]),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::spread;
+    use crate::tables::spread::tests::tested;
     use crate::tables::tests::example;
 
     #[test]
@@ -114,9 +178,10 @@ mod tests {
         let mut rows = example("r1", 0.9).metrics;
         let one = "\
 scores
-stage  cases    grid      label     dice  n
-────────────────────────────────────────────
-final  testing  original  spleen  0.9000  6
+stage  cases    grid      label   metric   mean ± sd  n
+────────────────────────────────────────────────────────
+final  testing  original  spleen  dice        0.9000  6
+final  testing  original  spleen  hd95 mm          –  –
 ";
         assert_eq!(scores(&rows).text(None), one, "\n{}", scores(&rows).text(None));
         let mut liver = rows
@@ -127,8 +192,21 @@ final  testing  original  spleen  0.9000  6
         liver.found.label = Some("liver".into());
         liver.found.value = Some(0.5);
         rows.push(liver);
-        let labels: Vec<Cell> = scores(&rows).rows.iter().map(|row| row[3].clone()).collect();
+        let dice = |row: &&Vec<Cell>| row[4] == Cell::text("dice");
+        let labels: Vec<Cell> =
+            scores(&rows).rows.iter().filter(dice).map(|row| row[3].clone()).collect();
         assert_eq!(labels, ["spleen", "mean", "liver"].map(Cell::text));
+    }
+
+    #[test]
+    fn beside_each_mean_stand_its_deviation_interval_and_quartiles() {
+        let mut rows = tested(&[("spleen", &[0.8, 0.85, 0.9, 0.95])]);
+        spread::add(&mut rows, None);
+        let text = scores(&rows).text(None);
+        let dice = text.lines().find(|line| line.contains("dice")).expect("a row of Dice");
+        assert!(dice.contains("0.8750 ± 0.0645"), "{text}");
+        assert!(dice.contains("0.8750 [0.8375–0.9125]  4"), "{text}");
+        assert!(text.contains("95 % CI"), "{text}");
     }
 
     #[test]
@@ -143,5 +221,15 @@ final  testing  original  spleen  0.9000  6
         rows.retain(|row| row.kind == "train");
         assert_eq!(headline(&rows), Some(("model", 0.75)));
         assert_eq!(headline(&[]), None);
+    }
+
+    #[test]
+    fn validation_and_test_have_a_score_each() {
+        let mut rows = example("r1", 0.9).metrics;
+        let of = |stage: &str, dice| Some((stage.to_string(), dice));
+        let both = Headlines { validation: of("model", 0.75), test: of("final", 0.9) };
+        assert_eq!(Headlines::of(&rows), both);
+        rows.retain(|row| row.kind == "test");
+        assert_eq!(Headlines::of(&rows), Headlines { validation: None, ..both });
     }
 }

@@ -7,6 +7,8 @@
 use super::metrics::MetricRow;
 use super::params::ParamRow;
 use super::read::read_metrics;
+use super::score_at_time;
+use super::scores::Headlines;
 use super::table::METRICS;
 use crate::error::Result;
 use crate::outcome::RunOutcome;
@@ -57,9 +59,15 @@ pub struct Final {
     pub found: Metric,
 }
 
+/// Rises when equal tables give another summary: 2 has the spread over cases and scores at times.
+const FORMAT: u32 = 2;
+
 /// File content: summary with its sources' stamps.
 #[derive(Serialize, Deserialize)]
 struct Kept<'a> {
+    /// 0 where the file has none.
+    #[serde(default)]
+    format: u32,
     record: Stamp,
     metrics: Stamp,
     summary: Cow<'a, RunSummary>,
@@ -93,7 +101,8 @@ impl RunSummary {
     pub fn read(folder: &RunFolder) -> Result<RunSummary> {
         match fs::read(folder.file(SUMMARY)).ok().and_then(|bytes| kept(&bytes)) {
             Some(kept)
-                if kept.summary.outcome != RunOutcome::Running
+                if kept.format == FORMAT
+                    && kept.summary.outcome != RunOutcome::Running
                     && (kept.record, kept.metrics) == stamps(folder.path()) =>
             {
                 Ok(kept.summary.into_owned())
@@ -118,7 +127,7 @@ impl RunSummary {
 
     /// Writes the file; on failure the next reader recomputes.
     fn keep(&self, folder: &Path, (record, metrics): (Stamp, Stamp)) {
-        let kept = Kept { record, metrics, summary: Cow::Borrowed(self) };
+        let kept = Kept { format: FORMAT, record, metrics, summary: Cow::Borrowed(self) };
         let Ok(text) = serde_json::to_string(&kept) else { return };
         let sealed = format!("{}\n{text}\n", Digest::of(text.as_bytes()).to_hex());
         if let Err(error) = disk::replace(&folder.join(SUMMARY), sealed.as_bytes()) {
@@ -129,6 +138,26 @@ impl RunSummary {
     /// Final metrics; `measured` includes time, speed and memory.
     pub fn finals_of(&self, measured: bool) -> impl Iterator<Item = &Final> {
         self.finals.iter().filter(move |one| measured || !one.found.measured)
+    }
+
+    /// Adds the best validation Dice of each training within a time, as "dice_at_15m"; returns the
+    /// metric's name.
+    pub fn add_score_at(&mut self, folder: &RunFolder, time: &str, seconds: f64) -> Result<String> {
+        let name = score_at_time::name(time);
+        let rows = read_metrics(folder.path())?;
+        self.finals.retain(|one| one.found.metric != name);
+        self.finals.extend(score_at_time::at(&rows, &name, seconds).into_iter().map(|found| {
+            let (stage, kind, found) = found;
+            Final { stage, kind, found: Metric { measured: false, ..found } }
+        }));
+        Ok(name)
+    }
+
+    /// Mean Dice on validation and on testing cases.
+    pub fn headlines(&self) -> Headlines {
+        Headlines::among(
+            self.finals.iter().map(|one| (one.stage.as_str(), one.kind.as_str(), &one.found)),
+        )
     }
 
     /// Headline score with its stage.

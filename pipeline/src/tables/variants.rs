@@ -6,6 +6,7 @@ use super::summary::RunSummary;
 use crate::humanize;
 use crate::outcome::RunOutcome;
 use crate::run::Sweep;
+use crate::statistics;
 use crate::text_table::{Cell, TextTable, short};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -55,10 +56,8 @@ pub struct Spread {
 impl Spread {
     /// `None` without values.
     pub fn of(values: &[f64]) -> Option<Spread> {
-        let n = values.len();
-        let mean = values.iter().sum::<f64>() / n as f64;
-        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-        (n > 0).then(|| Spread { mean, sd: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()), n })
+        let mean = statistics::mean(values)?;
+        Some(Spread { mean, sd: statistics::standard_deviation(values), n: values.len() })
     }
 
     /// "0.8478 ± 0.0123".
@@ -115,6 +114,32 @@ impl Variants {
         format!("{VALIDATION} {}", self.by)
     }
 
+    /// Variants with as many scored runs as the best and the same mean.
+    pub fn tied(&self) -> Vec<usize> {
+        self.rivals(|best, other| other.mean == best.mean)
+    }
+
+    /// Variants with another mean, but overlapping mean ± deviation, or one scored run only: their
+    /// order to the best is not established.
+    pub fn overlapping(&self) -> Vec<usize> {
+        self.rivals(|best, other| {
+            let reach = best.sd.zip(other.sd).map(|(one, two)| one + two);
+            let distance = (best.mean - other.mean).abs();
+            distance > 0.0 && reach.is_none_or(|reach| distance <= reach)
+        })
+    }
+
+    fn rivals(&self, fits: impl Fn(&Spread, &Spread) -> bool) -> Vec<usize> {
+        let deciding = self.deciding();
+        let score = |row: &VariantScores| row.scores.get(&deciding).copied();
+        let Some(best) = self.winner().and_then(score) else { return vec![] };
+        let rows = self.rows.iter().filter(|row| {
+            let other = score(row).filter(|other| other.n == best.n);
+            Some(row.number) != self.best && other.is_some_and(|other| fits(&best, &other))
+        });
+        rows.map(|row| row.number).collect()
+    }
+
     pub fn winner(&self) -> Option<&VariantScores> {
         self.rows.iter().find(|row| Some(row.number) == self.best)
     }
@@ -159,7 +184,7 @@ impl Variants {
 
     /// Table for reading, one row per variant.
     pub fn sheet(&self) -> TextTable {
-        let columns = self.columns();
+        let (columns, tied) = (self.columns(), self.tied());
         let heads = std::iter::once("variant".to_string())
             .chain(self.paths().into_iter().map(String::from));
         let heads = heads
@@ -179,10 +204,11 @@ impl Variants {
             cells.extend(columns.iter().map(|column| {
                 row.scores.get(column).map_or(Cell::Empty, |spread| Cell::text(spread.words()))
             }));
-            cells.push(if Some(row.number) == self.best {
-                Cell::text("best")
-            } else {
-                Cell::text(" ")
+            cells.push(match (Some(row.number) == self.best, tied.contains(&row.number)) {
+                (true, _) if !tied.is_empty() => Cell::text("tied"),
+                (true, _) => Cell::text("best"),
+                (false, true) => Cell::text("tied"),
+                (false, false) => Cell::text(" "),
             });
             sheet.push(cells);
         }
@@ -299,6 +325,21 @@ variant  model.learning_rate  runs  validation dice  best
       2  0.002                2     0.8250 ± 0.1768
 ";
         assert_eq!(variants.sheet().text(None), expected, "\n{}", variants.sheet().text(None));
+    }
+
+    #[test]
+    fn equal_means_are_ties_and_overlapping_ones_have_no_established_order() {
+        let runs = [run(1, 0, 0.8), run(1, 1, 0.9), run(2, 0, 0.9), run(2, 1, 0.8)];
+        let variants = Variants::of("sweep-1", &runs, "dice");
+        assert_eq!((variants.best, variants.tied()), (Some(1), vec![2]));
+        assert_eq!(variants.sheet().csv().matches(",tied").count(), 2);
+        let close = [run(1, 0, 0.8), run(1, 1, 0.9), run(2, 0, 0.81), run(2, 1, 0.85)];
+        let variants = Variants::of("sweep-1", &close, "dice");
+        assert_eq!((variants.tied(), variants.overlapping()), (vec![], vec![2]));
+        let apart = [run(1, 0, 0.8), run(1, 1, 0.81), run(2, 0, 0.5), run(2, 1, 0.51)];
+        assert!(Variants::of("sweep-1", &apart, "dice").overlapping().is_empty());
+        let single = [run(1, 0, 0.8), run(2, 0, 0.5)];
+        assert_eq!(Variants::of("sweep-1", &single, "dice").overlapping(), [2]);
     }
 
     #[test]

@@ -5,16 +5,18 @@ use super::environment::{self, Environment};
 use super::order;
 use super::overrides::Override;
 use super::parse::Document;
-use super::roles::{self, Roles, StageKinds};
+use super::roles::{self, Roles, StageTypes};
 use super::spec::{StageSpec, Workflow};
 use super::stage_resources::{self, StageResources};
 use super::validate::{self, SchemaFinding};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
-use voxflow_stages::stage::Seed;
+use voxflow_stages::stage::{ArtifactType, Read, Seed};
 
 const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
+/// Prefix of top-level keys that hold anything, to be used by aliases and merge keys.
+const EXTENSION: &str = "x-";
 const STAGE_KEYS: [&str; 4] = ["uses", "needs", "with", "resources"];
 
 /// Limits output and work: every mistake is compared with all valid words.
@@ -106,7 +108,9 @@ impl WorkflowChecker<'_> {
             self.say(&[], false, "must be a mapping with 'name' and 'stages'".into(), None);
             return None;
         };
-        self.known_keys(top, &[], &TOP_KEYS);
+        let mut named = top.clone();
+        named.retain(|key, _| !key.starts_with(EXTENSION));
+        self.known_keys(&named, &[], &TOP_KEYS);
         let name = self.name(top);
         let seed = self.seed(top);
         let (stages, sound) = self.stages(top, seed);
@@ -188,8 +192,8 @@ impl WorkflowChecker<'_> {
             self.say(&path, false, "needs 'stages', a mapping from name to stage".into(), None);
             return (vec![], false);
         };
-        let known: StageKinds =
-            fields.iter().map(|(id, stage)| (id.clone(), self.kind_of(stage))).collect();
+        let known: StageTypes =
+            fields.iter().map(|(id, stage)| (id.clone(), self.makes(stage))).collect();
         let before = self.mistakes.len();
         let mut stages = vec![];
         for (id, stage) in fields {
@@ -205,9 +209,11 @@ impl WorkflowChecker<'_> {
         (stages, self.mistakes.len() == before)
     }
 
-    fn kind_of(&self, stage: &Value) -> Option<&'static Kind> {
+    /// The type of a written stage's artifact, if it is known.
+    fn makes(&self, stage: &Value) -> Option<ArtifactType> {
         let name = stage.get("uses")?.as_str()?;
-        self.kinds.iter().find(|kind| kind.name == name)
+        let kind = self.kinds.iter().find(|kind| kind.name == name)?;
+        kind.makes_by(stage.get("with").unwrap_or(&Value::Null))
     }
 
     fn stage(
@@ -215,10 +221,10 @@ impl WorkflowChecker<'_> {
         id: &str,
         stage: &Value,
         seed: Option<u64>,
-        known: &StageKinds,
+        known: &StageTypes,
     ) -> Option<StageSpec> {
         let path = keys(&["stages", id]);
-        if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        if id.is_empty() || !id.chars().all(roles::is_of_name) {
             self.say(
                 &path,
                 true,
@@ -235,7 +241,41 @@ impl WorkflowChecker<'_> {
         let needs = self.needs(&path, kind, fields.get("needs"), known);
         let (written, params) = self.params(&path, kind, fields.get("with"), seed)?;
         let resources = self.resources(&path, fields.get("resources"))?;
-        Some(StageSpec { id: id.to_string(), kind, needs: needs?, params, written, resources })
+        let needs = needs?;
+        let reads = self.reads(&path, kind, &params, &needs, known)?;
+        let makes = kind.makes_by(&params).unwrap_or(kind.makes);
+        let id = id.to_string();
+        Some(StageSpec { id, kind, needs, reads, makes, params, written, resources })
+    }
+
+    /// The roles with their parts; `None` if roles and parameters do not fit together.
+    fn reads(
+        &mut self,
+        path: &[String],
+        kind: &Kind,
+        params: &Value,
+        needs: &Roles,
+        known: &StageTypes,
+    ) -> Option<Vec<Read>> {
+        let roles: Vec<&str> = needs.keys().map(String::as_str).collect();
+        let mistakes = kind.check_roles(params, &roles);
+        let with: Vec<String> = path.iter().cloned().chain(["with".to_string()]).collect();
+        let is_sound = mistakes.is_empty();
+        self.say_below(&with, mistakes);
+        let given: Vec<(&str, ArtifactType)> = needs
+            .iter()
+            .filter_map(|(role, ids)| Some((role.as_str(), (*known.get(ids.first()?)?)?)))
+            .collect();
+        is_sound.then(|| kind.reads_with(params, &given))
+    }
+
+    /// Records a kind's own mistakes, given by dotted keys.
+    fn say_below(&mut self, path: &[String], mistakes: Vec<(String, String)>) {
+        for (key, trouble) in mistakes {
+            let below = key.split('.').filter(|key| !key.is_empty()).map(str::to_string);
+            let at: Vec<String> = path.iter().cloned().chain(below).collect();
+            self.say(&at, false, trouble, None);
+        }
     }
 
     fn kind(&mut self, path: &[String], fields: &Map<String, Value>) -> Option<&'static Kind> {
@@ -272,7 +312,7 @@ impl WorkflowChecker<'_> {
         path: &[String],
         kind: &Kind,
         needs: Option<&Value>,
-        known: &StageKinds,
+        known: &StageTypes,
     ) -> Option<Roles> {
         match roles::resolve(kind, needs, known) {
             Ok(roles) => Some(roles),
@@ -335,7 +375,7 @@ impl WorkflowChecker<'_> {
             fields.entry("seed").or_insert(seed.into());
         }
         let before = self.mistakes.len();
-        let expanded = self.expanded(&written, &mut path);
+        let expanded = self.expanded_for(kind, &written, &mut path);
         for finding in validate::check(schema, &expanded) {
             let at: Vec<String> = path.iter().cloned().chain(finding.path.clone()).collect();
             let trouble = self.quoted(&at, &finding, &expanded).unwrap_or(finding.trouble);
@@ -345,14 +385,13 @@ impl WorkflowChecker<'_> {
             return None;
         }
         // A schema knows single values; the kind itself checks how they fit together.
-        let params = kind.understand(&expanded).map_err(|troubles| {
-            for (key, trouble) in troubles {
-                let below = key.split('.').filter(|key| !key.is_empty()).map(str::to_string);
-                let at: Vec<String> = path.iter().cloned().chain(below).collect();
-                self.say(&at, false, trouble, None);
+        match kind.understand(&expanded) {
+            Ok(params) => Some((written, params)),
+            Err(mistakes) => {
+                self.say_below(&path, mistakes);
+                None
             }
-        });
-        Some((written, params.ok()?))
+        }
     }
 
     /// Message for a scalar that needs quotes.
@@ -363,6 +402,22 @@ impl WorkflowChecker<'_> {
             other => other.get(key),
         })?;
         Some(validate::unquoted(written, value))
+    }
+
+    /// Fills in variables, except in parameters where the kind has its own.
+    fn expanded_for(&mut self, kind: &Kind, value: &Value, path: &mut Vec<String>) -> Value {
+        let Value::Object(fields) = value else { return self.expanded(value, path) };
+        let mut out = Map::new();
+        for (key, field) in fields {
+            path.push(key.clone());
+            let field = match kind.templates.contains(&key.as_str()) {
+                true => field.clone(),
+                false => self.expanded(field, path),
+            };
+            path.pop();
+            out.insert(key.clone(), field);
+        }
+        Value::Object(out)
     }
 
     /// Fills in variables in all strings.

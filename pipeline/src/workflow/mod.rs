@@ -1,14 +1,15 @@
 //! Workflow files: reading, checking and sorting. A [`Workflow`] is always valid.
 //!
-//! `parse` and `source_map` read the text, `overrides` handles `--set`, `environment` expands
-//! variables, `schema`, `validate` and `roles` find mistakes, `check` combines them, `resolved`
-//! writes a workflow back. `paths` checks user files. `axes` parses a sweep, `sweep` expands it
-//! into runs.
+//! `parse` and `source_map` read the text, `merge_keys` applies `<<`, `overrides` handles `--set`,
+//! `environment` expands variables, `schema`, `validate` and `roles` find mistakes, `check` combines
+//! them, `resolved` writes a workflow back. `paths` checks user files. `axes` parses a sweep, `sweep`
+//! expands it into runs.
 
 mod axes;
 mod check;
 mod diagnostic;
 pub mod environment;
+mod merge_keys;
 mod order;
 mod overrides;
 mod parse;
@@ -23,6 +24,7 @@ pub mod stage_resources;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
+mod text_nodes;
 #[cfg(test)]
 pub(crate) mod toys;
 mod validate;

@@ -2,7 +2,7 @@
 
 use super::diagnostic::{SourceSpan, nearest};
 use super::parse;
-use super::source_map::Path;
+use super::text_nodes::Path;
 use super::{schema, stage_resources, validate};
 use serde_json::{Map, Value};
 use voxflow_stages::Kind;

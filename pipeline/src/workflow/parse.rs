@@ -1,7 +1,9 @@
 //! Parses YAML into values; the only file using `serde_yaml`. `source_map` finds positions.
 
 use super::diagnostic::{Diagnostic, SourceSpan};
-use super::source_map::{self, SourceMap};
+use super::merge_keys;
+use super::source_map;
+use super::text_nodes::SourceMap;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
@@ -168,6 +170,7 @@ impl<'de> Visitor<'de> for LooseVisitor {
             let key = if let Value::String(text) = key { text } else { key.to_string() };
             map.entry(key).or_insert(value);
         }
+        merge_keys::apply(&mut map);
         Ok(Value::Object(map))
     }
 }

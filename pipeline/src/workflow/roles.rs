@@ -1,10 +1,12 @@
-//! Assignment of needed stages to roles: by type if unambiguous, else by the written map.
+//! Assignment of needed stages to roles: by type if unambiguous, else by the written map. A program
+//! of the person's own has the roles that the workflow names; in a list, a role is named after the
+//! type of its artifact.
 
 use super::diagnostic::{either, nearest};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use voxflow_stages::Kind;
-use voxflow_stages::stage::{Count, Read};
+use voxflow_stages::stage::{ArtifactType, Count, Read};
 
 /// A mistake in `needs`.
 #[derive(Debug, PartialEq)]
@@ -19,14 +21,14 @@ pub struct NeedTrouble {
 /// Stage ids by role.
 pub type Roles = BTreeMap<String, Vec<String>>;
 
-/// Kind by stage id; `None` if unknown.
-pub type StageKinds = BTreeMap<String, Option<&'static Kind>>;
+/// Type of artifact by stage id; `None` if unknown.
+pub type StageTypes = BTreeMap<String, Option<ArtifactType>>;
 
 /// Resolves a stage's `needs`.
 pub fn resolve(
     kind: &Kind,
     needs: Option<&Value>,
-    stages: &StageKinds,
+    stages: &StageTypes,
 ) -> Result<Roles, Vec<NeedTrouble>> {
     let mut resolver =
         Resolver { kind, stages, roles: Roles::new(), troubles: vec![], unclear: false };
@@ -46,7 +48,7 @@ pub fn resolve(
 
 struct Resolver<'a> {
     kind: &'a Kind,
-    stages: &'a StageKinds,
+    stages: &'a StageTypes,
     roles: Roles,
     troubles: Vec<NeedTrouble>,
     /// True after an unresolved need: a missing role may be a consequence.
@@ -63,16 +65,20 @@ impl Resolver<'_> {
     fn list(&mut self, ids: &[Value]) {
         for (index, id) in ids.iter().enumerate() {
             let index = index.to_string();
-            let Some((id, kind)) = self.stage(&[&index], id) else { continue };
+            let Some((id, made)) = self.stage(&[&index], id) else { continue };
+            if self.kind.runs_program {
+                self.named(&[&index], made.name(), id);
+                continue;
+            }
             let fitting: Vec<&Read> =
-                self.kind.reads.iter().filter(|read| read.artifact == kind.makes).collect();
+                self.kind.reads.iter().filter(|read| read.artifact == made).collect();
             match fitting[..] {
                 [] => {
                     let wanted: Vec<&str> =
                         self.kind.reads.iter().map(|read| read.artifact.words()).collect();
                     let wanted =
                         if wanted.is_empty() { "nothing".into() } else { wanted.join(", ") };
-                    let makes = kind.makes.words();
+                    let makes = made.words();
                     let name = self.kind.name;
                     self.say(
                         &[&index],
@@ -94,7 +100,43 @@ impl Resolver<'_> {
         }
     }
 
+    /// Gives a program's input to a role of that name.
+    fn named(&mut self, path: &[&str], role: &str, id: String) {
+        if role.is_empty() || !role.chars().all(is_of_name) {
+            let trouble = format!("role '{role}': has letters, digits, '_' and '-' only");
+            return self.say(path, trouble, None);
+        }
+        match self.roles.get(role).and_then(|ids| ids.first()) {
+            None => drop(self.roles.insert(role.to_string(), vec![id])),
+            Some(first) if *first == id => {
+                self.say(path, format!("'{id}' is needed twice; remove one"), None);
+            }
+            Some(first) => {
+                let trouble = format!(
+                    "'{first}' and '{id}' would both be '{role}'; name the roles, as in needs: {{ \
+                     first: {first}, second: {id} }}"
+                );
+                self.say(path, trouble, None);
+            }
+        }
+    }
+
+    /// A role of a program, with a single stage.
+    fn role_of_program(&mut self, role: &str, id: &Value) {
+        if id.is_array() {
+            let trouble =
+                format!("role '{role}' of a program takes one stage; name a role for each");
+            return self.say(&[role], trouble, None);
+        }
+        if let Some((id, _)) = self.stage(&[role], id) {
+            self.named(&[role], role, id);
+        }
+    }
+
     fn role(&mut self, role: &str, ids: &Value) {
+        if self.kind.runs_program {
+            return self.role_of_program(role, ids);
+        }
         let Some(read) = self.kind.reads.iter().find(|read| read.role == role) else {
             let known: Vec<&str> = self.kind.reads.iter().map(|read| read.role).collect();
             let trouble =
@@ -108,11 +150,11 @@ impl Resolver<'_> {
         for (index, id) in list.iter().enumerate() {
             let index = index.to_string();
             let path = if nested { vec![role, index.as_str()] } else { vec![role] };
-            let Some((id, kind)) = self.stage(&path, id) else { continue };
-            if kind.makes == read.artifact {
+            let Some((id, made)) = self.stage(&path, id) else { continue };
+            if made == read.artifact {
                 self.roles.entry(role.to_string()).or_default().push(id);
             } else {
-                let (wanted, makes) = (read.artifact.words(), kind.makes.words());
+                let (wanted, makes) = (read.artifact.words(), made.words());
                 self.say(
                     &path,
                     format!("role '{role}' reads {wanted}, and '{id}' makes {makes}"),
@@ -122,14 +164,14 @@ impl Resolver<'_> {
         }
     }
 
-    /// The needed stage with its kind, if both are known.
-    fn stage(&mut self, path: &[&str], id: &Value) -> Option<(String, &'static Kind)> {
+    /// The needed stage with the type of its artifact, if both are known.
+    fn stage(&mut self, path: &[&str], id: &Value) -> Option<(String, ArtifactType)> {
         let Some(id) = id.as_str() else {
             self.say(path, format!("must be the name of a stage, but is {id}"), None);
             return None;
         };
         match self.stages.get(id) {
-            Some(Some(kind)) => Some((id.to_string(), kind)),
+            Some(Some(made)) => Some((id.to_string(), *made)),
             Some(None) => {
                 self.unclear = true;
                 None
@@ -168,7 +210,7 @@ impl Resolver<'_> {
         let makers: Vec<&String> = self
             .stages
             .iter()
-            .filter(|(_, kind)| kind.is_some_and(|kind| kind.makes == read.artifact))
+            .filter(|(_, made)| **made == Some(read.artifact))
             .map(|(id, _)| id)
             .collect();
         let wanted = read.artifact.words();
@@ -182,6 +224,11 @@ impl Resolver<'_> {
         );
         self.troubles.push(NeedTrouble { path: vec![], trouble, nearest: None });
     }
+}
+
+/// True for characters of names of stages and roles.
+pub fn is_of_name(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_' || letter == '-'
 }
 
 /// True if a role accepts several stages.

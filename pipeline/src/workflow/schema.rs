@@ -88,11 +88,8 @@ pub fn describe(schema: &Value) -> String {
         return describe(only);
     }
     let words = words(schema);
-    let others: Vec<String> = choices
-        .into_iter()
-        .filter(|choice| choice["const"].is_null() && choice["enum"].is_null())
-        .map(describe)
-        .collect();
+    let others: Vec<String> =
+        choices.into_iter().filter(|choice| self::words(choice).is_empty()).map(describe).collect();
     let mut parts: Vec<String> = if words.is_empty() { vec![] } else { vec![either(&words)] };
     parts.extend(others);
     if parts.is_empty() {

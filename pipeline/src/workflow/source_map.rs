@@ -1,9 +1,11 @@
-//! Positions of nodes in a YAML text, and mistakes in its form: duplicate keys, tags, NaN and
-//! infinity, and texts too large, deep or self-referential (attacks).
+//! Reads the positions of nodes in a YAML text, and mistakes in its form: duplicate keys, tags, NaN
+//! and infinity, and texts too large, deep or self-referential (attacks).
 //!
-//! `parse` reads the values.
+//! `text_nodes` is the tree of positions; `parse` reads the values.
 
 use super::diagnostic::SourceSpan;
+use super::merge_keys::{MERGE, WAY_OUT};
+use super::text_nodes::{Path, SourceMap};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 use std::collections::HashMap;
 
@@ -11,21 +13,6 @@ use std::collections::HashMap;
 pub const MOST_BYTES: usize = 4 << 20;
 const MOST_DEPTH: usize = 64;
 const MOST_NODES: usize = 500_000;
-
-/// Keys and indices leading to a node.
-pub type Path = Vec<String>;
-
-/// Positions of keys and values as a tree; the first node is the whole text.
-#[derive(Clone, Debug, Default)]
-pub struct SourceMap(Vec<TextNode>);
-
-#[derive(Clone, Debug, Default)]
-struct TextNode {
-    /// Positions of key and value; `None` for parents of an override.
-    places: Option<(SourceSpan, SourceSpan)>,
-    /// Children by key or index.
-    below: HashMap<String, usize>,
-}
 
 /// A mistake in the text's form.
 #[derive(Debug, PartialEq)]
@@ -36,64 +23,6 @@ pub struct FormTrouble {
     pub trouble: String,
     /// True if the text becomes meaningless.
     pub fatal: bool,
-}
-
-impl SourceMap {
-    /// Position of a node's key, or of its nearest known ancestor.
-    pub fn key(&self, path: &[String]) -> SourceSpan {
-        self.around(path).0
-    }
-
-    /// Position of a node's value, or of its nearest known ancestor.
-    pub fn value(&self, path: &[String]) -> SourceSpan {
-        match self.walk(path).nth(path.len()) {
-            Some(TextNode { places: Some((_, value)), .. }) => value.clone(),
-            _ => self.around(path).0,
-        }
-    }
-
-    /// Replaces a subtree's position after an override.
-    pub fn replace(&mut self, path: &[String], place: &SourceSpan) {
-        let mut at = self.root();
-        for key in path {
-            at = self.below(at, key);
-        }
-        self.0[at] =
-            TextNode { places: Some((place.clone(), place.clone())), below: HashMap::new() };
-    }
-
-    fn around(&self, path: &[String]) -> (SourceSpan, SourceSpan) {
-        let found = self.walk(path).filter_map(|node| node.places.clone()).last();
-        found.unwrap_or((SourceSpan::Nowhere, SourceSpan::Nowhere))
-    }
-
-    /// Nodes along `path` as far as they exist, starting with the whole text.
-    fn walk<'a>(&'a self, path: &'a [String]) -> impl Iterator<Item = &'a TextNode> {
-        let mut keys = path.iter();
-        std::iter::successors(self.0.first(), move |node| {
-            Some(&self.0[*node.below.get(keys.next()?)?])
-        })
-    }
-
-    fn root(&mut self) -> usize {
-        if self.0.is_empty() { self.apart() } else { 0 }
-    }
-
-    /// Child node for a key, created if missing.
-    fn below(&mut self, at: usize, key: &str) -> usize {
-        if let Some(&known) = self.0[at].below.get(key) {
-            return known;
-        }
-        let new = self.apart();
-        self.0[at].below.insert(key.to_string(), new);
-        new
-    }
-
-    /// Unattached node.
-    fn apart(&mut self) -> usize {
-        self.0.push(TextNode::default());
-        self.0.len() - 1
-    }
 }
 
 /// Reads positions and mistakes in a text's form.
@@ -145,6 +74,8 @@ struct Reader {
     documents: usize,
     nodes: usize,
     sizes: HashMap<usize, usize>,
+    /// Nodes of mappings and sequences by anchor.
+    anchors: HashMap<usize, usize>,
     /// True after a fatal mistake.
     is_over: bool,
 }
@@ -185,7 +116,10 @@ impl Reader {
             Event::Alias(anchor) => {
                 let size = self.sizes.get(anchor).copied().unwrap_or(1);
                 self.count(size, &here);
-                self.node(&here);
+                let (node, _) = self.node(&here);
+                if let Some(&anchored) = self.anchors.get(anchor) {
+                    self.places.alias(node, anchored);
+                }
             }
             Event::SequenceStart(anchor, tag) | Event::MappingStart(anchor, tag) => {
                 self.tag(tag.is_some(), &here);
@@ -271,6 +205,7 @@ impl Reader {
             return self.trouble(here.clone(), &[], "a key must be plain text".into(), true);
         }
         let (node, name) = self.node(here);
+        self.places.0[node].is_mapping = mapping;
         if self.stack.len() >= MOST_DEPTH {
             return self.trouble(
                 here.clone(),
@@ -292,9 +227,17 @@ impl Reader {
     }
 
     fn close(&mut self) {
-        if let Some(frame) = self.stack.pop() {
-            self.sizes.insert(frame.anchor, self.nodes - frame.nodes_before + 1);
+        let Some(frame) = self.stack.pop() else { return };
+        self.sizes.insert(frame.anchor, self.nodes - frame.nodes_before + 1);
+        let merge = self.places.0[frame.node].below.get(MERGE).filter(|_| frame.mapping);
+        let place = merge.and_then(|&merge| self.places.0[merge].places.clone());
+        if let Some((_, place)) = place
+            && !self.places.merge(frame.node)
+        {
+            let path = if self.stack.is_empty() { vec![] } else { self.path(&frame.name) };
+            self.trouble(place, &path, WAY_OUT.into(), false);
         }
+        self.anchors.insert(frame.anchor, frame.node);
     }
 
     /// Counts nodes with aliases expanded.
@@ -380,6 +323,36 @@ mod tests {
                 "two stages are called 'a', the first in line 2; give each its own name"
             ]
         );
+    }
+
+    #[test]
+    fn what_an_alias_or_merge_key_brings_has_the_place_where_it_was_written() {
+        let text =
+            "x-a: &a { k: 1, l: 2 }\nb: { <<: *a, k: 3 }\nc: *a\nd: { <<: [*a, { m: 4 }] }\n";
+        let (mut places, troubles) = read(text);
+        assert_eq!(troubles, []);
+        let at = |line, column| SourceSpan::File { line, column };
+        for (dotted, place) in [
+            ("b.k", at(2, 17)),
+            ("b.l", at(1, 20)),
+            ("c.l", at(1, 20)),
+            ("d.k", at(1, 14)),
+            ("d.m", at(4, 20)),
+        ] {
+            assert_eq!(places.value(&path(dotted)), place, "{dotted}");
+        }
+        let set = SourceSpan::Set("--set b.l=5".into());
+        places.replace(&path("b.l"), &set);
+        assert_eq!((places.value(&path("b.l")), places.value(&path("c.l"))), (set, at(1, 20)));
+    }
+
+    #[test]
+    fn a_merge_key_takes_mappings_only() {
+        for text in ["a: { <<: 3 }\n", "b: &b [1]\na: { <<: *b }\n", "a: { <<: [] }\n"] {
+            let (_, troubles) = read(text);
+            assert_eq!(troubles.len(), 1, "{text}");
+            assert_eq!(troubles[0].trouble, WAY_OUT);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::{Roles, SourceSpan};
 use serde_json::Value;
 use std::collections::HashMap;
 use voxflow_stages::Kind;
+use voxflow_stages::stage::{ArtifactType, Read};
 
 /// A valid workflow with stages in topological order.
 #[derive(Clone)]
@@ -28,6 +29,10 @@ pub struct StageSpec {
     pub kind: &'static Kind,
     /// Needed stages by role.
     pub needs: Roles,
+    /// Roles with the parts that are read: the kind's, or those that the workflow names.
+    pub reads: Vec<Read>,
+    /// Type of its artifact.
+    pub makes: ArtifactType,
     /// Parsed parameters: defaults filled in, locators included.
     pub params: Value,
     /// Parameters as written, with `${NAME}` and the workflow's seed.

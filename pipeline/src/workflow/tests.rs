@@ -18,6 +18,35 @@ fn a_good_workflow_is_sorted_and_filled_in() {
 }
 
 #[test]
+fn merge_keys_bring_what_is_written_once_and_mistakes_keep_their_places() {
+    let text = "x-fast: &fast { epochs: 3, rate: 0.5 }
+stages:
+  data: { uses: source }
+  a: &a { uses: train, needs: [data], with: { <<: *fast, rate: 0.25 } }
+  b: { <<: *a, with: *fast }
+";
+    let workflow = parse(text, &["b.epochs=7"]).unwrap();
+    let params = |id: &str| {
+        let params = &workflow.stage(id).unwrap().params;
+        (params["epochs"].as_u64(), params["rate"].as_f64())
+    };
+    assert_eq!(params("a"), (Some(3), Some(0.25)));
+    assert_eq!(params("b"), (Some(7), Some(0.5)), "set for b alone");
+    let wrong = text.replace("0.5", "fast").replace("x-fast", "fast");
+    assert_eq!(
+        mistakes(&wrong),
+        [
+            "w.yaml:1:1: key 'fast': there is no such key; known are 'name', 'seed', 'stages' or 'sweep'",
+            "w.yaml:1:32: stage 'b': key 'rate': must be a number, but is the text 'fast'",
+        ]
+    );
+    let scalar = text.replace("<<: *fast", "<<: 3");
+    let words = "w.yaml:4:51: stage 'a': '<<' takes a mapping";
+    let found = mistakes(&scalar);
+    assert!(found.iter().any(|mistake| mistake.starts_with(words)), "{found:?}");
+}
+
+#[test]
 fn a_byte_order_mark_and_the_line_ends_of_windows_change_nothing() {
     let marked = format!("\u{feff}{}", GOOD.replace('\n', "\r\n"));
     let (one, other) = (parse(GOOD, &[]).unwrap(), parse(&marked, &[]).unwrap());

@@ -61,7 +61,7 @@ impl SchemaChecker {
         }
         let words = words(schema);
         if !words.is_empty() {
-            return self.word(&words, value);
+            return self.word(&either(&words), &words, value);
         }
         if !has_type(schema, value) {
             self.say(format!("must be {}, but is {}", describe(schema), shown(value)), None);
@@ -79,11 +79,12 @@ impl SchemaChecker {
         }
     }
 
-    fn word(&mut self, words: &[&str], value: &Value) {
+    /// A value that should be one of `words`, or whatever else `wanted` tells.
+    fn word(&mut self, wanted: &str, words: &[&str], value: &Value) {
         let text = value.as_str().unwrap_or_default();
         if !words.contains(&text) {
             let nearest = nearest(text, words.iter().copied());
-            self.say(format!("must be {}, but is {}", either(words), shown(value)), nearest);
+            self.say(format!("must be {wanted}, but is {}", shown(value)), nearest);
         }
     }
 
@@ -177,7 +178,7 @@ impl SchemaChecker {
         }
         let words = words(schema);
         if value.is_string() && !words.is_empty() {
-            return self.word(&words, value);
+            return self.word(&describe(schema), &words, value);
         }
         if let Some((tag, words)) = tag(choices).filter(|_| value.is_object()) {
             return self.tagged(&tag, &words, value, tries);
@@ -206,7 +207,7 @@ impl SchemaChecker {
         match value.get(tag) {
             None => self.say(format!("needs the key '{tag}': {}", either(words)), None),
             Some(found) if !found.as_str().is_some_and(|word| words.contains(&word)) => {
-                self.below(tag, |checker| checker.word(words, found));
+                self.below(tag, |checker| checker.word(&either(words), words, found));
             }
             Some(_) => self.findings.extend(best(tries).unwrap_or_default()),
         }
@@ -407,6 +408,26 @@ mod tests {
             findings(json!({"epochs": 1, "optimizer": {}})),
             ["optimizer: needs the key 'name': 'adam' or 'sgd'"]
         );
+    }
+
+    #[test]
+    fn a_wrong_word_beside_other_types_is_told_with_all_of_them() {
+        #[derive(JsonSchema)]
+        #[schemars(untagged)]
+        #[allow(dead_code)]
+        enum Count {
+            Number(u32),
+            Word(Norm),
+            Most { at_most: u32 },
+        }
+        let settings = schemars::generate::SchemaSettings::draft2020_12();
+        let generator = settings.with(|settings| settings.inline_subschemas = true);
+        let schema = generator.into_generator().into_root_schema_for::<Count>();
+        let trouble = |value: Value| check(schema.as_value(), &value)[0].trouble.clone();
+        let wanted = "must be 'batch' or 'instance' or a whole number or a mapping with 'at_most'";
+        assert_eq!(trouble(json!("bath")), format!("{wanted}, but is the text 'bath'"));
+        assert_eq!(trouble(json!(1.5)), format!("{wanted}, but is 1.5"));
+        assert_eq!(trouble(json!(-1)), "must be at least 0, but is -1");
     }
 
     #[test]

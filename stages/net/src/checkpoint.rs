@@ -101,6 +101,12 @@ pub fn newest<S: DeserializeOwned>(folder: &Path) -> (Option<Checkpoint<S>>, Vec
     (None, complaints)
 }
 
+/// Writes a checkpoint as a file of an artifact.
+pub fn write(path: &Path, state: &impl Serialize, tensors: &[(String, Tensor)]) -> Result<()> {
+    let state = serde_json::to_vec(state).trouble("checkpoint")?;
+    Ok(disk::write(path, &join(&state, &weights::pack(tensors)?))?)
+}
+
 fn store(folder: &Path, step: u64, state: &[u8], tensors: &[(String, Tensor)]) -> Result<()> {
     let bytes = join(state, &weights::pack(tensors)?);
     let path = folder.join(format!("step-{step:012}.{CHECKPOINT}"));
@@ -140,7 +146,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
-fn read<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
+/// Reads a checkpoint. Errors if it is damaged.
+pub fn read<S: DeserializeOwned>(path: &Path) -> Result<Checkpoint<S>> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let damaged =
         || Error::failed(format!("{}: checkpoint is damaged and left aside", path.display()));

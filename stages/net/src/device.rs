@@ -15,8 +15,7 @@ use voxflow_stages::{Context, Error, Message, Result};
 /// The variable for the folder with `libtorch_cuda.so`, if not beside `libtorch_cpu.so`.
 pub const CUDA_FOLDER: &str = "VOXFLOW_LIBTORCH_CUDA";
 
-/// The libtorch version this program is built for.
-pub const LIBTORCH: &str = "2.11.0";
+pub use voxflow_stages::protocol::LIBTORCH;
 
 /// The CUDA version of that libtorch's wheel, and the least driver for it (CUDA Toolkit release
 /// notes, table of driver versions).
@@ -241,7 +240,7 @@ fn load_cuda() -> Result<(), String> {
     let Some(library) = folders.find_map(|folder| library(&folder)) else {
         return Err(format!(
             "no 'libtorch_cuda.so' beside libtorch ({CUDA_FOLDER} may name another folder); 'make \
-             setup CUDA=1' fetches it, '--device cpu' does without"
+             setup CUDA=1' fetches it, a PyTorch with CUDA has it, '--device cpu' does without"
         ));
     };
     open(&library)?;

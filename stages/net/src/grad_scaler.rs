@@ -23,6 +23,12 @@ impl LossScale {
         let active = precision == Precision::Fp16;
         LossScale { scale: if active { 65_536.0 } else { 1.0 }, steady: 0, active }
     }
+
+    /// The state in a training that goes on in this precision.
+    pub fn in_precision(self, precision: Precision) -> LossScale {
+        let new = LossScale::new(precision);
+        if new.active == self.active { self } else { new }
+    }
 }
 
 /// A loss scaler; it does nothing unless the precision is fp16.

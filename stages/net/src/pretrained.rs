@@ -1,19 +1,25 @@
-//! Fine-tuning: the model that a training starts from.
+//! Fine-tuning and extending: the model that a training starts from.
 
+use crate::checkpoint::{self, Checkpoint};
+use crate::fit::BEST;
+use crate::fit::state::TrainingState;
 use crate::leakage::refuse_leaks;
 use crate::subset::Subset;
 use crate::weights;
 use std::collections::BTreeMap;
 use tch::Tensor;
 use voxflow_stages::kinds::train::Train;
-use voxflow_stages::model::compatibility::{check_channels, differences};
-use voxflow_stages::model::{ModelCard, Network, Provenance, Weights};
+use voxflow_stages::model::compatibility::{check_channels, differences, network_differences};
+use voxflow_stages::model::description::{ExtendedTraining, TRAINING_STATE};
+use voxflow_stages::model::{ModelCard, Provenance, Weights};
 use voxflow_stages::{Context, Error, Input, Result, Trouble};
 
 /// A model that a training starts from.
 pub struct Pretrained {
     /// The weights by name.
     pub weights: BTreeMap<String, Tensor>,
+    /// The training to go on with, and a note of it for the model card.
+    pub extended: Option<(Checkpoint<TrainingState>, ExtendedTraining)>,
     /// The cases that decided them; `None` if unknown.
     pub provenance: Option<Provenance>,
 }
@@ -30,11 +36,10 @@ pub fn open(
     let card: ModelCard = input.json("model.json")?;
     let stage = &input.stage;
     let subject = format!("start '{stage}'");
-    // Neither dropout nor the choice of outputs has weights: a refinement may change both.
-    let Network { dropout, deep_supervision, .. } = params.network;
-    if (Network { dropout, deep_supervision, ..card.network.clone() }) != params.network {
+    let differs = network_differences(&card.network, &params.network);
+    if !differs.is_empty() {
         return Err(Error::failed(format!(
-            "{subject}: its network is another one; give 'network' the same values"
+            "{subject}: its network is another one ({differs}); give 'network' the same values"
         )));
     }
     let list = &training.list;
@@ -53,7 +58,38 @@ pub fn open(
         refuse_leaks(cx, stage, validation.name, &leaks, params.allow_leakage)?;
     }
     let weights = weights::read(input.path(Weights::Best.file())?)?;
-    Ok(Pretrained { weights, provenance: card.provenance })
+    let own = Provenance::of(&training.list, &validation.list, None);
+    let known = card.provenance.as_ref();
+    let same_choice = known.is_some_and(|known| known.validation == own.validation);
+    let extended = params.extend.then(|| extended(cx, input, same_choice)).transpose()?;
+    Ok(Pretrained { weights, extended, provenance: card.provenance })
+}
+
+/// The kept state of the start model's training. Its best weights are forgotten unless the same
+/// cases choose now.
+fn extended(
+    cx: &Context,
+    input: &Input,
+    same_choice: bool,
+) -> Result<(Checkpoint<TrainingState>, ExtendedTraining)> {
+    let stage = &input.stage;
+    if !input.has(TRAINING_STATE) {
+        return Err(Error::failed(format!(
+            "start '{stage}': it kept no state of its training to extend; give that training \
+             'keep_state: true'"
+        )));
+    }
+    let mut kept: Checkpoint<TrainingState> = checkpoint::read(input.path(TRAINING_STATE)?)?;
+    if !same_choice && kept.state.best.take().is_some() {
+        kept.tensors.retain(|name, _| !name.starts_with(BEST));
+        cx.warn(format!(
+            "start '{stage}': other validation cases chose its best weights; the best are those \
+             of the epochs from here on"
+        ));
+    }
+    let last_weights = input.file(Weights::Last.file())?.blob.digest;
+    let note = ExtendedTraining { epochs: kept.state.epoch, last_weights };
+    Ok((kept, note))
 }
 
 fn check_counts(card: &ModelCard, labels: usize, regions: usize) -> Result<(), &'static str> {

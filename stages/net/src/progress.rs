@@ -14,16 +14,42 @@ pub struct Throughput {
 
 /// The figures of a progress line.
 pub struct ProgressSnapshot {
-    /// Optimizer steps: done, total.
+    /// Optimizer steps: done, and those of all epochs.
     pub steps: (u64, u64),
-    /// Epochs: the current one from 1, total.
-    pub epochs: (u32, u32),
+    /// Epochs: the current one from 1, all.
+    pub epochs: (u32, Total),
     /// Mean loss of the epoch so far.
     pub loss: f64,
     /// Validation Dice: latest, best.
     pub dice: (Option<f64>, Option<f64>),
     /// Learning rate of the last step.
     pub learning_rate: f64,
+}
+
+/// The number of epochs of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Total {
+    /// So many.
+    Known(u32),
+    /// Not decided yet: so many, or fewer.
+    AtMost(u32),
+}
+
+impl Total {
+    /// So many, or fewer.
+    pub fn epochs(self) -> u32 {
+        match self {
+            Total::Known(epochs) | Total::AtMost(epochs) => epochs,
+        }
+    }
+
+    /// The epoch `now` among these: "3/20", or "3, at most 20".
+    fn place(self, now: u32) -> String {
+        match self {
+            Total::Known(epochs) => format!("{now}/{epochs}"),
+            Total::AtMost(epochs) => format!("{now}, at most {epochs}"),
+        }
+    }
 }
 
 impl Throughput {
@@ -71,15 +97,20 @@ impl Throughput {
         self.last_shown = Some(Instant::now());
         let (done, total) = snapshot.steps;
         let each = self.begun.elapsed().as_secs_f64() / self.steps.max(1) as f64;
-        let mut numbers =
-            vec![("epoch".to_string(), format!("{}/{}", snapshot.epochs.0, snapshot.epochs.1))];
+        let (epoch, all) = snapshot.epochs;
+        let mut numbers = vec![("epoch".to_string(), all.place(epoch))];
         numbers.push(("loss".into(), format!("{:.4}", snapshot.loss)));
         numbers.extend(snapshot.dice.0.map(|dice| ("dice".into(), format!("{dice:.4}"))));
         numbers.extend(snapshot.dice.1.map(|dice| ("best".into(), format!("{dice:.4}"))));
         numbers.push(("lr".into(), format!("{:.2e}", snapshot.learning_rate)));
         numbers.push(("patches/s".into(), format!("{:.1}", self.patches_per_second())));
-        numbers.push(("left".into(), clock(each * total.saturating_sub(done) as f64)));
-        cx.progress(Progress { done, total: Some(total), unit: "steps".into(), numbers });
+        let left = clock(each * total.saturating_sub(done) as f64);
+        let (left, total) = match all {
+            Total::Known(_) => (left, Some(total)),
+            Total::AtMost(_) => (format!("at most {left}"), None),
+        };
+        numbers.push(("left".into(), left));
+        cx.progress(Progress { done, total, unit: "steps".into(), numbers });
     }
 }
 
@@ -115,6 +146,12 @@ pub fn peak_memory_bytes() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_open_end_is_told_as_the_most_that_it_may_be() {
+        assert_eq!(Total::Known(20).place(3), "3/20");
+        assert_eq!(Total::AtMost(1000).place(37), "37, at most 1000");
+    }
 
     #[test]
     fn time_left_reads_as_a_clock() {

@@ -7,11 +7,11 @@ use crate::distributed::Ranks;
 use crate::distributed::process_group::ProcessGroup;
 use crate::failure::inject_fault;
 use crate::fit::model::Model;
-use crate::fit::{Fit, TrainingData, TrainingResult};
+use crate::fit::{Fit, KeptState, TrainingData, TrainingResult};
 use crate::subset::Subset;
-use crate::{pretrained, torch_flags, weights};
+use crate::{checkpoint, pretrained, torch_flags, weights};
 use voxflow_stages::kinds::train::Train;
-use voxflow_stages::model::description::TrainingSummary;
+use voxflow_stages::model::description::{ExtendedTraining, TRAINING_STATE, TrainingSummary};
 use voxflow_stages::model::{Inference, ModelCard, Provenance, Weights};
 use voxflow_stages::{Context, Error, Result};
 
@@ -28,24 +28,31 @@ pub fn run(cx: &Context, group: Option<&'static ProcessGroup>) -> Result<()> {
     let (mut training, validation) =
         (Subset::open(input, "training")?, Subset::open(input, "validation")?);
     check(&params, &training, ranks)?;
+    check_validated(&params, &validation)?;
     training.force_classes(&params.regions);
     let (labels, ignore) = (&training.list.labels, training.list.ignore);
     let classes = Classes::of(labels, &params.regions, ignore)?;
     let start = cx.optional("start");
     let start = start.map(|input| pretrained::open(cx, input, &params, &training, &validation));
     let start = start.transpose()?;
+    if params.extend && start.is_none() {
+        return Err(Error::failed(
+            "training: 'extend' goes on with another one; name its stage in 'needs'",
+        ));
+    }
     let ancestor = start.as_ref().map(|start| start.provenance.as_ref());
     let provenance = Provenance::of(&training.list, &validation.list, ancestor);
-    let start = start.as_ref().map(|start| &start.weights);
+    let (start, extended) = start.map(|start| (start.weights, start.extended)).unzip();
+    let (extended, note) = extended.flatten().unzip();
     inject_fault();
     let graph = params.network.graph(training.channels(), classes.outputs());
-    let model = Model::new(&graph, &params, info.device, start)?;
+    let model = Model::new(&graph, &params, info.device, start.as_ref())?;
     let data = TrainingData { training: &training, validation: &validation, classes: &classes };
-    let outcome = Fit::new(cx, &params, data, (&info, ranks), model)?.fit()?;
+    let outcome = Fit::new(cx, &params, data, (&info, ranks), (model, extended))?.fit()?;
     if !ranks.is_first() {
         return Ok(());
     }
-    write(cx, &params, &training, &validation, &outcome, provenance)
+    write(cx, &params, data, &outcome, (provenance, note))
 }
 
 /// Warns that the number of ranks, which is no part of the recipe, changes the model.
@@ -90,6 +97,17 @@ fn check(params: &Train, training: &Subset, ranks: Ranks) -> Result<()> {
     params.sampling.check_labels(training.list.labels.len())
 }
 
+/// Errors if an end by validation has nothing to be decided by.
+fn check_validated(params: &Train, validation: &Subset) -> Result<()> {
+    if params.epochs.until_plateau().is_some() && validation.cases.is_empty() {
+        return Err(Error::failed(
+            "training: 'epochs: auto' ends by validation, and there are no validation cases; give \
+             'split' some, or 'epochs' a number",
+        ));
+    }
+    Ok(())
+}
+
 /// Errors if channels to zero outside the non-zero region, or that region, are missing.
 fn check_zeroed(params: &Train, training: &Subset) -> Result<()> {
     let Some(named) = params.augmentation.zeroed_channels() else { return Ok(()) };
@@ -132,11 +150,13 @@ fn check_ranks(params: &Train, cases: usize, ranks: usize) -> Result<()> {
 fn write(
     cx: &Context,
     params: &Train,
-    training: &Subset,
-    validation: &Subset,
+    TrainingData { training, validation, .. }: TrainingData,
     outcome: &TrainingResult,
-    provenance: Provenance,
+    (provenance, extends): (Provenance, Option<ExtendedTraining>),
 ) -> Result<()> {
+    if let Some(KeptState { state, tensors }) = &outcome.kept {
+        checkpoint::write(&cx.create(TRAINING_STATE)?, state, tensors)?;
+    }
     weights::write(&cx.create(Weights::Best.file())?, &outcome.best)?;
     weights::write(&cx.create(Weights::Last.file())?, &outcome.last)?;
     let inference =
@@ -158,6 +178,8 @@ fn write(
             validation_cases: validation.cases.len(),
             best_epoch: outcome.best_score.map(|(epoch, _)| epoch),
             best_dice: outcome.best_score.map(|(_, dice)| dice),
+            decay: outcome.decay,
+            extends,
         },
         provenance: Some(provenance),
     };

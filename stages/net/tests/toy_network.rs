@@ -199,7 +199,7 @@ fn train_toy(task: &Task, messages: usize) -> Result<TrainingResult> {
     let graph = toy(training.channels() as u32, classes.count() as u32);
     let model = Model::new(&graph, &params, info.device, None)?;
     let data = TrainingData { training: &training, validation: &validation, classes: &classes };
-    Fit::new(&cx, &params, data, (&info, Ranks::alone()), model)?.fit()
+    Fit::new(&cx, &params, data, (&info, Ranks::alone()), (model, None))?.fit()
 }
 
 #[test]

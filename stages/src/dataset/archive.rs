@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use voxflow_cache::disk::FileWriter;
+use voxflow_cache::disk::{FileWriter, create_folders};
 
 /// Limits of unpacking.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +92,77 @@ pub fn member(archive: &Path, name: &str, limit: u64) -> Result<Option<Vec<u8>>>
         }
     }
     Ok(None)
+}
+
+/// The names of the plain files in an archive.
+pub fn names(archive: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    each_member(archive, &mut |name, _| {
+        names.insert(name.to_string());
+        Ok(true)
+    })?;
+    Ok(names)
+}
+
+/// Unpacks the files of these names into the existing folder `to`, at most `limit` bytes in all.
+pub fn extract(archive: &Path, names: &BTreeSet<String>, to: &Path, limit: u64) -> Result<()> {
+    let (mut left, mut missing) = (limit, names.clone());
+    each_member(archive, &mut |name, content| {
+        if missing.remove(name) {
+            let path = to.join(name);
+            if let Some(folder) = path.parent() {
+                create_folders(folder)?;
+            }
+            let mut file = FileWriter::create_new(&path).map_err(Error::of_foreign_name)?;
+            left = left.checked_sub(copy(content, &mut file, left)?).ok_or_else(|| {
+                Error::failed(format!("'{name}': unpacks to more than {limit} bytes"))
+            })?;
+        }
+        Ok(!missing.is_empty())
+    })
+}
+
+/// Copies a member; breaks off beyond `most` bytes. Returns the number of bytes written.
+fn copy(content: &mut dyn Read, file: &mut FileWriter, most: u64) -> Result<u64> {
+    let (mut buffer, mut written) = (vec![0; 1 << 18], 0);
+    while written <= most {
+        match content.read(&mut buffer).map_err(broken)? {
+            0 => break,
+            count => {
+                file.write_bytes(&buffer[..count])?;
+                written += count as u64;
+            }
+        }
+    }
+    Ok(written)
+}
+
+/// Receives a member's name and content; `false` ends the reading.
+type Visitor<'a> = dyn FnMut(&str, &mut dyn Read) -> Result<bool> + 'a;
+
+/// Visits the plain files of a tar or tar.gz in their order.
+fn each_member(archive: &Path, visit: &mut Visitor) -> Result<()> {
+    let mut file = File::open(archive).map_err(Error::io("open", archive))?;
+    if format(&mut file)? {
+        let unpacked = flate2::bufread::MultiGzDecoder::new(BufReader::new(file));
+        let mut tar = tar::Archive::new(unpacked);
+        return visit_all(tar.entries().map_err(broken)?, visit);
+    }
+    let mut tar = tar::Archive::new(BufReader::new(file));
+    // What is not wanted is passed over without reading.
+    visit_all(tar.entries_with_seek().map_err(broken)?, visit)
+}
+
+fn visit_all<R: Read>(entries: tar::Entries<'_, R>, visit: &mut Visitor) -> Result<()> {
+    for entry in entries {
+        let mut entry = entry.map_err(broken)?;
+        if let Some(name) = wanted(&entry)?
+            && !visit(&name, &mut entry)?
+        {
+            break;
+        }
+    }
+    Ok(())
 }
 
 struct Unpacked<'a> {

@@ -40,7 +40,12 @@ pub fn read(text: &[u8], folder: &Path, said: &Said, notes: &mut Notes) -> Resul
     let entries = lists.iter().flatten().cloned();
     let mut cases: Vec<Case> = entries
         .zip(&names)
-        .map(|(ListEntry { images, label, .. }, name)| Case { name: name.clone(), images, label })
+        .map(|(ListEntry { images, label, .. }, name)| Case {
+            name: name.clone(),
+            images,
+            label,
+            ..Case::default()
+        })
         .collect();
     cases.sort_by_key(|case| case.label.is_none());
     let listing = Listing { cases, ..head };

@@ -64,7 +64,7 @@ pub struct Label {
 }
 
 /// One case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     /// The name: the file's without suffix ("spleen_8").
     pub name: String,
@@ -73,6 +73,12 @@ pub struct Case {
     /// The label file, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The patient, if the source tells it: a split keeps a patient's cases together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patient: Option<String>,
+    /// The fold for cross-validation, if the source tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fold: Option<u64>,
 }
 
 impl Listing {

@@ -14,6 +14,7 @@ pub mod foreign;
 pub mod labels;
 pub mod layout;
 pub mod listing;
+pub mod manifest;
 pub mod name;
 pub mod nnunet;
 pub mod notes;

@@ -162,6 +162,7 @@ impl FolderPart<'_> {
             images: images.into_values().collect(),
             label: labels.remove(name.as_str()).map(str::to_string),
             name,
+            ..Case::default()
         });
         let cases: Vec<Case> = cases.collect();
         let alone: Vec<&str> = labels
@@ -213,7 +214,8 @@ fn listed(listed: &Value, folder: &Path, head: &Listing, exclude: &[String]) -> 
         if has != 1 && has != wanted && !name::is_excluded(case, exclude) {
             return Err(Error::failed(format!("{place}: has {has} images for {wanted} channels")));
         }
-        cases.push(Case { name: case.clone(), images: entry.images, label: entry.label });
+        let ListEntry { images, label, .. } = entry;
+        cases.push(Case { name: case.clone(), images, label, ..Case::default() });
     }
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(cases)

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Label values, each with its cases.
-type LabelsFound<'a> = BTreeMap<u8, Vec<&'a str>>;
+pub type LabelsFound<'a> = BTreeMap<u8, Vec<&'a str>>;
 
 /// The labels with the values found in the files, if a list named them. `None` if they are right
 /// already.
-fn renumbered(
+pub fn renumbered(
     numbering: Numbering,
     labels: &[Label],
     found: &LabelsFound,

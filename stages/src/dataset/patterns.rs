@@ -47,7 +47,8 @@ pub fn read(folder: &Path, pairs: &Pairs, notes: &mut Notes) -> Result<Listing> 
     for name in &names {
         let images = found[..channels].iter().filter_map(|files| files.get(*name).cloned());
         let label = found.get(channels).and_then(|files| files.get(*name).cloned());
-        cases.push(Case { name: name.to_string(), images: images.collect(), label });
+        let images = images.collect();
+        cases.push(Case { name: name.to_string(), images, label, ..Case::default() });
     }
     cases.sort_by_key(|case| case.label.is_none());
     let listing = Listing {

@@ -66,6 +66,20 @@ pub struct Rule {
     pub fold: Option<(u32, u32)>,
     /// Finds the patient in a case's name.
     pub group: Option<Pattern>,
+    /// The patients by case, where the dataset tells them; not used with `group`.
+    pub patients: BTreeMap<String, String>,
+    /// The folds by case, where the dataset tells them: these are used.
+    pub own_folds: BTreeMap<String, u64>,
+}
+
+impl Rule {
+    /// The patient of a case, or the case itself; `None` if the pattern does not fit.
+    fn patient<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        match &self.group {
+            Some(pattern) => pattern.find(name),
+            None => Some(self.patients.get(name).map_or(name, String::as_str)),
+        }
+    }
 }
 
 /// Cases kept together: a single case, or all from one patient.
@@ -81,6 +95,9 @@ pub fn split(listing: &Listing, rule: &Rule) -> Result<(Split, Vec<String>)> {
     take_counts(listing, rule, &selections, &mut pool, &mut parts, &mut notes)?;
     if let Some((folds, fold)) = rule.fold {
         take_fold(&mut pool, (folds, fold), rule, &mut parts)?;
+        if !rule.own_folds.is_empty() {
+            notes.push("the folds are those of the dataset".into());
+        }
     }
     if let Some(part) =
         selections.iter().position(|selection| matches!(selection, Some(Selection::Rest(_))))
@@ -119,16 +136,13 @@ fn units<'a>(listing: &'a Listing, rule: &Rule) -> Result<Vec<Unit<'a>>> {
     Ok(units)
 }
 
-/// The patient of each case; without a pattern, the case itself.
+/// The patient of each case, or the case itself.
 fn groups(names: &[&str], rule: &Rule) -> Result<Vec<String>> {
-    let Some(pattern) = &rule.group else {
-        return Ok(names.iter().map(|name| name.to_string()).collect());
-    };
     let strange: Vec<&str> =
-        names.iter().copied().filter(|name| pattern.find(name).is_none()).collect();
+        names.iter().copied().filter(|name| rule.patient(name).is_none()).collect();
     match strange.is_empty() {
         true => {
-            Ok(names.iter().filter_map(|name| pattern.find(name)).map(str::to_string).collect())
+            Ok(names.iter().filter_map(|name| rule.patient(name)).map(str::to_string).collect())
         }
         false => {
             Err(Error::failed(format!("group: the pattern does not fit {}", name::shown(&strange))))
@@ -251,7 +265,7 @@ fn turns(pool: &[Unit], part: usize, rule: &Rule) -> Vec<usize> {
 /// The rank of a case or patient for a purpose: blake3 of the seed, the purpose and the name.
 fn rank(rule: &Rule, purpose: &str, unit: &Unit) -> Digest {
     let name = unit.first().copied().unwrap_or_default();
-    let name = rule.group.as_ref().and_then(|pattern| pattern.find(name)).unwrap_or(name);
+    let name = rule.patient(name).unwrap_or(name);
     Digest::of(format!("split {} {purpose} {name}", rule.seed).as_bytes())
 }
 
@@ -277,6 +291,11 @@ fn take_fold(
     rule: &Rule,
     parts: &mut [Vec<String>; 3],
 ) -> Result<()> {
+    if !rule.own_folds.is_empty() {
+        let dealt = dealt_as_told(pool, folds as usize, rule)?;
+        deal(pool, dealt, fold, parts);
+        return Ok(());
+    }
     if pool.len() < folds as usize {
         return Err(Error::failed(format!(
             "{folds} folds of {} cases or patients: each needs at least one",
@@ -287,10 +306,45 @@ fn take_fold(
         Order::Hash => dealt_by_hash(pool, folds as usize, rule),
         _ => dealt_in_turn(pool, folds as usize),
     };
+    deal(pool, dealt, fold, parts);
+    Ok(())
+}
+
+/// Moves the pool into training, or into validation where a unit's fold is `fold`.
+fn deal(pool: &mut Vec<Unit>, dealt: Vec<usize>, fold: u32, parts: &mut [Vec<String>; 3]) {
     for (unit, own) in pool.drain(..).zip(dealt) {
         parts[usize::from(own == fold as usize)].extend(unit.into_iter().map(str::to_string));
     }
-    Ok(())
+}
+
+/// The fold of each unit as the dataset tells it, numbered from 0 in the order of its numbers.
+fn dealt_as_told(pool: &[Unit], folds: usize, rule: &Rule) -> Result<Vec<usize>> {
+    let own: BTreeSet<u64> = rule.own_folds.values().copied().collect();
+    if own.len() != folds {
+        let numbers: Vec<String> = own.iter().map(u64::to_string).collect();
+        return Err(Error::failed(format!(
+            "folds is {folds}, but the dataset has {} folds of its own ({}): give 'folds: {}', or \
+             take them out of the dataset",
+            own.len(),
+            name::shown(&numbers),
+            own.len()
+        )));
+    }
+    let mut wrong = vec![];
+    let mut dealt = vec![];
+    for unit in pool {
+        let told: BTreeSet<Option<&u64>> =
+            unit.iter().map(|name| rule.own_folds.get(*name)).collect();
+        match told.into_iter().collect::<Vec<_>>()[..] {
+            [Some(fold)] => dealt.push(own.range(..*fold).count()),
+            [None] => wrong.push(format!("{}: no fold in the dataset", name::shown(unit))),
+            _ => wrong.push(format!(
+                "{} are of one patient, but in several folds of the dataset",
+                name::shown(unit)
+            )),
+        }
+    }
+    if wrong.is_empty() { Ok(dealt) } else { Err(Error::failed(wrong.join("; "))) }
 }
 
 /// The fold of each unit: one unit at a time to the fold with the fewest cases.

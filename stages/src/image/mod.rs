@@ -10,6 +10,7 @@ pub mod channel_filter;
 pub mod crop;
 pub mod geometry;
 mod grid_map;
+pub mod inspection;
 pub mod intensity;
 pub mod intensity_distribution;
 pub mod interpolate;

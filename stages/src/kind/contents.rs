@@ -3,13 +3,18 @@
 use super::Kind;
 use crate::error::{Error, Result};
 use crate::stage::Items;
+use serde_json::Value;
 use std::path::Path;
 use voxflow_cache::Recipe;
 
 impl Kind {
-    /// An error if files that its artifact must hold are not among `names`.
-    pub fn check_artifact<'n>(&self, names: impl Iterator<Item = &'n str> + Clone) -> Result<()> {
-        match missing(self.holds, names) {
+    /// An error if files that its artifact must hold with these parameters are not among `names`.
+    pub fn check_artifact<'n>(
+        &self,
+        params: &Value,
+        names: impl Iterator<Item = &'n str> + Clone,
+    ) -> Result<()> {
+        match missing(self.holds_with(params), names) {
             None => Ok(()),
             Some(file) => {
                 let name = self.name;
@@ -65,22 +70,26 @@ mod tests {
     #[test]
     fn an_artifact_without_a_file_of_its_type_is_refused_by_the_files_name() {
         let train = Kind::named("train").unwrap();
-        let check = |names: &[&str]| train.check_artifact(names.iter().copied());
+        let check = |names: &[&str]| train.check_artifact(&Value::Null, names.iter().copied());
         check(&["best.safetensors", "last.safetensors", "model.json"]).unwrap();
         let error = check(&["model.json", "last.safetensors"]).unwrap_err().to_string();
         assert!(
             error.contains("kind 'train' ended without its file 'best.safetensors'"),
             "{error}"
         );
-        let none = KINDS.iter().filter(|kind| kind.check_artifact(std::iter::empty()).is_ok());
+        let none = KINDS
+            .iter()
+            .filter(|kind| kind.check_artifact(&Value::Null, std::iter::empty()).is_ok());
         assert_eq!(none.count(), 0, "every kind makes something");
         let test = Kind::named("test").unwrap();
-        test.check_artifact(["scores.json"].into_iter()).unwrap_err();
+        test.check_artifact(&Value::Null, ["scores.json"].into_iter()).unwrap_err();
         let export = Kind::named("export").unwrap();
-        export.check_artifact(["model.ts"].into_iter()).unwrap();
+        export.check_artifact(&Value::Null, ["model.ts"].into_iter()).unwrap();
         let predict = Kind::named("predict").unwrap();
-        predict.check_artifact(["predictions.json", "predictions/a.nii"].into_iter()).unwrap();
-        predict.check_artifact(["predictions.json"].into_iter()).unwrap_err();
+        predict
+            .check_artifact(&Value::Null, ["predictions.json", "predictions/a.nii"].into_iter())
+            .unwrap();
+        predict.check_artifact(&Value::Null, ["predictions.json"].into_iter()).unwrap_err();
     }
 
     #[test]

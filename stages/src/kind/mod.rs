@@ -1,6 +1,7 @@
 //! A kind: a type of stage as a row in [`KINDS`](crate::KINDS).
 
 mod contents;
+mod instance;
 mod neutral;
 
 use crate::context::Context;
@@ -63,6 +64,14 @@ pub struct Kind {
     pub place: Place,
     /// Roles narrowed to fewer files than their parts.
     pub narrowed: &'static [&'static str],
+    /// True if it runs a program of the person's own ([`Stage::RUNS_PROGRAM`]).
+    pub runs_program: bool,
+    /// Parameters with `${NAME}` for the stage itself.
+    pub templates: &'static [&'static str],
+    makes_by: fn(&Value) -> Option<ArtifactType>,
+    items_by: fn(&Value) -> &'static [Items],
+    parts_of: fn(&Value, &str) -> Vec<String>,
+    check_roles: fn(&Value, &[&str]) -> Mistakes,
     names_read: fn(&str, &Peek) -> Result<BTreeSet<String>>,
     schema: fn() -> &'static Schema,
     understand: fn(&Value) -> Result<Value, Mistakes>,
@@ -97,6 +106,16 @@ impl Kind {
             seed: S::SEED,
             place,
             narrowed: S::NARROWED,
+            runs_program: S::RUNS_PROGRAM,
+            templates: S::TEMPLATES,
+            makes_by: S::makes_by,
+            items_by: S::items_by,
+            parts_of: |params, role| {
+                parse::<S>(params).map_or_else(|_| vec![], |stage| stage.parts_of(role))
+            },
+            check_roles: |params, roles| {
+                parse::<S>(params).map_or_else(|_| vec![], |stage| stage.check_roles(roles))
+            },
             names_read: S::names_read,
             schema: schema::<S>,
             understand: understand::<S>,

@@ -1,4 +1,4 @@
-//! `cache`: joins volumes with their split and their candidate voxels, without copying them.
+//! `cache`: collects volumes, split and sampling locations of training patches, without copying.
 //!
 //! Geometry and intensity belong to `preprocess`, folds to `split`, patches to `train`. A training
 //! case's candidates are an item of their own, keyed by its volume, so another fold makes only
@@ -22,7 +22,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Joins volumes with their split and their candidate voxels, without copying them.
+/// Collects volumes, split and sampling locations of training patches, without copying them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CacheVolumes {

@@ -1,4 +1,5 @@
-//! `evaluate`: scores label maps that another program made, so that they stand beside ours.
+//! `evaluate`: scores label maps that another program made, so that they stand beside ours: those
+//! of a folder, or of a stage's predictions.
 
 use crate::context::Context;
 use crate::dataset::pattern::Pattern;
@@ -16,15 +17,16 @@ use crate::task::Input;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Scores a folder of predictions, as nnU-Net's, against a dataset's labels in each image's own
 /// space, with the metrics of `test`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// The folder of label maps.
-    pub path: PathBuf,
+    /// The folder of label maps; left out where a stage in 'needs' makes predictions.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
     /// The files' names below it: `{case}` stands for the case's name in the dataset, `*` for
     /// anything but a slash.
     #[serde(default = "plain")]
@@ -67,6 +69,9 @@ fn one_mm() -> f64 {
 
 const LISTING: &str = "dataset.json";
 const SPLIT: &str = "split.json";
+const PREDICTIONS: &str = "predictions";
+/// The label maps in an artifact of predictions.
+const FOLDER: &str = "predictions/";
 
 impl Part {
     /// The name in tables.
@@ -108,6 +113,13 @@ impl Stage for Evaluate {
             count: Count::Optional,
             doc: "which case is for what",
         },
+        Read {
+            role: PREDICTIONS,
+            artifact: ArtifactType::Predictions,
+            parts: &[FOLDER],
+            count: Count::Optional,
+            doc: "the label maps, in place of 'path'",
+        },
     ];
     const MAKES: ArtifactType = ArtifactType::Scores;
     const LOCATORS: &'static [&'static str] = &["path"];
@@ -125,11 +137,26 @@ impl Stage for Evaluate {
         tolerance.into_iter().chain(files).chain(mapping).collect()
     }
 
+    fn check_roles(&self, roles: &[&str]) -> Vec<Mistake> {
+        let is_needed = roles.contains(&PREDICTIONS);
+        let found = match (&self.path, is_needed) {
+            (None, false) => {
+                mistake(true, "path", "is missing, and no stage in 'needs' makes predictions")
+            }
+            (Some(_), true) => {
+                mistake(true, "path", "stands beside a stage that makes predictions; remove one")
+            }
+            _ => None,
+        };
+        found.into_iter().collect()
+    }
+
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
-        let found = self.predictions()?.into_values();
+        let Some(path) = &self.path else { return Ok(BTreeMap::new()) };
+        let found = self.in_folder(path)?.into_values();
         // A pair's voxels are in its other file.
         let files = found.flat_map(|file| name::data_of(&file).into_iter().chain([file]));
-        Ok(files.map(|file| (file.clone(), self.path.join(file))).collect())
+        Ok(files.map(|file| (file.clone(), path.join(file))).collect())
     }
 }
 
@@ -137,7 +164,7 @@ impl Run for Evaluate {
     fn run(&self, cx: &Context) -> Result<()> {
         let dataset = cx.input("dataset")?;
         let listing: Listing = dataset.json(LISTING)?;
-        let predictions = self.predictions()?;
+        let predictions = self.predictions(cx)?;
         let cases = self.cases_of(cx, &listing, &predictions)?;
         let mapping =
             labels::mapping(&self.map_labels).map_err(|wrong| Error::failed(wrong.join("; ")))?;
@@ -145,7 +172,7 @@ impl Run for Evaluate {
         let scores = cx.each_case(
             &cases,
             |(case, _)| &case.name,
-            |(case, file)| scorer.score(cx, case, file),
+            |(case, file)| scorer.score(cx, case, file, &self.file(cx, file)?),
         )?;
         let rows = summary::rows(&scores, self.cases.name(), "original");
         rows.into_iter().for_each(|row| cx.metric(row));
@@ -154,28 +181,58 @@ impl Run for Evaluate {
 }
 
 impl Evaluate {
-    /// The files of the folder by case.
+    /// The label maps by case: their names in the folder, or in the artifact below its own.
+    fn predictions(&self, cx: &Context) -> Result<BTreeMap<String, String>> {
+        match &self.path {
+            Some(path) => self.in_folder(path),
+            None => {
+                let files = cx.input(PREDICTIONS)?.files.keys();
+                let files: Vec<&str> = files.filter_map(|file| file.strip_prefix(FOLDER)).collect();
+                let images = files.iter().filter(|file| name::split_suffix(file).is_some());
+                self.by_case(images.copied(), || format!("there are {}", name::few(&files, 3)))
+            }
+        }
+    }
+
+    /// A label map's file.
+    fn file(&self, cx: &Context, name: &str) -> Result<ImageFile> {
+        match &self.path {
+            Some(path) => Ok(ImageFile::at(&path.join(name))),
+            None => ImageFile::of(cx.input(PREDICTIONS)?, &format!("{FOLDER}{name}")),
+        }
+    }
+
+    /// The files of a folder by case.
     ///
     /// # Errors
     /// A folder that is none, or without a fitting file; two files of one case.
-    fn predictions(&self) -> Result<BTreeMap<String, String>> {
-        let folder = self.path.display();
-        if !self.path.is_dir() {
+    fn in_folder(&self, path: &Path) -> Result<BTreeMap<String, String>> {
+        let folder = path.display();
+        if !path.is_dir() {
             return Err(Error::failed(format!("{folder}: is no folder")));
         }
+        let tree = Tree::of(path)?;
+        self.by_case(tree.images(), || tree.holds())
+            .map_err(|error| Error::failed(format!("{folder}: {error}")))
+    }
+
+    fn by_case<'f>(
+        &self,
+        files: impl Iterator<Item = &'f str>,
+        there: impl Fn() -> String,
+    ) -> Result<BTreeMap<String, String>> {
         let pattern = Pattern::new(&self.files, "case")?;
-        let tree = Tree::of(&self.path)?;
         let mut found = BTreeMap::new();
-        for file in tree.images() {
+        for file in files {
             let Some(case) = pattern.name_in(file) else { continue };
             if let Some(other) = found.insert(case.clone(), file.to_string()) {
                 let words = format!("'{other}' and '{file}' are both of case '{case}'");
-                return Err(Error::failed(format!("{folder}: {words}; narrow 'files'")));
+                return Err(Error::failed(format!("{words}; narrow 'files'")));
             }
         }
         if found.is_empty() {
             let words = format!("no file is named as 'files: {}' says", self.files);
-            return Err(Error::failed(format!("{words}; {}", tree.holds())));
+            return Err(Error::failed(format!("{words}; {}", there())));
         }
         Ok(found)
     }
@@ -205,7 +262,7 @@ impl Evaluate {
             .partition(|case| predictions.contains_key(&case.name));
         let missing: Vec<&str> = missing.iter().map(|case| case.name.as_str()).collect();
         if wanted.is_some() && !missing.is_empty() || found.is_empty() {
-            return Err(self.no_prediction(&missing, predictions));
+            return Err(no_prediction(&missing, predictions));
         }
         let unknown: Vec<&String> =
             predictions.keys().filter(|case| listing.case(case).is_none()).collect();
@@ -218,16 +275,15 @@ impl Evaluate {
         }
         Ok(found.into_iter().map(|case| (case, &predictions[&case.name])).collect())
     }
+}
 
-    fn no_prediction(&self, missing: &[&str], predictions: &BTreeMap<String, String>) -> Error {
-        let files: Vec<&String> = predictions.values().collect();
-        Error::failed(format!(
-            "{}: no prediction of {}; there are {}; 'files' says how they are named",
-            self.path.display(),
-            name::shown(missing),
-            name::shown(&files)
-        ))
-    }
+fn no_prediction(missing: &[&str], predictions: &BTreeMap<String, String>) -> Error {
+    let files: Vec<&String> = predictions.values().collect();
+    Error::failed(format!(
+        "no prediction of {}; there are {}; 'files' says how they are named",
+        name::shown(missing),
+        name::shown(&files)
+    ))
 }
 
 /// Scores single cases.
@@ -240,7 +296,13 @@ struct Scorer<'a> {
 
 impl Scorer<'_> {
     /// Both label maps on the grid of the case's first image.
-    fn score(&self, cx: &Context, case: &Case, file: &str) -> Result<CaseScore> {
+    fn score(
+        &self,
+        cx: &Context,
+        case: &Case,
+        name: &str,
+        prediction: &ImageFile,
+    ) -> Result<CaseScore> {
         let image = case.images.first().ok_or_else(|| Error::failed("the case has no image"))?;
         let grid = read_header(&ImageFile::of(self.dataset, image)?, image)?.grid();
         let declared = self.listing.declared();
@@ -250,8 +312,7 @@ impl Scorer<'_> {
         let label = case.label.as_ref().ok_or_else(|| Error::failed("the case has no label"))?;
         let label_file = ImageFile::of(self.dataset, label)?;
         let reference = read(&label_file, label, &self.listing.map_labels)?;
-        let prediction = ImageFile::at(&self.stage.path.join(file));
-        let prediction = read(&prediction, file, &self.mapping)?;
+        let prediction = read(prediction, name, &self.mapping)?;
         skew_warning(&grid)
             .iter()
             .for_each(|words| cx.warn(format!("case {}: {words}", case.name)));

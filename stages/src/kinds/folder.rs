@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::dataset::fields::Said;
 use crate::dataset::layout;
+use crate::dataset::manifest;
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::patterns::{self, Pairs};
@@ -14,7 +15,7 @@ use crate::stage::{ArtifactType, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use voxflow_cache::Digest;
 
 pub use crate::dataset::layout::Layout;
@@ -38,6 +39,12 @@ pub struct Folder {
     /// unless `require_labels` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<String>,
+    /// A CSV or TSV table with a row for each case, in place of patterns and `dataset.json`:
+    /// columns `image` (or `image_NAME` for each channel) and `label` with paths in the folder,
+    /// and, if wanted, `case`, `patient` (a split keeps a patient's cases together) and `fold` (a
+    /// split into as many folds takes these). Other columns are not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<PathBuf>,
     /// Label names for 1, 2 and so on, or a mapping from voxel value to name, as {1: edema, 2:
     /// core, 4: enhancing} or {255: tumor}. If the label files hold as many other values as a list
     /// has names, these get the names in order, with a warning. Overrides a dataset.json.
@@ -87,7 +94,7 @@ impl Stage for Folder {
     const VERSION: u32 = 2;
     const READS: &'static [Read] = &[];
     const MAKES: ArtifactType = ArtifactType::Dataset;
-    const LOCATORS: &'static [&'static str] = &["path"];
+    const LOCATORS: &'static [&'static str] = &["path", "manifest"];
     const POOL: Pool = Pool::Io;
 
     fn check(&self) -> Vec<(String, String)> {
@@ -95,9 +102,10 @@ impl Stage for Folder {
         let names = names.map(|trouble| ("label_names".to_string(), trouble));
         let mapping = labels::mapping(&self.map_labels).err().unwrap_or_default().into_iter();
         let mapping = mapping.map(|trouble| ("map_labels".to_string(), trouble));
-        let layout = match self.by_patterns() {
-            true => self.check_patterns(),
-            false => {
+        let layout = match (&self.manifest, self.by_patterns()) {
+            (Some(_), _) => self.check_manifest(),
+            (None, true) => self.check_patterns(),
+            (None, false) => {
                 let given = [("images", self.images.is_some()), ("labels", self.labels.is_some())];
                 let given = given.into_iter().filter(|(_, given)| *given);
                 let trouble = "is read with 'layout: patterns' and 'images' only";
@@ -113,12 +121,32 @@ impl Stage for Folder {
 
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         let (listing, source) = self.listing()?;
-        let files = source.into_iter().chain(listing.files());
-        Ok(files.map(|name| (name.clone(), self.path.join(name))).collect())
+        let files = listing.files().map(|name| (name.clone(), self.path.join(name)));
+        Ok(files.chain(source.map(|source| (source.name, source.path))).collect())
     }
 }
 
+/// The file that lists the cases.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceFile {
+    /// The name in recipes and below `source/` in the artifact.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
 impl Folder {
+    fn check_manifest(&self) -> Vec<(String, String)> {
+        let given = [
+            ("images", self.images.is_some()),
+            ("labels", self.labels.is_some()),
+            ("layout", self.layout != Layout::Auto),
+        ];
+        let given = given.into_iter().filter(|(_, given)| *given);
+        let trouble = "comes from the manifest: leave one of the two out";
+        given.map(|(key, _)| (key.to_string(), trouble.to_string())).collect()
+    }
+
     fn check_patterns(&self) -> Vec<(String, String)> {
         let mut mistakes = vec![];
         let mut wrong = |path: &str, trouble: String| mistakes.push((path.to_string(), trouble));
@@ -169,8 +197,8 @@ impl Run for Folder {
             cx.each_case(&files, |name| name, |name| cx.refer(name, &self.path.join(name)))?;
         let digests = files.iter().map(String::as_str).zip(blobs.iter().map(|blob| blob.digest));
         tell_twins(&listing, &digests.collect(), cx);
-        if let Some(name) = source {
-            cx.refer(&format!("source/{name}"), &self.path.join(name))?;
+        if let Some(SourceFile { name, path }) = source {
+            cx.refer(&format!("source/{name}"), &path)?;
         }
         cx.create_json("dataset.json", &listing)
     }
@@ -210,20 +238,28 @@ impl Folder {
         }
     }
 
-    /// The listing, and its source file's name, if any. Every file is there.
-    pub fn listing(&self) -> Result<(Listing, Option<String>)> {
+    /// The listing, and its source file, if any. Every file is there.
+    pub fn listing(&self) -> Result<(Listing, Option<SourceFile>)> {
         self.look().map(|(listing, source, _)| (listing, source))
     }
 
     /// The listing, its source file, and remarks on them.
-    fn look(&self) -> Result<(Listing, Option<String>, Notes)> {
+    fn look(&self) -> Result<(Listing, Option<SourceFile>, Notes)> {
         if !self.path.is_dir() {
             return Err(Error::failed(format!("{}: is no folder", self.path.display())));
         }
         let mut notes = Notes::default();
-        let (listing, source) = match self.by_patterns() {
-            true => (self.found(&mut notes)?, None),
-            false => (self.read(&mut notes)?, Some("dataset.json".into())),
+        let (listing, source) = match (&self.manifest, self.by_patterns()) {
+            (Some(path), _) => {
+                let source = SourceFile { name: "manifest".into(), path: path.clone() };
+                (self.listed(path, &mut notes)?, Some(source))
+            }
+            (None, true) => (self.found(&mut notes)?, None),
+            (None, false) => {
+                let path = self.path.join("dataset.json");
+                let source = SourceFile { name: "dataset.json".into(), path };
+                (self.read(&mut notes)?, Some(source))
+            }
         };
         let missing: Vec<String> =
             listing.files().filter(|name| !self.path.join(name).is_file()).collect();
@@ -285,17 +321,7 @@ impl Folder {
     }
 
     fn found(&self, notes: &mut Notes) -> Result<Listing> {
-        let pairs = Pairs {
-            images: self.patterns(),
-            labels: self.labels.as_deref(),
-            modality: &self.modality,
-            values: self.values()?,
-            numbering: self.label_names.numbering(),
-            map_labels: self.mapping()?,
-            name: self.name.as_deref().unwrap_or("dataset"),
-            exclude: &self.exclude,
-        };
-        patterns::read(&self.path, &pairs, notes)
+        patterns::read(&self.path, &self.pairs()?, notes)
             .map(|listing| Listing { ignore: self.label_names.ignore(), ..listing })
             .and_then(Listing::checked)
             .and_then(|listing| {
@@ -310,5 +336,34 @@ impl Folder {
                 )
             })
             .trouble_at(&self.path)
+    }
+
+    fn listed(&self, manifest: &Path, notes: &mut Notes) -> Result<Listing> {
+        let listing = manifest::read(manifest, &self.path, &self.pairs()?, notes)?;
+        let has_labels = listing.labelled().next().is_some();
+        Listing { ignore: self.label_names.ignore(), ..listing }
+            .checked()
+            .and_then(|listing| {
+                listing.with_labels(
+                    !self.require_labels,
+                    |_| has_labels,
+                    |_| "no label in its row".into(),
+                    notes,
+                )
+            })
+            .trouble_at(manifest)
+    }
+
+    fn pairs(&self) -> Result<Pairs<'_>> {
+        Ok(Pairs {
+            images: self.patterns(),
+            labels: self.labels.as_deref(),
+            modality: &self.modality,
+            values: self.values()?,
+            numbering: self.label_names.numbering(),
+            map_labels: self.mapping()?,
+            name: self.name.as_deref().unwrap_or("dataset"),
+            exclude: &self.exclude,
+        })
     }
 }

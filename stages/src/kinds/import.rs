@@ -1,14 +1,14 @@
 //! `import`: a model of another program's weights, complete in itself.
 
 use crate::context::Context;
-use crate::dataset::{Label, Region, region};
-use crate::error::{Result, Trouble};
+use crate::dataset::{Label, Region, name, region};
+use crate::error::{Error, Result, Trouble};
 use crate::image::Preparation;
 use crate::kind::Run;
 use crate::model::description::TrainingSummary;
 use crate::model::foreign::{self, Foreign};
 use crate::model::{Inference, Mistake, ModelCard, Network, Weights, mistake, weights};
-use crate::stage::{ArtifactType, Pool, Read, Stage};
+use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,8 +21,14 @@ use voxflow_cache::disk;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Import {
-    /// The file with the weights.
-    pub file: PathBuf,
+    /// The file with the weights; left out with 'needed_file'.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// The name of the file with the weights among those of the stage in 'needs', as {weights.pt}
+    /// of a 'command' that trains.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = null))]
+    pub needed_file: Option<String>,
     /// Keys of nested dictionaries that lead to the weights, joined by a slash ("ema/model"); null
     /// looks under the usual ones (state_dict, model, network, …).
     #[serde(default)]
@@ -52,6 +58,9 @@ pub struct Import {
     pub dataset: String,
 }
 
+/// The role of a stage that makes the weights.
+const FILES: &str = "files";
+
 fn unknown() -> String {
     "unknown".into()
 }
@@ -59,7 +68,13 @@ fn unknown() -> String {
 impl Stage for Import {
     const NAME: &'static str = "import";
     const VERSION: u32 = 1;
-    const READS: &'static [Read] = &[];
+    const READS: &'static [Read] = &[Read {
+        role: FILES,
+        artifact: ArtifactType::Files,
+        parts: &[""],
+        count: Count::Optional,
+        doc: "files of a program, with the weights among them",
+    }];
     const MAKES: ArtifactType = ArtifactType::Model;
     const LOCATORS: &'static [&'static str] = &["file"];
     const POOL: Pool = Pool::Io;
@@ -102,14 +117,36 @@ impl Stage for Import {
         mistakes
     }
 
+    fn check_roles(&self, roles: &[&str]) -> Vec<Mistake> {
+        let found = match (&self.file, &self.needed_file, roles.contains(&FILES)) {
+            (Some(_), None, false) | (None, Some(_), true) => None,
+            (Some(_), _, true) => mistake(
+                true,
+                "file",
+                "stands beside a stage in 'needs'; write 'needed_file' instead",
+            ),
+            (_, Some(_), false) => {
+                mistake(true, "needed_file", "is a file of a stage; name that stage among 'needs'")
+            }
+            (None, None, true) => mistake(
+                true,
+                "needed_file",
+                "is missing: name the file with the weights, as weights.pt",
+            ),
+            (None, None, false) => mistake(true, "file", "is missing: the file with the weights"),
+        };
+        found.into_iter().collect()
+    }
+
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
-        Ok(BTreeMap::from([("file".to_string(), self.file.clone())]))
+        Ok(self.file.iter().map(|file| ("file".to_string(), file.clone())).collect())
     }
 }
 
 impl Run for Import {
     fn run(&self, cx: &Context) -> Result<()> {
-        let packed = self.packed(cx).trouble_at(&self.file)?;
+        let (path, name) = self.weights(cx)?;
+        let packed = self.packed(cx, &path).trouble(name)?;
         for which in [Weights::Best, Weights::Last] {
             write(&cx.create(which.file())?, &packed)?;
         }
@@ -118,9 +155,24 @@ impl Run for Import {
 }
 
 impl Import {
+    /// The path of the file with the weights, and its name in messages.
+    fn weights(&self, cx: &Context) -> Result<(PathBuf, String)> {
+        if let Some(path) = &self.file {
+            return Ok((path.clone(), path.display().to_string()));
+        }
+        let (input, name) = (cx.input(FILES)?, self.needed_file.clone().unwrap_or_default());
+        match input.path(&name) {
+            Ok(path) => Ok((path.to_path_buf(), format!("'{name}' of stage '{}'", input.stage))),
+            Err(error) => {
+                let names: Vec<&String> = input.files.keys().collect();
+                Err(Error::failed(format!("{error}, but {}", name::few(&names, 5))))
+            }
+        }
+    }
+
     /// The file's weights as safetensors.
-    fn packed(&self, cx: &Context) -> Result<Vec<u8>> {
-        let map = foreign::mapped(&self.file)?;
+    fn packed(&self, cx: &Context, path: &Path) -> Result<Vec<u8>> {
+        let map = foreign::mapped(path)?;
         let mut foreign = Foreign::open(&map, self.under.as_deref())?;
         if let Some(axes) = self.kernel_axes {
             foreign.turn_kernels(axes);

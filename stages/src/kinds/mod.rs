@@ -6,6 +6,7 @@ use crate::stage::Yields;
 
 pub mod baseline;
 pub mod cache;
+pub mod command;
 pub mod download;
 pub mod evaluate;
 pub mod export;
@@ -41,6 +42,7 @@ pub const KINDS: &[Kind] = &[
     Kind::here::<evaluate::Evaluate>(),
     Kind::here::<import::Import>(),
     Kind::here::<export::Export>(),
+    Kind::here::<command::Command>(),
 ];
 
 impl Kind {

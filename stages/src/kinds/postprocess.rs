@@ -19,7 +19,8 @@ pub struct Postprocess {
     /// Sliding-window inference; null takes the model's own settings.
     #[serde(default)]
     pub inference: Option<Inference>,
-    /// Average over all eight flips of the volume (eight times as slow).
+    /// Test-time augmentation (TTA): average over all eight flips of the volume (eight times as
+    /// slow).
     #[serde(default)]
     pub flips: bool,
     /// The weights that predict the cases. The result has all weights of the model.

@@ -25,7 +25,8 @@ pub struct Predict {
     /// Sliding-window inference; null takes the model's own settings.
     #[serde(default)]
     pub inference: Option<Inference>,
-    /// Average over all eight flips of the volume (eight times as slow).
+    /// Test-time augmentation (TTA): average over all eight flips of the volume (eight times as
+    /// slow).
     #[serde(default)]
     pub flips: bool,
     /// The weights of the model.

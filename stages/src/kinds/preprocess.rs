@@ -2,6 +2,7 @@
 //!
 //! Each case is an item, so that a changed image or label remakes its volume alone.
 
+use crate::case_errors;
 use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing};
 use crate::disk_space::Upstream;
@@ -185,10 +186,9 @@ const LOSSES: &str = "losses.json";
 /// The trouble with a case's files, and how to go on without it.
 fn with_way_out(error: Error, dataset: &Input, case: &Case) -> Error {
     match error {
-        Error::Failed(words) => Error::failed(format!(
-            "{words}; or leave the case out: 'exclude: [{}]' of stage '{}'",
-            case.name, dataset.stage
-        )),
+        Error::Failed(words) => {
+            Error::failed(case_errors::with_way_out(&words, &case.name, &dataset.stage))
+        }
         other => other,
     }
 }

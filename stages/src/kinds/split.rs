@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::dataset::notes::Notes;
 use crate::dataset::pattern::Pattern;
 use crate::dataset::splitting::{Order, Rest, Rule, Selection, split};
-use crate::dataset::{Listing, Split, datalist};
+use crate::dataset::{Case, Listing, Split, datalist};
 use crate::error::{Error, Result};
 use crate::kind::Run;
 use crate::stage::{ArtifactType, Count, Demand, Pool, Read, Seed, Stage};
@@ -35,14 +35,15 @@ pub struct SplitCases {
     /// Seed of the order or hash. The split's own: the workflow's seed does not change it.
     #[serde(default)]
     pub seed: u64,
-    /// Cross-validation: the cases that testing leaves are dealt into so many folds.
+    /// Cross-validation: the cases that testing leaves are dealt into so many folds, or into those
+    /// that the dataset's manifest gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folds: Option<u32>,
     /// The fold to validate on, from 0; the others train. With a datalist: one of its own folds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fold: Option<u32>,
-    /// A pattern finding the patient in a case's name, as "patient{group}_*". Cases from one
-    /// patient are never on two sides.
+    /// A pattern finding the patient in a case's name, as "patient{group}_*"; by default the
+    /// patients that the dataset's manifest names. Cases from one patient are never on two sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Cases to leave out; `*` stands for anything.
@@ -174,6 +175,8 @@ impl SplitCases {
             seed: self.seed,
             fold: self.folds.zip(self.fold),
             group,
+            patients: told(listing, |case| case.patient.clone()),
+            own_folds: told(listing, |case| case.fold),
         };
         if let Some(path) = &self.datalist {
             let parts = datalist::read(path, listing, &self.exclude, self.fold, notes)?;
@@ -182,4 +185,10 @@ impl SplitCases {
         }
         Ok(rule)
     }
+}
+
+/// A fact that the dataset tells of cases, by their names.
+fn told<T>(listing: &Listing, fact: fn(&Case) -> Option<T>) -> BTreeMap<String, T> {
+    let each = listing.labelled().filter_map(|case| Some((case.name.clone(), fact(case)?)));
+    each.collect()
 }

@@ -6,7 +6,7 @@ use crate::disk_space::Upstream;
 use crate::image::augment::Augmentation;
 use crate::image::patch_sampler::Sampling;
 use crate::model::{
-    Inference, LearningRateSchedule, LossParams, Mistake, Network, Norm, OptimizerParams,
+    Epochs, Inference, LearningRateSchedule, LossParams, Mistake, Network, Norm, OptimizerParams,
     is_amount, mistake,
 };
 use crate::stage::{ArtifactType, Count, Demand, Pool, Read, Stage, Yields};
@@ -18,8 +18,9 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
-    /// Passes over the training volumes; with 'steps_per_epoch', parts of the training.
-    pub epochs: u32,
+    /// Passes over the training volumes; with 'steps_per_epoch', parts of the training. `auto`, or
+    /// a mapping, for as many as validation still gains from (docs/training.md).
+    pub epochs: Epochs,
     /// Optimizer steps of an epoch, whose volumes are drawn at random, each time from all; null
     /// for a pass over the volumes.
     #[serde(default)]
@@ -28,10 +29,10 @@ pub struct Train {
     /// Patch size in voxels, x, y, z; each a multiple of the product of the strides. Smaller
     /// volumes are padded with 0.
     pub patch: [usize; 3],
-    /// Volumes in a batch.
+    /// Volumes in a batch; the batch size is this times `patches_per_volume`.
     #[serde(default = "four")]
     pub volumes_per_step: usize,
-    /// Patches from each volume of a batch.
+    /// Patches from each volume of a batch (MONAI's `num_samples`).
     #[serde(default = "four")]
     pub patches_per_volume: usize,
     /// Sampling of patches.
@@ -69,10 +70,10 @@ pub struct Train {
     /// kept. null for none.
     #[serde(default)]
     pub ema: Option<f64>,
-    /// Scale gradients down to this norm where they exceed it; null for never.
+    /// Gradient clipping: scale gradients down to this norm where they exceed it; null for never.
     #[serde(default)]
     pub clip_gradients: Option<f64>,
-    /// Batches whose gradients are averaged for one optimizer step.
+    /// Gradient accumulation: batches whose gradients are averaged for one optimizer step.
     #[serde(default = "one")]
     pub accumulate: usize,
     /// Early-stopping patience: stop at the first validation that comes this many epochs or more
@@ -82,7 +83,7 @@ pub struct Train {
     /// Criterion of the best weights.
     #[serde(default)]
     pub best_by: BestBy,
-    /// Keep an epoch's last batch where volumes do not fill it.
+    /// Keep an epoch's last batch where volumes do not fill it (PyTorch's `drop_last: false`).
     #[serde(default = "yes")]
     pub keep_last_batch: bool,
     /// Epochs between validations; the last epoch is always validated.
@@ -111,6 +112,18 @@ pub struct Train {
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
     pub allow_leakage: bool,
+    /// Keep the state of the finished training in the model (`training.checkpoint`), so that another
+    /// one can `extend` it: its weights, their average, the best ones, and a moment or two of each
+    /// by the optimizer, in fp32.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub keep_state: bool,
+    /// Go on with the training of the `start` model, which must have kept its state, instead of
+    /// beginning with its weights. `epochs` counts from that training's beginning, and so do the
+    /// schedule and all draws (docs/training.md).
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub extend: bool,
     /// Where several processes (GPUs) share a batch, take batch norm's statistics over the whole
     /// batch. Else each takes them over its own share, as PyTorch's DistributedDataParallel.
     #[serde(default)]
@@ -171,7 +184,6 @@ impl Train {
         let ema = self.ema.is_none_or(|decay| (0.0..1.0).contains(&decay));
         let least = "must be at least 1";
         [
-            mistake(self.epochs == 0, "epochs", least),
             mistake(self.steps_per_epoch == Some(0), "steps_per_epoch", least),
             mistake(self.volumes_per_step == 0, "volumes_per_step", least),
             mistake(self.patches_per_volume == 0, "patches_per_volume", least),
@@ -190,6 +202,23 @@ impl Train {
         ]
         .into_iter()
         .flatten()
+    }
+
+    /// Parameters that contradict an end decided by validation.
+    fn check_open_end(&self) -> Vec<Mistake> {
+        if self.epochs.until_plateau().is_none() {
+            return vec![];
+        }
+        let patience = mistake(
+            self.stop_after.is_some(),
+            "stop_after",
+            "ends the training by a rule of its own; with 'epochs: auto' leave it out",
+        );
+        let number = "needs a number of epochs: with 'epochs: auto' the learning rate ends at 0";
+        let kept = mistake(self.keep_state, "keep_state", number);
+        let extends = mistake(self.extend, "extend", number);
+        let schedule = self.schedule.check_open_end("schedule");
+        patience.into_iter().chain(kept).chain(extends).chain(schedule).collect()
     }
 
     /// The parts of a training that look at a whole batch; with several ranks each rank's looks at
@@ -294,7 +323,7 @@ impl Stage for Train {
             artifact: ArtifactType::Model,
             parts: &[""],
             count: Count::Optional,
-            doc: "weights to start from",
+            doc: "weights to start from, or with 'extend' the training",
         },
     ];
     const MAKES: ArtifactType = ArtifactType::Model;
@@ -314,7 +343,9 @@ impl Stage for Train {
             mistakes.extend(self.inference.check_roi(&self.network, "inference"));
             mistakes.extend(self.check_freeze());
         }
+        mistakes.extend(self.epochs.check("epochs", self.validate_every));
         mistakes.extend(self.check_numbers());
+        mistakes.extend(self.check_open_end());
         let sampling = self
             .sampling
             .check(self.patch)
@@ -332,10 +363,11 @@ impl Stage for Train {
     }
 
     /// Two models, and three checkpoints while the third is written, each with up to two moments a
-    /// number.
+    /// number; a fourth is kept if it is asked for.
     fn expected_bytes(&self, _inputs: &BTreeMap<String, Upstream>) -> Option<u64> {
-        const COPIES: u64 = 2 + 3 * 3;
-        Some(4 * COPIES * self.network.graph(1, 2).numel())
+        let checkpoints = if self.keep_state { 4 } else { 3 };
+        let copies = 2 + 3 * checkpoints;
+        Some(4 * copies * self.network.graph(1, 2).numel())
     }
 }
 
@@ -371,6 +403,25 @@ mod tests {
         assert_eq!(hashed(mapping.clone()), mapping);
         assert_eq!(hashed(json!([flip, turn, noise])), mapping);
         assert!(hashed(json!([noise, flip])).is_array());
+    }
+
+    #[test]
+    fn an_end_by_validation_refuses_what_needs_an_end_or_has_one_of_its_own() {
+        let kind = Kind::named("train").unwrap();
+        let params = |epochs: Value| json!({ "epochs": epochs, "patch": [32, 32, 16] });
+        let full = kind.understand(&params(json!("auto"))).unwrap();
+        assert_eq!(full["epochs"]["at_most"], json!(1000));
+        assert_eq!(kind.hashed(&full), kind.hashed(&kind.understand(&full).unwrap()));
+        assert_eq!(kind.understand(&params(json!(3))).unwrap()["epochs"], json!(3));
+        let mut wrong = params(json!({ "at_most": 40 }));
+        wrong["stop_after"] = json!(10);
+        wrong["keep_state"] = json!(true);
+        wrong["schedule"] = json!({ "name": "cosine", "decay_last": 0.1 });
+        let paths: Vec<String> =
+            kind.understand(&wrong).unwrap_err().into_iter().map(|(path, _)| path).collect();
+        let wanted =
+            ["epochs.at_least", "stop_after", "keep_state", "schedule.name", "schedule.decay_last"];
+        assert_eq!(paths, wanted);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Checks that volumes suit a model: labels, channels, preparation. A difference that makes scores
 //! meaningless is an error naming both sides; a possibly intended difference is a warning.
 
-use super::ModelCard;
+use super::{ModelCard, Network};
 use crate::dataset::Label;
 use crate::error::{Error, Result};
 use crate::image::preparation::AxisOrder;
 use crate::image::{Preparation, VolumeList};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 impl ModelCard {
     /// Checks volumes for scoring this model. Errors if labels, channels or preparation differ;
@@ -91,6 +93,29 @@ pub fn differences(there: &Preparation, here: &Preparation, channels: usize) -> 
         .join("; ")
 }
 
+/// Parameters of a start model's network that differ from a training's, with both values; empty if
+/// equal. Neither dropout nor the choice of outputs has weights: a refinement may change both.
+pub fn network_differences(there: &Network, here: &Network) -> String {
+    let Network { dropout, deep_supervision, .. } = *here;
+    let there = Network { dropout, deep_supervision, ..there.clone() };
+    let [there, here] = [&there, here].map(|network| serde_json::to_value(network).ok());
+    let (Some(Value::Object(there)), Some(Value::Object(here))) = (there, here) else {
+        return String::new();
+    };
+    let keys: BTreeSet<&String> = there.keys().chain(here.keys()).collect();
+    let differing = keys.into_iter().filter(|key| there.get(*key) != here.get(*key));
+    differing
+        .map(|key| {
+            format!("'{key}' is {} there, {} here", value_of(&there, key), value_of(&here, key))
+        })
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+fn value_of(fields: &Map<String, Value>, key: &str) -> String {
+    fields.get(key).map_or("none".to_string(), Value::to_string)
+}
+
 fn crop_words(preparation: &Preparation) -> String {
     let foreground = format!("to the foreground with a margin of {}", preparation.crop_margin);
     match (preparation.crop_nonzero, preparation.crop_foreground) {
@@ -171,6 +196,18 @@ mod tests {
             resampling: None,
             mark_outside: false,
         }
+    }
+
+    #[test]
+    fn a_start_with_another_network_is_told_with_what_differs() {
+        let there = Network::default();
+        let here = Network { channels: vec![8, 16], dropout: 0.5, ..there.clone() };
+        assert_eq!(
+            network_differences(&there, &here),
+            "'channels' is [16,32,64,128,256] there, [8,16] here"
+        );
+        let dropped = Network { dropout: 0.5, deep_supervision: true, ..there.clone() };
+        assert_eq!(network_differences(&there, &dropped), "");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //! alone.
 
 use super::graph::Graph;
-use super::{Inference, Network, Provenance};
+use super::{DecayPhase, Inference, Network, Provenance};
 use crate::dataset::{Label, Region};
 use crate::image::Preparation;
 use crate::metric::post_processing::Steps;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use voxflow_cache::Digest;
 
 /// The choice between a model's weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -100,4 +101,23 @@ pub struct TrainingSummary {
     pub best_epoch: Option<u32>,
     /// Their validation score.
     pub best_dice: Option<f64>,
+    /// The decision to end, if validation took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay: Option<DecayPhase>,
+    /// The training that this one extends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<ExtendedTraining>,
 }
+
+/// The training that another one extends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtendedTraining {
+    /// Epochs that it had done.
+    pub epochs: u32,
+    /// Digest of its last weights.
+    pub last_weights: Digest,
+}
+
+/// The state of a finished training in its model, if `keep_state` asks for it.
+pub const TRAINING_STATE: &str = "training.checkpoint";

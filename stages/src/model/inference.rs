@@ -82,7 +82,7 @@ impl Flips {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Inference {
-    /// Sides of the window in voxels, x, y, z; null takes the training patch. Smaller volumes are
+    /// Window size in voxels, x, y, z; null takes the training patch. Smaller volumes are
     /// padded.
     pub roi: Option<[usize; 3]>,
     /// The fraction by which neighbouring windows overlap.

@@ -3,6 +3,7 @@
 use super::{Mistake, is_amount, is_fraction, mistake};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// The course of the learning rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,11 +85,26 @@ impl LearningRateSchedule {
     /// `steps_per_epoch` each. The schedules equal StepLR, CosineAnnealingLR and PolynomialLR in
     /// `torch.optim.lr_scheduler` with T = units after warm-up.
     pub fn factor(&self, step: u64, steps_per_epoch: u64, epochs: u32) -> f64 {
-        let per_unit = if self.unit == TimeUnit::Epochs { steps_per_epoch.max(1) } else { 1 };
         let all_steps = steps_per_epoch * u64::from(epochs);
+        self.factor_of(step, steps_per_epoch, all_steps, self.last(step, all_steps))
+    }
+
+    /// The factor in a training without a known end: the course, times the fall to 0 over the steps
+    /// of `decay` once they are known. The schedule must pass
+    /// [`LearningRateSchedule::check_open_end`].
+    pub fn open_factor(&self, step: u64, steps_per_epoch: u64, decay: Option<&Range<u64>>) -> f64 {
+        let left = decay.map_or(1.0, |decay| {
+            let steps = decay.end.saturating_sub(decay.start).max(1);
+            decay.end.saturating_sub(step) as f64 / steps as f64
+        });
+        self.factor_of(step, steps_per_epoch, u64::MAX, self.fall(left))
+    }
+
+    /// Warm-up and course over `all_steps`, times `last`.
+    fn factor_of(&self, step: u64, steps_per_epoch: u64, all_steps: u64, last: f64) -> f64 {
+        let per_unit = if self.unit == TimeUnit::Epochs { steps_per_epoch.max(1) } else { 1 };
         let (now, all, warmup) =
             (step / per_unit, (all_steps / per_unit).max(1), u64::from(self.warmup));
-        let last = self.last(step, all_steps);
         if now < warmup {
             return last * (now + 1) as f64 / (warmup + 1) as f64;
         }
@@ -111,11 +127,37 @@ impl LearningRateSchedule {
     fn last(&self, step: u64, all_steps: u64) -> f64 {
         let left =
             all_steps.saturating_sub(step) as f64 / (all_steps as f64 * self.decay_last).max(1.0);
-        match (left >= 1.0 || self.decay_last <= 0.0, self.decay) {
+        if self.decay_last <= 0.0 { 1.0 } else { self.fall(left) }
+    }
+
+    /// The decay's factor when this share of it is left.
+    fn fall(&self, left: f64) -> f64 {
+        match (left >= 1.0, self.decay) {
             (true, _) => 1.0,
             (false, Decay::Linear) => left,
             (false, Decay::Cosine) => (1.0 - libm::cos(std::f64::consts::PI * left)) / 2.0,
         }
+    }
+
+    /// Mistakes in a training whose end is not known at its start.
+    pub fn check_open_end(&self, path: &str) -> Vec<Mistake> {
+        let needs_end = matches!(self.name, ScheduleName::Cosine | ScheduleName::Polynomial);
+        [
+            mistake(
+                needs_end,
+                format!("{path}.name"),
+                "needs a number of epochs; with 'epochs: auto' the end is not known before, so \
+                 choose 'constant' or 'step': the rate falls to 0 by itself at the end",
+            ),
+            mistake(
+                self.decay_last > 0.0,
+                format!("{path}.decay_last"),
+                "is a share of a known number of epochs; with 'epochs: auto' give 'epochs.decay'",
+            ),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// Mistakes in the parameters; `path` is their place in the workflow.
@@ -165,5 +207,40 @@ mod tests {
         };
         let factors: Vec<f64> = (0..10).map(|step| schedule.factor(step, 5, 2)).collect();
         assert_eq!(factors, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.8, 0.6, 0.4, 0.2]);
+    }
+
+    #[test]
+    fn an_end_that_is_decided_late_gives_the_course_of_one_known_from_the_start() {
+        for decay in [Decay::Linear, Decay::Cosine] {
+            let known = LearningRateSchedule {
+                name: ScheduleName::Step,
+                every: 2,
+                factor: 0.5,
+                warmup: 1,
+                decay_last: 0.5,
+                decay,
+                ..LearningRateSchedule::default()
+            };
+            for step in 0..40 {
+                let decided = (step >= 20).then_some(20..40);
+                let (open, wanted) =
+                    (known.open_factor(step, 4, decided.as_ref()), known.factor(step, 4, 10));
+                assert!((open - wanted).abs() < 1e-15, "step {step}: {open}, not {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn courses_that_need_an_end_are_refused_where_it_is_open() {
+        let paths = |schedule: LearningRateSchedule| -> Vec<String> {
+            schedule.check_open_end("schedule").into_iter().map(|(path, _)| path).collect()
+        };
+        let polynomial = LearningRateSchedule {
+            name: ScheduleName::Polynomial,
+            decay_last: 0.2,
+            ..LearningRateSchedule::default()
+        };
+        assert_eq!(paths(polynomial), ["schedule.name", "schedule.decay_last"]);
+        assert_eq!(paths(LearningRateSchedule::default()), [""; 0]);
     }
 }

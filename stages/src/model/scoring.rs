@@ -14,7 +14,8 @@ pub struct Scoring {
     /// Sliding-window inference; null takes the model's own settings.
     #[serde(default)]
     pub inference: Option<Inference>,
-    /// Average over all eight flips of the volume (eight times as slow).
+    /// Test-time augmentation (TTA): average over all eight flips of the volume (eight times as
+    /// slow).
     #[serde(default)]
     pub flips: bool,
     /// The weights to use: best or last.

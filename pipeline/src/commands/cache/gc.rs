@@ -2,6 +2,7 @@
 
 use super::size::needs;
 use super::store::store;
+use crate::annotation::Annotation;
 use crate::commands::answer;
 use crate::console::terminal_width;
 use crate::error::{Error, Exit, Result};
@@ -26,10 +27,10 @@ pub struct GcArgs {
     /// Keep at most this much; least recently used entries are removed first
     #[arg(long, value_name = "SIZE", value_parser = parse_size::size)]
     pub max_size: Option<u64>,
-    /// Remove entries unused for this long, as 14d
+    /// Remove entries unused for this long, for example 14d
     #[arg(long, value_name = "AGE", value_parser = parse_size::age)]
     pub older_than: Option<Duration>,
-    /// Keep entries needed by the newest N runs; without --max-size and --older-than everything
+    /// Keep entries needed by the newest N runs and by tagged ones; without --max-size and --older-than everything
     /// else is removed, except entries needed by runs in other homes sharing the store [default: 1]
     #[arg(long, value_name = "N")]
     pub keep_runs: Option<usize>,
@@ -113,17 +114,16 @@ impl GcArgs {
     }
 
     fn verdict(&self, gone: &GcReport) -> String {
-        let verb = if self.dry_run { "would go" } else { "gone" };
+        let verb = if self.dry_run { "would be deleted" } else { "deleted" };
         let spared = match gone.spared {
             0 => String::new(),
             count => {
-                format!(", {} spared that somebody used meanwhile", humanize::count(count, "thing"))
+                format!(", {} kept that were used meanwhile", humanize::count(count, "file"))
             }
         };
         let over = self.max_size.filter(|most| gone.left > *most);
-        let over = over
-            .map(|_| "; what stays is needed, so that it is more than was asked for")
-            .unwrap_or_default();
+        let over =
+            over.map(|_| "; the rest is in use, so that it exceeds the limit").unwrap_or_default();
         format!(
             "{} {verb}{spared}, {} left{over}",
             humanize::bytes(gone.bytes()),
@@ -132,7 +132,7 @@ impl GcArgs {
     }
 }
 
-/// Entries needed by the newest runs and by runs with an unfinished training.
+/// Entries needed by the newest runs, by tagged runs, and by runs with an unfinished training.
 fn kept(
     home: &Home,
     store: &Store,
@@ -148,11 +148,17 @@ fn kept(
     let unfinished: HashSet<Fingerprint> =
         store.unfinished_after(unfinished_since)?.into_iter().collect();
     let first_kept = runs.len().saturating_sub(newest);
-    let each = runs.iter().enumerate().map(|(index, run)| (index, needs(run)));
-    let kept = each.filter(|(index, needs)| {
-        *index >= first_kept || needs.iter().any(|need| unfinished.contains(need))
-    });
-    Ok(kept.flat_map(|(_, needs)| needs).collect())
+    let mut kept = HashSet::new();
+    for (index, run) in runs.iter().enumerate() {
+        let needs = needs(run);
+        if index >= first_kept
+            || needs.iter().any(|need| unfinished.contains(need))
+            || !Annotation::read(&run.folder)?.tags.is_empty()
+        {
+            kept.extend(needs);
+        }
+    }
+    Ok(kept)
 }
 
 fn before(now: SystemTime, age: Duration) -> SystemTime {

@@ -72,6 +72,20 @@ fn others(home: &Home) -> Vec<(String, Vec<Fingerprint>)> {
         .collect()
 }
 
+/// Bytes in the store that only the runs `own` need, of this and other homes' runs; 0 without a
+/// store.
+pub fn needed_by_none_but(home: &Home, own: &[StoredRun], rest: &[StoredRun]) -> Result<u64> {
+    if !home.store().is_dir() {
+        return Ok(0);
+    }
+    let all = |runs: &[StoredRun]| runs.iter().flat_map(needs).collect::<Vec<_>>();
+    let elsewhere = others(home).into_iter().map(|(_, needs)| needs);
+    let groups: Vec<Vec<Fingerprint>> =
+        [all(own), all(rest)].into_iter().chain(elsewhere).collect();
+    let (shares, _) = reading(home)?.shares()?.among(&groups);
+    Ok(shares.first().map_or(0, |share| share.alone))
+}
+
 /// Fingerprints of a run's stages.
 pub(super) fn needs(run: &StoredRun) -> Vec<Fingerprint> {
     run.record.stages.iter().filter_map(|stage| stage.fingerprint).collect()
@@ -88,6 +102,10 @@ fn by_workflow(runs: &[StoredRun]) -> BTreeMap<String, Vec<Fingerprint>> {
 fn kinds(all: &StoreSize, sheet: &mut TextTable) {
     for (kind, size) in &all.kinds {
         sheet.push(counted("kind", kind, size.kept));
+        if size.checkpoints.files > 0 {
+            let name = format!("{kind}, of these kept states");
+            sheet.push(counted("kind", &name, size.checkpoints));
+        }
         if size.referenced.files > 0 {
             sheet.push(counted("kind", &format!("{kind}, outside the store"), size.referenced));
         }

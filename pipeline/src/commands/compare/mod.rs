@@ -4,18 +4,22 @@
 mod args;
 mod beside;
 mod condition;
+mod folded;
 
 use super::output::ComparisonFormat;
 use super::{sweep, tell};
 use crate::error::{Error, Exit, Result};
 use crate::globals::Globals;
 use crate::humanize::count;
+use crate::parse_size;
 use crate::report::{self, RunSubject};
+use crate::run::RunFolder;
 use crate::run_set::{Member, RunSet};
 use crate::runs::{self, StoredRun};
 use crate::tables::{Column, RunSummary, RunTable, Variants, unequal_test_sets};
 pub use args::CompareArgs;
 pub use condition::Condition;
+use folded::Folded;
 use std::path::Path;
 use voxflow_cache::disk;
 
@@ -29,33 +33,47 @@ impl CompareArgs {
         if let Some((id, members)) = self.one_sweep(&cohort)? {
             return self.variants(&id, &members).map(|()| Exit::Done);
         }
-        let members = self.fitting(cohort.named(&self.runs)?)?;
+        let mut members = cohort.named(&self.runs)?;
+        let at = self.score_at(&mut members)?;
+        let members = self.fitting(members)?;
         let (members, baseline) = self.with_baseline(members, &cohort)?;
         match (&self.output.format, members.len()) {
             (_, 0) => tell("no run fits"),
             (_, 1) if self.conditions.is_empty() => return Err(lonely(&members[0])),
             (ComparisonFormat::Html, _) => self.page(members)?,
-            (form, few) if few > 1 && (*form == ComparisonFormat::Json || self.is_beside(few)) => {
-                beside::write(self, members)?
+            _ => {
+                let members = self.folded(members);
+                let (form, few) = (self.output.format, members.len());
+                if few > 1 && (form == ComparisonFormat::Json || self.is_beside(few)) {
+                    beside::write(self, members)?;
+                } else {
+                    self.rows(members, baseline, at.as_deref())?;
+                }
             }
-            _ => self.rows(members, baseline)?,
         }
         Ok(Exit::Done)
     }
 
+    /// Identical runs folded for people, unless each run was named or all are asked for.
+    fn folded(&self, members: Vec<Member>) -> Vec<Folded> {
+        let each_named = members.len() <= self.runs.len();
+        if each_named || self.all || !self.output.is_for_people() {
+            return members.into_iter().map(Folded::alone).collect();
+        }
+        Folded::of(members)
+    }
+
     /// True if runs are shown as columns.
     fn is_beside(&self, runs: usize) -> bool {
-        let few = self.output.is_for_people() && runs <= FEW && self.sort.is_none();
+        let is_listed = self.sort.is_some() || self.at.is_some();
+        let few = self.output.is_for_people() && runs <= FEW && !is_listed;
         self.cases || few
     }
 
     /// The requested sweep and its runs, if exactly one sweep was named.
     fn one_sweep(&self, cohort: &RunSet) -> Result<Option<(String, Vec<Member>)>> {
         let [name] = &self.runs[..] else { return Ok(None) };
-        let by_run = self.each
-            || self.cases
-            || self.output.format == ComparisonFormat::Html
-            || !self.conditions.is_empty();
+        let by_run = self.each || self.at.is_some() || self.cases || !self.conditions.is_empty();
         if by_run {
             return Ok(None);
         }
@@ -70,7 +88,30 @@ impl CompareArgs {
         let runs: Vec<RunSummary> = members.iter().map(|member| member.summary.clone()).collect();
         let variants = Variants::of(id, &runs, &by);
         let (sort, output) = (self.sort.clone(), self.output.clone());
-        sweep::write(variants, &sweep::JudgementArgs { by, with_test: false, sort, output })
+        let folders: Vec<RunFolder> = members.iter().map(|one| one.folder.clone()).collect();
+        let judgement = sweep::JudgementArgs { by, with_test: false, sort, output };
+        sweep::write(variants, &folders, &judgement)
+    }
+
+    /// Adds the score at a time of training to the runs; returns the metric's name.
+    fn score_at(&self, members: &mut [Member]) -> Result<Option<String>> {
+        let Some(time) = self.at.as_deref().map(str::trim) else { return Ok(None) };
+        let seconds = parse_size::age(time)
+            .map_err(|trouble| Error::usage(format!("--at {time}: {trouble}")))?
+            .as_secs_f64();
+        let mut name = String::new();
+        for member in members.iter_mut() {
+            name = member.summary.add_score_at(&member.folder, time, seconds)?;
+        }
+        let has_it =
+            |member: &Member| member.summary.finals.iter().any(|one| one.found.metric == name);
+        if !members.is_empty() && !members.iter().any(has_it) {
+            return Err(Error::usage(format!(
+                "--at {time}: no training of these runs was validated within that time: give a \
+                 longer one"
+            )));
+        }
+        Ok(Some(name))
     }
 
     /// Runs fulfilling all conditions.
@@ -109,26 +150,39 @@ impl CompareArgs {
     }
 
     /// Prints one run per row.
-    fn rows(&self, members: Vec<Member>, baseline: Option<RunSummary>) -> Result<()> {
+    fn rows(
+        &self,
+        members: Vec<Folded>,
+        baseline: Option<RunSummary>,
+        at: Option<&str>,
+    ) -> Result<()> {
         let people = self.output.is_for_people();
-        let runs: Vec<RunSummary> = members.into_iter().map(|member| member.summary).collect();
+        let folded: usize = members.iter().map(|one| one.repeats.len()).sum();
+        let repeats =
+            members.iter().map(|one| (one.member.summary.run.clone(), one.repeats.len())).collect();
+        let runs: Vec<RunSummary> = members.into_iter().map(|one| one.member.summary).collect();
         let mut roster = RunTable::new(runs, baseline, self.measured);
-        if let Some(name) = &self.sort {
+        roster.repeats = repeats;
+        roster.only_stages(|stage| self.wants_stage(stage));
+        let flag = if self.sort.is_some() { "--sort" } else { "--at" };
+        if let Some(name) = self.sort.as_deref().or(at) {
             let column = Column::named(name, &roster.runs)
-                .map_err(|trouble| Error::usage(format!("--sort: {trouble}")))?;
+                .map_err(|trouble| Error::usage(format!("{flag}: {trouble}")))?;
             if column.is_testing(&roster.runs) {
                 sweep::warn_of_testing(column.name());
             }
             roster.sort(&column, self.reverse);
         }
         let more = match (people, self.metrics.is_empty()) {
-            (true, true) => roster.for_people(),
+            (true, true) if !self.all => roster.for_people(),
+            (true, true) => roster.few_params(),
             (_, true) => 0,
             (_, false) => {
                 roster.only(&self.metrics);
                 if people { roster.few_params() } else { 0 }
             }
         };
+        at.iter().for_each(|metric| roster.show_first(metric));
         unequal_test_sets(&roster.runs).into_iter().for_each(|note| tell(&format!("note: {note}")));
         let sheet = roster.sheet(people);
         if !people {
@@ -139,6 +193,13 @@ impl CompareArgs {
             tell(&format!(
                 "{} more differ: '--format csv' has all columns",
                 count(more as u64, "parameter")
+            ));
+        }
+        if folded > 0 {
+            tell(&format!(
+                "{} with identical parameters and results folded into the first, as '(+1)': \
+                 '--all' lists them",
+                count(folded as u64, "run")
             ));
         }
         Ok(())

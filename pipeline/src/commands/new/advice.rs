@@ -46,6 +46,24 @@ pub(super) fn held_out(labelled: usize) -> (usize, usize) {
     (testing, validation)
 }
 
+/// Fewer labelled cases than this are validated in folds.
+const FEW: usize = 30;
+const FOLDS: usize = 5;
+
+/// The number of folds for few cases, each with a patient at least; `None` where there are many,
+/// or not enough for two folds.
+pub(super) fn folds(labelled: usize, patients: usize) -> Option<usize> {
+    let (testing, _) = held_out(labelled);
+    // Each testing case is of another patient at most.
+    let folds = FOLDS.min(patients.saturating_sub(testing));
+    (is_few(labelled) && folds > 1).then_some(folds)
+}
+
+/// True if one split says little about so many cases.
+pub(super) fn is_few(labelled: usize) -> bool {
+    labelled < FEW
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +86,12 @@ mod tests {
     #[test]
     fn few_cases_still_leave_one_for_each_part() {
         assert_eq!([3, 20, 41].map(held_out), [(1, 1), (4, 2), (8, 5)]);
+    }
+
+    #[test]
+    fn few_cases_are_validated_in_folds_of_whole_patients() {
+        let found = [(3, 3), (12, 12), (12, 3), (12, 6), (29, 29), (30, 30)];
+        let folds = found.map(|(cases, patients)| folds(cases, patients));
+        assert_eq!(folds, [Some(2), Some(5), None, Some(4), Some(5), None]);
     }
 }

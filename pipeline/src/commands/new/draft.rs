@@ -24,6 +24,10 @@ pub(super) struct Data {
     pub regions: Vec<Region>,
     pub labelled: usize,
     pub unlabelled: usize,
+    /// Labelled patients, or cases where none are known.
+    pub patients: usize,
+    /// The number of folds that the dataset gives its cases.
+    pub own_folds: Option<usize>,
     /// The median size in voxels along the RAS axes.
     pub shape: [usize; 3],
     /// The median voxel in mm along the RAS axes.
@@ -49,6 +53,8 @@ pub(super) enum Scaling {
 pub(super) enum DataSource {
     /// The Decathlon's host, or an archive of the task.
     Task(&'static Task, Option<PathBuf>),
+    /// Another archive with a dataset.json.
+    Archive(PathBuf),
     /// A folder: the parameters of the kind `folder`, in the order to write them.
     Folder(Vec<(String, Value)>),
 }
@@ -77,6 +83,11 @@ impl Data {
         )
     }
 
+    /// The folds to write: those of the dataset, or a few for few cases.
+    pub fn folds(&self) -> Option<usize> {
+        self.own_folds.or_else(|| advice::folds(self.labelled, self.patients))
+    }
+
     /// Both.
     pub fn sentence(&self) -> String {
         format!("{}; {}", self.content(), self.amount())
@@ -93,14 +104,19 @@ pub(super) enum StageSettings {
 
 /// A workflow up to the split of its cases.
 pub(super) fn cases(data: &Data, file: &Path) -> String {
-    format!("{}{}{}", head(data, file, &StageSettings::Quick), source(&data.source), parts(data))
+    format!(
+        "{}{}{}",
+        head(data, file, &StageSettings::Quick),
+        source(&data.source),
+        parts(data, file)
+    )
 }
 
 /// The workflow's text; `file` is where it will lie.
 pub(super) fn draft(data: &Data, file: &Path, settings: &StageSettings) -> String {
     let mut out = head(data, file, settings);
     out += &source(&data.source);
-    out += &parts(data);
+    out += &parts(data, file);
     out += &match settings {
         StageSettings::Quick => volumes(data),
         StageSettings::Planned(planned) => {
@@ -162,7 +178,7 @@ fn head(data: &Data, file: &Path, settings: &StageSettings) -> String {
 #   voxflow check {file}     # every mistake, with its line
 #   voxflow plan {file}      # what would run, and why
 #   voxflow run {file}       # the whole experiment; run again, it does nothing twice
-#   voxflow kinds train         # every parameter, with its default and meaning
+{}#   voxflow params {file}    # every parameter, with its value, default and meaning
 name: {}
 seed: 0
 stages:
@@ -170,6 +186,12 @@ stages:
         data.title,
         data.content(),
         data.amount(),
+        match data.folds() {
+            Some(folds) => format!(
+                "#   voxflow sweep {file} --folds {folds}  # cross-validation: every case validates once\n"
+            ),
+            None => String::new(),
+        },
         data.name
     )
 }
@@ -198,6 +220,15 @@ fn source(source: &DataSource) -> String {
 "
             )
         }
+        DataSource::Archive(path) => format!(
+            "  archive:
+    uses: download
+    with:
+      file: {}  # known by its content
+  dataset: {{ uses: unpack, needs: [archive] }}
+",
+            quoted(&path.display().to_string())
+        ),
         DataSource::Folder(with) => {
             let line = |(key, value): &(String, Value)| {
                 let remark = match key.as_str() {
@@ -205,6 +236,7 @@ fn source(source: &DataSource) -> String {
                     "label_names" => "  # the values found in the label files; give them names",
                     "require_labels" => "  # cases without a label are predicted, not trained on",
                     "exclude" => "  # found by the pattern, but no cases",
+                    "manifest" => "  # a row for each case",
                     _ => "",
                 };
                 format!("{key}: {}{remark}", yaml(value))
@@ -218,12 +250,12 @@ fn source(source: &DataSource) -> String {
     }
 }
 
-fn parts(data: &Data) -> String {
+fn parts(data: &Data, file: &Path) -> String {
+    if let Some(folds) = data.folds() {
+        return folded_parts(data, folds, file);
+    }
     let (testing, validation) = advice::held_out(data.labelled);
-    let group = match &data.group {
-        Some(group) => format!(", group: {}", quoted(group)),
-        None => String::new(),
-    };
+    let group = group(data);
     format!(
         "  # Testing cases are looked at once, at the end; validation cases choose the weights. By a hash of its
   # name, so that a new case moves no other.
@@ -233,6 +265,50 @@ fn parts(data: &Data) -> String {
     with: {{ training: rest, validation: {validation}, testing: {testing}, order: hash{group} }}
 "
     )
+}
+
+/// A split in folds: those of the dataset, or for few cases, with what the numbers are good for.
+fn folded_parts(data: &Data, folds: usize, file: &Path) -> String {
+    let (testing, _) = advice::held_out(data.labelled);
+    let group = group(data);
+    let remarks: String =
+        few_words(data, folds, file).into_iter().map(|line| format!("  # {line}.\n")).collect();
+    format!(
+        "{remarks}  # A fold is drawn by a hash of the case's name, so that a new case moves few others.
+  split:
+    uses: split
+    needs: [dataset]
+    with: {{ folds: {folds}, fold: 0, testing: {testing}, order: hash{group} }}
+"
+    )
+}
+
+/// Sentences on a dataset in folds.
+pub(super) fn few_words(data: &Data, folds: usize, file: &Path) -> Vec<String> {
+    if !advice::is_few(data.labelled) {
+        return vec!["the folds are those of the dataset".into()];
+    }
+    let (testing, _) = advice::held_out(data.labelled);
+    let labelled = humanize::count(data.labelled as u64, "labelled case");
+    let validation = humanize::count((data.labelled - testing).div_ceil(folds) as u64, "case");
+    let test = humanize::count(testing as u64, "testing case");
+    let file = file.display();
+    vec![
+        format!(
+            "{labelled} are few: the validation of one fold ({validation}) chooses the weights, and \
+             its score says little else"
+        ),
+        format!("to judge a setting, validate every case: voxflow sweep {file} --folds {folds}"),
+        format!("the final test ({test}, looked at once) shows that it works, not how well"),
+    ]
+}
+
+/// The split's parameter for the patients.
+fn group(data: &Data) -> String {
+    match &data.group {
+        Some(group) => format!(", group: {}", quoted(group)),
+        None => String::new(),
+    }
 }
 
 fn volumes(data: &Data) -> String {

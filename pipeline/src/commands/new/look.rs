@@ -6,9 +6,10 @@ use super::shown;
 use super::voxels::{Judge, Values, values};
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use voxflow_stages::dataset::Listing;
+use voxflow_stages::dataset::pattern::Pattern;
+use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::affine::spacing_mm;
 use voxflow_stages::image::nifti::read_header;
 use voxflow_stages::image::orientation::Orientation;
@@ -26,7 +27,7 @@ pub(super) fn look(path: &Path) -> Result<Data> {
 }
 
 /// The folder that holds a dataset.json: this one, or the only one below.
-fn listed(path: &Path) -> Result<Option<PathBuf>> {
+pub(super) fn listed(path: &Path) -> Result<Option<PathBuf>> {
     if has_listing(path) {
         return Ok(Some(path.to_path_buf()));
     }
@@ -62,6 +63,15 @@ fn by_listing(path: &Path) -> Result<Data> {
     data(Seen { path, written, listing, values, modality, labels, group: None })
 }
 
+/// A dataset unpacked in part, with the name of its archive.
+pub(super) fn unpacked(path: &Path, name: &str, listing: Listing) -> Result<Data> {
+    let values = values(path, &listing)?;
+    let modality = listing.modality.clone();
+    let labels = listing.labels.iter().map(|label| (label.value, label.name.clone())).collect();
+    let seen = Seen { path, written: vec![], listing, values, modality, labels, group: None };
+    Ok(Data { name: slug(name), title: name.to_string(), ..data(seen)? })
+}
+
 fn by_patterns(path: &Path) -> Result<Data> {
     let judge = Judge::new(path);
     let found = layout(path, &|name| judge.look(name))?;
@@ -78,24 +88,38 @@ fn by_patterns(path: &Path) -> Result<Data> {
     if !found.exclude.is_empty() {
         written.push(("exclude".into(), json!(found.exclude)));
     }
-    // Stand-ins, until the voxels have been read.
-    let mut first = written.clone();
+    let listing = first_listing(&written, &found.channels)?;
+    shown::layout(&found);
+    understood(path, written, listing, &found.channels, found.group)
+}
+
+/// The listing with stand-ins for what the voxels tell.
+pub(super) fn first_listing(written: &[(String, Value)], channels: &[String]) -> Result<Listing> {
+    let mut first = written.to_vec();
     first.push(("label_names".into(), json!(["label"])));
-    first.push(("modality".into(), json!(found.channels)));
+    first.push(("modality".into(), json!(channels)));
     first.push(("require_labels".into(), json!(false)));
-    let mut listing = listing(&first)?;
+    listing(&first)
+}
+
+/// The data of a folder whose cases are known, by their voxels.
+pub(super) fn understood(
+    path: &Path,
+    mut written: Vec<(String, Value)>,
+    mut listing: Listing,
+    channels: &[String],
+    group: Option<String>,
+) -> Result<Data> {
     if listing.unlabelled().next().is_some() {
         written.push(("require_labels".into(), json!(false)));
     }
     let values = values(path, &listing)?;
-    let modality = modality(&found.channels, &values);
+    let modality = modality(channels, &values);
     let labels: BTreeMap<u8, String> =
         values.labels.iter().map(|value| (*value, format!("label_{value}"))).collect();
     written.push(("modality".into(), json!(modality)));
     written.push(("label_names".into(), names(&labels)));
     listing.modality.clone_from(&modality);
-    shown::layout(&found);
-    let group = found.group;
     data(Seen { path, written, listing, values, modality, labels, group })
 }
 
@@ -119,7 +143,7 @@ fn modality(channels: &[String], values: &Values) -> Vec<String> {
     }
 }
 
-fn listing(written: &[(String, Value)]) -> Result<Listing> {
+pub(super) fn listing(written: &[(String, Value)]) -> Result<Listing> {
     let with: serde_json::Map<String, Value> = written.iter().cloned().collect();
     let folder: Folder = serde_json::from_value(with.into())
         .map_err(|error| Error::Failed(format!("the draft is wrong: {error}")))?;
@@ -178,10 +202,29 @@ fn data(seen: Seen) -> Result<Data> {
         partly_read: (values.read < labelled).then_some(values.read),
         labelled,
         unlabelled: listing.unlabelled().count(),
+        patients: patients(&listing, seen.group.as_deref())?,
+        own_folds: own_folds(&listing),
         shape: headers.shape,
         spacing_mm: headers.spacing_mm,
         group: seen.group,
     })
+}
+
+/// Number of folds, where all labelled cases have one and these are several.
+fn own_folds(listing: &Listing) -> Option<usize> {
+    let folds: Option<BTreeSet<u64>> = listing.labelled().map(|case| case.fold).collect();
+    folds.map(|folds| folds.len()).filter(|count| *count > 1)
+}
+
+/// Patients with a label, as far as the dataset or a pattern tells them; else the cases.
+fn patients(listing: &Listing, group: Option<&str>) -> Result<usize> {
+    let pattern = group.map(|text| Pattern::new(text, "group")).transpose()?;
+    let of = |case: &Case| match &pattern {
+        Some(pattern) => pattern.find(&case.name).map(str::to_string),
+        None => case.patient.clone(),
+    };
+    let names = listing.labelled().map(|case| of(case).unwrap_or_else(|| case.name.clone()));
+    Ok(names.collect::<BTreeSet<String>>().len())
 }
 
 /// "Task09 Spleen" → "task09-spleen".

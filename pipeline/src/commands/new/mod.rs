@@ -8,13 +8,16 @@
 //! them with a workflow's.
 
 mod advice;
+mod archive;
 mod draft;
 mod layout;
 mod look;
+mod manifest;
 mod parsed;
 mod planned;
 mod recipe;
-mod shown;
+mod schema_line;
+pub(in crate::commands) mod shown;
 mod statistics;
 mod tasks;
 mod update;
@@ -34,7 +37,8 @@ use serde_json::Value;
 use statistics::{LookedAt, StageIds};
 use std::path::{Path, PathBuf};
 use voxflow_cache::disk::FileWriter;
-use voxflow_stages::dataset::archive;
+use voxflow_stages::dataset::Listing;
+use voxflow_stages::dataset::archive::member;
 use voxflow_stages::dataset::foreign::{foreign, tilde};
 use voxflow_stages::planner::Preset;
 
@@ -45,21 +49,24 @@ Examples:
   voxflow new spleen                    # a task of the Medical Segmentation Decathlon, downloaded when run
   voxflow new ~/data/Task09_Spleen      # a folder in Decathlon or nnU-Net layout
   voxflow new ~/data/livers -o liver.yaml  # any other folder with images and labels
-  voxflow new Task04_Hippocampus.tar    # a task's archive that you have
+  voxflow new Task04_Hippocampus.tar    # an archive with a dataset.json
+  voxflow new ~/data/cases.csv          # a manifest: columns image, label, patient, fold
   voxflow new ~/data/livers --recipe nnunet-resenc-l --gpu-memory 24G  # nnU-Net's plan for it
   voxflow new --update livers.yaml      # what its plan would be with today's cases
 
 Images and labels are found in two folders, in one folder a case (with several files a case: its
 channels), side by side (a.nii.gz and a_seg.nii.gz), and in BIDS, by their names and, in doubt, by their
-voxels. How the folder was read is shown, with what is not used. Headers are read for voxel sizes, images
-of up to ten cases for values, labels for the values in them. Grid, patch and window follow as the
+voxels; or they are listed in a manifest (CSV, TSV), one row a case. How the folder was read is shown,
+with what is not used. Headers are read for voxel sizes, images of up to ten cases for values, labels for
+the values in them. Grid, patch and window follow as the
 comments in the file say. What is written is a beginning, to be changed.
 
 nnU-Net's recipes look at every training and validation case once, as a run of the home; what was looked
 at is kept in the store. Cases that the written split sets aside for testing are not read.")]
 pub struct New {
-    /// A Decathlon task (spleen, Task09_Spleen, 9) or a folder; without one, the tasks are listed
-    #[arg(value_name = "TASK|FOLDER")]
+    /// A Decathlon task (spleen, Task09_Spleen, 9), a folder, an archive or a manifest; without one,
+    /// the tasks are listed
+    #[arg(value_name = "TASK|FOLDER|FILE")]
     pub source: Option<String>,
     /// The file to write; by default NAME.yaml here. An existing file is not replaced
     #[arg(long, short, value_name = "FILE")]
@@ -100,12 +107,14 @@ impl New {
         // What is written is held to the same rules as what a person writes.
         workflow(&text, &out)
             .map_err(|mistakes| Error::Failed(format!("the draft is wrong: {mistakes:?}")))?;
+        let text = schema_line::with_schema(&text, &out, &globals.home());
         write_new(&out, text.as_bytes(), "--out")?;
         let shown = out.display();
-        tell(&format!(
-            "{}\nnext: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}",
-            data.sentence()
-        ));
+        tell(&data.sentence());
+        if let Some(folds) = data.folds() {
+            draft::few_words(&data, folds, &out).iter().for_each(|words| tell(words));
+        }
+        tell(&format!("next: voxflow check {shown}; voxflow plan {shown}; voxflow run {shown}"));
         answer_data(&format!("{shown}\n"))?;
         Ok(Exit::Done)
     }
@@ -192,10 +201,16 @@ fn exists(path: &Path, flag: &str) -> Error {
 fn data(source: &str) -> Result<Data> {
     let path = Path::new(source);
     if path.is_dir() {
-        return look::look(path);
+        return match look::listed(path)?.is_none().then(|| manifest::in_folder(path)).transpose()? {
+            Some(Some(file)) => manifest::look(&file),
+            _ => look::look(path),
+        };
     }
     if path.file_name().is_some_and(|name| name == "dataset.json") && path.is_file() {
         return look::look(path.parent().filter(|p| p != &Path::new("")).unwrap_or(Path::new(".")));
+    }
+    if manifest::is_table(path) {
+        return manifest::look(path);
     }
     if let Some(task) = tasks::find(source) {
         return Ok(of_task(task, None));
@@ -206,21 +221,35 @@ fn data(source: &str) -> Result<Data> {
     match stem.flatten() {
         Some(stem) if path.is_file() => match tasks::find(stem) {
             Some(task) => Ok(of_archive(task, path)),
-            None => Err(Error::usage(format!(
-                "'{source}' is an archive: unpack it, and name the folder"
-            ))),
+            None => archive::look(path, stem),
         },
         _ => Err(unknown(source)),
     }
 }
 
+/// True for a file that may be a manifest.
+pub fn is_manifest(path: &Path) -> bool {
+    manifest::is_table(path)
+}
+
+/// A dataset in a folder or manifest, as a draft's workflow would list it, and its folder.
+pub fn dataset(path: &Path) -> Result<(PathBuf, Listing)> {
+    let data = data(&path.display().to_string())?;
+    let DataSource::Folder(written) = &data.source else {
+        return Err(Error::usage(format!("'{}' is no folder of images", path.display())));
+    };
+    let folder = written.iter().find(|(key, _)| key == "path").and_then(|(_, path)| path.as_str());
+    Ok((PathBuf::from(folder.unwrap_or(".")), look::listing(written)?))
+}
+
 /// The data of a task from an archive, which may hold fewer cases than the task.
 fn of_archive(task: &'static tasks::Task, path: &Path) -> Data {
     let mut data = of_task(task, Some(path.to_path_buf()));
-    let listed = archive::member(path, "dataset.json", MOST_LISTED).ok().flatten();
+    let listed = member(path, "dataset.json", MOST_LISTED).ok().flatten();
     let listed = listed.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     if let Some(cases) = listed.as_ref().and_then(|listed| listed["training"].as_array()) {
         data.labelled = cases.len();
+        data.patients = cases.len();
         let test = listed.as_ref().and_then(|listed| listed["test"].as_array());
         data.unlabelled = test.map_or(0, Vec::len);
     }
@@ -242,6 +271,8 @@ fn of_task(task: &'static tasks::Task, archive: Option<PathBuf>) -> Data {
         regions: vec![],
         labelled: task.labelled,
         unlabelled: task.unlabelled,
+        patients: task.labelled,
+        own_folds: None,
         shape: task.shape,
         spacing_mm: task.spacing_mm,
         scaling: vec![scaling; task.modality.len()],

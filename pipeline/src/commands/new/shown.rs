@@ -27,7 +27,7 @@ pub(super) fn layout(found: &Found) {
 }
 
 /// Three cases, and how many there are.
-pub(super) fn cases(folder: &Path, listing: &Listing) {
+pub(in crate::commands) fn cases(folder: &Path, listing: &Listing) {
     let head = ["case", "image", "label", "channels", "shape", "spacing (mm)"];
     let mut sheet = TextTable::new("", head);
     let count = listing.cases.len();

@@ -238,7 +238,7 @@ pub fn dataset(cases: &[ImageCase], card: &ModelCard, desk: &Path) -> Result<Inp
         for (channel, file) in case.files.iter().enumerate() {
             images.push(add(&mut input, &format!("{}/{channel}", case.name), file)?);
         }
-        listing.cases.push(Case { name: case.name.clone(), images, label: None });
+        listing.cases.push(Case { name: case.name.clone(), images, ..Case::default() });
     }
     let path = desk.join("dataset.json");
     write_json(&path, &listing)?;

@@ -26,8 +26,9 @@ Examples:
   voxflow view latest/volumes/phantom_03           # as the network sees it
   voxflow view latest/final/phantom_03 -o case.html  # prediction (orange) and reference (green)
 
-Pictures lie as in radiology: the patient's right is left, seen from the feet. The number at the
-upper left of a slice is its index in RAS order, the millimetres at the upper right its place.")]
+Pictures follow the radiological convention: the patient's right is on the left, seen from the
+feet. The number at the upper left of a slice is its index in RAS order, the millimetres at the
+upper right its place.")]
 pub struct ViewArgs {
     /// A NIfTI file, or RUN/STAGE/CASE
     #[arg(value_name = "FILE|RUN/STAGE/CASE")]
@@ -38,7 +39,7 @@ pub struct ViewArgs {
     /// Second label map, compared with the first
     #[arg(long, short, value_name = "FILE", requires = "label")]
     pub prediction: Option<PathBuf>,
-    /// Output file: .png (contact sheet) or .html (page with a slider); by default CASE.png here
+    /// Output file: .png (montage) or .html (scrollable viewer); by default CASE.png here
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Only this plane; all three by default

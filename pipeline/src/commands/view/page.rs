@@ -39,7 +39,7 @@ fn page(subject: &ViewSubject, figures: &[Markup]) -> String {
         main { @for figure in figures { (figure) } }
         p.hint {
             "Drag a slider, turn the wheel over a picture, or use the arrow keys. "
-            "The patient's right is left."
+            "Radiological convention: the patient's right is on the left."
         }
         script { (PreEscaped(SCRIPT)) }
     };

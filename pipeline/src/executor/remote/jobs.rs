@@ -134,7 +134,11 @@ fn make(making: &RemoteMaking) -> Result<MadeFacts> {
 
 /// The stage's items, if it has some that can be counted.
 fn items(making: &RemoteMaking) -> Result<Option<ItemCount>> {
-    if making.order.kind.items.is_empty() { Ok(None) } else { census::count(making) }
+    let order = making.order;
+    match order.kind.items_with(&order.task.params).is_empty() {
+        true => Ok(None),
+        false => census::count(making),
+    }
 }
 
 /// Number of jobs sharing the items, by missing items, or by the stage's input files if unknown.
@@ -146,7 +150,8 @@ fn shards(making: &RemoteMaking, items: Option<ItemCount>) -> u64 {
 
 /// Number of input files in roles items are made from.
 fn files_of_items(order: &StageOrder) -> u64 {
-    let roles: Vec<&str> = order.kind.items.iter().map(|items| items.reads).collect();
+    let items = order.kind.items_with(&order.task.params);
+    let roles: Vec<&str> = items.iter().map(|items| items.reads).collect();
     let inputs = order.task.inputs.iter().filter(|(role, _)| roles.contains(&role.as_str()));
     inputs.flat_map(|(_, inputs)| inputs).map(|input| input.files.len() as u64).sum()
 }

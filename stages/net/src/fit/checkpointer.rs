@@ -1,6 +1,7 @@
 //! The checkpoint schedule of a training, and its sessions.
 
 use super::state::{Session, TrainingState};
+use super::training_length::TrainingLength;
 use crate::checkpoint::{self, Checkpoint, CheckpointWriter, longest_at_risk};
 use crate::weights::NamedTensors;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,8 @@ pub struct Checkpointer {
     folder: PathBuf,
     writer: CheckpointWriter,
     saved: Instant,
-    /// Epochs between checkpoints, and all epochs.
+    /// Epochs between checkpoints.
     every: u32,
-    epochs: u32,
     sessions: Vec<Session>,
 }
 
@@ -27,7 +27,6 @@ impl Checkpointer {
             writer: CheckpointWriter::new(folder),
             saved: Instant::now(),
             every: params.checkpoint_every,
-            epochs: params.epochs,
             sessions: vec![],
         }
     }
@@ -56,8 +55,8 @@ impl Checkpointer {
     }
 
     /// True if the parameters ask for a checkpoint after this many epochs; the end needs none.
-    pub fn is_due_after(&self, epoch: u32) -> bool {
-        epoch.is_multiple_of(self.every) && epoch < self.epochs
+    pub fn is_due_after(&self, epoch: u32, length: &TrainingLength) -> bool {
+        epoch.is_multiple_of(self.every) && length.last_epoch() != Some(epoch)
     }
 
     /// Begins to write a checkpoint on another thread. `tensors` must be copies.

@@ -1,24 +1,29 @@
 //! Training: the loop over epochs, steps and batches. Each part with a state has an owner of its
 //! own: weights in `model`, gradients and optimizer in `stepper`, the best weights in
-//! `model_selection`, losses and metric rows in `step_log`, checkpoints in `checkpointer`.
+//! `model_selection`, the number of epochs in `training_length`, losses and metric rows in
+//! `step_log`, checkpoints in `checkpointer`.
 
 mod checkpointer;
 mod epoch_stats;
+mod extension;
 mod learning_rate;
 pub mod model;
 mod model_selection;
 mod persistence;
 mod result;
-mod state;
+pub mod state;
 mod step_log;
 mod stepper;
+mod training_length;
 
-pub use result::TrainingResult;
+pub use model_selection::BEST;
+pub use result::{KeptState, TrainingResult};
 
 use crate::amp::compute_kind;
 use crate::batch::Batch;
 use crate::batch_sampler::BatchSampler;
 use crate::batch_source::{BatchSource, CloseOnDrop};
+use crate::checkpoint::Checkpoint;
 use crate::classes::Classes;
 use crate::device::DeviceInfo;
 use crate::dice::dice_rows;
@@ -32,12 +37,14 @@ use checkpointer::Checkpointer;
 use learning_rate::LearningRate;
 use model::Model;
 use model_selection::ModelSelection;
-use state::Position;
+use state::{Position, TrainingState};
 use std::time::Instant;
 use step_log::{StepLog, StepRecord};
 use stepper::{Stepper, Update};
 use tch::Tensor;
+use training_length::TrainingLength;
 use voxflow_stages::kinds::train::Train;
+use voxflow_stages::model::{DecayPhase, DecayReason};
 use voxflow_stages::{Context, Error, Metric, Result};
 
 /// The volumes of a training.
@@ -62,22 +69,25 @@ pub struct Fit<'a> {
     /// Batches per epoch.
     batches: u64,
     learning_rate: LearningRate<'a>,
+    length: TrainingLength,
     position: Position,
     model: Model,
     stepper: Stepper,
     selection: ModelSelection,
     log: StepLog,
     checkpointer: Checkpointer,
+    kept: Option<KeptState>,
 }
 
 impl<'a> Fit<'a> {
-    /// Starts a training, or resumes an unfinished training.
+    /// Starts a training, or resumes an unfinished one. `extended` is the state of a finished
+    /// training to go on from.
     pub fn new(
         cx: &'a Context<'a>,
         params: &'a Train,
         data: TrainingData<'a>,
         (info, ranks): (&'a DeviceInfo, Ranks),
-        model: Model,
+        (model, extended): (Model, Option<Checkpoint<TrainingState>>),
     ) -> Result<Fit<'a>> {
         let batches = BatchSampler::new(params, data.training, data.classes).batches();
         let stepper = Stepper::new(params, &model, info.device, ranks);
@@ -89,14 +99,16 @@ impl<'a> Fit<'a> {
             ranks,
             batches,
             learning_rate: LearningRate::new(params, stepper.steps_per_epoch(batches)),
+            length: TrainingLength::new(params),
             position: Position::default(),
             model,
             selection: ModelSelection::new(params),
             log: StepLog::new(stepper.skips_overflows()),
             stepper,
             checkpointer: Checkpointer::new(cx.unfinished()?, params),
+            kept: None,
         };
-        fit.resume()?;
+        fit.resume(extended)?;
         Ok(fit)
     }
 
@@ -105,7 +117,7 @@ impl<'a> Fit<'a> {
         let TrainingData { training, classes, .. } = self.data;
         let sampler = BatchSampler::new(self.params, training, classes);
         let sampler = sampler.sharded(self.ranks.rank(), self.ranks.count());
-        let all = u64::from(self.params.epochs) * self.batches;
+        let all = u64::from(self.length.at_most()) * self.batches;
         let first = self.position.batch_number(self.batches);
         let compute = compute_kind(self.params.precision);
         let batches = (first, all);
@@ -130,8 +142,8 @@ impl<'a> Fit<'a> {
     }
 
     fn is_finished(&self) -> bool {
-        let epoch = self.position.epoch;
-        epoch >= self.params.epochs || self.selection.patience_exceeded(epoch)
+        let (epoch, last) = (self.position.epoch, self.length.last_epoch());
+        last.is_some_and(|last| epoch >= last) || self.selection.patience_exceeded(epoch, last)
     }
 
     /// An optimizer step over the gradients from `accumulate` batches, or from the rest of the
@@ -149,12 +161,13 @@ impl<'a> Fit<'a> {
         }
         let Position { epoch, step, .. } = self.position;
         let losses = self.stepper.sum_over_ranks(losses)?.into_iter().zip(cases).collect();
-        let rate = self.learning_rate.at(step);
+        let rate = self.learning_rate.at(step, &self.length);
         let Update { norm, taken } = self.stepper.update(rate);
         self.model.update_ema(step, taken.as_ref());
         self.position.step += 1;
         self.log.push(StepRecord { epoch: epoch + 1, step, rate, losses, norm });
-        self.log.show_if_due(self.cx, self.position, &self.learning_rate, &self.selection)
+        let course = (&self.learning_rate, &self.length);
+        self.log.show_if_due(self.cx, self.position, course, &self.selection)
     }
 
     /// Adds the gradients of a batch, or of this rank's share of it; returns its part in the loss
@@ -183,13 +196,32 @@ impl<'a> Fit<'a> {
         self.log.fetch()?;
         self.position.epoch += 1;
         self.position.batch = 0;
-        let rate = self.learning_rate.of_last(self.position.step);
+        let rate = self.learning_rate.of_last(self.position.step, &self.length);
         let mut rows = self.log.end_epoch(self.position, rate, began.elapsed().as_secs_f64());
-        if self.selection.is_due(self.position.epoch) {
+        let epoch = self.position.epoch;
+        self.keep_state_before_end();
+        if self.selection.is_due(epoch, self.length.last_epoch()) {
             rows.extend(self.validate()?);
         }
+        rows.extend(self.decide());
         self.log.add_rows(self.cx, rows);
-        if self.checkpointer.is_due_after(self.position.epoch) { self.save() } else { Ok(()) }
+        if self.checkpointer.is_due_after(epoch, &self.length) { self.save() } else { Ok(()) }
+    }
+
+    /// Decides by the validation scores if the learning rate falls from now on, and says so.
+    fn decide(&mut self) -> Option<Metric> {
+        let Position { epoch, step, .. } = self.position;
+        let DecayPhase { from_epoch, to_epoch, reason } = self.length.decide(epoch)?;
+        let reason = match reason {
+            DecayReason::Plateau => "validation is not expected to gain more",
+            DecayReason::Limit => "'epochs.at_most' leaves no more",
+        };
+        self.cx.info(format!(
+            "the learning rate falls from epoch {from_epoch} on, to the end after {to_epoch}: \
+             {reason}"
+        ));
+        let row = Metric::new("last_epoch", f64::from(to_epoch));
+        Some(row.split("training").epoch(epoch).step(step))
     }
 
     /// Scores the weights on the validation cases and keeps them if they are the best so far.
@@ -208,6 +240,9 @@ impl<'a> Fit<'a> {
         let (first, model) = (self.ranks.is_first(), &self.model);
         let snapshot = || if first { weights::snapshot(model.eval_model()) } else { vec![] };
         self.selection.consider(epoch, mean, snapshot);
+        let forecast = self.length.add_score(epoch, mean).map(|forecast| forecast.gain);
+        let forecast = forecast.map(|gain| Metric::new("expected_gain", gain));
+        rows.extend(forecast.map(|row| row.split(validation.name).epoch(epoch).step(step)));
         rows.push(self.log.end_validation(self.position, began.elapsed()));
         Ok(rows)
     }
@@ -240,6 +275,7 @@ impl<'a> Fit<'a> {
         self.share_statistics()?;
         let last = weights::snapshot(self.model.eval_model());
         self.ranks.check_equal(self.position.step, &last)?;
+        let kept = self.take_kept_state();
         let best = self.selection.take_best_weights();
         let best = best.unwrap_or_else(|| weights::snapshot(self.model.eval_model()));
         let Position { epoch, step, .. } = self.position;
@@ -249,6 +285,8 @@ impl<'a> Fit<'a> {
             best_score: self.selection.best(),
             epochs: epoch,
             steps: step,
+            decay: self.length.decay(),
+            kept,
         })
     }
 

@@ -125,6 +125,11 @@ impl Model {
         tensors
     }
 
+    /// True if a checkpoint's tensors hold all that this model keeps an average for.
+    pub fn has_average_in(&self, tensors: &BTreeMap<String, Tensor>) -> bool {
+        self.ema.is_none() || tensors.keys().any(|name| name.starts_with(AVERAGE))
+    }
+
     /// Restores a checkpoint's tensors. Errors if they belong to another network.
     pub fn restore(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         weights::fill(&self.network, &without_prefix(WEIGHTS, tensors))?;

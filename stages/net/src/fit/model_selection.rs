@@ -6,14 +6,13 @@ use tch::Tensor;
 use voxflow_stages::kinds::train::{BestBy, Train};
 
 /// Prefix of the tensors in a checkpoint.
-const BEST: &str = "best/";
+pub const BEST: &str = "best/";
 
 /// The best weights so far.
 pub struct ModelSelection {
     best_by: BestBy,
     patience: Option<u32>,
     validate_every: u32,
-    epochs: u32,
     latest: Option<f64>,
     best: Option<(u32, f64)>,
     best_weights: Option<NamedTensors>,
@@ -26,16 +25,16 @@ impl ModelSelection {
             best_by: params.best_by,
             patience: params.stop_after,
             validate_every: params.validate_every,
-            epochs: params.epochs,
             latest: None,
             best: None,
             best_weights: None,
         }
     }
 
-    /// True if the training is validated after this many epochs.
-    pub fn is_due(&self, epoch: u32) -> bool {
-        epoch.is_multiple_of(self.validate_every) || epoch == self.epochs
+    /// True if the training is validated after this many epochs; `last` is its last epoch, if
+    /// known.
+    pub fn is_due(&self, epoch: u32, last: Option<u32>) -> bool {
+        epoch.is_multiple_of(self.validate_every) || Some(epoch) == last
     }
 
     /// Records a validation score (`None`: no label had a reference). If the score is the best so
@@ -73,10 +72,10 @@ impl ModelSelection {
 
     /// True if the last validation came `stop_after` epochs or more after the best. Epochs without
     /// validation do not count, so a training ends with a validated epoch.
-    pub fn patience_exceeded(&self, epoch: u32) -> bool {
+    pub fn patience_exceeded(&self, epoch: u32, last: Option<u32>) -> bool {
         let Some((patience, (best, _))) = self.patience.zip(self.best) else { return false };
         let validated =
-            if self.is_due(epoch) { epoch } else { epoch - epoch % self.validate_every };
+            if self.is_due(epoch, last) { epoch } else { epoch - epoch % self.validate_every };
         validated.saturating_sub(best) >= patience
     }
 
@@ -141,7 +140,7 @@ mod tests {
         let mut selection = selection(json!({ "stop_after": 6 }));
         selection.consider(5, Some(0.5), Vec::new);
         let exceeded: Vec<u32> =
-            (5..=23).filter(|epoch| selection.patience_exceeded(*epoch)).collect();
+            (5..=23).filter(|epoch| selection.patience_exceeded(*epoch, Some(23))).collect();
         assert_eq!(exceeded, (15..=23).collect::<Vec<u32>>());
     }
 

@@ -40,8 +40,15 @@ impl Fit<'_> {
         if !self.ranks.is_first() {
             return Ok(());
         }
+        let state = self.state();
+        tensors.extend(self.selection.snapshot());
+        self.checkpointer.save(&state, tensors)
+    }
+
+    /// Everything except tensors. Waits for the device.
+    pub(super) fn state(&self) -> TrainingState {
         let log = self.log.state().clone();
-        let state = TrainingState {
+        TrainingState {
             epoch: self.position.epoch,
             batch: self.position.batch,
             step: self.position.step,
@@ -53,19 +60,20 @@ impl Fit<'_> {
             train_seconds: log.train_seconds,
             validate_seconds: log.validate_seconds,
             sessions: self.checkpointer.sessions().to_vec(),
-        };
-        tensors.extend(self.selection.snapshot());
-        self.checkpointer.save(&state, tensors)
+            length: self.length.snapshot(),
+        }
     }
 
-    /// Restores the newest valid checkpoint, if any, and begins a session.
-    pub(super) fn resume(&mut self) -> Result<()> {
+    /// Restores the newest valid checkpoint, or begins after the training that this one extends, if
+    /// any. Begins a session.
+    pub(super) fn resume(&mut self, extended: Option<Checkpoint<TrainingState>>) -> Result<()> {
         let mut earlier = vec![];
         if let Some(Checkpoint { state, tensors }) = self.checkpointer.newest(self.cx) {
             let TrainingState { epoch, batch, step, .. } = state;
             self.model.restore(&tensors)?;
             self.selection.restore(state.latest_dice, state.best, &tensors);
             self.stepper.restore(&state.loss_scale, &tensors)?;
+            self.length.restore(state.length);
             self.position = Position { epoch, batch, step };
             let log = LogState {
                 epoch_stats: state.epoch_stats,
@@ -76,6 +84,8 @@ impl Fit<'_> {
             self.log.restore(self.cx, log);
             self.cx.tell(Message::Resumed { epoch, step });
             earlier = state.sessions;
+        } else if let Some(extended) = extended {
+            self.extend(extended)?;
         }
         let session = Session {
             from_step: self.position.step,

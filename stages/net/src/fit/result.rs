@@ -1,6 +1,16 @@
 //! The result of a training.
 
+use super::state::TrainingState;
 use crate::weights::NamedTensors;
+use voxflow_stages::model::DecayPhase;
+
+/// The state of a finished training, for one that extends it.
+pub struct KeptState {
+    /// Everything except tensors.
+    pub state: TrainingState,
+    /// The tensors, on the processor.
+    pub tensors: NamedTensors,
+}
 
 /// The result of a training.
 pub struct TrainingResult {
@@ -14,4 +24,8 @@ pub struct TrainingResult {
     pub epochs: u32,
     /// Optimizer steps done.
     pub steps: u64,
+    /// The decision to end, if validation took it.
+    pub decay: Option<DecayPhase>,
+    /// The state for an extension, if it is kept.
+    pub kept: Option<KeptState>,
 }

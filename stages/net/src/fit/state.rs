@@ -2,6 +2,7 @@
 //! their order must stay: trainings from earlier releases resume from them.
 
 use super::epoch_stats::EpochStats;
+use super::training_length::LengthState;
 use crate::grad_scaler::LossScale;
 use serde::{Deserialize, Serialize};
 use voxflow_stages::Metric;
@@ -53,6 +54,9 @@ pub struct TrainingState {
     /// The worker processes that the training ran in.
     #[serde(rename = "stretches")]
     pub sessions: Vec<Session>,
+    /// Scores and decision of a training whose length validation decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<LengthState>,
 }
 
 /// A worker process's share in a training.

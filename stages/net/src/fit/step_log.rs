@@ -8,7 +8,8 @@ use super::epoch_stats::EpochStats;
 use super::learning_rate::LearningRate;
 use super::model_selection::ModelSelection;
 use super::state::Position;
-use crate::progress::{ProgressSnapshot, Throughput};
+use super::training_length::TrainingLength;
+use crate::progress::{ProgressSnapshot, Throughput, Total};
 use std::time::Duration;
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::{Context, Error, Message, Metric, Result};
@@ -85,19 +86,20 @@ impl StepLog {
         &mut self,
         cx: &Context,
         position: Position,
-        learning_rate: &LearningRate,
+        (learning_rate, length): (&LearningRate, &TrainingLength),
         selection: &ModelSelection,
     ) -> Result<()> {
         if !self.throughput.is_due() {
             return Ok(());
         }
         self.fetch()?;
+        let all = length.last_epoch().map_or(Total::AtMost(length.at_most()), Total::Known);
         let snapshot = ProgressSnapshot {
-            steps: (position.step, learning_rate.total_steps()),
-            epochs: (position.epoch + 1, learning_rate.epochs()),
+            steps: (position.step, learning_rate.steps(all.epochs())),
+            epochs: (position.epoch + 1, all),
             loss: self.state.epoch_stats.mean_loss(),
             dice: (selection.latest(), selection.best().map(|(_, dice)| dice)),
-            learning_rate: learning_rate.of_last(position.step),
+            learning_rate: learning_rate.of_last(position.step, length),
         };
         self.throughput.show(cx, &snapshot);
         Ok(())

@@ -6,7 +6,7 @@ use crate::grad_scaler::{GradScaler, LossScale};
 use crate::gradients::{clip, norm};
 use crate::optimizer::Optimizer;
 use crate::weights::{NamedTensors, cpu_copies, with_prefix, without_prefix};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tch::{Device, Tensor};
 use voxflow_stages::kinds::train::Train;
 use voxflow_stages::{Error, Result};
@@ -119,6 +119,22 @@ impl Stepper {
             ));
         }
         self.scaler = GradScaler::new(scale, self.device);
+        Ok(())
+    }
+
+    /// Takes the state of a training that this one extends. Errors if it is of another optimizer,
+    /// or of other parameters.
+    pub fn extend(&mut self, scale: &LossScale, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let own = self.snapshot();
+        let own: BTreeSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
+        let names = tensors.keys().map(String::as_str);
+        let given: BTreeSet<&str> = names.filter(|name| name.starts_with(OPTIMIZER)).collect();
+        if own != given || self.restore(scale, tensors).is_err() {
+            return Err(Error::failed(
+                "training: the one to extend had another optimizer, or froze other parameters; \
+                 give 'optimizer.name' and 'freeze' the same values",
+            ));
+        }
         Ok(())
     }
 }

@@ -141,8 +141,9 @@ impl Bench {
         let mut inputs = BTreeMap::from([("cache".to_string(), vec![self.cache.clone()])]);
         if let Some((role, model)) = model {
             let mut input = Input { stage: role.into(), files: BTreeMap::new() };
-            for file in ["model.json", "best.safetensors", "last.safetensors"] {
-                input.files.insert(file.into(), input_file(&model.draft.join(file)));
+            for file in std::fs::read_dir(&model.draft).unwrap().map(Result::unwrap) {
+                let name = file.file_name().into_string().unwrap();
+                input.files.insert(name, input_file(&file.path()));
             }
             inputs.insert(role.into(), vec![input]);
         }

@@ -157,6 +157,18 @@ fn is_derived(form: &Form) -> bool {
         || tokens(&text).iter().any(|part| DERIVED.contains(part))
 }
 
+/// The simplest forms that share no file, those with most files first.
+pub(super) fn roles_of(files: &[ImageFile]) -> Vec<Form> {
+    let all: Vec<usize> = (0..files.len()).collect();
+    let forms = forms(files, &all, &constant(files), &mut CaseNumbers::default());
+    let most = forms.iter().map(|form| form.pairs.len()).max().unwrap_or(0);
+    // Forms that few files share are accidents of their names.
+    let common = forms.iter().filter(|form| form.pairs.len() * 2 >= most);
+    let mut roles: Vec<Form> = roles(common).into_iter().cloned().collect();
+    roles.sort_by_key(|form| std::cmp::Reverse(form.pairs.len()));
+    roles
+}
+
 /// The files of one set of roles: forms with the same cases that have no file in common and
 /// together most of the files. For names that say nothing.
 pub(super) fn twins(files: &[ImageFile]) -> Vec<Form> {

@@ -1,13 +1,17 @@
 //! Folders that could not be understood: what was looked for, what is there, what to write.
 
-use super::forms::Form;
+use super::forms::{CASE, Form};
 use super::found::first_paths;
-use super::pair::Pairing;
+use super::pair::{Pairing, roles_of};
 use crate::commands::folder_scan::{ImageFile, Survey, foreign_files};
 use crate::error::Error;
 use crate::humanize;
+use std::cmp::Reverse;
 use std::path::Path;
+use voxflow_stages::dataset::name::split_suffix;
 
+/// So many patterns are suggested.
+const SHOWN: usize = 3;
 const LOOKED_FOR: &str = "looked for: images and labels in two folders ('images/p1.nii.gz' and \
 'labels/p1.nii.gz'), in one folder a case ('p1/image.nii.gz' and 'p1/seg.nii.gz'), side by side \
 ('p1.nii.gz' and 'p1_seg.nii.gz'), BIDS; label files by their names (seg, mask, label, gt, roi, …) \
@@ -42,11 +46,15 @@ pub(super) fn nothing(folder: &Path, survey: &Survey, refuted: bool) -> Error {
     lines.extend(foreign_files(folder, &survey.others));
     lines.push(
         "write the dataset by hand with '{case}' for what differs from case to case \
-         ('voxflow kinds folder'), as in"
+         ('voxflow kinds folder'), as in one of"
             .into(),
     );
-    let (images, labels) = likely(survey);
-    lines.push(by_hand(folder, &images, &labels));
+    let all = likely(survey);
+    lines.extend(all.iter().map(|(images, labels)| by_hand(folder, images, labels)));
+    lines.push(
+        "or list the cases in a table with the columns image and label: 'voxflow new cases.csv'"
+            .into(),
+    );
     Error::usage(lines.join("\n  "))
 }
 
@@ -80,30 +88,42 @@ fn by_hand(folder: &Path, images: &str, labels: &str) -> String {
     )
 }
 
-/// Patterns for images and labels, to be filled in: the case is a folder where several have files
-/// of one name, else the file.
-fn likely(survey: &Survey) -> (String, String) {
-    let images = &survey.images;
-    let is_shared =
-        |file: &&ImageFile| images.iter().filter(|own| own.stem == file.stem).count() > 2;
-    let by_folder = images.iter().find(|file| !file.folders.is_empty() && is_shared(file));
-    let Some(file) = by_folder.or(images.first()) else {
-        return ("IMAGES/{case}.nii.gz".into(), "LABELS/{case}.nii.gz".into());
-    };
-    let mut folders = file.folders.clone();
-    let ending = &file.ending;
-    let differs = |at: &usize| {
-        images.iter().any(|own| own.stem == file.stem && own.folders.get(*at) != folders.get(*at))
-    };
-    match (0..folders.len()).find(differs) {
-        Some(at) => {
-            folders[at] = "{case}".into();
-            let folders = folders.join("/");
-            (format!("{folders}/{}{ending}", file.stem), format!("{folders}/LABEL{ending}"))
-        }
-        None => {
-            let folders: String = folders.iter().map(|folder| format!("{folder}/")).collect();
-            (format!("{folders}{{case}}{ending}"), format!("LABELS/{{case}}{ending}"))
-        }
+/// The likeliest patterns for images and labels, three at most: each form of a name that several
+/// cases have, with each other one for the labels, else with a name to be filled in.
+fn likely(survey: &Survey) -> Vec<(String, String)> {
+    let roles: Vec<(String, usize)> = roles_of(&survey.images)
+        .iter()
+        .filter_map(|form| {
+            let (_, file) = form.pairs.first()?;
+            let ending = &survey.images[*file as usize].ending;
+            Some((format!("{}{ending}", form.text), form.pairs.len()))
+        })
+        .collect();
+    let mut pairs: Vec<(usize, &String, &String)> = vec![];
+    for (images, count) in &roles {
+        let others = roles.iter().filter(|(labels, _)| labels != images);
+        pairs.extend(others.map(|(labels, other)| (*count.min(other), images, labels)));
     }
+    pairs.sort_by_key(|(count, ..)| Reverse(*count));
+    let pairs = pairs.into_iter().map(|(_, images, labels)| (images.clone(), labels.clone()));
+    let open = roles.iter().flat_map(|(images, _)| to_fill_in(images));
+    let all: Vec<(String, String)> = pairs.chain(open).take(SHOWN).collect();
+    match all.is_empty() {
+        true => vec![("IMAGES/{case}.nii.gz".into(), "LABELS/{case}.nii.gz".into())],
+        false => all,
+    }
+}
+
+/// A pattern of images with places where its labels may lie.
+fn to_fill_in(images: &str) -> Vec<(String, String)> {
+    let (folders, file) = images.rsplit_once('/').unwrap_or(("", images));
+    let ending = split_suffix(file).map_or(".nii.gz", |(_, ending)| ending);
+    let stem = file.strip_suffix(ending).unwrap_or(file);
+    let beside = match folders.is_empty() {
+        true => format!("{stem}_LABEL{ending}"),
+        false if stem.contains(CASE) => format!("{folders}/{stem}_LABEL{ending}"),
+        false => format!("{folders}/LABEL{ending}"),
+    };
+    let elsewhere = format!("LABELS/{CASE}{ending}");
+    [beside, elsewhere].map(|labels| (images.to_string(), labels)).into()
 }

@@ -227,6 +227,8 @@ mod tests {
         })
     }
 
+    type Change = fn(&mut Value);
+
     fn read(value: &Value) -> Result<Plans> {
         Plans::read(value.to_string().as_bytes())
     }
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_not_offered_is_refused_by_name() {
-        let of = |change: fn(&mut Value), configuration: &str| {
+        let of = |change: Change, configuration: &str| {
             let mut changed = plans();
             change(&mut changed);
             let plans = read(&changed)?;
@@ -257,7 +259,7 @@ mod tests {
             plans.intensities(&plan)?;
             plan.resampling().map(drop)
         };
-        let refused: [(fn(&mut Value), &str, &str); 7] = [
+        let refused: [(Change, &str, &str); 7] = [
             (|_| {}, "2d", "is not understood: missing field"),
             (|_| {}, "3d_cascade_fullres", "refines the predictions of '3d_lowres'"),
             (|_| {}, "3d", "there is no '3d'; there is 2d, 3d_cascade_fullres, 3d_fullres"),

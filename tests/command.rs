@@ -1,0 +1,481 @@
+//! Programs of a person's own as stages: the examples of the docs, minimal work, ends of every kind.
+
+mod lab;
+
+use lab::cubes::Dataset;
+use lab::{Lab, Record, Shown};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    Dataset::write(&lab.path("data"), 4, 1);
+    lab
+}
+
+/// A lab with every file of the docs: a block of code begins with its name.
+fn documented() -> Lab {
+    let lab = lab();
+    let docs = fs::read_to_string(docs()).unwrap();
+    let blocks = docs.split("```").skip(1).step_by(2);
+    let named = blocks.filter_map(|block| {
+        let (_, code) = block.split_once('\n')?;
+        Some((code.lines().next()?.strip_prefix("# ")?.to_string(), code))
+    });
+    let names: Vec<String> = named
+        .map(|(name, code)| {
+            lab.write(&name, code);
+            name
+        })
+        .collect();
+    assert_eq!(names.len(), 9, "{names:?}");
+    let weights = docs_root().join("tests/parity/fixtures/weights/plain.safetensors");
+    fs::copy(weights, lab.path("start.safetensors")).unwrap();
+    lab
+}
+
+fn docs_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn docs() -> PathBuf {
+    docs_root().join("docs/command.md")
+}
+
+/// A workflow of one program.
+fn program(with: &str) -> String {
+    format!("name: one\nstages:\n  own:\n    uses: command\n    with: {{ {with} }}\n")
+}
+
+fn run(lab: &Lab, file: &str) -> Record {
+    let shown = lab.voxflow(&["run", file, "--threads", "2"]);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    lab.last_run()
+}
+
+/// Ids of processes of this lab: their environment names its folder.
+fn processes(lab: &Lab) -> Vec<i32> {
+    let folder = lab.path("").display().to_string();
+    let mut found = vec![];
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        if String::from_utf8_lossy(&environment).contains(folder.trim_end_matches('/')) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Nothing of a program is left: no process, no draft.
+fn assert_clean(lab: &Lab) {
+    lab.wait("processes to end", |lab| processes(lab).is_empty());
+    let drafts = fs::read_dir(lab.path(".voxflow/store-v1/drafts")).unwrap().flatten();
+    assert_eq!(drafts.map(|draft| draft.path()).collect::<Vec<_>>(), Vec::<PathBuf>::new());
+}
+
+fn output(run: &Record, file: &str) -> String {
+    fs::read_to_string(run.folder.join("outputs").join(file)).unwrap()
+}
+
+#[test]
+fn the_examples_of_the_docs_run_as_they_stand_and_once() {
+    let lab = documented();
+    let counted = run(&lab, "count.yaml");
+    assert_eq!(output(&counted, "count/count.txt"), "5 cases\n");
+    let smoothed = run(&lab, "smooth.yaml");
+    assert_eq!(smoothed.items("smooth"), (5, 0));
+    assert_eq!(smoothed.items("volumes"), (5, 0));
+    run(&lab, "postprocess.yaml");
+    let trained = run(&lab, "train.yaml");
+    assert_eq!(trained.made(), ["training", "model"], "the dataset is known");
+    for file in ["count.yaml", "smooth.yaml", "postprocess.yaml", "train.yaml"] {
+        assert!(run(&lab, file).made().is_empty(), "{file}");
+    }
+    assert_clean(&lab);
+}
+
+#[test]
+fn a_programs_predictions_are_scored_before_and_after_they_are_cleaned() {
+    let lab = documented();
+    let text = fs::read_to_string(lab.path("postprocess.yaml")).unwrap();
+    let dice = |run: &Record, stage: &str| {
+        let rows = run.metrics().into_iter().filter(|row| row[0] == stage);
+        let mut rows = rows.filter(|row| row[1]["metric"] == "dice" && row[1]["case"].is_string());
+        rows.next().unwrap()[1]["value"].as_f64().unwrap()
+    };
+    let kept = lab.run(&text, &[], 0);
+    assert!(dice(&kept, "before") > 0.9, "{:?}", kept.sorted_metrics());
+    assert!((dice(&kept, "before") - dice(&kept, "after")).abs() < 1e-12);
+    let emptied = lab.run(&text.replace("voxels: 20", "voxels: 2000"), &[], 0);
+    assert_eq!(emptied.made(), ["cleaned", "after"]);
+    assert!(dice(&emptied, "after") == 0.0);
+}
+
+#[test]
+fn a_foreign_trainings_weights_become_a_model_and_its_losses_are_told_again_on_reuse() {
+    let lab = documented();
+    let first = run(&lab, "train.yaml");
+    let losses = |run: &Record| {
+        let rows = run.metrics().into_iter().filter(|row| row[0] == "training");
+        rows.map(|row| (row[1]["epoch"].clone(), row[1]["value"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&first).len(), 3, "{:?}", first.metrics());
+    assert_eq!(losses(&first), losses(&run(&lab, "train.yaml")));
+    assert!(first.folder.join("outputs/model/model.json").exists());
+    let text = fs::read_to_string(lab.path("train.yaml")).unwrap();
+    let wrong = lab.run(&text.replace("needed_file: weights", "needed_file: wights"), &[], 1);
+    let error = wrong.stage("model")["error"].as_str().unwrap();
+    assert!(error.contains("no file 'wights.safetensors', but weights.safetensors"), "{error}");
+}
+
+#[test]
+fn a_line_of_a_script_remakes_its_stage_and_those_after_it_and_a_case_itself_alone() {
+    let lab = documented();
+    run(&lab, "smooth.yaml");
+    Dataset::write(&lab.path("data"), 4, 1).write_case(2, 1);
+    let changed = run(&lab, "smooth.yaml");
+    assert_eq!((changed.items("smooth"), changed.items("volumes")), ((1, 4), (1, 4)));
+    let script = fs::read_to_string(lab.path("smooth.py")).unwrap();
+    lab.write("smooth.py", &script.replace("/ 3", "/ 3.0"));
+    let plan = lab.voxflow(&["plan", "smooth.yaml"]);
+    assert!(plan.out.contains("file 'smooth' changed"), "{}", plan.out);
+    let changed = run(&lab, "smooth.yaml");
+    assert_eq!(changed.made(), ["smooth"], "the same bytes: what follows is reused");
+    assert_eq!(changed.items("smooth"), (5, 0));
+    lab.write("smooth.py", &script.replace("/ 3", "/ 4"));
+    assert_eq!(run(&lab, "smooth.yaml").made(), ["smooth", "volumes"]);
+    fs::create_dir(lab.path("tools")).unwrap();
+    fs::rename(lab.path("smooth.py"), lab.path("tools/moved.py")).unwrap();
+    let text = fs::read_to_string(lab.path("smooth.yaml")).unwrap();
+    lab.write("smooth.yaml", &text.replace("smooth: smooth.py", "smooth: tools/moved.py"));
+    assert!(run(&lab, "smooth.yaml").made().is_empty(), "its place is no part of the recipe");
+    lab.write(
+        "smooth.yaml",
+        &text
+            .replace("smooth: smooth.py", "smooth: tools/moved.py")
+            .replace("passes: 2", "passes: 1"),
+    );
+    assert_eq!(run(&lab, "smooth.yaml").made(), ["smooth", "volumes"]);
+}
+
+#[test]
+fn a_folder_of_scripts_is_known_by_all_its_files_and_the_version_is_a_word() {
+    let lab = Lab::new();
+    lab.write("code/main.sh", "echo $1 > \"$VOXFLOW_OUTPUT/a\"\n");
+    lab.write("code/lib/part.sh", "x\n");
+    let with = "scripts: { code: code }, run: [sh, '${scripts.code}/main.sh', hi]";
+    assert_eq!(output(&lab.run(&program(with), &[], 0), "own/a"), "hi\n");
+    lab.write("code/lib/__pycache__/part.pyc", "x");
+    lab.write("code/.hidden", "x");
+    assert!(lab.run(&program(with), &[], 0).made().is_empty());
+    lab.write("code/lib/part.sh", "y\n");
+    assert_eq!(lab.run(&program(with), &[], 0).made(), ["own"]);
+    let versioned = program(&format!("{with}, version: two"));
+    assert_eq!(lab.run(&versioned, &[], 0).made(), ["own"]);
+}
+
+#[test]
+fn the_same_values_stand_in_words_environment_and_json_and_little_else_passes() {
+    let mut lab = Lab::new();
+    lab.set("SECRET_THING", "hidden");
+    lab.set("LICENSE_FILE", "/opt/license");
+    let script = "import json, os, sys
+v = json.load(open(os.environ['VOXFLOW_VARIABLES']))
+json.dump({'words': sys.argv[1:], 'env': dict(os.environ), 'json': v, 'here': os.getcwd()},
+          open(v['output'] + '/seen.json', 'w'))
+";
+    lab.write("see.py", script);
+    let with = "scripts: { see: see.py }, seed: 7, params: { rate: 0.5, names: [a b, c] }, \
+                environment: { MODE: fast }, pass_environment: [LICENSE_FILE], \
+                run: [python3, '${scripts.see}', 'a ${params.rate}', '${params.names}', '$${x}', \
+                '${seed} ${threads} ${stage}']";
+    let run = lab.run(&program(with), &["--threads", "1"], 0);
+    let seen: Value = serde_json::from_str(&output(&run, "own/seen.json")).unwrap();
+    assert_eq!(seen["words"], serde_json::json!(["a 0.5", "[\"a b\",\"c\"]", "${x}", "7 1 own"]));
+    assert_eq!(seen["json"]["params.rate"], 0.5);
+    assert_eq!(seen["json"]["params"]["names"][0], "a b");
+    let env = &seen["env"];
+    assert_eq!((&env["MODE"], &env["LICENSE_FILE"]), (&"fast".into(), &"/opt/license".into()));
+    assert_eq!(env["VOXFLOW_PARAMS_NAMES"], "[\"a b\",\"c\"]");
+    assert!(env["SECRET_THING"].is_null() && env["FOLDER"].is_null(), "{env}");
+    assert_eq!(env["TMPDIR"], seen["here"]);
+    assert!(!Path::new(seen["here"].as_str().unwrap()).exists(), "removed");
+}
+
+/// Fails a program, which must end in one line that has these words, and leave nothing.
+fn fails(with: &str, words: &[&str]) -> String {
+    let lab = Lab::new();
+    lab.write("workflow.yaml", &program(with));
+    let began = Instant::now();
+    let Shown { code, err, .. } = lab.voxflow(&["run", "workflow.yaml"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(began.elapsed().as_secs() < 30, "{err}");
+    let error = lab.last_run().stage("own")["error"].as_str().unwrap().to_string();
+    assert_eq!(error.lines().count(), 1, "{error}");
+    for words in words {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    assert_clean(&lab);
+    err
+}
+
+#[test]
+fn a_failing_program_ends_in_one_line_with_its_last_words_and_its_output_is_kept() {
+    let words = ["exit code 3 (last words: no such case)", "its output is in", "log.txt"];
+    let err = fails("shell: 'echo first; echo no such case >&2; exit 3'", &words);
+    assert!(err.contains("first"), "its output is shown: {err}");
+    fails("run: [no-such-program]", &["'no-such-program' is not found on the PATH", "install it"]);
+    fails("run: [/no/program]", &["'/no/program' is not there"]);
+    fails("shell: 'no-such-program'", &["does not find a program"]);
+    fails("shell: 'kill -11 $$'", &["died of signal 11"]);
+    fails("shell: 'kill -9 $$'", &["was killed (SIGKILL)", "resources: { memory: 32G }"]);
+    fails(
+        "shell: 'ln -s /etc/passwd ${output}/x'",
+        &["'x' as a symbolic link; write a plain file"],
+    );
+    fails("shell: ':'", &["without any file, and files needs it: it wrote nothing"]);
+}
+
+#[test]
+fn a_hanging_a_flooding_and_a_memory_eating_program_are_ended_at_their_limits() {
+    fails(
+        "shell: 'echo waiting; sleep 300 | cat', max_hours: 0.0002",
+        &["its 'max_hours'", "waiting"],
+    );
+    fails("shell: 'yes', max_output_mib: 1", &["more than 1 MiB of output, its 'max_output_mib'"]);
+    let eater = "import time
+kept = []
+for _ in range(60):
+    kept.append(bytearray(20 << 20))
+    time.sleep(0.05)
+";
+    let eats = format!("max_gib: 0.25, run: [python3, -c, {}]", serde_json::json!(eater));
+    fails(&eats, &["more than 0.25 GiB of memory, its 'max_gib'"]);
+}
+
+#[test]
+fn a_forking_program_is_ended_and_so_is_what_it_leaves_behind() {
+    let forks = "shell: 'for i in $(seq 60); do setsid sleep 300 & done; wait', max_processes: 20";
+    fails(forks, &["more than 20 processes, its 'max_processes'"]);
+    let leaves = "shell: 'setsid sleep 300 & sleep 301 & echo x > ${output}/x'";
+    fails(leaves, &["left processes behind (2 sleep), which were ended; have it wait for them"]);
+}
+
+/// A program for each case that takes a moment, with processes below it.
+const SLOW: &str = "name: slow
+stages:
+  dataset: { uses: folder, with: { path: data } }
+  slow:
+    uses: command
+    needs: [dataset]
+    with:
+      each: case
+      shell: 'setsid sleep 300 & a=$!; sleep 0.4; echo x > ${output}/x; kill $a'
+";
+
+#[test]
+fn a_killed_run_takes_its_programs_along_and_the_next_goes_on_where_it_was() {
+    let lab = lab();
+    lab.write("slow.yaml", SLOW);
+    let arguments = ["run", "slow.yaml", "--threads", "1"];
+    let entries = |lab: &Lab| {
+        let log = lab.path(".voxflow/store-v1/entries");
+        let found = fs::read_dir(log).into_iter().flatten().flatten();
+        found.map(|entry| fs::read_dir(entry.path()).unwrap().count()).sum::<usize>()
+    };
+    let mut child = lab.spawn(&arguments);
+    lab.wait("two cases", |lab| entries(lab) >= 3);
+    lab.wait("a program", |lab| processes(lab).len() > 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lab.wait("its programs to end", |lab| processes(lab).is_empty());
+    let shown = lab.voxflow(&arguments);
+    assert_eq!(shown.code, 0, "{}", shown.err);
+    let (made, reused) = lab.last_run().items("slow");
+    assert!(made + reused == 5 && (1..=3).contains(&made), "{made} made, {reused} reused");
+    assert_clean(&lab);
+}
+
+#[test]
+fn a_stopped_run_asks_its_programs_and_keeps_finished_cases() {
+    let lab = lab();
+    lab.write("slow.yaml", SLOW);
+    let child = lab.spawn(&["run", "slow.yaml", "--threads", "2"]);
+    lab.wait("a program", |lab| processes(lab).len() > 2);
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_clean(&lab);
+}
+
+#[test]
+fn a_program_goes_on_from_its_own_checkpoint() {
+    let lab = Lab::new();
+    let with = "shell: 'cd ${unfinished}; if [ -e begun ]; then cat begun > ${output}/x; else echo 1 > begun; exit 1; fi'";
+    lab.run(&program(with), &[], 1);
+    assert_eq!(output(&lab.run(&program(with), &[], 0), "own/x"), "1\n");
+    let folders = fs::read_dir(lab.path(".voxflow/store-v1/unfinished")).unwrap().flatten();
+    let left = folders.flat_map(|folder| fs::read_dir(folder.path()).unwrap()).count();
+    assert_eq!(left, 0, "removed once the stage is made");
+}
+
+#[test]
+fn what_is_missing_in_a_layout_is_named() {
+    fails(
+        "makes: dataset, shell: 'echo {} > ${output}/x'",
+        &["without 'dataset.json'", "it wrote 'x'"],
+    );
+    fails(
+        "makes: model, shell: 'echo {} > ${output}/model.json'",
+        &["'model.json' is not as a model"],
+    );
+    fails("makes: scores, shell: 'echo x > ${output}/a'", &["without 'scores.json', and scores"]);
+    fails("makes: volumes, shell: 'echo x > ${output}/a'", &["without 'volumes.json'"]);
+    fails("makes: predictions, shell: 'echo x > ${output}/a'", &["'predictions/<case>.nii.gz'"]);
+    let listing = r#"{"modality": {"0": "CT"}, "labels": {"0": "background", "1": "a"}, "training": [{"image": "i/a.nii", "label": "l/a.nii"}]}"#;
+    let lists = format!(
+        "makes: dataset, shell: {}",
+        serde_json::json!(format!("echo '{listing}' > ${{output}}/dataset.json"))
+    );
+    fails(&lists, &["files that its dataset.json lists (i/a.nii, l/a.nii)"]);
+}
+
+#[test]
+fn a_whole_dataset_in_a_usual_layout_is_taken_over_and_read_by_what_follows() {
+    let lab = lab();
+    let text = "name: converted
+stages:
+  own:
+    uses: command
+    with: { makes: dataset, scripts: { data: data }, shell: 'cp -R ${scripts.data}/. ${output}' }
+  copied:
+    uses: command
+    needs: [own]
+    with: { makes: dataset, shell: 'cp -RL ${inputs.dataset}/. ${output}' }
+  volumes: { uses: preprocess, needs: [copied], with: { spacing: [1, 1, 1], intensity: { zscore: all } } }
+";
+    let run = lab.run(text, &[], 0);
+    assert_eq!(run.items("volumes"), (5, 0));
+    assert_eq!(run.stage("copied")["digest"], run.stage("own")["digest"]);
+    lab.run(
+        &text.replace(
+            "{ makes: dataset, shell",
+            "{ makes: dataset, parts: { dataset: [imagesTr/] }, shell",
+        ),
+        &[],
+        1,
+    );
+    let error = lab.last_run().stage("copied")["error"].as_str().unwrap().to_string();
+    assert!(error.contains("without 'dataset.json'"), "it reads its parts alone: {error}");
+}
+
+#[test]
+fn metrics_are_rows_of_the_table_and_a_line_that_is_none_ends_the_program() {
+    let lab = lab();
+    let text = SLOW.replace(
+        "setsid sleep 300 & a=$!; sleep 0.4; echo x > ${output}/x; kill $a",
+        "echo \"{\\\"metric\\\": \\\"snr\\\", \\\"value\\\": 2.5}\" >> ${metrics}; echo x > ${output}/x",
+    );
+    let rows = |run: &Record| run.sorted_metrics();
+    let first = lab.run(&text, &[], 0);
+    assert_eq!(rows(&first).len(), 5, "{:?}", rows(&first));
+    assert!(rows(&first)[0].contains("\"case\":\"case_00\"") && rows(&first)[0].contains("2.5"));
+    assert_eq!(rows(&first), rows(&lab.run(&text, &[], 0)), "told again");
+    let bad = "shell: 'echo dice 0.9 >> ${metrics}; sleep 300'";
+    fails(bad, &["line 1 of the metrics, 'dice 0.9'", "write an object a line"]);
+}
+
+#[test]
+fn check_and_plan_run_nothing_and_a_run_may_refuse() {
+    let lab = Lab::new();
+    let proof = lab.path("proof");
+    let text = program(&format!("shell: 'touch {} ${{output}}/x'", proof.display()));
+    lab.write("workflow.yaml", &text);
+    for command in ["check", "plan"] {
+        assert_eq!(lab.voxflow(&[command, "workflow.yaml"]).code, 0);
+    }
+    for command in ["run", "sweep"] {
+        let over = ["--over", "own.seed=1,2"];
+        let flags: &[&str] = if command == "sweep" { &over } else { &[] };
+        let arguments: Vec<&str> =
+            [command, "workflow.yaml", "--no-commands"].iter().chain(flags).copied().collect();
+        let shown = lab.voxflow(&arguments);
+        assert_eq!(shown.code, 2, "{}", shown.err);
+        assert!(shown.err.contains("in 'own', and '--no-commands' refuses"), "{}", shown.err);
+    }
+    assert!(!proof.exists() && lab.runs().is_empty());
+    assert_eq!(lab.voxflow(&["run", "workflow.yaml"]).code, 0);
+    assert!(proof.exists());
+}
+
+#[test]
+fn mistakes_are_found_before_anything_runs() {
+    let lab = lab();
+    lab.write("local.py", "");
+    for (with, needs, words) in [
+        ("", "[]", "'run': is missing"),
+        ("run: [a], shell: b", "[]", "stands beside 'run'"),
+        ("run: [a, '${inputs.data}']", "[dataset]", "no input has the role 'data'"),
+        ("run: [a, '${params.x}']", "[]", "'${params.x}' is no name that is filled in"),
+        ("run: [a, '${outptu}']", "[]", "did you mean 'output'"),
+        ("run: [a, '${image}']", "[dataset]", "has a value with 'each: case' only"),
+        ("run: [a], each: case", "[]", "name a stage that makes a dataset among 'needs'"),
+        (
+            "run: [a], each: case, makes: model",
+            "[dataset]",
+            "makes a dataset, predictions or files",
+        ),
+        ("run: [a], makes: modle", "[]", "did you mean 'model'"),
+        ("run: [python3, local.py]", "[]", "'local.py' is a local file"),
+        ("run: [a], scripts: { a: none.py }", "[]", "'none.py' is not there"),
+        ("run: [a], parts: { x: [b] }", "[dataset]", "no input has the role 'x'"),
+        ("run: [a], max_hours: 0", "[]", "must be above 0"),
+        ("run: [a]", "[dataset, dataset]", "'dataset' is needed twice; remove one"),
+        ("run: [a]", "[dataset, more]", "would both be 'dataset'; name the roles"),
+        ("run: [a]", "{ one: [dataset] }", "role 'one' of a program takes one stage"),
+        ("run: [a]", "{ one: datset }", "there is no stage 'datset'"),
+        ("run: [a], environment: { VOXFLOW_X: b }", "[]", "begins with VOXFLOW_"),
+    ] {
+        let text = format!(
+            "name: x\nstages:\n  dataset: {{ uses: folder, with: {{ path: data }} }}\n  more: {{ uses: folder, with: {{ path: data }} }}\n  own: {{ uses: command, needs: {needs}, with: {{ {with} }} }}\n"
+        );
+        lab.write("workflow.yaml", &text);
+        let shown = lab.voxflow(&["check", "workflow.yaml"]);
+        assert_eq!(shown.code, 2, "{with}: {}{}", shown.out, shown.err);
+        assert!(
+            format!("{}{}", shown.out, shown.err).contains(words),
+            "{with}: {}{}",
+            shown.out,
+            shown.err
+        );
+    }
+}
+
+#[test]
+fn on_a_cluster_cases_are_shared_among_jobs_and_a_program_fails_with_the_same_words() {
+    let lab = documented();
+    lab.write("site.yaml", "executor: children\nchildren: 3\nitems_per_job: 2\n");
+    let there = lab.voxflow(&["run", "smooth.yaml", "--site", "site.yaml"]);
+    assert_eq!(there.code, 0, "{}", there.err);
+    let there = lab.last_run();
+    assert_eq!(there.items("smooth"), (5, 0));
+    assert_eq!(there.stage("smooth")["maker"]["job"]["cluster"], "children");
+    let trained = lab.voxflow(&["run", "train.yaml", "--site", "site.yaml"]);
+    assert_eq!(trained.code, 0, "{}", trained.err);
+    assert_eq!(lab.last_run().metrics().iter().filter(|row| row[0] == "training").count(), 3);
+    let here = documented();
+    assert_eq!(run(&here, "smooth.yaml").digests(), there.digests());
+    lab.write("workflow.yaml", &program("shell: 'echo no luck; exit 4'"));
+    let failed = lab.voxflow(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    assert!(
+        failed.code == 1 && failed.err.contains("exit code 4 (last words: no luck)"),
+        "{}",
+        failed.err
+    );
+    lab.wait("processes to end", |lab| processes(lab).is_empty());
+}
