@@ -2,7 +2,8 @@
 
     python tests/parity/check_nnunet_predict.py VOXFLOW [--json]
 
-Two small tasks are generated: a CT with thick slices, and an MRI with a black border whose labels are regions.
+Three small tasks are generated: a CT with thick slices, an MRI with a black border whose labels are regions, and an
+MRI of four channels for a network with residual blocks.
 nnU-Net 2.8.1 plans them; of each a network as it is initialised and one after a short training by nnU-Net's own
 trainer predict two images, by nnU-Net's command and by the program, which imports nnU-Net's results folder. The CT's
 files are stored in LPS, the MRI's in RAS: nnU-Net takes axes as they are stored. nnU-Net sums its windows in float16, by which scores that are nearly equal, as those of a network without
@@ -40,8 +41,15 @@ TASKS = {
         cases=[((26, 28, 24), (1.0, 1.0, 1.0)), ((27, 26, 25), (1.0, 1.1, 1.0)), ((28, 27, 24), (1.1, 1.0, 1.0)),
                ((28, 26, 27), (1.0, 1.0, 0.9)), ((38, 36, 34), (0.8, 0.9, 0.8))],
         channel="MRI", signs=(1, 1, 1), border=4, labels={"background": 0, "both": [1, 2], "inner": 1}, regions_class_order=[2, 1]),
+    "residual": dict(
+        cases=[((26, 25, 24), (1.0, 1.0, 1.2)), ((27, 26, 22), (1.0, 1.1, 1.2)), ((28, 27, 23), (1.1, 1.0, 1.2)),
+               ((26, 30, 27), (1.0, 1.0, 1.1)), ((30, 29, 36), (0.8, 0.9, 0.8))],
+        channel="MRI", channels=4, border=0, planner="nnUNetPlannerResEncM", steps=10, signs=(-1, 1, 1),
+        labels={"background": 0, "inner": 1, "outer": 2}),
 }
 TESTED = 2
+# Names of plans by planners.
+PLANS = {"ExperimentPlanner": "nnUNetPlans", "nnUNetPlannerResEncM": "nnUNetResEncUNetMPlans"}
 STEPS = 40
 
 
@@ -55,7 +63,7 @@ def volume(rng, shape, task):
         return np.round(np.where(radius < 0.95, values, -1000)).astype(np.int16), label
     border = task["border"]
     inside = np.zeros(shape, bool)
-    inside[(slice(border, -border),) * 3] = True
+    inside[tuple(slice(border, side - border) for side in shape)] = True
     return np.where(inside, np.abs(values) + 1, 0).astype(np.float32), label * inside
 
 
@@ -69,10 +77,13 @@ def write(number, name, task):
         image, label = volume(rng, shape, task)
         affine = np.diag([*(sign * side for sign, side in zip(task["signs"], size)), 1.0])
         affine[:3, 3] = rng.normal(0, 30, 3)
-        for kind, values, ending in (("images", image, "_0000"), ("labels", label, "")):
+        weights = [1.0] + [0.5 + rng.random() for _ in range(1, task.get("channels", 1))]
+        images = [("images", (image * weight).astype(image.dtype), f"_{channel:04}") for channel, weight in enumerate(weights)]
+        for kind, values, ending in (*images, ("labels", label, "")):
             (home / f"{kind}{part}").mkdir(parents=True, exist_ok=True)
             nib.save(nib.Nifti1Image(values, affine), home / f"{kind}{part}" / f"case{index}{ending}.nii.gz")
-    dataset = {"channel_names": {"0": task["channel"]}, "labels": task["labels"], "numTraining": trained,
+    channels = {str(channel): task["channel"] for channel in range(task.get("channels", 1))}
+    dataset = {"channel_names": channels, "labels": task["labels"], "numTraining": trained,
                "file_ending": ".nii.gz"}
     if "regions_class_order" in task:
         dataset["regions_class_order"] = task["regions_class_order"]
@@ -80,14 +91,15 @@ def write(number, name, task):
     return home, dataset
 
 
-def planned(number, home):
+def planned(number, home, planner="ExperimentPlanner"):
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 
     os.environ["nnUNet_n_proc_DA"] = "1"
     extract_fingerprints([number], num_processes=1)
-    plan_experiments([number])
-    preprocess([number], configurations=["3d_fullres"], num_processes=[1])
-    return json.loads((Path(os.environ["nnUNet_preprocessed"]) / home.name / "nnUNetPlans.json").read_text())
+    plan_experiments([number], experiment_planner_class_name=planner)
+    name = PLANS[planner]
+    preprocess([number], plans_identifier=name, configurations=["3d_fullres"], num_processes=[1])
+    return json.loads((Path(os.environ["nnUNet_preprocessed"]) / home.name / f"{name}.json").read_text())
 
 
 def trainer_of(plans, dataset, steps):
@@ -135,9 +147,9 @@ def say(*command, cwd=None):
         sys.exit(f"{' '.join(str(word) for word in command[:4])} …: {done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
-def nnunet_predict(number, images, out, is_single=False):
+def nnunet_predict(number, images, out, is_single=False, plans="nnUNetPlans"):
     """nnU-Net's own command, flips on; its sums in float32 if asked for."""
-    say(sys.executable, "-c", SINGLE + PREDICT if is_single else PREDICT, "-i", images, "-o", out, "-d", number, "-c", "3d_fullres", "-f", "all",
+    say(sys.executable, "-c", SINGLE + PREDICT if is_single else PREDICT, "-i", images, "-o", out, "-d", number, "-p", plans, "-c", "3d_fullres", "-f", "all",
         "-device", "cpu", "-npp", 1, "-nps", 1, "--disable_progress_bar")
 
 
@@ -194,7 +206,7 @@ def evaluated(program, desk, home, predictions, what):
     """The row of Dice by `evaluate` beside nnU-Net's summary.json, both of single labels."""
     (desk / "dataset.json").write_text(json.dumps(dict(channel_names={"0": "CT"}, labels={"background": 0, "inner": 1, "outer": 2},
                                                        file_ending=".nii.gz")))
-    plans = Path(os.environ["nnUNet_preprocessed"]) / home.name / "nnUNetPlans.json"
+    plans = next((Path(os.environ["nnUNet_preprocessed"]) / home.name).glob("nnUNet*Plans.json"))
     say(sys.executable, "-c", EVALUATE, home / "labelsTs", predictions, "-djfile", desk / "dataset.json", "-pfile", plans,
         "-o", desk / "summary.json", "-np", 1)
     (desk / "scored.yaml").write_text(SCORED.format(home=home, predictions=predictions))
@@ -214,17 +226,17 @@ def rows(program):
     found = []
     for number, (name, task) in enumerate(TASKS.items(), 11):
         home, dataset = write(number, name, task)
-        plans = planned(number, home)
-        for kind, steps in (("random", 0), ("trained", STEPS)):
+        plans = planned(number, home, task.get("planner", "ExperimentPlanner"))
+        for kind, steps in (("random", 0), ("trained", task.get("steps", STEPS))):
             desk = Path(tempfile.mkdtemp(dir=ROOM))
             results = trainer_of(plans, dataset, steps).output_folder_base
-            nnunet_predict(number, home / "imagesTs", desk / "theirs")
+            nnunet_predict(number, home / "imagesTs", desk / "theirs", plans=plans["plans_name"])
             own_predict(program, desk, results, home / "imagesTs", desk / "own")
             what = f"nnUNetv2_predict, {name}, {kind} network, {TESTED} images, 8 flips"
             judged = compared(what, desk / "own", desk / "theirs", (1, 2))
             scored = evaluated(program, desk, home, desk / "theirs", what)
             if kind == "random":
-                nnunet_predict(number, home / "imagesTs", desk / "single", is_single=True)
+                nnunet_predict(number, home / "imagesTs", desk / "single", is_single=True, plans=plans["plans_name"])
                 what += f", sums in float32 (as it is, {judged[0][1]:.1e} of the voxels differ)"
                 judged = compared(what, desk / "own", desk / "single", (1, 2))
             if kind == "trained":
