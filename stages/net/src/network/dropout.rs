@@ -40,12 +40,13 @@ mod tests {
                     tch::manual_seed(11);
                     dropout(x, 0.4, Pass { part, ..Pass::training(Kind::Float) })
                 };
-                let whole = dropped(&x, None);
                 for share in (0..ranks).map(|rank| BatchShare::new(total, rank, ranks)) {
                     let own =
                         |all: &Tensor| all.narrow(0, share.first as i64, share.patches as i64);
                     let part = Some(Part { share, sync_batch_norm: None });
-                    assert!(dropped(&own(&x), part).equal(&own(&whole)), "{share:?}");
+                    // The generator is the process's: another test may draw between two draws here.
+                    let is_equal = |_| dropped(&own(&x), part).equal(&own(&dropped(&x, None)));
+                    assert!((0..50).any(is_equal), "{share:?}");
                 }
             }
         }
