@@ -12,14 +12,12 @@ use voxflow_stages::image::Preparation;
 use voxflow_stages::image::nifti::read_header;
 use voxflow_stages::kinds::predict::Predict;
 use voxflow_stages::kinds::preprocess::Preprocess;
-use voxflow_stages::kinds::train::Train;
+use voxflow_stages::kinds::train::{Precision, Train};
 use voxflow_stages::model::compatibility::network_differences;
 
 /// Maps of the first features that a training keeps for its way back: those of a convolution, and
 /// those after its activation.
 const KEPT_MAPS: u64 = 2;
-/// Bytes of a number.
-const FLOAT32: u64 = 4;
 
 /// Predictions without images, and start models with another network, among the stages to be made.
 pub fn of_plan(plan: &Plan, store: &Store) -> Vec<String> {
@@ -91,8 +89,12 @@ fn hopeless(workflow: &Workflow, stage: &StageSpec, memory: u64) -> Option<Strin
     let train: Train = of_kind(stage)?;
     let voxels: u64 = train.patch.iter().map(|side| *side as u64).product();
     let samples = (train.volumes_per_step * train.patches_per_volume) as u64;
-    let features = u64::from(*train.network.channels.first().or(train.network.features.first())?);
-    let bytes = KEPT_MAPS * FLOAT32 * voxels.saturating_mul(samples).saturating_mul(features);
+    // MONAI's networks have no 'features', and all have the default 'channels'.
+    let network = &train.network;
+    let features = u64::from(*network.features.first().or(network.channels.first())?);
+    let number_bytes = if train.precision == Precision::Fp32 { 4 } else { 2 };
+    let values = voxels.saturating_mul(samples).saturating_mul(features);
+    let bytes = values.saturating_mul(KEPT_MAPS * number_bytes);
     if bytes <= memory {
         return None;
     }
@@ -159,6 +161,9 @@ mod tests {
             hopeless(&workflow, workflow.stage("model").expect("a stage"), memory)
         };
         assert_eq!(trouble("[96, 96, 96]", 8 << 30), None);
+        // 16 bits take half: 275 GB in fp32.
+        assert!(trouble("[512, 512, 512]", 200 << 30).is_some());
+        assert_eq!(trouble("[512, 512, 512], precision: bf16", 200 << 30), None);
         let words = trouble("[512, 512, 512]", 24 << 30).expect("a trouble");
         for part in ["key 'patch'", "512 x 512 x 512", "this machine has 25.8 GB", "lower 'patch'"]
         {
