@@ -103,7 +103,7 @@ fn pytorch(lab: &Lab, packages: &str, version: &str, library: &str) {
     lab.write(&format!("{packages}/torch/lib/libtorch_cpu.so"), library);
 }
 
-/// What the installed doctor says of libtorch: found, trouble.
+/// The installed doctor's words on libtorch: found, trouble.
 fn libtorch(lab: &Lab, program: &Path, environment: &[(&str, &Path)]) -> (String, String) {
     let mut command = Command::new(program);
     command.args(["doctor", "--format", "json"]).current_dir(lab.path(""));

@@ -17,7 +17,7 @@ use version::minor;
 use voxflow_stages::protocol::LIBTORCH;
 
 const LIBRARY: &str = "libtorch_cpu.so";
-/// Where the dynamic linker looks first.
+/// Variable with the dynamic linker's first folders.
 const LINKER_PATH: &str = "LD_LIBRARY_PATH";
 /// Characters with a meaning of their own in that variable.
 const LINKER_SIGNS: [u8; 3] = *b":;$";

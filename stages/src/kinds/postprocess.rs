@@ -1,7 +1,7 @@
 //! `postprocess`: chooses post-processing by the validation cases. Its work is done by
 //! `voxflow-worker`.
 
-use super::test::files_of_part;
+use super::test::{LABEL_FILES, files_of_part};
 use crate::error::Result;
 use crate::model::{Inference, Mistake, Weights};
 use crate::stage::{ArtifactType, Count, Peek, Pool, Read, Stage};
@@ -36,13 +36,7 @@ impl Stage for Postprocess {
     const NAME: &'static str = "postprocess";
     const VERSION: u32 = 1;
     const READS: &'static [Read] = &[
-        Read {
-            role: "dataset",
-            artifact: ArtifactType::Dataset,
-            parts: &[""],
-            count: Count::One,
-            doc: "the original label files",
-        },
+        LABEL_FILES,
         Read {
             role: "cache",
             artifact: ArtifactType::Cache,

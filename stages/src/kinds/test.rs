@@ -11,6 +11,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
+/// The role of a dataset whose label files are scored against.
+pub(super) const LABEL_FILES: Read = Read {
+    role: "dataset",
+    artifact: ArtifactType::Dataset,
+    parts: &[""],
+    count: Count::One,
+    doc: "the original label files",
+};
+
 /// The listing of a dataset artifact.
 const LISTING: &str = "dataset.json";
 
@@ -23,13 +32,7 @@ impl Stage for Test {
     const NAME: &'static str = "test";
     const VERSION: u32 = 5;
     const READS: &'static [Read] = &[
-        Read {
-            role: "dataset",
-            artifact: ArtifactType::Dataset,
-            parts: &[""],
-            count: Count::One,
-            doc: "the original label files",
-        },
+        LABEL_FILES,
         Read {
             role: "cache",
             artifact: ArtifactType::Cache,

@@ -1,6 +1,6 @@
 //! A finished training that goes on: the state that it keeps, and the beginning after it.
 //!
-//! What is kept is what a longer training would have had after the same epoch. So a validation that
+//! The kept state is that of a longer training after the same epoch. So a validation that
 //! only the end asked for is left out, and metric rows, times and sessions stay with the training
 //! that they are of.
 

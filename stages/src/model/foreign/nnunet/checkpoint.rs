@@ -1,11 +1,11 @@
-//! What a checkpoint of nnU-Net's trainer says beside its weights.
+//! Facts of a training in a checkpoint of nnU-Net's trainer, beside its weights.
 
 use crate::error::{Error, Result};
 use crate::model::foreign::{archive::TorchArchive, mapped, whole};
 use crate::model::pickle::{Pickle, PickleNode, PickleValue};
 use std::path::Path;
 
-/// How it was trained, as far as prediction must know.
+/// Facts of a training that prediction needs.
 #[derive(Debug, PartialEq)]
 pub struct Checkpoint {
     /// The configuration, as `3d_fullres`.

@@ -1,8 +1,8 @@
 //! A results folder of nnU-Net v2 as the parameters of `import`: `plans.json` and `dataset.json`
 //! with `fold_*/checkpoint_*.pth` below.
 //!
-//! nnU-Net's arrays are z, y, x of the files, transposed by its plans; a prepared volume's are x, y,
-//! z. Everything that is given for each axis is turned here, and [`NnunetModel::kernel_axes`] tells
+//! nnU-Net's arrays are z, y, x of the files, transposed by its plans; a prepared volume's are
+//! x, y, z. Everything that is given for each axis is turned here, and [`NnunetModel::kernel_axes`] tells
 //! how kernels are.
 
 mod checkpoint;
@@ -30,7 +30,7 @@ pub struct ResultsFolder {
     dataset: Listing,
 }
 
-/// What `import` is told of a model.
+/// The parameters of `import` for a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NnunetModel {
     /// The checkpoint.
