@@ -75,7 +75,9 @@ impl CheckArgs {
                 String::new()
             };
             let stages = humanize::count(workflow.stages.len() as u64, "stage");
-            tell(&format!("{}: no mistakes; {stages}{runs}", file.display()));
+            let folds = workflow.folds.map(|folds| format!(", those of {folds} folds among them"));
+            let folds = folds.unwrap_or_default();
+            tell(&format!("{}: no mistakes; {stages}{folds}{runs}", file.display()));
         }
         Ok(Exit::Done)
     }
