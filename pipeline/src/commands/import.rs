@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use voxflow_stages::KINDS;
 use voxflow_stages::context::write_json;
 use voxflow_stages::kinds::import;
-use voxflow_stages::model::description::Member;
+use voxflow_stages::model::description::EnsembleMember;
 use voxflow_stages::model::ensemble::CARD;
 use voxflow_stages::model::foreign::nnunet::{NnunetModel, ResultsFolder};
 use voxflow_stages::model::{ModelCard, Weights};
@@ -132,7 +132,7 @@ impl ImportArgs {
             let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
             let card = serde_json::from_slice(&text)
                 .map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?;
-            cards.push((card, Member { folder, configuration: 0 }));
+            cards.push((card, EnsembleMember { folder, configuration: 0 }));
         }
         if let Some(card) = ModelCard::of_ensemble(&cards, None) {
             write_json(&self.out.join(CARD), &card)?;

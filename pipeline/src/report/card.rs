@@ -88,9 +88,8 @@ fn weights(subject: &RunSubject, stage: &StageRecord) -> String {
     });
     match ensemble {
         Some((stage, count)) => {
-            format!(
-                "Weights: stage `{stage}`, an ensemble of {count} models in folders with files {files}."
-            )
+            let models = format!("an ensemble of {count} models in folders");
+            format!("Weights: stage `{stage}`, {models} with files {files}.")
         }
         None => format!("Weights: stage `{}`, files {files}.", stage.stage),
     }

@@ -25,7 +25,7 @@ pub struct Ensemble {
     /// Labels of which predictions keep the largest component, if all models agree in it.
     pub keep_largest: Steps,
     /// One, unless a model is an ensemble of several.
-    pub configurations: Vec<Configuration>,
+    pub configurations: Vec<ConfigurationNetworks>,
     /// True if images are prepared anew where their volumes were prepared otherwise: one model
     /// stands for several that were not known when its volumes were named.
     pub prepares_images: bool,
@@ -34,7 +34,7 @@ pub struct Ensemble {
 }
 
 /// Networks with the same preparation and sliding window.
-pub struct Configuration {
+pub struct ConfigurationNetworks {
     /// The preparation of their images.
     pub preparation: Preparation,
     networks: Vec<GraphNetwork>,
@@ -43,7 +43,7 @@ pub struct Configuration {
     by_sigmoid: bool,
 }
 
-impl Configuration {
+impl ConfigurationNetworks {
     /// Sliding-window inference with all networks.
     pub fn sliding_window(&self) -> Result<SlidingWindow<'_>> {
         let Some(roi) = self.inference.roi else {
@@ -181,7 +181,7 @@ fn configuration(
     inference: Option<&Inference>,
     flips: bool,
     info: &DeviceInfo,
-) -> Result<Configuration> {
+) -> Result<ConfigurationNetworks> {
     let Some(first) = models.first() else {
         return Err(Error::failed("model.json: a configuration has no members"));
     };
@@ -190,7 +190,7 @@ fn configuration(
     }
     let inference = common_inference(models, inference, flips)?;
     let networks = models.iter().map(|model| open_network(model, weights, info));
-    Ok(Configuration {
+    Ok(ConfigurationNetworks {
         preparation: first.card.preparation.clone(),
         networks: networks.collect::<Result<_>>()?,
         inference,

@@ -1,5 +1,5 @@
-//! Images as the networks of each configuration take them: a cached volume where it was prepared so,
-//! otherwise prepared from the image's files.
+//! Images as the networks of each configuration take them: a cached volume where it was prepared
+//! so, otherwise prepared from the image's files.
 
 use crate::segmentation::PreparedImage;
 use crate::subset::{PreparedCase, Subset};
@@ -13,7 +13,7 @@ use voxflow_stages::{Context, Error, Input, Result};
 
 /// A dataset, to be prepared.
 #[derive(Clone, Copy)]
-pub struct Images<'a> {
+pub struct ImageSource<'a> {
     /// The files.
     pub dataset: &'a Input,
     /// The cases.
@@ -29,7 +29,7 @@ pub fn of_cached_case(
     cx: &Context,
     subset: &Subset,
     case: &PreparedCase,
-    images: Images,
+    images: ImageSource,
 ) -> Result<Vec<PreparedImage>> {
     let prepared = images.preparations.iter().map(|preparation| {
         let channels = subset.channels();

@@ -3,7 +3,7 @@
 
 use crate::device::choose_device;
 use crate::ensemble::Ensemble;
-use crate::image_preparation::{Images, of_cached_case};
+use crate::image_preparation::{ImageSource, of_cached_case};
 use crate::segmentation::Segmentation;
 use crate::subset::{PreparedCase, Subset};
 use crate::test::read_label;
@@ -40,7 +40,7 @@ pub fn run(cx: &Context) -> Result<()> {
     let listing: Listing = dataset.json("dataset.json")?;
     let (preparations, prepares_images) = (models.preparations(), models.prepares_images);
     let images =
-        Images { dataset, listing: &listing, preparations: &preparations, prepares_images };
+        ImageSource { dataset, listing: &listing, preparations: &preparations, prepares_images };
     let models = Mutex::new(models);
     let segment = |case: &PreparedCase| {
         let prepared = of_cached_case(cx, &subset, case, images)?;
@@ -83,7 +83,7 @@ fn score(
     cx: &Context,
     params: &OutOfFold,
     facts: &OutOfFoldCases,
-    (case, images): (&PreparedCase, Images),
+    (case, images): (&PreparedCase, ImageSource),
     found: &Segmentation,
 ) -> Result<(CaseScore, CaseCounts)> {
     let (name, space) = (&case.name, case.geometry.space.as_ref());

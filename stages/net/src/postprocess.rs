@@ -3,7 +3,7 @@
 
 use crate::device::choose_device;
 use crate::ensemble::Ensemble;
-use crate::image_preparation::{Images, of_cached_case};
+use crate::image_preparation::{ImageSource, of_cached_case};
 use crate::segmentation::Segmentation;
 use crate::subset::{PreparedCase, Subset};
 use crate::test::{prediction_file, read_label};
@@ -78,7 +78,7 @@ impl ValidationCases<'_> {
         let preparations = &models.preparations()[..];
         let (dataset, listing) = (self.dataset, &self.listing);
         let prepares_images = models.prepares_images;
-        let images = Images { dataset, listing, preparations, prepares_images };
+        let images = ImageSource { dataset, listing, preparations, prepares_images };
         let models = &Mutex::new(models);
         let cases = &self.subset.cases;
         let written = self.cx.each_case(

@@ -1,7 +1,7 @@
 //! Segmentation of a prepared image: through the networks, and back to the image's original grid.
 
 use crate::classes::Classes;
-use crate::ensemble::{Configuration, Ensemble};
+use crate::ensemble::{ConfigurationNetworks, Ensemble};
 use crate::failure::{catch_panic, inject_fault};
 use crate::volume_tensor::floats;
 use std::sync::{Mutex, PoisonError};
@@ -81,7 +81,7 @@ impl Segmentation {
 }
 
 fn scores(
-    configuration: &Configuration,
+    configuration: &ConfigurationNetworks,
     image: &Tensor,
     outputs: usize,
     inverter: Inverter,

@@ -3,7 +3,7 @@
 
 use crate::device::choose_device;
 use crate::ensemble::Ensemble;
-use crate::image_preparation::{Images, of_cached_case};
+use crate::image_preparation::{ImageSource, of_cached_case};
 use crate::pictures;
 use crate::segmentation::Segmentation;
 use crate::subset::{PreparedCase, Subset};
@@ -35,7 +35,7 @@ pub fn run(cx: &Context) -> Result<()> {
     let (preparations, prepares_images) = (models.preparations(), models.prepares_images);
     let models = Mutex::new(models);
     let images =
-        Images { dataset, listing: &listing, preparations: &preparations, prepares_images };
+        ImageSource { dataset, listing: &listing, preparations: &preparations, prepares_images };
     let segment = |case: &PreparedCase| {
         let prepared = of_cached_case(cx, &subset, case, images)?;
         let prediction = Segmentation::predict(&models, &prepared)?.labels()?;

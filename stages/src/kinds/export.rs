@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kind::Run;
 use crate::model::ensemble::models_of;
-use crate::model::export::nnunet::Fold;
+use crate::model::export::nnunet::FoldName;
 use crate::model::export::{bundle, nnunet, torchscript};
 use crate::model::{ModelCard, Weights, weights};
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
@@ -107,7 +107,8 @@ impl Export {
         }
         let models = models_of(model)?;
         for (number, one) in models.iter().enumerate() {
-            let fold = if card.members.is_empty() { Fold::All } else { Fold::Number(number) };
+            let fold =
+                if card.members.is_empty() { FoldName::All } else { FoldName::Number(number) };
             if number == 0 {
                 let files = nnunet::descriptions(&one.card)?;
                 files.iter().try_for_each(|(name, bytes)| write(cx, name, bytes))?;

@@ -60,7 +60,7 @@ pub struct ModelCard {
     /// all of them: labels, channels, post-processing, cases; network, preparation and inference
     /// are those of the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub members: Vec<Member>,
+    pub members: Vec<EnsembleMember>,
     /// Training summary.
     pub training: TrainingSummary,
     /// The cases that decided the weights; `None` if unknown (weights from another program, or an
@@ -93,7 +93,7 @@ impl ModelCard {
 /// A model of an ensemble.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Member {
+pub struct EnsembleMember {
     /// Its folder in the artifact, such as `fold_0`.
     pub folder: String,
     /// The number of its configuration, from 0. Models of one configuration have equal preparation

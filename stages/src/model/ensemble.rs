@@ -1,7 +1,7 @@
 //! An ensemble as a single model artifact: folders with models, each complete in itself, and a card
 //! of its own with what holds for all of them.
 
-use super::description::{Member, TrainingSummary};
+use super::description::{EnsembleMember, TrainingSummary};
 use super::{ModelCard, Provenance};
 use crate::dataset::{Label, Region, name};
 use crate::error::{Error, Result};
@@ -48,7 +48,10 @@ impl ModelCard {
 
     /// The card of an ensemble. The first model's holds but for post-processing and training.
     /// `training` are the cases that all have seen, and how good they are.
-    pub fn of_ensemble(cards: &[(ModelCard, Member)], best_dice: Option<f64>) -> Option<ModelCard> {
+    pub fn of_ensemble(
+        cards: &[(ModelCard, EnsembleMember)],
+        best_dice: Option<f64>,
+    ) -> Option<ModelCard> {
         let first = cards.first()?.0.clone();
         let provenance = Provenance::of_all(cards.iter().map(|(card, _)| card.provenance.as_ref()));
         let known = provenance.as_ref();
@@ -75,7 +78,7 @@ pub fn models_of(input: &Input) -> Result<Vec<SingleModel>> {
     card.members.iter().map(|member| single_model(input, member)).collect()
 }
 
-fn single_model(input: &Input, member: &Member) -> Result<SingleModel> {
+fn single_model(input: &Input, member: &EnsembleMember) -> Result<SingleModel> {
     let below = format!("{}/", member.folder);
     let files = input.files.iter();
     let files = files.filter_map(|(name, file)| Some((name.strip_prefix(&below)?, file)));

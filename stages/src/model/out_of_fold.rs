@@ -1,5 +1,5 @@
-//! `out_of_fold.json`: the cases of a fold that its model was not trained on, and the names of their
-//! files.
+//! `out_of_fold.json`: the cases of a fold on which its model was not trained, and the names of
+//! their files.
 
 use crate::dataset::{Label, Region};
 use crate::metric::Targets;

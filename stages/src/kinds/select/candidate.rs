@@ -1,7 +1,7 @@
-//! Candidates of a selection: single configurations, and pairs of which the probabilities are
+//! CandidateSet of a selection: single configurations, and pairs of which the probabilities are
 //! averaged.
 
-use super::configuration::Configuration;
+use super::configuration::TrainedConfiguration;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::image::Volume;
@@ -38,8 +38,8 @@ pub fn best(tried: &[CandidateScore]) -> Option<usize> {
 }
 
 /// All candidates over the same cases.
-pub struct Candidates<'a, 'c> {
-    configurations: &'c [Configuration<'a>],
+pub struct CandidateSet<'a, 'c> {
+    configurations: &'c [TrainedConfiguration<'a>],
     /// Singles, then pairs.
     candidates: Vec<Vec<usize>>,
     cases: Vec<String>,
@@ -47,13 +47,13 @@ pub struct Candidates<'a, 'c> {
     turn: Mutex<()>,
 }
 
-impl<'a, 'c> Candidates<'a, 'c> {
+impl<'a, 'c> CandidateSet<'a, 'c> {
     /// All configurations, and with `pairs` all pairs of those with probabilities.
     pub fn of(
         cx: &Context,
-        configurations: &'c [Configuration<'a>],
+        configurations: &'c [TrainedConfiguration<'a>],
         pairs: bool,
-    ) -> Candidates<'a, 'c> {
+    ) -> CandidateSet<'a, 'c> {
         let mut candidates: Vec<Vec<usize>> =
             (0..configurations.len()).map(|at| vec![at]).collect();
         if pairs && configurations.len() > 1 {
@@ -71,8 +71,8 @@ impl<'a, 'c> Candidates<'a, 'c> {
                 ));
             }
         }
-        let cases = configurations.first().map(Configuration::cases).unwrap_or_default();
-        Candidates { configurations, candidates, cases, turn: Mutex::new(()) }
+        let cases = configurations.first().map(TrainedConfiguration::cases).unwrap_or_default();
+        CandidateSet { configurations, candidates, cases, turn: Mutex::new(()) }
     }
 
     /// The score of each candidate.
@@ -90,14 +90,14 @@ impl<'a, 'c> Candidates<'a, 'c> {
     }
 
     fn facts(&self) -> Option<&'c OutOfFoldCases> {
-        self.configurations.first().map(Configuration::facts)
+        self.configurations.first().map(TrainedConfiguration::facts)
     }
 
     /// Dice of a case by candidate and target.
     fn dice(&self, case: &str) -> Result<Vec<Vec<Option<f64>>>> {
         let candidates = self.candidates.iter().map(|numbers| {
             let configurations = numbers.iter().map(|at| &self.configurations[*at]).collect();
-            let one = Chosen { configurations, cases: &self.cases, turn: &self.turn };
+            let one = Candidate { configurations, cases: &self.cases, turn: &self.turn };
             let (map, reference) = one.maps(case, &[])?;
             Ok(dice_of_case(one.facts(), &map.data, &reference.data))
         });
@@ -105,21 +105,21 @@ impl<'a, 'c> Candidates<'a, 'c> {
     }
 
     /// A candidate by its index.
-    pub fn choose(&self, index: usize) -> Chosen<'a, '_> {
+    pub fn choose(&self, index: usize) -> Candidate<'a, '_> {
         let numbers = self.candidates[index].iter();
         let configurations = numbers.map(|at| &self.configurations[*at]).collect();
-        Chosen { configurations, cases: &self.cases, turn: &self.turn }
+        Candidate { configurations, cases: &self.cases, turn: &self.turn }
     }
 }
 
 /// The configurations of a candidate.
-pub struct Chosen<'a, 'c> {
-    configurations: Vec<&'c Configuration<'a>>,
+pub struct Candidate<'a, 'c> {
+    configurations: Vec<&'c TrainedConfiguration<'a>>,
     cases: &'c [String],
     turn: &'c Mutex<()>,
 }
 
-impl<'a, 'c> Chosen<'a, 'c> {
+impl<'a, 'c> Candidate<'a, 'c> {
     /// Labels, regions and the value to ignore.
     pub fn facts(&self) -> &'c OutOfFoldCases {
         self.configurations[0].facts()
@@ -131,7 +131,7 @@ impl<'a, 'c> Chosen<'a, 'c> {
     }
 
     /// Its configurations.
-    pub fn configurations(&self) -> impl Iterator<Item = &'c Configuration<'a>> {
+    pub fn configurations(&self) -> impl Iterator<Item = &'c TrainedConfiguration<'a>> {
         self.configurations.iter().copied()
     }
 

@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 use voxflow_cache::Digest;
 
 /// The folds of a configuration. No case is in two of them.
-pub struct Configuration<'a> {
-    folds: Vec<Fold<'a>>,
+pub struct TrainedConfiguration<'a> {
+    folds: Vec<FoldPredictions<'a>>,
     /// The fold by case.
     by_case: BTreeMap<String, usize>,
 }
 
 /// A fold's predictions, and the models that made them.
-struct Fold<'a> {
+struct FoldPredictions<'a> {
     predictions: &'a Input,
     facts: OutOfFoldCases,
     models: Vec<&'a Input>,
@@ -28,19 +28,19 @@ struct Fold<'a> {
 ///
 /// # Errors
 /// Configurations of different cases or labels; predictions by a model that is not needed.
-pub fn gather<'a>(cx: &Context<'a>) -> Result<Vec<Configuration<'a>>> {
-    let mut all: Vec<Configuration> = vec![];
+pub fn gather<'a>(cx: &Context<'a>) -> Result<Vec<TrainedConfiguration<'a>>> {
+    let mut all: Vec<TrainedConfiguration> = vec![];
     for predictions in cx.many("out_of_fold") {
         let facts: OutOfFoldCases = predictions.json(OUT_OF_FOLD)?;
         let models = models_of(cx, predictions, &facts)?;
-        let is_next = |last: &Configuration| last.has_any(&facts.cases);
+        let is_next = |last: &TrainedConfiguration| last.has_any(&facts.cases);
         if all.last().is_none_or(is_next) {
-            all.push(Configuration { folds: vec![], by_case: BTreeMap::new() });
+            all.push(TrainedConfiguration { folds: vec![], by_case: BTreeMap::new() });
         }
         if let Some(last) = all.last_mut() {
             let number = last.folds.len();
             last.by_case.extend(facts.cases.iter().map(|case| (case.clone(), number)));
-            last.folds.push(Fold { predictions, facts, models });
+            last.folds.push(FoldPredictions { predictions, facts, models });
         }
     }
     let Some((first, others)) = all.split_first() else {
@@ -73,7 +73,7 @@ fn has_weights(model: &Input, digest: &Digest) -> bool {
     files.any(|which| model.file(which.file()).is_ok_and(|file| file.blob.digest == *digest))
 }
 
-impl<'a> Configuration<'a> {
+impl<'a> TrainedConfiguration<'a> {
     /// A name for people: the stage of its predictions, as the workflow has it.
     pub fn name(&self) -> &str {
         let stage = self.folds.first().map_or("", |fold| fold.predictions.stage.as_str());
@@ -124,13 +124,13 @@ impl<'a> Configuration<'a> {
     }
 
     /// Its cases that another configuration lacks.
-    fn lacking(&self, other: &Configuration) -> Vec<String> {
+    fn lacking(&self, other: &TrainedConfiguration) -> Vec<String> {
         self.cases().into_iter().filter(|case| !other.by_case.contains_key(case)).collect()
     }
 
     /// An error unless another configuration has the same cases and targets, and its folds are
     /// alike.
-    fn check_like(&self, other: &Configuration) -> Result<()> {
+    fn check_like(&self, other: &TrainedConfiguration) -> Result<()> {
         let (one, two) = (self.name(), other.name());
         if self.cases() != other.cases() {
             let apart = [self.lacking(other), other.lacking(self)].concat();

@@ -9,14 +9,14 @@ use crate::kind::Run;
 use crate::metric::nnunet_summary::{self, CaseCounts, SUMMARY, VoxelCounts};
 use crate::metric::post_processing::{self, Choice};
 use crate::metric::{CaseScore, summary};
-use crate::model::description::Member;
+use crate::model::description::EnsembleMember;
 use crate::model::ensemble::CARD;
 use crate::model::out_of_fold::{prediction_file, reference_file};
 use crate::model::{Mistake, ModelCard, Weights, is_amount, mistake};
 use crate::record::Metric;
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
-use candidate::{CandidateScore, Candidates, Chosen};
-use configuration::Configuration;
+use candidate::{Candidate, CandidateScore, CandidateSet};
+use configuration::TrainedConfiguration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,7 @@ fn one_mm() -> f64 {
 
 /// `selection.json`.
 #[derive(Debug, Serialize)]
-struct Selection {
+struct SelectionReport {
     /// All that were tried, in order.
     tried: Vec<CandidateScore>,
     /// The index of the best among them.
@@ -96,7 +96,7 @@ impl Stage for Select {
 impl Run for Select {
     fn run(&self, cx: &Context) -> Result<()> {
         let configurations = configuration::gather(cx)?;
-        let candidates = Candidates::of(cx, &configurations, self.pairs);
+        let candidates = CandidateSet::of(cx, &configurations, self.pairs);
         let tried = candidates.score(cx)?;
         let best = candidate::best(&tried)
             .ok_or_else(|| Error::failed("no candidate has a Dice: all references are empty"))?;
@@ -108,12 +108,12 @@ impl Run for Select {
         let card = keep_models(cx, &chosen, dice)?;
         let keep_largest = postprocessing.steps.clone();
         cx.create_json(CARD, &ModelCard { keep_largest, ..card })?;
-        cx.create_json("selection.json", &Selection { tried, best, dice, postprocessing })
+        cx.create_json("selection.json", &SelectionReport { tried, best, dice, postprocessing })
     }
 }
 
 impl Select {
-    fn post_processing(&self, cx: &Context, chosen: &Chosen) -> Result<Choice> {
+    fn post_processing(&self, cx: &Context, chosen: &Candidate) -> Result<Choice> {
         if !self.postprocess {
             return Ok(Choice::default());
         }
@@ -130,7 +130,7 @@ impl Select {
     }
 
     /// Writes label maps and scores of the pooled cases, after post-processing.
-    fn write_cases(&self, cx: &Context, chosen: &Chosen, steps: &[Vec<u8>]) -> Result<()> {
+    fn write_cases(&self, cx: &Context, chosen: &Candidate, steps: &[Vec<u8>]) -> Result<()> {
         let targets = chosen.facts().targets();
         let score = |case: &String| {
             let (map, reference) = chosen.maps(case, steps)?;
@@ -153,7 +153,12 @@ impl Select {
 }
 
 /// Says what was tried, and what is best.
-fn tell(cx: &Context, configurations: &[Configuration], tried: &[CandidateScore], best: usize) {
+fn tell(
+    cx: &Context,
+    configurations: &[TrainedConfiguration],
+    tried: &[CandidateScore],
+    best: usize,
+) {
     for (index, one) in tried.iter().enumerate() {
         let names: Vec<&str> =
             one.configurations.iter().map(|at| configurations[*at].name()).collect();
@@ -163,8 +168,8 @@ fn tell(cx: &Context, configurations: &[Configuration], tried: &[CandidateScore]
     }
 }
 
-/// Puts the models of the chosen into the artifact, each in its folder, and returns the card of all.
-fn keep_models(cx: &Context, chosen: &Chosen, dice: Option<f64>) -> Result<ModelCard> {
+/// Puts the models of the chosen into the artifact, each in its folder; their common card.
+fn keep_models(cx: &Context, chosen: &Candidate, dice: Option<f64>) -> Result<ModelCard> {
     let mut cards = vec![];
     let several = chosen.configurations().count() > 1;
     for (number, configuration) in chosen.configurations().enumerate() {
@@ -173,7 +178,7 @@ fn keep_models(cx: &Context, chosen: &Chosen, dice: Option<f64>) -> Result<Model
             for file in [CARD, Weights::Best.file(), Weights::Last.file()] {
                 cx.adopt(&format!("{folder}/{file}"), &model.file(file)?.blob);
             }
-            cards.push((model.json(CARD)?, Member { folder, configuration: number }));
+            cards.push((model.json(CARD)?, EnsembleMember { folder, configuration: number }));
         }
     }
     ModelCard::of_ensemble(&cards, dice).ok_or_else(|| Error::failed("no model was given"))

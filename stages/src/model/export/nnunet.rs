@@ -23,18 +23,18 @@ const CONFIGURATION: &str = "3d_fullres";
 
 /// A fold of a results folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fold {
+pub enum FoldName {
     /// The only one, `fold_all`.
     All,
     /// One of several, from 0.
     Number(usize),
 }
 
-impl Fold {
+impl FoldName {
     fn file(self) -> String {
         match self {
-            Fold::All => "fold_all/checkpoint_final.pth".into(),
-            Fold::Number(number) => format!("fold_{number}/checkpoint_final.pth"),
+            FoldName::All => "fold_all/checkpoint_final.pth".into(),
+            FoldName::Number(number) => format!("fold_{number}/checkpoint_final.pth"),
         }
     }
 }
@@ -45,7 +45,7 @@ pub fn descriptions(card: &ModelCard) -> Result<Vec<(&'static str, Vec<u8>)>> {
 }
 
 /// A fold's file by name.
-pub fn fold(card: &ModelCard, tensors: &StateDict, fold: Fold) -> Result<(String, Vec<u8>)> {
+pub fn fold(card: &ModelCard, tensors: &StateDict, fold: FoldName) -> Result<(String, Vec<u8>)> {
     Ok((fold.file(), checkpoint(card, tensors, fold)?))
 }
 
@@ -259,7 +259,7 @@ fn dataset(card: &ModelCard) -> Result<Value> {
 }
 
 /// `checkpoint_final.pth`: weights under all names of the network, and what prediction asks for.
-fn checkpoint(card: &ModelCard, tensors: &StateDict, fold: Fold) -> Result<Vec<u8>> {
+fn checkpoint(card: &ModelCard, tensors: &StateDict, fold: FoldName) -> Result<Vec<u8>> {
     let turned: StateDict = tensors.iter().map(turned).collect();
     let mut pickle = PickleWriter::default();
     pickle.op(b'}').op(b'(');
@@ -276,8 +276,8 @@ fn checkpoint(card: &ModelCard, tensors: &StateDict, fold: Fold) -> Result<Vec<u
     pickle.text("init_args").op(b'}').op(b'(');
     pickle.text("configuration").text(CONFIGURATION).text("fold");
     match fold {
-        Fold::All => pickle.text("all"),
-        Fold::Number(number) => pickle.int(number),
+        FoldName::All => pickle.text("all"),
+        FoldName::Number(number) => pickle.int(number),
     };
     pickle.op(b'u');
     pickle.text("inference_allowed_mirroring_axes");
