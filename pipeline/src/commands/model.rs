@@ -149,8 +149,8 @@ fn input(
     Ok(input)
 }
 
-/// The folders of an ensemble's models; empty for a single model. A card that cannot be read is left
-/// to whoever needs it.
+/// The folders of an ensemble's models; empty for a single model. A card that cannot be read is
+/// left to its readers.
 fn members(card: &Path) -> Vec<String> {
     let text = std::fs::read(card).unwrap_or_default();
     let card: Option<ModelCard> = serde_json::from_slice(&text).ok();
