@@ -66,13 +66,7 @@ impl StageSelection {
 
     /// Errors on unknown stage names.
     fn known(&self, workflow: &Workflow) -> Result<()> {
-        let mut ids: Vec<&str> = vec![];
-        for stage in &workflow.stages {
-            let id = stage.fold.as_ref().map_or(&stage.id, |fold| &fold.written);
-            if !ids.contains(&id.as_str()) {
-                ids.push(id);
-            }
-        }
+        let ids: Vec<&str> = workflow.written_stages().map(StageSpec::written_id).collect();
         for (flag, names) in
             [("--only", &self.only), ("--until", &self.until), ("--force", &self.force)]
         {

@@ -71,6 +71,11 @@ impl Workflow {
         self.index(id).map(|index| &self.stages[index])
     }
 
+    /// Stages as the file has them: of a stage for each fold, the first.
+    pub fn written_stages(&self) -> impl Iterator<Item = &StageSpec> {
+        self.stages.iter().filter(|stage| stage.fold.as_ref().is_none_or(|fold| fold.number == 0))
+    }
+
     pub fn index(&self, id: &str) -> Option<usize> {
         self.indices.get(id).copied()
     }
@@ -79,7 +84,12 @@ impl Workflow {
 impl StageSpec {
     /// True for its id, and for the id in the file of a stage that is made for each fold.
     pub fn is_named(&self, name: &str) -> bool {
-        self.id == name || self.fold.as_ref().is_some_and(|fold| fold.written == name)
+        self.id == name || self.written_id() == name
+    }
+
+    /// Id in the file.
+    pub fn written_id(&self) -> &str {
+        self.fold.as_ref().map_or(&self.id, |fold| &fold.written)
     }
 
     /// Ids of needed stages, without duplicates, in role order.
