@@ -185,7 +185,8 @@ impl<'a> Fit<'a> {
         let part = Some(part).filter(|_| self.ranks.count() > 1);
         let outputs = self.model.forward(&images, compute_kind(self.params.precision), part);
         let targets = self.data.classes.loss_targets();
-        let loss = loss::of_outputs(&self.params.loss, &targets, &outputs, &labels) / group as f64;
+        let loss = loss::of_outputs(&self.params.loss, &targets, &outputs, &labels);
+        let loss = if group > 1 { loss / group as f64 } else { loss };
         let loss = if part.is_some() { loss * batch.share.weight() } else { loss };
         self.stepper.backward(&loss);
         loss.detach()
