@@ -2,6 +2,7 @@
 
 use crate::classes::Classes;
 use crate::device::DeviceInfo;
+use crate::device_room::DeviceRoom;
 use crate::leakage::refuse_leaks;
 use crate::network::GraphNetwork;
 use crate::sliding_window::SlidingWindow;
@@ -40,6 +41,7 @@ pub struct ConfigurationNetworks {
     networks: Vec<GraphNetwork>,
     inference: Inference,
     device: Device,
+    room: Option<DeviceRoom>,
     by_sigmoid: bool,
 }
 
@@ -54,6 +56,7 @@ impl ConfigurationNetworks {
             inference: self.inference.clone(),
             roi,
             device: self.device,
+            room: self.room,
             compute: Kind::Float,
             by_sigmoid: self.by_sigmoid,
         })
@@ -98,7 +101,11 @@ impl Ensemble {
                 singles.iter().filter(|model| model.configuration == number).collect();
             configurations.push(configuration(&models, weights, inference, flips, &info)?);
         }
-        configurations.iter_mut().for_each(|one| one.by_sigmoid = classes.has_regions());
+        // All networks are on the device now.
+        let room = DeviceRoom::of(info.device);
+        for one in &mut configurations {
+            (one.room, one.by_sigmoid) = (room, classes.has_regions());
+        }
         let cards = singles.into_iter().map(|model| (model.input.stage, model.card)).collect();
         Ok(Ensemble { classes, card, keep_largest, configurations, prepares_images, cards })
     }
@@ -195,6 +202,7 @@ fn configuration(
         networks: networks.collect::<Result<_>>()?,
         inference,
         device: info.device,
+        room: None,
         by_sigmoid: false,
     })
 }
