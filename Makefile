@@ -27,7 +27,7 @@ test: setup ## build and run all tests
 	cargo test
 
 test-slurm: setup ## the tests of clusters on a real Slurm, started here (root; VOXFLOW_SLURM_ROUNDS, VOXFLOW_SEED)
-	@VOXFLOW_TEST_SLURM=1 cargo test --test slurm --test slurm_faults -- --test-threads=1 --nocapture
+	@VOXFLOW_TEST_SLURM=1 cargo test --no-fail-fast --test slurm --test slurm_faults -- --test-threads=1 --nocapture
 
 test-device: setup ## the tests on a pretend CUDA device with all recipes and every operation failing in turn (an hour)
 	@VOXFLOW_TEST_DEVICE=1 cargo test --test device

@@ -116,7 +116,8 @@ fn gpu() -> Finding {
 
 /// Engines for the containers of commands; nothing else needs one.
 fn containers() -> Finding {
-    let found: Vec<String> = engine::installed().iter().map(engine::Engine::state).collect();
+    let found: Vec<String> =
+        engine::installed().iter().map(engine::ContainerEngine::state).collect();
     let words = match found.is_empty() {
         true => "none; a command in a container needs Podman, Docker or Apptainer".to_string(),
         false => found.join("; "),

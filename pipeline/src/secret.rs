@@ -105,7 +105,7 @@ fn strip_urls(text: &str, remembered: &BTreeSet<String>) -> String {
     out
 }
 
-/// An image without its digest, which follows an at sign as a host follows its user, and the digest.
+/// An image without its digest, and the digest, which follows an at sign as a host does its user.
 fn without_digest(image: &str) -> (&str, &str) {
     image.split_at(image.rfind("@sha256:").unwrap_or(image.len()))
 }

@@ -50,8 +50,8 @@ const REGISTRY: &str = "docker://";
 const SHA256: &str = "sha256:";
 
 impl Image {
-    /// Reads `docker://NAME@sha256:DIGEST`, `docker://sha256:ID`, `docker://NAME:TAG` or the path of
-    /// a `.sif`.
+    /// Reads `docker://NAME@sha256:DIGEST`, `docker://sha256:ID`, `docker://NAME:TAG` or the path
+    /// of a `.sif`.
     ///
     /// # Errors
     /// The trouble with any other text, and the way out.

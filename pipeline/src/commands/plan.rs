@@ -55,7 +55,7 @@ impl PlanArgs {
             let plan = planner.plan(workflow)?;
             let labelled = labelled_cases::words(&plan, &store);
             let moved = moved_cases::foreseen(&plan, &store, planner.history());
-            let troubles = foreseen::of_plan(&plan, &store);
+            let troubles = foreseen::of_plan(&plan, &store, None);
             blocked |= !plan.blocked().is_empty() || !troubles.is_empty();
             let jobs = jobs(&site, &plan, planner.history());
             total.add(&plan, planner.history());

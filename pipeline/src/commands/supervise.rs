@@ -1,7 +1,7 @@
 //! `voxflow supervise`: runs a program of the person's own and ends all that it started. Called by
 //! this program, not by users.
 
-use crate::containers::engine::Engine;
+use crate::containers::engine::ContainerEngine;
 use crate::containers::kept::KeptContainer;
 use crate::error::{Exit, Result};
 use crate::supervisor::{self, Bounds, Surroundings};
@@ -38,7 +38,7 @@ impl SuperviseArgs {
     }
 
     fn surroundings(&self) -> Surroundings {
-        let engine = self.engine.as_deref().and_then(Engine::read);
+        let engine = self.engine.as_deref().and_then(ContainerEngine::read);
         let is_contained = engine.is_some();
         let kept = engine.zip(self.container.clone());
         let kept = kept.map(|(engine, name)| KeptContainer { engine, name });

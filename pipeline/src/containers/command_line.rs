@@ -1,7 +1,7 @@
 //! The command line of an engine that runs a program in a container. Inside, paths, user, working
 //! folder and environment are those that the program has been given.
 
-use super::engine::{Engine, Family, PATIENCE};
+use super::engine::{ContainerEngine, EngineFamily, PATIENCE};
 use super::images;
 use super::kept::KeptContainer;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const UNPACKING: [&str; 2] = ["APPTAINER_TMPDIR", "SINGULARITY_TMPDIR"];
 
 /// The engine's own program that runs `program` in its container, which has the name of `kept`.
 pub fn of(
-    engine: &Engine,
+    engine: &ContainerEngine,
     kept: Option<&KeptContainer>,
     program: &Program,
     container: &Container,
@@ -28,13 +28,13 @@ pub fn of(
     let image = images::reference(engine, &container.image)?;
     let mut words = vec![engine.program.display().to_string()];
     let environment = match engine.family {
-        Family::Apptainer => {
+        EngineFamily::Apptainer => {
             words.extend(apptainer_flags(program, container));
             words.push(image);
             words.extend(program.words.iter().cloned());
             apptainer_environment(program, &unpacking_folder(program)?)
         }
-        Family::Podman | Family::Docker => {
+        EngineFamily::Podman | EngineFamily::Docker => {
             words.extend(flags(program, container, kept));
             words.extend(user(engine));
             words.extend(gpu_flags(engine, container));
@@ -100,14 +100,14 @@ fn quoted(field: &str) -> String {
 }
 
 /// Files that the program writes shall belong to the person.
-fn user(engine: &Engine) -> Vec<String> {
+fn user(engine: &ContainerEngine) -> Vec<String> {
     let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
     let is_root = user.is_root();
     let ids = format!("{}:{}", user.as_raw(), group.as_raw());
-    if engine.family == Family::Podman && !is_root {
+    if engine.family == EngineFamily::Podman && !is_root {
         return ["--userns", "keep-id", "--user", &ids].map(String::from).into();
     }
-    if engine.family == Family::Docker && !is_root && is_rootless(engine) {
+    if engine.family == EngineFamily::Docker && !is_root && is_rootless(engine) {
         // Root inside is the person outside.
         return vec![];
     }
@@ -118,7 +118,7 @@ fn user(engine: &Engine) -> Vec<String> {
 }
 
 /// True for a Docker whose daemon runs as the person. It is asked once.
-fn is_rootless(engine: &Engine) -> bool {
+fn is_rootless(engine: &ContainerEngine) -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
         let said = engine.ask(&["info", "--format", "{{.SecurityOptions}}"], PATIENCE);
@@ -126,10 +126,10 @@ fn is_rootless(engine: &Engine) -> bool {
     })
 }
 
-fn gpu_flags(engine: &Engine, container: &Container) -> Vec<String> {
+fn gpu_flags(engine: &ContainerEngine, container: &Container) -> Vec<String> {
     let flags = match engine.family {
         _ if !container.gpu => return vec![],
-        Family::Docker => ["--gpus", "all"],
+        EngineFamily::Docker => ["--gpus", "all"],
         _ => ["--device", "nvidia.com/gpu=all"],
     };
     flags.map(String::from).into()
@@ -229,21 +229,22 @@ mod tests {
         Container { image: Image::Registry { name: "python".into(), digest }, mounts, network, gpu }
     }
 
-    fn line(name: &'static str, family: Family, container: &Container) -> String {
-        let engine = Engine { name, family, program: PathBuf::from(format!("/bin/{name}")) };
+    fn line(name: &'static str, family: EngineFamily, container: &Container) -> String {
+        let engine =
+            ContainerEngine { name, family, program: PathBuf::from(format!("/bin/{name}")) };
         let kept = KeptContainer::new(&engine);
         of(&engine, kept.as_ref(), &program(), container).unwrap().words.join(" ")
     }
 
     #[test]
     fn docker_and_podman_get_the_same_program_paths_user_and_rights() {
-        let closed = line("podman", Family::Podman, &container(false, false));
+        let closed = line("podman", EngineFamily::Podman, &container(false, false));
         for part in [
             "/bin/podman run --rm --init --pull never --name voxflow-",
             "--workdir /work/w --network none",
             "--mount type=bind,\"src=/data, all\",\"dst=/data, all\",ro",
             "--mount type=bind,src=/work,dst=/work --user",
-            "--env HOME=/work/w --env MODE --entrypoint python3 docker.io/library/python@sha256:aaa",
+            "--env HOME=/work/w --env MODE --entrypoint python3 docker.io/library/python@sha256",
         ] {
             let part = if rustix::process::getuid().is_root() {
                 part.to_string()
@@ -253,15 +254,15 @@ mod tests {
             assert!(closed.contains(&part), "{part}: {closed}");
         }
         assert!(closed.ends_with(" a.py --fast"), "{closed}");
-        let open = line("podman", Family::Podman, &container(true, true));
+        let open = line("podman", EngineFamily::Podman, &container(true, true));
         assert!(!open.contains("--network") && open.contains("--device nvidia.com/gpu=all"));
     }
 
     #[test]
     fn apptainer_gets_its_own_flags_and_variables_with_its_prefix() {
-        let engine = Engine {
+        let engine = ContainerEngine {
             name: "apptainer",
-            family: Family::Apptainer,
+            family: EngineFamily::Apptainer,
             program: "/bin/apptainer".into(),
         };
         let mut container = container(false, true);

@@ -17,7 +17,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Engines with the same command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum EngineFamily {
     /// Containers are children of the program that starts them, and images are files.
     Apptainer,
     /// No daemon; images are in a store of each user.
@@ -27,28 +27,28 @@ pub enum Family {
 }
 
 /// The programs, the one to be preferred first.
-const PROGRAMS: [(&str, Family); 4] = [
-    ("podman", Family::Podman),
-    ("docker", Family::Docker),
-    ("apptainer", Family::Apptainer),
-    ("singularity", Family::Apptainer),
+const PROGRAMS: [(&str, EngineFamily); 4] = [
+    ("podman", EngineFamily::Podman),
+    ("docker", EngineFamily::Docker),
+    ("apptainer", EngineFamily::Apptainer),
+    ("singularity", EngineFamily::Apptainer),
 ];
 
 /// An engine of this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Engine {
+pub struct ContainerEngine {
     /// "podman".
     pub name: &'static str,
-    pub family: Family,
+    pub family: EngineFamily,
     pub program: PathBuf,
 }
 
-impl Engine {
+impl ContainerEngine {
     /// The engine for an image: the one that the person names, or the first that is there.
     ///
     /// # Errors
     /// None is there, or the one that is named is not or cannot take the image.
-    pub fn of(image: &Image) -> Result<Engine, String> {
+    pub fn of(image: &Image) -> Result<ContainerEngine, String> {
         match chosen()? {
             Some(engine) if engine.takes(image) => Ok(engine),
             Some(engine) => Err(format!(
@@ -72,22 +72,22 @@ impl Engine {
 
     fn takes(&self, image: &Image) -> bool {
         match image {
-            Image::File(_) => self.family == Family::Apptainer,
-            Image::Own { .. } => self.family != Family::Apptainer,
+            Image::File(_) => self.family == EngineFamily::Apptainer,
+            Image::Own { .. } => self.family != EngineFamily::Apptainer,
             Image::Registry { .. } | Image::Tagged(_) => true,
         }
     }
 
-    /// The engine as one word, for a command line; see [`Engine::read`].
+    /// The engine as one word, for a command line; see [`ContainerEngine::read`].
     pub fn word(&self) -> String {
         format!("{}={}", self.name, self.program.display())
     }
 
-    /// Reads [`Engine::word`].
-    pub fn read(word: &str) -> Option<Engine> {
+    /// Reads [`ContainerEngine::word`].
+    pub fn read(word: &str) -> Option<ContainerEngine> {
         let (name, program) = word.split_once('=')?;
         let &(name, family) = PROGRAMS.iter().find(|(own, _)| *own == name)?;
-        Some(Engine { name, family, program: program.into() })
+        Some(ContainerEngine { name, family, program: program.into() })
     }
 
     /// Standard output of a call, trimmed.
@@ -130,7 +130,7 @@ impl Engine {
         let patience = Duration::from_secs(5);
         let said = self.ask(&["--version"], patience);
         let version = said.map_or_else(|trouble| format!("({trouble})"), |said| version_in(&said));
-        let is_silent = self.family == Family::Docker
+        let is_silent = self.family == EngineFamily::Docker
             && self.ask(&["version", "--format", "{{.Server.Version}}"], patience).is_err();
         let silent = if is_silent { ", whose daemon does not answer" } else { "" };
         format!("{} {version}{silent}", self.name)
@@ -138,7 +138,7 @@ impl Engine {
 }
 
 /// The engine that the person names.
-fn chosen() -> Result<Option<Engine>, String> {
+fn chosen() -> Result<Option<ContainerEngine>, String> {
     let Some(name) = env::var(CHOICE).ok().filter(|name| !name.is_empty()) else {
         return Ok(None);
     };
@@ -149,7 +149,7 @@ fn chosen() -> Result<Option<Engine>, String> {
         ));
     };
     match on_path(name) {
-        Some(program) => Ok(Some(Engine { name, family, program })),
+        Some(program) => Ok(Some(ContainerEngine { name, family, program })),
         None => Err(format!(
             "{name}, which {CHOICE} names, is not on the PATH; install it, or unset {CHOICE}"
         )),
@@ -157,14 +157,14 @@ fn chosen() -> Result<Option<Engine>, String> {
 }
 
 /// The engines on the `PATH`, the one to be preferred first.
-pub fn installed() -> Vec<Engine> {
-    let mut found: Vec<Engine> = vec![];
+pub fn installed() -> Vec<ContainerEngine> {
+    let mut found: Vec<ContainerEngine> = vec![];
     for (name, family) in PROGRAMS {
         // Apptainer also goes by the name of Singularity.
         let is_new =
             |program: &PathBuf| found.iter().all(|known| !is_same(&known.program, program));
         let program = on_path(name).filter(is_new);
-        found.extend(program.map(|program| Engine { name, family, program }));
+        found.extend(program.map(|program| ContainerEngine { name, family, program }));
     }
     found
 }
@@ -211,9 +211,9 @@ mod tests {
     #[test]
     fn an_engine_is_one_word_and_its_version_is_found_in_what_it_says() {
         let program = PathBuf::from("/opt/a=b/podman");
-        let engine = Engine { name: "podman", family: Family::Podman, program };
-        assert_eq!(Engine::read(&engine.word()), Some(engine));
-        assert_eq!(Engine::read("crio=/usr/bin/crio"), None);
+        let engine = ContainerEngine { name: "podman", family: EngineFamily::Podman, program };
+        assert_eq!(ContainerEngine::read(&engine.word()), Some(engine));
+        assert_eq!(ContainerEngine::read("crio=/usr/bin/crio"), None);
         for (said, version) in [
             ("Docker version 28.2.2, build e6534b4", "28.2.2"),
             ("podman version 4.3.1", "4.3.1"),
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn an_answer_is_trimmed_and_a_failure_is_its_last_line() {
         let program = PathBuf::from("/bin/sh");
-        let shell = Engine { name: "docker", family: Family::Docker, program };
+        let shell = ContainerEngine { name: "docker", family: EngineFamily::Docker, program };
         let ask = |line: &str, seconds| shell.ask(&["-c", line], Duration::from_secs(seconds));
         assert_eq!(ask("echo ' a '", 60), Ok("a".into()));
         assert_eq!(ask("echo one >&2; echo two >&2; exit 1", 60), Err("two".into()));

@@ -1,7 +1,7 @@
 //! Troubles with containers foreseen before any work: images without a digest, engines that are not
 //! there.
 
-use super::engine::Engine;
+use super::engine::ContainerEngine;
 use super::images;
 use crate::plan::Plan;
 use crate::workflow::{StageSpec, Workflow};
@@ -14,7 +14,7 @@ pub fn of_plan(plan: &Plan) -> Vec<String> {
     let stages = plan.workflow.stages.iter().enumerate();
     let open = stages.filter(|(index, _)| plan.is_open(*index)).map(|(_, stage)| stage);
     let troubles = open.filter_map(|stage| {
-        let trouble = Engine::of(&image(stage)?).err()?;
+        let trouble = ContainerEngine::of(&image(stage)?).err()?;
         Some(format!("stage '{}': {trouble}", stage.id))
     });
     troubles.collect()
@@ -30,8 +30,8 @@ pub fn tagged(workflow: &Workflow) -> Vec<String> {
         let way_out = match images::digest_now(&name) {
             Some(now) => format!("today it is {now}: write that"),
             None => format!(
-                "write docker://NAME@sha256:DIGEST; it is not on this machine: 'docker pull {name}' \
-                 fetches it and names its digest"
+                "write docker://NAME@sha256:DIGEST; it is not on this machine: 'docker pull \
+                 {name}' fetches it and names its digest"
             ),
         };
         let (file, id) = (&workflow.file, &stage.id);

@@ -1,6 +1,6 @@
 //! Images on this machine: looked up, fetched, and their digests told.
 
-use super::engine::{Engine, Family, PATIENCE, installed};
+use super::engine::{ContainerEngine, EngineFamily, PATIENCE, installed};
 use std::env;
 use std::path::{Path, PathBuf};
 use voxflow_cache::disk;
@@ -13,14 +13,14 @@ const NAMES: &str = "{{range .RepoDigests}}{{println .}}{{end}}{{.Id}}";
 const USUAL_REGISTRY: &str = "docker.io";
 
 /// An image to be fetched.
-pub struct Fetch {
+pub struct ImageFetch {
     /// The command line.
     pub words: Vec<String>,
     /// The file that it writes, and the place of it once it is whole.
     moved: Option<(PathBuf, PathBuf)>,
 }
 
-impl Fetch {
+impl ImageFetch {
     /// Puts the image into its place.
     pub fn settle(&self) -> Result<()> {
         match &self.moved {
@@ -31,20 +31,20 @@ impl Fetch {
 }
 
 /// The image as the engine's command line names it.
-pub fn reference(engine: &Engine, image: &Image) -> Result<String> {
+pub fn reference(engine: &ContainerEngine, image: &Image) -> Result<String> {
     Ok(match (image, engine.family) {
         (Image::File(path), _) => {
             let path = std::path::absolute(path).map_err(Error::io("find", path))?;
             path.display().to_string()
         }
         (Image::Own { id }, _) => id.clone(),
-        (Image::Registry { digest, .. }, Family::Apptainer) => {
+        (Image::Registry { digest, .. }, EngineFamily::Apptainer) => {
             file_of(digest)?.display().to_string()
         }
-        (Image::Registry { name, digest }, Family::Podman) => {
+        (Image::Registry { name, digest }, EngineFamily::Podman) => {
             format!("{}@{digest}", with_registry(name))
         }
-        (Image::Registry { name, digest }, Family::Docker) => format!("{name}@{digest}"),
+        (Image::Registry { name, digest }, EngineFamily::Docker) => format!("{name}@{digest}"),
         (Image::Tagged(name), _) => {
             return Err(Error::failed(format!("image '{name}' has no digest; write it")));
         }
@@ -52,11 +52,11 @@ pub fn reference(engine: &Engine, image: &Image) -> Result<String> {
 }
 
 /// The way to an image that is not on this machine; `None` if it is.
-pub fn fetch(engine: &Engine, image: &Image) -> Result<Option<Fetch>> {
+pub fn fetch(engine: &ContainerEngine, image: &Image) -> Result<Option<ImageFetch>> {
     let reference = reference(engine, image)?;
     let program = engine.program.display().to_string();
     match (image, engine.family) {
-        (Image::Registry { name, digest }, Family::Apptainer) => {
+        (Image::Registry { name, digest }, EngineFamily::Apptainer) => {
             let place = PathBuf::from(&reference);
             if place.exists() {
                 return Ok(None);
@@ -67,9 +67,9 @@ pub fn fetch(engine: &Engine, image: &Image) -> Result<Option<Fetch>> {
             let file = written.display().to_string();
             let words = [program.as_str(), "pull", "--force", &file, &source];
             let words = words.map(String::from).into();
-            Ok(Some(Fetch { words, moved: Some((written, place)) }))
+            Ok(Some(ImageFetch { words, moved: Some((written, place)) }))
         }
-        (_, Family::Apptainer) => Ok(None),
+        (_, EngineFamily::Apptainer) => Ok(None),
         _ => {
             let words = ["image", "inspect", "--format", "{{.Id}}", &reference];
             match (engine.ask(&words, PATIENCE), image) {
@@ -81,7 +81,7 @@ pub fn fetch(engine: &Engine, image: &Image) -> Result<Option<Fetch>> {
                 ))),
                 (Err(_), _) => {
                     let words = [program.as_str(), "pull", &reference].map(String::from).into();
-                    Ok(Some(Fetch { words, moved: None }))
+                    Ok(Some(ImageFetch { words, moved: None }))
                 }
             }
         }
@@ -90,7 +90,7 @@ pub fn fetch(engine: &Engine, image: &Image) -> Result<Option<Fetch>> {
 
 /// An image on this machine with this tag, by its digest: "docker://python@sha256:…".
 pub fn digest_now(name: &str) -> Option<String> {
-    let engines = installed().into_iter().filter(|engine| engine.family != Family::Apptainer);
+    let engines = installed().into_iter().filter(|engine| engine.family != EngineFamily::Apptainer);
     let mut told = engines.filter_map(|engine| {
         let said = engine.ask(&["image", "inspect", "--format", NAMES, name], PATIENCE).ok()?;
         named_in(&said)

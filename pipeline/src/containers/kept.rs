@@ -1,7 +1,7 @@
 //! Containers that an engine keeps beside this program: looked at, suspended and removed by name.
 //! The name tells the owner, so that those of dead owners are found.
 
-use super::engine::{Engine, Family, PATIENCE};
+use super::engine::{ContainerEngine, EngineFamily, PATIENCE};
 use crate::executor::pid_file::began;
 use crate::lock::lock;
 use std::collections::BTreeSet;
@@ -15,15 +15,15 @@ const PREFIX: &str = "voxflow";
 /// A container, which need not be there yet, or any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptContainer {
-    pub engine: Engine,
+    pub engine: ContainerEngine,
     pub name: String,
 }
 
 impl KeptContainer {
     /// One to come, owned by this process. Apptainer keeps none.
-    pub fn new(engine: &Engine) -> Option<KeptContainer> {
+    pub fn new(engine: &ContainerEngine) -> Option<KeptContainer> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        if engine.family == Family::Apptainer {
+        if engine.family == EngineFamily::Apptainer {
             return None;
         }
         let (owner, number) = (Owner::own(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -57,9 +57,9 @@ impl KeptContainer {
 }
 
 /// Removes containers whose owners died together with their supervisors, once in a process.
-pub fn remove_orphans(engine: &Engine) {
+pub fn remove_orphans(engine: &ContainerEngine) {
     static LOOKED: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    if engine.family == Family::Apptainer || !lock(&LOOKED).insert(engine.name) {
+    if engine.family == EngineFamily::Apptainer || !lock(&LOOKED).insert(engine.name) {
         return;
     }
     let filter = format!("name={PREFIX}-");
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_container_is_an_orphan_once_its_owner_is_dead() {
         let program = "/usr/bin/docker".into();
-        let engine = Engine { name: "docker", family: Family::Docker, program };
+        let engine = ContainerEngine { name: "docker", family: EngineFamily::Docker, program };
         let [one, other] = [(); 2].map(|()| KeptContainer::new(&engine).unwrap().name);
         assert_ne!(one, other);
         assert_eq!(Owner::of(&one), Some(Owner::own()));
@@ -123,7 +123,7 @@ mod tests {
         let elsewhere = Owner { namespace: "7".into(), began: "1".into(), ..Owner::own() };
         assert!(!elsewhere.is_dead(), "nobody here can tell");
         assert_eq!(Owner::of("voxflow-of-somebody"), None);
-        let apptainer = Engine { family: Family::Apptainer, ..engine };
+        let apptainer = ContainerEngine { family: EngineFamily::Apptainer, ..engine };
         assert_eq!(KeptContainer::new(&apptainer), None);
     }
 }

@@ -1,11 +1,11 @@
 //! A program of the person's own, under a supervisor ([`crate::supervisor`]) that keeps its limits
-//! and ends all that it started, also if this process dies. In a container, the program of an engine
+//! and ends all that it started, also if this process dies. For a container, an engine's program
 //! stands in its place.
 
 use super::output_log::OutputLog;
 use super::process_group::ChildGroup;
 use super::programs_usage::ProgramsUsage;
-use crate::containers::engine::Engine;
+use crate::containers::engine::ContainerEngine;
 use crate::containers::kept::{self, KeptContainer};
 use crate::containers::{command_line, images};
 use crate::lock::lock;
@@ -51,7 +51,7 @@ pub(crate) fn run(
     let engine = match &program.container {
         None => None,
         Some(container) => {
-            let engine = Engine::of(&container.image).map_err(Error::failed)?;
+            let engine = ContainerEngine::of(&container.image).map_err(Error::failed)?;
             fetch(&engine, container, program, log, stop)?;
             Some((engine, container))
         }
@@ -71,7 +71,7 @@ pub(crate) fn run(
 
 /// Fetches an image that is not on this machine; programs that want the same wait for it.
 fn fetch(
-    engine: &Engine,
+    engine: &ContainerEngine,
     container: &Container,
     program: &Program,
     log: &Path,
@@ -108,11 +108,11 @@ fn fetch(
     Ok(())
 }
 
-fn not_fetched(engine: &Engine, reference: &str, end: &ProgramEnd) -> Error {
+fn not_fetched(engine: &ContainerEngine, reference: &str, end: &ProgramEnd) -> Error {
     let said = end.last_lines.last().map(|line| format!(" ({})", line.trim()));
     Error::failed(format!(
-        "image '{reference}' is not on this machine, and {} cannot fetch it{}; its output is in {}; \
-         fetch it beforehand where there is a network, or see 'voxflow doctor'",
+        "image '{reference}' is not on this machine, and {} cannot fetch it{}; its output is in \
+         {}; fetch it beforehand where there is a network, or see 'voxflow doctor'",
         engine.name,
         said.unwrap_or_default(),
         end.log.display()
@@ -122,7 +122,7 @@ fn not_fetched(engine: &Engine, reference: &str, end: &ProgramEnd) -> Error {
 /// The engine and the container around a program.
 #[derive(Default)]
 struct Around {
-    engine: Option<Engine>,
+    engine: Option<ContainerEngine>,
     kept: Option<KeptContainer>,
 }
 

@@ -20,32 +20,32 @@ pub(super) fn descendants() -> Vec<Process> {
 
 /// A process, if it lives, and all below it.
 pub(super) fn tree(root: i32) -> Vec<Process> {
-    let mut found: Vec<Process> = process(root).into_iter().filter_map(Found::living).collect();
+    let mut found: Vec<Process> = process(root).into_iter().filter_map(StatLine::living).collect();
     found.extend(below(root));
     found
 }
 
 /// A line of `stat`.
 #[derive(Debug, PartialEq)]
-struct Found {
+struct StatLine {
     process: Process,
     parent: i32,
     lives: bool,
 }
 
-impl Found {
+impl StatLine {
     fn living(self) -> Option<Process> {
         self.lives.then_some(self.process)
     }
 }
 
-fn process(pid: i32) -> Option<Found> {
+fn process(pid: i32) -> Option<StatLine> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parsed(pid, &String::from_utf8_lossy(&text))
 }
 
 fn below(root: i32) -> Vec<Process> {
-    let mut children: BTreeMap<i32, Vec<Found>> = BTreeMap::new();
+    let mut children: BTreeMap<i32, Vec<StatLine>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
@@ -67,14 +67,14 @@ fn below(root: i32) -> Vec<Process> {
 
 /// The fields after the name are state, parent and, from the twelfth, four times. The name may hold
 /// spaces and brackets.
-fn parsed(pid: i32, stat: &str) -> Option<Found> {
+fn parsed(pid: i32, stat: &str) -> Option<StatLine> {
     let (before, after) = stat.rsplit_once(')')?;
     let name = before.split_once('(')?.1.to_string();
     let fields: Vec<&str> = after.split_whitespace().collect();
     let [state, parent, ..] = fields[..] else { return None };
     let times = fields.iter().skip(11).take(4).filter_map(|time| time.parse::<u64>().ok());
     let process = Process { pid, name, ticks: times.sum() };
-    Some(Found { process, parent: parent.parse().ok()?, lives: !matches!(state, "Z" | "X") })
+    Some(StatLine { process, parent: parent.parse().ok()?, lives: !matches!(state, "Z" | "X") })
 }
 
 #[cfg(test)]
@@ -85,8 +85,8 @@ mod tests {
     fn a_process_is_read_whatever_its_name() {
         let stat = "7 (a) b (c)) S 3 7 7 0 -1 4 1 2 3 4 10 20 30 40 20 0 1";
         let process = Process { pid: 7, name: "a) b (c)".into(), ticks: 100 };
-        assert_eq!(parsed(7, stat), Some(Found { process, parent: 3, lives: true }));
-        assert_eq!(parsed(8, "8 (x) Z 7 0").and_then(Found::living), None);
+        assert_eq!(parsed(7, stat), Some(StatLine { process, parent: 3, lives: true }));
+        assert_eq!(parsed(8, "8 (x) Z 7 0").and_then(StatLine::living), None);
         assert_eq!(parsed(9, ""), None);
     }
 

@@ -1,9 +1,9 @@
 //! Workflow files: reading, checking and sorting. A [`Workflow`] is always valid.
 //!
 //! `parse` and `source_map` read the text, `merge_keys` applies `<<`, `overrides` handles `--set`,
-//! `environment` expands variables, `schema`, `validate` and `roles` find mistakes, `check` combines
-//! them, `resolved` writes a workflow back. `paths` checks user files. `axes` parses a sweep, `sweep`
-//! expands it into runs.
+//! `environment` expands variables, `schema`, `validate` and `roles` find mistakes, `check`
+//! combines them, `resolved` writes a workflow back. `paths` checks user files. `axes` parses a
+//! sweep, `sweep` expands it into runs.
 
 mod axes;
 mod check;
