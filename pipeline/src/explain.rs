@@ -8,6 +8,7 @@ use crate::home::Home;
 use crate::run::{RunRecord, StageRecord};
 use crate::runs::short;
 use crate::workflow::StageSpec;
+use crate::workflow::earlier::EarlierName;
 use crate::workflow::paths::LOCAL;
 use serde_json::Value;
 use std::cell::OnceCell;
@@ -289,6 +290,7 @@ fn caused(
     let mut causes: Vec<(String, String)> = vec![];
     for name in inputs(differences) {
         match source(name, stage) {
+            Some(id) if EarlierName::is_meant(id) => parts.push(format!("'{name}' is now {id}")),
             Some(id) => trace(id, run, planned, &mut causes),
             None => parts.push(format!("input '{name}' is gone")),
         }

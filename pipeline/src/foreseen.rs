@@ -13,6 +13,7 @@ use voxflow_stages::image::nifti::read_header;
 use voxflow_stages::kinds::predict::Predict;
 use voxflow_stages::kinds::preprocess::Preprocess;
 use voxflow_stages::kinds::train::{Precision, Train};
+use voxflow_stages::model::ModelCard;
 use voxflow_stages::model::compatibility::network_differences;
 
 /// Maps of the first features that a training keeps for its way back: those of a convolution, and
@@ -57,17 +58,23 @@ fn of_stage(workflow: &Workflow, stage: &StageSpec, listing: &ListingOf) -> Vec<
     found.into_iter().flatten().collect()
 }
 
-/// Trouble of a training that starts from one of the same workflow.
+/// Trouble of a training that starts from one of the same workflow, or of an earlier run.
 fn other_network(workflow: &Workflow, stage: &StageSpec) -> Option<String> {
     let train: Train = of_kind(stage)?;
-    let start = workflow.stage(stage.needs.get("start")?.first()?)?;
-    let there: Train = of_kind(start)?;
-    let differs = network_differences(&there.network, &train.network);
+    let start = stage.needs.get("start")?.first()?;
+    let there = match workflow.earlier.get(start) {
+        Some(earlier) => {
+            let text = std::fs::read(earlier.path("model.json")?).ok()?;
+            serde_json::from_slice::<ModelCard>(&text).ok()?.network
+        }
+        None => of_kind::<Train>(workflow.stage(start)?)?.network,
+    };
+    let differs = network_differences(&there, &train.network);
     (!differs.is_empty()).then(|| {
         format!(
-            "stage '{}': the network of its start '{}' is another one ({differs}); give 'network' \
-             the same values",
-            stage.id, start.id
+            "stage '{}': the network of its start '{start}' is another one ({differs}); give \
+             'network' the same values",
+            stage.id
         )
     })
 }

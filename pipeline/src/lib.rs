@@ -16,6 +16,7 @@ pub mod console;
 pub mod device;
 pub mod disk_space;
 mod doctor;
+mod earlier_runs;
 pub mod error;
 pub mod event;
 pub mod execute;

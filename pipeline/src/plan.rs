@@ -40,8 +40,11 @@ impl Plan {
         .collect()
     }
 
-    /// A needed stage's artifact, if known.
+    /// A needed stage's artifact, or that of an earlier run, if known.
     pub fn artifact(&self, id: &str) -> Option<&Artifact> {
+        if let Some(earlier) = self.workflow.earlier.get(id) {
+            return Some(&earlier.artifact);
+        }
         let step = &self.steps[self.workflow.index(id)?];
         step.entry.as_ref().map(|entry| &entry.artifact)
     }

@@ -42,7 +42,7 @@ impl CheckArgs {
         if self.data && (file.is_dir() || new::is_manifest(file)) {
             return self.folder(globals);
         }
-        let workflows = self.source.workflows(&[])?;
+        let workflows = self.source.workflows(&globals.home(), &[])?;
         if self.resolved {
             let texts: Vec<String> =
                 workflows.iter().map(|(workflow, _)| workflow.resolved()).collect();
@@ -69,6 +69,9 @@ impl CheckArgs {
             datasets(workflow, globals.quiet)?;
         }
         if !globals.quiet {
+            for (stage, words) in workflow.earlier_in_words() {
+                tell(&format!("stage '{stage}': {words}"));
+            }
             let runs = if workflows.len() > 1 {
                 format!(", {} runs in its sweep", workflows.len())
             } else {

@@ -16,7 +16,7 @@ use crate::lock::lock;
 use crate::outcome::RunOutcome;
 use crate::plan::Plan;
 use crate::planner::Planner;
-use crate::run::{RunFolder, RunRecord, StageRecord, Sweep};
+use crate::run::{EarlierRecord, RunFolder, RunRecord, StageRecord, Sweep};
 use crate::run_tracker::RunTracker;
 use crate::runs::StoredRun;
 use crate::selection::StageSelection;
@@ -24,6 +24,7 @@ use crate::site::ExecutorName;
 use crate::stop::Stop;
 use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
+use crate::workflow::earlier::EarlierArtifact;
 use crate::workflow::{StageSpec, Workflow};
 use crate::{device, disk_space, foreseen, log, machine, report, secret, store_homes};
 use std::sync::{Arc, Mutex};
@@ -130,7 +131,8 @@ impl<'a> Launch<'a> {
                 log::also_to(&folder.file("log.txt"))?;
             }
             let mut observers = observers(&folder, &record, self.globals, (at + 1, count))?;
-            observers.push(Box::new(Needs::of(&self.home)));
+            let earlier = record.earlier.iter().filter_map(|earlier| earlier.fingerprint);
+            observers.push(Box::new(Needs::of(&self.home, earlier)));
             runs.push(RunTracker::new(plan, folder, record, observers));
         }
         Ok(runs)
@@ -155,6 +157,7 @@ impl<'a> Launch<'a> {
             git_commit: machine::git_commit(),
             machine: machine::describe(),
             store: std::path::absolute(store).unwrap_or_else(|_| store.to_path_buf()),
+            earlier: plan.workflow.earlier.values().map(earlier_record).collect(),
             stages: plan.workflow.stages.iter().map(stage_record).collect(),
         }
     }
@@ -172,6 +175,15 @@ fn without_commands(workflow: &Workflow) -> Result<()> {
         "{file}: runs programs of its own in {named}, and '--no-commands' refuses them; read what \
          they run, and leave the flag out if you trust it"
     )))
+}
+
+fn earlier_record(found: &EarlierArtifact) -> EarlierRecord {
+    EarlierRecord {
+        id: found.id(),
+        kind: found.kind.clone(),
+        fingerprint: found.fingerprint,
+        digest: found.digest,
+    }
 }
 
 fn stage_record(stage: &StageSpec) -> StageRecord {

@@ -42,7 +42,7 @@ pub struct PlanArgs {
 
 impl PlanArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
-        let workflows = self.source.workflows(&self.axes.overrides()?)?;
+        let workflows = self.source.workflows(&globals.home(), &self.axes.overrides()?)?;
         let swept = workflows.iter().any(|(_, variant)| variant.is_some());
         let wishes = StageSelection { untested: swept, ..self.selection.wishes()? };
         let home = globals.home();
@@ -53,6 +53,7 @@ impl PlanArgs {
         let mut total = PlanTotal::default();
         for (workflow, variant) in workflows {
             let plan = planner.plan(workflow)?;
+            let earlier = plan.workflow.earlier_in_words();
             let labelled = labelled_cases::words(&plan, &store);
             let moved = moved_cases::foreseen(&plan, &store, planner.history());
             let troubles = foreseen::of_plan(&plan, &store);
@@ -64,7 +65,7 @@ impl PlanArgs {
                 AnswerFormat::Json => {
                     let plan = json!({
                         "values": values, "stages": plan.planned(), "moved_cases": moved,
-                        "labelled_cases": labelled, "jobs": jobs_as_json(&jobs),
+                        "labelled_cases": labelled, "earlier": earlier, "jobs": jobs_as_json(&jobs),
                         "troubles": troubles,
                     });
                     text.push_str(&format!("{plan}\n"));
@@ -74,6 +75,7 @@ impl PlanArgs {
                         text.push_str(&format!("{}\n", sweep::in_words(&values)));
                     }
                     text.push_str(&render(&plan, &jobs, swept));
+                    text.push_str(&lines("", &earlier));
                     text.push_str(&lines("", &labelled));
                     text.push_str(&lines("warning: ", &moved));
                     troubles.iter().for_each(|words| text.push_str(&format!("error: {words}\n")));

@@ -1,9 +1,13 @@
 //! Flags shared by commands on workflows: file, overrides, sweep axes, stage selection.
 
+use crate::earlier_runs::HomeRuns;
 use crate::error::{Error, Result};
+use crate::home::Home;
 use crate::secret;
 use crate::selection::StageSelection;
-use crate::workflow::{Diagnostic, MOST_BYTES, Override, Variant, Workflow, environment, nearest};
+use crate::workflow::{
+    Diagnostic, MOST_BYTES, Override, Surroundings, Variant, Workflow, environment, nearest,
+};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -75,11 +79,17 @@ pub struct SelectionArgs {
 }
 
 impl WorkflowArgs {
-    /// Workflows to run: one, or one per variant in the sweep given by file and `axes`.
-    pub fn workflows(&self, axes: &[Override]) -> Result<Vec<(Workflow, Option<Variant>)>> {
+    /// Workflows to run: one, or one per variant in the sweep given by file and `axes`. The runs
+    /// of the home are those that its needs may name.
+    pub fn workflows(
+        &self,
+        home: &Home,
+        axes: &[Override],
+    ) -> Result<Vec<(Workflow, Option<Variant>)>> {
         let text = self.read()?;
         let overrides = self.overrides()?;
-        let base = self.parse(&text, &[&overrides, axes].concat())?;
+        let runs = HomeRuns::new(home);
+        let base = self.parse(&text, &[&overrides, axes].concat(), &runs)?;
         let variants = base.variants();
         if variants.is_empty() {
             return Ok(vec![(base, None)]);
@@ -88,7 +98,7 @@ impl WorkflowArgs {
             .into_iter()
             .map(|variant| {
                 let overrides = [&overrides[..], &variant.overrides].concat();
-                Ok((self.parse(&text, &overrides)?, Some(variant)))
+                Ok((self.parse(&text, &overrides, &runs)?, Some(variant)))
             })
             .collect()
     }
@@ -105,10 +115,10 @@ impl WorkflowArgs {
         self.set.iter().map(|words| Override::parse(words).map_err(Error::Usage)).collect()
     }
 
-    fn parse(&self, text: &[u8], overrides: &[Override]) -> Result<Workflow> {
+    fn parse(&self, text: &[u8], overrides: &[Override], runs: &HomeRuns) -> Result<Workflow> {
         let file = self.file.display().to_string();
-        Workflow::parse(&file, text, overrides, KINDS, &environment::process)
-            .map_err(|mistakes| refusal(&mistakes))
+        let around = Surroundings { kinds: KINDS, environment: &environment::process, runs };
+        Workflow::read(&file, text, overrides, around).map_err(|mistakes| refusal(&mistakes))
     }
 }
 

@@ -25,7 +25,7 @@ stages:
 | `seed` | The default of every stage's own `seed`. `split` is excepted: its seed is its own. |
 | `stages` | The stages by id. Their order in the file does not matter. |
 | `stages.ID.uses` | The kind of the stage: one of those below. |
-| `stages.ID.needs` | The stages whose artifacts it reads: a list of ids, or a mapping of role to id where ids alone are ambiguous. |
+| `stages.ID.needs` | The stages whose artifacts it reads: a list of ids, or a mapping of role to id where ids alone are ambiguous. `RUN/STAGE` is what a stage of an earlier run made: see below. |
 | `stages.ID.with` | The parameters of the kind: everything that changes what is made. |
 | `stages.ID.resources` | Optional. How much of a machine the stage is given: `cpus` (cores, and the stage's threads), `memory` (`32G`), `gpus` (cards; a training splits each batch among them), `time` (`4h`, on a cluster). No part of the fingerprint; `--set STAGE.resources.cpus=4` works too. |
 | `sweep` | Optional. Values to try, by dotted path, each combination a run: `model.learning_rate: [0.001, 0.002]`. Several paths change together where a comma joins them: `model.epochs, model.ema: [[20, 0.9], [40, 0.99]]`. |
@@ -36,6 +36,12 @@ stages:
 - Text may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
 - YAML's aliases (`*name`) and merge keys (`<<: *name`, or a list of them) are understood: own keys
   win. There are no expressions.
+- A need may be `RUN/STAGE`, what a stage of an earlier run made: a model to test or to refine, a
+  dataset, volumes. RUN is an id, its beginning, a workflow's name, `latest` (the newest run of
+  another workflow that made the stage), or the path of a run's folder. Its content is part of the
+  recipe, its name is not; `check` and `plan` say which one is meant. `RUN/STAGE@DIGEST` pins the
+  content: the first digits, 8 or more, of the digest that they print. `resolved.yaml` of each run
+  is pinned so.
 - Relative paths are relative to the current folder.
 - `--set STAGE.KEY=VALUE` on the command line replaces a parameter; the value is YAML.
 - A parameter that says only *where* something lies, or how much is allowed (marked below), is not

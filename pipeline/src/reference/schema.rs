@@ -8,6 +8,7 @@ use voxflow_stages::stage::Count;
 
 const FOLDS: &str = "Cross-validation: each variant is validated on every fold of the split.";
 const EXTENSION: &str = "Anything, to be marked by an anchor and used by aliases and merge keys.";
+const NEEDS: &str = "The stages whose artifacts it reads; RUN/STAGE is one of an earlier run.";
 const SWEEP: &str = "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.";
 
 fn stage(kinds: &[&Kind]) -> Value {
@@ -21,7 +22,7 @@ fn stage(kinds: &[&Kind]) -> Value {
                 "oneOf": kinds.iter().map(uses).collect::<Vec<_>>(),
             },
             "needs": {
-                "description": "The stages whose artifacts it reads.",
+                "description": NEEDS,
                 "anyOf": [
                     one_or_more(),
                     {"type": "object", "additionalProperties": one_or_more()},

@@ -3,11 +3,12 @@
 //! `parse` and `source_map` read the text, `merge_keys` applies `<<`, `overrides` handles `--set`,
 //! `environment` expands variables, `schema`, `validate` and `roles` find mistakes, `check` combines
 //! them, `resolved` writes a workflow back. `paths` checks user files. `axes` parses a sweep, `sweep`
-//! expands it into runs.
+//! expands it into runs. `earlier` has the names of earlier runs' artifacts among needs.
 
 mod axes;
 mod check;
 mod diagnostic;
+pub mod earlier;
 pub mod environment;
 mod merge_keys;
 mod order;
@@ -29,6 +30,8 @@ mod text_nodes;
 pub(crate) mod toys;
 mod validate;
 
+use earlier::{EarlierRuns, NoRuns};
+
 pub use diagnostic::{Diagnostic, SourceSpan, either, nearest};
 pub use environment::Environment;
 pub use overrides::{Override, Setting};
@@ -40,8 +43,18 @@ pub use sweep::Variant;
 
 use voxflow_stages::Kind;
 
+/// What a workflow is read against.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    pub kinds: &'static [Kind],
+    /// Variables by name.
+    pub environment: &'a Environment<'a>,
+    /// Runs whose artifacts needs may name.
+    pub runs: &'a dyn EarlierRuns,
+}
+
 impl Workflow {
-    /// Parses and checks a workflow; `file` is its name in mistakes.
+    /// Parses and checks a workflow without earlier runs; `file` is its name in mistakes.
     pub fn parse(
         file: &str,
         text: &[u8],
@@ -49,7 +62,17 @@ impl Workflow {
         kinds: &'static [Kind],
         environment: &Environment,
     ) -> Result<Workflow, Vec<Diagnostic>> {
+        Workflow::read(file, text, overrides, Surroundings { kinds, environment, runs: &NoRuns })
+    }
+
+    /// Like [`Workflow::parse`], with the runs that its needs may name.
+    pub fn read(
+        file: &str,
+        text: &[u8],
+        overrides: &[Override],
+        around: Surroundings,
+    ) -> Result<Workflow, Vec<Diagnostic>> {
         let (document, mistakes) = parse::parse(file, text)?;
-        check::check(document, mistakes, overrides, kinds, environment)
+        check::check(document, mistakes, overrides, around)
     }
 }

@@ -1,9 +1,10 @@
 //! Valid workflows and stages.
 
+use super::earlier::EarlierArtifact;
 use super::stage_resources::StageResources;
 use super::{Roles, SourceSpan};
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use voxflow_stages::Kind;
 use voxflow_stages::stage::{ArtifactType, Read};
 
@@ -19,6 +20,8 @@ pub struct Workflow {
     pub seed: Option<u64>,
     pub stages: Vec<StageSpec>,
     pub sweep: Vec<Axis>,
+    /// Artifacts of earlier runs among needs, by "RUN/STAGE".
+    pub earlier: BTreeMap<String, EarlierArtifact>,
     /// Index by stage id.
     pub(super) indices: HashMap<String, usize>,
 }
@@ -27,7 +30,7 @@ pub struct Workflow {
 pub struct StageSpec {
     pub id: String,
     pub kind: &'static Kind,
-    /// Needed stages by role.
+    /// Needed stages by role; a name with a slash is an artifact of an earlier run.
     pub needs: Roles,
     /// Roles with the parts that are read: the kind's, or those that the workflow names.
     pub reads: Vec<Read>,

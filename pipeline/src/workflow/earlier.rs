@@ -1,0 +1,206 @@
+//! Artifacts of earlier runs among a stage's needs: `RUN/STAGE`, or `RUN/STAGE@DIGEST`.
+//!
+//! The artifact's content enters the recipe, as that of a stage of the same file does; the name
+//! does not. `resolved.yaml` names the run by its id and pins the digest.
+
+use super::text_nodes::Path;
+use super::{StageSpec, Workflow};
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+use voxflow_cache::{Artifact, Digest, Fingerprint, blob_path};
+use voxflow_stages::stage::ArtifactType;
+
+/// Hexadecimal digits written of a pinned digest.
+const PINNED_DIGITS: usize = 16;
+/// Fewest digits accepted.
+const FEWEST_DIGITS: usize = 8;
+
+/// A name as written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EarlierName {
+    /// An id, its prefix, a workflow, `latest`, or the path of a run's folder.
+    pub run: String,
+    pub stage: String,
+    /// First digits of the digest over the whole artifact.
+    pub digest: Option<String>,
+}
+
+/// An artifact found by its name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EarlierArtifact {
+    /// Id of the run.
+    pub run: String,
+    pub stage: String,
+    /// Kind of the stage.
+    pub kind: String,
+    pub makes: ArtifactType,
+    pub fingerprint: Option<Fingerprint>,
+    /// Files outside the store are references.
+    pub artifact: Artifact,
+    /// Digest over the whole artifact.
+    pub digest: Digest,
+    /// Folder of the store with the other files.
+    pub store: PathBuf,
+}
+
+/// A name without an artifact.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NotFound {
+    pub trouble: String,
+    /// Suggested name.
+    pub nearest: Option<String>,
+}
+
+/// Lookup of earlier runs.
+pub trait EarlierRuns {
+    /// Finds an artifact for the workflow of that name.
+    fn find(&self, name: &EarlierName, workflow: &str) -> Result<EarlierArtifact, NotFound>;
+}
+
+/// Refuses every name: for places that know no home.
+pub struct NoRuns;
+
+impl EarlierRuns for NoRuns {
+    fn find(&self, name: &EarlierName, _workflow: &str) -> Result<EarlierArtifact, NotFound> {
+        let trouble = format!("'{}/{}': earlier runs are not looked up here", name.run, name.stage);
+        Err(NotFound { trouble, nearest: None })
+    }
+}
+
+impl EarlierName {
+    /// True for a need that names an earlier run: names of stages hold no slash.
+    pub fn is_meant(need: &str) -> bool {
+        need.contains('/')
+    }
+
+    /// Parses a need; the error is the trouble.
+    pub fn parse(need: &str) -> Result<EarlierName, String> {
+        let (run, stage) = need.rsplit_once('/').unwrap_or_default();
+        let (stage, digest) =
+            stage.split_once('@').map_or((stage, None), |(stage, digest)| (stage, Some(digest)));
+        if run.is_empty() || stage.is_empty() {
+            return Err(format!("'{need}' names no run and stage; write it as RUN/STAGE"));
+        }
+        let is_hex = |digest: &str| digest.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if digest.is_some_and(|digest| digest.len() < FEWEST_DIGITS || !is_hex(digest)) {
+            return Err(format!(
+                "'{need}': a digest has {FEWEST_DIGITS} or more hexadecimal digits"
+            ));
+        }
+        let digest = digest.map(str::to_lowercase);
+        Ok(EarlierName { run: run.to_string(), stage: stage.to_string(), digest })
+    }
+}
+
+impl NotFound {
+    pub fn new(trouble: impl Into<String>) -> NotFound {
+        NotFound { trouble: trouble.into(), nearest: None }
+    }
+}
+
+impl EarlierArtifact {
+    /// "RUN/STAGE" with the run's whole id: the name among needs.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.run, self.stage)
+    }
+
+    /// "RUN/STAGE@DIGEST".
+    pub fn pinned(&self) -> String {
+        format!("{}@{}", self.id(), self.short_digest())
+    }
+
+    pub fn short_digest(&self) -> String {
+        self.digest.to_hex()[..PINNED_DIGITS].to_string()
+    }
+
+    /// Path of a file.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        let blob = self.artifact.get(name)?;
+        let reference = blob.reference.as_ref().map(|reference| reference.path.clone());
+        Some(reference.unwrap_or_else(|| blob_path(&self.store, &blob.digest)))
+    }
+}
+
+impl Workflow {
+    /// Stages with what they read of earlier runs: "'model' is RUN/STAGE (train), digest …".
+    pub fn earlier_in_words(&self) -> Vec<(String, String)> {
+        self.stages.iter().flat_map(|stage| self.of_stage(stage)).collect()
+    }
+
+    fn of_stage(&self, stage: &StageSpec) -> Vec<(String, String)> {
+        let roles = stage.needs.iter();
+        let all = roles.flat_map(|(role, ids)| ids.iter().map(move |id| (role, id)));
+        let found = all.filter_map(|(role, id)| Some((role, self.earlier.get(id)?)));
+        let words = found.map(|(role, found)| {
+            let (id, digest) = (found.id(), found.short_digest());
+            format!("'{role}' is {id} ({}), digest {digest}", found.kind)
+        });
+        words.map(|words| (stage.id.clone(), words)).collect()
+    }
+}
+
+/// The needs that name earlier runs, with their places, in the order of the file.
+pub fn named(stages: &Map<String, Value>) -> Vec<(Path, String)> {
+    let mut found = vec![];
+    for (id, stage) in stages {
+        let path = vec!["stages".to_string(), id.clone(), "needs".to_string()];
+        gather(stage.get("needs").unwrap_or(&Value::Null), path, &mut found);
+    }
+    found
+}
+
+fn gather(needs: &Value, path: Path, found: &mut Vec<(Path, String)>) {
+    let below = |key: String| path.iter().cloned().chain([key]).collect();
+    match needs {
+        Value::String(need) if EarlierName::is_meant(need) => found.push((path, need.clone())),
+        Value::Array(needs) => {
+            let needs = needs.iter().enumerate();
+            needs.for_each(|(index, need)| gather(need, below(index.to_string()), found));
+        }
+        Value::Object(roles) => {
+            roles.iter().for_each(|(role, need)| gather(need, below(role.clone()), found));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_need_with_a_slash_names_a_run_and_a_stage_and_may_pin_a_digest() {
+        let name = EarlierName::parse("latest/model").expect("a name");
+        assert_eq!((name.run.as_str(), name.stage.as_str()), ("latest", "model"));
+        let name = EarlierName::parse("../theirs/runs/x/model@0123ABCDEF").expect("a name");
+        assert_eq!((name.run.as_str(), name.stage.as_str()), ("../theirs/runs/x", "model"));
+        assert_eq!(name.digest.as_deref(), Some("0123abcdef"));
+        for (wrong, words) in [
+            ("/model", "write it as RUN/STAGE"),
+            ("run/", "write it as RUN/STAGE"),
+            ("run/model@12", "8 or more hexadecimal digits"),
+            ("run/model@newest-one", "8 or more hexadecimal digits"),
+        ] {
+            let trouble = EarlierName::parse(wrong).expect_err(wrong);
+            assert!(trouble.contains(words), "{trouble}");
+        }
+    }
+
+    #[test]
+    fn needs_are_found_in_lists_and_in_roles() {
+        let stages = json!({
+            "a": { "needs": ["data", "latest/model"] },
+            "b": { "needs": { "model": ["x/m", "y/m"], "data": "data" } },
+        });
+        let Value::Object(stages) = stages else { panic!("a mapping") };
+        let found: Vec<String> =
+            named(&stages).iter().map(|(path, need)| format!("{} {need}", path.join("."))).collect();
+        let expected = [
+            "stages.a.needs.1 latest/model",
+            "stages.b.needs.model.0 x/m",
+            "stages.b.needs.model.1 y/m",
+        ];
+        assert_eq!(found, expected);
+    }
+}

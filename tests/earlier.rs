@@ -1,0 +1,125 @@
+//! What earlier runs made and took: their artifacts as inputs of other workflows.
+
+mod lab;
+
+use lab::cubes::{CUBES, Dataset};
+use lab::{Lab, Record, TINY};
+use serde_json::Value;
+use std::fs;
+
+/// A laboratory with a small dataset in `data`.
+fn cubes() -> (Lab, Dataset) {
+    let lab = Lab::new();
+    let data = Dataset::write(&lab.path("data"), 7, 0);
+    (lab, data)
+}
+
+/// The workflow over the dataset with its training.
+fn trained() -> String {
+    CUBES.split("  final:").next().expect("a workflow").to_string()
+}
+
+/// The dataset's stages alone, under another name.
+fn prepared(name: &str) -> String {
+    let stages = CUBES.split("  model:").next().expect("a workflow");
+    stages.replace("name: cubes", &format!("name: {name}"))
+}
+
+fn id(run: &Record) -> String {
+    run.value["run"].as_str().expect("an id").to_string()
+}
+
+#[test]
+fn a_model_of_an_earlier_run_is_tested_and_refined_by_another_workflow() {
+    let (lab, _) = cubes();
+    let first = lab.run(&trained(), &["--device", "cpu"], 0);
+    let within = lab.run(CUBES, &["--device", "cpu"], 0);
+    let digest = first.stage("model")["digest"].as_str().expect("a digest")[..16].to_string();
+    let pinned = format!("{}/model@{digest}", id(&first));
+
+    let test = "  final: { uses: test, needs: { dataset: dataset, cache: cache, model: MODEL } }\n";
+    let of = |model: &str| prepared("tested") + &test.replace("MODEL", model);
+    lab.write("tested.yaml", &of("latest/model"));
+    let said = format!("'model' is {}/model (train), digest {digest}", id(&within));
+    for command in ["check", "plan"] {
+        let shown = lab.voxflow(&[command, "tested.yaml"]);
+        assert_eq!(shown.code, 0, "{}", shown.err);
+        assert!(format!("{}{}", shown.out, shown.err).contains(&said), "{}{}", shown.out, shown.err);
+    }
+    let tested = lab.run(&of("latest/model"), &["--device", "cpu"], 0);
+    assert_eq!(tested.made(), [""; 0], "the same bytes are the same recipe");
+    assert_eq!(tested.fingerprint("final"), within.fingerprint("final"));
+    assert_eq!(tested.value["earlier"][0]["digest"], first.stage("model")["digest"]);
+    let resolved = fs::read_to_string(tested.folder.join("resolved.yaml")).expect("a workflow");
+    assert!(resolved.contains(&format!("{}/model@{digest}", id(&within))), "{resolved}");
+    let again = lab.run(&resolved, &["--device", "cpu"], 0);
+    assert_eq!(again.digests(), tested.digests(), "a resolved workflow runs as it did");
+    for model in [&pinned, "cubes/model", first.folder.join("model").to_str().expect("a path")] {
+        let run = lab.run(&of(model), &["--device", "cpu"], 0);
+        assert_eq!(run.fingerprint("final"), within.fingerprint("final"), "{model}");
+    }
+
+    let network = "network: { channels: [4, 8, 8], strides: [2, 2], residual_units: 1 }";
+    let refined = format!(
+        "{}  model: {{ uses: train, needs: {{ cache: cache, start: latest/model }}, with: {{ epochs: \
+         1, patch: [16, 16, 16], {network} }} }}\n",
+        prepared("refined")
+    );
+    let run = lab.run(&refined, &["--device", "cpu"], 0);
+    assert_eq!(run.made(), ["model"]);
+    let again = lab.run(&refined, &["--device", "cpu"], 0);
+    assert_eq!(again.made(), [""; 0], "its own runs are not the latest");
+    let other = refined.replace("[4, 8, 8]", "[4, 8, 16]");
+    lab.write("other.yaml", &other);
+    let shown = lab.voxflow(&["check", "other.yaml"]);
+    assert_eq!(shown.code, 2, "another network is told before any work");
+    assert!(shown.err.contains("is another one (channels"), "{}", shown.err);
+}
+
+#[test]
+fn an_input_of_an_earlier_run_that_is_not_there_is_refused_with_the_nearest_name() {
+    let lab = Lab::new();
+    let run = lab.run(TINY, &[], 0);
+    let needing = |need: &str| {
+        let text = format!("name: next\nstages:\n  split: {{ uses: split, needs: [{need}], with: {{ training: 3, validation: 1, testing: 2 }} }}\n");
+        lab.write("next.yaml", &text);
+        lab.voxflow(&["check", "next.yaml"])
+    };
+    assert_eq!(needing("tiny/dataset").code, 0);
+    let short = id(&run).rsplit('-').next().expect("a short id").to_string();
+    for (need, words) in [
+        ("latest/datset", "did you mean 'latest/dataset'?".to_string()),
+        ("tiny/datset", "did you mean 'tiny/dataset'?".to_string()),
+        ("tinny/dataset", "did you mean 'tiny/dataset'?".to_string()),
+        (&format!("{short}/volums"), format!("did you mean '{short}/volumes'?")),
+        ("tiny/volumes", "makes volumes, and 'split' reads a dataset".to_string()),
+        ("tiny/dataset@0123456789abcdef", "0123456789abcdef is pinned".to_string()),
+        ("tiny/dataset@new", "hexadecimal digits".to_string()),
+    ] {
+        let shown = needing(need);
+        assert_eq!(shown.code, 2, "{need}");
+        assert!(shown.err.contains("next.yaml:3:"), "its line: {}", shown.err);
+        assert!(shown.err.contains(&words), "{need}: {}", shown.err);
+    }
+}
+
+#[test]
+fn an_input_of_an_earlier_run_is_kept_by_gc_and_its_loss_is_told_before_any_work() {
+    let lab = Lab::new();
+    let first = lab.run(TINY, &[], 0);
+    let text = "name: next\nstages:\n  split: { uses: split, needs: [tiny/dataset], with: { training: 2, validation: 2, testing: 2 } }\n";
+    lab.run(text, &[], 0);
+    assert_eq!(lab.voxflow(&["cache", "gc", "--keep-runs", "1"]).code, 0);
+    let listing = &first.stage("dataset")["artifact"]["dataset.json"]["digest"];
+    let listing = listing.as_str().expect("a digest");
+    let blob = lab.path(&format!(".voxflow/store-v1/blobs/{}/{listing}", &listing[..2]));
+    assert!(blob.is_file(), "the newest run reads it");
+    fs::remove_file(&blob).expect("removes");
+    lab.write("next.yaml", &text.replace("training: 2, validation: 2", "training: 3, validation: 1"));
+    let shown = lab.voxflow(&["run", "next.yaml"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    let words = format!("run the workflow of '{}' again to make it", id(&first));
+    assert!(shown.err.contains("is no longer in the store") && shown.err.contains(&words), "{}", shown.err);
+    let plan: Value = serde_json::from_str(&lab.voxflow(&["plan", "next.yaml", "--format", "json"]).out).expect("JSON");
+    assert_eq!(plan["earlier"][0][0], "split");
+}
