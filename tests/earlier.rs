@@ -1,4 +1,5 @@
-//! What earlier runs made and took: their artifacts as inputs of other workflows.
+//! What earlier runs made and took: their artifacts as inputs of other workflows, and what a plan
+//! foretells from them.
 
 mod lab;
 
@@ -122,4 +123,63 @@ fn an_input_of_an_earlier_run_is_kept_by_gc_and_its_loss_is_told_before_any_work
     assert!(shown.err.contains("is no longer in the store") && shown.err.contains(&words), "{}", shown.err);
     let plan: Value = serde_json::from_str(&lab.voxflow(&["plan", "next.yaml", "--format", "json"]).out).expect("JSON");
     assert_eq!(plan["earlier"][0][0], "split");
+}
+
+/// Decisions of a plan by stage: "dataset=run split=reuse …", expected ones among them.
+fn decisions(plan: &Value) -> String {
+    let stages = plan["stages"].as_array().expect("stages").iter();
+    let each = stages.map(|stage| {
+        let decision = match &stage["expected"] {
+            Value::Null => &stage["decision"],
+            expected => &expected["decision"],
+        };
+        let name = stage["stage"].as_str().unwrap_or_default();
+        format!("{name}={}", decision.as_str().unwrap_or_default())
+    });
+    each.collect::<Vec<_>>().join(" ")
+}
+
+/// What a run did, in the words of a plan.
+fn done(run: &Record) -> String {
+    run.outcomes().replace("=made", "=run").replace("=reused", "=reuse")
+}
+
+#[test]
+fn plan_tells_case_by_case_what_follows_a_change_and_the_run_does_it() {
+    let (lab, data) = cubes();
+    lab.run(CUBES, &["--device", "cpu"], 0);
+    let plan = |format: &str| {
+        let shown = lab.voxflow(&["plan", "workflow.yaml", "--format", format]);
+        assert_eq!(shown.code, 0, "{}", shown.err);
+        shown.out
+    };
+    // A case for testing: nothing is trained again.
+    data.write_case(6, 1);
+    let text = plan("text");
+    let lines: Vec<&str> = text.lines().collect();
+    let line = |stage: &str| *lines.iter().find(|line| line.starts_with(stage)).expect("a line");
+    assert!(line("dataset").contains("run because 2 files changed"), "{text}");
+    assert!(line("split").contains("expected to be reused (took "), "{text}");
+    assert!(line("volumes").contains("; 1 of 7 volumes (case_06), about "), "{text}");
+    assert!(line("volumes").contains("expected to run because 'dataset' changed: 2 files"), "{text}");
+    assert!(line("model").contains("expected to be reused (took "), "{text}");
+    let total = lines.last().expect("a total");
+    assert!(total.starts_with("total: 1 of 7 volumes, 4 to run, 2 reused; about "), "{text}");
+    let foretold: Value = serde_json::from_str(&plan("json")).expect("JSON");
+    assert_eq!(foretold["stages"][2]["items"]["missing"], serde_json::json!(["case_06"]));
+    let run = lab.run(CUBES, &["--device", "cpu"], 0);
+    assert_eq!(decisions(&foretold), done(&run));
+    assert_eq!(run.items("volumes"), (1, 6));
+    // A case for training: its volume, its candidates, the training and all after it.
+    data.write_case(0, 1);
+    let text = plan("text");
+    let begins = "total: 1 of 4 candidates, 1 of 7 volumes, 5 to run (1 training), 1 reused; about ";
+    assert!(text.lines().last().expect("a total").starts_with(begins), "{text}");
+    let foretold: Value = serde_json::from_str(&plan("json")).expect("JSON");
+    let run = lab.run(CUBES, &["--device", "cpu"], 0);
+    assert_eq!(decisions(&foretold), done(&run));
+    // Before a first run there is nothing to tell from.
+    lab.write("other.yaml", &CUBES.replace("name: cubes", "name: other").replace("zscore", "range"));
+    let text = lab.voxflow(&["plan", "other.yaml"]).out;
+    assert!(!text.contains(" of 7 volumes"), "{text}");
 }

@@ -22,6 +22,7 @@ pub mod event;
 pub mod execute;
 pub mod executor;
 pub mod explain;
+mod forecast;
 mod foreseen;
 pub mod globals;
 pub mod gpus;

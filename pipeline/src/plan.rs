@@ -7,6 +7,7 @@ use crate::workflow::Workflow;
 use std::sync::Arc;
 use voxflow_cache::{Artifact, Entry, Recipe};
 
+#[derive(Clone)]
 pub struct Plan {
     pub workflow: Workflow,
     /// In the workflow's stage order.
@@ -14,6 +15,7 @@ pub struct Plan {
 }
 
 /// A stage in a plan.
+#[derive(Clone)]
 pub struct Step {
     /// Indices of needed stages.
     pub needs: Vec<usize>,

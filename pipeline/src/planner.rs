@@ -168,6 +168,22 @@ impl<'a> Planner<'a> {
         self.find(plan, index, true)
     }
 
+    /// Decides about a stage whose needs are only expected so; `None` if they do not tell.
+    pub fn expect(&self, plan: &Plan, index: usize) -> Result<Option<(Recipe, StageDecision)>> {
+        let needs = &plan.steps[index].needs;
+        let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
+        if needs.iter().any(|&need| plan.steps[need].entry.is_none())
+            || reads::lost(made, &plan.workflow.stages[index]).is_some()
+        {
+            return Ok(None);
+        }
+        match self.find(plan, index, true) {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::Storage(words)) => Err(Error::Storage(words)),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Like [`Planner::settle`]; with `whole` false, entries count even if files are missing.
     fn find(&self, plan: &Plan, index: usize, whole: bool) -> Result<(Recipe, StageDecision)> {
         let stage = &plan.workflow.stages[index];

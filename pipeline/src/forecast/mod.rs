@@ -1,0 +1,162 @@
+//! Forecast: the stages and items that follow a change, told from earlier runs. Nothing is made.
+//!
+//! Quick kinds run in a temporary folder with a host that makes no item (`trial`). Items and other
+//! stages to be made are expected to come out with other bytes under the names of their last making
+//! (`expected`). If one comes out with the same bytes, a run reuses more than the forecast says.
+
+mod expected;
+mod trial;
+
+use crate::error::Result;
+use crate::event::Decision;
+use crate::plan::Plan;
+use crate::planner::{Planner, StageDecision};
+use crate::workflow::StageSpec;
+use serde::Serialize;
+use std::sync::Arc;
+use tempfile::TempDir;
+use trial::Trial;
+use voxflow_cache::{Artifact, Entry, Fingerprint, Recipe, Store};
+use voxflow_stages::kind::Place;
+
+/// Outlooks by stage, in the plan's order.
+pub struct Forecast {
+    pub stages: Vec<Outlook>,
+}
+
+/// What is expected of one stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Outlook {
+    /// For a stage whose inputs are not made yet; `None` if they do not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
+    /// Its items, if it must be made and they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<ItemsExpected>,
+    /// Same for stages that variants of a sweep will share.
+    #[serde(skip)]
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// Expected action for a stage.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Expected {
+    Reuse {
+        /// Wall time when it was made.
+        seconds: f64,
+    },
+    Run {
+        reason: String,
+        /// Wall time of its last making, if known.
+        cost_seconds: Option<f64>,
+    },
+}
+
+/// Items of a stage to be made.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ItemsExpected {
+    /// One item's noun: "volume".
+    pub what: &'static str,
+    pub all: u64,
+    /// Names of those not in the store, sorted.
+    pub missing: Vec<String>,
+    /// Time for the missing ones, from those of the last making.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+/// Looks ahead from a plan.
+pub fn of(plan: &Plan, planner: &Planner, store: &Store) -> Result<Forecast> {
+    let is_open = (0..plan.steps.len()).any(|index| plan.is_open(index));
+    // Without a place for temporary files, a plan says what is certain.
+    let Some(drafts) = tempfile::tempdir().ok().filter(|_| is_open) else {
+        return Ok(Forecast { stages: vec![Outlook::default(); plan.steps.len()] });
+    };
+    let mut ahead = LookAhead { plan: plan.clone(), planner, store, drafts };
+    let stages = (0..plan.steps.len()).map(|index| ahead.look(index)).collect::<Result<_>>()?;
+    Ok(Forecast { stages })
+}
+
+/// A plan in which stages to be made have the entries expected of them.
+struct LookAhead<'a> {
+    plan: Plan,
+    planner: &'a Planner<'a>,
+    store: &'a Store,
+    /// Files written by trials, until the end.
+    drafts: TempDir,
+}
+
+impl LookAhead<'_> {
+    fn look(&mut self, index: usize) -> Result<Outlook> {
+        let step = &self.plan.steps[index];
+        if step.entry.is_some() || step.left_out.is_some() {
+            return Ok(Outlook::default());
+        }
+        let (recipe, expected) = match (&step.decision, &step.recipe) {
+            (Decision::Run { .. }, Some(recipe)) => (recipe.clone(), None),
+            (Decision::Follows { .. }, _) => match self.planner.expect(&self.plan, index)? {
+                Some((recipe, StageDecision::Reuse(entry, _))) => {
+                    return Ok(self.reused(index, recipe, entry));
+                }
+                Some((recipe, StageDecision::Make { reason, cost_seconds })) => {
+                    (recipe, Some(Expected::Run { reason, cost_seconds }))
+                }
+                None => return Ok(Outlook::default()),
+            },
+            _ => return Ok(Outlook::default()),
+        };
+        let items = self.expect_made(index, &recipe)?;
+        Ok(Outlook { expected, items, fingerprint: Some(recipe.fingerprint()) })
+    }
+
+    fn reused(&mut self, index: usize, recipe: Recipe, entry: Arc<Entry>) -> Outlook {
+        let (seconds, fingerprint) = (entry.seconds, Some(entry.fingerprint));
+        let step = &mut self.plan.steps[index];
+        (step.recipe, step.entry) = (Some(recipe), Some(entry));
+        Outlook { expected: Some(Expected::Reuse { seconds }), items: None, fingerprint }
+    }
+
+    /// Gives a stage to be made the artifact expected of it, and tells its items.
+    fn expect_made(&mut self, index: usize, recipe: &Recipe) -> Result<Option<ItemsExpected>> {
+        let step = &mut self.plan.steps[index];
+        step.recipe = Some(recipe.clone());
+        // Of an entry whose files are lost, the bytes are known.
+        if let Some(entry) = self.store.get(&[recipe.fingerprint()])?.into_iter().flatten().next() {
+            step.entry = Some(Arc::new(entry));
+            return Ok(None);
+        }
+        let stage = &self.plan.workflow.stages[index];
+        let Some(last) = self.last(stage) else { return Ok(None) };
+        let (tried, items) = match stage.kind.place {
+            Place::Here(run) if stage.kind.quick => {
+                let folder = self.drafts.path().join(index.to_string());
+                let last = self.last_items(stage)?;
+                let trial = Trial { plan: &self.plan, index, recipe, store: self.store, last };
+                trial.run(run, &folder)?
+            }
+            _ => (None, None),
+        };
+        let artifact = tried.unwrap_or_else(|| expected::changed(&last, recipe, self.store));
+        let entry = expected::entry(recipe, artifact);
+        self.plan.steps[index].entry = Some(Arc::new(entry));
+        Ok(items)
+    }
+
+    /// Artifact of the stage's last making; `None` for a stage never made before.
+    fn last(&self, stage: &StageSpec) -> Option<Artifact> {
+        let rows = self.planner.history().records(&self.plan.workflow.name, &stage.id);
+        rows.filter(|row| row.kind == stage.kind.name).find_map(|row| row.artifact.clone())
+    }
+
+    /// Items of the stage's last making that the store still has.
+    fn last_items(&self, stage: &StageSpec) -> Result<Vec<Entry>> {
+        let rows = self.planner.history().records(&self.plan.workflow.name, &stage.id);
+        for fingerprint in rows.filter_map(|row| row.fingerprint) {
+            if let Some(entry) = self.store.get(&[fingerprint])?.into_iter().flatten().next() {
+                return Ok(self.store.get(&entry.items)?.into_iter().flatten().collect());
+            }
+        }
+        Ok(vec![])
+    }
+}
