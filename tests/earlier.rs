@@ -1,12 +1,15 @@
-//! What earlier runs made and took: their artifacts as inputs of other workflows, and what a plan
-//! foretells from them.
+//! What earlier runs made: their artifacts as inputs of other workflows, what a plan foretells from
+//! them, stores below one's own, and runs that are reproduced.
 
 mod lab;
 
 use lab::cubes::{CUBES, Dataset};
 use lab::{Lab, Record, TINY};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A laboratory with a small dataset in `data`.
 fn cubes() -> (Lab, Dataset) {
@@ -182,4 +185,57 @@ fn plan_tells_case_by_case_what_follows_a_change_and_the_run_does_it() {
     lab.write("other.yaml", &CUBES.replace("name: cubes", "name: other").replace("[1.0, 1.0, 1.0]", "[2.0, 2.0, 2.0]"));
     let text = lab.voxflow(&["plan", "other.yaml"]).out;
     assert!(!text.contains(" of 7 volumes"), "{text}");
+}
+
+/// Names, sizes and modification times of all files below a folder.
+fn state(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("lists").flatten() {
+        let facts = entry.metadata().expect("facts");
+        found.insert(entry.path(), (facts.len(), facts.modified().expect("a time")));
+        if facts.is_dir() {
+            found.extend(state(&entry.path()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_store_below_ones_own_is_read_and_never_written() {
+    let lab = Lab::new();
+    let theirs = lab.run(TINY, &[], 0);
+    fs::rename(lab.path(".voxflow"), lab.path("theirs")).expect("moves");
+    let before = state(&lab.path("theirs"));
+    let below = ["--lower-store", "theirs"];
+    let plan = lab.voxflow(&[&["plan", "workflow.yaml"][..], &below].concat());
+    assert!(plan.out.ends_with("nothing will run: everything is reused\n"), "{}", plan.out);
+    let run = lab.run(TINY, &below, 0);
+    assert_eq!((run.made(), run.digests()), (vec![], theirs.digests()));
+    let volumes = fs::read_to_string(run.folder.join("outputs/volumes/volumes.json"));
+    assert!(volumes.expect("reads").contains("phantom_00"), "outputs lead below");
+    let other = TINY.replace("training: 3, validation: 1", "training: 2, validation: 2");
+    let run = lab.run(&other, &below, 0);
+    assert_eq!(run.made(), ["split", "cache"], "over what lies below");
+    let again = lab.run(&other, &[], 0);
+    assert_eq!(again.made(), ["dataset", "volumes"], "the own store has what was made in it");
+    assert_eq!(state(&lab.path("theirs")), before, "nothing is written");
+
+    fs::remove_dir_all(lab.path(".voxflow")).expect("removes");
+    let forced = lab.run(TINY, &[&below[..], &["--force", "split"]].concat(), 0);
+    assert_eq!(forced.made(), ["split"]);
+    // Of the same size, but not of that digest.
+    let listing = theirs.stage("volumes")["artifact"]["volumes.json"]["digest"].as_str();
+    let listing = listing.expect("a digest").to_string();
+    let blob = lab.path(&format!("theirs/store-v1/blobs/{}/{listing}", &listing[..2]));
+    let bytes = fs::read(&blob).expect("reads").len();
+    fs::remove_file(&blob).expect("removes");
+    fs::write(&blob, vec![b' '; bytes]).expect("writes");
+    fs::remove_dir_all(lab.path(".voxflow")).expect("removes");
+    let run = lab.run(TINY, &below, 0);
+    assert_eq!(run.made(), ["volumes"]);
+    assert_eq!(run.items("volumes"), (0, 7), "its cases are whole");
+    assert_eq!(run.digests(), theirs.digests());
+    let wrong = lab.voxflow(&["run", "workflow.yaml", "--lower-store", "nowhere"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+    assert!(wrong.err.contains("--lower-store: nowhere: is no store"), "{}", wrong.err);
 }

@@ -40,6 +40,7 @@ mod index_place;
 mod inventory;
 mod layout;
 mod listed;
+mod lower;
 mod maintenance;
 mod parallel;
 mod pins;

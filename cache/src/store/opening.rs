@@ -79,6 +79,8 @@ impl Store {
             pin: OnceLock::new(),
             told_of_reading: OnceLock::new(),
             read_again: Mutex::default(),
+            lower: OnceLock::new(),
+            forgotten: Mutex::default(),
             root,
         };
         Store { inner: Arc::new(inner) }

@@ -60,7 +60,7 @@ impl<'a> Launch<'a> {
         stop.listen()?;
         let home = globals.home();
         home.create()?;
-        let store = Store::open(home.store())?;
+        let store = home.open_store()?;
         store.hold()?;
         Ok(Launch { globals, home, source, means, store, stop })
     }

@@ -24,7 +24,6 @@ use crate::workflow::sweep;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use voxflow_cache::Store;
 
 /// Items named in a line.
 const MOST_NAMES: usize = 4;
@@ -58,7 +57,7 @@ impl PlanArgs {
         let wishes = StageSelection { untested: swept, ..self.selection.wishes()? };
         let home = globals.home();
         let site = self.place.find(&home)?;
-        let store = Store::read_only(home.store())?;
+        let store = home.read_store()?;
         let planner = Planner::looking(&store, &wishes, Explainer::new(&home, &store));
         let (mut blocked, mut text) = (false, String::new());
         let mut total = PlanTotal::default();
