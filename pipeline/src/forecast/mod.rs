@@ -12,58 +12,16 @@ use crate::event::Decision;
 use crate::plan::Plan;
 use crate::planner::{Planner, StageDecision};
 use crate::workflow::StageSpec;
-use serde::Serialize;
+pub use expected::{Expected, ItemsExpected, Outlook};
 use std::sync::Arc;
 use tempfile::TempDir;
 use trial::Trial;
-use voxflow_cache::{Artifact, Entry, Fingerprint, Recipe, Store};
+use voxflow_cache::{Artifact, Entry, Recipe, Store};
 use voxflow_stages::kind::Place;
 
 /// Outlooks by stage, in the plan's order.
 pub struct Forecast {
     pub stages: Vec<Outlook>,
-}
-
-/// What is expected of one stage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Outlook {
-    /// For a stage whose inputs are not made yet; `None` if they do not tell.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected: Option<Expected>,
-    /// Its items, if it must be made and they are known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub items: Option<ItemsExpected>,
-    /// Same for stages that variants of a sweep will share.
-    #[serde(skip)]
-    pub fingerprint: Option<Fingerprint>,
-}
-
-/// Expected action for a stage.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "decision", rename_all = "snake_case")]
-pub enum Expected {
-    Reuse {
-        /// Wall time when it was made.
-        seconds: f64,
-    },
-    Run {
-        reason: String,
-        /// Wall time of its last making, if known.
-        cost_seconds: Option<f64>,
-    },
-}
-
-/// Items of a stage to be made.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ItemsExpected {
-    /// One item's noun: "volume".
-    pub what: &'static str,
-    pub all: u64,
-    /// Names of those not in the store, sorted.
-    pub missing: Vec<String>,
-    /// Time for the missing ones, from those of the last making.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<f64>,
 }
 
 /// Looks ahead from a plan.

@@ -1,7 +1,7 @@
 //! A trial: a quick kind runs in a temporary folder, with a host that makes no item and keeps
 //! nothing.
 
-use super::{ItemsExpected, expected};
+use super::expected::{self, ItemsExpected};
 use crate::error::Result;
 use crate::lock::lock;
 use crate::plan::Plan;

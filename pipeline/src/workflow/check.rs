@@ -1,6 +1,5 @@
 //! From document to workflow: finds all mistakes at once, before any work.
 
-use super::Surroundings;
 use super::diagnostic::{Diagnostic, either, nearest};
 use super::earlier::{self, EarlierArtifact, EarlierName, EarlierRuns, NotFound};
 use super::environment::{self, Environment};
@@ -10,6 +9,7 @@ use super::parse::Document;
 use super::roles::{self, Roles, StageTypes};
 use super::spec::{StageSpec, Workflow};
 use super::stage_resources::{self, StageResources};
+use super::surroundings::Surroundings;
 use super::validate::{self, SchemaFinding};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

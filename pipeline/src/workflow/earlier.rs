@@ -4,7 +4,6 @@
 //! does not. `resolved.yaml` names the run by its id and pins the digest.
 
 use super::text_nodes::Path;
-use super::{StageSpec, Workflow};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use voxflow_cache::{Artifact, Digest, Fingerprint, blob_path};
@@ -118,24 +117,6 @@ impl EarlierArtifact {
         let blob = self.artifact.get(name)?;
         let reference = blob.reference.as_ref().map(|reference| reference.path.clone());
         Some(reference.unwrap_or_else(|| blob_path(&self.store, &blob.digest)))
-    }
-}
-
-impl Workflow {
-    /// Stages with what they read of earlier runs: "'model' is RUN/STAGE (train), digest …".
-    pub fn earlier_in_words(&self) -> Vec<(String, String)> {
-        self.stages.iter().flat_map(|stage| self.of_stage(stage)).collect()
-    }
-
-    fn of_stage(&self, stage: &StageSpec) -> Vec<(String, String)> {
-        let roles = stage.needs.iter();
-        let all = roles.flat_map(|(role, ids)| ids.iter().map(move |id| (role, id)));
-        let found = all.filter_map(|(role, id)| Some((role, self.earlier.get(id)?)));
-        let words = found.map(|(role, found)| {
-            let (id, digest) = (found.id(), found.short_digest());
-            format!("'{role}' is {id} ({}), digest {digest}", found.kind)
-        });
-        words.map(|words| (stage.id.clone(), words)).collect()
     }
 }
 

@@ -22,6 +22,7 @@ pub mod settings;
 mod source_map;
 mod spec;
 pub mod stage_resources;
+mod surroundings;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ mod text_nodes;
 pub(crate) mod toys;
 mod validate;
 
-use earlier::{EarlierRuns, NoRuns};
+use earlier::NoRuns;
 
 pub use diagnostic::{Diagnostic, SourceSpan, either, nearest};
 pub use environment::Environment;
@@ -39,19 +40,10 @@ pub use roles::Roles;
 pub use schema::describe;
 pub use source_map::MOST_BYTES;
 pub use spec::{Axis, StageSpec, Workflow};
+pub use surroundings::Surroundings;
 pub use sweep::Variant;
 
 use voxflow_stages::Kind;
-
-/// What a workflow is read against.
-#[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
-    pub kinds: &'static [Kind],
-    /// Variables by name.
-    pub environment: &'a Environment<'a>,
-    /// Runs whose artifacts needs may name.
-    pub runs: &'a dyn EarlierRuns,
-}
 
 impl Workflow {
     /// Parses and checks a workflow without earlier runs; `file` is its name in mistakes.

@@ -64,6 +64,22 @@ impl Workflow {
     pub fn index(&self, id: &str) -> Option<usize> {
         self.indices.get(id).copied()
     }
+
+    /// Stages with what they read of earlier runs: "'model' is RUN/STAGE (train), digest …".
+    pub fn earlier_in_words(&self) -> Vec<(String, String)> {
+        self.stages.iter().flat_map(|stage| self.of_stage(stage)).collect()
+    }
+
+    fn of_stage(&self, stage: &StageSpec) -> Vec<(String, String)> {
+        let roles = stage.needs.iter();
+        let all = roles.flat_map(|(role, ids)| ids.iter().map(move |id| (role, id)));
+        let found = all.filter_map(|(role, id)| Some((role, self.earlier.get(id)?)));
+        let words = found.map(|(role, found)| {
+            let (id, digest) = (found.id(), found.short_digest());
+            format!("'{role}' is {id} ({}), digest {digest}", found.kind)
+        });
+        words.map(|words| (stage.id.clone(), words)).collect()
+    }
 }
 
 impl StageSpec {
