@@ -44,6 +44,7 @@ pub mod node;
 pub mod outcome;
 pub mod outputs;
 pub mod own_files;
+mod packs;
 pub mod parse_size;
 pub mod plan;
 pub mod planner;
