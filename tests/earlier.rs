@@ -239,3 +239,107 @@ fn a_store_below_ones_own_is_read_and_never_written() {
     assert_eq!(wrong.code, 2, "{}", wrong.err);
     assert!(wrong.err.contains("--lower-store: nowhere: is no store"), "{}", wrong.err);
 }
+
+/// A file of the program's output beside a lab.
+fn copied(from: &Lab, to: &Lab, name: &str) {
+    fs::copy(from.path(name), to.path(name)).expect("copies");
+}
+
+#[test]
+fn a_packed_run_is_reproduced_elsewhere_and_taken_for_a_run_everywhere() {
+    let (there, here) = (cubes().0, Lab::new());
+    there.run(CUBES, &["--device", "cpu"], 0);
+    for (out, flag) in [("whole.tar", "--with-data"), ("bare.tar", "--quiet"), ("record.tar", "--record-only")] {
+        let shown = there.voxflow(&["pack", "latest", "--out", out, flag]);
+        assert_eq!(shown.code, 0, "{}", shown.err);
+        copied(&there, &here, out);
+    }
+    let again = there.voxflow(&["pack", "latest", "--out", "bare.tar"]);
+    assert!(again.code == 2 && again.err.contains("exists: name another"), "{}", again.err);
+    let wrong = there.voxflow(&["pack", "latest", "--out", "x.tar", "--without", "volums"]);
+    assert!(wrong.code == 2 && wrong.err.contains("did you mean 'volumes'?"), "{}", wrong.err);
+
+    let shown = here.voxflow(&["reproduce", "whole.tar", "--device", "cpu"]);
+    assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
+    assert!(shown.err.contains("same bytes: 7 results of run ") && shown.err.contains("same scores: "), "{}", shown.err);
+    let run = here.last_run();
+    assert_eq!(run.made(), ["dataset"], "refers to the data here; all else is taken over");
+    let row = |name: &str| shown.out.lines().find(|line| line.starts_with(name)).expect("a row").to_string();
+    assert!(row("model").contains("taken over") && row("model").contains("same bytes"), "{}", shown.out);
+
+    let image = there.path("data/imagesTr/case_06.nii.gz");
+    fs::copy(image, here.path("scan.nii.gz")).expect("copies");
+    for command in [
+        &["show", "record.tar"][..],
+        &["show", "bare.tar", "--stage", "final"],
+        &["report", "bare.tar", "--out", "report.html"],
+        &["export", "bare.tar", "--out", "bundle"],
+        &["export", "bare.tar/model", "--out", "weights", "--format", "safetensors"],
+        &["predict", "--model", "bare.tar", "scan.nii.gz", "--out", "labels", "--device", "cpu"],
+        &["compare", "record.tar", "latest"],
+    ] {
+        let shown = here.voxflow(command);
+        assert_eq!(shown.code, 0, "{command:?}: {}", shown.err);
+    }
+    assert!(here.path("labels/scan.nii.gz").is_file() && here.path("report.html").is_file());
+    let other = "name: other\nstages:\n  out: { uses: export, needs: [bare.tar/model], with: { format: torchscript } }\n";
+    assert_eq!(here.run(other, &[], 0).made(), ["out"], "a need of another workflow");
+
+    assert_eq!(here.voxflow(&["cache", "gc", "--older-than", "300d"]).code, 0);
+    let unpacked = fs::read_dir(here.path(".voxflow/packs")).expect("lists").count();
+    assert_eq!(unpacked, 1, "the one that a run refers to");
+    let bare = Lab::new();
+    copied(&there, &bare, "bare.tar");
+    let shown = bare.voxflow(&["reproduce", "bare.tar", "--device", "cpu"]);
+    assert_eq!(shown.code, 2, "{}", shown.err);
+    assert!(shown.err.contains("stage 'dataset': 'data' is not there"), "{}", shown.err);
+    assert!(shown.err.contains("'--data [STAGE=]PATH' says where"), "{}", shown.err);
+}
+
+#[test]
+fn a_colleagues_run_is_reproduced_from_where_it_lies_and_other_data_is_told() {
+    let ((there, data), here) = (cubes(), Lab::new());
+    let theirs = there.run(&trained(), &["--device", "cpu"], 0);
+    let before = state(&there.path(".voxflow/store-v1/entries"));
+    let (run, place) = (theirs.folder.display().to_string(), data.folder.display().to_string());
+    let place = place.as_str();
+    let shown = here.voxflow(&["reproduce", &run, "--data", place, "--device", "cpu"]);
+    assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
+    assert_eq!(here.last_run().digests(), theirs.digests());
+    let wrong = here.voxflow(&["reproduce", &run, "--data", &format!("datset={place}")]);
+    assert!(wrong.code == 2 && wrong.err.contains("did you mean 'dataset'?"), "{}", wrong.err);
+
+    data.write_case(6, 1);
+    let named = format!("dataset={place}");
+    let flags = ["reproduce", &run, "--data", &named, "--device", "cpu", "--format", "json"];
+    let shown = here.voxflow(&flags);
+    assert_eq!(shown.code, 1, "a case for testing has changed: {}", shown.err);
+    let rows: Vec<Value> = serde_json::from_str(&shown.out).expect("JSON");
+    let of = |stage: &str| {
+        let row = rows.iter().find(|row| row["stage"] == stage).expect("a row");
+        (row["here"].as_str().expect("a word"), row["compared"].as_str().expect("words"))
+    };
+    assert!(of("dataset").1.contains("2 files changed"), "{rows:?}");
+    assert_eq!(of("split"), ("taken over", "same bytes"), "{rows:?}");
+    assert!(of("volumes").0 == "made" && of("volumes").1.contains("files differ: case_06/"), "{rows:?}");
+    assert_eq!(of("model").1, "same bytes", "{rows:?}");
+    assert!(shown.err.contains("other bytes: 3 of 5 results"), "{}", shown.err);
+    assert_eq!(here.last_run().items("volumes"), (1, 6), "single cases are taken over too");
+    assert_eq!(state(&there.path(".voxflow/store-v1/entries")), before, "nothing is written there");
+}
+
+#[test]
+fn a_run_made_anew_has_the_same_bytes() {
+    let (lab, _) = cubes();
+    lab.run(&trained(), &["--device", "cpu", "--threads", "1"], 0);
+    let shown = lab.voxflow(&["reproduce", "latest", "--anew", "--device", "cpu"]);
+    assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
+    assert_eq!(lab.last_run().made().len(), 5);
+    assert!(shown.err.contains("same bytes: 5 results of run "), "{}", shown.err);
+    let shown = lab.voxflow(&["reproduce", "latest", "--device", "cpu"]);
+    assert!(shown.err.contains("nothing was made here: '--anew' makes"), "{}", shown.err);
+    let set = ["reproduce", "latest", "--set", "model.epochs=1", "--device", "cpu"];
+    let shown = lab.voxflow(&set);
+    assert_eq!(shown.code, 1, "{}", shown.err);
+    assert!(shown.out.contains("files differ: ") && shown.out.contains("epochs 2 → 1"), "{}", shown.out);
+}

@@ -66,7 +66,7 @@ pub use gc::{GcLimits, GcReport};
 pub use hash::{Digest, Fingerprint};
 pub use index::SESSION_THREAD;
 pub use index_place::is_shared;
-pub use layout::blob_path;
+pub use layout::{blob_path, entry_path};
 pub use maintenance::{CHECKPOINT, DamagedFile, FileCount, KindSize, StoreSize};
 pub use parallel::parallel_map;
 pub use presence::CheckDepth;

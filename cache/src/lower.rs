@@ -8,6 +8,7 @@ use crate::artifact::{Artifact, Blob, FileStat, Reference};
 use crate::entries::Entry;
 use crate::error::{Error, Result};
 use crate::hash::Fingerprint;
+use crate::layout;
 use crate::store::Store;
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ impl Store {
     pub fn look_below(&self, roots: &[PathBuf]) -> Result<()> {
         let mut lower = vec![];
         for root in roots {
-            if !root.join("entries").is_dir() {
+            if !root.join(layout::ENTRIES).is_dir() {
                 let words = "is no store; name a folder with 'entries' and 'blobs', or a home";
                 return Err(Error::Other(format!("{}: {words}", root.display())));
             }

@@ -9,6 +9,7 @@ use crate::workflow::earlier::{EarlierArtifact, EarlierName, EarlierRuns, NotFou
 use crate::workflow::{either, nearest};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::path::Path;
 use voxflow_cache::{Artifact, Blob, FileStat, Reference, blob_path};
 use voxflow_stages::Kind;
 
@@ -18,7 +19,20 @@ const LATEST: &str = "latest";
 /// The runs of a home; read on first use.
 pub struct HomeRuns<'a> {
     home: &'a Home,
+    /// Store in which artifacts are wanted; files elsewhere become references.
+    store: &'a Path,
     all: OnceCell<Vec<StoredRun>>,
+}
+
+/// The runs of two homes; those of the first come first.
+pub struct Chained<'a>(pub [HomeRuns<'a>; 2]);
+
+impl EarlierRuns for Chained<'_> {
+    fn find(&self, name: &EarlierName, workflow: &str) -> Result<EarlierArtifact, NotFound> {
+        let [first, second] = &self.0;
+        let found = first.find(name, workflow);
+        found.or_else(|error| second.find(name, workflow).map_err(|_| error))
+    }
 }
 
 /// A run with one of its stages.
@@ -42,7 +56,12 @@ impl EarlierRuns for HomeRuns<'_> {
 
 impl<'a> HomeRuns<'a> {
     pub fn new(home: &'a Home) -> HomeRuns<'a> {
-        HomeRuns { home, all: OnceCell::new() }
+        HomeRuns { home, store: home.store(), all: OnceCell::new() }
+    }
+
+    /// The runs of another home, for a run in the own one.
+    pub fn of_other(other: &'a Home, own: &'a Home) -> HomeRuns<'a> {
+        HomeRuns { store: own.store(), ..HomeRuns::new(other) }
     }
 
     /// All readable runs, oldest first.
@@ -104,14 +123,14 @@ impl<'a> HomeRuns<'a> {
             fingerprint: row.fingerprint,
             artifact: Artifact(files.collect()),
             digest,
-            store: self.home.store().to_path_buf(),
+            store: self.store.to_path_buf(),
         })
     }
 
-    /// The blob as the home's store has it; files elsewhere become references, read again before
+    /// The blob as the store has it; files elsewhere become references, read again before
     /// they are believed.
     fn located(&self, run: &StoredRun, stage: &str, name: &str, blob: &Blob) -> Blob {
-        if blob.reference.is_none() && blob_path(self.home.store(), &blob.digest).is_file() {
+        if blob.reference.is_none() && blob_path(self.store, &blob.digest).is_file() {
             return blob.clone();
         }
         let path = outputs::locate(run, stage, name, blob);
@@ -214,7 +233,6 @@ mod tests {
     use super::*;
     use crate::run::RunFolder;
     use crate::runs::tests::home;
-    use std::path::Path;
 
     fn name(need: &str) -> EarlierName {
         EarlierName::parse(need).expect("a name")

@@ -236,6 +236,11 @@ pub fn differences(old: &Recipe, new: &Recipe) -> Vec<Difference> {
     found
 }
 
+/// Differences in words: version, parameters and own files; empty if only made inputs differ.
+pub fn changes(old: &Recipe, new: &Recipe) -> String {
+    own_words(&differences(old, new)).join(", ")
+}
+
 /// Leaf values by dotted path; lists are leaves.
 fn leaves(value: &Value) -> BTreeMap<String, Value> {
     fn gather(value: &Value, path: &str, out: &mut BTreeMap<String, Value>) {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::secret;
 use crate::selection::StageSelection;
+use crate::workflow::earlier::EarlierRuns;
 use crate::workflow::{
     Diagnostic, MOST_BYTES, Override, Surroundings, Variant, Workflow, environment, nearest,
 };
@@ -86,10 +87,18 @@ impl WorkflowArgs {
         home: &Home,
         axes: &[Override],
     ) -> Result<Vec<(Workflow, Option<Variant>)>> {
+        self.workflows_among(&HomeRuns::new(home), axes)
+    }
+
+    /// Like [`WorkflowArgs::workflows`], with the runs that its needs may name.
+    pub fn workflows_among(
+        &self,
+        runs: &dyn EarlierRuns,
+        axes: &[Override],
+    ) -> Result<Vec<(Workflow, Option<Variant>)>> {
         let text = self.read()?;
         let overrides = self.overrides()?;
-        let runs = HomeRuns::new(home);
-        let base = self.parse(&text, &[&overrides, axes].concat(), &runs)?;
+        let base = self.parse(&text, &[&overrides, axes].concat(), runs)?;
         let variants = base.variants();
         if variants.is_empty() {
             return Ok(vec![(base, None)]);
@@ -98,7 +107,7 @@ impl WorkflowArgs {
             .into_iter()
             .map(|variant| {
                 let overrides = [&overrides[..], &variant.overrides].concat();
-                Ok((self.parse(&text, &overrides, &runs)?, Some(variant)))
+                Ok((self.parse(&text, &overrides, runs)?, Some(variant)))
             })
             .collect()
     }
@@ -115,7 +124,12 @@ impl WorkflowArgs {
         self.set.iter().map(|words| Override::parse(words).map_err(Error::Usage)).collect()
     }
 
-    fn parse(&self, text: &[u8], overrides: &[Override], runs: &HomeRuns) -> Result<Workflow> {
+    fn parse(
+        &self,
+        text: &[u8],
+        overrides: &[Override],
+        runs: &dyn EarlierRuns,
+    ) -> Result<Workflow> {
         let file = self.file.display().to_string();
         let around = Surroundings { kinds: KINDS, environment: &environment::process, runs };
         Workflow::read(&file, text, overrides, around).map_err(|mistakes| refusal(&mistakes))

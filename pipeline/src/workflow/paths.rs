@@ -12,7 +12,7 @@ use voxflow_stages::dataset::foreign::tilde;
 pub const LOCAL: &str = "file/";
 
 /// Parameters holding local paths.
-const PATHS: [&str; 4] = ["path", "file", "datalist", "manifest"];
+pub const PATHS: [&str; 4] = ["path", "file", "datalist", "manifest"];
 
 /// Missing or unusable local files.
 pub fn missing(workflow: &Workflow, environment: &Environment) -> Vec<Diagnostic> {
