@@ -343,3 +343,28 @@ fn a_run_made_anew_has_the_same_bytes() {
     assert_eq!(shown.code, 1, "{}", shown.err);
     assert!(shown.out.contains("files differ: ") && shown.out.contains("epochs 2 → 1"), "{}", shown.out);
 }
+
+#[test]
+fn a_workflow_is_written_as_changes_of_another_file() {
+    let (lab, _) = cubes();
+    fs::create_dir(lab.path("base")).expect("a folder");
+    fs::rename(lab.path("data"), lab.path("base/data")).expect("moves");
+    lab.write("base/cubes.yaml", &prepared("cubes"));
+    let mine = "extends: base/cubes.yaml\nstages:\n  split: { with: { training: 3, validation: 2 } }\n";
+    lab.write("mine.yaml", mine);
+    let shown = lab.voxflow(&["check", "mine.yaml"]);
+    assert_eq!(shown.code, 0, "its data lies beside it: {}", shown.err);
+    let origin = "extends base/cubes.yaml: dataset, volumes, cache as there; split with training, validation";
+    assert!(shown.err.contains(origin), "{}", shown.err);
+    let first = lab.voxflow(&["run", "base/cubes.yaml", "--set", "dataset.path=base/data"]);
+    assert_eq!(first.code, 0, "{}", first.err);
+    let run = lab.run(mine, &[], 0);
+    assert_eq!((run.made(), run.value["workflow"].as_str()), (vec!["split", "cache"], Some("workflow")));
+    let kept = fs::read_to_string(run.folder.join("base-1.yaml")).expect("the base");
+    assert_eq!(kept, prepared("cubes"), "what was run can be read");
+    let resolved = fs::read_to_string(run.folder.join("resolved.yaml")).expect("a workflow");
+    assert!(resolved.contains("path: base/data") && resolved.contains("training: 3"), "{resolved}");
+    lab.write("base/cubes.yaml", &prepared("cubes").replace("order: listed", "ordr: listed"));
+    let wrong = lab.voxflow(&["check", "mine.yaml"]);
+    assert!(wrong.code == 2 && wrong.err.contains("base/cubes.yaml:5:"), "{}", wrong.err);
+}

@@ -69,6 +69,9 @@ impl CheckArgs {
             datasets(workflow, globals.quiet)?;
         }
         if !globals.quiet {
+            for base in &workflow.bases {
+                tell(&format!("extends {}: {}", base.file, base.origin));
+            }
             for (stage, words) in workflow.earlier_in_words() {
                 tell(&format!("stage '{stage}': {words}"));
             }

@@ -217,14 +217,15 @@ fn report_on(folder: RunFolder, globals: &Globals, alone: bool) {
     }
 }
 
-/// Writes the workflow as given and as resolved, without credentials.
+/// Writes the workflow as given, with the files that it extends, and as resolved, without
+/// credentials.
 fn write_texts(plan: &Plan, folder: &RunFolder) -> Result<()> {
-    let texts = [
-        ("workflow.yaml", plan.workflow.text.clone()),
-        ("resolved.yaml", plan.workflow.resolved()),
-    ];
-    texts.into_iter().try_for_each(|(name, text)| {
-        Ok(disk::write(&folder.file(name), secret::strip_yaml(&text).as_bytes())?)
+    let given = ("workflow.yaml".to_string(), plan.workflow.text.clone());
+    let resolved = ("resolved.yaml".to_string(), plan.workflow.resolved());
+    let bases = plan.workflow.bases.iter().enumerate();
+    let bases = bases.map(|(at, base)| (format!("base-{}.yaml", at + 1), base.text.clone()));
+    [given, resolved].into_iter().chain(bases).try_for_each(|(name, text)| {
+        Ok(disk::write(&folder.file(&name), secret::strip_yaml(&text).as_bytes())?)
     })
 }
 

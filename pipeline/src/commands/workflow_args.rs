@@ -113,11 +113,7 @@ impl WorkflowArgs {
     }
 
     fn read(&self) -> Result<Vec<u8>> {
-        let mut bytes = vec![];
-        File::open(&self.file)
-            .and_then(|file| file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes))
-            .map_err(|error| Error::usage(unreadable(&self.file, &error)))?;
-        Ok(bytes)
+        read(&self.file).map_err(|error| Error::usage(unreadable(&self.file, &error)))
     }
 
     fn overrides(&self) -> Result<Vec<Override>> {
@@ -131,9 +127,17 @@ impl WorkflowArgs {
         runs: &dyn EarlierRuns,
     ) -> Result<Workflow> {
         let file = self.file.display().to_string();
-        let around = Surroundings { kinds: KINDS, environment: &environment::process, runs };
+        let environment = &environment::process;
+        let around = Surroundings { kinds: KINDS, environment, runs, files: &read };
         Workflow::read(&file, text, overrides, around).map_err(|mistakes| refusal(&mistakes))
     }
+}
+
+/// A workflow's bytes; of too many, enough to be told so.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    File::open(file)?.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Message for an unreadable file, suggesting a similar name.

@@ -31,6 +31,7 @@ stages:
 | `sweep` | Optional. Values to try, by dotted path, each combination a run: `model.learning_rate: [0.001, 0.002]`. Several paths change together where a comma joins them: `model.epochs, model.ema: [[20, 0.9], [40, 0.99]]`. |
 | `sweep.folds` | Cross-validation: each variant is validated on every fold of the split. |
 | `sweep.seeds` | Each variant is trained once with every seed of the list. |
+| `extends` | Optional. Another workflow file, of which this one gives changes: see below. |
 | `x-NAME` | Optional. Anything, to be marked by an anchor and used elsewhere: `x-train: &train { epochs: 100 }`, then `with: { <<: *train, epochs: 20 }`. |
 
 - Text may hold `${NAME}` or `${NAME:-default}` from the environment; `$$` is a dollar sign.
@@ -42,6 +43,21 @@ stages:
   recipe, its name is not; `check` and `plan` say which one is meant. `RUN/STAGE@DIGEST` pins the
   content: the first digits, 8 or more, of the digest that they print. `resolved.yaml` of each run
   is pinned so.
+- `extends: base.yaml` (a path from this file's folder) takes everything from another file, which
+  may extend one itself. Mappings are merged key by key, and own keys win; a list or a value
+  replaces the base's. A stage with another `uses` replaces the base's whole; `score: null` below
+  `stages` takes that stage away, and the same below `sweep` an axis. `name` and `x-` keys are not
+  inherited: without a `name` the file's own counts. Relative paths of data in the base (`path`,
+  `file`, `datalist`, `manifest`) lead from the base's folder, mistakes name the file and line in
+  which they stand, and `voxflow check` says which stages come from where:
+
+  ```yaml
+  extends: spleen.yaml
+  stages:
+    model: { with: { epochs: 20, loss: { name: dice } } }
+    score: null
+  ```
+
 - Relative paths are relative to the current folder.
 - `--set STAGE.KEY=VALUE` on the command line replaces a parameter; the value is YAML.
 - A parameter that says only *where* something lies, or how much is allowed (marked below), is not

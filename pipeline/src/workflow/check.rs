@@ -3,6 +3,7 @@
 use super::diagnostic::{Diagnostic, either, nearest};
 use super::earlier::{self, EarlierArtifact, EarlierName, EarlierRuns, NotFound};
 use super::environment::{self, Environment};
+use super::extends::EXTENDS;
 use super::order;
 use super::overrides::Override;
 use super::parse::Document;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use voxflow_stages::Kind;
 use voxflow_stages::stage::{ArtifactType, Read, Seed};
 
-const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
+const TOP_KEYS: [&str; 5] = ["name", "seed", "stages", "sweep", EXTENDS];
 /// Prefix of top-level keys that hold anything, to be used by aliases and merge keys.
 const EXTENSION: &str = "x-";
 const STAGE_KEYS: [&str; 4] = ["uses", "needs", "with", "resources"];
@@ -31,7 +32,7 @@ pub fn check(
     overrides: &[Override],
     around: Surroundings,
 ) -> Result<Workflow, Vec<Diagnostic>> {
-    let Surroundings { kinds, environment, runs } = around;
+    let Surroundings { kinds, environment, runs, .. } = around;
     let mut checker = WorkflowChecker {
         document: &mut document,
         kinds,
@@ -140,6 +141,8 @@ impl WorkflowChecker<'_> {
                 .collect(),
             stages,
             sweep,
+            bases: self.document.bases.clone(),
+            places: self.document.places.clone(),
             earlier: std::mem::take(&mut self.earlier)
                 .into_values()
                 .map(|found| (found.id(), found))

@@ -3,13 +3,15 @@
 //! `parse` and `source_map` read the text, `merge_keys` applies `<<`, `overrides` handles `--set`,
 //! `environment` expands variables, `schema`, `validate` and `roles` find mistakes, `check` combines
 //! them, `resolved` writes a workflow back. `paths` checks user files. `axes` parses a sweep, `sweep`
-//! expands it into runs. `earlier` has the names of earlier runs' artifacts among needs.
+//! expands it into runs. `extends` merges files, `earlier` has the names of earlier runs' artifacts among needs.
 
 mod axes;
+mod base;
 mod check;
 mod diagnostic;
 pub mod earlier;
 pub mod environment;
+pub mod extends;
 mod merge_keys;
 mod order;
 mod overrides;
@@ -43,10 +45,12 @@ pub use spec::{Axis, StageSpec, Workflow};
 pub use surroundings::Surroundings;
 pub use sweep::Variant;
 
+use std::io;
+use std::path::Path;
 use voxflow_stages::Kind;
 
 impl Workflow {
-    /// Parses and checks a workflow without earlier runs; `file` is its name in mistakes.
+    /// Parses and checks a workflow alone, without earlier runs and other files; `file` is its name in mistakes.
     pub fn parse(
         file: &str,
         text: &[u8],
@@ -54,17 +58,25 @@ impl Workflow {
         kinds: &'static [Kind],
         environment: &Environment,
     ) -> Result<Workflow, Vec<Diagnostic>> {
-        Workflow::read(file, text, overrides, Surroundings { kinds, environment, runs: &NoRuns })
+        let files = &no_files;
+        let around = Surroundings { kinds, environment, runs: &NoRuns, files };
+        Workflow::read(file, text, overrides, around)
     }
 
-    /// Like [`Workflow::parse`], with the runs that its needs may name.
+    /// Like [`Workflow::parse`], with runs that its needs may name, and files that it may extend.
     pub fn read(
         file: &str,
         text: &[u8],
         overrides: &[Override],
         around: Surroundings,
     ) -> Result<Workflow, Vec<Diagnostic>> {
-        let (document, mistakes) = parse::parse(file, text)?;
+        let (document, mut mistakes) = parse::parse(file, text)?;
+        let (document, more) = extends::apply(document, around.files)?;
+        mistakes.extend(more);
         check::check(document, mistakes, overrides, around)
     }
+}
+
+fn no_files(_path: &Path) -> io::Result<Vec<u8>> {
+    Err(io::Error::other("other files are not looked up here"))
 }

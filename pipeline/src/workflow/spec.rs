@@ -1,7 +1,9 @@
 //! Valid workflows and stages.
 
+use super::base::Base;
 use super::earlier::EarlierArtifact;
 use super::stage_resources::StageResources;
+use super::text_nodes::SourceMap;
 use super::{Roles, SourceSpan};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +24,10 @@ pub struct Workflow {
     pub sweep: Vec<Axis>,
     /// Artifacts of earlier runs among needs, by "RUN/STAGE".
     pub earlier: BTreeMap<String, EarlierArtifact>,
+    /// Files that it extends, the nearest first.
+    pub bases: Vec<Base>,
+    /// Positions of keys and values.
+    pub(super) places: SourceMap,
     /// Index by stage id.
     pub(super) indices: HashMap<String, usize>,
 }

@@ -2,6 +2,7 @@
 
 use super::earlier::EarlierRuns;
 use super::environment::Environment;
+use super::extends::ReadFile;
 use voxflow_stages::Kind;
 
 /// Kinds, variables and earlier runs.
@@ -12,4 +13,6 @@ pub struct Surroundings<'a> {
     pub environment: &'a Environment<'a>,
     /// Runs whose artifacts needs may name.
     pub runs: &'a dyn EarlierRuns,
+    /// Reads files that are extended.
+    pub files: &'a ReadFile<'a>,
 }
