@@ -111,7 +111,7 @@ impl Store {
         let _guard = self.removal_guard()?;
         let found = fingerprints.iter().map(|fingerprint| {
             let own = self.inner.entries.get(fingerprint)?;
-            Ok(own.or_else(|| self.below(fingerprint)))
+            Ok::<_, Error>(own.or_else(|| self.below(fingerprint)))
         });
         let found = found.collect::<Result<Vec<_>>>()?;
         found.iter().flatten().try_for_each(|entry| self.pin(&entry.fingerprint))?;

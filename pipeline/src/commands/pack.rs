@@ -250,10 +250,7 @@ fn write_to(contents: &Contents, files: Files, part: &Path, started_at_ms: i64) 
     text.push(b'\n');
     let first = (CONTENTS.to_string(), Source::Bytes(text));
     for (name, source) in [first].into_iter().chain(files) {
-        append(&mut builder, &name, source, at).map_err(|error| match error {
-            Error::Io { source, .. } => Error::io("write", part)(source),
-            error => error,
-        })?;
+        append(&mut builder, &name, source, at)?;
     }
     let file = builder.into_inner().map_err(Error::io("write", part))?;
     Ok(file.sync()?)

@@ -123,7 +123,7 @@ impl TrialHost<'_> {
     fn substitute(&self, recipe: &Recipe) -> Option<Artifact> {
         let same = |item: &&Entry| {
             let inputs = item.recipe.inputs.iter();
-            inputs.filter(|(name, digest)| recipe.inputs.get(*name) == Some(digest)).count()
+            inputs.filter(|(name, digest)| recipe.inputs.get(*name) == Some(*digest)).count()
         };
         let items = self.last.iter().filter(|item| item.recipe.kind == recipe.kind);
         let nearest = items.max_by_key(same)?;

@@ -80,7 +80,6 @@ impl EarlierName {
         if run.is_empty() || stage.is_empty() {
             return Err(format!("'{need}' names no run and stage; write it as RUN/STAGE"));
         }
-        let is_hex = |digest: &str| digest.bytes().all(|digit| digit.is_ascii_hexdigit());
         if digest.is_some_and(|digest| digest.len() < FEWEST_DIGITS || !is_hex(digest)) {
             return Err(format!(
                 "'{need}': a digest has {FEWEST_DIGITS} or more hexadecimal digits"
@@ -118,6 +117,10 @@ impl EarlierArtifact {
         let reference = blob.reference.as_ref().map(|reference| reference.path.clone());
         Some(reference.unwrap_or_else(|| blob_path(&self.store, &blob.digest)))
     }
+}
+
+fn is_hex(digest: &str) -> bool {
+    digest.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// The needs that name earlier runs, with their places, in the order of the file.

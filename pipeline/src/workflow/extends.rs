@@ -137,8 +137,7 @@ fn rebase(value: &mut Value, folder: &Path) {
 }
 
 fn origin(own: &Value, base: &Value) -> String {
-    let stages = |value: &Value| value.get("stages").and_then(Value::as_object).cloned();
-    let (own, base) = (stages(own).unwrap_or_default(), stages(base).unwrap_or_default());
+    let (own, base) = (stages(own), stages(base));
     let all = |fits: &dyn Fn(&str, &Value) -> bool| -> Vec<String> {
         let found = base.iter().filter(|(id, stage)| fits(id, stage));
         found.map(|(id, _)| id.clone()).collect()
@@ -156,6 +155,10 @@ fn origin(own: &Value, base: &Value) -> String {
     let gone = all(&|id, _| own.get(id).is_some_and(Value::is_null));
     parts.extend((!gone.is_empty()).then(|| format!("without {}", gone.join(", "))));
     parts.join("; ")
+}
+
+fn stages(value: &Value) -> Map<String, Value> {
+    value.get("stages").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
 /// Keys that a stage gives: parameters by their own names.
@@ -192,7 +195,7 @@ sweep: { model.seed: [1, 2] }
             Some("lab/loop.yaml") => Ok(b"extends: loop.yaml\n".to_vec()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
-        let environment = |_: &str| None;
+        let environment = |_: &str| -> Option<String> { None };
         let around = Surroundings {
             kinds: toys::TOYS,
             environment: &environment,

@@ -10,7 +10,7 @@ use crate::tables::RunSummary;
 use crate::text_table::{Cell, TextTable};
 use std::collections::BTreeMap;
 use std::path::Path;
-use voxflow_cache::Artifact;
+use voxflow_cache::{Artifact, Digest};
 use voxflow_stages::Metric;
 
 /// Files named in a row.
@@ -77,9 +77,9 @@ impl Comparison {
         for row in &self.rows {
             let words = match &row.bytes {
                 Bytes::Same => "same bytes",
-                Bytes::Differ(words) | Bytes::Unknown(words) => words,
+                Bytes::Differ(words) | Bytes::Unknown(words) => words.as_str(),
             };
-            let cells = [&row.stage, &row.kind, row.here, words];
+            let cells = [row.stage.as_str(), row.kind.as_str(), row.here, words];
             sheet.push(cells.into_iter().map(Cell::text).collect());
         }
         sheet
@@ -135,7 +135,6 @@ fn outcome(here: &StageRecord, lower: Option<&Path>) -> &'static str {
 }
 
 fn bytes(there: &StageRecord, here: Option<&StageRecord>) -> Bytes {
-    let made = |row: &StageRecord| row.artifact.clone().zip(row.digest);
     let (theirs, ours) = (made(there), here.and_then(made));
     match (theirs, ours) {
         (Some((_, there)), Some((_, here))) if there == here => Bytes::Same,
@@ -151,6 +150,10 @@ fn bytes(there: &StageRecord, here: Option<&StageRecord>) -> Bytes {
         (None, _) => Bytes::Unknown("no result there".into()),
         (_, None) => Bytes::Unknown("no result here".into()),
     }
+}
+
+fn made(row: &StageRecord) -> Option<(Artifact, Digest)> {
+    row.artifact.clone().zip(row.digest)
 }
 
 /// "2 of 3 files differ: a, b".
@@ -184,26 +187,28 @@ fn name_of(stage: &str, found: &Metric) -> String {
 
 /// Versions and settings that differ: "libtorch: 2.10 there, 2.11 here".
 fn surroundings(theirs: &RunRecord, ours: &RunRecord) -> Vec<String> {
-    let facts = |record: &RunRecord| {
-        let mut facts = record.versions.clone();
-        facts.insert("threads".into(), record.threads.to_string());
-        facts.extend(record.machine.get("processor").map(|name| ("processor".into(), name.clone())));
-        for row in &record.stages {
-            let device = row.maker["device"].as_str().map(str::to_string);
-            facts.extend(device.map(|device| (format!("device of '{}'", row.stage), device)));
-        }
-        facts
-    };
     let (there, here) = (facts(theirs), facts(ours));
     let both = there.iter().filter_map(|(name, there)| Some((name, there, here.get(name)?)));
     let apart = both.filter(|(_, there, here)| there != here);
     apart.map(|(name, there, here)| format!("{name}: {there} there, {here} here")).collect()
 }
 
+fn facts(record: &RunRecord) -> BTreeMap<String, String> {
+    let mut facts = record.versions.clone();
+    facts.insert("threads".into(), record.threads.to_string());
+    let processor = record.machine.get("processor");
+    facts.extend(processor.map(|name| ("processor".to_string(), name.clone())));
+    for row in &record.stages {
+        let device = row.maker["device"].as_str().map(str::to_string);
+        facts.extend(device.map(|device| (format!("device of '{}'", row.stage), device)));
+    }
+    facts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use voxflow_cache::{Blob, Digest};
+    use voxflow_cache::Blob;
 
     fn artifact(files: &[(&str, &str)]) -> Artifact {
         let blob = |text: &str| Blob {
