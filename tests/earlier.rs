@@ -48,7 +48,12 @@ fn a_model_of_an_earlier_run_is_tested_and_refined_by_another_workflow() {
     for command in ["check", "plan"] {
         let shown = lab.voxflow(&[command, "tested.yaml"]);
         assert_eq!(shown.code, 0, "{}", shown.err);
-        assert!(format!("{}{}", shown.out, shown.err).contains(&said), "{}{}", shown.out, shown.err);
+        assert!(
+            format!("{}{}", shown.out, shown.err).contains(&said),
+            "{}{}",
+            shown.out,
+            shown.err
+        );
     }
     let tested = lab.run(&of("latest/model"), &["--device", "cpu"], 0);
     assert_eq!(tested.made(), [""; 0], "the same bytes are the same recipe");
@@ -85,7 +90,9 @@ fn an_input_of_an_earlier_run_that_is_not_there_is_refused_with_the_nearest_name
     let lab = Lab::new();
     let run = lab.run(TINY, &[], 0);
     let needing = |need: &str| {
-        let text = format!("name: next\nstages:\n  split: {{ uses: split, needs: [{need}], with: {{ training: 3, validation: 1, testing: 2 }} }}\n");
+        let text = format!(
+            "name: next\nstages:\n  split: {{ uses: split, needs: [{need}], with: {{ training: 3, validation: 1, testing: 2 }} }}\n"
+        );
         lab.write("next.yaml", &text);
         lab.voxflow(&["check", "next.yaml"])
     };
@@ -119,12 +126,21 @@ fn an_input_of_an_earlier_run_is_kept_by_gc_and_its_loss_is_told_before_any_work
     let blob = lab.path(&format!(".voxflow/store-v1/blobs/{}/{listing}", &listing[..2]));
     assert!(blob.is_file(), "the newest run reads it");
     fs::remove_file(&blob).expect("removes");
-    lab.write("next.yaml", &text.replace("training: 2, validation: 2", "training: 3, validation: 1"));
+    lab.write(
+        "next.yaml",
+        &text.replace("training: 2, validation: 2", "training: 3, validation: 1"),
+    );
     let shown = lab.voxflow(&["run", "next.yaml"]);
     assert_eq!(shown.code, 2, "{}", shown.err);
     let words = format!("run the workflow of '{}' again to make it", id(&first));
-    assert!(shown.err.contains("is no longer in the store") && shown.err.contains(&words), "{}", shown.err);
-    let plan: Value = serde_json::from_str(&lab.voxflow(&["plan", "next.yaml", "--format", "json"]).out).expect("JSON");
+    assert!(
+        shown.err.contains("is no longer in the store") && shown.err.contains(&words),
+        "{}",
+        shown.err
+    );
+    let plan: Value =
+        serde_json::from_str(&lab.voxflow(&["plan", "next.yaml", "--format", "json"]).out)
+            .expect("JSON");
     assert_eq!(plan["earlier"][0][0], "split");
 }
 
@@ -164,7 +180,10 @@ fn plan_tells_case_by_case_what_follows_a_change_and_the_run_does_it() {
     assert!(line("dataset").contains("run because 2 files changed"), "{text}");
     assert!(line("split").contains("expected to be reused (took "), "{text}");
     assert!(line("volumes").contains("; 1 of 7 volumes (case_06), about "), "{text}");
-    assert!(line("volumes").contains("expected to run because 'dataset' changed: 2 files"), "{text}");
+    assert!(
+        line("volumes").contains("expected to run because 'dataset' changed: 2 files"),
+        "{text}"
+    );
     assert!(line("model").contains("expected to be reused (took "), "{text}");
     let total = lines.last().expect("a total");
     assert!(total.starts_with("total: 1 of 7 volumes, 4 to run, 3 reused; about "), "{text}");
@@ -176,13 +195,17 @@ fn plan_tells_case_by_case_what_follows_a_change_and_the_run_does_it() {
     // A case for training: its volume, its candidates, the training and all after it.
     data.write_case(0, 1);
     let text = plan("text");
-    let begins = "total: 1 of 4 candidates, 1 of 7 volumes, 6 to run (1 training), 1 reused; about ";
+    let begins =
+        "total: 1 of 4 candidates, 1 of 7 volumes, 6 to run (1 training), 1 reused; about ";
     assert!(text.lines().last().expect("a total").starts_with(begins), "{text}");
     let foretold: Value = serde_json::from_str(&plan("json")).expect("JSON");
     let run = lab.run(CUBES, &["--device", "cpu"], 0);
     assert_eq!(decisions(&foretold), done(&run));
     // Before a first run there is nothing to tell from.
-    lab.write("other.yaml", &CUBES.replace("name: cubes", "name: other").replace("[1.0, 1.0, 1.0]", "[2.0, 2.0, 2.0]"));
+    lab.write(
+        "other.yaml",
+        &CUBES.replace("name: cubes", "name: other").replace("[1.0, 1.0, 1.0]", "[2.0, 2.0, 2.0]"),
+    );
     let text = lab.voxflow(&["plan", "other.yaml"]).out;
     assert!(!text.contains(" of 7 volumes"), "{text}");
 }
@@ -249,7 +272,9 @@ fn copied(from: &Lab, to: &Lab, name: &str) {
 fn a_packed_run_is_reproduced_elsewhere_and_taken_for_a_run_everywhere() {
     let (there, here) = (cubes().0, Lab::new());
     there.run(CUBES, &["--device", "cpu"], 0);
-    for (out, flag) in [("whole.tar", "--with-data"), ("bare.tar", "--quiet"), ("record.tar", "--record-only")] {
+    for (out, flag) in
+        [("whole.tar", "--with-data"), ("bare.tar", "--quiet"), ("record.tar", "--record-only")]
+    {
         let shown = there.voxflow(&["pack", "latest", "--out", out, flag]);
         assert_eq!(shown.code, 0, "{}", shown.err);
         copied(&there, &here, out);
@@ -261,11 +286,21 @@ fn a_packed_run_is_reproduced_elsewhere_and_taken_for_a_run_everywhere() {
 
     let shown = here.voxflow(&["reproduce", "whole.tar", "--device", "cpu"]);
     assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
-    assert!(shown.err.contains("same bytes: 7 results of run ") && shown.err.contains("same scores: "), "{}", shown.err);
+    assert!(
+        shown.err.contains("same bytes: 7 results of run ") && shown.err.contains("same scores: "),
+        "{}",
+        shown.err
+    );
     let run = here.last_run();
     assert_eq!(run.made(), ["dataset"], "refers to the data here; all else is taken over");
-    let row = |name: &str| shown.out.lines().find(|line| line.starts_with(name)).expect("a row").to_string();
-    assert!(row("model").contains("taken over") && row("model").contains("same bytes"), "{}", shown.out);
+    let row = |name: &str| {
+        shown.out.lines().find(|line| line.starts_with(name)).expect("a row").to_string()
+    };
+    assert!(
+        row("model").contains("taken over") && row("model").contains("same bytes"),
+        "{}",
+        shown.out
+    );
 
     let image = there.path("data/imagesTr/case_06.nii.gz");
     fs::copy(image, here.path("scan.nii.gz")).expect("copies");
@@ -321,7 +356,10 @@ fn a_colleagues_run_is_reproduced_from_where_it_lies_and_other_data_is_told() {
     };
     assert!(of("dataset").1.contains("2 files changed"), "{rows:?}");
     assert_eq!(of("split"), ("taken over", "same bytes"), "{rows:?}");
-    assert!(of("volumes").0 == "made" && of("volumes").1.contains("files differ: case_06/"), "{rows:?}");
+    assert!(
+        of("volumes").0 == "made" && of("volumes").1.contains("files differ: case_06/"),
+        "{rows:?}"
+    );
     assert_eq!(of("model").1, "same bytes", "{rows:?}");
     assert!(shown.err.contains("other bytes: 3 of 5 results"), "{}", shown.err);
     assert_eq!(here.last_run().items("volumes"), (1, 6), "single cases are taken over too");
@@ -341,7 +379,11 @@ fn a_run_made_anew_has_the_same_bytes() {
     let set = ["reproduce", "latest", "--set", "model.epochs=1", "--device", "cpu"];
     let shown = lab.voxflow(&set);
     assert_eq!(shown.code, 1, "{}", shown.err);
-    assert!(shown.out.contains("files differ: ") && shown.out.contains("epochs 2 → 1"), "{}", shown.out);
+    assert!(
+        shown.out.contains("files differ: ") && shown.out.contains("epochs 2 → 1"),
+        "{}",
+        shown.out
+    );
 }
 
 #[test]
@@ -350,7 +392,8 @@ fn a_workflow_is_written_as_changes_of_another_file() {
     fs::create_dir(lab.path("base")).expect("a folder");
     fs::rename(lab.path("data"), lab.path("base/data")).expect("moves");
     lab.write("base/cubes.yaml", &prepared("cubes"));
-    let mine = "extends: base/cubes.yaml\nstages:\n  split: { with: { training: 3, validation: 2 } }\n";
+    let mine =
+        "extends: base/cubes.yaml\nstages:\n  split: { with: { training: 3, validation: 2 } }\n";
     lab.write("mine.yaml", mine);
     let shown = lab.voxflow(&["check", "mine.yaml"]);
     assert_eq!(shown.code, 0, "its data lies beside it: {}", shown.err);
@@ -359,7 +402,10 @@ fn a_workflow_is_written_as_changes_of_another_file() {
     let first = lab.voxflow(&["run", "base/cubes.yaml", "--set", "dataset.path=base/data"]);
     assert_eq!(first.code, 0, "{}", first.err);
     let run = lab.run(mine, &[], 0);
-    assert_eq!((run.made(), run.value["workflow"].as_str()), (vec!["split", "cache"], Some("workflow")));
+    assert_eq!(
+        (run.made(), run.value["workflow"].as_str()),
+        (vec!["split", "cache"], Some("workflow"))
+    );
     let kept = fs::read_to_string(run.folder.join("base-1.yaml")).expect("the base");
     assert_eq!(kept, prepared("cubes"), "what was run can be read");
     let resolved = fs::read_to_string(run.folder.join("resolved.yaml")).expect("a workflow");

@@ -31,8 +31,7 @@ impl Store {
         Ok(())
     }
 
-    /// The entry of a lower store; `None` once [`Store::forget`] was asked for it. Lower stores that
-    /// cannot be read are skipped.
+    /// The entry of a lower store; `None` after [`Store::forget`]. Unreadable stores are skipped.
     pub(crate) fn below(&self, fingerprint: &Fingerprint) -> Option<Entry> {
         if self.lower().is_empty() || self.is_forgotten(fingerprint) {
             return None;
@@ -158,7 +157,9 @@ mod tests {
         std::fs::set_permissions(&blob, std::fs::Permissions::from_mode(0o644)).expect("a mode");
         std::fs::write(&blob, "evil bytes").expect("writes");
         let found = upper.get(&[other.fingerprint]).expect("looks").remove(0).expect("an entry");
-        assert!(!upper.presence(found.artifact.part(""), CheckDepth::Stat).expect("looks").is_empty());
+        assert!(
+            !upper.presence(found.artifact.part(""), CheckDepth::Stat).expect("looks").is_empty()
+        );
         let (made, recalled) = recall(&upper, 3, "good bytes");
         assert_eq!(recalled, Recall::Made, "the size alone is not believed");
         assert_eq!(made.artifact.0["file"].digest, Digest::of(b"good bytes"));

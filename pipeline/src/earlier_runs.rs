@@ -110,7 +110,8 @@ impl<'a> HomeRuns<'a> {
             return Err(NotFound::new(words));
         };
         let kind = Kind::named(&row.kind).ok_or_else(|| {
-            let words = format!("stage '{stage}' of run '{id}' is of an unknown kind '{}'", row.kind);
+            let words =
+                format!("stage '{stage}' of run '{id}' is of an unknown kind '{}'", row.kind);
             NotFound::new(words)
         })?;
         let files = artifact.0.iter();
@@ -164,7 +165,8 @@ impl<'a> HomeRuns<'a> {
 
     fn no_stage(&self, name: &EarlierName, fits: impl Fn(&StoredRun) -> bool) -> NotFound {
         let runs = self.all().iter().filter(|run| fits(run));
-        let made = runs.flat_map(|run| run.record.stages.iter().filter(|row| row.artifact.is_some()));
+        let made =
+            runs.flat_map(|run| run.record.stages.iter().filter(|row| row.artifact.is_some()));
         let mut stages: Vec<&str> = made.map(|row| row.stage.as_str()).collect();
         stages.sort_unstable();
         stages.dedup();
@@ -255,9 +257,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let home = with_digests(folder.path());
         let runs = HomeRuns::new(&home);
-        let found = |need: &str, workflow: &str| {
-            runs.find(&name(need), workflow).map(|found| found.run)
-        };
+        let found =
+            |need: &str, workflow: &str| runs.find(&name(need), workflow).map(|found| found.run);
         let newest = "20260102-000000-spleen-77ffee";
         assert_eq!(found("latest/model", "mine").expect("found"), newest);
         let other = "20260102-000000-demo-abd456";

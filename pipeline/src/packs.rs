@@ -1,7 +1,7 @@
 //! Packed runs: one tar file with a run, its results, and the earlier runs that it reads.
 //!
-//! Inside, it is a home: `runs/ID/`, `store-v1/{entries,blobs}`, and with data `data/STAGE/`. A pack
-//! is unpacked into the home of who reads it, once, with every blob compared with its digest.
+//! Inside, it is a home: `runs/ID/`, `store-v1/{entries,blobs}`, and with data `data/STAGE/`. It is
+//! unpacked into the home of who reads it, once, with every blob compared with its digest.
 //! `commands/pack` writes them.
 
 use crate::error::{Error, Result};

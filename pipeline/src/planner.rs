@@ -110,7 +110,9 @@ impl<'a> Planner<'a> {
         let made = MadeArtifacts { artifact: &|id| plan.artifact(id), store: self.store };
         if let Some(id) = reads::lost(made, &plan.workflow.stages[index]) {
             if let Some(earlier) = plan.workflow.earlier.get(&id) {
-                step.decision = Decision::Blocked { reason: gone(earlier, "a file that it reads is damaged or gone") };
+                step.decision = Decision::Blocked {
+                    reason: gone(earlier, "a file that it reads is damaged or gone"),
+                };
                 return Ok(());
             }
             // Until that stage is made again, nobody knows which files this one reads.

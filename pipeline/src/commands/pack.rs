@@ -1,5 +1,5 @@
-//! `voxflow pack`: writes a run with its results into one file, for `reproduce` and all that takes a
-//! run.
+//! `voxflow pack`: writes a run with its results into one file, for `reproduce` and every command
+//! that takes a run.
 
 use super::tell;
 use crate::error::{Error, Exit, Result};
@@ -69,7 +69,8 @@ impl PackArgs {
         let home = globals.home();
         let run = runs::find(&home, &self.run)?;
         let out = self.place(&run)?;
-        let mut packing = Packing { args: self, home: &home, files: Files::new(), left_out: BTreeMap::new() };
+        let mut packing =
+            Packing { args: self, home: &home, files: Files::new(), left_out: BTreeMap::new() };
         packing.add_run(&run)?;
         let Packing { files, left_out, .. } = packing;
         let contents = Contents::new(&run.record.run, left_out.clone());
@@ -78,7 +79,12 @@ impl PackArgs {
             for (stage, reason) in &left_out {
                 tell(&format!("without '{stage}': {reason}"));
             }
-            tell(&format!("run {} in '{}', {}", run.record.run, out.display(), humanize::bytes(bytes)));
+            tell(&format!(
+                "run {} in '{}', {}",
+                run.record.run,
+                out.display(),
+                humanize::bytes(bytes)
+            ));
         }
         Ok(Exit::Done)
     }
@@ -87,18 +93,25 @@ impl PackArgs {
     fn place(&self, run: &StoredRun) -> Result<PathBuf> {
         let id = &run.record.run;
         if run.record.outcome == RunOutcome::Running {
-            return Err(Error::usage(format!("run '{id}' is in progress: pack it once it has ended")));
+            return Err(Error::usage(format!(
+                "run '{id}' is in progress: pack it once it has ended"
+            )));
         }
         let ids: Vec<&str> = run.record.stages.iter().map(|row| row.stage.as_str()).collect();
         if let Some(name) = self.without.iter().find(|name| !ids.contains(&name.as_str())) {
-            let near = nearest(name, ids.iter().copied()).map(|near| format!("; did you mean '{near}'?"));
+            let near =
+                nearest(name, ids.iter().copied()).map(|near| format!("; did you mean '{near}'?"));
             let near = near.unwrap_or_else(|| format!("; stages are {}", either(&ids)));
-            return Err(Error::usage(format!("--without {name}: run '{id}' has no such stage{near}")));
+            return Err(Error::usage(format!(
+                "--without {name}: run '{id}' has no such stage{near}"
+            )));
         }
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from(format!("{id}.tar")));
         if out.extension().is_none_or(|extension| extension != "tar") {
             let name = out.display();
-            return Err(Error::usage(format!("--out {name}: a packed run is known by '.tar'; write {name}.tar")));
+            return Err(Error::usage(format!(
+                "--out {name}: a packed run is known by '.tar'; write {name}.tar"
+            )));
         }
         if out.exists() {
             let name = out.display();
@@ -202,7 +215,8 @@ impl Packing<'_> {
         files.insert(format!("{STORE}/format"), Source::Bytes(bytes));
         self.files.extend(files);
         if own > 0 {
-            let words = format!("{own} files of the data, read where they lie; '--with-data' packs them");
+            let words =
+                format!("{own} files of the data, read where they lie; '--with-data' packs them");
             return Ok(Err(words));
         }
         Ok(Ok(()))
@@ -213,7 +227,8 @@ impl Packing<'_> {
         let fingerprint = row.fingerprint?;
         let blobs = row.artifact.iter().flat_map(|artifact| artifact.0.values());
         let below = blobs.filter_map(stored_at);
-        let known = [run.record.store.clone(), run.folder.home().join(STORE), self.home.store().into()];
+        let known =
+            [run.record.store.clone(), run.folder.home().join(STORE), self.home.store().into()];
         let mut stores = known.into_iter().chain(below);
         stores.find_map(|store| {
             let bytes = fs::read(entry_path(&store, &fingerprint)).ok()?;
@@ -267,7 +282,8 @@ fn append(builder: &mut Builder<FileWriter>, name: &str, source: Source, at: u64
             return added.map_err(Error::io("write", name));
         }
         Source::Blob(path, digest) if Digest::of_file(&path)? != digest => {
-            let words = "is damaged; 'voxflow cache verify' finds what else is, a run makes it again";
+            let words =
+                "is damaged; 'voxflow cache verify' finds what else is, a run makes it again";
             return Err(Error::Failed(format!("{}: {words}", path.display())));
         }
         Source::Blob(path, _) | Source::Own(path) => path,

@@ -202,7 +202,9 @@ fn in_words(decision: &Decision, outlook: &Outlook) -> String {
             let note = note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
             format!("reuse (took {}{note})", humanize::duration(*seconds))
         }
-        (Decision::Run { reason, cost_seconds, .. }, _) => run_in_words(reason, *cost_seconds, items),
+        (Decision::Run { reason, cost_seconds, .. }, _) => {
+            run_in_words(reason, *cost_seconds, items)
+        }
         (Decision::Follows { .. }, Some(Expected::Run { reason, cost_seconds })) => {
             format!("expected to {}", run_in_words(reason, *cost_seconds, items))
         }

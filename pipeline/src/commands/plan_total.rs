@@ -82,8 +82,8 @@ impl PlanTotal {
         fingerprint.is_none_or(|fingerprint| self.seen.insert(fingerprint.to_hex()))
     }
 
-    /// "total: 1 of 13 volumes, 4 to run (1 training), 12 reused; about 9 min 02 s"; times are those
-    /// of the last run. `None` if nothing may run.
+    /// "total: 1 of 13 volumes, 4 to run (1 training), 12 reused; about 9 min 02 s"; times are
+    /// those of the last run. `None` if nothing may run.
     pub fn line(&self) -> Option<String> {
         if self.run + self.pending == 0 {
             return None;

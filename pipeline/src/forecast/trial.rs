@@ -104,7 +104,8 @@ impl TrialHost<'_> {
     fn artifact(&self, draft: &Path) -> Result<Artifact> {
         let mut artifact = lock(&self.adopted).clone();
         for file in settle(draft)? {
-            artifact.add(&file.name, &expected::at(&draft.join(&file.name), file.digest, file.bytes))?;
+            artifact
+                .add(&file.name, &expected::at(&draft.join(&file.name), file.digest, file.bytes))?;
         }
         Ok(artifact)
     }
@@ -119,7 +120,7 @@ impl TrialHost<'_> {
         Ok(lost.is_empty().then_some(entry.artifact))
     }
 
-    /// The artifact expected of an item to be made, like the earlier one with most inputs in common.
+    /// The artifact expected of an item, like the earlier one with most inputs in common.
     fn substitute(&self, recipe: &Recipe) -> Option<Artifact> {
         let same = |item: &&Entry| {
             let inputs = item.recipe.inputs.iter();

@@ -178,8 +178,10 @@ mod tests {
             "b": { "needs": { "model": ["x/m", "y/m"], "data": "data" } },
         });
         let Value::Object(stages) = stages else { panic!("a mapping") };
-        let found: Vec<String> =
-            named(&stages).iter().map(|(path, need)| format!("{} {need}", path.join("."))).collect();
+        let found: Vec<String> = named(&stages)
+            .iter()
+            .map(|(path, need)| format!("{} {need}", path.join(".")))
+            .collect();
         let expected = [
             "stages.a.needs.1 latest/model",
             "stages.b.needs.model.0 x/m",

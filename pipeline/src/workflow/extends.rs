@@ -1,4 +1,4 @@
-//! `extends: base.yaml`: a workflow written as changes of another file, which may extend one itself.
+//! `extends: base.yaml`: a workflow written as changes of another file, which may extend one too.
 //!
 //! Mappings are merged key by key, and own keys win; lists and values replace those of the base. A
 //! stage of another kind replaces the base's whole; null takes a stage away, or an axis of a sweep.
@@ -42,9 +42,8 @@ fn merged(
         own.retain(|key, _| key != EXTENDS);
     }
     let path = base_path(&document, &extends, above).map_err(|words| at(&document, words))?;
-    let bytes = read(&path).map_err(|error| {
-        at(&document, format!("'{}' cannot be read: {error}", path.display()))
-    })?;
+    let bytes = read(&path)
+        .map_err(|error| at(&document, format!("'{}' cannot be read: {error}", path.display())))?;
     above.push(path.clone());
     let (mut base, mut mistakes) = parse::parse(&path.display().to_string(), &bytes)?;
     rebase(&mut base.value, path.parent().unwrap_or(Path::new("")));
@@ -60,7 +59,8 @@ fn base_path(document: &Document, extends: &Value, above: &[PathBuf]) -> Result<
     let file = Path::new(&document.file);
     let path = file.parent().unwrap_or(Path::new("")).join(name);
     let same = |other: &Path| {
-        other == path || other.canonicalize().ok().is_some_and(|it| path.canonicalize().ok() == Some(it))
+        other == path
+            || other.canonicalize().ok().is_some_and(|it| path.canonicalize().ok() == Some(it))
     };
     if same(file) || above.iter().any(|other| same(other)) {
         return Err(format!("'{}' extends itself; name another file", path.display()));
@@ -190,7 +190,9 @@ sweep: { model.seed: [1, 2] }
     fn read(text: &str) -> Result<Workflow, Vec<String>> {
         let files = |path: &Path| match path.to_str() {
             Some("lab/base.yaml") => Ok(BASE.as_bytes().to_vec()),
-            Some("lab/middle.yaml") => Ok(b"extends: base.yaml\nstages: { split: null }\n".to_vec()),
+            Some("lab/middle.yaml") => {
+                Ok(b"extends: base.yaml\nstages: { split: null }\n".to_vec())
+            }
             Some("lab/wrong.yaml") => Ok(BASE.replace("epochs", "epoch").into_bytes()),
             Some("lab/loop.yaml") => Ok(b"extends: loop.yaml\n".to_vec()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
@@ -221,7 +223,8 @@ sweep:
         assert!(workflow.stage("split").is_none());
         assert_eq!(workflow.sweep.len(), 1, "nothing below 'sweep' changes nothing");
         assert_eq!(workflow.bases[0].origin, "data as there; model with epochs; without split");
-        let workflow = read("extends: middle.yaml\nsweep: { model.seed: null }\n").expect("a chain");
+        let workflow =
+            read("extends: middle.yaml\nsweep: { model.seed: null }\n").expect("a chain");
         assert_eq!((workflow.bases.len(), workflow.sweep.len()), (2, 0));
         assert!(workflow.stage("split").is_none() && workflow.stage("model").is_some());
         let resolved = workflow.resolved();
@@ -237,7 +240,10 @@ sweep:
         let own = mistakes("extends: base.yaml\nstages:\n  model: { with: { epochs: many } }\n");
         assert!(own.starts_with("lab/mine.yaml:3:"), "{own}");
         let none = mistakes("name: a\nextends: bse.yaml\n");
-        assert!(none.starts_with("lab/mine.yaml:2:10: key 'extends': 'lab/bse.yaml' cannot"), "{none}");
+        assert!(
+            none.starts_with("lab/mine.yaml:2:10: key 'extends': 'lab/bse.yaml' cannot"),
+            "{none}"
+        );
         assert!(mistakes("extends: loop.yaml\n").contains("extends itself"));
         assert!(mistakes("extends: [a, b]\n").contains("must name one file"));
     }
@@ -261,6 +267,10 @@ sweep:
         let text = "extends: base.yaml\nstages:\n  split: { uses: train, needs: [data], with: { epochs: 1 } }\n";
         let workflow = read(text).expect("a workflow");
         assert_eq!(workflow.stage("split").map(|stage| stage.kind.name), Some("train"));
-        assert!(workflow.bases[0].origin.contains("split replaced"), "{}", workflow.bases[0].origin);
+        assert!(
+            workflow.bases[0].origin.contains("split replaced"),
+            "{}",
+            workflow.bases[0].origin
+        );
     }
 }

@@ -1,9 +1,10 @@
 //! Workflow files: reading, checking and sorting. A [`Workflow`] is always valid.
 //!
-//! `parse` and `source_map` read the text, `merge_keys` applies `<<`, `overrides` handles `--set`,
-//! `environment` expands variables, `schema`, `validate` and `roles` find mistakes, `check` combines
-//! them, `resolved` writes a workflow back. `paths` checks user files. `axes` parses a sweep, `sweep`
-//! expands it into runs. `extends` merges files, `earlier` has the names of earlier runs' artifacts among needs.
+//! `parse` and `source_map` read the text, `merge_keys` applies `<<`, `extends` merges files,
+//! `overrides` handles `--set`, `environment` expands variables, `schema`, `validate` and `roles` find
+//! mistakes, `check` combines them, `resolved` writes a workflow back. `paths` checks user files.
+//! `axes` parses a sweep, `sweep` expands it into runs. `earlier` has the names of earlier runs'
+//! artifacts among needs.
 
 mod axes;
 mod base;
@@ -50,7 +51,8 @@ use std::path::Path;
 use voxflow_stages::Kind;
 
 impl Workflow {
-    /// Parses and checks a workflow alone, without earlier runs and other files; `file` is its name in mistakes.
+    /// Parses and checks a workflow alone, without earlier runs and other files; `file` is its name
+    /// in mistakes.
     pub fn parse(
         file: &str,
         text: &[u8],

@@ -56,9 +56,9 @@ impl Comparison {
         let rows = rows.collect();
         let [there, here] = [theirs, ours].map(|run| scores(&run.folder));
         let (there, here) = (there?, here?);
-        let both = there.into_iter().filter_map(|(name, there)| {
-            here.get(&name).map(|here| (name, there, *here))
-        });
+        let both = there
+            .into_iter()
+            .filter_map(|(name, there)| here.get(&name).map(|here| (name, there, *here)));
         Ok(Comparison {
             run: theirs.record.run.clone(),
             rows,
@@ -174,14 +174,13 @@ fn files(theirs: &Artifact, ours: &Artifact) -> String {
 fn scores(folder: &crate::run::RunFolder) -> Result<BTreeMap<String, f64>> {
     let summary = RunSummary::read(folder)?;
     let finals = summary.finals_of(false);
-    Ok(finals
-        .filter_map(|one| Some((name_of(&one.stage, &one.found), one.found.value?)))
-        .collect())
+    Ok(finals.filter_map(|one| Some((name_of(&one.stage, &one.found), one.found.value?))).collect())
 }
 
 /// "final dice spleen testing".
 fn name_of(stage: &str, found: &Metric) -> String {
-    let parts = [Some(&found.metric), found.label.as_ref(), found.split.as_ref(), found.grid.as_ref()];
+    let parts =
+        [Some(&found.metric), found.label.as_ref(), found.split.as_ref(), found.grid.as_ref()];
     parts.into_iter().flatten().fold(stage.to_string(), |name, part| format!("{name} {part}"))
 }
 

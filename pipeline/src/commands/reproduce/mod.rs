@@ -1,5 +1,5 @@
-//! `voxflow reproduce`: runs a run's workflow again here, takes over results that digests prove, and
-//! compares the rest byte for byte.
+//! `voxflow reproduce`: runs a run's workflow again here, takes over results that digests prove,
+//! and compares the rest byte for byte.
 
 mod comparison;
 
@@ -16,7 +16,9 @@ use crate::packs;
 use crate::run::{RunRecord, StageRecord};
 use crate::runs::{self, StoredRun};
 use crate::text_table::TableFormat;
-use crate::workflow::{Override, Setting, SourceSpan, Workflow, either, environment, nearest, paths};
+use crate::workflow::{
+    Override, Setting, SourceSpan, Workflow, either, environment, nearest, paths,
+};
 use clap::Args;
 use comparison::Comparison;
 use std::fs;
@@ -37,7 +39,7 @@ pub struct ReproduceArgs {
     /// Run: an id, a folder, or a packed file
     #[arg(value_name = "RUN")]
     pub run: String,
-    /// Where the data lies here, if elsewhere than there: for the stage, or for all that miss theirs
+    /// Where the data lies here, if elsewhere: for the stage, or for all that miss theirs
     #[arg(long, value_name = "[STAGE=]PATH")]
     pub data: Vec<String>,
     /// Change a parameter, for example final.overlap=0.5; may be repeated
@@ -161,7 +163,9 @@ fn given(words: &str, record: &RunRecord) -> Result<Vec<Override>> {
         .collect();
     let stages: Vec<&str> = readers.iter().map(|(stage, ..)| *stage).collect();
     if readers.is_empty() {
-        return Err(Error::usage(format!("--data {words}: no stage of the run reads data in place")));
+        return Err(Error::usage(format!(
+            "--data {words}: no stage of the run reads data in place"
+        )));
     }
     let named = words.split_once('=').filter(|(stage, _)| !stage.contains('/'));
     if let Some((stage, path)) = named {
