@@ -17,6 +17,7 @@ build: setup ## build both programs
 
 wheel: setup ## pack both programs into a Python wheel (target/wheel), which runs them against an installed PyTorch
 	cargo build --release
+	@python3 scripts/licences.py
 	@python3 scripts/python.py wheel scripts/wheel.py
 
 demo: build ## run a whole experiment on the embedded phantom (10 to 15 minutes from nothing)
@@ -26,12 +27,13 @@ test: setup ## build and run all tests
 	cargo test
 
 test-slurm: setup ## the tests of clusters on a real Slurm, started here (root; VOXFLOW_SLURM_ROUNDS, VOXFLOW_SEED)
-	@VOXFLOW_TEST_SLURM=1 cargo test --test slurm --test slurm_faults -- --test-threads=1 --nocapture
+	@VOXFLOW_TEST_SLURM=1 cargo test --no-fail-fast --test slurm --test slurm_faults -- --test-threads=1 --nocapture
 
 test-device: setup ## the tests on a pretend CUDA device with all recipes and every operation failing in turn (an hour)
 	@VOXFLOW_TEST_DEVICE=1 cargo test --test device
 
 test-wheel: wheel ## install the wheel into a fresh environment, run the demo, uninstall (fetches PyTorch with CUDA, 3 GB)
+	@python3 tests/wheel/licences.py target/wheel
 	@python3 tests/wheel/walkthrough.py target/wheel
 
 torture: setup ## kill 300 runs, fail every file operation, flip bits, crowd the store (VOXFLOW_TORTURE_SEED=N repeats)

@@ -2,6 +2,8 @@
 
     python3 scripts/python.py wheel scripts/wheel.py --programs target/release [--out target/wheel]
 
+The texts that scripts/licences.py gathers travel in its licenses/; run that before.
+
 The wheel has no Python code: pip lays the programs into the environment's bin/, and voxflow finds
 PyTorch there (pipeline/src/libtorch.rs). Version and libtorch are what the programs themselves say;
 the platform is the oldest glibc on which both programs and libtorch run, read from their symbols.
@@ -31,8 +33,7 @@ Name: voxflow
 Version: {version}
 Summary: 3D medical image segmentation experiments from one YAML file, and nothing done twice
 License-Expression: {license}
-License-File: LICENSE
-Requires-Python: >=3.10
+{license_files}Requires-Python: >=3.10
 Requires-Dist: torch=={libtorch}.*
 """
 WHEEL = """\
@@ -48,14 +49,18 @@ def main():
     parser.add_argument("--programs", type=Path, default=ROOT / "target" / "release", help="folder of both programs")
     libtorch = Path(os.environ.get("LIBTORCH") or ROOT / ".libtorch") / "lib"
     parser.add_argument("--libtorch", type=Path, default=libtorch, help="folder of libtorch, for its needs")
+    parser.add_argument("--licences", type=Path, default=ROOT / "target" / "licences", help="folder of scripts/licences.py")
     parser.add_argument("--out", type=Path, default=ROOT / "target" / "wheel", help="folder for the wheel")
     arguments = parser.parse_args()
     programs = [arguments.programs / name for name in PROGRAMS]
     libraries = sorted(arguments.libtorch.glob("*.so*"))
     check(programs, libraries, arguments.libtorch)
+    licences = [ROOT / "LICENSE", *sorted(arguments.licences.glob("*"))]
+    if not any(path.name == "THIRD-PARTY.txt" for path in licences):
+        sys.exit(f"wheel: no THIRD-PARTY.txt in '{arguments.licences}'; 'python3 scripts/licences.py' makes it")
     facts = said_by(programs, arguments.libtorch)
     facts["tag"] = f"py3-none-{platform_tag(programs + libraries)}"
-    wheel = pack(programs, facts, arguments.out)
+    wheel = pack(programs, facts, licences, arguments.out)
     size = wheel.stat().st_size
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     print(f"{wheel.relative_to(Path.cwd()) if wheel.is_relative_to(Path.cwd()) else wheel}: {size / 1e6:.1f} MB, sha256 {digest}")
@@ -106,7 +111,7 @@ def glibc_minor(path):
     return max(map(int, versions), default=0)
 
 
-def pack(programs, facts, out):
+def pack(programs, facts, licences, out):
     name = f"voxflow-{facts['version']}"
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
@@ -117,7 +122,9 @@ def pack(programs, facts, out):
             shutil.copyfile(program, scripts / program.name)
             (scripts / program.name).chmod(0o755)
             forget_build_folder(scripts / program.name)
-        texts = {"METADATA": METADATA.format(**facts), "WHEEL": WHEEL.format(**facts), "licenses/LICENSE": (ROOT / "LICENSE").read_text()}
+        license_files = "".join(f"License-File: {path.name}\n" for path in licences)
+        texts = {"METADATA": METADATA.format(license_files=license_files, **facts), "WHEEL": WHEEL.format(**facts)}
+        texts.update((f"licenses/{path.name}", path.read_text()) for path in licences)
         for file, text in texts.items():
             (info / file).write_text(text)
             (info / file).chmod(0o644)

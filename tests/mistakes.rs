@@ -220,7 +220,7 @@ fn a_patch_beyond_the_memory_of_the_machine_is_refused_at_once() {
     let shown = lab.voxflow(&["run", "w.yaml", "--set", "model.patch=[4096, 4096, 4096]"]);
     assert_eq!(shown.code, 2, "{}", shown.err);
     for words in [
-        "stage 'model': key 'patch': 2 patches of 4096 x 4096 x 4096 voxels take 4.4 TB",
+        "stage 'model': key 'patch': 2 patches of 4096 x 4096 x 4096 voxels take 4398.0 GB",
         "no volume is larger than 20 x 18 x 16",
         "lower 'patch', 'volumes_per_step' or 'patches_per_volume'",
     ] {

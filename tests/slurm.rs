@@ -69,17 +69,29 @@ fn a_training_that_hears_of_its_limit_only_by_slurms_own_end_goes_on_too() {
     ends_at_limits(&SITE.replace("lead: 30s", "lead: 30s, options: [\"--signal=B:URG@1\"]"));
 }
 
+/// Seconds that a training takes here, well over its jobs' limit of a minute: Slurm looks at limits
+/// only now and then.
+const TRAINING_SECONDS: f64 = 150.0;
+
+/// The workflow with a training of so many epochs.
+fn of_epochs(epochs: u64) -> String {
+    CUBES
+        .replace("epochs: 2", &format!("epochs: {epochs}"))
+        .replace("validate_every: 1", "validate_every: 1000\n      checkpoint_every: 20")
+}
+
 /// A training whose jobs reach their limit has the bytes of one that was never stopped.
 fn ends_at_limits(site: &str) {
-    let text = CUBES
-        .replace("epochs: 2", "epochs: 3000")
-        .replace("validate_every: 1", "validate_every: 1000\n      checkpoint_every: 20");
     if is_left_out() {
         return;
     }
     let here = lab();
     Dataset::write(&here.path("data"), 7, 0);
-    let expected = here.run(&text, &["--executor", "here", "--threads", "2", "--device", "cpu"], 0);
+    let flags = ["--executor", "here", "--threads", "2", "--device", "cpu"];
+    let thousand = here.run(&of_epochs(1000), &flags, 0).stage("model")["seconds"].as_f64();
+    let thousands = (TRAINING_SECONDS / thousand.unwrap()).ceil() as u64;
+    let text = of_epochs(1000 * thousands);
+    let expected = here.run(&text, &flags, 0);
     let mut there = lab();
     Dataset::write(&there.path("data"), 7, 0);
     let Some(_cluster) = Cluster::up(&mut there, &[]) else { return };
@@ -91,7 +103,7 @@ fn ends_at_limits(site: &str) {
     let log = run.events();
     let resumed = log.iter().filter(|event| event["message"]["say"] == "resumed").count();
     let seconds = run.stage("model")["seconds"].as_f64().unwrap();
-    eprintln!("{seconds} s, resumed {resumed} times");
+    eprintln!("{} epochs, {seconds} s, resumed {resumed} times", 1000 * thousands);
     assert!(resumed > 0, "it was stopped and went on");
 }
 

@@ -169,8 +169,8 @@ impl Blobs {
     /// if the index knows it as intact; otherwise it is replaced.
     pub(crate) fn keep(&self, file: &Path, blob: &Blob, hints: Hints) -> Result<Option<PathBuf>> {
         let place = self.kept(&blob.digest);
-        let is_known = |stat: FileStat| hints.index.digest(&stat) == Some(blob.digest);
-        if FileStat::of(&place)?.is_some_and(is_known) {
+        let stat = FileStat::of(&place)?;
+        if stat.is_some_and(|stat| hints.index.digest(&stat) == Some(blob.digest)) {
             return disk::remove(file).map(|()| None);
         }
         let folder = layout::make_parent(&place)?;

@@ -76,8 +76,8 @@ pub fn entry_path(store: &Path, fingerprint: &Fingerprint) -> PathBuf {
 /// Moves a damaged file into `bad`, out of reach for look-ups but kept for inspection. Skips files
 /// replaced since `stat` was taken.
 pub(crate) fn set_aside(path: &Path, stat: &FileStat, bad: &Path) -> Result<()> {
-    let same = |now: FileStat| (now.device, now.inode) == (stat.device, stat.inode);
-    if !FileStat::of(path)?.is_some_and(same) {
+    let now = FileStat::of(path)?;
+    if !now.is_some_and(|now| (now.device, now.inode) == (stat.device, stat.inode)) {
         return Ok(());
     }
     disk::create_folders(bad).map_err(Error::in_store)?;

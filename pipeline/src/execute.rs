@@ -69,7 +69,7 @@ impl ExecOptions {
     }
 }
 
-pub struct Ending {
+pub struct RunEnding {
     /// Outcome per run, in order.
     pub outcomes: Vec<RunOutcome>,
     /// Per run: true if it made anything.
@@ -86,7 +86,7 @@ pub fn execute(
     executor: &dyn Executor,
     manner: &ExecOptions,
     stop: &Stop,
-) -> Result<Ending> {
+) -> Result<RunEnding> {
     let (sender, receiver) = channel();
     let owners: Vec<(usize, usize)> = runs
         .iter()
@@ -158,7 +158,7 @@ impl<'a> Engine<'a> {
         scope: &'s Scope<'s, '_>,
         sender: &Sender<StageMessage>,
         receiver: &Receiver<StageMessage>,
-    ) -> Result<Ending>
+    ) -> Result<RunEnding>
     where
         'a: 's,
     {
@@ -189,7 +189,7 @@ impl<'a> Engine<'a> {
         let outcomes =
             self.runs.iter_mut().map(|run| run.end(stopped, self.store)).collect::<Result<_>>()?;
         let made = self.runs.iter().map(RunTracker::has_made).collect();
-        Ok(Ending { outcomes, made, storage: self.storage.take() })
+        Ok(RunEnding { outcomes, made, storage: self.storage.take() })
     }
 
     /// Ends runs whose stages are all done: if the process is killed later, these runs are

@@ -36,7 +36,7 @@ pub struct Explainer<'a> {
 type EntryFacts = (u64, Recipe, f64);
 
 /// A stage of the plan by its id, with its recipe if known.
-pub type Planned<'p> = dyn Fn(&str) -> Option<(&'p StageSpec, &'p Recipe)> + 'p;
+pub type PlannedRecipes<'p> = dyn Fn(&str) -> Option<(&'p StageSpec, &'p Recipe)> + 'p;
 
 /// Recent runs, newest first.
 struct RecentRuns {
@@ -78,7 +78,7 @@ impl<'a> Explainer<'a> {
         workflow: &str,
         stage: &StageSpec,
         recipe: &Recipe,
-        planned: &Planned,
+        planned: &PlannedRecipes,
     ) -> (String, Option<f64>) {
         if let Some((before, seconds, run)) = self.nearest_run(workflow, &stage.id, recipe) {
             let found = differences(before, recipe);
@@ -289,7 +289,7 @@ fn caused(
     differences: &[Difference],
     stage: &StageSpec,
     run: &RunRecord,
-    planned: &Planned,
+    planned: &PlannedRecipes,
 ) -> String {
     let mut parts = own_words(differences);
     let mut causes: Vec<(String, String)> = vec![];
@@ -309,7 +309,7 @@ fn caused(
 
 /// Adds the stages behind a changed input: `id` itself if its parameters or files changed, and
 /// those behind its inputs; `id` without words if neither is known.
-fn trace(id: &str, run: &RunRecord, planned: &Planned, causes: &mut Vec<(String, String)>) {
+fn trace(id: &str, run: &RunRecord, planned: &PlannedRecipes, causes: &mut Vec<(String, String)>) {
     if causes.iter().any(|(known, _)| known == id) {
         return;
     }

@@ -152,15 +152,19 @@ enum HomePresence {
     Unseen,
 }
 
+/// True if the folder that held a home is there: the home itself was removed then.
+fn folder_is_there(home: &Path) -> bool {
+    home.parent().is_some_and(Path::is_dir)
+}
+
 /// Judges a home's visibility. Paths from other hosts are meaningless here, even if they exist.
 fn presence(other: &HomeRecord) -> HomePresence {
     if other.host != host() {
         return HomePresence::Unseen;
     }
-    let folder_is_there = || other.home.parent().is_some_and(Path::is_dir);
     match fs::read_dir(other.home.join("runs")) {
         Ok(_) => HomePresence::Here,
-        Err(error) if error.kind() == ErrorKind::NotFound && folder_is_there() => {
+        Err(error) if error.kind() == ErrorKind::NotFound && folder_is_there(&other.home) => {
             HomePresence::Removed
         }
         Err(_) => HomePresence::Unseen,

@@ -10,6 +10,7 @@ pub mod context;
 pub mod dataset;
 pub mod disk_space;
 pub mod error;
+pub mod foresight;
 pub mod image;
 pub mod item_request;
 pub mod kind;

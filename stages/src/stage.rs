@@ -3,6 +3,7 @@
 use crate::dataset::Listing;
 use crate::disk_space::Upstream;
 use crate::error::Result;
+use crate::foresight::Foresight;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -294,6 +295,11 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     /// The listing of the dataset to come, if a look into a folder tells it; `None` otherwise.
     fn foresee_listing(&self) -> Option<Listing> {
         None
+    }
+
+    /// Trouble that is known before any work, each as a text for people; none by default.
+    fn foresee(&self, _sight: &Foresight) -> Vec<String> {
+        vec![]
     }
 
     /// About how many bytes it will write, given its first input per role; `None` if unknown

@@ -170,13 +170,12 @@ fn summary(good: &[(&Case, CaseFacts)], labels: &[Label], ignore: Option<u8>) ->
 
 /// "24 x 26 x 22 in all", or "24 x 26 x 20 to 30 x 26 x 22, median 25 x 26 x 22".
 fn range(all: &[[f64; 3]]) -> String {
-    let along = |axis: usize| {
+    let axes = [0, 1, 2].map(|axis| {
         let mut values: Vec<f64> = all.iter().map(|one| one[axis]).collect();
         values.sort_by(f64::total_cmp);
         [values.first(), values.last(), values.get(values.len() / 2)]
             .map(|v| v.copied().unwrap_or(0.0))
-    };
-    let axes = [along(0), along(1), along(2)];
+    });
     let [least, most, median] =
         [0, 1, 2].map(|which| axes.map(|axis| plain(axis[which])).join(" x "));
     match least == most {

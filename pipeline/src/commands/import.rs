@@ -24,9 +24,9 @@ Examples:
       --set 'preprocess={spacing: [1.5, 1.5, 2.0], intensity: {window: [-57, 164]}}' \\
       --set inference.roi=[96,96,96]
 
-The parameters are those of the kind: 'voxflow kinds import' lists them. The folder is a model like
-any other: 'voxflow predict --model DIR' uses it. Of nnU-Net's folder each fold becomes a model; with
-more than one they are 'DIR/fold_0' and so on, and several '--model' are averaged.")]
+The parameters are those of the kind: 'voxflow kinds import' lists them. The folder is a model
+like any other: 'voxflow predict --model DIR' uses it. Of nnU-Net's folder each fold becomes a
+model; with more than one they are 'DIR/fold_0' and so on, and several '--model' are averaged.")]
 pub struct ImportArgs {
     /// PyTorch's .pt or .pth (a state_dict), TorchScript, or safetensors; or the folder of a
     /// training by nnU-Net v2, with plans.json; no code inside is executed

@@ -5,7 +5,7 @@ use super::workflow_args::WorkflowArgs;
 use crate::console::{Console, Meter, VariantLines, Verbosity};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Observer, now_ms};
-use crate::execute::{Ending, execute};
+use crate::execute::{RunEnding, execute};
 use crate::executor::child;
 use crate::explain::Explainer;
 use crate::globals::{Globals, LogFormat};
@@ -46,7 +46,7 @@ pub struct Launch<'a> {
 pub struct LaunchResult {
     /// Run folders, in order.
     pub folders: Vec<RunFolder>,
-    pub ending: Ending,
+    pub ending: RunEnding,
 }
 
 impl<'a> Launch<'a> {
@@ -275,10 +275,9 @@ fn possible<'a>(
     let mut needs_worker = false;
     for plan in plans {
         troubles.extend(plan.blocked());
-        troubles.extend(foreseen::of_plan(plan, store));
-        if is_here {
-            troubles.extend(foreseen::patches(plan));
-        }
+        // A graphics card has memory of its own, unknown here.
+        let memory = (is_here && !machine::has_accelerator()).then(machine::memory);
+        troubles.extend(foreseen::of_plan(plan, store, memory));
         let mut stages = plan.workflow.stages.iter().enumerate();
         needs_worker |= stages
             .any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));
@@ -295,7 +294,7 @@ fn possible<'a>(
 }
 
 /// Exit code for the worst outcome.
-pub fn exit(ending: &Ending) -> Exit {
+pub fn exit(ending: &RunEnding) -> Exit {
     match &ending.outcomes {
         _ if ending.storage.is_some() => Exit::Storage,
         outcomes if outcomes.contains(&RunOutcome::Failed) => Exit::Failed,

@@ -44,7 +44,8 @@ pub struct Ensemble {
     pub note: Option<String>,
 }
 
-/// The models of a name: that of [`find`], or those of all folds and seeds of a sweep's best variant.
+/// The models of a name: that of [`find`], or those of all folds and seeds of a sweep's best
+/// variant.
 pub fn ensemble(home: &Home, name: &str) -> Result<Ensemble> {
     match RunSet::new(home).sweep(name)? {
         Some(members) => of_sweep(home, name, &members),

@@ -66,7 +66,7 @@ impl PlanArgs {
             let earlier = plan.workflow.earlier_in_words();
             let labelled = labelled_cases::words(&plan, &store);
             let moved = moved_cases::foreseen(&plan, &store, planner.history());
-            let troubles = foreseen::of_plan(&plan, &store);
+            let troubles = foreseen::of_plan(&plan, &store, None);
             blocked |= !plan.blocked().is_empty() || !troubles.is_empty();
             let jobs = jobs(&site, &plan, planner.history());
             let forecast = forecast::of(&plan, &planner, &store)?;

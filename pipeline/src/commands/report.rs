@@ -14,8 +14,8 @@ use voxflow_cache::disk;
 
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Runs, baseline first: latest, ids, id prefixes, workflow names, or folders; or one sweep: its
-    /// id, or 'sweep' for the newest
+    /// Runs, baseline first: latest, ids, id prefixes, workflow names, or folders; or one sweep:
+    /// its id, or 'sweep' for the newest
     #[arg(default_value = "latest", value_name = "RUN")]
     pub runs: Vec<String>,
     /// Output file; by default report.html in the run's folder, comparison.html here for several

@@ -75,14 +75,14 @@ impl RmArgs {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             i64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(i64::MAX)
         });
-        let fits = |run: &StoredRun| {
+        let (mut gone, mut tagged) = (vec![], vec![]);
+        let asked = runs.into_iter().filter(|run| {
             let record = &run.record;
             (!self.failed || record.outcome == RunOutcome::Failed)
                 && newest_ms.is_none_or(|newest| record.started_at_ms <= newest)
                 && record.outcome != RunOutcome::Running
-        };
-        let (mut gone, mut tagged) = (vec![], vec![]);
-        for run in runs.into_iter().filter(fits) {
+        });
+        for run in asked {
             match Annotation::read(&run.folder)?.tags.is_empty() {
                 true => gone.push(run),
                 false => tagged.push(run.record.run),

@@ -95,6 +95,28 @@ fn whole(
     width: Option<u16>,
 ) -> String {
     let record = &run.record;
+    let mut out = format!("run {}\n{}\n", record.run, listed(&facts(run, annotation)));
+    out += &stages(record).text(width);
+    for error in
+        record.stages.iter().filter_map(|stage| Some((&stage.stage, stage.error.as_ref()?)))
+    {
+        out += &format!("\n{} failed: {}\n", error.0, error.1);
+    }
+    let warnings: String =
+        record.warnings().map(|(stage, words)| format!("warning: {stage}: {words}\n")).collect();
+    if !warnings.is_empty() {
+        out += &format!("\n{warnings}");
+    }
+    let sheet = tables::scores(metrics);
+    if !sheet.rows.is_empty() {
+        out += "\n";
+        out += &sheet.text(width);
+    }
+    out
+}
+
+fn facts(run: &StoredRun, annotation: &Annotation) -> Vec<(&'static str, String)> {
+    let record = &run.record;
     let mut facts = vec![
         ("workflow", seeded(record)),
         ("outcome", outcome(record)),
@@ -117,24 +139,7 @@ fn whole(
     facts.extend(annotation.note.iter().map(|note| ("note", note.clone())));
     facts.extend(record.git_commit.iter().map(|commit| ("commit", commit.clone())));
     facts.push(("folder", run.folder.path().display().to_string()));
-    let mut out = format!("run {}\n{}\n", record.run, listed(&facts));
-    out += &stages(record).text(width);
-    for error in
-        record.stages.iter().filter_map(|stage| Some((&stage.stage, stage.error.as_ref()?)))
-    {
-        out += &format!("\n{} failed: {}\n", error.0, error.1);
-    }
-    let warnings: String =
-        record.warnings().map(|(stage, words)| format!("warning: {stage}: {words}\n")).collect();
-    if !warnings.is_empty() {
-        out += &format!("\n{warnings}");
-    }
-    let sheet = tables::scores(metrics);
-    if !sheet.rows.is_empty() {
-        out += "\n";
-        out += &sheet.text(width);
-    }
-    out
+    facts
 }
 
 fn seeded(record: &RunRecord) -> String {

@@ -57,8 +57,11 @@ fn no_tag(run: &str, tag: &str, annotation: &Annotation) -> Error {
     Error::usage(format!("run '{run}' has no tag '{tag}': {there}"))
 }
 
+fn is_plain(letter: char) -> bool {
+    letter.is_alphanumeric() || ['.', '_', '-'].contains(&letter)
+}
+
 fn checked(tag: &str) -> Result<String> {
-    let is_plain = |letter: char| letter.is_alphanumeric() || ['.', '_', '-'].contains(&letter);
     match !tag.is_empty() && tag.chars().all(is_plain) {
         true => Ok(tag.to_string()),
         false => Err(Error::usage(format!(

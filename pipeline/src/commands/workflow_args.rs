@@ -29,8 +29,8 @@ pub struct WorkflowArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub struct AxesArgs {
-    /// Try each value, for example model.learning_rate=0.001,0.002; if repeated, all combinations. Paths
-    /// that change together: model.epochs,model.ema=[20,0.9],[40,0.99]
+    /// Try each value, for example model.learning_rate=0.001,0.002; if repeated, all combinations.
+    /// Paths that change together: model.epochs,model.ema=[20,0.9],[40,0.99]
     #[arg(long, value_name = "PATH=VALUES")]
     pub over: Vec<String>,
     /// Cross-validation: split the cases outside testing into K folds and validate each variant on

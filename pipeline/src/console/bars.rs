@@ -123,8 +123,11 @@ impl Bars {
         if self.live() {
             return None;
         }
-        let first = || LastLine { at_ms, latest: progress.clone(), epoch_ended: false };
-        let last = self.lines.entry(stage.to_string()).or_insert_with(first);
+        let last = self.lines.entry(stage.to_string()).or_insert_with(|| LastLine {
+            at_ms,
+            latest: progress.clone(),
+            epoch_ended: false,
+        });
         let before = std::mem::replace(&mut last.latest, progress.clone());
         let epoch = number(progress, "epoch");
         let has_ended = epoch.is_some() && epoch != number(&before, "epoch");

@@ -282,8 +282,8 @@ impl Observer for Console {
             Fact::RunFinished { outcome, seconds } => self.run_finished(*outcome, *seconds),
         }
         // Reused stages follow each other quickly; anything else may be the last for long.
-        let is_reused = |finished: &Finished| finished.outcome == Outcome::Reused;
-        if !matches!(&event.fact, Fact::StageFinished(finished) if is_reused(finished)) {
+        if !matches!(&event.fact, Fact::StageFinished(finished) if finished.outcome == Outcome::Reused)
+        {
             self.screen.flush();
         }
         Ok(())

@@ -69,8 +69,10 @@ pub fn libtorch_version() -> std::result::Result<String, String> {
     let version = version.and_then(|said| said["libtorch"].as_str().map(str::to_string));
     version.ok_or_else(|| {
         let words = String::from_utf8_lossy(&output.stderr);
-        let silent = || format!("it ended without a word ({})", output.status);
-        let line = words.lines().next().map_or_else(silent, str::to_string);
+        let line = match words.lines().next() {
+            Some(line) => line.to_string(),
+            None => format!("it ended without a word ({})", output.status),
+        };
         format!("the worker does not start: {line}; {}", remedy::of_worker(&words))
     })
 }

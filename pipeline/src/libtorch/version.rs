@@ -10,8 +10,10 @@ pub fn of(folder: &Path) -> Option<String> {
     let python = fs::read_to_string(package.join("version.py")).unwrap_or_default();
     let line = python.lines().find_map(|line| line.strip_prefix("__version__ = "));
     let line = line.map(|version| version.trim_matches(['\'', '"']).to_string());
-    let file = || fs::read_to_string(package.join("build-version")).ok();
-    line.or_else(|| file().map(|version| version.trim().to_string()))
+    line.or_else(|| {
+        let version = fs::read_to_string(package.join("build-version")).ok()?;
+        Some(version.trim().to_string())
+    })
 }
 
 /// "2.11" of "2.11.0+cu130": libtorch's interface for C++ changes with each.

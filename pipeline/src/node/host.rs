@@ -161,8 +161,8 @@ impl<'a> NodeHost<'a> {
     fn own_files(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
         let read = self.inputs_of(recipe);
         let read = read.filter_map(|file| Some(file.blob.reference.as_ref()?.path.clone()));
-        let named = |name: &str| recipe.inputs.contains_key(&format!("{LOCAL}{name}"));
-        let local = self.local.iter().filter(|(name, _)| named(name));
+        let local = self.local.iter();
+        let local = local.filter(|(name, _)| recipe.inputs.contains_key(&format!("{LOCAL}{name}")));
         read.chain(local.map(|(_, path)| path.clone())).collect()
     }
 

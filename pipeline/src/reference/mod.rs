@@ -7,7 +7,7 @@ mod schema;
 mod text;
 
 pub use markdown::markdown;
-pub use parameter::{Choice, Parameter, flow};
+pub use parameter::{AllowedValue, Parameter, flow};
 pub use schema::schema;
 pub use text::{list, text};
 
@@ -52,7 +52,7 @@ fn parameter(kind: &Kind, parameter: &Parameter) -> Value {
     })
 }
 
-fn choice(choice: &Choice) -> Value {
+fn choice(choice: &AllowedValue) -> Value {
     json!({"value": choice.value, "meaning": choice.doc})
 }
 

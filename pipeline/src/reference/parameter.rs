@@ -16,11 +16,11 @@ pub struct Parameter {
     /// Meaning, in one paragraph.
     pub doc: String,
     /// Allowed values with their meaning, if documented.
-    pub choices: Vec<Choice>,
+    pub choices: Vec<AllowedValue>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Choice {
+pub struct AllowedValue {
     pub value: String,
     pub doc: String,
 }
@@ -123,11 +123,10 @@ fn type_name(schema: &Value) -> &str {
 }
 
 fn number_words(noun: &str, schema: &Value) -> String {
-    let bound = |key: &str| {
+    let [least, above, most] = ["minimum", "exclusiveMinimum", "maximum"].map(|key| {
         schema.get(key).and_then(Value::as_f64).filter(|bound| *bound != 0.0 || key == "minimum")
-    };
-    let least = bound("minimum").or(bound("exclusiveMinimum"));
-    match (least, bound("maximum")) {
+    });
+    match (least.or(above), most) {
         // The bounds of the machine's own types say nothing to people.
         (Some(least), Some(most)) if most < 2e9 && most != 65535.0 && most != 255.0 => {
             format!("{noun}, {least} to {most}")
@@ -143,8 +142,8 @@ fn array_words(schema: &Value) -> String {
         return format!("[{}]", each.iter().map(type_words).collect::<Vec<_>>().join(", "));
     }
     let item = schema.get("items").map_or_else(|| "anything".to_string(), type_words);
-    let bound = |key: &str| schema.get(key).and_then(Value::as_u64);
-    match (bound("minItems"), bound("maxItems")) {
+    let bounds = ["minItems", "maxItems"].map(|key| schema.get(key).and_then(Value::as_u64));
+    match (bounds[0], bounds[1]) {
         (Some(least), Some(most)) if least == most && most <= 4 => {
             format!("[{}]", vec![item; most as usize].join(", "))
         }
@@ -206,7 +205,7 @@ fn tagged(name: &str, field: &Value) -> String {
 }
 
 /// Allowed values with their meanings; empty if undocumented.
-fn choices(schema: &Value) -> Vec<Choice> {
+fn choices(schema: &Value) -> Vec<AllowedValue> {
     let of =
         if type_name(schema) == "array" { schema.get("items").unwrap_or(schema) } else { schema };
     let mut found = vec![];
@@ -214,10 +213,10 @@ fn choices(schema: &Value) -> Vec<Choice> {
     if found.len() < 2 { vec![] } else { found }
 }
 
-fn gather_choices(schema: &Value, found: &mut Vec<Choice>) {
+fn gather_choices(schema: &Value, found: &mut Vec<AllowedValue>) {
     for one in alternatives(schema).into_iter().filter(|one| !is_null(one)) {
         if alternatives(one).is_empty() {
-            let choice = Choice { value: type_words(one), doc: doc(one) };
+            let choice = AllowedValue { value: type_words(one), doc: doc(one) };
             if !choice.doc.is_empty() && !found.contains(&choice) {
                 found.push(choice);
             }

@@ -49,12 +49,11 @@ impl Resamples {
             overall.extend(mean(&means.iter().flatten().copied().collect::<Vec<_>>()));
             by_column.iter_mut().zip(means).for_each(|(all, mean)| all.extend(mean));
         }
-        let defined = |column: &[Option<f64>]| column.iter().flatten().count();
         let enough = (0..self.cases)
             .filter(|case| columns.iter().any(|column| column[*case].is_some()))
             .count();
         let columns = by_column.into_iter().zip(columns).map(|(means, column)| {
-            (defined(column) >= FEWEST_CASES).then(|| interval(means)).flatten()
+            (column.iter().flatten().count() >= FEWEST_CASES).then(|| interval(means)).flatten()
         });
         let columns = columns.collect();
         ((enough >= FEWEST_CASES).then(|| interval(overall)).flatten(), columns)

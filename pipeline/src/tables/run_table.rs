@@ -55,8 +55,10 @@ impl RunTable {
     /// Shows a metric first, whatever else is shown.
     pub fn show_first(&mut self, metric: &str) {
         let end = format!(".{metric}");
-        let is_it = |column: &Column| column.name().ends_with(&end);
-        let first: Vec<Column> = column::metrics(&self.runs).into_iter().filter(is_it).collect();
+        let first: Vec<Column> = column::metrics(&self.runs)
+            .into_iter()
+            .filter(|column| column.name().ends_with(&end))
+            .collect();
         self.metrics.retain(|column| !first.contains(column));
         self.metrics.splice(0..0, first);
     }

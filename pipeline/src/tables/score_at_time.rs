@@ -1,7 +1,7 @@
 //! Score at a time of training: the best validation Dice reached within it.
 //!
-//! From a training's rows by epoch: `dice`, `epoch_seconds` and `validate_seconds`. Wall time of the
-//! training alone counts, resumed parts included; a training that ended earlier keeps its best.
+//! From a training's rows by epoch: `dice`, `epoch_seconds` and `validate_seconds`. Wall time of
+//! the training alone counts, resumed parts included; a training that ended earlier keeps its best.
 
 use super::metrics::MetricRow;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub(super) fn name(time: &str) -> String {
 }
 
 /// A training's score: stage, kind, metric.
-type Found = (String, String, Metric);
+type ScoreLine = (String, String, Metric);
 
 /// Adds `dice_at_5m`, `dice_at_15m` and `dice_at_60m` of the trainings among a stage, or all
 /// stages, unless present.
@@ -47,7 +47,7 @@ pub(super) fn add(rows: &mut Vec<MetricRow>, stage: Option<&str>) {
 
 /// Best mean validation Dice of each training within `seconds`, under this name; trainings without
 /// one by then, or without times, have none.
-pub(super) fn at(rows: &[MetricRow], name: &str, seconds: f64) -> Vec<Found> {
+pub(super) fn at(rows: &[MetricRow], name: &str, seconds: f64) -> Vec<ScoreLine> {
     let curves = curves(rows).into_iter();
     curves
         .filter_map(|(stage, curve)| {

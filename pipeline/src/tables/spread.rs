@@ -25,8 +25,8 @@ pub(super) fn is_derived(metric: &str) -> bool {
 
 /// Adds the derived rows of a stage, or of all stages, unless present.
 pub(super) fn add(rows: &mut Vec<MetricRow>, stage: Option<&str>) {
-    let is_asked = |row: &MetricRow| stage.is_none_or(|stage| row.stage == stage);
-    let mut groups = of_cases(rows.iter().filter(|row| is_asked(row)));
+    let asked = rows.iter().filter(|row| stage.is_none_or(|stage| row.stage == stage));
+    let mut groups = of_cases(asked);
     for row in rows.iter().filter(|row| row.is_final() && is_derived(&row.found.metric)) {
         groups.remove(&place(row));
     }
@@ -36,8 +36,8 @@ pub(super) fn add(rows: &mut Vec<MetricRow>, stage: Option<&str>) {
     let groups: Vec<(OwnPlace, Spreads)> = groups
         .into_iter()
         .map(|((stage, split, grid), group)| {
-            let own = |word: Option<&str>| word.map(str::to_string);
-            ((stage.to_string(), own(split), own(grid)), group.spreads())
+            let [split, grid] = [split, grid].map(|word| word.map(str::to_string));
+            ((stage.to_string(), split, grid), group.spreads())
         })
         .collect();
     let mut derived = vec![];
@@ -55,10 +55,10 @@ pub(super) fn add(rows: &mut Vec<MetricRow>, stage: Option<&str>) {
 }
 
 /// Stage, split and grid.
-type Place<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+type ScoreKey<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
 type OwnPlace = (String, Option<String>, Option<String>);
 
-fn place(row: &MetricRow) -> Place<'_> {
+fn place(row: &MetricRow) -> ScoreKey<'_> {
     (&row.stage, row.found.split.as_deref(), row.found.grid.as_deref())
 }
 
@@ -96,8 +96,10 @@ struct Spreads {
     by_metric: BTreeMap<MetricOfLabel, Vec<(&'static str, f64)>>,
 }
 
-fn of_cases<'a>(rows: impl Iterator<Item = &'a MetricRow>) -> BTreeMap<Place<'a>, CaseScores<'a>> {
-    let mut groups: BTreeMap<Place, CaseScores> = BTreeMap::new();
+fn of_cases<'a>(
+    rows: impl Iterator<Item = &'a MetricRow>,
+) -> BTreeMap<ScoreKey<'a>, CaseScores<'a>> {
+    let mut groups: BTreeMap<ScoreKey, CaseScores> = BTreeMap::new();
     for row in rows.filter(|row| Kind::yields_of(&row.kind).is_scores()) {
         let found = &row.found;
         let (Some(case), Some(label)) = (&found.case, &found.label) else { continue };

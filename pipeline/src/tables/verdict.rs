@@ -35,24 +35,26 @@ pub fn sentence(variants: &Variants) -> String {
     )
 }
 
+/// "variant 2" or "variants 2, 3".
+fn named(numbers: &[usize]) -> String {
+    let word = if numbers.len() == 1 { "variant" } else { "variants" };
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    format!("{word} {}", numbers.join(", "))
+}
+
 /// "; tied with variant 2; the order to variant 3 is not established: mean ± sd overlap".
 fn caution(variants: &Variants, runs: usize) -> String {
-    let numbers = |numbers: &[usize]| {
-        let word = if numbers.len() == 1 { "variant" } else { "variants" };
-        let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
-        format!("{word} {}", numbers.join(", "))
-    };
     let (tied, overlapping) = (variants.tied(), variants.overlapping());
     let mut words = String::new();
     if !tied.is_empty() {
-        words += &format!("; tied with {}", numbers(&tied));
+        words += &format!("; tied with {}", named(&tied));
     }
     if !overlapping.is_empty() {
         let reason = match runs {
             1 => "one run each; '--folds 5' or '--seeds 0,1,2' repeat them",
             _ => "mean ± sd overlap",
         };
-        let overlapping = numbers(&overlapping);
+        let overlapping = named(&overlapping);
         words += &format!("; the order to {overlapping} is not established: {reason}");
     }
     words

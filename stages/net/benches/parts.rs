@@ -21,7 +21,7 @@ use voxflow_net::checkpoint::CheckpointWriter;
 use voxflow_net::distributed::process_group::ProcessGroup;
 use voxflow_net::distributed::shared_region::{SLOT, SharedRegion};
 use voxflow_net::distributed::{GradientReducer, Ranks};
-use voxflow_net::loss::{Targets, of_outputs};
+use voxflow_net::loss::{LossTargets, of_outputs};
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::weights::snapshot;
@@ -203,7 +203,8 @@ impl Work {
         tell(&format!("training step, {}, {precision}", self.named), repeats, || {
             optimizer.zero_grad();
             let outputs = network.forward(&image, Pass::training(compute));
-            let found = of_outputs(&LossParams::default(), &Targets::default(), &outputs, &labels);
+            let found =
+                of_outputs(&LossParams::default(), &LossTargets::default(), &outputs, &labels);
             found.backward();
             optimizer.step(2e-3);
             black_box(found.double_value(&[]));

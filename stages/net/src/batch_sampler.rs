@@ -23,6 +23,11 @@ pub(crate) struct DrawnCase {
     first_item: u64,
 }
 
+/// A volume whose patches begin with the `turn`th of the epoch's volumes.
+fn drawn(params: &Train, index: usize, turn: usize) -> DrawnCase {
+    DrawnCase { index, first_item: (turn * params.patches_per_volume) as u64 }
+}
+
 /// Draws the batches of a training.
 pub struct BatchSampler<'a> {
     params: &'a Train,
@@ -60,21 +65,17 @@ impl<'a> BatchSampler<'a> {
     pub(crate) fn epoch_and_cases(&self, number: u64) -> (u64, Vec<DrawnCase>) {
         let (epoch, batch) = (number / self.batches(), (number % self.batches()) as usize);
         let (params, all) = (self.params, self.subset.cases.len());
-        let drawn = |index: usize, turn: usize| DrawnCase {
-            index,
-            first_item: (turn * params.patches_per_volume) as u64,
-        };
         if params.steps_per_epoch.is_some() {
             let turns = batch * params.volumes_per_step..(batch + 1) * params.volumes_per_step;
             let mut draw = Draw::new(params.seed, epoch, batch as u64, "volumes of a batch");
-            let cases = turns.map(|turn| drawn(draw.below(all as u64) as usize, turn));
+            let cases = turns.map(|turn| drawn(params, draw.below(all as u64) as usize, turn));
             return (epoch, cases.collect());
         }
         let mut order: Vec<usize> = (0..self.subset.cases.len()).collect();
         Draw::new(self.params.seed, epoch, 0, "order of volumes").shuffle(&mut order);
         let each = self.params.volumes_per_step;
         let cases = order.into_iter().skip(batch * each).take(each);
-        (epoch, cases.map(|index| drawn(index, index)).collect())
+        (epoch, cases.map(|index| drawn(params, index, index)).collect())
     }
 
     /// This rank's share of the batch of these cases.

@@ -2,7 +2,7 @@
 //! [`IGNORED`] is the class of voxels that nobody annotated; [`OUTSIDE`] of a marked label stays as
 //! it is. The network's outputs are these classes, or regions of them.
 
-use crate::loss::Targets;
+use crate::loss::LossTargets;
 use crate::sliding_window::SlidingWindow;
 use crate::volume_tensor::volume_tensor;
 use tch::{Device, Kind, Tensor};
@@ -110,12 +110,12 @@ impl Classes {
     }
 
     /// The meaning of labels for the loss.
-    pub fn loss_targets(&self) -> Targets {
+    pub fn loss_targets(&self) -> LossTargets {
         let members = self.targets.iter().map(|target| {
             target.classes.iter().map(|class| i64::from(*class)).collect::<Vec<i64>>()
         });
         let regions = if self.has_regions { members.collect() } else { vec![] };
-        Targets { regions, ignored: self.has_ignored.then_some(i64::from(IGNORED)) }
+        LossTargets { regions, ignored: self.has_ignored.then_some(i64::from(IGNORED)) }
     }
 
     /// Class indices (X, Y, Z), Uint8, of an image (1, C, X, Y, Z), on its device: the most likely

@@ -148,17 +148,26 @@ fn no_device_reason() -> String {
     }
 }
 
+/// A version of CUDA in words, by its number: 12040 is 12.4.
+fn version_words(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
 /// The error of a driver that serves no CUDA as new as libtorch's, by its number (12040 is 12.4).
 fn old_driver(version: i32) -> Option<String> {
-    let words = |version: i32| format!("{}.{}", version / 1000, version % 1000 / 10);
     (version < CUDA).then(|| {
         format!(
             "the NVIDIA driver serves CUDA up to {}, and this libtorch needs {}; install driver \
              {DRIVER} or newer, or use a libtorch for an older CUDA ({CUDA_FOLDER})",
-            words(version),
-            words(CUDA)
+            version_words(version),
+            version_words(CUDA)
         )
     })
+}
+
+/// The CUDA library in a folder, if it is there.
+fn cuda_library(folder: &Path) -> Option<PathBuf> {
+    folder.join("libtorch_cuda.so").canonicalize().ok()
 }
 
 /// The error of a card for which libtorch has no kernels.
@@ -228,8 +237,7 @@ fn load_cuda() -> Result<(), String> {
     // find it.
     let fetched = beside_libtorch().map(|folder| folder.join("../cuda/torch/lib"));
     let named = std::env::var_os(CUDA_FOLDER).map(PathBuf::from);
-    let library = |folder: &PathBuf| folder.join("libtorch_cuda.so").canonicalize().ok();
-    if let Some(folder) = named.as_ref().filter(|folder| library(folder).is_none()) {
+    if let Some(folder) = named.as_ref().filter(|folder| cuda_library(folder).is_none()) {
         let folder = folder.display();
         return Err(format!(
             "no 'libtorch_cuda.so' in '{folder}', which {CUDA_FOLDER} names; '--device cpu' does \
@@ -237,7 +245,7 @@ fn load_cuda() -> Result<(), String> {
         ));
     }
     let mut folders = named.into_iter().chain(beside_libtorch()).chain(fetched);
-    let Some(library) = folders.find_map(|folder| library(&folder)) else {
+    let Some(library) = folders.find_map(|folder| cuda_library(&folder)) else {
         return Err(format!(
             "no 'libtorch_cuda.so' beside libtorch ({CUDA_FOLDER} may name another folder); 'make \
              setup CUDA=1' fetches it, a PyTorch with CUDA has it, '--device cpu' does without"

@@ -57,7 +57,8 @@ impl ConfusionMatrix {
     }
 }
 
-/// A case's Dice for each label or region. The image is copied to the networks' device once, if it fits.
+/// A case's Dice for each label or region. The image is copied to the networks' device once, if it
+/// fits.
 fn case_dice(
     case: &PreparedCase,
     classes: &Classes,

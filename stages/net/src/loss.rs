@@ -9,7 +9,7 @@ use voxflow_stages::model::{LossParams, VoxelLoss};
 /// be smaller: they are compared with labels resampled by nearest neighbour.
 pub fn of_outputs(
     settings: &LossParams,
-    targets: &Targets,
+    targets: &LossTargets,
     outputs: &[Tensor],
     labels: &Tensor,
 ) -> Tensor {
@@ -41,7 +41,7 @@ fn resized(labels: &Tensor, sides: &[i64]) -> Tensor {
 
 /// The meaning of labels, and of a network's outputs.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Targets {
+pub struct LossTargets {
     /// For each output its classes, if outputs are regions by sigmoid; none for softmax over all
     /// classes.
     pub regions: Vec<Vec<i64>>,
@@ -50,7 +50,7 @@ pub struct Targets {
 }
 
 /// Labels in the loss's terms.
-struct Reference {
+struct LossReference {
     /// Classes (N, 1, X, Y, Z).
     labels: Tensor,
     /// Membership in each region (N, R, X, Y, Z), of the logits' kind; `None` for softmax.
@@ -59,25 +59,33 @@ struct Reference {
     mask: Option<Tensor>,
 }
 
-impl Targets {
-    fn reference(&self, labels: &Tensor, kind: Kind) -> Reference {
+impl LossTargets {
+    fn reference(&self, labels: &Tensor, kind: Kind) -> LossReference {
         let mask = self.ignored.map(|class| labels.ne(class));
         let labels = match &mask {
             Some(mask) => labels * mask.to_kind(Kind::Int64),
             None => labels.shallow_clone(),
         };
-        let within = |classes: &Vec<i64>| {
-            let first = labels.ne_tensor(&labels);
-            classes.iter().fold(first, |all, class| all.logical_or(&labels.eq(*class)))
-        };
-        let regions: Vec<Tensor> = self.regions.iter().map(within).collect();
+        let regions: Vec<Tensor> =
+            self.regions.iter().map(|classes| is_among(&labels, classes)).collect();
         let regions = (!regions.is_empty()).then(|| Tensor::cat(&regions, 1).to_kind(kind));
-        Reference { labels, regions, mask: mask.map(|mask| mask.to_kind(kind)) }
+        LossReference { labels, regions, mask: mask.map(|mask| mask.to_kind(kind)) }
     }
 }
 
+/// True where a label is one of the classes.
+fn is_among(labels: &Tensor, classes: &[i64]) -> Tensor {
+    let first = labels.ne_tensor(labels);
+    classes.iter().fold(first, |all, class| all.logical_or(&labels.eq(*class)))
+}
+
 /// The loss of logits (N, C, X, Y, Z) against labels (N, 1, X, Y, Z) of kind Int64, as a scalar.
-pub fn loss(settings: &LossParams, targets: &Targets, logits: &Tensor, labels: &Tensor) -> Tensor {
+pub fn loss(
+    settings: &LossParams,
+    targets: &LossTargets,
+    logits: &Tensor,
+    labels: &Tensor,
+) -> Tensor {
     let reference = targets.reference(labels, logits.kind());
     let log_probabilities = match reference.regions {
         None => Some(logits.log_softmax(1, logits.kind())),
@@ -155,7 +163,7 @@ fn mean(costs: &Tensor, mask: Option<&Tensor>) -> Tensor {
 /// 1 − (2·Σpt + nr) / (Σp^k + Σt^k + dr), the mean over classes (and patches), with k = 2 for
 /// `squared_pred`, else 1. Σt is Σt² since t is 0 or 1. Sums go over the mask's voxels. Regions
 /// all count, for there is no background among them.
-fn dice(settings: &LossParams, probabilities: &Tensor, reference: &Reference) -> Tensor {
+fn dice(settings: &LossParams, probabilities: &Tensor, reference: &LossReference) -> Tensor {
     let (p, t) = match &reference.regions {
         Some(regions) => (probabilities.shallow_clone(), regions.shallow_clone()),
         None => {
@@ -192,7 +200,7 @@ mod tests {
     use super::*;
     use tch::Device;
 
-    const SOFTMAX: Targets = Targets { regions: vec![], ignored: None };
+    const SOFTMAX: LossTargets = LossTargets { regions: vec![], ignored: None };
 
     fn labels() -> Tensor {
         Tensor::from_slice(&[0i64, 1, 2, 1, 0, 0, 2, 1]).reshape([1, 1, 2, 2, 2])
@@ -250,10 +258,10 @@ mod tests {
 
     #[test]
     fn voxels_to_ignore_have_no_part_in_loss_and_gradients() {
-        let sparse = Targets { ignored: Some(254), ..SOFTMAX };
+        let sparse = LossTargets { ignored: Some(254), ..SOFTMAX };
         let hidden = labels().masked_fill(&labels().eq(2), 254i64);
         for (targets, outputs) in
-            [(sparse.clone(), 3), (Targets { regions: vec![vec![1, 2], vec![2]], ..sparse }, 2)]
+            [(sparse.clone(), 3), (LossTargets { regions: vec![vec![1, 2], vec![2]], ..sparse }, 2)]
         {
             let drawn = Tensor::randn([1, outputs, 2, 2, 2], (Kind::Double, Device::Cpu));
             let costs = |logits: &Tensor| {

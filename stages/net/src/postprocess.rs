@@ -59,12 +59,18 @@ struct ValidationCases<'a> {
 impl ValidationCases<'_> {
     /// Writes the label map of each case, without post-processing.
     fn predict(&self, models: &Mutex<Ensemble>) -> Result<()> {
-        let predict = |case: &PreparedCase| {
-            let map = Segmentation::predict(models, &case.tensor()?, &case.geometry)?.labels()?;
-            let path = self.cx.create(&prediction_file(&case.name))?;
-            write_label_in(&path, &map, case.geometry.space.as_ref(), true)
-        };
-        self.cx.each_case(&self.subset.cases, |case| &case.name, predict).map(drop)
+        let cases = &self.subset.cases;
+        let written = self.cx.each_case(
+            cases,
+            |case| &case.name,
+            |case: &PreparedCase| {
+                let map =
+                    Segmentation::predict(models, &case.tensor()?, &case.geometry)?.labels()?;
+                let path = self.cx.create(&prediction_file(&case.name))?;
+                write_label_in(&path, &map, case.geometry.space.as_ref(), true)
+            },
+        );
+        written.map(drop)
     }
 
     fn choose(&self, card: &ModelCard) -> Result<Choice> {
@@ -76,11 +82,12 @@ impl ValidationCases<'_> {
         post_processing::choose(&foreground, &targets, |steps| {
             let score = |case: &PreparedCase| self.score(case, &foreground, &targets, steps);
             let cases = self.cx.each_case(&self.subset.cases, |case| &case.name, score)?;
-            let of = |target: usize| {
-                let scores: Vec<Option<f64>> = cases.iter().map(|case| case[target]).collect();
-                mean(&scores)
-            };
-            Ok((0..targets.len()).map(of).collect())
+            Ok((0..targets.len())
+                .map(|target| {
+                    let scores: Vec<Option<f64>> = cases.iter().map(|case| case[target]).collect();
+                    mean(&scores)
+                })
+                .collect())
         })
     }
 

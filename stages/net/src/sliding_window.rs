@@ -122,8 +122,10 @@ fn mean(tensors: impl ExactSizeIterator<Item = Tensor>) -> Tensor {
         sum += tensor;
         sum
     });
-    let mean = |mut sum: Tensor| if count == 1.0 { sum } else { sum.g_div_scalar_(count) };
-    sum.map_or_else(Tensor::new, mean)
+    match sum {
+        Some(mut sum) if count != 1.0 => sum.g_div_scalar_(count),
+        sum => sum.unwrap_or_else(Tensor::new),
+    }
 }
 
 /// Slides a window over `image` (1, C, X, Y, Z) and blends the results of `predict` for batches of
@@ -247,8 +249,12 @@ fn axis_starts(size: usize, roi: usize, overlap: f64) -> Vec<usize> {
 fn even_starts(size: usize, roi: usize, overlap: f64) -> Vec<usize> {
     let room = (size - roi) as f64;
     let steps = (room / (roi as f64 * (1.0 - overlap))).ceil();
-    let place = |index: usize| (room / steps * index as f64).round_ties_even() as usize;
-    (0..=steps as usize).map(|index| if index == 0 { 0 } else { place(index) }).collect()
+    (0..=steps as usize)
+        .map(|index| match index {
+            0 => 0,
+            _ => (room / steps * index as f64).round_ties_even() as usize,
+        })
+        .collect()
 }
 
 /// nnU-Net's weights (1, 1, X, Y, Z): the impulse at voxel side/2 through a Gaussian filter with

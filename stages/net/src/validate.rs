@@ -25,12 +25,15 @@ pub fn run(cx: &Context) -> Result<()> {
     // The lock lets one case at a time through the network, which keeps all threads busy by itself;
     // other cases are scored meanwhile.
     let models = Mutex::new(models);
-    let work = |case: &PreparedCase| {
-        let skew = skew_warning(&case.grid());
-        skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-        score(case, &subset, &models, &params)
-    };
-    let scores = cx.each_case(&subset.cases, |case| &case.name, work)?;
+    let scores = cx.each_case(
+        &subset.cases,
+        |case| &case.name,
+        |case: &PreparedCase| {
+            let skew = skew_warning(&case.grid());
+            skew.iter().for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
+            score(case, &subset, &models, &params)
+        },
+    )?;
     summary::rows(&scores, subset.name, "resampled").into_iter().for_each(|row| cx.metric(row));
     cx.create_json("scores.json", &scores)
 }

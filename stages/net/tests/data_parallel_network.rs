@@ -10,8 +10,8 @@ use support::{Fixture, distance, drawn, drawn_labels, fill};
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_net::batch_share::BatchShare;
 use voxflow_net::distributed::{GradientReducer, Ranks};
-use voxflow_net::loss::{Targets, of_outputs};
-use voxflow_net::network::{GraphNetwork, Part, Pass};
+use voxflow_net::loss::{LossTargets, of_outputs};
+use voxflow_net::network::{BatchPart, GraphNetwork, Pass};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_stages::model::{LossParams, Network, Norm, OptimizerParams, PerAxis};
 
@@ -35,9 +35,9 @@ fn pass(norm: Norm, loss: &LossParams, total: usize, sync: bool, ranks: Ranks) -
     let own = |all: Tensor| all.narrow(0, share.first as i64, share.patches as i64);
     let (images, labels) = batch(total);
     let sync_batch_norm = ranks.connection().filter(|_| sync);
-    let part = Some(Part { share, sync_batch_norm }).filter(|_| ranks.count() > 1);
+    let part = Some(BatchPart { share, sync_batch_norm }).filter(|_| ranks.count() > 1);
     let outputs = network.forward(&own(images), Pass { part, ..Pass::training(Kind::Double) });
-    let loss = of_outputs(loss, &Targets::default(), &outputs, &own(labels)) * share.weight();
+    let loss = of_outputs(loss, &LossTargets::default(), &outputs, &own(labels)) * share.weight();
     loss.backward();
     let tensors = optimizer.tensors_with_gradient();
     let mut found = GradientReducer::new(ranks).sum(&tensors, vec![loss.detach()]).unwrap();
@@ -102,12 +102,13 @@ fn with_batch_norm_the_weights_and_the_kept_statistics_are_those_of_pytorchs_dat
             let shape = [4, 1, 8, 8, 8];
             let share = BatchShare::new(4, ranks.rank(), ranks.count());
             let own = |all: Tensor| all.narrow(0, share.first as i64, share.patches as i64);
-            let part = Some(Part { share, sync_batch_norm: None });
+            let part = Some(BatchPart { share, sync_batch_norm: None });
             optimizer.zero_grad();
             let images = own(drawn(20 + step, &shape));
             let outputs = network.forward(&images, Pass { part, ..Pass::training(Kind::Double) });
             let labels = own(drawn_labels(40 + step, 3, &shape));
-            let loss = of_outputs(loss, &Targets::default(), &outputs, &labels) * share.weight();
+            let loss =
+                of_outputs(loss, &LossTargets::default(), &outputs, &labels) * share.weight();
             loss.backward();
             reducer.sum(&optimizer.tensors_with_gradient(), vec![loss.detach()]).unwrap();
             optimizer.step(*rate);

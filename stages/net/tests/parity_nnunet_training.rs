@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use support::{Fixture, distance, drawn, drawn_labels, drawn_single, fill_by_name};
 use tch::{CModule, Device, IValue, Kind, Tensor, no_grad};
 use voxflow_net::classes::IGNORED;
-use voxflow_net::loss::Targets;
+use voxflow_net::loss::LossTargets;
 use voxflow_net::network::{GraphNetwork, Pass, channels_last};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::sliding_window::SlidingWindow;
@@ -178,7 +178,7 @@ fn losses_and_their_gradients_agree_to_twelve_digits() {
     for (index, settings) in fixture.about.iter().enumerate() {
         assert_eq!(settings.check("loss"), []);
         let logits = fixture.get("logits").copy().set_requires_grad(true);
-        let found = loss::loss(settings, &Targets::default(), &logits, fixture.get("labels"));
+        let found = loss::loss(settings, &LossTargets::default(), &logits, fixture.get("labels"));
         found.backward();
         let wanted = fixture.get(&format!("{index}/loss")).double_value(&[0]);
         let off = (found.double_value(&[]) - wanted).abs();
@@ -208,7 +208,7 @@ fn losses_of_regions_and_of_sparse_annotation_agree_to_ten_digits() {
         let labels = fixture.get("labels");
         let all = labels.masked_fill(&labels.eq(i64::from(IGNORED)), 0i64);
         let ignored = sparse.then_some(i64::from(IGNORED));
-        let targets = Targets { regions: regions.clone(), ignored };
+        let targets = LossTargets { regions: regions.clone(), ignored };
         let found = loss::loss(settings, &targets, &logits, if *sparse { labels } else { &all });
         found.backward();
         let wanted = fixture.get(&format!("{index}/loss")).double_value(&[0]);
@@ -248,7 +248,7 @@ fn twenty_training_steps_have_nnu_nets_losses_and_end_at_its_weights() {
             let image = drawn(80 + step, &[2, 1, 4, 16, 16]);
             let labels = drawn_labels(180 + step, 3, &[2, 1, 4, 16, 16]);
             let outputs = network.forward(&image, Pass::training(Kind::Double));
-            let found = loss::of_outputs(&about.loss, &Targets::default(), &outputs, &labels);
+            let found = loss::of_outputs(&about.loss, &LossTargets::default(), &outputs, &labels);
             found.backward();
             let all = optimizer.gradients();
             let norm = gradients::norm(&all);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use support::{Fixture, distance, drawn_labels, drawn_single, largest};
 use tch::{Device, Kind, Tensor};
-use voxflow_net::loss::{Targets, loss};
+use voxflow_net::loss::{LossTargets, loss};
 use voxflow_net::network::{GraphNetwork, NetworkTensor, Pass};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::{gradients, weights};
@@ -19,7 +19,7 @@ fn losses_and_their_gradients_agree_to_twelve_digits() {
     let fixture = Fixture::<Vec<LossParams>>::open("training/losses");
     for (index, settings) in fixture.about.iter().enumerate() {
         let logits = fixture.get("logits").copy().set_requires_grad(true);
-        let found = loss(settings, &Targets::default(), &logits, fixture.get("labels"));
+        let found = loss(settings, &LossTargets::default(), &logits, fixture.get("labels"));
         found.backward();
         let off = (found.double_value(&[])
             - fixture.get(&format!("{index}/loss")).double_value(&[0]))
@@ -45,7 +45,7 @@ fn losses_in_single_precision_agree_on_small_and_large_patches() {
         let logits = (drawn_single(1, shape) * 3.0).set_requires_grad(true);
         let found = loss(
             settings,
-            &Targets::default(),
+            &LossTargets::default(),
             &logits,
             &drawn_labels(2, classes, &[n, 1, x, y, z]),
         );
@@ -236,7 +236,7 @@ fn training(fixture: &Fixture<AboutTraining>, kind: Kind, steps: usize) -> Vec<f
             ["images", "labels"].map(|name| fixture.get(name).get(number as i64 % 2));
         let found = loss(
             &LossParams::default(),
-            &Targets::default(),
+            &LossTargets::default(),
             &network.logits(&image, Pass::training(kind)),
             &labels,
         );

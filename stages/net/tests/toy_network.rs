@@ -17,7 +17,7 @@ use voxflow_net::device::DeviceInfo;
 use voxflow_net::distributed::Ranks;
 use voxflow_net::fit::model::Model;
 use voxflow_net::fit::{Fit, TrainingData, TrainingResult};
-use voxflow_net::loss::Targets;
+use voxflow_net::loss::LossTargets;
 use voxflow_net::network::{GraphNetwork, Pass};
 use voxflow_net::optimizer::Optimizer;
 use voxflow_net::subset::Subset;
@@ -127,7 +127,8 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
         let outputs = network.forward(&image.to_kind(kind), pass);
         let sizes: Vec<Vec<i64>> = outputs.iter().map(Tensor::size).collect();
         assert_eq!(sizes, [[2, 2, 8, 12, 8], [2, 2, 4, 6, 4]]);
-        loss::of_outputs(&LossParams::default(), &Targets::default(), &outputs, &labels).backward();
+        loss::of_outputs(&LossParams::default(), &LossTargets::default(), &outputs, &labels)
+            .backward();
         optimizer.gradients()
     };
     let (found, wanted) = (gradients(&single, Kind::Float), gradients(&double, Kind::Double));
@@ -142,7 +143,7 @@ fn its_gradients_are_those_of_double_precision_and_training_lowers_its_loss() {
         optimizer.zero_grad();
         let loss = loss::of_outputs(
             &LossParams::default(),
-            &Targets::default(),
+            &LossTargets::default(),
             &single.forward(&image, TRAINING),
             &labels,
         );

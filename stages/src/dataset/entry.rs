@@ -114,15 +114,17 @@ fn is_word_end(text: &str, at: usize) -> bool {
     text.get(at..).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
+/// True if several entries share one name.
+fn is_of_one_name(list: &[ListEntry]) -> bool {
+    list.len() > 1 && list.iter().all(|entry| entry.name() == list[0].name())
+}
+
 /// Names the cases in a dataset's lists. If all images in a list share a name
 /// ("case_1/imaging.nii.gz"), the folders tell them apart.
 pub fn names(lists: &[&[ListEntry]]) -> Vec<String> {
     let all: Vec<&ListEntry> = lists.iter().copied().flatten().collect();
     let plain: Vec<String> = all.iter().map(|entry| entry.name()).collect();
-    let same = |list: &&[ListEntry]| {
-        list.len() > 1 && list.iter().all(|entry| entry.name() == list[0].name())
-    };
-    if !lists.iter().any(same) {
+    if !lists.iter().any(|list| is_of_one_name(list)) {
         return plain;
     }
     let folders: Option<Vec<(String, String)>> = all.iter().map(|entry| entry.folders()).collect();

@@ -75,9 +75,10 @@ pub fn head(
         names => names.to_vec(),
     };
     warn_of_two(json, channel_keys, notes);
-    let labels::Named { labels, numbering, regions, ignore } = match said.labels.is_empty() {
+    let labels::DeclaredLabels { labels, numbering, regions, ignore } = match said.labels.is_empty()
+    {
         true => named(json, notes).map_err(|wrong| Error::failed(wrong.join("; ")))?,
-        false => labels::Named {
+        false => labels::DeclaredLabels {
             labels: said.labels.clone(),
             numbering: said.numbering,
             regions: vec![],
@@ -109,7 +110,10 @@ fn warn_of_two(json: &Map<String, Value>, [counts, does_not]: [&str; 2], notes: 
 }
 
 /// The labels, or nnU-Net's regions with the labels that they are made of.
-fn named(json: &Map<String, Value>, notes: &mut Notes) -> Result<labels::Named, Vec<String>> {
+fn named(
+    json: &Map<String, Value>,
+    notes: &mut Notes,
+) -> Result<labels::DeclaredLabels, Vec<String>> {
     match json.get("labels") {
         Some(Value::Object(fields)) if region_labels::are_regions(fields) => {
             region_labels::of_json(fields, json.get("regions_class_order"))

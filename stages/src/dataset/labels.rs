@@ -150,7 +150,7 @@ const IGNORE: &str = "ignore";
 
 /// All that a declaration names.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Named {
+pub struct DeclaredLabels {
     /// The labels without background, by rising value.
     pub labels: Vec<Label>,
     /// The source of their values.
@@ -166,7 +166,7 @@ pub type Declared = (Result<f64, String>, String);
 
 /// Labels by value ({"1": "spleen"}) or by name ({"spleen": 1}), or a list. An unknown background
 /// name at value 0 is told.
-pub fn of_json(value: Option<&Value>, notes: &mut Notes) -> Result<Named, Vec<String>> {
+pub fn of_json(value: Option<&Value>, notes: &mut Notes) -> Result<DeclaredLabels, Vec<String>> {
     let form = "'labels' must name the labels, as {\"0\": \"background\", \"1\": \"spleen\"}";
     let refusal = Err(vec![form.to_string()]);
     match value {
@@ -184,7 +184,7 @@ pub fn of_json(value: Option<&Value>, notes: &mut Notes) -> Result<Named, Vec<St
             };
             let pairs = names.iter().zip(1u32..);
             let pairs = pairs.map(|(name, value)| (Ok(value.into()), name.to_string()));
-            Ok(Named { numbering, ..checked(pairs.collect())? })
+            Ok(DeclaredLabels { numbering, ..checked(pairs.collect())? })
         }
         _ => refusal,
     }
@@ -236,7 +236,7 @@ fn number(text: &str) -> Option<f64> {
 
 /// Holds declared labels to the rules: whole values from 0 to 255, each once; names that people can
 /// tell apart; the background at 0 and nowhere else.
-pub(super) fn checked(declared: Vec<Declared>) -> Result<Named, Vec<String>> {
+pub(super) fn checked(declared: Vec<Declared>) -> Result<DeclaredLabels, Vec<String>> {
     let mut wrong = vec![];
     let mut labels: Vec<Label> = vec![];
     for (value, name) in declared {
@@ -254,7 +254,11 @@ pub(super) fn checked(declared: Vec<Declared>) -> Result<Named, Vec<String>> {
     labels.retain(|label| label.value > 0);
     let ignored = labels.extract_if(.., |label| plain(&label.name) == IGNORE).next();
     let ignore = ignored.map(|label| label.value);
-    if wrong.is_empty() { Ok(Named { labels, ignore, ..Named::default() }) } else { Err(wrong) }
+    if wrong.is_empty() {
+        Ok(DeclaredLabels { labels, ignore, ..DeclaredLabels::default() })
+    } else {
+        Err(wrong)
+    }
 }
 
 /// A voxel value that a label map can hold.
@@ -410,7 +414,8 @@ mod tests {
     #[test]
     fn a_list_in_a_json_counts_from_the_background_or_is_compared_with_the_files() {
         let read = |value: Value| of_json(Some(&value), &mut Notes::default());
-        let Named { labels, numbering, .. } = read(json!(["background", "a", "b"])).unwrap();
+        let DeclaredLabels { labels, numbering, .. } =
+            read(json!(["background", "a", "b"])).unwrap();
         assert_eq!(labels.iter().map(|label| label.value).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(numbering, Numbering::Counted);
         assert_eq!(read(json!(["a", "b"])).unwrap().numbering, Numbering::Unclear);

@@ -22,7 +22,7 @@ const FOLD: [&str; 1] = ["fold"];
 
 /// Places of the known columns.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Columns {
+pub struct ManifestColumns {
     /// A column of images for each channel, with the channel's name if the column tells it.
     pub images: Vec<(usize, Option<String>)>,
     /// The label files.
@@ -37,10 +37,10 @@ pub struct Columns {
     pub others: Vec<String>,
 }
 
-impl Columns {
+impl ManifestColumns {
     /// Those of a table's head.
-    fn of(head: &[String]) -> Result<Columns> {
-        let mut columns = Columns::default();
+    fn of(head: &[String]) -> Result<ManifestColumns> {
+        let mut columns = ManifestColumns::default();
         for (at, written) in head.iter().enumerate() {
             let name = written.trim().to_lowercase();
             let role = |words: &[&str]| words.contains(&name.as_str());
@@ -73,7 +73,7 @@ impl Columns {
         columns.checked(head)
     }
 
-    fn checked(self, head: &[String]) -> Result<Columns> {
+    fn checked(self, head: &[String]) -> Result<ManifestColumns> {
         let named = self.images.iter().filter(|(_, channel)| channel.is_some()).count();
         match self.images.len() {
             0 => Err(Error::failed(format!(
@@ -115,22 +115,24 @@ struct Row {
 }
 
 /// The columns of a manifest; an error if it is none.
-pub fn columns(path: &Path) -> Result<Columns> {
+pub fn columns(path: &Path) -> Result<ManifestColumns> {
     let (head, _) = table(path)?;
-    Columns::of(&head).trouble_at(path)
+    ManifestColumns::of(&head).trouble_at(path)
 }
 
 /// True for a table of images and labels: some row names an image file as its label.
 pub fn is_manifest(path: &Path) -> bool {
     let Ok((head, rows)) = table(path) else { return false };
-    let Ok(Columns { label: Some(label), .. }) = Columns::of(&head) else { return false };
+    let Ok(ManifestColumns { label: Some(label), .. }) = ManifestColumns::of(&head) else {
+        return false;
+    };
     rows.iter().any(|row| name::split_suffix(&row.cells[label]).is_some())
 }
 
 /// Reads the cases from a manifest whose paths lie in `folder`: in its order, labelled ones first.
 pub fn read(path: &Path, folder: &Path, pairs: &Pairs, notes: &mut Notes) -> Result<Listing> {
     let (head, rows) = table(path)?;
-    let columns = Columns::of(&head).trouble_at(path)?;
+    let columns = ManifestColumns::of(&head).trouble_at(path)?;
     columns.fit(pairs.modality).trouble_at(path)?;
     if !columns.others.is_empty() {
         notes.info(format!("columns that are not used: {}", columns.others.join(", ")));
@@ -153,7 +155,7 @@ pub fn read(path: &Path, folder: &Path, pairs: &Pairs, notes: &mut Notes) -> Res
 }
 
 /// A case for each row; all wrong rows are told together.
-fn cases(columns: &Columns, rows: &[Row], folder: &Path) -> Result<Vec<Case>> {
+fn cases(columns: &ManifestColumns, rows: &[Row], folder: &Path) -> Result<Vec<Case>> {
     let mut wrong = vec![];
     let mut entries = vec![];
     for row in rows {
@@ -190,7 +192,7 @@ fn cases(columns: &Columns, rows: &[Row], folder: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-impl Columns {
+impl ManifestColumns {
     /// A row's files and fold, as written.
     fn entry(&self, row: &Row) -> Result<ListEntry> {
         let cell = |at: usize| Some(row.cells[at].clone()).filter(|text| !text.is_empty());
@@ -236,9 +238,11 @@ fn table(path: &Path) -> Result<(Vec<String>, Vec<Row>)> {
 /// Separator of the first line: the one that is there most.
 fn separator(text: &str) -> char {
     let first = text.lines().next().unwrap_or_default();
-    let count = |separator: &char| first.matches(*separator).count();
     // Of equals the last counts.
-    ['\t', ';', ','].into_iter().max_by_key(count).unwrap_or(',')
+    ['\t', ';', ',']
+        .into_iter()
+        .max_by_key(|separator| first.matches(*separator).count())
+        .unwrap_or(',')
 }
 
 /// Rows of trimmed cells as in RFC 4180, without empty lines.

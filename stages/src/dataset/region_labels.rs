@@ -1,6 +1,6 @@
 //! nnU-Net's declaration of regions: `labels` with lists of values, and `regions_class_order`.
 
-use crate::dataset::labels::{Declared, Named, checked};
+use crate::dataset::labels::{Declared, DeclaredLabels, checked};
 use crate::dataset::{Label, Region, region};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ pub(super) fn are_regions(fields: &Map<String, Value>) -> bool {
 pub(super) fn of_json(
     fields: &Map<String, Value>,
     order: Option<&Value>,
-) -> Result<Named, Vec<String>> {
+) -> Result<DeclaredLabels, Vec<String>> {
     let (mut regions, mut ignore, mut wrong) = (vec![], vec![], vec![]);
     for (name, value) in fields {
         match (values(value), name.trim().to_lowercase() == "ignore") {
@@ -46,7 +46,7 @@ pub(super) fn of_json(
     let named = labels(&regions).into_iter().map(|label| (Ok(label.value.into()), label.name));
     let ignore = ignore.into_iter().map(|value: u8| (Ok(value.into()), "ignore".to_string()));
     let all: Vec<Declared> = named.chain(ignore).collect();
-    Ok(Named { regions, ..checked(all)? })
+    Ok(DeclaredLabels { regions, ..checked(all)? })
 }
 
 /// The label values of one entry.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn read(labels: Value, order: Value) -> Result<Named, Vec<String>> {
+    fn read(labels: Value, order: Value) -> Result<DeclaredLabels, Vec<String>> {
         of_json(labels.as_object().unwrap(), Some(&order).filter(|order| !order.is_null()))
     }
 

@@ -151,11 +151,13 @@ impl Candidates {
     /// labels, if there are some; with `is_sparse`, all other patches lie around annotated voxels.
     pub fn for_classes(mut self, regions: &[Vec<u8>], is_sparse: bool) -> Candidates {
         let values: Vec<u8> = self.labels().collect();
-        let of = |region: &Vec<u8>| -> Vec<usize> {
-            (0..values.len()).filter(|index| region.contains(&values[*index])).collect()
-        };
         if !regions.is_empty() {
-            self.classes = regions.iter().map(of).collect();
+            self.classes = regions
+                .iter()
+                .map(|region| {
+                    (0..values.len()).filter(|index| region.contains(&values[*index])).collect()
+                })
+                .collect();
         }
         self.is_sparse = is_sparse;
         self

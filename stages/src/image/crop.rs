@@ -1,7 +1,7 @@
 //! Cropping: the box around what matters.
 
 use crate::image::Volume;
-use crate::image::grid_map::AxisOrder;
+use crate::image::grid_map::StorageOrder;
 use crate::image::spacing::Grid;
 
 /// A box of voxels.
@@ -111,7 +111,7 @@ pub fn placed<T: Copy + Default>(
     data: Vec<T>,
     part: &Box3,
     shape: [usize; 3],
-    order: AxisOrder,
+    order: StorageOrder,
 ) -> Vec<T> {
     if *part == Box3::whole(shape) {
         return data;

@@ -8,11 +8,11 @@ use crate::image::affine::{Affine, IDENTITY, close, invert, multiply, solve};
 use crate::image::spacing::{Grid, TOLERANCE};
 
 /// The axes' order in memory, fastest first.
-pub type AxisOrder = [usize; 3];
+pub type StorageOrder = [usize; 3];
 /// As NIfTI files and [`crate::image::Volume`] lie.
-pub const X_FASTEST: AxisOrder = [0, 1, 2];
+pub const X_FASTEST: StorageOrder = [0, 1, 2];
 /// As tensors (X, Y, Z) lie.
-pub const Z_FASTEST: AxisOrder = [2, 1, 0];
+pub const Z_FASTEST: StorageOrder = [2, 1, 0];
 
 /// Off-diagonals that move nothing by more than this many voxels are taken for rounding.
 const PARALLEL: f64 = 1e-6;
@@ -131,7 +131,7 @@ impl GridMap {
     }
 
     /// Voxels in one target slab: all axes but the slowest.
-    pub(super) fn slab(&self, order: AxisOrder) -> usize {
+    pub(super) fn slab(&self, order: StorageOrder) -> usize {
         self.target[order[0]] * self.target[order[1]]
     }
 

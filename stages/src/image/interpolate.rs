@@ -3,7 +3,7 @@
 //! Parallel grids are resampled an axis at a time: a source plane serves all slabs between it and
 //! the next. Oblique grids gather eight voxels, or the nearest.
 
-use crate::image::grid_map::{AxisOrder, GridMap, GridMapping, Oblique};
+use crate::image::grid_map::{GridMap, GridMapping, Oblique, StorageOrder};
 use std::ops::Range;
 
 /// A stored number with its float32 value.
@@ -33,7 +33,7 @@ impl Number for u8 {
 /// Interpolates data stored in a given axis order.
 pub struct Interpolator<'a> {
     map: &'a GridMap,
-    order: AxisOrder,
+    order: StorageOrder,
     /// By memory axis, fastest first.
     taps: [Taps; 3],
     nearest: [Vec<Option<u32>>; 3],
@@ -41,7 +41,7 @@ pub struct Interpolator<'a> {
 }
 
 impl<'a> Interpolator<'a> {
-    pub(super) fn new(grid_map: &'a GridMap, order: AxisOrder) -> Interpolator<'a> {
+    pub(super) fn new(grid_map: &'a GridMap, order: StorageOrder) -> Interpolator<'a> {
         let oblique = matches!(grid_map.map, GridMapping::Oblique(_));
         let positions = order.map(|axis| if oblique { vec![] } else { grid_map.positions(axis) });
         let mut stride = [0; 3];

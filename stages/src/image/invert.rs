@@ -12,7 +12,7 @@ use crate::image::affine::{IDENTITY, multiply};
 use crate::image::crop::{Box3, part_of, placed};
 use crate::image::geometry::WayBack;
 use crate::image::orientation::Orientation;
-use crate::image::resample::{AxisOrder, Resampler, X_FASTEST, Z_FASTEST};
+use crate::image::resample::{Resampler, StorageOrder, X_FASTEST, Z_FASTEST};
 use crate::image::resize::Resizer;
 use crate::image::spacing::Grid;
 use crate::image::{Geometry, Volume};
@@ -108,7 +108,7 @@ impl Inverter {
         Ok(self.turned_back(self.resampler.nearest(labels, X_FASTEST), X_FASTEST))
     }
 
-    fn turned_back<T: Copy + Default>(&self, data: Vec<T>, order: AxisOrder) -> Volume<T> {
+    fn turned_back<T: Copy + Default>(&self, data: Vec<T>, order: StorageOrder) -> Volume<T> {
         let data = placed(data, &self.part, self.oriented_shape, order);
         let mut stride = [1; 3];
         stride[order[1]] = self.oriented_shape[order[0]];

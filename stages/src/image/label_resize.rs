@@ -87,22 +87,24 @@ impl LabelResizer {
     }
 }
 
+/// The sum of the weights of the neighbours with this label.
+fn weight_of(label: i16, around: [i16; 8], weights: [f64; 8]) -> f64 {
+    (0..8).filter(|at| around[*at] == label).fold(0.0, |sum, at| sum + weights[at])
+}
+
 /// The label with the largest value of the eight neighbours: of equal ones the nearest voxel's, or
 /// else the smallest. `taps` are those of z, y and x; neighbours lie x fastest.
 fn winner(around: [i16; 8], taps: [&Tap; 3], nearest: i16) -> i16 {
     let [z, y, x] = taps.map(|tap| tap.weights);
-    let score = |label: i16| {
-        let mine = (0..8).filter(|at| around[*at] == label);
-        mine.fold(0.0, |sum, at| sum + z[at >> 2] * y[at >> 1 & 1] * x[at & 1])
-    };
+    let weights: [_; 8] = std::array::from_fn(|at| z[at >> 2] * y[at >> 1 & 1] * x[at & 1]);
     let mut best = (0.0, nearest);
     for label in around {
-        let value = score(label);
+        let value = weight_of(label, around, weights);
         if value > best.0 || (value == best.0 && label < best.1) {
             best = (value, label);
         }
     }
-    if score(nearest) == best.0 { nearest } else { best.1 }
+    if weight_of(nearest, around, weights) == best.0 { nearest } else { best.1 }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The non-zero region: voxels that are not 0 in some channel, and those enclosed by them.
 
 use crate::image::crop::{Box3, Foreground};
+use std::ops::Range;
 
 /// The box around voxels with a non-zero channel; `None` if all are 0.
 pub fn nonzero_box<'a>(
@@ -58,7 +59,7 @@ impl ZeroRuns {
     }
 
     /// Joins overlapping runs from two rows.
-    fn join_rows(&mut self, one: std::ops::Range<u32>, other: std::ops::Range<u32>) {
+    fn join_rows(&mut self, one: Range<u32>, other: Range<u32>) {
         let (mut a, mut b) = (one.start, other.start);
         while a < one.end && b < other.end {
             let (first, second) = (&self.0[a as usize], &self.0[b as usize]);
@@ -89,12 +90,11 @@ fn fill_holes(mask: &mut [bool], [width, height, depth]: [usize; 3]) {
                 runs.join(0, run);
             }
         }
-        let runs_of = |row: usize| ends[..row].last().copied().unwrap_or(1)..ends[row];
         if y > 0 {
-            runs.join_rows(runs_of(row - 1), here.clone());
+            runs.join_rows(runs_of(row - 1, &ends), here.clone());
         }
         if z > 0 {
-            runs.join_rows(runs_of(row - height), here);
+            runs.join_rows(runs_of(row - height, &ends), here);
         }
     }
     let mut first = 1;
@@ -107,6 +107,11 @@ fn fill_holes(mask: &mut [bool], [width, height, depth]: [usize; 3]) {
         }
         first = end;
     }
+}
+
+/// The runs of a row, by the first run after each row.
+fn runs_of(row: usize, ends: &[u32]) -> Range<u32> {
+    ends[..row].last().copied().unwrap_or(1)..ends[row]
 }
 
 fn add_runs(runs: &mut ZeroRuns, voxels: &[bool]) {

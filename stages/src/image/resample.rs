@@ -2,8 +2,8 @@
 //! Positions are found in `grid_map`, values in `interpolate`.
 
 use crate::error::Result;
-pub use crate::image::grid_map::{AxisOrder, X_FASTEST, Z_FASTEST};
 use crate::image::grid_map::{GridMap, GridMapping};
+pub use crate::image::grid_map::{StorageOrder, X_FASTEST, Z_FASTEST};
 use crate::image::interpolate::{Interpolator, Number};
 use crate::image::spacing::Grid;
 use rayon::prelude::*;
@@ -94,7 +94,7 @@ impl Resampler {
     }
 
     /// One channel, trilinear. Source and result lie in `order`.
-    pub fn linear<T: Number>(&self, source: &[T], order: AxisOrder) -> Vec<f32> {
+    pub fn linear<T: Number>(&self, source: &[T], order: StorageOrder) -> Vec<f32> {
         let mut out = vec![0.0; self.0.target.iter().product()];
         self.linear_into(source, order, &mut out, |_, _| {});
         out
@@ -105,7 +105,7 @@ impl Resampler {
     pub fn linear_into<T: Number>(
         &self,
         source: &[T],
-        order: AxisOrder,
+        order: StorageOrder,
         out: &mut [f32],
         finish: impl Fn(usize, &mut [f32]) + Sync,
     ) {
@@ -119,7 +119,7 @@ impl Resampler {
     pub fn nearest<T: Copy + Default + Send + Sync>(
         &self,
         source: &[T],
-        order: AxisOrder,
+        order: StorageOrder,
     ) -> Vec<T> {
         let mut out = vec![T::default(); self.0.target.iter().product()];
         self.in_slabs(&mut out, order, |slabs, out, interpolator| {
@@ -129,7 +129,7 @@ impl Resampler {
     }
 
     /// Source voxels used by nearest-neighbour values.
-    pub fn taken(&self, order: AxisOrder) -> Taken {
+    pub fn taken(&self, order: StorageOrder) -> Taken {
         if matches!(self.0.map, GridMapping::Same) {
             return Taken::All;
         }
@@ -153,7 +153,7 @@ impl Resampler {
     pub fn in_slabs<T: Send>(
         &self,
         out: &mut [T],
-        order: AxisOrder,
+        order: StorageOrder,
         fill: impl Fn(Range<usize>, &mut [T], &Interpolator) + Sync,
     ) {
         let interpolator = Interpolator::new(&self.0, order);

@@ -38,7 +38,7 @@ pub(super) fn prepare(
         || preparation.mark_outside
         || (preparation.crop_nonzero && preparation.resampling.is_some());
     let mask = is_masked.then(|| nonzero_mask(&channels, image.shape));
-    let steps = Steps::new(preparation, &image.grid(), &scalings)?;
+    let steps = PreparationSteps::new(preparation, &image.grid(), &scalings)?;
     let (grid, way_back) = (image.grid(), steps.way_back());
     let (image, found) = steps.image(image, mask.as_deref());
     let foreground = foreground_box(preparation, found, image.shape, &mut warnings);
@@ -102,7 +102,7 @@ fn foreground_box(
 }
 
 /// Scaling and resampling, in one order or the other.
-struct Steps<'a> {
+struct PreparationSteps<'a> {
     scalings: &'a [Intensity],
     target: Grid,
     by: By,
@@ -117,8 +117,12 @@ enum By {
     Resampler(Box<Resampler>),
 }
 
-impl<'a> Steps<'a> {
-    fn new(preparation: &Preparation, grid: &Grid, scalings: &'a [Intensity]) -> Result<Steps<'a>> {
+impl<'a> PreparationSteps<'a> {
+    fn new(
+        preparation: &Preparation,
+        grid: &Grid,
+        scalings: &'a [Intensity],
+    ) -> Result<PreparationSteps<'a>> {
         let target = preparation.resampled(grid)?;
         let old_mm = spacing_mm(&grid.affine);
         let spacings = [old_mm, preparation.spacing.unwrap_or(old_mm)];
@@ -130,7 +134,7 @@ impl<'a> Steps<'a> {
             None => By::Resampler(Box::new(Resampler::new(grid, &target)?)),
         };
         let marks_outside = preparation.mark_outside;
-        Ok(Steps { scalings, target, by, spacings, marks_outside })
+        Ok(PreparationSteps { scalings, target, by, spacings, marks_outside })
     }
 
     fn way_back(&self) -> Option<WayBack> {
@@ -254,7 +258,7 @@ impl OrientedLabel {
     /// On the grid of the prepared image, and the losses on the way.
     fn resampled(
         self,
-        steps: &Steps,
+        steps: &PreparationSteps,
         mask: Option<&[bool]>,
         foreground: &Box3,
     ) -> (LabelMaps, Vec<Loss>) {

@@ -2,6 +2,8 @@
 //! the label the value with the largest share, "outside" being a value of its own that becomes 0,
 //! or that is shared with a marked label's outside.
 
+use crate::image::warp::from_centre;
+
 /// A drawn rotation and scale about the centre.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rotoscale {
@@ -48,13 +50,13 @@ impl Rotoscale {
         beyond: u8,
     ) {
         let matrix = self.matrix().map(|row| row.map(|entry| entry as f32));
-        let centred = |axis: usize, voxel: usize| voxel as f32 - (to[axis] as f32 - 1.0) / 2.0;
+        let [nx, ny, nz] = to.map(|side| side as f32);
         let (source, target): (usize, usize) = (from.iter().product(), to.iter().product());
         let mut place = 0;
         for x in 0..to[0] {
             for y in 0..to[1] {
                 for z in 0..to[2] {
-                    let at = [centred(0, x), centred(1, y), centred(2, z)];
+                    let at = [from_centre(x, nx), from_centre(y, ny), from_centre(z, nz)];
                     let corners = Corners::around(position(&matrix, at, from), from);
                     let channels =
                         from_image.chunks_exact(source).zip(image.chunks_exact_mut(target));

@@ -94,6 +94,12 @@ struct PatchMapping {
     shape: [f32; 3],
 }
 
+/// A voxel's distance along an axis from the middle of so many voxels.
+#[inline]
+pub(super) fn from_centre(voxel: usize, side: f32) -> f32 {
+    voxel as f32 - (side - 1.0) / 2.0
+}
+
 impl PatchMapping {
     fn new(matrix: [[f64; 4]; 3], shape: [usize; 3]) -> PatchMapping {
         PatchMapping {
@@ -104,12 +110,12 @@ impl PatchMapping {
 
     /// The positions of the voxels (x, y, 0), (x, y, 1) and so on, an axis at a time.
     fn positions(&self, [x, y]: [usize; 2], row: &mut [Vec<f32>; 3]) {
-        let centred = |axis: usize, voxel: usize| voxel as f32 - (self.shape[axis] - 1.0) / 2.0;
         for ((places, entries), side) in row.iter_mut().zip(self.matrix).zip(self.shape) {
-            let known = entries[0] * centred(0, x) + entries[1] * centred(1, y);
+            let known = entries[0] * from_centre(x, self.shape[0])
+                + entries[1] * from_centre(y, self.shape[1]);
             for (z, place) in places.iter_mut().enumerate() {
-                let normal =
-                    (known + entries[2] * centred(2, z) + entries[3]) * (2.0 / side.max(2.0));
+                let normal = (known + entries[2] * from_centre(z, self.shape[2]) + entries[3])
+                    * (2.0 / side.max(2.0));
                 *place = (((normal + 1.0) * side - 1.0) / 2.0).clamp(0.0, side - 1.0);
             }
         }

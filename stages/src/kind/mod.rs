@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::dataset::Listing;
 use crate::disk_space::Upstream;
 use crate::error::{Error, Result};
+use crate::foresight::Foresight;
 use crate::stage::{ArtifactType, Demand, Items, Peek, Pool, Read, Seed, Stage, Yields};
 use schemars::Schema;
 use serde_json::Value;
@@ -79,6 +80,7 @@ pub struct Kind {
     understand: fn(&Value) -> Result<Value, Mistakes>,
     local_files: fn(&Value) -> Result<BTreeMap<String, PathBuf>>,
     listing: fn(&Value) -> Option<Listing>,
+    foresee: fn(&Value, &Foresight) -> Vec<String>,
     expected_bytes: fn(&Value, &BTreeMap<String, Upstream>) -> Option<u64>,
 }
 
@@ -124,6 +126,9 @@ impl Kind {
             understand: understand::<S>,
             local_files: |params| parse::<S>(params)?.local_files(),
             listing: |params| parse::<S>(params).ok()?.foresee_listing(),
+            foresee: |params, sight| {
+                parse::<S>(params).map_or_else(|_| vec![], |stage| stage.foresee(sight))
+            },
             expected_bytes: |params, inputs| parse::<S>(params).ok()?.expected_bytes(inputs),
         }
     }
@@ -164,6 +169,11 @@ impl Kind {
     /// The listing of a future dataset stage, if known beforehand.
     pub fn listing(&self, understood: &Value) -> Option<Listing> {
         (self.listing)(understood)
+    }
+
+    /// Trouble of a stage that is known before any work.
+    pub fn foresee(&self, understood: &Value, sight: &Foresight) -> Vec<String> {
+        (self.foresee)(understood, sight)
     }
 
     /// About how many bytes a stage will write, if known.

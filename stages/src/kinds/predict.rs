@@ -2,6 +2,7 @@
 
 use crate::dataset::{Case, Listing};
 use crate::error::{Error, Result};
+use crate::foresight::Foresight;
 use crate::image::nifti::suffix;
 use crate::model::{Inference, Mistake, Weights, mistake};
 use crate::stage::{ArtifactType, Count, Items, MODELS, Pool, Read, Stage};
@@ -99,6 +100,13 @@ impl Stage for Predict {
     const ITEMS: &'static [Items] =
         &[Items { what: "image", reads: "dataset", holds: &["labels.nii*", "facts.json"] }];
     const POOL: Pool = Pool::Gpu;
+
+    /// A dataset without images for it.
+    fn foresee(&self, sight: &Foresight) -> Vec<String> {
+        let listing = (sight.ancestor)(&["dataset"]).and_then(|dataset| dataset.listing);
+        let trouble = listing.and_then(|listing| self.chosen(&listing).err());
+        trouble.map(|trouble| format!("{trouble}; or leave the stage out")).into_iter().collect()
+    }
 
     fn check(&self) -> Vec<Mistake> {
         let ending = suffix::split(&self.file_name).map(|(_, ending)| ending);

@@ -102,7 +102,7 @@ impl Run for Statistics {
 /// `case.json`: all but the bins of a case.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CaseFacts {
+struct StoredFacts {
     shape_after_crop: [usize; 3],
     spacing: [f64; 3],
     relative_size_after_cropping: f64,
@@ -110,7 +110,7 @@ struct CaseFacts {
 }
 
 /// A case's files, and the dataset's facts about them.
-struct CaseItem<'a> {
+struct StatisticsItem<'a> {
     files: CaseFiles,
     listing: &'a Listing,
     declared: Vec<u8>,
@@ -132,9 +132,9 @@ impl Statistics {
         let mut inputs = image_digests(dataset, case)?;
         inputs.extend(label_digests(dataset, case)?);
         let key = ItemKey { name: case.name.clone(), facts, inputs };
-        let item = CaseItem { files: CaseFiles::of(dataset, case)?, listing, declared };
+        let item = StatisticsItem { files: CaseFiles::of(dataset, case)?, listing, declared };
         let made = cx.recall("case", self, &item, &key, make)?;
-        let facts: CaseFacts = cx.item_json(&made, FACTS)?;
+        let facts: StoredFacts = cx.item_json(&made, FACTS)?;
         let blob = made
             .get(BINS)
             .ok_or_else(|| Error::failed(format!("an item without '{BINS}'; run with --force")))?;
@@ -150,14 +150,14 @@ impl Statistics {
 }
 
 /// Looks at one case.
-fn make(_: &Statistics, item: &CaseItem, folder: &Path) -> Result<()> {
-    let CaseItem { files, listing, declared } = item;
+fn make(_: &Statistics, item: &StatisticsItem, folder: &Path) -> Result<()> {
+    let StatisticsItem { files, listing, declared } = item;
     let values = LabelValues { declared, mapping: &listing.map_labels };
     let files = Files { case: files, modality: &listing.modality, named_by: "the dataset", values };
     let found = CaseStatistics::read(&mut Scratch::default(), files)?;
     let bytes: Vec<u8> = found.foreground.iter().flat_map(IntensityDistribution::bytes).collect();
     disk::write(&folder.join(BINS), &bytes)?;
-    let facts = CaseFacts {
+    let facts = StoredFacts {
         shape_after_crop: found.shape_after_crop,
         spacing: found.spacing,
         relative_size_after_cropping: found.relative_size_after_cropping,

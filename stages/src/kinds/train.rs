@@ -1,8 +1,11 @@
 //! `train`: trains a 3D U-Net on the training volumes, choosing weights by the validation volumes.
 //! Its work is done by `voxflow-worker`.
 
+mod foresight;
+
 use crate::dataset::{Region, region};
 use crate::disk_space::Upstream;
+use crate::foresight::Foresight;
 use crate::image::augment::Augmentation;
 use crate::image::patch_sampler::Sampling;
 use crate::model::{
@@ -112,9 +115,9 @@ pub struct Train {
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
     pub allow_leakage: bool,
-    /// Keep the state of the finished training in the model (`training.checkpoint`), so that another
-    /// one can `extend` it: its weights, their average, the best ones, and a moment or two of each
-    /// by the optimizer, in fp32.
+    /// Keep the state of the finished training in the model (`training.checkpoint`), so that
+    /// another one can `extend` it: its weights, their average, the best ones, and a moment or two
+    /// of each by the optimizer, in fp32.
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
     pub keep_state: bool,
@@ -360,6 +363,10 @@ impl Stage for Train {
         mistakes.extend(self.schedule.check("schedule"));
         mistakes.extend(self.inference.check("inference"));
         mistakes
+    }
+
+    fn foresee(&self, sight: &Foresight) -> Vec<String> {
+        self.foreseen(sight)
     }
 
     /// Two models, and three checkpoints while the third is written, each with up to two moments a

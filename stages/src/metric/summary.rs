@@ -12,9 +12,9 @@ use crate::metric::score::{CaseScore, LabelScore};
 use crate::record::Metric;
 
 /// A score's name, and its field.
-type Score = (&'static str, fn(&LabelScore) -> Option<f64>);
+type ScoreColumn = (&'static str, fn(&LabelScore) -> Option<f64>);
 
-const SCORES: [Score; 4] = [
+const SCORES: [ScoreColumn; 4] = [
     ("dice", |score| score.dice),
     ("hd95_mm", |score| score.hd95_mm),
     ("surface_dice", |score| score.surface_dice),
@@ -73,16 +73,17 @@ fn label_rows(column: &[&LabelScore]) -> Vec<Metric> {
 }
 
 fn counts(column: &[&LabelScore]) -> [(&'static str, f64); 5] {
-    let count = |test: &dyn Fn(&LabelScore) -> bool| {
-        column.iter().filter(|score| test(score)).count() as f64
-    };
     [
-        ("n", count(&|score| score.dice.is_some())),
-        ("n_hd95_mm", count(&|score| score.hd95_mm.is_some())),
-        ("n_surface_dice", count(&|score| score.surface_dice.is_some())),
-        ("missed", count(&LabelScore::missed)),
-        ("false_positive", count(&LabelScore::false_positive)),
+        ("n", count(column, |score| score.dice.is_some())),
+        ("n_hd95_mm", count(column, |score| score.hd95_mm.is_some())),
+        ("n_surface_dice", count(column, |score| score.surface_dice.is_some())),
+        ("missed", count(column, LabelScore::missed)),
+        ("false_positive", count(column, LabelScore::false_positive)),
     ]
+}
+
+fn count(column: &[&LabelScore], fits: impl Fn(&LabelScore) -> bool) -> f64 {
+    column.iter().filter(|score| fits(score)).count() as f64
 }
 
 fn overall_rows(cases: &[CaseScore], columns: &[Vec<&LabelScore>]) -> Vec<Metric> {

@@ -32,11 +32,11 @@ impl Targets<'_> {
         let Some(ignore) = self.ignore else {
             return self.of_all(prediction, reference, grid, tolerance_mm);
         };
-        let annotated = |map: &[u8]| -> Vec<u8> {
+        let [prediction, reference] = [prediction, reference].map(|map| -> Vec<u8> {
             let pairs = map.iter().zip(reference);
             pairs.map(|(value, known)| if *known == ignore { 0 } else { *value }).collect()
-        };
-        self.of_all(&annotated(prediction), &annotated(reference), grid, tolerance_mm)
+        });
+        self.of_all(&prediction, &reference, grid, tolerance_mm)
     }
 
     fn of_all(
@@ -49,14 +49,14 @@ impl Targets<'_> {
         if self.regions.is_empty() {
             return score_case(prediction, reference, grid, self.labels, tolerance_mm);
         }
-        let of_region = |region: &Region| {
-            let within = |map: &[u8]| -> Vec<u8> {
+        let scores = self.regions.iter().flat_map(|region| {
+            let [prediction, reference] = [prediction, reference].map(|map| -> Vec<u8> {
                 map.iter().map(|value| u8::from(region.labels.contains(value))).collect()
-            };
+            });
             let label = [Label { value: 1, name: region.name.clone() }];
-            score_case(&within(prediction), &within(reference), grid, &label, tolerance_mm)
-        };
-        self.regions.iter().flat_map(of_region).collect()
+            score_case(&prediction, &reference, grid, &label, tolerance_mm)
+        });
+        scores.collect()
     }
 }
 

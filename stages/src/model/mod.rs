@@ -4,6 +4,7 @@
 pub mod architecture;
 pub mod checkpoint;
 pub mod compatibility;
+pub mod cost;
 pub mod description;
 pub mod epochs;
 pub mod export;

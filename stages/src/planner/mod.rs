@@ -117,8 +117,6 @@ pub fn plan(dataset: Dataset, preset: Preset, gpu_memory_gb: Option<f64>) -> Res
     fullres.batch_dice = lowres.is_some();
     let normalization_schemes: Vec<_> =
         dataset.channel_names.iter().map(|name| NormalizationScheme::of(name)).collect();
-    let is_masked =
-        dataset.fingerprint.median_relative_size_after_cropping < MASK_BELOW_RELATIVE_SIZE;
     let [median_spacings, median_shapes] =
         [spacings.clone(), shapes_after_crop.iter().map(|shape| shape.map(|n| n as f64)).collect()]
             .map(|rows: Vec<[f64; 3]>| transposed(percentile::median_of_each(&rows)));
@@ -128,14 +126,17 @@ pub fn plan(dataset: Dataset, preset: Preset, gpu_memory_gb: Option<f64>) -> Res
         transpose_forward,
         original_median_spacing_after_transp: median_spacings,
         original_median_shape_after_transp: median_shapes.map(|n| n.round_ties_even() as usize),
-        use_mask_for_norm: normalization_schemes
-            .iter()
-            .map(|scheme| is_masked && scheme.keeps_zero_outside_mask())
-            .collect(),
+        use_mask_for_norm: masked(&normalization_schemes, dataset.fingerprint),
         normalization_schemes,
         fullres,
         lowres,
     })
+}
+
+/// True for each channel that is normalised within the mask of non-zero voxels.
+fn masked(schemes: &[NormalizationScheme], fingerprint: &DatasetFingerprint) -> Vec<bool> {
+    let is_masked = fingerprint.median_relative_size_after_cropping < MASK_BELOW_RELATIVE_SIZE;
+    schemes.iter().map(|scheme| is_masked && scheme.keeps_zero_outside_mask()).collect()
 }
 
 /// The median over cases of their shapes at the target spacing.

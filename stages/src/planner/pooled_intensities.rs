@@ -11,11 +11,9 @@ use crate::image::intensity_distribution::IntensityDistribution;
 pub fn pooled(cases: &[&IntensityDistribution]) -> Option<IntensityProperties> {
     let cases: Vec<_> = cases.iter().filter(|case| case.summary.voxels > 0).collect();
     let count = cases.len() as f64;
-    let mean_of = |of: &dyn Fn(&IntensityDistribution) -> f64| {
-        cases.iter().map(|case| of(case)).sum::<f64>() / count
-    };
-    let mean = mean_of(&|case| case.summary.mean);
-    let variance = mean_of(&|case| case.summary.variance + (case.summary.mean - mean).powi(2));
+    let mean = mean_of(&cases, |case| case.summary.mean);
+    let variance =
+        mean_of(&cases, |case| case.summary.variance + (case.summary.mean - mean).powi(2));
     let mut bins: Vec<(f32, f64)> = cases
         .iter()
         .flat_map(|case| {
@@ -36,6 +34,13 @@ pub fn pooled(cases: &[&IntensityDistribution]) -> Option<IntensityProperties> {
         percentile_99_5: percentile(99.5)?,
         std: variance.sqrt(),
     })
+}
+
+fn mean_of(
+    cases: &[&&IntensityDistribution],
+    value: impl Fn(&IntensityDistribution) -> f64,
+) -> f64 {
+    cases.iter().map(|case| value(case)).sum::<f64>() / cases.len() as f64
 }
 
 /// The first value that this weight of voxels does not exceed.

@@ -31,8 +31,9 @@ pub struct GcArgs {
     /// Remove entries unused for this long, for example 14d
     #[arg(long, value_name = "AGE", value_parser = parse_size::age)]
     pub older_than: Option<Duration>,
-    /// Keep entries needed by the newest N runs and by tagged ones; without --max-size and --older-than everything
-    /// else is removed, except entries needed by runs in other homes sharing the store [default: 1]
+    /// Keep entries needed by the newest N runs and by tagged ones; without --max-size and
+    /// --older-than everything else is removed, except entries needed by runs in other homes
+    /// sharing the store [default: 1]
     #[arg(long, value_name = "N")]
     pub keep_runs: Option<usize>,
     /// Remove checkpoints not continued by any training for this long

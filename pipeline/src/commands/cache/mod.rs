@@ -20,8 +20,9 @@ pub enum CacheCommand {
     ///
     /// Without --max-size, --older-than or --keep-runs, only blobs without entries are removed.
     /// Always kept: entries used by a run in progress, needed by the newest run (or the newest N,
-    /// with --keep-runs), by a tagged run, or by an unfinished training. Removed artifacts are made again
-    /// when a run needs them. Entries needed by runs in other homes sharing the store are kept too;
+    /// with --keep-runs), by a tagged run, or by an unfinished training. Removed artifacts are made
+    /// again when a run needs them. Entries needed by runs in other homes sharing the store are
+    /// kept too;
     /// --older-than removes them if unused, except those needed by each home's newest run.
     Gc(gc::GcArgs),
     /// Rebuild the index by reading all files

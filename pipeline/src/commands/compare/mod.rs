@@ -183,6 +183,12 @@ impl CompareArgs {
             }
         };
         at.iter().for_each(|metric| roster.show_first(metric));
+        self.print(&roster, more, folded)
+    }
+
+    /// Prints the table and notes on it: `more` parameters and `folded` runs are left out.
+    fn print(&self, roster: &RunTable, more: usize, folded: usize) -> Result<()> {
+        let people = self.output.is_for_people();
         unequal_test_sets(&roster.runs).into_iter().for_each(|note| tell(&format!("note: {note}")));
         let sheet = roster.sheet(people);
         if !people {

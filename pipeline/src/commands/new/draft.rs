@@ -230,24 +230,27 @@ fn source(source: &DataSource) -> String {
             quoted(&path.display().to_string())
         ),
         DataSource::Folder(with) => {
-            let line = |(key, value): &(String, Value)| {
-                let remark = match key.as_str() {
-                    "modality" => "  # CT where values are Hounsfield units",
-                    "label_names" => "  # the values found in the label files; give them names",
-                    "require_labels" => "  # cases without a label are predicted, not trained on",
-                    "exclude" => "  # found by the pattern, but no cases",
-                    "manifest" => "  # a row for each case",
-                    _ => "",
-                };
-                format!("{key}: {}{remark}", yaml(value))
-            };
-            let with: Vec<String> = with.iter().map(line).collect();
+            let with: Vec<String> =
+                with.iter().map(|(key, value)| folder_line(key, value)).collect();
             format!(
                 "  dataset:\n    uses: folder  # referred to, not copied\n    with:\n      {}\n",
                 with.join("\n      ")
             )
         }
     }
+}
+
+/// A parameter of `folder`, with a remark.
+fn folder_line(key: &str, value: &Value) -> String {
+    let remark = match key {
+        "modality" => "  # CT where values are Hounsfield units",
+        "label_names" => "  # the values found in the label files; give them names",
+        "require_labels" => "  # cases without a label are predicted, not trained on",
+        "exclude" => "  # found by the pattern, but no cases",
+        "manifest" => "  # a row for each case",
+        _ => "",
+    };
+    format!("{key}: {}{remark}", yaml(value))
 }
 
 fn parts(data: &Data, file: &Path) -> String {

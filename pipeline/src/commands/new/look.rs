@@ -179,11 +179,7 @@ fn data(seen: Seen) -> Result<Data> {
         )));
     }
     let headers = headers(path, &listing)?;
-    let name = path
-        .canonicalize()
-        .ok()
-        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
-    let name = name.unwrap_or_else(|| "experiment".into());
+    let name = folder_name(path).unwrap_or_else(|| "experiment".into());
     let scaling = |at: usize| {
         let is_ct = modality[at].eq_ignore_ascii_case("ct");
         match is_ct || values.has_air.get(at).copied().unwrap_or(false) {
@@ -208,6 +204,10 @@ fn data(seen: Seen) -> Result<Data> {
         spacing_mm: headers.spacing_mm,
         group: seen.group,
     })
+}
+
+fn folder_name(path: &Path) -> Option<String> {
+    Some(path.canonicalize().ok()?.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Number of folds, where all labelled cases have one and these are several.
@@ -256,14 +256,14 @@ fn headers(folder: &Path, listing: &Listing) -> Result<MedianGrid> {
         shapes.push(turn.shape(header.shape));
         spacings.push(spacing_mm(&turn.affine(&header.affine, header.shape)));
     }
-    let median = |axis: usize| {
+    let medians = [0, 1, 2].map(|axis| {
         let mut sizes: Vec<usize> = shapes.iter().map(|shape| shape[axis]).collect();
         let mut mm: Vec<f64> = spacings.iter().map(|spacing| spacing[axis]).collect();
         sizes.sort_unstable();
         mm.sort_by(f64::total_cmp);
         sizes.get(sizes.len() / 2).copied().zip(mm.get(mm.len() / 2).copied())
-    };
-    match [median(0), median(1), median(2)] {
+    });
+    match medians {
         [Some(x), Some(y), Some(z)] => {
             Ok(MedianGrid { shape: [x.0, y.0, z.0], spacing_mm: [x.1, y.1, z.1] })
         }

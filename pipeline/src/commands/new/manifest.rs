@@ -9,7 +9,7 @@ use crate::humanize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use voxflow_stages::dataset::manifest::{Columns, columns, is_manifest};
+use voxflow_stages::dataset::manifest::{ManifestColumns, columns, is_manifest};
 use voxflow_stages::dataset::{Listing, name};
 
 /// True for a file named as a table.
@@ -63,7 +63,7 @@ fn written(folder: &Path, file: &Path) -> Vec<(String, Value)> {
 }
 
 /// The columns that are used, and the image files that no row names.
-fn shown(folder: &Path, file: &Path, columns: &Columns, listing: &Listing) -> Result<()> {
+fn shown(folder: &Path, file: &Path, columns: &ManifestColumns, listing: &Listing) -> Result<()> {
     let facts = [
         ("image", Some(columns.images.len())),
         ("label", columns.label.map(|_| 1)),

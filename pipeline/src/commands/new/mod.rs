@@ -55,17 +55,17 @@ Examples:
   voxflow new --update livers.yaml      # what its plan would be with today's cases
 
 Images and labels are found in two folders, in one folder a case (with several files a case: its
-channels), side by side (a.nii.gz and a_seg.nii.gz), and in BIDS, by their names and, in doubt, by their
-voxels; or they are listed in a manifest (CSV, TSV), one row a case. How the folder was read is shown,
-with what is not used. Headers are read for voxel sizes, images of up to ten cases for values, labels for
-the values in them. Grid, patch and window follow as the
-comments in the file say. What is written is a beginning, to be changed.
+channels), side by side (a.nii.gz and a_seg.nii.gz), and in BIDS, by their names and, in doubt, by
+their voxels; or they are listed in a manifest (CSV, TSV), one row a case. How the folder was read
+is shown, with what is not used. Headers are read for voxel sizes, images of up to ten cases for
+values, labels for the values in them. Grid, patch and window follow as the comments in the file
+say. What is written is a beginning, to be changed.
 
-nnU-Net's recipes look at every training and validation case once, as a run of the home; what was looked
-at is kept in the store. Cases that the written split sets aside for testing are not read.")]
+nnU-Net's recipes look at every training and validation case once, as a run of the home; what was
+looked at is kept in the store. Cases that the written split sets aside for testing are not read.")]
 pub struct New {
-    /// A Decathlon task (spleen, Task09_Spleen, 9), a folder, an archive or a manifest; without one,
-    /// the tasks are listed
+    /// A Decathlon task (spleen, Task09_Spleen, 9), a folder, an archive or a manifest; without
+    /// one, the tasks are listed
     #[arg(value_name = "TASK|FOLDER|FILE")]
     pub source: Option<String>,
     /// The file to write; by default NAME.yaml here. An existing file is not replaced

@@ -44,8 +44,9 @@ pub fn recipe_line(preset: Preset, gpu_memory_gb: f64) -> String {
 /// The recipe and the memory that a workflow was written with: by its [`recipe_line`], or by the
 /// sentence about its plan, where it has no such line.
 pub fn kept_in(text: &str) -> Option<(Preset, f64)> {
-    let comments = || text.lines().map(str::trim).filter(|line| line.starts_with('#'));
-    comments().find_map(of_line).or_else(|| comments().find_map(of_sentence))
+    let mut comments = text.lines().map(str::trim).filter(|line| line.starts_with('#'));
+    let sentences = comments.clone();
+    comments.find_map(of_line).or_else(|| sentences.into_iter().find_map(of_sentence))
 }
 
 fn of_line(line: &str) -> Option<(Preset, f64)> {

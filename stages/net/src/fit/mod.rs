@@ -28,7 +28,7 @@ use crate::classes::Classes;
 use crate::device::DeviceInfo;
 use crate::dice::dice_rows;
 use crate::distributed::Ranks;
-use crate::network::Part;
+use crate::network::BatchPart;
 use crate::progress::peak_memory_bytes;
 use crate::sliding_window::SlidingWindow;
 use crate::subset::Subset;
@@ -181,7 +181,7 @@ impl<'a> Fit<'a> {
             tch::manual_seed((self.params.seed ^ number.rotate_left(32)) as i64);
         }
         let sync_batch_norm = self.ranks.connection().filter(|_| self.params.sync_batch_norm);
-        let part = Part { share: batch.share, sync_batch_norm };
+        let part = BatchPart { share: batch.share, sync_batch_norm };
         let part = Some(part).filter(|_| self.ranks.count() > 1);
         let outputs = self.model.forward(&images, compute_kind(self.params.precision), part);
         let targets = self.data.classes.loss_targets();
@@ -238,8 +238,10 @@ impl<'a> Fit<'a> {
             rows.into_iter().map(|row| row.epoch(epoch).step(step)).collect();
         let mean = rows.last().and_then(|mean| mean.value);
         let (first, model) = (self.ranks.is_first(), &self.model);
-        let snapshot = || if first { weights::snapshot(model.eval_model()) } else { vec![] };
-        self.selection.consider(epoch, mean, snapshot);
+        self.selection.consider(epoch, mean, || match first {
+            true => weights::snapshot(model.eval_model()),
+            false => vec![],
+        });
         let forecast = self.length.add_score(epoch, mean).map(|forecast| forecast.gain);
         let forecast = forecast.map(|gain| Metric::new("expected_gain", gain));
         rows.extend(forecast.map(|row| row.split(validation.name).epoch(epoch).step(step)));

@@ -1,7 +1,7 @@
 //! The weights in training, and their exponential moving average.
 
 use crate::foreach;
-use crate::network::{GraphNetwork, Part, Pass};
+use crate::network::{BatchPart, GraphNetwork, Pass};
 use crate::weights::{self, NamedTensors, with_prefix, without_prefix};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
@@ -61,7 +61,7 @@ impl Model {
     }
 
     /// The outputs of a training pass, logits first. `part` as in [`Pass`].
-    pub fn forward(&self, images: &Tensor, compute: Kind, part: Option<Part>) -> Vec<Tensor> {
+    pub fn forward(&self, images: &Tensor, compute: Kind, part: Option<BatchPart>) -> Vec<Tensor> {
         self.network.forward(images, Pass { part, ..Pass::training(compute) })
     }
 

@@ -26,7 +26,7 @@ pub(super) fn dropout(x: &Tensor, probability: f64, pass: Pass) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Part, channels_last};
+    use super::super::{BatchPart, channels_last};
     use super::*;
     use crate::batch_share::BatchShare;
     use tch::{Device, Kind};
@@ -43,7 +43,7 @@ mod tests {
                 for share in (0..ranks).map(|rank| BatchShare::new(total, rank, ranks)) {
                     let own =
                         |all: &Tensor| all.narrow(0, share.first as i64, share.patches as i64);
-                    let part = Some(Part { share, sync_batch_norm: None });
+                    let part = Some(BatchPart { share, sync_batch_norm: None });
                     // The generator is the process's: another test may draw between two draws here.
                     let is_equal = |_| dropped(&own(&x), part).equal(&own(&dropped(&x, None)));
                     assert!((0..50).any(is_equal), "{share:?}");
@@ -56,7 +56,7 @@ mod tests {
     fn nothing_is_dropped_outside_of_training() {
         let x = Tensor::randn([2, 1, 3, 3, 3], (Kind::Float, Device::Cpu));
         let share = BatchShare::new(4, 1, 2);
-        let part = Some(Part { share, sync_batch_norm: None });
+        let part = Some(BatchPart { share, sync_batch_norm: None });
         let pass = Pass { part, ..Pass::inference(Kind::Float) };
         assert!(dropout(&x, 0.4, pass).equal(&x));
     }

@@ -14,7 +14,7 @@ mod small_conv;
 mod steps;
 mod sync_batch_norm;
 
-pub use pass::{Part, Pass};
+pub use pass::{BatchPart, Pass};
 
 use crate::initializer::Initializer;
 use steps::ExecutionStep;

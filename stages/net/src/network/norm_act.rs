@@ -2,7 +2,7 @@
 //! operation, `shim/norm_act.cpp`, with half the passes over memory of libtorch's separate ones.
 
 use super::dropout::dropout;
-use super::pass::{Part, Pass};
+use super::pass::{BatchPart, Pass};
 use super::sync_batch_norm::{Running, sync_batch_norm};
 use crate::distributed::Connection;
 use crate::shim_error;
@@ -75,7 +75,7 @@ impl Normalise {
     }
 
     /// The ranks over which statistics are taken, if they are not the input's alone.
-    fn synchronised(&self, pass: Pass) -> Option<(Part, &'static Connection)> {
+    fn synchronised(&self, pass: Pass) -> Option<(BatchPart, &'static Connection)> {
         let part = pass.part.filter(|_| self.uses_input_statistics(pass))?;
         Some((part, part.sync_batch_norm.filter(|_| !self.is_instance_norm())?))
     }

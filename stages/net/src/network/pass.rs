@@ -12,12 +12,12 @@ pub struct Pass {
     /// Numbers that convolutions compute in.
     pub compute: Kind,
     /// The images' part in a batch; `None` for a whole batch.
-    pub part: Option<Part>,
+    pub part: Option<BatchPart>,
 }
 
 /// Images from a rank's share in a batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
+pub struct BatchPart {
     /// Their place in the batch.
     pub share: BatchShare,
     /// Ranks whose images batch norm takes statistics over; `None` for the share alone.

@@ -1,6 +1,6 @@
 //! Batch norm with the statistics of the whole batch, whose parts are on several ranks.
 
-use super::pass::Part;
+use super::pass::BatchPart;
 use crate::distributed::{Connection, differentiable_sum};
 use tch::{Kind, Tensor, no_grad};
 
@@ -19,7 +19,7 @@ pub(super) fn sync_batch_norm(
     [weight, bias]: [Option<&Tensor>; 2],
     running: &Running,
     eps: f64,
-    (part, connection): (Part, &'static Connection),
+    (part, connection): (BatchPart, &'static Connection),
 ) -> Tensor {
     let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
     let wide = x.to_kind(kind);

@@ -5,6 +5,7 @@
 
 use super::{Scan, ScanOrientation};
 use crate::error::{Error, Result};
+use crate::image::nifti::put;
 use flate2::{Compression, GzBuilder};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -46,38 +47,41 @@ fn codes(orientation: ScanOrientation) -> (i16, i16, [f32; 3], f32) {
 /// The 352 bytes before the voxels (nifti1.h).
 fn header(scan: &Scan, channels: usize, (datatype, bits): (i16, i16)) -> Vec<u8> {
     let mut header = vec![0u8; 352];
-    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &348i32.to_le_bytes());
+    put(&mut header, 0, &348i32.to_le_bytes());
     let axes = if channels > 1 { 4 } else { 3 };
     let [nx, ny, nz] = scan.shape;
     for (index, size) in [axes, nx, ny, nz, channels, 1, 1, 1].into_iter().enumerate() {
-        put(40 + 2 * index, &(size as i16).to_le_bytes());
+        put(&mut header, 40 + 2 * index, &(size as i16).to_le_bytes());
     }
-    put(70, &datatype.to_le_bytes());
-    put(72, &bits.to_le_bytes());
+    put(&mut header, 70, &datatype.to_le_bytes());
+    put(&mut header, 72, &bits.to_le_bytes());
     let (qform, sform, quaternion, factor) = codes(scan.orientation);
-    put(76, &factor.to_le_bytes());
+    put(&mut header, 76, &factor.to_le_bytes());
     scan.spacing_mm
         .iter()
         .enumerate()
-        .for_each(|(axis, size)| put(80 + 4 * axis, &size.to_le_bytes()));
-    put(92, &1f32.to_le_bytes());
-    put(108, &352f32.to_le_bytes());
-    put(112, &1f32.to_le_bytes());
-    put(123, &[2]);
-    put(148, b"voxflow phantom");
-    put(252, &qform.to_le_bytes());
-    put(254, &sform.to_le_bytes());
+        .for_each(|(axis, size)| put(&mut header, 80 + 4 * axis, &size.to_le_bytes()));
+    put(&mut header, 92, &1f32.to_le_bytes());
+    put(&mut header, 108, &352f32.to_le_bytes());
+    put(&mut header, 112, &1f32.to_le_bytes());
+    put(&mut header, 123, &[2]);
+    put(&mut header, 148, b"voxflow phantom");
+    put(&mut header, 252, &qform.to_le_bytes());
+    put(&mut header, 254, &sform.to_le_bytes());
     quaternion
         .iter()
         .enumerate()
-        .for_each(|(index, value)| put(256 + 4 * index, &value.to_le_bytes()));
+        .for_each(|(index, value)| put(&mut header, 256 + 4 * index, &value.to_le_bytes()));
     for axis in 0..3 {
-        put(268 + 4 * axis, &(scan.affine[axis][3] as f32).to_le_bytes());
+        put(&mut header, 268 + 4 * axis, &(scan.affine[axis][3] as f32).to_le_bytes());
         for column in 0..4 {
-            put(280 + 16 * axis + 4 * column, &(scan.affine[axis][column] as f32).to_le_bytes());
+            put(
+                &mut header,
+                280 + 16 * axis + 4 * column,
+                &(scan.affine[axis][column] as f32).to_le_bytes(),
+            );
         }
     }
-    put(344, b"n+1\0");
+    put(&mut header, 344, b"n+1\0");
     header
 }

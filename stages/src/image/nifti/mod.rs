@@ -25,4 +25,5 @@ pub use load::Scratch;
 pub use mapped::Mapped;
 pub use placement::{Qform, Space};
 pub use read::{Loaded, Voxels, load_image, read_image};
+pub(crate) use write::put;
 pub use write::{write_label, write_label_in, write_volume_f32, write_volume_f32_in};

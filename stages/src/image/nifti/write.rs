@@ -69,6 +69,11 @@ fn compress(bytes: &[u8], path: &Path) -> Result<Vec<u8>> {
     Ok(packed)
 }
 
+/// Writes a number's bytes into a header.
+pub(crate) fn put(header: &mut [u8], at: usize, number: &[u8]) {
+    header[at..at + number.len()].copy_from_slice(number);
+}
+
 /// Bytes before the first voxel.
 const FIRST_VOXEL: usize = HEADER_BYTES[0] + FLAG_BYTES;
 
@@ -84,34 +89,37 @@ fn header<T>(
     let space = space.unwrap_or(&own);
     let qform = space.qform.clone().unwrap_or_else(|| qform_of(&volume.affine));
     let mut bytes = [0u8; FIRST_VOXEL];
-    let mut put = |at: usize, number: &[u8]| bytes[at..at + number.len()].copy_from_slice(number);
-    put(0, &(HEADER_BYTES[0] as i32).to_le_bytes());
-    put(38, b"r");
+    put(&mut bytes, 0, &(HEADER_BYTES[0] as i32).to_le_bytes());
+    put(&mut bytes, 38, b"r");
     for (axis, length) in dimensions(volume)?.iter().enumerate() {
-        put(40 + 2 * axis, &length.to_le_bytes());
+        put(&mut bytes, 40 + 2 * axis, &length.to_le_bytes());
     }
-    put(70, &datatype.to_le_bytes());
-    put(72, &bits.to_le_bytes());
+    put(&mut bytes, 70, &datatype.to_le_bytes());
+    put(&mut bytes, 72, &bits.to_le_bytes());
     let size = spacing_mm(&volume.affine).map(|size| size as f32);
     for (axis, size) in
         [qform.qfac, size[0], size[1], size[2], 1.0, 1.0, 1.0, 1.0].iter().enumerate()
     {
-        put(76 + 4 * axis, &size.to_le_bytes());
+        put(&mut bytes, 76 + 4 * axis, &size.to_le_bytes());
     }
-    put(108, &(FIRST_VOXEL as f32).to_le_bytes());
-    put(112, &1f32.to_le_bytes());
-    put(123, &[space.units]);
-    put(252, &space.qform_code.to_le_bytes());
-    put(254, &space.sform_code.to_le_bytes());
+    put(&mut bytes, 108, &(FIRST_VOXEL as f32).to_le_bytes());
+    put(&mut bytes, 112, &1f32.to_le_bytes());
+    put(&mut bytes, 123, &[space.units]);
+    put(&mut bytes, 252, &space.qform_code.to_le_bytes());
+    put(&mut bytes, 254, &space.sform_code.to_le_bytes());
     for (index, number) in qform.quaternion.iter().chain(&qform.offset).enumerate() {
-        put(256 + 4 * index, &number.to_le_bytes());
+        put(&mut bytes, 256 + 4 * index, &number.to_le_bytes());
     }
     for row in 0..3 {
         for column in 0..4 {
-            put(280 + 16 * row + 4 * column, &(volume.affine[row][column] as f32).to_le_bytes());
+            put(
+                &mut bytes,
+                280 + 16 * row + 4 * column,
+                &(volume.affine[row][column] as f32).to_le_bytes(),
+            );
         }
     }
-    put(344, b"n+1\0");
+    put(&mut bytes, 344, b"n+1\0");
     Ok(bytes)
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Runs a program of your own, such as a script, a converter or another training; docs/command.md
-/// explains it. The stages in 'needs' may be of any type: each has the role that a mapping gives it,
-/// or, in a list, the name of its type.
+/// explains it. The stages in 'needs' may be of any type: each has the role that a mapping gives
+/// it, or, in a list, the name of its type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {

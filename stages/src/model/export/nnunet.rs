@@ -1,6 +1,6 @@
-//! A results folder of nnU-Net v2: `plans.json`, `dataset.json` and `fold_all/checkpoint_final.pth`,
-//! by which `nnUNetv2_predict_from_modelfolder` predicts what this model does, and from which
-//! nnU-Net fine-tunes. `foreign::nnunet` reads such folders.
+//! A results folder of nnU-Net v2: `plans.json`, `dataset.json` and
+//! `fold_all/checkpoint_final.pth`, by which `nnUNetv2_predict_from_modelfolder` predicts what this
+//! model does, and from which nnU-Net fine-tunes. `foreign::nnunet` reads such folders.
 //!
 //! Arrays of nnU-Net are z, y, x: sides, spacings and kernels are written backwards.
 
@@ -57,12 +57,35 @@ fn inexpressible(what: &str, way: &str) -> Error {
 }
 
 fn plans(card: &ModelCard) -> Result<Value> {
+    let scalings = card.preparation.intensity.for_channels(card.modality.len())?;
+    let schemes = scalings.iter().map(Scheme::of).collect::<Result<Vec<Scheme>>>()?;
+    let properties = schemes.iter().enumerate();
+    let properties =
+        properties.map(|(channel, scheme)| (channel.to_string(), scheme.properties.clone()));
+    let configuration = configuration(card, &schemes)?;
+    Ok(json!({
+        "dataset_name": card.dataset,
+        "plans_name": "nnUNetPlans",
+        "original_median_spacing_after_transp": configuration["spacing"],
+        "original_median_shape_after_transp": configuration["patch_size"],
+        "image_reader_writer": match card.preparation.orientation {
+            AxisOrder::Ras => "NibabelIOWithReorient",
+            AxisOrder::Stored => "SimpleITKIO",
+        },
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "configurations": { CONFIGURATION: configuration },
+        "experiment_planner_used": "ExperimentPlanner",
+        "label_manager": "LabelManager",
+        "foreground_intensity_properties_per_channel": Map::from_iter(properties),
+    }))
+}
+
+fn configuration(card: &ModelCard, schemes: &[Scheme]) -> Result<Value> {
     let preparation = &card.preparation;
     let spacing = preparation.spacing.ok_or_else(|| {
         inexpressible("images of any voxel size", "train with a 'spacing' in 'preprocess'")
     })?;
-    let scalings = preparation.intensity.for_channels(card.modality.len())?;
-    let schemes = scalings.iter().map(Scheme::of).collect::<Result<Vec<Scheme>>>()?;
     let roi = card.inference.roi;
     let roi = roi.ok_or_else(|| Error::failed("the model does not say 'inference.roi'"))?;
     let resampling = resampling(preparation)?;
@@ -76,41 +99,23 @@ fn plans(card: &ModelCard) -> Result<Value> {
                 "force_separate_z": force_separate_z })
     };
     let function = "resample_data_or_seg_to_shape";
-    let properties = schemes.iter().enumerate();
-    let properties =
-        properties.map(|(channel, scheme)| (channel.to_string(), scheme.properties.clone()));
     Ok(json!({
-        "dataset_name": card.dataset,
-        "plans_name": "nnUNetPlans",
-        "original_median_spacing_after_transp": backwards(spacing),
-        "original_median_shape_after_transp": backwards(roi),
-        "image_reader_writer": match preparation.orientation {
-            AxisOrder::Ras => "NibabelIOWithReorient",
-            AxisOrder::Stored => "SimpleITKIO",
-        },
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "configurations": { CONFIGURATION: {
-            "data_identifier": "nnUNetPlans_3d_fullres",
-            "preprocessor_name": "DefaultPreprocessor",
-            "batch_size": 2,
-            "patch_size": backwards(roi),
-            "median_image_size_in_voxels": backwards(roi),
-            "spacing": backwards(spacing),
-            "normalization_schemes": schemes.iter().map(|scheme| scheme.name).collect::<Vec<_>>(),
-            "use_mask_for_norm": schemes.iter().map(|scheme| scheme.is_masked).collect::<Vec<_>>(),
-            "resampling_fn_data": function,
-            "resampling_fn_seg": function,
-            "resampling_fn_data_kwargs": kwargs(resampling.image_order, false),
-            "resampling_fn_seg_kwargs": kwargs(resampling.label_order, true),
-            "resampling_fn_probabilities": function,
-            "resampling_fn_probabilities_kwargs": kwargs(resampling.probability_order, false),
-            "architecture": architecture(card)?,
-            "batch_dice": false,
-        } },
-        "experiment_planner_used": "ExperimentPlanner",
-        "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": Map::from_iter(properties),
+        "data_identifier": "nnUNetPlans_3d_fullres",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": backwards(roi),
+        "median_image_size_in_voxels": backwards(roi),
+        "spacing": backwards(spacing),
+        "normalization_schemes": schemes.iter().map(|scheme| scheme.name).collect::<Vec<_>>(),
+        "use_mask_for_norm": schemes.iter().map(|scheme| scheme.is_masked).collect::<Vec<_>>(),
+        "resampling_fn_data": function,
+        "resampling_fn_seg": function,
+        "resampling_fn_data_kwargs": kwargs(resampling.image_order, false),
+        "resampling_fn_seg_kwargs": kwargs(resampling.label_order, true),
+        "resampling_fn_probabilities": function,
+        "resampling_fn_probabilities_kwargs": kwargs(resampling.probability_order, false),
+        "architecture": architecture(card)?,
+        "batch_dice": false,
     }))
 }
 

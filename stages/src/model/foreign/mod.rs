@@ -52,8 +52,8 @@ impl<'a> Foreign<'a> {
         }
     }
 
-    /// Turns the kernels of convolutions, tensors of five sides: `axes` has the file's axis for each
-    /// of x, y and z.
+    /// Turns the kernels of convolutions, tensors of five sides: `axes` has the file's axis for
+    /// each of x, y and z.
     pub fn turn_kernels(&mut self, axes: [usize; 3]) {
         for view in self.views.values_mut().filter(|view| view.shape.len() == 5) {
             for sides in [&mut view.shape, &mut view.strides] {
@@ -117,8 +117,8 @@ fn zipped<'a>(bytes: &'a [u8], under: Option<&str>) -> Result<Foreign<'a>> {
 /// The bytes of a person's own file.
 pub fn mapped(path: &Path) -> Result<Mmap> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    // SAFETY: the file is read only; who changes it meanwhile changes the numbers that are read, and
-    // who shortens it ends this stage, as with every other mapped file of a person's own.
+    // SAFETY: the file is read only; who changes it meanwhile changes the numbers that are read,
+    // and who shortens it ends this stage, as with every other mapped file of a person's own.
     unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))
 }
 

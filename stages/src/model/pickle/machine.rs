@@ -8,8 +8,8 @@ use super::value::{Pickle, PickleNode, PickleValue, Storage, View};
 use crate::error::{Error, Result, Trouble};
 use std::collections::BTreeMap;
 
-/// Maximum number of opcodes; bounds a pickle's memory. nnU-Net's checkpoints with the scores of 100
-/// classes in 4000 epochs have 6 million.
+/// Maximum number of opcodes; bounds a pickle's memory. nnU-Net's checkpoints with the scores of
+/// 100 classes in 4000 epochs have 6 million.
 const MOST_OPCODES: usize = 1 << 23;
 
 /// Reads the pickle at the start of the bytes.

@@ -3,7 +3,8 @@
 use super::value::PickleValue;
 use crate::error::{Error, Result};
 
-/// A little-endian number by its type's code. The bytes may be Latin-1 text, as protocol 2 has them.
+/// A little-endian number by its type's code. The bytes may be Latin-1 text, as protocol 2 has
+/// them.
 pub(super) fn scalar<'a>(code: &str, value: PickleValue<'_>) -> Result<PickleValue<'a>> {
     let bytes = match value {
         PickleValue::Bytes(bytes) => bytes.to_vec(),
@@ -28,8 +29,9 @@ pub(super) fn scalar<'a>(code: &str, value: PickleValue<'_>) -> Result<PickleVal
 }
 
 fn exact<const N: usize>(code: &str, bytes: &[u8]) -> Result<[u8; N]> {
-    let wrong = |_| Error::failed(format!("{} bytes of a '{code}' of NumPy's", bytes.len()));
-    bytes.try_into().map_err(wrong)
+    bytes
+        .try_into()
+        .map_err(|_| Error::failed(format!("{} bytes of a '{code}' of NumPy's", bytes.len())))
 }
 
 fn latin1(text: &str) -> Result<Vec<u8>> {

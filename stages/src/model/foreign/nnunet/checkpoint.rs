@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Facts of a training that prediction needs.
 #[derive(Debug, PartialEq)]
-pub struct Checkpoint {
+pub struct NnunetCheckpoint {
     /// The configuration, as `3d_fullres`.
     pub configuration: String,
     /// The trainer's class.
@@ -16,15 +16,15 @@ pub struct Checkpoint {
     pub mirroring_axes: Vec<usize>,
 }
 
-impl Checkpoint {
+impl NnunetCheckpoint {
     /// Reads a file's pickle; no numbers of tensors.
-    pub fn read(path: &Path) -> Result<Checkpoint> {
+    pub fn read(path: &Path) -> Result<NnunetCheckpoint> {
         let map = mapped(path)?;
         let archive = TorchArchive::open(&map)?;
-        Checkpoint::of(&whole(archive.pickle()?)?)
+        NnunetCheckpoint::of(&whole(archive.pickle()?)?)
     }
 
-    fn of(pickle: &Pickle) -> Result<Checkpoint> {
+    fn of(pickle: &Pickle) -> Result<NnunetCheckpoint> {
         let root = pickle.root;
         let missing = |key: &str| {
             Error::failed(format!("has no '{key}': it is no checkpoint of nnU-Net v2's trainer"))
@@ -43,7 +43,7 @@ impl Checkpoint {
             Some(axes) => numbers(pickle, axes)
                 .ok_or_else(|| Error::failed("'inference_allowed_mirroring_axes' is no list"))?,
         };
-        Ok(Checkpoint {
+        Ok(NnunetCheckpoint {
             configuration: configuration.into(),
             trainer: trainer.into(),
             mirroring_axes,
@@ -55,9 +55,11 @@ fn numbers(pickle: &Pickle, list: PickleValue) -> Option<Vec<usize>> {
     let (PickleNode::Tuple(items) | PickleNode::List(items)) = pickle.node(list)? else {
         return None;
     };
-    let number = |item: &PickleValue| match item {
-        PickleValue::Int(number) => usize::try_from(*number).ok(),
-        _ => None,
-    };
-    items.iter().map(number).collect()
+    items
+        .iter()
+        .map(|item| match item {
+            PickleValue::Int(number) => usize::try_from(*number).ok(),
+            _ => None,
+        })
+        .collect()
 }

@@ -1,9 +1,9 @@
 //! A results folder of nnU-Net v2 as the parameters of `import`: `plans.json` and `dataset.json`
 //! with `fold_*/checkpoint_*.pth` below.
 //!
-//! nnU-Net's arrays are z, y, x of the files, transposed by its plans; a prepared volume's are
-//! x, y, z. Everything that is given for each axis is turned here, and [`NnunetModel::kernel_axes`] tells
-//! how kernels are.
+//! nnU-Net's arrays are z, y, x of the files, transposed by its plans; a prepared volume's are x,
+//! y, z. Everything that is given for each axis is turned here, and [`NnunetModel::kernel_axes`]
+//! tells how kernels are.
 
 mod checkpoint;
 mod network;
@@ -15,7 +15,7 @@ use crate::error::{Error, Result, Trouble};
 use crate::image::Preparation;
 use crate::model::Network;
 use crate::model::inference::{Average, Blend, Flips, Inference, Placement};
-use checkpoint::Checkpoint;
+use checkpoint::NnunetCheckpoint;
 use plans::Plans;
 use std::path::{Path, PathBuf};
 
@@ -95,8 +95,8 @@ impl ResultsFolder {
     /// The model of a fold. Errors name what nnU-Net offers and this program does not.
     pub fn model(&self, fold: &str, checkpoint: &str) -> Result<NnunetModel> {
         let file = self.checkpoint(fold, checkpoint);
-        let Checkpoint { configuration, trainer, mirroring_axes } =
-            Checkpoint::read(&file).trouble_at(&file)?;
+        let NnunetCheckpoint { configuration, trainer, mirroring_axes } =
+            NnunetCheckpoint::read(&file).trouble_at(&file)?;
         let at = || format!("{}, '{configuration}'", self.folder.join("plans.json").display());
         let plan = self.plans.configuration(&configuration).trouble(at())?;
         let axes = self.plans.axes();

@@ -85,26 +85,30 @@ pub fn network(fields: &Map<String, Value>, axes: [usize; 3]) -> Result<Network>
 }
 
 /// The sides of each stage along x, y and z.
+/// True if a class has this name, in whichever module.
+fn is_class(class: &Option<String>, name: &str) -> bool {
+    class.as_deref().is_some_and(|class| class.rsplit('.').next() == Some(name))
+}
+
 fn turned(stages: &[Vec<u32>], axes: [usize; 3]) -> Result<Vec<PerAxis>> {
-    let turn = |sides: &Vec<u32>| match sides[..] {
-        [_, _, _] => Ok(PerAxis::Each(axes.map(|axis| sides[axis]))),
-        _ => Err(Error::failed(format!("{sides:?} is not of three axes"))),
-    };
-    stages.iter().map(turn).collect()
+    stages
+        .iter()
+        .map(|sides| match sides[..] {
+            [_, _, _] => Ok(PerAxis::Each(axes.map(|axis| sides[axis]))),
+            _ => Err(Error::failed(format!("{sides:?} is not of three axes"))),
+        })
+        .collect()
 }
 
 impl ArchKwargs {
     /// Errors if layers are others than those of the two networks.
     fn check(&self) -> Result<()> {
-        let is = |class: &Option<String>, name: &str| {
-            class.as_deref().is_some_and(|class| class.rsplit('.').next() == Some(name))
-        };
-        let number = |key: &str| self.norm_op_kwargs.get(key).and_then(Value::as_f64);
+        let eps = self.norm_op_kwargs.get("eps").and_then(Value::as_f64);
         let is_affine = self.norm_op_kwargs.get("affine") == Some(&Value::Bool(true));
         let refused = [
-            (!is(&self.norm_op, "InstanceNorm3d"), "norm_op", "InstanceNorm3d"),
-            (!is_affine || number("eps") != Some(1e-5), "norm_op_kwargs", "eps 1e-5 and affine"),
-            (!is(&self.nonlin, "LeakyReLU"), "nonlin", "LeakyReLU"),
+            (!is_class(&self.norm_op, "InstanceNorm3d"), "norm_op", "InstanceNorm3d"),
+            (!is_affine || eps != Some(1e-5), "norm_op_kwargs", "eps 1e-5 and affine"),
+            (!is_class(&self.nonlin, "LeakyReLU"), "nonlin", "LeakyReLU"),
             (self.dropout_op.is_some(), "dropout_op", "none"),
             (!self.conv_bias, "conv_bias", "true"),
         ];

@@ -35,7 +35,7 @@ struct ForegroundIntensities {
 
 /// A configuration, as `3d_fullres`, with all that it inherits.
 #[derive(Debug, Deserialize)]
-pub struct Configuration {
+pub struct PlansConfiguration {
     patch_size: Vec<usize>,
     spacing: Vec<f64>,
     normalization_schemes: Vec<String>,
@@ -79,8 +79,10 @@ impl Plans {
 
     /// For each of x, y and z the plan's axis.
     pub fn axes(&self) -> [usize; 3] {
-        let place = |array: usize| self.transpose_forward.iter().position(|axis| *axis == array);
-        [2, 1, 0].map(|array| place(array).unwrap_or(array))
+        [2, 1, 0].map(|array| {
+            let place = self.transpose_forward.iter().position(|axis| *axis == array);
+            place.unwrap_or(array)
+        })
     }
 
     /// The axes that its reader hands over.
@@ -97,7 +99,7 @@ impl Plans {
 
     /// A configuration with what it inherits. Errors unless it is 3D and works without another's
     /// predictions.
-    pub fn configuration(&self, name: &str) -> Result<Configuration> {
+    pub fn configuration(&self, name: &str) -> Result<PlansConfiguration> {
         let mut fields = Map::new();
         let mut next = Some(name.to_string());
         for _ in 0..DEEPEST {
@@ -111,8 +113,8 @@ impl Plans {
                 fields.entry(key).or_insert_with(|| value.clone());
             }
         }
-        let read = Configuration::deserialize(Value::Object(fields.clone()));
-        let read = Configuration { fields, ..read.trouble("is not understood")? };
+        let read = PlansConfiguration::deserialize(Value::Object(fields.clone()));
+        let read = PlansConfiguration { fields, ..read.trouble("is not understood")? };
         if read.patch_size.len() != 3 || read.spacing.len() != 3 {
             return Err(Error::failed("is 2D, which is not offered; take '3d_fullres'"));
         }
@@ -126,7 +128,7 @@ impl Plans {
     }
 
     /// The scaling of each channel.
-    pub fn intensities(&self, plan: &Configuration) -> Result<Intensities> {
+    pub fn intensities(&self, plan: &PlansConfiguration) -> Result<Intensities> {
         let masks = plan.use_mask_for_norm.iter().copied().chain(std::iter::repeat(false));
         let schemes = plan.normalization_schemes.iter().zip(masks).enumerate();
         let each = schemes.map(|(channel, (scheme, is_masked))| {
@@ -155,7 +157,7 @@ impl Plans {
     }
 }
 
-impl Configuration {
+impl PlansConfiguration {
     /// Voxel size in mm along x, y and z. `axes` has the plan's axis for each.
     pub fn spacing(&self, axes: [usize; 3]) -> [f64; 3] {
         axes.map(|axis| self.spacing[axis])
