@@ -245,7 +245,7 @@ pub fn changes(old: &Recipe, new: &Recipe) -> String {
 fn leaves(value: &Value) -> BTreeMap<String, Value> {
     fn gather(value: &Value, path: &str, out: &mut BTreeMap<String, Value>) {
         match value {
-            Value::Object(fields) if !fields.is_empty() => {
+            Value::Object(fields) if !fields.is_empty() || path.is_empty() => {
                 fields.iter().for_each(|(key, field)| {
                     let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                     gather(field, &path, out);
