@@ -1,8 +1,8 @@
-//! Lower layers: read-only stores in which entries are looked for that this store lacks.
+//! Lower layers: read-only stores, searched for entries missing from this store.
 //!
-//! Nothing is written there, and nothing is copied: blobs of a lower store become references, whose
-//! bytes are read and compared with their digests before they are believed. A file that is gone or
-//! damaged below counts as missing, and its artifact is made again in this store.
+//! Nothing is written to them, and nothing is copied: a lower store's blobs become references, read
+//! and compared with their digests before use. Missing or damaged files count as absent, and their
+//! artifacts are made again in this store.
 
 use crate::artifact::{Artifact, Blob, FileStat, Reference};
 use crate::entries::Entry;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 impl Store {
     /// Looks up missing entries in the stores at `roots` too, in this order; only the first call
-    /// counts. Errors unless each is a store of a known format.
+    /// counts. Errors unless each is a store with a known format.
     pub fn look_below(&self, roots: &[PathBuf]) -> Result<()> {
         let mut lower = vec![];
         for root in roots {
@@ -31,7 +31,7 @@ impl Store {
         Ok(())
     }
 
-    /// The entry of a lower store; `None` after [`Store::forget`]. Unreadable stores are skipped.
+    /// A lower store's entry; `None` after [`Store::forget`]. Unreadable stores are skipped.
     pub(crate) fn below(&self, fingerprint: &Fingerprint) -> Option<Entry> {
         if self.lower().is_empty() || self.is_forgotten(fingerprint) {
             return None;

@@ -1,4 +1,4 @@
-//! Finds artifacts of earlier runs for a workflow's needs, in a home or in the folder of a run.
+//! Finds artifacts from earlier runs for a workflow's needs, in a home or a run's folder.
 
 use crate::home::Home;
 use crate::outputs;
@@ -13,18 +13,18 @@ use std::path::Path;
 use voxflow_cache::{Artifact, Blob, FileStat, Reference, blob_path};
 use voxflow_stages::Kind;
 
-/// The newest run that made the stage, of another workflow.
+/// The newest run with the stage made, from another workflow.
 const LATEST: &str = "latest";
 
-/// The runs of a home; read on first use.
+/// A home's runs; read on first use.
 pub struct HomeRuns<'a> {
     home: &'a Home,
-    /// Store in which artifacts are wanted; files elsewhere become references.
+    /// Store for the reader; files elsewhere become references.
     store: &'a Path,
     all: OnceCell<Vec<StoredRun>>,
 }
 
-/// The runs of two homes; those of the first come first.
+/// Runs in two homes; the first home is asked first.
 pub struct Chained<'a>(pub [HomeRuns<'a>; 2]);
 
 impl EarlierRuns for Chained<'_> {
@@ -35,7 +35,7 @@ impl EarlierRuns for Chained<'_> {
     }
 }
 
-/// A run with one of its stages.
+/// A run with a stage.
 type Found = (StoredRun, StageRecord);
 
 impl EarlierRuns for HomeRuns<'_> {
@@ -59,7 +59,7 @@ impl<'a> HomeRuns<'a> {
         HomeRuns { home, store: home.store(), all: OnceCell::new() }
     }
 
-    /// The runs of another home, for a run in the own one.
+    /// Another home's runs, for a run in the own home.
     pub fn of_other(other: &'a Home, own: &'a Home) -> HomeRuns<'a> {
         HomeRuns { store: own.store(), ..HomeRuns::new(other) }
     }
@@ -86,7 +86,7 @@ impl<'a> HomeRuns<'a> {
         }
     }
 
-    /// The newest run of these that made the stage.
+    /// The newest fitting run with the stage made.
     fn newest(&self, stage: &str, fits: impl Fn(&StoredRun) -> bool) -> Option<Found> {
         let mut runs = self.all().iter().rev().filter(|run| fits(run));
         runs.find_map(|run| {
@@ -128,8 +128,7 @@ impl<'a> HomeRuns<'a> {
         })
     }
 
-    /// The blob as the store has it; files elsewhere become references, read again before
-    /// they are believed.
+    /// The blob in the store; files elsewhere become references, read again before use.
     fn located(&self, run: &StoredRun, stage: &str, name: &str, blob: &Blob) -> Blob {
         if blob.reference.is_none() && blob_path(self.store, &blob.digest).is_file() {
             return blob.clone();
@@ -209,7 +208,7 @@ fn has_digest(row: &StageRecord, digits: &str) -> bool {
     row.artifact.is_some() && row.digest.is_some_and(|digest| digest.to_hex().starts_with(digits))
 }
 
-/// Trouble of a pinned artifact: the run is gone, or made another.
+/// Trouble with a pinned artifact: the run is gone, or made another.
 fn other_digest(name: &EarlierName, named: Result<Found, NotFound>) -> NotFound {
     let pin = name.digest.as_deref().unwrap_or_default();
     match named {
@@ -240,7 +239,7 @@ mod tests {
         EarlierName::parse(need).expect("a name")
     }
 
-    /// A home whose runs have digests of their own.
+    /// A home with different digests per run.
     fn with_digests(folder: &Path) -> Home {
         let home = home(folder);
         for (number, run) in home.all_runs().expect("runs").into_iter().enumerate() {

@@ -1,8 +1,8 @@
-//! Packed runs: one tar file with a run, its results, and the earlier runs that it reads.
+//! Packed runs: a tar file with a run, its results, and the earlier runs read by it.
 //!
 //! Inside, it is a home: `runs/ID/`, `store-v1/{entries,blobs}`, and with data `data/STAGE/`. It is
-//! unpacked into the home of who reads it, once, with every blob compared with its digest.
-//! `commands/pack` writes them.
+//! unpacked once, into the reader's home, and every blob is compared with its digest.
+//! `commands/pack` writes packs.
 
 use crate::error::{Error, Result};
 use crate::home::{Home, STORE};
@@ -17,23 +17,23 @@ use tar::{Archive, Entry};
 use voxflow_cache::disk::{self, FileWriter};
 use voxflow_cache::{Artifact, Digest};
 
-/// The first file of a pack.
+/// A pack's first file.
 pub const CONTENTS: &str = "pack.json";
-/// Folder of data, by stage.
+/// Folder with data, by stage.
 pub const DATA: &str = "data";
-/// Folder of a home for unpacked runs.
+/// A home's folder for unpacked runs.
 const UNPACKED: &str = "packs";
 const FORMAT: u32 = 1;
 
-/// Content of `pack.json`.
+/// Content for `pack.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contents {
     pub format: u32,
-    /// Id of the packed run.
+    /// The packed run's id.
     pub run: String,
-    /// Version of the program that wrote it.
+    /// The writing program's version.
     pub voxflow: String,
-    /// Stages whose results were left out, with the reason.
+    /// Stages left out, with the reason.
     pub left_out: BTreeMap<String, String>,
 }
 
@@ -44,13 +44,13 @@ impl Contents {
     }
 }
 
-/// True for the name of a packed file.
+/// True for a packed file's name.
 pub fn is_pack(name: &str) -> bool {
     let path = Path::new(name);
     path.extension().is_some_and(|extension| extension == "tar") && path.is_file()
 }
 
-/// The run of a packed file, unpacked into the home unless it already is.
+/// A packed file's run, unpacked into the home on first use.
 pub fn open(home: &Home, pack: &Path) -> Result<RunFolder> {
     let folder = home.root().join(UNPACKED).join(folder_name(pack)?);
     if !folder.join(CONTENTS).is_file() {
@@ -60,13 +60,13 @@ pub fn open(home: &Home, pack: &Path) -> Result<RunFolder> {
     Ok(RunFolder::at(folder.join("runs").join(contents.run)))
 }
 
-/// The folder of a stage's data in an unpacked run.
+/// A stage's data folder in an unpacked run.
 pub fn data_of(run: &RunFolder, stage: &str) -> Option<PathBuf> {
     let folder = run.home().join(DATA).join(stage);
     folder.is_dir().then_some(folder)
 }
 
-/// Removes unpacked runs from which none of these artifacts refers to a file.
+/// Removes unpacked runs without references from these artifacts.
 pub fn prune<'a>(home: &Home, artifacts: impl Iterator<Item = &'a Artifact>) -> Result<()> {
     let root = std::path::absolute(home.root()).map_err(Error::io("find", home.root()))?;
     let packs = root.join(UNPACKED);
@@ -85,7 +85,7 @@ pub fn prune<'a>(home: &Home, artifacts: impl Iterator<Item = &'a Artifact>) -> 
     Ok(())
 }
 
-/// A name of its own for each file and each of its versions.
+/// Folder name, distinct per file and file version.
 fn folder_name(pack: &Path) -> Result<String> {
     let place = fs::canonicalize(pack).map_err(Error::io("find", pack))?;
     let facts = fs::metadata(&place).map_err(Error::io("look at", pack))?;
@@ -139,7 +139,7 @@ fn unpack_into(pack: &Path, draft: &Path) -> Result<()> {
     contents(&draft.join(CONTENTS), pack).map(drop)
 }
 
-/// The name of a regular file below one of a pack's folders.
+/// A regular file's name below a pack's known folders.
 fn plain_name(entry: &Entry<File>) -> Option<PathBuf> {
     let path = entry.path().ok()?.into_owned();
     let is_plain = path.components().all(|part| matches!(part, Component::Normal(_)));
@@ -194,7 +194,7 @@ fn unreadable(pack: &Path, trouble: &str) -> Error {
 mod tests {
     use super::*;
 
-    /// Writes a tar file of texts by name.
+    /// Writes a tar file with texts by name.
     fn tar(path: &Path, files: &[(&str, &str)]) {
         let mut builder = tar::Builder::new(File::create(path).expect("creates"));
         for (name, text) in files {

@@ -1,5 +1,5 @@
-//! `voxflow pack`: writes a run with its results into one file, for `reproduce` and every command
-//! that takes a run.
+//! `voxflow pack`: writes a run with its results into a single file, for `reproduce` and all
+//! commands on runs.
 
 use super::tell;
 use crate::error::{Error, Exit, Result};
@@ -52,12 +52,12 @@ pub struct PackArgs {
     pub with_data: bool,
 }
 
-/// Content of one file of the pack.
+/// Content for a file in the pack.
 enum Source {
     Bytes(Vec<u8>),
     /// A file with its digest.
     Blob(PathBuf, Digest),
-    /// A file of the person's own.
+    /// A user's file.
     Own(PathBuf),
 }
 
@@ -89,7 +89,7 @@ impl PackArgs {
         Ok(Exit::Done)
     }
 
-    /// The output file, and errors for runs that cannot be packed.
+    /// The output file; errors for running runs and existing files.
     fn place(&self, run: &StoredRun) -> Result<PathBuf> {
         let id = &run.record.run;
         if run.record.outcome == RunOutcome::Running {
@@ -130,7 +130,7 @@ struct Packing<'a> {
 }
 
 impl Packing<'_> {
-    /// The run with its results, and those of earlier runs that it read.
+    /// The run with its results, and results read from earlier runs.
     fn add_run(&mut self, run: &StoredRun) -> Result<()> {
         self.add_record(&run.folder, &run.record.run)?;
         for row in &run.record.stages {
@@ -151,7 +151,7 @@ impl Packing<'_> {
         Ok(())
     }
 
-    /// An earlier run, of this home or of the packed run's.
+    /// An earlier run, beside the packed run or in this home.
     fn earlier(&self, run: &StoredRun, id: &str) -> Option<StoredRun> {
         let beside = RunFolder::at(run.folder.home().join("runs").join(id));
         match beside.record() {
@@ -160,7 +160,7 @@ impl Packing<'_> {
         }
     }
 
-    /// The files of a run's folder; links and folders lead to results.
+    /// A run folder's files; links and folders lead to results.
     fn add_record(&mut self, folder: &RunFolder, id: &str) -> Result<()> {
         let entries = fs::read_dir(folder.path()).map_err(Error::io("list", folder.path()))?;
         for entry in entries.flatten() {
@@ -174,7 +174,7 @@ impl Packing<'_> {
         Ok(())
     }
 
-    /// A stage's entry and blobs, or the reason why they are left out.
+    /// A stage's entry and blobs, or the reason for leaving them out.
     fn add_stage(&mut self, run: &StoredRun, row: &StageRecord) -> Result<()> {
         if row.artifact.is_none() {
             return Ok(());
@@ -238,7 +238,7 @@ impl Packing<'_> {
     }
 }
 
-/// The lower store that a blob refers to.
+/// The lower store behind a blob's reference.
 fn stored_at(blob: &Blob) -> Option<PathBuf> {
     let path = &blob.reference.as_ref()?.path;
     let is_blob = path.file_name().is_some_and(|name| name == blob.digest.to_hex().as_str());

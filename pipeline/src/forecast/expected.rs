@@ -1,5 +1,4 @@
-//! Expectations of stages, and of artifacts to be made: names and sizes of earlier ones, under
-//! digests that nothing made has.
+//! Expectations for stages, and artifacts to be made: earlier names and sizes under new digests.
 
 use serde::Serialize;
 use std::path::Path;
@@ -7,16 +6,16 @@ use voxflow_cache::{
     Artifact, Blob, Digest, Entry, FileStat, Fingerprint, Recipe, Reference, Store,
 };
 
-/// The expectations of one stage.
+/// Expectations for a stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Outlook {
-    /// For a stage whose inputs are not made yet; `None` if they do not tell.
+    /// For stages with inputs still to be made; `None` if undecidable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Expected>,
-    /// Its items, if it must be made and they are known.
+    /// Its items, if known and the stage must be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemsExpected>,
-    /// Same for stages that variants of a sweep will share.
+    /// Same for stages shared by a sweep's variants.
     #[serde(skip)]
     pub fingerprint: Option<Fingerprint>,
 }
@@ -36,15 +35,15 @@ pub enum Expected {
     },
 }
 
-/// Items of a stage to be made.
+/// Items for a stage to be made.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ItemsExpected {
-    /// One item's noun: "volume".
+    /// Noun for an item: "volume".
     pub what: &'static str,
     pub all: u64,
-    /// Names of those not in the store, sorted.
+    /// Names missing from the store, sorted.
     pub missing: Vec<String>,
-    /// Time for the missing ones, from those of the last making.
+    /// Time for the missing items, by the last making's mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
 }
@@ -60,14 +59,14 @@ pub fn changed(last: &Artifact, recipe: &Recipe, store: &Store) -> Artifact {
     Artifact(blobs.collect())
 }
 
-/// A blob whose bytes lie in a file.
+/// A blob with bytes in a file.
 pub fn at(path: &Path, digest: Digest, bytes: u64) -> Blob {
     let stat = FileStat::of(path).ok().flatten();
     let reference = stat.map(|stat| Reference { path: path.to_path_buf(), stat, fresh: false });
     Blob { digest, bytes, reference }
 }
 
-/// The entry of an expected artifact.
+/// The entry for an expected artifact.
 pub fn entry(recipe: &Recipe, artifact: Artifact) -> Entry {
     Entry {
         fingerprint: recipe.fingerprint(),

@@ -1,8 +1,8 @@
-//! Forecast: the stages and items that follow a change, told from earlier runs. Nothing is made.
+//! Forecast: stages and items following a change, predicted from earlier runs. Nothing is made.
 //!
-//! Quick kinds run in a temporary folder with a host that makes no item (`trial`). Items and other
-//! stages to be made are expected to come out with other bytes under the names of their last making
-//! (`expected`). If one comes out with the same bytes, a run reuses more than the forecast says.
+//! Quick kinds run in a temporary folder with a host making no items (`trial`). Items and other
+//! stages to be made are expected to give other bytes under the names from their last making
+//! (`expected`). If they give the same bytes, a run reuses more than predicted.
 
 mod expected;
 mod trial;
@@ -36,7 +36,7 @@ pub fn of(plan: &Plan, planner: &Planner, store: &Store) -> Result<Forecast> {
     Ok(Forecast { stages })
 }
 
-/// A plan in which stages to be made have the entries expected of them.
+/// A plan with expected entries for stages to be made.
 struct LookAhead<'a> {
     plan: Plan,
     planner: &'a Planner<'a>,
@@ -75,7 +75,7 @@ impl LookAhead<'_> {
         Outlook { expected: Some(Expected::Reuse { seconds }), items: None, fingerprint }
     }
 
-    /// Gives a stage to be made the artifact expected of it, and tells its items.
+    /// Sets the expected artifact for a stage to be made; returns its items.
     fn expect_made(&mut self, index: usize, recipe: &Recipe) -> Result<Option<ItemsExpected>> {
         let step = &mut self.plan.steps[index];
         step.recipe = Some(recipe.clone());
@@ -101,13 +101,13 @@ impl LookAhead<'_> {
         Ok(items)
     }
 
-    /// Artifact of the stage's last making; `None` for a stage never made before.
+    /// Artifact from the stage's last making; `None` if never made.
     fn last(&self, stage: &StageSpec) -> Option<Artifact> {
         let rows = self.planner.history().records(&self.plan.workflow.name, &stage.id);
         rows.filter(|row| row.kind == stage.kind.name).find_map(|row| row.artifact.clone())
     }
 
-    /// Items of the stage's last making that the store still has.
+    /// Items from the stage's last making, as far as stored.
     fn last_items(&self, stage: &StageSpec) -> Result<Vec<Entry>> {
         let rows = self.planner.history().records(&self.plan.workflow.name, &stage.id);
         for fingerprint in rows.filter_map(|row| row.fingerprint) {

@@ -1,4 +1,4 @@
-//! A trial: a quick kind runs in a temporary folder, with a host that makes no item and keeps
+//! A trial: a quick kind runs in a temporary folder, with a host making no items and keeping
 //! nothing.
 
 use super::expected::{self, ItemsExpected};
@@ -19,15 +19,15 @@ pub struct Trial<'a> {
     pub index: usize,
     pub recipe: &'a Recipe,
     pub store: &'a Store,
-    /// Items of its last making.
+    /// Items from its last making.
     pub last: Vec<Entry>,
 }
 
-/// The artifact and items that a trial found, as far as it came.
+/// Artifact and items found by a trial, as far as it came.
 pub type Tried = (Option<Artifact>, Option<ItemsExpected>);
 
 impl Trial<'_> {
-    /// Runs the kind. Errors of the stage are left to the run that meets them.
+    /// Runs the kind. Its errors are left to a real run.
     pub fn run(
         &self,
         run: fn(&Context) -> voxflow_stages::Result<()>,
@@ -64,7 +64,7 @@ impl Trial<'_> {
         Ok((artifact, items))
     }
 
-    /// Digests of the person's own files, from the recipe.
+    /// User files' digests, from the recipe.
     fn known(&self) -> BTreeMap<PathBuf, Digest> {
         let stage = &self.plan.workflow.stages[self.index];
         let files = stage.kind.local_files(&stage.params).unwrap_or_default().into_iter();
@@ -100,7 +100,7 @@ struct TrialHost<'a> {
 }
 
 impl TrialHost<'_> {
-    /// The adopted blobs, and the files of the draft.
+    /// The adopted blobs, and the draft's files.
     fn artifact(&self, draft: &Path) -> Result<Artifact> {
         let mut artifact = lock(&self.adopted).clone();
         for file in settle(draft)? {
@@ -120,7 +120,7 @@ impl TrialHost<'_> {
         Ok(lost.is_empty().then_some(entry.artifact))
     }
 
-    /// The artifact expected of an item, like the earlier one with most inputs in common.
+    /// The artifact expected for an item, like the earlier item with most inputs in common.
     fn substitute(&self, recipe: &Recipe) -> Option<Artifact> {
         let same = |item: &&Entry| {
             let inputs = item.recipe.inputs.iter();

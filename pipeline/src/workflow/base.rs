@@ -1,8 +1,8 @@
-//! A file that a workflow extends.
+//! A workflow file extended by another.
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Base {
-    /// File as found from the one that extends it.
+    /// Path as found from the extending file.
     pub file: String,
     pub text: String,
     /// Stages by origin: "split, volumes as there; model with epochs; without score".

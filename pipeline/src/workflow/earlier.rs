@@ -1,7 +1,7 @@
-//! Artifacts of earlier runs among a stage's needs: `RUN/STAGE`, or `RUN/STAGE@DIGEST`.
+//! Artifacts from earlier runs among a stage's needs: `RUN/STAGE`, or `RUN/STAGE@DIGEST`.
 //!
-//! The artifact's content enters the recipe, as that of a stage of the same file does; the name
-//! does not. `resolved.yaml` names the run by its id and pins the digest.
+//! The artifact's content enters the recipe, as with needs in the same file; the name does not.
+//! `resolved.yaml` names the run by its id and pins the digest.
 
 use super::text_nodes::Path;
 use serde_json::{Map, Value};
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use voxflow_cache::{Artifact, Digest, Fingerprint, blob_path};
 use voxflow_stages::stage::ArtifactType;
 
-/// Hexadecimal digits written of a pinned digest.
+/// Hexadecimal digits written for a pinned digest.
 const PINNED_DIGITS: usize = 16;
 /// Fewest digits accepted.
 const FEWEST_DIGITS: usize = 8;
@@ -17,7 +17,7 @@ const FEWEST_DIGITS: usize = 8;
 /// A name as written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EarlierName {
-    /// An id, its prefix, a workflow, `latest`, or the path of a run's folder.
+    /// An id, its prefix, a workflow, `latest`, or a run folder's path.
     pub run: String,
     pub stage: String,
     /// First digits of the digest over the whole artifact.
@@ -27,10 +27,10 @@ pub struct EarlierName {
 /// An artifact found by its name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EarlierArtifact {
-    /// Id of the run.
+    /// The run's id.
     pub run: String,
     pub stage: String,
-    /// Kind of the stage.
+    /// The stage's kind.
     pub kind: String,
     pub makes: ArtifactType,
     pub fingerprint: Option<Fingerprint>,
@@ -38,7 +38,7 @@ pub struct EarlierArtifact {
     pub artifact: Artifact,
     /// Digest over the whole artifact.
     pub digest: Digest,
-    /// Folder of the store with the other files.
+    /// The store's folder, with the other files.
     pub store: PathBuf,
 }
 
@@ -52,11 +52,11 @@ pub struct NotFound {
 
 /// Lookup of earlier runs.
 pub trait EarlierRuns {
-    /// Finds an artifact for the workflow of that name.
+    /// Finds an artifact for the named workflow.
     fn find(&self, name: &EarlierName, workflow: &str) -> Result<EarlierArtifact, NotFound>;
 }
 
-/// Refuses every name: for places that know no home.
+/// Refuses every name: for places without a home.
 pub struct NoRuns;
 
 impl EarlierRuns for NoRuns {
@@ -67,7 +67,7 @@ impl EarlierRuns for NoRuns {
 }
 
 impl EarlierName {
-    /// True for a need that names an earlier run: names of stages hold no slash.
+    /// True for needs naming an earlier run: stage names hold no slash.
     pub fn is_meant(need: &str) -> bool {
         need.contains('/')
     }
@@ -111,7 +111,7 @@ impl EarlierArtifact {
         self.digest.to_hex()[..PINNED_DIGITS].to_string()
     }
 
-    /// Path of a file.
+    /// Path to a file.
     pub fn path(&self, name: &str) -> Option<PathBuf> {
         let blob = self.artifact.get(name)?;
         let reference = blob.reference.as_ref().map(|reference| reference.path.clone());
@@ -123,7 +123,7 @@ fn is_hex(digest: &str) -> bool {
     digest.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
-/// The needs that name earlier runs, with their places, in the order of the file.
+/// Needs naming earlier runs, with their places, in file order.
 pub fn named(stages: &Map<String, Value>) -> Vec<(Path, String)> {
     let mut found = vec![];
     for (id, stage) in stages {

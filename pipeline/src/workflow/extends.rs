@@ -1,8 +1,8 @@
-//! `extends: base.yaml`: a workflow written as changes of another file, which may extend one too.
+//! `extends: base.yaml`: a workflow written as changes to another file; bases may extend too.
 //!
-//! Mappings are merged key by key, and own keys win; lists and values replace those of the base. A
-//! stage of another kind replaces the base's whole; null takes a stage away, or an axis of a sweep.
-//! `name` and `x-` keys are not inherited. Relative paths of the base lead from its folder.
+//! Mappings are merged key by key, and own keys win; lists and values replace the base's. A stage
+//! with another kind replaces the base's whole; null removes a stage, or a sweep's axis. `name` and
+//! `x-` keys are not inherited. Relative paths in the base lead from its folder.
 
 use super::base::Base;
 use super::diagnostic::Diagnostic;
@@ -14,15 +14,15 @@ use std::path::{Path, PathBuf};
 
 pub const EXTENDS: &str = "extends";
 
-/// Top-level keys of the file alone.
+/// Top-level keys not inherited.
 const OWN: [&str; 2] = ["name", EXTENDS];
-/// Levels on which null takes a key away; below, it is a value.
+/// Depth at which null removes a key; deeper, it is a value.
 const REMOVABLE: usize = 2;
 
 /// Reads a file.
 pub type ReadFile<'a> = dyn Fn(&Path) -> io::Result<Vec<u8>> + 'a;
 
-/// Merges a document with the file that it extends; the mistakes in that file's form.
+/// Merges a document with its base; returns recoverable mistakes in the base's form.
 pub fn apply(
     document: Document,
     read: &ReadFile,
@@ -52,7 +52,7 @@ fn merged(
     Ok((over(document, base), mistakes))
 }
 
-/// The path of the file that is extended, relative to the one that extends it.
+/// The base's path, found from the extending file.
 fn base_path(document: &Document, extends: &Value, above: &[PathBuf]) -> Result<PathBuf, String> {
     let name = extends.as_str().map(str::trim).filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| format!("must name one file, as base.yaml, but is {extends}"))?;
@@ -88,7 +88,7 @@ fn over(mut document: Document, base: Document) -> Document {
     document
 }
 
-/// Keys of the base come first, in its order.
+/// Base keys come first, in their order.
 fn merge(own: Value, base: Value, level: usize) -> Value {
     let (own, base) = match (own, base) {
         (Value::Object(own), Value::Object(base)) => (own, base),
@@ -111,13 +111,13 @@ fn merge(own: Value, base: Value, level: usize) -> Value {
     Value::Object(fields)
 }
 
-/// True for a stage whose `uses` is another one: parameters of the base would mean nothing to it.
+/// True if a stage has another `uses`: the base's parameters would mean nothing to it.
 fn is_other_kind(own: &Value, base: &Value) -> bool {
     let kinds = own.get("uses").zip(base.get("uses"));
     kinds.is_some_and(|(own, base)| own != base)
 }
 
-/// Lets relative paths of data lead from a folder.
+/// Lets relative data paths lead from a folder.
 fn rebase(value: &mut Value, folder: &Path) {
     if folder.as_os_str().is_empty() {
         return;
@@ -161,7 +161,7 @@ fn stages(value: &Value) -> Map<String, Value> {
     value.get("stages").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-/// Keys that a stage gives: parameters by their own names.
+/// Keys given by a stage: parameters by their own names.
 fn keys(stage: &Value) -> Vec<String> {
     let fields = stage.as_object().into_iter().flatten();
     let keys = fields.flat_map(|(key, value)| match (key.as_str(), value) {

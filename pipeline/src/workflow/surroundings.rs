@@ -1,4 +1,4 @@
-//! Everything beside its text that a workflow is read with.
+//! Everything beside the text for reading a workflow.
 
 use super::earlier::EarlierRuns;
 use super::environment::Environment;
@@ -11,8 +11,8 @@ pub struct Surroundings<'a> {
     pub kinds: &'static [Kind],
     /// Variables by name.
     pub environment: &'a Environment<'a>,
-    /// Runs whose artifacts needs may name.
+    /// Earlier runs for needs.
     pub runs: &'a dyn EarlierRuns,
-    /// Reads files that are extended.
+    /// Reads base files.
     pub files: &'a ReadFile<'a>,
 }

@@ -1,4 +1,4 @@
-//! Two runs of one workflow, stage by stage and score by score.
+//! Compares two runs with the same workflow, by stage and score.
 
 use crate::error::Result;
 use crate::explain;
@@ -13,15 +13,15 @@ use std::path::Path;
 use voxflow_cache::{Artifact, Digest};
 use voxflow_stages::Metric;
 
-/// Files named in a row.
+/// Files named per row.
 const MOST_NAMES: usize = 3;
 
 pub struct Comparison {
     run: String,
     rows: Vec<StageRow>,
-    /// Scores of both: name, there, here.
+    /// Scores in both runs: name, there, here.
     scores: Vec<(String, f64, f64)>,
-    /// Differences of program and machine.
+    /// Differences in program and machine.
     surroundings: Vec<String>,
 }
 
@@ -37,12 +37,12 @@ struct StageRow {
 enum Bytes {
     Same,
     Differ(String),
-    /// One of the two has no result.
+    /// A result is missing.
     Unknown(String),
 }
 
 impl Comparison {
-    /// Compares a run with the one here; `lower` is the store whose results were taken over.
+    /// Compares a run with ours; results were taken over from the store `lower`.
     pub fn of(theirs: &StoredRun, ours: &StoredRun, lower: Option<&Path>) -> Result<Comparison> {
         let rows = theirs.record.stages.iter().map(|there| {
             let here = ours.record.stage(&there.stage);
@@ -67,7 +67,7 @@ impl Comparison {
         })
     }
 
-    /// True if every result that both have is the same.
+    /// True if all results in both runs are the same.
     pub fn is_same(&self) -> bool {
         !self.rows.iter().any(|row| matches!(row.bytes, Bytes::Differ(_)))
     }
@@ -184,7 +184,7 @@ fn name_of(stage: &str, found: &Metric) -> String {
     parts.into_iter().flatten().fold(stage.to_string(), |name, part| format!("{name} {part}"))
 }
 
-/// Versions and settings that differ: "libtorch: 2.10 there, 2.11 here".
+/// Differing versions and settings: "libtorch: 2.10 there, 2.11 here".
 fn surroundings(theirs: &RunRecord, ours: &RunRecord) -> Vec<String> {
     let (there, here) = (facts(theirs), facts(ours));
     let both = there.iter().filter_map(|(name, there)| Some((name, there, here.get(name)?)));

@@ -1,5 +1,5 @@
-//! `voxflow reproduce`: runs a run's workflow again here, takes over results that digests prove,
-//! and compares the rest byte for byte.
+//! `voxflow reproduce`: runs a run's workflow again, takes over results proven by digests, and
+//! compares all others byte for byte.
 
 mod comparison;
 
@@ -109,7 +109,7 @@ impl ReproduceArgs {
         Err(Error::Usage(format!("{}\n{way_out}", lines.join("\n"))))
     }
 
-    /// Overrides of the places of data: as given, or inside the pack.
+    /// Overrides for data paths: as given, or inside the pack.
     fn data(&self, theirs: &StoredRun) -> Result<Vec<Override>> {
         let mut places = vec![];
         for row in &theirs.record.stages {
@@ -129,15 +129,15 @@ impl ReproduceArgs {
         Ok(places)
     }
 
-    /// The flags, with the run's number of threads where none is given: training repeats its bytes
-    /// with the same number only.
+    /// The flags, by default with the run's number of threads: training is reproducible only with
+    /// the same number.
     fn means_of(&self, record: &RunRecord) -> ExecArgs {
         let threads = self.means.threads.or_else(|| u16::try_from(record.threads).ok());
         ExecArgs { threads: threads.filter(|threads| *threads > 0), ..self.means.clone() }
     }
 }
 
-/// The key and path of the data that a stage read where it lies.
+/// Key and path for data read in place by a stage.
 fn locator(row: &StageRecord) -> Option<(&'static str, PathBuf)> {
     let kind = Kind::named(&row.kind)?;
     let key = paths::PATHS.into_iter().find(|key| {
@@ -190,7 +190,7 @@ fn given(words: &str, record: &RunRecord) -> Result<Vec<Override>> {
     }
 }
 
-/// The store with a run's results, unless it is the home's own.
+/// The store with a run's results, unless it belongs to the home.
 fn store_of(run: &StoredRun, own: &Home) -> Option<PathBuf> {
     let places = [run.record.store.clone(), run.folder.home().join(STORE)];
     let store = places.into_iter().find(|store| store.join("entries").is_dir())?;
