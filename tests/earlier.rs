@@ -82,7 +82,7 @@ fn a_model_of_an_earlier_run_is_tested_and_refined_by_another_workflow() {
     lab.write("other.yaml", &other);
     let shown = lab.voxflow(&["check", "other.yaml"]);
     assert_eq!(shown.code, 2, "another network is told before any work");
-    assert!(shown.err.contains("is another one (channels"), "{}", shown.err);
+    assert!(shown.err.contains("is another one ('channels' is [4,8,8] there"), "{}", shown.err);
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn a_store_below_ones_own_is_read_and_never_written() {
     let before = state(&lab.path("theirs"));
     let below = ["--lower-store", "theirs"];
     let plan = lab.voxflow(&[&["plan", "workflow.yaml"][..], &below].concat());
-    assert!(plan.out.ends_with("nothing will run: everything is reused\n"), "{}", plan.out);
+    assert!(plan.out.contains("nothing will run: everything is reused\n"), "{}", plan.out);
     let run = lab.run(TINY, &below, 0);
     assert_eq!((run.made(), run.digests()), (vec![], theirs.digests()));
     let volumes = fs::read_to_string(run.folder.join("outputs/volumes/volumes.json"));
@@ -279,6 +279,8 @@ fn a_packed_run_is_reproduced_elsewhere_and_taken_for_a_run_everywhere() {
         assert_eq!(shown.code, 0, "{}", shown.err);
         copied(&there, &here, out);
     }
+    // On another machine the data does not lie where it lay.
+    fs::rename(there.path("data"), there.path("gone")).expect("moves");
     let again = there.voxflow(&["pack", "latest", "--out", "bare.tar"]);
     assert!(again.code == 2 && again.err.contains("exists: name another"), "{}", again.err);
     let wrong = there.voxflow(&["pack", "latest", "--out", "x.tar", "--without", "volums"]);
@@ -302,7 +304,7 @@ fn a_packed_run_is_reproduced_elsewhere_and_taken_for_a_run_everywhere() {
         shown.out
     );
 
-    let image = there.path("data/imagesTr/case_06.nii.gz");
+    let image = there.path("gone/imagesTr/case_06.nii.gz");
     fs::copy(image, here.path("scan.nii.gz")).expect("copies");
     for command in [
         &["show", "record.tar"][..],
@@ -361,7 +363,7 @@ fn a_colleagues_run_is_reproduced_from_where_it_lies_and_other_data_is_told() {
         "{rows:?}"
     );
     assert_eq!(of("model").1, "same bytes", "{rows:?}");
-    assert!(shown.err.contains("other bytes: 3 of 5 results"), "{}", shown.err);
+    assert!(shown.err.contains("other bytes: 3 of 6 results"), "{}", shown.err);
     assert_eq!(here.last_run().items("volumes"), (1, 6), "single cases are taken over too");
     assert_eq!(state(&there.path(".voxflow/store-v1/entries")), before, "nothing is written there");
 }
@@ -372,8 +374,8 @@ fn a_run_made_anew_has_the_same_bytes() {
     lab.run(&trained(), &["--device", "cpu", "--threads", "1"], 0);
     let shown = lab.voxflow(&["reproduce", "latest", "--anew", "--device", "cpu"]);
     assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
-    assert_eq!(lab.last_run().made().len(), 5);
-    assert!(shown.err.contains("same bytes: 5 results of run "), "{}", shown.err);
+    assert_eq!(lab.last_run().made().len(), 6);
+    assert!(shown.err.contains("same bytes: 6 results of run "), "{}", shown.err);
     let shown = lab.voxflow(&["reproduce", "latest", "--device", "cpu"]);
     assert!(shown.err.contains("nothing was made here: '--anew' makes"), "{}", shown.err);
     let set = ["reproduce", "latest", "--set", "model.epochs=1", "--device", "cpu"];
