@@ -3,6 +3,7 @@
 mod lab;
 
 use lab::cubes::Dataset;
+use lab::leftovers::{assert_clean, processes};
 use lab::{Lab, Record, Shown};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -54,27 +55,6 @@ fn run(lab: &Lab, file: &str) -> Record {
     let shown = lab.voxflow(&["run", file, "--threads", "2"]);
     assert_eq!(shown.code, 0, "{}", shown.err);
     lab.last_run()
-}
-
-/// Ids of processes of this lab: their environment names its folder.
-fn processes(lab: &Lab) -> Vec<i32> {
-    let folder = lab.path("").display().to_string();
-    let mut found = vec![];
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
-        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        if String::from_utf8_lossy(&environment).contains(folder.trim_end_matches('/')) {
-            found.push(pid);
-        }
-    }
-    found
-}
-
-/// Nothing of a program is left: no process, no draft.
-fn assert_clean(lab: &Lab) {
-    lab.wait("processes to end", |lab| processes(lab).is_empty());
-    let drafts = fs::read_dir(lab.path(".voxflow/store-v1/drafts")).unwrap().flatten();
-    assert_eq!(drafts.map(|draft| draft.path()).collect::<Vec<_>>(), Vec::<PathBuf>::new());
 }
 
 fn output(run: &Record, file: &str) -> String {
@@ -478,4 +458,47 @@ fn on_a_cluster_cases_are_shared_among_jobs_and_a_program_fails_with_the_same_wo
         failed.err
     );
     lab.wait("processes to end", |lab| processes(lab).is_empty());
+}
+
+#[test]
+fn a_program_is_charged_with_all_that_it_started_and_each_case_with_its_own() {
+    let lab = lab();
+    let eater = "import os, subprocess, sys, time
+hold = 'import time; kept = bytearray(80 << 20); time.sleep(2)'
+both = [subprocess.Popen([sys.executable, '-c', hold]) for _ in range(2)]
+burn = 'import time\\nwhile time.process_time() < 0.7: pass'
+subprocess.run([sys.executable, '-c', burn])
+for child in both: child.wait()
+with open(os.environ['VOXFLOW_OUTPUT'] + '/x', 'wb') as out:
+    out.write(bytes(3 << 20)); out.flush(); os.fsync(out.fileno())
+";
+    lab.write("eater.py", eater);
+    let with = "scripts: { eater: eater.py }, run: [python3, '${scripts.eater}']";
+    let run = lab.run(&program(with), &[], 0);
+    let maker = &run.stage("own")["maker"];
+    let number = |key: &str| maker[key].as_f64().unwrap();
+    assert!((0.7..20.0).contains(&number("cpu_seconds")), "{maker}");
+    let mib = number("peak_rss_bytes") / f64::from(1 << 20);
+    assert!((160.0..400.0).contains(&mib), "two children hold 80 MiB each: {maker}");
+    assert!(number("written_bytes") >= f64::from(3 << 20), "{maker}");
+    assert!(number("read_bytes") >= 0.0, "{maker}");
+    let cases = lab.run(
+        &SLOW.replace("sleep 0.4", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"),
+        &[],
+        0,
+    );
+    let events = cases.events();
+    let measured = |metric: &str| {
+        let rows = events.iter().map(|event| &event["message"]);
+        let rows = rows.filter(|row| row["metric"] == metric && row["measured"] == true);
+        rows.map(|row| (row["case"].as_str().unwrap().to_string(), row["value"].as_f64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    for metric in ["cpu_seconds", "peak_rss_bytes", "read_bytes", "written_bytes"] {
+        assert_eq!(measured(metric).len(), 5, "{metric}");
+    }
+    let seconds: f64 = measured("cpu_seconds").iter().map(|(_, value)| value).sum();
+    let of_stage = cases.stage("slow")["maker"]["cpu_seconds"].as_f64().unwrap();
+    assert!(seconds > 0.0 && (seconds - of_stage).abs() < 1e-6, "{seconds} {of_stage}");
+    assert!(measured("peak_rss_bytes").iter().all(|(_, bytes)| *bytes > 1e5));
 }

@@ -141,6 +141,64 @@ fn a_cancelled_job_and_one_that_no_partition_takes_are_told_in_the_words_of_slur
     assert!(err.contains("was cancelled"), "{err}");
 }
 
+/// A program for each case, one for all, and what follows.
+const PROGRAMS: &str = "name: programs
+stages:
+  dataset: { uses: folder, with: { path: data } }
+  copied:
+    uses: command
+    needs: [dataset]
+    with: { makes: dataset, each: case, shell: 'cat ${image} > ${output.image}' }
+  counted:
+    uses: command
+    needs: [copied]
+    with: { shell: 'ls ${inputs.dataset}/imagesTr | wc -l > ${output}/count' }
+";
+
+#[test]
+fn programs_of_a_persons_own_run_in_jobs_and_end_with_them() {
+    if is_left_out() {
+        return;
+    }
+    let here = lab();
+    Dataset::write(&here.path("data"), 4, 0);
+    let expected = here.run(PROGRAMS, &["--executor", "here", "--threads", "2"], 0);
+    let mut there = lab();
+    Dataset::write(&there.path("data"), 4, 0);
+    let Some(cluster) = Cluster::up(&mut there, &[]) else { return };
+    there.write("site.yaml", &format!("{SITE}  command: {{ cpus: 1, memory: 500M }}\n"));
+    cluster.count_submissions(&mut there);
+    let run = there.run(PROGRAMS, &["--site", "site.yaml"], 0);
+    assert_eq!(run.digests(), expected.digests());
+    assert_eq!(run.items("copied"), (4, 0));
+    assert!(Cluster::arrays(&there).contains(&2), "two cases a job: {:?}", Cluster::arrays(&there));
+    let maker = &run.stage("counted")["maker"];
+    assert_eq!(maker["job"]["cluster"], "slurm");
+    assert!(maker["peak_rss_bytes"].as_f64().unwrap() > 1e5, "of the program: {maker}");
+    assert!(there.run(PROGRAMS, &["--site", "site.yaml"], 0).made().is_empty());
+    let fails = PROGRAMS.replace("ls ${inputs", "echo no luck; exit 4; ls ${inputs");
+    let failed = there.run(&fails, &["--site", "site.yaml"], 1);
+    let error = failed.stage("counted")["error"].as_str().unwrap().to_string();
+    assert!(error.contains("exit code 4 (last words: no luck)"), "{error}");
+    let hangs = PROGRAMS.replace("ls ${inputs", "setsid sleep 4242 & sleep 4243; ls ${inputs");
+    there.write("workflow.yaml", &hangs);
+    let sleeping = || matching("sleep", "424").len();
+    let child = there.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    wait_until("the program to run", || sleeping() == 2);
+    there.voxflow(&["stop", "latest", "--site", "site.yaml"]);
+    child.wait_with_output().unwrap();
+    wait_until("its processes to end", || sleeping() == 0);
+    assert_eq!(cluster.jobs(), 0);
+    let child = there.spawn(&["run", "workflow.yaml", "--site", "site.yaml"]);
+    wait_until("the program to run again", || sleeping() == 2);
+    // As a node that loses its power: the job's own process dies without a word.
+    kill_matching("\0task\0", &there.path("").display().to_string());
+    wait_until("its processes to end with it", || sleeping() < 2);
+    there.voxflow(&["stop", "latest", "--site", "site.yaml"]);
+    child.wait_with_output().unwrap();
+    wait_until("all to end", || sleeping() == 0);
+}
+
 /// All that dies in these rounds.
 const VICTIMS: [&str; 7] =
     ["n1", "slurmctld", "slurmdbd", "munged", "task", "slurmstepd", "voxflow"];

@@ -1,5 +1,6 @@
 //! Equipment of a machine for this program, and its troubles, each with the way out.
 
+use crate::containers::engine;
 use crate::disk_space::free_in;
 use crate::executor::child;
 use crate::gpus::Gpus;
@@ -45,6 +46,7 @@ pub fn examine(home: &Home) -> Vec<Finding> {
     findings.push(folder("store", home.store(), &OF_HOME));
     findings.push(folder("temporary files", &std::env::temp_dir(), &OF_TEMPORARY));
     findings.push(open_files());
+    findings.push(containers());
     findings
 }
 
@@ -110,6 +112,17 @@ fn gpu() -> Finding {
     }
     let found = if cards.is_empty() { "none".to_string() } else { cards.join(", ") };
     Finding::new("GPU", found, device::trouble("cuda"))
+}
+
+/// Engines for the containers of commands; nothing else needs one.
+fn containers() -> Finding {
+    let found: Vec<String> =
+        engine::installed().iter().map(engine::ContainerEngine::state).collect();
+    let words = match found.is_empty() {
+        true => "none; a command in a container needs Podman, Docker or Apptainer".to_string(),
+        false => found.join("; "),
+    };
+    Finding::new("containers", words, engine::trouble())
 }
 
 /// Ways out of the troubles of a folder.

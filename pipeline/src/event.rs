@@ -135,6 +135,12 @@ pub struct Finished {
     /// Peak resident memory of the maker's process, if measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_rss_bytes: Option<u64>,
+    /// Bytes read from disks, if measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<u64>,
+    /// Bytes written to disks, if measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
     /// Maker's device ("cpu", "cuda:0 …").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -180,6 +186,8 @@ mod tests {
             made_in_seconds: None,
             cpu_seconds: None,
             peak_rss_bytes: None,
+            read_bytes: None,
+            written_bytes: None,
             device: None,
             job: None,
         };

@@ -13,6 +13,7 @@ pub mod checksums;
 pub mod cli;
 pub mod commands;
 pub mod console;
+pub mod containers;
 pub mod device;
 pub mod disk_space;
 mod doctor;

@@ -1,10 +1,10 @@
 //! Facts about machine and program for `run.json`; never part of a recipe.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+pub use voxflow_stages::program::Usage;
 
 /// Host, system, processor, cores, memory.
 pub fn describe() -> BTreeMap<String, String> {
@@ -130,22 +130,21 @@ pub fn git_commit() -> Option<String> {
     })
 }
 
-/// CPU time and memory of a process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
-    /// User plus system time.
-    pub cpu_seconds: f64,
-    /// Peak resident memory.
-    pub peak_rss_bytes: u64,
+/// Unit of the kernel's counts of input and output, in bytes.
+const BLOCK: u64 = 512;
+
+/// What the kernel counted for a process.
+pub(crate) fn usage_of(counted: &libc::rusage) -> Usage {
+    Usage {
+        cpu_seconds: seconds(counted.ru_utime) + seconds(counted.ru_stime),
+        peak_rss_bytes: unsigned(counted.ru_maxrss) * 1024,
+        read_bytes: unsigned(counted.ru_inblock) * BLOCK,
+        written_bytes: unsigned(counted.ru_oublock) * BLOCK,
+    }
 }
 
-impl From<libc::rusage> for Usage {
-    fn from(usage: libc::rusage) -> Usage {
-        Usage {
-            cpu_seconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
-            peak_rss_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
-        }
-    }
+fn unsigned(count: libc::c_long) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 fn seconds(time: libc::timeval) -> f64 {
@@ -154,13 +153,23 @@ fn seconds(time: libc::timeval) -> f64 {
 
 /// Resource usage of this process.
 pub fn usage() -> Usage {
+    counted(libc::RUSAGE_SELF)
+}
+
+/// Resource usage of this process's ended children, and of theirs that they waited for; the peak
+/// memory is that of the largest.
+pub fn usage_of_children() -> Usage {
+    counted(libc::RUSAGE_CHILDREN)
+}
+
+fn counted(of: libc::c_int) -> Usage {
     // SAFETY: getrusage fills the struct it is given, and zeros are a valid one.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        libc::getrusage(of, &raw mut usage);
         usage
     };
-    usage.into()
+    usage_of(&usage)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const FORMAT: u32 = 1;
 
 /// Content for `pack.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contents {
+pub struct PackContents {
     pub format: u32,
     /// The packed run's id.
     pub run: String,
@@ -37,10 +37,10 @@ pub struct Contents {
     pub left_out: BTreeMap<String, String>,
 }
 
-impl Contents {
-    pub fn new(run: &str, left_out: BTreeMap<String, String>) -> Contents {
+impl PackContents {
+    pub fn new(run: &str, left_out: BTreeMap<String, String>) -> PackContents {
         let voxflow = env!("CARGO_PKG_VERSION").to_string();
-        Contents { format: FORMAT, run: run.to_string(), voxflow, left_out }
+        PackContents { format: FORMAT, run: run.to_string(), voxflow, left_out }
     }
 }
 
@@ -170,9 +170,9 @@ fn check_blob(pack: &Path, path: &Path) -> Result<()> {
     }
 }
 
-fn contents(path: &Path, pack: &Path) -> Result<Contents> {
+fn contents(path: &Path, pack: &Path) -> Result<PackContents> {
     let text = fs::read(path).map_err(Error::io("read", path))?;
-    let contents: Contents = serde_json::from_slice(&text)
+    let contents: PackContents = serde_json::from_slice(&text)
         .map_err(|error| unreadable(pack, &format!("pack.json: {error}")))?;
     if contents.format != FORMAT {
         let words = format!("its format {} is newer than this program", contents.format);
@@ -213,7 +213,7 @@ mod tests {
     fn only_a_whole_pack_is_unpacked_and_only_below_its_own_folder() {
         let folder = tempfile::tempdir().expect("a folder");
         let home = Home::new(&folder.path().join("home"), None);
-        let head = serde_json::to_string(&Contents::new("r1", BTreeMap::new())).expect("JSON");
+        let head = serde_json::to_string(&PackContents::new("r1", BTreeMap::new())).expect("JSON");
         let good = Digest::of(b"bytes").to_hex();
         let blob = format!("store-v1/blobs/{}/{good}", &good[..2]);
         let head = (CONTENTS, head.as_str());

@@ -206,6 +206,8 @@ impl RunTracker {
             made_in_seconds: Some(entry.seconds),
             cpu_seconds: record.maker.cpu_seconds,
             peak_rss_bytes: record.maker.peak_rss_bytes,
+            read_bytes: record.maker.read_bytes,
+            written_bytes: record.maker.written_bytes,
             device: Some(record.maker.device.clone()),
             job: record.maker.job.clone(),
             ..self.finished(index, outcome, reason, seconds)
@@ -323,6 +325,8 @@ impl RunTracker {
             made_in_seconds: None,
             cpu_seconds: None,
             peak_rss_bytes: None,
+            read_bytes: None,
+            written_bytes: None,
             device: None,
             job: None,
         }

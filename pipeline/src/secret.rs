@@ -14,6 +14,9 @@ const HIDDEN: &str = "***";
 /// Placeholder in YAML, where an asterisk could start an alias.
 const HIDDEN_IN_YAML: &str = "hidden";
 
+/// Start of an image's name.
+const IMAGE: &str = "docker://";
+
 /// Query parameters kept: they select file and format.
 const HARMLESS: [&str; 7] = ["download", "dl", "export", "format", "part", "raw", "version"];
 
@@ -90,11 +93,21 @@ fn strip_urls(text: &str, remembered: &BTreeSet<String>) -> String {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
         let (url, after) = after.split_at(length(after));
+        let (url, digest) = match before.ends_with(IMAGE) {
+            true => without_digest(url),
+            false => (url, ""),
+        };
         out.push_str(&strip_url(url, remembered));
+        out.push_str(digest);
         rest = after;
     }
     out.push_str(rest);
     out
+}
+
+/// An image without its digest, and the digest, which follows an at sign as a host does its user.
+fn without_digest(image: &str) -> (&str, &str) {
+    image.split_at(image.rfind("@sha256:").unwrap_or(image.len()))
 }
 
 /// Length of the URL at the start; `${NAME}` inside does not end it.
@@ -202,6 +215,8 @@ mod tests {
             ("https://host/@scope/a@1", "https://host/@scope/a@1"),
             ("a: \"https://t0k:x@h\"\nb: mail@host", "a: \"https://h\"\nb: mail@host"),
             ("no url: a/b@c", "no url: a/b@c"),
+            ("docker://python:3@sha256:0a1b", "docker://python:3@sha256:0a1b"),
+            ("docker://me:pw@host/a@sha256:0a1b", "docker://host/a@sha256:0a1b"),
             ("{u: s://h/${A}/b?token=x, v: s://${B}@h/}", "{u: s://h/${A}/b?token=***, v: s://h/}"),
         ] {
             assert_eq!(strip(text), stripped);

@@ -2,7 +2,7 @@
 //! doing the work. Messages go to the thread owning the run.
 
 use crate::executor::remote::verdict::FileRead;
-use crate::executor::{Executor, HandedItem, MadeFacts, StageOrder, program};
+use crate::executor::{Executor, HandedItem, MadeFacts, ProgramsUsage, StageOrder, program};
 use crate::job::Job;
 use crate::job_facts::JobFacts;
 use crate::lock::lock;
@@ -71,12 +71,19 @@ pub struct Maker {
     pub threads: usize,
     /// Program and library versions.
     pub versions: BTreeMap<String, String>,
-    /// CPU seconds; for in-process stages those of the whole program.
+    /// CPU seconds; for in-process stages those of the whole program, for commands those of the
+    /// person's program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
     /// Peak resident memory of the maker's process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_rss_bytes: Option<u64>,
+    /// Bytes read from disks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_bytes: Option<u64>,
+    /// Bytes written to disks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
 }
 
 impl Record {
@@ -106,6 +113,7 @@ pub fn make(
         own: OwnFiles::of(job, store),
         adopted: Mutex::default(),
         collected: Mutex::default(),
+        programs: ProgramsUsage::default(),
     };
     let result = catch_unwind(AssertUnwindSafe(|| host.make(go))).unwrap_or_else(|panic| {
         Err(Error::failed(format!("the program broke (panic): {}", panic_words(panic.as_ref()))))
@@ -127,6 +135,8 @@ struct StageHost<'a> {
     /// Blobs adopted by the current attempt.
     adopted: Mutex<Vec<(String, Blob)>>,
     collected: Mutex<Collected>,
+    /// Resources taken by programs of the stage.
+    programs: ProgramsUsage,
 }
 
 #[derive(Default)]
@@ -277,6 +287,7 @@ impl StageHost<'_> {
             gpus: self.job.gpus,
             asked: &self.job.asked,
             last_peak: self.job.last_peak,
+            programs: &self.programs,
             keep_item: &|item| self.keep_item(item),
         };
         self.executor.make(&order, self, self.stop)
@@ -312,6 +323,8 @@ impl StageHost<'_> {
             versions,
             cpu_seconds: Some(usage.cpu_seconds),
             peak_rss_bytes: Some(usage.peak_rss_bytes),
+            read_bytes: Some(usage.read_bytes),
+            written_bytes: Some(usage.written_bytes),
         };
         let record = Record {
             metrics: std::mem::take(&mut collected.metrics),
@@ -385,7 +398,7 @@ impl Host for StageHost<'_> {
         program: &Program,
         watch: &mut dyn FnMut() -> Result<()>,
     ) -> Result<ProgramEnd> {
-        program::run(program, &self.job.log, self.stop, watch)
+        program::run(program, &self.job.log, self.stop, &self.programs, watch)
     }
 }
 

@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 pub mod case_errors;
+pub mod container;
 pub mod context;
 pub mod dataset;
 pub mod disk_space;

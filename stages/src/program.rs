@@ -1,5 +1,6 @@
 //! A program of the person's own, as a stage orders it, and its end as the host saw it.
 
+use crate::container::Container;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ pub struct Program {
     pub environment: BTreeMap<String, String>,
     /// Its working folder.
     pub folder: PathBuf,
+    /// The container in which it runs, if any.
+    pub container: Option<Container>,
     /// Bounds at which it is ended.
     pub limits: ProgramLimits,
 }
@@ -38,10 +41,27 @@ pub struct ProgramLimits {
 pub struct ProgramEnd {
     /// The reason.
     pub ending: Ending,
+    /// Resources that it took.
+    pub usage: Usage,
     /// The last lines of its output.
     pub last_lines: Vec<String>,
     /// The file with its output.
     pub log: PathBuf,
+}
+
+/// Resources that a process took, or a program with all processes that it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// User plus system time.
+    pub cpu_seconds: f64,
+    /// Peak resident memory; of a program that of all its processes at once.
+    pub peak_rss_bytes: u64,
+    /// Bytes read from disks; what the system had in memory does not count.
+    #[serde(default)]
+    pub read_bytes: u64,
+    /// Bytes written to disks.
+    #[serde(default)]
+    pub written_bytes: u64,
 }
 
 /// The reason of a program's end.

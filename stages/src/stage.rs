@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::foresight::Foresight;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -281,6 +281,9 @@ pub trait Stage: DeserializeOwned + Serialize + JsonSchema + Send + Sync + 'stat
     fn check(&self) -> Vec<(String, String)> {
         vec![]
     }
+
+    /// Takes the place out of hashed parameters that say content and place in one value.
+    fn drop_places(_hashed: &mut Map<String, Value>) {}
 
     /// The local files whose content belongs to the recipe, by the name of the input they become.
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {

@@ -44,11 +44,21 @@ fn a_step_waits_for_nothing_and_keeps_within_its_operations() {
     let augmented = r#""augmentation": { "affine": { "probability": 0.9,
         "rotation_degrees": [20, 10, 30], "scale": [0.2, 0.1, 0.2] } }"#;
     let table = [
-        ("fp32", String::new(), 125.0),
+        ("fp32", String::new(), 118.0),
         (
             "fp16 with average, augmented",
             format!(r#""precision": "fp16", "ema": 0.9, {augmented}"#),
-            260.0,
+            178.0,
+        ),
+        (
+            "the hippocampus' recipe in fp16",
+            format!(
+                r#""precision": "fp16", "ema": 0.99, {augmented}, "patch": [16, 16, 16],
+                "network": {{ "channels": [16, 32, 64, 128], "strides": [2, 2, 2],
+                    "residual_units": 2 }}, "loss": {{ "name": "dice_ce" }},
+                "optimizer": {{ "name": "novograd" }}"#
+            ),
+            266.0,
         ),
     ];
     for (name, more, operations) in table {

@@ -5,6 +5,7 @@ pub mod chance;
 pub mod cubes;
 pub mod damage;
 pub mod layouts;
+pub mod leftovers;
 pub mod mapping;
 pub mod namespace;
 pub mod pretend_cuda;

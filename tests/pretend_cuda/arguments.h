@@ -115,9 +115,11 @@ inline bool is_never_deterministic(const std::string &name) {
 }
 
 // A list goes in few kernels where its tensors match those of the other lists in shape, strides,
-// numbers and device; else each tensor has a kernel of its own.
+// numbers and device; else each tensor has a kernel of its own. A copy may change the numbers, if
+// all tensors of a list have the same.
 inline void count_lists(const std::string &name, const Arguments &arguments) {
     std::vector<std::vector<Tensor>> lists;
+    const bool is_copy = name == "aten::_foreach_copy_";
     bool together = true;
     for (const IValue &argument : arguments) {
         if (argument.isTensorList()) {
@@ -134,7 +136,8 @@ inline void count_lists(const std::string &name, const Arguments &arguments) {
         for (size_t at = 0; together && at < list.size(); ++at) {
             const Tensor &one = lists[0][at], &other = list[at];
             together = one.sizes() == other.sizes() && one.strides() == other.strides() &&
-                       one.scalar_type() == other.scalar_type() && one.device() == other.device();
+                       (is_copy ? list[0] : one).scalar_type() == other.scalar_type() &&
+                       one.device() == other.device();
         }
     }
     if (!together)

@@ -26,7 +26,7 @@ use crate::store_homes::Needs;
 use crate::tables::{self, Recorder};
 use crate::workflow::earlier::EarlierArtifact;
 use crate::workflow::{StageSpec, Workflow};
-use crate::{device, disk_space, foreseen, log, machine, report, secret, store_homes};
+use crate::{containers, device, disk_space, foreseen, log, machine, report, secret, store_homes};
 use std::sync::{Arc, Mutex};
 use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
@@ -74,6 +74,9 @@ impl<'a> Launch<'a> {
         if self.means.no_commands {
             workflows.iter().try_for_each(|(workflow, _)| without_commands(workflow))?;
         }
+        let tagged =
+            workflows.iter().flat_map(|(workflow, _)| containers::foreseen::tagged(workflow));
+        refuse(tagged.collect())?;
         let site = self.means.place.find(&self.home)?;
         let planner = Planner::acting(&self.store, wishes, Explainer::new(&self.home, &self.store));
         let meter = wishes.verify.then(|| self.meter());
@@ -264,7 +267,8 @@ fn wants_card(plan: &Plan) -> bool {
 }
 
 /// Refuses runs known to fail before any work starts: blocked stages, predictions without images,
-/// patches beyond the memory of this machine, a missing worker, an unusable device.
+/// patches beyond the memory of this machine, containers without an engine, a missing worker, an
+/// unusable device.
 fn possible<'a>(
     plans: impl Iterator<Item = &'a Plan>,
     device: &str,
@@ -278,6 +282,9 @@ fn possible<'a>(
         // A graphics card has memory of its own, unknown here.
         let memory = (is_here && !machine::has_accelerator()).then(machine::memory);
         troubles.extend(foreseen::of_plan(plan, store, memory));
+        if is_here {
+            troubles.extend(containers::foreseen::of_plan(plan));
+        }
         let mut stages = plan.workflow.stages.iter().enumerate();
         needs_worker |= stages
             .any(|(index, stage)| plan.is_open(index) && matches!(stage.kind.place, Place::Worker));
@@ -285,6 +292,10 @@ fn possible<'a>(
     if needs_worker {
         troubles.extend(child::trouble().or_else(|| device::trouble(device)));
     }
+    refuse(troubles)
+}
+
+fn refuse(mut troubles: Vec<String>) -> Result<()> {
     troubles.dedup();
     if troubles.is_empty() {
         Ok(())

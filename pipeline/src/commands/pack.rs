@@ -8,7 +8,7 @@ use crate::home::{Home, STORE};
 use crate::humanize;
 use crate::outcome::RunOutcome;
 use crate::outputs;
-use crate::packs::{CONTENTS, Contents, DATA};
+use crate::packs::{CONTENTS, DATA, PackContents};
 use crate::run::{RunFolder, StageRecord};
 use crate::runs::{self, StoredRun};
 use crate::workflow::earlier::EarlierName;
@@ -53,7 +53,7 @@ pub struct PackArgs {
 }
 
 /// Content for a file in the pack.
-enum Source {
+enum PackSource {
     Bytes(Vec<u8>),
     /// A file with its digest.
     Blob(PathBuf, Digest),
@@ -62,7 +62,7 @@ enum Source {
 }
 
 /// Files by their names in the pack.
-type Files = BTreeMap<String, Source>;
+type Files = BTreeMap<String, PackSource>;
 
 impl PackArgs {
     pub fn run(&self, globals: &Globals) -> Result<Exit> {
@@ -73,7 +73,7 @@ impl PackArgs {
             Packing { args: self, home: &home, files: Files::new(), left_out: BTreeMap::new() };
         packing.add_run(&run)?;
         let Packing { files, left_out, .. } = packing;
-        let contents = Contents::new(&run.record.run, left_out.clone());
+        let contents = PackContents::new(&run.record.run, left_out.clone());
         let bytes = write(&contents, files, &out, run.record.started_at_ms)?;
         if !globals.quiet {
             for (stage, reason) in &left_out {
@@ -168,7 +168,7 @@ impl Packing<'_> {
             let Some(name) = entry.file_name().to_str().map(str::to_string) else { continue };
             if is_file && !name.starts_with('.') {
                 let bytes = fs::read(entry.path()).map_err(Error::io("read", entry.path()))?;
-                self.files.insert(format!("runs/{id}/{name}"), Source::Bytes(bytes));
+                self.files.insert(format!("runs/{id}/{name}"), PackSource::Bytes(bytes));
             }
         }
         Ok(())
@@ -196,12 +196,12 @@ impl Packing<'_> {
                 (true, false) => own += 1,
                 (true, true) => {
                     let name = name.strip_prefix("source/").unwrap_or(name);
-                    files.insert(format!("{DATA}/{}/{name}", row.stage), Source::Own(path));
+                    files.insert(format!("{DATA}/{}/{name}", row.stage), PackSource::Own(path));
                 }
                 (false, _) if path.is_file() => {
                     let hex = blob.digest.to_hex();
                     let name = format!("{STORE}/blobs/{}/{hex}", &hex[..2]);
-                    files.insert(name, Source::Blob(path, blob.digest));
+                    files.insert(name, PackSource::Blob(path, blob.digest));
                 }
                 (false, _) => return Ok(Err(format!("'{name}' is no longer in the store"))),
             }
@@ -209,10 +209,10 @@ impl Packing<'_> {
         let Some((entry, store)) = self.entry(run, row) else {
             return Ok(Err("its entry is no longer in the store".into()));
         };
-        files.insert(entry.0, Source::Bytes(entry.1));
+        files.insert(entry.0, PackSource::Bytes(entry.1));
         let format = store.join("format");
         let bytes = fs::read(&format).map_err(Error::io("read", &format))?;
-        files.insert(format!("{STORE}/format"), Source::Bytes(bytes));
+        files.insert(format!("{STORE}/format"), PackSource::Bytes(bytes));
         self.files.extend(files);
         if own > 0 {
             let words =
@@ -246,7 +246,7 @@ fn stored_at(blob: &Blob) -> Option<PathBuf> {
 }
 
 /// Writes the pack beside its place and renames it; returns its size.
-fn write(contents: &Contents, files: Files, out: &Path, started_at_ms: i64) -> Result<u64> {
+fn write(contents: &PackContents, files: Files, out: &Path, started_at_ms: i64) -> Result<u64> {
     let part = out.with_extension("tar.part");
     let written = write_to(contents, files, &part, started_at_ms);
     if written.is_err() {
@@ -257,13 +257,13 @@ fn write(contents: &Contents, files: Files, out: &Path, started_at_ms: i64) -> R
     Ok(fs::metadata(out).map_err(Error::io("look at", out))?.len())
 }
 
-fn write_to(contents: &Contents, files: Files, part: &Path, started_at_ms: i64) -> Result<()> {
+fn write_to(contents: &PackContents, files: Files, part: &Path, started_at_ms: i64) -> Result<()> {
     let mut builder = Builder::new(FileWriter::create(part)?);
     let at = u64::try_from(started_at_ms / 1000).unwrap_or(0);
     let mut text = serde_json::to_vec_pretty(contents)
         .map_err(|error| Error::Failed(format!("{CONTENTS}: {error}")))?;
     text.push(b'\n');
-    let first = (CONTENTS.to_string(), Source::Bytes(text));
+    let first = (CONTENTS.to_string(), PackSource::Bytes(text));
     for (name, source) in [first].into_iter().chain(files) {
         append(&mut builder, &name, source, at)?;
     }
@@ -271,22 +271,27 @@ fn write_to(contents: &Contents, files: Files, part: &Path, started_at_ms: i64) 
     Ok(file.sync()?)
 }
 
-fn append(builder: &mut Builder<FileWriter>, name: &str, source: Source, at: u64) -> Result<()> {
+fn append(
+    builder: &mut Builder<FileWriter>,
+    name: &str,
+    source: PackSource,
+    at: u64,
+) -> Result<()> {
     let mut header = Header::new_gnu();
     header.set_mode(0o644);
     header.set_mtime(at);
     let path = match source {
-        Source::Bytes(bytes) => {
+        PackSource::Bytes(bytes) => {
             header.set_size(bytes.len() as u64);
             let added = builder.append_data(&mut header, name, bytes.as_slice());
             return added.map_err(Error::io("write", name));
         }
-        Source::Blob(path, digest) if Digest::of_file(&path)? != digest => {
+        PackSource::Blob(path, digest) if Digest::of_file(&path)? != digest => {
             let words =
                 "is damaged; 'voxflow cache verify' finds what else is, a run makes it again";
             return Err(Error::Failed(format!("{}: {words}", path.display())));
         }
-        Source::Blob(path, _) | Source::Own(path) => path,
+        PackSource::Blob(path, _) | PackSource::Own(path) => path,
     };
     let file = File::open(&path).map_err(Error::io("read", &path))?;
     let size = file.metadata().map_err(Error::io("look at", &path))?.len();

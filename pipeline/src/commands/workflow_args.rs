@@ -7,7 +7,7 @@ use crate::secret;
 use crate::selection::StageSelection;
 use crate::workflow::earlier::EarlierRuns;
 use crate::workflow::{
-    Diagnostic, MOST_BYTES, Override, Surroundings, Variant, Workflow, environment, nearest,
+    Diagnostic, MOST_BYTES, Override, ParseContext, Variant, Workflow, environment, nearest,
 };
 use clap::Args;
 use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ impl WorkflowArgs {
     ) -> Result<Workflow> {
         let file = self.file.display().to_string();
         let environment = &environment::process;
-        let around = Surroundings { kinds: KINDS, environment, runs, files: &read };
+        let around = ParseContext { kinds: KINDS, environment, runs, files: &read };
         Workflow::read(&file, text, overrides, around).map_err(|mistakes| refusal(&mistakes))
     }
 }

@@ -4,7 +4,8 @@ use super::{MadeFacts, StageOrder};
 use crate::machine::{self, Usage};
 use voxflow_stages::{Context, Host, Result};
 
-/// Runs a kind's function on the calling thread. CPU time includes other threads running meanwhile.
+/// Runs a kind's function on the calling thread. Its usage is that of the programs that it runs, or
+/// else this process's, other threads included.
 pub(super) fn make(
     run: fn(&Context) -> Result<()>,
     order: &StageOrder,
@@ -13,6 +14,11 @@ pub(super) fn make(
     let before = machine::usage();
     run(&Context::new(order.task, host))?;
     let after = machine::usage();
-    let cpu_seconds = after.cpu_seconds - before.cpu_seconds;
-    Ok(MadeFacts { usage: Usage { cpu_seconds, ..after }, elsewhere: None })
+    let own = Usage {
+        cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+        peak_rss_bytes: after.peak_rss_bytes,
+        read_bytes: after.read_bytes - before.read_bytes,
+        written_bytes: after.written_bytes - before.written_bytes,
+    };
+    Ok(MadeFacts { usage: order.programs.total().unwrap_or(own), elsewhere: None })
 }

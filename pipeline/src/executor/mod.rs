@@ -9,12 +9,14 @@ mod child_items;
 pub mod here;
 mod local;
 mod output_log;
-mod pid_file;
+pub(crate) mod pid_file;
 pub(crate) mod process_group;
 pub(crate) mod program;
+mod programs_usage;
 pub mod remote;
 
 pub use local::Local;
+pub use programs_usage::ProgramsUsage;
 
 use crate::job_facts::JobFacts;
 use crate::machine::Usage;
@@ -54,6 +56,8 @@ pub struct StageOrder<'a> {
     pub asked: &'a StageResources,
     /// Peak memory in bytes of the process that made the stage last.
     pub last_peak: Option<u64>,
+    /// Resources taken by programs that the stage runs.
+    pub programs: &'a ProgramsUsage,
     /// Publishes an item settled in a folder on the store's file system.
     pub keep_item: &'a (dyn Fn(&HandedItem) -> Result<()> + Sync),
 }
@@ -73,7 +77,7 @@ pub struct HandedItem {
 /// Result of [`Executor::make`].
 #[derive(Clone, Debug)]
 pub struct MadeFacts {
-    /// CPU time and memory.
+    /// CPU time, memory, input and output.
     pub usage: Usage,
     /// Set if the files are not in the draft.
     pub elsewhere: Option<MadeElsewhere>,

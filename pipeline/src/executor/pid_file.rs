@@ -43,7 +43,7 @@ impl PidFile {
 }
 
 /// Start time in clock ticks since boot; `None` if ended, including zombies.
-fn began(pid: u32) -> Option<String> {
+pub(crate) fn began(pid: u32) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     (fields.first() != Some(&"Z")).then(|| fields.get(19).map(|start| (*start).to_string()))?

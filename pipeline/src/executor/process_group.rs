@@ -1,7 +1,7 @@
 //! A child process leading its own process group.
 
 use crate::lock::lock;
-use crate::machine::Usage;
+use crate::machine::{Usage, usage_of};
 use crate::stop::Stoppable;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -65,7 +65,7 @@ impl ChildGroup {
             return None;
         }
         *leader = None;
-        Some((ExitStatus::from_raw(status), usage.into()))
+        Some((ExitStatus::from_raw(status), usage_of(&usage)))
     }
 
     /// Kills the group.

@@ -3,11 +3,11 @@
 
 use super::late_files;
 use super::process::NodeProcess;
-use crate::executor::program;
 use crate::executor::remote::attempt::{self, Assignment, Attempt, Start};
 use crate::executor::remote::files::Closed;
 use crate::executor::remote::stored::{is_whole, item_in_store};
 use crate::executor::remote::verdict::{FileRead, ItemMade};
+use crate::executor::{ProgramsUsage, program};
 use crate::lock::lock;
 use crate::own_files::{ATTEMPTS, touched};
 use crate::stop::Stop;
@@ -40,6 +40,8 @@ pub(super) struct NodeHost<'a> {
     said: Arc<Mutex<FileWriter>>,
     /// Time of the last progress message.
     progress_said: Mutex<Option<Instant>>,
+    /// Resources taken by programs of the stage.
+    pub(super) programs: ProgramsUsage,
     adopted: Mutex<BTreeMap<String, Blob>>,
     /// Item files outside the store.
     paths: Mutex<BTreeMap<Digest, PathBuf>>,
@@ -75,6 +77,7 @@ impl<'a> NodeHost<'a> {
             stop,
             said,
             progress_said: Mutex::default(),
+            programs: ProgramsUsage::default(),
             adopted,
             paths,
         })
@@ -263,6 +266,6 @@ impl Host for NodeHost<'_> {
         program: &Program,
         watch: &mut dyn FnMut() -> Result<()>,
     ) -> Result<ProgramEnd> {
-        program::run(program, &self.start.log(), self.stop, watch)
+        program::run(program, &self.start.log(), self.stop, &self.programs, watch)
     }
 }

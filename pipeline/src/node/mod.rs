@@ -143,6 +143,7 @@ impl NodeProcess<'_> {
             gpus: self.assignment.gpus,
             asked: &StageResources::default(),
             last_peak: None,
+            programs: &host.programs,
             keep_item: &|_| Ok(()),
         };
         let finished = Local::on(&task.device).make(&order, host, self.stop)?;

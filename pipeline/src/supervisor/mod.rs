@@ -3,23 +3,31 @@
 //! It adopts whatever the program starts, even processes that left its process group, keeps the
 //! limits, and ends everything: when the program has ended, when a limit is reached, when asked,
 //! and when the other end of its standard input closes, as it does when voxflow dies. Its last word
-//! goes there: an [`Ending`] as JSON.
+//! goes there: a [`LastWord`] as JSON. A container that an engine's daemon keeps is none of the
+//! processes below; it is ended by its name.
 //!
 //! SIGTERM asks the program to stop, SIGTSTP suspends and SIGCONT continues it.
 
 mod descendants;
+mod gauge;
+mod start;
+mod terms;
 
+pub use terms::{Bounds, LastWord, Surroundings};
+
+use crate::containers::kept::KeptContainer;
 use crate::error::{Error, Result};
-use crate::executor::process_group::die_with_parent;
-use descendants::{Process, descendants};
+use crate::machine::Usage;
+use descendants::{Process, descendants, tree};
+use gauge::Gauge;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use signal_hook::consts::{SIGCONT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 use voxflow_stages::program::Ending;
 
@@ -34,27 +42,21 @@ const STOPPING: Duration = Duration::from_secs(10);
 /// Time after which a process that cannot be killed is given up.
 const KILLING: Duration = Duration::from_secs(30);
 
-/// Limits of the program and of all that it starts.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    pub time: Option<Duration>,
-    /// Bytes.
-    pub memory: Option<u64>,
-    pub processes: u64,
-}
-
 /// Runs the program to its end, and says on the line how it ended.
-pub fn run(words: &[String], bounds: &Bounds) -> Result<()> {
+pub fn run(words: &[String], bounds: &Bounds, surroundings: &Surroundings) -> Result<()> {
     let signals = Signals::new([SIGTERM, SIGTSTP, SIGCONT]);
     let signals = signals.map_err(|error| broken("signals cannot be caught", &error))?;
     let mut line = line().map_err(|error| broken("standard input is no socket", &error))?;
-    adopt_orphans().map_err(|error| broken("processes cannot be adopted", &error))?;
-    let ending = match start(words) {
-        Err(error) => Some(Ending::NotStarted(reason(words, &error))),
-        Ok(group) => Supervision::new(group, bounds, signals, &mut line).watch(),
+    start::adopt_orphans().map_err(|error| broken("processes cannot be adopted", &error))?;
+    let last_word = match start::program(words) {
+        Err(error) => {
+            let ending = Ending::NotStarted(start::reason(words, &error));
+            Some(LastWord { ending, usage: Usage::default() })
+        }
+        Ok(group) => Supervision::new(group, bounds, surroundings, signals, &mut line).to_the_end(),
     };
-    if let Some(ending) = ending {
-        let text = serde_json::to_vec(&ending).unwrap_or_default();
+    if let Some(last_word) = last_word {
+        let text = serde_json::to_vec(&last_word).unwrap_or_default();
         line.set_nonblocking(false).and_then(|()| line.write_all(&text)).ok();
     }
     Ok(())
@@ -71,39 +73,14 @@ fn line() -> io::Result<UnixStream> {
     Ok(line)
 }
 
-/// Has orphans below this process become its children.
-fn adopt_orphans() -> io::Result<()> {
-    // SAFETY: sets a flag of this process.
-    match unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-/// Starts the program as the leader of its own process group.
-fn start(words: &[String]) -> io::Result<Pid> {
-    let (program, arguments) = words.split_first().ok_or(ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).process_group(0);
-    die_with_parent(&mut command);
-    let child = command.spawn()?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    pid.ok_or_else(|| ErrorKind::InvalidData.into())
-}
-
-fn reason(words: &[String], error: &io::Error) -> String {
-    let program = words.first().map(String::as_str).unwrap_or_default();
-    match error.kind() {
-        ErrorKind::NotFound if program.contains('/') => format!("'{program}' is not there"),
-        ErrorKind::NotFound => format!("'{program}' is not found on the PATH"),
-        ErrorKind::PermissionDenied => format!("'{program}' is not executable"),
-        _ => format!("'{program}': {error}"),
-    }
-}
-
 struct Supervision<'a> {
     group: Pid,
     bounds: &'a Bounds,
+    surroundings: &'a Surroundings,
+    /// The first process in the container that an engine keeps, once it is known.
+    contained: Option<i32>,
+    is_removed: bool,
+    gauge: Gauge,
     signals: Signals,
     line: &'a mut UnixStream,
     /// Time in which the program was not suspended, up to `resumed`.
@@ -120,6 +97,7 @@ impl<'a> Supervision<'a> {
     fn new(
         group: Pid,
         bounds: &'a Bounds,
+        surroundings: &'a Surroundings,
         signals: Signals,
         line: &'a mut UnixStream,
     ) -> Supervision<'a> {
@@ -127,6 +105,10 @@ impl<'a> Supervision<'a> {
         Supervision {
             group,
             bounds,
+            surroundings,
+            contained: None,
+            is_removed: false,
+            gauge: Gauge::default(),
             signals,
             line,
             worked: Duration::ZERO,
@@ -137,8 +119,18 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// Waits for the end; `None` if nobody is there to hear of it.
-    fn watch(mut self) -> Option<Ending> {
+    /// Waits for the end, and removes a container that is left; `None` if nobody is there to hear
+    /// of it.
+    fn to_the_end(mut self) -> Option<LastWord> {
+        let ending = self.watch();
+        if ending != Some(Ending::Exited(0)) {
+            self.remove_container();
+        }
+        let usage = self.gauge.usage(self.surroundings.is_contained);
+        ending.map(|ending| LastWord { ending, usage })
+    }
+
+    fn watch(&mut self) -> Option<Ending> {
         loop {
             self.hear();
             if self.is_alone() {
@@ -163,17 +155,35 @@ impl<'a> Supervision<'a> {
                 SIGTSTP => {
                     self.worked = self.worked();
                     self.resumed = None;
-                    self.signal(Signal::STOP);
+                    match self.kept() {
+                        Some(kept) => kept.suspend(),
+                        None => self.signal(Signal::STOP),
+                    }
                 }
                 SIGCONT => {
                     self.resumed = self.resumed.or_else(|| Some(Instant::now()));
-                    self.signal(Signal::CONT);
+                    match self.kept() {
+                        Some(kept) => kept.resume(),
+                        None => self.signal(Signal::CONT),
+                    }
                 }
                 _ => {
                     self.asked = self.asked.or_else(|| Some(Instant::now()));
+                    // The engine in the foreground passes it on.
                     self.signal(Signal::TERM);
                 }
             }
+        }
+    }
+
+    fn kept(&self) -> Option<&'a KeptContainer> {
+        self.surroundings.kept.as_ref()
+    }
+
+    /// Removes the container that an engine keeps, once.
+    fn remove_container(&mut self) {
+        if !std::mem::replace(&mut self.is_removed, true) {
+            self.kept().iter().for_each(|kept| kept.remove());
         }
     }
 
@@ -217,11 +227,15 @@ impl<'a> Supervision<'a> {
 
     /// The ending of a program that must not go on.
     fn overdue(&mut self) -> Option<Ending> {
+        // Of a container nothing is left but the engine's own processes, which tidy up.
+        let is_contained = self.surroundings.is_contained;
+        let patience = if is_contained { KILLING } else { LEAVING };
         if let Some((_, at)) = self.ended
-            && at.elapsed() > LEAVING
+            && at.elapsed() > patience
         {
             let left = descendants();
-            let is_good = self.own_ending() == Ending::Exited(0) && !left.is_empty();
+            let is_good =
+                self.own_ending() == Ending::Exited(0) && !left.is_empty() && !is_contained;
             return Some(if is_good { Ending::LeftBehind(names(left)) } else { self.own_ending() });
         }
         if self.asked.is_some_and(|asked| asked.elapsed() > STOPPING) {
@@ -233,13 +247,30 @@ impl<'a> Supervision<'a> {
         if self.looked.elapsed() < LIMITS_INTERVAL {
             return None;
         }
-        let processes = descendants();
+        let processes = self.processes();
         self.looked = Instant::now();
+        self.gauge.look(&processes);
         if processes.len() as u64 > self.bounds.processes {
             return Some(Ending::ProcessLimit);
         }
-        let exceeds = |limit| descendants::exceed_memory(&processes, limit);
+        let exceeds = |limit| gauge::exceed_memory(&processes, limit);
         self.bounds.memory.is_some_and(exceeds).then_some(Ending::MemoryLimit)
+    }
+
+    /// The program's processes: those below this one, or those in the container that an engine
+    /// keeps.
+    fn processes(&mut self) -> Vec<Process> {
+        let below = descendants();
+        let Some(kept) = self.kept() else { return below };
+        if self.contained.is_none() && self.ended.is_none() {
+            self.contained = kept.process();
+        }
+        let Some(first) = self.contained else { return vec![] };
+        let processes = tree(first);
+        if below.iter().all(|process| process.pid != first) {
+            self.gauge.look_elsewhere(&processes);
+        }
+        processes
     }
 
     /// The ending by the program's own exit.
@@ -256,6 +287,8 @@ impl<'a> Supervision<'a> {
     fn end_all(&mut self) {
         let began = Instant::now();
         self.signal(Signal::KILL);
+        // Without its engine in the foreground nothing starts it anew.
+        self.remove_container();
         while self.reap() && began.elapsed() < KILLING {
             for process in descendants() {
                 Pid::from_raw(process.pid).map(|pid| kill_process(pid, Signal::KILL).ok());

@@ -68,6 +68,8 @@ fn row(run_id: &str, finished: &Finished) -> StageRow {
         seconds: Some(finished.seconds),
         cpu_seconds: finished.cpu_seconds,
         peak_rss_bytes: finished.peak_rss_bytes,
+        read_bytes: finished.read_bytes,
+        written_bytes: finished.written_bytes,
         device: finished.device.clone(),
         job: finished.job.clone(),
         reason: finished.error.clone().or_else(|| finished.reason.clone()),

@@ -95,6 +95,8 @@ pub(crate) mod tests {
             seconds: Some(12.5),
             cpu_seconds: Some(20.0),
             peak_rss_bytes: Some(1 << 31),
+            read_bytes: Some(1 << 20),
+            written_bytes: Some(0),
             device: Some("cpu".into()),
             job: None,
             reason: Some("never made before".into()),
@@ -129,7 +131,8 @@ pub(crate) mod tests {
         assert_eq!(
             Frame::read(&folder.path().join(STAGES)).expect("reads").schema(),
             "run_id str, stage str, kind str, fingerprint str, outcome str, items_made u64, items_reused u64, \
-             started_at datetime[μs, UTC], seconds f64, cpu_seconds f64, peak_rss_bytes u64, device str, reason str, \
+             started_at datetime[μs, UTC], seconds f64, cpu_seconds f64, peak_rss_bytes u64, \
+             read_bytes u64, written_bytes u64, device str, reason str, \
              node str, job str, queue_seconds f64, attempts u64, job_cpus u64, job_memory_bytes u64, job_gpus u64"
         );
         assert_eq!(

@@ -93,6 +93,8 @@ pub(crate) mod tests {
             made_in_seconds: Some(12.0),
             cpu_seconds: Some(2.5),
             peak_rss_bytes: Some(1024),
+            read_bytes: Some(512),
+            written_bytes: Some(2048),
             device: Some("cpu".into()),
             job: None,
         }

@@ -22,6 +22,8 @@ pub struct StageRow {
     pub seconds: Option<f64>,
     pub cpu_seconds: Option<f64>,
     pub peak_rss_bytes: Option<u64>,
+    pub read_bytes: Option<u64>,
+    pub written_bytes: Option<u64>,
     /// Maker's device as text.
     pub device: Option<String>,
     /// Reason for making, failing or skipping.
@@ -43,6 +45,8 @@ pub(super) fn frame(rows: &[StageRow]) -> Result<Frame> {
         .number("seconds", rows.iter().map(|row| row.seconds))
         .number("cpu_seconds", rows.iter().map(|row| row.cpu_seconds))
         .count("peak_rss_bytes", rows.iter().map(|row| row.peak_rss_bytes))
+        .count("read_bytes", rows.iter().map(|row| row.read_bytes))
+        .count("written_bytes", rows.iter().map(|row| row.written_bytes))
         .text("device", rows.iter().map(|row| row.device.as_deref()))
         .text("reason", rows.iter().map(|row| row.reason.as_deref()))
         .text("node", jobs(rows).map(|job| Some(job?.host.as_str())))
@@ -90,6 +94,7 @@ pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {
     let (started_at, seconds) = (frame.moment("started_at")?, frame.number("seconds")?);
     let (cpu_seconds, peak_rss_bytes) =
         (frame.number("cpu_seconds")?, frame.count("peak_rss_bytes")?);
+    let (read_bytes, written_bytes) = (frame.count("read_bytes")?, frame.count("written_bytes")?);
     let mut jobs = jobs_of(frame)?;
     Ok((0..frame.height())
         .map(|i| StageRow {
@@ -104,6 +109,8 @@ pub(super) fn rows(frame: &Frame) -> Result<Vec<StageRow>> {
             seconds: seconds[i],
             cpu_seconds: cpu_seconds[i],
             peak_rss_bytes: peak_rss_bytes[i],
+            read_bytes: read_bytes[i],
+            written_bytes: written_bytes[i],
             device: device[i].take(),
             reason: reason[i].take(),
             job: jobs[i].take(),

@@ -7,10 +7,10 @@ use super::extends::EXTENDS;
 use super::order;
 use super::overrides::Override;
 use super::parse::Document;
+use super::parse_context::ParseContext;
 use super::roles::{self, Roles, StageTypes};
 use super::spec::{StageSpec, Workflow};
 use super::stage_resources::{self, StageResources};
-use super::surroundings::Surroundings;
 use super::validate::{self, SchemaFinding};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -30,9 +30,9 @@ pub fn check(
     mut document: Document,
     form: Vec<Diagnostic>,
     overrides: &[Override],
-    around: Surroundings,
+    around: ParseContext,
 ) -> Result<Workflow, Vec<Diagnostic>> {
-    let Surroundings { kinds, environment, runs, .. } = around;
+    let ParseContext { kinds, environment, runs, .. } = around;
     let mut checker = WorkflowChecker {
         document: &mut document,
         kinds,

@@ -175,7 +175,7 @@ fn keys(stage: &Value) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::workflow::earlier::NoRuns;
-    use crate::workflow::{Surroundings, Workflow, toys};
+    use crate::workflow::{ParseContext, Workflow, toys};
 
     const BASE: &str = "name: base
 seed: 7
@@ -198,7 +198,7 @@ sweep: { model.seed: [1, 2] }
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
         let environment = |_: &str| -> Option<String> { None };
-        let around = Surroundings {
+        let around = ParseContext {
             kinds: toys::TOYS,
             environment: &environment,
             runs: &NoRuns,

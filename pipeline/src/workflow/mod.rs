@@ -17,6 +17,7 @@ mod merge_keys;
 mod order;
 mod overrides;
 mod parse;
+mod parse_context;
 pub mod paths;
 mod resolved;
 mod roles;
@@ -25,7 +26,6 @@ pub mod settings;
 mod source_map;
 mod spec;
 pub mod stage_resources;
-mod surroundings;
 pub mod sweep;
 #[cfg(test)]
 mod tests;
@@ -39,11 +39,11 @@ use earlier::NoRuns;
 pub use diagnostic::{Diagnostic, SourceSpan, either, nearest};
 pub use environment::Environment;
 pub use overrides::{Override, Setting};
+pub use parse_context::ParseContext;
 pub use roles::Roles;
 pub use schema::describe;
 pub use source_map::MOST_BYTES;
 pub use spec::{Axis, StageSpec, Workflow};
-pub use surroundings::Surroundings;
 pub use sweep::Variant;
 
 use std::io;
@@ -61,7 +61,7 @@ impl Workflow {
         environment: &Environment,
     ) -> Result<Workflow, Vec<Diagnostic>> {
         let files = &no_files;
-        let around = Surroundings { kinds, environment, runs: &NoRuns, files };
+        let around = ParseContext { kinds, environment, runs: &NoRuns, files };
         Workflow::read(file, text, overrides, around)
     }
 
@@ -70,7 +70,7 @@ impl Workflow {
         file: &str,
         text: &[u8],
         overrides: &[Override],
-        around: Surroundings,
+        around: ParseContext,
     ) -> Result<Workflow, Vec<Diagnostic>> {
         let (document, mut mistakes) = parse::parse(file, text)?;
         let (document, more) = extends::apply(document, around.files)?;

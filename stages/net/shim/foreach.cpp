@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <vector>
 
@@ -28,6 +29,51 @@ template <typename Work>
 auto by(const List &tensors, const at::Tensor &factor, const Work &work) {
     return factor.is_cpu() ? work(tensors, factor.item()) : work(tensors, factor.to(tensors.front().scalar_type()));
 }
+
+// Copies of each tensor in numbers of a kind.
+List in_kind(const List &tensors, at::ScalarType kind) {
+    List made;
+    for (const at::Tensor &tensor : tensors) {
+        made.push_back(at::empty_like(tensor, tensor.options().dtype(kind)));
+    }
+    at::_foreach_copy_(made, tensors);
+    return made;
+}
+
+// The tensor with the strides of another of its shape, if only those of sides of 1 differ: lists go
+// by one kernel only where all strides are the same.
+at::Tensor with_strides_of(const at::Tensor &tensor, const at::Tensor &other) {
+    for (int64_t axis = 0; axis < tensor.dim(); ++axis) {
+        if (tensor.size(axis) != 1 && tensor.stride(axis) != other.stride(axis)) return tensor;
+    }
+    return tensor.as_strided(other.sizes(), other.strides());
+}
+
+// Casts a list with gradients: one kernel forwards, and one for all gradients.
+struct Cast : torch::autograd::Function<Cast> {
+    static List forward(torch::autograd::AutogradContext *graph, at::TensorList tensors, int64_t kind) {
+        graph->save_for_backward(tensors.vec());
+        graph->set_materialize_grads(false);
+        return in_kind(tensors.vec(), static_cast<at::ScalarType>(kind));
+    }
+
+    static List backward(torch::autograd::AutogradContext *graph, List gradients) {
+        const List tensors = graph->get_saved_variables();
+        List given;
+        for (size_t index = 0; index < gradients.size(); ++index) {
+            if (gradients[index].defined()) given.push_back(with_strides_of(gradients[index], tensors[index]));
+        }
+        if (given.empty()) return List(gradients.size() + 1);
+        List cast = in_kind(given, tensors.front().scalar_type()), made;
+        size_t next = 0;
+        for (const at::Tensor &gradient : gradients) {
+            made.push_back(gradient.defined() ? std::move(cast[next++]) : at::Tensor());
+        }
+        // The kind has no gradient.
+        made.emplace_back();
+        return made;
+    }
+};
 
 void give(const List &tensors, at::Tensor **made) {
     for (size_t index = 0; index < tensors.size(); ++index) {
@@ -107,7 +153,12 @@ int voxflow_each_divide(at::Tensor *const *tensors, size_t count, const at::Tens
 
 // Each tensor += number.
 int voxflow_each_add_scalar(at::Tensor *const *tensors, size_t count, double number) noexcept {
-    return done([&] { at::_foreach_add_(list(tensors, count), number); });
+    return done([&] {
+        const List all = list(tensors, count);
+        // Whole numbers take no fraction, not even 1.0.
+        const bool whole = at::isIntegralType(all.front().scalar_type(), false);
+        at::_foreach_add_(all, whole ? at::Scalar(static_cast<int64_t>(number)) : at::Scalar(number));
+    });
 }
 
 // Each tensor += the other of its place.
@@ -180,6 +231,18 @@ int voxflow_each_zero_unless(at::Tensor *const *tensors, size_t count, const at:
 }
 
 // Drops the gradients: the next ones are taken as they come instead of being added to zeros.
+// New tensors with the numbers of each, in the kind of numbers of `like`. Gradients are recorded.
+int voxflow_each_cast(at::Tensor *const *tensors, size_t count, const at::Tensor *like, at::Tensor **made) noexcept {
+    try {
+        const List all = list(tensors, count);
+        give(Cast::apply(at::TensorList(all), static_cast<int64_t>(like->scalar_type())), made);
+        return 0;
+    } catch (...) {
+        voxflow::keep_error();
+        return 1;
+    }
+}
+
 int voxflow_each_zero_grad(at::Tensor *const *tensors, size_t count) noexcept {
     return done([&] {
         for (size_t index = 0; index < count; ++index) {

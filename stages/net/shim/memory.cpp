@@ -6,15 +6,17 @@
 #include <c10/core/CachingDeviceAllocator.h>
 
 // Bytes that a tensor may still take on a device (what the driver has free, and what libtorch keeps
-// for reuse), and the most that libtorch has reserved there. Zero means done.
-extern "C" int voxflow_device_memory(int index, int64_t *free, int64_t *peak) noexcept {
+// for reuse), all of the device, and the most that libtorch has reserved there. Zero means done.
+extern "C" int voxflow_device_memory(int index, int64_t *free, int64_t *total, int64_t *peak) noexcept {
     try {
         auto *allocator = c10::getDeviceAllocator(c10::DeviceType::CUDA);
         const auto device = static_cast<c10::DeviceIndex>(index);
         const auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
         const auto stats = allocator->getDeviceStats(device);
         const int64_t kept = stats.reserved_bytes[all].current - stats.allocated_bytes[all].current;
-        *free = static_cast<int64_t>(allocator->getMemoryInfo(device).first) + kept;
+        const auto [left, all_bytes] = allocator->getMemoryInfo(device);
+        *free = static_cast<int64_t>(left) + kept;
+        *total = static_cast<int64_t>(all_bytes);
         *peak = stats.reserved_bytes[all].peak;
         return 0;
     } catch (...) {

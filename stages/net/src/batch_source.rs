@@ -4,17 +4,14 @@ use crate::batch::Batch;
 use crate::batch_sampler::BatchSampler;
 use crate::device::DeviceInfo;
 use crate::device_dataset::DeviceDataset;
-use crate::device_memory;
+use crate::device_room::DeviceRoom;
 use crate::prefetch_queue::PrefetchQueue;
 use tch::Kind;
 use voxflow_stages::{Context, Result};
 
 /// The variable that keeps training volumes on the `device` or in `memory`; by default the device's
-/// free memory decides.
+/// room decides.
 pub const VOLUMES: &str = "VOXFLOW_TRAINING_VOLUMES";
-
-/// Volumes may take 1 part in this of a device's free memory; a training step needs the rest.
-const SHARE: u64 = 4;
 
 /// A source of batches.
 pub enum BatchSource<'a> {
@@ -25,22 +22,21 @@ pub enum BatchSource<'a> {
 }
 
 impl<'a> BatchSource<'a> {
-    /// The source for batches `first..end`: the device if the volumes fit there, else loader
+    /// The source for batches `first..end`: the device if it has room for the volumes, else loader
     /// threads. Logs the choice.
     pub fn new(
         cx: &Context,
         sampler: &'a BatchSampler<'a>,
-        info: &DeviceInfo,
+        (info, room): (&DeviceInfo, Option<DeviceRoom>),
         compute: Kind,
         (first, end): (u64, u64),
         threads: usize,
     ) -> Result<BatchSource<'a>> {
         let bytes = DeviceDataset::bytes(sampler, compute);
-        let free = device_memory::of(info.device).map(|memory| memory.free);
         let fits = match std::env::var(VOLUMES).as_deref() {
             Ok("device") => true,
             Ok("memory") => false,
-            _ => free.is_some_and(|free| bytes <= free / SHARE),
+            _ => room.is_some_and(|room| room.holds(bytes)),
         };
         let name = &info.name;
         if fits {
@@ -50,11 +46,11 @@ impl<'a> BatchSource<'a> {
             ));
             return Ok(BatchSource::Device(DeviceDataset::new(sampler, compute, info.device)?));
         }
-        if let Some(free) = free {
+        if let Some(room) = room {
             cx.info(format!(
-                "training volumes: {}, of {} free on {name}; {threads} threads make patches",
+                "training volumes: {}, and {name} has room for {}; {threads} threads make patches",
                 gigabytes(bytes),
-                gigabytes(free)
+                gigabytes(room.bytes())
             ));
         }
         // Two batches are ready ahead of those that the threads are making.

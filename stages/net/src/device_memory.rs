@@ -4,7 +4,12 @@ use std::ffi::{c_int, c_void};
 use tch::{Device, Tensor};
 
 unsafe extern "C" {
-    fn voxflow_device_memory(index: c_int, free: *mut i64, peak: *mut i64) -> c_int;
+    fn voxflow_device_memory(
+        index: c_int,
+        free: *mut i64,
+        total: *mut i64,
+        peak: *mut i64,
+    ) -> c_int;
     fn voxflow_pinned(tensor: *const c_void) -> *mut c_void;
 }
 
@@ -13,6 +18,8 @@ unsafe extern "C" {
 pub struct DeviceMemory {
     /// Free at the moment.
     pub free: u64,
+    /// All of it.
+    pub total: u64,
     /// Peak of libtorch's allocations in this process.
     pub peak: u64,
 }
@@ -20,10 +27,11 @@ pub struct DeviceMemory {
 /// A device's memory; `None` for the processor, and before the first tensor on the device.
 pub fn of(device: Device) -> Option<DeviceMemory> {
     let Device::Cuda(index) = device else { return None };
-    let (mut free, mut peak) = (0, 0);
-    // SAFETY: writes two numbers, and catches every exception.
-    let status = unsafe { voxflow_device_memory(index as c_int, &mut free, &mut peak) };
-    (status == 0).then_some(DeviceMemory { free: free.max(0) as u64, peak: peak.max(0) as u64 })
+    let (mut free, mut total, mut peak) = (0, 0, 0);
+    // SAFETY: writes three numbers, and catches every exception.
+    let status = unsafe { voxflow_device_memory(index as c_int, &mut free, &mut total, &mut peak) };
+    let [free, total, peak] = [free, total, peak].map(|bytes: i64| bytes.max(0) as u64);
+    (status == 0).then_some(DeviceMemory { free, total, peak })
 }
 
 /// The tensor in pinned memory, from where copies to `device` run asynchronously; the tensor itself

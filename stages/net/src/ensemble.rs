@@ -2,6 +2,7 @@
 
 use crate::classes::Classes;
 use crate::device::DeviceInfo;
+use crate::device_room::DeviceRoom;
 use crate::leakage::refuse_leaks;
 use crate::network::GraphNetwork;
 use crate::sliding_window::SlidingWindow;
@@ -27,6 +28,7 @@ pub struct Ensemble {
     networks: Vec<GraphNetwork>,
     inference: Inference,
     info: DeviceInfo,
+    room: Option<DeviceRoom>,
 }
 
 impl Ensemble {
@@ -62,9 +64,10 @@ impl Ensemble {
         let networks = pairs
             .map(|(input, card)| open_network(input, card, weights, &info))
             .collect::<Result<_>>()?;
+        let room = DeviceRoom::of(info.device);
         let cards = inputs.iter().map(|input| input.stage.clone()).zip(cards).collect();
         let classes = Classes::of(&card.labels, &card.regions, None)?;
-        Ok(Ensemble { classes, card, keep_largest, cards, networks, inference, info })
+        Ok(Ensemble { classes, card, keep_largest, cards, networks, inference, info, room })
     }
 
     /// Sliding-window inference with all networks.
@@ -77,6 +80,7 @@ impl Ensemble {
             inference: self.inference.clone(),
             roi,
             device: self.info.device,
+            room: self.room,
             compute: Kind::Float,
             by_sigmoid: self.classes.has_regions(),
         })

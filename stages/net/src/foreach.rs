@@ -48,6 +48,12 @@ unsafe extern "C" {
     fn voxflow_each_root(tensors: Pointers, count: usize, made: OutPointers) -> c_int;
     fn voxflow_each_norm(tensors: Pointers, count: usize, made: OutPointers) -> c_int;
     fn voxflow_each_zero_unless(tensors: Pointers, count: usize, keep: Pointer) -> c_int;
+    fn voxflow_each_cast(
+        tensors: Pointers,
+        count: usize,
+        like: Pointer,
+        made: OutPointers,
+    ) -> c_int;
     fn voxflow_each_zero_grad(tensors: Pointers, count: usize) -> c_int;
 }
 
@@ -123,6 +129,15 @@ pub fn subtract(list: &[Tensor], others: &[Tensor]) {
     change_by(list, others, |tensors, others| unsafe {
         voxflow_each_subtract(tensors, list.len(), others)
     });
+}
+
+/// The tensors in numbers of a kind, with gradients: alone among these operations it is recorded.
+pub fn cast(list: &[Tensor], kind: Kind) -> Vec<Tensor> {
+    let like = Tensor::empty([0i64], (kind, Device::Cpu));
+    // SAFETY: the tensors outlive the call; both lists have the given length.
+    make(list, |tensors, made| unsafe {
+        voxflow_each_cast(tensors, list.len(), like.as_ptr().cast(), made)
+    })
 }
 
 /// tensors[i] = others[i], in place.

@@ -16,6 +16,7 @@ mod cuda_driver;
 pub mod device;
 pub mod device_dataset;
 mod device_memory;
+pub mod device_room;
 mod dice;
 pub mod distributed;
 mod ensemble;

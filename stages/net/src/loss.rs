@@ -18,7 +18,7 @@ pub fn of_outputs(
     let mut losses = counting.map(|(output, weight)| {
         let output = output.to_kind(at_least_single(output.kind()));
         let loss = loss(settings, targets, &output, &resized(labels, &output.size()[2..]));
-        if weight == 1.0 { loss } else { loss * weight }
+        times(loss, weight)
     });
     let first = losses.next().unwrap_or_default();
     losses.fold(first, |sum, loss| sum + loss)
@@ -73,6 +73,11 @@ impl LossTargets {
     }
 }
 
+/// The loss times a factor: a factor of 1 costs nothing, forwards or back.
+fn times(loss: Tensor, factor: f64) -> Tensor {
+    if factor == 1.0 { loss } else { loss * factor }
+}
+
 /// True where a label is one of the classes.
 fn is_among(labels: &Tensor, classes: &[i64]) -> Tensor {
     let first = labels.ne_tensor(labels);
@@ -110,7 +115,11 @@ pub fn loss(
     match settings.name.of_voxels() {
         None => of_dice(),
         Some(loss) if !settings.name.has_dice() => of_voxels(loss),
-        Some(loss) => of_dice() * settings.weights[0] + of_voxels(loss) * settings.weights[1],
+        Some(loss) => {
+            let [of_dice, of_voxels] = [(of_dice(), 0), (of_voxels(loss), 1)]
+                .map(|(loss, part)| times(loss, settings.weights[part]));
+            of_dice + of_voxels
+        }
     }
 }
 

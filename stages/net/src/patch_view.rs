@@ -1,6 +1,7 @@
 //! A patch of a batch on a device: how it is cut from a volume, and the operations of its changes.
 
 use crate::classes::IGNORED;
+use crate::device_memory::pinned;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::image::channel_filter::gaussian_kernel;
 use voxflow_stages::image::prepared::OUTSIDE;
@@ -255,39 +256,48 @@ impl PatchView {
 
 /// Each voxel's source position for `grid_sampler` (1, X, Y, Z, 3) in a patch of sides `from`.
 fn rotoscale_grid(rotoscale: &Rotoscale, to: [i64; 3], from: [i64; 3], device: Device) -> Tensor {
-    let centred: [Tensor; 3] = std::array::from_fn(|axis| {
-        let mut shape = [1i64; 3];
-        shape[axis] = to[axis];
-        let half = (to[axis] as f64 - 1.0) / 2.0;
-        (Tensor::arange(to[axis], (Kind::Float, device)) - half).reshape(shape)
-    });
-    let matrix = rotoscale.matrix().map(|row| row.map(|entry| f64::from(entry as f32)));
-    // `grid_sampler` wants the fastest axis first, and positions scaled to [-1, 1].
-    let positions = [2, 1, 0].map(|axis| {
-        let [x, y, z] = matrix[axis];
-        let position = &centred[0] * x + &centred[1] * y + &centred[2] * z;
-        (position / (from[axis] as f64 / 2.0)).expand(to, false)
-    });
-    Tensor::stack(&positions, -1).unsqueeze(0)
+    let rows = rotoscale.matrix().map(|[x, y, z]| [x, y, z, 0.0].map(|entry| entry as f32));
+    sampling_grid(rows, from.map(|side| 2.0 / side as f32), to, device)
 }
 
 /// Each voxel's source position for `grid_sampler` (1, X, Y, Z, 3), computed by the same
 /// single-precision steps as the processor's affine transform, so that both round alike.
 fn grid(affine: &Affinity, sides: [i64; 3], device: Device) -> Tensor {
-    let centred: [Tensor; 3] = std::array::from_fn(|axis| {
-        let mut shape = [1i64; 3];
-        shape[axis] = sides[axis];
-        let half = (sides[axis] as f32 - 1.0) / 2.0;
-        (Tensor::arange(sides[axis], (Kind::Float, device)) - f64::from(half)).reshape(shape)
-    });
-    let matrix = affine.matrix().map(|row| row.map(|entry| f64::from(entry as f32)));
-    // `grid_sampler` wants the fastest axis first, and positions scaled to [-1, 1].
-    let positions = [2, 1, 0].map(|axis| {
-        let [x, y, z, shift] = matrix[axis];
-        let position = &centred[0] * x + &centred[1] * y + &centred[2] * z + shift;
-        (position * f64::from(2.0 / (sides[axis] as f32).max(2.0))).expand(sides, false)
-    });
-    Tensor::stack(&positions, -1).unsqueeze(0)
+    let rows = affine.matrix().map(|row| row.map(|entry| entry as f32));
+    sampling_grid(rows, sides.map(|side| 2.0 / (side as f32).max(2.0)), sides, device)
+}
+
+/// The grid of a matrix with a shift, by rows: positions from the middle, times `scale` (to
+/// [-1, 1]). The products along each axis are few and made here; the device adds them up, all
+/// voxels and rows by one kernel for each addition.
+fn sampling_grid(rows: [[f32; 4]; 3], scale: [f32; 3], sides: [i64; 3], device: Device) -> Tensor {
+    // `grid_sampler` wants the fastest axis first.
+    const ROWS: [usize; 3] = [2, 1, 0];
+    let mut numbers: Vec<f32> = vec![];
+    for axis in 0..3 {
+        let centre = (sides[axis] as f32 - 1.0) / 2.0;
+        for row in ROWS {
+            numbers.extend((0..sides[axis]).map(|at| (at as f32 - centre) * rows[row][axis]));
+        }
+    }
+    numbers.extend(ROWS.map(|row| rows[row][3]));
+    numbers.extend(ROWS.map(|row| scale[row]));
+    let numbers = pinned(Tensor::from_slice(&numbers), device);
+    let numbers = numbers.to_device_(device, Kind::Float, true, false);
+    let lengths = [3 * sides[0], 3 * sides[1], 3 * sides[2], 3, 3];
+    let parts = numbers.split_with_sizes(lengths, 0);
+    let part = |at: usize| {
+        let mut shape = [3i64, 1, 1, 1];
+        if at < 3 {
+            shape[at + 1] = sides[at];
+        }
+        parts[at].reshape(shape)
+    };
+    let mut positions = part(0) + part(1);
+    positions = positions + part(2);
+    positions += part(3);
+    positions *= part(4);
+    positions.permute([1, 2, 3, 0]).unsqueeze(0)
 }
 
 /// X, Y, Z of (C, X, Y, Z).

@@ -1,7 +1,7 @@
 //! Sliding-window inference as MONAI's `sliding_window_inference` and as nnU-Net's, averaged over
 //! networks and flips.
 
-use crate::device_memory;
+use crate::device_room::DeviceRoom;
 use crate::network::{GraphNetwork, Pass};
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -17,6 +17,8 @@ pub struct SlidingWindow<'a> {
     pub roi: [usize; 3],
     /// The networks' device.
     pub device: Device,
+    /// Its room for volumes; `None` for the processor.
+    pub room: Option<DeviceRoom>,
     /// Numbers that convolutions compute in.
     pub compute: Kind,
     /// The networks' outputs are regions, whose probabilities are by sigmoid instead of softmax.
@@ -24,15 +26,12 @@ pub struct SlidingWindow<'a> {
 }
 
 impl SlidingWindow<'_> {
-    /// The device that keeps a volume during inference: the networks' device if the image and all
-    /// sums fit into a share of its free memory, else the processor.
+    /// The device that keeps a volume during inference: the networks' device if it has room for the
+    /// image and all sums, else the processor.
     pub fn volume_device(&self, voxels: usize, channels: usize, classes: usize) -> Device {
-        const SHARE: u64 = 4;
         // The image; for the classes the sum, its quotient, and a copy while flips are averaged.
         let bytes = voxels as u64 * 4 * (channels + 3 * classes + 2) as u64;
-        let fits =
-            device_memory::of(self.device).is_some_and(|memory| bytes <= memory.free / SHARE);
-        if fits { self.device } else { Device::Cpu }
+        if self.room.is_some_and(|room| room.holds(bytes)) { self.device } else { Device::Cpu }
     }
 
     /// True if [`SlidingWindow::scores`] are logits.

@@ -166,6 +166,7 @@ fn probabilities_of_several_models_and_all_flips_average_as_monai_averages_them(
             },
             roi: about.roi,
             device: Device::Cpu,
+            room: None,
             compute: Kind::Float,
             by_sigmoid: false,
         };

@@ -300,6 +300,7 @@ fn windows_blended_and_flipped_as_nnu_nets_give_its_logits() {
             },
             roi: about.patch,
             device: Device::Cpu,
+            room: None,
             compute: Kind::Float,
             by_sigmoid: false,
         };

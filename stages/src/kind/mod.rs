@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::foresight::Foresight;
 use crate::stage::{ArtifactType, Demand, Items, Peek, Pool, Read, Seed, Stage, Yields};
 use schemars::Schema;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::any::TypeId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -75,6 +75,7 @@ pub struct Kind {
     items_by: fn(&Value) -> &'static [Items],
     parts_of: fn(&Value, &str) -> Vec<String>,
     check_roles: fn(&Value, &[&str]) -> Mistakes,
+    drop_places: fn(&mut Map<String, Value>),
     names_read: fn(&str, &Peek) -> Result<BTreeSet<String>>,
     schema: fn() -> &'static Schema,
     understand: fn(&Value) -> Result<Value, Mistakes>,
@@ -121,6 +122,7 @@ impl Kind {
             check_roles: |params, roles| {
                 parse::<S>(params).map_or_else(|_| vec![], |stage| stage.check_roles(roles))
             },
+            drop_places: S::drop_places,
             names_read: S::names_read,
             schema: schema::<S>,
             understand: understand::<S>,
@@ -151,6 +153,7 @@ impl Kind {
         let mut params = understood.clone();
         if let Value::Object(fields) = &mut params {
             fields.retain(|key, _| !self.locators.contains(&key.as_str()));
+            (self.drop_places)(fields);
         }
         neutral::drop_neutral(self.schema().as_value(), &mut params);
         params

@@ -11,7 +11,7 @@ use super::exec_args::device;
 use super::model::{self, Ensemble};
 use super::tell;
 use crate::error::{Error, Exit, Result};
-use crate::executor::{Executor, Local, StageOrder, child};
+use crate::executor::{Executor, Local, ProgramsUsage, StageOrder, child};
 use crate::globals::Globals;
 use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
@@ -147,6 +147,7 @@ impl PredictArgs {
             gpus: 1,
             asked: &StageResources::default(),
             last_peak: None,
+            programs: &ProgramsUsage::default(),
             keep_item: &|_| Ok(()),
         };
         let outcome = Local::on(&self.device).make(&order, &delivery, stop);

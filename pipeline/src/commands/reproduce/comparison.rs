@@ -16,37 +16,37 @@ use voxflow_stages::Metric;
 /// Files named per row.
 const MOST_NAMES: usize = 3;
 
-pub struct Comparison {
+pub struct Reproduction {
     run: String,
-    rows: Vec<StageRow>,
+    rows: Vec<ComparedStage>,
     /// Scores in both runs: name, there, here.
     scores: Vec<(String, f64, f64)>,
     /// Differences in program and machine.
     surroundings: Vec<String>,
 }
 
-struct StageRow {
+struct ComparedStage {
     stage: String,
     kind: String,
     /// "made", "taken over", "reused", …
     here: &'static str,
-    bytes: Bytes,
+    bytes: ByteComparison,
 }
 
 #[derive(Debug, PartialEq)]
-enum Bytes {
+enum ByteComparison {
     Same,
     Differ(String),
     /// A result is missing.
     Unknown(String),
 }
 
-impl Comparison {
+impl Reproduction {
     /// Compares a run with ours; results were taken over from the store `lower`.
-    pub fn of(theirs: &StoredRun, ours: &StoredRun, lower: Option<&Path>) -> Result<Comparison> {
+    pub fn of(theirs: &StoredRun, ours: &StoredRun, lower: Option<&Path>) -> Result<Reproduction> {
         let rows = theirs.record.stages.iter().map(|there| {
             let here = ours.record.stage(&there.stage);
-            StageRow {
+            ComparedStage {
                 stage: there.stage.clone(),
                 kind: there.kind.clone(),
                 here: here.map_or("not there", |here| outcome(here, lower)),
@@ -59,7 +59,7 @@ impl Comparison {
         let both = there
             .into_iter()
             .filter_map(|(name, there)| here.get(&name).map(|here| (name, there, *here)));
-        Ok(Comparison {
+        Ok(Reproduction {
             run: theirs.record.run.clone(),
             rows,
             scores: both.collect(),
@@ -69,15 +69,15 @@ impl Comparison {
 
     /// True if all results in both runs are the same.
     pub fn is_same(&self) -> bool {
-        !self.rows.iter().any(|row| matches!(row.bytes, Bytes::Differ(_)))
+        !self.rows.iter().any(|row| matches!(row.bytes, ByteComparison::Differ(_)))
     }
 
     pub fn table(&self) -> TextTable {
         let mut sheet = TextTable::new("", ["stage", "kind", "here", "compared"]);
         for row in &self.rows {
             let words = match &row.bytes {
-                Bytes::Same => "same bytes",
-                Bytes::Differ(words) | Bytes::Unknown(words) => words.as_str(),
+                ByteComparison::Same => "same bytes",
+                ByteComparison::Differ(words) | ByteComparison::Unknown(words) => words.as_str(),
             };
             let cells = [row.stage.as_str(), row.kind.as_str(), row.here, words];
             sheet.push(cells.into_iter().map(Cell::text).collect());
@@ -87,8 +87,8 @@ impl Comparison {
 
     /// The outcome in lines.
     pub fn verdict(&self) -> Vec<String> {
-        let same = self.rows.iter().filter(|row| row.bytes == Bytes::Same).count() as u64;
-        let differ = self.rows.iter().filter(|row| matches!(row.bytes, Bytes::Differ(_)));
+        let same = self.rows.iter().filter(|row| row.bytes == ByteComparison::Same).count() as u64;
+        let differ = self.rows.iter().filter(|row| matches!(row.bytes, ByteComparison::Differ(_)));
         let differ = differ.count() as u64;
         let all = humanize::count(same + differ, "result");
         let mut lines = vec![match differ {
@@ -134,21 +134,21 @@ fn outcome(here: &StageRecord, lower: Option<&Path>) -> &'static str {
     }
 }
 
-fn bytes(there: &StageRecord, here: Option<&StageRecord>) -> Bytes {
+fn bytes(there: &StageRecord, here: Option<&StageRecord>) -> ByteComparison {
     let (theirs, ours) = (made(there), here.and_then(made));
     match (theirs, ours) {
-        (Some((_, there)), Some((_, here))) if there == here => Bytes::Same,
+        (Some((_, there)), Some((_, here))) if there == here => ByteComparison::Same,
         (Some((theirs, _)), Some((ours, _))) => {
             let files = files(&theirs, &ours);
             let recipe = there.recipe.as_ref().zip(here.and_then(|here| here.recipe.as_ref()));
             let recipe = recipe.map(|(there, here)| explain::changes(there, here));
             match recipe.filter(|words| !words.is_empty()) {
-                Some(words) => Bytes::Differ(format!("{files}; {words}")),
-                None => Bytes::Differ(files),
+                Some(words) => ByteComparison::Differ(format!("{files}; {words}")),
+                None => ByteComparison::Differ(files),
             }
         }
-        (None, _) => Bytes::Unknown("no result there".into()),
-        (_, None) => Bytes::Unknown("no result here".into()),
+        (None, _) => ByteComparison::Unknown("no result there".into()),
+        (_, None) => ByteComparison::Unknown("no result here".into()),
     }
 }
 
@@ -229,18 +229,18 @@ mod tests {
     fn a_stage_is_the_same_by_its_bytes_and_otherwise_says_what_differs() {
         let record = crate::runs::tests::record("20260101-000000-demo-abc123", "demo", 0);
         let there = &record.stages[0];
-        assert_eq!(bytes(there, Some(there)), Bytes::Same);
-        assert_eq!(bytes(there, None), Bytes::Unknown("no result here".into()));
+        assert_eq!(bytes(there, Some(there)), ByteComparison::Same);
+        assert_eq!(bytes(there, None), ByteComparison::Unknown("no result here".into()));
         let mut here = there.clone();
         let other = artifact(&[("model.json", "other")]);
         here.digest = Some(other.digest());
         here.artifact = Some(other);
         let words = "1 of 1 files differ: model.json";
-        assert_eq!(bytes(there, Some(&here)), Bytes::Differ(words.into()));
+        assert_eq!(bytes(there, Some(&here)), ByteComparison::Differ(words.into()));
         if let Some(recipe) = &mut here.recipe {
             recipe.params["epochs"] = 3.into();
         }
         let words = format!("{words}; epochs 2 → 3");
-        assert_eq!(bytes(there, Some(&here)), Bytes::Differ(words));
+        assert_eq!(bytes(there, Some(&here)), ByteComparison::Differ(words));
     }
 }

@@ -20,7 +20,7 @@ use crate::workflow::{
     Override, Setting, SourceSpan, Workflow, either, environment, nearest, paths,
 };
 use clap::Args;
-use comparison::Comparison;
+use comparison::Reproduction;
 use std::fs;
 use std::path::{Path, PathBuf};
 use voxflow_stages::Kind;
@@ -79,7 +79,7 @@ impl ReproduceArgs {
         let code = launch::exit(&landed.ending);
         let Some(folder) = landed.folders.first() else { return Ok(code) };
         let ours = StoredRun { record: folder.record()?, folder: folder.clone() };
-        let comparison = Comparison::of(&theirs, &ours, lower.as_deref())?;
+        let comparison = Reproduction::of(&theirs, &ours, lower.as_deref())?;
         answer(&comparison.table().write(self.format, terminal_width()))?;
         if !globals.quiet {
             comparison.verdict().iter().for_each(|line| tell(line));

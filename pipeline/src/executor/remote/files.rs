@@ -55,7 +55,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("verdict.json");
         let end = End::Stopped { why: StopReason::Walltime, has_moved: true };
-        let usage = Usage { cpu_seconds: 1.5, peak_rss_bytes: 7 };
+        let usage = Usage { cpu_seconds: 1.5, peak_rss_bytes: 7, ..Usage::default() };
         let verdict =
             Verdict { end, said_bytes: 3, seconds: 2.0, usage, host: "n1".into(), read: vec![] };
         Closed::write(&path, &verdict).unwrap();

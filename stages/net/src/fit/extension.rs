@@ -37,6 +37,7 @@ impl Fit<'_> {
             train_seconds: 0.0,
             validate_seconds: 0.0,
             sessions: vec![],
+            device_room: None,
             ..self.state()
         };
         let mut tensors = self.model.snapshot();

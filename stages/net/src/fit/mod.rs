@@ -26,6 +26,7 @@ use crate::batch_source::{BatchSource, CloseOnDrop};
 use crate::checkpoint::Checkpoint;
 use crate::classes::Classes;
 use crate::device::DeviceInfo;
+use crate::device_room::DeviceRoom;
 use crate::dice::dice_rows;
 use crate::distributed::Ranks;
 use crate::network::BatchPart;
@@ -77,6 +78,8 @@ pub struct Fit<'a> {
     log: StepLog,
     checkpointer: Checkpointer,
     kept: Option<KeptState>,
+    /// The device's room for volumes, the same in all sessions.
+    room: Option<DeviceRoom>,
 }
 
 impl<'a> Fit<'a> {
@@ -107,6 +110,7 @@ impl<'a> Fit<'a> {
             stepper,
             checkpointer: Checkpointer::new(cx.unfinished()?, params),
             kept: None,
+            room: DeviceRoom::of(info.device),
         };
         fit.resume(extended)?;
         Ok(fit)
@@ -122,7 +126,8 @@ impl<'a> Fit<'a> {
         let compute = compute_kind(self.params.precision);
         let batches = (first, all);
         let threads = self.loader_threads();
-        let source = BatchSource::new(self.cx, &sampler, self.info, compute, batches, threads)?;
+        let source =
+            BatchSource::new(self.cx, &sampler, (self.info, self.room), compute, batches, threads)?;
         std::thread::scope(|scope| {
             let _closing = CloseOnDrop(&source);
             source.loaders().for_each(|queue| drop(scope.spawn(|| queue.fill())));
@@ -185,7 +190,8 @@ impl<'a> Fit<'a> {
         let part = Some(part).filter(|_| self.ranks.count() > 1);
         let outputs = self.model.forward(&images, compute_kind(self.params.precision), part);
         let targets = self.data.classes.loss_targets();
-        let loss = loss::of_outputs(&self.params.loss, &targets, &outputs, &labels) / group as f64;
+        let loss = loss::of_outputs(&self.params.loss, &targets, &outputs, &labels);
+        let loss = if group > 1 { loss / group as f64 } else { loss };
         let loss = if part.is_some() { loss * batch.share.weight() } else { loss };
         self.stepper.backward(&loss);
         loss.detach()
@@ -260,6 +266,7 @@ impl<'a> Fit<'a> {
             inference: self.params.inference.clone(),
             roi: self.params.inference.roi.unwrap_or(self.params.patch),
             device: self.info.device,
+            room: self.room,
             compute: compute_kind(self.params.precision),
             by_sigmoid: self.data.classes.has_regions(),
         }

@@ -106,10 +106,11 @@ impl Model {
             // Whether the step was taken is known on the device alone, and reading it would make
             // the processor wait: both outcomes are computed there, and one of them chosen.
             Some(taken) => {
-                let pairs = counters.new.iter().zip(&counters.old);
-                let chosen: Vec<Tensor> =
-                    pairs.map(|(new, old)| new.where_self(taken, old)).collect();
-                foreach::copy(&counters.old, &chosen);
+                if !counters.old.is_empty() {
+                    let [new, old] =
+                        [&counters.new, &counters.old].map(|all| Tensor::stack(all, 0));
+                    foreach::copy(&counters.old, &new.where_self(taken, &old).unbind(0));
+                }
                 let share = Tensor::where_scalar(taken, share, 0.0);
                 foreach::lerp_by(&values.old, &values.new, &share);
             }

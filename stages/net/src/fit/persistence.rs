@@ -61,6 +61,7 @@ impl Fit<'_> {
             validate_seconds: log.validate_seconds,
             sessions: self.checkpointer.sessions().to_vec(),
             length: self.length.snapshot(),
+            device_room: self.room,
         }
     }
 
@@ -74,6 +75,7 @@ impl Fit<'_> {
             self.selection.restore(state.latest_dice, state.best, &tensors);
             self.stepper.restore(&state.loss_scale, &tensors)?;
             self.length.restore(state.length);
+            self.room = self.room.map(|room| room.resumed(state.device_room));
             self.position = Position { epoch, batch, step };
             let log = LogState {
                 epoch_stats: state.epoch_stats,

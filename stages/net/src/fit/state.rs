@@ -3,6 +3,7 @@
 
 use super::epoch_stats::EpochStats;
 use super::training_length::LengthState;
+use crate::device_room::DeviceRoom;
 use crate::grad_scaler::LossScale;
 use serde::{Deserialize, Serialize};
 use voxflow_stages::Metric;
@@ -57,6 +58,9 @@ pub struct TrainingState {
     /// Scores and decision of a training whose length validation decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<LengthState>,
+    /// The device's room for volumes, which decides where they live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_room: Option<DeviceRoom>,
 }
 
 /// A worker process's share in a training.

@@ -46,6 +46,18 @@ impl ConvStep {
         }
     }
 
+    /// Weight and bias.
+    pub(super) fn weights(&self) -> impl Iterator<Item = &Tensor> {
+        std::iter::once(&self.weight).chain(&self.bias)
+    }
+
+    /// The convolution with the next tensors as weight and bias.
+    pub(super) fn with_weights(&self, mut next: impl FnMut() -> Tensor) -> ConvStep {
+        let weight = next();
+        let bias = self.bias.as_ref().map(|_| next());
+        ConvStep { weight, bias, ..*self }
+    }
+
     /// Values and weights are rounded to `pass.compute`. If that is not the kind to sum in, they
     /// are widened, and the sum is rounded, as 16-bit convolutions do internally.
     pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {

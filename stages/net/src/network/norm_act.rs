@@ -66,6 +66,22 @@ impl Normalise {
         Normalise { affine, statistics }
     }
 
+    /// The same norm, of the same tensors.
+    pub(super) fn shallow_clone(&self) -> Normalise {
+        let affine =
+            self.affine.as_ref().map(|affine| affine.each_ref().map(Tensor::shallow_clone));
+        let statistics = match &self.statistics {
+            NormStatistics::Batch { mean, variance, tracked, frozen } => NormStatistics::Batch {
+                mean: mean.shallow_clone(),
+                variance: variance.shallow_clone(),
+                tracked: tracked.shallow_clone(),
+                frozen: *frozen,
+            },
+            NormStatistics::Item => NormStatistics::Item,
+        };
+        Normalise { affine, statistics }
+    }
+
     /// True if the statistics are computed from the input.
     fn uses_input_statistics(&self, pass: Pass) -> bool {
         match self.statistics {
@@ -97,9 +113,8 @@ impl Normalise {
         }
     }
 
-    /// Normalises by libtorch's operation and counts the batch.
+    /// Normalises by libtorch's operation.
     pub(super) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
-        self.count(pass);
         let ([weight, bias], [mean, variance]) = (self.affine(), self.running());
         let (measured, momentum, eps) =
             (self.uses_input_statistics(pass), Self::MOMENTUM, Self::EPS);
@@ -116,12 +131,13 @@ impl Normalise {
         }
     }
 
-    /// Counts the batch (`num_batches_tracked`) if its statistics are used.
-    fn count(&self, pass: Pass) {
-        if let NormStatistics::Batch { tracked, .. } = &self.statistics
-            && self.uses_input_statistics(pass)
-        {
-            let _ = tracked.shallow_clone().g_add_scalar_(1);
+    /// The counter of batches (`num_batches_tracked`) if the batch's statistics are used.
+    pub(super) fn counter(&self, pass: Pass) -> Option<&Tensor> {
+        match &self.statistics {
+            NormStatistics::Batch { tracked, .. } => {
+                self.uses_input_statistics(pass).then_some(tracked)
+            }
+            NormStatistics::Item => None,
         }
     }
 }
@@ -159,7 +175,6 @@ impl NormAct {
     /// The result plus `added`.
     pub(super) fn forward(&self, x: &Tensor, added: Option<&Tensor>, pass: Pass) -> Tensor {
         if self.is_fused(x, pass) {
-            self.normalise.count(pass);
             return self.fused(x, added, pass);
         }
         let x = self.normalise.forward(x, pass);

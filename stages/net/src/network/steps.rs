@@ -6,6 +6,7 @@ use super::dropout::dropout;
 use super::fusion::{Fusion, NormActNodes};
 use super::norm_act::{NormAct, Normalise, slope};
 use super::pass::Pass;
+use crate::foreach;
 use std::collections::BTreeSet;
 use tch::{Device, Kind, Tensor};
 use voxflow_stages::model::graph::{Graph, NodeId, Op};
@@ -118,17 +119,73 @@ pub(super) fn run(
     images: &Tensor,
     pass: Pass,
 ) -> Vec<Tensor> {
+    count_batches(steps, pass);
+    let mut cast = cast_weights(steps, pass).into_iter();
     let mut values: Vec<Tensor> = (0..nodes).map(|_| Tensor::new()).collect();
     for step in steps {
         let inputs: Vec<&Tensor> = step.inputs.iter().map(|input| &values[*input]).collect();
-        let value = step.operation.forward(images, &inputs, pass);
+        let value = match step.operation.is_cast(pass) {
+            true => step.operation.with_weights(&mut cast).forward(images, &inputs, pass),
+            false => step.operation.forward(images, &inputs, pass),
+        };
         values[step.output] = value;
         step.freed.iter().for_each(|value| values[*value] = Tensor::new());
     }
     values
 }
 
+/// Counts the batch in all norms that use its statistics.
+fn count_batches(steps: &[ExecutionStep], pass: Pass) {
+    let counters = steps.iter().filter_map(|step| match &step.operation {
+        Operation::NormAct(norm_act) => norm_act.normalise.counter(pass),
+        Operation::Norm(norm) => norm.counter(pass),
+        _ => None,
+    });
+    foreach::add_scalar(&counters.map(Tensor::shallow_clone).collect::<Vec<_>>(), 1.0);
+}
+
+/// The weights of all operations that are cast, in `pass.compute` and in their order: by one kernel
+/// instead of one for each, and one for all their gradients.
+fn cast_weights(steps: &[ExecutionStep], pass: Pass) -> Vec<Tensor> {
+    let cast = steps.iter().map(|step| &step.operation).filter(|operation| operation.is_cast(pass));
+    let weights: Vec<Tensor> =
+        cast.flat_map(Operation::weights).map(Tensor::shallow_clone).collect();
+    foreach::cast(&weights, pass.compute)
+}
+
 impl Operation {
+    /// The weights that are read in the numbers of the values.
+    fn weights(&self) -> Vec<&Tensor> {
+        match self {
+            Operation::Conv(conv) => conv.weights().collect(),
+            Operation::NormAct(NormAct { slope, .. }) | Operation::Activation(slope) => vec![slope],
+            _ => vec![],
+        }
+    }
+
+    /// True if its weights are cast together with others' before a pass: on a graphics card. On the
+    /// processor each operation casts its own, and some take them as they are.
+    fn is_cast(&self, pass: Pass) -> bool {
+        let weights = self.weights();
+        weights
+            .first()
+            .is_some_and(|first| first.device().is_cuda() && first.kind() != pass.compute)
+    }
+
+    /// The operation with the next of these tensors in the place of its weights.
+    fn with_weights(&self, cast: &mut impl Iterator<Item = Tensor>) -> Operation {
+        let mut next = || cast.next().unwrap_or_default();
+        match self {
+            Operation::Conv(conv) => Operation::Conv(conv.with_weights(next)),
+            Operation::NormAct(norm_act) => {
+                let NormAct { normalise, dropout, .. } = norm_act;
+                let normalise = normalise.shallow_clone();
+                Operation::NormAct(NormAct { normalise, dropout: *dropout, slope: next() })
+            }
+            _ => Operation::Activation(next()),
+        }
+    }
+
     fn forward(&self, images: &Tensor, inputs: &[&Tensor], pass: Pass) -> Tensor {
         match self {
             Operation::Input => images.to_kind(pass.compute),

@@ -10,6 +10,7 @@ use crate::context::{Context, ItemKey, write_json};
 use crate::dataset::{Case, Listing, name};
 use crate::error::{Error, Result};
 use crate::image::case::{image_digests, label_digests};
+use crate::program::Usage;
 use crate::record::Metric;
 use crate::task::Input;
 use serde_json::{Value, json};
@@ -201,11 +202,11 @@ fn make(stage: &Command, item: &CaseItem, folder: &Path) -> Result<()> {
     }
     item.set_files(&place, &mut variables)?;
     let mut rows = vec![];
-    invocation.run(&variables, |row| rows.push(with_case(row, &item.case.name)))?;
+    let usage = invocation.run(&variables, None, |row| rows.push(row))?;
     check(item, &place.files()?)?;
-    if !rows.is_empty() {
-        write_json(&folder.join(METRICS), &rows)?;
-    }
+    rows.extend(measured(&usage));
+    let rows: Vec<Metric> = rows.into_iter().map(|row| with_case(row, &item.case.name)).collect();
+    write_json(&folder.join(METRICS), &rows)?;
     disk::create_folders(&folder.join(MADE))?;
     place.hand_over(&folder.join(MADE))
 }
@@ -215,6 +216,17 @@ fn create_parent(path: &Path) -> Result<()> {
         Some(parent) => Ok(disk::create_folders(parent)?),
         None => Ok(()),
     }
+}
+
+/// Resources that the program took for the case, named as in the table of stages.
+fn measured(usage: &Usage) -> [Metric; 4] {
+    [
+        ("cpu_seconds", usage.cpu_seconds),
+        ("peak_rss_bytes", usage.peak_rss_bytes as f64),
+        ("read_bytes", usage.read_bytes as f64),
+        ("written_bytes", usage.written_bytes as f64),
+    ]
+    .map(|(name, value)| Metric { measured: true, ..Metric::new(name, value) })
 }
 
 /// The row with its case.

@@ -3,6 +3,7 @@
 use super::parameters::{Command, DATASET, Makes};
 use super::template::names;
 use super::variables::{PLAIN, is_own};
+use crate::container::Image;
 use crate::dataset::name;
 use crate::model::{Mistake, mistake};
 
@@ -19,6 +20,7 @@ pub(super) fn parameters(stage: &Command) -> Vec<Mistake> {
         mistakes.extend(wrong);
     }
     mistakes.extend(limits(stage));
+    mistakes.extend(container(stage));
     mistakes
 }
 
@@ -159,6 +161,19 @@ fn no_such_name(stage: &Command, name: &str) -> String {
     let near = near.map(|near| format!("; did you mean '{near}'")).unwrap_or_default();
     let plain = "write $${ for a plain ${";
     format!("'${{{name}}}' is no name that is filled in{near}; {plain}")
+}
+
+/// An image by its tag is no mistake of the parameters: a run tells its digest.
+fn container(stage: &Command) -> Vec<Mistake> {
+    let trouble = stage.container.as_deref().and_then(|text| Image::parse(text).err());
+    let is_bare = stage.container.is_none();
+    let words = "has a meaning beside 'container' only; remove it";
+    let found = [
+        trouble.map(|trouble| ("container".into(), trouble)),
+        mistake(is_bare && stage.network, "network", words),
+        mistake(is_bare && stage.gpu, "gpu", words),
+    ];
+    found.into_iter().flatten().collect()
 }
 
 fn is_no_limit(limit: Option<f64>) -> bool {

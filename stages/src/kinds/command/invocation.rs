@@ -3,14 +3,15 @@
 use super::metrics_file::MetricsFile;
 use super::variables::Variables;
 use super::workplace::Workplace;
-use super::{ending, parameters::Command};
+use super::{ending, mounts, parameters::Command};
+use crate::container::Container;
 use crate::context::{Context, write_json};
 use crate::error::{Error, Result};
-use crate::program::{Program, ProgramLimits};
+use crate::program::{Program, ProgramLimits, Usage};
 use crate::record::Metric;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Variables that pass without being named.
@@ -26,6 +27,18 @@ const PASSED: [&str; 13] = [
     "LD_LIBRARY_PATH",
     "VIRTUAL_ENV",
     "CONDA_PREFIX",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+];
+
+/// Variables that pass into a container, where paths of the system outside mean nothing.
+const PASSED_INSIDE: [&str; 8] = [
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_VISIBLE_DEVICES",
 ];
@@ -54,8 +67,7 @@ impl Invocation<'_> {
             self.stage.params.clone().into_iter().collect();
         variables.set("params", params);
         for (name, path) in &self.stage.scripts {
-            let path = std::path::absolute(path).map_err(Error::io("find", path))?;
-            variables.set_path(format!("scripts.{name}"), &path)?;
+            variables.set_path(format!("scripts.{name}"), &absolute(path)?)?;
         }
         variables.set("threads", self.threads);
         variables.set("device", self.cx.device());
@@ -67,14 +79,21 @@ impl Invocation<'_> {
         Ok(variables)
     }
 
-    /// Runs the program to its end; `tell` gets its metrics as they come.
-    pub(super) fn run(&self, variables: &Variables, mut tell: impl FnMut(Metric)) -> Result<()> {
+    /// Runs the program to its end; `tell` gets its metrics as they come. `unfinished` is a folder
+    /// that it may write too.
+    pub(super) fn run(
+        &self,
+        variables: &Variables,
+        unfinished: Option<&Path>,
+        mut tell: impl FnMut(Metric),
+    ) -> Result<Usage> {
         write_json(&self.place.variables(), variables.all())?;
         let program = Program {
             name: self.name.clone(),
             words: self.words(variables)?,
             environment: self.environment(variables)?,
             folder: self.place.work(),
+            container: self.container(unfinished)?,
             limits: self.limits(),
         };
         let mut metrics = MetricsFile::at(self.place.metrics());
@@ -88,7 +107,7 @@ impl Invocation<'_> {
         }
         ended?;
         metrics.last_rows()?.into_iter().for_each(&mut tell);
-        Ok(())
+        Ok(end.usage)
     }
 
     /// Shows more of a failed program's output than its last line.
@@ -96,6 +115,15 @@ impl Invocation<'_> {
         if lines.len() > 1 {
             self.cx.warn(format!("last output of the program:\n    {}", lines.join("\n    ")));
         }
+    }
+
+    fn container(&self, unfinished: Option<&Path>) -> Result<Option<Container>> {
+        let Some(image) = self.stage.image() else { return Ok(None) };
+        let scripts: Vec<_> =
+            self.stage.scripts.values().map(|path| absolute(path)).collect::<Result<_>>()?;
+        let unfinished = unfinished.map(Path::to_path_buf);
+        let mounts = mounts::of_program(self.place, scripts, unfinished);
+        Ok(Some(Container { image, mounts, network: self.stage.network, gpu: self.stage.gpu }))
     }
 
     fn words(&self, variables: &Variables) -> Result<Vec<String>> {
@@ -110,9 +138,16 @@ impl Invocation<'_> {
 
     /// The whole environment: little passes, so that results do not hang on what nobody wrote down.
     fn environment(&self, variables: &Variables) -> Result<BTreeMap<String, String>> {
-        let passed =
-            PASSED.into_iter().chain(self.stage.pass_environment.iter().map(String::as_str));
-        let mut environment = BTreeMap::from([("PATH".to_string(), USUAL_PATH.to_string())]);
+        let is_inside = self.stage.container.is_some();
+        let usual: &[&str] = if is_inside { &PASSED_INSIDE } else { &PASSED };
+        let asked = self.stage.pass_environment.iter().map(String::as_str);
+        let passed = usual.iter().copied().chain(asked);
+        let (work, mut environment) = (text_of(&self.place.work())?, BTreeMap::new());
+        match is_inside {
+            // The image has its own search path, and none of the person's home.
+            true => environment.insert("HOME".into(), work.clone()),
+            false => environment.insert("PATH".into(), USUAL_PATH.into()),
+        };
         environment
             .extend(passed.filter_map(|name| Some((name.into(), std::env::var(name).ok()?))));
         let threads = self.threads.to_string();
@@ -125,7 +160,7 @@ impl Invocation<'_> {
         ] {
             environment.insert(name.into(), value.into());
         }
-        environment.insert("TMPDIR".into(), text_of(&self.place.work())?);
+        environment.insert("TMPDIR".into(), work);
         environment.extend(self.stage.environment.clone());
         environment.extend(variables.environment());
         Ok(environment)
@@ -142,6 +177,10 @@ impl Invocation<'_> {
             output: (stage.max_output_mib * f64::from(1u32 << 20)) as u64,
         }
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(Error::io("find", path))
 }
 
 fn text_of(path: &Path) -> Result<String> {

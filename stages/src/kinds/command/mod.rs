@@ -2,8 +2,9 @@
 //!
 //! `parameters` are what a workflow says, and `check` finds mistakes in them. `template` and
 //! `variables` fill words in, `workplace` has the folders, `invocation` runs the program once,
-//! `whole` and `cases` once or for each case; `made` checks its files, `ending` and `metrics_file`
-//! read what it told. The program itself is run by the host, under its limits.
+//! `whole` and `cases` once or for each case; `mounts` are what a container sees; `made` checks its
+//! files, `ending` and `metrics_file` read what it told. The program itself is run by the host,
+//! under its limits.
 
 mod cases;
 mod check;
@@ -11,12 +12,14 @@ mod ending;
 mod invocation;
 mod made;
 mod metrics_file;
+mod mounts;
 mod parameters;
 mod template;
 mod variables;
 mod whole;
 mod workplace;
 
+use crate::container::Image;
 use crate::context::Context;
 use crate::dataset::name;
 use crate::dataset::tree::Tree;
@@ -26,7 +29,7 @@ use crate::model::Mistake;
 use crate::stage::{ArtifactType, Demand, Items, Pool, Read, Stage, Yields};
 use parameters::{CASE, DATASET, MADE};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -37,8 +40,15 @@ impl Stage for Command {
     const VERSION: u32 = 1;
     const READS: &'static [Read] = &[];
     const MAKES: ArtifactType = ArtifactType::Files;
-    const LOCATORS: &'static [&'static str] =
-        &["scripts", "pass_environment", "max_hours", "max_gib", "max_processes", "max_output_mib"];
+    const LOCATORS: &'static [&'static str] = &[
+        "scripts",
+        "gpu",
+        "pass_environment",
+        "max_hours",
+        "max_gib",
+        "max_processes",
+        "max_output_mib",
+    ];
     const ITEMS: &'static [Items] = &[Items { what: CASE, reads: DATASET, holds: &[MADE] }];
     const POOL: Pool = Pool::Cpu;
     const DEMAND: Demand = Demand::VOLUMES;
@@ -68,6 +78,16 @@ impl Stage for Command {
         check::roles(self, roles)
     }
 
+    /// An image is known by its digest, and a file by its content, wherever they lie.
+    fn drop_places(hashed: &mut Map<String, Value>) {
+        let image = hashed.get("container").and_then(Value::as_str).map(Image::parse);
+        let Some(Ok(image)) = image else { return };
+        match image.digest() {
+            Some(digest) => drop(hashed.insert("container".into(), digest.into())),
+            None => drop(hashed.remove("container")),
+        }
+    }
+
     fn local_files(&self) -> Result<BTreeMap<String, PathBuf>> {
         if let Some(word) = self.run.iter().find(|word| is_local(word)) {
             return Err(Error::failed(format!(
@@ -76,6 +96,11 @@ impl Stage for Command {
             )));
         }
         let mut files = BTreeMap::new();
+        match self.image() {
+            Some(Image::File(path)) => drop(files.insert(IMAGE_FILE.into(), path)),
+            Some(Image::Tagged(name)) => return Err(without_digest(&name)),
+            _ => {}
+        }
         for (name, path) in &self.scripts {
             match path.is_dir() {
                 true => files.extend(files_below(name, path)?),
@@ -84,6 +109,23 @@ impl Stage for Command {
         }
         Ok(files)
     }
+}
+
+impl Command {
+    /// The image of its container, if it has one.
+    pub fn image(&self) -> Option<Image> {
+        Image::parse(self.container.as_deref()?).ok()
+    }
+}
+
+/// The name of an image file among the local files; no script can have it.
+const IMAGE_FILE: &str = "container.sif";
+
+fn without_digest(name: &str) -> Error {
+    Error::failed(format!(
+        "container: 'docker://{name}' may be another image tomorrow; write its digest, as \
+         docker://NAME@sha256:…, which 'voxflow run' names if the image is on this machine"
+    ))
 }
 
 impl Run for Command {

@@ -33,6 +33,19 @@ pub struct Command {
     /// part of the fingerprint, their place is not.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scripts: BTreeMap<String, PathBuf>,
+    /// A container in which it runs: `docker://NAME@sha256:DIGEST` with Podman, Docker or
+    /// Apptainer, `docker://sha256:ID` with an image that is on this machine, or the path of an
+    /// Apptainer file (.sif). The digest, or the file's content, is part of the fingerprint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-neutral" = null))]
+    pub container: Option<String>,
+    /// Lets the program in a container use the network.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub network: bool,
+    /// Shows the graphics cards to the program in a container.
+    #[serde(default)]
+    pub gpu: bool,
     /// Parameters of the program.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: BTreeMap<String, Value>,

@@ -7,6 +7,7 @@ use super::{made, parameters::Command};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::record::Metric;
+use std::path::PathBuf;
 
 /// Runs the program, checks what it wrote and takes it over.
 pub(super) fn run(stage: &Command, cx: &Context) -> Result<()> {
@@ -19,15 +20,19 @@ pub(super) fn run(stage: &Command, cx: &Context) -> Result<()> {
             variables.set_path(format!("inputs.{role}"), &place.link(role, input, None)?)?;
         }
     }
-    if wants_unfinished(stage) {
-        let folder = cx.unfinished()?;
-        let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
-        variables.set_path("unfinished", &folder)?;
+    let unfinished = if wants_unfinished(stage) { Some(unfinished(cx)?) } else { None };
+    if let Some(folder) = &unfinished {
+        variables.set_path("unfinished", folder)?;
     }
-    invocation.run(&variables, |metric| tell(cx, metric))?;
+    invocation.run(&variables, unfinished.as_deref(), |metric| tell(cx, metric))?;
     let files = place.files()?;
     made::settle(stage.makes, &place.output(), &files, cx)?;
     place.hand_over(&cx.task().draft)
+}
+
+fn unfinished(cx: &Context) -> Result<PathBuf> {
+    let folder = cx.unfinished()?;
+    std::path::absolute(folder).map_err(Error::io("find", folder))
 }
 
 /// Passes a row on.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::task::Input;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ const NAME: &str = ".voxflow-command";
 /// Folders of one run of a program. They are removed with this.
 pub(super) struct Workplace {
     root: PathBuf,
+    /// Files behind the links.
+    linked: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Drop for Workplace {
@@ -25,11 +28,26 @@ impl Workplace {
     /// Makes the folders below `folder`.
     pub(super) fn new(folder: &Path) -> Result<Workplace> {
         let folder = std::path::absolute(folder).map_err(Error::io("find", folder))?;
-        let place = Workplace { root: folder.join(NAME) };
-        for folder in [place.output(), place.work()] {
+        let place = Workplace { root: folder.join(NAME), linked: RefCell::default() };
+        for folder in [place.output(), place.work(), place.inputs()] {
             disk::create_folders(&folder)?;
         }
         Ok(place)
+    }
+
+    /// The folder around all others.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder around the inputs' folders.
+    pub(super) fn inputs(&self) -> PathBuf {
+        self.root.join("inputs")
+    }
+
+    /// Files behind the links, with no link on the way to them.
+    pub(super) fn linked(&self) -> BTreeSet<PathBuf> {
+        self.linked.borrow().clone()
     }
 
     /// The folder for the artifact's files.
@@ -54,7 +72,7 @@ impl Workplace {
 
     /// The folder of an input's files.
     pub(super) fn link_folder(&self, role: &str) -> PathBuf {
-        self.root.join("inputs").join(role)
+        self.inputs().join(role)
     }
 
     /// Lays out an input's files by their names, as links; `names` of them, or all.
@@ -74,8 +92,10 @@ impl Workplace {
             if let Some(parent) = link.parent() {
                 disk::create_folders_below(&folder, parent)?;
             }
-            let file = std::path::absolute(&file.path).map_err(Error::io("find", &file.path))?;
+            // A container sees the file itself, and none of the links that lead to it.
+            let file = fs::canonicalize(&file.path).map_err(Error::io("find", &file.path))?;
             disk::symlink(&file, &link)?;
+            self.linked.borrow_mut().insert(file);
         }
         Ok(folder)
     }

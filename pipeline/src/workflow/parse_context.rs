@@ -7,7 +7,7 @@ use voxflow_stages::Kind;
 
 /// Kinds, variables and earlier runs.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct ParseContext<'a> {
     pub kinds: &'static [Kind],
     /// Variables by name.
     pub environment: &'a Environment<'a>,
