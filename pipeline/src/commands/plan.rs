@@ -9,7 +9,7 @@ use crate::event::{Decision, Planned};
 use crate::executor::remote;
 use crate::executor::remote::cluster::JobWants;
 use crate::explain::Explainer;
-use crate::forecast::{self, Expected, Forecast, ItemsExpected, Outlook};
+use crate::forecast::{self, ExpectedAction, ItemsExpected, Outlook, PlanForecast};
 use crate::foreseen;
 use crate::globals::Globals;
 use crate::humanize;
@@ -141,7 +141,7 @@ fn job_as_json(wants: &JobWants) -> Value {
 /// variant, reused stages are counted.
 fn render(
     plan: &Plan,
-    forecast: &Forecast,
+    forecast: &PlanForecast,
     jobs: &BTreeMap<String, JobWants>,
     swept: bool,
 ) -> String {
@@ -205,10 +205,10 @@ fn in_words(decision: &Decision, outlook: &Outlook) -> String {
         (Decision::Run { reason, cost_seconds, .. }, _) => {
             run_in_words(reason, *cost_seconds, items)
         }
-        (Decision::Follows { .. }, Some(Expected::Run { reason, cost_seconds })) => {
+        (Decision::Follows { .. }, Some(ExpectedAction::Run { reason, cost_seconds })) => {
             format!("expected to {}", run_in_words(reason, *cost_seconds, items))
         }
-        (Decision::Follows { .. }, Some(Expected::Reuse { seconds })) => {
+        (Decision::Follows { .. }, Some(ExpectedAction::Reuse { seconds })) => {
             format!("expected to be reused (took {})", humanize::duration(*seconds))
         }
         (Decision::Follows { stages }, None) => {
@@ -238,7 +238,7 @@ fn run_in_words(reason: &str, cost: Option<f64>, items: Option<&ItemsExpected>) 
 }
 
 /// Planned stages, each with what is expected of it.
-fn stages_as_json(plan: &Plan, forecast: &Forecast) -> Vec<Value> {
+fn stages_as_json(plan: &Plan, forecast: &PlanForecast) -> Vec<Value> {
     let each = plan.planned().into_iter().zip(&forecast.stages).map(|(planned, outlook)| {
         let mut stage = json!(planned);
         if let (Value::Object(fields), Value::Object(more)) = (&mut stage, json!(outlook)) {

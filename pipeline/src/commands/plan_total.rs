@@ -3,7 +3,7 @@
 
 use crate::event::Decision;
 use crate::explain::Explainer;
-use crate::forecast::{Expected, Forecast, Outlook};
+use crate::forecast::{ExpectedAction, Outlook, PlanForecast};
 use crate::humanize;
 use crate::plan::Plan;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,17 +28,17 @@ pub struct PlanTotal {
 }
 
 impl PlanTotal {
-    pub fn add(&mut self, plan: &Plan, forecast: &Forecast, history: &Explainer) {
+    pub fn add(&mut self, plan: &Plan, forecast: &PlanForecast, history: &Explainer) {
         for (planned, outlook) in plan.planned().iter().zip(&forecast.stages) {
             let is_training = Kind::yields_of(&planned.kind) == Yields::Curves;
             match (&planned.decision, &outlook.expected) {
                 (Decision::Run { fingerprint, cost_seconds, .. }, _) => {
                     self.run(Some(*fingerprint), outlook, *cost_seconds, is_training);
                 }
-                (Decision::Follows { .. }, Some(Expected::Run { cost_seconds, .. })) => {
+                (Decision::Follows { .. }, Some(ExpectedAction::Run { cost_seconds, .. })) => {
                     self.run(outlook.fingerprint, outlook, *cost_seconds, is_training);
                 }
-                (Decision::Follows { .. }, Some(Expected::Reuse { .. })) => {
+                (Decision::Follows { .. }, Some(ExpectedAction::Reuse { .. })) => {
                     self.reused += u64::from(self.is_new(outlook.fingerprint));
                 }
                 (Decision::Follows { .. }, None) => {

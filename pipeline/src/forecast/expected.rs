@@ -11,7 +11,7 @@ use voxflow_cache::{
 pub struct Outlook {
     /// For stages with inputs still to be made; `None` if undecidable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected: Option<Expected>,
+    pub expected: Option<ExpectedAction>,
     /// Its items, if known and the stage must be made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<ItemsExpected>,
@@ -23,7 +23,7 @@ pub struct Outlook {
 /// Expected action for a stage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
-pub enum Expected {
+pub enum ExpectedAction {
     Reuse {
         /// Wall time when it was made.
         seconds: f64,

@@ -12,28 +12,28 @@ use crate::event::Decision;
 use crate::plan::Plan;
 use crate::planner::{Planner, StageDecision};
 use crate::workflow::StageSpec;
-pub use expected::{Expected, ItemsExpected, Outlook};
+pub use expected::{ExpectedAction, ItemsExpected, Outlook};
 use std::sync::Arc;
 use tempfile::TempDir;
-use trial::Trial;
+use trial::KindTrial;
 use voxflow_cache::{Artifact, Entry, Recipe, Store};
 use voxflow_stages::kind::Place;
 
 /// Outlooks by stage, in the plan's order.
-pub struct Forecast {
+pub struct PlanForecast {
     pub stages: Vec<Outlook>,
 }
 
 /// Looks ahead from a plan.
-pub fn of(plan: &Plan, planner: &Planner, store: &Store) -> Result<Forecast> {
+pub fn of(plan: &Plan, planner: &Planner, store: &Store) -> Result<PlanForecast> {
     let is_open = (0..plan.steps.len()).any(|index| plan.is_open(index));
     // Without a place for temporary files, a plan says what is certain.
     let Some(drafts) = tempfile::tempdir().ok().filter(|_| is_open) else {
-        return Ok(Forecast { stages: vec![Outlook::default(); plan.steps.len()] });
+        return Ok(PlanForecast { stages: vec![Outlook::default(); plan.steps.len()] });
     };
     let mut ahead = LookAhead { plan: plan.clone(), planner, store, drafts };
     let stages = (0..plan.steps.len()).map(|index| ahead.look(index)).collect::<Result<_>>()?;
-    Ok(Forecast { stages })
+    Ok(PlanForecast { stages })
 }
 
 /// A plan with expected entries for stages to be made.
@@ -58,7 +58,7 @@ impl LookAhead<'_> {
                     return Ok(self.reused(index, recipe, entry));
                 }
                 Some((recipe, StageDecision::Make { reason, cost_seconds })) => {
-                    (recipe, Some(Expected::Run { reason, cost_seconds }))
+                    (recipe, Some(ExpectedAction::Run { reason, cost_seconds }))
                 }
                 None => return Ok(Outlook::default()),
             },
@@ -72,7 +72,7 @@ impl LookAhead<'_> {
         let (seconds, fingerprint) = (entry.seconds, Some(entry.fingerprint));
         let step = &mut self.plan.steps[index];
         (step.recipe, step.entry) = (Some(recipe), Some(entry));
-        Outlook { expected: Some(Expected::Reuse { seconds }), items: None, fingerprint }
+        Outlook { expected: Some(ExpectedAction::Reuse { seconds }), items: None, fingerprint }
     }
 
     /// Sets the expected artifact for a stage to be made; returns its items.
@@ -90,7 +90,7 @@ impl LookAhead<'_> {
             Place::Here(run) if stage.kind.quick => {
                 let folder = self.drafts.path().join(index.to_string());
                 let last = self.last_items(stage)?;
-                let trial = Trial { plan: &self.plan, index, recipe, store: self.store, last };
+                let trial = KindTrial { plan: &self.plan, index, recipe, store: self.store, last };
                 trial.run(run, &folder)?
             }
             _ => (None, None),

@@ -14,7 +14,7 @@ use voxflow_cache::{Artifact, Blob, CheckDepth, Digest, Entry, Recipe, Store, di
 use voxflow_stages::{Context, Error, Host, Message, Task};
 
 /// A stage to be tried.
-pub struct Trial<'a> {
+pub struct KindTrial<'a> {
     pub plan: &'a Plan,
     pub index: usize,
     pub recipe: &'a Recipe,
@@ -26,7 +26,7 @@ pub struct Trial<'a> {
 /// Artifact and items found by a trial, as far as it came.
 pub type Tried = (Option<Artifact>, Option<ItemsExpected>);
 
-impl Trial<'_> {
+impl KindTrial<'_> {
     /// Runs the kind. Its errors are left to a real run.
     pub fn run(
         &self,
