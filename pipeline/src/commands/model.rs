@@ -82,8 +82,7 @@ fn of_sweep(home: &Home, name: &str, members: &[Member]) -> Result<Ensemble> {
 }
 
 fn of_run(home: &Home, name: &str) -> Result<Input> {
-    let split =
-        if Path::new(name).join("run.json").is_file() { None } else { name.rsplit_once('/') };
+    let split = if runs::is_path(name) { None } else { name.rsplit_once('/') };
     let (run, stage) = split.map_or((name, None), |(run, stage)| (run, Some(stage)));
     let run = runs::find(home, run)?;
     let stage = match stage {
