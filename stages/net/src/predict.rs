@@ -10,18 +10,22 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use voxflow_cache::Digest;
 use voxflow_stages::context::{ItemKey, write_json};
 use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::case::image_digests;
 use voxflow_stages::image::{CaseFiles, Volume, nifti};
-use voxflow_stages::kinds::predict::Predict;
+use voxflow_stages::kinds::predict::{Predict, WINDOWS};
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::model::ensemble::CARD;
-use voxflow_stages::{Context, Input, Metric, Result};
+use voxflow_stages::{Context, Input, Metric, Progress, Result};
 
 /// The file of [`PredictionFacts`].
 const FACTS: &str = "facts.json";
+
+/// Time between messages about the windows of an image.
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// The item's files without their suffix, and their folders in the artifact.
 const FILES: [(&str, &str); 2] = [("labels", "predictions"), ("probabilities", "probabilities")];
@@ -94,6 +98,8 @@ struct Predictor<'a> {
 struct ImageItem<'a> {
     files: CaseFiles,
     models: &'a Mutex<Ensemble>,
+    /// Hears the windows done and all.
+    told: &'a (dyn Fn(u64, u64) + Sync),
 }
 
 impl Predictor<'_> {
@@ -104,8 +110,17 @@ impl Predictor<'_> {
         let key = ItemKey { name: case.name.clone(), inputs, ..ItemKey::default() };
         let files = CaseFiles { label: None, ..CaseFiles::of(self.dataset, case)? };
         let file = params.file_of(&case.name);
-        let made =
-            cx.recall("image", params, &ImageItem { files, models: &self.models }, &key, make)?;
+        let last = Mutex::new(None::<Instant>);
+        let told = |done, total| {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_none_or(|last| last.elapsed() >= BETWEEN) {
+                *last = Some(Instant::now());
+                let numbers = vec![("image".to_string(), case.name.clone())];
+                cx.progress(Progress { done, total: Some(total), unit: WINDOWS.into(), numbers });
+            }
+        };
+        let item = ImageItem { files, models: &self.models, told: &told };
+        let made = cx.recall("image", params, &item, &key, make)?;
         for (name, folder) in FILES {
             if let Some(blob) = made.get(&format!("{name}{}", params.suffix())) {
                 cx.adopt(&format!("{folder}/{file}"), blob);
@@ -133,7 +148,7 @@ fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
         images.push(image);
         warnings.extend(words);
     }
-    let found = Segmentation::predict(item.models, &images)?;
+    let found = Segmentation::predict_told(item.models, &images, item.told)?;
     let (labels, packed) = (found.labels()?, params.suffix().ends_with(".gz"));
     let [path_of_labels, path_of_probabilities] =
         FILES.map(|(name, _)| folder.join(format!("{name}{}", params.suffix())));

@@ -42,13 +42,24 @@ impl Segmentation {
     /// Predicts an image, prepared for each configuration in order. The lock lets one image at a
     /// time through the networks, which keep all threads busy by themselves.
     pub fn predict(models: &Mutex<Ensemble>, images: &[PreparedImage]) -> Result<Segmentation> {
+        Segmentation::predict_told(models, images, &|_, _| {})
+    }
+
+    /// The same; `told` hears the windows done and all, after each batch. All configurations count
+    /// as if they had as many windows as the one at work.
+    pub fn predict_told(
+        models: &Mutex<Ensemble>,
+        images: &[PreparedImage],
+        told: &dyn Fn(u64, u64),
+    ) -> Result<Segmentation> {
         let inverters = images.iter().map(|prepared| Inverter::new(&prepared.geometry));
         let inverters: Vec<Inverter> = inverters.collect::<Result<_>>()?;
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, outputs) = (images.len() as u64, models.classes.outputs());
         let pairs = models.configurations.iter().zip(images).zip(inverters);
-        let outputs = models.classes.outputs();
-        let each = pairs.map(|((configuration, prepared), inverter)| {
-            scores(configuration, &prepared.image, outputs, inverter)
+        let each = (0u64..).zip(pairs).map(|(number, ((configuration, prepared), inverter))| {
+            let told = |done: u64, all: u64| told(number * all + done, count * all);
+            scores(configuration, &prepared.image, outputs, inverter, &told)
         });
         Ok(Segmentation {
             each: each.collect::<Result<_>>()?,
@@ -85,13 +96,14 @@ fn scores(
     image: &Tensor,
     outputs: usize,
     inverter: Inverter,
+    told: &dyn Fn(u64, u64),
 ) -> Result<Scores> {
     let (scores, are_logits) = catch_panic(|| {
         inject_fault();
         let (window, size) = (configuration.sliding_window()?, image.size());
         let voxels = size[2..].iter().product::<i64>() as usize;
         let device = window.volume_device(voxels, size[1] as usize, outputs);
-        let scores = window.scores(&image.to_device(device)).to_device(Device::Cpu);
+        let scores = window.scores_told(&image.to_device(device), told).to_device(Device::Cpu);
         Ok((scores.contiguous(), window.scores_are_logits()))
     })?;
     Ok(Scores { scores, are_logits, inverter })
