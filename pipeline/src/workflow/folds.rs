@@ -211,7 +211,8 @@ stages:
         assert_eq!(needed("score-fold1"), "cache-fold1 model-fold1");
         assert_eq!(needed("final"), "cache-fold0 dataset model-fold0 model-fold1 model-fold2");
         let split = &workflow.stage("split-fold2").expect("a split").params;
-        assert_eq!((&split["folds"], &split["fold"]), (&3.into(), &2.into()));
+        assert_eq!(split["folds"], 3);
+        assert_eq!(split["fold"], 2);
         assert!(split.get("training").is_none_or(serde_json::Value::is_null));
         assert_eq!(workflow.folds, Some(3));
         assert!(workflow.stage("model-fold1").expect("a model").is_named("model"));
@@ -236,7 +237,7 @@ stages:
         assert!(none.err().expect("no split").contains("there is none"));
         let swept = format!("{TEXT}sweep: {{ folds: 3 }}\n");
         assert!(parsed(&swept).err().expect("twice").contains("beside 'folds' at the top"));
-        let taken = wrong("  score:", "  model-fold1:");
+        let taken = wrong("  final:", "  model-fold1:");
         assert!(taken.contains("name of a fold's stage"), "{taken}");
     }
 }

@@ -45,7 +45,8 @@ impl Segmentation {
         Segmentation::predict_told(models, images, &|_, _| {})
     }
 
-    /// The same; `told` hears the windows done and all, after each batch.
+    /// The same; `told` hears the windows done and all, after each batch. All configurations count
+    /// as if they had as many windows as the one at work.
     pub fn predict_told(
         models: &Mutex<Ensemble>,
         images: &[PreparedImage],
@@ -54,13 +55,11 @@ impl Segmentation {
         let inverters = images.iter().map(|prepared| Inverter::new(&prepared.geometry));
         let inverters: Vec<Inverter> = inverters.collect::<Result<_>>()?;
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, outputs) = (images.len() as u64, models.classes.outputs());
         let pairs = models.configurations.iter().zip(images).zip(inverters);
-        let outputs = models.classes.outputs();
-        let count = images.len() as u64;
-        let each = pairs.enumerate().map(|(at, ((configuration, prepared), inverter))| {
-            // As if each configuration had as many windows.
-            let told = |done, total: u64| told(at as u64 * total + done, count * total);
-            scores(configuration, &prepared.image, (outputs, inverter), &told)
+        let each = (0u64..).zip(pairs).map(|(number, ((configuration, prepared), inverter))| {
+            let told = |done: u64, all: u64| told(number * all + done, count * all);
+            scores(configuration, &prepared.image, outputs, inverter, &told)
         });
         Ok(Segmentation {
             each: each.collect::<Result<_>>()?,
@@ -95,7 +94,8 @@ impl Segmentation {
 fn scores(
     configuration: &ConfigurationNetworks,
     image: &Tensor,
-    (outputs, inverter): (usize, Inverter),
+    outputs: usize,
+    inverter: Inverter,
     told: &dyn Fn(u64, u64),
 ) -> Result<Scores> {
     let (scores, are_logits) = catch_panic(|| {
