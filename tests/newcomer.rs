@@ -7,6 +7,7 @@ use lab::Lab;
 use lab::cubes::Dataset;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
@@ -186,4 +187,82 @@ fn the_manual_has_a_page_for_each_command() {
     {
         assert!(lab.path(&format!("man1/voxflow-{name}.1")).is_file(), "{name}");
     }
+}
+
+/// The exit code of the program whose reader goes away at once, and its errors.
+fn into_a_closed_pipe(lab: &Lab, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = lab.command(arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_no_command_with_an_error() {
+    let lab = Lab::new();
+    lab.run(lab::TINY, &[], 0);
+    for words in [
+        "kinds",
+        "kinds train",
+        "kinds --format json",
+        "completions bash",
+        "completions zsh",
+        "man",
+        "--help",
+        "run --help",
+        "runs",
+        "show latest",
+        "params workflow.yaml",
+        "plan workflow.yaml",
+        "check workflow.yaml --resolved",
+        "path latest",
+        "cache size",
+        "doctor",
+        "_complete 4 voxflow run workflow.yaml --set split.",
+    ] {
+        let arguments: Vec<&str> = words.split(' ').collect();
+        let (code, errors) = into_a_closed_pipe(&lab, &arguments);
+        assert!(!errors.contains("panicked") && !errors.contains("pipe"), "{words}: {errors}");
+        assert!(matches!(code, Some(0 | 1)), "{words}: {code:?} {errors}");
+    }
+}
+
+#[test]
+fn a_list_for_people_is_at_most_100_columns_wide_off_a_terminal() {
+    let shown = Lab::new().voxflow(&["kinds"]);
+    let widest = shown.out.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{widest:?}");
+}
+
+#[test]
+fn bash_completes_settings_runs_and_stages_and_leaves_the_rest_to_the_script() {
+    let lab = Lab::new();
+    lab.run(lab::TINY, &[], 0);
+    let completed = |words: &[&str]| {
+        let script = "source <(voxflow completions bash)
+            COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_LINE=\"$*\"; COMP_POINT=${#COMP_LINE}
+            _voxflow_asked voxflow \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD-1]}\"
+            printf '%s\\n' \"${COMPREPLY[@]}\"";
+        let program = Path::new(env!("CARGO_BIN_EXE_voxflow")).parent().expect("a folder");
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+        let mut bash = Command::new("bash");
+        bash.args(["-c", script, "bash"]).args(words).env("PATH", path);
+        let output = bash.current_dir(lab.path("")).output().expect("bash");
+        let found = String::from_utf8_lossy(&output.stdout).into_owned();
+        found.lines().map(str::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        completed(&["voxflow", "run", "workflow.yaml", "--set", "dataset.unl"]),
+        ["dataset.unlabelled="]
+    );
+    // As bash parts the words.
+    assert_eq!(
+        completed(&["voxflow", "run", "workflow.yaml", "--set", "volumes.crop_nonzero", "=", "t"]),
+        ["true"]
+    );
+    assert_eq!(completed(&["voxflow", "show", "lat"]), ["latest"]);
+    assert_eq!(completed(&["voxflow", "view", "latest/vol"]), ["latest/volumes"]);
+    assert_eq!(completed(&["voxflow", "run", "workflow.yaml", "--only", "ca"]), ["cache"]);
+    assert_eq!(completed(&["voxflow", "comple"]), ["completions"]);
 }

@@ -3,7 +3,7 @@
 
 mod lab;
 
-use lab::cubes::{CUBES, Dataset, write_nifti};
+use lab::cubes::{CUBES, Dataset, write_nifti, write_nifti_of};
 use lab::layouts::{Holds::Image, Holds::Label, write};
 use lab::{Lab, Shown};
 use std::fs;
@@ -88,6 +88,31 @@ fn another_image_in_the_folder_redoes_none_of_the_others() {
     let shown = predict(&lab, &["--model", &model, "new/scan_0.nii.gz", "--out", "again"]);
     assert_eq!(shown.code, 0, "{}", shown.err);
     same(lab.path("labels/scan_0.nii.gz"), lab.path("again/scan_0.nii.gz"));
+}
+
+#[test]
+fn an_image_unlike_the_training_cases_is_warned_of_and_one_like_them_is_not() {
+    let lab = lab();
+    let run = lab.run(CUBES, &["--until", "model", "--threads", "1"], 0);
+    let shown = predict(&lab, &["--model", "latest", "new/scan_0.nii.gz", "--out", "labels"]);
+    assert!(shown.code == 0 && !shown.err.contains("warning"), "{}", shown.err);
+    // Air as in CT, and three times as long along one axis.
+    let values: Vec<f32> = (0..60 * 18 * 16).map(|at| [-1000.0, 40.0][at % 2]).collect();
+    write_nifti_of(&lab.path("new/ct.nii.gz"), &values, [60, 18, 16], 16);
+    let shown = predict(&lab, &["--model", "latest", "new/ct.nii.gz", "--out", "labels"]);
+    assert_eq!(shown.code, 0, "it is segmented all the same: {}", shown.err);
+    for words in [
+        "warning: ct: it extends",
+        "training cases",
+        "warning: ct: its least value is -1000, as of air in CT, and the model reads 'MRI'",
+    ] {
+        assert!(shown.err.contains(words), "{words} in {}", shown.err);
+    }
+    // A folder has no training cases; its card is judged by.
+    let model = run.folder.join("outputs/model").display().to_string();
+    let shown = predict(&lab, &["--model", &model, "new/ct.nii.gz", "--out", "labels"]);
+    assert!(shown.code == 0 && shown.err.contains("as of air in CT"), "{}", shown.err);
+    assert!(!shown.err.contains("training cases"), "{}", shown.err);
 }
 
 #[test]

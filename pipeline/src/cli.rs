@@ -77,6 +77,9 @@ pub enum Command {
     /// Run a program and end all that it started: called by this program
     #[command(hide = true)]
     Supervise(commands::supervise::SuperviseArgs),
+    /// Print candidates for a word of the command line: called by completion scripts
+    #[command(hide = true, name = "_complete")]
+    Complete(commands::complete::CompleteArgs),
     /// List the stage types (kinds) and their parameters
     Kinds(commands::kinds::KindsArgs),
     /// Write a completion script for a shell
@@ -114,6 +117,7 @@ impl Command {
             Command::Site(command) => command.run(globals),
             Command::Task(command) => command.run(),
             Command::Supervise(command) => command.run(),
+            Command::Complete(command) => command.run(),
             Command::Kinds(command) => command.run(),
             Command::Completions(command) => command.run(Cli::command()),
             Command::New(command) => command.run(globals),

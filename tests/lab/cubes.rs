@@ -93,12 +93,17 @@ fn label(case: usize, variant: usize) -> Vec<f32> {
 /// after the other make it 4D. Independent of the program's own writer, so that a mistake there
 /// cannot hide.
 pub fn write_nifti(path: &Path, data: &[f32], datatype: i16) {
+    write_nifti_of(path, data, SHAPE, datatype);
+}
+
+/// The same with another shape.
+pub fn write_nifti_of(path: &Path, data: &[f32], shape: [usize; 3], datatype: i16) {
     let mut header = vec![0u8; 352];
     let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &348i32.to_le_bytes());
-    let volumes = (data.len() / SHAPE.iter().product::<usize>()) as i16;
+    let volumes = (data.len() / shape.iter().product::<usize>()) as i16;
     let axes = if volumes > 1 { 4 } else { 3 };
-    let dims = [axes, SHAPE[0] as i16, SHAPE[1] as i16, SHAPE[2] as i16, volumes, 1, 1, 1];
+    let dims = [axes, shape[0] as i16, shape[1] as i16, shape[2] as i16, volumes, 1, 1, 1];
     dims.iter().enumerate().for_each(|(i, dim)| put(40 + 2 * i, &dim.to_le_bytes()));
     put(70, &datatype.to_le_bytes());
     put(72, &(if datatype == 2 { 8i16 } else { 32 }).to_le_bytes());

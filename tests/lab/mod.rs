@@ -1,6 +1,7 @@
 //! A laboratory for end-to-end tests: a folder of its own, and the real program run inside it.
 #![allow(dead_code, missing_docs)]
 
+pub mod browser;
 pub mod chance;
 pub mod cubes;
 pub mod damage;

@@ -32,6 +32,9 @@ pub enum KindsFormat {
     Schema,
 }
 
+/// Columns where the output is no terminal.
+const OFF_A_TERMINAL: u16 = 100;
+
 impl KindsArgs {
     pub fn run(&self) -> Result<Exit> {
         let named = self.kinds.iter().map(|name| kind(name)).collect::<Result<Vec<&Kind>>>()?;
@@ -41,11 +44,12 @@ impl KindsArgs {
     }
 
     fn written(&self, kinds: &[&Kind]) -> String {
-        let width = terminal_width();
+        // Off a terminal too, lines are for people.
+        let width = terminal_width().unwrap_or(OFF_A_TERMINAL);
         match self.format {
-            KindsFormat::Text if self.kinds.is_empty() => reference::list(kinds).text(width),
+            KindsFormat::Text if self.kinds.is_empty() => reference::list(kinds).text(Some(width)),
             KindsFormat::Text => {
-                let width = usize::from(width.unwrap_or(100)).min(100);
+                let width = usize::from(width.min(OFF_A_TERMINAL));
                 kinds.iter().map(|kind| reference::text(kind, width)).collect::<Vec<_>>().join("\n")
             }
             KindsFormat::Markdown => reference::markdown(kinds),

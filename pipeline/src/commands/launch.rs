@@ -13,9 +13,10 @@ use crate::heartbeat::Heartbeat;
 use crate::home::Home;
 use crate::journal::{Journal, JsonLines};
 use crate::lock::lock;
-use crate::outcome::RunOutcome;
+use crate::outcome::{Outcome, RunOutcome};
 use crate::plan::Plan;
 use crate::planner::Planner;
+use crate::report::RunSubject;
 use crate::run::{EarlierRecord, RunFolder, RunRecord, StageRecord, Sweep};
 use crate::run_tracker::RunTracker;
 use crate::runs::StoredRun;
@@ -30,7 +31,7 @@ use crate::{containers, device, disk_space, foreseen, log, machine, report, secr
 use std::sync::{Arc, Mutex};
 use voxflow_cache::{Store, disk};
 use voxflow_stages::kind::Place;
-use voxflow_stages::stage::Pool;
+use voxflow_stages::stage::{Pool, Yields};
 
 /// Home, store and execution options for launching runs.
 pub struct Launch<'a> {
@@ -209,9 +210,21 @@ fn stage_record(stage: &StageSpec) -> StageRecord {
     }
 }
 
+/// With pictures that the page paints, if the run tested anything: to read the cases again would
+/// be most of the time of a run that found all results.
+fn with_pictures(subject: RunSubject) -> RunSubject {
+    let mut tests = subject.stages_with(Yields::TestScores);
+    let has_tested = tests.any(|stage| stage.outcome == Some(Outcome::Made));
+    drop(tests);
+    if has_tested { super::report::drawn(subject) } else { subject }
+}
+
 /// Writes a finished run's report; failures are printed, not returned.
 fn report_on(folder: RunFolder, globals: &Globals, alone: bool) {
-    match folder.record().and_then(|record| report::write(StoredRun { folder, record })) {
+    let read = folder
+        .record()
+        .and_then(|record| RunSubject::read(StoredRun { folder: folder.clone(), record }));
+    match read.and_then(|subject| report::write(&with_pictures(subject.beside(folder.path())))) {
         Ok(path) if alone && !globals.quiet && globals.log_format == LogFormat::Text => {
             super::tell(&format!("report: {}", path.display()));
         }

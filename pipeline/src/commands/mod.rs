@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod check;
 pub mod compare;
+pub mod complete;
 pub mod completions;
 mod data_check;
 pub mod demo;

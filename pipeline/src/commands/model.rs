@@ -10,6 +10,7 @@ use crate::runs::{self, StoredRun};
 use crate::tables::Variants;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Digest};
+use voxflow_stages::image::Geometry;
 use voxflow_stages::{Input, InputFile};
 
 /// Model description.
@@ -80,14 +81,35 @@ fn of_sweep(home: &Home, name: &str, members: &[Member]) -> Result<Ensemble> {
     Ok(Ensemble { models, note: Some(note) })
 }
 
+/// Grids of the cases that a run's model was trained on, from the volumes that its training read;
+/// empty for a model elsewhere, and where they are gone.
+pub fn trained_on(home: &Home, name: &str) -> Vec<Geometry> {
+    if Path::new(name).join(CARD).is_file() || Path::new(name).ends_with(CARD) {
+        return vec![];
+    }
+    let Ok((run, id)) = run_and_stage(home, name) else { return vec![] };
+    let needs = run.record.stage(&id).into_iter().flat_map(|stage| stage.needs.values().flatten());
+    let sources = needs.filter_map(|need| run.record.stage(need));
+    let geometries = sources.flat_map(|stage| {
+        let files = stage.artifact.iter().flat_map(|artifact| artifact.0.keys());
+        let files = files.filter(|name| is_training_grid(name));
+        let run = &run;
+        files.filter_map(move |name| {
+            let path = path::file(run, &stage.stage, name).ok()?;
+            serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+        })
+    });
+    geometries.collect()
+}
+
+/// True for "training/case_01/geometry.json".
+fn is_training_grid(name: &str) -> bool {
+    name.starts_with("training/") && name.ends_with("/geometry.json")
+}
+
 fn of_run(home: &Home, name: &str) -> Result<Input> {
-    let split = if runs::is_path(name) { None } else { name.rsplit_once('/') };
-    let (run, stage) = split.map_or((name, None), |(run, stage)| (run, Some(stage)));
-    let run = runs::find(home, run)?;
-    let stage = match stage {
-        Some(id) => show::stage(&run.record, id)?,
-        None => only(&run)?,
-    };
+    let (run, id) = run_and_stage(home, name)?;
+    let stage = show::stage(&run.record, &id)?;
     let has =
         |file: &str| stage.artifact.as_ref().is_some_and(|artifact| artifact.get(file).is_some());
     if !has(CARD) {
@@ -97,6 +119,18 @@ fn of_run(home: &Home, name: &str) -> Result<Input> {
         )));
     }
     input(name, |file| path::file(&run, &stage.stage, file), has)
+}
+
+/// The run, and the id of its stage with the model.
+fn run_and_stage(home: &Home, name: &str) -> Result<(StoredRun, String)> {
+    let split = if runs::is_path(name) { None } else { name.rsplit_once('/') };
+    let (run, stage) = split.map_or((name, None), |(run, stage)| (run, Some(stage)));
+    let run = runs::find(home, run)?;
+    let id = match stage {
+        Some(id) => show::stage(&run.record, id)?.stage.clone(),
+        None => only(&run)?.stage.clone(),
+    };
+    Ok((run, id))
 }
 
 /// The only stage with a model of which no other model is made; errors if several.

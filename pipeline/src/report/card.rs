@@ -1,7 +1,8 @@
 //! Model card `MODEL_CARD.md`, structured like NVIDIA's cards for Clara models, filled from the
 //! run. Unknown facts are marked as missing.
 
-use super::charts::{self, Chart};
+use super::charts::Chart;
+use super::curves::curves;
 use super::headline;
 use super::subject::RunSubject;
 use crate::markdown::plain;
@@ -20,9 +21,9 @@ const MISSING: &str = "Not known from this run.";
 pub fn card(subject: &RunSubject) -> Option<(String, Vec<(String, String)>)> {
     let stage = subject.stages_with(Yields::Curves).last()?;
     let model = subject.model(stage);
-    let pictures: Vec<(String, String)> = charts::curves(std::slice::from_ref(subject))
+    let pictures: Vec<(String, String)> = curves(std::slice::from_ref(subject))
         .iter()
-        .filter(|chart| chart.id != "rate")
+        .filter(|chart| ["loss", "dice"].contains(&chart.id.as_str()))
         .filter_map(|chart| Some((format!("{}.svg", chart.id), picture(chart)?)))
         .collect();
     let sections = [
@@ -207,7 +208,7 @@ fn performance(subject: &RunSubject, pictures: &[(String, String)]) -> String {
             .iter()
             .map(|(name, _)| {
                 let what = if name.starts_with("loss") {
-                    "Training loss by iteration"
+                    "Training loss by epoch"
                 } else {
                     "Validation mean Dice by epoch"
                 };
@@ -248,6 +249,7 @@ fn listed(params: &Value, without: &[&str]) -> String {
 
 /// Chart as SVG; `None` if it cannot be drawn.
 fn picture(chart: &Chart) -> Option<String> {
+    let chart = &chart.view;
     let points = || chart.series.iter().flat_map(|series| chart.at.iter().zip(&series.values));
     let values: Vec<f64> =
         points().filter_map(|(_, value)| *value).filter(|value| value.is_finite()).collect();

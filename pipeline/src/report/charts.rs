@@ -1,25 +1,39 @@
-//! Chart data for the report's script: curves over steps and epochs, scores per case.
+//! Chart data for the report's script: lines over an axis, scores per case.
 
 use super::subject::{RunSubject, Scored};
 use maud::{Markup, html};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use voxflow_stages::stage::Yields;
 
 /// A chart; the script draws it into element `id`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Chart {
     pub id: String,
     #[serde(skip)]
     pub title: String,
-    pub x: String,
-    /// X values, ascending.
-    pub at: Vec<f64>,
+    #[serde(flatten)]
+    pub view: ChartView,
+    /// The same lines on other axes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<ChartView>,
+    /// The largest value of each line is marked.
+    pub has_best: bool,
     /// Names for x values used as indices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub names: Option<Vec<String>>,
+    /// Addresses that a click on an x value opens, where there are pages.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Option<String>>,
     /// Draw points instead of lines.
     pub points: bool,
+}
+
+/// Lines on one axis.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ChartView {
+    pub x: String,
+    /// X values, ascending.
+    pub at: Vec<f64>,
     pub series: Vec<Series>,
 }
 
@@ -30,90 +44,8 @@ pub struct Series {
     pub values: Vec<Option<f64>>,
     /// True for sparse lines: every value gets a marker.
     pub few: bool,
-}
-
-/// Training curves: loss, validation Dice, learning rate.
-pub fn curves(subjects: &[RunSubject]) -> Vec<Chart> {
-    let charts = [
-        curve(
-            subjects,
-            "loss",
-            "Training loss by iteration",
-            ("loss", "training"),
-            "iteration",
-            step_of,
-        ),
-        curve(
-            subjects,
-            "dice",
-            "Validation mean Dice by epoch",
-            ("dice", "validation"),
-            "epoch",
-            |row| row.epoch.map(f64::from),
-        ),
-        curve(
-            subjects,
-            "rate",
-            "Learning rate by iteration",
-            ("learning_rate", "training"),
-            "iteration",
-            step_of,
-        ),
-    ];
-    charts.into_iter().filter(|chart| !chart.at.is_empty()).collect()
-}
-
-fn step_of(row: &voxflow_stages::Metric) -> Option<f64> {
-    row.step.map(|step| step as f64)
-}
-
-fn curve(
-    subjects: &[RunSubject],
-    id: &str,
-    title: &str,
-    (metric, split): (&str, &str),
-    x: &str,
-    place: fn(&voxflow_stages::Metric) -> Option<f64>,
-) -> Chart {
-    let mut lines: Vec<(String, BTreeMap<u64, f64>)> = vec![];
-    for subject in subjects {
-        for row in subject.curve(metric, split) {
-            let name = line_name(subjects, subject, &row.stage);
-            let at = lines.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
-                lines.push((name, BTreeMap::new()));
-                lines.len() - 1
-            });
-            if let (Some(place), Some(value)) = (place(&row.found), row.found.value) {
-                lines[at].1.insert(place as u64, value);
-            }
-        }
-    }
-    let mut all: Vec<u64> = lines.iter().flat_map(|(_, line)| line.keys().copied()).collect();
-    all.sort_unstable();
-    all.dedup();
-    let series = lines.into_iter().map(|(name, line)| Series {
-        name,
-        few: line.len() <= 40,
-        values: all.iter().map(|at| line.get(at).copied()).collect(),
-    });
-    Chart {
-        id: id.to_string(),
-        title: title.to_string(),
-        x: x.to_string(),
-        series: series.collect(),
-        at: all.iter().map(|at| *at as f64).collect(),
-        names: None,
-        points: false,
-    }
-}
-
-/// Legend name: stage for a single run, run for several, both if both vary.
-fn line_name(subjects: &[RunSubject], subject: &RunSubject, stage: &str) -> String {
-    match (subjects.len(), subject.stages_with(Yields::Curves).count()) {
-        (1, _) => stage.to_string(),
-        (_, 0 | 1) => subject.name().to_string(),
-        _ => format!("{} {stage}", subject.name()),
-    }
+    /// Number of its colour; lines of one group share it.
+    pub colour: usize,
 }
 
 /// Dice per case, worst to best by the first line: a line per label for one run, per run for
@@ -132,19 +64,25 @@ pub fn by_case(subjects: &[RunSubject], place: &Scored, id: &str) -> Chart {
         subjects.first().map(|subject| mean_of_labels(&scores(subject, place))).unwrap_or_default();
     let mut cases: Vec<(String, f64)> = order.into_iter().collect();
     cases.sort_by(|a, b| a.1.total_cmp(&b.1));
-    let series = lines.into_iter().map(|(name, line)| Series {
+    let series = lines.into_iter().enumerate().map(|(colour, (name, line))| Series {
         name,
         few: true,
+        colour,
         values: cases.iter().map(|(case, _)| line.get(case).copied()).collect(),
     });
+    let links = cases.iter().map(|(case, _)| subjects.first()?.case_page(&place.stage, case));
     Chart {
         id: id.to_string(),
         title: format!("Dice of each {} case, from the worst to the best", place.split),
-        x: "case".to_string(),
-        series: series.collect(),
-        at: (1..=cases.len()).map(|rank| rank as f64).collect(),
+        view: ChartView {
+            x: "case".to_string(),
+            series: series.collect(),
+            at: (1..=cases.len()).map(|rank| rank as f64).collect(),
+        },
+        links: links.collect(),
         names: Some(cases.into_iter().map(|(case, _)| case).collect()),
         points: true,
+        ..Chart::default()
     }
 }
 
@@ -185,6 +123,19 @@ pub fn mean_of_labels(scores: &[(String, String, f64)]) -> BTreeMap<String, f64>
 /// Mean Dice over labels per case, for one stage and grid.
 pub fn dice_of_cases(subject: &RunSubject, place: &Scored) -> BTreeMap<String, f64> {
     mean_of_labels(&scores(subject, place))
+}
+
+/// (rank, case, mean Dice) of the worst, median and best case by mean Dice over labels.
+pub fn ranked(subject: &RunSubject, place: &Scored) -> Vec<(&'static str, String, f64)> {
+    let mut cases: Vec<(String, f64)> = dice_of_cases(subject, place).into_iter().collect();
+    cases.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    let places = match cases.len() {
+        0 => vec![],
+        1 => vec![("best", 0)],
+        2 => vec![("worst", 0), ("best", 1)],
+        count => vec![("worst", 0), ("median", count / 2), ("best", count - 1)],
+    };
+    places.into_iter().map(|(rank, at)| (rank, cases[at].0.clone(), cases[at].1)).collect()
 }
 
 /// Empty figures; the script draws into them.

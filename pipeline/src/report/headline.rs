@@ -6,6 +6,32 @@ use crate::humanize;
 use crate::tables::{self, Headlines};
 use crate::text_table::short;
 
+/// A main score in large type.
+pub struct Tile {
+    /// "test Dice".
+    pub name: String,
+    /// "0.8768 ± 0.0501".
+    pub value: String,
+    pub notes: Vec<String>,
+}
+
+/// Test and validation Dice with their spread; none for runs without scores.
+pub fn tiles(subject: &RunSubject) -> Vec<Tile> {
+    let both = Headlines::of(&subject.tables.metrics);
+    let named = [("test Dice", both.test), ("validation Dice", both.validation)];
+    let found = named.into_iter().filter_map(|(name, found)| found.map(|found| (name, found)));
+    found.map(|(name, (stage, dice))| tile(subject, name, &stage, dice)).collect()
+}
+
+fn tile(subject: &RunSubject, name: &str, stage: &str, dice: f64) -> Tile {
+    let facts = facts(subject, stage);
+    let sd = facts.sd.map(|sd| format!(" ± {}", short(sd))).unwrap_or_default();
+    let mut notes: Vec<String> = facts.cases.into_iter().collect();
+    notes.extend(facts.interval.map(|interval| format!("95 % CI {interval}")));
+    notes.extend(facts.worst.map(|(case, dice)| format!("worst {case}, {}", short(dice))));
+    Tile { name: name.into(), value: format!("{}{sd}", short(dice)), notes }
+}
+
 /// "test Dice 0.8768 ± 0.0501 (final, 6 cases; 95 % CI 0.8412–0.9103; worst case_07, 0.7805);
 /// validation Dice …"; `None` for a run without scores.
 pub fn words(subject: &RunSubject) -> Option<String> {
@@ -22,9 +48,21 @@ pub fn words(subject: &RunSubject) -> Option<String> {
     Some(words.join("; "))
 }
 
-fn score(subject: &RunSubject, part: &str, stage: &str, dice: f64) -> String {
+/// Spread of a stage's mean Dice.
+#[derive(Default)]
+struct Facts {
+    sd: Option<f64>,
+    /// "6 cases"; `None` during training.
+    cases: Option<String>,
+    /// 95 % interval of the mean.
+    interval: Option<String>,
+    /// The lowest of several cases.
+    worst: Option<(String, f64)>,
+}
+
+fn facts(subject: &RunSubject, stage: &str) -> Facts {
     let Some(place) = subject.scored().into_iter().find(|place| place.stage == stage) else {
-        return format!("{part} Dice {} ({stage}, during training)", short(dice));
+        return Facts::default();
     };
     let of = |metric: &str| {
         let mut rows = subject.tables.metrics.iter().filter(|row| row.stage == stage);
@@ -37,15 +75,28 @@ fn score(subject: &RunSubject, part: &str, stage: &str, dice: f64) -> String {
         });
         row.and_then(|row| row.found.value)
     };
-    let sd = of("dice_sd").map(|sd| format!(" ± {}", short(sd))).unwrap_or_default();
-    let mut notes = humanize::count(subject.cases(stage) as u64, "case");
-    if let (Some(low), Some(high)) = (of("dice_ci_low"), of("dice_ci_high")) {
-        notes += &format!("; 95 % CI {}–{}", short(low), short(high));
-    }
+    let ends = of("dice_ci_low").zip(of("dice_ci_high"));
     let cases = charts::dice_of_cases(subject, &place);
     let worst = cases.iter().min_by(|a, b| a.1.total_cmp(b.1)).filter(|_| cases.len() > 1);
-    if let Some((case, dice)) = worst {
-        notes += &format!("; worst {case}, {}", short(*dice));
+    Facts {
+        sd: of("dice_sd"),
+        cases: Some(humanize::count(subject.cases(stage) as u64, "case")),
+        interval: ends.map(|(low, high)| format!("{}–{}", short(low), short(high))),
+        worst: worst.map(|(case, dice)| (case.clone(), *dice)),
+    }
+}
+
+fn score(subject: &RunSubject, part: &str, stage: &str, dice: f64) -> String {
+    let facts = facts(subject, stage);
+    let Some(mut notes) = facts.cases else {
+        return format!("{part} Dice {} ({stage}, during training)", short(dice));
+    };
+    let sd = facts.sd.map(|sd| format!(" ± {}", short(sd))).unwrap_or_default();
+    if let Some(interval) = facts.interval {
+        notes += &format!("; 95 % CI {interval}");
+    }
+    if let Some((case, dice)) = facts.worst {
+        notes += &format!("; worst {case}, {}", short(dice));
     }
     format!("{part} Dice {}{sd} ({stage}, {notes})", short(dice))
 }

@@ -1,9 +1,10 @@
 //! The report page: curves, sections and chart data in one document.
 
-use super::charts::{self, Chart, figures};
+use super::charts::{Chart, figures};
+use super::curves::curves;
 use super::document::document;
 use super::subject::RunSubject;
-use super::{sections, sweep};
+use super::{VOXELS_SCRIPT, sections, sweep};
 use crate::tables::Variants;
 use maud::{Markup, PreEscaped, html};
 
@@ -14,11 +15,11 @@ const STYLE: &str = include_str!("assets/report.css");
 
 /// Report on one run, or several side by side with the first as baseline.
 pub fn page(subjects: &[RunSubject]) -> String {
-    let mut drawn = charts::curves(subjects);
-    let curves = figures(&drawn);
+    let mut drawn = curves(subjects);
+    let training = figures(&drawn);
     let body = match subjects {
-        [one] => sections::alone(one, curves, &mut drawn),
-        several => sections::side_by_side(several, curves, &mut drawn),
+        [one] => sections::alone(one, training, &mut drawn),
+        several => sections::side_by_side(several, training, &mut drawn),
     };
     let title = match subjects {
         [one] => format!("{} · voxflow", one.past.record.run),
@@ -38,6 +39,7 @@ fn whole(title: &str, body: &Markup, drawn: &[Chart]) -> String {
         (body)
         script type="application/json" id="charts" { (PreEscaped(data(drawn))) }
         script { (PreEscaped(UPLOT_SCRIPT)) }
+        script { (PreEscaped(VOXELS_SCRIPT)) }
         script { (PreEscaped(SCRIPT)) }
     };
     document(title, &[UPLOT_STYLE, STYLE], &content)

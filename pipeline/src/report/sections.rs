@@ -1,8 +1,9 @@
 //! Parts of the report page.
 
 use super::charts::{self, Chart, figures};
+use super::html_table::{self, table};
 use super::subject::{RunSubject, Scored};
-use super::{graph, headline, jobs};
+use super::{headline, jobs, pictures, stages};
 use crate::humanize;
 use crate::outcome::Outcome;
 use crate::run::RunRecord;
@@ -12,7 +13,7 @@ use crate::tables::{
 use crate::text_table::{Cell, TextTable};
 use maud::{Markup, html};
 use std::collections::BTreeMap;
-use voxflow_stages::image::picture::PictureOf;
+use voxflow_stages::Kind;
 use voxflow_stages::stage::Yields;
 
 /// With more runs, a table with one run per row precedes those with one per column.
@@ -25,14 +26,15 @@ pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Ma
     scored.retain(|place| place.yields != Yields::OtherScores);
     html! {
         h1 { (record.workflow) }
+        (tiles(subject))
         p.outcome { (outcome(subject)) }
         p.soft { (record.run) " · began " (humanize::moment(record.started_at_ms)) }
         (warnings(record))
         @if !drawn.is_empty() { (training(&curves)) }
         (scores(subject))
-        (pictures(subject))
+        (pictures::pictures(subject))
         @for (at, place) in scored.iter().enumerate() { (cases(subject, place, at, drawn)) }
-        (stages(subject))
+        (stages::stages(subject))
         @if let Some(jobs) = jobs::table(record) { h2 { "Jobs" } (table(&jobs)) }
         (workflow(subject))
         (environment(record))
@@ -42,9 +44,27 @@ pub fn alone(subject: &RunSubject, curves: Markup, drawn: &mut Vec<Chart>) -> Ma
 pub(super) fn training(curves: &Markup) -> Markup {
     html! {
         h2 { "Training" }
+        div.tools id="axes" {
+            span id="views" role="group" aria-label="Horizontal axis" {}
+            label { input type="checkbox" id="log"; "log scale" }
+        }
         (curves)
-        p.soft { "Drag to zoom, double-click to zoom out." }
+        p.soft { "Drag to zoom, double-click to zoom out; a ring marks the best epoch." }
     }
+}
+
+/// Main scores in large type: mean Dice with its spread and interval.
+fn tiles(subject: &RunSubject) -> Markup {
+    let tiles = headline::tiles(subject);
+    html! { @if !tiles.is_empty() {
+        div.tiles { @for tile in &tiles {
+            div.tile {
+                span.soft { (tile.name) }
+                b { (tile.value) }
+                @for note in &tile.notes { span.soft { (note) } }
+            }
+        } }
+    } }
 }
 
 /// Body for several runs.
@@ -117,15 +137,25 @@ fn warnings(record: &RunRecord) -> Markup {
 }
 
 fn scores(subject: &RunSubject) -> Markup {
-    let sheet = tables::scores(&subject.tables.metrics);
+    let mut sheet = tables::scores(&subject.tables.metrics);
+    // The test's first, then those of the validation, then baselines.
+    sheet.rows.sort_by_key(|row| row.first().map(|stage| rank(subject, &stage.in_full())));
     html! { @if !sheet.rows.is_empty() {
         h2 { "Scores" }
         p.soft {
             "sd: standard deviation over cases; 95 % CI: bootstrap interval of the mean; IQR: from "
             "the lower to the upper quartile; n: cases."
         }
-        (table(&sheet))
+        div.scores { (table(&sheet)) }
     } }
+}
+
+/// Place of a stage's scores among those of other stages.
+fn rank(subject: &RunSubject, stage: &str) -> usize {
+    let kind = subject.past.record.stage(stage).map_or("", |stage| stage.kind.as_str());
+    let yields = Kind::yields_of(kind);
+    let known = Yields::HEADLINE.iter().position(|known| *known == yields);
+    known.unwrap_or(Yields::HEADLINE.len())
 }
 
 /// Per-case scores for one stage and grid.
@@ -134,61 +164,21 @@ fn cases(subject: &RunSubject, place: &Scored, at: usize, drawn: &mut Vec<Chart>
     let figure = figures(std::slice::from_ref(&chart));
     drawn.push(chart);
     let rows: Vec<&MetricRow> = subject.per_case(place).collect();
+    let order = charts::dice_of_cases(subject, place);
     html! {
         h2 { "Cases of " (place.stage) }
         p.soft {
-            (place.split) " cases, on the " (place.grid.as_deref().unwrap_or("own")) " grid. "
-            "A click on a heading sorts."
+            (place.split) " cases, on the " (place.grid.as_deref().unwrap_or("own")) " grid, from "
+            "the lowest mean Dice to the highest. A click on a heading sorts; a click on a point "
+            "shows its case."
         }
         (figure)
-        (table(&by_case(&rows)))
+        (case_table(subject, place, &by_case(&rows, &order)))
     }
 }
 
-/// Worst, median and best case per test in three planes, as drawn by the test.
-fn pictures(subject: &RunSubject) -> Markup {
-    let tests: Vec<_> = subject
-        .stages_with(Yields::TestScores)
-        .map(|stage| (stage, subject.pictures(stage)))
-        .collect();
-    html! {
-        @for (stage, pictures) in tests.iter().filter(|(_, pictures)| !pictures.is_empty()) {
-            h2 { "Pictures of " (stage.stage) }
-            p.soft {
-                "The slice with most of the labels. Outlines: " span.reference { "reference" } ", "
-                span.prediction { "prediction" } ", " span.both { "both" } "."
-            }
-            @for row in pictures.chunk_by(|(one, _), (other, _)| one.case == other.case) {
-                h3 {
-                    (row[0].0.rank) ": " (row[0].0.case)
-                    @if let Some(dice) = row[0].0.dice {
-                        " (mean Dice " (format!("{dice:.4}")) ")"
-                    }
-                }
-                div.pictures { @for (picture, source) in row { (picture_of(picture, source)) } }
-            }
-        }
-    }
-}
-
-/// A picture with orientation marks and its scale bar's length.
-fn picture_of(picture: &PictureOf, source: &str) -> Markup {
-    let [left, right, above, below] = picture.plane.marks();
-    let what = format!("{}, {} plane", picture.case, picture.plane.word());
-    html! {
-        figure {
-            div.framed {
-                img src=(source) alt=(what) loading="lazy";
-                span.left { (left) } span.right { (right) }
-                span.above { (above) } span.below { (below) }
-            }
-            figcaption { (picture.plane.word()) ", bar " (picture.bar_mm) " mm" }
-        }
-    }
-}
-
-/// A row per case and label, a column per metric, in order of appearance.
-fn by_case(rows: &[&MetricRow]) -> TextTable {
+/// A row per case and label, the lowest mean Dice first; a column per metric.
+fn by_case(rows: &[&MetricRow], dice: &BTreeMap<String, f64>) -> TextTable {
     let (mut columns, mut lines) = (OrderedSet::default(), OrderedSet::default());
     let mut values = BTreeMap::new();
     for found in rows.iter().map(|row| &row.found) {
@@ -198,10 +188,18 @@ fn by_case(rows: &[&MetricRow]) -> TextTable {
     }
     let mut sheet =
         TextTable::new("", ["case", "label"].into_iter().chain(columns.items.iter().copied()));
-    for (line, (case, label)) in lines.items.iter().enumerate() {
+    let mut order: Vec<(usize, (Option<&str>, Option<&str>))> =
+        lines.items.iter().copied().enumerate().collect();
+    let dice = |case: Option<&str>| case.and_then(|case| dice.get(case)).copied();
+    // A case without a Dice goes last.
+    order.sort_by(|(_, a), (_, b)| {
+        let [a, b] = [a.0, b.0].map(|case| dice(case).unwrap_or(f64::INFINITY));
+        a.total_cmp(&b)
+    });
+    for (line, (case, label)) in order {
         let of_line = (0..columns.items.len())
             .map(|column| values.get(&(line, column)).copied().flatten().into());
-        sheet.push([Cell::from(*case), Cell::from(*label)].into_iter().chain(of_line).collect());
+        sheet.push([Cell::from(case), Cell::from(label)].into_iter().chain(of_line).collect());
     }
     sheet
 }
@@ -259,76 +257,6 @@ fn cases_of_several(
     }
 }
 
-/// Stage graph, timeline, and reasons.
-fn stages(subject: &RunSubject) -> Markup {
-    let record = &subject.past.record;
-    let mut sheet = TextTable::new("", ["stage", "kind", "outcome", "made in", "size", "why"]);
-    for stage in &record.stages {
-        let size = stage
-            .artifact
-            .as_ref()
-            .map_or(Cell::Empty, |artifact| Cell::text(humanize::bytes(artifact.bytes())));
-        sheet.push(vec![
-            Cell::text(&stage.stage),
-            Cell::text(&stage.kind),
-            stage.outcome.map(|outcome| outcome.word()).into(),
-            stage
-                .made_in_seconds
-                .map_or(Cell::Empty, |seconds| Cell::text(humanize::duration(seconds))),
-            size,
-            stage.error.as_deref().or(stage.reason.as_deref()).into(),
-        ]);
-    }
-    html! {
-        h2 { "Stages" }
-        @if let Some(picture) = graph::graph(record) { div.scroll { (picture) } }
-        (timeline(subject))
-        (table(&sheet))
-    }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.3}%", (share * 100.0).clamp(0.0, 100.0))
-}
-
-/// Working times of stages made in this run.
-fn timeline(subject: &RunSubject) -> Markup {
-    let record = &subject.past.record;
-    let bars: Vec<_> = subject
-        .tables
-        .stages
-        .iter()
-        .filter(|row| ["made", "failed", "interrupted"].contains(&row.outcome.as_str()))
-        .filter_map(|row| {
-            let began = row.started_at?.unix_timestamp_nanos() as f64 / 1e9
-                - record.started_at_ms as f64 / 1e3;
-            Some((row, began.max(0.0), row.seconds?))
-        })
-        .collect();
-    // A run of a sweep counts its own stages' time, and spans more.
-    let ends = bars.iter().map(|(_, began, seconds)| began + seconds);
-    let all = ends.chain(record.seconds).fold(0.0, f64::max);
-    if bars.is_empty() || all <= 0.0 {
-        return html! {};
-    }
-    html! {
-        h3 { "Timeline" }
-        div.timeline {
-            @for (row, began, seconds) in &bars {
-                span { (row.stage) }
-                div.track {
-                    div class={ "bar " (row.outcome) }
-                        style={
-                            "left:" (percent(began / all))
-                            ";width:" (percent(seconds / all))
-                        } {}
-                }
-                span.soft { (humanize::duration(*seconds)) }
-            }
-        }
-    }
-}
-
 fn workflow(subject: &RunSubject) -> Markup {
     html! {
         @if !subject.resolved.is_empty() {
@@ -358,30 +286,10 @@ fn environment(record: &RunRecord) -> Markup {
     }
 }
 
-/// A table sortable by clicking.
-pub(super) fn table(sheet: &TextTable) -> Markup {
-    html! {
-        div.scroll {
-            table.sortable {
-                thead { tr { @for (at, name) in sheet.columns.iter().enumerate() {
-                    th class=[sheet.is_numeric(at).then_some("number")] { (name) }
-                } } }
-                tbody { @for row in &sheet.rows { tr { @for (at, cell) in row.iter().enumerate() {
-                    td class=[class(sheet, at, cell)] data-value=(cell.in_full()) {
-                        (cell.for_people())
-                    }
-                } } } }
-            }
-        }
-    }
-}
-
-/// CSS class: alignment for numbers, colour for outcomes, width for reasons.
-fn class<'a>(sheet: &'a TextTable, at: usize, cell: &'a Cell) -> Option<&'a str> {
-    match (sheet.columns[at].as_str(), cell) {
-        _ if sheet.is_numeric(at) => Some("number"),
-        ("outcome", Cell::Text(word)) => Some(word),
-        ("why", _) => Some("why"),
+/// A table of cases, whose names lead to their pages where there are any.
+fn case_table(subject: &RunSubject, place: &Scored, sheet: &TextTable) -> Markup {
+    html_table::rows(sheet, &|row| match row.first() {
+        Some(Cell::Text(case)) => subject.case_page(&place.stage, case),
         _ => None,
-    }
+    })
 }

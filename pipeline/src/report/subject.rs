@@ -1,5 +1,6 @@
 //! A run as read for reports: record, tables, texts and model cards.
 
+use super::address;
 use crate::error::Result;
 use crate::outputs;
 use crate::run::StageRecord;
@@ -9,9 +10,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use voxflow_stages::Kind;
 use voxflow_stages::dataset::Listing;
-use voxflow_stages::image::picture::PictureOf;
+use voxflow_stages::image::picture::{Colour, PackedSlice, PictureOf, Plane, Scale};
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::stage::Yields;
 
@@ -22,13 +24,52 @@ pub struct RunSubject {
     pub resolved: String,
     /// Name in legends instead of the short id.
     pub label: Option<String>,
+    /// Swept values without folds and seeds: curves of one group share a colour.
+    pub group: String,
+    /// Folder of the report, beside whose `cases` links lead; `None`: no links.
+    pub folder: Option<PathBuf>,
+    /// Slices of tested cases, painted by the page; empty: the test's own pictures are shown.
+    pub slices: Vec<CaseSlices>,
 }
+
+/// Slices of a tested case with its label maps.
+pub struct CaseSlices {
+    pub stage: String,
+    pub case: String,
+    /// Values are Hounsfield units.
+    pub is_ct: bool,
+    /// Values shown from black to white.
+    pub window: [f32; 2],
+    pub scale: Scale,
+    /// Labels that occur: value, name, colour.
+    pub labels: Vec<(u8, String, Colour)>,
+    pub slices: Vec<NamedSlice>,
+}
+
+/// A slice, and why it is shown.
+pub struct NamedSlice {
+    pub plane: Plane,
+    pub index: usize,
+    /// "largest error", "most labelled", "slice".
+    pub why: &'static str,
+    pub size_mm: [f64; 2],
+    pub slice: PackedSlice,
+}
+
+/// Folder beside a report with a page for each case of a stage.
+pub const CASES: &str = "cases";
 
 impl RunSubject {
     pub fn read(past: StoredRun) -> Result<RunSubject> {
         let tables = tables::read(past.folder.path())?;
         let resolved = fs::read_to_string(past.folder.file("resolved.yaml")).unwrap_or_default();
-        Ok(RunSubject { past, tables, resolved, label: None })
+        let (label, group, folder, slices) = (None, String::new(), None, vec![]);
+        Ok(RunSubject { past, tables, resolved, label, group, folder, slices })
+    }
+
+    /// With links to the pages of cases beside a report in this folder.
+    pub fn beside(self, folder: &Path) -> RunSubject {
+        RunSubject { folder: Some(folder.to_path_buf()), ..self }
     }
 
     /// Short name beside other runs.
@@ -46,21 +87,18 @@ impl RunSubject {
         stages.filter(move |stage| Kind::yields_of(&stage.kind) == yields)
     }
 
-    /// A training's metric rows per epoch.
-    pub fn curve<'a>(
-        &'a self,
-        metric: &'a str,
-        split: &'a str,
-    ) -> impl Iterator<Item = &'a MetricRow> {
-        self.tables.metrics.iter().filter(move |row| {
-            let found = &row.found;
-            found.metric == metric
-                && Kind::yields_of(&row.kind) == Yields::Curves
-                && found.split.as_deref() == Some(split)
-                && found.epoch.is_some()
-                && found.case.is_none()
-                && found.label.is_none()
-        })
+    /// Swept values without folds and seeds.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Address of a case's page beside the report, if it is there.
+    pub fn case_page(&self, stage: &str, case: &str) -> Option<String> {
+        let folder = self.folder.as_ref()?.join(CASES).join(stage);
+        folder
+            .join(address::file_name(case))
+            .is_file()
+            .then(|| format!("./{CASES}/{}/{}", address::encoded(stage), address::page_of(case)))
     }
 
     /// Per-case scores for a stage and grid.

@@ -1,8 +1,10 @@
 //! Page of a sweep: variants with the best, the effect of each parameter, curves named by their
 //! values, and the runs.
 
-use super::charts::{self, Chart, figures};
-use super::sections::{table, training};
+use super::charts::{Chart, figures};
+use super::curves::curves;
+use super::html_table::table;
+use super::sections::training;
 use super::subject::RunSubject;
 use crate::humanize;
 use crate::tables::{self, Variants};
@@ -15,7 +17,7 @@ use maud::{Markup, html};
 pub fn body(variants: &Variants, subjects: Vec<RunSubject>) -> (Markup, Vec<Chart>) {
     let runs = runs(&subjects);
     let tried: Vec<RunSubject> = subjects.into_iter().filter_map(named).collect();
-    let drawn = charts::curves(&tried);
+    let drawn = curves(&tried);
     let effects = tables::effects(variants);
     let body = html! {
         h1 { (variants.workflow) ": " (humanize::count(variants.rows.len() as u64, "variant")) }
@@ -37,7 +39,8 @@ pub fn body(variants: &Variants, subjects: Vec<RunSubject>) -> (Markup, Vec<Char
 /// The run under the name of its swept values; `None` for a run that tests the chosen variant.
 fn named(mut subject: RunSubject) -> Option<RunSubject> {
     let sweep = subject.past.record.sweep.as_ref().filter(|sweep| !sweep.chosen)?;
-    subject.label = Some(in_words(&sweep.values));
+    let deciding = sweep.values.iter().filter(|(path, _)| !sweep.repeats.contains(path));
+    (subject.label, subject.group) = (Some(in_words(&sweep.values)), in_words(deciding));
     Some(subject)
 }
 

@@ -85,7 +85,8 @@ fn report_card_and_its_pictures_lie_in_the_runs_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = runs::find(&home(folder.path()), "latest").expect("a run");
     let place = run.folder.clone();
-    assert_eq!(write(run).expect("writes"), place.file("report.html"));
+    let subject = RunSubject::read(run).expect("tables");
+    assert_eq!(write(&subject).expect("writes"), place.file("report.html"));
     assert!(
         ["report.html", "MODEL_CARD.md", "card/dice.svg"]
             .iter()

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tch::Device;
 use voxflow_cache::Digest;
 use voxflow_stages::context::{ItemKey, write_json};
@@ -17,12 +18,15 @@ use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::case::image_digests;
 use voxflow_stages::image::prepare::{Files, prepare_with};
 use voxflow_stages::image::{CaseFiles, Volume, nifti};
-use voxflow_stages::kinds::predict::Predict;
+use voxflow_stages::kinds::predict::{Predict, WINDOWS};
 use voxflow_stages::model::ModelCard;
-use voxflow_stages::{Context, Input, Metric, Result};
+use voxflow_stages::{Context, Input, Metric, Progress, Result};
 
 /// The file of [`PredictionFacts`].
 const FACTS: &str = "facts.json";
+
+/// Time between messages about the windows of an image.
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// The item's files without their suffix, and their folders in the artifact.
 const FILES: [(&str, &str); 2] = [("labels", "predictions"), ("probabilities", "probabilities")];
@@ -87,6 +91,8 @@ struct Predictor<'a> {
 struct ImageItem<'a> {
     files: CaseFiles,
     models: &'a Mutex<Ensemble>,
+    /// Hears the windows done and all.
+    told: &'a (dyn Fn(u64, u64) + Sync),
 }
 
 impl Predictor<'_> {
@@ -97,8 +103,17 @@ impl Predictor<'_> {
         let key = ItemKey { name: case.name.clone(), inputs, ..ItemKey::default() };
         let files = CaseFiles { label: None, ..CaseFiles::of(self.dataset, case)? };
         let file = params.file_of(&case.name);
-        let made =
-            cx.recall("image", params, &ImageItem { files, models: &self.models }, &key, make)?;
+        let last = Mutex::new(None::<Instant>);
+        let told = |done, total| {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_none_or(|last| last.elapsed() >= BETWEEN) {
+                *last = Some(Instant::now());
+                let numbers = vec![("image".to_string(), case.name.clone())];
+                cx.progress(Progress { done, total: Some(total), unit: WINDOWS.into(), numbers });
+            }
+        };
+        let item = ImageItem { files, models: &self.models, told: &told };
+        let made = cx.recall("image", params, &item, &key, make)?;
         for (name, folder) in FILES {
             if let Some(blob) = made.get(&format!("{name}{}", params.suffix())) {
                 cx.adopt(&format!("{folder}/{file}"), blob);
@@ -123,7 +138,7 @@ fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
     let prepared = prepare_with(&mut nifti::Scratch::default(), &card.preparation, files)?;
     let Volume { data, channels, shape, .. } = &prepared.image;
     let image = volume_tensor(data, *channels, *shape, Device::Cpu);
-    let found = Segmentation::predict(item.models, &image, &prepared.geometry)?;
+    let found = Segmentation::predict_told(item.models, &image, &prepared.geometry, item.told)?;
     let (labels, packed) = (found.labels()?, params.suffix().ends_with(".gz"));
     let [path_of_labels, path_of_probabilities] =
         FILES.map(|(name, _)| folder.join(format!("{name}{}", params.suffix())));

@@ -29,6 +29,16 @@ impl Segmentation {
         image: &Tensor,
         geometry: &Geometry,
     ) -> Result<Segmentation> {
+        Segmentation::predict_told(models, image, geometry, &|_, _| {})
+    }
+
+    /// The same; `told` hears the windows done and all, after each batch.
+    pub fn predict_told(
+        models: &Mutex<Ensemble>,
+        image: &Tensor,
+        geometry: &Geometry,
+        told: &dyn Fn(u64, u64),
+    ) -> Result<Segmentation> {
         let inverter = Inverter::new(geometry)?;
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
         let (scores, are_logits) = catch_panic(|| {
@@ -36,7 +46,7 @@ impl Segmentation {
             let (window, size) = (models.sliding_window()?, image.size());
             let voxels = size[2..].iter().product::<i64>() as usize;
             let device = window.volume_device(voxels, size[1] as usize, models.classes.outputs());
-            let scores = window.scores(&image.to_device(device)).to_device(Device::Cpu);
+            let scores = window.scores_told(&image.to_device(device), told).to_device(Device::Cpu);
             Ok((scores.contiguous(), window.scores_are_logits()))
         })?;
         let (classes, keep_largest) = (models.classes.clone(), models.keep_largest.clone());

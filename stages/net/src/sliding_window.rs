@@ -3,6 +3,7 @@
 
 use crate::device_room::DeviceRoom;
 use crate::network::{GraphNetwork, Pass};
+use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Kind, Tensor, no_grad};
 use voxflow_stages::model::{Average, Blend, Inference, Placement};
@@ -47,15 +48,23 @@ impl SlidingWindow<'_> {
     /// Class probabilities, or logits if those are averaged: (1, classes, X, Y, Z), fp32, of an
     /// image (1, C, X, Y, Z), on the image's device.
     pub fn scores(&self, image: &Tensor) -> Tensor {
+        self.scores_told(image, &nobody)
+    }
+
+    /// The same; `told` hears the windows done and all windows of all networks and flips, after
+    /// each batch.
+    pub fn scores_told(&self, image: &Tensor, told: &dyn Fn(u64, u64)) -> Tensor {
         no_grad(|| {
+            let count = &self.count(image, told);
             if self.scores_are_logits() {
-                return mean(self.networks.iter().map(|network| self.flipped(network, image)));
+                let each = self.networks.iter().map(|network| self.flipped(network, image, count));
+                return mean(each);
             }
             let passes = self.passes();
             let share = 1.0 / passes.len() as f64;
             let mut sum: Option<Tensor> = None;
             for (network, axes) in passes {
-                let logits = self.logits(network, &image.flip(&axes)).flip(&axes);
+                let logits = self.logits(network, &image.flip(&axes), count).flip(&axes);
                 let probabilities = match self.by_sigmoid {
                     true => logits.to_kind(Kind::Float).sigmoid() * share,
                     false => logits.softmax(1, Kind::Float) * share,
@@ -72,8 +81,10 @@ impl SlidingWindow<'_> {
         no_grad(|| {
             // Softmax keeps the order of the logits: one pass needs no probabilities.
             let one = self.passes().len() == 1 && !self.scores_are_logits();
-            let scores =
-                if one { self.logits(self.networks[0], image) } else { self.scores(image) };
+            let scores = match one {
+                true => self.logits(self.networks[0], image, &self.count(image, &nobody)),
+                false => self.scores(image),
+            };
             scores.squeeze_dim(0).argmax(0, false).to_kind(Kind::Uint8)
         })
     }
@@ -92,7 +103,7 @@ impl SlidingWindow<'_> {
     }
 
     /// Blended logits of one network, of which each window's are the mean over its flips.
-    fn flipped(&self, network: &GraphNetwork, image: &Tensor) -> Tensor {
+    fn flipped(&self, network: &GraphNetwork, image: &Tensor, count: &WindowCount) -> Tensor {
         let (pass, flips) = (Pass::inference(self.compute), self.flips());
         slide(image, self.roi, &self.inference, |windows| {
             let windows = windows.to_device(self.device);
@@ -100,19 +111,48 @@ impl SlidingWindow<'_> {
                 let logits = network.logits(&windows.flip(&axes[..]), pass).flip(&axes[..]);
                 logits.to_kind(image.kind())
             });
-            mean(logits).to_device(image.device())
+            let mean = mean(logits).to_device(image.device());
+            count.add(windows.size()[0] * flips.len() as i64);
+            mean
         })
     }
 
     /// Blended logits of one network.
-    fn logits(&self, network: &GraphNetwork, image: &Tensor) -> Tensor {
+    fn logits(&self, network: &GraphNetwork, image: &Tensor, count: &WindowCount) -> Tensor {
         let pass = Pass::inference(self.compute);
         slide(image, self.roi, &self.inference, |windows| {
             let logits = network.logits(&windows.to_device(self.device), pass);
-            logits.to_kind(image.kind()).to_device(image.device())
+            let logits = logits.to_kind(image.kind()).to_device(image.device());
+            count.add(windows.size()[0]);
+            logits
         })
     }
+
+    fn count<'a>(&self, image: &Tensor, told: &'a dyn Fn(u64, u64)) -> WindowCount<'a> {
+        let size = [0, 1, 2].map(|axis| (image.size()[axis + 2] as usize).max(self.roi[axis]));
+        let (overlap, placement) = (self.inference.overlap, self.inference.placement);
+        let windows = window_starts(size, self.roi, overlap, placement).len();
+        let total = (windows * self.passes().len()) as u64;
+        WindowCount { done: Cell::new(0), total, told }
+    }
 }
+
+/// Windows done, of all networks and flips.
+struct WindowCount<'a> {
+    done: Cell<u64>,
+    total: u64,
+    told: &'a dyn Fn(u64, u64),
+}
+
+impl WindowCount<'_> {
+    fn add(&self, windows: i64) {
+        self.done.set(self.done.get() + windows as u64);
+        (self.told)(self.done.get(), self.total);
+    }
+}
+
+/// For callers that show no progress.
+fn nobody(_: u64, _: u64) {}
 
 /// The mean of tensors.
 fn mean(tensors: impl ExactSizeIterator<Item = Tensor>) -> Tensor {
@@ -313,6 +353,17 @@ mod tests {
         );
         assert_eq!(even_starts(110, 64, 0.5), [0, 23, 46]);
         assert_eq!(even_starts(64, 64, 0.5), [0]);
+    }
+
+    #[test]
+    fn windows_are_counted_as_they_are_done() {
+        let last = Cell::new((0, 0));
+        let told = |done: u64, total: u64| last.set((done, total));
+        let count = WindowCount { done: Cell::new(0), total: 6, told: &told };
+        count.add(4);
+        assert_eq!(last.get(), (4, 6));
+        count.add(2);
+        assert_eq!(last.get(), (6, 6));
     }
 
     #[test]

@@ -46,6 +46,9 @@ pub enum Cases {
     All,
 }
 
+/// Unit of the progress inside one image: windows of all networks and flips.
+pub const WINDOWS: &str = "windows";
+
 /// Placeholder of the case in a file name.
 const CASE: &str = "{case}";
 

@@ -12,6 +12,8 @@ use voxflow_stages::context::write_json;
 use voxflow_stages::dataset::foreign::{foreign, tilde};
 use voxflow_stages::dataset::name::header_of;
 use voxflow_stages::dataset::{Case, Listing};
+use voxflow_stages::image::Volume;
+use voxflow_stages::image::case::{channels, read_channel};
 use voxflow_stages::image::nifti::{self, read_header};
 use voxflow_stages::model::ModelCard;
 
@@ -42,6 +44,18 @@ impl ImageCase {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// Name for its label map.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its channels. Errors if they cannot be read.
+    pub fn channels(&self) -> Result<Vec<Volume<f32>>> {
+        let files: Vec<nifti::ImageFile> = self.files.iter().map(nifti::ImageFile::from).collect();
+        let count = channels(&files)?;
+        (1..=count).map(|channel| Ok(read_channel(&files, channel)?)).collect()
     }
 
     /// Reason why the model cannot read the image, judged by its headers. Damaged files are

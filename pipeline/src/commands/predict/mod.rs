@@ -5,7 +5,9 @@
 
 mod channels;
 mod images;
+mod likeness;
 mod output_host;
+mod window_notes;
 
 use super::exec_args::device;
 use super::model::{self, Ensemble};
@@ -17,13 +19,15 @@ use crate::stop::Stop;
 use crate::workflow::stage_resources::StageResources;
 use crate::{humanize, machine};
 use clap::Args;
-use images::Images;
+use images::{ImageCase, Images};
+use likeness::Likeness;
 use output_host::OutputHost;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use voxflow_cache::{Recipe, disk};
+use voxflow_stages::image::Geometry;
 use voxflow_stages::model::ModelCard;
 use voxflow_stages::{Input, Kind, Task};
 
@@ -37,7 +41,8 @@ Examples:
 
 A label map has its image's grid and name, and its place below the folder that was named; for
 nnU-Net's a_0000.nii.gz it is a.nii.gz. Files in folders named like labels (a_seg.nii.gz,
-labels/a.nii.gz) are left out. Images are preprocessed as the model demands. All images are tried;
+labels/a.nii.gz) are left out. Images are preprocessed as the model demands; one whose voxel size,
+extent or intensities are far from those of the training cases is warned of. All images are tried;
 failures are listed at the end, with exit code 1.")]
 pub struct PredictArgs {
     /// NIfTI files, or folders searched recursively; one image's channels are joined by commas, or
@@ -98,7 +103,10 @@ impl PredictArgs {
         let desk = tempfile::Builder::new().prefix(".voxflow-").tempdir_in(&self.out);
         let desk = desk.map_err(Error::io("create a folder in", &self.out))?;
         let task = self.task(models, images::dataset(&cases, &card, desk.path())?, desk.path())?;
-        self.segment(&task, desk.path(), cases.len(), globals, &stop)
+        let trained: Vec<Geometry> =
+            self.models.iter().flat_map(|name| model::trained_on(&home, name)).collect();
+        let images = (&cases[..], &Likeness::of(&card, &trained));
+        self.segment(&task, desk.path(), images, globals, &stop)
     }
 
     fn task(&self, models: Vec<Input>, images: Input, desk: &Path) -> Result<Task> {
@@ -131,14 +139,15 @@ impl PredictArgs {
         &self,
         task: &Task,
         desk: &Path,
-        images: usize,
+        (cases, likeness): (&[ImageCase], &Likeness),
         globals: &Globals,
         stop: &Stop,
     ) -> Result<Exit> {
         let started = Instant::now();
         let log =
             tempfile::NamedTempFile::new().map_err(Error::io("create", std::env::temp_dir()))?;
-        let delivery = OutputHost::new(&self.out, desk, stop, images, globals.quiet);
+        let images = cases.len();
+        let delivery = OutputHost::new(&self.out, desk, stop, (cases, likeness), globals.quiet);
         let order = StageOrder {
             kind: Kind::named(&task.recipe.kind).ok_or_else(nothing)?,
             task,

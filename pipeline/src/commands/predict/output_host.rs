@@ -1,6 +1,9 @@
 //! Host for predictions without a store. Each image's files appear atomically under the image's
 //! name once made.
 
+use super::images::ImageCase;
+use super::likeness::Likeness;
+use super::window_notes::WindowNotes;
 use crate::commands::standalone::moved;
 use crate::commands::tell;
 use crate::humanize;
@@ -19,30 +22,48 @@ pub struct OutputHost<'a> {
     out: &'a Path,
     desk: &'a Path,
     stop: &'a Stop,
-    images: usize,
+    cases: &'a [ImageCase],
+    likeness: &'a Likeness,
     quiet: bool,
     done: AtomicUsize,
     places: Mutex<BTreeMap<Digest, PathBuf>>,
+    windows: Mutex<WindowNotes>,
+    /// Held while an image is looked at: one at a time is in memory for that.
+    looking: Mutex<()>,
 }
 
 impl<'a> OutputHost<'a> {
-    /// Writes to `out`; `desk` is a work folder on the same file system.
+    /// Writes to `out`; `desk` is a work folder on the same file system. Cases unlike the model's
+    /// are warned of.
     pub fn new(
         out: &'a Path,
         desk: &'a Path,
         stop: &'a Stop,
-        images: usize,
+        (cases, likeness): (&'a [ImageCase], &'a Likeness),
         quiet: bool,
     ) -> OutputHost<'a> {
         OutputHost {
             out,
             desk,
             stop,
-            images,
+            cases,
+            likeness,
             quiet,
             done: AtomicUsize::new(0),
             places: Mutex::default(),
+            windows: Mutex::default(),
+            looking: Mutex::default(),
         }
+    }
+
+    /// Warns of an image unlike those that the model was trained on. One that cannot be read fails
+    /// where it is segmented.
+    fn look_at(&self, name: &str) {
+        let _one = lock(&self.looking);
+        let case = self.cases.iter().find(|case| case.name() == name);
+        let Some(Ok(channels)) = case.map(ImageCase::channels) else { return };
+        let warnings = self.likeness.warnings(&channels);
+        warnings.iter().for_each(|words| tell(&format!("warning: {name}: {words}")));
     }
 
     /// Number of finished images.
@@ -92,10 +113,14 @@ impl Host for OutputHost<'_> {
             Message::Warning { words } => tell(&format!("warning: {words}")),
             Message::Device { name, threads, .. } => {
                 let (images, threads) = (
-                    humanize::count(self.images as u64, "image"),
+                    humanize::count(self.cases.len() as u64, "image"),
                     humanize::count(threads as u64, "thread"),
                 );
                 self.say(&format!("{images} on {name}, {threads}"));
+            }
+            Message::Progress(progress) => {
+                let note = lock(&self.windows).note(&progress, Instant::now());
+                note.iter().for_each(|words| self.say(words));
             }
             _ => {}
         }
@@ -117,6 +142,7 @@ impl Host for OutputHost<'_> {
             .map_err(Error::io("create a folder in", self.desk))?;
         // The whole desk goes at the end.
         let folder = folder.keep();
+        self.look_at(name);
         make(&folder)?;
         Kind::named("predict").map_or(Ok(()), |kind| kind.check_item(recipe, &folder))?;
         let entries = fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
@@ -124,7 +150,7 @@ impl Host for OutputHost<'_> {
         let artifact = Artifact(files.collect::<Result<_>>()?);
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         let time = humanize::duration(started.elapsed().as_secs_f64());
-        self.say(&format!("✓ {name}  {time}  ({done} of {})", self.images));
+        self.say(&format!("✓ {name}  {time}  ({done} of {})", self.cases.len()));
         Ok(artifact)
     }
 

@@ -47,22 +47,35 @@ impl ViewFiles {
         }
     }
 
-    /// Parses RUN/STAGE/CASE.
-    pub fn of_case(home: &Home, what: &str) -> Result<ViewFiles> {
-        let mut parts = what.splitn(3, '/');
-        let (Some(run), Some(id)) = (parts.next(), parts.next()) else {
-            return Err(Error::usage(format!(
-                "'{what}' is no file: name a NIfTI file, or RUN/STAGE/CASE"
-            )));
-        };
-        let run = runs::find(home, run)?;
-        let stage = show::stage(&run.record, id)?;
-        let case = parts.next().unwrap_or_default();
-        let cases = cases(&run, stage)?;
+    /// A case of a stage.
+    pub fn of_case(run: &StoredRun, stage: &StageRecord, case: &str) -> Result<ViewFiles> {
+        let cases = cases(run, stage)?;
         if !cases.contains(case) {
             return Err(no_case(stage, case, &cases));
         }
-        found(&run, stage, case)
+        found(run, stage, case)
+    }
+}
+
+/// Run, stage and case of RUN/STAGE/CASE; the case is empty if it is left out.
+pub(super) fn parsed<'a>(home: &Home, what: &'a str) -> Result<(StoredRun, String, &'a str)> {
+    let mut parts = what.splitn(3, '/');
+    let (Some(run), Some(id)) = (parts.next(), parts.next()) else {
+        return Err(Error::usage(format!(
+            "'{what}' is no file: name a NIfTI file, or RUN/STAGE/CASE"
+        )));
+    };
+    let run = runs::find(home, run)?;
+    let stage = show::stage(&run.record, id)?.stage.clone();
+    Ok((run, stage, parts.next().unwrap_or_default()))
+}
+
+/// Cases with volumes in a stage; errors if it has none.
+pub(super) fn all_cases(run: &StoredRun, stage: &StageRecord) -> Result<Vec<String>> {
+    let cases = cases(run, stage)?;
+    match cases.is_empty() {
+        true => Err(no_case(stage, "", &cases)),
+        false => Ok(cases.into_iter().collect()),
     }
 }
 
@@ -182,8 +195,38 @@ pub(super) struct ViewSubject {
     pub scene: Scene,
     /// Size, spacing and window as text.
     pub facts: String,
-    labels: Vec<(u8, String)>,
-    is_pair: bool,
+    /// True if values are Hounsfield units.
+    pub is_ct: bool,
+    /// Values to show where nothing is asked for.
+    pub suggested_window: [f32; 2],
+    named: Vec<(u8, String)>,
+    maps: usize,
+}
+
+/// Look of a label map on a page.
+pub(super) struct MapStyle {
+    pub name: &'static str,
+    /// Labels are tinted inside.
+    pub fill: bool,
+    /// Borders of labels are drawn.
+    pub edge: bool,
+    /// The colour of all labels; `None`: each has its own.
+    pub colour: Option<Colour>,
+}
+
+impl MapStyle {
+    fn outline(name: &'static str, colour: Option<Colour>) -> MapStyle {
+        MapStyle { name, fill: false, edge: true, colour }
+    }
+
+    fn filled(name: &'static str, edge: bool) -> MapStyle {
+        MapStyle { name, fill: true, edge, colour: None }
+    }
+
+    /// "outline" or "filled".
+    pub fn style(&self) -> &'static str {
+        if self.fill { "filled" } else { "outline" }
+    }
 }
 
 impl ViewSubject {
@@ -198,9 +241,10 @@ impl ViewSubject {
         let grid = image.grid();
         // As only CT has in air.
         let has_air = image.data.iter().any(|value| *value < -500.0);
-        let scene = Scene::new(image, files.is_ct.unwrap_or(has_air))?;
-        let window = window.unwrap_or(scene.window());
-        let scene = scene.with_window(window);
+        let is_ct = files.is_ct.unwrap_or(has_air);
+        let scene = Scene::new(image, is_ct)?;
+        let suggested_window = scene.window();
+        let scene = scene.with_window(window.unwrap_or(suggested_window));
         let plain = LabelMapping::new();
         let [label, prediction] = [(&files.label, &files.mapping), (&files.prediction, &plain)]
             .map(|(file, mapping)| {
@@ -208,16 +252,16 @@ impl ViewSubject {
             });
         let (label, prediction) = (label?, prediction?);
         let present = present(label.iter().chain(&prediction));
-        let is_pair = label.is_some() && prediction.is_some();
+        let maps = label.iter().chain(&prediction).count();
         let scene = match (label, prediction) {
             (Some(label), Some(prediction)) => scene.with_pair(label, prediction)?,
             (Some(one), None) | (None, Some(one)) => scene.with_labels(one)?,
             (None, None) => scene,
         };
-        let labels =
+        let named =
             present.into_iter().map(|value| (value, name_of(&files.labels, value))).collect();
         let facts = facts(&scene, channels, channel);
-        Ok(ViewSubject { name: files.name, scene, facts, labels, is_pair })
+        Ok(ViewSubject { name: files.name, scene, facts, is_ct, suggested_window, named, maps })
     }
 
     pub fn caption(&self) -> String {
@@ -226,14 +270,41 @@ impl ViewSubject {
 
     /// Colours with their meaning.
     pub fn legend(&self) -> Vec<(String, Colour)> {
-        if self.is_pair {
+        if self.maps > 1 {
             return ["reference", "prediction", "both"]
                 .map(str::to_string)
                 .into_iter()
                 .zip(PAIR)
                 .collect();
         }
-        self.labels.iter().map(|(value, name)| (name.clone(), colour(*value))).collect()
+        self.labels().into_iter().map(|(_, name, colour)| (name, colour)).collect()
+    }
+
+    /// Labels that occur: value, name, colour.
+    pub fn labels(&self) -> Vec<(u8, String, Colour)> {
+        let labels = self.named.iter();
+        labels.map(|(value, name)| (*value, name.clone(), colour(*value))).collect()
+    }
+
+    /// True if labels are told apart by colour: not where two maps of a single label are.
+    pub fn has_label_colours(&self) -> bool {
+        self.maps < 2 || self.named.len() > 1
+    }
+
+    /// The label maps' look. Two maps of a single label have a colour each; two of several labels
+    /// are told apart as outline and tint.
+    pub fn maps(&self) -> Vec<MapStyle> {
+        match (self.maps, self.has_label_colours()) {
+            (0, _) => vec![],
+            (1, _) => vec![MapStyle::filled("label", true)],
+            (_, true) => {
+                vec![MapStyle::outline("reference", None), MapStyle::filled("prediction", false)]
+            }
+            (_, false) => vec![
+                MapStyle::outline("reference", Some(PAIR[0])),
+                MapStyle::outline("prediction", Some(PAIR[1])),
+            ],
+        }
     }
 }
 
@@ -262,7 +333,7 @@ fn facts(scene: &Scene, channels: usize, channel: usize) -> String {
     let of =
         if channels > 1 { format!("channel {channel} of {channels}, ") } else { String::new() };
     format!(
-        "{of}{x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm (right, front, up), \
+        "{of}{x} x {y} x {z} voxels of {dx} x {dy} x {dz} mm (R, A, S), \
          shown from {low} to {high}"
     )
 }

@@ -2,14 +2,17 @@
 //! patient's right on the viewer's left).
 //!
 //! `plane` names the planes, `scene` is a case ready for cutting, `cut` maps pixels to voxels,
-//! `raster` is pixels, text on them and PNG, `sheet` puts many slices on one picture.
+//! `raster` is pixels, text on them and PNG, `sheet` puts many slices on one picture, `packed` has
+//! voxels for pages that paint them.
 
 mod cut;
+mod packed;
 mod plane;
 mod raster;
 mod scene;
 mod sheet;
 
+pub use packed::{PackedSlice, Scale, Slab, range};
 pub use plane::Plane;
 pub use raster::{COLOURS, Colour, Raster};
 pub use scene::{PAIR, Scene};

@@ -1,6 +1,7 @@
 //! A scene: a case turned to RAS, with its overlays.
 
 use super::cut::Cut;
+use super::packed::{self, PackedSlice, Scale, Slab};
 use super::{COLOURS, Colour, Plane, Raster};
 use crate::error::{Error, Result};
 use crate::image::affine::spacing_mm;
@@ -95,6 +96,51 @@ impl Scene {
         self.window
     }
 
+    /// The image's values in RAS order, the first axis fastest.
+    pub fn values(&self) -> &[f32] {
+        &self.image.data
+    }
+
+    /// The label maps in RAS order, the reference first.
+    pub fn maps(&self) -> Vec<&[u8]> {
+        match &self.over {
+            Over::Nothing => vec![],
+            Over::Labels(labels) => vec![&labels.data],
+            Over::Pair { reference, prediction } => vec![&reference.data, &prediction.data],
+        }
+    }
+
+    /// All voxels for a page, in slabs of slices.
+    pub fn slabs(&self, scale: Scale) -> Result<Vec<Slab>> {
+        packed::slabs(self.shape(), self.values(), &self.maps(), scale)
+    }
+
+    /// A slice for a page, its longer side `side` pixels.
+    pub fn packed(
+        &self,
+        plane: Plane,
+        slice: usize,
+        side: usize,
+        scale: Scale,
+    ) -> Result<PackedSlice> {
+        let cut = Cut::new(plane, self.image.shape, &self.image.affine, slice, side);
+        let voxels: Vec<usize> = (0..cut.width * cut.height).map(|at| cut.voxel(at)).collect();
+        let values: Vec<f32> = voxels.iter().map(|voxel| self.image.data[*voxel]).collect();
+        let maps = self.maps().into_iter();
+        let maps: Vec<Vec<u8>> =
+            maps.map(|map| voxels.iter().map(|voxel| map[*voxel]).collect()).collect();
+        packed::slice((cut.width, cut.height), &values, &maps, scale)
+    }
+
+    /// The slice through the plane's third axis in which two label maps differ most; `None` without
+    /// two maps, or if they are equal.
+    pub fn worst(&self, plane: Plane) -> Option<usize> {
+        let Over::Pair { reference, prediction } = &self.over else { return None };
+        let counts = self.counted(plane, |at| reference.data[at] != prediction.data[at]);
+        let most = counts.iter().copied().max().filter(|most| *most > 0)?;
+        counts.iter().position(|count| *count == most)
+    }
+
     /// Draws the fullest slice into a PNG file; the length of the scale bar in mm.
     pub fn draw(&self, plane: Plane, path: &Path) -> Result<f64> {
         let (raster, bar_mm) = self.slice(plane, self.fullest(plane), SIDE);
@@ -163,19 +209,17 @@ impl Scene {
 
     /// The labelled voxels of each slice through the plane's third axis.
     fn labelled(&self, plane: Plane) -> Vec<u32> {
+        let maps = self.maps();
+        self.counted(plane, |at| maps.iter().any(|map| map[at] > 0))
+    }
+
+    /// The voxels of each slice through the plane's third axis for which `is_it` is true.
+    fn counted(&self, plane: Plane, is_it: impl Fn(usize) -> bool) -> Vec<u32> {
         let (axis, shape) = (plane.axes()[2], self.image.shape);
         let mut counts = vec![0u32; shape[axis]];
-        let maps: Vec<&Volume<u8>> = match &self.over {
-            Over::Nothing => vec![],
-            Over::Labels(labels) => vec![labels],
-            Over::Pair { reference, prediction } => vec![reference, prediction],
-        };
-        for at in 0..self.image.voxels() {
-            if maps.iter().any(|map| map.data[at] > 0) {
-                counts
-                    [[at % shape[0], at / shape[0] % shape[1], at / shape[0] / shape[1]][axis]] +=
-                    1;
-            }
+        for at in (0..self.image.voxels()).filter(|at| is_it(*at)) {
+            let index = [at % shape[0], at / shape[0] % shape[1], at / shape[0] / shape[1]];
+            counts[index[axis]] += 1;
         }
         counts
     }
