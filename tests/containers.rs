@@ -436,7 +436,8 @@ impl RealEngine {
     /// Podman or Docker with an image made of a static busybox, or says why not.
     fn new(name: &'static str) -> Option<RealEngine> {
         let skipped = |trouble: &str| {
-            eprintln!("skipped: {name} runs no containers here: {}", trouble.trim());
+            let line = trouble.trim().lines().next_back().unwrap_or_default();
+            eprintln!("skipped: {name} runs no containers here: {line}");
         };
         let mut lab = Lab::new();
         lab.set("VOXFLOW_CONTAINER_ENGINE", name);

@@ -121,7 +121,7 @@ impl ContainerEngine {
             return Ok(text.trim().to_string());
         }
         err.read_to_string(&mut text).map_err(broken)?;
-        let line = text.trim().lines().last().map(str::to_string);
+        let line = text.trim().lines().next_back().map(str::to_string);
         Err(line.unwrap_or_else(|| format!("{} ended with {status}", self.name)))
     }
 
