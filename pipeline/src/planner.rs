@@ -146,7 +146,8 @@ impl<'a> Planner<'a> {
         let stage = &plan.workflow.stages[index];
         let recipe = self.recipe(stage, plan)?;
         let fingerprint = recipe.fingerprint();
-        if self.wishes.force.contains(&stage.id) && self.force(fingerprint)? {
+        let is_forced = self.wishes.force.iter().any(|name| stage.is_named(name));
+        if is_forced && self.force(fingerprint)? {
             let cost_seconds = self.history.cost(&plan.workflow.name, &stage.id);
             return Ok((recipe, StageDecision::Make { reason: "forced".into(), cost_seconds }));
         }

@@ -1,7 +1,7 @@
 //! Stage selection on the command line.
 
 use crate::error::{Error, Result};
-use crate::workflow::{Workflow, either, nearest};
+use crate::workflow::{StageSpec, Workflow, either, nearest};
 use std::collections::{BTreeMap, BTreeSet};
 use voxflow_stages::stage::{ArtifactType, Read, TESTING_PART};
 
@@ -42,18 +42,18 @@ impl LeftOut {
 impl StageSelection {
     /// Reason per stage; `None` for included stages.
     pub fn left_out(&self, workflow: &Workflow) -> Result<Vec<Option<LeftOut>>> {
-        let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
-        self.known(&ids)?;
-        let mut wanted: BTreeSet<&str> = self.until.iter().map(String::as_str).collect();
+        self.known(workflow)?;
+        let until = workflow.stages.iter().filter(|stage| is_among(&self.until, stage));
+        let mut wanted: BTreeSet<&str> = until.map(|stage| stage.id.as_str()).collect();
         for stage in workflow.stages.iter().rev().filter(|_| !self.until.is_empty()) {
             if wanted.contains(stage.id.as_str()) {
                 wanted.extend(stage.needed());
             }
         }
         let testing = if self.untested { testing(workflow) } else { BTreeSet::new() };
-        let only: BTreeSet<&str> = self.only.iter().map(String::as_str).collect();
-        let reasons = ids.into_iter().map(|id| {
-            let is_selected = (only.is_empty() || only.contains(id))
+        let reasons = workflow.stages.iter().map(|stage| {
+            let id = stage.id.as_str();
+            let is_selected = (self.only.is_empty() || is_among(&self.only, stage))
                 && (self.until.is_empty() || wanted.contains(id));
             match (is_selected, testing.contains(id)) {
                 (false, _) => Some(LeftOut::Unselected),
@@ -65,19 +65,26 @@ impl StageSelection {
     }
 
     /// Errors on unknown stage names.
-    fn known(&self, ids: &[&str]) -> Result<()> {
+    fn known(&self, workflow: &Workflow) -> Result<()> {
+        let ids: Vec<&str> = workflow.written_stages().map(StageSpec::written_id).collect();
         for (flag, names) in
             [("--only", &self.only), ("--until", &self.until), ("--force", &self.force)]
         {
-            if let Some(name) = names.iter().find(|name| !ids.contains(&name.as_str())) {
+            let is_known = |name: &str| workflow.stages.iter().any(|stage| stage.is_named(name));
+            if let Some(name) = names.iter().find(|name| !is_known(name.as_str())) {
                 let near = nearest(name, ids.iter().copied())
                     .map(|word| format!("; did you mean '{word}'?"));
-                let near = near.unwrap_or_else(|| format!("; stages are {}", either(ids)));
+                let near = near.unwrap_or_else(|| format!("; stages are {}", either(&ids)));
                 return Err(Error::usage(format!("{flag} {name}: there is no such stage{near}")));
             }
         }
         Ok(())
     }
+}
+
+/// True if a stage has one of the names.
+fn is_among(names: &[String], stage: &StageSpec) -> bool {
+    names.iter().any(|name| stage.is_named(name))
 }
 
 /// Stages reading a cache's testing part, and their direct or indirect dependents.

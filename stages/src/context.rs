@@ -123,6 +123,11 @@ impl<'a> Context<'a> {
         write_json(&self.create(name)?, value)
     }
 
+    /// Writes a text as the artifact's file `name`.
+    pub fn create_text(&self, name: &str, text: &str) -> Result<()> {
+        Ok(disk::write(&self.create(name)?, text.as_bytes())?)
+    }
+
     /// Adds an input's or item's existing blob to the artifact, without copying.
     pub fn adopt(&self, name: &str, blob: &Blob) {
         self.host.adopt(name, blob);

@@ -26,10 +26,15 @@ pub enum ArtifactType {
     /// Volumes joined with their split: `{training,validation,testing,unlabelled}/…`.
     Cache,
     /// A trained network, complete in itself: `model.json`, `best.safetensors`, `last.safetensors`.
+    /// Of an ensemble `model.json`, with these three in a folder for each member.
     Model,
     /// Scores per case: `scores.json`; of a test also `predictions/<case>.nii.gz`, and
     /// `pictures.json` with `pictures/<rank>-<plane>.png`.
     Scores,
+    /// A fold's validation cases in the images' own space: `out_of_fold.json`, `scores.json`,
+    /// `predictions/<case>.nii.gz`, `references/<case>.nii.gz` and, where written,
+    /// `probabilities/<case>.nii.gz`.
+    OutOfFold,
     /// Label maps in the images' own space: `predictions/<case>.nii.gz`, `predictions.json`, and
     /// `probabilities/<case>.nii.gz` where written.
     Predictions,
@@ -51,6 +56,7 @@ impl ArtifactType {
             ArtifactType::Cache => "a cache",
             ArtifactType::Model => "a model",
             ArtifactType::Scores => "scores",
+            ArtifactType::OutOfFold => "out-of-fold scores",
             ArtifactType::Predictions => "predictions",
             ArtifactType::Export => "an export",
             ArtifactType::Files => "files",
@@ -79,6 +85,9 @@ impl ArtifactType {
             ],
             ArtifactType::Model => &["model.json", "best.safetensors", "last.safetensors"],
             ArtifactType::Scores => &["scores.json"],
+            ArtifactType::OutOfFold => {
+                &["out_of_fold.json", "scores.json", "predictions/", "references/"]
+            }
             ArtifactType::Predictions => &["predictions.json", "predictions/"],
             ArtifactType::Export | ArtifactType::Files => &[""],
         }

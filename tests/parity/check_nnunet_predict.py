@@ -198,12 +198,12 @@ stages:
       labels: labelsTs/{{case}}.nii.gz
       label_names: {{ 1: inner, 2: outer }}
       modality: [MRI]
-  theirs: {{ uses: evaluate, needs: [dataset], with: {{ path: {predictions}, cases: all }} }}
+  theirs: {{ uses: evaluate, needs: [dataset], with: {{ path: {predictions}, cases: all, summary_json: true }} }}
 """
 
 
 def evaluated(program, desk, home, predictions, what):
-    """The row of Dice by `evaluate` beside nnU-Net's summary.json, both of single labels."""
+    """The rows of Dice by `evaluate`, and of all figures of its summary.json, beside nnU-Net's, of single labels."""
     (desk / "dataset.json").write_text(json.dumps(dict(channel_names={"0": "CT"}, labels={"background": 0, "inner": 1, "outer": 2},
                                                        file_ending=".nii.gz")))
     plans = next((Path(os.environ["nnUNet_preprocessed"]) / home.name).glob("nnUNet*Plans.json"))
@@ -213,13 +213,27 @@ def evaluated(program, desk, home, predictions, what):
     say(program, "run", "--quiet", "scored.yaml", cwd=desk)
     scores = next(desk.glob(".voxflow/runs/*/outputs/theirs/scores.json"))
     own = {case["case"]: [label["dice"] for label in case["labels"]] for case in json.loads(scores.read_text())}
+    theirs, ours = (json.loads(path.read_text()) for path in (desk / "summary.json", scores.with_name("summary.json")))
     off = []
-    for case in json.loads((desk / "summary.json").read_text())["metric_per_case"]:
+    for case in theirs["metric_per_case"]:
         name = Path(case["reference_file"]).name.removesuffix(".nii.gz")
         off += [abs(own[name][label - 1] - case["metrics"][str(label)]["Dice"]) for label in (1, 2)]
     if len(off) != 2 * TESTED:
         sys.exit(f"{what}: {len(off)} scores were compared")
-    return f"{what}: Dice of `evaluate` beside summary.json", max(off), 1e-6
+    apart = [abs(one - other) for one, other in zip(figures(ours), figures(theirs), strict=True)]
+    return [(f"{what}: Dice of `evaluate` beside summary.json", max(off), 1e-6),
+            (f"{what}: {len(apart)} figures of both summary.json", max(apart), 1e-6)]
+
+
+def figures(summary):
+    """All numbers of a summary.json, keys sorted; an undefined one is -1."""
+    if isinstance(summary, dict):
+        return [number for key in sorted(summary) for number in figures(summary[key])]
+    if isinstance(summary, list):
+        return [number for one in summary for number in figures(one)]
+    if isinstance(summary, str):
+        return []
+    return [-1 if np.isnan(summary) else summary]
 
 
 def rows(program):
@@ -242,7 +256,7 @@ def rows(program):
             if kind == "trained":
                 sent_back(program, desk, home / "imagesTs")
                 judged += compared(f"nnU-Net by the folder that `export` writes, {name}, {kind} network", desk / "own", desk / "sent", (1, 2))
-            found += [*judged, scored]
+            found += [*judged, *scored]
     return found
 
 

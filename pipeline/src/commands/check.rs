@@ -69,13 +69,7 @@ impl CheckArgs {
             datasets(workflow, globals.quiet)?;
         }
         if !globals.quiet {
-            let runs = if workflows.len() > 1 {
-                format!(", {} runs in its sweep", workflows.len())
-            } else {
-                String::new()
-            };
-            let stages = humanize::count(workflow.stages.len() as u64, "stage");
-            tell(&format!("{}: no mistakes; {stages}{runs}", file.display()));
+            tell(&verdict(file, workflow, workflows.len()));
         }
         Ok(Exit::Done)
     }
@@ -100,6 +94,15 @@ impl CheckArgs {
         }
         Ok(Exit::Done)
     }
+}
+
+/// "brain.yaml: no mistakes; 25 stages, those of 5 folds among them, 3 runs in its sweep".
+fn verdict(file: &Path, workflow: &Workflow, runs: usize) -> String {
+    let stages = humanize::count(workflow.stages.len() as u64, "stage");
+    let folds = workflow.folds.map(|folds| format!(", those of {folds} folds among them"));
+    let runs = (runs > 1).then(|| format!(", {runs} runs in its sweep"));
+    let [folds, runs] = [folds, runs].map(Option::unwrap_or_default);
+    format!("{}: no mistakes; {stages}{folds}{runs}", file.display())
 }
 
 /// Reads the datasets in folders; all their troubles come together.

@@ -109,11 +109,12 @@ impl<'a> CommandLine<'a> {
     fn settings(&self) -> Vec<String> {
         let Some(workflow) = self.workflow() else { return vec![] };
         let mut paths = vec![("seed".to_string(), vec![])];
-        for stage in &workflow.stages {
+        for stage in workflow.written_stages() {
+            let id = stage.written_id();
             let of_kind = Parameter::all(stage.kind).into_iter();
-            paths.extend(of_kind.map(|one| (format!("{}.{}", stage.id, one.path), values(&one))));
+            paths.extend(of_kind.map(|one| (format!("{id}.{}", one.path), values(&one))));
             let resources = Parameter::of(stage_resources::schema()).into_iter();
-            let named = |one: Parameter| format!("{}.resources.{}", stage.id, one.path);
+            let named = |one: Parameter| format!("{id}.resources.{}", one.path);
             paths.extend(resources.map(|one| (named(one), vec![])));
         }
         match self.current.split_once('=') {

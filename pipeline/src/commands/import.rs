@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use voxflow_stages::KINDS;
+use voxflow_stages::context::write_json;
 use voxflow_stages::kinds::import;
+use voxflow_stages::model::description::EnsembleMember;
+use voxflow_stages::model::ensemble::CARD;
 use voxflow_stages::model::foreign::nnunet::{NnunetModel, ResultsFolder};
 use voxflow_stages::model::{ModelCard, Weights};
 
@@ -26,7 +29,7 @@ Examples:
 
 The parameters are those of the kind: 'voxflow kinds import' lists them. The folder is a model
 like any other: 'voxflow predict --model DIR' uses it. Of nnU-Net's folder each fold becomes a
-model; with more than one they are 'DIR/fold_0' and so on, and several '--model' are averaged.")]
+model; with more than one they are 'DIR/fold_0' and so on, and DIR is the ensemble of all.")]
 pub struct ImportArgs {
     /// PyTorch's .pt or .pth (a state_dict), TorchScript, or safetensors; or the folder of a
     /// training by nnU-Net v2, with plans.json; no code inside is executed
@@ -114,7 +117,31 @@ impl ImportArgs {
             }
             self.make(globals, &planned(&model), &out)?;
         }
+        if folds.len() > 1 {
+            self.join(globals, folds)?;
+        }
         Ok(Exit::Done)
+    }
+
+    /// Makes one model of several folds: a card beside their folders.
+    fn join(&self, globals: &Globals, folds: &[String]) -> Result<()> {
+        let mut cards = vec![];
+        for fold in folds {
+            let folder = format!("fold_{fold}");
+            let path = self.out.join(&folder).join(CARD);
+            let text = std::fs::read(&path).map_err(Error::io("read", &path))?;
+            let card = serde_json::from_slice(&text)
+                .map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?;
+            cards.push((card, EnsembleMember { folder, configuration: 0 }));
+        }
+        if let Some(card) = ModelCard::of_ensemble(&cards, None) {
+            write_json(&self.out.join(CARD), &card)?;
+        }
+        if !globals.quiet {
+            let (count, out) = (folds.len(), self.out.display());
+            tell(&format!("{CARD} of the ensemble of {count} folds in '{out}'"));
+        }
+        Ok(())
     }
 
     fn make(&self, globals: &Globals, params: &Value, out: &Path) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::tables::Variants;
 use std::path::{Path, PathBuf};
 use voxflow_cache::{Blob, Digest};
 use voxflow_stages::image::Geometry;
+use voxflow_stages::model::ModelCard;
 use voxflow_stages::{Input, InputFile};
 
 /// Model description.
@@ -168,10 +169,28 @@ fn input(
     has: impl Fn(&str) -> bool,
 ) -> Result<Input> {
     let mut input = Input { stage: name.to_string(), ..Input::default() };
-    for file in [CARD].into_iter().chain(WEIGHTS).filter(|file| has(file)) {
-        input.files.insert(file.to_string(), input_file(path(file)?)?);
+    let mut add = |file: String| -> Result<()> {
+        if has(&file) {
+            input.files.insert(file.clone(), input_file(path(&file)?)?);
+        }
+        Ok(())
+    };
+    [CARD].into_iter().chain(WEIGHTS).try_for_each(|file| add(file.to_string()))?;
+    for folder in members(&path(CARD)?) {
+        let files = [CARD].into_iter().chain(WEIGHTS);
+        files.map(|file| format!("{folder}/{file}")).try_for_each(&mut add)?;
     }
     Ok(input)
+}
+
+/// The folders of an ensemble's models; empty for a single model. A card that cannot be read is
+/// left to its readers.
+fn members(card: &Path) -> Vec<String> {
+    let text = std::fs::read(card).unwrap_or_default();
+    let card: Option<ModelCard> = serde_json::from_slice(&text).ok();
+    let sound = card.filter(|card| card.check_members().is_ok());
+    let members = sound.map(|card| card.members).unwrap_or_default();
+    members.into_iter().map(|member| member.folder).collect()
 }
 
 /// A user's file as stage input.

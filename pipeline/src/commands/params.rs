@@ -51,8 +51,9 @@ impl ParamsArgs {
             self.stages.iter().map(|id| stage(workflow, id)).collect::<Result<Vec<_>>>()?;
         if stages.is_empty() {
             sheet.push(seed(workflow));
+            sheet.rows.extend(workflow.folds.map(folds));
         }
-        let all: Vec<&StageSpec> = workflow.stages.iter().collect();
+        let all = workflow.written_stages().collect();
         for stage in if stages.is_empty() { all } else { stages } {
             rows(stage, self.all).into_iter().for_each(|row| sheet.push(row));
         }
@@ -72,8 +73,8 @@ const GIVEN: &str = "workflow";
 const DEFAULT: &str = "default";
 
 fn stage<'a>(workflow: &'a Workflow, id: &str) -> Result<&'a StageSpec> {
-    workflow.stage(id).ok_or_else(|| {
-        let ids: Vec<&str> = workflow.stages.iter().map(|stage| stage.id.as_str()).collect();
+    workflow.written_stages().find(|stage| stage.is_named(id)).ok_or_else(|| {
+        let ids: Vec<&str> = workflow.written_stages().map(StageSpec::written_id).collect();
         let hint = match nearest(id, ids.iter().copied()) {
             Some(word) => format!("did you mean '{word}'?"),
             None => format!("it has {}", ids.join(", ")),
@@ -93,14 +94,21 @@ fn seed(workflow: &Workflow) -> Vec<Cell> {
     vec![name, value, from, default, kind, meaning]
 }
 
+fn folds(count: u32) -> Vec<Cell> {
+    let meaning = "Folds in one run: what depends on the split is made for each.";
+    let words = ["folds", GIVEN, "", "whole number", meaning].map(Cell::text);
+    let [name, from, default, kind, meaning] = words;
+    vec![name, Cell::Count(count.into()), from, default, kind, meaning]
+}
+
 /// A row per parameter, then per resource.
 fn rows(stage: &StageSpec, all: bool) -> Vec<Vec<Cell>> {
     let params = Parameter::all(stage.kind);
     let resources = Parameter::of(stage_resources::schema());
     let places = [
-        (stage.id.clone(), params, &stage.params, &stage.written),
+        (stage.written_id().to_string(), params, &stage.params, &stage.written),
         (
-            format!("{}.resources", stage.id),
+            format!("{}.resources", stage.written_id()),
             resources,
             &stage.resources.written,
             &stage.resources.written,

@@ -56,8 +56,8 @@ fn path(key: &str, arguments: &[String]) -> Option<String> {
     }
     let files = arguments.iter().map(Path::new).filter(|file| file.is_file());
     let workflow = files.filter_map(workflow).next();
-    let stages = workflow.iter().flat_map(|workflow| &workflow.stages);
-    let written = stages.map(|stage| (stage.id.as_str(), stage.kind));
+    let stages = workflow.iter().flat_map(Workflow::written_stages);
+    let written = stages.map(|stage| (stage.written_id(), stage.kind));
     // Of a kind that has the key itself, then of one that has it deeper.
     let all: Vec<(&str, &Kind)> = written.chain(KINDS.iter().map(|kind| ("STAGE", kind))).collect();
     let found = |fits: fn(&str, &str) -> bool| {

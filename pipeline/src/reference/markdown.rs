@@ -23,6 +23,7 @@ stages:
 | --- | --- |
 | `name` | The name of the workflow; part of the names of its runs. |
 | `seed` | The default of every stage's own `seed`. `split` is excepted: its seed is its own. |
+| `folds` | Optional. Cross-validation in one run: what depends on the split is made for each fold; a stage that takes several takes those of all folds (`docs/cross-validation.md`). |
 | `stages` | The stages by id. Their order in the file does not matter. |
 | `stages.ID.uses` | The kind of the stage: one of those below. |
 | `stages.ID.needs` | The stages whose artifacts it reads: a list of ids, or a mapping of role to id where ids alone are ambiguous. |

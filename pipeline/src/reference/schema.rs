@@ -7,6 +7,8 @@ use voxflow_stages::kind::Kind;
 use voxflow_stages::stage::Count;
 
 const FOLDS: &str = "Cross-validation: each variant is validated on every fold of the split.";
+const FOLDS_IN_RUN: &str = "Cross-validation in one run: what depends on the split is made for each \
+                            fold; a stage that takes several takes those of all folds.";
 const EXTENSION: &str = "Anything, to be marked by an anchor and used by aliases and merge keys.";
 const SWEEP: &str = "Values to try, by dotted path: `model.learning_rate: [0.001, 0.002]`.";
 
@@ -50,6 +52,10 @@ pub fn schema(kinds: &[&Kind]) -> Value {
             "seed": {
                 "type": "integer", "minimum": 0, "default": 0,
                 "description": "The default of every stage's own `seed`, `split` excepted.",
+            },
+            "folds": {
+                "type": "integer", "minimum": 2,
+                "description": FOLDS_IN_RUN,
             },
             "stages": {"type": "object", "minProperties": 1, "additionalProperties": stage(kinds),
                 "description": "The stages by id."},

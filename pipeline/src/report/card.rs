@@ -77,10 +77,23 @@ fn overview(subject: &RunSubject, stage: &StageRecord, model: Option<&ModelCard>
     );
     let found = headline::words(subject).map(|words| plain(&words));
     let found = found.map(|words| format!(" Scores: {words}.")).unwrap_or_default();
-    format!(
-        "{what}{found} Weights: stage `{}`, files `best.safetensors` and `last.safetensors`.",
-        stage.stage
-    )
+    format!("{what}{found} {}", weights(subject, stage))
+}
+
+/// The place of the weights: an ensemble's stage, or a training's.
+fn weights(subject: &RunSubject, stage: &StageRecord) -> String {
+    let files = "`best.safetensors` and `last.safetensors`";
+    let ensemble = subject.past.record.stages.iter().rev().find_map(|stage| {
+        let count = subject.model(stage)?.members.len();
+        (count > 0).then_some((&stage.stage, count))
+    });
+    match ensemble {
+        Some((stage, count)) => {
+            let models = format!("an ensemble of {count} models in folders");
+            format!("Weights: stage `{stage}`, {models} with files {files}.")
+        }
+        None => format!("Weights: stage `{}`, files {files}.", stage.stage),
+    }
 }
 
 fn labels(card: &ModelCard) -> String {

@@ -3,12 +3,16 @@
 use super::StageSpec;
 use super::check::{WorkflowChecker, keys};
 use super::diagnostic::SourceSpan;
+use super::folds::{FOLDS, only_split};
 use super::overrides::{Override, Setting};
 use super::spec::Axis;
 use super::sweep::MOST_RUNS;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use voxflow_stages::stage::{ArtifactType, Yields};
+
+const BESIDE_FOLDS: &str = "stands beside 'folds' at the top, with which a single run has all \
+                            folds: leave one of the two out";
 
 impl WorkflowChecker<'_> {
     /// All axes, repeating ones last.
@@ -39,8 +43,10 @@ impl WorkflowChecker<'_> {
 
     fn axis(&mut self, name: &str, values: &Value, stages: &[StageSpec]) -> Option<Axis> {
         let here = keys(&["sweep", name]);
+        let top_folds = self.document.value.get(FOLDS).is_some_and(|folds| !folds.is_null());
         let place = self.document.places.value(&here);
         let found = match name {
+            "folds" if top_folds => Err(BESIDE_FOLDS.into()),
             "folds" => folds(values, stages),
             "seeds" => seeds(values, stages),
             paths => settings(paths, values).map(|settings| (settings, vec![])),
@@ -117,22 +123,14 @@ fn folds(count: &Value, stages: &[StageSpec]) -> AxisSettings {
     }
     let splits: Vec<&StageSpec> =
         stages.iter().filter(|stage| stage.kind.makes == ArtifactType::Split).collect();
-    let [split] = splits[..] else {
-        let ids: Vec<String> = splits.iter().map(|stage| format!("'{}'", stage.id)).collect();
-        let there = if ids.is_empty() {
-            "there is none".into()
-        } else {
-            format!("there are {}", ids.join(", "))
-        };
-        return Err(format!(
-            "needs one stage of the kind 'split' whose folds it sets, and {there}"
-        ));
-    };
-    let path = |key: &str| format!("{}.{key}", split.id);
+    let ids: Vec<String> = splits.iter().map(|stage| stage.id.clone()).collect();
+    let split = only_split(&ids)?;
+    let path = |key: &str| format!("{split}.{key}");
     let mut common = vec![(path("folds"), json!(count))];
     // What training and validation were told gives way to the folds.
-    let told =
-        ["training", "validation"].into_iter().filter(|key| split.written.get(*key).is_some());
+    let told = ["training", "validation"]
+        .into_iter()
+        .filter(|key| splits.iter().any(|stage| stage.written.get(*key).is_some()));
     common.extend(told.map(|key| (path(key), Value::Null)));
     Ok(((0..count).map(|fold| vec![(path("fold"), json!(fold))]).collect(), common))
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use voxflow_stages::Kind;
 use voxflow_stages::stage::{ArtifactType, Read, Seed};
 
-const TOP_KEYS: [&str; 4] = ["name", "seed", "stages", "sweep"];
+const TOP_KEYS: [&str; 5] = ["name", "seed", "folds", "stages", "sweep"];
 /// Prefix of top-level keys that hold anything, to be used by aliases and merge keys.
 const EXTENSION: &str = "x-";
 const STAGE_KEYS: [&str; 4] = ["uses", "needs", "with", "resources"];
@@ -103,6 +103,7 @@ impl WorkflowChecker<'_> {
     }
 
     fn workflow(&mut self) -> Option<Workflow> {
+        let folds = self.cross_validation();
         let value = self.document.value.clone();
         let Some(top) = value.as_object() else {
             self.say(&[], false, "must be a mapping with 'name' and 'stages'".into(), None);
@@ -116,12 +117,16 @@ impl WorkflowChecker<'_> {
         let (stages, sound) = self.stages(top, seed);
         let stages = if sound { self.sorted(stages) } else { None };
         let sweep = self.sweep(top, stages.as_deref().unwrap_or_default());
-        let stages = stages?;
+        let mut stages = stages?;
+        if let Some(folds) = &folds {
+            stages = self.each_fold(stages, folds);
+        }
         Some(Workflow {
             file: self.document.file.clone(),
             text: self.document.text.clone(),
             name,
             seed,
+            folds: folds.map(|folds| folds.count),
             indices: stages
                 .iter()
                 .enumerate()
@@ -210,7 +215,7 @@ impl WorkflowChecker<'_> {
     }
 
     /// The type of a written stage's artifact, if it is known.
-    fn makes(&self, stage: &Value) -> Option<ArtifactType> {
+    pub(super) fn makes(&self, stage: &Value) -> Option<ArtifactType> {
         let name = stage.get("uses")?.as_str()?;
         let kind = self.kinds.iter().find(|kind| kind.name == name)?;
         kind.makes_by(stage.get("with").unwrap_or(&Value::Null))
@@ -245,7 +250,7 @@ impl WorkflowChecker<'_> {
         let reads = self.reads(&path, kind, &params, &needs, known)?;
         let makes = kind.makes_by(&params).unwrap_or(kind.makes);
         let id = id.to_string();
-        Some(StageSpec { id, kind, needs, reads, makes, params, written, resources })
+        Some(StageSpec { id, kind, needs, reads, makes, params, written, resources, fold: None })
     }
 
     /// The roles with their parts; `None` if roles and parameters do not fit together.

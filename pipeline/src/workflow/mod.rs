@@ -2,13 +2,14 @@
 //!
 //! `parse` and `source_map` read the text, `merge_keys` applies `<<`, `overrides` handles `--set`,
 //! `environment` expands variables, `schema`, `validate` and `roles` find mistakes, `check`
-//! combines them, `resolved` writes a workflow back. `paths` checks user files. `axes` parses a
-//! sweep, `sweep` expands it into runs.
+//! combines them, `resolved` writes a workflow back. `paths` checks user files. `folds` repeats
+//! stages for the folds of a cross-validation, `axes` parses a sweep, `sweep` expands it into runs.
 
 mod axes;
 mod check;
 mod diagnostic;
 pub mod environment;
+mod folds;
 mod merge_keys;
 mod order;
 mod overrides;

@@ -7,7 +7,8 @@ use super::{schema, stage_resources, validate};
 use serde_json::{Map, Value};
 use voxflow_stages::Kind;
 
-/// A value for a dotted path: `model.learning_rate`, or the workflow's own `seed` and `name`.
+/// A value for a dotted path: `model.learning_rate`, or the workflow's own `seed`, `folds` and
+/// `name`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Override {
     pub path: String,
@@ -72,7 +73,7 @@ impl Override {
             return Err((format!("'{}' is no path; write one as 'model.epochs'", self.path), None));
         }
         match keys[..] {
-            [key @ ("seed" | "name")] => self.apply_to_top(workflow, key),
+            [key @ ("seed" | "name" | "folds")] => self.apply_to_top(workflow, key),
             _ => self.apply_to_stage(workflow, &keys, kinds),
         }
     }
@@ -183,7 +184,7 @@ fn meant(keys: &[&str], stages: &Map<String, Value>, kinds: &[Kind]) -> Option<S
 }
 
 fn schema_of_top(key: &str) -> &'static str {
-    if key == "seed" { "integer" } else { "string" }
+    if key == "name" { "string" } else { "integer" }
 }
 
 fn has_parameter(stage: &Value, key: &str, kinds: &[Kind]) -> bool {

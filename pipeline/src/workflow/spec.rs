@@ -17,6 +17,8 @@ pub struct Workflow {
     pub name: String,
     /// Default for each stage's own seed.
     pub seed: Option<u64>,
+    /// Number of folds, if every stage of a fold is made in the same run.
+    pub folds: Option<u32>,
     pub stages: Vec<StageSpec>,
     pub sweep: Vec<Axis>,
     /// Index by stage id.
@@ -39,6 +41,17 @@ pub struct StageSpec {
     pub written: Value,
     /// Requested resources; no part of the recipe.
     pub resources: StageResources,
+    /// Fold of a workflow with `folds`, if it is made for each.
+    pub fold: Option<StageFold>,
+}
+
+/// Fold of a stage that is made for each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageFold {
+    /// Id in the file.
+    pub written: String,
+    /// From 0.
+    pub number: u32,
 }
 
 /// A sweep axis: settings tried in turn.
@@ -58,12 +71,27 @@ impl Workflow {
         self.index(id).map(|index| &self.stages[index])
     }
 
+    /// Stages as the file has them: of a stage for each fold, the first.
+    pub fn written_stages(&self) -> impl Iterator<Item = &StageSpec> {
+        self.stages.iter().filter(|stage| stage.fold.as_ref().is_none_or(|fold| fold.number == 0))
+    }
+
     pub fn index(&self, id: &str) -> Option<usize> {
         self.indices.get(id).copied()
     }
 }
 
 impl StageSpec {
+    /// True for its id, and for the id in the file of a stage that is made for each fold.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.id == name || self.written_id() == name
+    }
+
+    /// Id in the file.
+    pub fn written_id(&self) -> &str {
+        self.fold.as_ref().map_or(&self.id, |fold| &fold.written)
+    }
+
     /// Ids of needed stages, without duplicates, in role order.
     pub fn needed(&self) -> Vec<&str> {
         let mut ids: Vec<&str> = vec![];

@@ -9,13 +9,15 @@ use crate::sliding_window::SlidingWindow;
 use crate::subset::Subset;
 use crate::weights;
 use std::collections::BTreeSet;
-use tch::Kind;
+use tch::{Device, Kind};
+use voxflow_stages::image::Preparation;
 use voxflow_stages::metric::post_processing::Steps;
 use voxflow_stages::model::compatibility::{check_channels, differences};
+use voxflow_stages::model::ensemble::{CARD, SingleModel, models_of};
 use voxflow_stages::model::{Flips, Inference, ModelCard, Weights};
-use voxflow_stages::{Context, Error, Input, Metric, Result, Trouble};
+use voxflow_stages::{Context, Error, Metric, Result, Trouble};
 
-/// One or several trained networks with the same channels, labels and preparation.
+/// One or several trained networks with the same channels and labels.
 pub struct Ensemble {
     /// The card of the first model.
     pub card: ModelCard,
@@ -23,12 +25,42 @@ pub struct Ensemble {
     pub classes: Classes,
     /// Labels of which predictions keep the largest component, if all models agree in it.
     pub keep_largest: Steps,
+    /// One, unless a model is an ensemble of several.
+    pub configurations: Vec<ConfigurationNetworks>,
+    /// True if images are prepared anew where their volumes were prepared otherwise: one model
+    /// stands for several that were not known when its volumes were named.
+    pub prepares_images: bool,
     /// The stage and card of each model.
     cards: Vec<(String, ModelCard)>,
+}
+
+/// Networks with the same preparation and sliding window.
+pub struct ConfigurationNetworks {
+    /// The preparation of their images.
+    pub preparation: Preparation,
     networks: Vec<GraphNetwork>,
     inference: Inference,
-    info: DeviceInfo,
+    device: Device,
     room: Option<DeviceRoom>,
+    by_sigmoid: bool,
+}
+
+impl ConfigurationNetworks {
+    /// Sliding-window inference with all networks.
+    pub fn sliding_window(&self) -> Result<SlidingWindow<'_>> {
+        let Some(roi) = self.inference.roi else {
+            return Err(Error::failed("inference.roi: is not set, nor does the model say"));
+        };
+        Ok(SlidingWindow {
+            networks: self.networks.iter().collect(),
+            inference: self.inference.clone(),
+            roi,
+            device: self.device,
+            room: self.room,
+            compute: Kind::Float,
+            by_sigmoid: self.by_sigmoid,
+        })
+    }
 }
 
 impl Ensemble {
@@ -42,48 +74,56 @@ impl Ensemble {
         info: DeviceInfo,
     ) -> Result<Ensemble> {
         let inputs = cx.many("model");
-        let cards: Vec<ModelCard> =
-            inputs.iter().map(|input| input.json("model.json")).collect::<Result<_>>()?;
-        let Some(card) = cards.first().cloned() else {
+        let outer: Vec<ModelCard> =
+            inputs.iter().map(|input| input.json(CARD)).collect::<Result<_>>()?;
+        let keep_largest = common_post_processing(cx, &outer);
+        let prepares_images = outer.iter().any(|card| !card.members.is_empty());
+        let singles: Vec<SingleModel> =
+            inputs.iter().map(models_of).collect::<Result<Vec<_>>>()?.concat();
+        let Some(card) = singles.first().map(|model| model.card.clone()) else {
             return Err(Error::failed("no model was given"));
         };
-        for (other, input) in cards.iter().zip(inputs) {
-            check_agreement(&card, other, &input.stage)?;
+        for other in &singles {
+            check_labels(&card, &other.card, &other.input.stage)?;
         }
-        let keep_largest = match cards.iter().all(|other| other.keep_largest == card.keep_largest) {
-            true => card.keep_largest.clone(),
-            false => {
-                cx.warn(
-                    "the models have different post-processing ('keep_largest'): none is applied",
-                );
-                vec![]
-            }
-        };
-        let inference = common_inference(inputs, &cards, inference, flips)?;
-        let pairs = inputs.iter().zip(&cards);
-        let networks = pairs
-            .map(|(input, card)| open_network(input, card, weights, &info))
-            .collect::<Result<_>>()?;
-        let room = DeviceRoom::of(info.device);
-        let cards = inputs.iter().map(|input| input.stage.clone()).zip(cards).collect();
+        let count = singles.iter().map(|model| model.configuration + 1).max().unwrap_or(1);
+        if count > 1 && inputs.len() > 1 {
+            return Err(Error::failed(format!(
+                "model '{}' has several configurations and cannot be averaged with others; give \
+                 it alone",
+                inputs[0].stage
+            )));
+        }
         let classes = Classes::of(&card.labels, &card.regions, None)?;
-        Ok(Ensemble { classes, card, keep_largest, cards, networks, inference, info, room })
+        let mut configurations = vec![];
+        for number in 0..count {
+            let models: Vec<&SingleModel> =
+                singles.iter().filter(|model| model.configuration == number).collect();
+            configurations.push(configuration(&models, weights, inference, flips, &info)?);
+        }
+        // All networks are on the device now.
+        let room = DeviceRoom::of(info.device);
+        for one in &mut configurations {
+            (one.room, one.by_sigmoid) = (room, classes.has_regions());
+        }
+        let cards = singles.into_iter().map(|model| (model.input.stage, model.card)).collect();
+        Ok(Ensemble { classes, card, keep_largest, configurations, prepares_images, cards })
     }
 
-    /// Sliding-window inference with all networks.
+    /// The preparation of each configuration's images.
+    pub fn preparations(&self) -> Vec<Preparation> {
+        self.configurations.iter().map(|one| one.preparation.clone()).collect()
+    }
+
+    /// Sliding-window inference on prepared volumes. Errors if there are several configurations.
     pub fn sliding_window(&self) -> Result<SlidingWindow<'_>> {
-        let Some(roi) = self.inference.roi else {
-            return Err(Error::failed("inference.roi: is not set, nor does the model say"));
-        };
-        Ok(SlidingWindow {
-            networks: self.networks.iter().collect(),
-            inference: self.inference.clone(),
-            roi,
-            device: self.info.device,
-            room: self.room,
-            compute: Kind::Float,
-            by_sigmoid: self.classes.has_regions(),
-        })
+        match &self.configurations[..] {
+            [one] => one.sliding_window(),
+            _ => Err(Error::failed(
+                "the model's configurations prepare images in different ways, and are averaged on \
+                 the image's own grid: use 'test' instead",
+            )),
+        }
     }
 
     /// Errors if a subset's volumes do not suit the models (labels, channels, preparation), or if a
@@ -98,7 +138,11 @@ impl Ensemble {
     ) -> Result<()> {
         let mut seen = BTreeSet::new();
         for (stage, card) in &self.cards {
-            let words = card.check_volumes(&subset.list).trouble(format!("model '{stage}'"))?;
+            let words = match self.prepares_images {
+                false => card.check_volumes(&subset.list),
+                true => card.check_dataset(&subset.list).map(|words| words.into_iter().collect()),
+            };
+            let words = words.trouble(format!("model '{stage}'"))?;
             words.iter().for_each(|words| cx.warn(format!("model '{stage}': {words}")));
             let provenance = card.provenance.as_ref();
             if provenance.is_none_or(|known| known.incomplete) {
@@ -127,8 +171,44 @@ impl Ensemble {
     }
 }
 
-/// Errors unless two models of an ensemble have the same labels, channels and preparation.
-fn check_agreement(one: &ModelCard, other: &ModelCard, stage: &str) -> Result<()> {
+/// The post-processing of all models, or none if they differ in it.
+fn common_post_processing(cx: &Context, cards: &[ModelCard]) -> Steps {
+    let first = cards.first().map(|card| card.keep_largest.clone()).unwrap_or_default();
+    if cards.iter().all(|other| other.keep_largest == first) {
+        return first;
+    }
+    cx.warn("the models have different post-processing ('keep_largest'): none is applied");
+    vec![]
+}
+
+/// Opens the networks of a configuration. Errors unless their preparation is the same.
+fn configuration(
+    models: &[&SingleModel],
+    weights: Weights,
+    inference: Option<&Inference>,
+    flips: bool,
+    info: &DeviceInfo,
+) -> Result<ConfigurationNetworks> {
+    let Some(first) = models.first() else {
+        return Err(Error::failed("model.json: a configuration has no members"));
+    };
+    for other in models {
+        check_preparation(&first.card, &other.card, &other.input.stage)?;
+    }
+    let inference = common_inference(models, inference, flips)?;
+    let networks = models.iter().map(|model| open_network(model, weights, info));
+    Ok(ConfigurationNetworks {
+        preparation: first.card.preparation.clone(),
+        networks: networks.collect::<Result<_>>()?,
+        inference,
+        device: info.device,
+        room: None,
+        by_sigmoid: false,
+    })
+}
+
+/// Errors unless two models of an ensemble have the same labels and channels.
+fn check_labels(one: &ModelCard, other: &ModelCard, stage: &str) -> Result<()> {
     let subject = format!("model '{stage}' beside the first");
     if one.labels != other.labels {
         return Err(Error::failed(format!("{subject}: its labels differ")));
@@ -139,38 +219,44 @@ fn check_agreement(one: &ModelCard, other: &ModelCard, stage: &str) -> Result<()
     if one.modality != other.modality {
         check_channels(&one.modality, &other.modality).trouble(&subject)?;
     }
+    Ok(())
+}
+
+/// Errors unless two models have the same preparation.
+fn check_preparation(one: &ModelCard, other: &ModelCard, stage: &str) -> Result<()> {
     let differs = differences(&one.preparation, &other.preparation, one.modality.len());
     if differs.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(format!("{subject}: its volumes were prepared otherwise: {differs}")))
+    Err(Error::failed(format!(
+        "model '{stage}' beside the first: its volumes were prepared otherwise: {differs}"
+    )))
 }
 
 /// The inference settings for all models: `given`, or the models' common settings. The window is
 /// checked against every network.
 fn common_inference(
-    inputs: &[Input],
-    cards: &[ModelCard],
+    models: &[&SingleModel],
     given: Option<&Inference>,
     flips: bool,
 ) -> Result<Inference> {
     // Given settings without a window take the window of each model.
-    let mut all = cards.iter().map(|card| {
-        let settings = given.unwrap_or(&card.inference).clone();
-        Inference { roi: settings.roi.or(card.inference.roi), ..settings }
+    let mut all = models.iter().map(|model| {
+        let settings = given.unwrap_or(&model.card.inference).clone();
+        Inference { roi: settings.roi.or(model.card.inference.roi), ..settings }
     });
     let Some(first) = all.next() else { return Err(Error::failed("no model was given")) };
-    if let Some((other, input)) = all.zip(&inputs[1..]).find(|(other, _)| *other != first) {
+    if let Some((other, model)) = all.zip(&models[1..]).find(|(other, _)| *other != first) {
         return Err(Error::failed(format!(
             "models '{}' and '{}' are slid over volumes in different ways, {} and {}; give \
              'inference' with a 'roi' for all of them",
-            inputs[0].stage,
-            input.stage,
+            models[0].input.stage,
+            model.input.stage,
             as_json(&first),
             as_json(&other)
         )));
     }
-    for (input, card) in inputs.iter().zip(cards) {
+    for SingleModel { input, card, .. } in models {
         if let Some((path, trouble)) = first.check_roi(&card.network, "inference") {
             return Err(Error::failed(format!("model '{}': {path}: {trouble}", input.stage)));
         }
@@ -184,8 +270,7 @@ fn as_json(inference: &Inference) -> String {
 }
 
 fn open_network(
-    input: &Input,
-    card: &ModelCard,
+    SingleModel { input, card, .. }: &SingleModel,
     weights: Weights,
     info: &DeviceInfo,
 ) -> Result<GraphNetwork> {

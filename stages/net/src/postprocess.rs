@@ -3,6 +3,7 @@
 
 use crate::device::choose_device;
 use crate::ensemble::Ensemble;
+use crate::image_preparation::{ImageSource, of_cached_case};
 use crate::segmentation::Segmentation;
 use crate::subset::{PreparedCase, Subset};
 use crate::test::{prediction_file, read_label};
@@ -11,6 +12,7 @@ use voxflow_stages::dataset::Listing;
 use voxflow_stages::image::nifti::{read_label as read_map, write_label_in};
 use voxflow_stages::kinds::postprocess::Postprocess;
 use voxflow_stages::metric::post_processing::{self, Choice, mean, overlap};
+use voxflow_stages::model::ensemble::CARD;
 use voxflow_stages::model::{ModelCard, Weights};
 use voxflow_stages::{Context, Error, Input, Metric, Result};
 
@@ -32,7 +34,7 @@ pub fn run(cx: &Context) -> Result<()> {
     let mut card = models.card.clone();
     let dataset = cx.input("dataset")?;
     let cases = ValidationCases { cx, dataset, listing: dataset.json("dataset.json")?, subset };
-    cases.predict(&Mutex::new(models))?;
+    cases.predict(models)?;
     let choice = cases.choose(&card)?;
     tell(cx, &card, &choice);
     cx.create_json("postprocessing.json", &choice)?;
@@ -41,11 +43,25 @@ pub fn run(cx: &Context) -> Result<()> {
         provenance.chosen_by(&cases.subset.list);
     }
     cx.create_json("model.json", &card)?;
-    let model = cx.input("model")?;
-    for weights in [Weights::Best, Weights::Last] {
-        cx.adopt(weights.file(), &model.file(weights.file())?.blob);
+    adopt_models(cx, cx.input("model")?)
+}
+
+/// Keeps the weights of a model; of an ensemble, its members.
+fn adopt_models(cx: &Context, model: &Input) -> Result<()> {
+    let card: ModelCard = model.json(CARD)?;
+    let of = |folder: &str, files: &[&str]| -> Result<()> {
+        files.iter().try_for_each(|file| {
+            let name = format!("{folder}{file}");
+            cx.adopt(&name, &model.file(&name)?.blob);
+            Ok(())
+        })
+    };
+    let weights = [Weights::Best.file(), Weights::Last.file()];
+    if card.members.is_empty() {
+        return of("", &weights);
     }
-    Ok(())
+    let files = [CARD, weights[0], weights[1]];
+    card.members.iter().try_for_each(|member| of(&format!("{}/", member.folder), &files))
 }
 
 /// The validation cases with their label files.
@@ -58,14 +74,19 @@ struct ValidationCases<'a> {
 
 impl ValidationCases<'_> {
     /// Writes the label map of each case, without post-processing.
-    fn predict(&self, models: &Mutex<Ensemble>) -> Result<()> {
+    fn predict(&self, models: Ensemble) -> Result<()> {
+        let preparations = &models.preparations()[..];
+        let (dataset, listing) = (self.dataset, &self.listing);
+        let prepares_images = models.prepares_images;
+        let images = ImageSource { dataset, listing, preparations, prepares_images };
+        let models = &Mutex::new(models);
         let cases = &self.subset.cases;
         let written = self.cx.each_case(
             cases,
             |case| &case.name,
             |case: &PreparedCase| {
-                let map =
-                    Segmentation::predict(models, &case.tensor()?, &case.geometry)?.labels()?;
+                let prepared = of_cached_case(self.cx, &self.subset, case, images)?;
+                let map = Segmentation::predict(models, &prepared)?.labels()?;
                 let path = self.cx.create(&prediction_file(&case.name))?;
                 write_label_in(&path, &map, case.geometry.space.as_ref(), true)
             },
@@ -111,23 +132,7 @@ impl ValidationCases<'_> {
 
 /// Says what was tried, and what came of it.
 fn tell(cx: &Context, card: &ModelCard, choice: &Choice) {
-    for trial in &choice.tried {
-        let names: Vec<&str> = card
-            .labels
-            .iter()
-            .filter(|label| trial.labels.contains(&label.value))
-            .map(|label| label.name.as_str())
-            .collect();
-        let dice =
-            |value: Option<f64>| value.map_or("–".to_string(), |dice| format!("{dice:.4}"));
-        let decided = if trial.kept { "kept" } else { "not kept" };
-        cx.info(format!(
-            "largest component of {}: Dice {} to {}, {decided}",
-            names.join(" with "),
-            dice(trial.before),
-            dice(trial.after)
-        ));
-    }
+    choice.words(&card.labels).into_iter().for_each(|words| cx.info(words));
     let steps = choice.steps.len() as f64;
     cx.metric(Metric::new("postprocessing_steps", steps).split("validation").grid("original"));
 }

@@ -4,22 +4,21 @@
 
 use crate::device::choose_device;
 use crate::ensemble::Ensemble;
-use crate::segmentation::Segmentation;
-use crate::volume_tensor::volume_tensor;
+use crate::image_preparation::from_files;
+use crate::segmentation::{PreparedImage, Segmentation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tch::Device;
 use voxflow_cache::Digest;
 use voxflow_stages::context::{ItemKey, write_json};
 use voxflow_stages::dataset::{Case, Listing};
 use voxflow_stages::image::case::image_digests;
-use voxflow_stages::image::prepare::{Files, prepare_with};
 use voxflow_stages::image::{CaseFiles, Volume, nifti};
 use voxflow_stages::kinds::predict::{Predict, WINDOWS};
 use voxflow_stages::model::ModelCard;
+use voxflow_stages::model::ensemble::CARD;
 use voxflow_stages::{Context, Input, Metric, Progress, Result};
 
 /// The file of [`PredictionFacts`].
@@ -73,8 +72,16 @@ pub fn run(cx: &Context) -> Result<()> {
 fn model_digests(cx: &Context, params: &Predict) -> Result<BTreeMap<String, Digest>> {
     let mut files = BTreeMap::new();
     for (index, model) in cx.many("model").iter().enumerate() {
-        for name in ["model.json", params.weights.file()] {
-            files.insert(format!("model{index}/{name}"), model.file(name)?.blob.digest);
+        let card: ModelCard = model.json(CARD)?;
+        let (mut names, weights) = (vec![CARD.to_string()], params.weights.file());
+        match card.members.is_empty() {
+            true => names.push(weights.to_string()),
+            false => names.extend(card.members.iter().flat_map(|member| {
+                [CARD, weights].map(|file| format!("{}/{file}", member.folder))
+            })),
+        }
+        for name in names {
+            files.insert(format!("model{index}/{name}"), model.file(&name)?.blob.digest);
         }
     }
     Ok(files)
@@ -131,25 +138,27 @@ impl Predictor<'_> {
 
 /// Makes one image's files.
 fn make(params: &Predict, item: &ImageItem, folder: &Path) -> Result<()> {
-    let card = item.models.lock().unwrap_or_else(PoisonError::into_inner).card.clone();
-    let modality = &card.modality;
-    let values = nifti::LabelValues::from(&[]);
-    let files = Files { case: &item.files, modality, named_by: "the model", values };
-    let prepared = prepare_with(&mut nifti::Scratch::default(), &card.preparation, files)?;
-    let Volume { data, channels, shape, .. } = &prepared.image;
-    let image = volume_tensor(data, *channels, *shape, Device::Cpu);
-    let found = Segmentation::predict_told(item.models, &image, &prepared.geometry, item.told)?;
+    let (card, preparations) = {
+        let models = item.models.lock().unwrap_or_else(PoisonError::into_inner);
+        (models.card.clone(), models.preparations())
+    };
+    let (mut images, mut warnings): (Vec<PreparedImage>, Vec<String>) = (vec![], vec![]);
+    for preparation in preparations {
+        let (image, words) = from_files(&preparation, &card.modality, &item.files)?;
+        images.push(image);
+        warnings.extend(words);
+    }
+    let found = Segmentation::predict_told(item.models, &images, item.told)?;
     let (labels, packed) = (found.labels()?, params.suffix().ends_with(".gz"));
     let [path_of_labels, path_of_probabilities] =
         FILES.map(|(name, _)| folder.join(format!("{name}{}", params.suffix())));
-    let space = prepared.geometry.space.as_ref();
+    let space = images.first().and_then(|first| first.geometry.space.as_ref());
     nifti::write_label_in(&path_of_labels, &labels, space, packed)?;
     if params.probabilities {
         let all = found.probabilities()?;
         nifti::write_volume_f32_in(&path_of_probabilities, &all, space, packed)?;
     }
-    let facts =
-        PredictionFacts { volumes_ml: volumes_ml(&labels, &card), warnings: prepared.warnings };
+    let facts = PredictionFacts { volumes_ml: volumes_ml(&labels, &card), warnings };
     write_json(&folder.join(FACTS), &facts)
 }
 

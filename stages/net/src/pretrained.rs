@@ -35,6 +35,7 @@ pub fn open(
 ) -> Result<Pretrained> {
     let card: ModelCard = input.json("model.json")?;
     let stage = &input.stage;
+    card.check_single(stage, "a training starts from")?;
     let subject = format!("start '{stage}'");
     let differs = network_differences(&card.network, &params.network);
     if !differs.is_empty() {

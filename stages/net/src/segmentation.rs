@@ -1,88 +1,142 @@
 //! Segmentation of a prepared image: through the networks, and back to the image's original grid.
 
 use crate::classes::Classes;
-use crate::ensemble::Ensemble;
+use crate::ensemble::{ConfigurationNetworks, Ensemble};
 use crate::failure::{catch_panic, inject_fault};
 use crate::volume_tensor::floats;
 use std::sync::{Mutex, PoisonError};
 use tch::{Device, Tensor};
+use voxflow_stages::dataset::{Label, Region};
 use voxflow_stages::image::invert::Inverter;
 use voxflow_stages::image::{Geometry, Volume};
 use voxflow_stages::metric::post_processing::{self, Steps};
+use voxflow_stages::model::ensemble::{label_map, mean_of};
 use voxflow_stages::{Error, Result};
 
+/// An image as a configuration's networks take it.
+pub struct PreparedImage {
+    /// (1, C, X, Y, Z), fp32, in memory.
+    pub image: Tensor,
+    /// The way back to the image's own grid.
+    pub geometry: Geometry,
+}
+
 /// The class probabilities or logits of a prepared image, and the way back to its original grid.
-pub struct Segmentation {
+struct Scores {
     /// (1, classes, X, Y, Z), fp32, contiguous, in memory.
     scores: Tensor,
     are_logits: bool,
-    classes: Classes,
-    keep_largest: Steps,
     inverter: Inverter,
 }
 
+/// The scores of each configuration for one image.
+pub struct Segmentation {
+    each: Vec<Scores>,
+    classes: Classes,
+    labels: Vec<Label>,
+    regions: Vec<Region>,
+    keep_largest: Steps,
+}
+
 impl Segmentation {
-    /// Predicts a prepared image (1, C, X, Y, Z). The lock lets one image at a time through the
-    /// networks, which keep all threads busy by themselves.
-    pub fn predict(
-        models: &Mutex<Ensemble>,
-        image: &Tensor,
-        geometry: &Geometry,
-    ) -> Result<Segmentation> {
-        Segmentation::predict_told(models, image, geometry, &|_, _| {})
+    /// Predicts an image, prepared for each configuration in order. The lock lets one image at a
+    /// time through the networks, which keep all threads busy by themselves.
+    pub fn predict(models: &Mutex<Ensemble>, images: &[PreparedImage]) -> Result<Segmentation> {
+        Segmentation::predict_told(models, images, &|_, _| {})
     }
 
-    /// The same; `told` hears the windows done and all, after each batch.
+    /// The same; `told` hears the windows done and all, after each batch. All configurations count
+    /// as if they had as many windows as the one at work.
     pub fn predict_told(
         models: &Mutex<Ensemble>,
-        image: &Tensor,
-        geometry: &Geometry,
+        images: &[PreparedImage],
         told: &dyn Fn(u64, u64),
     ) -> Result<Segmentation> {
-        let inverter = Inverter::new(geometry)?;
+        let inverters = images.iter().map(|prepared| Inverter::new(&prepared.geometry));
+        let inverters: Vec<Inverter> = inverters.collect::<Result<_>>()?;
         let models = models.lock().unwrap_or_else(PoisonError::into_inner);
-        let (scores, are_logits) = catch_panic(|| {
-            inject_fault();
-            let (window, size) = (models.sliding_window()?, image.size());
-            let voxels = size[2..].iter().product::<i64>() as usize;
-            let device = window.volume_device(voxels, size[1] as usize, models.classes.outputs());
-            let scores = window.scores_told(&image.to_device(device), told).to_device(Device::Cpu);
-            Ok((scores.contiguous(), window.scores_are_logits()))
-        })?;
-        let (classes, keep_largest) = (models.classes.clone(), models.keep_largest.clone());
-        Ok(Segmentation { scores, are_logits, classes, keep_largest, inverter })
+        let (count, outputs) = (images.len() as u64, models.classes.outputs());
+        let pairs = models.configurations.iter().zip(images).zip(inverters);
+        let each = (0u64..).zip(pairs).map(|(number, ((configuration, prepared), inverter))| {
+            let told = |done: u64, all: u64| told(number * all + done, count * all);
+            scores(configuration, &prepared.image, outputs, inverter, &told)
+        });
+        Ok(Segmentation {
+            each: each.collect::<Result<_>>()?,
+            classes: models.classes.clone(),
+            labels: models.card.labels.clone(),
+            regions: models.card.regions.clone(),
+            keep_largest: models.keep_largest.clone(),
+        })
     }
 
     /// The label map on the original grid, after the models' post-processing.
     pub fn labels(&self) -> Result<Volume<u8>> {
-        let scores = floats(&self.scores)?;
-        let mut map = match self.classes.has_regions() {
-            true => {
-                let least = if self.are_logits { 0.0 } else { 0.5 };
-                self.inverter.regions(scores, least, &self.classes.written())?
-            }
-            false => self.inverter.labels(scores, self.classes.count())?,
+        let mut map = match &self.each[..] {
+            [one] => one.labels(&self.classes)?,
+            _ => label_map(&self.probabilities()?, &self.labels, &self.regions),
         };
-        self.classes.to_values(&mut map.data);
         post_processing::apply(&mut map.data, map.shape, &self.keep_largest);
         Ok(map)
     }
 
     /// Class probabilities on the original grid, one channel per class, background first; or one
-    /// channel per region. Outside the foreground box all are 0.
+    /// channel per region. Outside the foreground box all are 0. Several configurations are
+    /// averaged.
     pub fn probabilities(&self) -> Result<Volume<f32>> {
-        let classes = self.classes.outputs();
+        match &self.each[..] {
+            [one] => one.probabilities(&self.classes),
+            each => mean_of(each.iter().map(|one| one.probabilities(&self.classes))),
+        }
+    }
+}
+
+fn scores(
+    configuration: &ConfigurationNetworks,
+    image: &Tensor,
+    outputs: usize,
+    inverter: Inverter,
+    told: &dyn Fn(u64, u64),
+) -> Result<Scores> {
+    let (scores, are_logits) = catch_panic(|| {
+        inject_fault();
+        let (window, size) = (configuration.sliding_window()?, image.size());
+        let voxels = size[2..].iter().product::<i64>() as usize;
+        let device = window.volume_device(voxels, size[1] as usize, outputs);
+        let scores = window.scores_told(&image.to_device(device), told).to_device(Device::Cpu);
+        Ok((scores.contiguous(), window.scores_are_logits()))
+    })?;
+    Ok(Scores { scores, are_logits, inverter })
+}
+
+impl Scores {
+    /// The label map on the original grid.
+    fn labels(&self, classes: &Classes) -> Result<Volume<u8>> {
         let scores = floats(&self.scores)?;
-        let mut each = scores.chunks_exact(scores.len() / classes);
+        let mut map = match classes.has_regions() {
+            true => {
+                let least = if self.are_logits { 0.0 } else { 0.5 };
+                self.inverter.regions(scores, least, &classes.written())?
+            }
+            false => self.inverter.labels(scores, classes.count())?,
+        };
+        classes.to_values(&mut map.data);
+        Ok(map)
+    }
+
+    fn probabilities(&self, classes: &Classes) -> Result<Volume<f32>> {
+        let outputs = classes.outputs();
+        let scores = floats(&self.scores)?;
+        let mut each = scores.chunks_exact(scores.len() / outputs);
         let first = each.next().unwrap_or_default();
         let mut all = each.try_fold(self.inverter.probability(first)?, |mut all, class| {
             all.data.extend(self.inverter.probability(class)?.data);
             Ok::<_, Error>(Volume { channels: all.channels + 1, ..all })
         })?;
-        match (self.are_logits, self.classes.has_regions()) {
+        match (self.are_logits, classes.has_regions()) {
             (false, _) => {}
-            (true, false) => softmax(&mut all.data, classes),
-            (true, true) => sigmoid(&mut all.data, classes),
+            (true, false) => softmax(&mut all.data, outputs),
+            (true, true) => sigmoid(&mut all.data, outputs),
         }
         Ok(all)
     }

@@ -171,6 +171,7 @@ fn write(
         network: params.network.clone(),
         inference,
         keep_largest: vec![],
+        members: vec![],
         training: TrainingSummary {
             epochs: outcome.epochs,
             steps: outcome.steps,

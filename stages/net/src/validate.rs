@@ -20,7 +20,10 @@ pub fn run(cx: &Context) -> Result<()> {
             "validation: there are no cases; give 'split' a number of validation cases",
         ));
     }
-    let models = Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    let mut models =
+        Ensemble::open(cx, params.weights, params.inference.as_ref(), params.flips, info)?;
+    // Scores are those of the volumes as they are.
+    models.prepares_images = false;
     models.check(cx, &subset, false, params.allow_leakage)?;
     // The lock lets one case at a time through the network, which keeps all threads busy by itself;
     // other cases are scored meanwhile.

@@ -5,7 +5,7 @@ use crate::distributed::process_group::ProcessGroup;
 use crate::distributed::{self, Children, RANK, RankArguments, Watchdog};
 use crate::failure::{catch_panic, set_training};
 use crate::pipe::{Pipe, write_line};
-use crate::{device, postprocess, predict, test, train, validate};
+use crate::{device, out_of_fold, postprocess, predict, test, train, validate};
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -38,6 +38,7 @@ const STAGES: &[(&str, RunStage)] = &[
     ("train", RunStage::Ranked(train::run)),
     ("validate", RunStage::Alone(validate::run)),
     ("postprocess", RunStage::Alone(postprocess::run)),
+    ("out_of_fold", RunStage::Alone(out_of_fold::run)),
     ("test", RunStage::Alone(test::run)),
     ("predict", RunStage::Alone(predict::run)),
 ];

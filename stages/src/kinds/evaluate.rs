@@ -10,6 +10,7 @@ use crate::image::Volume;
 use crate::image::case::read_label_on;
 use crate::image::nifti::{ImageFile, LabelMapping, LabelValues, read_header};
 use crate::kind::Run;
+use crate::metric::nnunet_summary::{self, CaseCounts, SUMMARY, VoxelCounts};
 use crate::metric::{CaseScore, Targets, skew_warning, summary};
 use crate::model::{Mistake, is_amount, mistake};
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage, Yields};
@@ -42,6 +43,10 @@ pub struct Evaluate {
     /// Surfaces closer than this, in mm, count as agreeing in surface Dice.
     #[serde(default = "one_mm")]
     pub tolerance_mm: f64,
+    /// Also write nnU-Net's summary.json.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub summary_json: bool,
 }
 
 /// Cases to score.
@@ -169,11 +174,15 @@ impl Run for Evaluate {
         let mapping =
             labels::mapping(&self.map_labels).map_err(|wrong| Error::failed(wrong.join("; ")))?;
         let scorer = Scorer { stage: self, dataset, listing: &listing, mapping };
-        let scores = cx.each_case(
+        let cases = cx.each_case(
             &cases,
             |(case, _)| &case.name,
             |(case, file)| scorer.score(cx, case, file, &self.file(cx, file)?),
         )?;
+        let (scores, counts): (Vec<CaseScore>, Vec<CaseCounts>) = cases.into_iter().unzip();
+        if self.summary_json {
+            cx.create_text(SUMMARY, &nnunet_summary::text(&scorer.targets(), counts))?;
+        }
         let rows = summary::rows(&scores, self.cases.name(), "original");
         rows.into_iter().for_each(|row| cx.metric(row));
         cx.create_json("scores.json", &scores)
@@ -302,7 +311,7 @@ impl Scorer<'_> {
         case: &Case,
         name: &str,
         prediction: &ImageFile,
-    ) -> Result<CaseScore> {
+    ) -> Result<(CaseScore, CaseCounts)> {
         let image = case.images.first().ok_or_else(|| Error::failed("the case has no image"))?;
         let grid = read_header(&ImageFile::of(self.dataset, image)?, image)?.grid();
         let declared = self.listing.declared();
@@ -316,11 +325,19 @@ impl Scorer<'_> {
         skew_warning(&grid)
             .iter()
             .for_each(|words| cx.warn(format!("case {}: {words}", case.name)));
-        let Listing { labels, regions, ignore, .. } = self.listing;
-        let targets = Targets { labels, regions, ignore: *ignore };
-        let tolerance = self.stage.tolerance_mm;
+        let (targets, tolerance) = (self.targets(), self.stage.tolerance_mm);
         let labels = targets.score(&prediction.data, &reference.data, &grid, tolerance);
-        Ok(CaseScore { case: case.name.clone(), labels })
+        let counts = CaseCounts {
+            prediction_file: name.to_string(),
+            reference_file: label.clone(),
+            counts: VoxelCounts::of(&targets, &prediction.data, &reference.data),
+        };
+        Ok((CaseScore { case: case.name.clone(), labels }, counts))
+    }
+
+    fn targets(&self) -> Targets<'_> {
+        let Listing { labels, regions, ignore, .. } = self.listing;
+        Targets { labels, regions, ignore: *ignore }
     }
 }
 

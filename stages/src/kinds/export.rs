@@ -3,6 +3,8 @@
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kind::Run;
+use crate::model::ensemble::models_of;
+use crate::model::export::nnunet::FoldName;
 use crate::model::export::{bundle, nnunet, torchscript};
 use crate::model::{ModelCard, Weights, weights};
 use crate::stage::{ArtifactType, Count, Pool, Read, Stage};
@@ -36,8 +38,9 @@ pub enum Format {
     /// window.
     Bundle,
     /// A folder that `nnUNetv2_predict_from_modelfolder` understands, and from which nnU-Net
-    /// fine-tunes: `plans.json`, `dataset.json`, `fold_all/checkpoint_final.pth`. For nnU-Net's
-    /// networks, prepared with 'resampling' and 'crop_nonzero'.
+    /// fine-tunes: `plans.json`, `dataset.json`, `fold_all/checkpoint_final.pth`, or `fold_0` and
+    /// so on for an ensemble of folds. For nnU-Net's networks, prepared with 'resampling' and
+    /// 'crop_nonzero'.
     Nnunet,
 }
 
@@ -59,6 +62,9 @@ impl Run for Export {
     fn run(&self, cx: &Context) -> Result<()> {
         let model = cx.input("model")?;
         let card: ModelCard = model.json("model.json")?;
+        if self.format != Format::Nnunet {
+            card.check_single(&model.stage, "this format holds")?;
+        }
         if !card.keep_largest.is_empty() {
             cx.warn(format!(
                 "the model's post-processing is left out: keep the largest component of the labels \
@@ -82,14 +88,38 @@ impl Run for Export {
             }
             Format::Nnunet => {
                 nnunet::warnings(&card).into_iter().for_each(|words| cx.warn(words));
-                let files = nnunet::files(&card, &self.named(model, &card)?)?;
-                files.iter().try_for_each(|(name, bytes)| write(cx, name, bytes))
+                self.write_nnunet(cx, model, &card)
             }
         }
     }
 }
 
 impl Export {
+    /// Writes nnU-Net's folder: a model as `fold_all`, an ensemble with a fold for each.
+    fn write_nnunet(&self, cx: &Context, model: &Input, card: &ModelCard) -> Result<()> {
+        let count = card.configurations();
+        if count > 1 {
+            return Err(Error::failed(format!(
+                "model '{}' averages {count} configurations, and nnU-Net's folder holds one; export \
+                 a model that was selected with 'pairs: false'",
+                model.stage
+            )));
+        }
+        let models = models_of(model)?;
+        for (number, one) in models.iter().enumerate() {
+            let fold =
+                if card.members.is_empty() { FoldName::All } else { FoldName::Number(number) };
+            if number == 0 {
+                let files = nnunet::descriptions(&one.card)?;
+                files.iter().try_for_each(|(name, bytes)| write(cx, name, bytes))?;
+            }
+            let tensors = self.named(&one.input, &one.card)?;
+            let (name, bytes) = nnunet::fold(&one.card, &tensors, fold)?;
+            write(cx, &name, &bytes)?;
+        }
+        Ok(())
+    }
+
     /// The weights by name, in the network's order.
     fn named(&self, model: &Input, card: &ModelCard) -> Result<weights::StateDict> {
         let path = model.path(self.weights.file())?;

@@ -205,6 +205,7 @@ impl Import {
             network: self.network.clone(),
             inference: self.inference.clone(),
             keep_largest: vec![],
+            members: vec![],
             training: TrainingSummary::default(),
             provenance: None,
         }

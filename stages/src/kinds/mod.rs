@@ -12,9 +12,11 @@ pub mod evaluate;
 pub mod export;
 pub mod folder;
 pub mod import;
+pub mod out_of_fold;
 pub mod postprocess;
 pub mod predict;
 pub mod preprocess;
+pub mod select;
 pub mod split;
 pub mod statistics;
 pub mod synthesize;
@@ -37,6 +39,8 @@ pub const KINDS: &[Kind] = &[
     Kind::worker::<train::Train>(),
     Kind::worker::<validate::Validate>(),
     Kind::worker::<postprocess::Postprocess>(),
+    Kind::worker::<out_of_fold::OutOfFold>(),
+    Kind::here::<select::Select>(),
     Kind::worker::<test::Test>(),
     Kind::worker::<predict::Predict>(),
     Kind::here::<evaluate::Evaluate>(),

@@ -1,6 +1,6 @@
 //! `validate`: scores a model on the validation volumes, on the resampled grid.
 
-use crate::model::{Mistake, Scoring};
+use crate::model::{Mistake, Scoring, mistake};
 use crate::stage::{ArtifactType, Count, MODELS, Pool, Read, Stage, Yields};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,12 @@ impl Stage for Validate {
     const YIELDS: Yields = Yields::ValidationScores;
 
     fn check(&self) -> Vec<Mistake> {
-        self.0.check()
+        let summary = mistake(
+            self.0.summary_json,
+            "summary_json",
+            "is of label maps on the images' own grids; set it in 'test', or use 'out_of_fold', \
+             which writes it",
+        );
+        self.0.check().into_iter().chain(summary).collect()
     }
 }

@@ -7,6 +7,7 @@ pub mod area;
 pub mod components;
 pub mod dice;
 pub mod distance;
+pub mod nnunet_summary;
 pub mod post_processing;
 pub mod score;
 pub mod summary;

@@ -3,6 +3,7 @@
 //! each label or region, kept if its own Dice rises.
 
 use super::components::keep_largest_of;
+use crate::dataset::Label;
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,25 @@ pub struct Trial {
     pub after: Option<f64>,
     /// It is one of the steps.
     pub kept: bool,
+}
+
+impl Choice {
+    /// All that was tried, in words; `labels` name the values.
+    pub fn words(&self, labels: &[Label]) -> Vec<String> {
+        self.tried.iter().map(|trial| trial.words(labels)).collect()
+    }
+}
+
+impl Trial {
+    fn words(&self, labels: &[Label]) -> String {
+        let labels = labels.iter().filter(|label| self.labels.contains(&label.value));
+        let names: Vec<&str> = labels.map(|label| label.name.as_str()).collect();
+        let [before, after] = [self.before, self.after]
+            .map(|dice| dice.map_or("–".to_string(), |dice| format!("{dice:.4}")));
+        let decided = if self.kept { "kept" } else { "not kept" };
+        let names = names.join(" with ");
+        format!("largest component of {names}: Dice {before} to {after}, {decided}")
+    }
 }
 
 /// Chooses steps. `targets` has the labels of each label or region that is scored, `foreground` all

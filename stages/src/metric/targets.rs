@@ -17,6 +17,14 @@ pub struct Targets<'a> {
 }
 
 impl Targets<'_> {
+    /// The labels of each target: one, or those of a region.
+    pub fn label_sets(&self) -> Vec<Vec<u8>> {
+        match self.regions.is_empty() {
+            true => self.labels.iter().map(|label| vec![label.value]).collect(),
+            false => self.regions.iter().map(|region| region.labels.clone()).collect(),
+        }
+    }
+
     /// Scores a segmentation by [`score_case`].
     ///
     /// # Panics

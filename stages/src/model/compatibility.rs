@@ -13,10 +13,15 @@ impl ModelCard {
     /// Checks volumes for scoring this model. Errors if labels, channels or preparation differ;
     /// returns warnings.
     pub fn check_volumes(&self, list: &VolumeList) -> Result<Vec<String>> {
-        self.check_labels(&list.labels)?;
-        let channels = check_channels(&self.modality, &list.modality)?;
+        let channels = self.check_dataset(list)?;
         let crop = self.check_preparation(&list.preparation)?;
         Ok(channels.into_iter().chain(crop).collect())
+    }
+
+    /// The same without preparation, for images that are prepared anew.
+    pub fn check_dataset(&self, list: &VolumeList) -> Result<Option<String>> {
+        self.check_labels(&list.labels)?;
+        check_channels(&self.modality, &list.modality)
     }
 
     fn check_labels(&self, labels: &[Label]) -> Result<()> {

@@ -56,6 +56,11 @@ pub struct ModelCard {
     /// other, only the largest component of them all is kept. Chosen by the kind `postprocess`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep_largest: Steps,
+    /// The models of an ensemble, in folders beside this card. The card then tells what holds for
+    /// all of them: labels, channels, post-processing, cases; network, preparation and inference
+    /// are those of the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<EnsembleMember>,
     /// Training summary.
     pub training: TrainingSummary,
     /// The cases that decided the weights; `None` if unknown (weights from another program, or an
@@ -83,6 +88,19 @@ impl ModelCard {
             false => self.regions.iter().map(|region| region.name.as_str()).collect(),
         }
     }
+}
+
+/// A model of an ensemble.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsembleMember {
+    /// Its folder in the artifact, such as `fold_0`.
+    pub folder: String,
+    /// The number of its configuration, from 0. Models of one configuration have equal preparation
+    /// and inference, and are averaged as its `inference.average` says; configurations by their
+    /// probabilities on the image's own grid.
+    #[serde(default)]
+    pub configuration: usize,
 }
 
 /// Training summary.

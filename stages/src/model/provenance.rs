@@ -70,6 +70,20 @@ impl Provenance {
         all
     }
 
+    /// The cases of all models of an ensemble; `None` if none of them has known cases.
+    pub fn of_all<'a>(
+        each: impl Iterator<Item = Option<&'a Provenance>> + Clone,
+    ) -> Option<Provenance> {
+        let incomplete = each.clone().any(|one| one.is_none_or(|known| known.incomplete));
+        let mut all: Option<Provenance> = None;
+        for one in each.flatten() {
+            let all = all.get_or_insert_with(Provenance::default);
+            extend(&mut all.training, &one.training);
+            extend(&mut all.validation, &one.validation);
+        }
+        all.map(|all| Provenance { incomplete, ..all })
+    }
+
     /// Adds cases by which something of the model was chosen.
     pub fn chosen_by(&mut self, validation: &VolumeList) {
         add(&mut self.validation, validation);
@@ -95,11 +109,18 @@ impl Provenance {
 
 /// Adds a list's new cases.
 fn add(seen: &mut Vec<SeenCase>, list: &VolumeList) {
-    for case in &list.cases {
-        let images = case.image_digests.clone();
-        let new = SeenCase { dataset: list.dataset.clone(), name: case.name.clone(), images };
-        if !seen.contains(&new) {
-            seen.push(new);
+    let new = list.cases.iter().map(|case| SeenCase {
+        dataset: list.dataset.clone(),
+        name: case.name.clone(),
+        images: case.image_digests.clone(),
+    });
+    extend(seen, &new.collect::<Vec<_>>());
+}
+
+fn extend(seen: &mut Vec<SeenCase>, cases: &[SeenCase]) {
+    for new in cases {
+        if !seen.contains(new) {
+            seen.push(new.clone());
         }
     }
 }

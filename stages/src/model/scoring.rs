@@ -26,6 +26,10 @@ pub struct Scoring {
     #[serde(default)]
     #[schemars(extend("x-neutral" = false))]
     pub allow_leakage: bool,
+    /// Of 'test': also write nnU-Net's summary.json.
+    #[serde(default)]
+    #[schemars(extend("x-neutral" = false))]
+    pub summary_json: bool,
 }
 
 fn one_mm() -> f64 {

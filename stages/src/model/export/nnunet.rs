@@ -1,6 +1,7 @@
 //! A results folder of nnU-Net v2: `plans.json`, `dataset.json` and
-//! `fold_all/checkpoint_final.pth`, by which `nnUNetv2_predict_from_modelfolder` predicts what this
-//! model does, and from which nnU-Net fine-tunes. `foreign::nnunet` reads such folders.
+//! `fold_all/checkpoint_final.pth`, or `fold_0/checkpoint_final.pth` and so on for an ensemble of
+//! folds. By it `nnUNetv2_predict_from_modelfolder` predicts what this model does, and nnU-Net
+//! fine-tunes from it. `foreign::nnunet` reads such folders.
 //!
 //! Arrays of nnU-Net are z, y, x: sides, spacings and kernels are written backwards.
 
@@ -20,13 +21,32 @@ use serde_json::{Map, Value, json};
 const OVERLAP: f64 = 0.5;
 const CONFIGURATION: &str = "3d_fullres";
 
-/// The files of a results folder by name.
-pub fn files(card: &ModelCard, tensors: &StateDict) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    Ok(vec![
-        ("plans.json", text(&plans(card)?)),
-        ("dataset.json", text(&dataset(card)?)),
-        ("fold_all/checkpoint_final.pth", checkpoint(card, tensors)?),
-    ])
+/// A fold of a results folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoldName {
+    /// The only one, `fold_all`.
+    All,
+    /// One of several, from 0.
+    Number(usize),
+}
+
+impl FoldName {
+    fn file(self) -> String {
+        match self {
+            FoldName::All => "fold_all/checkpoint_final.pth".into(),
+            FoldName::Number(number) => format!("fold_{number}/checkpoint_final.pth"),
+        }
+    }
+}
+
+/// The descriptions in a results folder by name; `card` is that of its first fold.
+pub fn descriptions(card: &ModelCard) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    Ok(vec![("plans.json", text(&plans(card)?)), ("dataset.json", text(&dataset(card)?))])
+}
+
+/// A fold's file by name.
+pub fn fold(card: &ModelCard, tensors: &StateDict, fold: FoldName) -> Result<(String, Vec<u8>)> {
+    Ok((fold.file(), checkpoint(card, tensors, fold)?))
 }
 
 /// Differences between nnU-Net's inference and the model's.
@@ -239,7 +259,7 @@ fn dataset(card: &ModelCard) -> Result<Value> {
 }
 
 /// `checkpoint_final.pth`: weights under all names of the network, and what prediction asks for.
-fn checkpoint(card: &ModelCard, tensors: &StateDict) -> Result<Vec<u8>> {
+fn checkpoint(card: &ModelCard, tensors: &StateDict, fold: FoldName) -> Result<Vec<u8>> {
     let turned: StateDict = tensors.iter().map(turned).collect();
     let mut pickle = PickleWriter::default();
     pickle.op(b'}').op(b'(');
@@ -254,7 +274,12 @@ fn checkpoint(card: &ModelCard, tensors: &StateDict) -> Result<Vec<u8>> {
     pickle.text("trainer_name").text("nnUNetTrainer");
     pickle.text("current_epoch").int(card.training.epochs as usize);
     pickle.text("init_args").op(b'}').op(b'(');
-    pickle.text("configuration").text(CONFIGURATION).text("fold").text("all").op(b'u');
+    pickle.text("configuration").text(CONFIGURATION).text("fold");
+    match fold {
+        FoldName::All => pickle.text("all"),
+        FoldName::Number(number) => pickle.int(number),
+    };
+    pickle.op(b'u');
     pickle.text("inference_allowed_mirroring_axes");
     let mut axes: Vec<usize> = card.inference.flips.axes().iter().map(|axis| 2 - axis).collect();
     axes.sort_unstable();

@@ -21,8 +21,9 @@ pub struct Plans {
     transpose_forward: [usize; 3],
     image_reader_writer: String,
     configurations: BTreeMap<String, Map<String, Value>>,
+    /// Read where a channel is normalised by them; others may have none.
     #[serde(default)]
-    foreground_intensity_properties_per_channel: BTreeMap<String, ForegroundIntensities>,
+    foreground_intensity_properties_per_channel: BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,7 +153,9 @@ impl Plans {
         let found = found.ok_or_else(|| {
             Error::failed(format!("the intensities of channel {channel} are missing"))
         })?;
-        let ForegroundIntensities { mean, std, percentile_00_5, percentile_99_5 } = *found;
+        let found = ForegroundIntensities::deserialize(found)
+            .trouble(format!("the intensities of channel {channel}"))?;
+        let ForegroundIntensities { mean, std, percentile_00_5, percentile_99_5 } = found;
         Ok(CtNormalization { clip: [percentile_00_5, percentile_99_5], mean, std })
     }
 }
